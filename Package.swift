@@ -1,0 +1,58 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Everything is built under the Swift 6 language mode, so data races are compile-time errors.
+let package = Package(
+  name: "condi-convert",
+  products: [
+    .executable(name: "condi-convert", targets: ["condi-convert"]),
+    .library(name: "Formats", targets: ["Formats"]),
+    .library(name: "Inspect", targets: ["Inspect"]),
+    .library(name: "Transform", targets: ["Transform"]),
+    .library(name: "LinearAlgebra", targets: ["LinearAlgebra"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-collections.git", from: "1.2.0"),
+    .package(url: "https://github.com/apple/swift-crypto.git", from: "4.0.0"),
+  ],
+  targets: [
+    // One module a C library; each is imported by exactly one Swift target.
+    .systemLibrary(
+      name: "CLibzip", pkgConfig: "libzip", providers: [.apt(["libzip-dev"])]),
+    .systemLibrary(
+      name: "CJSONC", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
+    .systemLibrary(
+      name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(
+      name: "CLAPACKE", pkgConfig: "openblas",
+      providers: [.apt(["libopenblas-dev", "liblapacke-dev"])]),
+
+    .target(name: "LinearAlgebra", dependencies: ["CLAPACKE"]),
+    .target(
+      name: "Formats",
+      dependencies: [
+        "CLibzip", "CJSONC", "CZlib",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "Crypto", package: "swift-crypto"),
+      ]),
+    .target(name: "Inspect", dependencies: ["Formats", "LinearAlgebra"]),
+    .target(name: "Transform", dependencies: ["Formats", "LinearAlgebra"]),
+    .executableTarget(
+      name: "condi-convert",
+      dependencies: [
+        "Formats", "Inspect", "Transform",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
+
+    .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
+    .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"]),
+    .testTarget(name: "FormatsTests", dependencies: ["Formats", "TestSupport"]),
+    .testTarget(name: "InspectTests", dependencies: ["Inspect", "TestSupport"]),
+    .testTarget(name: "TransformTests", dependencies: ["Transform", "TestSupport"]),
+    .testTarget(
+      name: "CommandTests",
+      dependencies: ["condi-convert", "Formats", "Inspect", "TestSupport"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,56 @@
+import Foundation
+
+/// The formats a program knows, in the order they are tried on a file.
+public struct FormatRegistry: Sendable {
+  public let formats: [any ModelFormat]
+
+  public init(_ formats: [any ModelFormat]) {
+    self.formats = formats
+  }
+
+  /// Every format of this library. This is the only list of them.
+  public static let standard = FormatRegistry([
+    PackedFormat(),
+    SafetensorsFormat(),
+    PyTorchFormat(),
+    NPZFormat(),
+    NPYFormat(),
+  ])
+
+  /// Opens a model file of any known format; the extension plays no part.
+  public func open(_ path: String, access: InputFile.Access = .mapped) throws -> TensorArchive {
+    let file = try InputFile(path: path, access: access)
+    return try format(of: file).read(file)
+  }
+
+  /// The format whose signature the file carries.
+  ///
+  /// - Throws: `FormatError` that names what the file looks like instead.
+  public func format(of file: InputFile) throws -> any ModelFormat {
+    if let format = formats.first(where: { $0.recognizes(file) }) { return format }
+    throw FormatError(
+      .unrecognizedFormat(found: FileSignature.describe(file)), path: file.path)
+  }
+
+  public func format(named name: String) -> (any ModelFormat)? {
+    formats.first { $0.identifier.name == name }
+  }
+
+  /// The format that an output path's extension stands for.
+  public func format(forOutput path: String) -> (any ModelFormat)? {
+    let pathExtension = (path as NSString).pathExtension.lowercased()
+    return formats.first { $0.identifier.fileExtensions.contains(pathExtension) }
+  }
+
+  /// Writes `archive` as `format`; the file appears whole at `path` or not at all.
+  public func write(
+    _ archive: TensorArchive, as format: any ModelFormat, to path: String,
+    replacesExisting: Bool = false, progress: WriteProgress? = nil
+  ) throws {
+    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
+    try locatingErrors(path: path) {
+      try format.write(archive, to: &writer, progress: progress)
+    }
+    try writer.finish()
+  }
+}

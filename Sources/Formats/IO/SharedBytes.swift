@@ -1,0 +1,84 @@
+import Foundation
+
+/// Immutable bytes that keep the memory they lie in alive: a mapped file or an allocation.
+///
+/// Copying or slicing shares the memory. The pointer never leaves `withUnsafeBytes`.
+public struct SharedBytes: @unchecked Sendable {
+  // Sendable: the memory is never written after initialization, and `owner` keeps it allocated.
+  private let owner: AnyObject?
+  private let buffer: UnsafeRawBufferPointer
+
+  /// - Parameter owner: the object whose deinitializer releases `buffer`.
+  init(_ buffer: UnsafeRawBufferPointer, owner: AnyObject) {
+    self.buffer = buffer
+    self.owner = owner
+  }
+
+  /// No bytes.
+  public init() {
+    owner = nil
+    buffer = UnsafeRawBufferPointer(start: nil, count: 0)
+  }
+
+  /// A copy of `bytes`.
+  public init(_ bytes: some Collection<UInt8>) {
+    self.init(count: bytes.count) { _ = $0.initializeMemory(as: UInt8.self, from: bytes) }
+  }
+
+  /// `count` bytes, zero at first, that `initialize` fills.
+  public init(
+    count: Int, initializingWith initialize: (UnsafeMutableRawBufferPointer) throws -> Void
+  ) rethrows {
+    let allocation = Allocation(byteCount: count)
+    try initialize(allocation.buffer)
+    self.init(UnsafeRawBufferPointer(allocation.buffer), owner: allocation)
+  }
+
+  /// The little-endian elements of `array`, copied.
+  public init<Element: BitwiseCopyable>(elementsOf array: [Element]) {
+    self = array.withUnsafeBytes { SharedBytes($0) }
+  }
+
+  public var count: Int { buffer.count }
+  public var isEmpty: Bool { buffer.isEmpty }
+
+  /// Calls `body` with the bytes, which are valid only during the call.
+  public func withUnsafeBytes<Result>(
+    _ body: (UnsafeRawBufferPointer) throws -> Result
+  ) rethrows -> Result {
+    try withExtendedLifetime(owner) { try body(buffer) }
+  }
+
+  /// The bytes of `range` counted from zero, sharing this memory.
+  ///
+  /// - Precondition: `range` lies inside `0..<count`.
+  public func slice(_ range: Range<Int>) -> SharedBytes {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count, "slice out of bounds")
+    guard let owner else { return SharedBytes() }
+    return SharedBytes(UnsafeRawBufferPointer(rebasing: buffer[range]), owner: owner)
+  }
+
+  /// A copy as an array; for small pieces such as headers.
+  public var array: [UInt8] { withUnsafeBytes { Array($0) } }
+
+  public func elementsEqual(_ other: SharedBytes) -> Bool {
+    guard count == other.count else { return false }
+    return withUnsafeBytes { left in
+      other.withUnsafeBytes { right in
+        left.isEmpty || memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0
+      }
+    }
+  }
+
+  /// Zeroed memory aligned for SIMD loads.
+  private final class Allocation {
+    let buffer: UnsafeMutableRawBufferPointer
+
+    init(byteCount: Int) {
+      buffer = .allocate(byteCount: byteCount, alignment: 64)
+      buffer.initializeMemory(as: UInt8.self, repeating: 0)
+    }
+
+    deinit { buffer.deallocate() }
+  }
+}

@@ -1,0 +1,46 @@
+/// A file format for named tensors: recognizes its files by content, reads their index, writes.
+///
+/// Conforming types are stateless. Adding a format means one folder with one conforming type, and
+/// one line in `FormatRegistry.standard`.
+public protocol ModelFormat: Sendable {
+  var identifier: FormatIdentifier { get }
+
+  /// Whether the content is this format's, judged by its first bytes or its directory.
+  ///
+  /// A damaged file of this format is still recognized where its signature is intact, so that
+  /// `read` can say what is wrong with it. Extensions are never looked at.
+  func recognizes(_ file: InputFile) -> Bool
+
+  /// Reads the index. Tensor bytes are loaded from `file` when asked for.
+  ///
+  /// - Throws: `FormatError` for whatever breaks the format's rules.
+  func read(_ file: InputFile) throws -> TensorArchive
+
+  /// Writes every tensor, value and metadata of `archive`, one tensor in memory at a time.
+  ///
+  /// - Parameter progress: called after each tensor with the bytes of it written.
+  /// - Throws: `FormatError`, in particular when the format cannot represent something: nothing is
+  ///   ever left out.
+  func write(
+    _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?)
+    throws
+}
+
+/// Called by writers after each tensor, on the writing thread, with its name and byte count.
+public typealias WriteProgress = (_ tensor: String, _ byteCount: Int) -> Void
+
+/// The stable name of a format, as in `--to safetensors` and in reports.
+public struct FormatIdentifier: Hashable, Sendable {
+  /// The name used on the command line and in reports.
+  public let name: String
+  /// The name used in sentences.
+  public let displayName: String
+  /// File name extensions that writing chooses this format by, the preferred one first.
+  public let fileExtensions: [String]
+
+  public init(name: String, displayName: String, fileExtensions: [String]) {
+    self.name = name
+    self.displayName = displayName
+    self.fileExtensions = fileExtensions
+  }
+}

@@ -1,0 +1,11 @@
+public struct SafetensorsFormat: ModelFormat {
+  public init() {}
+  public var identifier: FormatIdentifier {
+    FormatIdentifier(name: "safetensors", displayName: "safetensors", fileExtensions: ["safetensors"])
+  }
+  public func recognizes(_ file: InputFile) -> Bool { false }
+  public func read(_ file: InputFile) throws -> TensorArchive { fatalError() }
+  public func write(
+    _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
+  ) throws { fatalError() }
+}

@@ -1,0 +1,67 @@
+/// The containers of a nested checkpoint, whose leaves are named as in the archive.
+///
+/// A format that keeps nesting (PyTorch) fills this in; others leave it out, and their tensors are
+/// a flat list of names. Leaves refer to `TensorArchive.tensors` and `TensorArchive.values` by
+/// their dotted name, so that the containers never hold data.
+public indirect enum ArchiveStructure: Hashable, Sendable {
+  /// A tensor or a value of the archive, by its name there.
+  case leaf(String)
+  case dictionary([Entry], isOrdered: Bool)
+  case list([ArchiveStructure])
+  case tuple([ArchiveStructure])
+  case set([ArchiveStructure])
+
+  public struct Entry: Hashable, Sendable {
+    /// Mostly a text; integers occur in optimizer states.
+    public var key: ArchiveValue
+    public var value: ArchiveStructure
+
+    public init(key: ArchiveValue, value: ArchiveStructure) {
+      self.key = key
+      self.value = value
+    }
+  }
+
+  /// Joins a container's name and a key or index into the name of the child.
+  public static func join(_ parent: String, _ child: String) -> String {
+    parent.isEmpty ? child : "\(parent).\(child)"
+  }
+
+  /// The part of a dotted name that a dictionary key stands for.
+  public static func component(of key: ArchiveValue) -> String {
+    switch key {
+    case .text(let text): text
+    default: key.description
+    }
+  }
+
+  /// The structure with only the leaves whose names `isIncluded` accepts; empty containers stay.
+  public func filteringLeaves(_ isIncluded: (String) -> Bool) -> ArchiveStructure? {
+    switch self {
+    case .leaf(let name):
+      isIncluded(name) ? self : nil
+    case .dictionary(let entries, let isOrdered):
+      .dictionary(
+        entries.compactMap { entry in
+          entry.value.filteringLeaves(isIncluded).map { Entry(key: entry.key, value: $0) }
+        }, isOrdered: isOrdered)
+    case .list(let items): .list(items.compactMap { $0.filteringLeaves(isIncluded) })
+    case .tuple(let items): .tuple(items.compactMap { $0.filteringLeaves(isIncluded) })
+    case .set(let items): .set(items.compactMap { $0.filteringLeaves(isIncluded) })
+    }
+  }
+
+  /// The structure with every leaf renamed.
+  public func renamingLeaves(_ rename: (String) -> String) -> ArchiveStructure {
+    switch self {
+    case .leaf(let name): .leaf(rename(name))
+    case .dictionary(let entries, let isOrdered):
+      .dictionary(
+        entries.map { Entry(key: $0.key, value: $0.value.renamingLeaves(rename)) },
+        isOrdered: isOrdered)
+    case .list(let items): .list(items.map { $0.renamingLeaves(rename) })
+    case .tuple(let items): .tuple(items.map { $0.renamingLeaves(rename) })
+    case .set(let items): .set(items.map { $0.renamingLeaves(rename) })
+    }
+  }
+}

@@ -1,0 +1,119 @@
+import Foundation
+
+/// How a tensor's elements lie in a storage: an offset and a stride for each axis, in elements.
+///
+/// Strides may be zero (broadcast axes) and may describe any permutation; negative strides do not
+/// occur in the supported formats.
+public struct StorageView: Sendable {
+  public let storage: TensorStorage
+  public let elementOffset: Int
+  public let strides: [Int]
+
+  /// The largest broadcast expansion accepted: a few bytes that claim to be more elements than
+  /// this are refused instead of allocated.
+  public static let expansionLimit = 1 << 30
+
+  /// - Throws: `FormatError` when an element would lie outside the storage, when a stride is
+  ///   negative, or when zero strides expand the storage past `expansionLimit` bytes.
+  public init(
+    storage: TensorStorage, elementOffset: Int, strides: [Int], shape: Shape,
+    elementType: ElementType
+  ) throws {
+    guard let width = elementType.byteWidth else {
+      throw FormatError.unsupported("strided views of \(elementType) elements are not supported")
+    }
+    guard strides.count == shape.rank else {
+      throw FormatError.mismatch(
+        expected: "\(shape.rank) strides for \(shape)", found: "\(strides.count)")
+    }
+    guard elementOffset >= 0, strides.allSatisfy({ $0 >= 0 }) else {
+      throw FormatError.mismatch(
+        expected: "non-negative offset and strides", found: "offset \(elementOffset) \(strides)")
+    }
+    if shape.elementCount > 0 {
+      var last = elementOffset
+      for (dimension, stride) in zip(shape.dimensions, strides) {
+        let (span, overflow) = (dimension - 1).multipliedReportingOverflow(by: stride)
+        let (sum, overflow2) = last.addingReportingOverflow(span)
+        guard !overflow, !overflow2 else {
+          throw FormatError.malformed("strides \(strides) of \(shape) overflow")
+        }
+        last = sum
+      }
+      guard last < storage.byteCount / width else {
+        throw FormatError.mismatch(
+          expected: "elements inside a storage of \(storage.byteCount / width)",
+          found: "offset \(elementOffset), strides \(strides), shape \(shape)")
+      }
+      let (byteCount, overflow) = shape.elementCount.multipliedReportingOverflow(by: width)
+      guard !overflow, byteCount <= max(storage.byteCount, Self.expansionLimit) else {
+        throw FormatError(
+          .limitExceeded(
+            what: "a view's expansion in bytes", limit: Self.expansionLimit,
+            found: "\(shape) of \(elementType) over \(storage.byteCount) bytes"))
+      }
+    }
+    self.storage = storage
+    self.elementOffset = elementOffset
+    self.strides = strides
+  }
+
+  /// True when the elements of `shape` lie without gaps in row-major order.
+  func isContiguous(_ shape: Shape) -> Bool {
+    guard shape.elementCount > 1 else { return true }
+    return zip(zip(shape.dimensions, strides), shape.rowMajorStrides).allSatisfy {
+      $0.0 == 1 || $0.1 == $1
+    }
+  }
+
+  /// The elements of `shape` in row-major order; a slice of the storage where it is contiguous.
+  func contiguousBytes(_ shape: Shape, elementWidth width: Int) throws -> SharedBytes {
+    guard shape.elementCount > 0 else { return SharedBytes() }
+    let bytes = try storage.bytes()
+    if isContiguous(shape) {
+      let start = elementOffset * width
+      return bytes.slice(start..<start + shape.elementCount * width)
+    }
+    return SharedBytes(count: shape.elementCount * width) { output in
+      bytes.withUnsafeBytes { input in
+        gather(shape, elementWidth: width, from: input, into: output)
+      }
+    }
+  }
+
+  private func gather(
+    _ shape: Shape, elementWidth width: Int, from input: UnsafeRawBufferPointer,
+    into output: UnsafeMutableRawBufferPointer
+  ) {
+    // The bounds were checked in `init`: every offset below is at most the last element's.
+    let innerCount = shape.dimensions[shape.rank - 1]
+    let innerStride = strides[shape.rank - 1] * width
+    var index = [Int](repeating: 0, count: shape.rank)
+    var source = elementOffset * width
+    var target = 0
+    while true {
+      if innerStride == width {
+        memcpy(output.baseAddress! + target, input.baseAddress! + source, innerCount * width)
+        target += innerCount * width
+      } else {
+        for position in 0..<innerCount {
+          memcpy(
+            output.baseAddress! + target, input.baseAddress! + source + position * innerStride,
+            width)
+          target += width
+        }
+      }
+      // Advance the outer axes like an odometer.
+      var axis = shape.rank - 2
+      while axis >= 0 {
+        index[axis] += 1
+        source += strides[axis] * width
+        if index[axis] < shape.dimensions[axis] { break }
+        source -= shape.dimensions[axis] * strides[axis] * width
+        index[axis] = 0
+        axis -= 1
+      }
+      if axis < 0 { return }
+    }
+  }
+}

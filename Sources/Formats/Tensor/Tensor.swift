@@ -1,0 +1,86 @@
+/// An element type, a shape, and bytes that are touched only when asked for.
+///
+/// The value returned by `bytes()` is always contiguous, row-major and little-endian, whatever the
+/// layout in the file.
+public struct Tensor: Sendable {
+  public let elementType: ElementType
+  public let shape: Shape
+  /// Bytes of the contiguous elements.
+  public let byteCount: Int
+  /// Where the elements lie in a storage that other tensors may share; `nil` for computed tensors.
+  public let view: StorageView?
+  private let load: @Sendable () throws -> SharedBytes
+
+  /// A tensor that `load` gives, in contiguous row-major little-endian order.
+  ///
+  /// - Throws: `FormatError` when the shape's bytes overflow or do not fill whole bytes.
+  public init(
+    elementType: ElementType, shape: Shape, load: @escaping @Sendable () throws -> SharedBytes
+  ) throws {
+    self.elementType = elementType
+    self.shape = shape
+    self.byteCount = try Self.byteCount(elementType, shape)
+    self.view = nil
+    self.load = load
+  }
+
+  /// A tensor whose contiguous bytes are in memory.
+  ///
+  /// - Throws: `FormatError` when the bytes are not as many as the shape needs.
+  public init(elementType: ElementType, shape: Shape, bytes: SharedBytes) throws {
+    try self.init(elementType: elementType, shape: shape) { bytes }
+    guard bytes.count == byteCount else {
+      throw FormatError(
+        .truncated(
+          expectedBytes: byteCount, foundBytes: bytes.count, purpose: "\(elementType) \(shape)"))
+    }
+  }
+
+  /// A tensor that is a view of a storage.
+  public init(
+    elementType: ElementType, shape: Shape, storage: TensorStorage, elementOffset: Int,
+    strides: [Int]
+  ) throws {
+    let view = try StorageView(
+      storage: storage, elementOffset: elementOffset, strides: strides, shape: shape,
+      elementType: elementType)
+    let width = elementType.byteWidth!  // checked by StorageView
+    self.elementType = elementType
+    self.shape = shape
+    self.byteCount = try Self.byteCount(elementType, shape)
+    self.view = view
+    self.load = { try view.contiguousBytes(shape, elementWidth: width) }
+  }
+
+  /// The contiguous row-major little-endian elements.
+  ///
+  /// - Throws: `FormatError` when the file cannot be read or its checksum does not match.
+  public func bytes() throws -> SharedBytes {
+    let bytes = try load()
+    guard bytes.count == byteCount else {
+      throw FormatError(
+        .truncated(
+          expectedBytes: byteCount, foundBytes: bytes.count, purpose: "\(elementType) \(shape)"))
+    }
+    return bytes
+  }
+
+  /// The same bytes under another element type and shape that need exactly as many.
+  public func reinterpreted(as elementType: ElementType, shape: Shape) throws -> Tensor {
+    let needed = try Self.byteCount(elementType, shape)
+    guard needed == byteCount else {
+      throw FormatError(
+        .truncated(
+          expectedBytes: needed, foundBytes: byteCount, purpose: "\(elementType) \(shape)"))
+    }
+    return try Tensor(elementType: elementType, shape: shape, load: bytes)
+  }
+
+  private static func byteCount(_ elementType: ElementType, _ shape: Shape) throws -> Int {
+    guard let count = elementType.byteCount(forElements: shape.elementCount) else {
+      throw FormatError.mismatch(
+        expected: "elements that fill whole bytes below 2^63", found: "\(elementType) \(shape)")
+    }
+    return count
+  }
+}

@@ -1,0 +1,69 @@
+import OrderedCollections
+
+extension TensorArchive {
+  /// Dictionaries that training code puts a model's weights under, the preferred one first.
+  public static let conventionalRoots = [
+    "params_ema", "params", "state_dict", "model_state_dict", "model", "net", "weights",
+  ]
+
+  /// The conventional root under which this checkpoint keeps its weights, if it has one.
+  ///
+  /// A root counts only when tensors lie below it; a flat state dict has none.
+  public var conventionalRoot: String? {
+    Self.conventionalRoots.first { root in
+      guard case .dictionary(let entries, _) = structure else { return false }
+      return entries.contains { entry in
+        guard entry.key == .text(root), case .dictionary = entry.value else { return false }
+        return tensors.keys.contains { $0.hasPrefix("\(root).") }
+      }
+    }
+  }
+
+  /// Only what lies below `root`, with names counted from there.
+  ///
+  /// - Parameter root: a dotted path such as `params_ema` or `ema.model`.
+  /// - Throws: `FormatError` when no tensor lies below it.
+  public func selecting(root: String) throws -> TensorArchive {
+    let prefix = "\(root)."
+    func rest(_ name: String) -> String? {
+      name.hasPrefix(prefix) ? String(name.dropFirst(prefix.count)) : nil
+    }
+    var selected = TensorArchive(format: format, metadata: metadata)
+    for (name, tensor) in tensors {
+      if let name = rest(name) { selected.tensors[name] = tensor }
+    }
+    for (name, value) in values {
+      if let name = rest(name) { selected.values[name] = value }
+    }
+    guard !selected.tensors.isEmpty else {
+      throw FormatError.mismatch(
+        expected: "tensors below the root '\(root)'",
+        found: "\(tensors.count) tensors, such as '\(tensors.keys.first ?? "none")'")
+    }
+    selected.structure = structure?.subtree(at: root)?.renamingLeaves { rest($0) ?? $0 }
+    return selected
+  }
+}
+
+extension ArchiveStructure {
+  /// The container named `path`, a dotted name in which keys themselves may have dots.
+  fileprivate func subtree(at path: String) -> ArchiveStructure? {
+    let children: [(name: String, value: ArchiveStructure)]
+    switch self {
+    case .leaf: return nil
+    case .dictionary(let entries, _):
+      children = entries.map { (Self.component(of: $0.key), $0.value) }
+    case .list(let items), .tuple(let items), .set(let items):
+      children = items.enumerated().map { ("\($0)", $1) }
+    }
+    for (name, value) in children {
+      if name == path { return value }
+      if path.hasPrefix("\(name)."),
+        let found = value.subtree(at: String(path.dropFirst(name.count + 1)))
+      {
+        return found
+      }
+    }
+    return nil
+  }
+}

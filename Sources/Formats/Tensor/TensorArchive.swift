@@ -1,0 +1,33 @@
+import OrderedCollections
+
+/// What a model file holds: named tensors in file order, the other leaves, and the nesting.
+///
+/// Reading a file makes an archive from the file's index alone; tensors load their bytes when
+/// asked. Writers take an archive, so converting is reading and writing, tensor by tensor.
+public struct TensorArchive: Sendable {
+  /// The format it was read from; `nil` when made in memory.
+  public var format: FormatIdentifier?
+  /// Every tensor under its full name; nested names are joined by dots.
+  public var tensors: OrderedDictionary<String, Tensor>
+  /// Every other leaf (numbers, texts, flags) under its full name.
+  public var values: OrderedDictionary<String, ArchiveValue>
+  /// Free text about the file as a whole, such as safetensors' `__metadata__`.
+  public var metadata: OrderedDictionary<String, String>
+  /// The nesting, for formats that have it.
+  public var structure: ArchiveStructure?
+
+  public init(
+    format: FormatIdentifier? = nil, tensors: OrderedDictionary<String, Tensor> = [:],
+    values: OrderedDictionary<String, ArchiveValue> = [:],
+    metadata: OrderedDictionary<String, String> = [:], structure: ArchiveStructure? = nil
+  ) {
+    self.format = format
+    self.tensors = tensors
+    self.values = values
+    self.metadata = metadata
+    self.structure = structure
+  }
+
+  /// Bytes of all tensors, each counted as often as it is named.
+  public var tensorByteCount: Int { tensors.values.reduce(0) { $0 + $1.byteCount } }
+}

@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct CondiConvert: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "condi-convert")
+}

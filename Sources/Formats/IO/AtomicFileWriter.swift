@@ -12,8 +12,8 @@ public struct AtomicFileWriter: ~Copyable {
   public let temporaryPath: String
   private let replacesExisting: Bool
   private var descriptor: Int32
-  private var position = 0
-  private var isFinished = false
+  private var position: Int
+  private var isFinished: Bool
 
   /// - Parameter replacesExisting: when false, an existing file at `path` is an error, both now
   ///   and at `finish()`.
@@ -28,15 +28,17 @@ public struct AtomicFileWriter: ~Copyable {
     }
     let suffix = String(UInt64.random(in: 0...UInt64.max), radix: 36)
     let temporaryName = ".\(name.prefix(100)).\(getpid())-\(suffix).condi-tmp"
-    self.path = path
-    self.temporaryPath = folder.isEmpty ? temporaryName : "\(folder)/\(temporaryName)"
-    self.replacesExisting = replacesExisting
-    descriptor = open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    let temporaryPath = folder.isEmpty ? temporaryName : "\(folder)/\(temporaryName)"
+    let descriptor = open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else {
-      let code = errno
-      isFinished = true
-      throw FormatError(.system(operation: "create the file", code: code), path: path)
+      throw FormatError(.system(operation: "create the file", code: errno), path: path)
     }
+    self.path = path
+    self.temporaryPath = temporaryPath
+    self.replacesExisting = replacesExisting
+    self.descriptor = descriptor
+    self.position = 0
+    self.isFinished = false
   }
 
   deinit {

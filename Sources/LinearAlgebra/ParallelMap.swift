@@ -1,0 +1,73 @@
+import CLAPACKE
+import Dispatch
+import Synchronization
+
+/// Maps `transform` over `0..<count` on up to `threads` threads and returns the results by index.
+///
+/// This is the one place where work is spread over tensors. Indices are handed out in order from a
+/// shared counter, so put the largest items first. BLAS runs single-threaded inside, because its
+/// own threads would compete with these.
+///
+/// - Parameter threads: at least 1; more than the processor has cores gains nothing.
+/// - Throws: the error of the lowest index that failed, whatever finished first; remaining indices
+///   are not started after a failure.
+public func parallelMap<Result: Sendable>(
+  count: Int, threads: Int, _ transform: @Sendable (Int) throws -> Result
+) throws -> [Result] {
+  precondition(threads >= 1, "at least one thread is needed")
+  let workers = min(threads, count)
+  guard workers > 1 else { return try (0..<count).map(transform) }
+
+  let slots = Mutex([Swift.Result<Result, any Error>?](repeating: nil, count: count))
+  let next = Atomic(0)
+  let hasFailed = Atomic(false)
+  BLASThreads.runningSingleThreaded {
+    DispatchQueue.concurrentPerform(iterations: workers) { _ in
+      while !hasFailed.load(ordering: .relaxed) {
+        let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+        guard index < count else { return }
+        let result = Swift.Result { try transform(index) }
+        if case .failure = result { hasFailed.store(true, ordering: .relaxed) }
+        slots.withLock { $0[index] = result }
+      }
+    }
+  }
+  // Indices start in order, so every index below a failed one has run: the lowest failure is found
+  // before any slot that was never started.
+  return try slots.withLock { try $0.map { try $0!.get() } }
+}
+
+/// How many threads OpenBLAS uses, a setting of the whole process.
+public enum BLASThreads {
+  private static let depth = Mutex((count: 0, outer: 1))
+
+  /// Runs `body` with BLAS on one thread; nested and concurrent uses are counted.
+  public static func runningSingleThreaded<Result>(_ body: () throws -> Result) rethrows -> Result {
+    depth.withLock { depth in
+      if depth.count == 0 {
+        depth.outer = Int(openblas_get_num_threads())
+        openblas_set_num_threads(1)
+      }
+      depth.count += 1
+    }
+    defer {
+      depth.withLock { depth in
+        depth.count -= 1
+        if depth.count == 0 { openblas_set_num_threads(Int32(depth.outer)) }
+      }
+    }
+    return try body()
+  }
+
+  /// Sets the number of threads of a single large BLAS call.
+  public static func setMaximum(_ count: Int) {
+    precondition(count >= 1, "at least one thread is needed")
+    depth.withLock { depth in
+      if depth.count == 0 {
+        openblas_set_num_threads(Int32(count))
+      } else {
+        depth.outer = count
+      }
+    }
+  }
+}

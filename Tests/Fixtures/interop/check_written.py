@@ -16,6 +16,7 @@ line, and a difference with `--require`.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 import zlib
@@ -38,17 +39,24 @@ class Skipped(Exception):
     """The program, or its support for this file, is not installed."""
 
 
+def require(*packages: str) -> None:
+    """Throws `Skipped` unless all are installed; the fixtures' folders of such names don't count."""
+    for name in packages:
+        specification = importlib.util.find_spec(name)
+        if specification is None or specification.origin is None:
+            raise Skipped(f"no {name}")
+
+
 Reader = Callable[[Path], dict[str, Found]]
 
 
 def read_torch(path: Path, *, mmap: bool) -> dict[str, Found]:
-    try:
-        import torch
+    require("torch", "numpy")
+    import torch
 
-        from makers import torch_tensors
-        from makers.manifest import flatten
-    except ImportError as error:
-        raise Skipped(f"no {error.name}") from error
+    from makers import torch_tensors
+    from makers.manifest import flatten
+
     content = torch.load(path, weights_only=True, map_location="cpu", mmap=mmap)
     found = {}
     for name, leaf in flatten(content):
@@ -59,10 +67,9 @@ def read_torch(path: Path, *, mmap: bool) -> dict[str, Found]:
 
 
 def read_numpy(path: Path, *, mmap: bool = False) -> dict[str, Found]:
-    try:
-        import numpy as np
-    except ImportError as error:
-        raise Skipped("no numpy") from error
+    require("numpy")
+    import numpy as np
+
     content = np.load(path, allow_pickle=False, mmap_mode="r" if mmap else None)
     arrays = {"": content} if isinstance(content, np.ndarray) else dict(content)
     return {
@@ -87,10 +94,9 @@ SAFETENSORS_TYPES = {
 
 
 def read_safetensors(path: Path) -> dict[str, Found]:
-    try:
-        import safetensors
-    except ImportError as error:
-        raise Skipped("no safetensors") from error
+    require("safetensors")
+    import safetensors
+
     return {
         name: Found(
             SAFETENSORS_TYPES[tensor["dtype"]], list(tensor["shape"]), zlib.crc32(tensor["data"])
@@ -100,13 +106,12 @@ def read_safetensors(path: Path) -> dict[str, Found]:
 
 
 def read_safe_open(path: Path) -> dict[str, Found]:
-    try:
-        import safetensors
-        import torch
+    require("safetensors", "torch", "numpy")
+    import safetensors
+    import torch
 
-        from makers import torch_tensors
-    except ImportError as error:
-        raise Skipped(f"no {error.name}") from error
+    from makers import torch_tensors
+
     found = {}
     with safetensors.safe_open(path, framework="pt") as file:
         for name in file.keys():
@@ -149,7 +154,7 @@ def differences(expected: list[dict[str, Any]], found: dict[str, Found]) -> Iter
                 yield f"'{tensor['name']}': {label} {right}, expected {left}"
 
 
-def check(folder: Path, files: list[dict[str, Any]], *, require: bool) -> bool:
+def check(folder: Path, files: list[dict[str, Any]], *, required: bool) -> bool:
     """Prints the table; returns whether everything agreed."""
     all_agree = True
     width = max((len(entry["file"]) for entry in files), default=4)
@@ -165,7 +170,7 @@ def check(folder: Path, files: list[dict[str, Any]], *, require: bool) -> bool:
                 problems = list(differences(entry["tensors"], read(path)))
             except Skipped as reason:
                 print(f"{entry['file']:<{width}}  {label:<24} skipped: {reason}")
-                all_agree = all_agree and not require
+                all_agree = all_agree and not required
                 continue
             except Exception as error:  # noqa: BLE001: a refusal is what we look for.
                 problems = [f"{type(error).__name__}: {error}".splitlines()[0]]
@@ -192,7 +197,7 @@ def main() -> int:
     if tensors == 0:
         print("manifest.json: no tensors are listed, so nothing was checked", file=sys.stderr)
         return 2
-    return 0 if check(arguments.folder, files, require=arguments.require) else 1
+    return 0 if check(arguments.folder, files, required=arguments.require) else 1
 
 
 if __name__ == "__main__":

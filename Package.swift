@@ -37,7 +37,12 @@ let package = Package(
         .product(name: "Crypto", package: "swift-crypto"),
       ]),
     .target(name: "Inspect", dependencies: ["Formats", "LinearAlgebra"]),
-    .target(name: "Transform", dependencies: ["Formats", "LinearAlgebra"]),
+    .target(
+      name: "Transform",
+      dependencies: [
+        "Formats", "LinearAlgebra",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .executableTarget(
       name: "condi-convert",
       dependencies: [

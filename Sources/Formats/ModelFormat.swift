@@ -26,8 +26,8 @@ public protocol ModelFormat: Sendable {
     throws
 }
 
-/// Called by writers after each tensor, on the writing thread, with its name and byte count.
-public typealias WriteProgress = (_ tensor: String, _ byteCount: Int) -> Void
+/// Called by writers after each tensor, from any thread, with its name and byte count.
+public typealias WriteProgress = @Sendable (_ tensor: String, _ byteCount: Int) -> Void
 
 /// The stable name of a format, as in `--to safetensors` and in reports.
 public struct FormatIdentifier: Hashable, Sendable {

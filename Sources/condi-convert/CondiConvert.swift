@@ -1,6 +1,43 @@
 import ArgumentParser
+import Formats
 
 @main
 struct CondiConvert: ParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "condi-convert")
+  static let configuration = CommandConfiguration(
+    commandName: "condi-convert",
+    abstract: "Make full-precision models small and low-bit, and show what that did.",
+    discussion: """
+      Reads PyTorch (.pth, .pt), NumPy (.npz, .npy), safetensors and packed (.condi) files by their \
+      content, never by their name, and executes nothing that is in them.
+
+      EXAMPLES
+        condi-convert convert model.pth model.condi --bits 2
+        condi-convert inspect model.pth --sort condition --limit 10
+        condi-convert diff model.pth model.condi
+        condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3
+        condi-convert unpack model.condi restored.safetensors
+
+      EXIT CODES
+        0 success, 1 a finding (a difference, a failed check), 2 an error, 64 wrong usage
+      """,
+    version: Producer.current,
+    subcommands: [
+      ConvertCommand.self, InspectCommand.self, DiffCommand.self, VerifyCommand.self,
+      UnpackCommand.self,
+    ])
+
+  static func main() {
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch let outcome as Outcome {
+      exit(withError: outcome.exitCode)
+    } catch where exitCode(for: error) == .failure && !(error is CleanExit) {
+      // Everything the libraries throw describes itself in one line; wrong usage goes below.
+      Console.error("\(error)")
+      exit(withError: Outcome.error.exitCode)
+    } catch {
+      exit(withError: error)
+    }
+  }
 }

@@ -49,7 +49,7 @@ public struct AtomicFileWriter: ~Copyable {
   /// Bytes appended so far.
   public var byteCount: Int { position }
 
-  /// Sets the file's length, reserving the space, before tensors are placed with `write(_:at:)`.
+  /// Sets the file's length, reserving the space, before tensors are put in place.
   ///
   /// - Throws: `FormatError` when the disk has not enough space.
   public func preallocate(byteCount: Int) throws {
@@ -61,36 +61,19 @@ public struct AtomicFileWriter: ~Copyable {
     }
   }
 
-  /// Writes `bytes` at `offset`. Threads may place disjoint ranges at the same time.
-  public func write(_ bytes: SharedBytes, at offset: Int) throws {
-    try bytes.withUnsafeBytes { try write($0, at: offset) }
-  }
+  /// For placing bytes at offsets, from several threads where it helps; valid until `finish()`.
+  public var placement: FilePlacement { FilePlacement(path: path, descriptor: descriptor) }
 
   /// Appends `bytes`.
   public mutating func append(_ bytes: SharedBytes) throws {
-    try write(bytes, at: position)
+    try placement.write(bytes, at: position)
     position += bytes.count
   }
 
   /// Appends `bytes`.
   public mutating func append(_ bytes: [UInt8]) throws {
-    try bytes.withUnsafeBytes { try write($0, at: position) }
+    try bytes.withUnsafeBytes { try placement.write($0, at: position) }
     position += bytes.count
-  }
-
-  private func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws {
-    var done = 0
-    while done < buffer.count {
-      let rest = UnsafeRawBufferPointer(rebasing: buffer[done...])
-      let count = pwrite(descriptor, rest.baseAddress, rest.count, off_t(offset + done))
-      if count < 0 && errno == EINTR { continue }
-      guard count > 0 else {
-        throw FormatError(
-          .system(operation: "write", code: count == 0 ? ENOSPC : errno), path: path,
-          offset: offset + done)
-      }
-      done += count
-    }
   }
 
   /// Reopens the temporary file after a library replaced it by path.
@@ -131,5 +114,31 @@ public struct AtomicFileWriter: ~Copyable {
     guard number >= 0 else { return }
     fsync(number)
     close(number)
+  }
+}
+
+/// Puts bytes at offsets of a file that is being written. Threads may place disjoint ranges at the
+/// same time.
+public struct FilePlacement: Sendable {
+  fileprivate let path: String
+  fileprivate let descriptor: Int32
+
+  public func write(_ bytes: SharedBytes, at offset: Int) throws {
+    try bytes.withUnsafeBytes { try write($0, at: offset) }
+  }
+
+  fileprivate func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws {
+    var done = 0
+    while done < buffer.count {
+      let rest = UnsafeRawBufferPointer(rebasing: buffer[done...])
+      let count = pwrite(descriptor, rest.baseAddress, rest.count, off_t(offset + done))
+      if count < 0 && errno == EINTR { continue }
+      guard count > 0 else {
+        throw FormatError(
+          .system(operation: "write", code: count == 0 ? ENOSPC : errno), path: path,
+          offset: offset + done)
+      }
+      done += count
+    }
   }
 }

@@ -1,11 +1,37 @@
+/// The packed low-bit format; `Packed.md` in the documentation has its byte layout.
+///
+/// Reading gives every tensor in its logical type, dequantized when loaded; `PackedModel` gives
+/// access to codes and parameters. Writing stores every tensor losslessly; `PackedWriter` is for
+/// quantized ones.
 public struct PackedFormat: ModelFormat {
+  public static let identifier = FormatIdentifier(
+    name: "condi", displayName: "condi packed", fileExtensions: ["condi"])
+
   public init() {}
-  public var identifier: FormatIdentifier {
-    FormatIdentifier(name: "condi", displayName: "condi-convert packed", fileExtensions: ["condi"])
+
+  public var identifier: FormatIdentifier { Self.identifier }
+
+  public func recognizes(_ file: InputFile) -> Bool {
+    let magic = try? file.bytes(at: 0, count: PackedPrologue.magic.count, purpose: "the magic")
+    return magic?.array == PackedPrologue.magic
   }
-  public func recognizes(_ file: InputFile) -> Bool { false }
-  public func read(_ file: InputFile) throws -> TensorArchive { fatalError() }
+
+  public func read(_ file: InputFile) throws -> TensorArchive {
+    let model = try PackedModel(parsing: file)
+    var archive = TensorArchive(
+      format: identifier, values: model.header.values, metadata: model.header.metadata)
+    // One storage an entry, so that names that share bytes here share them after conversion.
+    let storages = model.header.entries.map(model.storage)
+    for (name, index) in model.header.names {
+      archive.tensors[name] = try model.tensor(named: name, in: storages[index])
+    }
+    return archive
+  }
+
   public func write(
     _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
-  ) throws { fatalError() }
+  ) throws {
+    let packed = try PackedWriter(losslessly: archive)
+    try packed.write(to: &writer, progress: progress)
+  }
 }

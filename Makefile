@@ -1,0 +1,58 @@
+# The commands that the README names. `make` alone lists them.
+
+SWIFT        ?= swift
+BIN          := .build/release/condi-convert
+PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libopenblas-dev liblapacke-dev libpng-dev
+INTEROP_VENV := .venv-interop
+
+.PHONY: help packages build demo test lint format interop bench clean
+
+help:
+	@echo 'make demo     build, then convert, inspect, diff, verify and unpack a real checkpoint'
+	@echo 'make test     build and run all tests'
+	@echo 'make lint     check the formatting of all Swift sources'
+	@echo 'make format   apply that formatting'
+	@echo 'make interop  check written files with torch, numpy and safetensors from PyPI'
+	@echo 'make bench    time the tool beside Python scripts that do the same'
+	@echo 'make clean    remove what was built'
+
+# Installs only the Debian packages that are missing; does nothing and needs no network otherwise.
+packages:
+	@missing=; for package in $(PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
+	    || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing$$missing"; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+build: packages
+	$(SWIFT) build -c release --product condi-convert
+
+demo: build
+	@Scripts/demo.sh $(BIN)
+
+test: packages
+	$(SWIFT) test
+
+lint:
+	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
+
+format:
+	$(SWIFT) format --in-place --recursive Package.swift Sources Tests
+
+$(INTEROP_VENV)/.installed: Tests/Fixtures/interop/requirements.txt
+	python3 -m venv $(INTEROP_VENV)
+	$(INTEROP_VENV)/bin/pip install --quiet -r $<
+	touch $@
+
+interop: build $(INTEROP_VENV)/.installed
+	Scripts/interop.sh $(BIN) $(INTEROP_VENV)/bin/python
+
+bench: build $(INTEROP_VENV)/.installed
+	$(INTEROP_VENV)/bin/python Benchmarks/compare.py $(BIN)
+
+clean:
+	rm -rf .build $(INTEROP_VENV) out

@@ -1,0 +1,17 @@
+import Crypto
+
+extension InputFile {
+  /// The SHA-256 of the file's bytes, in hexadecimal, as `sha256sum` prints it.
+  public func sha256() throws -> String {
+    var hash = SHA256()
+    let pieceByteCount = 1 << 22
+    for start in stride(from: 0, to: byteCount, by: pieceByteCount) {
+      let piece = try bytes(
+        at: start, count: min(pieceByteCount, byteCount - start), purpose: "the digest")
+      piece.withUnsafeBytes { hash.update(bufferPointer: $0) }
+    }
+    return hash.finalize().map { byte in
+      (byte < 16 ? "0" : "") + String(byte, radix: 16)
+    }.joined()
+  }
+}

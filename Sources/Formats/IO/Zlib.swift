@@ -1,0 +1,135 @@
+import CZlib
+
+/// Checksums and compression by zlib.
+enum Zlib {
+  /// Deflate cannot expand its input more than this: a stored block of a bit per 258-byte match.
+  static let largestExpansion = 1032
+
+  /// The CRC-32 of zip, gzip and PNG (polynomial 0xEDB88320) of `bytes`, going on from `seed`.
+  static func crc32(_ bytes: SharedBytes, seed: UInt32 = 0) -> UInt32 {
+    bytes.withUnsafeBytes { crc32($0, seed: seed) }
+  }
+
+  static func crc32(_ buffer: UnsafeRawBufferPointer, seed: UInt32 = 0) -> UInt32 {
+    guard let base = buffer.baseAddress else { return seed }
+    return UInt32(
+      truncatingIfNeeded: crc32_z(
+        UInt(seed), base.assumingMemoryBound(to: UInt8.self), buffer.count))
+  }
+
+  /// `bytes` as one zlib stream (RFC 1950) at level 9: the same for the same zlib version.
+  static func compress(_ bytes: SharedBytes) -> [UInt8] {
+    var stream = z_stream()
+    precondition(condi_deflate_init(&stream, 9, 15) == Z_OK, "out of memory in zlib")
+    defer { deflateEnd(&stream) }
+    return bytes.withUnsafeBytes { input in
+      var output: [UInt8] = []
+      var consumed = 0
+      var status = Z_OK
+      while status != Z_STREAM_END {
+        let piece = min(input.count - consumed, chunkByteCount)
+        let isLast = consumed + piece == input.count
+        status = step(
+          &stream, input, from: consumed, count: piece, appendingTo: &output
+        ) { deflate(&$0, isLast ? Z_FINISH : Z_NO_FLUSH) }
+        precondition(status >= Z_OK || status == Z_BUF_ERROR, "zlib lost its state")
+        consumed += piece - Int(stream.avail_in)
+      }
+      return output
+    }
+  }
+
+  /// The content of the zlib stream `bytes`.
+  ///
+  /// - Parameter byteCount: the declared length, which is checked before memory is taken.
+  /// - Throws: `FormatError` when the stream is damaged, is not all of `bytes`, or has another
+  ///   length than declared.
+  static func decompress(_ bytes: SharedBytes, byteCount: Int, purpose: String) throws
+    -> SharedBytes
+  {
+    let largest = bytes.count.multipliedReportingOverflow(by: largestExpansion)
+    guard largest.overflow || byteCount <= largest.partialValue else {
+      throw FormatError.mismatch(
+        expected: "at most \(largest.partialValue) bytes from \(bytes.count) compressed for "
+          + purpose,
+        found: "\(byteCount) declared")
+    }
+    var stream = z_stream()
+    guard condi_inflate_init(&stream, 15) == Z_OK else {
+      throw FormatError(.system(operation: "inflate \(purpose)", code: 12))
+    }
+    defer { inflateEnd(&stream) }
+    return try bytes.withUnsafeBytes { input in
+      try SharedBytes(count: byteCount) { output in
+        try inflateAll(input, into: output, stream: &stream, purpose: purpose)
+      }
+    }
+  }
+
+  private static let chunkByteCount = 1 << 30  // zlib counts input in 32 bits
+
+  private static func inflateAll(
+    _ input: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer,
+    stream: inout z_stream, purpose: String
+  ) throws {
+    var consumed = 0
+    var produced = 0
+    // One byte more than declared, so that a longer stream is noticed without being inflated.
+    var surplus: UInt8 = 0
+    while true {
+      let inputCount = min(input.count - consumed, chunkByteCount)
+      let outputCount = min(output.count - produced, chunkByteCount)
+      let status = withUnsafeMutablePointer(to: &surplus) { surplus in
+        stream.next_in = UnsafeMutablePointer(
+          mutating: input.baseAddress?.advanced(by: consumed).assumingMemoryBound(to: UInt8.self))
+        stream.avail_in = UInt32(inputCount)
+        stream.next_out =
+          outputCount > 0
+          ? output.baseAddress!.advanced(by: produced).assumingMemoryBound(to: UInt8.self)
+          : surplus
+        stream.avail_out = outputCount > 0 ? UInt32(outputCount) : 1
+        return inflate(&stream, Z_NO_FLUSH)
+      }
+      consumed += inputCount - Int(stream.avail_in)
+      let written = (outputCount > 0 ? outputCount : 1) - Int(stream.avail_out)
+      guard outputCount > 0 || written == 0 else {
+        throw FormatError.mismatch(
+          expected: "\(output.count) bytes for \(purpose)", found: "more in the compressed data")
+      }
+      produced += written
+      if status == Z_STREAM_END { break }
+      guard status == Z_OK else {
+        throw FormatError.malformed("the compressed data of \(purpose) is damaged")
+      }
+    }
+    guard produced == output.count else {
+      throw FormatError(
+        .truncated(expectedBytes: output.count, foundBytes: produced, purpose: purpose))
+    }
+    guard consumed == input.count else {
+      throw FormatError.malformed(
+        "\(input.count - consumed) bytes follow the compressed data of \(purpose)")
+    }
+  }
+
+  /// Feeds one piece of input and appends what comes out.
+  private static func step(
+    _ stream: inout z_stream, _ input: UnsafeRawBufferPointer, from start: Int, count: Int,
+    appendingTo output: inout [UInt8], _ body: (inout z_stream) -> Int32
+  ) -> Int32 {
+    stream.next_in = UnsafeMutablePointer(
+      mutating: input.baseAddress?.advanced(by: start).assumingMemoryBound(to: UInt8.self))
+    stream.avail_in = UInt32(count)
+    var status = Z_OK
+    repeat {
+      let piece = [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, written in
+        stream.next_out = buffer.baseAddress
+        stream.avail_out = UInt32(buffer.count)
+        status = body(&stream)
+        written = buffer.count - Int(stream.avail_out)
+      }
+      output += piece
+    } while stream.avail_out == 0
+    return status
+  }
+}

@@ -1,0 +1,47 @@
+/// How much smaller a model's parameters became, counted the way the papers do and in full.
+///
+/// Every parameter counts at its original width before; after, quantized weights count at their
+/// code width and the rest as before. Bounds and scales, buffers, and the file's own overhead are
+/// left out: that is what the `file` ratio of `PackedSummary` is for.
+public struct CompressionRatios: Hashable, Sendable {
+  /// Relative-position tables are not counted at all, as in 2DQuant and CondiQuant: SwinIR-light ×4
+  /// has 3.600 at 2 bits.
+  public let paper: Double
+  /// Every parameter is counted: SwinIR-light ×4 has 3.301 at 2 bits.
+  public let parameters: Double
+
+  /// What the ratios need to know of a tensor.
+  public struct Item: Hashable, Sendable {
+    public var role: TensorRole
+    public var elementCount: Int
+    /// Bits of an element before.
+    public var originalBitWidth: Int
+    /// Bits of an element after, without bounds and scales.
+    public var bitWidth: Int
+
+    public init(role: TensorRole, elementCount: Int, originalBitWidth: Int, bitWidth: Int) {
+      self.role = role
+      self.elementCount = elementCount
+      self.originalBitWidth = originalBitWidth
+      self.bitWidth = bitWidth
+    }
+  }
+
+  /// - Parameter items: every tensor once, whatever it is; buffers are passed over. Both ratios are
+  ///   1 when there is nothing to count.
+  public init(_ items: some Sequence<Item>) {
+    var paper = (before: 0.0, after: 0.0)
+    var all = (before: 0.0, after: 0.0)
+    for item in items where item.role != .buffer {
+      let count = Double(item.elementCount)
+      let (before, after) = (
+        count * Double(item.originalBitWidth), count * Double(item.bitWidth)
+      )
+      all = (all.before + before, all.after + after)
+      guard item.role != .positionTable else { continue }
+      paper = (paper.before + before, paper.after + after)
+    }
+    self.paper = paper.after > 0 ? paper.before / paper.after : 1
+    self.parameters = all.after > 0 ? all.before / all.after : 1
+  }
+}

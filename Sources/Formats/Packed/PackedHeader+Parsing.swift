@@ -1,0 +1,223 @@
+import OrderedCollections
+
+extension PackedHeader {
+  /// Reads a header and checks everything about it that needs no tensor bytes, except where records
+  /// lie, which depends on the file.
+  init(parsing json: JSONValue) throws {
+    var members = try JSONMembers(json, subject: "the header")
+    guard try members.takeString("format") == "condi" else {
+      throw FormatError.malformed("the header's 'format' is not 'condi'")
+    }
+    self.init(producer: try members.require("producer", members.takeString("producer")))
+    source = try members.take("source").map { try Source(parsing: $0) }
+    recipe = members.take("recipe")
+    metadata = try Self.object(members.take("metadata"), named: "metadata") { name, value in
+      guard case .string(let text) = value else {
+        throw FormatError.malformed("'\(name)' of the header's metadata is not a string")
+      }
+      return text
+    }
+    values = try Self.object(members.take("values"), named: "values") { _, value in
+      try ArchiveValue(json: value)
+    }
+    activations = try (members.takeArray("activations") ?? []).enumerated().map {
+      try ActivationQuantizer(parsing: $1, index: $0)
+    }
+    let tensors = try members.require("tensors", members.takeArray("tensors"))
+    for (index, tensor) in tensors.enumerated() {
+      try appendTensor(JSONMembers(tensor, subject: "tensor \(index) of the header"))
+    }
+    unknownMembers = members.remaining
+  }
+
+  private static func object<Value>(
+    _ json: JSONValue?, named name: String, _ convert: (String, JSONValue) throws -> Value
+  ) throws -> OrderedDictionary<String, Value> {
+    guard let json else { return [:] }
+    let members = try JSONMembers(json, subject: "the header's '\(name)'").remaining
+    return OrderedDictionary(
+      uniqueKeysWithValues: try members.map { ($0.key, try convert($0.key, $0.value)) })
+  }
+
+  private mutating func appendTensor(_ tensor: JSONMembers) throws {
+    var members = tensor
+    let name = try members.require("name", members.takeString("name"))
+    guard names[name] == nil else {
+      throw FormatError.malformed("the name occurs twice in the header", tensor: name)
+    }
+    if let original = try members.takeString("sharesWith") {
+      guard let index = names[original], entries[index].name == original else {
+        throw FormatError.malformed(
+          "it shares the bytes of '\(original)', which is not a tensor before it", tensor: name)
+      }
+      guard members.remaining["encoding"] == nil, members.remaining["offset"] == nil else {
+        throw FormatError.malformed("it both shares bytes and has its own", tensor: name)
+      }
+      names[name] = index
+    } else {
+      names[name] = entries.count
+      entries.append(
+        try locatingErrors(tensor: name) { try PackedEntry(parsing: &members, name: name) })
+    }
+  }
+}
+
+extension PackedHeader.Source {
+  fileprivate init(parsing json: JSONValue) throws {
+    var members = try JSONMembers(json, subject: "the header's 'source'")
+    let sha256 = try members.require("sha256", members.takeString("sha256"))
+    guard sha256.utf8.count == 64, sha256.allSatisfy({ "0123456789abcdef".contains($0) }) else {
+      throw FormatError.malformed("the source's 'sha256' is not 64 hexadecimal digits")
+    }
+    self.init(
+      format: try members.require("format", members.takeString("format")),
+      byteCount: try members.require("byteCount", members.takeCount("byteCount")), sha256: sha256,
+      tensorByteCount: try members.require(
+        "tensorByteCount", members.takeCount("tensorByteCount")),
+      root: try members.takeString("root"))
+  }
+}
+
+extension ActivationQuantizer {
+  fileprivate init(parsing json: JSONValue, index: Int) throws {
+    var members = try JSONMembers(json, subject: "activation \(index) of the header")
+    let name = try members.require("name", members.takeString("name"))
+    let bitWidth = try members.require("bits", members.takeInteger("bits"))
+    let lower = try members.require("lower", members.takeNumber("lower"))
+    let upper = try members.require("upper", members.takeNumber("upper"))
+    guard (1...8).contains(bitWidth), Float(lower).isFinite, Float(upper).isFinite, lower <= upper
+    else {
+      throw FormatError.mismatch(
+        expected: "1 to 8 bits and finite bounds in order",
+        found: "\(bitWidth) bits, \(lower) to \(upper)", tensor: name)
+    }
+    self.init(name: name, bitWidth: bitWidth, lower: Float(lower), upper: Float(upper))
+  }
+}
+
+extension PackedEntry {
+  fileprivate init(parsing members: inout JSONMembers, name: String) throws {
+    let type = try members.require("type", members.takeString("type"))
+    guard let elementType = ElementType(rawValue: type) else {
+      throw FormatError.unsupported("element type '\(type)' is not known")
+    }
+    let dimensions = try members.require("shape", members.takeArray("shape")).map { json in
+      guard case .integer(let dimension) = json else {
+        throw FormatError.malformed("a dimension is not an integer")
+      }
+      return dimension
+    }
+    guard let shape = Shape(dimensions),
+      elementType.byteCount(forElements: shape.elementCount) != nil
+    else {
+      throw FormatError.malformed("the shape \(dimensions) of \(elementType) is not possible")
+    }
+    let role = try members.require("role", members.takeString("role"))
+    guard let role = TensorRole(rawValue: role) else {
+      throw FormatError.unsupported("role '\(role)' is not known")
+    }
+    self.init(
+      name: name, elementType: elementType, shape: shape, role: role,
+      encoding: try PackedEncoding(parsing: &members, elementType: elementType, shape: shape),
+      inflatedByteCount: try Self.inflatedByteCount(parsing: &members),
+      offset: try members.require("offset", members.takeCount("offset")),
+      byteCount: try members.require("bytes", members.takeCount("bytes")),
+      checksum: try Self.checksum(members.require("crc32", members.takeString("crc32"))))
+    try checkLength()
+  }
+
+  private static func inflatedByteCount(parsing members: inout JSONMembers) throws -> Int? {
+    let compression = try members.takeString("compression")
+    let byteCount = try members.takeCount("encodedBytes")
+    guard compression == nil || compression == "zlib" else {
+      throw FormatError.unsupported("compression '\(compression!)' is not known")
+    }
+    guard (compression == nil) == (byteCount == nil) else {
+      throw FormatError.malformed("'compression' and 'encodedBytes' do not occur together")
+    }
+    return byteCount
+  }
+
+  private static func checksum(_ digits: String) throws -> UInt32 {
+    guard digits.utf8.count == 8, digits == digits.lowercased(),
+      let checksum = UInt32(digits, radix: 16)
+    else {
+      throw FormatError.malformed("the checksum '\(digits)' is not 8 hexadecimal digits")
+    }
+    return checksum
+  }
+
+  /// The record must be as long as its encoding needs.
+  private func checkLength() throws {
+    if inflatedByteCount != nil, case .affine = encoding {
+      throw FormatError.malformed("an affine record is never compressed")
+    }
+    let needed = try encodedByteCount()
+    let declared = inflatedByteCount ?? byteCount
+    guard declared == needed else {
+      throw FormatError(
+        .truncated(
+          expectedBytes: needed, foundBytes: declared, purpose: "\(elementType) \(shape)"))
+    }
+  }
+}
+
+extension PackedEncoding {
+  fileprivate init(
+    parsing members: inout JSONMembers, elementType: ElementType, shape: Shape
+  ) throws {
+    let name = try members.require("encoding", members.takeString("encoding"))
+    let bits = try members.takeInteger("bits")
+    switch name {
+    case "raw":
+      self = .raw
+    case "affine":
+      self = .affine(
+        try AffineEncoding(
+          parsing: &members, bitWidth: members.require("bits", bits), elementType: elementType,
+          shape: shape))
+    case "palette":
+      let distinctCount = try members.require("distinct", members.takeInteger("distinct"))
+      guard (1...256).contains(distinctCount), bits == Self.paletteBitWidth(distinctCount),
+        LosslessEncoding.paletteWidths.contains(elementType.bitWidth)
+      else {
+        throw FormatError.malformed(
+          "a palette of \(distinctCount) \(elementType) values and "
+            + "\(bits.map(String.init) ?? "no") bits is not possible")
+      }
+      self = .palette(distinctCount: distinctCount)
+    case "integer":
+      let bitWidth = try members.require("bits", bits)
+      guard elementType.isInteger, (0...63).contains(bitWidth) else {
+        throw FormatError.malformed("\(bitWidth)-bit differences of \(elementType) are not possible")
+      }
+      self = .integer(
+        base: try members.require("base", members.takeInteger("base")), bitWidth: bitWidth)
+    default:
+      throw FormatError.unsupported("encoding '\(name)' is not known")
+    }
+  }
+}
+
+extension AffineEncoding {
+  fileprivate init(
+    parsing members: inout JSONMembers, bitWidth: Int, elementType: ElementType, shape: Shape
+  ) throws {
+    let granularity = try members.require("granularity", members.takeString("granularity"))
+    let parameters = try members.takeString("parameters") ?? "float32"
+    guard let granularity = QuantizationGranularity(granularity) else {
+      throw FormatError.unsupported("granularity '\(granularity)' is not known")
+    }
+    guard let parameterType = QuantizationParameterType(rawValue: parameters) else {
+      throw FormatError.unsupported("parameters of type '\(parameters)' are not known")
+    }
+    guard (1...8).contains(bitWidth), QuantizedTensor.supportedElementTypes.contains(elementType)
+    else {
+      throw FormatError.malformed("\(bitWidth)-bit codes of \(elementType) are not possible")
+    }
+    self.init(
+      layout: try AffineLayout(
+        shape: shape, granularity: granularity, parts: members.takeInteger("parts") ?? 1),
+      bitWidth: bitWidth, parameterType: parameterType)
+  }
+}

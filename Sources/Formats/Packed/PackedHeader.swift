@@ -1,0 +1,63 @@
+import OrderedCollections
+
+/// The JSON header of a packed file.
+public struct PackedHeader: Sendable {
+  /// Program and version that wrote the file.
+  public var producer: String
+  public var source: Source?
+  /// The recipe as it was asked for, in canonical form.
+  public var recipe: JSONValue?
+  public var metadata: OrderedDictionary<String, String> = [:]
+  public var values: OrderedDictionary<String, ArchiveValue> = [:]
+  public var activations: [ActivationQuantizer] = []
+  /// Every tensor that has a record, in the order of the records.
+  public var entries: [PackedEntry] = []
+  /// Every name in the archive's order, with the index of its entry; a shared tensor's entry occurs
+  /// under several names.
+  public var names: OrderedDictionary<String, Int> = [:]
+  /// Members this version does not know, kept for rewriting.
+  public var unknownMembers: OrderedDictionary<String, JSONValue> = [:]
+
+  public init(producer: String) {
+    self.producer = producer
+  }
+
+  /// Where the tensors came from.
+  public struct Source: Hashable, Sendable {
+    /// Name of the source's format, such as `pytorch`.
+    public var format: String
+    public var byteCount: Int
+    /// In lower-case hexadecimal.
+    public var sha256: String
+    /// Bytes of the tensors taken from it, each counted as often as it is named.
+    public var tensorByteCount: Int
+    /// The part of a nested checkpoint that was taken; `nil` for all of it.
+    public var root: String?
+
+    public init(
+      format: String, byteCount: Int, sha256: String, tensorByteCount: Int, root: String?
+    ) {
+      self.format = format
+      self.byteCount = byteCount
+      self.sha256 = sha256
+      self.tensorByteCount = tensorByteCount
+      self.root = root
+    }
+  }
+}
+
+/// The clipping bounds of one activation, as 2DQuant places them.
+public struct ActivationQuantizer: Hashable, Sendable {
+  public var name: String
+  /// 1 to 8.
+  public var bitWidth: Int
+  public var lower: Float
+  public var upper: Float
+
+  public init(name: String, bitWidth: Int, lower: Float, upper: Float) {
+    self.name = name
+    self.bitWidth = bitWidth
+    self.lower = lower
+    self.upper = upper
+  }
+}

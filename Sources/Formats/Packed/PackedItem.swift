@@ -1,0 +1,86 @@
+/// A tensor to be packed, and how.
+public struct PackedItem: Sendable {
+  public var name: String
+  public var role: TensorRole
+  public var source: Tensor
+  public var action: Action
+
+  public enum Action: Sendable {
+    /// Keeps every bit, in the smallest lossless encoding.
+    case keep
+    /// Stores codes of a length that is known before they are.
+    ///
+    /// `method` names how `quantize` finds the parameters, so that equal sources with equal methods
+    /// are stored once.
+    case quantize(
+      AffineEncoding, method: String, quantize: @Sendable () throws -> QuantizedTensor)
+  }
+
+  public init(name: String, role: TensorRole, source: Tensor, action: Action) {
+    self.name = name
+    self.role = role
+    self.source = source
+    self.action = action
+  }
+
+  /// What must agree, besides the source's bytes, for two items to share a record.
+  struct SharingKey: Hashable {
+    let elementType: ElementType
+    let shape: Shape
+    let role: TensorRole
+    let encoding: AffineEncoding?
+    let method: String?
+  }
+
+  var sharingKey: SharingKey {
+    switch action {
+    case .keep:
+      SharingKey(
+        elementType: source.elementType, shape: source.shape, role: role, encoding: nil,
+        method: nil)
+    case .quantize(let encoding, let method, _):
+      SharingKey(
+        elementType: source.elementType, shape: source.shape, role: role, encoding: encoding,
+        method: method)
+    }
+  }
+}
+
+extension [PackedItem] {
+  /// For each item, the index of the first item with the same key and the same bytes: its own, when
+  /// it is the first.
+  ///
+  /// Only tensors of equal keys are read, and of those only samples unless they agree.
+  func originals() throws -> [Int] {
+    var originals = Array<Int>(indices)
+    let groups = Dictionary(grouping: indices) { self[$0].sharingKey }
+    for group in groups.values where group.count > 1 {
+      var firstOfSample: [UInt32: [Int]] = [:]
+      for index in group {
+        try locatingErrors(tensor: self[index].name) {
+          let bytes = try self[index].source.bytes()
+          let sample = bytes.sampleChecksum
+          let original = try firstOfSample[sample, default: []].first { candidate in
+            try self[candidate].source.bytes().elementsEqual(bytes)
+          }
+          if let original {
+            originals[index] = original
+          } else {
+            firstOfSample[sample, default: []].append(index)
+          }
+        }
+      }
+    }
+    return originals
+  }
+}
+
+extension SharedBytes {
+  /// A checksum of the first, the middle and the last bytes, to tell most different contents apart.
+  fileprivate var sampleChecksum: UInt32 {
+    let length = Swift.min(count, 4096)
+    return [0, (count - length) / 2, count - length].reduce(0) { seed, start in
+      Zlib.crc32(slice(start..<start + length), seed: seed)
+    }
+  }
+}

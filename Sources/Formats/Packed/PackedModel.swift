@@ -1,0 +1,132 @@
+import OrderedCollections
+
+/// A packed file opened for reading: its header, checked, and its records, read when asked for.
+public struct PackedModel: Sendable {
+  public let header: PackedHeader
+  /// The header's JSON text as stored.
+  public let headerText: String
+  public let fileByteCount: Int
+  let prologue: PackedPrologue
+  private let file: InputFile
+
+  /// Reads the prologue and the header of `file` and checks all they say about each other and about
+  /// the file. Records are not touched.
+  ///
+  /// - Throws: `FormatError` for whatever breaks the format's rules.
+  public init(parsing file: InputFile) throws {
+    self.file = file
+    fileByteCount = file.byteCount
+    (prologue, header, headerText) = try locatingErrors(path: file.path) {
+      let prologue = try PackedPrologue(parsing: file)
+      let text = try Self.headerText(of: file, prologue)
+      let json = try JSONDocument.parse(SharedBytes(text.utf8), maximumDepth: 64)
+      let header = try PackedHeader(parsing: json)
+      try Self.checkPlaces(of: header.entries, upTo: prologue.headerOffset)
+      return (prologue, header, text)
+    }
+  }
+
+  private static func headerText(of file: InputFile, _ prologue: PackedPrologue) throws -> String {
+    let stored = try file.bytes(
+      at: prologue.headerOffset, count: prologue.headerByteCount, purpose: "the header")
+    let found = Zlib.crc32(stored)
+    guard found == prologue.headerChecksum else {
+      throw FormatError(
+        .checksumMismatch(expected: prologue.headerChecksum, found: found), tensor: "the header",
+        offset: prologue.headerOffset)
+    }
+    let inflated = try Zlib.decompress(
+      stored, byteCount: prologue.inflatedHeaderByteCount, purpose: "the header")
+    var reader = ByteReader(inflated, baseOffset: prologue.headerOffset)
+    return try reader.readUTF8(inflated.count, for: "the header")
+  }
+
+  /// Every record must lie exactly where the layout rule puts it, and the header right after.
+  private static func checkPlaces(of entries: [PackedEntry], upTo headerOffset: Int) throws {
+    var end = PackedPrologue.byteCount
+    for entry in entries {
+      let expected = PackedEntry.offset(after: end, byteCount: entry.byteCount)
+      guard entry.offset == expected else {
+        throw FormatError.mismatch(
+          expected: "its record at byte \(expected)", found: "\(entry.offset)", tensor: entry.name)
+      }
+      guard entry.byteCount <= headerOffset - entry.offset else {
+        throw FormatError(
+          .truncated(
+            expectedBytes: entry.byteCount, foundBytes: max(0, headerOffset - entry.offset),
+            purpose: "its record"), tensor: entry.name, offset: entry.offset)
+      }
+      end = entry.offset + entry.byteCount
+    }
+    guard end == headerOffset else {
+      throw FormatError.mismatch(
+        expected: "the header at byte \(end)", found: "\(headerOffset)", offset: 16)
+    }
+  }
+
+  /// The tensor `name` in its logical type; quantized tensors are dequantized when loaded.
+  ///
+  /// - Returns: `nil` when there is no such name.
+  public func tensor(named name: String) throws -> Tensor? {
+    guard let entry = entry(named: name) else { return nil }
+    return try tensor(named: name, in: storage(of: entry))
+  }
+
+  /// The elements of `entry` in its logical type.
+  func storage(of entry: PackedEntry) -> TensorStorage {
+    // A parsed entry's element bytes are known not to overflow.
+    let byteCount = entry.elementType.byteCount(forElements: entry.shape.elementCount) ?? 0
+    return TensorStorage(byteCount: byteCount) {
+      try locatingErrors(path: file.path, tensor: entry.name) {
+        try entry.elements(of: record(of: entry))
+      }
+    }
+  }
+
+  func tensor(named name: String, in storage: TensorStorage) throws -> Tensor? {
+    guard let entry = entry(named: name) else { return nil }
+    guard entry.elementType.byteWidth != nil else {
+      return try Tensor(elementType: entry.elementType, shape: entry.shape, load: storage.bytes)
+    }
+    return try Tensor(
+      elementType: entry.elementType, shape: entry.shape, storage: storage, elementOffset: 0,
+      strides: entry.shape.rowMajorStrides)
+  }
+
+  /// The codes and parameters of `name`; `nil` for tensors that are not quantized.
+  public func quantizedTensor(named name: String) throws -> QuantizedTensor? {
+    guard let entry = entry(named: name), case .affine(let affine) = entry.encoding else {
+      return nil
+    }
+    return try locatingErrors(path: file.path, tensor: name) {
+      try entry.quantizedTensor(of: record(of: entry), affine)
+    }
+  }
+
+  /// The entry that holds the bytes of `name`.
+  public func entry(named name: String) -> PackedEntry? {
+    header.names[name].map { header.entries[$0] }
+  }
+
+  /// The bytes of a record as stored, with their checksum checked.
+  func record(of entry: PackedEntry) throws -> SharedBytes {
+    let bytes = try file.bytes(at: entry.offset, count: entry.byteCount, purpose: "its record")
+    let found = Zlib.crc32(bytes)
+    guard found == entry.checksum else {
+      throw FormatError(
+        .checksumMismatch(expected: entry.checksum, found: found), tensor: entry.name,
+        offset: entry.offset)
+    }
+    return bytes
+  }
+
+  /// The bytes between the record at `index` and what lies before it, which must all be zero.
+  func padding(before index: Int) throws -> (offset: Int, bytes: SharedBytes) {
+    let end =
+      index == 0
+      ? PackedPrologue.byteCount
+      : header.entries[index - 1].offset + header.entries[index - 1].byteCount
+    let count = header.entries[index].offset - end
+    return (end, try file.bytes(at: end, count: count, purpose: "padding"))
+  }
+}

@@ -1,0 +1,100 @@
+/// The fixed fields at the start of a packed file; see the format page for the layout.
+struct PackedPrologue: Equatable {
+  static let magic: [UInt8] = [0x89] + Array("CONDI".utf8) + [0x0D, 0x0A]
+  static let byteCount = 64
+  static let majorVersion: UInt16 = 1
+  static let minorVersion: UInt16 = 0
+  /// The largest header that is inflated.
+  static let headerLimit = 256 << 20
+
+  var headerOffset: Int
+  var headerByteCount: Int
+  var inflatedHeaderByteCount: Int
+  var fileByteCount: Int
+  var headerChecksum: UInt32
+
+  init(
+    headerOffset: Int, headerByteCount: Int, inflatedHeaderByteCount: Int, headerChecksum: UInt32
+  ) {
+    self.headerOffset = headerOffset
+    self.headerByteCount = headerByteCount
+    self.inflatedHeaderByteCount = inflatedHeaderByteCount
+    self.fileByteCount = headerOffset + headerByteCount
+    self.headerChecksum = headerChecksum
+  }
+
+  /// Reads and checks the prologue of `file` in the order the format page prescribes.
+  init(parsing file: InputFile) throws {
+    let bytes = try file.bytes(at: 0, count: Self.byteCount, purpose: "the prologue")
+    var reader = ByteReader(bytes)
+    guard try reader.read(8, for: "the magic").array == Self.magic else {
+      throw FormatError.malformed("the first bytes are not those of a packed file", offset: 0)
+    }
+    let major = try reader.readInteger(UInt16.self, for: "the version")
+    guard major == Self.majorVersion else {
+      throw FormatError.unsupported(
+        "packed format version \(major) is not known; this program reads version "
+          + "\(Self.majorVersion)", offset: 8)
+    }
+    let found = Zlib.crc32(bytes.slice(0..<60))
+    try reader.seek(to: 60)
+    let expected = try reader.readInteger(UInt32.self, for: "the prologue's checksum")
+    guard found == expected else {
+      throw FormatError(
+        .checksumMismatch(expected: expected, found: found), tensor: "the prologue", offset: 60)
+    }
+    try reader.seek(to: 12)
+    let reserved = try reader.readInteger(UInt32.self, for: "reserved bytes")
+    headerOffset = try reader.readCount(UInt64.self, for: "the header's offset")
+    headerByteCount = try reader.readCount(UInt64.self, for: "the header's length")
+    inflatedHeaderByteCount = try reader.readCount(UInt64.self, for: "the inflated header's length")
+    fileByteCount = try reader.readCount(UInt64.self, for: "the file's length")
+    headerChecksum = try reader.readInteger(UInt32.self, for: "the header's checksum")
+    let reservedTail = try reader.readInteger(UInt64.self, for: "reserved bytes")
+    guard reserved == 0, reservedTail == 0 else {
+      throw FormatError.malformed("reserved bytes of the prologue are not zero", offset: 12)
+    }
+    try checkLengths(of: file)
+  }
+
+  private func checkLengths(of file: InputFile) throws {
+    guard fileByteCount == file.byteCount else {
+      throw FormatError(
+        .truncated(
+          expectedBytes: fileByteCount, foundBytes: file.byteCount, purpose: "the whole file"),
+        offset: 40)
+    }
+    guard headerOffset >= Self.byteCount, headerOffset <= fileByteCount,
+      headerByteCount == fileByteCount - headerOffset
+    else {
+      throw FormatError.mismatch(
+        expected: "a header from \(Self.byteCount) or later up to the file's end",
+        found: "\(headerByteCount) bytes at \(headerOffset)", offset: 16)
+    }
+    guard inflatedHeaderByteCount <= Self.headerLimit else {
+      throw FormatError(
+        .limitExceeded(
+          what: "a header's length in bytes", limit: Self.headerLimit,
+          found: "\(inflatedHeaderByteCount)"), offset: 32)
+    }
+  }
+
+  /// The 64 bytes, with their checksum.
+  var bytes: [UInt8] {
+    var bytes = Self.magic
+    func append(_ value: some FixedWidthInteger) {
+      withUnsafeBytes(of: value.littleEndian) { bytes += $0 }
+    }
+    append(Self.majorVersion)
+    append(Self.minorVersion)
+    append(UInt32(0))
+    append(UInt64(headerOffset))
+    append(UInt64(headerByteCount))
+    append(UInt64(inflatedHeaderByteCount))
+    append(UInt64(fileByteCount))
+    append(headerChecksum)
+    append(UInt64(0))
+    append(bytes.withUnsafeBytes { Zlib.crc32($0) })
+    return bytes
+  }
+}

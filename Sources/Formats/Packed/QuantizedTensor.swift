@@ -1,0 +1,187 @@
+import Foundation
+
+/// A tensor stored as codes of 1 to 8 bits with real-valued lower bounds and scales.
+///
+/// Each cell of the layout has a lower bound and a scale, and a code stands for
+/// `w = lower + scale · code`: a product and a sum in Float32, each rounded to nearest, and then
+/// converted to the logical element type, rounded to nearest, ties to even.
+///
+/// The initializers check everything that `dequantized()` relies on: finite bounds, scales of at
+/// least zero, finite values at both ends of every cell, lengths, and a zero tail after the codes.
+public struct QuantizedTensor: Sendable {
+  /// The type of the elements before quantization and after: float16, bfloat16, float32, float64.
+  public let elementType: ElementType
+  public let shape: Shape
+  public let layout: AffineLayout
+  /// Bits of a code, 1 to 8.
+  public let bitWidth: Int
+  public let parameterType: QuantizationParameterType
+  /// The lower bound of each cell, exact in `parameterType`.
+  public let lower: [Float]
+  /// The distance of neighbouring values in each cell, exact in `parameterType`.
+  public let scale: [Float]
+  /// One code an element, row-major, as a `BitStream`.
+  public let codes: SharedBytes
+
+  /// The element types that can be quantized.
+  public static let supportedElementTypes: Set<ElementType> = [
+    .float16, .bfloat16, .float32, .float64,
+  ]
+
+  /// A tensor of codes that exist already.
+  ///
+  /// - Throws: `FormatError` for whatever breaks the rules above.
+  public init(
+    elementType: ElementType, shape: Shape, layout: AffineLayout, bitWidth: Int,
+    parameterType: QuantizationParameterType, lower: [Float], scale: [Float], codes: SharedBytes
+  ) throws {
+    self.elementType = elementType
+    self.shape = shape
+    self.layout = layout
+    self.bitWidth = bitWidth
+    self.parameterType = parameterType
+    self.lower = lower
+    self.scale = scale
+    self.codes = codes
+    try checkForm()
+    try checkParameters()
+    try checkCodes()
+  }
+
+  /// A tensor read from a file.
+  ///
+  /// - Parameters:
+  ///   - parameters: all lower bounds in the order of the cells, then all scales, little-endian.
+  ///   - codes: a `BitStream` of one code an element.
+  /// - Throws: `FormatError` for whatever breaks the rules above.
+  public init(
+    parsing parameters: SharedBytes, codes: SharedBytes, elementType: ElementType, shape: Shape,
+    layout: AffineLayout, bitWidth: Int, parameterType: QuantizationParameterType
+  ) throws {
+    let expected = Self.parameterByteCount(layout, parameterType)
+    guard parameters.count == expected else {
+      throw FormatError(
+        .truncated(
+          expectedBytes: expected, foundBytes: parameters.count,
+          purpose: "\(layout.cellCount) lower bounds and scales in \(parameterType)"))
+    }
+    let values = Self.parameterValues(parameters, parameterType)
+    try self.init(
+      elementType: elementType, shape: shape, layout: layout, bitWidth: bitWidth,
+      parameterType: parameterType, lower: Array(values[..<layout.cellCount]),
+      scale: Array(values[layout.cellCount...]), codes: codes)
+  }
+
+  /// The tensor closest to `values` under the given parameters, which are first rounded to
+  /// `parameterType`.
+  ///
+  /// The code of `w` is `clip(rint((w − lower) / scale), 0, 2^bitWidth − 1)` in Float32, ties to
+  /// even, and 0 where the scale is 0. For `w` in a cell's `lower…upper`, as rounded,
+  /// `|w − decode(encode(w))| ≤ scale / 2`, give or take the roundings of Float32
+  /// (`2⁻²² · max(|lower|, |upper|)`) and of the element type.
+  ///
+  /// - Parameters:
+  ///   - values: the elements, row-major, finite.
+  ///   - lower: the lower bound of each cell.
+  ///   - scale: the scale of each cell, not negative.
+  /// - Throws: `FormatError` for values that are not finite, naming the first, and for parameters
+  ///   that are not finite, or lose a positive scale, in `parameterType`.
+  public static func encode(
+    values: [Float], layout: AffineLayout, bitWidth: Int,
+    parameterType: QuantizationParameterType, lower: [Float], scale: [Float],
+    elementType: ElementType, shape: Shape
+  ) throws -> QuantizedTensor {
+    try checkCounts(layout, values: values.count, lower: lower.count, scale: scale.count)
+    try checkBitWidth(bitWidth)
+    if let index = values.firstIndex(where: { !$0.isFinite }) {
+      throw FormatError.mismatch(
+        expected: "finite values to quantize", found: "\(values[index]) at element \(index)")
+    }
+    for index in scale.indices where scale[index] > 0 && parameterType.rounded(scale[index]) == 0 {
+      throw FormatError.unsupported(
+        "the scale \(scale[index]) of cell \(index) is too small for \(parameterType)")
+    }
+    let lower = lower.map(parameterType.rounded)
+    let scale = scale.map(parameterType.rounded)
+    let codes = [UInt8](unsafeUninitializedCapacity: values.count) { output, count in
+      output.initialize(repeating: 0)
+      values.withUnsafeBufferPointer { input in
+        for index in 0..<layout.cellCount {
+          let elements = layout.elements(ofCell: index)
+          AffineCode(lower: lower[index], scale: scale[index], bitWidth: bitWidth).encode(
+            UnsafeBufferPointer(rebasing: input[elements]),
+            into: UnsafeMutableBufferPointer(rebasing: output[elements]))
+        }
+      }
+      count = values.count
+    }
+    return try QuantizedTensor(
+      elementType: elementType, shape: shape, layout: layout, bitWidth: bitWidth,
+      parameterType: parameterType, lower: lower, scale: scale,
+      codes: BitStream.pack(codes, bitWidth: bitWidth))
+  }
+
+  /// The code of each element, row-major.
+  public func unpackedCodes() throws -> [UInt8] {
+    try BitStream.unpackCodes(codes, count: layout.elementCount, bitWidth: bitWidth)
+  }
+
+  /// The values that the codes stand for in Float32, row-major, before conversion to `elementType`.
+  public func floatValues() throws -> [Float] {
+    let codes = try unpackedCodes()
+    return [Float](unsafeUninitializedCapacity: codes.count) { output, count in
+      output.initialize(repeating: 0)
+      codes.withUnsafeBufferPointer { input in
+        for index in 0..<layout.cellCount {
+          let elements = layout.elements(ofCell: index)
+          code(ofCell: index).decode(
+            UnsafeBufferPointer(rebasing: input[elements]),
+            into: UnsafeMutableBufferPointer(rebasing: output[elements]))
+        }
+      }
+      count = codes.count
+    }
+  }
+
+  /// The elements as `elementType`: row-major, little-endian, all finite.
+  public func dequantized() throws -> SharedBytes {
+    let values = try floatValues()
+    return switch elementType {
+    case .float64: SharedBytes(elementsOf: values.map(Double.init))
+    case .float16: SharedBytes(elementsOf: values.map { Float16($0) })
+    case .bfloat16: SharedBytes(elementsOf: values.map(Self.bfloat16Bits))
+    default: SharedBytes(elementsOf: values)
+    }
+  }
+
+  /// All lower bounds in the order of the cells, then all scales, little-endian.
+  public var parameterBytes: SharedBytes {
+    switch parameterType {
+    case .float32: SharedBytes(elementsOf: lower + scale)
+    case .float16: SharedBytes(elementsOf: (lower + scale).map { Float16($0) })
+    }
+  }
+
+  /// Bytes of the codes of a tensor of this layout.
+  ///
+  /// - Returns: `nil` when the number of bits overflows.
+  public static func codeByteCount(_ layout: AffineLayout, bitWidth: Int) -> Int? {
+    BitStream.byteCount(count: layout.elementCount, bitWidth: bitWidth)
+  }
+
+  /// Bytes of the parameters of a tensor of this layout.
+  public static func parameterByteCount(
+    _ layout: AffineLayout, _ parameterType: QuantizationParameterType
+  ) -> Int {
+    // A cell has at least one element, whose own bytes were checked to fit; saturating keeps a
+    // layout that claims more from ever equalling a real length.
+    let (byteCount, overflow) = layout.cellCount.multipliedReportingOverflow(
+      by: 2 * parameterType.byteWidth)
+    return overflow ? .max : byteCount
+  }
+
+  /// The code of the cell at `index`.
+  public func code(ofCell index: Int) -> AffineCode {
+    AffineCode(lower: lower[index], scale: scale[index], bitWidth: bitWidth)
+  }
+}

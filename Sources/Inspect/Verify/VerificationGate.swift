@@ -1,0 +1,60 @@
+import Formats
+
+/// A requirement that a packed file must meet.
+public enum VerificationGate: Hashable, Sendable {
+  /// A compression ratio of at least `minimum`.
+  case ratio(RatioName, minimum: Double)
+  /// A file of at most so many bytes.
+  case fileByteCount(maximum: Int)
+  /// Every quantized layer's signal-to-quantization-noise of at least `minimum` dB; needs a
+  /// reference.
+  case signalToQuantizationNoise(minimum: Double)
+
+  /// The ratios of `PackedSummary`, by the names that reports and options use.
+  public enum RatioName: String, CaseIterable, Sendable {
+    case paper, parameters, file, tensors
+  }
+
+  /// A requirement beside what was found.
+  public struct Outcome: Codable, Hashable, Sendable {
+    public let requirement: String
+    /// `nil` when it could not be measured, which does not meet the requirement.
+    public let found: Double?
+    /// The layer that decided, where there is one.
+    public let layer: String?
+    public let isMet: Bool
+  }
+
+  func outcome(summary: PackedSummary, fidelity: FidelityReport?) -> Outcome {
+    switch self {
+    case .ratio(let name, let minimum):
+      let found = summary.ratios.value(name)
+      return Outcome(
+        requirement: "ratio \(name.rawValue) of at least \(minimum)", found: found, layer: nil,
+        isMet: found.map { $0 >= minimum } ?? false)
+    case .fileByteCount(let maximum):
+      return Outcome(
+        requirement: "at most \(maximum) bytes", found: Double(summary.fileByteCount), layer: nil,
+        isMet: summary.fileByteCount <= maximum)
+    case .signalToQuantizationNoise(let minimum):
+      let worst = fidelity?.layers.min {
+        $0.signalToQuantizationNoise < $1.signalToQuantizationNoise
+      }
+      return Outcome(
+        requirement: "SQNR of every layer of at least \(minimum) dB",
+        found: worst?.signalToQuantizationNoise, layer: worst?.name,
+        isMet: worst.map { $0.signalToQuantizationNoise >= minimum } ?? false)
+    }
+  }
+}
+
+extension PackedSummary.Ratios {
+  func value(_ name: VerificationGate.RatioName) -> Double? {
+    switch name {
+    case .paper: paper
+    case .parameters: parameters
+    case .file: file
+    case .tensors: tensors
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import Formats
+import OrderedCollections
+
+/// What a recipe makes of each tensor of a model, known from the model's index alone.
+///
+/// Sizes of quantized tensors are exact; tensors that are kept are counted as they are, before a
+/// packed file codes buffers losslessly.
+public struct QuantizationPlan: Sendable {
+  /// What a tensor is to the model.
+  public enum Role: String, Hashable, Sendable, Codable {
+    /// A floating-point matrix or convolution.
+    case weight
+    /// Any other floating-point parameter, such as a bias.
+    case parameter
+    /// A relative-position table: a parameter that the papers do not count.
+    case positionTable
+    /// No parameter.
+    case buffer
+  }
+
+  /// How a quantized tensor is stored.
+  public struct Quantization: Hashable, Sendable {
+    public let bitWidth: Int
+    public let layout: AffineLayout
+    public let parameterType: QuantizationParameterType
+    public let search: BoundSearchMethod
+    public let codeByteCount: Int
+    public let parameterByteCount: Int
+  }
+
+  public struct Entry: Hashable, Sendable {
+    public let name: String
+    public let elementType: ElementType
+    public let shape: Shape
+    public let role: Role
+    /// The earlier tensor that has the same elements in the same storage, such as the embedding
+    /// that a head is tied to. Both are treated alike and counted once.
+    public let sharedWith: String?
+    /// `nil` for tensors that are kept.
+    public let quantization: Quantization?
+    /// Bytes in full precision.
+    public let sourceByteCount: Int
+
+    /// Bytes of codes and parameters, or of the elements as they are.
+    public var payloadByteCount: Int {
+      quantization.map { $0.codeByteCount + $0.parameterByteCount } ?? sourceByteCount
+    }
+  }
+
+  public let recipe: Recipe
+  /// Every tensor under its name, in the order of the archive.
+  public let entries: OrderedDictionary<String, Entry>
+
+  /// - Throws: `TransformError` when a pattern matches nothing, a rule quantizes what cannot be, or
+  ///   a recipe that quantizes selects nothing.
+  public init(_ archive: TensorArchive, recipe: Recipe) throws {
+    let planner = try Planner(archive, recipe: recipe)
+    var entries: OrderedDictionary<String, Entry> = [:]
+    for (name, tensor) in archive.tensors {
+      entries[name] = try planner.entry(name, tensor)
+    }
+    let quantizes = recipe.rules.contains { $0.action != .keep }
+    guard !quantizes || entries.values.contains(where: { $0.quantization != nil }) else {
+      throw TransformError(.nothingToQuantize, recipe: recipe.errorName)
+    }
+    self.recipe = recipe
+    self.entries = entries
+  }
+
+  /// The names of quantized tensors in the order of the archive, shared ones once.
+  public var quantizedNames: [String] {
+    distinctEntries.filter { $0.quantization != nil }.map(\.name)
+  }
+
+  /// Elements that are quantized, shared ones counted once.
+  public var quantizedElementCount: Int {
+    distinctEntries.reduce(0) { $0 + ($1.quantization == nil ? 0 : $1.shape.elementCount) }
+  }
+
+  /// Elements of all parameters, tables included, shared ones counted once.
+  public var parameterCount: Int {
+    distinctEntries.reduce(0) { $0 + ($1.role == .buffer ? 0 : $1.shape.elementCount) }
+  }
+
+  /// Codes, quantizer parameters and full-precision tensors, without buffers.
+  public var payloadByteCount: Int {
+    distinctEntries.reduce(0) { $0 + ($1.role == .buffer ? 0 : $1.payloadByteCount) }
+  }
+
+  /// Bytes of the buffers as they are.
+  public var bufferByteCount: Int {
+    distinctEntries.reduce(0) { $0 + ($1.role == .buffer ? $1.payloadByteCount : 0) }
+  }
+
+  /// The ratios that need no file; a model without parameters has 1.
+  public var ratios: CompressionRatios {
+    CompressionRatios(
+      paper: ratio { $0.role != .buffer && $0.role != .positionTable },
+      parameters: ratio { $0.role != .buffer })
+  }
+
+  private var distinctEntries: [Entry] { entries.values.filter { $0.sharedWith == nil } }
+
+  /// Bits before over bits after of the entries that count, in Double: no model is too large.
+  private func ratio(_ counts: (Entry) -> Bool) -> Double {
+    var before = 0.0
+    var after = 0.0
+    for entry in distinctEntries where counts(entry) {
+      let elements = Double(entry.shape.elementCount)
+      let fullWidth = Double(entry.elementType.bitWidth)
+      before += elements * fullWidth
+      after += elements * (entry.quantization.map { Double($0.bitWidth) } ?? fullWidth)
+    }
+    return after > 0 ? before / after : 1
+  }
+}
+
+extension Recipe {
+  /// The recipe in an error about a model.
+  var errorName: String { "recipe '\(name)'" }
+}

@@ -1,0 +1,112 @@
+import Formats
+import LinearAlgebra
+import OrderedCollections
+
+/// Quantizes the tensors of a plan, one call a tensor or all of them on several threads.
+///
+/// The result depends on the plan and the tensor's elements alone, so calls may run in any order
+/// and on any number of threads.
+public struct Quantizer: Sendable {
+  public let plan: QuantizationPlan
+
+  public init(plan: QuantizationPlan) {
+    self.plan = plan
+  }
+
+  /// A quantized tensor and what that cost.
+  public struct Outcome: Sendable {
+    public let tensor: QuantizedTensor
+    public let summary: QuantizationSummary
+  }
+
+  /// The tensor of that name, quantized as planned.
+  ///
+  /// - Throws: `TransformError` when the plan keeps the tensor, is for another type or shape, or
+  ///   the elements are not finite; `FormatError` when the elements cannot be read, or their bounds
+  ///   do not fit the type of the parameters.
+  public func quantize(_ name: String, tensor: Tensor) throws -> QuantizedTensor {
+    try quantized(name, tensor).tensor
+  }
+
+  /// The same with the statistics.
+  ///
+  /// - Throws: as `quantize(_:tensor:)`.
+  public func outcome(_ name: String, tensor: Tensor) throws -> Outcome {
+    let (quantized, values, search) = try quantized(name, tensor)
+    let summary = try locatingErrors(tensor: name) {
+      try QuantizationSummary(name: name, values: values, tensor: quantized, search: search)
+    }
+    return Outcome(tensor: quantized, summary: summary)
+  }
+
+  /// Every planned tensor of `archive` in its order, shared tensors once.
+  ///
+  /// Codes and parameters are all in memory at the end; in between, one full-precision tensor a
+  /// thread.
+  ///
+  /// - Parameter threads: at least 1.
+  /// - Throws: as `quantize(_:tensor:)`, for the tensor that failed.
+  public func outcomes(_ archive: TensorArchive, threads: Int) throws
+    -> OrderedDictionary<String, Outcome>
+  {
+    let names = plan.quantizedNames
+    // The largest first, so that no thread is left with one at the end.
+    let order = names.indices.sorted { left, right in
+      let (leftCount, rightCount) = (elementCount(names[left]), elementCount(names[right]))
+      return leftCount == rightCount ? left < right : leftCount > rightCount
+    }
+    let found = try parallelMap(count: order.count, threads: threads) { index in
+      let name = names[order[index]]
+      guard let tensor = archive.tensors[name] else {
+        throw TransformError(
+          .notPlanned(reason: "the plan is for an archive with a tensor of this name"),
+          tensor: name)
+      }
+      return try outcome(name, tensor: tensor)
+    }
+    var position = [Int](repeating: 0, count: order.count)
+    for (index, original) in order.enumerated() { position[original] = index }
+    return OrderedDictionary(
+      uniqueKeysWithValues: names.indices.map { (names[$0], found[position[$0]]) })
+  }
+
+  private func elementCount(_ name: String) -> Int {
+    plan.entries[name]?.shape.elementCount ?? 0
+  }
+
+  private func quantized(_ name: String, _ tensor: Tensor) throws
+    -> (tensor: QuantizedTensor, values: [Float], search: BoundSearchMethod)
+  {
+    guard let entry = plan.entries[name], let planned = entry.quantization else {
+      throw TransformError(.notPlanned(reason: "the plan does not quantize it"), tensor: name)
+    }
+    guard entry.elementType == tensor.elementType, entry.shape == tensor.shape else {
+      throw TransformError(
+        .notPlanned(
+          reason: """
+            the plan is for \(entry.elementType) \(entry.shape), found \(tensor.elementType) \
+            \(tensor.shape)
+            """), tensor: name)
+    }
+    let values = try locatingErrors(tensor: name) { try tensor.floatValues() }
+    if let element = values.firstIndex(where: { !$0.isFinite }) {
+      throw TransformError(
+        .notFinite(value: "\(values[element])", element: element), tensor: name)
+    }
+    let search = BoundSearch(
+      method: planned.search, bitWidth: planned.bitWidth, parameterType: planned.parameterType)
+    let bounds = values.withUnsafeBufferPointer { buffer in
+      (0..<planned.layout.cellCount).map { cell in
+        search.bounds(
+          of: UnsafeBufferPointer(rebasing: buffer[planned.layout.elements(ofCell: cell)]))
+      }
+    }
+    let quantized = try locatingErrors(tensor: name) {
+      try QuantizedTensor.encode(
+        values: values, layout: planned.layout, bitWidth: planned.bitWidth,
+        parameterType: planned.parameterType, lower: bounds.map(\.lower),
+        scale: bounds.map(\.scale), elementType: tensor.elementType, shape: tensor.shape)
+    }
+    return (quantized, values, planned.search)
+  }
+}

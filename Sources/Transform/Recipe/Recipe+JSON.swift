@@ -1,0 +1,190 @@
+import Formats
+import OrderedCollections
+
+extension JSONValue {
+  typealias Members = OrderedDictionary<String, JSONValue>
+}
+
+extension Recipe {
+  /// The version of `schemas/recipe.schema.json` that this reads and writes.
+  public static let schemaVersion = 1
+
+  /// Bytes of the longest recipe that is read.
+  private static let fileLimit = 1 << 20
+
+  /// Reads a recipe file.
+  ///
+  /// - Throws: `FormatError` when the file cannot be read or is not JSON, `TransformError` when it
+  ///   is no recipe.
+  public init(contentsOf path: String) throws {
+    let file = try InputFile(path: path)
+    guard file.byteCount <= Self.fileLimit else {
+      throw FormatError(
+        .limitExceeded(
+          what: "a recipe in bytes", limit: Self.fileLimit, found: "\(file.byteCount)"),
+        path: path)
+    }
+    let json = try locatingErrors(path: path) {
+      try JSONDocument.parse(file.bytes(at: 0, count: file.byteCount, purpose: "a recipe"))
+    }
+    try self.init(json, source: path)
+  }
+
+  /// The recipe that `json` describes, as in `schemas/recipe.schema.json`.
+  ///
+  /// - Parameter source: the file's path, for errors; it is no part of the recipe.
+  /// - Throws: `TransformError` that names the key and what was expected there.
+  public init(_ json: JSONValue, source: String? = nil) throws {
+    var reader = try JSONObjectReader(json, path: "", recipe: source)
+    _ = try reader.integer(
+      "schemaVersion", in: Self.schemaVersion...Self.schemaVersion,
+      expected: "\(Self.schemaVersion), the version that this program knows")
+    let name = try reader.string("name")
+    let overrides = try Self.overrides(&reader)
+    let buffers = try reader.globs("buffers", allowsNone: true)
+    let positionTables = try reader.globs("positionTables", allowsNone: true)
+    let allowsUnmatched = try reader.value(
+      "allowsUnmatchedPatterns", expected: "true or false"
+    ) { value -> Bool? in
+      guard case .boolean(let flag) = value else { return nil }
+      return flag
+    }
+    let items = try reader.value("rules", expected: "a list of rules") { value -> [JSONValue]? in
+      guard case .array(let items) = value else { return nil }
+      return items
+    }
+    guard let items else { throw reader.error(at: "rules", "expected a list of rules, found none") }
+    try reader.finish()
+    self.init(
+      name: name ?? "custom",
+      defaults: overrides.applied(to: QuantizationSettings()),
+      rules: try items.enumerated().map { index, item in
+        try Self.rule(item, path: "rules[\(index)]", recipe: source)
+      },
+      buffers: buffers ?? Self.conventionalBuffers,
+      positionTables: positionTables ?? Self.conventionalPositionTables,
+      allowsUnmatchedPatterns: allowsUnmatched ?? false)
+  }
+
+  /// The recipe in full, defaults included: what a packed file's header keeps. Reading it gives an
+  /// equal recipe.
+  public var jsonValue: JSONValue {
+    var members: JSONValue.Members = [
+      "schemaVersion": .integer(Self.schemaVersion), "name": .string(name),
+    ]
+    let settings = RecipeRule.Overrides(
+      bitWidth: defaults.bitWidth, granularity: defaults.granularity, search: defaults.search,
+      parameterType: defaults.parameterType, parts: defaults.parts)
+    members.merge(settings.jsonMembers) { $1 }
+    members["buffers"] = .array(buffers.map { .string($0.pattern) })
+    members["positionTables"] = .array(positionTables.map { .string($0.pattern) })
+    members["allowsUnmatchedPatterns"] = .boolean(allowsUnmatchedPatterns)
+    members["rules"] = .array(rules.map(\.jsonValue))
+    return .object(members)
+  }
+
+  private static func rule(_ json: JSONValue, path: String, recipe: String?) throws -> RecipeRule {
+    var reader = try JSONObjectReader(json, path: path, recipe: recipe)
+    guard let match = try reader.globs("match") else {
+      throw reader.error(at: "match", "expected a name pattern or a list of them, found none")
+    }
+    let condition = try reader.value("where", expected: "conditions") { $0 }.map {
+      try Self.condition($0, path: reader.path(of: "where"), recipe: recipe)
+    }
+    guard let action: ActionName = try reader.choice("action") else {
+      throw reader.error(at: "action", "expected \"keep\" or \"quantize\", found none")
+    }
+    let overrides = try overrides(&reader)
+    try reader.finish()
+    if action == .keep, let key = overrides.jsonMembers.keys.first {
+      throw reader.error(at: key, "a rule that keeps tensors has no settings")
+    }
+    return RecipeRule(
+      match: match, where: condition ?? RecipeCondition(),
+      action: action == .keep ? .keep : .quantize(overrides))
+  }
+
+  private enum ActionName: String, CaseIterable { case keep, quantize }
+
+  private static func condition(_ json: JSONValue, path: String, recipe: String?) throws
+    -> RecipeCondition
+  {
+    var reader = try JSONObjectReader(json, path: path, recipe: recipe)
+    let ranks = try reader.value("rank", expected: "a rank or a list of ranks") {
+      value -> [Int]? in
+      let items = if case .array(let items) = value { items } else { [value] }
+      let ranks = items.compactMap { item -> Int? in
+        guard case .integer(let rank) = item, rank >= 0 else { return nil }
+        return rank
+      }
+      return ranks.count == items.count && !ranks.isEmpty ? ranks : nil
+    }
+    let condition = RecipeCondition(
+      ranks: ranks,
+      minimumDimension: try reader.integer(
+        "minimumDimension", in: 1...(.max), expected: "an integer of at least 1"),
+      elementKind: try reader.choice("elementKind"),
+      rowMultiple: try reader.integer(
+        "rowMultiple", in: 1...(.max), expected: "an integer of at least 1"))
+    try reader.finish()
+    return condition
+  }
+
+  /// The settings that the top of a recipe and a rule have in common.
+  private static func overrides(_ reader: inout JSONObjectReader) throws -> RecipeRule.Overrides {
+    RecipeRule.Overrides(
+      bitWidth: try reader.integer("bits", in: 1...8, expected: "an integer from 1 to 8"),
+      granularity: try reader.value(
+        "granularity", expected: "\"tensor\", \"channel\" or \"group:N\""
+      ) { value in
+        guard case .string(let text) = value else { return nil }
+        return QuantizationGranularity(text)
+      },
+      search: try reader.choice("search"),
+      parameterType: try reader.choice("parameterType"),
+      parts: try reader.value("parts", expected: "an integer of at least 1 or \"qkv\"") { value in
+        switch value {
+        case .integer(let parts) where parts >= 1: parts
+        case .string("qkv"): 3
+        default: nil
+        }
+      })
+  }
+}
+
+extension RecipeRule {
+  fileprivate var jsonValue: JSONValue {
+    var members: JSONValue.Members = ["match": .array(match.map { .string($0.pattern) })]
+    if condition != RecipeCondition() { members["where"] = condition.jsonValue }
+    switch action {
+    case .keep: members["action"] = .string("keep")
+    case .quantize(let overrides):
+      members["action"] = .string("quantize")
+      members.merge(overrides.jsonMembers) { $1 }
+    }
+    return .object(members)
+  }
+}
+
+extension RecipeRule.Overrides {
+  fileprivate var jsonMembers: JSONValue.Members {
+    var members: JSONValue.Members = [:]
+    members["bits"] = bitWidth.map(JSONValue.integer)
+    members["granularity"] = granularity.map { .string("\($0)") }
+    members["search"] = search.map { .string($0.rawValue) }
+    members["parameterType"] = parameterType.map { .string($0.rawValue) }
+    members["parts"] = parts.map(JSONValue.integer)
+    return members
+  }
+}
+
+extension RecipeCondition {
+  fileprivate var jsonValue: JSONValue {
+    var members: JSONValue.Members = [:]
+    members["rank"] = ranks.map { .array($0.map(JSONValue.integer)) }
+    members["minimumDimension"] = minimumDimension.map(JSONValue.integer)
+    members["elementKind"] = elementKind.map { .string($0.rawValue) }
+    members["rowMultiple"] = rowMultiple.map(JSONValue.integer)
+    return .object(members)
+  }
+}

@@ -1,0 +1,69 @@
+import Formats
+import Foundation
+
+/// Why a model could not be planned or quantized, with the place where it went wrong.
+///
+/// The description is one line for a person: recipe, tensor, then the problem, as in
+/// `mine.json: rules[1].bits: expected an integer from 1 to 8, found 9`. What goes wrong in the
+/// model's own file is a `FormatError` instead.
+public struct TransformError: Error, Hashable, Sendable {
+  public enum Problem: Hashable, Sendable {
+    /// The recipe breaks its rules at `key`, a path such as `rules[1].bits`; empty at the top.
+    case invalidRecipe(key: String, message: String)
+    /// There is no built-in recipe of this name.
+    case unknownRecipe(known: [String])
+    /// A pattern of the recipe that no tensor name matches.
+    case unmatchedPattern(String)
+    /// A rule asks for a tensor to be quantized that cannot be.
+    case cannotQuantize(reason: String)
+    /// The recipe quantizes, but nothing in this model.
+    case nothingToQuantize
+    /// A tensor to be quantized holds a NaN or an infinity.
+    case notFinite(value: String, element: Int)
+    /// The plan has no quantization for this tensor, or one for another type or shape.
+    case notPlanned(reason: String)
+  }
+
+  public var problem: Problem
+  /// The recipe as a person knows it: its file's path, or its name in quotes.
+  public var recipe: String?
+  /// The tensor concerned.
+  public var tensor: String?
+
+  public init(_ problem: Problem, recipe: String? = nil, tensor: String? = nil) {
+    self.problem = problem
+    self.recipe = recipe
+    self.tensor = tensor
+  }
+}
+
+extension TransformError: CustomStringConvertible, LocalizedError {
+  public var description: String {
+    let place = [recipe, tensor.map { "tensor '\($0)'" }]
+      .compactMap { $0?.escapingControlCharacters }
+    return (place + ["\(problem)"]).joined(separator: ": ")
+  }
+
+  public var errorDescription: String? { description }
+}
+
+extension TransformError.Problem: CustomStringConvertible {
+  public var description: String {
+    let text =
+      switch self {
+      case .invalidRecipe(let key, let message): key.isEmpty ? message : "\(key): \(message)"
+      case .unknownRecipe(let known):
+        "no built-in recipe of this name; there are \(known.joined(separator: ", "))"
+      case .unmatchedPattern(let pattern): "no tensor name matches '\(pattern)'"
+      case .cannotQuantize(let reason), .notPlanned(let reason): reason
+      case .nothingToQuantize:
+        """
+        selects no tensor of this model; write a recipe such as \
+        {"bits": 4, "rules": [{"match": "*.weight", "where": {"rank": 2}, "action": "quantize"}]}
+        """
+      case .notFinite(let value, let element):
+        "element \(element) is \(value), which cannot be quantized"
+      }
+    return text.escapingControlCharacters
+  }
+}

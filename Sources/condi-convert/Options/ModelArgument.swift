@@ -1,0 +1,27 @@
+import Formats
+
+/// Opens the model files that commands are given.
+enum ModelArgument {
+  /// The archive at `path`, or its part below `root`.
+  static func open(_ path: String, root: String? = nil) throws -> TensorArchive {
+    let archive = try FormatRegistry.standard.open(path)
+    guard let root else { return archive }
+    return try locatingErrors(path: path) { try archive.selecting(root: root) }
+  }
+
+  /// The weights of a checkpoint: below `root`, or below the conventional root where it has one,
+  /// which is said.
+  static func openWeights(
+    _ path: String, root: String?, isQuiet: Bool
+  ) throws -> (archive: TensorArchive, root: String?) {
+    let archive = try open(path, root: root)
+    guard root == nil, let conventional = archive.conventionalRoot else { return (archive, root) }
+    let selected = try archive.selecting(root: conventional)
+    let others = archive.tensors.count - selected.tensors.count
+    Console.note(
+      "\(path): taking the \(selected.tensors.count) tensors below '\(conventional)'"
+        + (others > 0 ? ", leaving \(others) others" : "") + "; --root chooses another part",
+      unless: isQuiet)
+    return (selected, conventional)
+  }
+}

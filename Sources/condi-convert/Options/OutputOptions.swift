@@ -1,0 +1,33 @@
+import ArgumentParser
+import Formats
+
+/// Options of commands that write a model file.
+struct OutputOptions: ParsableArguments {
+  @Option(
+    name: .customLong("to"),
+    help: ArgumentHelp(
+      "The output's format, where its name's extension does not tell: "
+        + FormatRegistry.standard.formats.map(\.identifier.name).joined(separator: ", ") + ".",
+      valueName: "format"))
+  var formatName: String?
+
+  @Flag(help: "Replace an existing output.")
+  var force = false
+
+  /// The format that OUT is to be written in.
+  func format(for path: String) throws -> any ModelFormat {
+    let registry = FormatRegistry.standard
+    let names = registry.formats.map(\.identifier.name).joined(separator: ", ")
+    if let formatName {
+      guard let format = registry.format(named: formatName) else {
+        throw ValidationError("--to knows no format '\(formatName)'; it takes one of: \(names)")
+      }
+      return format
+    }
+    guard let format = registry.format(forOutput: path) else {
+      throw ValidationError(
+        "the extension of '\(path)' stands for no format; say --to with one of: \(names)")
+    }
+    return format
+  }
+}

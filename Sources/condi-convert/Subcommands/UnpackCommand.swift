@@ -1,0 +1,45 @@
+import ArgumentParser
+import Formats
+
+struct UnpackCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "unpack",
+    abstract: "Dequantize a packed model into a format that other programs read.",
+    discussion: """
+      Quantized tensors become lower + scale · code in their original element type; everything else \
+      comes back bit for bit.
+
+      EXAMPLES
+        condi-convert unpack model.condi model.pth
+        condi-convert unpack model.condi model.safetensors --force
+      """)
+
+  @Argument(help: "A packed file.")
+  var packed: String
+
+  @Argument(help: "The file to write; its extension chooses the format.")
+  var output: String
+
+  @OptionGroup var destination: OutputOptions
+  @OptionGroup var common: CommonOptions
+
+  func run() throws {
+    let format = try destination.format(for: output)
+    guard format.identifier != PackedFormat.identifier else {
+      throw ValidationError("'\(output)' would be packed again; choose another extension or --to")
+    }
+    let input = try InputFile(path: packed)
+    guard PackedFormat().recognizes(input) else {
+      throw FormatError.unsupported(
+        "it is not a packed file; 'convert' changes the format of other files", path: packed)
+    }
+    let archive = try PackedFormat().read(input)
+    let bar = ProgressBar("unpacking", total: archive.tensorByteCount, isQuiet: common.quiet)
+    try FormatRegistry.standard.write(
+      archive, as: format, to: output, replacesExisting: destination.force
+    ) { bar.advance($1) }
+    Console.note(
+      "wrote \(archive.tensors.count) tensors to \(output) as \(format.identifier.displayName)",
+      unless: common.quiet)
+  }
+}

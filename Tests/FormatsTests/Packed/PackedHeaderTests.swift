@@ -1,0 +1,78 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Formats
+
+/// Headers that contradict themselves, in files whose checksums are right.
+@Suite struct PackedHeaderTests {
+  /// A file of one two-element tensor whose header text is `change`d.
+  private func faults(_ change: (String) -> String) throws -> [String] {
+    let tensor = try Tensor(
+      elementType: .float32, shape: [2], bytes: SharedBytes(elementsOf: [1, 2] as [Float]))
+    let bytes = try PackedSamples.file(
+      PackedWriter(losslessly: TensorArchive(tensors: ["a": tensor])))
+    let text = try PackedSamples.open(bytes) { $0.headerText }
+    let changed = change(text)
+    #expect(changed != text, "the test must change something")
+    let header = SharedBytes(changed.utf8)
+    let stored = Zlib.compress(header)
+    let prologue = PackedPrologue(
+      headerOffset: 72, headerByteCount: stored.count, inflatedHeaderByteCount: header.count,
+      headerChecksum: Zlib.crc32(SharedBytes(stored)))
+    return try PackedSamples.faults(prologue.bytes + bytes[64..<72] + stored)
+  }
+
+  @Test(arguments: [
+    (#""format":"condi""#, #""format":"other""#, "the header's 'format' is not 'condi'"),
+    (#""type":"float32""#, #""type":"float33""#, "element type 'float33' is not known"),
+    (#""shape":[2]"#, #""shape":[-2]"#, "the shape [-2] of float32 is not possible"),
+    (#""shape":[2]"#, #""shape":[3]"#, "expected 12 bytes for float32 [3], found 8"),
+    (#""role":"parameter""#, #""role":"guest""#, "role 'guest' is not known"),
+    (#""encoding":"raw""#, #""encoding":"magic""#, "encoding 'magic' is not known"),
+    (#""offset":64"#, #""offset":68"#, "expected its record at byte 64, found 68"),
+    (#""offset":64"#, #""offset":"64""#, "'offset' of tensor 0 of the header is not an integer"),
+    (#""bytes":8"#, #""bytes":4"#, "expected 8 bytes for float32 [2], found 4"),
+    (#""crc32":""#, #""crc32":"0"#, "is not 8 hexadecimal digits"),
+    (#""encoding":"raw""#, #""encoding":"raw","compression":"zlib""#, "do not occur together"),
+    (#""encoding":"raw""#, #""encoding":"raw","compression":"lz""#, "compression 'lz' is not known"),
+    (
+      #""encoding":"raw""#, #""encoding":"affine","bits":9,"granularity":"tensor""#,
+      "9-bit codes of float32 are not possible"
+    ),
+    (
+      #""encoding":"raw""#, #""encoding":"affine","bits":2,"granularity":"group:0""#,
+      "granularity 'group:0' is not known"
+    ),
+    (
+      #""encoding":"raw""#, #""encoding":"palette","bits":1,"distinct":3"#,
+      "a palette of 3 float32 values and 1 bits is not possible"
+    ),
+    (
+      #""encoding":"raw""#, #""encoding":"integer","bits":3,"base":0"#,
+      "3-bit differences of float32 are not possible"
+    ),
+    (#"}]}"#, #"},{"name":"a","sharesWith":"a"}]}"#, "the name occurs twice in the header"),
+    (#"}]}"#, #"},{"name":"b","sharesWith":"c"}]}"#, "which is not a tensor before it"),
+    (#""producer""#, #""maker""#, "the header has no 'producer'"),
+  ])
+  func contradictionsAreRefused(_ found: String, _ replacement: String, _ message: String) throws {
+    let faults = try faults { $0.replacingOccurrences(of: found, with: replacement) }
+    #expect(faults.count == 1 && faults[0].contains(message), "\(faults)")
+  }
+
+  @Test func unknownMembersAreIgnored() throws {
+    #expect(
+      try faults { $0.replacingOccurrences(of: #""format""#, with: #""x":{},"format""#) }.isEmpty)
+  }
+
+  @Test func aConstantCannotAskForAllMemory() throws {
+    let faults = try faults {
+      $0.replacingOccurrences(of: #""shape":[2]"#, with: #""shape":[1099511627776]"#)
+        .replacingOccurrences(
+          of: #""encoding":"raw""#, with: #""encoding":"palette","bits":0,"distinct":1"#)
+        .replacingOccurrences(of: #""bytes":8"#, with: #""bytes":4"#)
+    }
+    #expect(faults.count == 1)
+  }
+}

@@ -1,11 +1,58 @@
+/// A single NumPy array, `.npy`.
+///
+/// The format has no names: the array is read as `array`, and an archive is written when it is one
+/// tensor of a type that NumPy has, and nothing else; the tensor's name is not kept.
 public struct NPYFormat: ModelFormat {
   public init() {}
+
   public var identifier: FormatIdentifier {
     FormatIdentifier(name: "npy", displayName: "NumPy array", fileExtensions: ["npy"])
   }
-  public func recognizes(_ file: InputFile) -> Bool { false }
-  public func read(_ file: InputFile) throws -> TensorArchive { fatalError() }
+
+  /// The name that the array is given.
+  static let arrayName = "array"
+
+  public func recognizes(_ file: InputFile) -> Bool {
+    let magic = NPYHeader.magic
+    let head = try? file.bytes(at: 0, count: magic.count, purpose: "the signature").array
+    return head == magic
+  }
+
+  public func read(_ file: InputFile) throws -> TensorArchive {
+    try locatingErrors(path: file.path) {
+      let header = try NPYHeader(byteCount: file.byteCount) {
+        try file.bytes(at: $0, count: $1, purpose: $2)
+      }
+      let array = NPYArray(header: header) {
+        try file.bytes(at: 0, count: file.byteCount, purpose: "the array")
+      }
+      var archive = TensorArchive(format: identifier)
+      let structure = try archive.add(array, named: Self.arrayName)
+      if case .leaf = structure { return archive }
+      archive.structure = structure
+      return archive
+    }
+  }
+
   public func write(
     _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
-  ) throws { fatalError() }
+  ) throws {
+    guard archive.tensors.count == 1, let (name, tensor) = archive.tensors.elements.first else {
+      throw FormatError.unsupported(
+        "a .npy file holds exactly one tensor, not \(archive.tensors.count); .npz holds several")
+    }
+    guard archive.values.isEmpty, archive.metadata.isEmpty else {
+      throw FormatError.unsupported(
+        "a .npy file holds one tensor and no values or metadata; .npz holds them")
+    }
+    guard NPYElement.isNative(tensor.elementType) else {
+      throw FormatError.unsupported(
+        "NumPy has no element type for \(tensor.elementType); .npz keeps it", tensor: name)
+    }
+    let header = try NPYHeader.encode(
+      descriptor: NPYElement.descriptor(of: tensor.elementType), shape: tensor.shape)
+    try writer.append(header)
+    try locatingErrors(tensor: name) { try writer.append(try tensor.bytes()) }
+    progress?(name, tensor.byteCount)
+  }
 }

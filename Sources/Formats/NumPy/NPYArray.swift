@@ -1,0 +1,132 @@
+/// One NumPy array in a file: its header, and its bytes when asked for.
+struct NPYArray: Sendable {
+  let header: NPYHeader
+  /// Gives the whole `.npy` content, header included.
+  let load: @Sendable () throws -> SharedBytes
+
+  /// The most items of an array of texts, each of which becomes a value.
+  static let textCountLimit = 1 << 20
+
+  /// The array as a tensor.
+  ///
+  /// - Parameters:
+  ///   - elementType: what raw bytes (`V`) stand for; `nil` when nothing says so.
+  ///   - shape: the logical shape where it differs from the array's: types narrower than a byte.
+  /// - Throws: `FormatError` for raw bytes of unknown meaning.
+  func tensor(elementType: ElementType? = nil, shape: Shape? = nil) throws -> Tensor {
+    if let elementType, elementType.byteWidth == nil, shape == nil {
+      throw FormatError.malformed("an array of \(elementType) has no logical shape")
+    }
+    let stored = try stored(as: elementType)
+    guard let shape else { return stored }
+    return try stored.reinterpreted(as: elementType ?? stored.elementType, shape: shape)
+  }
+
+  private func stored(as elementType: ElementType?) throws -> Tensor {
+    let type: ElementType
+    switch (header.element.kind, elementType) {
+    case (.number(let native), nil): type = native
+    case (.raw, let given?) where given.bitWidth < 8 && header.element.itemByteCount == 1:
+      type = .bits8
+    case (.raw, let given?) where given.byteWidth == header.element.itemByteCount: type = given
+    case (.raw, nil):
+      throw FormatError.unsupported(
+        "the elements are raw bytes ('\(header.element.descriptor)'): NumPy lost their type")
+    case (_, let given?):
+      throw FormatError.mismatch(
+        expected: "raw bytes of \(given)", found: "'\(header.element.descriptor)'")
+    case (.text, nil), (.bytes, nil):
+      throw FormatError.unsupported("texts are no tensor")
+    }
+    let storage = TensorStorage(byteCount: header.dataByteCount) { try items() }
+    return try Tensor(
+      elementType: type, shape: header.shape, storage: storage, elementOffset: 0,
+      strides: header.elementStrides)
+  }
+
+  /// The items as they lie in the file, little-endian.
+  private func items() throws -> SharedBytes {
+    let content = try load()
+    guard content.count == header.dataOffset + header.dataByteCount else {
+      throw FormatError(
+        .truncated(
+          expectedBytes: header.dataOffset + header.dataByteCount, foundBytes: content.count,
+          purpose: "a NumPy array"))
+    }
+    let bytes = content.slice(header.dataOffset..<content.count)
+    let width = header.element.byteSwapWidth
+    guard header.element.isBigEndian, width > 1 else { return bytes }
+    return SharedBytes(count: bytes.count) { output in
+      bytes.withUnsafeBytes { input in
+        // The length is a multiple of the width: it is items of one or more such units.
+        for index in input.indices { output[index ^ (width - 1)] = input[index] }
+      }
+    }
+  }
+
+  // MARK: Texts
+
+  var holdsTexts: Bool { header.element.kind == .text || header.element.kind == .bytes }
+
+  /// The items of an array of texts or byte strings, in row-major order.
+  ///
+  /// - Throws: `FormatError` when there are more than `textCountLimit`, or they are not Unicode.
+  func texts() throws -> [ArchiveValue] {
+    guard header.shape.elementCount <= Self.textCountLimit else {
+      throw FormatError(
+        .limitExceeded(
+          what: "the texts of a NumPy array", limit: Self.textCountLimit,
+          found: "\(header.shape.elementCount)"))
+    }
+    let isText = header.element.kind == .text
+    let width = header.element.itemByteCount
+    let bytes = try items()
+    let view = try itemIndices()
+    return try view.map { index in
+      let item = bytes.slice(index * width..<(index + 1) * width).array
+      return isText ? .text(try Self.text(item)) : .bytes(Array(Self.withoutPadding(item, unit: 1)))
+    }
+  }
+
+  /// Where the items lie in the file, in row-major order.
+  private func itemIndices() throws -> [Int] {
+    guard header.isFortranOrder else { return Array(0..<header.shape.elementCount) }
+    var indices = header.shape.elementCount > 0 ? [0] : []
+    for (dimension, stride) in zip(header.shape.dimensions, header.elementStrides) {
+      indices = indices.flatMap { base in (0..<dimension).map { base + $0 * stride } }
+    }
+    return indices
+  }
+
+  private static func text(_ item: [UInt8]) throws -> String {
+    var text = String.UnicodeScalarView()
+    let codes = withoutPadding(item, unit: 4)
+    for start in stride(from: 0, to: codes.count, by: 4) {
+      let code = (0..<4).reduce(UInt32(0)) { $0 | UInt32(codes[start + $1]) << (8 * UInt32($1)) }
+      guard let scalar = Unicode.Scalar(code) else {
+        throw FormatError.malformed("a text has the code \(code), which is no Unicode character")
+      }
+      text.append(scalar)
+    }
+    return String(text)
+  }
+
+  /// NumPy fills items with zeros and takes trailing zeros away on reading.
+  private static func withoutPadding(_ item: [UInt8], unit: Int) -> ArraySlice<UInt8> {
+    var end = item.count
+    while end >= unit, item[(end - unit)..<end].allSatisfy({ $0 == 0 }) { end -= unit }
+    return item[..<end]
+  }
+}
+
+extension NPYHeader {
+  /// Strides in elements of the order that the array is stored in.
+  var elementStrides: [Int] {
+    guard isFortranOrder else { return shape.rowMajorStrides }
+    var strides = [Int](repeating: 1, count: shape.rank)
+    for axis in shape.dimensions.indices.dropFirst() {
+      strides[axis] = strides[axis - 1] * max(1, shape.dimensions[axis - 1])
+    }
+    return strides
+  }
+}

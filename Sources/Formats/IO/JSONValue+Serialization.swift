@@ -14,6 +14,21 @@ extension JSONValue {
     return text
   }
 
+  /// Refuses keys with a NUL, which `JSONDocument` refuses too, before they are written.
+  func checkKeys() throws {
+    switch self {
+    case .null, .boolean, .integer, .number, .string: return
+    case .array(let items): for item in items { try item.checkKeys() }
+    case .object(let members):
+      for (key, value) in members {
+        guard !key.utf8.contains(0) else {
+          throw FormatError.unsupported("the name '\(key)' has a NUL, which a JSON key cannot have")
+        }
+        try value.checkKeys()
+      }
+    }
+  }
+
   private func write(to text: inout String, indentation: Int?) {
     switch self {
     case .null: text += "null"

@@ -1,16 +1,14 @@
 /// A single NumPy array, `.npy`.
 ///
-/// The format has no names: the array is read as `array`, and an archive is written when it is one
-/// tensor of a type that NumPy has, and nothing else; the tensor's name is not kept.
+/// The format has no names: the array's name is empty, like that of any tensor that is a file's
+/// whole content. An archive is written when it is one tensor of a type that NumPy has and nothing
+/// else; the tensor's name is not kept.
 public struct NPYFormat: ModelFormat {
   public init() {}
 
   public var identifier: FormatIdentifier {
     FormatIdentifier(name: "npy", displayName: "NumPy array", fileExtensions: ["npy"])
   }
-
-  /// The name that the array is given.
-  static let arrayName = "array"
 
   public func recognizes(_ file: InputFile) -> Bool {
     let magic = NPYHeader.magic
@@ -27,7 +25,7 @@ public struct NPYFormat: ModelFormat {
         try file.bytes(at: 0, count: file.byteCount, purpose: "the array")
       }
       var archive = TensorArchive(format: identifier)
-      let structure = try archive.add(array, named: Self.arrayName)
+      let structure = try archive.add(array, named: "")
       if case .leaf = structure { return archive }
       archive.structure = structure
       return archive

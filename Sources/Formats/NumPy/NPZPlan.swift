@@ -54,7 +54,7 @@ struct NPZPlan {
   }
 
   private mutating func addSidecar() throws {
-    guard let scalar = NPYScalar(.text(sidecar.text)) else { return }
+    guard let scalar = NPYScalar(.text(try sidecar.text())) else { return }
     try add(scalar, entry: NPZSidecar.arrayName, name: NPZSidecar.arrayName)
   }
 

@@ -38,7 +38,13 @@ struct NPZReader {
         }
       }
     }
+    if let name = archive.values.keys.first(where: { archive.tensors[$0] != nil }) {
+      throw FormatError.malformed("a text and a tensor have the name", tensor: name)
+    }
     for (name, value) in sidecar.values {
+      guard archive.values[name] == nil else {
+        throw FormatError.malformed("two values have the name", tensor: name)
+      }
       archive.values[name] = try locatingErrors(tensor: name) {
         switch value {
         case .encoded(let value): return value

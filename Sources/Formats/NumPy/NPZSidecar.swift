@@ -33,7 +33,8 @@ struct NPZSidecar: Equatable {
 // MARK: - JSON
 
 extension NPZSidecar {
-  var text: String {
+  /// - Throws: `FormatError` when the name of a value or of metadata has a NUL.
+  func text() throws -> String {
     var members: OrderedDictionary<String, JSONValue> = ["version": .integer(Self.version)]
     if !names.isEmpty { members["names"] = .object(names.mapValues(JSONValue.string)) }
     if !elementTypes.isEmpty {
@@ -52,7 +53,9 @@ extension NPZSidecar {
         })
     }
     if !metadata.isEmpty { members["metadata"] = .object(metadata.mapValues(JSONValue.string)) }
-    return JSONValue.object(members).serialized()
+    let sidecar = JSONValue.object(members)
+    try sidecar.checkKeys()
+    return sidecar.serialized()
   }
 
   /// - Throws: `FormatError` for anything that `text` does not give, another version included.

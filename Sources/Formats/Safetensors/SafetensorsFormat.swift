@@ -23,7 +23,7 @@ public struct SafetensorsFormat: ModelFormat {
     return head[8] == UInt8(ascii: "{") && head[5...7].allSatisfy { $0 == 0 }
   }
 
-  /// Tensors keep the order of the header.
+  /// Tensors are in the order of their data; those without bytes, in the order of the header.
   public func read(_ file: InputFile) throws -> TensorArchive {
     try locatingErrors(path: file.path) {
       let header = try SafetensorsHeader(reading: file)
@@ -54,9 +54,9 @@ public struct SafetensorsFormat: ModelFormat {
       throw FormatError.unsupported("the metadata name '\(Self.valuesKey)' is reserved")
     }
     if !archive.values.isEmpty {
-      let values = OrderedDictionary(
-        uniqueKeysWithValues: archive.values.map { ($0.key, $0.value.json) })
-      metadata[Self.valuesKey] = JSONValue.object(values).serialized()
+      let values = JSONValue.object(archive.values.mapValues(\.json))
+      try values.checkKeys()
+      metadata[Self.valuesKey] = values.serialized()
     }
     let entries = try SafetensorsHeader.layout(of: archive.tensors)
     try writer.append(try SafetensorsHeader.encode(entries, metadata: metadata))

@@ -49,7 +49,9 @@ extension SafetensorsHeader {
         ]),
       ])
     }
-    var text = Array(JSONValue.object(members).serialized().utf8)
+    let header = JSONValue.object(members)
+    try header.checkKeys()
+    var text = Array(header.serialized().utf8)
     text.append(contentsOf: repeatElement(UInt8(ascii: " "), count: -text.count & 7))
     guard text.count <= byteCountLimit else {
       throw FormatError(

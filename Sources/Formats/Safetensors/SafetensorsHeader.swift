@@ -14,6 +14,7 @@ struct SafetensorsHeader {
   static let byteCountLimit = 100_000_000
   static let metadataKey = "__metadata__"
 
+  /// In the order of the data.
   let entries: [Entry]
   let metadata: OrderedDictionary<String, String>
   /// Where the first tensor's bytes begin in the file.
@@ -49,7 +50,12 @@ extension SafetensorsHeader {
           try locatingErrors(tensor: name) { try Entry(name: name, json: value) })
       }
     }
-    self.entries = entries
+    // Empty tensors begin where others do: the header's order decides between equal offsets.
+    self.entries = entries.enumerated().sorted { left, right in
+      let (first, second) = (left.element.dataOffsets, right.element.dataOffsets)
+      return (first.lowerBound, first.upperBound, left.offset)
+        < (second.lowerBound, second.upperBound, right.offset)
+    }.map(\.element)
     self.metadata = metadata
     dataOffset = 8 + byteCount
     try checkCoverage(of: file.byteCount - dataOffset)
@@ -70,12 +76,8 @@ extension SafetensorsHeader {
 
   /// Every byte after the header belongs to exactly one tensor.
   private func checkCoverage(of byteCount: Int) throws {
-    let ordered = entries.sorted {
-      ($0.dataOffsets.lowerBound, $0.dataOffsets.upperBound)
-        < ($1.dataOffsets.lowerBound, $1.dataOffsets.upperBound)
-    }
     var end = 0
-    for entry in ordered {
+    for entry in entries {
       guard entry.dataOffsets.lowerBound == end else {
         throw FormatError.mismatch(
           expected: "data that begins at offset \(end), where the tensor before it ends",

@@ -1,0 +1,66 @@
+import Formats
+import Testing
+
+/// A format under the conformance kit, with what it is documented to be able to keep.
+public struct FormatSubject: Sendable, CustomTestStringConvertible {
+  /// What a reader can notice when bytes of a file change.
+  public enum Detection: Sendable {
+    /// Any changed byte is an error, or changes nothing that is read.
+    case everyByte
+    /// Only what breaks the format's rules: there are no checksums.
+    case rulesOnly
+  }
+
+  public var format: any ModelFormat
+  /// For tests' names: formats may be tested with several settings.
+  public var label: String
+  public var elementTypes: [ElementType] = ElementType.allCases
+  /// Tensors come back in the order given; otherwise in an order of the format's own.
+  public var keepsOrder = true
+  public var keepsValues = true
+  public var keepsMetadata = true
+  /// The format holds exactly one tensor, without a name.
+  public var isSingleTensor = false
+  public var detection: Detection
+
+  public init(_ format: any ModelFormat, label: String? = nil, detection: Detection) {
+    self.format = format
+    self.label = label ?? format.identifier.name
+    self.detection = detection
+  }
+
+  public var testDescription: String { label }
+}
+
+extension FormatSubject {
+  /// Every format of the library, in the order of `FormatRegistry.standard`. A test checks that none
+  /// is missing.
+  public static let all: [FormatSubject] = [safetensors, npz, compressedNPZ, npy]
+
+  static var safetensors: FormatSubject {
+    var subject = FormatSubject(SafetensorsFormat(), detection: .rulesOnly)
+    subject.elementTypes = ElementType.allCases.filter {
+      ![.complex32, .complex128, .bits8, .bits16, .bits1x8, .bits2x4, .bits4x2].contains($0)
+    }
+    subject.keepsOrder = false
+    return subject
+  }
+
+  static var npz: FormatSubject { FormatSubject(NPZFormat(), detection: .everyByte) }
+
+  static var compressedNPZ: FormatSubject {
+    FormatSubject(NPZFormat(isCompressed: true), label: "npz, deflated", detection: .everyByte)
+  }
+
+  static var npy: FormatSubject {
+    var subject = FormatSubject(NPYFormat(), detection: .rulesOnly)
+    subject.elementTypes = [
+      .bool, .uint8, .uint16, .uint32, .uint64, .int8, .int16, .int32, .int64, .float16, .float32,
+      .float64, .complex64, .complex128,
+    ]
+    subject.keepsValues = false
+    subject.keepsMetadata = false
+    subject.isSingleTensor = true
+    return subject
+  }
+}

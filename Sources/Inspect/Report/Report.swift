@@ -1,0 +1,27 @@
+/// A result that can be printed in every report format.
+///
+/// JSON is the value itself; the other formats render its document.
+public protocol Report: Encodable, Sendable {
+  var document: ReportDocument { get }
+}
+
+/// How a report is written, as in `--format csv`.
+public enum ReportFormat: String, Sendable, CaseIterable {
+  case text, json, csv, markdown, html
+}
+
+extension Report {
+  /// The report as `format`, ending in a line break.
+  ///
+  /// - Parameter textWidth: columns that plain text may fill; the other formats ignore it.
+  /// - Throws: `EncodingError` when the value cannot be encoded as JSON.
+  public func rendered(as format: ReportFormat, textWidth: Int = 100) throws -> String {
+    switch format {
+    case .text: TextRenderer(width: textWidth).render(document)
+    case .json: try ReportJSON.encode(self)
+    case .csv: CSVRenderer().render(document)
+    case .markdown: MarkdownRenderer().render(document)
+    case .html: HTMLRenderer().render(document)
+    }
+  }
+}

@@ -1,0 +1,103 @@
+extension ModelReport: Report {
+  public var document: ReportDocument {
+    ReportDocument(
+      title: "Model report: \(file)", summary: facts, tables: [layerTable], notes: notes)
+  }
+
+  private var facts: [ReportDocument.Fact] {
+    var facts: [ReportDocument.Fact] = []
+    if let format { facts.append(.init("format", format)) }
+    if let fileByteCount {
+      facts.append(.init("file size", .integer(fileByteCount), kind: .bytes))
+    }
+    facts += [
+      .init("tensors", .integer(tensorCount), kind: .integer),
+      .init("tensor bytes", .integer(tensorByteCount), kind: .bytes),
+      .init("parameters", .integer(parameterCount), kind: .integer),
+    ]
+    if let condition {
+      facts.append(.init("matrices", .integer(condition.matrixCount), kind: .integer))
+      if condition.rankDeficientCount > 0 {
+        facts.append(
+          .init("rank-deficient", .integer(condition.rankDeficientCount), kind: .integer))
+      }
+      if let mean = condition.mean, let median = condition.median {
+        facts.append(.init("mean condition", .real(mean), kind: .real))
+        facts.append(.init("median condition", .real(median), kind: .real))
+      }
+      if let maximum = condition.maximum, let layer = condition.maximumLayer {
+        facts.append(.init("largest condition", .real(maximum), kind: .real))
+        facts.append(.init("worst tensor", layer))
+      }
+    }
+    if let packed { facts += packedFacts(packed) }
+    return facts
+  }
+
+  private func packedFacts(_ packed: PackedSummary) -> [ReportDocument.Fact] {
+    let ratios: [(String, Double?)] = [
+      ("ratio, as in the papers", packed.ratios.paper),
+      ("ratio, all parameters", packed.ratios.parameters),
+      ("ratio, source file", packed.ratios.file),
+      ("ratio, tensor bytes", packed.ratios.tensors),
+      ("bits per weight", packed.bitsPerWeight),
+      ("file / payload", packed.fileToPayload),
+    ]
+    return [.init("payload", .integer(packed.payloadByteCount), kind: .bytes)]
+      + ratios.compactMap { label, value in
+        value.map { .init(label, .real($0), kind: .real) }
+      }
+  }
+
+  private var notes: [String] {
+    guard condition != nil else { return [] }
+    return [
+      "condition = σ max / σ min, infinite when the matrix is rank-deficient in double precision. "
+        + "stable rank = squared Frobenius norm / σ max². Sizes in powers of 1,024."
+    ]
+  }
+
+  private var layerTable: ReportTable {
+    ReportTable(
+      title: "Layers",
+      columns: [
+        .init(key: "name", heading: "tensor", kind: .text, audience: .people),
+        .init(key: "name", heading: "tensor", kind: .text, audience: .programs),
+        .init(key: "part", heading: "part", kind: .text, audience: .programs),
+        .init(key: "elementType", heading: "type", kind: .text, isOptional: true),
+        .init(key: "shape", heading: "shape", kind: .text),
+        .init(key: "rows", heading: "rows", kind: .integer, audience: .programs),
+        .init(key: "columns", heading: "columns", kind: .integer, audience: .programs),
+        .init(key: "elementCount", heading: "elements", kind: .integer, audience: .programs),
+        .init(key: "byteCount", heading: "size", kind: .bytes, isOptional: true),
+        .init(key: "sigmaMax", heading: "σ max", kind: .real),
+        .init(key: "sigmaMin", heading: "σ min", kind: .real),
+        .init(key: "conditionNumber", heading: "condition", kind: .real, hasBar: true),
+        .init(key: "stableRank", heading: "stable rank", kind: .real),
+        .init(
+          key: "effectiveRank", heading: "effective rank", kind: .real, audience: .programs),
+        .init(key: "numericalRank", heading: "rank", kind: .integer, audience: .programs),
+        .init(
+          key: "frobeniusNorm", heading: "Frobenius norm", kind: .real, audience: .programs),
+        .init(key: "note", heading: "note", kind: .remark),
+      ],
+      rows: layers.map { layer in
+        [
+          .text(layer.title), .text(layer.name), ReportCell(layer.part),
+          .text(layer.elementType),
+          .text((layer.part == nil ? layer.shape : layer.matrix ?? []).timesSeparated),
+          ReportCell(layer.matrix?.first), ReportCell(layer.matrix?.last),
+          .integer(layer.elementCount), .integer(layer.byteCount), ReportCell(layer.sigmaMax),
+          ReportCell(layer.sigmaMin), ReportCell(layer.conditionNumber),
+          ReportCell(layer.stableRank), ReportCell(layer.effectiveRank),
+          ReportCell(layer.numericalRank), ReportCell(layer.frobeniusNorm),
+          ReportCell(layer.note),
+        ]
+      })
+  }
+}
+
+extension [Int] {
+  /// A shape as people write it, `180×60`; a scalar is `[]`.
+  var timesSeparated: String { isEmpty ? "[]" : map(String.init).joined(separator: "×") }
+}

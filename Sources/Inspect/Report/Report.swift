@@ -13,10 +13,16 @@ public enum ReportFormat: String, Sendable, CaseIterable {
 extension Report {
   /// The report as `format`, ending in a line break.
   ///
-  /// - Parameter textWidth: columns that plain text may fill; the other formats ignore it.
+  /// - Parameters:
+  ///   - rowLimit: at most so many rows a table; JSON has them all.
+  ///   - textWidth: columns that plain text may fill; the other formats ignore it.
   /// - Throws: `EncodingError` when the value cannot be encoded as JSON.
-  public func rendered(as format: ReportFormat, textWidth: Int = 100) throws -> String {
-    switch format {
+  public func rendered(as format: ReportFormat, rowLimit: Int? = nil, textWidth: Int = 100) throws
+    -> String
+  {
+    let whole = self.document
+    let document = rowLimit.map { whole.limitingRows(to: $0) } ?? whole
+    return switch format {
     case .text: TextRenderer(width: textWidth).render(document)
     case .json: try ReportJSON.encode(self)
     case .csv: CSVRenderer().render(document)

@@ -30,23 +30,8 @@ extension ModelReport: Report {
         facts.append(.init("worst tensor", layer))
       }
     }
-    if let packed { facts += packedFacts(packed) }
+    if let packed { facts += packed.facts }
     return facts
-  }
-
-  private func packedFacts(_ packed: PackedSummary) -> [ReportDocument.Fact] {
-    let ratios: [(String, Double?)] = [
-      ("ratio, as in the papers", packed.ratios.paper),
-      ("ratio, all parameters", packed.ratios.parameters),
-      ("ratio, source file", packed.ratios.file),
-      ("ratio, tensor bytes", packed.ratios.tensors),
-      ("bits per weight", packed.bitsPerWeight),
-      ("file / payload", packed.fileToPayload),
-    ]
-    return [.init("payload", .integer(packed.payloadByteCount), kind: .bytes)]
-      + ratios.compactMap { label, value in
-        value.map { .init(label, .real($0), kind: .real) }
-      }
   }
 
   private var notes: [String] {

@@ -1,3 +1,5 @@
+import Formats
+
 /// What a model file holds, layer by layer, with the singular values of its weight matrices.
 public struct ModelReport: Codable, Hashable, Sendable {
   /// The version of the JSON form, `schemas/model-report.schema.json`.
@@ -53,47 +55,5 @@ public struct ConditionSummary: Codable, Hashable, Sendable {
     median = lower + (upper - lower) / 2
     maximum = greatest.value
     maximumLayer = greatest.title
-  }
-}
-
-/// How small a packed file is, counted in every way that is in use.
-public struct PackedSummary: Codable, Hashable, Sendable {
-  /// How many times smaller; larger is better.
-  public struct Ratios: Codable, Hashable, Sendable {
-    /// 32-bit parameters / (quantized weights at their bits, the rest at 32), without
-    /// relative-position tables and bounds: the papers' count.
-    public var paper: Double?
-    /// The same with every parameter counted.
-    public var parameters: Double?
-    /// Source file bytes / packed file bytes.
-    public var file: Double?
-    /// All tensor bytes, buffers included / packed file bytes.
-    public var tensors: Double?
-
-    public init(
-      paper: Double? = nil, parameters: Double? = nil, file: Double? = nil, tensors: Double? = nil
-    ) {
-      self.paper = paper
-      self.parameters = parameters
-      self.file = file
-      self.tensors = tensors
-    }
-  }
-
-  public var ratios: Ratios
-  /// Bits of a quantized weight, parameters of its quantizer included, on average.
-  public var bitsPerWeight: Double?
-  /// Bytes of codes, quantizer parameters and full-precision tensors.
-  public var payloadByteCount: Int
-  /// File bytes / payload bytes: 1 is the least possible.
-  public var fileToPayload: Double
-
-  public init(
-    ratios: Ratios, bitsPerWeight: Double?, payloadByteCount: Int, fileToPayload: Double
-  ) {
-    self.ratios = ratios
-    self.bitsPerWeight = bitsPerWeight
-    self.payloadByteCount = payloadByteCount
-    self.fileToPayload = fileToPayload
   }
 }

@@ -80,6 +80,6 @@ struct ConvertCommand: ParsableCommand {
     try report.print(
       PackingReport(
         input: input, output: output, source: source, plan: packer.plan, summary: summary,
-        layers: layers))
+        layers: layers), textLimit: 10)
   }
 }

@@ -42,9 +42,6 @@ struct DiffCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The part of the second file to compare.", valueName: "name"))
   var secondRoot: String?
 
-  @Option(help: ArgumentHelp("List only the first changed tensors, the largest change first.", valueName: "n"))
-  var limit: Int?
-
   @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
@@ -52,14 +49,20 @@ struct DiffCommand: ParsableCommand {
     guard tolerance >= 0, tolerance.isFinite else {
       throw ValidationError("--tolerance takes a number of at least 0")
     }
-    if let limit, limit < 1 { throw ValidationError("--limit takes a number of at least 1") }
   }
 
   func run() throws {
     let (left, right) = try archives()
     let bar = ProgressBar("comparing", total: left.tensorByteCount, isQuiet: common.quiet)
-    _ = bar
-    _ = (left, right)
+    var options = DiffReport.Options()
+    options.tensors = try layers.map(NameGlob.init)
+    options.tolerance = tolerance
+    options.threads = common.threads
+    let difference = try DiffReport(
+      left, right, fileA: first, fileB: second, options: options
+    ) { bar.advance(left.tensors[$0]?.byteCount ?? 0) }
+    try report.print(difference)
+    if !difference.isSame { throw Outcome.finding }
   }
 
   private func archives() throws -> (TensorArchive, TensorArchive) {

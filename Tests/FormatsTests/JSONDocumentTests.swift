@@ -1,5 +1,5 @@
-import Foundation
 import Formats
+import Foundation
 import Testing
 
 @Suite struct JSONDocumentTests {
@@ -15,7 +15,10 @@ import Testing
     ("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", .string("\"\\/\u{8}\u{C}\n\r\t")),
     ("\"\\ud83d\\ude00 é\"", .string("😀 é")),
     ("[]", .array([])), ("{}", .object([:])),
-    ("[1, [2, {\"a\": null}]]", .array([.integer(1), .array([.integer(2), .object(["a": .null])])])),
+    (
+      "[1, [2, {\"a\": null}]]",
+      .array([.integer(1), .array([.integer(2), .object(["a": .null])])])
+    ),
   ])
   func readsValues(text: String, expected: JSONValue) throws {
     #expect(try parse(text) == expected)
@@ -88,10 +91,11 @@ import Testing
     #expect(throws: FormatError.malformed(message, offset: offset)) { try parse(text) }
   }
 
-  @Test(arguments: [
-    ([0x22, 0xC0, 0x80, 0x22], 1), ([0x22, 0x61, 0xED, 0xA0, 0x80, 0x22], 2),
-    ([0x5B, 0x5D, 0xFF], 2), ([0x22, 0xC3, 0xA9, 0xF5, 0x80, 0x80, 0x80, 0x22], 3),
-  ] as [([UInt8], Int)])
+  @Test(
+    arguments: [
+      ([0x22, 0xC0, 0x80, 0x22], 1), ([0x22, 0x61, 0xED, 0xA0, 0x80, 0x22], 2),
+      ([0x5B, 0x5D, 0xFF], 2), ([0x22, 0xC3, 0xA9, 0xF5, 0x80, 0x80, 0x80, 0x22], 3),
+    ] as [([UInt8], Int)])
   func refusesInvalidUTF8(bytes: [UInt8], offset: Int) {
     #expect(
       throws: FormatError.malformed("a JSON text that is not valid UTF-8", offset: 100 + offset)

@@ -108,6 +108,25 @@ import Testing
   }
 
   @Test(.enabled(if: PyTorchFixtures.hasSharedData, "../shared/data is absent"))
+  func realCheckpointsSurviveWriting() throws {
+    let folder = PyTorchFixtures.sharedData.appendingPathComponent("weights").path
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
+      .filter { $0.hasSuffix(".pth") }
+    #expect(!names.isEmpty)
+    for name in names {
+      let archive = try FormatRegistry.standard.open("\(folder)/\(name)")
+      let again = try PyTorchFormat().read(PyTorchFixtures.rewrite(archive))
+      #expect(archive.tensors.count > 100, "\(name)")
+      #expect(again.tensors.keys == archive.tensors.keys, "\(name)")
+      #expect(again.structure == archive.structure, "\(name)")
+      for (key, tensor) in archive.tensors {
+        let equal = try again.tensors[key]?.bytes().elementsEqual(tensor.bytes())
+        #expect(equal == true, "\(name): \(key)")
+      }
+    }
+  }
+
+  @Test(.enabled(if: PyTorchFixtures.hasSharedData, "../shared/data is absent"))
   func adversarialFilesAreRefused() throws {
     let folder = PyTorchFixtures.sharedData.appendingPathComponent("formats/adversarial").path
     let names = try FileManager.default.contentsOfDirectory(atPath: folder).sorted()

@@ -171,7 +171,7 @@ extension PyTorchObjectReader {
         guard case .text(let key) = node(item.key) else { break }
         if case .boolean(false) = node(item.value), key == "conj" || key == "neg" { continue }
         throw FormatError.unsupported(
-          "lazily changed tensors ('\(key)') are not supported; save them after resolve_\(key)()")
+          "lazily changed tensors ('\(key)') are not supported; use resolve_\(key)() before saving")
       }
       return
     default: throw FormatError.malformed("a tensor's metadata is not a dictionary")

@@ -127,7 +127,7 @@ extension PyTorchObjectReader {
     }
     return try text.unicodeScalars.map { scalar in
       guard let byte = UInt8(exactly: scalar.value) else {
-        throw FormatError.malformed("pickled bytes hold the character U+\(scalar.value)")
+        throw FormatError.malformed("pickled bytes hold the character \(scalar.value)")
       }
       return byte
     }

@@ -13,7 +13,7 @@ struct PyTorchObjectReader {
 
   static let depthLimit = 100
   /// Shared containers are read once for each place they are in, which can multiply.
-  static let visitLimit = 1 << 22
+  static let visitLimit = 1 << 20
   static let nameByteLimit = 1 << 28
 
   init(graph: PickleGraph, records: PyTorchRecords) {

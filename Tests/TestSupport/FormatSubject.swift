@@ -35,7 +35,9 @@ public struct FormatSubject: Sendable, CustomTestStringConvertible {
 extension FormatSubject {
   /// Every format of the library, in the order of `FormatRegistry.standard`. A test checks that none
   /// is missing.
-  public static let all: [FormatSubject] = [safetensors, npz, compressedNPZ, npy]
+  public static let all: [FormatSubject] = [packed, safetensors, npz, compressedNPZ, npy]
+
+  static var packed: FormatSubject { FormatSubject(PackedFormat(), detection: .everyByte) }
 
   static var safetensors: FormatSubject {
     var subject = FormatSubject(SafetensorsFormat(), detection: .rulesOnly)

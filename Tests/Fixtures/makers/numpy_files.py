@@ -29,13 +29,13 @@ def make(manifest: Manifest) -> None:
 
 
 def expectation(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Tensors for numeric arrays; texts for string arrays, one value an element."""
+    """Tensors for numeric arrays; values for arrays of texts and byte texts, one an element."""
     tensors, values = [], {}
     for name, array in arrays.items():
-        if array.dtype.kind == "U":
+        if array.dtype.kind in "US":
             for index in np.ndindex(array.shape):
                 key = ".".join([name, *map(str, index)]).strip(".")
-                values[key] = leaf_entry(str(array[index]))
+                values[key] = leaf_entry(array[index].item())
             continue
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         little = little.reshape(array.shape)  # ascontiguousarray makes a 0-d array 1-d.
@@ -174,7 +174,7 @@ def make_refused_npy(manifest: Manifest) -> None:
     bad("datetime", npy(np.array(["2020-01-01"], "M8[D]")), "datetimes are unsupported")
     bad("timedelta", npy(np.array([5], "m8[s]")), "time differences are unsupported")
     bad("void", npy(np.zeros(3, "V2")), "the type of 2-byte voids is lost")
-    bad("byte_text", npy(np.array([b"abc"])), "byte texts are unsupported")
+    add(manifest, "npy/byte_text.npy", npy(np.array([b"abc"])))
     bad("longdouble", npy(np.zeros(2, np.longdouble)), "128-bit reals are unsupported")
     # Not made by pickling: the pickle would differ between versions of NumPy.
     bad("object", npy_bytes(b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",

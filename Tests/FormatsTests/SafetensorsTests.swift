@@ -1,0 +1,176 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Formats
+
+@Suite struct SafetensorsTests {
+  /// Files of the safetensors package, and files broken in one way each.
+  @Test(arguments: try ExpectedArchive.all(in: "expected.json", below: ["safetensors/"]))
+  func readsWhatThePackageWrites(_ expected: ExpectedArchive) throws {
+    for access in [InputFile.Access.mapped, .read] {
+      try expected.check(try PackageFolder.fixture(expected.path), access: access)
+    }
+  }
+
+  @Test(
+    SharedData.require("formats/safetensors"),
+    arguments: try ExpectedArchive.all(
+      in: "shared-expected.json", below: ["formats/safetensors/"]))
+  func readsRealFiles(_ expected: ExpectedArchive) throws {
+    try expected.check(try SharedData.path(expected.path))
+  }
+
+  /// The fixtures that the Rust core wrote come out byte for byte the same.
+  @Test(arguments: [
+    "all_types", "bool", "uint8", "float32", "bfloat16", "float4_e2m1", "shapes", "metadata",
+    "names", "no_tensors",
+  ])
+  func writesWhatThePackageWrites(name: String) throws {
+    let path = try PackageFolder.fixture("safetensors/\(name).safetensors")
+    var archive = try SafetensorsFormat().read(try InputFile(path: path))
+    archive.tensors.reverse()
+    try withTemporaryFolder { folder in
+      let copy = folder.appending("copy.safetensors")
+      try FormatRegistry.standard.write(archive, as: SafetensorsFormat(), to: copy)
+      #expect(
+        try Data(contentsOf: URL(filePath: copy)) == Data(contentsOf: URL(filePath: path)))
+    }
+  }
+
+  // MARK: Errors
+
+  /// A file of `header` and `data`, read.
+  private func read(_ header: String, data: [UInt8] = []) throws -> TensorArchive {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("file.safetensors")
+      let length = withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian) { Array($0) }
+      try Data(length + Array(header.utf8) + data).write(to: URL(filePath: path))
+      do {
+        return try SafetensorsFormat().read(try InputFile(path: path))
+      } catch var error as FormatError {
+        #expect(error.path == path)
+        error.path = nil
+        throw error
+      }
+    }
+  }
+
+  @Test(arguments: [
+    (
+      #"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
+      FormatError.mismatch(expected: "8 bytes for float32 [2]", found: "4", tensor: "w")
+    ),
+    (
+      #"{"w":{"dtype":"F99","shape":[2],"data_offsets":[0,4]}}"#,
+      .unsupported("the element type 'F99' is unknown", tensor: "w")
+    ),
+    (
+      #"{"w":{"dtype":"U8","shape":[4],"data_offsets":[0,4],"strides":[1]}}"#,
+      .malformed("a tensor's entry has the unknown field 'strides'", tensor: "w")
+    ),
+    (
+      #"{"w":{"dtype":"U8","shape":[3],"data_offsets":[1,4]}}"#,
+      .mismatch(
+        expected: "data that begins at offset 0, where the tensor before it ends", found: "1",
+        tensor: "w")
+    ),
+    (
+      #"{"w":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}"#,
+      .mismatch(
+        expected: "the file to end with its last tensor", found: "1 more bytes", offset: 64)
+    ),
+    (
+      #"{"w":{"dtype":"U8","shape":[9],"data_offsets":[0,9]}}"#,
+      FormatError(
+        .truncated(expectedBytes: 9, foundBytes: 4, purpose: "uint8 [9]"), tensor: "w",
+        offset: 61)
+    ),
+    (
+      #"{"w":{"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,4]}}"#,
+      .malformed("the shape [4294967296, 4294967296] has more than 2^63 elements", tensor: "w")
+    ),
+    (
+      #"{"w":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}}"#,
+      .mismatch(
+        expected: "elements that fill whole bytes below 2^63", found: "float4_e2m1 [3]",
+        tensor: "w")
+    ),
+    (
+      #"{"w":{"dtype":"U8","shape":[4.0],"data_offsets":[0,4]}}"#,
+      .malformed("'shape' has an item that is no count: 4.0", tensor: "w")
+    ),
+    (
+      #"{"w":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"w":{}}"#,
+      .malformed("the JSON key 'w' occurs twice", offset: 61)
+    ),
+    (
+      #"{"__metadata__":{"epoch":12}}"#,
+      .malformed("'epoch' in '__metadata__' is not a string")
+    ),
+    (
+      #"{"__metadata__":{"condi.values":"[]"},"w":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}"#,
+      .malformed("the metadata entry 'condi.values': not a JSON object")
+    ),
+    (#"[]"#, .malformed("the header does not begin with '{'", offset: 8)),
+  ])
+  func refuses(header: String, expected: FormatError) {
+    #expect(throws: expected) { try read(header, data: [1, 2, 3, 4]) }
+  }
+
+  @Test func reportsAHeaderThatIsTooLong() throws {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("file.safetensors")
+      try Data([0x01, 0xE1, 0xF5, 0x05, 0, 0, 0, 0] + Array("{}".utf8)).write(
+        to: URL(filePath: path))
+      #expect(
+        throws: FormatError(
+          .limitExceeded(
+            what: "a safetensors header in bytes", limit: 100_000_000, found: "100000001"),
+          path: path, offset: 0)
+      ) {
+        try FormatRegistry.standard.open(path)
+      }
+    }
+  }
+
+  @Test func refusesReservedNames() throws {
+    let tensor = try Tensor(elementType: .uint8, shape: [1], bytes: SharedBytes([1]))
+    try withTemporaryFolder { folder in
+      let path = folder.appending("file.safetensors")
+      func write(_ archive: TensorArchive) throws {
+        try FormatRegistry.standard.write(archive, as: SafetensorsFormat(), to: path)
+      }
+      #expect(
+        throws: FormatError.unsupported(
+          "the name is reserved in safetensors", path: path, tensor: "__metadata__")
+      ) {
+        try write(TensorArchive(tensors: ["__metadata__": tensor]))
+      }
+      #expect(
+        throws: FormatError.unsupported(
+          "the metadata name 'condi.values' is reserved", path: path)
+      ) {
+        try write(TensorArchive(metadata: ["condi.values": "{}"]))
+      }
+      let names = try folder.names()
+      #expect(names == [])
+    }
+  }
+
+  /// Values stand in the metadata as text that other programs leave alone.
+  @Test func valuesAreOneMetadataEntry() throws {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("file.safetensors")
+      try FormatRegistry.standard.write(
+        TensorArchive(values: ["epoch": .integer(12), "best": .real(.infinity)]),
+        as: SafetensorsFormat(), to: path)
+      let text = String(
+        decoding: try Data(contentsOf: URL(filePath: path)).dropFirst(8), as: UTF8.self)
+      #expect(
+        text.trimmingCharacters(in: .whitespaces) == #"""
+          {"__metadata__":{"condi.values":"{\"epoch\":12,\"best\":{\"real\":\"inf\"}}"}}
+          """#)
+    }
+  }
+}

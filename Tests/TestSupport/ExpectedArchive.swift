@@ -1,0 +1,103 @@
+import Formats
+import Foundation
+import Testing
+
+/// What the real programs read from a file, as `Tests/Fixtures/generate.py` wrote it down.
+public struct ExpectedArchive: Sendable, CustomTestStringConvertible {
+  public struct ExpectedTensor: Sendable {
+    public let name: String
+    public let elementType: String
+    public let shape: [Int]
+    /// Of the contiguous row-major little-endian bytes.
+    public let crc32: UInt32
+  }
+
+  /// The file's path below the fixtures or the shared data.
+  public let path: String
+  public let tensors: [ExpectedTensor]
+  public let values: [(name: String, value: ArchiveValue)]
+  public let metadata: [String: String]
+  /// Opening the file or reading a tensor must be an error.
+  public let isRefused: Bool
+  /// An error is as good as the tensors given.
+  public let mayBeRefused: Bool
+  public let reason: String
+
+  public var testDescription: String { path }
+
+  /// The entries of `Tests/Fixtures/<list>` whose path begins with one of `prefixes`.
+  ///
+  /// - Throws: `MissingFile`, or an error when the list is not as documented.
+  public static func all(in list: String, below prefixes: [String]) throws -> [ExpectedArchive] {
+    let data = try Data(contentsOf: URL(filePath: try PackageFolder.fixture(list)))
+    guard case .object(let files) = try JSONDocument.parse(SharedBytes(data)) else { return [] }
+    return try files.compactMap { path, entry in
+      guard prefixes.contains(where: path.hasPrefix) else { return nil }
+      return try ExpectedArchive(path: path, entry)
+    }
+  }
+
+  private init(path: String, _ json: JSONValue) throws {
+    var entry = try JSONMembers(json, subject: path)
+    self.path = path
+    isRefused = entry.take("refused") == .boolean(true)
+    mayBeRefused = entry.take("mayRefuse") == .boolean(true)
+    reason = try entry.takeString("reason") ?? ""
+    tensors = try (entry.takeArray("tensors") ?? []).map { try ExpectedTensor($0) }
+    values = try Self.members(entry.take("values")).map { name, value in
+      (name, try Self.value(value))
+    }
+    metadata = try Dictionary(
+      uniqueKeysWithValues: Self.members(entry.take("metadata")).compactMap { name, value in
+        guard case .string(let text) = value else { return nil }
+        return (name, text)
+      })
+  }
+
+  private static func members(_ json: JSONValue?) throws -> [(String, JSONValue)] {
+    guard case .object(let members)? = json else { return [] }
+    return members.map { ($0.key, $0.value) }
+  }
+
+  private static func value(_ json: JSONValue) throws -> ArchiveValue {
+    var entry = try JSONMembers(json, subject: "a value")
+    switch (try entry.takeString("kind"), entry.take("value")) {
+    case ("none", _): return .none
+    case ("boolean", .boolean(let flag)?): return .boolean(flag)
+    case ("integer", .integer(let integer)?): return .integer(integer)
+    case ("largeInteger", .string(let digits)?): return .largeInteger(digits)
+    case ("real", let number?): return .real(try real(number))
+    case ("complex", .array(let parts)?) where parts.count == 2:
+      return .complex(real: try real(parts[0]), imaginary: try real(parts[1]))
+    case ("text", .string(let text)?): return .text(text)
+    case ("bytes", .string(let digits)?):
+      let pairs = stride(from: 0, to: digits.count, by: 2).map { digits.dropFirst($0).prefix(2) }
+      return .bytes(pairs.compactMap { UInt8($0, radix: 16) })
+    case (let kind, _): throw MissingFile(path: "a value of kind \(kind ?? "none")")
+    }
+  }
+
+  private static func real(_ json: JSONValue) throws -> Double {
+    switch json {
+    case .integer(let value): return Double(value)
+    case .number(let value): return value
+    case .string("nan"): return .nan
+    case .string("inf"): return .infinity
+    case .string("-inf"): return -.infinity
+    default: throw MissingFile(path: "a number")
+    }
+  }
+}
+
+extension ExpectedArchive.ExpectedTensor {
+  fileprivate init(_ json: JSONValue) throws {
+    var entry = try JSONMembers(json, subject: "a tensor")
+    name = try entry.require("name", entry.takeString("name"))
+    elementType = try entry.require("elementType", entry.takeString("elementType"))
+    shape = try entry.require("shape", entry.takeArray("shape")).compactMap { item in
+      guard case .integer(let dimension) = item else { return nil }
+      return dimension
+    }
+    crc32 = UInt32(truncatingIfNeeded: try entry.require("crc32", entry.takeInteger("crc32")))
+  }
+}

@@ -186,7 +186,7 @@ struct AffineQuantizationTests {
     try encode(lower: 65_000, scale: 168, .float32, .float16)
     #expect(
       throws: FormatError.mismatch(
-        expected: "values within bfloat16 in cell 0", found: "0.0 to 3.3999999e+38")
+        expected: "values within bfloat16 in cell 0", found: "0.0 to 3.4e+38")
     ) { try encode(lower: 0, scale: 3.4e38 / 3, .float32, .bfloat16) }
   }
 

@@ -64,12 +64,8 @@ struct TextRenderer {
 
   private func line(_ text: String) -> String { text.escapingControlCharacters }
 
-  /// `text` with the middle replaced by `…` where it is longer than `limit`.
   private func shortened(_ text: String, to limit: Int) -> String {
-    guard text.count > limit, limit > 1 else { return text }
-    // The end of a tensor's name tells more than its start.
-    let head = (limit - 1) / 3
-    return "\(text.prefix(head))…\(text.suffix(limit - 1 - head))"
+    text.abbreviated(to: limit)
   }
 
   private func padded(_ text: String, to width: Int, onTheLeft: Bool = false) -> String {

@@ -54,7 +54,7 @@ extension ModelReport: Report {
         .init(key: "rows", heading: "rows", kind: .integer, audience: .programs),
         .init(key: "columns", heading: "columns", kind: .integer, audience: .programs),
         .init(key: "elementCount", heading: "elements", kind: .integer, audience: .programs),
-        .init(key: "byteCount", heading: "size", kind: .bytes, isOptional: true),
+        .init(key: "byteCount", heading: "size", kind: .bytes),
         .init(key: "sigmaMax", heading: "σ max", kind: .real),
         .init(key: "sigmaMin", heading: "σ min", kind: .real),
         .init(key: "conditionNumber", heading: "condition", kind: .real, hasBar: true),

@@ -30,6 +30,7 @@ import Testing
   func bothAccessesReadDeflatedEntries(access: InputFile.Access) throws {
     let bytes = (0..<5000).map { UInt8(truncatingIfNeeded: $0 % 13) }
     let path = try ZipFiles.temporaryPath()
+    defer { unlink(path) }
     try ZipFiles.write(to: path) { $0.add("x", SharedBytes(bytes), compression: .deflated) }
     let archive = try ZipArchive(InputFile(path: path, access: access))
     let entry = try #require(archive.entry(named: "x"))
@@ -131,9 +132,7 @@ import Testing
     }
     let bytes = try file.bytes(at: 0, count: file.byteCount, purpose: "test").array
     for count in 0..<bytes.count {
-      let path = try ZipFiles.temporaryPath()
-      try Data(bytes[..<count]).write(to: URL(fileURLWithPath: path))
-      let truncated = try InputFile(path: path)
+      let truncated = try ZipFiles.make(bytes[..<count])
       #expect(throws: FormatError.self, "\(count) bytes") { try ZipArchive(truncated) }
     }
   }

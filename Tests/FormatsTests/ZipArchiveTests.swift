@@ -30,6 +30,7 @@ import Testing
   func bothAccessesReadDeflatedEntries(access: InputFile.Access) throws {
     let bytes = (0..<5000).map { UInt8(truncatingIfNeeded: $0 % 13) }
     let path = try ZipFiles.temporaryPath()
+    defer { unlink(path) }
     try ZipFiles.write(to: path) { $0.add("x", SharedBytes(bytes), compression: .deflated) }
     let archive = try ZipArchive(InputFile(path: path, access: access))
     let entry = try #require(archive.entry(named: "x"))
@@ -48,6 +49,32 @@ import Testing
     let archive = try ZipArchive(file)
     #expect(archive.entries.map { $0.dataOffset % 64 } == [0, 0, 0, 0, 0, 0])
     #expect(try archive.entries.map { try archive.bytes(of: $0).count } == [0, 1, 3, 64, 1000, 17])
+  }
+
+  @Test func anArchiveMayBeEmpty() throws {
+    let file = try ZipFiles.write { _ in }
+    #expect(file.byteCount == 22)
+    #expect(try ZipArchive(file).entries.isEmpty)
+  }
+
+  /// Needs 9 GB of disk.
+  @Test(.enabled(if: ProcessInfo.processInfo.environment["CONDI_LARGE_TESTS"] == "1"))
+  func largeArchivesUseZip64() throws {
+    let path = try ZipFiles.temporaryPath()
+    defer { unlink(path) }
+    #expect(FileManager.default.createFile(atPath: path, contents: nil))
+    #expect(truncate(path, 0x1_0000_0007) == 0)
+    let sparse = try InputFile(path: path)
+    let large = try sparse.bytes(at: 0, count: sparse.byteCount, purpose: "test")
+    let file = try ZipFiles.write { writer in
+      writer.add("first", large, alignment: 64)
+      writer.add("second", SharedBytes([1, 2, 3]), alignment: 64)
+    }
+    let archive = try ZipArchive(file)
+    #expect(archive.entries.map(\.byteCount) == [0x1_0000_0007, 3])
+    #expect(archive.entries.allSatisfy { $0.dataOffset.isMultiple(of: 64) })
+    #expect(try archive.bytes(of: archive.entries[1]).array == [1, 2, 3])
+    #expect(try archive.bytes(of: archive.entries[0]).count == 0x1_0000_0007)
   }
 
   @Test func writingTwiceGivesTheSameBytes() throws {
@@ -105,9 +132,7 @@ import Testing
     }
     let bytes = try file.bytes(at: 0, count: file.byteCount, purpose: "test").array
     for count in 0..<bytes.count {
-      let path = try ZipFiles.temporaryPath()
-      try Data(bytes[..<count]).write(to: URL(fileURLWithPath: path))
-      let truncated = try InputFile(path: path)
+      let truncated = try ZipFiles.make(bytes[..<count])
       #expect(throws: FormatError.self, "\(count) bytes") { try ZipArchive(truncated) }
     }
   }

@@ -55,6 +55,11 @@ struct ZipWriter {
 
   /// Writes the archive as the whole content of `writer`, which the caller finishes.
   func write(to writer: inout AtomicFileWriter) throws {
+    guard !entries.isEmpty else {
+      // libzip removes an archive without entries; this is its end record.
+      try writer.append([0x50, 0x4B, 0x05, 0x06] + [UInt8](repeating: 0, count: 18))
+      return
+    }
     var code: Int32 = 0
     // ZIP_TRUNCATE: the temporary file exists already and is empty, which is no archive.
     let flags = ZIP_CREATE | ZIP_TRUNCATE

@@ -1,0 +1,232 @@
+import OrderedCollections
+
+/// Writes a checkpoint as `torch.save` lays it out.
+struct PyTorchArchiveWriter {
+  private let archive: TensorArchive
+  private let plan: PyTorchStoragePlan
+  private let pickle: [UInt8]
+
+  /// The name that torch gives the folder when it does not save to a path; the output's own name
+  /// would make the bytes depend on it.
+  private static let folder = "archive"
+  private static let alignment = 64
+
+  /// - Throws: `FormatError` for what PyTorch cannot represent.
+  init(_ archive: TensorArchive) throws {
+    self.archive = archive
+    let structure = try Self.structure(of: archive)
+    var tensors: [(name: String, tensor: Tensor)] = []
+    for name in structure.leafNames {
+      if let tensor = archive.tensors[name] { tensors.append((name, tensor)) }
+    }
+    plan = PyTorchStoragePlan(tensors)
+    var writer = PickleWriter()
+    try Self.write(structure, of: archive, plan, to: &writer)
+    pickle = writer.finish()
+  }
+
+  /// The archive's own structure, which must hold every name once, or one flat dictionary.
+  private static func structure(of archive: TensorArchive) throws -> ArchiveStructure {
+    if let both = archive.values.keys.first(where: { archive.tensors[$0] != nil }) {
+      throw FormatError.malformed("a tensor and a value have the same name", tensor: both)
+    }
+    let names = Array(archive.tensors.keys) + Array(archive.values.keys)
+    guard let structure = archive.structure else {
+      return .dictionary(
+        names.map { ArchiveStructure.Entry(key: .text($0), value: .leaf($0)) }, isOrdered: true)
+    }
+    var placed: Set<String> = []
+    for name in structure.leafNames {
+      guard archive.tensors[name] != nil || archive.values[name] != nil else {
+        throw FormatError.malformed("the structure names something that is missing", tensor: name)
+      }
+      guard placed.insert(name).inserted else {
+        throw FormatError.malformed("the structure holds this name twice", tensor: name)
+      }
+    }
+    if let stray = names.first(where: { !placed.contains($0) }) {
+      throw FormatError.malformed("has no place in the checkpoint's structure", tensor: stray)
+    }
+    return structure
+  }
+
+  // MARK: Records
+
+  func write(to writer: inout AtomicFileWriter, progress: WriteProgress?) throws {
+    var zip = ZipWriter()
+    let digest = Digest()
+    func add(_ name: String, byteCount: Int, _ content: @escaping () throws -> SharedBytes) {
+      zip.add(
+        "\(Self.folder)/\(name)", byteCount: byteCount, alignment: Self.alignment
+      ) {
+        let bytes = try content()
+        digest.add(name, bytes)
+        return bytes
+      }
+    }
+    func add(_ name: String, _ text: String) {
+      add(name, byteCount: text.utf8.count) { SharedBytes(Array(text.utf8)) }
+    }
+    let pickle = pickle
+    add("data.pkl", byteCount: pickle.count) { SharedBytes(pickle) }
+    add(".format_version", "1")
+    add(".storage_alignment", "\(Self.alignment)")
+    add("byteorder", "little")
+    for (index, storage) in plan.storages.enumerated() {
+      add("data/\(index)", byteCount: storage.byteCount) {
+        let bytes = try storage.content()
+        for tensor in storage.tensors { progress?(tensor.name, tensor.byteCount) }
+        return bytes
+      }
+    }
+    add("version", "3\n")
+    if !archive.metadata.isEmpty {
+      let members = archive.metadata.mapValues { JSONValue.string($0) }
+      add(PyTorchRecords.metadataName, JSONValue.object(members).serialized(pretty: true))
+    }
+    zip.add(
+      "\(Self.folder)/.data/serialization_id", byteCount: 40, alignment: Self.alignment
+    ) { SharedBytes(Array(digest.identifier.utf8)) }
+    try zip.write(to: &writer)
+  }
+
+  /// torch's `serialization_id`: 20 digits that stand for the names and 20 for the content.
+  private final class Digest {
+    private var names: UInt64 = 0xCBF2_9CE4_8422_2325
+    private var content: UInt64 = 0xCBF2_9CE4_8422_2325
+
+    func add(_ name: String, _ bytes: SharedBytes) {
+      for byte in name.utf8 { names = (names ^ UInt64(byte)) &* 0x100_0000_01B3 }
+      content = (content ^ UInt64(CRC32.checksum(bytes))) &* 0x100_0000_01B3
+    }
+
+    var identifier: String {
+      [names, content].map { number in
+        let digits = "\(number)"
+        return String(repeating: "0", count: 20 - digits.count) + digits
+      }.joined()
+    }
+  }
+
+  // MARK: Objects
+
+  private static func write(
+    _ structure: ArchiveStructure, of archive: TensorArchive, _ plan: PyTorchStoragePlan,
+    to writer: inout PickleWriter
+  ) throws {
+    switch structure {
+    case .leaf(let name):
+      try locatingErrors(tensor: name) {
+        if let tensor = archive.tensors[name], let placement = plan.placements[name] {
+          try write(tensor, at: placement, plan, to: &writer)
+        } else if let value = archive.values[name] {
+          try writer.write(value)
+        }
+      }
+    case .dictionary(let entries, let isOrdered):
+      if isOrdered {
+        writer.writeEmptyOrderedDict()
+      } else {
+        writer.write(.emptyDict)
+      }
+      guard !entries.isEmpty else { return }
+      writer.write(.mark)
+      for entry in entries {
+        try writer.write(entry.key)
+        try write(entry.value, of: archive, plan, to: &writer)
+      }
+      writer.write(.setItems)
+    case .tuple(let items):
+      writer.write(.mark)
+      for item in items { try write(item, of: archive, plan, to: &writer) }
+      writer.write(.tuple)
+    case .list(let items): try write(list: items, of: archive, plan, to: &writer)
+    case .set(let items):
+      writer.writeGlobal("__builtin__", "set")
+      try write(list: items, of: archive, plan, to: &writer)
+      writer.write(.tuple1)
+      writer.write(.reduce)
+    }
+  }
+
+  private static func write(
+    list items: [ArchiveStructure], of archive: TensorArchive, _ plan: PyTorchStoragePlan,
+    to writer: inout PickleWriter
+  ) throws {
+    writer.write(.emptyList)
+    guard !items.isEmpty else { return }
+    writer.write(.mark)
+    for item in items { try write(item, of: archive, plan, to: &writer) }
+    writer.write(.appends)
+  }
+
+  private static func write(
+    _ tensor: Tensor, at placement: PyTorchStoragePlan.Placement, _ plan: PyTorchStoragePlan,
+    to writer: inout PickleWriter
+  ) throws {
+    guard let dtype = PyTorchTypes.dtype(of: tensor.elementType) else {
+      throw FormatError.unsupported("PyTorch has no element type \(tensor.elementType)")
+    }
+    var dimensions = tensor.shape.dimensions
+    var strides = placement.strides
+    if tensor.elementType == .float4E2M1 {
+      // torch counts pairs of 4-bit numbers.
+      guard let last = dimensions.last, last.isMultiple(of: 2),
+        let pairs = Shape(dimensions.dropLast() + [last / 2])
+      else {
+        throw FormatError.unsupported(
+          "PyTorch holds \(tensor.elementType) in pairs, but \(tensor.shape) has an odd row")
+      }
+      dimensions = pairs.dimensions
+      strides = pairs.rowMajorStrides
+    }
+    let storage = plan.storages[placement.storage]
+    let storageClass = PyTorchTypes.storageClass(of: tensor.elementType)
+    let count =
+      storageClass == nil
+      ? storage.byteCount : storage.byteCount / (tensor.elementType.byteWidth ?? 1)
+
+    writer.writeGlobal(
+      "torch._utils", storageClass == nil ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2")
+    writer.write(.mark)
+    writer.write(.mark)
+    try writer.writeRecurring("storage")
+    if let storageClass {
+      writer.writeGlobal("torch", storageClass)
+    } else {
+      writer.writeGlobal("torch.storage", "UntypedStorage")
+    }
+    try writer.write("\(placement.storage)")
+    try writer.writeRecurring("cpu")
+    writer.write(count)
+    writer.write(.tuple)
+    writer.write(.binPersID)
+    writer.write(placement.elementOffset)
+    writer.writeIntegers(dimensions)
+    writer.writeIntegers(strides)
+    writer.write(.newFalse)  // requires_grad
+    writer.writeEmptyOrderedDict()  // backward hooks
+    if storageClass == nil { writer.writeGlobal("torch", dtype) }
+    writer.write(.tuple)
+    writer.write(.reduce)
+  }
+}
+
+extension PickleWriter {
+  fileprivate mutating func writeEmptyOrderedDict() {
+    writeGlobal("collections", "OrderedDict")
+    write(.emptyTuple)
+    write(.reduce)
+  }
+}
+
+extension ArchiveStructure {
+  /// The names of the leaves, in order.
+  fileprivate var leafNames: [String] {
+    switch self {
+    case .leaf(let name): [name]
+    case .dictionary(let entries, _): entries.flatMap(\.value.leafNames)
+    case .list(let items), .tuple(let items), .set(let items): items.flatMap(\.leafNames)
+    }
+  }
+}

@@ -1,0 +1,145 @@
+import OrderedCollections
+
+/// The records of a PyTorch zip file: everything lies in one folder, whose name says nothing.
+struct PyTorchRecords {
+  let zip: ZipArchive
+  /// The folder, with its slash.
+  private let folder: String
+  /// Whether the storages' bytes are the other way round.
+  let isBigEndian: Bool
+  /// Storages that have been asked for, because their identity tells which tensors share memory.
+  private var storages: [StorageKey: TensorStorage] = [:]
+
+  private struct StorageKey: Hashable {
+    let key: String
+    let swapWidth: Int
+  }
+
+  /// A record that condi-convert adds for what PyTorch has no place for, and PyTorch ignores.
+  static let metadataName = "condi_metadata.json"
+
+  /// - Throws: `FormatError` when there is not exactly one `data.pkl`, or it is TorchScript.
+  init(_ zip: ZipArchive) throws {
+    self.zip = zip
+    let path = zip.file.path
+    let pickles = zip.entries.filter { Self.isPickle($0.name) }
+    guard pickles.count == 1 else {
+      throw FormatError.mismatch(
+        expected: "one 'data.pkl' in a folder of the archive", found: "\(pickles.count)",
+        path: path)
+    }
+    let folder = String(pickles[0].name.dropLast("data.pkl".count))
+    self.folder = folder
+    guard
+      !zip.entries.contains(where: {
+        $0.name == "\(folder)constants.pkl" || $0.name.hasPrefix("\(folder)code/")
+      })
+    else {
+      throw FormatError.unsupported("TorchScript archives are not supported", path: path)
+    }
+    if let entry = zip.entry(named: "\(folder)byteorder") {
+      let order = String(decoding: try zip.bytes(of: entry).array, as: UTF8.self)
+      guard order == "little" || order == "big" else {
+        throw FormatError.mismatch(
+          expected: "a byte order of 'little' or 'big'", found: "'\(order)'", path: path,
+          tensor: entry.name)
+      }
+      isBigEndian = order == "big"
+    } else {
+      isBigEndian = false
+    }
+  }
+
+  /// Whether `name` is `data.pkl` in a folder that is in no other.
+  static func isPickle(_ name: String) -> Bool {
+    let parts = name.split(separator: "/", omittingEmptySubsequences: false)
+    return parts.count == 2 && parts[1] == "data.pkl"
+  }
+
+  /// The object graph of `data.pkl`.
+  func graph() throws -> PickleGraph {
+    guard let entry = zip.entry(named: "\(folder)data.pkl") else {
+      throw FormatError.malformed("'data.pkl' is missing", path: zip.file.path)
+    }
+    guard entry.byteCount <= PickleMachine.byteLimit else {
+      throw FormatError(
+        .limitExceeded(
+          what: "a pickle's bytes", limit: PickleMachine.byteLimit, found: "\(entry.byteCount)"),
+        path: zip.file.path, tensor: entry.name)
+    }
+    return try locatingErrors(path: zip.file.path, tensor: entry.name) {
+      let baseOffset = entry.method == .stored ? entry.dataOffset : 0
+      var reader = ByteReader(try zip.bytes(of: entry), baseOffset: baseOffset)
+      let graph = try PickleMachine.read(from: &reader, allowing: PyTorchGlobals.allowed)
+      guard reader.isAtEnd else {
+        throw FormatError.malformed(
+          "\(reader.remaining) bytes follow the pickle", offset: reader.fileOffset)
+      }
+      return graph
+    }
+  }
+
+  /// The storage `data/<key>`, which must have exactly `byteCount` bytes.
+  ///
+  /// - Parameter elementType: decides what is swapped in a big-endian file.
+  mutating func storage(
+    _ key: String, byteCount: Int, elementType: ElementType
+  ) throws -> TensorStorage {
+    let name = "\(folder)data/\(key)"
+    guard let entry = zip.entry(named: name) else {
+      throw FormatError.malformed("the archive has no entry '\(name)'")
+    }
+    guard entry.byteCount == byteCount else {
+      throw FormatError.mismatch(
+        expected: "\(byteCount) bytes in '\(name)'", found: "\(entry.byteCount)",
+        offset: entry.dataOffset)
+    }
+    let swapWidth = isBigEndian ? elementType.byteSwapWidth : 1
+    let storageKey = StorageKey(key: key, swapWidth: swapWidth)
+    if let storage = storages[storageKey] { return storage }
+    guard byteCount.isMultiple(of: swapWidth) else {
+      throw FormatError.mismatch(
+        expected: "a multiple of \(swapWidth) bytes in '\(name)'", found: "\(byteCount)",
+        offset: entry.dataOffset)
+    }
+    let zip = zip
+    let storage = TensorStorage(byteCount: byteCount) {
+      let bytes = try zip.bytes(of: entry)
+      return swapWidth == 1 ? bytes : bytes.reversingUnits(of: swapWidth)
+    }
+    storages[storageKey] = storage
+    return storage
+  }
+
+  /// What condi-convert kept of another format's metadata.
+  func metadata() throws -> OrderedDictionary<String, String> {
+    guard let entry = zip.entry(named: "\(folder)\(Self.metadataName)") else { return [:] }
+    return try locatingErrors(path: zip.file.path, tensor: entry.name) {
+      let value = try JSONDocument.parse(try zip.bytes(of: entry), maximumDepth: 2)
+      guard case .object(let members) = value else {
+        throw FormatError.malformed("the metadata is no JSON object")
+      }
+      return try members.mapValues { member in
+        guard case .string(let text) = member else {
+          throw FormatError.malformed("the metadata holds something other than text")
+        }
+        return text
+      }
+    }
+  }
+}
+
+extension SharedBytes {
+  /// The bytes with the order inside each unit of `width` bytes reversed.
+  fileprivate func reversingUnits(of width: Int) -> SharedBytes {
+    SharedBytes(count: count) { output in
+      withUnsafeBytes { input in
+        for start in stride(from: 0, to: count, by: width) {
+          for position in 0..<width {
+            output[start + position] = input[start + width - 1 - position]
+          }
+        }
+      }
+    }
+  }
+}

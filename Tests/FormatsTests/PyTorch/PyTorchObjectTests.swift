@@ -1,0 +1,144 @@
+import Foundation
+import Testing
+
+@testable import Formats
+
+/// Objects that torch writes rarely or wrote long ago, as pickles of protocol 0 in an archive with
+/// one storage of the floats 1 and 2.
+@Suite struct PyTorchObjectTests {
+  private static let arguments =
+    "((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI2\ntQI0\n(I2\nt(I1\ntI00\n"
+    + "ccollections\nOrderedDict\n(tRt"
+  private static let tensor = "ctorch._utils\n_rebuild_tensor_v2\n\(arguments)R"
+  private static let noHooks = "ccollections\nOrderedDict\n(tR"
+
+  private func read(_ pickle: String, byteOrder: String = "little") throws -> TensorArchive {
+    let file = try ZipFiles.write { writer in
+      writer.add("x/data.pkl", SharedBytes(Array(pickle.utf8)))
+      writer.add("x/byteorder", SharedBytes(Array(byteOrder.utf8)))
+      writer.add("x/data/0", SharedBytes(elementsOf: [Float(1), 2]))
+      writer.add("x/version", SharedBytes(Array("3\n".utf8)))
+    }
+    return try PyTorchFixtures.load(file)
+  }
+
+  @Test(arguments: [
+    tensor,
+    "ctorch._utils\n_rebuild_tensor\n((Vstorage\nctorch.cuda\nFloatStorage\nV0\nVcuda:0\nI2\ntQ"
+      + "I0\n(I2\nt(I1\nttR",
+    "ctorch._utils\n_rebuild_parameter\n(\(tensor)I01\n\(noHooks)tR",
+    "ctorch._utils\n_rebuild_parameter_with_state\n(\(tensor)I01\n\(noHooks)(dVfoo\nI3\nstR",
+    "ctorch.nn.parameter\nParameter\n(\(tensor)I01\ntR",
+    "ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\n"
+      + "ctorch\nTensor\n\(arguments)(dVfoo\nI3\nstR",
+  ])
+  func everyWayToATensor(pickle: String) throws {
+    let archive = try read("\(pickle).")
+    let found = try #require(archive.tensors["tensor"])
+    #expect(found.elementType == .float32)
+    #expect(found.shape == [2])
+    #expect(try found.bytes().elementsEqual(SharedBytes(elementsOf: [Float(1), 2])))
+  }
+
+  @Test(arguments: [
+    (
+      "ctorch._utils\n_rebuild_parameter_with_state\n(\(tensor)I01\n\(noHooks)(dVfoo\n\(tensor)stR",
+      "tensors in the attributes of an object are not supported"
+    ),
+    (
+      "ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\n"
+        + "ctorch\nFloatTensor\n\(arguments)NtR",
+      "tensors of the class 'torch.FloatTensor' are not supported"
+    ),
+    ("ctorch\nFloatTensor\n(tR", "tensors made by calling 'torch.FloatTensor' are not supported"),
+    (
+      "ctorch._utils\n_rebuild_meta_tensor_no_storage\n(tR",
+      "tensors without data (device 'meta') are not supported"
+    ),
+    ("ctorch._utils\n_rebuild_nested_tensor\n(tR", "nested tensors are not supported"),
+    (
+      "ctorch._utils\n_rebuild_wrapper_subclass\n(tR",
+      "tensor subclasses without data are not supported"
+    ),
+    (
+      "ctorch._utils\n_rebuild_tensor_v2\n(tR",
+      "'torch._utils._rebuild_tensor_v2' is called with 0 arguments"
+    ),
+    (
+      "ctorch._utils\n_rebuild_tensor\n((Vstorage\nctorch\nQInt8Storage\nV0\nVcpu\nI8\ntQ"
+        + "I0\n(I2\nt(I1\nttR",
+      "storages of the class 'torch.QInt8Storage' are not supported"
+    ),
+    (
+      "(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI2\ntQ",
+      "a storage outside a tensor is not supported"
+    ),
+    ("ctorch\nTensor\n", "the class or function 'torch.Tensor' is no value"),
+    (
+      "ccollections\nOrderedDict\n(I1\ntR", "a pickled dictionary is made of something that is none"
+    ),
+    ("(d(I1\ntI3\ns", "a container as a dictionary key is not supported"),
+  ])
+  func refusals(pickle: String, message: String) throws {
+    let error = #expect(throws: FormatError.self) {
+      try read("\(pickle).")
+    }
+    #expect(error?.problem.description == message)
+  }
+
+  @Test func refusalsNameTheTensor() throws {
+    let pickle = "(dVlayer\n(dVweight\nctorch._utils\n_rebuild_qtensor\n(tRss."
+    let error = #expect(throws: FormatError.self) { try read(pickle) }
+    #expect(error?.tensor == "layer.weight")
+    #expect(error?.problem == .unsupported("quantized tensors are not supported"))
+  }
+
+  @Test func lazilyConjugatedTensorsAreRefused() throws {
+    let arguments = Self.arguments.dropLast() + "(dVconj\nI01\nst"
+    let pickle = "ctorch._utils\n_rebuild_tensor_v2\n\(arguments)R."
+    let error = #expect(throws: FormatError.self) { try read(pickle) }
+    #expect(
+      error?.problem.description
+        == "lazily changed tensors ('conj') are not supported; use resolve_conj() before saving")
+  }
+
+  @Test func bigEndianStoragesAreSwapped() throws {
+    let archive = try read("\(Self.tensor).", byteOrder: "big")
+    #expect(
+      try archive.tensors["tensor"]?.bytes().array == [0x3F, 0x80, 0, 0, 0x40, 0, 0, 0])
+  }
+
+  @Test func oldDictionariesAreMadeOfPairs() throws {
+    let archive = try read("ccollections\nOrderedDict\n((l(lVb\naI1\naa(lVa\naI2\naatR.")
+    #expect(
+      archive.structure
+        == .dictionary(
+          [.init(key: .text("b"), value: .leaf("b")), .init(key: .text("a"), value: .leaf("a"))],
+          isOrdered: true))
+    #expect(archive.values == ["b": .integer(1), "a": .integer(2)])
+  }
+
+  @Test func otherObjectsBecomeTheNearestValue() throws {
+    let archive = try read(
+      "(dVcounter\nccollections\nCounter\n((dVa\nI2\nstRsVset\nc__builtin__\nset\n(tRs"
+        + "Vdevice\nctorch\ndevice\n(Vcuda\nI1\ntRsVdtype\nctorch\nfloat16\ns"
+        + "Vbytes\nc__builtin__\nbytearray\n(tRsVsize\nctorch\nSize\n((I2\nttRs"
+        + "Vlayout\nctorch.serialization\n_get_layout\n(Vtorch.strided\ntRs.")
+    #expect(
+      archive.values == [
+        "counter.a": .integer(2), "device": .text("cuda:1"), "dtype": .text("torch.float16"),
+        "bytes": .bytes([]), "size.0": .integer(2), "layout": .text("torch.strided"),
+      ])
+  }
+
+  @Test func torchScriptIsRefusedByName() throws {
+    let file = try ZipFiles.write { writer in
+      writer.add("x/data.pkl", SharedBytes(Array("N.".utf8)))
+      writer.add("x/constants.pkl", SharedBytes(Array("N.".utf8)))
+    }
+    #expect(PyTorchFormat().recognizes(file))
+    #expect(
+      throws: FormatError.unsupported("TorchScript archives are not supported", path: file.path)
+    ) { try PyTorchFormat().read(file) }
+  }
+}

@@ -42,14 +42,20 @@ import Testing
 
   @Test func packedSummaryIsShown() throws {
     var report = try modelReport()
-    report.packed = PackedSummary(
-      ratios: .init(paper: 3.6, parameters: 3.301, file: 11), bitsPerWeight: 2.1,
-      payloadByteCount: 1_000_000, fileToPayload: 1.005)
+    report.packed = try ReportJSON.decode(
+      PackedSummary.self,
+      from: """
+        {"producer": "tests", "fileByteCount": 1005000, "payloadByteCount": 1000000,
+         "fileToPayload": 1.005, "tensorByteCount": 4000000, "quantizedTensorCount": 96,
+         "quantizedElementCount": 691200, "bitsPerWeight": 2.1,
+         "ratios": {"paper": 3.6, "parameters": 3.301, "file": 11, "tensors": 3.98}}
+        """)
     let text = try report.rendered(as: .text)
     for line in [
-      "payload                  976.6 KiB", "ratio, as in the papers  3.600",
-      "ratio, all parameters    3.301", "ratio, source file       11.00",
-      "bits per weight          2.100", "file / payload           1.005",
+      "quantized weights          691,200", "bits per quantized weight  2.100",
+      "ratio, as in the papers    3.600", "ratio, all parameters      3.301",
+      "ratio, file                11.00", "ratio, tensor bytes        3.980",
+      "payload                    976.6 KiB", "file / payload             1.005",
     ] { #expect(text.contains(line + "\n"), "\(line)") }
     #expect(
       try ReportJSON.decode(ModelReport.self, from: report.rendered(as: .json)) == report)

@@ -19,7 +19,7 @@ import Testing
     let stored = Zlib.compress(header)
     let prologue = PackedPrologue(
       headerOffset: 72, headerByteCount: stored.count, inflatedHeaderByteCount: header.count,
-      headerChecksum: Zlib.crc32(SharedBytes(stored)))
+      headerChecksum: CRC32.checksum(SharedBytes(stored)))
     return try PackedSamples.faults(prologue.bytes + bytes[64..<72] + stored)
   }
 

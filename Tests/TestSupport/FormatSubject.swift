@@ -35,7 +35,9 @@ public struct FormatSubject: Sendable, CustomTestStringConvertible {
 extension FormatSubject {
   /// Every format of the library, in the order of `FormatRegistry.standard`. A test checks that none
   /// is missing.
-  public static let all: [FormatSubject] = [packed, safetensors, npz, compressedNPZ, npy]
+  public static let all: [FormatSubject] = [
+    packed, safetensors, pytorch, npz, compressedNPZ, npy,
+  ]
 
   static var packed: FormatSubject { FormatSubject(PackedFormat(), detection: .everyByte) }
 
@@ -45,6 +47,14 @@ extension FormatSubject {
       ![.complex32, .complex128, .bits8, .bits16, .bits1x8, .bits2x4, .bits4x2].contains($0)
     }
     subject.keepsOrder = false
+    return subject
+  }
+
+  static var pytorch: FormatSubject {
+    var subject = FormatSubject(PyTorchFormat(), detection: .everyByte)
+    subject.elementTypes = ElementType.allCases.filter {
+      ![.float6E2M3, .float6E3M2].contains($0)
+    }
     return subject
   }
 

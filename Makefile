@@ -49,7 +49,7 @@ $(INTEROP_VENV)/.installed: Tests/Fixtures/interop/requirements.txt
 	touch $@
 
 interop: build $(INTEROP_VENV)/.installed
-	Scripts/interop.sh $(BIN) $(INTEROP_VENV)/bin/python
+	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/convert_and_check.py --require $(BIN)
 
 bench: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Benchmarks/compare.py $(BIN)

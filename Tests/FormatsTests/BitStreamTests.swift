@@ -69,8 +69,9 @@ struct BitStreamTests {
     let extra = FormatError(
       .truncated(expectedBytes: 2, foundBytes: 3, purpose: "5 codes of 3 bits"))
     #expect(BitStream.byteCount(count: 11, bitWidth: 3) == 5)
-    #expect(throws: FormatError(
-      .truncated(expectedBytes: 5, foundBytes: 3, purpose: "11 codes of 3 bits"))
+    #expect(
+      throws: FormatError(
+        .truncated(expectedBytes: 5, foundBytes: 3, purpose: "11 codes of 3 bits"))
     ) { try BitStream.unpackCodes(bytes, count: 11, bitWidth: 3) }
     #expect(throws: extra) { try BitStream.unpackCodes(bytes, count: 5, bitWidth: 3) }
     #expect(throws: extra) { try BitStream.unpackIntegers(bytes, count: 5, bitWidth: 3) }
@@ -80,8 +81,9 @@ struct BitStreamTests {
     #expect(BitStream.byteCount(count: .max, bitWidth: 2) == nil)
     #expect(BitStream.byteCount(count: -1, bitWidth: 2) == nil)
     #expect(BitStream.byteCount(count: .max, bitWidth: 1) == 1 << 60)
-    #expect(throws: FormatError.mismatch(
-      expected: "a bit stream below 2^63 bits", found: "\(Int.max) elements of 2 bits")
+    #expect(
+      throws: FormatError.mismatch(
+        expected: "a bit stream below 2^63 bits", found: "\(Int.max) elements of 2 bits")
     ) { try BitStream.unpackCodes(SharedBytes(), count: .max, bitWidth: 2) }
   }
 

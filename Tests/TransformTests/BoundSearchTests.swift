@@ -85,7 +85,7 @@ struct BoundSearchTests {
     #expect(error(.free) < 0.8 * error(.dobi))
   }
 
-  @Test(arguments: BoundSearchMethod.allCases, [Float(0), 0.1, -3e38, 1e-45])
+  @Test(arguments: BoundSearchMethod.allCases, [Float(0), 0.1, -3e38, .leastNonzeroMagnitude])
   func constantsHaveNoScale(method: BoundSearchMethod, value: Float) {
     let values = [Float](repeating: value, count: 13)
     let bounds = BoundSearch(method: method, bitWidth: 2).bounds(of: values)

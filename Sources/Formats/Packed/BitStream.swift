@@ -94,24 +94,25 @@ public enum BitStream {
     try checkByteCount(bytes, count: count, bitWidth: bitWidth)
     let mask = UInt64.max >> (64 - bitWidth)
     return bytes.withUnsafeBytes { input in
-      var pending: UInt64 = 0
-      var pendingBits = 0
-      var offset = 0
-      return (0..<count).map { _ in
-        if pendingBits >= bitWidth {
-          defer {
-            pending >>= bitWidth
+      [UInt64](unsafeUninitializedCapacity: count) { output, initializedCount in
+        var pending: UInt64 = 0
+        var pendingBits = 0
+        var offset = 0
+        for index in 0..<count {
+          if pendingBits >= bitWidth {
+            output.initializeElement(at: index, to: pending & mask)
+            pending >>= UInt64(bitWidth)
             pendingBits -= bitWidth
+            continue
           }
-          return pending & mask
+          let next = word(input, at: offset)
+          offset += 8
+          output.initializeElement(at: index, to: (pending | next << pendingBits) & mask)
+          // A shift by all 64 bits gives zero.
+          pending = next >> (bitWidth - pendingBits)
+          pendingBits += 64 - bitWidth
         }
-        let next = word(input, at: offset)
-        offset += 8
-        let integer = (pending | next << pendingBits) & mask
-        let taken = bitWidth - pendingBits
-        pending = next >> taken
-        pendingBits = 64 - taken
-        return integer
+        initializedCount = count
       }
     }
   }

@@ -23,11 +23,11 @@ public struct PackedItem: Sendable {
     self.action = action
   }
 
-  /// What must agree, besides the source's bytes, for two items to share a record.
+  /// What must agree, besides the source's bytes, for two items to share a record, whose role is
+  /// then the first one's.
   struct SharingKey: Hashable {
     let elementType: ElementType
     let shape: Shape
-    let role: TensorRole
     let encoding: AffineEncoding?
     let method: String?
   }
@@ -36,11 +36,10 @@ public struct PackedItem: Sendable {
     switch action {
     case .keep:
       SharingKey(
-        elementType: source.elementType, shape: source.shape, role: role, encoding: nil,
-        method: nil)
+        elementType: source.elementType, shape: source.shape, encoding: nil, method: nil)
     case .quantize(let encoding, let method, _):
       SharingKey(
-        elementType: source.elementType, shape: source.shape, role: role, encoding: encoding,
+        elementType: source.elementType, shape: source.shape, encoding: encoding,
         method: method)
     }
   }

@@ -1,8 +1,8 @@
 /// What a tensor is in a model, which decides how compression ratios count it.
 public enum TensorRole: String, Sendable, CaseIterable, Codable {
-  /// A weight matrix that is quantized.
+  /// A floating-point matrix or convolution, quantized or not.
   case weight
-  /// A learned tensor that stays as it is.
+  /// Any other learned tensor, such as a bias.
   case parameter
   /// A learned table of position biases, which the papers' ratio leaves out.
   case positionTable

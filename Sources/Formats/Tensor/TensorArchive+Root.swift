@@ -67,3 +67,31 @@ extension ArchiveStructure {
     return nil
   }
 }
+
+extension TensorArchive {
+  /// Two archives with names that can be compared.
+  ///
+  /// Where they have no name in common because one keeps its weights below a conventional root, the
+  /// weights are taken from there.
+  ///
+  /// - Returns: the archives, and the root that was taken in each, `nil` for the whole.
+  public static func aligned(_ first: TensorArchive, _ second: TensorArchive) -> (
+    first: (archive: TensorArchive, root: String?), second: (archive: TensorArchive, root: String?)
+  ) {
+    func sharesNames(_ left: TensorArchive, _ right: TensorArchive) -> Bool {
+      left.tensors.keys.contains { right.tensors[$0] != nil }
+    }
+    func candidates(_ archive: TensorArchive) -> [(archive: TensorArchive, root: String?)] {
+      let roots = conventionalRoots.compactMap { root in
+        (try? archive.selecting(root: root)).map { (archive: $0, root: Optional(root)) }
+      }
+      return [(archive, nil)] + roots
+    }
+    for left in candidates(first) {
+      for right in candidates(second) where sharesNames(left.archive, right.archive) {
+        return (left, right)
+      }
+    }
+    return ((first, nil), (second, nil))
+  }
+}

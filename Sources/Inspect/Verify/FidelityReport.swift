@@ -1,4 +1,3 @@
-import Foundation
 import Formats
 import LinearAlgebra
 
@@ -29,17 +28,16 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     /// 10·log10(Σw² / Σ(w − ŵ)²) in dB; infinite where nothing was lost.
     public let signalToQuantizationNoise: Double
     public let maximumError: Double
-    /// The largest error, in units of the cell's scale, of weights inside the clipping bounds.
+    /// The largest error of a weight that is not clipped, in units of its cell's scale.
     public let maximumErrorInSteps: Double
-    /// The share of weights outside the clipping bounds, 0…1.
+    /// The share of weights whose error exceeds half a step because there is no nearer code, 0…1.
     public let clippedShare: Double
   }
 
   private struct Comparison: Sendable {
     var layer: Layer?
+    var error: QuantizationError?
     var isIdentical = false
-    var signal = 0.0
-    var noise = 0.0
   }
 
   init(
@@ -64,9 +62,9 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     alteredTensors = zip(shared, comparisons).compactMap { name, comparison in
       comparison.layer == nil && !comparison.isIdentical ? name : nil
     }
-    signalToQuantizationNoise = Self.decibels(
-      signal: comparisons.reduce(0) { $0 + $1.signal },
-      noise: comparisons.reduce(0) { $0 + $1.noise })
+    let errors = comparisons.compactMap(\.error)
+    signalToQuantizationNoise = QuantizationError.decibels(
+      signal: errors.reduce(0) { $0 + $1.signal }, noise: errors.reduce(0) { $0 + $1.noise })
   }
 
   private static func compare(_ model: PackedModel, name: String, reference: Tensor) throws
@@ -76,44 +74,14 @@ public struct FidelityReport: Codable, Hashable, Sendable {
       entry.elementType == reference.elementType
     else { return Comparison() }
     if let quantized = try model.quantizedTensor(named: name) {
-      return try compare(quantized, name: name, reference: reference.floatValues())
+      let error = try QuantizationError(of: quantized, from: reference.floatValues())
+      let layer = Layer(
+        name: name, bitWidth: quantized.bitWidth, signalToQuantizationNoise: error.signalToNoise,
+        maximumError: error.maximum, maximumErrorInSteps: error.maximumInSteps,
+        clippedShare: error.clippedShare)
+      return Comparison(layer: layer, error: error)
     }
     let packed = try model.tensor(named: name)?.bytes() ?? SharedBytes()
     return Comparison(isIdentical: try packed.elementsEqual(reference.bytes()))
-  }
-
-  private static func compare(
-    _ quantized: QuantizedTensor, name: String, reference: [Float]
-  ) throws -> Comparison {
-    let values = try quantized.floatValues()
-    var comparison = Comparison()
-    var maximumError = 0.0
-    var maximumErrorInSteps = 0.0
-    var clippedCount = 0
-    for index in 0..<quantized.layout.cellCount {
-      let code = quantized.code(ofCell: index)
-      for element in quantized.layout.elements(ofCell: index) {
-        let weight = reference[element]
-        let error = abs(Double(weight) - Double(values[element]))
-        comparison.signal += Double(weight) * Double(weight)
-        comparison.noise += error * error
-        maximumError = max(maximumError, error)
-        if weight < code.lower || weight > code.upper {
-          clippedCount += 1
-        } else if code.scale > 0 {
-          maximumErrorInSteps = max(maximumErrorInSteps, error / Double(code.scale))
-        }
-      }
-    }
-    comparison.layer = Layer(
-      name: name, bitWidth: quantized.bitWidth,
-      signalToQuantizationNoise: decibels(signal: comparison.signal, noise: comparison.noise),
-      maximumError: maximumError, maximumErrorInSteps: maximumErrorInSteps,
-      clippedShare: Double(clippedCount) / Double(max(1, reference.count)))
-    return comparison
-  }
-
-  private static func decibels(signal: Double, noise: Double) -> Double {
-    noise > 0 ? 10 * log10(signal / noise) : .infinity
   }
 }

@@ -27,7 +27,7 @@ struct Planner {
       quantization: try quantization(names, tensor), sourceByteCount: tensor.byteCount)
   }
 
-  private func role(_ name: String, _ tensor: Tensor) -> QuantizationPlan.Role {
+  private func role(_ name: String, _ tensor: Tensor) -> TensorRole {
     let isBuffer =
       !(tensor.elementType.isFloatingPoint || tensor.elementType.isComplex)
       || recipe.buffers.contains { $0.matches(name) }

@@ -6,18 +6,6 @@ import OrderedCollections
 /// Sizes of quantized tensors are exact; tensors that are kept are counted as they are, before a
 /// packed file codes buffers losslessly.
 public struct QuantizationPlan: Sendable {
-  /// What a tensor is to the model.
-  public enum Role: String, Hashable, Sendable, Codable {
-    /// A floating-point matrix or convolution.
-    case weight
-    /// Any other floating-point parameter, such as a bias.
-    case parameter
-    /// A relative-position table: a parameter that the papers do not count.
-    case positionTable
-    /// No parameter.
-    case buffer
-  }
-
   /// How a quantized tensor is stored.
   public struct Quantization: Hashable, Sendable {
     public let bitWidth: Int
@@ -32,7 +20,7 @@ public struct QuantizationPlan: Sendable {
     public let name: String
     public let elementType: ElementType
     public let shape: Shape
-    public let role: Role
+    public let role: TensorRole
     /// The earlier tensor that has the same elements in the same storage, such as the embedding
     /// that a head is tied to. Both are treated alike and counted once.
     public let sharedWith: String?
@@ -92,27 +80,18 @@ public struct QuantizationPlan: Sendable {
     distinctEntries.reduce(0) { $0 + ($1.role == .buffer ? $1.payloadByteCount : 0) }
   }
 
-  /// The ratios that need no file; a model without parameters has 1.
+  /// How much smaller the parameters become.
   public var ratios: CompressionRatios {
     CompressionRatios(
-      paper: ratio { $0.role != .buffer && $0.role != .positionTable },
-      parameters: ratio { $0.role != .buffer })
+      distinctEntries.map { entry in
+        CompressionRatios.Item(
+          role: entry.role, elementCount: entry.shape.elementCount,
+          originalBitWidth: entry.elementType.bitWidth,
+          bitWidth: entry.quantization?.bitWidth ?? entry.elementType.bitWidth)
+      })
   }
 
   private var distinctEntries: [Entry] { entries.values.filter { $0.sharedWith == nil } }
-
-  /// Bits before over bits after of the entries that count, in Double: no model is too large.
-  private func ratio(_ counts: (Entry) -> Bool) -> Double {
-    var before = 0.0
-    var after = 0.0
-    for entry in distinctEntries where counts(entry) {
-      let elements = Double(entry.shape.elementCount)
-      let fullWidth = Double(entry.elementType.bitWidth)
-      before += elements * fullWidth
-      after += elements * (entry.quantization.map { Double($0.bitWidth) } ?? fullWidth)
-    }
-    return after > 0 ? before / after : 1
-  }
 }
 
 extension Recipe {

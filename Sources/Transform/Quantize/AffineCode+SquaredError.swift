@@ -18,8 +18,10 @@ extension AffineCode {
     var high = SIMD4<Double>()
 
     @inline(__always) func add(_ value: Lanes) {
-      let position = (value - lower) / divisor
-      let clipped = pointwiseMin(pointwiseMax(position, Lanes()), maximumCode)
+      var clipped = (value - lower) / divisor
+      // Masks, because the standard library's pointwise minimum is a call.
+      clipped.replace(with: Lanes(), where: clipped .< Lanes())
+      clipped.replace(with: maximumCode, where: clipped .> maximumCode)
       let difference = value - (lower + scale * ((clipped + rounding) - rounding))
       let lowDifference = SIMD4<Double>(difference.lowHalf)
       let highDifference = SIMD4<Double>(difference.highHalf)

@@ -1,5 +1,4 @@
 import Formats
-import Foundation
 
 /// What quantizing one tensor cost: of the values as they are read back, in the element type.
 public struct QuantizationSummary: Hashable, Sendable, Codable {
@@ -38,35 +37,11 @@ public struct QuantizationSummary: Hashable, Sendable, Codable {
       tensor.codes.count
       + QuantizedTensor.parameterByteCount(tensor.layout, tensor.parameterType)
 
-    let decoded = try Tensor(
-      elementType: tensor.elementType, shape: tensor.shape, bytes: tensor.dequantized()
-    ).floatValues()
-    var signal = 0.0
-    var noise = 0.0
-    var largest = 0.0
-    for (value, restored) in zip(values, decoded) {
-      let error = Double(value) - Double(restored)
-      signal += Double(value) * Double(value)
-      noise += error * error
-      largest = max(largest, abs(error))
-    }
+    let error = try QuantizationError(of: tensor, from: values)
     signalToQuantizationNoise =
-      signal > 0 && noise > 0 ? 10 * log10(signal / noise) : nil
-    rootMeanSquareError = (noise / Double(values.count)).squareRoot()
-    maximumError = largest
-    clippedShare = Double(Self.clippedCount(values, tensor)) / Double(values.count)
-  }
-
-  private static func clippedCount(_ values: [Float], _ tensor: QuantizedTensor) -> Int {
-    var count = 0
-    for cell in 0..<tensor.layout.cellCount {
-      let code = tensor.code(ofCell: cell)
-      guard code.scale > 0 else { continue }
-      for element in tensor.layout.elements(ofCell: cell) {
-        let nearest = ((values[element] - code.lower) / code.scale).rounded(.toNearestOrEven)
-        if nearest < 0 || nearest > code.maximumCode { count += 1 }
-      }
-    }
-    return count
+      error.signal > 0 && error.noise > 0 ? error.signalToNoise : nil
+    rootMeanSquareError = error.rootMeanSquare
+    maximumError = error.maximum
+    clippedShare = error.clippedShare
   }
 }

@@ -10,7 +10,18 @@ struct ReportOptions: ParsableArguments {
       "How the report is printed: text, json, csv, markdown or html.", valueName: "format"))
   var format: ReportFormat = .text
 
-  func print(_ report: some Report) throws {
-    Console.report(try format.render(report))
+  @Option(
+    help: ArgumentHelp(
+      "List at most so many rows a table; JSON always has them all.", valueName: "n"))
+  var limit: Int?
+
+  func validate() throws {
+    if let limit, limit < 1 { throw ValidationError("--limit takes a number of at least 1") }
+  }
+
+  /// - Parameter textLimit: the rows of plain text when the user does not say.
+  func print(_ report: some Report, textLimit: Int? = nil) throws {
+    Console.report(
+      try report.rendered(as: format, rowLimit: limit ?? (format == .text ? textLimit : nil)))
   }
 }

@@ -33,17 +33,17 @@ struct InspectCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Order of the layers: "
-        + LayerSortKey.allCases.map(\.rawValue).joined(separator: ", ") + ".", valueName: "key"))
-  var sort: LayerSortKey = .file
+        + ModelReport.SortKey.allCases.map(\.rawValue).joined(separator: ", ") + ".", valueName: "key"))
+  var sort: ModelReport.SortKey = .file
 
-  @Flag(help: "The other way round: ascending for numbers, descending for names.")
+  @Flag(help: "The other way round: the smallest number first, names from Z to A.")
   var reverse = false
-
-  @Option(help: ArgumentHelp("Show only the first layers after sorting.", valueName: "n"))
-  var limit: Int?
 
   @Flag(name: .customLong("split-qkv"), help: "Show a fused query-key-value weight as its three parts.")
   var splitQKV = false
+
+  @Flag(help: "List all singular values of every layer (JSON only).")
+  var singularValues = false
 
   @Flag(help: "Print the JSON header of a packed file as it is stored, and nothing else.")
   var rawHeader = false
@@ -51,25 +51,33 @@ struct InspectCommand: ParsableCommand {
   @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
-  func validate() throws {
-    if let limit, limit < 1 { throw ValidationError("--limit takes a number of at least 1") }
-  }
-
   func run() throws {
     if rawHeader {
       let input = try InputFile(path: file)
       Console.report(try PackedModel(parsing: input).headerText)
       return
     }
+    let input = try InputFile(path: file)
     let archive = try ModelArgument.open(file, root: root)
-    let bar = ProgressBar(
-      "inspecting", total: archive.tensorByteCount, isQuiet: common.quiet)
-    let model = try ModelReport(
-      file: file, archive: archive, layers: layers.map(NameGlob.init), sort: sort,
-      isReversed: reverse, limit: limit, splitsFusedQKV: splitQKV, threads: common.threads
-    ) { bar.advance($0) }
+    let bar = ProgressBar("inspecting", total: archive.tensorByteCount, isQuiet: common.quiet)
+    var options = ModelReport.Options()
+    options.layers = try layers.map(NameGlob.init)
+    options.sortKey = sort
+    // Numbers are most interesting from the largest on, names and the file's order from the first.
+    options.isDescending = sort.isNumeric != reverse
+    options.splitsFusedQKV = splitQKV
+    options.includesSingularValues = singularValues
+    options.threads = common.threads
+    var model = try ModelReport(
+      archive: archive, file: file, fileByteCount: input.byteCount, options: options
+    ) { bar.advance(archive.tensors[$0]?.byteCount ?? 0) }
+    if PackedFormat().recognizes(input) {
+      model.packed = try PackedSummary(PackedModel(parsing: input))
+    }
     try report.print(model)
   }
 }
 
-extension LayerSortKey: ExpressibleByArgument {}
+extension ModelReport.SortKey: ExpressibleByArgument {
+  fileprivate var isNumeric: Bool { self != .file && self != .name }
+}

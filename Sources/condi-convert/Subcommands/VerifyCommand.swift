@@ -69,7 +69,7 @@ struct VerifyCommand: ParsableCommand {
       reference: archive.flatMap { archive in reference.map { ($0, archive) } }, gates: gates,
       threads: common.threads
     ) { bar.advance($0) }
-    try report.print(verification)
+    try report.print(verification, textLimit: 10)
     if let fault = verification.faults.first {
       throw FormatError.malformed(fault.message, path: packed, tensor: fault.tensor, offset: fault.offset)
     }

@@ -1,0 +1,72 @@
+import Foundation
+
+/// What quantizing cost a tensor: its values before beside those that its codes stand for.
+public struct QuantizationError: Hashable, Sendable {
+  public let elementCount: Int
+  /// Σ w².
+  public let signal: Double
+  /// Σ (w − ŵ)², with ŵ in the element type.
+  public let noise: Double
+  /// max |w − ŵ|.
+  public let maximum: Double
+  /// max |w − ŵ| / scale over the elements that are not clipped; about ½ for round to nearest.
+  public let maximumInSteps: Double
+  /// Elements whose nearest multiple of the scale lies outside the range of codes.
+  public let clippedCount: Int
+
+  /// - Parameter values: the finite elements before quantization, row-major.
+  /// - Throws: `FormatError` when there are not as many values as elements, or codes are damaged.
+  public init(of tensor: QuantizedTensor, from values: [Float]) throws {
+    let decoded = try Tensor(
+      elementType: tensor.elementType, shape: tensor.shape, bytes: tensor.dequantized()
+    ).floatValues()
+    guard values.count == decoded.count else {
+      throw FormatError.mismatch(expected: "\(decoded.count) elements", found: "\(values.count)")
+    }
+    var sums = (signal: 0.0, noise: 0.0)
+    var largest = (error: 0.0, steps: 0.0)
+    var clippedCount = 0
+    for cell in 0..<tensor.layout.cellCount {
+      let code = tensor.code(ofCell: cell)
+      for element in tensor.layout.elements(ofCell: cell) {
+        let value = Double(values[element])
+        let error = abs(value - Double(decoded[element]))
+        sums.signal += value * value
+        sums.noise += error * error
+        largest.error = max(largest.error, error)
+        guard code.scale > 0 else { continue }
+        if code.clips(values[element]) {
+          clippedCount += 1
+        } else {
+          largest.steps = max(largest.steps, error / Double(code.scale))
+        }
+      }
+    }
+    elementCount = values.count
+    (signal, noise) = sums
+    (maximum, maximumInSteps) = largest
+    self.clippedCount = clippedCount
+  }
+
+  /// The signal-to-quantization-noise ratio 10·log₁₀(Σ w² / Σ (w − ŵ)²) in dB; infinite without
+  /// noise.
+  public var signalToNoise: Double { Self.decibels(signal: signal, noise: noise) }
+
+  public var rootMeanSquare: Double { (noise / Double(max(1, elementCount))).squareRoot() }
+
+  /// The share of clipped elements, 0…1.
+  public var clippedShare: Double { Double(clippedCount) / Double(max(1, elementCount)) }
+
+  public static func decibels(signal: Double, noise: Double) -> Double {
+    noise > 0 ? 10 * log10(signal / noise) : .infinity
+  }
+}
+
+extension AffineCode {
+  /// Whether the code nearest to `value` is outside the range, so that its error exceeds half a
+  /// step.
+  func clips(_ value: Float) -> Bool {
+    let nearest = ((value - lower) / scale).rounded(.toNearestOrEven)
+    return nearest < 0 || nearest > maximumCode
+  }
+}

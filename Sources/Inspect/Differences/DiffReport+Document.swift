@@ -1,0 +1,119 @@
+extension DiffReport: Report {
+  public var document: ReportDocument {
+    ReportDocument(
+      title: "Difference report: \(isSame ? "the same" : "different")", summary: facts,
+      tables: [differenceTable], notes: notes)
+  }
+
+  private var facts: [ReportDocument.Fact] {
+    func side(_ side: Side) -> String {
+      side.format.map { "\(side.file) (\($0))" } ?? side.file
+    }
+    func count(_ label: String, _ count: Int) -> ReportDocument.Fact {
+      .init(label, .integer(count), kind: .integer)
+    }
+    return [
+      .init("A", side(a)), .init("B", side(b)),
+      .init("verdict", isSame ? "the same" : "different"),
+      count("tensors in A", a.tensorCount), count("tensors in B", b.tensorCount),
+      .init("bytes of A", .integer(a.tensorByteCount), kind: .bytes),
+      .init("bytes of B", .integer(b.tensorByteCount), kind: .bytes),
+      count("the same", same.count), count("changed", changed.count),
+      count("renamed", renamed.count), count("only in A", onlyInA.count),
+      count("only in B", onlyInB.count), count("changed values", values.count),
+      .init("tolerance", .real(tolerance), kind: .real),
+    ]
+  }
+
+  private var notes: [String] {
+    var notes: [String] = []
+    if changed.contains(where: { $0.numbers != nil }) {
+      notes.append(
+        "max abs = max |b − a|; max rel = max |b − a| / |a|; RMSE = root of the mean of (b − a)²; "
+          + "SNR in decibels = 10 log10 of Σa² / Σ(b − a)².")
+    }
+    if !metadata.isEmpty { notes.append("Metadata does not count in the verdict.") }
+    return notes
+  }
+
+  private var differenceTable: ReportTable {
+    let rows =
+      changed.map(row) + renamed.map(row) + onlyInA.map { row($0, change: "only in A", inA: true) }
+      + onlyInB.map { row($0, change: "only in B", inA: false) }
+      + values.map { row($0, change: "value") } + metadata.map { row($0, change: "metadata") }
+    return ReportTable(
+      title: "Differences",
+      columns: [
+        .init(key: "name", heading: "name", kind: .text),
+        .init(key: "change", heading: "change", kind: .text),
+        .init(key: "what", heading: "A → B", kind: .text, audience: .people),
+        .init(key: "a", heading: "A", kind: .text, audience: .programs),
+        .init(key: "b", heading: "B", kind: .text, audience: .programs),
+        .init(
+          key: "changedElementCount", heading: "changed elements", kind: .integer,
+          audience: .programs),
+        .init(key: "changedShare", heading: "changed", kind: .share),
+        .init(key: "maximumAbsolute", heading: "max abs", kind: .real),
+        .init(key: "maximumRelative", heading: "max rel", kind: .real, isOptional: true),
+        .init(key: "rootMeanSquare", heading: "RMSE", kind: .real),
+        .init(key: "signalToNoise", heading: "SNR dB", kind: .real),
+        .init(key: "cosine", heading: "cosine", kind: .real, isOptional: true),
+        .init(key: "note", heading: "note", kind: .remark),
+      ], rows: rows)
+  }
+
+  private func row(_ difference: TensorDifference) -> [ReportCell] {
+    let (a, b) = (difference.a, difference.b)
+    let change =
+      switch difference.kind {
+      case .shape: "shape"
+      case .elementType: difference.numbers?.changedElementCount == 0 ? "type only" : "type"
+      case .values: "values"
+      }
+    let type =
+      a.elementType == b.elementType ? a.elementType : "\(a.elementType) → \(b.elementType)"
+    let (shapeA, shapeB) = (ReportShape(a.shape).forPeople, ReportShape(b.shape).forPeople)
+    let shape = shapeA == shapeB ? shapeA : "\(shapeA) → \(shapeB)"
+    return row(
+      difference.name, change, what: "\(type) \(shape)", a: forPrograms(a.elementType, a.shape),
+      b: forPrograms(b.elementType, b.shape), numbers: difference.numbers, note: difference.note)
+  }
+
+  private func row(_ tensor: RenamedTensor) -> [ReportCell] {
+    let text = forPrograms(tensor.elementType, tensor.shape)
+    return row(
+      tensor.nameA, "renamed", what: "→ \(tensor.nameB)", a: "\(tensor.nameA) \(text)",
+      b: "\(tensor.nameB) \(text)")
+  }
+
+  private func row(_ tensor: UnmatchedTensor, change: String, inA: Bool) -> [ReportCell] {
+    let text = forPrograms(tensor.elementType, tensor.shape)
+    return row(
+      tensor.name, change,
+      what: "\(tensor.elementType) \(ReportShape(tensor.shape).forPeople)", a: inA ? text : nil,
+      b: inA ? nil : text)
+  }
+
+  private func row(_ value: ValueDifference, change: String) -> [ReportCell] {
+    row(
+      value.name, change, what: "\(value.a ?? "none") → \(value.b ?? "none")", a: value.a,
+      b: value.b)
+  }
+
+  private func row(
+    _ name: String, _ change: String, what: String, a: String?, b: String?,
+    numbers: NumberComparison? = nil, note: String? = nil
+  ) -> [ReportCell] {
+    [
+      .text(name), .text(change), .text(what), ReportCell(a), ReportCell(b),
+      ReportCell(numbers?.changedElementCount), ReportCell(numbers?.changedShare),
+      ReportCell(numbers?.maximumAbsolute), ReportCell(numbers?.maximumRelative),
+      ReportCell(numbers?.rootMeanSquare), ReportCell(numbers?.signalToNoise),
+      ReportCell(numbers?.cosine), ReportCell(note),
+    ]
+  }
+
+  private func forPrograms(_ elementType: String, _ shape: [Int]) -> String {
+    "\(elementType) \(ReportShape(shape).forPrograms)"
+  }
+}

@@ -1,0 +1,59 @@
+import Formats
+
+/// What a model file holds, layer by layer, with the singular values of its weight matrices.
+public struct ModelReport: Codable, Hashable, Sendable {
+  /// The version of the JSON form, `schemas/model-report.schema.json`.
+  public static let currentSchemaVersion = 1
+
+  public var schemaVersion = Self.currentSchemaVersion
+  /// The path as the user gave it.
+  public var file: String
+  /// `FormatIdentifier.name`; `nil` for archives made in memory.
+  public var format: String?
+  public var fileByteCount: Int?
+  /// How many tensors the file names, listed below or not.
+  public var tensorCount: Int
+  /// Bytes of all tensors, each counted as often as it is named.
+  public var tensorByteCount: Int
+  /// Elements of all floating-point and complex tensors; a file does not tell buffers from
+  /// parameters.
+  public var parameterCount: Int
+  /// The condition numbers listed below, in short; `nil` when there is none.
+  public var condition: ConditionSummary?
+  /// What a packed file saves; `nil` for other files.
+  public var packed: PackedSummary?
+  /// The selected tensors, in the order asked for.
+  public var layers: [LayerReport]
+}
+
+/// The condition numbers of a model in a few numbers.
+public struct ConditionSummary: Codable, Hashable, Sendable {
+  /// How many matrices have a condition number, finite or not.
+  public var matrixCount: Int
+  /// How many of them are infinite; the following quantities leave them out.
+  public var rankDeficientCount: Int
+  /// The arithmetic mean, by which the CondiQuant paper compares models.
+  public var mean: Double?
+  public var median: Double?
+  public var maximum: Double?
+  /// The tensor (and part) that has the maximum.
+  public var maximumLayer: String?
+
+  /// - Returns: `nil` when no layer has a condition number.
+  init?(of layers: [LayerReport]) {
+    let all = layers.compactMap { layer in
+      layer.conditionNumber.map { (title: layer.title, value: $0) }
+    }
+    guard !all.isEmpty else { return nil }
+    let finite = all.filter(\.value.isFinite).sorted { $0.value < $1.value }
+    matrixCount = all.count
+    rankDeficientCount = all.count - finite.count
+    guard let greatest = finite.last else { return }
+    mean = finite.reduce(0) { $0 + $1.value / Double(finite.count) }
+    let upper = finite[finite.count / 2].value
+    let lower = finite[(finite.count - 1) / 2].value
+    median = lower + (upper - lower) / 2
+    maximum = greatest.value
+    maximumLayer = greatest.title
+  }
+}

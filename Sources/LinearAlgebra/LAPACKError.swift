@@ -1,0 +1,32 @@
+/// Why a decomposition has no result.
+public enum LAPACKError: Error, Hashable, Sendable {
+  /// An element is NaN or infinite; rows and columns are counted from zero.
+  case nonFiniteElement(row: Int, column: Int, value: String)
+  /// The routine's iteration did not converge; LAPACK's `info` says how much of it.
+  case noConvergence(routine: String, info: Int)
+  /// The routine refused an argument, or had no memory for its workspace.
+  case refused(routine: String, info: Int)
+  /// A dimension is beyond LAPACK's 32-bit integers.
+  case tooLarge(rows: Int, columns: Int)
+
+  /// Throws what `info`, the return value of `routine`, stands for; zero is success.
+  static func check(_ info: Int32, routine: String) throws {
+    if info > 0 { throw noConvergence(routine: routine, info: Int(info)) }
+    if info < 0 { throw refused(routine: routine, info: Int(info)) }
+  }
+}
+
+extension LAPACKError: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .nonFiniteElement(let row, let column, let value):
+      "the element in row \(row), column \(column) is \(value)"
+    case .noConvergence(let routine, let info):
+      "\(routine) did not converge (info \(info))"
+    case .refused(let routine, let info):
+      "\(routine) could not start (info \(info))"
+    case .tooLarge(let rows, let columns):
+      "a matrix of \(rows) by \(columns) is beyond LAPACK's 32-bit dimensions"
+    }
+  }
+}

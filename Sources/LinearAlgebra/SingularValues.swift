@@ -1,0 +1,75 @@
+import CLAPACKE
+
+/// The singular values of a matrix, without its singular vectors.
+///
+/// There are `min(rows, columns)` of them. Zero, constant and rank-deficient matrices and single
+/// rows or columns are ordinary cases; an empty matrix has no singular values.
+///
+/// BLAS's own threads are used as `BLASThreads` allows: none inside `parallelMap`.
+public struct SingularValues: Hashable, Sendable {
+  /// How the values are computed.
+  public enum Method: Sendable, CaseIterable {
+    /// The Gram matrix where its accuracy suffices, judged by its own result, and the
+    /// decomposition of the matrix otherwise. See `gramErrorLimit`.
+    case automatic
+    /// LAPACK's `dgesdd` (divide and conquer) on the matrix itself: every value to about
+    /// `2⁻⁵² · σ_max`.
+    case decomposition
+  }
+
+  /// The values, largest first, none of them negative.
+  public let values: [Double]
+
+  /// - Throws: `LAPACKError` when an element is NaN or infinite, when the iteration does not
+  ///   converge, or when a dimension is beyond 32 bits.
+  /// - Complexity: O(rows · columns · min(rows, columns)), and the memory of one more matrix.
+  public init(of matrix: Matrix, method: Method = .automatic) throws {
+    guard matrix.rows <= Int(Int32.max), matrix.columns <= Int(Int32.max) else {
+      throw LAPACKError.tooLarge(rows: matrix.rows, columns: matrix.columns)
+    }
+    let largest = try Self.largestMagnitude(in: matrix)
+    guard largest > 0 else {
+      values = [Double](repeating: 0, count: min(matrix.rows, matrix.columns))
+      return
+    }
+    if method == .automatic, let values = try Self.fromGram(of: matrix, largest: largest) {
+      self.values = values
+    } else {
+      values = try Self.decomposed(matrix)
+    }
+  }
+
+  /// The largest absolute element; all elements are checked to be finite.
+  private static func largestMagnitude(in matrix: Matrix) throws -> Double {
+    try matrix.values.withUnsafeBufferPointer { elements in
+      var largest = 0.0
+      for index in elements.indices {
+        let magnitude = elements[index].magnitude
+        guard magnitude.isFinite else {
+          throw LAPACKError.nonFiniteElement(
+            row: index / matrix.columns, column: index % matrix.columns,
+            value: "\(elements[index])")
+        }
+        largest = max(largest, magnitude)
+      }
+      return largest
+    }
+  }
+
+  /// LAPACK's `dgesdd` with `jobz = 'N'`.
+  ///
+  /// LAPACK is faster on matrices that are taller than wide. Its matrices are column-major, so a
+  /// wide row-major matrix is a tall one there as it stands, and a tall one is transposed first.
+  private static func decomposed(_ matrix: Matrix) throws -> [Double] {
+    let isWide = matrix.rows <= matrix.columns
+    let count = Int32(min(matrix.rows, matrix.columns))
+    let length = Int32(max(matrix.rows, matrix.columns))
+    var elements = isWide ? matrix.values : matrix.transposed.values
+    var values = [Double](repeating: 0, count: Int(count))
+    let info = LAPACKE_dgesdd(
+      LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), length, count, &elements, length, &values,
+      nil, 1, nil, 1)
+    try LAPACKError.check(info, routine: "dgesdd")
+    return values
+  }
+}

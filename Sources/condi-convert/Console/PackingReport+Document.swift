@@ -1,0 +1,75 @@
+import Formats
+import Inspect
+import Transform
+
+/// `Transform` makes the value and `Inspect` knows how to render one; they meet here.
+extension PackingReport: Report {
+  public var document: ReportDocument {
+    var facts: [ReportDocument.Fact] = [
+      .init("source", input),
+      .init("source size", .integer(sourceByteCount), kind: .bytes),
+      .init("packed size", .integer(summary.fileByteCount), kind: .bytes),
+      .init("recipe", recipe),
+      .init("tensors", .integer(tensorCount), kind: .integer),
+      .init("quantized tensors", .integer(summary.quantizedTensorCount), kind: .integer),
+    ]
+    if let root { facts.insert(.init("part taken", root), at: 1) }
+    return ReportDocument(
+      title: "Packed: \(output)", summary: facts + summary.facts, tables: [kindTable, layerTable])
+  }
+
+  /// The quantized tensors summed up by the last parts of their names, which tell a layer's kind.
+  private var kindTable: ReportTable {
+    var kinds: [(name: String, layers: [QuantizationSummary])] = []
+    for layer in layers {
+      let name = layer.name.split(separator: ".").suffix(2).joined(separator: ".")
+      if let index = kinds.firstIndex(where: { $0.name == name }) {
+        kinds[index].layers.append(layer)
+      } else {
+        kinds.append((name, [layer]))
+      }
+    }
+    return ReportTable(
+      title: "Quantized weights by kind",
+      columns: [
+        .init(key: "kind", heading: "kind", kind: .text),
+        .init(key: "count", heading: "tensors", kind: .integer),
+        .init(key: "bits", heading: "bits", kind: .text),
+        .init(key: "payloadByteCount", heading: "size", kind: .bytes),
+        .init(key: "lowestSQNR", heading: "lowest SQNR dB", kind: .real),
+        .init(key: "highestSQNR", heading: "highest SQNR dB", kind: .real),
+      ],
+      rows: kinds.map { kind in
+        let noise = kind.layers.compactMap(\.signalToQuantizationNoise)
+        let bits = Set(kind.layers.map(\.bitWidth)).sorted().map(String.init)
+        return [
+          .text(kind.name), .integer(kind.layers.count), .text(bits.joined(separator: ", ")),
+          .integer(kind.layers.reduce(0) { $0 + $1.payloadByteCount }), ReportCell(noise.min()),
+          ReportCell(noise.max()),
+        ]
+      })
+  }
+
+  private var layerTable: ReportTable {
+    ReportTable(
+      title: "Quantized weights",
+      columns: [
+        .init(key: "name", heading: "tensor", kind: .text),
+        .init(key: "bitWidth", heading: "bits", kind: .integer),
+        .init(key: "granularity", heading: "bounds per", kind: .text),
+        .init(key: "parts", heading: "parts", kind: .integer),
+        .init(key: "payloadByteCount", heading: "size", kind: .bytes),
+        .init(key: "signalToQuantizationNoise", heading: "SQNR dB", kind: .real),
+        .init(key: "maximumError", heading: "max error", kind: .real),
+        .init(key: "clippedShare", heading: "clipped", kind: .share),
+      ],
+      rows: layers.map { layer in
+        [
+          .text(layer.name), .integer(layer.bitWidth), .text(layer.granularity),
+          .integer(layer.parts), .integer(layer.payloadByteCount),
+          ReportCell(layer.signalToQuantizationNoise), .real(layer.maximumError),
+          .real(layer.clippedShare),
+        ]
+      })
+  }
+}

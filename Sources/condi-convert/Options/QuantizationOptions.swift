@@ -1,0 +1,57 @@
+import ArgumentParser
+import Formats
+import Transform
+
+/// How weights are quantized when the output is packed.
+struct QuantizationOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Bits of a quantized weight, 1 to 8 (4 unless the recipe says).", valueName: "n"))
+  var bits: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "What has bounds of its own: tensor, channel (a row) or group:N (N weights of a row). Tensor "
+        + "unless the recipe says.", valueName: "what"))
+  var granularity: String?
+
+  @Option(
+    name: .customLong("recipe"),
+    help: ArgumentHelp(
+      "A recipe file, or one of: \(Recipe.builtInNames.joined(separator: ", ")).",
+      valueName: "file|name"))
+  var recipeName: String?
+
+  func validate() throws {
+    if let bits, !(1...8).contains(bits) {
+      throw ValidationError("--bits takes a number from 1 to 8")
+    }
+    if let granularity, QuantizationGranularity(granularity) == nil {
+      throw ValidationError("--granularity takes 'tensor', 'channel' or 'group:N'")
+    }
+  }
+
+  /// The recipe, with the command line's settings in place of its defaults.
+  func recipe() throws -> Recipe {
+    var recipe = try Self.recipe(recipeName ?? Recipe.builtInNames[0])
+    if let bits { recipe.defaults.bitWidth = bits }
+    if let granularity = granularity.flatMap({ QuantizationGranularity($0) }) {
+      recipe.defaults.granularity = granularity
+    }
+    return recipe
+  }
+
+  private static func recipe(_ name: String) throws -> Recipe {
+    guard !Recipe.builtInNames.contains(name) else { return try Recipe.named(name) }
+    // What is neither a built-in name nor looks like a path is a misspelt name.
+    guard name.contains("/") || name.contains(".") else { return try Recipe.named(name) }
+    return try Recipe(contentsOf: name)
+  }
+
+  /// These options mean nothing for plain conversion.
+  func refuse(for format: any ModelFormat) throws {
+    guard bits == nil, granularity == nil, recipeName == nil else {
+      throw ValidationError(
+        "--bits, --granularity and --recipe are for packing; \(format.identifier.displayName) "
+          + "output keeps every bit")
+    }
+  }
+}

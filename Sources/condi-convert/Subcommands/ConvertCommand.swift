@@ -1,0 +1,85 @@
+import ArgumentParser
+import Formats
+import Inspect
+import Transform
+
+struct ConvertCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "convert",
+    abstract: "Quantize and pack a checkpoint, or change its format bit for bit.",
+    discussion: """
+      To a .condi file, weights are quantized by bound search (DOBI) and packed. By default the \
+      two-dimensional linear weights of the body are quantized, fused query-key-value weights in \
+      three parts, and all else keeps its bits. Weights are taken from below 'params_ema', \
+      'params', 'state_dict', … where a checkpoint has one of these.
+
+      To any other format, every tensor and value is kept bit for bit, nested names joined by dots; \
+      what a format cannot hold is an error.
+
+      EXAMPLES
+        condi-convert convert model.pth model.condi --bits 2
+        condi-convert convert model.pth model.condi --bits 3 --granularity group:20
+        condi-convert convert model.pth model.condi --recipe recipe.json
+        condi-convert convert model.pth model.safetensors --root params_ema
+        condi-convert convert weights.npz weights.bin --to safetensors
+      """)
+
+  @Argument(help: "A model file of any known format.")
+  var input: String
+
+  @Argument(help: "The file to write; its extension chooses the format.")
+  var output: String
+
+  @OptionGroup var destination: OutputOptions
+  @OptionGroup(title: "Packing") var quantization: QuantizationOptions
+
+  @Option(
+    help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
+  var root: String?
+
+  @OptionGroup var report: ReportOptions
+  @OptionGroup var common: CommonOptions
+
+  func run() throws {
+    let format = try destination.format(for: output)
+    if format.identifier == PackedFormat.identifier {
+      try pack()
+    } else {
+      try quantization.refuse(for: format)
+      try changeFormat(to: format)
+    }
+  }
+
+  private func changeFormat(to format: any ModelFormat) throws {
+    let archive = try ModelArgument.open(input, root: root)
+    let bar = ProgressBar("converting", total: archive.tensorByteCount, isQuiet: common.quiet)
+    try FormatRegistry.standard.write(
+      archive, as: format, to: output, replacesExisting: destination.force
+    ) { bar.advance($1) }
+    Console.note(
+      "wrote \(archive.tensors.count) tensors to \(output) as \(format.identifier.displayName)",
+      unless: common.quiet)
+  }
+
+  private func pack() throws {
+    let recipe = try quantization.recipe()
+    let file = try InputFile(path: input)
+    guard !PackedFormat().recognizes(file) else {
+      throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
+    }
+    let (archive, root) = try ModelArgument.openWeights(input, root: root, isQuiet: common.quiet)
+    let source = PackedHeader.Source(
+      format: archive.format?.name ?? "unknown", byteCount: file.byteCount,
+      sha256: try file.sha256(), tensorByteCount: archive.tensorByteCount, root: root)
+    let packer = try ModelPacker(archive, recipe: recipe, source: source, threads: common.threads)
+    let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
+    let layers = try packer.write(to: output, replacesExisting: destination.force) {
+      bar.advance($1)
+    }
+    let summary = try PackedSummary(PackedModel(parsing: InputFile(path: output)))
+    try report.print(
+      PackingReport(
+        input: input, output: output, source: source, plan: packer.plan, summary: summary,
+        layers: layers), textLimit: 10)
+  }
+}

@@ -1,0 +1,80 @@
+import ArgumentParser
+import Formats
+import Inspect
+
+struct DiffCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "diff",
+    abstract: "Show what differs between two model files, across formats and precisions.",
+    discussion: """
+      Tensors are compared by name: those only in one file, those of another shape or type, and \
+      those whose values differ, with the size of the difference. Packed files are compared as \
+      dequantized. NaN equals NaN. Where the files share no name because one keeps its weights \
+      below 'params', 'state_dict', …, they are taken from there.
+
+      Exit code 0: the same. 1: they differ. 2: an error.
+
+      EXAMPLES
+        condi-convert diff old.pth new.safetensors
+        condi-convert diff model.pth model.condi --layers '*.qkv.weight'
+        condi-convert diff a.npz b.npz --tolerance 1e-6 --format markdown
+      """)
+
+  @Argument(help: "A model file of any known format.")
+  var first: String
+
+  @Argument(help: "Another one.")
+  var second: String
+
+  @Option(
+    help: ArgumentHelp(
+      "Only tensors whose name matches; may be given several times. A pattern that matches nothing "
+        + "in either file is an error.", valueName: "glob"))
+  var layers: [String] = []
+
+  @Option(
+    help: ArgumentHelp("Values that differ by no more than this count as equal.", valueName: "x"))
+  var tolerance: Double = 0
+
+  @Option(help: ArgumentHelp("The part of the first file to compare.", valueName: "name"))
+  var firstRoot: String?
+
+  @Option(help: ArgumentHelp("The part of the second file to compare.", valueName: "name"))
+  var secondRoot: String?
+
+  @OptionGroup var report: ReportOptions
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    guard tolerance >= 0, tolerance.isFinite else {
+      throw ValidationError("--tolerance takes a number of at least 0")
+    }
+  }
+
+  func run() throws {
+    let (left, right) = try archives()
+    let bar = ProgressBar("comparing", total: left.tensorByteCount, isQuiet: common.quiet)
+    var options = DiffReport.Options()
+    options.tensors = try layers.map(NameGlob.init)
+    options.tolerance = tolerance
+    options.threads = common.threads
+    let difference = try DiffReport(
+      left, right, fileA: first, fileB: second, options: options
+    ) { bar.advance(left.tensors[$0]?.byteCount ?? 0) }
+    try report.print(difference)
+    if !difference.isSame { throw Outcome.finding }
+  }
+
+  private func archives() throws -> (TensorArchive, TensorArchive) {
+    let left = try ModelArgument.open(first, root: firstRoot)
+    let right = try ModelArgument.open(second, root: secondRoot)
+    guard firstRoot == nil, secondRoot == nil else { return (left, right) }
+    let aligned = TensorArchive.aligned(left, right)
+    for (path, root) in [(first, aligned.first.root), (second, aligned.second.root)] {
+      if let root {
+        Console.note("\(path): comparing the tensors below '\(root)'", unless: common.quiet)
+      }
+    }
+    return (aligned.first.archive, aligned.second.archive)
+  }
+}

@@ -1,0 +1,167 @@
+import Formats
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Transform
+
+@Suite("Quantizer")
+struct QuantizerTests {
+  private func tensor(_ values: [Float], _ shape: Shape) throws -> Tensor {
+    try Tensor(elementType: .float32, shape: shape, bytes: SharedBytes(elementsOf: values))
+  }
+
+  private func archive(seed: UInt64) throws -> TensorArchive {
+    var generator = SplitMix(seed: seed)
+    var archive = TensorArchive()
+    for index in 0..<7 {
+      let rows = 18 + 3 * index
+      let values = (0..<rows * 20).map { _ in generator.nextNormal() }
+      archive.tensors["layers.\(index).qkv.weight"] = try tensor(
+        values, #require(Shape([rows, 20])))
+      archive.tensors["layers.\(index).qkv.bias"] = try tensor(
+        Array(values[..<rows]), #require(Shape([rows])))
+    }
+    return archive
+  }
+
+  private func quantizer(_ archive: TensorArchive, bits: Int = 3) throws -> Quantizer {
+    var recipe = try Recipe.named("body-linear")
+    recipe.defaults.bitWidth = bits
+    return Quantizer(plan: try QuantizationPlan(archive, recipe: recipe))
+  }
+
+  @Test(arguments: [2, 3, 8])
+  func isTheSameOnAnyNumberOfThreads(threads: Int) throws {
+    let archive = try archive(seed: 1)
+    let quantizer = try quantizer(archive)
+    let single = try quantizer.outcomes(archive, threads: 1)
+    let several = try quantizer.outcomes(archive, threads: threads)
+    #expect(Array(single.keys) == (0..<7).map { "layers.\($0).qkv.weight" })
+    #expect(Array(single.keys) == Array(several.keys))
+    for (name, outcome) in single {
+      let other = try #require(several[name])
+      #expect(other.tensor.codes.elementsEqual(outcome.tensor.codes))
+      #expect(other.tensor.parameterBytes.elementsEqual(outcome.tensor.parameterBytes))
+      #expect(other.summary == outcome.summary)
+      #expect(outcome.summary.name == name)
+      let alone = try quantizer.quantize(name, tensor: #require(archive.tensors[name]))
+      #expect(alone.codes.elementsEqual(outcome.tensor.codes))
+    }
+  }
+
+  @Test func eachPartHasItsOwnBounds() throws {
+    let archive = try archive(seed: 2)
+    let name = "layers.0.qkv.weight"
+    let source = try #require(archive.tensors[name])
+    let result = try quantizer(archive).quantize(name, tensor: source)
+    let values = try source.floatValues()
+    let search = BoundSearch(method: .dobi, bitWidth: 3)
+    #expect(result.layout.parts == 3)
+    for part in 0..<3 {
+      let bounds = search.bounds(of: Array(values[part * 120..<(part + 1) * 120]))
+      #expect(result.lower[part] == bounds.lower)
+      #expect(result.scale[part] == bounds.scale)
+    }
+  }
+
+  @Test func planAndResultAgreeOnSizes() throws {
+    let archive = try archive(seed: 3)
+    let quantizer = try quantizer(archive, bits: 5)
+    for (name, outcome) in try quantizer.outcomes(archive, threads: 2) {
+      let planned = try #require(quantizer.plan.entries[name]?.quantization)
+      #expect(outcome.tensor.codes.count == planned.codeByteCount)
+      #expect(outcome.tensor.parameterBytes.count == planned.parameterByteCount)
+      #expect(
+        outcome.summary.payloadByteCount == quantizer.plan.entries[name]?.payloadByteCount)
+    }
+  }
+
+  @Test func summaryOfKnownValues() throws {
+    // One bit, bounds 0 and 1: errors 0, 0.25, 0, −0.5; the last value's nearest code is 2.
+    let values: [Float] = [0, 0.25, 1, 1.5]
+    let quantized = try QuantizedTensor.encode(
+      values: values, layout: AffineLayout(rows: 2, columns: 2, granularity: .tensor), bitWidth: 1,
+      parameterType: .float32, lower: [0], scale: [1], elementType: .float32, shape: [2, 2])
+    let summary = try QuantizationSummary(
+      name: "w", values: values, tensor: quantized, search: .dobi)
+    #expect(summary.signalToQuantizationNoise == 10 * log10((0.0625 + 1 + 2.25) / 0.3125))
+    #expect(summary.rootMeanSquareError == (0.3125 / 4).squareRoot())
+    #expect(summary.maximumError == 0.5)
+    #expect(summary.clippedShare == 0.25)
+    #expect(summary.shape == [2, 2])
+    #expect(summary.payloadByteCount == 1 + 8)
+    let data = try JSONEncoder().encode(summary)
+    #expect(try JSONDecoder().decode(QuantizationSummary.self, from: data) == summary)
+  }
+
+  @Test(arguments: [Float(0), 0.3])
+  func constantsHaveNoNoise(value: Float) throws {
+    var archive = TensorArchive()
+    archive.tensors["a.weight"] = try tensor([Float](repeating: value, count: 400), [20, 20])
+    let outcome = try quantizer(archive).outcomes(archive, threads: 1)["a.weight"]
+    #expect(outcome?.summary.signalToQuantizationNoise == nil)
+    #expect(outcome?.summary.maximumError == 0)
+    #expect(outcome?.summary.clippedShare == 0)
+  }
+
+  @Test func minimumAndMaximumClipNothing() throws {
+    let archive = try archive(seed: 4)
+    var recipe = try Recipe.named("body-linear")
+    recipe.defaults.search = .minimumMaximum
+    let quantizer = Quantizer(plan: try QuantizationPlan(archive, recipe: recipe))
+    for outcome in try quantizer.outcomes(archive, threads: 2).values {
+      #expect(outcome.summary.clippedShare == 0)
+      let scale = try #require(outcome.tensor.scale.max())
+      #expect(outcome.summary.maximumError <= Double(scale) / 2 * 1.000_01)
+    }
+  }
+
+  @Test(arguments: [Float.nan, .infinity, -.infinity], [1, 2])
+  func elementsThatAreNotFiniteAreNamed(value: Float, threads: Int) throws {
+    var archive = try archive(seed: 5)
+    var values = [Float](repeating: 1, count: 400)
+    values[17] = value
+    archive.tensors["layers.9.weight"] = try tensor(values, [20, 20])
+    let quantizer = try quantizer(archive)
+    let complete = archive
+    let error = TransformError(
+      .notFinite(value: "\(value)", element: 17), tensor: "layers.9.weight")
+    #expect(throws: error) { try quantizer.outcomes(complete, threads: threads) }
+    #expect(
+      "\(error)"
+        == "tensor 'layers.9.weight': element 17 is \(value), which cannot be quantized")
+  }
+
+  @Test func otherTensorsAreRefused() throws {
+    let archive = try archive(seed: 6)
+    let quantizer = try quantizer(archive)
+    let bias = try #require(archive.tensors["layers.0.qkv.bias"])
+    #expect(
+      throws: TransformError(
+        .notPlanned(reason: "the plan does not quantize it"), tensor: "layers.0.qkv.bias")
+    ) { try quantizer.quantize("layers.0.qkv.bias", tensor: bias) }
+    #expect(
+      throws: TransformError(
+        .notPlanned(reason: "the plan is for float32 [18, 20], found float32 [18]"),
+        tensor: "layers.0.qkv.weight")
+    ) { try quantizer.quantize("layers.0.qkv.weight", tensor: bias) }
+  }
+
+  @Test func scalesBelowFloat16AreErrors() throws {
+    var archive = TensorArchive()
+    var values = [Float](repeating: 0, count: 400)
+    values[3] = 1e-7
+    archive.tensors["a.weight"] = try tensor(values, [20, 20])
+    var recipe = try Recipe.named("body-linear")
+    recipe.defaults = QuantizationSettings(
+      bitWidth: 8, search: .minimumMaximum, parameterType: .float16)
+    let quantizer = Quantizer(plan: try QuantizationPlan(archive, recipe: recipe))
+    let source = try #require(archive.tensors["a.weight"])
+    let scale = Float(Double(Float(1e-7)) / 255)
+    #expect(
+      throws: FormatError.unsupported(
+        "the scale \(scale) of cell 0 is too small for float16", tensor: "a.weight")
+    ) { try quantizer.quantize("a.weight", tensor: source) }
+  }
+}

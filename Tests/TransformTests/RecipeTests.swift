@@ -1,0 +1,219 @@
+import Formats
+import Foundation
+import Testing
+
+@testable import Transform
+
+@Suite("Recipes")
+struct RecipeTests {
+  private func recipe(_ text: String, source: String? = "mine.json") throws -> Recipe {
+    try Recipe(JSONDocument.parse(SharedBytes(text.utf8)), source: source)
+  }
+
+  @Test func readsEverything() throws {
+    let recipe = try recipe(
+      """
+      {"schemaVersion": 1, "name": "mine", "bits": 2, "granularity": "group:32", "search": "free",
+       "parameterType": "float16", "parts": 1, "buffers": [], "positionTables": "*table",
+       "allowsUnmatchedPatterns": true,
+       "rules": [
+        {"match": "*embed*", "action": "keep"},
+        {"match": ["*.qkv.weight", "*.kv.weight"],
+         "where": {"rank": [2, 4], "minimumDimension": 16, "elementKind": "floating",
+                   "rowMultiple": 3},
+         "action": "quantize", "bits": 8, "granularity": "tensor", "search": "minmax",
+         "parameterType": "float32", "parts": "qkv"},
+        {"match": "*", "where": {"rank": 2}, "action": "quantize"}]}
+      """)
+    #expect(
+      recipe
+        == Recipe(
+          name: "mine",
+          defaults: QuantizationSettings(
+            bitWidth: 2, granularity: .group(32), search: .free, parameterType: .float16),
+          rules: [
+            RecipeRule(match: [try NameGlob("*embed*")], action: .keep),
+            RecipeRule(
+              match: [try NameGlob("*.qkv.weight"), try NameGlob("*.kv.weight")],
+              where: RecipeCondition(
+                ranks: [2, 4], minimumDimension: 16, elementKind: .floating, rowMultiple: 3),
+              action: .quantize(
+                .init(
+                  bitWidth: 8, granularity: .tensor, search: .minimumMaximum,
+                  parameterType: .float32, parts: 3))),
+            RecipeRule(
+              match: [try NameGlob("*")], where: RecipeCondition(ranks: [2]),
+              action: .quantize(.init())),
+          ],
+          buffers: [], positionTables: [try NameGlob("*table")], allowsUnmatchedPatterns: true))
+    #expect(
+      recipe.settings(name: "a.qkv.weight", elementType: .float32, shape: [48, 16])
+        == QuantizationSettings(bitWidth: 8, search: .minimumMaximum, parts: 3))
+    // The condition does not hold, so the next rule decides, with the recipe's defaults.
+    #expect(
+      recipe.settings(name: "a.qkv.weight", elementType: .float32, shape: [47, 16])
+        == recipe.defaults)
+    #expect(recipe.settings(name: "embed", elementType: .float32, shape: [48, 16]) == nil)
+    #expect(recipe.settings(name: "other", elementType: .float32, shape: [48]) == nil)
+  }
+
+  @Test func leavesDefaults() throws {
+    let recipe = try recipe(#"{"rules": []}"#)
+    #expect(recipe == Recipe(name: "custom", rules: []))
+    #expect(recipe.defaults == QuantizationSettings())
+    #expect(recipe.buffers == Recipe.conventionalBuffers)
+  }
+
+  @Test(arguments: Recipe.builtInNames)
+  func builtInRecipesReadBack(name: String) throws {
+    let recipe = try Recipe.named(name)
+    #expect(recipe.name == name)
+    let text = recipe.jsonValue.serialized()
+    #expect(try self.recipe(text) == recipe)
+    #expect(try self.recipe(text).jsonValue == recipe.jsonValue)
+  }
+
+  @Test func unknownNamesListTheKnown() {
+    let error = TransformError(
+      .unknownRecipe(known: ["body-linear", "body-linear-and-conv", "all-linear", "keep-all"]),
+      recipe: "recipe 'body'")
+    #expect(throws: error) { try Recipe.named("body") }
+    #expect(
+      "\(error)" == """
+        recipe 'body': no built-in recipe of this name; there are body-linear, \
+        body-linear-and-conv, all-linear, keep-all
+        """)
+  }
+
+  @Test(arguments: [
+    ("[]", "expected an object, found an empty list"),
+    ("{}", "rules: expected a list of rules, found none"),
+    (#"{"rules": {}}"#, "rules: expected a list of rules, found an object"),
+    (
+      #"{"rules": [], "bit": 4}"#,
+      """
+      unknown key 'bit'; known keys are schemaVersion, name, bits, granularity, search, \
+      parameterType, parts, buffers, positionTables, allowsUnmatchedPatterns, rules
+      """
+    ),
+    (
+      #"{"schemaVersion": 2, "rules": []}"#,
+      "schemaVersion: expected 1, the version that this program knows, found 2"
+    ),
+    (#"{"bits": 0, "rules": []}"#, "bits: expected an integer from 1 to 8, found 0"),
+    (#"{"bits": 9, "rules": []}"#, "bits: expected an integer from 1 to 8, found 9"),
+    (#"{"bits": "4", "rules": []}"#, #"bits: expected an integer from 1 to 8, found "4""#),
+    (#"{"bits": 4.0, "rules": []}"#, "bits: expected an integer from 1 to 8, found 4.0"),
+    (
+      #"{"granularity": "row", "rules": []}"#,
+      #"granularity: expected "tensor", "channel" or "group:N", found "row""#
+    ),
+    (
+      #"{"search": "best", "rules": []}"#,
+      #"search: expected one of "minmax", "dobi", "dobi-one-sided", "free", found "best""#
+    ),
+    (
+      #"{"buffers": [1], "rules": []}"#,
+      "buffers: expected a name pattern or a list of them, found a list"
+    ),
+    (
+      #"{"allowsUnmatchedPatterns": 1, "rules": []}"#,
+      "allowsUnmatchedPatterns: expected true or false, found 1"
+    ),
+    (#"{"rules": ["*"]}"#, #"rules[0]: expected an object, found "*""#),
+    (
+      #"{"rules": [{"action": "keep"}]}"#,
+      "rules[0].match: expected a name pattern or a list of them, found none"
+    ),
+    (
+      #"{"rules": [{"match": [], "action": "keep"}]}"#,
+      "rules[0].match: expected a name pattern or a list of them, found an empty list"
+    ),
+    (
+      #"{"rules": [{"match": "[a", "action": "keep"}]}"#,
+      "rules[0].match: '[' is not closed in the name pattern '[a'"
+    ),
+    (
+      #"{"rules": [{"match": "*"}]}"#,
+      #"rules[0].action: expected "keep" or "quantize", found none"#
+    ),
+    (
+      #"{"rules": [{"match": "*", "action": "drop"}]}"#,
+      #"rules[0].action: expected one of "keep", "quantize", found "drop""#
+    ),
+    (
+      #"{"rules": [{"match": "*", "action": "keep", "bits": 4}]}"#,
+      "rules[0].bits: a rule that keeps tensors has no settings"
+    ),
+    (
+      #"{"rules": [{"match": "*", "action": "quantize", "parts": 0}]}"#,
+      #"rules[0].parts: expected an integer of at least 1 or "qkv", found 0"#
+    ),
+    (
+      #"{"rules": [{"match": "*", "where": {"ranks": 2}, "action": "keep"}]}"#,
+      """
+      rules[0].where: unknown key 'ranks'; known keys are rank, minimumDimension, elementKind, \
+      rowMultiple
+      """
+    ),
+    (
+      #"{"rules": [{"match": "*", "where": {"rank": []}, "action": "keep"}]}"#,
+      "rules[0].where.rank: expected a rank or a list of ranks, found an empty list"
+    ),
+    (
+      #"{"rules": [{"match": "*", "action": "keep"}, {"match": "*", "action": "keep", "x": 1}]}"#,
+      """
+      rules[1]: unknown key 'x'; known keys are match, where, action, bits, granularity, search, \
+      parameterType, parts
+      """
+    ),
+  ])
+  func mistakesAreNamed(text: String, message: String) throws {
+    let error = #expect(throws: TransformError.self) { try recipe(text) }
+    #expect(error?.recipe == "mine.json")
+    #expect("\(try #require(error))" == "mine.json: \(message)")
+  }
+
+  /// The schema is for editors and other programs; the reader must know the same keys.
+  @Test func schemaHasTheKeysOfTheReader() throws {
+    let path = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().appending(path: "schemas/recipe.schema.json").path()
+    let file = try InputFile(path: path)
+    let schema = try JSONDocument.parse(
+      file.bytes(at: 0, count: file.byteCount, purpose: "the schema"))
+    func keys(_ path: String...) -> String {
+      var value = schema
+      for key in path + ["properties"] {
+        guard case .object(let members) = value, let member = members[key] else { return "none" }
+        value = member
+      }
+      guard case .object(let members) = value else { return "none" }
+      return members.keys.joined(separator: ", ")
+    }
+    func known(_ text: String) -> String {
+      do {
+        _ = try recipe(text)
+        return "no error"
+      } catch {
+        return "\(error)".components(separatedBy: "known keys are ").last ?? ""
+      }
+    }
+    #expect(keys() == known(#"{"rules": [], "?": 0}"#))
+    #expect(
+      keys("$defs", "rule") == known(#"{"rules": [{"match": "*", "action": "keep", "?": 0}]}"#))
+    #expect(
+      keys("$defs", "condition")
+        == known(#"{"rules": [{"match": "*", "where": {"?": 0}, "action": "keep"}]}"#))
+  }
+
+  @Test func readsAFile() throws {
+    let path = FileManager.default.temporaryDirectory
+      .appending(path: "recipe-\(UUID().uuidString).json").path()
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try Data(#"{"name": "mine", "rules": []}"#.utf8).write(to: URL(filePath: path))
+    #expect(try Recipe(contentsOf: path) == Recipe(name: "mine", rules: []))
+    try Data(#"{"rules": [}"#.utf8).write(to: URL(filePath: path))
+    let error = #expect(throws: FormatError.self) { try Recipe(contentsOf: path) }
+    #expect(error?.path == path)
+  }
+}

@@ -14,7 +14,7 @@ import Testing
 
   @Test func versionIsPrinted() throws {
     let outcome = try CommandLine.succeed("--version")
-    #expect(outcome.standardOutput == "0.1.0\n")
+    #expect(outcome.standardOutput == "condi-convert 0.1.0\n")
   }
 
   @Test(arguments: [

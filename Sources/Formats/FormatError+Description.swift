@@ -5,8 +5,10 @@ extension FormatError: LocalizedError, CustomStringConvertible {
     var place: [String] = []
     if let name = tensor ?? entry { place.append("'\(name.escapingControlCharacters)'") }
     if let offset { place.append("at byte \(offset)") }
-    let prefix = [path?.escapingControlCharacters, place.isEmpty ? nil : place.joined(separator: " ")]
-      .compactMap { $0 }
+    let prefix = [
+      path?.escapingControlCharacters, place.isEmpty ? nil : place.joined(separator: " "),
+    ]
+    .compactMap { $0 }
     return (prefix + ["\(problem)"]).joined(separator: ": ")
   }
 

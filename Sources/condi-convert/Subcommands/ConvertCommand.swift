@@ -52,13 +52,8 @@ struct ConvertCommand: ParsableCommand {
 
   private func changeFormat(to format: any ModelFormat) throws {
     let archive = try ModelArgument.open(input, root: root)
-    let bar = ProgressBar("converting", total: archive.tensorByteCount, isQuiet: common.quiet)
-    try FormatRegistry.standard.write(
-      archive, as: format, to: output, replacesExisting: destination.force
-    ) { bar.advance($1) }
-    Console.note(
-      "wrote \(archive.tensors.count) tensors to \(output) as \(format.identifier.displayName)",
-      unless: common.quiet)
+    try destination.write(
+      archive, as: format, to: output, activity: "converting", common: common)
   }
 
   private func pack() throws {

@@ -29,7 +29,8 @@ struct PyTorchObjectReader {
 
   /// - Throws: `FormatError` naming the place in the checkpoint and in the pickle.
   mutating func read() throws -> TensorArchive {
-    archive(of: try structure(of: graph.root, named: ""))
+    let structure = try structure(of: graph.root, named: "")
+    return archive(of: structure)
   }
 
   /// What has been read so far.

@@ -51,7 +51,7 @@ struct ConvertCommand: ParsableCommand {
   }
 
   private func changeFormat(to format: any ModelFormat) throws {
-    let archive = try ModelArgument.open(input, root: root)
+    let archive = try ModelArgument.open(input, root: root, isQuiet: common.quiet)
     let bar = ProgressBar("converting", total: archive.tensorByteCount, isQuiet: common.quiet)
     try FormatRegistry.standard.write(
       archive, as: format, to: output, replacesExisting: destination.force

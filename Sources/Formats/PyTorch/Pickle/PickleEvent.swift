@@ -25,10 +25,14 @@ public struct PickleEvent: Hashable, Sendable {
   public let offset: Int
 
   init(_ kind: Kind, _ judgement: PickleGlobalJudgement, opcode: PickleOpcode, offset: Int) {
+    self.init(kind, judgement, opcodeName: opcode.name, offset: offset)
+  }
+
+  init(_ kind: Kind, _ judgement: PickleGlobalJudgement, opcodeName: String, offset: Int) {
     self.kind = kind
     verdict = judgement.verdict
     knownFor = judgement.knownFor
-    self.opcode = opcode.name
+    opcode = opcodeName
     self.offset = offset
   }
 

@@ -58,10 +58,12 @@ extension PickleMachine {
     keywords: PickleGraph.Reference? = nil, by opcode: PickleOpcode
   ) throws {
     if isAuditing {
-      events.append(
-        PickleEvent(
-          .call(callee: name(of: callee), argument: summary(of: arguments)),
-          opcode: opcode, offset: position))
+      let kind = PickleEvent.Kind.call(callee: name(of: callee), argument: summary(of: arguments))
+      if let judgement = judgementOfUse(callee, arguments) {
+        events.append(PickleEvent(kind, judgement, opcode: opcode, offset: position))
+      } else {
+        events.append(PickleEvent(kind, opcode: opcode, offset: position))
+      }
     } else {
       guard case .global = node(callee) else {
         throw failure("the pickle calls something that is no global")
@@ -72,6 +74,42 @@ extension PickleMachine {
     }
     try push(
       .object(PickleGraph.Object(callee: callee, arguments: arguments, keywords: keywords)))
+  }
+
+  /// Of functions that are harmless only with arguments that can be seen.
+  private func judgementOfUse(
+    _ callee: PickleGraph.Reference, _ arguments: PickleGraph.Reference
+  ) -> PickleGlobalJudgement? {
+    guard case .tuple(let parts) = node(arguments), let first = parts.first else {
+      return name(of: callee) == "torch.storage._load_from_bytes"
+        ? .init(.dangerous, "unpickles data that are computed") : nil
+    }
+    switch name(of: callee) {
+    case "torch.storage._load_from_bytes":
+      switch node(first) {
+      case .bytes, .text: return nil
+      case .object(let object):
+        if name(of: object.callee) == "_codecs.encode",
+          case .tuple(let inner) = node(object.arguments), inner.count == 2,
+          case .text = node(inner[0]), isPlainEncoding(inner[1])
+        {
+          return nil
+        }
+        return .init(.dangerous, "unpickles data that are computed")
+      default: return .init(.dangerous, "unpickles data that are computed")
+      }
+    case "_codecs.encode":
+      guard parts.count == 2, isPlainEncoding(parts[1]) else {
+        return .init(.unknown, "hides bytes by an encoding")
+      }
+      return nil
+    default: return nil
+    }
+  }
+
+  private func isPlainEncoding(_ reference: PickleGraph.Reference) -> Bool {
+    guard case .text(let encoding) = node(reference) else { return false }
+    return ["latin1", "latin-1", "iso-8859-1", "utf-8", "utf8", "ascii"].contains(encoding)
   }
 
   private mutating func build() throws {

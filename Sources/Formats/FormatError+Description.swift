@@ -5,7 +5,9 @@ extension FormatError: CustomStringConvertible, LocalizedError {
     var place: [String] = []
     if let tensor { place.append("'\(tensor.escapingControlCharacters)'") }
     if let offset { place.append("at byte \(offset)") }
-    let prefix = [path?.escapingControlCharacters, place.isEmpty ? nil : place.joined(separator: " ")]
+    let prefix = [
+      path?.escapingControlCharacters, place.isEmpty ? nil : place.joined(separator: " "),
+    ]
     return (prefix.compactMap { $0 } + ["\(problem)"]).joined(separator: ": ")
   }
 

@@ -189,7 +189,8 @@ extension PackedEncoding {
     case "integer":
       let bitWidth = try members.require("bits", bits)
       guard elementType.isInteger, (0...63).contains(bitWidth) else {
-        throw FormatError.malformed("\(bitWidth)-bit differences of \(elementType) are not possible")
+        throw FormatError.malformed(
+          "\(bitWidth)-bit differences of \(elementType) are not possible")
       }
       self = .integer(
         base: try members.require("base", members.takeInteger("base")), bitWidth: bitWidth)

@@ -27,7 +27,8 @@ enum PyTorchGlobals {
     switch (parts[1], parts[2]) {
     case ("nn", "modules"): return isClass && parts.count == 5
     case ("nn", "functional"):
-      return parts.count == 4 && (last.first?.isLowercase ?? false) && last != "handle_torch_function"
+      return parts.count == 4 && (last.first?.isLowercase ?? false)
+        && last != "handle_torch_function"
     case ("optim", _): return isClass && parts.count == 4
     default: return false
     }
@@ -56,7 +57,10 @@ enum PyTorchGlobals {
 
   private static let numpy =
     ["numpy.core", "numpy._core"].flatMap {
-      ["\($0).multiarray._reconstruct", "\($0).multiarray.scalar", "\($0).numeric._frombuffer"]
+      [
+        "\($0).multiarray._reconstruct", "\($0).multiarray.scalar", "\($0).numeric._frombuffer",
+        "\($0)._internal._reconstruct",
+      ]
     } + ["numpy.ndarray", "numpy.dtype", "numpy.matrix", "numpy.matrixlib.defmatrix.matrix"]
     + [
       "bool", "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -77,7 +81,8 @@ enum PyTorchGlobals {
 
   private static let functions =
     [
-      "tensor", "xla_tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state", "qtensor",
+      "tensor", "xla_tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state",
+      "qtensor",
       "sparse_tensor", "nested_tensor", "meta_tensor_no_storage", "wrapper_subclass",
       "device_tensor_from_numpy", "device_tensor_from_cpu_tensor",
     ].map { "torch._utils._rebuild_\($0)" } + [

@@ -102,7 +102,8 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
     return identifiers
   }
 
-  private static func locating<Result>(_ offset: Int, _ body: () throws -> Result) throws -> Result {
+  private static func locating<Result>(_ offset: Int, _ body: () throws -> Result) throws -> Result
+  {
     do {
       return try body()
     } catch let error as FormatError {

@@ -31,7 +31,8 @@ struct PyTorchNotes: Sendable {
     let opaque = opaqueCounts.map { className, count in
       "treated \(count) object\(count == 1 ? "" : "s") of class '\(className)' as plain data"
     }
-    return Self.limited(opaque, "classes of objects treated as plain data") + Self.limited(others, "remarks")
+    return Self.limited(opaque, "classes of objects treated as plain data")
+      + Self.limited(others, "remarks")
   }
 
   private static func limited(_ sentences: [String], _ what: String) -> [String] {

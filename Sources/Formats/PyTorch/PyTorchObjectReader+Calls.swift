@@ -5,7 +5,8 @@ extension PyTorchObjectReader {
   ) throws -> ArchiveStructure {
     let callee = try self.callee(of: object)
     switch callee {
-    case "collections.OrderedDict", "collections.Counter", "builtins.dict", "collections.defaultdict":
+    case "collections.OrderedDict", "collections.Counter", "builtins.dict",
+      "collections.defaultdict":
       return try readDictionary(object, callee, named: name)
     case "builtins.set", "builtins.frozenset":
       return .set(try structures(of: try initialMembers(of: object), named: name))

@@ -82,7 +82,8 @@ extension PyTorchObjectReader {
         case .boolean(let isFortranOrder) = truth(parts[parts.count - 2])
       else { throw Self.unknownArray }
       var subclass: String?
-      if let first = arguments.first, case .global(let name) = node(first), name != "numpy.ndarray" {
+      if let first = arguments.first, case .global(let name) = node(first), name != "numpy.ndarray"
+      {
         subclass = name
       }
       let last = parts[parts.count - 1]

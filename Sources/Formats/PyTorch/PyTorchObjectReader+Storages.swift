@@ -152,7 +152,8 @@ extension PyTorchObjectReader {
 
   /// A storage, or a tensor by its number, that stands outside a tensor: all its elements.
   mutating func storageAsTensor(_ reference: PickleGraph.Reference) throws -> Tensor {
-    if case .persistent(let number) = node(reference), case .tensor(let tensor)? = numbered(number) {
+    if case .persistent(let number) = node(reference), case .tensor(let tensor)? = numbered(number)
+    {
       return tensor
     }
     let view = try storageView(reference)

@@ -46,7 +46,9 @@ struct PyTorchTarCheckpoint: PyTorchStorageSource {
   func storage(_ key: String, byteCount: Int, elementType: ElementType) throws -> TensorStorage {
     guard let number = Int(key), case .storage(let storage, _)? = objects[number],
       storage.byteCount == byteCount
-    else { throw FormatError.malformed("the archive has no storage '\(key)' of \(byteCount) bytes") }
+    else {
+      throw FormatError.malformed("the archive has no storage '\(key)' of \(byteCount) bytes")
+    }
     return storage
   }
 
@@ -61,9 +63,12 @@ struct PyTorchTarCheckpoint: PyTorchStorageSource {
       let start = reader.fileOffset
       let description = try read(&reader, "a storage")
       guard let parts = tuple(description, description.root), parts.count == 3,
-        let key = number(description, parts[0]), case .global(let name) = description.nodes[parts[2]],
+        let key = number(description, parts[0]),
+        case .global(let name) = description.nodes[parts[2]],
         let type = PyTorchTypes.elementType(ofStorageClass: name)
-      else { throw FormatError.unsupported("a storage is described in an unknown way", offset: start) }
+      else {
+        throw FormatError.unsupported("a storage is described in an unknown way", offset: start)
+      }
       let count = try reader.readCount(UInt64.self, for: "a storage's number of elements")
       guard let byteCount = type.byteCount(forElements: count) else {
         throw FormatError.malformed("a storage of \(count) elements is impossible", offset: start)
@@ -79,7 +84,8 @@ struct PyTorchTarCheckpoint: PyTorchStorageSource {
       throw FormatError.malformed("the views of storages are no list", offset: start)
     }
     for reference in references {
-      guard let parts = tuple(views, reference)?.compactMap({ number(views, $0) }), parts.count == 4,
+      guard let parts = tuple(views, reference)?.compactMap({ number(views, $0) }),
+        parts.count == 4,
         case .storage(let root, let type)? = objects[parts[1]], let width = type.byteWidth,
         parts[2] >= 0, parts[3] >= 0, parts[2] <= root.byteCount / width,
         parts[3] <= root.byteCount / width - parts[2]

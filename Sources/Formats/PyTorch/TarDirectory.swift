@@ -39,7 +39,8 @@ struct TarDirectory {
         else { throw FormatError.malformed("a tar member's name is impossible", offset: offset) }
         members.append(Member(name: name, range: begin..<begin + length))
       case UInt8(ascii: "5"), UInt8(ascii: "x"), UInt8(ascii: "g"): break  // folders, pax records
-      default: throw FormatError.unsupported("tar links and devices are not supported", offset: offset)
+      default:
+        throw FormatError.unsupported("tar links and devices are not supported", offset: offset)
       }
       let padded = (length + Self.blockByteCount - 1) / Self.blockByteCount * Self.blockByteCount
       offset = begin + padded

@@ -35,7 +35,9 @@ import Testing
     (#""bytes":8"#, #""bytes":4"#, "expected 8 bytes for float32 [2], found 4"),
     (#""crc32":""#, #""crc32":"0"#, "is not 8 hexadecimal digits"),
     (#""encoding":"raw""#, #""encoding":"raw","compression":"zlib""#, "do not occur together"),
-    (#""encoding":"raw""#, #""encoding":"raw","compression":"lz""#, "compression 'lz' is not known"),
+    (
+      #""encoding":"raw""#, #""encoding":"raw","compression":"lz""#, "compression 'lz' is not known"
+    ),
     (
       #""encoding":"raw""#, #""encoding":"affine","bits":9,"granularity":"tensor""#,
       "9-bit codes of float32 are not possible"
@@ -70,7 +72,8 @@ import Testing
     let faults = try faults {
       $0.replacingOccurrences(of: #""shape":[2]"#, with: #""shape":[1099511627776]"#)
         .replacingOccurrences(
-          of: #""encoding":"raw""#, with: #""encoding":"palette","bits":0,"distinct":1"#)
+          of: #""encoding":"raw""#, with: #""encoding":"palette","bits":0,"distinct":1"#
+        )
         .replacingOccurrences(of: #""bytes":8"#, with: #""bytes":4"#)
     }
     #expect(faults.count == 1)

@@ -54,7 +54,7 @@ extension FileAudit {
       FormatError(.unrecognizedFormat(found: FileSignature.describe(file))), place: place)
     var reader = ByteReader(bytes)
     let record = PickleMachine.record(from: &reader)
-    if !record.events.isEmpty {
+    if record.isEvidence(isWhole: reader.isAtEnd) {
       add(Pickle(place: place, events: record.events, problem: record.problem?.problem.description))
     }
     salvageZip(bytes, place: place, depth: depth)
@@ -87,7 +87,8 @@ extension FileAudit {
           content, baseOffset: entry.method == .stored ? entry.dataOffset : 0, place: inner,
           depth: depth + 1, isTorchScript: isTorchScript)
       } catch {
-        addProblem((error as? FormatError)?.located(offset: entry.dataOffset) ?? error, place: inner)
+        addProblem(
+          (error as? FormatError)?.located(offset: entry.dataOffset) ?? error, place: inner)
         if let content = try? file.bytes(
           at: entry.dataOffset, count: entry.compressedByteCount, purpose: "a zip entry")
         {
@@ -110,7 +111,8 @@ extension FileAudit {
       let raw =
         entry.isDeflated ? Zlib.inflateWhatCanBe(content, limit: Self.salvageLimit) : content
       salvage(
-        raw, baseOffset: entry.range.lowerBound, place: Self.join(place, entry.name), depth: depth + 1)
+        raw, baseOffset: entry.range.lowerBound, place: Self.join(place, entry.name),
+        depth: depth + 1)
     }
   }
 
@@ -120,7 +122,7 @@ extension FileAudit {
   ) {
     var reader = ByteReader(bytes, baseOffset: baseOffset)
     let record = PickleMachine.record(from: &reader)
-    guard !record.events.isEmpty else { return }
+    guard record.isEvidence(isWhole: reader.isAtEnd) else { return }
     add(Pickle(place: place, events: record.events, problem: record.problem?.problem.description))
     auditNested(record, place: place, depth: depth)
   }
@@ -175,11 +177,13 @@ extension FileAudit {
     }
     var reader = ByteReader(bytes, baseOffset: baseOffset)
     let record = PickleMachine.record(from: &reader)
-    if record.problem == nil, !record.events.isEmpty {
+    guard record.isEvidence(isWhole: reader.isAtEnd) else { return }
+    if record.problem == nil {
       auditPickles(
         bytes, baseOffset: baseOffset, place: place, depth: depth, isTorchScript: isTorchScript)
-    } else if record.events.contains(where: { $0.verdict == .dangerous }) {
+    } else {
       add(Pickle(place: place, events: record.events, problem: record.problem?.problem.description))
+      auditNested(record, place: place, depth: depth)
     }
   }
 
@@ -200,7 +204,8 @@ extension FileAudit {
       }
       addNote("it holds NumPy arrays of objects, which are pickles")
       auditPickles(
-        bytes.slice(start..<bytes.count), baseOffset: baseOffset + start, place: place, depth: depth)
+        bytes.slice(start..<bytes.count), baseOffset: baseOffset + start, place: place, depth: depth
+      )
     }
   }
 

@@ -34,7 +34,11 @@ extension FileAudit {
       auditNested(record, place: inner, depth: depth)
       if record.problem != nil { return }
       index += 1
-    } while !reader.isAtEnd
+    } while !Self.isBlank(bytes.slice(reader.offset..<bytes.count))
+  }
+
+  private static func isBlank(_ bytes: SharedBytes) -> Bool {
+    bytes.count <= 16 && bytes.array.allSatisfy { [0x09, 0x0A, 0x0D, 0x20].contains($0) }
   }
 
   /// A zip archive behind a pickle: two programs may read such a file differently.
@@ -92,9 +96,7 @@ extension FileAudit {
       }
       var reader = ByteReader(bytes)
       let nested = PickleMachine.record(from: &reader)
-      let isDangerous = nested.events.contains { $0.verdict == .dangerous }
-      // Most texts are no pickles, and what breaks off harmlessly is none.
-      guard isDangerous || nested.problem == nil && !nested.events.isEmpty else { continue }
+      guard nested.isEvidence(isWhole: reader.isAtEnd) else { continue }
       guard depth < Self.depthLimit else {
         addProblem("pickles inside pickles more than \(Self.depthLimit) deep", place: place)
         return
@@ -116,6 +118,33 @@ extension FileAudit {
       let latin = text.unicodeScalars.compactMap { UInt8(exactly: $0.value) }
       return SharedBytes(latin.count == text.unicodeScalars.count ? latin : Array(text.utf8))
     default: return nil
+    }
+  }
+}
+
+extension PickleRecord {
+  /// Whether content that nothing else marks as a pickle is one.
+  ///
+  /// Texts and numbers may begin like a pickle: what breaks off counts only when it names something
+  /// dangerous, and what ends only when it names something at all, or ends with the content.
+  func isEvidence(isWhole: Bool) -> Bool {
+    guard problem == nil else {
+      return events.contains { event in
+        if case .global = event.kind { event.verdict == .dangerous } else { false }
+      }
+    }
+    return events.contains { event in
+      switch event.kind {
+      case .global(let name): Self.isName(name)
+      case .computedGlobal: true
+      default: isWhole
+      }
+    }
+  }
+
+  private static func isName(_ name: String) -> Bool {
+    name.unicodeScalars.allSatisfy {
+      $0 == "." || $0 == "_" || $0.properties.isAlphabetic || $0.properties.numericType != nil
     }
   }
 }

@@ -63,7 +63,9 @@ public struct FileAudit: Sendable {
 
   mutating func addProblem(_ error: any Error, place: String) {
     let error = error as? FormatError
-    let inner = error?.tensor.map { place.isEmpty ? $0 : place.hasSuffix($0) ? place : "\(place)/\($0)" }
+    let inner = error?.tensor.map {
+      place.isEmpty ? $0 : place.hasSuffix($0) ? place : "\(place)/\($0)"
+    }
     problems.append(
       Problem(
         place: inner ?? place, message: error?.problem.description ?? "it cannot be read",

@@ -41,7 +41,8 @@ enum PickleHazards {
       code,
       [
         "runpy", "code", "codeop", "bdb", "pdb", "trace", "profile", "cProfile", "timeit",
-        "doctest", "unittest", "test.support", "lib2to3", "idlelib", "rlcompleter", "IPython", "ipykernel",
+        "doctest", "unittest", "test.support", "lib2to3", "idlelib", "rlcompleter", "IPython",
+        "ipykernel",
         "pydoc", "cgitb", "site", "atexit", "sched", "signal", "gc", "inspect", "py_compile",
         "compileall", "numexpr", "jinja2", "sympy", "nose", "pytest", "_pytest", "dis",
         "torch.utils.bottleneck", "torch.utils.collect_env", "torch._dynamo.guards",

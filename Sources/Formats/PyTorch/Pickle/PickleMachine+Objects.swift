@@ -145,7 +145,8 @@ extension PickleMachine {
   ) throws {
     if isAuditing {
       events.append(
-        PickleEvent(.persistentIdentifier(summary(of: identifier)), opcode: opcode, offset: position))
+        PickleEvent(
+          .persistentIdentifier(summary(of: identifier)), opcode: opcode, offset: position))
     }
     if case .tuple(let parts) = node(identifier) {
       if parts.count == 4, case .text("module") = node(parts[0]), case .global = node(parts[1]) {

@@ -51,7 +51,7 @@ struct ConvertCommand: ParsableCommand {
   }
 
   private func changeFormat(to format: any ModelFormat) throws {
-    let archive = try ModelArgument.open(input, root: root)
+    let archive = try ModelArgument.open(input, root: root, isQuiet: common.quiet)
     try destination.write(
       archive, as: format, to: output, activity: "converting", common: common)
   }

@@ -61,7 +61,7 @@ struct InspectCommand: ParsableCommand {
       return
     }
     let input = try InputFile(path: file)
-    let archive = try ModelArgument.open(file, root: root)
+    let archive = try ModelArgument.open(file, root: root, isQuiet: common.quiet)
     let bar = ProgressBar("inspecting", total: archive.tensorByteCount, isQuiet: common.quiet)
     var options = ModelReport.Options()
     options.layers = try layers.map(NameGlob.init)

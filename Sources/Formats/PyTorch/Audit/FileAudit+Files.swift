@@ -143,9 +143,7 @@ extension FileAudit {
       }
     } else if bytes.count >= 6, bytes.slice(0..<6).array == NPYHeader.magic {
       auditArray(bytes, baseOffset: baseOffset, place: place, depth: depth)
-    } else if bytes.count >= PyTorchLegacyStream.signature.count,
-      bytes.slice(0..<PyTorchLegacyStream.signature.count).array == PyTorchLegacyStream.signature
-    {
+    } else if PyTorchLegacyStream.isBeginning(bytes) {
       auditStream(bytes, baseOffset: baseOffset, place: place, depth: depth)
     } else if let closed = Self.closedContainer(bytes), !Self.isStorage(place) {
       addProblem("it is \(closed), which is not looked into", place: place)

@@ -1,5 +1,6 @@
 import Foundation
 import OrderedCollections
+import Synchronization
 import Testing
 
 @testable import Formats
@@ -164,8 +165,10 @@ import Testing
     let path = try ZipFiles.temporaryPath()
     defer { unlink(path) }
     var writer = try AtomicFileWriter(path: path)
-    var seen: [String] = []
-    try PyTorchFormat().write(archive, to: &writer) { name, _ in seen.append(name) }
-    #expect(seen.sorted() == archive.tensors.keys.sorted())
+    let seen = Mutex<[String]>([])
+    try PyTorchFormat().write(archive, to: &writer) { name, _ in
+      seen.withLock { $0.append(name) }
+    }
+    #expect(seen.withLock { $0.sorted() } == archive.tensors.keys.sorted())
   }
 }

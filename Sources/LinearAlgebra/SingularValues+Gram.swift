@@ -1,14 +1,15 @@
 import CLAPACKE
 
 extension SingularValues {
-  /// The relative error up to which values from the Gram matrix are accepted.
+  /// The estimated relative error up to which values from the Gram matrix are accepted.
   ///
   /// The eigenvalues of the Gram matrix are the squares of the singular values, and come with an
-  /// absolute error of about `√n · 2⁻⁵² · σ_max²`, where n is the longer side. So the smallest
+  /// absolute error below about `√n · 2⁻⁵² · σ_max²`, where n is the longer side. So the smallest
   /// value carries the relative error `√n · 2⁻⁵² · (σ_max / σ_min)² / 2`, and is accepted while
-  /// that is at most this limit: up to condition numbers of about 30,000. Beyond, and for singular
-  /// matrices, the matrix itself is decomposed.
-  public static let gramErrorLimit = 1e-5
+  /// that is at most this limit: up to condition numbers between 100,000 (n = 4096) and 300,000
+  /// (n = 100). The errors measured are smaller than estimated, by a factor of five in the worst
+  /// spectra tried. Beyond, and for singular matrices, the matrix itself is decomposed.
+  public static let gramErrorLimit = 1e-4
 
   /// Below this many values the decomposition of the matrix itself takes no noticeable time.
   private static let smallestGram = 64

@@ -6,6 +6,11 @@ import Testing
 
 /// What every format has to do, whatever it is.
 @Suite struct ConformanceTests {
+  @Test func everyFormatOfTheLibraryIsHere() {
+    let names = Set(FormatSubject.all.map(\.format.identifier.name))
+    #expect(names == Set(FormatRegistry.standard.formats.map(\.identifier.name)))
+  }
+
   @Test(arguments: FormatSubject.all, FormatSubject.shapes)
   func keepsEveryElementType(_ subject: FormatSubject, shape: Shape) throws {
     var archives = [TensorArchive()]

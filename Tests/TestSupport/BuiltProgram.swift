@@ -12,6 +12,9 @@ public struct BuiltProgram: Sendable {
 
   public let path: String
 
+  /// A program that is not of this package.
+  public init(path: String) { self.path = path }
+
   /// The product `name`, which is built into the folder that the tests run from.
   ///
   /// - Throws: `MissingFile` when it has not been built.

@@ -45,14 +45,15 @@ extension FormatSubject {
   ]
 
   /// An archive of a few tensors, with values and metadata as far as the format keeps them.
-  public func sampleArchive(seed: UInt64 = 1) throws -> TensorArchive {
+  ///
+  /// - Parameter typeLimit: how many of the format's element types occur, a tensor each.
+  public func sampleArchive(seed: UInt64 = 1, typeLimit: Int = .max) throws -> TensorArchive {
     var archive = TensorArchive()
     guard !isSingleTensor else {
       archive.tensors[""] = try Self.sampleTensor(.float32, [3, 5], seed: seed)
       return archive
     }
-    let types = elementTypes.enumerated()
-    for (index, type) in types {
+    for (index, type) in elementTypes.prefix(typeLimit).enumerated() {
       archive.tensors["layers.\(index % 3).\(type)"] =
         try Self.sampleTensor(type, [2, 4], seed: seed &+ UInt64(index))
     }

@@ -92,6 +92,18 @@ struct BoundSearchTests {
     #expect(bounds == .init(lower: value, scale: 0))
   }
 
+  @Test(arguments: 1...8, [0, 1, 7, 8, 9, 16, 203])
+  func vectorsAndScalarsGiveTheSameBits(bitWidth: Int, count: Int) {
+    var generator = SplitMix(seed: UInt64(bitWidth * 1_000 + count))
+    let values = (0..<count).map { _ in generator.nextNormal() }
+    for (lower, scale) in [(Float(-1), Float(0.25)), (-3, 0.01), (0.5, 0), (-1e30, 1e30)] {
+      let code = AffineCode(lower: lower, scale: scale, bitWidth: bitWidth)
+      values.withUnsafeBufferPointer {
+        #expect(code.vectorSquaredError(of: $0) == code.scalarSquaredError(of: $0))
+      }
+    }
+  }
+
   /// The quantizer that is searched must be the one that is stored.
   @Test(arguments: 1...8, [1, 5, 8, 100])
   func squaredErrorIsThatOfTheCodec(bitWidth: Int, count: Int) throws {

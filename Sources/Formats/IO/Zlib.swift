@@ -1,21 +1,9 @@
 import CZlib
 
-/// Checksums and compression by zlib.
+/// Compression by zlib.
 enum Zlib {
   /// Deflate cannot expand its input more than this: a stored block of a bit per 258-byte match.
   static let largestExpansion = 1032
-
-  /// The CRC-32 of zip, gzip and PNG (polynomial 0xEDB88320) of `bytes`, going on from `seed`.
-  static func crc32(_ bytes: SharedBytes, seed: UInt32 = 0) -> UInt32 {
-    bytes.withUnsafeBytes { crc32($0, seed: seed) }
-  }
-
-  static func crc32(_ buffer: UnsafeRawBufferPointer, seed: UInt32 = 0) -> UInt32 {
-    guard let base = buffer.baseAddress else { return seed }
-    return UInt32(
-      truncatingIfNeeded: crc32_z(
-        UInt(seed), base.assumingMemoryBound(to: UInt8.self), buffer.count))
-  }
 
   /// `bytes` as one zlib stream (RFC 1950) at level 9: the same for the same zlib version.
   static func compress(_ bytes: SharedBytes) -> [UInt8] {

@@ -79,7 +79,7 @@ extension SharedBytes {
   fileprivate var sampleChecksum: UInt32 {
     let length = Swift.min(count, 4096)
     return [0, (count - length) / 2, count - length].reduce(0) { seed, start in
-      Zlib.crc32(slice(start..<start + length), seed: seed)
+      CRC32.checksum(slice(start..<start + length), seed: seed)
     }
   }
 }

@@ -29,7 +29,7 @@ public struct PackedModel: Sendable {
   private static func headerText(of file: InputFile, _ prologue: PackedPrologue) throws -> String {
     let stored = try file.bytes(
       at: prologue.headerOffset, count: prologue.headerByteCount, purpose: "the header")
-    let found = Zlib.crc32(stored)
+    let found = CRC32.checksum(stored)
     guard found == prologue.headerChecksum else {
       throw FormatError(
         .checksumMismatch(expected: prologue.headerChecksum, found: found), tensor: "the header",
@@ -111,7 +111,7 @@ public struct PackedModel: Sendable {
   /// The bytes of a record as stored, with their checksum checked.
   func record(of entry: PackedEntry) throws -> SharedBytes {
     let bytes = try file.bytes(at: entry.offset, count: entry.byteCount, purpose: "its record")
-    let found = Zlib.crc32(bytes)
+    let found = CRC32.checksum(bytes)
     guard found == entry.checksum else {
       throw FormatError(
         .checksumMismatch(expected: entry.checksum, found: found), tensor: entry.name,

@@ -36,7 +36,7 @@ struct PackedPrologue: Equatable {
         "packed format version \(major) is not known; this program reads version "
           + "\(Self.majorVersion)", offset: 8)
     }
-    let found = Zlib.crc32(bytes.slice(0..<60))
+    let found = CRC32.checksum(bytes.slice(0..<60))
     try reader.seek(to: 60)
     let expected = try reader.readInteger(UInt32.self, for: "the prologue's checksum")
     guard found == expected else {
@@ -94,7 +94,7 @@ struct PackedPrologue: Equatable {
     append(UInt64(fileByteCount))
     append(headerChecksum)
     append(UInt64(0))
-    append(bytes.withUnsafeBytes { Zlib.crc32($0) })
+    append(bytes.withUnsafeBytes { CRC32.checksum($0) })
     return bytes
   }
 }

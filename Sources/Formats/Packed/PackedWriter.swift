@@ -132,7 +132,7 @@ public struct PackedWriter: Sendable {
           tensor: entry.name)
       }
       try placement.write(bytes, at: entry.offset)
-      let checksum = Zlib.crc32(bytes)
+      let checksum = CRC32.checksum(bytes)
       checksums.withLock { $0[index] = checksum }
       progress?(entry.name, record.item.source.byteCount)
     }
@@ -152,7 +152,7 @@ public struct PackedWriter: Sendable {
     let stored = SharedBytes(Zlib.compress(text))
     let prologue = PackedPrologue(
       headerOffset: headerOffset, headerByteCount: stored.count,
-      inflatedHeaderByteCount: text.count, headerChecksum: Zlib.crc32(stored))
+      inflatedHeaderByteCount: text.count, headerChecksum: CRC32.checksum(stored))
     try placement.write(stored, at: headerOffset)
     try placement.write(SharedBytes(prologue.bytes), at: 0)
   }

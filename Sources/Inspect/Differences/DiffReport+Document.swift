@@ -72,24 +72,26 @@ extension DiffReport: Report {
       }
     let type =
       a.elementType == b.elementType ? a.elementType : "\(a.elementType) → \(b.elementType)"
-    let shape =
-      a.shape == b.shape
-      ? a.shape.timesSeparated : "\(a.shape.timesSeparated) → \(b.shape.timesSeparated)"
+    let (shapeA, shapeB) = (ReportShape(a.shape).forPeople, ReportShape(b.shape).forPeople)
+    let shape = shapeA == shapeB ? shapeA : "\(shapeA) → \(shapeB)"
     return row(
-      difference.name, change, what: "\(type) \(shape)", a: description(a.elementType, a.shape),
-      b: description(b.elementType, b.shape), numbers: difference.numbers, note: difference.note)
+      difference.name, change, what: "\(type) \(shape)", a: forPrograms(a.elementType, a.shape),
+      b: forPrograms(b.elementType, b.shape), numbers: difference.numbers, note: difference.note)
   }
 
   private func row(_ tensor: RenamedTensor) -> [ReportCell] {
-    let text = description(tensor.elementType, tensor.shape)
+    let text = forPrograms(tensor.elementType, tensor.shape)
     return row(
       tensor.nameA, "renamed", what: "→ \(tensor.nameB)", a: "\(tensor.nameA) \(text)",
       b: "\(tensor.nameB) \(text)")
   }
 
   private func row(_ tensor: UnmatchedTensor, change: String, inA: Bool) -> [ReportCell] {
-    let text = description(tensor.elementType, tensor.shape)
-    return row(tensor.name, change, what: text, a: inA ? text : nil, b: inA ? nil : text)
+    let text = forPrograms(tensor.elementType, tensor.shape)
+    return row(
+      tensor.name, change,
+      what: "\(tensor.elementType) \(ReportShape(tensor.shape).forPeople)", a: inA ? text : nil,
+      b: inA ? nil : text)
   }
 
   private func row(_ value: ValueDifference, change: String) -> [ReportCell] {
@@ -111,7 +113,7 @@ extension DiffReport: Report {
     ]
   }
 
-  private func description(_ elementType: String, _ shape: [Int]) -> String {
-    "\(elementType) \(shape.timesSeparated)"
+  private func forPrograms(_ elementType: String, _ shape: [Int]) -> String {
+    "\(elementType) \(ReportShape(shape).forPrograms)"
   }
 }

@@ -31,7 +31,7 @@ extension HTMLRenderer {
     table { border-collapse: collapse; width: 100%; font-size: .87rem; }
     th, td { padding: .35rem .6rem; text-align: left; white-space: nowrap; vertical-align: top; }
     td { border-top: 1px solid var(--line); }
-    thead th { background: var(--panel); font-weight: 600; }
+    thead th { background: var(--panel); font-weight: 600; vertical-align: bottom; }
     th button {
       all: unset; cursor: pointer; color: var(--soft); font-size: .8rem; white-space: nowrap;
     }
@@ -41,20 +41,28 @@ extension HTMLRenderer {
     th[aria-sort="descending"] button::after { content: " \\2193"; }
     tbody tr:hover { background: var(--panel); }
     .number { text-align: right; font-variant-numeric: tabular-nums; }
-    td:first-child { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
+    td:first-child {
+      font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
+      white-space: normal; overflow-wrap: anywhere; min-width: 16rem;
+    }
+    th:first-child, td:first-child { position: sticky; left: 0; z-index: 1; }
+    td:first-child { background: var(--paper); }
+    tbody tr:hover td:first-child { background: var(--panel); }
+    td small { display: block; color: var(--soft); font: .8rem/1.4 system-ui, sans-serif; }
     .bar { min-width: 8rem; }
     td.bar i {
       display: block; height: .25rem; min-width: 1px; margin: .15rem 0 0 auto;
       border-radius: .125rem; background: var(--bar);
     }
     td.bar i.infinite { background: var(--infinite); }
-    .remark { white-space: normal; min-width: 12rem; color: var(--soft); }
     .note { color: var(--soft); }
     @media (max-width: 40rem) {
       main { padding: 1rem .6rem 2rem; }
       dl { grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); }
       th, td { padding: .35rem .45rem; }
-      td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; }
+      td:first-child { min-width: 9.5rem; }
+      .optional { display: none; }
+      .bar { min-width: 6rem; }
     }
     @media print { .scroll { overflow: visible; border: 0; } }
     """

@@ -48,13 +48,22 @@ struct HTMLRenderer {
   private func section(_ table: ReportTable) -> String {
     let title = "<h2>\(escaped(table.title))</h2>"
     guard !table.rows.isEmpty else { return "<section>\(title)\n<p>None.</p></section>" }
-    let headings = table.columns.map { column in
-      "<th scope=\"col\"\(numericClass(column))>"
-        + "<button type=\"button\">\(escaped(column.heading))</button></th>"
+    // Remarks stand below the first cell: a column of sentences would push the numbers away.
+    let columns = table.columns.indices.filter { table.columns[$0].kind != .remark }
+    let remarks = table.columns.indices.filter { table.columns[$0].kind == .remark }
+    let headings = columns.map { index in
+      "<th scope=\"col\"\(classes(table.columns[index]))>"
+        + "<button type=\"button\">\(escaped(table.columns[index].heading))</button></th>"
     }
     let scales = table.columns.indices.map { scale(of: $0, in: table) }
     let rows = table.rows.map { row in
-      let cells = row.indices.map { cell(row[$0], table.columns[$0], scale: scales[$0]) }
+      let remark = remarks.map { escaped(row[$0].formatted(as: .remark)) }
+        .filter { !$0.isEmpty }.map { "<small>\($0)</small>" }.joined()
+      let cells = columns.map { index in
+        cell(
+          row[index], table.columns[index], scale: scales[index],
+          remark: index == columns.first ? remark : "")
+      }
       return "<tr>\(cells.joined())</tr>"
     }
     return """
@@ -68,29 +77,28 @@ struct HTMLRenderer {
       """
   }
 
-  private func numericClass(_ column: ReportTable.Column) -> String {
-    if column.hasBar { return " class=\"number bar\"" }
-    switch column.kind {
-    case .text: return ""
-    case .remark: return " class=\"remark\""
-    case .integer, .real, .share, .bytes: return " class=\"number\""
-    }
+  private func classes(_ column: ReportTable.Column) -> String {
+    var classes: [String] = []
+    if column.kind.isNumeric { classes.append("number") }
+    if column.hasBar { classes.append("bar") }
+    if column.isOptional { classes.append("optional") }
+    return classes.isEmpty ? "" : " class=\"\(classes.joined(separator: " "))\""
   }
 
-  private func cell(_ value: ReportCell, _ column: ReportTable.Column, scale: Double) -> String {
-    let text = escaped(value.formatted(as: column.kind))
-    var attributes = numericClass(column)
-    if let number = value.number {
-      attributes += " data-value=\"\(number)\""
-      if number != number.rounded() || column.kind == .bytes {
-        attributes += " title=\"\(value.plain)\""
-      }
-    }
-    guard column.hasBar, let number = value.number else { return "<td\(attributes)>\(text)</td>" }
+  private func cell(
+    _ value: ReportCell, _ column: ReportTable.Column, scale: Double, remark: String
+  ) -> String {
+    // Dotted names may break after a dot.
+    let text =
+      escaped(value.formatted(as: column.kind))
+      .replacing(".", with: column.kind == .text ? ".<wbr>" : ".") + remark
+    guard let number = value.number else { return "<td\(classes(column))>\(text)</td>" }
+    let start = "<td\(classes(column)) data-value=\"\(number)\" title=\"\(value.plain)\">\(text)"
+    guard column.hasBar else { return start + "</td>" }
     let share = number.isFinite ? (scale > 0 ? max(0, log10(number)) / scale : 0) : 1
     let percent = String(format: "%.1f", min(1, share) * 100)
     let kind = number.isFinite ? "" : " class=\"infinite\""
-    return "<td\(attributes)>\(text)<i\(kind) style=\"width:\(percent)%\"></i></td>"
+    return start + "<i\(kind) style=\"width:\(percent)%\"></i></td>"
   }
 
   /// The decimal logarithm that a full bar stands for: that of the largest finite value.

@@ -59,7 +59,7 @@ struct LayerInspection: Sendable {
   /// Why the tensor has no singular values, known without its elements.
   private var obstacle: String? {
     if !tensor.elementType.isFloatingPoint {
-      return "no singular values: \(tensor.elementType) elements are not real numbers of a weight"
+      return "no singular values: \(tensor.elementType) is not a floating-point type"
     }
     if tensor.shape.elementCount == 0 { return "no singular values: no elements" }
     switch tensor.shape.rank {

@@ -31,8 +31,8 @@ extension ModelReport {
 
   /// Inspects `archive`.
   ///
-  /// Matrices are spread over the threads, the most expensive first; one that would take longer
-  /// than all others together is computed alone, with all threads inside BLAS. The last digits of
+  /// Matrices are spread over the threads, the most expensive first; one for which the other
+  /// threads would have to wait is computed alone, with all threads inside BLAS. The last digits of
   /// its singular values may depend on the number of threads.
   ///
   /// - Parameters:
@@ -90,12 +90,13 @@ extension ModelReport {
     return reports.flatMap { $0 }
   }
 
-  /// How many of the descending `costs` exceed a thread's fair share of what is left.
+  /// How many of the descending `costs` exceed a thread's fair share of what is left, so far that
+  /// threads inside BLAS, which gain less than their number, are the better use.
   static func leadingGiants(_ costs: [Double], threads: Int) -> Int {
     guard threads > 1 else { return 0 }
     var remaining = costs.reduce(0, +)
     var count = 0
-    while count < costs.count, costs[count] > remaining / Double(threads),
+    while count < costs.count, costs[count] > remaining / (Double(threads) - 0.5),
       costs[count] >= smallestGiant
     {
       remaining -= costs[count]

@@ -49,15 +49,16 @@ extension ModelReport: Report {
         .init(key: "name", heading: "tensor", kind: .text, audience: .people),
         .init(key: "name", heading: "tensor", kind: .text, audience: .programs),
         .init(key: "part", heading: "part", kind: .text, audience: .programs),
-        .init(key: "elementType", heading: "type", kind: .text, isOptional: true),
-        .init(key: "shape", heading: "shape", kind: .text),
+        .init(key: "elementType", heading: "type", kind: .text),
+        .init(key: "shape", heading: "shape", kind: .text, audience: .people),
+        .init(key: "shape", heading: "shape", kind: .text, audience: .programs),
         .init(key: "rows", heading: "rows", kind: .integer, audience: .programs),
         .init(key: "columns", heading: "columns", kind: .integer, audience: .programs),
         .init(key: "elementCount", heading: "elements", kind: .integer, audience: .programs),
         .init(key: "byteCount", heading: "size", kind: .bytes),
+        .init(key: "conditionNumber", heading: "condition", kind: .real, hasBar: true),
         .init(key: "sigmaMax", heading: "σ max", kind: .real),
         .init(key: "sigmaMin", heading: "σ min", kind: .real),
-        .init(key: "conditionNumber", heading: "condition", kind: .real, hasBar: true),
         .init(key: "stableRank", heading: "stable rank", kind: .real),
         .init(
           key: "effectiveRank", heading: "effective rank", kind: .real, audience: .programs),
@@ -67,22 +68,19 @@ extension ModelReport: Report {
         .init(key: "note", heading: "note", kind: .remark),
       ],
       rows: layers.map { layer in
-        [
+        let shape = ReportShape(layer.part == nil ? layer.shape : layer.matrix ?? [])
+        return [
           .text(layer.title), .text(layer.name), ReportCell(layer.part),
           .text(layer.elementType),
-          .text((layer.part == nil ? layer.shape : layer.matrix ?? []).timesSeparated),
+          .text(shape.forPeople), .text(shape.forPrograms),
           ReportCell(layer.matrix?.first), ReportCell(layer.matrix?.last),
-          .integer(layer.elementCount), .integer(layer.byteCount), ReportCell(layer.sigmaMax),
-          ReportCell(layer.sigmaMin), ReportCell(layer.conditionNumber),
+          .integer(layer.elementCount), .integer(layer.byteCount),
+          ReportCell(layer.conditionNumber), ReportCell(layer.sigmaMax),
+          ReportCell(layer.sigmaMin),
           ReportCell(layer.stableRank), ReportCell(layer.effectiveRank),
           ReportCell(layer.numericalRank), ReportCell(layer.frobeniusNorm),
           ReportCell(layer.note),
         ]
       })
   }
-}
-
-extension [Int] {
-  /// A shape as people write it, `180×60`; a scalar is `[]`.
-  var timesSeparated: String { isEmpty ? "[]" : map(String.init).joined(separator: "×") }
 }

@@ -30,4 +30,18 @@ struct OutputOptions: ParsableArguments {
     }
     return format
   }
+
+  /// Writes `archive` to `path` with a progress bar, and says so.
+  func write(
+    _ archive: TensorArchive, as format: any ModelFormat, to path: String, activity: String,
+    common: CommonOptions
+  ) throws {
+    let bar = ProgressBar(activity, total: archive.tensorByteCount, isQuiet: common.quiet)
+    try FormatRegistry.standard.write(archive, as: format, to: path, replacesExisting: force) {
+      bar.advance($1)
+    }
+    Console.note(
+      "wrote \(archive.tensors.count) tensors to \(path) as \(format.identifier.displayName)",
+      unless: common.quiet)
+  }
 }

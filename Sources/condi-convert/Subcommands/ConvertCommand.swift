@@ -51,6 +51,7 @@ struct ConvertCommand: ParsableCommand {
   }
 
   private func changeFormat(to format: any ModelFormat) throws {
+<<<<<<< HEAD
     let archive = try ModelArgument.open(input, root: root, isQuiet: common.quiet)
     let bar = ProgressBar("converting", total: archive.tensorByteCount, isQuiet: common.quiet)
     try FormatRegistry.standard.write(
@@ -59,6 +60,11 @@ struct ConvertCommand: ParsableCommand {
     Console.note(
       "wrote \(archive.tensors.count) tensors to \(output) as \(format.identifier.displayName)",
       unless: common.quiet)
+=======
+    let archive = try ModelArgument.open(input, root: root)
+    try destination.write(
+      archive, as: format, to: output, activity: "converting", common: common)
+>>>>>>> main
   }
 
   private func pack() throws {

@@ -48,7 +48,6 @@ import Testing
     let sequential = try PackedSamples.file()
     #expect(try PackedSamples.file() == sequential)
     let concurrent = try PackedSamples.file { count, task in
-      nonisolated(unsafe) let task = task
       DispatchQueue.concurrentPerform(iterations: count) { try? task(count - 1 - $0) }
     }
     #expect(concurrent == sequential)

@@ -19,7 +19,7 @@ import Testing
     let stored = Zlib.compress(header)
     let prologue = PackedPrologue(
       headerOffset: 72, headerByteCount: stored.count, inflatedHeaderByteCount: header.count,
-      headerChecksum: Zlib.crc32(SharedBytes(stored)))
+      headerChecksum: CRC32.checksum(SharedBytes(stored)))
     return try PackedSamples.faults(prologue.bytes + bytes[64..<72] + stored)
   }
 
@@ -54,6 +54,13 @@ import Testing
       #""encoding":"raw""#, #""encoding":"integer","bits":3,"base":0"#,
       "3-bit differences of float32 are not possible"
     ),
+    (#""encoding":"raw""#, #""encoding":"raw","bits":3"#, "'bits' does not belong in this entry"),
+    (#""encoding":"raw""#, #""encoding":"raw","parts":1"#, "'parts' does not belong in this entry"),
+    (
+      #"}]}"#, #"},{"name":"b","sharesWith":"a","role":"weight"}]}"#,
+      "'role' does not belong in this entry"
+    ),
+    (#""producer":"condi-convert 0.1.0""#, ##""producer":"""##, "the header's 'producer' is empty"),
     (#"}]}"#, #"},{"name":"a","sharesWith":"a"}]}"#, "the name occurs twice in the header"),
     (#"}]}"#, #"},{"name":"b","sharesWith":"c"}]}"#, "which is not a tensor before it"),
     (#""producer""#, #""maker""#, "the header has no 'producer'"),

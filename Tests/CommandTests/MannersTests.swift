@@ -1,0 +1,163 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Exit codes, messages, and what is left behind.
+@Suite struct MannersTests {
+  @Test(arguments: [[], ["convert"], ["inspect"], ["diff"], ["verify"], ["unpack"]])
+  func helpTeachesWithExamples(_ command: [String]) throws {
+    let outcome = try BuiltProgram().run(command + ["--help"])
+    #expect(outcome.exitCode == 0)
+    #expect(outcome.standardOutput.contains("EXAMPLES"))
+    #expect(outcome.standardOutput.contains("condi-convert \(command.first ?? "convert")"))
+  }
+
+  @Test func versionIsPrinted() throws {
+    let outcome = try CommandLine.succeed("--version")
+    #expect(outcome.standardOutput == "condi-convert 0.1.0\n")
+  }
+
+  @Test(arguments: [
+    ["convert", "a.pth"],
+    ["convert", "a.pth", "b.unknown"],
+    ["convert", "a.pth", "b.condi", "--bits", "9"],
+    ["convert", "a.pth", "b.condi", "--granularity", "row"],
+    ["convert", "a.pth", "b.npz", "--bits", "2"],
+    ["convert", "a.pth", "b.npz", "--to", "zip"],
+    ["inspect", "a.pth", "--sort", "beauty"],
+    ["inspect", "a.pth", "--limit", "0"],
+    ["inspect", "a.pth", "--format", "pdf"],
+    ["diff", "a.pth", "b.pth", "--tolerance=-1"],
+    ["verify", "a.condi", "--min-ratio", "paper"],
+    ["verify", "a.condi", "--min-sqnr", "3"],
+    ["unpack", "a.condi", "b.condi"],
+    ["inspect", "a.pth", "--threads", "0"],
+    ["fold", "a.pth"],
+  ])
+  func wrongUsageIs64(_ arguments: [String]) throws {
+    let outcome = try BuiltProgram().run(arguments)
+    #expect(outcome.exitCode == 64, "\(outcome.standardError)")
+    #expect(outcome.standardOutput.isEmpty)
+    #expect(outcome.standardError.contains("Usage:"))
+  }
+
+  @Test func aMissingFileIsOneLine() throws {
+    let outcome = try CommandLine.run("inspect", "/nowhere/a.pth")
+    #expect(outcome.exitCode == 2)
+    #expect(
+      outcome.standardError
+        == "condi-convert: /nowhere/a.pth: cannot open: No such file or directory\n")
+  }
+
+  @Test func aGlobThatMatchesNothingIsAnError() throws {
+    for command in [
+      ["inspect", CommandLine.checkpoint],
+      ["diff", CommandLine.checkpoint, CommandLine.checkpoint],
+    ] {
+      let outcome = try BuiltProgram().run(command + ["--layers", "*.wq.weight"])
+      #expect(outcome.exitCode == 2)
+      #expect(outcome.standardError.contains("expected a tensor name that matches '*.wq.weight'"))
+    }
+  }
+
+  @Test func outputsAreReplacedOnlyByForce() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let before = try Data(contentsOf: URL(filePath: packed))
+      let refused = try CommandLine.run("convert", CommandLine.checkpoint, packed, "--bits", "3")
+      #expect(refused.exitCode == 2)
+      #expect(refused.standardError.hasSuffix("exists already; use --force to replace it\n"))
+      #expect(try Data(contentsOf: URL(filePath: packed)) == before)
+      try CommandLine.succeed(
+        "convert", CommandLine.checkpoint, packed, "--bits", "3", "--force", "--quiet")
+      #expect(try Data(contentsOf: URL(filePath: packed)) != before)
+      #expect(try folder.names() == ["model.condi"])
+    }
+  }
+
+  @Test func aFailedConversionLeavesNothing() throws {
+    try withTemporaryFolder { folder in
+      let damaged = folder.appending("damaged.pth")
+      // The middle of the largest tensor: the index is whole, the checksum is not.
+      try CommandLine.copy(CommandLine.checkpoint, to: damaged) { $0[4_000_000] ^= 0x40 }
+      for name in ["out.condi", "out.npz", "out.safetensors", "out.pth"] {
+        let outcome = try CommandLine.run("convert", damaged, folder.appending(name), "--quiet")
+        #expect(outcome.exitCode == 2, "\(name)")
+        let lines = outcome.standardError.split(separator: "\n")
+        #expect(lines.count == 1)
+        // Packing takes the weights from below 'params', so names are shorter there.
+        #expect(lines[0].contains("layers.3.residual_group.blocks.4.attn.proj.weight"), "\(lines)")
+        #expect(lines[0].contains("at byte"))
+        #expect(lines[0].contains("expected checksum"))
+      }
+      #expect(try folder.names() == ["damaged.pth"])
+    }
+  }
+
+  @Test(arguments: ["pth", "npz", "safetensors", "condi"])
+  func damagedFilesGiveOneLine(_ suffix: String) throws {
+    try withTemporaryFolder { folder in
+      let whole = folder.appending("whole.\(suffix)")
+      try CommandLine.succeed("convert", CommandLine.checkpoint, whole, "--quiet")
+      let damages: [(String, (inout Data) -> Void)] = [
+        ("empty", { $0 = Data() }), ("half", { $0 = $0.prefix($0.count / 2) }),
+        ("short", { $0 = $0.dropLast(3) }),
+        ("text", { $0 = Data("<html>not found</html>".utf8) }),
+      ]
+      for (name, damage) in damages {
+        // The extension lies: content decides.
+        let path = folder.appending("\(name).pth")
+        try CommandLine.copy(whole, to: path, changing: damage)
+        let outcome = try CommandLine.run("inspect", path)
+        #expect(outcome.exitCode == 2, "\(name)")
+        #expect(outcome.standardOutput.isEmpty)
+        let lines = outcome.standardError.split(separator: "\n")
+        #expect(lines.count == 1 && lines[0].hasPrefix("condi-convert: \(path): "), "\(lines)")
+      }
+    }
+  }
+
+  @Test func aDamagedPackedFileFailsVerification() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let damaged = folder.appending("damaged.condi")
+      try CommandLine.copy(packed, to: damaged) { $0[700_000] ^= 1 }
+      let outcome = try CommandLine.run("verify", damaged)
+      #expect(outcome.exitCode == 2)
+      #expect(outcome.standardOutput.contains("FAILED"))
+      #expect(outcome.standardError.contains("damaged.condi: '"))
+      #expect(outcome.standardError.contains("expected checksum"))
+    }
+  }
+
+  @Test func packedFilesAreNotPackedAgain() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let outcome = try CommandLine.run("convert", packed, folder.appending("again.condi"))
+      #expect(outcome.exitCode == 2)
+      #expect(outcome.standardError.contains("it is packed already; 'unpack' it first"))
+    }
+  }
+
+  @Test func quietIsQuiet() throws {
+    try withTemporaryFolder { folder in
+      let outcome = try CommandLine.succeed(
+        "convert", CommandLine.checkpoint, folder.appending("a.npz"), "--quiet")
+      #expect(outcome.standardError.isEmpty && outcome.standardOutput.isEmpty)
+    }
+  }
+
+  @Test func recipesAreCheckedBeforeWork() throws {
+    try withTemporaryFolder { folder in
+      let recipe = folder.appending("recipe.json")
+      try Data(#"{"rules": [{"match": "*.missing", "action": "quantize"}]}"#.utf8)
+        .write(to: URL(filePath: recipe))
+      let outcome = try CommandLine.run(
+        "convert", CommandLine.checkpoint, folder.appending("a.condi"), "--recipe", recipe,
+        "--quiet")
+      #expect(outcome.exitCode == 2)
+      #expect(outcome.standardError.contains("no tensor name matches '*.missing'"))
+      let misspelt = try CommandLine.run(
+        "convert", CommandLine.checkpoint, folder.appending("a.condi"), "--recipe", "body")
+      #expect(misspelt.exitCode == 2)
+      #expect(misspelt.standardError.contains("body-linear"))
+    }
+  }
+}

@@ -1,0 +1,68 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// JSON that the command prints or stores, against the published schemas.
+@Suite(Python.require("jsonschema")) struct SchemaTests {
+  private func expectValid(
+    _ json: String, _ schema: String, sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("document.json")
+      try Data(json.utf8).write(to: URL(filePath: path))
+      let outcome = try Python.run([
+        "Tests/Fixtures/interop/validate_json.py", "schemas/\(schema).schema.json", path,
+      ])
+      #expect(
+        outcome.exitCode == 0, "\(outcome.standardOutput)\(outcome.standardError)",
+        sourceLocation: sourceLocation)
+    }
+  }
+
+  @Test func reportsAreValid() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let converted = try CommandLine.succeed(
+        "convert", CommandLine.checkpoint, folder.appending("b.condi"), "--format", "json")
+      try expectValid(converted.standardOutput, "packing-report")
+      for file in [CommandLine.checkpoint, packed] {
+        let inspected = try CommandLine.succeed(
+          "inspect", file, "--split-qkv", "--singular-values", "--format", "json")
+        try expectValid(inspected.standardOutput, "model-report")
+      }
+      let difference = try CommandLine.run(
+        "diff", CommandLine.checkpoint, packed, "--format", "json")
+      try expectValid(difference.standardOutput, "diff-report")
+      let verified = try CommandLine.succeed(
+        "verify", packed, "--reference", CommandLine.checkpoint, "--min-ratio", "paper=3",
+        "--min-sqnr", "1", "--format", "json")
+      try expectValid(verified.standardOutput, "verification-report")
+    }
+  }
+
+  @Test func packedHeadersAreValid() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let header = try CommandLine.succeed("inspect", packed, "--raw-header").standardOutput
+      try expectValid(header, "packed-header")
+      let json = try JSONSerialization.jsonObject(with: Data(header.utf8)) as? [String: Any]
+      let recipe = try JSONSerialization.data(withJSONObject: try #require(json?["recipe"]))
+      try expectValid(String(decoding: recipe, as: UTF8.self), "recipe")
+    }
+  }
+
+  /// A schema that accepts everything would prove nothing.
+  @Test func schemasRefuseNonsense() throws {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("document.json")
+      try Data(#"{"schemaVersion": "one"}"#.utf8).write(to: URL(filePath: path))
+      for schema in [
+        "packing-report", "model-report", "diff-report", "verification-report", "packed-header",
+        "recipe",
+      ] {
+        let outcome = try Python.run([
+          "Tests/Fixtures/interop/validate_json.py", "schemas/\(schema).schema.json", path,
+        ])
+        #expect(outcome.exitCode == 1, "\(schema)")
+      }
+    }
+  }
+}

@@ -51,20 +51,9 @@ struct ConvertCommand: ParsableCommand {
   }
 
   private func changeFormat(to format: any ModelFormat) throws {
-<<<<<<< HEAD
     let archive = try ModelArgument.open(input, root: root, isQuiet: common.quiet)
-    let bar = ProgressBar("converting", total: archive.tensorByteCount, isQuiet: common.quiet)
-    try FormatRegistry.standard.write(
-      archive, as: format, to: output, replacesExisting: destination.force
-    ) { bar.advance($1) }
-    Console.note(
-      "wrote \(archive.tensors.count) tensors to \(output) as \(format.identifier.displayName)",
-      unless: common.quiet)
-=======
-    let archive = try ModelArgument.open(input, root: root)
     try destination.write(
       archive, as: format, to: output, activity: "converting", common: common)
->>>>>>> main
   }
 
   private func pack() throws {

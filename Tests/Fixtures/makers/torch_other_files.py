@@ -13,6 +13,7 @@ import decimal
 import io
 import pathlib
 import pickle
+import re
 import struct
 import tarfile
 from collections import OrderedDict
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .archives import unzip, zip_bytes
 from .manifest import Manifest
 from .torch_files import add_written, refuse, sample, saved, saved_legacy
 
@@ -268,19 +270,13 @@ def make_modules(manifest: Manifest) -> None:
     expect(manifest, "training.pth", saved(checkpoint), checkpoint)
 
 
-def legacy_module(module: torch.nn.Module) -> bytes:
-    """An unzipped checkpoint of a module; torch keeps the source of its class as an identifier."""
-    data = saved_legacy_bytes(module)
-    if b"cpu" not in data:
-        raise ValueError("no storage")
-    return data
+def legacy_module(module: torch.nn.Linear) -> bytes:
+    """An unzipped checkpoint of a module, its storage keys and sources made constant.
 
-
-def saved_legacy_bytes(module: torch.nn.Module) -> bytes:
-    import re
-
+    torch keeps the source of each class as a persistent identifier; the source's path depends on
+    the machine. The keys are addresses, and the storages follow in their order.
+    """
     data = saved(module, _use_new_zipfile_serialization=False)
-    # The source file's path depends on the machine; the source on torch's version.
     path = torch.nn.modules.linear.__file__.encode()
     data = data.replace(b"X" + struct.pack("<I", len(path)) + path, b"X\x09\x00\x00\x00linear.py")
     keys: dict[bytes, bytes] = {}
@@ -291,17 +287,14 @@ def saved_legacy_bytes(module: torch.nn.Module) -> bytes:
         key = keys.setdefault(match[2], b"%d" % (94_000_000_000_000 + 64 * len(keys)))
         return b"X" + len(key).to_bytes(4, "little") + key
 
-    renamed_data = re.sub(rb"X(.\0\0\0)(\d{8,})", renamed, data, flags=re.DOTALL)
-    # The storages follow in the order of their addresses: weight and bias have other lengths.
-    first = renamed_data.index(struct.pack("<q", 4) + module.weight.detach().numpy().tobytes())
-    second = renamed_data.index(struct.pack("<q", 2) + module.bias.detach().numpy().tobytes())
-    start = min(first, second)
-    pickles, _, tail = renamed_data[:start].rpartition(b"\x80\x02]")
-    names = sorted(keys.values())
-    listed = pickle.dumps(names and [name.decode() for name in names], protocol=2)
-    weight = struct.pack("<q", 4) + module.weight.detach().numpy().tobytes()
-    bias = struct.pack("<q", 2) + module.bias.detach().numpy().tobytes()
-    return pickles + listed + weight + bias
+    data = re.sub(rb"X(.\0\0\0)(\d{8,})", renamed, data, flags=re.DOTALL)
+    storages = [
+        struct.pack("<q", tensor.numel()) + tensor.detach().numpy().tobytes()
+        for tensor in (module.weight, module.bias)
+    ]
+    pickles, _, _ = data[: min(map(data.index, storages))].rpartition(b"\x80\x02]")
+    listed = pickle.dumps([key.decode() for key in keys.values()], protocol=2)
+    return pickles + listed + b"".join(storages)
 
 
 # MARK: TorchScript
@@ -348,10 +341,9 @@ def make_torchscript(manifest: Manifest) -> None:
 
 
 def without_sources(data: bytes) -> bytes:
-    """The archive without `.debug_pkl`, which holds this machine's paths."""
-    from .archives import unzip, zip_bytes
-
-    return zip_bytes([entry for entry in unzip(data) if not entry[0].endswith(".debug_pkl")])
+    """The archive without `.debug_pkl`, which holds this machine's paths, and what depends on it."""
+    stray = (".debug_pkl", "serialization_id")
+    return zip_bytes([entry for entry in unzip(data) if not entry[0].endswith(stray)])
 
 
 # MARK: Pickles without an archive
@@ -403,21 +395,15 @@ def make_numpy_pickles(manifest: Manifest) -> None:
 def make_plain_pickles(manifest: Manifest) -> None:
     """Tensors pickled without torch.save: each storage is a small checkpoint inside."""
     state = {"weight": torch.arange(6.0).reshape(2, 3), "u8": torch.arange(3, dtype=torch.uint8)}
+    # The storages' keys are addresses; here they get fixed digits of the same length.
+    keys = dict.fromkeys(
+        key for length, key in re.findall(rb"X(.)\0\0\0(\d{8,})", pickle.dumps(state, 4))
+        if length[0] == len(key))  # fmt: skip
     for protocol in (0, 2, 4):
-        data = constant_keys(pickle.dumps(state, protocol))
+        data = pickle.dumps(state, protocol)
+        for index, key in enumerate(keys):
+            data = data.replace(key, str(9 * 10 ** (len(key) - 1) + index).encode())
         expect(manifest, f"tensors_protocol{protocol}.pkl", data, state)
-
-
-def constant_keys(data: bytes) -> bytes:
-    """The storages' keys are addresses; here they get fixed digits of the same length."""
-    import re
-
-    keys: dict[bytes, bytes] = {}
-
-    def renamed(match: re.Match[bytes]) -> bytes:
-        return keys.setdefault(match[0], str(9 * 10 ** (len(match[0]) - 1) + len(keys)).encode())
-
-    return re.sub(rb"(?<!\d)\d{8,16}(?!\d)", renamed, data)
 
 
 # MARK: Tensors of several arrays

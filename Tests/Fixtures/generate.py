@@ -34,7 +34,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from makers import numpy_files, safetensors_files, shared_files, torch_files
+from makers import (
+    numpy_files,
+    safetensors_files,
+    shared_files,
+    torch_files,
+    torch_other_files,
+)
 from makers.manifest import Manifest
 
 FIXTURES = Path(__file__).resolve().parent
@@ -51,6 +57,7 @@ def make_all(folder: Path) -> None:
                 stale.unlink()
     manifest = Manifest(folder)
     torch_files.make(manifest)
+    torch_other_files.make(manifest)
     numpy_files.make(manifest)
     safetensors_files.make(manifest)
     manifest.write(folder / "expected.json")

@@ -15,6 +15,11 @@ public struct TensorArchive: Sendable {
   public var metadata: OrderedDictionary<String, String>
   /// The nesting, for formats that have it.
   public var structure: ArchiveStructure?
+  /// Remarks on reading that are no errors, each one sentence for the user.
+  public var notes: [String] = []
+  /// Paths of every file that the archive was read from, the one that was opened first; empty when
+  /// made in memory.
+  public var sourceFiles: [String] = []
 
   public init(
     format: FormatIdentifier? = nil, tensors: OrderedDictionary<String, Tensor> = [:],

@@ -2,9 +2,12 @@ import Formats
 
 /// Opens the model files that commands are given.
 enum ModelArgument {
-  /// The archive at `path`, or its part below `root`.
-  static func open(_ path: String, root: String? = nil) throws -> TensorArchive {
+  /// The archive at `path`, or its part below `root`. What reading remarks is said.
+  static func open(_ path: String, root: String? = nil, isQuiet: Bool) throws -> TensorArchive {
     let archive = try FormatRegistry.standard.open(path)
+    for note in archive.notes {
+      Console.note("\(path): \(note.escapingControlCharacters)", unless: isQuiet)
+    }
     guard let root else { return archive }
     return try locatingErrors(path: path) { try archive.selecting(root: root) }
   }
@@ -14,7 +17,7 @@ enum ModelArgument {
   static func openWeights(
     _ path: String, root: String?, isQuiet: Bool
   ) throws -> (archive: TensorArchive, root: String?) {
-    let archive = try open(path, root: root)
+    let archive = try open(path, root: root, isQuiet: isQuiet)
     guard root == nil, let conventional = archive.conventionalRoot else { return (archive, root) }
     let selected = try archive.selecting(root: conventional)
     let others = archive.tensors.count - selected.tensors.count

@@ -57,8 +57,7 @@ struct InspectCommand: ParsableCommand {
       Console.report(try PackedModel(parsing: input).headerText)
       return
     }
-    let input = try InputFile(path: file)
-    let archive = try ModelArgument.open(file, root: root)
+    let archive = try ModelArgument.open(file, root: root, isQuiet: common.quiet)
     let bar = ProgressBar("inspecting", total: archive.tensorByteCount, isQuiet: common.quiet)
     var options = ModelReport.Options()
     options.layers = try layers.map(NameGlob.init)
@@ -69,10 +68,10 @@ struct InspectCommand: ParsableCommand {
     options.includesSingularValues = singularValues
     options.threads = common.threads
     var model = try ModelReport(
-      archive: archive, file: file, fileByteCount: input.byteCount, options: options
+      archive: archive, file: file, fileByteCount: try archive.sourceByteCount(), options: options
     ) { bar.advance(archive.tensors[$0]?.byteCount ?? 0) }
-    if PackedFormat().recognizes(input) {
-      model.packed = try PackedSummary(PackedModel(parsing: input))
+    if archive.format == PackedFormat.identifier {
+      model.packed = try PackedSummary(PackedModel(parsing: InputFile(path: file)))
     }
     try report.print(model)
   }

@@ -60,7 +60,7 @@ struct VerifyCommand: ParsableCommand {
     }
     let model = try PackedModel(parsing: input)
     let archive = try reference.map {
-      try ModelArgument.open($0, root: root ?? model.header.source?.root)
+      try ModelArgument.open($0, root: root ?? model.header.source?.root, isQuiet: common.quiet)
     }
     let bar = ProgressBar(
       "verifying", total: archive?.tensorByteCount ?? model.fileByteCount, isQuiet: common.quiet)

@@ -34,6 +34,10 @@ struct ONNXModel {
     }
     description = try rest.decode(ONNXModelDescription.self, what: "the model")
     guard !graphs.isEmpty else { throw FormatError.malformed("the model has no graph") }
+    // Protobuf does not mark the end: this finds most files that were cut after the graph.
+    guard description.irVersion < 3 || !description.opsetImport.isEmpty else {
+      throw FormatError.malformed("the model imports no operator set; it may be cut")
+    }
     // Protobuf merges a message that occurs twice.
     for range in graphs { try readGraph(file, range) }
   }

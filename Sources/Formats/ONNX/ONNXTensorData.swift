@@ -34,8 +34,7 @@ struct ONNXTensorData: Sendable {
       return  // counted when loaded
     case .external(let data):
       found = data.byteCount ?? byteCount
-      let external = try siblings.open(data.location)
-      _ = try external.checkedRange(data, byteCount: found)
+      _ = try external(data, byteCount: found) { _, _ in }
     }
     guard found == byteCount else {
       throw FormatError(
@@ -58,10 +57,29 @@ struct ONNXTensorData: Sendable {
     case .external(let data):
       let byteCount =
         data.byteCount ?? elementType.byteCount(forElements: description.shape.elementCount) ?? 0
-      let external = try siblings.open(data.location)
-      let range = try external.checkedRange(data, byteCount: byteCount)
-      return try external.bytes(
-        at: range.lowerBound, count: range.count, purpose: "external data")
+      return try external(data, byteCount: byteCount) { file, byteCount in
+        try file.bytes(at: data.offset, count: byteCount, purpose: "the elements")
+      }
+    }
+  }
+
+  /// Opens the file of external data, which must reach as far as the data does.
+  ///
+  /// - Throws: `FormatError` that names the file, and not it as the place: the model is at fault.
+  private func external<Result>(
+    _ data: ONNXExternalData, byteCount: Int, _ body: (InputFile, Int) throws -> Result
+  ) throws -> Result {
+    do {
+      let file = try siblings.open(data.location)
+      guard data.offset <= file.byteCount, byteCount <= file.byteCount - data.offset else {
+        throw FormatError(
+          .truncated(
+            expectedBytes: byteCount, foundBytes: max(0, file.byteCount - data.offset),
+            purpose: "the elements from byte \(data.offset) on"))
+      }
+      return try body(file, byteCount)
+    } catch let error as FormatError {
+      throw FormatError.malformed("external data in '\(data.location)': \(error.problem)")
     }
   }
 
@@ -94,20 +112,5 @@ struct ONNXTensorData: Sendable {
           "\(field.name) has more elements than the shape", offset: next.range.lowerBound)
       }
     }
-  }
-}
-
-extension InputFile {
-  /// The place of external data, which must lie inside the file.
-  fileprivate func checkedRange(_ data: ONNXExternalData, byteCount needed: Int) throws
-    -> Range<Int>
-  {
-    guard data.offset <= byteCount, needed <= byteCount - data.offset else {
-      throw FormatError(
-        .truncated(
-          expectedBytes: needed, foundBytes: max(0, byteCount - data.offset),
-          purpose: "external data"), path: path, offset: data.offset)
-    }
-    return data.offset..<data.offset + needed
   }
 }

@@ -7,8 +7,9 @@ struct CondiConvert: ParsableCommand {
     commandName: "condi-convert",
     abstract: "Make full-precision models small and low-bit, and show what that did.",
     discussion: """
-      Reads PyTorch (.pth, .pt), NumPy (.npz, .npy), safetensors and packed (.condi) files by their \
-      content, never by their name, and executes nothing that is in them.
+      Reads PyTorch (.pth, .pt), NumPy (.npz, .npy), safetensors, GGUF, ONNX and packed (.condi) \
+      files and sharded checkpoints by their content, never by their name, and executes nothing \
+      that is in them.
 
       EXAMPLES
         condi-convert convert model.pth model.condi --bits 2
@@ -32,7 +33,7 @@ struct CondiConvert: ParsableCommand {
       try command.run()
     } catch let outcome as Outcome {
       exit(withError: outcome.exitCode)
-    } catch where exitCode(for: error) == .failure && !(error is CleanExit) {
+    } catch  where exitCode(for: error) == .failure && !(error is CleanExit) {
       // Everything the libraries throw describes itself in one line; wrong usage goes below.
       Console.error("\(error)")
       exit(withError: Outcome.error.exitCode)

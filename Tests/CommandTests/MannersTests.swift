@@ -50,7 +50,10 @@ import Testing
   }
 
   @Test func aGlobThatMatchesNothingIsAnError() throws {
-    for command in [["inspect", CommandLine.checkpoint], ["diff", CommandLine.checkpoint, CommandLine.checkpoint]] {
+    for command in [
+      ["inspect", CommandLine.checkpoint],
+      ["diff", CommandLine.checkpoint, CommandLine.checkpoint],
+    ] {
       let outcome = try BuiltProgram().run(command + ["--layers", "*.wq.weight"])
       #expect(outcome.exitCode == 2)
       #expect(outcome.standardError.contains("expected a tensor name that matches '*.wq.weight'"))
@@ -81,7 +84,8 @@ import Testing
         #expect(outcome.exitCode == 2, "\(name)")
         let lines = outcome.standardError.split(separator: "\n")
         #expect(lines.count == 1)
-        #expect(lines[0].contains("damaged.pth: 'params.layers."), "\(lines)")
+        // Packing takes the weights from below 'params', so names are shorter there.
+        #expect(lines[0].contains("layers.3.residual_group.blocks.4.attn.proj.weight"), "\(lines)")
         #expect(lines[0].contains("at byte"))
         #expect(lines[0].contains("expected checksum"))
       }

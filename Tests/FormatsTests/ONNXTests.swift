@@ -35,7 +35,7 @@ import Testing
       "raw_too_short",
       FormatError(
         .truncated(expectedBytes: 48, foundBytes: 44, purpose: "float32 [3, 4]"), tensor: "w",
-        offset: 29)
+        offset: 27)
     ),
     (
       "external_missing",

@@ -4,22 +4,22 @@
 /// bit for bit those of `gguf.quants.dequantize` of the `gguf` package for finite scales. The layouts
 /// are ggml's (`ggml-common.h`); `GGUF.md` writes them down.
 enum GGUFBlocks: Hashable, Sendable {
-  case q8_0, q4_0, q4_K, q2_K, tq2_0
+  case q8, q4, q4k, q2k, tq2
 
   var byteCount: Int {
     switch self {
-    case .q8_0: 34
-    case .q4_0: 18
-    case .q4_K: 144
-    case .q2_K: 84
-    case .tq2_0: 66
+    case .q8: 34
+    case .q4: 18
+    case .q4k: 144
+    case .q2k: 84
+    case .tq2: 66
     }
   }
 
   var elementCount: Int {
     switch self {
-    case .q8_0, .q4_0: 32
-    case .q4_K, .q2_K, .tq2_0: 256
+    case .q8, .q4: 32
+    case .q4k, .q2k, .tq2: 256
     }
   }
 
@@ -38,11 +38,11 @@ enum GGUFBlocks: Hashable, Sendable {
           let target = UnsafeMutableBufferPointer(
             rebasing: values[index * elementCount..<(index + 1) * elementCount])
           switch self {
-          case .q8_0: Self.dequantizeQ8(block, into: target)
-          case .q4_0: Self.dequantizeQ4(block, into: target)
-          case .q4_K: Self.dequantizeQ4K(block, into: target)
-          case .q2_K: Self.dequantizeQ2K(block, into: target)
-          case .tq2_0: Self.dequantizeTQ2(block, into: target)
+          case .q8: Self.dequantizeQ8(block, into: target)
+          case .q4: Self.dequantizeQ4(block, into: target)
+          case .q4k: Self.dequantizeQ4K(block, into: target)
+          case .q2k: Self.dequantizeQ2K(block, into: target)
+          case .tq2: Self.dequantizeTQ2(block, into: target)
           }
         }
       }

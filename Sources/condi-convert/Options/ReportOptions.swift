@@ -22,6 +22,8 @@ struct ReportOptions: ParsableArguments {
   /// - Parameter textLimit: the rows of plain text when the user does not say.
   func print(_ report: some Report, textLimit: Int? = nil) throws {
     Console.report(
-      try report.rendered(as: format, rowLimit: limit ?? (format == .text ? textLimit : nil)))
+      try report.rendered(
+        as: format, rowLimit: limit ?? (format == .text ? textLimit : nil),
+        textWidth: Console.reportWidth))
   }
 }

@@ -24,7 +24,7 @@ struct ConvertCommand: ParsableCommand {
         condi-convert convert weights.npz weights.bin --to safetensors
       """)
 
-  @Argument(help: "A model file of any known format.")
+  @Argument(help: "A model file of any known format, or the folder of a sharded checkpoint.")
   var input: String
 
   @Argument(help: "The file to write; its extension chooses the format.")
@@ -52,13 +52,8 @@ struct ConvertCommand: ParsableCommand {
 
   private func changeFormat(to format: any ModelFormat) throws {
     let archive = try ModelArgument.open(input, root: root, isQuiet: common.quiet)
-    let bar = ProgressBar("converting", total: archive.tensorByteCount, isQuiet: common.quiet)
-    try FormatRegistry.standard.write(
-      archive, as: format, to: output, replacesExisting: destination.force
-    ) { bar.advance($1) }
-    Console.note(
-      "wrote \(archive.tensors.count) tensors to \(output) as \(format.identifier.displayName)",
-      unless: common.quiet)
+    try destination.write(
+      archive, as: format, to: output, activity: "converting", common: common)
   }
 
   private func pack() throws {

@@ -18,7 +18,7 @@ struct InspectCommand: ParsableCommand {
         condi-convert inspect model.condi --raw-header
       """)
 
-  @Argument(help: "A model file of any known format.")
+  @Argument(help: "A model file of any known format, or the folder of a sharded checkpoint.")
   var file: String
 
   @Option(
@@ -27,19 +27,22 @@ struct InspectCommand: ParsableCommand {
         + "is an error.", valueName: "glob"))
   var layers: [String] = []
 
-  @Option(help: ArgumentHelp("Only what lies below this part of a nested checkpoint.", valueName: "name"))
+  @Option(
+    help: ArgumentHelp("Only what lies below this part of a nested checkpoint.", valueName: "name"))
   var root: String?
 
   @Option(
     help: ArgumentHelp(
       "Order of the layers: "
-        + ModelReport.SortKey.allCases.map(\.rawValue).joined(separator: ", ") + ".", valueName: "key"))
+        + ModelReport.SortKey.allCases.map(\.rawValue).joined(separator: ", ") + ".",
+      valueName: "key"))
   var sort: ModelReport.SortKey = .file
 
   @Flag(help: "The other way round: the smallest number first, names from Z to A.")
   var reverse = false
 
-  @Flag(name: .customLong("split-qkv"), help: "Show a fused query-key-value weight as its three parts.")
+  @Flag(
+    name: .customLong("split-qkv"), help: "Show a fused query-key-value weight as its three parts.")
   var splitQKV = false
 
   @Flag(help: "List all singular values of every layer (JSON only).")

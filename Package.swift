@@ -28,11 +28,14 @@ let package = Package(
       name: "CLAPACKE", pkgConfig: "openblas",
       providers: [.apt(["libopenblas-dev", "liblapacke-dev"])]),
 
+    // Own C, and all there is of it: what signal handlers do.
+    .target(name: "CSignals"),
+
     .target(name: "LinearAlgebra", dependencies: ["CLAPACKE"]),
     .target(
       name: "Formats",
       dependencies: [
-        "CLibzip", "CJSONC", "CZlib",
+        "CLibzip", "CJSONC", "CZlib", "CSignals",
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "Crypto", package: "swift-crypto"),
       ]),

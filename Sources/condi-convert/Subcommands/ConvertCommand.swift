@@ -51,7 +51,7 @@ struct ConvertCommand: ParsableCommand {
   }
 
   private func changeFormat(to format: any ModelFormat) throws {
-    let archive = try ModelArgument.open(input, root: root)
+    let archive = try ModelArgument.open(input, root: root, access: common.access)
     let bar = ProgressBar("converting", total: archive.tensorByteCount, isQuiet: common.quiet)
     try FormatRegistry.standard.write(
       archive, as: format, to: output, replacesExisting: destination.force
@@ -63,11 +63,11 @@ struct ConvertCommand: ParsableCommand {
 
   private func pack() throws {
     let recipe = try quantization.recipe()
-    let file = try InputFile(path: input)
+    let file = try InputFile(path: input, access: common.access)
     guard !PackedFormat().recognizes(file) else {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
-    let (archive, root) = try ModelArgument.openWeights(input, root: root, isQuiet: common.quiet)
+    let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
     let source = PackedHeader.Source(
       format: archive.format?.name ?? "unknown", byteCount: file.byteCount,
       sha256: try file.sha256(), tensorByteCount: archive.tensorByteCount, root: root)

@@ -52,13 +52,12 @@ struct InspectCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() throws {
+    let input = try InputFile(path: file, access: common.access)
     if rawHeader {
-      let input = try InputFile(path: file)
-      Console.report(try PackedModel(parsing: input).headerText)
+      try Console.report(try PackedModel(parsing: input).headerText)
       return
     }
-    let input = try InputFile(path: file)
-    let archive = try ModelArgument.open(file, root: root)
+    let archive = try ModelArgument.open(file, root: root, access: common.access)
     let bar = ProgressBar("inspecting", total: archive.tensorByteCount, isQuiet: common.quiet)
     var options = ModelReport.Options()
     options.layers = try layers.map(NameGlob.init)

@@ -10,6 +10,8 @@ let package = Package(
     .library(name: "Inspect", targets: ["Inspect"]),
     .library(name: "Transform", targets: ["Transform"]),
     .library(name: "LinearAlgebra", targets: ["LinearAlgebra"]),
+    // For the package in `Fuzz`, which builds with flags that suit nothing else.
+    .library(name: "FuzzTargets", targets: ["FuzzTargets"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.5.0"),
@@ -53,9 +55,11 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
+    .target(name: "FuzzTargets", dependencies: ["Formats"], path: "Fuzz/Targets"),
     .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"]),
-    .testTarget(name: "FormatsTests", dependencies: ["Formats", "TestSupport"]),
+    .testTarget(
+      name: "FormatsTests", dependencies: ["Formats", "FuzzTargets", "TestSupport"]),
     .testTarget(name: "InspectTests", dependencies: ["Inspect", "TestSupport"]),
     .testTarget(name: "TransformTests", dependencies: ["Transform", "TestSupport"]),
     .testTarget(

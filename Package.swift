@@ -10,6 +10,8 @@ let package = Package(
     .library(name: "Inspect", targets: ["Inspect"]),
     .library(name: "Transform", targets: ["Transform"]),
     .library(name: "LinearAlgebra", targets: ["LinearAlgebra"]),
+    // For the package in `Fuzz`, which builds with flags that suit nothing else.
+    .library(name: "FuzzTargets", targets: ["FuzzTargets"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.5.0"),
@@ -29,11 +31,14 @@ let package = Package(
       name: "CLAPACKE", pkgConfig: "openblas",
       providers: [.apt(["libopenblas-dev", "liblapacke-dev"])]),
 
+    // Own C, and all there is of it: what signal handlers do.
+    .target(name: "CSignals"),
+
     .target(name: "LinearAlgebra", dependencies: ["CLAPACKE"]),
     .target(
       name: "Formats",
       dependencies: [
-        "CLibzip", "CJSONC", "CZlib",
+        "CLibzip", "CJSONC", "CZlib", "CSignals",
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
@@ -54,9 +59,11 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
+    .target(name: "FuzzTargets", dependencies: ["Formats"], path: "Fuzz/Targets"),
     .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"]),
-    .testTarget(name: "FormatsTests", dependencies: ["Formats", "TestSupport"]),
+    .testTarget(
+      name: "FormatsTests", dependencies: ["Formats", "FuzzTargets", "TestSupport"]),
     .testTarget(name: "InspectTests", dependencies: ["Inspect", "TestSupport"]),
     .testTarget(name: "TransformTests", dependencies: ["Transform", "TestSupport"]),
     .testTarget(

@@ -30,13 +30,20 @@ struct CondiConvert: ParsableCommand {
 
   static func main() {
     do {
+      try SignalHandlers.install()
       var command = try parseAsRoot()
       try command.run()
     } catch let outcome as Outcome {
       exit(withError: outcome.exitCode)
-    } catch  where exitCode(for: error) == .failure && !(error is CleanExit) {
-      // Everything the libraries throw describes itself in one line; wrong usage goes below.
-      Console.error("\(error)")
+    } catch where exitCode(for: error) == .failure && !(error is CleanExit) {
+      // Everything the libraries throw describes itself in one line; wrong usage goes below. Where
+      // bytes of a mapped input went missing, whatever else is wrong follows from that.
+      do {
+        try SignalHandlers.checkInputs()
+        Console.error("\(error)")
+      } catch {
+        Console.error("\(error)")
+      }
       exit(withError: Outcome.error.exitCode)
     } catch {
       exit(withError: error)

@@ -29,6 +29,13 @@ import Testing
           "inspect", file, "--split-qkv", "--singular-values", "--format", "json")
         try expectValid(inspected.standardOutput, "model-report")
       }
+      for file in [CommandLine.checkpoint, packed, try PackageFolder.fixture("torch/checkpoint.pth")] {
+        for depth in ["0", "2", "99"] {
+          let tree = try CommandLine.succeed(
+            "inspect", file, "--tree", "--depth", depth, "--format", "json")
+          try expectValid(tree.standardOutput, "tree-report")
+        }
+      }
       let difference = try CommandLine.run(
         "diff", CommandLine.checkpoint, packed, "--format", "json")
       try expectValid(difference.standardOutput, "diff-report")
@@ -56,7 +63,7 @@ import Testing
       try Data(#"{"schemaVersion": "one"}"#.utf8).write(to: URL(filePath: path))
       for schema in [
         "packing-report", "model-report", "diff-report", "verification-report", "packed-header",
-        "recipe",
+        "recipe", "tree-report",
       ] {
         let outcome = try Python.run([
           "Tests/Fixtures/interop/validate_json.py", "schemas/\(schema).schema.json", path,

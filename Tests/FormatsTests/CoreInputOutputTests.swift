@@ -91,12 +91,12 @@ import Testing
 
   @Test func opensRegularFilesOnly() throws {
     try withTemporaryFolder { folder in
-      #expect(throws: FormatError.unsupported("not a regular file", path: folder.path)) {
+      #expect(throws: FormatError.unsupported("not a regular file but a directory", path: folder.path)) {
         try InputFile(path: folder.path)
       }
       let pipe = folder.appending("pipe")
       #expect(mkfifo(pipe, 0o600) == 0)
-      #expect(throws: FormatError.unsupported("not a regular file", path: pipe)) {
+      #expect(throws: FormatError.unsupported("not a regular file but a pipe", path: pipe)) {
         try InputFile(path: pipe)
       }
       let missing = folder.appending("missing")

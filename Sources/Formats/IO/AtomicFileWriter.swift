@@ -4,46 +4,31 @@ import Foundation
 ///
 /// Bytes go to a temporary file in the same folder; `finish()` makes them durable and renames the
 /// file into place. A writer that is dropped before that removes its temporary file, so nothing is
-/// left behind and an existing file stays as it was.
+/// left behind and an existing file stays as it was. What a process leaves that is killed without
+/// warning, the next writer in the same folder removes; see `TemporaryFile`.
 public struct AtomicFileWriter: ~Copyable {
   /// The path as the user gave it.
   public let path: String
-  /// Where the bytes are until `finish()`; for libraries that insist on writing by path.
-  public let temporaryPath: String
-  private let replacesExisting: Bool
-  private var descriptor: Int32
+  private let destination: OutputDestination
+  private let temporary: TemporaryFile
   private var position: Int
   private var isFinished: Bool
 
   /// - Parameter replacesExisting: when false, an existing file at `path` is an error, both now
   ///   and at `finish()`.
+  /// - Throws: `FormatError` when something is in the way, and when the folder cannot be written.
   public init(path: String, replacesExisting: Bool = false) throws {
-    if !replacesExisting, access(path, F_OK) == 0 {
-      throw FormatError(.outputExists, path: path)
-    }
-    let folder = (path as NSString).deletingLastPathComponent
-    let name = (path as NSString).lastPathComponent
-    guard !name.isEmpty, !path.hasSuffix("/") else {
-      throw FormatError(.system(operation: "write", code: EISDIR), path: path)
-    }
-    let suffix = String(UInt64.random(in: 0...UInt64.max), radix: 36)
-    let temporaryName = ".\(name.prefix(100)).\(getpid())-\(suffix).condi-tmp"
-    let temporaryPath = folder.isEmpty ? temporaryName : "\(folder)/\(temporaryName)"
-    let descriptor = open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
-    guard descriptor >= 0 else {
-      throw FormatError(.system(operation: "create the file", code: errno), path: path)
-    }
+    let destination = try OutputDestination(path: path, replacesExisting: replacesExisting)
+    let temporary = try TemporaryFile(for: destination, path: path)
     self.path = path
-    self.temporaryPath = temporaryPath
-    self.replacesExisting = replacesExisting
-    self.descriptor = descriptor
+    self.destination = destination
+    self.temporary = temporary
     self.position = 0
     self.isFinished = false
   }
 
   deinit {
-    if descriptor >= 0 { close(descriptor) }
-    if !isFinished { unlink(temporaryPath) }
+    if !isFinished { temporary.remove() }
   }
 
   /// Bytes appended so far.
@@ -54,7 +39,7 @@ public struct AtomicFileWriter: ~Copyable {
   /// - Throws: `FormatError` when the disk has not enough space.
   public func preallocate(byteCount: Int) throws {
     guard byteCount > 0 else { return }
-    let code = posix_fallocate(descriptor, 0, off_t(byteCount))
+    let code = posix_fallocate(temporary.descriptor, 0, off_t(byteCount))
     guard code == 0 || code == EOPNOTSUPP || code == EINVAL else {
       throw FormatError(
         .system(operation: "reserve \(byteCount) bytes", code: code), path: path)
@@ -62,7 +47,7 @@ public struct AtomicFileWriter: ~Copyable {
   }
 
   /// For placing bytes at offsets, from several threads where it helps; valid until `finish()`.
-  public var placement: FilePlacement { FilePlacement(path: path, descriptor: descriptor) }
+  public var placement: FilePlacement { FilePlacement(path: path, descriptor: temporary.descriptor) }
 
   /// Appends `bytes`.
   public mutating func append(_ bytes: SharedBytes) throws {
@@ -76,35 +61,34 @@ public struct AtomicFileWriter: ~Copyable {
     position += bytes.count
   }
 
-  /// Reopens the temporary file after a library replaced it by path.
-  mutating func adoptReplacedTemporaryFile() throws {
-    close(descriptor)
-    descriptor = open(temporaryPath, O_RDWR | O_CLOEXEC)
-    guard descriptor >= 0 else {
-      throw FormatError(.system(operation: "reopen the file", code: errno), path: path)
-    }
-  }
+  /// Counts bytes that were put at offsets as appended, up to `end`.
+  mutating func advance(to end: Int) { position = end }
 
   /// Makes the bytes durable and puts the file at its path.
+  ///
+  /// - Throws: `FormatError` when the disk fails, when something appeared at the path meanwhile, and
+  ///   when bytes of a mapped input turned out to be missing.
   public consuming func finish() throws {
-    guard fsync(descriptor) == 0 else {
+    try SignalHandlers.checkInputs()
+    guard fsync(temporary.descriptor) == 0 else {
       throw FormatError(.system(operation: "write", code: errno), path: path)
     }
     // `link` refuses an existing path, so without --force nothing that appeared since the first
     // check is lost; `rename` replaces.
-    var result = replacesExisting ? rename(temporaryPath, path) : link(temporaryPath, path)
-    if result == 0, !replacesExisting {
-      unlink(temporaryPath)
-    } else if result != 0, errno == EPERM || errno == EOPNOTSUPP, !replacesExisting {
-      result = rename(temporaryPath, path)  // a file system without hard links
+    let target = destination.path
+    var result =
+      destination.replacesExisting ? rename(temporary.path, target) : link(temporary.path, target)
+    if result != 0, errno == EPERM || errno == EOPNOTSUPP, !destination.replacesExisting {
+      result = rename(temporary.path, target)  // a file system without hard links
     }
     guard result == 0 else {
       let problem: FormatError.Problem =
-        errno == EEXIST ? .outputExists : .system(operation: "replace the file", code: errno)
+        errno == EEXIST ? .outputExists : .system(operation: "put the file in place", code: errno)
       throw FormatError(problem, path: path)
     }
+    temporary.remove()
     isFinished = true
-    Self.synchronizeFolder(of: path)
+    Self.synchronizeFolder(of: target)
   }
 
   /// Makes the rename itself durable; a folder that cannot be opened is no reason to fail.
@@ -127,7 +111,7 @@ public struct FilePlacement: Sendable {
     try bytes.withUnsafeBytes { try write($0, at: offset) }
   }
 
-  fileprivate func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws {
+  func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws {
     var done = 0
     while done < buffer.count {
       let rest = UnsafeRawBufferPointer(rebasing: buffer[done...])

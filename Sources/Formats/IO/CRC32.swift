@@ -9,6 +9,18 @@ package enum CRC32 {
     bytes.withUnsafeBytes { checksum($0, seed: seed) }
   }
 
+  /// Whether a stored checksum is the computed one.
+  ///
+  /// A fuzzer cannot guess checksums, and behind them lies most of what it is to try: in its build,
+  /// and in no other, every checksum is right. The name is the one that LLVM's fuzzer documents.
+  static func isMatch(_ found: UInt32, _ expected: UInt32) -> Bool {
+    #if FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+      true
+    #else
+      found == expected
+    #endif
+  }
+
   static func checksum(_ buffer: UnsafeRawBufferPointer, seed: UInt32 = 0) -> UInt32 {
     // zlib takes a null pointer as "give me the initial value".
     guard let base = buffer.baseAddress else { return seed }

@@ -1,13 +1,15 @@
 import Foundation
 
-/// A regular file opened for reading, mapped or read on demand.
+/// A regular file opened for reading, mapped or read on demand; or bytes that are in memory already.
 ///
-/// This is the only place that maps a file. Bytes are handed out as `SharedBytes` that keep the
-/// mapping alive.
+/// Bytes are handed out as `SharedBytes` that keep the memory they lie in alive. Each request checks
+/// that the file is still the one that was opened: a file that another program changes meanwhile is
+/// an error, not a mixture of two contents.
 public final class InputFile: Sendable {
   /// How bytes reach memory.
   public enum Access: Sendable {
-    /// Mapped pages, shared with the page cache. The file must not shrink while in use.
+    /// Mapped pages, shared with the page cache. Where the file can shrink or its disk fail while in
+    /// use, the process needs `SignalHandlers` to survive that.
     case mapped
     /// Read with `pread` when asked for: for network disks and for files that may change.
     case read
@@ -16,37 +18,43 @@ public final class InputFile: Sendable {
   /// The path as the user gave it.
   public let path: String
   public let byteCount: Int
+  /// How bytes reach memory; for files in memory, as if mapped.
   public let access: Access
-  private let descriptor: FileDescriptor
-  private let mapping: Mapping?
+  private let source: Source
+
+  private enum Source: Sendable {
+    case mapping(FileMapping, OpenFile)
+    case file(OpenFile)
+    case memory(SharedBytes)
+  }
 
   /// - Throws: `FormatError` when the path cannot be opened or is not a regular file.
   public init(path: String, access: Access = .mapped) throws {
     self.path = path
     self.access = access
-    // O_NONBLOCK: opening a pipe must report "not a regular file", not wait for a writer.
-    let number = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard number >= 0 else {
-      throw FormatError(.system(operation: "open", code: errno), path: path)
-    }
-    descriptor = FileDescriptor(number: number)
+    let file = try OpenFile(path: path)
+    byteCount = file.byteCount
+    source =
+      if access == .mapped, let mapping = try FileMapping(file, path: path) {
+        .mapping(mapping, file)
+      } else {
+        .file(file)
+      }
+  }
 
-    var status = stat()
-    guard fstat(number, &status) == 0 else {
-      throw FormatError(.system(operation: "read the file's status", code: errno), path: path)
-    }
-    guard status.st_mode & S_IFMT == S_IFREG else {
-      throw FormatError.unsupported("not a regular file", path: path)
-    }
-    byteCount = Int(status.st_size)
-    mapping =
-      access == .mapped && byteCount > 0
-      ? try Mapping(descriptor: number, byteCount: byteCount, path: path) : nil
+  /// Bytes in memory, read as if they were the file `path`.
+  public init(_ bytes: SharedBytes, path: String) {
+    self.path = path
+    access = .mapped
+    byteCount = bytes.count
+    source = .memory(bytes)
   }
 
   /// The bytes at `offset`, which is checked against the file's length first.
   ///
   /// - Parameter purpose: what the bytes are for, as it reads in "expected 8 bytes for …".
+  /// - Throws: `FormatError` when the file is shorter, has changed since it was opened, or cannot be
+  ///   read.
   public func bytes(at offset: Int, count: Int, purpose: String) throws -> SharedBytes {
     guard offset >= 0, count >= 0, offset <= byteCount, count <= byteCount - offset else {
       let found = offset < 0 ? 0 : max(0, byteCount - offset)
@@ -55,65 +63,17 @@ public final class InputFile: Sendable {
         path: path, offset: offset)
     }
     guard count > 0 else { return SharedBytes() }
-    if let mapping {
-      return SharedBytes(
-        UnsafeRawBufferPointer(rebasing: mapping.buffer[offset..<offset + count]), owner: mapping)
-    }
-    return try SharedBytes(count: count) { buffer in
-      try descriptor.read(into: buffer, at: offset, path: path, purpose: purpose)
-    }
-  }
-
-  /// A duplicate of the open descriptor, which the caller closes.
-  func duplicateDescriptor() throws -> Int32 {
-    let duplicate = fcntl(descriptor.number, F_DUPFD_CLOEXEC, 0)
-    guard duplicate >= 0 else {
-      throw FormatError(.system(operation: "open", code: errno), path: path)
-    }
-    return duplicate
-  }
-
-  private final class FileDescriptor: Sendable {
-    let number: Int32
-
-    init(number: Int32) { self.number = number }
-
-    deinit { close(number) }
-
-    func read(
-      into buffer: UnsafeMutableRawBufferPointer, at offset: Int, path: String, purpose: String
-    ) throws {
-      var done = 0
-      while done < buffer.count {
-        let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
-        let count = pread(number, rest.baseAddress, rest.count, off_t(offset + done))
-        if count < 0 && errno == EINTR { continue }
-        guard count >= 0 else {
-          throw FormatError(
-            .system(operation: "read", code: errno), path: path, offset: offset + done)
-        }
-        guard count > 0 else {
-          throw FormatError(
-            .truncated(expectedBytes: buffer.count, foundBytes: done, purpose: purpose),
-            path: path, offset: offset)
-        }
-        done += count
+    switch source {
+    case .mapping(let mapping, let file):
+      try file.checkUnchanged(path: path)
+      return try mapping.bytes(offset..<offset + count, path: path)
+    case .file(let file):
+      try file.checkUnchanged(path: path)
+      return try SharedBytes(count: count) { buffer in
+        try file.read(into: buffer, at: offset, path: path, purpose: purpose)
       }
+    case .memory(let bytes):
+      return bytes.slice(offset..<offset + count)
     }
-  }
-
-  // Sendable: the mapping is read-only and lives until the last slice is gone.
-  private final class Mapping: @unchecked Sendable {
-    let buffer: UnsafeRawBufferPointer
-
-    init(descriptor: Int32, byteCount: Int, path: String) throws {
-      let address = mmap(nil, byteCount, PROT_READ, MAP_PRIVATE, descriptor, 0)
-      guard let address, address != MAP_FAILED else {
-        throw FormatError(.system(operation: "map", code: errno), path: path)
-      }
-      buffer = UnsafeRawBufferPointer(start: address, count: byteCount)
-    }
-
-    deinit { munmap(UnsafeMutableRawPointer(mutating: buffer.baseAddress), buffer.count) }
   }
 }

@@ -83,7 +83,7 @@ final class ZipArchive: Sendable {
 
   private func verify(_ bytes: SharedBytes, of entry: Entry) throws {
     let found = CRC32.checksum(bytes)
-    guard found == entry.crc32 else {
+    guard CRC32.isMatch(found, entry.crc32) else {
       throw FormatError(
         .checksumMismatch(expected: entry.crc32, found: found), offset: entry.dataOffset)
     }

@@ -60,12 +60,8 @@ struct ZipWriter {
       try writer.append([0x50, 0x4B, 0x05, 0x06] + [UInt8](repeating: 0, count: 18))
       return
     }
-    var code: Int32 = 0
-    // ZIP_TRUNCATE: the temporary file exists already and is empty, which is no archive.
-    let flags = ZIP_CREATE | ZIP_TRUNCATE
-    guard let archive = zip_open(writer.temporaryPath, flags, &code) else {
-      throw FormatError.malformed("cannot write a zip archive: libzip error \(code)")
-    }
+    let output = ZipOutputSource(writer.placement)
+    let archive = try Self.open(output)
     let progress = Progress()
     do {
       var offset = 0
@@ -75,12 +71,34 @@ struct ZipWriter {
         }
       }
       // Everything is written here: libzip calls the sources one after another.
-      guard zip_close(archive) == 0 else { throw failure(of: archive, progress) }
+      guard zip_close(archive) == 0 else {
+        throw output.failure ?? failure(of: archive, progress)
+      }
     } catch {
       zip_discard(archive)
       throw error
     }
-    try writer.adoptReplacedTemporaryFile()
+    writer.advance(to: output.byteCount)
+  }
+
+  private static func open(_ output: ZipOutputSource) throws -> OpaquePointer {
+    var error = zip_error_t()
+    zip_error_init(&error)
+    defer { zip_error_fini(&error) }
+    let retained = Unmanaged.passRetained(output)
+    guard
+      let source = zip_source_function_create(
+        ZipOutputSource.callback, retained.toOpaque(), &error)
+    else {
+      retained.release()
+      throw FormatError.malformed("cannot write a zip archive: \(ZipError.message(&error))")
+    }
+    // ZIP_TRUNCATE: the temporary file exists already and is empty, which is no archive.
+    guard let archive = zip_open_from_source(source, ZIP_CREATE | ZIP_TRUNCATE, &error) else {
+      zip_source_free(source)
+      throw FormatError.malformed("cannot write a zip archive: \(ZipError.message(&error))")
+    }
+    return archive
   }
 
   private func add(

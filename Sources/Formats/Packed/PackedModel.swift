@@ -30,7 +30,7 @@ public struct PackedModel: Sendable {
     let stored = try file.bytes(
       at: prologue.headerOffset, count: prologue.headerByteCount, purpose: "the header")
     let found = CRC32.checksum(stored)
-    guard found == prologue.headerChecksum else {
+    guard CRC32.isMatch(found, prologue.headerChecksum) else {
       throw FormatError(
         .checksumMismatch(expected: prologue.headerChecksum, found: found), tensor: "the header",
         offset: prologue.headerOffset)
@@ -112,7 +112,7 @@ public struct PackedModel: Sendable {
   func record(of entry: PackedEntry) throws -> SharedBytes {
     let bytes = try file.bytes(at: entry.offset, count: entry.byteCount, purpose: "its record")
     let found = CRC32.checksum(bytes)
-    guard found == entry.checksum else {
+    guard CRC32.isMatch(found, entry.checksum) else {
       throw FormatError(
         .checksumMismatch(expected: entry.checksum, found: found), tensor: entry.name,
         offset: entry.offset)

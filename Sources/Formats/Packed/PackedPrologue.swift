@@ -39,7 +39,7 @@ struct PackedPrologue: Equatable {
     let found = CRC32.checksum(bytes.slice(0..<60))
     try reader.seek(to: 60)
     let expected = try reader.readInteger(UInt32.self, for: "the prologue's checksum")
-    guard found == expected else {
+    guard CRC32.isMatch(found, expected) else {
       throw FormatError(
         .checksumMismatch(expected: expected, found: found), tensor: "the prologue", offset: 60)
     }

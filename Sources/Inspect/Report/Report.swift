@@ -3,6 +3,20 @@
 /// JSON is the value itself; the other formats render its document.
 public protocol Report: Encodable, Sendable {
   var document: ReportDocument { get }
+
+  /// The report as plain text, where that is not just its document laid out.
+  ///
+  /// - Parameters:
+  ///   - width: columns that the text may fill.
+  ///   - rowLimit: at most so many rows a table.
+  func text(width: Int, rowLimit: Int?) -> String
+}
+
+extension Report {
+  public func text(width: Int, rowLimit: Int?) -> String {
+    let document = rowLimit.map { self.document.limitingRows(to: $0) } ?? self.document
+    return TextRenderer(width: width).render(document)
+  }
 }
 
 /// How a report is written, as in `--format csv`.
@@ -23,7 +37,7 @@ extension Report {
     let whole = self.document
     let document = rowLimit.map { whole.limitingRows(to: $0) } ?? whole
     return switch format {
-    case .text: TextRenderer(width: textWidth).render(document)
+    case .text: text(width: textWidth, rowLimit: rowLimit)
     case .json: try ReportJSON.encode(self)
     case .csv: CSVRenderer().render(document)
     case .markdown: MarkdownRenderer().render(document)

@@ -1,11 +1,22 @@
+import Formats
 import Foundation
 
 /// Where a command's words go: reports to standard output, all else to standard error.
 enum Console {
   /// A report, followed by an end of line where it has none.
-  static func report(_ text: String) {
+  ///
+  /// - Throws: `FormatError` when it cannot be written, as to a full disk.
+  static func report(_ text: String) throws {
     let end = text.hasSuffix("\n") ? "" : "\n"
-    FileHandle.standardOutput.write(Data((text + end).utf8))
+    var bytes = Array((text + end).utf8)[...]
+    while !bytes.isEmpty {
+      let count = bytes.withUnsafeBytes { Foundation.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+      if count < 0, errno == EINTR { continue }
+      guard count >= 0 else {
+        throw FormatError(.system(operation: "write", code: errno), path: "standard output")
+      }
+      bytes = bytes.dropFirst(count)
+    }
   }
 
   /// Something the user should know though the command goes on.
@@ -28,6 +39,7 @@ enum Console {
   static var isErrorATerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
   private static func write(_ line: String) {
-    FileHandle.standardError.write(Data("\(line)\n".utf8))
+    // There is nowhere left to say that this did not work.
+    try? FileHandle.standardError.write(contentsOf: Data("\(line)\n".utf8))
   }
 }

@@ -38,6 +38,6 @@ final class ProgressBar: Sendable {
   }
 
   private func draw(_ text: String) {
-    FileHandle.standardError.write(Data(text.utf8))
+    try? FileHandle.standardError.write(contentsOf: Data(text.utf8))
   }
 }

@@ -3,10 +3,12 @@ import Formats
 /// Opens the model files that commands are given.
 enum ModelArgument {
   /// The archive at `path`, or its part below `root`. What reading remarks is said.
-  static func open(_ path: String, root: String? = nil, isQuiet: Bool) throws -> TensorArchive {
-    let archive = try FormatRegistry.standard.open(path)
+  static func open(_ path: String, root: String? = nil, common: CommonOptions) throws
+    -> TensorArchive
+  {
+    let archive = try FormatRegistry.standard.open(path, access: common.access)
     for note in archive.notes {
-      Console.note("\(path): \(note.escapingControlCharacters)", unless: isQuiet)
+      Console.note("\(path): \(note.escapingControlCharacters)", unless: common.quiet)
     }
     guard let root else { return archive }
     return try locatingErrors(path: path) { try archive.selecting(root: root) }
@@ -15,16 +17,16 @@ enum ModelArgument {
   /// The weights of a checkpoint: below `root`, or below the conventional root where it has one,
   /// which is said.
   static func openWeights(
-    _ path: String, root: String?, isQuiet: Bool
+    _ path: String, root: String?, common: CommonOptions
   ) throws -> (archive: TensorArchive, root: String?) {
-    let archive = try open(path, root: root, isQuiet: isQuiet)
+    let archive = try open(path, root: root, common: common)
     guard root == nil, let conventional = archive.conventionalRoot else { return (archive, root) }
     let selected = try archive.selecting(root: conventional)
     let others = archive.tensors.count - selected.tensors.count
     Console.note(
       "\(path): taking the \(selected.tensors.count) tensors below '\(conventional)'"
         + (others > 0 ? ", leaving \(others) others" : "") + "; --root chooses another part",
-      unless: isQuiet)
+      unless: common.quiet)
     return (selected, conventional)
   }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Formats
 import Inspect
 
 extension ReportFormat: ExpressibleByArgument {}
@@ -21,9 +22,10 @@ struct ReportOptions: ParsableArguments {
 
   /// - Parameter textLimit: the rows of plain text when the user does not say.
   func print(_ report: some Report, textLimit: Int? = nil) throws {
-    Console.report(
-      try report.rendered(
-        as: format, rowLimit: limit ?? (format == .text ? textLimit : nil),
-        textWidth: Console.reportWidth))
+    let text = try report.rendered(
+      as: format, rowLimit: limit ?? (format == .text ? textLimit : nil),
+      textWidth: Console.reportWidth)
+    try SignalHandlers.checkInputs()
+    try Console.report(text)
   }
 }

@@ -51,14 +51,14 @@ struct ConvertCommand: ParsableCommand {
   }
 
   private func changeFormat(to format: any ModelFormat) throws {
-    let archive = try ModelArgument.open(input, root: root, isQuiet: common.quiet)
+    let archive = try ModelArgument.open(input, root: root, common: common)
     try destination.write(
       archive, as: format, to: output, activity: "converting", common: common)
   }
 
   private func pack() throws {
     let recipe = try quantization.recipe()
-    let (archive, root) = try ModelArgument.openWeights(input, root: root, isQuiet: common.quiet)
+    let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
     guard archive.format != PackedFormat.identifier else {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
     }

@@ -11,10 +11,15 @@ struct InspectCommand: ParsableCommand {
       [out, in·kh·kw]. The condition number is σ_max/σ_min over all min(rows, columns) singular \
       values, and infinite for a rank-deficient matrix. Packed files are inspected as dequantized.
 
+      With --tree, the structure is shown instead: dictionaries, lists and tuples as the file has \
+      them, tensors with type, shape and size, and all other values. Names with dots are shown \
+      below each other; only what is called dict, list, tuple or set is a container in the file.
+
       EXAMPLES
         condi-convert inspect model.pth
         condi-convert inspect model.safetensors --layers '*.qkv.weight' --sort condition --limit 5
         condi-convert inspect model.pth --split-qkv --format json > report.json
+        condi-convert inspect checkpoint.pth --tree --depth 2
         condi-convert inspect model.condi --raw-header
       """)
 
@@ -48,19 +53,40 @@ struct InspectCommand: ParsableCommand {
   @Flag(help: "List all singular values of every layer (JSON only).")
   var singularValues = false
 
+  @Flag(help: "Show the structure, with every container, tensor and value, and no numbers of weights.")
+  var tree = false
+
+  @Option(help: ArgumentHelp("Levels of the tree that are listed; all of them by default.", valueName: "n"))
+  var depth: Int?
+
   @Flag(help: "Print the JSON header of a packed file as it is stored, and nothing else.")
   var rawHeader = false
 
   @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
+  func validate() throws {
+    if let depth, depth < 0 { throw ValidationError("--depth takes a number of at least 0") }
+    if depth != nil, !tree { throw ValidationError("--depth is for --tree") }
+    if tree, rawHeader || singularValues || splitQKV || reverse || sort != .file || !layers.isEmpty {
+      throw ValidationError(
+        "--tree shows the structure alone; it goes with --depth, --root, --limit and --format")
+    }
+  }
+
   func run() throws {
     if rawHeader {
-      let input = try InputFile(path: file)
-      Console.report(try PackedModel(parsing: input).headerText)
+      let input = try InputFile(path: file, access: common.access)
+      try Console.report(try PackedModel(parsing: input).headerText)
       return
     }
-    let archive = try ModelArgument.open(file, root: root, isQuiet: common.quiet)
+    let archive = try ModelArgument.open(file, root: root, common: common)
+    if tree {
+      try report.print(
+        TreeReport(
+          archive: archive, file: file, fileByteCount: archive.sourceByteCount(), depth: depth))
+      return
+    }
     let bar = ProgressBar("inspecting", total: archive.tensorByteCount, isQuiet: common.quiet)
     var options = ModelReport.Options()
     options.layers = try layers.map(NameGlob.init)
@@ -74,7 +100,7 @@ struct InspectCommand: ParsableCommand {
       archive: archive, file: file, fileByteCount: try archive.sourceByteCount(), options: options
     ) { bar.advance(archive.tensors[$0]?.byteCount ?? 0) }
     if archive.format == PackedFormat.identifier {
-      model.packed = try PackedSummary(PackedModel(parsing: InputFile(path: file)))
+      model.packed = try PackedSummary(PackedModel(parsing: InputFile(path: file, access: common.access)))
     }
     try report.print(model)
   }

@@ -54,13 +54,13 @@ struct VerifyCommand: ParsableCommand {
   }
 
   func run() throws {
-    let input = try InputFile(path: packed)
+    let input = try InputFile(path: packed, access: common.access)
     guard PackedFormat().recognizes(input) else {
       throw FormatError.unsupported("it is not a packed file", path: packed)
     }
     let model = try PackedModel(parsing: input)
     let archive = try reference.map {
-      try ModelArgument.open($0, root: root ?? model.header.source?.root, isQuiet: common.quiet)
+      try ModelArgument.open($0, root: root ?? model.header.source?.root, common: common)
     }
     let bar = ProgressBar(
       "verifying", total: archive?.tensorByteCount ?? model.fileByteCount, isQuiet: common.quiet)

@@ -1,0 +1,42 @@
+import Formats
+import Foundation
+import FuzzTargets
+import Transform
+
+/// Packed files of every encoding, which no fixture is, as seeds.
+struct PackedSeeds {
+  let folder: String
+
+  func write(from paths: [String]) throws {
+    // Everything that can be quantized at all, however small.
+    let matrices = RecipeCondition(ranks: [2, 3, 4], minimumDimension: 1, elementKind: .floating)
+    let recipe = Recipe(
+      name: "seeds",
+      rules: [
+        RecipeRule(match: [try NameGlob("*")], where: matrices, action: .quantize(.init())),
+        RecipeRule(match: [try NameGlob("*")], action: .keep),
+      ],
+      allowsUnmatchedPatterns: true)
+    for path in paths {
+      guard let archive = try? FormatRegistry.standard.open(path),
+        archive.tensorByteCount <= 1 << 15
+      else { continue }
+      let name = path.replacing("/", with: "-")
+      for isQuantized in [false, true] {
+        let output = "\(folder)/condi/\(name)-\(isQuantized ? "quantized" : "lossless")"
+        do {
+          if isQuantized {
+            _ = try ModelPacker(archive, recipe: recipe, source: nil, threads: 1)
+              .write(to: output, replacesExisting: true)
+          } else {
+            try FormatRegistry.standard.write(
+              archive, as: PackedFormat(), to: output, replacesExisting: true)
+          }
+        } catch { continue }  // a recipe that matches nothing here, a tensor that is damaged
+        let model = try PackedModel(parsing: InputFile(path: output))
+        let target = "\(folder)/condi-header/\((output as NSString).lastPathComponent)"
+        try Data(PackedBytes.input(for: model)).write(to: URL(filePath: target))
+      }
+    }
+  }
+}

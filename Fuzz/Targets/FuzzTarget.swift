@@ -1,0 +1,54 @@
+import Formats
+
+/// Something that takes bytes from anywhere and must answer with a value or a `FormatError`.
+public struct FuzzTarget: Sendable {
+  public let name: String
+  /// Anything but a `FormatError` that is thrown, and any trap, is a finding.
+  public let run: @Sendable (SharedBytes) throws -> Void
+
+  /// Each reader, and what lies behind the outer layers that a fuzzer seldom gets through.
+  public static let all: [FuzzTarget] =
+    FormatRegistry.standard.formats.map { format in
+      FuzzTarget(name: format.identifier.name) { try read($0, as: format) }
+    } + [
+      FuzzTarget(name: "pickle") { try read(ZipBytes.checkpoint(pickle: $0), as: PyTorchFormat()) },
+      FuzzTarget(name: "npz-array") {
+        try read(ZipBytes.archive([("array.npy", $0)]), as: NPZFormat())
+      },
+      FuzzTarget(name: "condi-header") { try read(PackedBytes.file(header: $0), as: PackedFormat()) },
+      FuzzTarget(name: "condi-verify") { bytes in
+        let model = try PackedModel(parsing: InputFile(bytes, path: "input"))
+        guard model.header.entries.reduce(0, { $0 + tally($1) }) <= byteLimit else { return }
+        _ = try model.verifyRecords()
+      },
+      FuzzTarget(name: "json") { bytes in
+        _ = try JSONDocument.parse(bytes).serialized(pretty: true)
+      },
+      FuzzTarget(name: "any") { bytes in
+        let file = InputFile(bytes, path: "input")
+        for format in FormatRegistry.standard.formats { _ = format.recognizes(file) }
+        _ = try FormatRegistry.standard.format(of: file)
+      },
+    ]
+
+  /// More tensor bytes than this are not loaded: slow is not wrong.
+  private static let byteLimit = 1 << 22
+
+  private static func tally(_ entry: PackedEntry) -> Int {
+    min(entry.elementType.byteCount(forElements: entry.shape.elementCount) ?? 0, byteLimit + 1)
+  }
+
+  private static func read(_ bytes: SharedBytes, as format: some ModelFormat) throws {
+    let file = InputFile(bytes, path: "input")
+    _ = format.recognizes(file)
+    let archive = try format.read(file)
+    var byteCount = 0
+    for (name, tensor) in archive.tensors {
+      guard tensor.byteCount <= byteLimit - byteCount else { continue }
+      byteCount += tensor.byteCount
+      do { _ = try tensor.bytes() } catch is FormatError { continue }
+      _ = FormatError.malformed("described", tensor: name).description
+    }
+    _ = archive.conventionalRoot
+  }
+}

@@ -1,0 +1,58 @@
+import Foundation
+
+/// Where an output file will be, once it is known what is there now.
+///
+/// A symbolic link to a file is followed, as by `cp` and `>`: the file that it leads to is replaced,
+/// in its own folder, and the link stays. A link that leads nowhere is refused, because nothing says
+/// what it should become; so is whatever is no regular file.
+struct OutputDestination {
+  /// The path with a link at its end resolved.
+  let path: String
+  let replacesExisting: Bool
+  /// The permissions of the file that is replaced.
+  let permissions: mode_t?
+
+  /// - Throws: `FormatError` when `path` cannot be written, or exists and may not be replaced.
+  init(path: String, replacesExisting: Bool) throws {
+    guard !path.isEmpty, !path.hasSuffix("/") else {
+      throw FormatError(.system(operation: "write", code: EISDIR), path: path)
+    }
+    self.replacesExisting = replacesExisting
+    var status = stat()
+    guard lstat(path, &status) == 0 else {
+      guard errno == ENOENT else {
+        throw FormatError(.system(operation: "create the file", code: errno), path: path)
+      }
+      self.path = path
+      permissions = nil
+      return
+    }
+    if FileKind(status) == .link {
+      guard stat(path, &status) == 0 else {
+        guard errno == ENOENT else {
+          throw FormatError(.system(operation: "follow the link", code: errno), path: path)
+        }
+        throw FormatError.unsupported("it is a symbolic link that leads nowhere", path: path)
+      }
+      guard let resolved = realpath(path, nil) else {
+        throw FormatError(.system(operation: "follow the link", code: errno), path: path)
+      }
+      defer { free(resolved) }
+      self.path = String(cString: resolved)
+    } else {
+      self.path = path
+    }
+    guard FileKind(status) == .regular else {
+      throw FormatError.unsupported(FileKind(status).refusal, path: path)
+    }
+    guard replacesExisting else { throw FormatError(.outputExists, path: path) }
+    permissions = status.st_mode & 0o777
+  }
+
+  var folder: String {
+    let folder = (path as NSString).deletingLastPathComponent
+    return folder.isEmpty ? "." : folder
+  }
+
+  var name: String { (path as NSString).lastPathComponent }
+}

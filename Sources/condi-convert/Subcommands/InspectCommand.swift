@@ -53,10 +53,13 @@ struct InspectCommand: ParsableCommand {
   @Flag(help: "List all singular values of every layer (JSON only).")
   var singularValues = false
 
-  @Flag(help: "Show the structure, with every container, tensor and value, and no numbers of weights.")
+  @Flag(
+    help: "Show the structure, with every container, tensor and value, and no numbers of weights.")
   var tree = false
 
-  @Option(help: ArgumentHelp("Levels of the tree that are listed; all of them by default.", valueName: "n"))
+  @Option(
+    help: ArgumentHelp(
+      "Levels of the tree that are listed; all of them by default.", valueName: "n"))
   var depth: Int?
 
   @Flag(help: "Print the JSON header of a packed file as it is stored, and nothing else.")
@@ -68,7 +71,8 @@ struct InspectCommand: ParsableCommand {
   func validate() throws {
     if let depth, depth < 0 { throw ValidationError("--depth takes a number of at least 0") }
     if depth != nil, !tree { throw ValidationError("--depth is for --tree") }
-    if tree, rawHeader || singularValues || splitQKV || reverse || sort != .file || !layers.isEmpty {
+    if tree, rawHeader || singularValues || splitQKV || reverse || sort != .file || !layers.isEmpty
+    {
       throw ValidationError(
         "--tree shows the structure alone; it goes with --depth, --root, --limit and --format")
     }
@@ -100,7 +104,8 @@ struct InspectCommand: ParsableCommand {
       archive: archive, file: file, fileByteCount: try archive.sourceByteCount(), options: options
     ) { bar.advance(archive.tensors[$0]?.byteCount ?? 0) }
     if archive.format == PackedFormat.identifier {
-      model.packed = try PackedSummary(PackedModel(parsing: InputFile(path: file, access: common.access)))
+      model.packed = try PackedSummary(
+        PackedModel(parsing: InputFile(path: file, access: common.access)))
     }
     try report.print(model)
   }

@@ -50,12 +50,18 @@ extension FileAudit {
   private mutating func auditUnrecognized(
     _ file: InputFile, _ bytes: SharedBytes, place: String, depth: Int
   ) {
-    addProblem(
-      FormatError(.unrecognizedFormat(found: FileSignature.describe(file))), place: place)
     var reader = ByteReader(bytes)
     let record = PickleMachine.record(from: &reader)
-    if record.isEvidence(isWhole: reader.isAtEnd) {
+    guard record.problem != nil else {
+      auditPickles(bytes, baseOffset: 0, place: place, depth: depth)
+      return
+    }
+    addProblem(
+      FormatError(.unrecognizedFormat(found: FileSignature.describe(file))), place: place)
+    if Self.isNamedPickle(file.path) && !record.events.isEmpty || record.isEvidence(isWhole: false)
+    {
       add(Pickle(place: place, events: record.events, problem: record.problem?.problem.description))
+      auditNested(record, place: place, depth: depth)
     }
     salvageZip(bytes, place: place, depth: depth)
   }

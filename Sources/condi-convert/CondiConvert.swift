@@ -7,8 +7,9 @@ struct CondiConvert: ParsableCommand {
     commandName: "condi-convert",
     abstract: "Make full-precision models small and low-bit, and show what that did.",
     discussion: """
-      Reads PyTorch (.pth, .pt, .pkl), NumPy (.npz, .npy), safetensors and packed (.condi) files by their \
-      content, never by their name, and executes nothing that is in them.
+      Reads PyTorch (.pth, .pt, .pkl), NumPy (.npz, .npy), safetensors, GGUF, ONNX and packed (.condi) \
+      files and sharded checkpoints by their content, never by their name, and executes nothing \
+      that is in them.
 
       EXAMPLES
         condi-convert convert model.pth model.condi --bits 2

@@ -239,6 +239,17 @@ import Testing
     #expect(try audit(archive).verdict == .unreadable)
   }
 
+  @Test func shardsAreSearchedThroughTheirIndex() throws {
+    try withTemporaryFolder { folder in
+      let index = #"{"weight_map": {"a": "one.bin", "b": "two.bin"}}"#
+      try Data(index.utf8).write(to: URL(filePath: folder.appending("m.bin.index.json")))
+      try Data(evil).write(to: URL(filePath: folder.appending("one.bin")))
+      let report = try AuditReport(auditing: folder.appending("m.bin.index.json"))
+      #expect(findings(report) == ["one.bin: GLOBAL os.system @0 dangerous"])
+      #expect(report.problems.count == 1)
+    }
+  }
+
   // MARK: Real files
 
   @Test(
@@ -246,7 +257,7 @@ import Testing
     arguments: [
       "torch/checkpoint.pth", "torch/legacy_checkpoint.pth", "torch/tar.pth", "torch/training.pth",
       "torch/torchscript.pt", "torch/tensors_protocol2.pkl", "torch/numpy_protocol5.pkl",
-      "torch/whole_module.pth", "torch/float32.pth",
+      "torch/whole_module.pth", "torch/float32.pth", "sharded/torch/pytorch_model.bin.index.json",
     ])
   func ordinaryCheckpointsAreClean(name: String) throws {
     let report = try AuditReport(auditing: PackageFolder.fixture(name))

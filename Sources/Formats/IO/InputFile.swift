@@ -16,12 +16,14 @@ public final class InputFile: Sendable {
   /// The path as the user gave it.
   public let path: String
   public let byteCount: Int
+  public let access: Access
   private let descriptor: FileDescriptor
   private let mapping: Mapping?
 
   /// - Throws: `FormatError` when the path cannot be opened or is not a regular file.
   public init(path: String, access: Access = .mapped) throws {
     self.path = path
+    self.access = access
     // O_NONBLOCK: opening a pipe must report "not a regular file", not wait for a writer.
     let number = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard number >= 0 else {

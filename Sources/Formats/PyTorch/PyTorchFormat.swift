@@ -111,8 +111,12 @@ public struct PyTorchFormat: ModelFormat {
 
   static func form(of file: InputFile) -> Form? {
     if startsAsZip(file) { return .zip }
-    // The signature's first ten bytes: a damaged checkpoint is still one.
-    if starts(file, with: Array(PyTorchLegacyStream.signature.prefix(10))) { return .stream }
+    let headByteCount = min(file.byteCount, PyTorchLegacyStream.signatureByteCount)
+    if let head = try? file.bytes(at: 0, count: headByteCount, purpose: "the signature"),
+      PyTorchLegacyStream.isBeginning(head)
+    {
+      return .stream
+    }
     if let block = try? file.bytes(at: 0, count: 512, purpose: "a tar header").array,
       TarDirectory.isHeader(block),
       let name = String(validating: block.prefix { $0 != 0 }, as: UTF8.self),

@@ -4,10 +4,8 @@
 /// object, the list of storage keys), then each storage: its number of elements in 64 bits and its
 /// bytes, little-endian on every machine.
 struct PyTorchLegacyStream: PyTorchStorageSource {
-  /// The integer 0x1950A86A20F9469CFC6C in protocol 2, as the file's first bytes.
-  static let signature: [UInt8] = [
-    0x80, 0x02, 0x8A, 0x0A, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A, 0xA8, 0x50, 0x19, 0x2E,
-  ]
+  /// The first bytes of the integer 0x1950A86A20F9469CFC6C, ten of them behind the opcode LONG1.
+  private static let signature: [UInt8] = [0x8A, 0x0A, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20]
   private static let magicNumber = "119547037146038801333356"
   private static let version = 1001
 
@@ -19,6 +17,18 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
   private let load: @Sendable (Range<Int>) throws -> SharedBytes
   private var ranges: [String: Range<Int>] = [:]
   private var storages: [String: TensorStorage] = [:]
+
+  /// The bytes that `isBeginning` looks at.
+  static let signatureByteCount = 24
+
+  /// Whether `bytes` begin like such a checkpoint, damaged or not: with the magic number in any
+  /// pickle protocol, of which 4 and 5 put a frame's length before it.
+  static func isBeginning(_ bytes: SharedBytes) -> Bool {
+    let head = bytes.slice(0..<min(bytes.count, signatureByteCount)).array
+    if head.starts(with: "L\(magicNumber)".utf8.prefix(signatureByteCount)) { return true }
+    return head.first == PickleOpcode.proto.rawValue
+      && [2, 11].contains { head.dropFirst($0).starts(with: signature) }
+  }
 
   /// - Parameters:
   ///   - start: a reader of the whole stream, at its beginning.

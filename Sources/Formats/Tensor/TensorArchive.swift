@@ -17,6 +17,9 @@ public struct TensorArchive: Sendable {
   public var structure: ArchiveStructure?
   /// What the reader did that a user should know of: one sentence each, without an end.
   public var notes: [String]
+  /// Paths of every file that the archive was read from, the one that was opened first; empty when
+  /// made in memory.
+  public var sourceFiles: [String] = []
 
   public init(
     format: FormatIdentifier? = nil, tensors: OrderedDictionary<String, Tensor> = [:],

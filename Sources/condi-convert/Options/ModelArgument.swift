@@ -2,13 +2,11 @@ import Formats
 
 /// Opens the model files that commands are given.
 enum ModelArgument {
-  /// The archive at `path`, or its part below `root`; what its reader noted is said.
-  static func open(
-    _ path: String, root: String? = nil, isQuiet: Bool = false
-  ) throws -> TensorArchive {
+  /// The archive at `path`, or its part below `root`. What reading remarks is said.
+  static func open(_ path: String, root: String? = nil, isQuiet: Bool) throws -> TensorArchive {
     let archive = try FormatRegistry.standard.open(path)
     for note in archive.notes {
-      Console.note("\(path): \(note)".escapingControlCharacters, unless: isQuiet)
+      Console.note("\(path): \(note.escapingControlCharacters)", unless: isQuiet)
     }
     guard let root else { return archive }
     return try locatingErrors(path: path) { try archive.selecting(root: root) }

@@ -7,7 +7,8 @@ struct OutputOptions: ParsableArguments {
     name: .customLong("to"),
     help: ArgumentHelp(
       "The output's format, where its name's extension does not tell: "
-        + FormatRegistry.standard.formats.map(\.identifier.name).joined(separator: ", ") + ".",
+        + FormatRegistry.standard.writableFormats.map(\.identifier.name).joined(separator: ", ")
+        + ".",
       valueName: "format"))
   var formatName: String?
 
@@ -17,10 +18,14 @@ struct OutputOptions: ParsableArguments {
   /// The format that OUT is to be written in.
   func format(for path: String) throws -> any ModelFormat {
     let registry = FormatRegistry.standard
-    let names = registry.formats.map(\.identifier.name).joined(separator: ", ")
+    let names = registry.writableFormats.map(\.identifier.name).joined(separator: ", ")
     if let formatName {
       guard let format = registry.format(named: formatName) else {
         throw ValidationError("--to knows no format '\(formatName)'; it takes one of: \(names)")
+      }
+      guard format.canWrite else {
+        throw ValidationError(
+          "\(format.identifier.displayName) is read, never written; --to takes one of: \(names)")
       }
       return format
     }

@@ -24,7 +24,7 @@ struct ConvertCommand: ParsableCommand {
         condi-convert convert weights.npz weights.bin --to safetensors
       """)
 
-  @Argument(help: "A model file of any known format.")
+  @Argument(help: "A model file of any known format, or the folder of a sharded checkpoint.")
   var input: String
 
   @Argument(help: "The file to write; its extension chooses the format.")
@@ -58,14 +58,13 @@ struct ConvertCommand: ParsableCommand {
 
   private func pack() throws {
     let recipe = try quantization.recipe()
-    let file = try InputFile(path: input)
-    guard !PackedFormat().recognizes(file) else {
+    let (archive, root) = try ModelArgument.openWeights(input, root: root, isQuiet: common.quiet)
+    guard archive.format != PackedFormat.identifier else {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
-    let (archive, root) = try ModelArgument.openWeights(input, root: root, isQuiet: common.quiet)
     let source = PackedHeader.Source(
-      format: archive.format?.name ?? "unknown", byteCount: file.byteCount,
-      sha256: try file.sha256(), tensorByteCount: archive.tensorByteCount, root: root)
+      format: archive.format?.name ?? "unknown", byteCount: try archive.sourceByteCount(),
+      sha256: try archive.sourceSHA256(), tensorByteCount: archive.tensorByteCount, root: root)
     let packer = try ModelPacker(archive, recipe: recipe, source: source, threads: common.threads)
     let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
     let layers = try packer.write(to: output, replacesExisting: destination.force) {

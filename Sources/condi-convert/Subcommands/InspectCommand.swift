@@ -18,7 +18,7 @@ struct InspectCommand: ParsableCommand {
         condi-convert inspect model.condi --raw-header
       """)
 
-  @Argument(help: "A model file of any known format.")
+  @Argument(help: "A model file of any known format, or the folder of a sharded checkpoint.")
   var file: String
 
   @Option(
@@ -60,7 +60,6 @@ struct InspectCommand: ParsableCommand {
       Console.report(try PackedModel(parsing: input).headerText)
       return
     }
-    let input = try InputFile(path: file)
     let archive = try ModelArgument.open(file, root: root, isQuiet: common.quiet)
     let bar = ProgressBar("inspecting", total: archive.tensorByteCount, isQuiet: common.quiet)
     var options = ModelReport.Options()
@@ -72,10 +71,10 @@ struct InspectCommand: ParsableCommand {
     options.includesSingularValues = singularValues
     options.threads = common.threads
     var model = try ModelReport(
-      archive: archive, file: file, fileByteCount: input.byteCount, options: options
+      archive: archive, file: file, fileByteCount: try archive.sourceByteCount(), options: options
     ) { bar.advance(archive.tensors[$0]?.byteCount ?? 0) }
-    if PackedFormat().recognizes(input) {
-      model.packed = try PackedSummary(PackedModel(parsing: input))
+    if archive.format == PackedFormat.identifier {
+      model.packed = try PackedSummary(PackedModel(parsing: InputFile(path: file)))
     }
     try report.print(model)
   }

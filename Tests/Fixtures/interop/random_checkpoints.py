@@ -157,7 +157,9 @@ def same(a: torch.Tensor, b: torch.Tensor) -> bool:
         return False
     if a.numel() == 0:
         return True
-    raw = [t.contiguous().reshape(-1).view(torch.uint8) for t in (a, b)]
+    # A copy, because a tensor of one element counts as contiguous under any stride.
+    raw = [t.clone(memory_format=torch.contiguous_format).reshape(-1) for t in (a, b)]
+    raw = [t.as_strided((t.numel(),), (1,)).view(torch.uint8) for t in raw]
     return bool((raw[0] == raw[1]).all())
 
 

@@ -32,7 +32,9 @@ extension FileAudit {
       case .stream: auditStream(bytes, baseOffset: 0, place: place, depth: depth)
       case .pickle: auditPickles(bytes, baseOffset: 0, place: place, depth: depth)
       default:
-        if NPYFormat().recognizes(file) {
+        if ShardIndex.isRecognized(file) {
+          try auditShards(of: file, place: place, depth: depth)
+        } else if NPYFormat().recognizes(file) {
           auditArray(bytes, baseOffset: 0, place: place, depth: depth)
         } else if let format = try? FormatRegistry.standard.format(of: file) {
           // A format without code is clean when it is whole.
@@ -43,6 +45,22 @@ extension FileAudit {
       }
     } catch {
       addProblem(error, place: place)
+    }
+  }
+
+  /// An index holds no code, but its shards may.
+  private mutating func auditShards(of file: InputFile, place: String, depth: Int) throws {
+    guard depth == 0 else {
+      addProblem("an index of shards is itself a shard or an entry", place: place)
+      return
+    }
+    let siblings = SiblingFiles(beside: file)
+    for name in Set(try ShardIndex(reading: file).weightMap.values).sortedByBytes() {
+      do {
+        auditFile(try siblings.open(name), place: Self.join(place, name), depth: depth + 1)
+      } catch {
+        addProblem(error, place: Self.join(place, name))
+      }
     }
   }
 
@@ -149,9 +167,7 @@ extension FileAudit {
       }
     } else if bytes.count >= 6, bytes.slice(0..<6).array == NPYHeader.magic {
       auditArray(bytes, baseOffset: baseOffset, place: place, depth: depth)
-    } else if bytes.count >= PyTorchLegacyStream.signature.count,
-      bytes.slice(0..<PyTorchLegacyStream.signature.count).array == PyTorchLegacyStream.signature
-    {
+    } else if PyTorchLegacyStream.isBeginning(bytes) {
       auditStream(bytes, baseOffset: baseOffset, place: place, depth: depth)
     } else if let closed = Self.closedContainer(bytes), !Self.isStorage(place) {
       addProblem("it is \(closed), which is not looked into", place: place)

@@ -84,9 +84,7 @@ extension FileAudit {
     for (reference, node) in record.graph.nodes.enumerated() {
       guard let bytes = Self.payload(node), bytes.count >= 4 else { continue }
       let inner = Self.join(place, "bytes at \(record.graph.positions[reference])")
-      if bytes.count >= PyTorchLegacyStream.signature.count,
-        bytes.slice(0..<PyTorchLegacyStream.signature.count).array == PyTorchLegacyStream.signature
-      {
+      if PyTorchLegacyStream.isBeginning(bytes) {
         guard depth < Self.depthLimit else {
           addProblem("pickles inside pickles more than \(Self.depthLimit) deep", place: place)
           return

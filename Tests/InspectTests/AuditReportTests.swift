@@ -31,7 +31,7 @@ import Testing
 
   @Test(arguments: [
     (
-      "cos\nsystem\n(Vid\ntR.", ["GLOBAL os.system @0 dangerous", "REDUCE os.system @16 dangerous"]
+      "cos\nsystem\n(Vid\ntR.", ["GLOBAL os.system @0 dangerous", "REDUCE os.system @17 dangerous"]
     ),
     (
       "(Vid\nios\nsystem\n.", ["INST os.system @5 dangerous", "INST os.system @5 dangerous"]
@@ -67,7 +67,7 @@ import Testing
     (
       "Vtorch\nVserialization.os.system\n\u{93}.",
       [
-        "STACK_GLOBAL torch.serialization.os.system @33 dangerous"
+        "STACK_GLOBAL torch.serialization.os.system @32 dangerous"
       ]
     ),
     ("ccommands\ngetoutput\n.", ["GLOBAL subprocess.getoutput @0 dangerous"]),
@@ -103,7 +103,7 @@ import Testing
     let bytes = Array("C\u{13}\(inner).".unicodeScalars.map { UInt8($0.value) })
     #expect(
       findings(try audit(bytes)) == [
-        "bytes at 0: GLOBAL os.system @0 dangerous", "bytes at 0: REDUCE os.system @16 dangerous",
+        "bytes at 0: GLOBAL os.system @0 dangerous", "bytes at 0: REDUCE os.system @17 dangerous",
       ])
     let text = try audit("X\u{13}\0\0\0\(inner).")
     #expect(text.verdict == .suspicious)
@@ -137,7 +137,7 @@ import Testing
   /// Numbers and texts that only Python's own parsers take must not end the search.
   @Test(arguments: [
     "I0x10\n0cos\nsystem\n.", "F1_0.5\n0cos\nsystem\n.", "L 5 L\n0cos\nsystem\n.",
-    "NN0cos\nsystem\n.", "N1cos\nsystem\n.", "Np 1 \n0cos\nsystem\n.", "V\\ud800\n0cos\nsystem\n.",
+    "NN0cos\nsystem\n.", "(N1cos\nsystem\n.", "Np 1 \n0cos\nsystem\n.", "V\\ud800\n0cos\nsystem\n.",
     "X\u{3}\0\0\0\u{ED}\u{A0}\u{80}0cos\nsystem\n.", "}N0cos\nsystem\n(Va\nd.",
   ])
   func pythonsLeniencyHidesNothing(pickle: String) throws {
@@ -150,7 +150,7 @@ import Testing
     let report = try audit("\(file)cos\nsystem\n.")
     #expect(findings(report) == ["GLOBAL os.system @\(10 + header.utf8.count) dangerous"])
     #expect(report.notes == ["it holds NumPy arrays of objects, which are pickles"])
-    #expect(try audit("\(file)(lp0\nN.").verdict == .unreadable)
+    #expect(try audit("\(file)(lp0\nN").verdict == .unreadable)
     #expect(try audit("\(file)(lp0\nNa.").verdict == .clean)
   }
 
@@ -239,6 +239,17 @@ import Testing
     #expect(try audit(archive).verdict == .unreadable)
   }
 
+  @Test func shardsAreSearchedThroughTheirIndex() throws {
+    try withTemporaryFolder { folder in
+      let index = #"{"weight_map": {"a": "one.bin", "b": "two.bin"}}"#
+      try Data(index.utf8).write(to: URL(filePath: folder.appending("m.bin.index.json")))
+      try Data(evil).write(to: URL(filePath: folder.appending("one.bin")))
+      let report = try AuditReport(auditing: folder.appending("m.bin.index.json"))
+      #expect(findings(report) == ["one.bin: GLOBAL os.system @0 dangerous"])
+      #expect(report.problems.count == 1)
+    }
+  }
+
   // MARK: Real files
 
   @Test(
@@ -246,7 +257,7 @@ import Testing
     arguments: [
       "torch/checkpoint.pth", "torch/legacy_checkpoint.pth", "torch/tar.pth", "torch/training.pth",
       "torch/torchscript.pt", "torch/tensors_protocol2.pkl", "torch/numpy_protocol5.pkl",
-      "torch/whole_module.pth", "torch/float32.pth",
+      "torch/whole_module.pth", "torch/float32.pth", "sharded/torch/pytorch_model.bin.index.json",
     ])
   func ordinaryCheckpointsAreClean(name: String) throws {
     let report = try AuditReport(auditing: PackageFolder.fixture(name))
@@ -294,9 +305,10 @@ import Testing
   @Test func reportsAreRendered() throws {
     let report = try audit("cmod\nf\n0cos\nsystem\n(Vid\ntR.")
     for format in ReportFormat.allCases {
-      #expect(try report.rendered(as: format).contains("os.system"))
+      #expect(try report.rendered(as: format).contains("system"))
     }
-    let csv = try report.rendered(as: .csv).split(separator: "\n")
+    let csv = try report.rendered(as: .csv).split(whereSeparator: \.isNewline)
+    try #require(csv.count > 3)
     #expect(csv.first == "verdict,kind,name,offset,opcode,place,argument,knownFor")
     #expect(csv[1].hasPrefix("dangerous,global,os.system,8,GLOBAL"))
     #expect(csv.last?.hasPrefix("unknown,global,mod.f,0,GLOBAL") == true)

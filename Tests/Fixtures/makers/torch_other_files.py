@@ -341,9 +341,11 @@ def make_torchscript(manifest: Manifest) -> None:
 
 
 def without_sources(data: bytes) -> bytes:
-    """The archive without `.debug_pkl`, which holds this machine's paths, and what depends on it."""
+    """The archive without what varies: paths of this machine, and the order of lines in the code."""
     stray = (".debug_pkl", "serialization_id")
-    return zip_bytes([entry for entry in unzip(data) if not entry[0].endswith(stray)])
+    return zip_bytes([
+        (name, b"# removed\n" if "/code/" in name else content)
+        for name, content in unzip(data) if not name.endswith(stray)])  # fmt: skip
 
 
 # MARK: Pickles without an archive

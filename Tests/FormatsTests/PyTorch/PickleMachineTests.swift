@@ -72,7 +72,7 @@ import Testing
     ("S'os'\nS'system'\n\u{93}.", "refuses global 'os.system'", 16),
     ("c__builtin__\neval\n.", "refuses global 'builtins.eval'", 0),
     ("ccommands\ngetoutput\n.", "refuses global 'subprocess.getoutput'", 0),
-    ("S'numpy'\nS'os.system'\n\u{93}.", "refuses global 'numpy.os.system'", 21),
+    ("S'numpy'\nS'os.system'\n\u{93}.", "refuses global 'numpy.os.system'", 22),
     ("NN\u{93}.", "the pickle names a global by something that is no text", 2),
     ("N\u{82}\u{01}.", "refuses extension code 1", 1),
     ("N0\u{97}.", "out-of-band pickle buffers are not supported", 2),

@@ -49,16 +49,16 @@ import Testing
     ),
     (
       "torch/legacy_truncated.pth",
-      "at byte 424: expected 24 bytes for a storage, found 21"
+      "at byte 439: expected 24 bytes for a storage, found 21"
     ),
-    ("torch/legacy_trailing.pth", "at byte 448: 4 bytes follow the storages"),
+    ("torch/legacy_trailing.pth", "at byte 463: 4 bytes follow the storages"),
     (
       "torch/legacy_wrong_count.pth",
-      "at byte 416: expected a storage of 6 elements, found 5"
+      "at byte 431: expected a storage of 6 elements, found 5"
     ),
-    ("torch/legacy_unknown_key.pth", "at byte 416: no tensor has the storage '6'"),
+    ("torch/legacy_unknown_key.pth", "at byte 431: no tensor has the storage '6'"),
     ("torch/two_pickles.pkl", "at byte 17: 17 bytes follow the pickle"),
-    ("torch/numpy_structured.pkl", "'s' at byte 102: structured NumPy arrays are not supported"),
+    ("torch/numpy_structured.pkl", "'s' at byte 122: structured NumPy arrays are not supported"),
   ])
   func refusalsSayWhatAndWhere(name: String, message: String) throws {
     let file = try PyTorchFixtures.open(name)
@@ -212,7 +212,7 @@ import Testing
   func changedFilesDoNotCrash(name: String) throws {
     let file = try PyTorchFixtures.open(name)
     var generator = SeededGenerator(seed: 20_250_103)
-    for _ in 0..<300 {
+    for _ in 0..<150 {
       let position = Int.random(in: 0..<file.byteCount, using: &generator)
       let byte = UInt8.random(in: 0...255, using: &generator)
       let changed = try ZipFiles.modify(file) { $0[position] = byte }

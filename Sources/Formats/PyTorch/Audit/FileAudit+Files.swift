@@ -32,7 +32,9 @@ extension FileAudit {
       case .stream: auditStream(bytes, baseOffset: 0, place: place, depth: depth)
       case .pickle: auditPickles(bytes, baseOffset: 0, place: place, depth: depth)
       default:
-        if NPYFormat().recognizes(file) {
+        if ShardIndex.isRecognized(file) {
+          try auditShards(of: file, place: place, depth: depth)
+        } else if NPYFormat().recognizes(file) {
           auditArray(bytes, baseOffset: 0, place: place, depth: depth)
         } else if let format = try? FormatRegistry.standard.format(of: file) {
           // A format without code is clean when it is whole.
@@ -46,16 +48,38 @@ extension FileAudit {
     }
   }
 
+  /// An index holds no code, but its shards may.
+  private mutating func auditShards(of file: InputFile, place: String, depth: Int) throws {
+    guard depth == 0 else {
+      addProblem("an index of shards is itself a shard or an entry", place: place)
+      return
+    }
+    let siblings = SiblingFiles(beside: file)
+    for name in Set(try ShardIndex(reading: file).weightMap.values).sortedByBytes() {
+      do {
+        auditFile(try siblings.open(name), place: Self.join(place, name), depth: depth + 1)
+      } catch {
+        addProblem(error, place: Self.join(place, name))
+      }
+    }
+  }
+
   /// A file of no known format may still begin as a pickle, or have one inside a damaged archive.
   private mutating func auditUnrecognized(
     _ file: InputFile, _ bytes: SharedBytes, place: String, depth: Int
   ) {
-    addProblem(
-      FormatError(.unrecognizedFormat(found: FileSignature.describe(file))), place: place)
     var reader = ByteReader(bytes)
     let record = PickleMachine.record(from: &reader)
-    if record.isEvidence(isWhole: reader.isAtEnd) {
+    guard record.problem != nil else {
+      auditPickles(bytes, baseOffset: 0, place: place, depth: depth)
+      return
+    }
+    addProblem(
+      FormatError(.unrecognizedFormat(found: FileSignature.describe(file))), place: place)
+    if Self.isNamedPickle(file.path) && !record.events.isEmpty || record.isEvidence(isWhole: false)
+    {
       add(Pickle(place: place, events: record.events, problem: record.problem?.problem.description))
+      auditNested(record, place: place, depth: depth)
     }
     salvageZip(bytes, place: place, depth: depth)
   }

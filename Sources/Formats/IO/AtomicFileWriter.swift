@@ -119,6 +119,8 @@ public struct FilePlacement: Sendable {
       let rest = UnsafeRawBufferPointer(rebasing: buffer[done...])
       let count = pwrite(descriptor, rest.baseAddress, rest.count, off_t(offset + done))
       if count < 0 && errno == EINTR { continue }
+      // The kernel reads mapped input itself, so missing pages of it are an error and no signal.
+      if count < 0, errno == EFAULT { throw FileMapping.fault(touching: rest) }
       guard count > 0 else {
         throw FormatError(
           .system(operation: "write", code: count == 0 ? ENOSPC : errno), path: path,

@@ -61,9 +61,24 @@ final class FileMapping: @unchecked Sendable {
 
   private static let guardedPaths = Mutex<[Int32: String]>([:])
 
+  /// What is wrong when the system finds bytes missing: with the name of their file, which is known
+  /// once they have been touched here.
+  static func fault(touching buffer: UnsafeRawBufferPointer) -> any Error {
+    guard condi_bus_guard_is_installed() else { return fault(of: nil) }
+    var sum: UInt8 = 0
+    for offset in stride(from: 0, to: buffer.count, by: 4096) { sum &+= buffer[offset] }
+    if let last = buffer.last { sum &+= last }
+    return withExtendedLifetime(sum) {
+      do {
+        try checkAll()
+        return fault(of: nil)
+      } catch { return error }
+    }
+  }
+
   private static func fault(of path: String?) -> FormatError {
     .malformed(
-      "bytes of the file vanished while it was read: another program made it shorter, or its disk "
-        + "failed", path: path)
+      "bytes of an input file vanished while it was read: another program made it shorter, or its "
+        + "disk failed", path: path)
   }
 }

@@ -1,0 +1,244 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Disks that fill up or fail, and processes that are killed: an output is the old one or the new
+/// one, and nothing else stays behind for long.
+@Suite struct FaultTests {
+  static let writers = ["pth", "npz", "safetensors", "condi"]
+
+  private static func source() throws -> String {
+    try PackageFolder.fixture("torch/checkpoint.pth")
+  }
+
+  private func bytes(_ path: String) -> Data? { FileManager.default.contents(atPath: path) }
+
+  private func leftovers(_ folder: TemporaryFolder) throws -> [String] {
+    try folder.names().filter { $0.hasSuffix(".condi-tmp") || $0.contains(".condi-tmp.") }
+  }
+
+  private func arguments(_ output: String) throws -> [String] {
+    ["convert", try Self.source(), output, "--quiet", "--force", "--format", "csv"]
+  }
+
+  /// Calls `body` with a program, a folder for outputs and what a faultless run makes.
+  private func withOutput(
+    _ suffix: String, _ body: (FaultyProgram, TemporaryFolder, String, Data) throws -> Void
+  ) throws {
+    try withTemporaryFolder { tools in
+      let program = try FaultyProgram(in: tools)
+      try withTemporaryFolder { folder in
+        let output = folder.appending("out.\(suffix)")
+        let outcome = try BuiltProgram().run(try arguments(output))
+        #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+        try body(program, folder, output, try #require(bytes(output)))
+      }
+    }
+  }
+
+  @Test(arguments: writers)
+  func aFullDiskLeavesTheOldFile(_ suffix: String) throws {
+    try withOutput(suffix) { program, folder, output, _ in
+      let old = Data("old".utf8)
+      try old.write(to: URL(filePath: output))
+      // The last call is the unlink of a temporary file that has been renamed away.
+      let calls = FaultyProgram.writing.filter { $0 != "unlink" }
+      var index = 1
+      while true {
+        let outcome = try program.run(try arguments(output), .noSpace, at: index, of: calls)
+        if outcome.exitCode == 0 { break }
+        #expect(outcome.exitCode == 2, "call \(index)")
+        let lines = outcome.standardError.split(separator: "\n")
+        #expect(
+          lines.count == 1 && lines[0].hasPrefix("condi-convert: \(output): ")
+            && lines[0].hasSuffix("No space left on device"), "call \(index): \(lines)")
+        #expect(bytes(output) == old, "call \(index)")
+        #expect(try folder.names() == ["out.\(suffix)"], "call \(index)")
+        index += 1
+      }
+      #expect(index > 3, "there are at least a write, a flush and a renaming")
+    }
+  }
+
+  @Test(arguments: writers, [FaultyProgram.Fault.kill, .half])
+  func aKilledWriterLeavesTheOldFileOrTheNew(_ suffix: String, fault: FaultyProgram.Fault) throws {
+    try withOutput(suffix) { program, folder, output, new in
+      let old = Data("old".utf8)
+      try old.write(to: URL(filePath: output))
+      let calls = fault == .half ? ["pwrite"] : FaultyProgram.writing
+      var index = 1
+      var leftoverCount = 0
+      while true {
+        let outcome = try program.run(try arguments(output), fault, at: index, of: calls)
+        if outcome.exitCode == 0 { break }
+        #expect(outcome.exitCode == -9, "call \(index): \(outcome.standardError)")
+        let found = try #require(bytes(output))
+        #expect(found == old || found == new, "call \(index)")
+        if found == new { try old.write(to: URL(filePath: output)) }
+        // Each run removes what the one before left.
+        let count = try leftovers(folder).count
+        #expect(count <= 1, "call \(index)")
+        leftoverCount += count
+        index += 1
+      }
+      #expect(leftoverCount > 0, "without a leftover nothing was tried")
+      #expect(bytes(output) == new)
+      #expect(try folder.names() == ["out.\(suffix)"])
+    }
+  }
+
+  /// Real time instead of chosen calls: whatever the moment is.
+  @Test(arguments: writers)
+  func aWriterKilledAtARandomMoment(_ suffix: String) throws {
+    try withTemporaryFolder { folder in
+      let output = folder.appending("out.\(suffix)")
+      let arguments = ["convert", CommandLine.checkpoint, output, "--quiet", "--force"]
+      let whole = try BuiltProgram().run(arguments)
+      #expect(whole.exitCode == 0, "\(whole.standardError)")
+      let new = try #require(bytes(output))
+      let old = Data("old".utf8)
+      let program = try BuiltProgram().path
+      for index in 0..<6 {
+        try old.write(to: URL(filePath: output))
+        let process = Process()
+        process.executableURL = URL(filePath: program)
+        process.arguments = arguments
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        let delay = UInt32.random(in: 1000...(index < 3 ? 100_000 : 800_000))
+        usleep(delay)
+        kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+        let found = try #require(bytes(output))
+        #expect(found == old || found == new, "killed after \(delay) µs")
+        #expect(try leftovers(folder).count <= 1)
+      }
+      #expect(try BuiltProgram().run(arguments).exitCode == 0)
+      #expect(try folder.names() == ["out.\(suffix)"])
+    }
+  }
+
+  @Test(arguments: [SIGINT, SIGTERM, SIGHUP, SIGQUIT])
+  func anInterruptedWriterCleansUp(_ signal: Int32) throws {
+    for suffix in Self.writers {
+      try withOutput(suffix) { program, folder, output, new in
+        try withTemporaryFolder { control in
+          let result = try program.run(
+            try arguments(output), pausedAt: 1, of: ["fsync"], in: control
+          ) { (process: Process) throws in
+            #expect(try leftovers(folder).count == 1)
+            kill(process.processIdentifier, signal)
+            process.waitUntilExit()
+          }
+          #expect(result.exitCode == -signal)
+          #expect(bytes(output) == new)
+          #expect(try folder.names() == ["out.\(suffix)"])
+        }
+      }
+    }
+  }
+
+  /// Only what nobody works on any more is removed.
+  @Test func aLiveWriterKeepsItsTemporaryFile() throws {
+    try withOutput("npz") { program, folder, output, new in
+      try withTemporaryFolder { control in
+        let result = try program.run(
+          try arguments(output), pausedAt: 1, of: ["fsync"], in: control
+        ) { (_: Process) throws in
+          let other = try BuiltProgram().run(try arguments(folder.appending("other.npz")))
+          #expect(other.exitCode == 0)
+          #expect(try leftovers(folder).count == 1)
+        }
+        #expect(result.exitCode == 0, "\(result.standardError)")
+        #expect(bytes(output) == new)
+        #expect(try folder.names() == ["other.npz", "out.npz"])
+      }
+    }
+  }
+
+  @Test func aReadErrorIsOneLine() throws {
+    try withOutput("safetensors") { program, folder, output, new in
+      var index = 1
+      while true {
+        let outcome = try program.run(
+          try arguments(output) + ["--no-mmap"], .readError, at: index, of: ["pread"])
+        if outcome.exitCode == 0 { break }
+        #expect(outcome.exitCode == 2)
+        let lines = outcome.standardError.split(separator: "\n")
+        #expect(
+          lines.count == 1 && lines[0].contains("checkpoint.pth: "), "call \(index): \(lines)")
+        #expect(bytes(output) == new)
+        #expect(try folder.names() == ["out.safetensors"])
+        index += 1
+      }
+      #expect(index > 50, "each tensor is read")
+    }
+  }
+
+  // MARK: Inputs that change
+
+  private func withShrinkingInput(
+    at index: Int, of calls: [String], _ arguments: (String, String) -> [String],
+    change: (String) throws -> Void
+  ) throws -> (exitCode: Int32, standardError: String, names: [String]) {
+    try withTemporaryFolder { tools in
+      let program = try FaultyProgram(in: tools)
+      return try withTemporaryFolder { folder in
+        let input = folder.appending("in.pth")
+        try FileManager.default.copyItem(atPath: CommandLine.checkpoint, toPath: input)
+        let result = try program.run(
+          arguments(input, folder.appending("out.safetensors")), pausedAt: index, of: calls,
+          in: tools
+        ) { _ in try change(input) }
+        return (result.exitCode, result.standardError, try folder.names())
+      }
+    }
+  }
+
+  /// Between asking for bytes and touching them no check can be made: this is a SIGBUS.
+  @Test(arguments: ["convert", "inspect"])
+  func anInputThatShrinksUnderAChecksum(_ command: String) throws {
+    let result = try withShrinkingInput(at: 40, of: ["crc32_z"]) { input, output in
+      command == "convert" ? ["convert", input, output, "--quiet"] : ["inspect", input]
+    } change: {
+      #expect(truncate($0, 4096) == 0)
+    }
+    #expect(result.exitCode == 2, "\(result.standardError)")
+    let lines = result.standardError.split(separator: "\n")
+    #expect(lines.count == 1 && lines[0].contains("in.pth: "), "\(lines)")
+    #expect(
+      lines.allSatisfy { $0.contains("vanished while it was read") || $0.contains("another program") },
+      "\(lines)")
+    #expect(result.names == ["in.pth"])
+  }
+
+  @Test(arguments: [[], ["--no-mmap"]])
+  func anInputThatShrinksBetweenReads(_ options: [String]) throws {
+    let result = try withShrinkingInput(at: 3, of: ["pwrite"]) { input, output in
+      ["convert", input, output, "--quiet"] + options
+    } change: {
+      #expect(truncate($0, 4096) == 0)
+    }
+    #expect(result.exitCode == 2)
+    let lines = result.standardError.split(separator: "\n")
+    #expect(lines.count == 1, "\(lines)")
+    #expect(result.names == ["in.pth"])
+  }
+
+  @Test func anInputThatIsChanged() throws {
+    let result = try withShrinkingInput(at: 3, of: ["pwrite"]) { input, output in
+      ["convert", input, output, "--quiet"]
+    } change: { path in
+      let file = try FileHandle(forUpdating: URL(filePath: path))
+      try file.seek(toOffset: 4_000_000)
+      try file.write(contentsOf: Data([1]))
+    }
+    #expect(result.exitCode == 2)
+    #expect(
+      result.standardError.hasSuffix(
+        "in.pth: the file was changed by another program while it was read\n"),
+      "\(result.standardError)")
+    #expect(result.names == ["in.pth"])
+  }
+}

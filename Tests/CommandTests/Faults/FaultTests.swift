@@ -18,7 +18,9 @@ import Testing
   }
 
   private func arguments(_ output: String) throws -> [String] {
-    ["convert", try Self.source(), output, "--quiet", "--force", "--format", "csv"]
+    // The source has no layer that is worth quantizing.
+    let recipe = output.hasSuffix(".condi") ? ["--recipe", "keep-all"] : []
+    return ["convert", try Self.source(), output, "--quiet", "--force", "--format", "csv"] + recipe
   }
 
   /// Calls `body` with a program, a folder for outputs and what a faultless run makes.
@@ -159,20 +161,28 @@ import Testing
 
   @Test func aReadErrorIsOneLine() throws {
     try withOutput("safetensors") { program, folder, output, new in
-      var index = 1
-      while true {
+      // Formats that are asked whether the file is theirs may fail to look: it is another's then.
+      var failureCount = 0
+      var successesInARow = 0
+      var index = 0
+      while successesInARow < 30 {
+        index += 7  // a process for each of the hundreds of calls would take a minute
         let outcome = try program.run(
           try arguments(output) + ["--no-mmap"], .readError, at: index, of: ["pread"])
-        if outcome.exitCode == 0 { break }
+        #expect(bytes(output) == new)
+        #expect(try folder.names() == ["out.safetensors"])
+        guard outcome.exitCode != 0 else {
+          successesInARow += 1
+          continue
+        }
+        successesInARow = 0
+        failureCount += 1
         #expect(outcome.exitCode == 2)
         let lines = outcome.standardError.split(separator: "\n")
         #expect(
           lines.count == 1 && lines[0].contains("checkpoint.pth: "), "call \(index): \(lines)")
-        #expect(bytes(output) == new)
-        #expect(try folder.names() == ["out.safetensors"])
-        index += 1
       }
-      #expect(index > 50, "each tensor is read")
+      #expect(failureCount > 30, "each tensor is read")
     }
   }
 
@@ -208,7 +218,9 @@ import Testing
     let lines = result.standardError.split(separator: "\n")
     #expect(lines.count == 1 && lines[0].contains("in.pth: "), "\(lines)")
     #expect(
-      lines.allSatisfy { $0.contains("vanished while it was read") || $0.contains("another program") },
+      lines.allSatisfy {
+        $0.contains("vanished while it was read") || $0.contains("another program")
+      },
       "\(lines)")
     #expect(result.names == ["in.pth"])
   }
@@ -236,8 +248,9 @@ import Testing
     }
     #expect(result.exitCode == 2)
     #expect(
-      result.standardError.hasSuffix(
-        "in.pth: the file was changed by another program while it was read\n"),
+      result.standardError.contains("in.pth: ")
+        && result.standardError.hasSuffix(
+          "the file was changed by another program while it was read\n"),
       "\(result.standardError)")
     #expect(result.names == ["in.pth"])
   }

@@ -33,7 +33,7 @@ struct CondiConvert: ParsableCommand {
       try command.run()
     } catch let outcome as Outcome {
       exit(withError: outcome.exitCode)
-    } catch where exitCode(for: error) == .failure && !(error is CleanExit) {
+    } catch  where exitCode(for: error) == .failure && !(error is CleanExit) {
       // Everything the libraries throw describes itself in one line; wrong usage goes below. Where
       // bytes of a mapped input went missing, whatever else is wrong follows from that.
       do {

@@ -34,7 +34,9 @@ enum CommandLine {
     return try #require(object as? [String: Any])
   }
 
-  static func copy(_ source: String, to target: String, changing change: (inout Data) -> Void) throws {
+  static func copy(_ source: String, to target: String, changing change: (inout Data) -> Void)
+    throws
+  {
     var bytes = try Data(contentsOf: URL(filePath: source))
     change(&bytes)
     try bytes.write(to: URL(filePath: target))

@@ -50,7 +50,10 @@ import Testing
   }
 
   @Test func aGlobThatMatchesNothingIsAnError() throws {
-    for command in [["inspect", CommandLine.checkpoint], ["diff", CommandLine.checkpoint, CommandLine.checkpoint]] {
+    for command in [
+      ["inspect", CommandLine.checkpoint],
+      ["diff", CommandLine.checkpoint, CommandLine.checkpoint],
+    ] {
       let outcome = try BuiltProgram().run(command + ["--layers", "*.wq.weight"])
       #expect(outcome.exitCode == 2)
       #expect(outcome.standardError.contains("expected a tensor name that matches '*.wq.weight'"))

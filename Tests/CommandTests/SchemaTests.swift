@@ -29,7 +29,9 @@ import Testing
           "inspect", file, "--split-qkv", "--singular-values", "--format", "json")
         try expectValid(inspected.standardOutput, "model-report")
       }
-      for file in [CommandLine.checkpoint, packed, try PackageFolder.fixture("torch/checkpoint.pth")] {
+      for file in [
+        CommandLine.checkpoint, packed, try PackageFolder.fixture("torch/checkpoint.pth"),
+      ] {
         for depth in ["0", "2", "99"] {
           let tree = try CommandLine.succeed(
             "inspect", file, "--tree", "--depth", depth, "--format", "json")

@@ -91,7 +91,9 @@ import Testing
 
   @Test func opensRegularFilesOnly() throws {
     try withTemporaryFolder { folder in
-      #expect(throws: FormatError.unsupported("not a regular file but a directory", path: folder.path)) {
+      #expect(
+        throws: FormatError.unsupported("not a regular file but a directory", path: folder.path)
+      ) {
         try InputFile(path: folder.path)
       }
       let pipe = folder.appending("pipe")

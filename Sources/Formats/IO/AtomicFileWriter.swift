@@ -47,7 +47,9 @@ public struct AtomicFileWriter: ~Copyable {
   }
 
   /// For placing bytes at offsets, from several threads where it helps; valid until `finish()`.
-  public var placement: FilePlacement { FilePlacement(path: path, descriptor: temporary.descriptor) }
+  public var placement: FilePlacement {
+    FilePlacement(path: path, descriptor: temporary.descriptor)
+  }
 
   /// Appends `bytes`.
   public mutating func append(_ bytes: SharedBytes) throws {

@@ -17,9 +17,11 @@ extension UnsafeMutableRawBufferPointer {
     switch byteWidth {
     case 1: self[offset] = UInt8(truncatingIfNeeded: value)
     case 2:
-      storeBytes(of: UInt16(truncatingIfNeeded: value).littleEndian, toByteOffset: offset, as: UInt16.self)
+      storeBytes(
+        of: UInt16(truncatingIfNeeded: value).littleEndian, toByteOffset: offset, as: UInt16.self)
     case 4:
-      storeBytes(of: UInt32(truncatingIfNeeded: value).littleEndian, toByteOffset: offset, as: UInt32.self)
+      storeBytes(
+        of: UInt32(truncatingIfNeeded: value).littleEndian, toByteOffset: offset, as: UInt32.self)
     case 8: storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt64.self)
     default: preconditionFailure("an integer has 1, 2, 4 or 8 bytes")
     }

@@ -60,7 +60,8 @@ extension TreeNode {
     self.name = name
   }
 
-  private static func indexed(_ items: [ArchiveStructure], in archive: TensorArchive) -> [TreeNode] {
+  private static func indexed(_ items: [ArchiveStructure], in archive: TensorArchive) -> [TreeNode]
+  {
     items.enumerated().map { TreeNode($1, key: "\($0)", in: archive) }
   }
 

@@ -10,7 +10,9 @@ enum Console {
     let end = text.hasSuffix("\n") ? "" : "\n"
     var bytes = Array((text + end).utf8)[...]
     while !bytes.isEmpty {
-      let count = bytes.withUnsafeBytes { Foundation.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+      let count = bytes.withUnsafeBytes {
+        Foundation.write(STDOUT_FILENO, $0.baseAddress, $0.count)
+      }
       if count < 0, errno == EINTR { continue }
       guard count >= 0 else {
         throw FormatError(.system(operation: "write", code: errno), path: "standard output")

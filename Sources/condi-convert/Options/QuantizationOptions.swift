@@ -4,7 +4,9 @@ import Transform
 
 /// How weights are quantized when the output is packed.
 struct QuantizationOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Bits of a quantized weight, 1 to 8 (4 unless the recipe says).", valueName: "n"))
+  @Option(
+    help: ArgumentHelp(
+      "Bits of a quantized weight, 1 to 8 (4 unless the recipe says).", valueName: "n"))
   var bits: Int?
 
   @Option(

@@ -32,28 +32,34 @@ struct InspectCommand: ParsableCommand {
         + "is an error.", valueName: "glob"))
   var layers: [String] = []
 
-  @Option(help: ArgumentHelp("Only what lies below this part of a nested checkpoint.", valueName: "name"))
+  @Option(
+    help: ArgumentHelp("Only what lies below this part of a nested checkpoint.", valueName: "name"))
   var root: String?
 
   @Option(
     help: ArgumentHelp(
       "Order of the layers: "
-        + ModelReport.SortKey.allCases.map(\.rawValue).joined(separator: ", ") + ".", valueName: "key"))
+        + ModelReport.SortKey.allCases.map(\.rawValue).joined(separator: ", ") + ".",
+      valueName: "key"))
   var sort: ModelReport.SortKey = .file
 
   @Flag(help: "The other way round: the smallest number first, names from Z to A.")
   var reverse = false
 
-  @Flag(name: .customLong("split-qkv"), help: "Show a fused query-key-value weight as its three parts.")
+  @Flag(
+    name: .customLong("split-qkv"), help: "Show a fused query-key-value weight as its three parts.")
   var splitQKV = false
 
   @Flag(help: "List all singular values of every layer (JSON only).")
   var singularValues = false
 
-  @Flag(help: "Show the structure, with every container, tensor and value, and no numbers of weights.")
+  @Flag(
+    help: "Show the structure, with every container, tensor and value, and no numbers of weights.")
   var tree = false
 
-  @Option(help: ArgumentHelp("Levels of the tree that are listed; all of them by default.", valueName: "n"))
+  @Option(
+    help: ArgumentHelp(
+      "Levels of the tree that are listed; all of them by default.", valueName: "n"))
   var depth: Int?
 
   @Flag(help: "Print the JSON header of a packed file as it is stored, and nothing else.")
@@ -65,7 +71,8 @@ struct InspectCommand: ParsableCommand {
   func validate() throws {
     if let depth, depth < 0 { throw ValidationError("--depth takes a number of at least 0") }
     if depth != nil, !tree { throw ValidationError("--depth is for --tree") }
-    if tree, rawHeader || singularValues || splitQKV || reverse || sort != .file || !layers.isEmpty {
+    if tree, rawHeader || singularValues || splitQKV || reverse || sort != .file || !layers.isEmpty
+    {
       throw ValidationError(
         "--tree shows the structure alone; it goes with --depth, --root, --limit and --format")
     }

@@ -72,7 +72,8 @@ struct VerifyCommand: ParsableCommand {
     ) { bar.advance($0) }
     try report.print(verification, textLimit: 10)
     if let fault = verification.faults.first {
-      throw FormatError.malformed(fault.message, path: packed, tensor: fault.tensor, offset: fault.offset)
+      throw FormatError.malformed(
+        fault.message, path: packed, tensor: fault.tensor, offset: fault.offset)
     }
     if !verification.isPassed { throw Outcome.finding }
   }

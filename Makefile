@@ -5,7 +5,7 @@ BIN          := .build/release/condi-convert
 PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libopenblas-dev liblapacke-dev libpng-dev
 INTEROP_VENV := .venv-interop
 
-.PHONY: help packages build demo test lint format interop bench clean
+.PHONY: help packages build demo test lint format interop bench fuzz sanitize clean
 
 help:
 	@echo 'make demo     build, then convert, inspect, diff, verify and unpack a real checkpoint'
@@ -14,6 +14,8 @@ help:
 	@echo 'make format   apply that formatting'
 	@echo 'make interop  check written files with torch, numpy and safetensors, and the Python reader'
 	@echo 'make bench    time the tool beside Python scripts that do the same'
+	@echo 'make fuzz     fuzz every reader, each for FUZZ_SECONDS (30)'
+	@echo 'make sanitize run all tests under AddressSanitizer'
 	@echo 'make clean    remove what was built'
 
 # Installs only the Debian packages that are missing; does nothing and needs no network otherwise.
@@ -38,10 +40,10 @@ test: packages
 	$(SWIFT) test
 
 lint:
-	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
+	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Fuzz
 
 format:
-	$(SWIFT) format --in-place --recursive Package.swift Sources Tests
+	$(SWIFT) format --in-place --recursive Package.swift Sources Tests Fuzz
 
 $(INTEROP_VENV)/.installed: Tests/Fixtures/interop/requirements.txt
 	@python3 -c 'import ensurepip' 2>/dev/null \
@@ -57,5 +59,14 @@ interop: build $(INTEROP_VENV)/.installed
 bench: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Benchmarks/compare.py $(BIN)
 
+fuzz: packages
+	Fuzz/run.sh
+
+# Leaks are left out: Swift's runtime keeps what it made once, and a program that ends by 'exit'
+# frees nothing.
+sanitize: packages
+	ASAN_OPTIONS=detect_leaks=0:$$ASAN_OPTIONS \
+	  $(SWIFT) test --sanitize=address --scratch-path .build-asan $(SANITIZE_FLAGS)
+
 clean:
-	rm -rf .build $(INTEROP_VENV) out
+	rm -rf .build .build-asan .build-fuzz $(INTEROP_VENV) out

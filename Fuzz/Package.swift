@@ -8,15 +8,13 @@ let package = Package(
   name: "condi-fuzz",
   dependencies: [.package(name: "condi-convert", path: "..")],
   targets: [
-    .target(name: "CLibFuzzer"),
     .executableTarget(
       name: "condi-fuzz",
       dependencies: [
-        "CLibFuzzer",
         .product(name: "Formats", package: "condi-convert"),
         .product(name: "FuzzTargets", package: "condi-convert"),
         .product(name: "Transform", package: "condi-convert"),
-      ]),
+      ])
   ],
   swiftLanguageModes: [.v6]
 )

@@ -15,7 +15,9 @@ public struct FuzzTarget: Sendable {
       FuzzTarget(name: "npz-array") {
         try read(ZipBytes.archive([("array.npy", $0)]), as: NPZFormat())
       },
-      FuzzTarget(name: "condi-header") { try read(PackedBytes.file(header: $0), as: PackedFormat()) },
+      FuzzTarget(name: "condi-header") {
+        try read(PackedBytes.file(header: $0), as: PackedFormat())
+      },
       FuzzTarget(name: "condi-verify") { bytes in
         let model = try PackedModel(parsing: InputFile(bytes, path: "input"))
         guard model.header.entries.reduce(0, { $0 + tally($1) }) <= byteLimit else { return }

@@ -37,6 +37,8 @@ public struct FormatRegistry: Sendable {
   ///
   /// - Throws: `FormatError` that names what the file looks like instead.
   public func format(of file: InputFile) throws -> any ModelFormat {
+    // A disk that fails must not look like an unknown format.
+    _ = try file.bytes(at: 0, count: min(file.byteCount, 16), purpose: "the signature")
     if let format = formats.first(where: { $0.recognizes(file) }) { return format }
     throw FormatError(
       .unrecognizedFormat(found: FileSignature.describe(file)), path: file.path)

@@ -5,10 +5,13 @@ import FuzzTargets
 /// ```
 /// condi-fuzz --list                the names of the targets
 /// condi-fuzz --seeds FOLDER FILE…  packs what can be read, as seeds for the targets of that format
-/// FUZZ_TARGET=name condi-fuzz …    libFuzzer, with its own options and folders
+/// FUZZ_TARGET=name condi-fuzz …    fuzzes, with libFuzzer's own options and folders
 /// ```
 @main
 struct CondiFuzz {
+  // Set once, before the first input.
+  nonisolated(unsafe) static var target: FuzzTarget?
+
   static func main() throws {
     let arguments = CommandLine.arguments
     switch arguments.dropFirst().first {
@@ -18,12 +21,35 @@ struct CondiFuzz {
       try PackedSeeds(folder: arguments[2]).write(from: Array(arguments.dropFirst(3)))
     default:
       let name = ProcessInfo.processInfo.environment["FUZZ_TARGET"] ?? ""
-      guard let target = FuzzTarget.all.first(where: { $0.name == name }) else {
+      target = FuzzTarget.all.first { $0.name == name }
+      guard target != nil else {
         FileHandle.standardError.write(Data("FUZZ_TARGET names no target; --list does\n".utf8))
         exit(64)
       }
-      FuzzLoop.target = target
-      FuzzLoop.run()
+      var count = CommandLine.argc
+      var values: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv
+      exit(runDriver(&count, &values, testOneInput))
     }
   }
 }
+
+/// What libFuzzer calls, which is C and takes no context: one target a process. Its own `main`, which
+/// the linker brings along and the package manager's replaces, wants this name.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func testOneInput(_ data: UnsafePointer<UInt8>?, _ byteCount: Int) -> Int32 {
+  do {
+    try CondiFuzz.target?.run(SharedBytes(UnsafeBufferPointer(start: data, count: byteCount)))
+  } catch is FormatError {
+    return 0
+  } catch {
+    fatalError("an error that is no FormatError: \(error)")
+  }
+  return 0
+}
+
+@_silgen_name("LLVMFuzzerRunDriver")
+private func runDriver(
+  _ count: UnsafeMutablePointer<Int32>,
+  _ values: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>,
+  _ callback: @convention(c) (UnsafePointer<UInt8>?, Int) -> Int32
+) -> Int32

@@ -3,6 +3,8 @@ struct NPYHeader {
   /// The header's dictionary in bytes, on reading: enough for any element type that is supported.
   /// NumPy itself stops at 10,000.
   static let byteCountLimit = 65_536
+  /// Structured element types nest; NumPy itself writes two or three levels.
+  static let nestingLimit = 16
   static let magic: [UInt8] = [0x93] + Array("NUMPY".utf8)
 
   let element: NPYElement

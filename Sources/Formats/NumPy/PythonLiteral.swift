@@ -26,9 +26,6 @@ private struct PythonLiteralParser {
   private var position = 0
   private var depth = 0
 
-  /// Structured element types nest; NumPy itself writes two or three levels.
-  private static let depthLimit = 16
-
   init(_ text: String) {
     scalars = Array(text.unicodeScalars)
   }
@@ -98,10 +95,10 @@ private struct PythonLiteralParser {
   private mutating func descend<Result>(
     _ body: (inout PythonLiteralParser) throws -> Result
   ) throws -> Result {
-    guard depth < Self.depthLimit else {
+    guard depth < NPYHeader.nestingLimit else {
       throw FormatError(
         .limitExceeded(
-          what: "the nesting of a NumPy header", limit: Self.depthLimit, found: "more"))
+          what: "the nesting of a NumPy header", limit: NPYHeader.nestingLimit, found: "more"))
     }
     depth += 1
     position += 1

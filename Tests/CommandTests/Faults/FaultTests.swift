@@ -8,7 +8,7 @@ import Testing
   static let writers = ["pth", "npz", "safetensors", "condi"]
 
   private static func source() throws -> String {
-    try PackageFolder.fixture("torch/checkpoint.pth")
+    try PackageFolder.fixture("torch/state_dict.pth")
   }
 
   private func bytes(_ path: String) -> Data? { FileManager.default.contents(atPath: path) }
@@ -18,9 +18,8 @@ import Testing
   }
 
   private func arguments(_ output: String) throws -> [String] {
-    // The source has no layer that is worth quantizing.
-    let recipe = output.hasSuffix(".condi") ? ["--recipe", "keep-all"] : []
-    return ["convert", try Self.source(), output, "--quiet", "--force", "--format", "csv"] + recipe
+    let packing = output.hasSuffix(".condi") ? ["--recipe", "all-linear", "--format", "csv"] : []
+    return ["convert", try Self.source(), output, "--quiet", "--force"] + packing
   }
 
   /// Calls `body` with a program, a folder for outputs and what a faultless run makes.
@@ -180,9 +179,9 @@ import Testing
         #expect(outcome.exitCode == 2)
         let lines = outcome.standardError.split(separator: "\n")
         #expect(
-          lines.count == 1 && lines[0].contains("checkpoint.pth: "), "call \(index): \(lines)")
+          lines.count == 1 && lines[0].contains(".pth: "), "call \(index): \(lines)")
       }
-      #expect(failureCount > 30, "each tensor is read")
+      #expect(failureCount > 5, "each tensor is read")
     }
   }
 
@@ -248,9 +247,8 @@ import Testing
     }
     #expect(result.exitCode == 2)
     #expect(
-      result.standardError.contains("in.pth: ")
-        && result.standardError.hasSuffix(
-          "the file was changed by another program while it was read\n"),
+      result.standardError.hasSuffix(
+        ": the file was changed by another program while it was read\n"),
       "\(result.standardError)")
     #expect(result.names == ["in.pth"])
   }

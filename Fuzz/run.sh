@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Builds the fuzzer and runs every target for FUZZ_SECONDS, from the fixtures, all past findings, and
+# what earlier runs found worth keeping. FUZZ_TARGETS names some of them, or all.
+#
+# A finding ends the script with an error; it lies in Fuzz/Findings/<target>/ and is from then on an
+# input of the ordinary tests.
+set -euo pipefail
+cd "$(dirname "$0")"
+seconds=${FUZZ_SECONDS:-30}
+scratch=../.build-fuzz
+work=$scratch/corpus
+
+# Optimized, because a fuzzer lives by its speed, but with all checks of the language; debug in name,
+# because the C++ of dependencies is not what is tried here. gold cannot link it.
+swift build --scratch-path $scratch \
+  -Xswiftc -sanitize=fuzzer,address -Xswiftc -O -Xswiftc -use-ld=lld \
+  -Xswiftc -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+program=$PWD/$scratch/debug/condi-fuzz
+rm -rf "$work/seeds"
+python3 make_seeds.py "$program" "$work/seeds"
+
+# Leaks: Swift's runtime keeps what it made once.
+export ASAN_OPTIONS=detect_leaks=0:${ASAN_OPTIONS:-}
+status=0
+for target in ${FUZZ_TARGETS:-$("$program" --list)}; do
+  mkdir -p "$work/kept/$target" "Findings/$target"
+  log=$work/$target.log
+  if FUZZ_TARGET=$target "$program" -max_total_time="$seconds" -max_len=65536 -timeout=20 \
+    -rss_limit_mb=3072 -malloc_limit_mb=1536 -print_final_stats=1 \
+    -artifact_prefix="Findings/$target/" \
+    "$work/kept/$target" "$work/seeds/$target" "Findings/$target" >"$log" 2>&1
+  then result=ok; else result=FINDING; status=1; fi
+  rmdir --ignore-fail-on-non-empty "Findings/$target"
+  executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+  coverage=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -1)
+  printf '%-14s %9s executions  %6s edges  %s\n' \
+    "$target" "${executions:-?}" "${coverage:-?}" "$result"
+  [ $result = ok ] || tail -40 "$log"
+done
+exit $status

@@ -1,0 +1,47 @@
+/// What a file may ask for at most. Files that ask for more are refused with
+/// `FormatError.Problem.limitExceeded`, before memory is taken.
+///
+/// Each limit is defined where it is applied; this is the list of them, which the page `Limits` in
+/// the documentation shows. A test keeps the two the same.
+public struct Limit: Hashable, Sendable {
+  public enum Unit: String, Sendable {
+    case bytes, entries, levels, objects, dimensions
+    /// Bytes that one byte may become.
+    case ratio = "to 1"
+  }
+
+  /// What is limited, as it reads in the documentation.
+  public let subject: String
+  public let maximum: Int
+  public let unit: Unit
+
+  private init(_ subject: String, _ maximum: Int, _ unit: Unit) {
+    self.subject = subject
+    self.maximum = maximum
+    self.unit = unit
+  }
+
+  /// Every limit of the library.
+  public static let all: [Limit] = [
+    Limit("safetensors header", SafetensorsHeader.byteCountLimit, .bytes),
+    Limit("NumPy header", NPYHeader.byteCountLimit, .bytes),
+    Limit("nesting of a NumPy header", NPYHeader.nestingLimit, .levels),
+    Limit("packed header, inflated", PackedPrologue.headerLimit, .bytes),
+    Limit("JSON text", Int(Int32.max), .bytes),
+    Limit("values in a JSON text", JSONScanner.valueCountLimit, .objects),
+    Limit("nesting of a JSON text", JSONDocument.defaultDepthLimit, .levels),
+    Limit("zip entries", ZipDirectory.entryLimit, .entries),
+    Limit("name of a zip entry", ZipDirectory.nameByteLimit, .bytes),
+    Limit("deflated data", ZipDirectory.deflateRatioLimit, .ratio),
+    Limit("zlib streams of packed files", Zlib.largestExpansion, .ratio),
+    Limit("pickle", PickleMachine.byteLimit, .bytes),
+    Limit("objects in a pickle", PickleMachine.nodeLimit, .objects),
+    Limit("integer in a pickle", PickleMachine.integerLimit, .bytes),
+    Limit("nesting of a checkpoint", PyTorchObjectReader.depthLimit, .levels),
+    Limit(
+      "objects in a checkpoint, shared ones counted each time", PyTorchObjectReader.visitLimit,
+      .objects),
+    Limit("names of a checkpoint together", PyTorchObjectReader.nameByteLimit, .bytes),
+    Limit("tensor expanded by zero strides", StorageView.expansionLimit, .bytes),
+  ]
+}

@@ -1,0 +1,30 @@
+import Formats
+import Foundation
+import FuzzTargets
+import TestSupport
+import Testing
+
+/// What the fuzzer found once, and a few inputs a target so that the targets themselves are tried.
+@Suite struct FindingsTests {
+  @Test func everyFormatHasATarget() {
+    let targets = Set(FuzzTarget.all.map(\.name))
+    #expect(targets.count == FuzzTarget.all.count)
+    for format in FormatRegistry.standard.formats {
+      #expect(targets.contains(format.identifier.name))
+    }
+  }
+
+  @Test(arguments: FuzzTarget.all.map(\.name))
+  func pastFindingsStayRight(_ name: String) throws {
+    let target = try #require(FuzzTarget.all.first { $0.name == name })
+    let folder = PackageFolder.root.appending(path: "Fuzz/Findings/\(name)").path
+    let files = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    var inputs = files.sorted().compactMap {
+      FileManager.default.contents(atPath: "\(folder)/\($0)")
+    }
+    inputs += [Data(), Data([0]), Data("{}".utf8), Data([0x80, 2, 0x7D, 0x2E])]
+    for input in inputs {
+      do { try target.run(SharedBytes(input)) } catch is FormatError { continue }
+    }
+  }
+}

@@ -12,7 +12,7 @@ help:
 	@echo 'make test     build and run all tests'
 	@echo 'make lint     check the formatting of all Swift sources'
 	@echo 'make format   apply that formatting'
-	@echo 'make interop  check written files with torch, numpy and safetensors from PyPI'
+	@echo 'make interop  check written files with torch, numpy and safetensors, and the Python reader'
 	@echo 'make bench    time the tool beside Python scripts that do the same'
 	@echo 'make fuzz     fuzz every reader, each for FUZZ_SECONDS (30)'
 	@echo 'make sanitize run all tests under AddressSanitizer'
@@ -46,12 +46,15 @@ format:
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests Fuzz
 
 $(INTEROP_VENV)/.installed: Tests/Fixtures/interop/requirements.txt
+	@python3 -c 'import ensurepip' 2>/dev/null \
+	  || $(MAKE) --no-print-directory packages PACKAGES=python3-venv
 	python3 -m venv $(INTEROP_VENV)
-	$(INTEROP_VENV)/bin/pip install --quiet -r $<
+	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 interop: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/convert_and_check.py --require $(BIN)
+	cd python && ../$(INTEROP_VENV)/bin/python -m pytest --quiet
 
 bench: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Benchmarks/compare.py $(BIN)

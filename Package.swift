@@ -17,6 +17,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-collections.git", from: "1.2.0"),
     .package(url: "https://github.com/apple/swift-crypto.git", from: "4.0.0"),
+    .package(url: "https://github.com/apple/swift-protobuf.git", from: "1.39.0"),
   ],
   targets: [
     // One module a C library; each is imported by exactly one Swift target.
@@ -40,7 +41,10 @@ let package = Package(
         "CLibzip", "CJSONC", "CZlib", "CSignals",
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "Crypto", package: "swift-crypto"),
-      ]),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ],
+      // The source of ONNXDescriptions.pb.swift; Scripts/generate-protobuf.sh says how.
+      exclude: ["ONNX/ONNXDescriptions.proto"]),
     .target(name: "Inspect", dependencies: ["Formats", "LinearAlgebra"]),
     .target(
       name: "Transform",

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-DATA = HERE.parent.parent / "shared" / "data"
-MODELS = {"SwinIR-light ×2": DATA / "weights" / "swinir_light_x2.pth"}
+EXAMPLES = HERE.parent / "Examples"
+MODELS = {"SwinIR-light ×2": EXAMPLES / "swinir_light_x2.pth"}
 BASELINE = HERE / "baseline_convert_inspect.py"
 CPUS = os.cpu_count() or 1
 

@@ -17,9 +17,7 @@ enum FileSignature {
 
   private static let known: [(signature: [UInt8], name: String)] = [
     (Array("PK".utf8), "a zip archive that holds neither PyTorch nor NumPy data"),
-    ([0x80, 0x02, 0x8A, 0x0A], "a PyTorch checkpoint of the old, unzipped kind"),
     ([0x80], "a Python pickle that is not inside a PyTorch archive"),
-    (Array("GGUF".utf8), "a GGUF file"),
     ([0x89] + Array("HDF".utf8), "an HDF5 file"),
     ([0x89] + Array("PNG".utf8), "a PNG picture"),
     ([0x1F, 0x8B], "a gzip file"),

@@ -1,12 +1,15 @@
 import Foundation
 
-extension FormatError: CustomStringConvertible, LocalizedError {
+extension FormatError: LocalizedError, CustomStringConvertible {
   public var description: String {
     var place: [String] = []
-    if let tensor { place.append("'\(tensor.escapingControlCharacters)'") }
+    if let name = tensor ?? entry { place.append("'\(name.escapingControlCharacters)'") }
     if let offset { place.append("at byte \(offset)") }
-    let prefix = [path?.escapingControlCharacters, place.isEmpty ? nil : place.joined(separator: " ")]
-    return (prefix.compactMap { $0 } + ["\(problem)"]).joined(separator: ": ")
+    let prefix = [
+      path?.escapingControlCharacters, place.isEmpty ? nil : place.joined(separator: " "),
+    ]
+    .compactMap { $0 }
+    return (prefix + ["\(problem)"]).joined(separator: ": ")
   }
 
   public var errorDescription: String? { description }

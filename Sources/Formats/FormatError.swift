@@ -29,17 +29,21 @@ public struct FormatError: Error, Hashable, Sendable {
   public var problem: Problem
   /// The file's path as the user gave it.
   public var path: String?
-  /// The tensor, or the archive entry, concerned.
+  /// The tensor concerned.
   public var tensor: String?
+  /// The zip entry or the like that holds the bytes, for errors that know no tensor.
+  public var entry: String?
   /// Byte offset in the file, or in `tensor`'s own bytes where the file holds them compressed.
   public var offset: Int?
 
   public init(
-    _ problem: Problem, path: String? = nil, tensor: String? = nil, offset: Int? = nil
+    _ problem: Problem, path: String? = nil, tensor: String? = nil, entry: String? = nil,
+    offset: Int? = nil
   ) {
     self.problem = problem
     self.path = path
     self.tensor = tensor
+    self.entry = entry
     self.offset = offset
   }
 
@@ -64,12 +68,13 @@ public struct FormatError: Error, Hashable, Sendable {
   }
 
   /// This error with the place filled in where it is not known yet.
-  public func located(path: String? = nil, tensor: String? = nil, offset: Int? = nil)
-    -> FormatError
-  {
+  public func located(
+    path: String? = nil, tensor: String? = nil, entry: String? = nil, offset: Int? = nil
+  ) -> FormatError {
     var error = self
     error.path = error.path ?? path
     error.tensor = error.tensor ?? tensor
+    error.entry = error.entry ?? entry
     error.offset = error.offset ?? offset
     return error
   }
@@ -77,11 +82,11 @@ public struct FormatError: Error, Hashable, Sendable {
 
 /// Runs `body`, and fills in the place of a `FormatError` that does not know it.
 public func locatingErrors<Result>(
-  path: String? = nil, tensor: String? = nil, _ body: () throws -> Result
+  path: String? = nil, tensor: String? = nil, entry: String? = nil, _ body: () throws -> Result
 ) throws -> Result {
   do {
     return try body()
   } catch let error as FormatError {
-    throw error.located(path: path, tensor: tensor)
+    throw error.located(path: path, tensor: tensor, entry: entry)
   }
 }

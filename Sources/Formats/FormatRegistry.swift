@@ -15,12 +15,22 @@ public struct FormatRegistry: Sendable {
     PyTorchFormat(),
     NPZFormat(),
     NPYFormat(),
+    GGUFFormat(),
+    ShardedFormat(),
+    ONNXFormat(),
   ])
 
+  /// The formats that can be written.
+  public var writableFormats: [any ModelFormat] { formats.filter(\.canWrite) }
+
   /// Opens a model file of any known format; the extension plays no part.
+  ///
+  /// - Parameter path: a file, or a folder that holds exactly one index of a sharded checkpoint.
   public func open(_ path: String, access: InputFile.Access = .mapped) throws -> TensorArchive {
-    let file = try InputFile(path: path, access: access)
-    return try format(of: file).read(file)
+    let file = try InputFile(path: try ShardIndex.path(in: path), access: access)
+    var archive = try format(of: file).read(file)
+    if archive.sourceFiles.isEmpty { archive.sourceFiles = [file.path] }
+    return archive
   }
 
   /// The format whose signature the file carries.
@@ -38,10 +48,10 @@ public struct FormatRegistry: Sendable {
     formats.first { $0.identifier.name == name }
   }
 
-  /// The format that an output path's extension stands for.
+  /// The format to write that an output path's extension stands for.
   public func format(forOutput path: String) -> (any ModelFormat)? {
     let pathExtension = (path as NSString).pathExtension.lowercased()
-    return formats.first { $0.identifier.fileExtensions.contains(pathExtension) }
+    return writableFormats.first { $0.identifier.fileExtensions.contains(pathExtension) }
   }
 
   /// Writes `archive` as `format`; the file appears whole at `path` or not at all.

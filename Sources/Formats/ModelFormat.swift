@@ -5,6 +5,9 @@
 public protocol ModelFormat: Sendable {
   var identifier: FormatIdentifier { get }
 
+  /// Whether `write` can succeed; a format that is only read conforms to `ReadOnlyModelFormat`.
+  var canWrite: Bool { get }
+
   /// Whether the content is this format's, judged by its first bytes or its directory.
   ///
   /// A damaged file of this format is still recognized where its signature is intact, so that
@@ -24,6 +27,10 @@ public protocol ModelFormat: Sendable {
   func write(
     _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?)
     throws
+}
+
+extension ModelFormat {
+  public var canWrite: Bool { true }
 }
 
 /// Called by writers after each tensor, from any thread, with its name and byte count.

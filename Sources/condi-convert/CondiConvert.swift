@@ -7,8 +7,9 @@ struct CondiConvert: ParsableCommand {
     commandName: "condi-convert",
     abstract: "Make full-precision models small and low-bit, and show what that did.",
     discussion: """
-      Reads PyTorch (.pth, .pt), NumPy (.npz, .npy), safetensors and packed (.condi) files by their \
-      content, never by their name, and executes nothing that is in them.
+      Reads PyTorch (.pth, .pt, .pkl), NumPy (.npz, .npy), safetensors, GGUF, ONNX and packed (.condi) \
+      files and sharded checkpoints by their content, never by their name, and executes nothing \
+      that is in them.
 
       EXAMPLES
         condi-convert convert model.pth model.condi --bits 2
@@ -16,6 +17,7 @@ struct CondiConvert: ParsableCommand {
         condi-convert diff model.pth model.condi
         condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3
         condi-convert unpack model.condi restored.safetensors
+        condi-convert audit download.pkl
 
       EXIT CODES
         0 success, 1 a finding (a difference, a failed check), 2 an error, 64 wrong usage
@@ -23,7 +25,7 @@ struct CondiConvert: ParsableCommand {
     version: Producer.current,
     subcommands: [
       ConvertCommand.self, InspectCommand.self, DiffCommand.self, VerifyCommand.self,
-      UnpackCommand.self,
+      UnpackCommand.self, AuditCommand.self,
     ])
 
   static func main() {

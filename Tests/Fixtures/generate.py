@@ -1,6 +1,6 @@
 """Makes the small binary fixtures and what is expected of them.
 
-    python Tests/Fixtures/generate.py            # rewrites torch/ npz/ npy/ safetensors/ expected.json
+    python Tests/Fixtures/generate.py            # rewrites every folder, expected.json
     python Tests/Fixtures/generate.py --shared   # rewrites shared-expected.json from ../shared/data
     python Tests/Fixtures/generate.py --check    # makes everything anew elsewhere, compares bytes
 
@@ -15,7 +15,7 @@ Nothing depends on the clock, on hashing or on random numbers: running twice giv
               complex numbers as [real, imaginary]); absent for uninterpreted types
     values    {name: {kind, value}}: the leaves that are not tensors; `kind` is a case name of
               `ArchiveValue`; integers outside Int64 are texts, bytes are hexadecimal
-    metadata  {key: text}, safetensors only
+    metadata  {key: text}; safetensors, GGUF, ONNX and indexes
     refused   true: opening the file, or reading one of its tensors, must be an error
     reason    why, in words
     mayRefuse true: either the tensors as given or an error; never other tensors
@@ -34,12 +34,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-from makers import numpy_files, safetensors_files, shared_files, torch_files
+from makers import (
+    gguf_files,
+    numpy_files,
+    onnx_files,
+    safetensors_files,
+    sharded_files,
+    shared_files,
+    torch_files,
+    torch_other_files,
+)
 from makers.manifest import Manifest
 
 FIXTURES = Path(__file__).resolve().parent
 SHARED_DATA = FIXTURES.parent.parent.parent / "shared" / "data"
-FOLDERS = ("torch", "npz", "npy", "safetensors")
+FOLDERS = ("torch", "npz", "npy", "safetensors", "gguf", "onnx", "sharded")
 
 
 def make_all(folder: Path) -> None:
@@ -51,8 +60,12 @@ def make_all(folder: Path) -> None:
                 stale.unlink()
     manifest = Manifest(folder)
     torch_files.make(manifest)
+    torch_other_files.make(manifest)
     numpy_files.make(manifest)
     safetensors_files.make(manifest)
+    gguf_files.make(manifest)
+    onnx_files.make(manifest)
+    sharded_files.make(manifest)
     manifest.write(folder / "expected.json")
     total = sum(path.stat().st_size for name in FOLDERS for path in (folder / name).rglob("*"))
     print(f"{len(manifest.files)} files, {total} bytes")

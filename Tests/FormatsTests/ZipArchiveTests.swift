@@ -95,7 +95,7 @@ import Testing
     }
     #expect(
       throws: FormatError(
-        .truncated(expectedBytes: 3, foundBytes: 2, purpose: "a zip entry"), tensor: "a")
+        .truncated(expectedBytes: 3, foundBytes: 2, purpose: "a zip entry"), entry: "a")
     ) {
       try ZipFiles.write { $0.add("a", byteCount: 3) { SharedBytes([1, 2]) } }
     }
@@ -119,7 +119,7 @@ import Testing
             .checksumMismatch(
               expected: CRC32.checksum(SharedBytes(content)),
               found: CRC32.checksum(SharedBytes(changed))),
-            path: damaged.path, tensor: "a", offset: entry.dataOffset)
+            path: damaged.path, entry: "a", offset: entry.dataOffset)
         ) { try archive.bytes(of: archive.entries[0]) }
       }
     }

@@ -33,8 +33,8 @@ public struct FormatSubject: Sendable, CustomTestStringConvertible {
 }
 
 extension FormatSubject {
-  /// Every format of the library, in the order of `FormatRegistry.standard`. A test checks that none
-  /// is missing.
+  /// Every format of the library that is written, in the order of `FormatRegistry.standard`. A test
+  /// checks that none is missing.
   public static let all: [FormatSubject] = [
     packed, safetensors, pytorch, npz, compressedNPZ, npy,
   ]

@@ -63,8 +63,6 @@ def decode(record: Record, data: np.ndarray) -> np.ndarray:
 
 
 def _check_raw(record: Record, data: np.ndarray, what: str) -> None:
-    if record.type.name == "bool" and data.size and data.max() > 1:
-        raise PackedError(f"{what}: a truth value is {data.max()}")
     used = record.element_count * record.type.bit_width % 8
     if used and data[-1] >> used:
         raise PackedError(f"{what}: unused bits of the last byte are not zero")
@@ -142,8 +140,6 @@ def _palette(record: Record, data: np.ndarray) -> np.ndarray:
     what = f"tensor '{record.name}'"
     if (numbers[1:] <= numbers[:-1]).any():
         raise PackedError(f"{what}: the palette is not ascending")
-    if record.type.name == "bool" and numbers.max() > 1:
-        raise PackedError(f"{what}: a truth value is {numbers.max()}")
     return raw.view(record.type.dtype)
 
 

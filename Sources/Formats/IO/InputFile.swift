@@ -18,6 +18,8 @@ public final class InputFile: Sendable {
   /// The path as the user gave it.
   public let path: String
   public let byteCount: Int
+  /// How bytes reach memory; for files in memory, as if mapped.
+  public let access: Access
   private let source: Source
 
   private enum Source: Sendable {
@@ -29,6 +31,7 @@ public final class InputFile: Sendable {
   /// - Throws: `FormatError` when the path cannot be opened or is not a regular file.
   public init(path: String, access: Access = .mapped) throws {
     self.path = path
+    self.access = access
     let file = try OpenFile(path: path)
     byteCount = file.byteCount
     source =
@@ -42,6 +45,7 @@ public final class InputFile: Sendable {
   /// Bytes in memory, read as if they were the file `path`.
   public init(_ bytes: SharedBytes, path: String) {
     self.path = path
+    access = .mapped
     byteCount = bytes.count
     source = .memory(bytes)
   }

@@ -57,7 +57,7 @@ final class ZipArchive: Sendable {
   ///
   /// - Throws: `FormatError` when the content is damaged.
   func bytes(of entry: Entry) throws -> SharedBytes {
-    try locatingErrors(path: file.path, tensor: entry.name) {
+    try locatingErrors(path: file.path, entry: entry.name) {
       switch entry.method {
       case .stored: try storedBytes(of: entry)
       case .deflated: try inflatedBytes(of: entry)

@@ -63,7 +63,7 @@ final class ZipContentSource {
       guard bytes.count == byteCount else {
         throw FormatError(
           .truncated(expectedBytes: byteCount, foundBytes: bytes.count, purpose: "a zip entry"),
-          tensor: name)
+          entry: name)
       }
       position = 0
       return 0

@@ -66,7 +66,7 @@ struct ZipWriter {
     do {
       var offset = 0
       for entry in entries {
-        try locatingErrors(tensor: entry.name) {
+        try locatingErrors(entry: entry.name) {
           try add(entry, to: archive, at: &offset, progress)
         }
       }

@@ -54,6 +54,34 @@ enum Zlib {
     }
   }
 
+  /// The content of raw deflated data as far as it can be had, for looking into damaged archives.
+  ///
+  /// - Returns: at most `limit` bytes.
+  static func inflateWhatCanBe(_ bytes: SharedBytes, limit: Int) -> SharedBytes {
+    var stream = z_stream()
+    guard condi_inflate_init(&stream, -15) == Z_OK else { return SharedBytes() }
+    defer { inflateEnd(&stream) }
+    var output: [UInt8] = []
+    bytes.withUnsafeBytes { input in
+      let count = min(input.count, chunkByteCount)
+      stream.next_in = UnsafeMutablePointer(
+        mutating: input.baseAddress?.assumingMemoryBound(to: UInt8.self))
+      stream.avail_in = UInt32(count)
+      var status = Z_OK
+      while status == Z_OK, output.count < limit {
+        let before = output.count
+        output += [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, written in
+          stream.next_out = buffer.baseAddress
+          stream.avail_out = UInt32(buffer.count)
+          status = inflate(&stream, Z_NO_FLUSH)
+          written = buffer.count - Int(stream.avail_out)
+        }
+        if output.count == before { break }
+      }
+    }
+    return SharedBytes(output.prefix(limit))
+  }
+
   private static let chunkByteCount = 1 << 30  // zlib counts input in 32 bits
 
   private static func inflateAll(

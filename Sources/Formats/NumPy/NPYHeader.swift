@@ -115,6 +115,26 @@ struct NPYHeader {
   }
 }
 
+extension NPYHeader {
+  /// Where the pickle of an array of objects begins, or `nil` when `bytes` are no such array.
+  static func objectsOffset(in bytes: SharedBytes) -> Int? {
+    let head = bytes.slice(0..<min(bytes.count, 12 + byteCountLimit)).array
+    guard head.starts(with: magic), head.count >= 12 else { return nil }
+    let width = head[6] == 1 ? 2 : 4
+    let length = (0..<width).reduce(0) { $0 | Int(head[8 + $1]) << (8 * $1) }
+    let start = 8 + width + length
+    guard start <= head.count,
+      let text = String(validating: head[8 + width..<start], as: UTF8.self)
+    else { return nil }
+    // Structures have object fields too: any `O` inside quotes.
+    let quoted = text.split(separator: "'", omittingEmptySubsequences: false)
+    let isObject = quoted.enumerated().contains { index, part in
+      index % 2 == 1 && (part == "O" || part == "|O" || part.hasPrefix("|O") || part == "O8")
+    }
+    return isObject ? start : nil
+  }
+}
+
 // MARK: - Writing
 
 extension NPYHeader {

@@ -8,7 +8,11 @@ extension PackedHeader {
     guard try members.takeString("format") == "condi" else {
       throw FormatError.malformed("the header's 'format' is not 'condi'")
     }
-    self.init(producer: try members.require("producer", members.takeString("producer")))
+    let producer = try members.require("producer", members.takeString("producer"))
+    guard !producer.isEmpty else {
+      throw FormatError.malformed("the header's 'producer' is empty")
+    }
+    self.init(producer: producer)
     source = try members.take("source").map { try Source(parsing: $0) }
     recipe = members.take("recipe")
     metadata = try Self.object(members.take("metadata"), named: "metadata") { name, value in
@@ -50,16 +54,23 @@ extension PackedHeader {
         throw FormatError.malformed(
           "it shares the bytes of '\(original)', which is not a tensor before it", tensor: name)
       }
-      guard members.remaining["encoding"] == nil, members.remaining["offset"] == nil else {
-        throw FormatError.malformed("it both shares bytes and has its own", tensor: name)
-      }
       names[name] = index
     } else {
       names[name] = entries.count
       entries.append(
         try locatingErrors(tensor: name) { try PackedEntry(parsing: &members, name: name) })
     }
+    // What is known but was not taken contradicts the rest of the entry.
+    if let misplaced = members.remaining.keys.first(where: Self.tensorMembers.contains) {
+      throw FormatError.malformed("'\(misplaced)' does not belong in this entry", tensor: name)
+    }
   }
+
+  /// Every member that some kind of tensor entry has.
+  private static let tensorMembers: Set<String> = [
+    "name", "sharesWith", "type", "shape", "role", "encoding", "bits", "granularity", "parts",
+    "parameters", "base", "distinct", "compression", "encodedBytes", "offset", "bytes", "crc32",
+  ]
 }
 
 extension PackedHeader.Source {
@@ -167,7 +178,7 @@ extension PackedEncoding {
     parsing members: inout JSONMembers, elementType: ElementType, shape: Shape
   ) throws {
     let name = try members.require("encoding", members.takeString("encoding"))
-    let bits = try members.takeInteger("bits")
+    let bits = name == "raw" ? nil : try members.takeInteger("bits")
     switch name {
     case "raw":
       self = .raw
@@ -189,7 +200,8 @@ extension PackedEncoding {
     case "integer":
       let bitWidth = try members.require("bits", bits)
       guard elementType.isInteger, (0...63).contains(bitWidth) else {
-        throw FormatError.malformed("\(bitWidth)-bit differences of \(elementType) are not possible")
+        throw FormatError.malformed(
+          "\(bitWidth)-bit differences of \(elementType) are not possible")
       }
       self = .integer(
         base: try members.require("base", members.takeInteger("base")), bitWidth: bitWidth)

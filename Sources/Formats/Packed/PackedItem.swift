@@ -51,7 +51,7 @@ extension [PackedItem] {
   ///
   /// Only tensors of equal keys are read, and of those only samples unless they agree.
   func originals() throws -> [Int] {
-    var originals = Array<Int>(indices)
+    var originals = [Int](indices)
     let groups = Dictionary(grouping: indices) { self[$0].sharingKey }
     for group in groups.values where group.count > 1 {
       var firstOfSample: [UInt32: [Int]] = [:]

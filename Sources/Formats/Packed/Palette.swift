@@ -70,15 +70,16 @@ struct Palette {
       }
       indices = codes
     }
+    let values = encoded.withUnsafeBytes { input in
+      (0..<distinctCount).map { input.loadUnsigned(at: $0 * width, byteWidth: width) }
+    }
+    guard zip(values, values.dropFirst()).allSatisfy(<) else {
+      throw FormatError.malformed("the palette's values are not ascending")
+    }
     return SharedBytes(count: count * width) { output in
-      encoded.withUnsafeBytes { input in
-        let values = (0..<distinctCount).map {
-          input.loadUnsigned(at: $0 * width, byteWidth: width)
-        }
-        for element in 0..<count {
-          output.storeUnsigned(
-            values[indices.map { Int($0[element]) } ?? 0], at: element * width, byteWidth: width)
-        }
+      for element in 0..<count {
+        output.storeUnsigned(
+          values[indices.map { Int($0[element]) } ?? 0], at: element * width, byteWidth: width)
       }
     }
   }

@@ -1,6 +1,8 @@
-/// PyTorch checkpoints: the zip archives that `torch.save` has written since version 1.6.
+/// PyTorch checkpoints: the zip archives that `torch.save` has written since version 1.6, what it
+/// wrote before, TorchScript archives, and bare pickles of arrays.
 ///
-/// Their pickle is read as data by an allow-list of globals; nothing in a file is ever executed.
+/// Pickles are read as data: globals known to be dangerous are refused, objects of unknown classes
+/// are read as the plain data they hold, and nothing in a file is ever executed.
 public struct PyTorchFormat: ModelFormat {
   public init() {}
 
@@ -10,14 +12,19 @@ public struct PyTorchFormat: ModelFormat {
   }
 
   private static let zipSignature: [UInt8] = [0x50, 0x4B, 0x03, 0x04]
-  /// The long integer 0x1950A86A20F9469CFC6C as protocol 2 pickles it.
-  private static let legacySignature: [UInt8] = [
-    0x80, 0x02, 0x8A, 0x0A, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20,
-  ]
+
+  /// The forms that a checkpoint can have.
+  enum Form {
+    case zip
+    /// Several pickles and the storages in one stream.
+    case stream
+    case tar
+    /// One pickle and nothing else.
+    case pickle
+  }
 
   public func recognizes(_ file: InputFile) -> Bool {
-    if Self.isLegacy(file) { return true }
-    guard Self.startsAsZip(file) else { return false }
+    guard Self.startsAsZip(file) else { return Self.form(of: file) != nil }
     if let directory = try? ZipDirectory(parsing: file) {
       return directory.entries.contains { PyTorchRecords.isPickle($0.name) }
     }
@@ -26,20 +33,72 @@ public struct PyTorchFormat: ModelFormat {
   }
 
   public func read(_ file: InputFile) throws -> TensorArchive {
-    guard !Self.isLegacy(file) else {
-      throw FormatError.unsupported(
-        "PyTorch checkpoints of the old, unzipped kind are not supported", path: file.path)
+    switch Self.form(of: file) {
+    case .zip: return try readZip(file)
+    case .stream:
+      return try read(file) { load in
+        let stream = try PyTorchLegacyStream(
+          parsing: ByteReader(try load(0..<file.byteCount)), load: load)
+        return (stream.graph, stream)
+      }
+    case .tar:
+      return try read(file) { load in
+        let directory = try TarDirectory(byteCount: file.byteCount) {
+          try file.bytes(at: $0, count: $1, purpose: $2)
+        }
+        let checkpoint = try PyTorchTarCheckpoint(directory, load: load)
+        return (checkpoint.graph, checkpoint)
+      }
+    case .pickle:
+      return try read(file) { load in
+        var reader = ByteReader(try load(0..<file.byteCount))
+        let graph = try PickleMachine.read(from: &reader, byteLimit: .max)
+        guard reader.isAtEnd else {
+          throw FormatError.malformed(
+            "\(reader.remaining) bytes follow the pickle", offset: reader.fileOffset)
+        }
+        return (graph, PyTorchNoStorages())
+      }
+    case nil:
+      throw FormatError.malformed(
+        "neither a zip archive nor a pickle", path: file.path, offset: 0)
     }
-    guard Self.startsAsZip(file) else {
-      throw FormatError.malformed("not a zip archive", path: file.path, offset: 0)
-    }
+  }
+
+  private func readZip(_ file: InputFile) throws -> TensorArchive {
     let records = try PyTorchRecords(ZipArchive(file))
     let metadata = try records.metadata()
     return try locatingErrors(path: file.path) {
-      var reader = PyTorchObjectReader(graph: try records.graph(), records: records)
+      var reader = PyTorchObjectReader(graph: try records.graph(), storages: records)
       var archive = try reader.read()
+      if records.isTorchScript {
+        if let constants = records.constants {
+          var reader = PyTorchObjectReader(graph: try constants.graph(), storages: constants)
+          try archive.add(constants: try reader.readConstants())
+        }
+        archive.notes.append(
+          "the program of this TorchScript archive (\(records.codeFileCount) files) is not read")
+      }
       archive.format = identifier
       archive.metadata = metadata
+      return archive
+    }
+  }
+
+  /// - Parameter open: gives the objects and where their storages are.
+  private func read(
+    _ file: InputFile,
+    open: (_ load: @escaping @Sendable (Range<Int>) throws -> SharedBytes) throws -> (
+      PickleGraph, any PyTorchStorageSource
+    )
+  ) throws -> TensorArchive {
+    try locatingErrors(path: file.path) {
+      let (graph, storages) = try open { range in
+        try file.bytes(at: range.lowerBound, count: range.count, purpose: "a checkpoint")
+      }
+      var reader = PyTorchObjectReader(graph: graph, storages: storages)
+      var archive = try reader.read()
+      archive.format = identifier
       return archive
     }
   }
@@ -50,7 +109,39 @@ public struct PyTorchFormat: ModelFormat {
     try PyTorchArchiveWriter(archive).write(to: &writer, progress: progress)
   }
 
-  private static func isLegacy(_ file: InputFile) -> Bool { starts(file, with: legacySignature) }
+  static func form(of file: InputFile) -> Form? {
+    if startsAsZip(file) { return .zip }
+    let headByteCount = min(file.byteCount, PyTorchLegacyStream.signatureByteCount)
+    if let head = try? file.bytes(at: 0, count: headByteCount, purpose: "the signature"),
+      PyTorchLegacyStream.isBeginning(head)
+    {
+      return .stream
+    }
+    if let block = try? file.bytes(at: 0, count: 512, purpose: "a tar header").array,
+      TarDirectory.isHeader(block),
+      let name = String(validating: block.prefix { $0 != 0 }, as: UTF8.self),
+      PyTorchTarCheckpoint.memberNames.contains(name) || name.hasPrefix("./PaxHeaders")
+    {
+      return .tar
+    }
+    return isPickle(file) ? .pickle : nil
+  }
+
+  /// Whether the file is a pickle: by the first opcode from protocol 2 on, which has no other use;
+  /// before that by following it to its end.
+  private static func isPickle(_ file: InputFile) -> Bool {
+    guard file.byteCount >= 2,
+      let head = try? file.bytes(at: 0, count: 2, purpose: "a pickle").array
+    else { return false }
+    if head[0] == PickleOpcode.proto.rawValue { return (2...5).contains(head[1]) }
+    guard file.byteCount <= PickleMachine.byteLimit, PickleOpcode(rawValue: head[0]) != nil,
+      let last = try? file.bytes(at: file.byteCount - 1, count: 1, purpose: "a pickle").array,
+      last[0] == PickleOpcode.stop.rawValue,
+      let bytes = try? file.bytes(at: 0, count: file.byteCount, purpose: "a pickle")
+    else { return false }
+    var reader = ByteReader(bytes)
+    return PickleMachine.record(from: &reader).problem == nil && reader.isAtEnd
+  }
 
   private static func startsAsZip(_ file: InputFile) -> Bool { starts(file, with: zipSignature) }
 

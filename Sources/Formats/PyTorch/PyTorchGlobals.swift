@@ -1,27 +1,100 @@
-/// The globals that a PyTorch checkpoint may name: the weights-only set of torch 2.15.
+/// The globals that are known to be data or constructors of data.
 ///
-/// Every name is known to be data or a constructor of data. Naming one is allowed; whether its use
-/// can be represented is decided where the objects are read.
+/// They are the weights-only set of torch 2.15, and what ordinary checkpoints hold besides: NumPy
+/// arrays, dates, paths, containers of the standard library, and the modules of `torch.nn`. Naming
+/// one is allowed; whether its use can be represented is decided where the objects are read.
 enum PyTorchGlobals {
-  static let allowed = Set(containers + functions + classes + dtypes + storages + tensors)
+  static func isAllowed(_ name: String) -> Bool {
+    allowed.contains(name) || isModuleOrOptimizer(name)
+  }
+
+  static let allowed = Set(
+    containers + functions + classes + dtypes + storages + tensors + standardLibrary + numpy
+      + torchScript)
+
+  /// What is said of globals that are harmless only because the reader looks inside.
+  static let remarks = [
+    "torch.storage._load_from_bytes": "opens a checkpoint inside this one, which is looked into"
+  ]
+
+  /// The classes of `torch.nn.modules.*` and `torch.optim.*`, and activation functions as values.
+  private static func isModuleOrOptimizer(_ name: String) -> Bool {
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count >= 4, parts[0] == "torch", let last = parts.last,
+      last.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") })
+    else { return false }
+    let isClass = last.first?.isUppercase ?? false
+    switch (parts[1], parts[2]) {
+    case ("nn", "modules"): return isClass && parts.count == 5
+    case ("nn", "functional"):
+      return parts.count == 4 && (last.first?.isLowercase ?? false)
+        && last != "handle_torch_function"
+    case ("optim", _): return isClass && parts.count == 4
+    default: return false
+    }
+  }
 
   private static let containers = [
     "collections.OrderedDict", "collections.Counter", "_codecs.encode", "builtins.bytearray",
     "builtins.complex", "builtins.set",
   ]
 
+  private static let standardLibrary =
+    [
+      "list", "tuple", "dict", "frozenset", "bytes", "str", "int", "float", "bool", "object",
+      "range", "slice", "Ellipsis", "NotImplemented",
+    ].map { "builtins.\($0)" }
+    + ["datetime", "date", "time", "timedelta", "timezone"].map { "datetime.\($0)" }
+    + [
+      "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path", "PurePath",
+    ].flatMap { ["pathlib.\($0)", "pathlib._local.\($0)"] }
+    + [
+      "collections.defaultdict", "collections.deque", "collections.UserDict",
+      "copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__",
+      "argparse.Namespace", "types.SimpleNamespace", "decimal.Decimal", "fractions.Fraction",
+      "uuid.UUID", "uuid.SafeUUID",
+    ]
+
+  private static let numpy =
+    ["numpy.core", "numpy._core"].flatMap {
+      [
+        "\($0).multiarray._reconstruct", "\($0).multiarray.scalar", "\($0).numeric._frombuffer",
+        "\($0)._internal._reconstruct",
+      ]
+    } + ["numpy.ndarray", "numpy.dtype", "numpy.matrix", "numpy.matrixlib.defmatrix.matrix"]
+    + [
+      "bool", "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+      "float16", "float32", "float64", "complex64", "complex128", "str_", "bytes_", "intc",
+      "longlong", "ulonglong",
+    ].map { "numpy.\($0)" }
+    + [
+      "randomstate_ctor", "bit_generator_ctor", "generator_ctor",
+    ].map { "numpy.random._pickle.__\($0)" }
+    + ["mt19937.MT19937", "pcg64.PCG64"].flatMap {
+      ["numpy.random._\($0)", "numpy.random._\($0.split(separator: ".")[0])"]
+    }
+
+  private static let torchScript = [
+    "build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag",
+    "build_tensor_from_id",
+  ].map { "torch.jit._pickle.\($0)" }
+
   private static let functions =
     [
-      "tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state", "qtensor",
+      "tensor", "xla_tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state",
+      "qtensor",
       "sparse_tensor", "nested_tensor", "meta_tensor_no_storage", "wrapper_subclass",
       "device_tensor_from_numpy", "device_tensor_from_cpu_tensor",
     ].map { "torch._utils._rebuild_\($0)" } + [
       "torch._tensor._rebuild_from_type_v2", "torch.serialization._get_layout",
+      "torch.storage._load_from_bytes",
     ]
 
   private static let classes = [
     "torch.Size", "torch.Tensor", "torch.device", "torch.nn.parameter.Parameter",
-    "torch.storage.TypedStorage", "torch.storage.UntypedStorage",
+    "torch.nn.parameter.Buffer", "torch.autograd.variable.Variable",
+    "torch.storage.TypedStorage", "torch.storage.UntypedStorage", "torch.Generator",
+    "torch._C.Generator",
   ]
 
   /// dtypes and quantization schemes, which are values.

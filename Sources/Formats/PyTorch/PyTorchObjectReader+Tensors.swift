@@ -5,29 +5,53 @@ extension PyTorchObjectReader {
 
   /// What torch can save and an array of numbers cannot hold.
   private static let refusals: [String: String] = [
-    "qtensor": "quantized tensors are not supported",
-    "sparse_tensor": "sparse tensors are not supported",
+    "qtensor": "a quantized tensor inside another object is not supported",
+    "sparse_tensor": "a sparse tensor inside another object is not supported",
     "nested_tensor": "nested tensors are not supported",
     "meta_tensor_no_storage": "tensors without data (device 'meta') are not supported",
     "wrapper_subclass": "tensor subclasses without data are not supported",
-    "device_tensor_from_numpy": "tensors saved through NumPy are not supported",
-    "device_tensor_from_cpu_tensor": "tensors of devices without storages are not supported",
   ]
 
   /// The tensor that a call would rebuild, or `nil` when the call makes something else.
   mutating func tensor(of object: PickleGraph.Object) throws -> Tensor? {
     let callee = try callee(of: object)
-    let isTensor =
-      callee.hasPrefix(Self.functionPrefix) || callee == "torch._tensor._rebuild_from_type_v2"
-      || callee == "torch.nn.parameter.Parameter"
-    guard isTensor else {
-      guard !callee.hasSuffix("Tensor") else {
+    guard Self.makesTensor(callee) else {
+      guard !callee.hasPrefix("torch.") || !callee.hasSuffix("Tensor") else {
         throw FormatError.unsupported("tensors made by calling '\(callee)' are not supported")
       }
       return nil
     }
-    try requirePlain(object)
-    return try rebuild(callee, try arguments(of: object), depth: 0)
+    return try rebuild(object, depth: 0)
+  }
+
+  private static let parameterClasses: Set<String> = [
+    "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.autograd.variable.Variable",
+  ]
+
+  private static func makesTensor(_ callee: String) -> Bool {
+    callee.hasPrefix(functionPrefix) || callee == "torch._tensor._rebuild_from_type_v2"
+      || parameterClasses.contains(callee)
+  }
+
+  private mutating func rebuild(_ object: PickleGraph.Object, depth: Int) throws -> Tensor {
+    let callee = try callee(of: object)
+    guard Self.parameterClasses.contains(callee) else {
+      try requirePlain(object)
+      return try rebuild(callee, try arguments(of: object), depth: depth)
+    }
+    guard object.elements.isEmpty, object.items.isEmpty else {
+      throw FormatError.malformed("a parameter is pickled with items")
+    }
+    var arguments = try arguments(of: object)
+    if let state = object.state {
+      // PyTorch before 0.4: (requires_grad, volatile, hooks), or with the data before them.
+      if arguments.isEmpty, case .tuple(let parts) = node(state), let data = parts.first {
+        arguments = [data]
+      } else {
+        try requireNoTensors(below: state)
+      }
+    }
+    return try rebuild(callee, arguments, depth: depth)
   }
 
   private mutating func rebuild(
@@ -49,8 +73,13 @@ extension PyTorchObjectReader {
       try requireNoHooks(arguments[5])
       if arguments.count == 8 { try requireNoMetadata(arguments[7]) }
       return try stridedTensor(arguments, dtype: arguments[6])
-    case "torch.nn.parameter.Parameter" where (1...2).contains(arguments.count):
+    case _ where Self.parameterClasses.contains(function) && (1...2).contains(arguments.count):
       return try rebuild(arguments[0], depth: depth + 1)
+    case "torch._utils._rebuild_device_tensor_from_numpy" where arguments.count == 4,
+      "torch._utils._rebuild_xla_tensor" where arguments.count == 4:
+      return try deviceTensor(try numPyTensor(arguments[0]), dtype: arguments[1])
+    case "torch._utils._rebuild_device_tensor_from_cpu_tensor" where arguments.count == 4:
+      return try deviceTensor(try rebuild(arguments[0], depth: depth + 1), dtype: arguments[1])
     case "torch._utils._rebuild_parameter" where arguments.count == 3:
       try requireNoHooks(arguments[2])
       return try rebuild(arguments[0], depth: depth + 1)
@@ -82,16 +111,30 @@ extension PyTorchObjectReader {
   private mutating func rebuild(
     _ reference: PickleGraph.Reference, depth: Int
   ) throws -> Tensor {
-    guard case .object(let object) = node(reference) else {
-      throw FormatError.malformed("a parameter is pickled without its tensor")
+    switch node(reference) {
+    case .object(let object): return try rebuild(object, depth: depth)
+    case .persistent(let identifier):
+      if case .tensor(let tensor)? = numbered(identifier) { return tensor }
+      fallthrough
+    default: throw FormatError.malformed("a parameter is pickled without its tensor")
     }
-    try requirePlain(object)
-    return try rebuild(try callee(of: object), try arguments(of: object), depth: depth)
+  }
+
+  /// A tensor that lay on a device without storages and was saved through the processor.
+  private func deviceTensor(_ tensor: Tensor, dtype: PickleGraph.Reference) throws -> Tensor {
+    guard case .global(let name) = node(dtype),
+      PyTorchTypes.elementType(ofDtype: name) == tensor.elementType
+    else {
+      throw FormatError.unsupported("tensors saved as numbers of another type are not supported")
+    }
+    return tensor
   }
 
   /// A tensor from (storage, offset, sizes, strides, …).
-  private mutating func stridedTensor(
-    _ arguments: [PickleGraph.Reference], dtype: PickleGraph.Reference?
+  ///
+  /// - Parameter isQuantized: the storage has to be one of quantized integers.
+  mutating func stridedTensor(
+    _ arguments: [PickleGraph.Reference], dtype: PickleGraph.Reference?, isQuantized: Bool = false
   ) throws -> Tensor {
     let offset = try integer(arguments[1], "storage offset")
     let dimensions = try integers(arguments[2], "shape")
@@ -99,12 +142,8 @@ extension PyTorchObjectReader {
     guard let shape = Shape(dimensions) else {
       throw FormatError.malformed("the shape \(dimensions) is negative or overflows")
     }
-    let identifier = try StorageIdentifier(arguments[0], in: self)
-    var elementType = identifier.elementType
+    var elementType: ElementType?
     if let dtype {
-      guard identifier.isUntyped else {
-        throw FormatError.malformed("a tensor with a dtype lies in a storage of another one")
-      }
       guard case .global(let name) = node(dtype) else {
         throw FormatError.malformed("a tensor's dtype is not one")
       }
@@ -115,12 +154,21 @@ extension PyTorchObjectReader {
     }
     // Two 4-bit numbers are one element for torch, and its shape counts those.
     let isPacked = elementType == .float4E2M1
-    let storage = try records.storage(
-      identifier.key, byteCount: identifier.byteCount,
-      elementType: isPacked ? .uint8 : elementType)
+    if isPacked { elementType = .uint8 }
+    let view = try storageView(arguments[0], dtype: elementType)
+    guard view.isQuantized == isQuantized else {
+      throw FormatError.unsupported(
+        isQuantized
+          ? "a quantized tensor in a storage of plain numbers is not supported"
+          : "storages of the class '\(view.storageClass)' are not supported")
+    }
+    let (elementOffset, overflow) = view.elementOffset.addingReportingOverflow(offset)
+    guard !overflow, offset >= 0 else {
+      throw FormatError.malformed("a tensor's storage offset \(offset) is impossible")
+    }
     let tensor = try Tensor(
-      elementType: isPacked ? .uint8 : elementType, shape: shape, storage: storage,
-      elementOffset: offset, strides: strides)
+      elementType: view.elementType, shape: shape, storage: view.storage,
+      elementOffset: elementOffset, strides: strides)
     guard isPacked else { return tensor }
     guard let last = dimensions.last, let unpacked = Shape(dimensions.dropLast() + [2 * last])
     else {
@@ -129,14 +177,14 @@ extension PyTorchObjectReader {
     return try tensor.reinterpreted(as: .float4E2M1, shape: unpacked)
   }
 
-  private func integer(_ reference: PickleGraph.Reference, _ what: String) throws -> Int {
+  func integer(_ reference: PickleGraph.Reference, _ what: String) throws -> Int {
     guard case .integer(let value) = node(reference) else {
       throw FormatError.malformed("a tensor's \(what) is not an integer")
     }
     return value
   }
 
-  private func integers(_ reference: PickleGraph.Reference, _ what: String) throws -> [Int] {
+  func integers(_ reference: PickleGraph.Reference, _ what: String) throws -> [Int] {
     guard let items = sequence(reference) else {
       throw FormatError.malformed("a tensor's \(what) is not a tuple")
     }
@@ -176,44 +224,5 @@ extension PyTorchObjectReader {
       return
     default: throw FormatError.malformed("a tensor's metadata is not a dictionary")
     }
-  }
-}
-
-/// A storage's persistent identifier: ('storage', class, key, location, element count).
-private struct StorageIdentifier {
-  let key: String
-  /// `uint8` for an untyped storage.
-  let elementType: ElementType
-  let isUntyped: Bool
-  let byteCount: Int
-
-  init(_ reference: PickleGraph.Reference, in reader: PyTorchObjectReader) throws {
-    guard case .persistent(let identifier) = reader.node(reference),
-      case .tuple(let parts) = reader.node(identifier), (5...6).contains(parts.count),
-      case .text("storage") = reader.node(parts[0]), case .global(let type) = reader.node(parts[1]),
-      case .text(let key) = reader.node(parts[2]), case .text(let location) = reader.node(parts[3]),
-      case .integer(let count) = reader.node(parts[4])
-    else {
-      throw FormatError.malformed("a tensor's storage is identified in an unknown way")
-    }
-    if parts.count == 6 {
-      guard case .none = reader.node(parts[5]) else {
-        throw FormatError.unsupported("views of storages are not supported")
-      }
-    }
-    guard location != "meta" else {
-      throw FormatError.unsupported("tensors without data (device 'meta') are not supported")
-    }
-    isUntyped = type == "torch.storage.UntypedStorage"
-    guard let elementType = isUntyped ? .uint8 : PyTorchTypes.elementType(ofStorageClass: type)
-    else {
-      throw FormatError.unsupported("storages of the class '\(type)' are not supported")
-    }
-    guard count >= 0, let byteCount = elementType.byteCount(forElements: count) else {
-      throw FormatError.malformed("a storage of \(count) elements is impossible")
-    }
-    self.key = key
-    self.elementType = elementType
-    self.byteCount = byteCount
   }
 }

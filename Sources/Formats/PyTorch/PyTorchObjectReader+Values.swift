@@ -58,58 +58,118 @@ extension PyTorchObjectReader {
   }
 
   /// The leaf at `reference`, which is no container and no tensor.
-  func value(of reference: PickleGraph.Reference) throws -> ArchiveValue {
+  mutating func value(of reference: PickleGraph.Reference) throws -> ArchiveValue {
+    if let value = try value(ofLeaf: reference) { return value }
+    throw FormatError.malformed("the pickle has a container where a value belongs")
+  }
+
+  /// The key of a dictionary; those that are neither texts nor numbers become texts.
+  mutating func key(of reference: PickleGraph.Reference) throws -> ArchiveValue {
+    if let value = try value(ofLeaf: reference) { return value }
+    if case .tuple(let parts) = node(reference) {
+      let texts = try parts.map { try value(ofLeaf: $0)?.description }
+      if texts.allSatisfy({ $0 != nil }) {
+        notes.add("keys that are tuples are kept as texts")
+        let joined = texts.compactMap { $0 }.joined(separator: ", ")
+        return .text(parts.count == 1 ? "(\(joined),)" : "(\(joined))")
+      }
+    }
+    notes.add("keys that are objects are replaced by their place in the pickle")
+    return .text("object at byte \(graph.positions[reference])")
+  }
+
+  /// `nil` for containers, tensors and opaque objects.
+  mutating func value(ofLeaf reference: PickleGraph.Reference) throws -> ArchiveValue? {
     switch node(reference) {
-    case .none: return .none
+    case .none: return ArchiveValue.none
     case .boolean(let value): return .boolean(value)
     case .integer(let value): return .integer(value)
     case .largeInteger(let digits): return .largeInteger(digits)
     case .real(let value): return .real(value)
     case .text(let text): return .text(text)
-    case .bytes(let bytes): return .bytes(bytes)
-    case .global(let name) where PyTorchGlobals.dtypes.contains(name): return .text(name)
+    case .bytes(let bytes): return .bytes(bytes.array)
     case .global(let name):
-      throw FormatError.unsupported("the class or function '\(name)' is no value")
+      if !PyTorchGlobals.dtypes.contains(name) {
+        notes.add("classes and functions among the values are kept as their names")
+      }
+      return .text(name)
     case .object(let object): return try value(of: object)
-    case .tuple, .list, .set, .dictionary, .persistent:
-      throw FormatError.unsupported("a container as a dictionary key is not supported")
+    case .tuple, .list, .set, .dictionary, .persistent: return nil
     }
   }
 
-  private func value(of object: PickleGraph.Object) throws -> ArchiveValue {
+  /// The value that a call makes, or `nil` when it makes something else.
+  func value(of object: PickleGraph.Object) throws -> ArchiveValue? {
     let callee = try callee(of: object)
-    try requirePlain(object)
-    let arguments = try arguments(of: object).map(node)
+    guard object.elements.isEmpty, object.items.isEmpty, object.state == nil,
+      object.keywords == nil
+    else { return nil }
+    let references = try arguments(of: object)
+    let arguments = references.map(node)
     switch (callee, arguments.count) {
     case ("builtins.complex", 2):
       if let real = number(arguments[0]), let imaginary = number(arguments[1]) {
         return .complex(real: real, imaginary: imaginary)
       }
-    case ("_codecs.encode", 2):
-      if case .text(let text) = arguments[0], case .text(let encoding) = arguments[1] {
-        return .bytes(try encode(text, encoding))
-      }
-    case ("builtins.bytearray", 0): return .bytes([])
-    case ("builtins.bytearray", 1):
-      if case .bytes(let bytes) = arguments[0] { return .bytes(bytes) }
-      if case .object(let inner) = arguments[0], try self.callee(of: inner) == "_codecs.encode" {
-        return try value(of: inner)
-      }
-    case ("builtins.bytearray", 2):
-      if case .text(let text) = arguments[0], case .text(let encoding) = arguments[1] {
-        return .bytes(try encode(text, encoding))
-      }
+    case ("_codecs.encode", _), ("builtins.bytearray", _), ("builtins.bytes", _):
+      return try bytes(of: object).map { .bytes($0.array) }
     case ("torch.device", 1):
       if case .text(let kind) = arguments[0] { return .text(kind) }
     case ("torch.device", 2):
       if case .text(let kind) = arguments[0], case .integer(let index) = arguments[1] {
         return .text("\(kind):\(index)")
       }
-    case ("torch.serialization._get_layout", 1):
-      if case .text(let layout) = arguments[0] { return .text(layout) }
-    default: break
+    case ("torch.serialization._get_layout", 1), ("decimal.Decimal", 1), ("fractions.Fraction", 1):
+      if case .text(let text) = arguments[0] { return .text(text) }
+    case (_, 1...) where callee.hasPrefix("pathlib."):
+      let parts = arguments.compactMap { part in
+        if case .text(let text) = part { text } else { nil }
+      }
+      guard parts.count == arguments.count else { return nil }
+      return .text(Self.path(parts, separator: callee.hasSuffix("WindowsPath") ? "\\" : "/"))
+    case ("datetime.datetime", 1), ("datetime.date", 1), ("datetime.time", 1):
+      return try bytes(at: references[0]).flatMap { PickledDate.text(callee, $0.array) }
+        .map { .text($0) }
+    default: return try numPyScalar(of: object)
     }
-    throw FormatError.unsupported("a pickled call of '\(callee)' with these arguments")
+    return nil
+  }
+
+  private static func path(_ parts: [String], separator: String) -> String {
+    guard let first = parts.first, first.hasSuffix(separator) else {
+      return parts.joined(separator: separator)
+    }
+    return first + parts.dropFirst().joined(separator: separator)
+  }
+
+  /// The bytes that an opcode or a call stands for, or `nil` for anything else.
+  func bytes(at reference: PickleGraph.Reference) throws -> SharedBytes? {
+    switch node(reference) {
+    case .bytes(let bytes): return bytes
+    // Python 2's byte strings that happen to be UTF-8.
+    case .text(let text): return SharedBytes(Array(text.utf8))
+    case .object(let object): return try bytes(of: object)
+    default: return nil
+    }
+  }
+
+  private func bytes(of object: PickleGraph.Object) throws -> SharedBytes? {
+    let callee = try callee(of: object)
+    let arguments = try arguments(of: object)
+    switch (callee, arguments.count) {
+    case ("_codecs.encode", 2), ("builtins.bytearray", 2), ("builtins.bytes", 2):
+      guard case .text(let text) = node(arguments[0]), case .text(let encoding) = node(arguments[1])
+      else { return nil }
+      return SharedBytes(try encode(text, encoding))
+    case ("builtins.bytearray", 0), ("builtins.bytes", 0): return SharedBytes()
+    case ("builtins.bytearray", 1), ("builtins.bytes", 1):
+      switch node(arguments[0]) {
+      case .bytes(let bytes): return bytes
+      case .object(let inner): return try bytes(of: inner)
+      default: return nil
+      }
+    default: return nil
+    }
   }
 
   private func number(_ node: PickleGraph.Node) -> Double? {

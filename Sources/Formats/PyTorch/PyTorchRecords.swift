@@ -7,6 +7,10 @@ struct PyTorchRecords {
   private let folder: String
   /// Whether the storages' bytes are the other way round.
   let isBigEndian: Bool
+  /// Whether a program of TorchScript lies beside the objects.
+  let isTorchScript: Bool
+  /// The folder of the storages within the folder: `data`, or `constants` in TorchScript.
+  private let storageFolder: String
   /// Storages that have been asked for, because their identity tells which tensors share memory.
   private var storages: [StorageKey: TensorStorage] = [:]
 
@@ -18,7 +22,7 @@ struct PyTorchRecords {
   /// A record that condi-convert adds for what PyTorch has no place for, and PyTorch ignores.
   static let metadataName = "condi_metadata.json"
 
-  /// - Throws: `FormatError` when there is not exactly one `data.pkl`, or it is TorchScript.
+  /// - Throws: `FormatError` when there is not exactly one `data.pkl`.
   init(_ zip: ZipArchive) throws {
     self.zip = zip
     let path = zip.file.path
@@ -30,12 +34,9 @@ struct PyTorchRecords {
     }
     let folder = String(pickles[0].name.dropLast("data.pkl".count))
     self.folder = folder
-    guard
-      !zip.entries.contains(where: {
-        $0.name == "\(folder)constants.pkl" || $0.name.hasPrefix("\(folder)code/")
-      })
-    else {
-      throw FormatError.unsupported("TorchScript archives are not supported", path: path)
+    storageFolder = "data"
+    isTorchScript = zip.entries.contains {
+      $0.name == "\(folder)constants.pkl" || $0.name.hasPrefix("\(folder)code/")
     }
     if let entry = zip.entry(named: "\(folder)byteorder") {
       let order = String(decoding: try zip.bytes(of: entry).array, as: UTF8.self)
@@ -56,10 +57,30 @@ struct PyTorchRecords {
     return parts.count == 2 && parts[1] == "data.pkl"
   }
 
-  /// The object graph of `data.pkl`.
+  /// The records of a TorchScript archive's constants, or `nil` where there are none.
+  var constants: PyTorchRecords? {
+    guard isTorchScript, zip.entry(named: "\(folder)constants.pkl") != nil else { return nil }
+    return PyTorchRecords(constantsOf: self)
+  }
+
+  private init(constantsOf records: PyTorchRecords) {
+    zip = records.zip
+    folder = records.folder
+    isBigEndian = records.isBigEndian
+    isTorchScript = true
+    storageFolder = "constants"
+  }
+
+  /// How many files the program of a TorchScript archive has.
+  var codeFileCount: Int {
+    zip.entries.count { $0.name.hasPrefix("\(folder)code/") && $0.name.hasSuffix(".py") }
+  }
+
+  /// The object graph of `data.pkl` or `constants.pkl`.
   func graph() throws -> PickleGraph {
-    guard let entry = zip.entry(named: "\(folder)data.pkl") else {
-      throw FormatError.malformed("'data.pkl' is missing", path: zip.file.path)
+    let name = "\(folder)\(storageFolder).pkl"
+    guard let entry = zip.entry(named: name) else {
+      throw FormatError.malformed("'\(storageFolder).pkl' is missing", path: zip.file.path)
     }
     guard entry.byteCount <= PickleMachine.byteLimit else {
       throw FormatError(
@@ -70,7 +91,7 @@ struct PyTorchRecords {
     return try locatingErrors(path: zip.file.path, tensor: entry.name) {
       let baseOffset = entry.method == .stored ? entry.dataOffset : 0
       var reader = ByteReader(try zip.bytes(of: entry), baseOffset: baseOffset)
-      let graph = try PickleMachine.read(from: &reader, allowing: PyTorchGlobals.allowed)
+      let graph = try PickleMachine.read(from: &reader)
       guard reader.isAtEnd else {
         throw FormatError.malformed(
           "\(reader.remaining) bytes follow the pickle", offset: reader.fileOffset)
@@ -79,13 +100,13 @@ struct PyTorchRecords {
     }
   }
 
-  /// The storage `data/<key>`, which must have exactly `byteCount` bytes.
+  /// The storage `data/<key>` or `constants/<key>`, which must have exactly `byteCount` bytes.
   ///
   /// - Parameter elementType: decides what is swapped in a big-endian file.
   mutating func storage(
     _ key: String, byteCount: Int, elementType: ElementType
   ) throws -> TensorStorage {
-    let name = "\(folder)data/\(key)"
+    let name = "\(folder)\(storageFolder)/\(key)"
     guard let entry = zip.entry(named: name) else {
       throw FormatError.malformed("the archive has no entry '\(name)'")
     }

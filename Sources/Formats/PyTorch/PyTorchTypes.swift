@@ -24,6 +24,16 @@ enum PyTorchTypes {
     return nil
   }
 
+  /// The type of the integers in a quantized storage class such as `torch.QInt8Storage`.
+  static func quantizedElementType(ofStorageClass name: String) -> ElementType? {
+    switch name {
+    case "torch.QInt8Storage": .int8
+    case "torch.QUInt8Storage": .uint8
+    case "torch.QInt32Storage": .int32
+    default: nil
+    }
+  }
+
   /// The name in the module `torch`, or `nil` for the 6-bit types, which PyTorch has not.
   static func dtype(of elementType: ElementType) -> String? {
     switch elementType {

@@ -9,6 +9,10 @@ public struct Tensor: Sendable {
   public let byteCount: Int
   /// Where the elements lie in a storage that other tensors may share; `nil` for computed tensors.
   public let view: StorageView?
+  /// The file's own name of an element type that cannot be read; `nil` for tensors that can.
+  ///
+  /// Such a tensor is listed so that nothing is hidden; its bytes are an error.
+  public private(set) var unreadableType: String?
   private let load: @Sendable () throws -> SharedBytes
 
   /// A tensor that `load` gives, in contiguous row-major little-endian order.
@@ -22,6 +26,23 @@ public struct Tensor: Sendable {
     self.byteCount = try Self.byteCount(elementType, shape)
     self.view = nil
     self.load = load
+  }
+
+  /// A tensor that is listed but cannot be read.
+  ///
+  /// - Parameters:
+  ///   - unreadableType: the file's own name of its element type.
+  ///   - elementType: the type that reading would give, or the closest one.
+  ///   - path: the file, for the error.
+  ///   - name: the tensor, for the error.
+  public init(
+    unreadableType: String, as elementType: ElementType, shape: Shape, path: String, name: String
+  ) throws {
+    try self.init(elementType: elementType, shape: shape) {
+      throw FormatError.unsupported(
+        "elements of type \(unreadableType) cannot be read", path: path, tensor: name)
+    }
+    self.unreadableType = unreadableType
   }
 
   /// A tensor whose contiguous bytes are in memory.

@@ -28,7 +28,8 @@ extension TensorArchive {
     func rest(_ name: String) -> String? {
       name.hasPrefix(prefix) ? String(name.dropFirst(prefix.count)) : nil
     }
-    var selected = TensorArchive(format: format, metadata: metadata)
+    var selected = TensorArchive(format: format, metadata: metadata, notes: notes)
+    selected.sourceFiles = sourceFiles
     for (name, tensor) in tensors {
       if let name = rest(name) { selected.tensors[name] = tensor }
     }

@@ -15,17 +15,24 @@ public struct TensorArchive: Sendable {
   public var metadata: OrderedDictionary<String, String>
   /// The nesting, for formats that have it.
   public var structure: ArchiveStructure?
+  /// What the reader did that a user should know of: one sentence each, without an end.
+  public var notes: [String]
+  /// Paths of every file that the archive was read from, the one that was opened first; empty when
+  /// made in memory.
+  public var sourceFiles: [String] = []
 
   public init(
     format: FormatIdentifier? = nil, tensors: OrderedDictionary<String, Tensor> = [:],
     values: OrderedDictionary<String, ArchiveValue> = [:],
-    metadata: OrderedDictionary<String, String> = [:], structure: ArchiveStructure? = nil
+    metadata: OrderedDictionary<String, String> = [:], structure: ArchiveStructure? = nil,
+    notes: [String] = []
   ) {
     self.format = format
     self.tensors = tensors
     self.values = values
     self.metadata = metadata
     self.structure = structure
+    self.notes = notes
   }
 
   /// Bytes of all tensors, each counted as often as it is named.

@@ -1,30 +1,51 @@
 extension String {
   /// The text in at most `limit` characters.
   ///
-  /// A dotted name keeps all its parts, because their numbers say which layer it is: the longest
-  /// words lose their ends first, as in `layers.0.resid….blocks.5.attn.qkv.weight`. Any other text, and a
-  /// name with too many parts, loses its middle.
+  /// A dotted name keeps its numbers, because they say which layer it is, and its last parts, which
+  /// say what: long words lose their ends first, as in `layers.0.resid….blocks.5.attn.qkv.weight`,
+  /// then words go, as in `…0…5.attn.qkv.weight`. Any other text loses its middle.
   func abbreviated(to limit: Int) -> String {
     guard count > limit, limit > 1 else { return self }
-    var parts = split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-    var excess = count - limit
-    while excess > 0 {
-      let words = parts.indices.dropLast().filter { parts[$0].count > Self.leastWord }
-      guard let longest = words.max(by: { parts[$0].count < parts[$1].count }) else { break }
-      // The first cut replaces two characters by the ellipsis.
-      let cut = parts[longest].hasSuffix("…") ? 2 : 1
-      parts[longest] = parts[longest].dropLast(cut).dropLast(cut == 1 ? 1 : 0) + "…"
-      excess -= 1
+    let parts = split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+    if parts.count > 2 {
+      if let shortened = Self.cuttingWords(parts, limit) { return shortened }
+      for keptCount in [3, 2, 1] {
+        let shortened = Self.keepingNumbers(parts, lastParts: keptCount)
+        if shortened.count <= limit { return shortened }
+      }
     }
-    return excess > 0 ? losingMiddle(limit) : parts.joined(separator: ".")
+    // The end of a tensor's name tells more than its start.
+    let head = (limit - 1) / 3
+    return "\(prefix(head))…\(suffix(limit - 1 - head))"
   }
 
   /// Words are not cut below this many characters, the ellipsis included.
   private static let leastWord = 4
 
-  private func losingMiddle(_ limit: Int) -> String {
-    // The end of a tensor's name tells more than its start.
-    let head = (limit - 1) / 3
-    return "\(prefix(head))…\(suffix(limit - 1 - head))"
+  /// Cuts the ends of the longest words but the last; `nil` when that is not enough.
+  private static func cuttingWords(_ parts: [String], _ limit: Int) -> String? {
+    var parts = parts
+    var excess = parts.reduce(parts.count - 1) { $0 + $1.count } - limit
+    while excess > 0 {
+      let words = parts.indices.dropLast().filter { parts[$0].count > leastWord }
+      guard let longest = words.max(by: { parts[$0].count < parts[$1].count }) else { return nil }
+      // The first cut replaces two characters by the ellipsis, the next ones one before it.
+      parts[longest] = parts[longest].dropLast(2) + "…"
+      excess -= 1
+    }
+    return parts.joined(separator: ".")
+  }
+
+  /// Replaces the words before the last parts by ellipses.
+  private static func keepingNumbers(_ parts: [String], lastParts: Int) -> String {
+    var text = ""
+    for (index, part) in parts.enumerated() {
+      if index >= parts.count - lastParts || part.allSatisfy(\.isNumber) {
+        text += text.isEmpty || text.hasSuffix("…") ? part : ".\(part)"
+      } else if !text.hasSuffix("…") {
+        text += "…"
+      }
+    }
+    return text
   }
 }

@@ -8,7 +8,7 @@ struct TextGrid {
     let isOptional: Bool
     let canShrink: Bool
     /// What the longest cell takes.
-    let naturalWidth: Int
+    var naturalWidth: Int
     var width: Int
   }
 
@@ -47,6 +47,28 @@ struct TextGrid {
     for index in columns.indices.reversed() where rows.allSatisfy({ $0[index].isEmpty }) {
       remove(index)
     }
+  }
+
+  /// Shortens the names in the first column by the dotted parts that all of them begin with, when the
+  /// table is wider than `width`.
+  ///
+  /// - Returns: what was cut off everywhere; `nil` when nothing was.
+  mutating func dropCommonPrefix(ifWiderThan width: Int, gap: Int) -> String? {
+    let natural = columns.reduce(0) { $0 + $1.naturalWidth + gap } - gap
+    guard natural > width, rows.count > 1, let first = rows.first?.first else { return nil }
+    var prefix = first[...]
+    while let dot = prefix.lastIndex(of: ".") {
+      let candidate = first[...dot]
+      if rows.allSatisfy({ $0[0].hasPrefix(candidate) }) {
+        for row in rows.indices { rows[row][0].removeFirst(candidate.count) }
+        let longest = rows.reduce(columns[0].heading.count) { max($0, $1[0].count) }
+        columns[0].naturalWidth = longest
+        columns[0].width = longest
+        return String(candidate)
+      }
+      prefix = first[..<dot]
+    }
+    return nil
   }
 
   /// Makes the columns fit: optional ones go, the last first, while a text column would be left

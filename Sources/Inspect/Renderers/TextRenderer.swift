@@ -39,6 +39,7 @@ struct TextRenderer {
   private func block(_ table: ReportTable) -> String {
     guard !table.rows.isEmpty else { return "\(line(table.title)): none" }
     var grid = TextGrid(table)
+    let prefix = grid.dropCommonPrefix(ifWiderThan: width, gap: Self.gap.count)
     let leftOut = grid.fit(
       width: width, gap: Self.gap.count, comfortable: Self.comfortableWidth,
       narrowest: Self.narrowestText)
@@ -54,6 +55,10 @@ struct TextRenderer {
     if !grid.remarks.isEmpty {
       lines.append("")
       lines += grid.remarks.enumerated().map { wrapped("\($0 + 1): \($1)") }
+    }
+    if let prefix {
+      lines.append("")
+      lines.append(wrapped("All names begin with '\(prefix)'."))
     }
     if !leftOut.isEmpty {
       lines.append("")

@@ -58,6 +58,9 @@ struct LayerInspection: Sendable {
 
   /// Why the tensor has no singular values, known without its elements.
   private var obstacle: String? {
+    if let type = tensor.unreadableType {
+      return "no singular values: elements of type \(type) cannot be read"
+    }
     if !tensor.elementType.isFloatingPoint {
       return "no singular values: \(tensor.elementType) is not a floating-point type"
     }

@@ -49,7 +49,7 @@ extension ModelReport: Report {
         .init(key: "name", heading: "tensor", kind: .text, audience: .people),
         .init(key: "name", heading: "tensor", kind: .text, audience: .programs),
         .init(key: "part", heading: "part", kind: .text, audience: .programs),
-        .init(key: "elementType", heading: "type", kind: .text, isOptional: true),
+        .init(key: "elementType", heading: "type", kind: .text),
         .init(key: "shape", heading: "shape", kind: .text, audience: .people),
         .init(key: "shape", heading: "shape", kind: .text, audience: .programs),
         .init(key: "rows", heading: "rows", kind: .integer, audience: .programs),

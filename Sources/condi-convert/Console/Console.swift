@@ -31,6 +31,13 @@ enum Console {
     write("condi-convert: \(message)")
   }
 
+  /// The columns that a text report may fill: 100, or more on a wider terminal.
+  static var reportWidth: Int {
+    var size = winsize()
+    guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 else { return 100 }
+    return max(100, Int(size.ws_col))
+  }
+
   static var isErrorATerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
   private static func write(_ line: String) {

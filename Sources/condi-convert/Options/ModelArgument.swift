@@ -2,11 +2,14 @@ import Formats
 
 /// Opens the model files that commands are given.
 enum ModelArgument {
-  /// The archive at `path`, or its part below `root`.
-  static func open(
-    _ path: String, root: String? = nil, access: InputFile.Access
-  ) throws -> TensorArchive {
-    let archive = try FormatRegistry.standard.open(path, access: access)
+  /// The archive at `path`, or its part below `root`. What reading remarks is said.
+  static func open(_ path: String, root: String? = nil, common: CommonOptions) throws
+    -> TensorArchive
+  {
+    let archive = try FormatRegistry.standard.open(path, access: common.access)
+    for note in archive.notes {
+      Console.note("\(path): \(note.escapingControlCharacters)", unless: common.quiet)
+    }
     guard let root else { return archive }
     return try locatingErrors(path: path) { try archive.selecting(root: root) }
   }
@@ -16,7 +19,7 @@ enum ModelArgument {
   static func openWeights(
     _ path: String, root: String?, common: CommonOptions
   ) throws -> (archive: TensorArchive, root: String?) {
-    let archive = try open(path, root: root, access: common.access)
+    let archive = try open(path, root: root, common: common)
     guard root == nil, let conventional = archive.conventionalRoot else { return (archive, root) }
     let selected = try archive.selecting(root: conventional)
     let others = archive.tensors.count - selected.tensors.count

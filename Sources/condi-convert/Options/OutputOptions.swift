@@ -7,7 +7,8 @@ struct OutputOptions: ParsableArguments {
     name: .customLong("to"),
     help: ArgumentHelp(
       "The output's format, where its name's extension does not tell: "
-        + FormatRegistry.standard.formats.map(\.identifier.name).joined(separator: ", ") + ".",
+        + FormatRegistry.standard.writableFormats.map(\.identifier.name).joined(separator: ", ")
+        + ".",
       valueName: "format"))
   var formatName: String?
 
@@ -17,10 +18,14 @@ struct OutputOptions: ParsableArguments {
   /// The format that OUT is to be written in.
   func format(for path: String) throws -> any ModelFormat {
     let registry = FormatRegistry.standard
-    let names = registry.formats.map(\.identifier.name).joined(separator: ", ")
+    let names = registry.writableFormats.map(\.identifier.name).joined(separator: ", ")
     if let formatName {
       guard let format = registry.format(named: formatName) else {
         throw ValidationError("--to knows no format '\(formatName)'; it takes one of: \(names)")
+      }
+      guard format.canWrite else {
+        throw ValidationError(
+          "\(format.identifier.displayName) is read, never written; --to takes one of: \(names)")
       }
       return format
     }
@@ -29,5 +34,19 @@ struct OutputOptions: ParsableArguments {
         "the extension of '\(path)' stands for no format; say --to with one of: \(names)")
     }
     return format
+  }
+
+  /// Writes `archive` to `path` with a progress bar, and says so.
+  func write(
+    _ archive: TensorArchive, as format: any ModelFormat, to path: String, activity: String,
+    common: CommonOptions
+  ) throws {
+    let bar = ProgressBar(activity, total: archive.tensorByteCount, isQuiet: common.quiet)
+    try FormatRegistry.standard.write(archive, as: format, to: path, replacesExisting: force) {
+      bar.advance($1)
+    }
+    Console.note(
+      "wrote \(archive.tensors.count) tensors to \(path) as \(format.identifier.displayName)",
+      unless: common.quiet)
   }
 }

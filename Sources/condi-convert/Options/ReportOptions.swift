@@ -23,7 +23,8 @@ struct ReportOptions: ParsableArguments {
   /// - Parameter textLimit: the rows of plain text when the user does not say.
   func print(_ report: some Report, textLimit: Int? = nil) throws {
     let text = try report.rendered(
-      as: format, rowLimit: limit ?? (format == .text ? textLimit : nil))
+      as: format, rowLimit: limit ?? (format == .text ? textLimit : nil),
+      textWidth: Console.reportWidth)
     try SignalHandlers.checkInputs()
     try Console.report(text)
   }

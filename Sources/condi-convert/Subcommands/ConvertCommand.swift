@@ -24,7 +24,7 @@ struct ConvertCommand: ParsableCommand {
         condi-convert convert weights.npz weights.bin --to safetensors
       """)
 
-  @Argument(help: "A model file of any known format.")
+  @Argument(help: "A model file of any known format, or the folder of a sharded checkpoint.")
   var input: String
 
   @Argument(help: "The file to write; its extension chooses the format.")
@@ -51,26 +51,20 @@ struct ConvertCommand: ParsableCommand {
   }
 
   private func changeFormat(to format: any ModelFormat) throws {
-    let archive = try ModelArgument.open(input, root: root, access: common.access)
-    let bar = ProgressBar("converting", total: archive.tensorByteCount, isQuiet: common.quiet)
-    try FormatRegistry.standard.write(
-      archive, as: format, to: output, replacesExisting: destination.force
-    ) { bar.advance($1) }
-    Console.note(
-      "wrote \(archive.tensors.count) tensors to \(output) as \(format.identifier.displayName)",
-      unless: common.quiet)
+    let archive = try ModelArgument.open(input, root: root, common: common)
+    try destination.write(
+      archive, as: format, to: output, activity: "converting", common: common)
   }
 
   private func pack() throws {
     let recipe = try quantization.recipe()
-    let file = try InputFile(path: input, access: common.access)
-    guard !PackedFormat().recognizes(file) else {
+    let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
+    guard archive.format != PackedFormat.identifier else {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
-    let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
     let source = PackedHeader.Source(
-      format: archive.format?.name ?? "unknown", byteCount: file.byteCount,
-      sha256: try file.sha256(), tensorByteCount: archive.tensorByteCount, root: root)
+      format: archive.format?.name ?? "unknown", byteCount: try archive.sourceByteCount(),
+      sha256: try archive.sourceSHA256(), tensorByteCount: archive.tensorByteCount, root: root)
     let packer = try ModelPacker(archive, recipe: recipe, source: source, threads: common.threads)
     let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
     let layers = try packer.write(to: output, replacesExisting: destination.force) {

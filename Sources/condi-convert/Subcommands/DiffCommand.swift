@@ -66,8 +66,8 @@ struct DiffCommand: ParsableCommand {
   }
 
   private func archives() throws -> (TensorArchive, TensorArchive) {
-    let left = try ModelArgument.open(first, root: firstRoot, access: common.access)
-    let right = try ModelArgument.open(second, root: secondRoot, access: common.access)
+    let left = try ModelArgument.open(first, root: firstRoot, common: common)
+    let right = try ModelArgument.open(second, root: secondRoot, common: common)
     guard firstRoot == nil, secondRoot == nil else { return (left, right) }
     let aligned = TensorArchive.aligned(left, right)
     for (path, root) in [(first, aligned.first.root), (second, aligned.second.root)] {

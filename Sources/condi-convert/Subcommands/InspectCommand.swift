@@ -23,7 +23,7 @@ struct InspectCommand: ParsableCommand {
         condi-convert inspect model.condi --raw-header
       """)
 
-  @Argument(help: "A model file of any known format.")
+  @Argument(help: "A model file of any known format, or the folder of a sharded checkpoint.")
   var file: String
 
   @Option(
@@ -79,15 +79,16 @@ struct InspectCommand: ParsableCommand {
   }
 
   func run() throws {
-    let input = try InputFile(path: file, access: common.access)
     if rawHeader {
+      let input = try InputFile(path: file, access: common.access)
       try Console.report(try PackedModel(parsing: input).headerText)
       return
     }
-    let archive = try ModelArgument.open(file, root: root, access: common.access)
+    let archive = try ModelArgument.open(file, root: root, common: common)
     if tree {
       try report.print(
-        TreeReport(archive: archive, file: file, fileByteCount: input.byteCount, depth: depth))
+        TreeReport(
+          archive: archive, file: file, fileByteCount: archive.sourceByteCount(), depth: depth))
       return
     }
     let bar = ProgressBar("inspecting", total: archive.tensorByteCount, isQuiet: common.quiet)
@@ -100,10 +101,11 @@ struct InspectCommand: ParsableCommand {
     options.includesSingularValues = singularValues
     options.threads = common.threads
     var model = try ModelReport(
-      archive: archive, file: file, fileByteCount: input.byteCount, options: options
+      archive: archive, file: file, fileByteCount: try archive.sourceByteCount(), options: options
     ) { bar.advance(archive.tensors[$0]?.byteCount ?? 0) }
-    if PackedFormat().recognizes(input) {
-      model.packed = try PackedSummary(PackedModel(parsing: input))
+    if archive.format == PackedFormat.identifier {
+      model.packed = try PackedSummary(
+        PackedModel(parsing: InputFile(path: file, access: common.access)))
     }
     try report.print(model)
   }

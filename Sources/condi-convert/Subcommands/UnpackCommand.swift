@@ -34,12 +34,7 @@ struct UnpackCommand: ParsableCommand {
         "it is not a packed file; 'convert' changes the format of other files", path: packed)
     }
     let archive = try PackedFormat().read(input)
-    let bar = ProgressBar("unpacking", total: archive.tensorByteCount, isQuiet: common.quiet)
-    try FormatRegistry.standard.write(
-      archive, as: format, to: output, replacesExisting: destination.force
-    ) { bar.advance($1) }
-    Console.note(
-      "wrote \(archive.tensors.count) tensors to \(output) as \(format.identifier.displayName)",
-      unless: common.quiet)
+    try destination.write(
+      archive, as: format, to: output, activity: "unpacking", common: common)
   }
 }

@@ -60,8 +60,7 @@ struct VerifyCommand: ParsableCommand {
     }
     let model = try PackedModel(parsing: input)
     let archive = try reference.map {
-      try ModelArgument.open(
-        $0, root: root ?? model.header.source?.root, access: common.access)
+      try ModelArgument.open($0, root: root ?? model.header.source?.root, common: common)
     }
     let bar = ProgressBar(
       "verifying", total: archive?.tensorByteCount ?? model.fileByteCount, isQuiet: common.quiet)

@@ -24,16 +24,19 @@ import Testing
       let pipe = folder.appending("pipe")
       #expect(mkfifo(pipe, 0o600) == 0)
       let cases = [
-        (folder.path, "not a regular file but a directory"),
+        (folder.path, "(*.index.json); name a file"),
         ("/dev/zero", "not a regular file but a device"),
         (pipe, "not a regular file but a pipe"),
         ("", "cannot open: No such file or directory"),
         (folder.appending("x/y"), "cannot open: No such file or directory"),
       ]
       for (path, end) in cases {
-        for command in [["inspect", path], ["inspect", path, "--tree"], ["verify", path]] {
+        for command in [["inspect", path], ["inspect", path, "--tree"]] {
           try expectOneLine(command + options, endingIn: end)
         }
+        try expectOneLine(
+          ["verify", path] + options,
+          endingIn: path == folder.path ? "not a regular file but a directory" : end)
         let output = folder.appending("out.npz")
         try expectOneLine(["convert", path, output] + options, endingIn: end)
         try expectOneLine(["diff", path, CommandLine.checkpoint] + options, endingIn: end)

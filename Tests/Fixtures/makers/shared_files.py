@@ -13,7 +13,7 @@ from . import numpy_files
 from .manifest import dumps
 from .torch_tensors import expectation
 
-READ = ("torch_zip", "torch_legacy", "npz", "safetensors")
+READ = ("torch_zip", "torch_legacy", "torchscript", "npz", "safetensors")
 
 
 def make(data: Path, output: Path) -> None:
@@ -29,7 +29,10 @@ def make(data: Path, output: Path) -> None:
 
 
 def describe(path: Path, folder: str) -> dict[str, Any]:
-    read = {"npz": read_numpy, "safetensors": read_safetensors}.get(folder, read_torch)
+    readers = {
+        "npz": read_numpy, "safetensors": read_safetensors, "torchscript": read_torchscript,
+    }  # fmt: skip
+    read = readers.get(folder, read_torch)
     try:
         return read(path)
     except Exception as error:  # noqa: BLE001: whatever it is, it is the answer.
@@ -39,6 +42,11 @@ def describe(path: Path, folder: str) -> dict[str, Any]:
 
 def read_torch(path: Path) -> dict[str, Any]:
     return expectation(torch.load(path, weights_only=True, map_location="cpu"))
+
+
+def read_torchscript(path: Path) -> dict[str, Any]:
+    """Parameters and buffers; other attributes are tensors of the file as well."""
+    return expectation(torch.jit.load(path, map_location="cpu").state_dict())
 
 
 def read_numpy(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import copy
 import io
 import os
@@ -348,15 +347,6 @@ def make_refused_pickles(manifest: Manifest) -> None:
     refuse(manifest, "calls_eval_legacy.pth",
            saved([Call(eval, "1")], _use_new_zipfile_serialization=False),
            "global builtins.eval is not allowed", ask=False)
-    refuse(manifest, "namespace.pth", saved({"opt": argparse.Namespace(lr=0.1), "w": tensor}),
-           "global argparse.Namespace is not allowed")
-    module = torch.nn.Linear(2, 2)
-    torch.nn.init.ones_(module.weight), torch.nn.init.zeros_(module.bias)
-    refuse(manifest, "whole_module.pth", saved(module), "global torch.nn.modules.linear.Linear is not allowed")
-    quantized = torch.quantize_per_tensor(tensor, 0.5, 1, torch.qint8)
-    refuse(manifest, "quantized.pth", saved({"q": quantized}), "quantized tensors are unsupported")
-    sparse = torch.eye(3).to_sparse()
-    refuse(manifest, "sparse.pth", saved({"s": sparse}), "sparse tensors are unsupported")
     bcomplex = tensor.view(torch.uint8).view(torch.bcomplex32)
     refuse(manifest, "bcomplex32.pth", saved({"b": bcomplex}), "bcomplex32 is unsupported")
     meta = torch.empty(4, device="meta")

@@ -35,7 +35,9 @@ import Testing
     (#""bytes":8"#, #""bytes":4"#, "expected 8 bytes for float32 [2], found 4"),
     (#""crc32":""#, #""crc32":"0"#, "is not 8 hexadecimal digits"),
     (#""encoding":"raw""#, #""encoding":"raw","compression":"zlib""#, "do not occur together"),
-    (#""encoding":"raw""#, #""encoding":"raw","compression":"lz""#, "compression 'lz' is not known"),
+    (
+      #""encoding":"raw""#, #""encoding":"raw","compression":"lz""#, "compression 'lz' is not known"
+    ),
     (
       #""encoding":"raw""#, #""encoding":"affine","bits":9,"granularity":"tensor""#,
       "9-bit codes of float32 are not possible"
@@ -52,6 +54,13 @@ import Testing
       #""encoding":"raw""#, #""encoding":"integer","bits":3,"base":0"#,
       "3-bit differences of float32 are not possible"
     ),
+    (#""encoding":"raw""#, #""encoding":"raw","bits":3"#, "'bits' does not belong in this entry"),
+    (#""encoding":"raw""#, #""encoding":"raw","parts":1"#, "'parts' does not belong in this entry"),
+    (
+      #"}]}"#, #"},{"name":"b","sharesWith":"a","role":"weight"}]}"#,
+      "'role' does not belong in this entry"
+    ),
+    (#""producer":"condi-convert 0.1.0""#, ##""producer":"""##, "the header's 'producer' is empty"),
     (#"}]}"#, #"},{"name":"a","sharesWith":"a"}]}"#, "the name occurs twice in the header"),
     (#"}]}"#, #"},{"name":"b","sharesWith":"c"}]}"#, "which is not a tensor before it"),
     (#""producer""#, #""maker""#, "the header has no 'producer'"),
@@ -70,7 +79,8 @@ import Testing
     let faults = try faults {
       $0.replacingOccurrences(of: #""shape":[2]"#, with: #""shape":[1099511627776]"#)
         .replacingOccurrences(
-          of: #""encoding":"raw""#, with: #""encoding":"palette","bits":0,"distinct":1"#)
+          of: #""encoding":"raw""#, with: #""encoding":"palette","bits":0,"distinct":1"#
+        )
         .replacingOccurrences(of: #""bytes":8"#, with: #""bytes":4"#)
     }
     #expect(faults.count == 1)

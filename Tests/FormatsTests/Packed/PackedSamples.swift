@@ -24,7 +24,8 @@ enum PackedSamples {
       elementType: .float16, shape: [3, 3],
       bytes: SharedBytes(elementsOf: [Float16](repeating: 1, count: 9)))
     let bias = try Tensor(
-      elementType: .float32, shape: [3], bytes: SharedBytes(elementsOf: [0.1, -0.2, 0.3] as [Float]))
+      elementType: .float32, shape: [3],
+      bytes: SharedBytes(elementsOf: [0.1, -0.2, 0.3] as [Float]))
     return [
       PackedItem(name: "bias", role: .parameter, source: bias, action: .keep),
       try quantizing("tensor", weight, .tensor, parts: 3, bits: 2),

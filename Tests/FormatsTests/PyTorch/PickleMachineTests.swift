@@ -3,13 +3,14 @@ import Testing
 @testable import Formats
 
 @Suite struct PickleMachineTests {
-  private func graph(_ bytes: [UInt8], allowing: Set<String> = []) throws -> PickleGraph {
+  private func graph(_ bytes: [UInt8]) throws -> PickleGraph {
     var reader = ByteReader(SharedBytes(bytes))
-    return try PickleMachine.read(from: &reader, allowing: allowing)
+    return try PickleMachine.read(from: &reader)
   }
 
   private func value(_ bytes: [UInt8]) throws -> String {
     let graph = try graph(bytes)
+    if case .bytes(let bytes) = graph.nodes[graph.root] { return "bytes(\(bytes.array))" }
     return "\(graph.nodes[graph.root])"
   }
 
@@ -19,7 +20,8 @@ import Testing
     ("L123456789012345678901L\n.", "largeInteger(\"123456789012345678901\")"),
     ("F-1.5e3\n.", "real(-1500.0)"), ("S'a\\n\\x41\\''\n.", "text(\"a\\nA\\'\")"),
     ("Va\\u00e9\\U0001f600\n.", "text(\"aé😀\")"), ("(I1\nI2\nt.", "tuple([0, 1])"),
-    ("(lI1\na.", "list([1])"),
+    ("(lI1\na.", "list([1])"), ("S'\\157s\\q'\n.", "text(\"os\\\\q\")"),
+    ("c__main__\nNet\n.", "global(\"__main__.Net\")"),
     ("(I1\nI2\nd.", "dictionary([Formats.PickleGraph.Item(key: 0, value: 1)])"),
     ("I1\np0\n0g0\n.", "integer(1)"), ("I1\n2\u{85}.", ""),
   ])
@@ -51,7 +53,7 @@ import Testing
 
   @Test func callsAreNodes() throws {
     let bytes = Array("ccollections\nOrderedDict\n)R}b.".utf8)
-    let graph = try graph(bytes, allowing: ["collections.OrderedDict"])
+    let graph = try graph(bytes)
     guard case .object(let object) = graph.nodes[graph.root] else {
       Issue.record("the root is no object")
       return
@@ -69,6 +71,9 @@ import Testing
     ("(S'id'\nios\nsystem\n.", "refuses global 'os.system'", 7),
     ("S'os'\nS'system'\n\u{93}.", "refuses global 'os.system'", 16),
     ("c__builtin__\neval\n.", "refuses global 'builtins.eval'", 0),
+    ("ccommands\ngetoutput\n.", "refuses global 'subprocess.getoutput'", 0),
+    ("S'numpy'\nS'os.system'\n\u{93}.", "refuses global 'numpy.os.system'", 22),
+    ("NN\u{93}.", "the pickle names a global by something that is no text", 2),
     ("N\u{82}\u{01}.", "refuses extension code 1", 1),
     ("N0\u{97}.", "out-of-band pickle buffers are not supported", 2),
     ("N)R.", "the pickle calls something that is no global", 2),

@@ -30,9 +30,7 @@ import Testing
     try FileManager.default.createDirectory(at: root, withIntermediateDirectories: true)
     var manifest = Manifest()
     for (path, expectation) in PyTorchReadingTests.expectations.sorted(by: { $0.key < $1.key })
-    where expectation.refused != true && expectation.mayRefuse != true
-      && !PyTorchReadingTests.legacy.contains(path)
-    {
+    where expectation.refused != true && expectation.mayRefuse != true {
       let archive = try PyTorchFixtures.read(path)
       let name = URL(fileURLWithPath: path).lastPathComponent
       try FormatRegistry.standard.write(

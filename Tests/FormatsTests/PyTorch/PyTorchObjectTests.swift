@@ -70,14 +70,12 @@ import Testing
       "storages of the class 'torch.QInt8Storage' are not supported"
     ),
     (
-      "(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI2\ntQ",
-      "a storage outside a tensor is not supported"
+      "cmod\nWrapper\n(ctorch._utils\n_rebuild_qtensor\n(tRtR",
+      "a quantized tensor is pickled in an unknown way"
     ),
-    ("ctorch\nTensor\n", "the class or function 'torch.Tensor' is no value"),
     (
       "ccollections\nOrderedDict\n(I1\ntR", "a pickled dictionary is made of something that is none"
     ),
-    ("(d(I1\ntI3\ns", "a container as a dictionary key is not supported"),
   ])
   func refusals(pickle: String, message: String) throws {
     let error = #expect(throws: FormatError.self) {
@@ -90,7 +88,7 @@ import Testing
     let pickle = "(dVlayer\n(dVweight\nctorch._utils\n_rebuild_qtensor\n(tRss."
     let error = #expect(throws: FormatError.self) { try read(pickle) }
     #expect(error?.tensor == "layer.weight")
-    #expect(error?.problem == .unsupported("quantized tensors are not supported"))
+    #expect(error?.problem == .malformed("a quantized tensor is pickled in an unknown way"))
   }
 
   @Test func lazilyConjugatedTensorsAreRefused() throws {
@@ -131,14 +129,85 @@ import Testing
       ])
   }
 
-  @Test func torchScriptIsRefusedByName() throws {
-    let file = try ZipFiles.write { writer in
-      writer.add("x/data.pkl", SharedBytes(Array("N.".utf8)))
-      writer.add("x/constants.pkl", SharedBytes(Array("N.".utf8)))
-    }
-    #expect(PyTorchFormat().recognizes(file))
+  @Test func storagesOutsideTensorsAreTensors() throws {
+    let archive = try read("(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI2\ntQ.")
+    let tensor = try #require(archive.tensors["tensor"])
+    #expect(try tensor.bytes().elementsEqual(SharedBytes(elementsOf: [Float(1), 2])))
+  }
+
+  @Test func globalsAmongTheValuesAreTexts() throws {
+    let archive = try read("ctorch\nTensor\n.")
+    #expect(archive.values == ["value": .text("torch.Tensor")])
+    #expect(archive.notes == ["classes and functions among the values are kept as their names"])
+  }
+
+  @Test func opaqueObjectsAreTheirParts() throws {
+    // Attributes only; arguments only; items with attributes; a state that is no dictionary.
+    let archive = try read(
+      "(dVa\ncmod\nNet\n(tR(dVx\nI1\nsbsVb\ncmod\nColor\n(I2\ntRs"
+        + "Vc\ncmod\nConfig\n(tRVk\nI3\ns(dVfrozen\nI01\nsbsVd\ncmod\nNet\n(tR(I4\ntbs.")
     #expect(
-      throws: FormatError.unsupported("TorchScript archives are not supported", path: file.path)
+      archive.values == [
+        "a.x": .integer(1), "b.0": .integer(2), "c.k": .integer(3),
+        "c.__dict__.frozen": .boolean(true), "d.0": .integer(4),
+      ])
+    #expect(
+      archive.notes == [
+        "treated 2 objects of class 'mod.Net' as plain data",
+        "treated 1 object of class 'mod.Color' as plain data",
+        "treated 1 object of class 'mod.Config' as plain data",
+      ])
+  }
+
+  @Test func objectsMayReferToWhatHoldsThem() throws {
+    // net = Net(); net.parent = [net]
+    let archive = try read("cmod\nNet\n(tRp1\n(dVparent\n(lg1\nasVx\nI1\nsb.")
+    #expect(archive.values == ["x": .integer(1)])
+    #expect(
+      archive.notes == [
+        "treated 1 object of class 'mod.Net' as plain data",
+        "'parent.0' refers back to an object that contains it; it is left empty",
+      ])
+  }
+
+  @Test func modulesAreNamedAsTheirStateDict() throws {
+    let hooks = "ccollections\nOrderedDict\n(tR"
+    let inner =
+      "cmod\nInner\n(tR(dV_parameters\n(dVweight\n\(Self.tensor)ssV_buffers\n\(hooks)s"
+      + "V_modules\n\(hooks)sVtraining\nI00\nsb"
+    let archive = try read(
+      "cmod\nOuter\n(tR(dVtraining\nI01\nsV_buffers\n(dVsteps\n\(Self.tensor)ssV_parameters\n(d"
+        + "sV_modules\n(dVchild\n\(inner)ssb.")
+    #expect(Array(archive.tensors.keys) == ["steps", "child.weight"])
+    #expect(archive.values == ["child.training": .boolean(false), "training": .boolean(true)])
+  }
+
+  @Test func tupleKeysBecomeTexts() throws {
+    let archive = try read("(d(I1\nVa\ntI3\ns(I2\ntI4\ns.")
+    #expect(archive.values == ["(1, 'a')": .integer(3), "(2,)": .integer(4)])
+  }
+
+  @Test func constantsOfTorchScriptMustNotCollide() throws {
+    let file = try ZipFiles.write { writer in
+      writer.add(
+        "x/data.pkl",
+        SharedBytes(
+          Array(
+            "c__torch__\nM\n)\u{81}(dVCONSTANTS\n(dVc0\nI1\nssb.".unicodeScalars.map {
+              UInt8($0.value)
+            })))
+      writer.add("x/constants.pkl", SharedBytes(Array("(I2\nt.".utf8)))
+      writer.add("x/code/a.py", SharedBytes(Array("pass".utf8)))
+    }
+    #expect(
+      throws: FormatError.malformed(
+        "an attribute and a constant have this name", path: file.path, tensor: "CONSTANTS.c0")
     ) { try PyTorchFormat().read(file) }
+  }
+
+  @Test func torchScriptSaysThatItsProgramIsNotRead() throws {
+    let archive = try PyTorchFixtures.read("torch/torchscript_constants.pt")
+    #expect(archive.tensors.keys == ["CONSTANTS.c0"])
+    #expect(archive.notes == ["the program of this TorchScript archive (1 files) is not read"])
   }
 }

@@ -7,17 +7,16 @@ import Testing
   static let expectations = PyTorchFixtures.expectations("expected.json")
     .filter { $0.key.hasPrefix("torch/") }
   static let shared = PyTorchFixtures.expectations("shared-expected.json")
-  static let legacy: Set<String> = ["torch/legacy.pth", "torch/legacy_tied.pth"]
 
   static func names(_ isIncluded: (PyTorchFixtures.Expectation) -> Bool) -> [String] {
     expectations.filter { isIncluded($0.value) }.keys.sorted()
   }
 
   @Test func thereAreFixtures() {
-    #expect(Self.expectations.count > 80)
+    #expect(Self.expectations.count > 120)
   }
 
-  @Test(arguments: names { $0.refused != true }.filter { !legacy.contains($0) })
+  @Test(arguments: names { $0.refused != true })
   func fixtureReadsAsExpected(name: String) throws {
     let expectation = try #require(Self.expectations[name])
     let file = try PyTorchFixtures.open(name)
@@ -45,8 +44,21 @@ import Testing
       "torch/name_collision.pth",
       "'a.b' at byte 224: two objects of the checkpoint have this name"
     ),
-    ("torch/sparse.pth", "'s' at byte 434: sparse tensors are not supported"),
-    ("torch/legacy.pth", "PyTorch checkpoints of the old, unzipped kind are not supported"),
+    (
+      "torch/tar_calls_system.pth", "at byte 1536: refuses global 'os.system'"
+    ),
+    (
+      "torch/legacy_truncated.pth",
+      "at byte 439: expected 24 bytes for a storage, found 21"
+    ),
+    ("torch/legacy_trailing.pth", "at byte 463: 4 bytes follow the storages"),
+    (
+      "torch/legacy_wrong_count.pth",
+      "at byte 431: expected a storage of 6 elements, found 5"
+    ),
+    ("torch/legacy_unknown_key.pth", "at byte 431: no tensor has the storage '6'"),
+    ("torch/two_pickles.pkl", "at byte 17: 17 bytes follow the pickle"),
+    ("torch/numpy_structured.pkl", "'s' at byte 122: structured NumPy arrays are not supported"),
   ])
   func refusalsSayWhatAndWhere(name: String, message: String) throws {
     let file = try PyTorchFixtures.open(name)
@@ -57,6 +69,7 @@ import Testing
   @Test func damagedArchivesAreStillRecognized() throws {
     let file = try PyTorchFixtures.open("torch/truncated.pth")
     #expect(PyTorchFormat().recognizes(file))
+    #expect(PyTorchFormat().recognizes(try PyTorchFixtures.open("torch/legacy_truncated.pth")))
     #expect(!PyTorchFormat().recognizes(try PyTorchFixtures.open("expected.json")))
   }
 
@@ -95,7 +108,7 @@ import Testing
 
   @Test(
     .enabled(if: PyTorchFixtures.hasSharedData, "../shared/data is absent"),
-    arguments: shared.keys.filter { $0.hasPrefix("formats/torch_zip/") }.sorted())
+    arguments: shared.keys.filter { $0.hasPrefix("formats/torch_") }.sorted())
   func sharedFileReadsAsExpected(name: String) throws {
     let expectation = try #require(Self.shared[name])
     let path = PyTorchFixtures.sharedData.appendingPathComponent(name).path
@@ -105,6 +118,23 @@ import Testing
     let again = try PyTorchFormat().read(PyTorchFixtures.rewrite(archive))
     try PyTorchFixtures.expect(again, is: expectation)
     #expect(again.structure == archive.structure)
+  }
+
+  /// `torch.jit.load(…).state_dict()` has the parameters and buffers; other attributes are read too.
+  @Test(
+    .enabled(if: PyTorchFixtures.hasSharedData, "../shared/data is absent"),
+    arguments: shared.keys.filter { $0.hasPrefix("formats/torchscript/") }.sorted())
+  func sharedTorchScriptHasItsStateDict(name: String) throws {
+    let expected = try #require(Self.shared[name]?.tensors)
+    #expect(expected.count > 10)
+    let path = PyTorchFixtures.sharedData.appendingPathComponent(name).path
+    let archive = try FormatRegistry.standard.open(path)
+    for tensor in expected {
+      let found = try #require(archive.tensors[tensor.name], "\(tensor.name)")
+      #expect(found.elementType.rawValue == tensor.elementType)
+      #expect(found.shape.dimensions == tensor.shape)
+      #expect(CRC32.checksum(try found.bytes()) == tensor.crc32, "\(tensor.name)")
+    }
   }
 
   @Test(.enabled(if: PyTorchFixtures.hasSharedData, "../shared/data is absent"))
@@ -131,27 +161,23 @@ import Testing
     let folder = PyTorchFixtures.sharedData.appendingPathComponent("formats/adversarial").path
     let names = try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
     #expect(names.count > 30)
-    for name in names {
+    for name in names where !name.hasPrefix("benign") {
       #expect(throws: FormatError.self, "\(name)") {
         try FormatRegistry.standard.open("\(folder)/\(name)")
       }
       let file = try InputFile(path: "\(folder)/\(name)")
       #expect(throws: FormatError.self, "\(name)") { try PyTorchFormat().read(file) }
-      // malicious6.pkl is a list of three texts.
-      guard name.contains(".p"), !name.hasPrefix("benign"), name != "malicious6.pkl" else {
-        continue
-      }
-      // The bare pickles, as if an archive had them.
-      #expect(throws: FormatError.self, "\(name)") {
-        var reader = ByteReader(
-          try file.bytes(at: 0, count: file.byteCount, purpose: "a pickle"))
-        _ = try PickleMachine.read(from: &reader, allowing: PyTorchGlobals.allowed)
-      }
     }
+    let benign = try FormatRegistry.standard.open("\(folder)/benign0_v3.pkl")
+    #expect(benign.values == ["0": .text("a"), "1": .text("b"), "2": .text("c")])
   }
 
-  @Test func everyTruncationIsRefused() throws {
-    let file = try PyTorchFixtures.open("torch/bare_parameter.pth")
+  @Test(arguments: [
+    "torch/bare_parameter.pth", "torch/legacy_checkpoint.pth", "torch/numpy_protocol0.pkl",
+    "torch/tensors_protocol4.pkl",
+  ])
+  func everyTruncationIsRefused(name: String) throws {
+    let file = try PyTorchFixtures.open(name)
     let bytes = try file.bytes(at: 0, count: file.byteCount, purpose: "test").array
     for count in 0..<bytes.count {
       #expect(throws: FormatError.self, "\(count) bytes") {
@@ -174,6 +200,26 @@ import Testing
         let archive = try PyTorchFixtures.load(changed)
         try PyTorchFixtures.expect(archive, is: expectation)
       } catch is FormatError {}
+    }
+  }
+
+  /// Changed streams have no checksum: they are refused or read, but never crash.
+  @Test(arguments: [
+    "torch/legacy_checkpoint.pth", "torch/tar.pth", "torch/module_in_dict.pth",
+    "torch/numpy_protocol0.pkl", "torch/numpy_protocol5.pkl", "torch/tensors_protocol2.pkl",
+    "torch/training.pth", "torch/torchscript.pt", "torch/quantized.pth", "torch/sparse.pth",
+  ])
+  func changedFilesDoNotCrash(name: String) throws {
+    let file = try PyTorchFixtures.open(name)
+    var generator = SeededGenerator(seed: 20_250_103)
+    for _ in 0..<150 {
+      let position = Int.random(in: 0..<file.byteCount, using: &generator)
+      let byte = UInt8.random(in: 0...255, using: &generator)
+      let changed = try ZipFiles.modify(file) { $0[position] = byte }
+      do {
+        _ = try PyTorchFixtures.load(changed)
+      } catch is FormatError {}
+      _ = FileAudit(of: changed).verdict
     }
   }
 

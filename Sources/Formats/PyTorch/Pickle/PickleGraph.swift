@@ -16,7 +16,7 @@ struct PickleGraph: Sendable {
     case largeInteger(String)
     case real(Double)
     case text(String)
-    case bytes([UInt8])
+    case bytes(SharedBytes)
     case tuple([Reference])
     case list([Reference])
     case set([Reference])
@@ -35,10 +35,12 @@ struct PickleGraph: Sendable {
   }
 
   struct Object: Sendable {
-    /// What would be called.
+    /// What would be called: a global.
     var callee: Reference
     /// A tuple.
     var arguments: Reference
+    /// A dictionary, where there are keyword arguments.
+    var keywords: Reference?
     /// Appended to the result afterwards.
     var elements: [Reference] = []
     /// Set on the result afterwards.

@@ -35,11 +35,18 @@ extension PickleMachine {
     case .binGet: try recall(Int(try readInteger(UInt8.self)))
     case .longBinGet: try recall(Int(try readInteger(UInt32.self)))
 
-    case .ext1: throw failure("refuses extension code \(try readInteger(UInt8.self))")
-    case .ext2: throw failure("refuses extension code \(try readInteger(UInt16.self))")
-    case .ext4: throw failure("refuses extension code \(try readInteger(Int32.self))")
-    case .nextBuffer, .readOnlyBuffer:
-      throw FormatError.unsupported("out-of-band pickle buffers are not supported")
+    case .ext1: try pushExtension(Int(try readInteger(UInt8.self)), by: opcode)
+    case .ext2: try pushExtension(Int(try readInteger(UInt16.self)), by: opcode)
+    case .ext4: try pushExtension(Int(try readInteger(Int32.self)), by: opcode)
+    case .nextBuffer:
+      guard isAuditing else {
+        throw FormatError.unsupported("out-of-band pickle buffers are not supported")
+      }
+      try push(.bytes(SharedBytes()))
+    case .readOnlyBuffer:
+      guard isAuditing else {
+        throw FormatError.unsupported("out-of-band pickle buffers are not supported")
+      }
     }
   }
 
@@ -51,11 +58,11 @@ extension PickleMachine {
       switch line {
       case "00": try push(.boolean(false))
       case "01": try push(.boolean(true))
-      default: try push(try PickleInteger.node(decimal: line))
+      default: try pushDecimal(line)
       }
     case .long:
       let line = try readTextLine()
-      try push(try PickleInteger.node(decimal: line.hasSuffix("L") ? "\(line.dropLast())" : line))
+      try pushDecimal(line.hasSuffix("L") ? "\(line.dropLast())" : line)
     case .binInt: try push(.integer(Int(try readInteger(Int32.self))))
     case .binInt1: try push(.integer(Int(try readInteger(UInt8.self))))
     case .binInt2: try push(.integer(Int(try readInteger(UInt16.self))))
@@ -63,12 +70,23 @@ extension PickleMachine {
     case .long4: try pushLong(byteCount: try readCount(UInt32.self))
     case .float:
       let line = try readTextLine()
-      guard let value = Double(line) else {
+      let value = Double(line)
+      guard value != nil || isAuditing else {
         throw failure("'\(line)' is not a floating-point number")
       }
-      try push(.real(value))
+      try push(.real(value ?? .nan))
     default:  // BINFLOAT, big-endian
       try push(.real(Double(bitPattern: try readInteger(UInt64.self).byteSwapped)))
+    }
+  }
+
+  private mutating func pushDecimal(_ text: String) throws {
+    do {
+      try push(try PickleInteger.node(decimal: text))
+    } catch let error as FormatError {
+      // Python also knows hexadecimal digits, underscores and white space.
+      guard isAuditing else { throw error }
+      try push(.integer(0))
     }
   }
 
@@ -82,7 +100,8 @@ extension PickleMachine {
   }
 
   private mutating func readIndexLine() throws -> Int {
-    let line = try readTextLine()
+    var line = try readTextLine()
+    if isAuditing { line.removeAll { $0.isWhitespace || $0 == "_" } }
     guard let index = Int(line), index >= 0 else {
       throw failure("'\(line)' is not a memo index")
     }
@@ -91,26 +110,29 @@ extension PickleMachine {
 
   private mutating func executeText(_ opcode: PickleOpcode) throws {
     switch opcode {
-    case .string: try pushString(try PickleText.unquoting(try readLine()))
+    case .string: try pushString(SharedBytes(try PickleText.unquoting(try readLine())))
     case .binString:
       let count = try readInteger(Int32.self)
       guard count >= 0 else { throw failure("a pickled string has a negative length") }
-      try pushString(try readBytes(Int(count)).array)
-    case .shortBinString: try pushString(try readBytes(Int(try readInteger(UInt8.self))).array)
-    case .unicode: try push(.text(try PickleText.unescaping(try readLine())))
+      try pushString(try readBytes(Int(count)))
+    case .shortBinString: try pushString(try readBytes(Int(try readInteger(UInt8.self))))
+    case .unicode:
+      let line = try readLine()
+      try push(.text(try PickleText.unescaping(line, isLenient: isAuditing)))
     case .binUnicode: try push(.text(try readText(try readCount(UInt32.self))))
     case .shortBinUnicode: try push(.text(try readText(Int(try readInteger(UInt8.self)))))
     case .binUnicode8: try push(.text(try readText(try readCount(UInt64.self))))
-    case .binBytes: try push(.bytes(try readBytes(try readCount(UInt32.self)).array))
-    case .shortBinBytes: try push(.bytes(try readBytes(Int(try readInteger(UInt8.self))).array))
+    case .binBytes: try push(.bytes(try readBytes(try readCount(UInt32.self))))
+    case .shortBinBytes: try push(.bytes(try readBytes(Int(try readInteger(UInt8.self)))))
     default:  // BINBYTES8, BYTEARRAY8
-      try push(.bytes(try readBytes(try readCount(UInt64.self)).array))
+      try push(.bytes(try readBytes(try readCount(UInt64.self))))
     }
   }
 
   /// Python 2's string of bytes is a text where it can be.
-  private mutating func pushString(_ bytes: [UInt8]) throws {
-    try push(String(validating: bytes, as: UTF8.self).map { .text($0) } ?? .bytes(bytes))
+  private mutating func pushString(_ bytes: SharedBytes) throws {
+    let text = bytes.withUnsafeBytes { String(validating: $0, as: UTF8.self) }
+    try push(text.map { .text($0) } ?? .bytes(bytes))
   }
 
   private mutating func executeContainer(_ opcode: PickleOpcode) throws {
@@ -143,10 +165,17 @@ extension PickleMachine {
       try change(
         target,
         { node in
-          guard case .set(var present) = node else { return false }
-          node = .none  // so that the array is not copied
-          present += elements
-          node = .set(present)
+          switch node {
+          case .set(var present):
+            node = .none  // so that the array is not copied
+            present += elements
+            node = .set(present)
+          case .object(var object):
+            node = .none
+            object.elements += elements
+            node = .object(object)
+          default: return false
+          }
           return true
         }, orFail: "the pickle adds members to something that is no set")
     case .setItem:
@@ -160,10 +189,10 @@ extension PickleMachine {
   }
 
   private func pairs(_ references: [PickleGraph.Reference]) throws -> [PickleGraph.Item] {
-    guard references.count.isMultiple(of: 2) else {
+    guard references.count.isMultiple(of: 2) || isAuditing else {
       throw failure("the pickle sets a key without a value")
     }
-    return stride(from: 0, to: references.count, by: 2).map {
+    return stride(from: 0, to: references.count - 1, by: 2).map {
       PickleGraph.Item(key: references[$0], value: references[$0 + 1])
     }
   }
@@ -208,64 +237,5 @@ extension PickleMachine {
         }
         return true
       }, orFail: "the pickle sets items of something that is no dictionary")
-  }
-
-  private mutating func executeObject(_ opcode: PickleOpcode) throws {
-    switch opcode {
-    case .global:
-      let module = try readTextLine()
-      try pushGlobal(module: module, name: try readTextLine())
-    case .stackGlobal:
-      guard case .text(let name) = node(try pop()), case .text(let module) = node(try pop()) else {
-        throw failure("the pickle names a global by something that is no text")
-      }
-      try pushGlobal(module: module, name: name)
-    case .inst:
-      let module = try readTextLine()
-      try pushGlobal(module: module, name: try readTextLine())
-      let callee = try pop()
-      try pushCall(of: callee, with: try make(.tuple(try popToMark())))
-    case .obj:
-      let parts = try popToMark()
-      guard let callee = parts.first else { throw failure("the pickle makes an object of nothing") }
-      try pushCall(of: callee, with: try make(.tuple(Array(parts.dropFirst()))))
-    case .reduce, .newObj:
-      let arguments = try pop()
-      try pushCall(of: try pop(), with: arguments)
-    case .newObjEx:
-      let keywords = try pop()
-      guard case .dictionary(let items) = node(keywords), items.isEmpty else {
-        throw FormatError.unsupported("pickled calls with keyword arguments are not supported")
-      }
-      let arguments = try pop()
-      try pushCall(of: try pop(), with: arguments)
-    case .build:
-      let state = try pop()
-      let target = try top()
-      try change(
-        target,
-        { node in
-          guard case .object(var object) = node, object.state == nil else { return false }
-          object.state = state
-          node = .object(object)
-          return true
-        }, orFail: "the pickle sets the state of something that has none to set")
-    case .persID: try push(.persistent(try make(.text(try readTextLine()))))
-    default:  // BINPERSID
-      let identifier = try pop()
-      try push(.persistent(identifier))
-    }
-  }
-
-  private mutating func pushCall(
-    of callee: PickleGraph.Reference, with arguments: PickleGraph.Reference
-  ) throws {
-    guard case .global = node(callee) else {
-      throw failure("the pickle calls something that is no global")
-    }
-    guard case .tuple = node(arguments) else {
-      throw failure("the pickle calls with something that is no tuple")
-    }
-    try push(.object(PickleGraph.Object(callee: callee, arguments: arguments)))
   }
 }

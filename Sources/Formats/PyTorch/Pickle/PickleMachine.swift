@@ -1,17 +1,23 @@
 /// Reads one pickle into a `PickleGraph` without executing anything.
 ///
 /// A pickle is a program for a stack machine whose calls build Python objects. Here the stack holds
-/// references to nodes and a call makes a node. All opcodes of protocols 0 to 5 are known; those
-/// that reach outside the pickle (extension codes, out-of-band buffers) are refused.
+/// references to nodes and a call makes a node. All opcodes of protocols 0 to 5 are known.
+///
+/// Reading refuses globals that are known to be dangerous, and what reaches outside the pickle
+/// (extension codes, out-of-band buffers). Auditing refuses nothing that Python would accept, and
+/// records all that the pickle would make Python do.
 struct PickleMachine {
-  /// Pickles longer than this are refused; the tensors' bytes are not in them.
+  /// Pickles inside archives that are longer than this are refused; the tensors' bytes are not in
+  /// them.
   static let byteLimit = 1 << 28
   static let nodeLimit = 1 << 24
   /// Longest integer, in bytes or in digits.
   static let integerLimit = 1024
 
   private(set) var reader: ByteReader
-  private let allowedGlobals: Set<String>
+  let isAuditing: Bool
+  /// What the pickle would make Python do; filled while auditing.
+  var events: [PickleEvent] = []
   private var nodes: [PickleGraph.Node] = []
   private var positions: [Int] = []
   private var stack: [PickleGraph.Reference] = []
@@ -23,28 +29,48 @@ struct PickleMachine {
 
   /// Reads the pickle that `reader` stands at, and leaves `reader` behind it.
   ///
-  /// - Parameter allowedGlobals: dotted names; any other global is refused.
   /// - Throws: `FormatError` at the offending opcode.
   static func read(
-    from reader: inout ByteReader, allowing allowedGlobals: Set<String>
+    from reader: inout ByteReader, byteLimit: Int = PickleMachine.byteLimit
   ) throws -> PickleGraph {
     guard reader.remaining <= byteLimit else {
       throw FormatError(
         .limitExceeded(what: "a pickle's bytes", limit: byteLimit, found: "\(reader.remaining)"),
         offset: reader.fileOffset)
     }
-    var machine = PickleMachine(reader: reader, allowedGlobals: allowedGlobals)
-    let graph = try machine.run()
+    var machine = PickleMachine(reader: reader, isAuditing: false)
+    let root = try machine.run()
     reader = machine.reader
-    return graph
+    return PickleGraph(nodes: machine.nodes, positions: machine.positions, root: root)
   }
 
-  private init(reader: ByteReader, allowedGlobals: Set<String>) {
+  /// Records what the pickle that `reader` stands at would make Python do, and leaves `reader`
+  /// behind it, or where it cannot be followed any further.
+  static func record(from reader: inout ByteReader) -> PickleRecord {
+    var machine = PickleMachine(reader: reader, isAuditing: true)
+    defer { reader = machine.reader }
+    var root: PickleGraph.Reference?
+    var problem: FormatError?
+    do {
+      root = try machine.run()
+    } catch let error as FormatError {
+      problem = error
+    } catch {
+      problem = machine.failure("\(error)")
+    }
+    return PickleRecord(
+      events: machine.events,
+      graph: PickleGraph(nodes: machine.nodes, positions: machine.positions, root: root ?? 0),
+      problem: problem)
+  }
+
+  private init(reader: ByteReader, isAuditing: Bool) {
     self.reader = reader
-    self.allowedGlobals = allowedGlobals
+    self.isAuditing = isAuditing
   }
 
-  private mutating func run() throws -> PickleGraph {
+  /// - Returns: the object that the pickle makes.
+  private mutating func run() throws -> PickleGraph.Reference {
     while true {
       position = reader.fileOffset
       let byte = try reader.readInteger(UInt8.self, for: "a pickle opcode")
@@ -58,10 +84,11 @@ struct PickleMachine {
         throw error.located(offset: position)
       }
     }
-    guard stack.count == 1, marks.isEmpty else {
+    // Python takes the topmost object and forgets the others.
+    guard isAuditing || stack.count == 1 && marks.isEmpty else {
       throw failure("the pickle ends with \(stack.count) objects instead of one")
     }
-    return PickleGraph(nodes: nodes, positions: positions, root: stack[0])
+    return try pop()
   }
 
   func failure(_ message: String) -> FormatError {
@@ -87,7 +114,11 @@ struct PickleMachine {
   }
 
   mutating func readText(_ count: Int) throws -> String {
-    try reader.readUTF8(count, for: "a pickled text")
+    // Python decodes lone surrogates as well.
+    guard !isAuditing else {
+      return String(decoding: try readBytes(count).array, as: UTF8.self)
+    }
+    return try reader.readUTF8(count, for: "a pickled text")
   }
 
   /// The bytes up to the next newline.
@@ -97,7 +128,9 @@ struct PickleMachine {
 
   /// A line that is UTF-8.
   mutating func readTextLine() throws -> String {
-    guard let text = String(validating: try readLine(), as: UTF8.self) else {
+    let line = try readLine()
+    if isAuditing { return String(decoding: line, as: UTF8.self) }
+    guard let text = String(validating: line, as: UTF8.self) else {
       throw failure("a pickled line is not valid UTF-8")
     }
     return text
@@ -176,17 +209,22 @@ struct PickleMachine {
     _ reference: PickleGraph.Reference, _ body: (inout PickleGraph.Node) -> Bool,
     orFail message: String
   ) throws {
-    guard body(&nodes[reference]) else { throw failure(message) }
+    // Python may find an attribute or a method for what is unknown here.
+    guard body(&nodes[reference]) || isAuditing else { throw failure(message) }
   }
 
-  /// A reference to the global `module.name`, under its Python 3 name.
-  mutating func pushGlobal(module: String, name: String) throws {
-    // Python 3 writes its old names into protocols 0 to 2.
-    let module = module == "__builtin__" ? "builtins" : module
-    let dottedName = "\(module).\(name)"
-    guard allowedGlobals.contains(dottedName) else {
-      throw failure("refuses global '\(dottedName)'")
+  /// Pushes the global `module.name`, under its Python 3 name.
+  ///
+  /// - Throws: `FormatError` when it is dangerous, unless auditing.
+  mutating func pushGlobal(module: String, name: String, by opcode: PickleOpcode) throws {
+    let global = PickleNames.python3(module: module, name: name)
+    let judgement = PickleGlobalJudgement(of: global)
+    if isAuditing {
+      events.append(
+        PickleEvent(.global(name: global), judgement, opcode: opcode, offset: position))
+    } else if judgement.verdict == .dangerous {
+      throw failure("refuses global '\(global)'")
     }
-    try push(.global(dottedName))
+    try push(.global(global))
   }
 }

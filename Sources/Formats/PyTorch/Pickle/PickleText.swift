@@ -2,7 +2,7 @@
 enum PickleText {
   /// The bytes of a quoted Python 2 string, as `repr` writes it.
   ///
-  /// - Throws: `FormatError` when the quotes are missing or an escape is unknown.
+  /// - Throws: `FormatError` when the quotes are missing or an escape is incomplete.
   static func unquoting(_ line: [UInt8]) throws -> [UInt8] {
     guard line.count >= 2, let quote = line.first, line.last == quote,
       quote == UInt8(ascii: "'") || quote == UInt8(ascii: "\"")
@@ -14,21 +14,39 @@ enum PickleText {
         result.append(byte)
         continue
       }
-      switch rest.popFirst() {
-      case UInt8(ascii: "n"): result.append(0x0A)
-      case UInt8(ascii: "r"): result.append(0x0D)
+      guard let escape = rest.popFirst() else {
+        throw FormatError.malformed("a pickled string ends with half an escape")
+      }
+      switch escape {
+      case UInt8(ascii: "a"): result.append(0x07)
+      case UInt8(ascii: "b"): result.append(0x08)
       case UInt8(ascii: "t"): result.append(0x09)
+      case UInt8(ascii: "n"): result.append(0x0A)
+      case UInt8(ascii: "v"): result.append(0x0B)
+      case UInt8(ascii: "f"): result.append(0x0C)
+      case UInt8(ascii: "r"): result.append(0x0D)
       case UInt8(ascii: "x"):
         result.append(UInt8(truncatingIfNeeded: try hexadecimal(&rest, count: 2)))
-      case .some(let other) where "\\'\"".utf8.contains(other): result.append(other)
-      default: throw FormatError.malformed("a pickled string has an unknown escape")
+      case UInt8(ascii: "0")...UInt8(ascii: "7"):
+        var code = Int(escape) & 7
+        var count = 1
+        while count < 3, let digit = rest.first, (0x30...0x37).contains(digit) {
+          code = code << 3 | Int(digit) & 7
+          rest.removeFirst()
+          count += 1
+        }
+        result.append(UInt8(truncatingIfNeeded: code))
+      case UInt8(ascii: "\\"), UInt8(ascii: "'"), UInt8(ascii: "\""): result.append(escape)
+      default: result += [byte, escape]  // Python keeps escapes that it does not know.
       }
     }
     return result
   }
 
   /// The text of a `raw-unicode-escape` line: Latin-1 with `\u` and `\U` escapes.
-  static func unescaping(_ line: [UInt8]) throws -> String {
+  ///
+  /// - Parameter isLenient: take escapes that are no characters, which Python's texts may hold.
+  static func unescaping(_ line: [UInt8], isLenient: Bool = false) throws -> String {
     var scalars = String.UnicodeScalarView()
     var rest = line[...]
     while let byte = rest.popFirst() {
@@ -38,10 +56,11 @@ enum PickleText {
         continue
       }
       rest.removeFirst()
-      guard let scalar = Unicode.Scalar(try hexadecimal(&rest, count: count)) else {
+      let scalar = Unicode.Scalar(try hexadecimal(&rest, count: count))
+      guard scalar != nil || isLenient else {
         throw FormatError.malformed("a pickled text has an escape that is no character")
       }
-      scalars.append(scalar)
+      scalars.append(scalar ?? "\u{FFFD}")
     }
     return String(scalars)
   }

@@ -1,0 +1,66 @@
+/// GGUF, the format of llama.cpp and ggml, versions 2 and 3; `GGUF.md` has its byte layout.
+///
+/// Blocks of quantized weights are dequantized to `float32` when a tensor is loaded. Types that are
+/// not known here are listed, and refused when read.
+public struct GGUFFormat: ReadOnlyModelFormat {
+  public init() {}
+
+  public var identifier: FormatIdentifier {
+    FormatIdentifier(name: "gguf", displayName: "GGUF", fileExtensions: ["gguf"])
+  }
+
+  public func recognizes(_ file: InputFile) -> Bool {
+    let head = try? file.bytes(at: 0, count: GGUFHeader.magic.count, purpose: "the signature")
+    return head?.array == GGUFHeader.magic
+  }
+
+  public func read(_ file: InputFile) throws -> TensorArchive {
+    try locatingErrors(path: file.path) {
+      let header = try GGUFHeader(reading: file)
+      var archive = TensorArchive(
+        format: identifier, values: header.metadata.values, metadata: header.metadata.arrays)
+      for entry in header.entries {
+        archive.tensors[entry.name] = try tensor(entry, in: file)
+      }
+      archive.notes = notes(header)
+      return archive
+    }
+  }
+
+  private func tensor(_ entry: GGUFHeader.Entry, in file: InputFile) throws -> Tensor {
+    let elementType: ElementType
+    let blocks: GGUFBlocks?
+    switch entry.type.content {
+    case .elements(let type): (elementType, blocks) = (type, nil)
+    case .blocks(let kind): (elementType, blocks) = (.float32, kind)
+    case .unreadable:
+      return try Tensor(
+        unreadableType: entry.type.name, as: .float32, shape: entry.shape, path: file.path,
+        name: entry.name)
+    }
+    return try Tensor(elementType: elementType, shape: entry.shape) {
+      try locatingErrors(path: file.path, tensor: entry.name) {
+        let stored = try file.bytes(
+          at: entry.offset, count: entry.byteCount ?? 0,
+          purpose: "\(entry.type.name) \(entry.shape)")
+        return blocks.map { $0.dequantize(stored) } ?? stored
+      }
+    }
+  }
+
+  /// What of the file is not in the archive, or cannot be read.
+  private func notes(_ header: GGUFHeader) -> [String] {
+    var notes: [String] = []
+    if case .integer(let count)? = header.metadata.values["split.count"], count > 1 {
+      notes.append("one of the \(count) files of a split model; only its own tensors are read")
+    }
+    let unreadable = header.entries.filter { $0.type.isUnreadable }
+    if !unreadable.isEmpty {
+      let types = Set(unreadable.map(\.type.name)).sorted().joined(separator: ", ")
+      notes.append(
+        "\(unreadable.count) of \(header.entries.count) tensors have types that cannot be read: "
+          + types)
+    }
+    return notes
+  }
+}

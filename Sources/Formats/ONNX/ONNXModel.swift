@@ -1,0 +1,191 @@
+import OrderedCollections
+import SwiftProtobuf
+
+/// What is read of a `ModelProto`: its description, and where its initializers lie.
+struct ONNXModel {
+  static let versionField = 1
+  static let graphField = 7
+  /// The fields of `ModelProto`, and which of them are varints; the others have a length.
+  static let fields: [Int: Bool] = [
+    1: true, 2: false, 3: false, 4: false, 5: true, 6: false, 7: false, 8: false, 14: false,
+    20: false, 25: false, 26: false,
+  ]
+  static let initializerCountLimit = 1_000_000
+  /// What may be copied out of a message to be decoded, in bytes.
+  static let descriptionByteCountLimit = 1 << 26
+
+  private(set) var initializers: [ONNXTensorDescription] = []
+  private let description: ONNXModelDescription
+  private var graph = ONNXGraphDescription()
+  private var nodeCount = 0
+  private var nodeTensorCount = 0
+
+  /// - Throws: `FormatError` for what is no protobuf, and for sparse initializers.
+  init(reading file: InputFile) throws {
+    var graphs: [Range<Int>] = []
+    var rest = ONNXMessageRest(file: file)
+    var fields = ProtobufFields(in: file, range: 0..<file.byteCount)
+    while let field = try fields.next() {
+      switch field.number {
+      case Self.graphField: graphs.append(try field.requireDelimited("the graph"))
+      case 20, 25, 26: continue  // training_info, functions, configuration
+      default: try rest.append(field)
+      }
+    }
+    description = try rest.decode(ONNXModelDescription.self, what: "the model")
+    guard !graphs.isEmpty else { throw FormatError.malformed("the model has no graph") }
+    // Protobuf does not mark the end: this finds most files that were cut after the graph.
+    guard description.irVersion < 3 || !description.opsetImport.isEmpty else {
+      throw FormatError.malformed("the model imports no operator set; it may be cut")
+    }
+    // Protobuf merges a message that occurs twice.
+    for range in graphs { try readGraph(file, range) }
+  }
+
+  private mutating func readGraph(_ file: InputFile, _ range: Range<Int>) throws {
+    var rest = ONNXMessageRest(file: file)
+    var fields = ProtobufFields(in: file, range: range)
+    while let field = try fields.next() {
+      switch field.number {
+      case 1:
+        nodeCount += 1
+        nodeTensorCount += try Self.tensorCount(file, node: try field.requireDelimited("a node"))
+      case 5:
+        guard initializers.count < Self.initializerCountLimit else {
+          throw FormatError(
+            .limitExceeded(
+              what: "the number of initializers", limit: Self.initializerCountLimit,
+              found: "more"), offset: field.range.lowerBound)
+        }
+        let tensor = try field.requireDelimited("an initializer")
+        initializers.append(try ONNXTensorDescription(reading: file, range: tensor))
+      case 15: throw try Self.sparseError(file, try field.requireDelimited("an initializer"))
+      case 2, 10: try rest.append(field)
+      default: continue  // inputs, outputs and what describes them
+      }
+    }
+    graph = try rest.decode(ONNXGraphDescription.self, what: "the graph")
+  }
+
+  /// The tensors in a node's own attributes, not in those of graphs inside it.
+  private static func tensorCount(_ file: InputFile, node: Range<Int>) throws -> Int {
+    var count = 0
+    var fields = ProtobufFields(in: file, range: node)
+    while let field = try fields.next() {
+      guard field.number == 5, let range = field.delimitedRange else { continue }
+      var attribute = ProtobufFields(in: file, range: range)
+      while let part = try attribute.next() {
+        if [5, 10, 22, 23].contains(part.number) { count += 1 }
+      }
+    }
+    return count
+  }
+
+  private static func sparseError(_ file: InputFile, _ range: Range<Int>) throws -> FormatError {
+    var name: String?
+    var fields = ProtobufFields(in: file, range: range)
+    while let field = try fields.next() {
+      guard field.number == 1, let values = field.delimitedRange else { continue }
+      name = try ONNXTensorDescription(reading: file, range: values).name
+    }
+    return FormatError.unsupported(
+      "sparse initializers are not supported", tensor: name, offset: range.lowerBound)
+  }
+}
+
+extension ONNXModel {
+  /// The model's own fields, each under `onnx.` and ONNX's name for it.
+  var values: OrderedDictionary<String, ArchiveValue> {
+    var values: OrderedDictionary<String, ArchiveValue> = [:]
+    if description.hasIrVersion {
+      values["onnx.ir_version"] = .integer(Int(description.irVersion))
+    }
+    for opset in description.opsetImport {
+      let domain = opset.domain.isEmpty ? "ai.onnx" : opset.domain
+      values["onnx.opset_import.\(domain)"] = .integer(Int(opset.version))
+    }
+    if description.hasModelVersion {
+      values["onnx.model_version"] = .integer(Int(description.modelVersion))
+    }
+    let texts = [
+      ("producer_name", description.producerName),
+      ("producer_version", description.producerVersion), ("domain", description.domain),
+      ("doc_string", description.docString), ("graph.name", graph.name),
+      ("graph.doc_string", graph.docString),
+    ]
+    for (name, text) in texts where !text.isEmpty { values["onnx.\(name)"] = .text(text) }
+    return values
+  }
+
+  /// `metadata_props`; the last of equal keys counts.
+  var metadata: OrderedDictionary<String, String> {
+    var metadata: OrderedDictionary<String, String> = [:]
+    for pair in description.metadataProps { metadata[pair.key] = pair.value }
+    return metadata
+  }
+
+  var notes: [String] {
+    var notes: [String] = []
+    if nodeCount > 0 {
+      notes.append(
+        "only the initializers are read, not the graph of \(nodeCount) nodes"
+          + (nodeTensorCount > 0 ? " and the \(nodeTensorCount) tensors in their attributes" : ""))
+    }
+    let unreadable = initializers.filter { $0.unreadableType != nil }
+    if !unreadable.isEmpty {
+      let types = Set(unreadable.compactMap(\.unreadableType)).sorted().joined(separator: ", ")
+      notes.append(
+        "\(unreadable.count) of \(initializers.count) initializers have types that cannot be "
+          + "read: \(types)")
+    }
+    return notes
+  }
+}
+
+/// The small fields of a message, copied one after another, which is the message without the others.
+struct ONNXMessageRest {
+  private let file: InputFile
+  private var bytes: [UInt8] = []
+  private var offset: Int?
+
+  init(file: InputFile) {
+    self.file = file
+  }
+
+  mutating func append(_ field: ProtobufFields.Field) throws {
+    offset = offset ?? field.range.lowerBound
+    guard bytes.count + field.range.count <= ONNXModel.descriptionByteCountLimit else {
+      throw FormatError(
+        .limitExceeded(
+          what: "a message without its data in bytes", limit: ONNXModel.descriptionByteCountLimit,
+          found: "more"), offset: field.range.lowerBound)
+    }
+    bytes += try file.bytes(
+      at: field.range.lowerBound, count: field.range.count, purpose: "a field"
+    ).array
+  }
+
+  /// - Parameter what: the message in words, for the error.
+  func decode<Message: SwiftProtobuf.Message>(_ type: Message.Type, what: String) throws
+    -> Message
+  {
+    var options = BinaryDecodingOptions()
+    options.discardUnknownFields = true
+    do {
+      return try Message(serializedBytes: bytes, options: options)
+    } catch {
+      throw FormatError.malformed(
+        "the description of \(what) is not valid protobuf", offset: offset)
+    }
+  }
+}
+
+extension ProtobufFields.Field {
+  /// - Throws: `FormatError` when the field is a number.
+  func requireDelimited(_ what: String) throws -> Range<Int> {
+    guard let range = delimitedRange else {
+      throw FormatError.malformed("\(what) is a number", offset: self.range.lowerBound)
+    }
+    return range
+  }
+}

@@ -1,0 +1,238 @@
+/// NumPy's arrays and scalars as they are pickled.
+extension PyTorchObjectReader {
+  /// The array or opaque NumPy object that a call makes, or `nil` when it makes something else.
+  mutating func numPyObject(
+    _ object: PickleGraph.Object, named name: String
+  ) throws -> ArchiveStructure? {
+    guard let array = try pickledArray(object) else { return nil }
+    if let subclass = array.subclass { notes.addOpaque(subclass) }
+    switch array.content {
+    case .bytes(let bytes):
+      return try add(
+        try NPYArray(
+          descriptor: array.descriptor, shape: array.shape, isFortranOrder: array.isFortranOrder,
+          items: bytes), named: name)
+    case .objects(let items):
+      guard items.count == array.shape.elementCount else {
+        throw FormatError.mismatch(
+          expected: "\(array.shape.elementCount) objects of a NumPy array",
+          found: "\(items.count)")
+      }
+      notes.add("NumPy arrays of objects are read as lists")
+      return .list(try structures(of: items, named: name))
+    }
+  }
+
+  /// The tensor of a NumPy array.
+  func numPyTensor(_ reference: PickleGraph.Reference) throws -> Tensor {
+    guard case .object(let object) = node(reference), let array = try pickledArray(object),
+      case .bytes(let bytes) = array.content
+    else { throw FormatError.malformed("a tensor's array is pickled in an unknown way") }
+    return try NPYArray(
+      descriptor: array.descriptor, shape: array.shape, isFortranOrder: array.isFortranOrder,
+      items: bytes
+    ).tensor()
+  }
+
+  private mutating func add(_ array: NPYArray, named name: String) throws -> ArchiveStructure {
+    guard array.holdsTexts else { return try leaf(try array.tensor(), named: name) }
+    var texts = try array.texts()[...]
+    return try addTexts(&texts, dimensions: array.header.shape.dimensions[...], named: name)
+  }
+
+  private mutating func addTexts(
+    _ texts: inout ArraySlice<ArchiveValue>, dimensions: ArraySlice<Int>, named name: String
+  ) throws -> ArchiveStructure {
+    guard let dimension = dimensions.first else {
+      return try leaf(texts.popFirst() ?? .none, named: name)
+    }
+    guard !texts.isEmpty else { return .list([]) }
+    return .list(
+      try (0..<dimension).map { index in
+        try addTexts(
+          &texts, dimensions: dimensions.dropFirst(),
+          named: ArchiveStructure.join(name, "\(index)"))
+      })
+  }
+
+  // MARK: Arrays
+
+  private struct PickledArray {
+    enum Content {
+      case bytes(SharedBytes)
+      case objects([PickleGraph.Reference])
+    }
+
+    var descriptor: String
+    var shape: Shape
+    var isFortranOrder: Bool
+    var content: Content
+    /// A class other than `numpy.ndarray`.
+    var subclass: String?
+  }
+
+  private func pickledArray(_ object: PickleGraph.Object) throws -> PickledArray? {
+    let callee = try callee(of: object)
+    let arguments = try arguments(of: object)
+    switch callee {
+    case "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct":
+      // numpy.ndarray.__setstate__((version, shape, dtype, is Fortran, data))
+      guard let state = object.state, case .tuple(let parts) = node(state),
+        (4...5).contains(parts.count), object.elements.isEmpty, object.items.isEmpty,
+        case .boolean(let isFortranOrder) = truth(parts[parts.count - 2])
+      else { throw Self.unknownArray }
+      var subclass: String?
+      if let first = arguments.first, case .global(let name) = node(first), name != "numpy.ndarray"
+      {
+        subclass = name
+      }
+      let last = parts[parts.count - 1]
+      let descriptor = try descriptor(of: parts[parts.count - 3])
+      let content: PickledArray.Content
+      if case .list(let items) = node(last) {
+        content = .objects(items)
+      } else if let bytes = try bytes(at: last) {
+        content = .bytes(bytes)
+      } else {
+        throw Self.unknownArray
+      }
+      return PickledArray(
+        descriptor: descriptor, shape: try shape(parts[parts.count - 4]),
+        isFortranOrder: isFortranOrder, content: content, subclass: subclass)
+    case "numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer":
+      try requirePlain(object)
+      guard arguments.count == 4, let bytes = try bytes(at: arguments[0]),
+        case .text(let order) = node(arguments[3]), order == "C" || order == "F"
+      else { throw Self.unknownArray }
+      return PickledArray(
+        descriptor: try descriptor(of: arguments[1]), shape: try shape(arguments[2]),
+        isFortranOrder: order == "F", content: .bytes(bytes), subclass: nil)
+    default: return nil
+    }
+  }
+
+  private static let unknownArray = FormatError.malformed(
+    "a NumPy array is pickled in an unknown way")
+
+  /// Protocols 0 and 1 have integers where there are truth values.
+  private func truth(_ reference: PickleGraph.Reference) -> PickleGraph.Node {
+    switch node(reference) {
+    case .integer(let value) where value == 0 || value == 1: .boolean(value == 1)
+    case let other: other
+    }
+  }
+
+  private func shape(_ reference: PickleGraph.Reference) throws -> Shape {
+    let dimensions: [Int]
+    if case .integer(let length) = node(reference) {
+      dimensions = [length]
+    } else {
+      dimensions = try integers(reference, "shape")
+    }
+    guard let shape = Shape(dimensions) else {
+      throw FormatError.malformed("the shape \(dimensions) is negative or overflows")
+    }
+    return shape
+  }
+
+  /// The element type as a header of a `.npy` file writes it: `numpy.dtype('f4')` with the state
+  /// `(version, byte order, …)`.
+  private func descriptor(of reference: PickleGraph.Reference) throws -> String {
+    guard case .object(let object) = node(reference), try callee(of: object) == "numpy.dtype",
+      let first = try arguments(of: object).first
+    else { throw FormatError.malformed("a NumPy element type is pickled in an unknown way") }
+    guard case .text(let code) = node(first) else {
+      throw FormatError.unsupported("NumPy element types of other packages are not supported")
+    }
+    var order = "|"
+    if let state = object.state, case .tuple(let parts) = node(state), parts.count >= 2 {
+      guard case .text(let text) = node(parts[1]) else {
+        throw FormatError.malformed("a NumPy element type has no byte order")
+      }
+      order = text == "=" ? "<" : text
+      if parts.count >= 5 {
+        guard case .none = node(parts[2]), case .none = node(parts[3]) else {
+          throw FormatError.unsupported("structured NumPy arrays are not supported")
+        }
+      }
+    }
+    return order + code
+  }
+
+  // MARK: Scalars
+
+  /// The number or text of `numpy.core.multiarray.scalar(dtype, bytes)`.
+  func numPyScalar(of object: PickleGraph.Object) throws -> ArchiveValue? {
+    let callee = try callee(of: object)
+    guard callee == "numpy.core.multiarray.scalar" || callee == "numpy._core.multiarray.scalar"
+    else { return nil }
+    let arguments = try arguments(of: object)
+    guard arguments.count == 2, let bytes = try bytes(at: arguments[1]) else {
+      throw FormatError.malformed("a NumPy scalar is pickled in an unknown way")
+    }
+    let array = try NPYArray(
+      descriptor: try descriptor(of: arguments[0]), shape: .scalar, isFortranOrder: false,
+      items: bytes)
+    if array.holdsTexts { return try array.texts().first }
+    return try ArchiveValue(scalar: try array.tensor())
+  }
+}
+
+extension NPYArray {
+  /// An array whose items lie in memory, as a `.npy` file would hold them.
+  fileprivate init(
+    descriptor: String, shape: Shape, isFortranOrder: Bool, items: SharedBytes
+  ) throws {
+    let dimensions = shape.dimensions.map { "\($0), " }.joined()
+    let text =
+      "{'descr': '\(descriptor)', 'fortran_order': \(isFortranOrder ? "True" : "False"), "
+      + "'shape': (\(dimensions)), }\n"
+    guard !descriptor.contains("'"), !descriptor.contains("\\") else {
+      throw FormatError.malformed("the NumPy element type '\(descriptor)' is none")
+    }
+    let length = UInt32(truncatingIfNeeded: text.utf8.count)
+    let head = SharedBytes(
+      NPYHeader.magic + [2, 0] + withUnsafeBytes(of: length.littleEndian, Array.init)
+        + Array(text.utf8))
+    let header = try NPYHeader(byteCount: head.count + items.count) { offset, count, purpose in
+      guard offset <= head.count, count <= head.count - offset else {
+        throw FormatError.malformed("\(purpose) is too long")
+      }
+      return head.slice(offset..<offset + count)
+    }
+    self.init(header: header) {
+      SharedBytes(count: head.count + items.count) { output in
+        head.withUnsafeBytes { output.copyMemory(from: $0) }
+        items.withUnsafeBytes {
+          UnsafeMutableRawBufferPointer(rebasing: output[head.count...]).copyMemory(from: $0)
+        }
+      }
+    }
+  }
+}
+
+extension ArchiveValue {
+  /// The number of a tensor without axes.
+  ///
+  /// - Throws: `FormatError` for element types that are no numbers.
+  fileprivate init(scalar tensor: Tensor) throws {
+    switch tensor.elementType {
+    case .bool: self = .boolean(try tensor.doubleValues().first != 0)
+    case .complex64, .complex128:
+      let half = tensor.elementType == .complex64 ? ElementType.float32 : .float64
+      let parts = try tensor.reinterpreted(as: half, shape: [2]).doubleValues()
+      self = .complex(real: parts[0], imaginary: parts[1])
+    case .int64, .uint64:
+      let word = try tensor.bytes().withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) }
+      if tensor.elementType == .int64 {
+        self = .integer(Int(Int64(bitPattern: UInt64(littleEndian: word))))
+      } else {
+        let value = UInt64(littleEndian: word)
+        self = Int(exactly: value).map { .integer($0) } ?? .largeInteger("\(value)")
+      }
+    case let type where type.isInteger:
+      self = .integer(Int(try tensor.doubleValues().first ?? 0))
+    default: self = .real(try tensor.doubleValues().first ?? .nan)
+    }
+  }
+}

@@ -1,0 +1,162 @@
+/// Objects of classes that are not data: modules, settings, whatever a program keeps.
+extension PyTorchObjectReader {
+  /// The parts that an opaque object was pickled as.
+  private struct Parts {
+    var className: String
+    var arguments: [PickleGraph.Reference]
+    var attributes: [PickleGraph.Item] = []
+    /// A state that is no dictionary of attributes.
+    var state: PickleGraph.Reference?
+    var elements: [PickleGraph.Reference]
+    var items: [PickleGraph.Item]
+  }
+
+  /// The object's own data as a container.
+  ///
+  /// Items of a dictionary, elements of a list, attributes and arguments are read directly, the
+  /// first of them that there is; what an object has besides goes under `__list__`, `__dict__`,
+  /// `__state__` and `__args__`. A module of `torch.nn` is named as `state_dict()` names it.
+  mutating func readOpaque(
+    _ object: PickleGraph.Object, _ callee: String, named name: String
+  ) throws -> ArchiveStructure {
+    let parts = try parts(of: object, callee)
+    let isTorchScript = parts.className.hasPrefix("__torch__.")
+    if !isTorchScript { notes.addOpaque(parts.className) }
+    if let module = moduleItems(parts.attributes) {
+      return .dictionary(try moduleEntries(module, parts, named: name), isOrdered: false)
+    }
+
+    var entries: [ArchiveStructure.Entry] = []
+    let hasItems = !parts.items.isEmpty
+    let hasAttributes = !parts.attributes.isEmpty
+    if hasItems { entries += try self.entries(of: parts.items, named: name) }
+    if hasAttributes {
+      if hasItems {
+        let inner = ArchiveStructure.join(name, "__dict__")
+        let attributes = try self.entries(of: parts.attributes, named: inner)
+        entries.append(
+          .init(key: .text("__dict__"), value: .dictionary(attributes, isOrdered: false)))
+      } else {
+        entries += try self.entries(of: parts.attributes, named: name)
+      }
+    }
+    if entries.isEmpty, parts.state == nil {
+      if parts.arguments.isEmpty, !parts.elements.isEmpty {
+        return .list(try structures(of: parts.elements, named: name))
+      }
+      if parts.elements.isEmpty, !parts.arguments.isEmpty {
+        return .tuple(try structures(of: parts.arguments, named: name))
+      }
+    }
+    if entries.isEmpty, parts.arguments.isEmpty, parts.elements.isEmpty, let state = parts.state {
+      return try structure(of: state, named: name)
+    }
+    entries += try besides(parts, named: name)
+    return .dictionary(entries, isOrdered: false)
+  }
+
+  private mutating func besides(
+    _ parts: Parts, named name: String
+  ) throws -> [ArchiveStructure.Entry] {
+    var entries: [ArchiveStructure.Entry] = []
+    if !parts.elements.isEmpty {
+      let items = try structures(
+        of: parts.elements, named: ArchiveStructure.join(name, "__list__"))
+      entries.append(.init(key: .text("__list__"), value: .list(items)))
+    }
+    if let state = parts.state { entries.append(try entry("__state__", state, in: name)) }
+    if !parts.arguments.isEmpty {
+      let items = try structures(
+        of: parts.arguments, named: ArchiveStructure.join(name, "__args__"))
+      entries.append(.init(key: .text("__args__"), value: .tuple(items)))
+    }
+    return entries
+  }
+
+  private func parts(of object: PickleGraph.Object, _ callee: String) throws -> Parts {
+    var arguments = try arguments(of: object)
+    var className = callee
+    switch callee {
+    case "copyreg._reconstructor":  // class, base class, the base's state
+      guard arguments.count == 3, case .global(let name) = node(arguments[0]) else { break }
+      className = name
+      if case .none = node(arguments[2]) { arguments = [] } else { arguments = [arguments[2]] }
+    case "copyreg.__newobj__", "copyreg.__newobj_ex__":
+      guard let first = arguments.first, case .global(let name) = node(first) else { break }
+      className = name
+      arguments.removeFirst()
+    default: break
+    }
+    if let keywords = object.keywords { arguments.append(keywords) }
+    var parts = Parts(
+      className: className, arguments: arguments, elements: object.elements, items: object.items)
+    guard let state = object.state else { return parts }
+    switch node(state) {
+    case .none: break
+    case .dictionary(let items): parts.attributes = items
+    case .tuple(let pair) where pair.count == 2:
+      // The attributes of `__dict__`, and those of `__slots__`.
+      switch (node(pair[0]), node(pair[1])) {
+      case (.none, .dictionary(let slots)): parts.attributes = slots
+      case (.dictionary(let items), .dictionary(let slots)): parts.attributes = items + slots
+      default: parts.state = state
+      }
+    default: parts.state = state
+    }
+    return parts
+  }
+
+  // MARK: Modules
+
+  /// The parameters, buffers and children of a module, and its other attributes.
+  private struct ModuleItems {
+    var own: [PickleGraph.Item]
+    var others: [PickleGraph.Item]
+  }
+
+  /// `nil` for what is no module of `torch.nn`.
+  private func moduleItems(_ attributes: [PickleGraph.Item]) -> ModuleItems? {
+    var own: [String: [PickleGraph.Item]] = [:]
+    var others: [PickleGraph.Item] = []
+    for item in attributes {
+      if case .text(let key) = node(item.key), Self.moduleKeys.contains(key),
+        let items = dictionaryItems(item.value)
+      {
+        own[key] = items
+      } else {
+        others.append(item)
+      }
+    }
+    guard own.count == Self.moduleKeys.count else { return nil }
+    return ModuleItems(own: Self.moduleKeys.flatMap { own[$0] ?? [] }, others: others)
+  }
+
+  /// In the order of `state_dict()`.
+  private static let moduleKeys = ["_parameters", "_buffers", "_modules"]
+
+  private func dictionaryItems(_ reference: PickleGraph.Reference) -> [PickleGraph.Item]? {
+    switch node(reference) {
+    case .dictionary(let items): return items
+    case .object(let object):
+      guard let callee = try? callee(of: object),
+        callee == "collections.OrderedDict" || callee == "builtins.dict",
+        let arguments = try? arguments(of: object)
+      else { return nil }
+      guard let source = arguments.first else { return object.items }
+      guard case .list(let pairs) = node(source) else { return nil }
+      let items = pairs.compactMap { pair -> PickleGraph.Item? in
+        guard let parts = sequence(pair), parts.count == 2 else { return nil }
+        return PickleGraph.Item(key: parts[0], value: parts[1])
+      }
+      return items.count == pairs.count ? items + object.items : nil
+    default: return nil
+    }
+  }
+
+  private mutating func moduleEntries(
+    _ module: ModuleItems, _ parts: Parts, named name: String
+  ) throws -> [ArchiveStructure.Entry] {
+    try entries(of: module.own + parts.items + module.others, named: name)
+      + besides(parts, named: name)
+  }
+}

@@ -1,0 +1,13 @@
+/// A format whose files are read and never written.
+public protocol ReadOnlyModelFormat: ModelFormat {}
+
+extension ReadOnlyModelFormat {
+  public var canWrite: Bool { false }
+
+  /// - Throws: `FormatError`, always.
+  public func write(
+    _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
+  ) throws {
+    throw FormatError.unsupported("\(identifier.displayName) files are read, never written")
+  }
+}

@@ -1,0 +1,30 @@
+import Crypto
+import Foundation
+
+extension TensorArchive {
+  /// Bytes of all files that the archive was read from.
+  ///
+  /// - Throws: `FormatError` when one of them cannot be opened any more.
+  public func sourceByteCount() throws -> Int {
+    try sourceFiles.reduce(0) { try $0 + InputFile(path: $1, access: .read).byteCount }
+  }
+
+  /// What identifies the files that the archive was read from, in lower-case hexadecimal.
+  ///
+  /// For one file it is its SHA-256. For several it is the SHA-256 of what `sha256sum` prints when
+  /// given their names, relative to the first one's folder and in the order of `sourceFiles`: a line
+  /// a file, of its SHA-256, two spaces, and its name.
+  ///
+  /// - Throws: `FormatError` when one of them cannot be read any more.
+  public func sourceSHA256() throws -> String {
+    let digests = try sourceFiles.map { try InputFile(path: $0).sha256() }
+    guard digests.count != 1, let first = sourceFiles.first else { return digests.first ?? "" }
+    let folder = String(first.dropLast((first as NSString).lastPathComponent.count))
+    let lines = zip(digests, sourceFiles).map { digest, path in
+      "\(digest)  \(path.hasPrefix(folder) ? String(path.dropFirst(folder.count)) : path)\n"
+    }
+    return SHA256.hash(data: Data(lines.joined().utf8)).map { byte in
+      (byte < 16 ? "0" : "") + String(byte, radix: 16)
+    }.joined()
+  }
+}

@@ -1,0 +1,110 @@
+import Formats
+
+/// What loading a file in Python would execute.
+public struct AuditReport: Codable, Hashable, Sendable {
+  public static let currentSchemaVersion = 1
+
+  public let schemaVersion: Int
+  public let file: String
+  public let fileByteCount: Int
+  public let verdict: FileAudit.Verdict
+  public let counts: Counts
+  /// Every pickle found, whatever its name, in the order of the file.
+  public let pickles: [Pickle]
+  /// What could not be read. A file with a problem is never clean.
+  public let problems: [Problem]
+  public let notes: [String]
+
+  /// How many things of each verdict all pickles would make Python do.
+  public struct Counts: Codable, Hashable, Sendable {
+    public let allowed: Int
+    public let unknown: Int
+    public let dangerous: Int
+  }
+
+  public struct Pickle: Codable, Hashable, Sendable {
+    /// Where it is inside the file, outermost first; empty for the file itself.
+    public let place: String
+    /// Why it could not be followed to its end.
+    public let problem: String?
+    public let findings: [Finding]
+  }
+
+  public struct Finding: Codable, Hashable, Sendable {
+    public let kind: Kind
+    /// The class or function concerned, by its dotted name; `nil` for what is computed.
+    public let name: String?
+    /// The beginning of a call's arguments, or a persistent identifier.
+    public let argument: String?
+    /// As `pickletools` names it.
+    public let opcode: String
+    /// In the file, or in the pickle's place where that is compressed or inside another pickle.
+    public let offset: Int
+    public let verdict: PickleVerdict
+    /// What a known class or function does.
+    public let knownFor: String?
+
+    public enum Kind: String, Codable, CaseIterable, Sendable {
+      case global
+      case computedGlobal = "computed-global"
+      case extensionCode = "extension-code"
+      case call
+      case state
+      case persistentIdentifier = "persistent-identifier"
+    }
+  }
+
+  public struct Problem: Codable, Hashable, Sendable {
+    public let place: String
+    public let message: String
+    public let offset: Int?
+  }
+
+  /// Looks through the file at `path` without executing anything.
+  ///
+  /// - Throws: `FormatError` when the file cannot be opened; what is wrong inside is part of the
+  ///   report.
+  public init(auditing path: String, access: InputFile.Access = .mapped) throws {
+    let file = try InputFile(path: path, access: access)
+    self.init(FileAudit(of: file), file: path, fileByteCount: file.byteCount)
+  }
+
+  init(_ audit: FileAudit, file: String, fileByteCount: Int) {
+    schemaVersion = Self.currentSchemaVersion
+    self.file = file
+    self.fileByteCount = fileByteCount
+    verdict = audit.verdict
+    pickles = audit.pickles.map { pickle in
+      Pickle(
+        place: pickle.place, problem: pickle.problem, findings: pickle.events.map(Finding.init))
+    }
+    problems = audit.problems.map {
+      Problem(place: $0.place, message: $0.message, offset: $0.offset)
+    }
+    notes = audit.notes
+    var found: [PickleVerdict: Int] = [:]
+    for pickle in pickles {
+      for finding in pickle.findings { found[finding.verdict, default: 0] += 1 }
+    }
+    counts = Counts(
+      allowed: found[.allowed] ?? 0, unknown: found[.unknown] ?? 0,
+      dangerous: found[.dangerous] ?? 0)
+  }
+}
+
+extension AuditReport.Finding {
+  fileprivate init(_ event: PickleEvent) {
+    let parts: (Kind, String?, String?) =
+      switch event.kind {
+      case .global(let name): (.global, name, nil)
+      case .computedGlobal: (.computedGlobal, nil, nil)
+      case .extensionCode(let code): (.extensionCode, nil, "\(code)")
+      case .call(let callee, let argument): (.call, callee, argument)
+      case .state(let callee, _): (.state, callee, nil)
+      case .persistentIdentifier(let identifier): (.persistentIdentifier, nil, identifier)
+      }
+    self.init(
+      kind: parts.0, name: parts.1, argument: parts.2, opcode: event.opcode, offset: event.offset,
+      verdict: event.verdict, knownFor: event.knownFor)
+  }
+}

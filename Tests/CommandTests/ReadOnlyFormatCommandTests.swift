@@ -1,0 +1,94 @@
+import Formats
+import Foundation
+import TestSupport
+import Testing
+
+/// Formats that are only read, as a user meets them.
+@Suite struct ReadOnlyFormatCommandTests {
+  @Test func aShardedCheckpointIsConvertedInspectedAndCompared() throws {
+    try withTemporaryFolder { folder in
+      let shards = try PackageFolder.fixture("sharded/torch")
+      let whole = folder.appending("whole.safetensors")
+      try CommandLine.succeed("convert", shards, whole)
+      try CommandLine.succeed("diff", shards, whole)
+      let report = try CommandLine.json(
+        CommandLine.succeed("inspect", shards, "--format", "json"))
+      let names = try FileManager.default.contentsOfDirectory(atPath: shards)
+      let byteCount = try names.reduce(0) { sum, name in
+        sum + (try Data(contentsOf: URL(filePath: "\(shards)/\(name)"))).count
+      }
+      #expect(report["fileByteCount"] as? Int == byteCount)
+      #expect(report["format"] as? String == "sharded")
+    }
+  }
+
+  @Test func remarksGoToStandardErrorAndDoNotFail() throws {
+    let model = try PackageFolder.fixture("onnx/nodes.onnx")
+    let outcome = try CommandLine.succeed("inspect", model)
+    #expect(
+      outcome.standardError
+        == "condi-convert: \(model): only the initializers are read, not the graph of 1 nodes and "
+        + "the 1 tensors in their attributes\n")
+    #expect(try CommandLine.succeed("inspect", model, "--quiet").standardError == "")
+  }
+
+  @Test func tensorsThatCannotBeReadAreListed() throws {
+    let model = try PackageFolder.fixture("gguf/unreadable_q6_k.gguf")
+    let outcome = try CommandLine.succeed("inspect", model, "--format", "csv")
+    #expect(outcome.standardOutput.contains("elements of type Q6_K cannot be read"))
+    try withTemporaryFolder { folder in
+      let conversion = try CommandLine.run("convert", model, folder.appending("out.npz"))
+      #expect(conversion.exitCode == 2)
+      #expect(
+        conversion.standardError.contains("'weight': elements of type Q6_K cannot be read\n"))
+      #expect(try folder.names() == [])
+    }
+  }
+
+  @Test func theyAreNoOutputs() throws {
+    let outcome = try CommandLine.run("convert", "a.pth", "b.npz", "--to", "gguf")
+    #expect(outcome.exitCode == 64)
+    #expect(
+      outcome.standardError.contains(
+        "GGUF is read, never written; --to takes one of: condi, safetensors, pytorch, npz, npy"))
+    #expect(try CommandLine.run("convert", "a.pth", "b.onnx").exitCode == 64)
+  }
+
+  /// The packed file's digest is that of the index and its shards, and its content that of the
+  /// whole checkpoint packed.
+  @Test func packingNamesEveryFileOfTheSource() throws {
+    try withTemporaryFolder { folder in
+      let nested = try FormatRegistry.standard.open(CommandLine.checkpoint)
+      let checkpoint = try nested.conventionalRoot.map(nested.selecting) ?? nested
+      let shards = folder.appending("shards")
+      try FileManager.default.createDirectory(
+        atPath: shards, withIntermediateDirectories: false)
+      var map: [String: String] = [:]
+      for number in 1...2 {
+        var archive = TensorArchive()
+        for (index, element) in checkpoint.tensors.enumerated() where index % 2 == number - 1 {
+          archive.tensors[element.key] = element.value
+          map[element.key] = "model-0000\(number)-of-00002.safetensors"
+        }
+        try FormatRegistry.standard.write(
+          archive, as: SafetensorsFormat(),
+          to: "\(shards)/model-0000\(number)-of-00002.safetensors")
+      }
+      try JSONSerialization.data(withJSONObject: ["weight_map": map], options: .sortedKeys).write(
+        to: URL(filePath: "\(shards)/model.safetensors.index.json"))
+
+      let packed = folder.appending("model.condi")
+      try CommandLine.succeed("convert", shards, packed, "--bits", "2", "--quiet")
+      let sums = try BuiltProgram(path: "/bin/sh").run(
+        ["-c", "sha256sum model.safetensors.index.json model-* | sha256sum"], in: shards)
+      let header = try CommandLine.succeed("inspect", packed, "--raw-header").standardOutput
+      #expect(header.contains(sums.standardOutput.prefix(64)))
+      #expect(header.contains("\"format\":\"sharded\""))
+
+      let whole = folder.appending("whole.condi")
+      try CommandLine.succeed(
+        "convert", CommandLine.checkpoint, whole, "--bits", "2", "--quiet")
+      try CommandLine.succeed("diff", packed, whole)
+    }
+  }
+}

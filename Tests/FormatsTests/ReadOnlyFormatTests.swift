@@ -1,0 +1,157 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Formats
+
+/// What every format that is only read has to do, whatever it is.
+@Suite struct ReadOnlyFormatTests {
+  /// A format and files of it, below the fixtures.
+  struct Subject: Sendable, CustomTestStringConvertible {
+    let format: any ModelFormat
+    let files: [String]
+    var testDescription: String { format.identifier.name }
+  }
+
+  static let subjects = [
+    Subject(
+      format: GGUFFormat(),
+      files: ["gguf/metadata.gguf", "gguf/tq2_0.gguf", "gguf/unreadable_q6_k.gguf"]),
+    Subject(
+      format: ONNXFormat(),
+      files: ["onnx/raw.onnx", "onnx/typed.onnx", "onnx/nodes.onnx", "onnx/external/model.onnx"]),
+    Subject(
+      format: ShardedFormat(),
+      files: [
+        "safetensors/sharded/model.safetensors.index.json",
+        "sharded/torch/pytorch_model.bin.index.json",
+      ]),
+  ]
+
+  @Test func everyFormatThatIsOnlyReadIsHere() {
+    let names = Set(Self.subjects.map(\.format.identifier.name))
+    let standard = FormatRegistry.standard
+    #expect(
+      names == Set(standard.formats.filter { !$0.canWrite }.map(\.identifier.name)))
+    #expect(
+      standard.writableFormats.map(\.identifier.name)
+        == ["condi", "safetensors", "pytorch", "npz", "npy"])
+  }
+
+  @Test(arguments: subjects)
+  func isNeverWritten(_ subject: Subject) throws {
+    for path in subject.format.identifier.fileExtensions {
+      #expect(FormatRegistry.standard.format(forOutput: "model.\(path)") == nil)
+    }
+    try withTemporaryFolder { folder in
+      let path = folder.appending("model")
+      #expect(
+        throws: FormatError.unsupported(
+          "\(subject.format.identifier.displayName) files are read, never written", path: path)
+      ) {
+        try FormatRegistry.standard.write(TensorArchive(), as: subject.format, to: path)
+      }
+      let names = try folder.names()
+      #expect(names == [])
+    }
+  }
+
+  @Test(arguments: subjects)
+  func isRecognizedByNoOtherFormat(_ subject: Subject) throws {
+    for name in subject.files {
+      let file = try InputFile(path: try PackageFolder.fixture(name))
+      let found = FormatRegistry.standard.formats.filter { $0.recognizes(file) }
+      #expect(found.map(\.identifier) == [subject.format.identifier], "\(name)")
+    }
+  }
+
+  /// Every fixture of another format stays one.
+  @Test(arguments: subjects)
+  func recognizesNoOtherFormat(_ subject: Subject) throws {
+    let own = ["gguf": "gguf/", "onnx": "onnx/"][subject.format.identifier.name] ?? "sharded"
+    for expected in try ExpectedArchive.all(in: "expected.json", below: [""])
+    where !expected.path.contains(own) {
+      let file = try InputFile(path: try PackageFolder.fixture(expected.path))
+      #expect(!subject.format.recognizes(file), "\(expected.path)")
+    }
+  }
+
+  // MARK: Damage
+
+  /// The fixture `name`, its whole folder copied.
+  private func withCopy(
+    of name: String, _ body: (String, TensorArchive, [UInt8]) throws -> Void
+  ) throws {
+    let original = URL(filePath: try PackageFolder.fixture(name))
+    try withTemporaryFolder { folder in
+      let copy = URL(filePath: folder.appending("copy"))
+      try FileManager.default.copyItem(at: original.deletingLastPathComponent(), to: copy)
+      let archive = try FormatRegistry.standard.open(original.path)
+      try body(
+        copy.appending(path: original.lastPathComponent).path, archive,
+        [UInt8](try Data(contentsOf: original)))
+    }
+  }
+
+  /// The readable tensors, loaded.
+  private func readWhole(_ path: String, _ format: any ModelFormat) throws -> TensorArchive {
+    let archive = try format.read(try InputFile(path: path))
+    for tensor in archive.tensors.values where tensor.unreadableType == nil {
+      _ = try tensor.bytes()
+    }
+    return archive
+  }
+
+  /// A file cut anywhere is an error, or, where only padding or a trailing note is cut, holds the
+  /// same tensors.
+  @Test(arguments: subjects)
+  func refusesEveryTruncation(_ subject: Subject) throws {
+    for name in subject.files {
+      try withCopy(of: name) { path, original, bytes in
+        for count in 0..<bytes.count {
+          try Data(bytes[..<count]).write(to: URL(filePath: path))
+          do {
+            let archive = try readWhole(path, subject.format)
+            #expect(archive.tensors.count == original.tensors.count, "\(name) cut to \(count)")
+            for (name, tensor) in original.tensors where tensor.unreadableType == nil {
+              let other = try #require(archive.tensors[name])
+              #expect(try tensor.firstDifference(from: other) == nil, "\(name) cut to \(count)")
+            }
+          } catch let error as FormatError {
+            #expect(error.path == path, "\(name) cut to \(count)")
+          }
+        }
+      }
+    }
+  }
+
+  /// One to four bytes changed, inserted or removed: an error or another archive, never a crash.
+  @Test(arguments: subjects, 1...4)
+  func survivesMutation(_ subject: Subject, seed: UInt64) throws {
+    print("mutating \(subject.testDescription), seed \(seed)")
+    for name in subject.files {
+      try withCopy(of: name) { path, _, bytes in
+        for index in 0..<150 {
+          var random = SplitMix(seed: seed << 32 &+ UInt64(index))
+          var damaged = bytes
+          for _ in 0..<Int.random(in: 1...4, using: &random) {
+            let position = Int.random(in: 0..<damaged.count, using: &random)
+            switch Int.random(in: 0..<6, using: &random) {
+            case 0: damaged.remove(at: position)
+            case 1: damaged.insert(.random(in: 0...255, using: &random), at: position)
+            case 2: damaged[position] = [0, 1, 0x7F, 0x80, 0xFF][Int(random.next() % 5)]
+            default: damaged[position] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+            }
+          }
+          try Data(damaged).write(to: URL(filePath: path))
+          do {
+            _ = try readWhole(path, subject.format)
+            _ = FormatRegistry.standard.formats.map { format in
+              (try? InputFile(path: path)).map(format.recognizes)
+            }
+          } catch is FormatError {}
+        }
+      }
+    }
+  }
+}

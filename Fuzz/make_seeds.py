@@ -47,6 +47,8 @@ def main(program: str, output: Path) -> None:
         folder = path.relative_to(FIXTURES).parts[0]
         name = "-".join(path.relative_to(FIXTURES).parts)
         pieces = [(FORMATS.get(folder, folder), path.read_bytes()), ("any", path.read_bytes())]
+        if folder in ("torch", "npy", "npz"):
+            pieces.append(("audit", path.read_bytes()))
         if path.suffix == ".json":
             pieces.append(("json", path.read_bytes()))
         for index, (target, data) in enumerate(pieces + unwrapped(path)):

@@ -23,6 +23,9 @@ public struct FuzzTarget: Sendable {
         guard model.header.entries.reduce(0, { $0 + tally($1) }) <= byteLimit else { return }
         _ = try model.verifyRecords()
       },
+      FuzzTarget(name: "audit") { bytes in
+        _ = FileAudit(of: InputFile(bytes, path: "input")).verdict
+      },
       FuzzTarget(name: "json") { bytes in
         _ = try JSONDocument.parse(bytes).serialized(pretty: true)
       },

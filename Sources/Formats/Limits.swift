@@ -42,6 +42,22 @@ public struct Limit: Hashable, Sendable {
       "objects in a checkpoint, shared ones counted each time", PyTorchObjectReader.visitLimit,
       .objects),
     Limit("names of a checkpoint together", PyTorchObjectReader.nameByteLimit, .bytes),
+    Limit("nesting of the files that are audited", FileAudit.depthLimit, .levels),
+    Limit("pickles that are audited", FileAudit.pickleLimit, .objects),
+    Limit("members of a tar checkpoint", TarDirectory.memberLimit, .entries),
+    Limit("index of a sharded checkpoint", ShardIndex.byteCountLimit, .bytes),
+    Limit("name of a file beside the input", SiblingFiles.nameByteCountLimit, .bytes),
+    Limit("tensors of a GGUF file", GGUFHeader.tensorCountLimit, .entries),
+    Limit("name of a GGUF tensor", GGUFHeader.nameByteCountLimit, .bytes),
+    Limit("dimensions of a GGUF tensor", GGUFHeader.rankLimit, .dimensions),
+    Limit("metadata of a GGUF file", GGUFMetadata.pairCountLimit, .entries),
+    Limit("key of GGUF metadata", GGUFMetadata.keyByteCountLimit, .bytes),
+    Limit("array in GGUF metadata", GGUFMetadata.arrayCountLimit, .objects),
+    Limit("nesting of arrays in GGUF metadata", GGUFMetadata.arrayDepthLimit, .levels),
+    Limit("initializers of an ONNX model", ONNXModel.initializerCountLimit, .entries),
+    Limit(
+      "description of one ONNX tensor, data left out", ONNXModel.descriptionByteCountLimit, .bytes),
+    Limit("dimensions of an ONNX tensor", ONNXTensorDescription.rankLimit, .dimensions),
     Limit("tensor expanded by zero strides", StorageView.expansionLimit, .bytes),
   ]
 }

@@ -64,8 +64,8 @@ public struct AuditReport: Codable, Hashable, Sendable {
   ///
   /// - Throws: `FormatError` when the file cannot be opened; what is wrong inside is part of the
   ///   report.
-  public init(auditing path: String) throws {
-    let file = try InputFile(path: path)
+  public init(auditing path: String, access: InputFile.Access = .mapped) throws {
+    let file = try InputFile(path: path, access: access)
     self.init(FileAudit(of: file), file: path, fileByteCount: file.byteCount)
   }
 

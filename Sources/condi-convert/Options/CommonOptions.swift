@@ -8,18 +8,13 @@ struct CommonOptions: ParsableArguments {
     help: ArgumentHelp("Worker threads.", valueName: "n"))
   var threads: Int = ProcessInfo.processInfo.activeProcessorCount
 
-  @Flag(
-    name: .customLong("no-mmap"),
-    help: ArgumentHelp(
-      "Read files piece by piece instead of mapping them into memory, for disks that may fail or "
-        + "files that others write to."))
-  var readsWithoutMapping = false
+  @OptionGroup var input: InputOptions
 
   @Flag(name: .shortAndLong, help: "Print no messages and no progress, only the report.")
   var quiet = false
 
   /// How model files are opened.
-  var access: InputFile.Access { readsWithoutMapping ? .read : .mapped }
+  var access: InputFile.Access { input.access }
 
   func validate() throws {
     guard (1...1024).contains(threads) else {

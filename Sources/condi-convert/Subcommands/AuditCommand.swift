@@ -25,9 +25,10 @@ struct AuditCommand: ParsableCommand {
   var file: String
 
   @OptionGroup var report: ReportOptions
+  @OptionGroup var input: InputOptions
 
   func run() throws {
-    let audit = try AuditReport(auditing: file)
+    let audit = try AuditReport(auditing: file, access: input.access)
     try report.print(audit, textLimit: 30)
     switch audit.verdict {
     case .clean: break

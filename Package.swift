@@ -9,6 +9,7 @@ let package = Package(
     .library(name: "Formats", targets: ["Formats"]),
     .library(name: "Inspect", targets: ["Inspect"]),
     .library(name: "Transform", targets: ["Transform"]),
+    .library(name: "SuperResolution", targets: ["SuperResolution"]),
     .library(name: "LinearAlgebra", targets: ["LinearAlgebra"]),
     // For the package in `Fuzz`, which builds with flags that suit nothing else.
     .library(name: "FuzzTargets", targets: ["FuzzTargets"]),
@@ -31,8 +32,16 @@ let package = Package(
       name: "CLAPACKE", pkgConfig: "openblas",
       providers: [.apt(["libopenblas-dev", "liblapacke-dev"])]),
 
-    // Own C, and all there is of it: what signal handlers do.
+    .systemLibrary(
+      name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+    .systemLibrary(
+      name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
+
+    // Own C, and all there is of it: what signal handlers do, what reports errors by jumping, and
+    // what is chosen by the processor's vector units.
     .target(name: "CSignals"),
+    .target(name: "CImageCodecs", dependencies: ["CPNG", "CTurboJPEG"]),
+    .target(name: "CKernels"),
 
     .target(name: "LinearAlgebra", dependencies: ["CLAPACKE"]),
     .target(
@@ -52,10 +61,13 @@ let package = Package(
         "Formats", "LinearAlgebra",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
+    .target(
+      name: "SuperResolution",
+      dependencies: ["Formats", "LinearAlgebra", "Transform", "CKernels", "CImageCodecs"]),
     .executableTarget(
       name: "condi-convert",
       dependencies: [
-        "Formats", "Inspect", "Transform",
+        "Formats", "Inspect", "Transform", "SuperResolution",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
@@ -67,8 +79,10 @@ let package = Package(
     .testTarget(name: "InspectTests", dependencies: ["Inspect", "TestSupport"]),
     .testTarget(name: "TransformTests", dependencies: ["Transform", "TestSupport"]),
     .testTarget(
+      name: "SuperResolutionTests", dependencies: ["SuperResolution", "TestSupport"]),
+    .testTarget(
       name: "CommandTests",
-      dependencies: ["condi-convert", "Formats", "Inspect", "TestSupport"]),
+      dependencies: ["condi-convert", "Formats", "Inspect", "SuperResolution", "TestSupport"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,21 @@
+/// A picture of real samples, nominally from 0 to 1, in planes.
+public struct Picture: Hashable, Sendable {
+  public let channelCount: Int
+  public let height: Int
+  public let width: Int
+  /// `channelCount · height · width` samples: planes, in them rows from the top, in them pixels from
+  /// the left.
+  public var samples: [Float]
+
+  /// - Precondition: the counts are positive and agree.
+  public init(channelCount: Int, height: Int, width: Int, samples: [Float]) {
+    precondition(
+      channelCount > 0 && height > 0 && width > 0
+        && samples.count == channelCount * height * width,
+      "\(samples.count) samples are not [\(channelCount), \(height), \(width)]")
+    self.channelCount = channelCount
+    self.height = height
+    self.width = width
+    self.samples = samples
+  }
+}

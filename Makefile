@@ -54,6 +54,8 @@ $(INTEROP_VENV)/.installed: Tests/Fixtures/interop/requirements.txt
 
 interop: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/convert_and_check.py --require $(BIN)
+	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/random_checkpoints.py $(BIN) \
+	  --count $(or $(INTEROP_COUNT),100)
 	cd python && ../$(INTEROP_VENV)/bin/python -m pytest --quiet
 
 bench: build $(INTEROP_VENV)/.installed

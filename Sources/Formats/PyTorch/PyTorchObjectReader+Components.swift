@@ -1,6 +1,6 @@
-/// Tensors that are several arrays: sparse and quantized ones, read as a dictionary of their parts.
+/// Tensors that are several arrays: sparse, quantized and nested ones, read as a dictionary of their parts.
 extension PyTorchObjectReader {
-  /// The parts of the sparse or quantized tensor that a call would rebuild, also as a parameter;
+  /// The parts of the sparse, quantized or nested tensor that a call would rebuild, also as a parameter;
   /// `nil` when the call makes something else.
   mutating func components(
     of object: PickleGraph.Object, named name: String
@@ -15,6 +15,9 @@ extension PyTorchObjectReader {
       case "torch._utils._rebuild_qtensor":
         try requirePlain(object)
         return try quantized(try arguments(of: object), named: name)
+      case "torch._utils._rebuild_nested_tensor":
+        try requirePlain(object)
+        return try nested(try arguments(of: object), named: name)
       case "torch._utils._rebuild_parameter", "torch.nn.parameter.Parameter":
         guard let data = try arguments(of: object).first, case .object(let inner) = node(data)
         else { return nil }
@@ -74,6 +77,20 @@ extension PyTorchObjectReader {
       entries.append(try entry(key, part, in: name))
     }
     entries.append(try entry("qscheme", first, in: name))
+    return .dictionary(entries, isOrdered: false)
+  }
+
+  private mutating func nested(
+    _ arguments: [PickleGraph.Reference], named name: String
+  ) throws -> ArchiveStructure {
+    guard arguments.count == 4 else {
+      throw FormatError.malformed("a nested tensor is pickled in an unknown way")
+    }
+    notes.add("nested tensors are read as their buffer, sizes, strides and offsets")
+    var entries: [ArchiveStructure.Entry] = []
+    for (key, part) in zip(["buffer", "sizes", "strides", "storage_offsets"], arguments) {
+      entries.append(try entry(key, part, in: name))
+    }
     return .dictionary(entries, isOrdered: false)
   }
 }

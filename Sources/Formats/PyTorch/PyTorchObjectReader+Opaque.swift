@@ -85,12 +85,24 @@ extension PyTorchObjectReader {
       guard let first = arguments.first, case .global(let name) = node(first) else { break }
       className = name
       arguments.removeFirst()
+    case "torch._tensor._rebuild_from_type_v2":  // function, class, its arguments, the state
+      guard arguments.count == 4, case .global(let name) = node(arguments[1]) else { break }
+      className = name
+      var parts = Parts(
+        className: className, arguments: sequence(arguments[2]) ?? [arguments[2]], elements: [],
+        items: [])
+      addState(arguments[3], to: &parts)
+      return parts
     default: break
     }
     if let keywords = object.keywords { arguments.append(keywords) }
     var parts = Parts(
       className: className, arguments: arguments, elements: object.elements, items: object.items)
-    guard let state = object.state else { return parts }
+    if let state = object.state { addState(state, to: &parts) }
+    return parts
+  }
+
+  private func addState(_ state: PickleGraph.Reference, to parts: inout Parts) {
     switch node(state) {
     case .none: break
     case .dictionary(let items): parts.attributes = items
@@ -103,7 +115,6 @@ extension PyTorchObjectReader {
       }
     default: parts.state = state
     }
-    return parts
   }
 
   // MARK: Modules

@@ -7,7 +7,7 @@ extension PyTorchObjectReader {
   private static let refusals: [String: String] = [
     "qtensor": "a quantized tensor inside another object is not supported",
     "sparse_tensor": "a sparse tensor inside another object is not supported",
-    "nested_tensor": "nested tensors are not supported",
+    "nested_tensor": "a nested tensor inside another object is not supported",
     "meta_tensor_no_storage": "tensors without data (device 'meta') are not supported",
     "wrapper_subclass": "tensor subclasses without data are not supported",
   ]
@@ -15,7 +15,7 @@ extension PyTorchObjectReader {
   /// The tensor that a call would rebuild, or `nil` when the call makes something else.
   mutating func tensor(of object: PickleGraph.Object) throws -> Tensor? {
     let callee = try callee(of: object)
-    guard Self.makesTensor(callee) else {
+    guard Self.makesTensor(callee), !isOpaqueSubclass(object, callee) else {
       guard !callee.hasPrefix("torch.") || !callee.hasSuffix("Tensor") else {
         throw FormatError.unsupported("tensors made by calling '\(callee)' are not supported")
       }
@@ -31,6 +31,15 @@ extension PyTorchObjectReader {
   private static func makesTensor(_ callee: String) -> Bool {
     callee.hasPrefix(functionPrefix) || callee == "torch._tensor._rebuild_from_type_v2"
       || parameterClasses.contains(callee)
+  }
+
+  /// Whether a subclass of tensors brings its own function to rebuild it: what that would make is
+  /// unknown, but the arguments and attributes can be read.
+  private func isOpaqueSubclass(_ object: PickleGraph.Object, _ callee: String) -> Bool {
+    guard callee == "torch._tensor._rebuild_from_type_v2",
+      let first = try? arguments(of: object).first, case .global(let inner) = node(first)
+    else { return false }
+    return !Self.makesTensor(inner)
   }
 
   private mutating func rebuild(_ object: PickleGraph.Object, depth: Int) throws -> Tensor {
@@ -67,12 +76,12 @@ extension PyTorchObjectReader {
       return try stridedTensor(arguments, dtype: nil)
     case "torch._utils._rebuild_tensor_v2" where (6...7).contains(arguments.count):
       try requireNoHooks(arguments[5])
-      if arguments.count == 7 { try requireNoMetadata(arguments[6]) }
-      return try stridedTensor(arguments, dtype: nil)
+      let lazyBits = try arguments.count == 7 ? lazyBits(arguments[6]) : LazyTensorBits()
+      return try lazyBits.resolved(try stridedTensor(arguments, dtype: nil))
     case "torch._utils._rebuild_tensor_v3" where (7...8).contains(arguments.count):
       try requireNoHooks(arguments[5])
-      if arguments.count == 8 { try requireNoMetadata(arguments[7]) }
-      return try stridedTensor(arguments, dtype: arguments[6])
+      let lazyBits = try arguments.count == 8 ? lazyBits(arguments[7]) : LazyTensorBits()
+      return try lazyBits.resolved(try stridedTensor(arguments, dtype: arguments[6]))
     case _ where Self.parameterClasses.contains(function) && (1...2).contains(arguments.count):
       return try rebuild(arguments[0], depth: depth + 1)
     case "torch._utils._rebuild_device_tensor_from_numpy" where arguments.count == 4,
@@ -92,8 +101,8 @@ extension PyTorchObjectReader {
         case .global(let type) = node(arguments[1]),
         case .tuple(let innerArguments) = node(arguments[2])
       else { throw FormatError.malformed("a tensor of a class is pickled in an unknown way") }
-      guard type == "torch.Tensor" || type == "torch.nn.parameter.Parameter" else {
-        throw FormatError.unsupported("tensors of the class '\(type)' are not supported")
+      if type != "torch.Tensor", type != "torch.nn.parameter.Parameter" {
+        notes.add("tensors of the class '\(type)' are read as plain tensors")
       }
       try requireNoTensors(below: arguments[3])
       return try rebuild(inner, innerArguments, depth: depth + 1)
@@ -210,18 +219,21 @@ extension PyTorchObjectReader {
     throw FormatError.unsupported("tensors with backward hooks are not supported")
   }
 
-  /// Metadata says that the stored numbers are to be conjugated or negated.
-  private func requireNoMetadata(_ reference: PickleGraph.Reference) throws {
+  /// Metadata says whether the stored numbers are to be conjugated or negated.
+  private func lazyBits(_ reference: PickleGraph.Reference) throws -> LazyTensorBits {
     switch node(reference) {
-    case .none: return
+    case .none: return LazyTensorBits()
     case .dictionary(let items):
+      var bits = LazyTensorBits()
       for item in items {
-        guard case .text(let key) = node(item.key) else { break }
-        if case .boolean(false) = node(item.value), key == "conj" || key == "neg" { continue }
-        throw FormatError.unsupported(
-          "lazily changed tensors ('\(key)') are not supported; use resolve_\(key)() before saving")
+        switch (node(item.key), node(item.value)) {
+        case (.text("conj"), .boolean(let isConjugated)): bits.isConjugated = isConjugated
+        case (.text("neg"), .boolean(let isNegated)): bits.isNegated = isNegated
+        default:
+          throw FormatError.unsupported("tensors with metadata of their own are not supported")
+        }
       }
-      return
+      return bits
     default: throw FormatError.malformed("a tensor's metadata is not a dictionary")
     }
   }

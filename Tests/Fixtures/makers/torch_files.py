@@ -151,8 +151,8 @@ def make_views(manifest: Manifest) -> None:
     add(manifest, "slice_of_large_storage.pth", {"row": torch.arange(512.0)[100:103]})
     complex_values = torch.tensor([1 + 2j, -3 - 4j, 0 + 5j])
     note = "the pickle carries {'conj': True} or {'neg': True}; a reader that ignores it is wrong"
-    add(manifest, "conjugated.pth", {"z": complex_values.conj()}, mayRefuse=True, note=note)
-    add(manifest, "negated.pth", {"imag": complex_values.conj().imag}, mayRefuse=True, note=note)
+    add(manifest, "conjugated.pth", {"z": complex_values.conj()}, note=note)
+    add(manifest, "negated.pth", {"imag": complex_values.conj().imag}, note=note)
 
 
 # MARK: Structures

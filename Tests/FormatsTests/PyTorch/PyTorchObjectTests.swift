@@ -45,17 +45,12 @@ import Testing
       "ctorch._utils\n_rebuild_parameter_with_state\n(\(tensor)I01\n\(noHooks)(dVfoo\n\(tensor)stR",
       "tensors in the attributes of an object are not supported"
     ),
-    (
-      "ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\n"
-        + "ctorch\nFloatTensor\n\(arguments)NtR",
-      "tensors of the class 'torch.FloatTensor' are not supported"
-    ),
     ("ctorch\nFloatTensor\n(tR", "tensors made by calling 'torch.FloatTensor' are not supported"),
     (
       "ctorch._utils\n_rebuild_meta_tensor_no_storage\n(tR",
       "tensors without data (device 'meta') are not supported"
     ),
-    ("ctorch._utils\n_rebuild_nested_tensor\n(tR", "nested tensors are not supported"),
+    ("ctorch._utils\n_rebuild_nested_tensor\n(tR", "a nested tensor is pickled in an unknown way"),
     (
       "ctorch._utils\n_rebuild_wrapper_subclass\n(tR",
       "tensor subclasses without data are not supported"
@@ -91,13 +86,51 @@ import Testing
     #expect(error?.problem == .malformed("a quantized tensor is pickled in an unknown way"))
   }
 
-  @Test func lazilyConjugatedTensorsAreRefused() throws {
-    let arguments = Self.arguments.dropLast() + "(dVconj\nI01\nst"
+  @Test func lazilyNegatedTensorsAreNegated() throws {
+    let arguments = Self.arguments.dropLast() + "(dVneg\nI01\nst"
+    let archive = try read("ctorch._utils\n_rebuild_tensor_v2\n\(arguments)R.")
+    let plain = try read("\(Self.tensor).").tensors["tensor"]?.floatValues()
+    #expect(try archive.tensors["tensor"]?.floatValues() == plain?.map { -$0 })
+  }
+
+  @Test(arguments: [
+    ("conj", "conjugated tensors of float32 are not supported"),
+    ("other", "tensors with metadata of their own are not supported"),
+  ])
+  func metadataThatCannotBe(key: String, message: String) throws {
+    let arguments = Self.arguments.dropLast() + "(dV\(key)\nI01\nst"
     let pickle = "ctorch._utils\n_rebuild_tensor_v2\n\(arguments)R."
     let error = #expect(throws: FormatError.self) { try read(pickle) }
+    #expect(error?.problem.description == message)
+  }
+
+  @Test func subclassesOfTensorsAreReadAsTensors() throws {
+    let pickle =
+      "ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\n"
+      + "cmod\nSubclass\n\(Self.arguments)NtR."
+    let archive = try read(pickle)
+    #expect(archive.tensors.keys == ["tensor"])
+    #expect(archive.notes == ["tensors of the class 'mod.Subclass' are read as plain tensors"])
+  }
+
+  @Test func subclassesWithFunctionsOfTheirOwnAreOpaque() throws {
+    let pickle =
+      "(dVx\nctorch._tensor\n_rebuild_from_type_v2\n(cmod\nrebuild\ncmod\nSubclass\n"
+      + "(\(Self.tensor)t(dVextra\nI7\nstRs."
+    let archive = try read(pickle)
+    #expect(archive.tensors.keys == ["x.__args__.0"])
+    #expect(archive.values == ["x.extra": .integer(7)])
+    #expect(archive.notes == ["treated 1 object of class 'mod.Subclass' as plain data"])
+  }
+
+  @Test func nestedTensorsAreReadAsTheirParts() throws {
+    let part = Self.tensor
+    let archive = try read(
+      "(dVx\nctorch._utils\n_rebuild_nested_tensor\n(\(part)\(part)\(part)\(part)tRs.")
     #expect(
-      error?.problem.description
-        == "lazily changed tensors ('conj') are not supported; use resolve_conj() before saving")
+      Array(archive.tensors.keys) == ["x.buffer", "x.sizes", "x.strides", "x.storage_offsets"])
+    #expect(
+      archive.notes == ["nested tensors are read as their buffer, sizes, strides and offsets"])
   }
 
   @Test func bigEndianStoragesAreSwapped() throws {

@@ -1,7 +1,7 @@
 import CLibzip
 
 /// Serves one entry's content to libzip, holding the bytes only between open and close.
-final class ZipContentSource {
+final class ZipContentSource: ZipSource {
   private let name: String
   private let byteCount: Int
   private let content: () throws -> SharedBytes
@@ -19,18 +19,7 @@ final class ZipContentSource {
     self.progress = progress
   }
 
-  /// The function that libzip calls with a retained `ZipContentSource`, until `ZIP_SOURCE_FREE`.
-  static let callback: zip_source_callback = { state, data, count, command in
-    guard let state else { return -1 }
-    let source = Unmanaged<ZipContentSource>.fromOpaque(state)
-    if command == ZIP_SOURCE_FREE {
-      source.release()
-      return 0
-    }
-    return source.takeUnretainedValue().handle(command, data, count)
-  }
-
-  private func handle(
+  func handle(
     _ command: zip_source_cmd_t, _ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t
   ) -> zip_int64_t {
     switch command {

@@ -13,10 +13,8 @@ struct ZipHandle: ~Copyable {
     var error = zip_error_t()
     zip_error_init(&error)
     defer { zip_error_fini(&error) }
-    let function = zip_source_function_create(
-      ZipInputSource.callback, Unmanaged.passRetained(source).toOpaque(), &error)
+    let function = source.handedToLibzip { zip_source_function_create($0, $1, &error) }
     guard let function else {
-      Unmanaged.passUnretained(source).release()
       throw FormatError.malformed(ZipError.message(&error), path: file.path)
     }
     let flags = ZIP_RDONLY | ZIP_CHECKCONS

@@ -4,7 +4,7 @@ import CLibzip
 /// single temporary file as any other output, and errors of the disk keep their number.
 ///
 /// Used by one thread, inside `ZipWriter.write`.
-final class ZipOutputSource {
+final class ZipOutputSource: ZipSource {
   private let placement: FilePlacement
   /// Small pieces are collected; libzip goes back only to fill in a header.
   private var pending: [UInt8] = []
@@ -19,18 +19,7 @@ final class ZipOutputSource {
 
   init(_ placement: FilePlacement) { self.placement = placement }
 
-  /// The function that libzip calls with a retained `ZipOutputSource`, until `ZIP_SOURCE_FREE`.
-  static let callback: zip_source_callback = { state, data, count, command in
-    guard let state else { return -1 }
-    let source = Unmanaged<ZipOutputSource>.fromOpaque(state)
-    if command == ZIP_SOURCE_FREE {
-      source.release()
-      return 0
-    }
-    return source.takeUnretainedValue().handle(command, data, count)
-  }
-
-  private func handle(
+  func handle(
     _ command: zip_source_cmd_t, _ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t
   ) -> zip_int64_t {
     switch command {
@@ -51,14 +40,9 @@ final class ZipOutputSource {
       }
     case ZIP_SOURCE_TELL_WRITE: return zip_int64_t(position)
     case ZIP_SOURCE_SEEK_WRITE:
-      var error = zip_error_t()
-      zip_error_init(&error)
-      defer { zip_error_fini(&error) }
-      guard let data else { return -1 }
-      let target = zip_source_seek_compute_offset(
-        zip_uint64_t(position), zip_uint64_t(byteCount), data, count, &error)
-      guard target >= 0 else { return -1 }
-      position = Int(target)
+      let target = ZipSourceCommand.seek(from: position, byteCount: byteCount, data, count)
+      guard let target else { return -1 }
+      position = target
       return 0
     case ZIP_SOURCE_STAT: return ZipSourceCommand.stat(byteCount: 0, data, count)
     case ZIP_SOURCE_ERROR: return ZipSourceCommand.error(ZIP_ER_WRITE, data, count)

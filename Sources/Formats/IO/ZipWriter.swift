@@ -85,12 +85,8 @@ struct ZipWriter {
     var error = zip_error_t()
     zip_error_init(&error)
     defer { zip_error_fini(&error) }
-    let retained = Unmanaged.passRetained(output)
-    guard
-      let source = zip_source_function_create(
-        ZipOutputSource.callback, retained.toOpaque(), &error)
-    else {
-      retained.release()
+    let source = output.handedToLibzip { zip_source_function_create($0, $1, &error) }
+    guard let source else {
       throw FormatError.malformed("cannot write a zip archive: \(ZipError.message(&error))")
     }
     // ZIP_TRUNCATE: the temporary file exists already and is empty, which is no archive.
@@ -106,11 +102,7 @@ struct ZipWriter {
   ) throws {
     let content = ZipContentSource(
       name: entry.name, byteCount: entry.byteCount, content: entry.content, progress: progress)
-    let retained = Unmanaged.passRetained(content)
-    guard
-      let source = zip_source_function(archive, ZipContentSource.callback, retained.toOpaque())
-    else {
-      retained.release()
+    guard let source = content.handedToLibzip({ zip_source_function(archive, $0, $1) }) else {
       throw failure(of: archive, progress)
     }
     let index = zip_file_add(archive, entry.name, source, zip_flags_t(ZIP_FL_ENC_UTF_8))

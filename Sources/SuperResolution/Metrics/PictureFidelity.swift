@@ -39,12 +39,12 @@ public enum PictureFidelity {
     precondition(a.height == b.height && a.width == b.width, "the planes differ in size")
     precondition(
       a.height >= windowSide && a.width >= windowSide, "the planes are smaller than the window")
-    let (c1, c2) = (pow(0.01 * 255, 2), pow(0.03 * 255, 2))
+    let (c1, c2) = (stabilizer(0.01), stabilizer(0.03))
     let window = GaussianWindow()
     let meanA = window.filtered(a.samples, height: a.height, width: a.width)
     let meanB = window.filtered(b.samples, height: a.height, width: a.width)
     func product(_ x: LumaPlane, _ y: LumaPlane) -> [Double] {
-      let products = zip(x.samples, y.samples).map { (a: Double, b: Double) in a * b }
+      let products = zip(x.samples, y.samples).map { $0 * $1 }
       return window.filtered(products, height: x.height, width: x.width)
     }
     let (squareA, squareB, cross) = (product(a, a), product(b, b), product(a, b))
@@ -60,6 +60,9 @@ public enum PictureFidelity {
     }
     return sum / Double(meanA.count)
   }
+
+  /// `(K · L)²` of the paper, with L = 255.
+  private static func stabilizer(_ k: Double) -> Double { k * 255 * k * 255 }
 }
 
 /// The window of SSIM, applied down the columns and then along the rows: a Gaussian is a product.

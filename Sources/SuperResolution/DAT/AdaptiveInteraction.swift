@@ -8,13 +8,13 @@ import CKernels
 /// number a channel from the averages over the picture, goes the other way.
 struct AdaptiveInteraction: Sendable {
   /// With its normalization, before a GELU.
-  let convolution: DepthwiseConvolution
+  let convolution: DepthwiseLayer
   /// With its normalization, before a GELU, and the layer after it.
   let channelMap: (squeeze: LinearLayer, excite: LinearLayer)
   let spatialMap: (squeeze: LinearLayer, excite: LinearLayer)
 
   init(_ weights: inout WeightReader, _ name: String, channels: Int) throws {
-    convolution = try DepthwiseConvolution(&weights, "\(name).dwconv.0", channels: channels)
+    convolution = try DepthwiseLayer(&weights, "\(name).dwconv.0", channels: channels)
       .folding(BatchNormalization(&weights, "\(name).dwconv.1", channels: channels))
     channelMap = try Self.map(
       &weights, "\(name).channel_interaction", first: 1, inputs: channels, outputs: channels)
@@ -31,7 +31,7 @@ struct AdaptiveInteraction: Sendable {
     let norm = try BatchNormalization(&weights, "\(name).\(first + 1)", channels: width)
     let excite = try LinearLayer(
       &weights, "\(name).\(first + 3)", outputs: outputs, inputs: width, isConvolution: true)
-    return (try squeeze.folding(norm), excite)
+    return (squeeze.folding(norm), excite)
   }
 
   /// Weights from 0 to 1 of every channel, from the channels' averages.
@@ -59,7 +59,7 @@ struct AdaptiveInteraction: Sendable {
   ) {
     map.squeeze.apply(
       rows: rows, x, stride: stride, to: scratch, stride: map.squeeze.outputs,
-      epilogue: CK_EPILOGUE_GELU)
+      then: .gelu)
     map.excite.apply(
       rows: rows, scratch, stride: map.squeeze.outputs, to: weights, stride: map.excite.outputs)
     ck_sigmoid(weights, rows * map.excite.outputs)

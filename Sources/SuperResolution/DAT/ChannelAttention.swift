@@ -108,7 +108,7 @@ struct ChannelAttention: Sendable {
           probabilities[channel * size + other]
       }
     }
-    let layer = try LinearLayer(outputs: channels, inputs: channels, weight: weight, bias: nil)
+    let layer = LinearLayer(outputs: channels, inputs: channels, weight: weight, bias: nil)
     let atOnce = DATWorkspace.tokensAtOnce
     try context.map(
       space.tokenCount, by: atOnce, scratchCount: atOnce * channels

@@ -4,10 +4,10 @@ struct DAT: Architecture {
   static let name = "DAT"
 
   let configuration: DATConfiguration
-  let first: Convolution
-  let firstNorm: LayerNormalization
+  let first: ConvolutionLayer
+  let firstNorm: NormalizationLayer
   let groups: [Group]
-  let norm: LayerNormalization
+  let norm: NormalizationLayer
   let last: ResidualConvolution
   let reconstruction: Reconstruction
   private let range: PixelRange
@@ -22,9 +22,9 @@ struct DAT: Architecture {
     let configuration = try DATConfiguration(weights)
     let channels = configuration.channels
     self.configuration = configuration
-    first = try Convolution(
+    first = try ConvolutionLayer(
       &weights, "conv_first", outputs: channels, inputs: configuration.inputs)
-    firstNorm = try LayerNormalization(&weights, "before_RG.1", channels: channels)
+    firstNorm = try NormalizationLayer(&weights, "before_RG.1", channels: channels)
     groups = try configuration.depths.enumerated().map { group, depth in
       let blocks = try (0..<depth).map {
         try DATBlock(&weights, group: group, index: $0, configuration, sites: &sites)
@@ -34,7 +34,7 @@ struct DAT: Architecture {
         convolution: try ResidualConvolution(
           &weights, "layers.\(group).conv", channels: channels))
     }
-    norm = try LayerNormalization(&weights, "norm", channels: channels)
+    norm = try NormalizationLayer(&weights, "norm", channels: channels)
     last = try ResidualConvolution(&weights, "conv_after_body", channels: channels)
     reconstruction =
       configuration.shufflesDirectly
@@ -55,13 +55,13 @@ struct DAT: Architecture {
   var scale: Int { reconstruction.scale }
   var channelCount: Int { configuration.inputs }
   /// The longer side of the windows, to which the picture is padded.
-  var windowPeriod: Int { max(configuration.split.short, configuration.split.long) }
+  var windowPeriod: Int { max(configuration.split.height, configuration.split.width) }
   /// Attention between channels is over the whole picture.
   var exactOverlap: Int? { nil }
   var summary: String {
     "DAT ×\(scale), \(configuration.channels) channels, "
       + "\(configuration.depths.reduce(0, +)) blocks in \(groups.count) groups, "
-      + "windows of \(configuration.split.short) × \(configuration.split.long)"
+      + "windows of \(configuration.split.height) × \(configuration.split.width)"
   }
 
   func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture {

@@ -1,5 +1,3 @@
-import CKernels
-
 /// One block of DAT: attention between tokens or between channels with a convolution beside it, then
 /// a feed-forward network, both after a normalization and added to what came in.
 struct DATBlock: Sendable {
@@ -8,12 +6,12 @@ struct DATBlock: Sendable {
     case channel(ChannelAttention)
   }
 
-  let normBeforeAttention: LayerNormalization
+  let normBeforeAttention: NormalizationLayer
   let queryKeyValue: LinearLayer
   let attention: Attention
   let interaction: AdaptiveInteraction
   let projection: LinearLayer
-  let normBeforeFeedForward: LayerNormalization
+  let normBeforeFeedForward: NormalizationLayer
   let feedForward: SpatialGateFeedForward
   private let queryKeyValueSite: Int
   private let projectionSite: Int
@@ -27,7 +25,7 @@ struct DATBlock: Sendable {
   ) throws {
     let (name, channels) = ("layers.\(group).blocks.\(index)", configuration.channels)
     let module = "\(name).attn"
-    normBeforeAttention = try LayerNormalization(&weights, "\(name).norm1", channels: channels)
+    normBeforeAttention = try NormalizationLayer(&weights, "\(name).norm1", channels: channels)
     queryKeyValue = try LinearLayer(
       &weights, "\(module).qkv", outputs: 3 * channels, inputs: channels)
     queryKeyValueSite = sites.addInput(of: "\(module).qkv", columnCount: channels)
@@ -43,7 +41,7 @@ struct DATBlock: Sendable {
     projection = try LinearLayer(
       &weights, "\(module).proj", outputs: channels, inputs: channels)
     projectionSite = sites.addInput(of: "\(module).proj", columnCount: channels)
-    normBeforeFeedForward = try LayerNormalization(&weights, "\(name).norm2", channels: channels)
+    normBeforeFeedForward = try NormalizationLayer(&weights, "\(name).norm2", channels: channels)
     feedForward = try SpatialGateFeedForward(
       &weights, "\(name).ffn", channels: channels, hidden: configuration.hidden, sites: &sites)
   }
@@ -90,7 +88,7 @@ struct DATBlock: Sendable {
       interaction.convolution.apply(
         height: space.x.height, width: width, rows: rows, space.wide.values + 2 * channels,
         stride: space.wide.channels, to: space.convolved.values, stride: channels,
-        epilogue: CK_EPILOGUE_GELU)
+        then: .gelu)
       return columnSums(
         space.convolved.token(rows.lowerBound * width), rows: rows.count * width,
         stride: channels, channels: channels)
@@ -150,8 +148,8 @@ struct DATBlock: Sendable {
       try context.visit(
         projectionSite, mixed, rows: rows, columns: channels, stride: channels)
       projection.apply(
-        rows: rows, mixed, stride: channels, to: x, stride: channels, epilogue: CK_EPILOGUE_ADD,
-        residual: x, residualStride: channels)
+        rows: rows, mixed, stride: channels, to: x, stride: channels,
+        then: .add(x, stride: channels))
       normBeforeFeedForward.apply(rows: rows, x, stride: channels, to: mixed, stride: channels)
       try feedForward.expand(
         rows: rows, mixed, stride: channels, to: wide, stride: space.wide.channels, context)

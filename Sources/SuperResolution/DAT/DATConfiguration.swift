@@ -2,11 +2,10 @@ import Formats
 
 /// What distinguishes the published DAT networks, read off the tensors of a checkpoint.
 struct DATConfiguration: Hashable {
-  /// The sides of the windows: `short` × `long` in one half of the channels, turned in the other.
-  /// (`short` may be the longer one; the names follow the published networks.)
+  /// The sides of the windows in the first half of the channels; in the second they are turned.
   struct Split: Hashable {
-    let short: Int
-    let long: Int
+    let height: Int
+    let width: Int
   }
 
   let inputs: Int
@@ -62,7 +61,7 @@ extension DATConfiguration.Split {
         problem: "is not the list of relative positions in a window of up to "
           + "\(DATConfiguration.largestWindow) tokens, one side a multiple of the other")
     }
-    self.init(short: height, long: width)
+    self.init(height: height, width: width)
   }
 
   private static func side(_ largestOffset: Float, _ limit: Float) -> Int? {

@@ -10,7 +10,7 @@ struct DynamicPositionBias: Sendable {
   let stages: [Stage]
 
   struct Stage: Sendable {
-    let norm: LayerNormalization
+    let norm: NormalizationLayer
     /// `[outputs, width]`.
     let weight: [Float]
     let bias: [Float]
@@ -25,7 +25,7 @@ struct DynamicPositionBias: Sendable {
     stages = try ["pos1", "pos2", "pos3"].map { stage in
       let outputs = stage == "pos3" ? heads : width
       return Stage(
-        norm: try LayerNormalization(&weights, "\(name).\(stage).0", channels: width),
+        norm: try NormalizationLayer(&weights, "\(name).\(stage).0", channels: width),
         weight: try weights.values("\(name).\(stage).2.weight", [outputs, width]),
         bias: try weights.values("\(name).\(stage).2.bias", [outputs]))
     }

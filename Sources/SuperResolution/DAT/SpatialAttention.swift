@@ -29,7 +29,7 @@ struct SpatialAttention: Sendable {
       }
       let bias = try DynamicPositionBias(&weights, "\(branch).pos", heads: heads)
       let (height, width) =
-        index == 0 ? (split.short, split.long) : (split.long, split.short)
+        index == 0 ? (split.height, split.width) : (split.width, split.height)
       return Branch(
         windowHeight: height, windowWidth: width, channels: channels / 2, bias: bias,
         positionTable: bias.table(windowHeight: height, windowWidth: width),
@@ -59,7 +59,9 @@ extension SpatialAttention.Branch {
     let tokens = grid.tokenCount
     let count = tokens * channels
     try context.map(
-      grid.windowCount, by: 1, scratchCount: 4 * count + tokens * tokens
+      grid.windowCount, by: 1,
+      scratchCount: 4 * count
+        + context.attentionScratchCount(tokens: tokens, headChannels: channels / bias.heads)
     ) { windows, scratch in
       let (q, k, v, out) = (scratch, scratch + count, scratch + 2 * count, scratch + 3 * count)
       try masks.withUnsafeBufferPointer { masks in

@@ -1,11 +1,9 @@
-import CKernels
-
 /// DAT's feed-forward network: half of the hidden features, convolved, multiplies the other half
 /// (Chen et al. 2023, spatial-gate feed-forward network).
 struct SpatialGateFeedForward: Sendable {
   let expansion: LinearLayer
-  let norm: LayerNormalization
-  let convolution: DepthwiseConvolution
+  let norm: NormalizationLayer
+  let convolution: DepthwiseLayer
   let contraction: LinearLayer
   private let expansionSite: Int
   private let contractionSite: Int
@@ -16,8 +14,8 @@ struct SpatialGateFeedForward: Sendable {
   ) throws {
     let half = hidden / 2
     expansion = try LinearLayer(&weights, "\(name).fc1", outputs: hidden, inputs: channels)
-    norm = try LayerNormalization(&weights, "\(name).sg.norm", channels: half)
-    convolution = try DepthwiseConvolution(&weights, "\(name).sg.conv", channels: half)
+    norm = try NormalizationLayer(&weights, "\(name).sg.norm", channels: half)
+    convolution = try DepthwiseLayer(&weights, "\(name).sg.conv", channels: half)
     contraction = try LinearLayer(&weights, "\(name).fc2", outputs: channels, inputs: half)
     expansionSite = sites.addInput(of: "\(name).fc1", columnCount: channels)
     contractionSite = sites.addInput(of: "\(name).fc2", columnCount: half)
@@ -31,7 +29,7 @@ struct SpatialGateFeedForward: Sendable {
     try context.visit(
       expansionSite, x, rows: rows, columns: expansion.inputs, stride: stride)
     expansion.apply(
-      rows: rows, x, stride: stride, to: hidden, stride: hiddenStride, epilogue: CK_EPILOGUE_GELU)
+      rows: rows, x, stride: stride, to: hidden, stride: hiddenStride, then: .gelu)
     let gate = hidden + contraction.inputs
     norm.apply(rows: rows, gate, stride: hiddenStride, to: gate, stride: hiddenStride)
   }
@@ -61,7 +59,7 @@ struct SpatialGateFeedForward: Sendable {
       let x = space.x.token(rows.lowerBound * width)
       contraction.apply(
         rows: count, gates, stride: half, to: x, stride: space.x.channels,
-        epilogue: CK_EPILOGUE_ADD, residual: x, residualStride: space.x.channels)
+        then: .add(x, stride: space.x.channels))
     }
   }
 }

@@ -1,6 +1,11 @@
 import CKernels
 
 extension ForwardContext {
+  /// Floats of scratch memory that `attend` needs.
+  func attentionScratchCount(tokens: Int, headChannels: Int) -> Int {
+    max(tokens * tokens, ck_attention_scratch_count(tokens, tokens, headChannels))
+  }
+
   /// All heads of one window: `out = softmax(scale · q kᵀ + bias + mask) v`, each with its channels.
   ///
   /// With quantizers or an observer at the sites, q and k are scaled, and all three and the
@@ -8,8 +13,8 @@ extension ForwardContext {
   ///
   /// - Parameters:
   ///   - tokens: rows of q, k, v and `out`; q, k and v have `stride` floats from row to row.
-  ///   - biases: `[heads, tokens, tokens]`.
-  ///   - scratch: `tokens · tokens` floats.
+  ///   - biases: `[heads, keys, queries]`; `mask`: `[keys, queries]`.
+  ///   - scratch: as many floats as `attentionScratchCount` says.
   func attend(
     _ sites: AttentionSites, tokens: Int, heads: Int, headChannels: Int,
     q: UnsafeMutablePointer<Float>, k: UnsafeMutablePointer<Float>,
@@ -28,11 +33,14 @@ extension ForwardContext {
       try visit(sites.key, k, rows: tokens, columns: columns, stride: stride)
       try visit(sites.value, v, rows: tokens, columns: columns, stride: stride)
     }
+    let attention = WindowAttention(
+      queries: tokens, keys: tokens, head: headChannels, scale: scale,
+      quantizer: quantizer(at: sites.probabilities))
     let area = tokens * tokens
     for head in 0..<heads {
       let first = head * headChannels
       if observer != nil {
-        try probabilities(
+        probabilities(
           tokens: tokens, channels: headChannels, q: q + first, k: k + first, stride: stride,
           bias: biases + head * area, mask: mask, to: scratch)
         try visit(sites.probabilities, scratch, rows: tokens, columns: tokens, stride: tokens)
@@ -41,16 +49,10 @@ extension ForwardContext {
           to: out + first, outStride: outStride)
         continue
       }
-      func attend(_ quantizer: UnsafePointer<ck_quantizer>?) {
-        ck_attention(
-          tokens, tokens, headChannels, q + first, stride, k + first, stride, v + first, stride,
-          scale, biases + head * area, mask, quantizer, out + first, outStride, scratch)
-      }
-      if let quantizer = quantizer(at: sites.probabilities) {
-        withUnsafePointer(to: quantizer, attend)
-      } else {
-        attend(nil)
-      }
+      attention.apply(
+        q: q + first, stride: stride, k: k + first, stride: stride, v: v + first, stride: stride,
+        transposedBias: biases + head * area, transposedMask: mask, out: out + first,
+        stride: outStride, scratch: scratch)
     }
   }
 
@@ -65,8 +67,8 @@ extension ForwardContext {
         for channel in 0..<channels {
           sum += q[query * stride + channel] * k[key * stride + channel]
         }
-        let place = query * tokens + key
-        scores[place] = sum + bias[place] + (mask?[place] ?? 0)
+        let place = key * tokens + query
+        scores[query * tokens + key] = sum + bias[place] + (mask?[place] ?? 0)
       }
     }
     ck_softmax(scores, tokens, tokens)

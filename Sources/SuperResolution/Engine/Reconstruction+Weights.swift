@@ -10,7 +10,7 @@ extension Reconstruction {
         tensor: "\(name).weight",
         problem: "has \(count) outputs, expected \(outputs) times a square up to 64")
     }
-    let convolution = try Convolution(&weights, name, outputs: count, inputs: channels)
+    let convolution = try ConvolutionLayer(&weights, name, outputs: count, inputs: channels)
     self.init([.convolution(convolution, .none), .pixelShuffle(scale)], outputs: outputs)
   }
 
@@ -28,7 +28,7 @@ extension Reconstruction {
           tensor: "\(name).weight",
           problem: "has \(count) outputs, expected \(4 * width) or \(9 * width) in up to 3 stages")
       }
-      let convolution = try Convolution(&weights, name, outputs: count, inputs: width)
+      let convolution = try ConvolutionLayer(&weights, name, outputs: count, inputs: width)
       steps += [.convolution(convolution, .none), .pixelShuffle(count == 4 * width ? 2 : 3)]
       stage += 1
     }
@@ -40,10 +40,10 @@ extension Reconstruction {
     let (first, width) = try Self.before(&weights, channels: channels)
     var steps = [first]
     for name in ["conv_up1", "conv_up2", "conv_up3"] where weights.contains("\(name).weight") {
-      let convolution = try Convolution(&weights, name, outputs: width, inputs: width)
+      let convolution = try ConvolutionLayer(&weights, name, outputs: width, inputs: width)
       steps += [.nearest(2), .convolution(convolution, .leakySlope20)]
     }
-    let fine = try Convolution(&weights, "conv_hr", outputs: width, inputs: width)
+    let fine = try ConvolutionLayer(&weights, "conv_hr", outputs: width, inputs: width)
     steps.append(.convolution(fine, .leakySlope20))
     try self.init(ending: steps, &weights, width: width)
   }
@@ -55,7 +55,7 @@ extension Reconstruction {
 
   private init(ending steps: [Step], _ weights: inout WeightReader, width: Int) throws {
     let outputs = try weights.dimensions(of: "conv_last.weight", rank: 4)[0]
-    let last = try Convolution(&weights, "conv_last", outputs: outputs, inputs: width)
+    let last = try ConvolutionLayer(&weights, "conv_last", outputs: outputs, inputs: width)
     self.init(steps + [.convolution(last, .none)], outputs: outputs)
   }
 
@@ -65,7 +65,7 @@ extension Reconstruction {
   ) throws -> (step: Step, width: Int) {
     let name = "conv_before_upsample.0"
     let width = try weights.dimensions(of: "\(name).weight", rank: 4)[0]
-    let convolution = try Convolution(&weights, name, outputs: width, inputs: channels)
+    let convolution = try ConvolutionLayer(&weights, name, outputs: width, inputs: channels)
     return (.convolution(convolution, .leakySlope1), width)
   }
 }

@@ -4,7 +4,7 @@
 /// enlarged features never exist as a whole.
 struct Reconstruction: Sendable {
   enum Step: Sendable {
-    case convolution(Convolution, Activation)
+    case convolution(ConvolutionLayer, Activation)
     /// PyTorch's `PixelShuffle`: channel `(c·r + i)·r + j` becomes row `i`, column `j` of channel `c`.
     case pixelShuffle(Int)
     /// Each pixel becomes `r` × `r`.

@@ -1,22 +1,22 @@
 /// What ends a residual group and the body: one convolution, or three with a narrow middle
 /// (`1conv` and `3conv` of the original programs), added to what came in.
 enum ResidualConvolution: Sendable {
-  case single(Convolution)
+  case single(ConvolutionLayer)
   /// With a leaky ReLU of slope 0.2 after the first two.
-  case bottleneck(Convolution, LinearLayer, Convolution)
+  case bottleneck(ConvolutionLayer, LinearLayer, ConvolutionLayer)
 
   init(_ weights: inout WeightReader, _ name: String, channels: Int) throws {
     guard !weights.contains("\(name).weight"), weights.contains("\(name).0.weight") else {
       self = .single(
-        try Convolution(&weights, name, outputs: channels, inputs: channels))
+        try ConvolutionLayer(&weights, name, outputs: channels, inputs: channels))
       return
     }
     let narrow = max(1, channels / 4)
     self = .bottleneck(
-      try Convolution(&weights, "\(name).0", outputs: narrow, inputs: channels),
+      try ConvolutionLayer(&weights, "\(name).0", outputs: narrow, inputs: channels),
       try LinearLayer(
         &weights, "\(name).2", outputs: narrow, inputs: narrow, isConvolution: true),
-      try Convolution(&weights, "\(name).4", outputs: channels, inputs: narrow))
+      try ConvolutionLayer(&weights, "\(name).4", outputs: channels, inputs: narrow))
   }
 
   /// How many pixels away a value may have come from.

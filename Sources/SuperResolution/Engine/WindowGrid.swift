@@ -92,7 +92,7 @@ struct WindowGrid: Sendable {
   // MARK: Masks
 
   /// What keeps tokens apart that only the cyclic shift has brought together: 0 or −100 for each
-  /// query and key, `[kind, tokens, tokens]` for the kinds that `maskKind` gives.
+  /// query and key, `[kind, tokens, tokens]` and symmetric, for the kinds that `maskKind` gives.
   func masks() -> [Float] {
     guard shiftDown > 0 || shiftRight > 0 else { return [] }
     var masks: [Float] = []
@@ -126,7 +126,7 @@ struct WindowGrid: Sendable {
 
   // MARK: Positions
 
-  /// A bias for every query and key, `[heads, tokens, tokens]`, from a table of the bias of every
+  /// A bias for every key and query, `[heads, keys, queries]`, from a table of the bias of every
   /// relative position, `[(2·height − 1)·(2·width − 1), heads]`.
   func positionBiases(table: [Float], heads: Int) -> [Float] {
     let span = 2 * windowWidth - 1
@@ -134,11 +134,11 @@ struct WindowGrid: Sendable {
     var biases: [Float] = []
     biases.reserveCapacity(heads * tokenCount * tokenCount)
     for head in 0..<heads {
-      for query in 0..<tokenCount {
-        let (queryRow, queryColumn) = (query / windowWidth, query % windowWidth)
-        for keyRow in 0..<windowHeight {
+      for key in 0..<tokenCount {
+        let (keyRow, keyColumn) = (key / windowWidth, key % windowWidth)
+        for queryRow in 0..<windowHeight {
           let row = queryRow - keyRow + windowHeight - 1
-          for keyColumn in 0..<windowWidth {
+          for queryColumn in 0..<windowWidth {
             let column = queryColumn - keyColumn + windowWidth - 1
             biases.append(table[(row * span + column) * heads + head])
           }

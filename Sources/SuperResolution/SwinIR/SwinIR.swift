@@ -1,17 +1,15 @@
-import CKernels
-
 /// SwinIR (Liang et al. 2021, "SwinIR: Image Restoration Using Swin Transformer") in all its
 /// published variants.
 struct SwinIR: Architecture {
   static let name = "SwinIR"
 
   let configuration: SwinIRConfiguration
-  let first: Convolution
-  let patchNorm: LayerNormalization?
+  let first: ConvolutionLayer
+  let patchNorm: NormalizationLayer?
   /// `[tokens, channels]`, for pictures of exactly as many tokens.
   let positionEmbedding: [Float]?
   let groups: [Group]
-  let norm: LayerNormalization
+  let norm: NormalizationLayer
   let last: ResidualConvolution
   let reconstruction: Reconstruction
   private let range: PixelRange
@@ -26,11 +24,11 @@ struct SwinIR: Architecture {
     let configuration = try SwinIRConfiguration(weights)
     let channels = configuration.channels
     self.configuration = configuration
-    first = try Convolution(
+    first = try ConvolutionLayer(
       &weights, "conv_first", outputs: channels, inputs: configuration.inputs)
     patchNorm =
       weights.contains("patch_embed.norm.weight")
-      ? try LayerNormalization(&weights, "patch_embed.norm", channels: channels) : nil
+      ? try NormalizationLayer(&weights, "patch_embed.norm", channels: channels) : nil
     positionEmbedding =
       weights.contains("absolute_pos_embed")
       ? try weights.values(
@@ -39,7 +37,7 @@ struct SwinIR: Architecture {
     groups = try configuration.depths.indices.map { index in
       try Group(&weights, index, configuration, sites: &sites)
     }
-    norm = try LayerNormalization(&weights, "norm", channels: channels)
+    norm = try NormalizationLayer(&weights, "norm", channels: channels)
     last = try ResidualConvolution(&weights, "conv_after_body", channels: channels)
     reconstruction =
       switch configuration.upsampler {

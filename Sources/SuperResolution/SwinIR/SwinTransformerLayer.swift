@@ -1,14 +1,12 @@
-import CKernels
-
 /// One transformer layer of SwinIR: attention within windows, then a perceptron on each token, both
 /// after a normalization and added to what came in (Liang et al. 2021, equations 5 and 6).
 struct SwinTransformerLayer: Sendable {
-  let normBeforeAttention: LayerNormalization
+  let normBeforeAttention: NormalizationLayer
   let queryKeyValue: LinearLayer
   let projection: LinearLayer
   /// The bias of every relative position, `[(2·window − 1)², heads]`.
   let positionTable: [Float]
-  let normBeforePerceptron: LayerNormalization
+  let normBeforePerceptron: NormalizationLayer
   let expansion: LinearLayer
   let contraction: LinearLayer
   let heads: Int
@@ -33,14 +31,14 @@ struct SwinTransformerLayer: Sendable {
     self.heads = heads
     self.window = window
     self.isShifted = isShifted
-    normBeforeAttention = try LayerNormalization(&weights, "\(name).norm1", channels: channels)
+    normBeforeAttention = try NormalizationLayer(&weights, "\(name).norm1", channels: channels)
     positionTable = try weights.values(
       "\(attention).relative_position_bias_table", [(2 * window - 1) * (2 * window - 1), heads])
     queryKeyValue = try LinearLayer(
       &weights, "\(attention).qkv", outputs: 3 * channels, inputs: channels)
     projection = try LinearLayer(
       &weights, "\(attention).proj", outputs: channels, inputs: channels)
-    normBeforePerceptron = try LayerNormalization(&weights, "\(name).norm2", channels: channels)
+    normBeforePerceptron = try NormalizationLayer(&weights, "\(name).norm2", channels: channels)
     expansion = try LinearLayer(&weights, "\(name).mlp.fc1", outputs: hidden, inputs: channels)
     contraction = try LinearLayer(&weights, "\(name).mlp.fc2", outputs: channels, inputs: hidden)
     self.sites = Sites(
@@ -64,7 +62,9 @@ struct SwinTransformerLayer: Sendable {
     let masks = grid.masks()
     let tokens = grid.tokenCount
     let wide = max(3 * x.channels, expansion.outputs)
-    let scratchCount = tokens * (2 * x.channels + wide + tokens)
+    let scratchCount =
+      tokens * (2 * x.channels + wide)
+      + context.attentionScratchCount(tokens: tokens, headChannels: x.channels / heads)
     // Some hundred tokens make a piece of work worth handing out.
     try context.map(
       grid.windowCount, by: max(1, 256 / tokens), scratchCount: scratchCount
@@ -103,8 +103,8 @@ struct SwinTransformerLayer: Sendable {
       out: narrow, outStride: channels, scratch: scores)
     try context.visit(sites.projection, narrow, rows: tokens, columns: channels, stride: channels)
     projection.apply(
-      rows: tokens, narrow, stride: channels, to: x, stride: channels, epilogue: CK_EPILOGUE_ADD,
-      residual: x, residualStride: channels)
+      rows: tokens, narrow, stride: channels, to: x, stride: channels,
+      then: .add(x, stride: channels))
   }
 
   private func transform(
@@ -116,10 +116,9 @@ struct SwinTransformerLayer: Sendable {
     try context.visit(sites.expansion, narrow, rows: tokens, columns: channels, stride: channels)
     expansion.apply(
       rows: tokens, narrow, stride: channels, to: wide, stride: hidden,
-      epilogue: CK_EPILOGUE_GELU)
+      then: .gelu)
     try context.visit(sites.contraction, wide, rows: tokens, columns: hidden, stride: hidden)
     contraction.apply(
-      rows: tokens, wide, stride: hidden, to: x, stride: channels, epilogue: CK_EPILOGUE_ADD,
-      residual: x, residualStride: channels)
+      rows: tokens, wide, stride: hidden, to: x, stride: channels, then: .add(x, stride: channels))
   }
 }

@@ -1,14 +1,12 @@
-import CKernels
-import Formats
-
 /// A convolution of 3×3 with zeros around the picture.
-struct Convolution: Sendable {
+struct ConvolutionLayer: Sendable {
   let outputs: Int
   let inputs: Int
   /// `[outputs, inputs, 3, 3]`.
   let weight: [Float]
   let bias: [Float]?
-  private let packed: PackedConvolution
+  /// The same in the kernels' order.
+  private let kernel: Convolution
 
   /// The layer `name`, whose bias may be missing.
   init(_ weights: inout WeightReader, _ name: String, outputs: Int, inputs: Int) throws {
@@ -16,7 +14,7 @@ struct Convolution: Sendable {
     self.inputs = inputs
     weight = try weights.values("\(name).weight", [outputs, inputs, 3, 3])
     bias = try weights.optionalValues("\(name).bias", [outputs])
-    packed = try PackedConvolution(outputs: outputs, inputs: inputs, weight: weight, bias: bias)
+    kernel = Convolution(weight: weight, bias: bias, outputs: outputs, inputs: inputs)
   }
 
   /// Rows `rows` of the result; `x` and `y` are whole pictures of `height` × `width` pixels.
@@ -25,9 +23,9 @@ struct Convolution: Sendable {
     to y: UnsafeMutablePointer<Float>, activation: Activation = .none,
     residual: UnsafePointer<Float>? = nil
   ) {
-    let epilogue = residual == nil ? activation.epilogue : CK_EPILOGUE_ADD
-    ck_convolution_apply(
-      packed.handle, height, width, rows.lowerBound, rows.count, x, y, epilogue, residual)
+    kernel.apply(
+      height: height, width: width, rows: rows, x, to: y,
+      then: residual.map { .add($0, stride: outputs) } ?? activation.epilogue)
     if activation == .leakySlope20 {
       let start = rows.lowerBound * width * outputs
       activation.apply(y + start, count: rows.count * width * outputs)
@@ -58,31 +56,11 @@ enum Activation: Hashable, Sendable {
   /// max(x, 0.2 x), which the kernels do not have.
   case leakySlope20
 
-  fileprivate var epilogue: ck_epilogue {
-    self == .leakySlope1 ? CK_EPILOGUE_LEAKY_RELU : CK_EPILOGUE_NONE
-  }
+  fileprivate var epilogue: Epilogue { self == .leakySlope1 ? .leakyReLU : .none }
 
   /// The activation with the slope 0.2, in place.
   func apply(_ x: UnsafeMutablePointer<Float>, count: Int) {
     guard self == .leakySlope20 else { return }
     for index in 0..<count { x[index] = max(x[index], 0.2 * x[index]) }
   }
-}
-
-/// Owns the weights of a convolution in the kernels' order.
-private final class PackedConvolution: @unchecked Sendable {
-  // Never changed after its making, so it can be read from several threads.
-  let handle: OpaquePointer
-
-  init(outputs: Int, inputs: Int, weight: [Float], bias: [Float]?) throws {
-    let created = bias.withUnsafePointerOrNull {
-      ck_convolution_create(weight, $0, outputs, inputs)
-    }
-    guard let created else {
-      throw SuperResolutionError("no memory for a convolution of \(outputs) × \(inputs) filters")
-    }
-    handle = created
-  }
-
-  deinit { ck_convolution_destroy(handle) }
 }

@@ -1,13 +1,13 @@
-import CKernels
-
 /// Layer normalization over a row's values, with PyTorch's epsilon of 10⁻⁵.
-struct LayerNormalization: Sendable {
+struct NormalizationLayer: Sendable {
   let scale: [Float]
   let offset: [Float]
+  private let kernel: LayerNormalization
 
   init(_ weights: inout WeightReader, _ name: String, channels: Int) throws {
     scale = try weights.values("\(name).weight", [channels])
     offset = try weights.values("\(name).bias", [channels])
+    kernel = LayerNormalization(gamma: scale, beta: offset)
   }
 
   /// `y` may be `x`.
@@ -15,7 +15,7 @@ struct LayerNormalization: Sendable {
     rows: Int, _ x: UnsafePointer<Float>, stride xStride: Int,
     to y: UnsafeMutablePointer<Float>, stride yStride: Int
   ) {
-    ck_layer_norm(rows, scale.count, x, xStride, scale, offset, 1e-5, y, yStride)
+    kernel.apply(rows: rows, x, stride: xStride, to: y, stride: yStride)
   }
 
   /// All pixels of a map; `y` may be `x`.

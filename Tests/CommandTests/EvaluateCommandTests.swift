@@ -50,7 +50,9 @@ import Testing
       let gain = try #require(methods[2]["gainPSNR"] as? Double)
       let means = methods.compactMap { $0["meanPSNR"] as? Double }
       #expect(gain == means[2] - means[1])
-      #expect((methods[2]["fileByteCount"] as? Int) == (try Data(contentsOf: URL(filePath: packed)).count))
+      #expect(
+        (methods[2]["fileByteCount"] as? Int) == (try Data(contentsOf: URL(filePath: packed)).count)
+      )
       #expect(outcome.standardError.isEmpty)
     }
   }

@@ -42,7 +42,8 @@ import Testing
         ("again", CommandLine.checkpoint, ["--threads", "1"]),
       ] {
         let output = folder.appending("\(name).png")
-        let outcome = try BuiltProgram().run(["upscale", model, input, output, "--quiet"] + options)
+        let outcome = try BuiltProgram().run(
+          ["upscale", model, input, output, "--quiet"] + options)
         #expect(outcome.exitCode == 0, "\(outcome.standardError)")
         #expect(outcome.standardError.isEmpty)
         let result = try RasterImage(contentsOf: output)

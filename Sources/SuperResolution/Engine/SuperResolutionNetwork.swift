@@ -15,6 +15,7 @@ public struct SuperResolutionNetwork: Upscaler {
   public var scale: Int { architecture.scale }
   /// Channels that a picture must have: 1 or 3.
   public var channelCount: Int { architecture.channelCount }
+  public var requiredChannelCount: Int? { channelCount }
   /// With this many pixels around a tile its result is that of the whole picture; `nil` where every
   /// pixel of the result depends on the whole picture.
   public var exactTileOverlap: Int? { architecture.exactOverlap }

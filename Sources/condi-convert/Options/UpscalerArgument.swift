@@ -7,11 +7,19 @@ import SuperResolution
 enum UpscalerArgument {
   static let bicubic = "bicubic"
 
-  /// - Parameter name: what reports call it.
+  /// The network of a checkpoint's or packed file's weights, and the bytes that the model takes on disk.
+  ///
+  /// - Parameters:
+  ///   - name: what reports call it.
+  ///   - root: the part of a nested checkpoint.
   static func open(_ path: String, name: String, root: String?, common: CommonOptions) throws
-    -> any Upscaler
+    -> (network: SuperResolutionNetwork, fileByteCount: Int)
   {
-    throw SuperResolutionError("networks cannot be run yet", path: path)
+    let (archive, _) = try ModelArgument.openWeights(path, root: root, common: common)
+    let byteCount = try archive.sourceByteCount()
+    return try locatingPictureErrors(path: path) {
+      (try SuperResolutionNetwork(archive, name: name, threads: common.threads), byteCount)
+    }
   }
 
   /// The file's name without extension: `swinir_light_x2`.

@@ -75,9 +75,10 @@ struct EvaluateCommand: ParsableCommand {
   func run() throws {
     let names = names(of: paths)
     let methods = try zip(paths, names).map { path, name in
-      Evaluation.Method(
-        name: name, path: path, fileByteCount: try InputFile(path: path).byteCount,
-        upscaler: try UpscalerArgument.open(path, name: name, root: root, common: common))
+      let (network, byteCount) = try UpscalerArgument.open(
+        path, name: name, root: root, common: common)
+      return Evaluation.Method(
+        name: name, path: path, fileByteCount: byteCount, upscaler: network)
     }
     guard let scale = scale ?? methods.first?.upscaler.scale else { return }
     let reference = against.map { against in

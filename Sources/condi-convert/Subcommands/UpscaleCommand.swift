@@ -96,9 +96,17 @@ struct UpscaleCommand: ParsableCommand {
 
   private func openUpscaler(for image: RasterImage) throws -> any Upscaler {
     if let scale { return BicubicUpscaler(scale: scale, bitDepth: image.bitDepth) }
-    return try UpscalerArgument.open(
+    var (network, _) = try UpscalerArgument.open(
       model, name: UpscalerArgument.name(of: model), root: root, common: common)
+    if let tile {
+      network.tiles = TileOptions(
+        size: tile, overlap: network.exactTileOverlap ?? Self.inexactOverlap)
+    }
+    return network
   }
+
+  /// Pixels around tiles for networks in which every pixel depends on all others.
+  private static let inexactOverlap = 32
 }
 
 /// Runs `body`, and fills in the path of a `SuperResolutionError` that does not know it.

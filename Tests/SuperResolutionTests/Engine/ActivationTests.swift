@@ -15,7 +15,8 @@ import Transform
     #expect(Set(sites.map(\.name)).count == sites.count)
     #expect(Set(sites.map(\.name)) == Set(try fixture.ranges().keys))
     for site in sites where site.kind == .input {
-      let weight = try #require(fixture.weights.tensors[try #require(site.weightName)])
+      let name = try #require(site.weightName)
+      let weight = try #require(fixture.weights.tensors[name])
       #expect(weight.shape.dimensions[1] == site.columnCount)
     }
     for site in sites where site.kind != .input { #expect(site.weightName == nil) }
@@ -118,10 +119,17 @@ import Transform
     archive.activations = [
       ActivationQuantizer(name: site, bitWidth: 2, lower: -1, upper: 1)
     ]
-    let folder = try TemporaryFolder()
-    let path = folder.path("model.condi")
-    try FormatRegistry.standard.write(archive, as: PackedFormat(), to: path)
-    let packed = try FormatRegistry.standard.open(path)
+    let packed = try withTemporaryFolder { folder in
+      let path = folder.appending("model.condi")
+      try FormatRegistry.standard.write(archive, as: PackedFormat(), to: path)
+      var packed = try FormatRegistry.standard.open(path)
+      // The folder goes, so the tensors are read now.
+      for (name, tensor) in packed.tensors {
+        packed.tensors[name] = try Tensor(
+          elementType: tensor.elementType, shape: tensor.shape, bytes: tensor.bytes())
+      }
+      return packed
+    }
     #expect(packed.activations == archive.activations)
     let input = try fixture.input()
     let found = try SuperResolutionNetwork(packed, name: "packed", threads: 1)

@@ -96,11 +96,12 @@ public struct Evaluation: Sendable {
       results.append(result)
       planes.append(plane)
     }
+    let subject = EvaluationReport.subject(of: methods.count, reference: reference)
     let squares =
-      methods.count == 1
-      ? []
-      : WorstRegions(scale: set.scale).find(
-        original: original, reference: planes[reference], last: planes[planes.count - 1])
+      subject.map {
+        WorstRegions(scale: set.scale).find(
+          original: original, reference: planes[reference], subject: planes[$0])
+      } ?? []
     let regions = squares.map { square in
       EvaluationReport.Region(
         picture: pair.name, x: square.x, y: square.y, width: square.side, height: square.side,

@@ -14,7 +14,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
   /// The index in `methods` that differences are against.
   public let reference: Int
   public let pictures: [PictureScores]
-  /// Where the last method loses most against the reference, the worst first.
+  /// Where the `subject` loses most against the reference, the worst first.
   public let regions: [Region]
 
   public init(
@@ -30,6 +30,14 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     self.reference = reference
     self.pictures = pictures
     self.regions = regions
+  }
+
+  /// The index of the method that `regions` are about: the last one but for the reference; `nil` when
+  /// there is no other.
+  public var subject: Int? { Self.subject(of: methods.count, reference: reference) }
+
+  static func subject(of methodCount: Int, reference: Int) -> Int? {
+    (0..<methodCount).last { $0 != reference }
   }
 
   /// Where the small pictures came from.
@@ -81,7 +89,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     public let height: Int
     /// In dB, in the order of `methods`.
     public let psnr: [Double]
-    /// The last method's mean squared error on luma less the reference's.
+    /// The subject's mean squared error on luma less the reference's.
     public let errorIncrease: Double
     /// How the region looks; not part of JSON.
     public var crops: Crops?

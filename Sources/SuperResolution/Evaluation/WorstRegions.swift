@@ -39,7 +39,7 @@ struct WorstRegions {
 
   /// At most two squares that do not overlap, the worst first; fewer pixels than a square give one
   /// smaller square.
-  func find(original: LumaPlane, reference: LumaPlane, last: LumaPlane) -> [Square] {
+  func find(original: LumaPlane, reference: LumaPlane, subject: LumaPlane) -> [Square] {
     let side = min(side, original.width, original.height)
     var squares: [Square] = []
     for y in starts(length: original.height, side: side) {
@@ -50,7 +50,7 @@ struct WorstRegions {
             original.part(x: x, y: y, width: side, height: side))
         }
         squares.append(
-          Square(x: x, y: y, side: side, errorIncrease: error(last) - error(reference)))
+          Square(x: x, y: y, side: side, errorIncrease: error(subject) - error(reference)))
       }
     }
     // Ties stay in reading order.

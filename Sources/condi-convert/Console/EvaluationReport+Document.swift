@@ -17,18 +17,13 @@ extension EvaluationReport: Report {
         .init("gains are against", methods[reference].name),
       ],
       tables: [pictureTable, methodTable])
-    guard !regions.isEmpty else { return document }
-    document.tables.append(regionTable)
+    guard let subject, !regions.isEmpty else { return document }
+    let title =
+      "Regions where \(methods[subject].name) does worst against \(methods[reference].name)"
+    document.tables.append(regionTable(title))
     let rows = regions.compactMap(pictureRow)
-    if !rows.isEmpty {
-      document.pictures = [ReportPictures(title: regionTitle, rows: rows)]
-    }
+    if !rows.isEmpty { document.pictures = [ReportPictures(title: title, rows: rows)] }
     return document
-  }
-
-  private var regionTitle: String {
-    "Regions where \(methods[methods.count - 1].name) does worst against "
-      + methods[reference].name
   }
 
   private var pictureTable: ReportTable {
@@ -75,9 +70,9 @@ extension EvaluationReport: Report {
       })
   }
 
-  private var regionTable: ReportTable {
+  private func regionTable(_ title: String) -> ReportTable {
     ReportTable(
-      title: regionTitle,
+      title: title,
       columns: [
         .init(key: "picture", heading: "picture", kind: .text),
         .init(key: "x", heading: "x", kind: .integer),

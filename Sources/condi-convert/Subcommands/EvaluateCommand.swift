@@ -16,8 +16,8 @@ struct EvaluateCommand: ParsableCommand {
       Measured as papers do: results are rounded to 8 bits, originals are cropped to a multiple of the \
       scale, and luma is compared without a border of as many pixels as the scale. Bicubic \
       interpolation is always measured first. Gains are against the first of several models, or \
-      against bicubic; --against chooses. The HTML page shows the regions where the last model does \
-      worst against that.
+      against bicubic; --against chooses. The HTML page shows the regions where the last other model \
+      does worst against that.
 
       EXAMPLES
         condi-convert evaluate model.condi --dataset Set5

@@ -108,10 +108,14 @@ import Testing
       ]
       let byDefault = try Evaluation(set: set, models: models).run()
       #expect(byDefault.reference == 1)
+      #expect(byDefault.subject == 2)
       #expect(byDefault.methods[1].gainPSNR == nil)
       #expect(try #require(byDefault.methods[2].gainPSNR) > 1)
       let againstBicubic = try Evaluation(set: set, models: models, reference: 0).run()
       #expect(againstBicubic.methods[0].gainPSNR == nil)
+      let againstLast = try Evaluation(set: set, models: models, reference: 2).run()
+      #expect(againstLast.subject == 1)
+      #expect(try #require(againstLast.regions.first).errorIncrease > 0)
       #expect(try #require(againstBicubic.methods[1].gainPSNR) < -1)
     }
   }

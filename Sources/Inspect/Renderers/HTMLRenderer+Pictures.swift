@@ -39,5 +39,6 @@ extension HTMLRenderer {
     figcaption small {
       display: block; color: var(--soft); font-weight: 400; font-variant-numeric: tabular-nums;
     }
+    @media (max-width: 40rem) { figure { max-width: calc(50% - .375rem); } }
     """
 }

@@ -22,7 +22,9 @@ extension EvaluationReport: Report {
       "Regions where \(methods[subject].name) does worst against \(methods[reference].name)"
     document.tables.append(regionTable(title))
     let rows = regions.compactMap(pictureRow)
-    if !rows.isEmpty { document.pictures = [ReportPictures(title: title, rows: rows)] }
+    if !rows.isEmpty {
+      document.pictures = [ReportPictures(title: "The same regions in pictures", rows: rows)]
+    }
     return document
   }
 

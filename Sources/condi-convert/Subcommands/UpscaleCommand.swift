@@ -38,7 +38,8 @@ struct UpscaleCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Run the model on tiles of so many pixels of the input a side, to bound memory.",
+      "Run the model on tiles of so many pixels of the input a side, to bound memory; each sees 32 "
+        + "more around it, so results differ a little from those of the whole picture.",
       valueName: "n"))
   var tile: Int?
 
@@ -100,13 +101,14 @@ struct UpscaleCommand: ParsableCommand {
       model, name: UpscalerArgument.name(of: model), root: root, common: common)
     if let tile {
       network.tiles = TileOptions(
-        size: tile, overlap: network.exactTileOverlap ?? Self.inexactOverlap)
+        size: tile, overlap: min(network.exactTileOverlap ?? .max, Self.largestOverlap))
     }
     return network
   }
 
-  /// Pixels around tiles for networks in which every pixel depends on all others.
-  private static let inexactOverlap = 32
+  /// Pixels around tiles at most: what lies further away hardly matters, and exact results would
+  /// take well over a hundred, many times the work.
+  private static let largestOverlap = 32
 }
 
 /// Runs `body`, and fills in the path of a `SuperResolutionError` that does not know it.

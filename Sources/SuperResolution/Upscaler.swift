@@ -4,6 +4,8 @@ public protocol Upscaler: Sendable {
   var name: String { get }
   /// How many times as wide and high the result is.
   var scale: Int { get }
+  /// The channels that a picture must have; `nil` when any number will do.
+  var requiredChannelCount: Int? { get }
 
   /// The enlarged picture, as many channels as `picture`; samples may lie outside 0…1.
   ///

@@ -17,6 +17,8 @@ struct CondiConvert: ParsableCommand {
         condi-convert diff model.pth model.condi
         condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3
         condi-convert unpack model.condi restored.safetensors
+        condi-convert upscale model.condi photo.png big.png
+        condi-convert evaluate model.condi --dataset Set5
         condi-convert audit download.pkl
 
       EXIT CODES
@@ -25,7 +27,7 @@ struct CondiConvert: ParsableCommand {
     version: Producer.current,
     subcommands: [
       ConvertCommand.self, InspectCommand.self, DiffCommand.self, VerifyCommand.self,
-      UnpackCommand.self, AuditCommand.self,
+      UnpackCommand.self, UpscaleCommand.self, EvaluateCommand.self, AuditCommand.self,
     ])
 
   static func main() {

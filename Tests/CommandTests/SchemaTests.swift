@@ -48,6 +48,17 @@ import Testing
     }
   }
 
+  @Test func evaluationsAreValid() throws {
+    try EvaluateCommandTests.withDataSet { _, set in
+      for models in [[], [CommandLine.checkpoint]] {
+        let evaluated = try BuiltProgram().run(
+          ["evaluate"] + models + ["--dataset", set, "--scale", "2", "--format", "json"])
+        #expect(evaluated.exitCode == 0, "\(evaluated.standardError)")
+        try expectValid(evaluated.standardOutput, "evaluation-report")
+      }
+    }
+  }
+
   @Test func packedHeadersAreValid() throws {
     try CommandLine.withPackedExample { folder, packed in
       let header = try CommandLine.succeed("inspect", packed, "--raw-header").standardOutput
@@ -65,7 +76,7 @@ import Testing
       try Data(#"{"schemaVersion": "one"}"#.utf8).write(to: URL(filePath: path))
       for schema in [
         "packing-report", "model-report", "diff-report", "verification-report", "packed-header",
-        "recipe", "tree-report",
+        "recipe", "tree-report", "evaluation-report",
       ] {
         let outcome = try Python.run([
           "Tests/Fixtures/interop/validate_json.py", "schemas/\(schema).schema.json", path,

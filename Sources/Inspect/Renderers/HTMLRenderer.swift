@@ -10,6 +10,7 @@ struct HTMLRenderer {
     var body: [String] = ["<h1>\(escaped(document.title))</h1>"]
     if !document.summary.isEmpty { body.append(summary(document.summary)) }
     body += document.tables.map { section($0.selectingColumns { $0.audience != .programs }) }
+    body += document.pictures.map(section)
     body += document.notes.map { "<p class=\"note\">\(escaped($0))</p>" }
     return """
       <!DOCTYPE html>
@@ -18,10 +19,11 @@ struct HTMLRenderer {
       <meta charset="utf-8">
       <meta name="viewport" content="width=device-width, initial-scale=1">
       <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-      style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+      style-src 'unsafe-inline'; script-src 'unsafe-inline'\
+      \(document.pictures.isEmpty ? "" : "; img-src data:")">
       <title>\(escaped(document.title))</title>
       <style>
-      \(Self.style)
+      \(Self.style)\(document.pictures.isEmpty ? "" : "\n" + Self.pictureStyle)
       </style>
       </head>
       <body>
@@ -109,7 +111,7 @@ struct HTMLRenderer {
   }
 
   /// `text` with control characters made visible and HTML's own characters as entities.
-  private func escaped(_ text: String) -> String {
+  func escaped(_ text: String) -> String {
     var escaped = ""
     for scalar in text.escapingControlCharacters.unicodeScalars {
       switch scalar {

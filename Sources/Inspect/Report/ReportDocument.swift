@@ -7,6 +7,8 @@ public struct ReportDocument: Hashable, Sendable {
   public var summary: [Fact]
   /// The first table is the main one, and the only one in CSV.
   public var tables: [ReportTable]
+  /// Shown in HTML after the tables; the other formats leave them out.
+  public var pictures: [ReportPictures] = []
   /// Sentences that stand after the tables.
   public var notes: [String]
 

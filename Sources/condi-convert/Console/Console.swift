@@ -7,7 +7,8 @@ enum Console {
   ///
   /// - Throws: `FormatError` when it cannot be written, as to a full disk.
   static func report(_ text: String) throws {
-    let end = text.hasSuffix("\n") ? "" : "\n"
+    // By bytes: the last character of CSV is a carriage return and line feed together.
+    let end = text.utf8.last == UInt8(ascii: "\n") ? "" : "\n"
     var bytes = Array((text + end).utf8)[...]
     while !bytes.isEmpty {
       let count = bytes.withUnsafeBytes {

@@ -1,0 +1,103 @@
+#include "messages.h"
+
+#include <png.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+  png_structp png;
+  png_infop info;
+  uint8_t *bytes;
+  size_t count, capacity;
+  char message[CONDI_IMAGE_MESSAGE_SIZE];
+} writer;
+
+static void on_error(png_structp png, png_const_charp text) {
+  writer *state = png_get_error_ptr(png);
+  condi_say(state->message, text);
+  png_longjmp(png, 1);
+}
+
+static void on_warning(png_structp png, png_const_charp text) {
+  (void)png;
+  (void)text;
+}
+
+static void on_write(png_structp png, png_bytep bytes, size_t count) {
+  writer *state = png_get_io_ptr(png);
+  if (count > state->capacity - state->count) {
+    size_t capacity = state->capacity * 2 + count + 4096;
+    uint8_t *grown = capacity > state->capacity ? realloc(state->bytes, capacity) : NULL;
+    if (!grown) png_error(png, "there is not enough memory");
+    state->bytes = grown;
+    state->capacity = capacity;
+  }
+  memcpy(state->bytes + state->count, bytes, count);
+  state->count += count;
+}
+
+static void on_flush(png_structp png) { (void)png; }
+
+static void set_tags(writer *state, const condi_color_tags *tags) {
+  if (tags->has_gamma) png_set_gAMA_fixed(state->png, state->info, tags->gamma);
+  if (tags->has_chromaticities) {
+    const int32_t *value = tags->chromaticities;
+    png_set_cHRM_fixed(state->png, state->info, value[0], value[1], value[2], value[3], value[4],
+                       value[5], value[6], value[7]);
+  }
+  // A file has at most one of these two.
+  if (tags->profile) {
+    png_set_iCCP(state->png, state->info, tags->profile_name, PNG_COMPRESSION_TYPE_BASE,
+                 tags->profile, tags->profile_size);
+  } else if (tags->has_srgb) {
+    png_set_sRGB(state->png, state->info, tags->srgb_intent);
+  }
+}
+
+static int encode(writer *state, const uint8_t *samples, uint32_t width, uint32_t height,
+                  int channels, int bit_depth, const condi_color_tags *tags) {
+  static const int color_types[] = {PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA,
+                                    PNG_COLOR_TYPE_RGB, PNG_COLOR_TYPE_RGB_ALPHA};
+  png_structp png = state->png;
+  if (setjmp(png_jmpbuf(png))) return 0;
+  png_set_write_fn(png, state, on_write, on_flush);
+  png_set_user_limits(png, 0x7FFFFFFF, 0x7FFFFFFF);
+  // Fixed, so that a picture always becomes the same file.
+  png_set_compression_level(png, 6);
+  png_set_IHDR(png, state->info, width, height, bit_depth, color_types[channels - 1],
+               PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  set_tags(state, tags);
+  png_write_info(png, state->info);
+  const uint16_t probe = 1;
+  if (bit_depth == 16 && *(const uint8_t *)&probe == 1) png_set_swap(png);
+  size_t stride = (size_t)width * (size_t)channels * (size_t)(bit_depth / 8);
+  for (uint32_t row = 0; row < height; row++) png_write_row(png, samples + row * stride);
+  png_write_end(png, state->info);
+  return 1;
+}
+
+int condi_png_write(const uint8_t *samples, uint32_t width, uint32_t height, int channels,
+                    int bit_depth, const condi_color_tags *tags, uint8_t **output,
+                    size_t *output_count, char message[CONDI_IMAGE_MESSAGE_SIZE]) {
+  // On the heap, so that a jump cannot leave stale values in registers.
+  writer *state = calloc(1, sizeof *state);
+  int done = 0;
+  if (state) {
+    condi_say(state->message, "there is not enough memory");
+    state->png = png_create_write_struct(PNG_LIBPNG_VER_STRING, state, on_error, on_warning);
+    if (state->png) state->info = png_create_info_struct(state->png);
+    if (state->info)
+      done = encode(state, samples, width, height, channels, bit_depth, tags);
+    if (state->png) png_destroy_write_struct(&state->png, &state->info);
+  }
+  if (done) {
+    *output = state->bytes;
+    *output_count = state->count;
+  } else {
+    condi_say(message, state ? state->message : "there is not enough memory");
+    if (state) free(state->bytes);
+  }
+  free(state);
+  return done;
+}

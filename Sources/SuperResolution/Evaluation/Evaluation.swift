@@ -1,0 +1,137 @@
+import Foundation
+
+/// Runs models over a data set and measures what they restore.
+///
+/// Everything is measured as method papers do: results are rounded to 8 bits, originals are cropped to
+/// a multiple of the scale, luma is compared without a border of `scale` pixels.
+public struct Evaluation: Sendable {
+  /// A model, or an interpolation, under the name that its column has.
+  public struct Method: Sendable {
+    public let name: String
+    public let path: String?
+    public let fileByteCount: Int?
+    public let upscaler: any Upscaler
+
+    public init(
+      name: String, path: String? = nil, fileByteCount: Int? = nil, upscaler: any Upscaler
+    ) {
+      self.name = name
+      self.path = path
+      self.fileByteCount = fileByteCount
+      self.upscaler = upscaler
+    }
+  }
+
+  public let set: BenchmarkSet
+  public let methods: [Method]
+  public let reference: Int
+  private let regionLimit: Int
+
+  /// - Parameters:
+  ///   - models: measured after the bicubic baseline, which comes first by itself.
+  ///   - reference: the index in `methods`, the baseline being 0, that differences are against; `nil`
+  ///     for the first model where there are several, and the baseline where there is one.
+  ///   - regionLimit: how many of the worst regions are kept.
+  /// - Throws: `SuperResolutionError` when a model has another scale than the data set.
+  /// - Precondition: `reference` is an index of `methods`.
+  public init(
+    set: BenchmarkSet, models: [Method], reference: Int? = nil, regionLimit: Int = 6
+  ) throws {
+    for model in models where model.upscaler.scale != set.scale {
+      throw SuperResolutionError(
+        "the model enlarges \(model.upscaler.scale) times, and the data set is for \(set.scale)",
+        path: model.path)
+    }
+    let baseline = BicubicUpscaler(scale: set.scale, bitDepth: .eight)
+    self.set = set
+    methods = [Method(name: baseline.name, upscaler: baseline)] + models
+    self.reference = reference ?? (models.count > 1 ? 1 : 0)
+    precondition(methods.indices.contains(self.reference), "there is no such method")
+    self.regionLimit = regionLimit
+  }
+
+  /// - Parameter progress: called with the share of the work done, from 0 to 1, from any thread.
+  /// - Throws: `SuperResolutionError` with the file's path when a picture cannot be read, is too small,
+  ///   does not fit its partner, or is not taken by a model; `FormatError` when a file cannot be read.
+  public func run(progress: (@Sendable (Double) -> Void)? = nil) throws -> EvaluationReport {
+    var pictures: [EvaluationReport.PictureScores] = []
+    var regions: [EvaluationReport.Region] = []
+    for (index, entry) in set.entries.enumerated() {
+      let pair = try PicturePair(entry, scale: set.scale)
+      let result = try measure(pair) { share in
+        progress?((Double(index) + share) / Double(set.entries.count))
+      }
+      pictures.append(result.scores)
+      regions += result.regions
+    }
+    let worst = regions.enumerated().sorted {
+      $0.element.errorIncrease == $1.element.errorIncrease
+        ? $0.offset < $1.offset : $0.element.errorIncrease > $1.element.errorIncrease
+    }
+    return EvaluationReport(
+      dataset: set.path, scale: set.scale,
+      lowResolution: set.entries.contains { $0.reducedPath == nil } ? .bicubic : .files,
+      methods: summaries(of: pictures), reference: reference, pictures: pictures,
+      regions: worst.prefix(regionLimit).map(\.element))
+  }
+
+  private func measure(
+    _ pair: PicturePair, progress: @escaping @Sendable (Double) -> Void
+  ) throws -> (scores: EvaluationReport.PictureScores, regions: [EvaluationReport.Region]) {
+    let original = LumaPlane(of: pair.original)
+    var results: [RasterImage] = []
+    var planes: [LumaPlane] = []
+    var scores: [EvaluationReport.Score] = []
+    for (index, method) in methods.enumerated() {
+      let start = ContinuousClock.now
+      let result = try pair.locatingErrors {
+        try RasterUpscaling(method.upscaler).upscale(pair.reduced) { share in
+          progress((Double(index) + share) / Double(methods.count))
+        }
+      }
+      let seconds = (ContinuousClock.now - start) / .seconds(1)
+      let plane = LumaPlane(of: result)
+      let (psnr, ssim) = try pair.compare(plane, with: original)
+      scores.append(.init(psnr: psnr, ssim: ssim, seconds: seconds))
+      results.append(result)
+      planes.append(plane)
+    }
+    let subject = EvaluationReport.subject(of: methods.count, reference: reference)
+    let squares =
+      subject.map {
+        WorstRegions(scale: set.scale).find(
+          original: original, reference: planes[reference], subject: planes[$0])
+      } ?? []
+    let regions = squares.map { square in
+      EvaluationReport.Region(
+        picture: pair.name, x: square.x, y: square.y, width: square.side, height: square.side,
+        psnr: planes.map { square.psnr(of: $0, against: original) },
+        errorIncrease: square.errorIncrease,
+        crops: .init(
+          original: square.crop(pair.original), reduced: square.crop(pair.reduced, by: set.scale),
+          results: results.map { square.crop($0) }))
+    }
+    return (
+      .init(
+        name: pair.name, width: pair.original.width, height: pair.original.height,
+        scores: scores), regions
+    )
+  }
+
+  private func summaries(of pictures: [EvaluationReport.PictureScores])
+    -> [EvaluationReport.Method]
+  {
+    func mean(_ index: Int, _ value: (EvaluationReport.Score) -> Double) -> Double {
+      pictures.reduce(0) { $0 + value($1.scores[index]) } / Double(pictures.count)
+    }
+    return methods.enumerated().map { index, method in
+      let (psnr, ssim) = (mean(index, \.psnr), mean(index, \.ssim))
+      let isReference = index == reference
+      return .init(
+        name: method.name, path: method.path, fileByteCount: method.fileByteCount,
+        meanPSNR: psnr, meanSSIM: ssim, meanSeconds: mean(index, \.seconds),
+        gainPSNR: isReference ? nil : psnr - mean(reference, \.psnr),
+        gainSSIM: isReference ? nil : ssim - mean(reference, \.ssim))
+    }
+  }
+}

@@ -1,0 +1,168 @@
+import CImageCodecs
+import Formats
+import Foundation
+
+/// PNG files (ISO/IEC 15948), by libpng.
+///
+/// Every colour type and bit depth is read: palettes become RGB, grey of 1, 2 or 4 bits becomes 8, a
+/// transparent colour or palette entry becomes alpha. Of an animation the first picture is read. Of the
+/// other chunks, those that say what colours are meant are kept: iCCP, sRGB, gAMA and cHRM.
+enum PNGCodec {
+  static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
+
+  /// A byte of deflated data becomes at most so many.
+  private static let largestExpansion = 1032
+
+  /// - Throws: `SuperResolutionError` without a path when `bytes` are no whole, valid PNG file, or its
+  ///   picture exceeds the limits.
+  static func decode(_ bytes: SharedBytes) throws -> RasterImage {
+    try bytes.withUnsafeBytes { buffer in
+      guard
+        let reader = condi_png_reader_create(
+          buffer.baseAddress?.assumingMemoryBound(to: UInt8.self), buffer.count,
+          UInt32(RasterImage.sideLimit))
+      else { throw SuperResolutionError("there is not enough memory") }
+      defer { condi_png_reader_destroy(reader) }
+      var header = condi_png_header()
+      try CodecMessage.catching("PNG") { condi_png_read_header(reader, &header, $0) }
+      try check(header, byteCount: bytes.count)
+      let (width, height) = (Int(header.width), Int(header.height))
+      guard let bitDepth = RasterImage.BitDepth(rawValue: Int(header.bit_depth)),
+        (1...4).contains(header.channels)
+      else { throw SuperResolutionError("its samples have an unknown form") }
+      let channelCount = Int(header.channels)
+      let samples = try samples(count: width * height * channelCount, bitDepth) { target in
+        try CodecMessage.catching("PNG") {
+          condi_png_read_samples(reader, target.baseAddress, target.count, $0)
+        }
+      }
+      return RasterImage(
+        width: width, height: height, channelCount: channelCount, bitDepth: bitDepth,
+        samples: samples, tags: ColorTags(header.tags))
+    }
+  }
+
+  /// Refuses what is too large, and what the file is too short to hold, before memory is taken.
+  private static func check(_ header: condi_png_header, byteCount: Int) throws {
+    let (width, height) = (Int(header.width), Int(header.height))
+    try RasterImage.checkLimits(width: width, height: height)
+    let bits = Int(header.stored_bit_depth) * Int(header.stored_channels)
+    // Sides of at most 2¹⁶ and at most 64 bits a pixel: no overflow.
+    let rawByteCount = width * height * bits / 8
+    guard rawByteCount / largestExpansion <= byteCount else {
+      throw SuperResolutionError(
+        "its \(width)×\(height) pixels cannot be in a file of \(byteCount) bytes")
+    }
+  }
+
+  private static func samples(
+    count: Int, _ bitDepth: RasterImage.BitDepth,
+    _ fill: (UnsafeMutableBufferPointer<UInt8>) throws -> Void
+  ) throws -> [UInt16] {
+    guard bitDepth == .eight else {
+      return try [UInt16](unsafeUninitializedCapacity: count) { target, filled in
+        try UnsafeMutableRawBufferPointer(target).withMemoryRebound(to: UInt8.self, fill)
+        filled = count
+      }
+    }
+    let narrow = try [UInt8](unsafeUninitializedCapacity: count) { target, filled in
+      try fill(UnsafeMutableBufferPointer(rebasing: target[..<count]))
+      filled = count
+    }
+    return narrow.map(UInt16.init)
+  }
+
+  /// The same picture always becomes the same bytes, for one version of libpng and zlib: no dates or
+  /// texts, deflate level 6, not interlaced.
+  static func encode(_ image: RasterImage) throws -> SharedBytes {
+    try CodecMessage.bytes("PNG") { output, count, message in
+      image.withStoredSamples { samples in
+        image.tags.withTags { tags in
+          var tags = tags
+          return condi_png_write(
+            samples.baseAddress, UInt32(image.width), UInt32(image.height),
+            Int32(image.channelCount), Int32(image.bitDepth.rawValue), &tags, output, count,
+            message)
+        }
+      }
+    }
+  }
+}
+
+extension RasterImage {
+  /// - Throws: `SuperResolutionError` when a picture of that size is too large.
+  static func checkLimits(width: Int, height: Int) throws {
+    guard width > 0, height > 0 else { throw SuperResolutionError("it has no pixels") }
+    guard width <= sideLimit, height <= sideLimit else {
+      throw SuperResolutionError(
+        "its \(width)×\(height) pixels exceed the limit of \(sideLimit) a side")
+    }
+    guard width * height <= pixelLimit else {
+      throw SuperResolutionError(
+        "its \(width)×\(height) pixels exceed the limit of \(pixelLimit) in all")
+    }
+  }
+
+  /// Calls `body` with the samples in one byte each, or two in the machine's order.
+  func withStoredSamples<Result>(_ body: (UnsafeBufferPointer<UInt8>) throws -> Result) rethrows
+    -> Result
+  {
+    switch bitDepth {
+    case .eight: try samples.map { UInt8(truncatingIfNeeded: $0) }.withUnsafeBufferPointer(body)
+    case .sixteen:
+      try samples.withUnsafeBytes { try $0.withMemoryRebound(to: UInt8.self, body) }
+    }
+  }
+}
+
+extension ColorTags {
+  fileprivate init(_ tags: condi_color_tags) {
+    self.init()
+    // An sRGB chunk says what gAMA and cHRM would.
+    if tags.has_srgb != 0 {
+      standardIntent = Int(tags.srgb_intent)
+    } else {
+      if tags.has_gamma != 0 { gamma = Int(tags.gamma) }
+      if tags.has_chromaticities != 0 {
+        chromaticities = withUnsafeBytes(of: tags.chromaticities) {
+          $0.bindMemory(to: Int32.self).map(Int.init)
+        }
+      }
+    }
+    if let bytes = tags.profile, let name = tags.profile_name {
+      profile = Profile(
+        name: Array(UnsafeRawBufferPointer(start: name, count: strlen(name))),
+        bytes: Array(UnsafeBufferPointer(start: bytes, count: Int(tags.profile_size))))
+    }
+  }
+
+  fileprivate func withTags<Result>(_ body: (condi_color_tags) throws -> Result) rethrows
+    -> Result
+  {
+    var tags = condi_color_tags()
+    if let standardIntent {
+      tags.has_srgb = 1
+      tags.srgb_intent = Int32(standardIntent)
+    }
+    if let gamma {
+      tags.has_gamma = 1
+      tags.gamma = Int32(clamping: gamma)
+    }
+    if let chromaticities, chromaticities.count == 8 {
+      tags.has_chromaticities = 1
+      withUnsafeMutableBytes(of: &tags.chromaticities) { target in
+        let values = target.bindMemory(to: Int32.self)
+        for index in 0..<8 { values[index] = Int32(clamping: chromaticities[index]) }
+      }
+    }
+    guard let profile else { return try body(tags) }
+    return try (profile.name + [0]).withUnsafeBytes { name in
+      try profile.bytes.withUnsafeBufferPointer { bytes in
+        tags.profile_name = name.bindMemory(to: CChar.self).baseAddress
+        tags.profile = bytes.baseAddress
+        tags.profile_size = UInt32(clamping: bytes.count)
+        return try body(tags)
+      }
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import Formats
+
+/// The kinds of picture files that are read and written.
+public enum ImageFormat: String, Sendable, CaseIterable {
+  case png, jpeg
+
+  /// The format that a file name's extension stands for: `.png`, `.jpg` or `.jpeg`, in any case.
+  public init?(path: String) {
+    let name = path.split(separator: "/").last ?? ""
+    guard let dot = name.lastIndex(of: "."), dot > name.startIndex else { return nil }
+    switch name[name.index(after: dot)...].lowercased() {
+    case "png": self = .png
+    case "jpg", "jpeg": self = .jpeg
+    default: return nil
+    }
+  }
+
+  /// - Throws: `SuperResolutionError` when the format cannot hold such a picture.
+  public func check(_ image: RasterImage) throws {
+    guard self == .jpeg, image.hasAlpha || image.bitDepth == .sixteen else { return }
+    throw SuperResolutionError(
+      "a JPEG file holds neither alpha nor 16 bits a sample; write a PNG file instead")
+  }
+}
+
+extension RasterImage {
+  /// Reads a PNG or JPEG file, which of them by its first bytes.
+  ///
+  /// - Throws: `SuperResolutionError` without a path when the bytes are neither, damaged, cut off, or
+  ///   exceed `sideLimit` or `pixelLimit`.
+  public init(parsing bytes: SharedBytes) throws {
+    let start = bytes.slice(0..<min(bytes.count, PNGCodec.signature.count)).array
+    if start == PNGCodec.signature {
+      self = try PNGCodec.decode(bytes)
+    } else if start.starts(with: JPEGCodec.signature) {
+      self = try JPEGCodec.decode(bytes)
+    } else {
+      throw SuperResolutionError(
+        bytes.isEmpty ? "it is empty, no picture" : "it is neither a PNG nor a JPEG file")
+    }
+  }
+
+  /// - Throws: `FormatError` when the file cannot be read, `SuperResolutionError` with its path when it
+  ///   holds no picture that can be read.
+  public init(contentsOf path: String, access: InputFile.Access = .mapped) throws {
+    let file = try InputFile(path: path, access: access)
+    let bytes = try file.bytes(at: 0, count: file.byteCount, purpose: "a picture")
+    do {
+      try self.init(parsing: bytes)
+    } catch var error as SuperResolutionError {
+      // What is wrong with missing pages is that they are missing.
+      try SignalHandlers.checkInputs()
+      error.path = path
+      throw error
+    }
+  }
+
+  /// The picture as a file of `format`.
+  ///
+  /// - Parameter quality: of JPEG, 1 to 100.
+  /// - Throws: `SuperResolutionError` when the format cannot hold the picture.
+  public func encoded(as format: ImageFormat, quality: Int = 95) throws -> SharedBytes {
+    try format.check(self)
+    return switch format {
+    case .png: try PNGCodec.encode(self)
+    case .jpeg: try JPEGCodec.encode(self, quality: quality)
+    }
+  }
+}

@@ -1,0 +1,113 @@
+import Foundation
+import Inspect
+import SuperResolution
+
+/// `SuperResolution` makes the value and `Inspect` knows how to render one; they meet here.
+extension EvaluationReport: Report {
+  public var document: ReportDocument {
+    var document = ReportDocument(
+      title: "Evaluation: \(dataset)",
+      summary: [
+        .init("pictures", .integer(pictures.count), kind: .integer),
+        .init("scale", "×\(scale)"),
+        .init(
+          "small pictures",
+          lowResolution == .files ? "from files" : "made by bicubic reduction"),
+        .init("measured on", "luma, border of \(border) left out"),
+        .init("gains are against", methods[reference].name),
+      ],
+      tables: [pictureTable, methodTable])
+    guard let subject, !regions.isEmpty else { return document }
+    let title =
+      "Regions where \(methods[subject].name) does worst against \(methods[reference].name)"
+    document.tables.append(regionTable(title))
+    let rows = regions.compactMap(pictureRow)
+    if !rows.isEmpty {
+      document.pictures = [ReportPictures(title: "The same regions in pictures", rows: rows)]
+    }
+    return document
+  }
+
+  private var pictureTable: ReportTable {
+    var columns: [ReportTable.Column] = [
+      .init(key: "picture", heading: "picture", kind: .text),
+      .init(key: "width", heading: "width", kind: .integer, isOptional: true),
+      .init(key: "height", heading: "height", kind: .integer, isOptional: true),
+    ]
+    for method in methods {
+      columns += [
+        .init(key: "\(method.name) psnr", heading: "\(method.name) dB", kind: .real),
+        .init(key: "\(method.name) ssim", heading: "SSIM", kind: .real),
+        .init(key: "\(method.name) seconds", heading: "s", kind: .real, isOptional: true),
+      ]
+    }
+    return ReportTable(
+      title: "PSNR and SSIM of each picture", columns: columns,
+      rows: pictures.map { picture in
+        [.text(picture.name), .integer(picture.width), .integer(picture.height)]
+          + picture.scores.flatMap { score -> [ReportCell] in
+            [.real(score.psnr), .real(score.ssim), .real(score.seconds)]
+          }
+      })
+  }
+
+  private var methodTable: ReportTable {
+    ReportTable(
+      title: "Means",
+      columns: [
+        .init(key: "method", heading: "model", kind: .text),
+        .init(key: "psnr", heading: "PSNR dB", kind: .real),
+        .init(key: "ssim", heading: "SSIM", kind: .real),
+        .init(key: "gainPSNR", heading: "gain dB", kind: .real),
+        .init(key: "gainSSIM", heading: "gain SSIM", kind: .real),
+        .init(key: "seconds", heading: "s a picture", kind: .real),
+        .init(key: "fileByteCount", heading: "file", kind: .bytes),
+      ],
+      rows: methods.map { method in
+        [
+          .text(method.name), .real(method.meanPSNR), .real(method.meanSSIM),
+          ReportCell(method.gainPSNR), ReportCell(method.gainSSIM), .real(method.meanSeconds),
+          ReportCell(method.fileByteCount),
+        ]
+      })
+  }
+
+  private func regionTable(_ title: String) -> ReportTable {
+    ReportTable(
+      title: title,
+      columns: [
+        .init(key: "picture", heading: "picture", kind: .text),
+        .init(key: "x", heading: "x", kind: .integer),
+        .init(key: "y", heading: "y", kind: .integer),
+        .init(key: "side", heading: "side", kind: .integer),
+      ]
+        + methods.map {
+          .init(key: "\($0.name) psnr", heading: "\($0.name) dB", kind: .real)
+        },
+      rows: regions.map { region in
+        [
+          .text(region.picture), .integer(region.x), .integer(region.y), .integer(region.width),
+        ] + region.psnr.map(ReportCell.real)
+      })
+  }
+
+  private func pictureRow(_ region: Region) -> ReportPictures.Row? {
+    guard let crops = region.crops else { return nil }
+    func picture(_ label: String, _ note: String, _ image: RasterImage) -> ReportPictures.Picture? {
+      // A crop of 8-bit RGB pictures can always be encoded, but for want of memory.
+      guard let png = try? image.encoded(as: .png).array else { return nil }
+      return .init(
+        label: label, note: note, png: png, width: 2 * region.width, height: 2 * region.height)
+    }
+    let results = zip(methods, zip(region.psnr, crops.results)).map { method, result in
+      picture(method.name, String(format: "%.2f dB", result.0), result.1)
+    }
+    let ends = [
+      picture("original", "\(region.width)×\(region.height)", crops.original),
+      picture("small picture", crops.reduced.sizeText, crops.reduced),
+    ]
+    return .init(
+      caption: "\(region.picture), from \(region.x), \(region.y)",
+      pictures: (ends + results).compactMap(\.self))
+  }
+}

@@ -1,0 +1,99 @@
+import ArgumentParser
+import Formats
+import Foundation
+import Inspect
+import SuperResolution
+
+struct EvaluateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "evaluate",
+    abstract: "Measure PSNR and SSIM of super-resolution models over a data set.",
+    discussion: """
+      The data set is a folder with originals in HR and small pictures in LR_bicubic/X2 (X3, X4, …); \
+      with originals in HR or in itself alone, whose small pictures are made as MATLAB's imresize makes \
+      them; or with pairs …_HR.png and …_LR.png.
+
+      Measured as papers do: results are rounded to 8 bits, originals are cropped to a multiple of the \
+      scale, and luma is compared without a border of as many pixels as the scale. Bicubic \
+      interpolation is always measured first. Gains are against the first of several models, or \
+      against bicubic; --against chooses. The HTML page shows the regions where the last other model \
+      does worst against that.
+
+      EXAMPLES
+        condi-convert evaluate model.condi --dataset Set5
+        condi-convert evaluate model.pth 4bit.condi 2bit.condi --dataset Set5 --format html > set5.html
+        condi-convert evaluate 2bit.condi --against model.pth --dataset photos/ --format csv
+        condi-convert evaluate --dataset Set5 --scale 2
+      """)
+
+  @Argument(
+    help:
+      "Super-resolution models, full-precision or packed; without any, bicubic alone is measured.")
+  var models: [String] = []
+
+  @Option(help: ArgumentHelp("The data set's folder.", valueName: "folder"))
+  var dataset: String
+
+  @Option(
+    help: ArgumentHelp(
+      "Times that small pictures are enlarged; by default as the models say.", valueName: "n"))
+  var scale: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "What gains are against: 'bicubic' or a model, which is measured as well.",
+      valueName: "model"))
+  var against: String?
+
+  @Option(help: ArgumentHelp("The part of nested checkpoints to take.", valueName: "name"))
+  var root: String?
+
+  @OptionGroup var report: ReportOptions
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    if let scale, !(1...64).contains(scale) {
+      throw ValidationError("--scale takes a number from 1 to 64")
+    }
+    if paths.isEmpty, scale == nil {
+      throw ValidationError("without a model, --scale must be given")
+    }
+    if models.contains(UpscalerArgument.bicubic) {
+      throw ValidationError("'bicubic' is always measured; name models alone")
+    }
+    if Set(models).count < models.count { throw ValidationError("a model is named twice") }
+  }
+
+  /// The models in the order of their columns: what is compared against comes first.
+  private var paths: [String] {
+    guard let against, against != UpscalerArgument.bicubic, !models.contains(against) else {
+      return models
+    }
+    return [against] + models
+  }
+
+  func run() throws {
+    let names = names(of: paths)
+    let methods = try zip(paths, names).map { path, name in
+      let (network, byteCount) = try UpscalerArgument.open(
+        path, name: name, root: root, common: common)
+      return Evaluation.Method(
+        name: name, path: path, fileByteCount: byteCount, upscaler: network)
+    }
+    guard let scale = scale ?? methods.first?.upscaler.scale else { return }
+    let reference = against.map { against in
+      paths.firstIndex(of: against).map { $0 + 1 } ?? 0
+    }
+    let evaluation = try Evaluation(
+      set: BenchmarkSet(folder: dataset, scale: scale), models: methods, reference: reference)
+    let bar = ShareProgress("evaluating", isQuiet: common.quiet)
+    try report.print(evaluation.run { bar.report($0) })
+  }
+
+  /// The files' names without folder and extension, or the paths where that would not tell them apart.
+  private func names(of paths: [String]) -> [String] {
+    let short = paths.map(UpscalerArgument.name)
+    let isClear = Set(short + [UpscalerArgument.bicubic]).count == short.count + 1
+    return isClear ? short : paths
+  }
+}

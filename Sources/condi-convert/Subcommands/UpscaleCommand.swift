@@ -1,0 +1,122 @@
+import ArgumentParser
+import Formats
+import Foundation
+import SuperResolution
+
+struct UpscaleCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "upscale",
+    abstract: "Enlarge a picture by a super-resolution model.",
+    discussion: """
+      The model is a full-precision checkpoint or a packed file; what it is and how far it enlarges is \
+      read from its tensors. 'bicubic' instead of a file interpolates, --scale times.
+
+      PNG and JPEG pictures are read, PNG or JPEG is written as OUT's extension says. A bit depth of 16, \
+      transparency and colour profiles are kept in PNG files. Transparency is interpolated. A grey \
+      picture stays grey: a model for RGB gets it three times and its result's luma is taken; a model \
+      for grey pictures enlarges the luma of an RGB picture, and the rest is interpolated.
+
+      EXAMPLES
+        condi-convert upscale model.condi photo.png big.png
+        condi-convert upscale swinir_light_x2.pth photo.jpg big.jpg --quality 90
+        condi-convert upscale model.condi scan.png big.png --tile 256
+        condi-convert upscale bicubic photo.png big.png --scale 4
+      """)
+
+  @Argument(help: "A super-resolution model, full-precision or packed, or 'bicubic'.")
+  var model: String
+
+  @Argument(help: "A PNG or JPEG file.")
+  var input: String
+
+  @Argument(help: "The file to write: .png, .jpg or .jpeg.")
+  var output: String
+
+  @Option(
+    help: ArgumentHelp("How far 'bicubic' enlarges; models know it themselves.", valueName: "n"))
+  var scale: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Run the model on tiles of so many pixels of the input a side, to bound memory; each sees 32 "
+        + "more around it, so results differ a little from those of the whole picture.",
+      valueName: "n"))
+  var tile: Int?
+
+  @Option(help: ArgumentHelp("Quality of JPEG output, 1 to 100.", valueName: "n"))
+  var quality = 95
+
+  @Option(help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
+  var root: String?
+
+  @Flag(help: "Replace an existing output.")
+  var force = false
+
+  @OptionGroup var common: CommonOptions
+
+  private var isBicubic: Bool { model == UpscalerArgument.bicubic }
+
+  func validate() throws {
+    if ImageFormat(path: output) == nil {
+      throw ValidationError("'\(output)' must end in .png, .jpg or .jpeg")
+    }
+    if let scale, !(1...64).contains(scale) {
+      throw ValidationError("--scale takes a number from 1 to 64")
+    }
+    if isBicubic != (scale != nil) {
+      throw ValidationError(
+        isBicubic ? "'bicubic' needs --scale" : "--scale is for 'bicubic'; models know theirs")
+    }
+    if let tile, !(16...65_535).contains(tile) {
+      throw ValidationError("--tile takes a number from 16 to 65535")
+    }
+    if tile != nil, isBicubic { throw ValidationError("--tile is for models") }
+    if !(1...100).contains(quality) {
+      throw ValidationError("--quality takes a number from 1 to 100")
+    }
+  }
+
+  func run() throws {
+    guard let format = ImageFormat(path: output) else { return }
+    // Whatever is in the way is found before the work.
+    var writer = try AtomicFileWriter(path: output, replacesExisting: force)
+    let image = try RasterImage(contentsOf: input, access: common.access)
+    let upscaler = try openUpscaler(for: image)
+    let bar = ShareProgress("upscaling", isQuiet: common.quiet)
+    let result = try locatingPictureErrors(path: input) {
+      try format.check(image)
+      return try RasterUpscaling(upscaler).upscale(image) { bar.report($0) }
+    }
+    try writer.append(
+      try locatingPictureErrors(path: output) { try result.encoded(as: format, quality: quality) })
+    try writer.finish()
+    Console.note(
+      "wrote \(result.sizeText) pixels to \(output), ×\(upscaler.scale) by \(upscaler.name)",
+      unless: common.quiet)
+  }
+
+  private func openUpscaler(for image: RasterImage) throws -> any Upscaler {
+    if let scale { return BicubicUpscaler(scale: scale, bitDepth: image.bitDepth) }
+    var (network, _) = try UpscalerArgument.open(
+      model, name: UpscalerArgument.name(of: model), root: root, common: common)
+    if let tile {
+      network.tiles = TileOptions(
+        size: tile, overlap: min(network.exactTileOverlap ?? .max, Self.largestOverlap))
+    }
+    return network
+  }
+
+  /// Pixels around tiles at most: what lies further away hardly matters, and exact results would
+  /// take well over a hundred, many times the work.
+  private static let largestOverlap = 32
+}
+
+/// Runs `body`, and fills in the path of a `SuperResolutionError` that does not know it.
+func locatingPictureErrors<Result>(path: String, _ body: () throws -> Result) throws -> Result {
+  do {
+    return try body()
+  } catch var error as SuperResolutionError {
+    error.path = error.path ?? path
+    throw error
+  }
+}

@@ -1,0 +1,126 @@
+import Formats
+import Foundation
+import SuperResolution
+import TestSupport
+import Testing
+
+@Suite struct EvaluateCommandTests {
+  /// Calls `body` with a data set of two small pictures whose small versions are to be made.
+  static func withDataSet(_ body: (TemporaryFolder, String) throws -> Void) throws {
+    try withTemporaryFolder { folder in
+      let set = folder.appending("set")
+      try FileManager.default.createDirectory(
+        atPath: "\(set)/HR", withIntermediateDirectories: true)
+      for (name, source) in [("b10.png", "metric_3.png"), ("b9.png", "metric_1.png")] {
+        try FileManager.default.copyItem(
+          atPath: PackageFolder.fixture("images/\(source)"), toPath: "\(set)/HR/\(name)")
+      }
+      try body(folder, set)
+    }
+  }
+
+  @Test func theBaselineAloneIsMeasured() throws {
+    try Self.withDataSet { _, set in
+      let report = try CommandLine.json(
+        CommandLine.succeed("evaluate", "--dataset", set, "--scale", "2", "--format", "json"))
+      let pictures = try #require(report["pictures"] as? [[String: Any]])
+      #expect(pictures.map { $0["name"] as? String } == ["b9", "b10"])
+      // As in Tests/Fixtures/images/metrics.json.
+      for (picture, expected) in zip(pictures, [33.99205612770314, 34.574779738280476]) {
+        let scores = try #require(picture["scores"] as? [[String: Double]])
+        #expect(scores.count == 1)
+        #expect(abs((scores[0]["psnr"] ?? 0) - expected) < 1e-9)
+      }
+      #expect(report["lowResolution"] as? String == "bicubic")
+    }
+  }
+
+  @Test func modelsStandSideBySide() throws {
+    try Self.withDataSet { folder, set in
+      let packed = folder.appending("small.condi")
+      try CommandLine.succeed("convert", CommandLine.checkpoint, packed, "--quiet")
+      let outcome = try CommandLine.succeed(
+        "evaluate", CommandLine.checkpoint, packed, "--dataset", set, "--format", "json", "--quiet")
+      let report = try CommandLine.json(outcome)
+      let methods = try #require(report["methods"] as? [[String: Any]])
+      #expect(
+        methods.map { $0["name"] as? String } == ["bicubic", "swinir_light_x2", "small"])
+      #expect(report["reference"] as? Int == 1)
+      #expect(methods[1]["gainPSNR"] == nil)
+      let gain = try #require(methods[2]["gainPSNR"] as? Double)
+      let means = methods.compactMap { $0["meanPSNR"] as? Double }
+      #expect(abs(gain - (means[2] - means[1])) < 1e-12)
+      #expect(
+        (methods[2]["fileByteCount"] as? Int) == (try Data(contentsOf: URL(filePath: packed)).count)
+      )
+      #expect(outcome.standardError.isEmpty)
+    }
+  }
+
+  @Test func everyFormatIsPrinted() throws {
+    try Self.withDataSet { _, set in
+      func print(_ format: String) throws -> String {
+        try CommandLine.succeed(
+          "evaluate", CommandLine.checkpoint, "--dataset", set, "--format", format, "--quiet"
+        ).standardOutput
+      }
+      let text = try print("text")
+      #expect(text.contains("swinir_light_x2 dB") && text.contains("Means"))
+      let csv = try print("csv").split(separator: "\r\n")
+      #expect(csv.count == 3)
+      #expect(
+        csv[0]
+          == "picture,width,height,bicubic psnr,bicubic ssim,bicubic seconds,"
+          + "swinir_light_x2 psnr,swinir_light_x2 ssim,swinir_light_x2 seconds")
+      #expect(try print("markdown").contains("## Means"))
+      let html = try print("html")
+      #expect(html.contains("img-src data:"))
+      // The original, the small picture, and two results, a region in each of two pictures.
+      #expect(html.components(separatedBy: "<img src=\"data:image/png;base64,").count == 1 + 2 * 4)
+      #expect(!html.contains("http://") && !html.contains("https://"))
+    }
+  }
+
+  @Test func againstChoosesTheReference() throws {
+    try Self.withDataSet { folder, set in
+      let copy = folder.appending("copy.pth")
+      try CommandLine.copy(CommandLine.checkpoint, to: copy) { _ in }
+      let added = try CommandLine.json(
+        CommandLine.succeed(
+          "evaluate", copy, "--against", CommandLine.checkpoint, "--dataset", set, "--format",
+          "json", "--quiet"))
+      let methods = try #require(added["methods"] as? [[String: Any]])
+      #expect(methods.map { $0["name"] as? String } == ["bicubic", "swinir_light_x2", "copy"])
+      #expect(methods[2]["gainPSNR"] as? Double == 0)
+      let bicubic = try CommandLine.json(
+        CommandLine.succeed(
+          "evaluate", copy, "--against", "bicubic", "--dataset", set, "--format", "json",
+          "--quiet"))
+      #expect(bicubic["reference"] as? Int == 0)
+    }
+  }
+
+  @Test func missingPartnersAreErrors() throws {
+    try Self.withDataSet { _, set in
+      try FileManager.default.createDirectory(
+        atPath: "\(set)/LR_bicubic/X2", withIntermediateDirectories: true)
+      let outcome = try CommandLine.run("evaluate", "--dataset", set, "--scale", "2")
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(set)/HR/b9.png: its partner 'b9x2.png' is missing in "
+          + "\(set)/LR_bicubic/X2\n")
+    }
+  }
+
+  @Test(arguments: [
+    ["evaluate", "m.pth"], ["evaluate", "--dataset", "d"],
+    ["evaluate", "bicubic", "--dataset", "d", "--scale", "2"],
+    ["evaluate", "m.pth", "m.pth", "--dataset", "d"],
+    ["evaluate", "m.pth", "--dataset", "d", "--scale", "0"],
+  ])
+  func wrongUsageIs64(_ arguments: [String]) throws {
+    let outcome = try BuiltProgram().run(arguments)
+    #expect(outcome.exitCode == 64, "\(outcome.standardError)")
+  }
+}

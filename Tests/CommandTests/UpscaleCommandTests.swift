@@ -1,0 +1,134 @@
+import Formats
+import Foundation
+import SuperResolution
+import TestSupport
+import Testing
+
+@Suite struct UpscaleCommandTests {
+  private func fixture(_ name: String) throws -> String {
+    try PackageFolder.fixture("images/\(name)")
+  }
+
+  @Test(arguments: [
+    ("rgb8.png", 3), ("rgba16.png", 4), ("grey1.png", 1), ("grey_alpha16_interlaced.png", 2),
+    ("palette8_transparent.png", 4), ("turned_6.jpg", 3),
+  ])
+  func bicubicKeepsTheForm(_ name: String, channelCount: Int) throws {
+    try withTemporaryFolder { folder in
+      let output = folder.appending("out.png")
+      let outcome = try CommandLine.succeed(
+        "upscale", "bicubic", fixture(name), output, "--scale", "3")
+      let input = try RasterImage(contentsOf: fixture(name))
+      let result = try RasterImage(contentsOf: output)
+      #expect(result.width == 3 * input.width && result.height == 3 * input.height)
+      #expect(result.channelCount == channelCount)
+      #expect(result.bitDepth == input.bitDepth)
+      #expect(result.tags == input.tags)
+      #expect(
+        outcome.standardError
+          == "condi-convert: wrote \(result.sizeText) pixels to \(output), ×3 by bicubic\n")
+      #expect(outcome.standardOutput.isEmpty)
+    }
+  }
+
+  /// The example checkpoint, its packed form, and the same cut in tiles.
+  @Test func modelsEnlargePictures() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let input = try fixture("metric_3.png")
+      let original = try RasterImage(contentsOf: input)
+      var results: [String: RasterImage] = [:]
+      for (name, model, options) in [
+        ("whole", CommandLine.checkpoint, []), ("packed", packed, []),
+        ("again", CommandLine.checkpoint, ["--threads", "1"]),
+      ] {
+        let output = folder.appending("\(name).png")
+        let outcome = try BuiltProgram().run(
+          ["upscale", model, input, output, "--quiet"] + options)
+        #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+        #expect(outcome.standardError.isEmpty)
+        let result = try RasterImage(contentsOf: output)
+        #expect(result.width == 2 * original.width && result.height == 2 * original.height)
+        results[name] = result
+      }
+      let whole = try #require(results["whole"])
+      #expect(results["again"] == whole)
+      let packedResult = try #require(results["packed"])
+      #expect(packedResult != whole)
+      // Both look like the picture that interpolation makes of it.
+      let bicubic = LumaPlane(of: BicubicResampling().enlarged(original, by: 2))
+      for result in [whole, packedResult] {
+        #expect(PictureFidelity.peakSignalToNoise(LumaPlane(of: result), bicubic) > 20)
+      }
+    }
+  }
+
+  @Test func greyPicturesStayGrey() throws {
+    try withTemporaryFolder { folder in
+      let output = folder.appending("out.png")
+      try CommandLine.succeed(
+        "upscale", CommandLine.checkpoint, fixture("grey_alpha16.png"), output, "--quiet")
+      let result = try RasterImage(contentsOf: output)
+      #expect(result.channelCount == 2)
+      #expect(result.bitDepth == .sixteen)
+    }
+  }
+
+  @Test func outputsAreReplacedOnlyByForce() throws {
+    try withTemporaryFolder { folder in
+      let output = folder.appending("out.jpg")
+      try Data("mine".utf8).write(to: URL(filePath: output))
+      let arguments = ["upscale", "bicubic", try fixture("rgb8.png"), output, "--scale", "2"]
+      let refused = try BuiltProgram().run(arguments)
+      #expect(refused.exitCode == 2)
+      #expect(refused.standardError.hasSuffix("exists already; use --force to replace it\n"))
+      #expect(try Data(contentsOf: URL(filePath: output)) == Data("mine".utf8))
+      #expect(try BuiltProgram().run(arguments + ["--force"]).exitCode == 0)
+      #expect(try RasterImage(contentsOf: output).width == 26)
+      #expect(try folder.names() == ["out.jpg"])
+    }
+  }
+
+  @Test(arguments: [
+    ("refused_short.png", "out.png", "its 10000×10000 pixels cannot be in a file of 69 bytes"),
+    ("refused_cmyk.jpg", "out.png", "it has CMYK colours"),
+    ("pictures.json", "out.png", "it is neither a PNG nor a JPEG file"),
+    ("rgba8.png", "out.jpg", "a JPEG file holds neither alpha nor 16 bits a sample"),
+  ])
+  func failuresAreOneLineAndLeaveNothing(input: String, output: String, reason: String) throws {
+    try withTemporaryFolder { folder in
+      let outcome = try CommandLine.run(
+        "upscale", "bicubic", fixture(input), folder.appending(output), "--scale", "2")
+      #expect(outcome.exitCode == 2)
+      let path = try fixture(input)
+      #expect(outcome.standardError.hasPrefix("condi-convert: \(path): "))
+      #expect(outcome.standardError.contains(reason), "\(outcome.standardError)")
+      #expect(outcome.standardError.split(separator: "\n").count == 1)
+      #expect(try folder.names().isEmpty)
+    }
+  }
+
+  @Test func whatIsNoNetworkIsSaid() throws {
+    try withTemporaryFolder { folder in
+      let model = try PackageFolder.fixture("safetensors/shapes.safetensors")
+      let outcome = try CommandLine.run(
+        "upscale", model, fixture("rgb8.png"), folder.appending("out.png"), "--quiet")
+      #expect(outcome.exitCode == 2)
+      #expect(outcome.standardError.hasPrefix("condi-convert: \(model): "))
+      #expect(outcome.standardError.split(separator: "\n").count == 1)
+      #expect(try folder.names().isEmpty)
+    }
+  }
+
+  @Test(arguments: [
+    ["upscale", "m.pth", "a.png", "b.gif"], ["upscale", "bicubic", "a.png", "b.png"],
+    ["upscale", "m.pth", "a.png", "b.png", "--scale", "2"],
+    ["upscale", "bicubic", "a.png", "b.png", "--scale", "0"],
+    ["upscale", "bicubic", "a.png", "b.png", "--scale", "2", "--tile", "64"],
+    ["upscale", "m.pth", "a.png", "b.png", "--tile", "1"],
+    ["upscale", "m.pth", "a.png", "b.jpg", "--quality", "0"],
+  ])
+  func wrongUsageIs64(_ arguments: [String]) throws {
+    let outcome = try BuiltProgram().run(arguments)
+    #expect(outcome.exitCode == 64, "\(outcome.standardError)")
+  }
+}

@@ -1,0 +1,281 @@
+"""Makes the pictures in `images/` and what is expected of them.
+
+    python Tests/Fixtures/generate_images.py                  # rewrites images/
+    python Tests/Fixtures/generate_images.py --sets FOLDER    # rewrites images/sets.json as well,
+                                                              # from FOLDER/Set5 and FOLDER/Set14
+
+Needs NumPy 2, SciPy and Pillow. PNG files are assembled in `makers/png_bytes.py`; JPEG files are
+written by Pillow. Nothing depends on the clock or on random numbers.
+
+    pictures.json  {file: {width, height, channels, bitDepth, crc32}}: zlib.crc32 of the interleaved
+                   samples, two little-endian bytes each; JPEG files have `samples` in base64 instead,
+                   a byte each, as Pillow decodes them
+    resizing.json  what bicubic resizing gives, from its definition in `makers/picture_resizing.py`
+    metrics.json   PSNR and SSIM on luma of pairs of pictures, by NumPy and SciPy
+    sets.json      the means of bicubic interpolation over data sets, by the same
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from makers import picture_resizing, png_bytes
+from makers.png_bytes import GREY, GREY_ALPHA, PALETTE, RGB, RGBA, chunk
+from PIL import Image
+from scipy.signal import convolve2d
+
+FOLDER = Path(__file__).parent / "images"
+WIDTH, HEIGHT = 13, 11
+
+
+def pattern(height: int, width: int, channels: int, maximum: int) -> np.ndarray:
+    """Waves and a step, from 0 to `maximum`."""
+    y, x, c = np.mgrid[0:height, 0:width, 0:channels].astype(np.float64)
+    wave = np.sin(0.7 * x + 0.4 * y + c) + np.cos(0.23 * x * (c + 1) - 0.5 * y)
+    step = (x + y > 0.8 * width).astype(np.float64)
+    value = (wave + 2) / 4 * 0.75 + 0.25 * step
+    return np.rint(value * maximum).astype(np.int64)
+
+
+class Pictures:
+    def __init__(self) -> None:
+        self.expected: dict[str, dict] = {}
+
+    def add(self, name: str, content: bytes, samples: np.ndarray, depth: int) -> None:
+        (FOLDER / name).write_bytes(content)
+        self.expected[name] = {
+            "width": samples.shape[1],
+            "height": samples.shape[0],
+            "channels": samples.shape[2],
+            "bitDepth": depth,
+            "crc32": zlib.crc32(samples.astype("<u2").tobytes()),
+        }
+
+    def add_jpeg(self, name: str, samples: np.ndarray, **options) -> None:
+        image = Image.fromarray(samples.astype(np.uint8).squeeze())
+        image.save(FOLDER / name, "JPEG", **options)
+        decoded = Image.open(FOLDER / name)
+        turn = {6: Image.Transpose.ROTATE_270, 3: Image.Transpose.ROTATE_180}
+        orientation = decoded.getexif().get(0x0112, 1)
+        if orientation in turn:
+            decoded = decoded.transpose(turn[orientation])
+        array = np.array(decoded)
+        self.expected[name] = {
+            "width": array.shape[1],
+            "height": array.shape[0],
+            "channels": 1 if array.ndim == 2 else 3,
+            "bitDepth": 8,
+            "samples": base64.b64encode(array.tobytes()).decode(),
+        }
+
+
+def plain_pngs(pictures: Pictures) -> None:
+    kinds = [("grey", GREY, 1), ("grey_alpha", GREY_ALPHA, 2), ("rgb", RGB, 3), ("rgba", RGBA, 4)]
+    for name, color, channels in kinds:
+        for depth in [1, 2, 4, 8, 16] if color == GREY else [8, 16]:
+            samples = pattern(HEIGHT, WIDTH, channels, 2**depth - 1)
+            # Grey of fewer bits is spread over 0 to 255.
+            wide = samples * 255 // (2**depth - 1) if depth < 8 else samples
+            for suffix, interlaced in [("", False), ("_interlaced", True)]:
+                content = png_bytes.file(samples, depth, color, interlaced=interlaced)
+                pictures.add(f"{name}{depth}{suffix}.png", content, wide, max(8, depth))
+
+
+def palette_pngs(pictures: Pictures) -> None:
+    for depth in [1, 2, 4, 8]:
+        count = min(2**depth, 200)
+        colors = np.stack([np.arange(count) * 255 // (count - 1), 255 - np.arange(count),
+                           np.arange(count) * 7 % 256], 1)  # fmt: skip
+        samples = pattern(HEIGHT, WIDTH, 1, count - 1)
+        table = chunk(b"PLTE", colors.astype(np.uint8).tobytes())
+        content = png_bytes.file(samples, depth, PALETTE, table, interlaced=depth == 4)
+        pictures.add(f"palette{depth}.png", content, colors[samples[..., 0]], 8)
+        if depth in (2, 8):
+            # Fewer entries than colours: the rest is opaque.
+            opacity = np.full(count, 255)
+            opacity[:3] = [0, 100, 200]
+            table += chunk(b"tRNS", opacity[:3].astype(np.uint8).tobytes())
+            content = png_bytes.file(samples, depth, PALETTE, table)
+            both = np.concatenate([colors, opacity[:, None]], 1)[samples[..., 0]]
+            pictures.add(f"palette{depth}_transparent.png", content, both, 8)
+
+
+def transparent_pngs(pictures: Pictures) -> None:
+    for name, color, channels, depth in [
+        ("grey", GREY, 1, 4), ("grey", GREY, 1, 8), ("rgb", RGB, 3, 8), ("rgb", RGB, 3, 16)
+    ]:  # fmt: skip
+        samples = pattern(HEIGHT, WIDTH, channels, 2**depth - 1)
+        key = samples[2, 3]
+        before = chunk(b"tRNS", struct.pack(f">{channels}H", *key))
+        opaque = (samples != key).any(2, keepdims=True)
+        wide = samples * 17 if depth == 4 else samples
+        alpha = opaque * (2 ** max(8, depth) - 1)
+        content = png_bytes.file(samples, depth, color, before)
+        pictures.add(
+            f"{name}{depth}_transparent.png", content, np.concatenate([wide, alpha], 2),
+            max(8, depth),
+        )  # fmt: skip
+
+
+def tagged_pngs(pictures: Pictures) -> None:
+    samples = pattern(HEIGHT, WIDTH, 3, 255)
+    profile = zlib.compress(png_bytes.icc_profile(b"RGB "))
+    primaries = [31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000]
+    for name, before in [
+        ("srgb", chunk(b"sRGB", b"\x01")),
+        ("gamma", chunk(b"gAMA", struct.pack(">I", 50000))
+            + chunk(b"cHRM", struct.pack(">8I", *primaries))),
+        ("profile", chunk(b"iCCP", b"a profile\0\0" + profile)),
+    ]:  # fmt: skip
+        pictures.add(f"tagged_{name}.png", png_bytes.file(samples, 8, RGB, before), samples, 8)
+
+
+def refused(pictures: Pictures) -> None:
+    """Files that must be refused, and why is in the tests."""
+    data = chunk(b"IDAT", zlib.compress(bytes(100)))
+    end = chunk(b"IEND", b"")
+    start = png_bytes.SIGNATURE
+    files = {
+        "refused_wide.png": start + png_bytes.header(65_536, 1, 8, GREY) + data + end,
+        "refused_pixels.png": start + png_bytes.header(65_535, 65_535, 1, GREY) + data + end,
+        "refused_short.png": start + png_bytes.header(10_000, 10_000, 16, RGBA) + data + end,
+        "refused_width_0.png": start + png_bytes.header(0, 8, 8, GREY) + data + end,
+        "refused_depth_3.png": start + png_bytes.header(8, 8, 3, GREY) + data + end,
+        "refused_no_palette.png": start + png_bytes.header(8, 8, 8, PALETTE) + data + end,
+        "refused_no_pixels.png": start + png_bytes.header(8, 8, 8, GREY) + end,
+        "refused_filter_9.png": start + png_bytes.header(4, 2, 8, GREY)
+            + chunk(b"IDAT", zlib.compress(b"\x09abcd\x09abcd")) + end,
+        "refused_few_rows.png": start + png_bytes.header(99, 99, 8, GREY) + data + end,
+    }  # fmt: skip
+    for name, content in files.items():
+        (FOLDER / name).write_bytes(content)
+    cmyk = Image.fromarray(pattern(HEIGHT, WIDTH, 4, 255).astype(np.uint8), "CMYK")
+    cmyk.save(FOLDER / "refused_cmyk.jpg", "JPEG")
+
+
+def jpegs(pictures: Pictures) -> None:
+    color = pattern(24, 40, 3, 255)
+    pictures.add_jpeg("color.jpg", color, quality=90, subsampling=0)
+    pictures.add_jpeg("subsampled.jpg", color, quality=80, subsampling=2)
+    pictures.add_jpeg("progressive.jpg", color, quality=85, progressive=True)
+    pictures.add_jpeg("grey.jpg", pattern(24, 40, 1, 255), quality=90)
+    pictures.add_jpeg(
+        "profile.jpg", color, quality=70, icc_profile=png_bytes.icc_profile(b"RGB ")
+    )
+    for orientation in (3, 6):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        pictures.add_jpeg(f"turned_{orientation}.jpg", color, quality=90, exif=exif)
+
+
+def resizing() -> list[dict]:
+    cases = []
+    for factor, height, width in [
+        (2, 5, 7), (3, 4, 3), (4, 2, 5), (1 / 2, 8, 6), (1 / 3, 9, 15), (1 / 4, 8, 12), (1 / 8, 16, 8)
+    ]:  # fmt: skip
+        for maximum in (255, 65_535, None):
+            for border in ("symmetric", "replicated"):
+                picture = pattern(height, width, 1, maximum or 1000)
+                result = picture_resizing.resize(picture, factor, maximum, border)
+                scale = round(factor) if factor > 1 else -round(1 / factor)
+                cases.append({
+                    "scale": scale, "maximum": maximum, "border": border,
+                    "height": height, "width": width, "samples": picture.ravel().tolist(),
+                    "result": result.ravel().tolist(),
+                })  # fmt: skip
+    return cases
+
+
+def luma(picture: np.ndarray) -> np.ndarray:
+    """Y of 8-bit RGB or of grey as three equal channels, not rounded."""
+    rgb = np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture
+    return 16 + rgb.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255
+
+
+def psnr(a: np.ndarray, b: np.ndarray, border: int) -> float:
+    inside = (slice(border, -border), slice(border, -border))
+    return float(10 * np.log10(255**2 / np.mean((luma(a) - luma(b))[inside] ** 2)))
+
+
+def ssim(a: np.ndarray, b: np.ndarray, border: int) -> float:
+    inside = (slice(border, -border), slice(border, -border))
+    x, y = luma(a)[inside], luma(b)[inside]
+    weights = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window = np.outer(weights, weights)
+    window /= window.sum()
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return convolve2d(values, window, mode="valid")
+
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mx, my = mean(x), mean(y)
+    vx, vy, cov = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+    top = (2 * mx * my + c1) * (2 * cov + c2)
+    return float(np.mean(top / ((mx**2 + my**2 + c1) * (vx + vy + c2))))
+
+
+def metrics(pictures: Pictures) -> list[dict]:
+    cases = []
+    for channels in (1, 3):
+        original = pattern(40, 52, channels, 255)
+        name = f"metric_{channels}.png"
+        color = GREY if channels == 1 else RGB
+        pictures.add(name, png_bytes.file(original, 8, color), original, 8)
+        for scale in (2, 4):
+            small = picture_resizing.resize(original, 1 / scale, 255)
+            result = picture_resizing.resize(small, scale, 255).astype(np.int64)
+            other = f"metric_{channels}_x{scale}.png"
+            pictures.add(other, png_bytes.file(result, 8, color), result, 8)
+            cases.append({
+                "original": name, "result": other, "border": scale,
+                "psnr": psnr(original, result, scale), "ssim": ssim(original, result, scale),
+            })  # fmt: skip
+    return cases
+
+
+def sets(folder: Path) -> list[dict]:
+    """Bicubic interpolation of the small pictures that a data set has."""
+    results = []
+    for name in ("Set5", "Set14"):
+        for scale in (2, 3, 4):
+            values = []
+            for path in sorted((folder / name / "HR").glob("*.png")):
+                original = np.array(Image.open(path).convert("RGB"))
+                small = folder / name / f"LR_bicubic/X{scale}/{path.stem}x{scale}.png"
+                reduced = np.array(Image.open(small).convert("RGB"))
+                result = picture_resizing.resize(reduced, scale, 255)
+                original = original[: result.shape[0], : result.shape[1]]
+                values.append((psnr(original, result, scale), ssim(original, result, scale)))
+            mean = np.mean(values, 0)
+            results.append({"set": name, "scale": scale, "psnr": mean[0], "ssim": mean[1]})
+    return results
+
+
+def write(name: str, value: object) -> None:
+    (FOLDER / name).write_text(json.dumps(value, indent=None, separators=(",", ":")) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sets", type=Path, metavar="FOLDER")
+    arguments = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    pictures = Pictures()
+    for make in (plain_pngs, palette_pngs, transparent_pngs, tagged_pngs, refused, jpegs):
+        make(pictures)
+    write("metrics.json", metrics(pictures))
+    write("pictures.json", pictures.expected)
+    write("resizing.json", resizing())
+    if arguments.sets:
+        write("sets.json", sets(arguments.sets))
+
+
+if __name__ == "__main__":
+    main()

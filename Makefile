@@ -37,7 +37,7 @@ demo: build
 	@Scripts/demo.sh $(BIN)
 
 test: packages
-	$(SWIFT) test
+	$(SWIFT) test -Xcc -O2
 
 lint:
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Fuzz

@@ -84,12 +84,12 @@ void ck_integer_linear_destroy(ck_integer_linear *linear) {
   free(linear);
 }
 
-static ck_integer_kernel *kernel_for(const ck_integer_weights *weights) {
+static ck_integer_kernel *current_kernel(void) {
   ck_vector_level level = ck_current_vector_level();
-  (void)level, (void)weights;
+  (void)level;
 #if defined(__x86_64__)
   if (level >= CK_VECTOR_512 && __builtin_cpu_supports("avx512vnni")) return ck_integer_linear_512;
-  if (level >= CK_VECTOR_256 && weights->safe_steps > 0) return ck_integer_linear_256;
+  if (level >= CK_VECTOR_256) return ck_integer_linear_256;
 #endif
   return ck_integer_linear_scalar;
 }
@@ -97,7 +97,6 @@ static ck_integer_kernel *kernel_for(const ck_integer_weights *weights) {
 void ck_integer_linear_apply(
   const ck_integer_linear *linear, size_t rows, const float *x, size_t x_stride, float *y,
   size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {
-  const ck_integer_weights *weights = &linear->weights;
-  kernel_for(weights)(
-    weights, rows, x, x_stride, y, y_stride, epilogue, residual, residual_stride);
+  current_kernel()(
+    &linear->weights, rows, x, x_stride, y, y_stride, epilogue, residual, residual_stride);
 }

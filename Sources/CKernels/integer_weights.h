@@ -33,7 +33,7 @@ typedef struct ck_integer_weights {
   float lower;
   float upper;
   float scale;
-  // How many sums of two products of codes add up in 16 bits for certain.
+  // How many sums of two products of codes add up in 16 bits for certain; may be none.
   size_t safe_steps;
 } ck_integer_weights;
 

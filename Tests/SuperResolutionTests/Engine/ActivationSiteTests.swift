@@ -5,7 +5,7 @@ import Transform
 
 @testable import SuperResolution
 
-@Suite struct ActivationTests {
+@Suite struct ActivationSiteTests {
   static let fixtures = ["swinir_direct_x2", "dat_direct_x2"]
 
   @Test(arguments: fixtures)

@@ -6,6 +6,7 @@
 #endif
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -32,10 +33,24 @@ CK_INLINE void store(float *x, vector value) { *(unaligned_vector *)x = value; }
 
 CK_INLINE vector splat(float x) { return (vector)x; }
 
+// Whether each place lies before `count`.
+CK_INLINE int_vector places_before(size_t count) {
+#if CK_WIDTH == 16
+  const int_vector places = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#elif CK_WIDTH == 8
+  const int_vector places = {0, 1, 2, 3, 4, 5, 6, 7};
+#else
+  const int_vector places = {0, 1, 2, 3};
+#endif
+  return places < (int_vector)(int)count;
+}
+
 // The first `count` elements, fewer than a vector; the others are zero.
 CK_INLINE vector load_first(const float *x, size_t count) {
 #if CK_WIDTH == 16
   return (vector)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), x);
+#elif CK_WIDTH == 8
+  return (vector)_mm256_maskload_ps(x, (__m256i)places_before(count));
 #else
   vector value = splat(0);
   memcpy(&value, x, count * sizeof *x);
@@ -46,6 +61,8 @@ CK_INLINE vector load_first(const float *x, size_t count) {
 CK_INLINE void store_first(float *x, vector value, size_t count) {
 #if CK_WIDTH == 16
   _mm512_mask_storeu_ps(x, (__mmask16)((1u << count) - 1), (__m512)value);
+#elif CK_WIDTH == 8
+  _mm256_maskstore_ps(x, (__m256i)places_before(count), (__m256)value);
 #else
   memcpy(x, &value, count * sizeof *x);
 #endif
@@ -65,26 +82,33 @@ CK_INLINE vector larger(vector a, vector b) { return a > b ? a : b; }
 
 CK_INLINE vector smaller(vector a, vector b) { return a < b ? a : b; }
 
-// The order in which elements are added is the same wherever a vector comes from.
+// Halves are added until one element is left.
 CK_INLINE float sum_of(vector x) {
-  float sums[CK_WIDTH];
-  memcpy(sums, &x, sizeof sums);
-  for (int half = CK_WIDTH / 2; half > 0; half /= 2)
-    for (int index = 0; index < half; index++) sums[index] += sums[index + half];
-  return sums[0];
+#if CK_WIDTH == 16
+  __auto_type half = x.lo + x.hi;
+  __auto_type quarter = half.lo + half.hi;
+#elif CK_WIDTH == 8
+  __auto_type quarter = x.lo + x.hi;
+#else
+  vector quarter = x;
+#endif
+  __auto_type pair = quarter.lo + quarter.hi;
+  return pair.x + pair.y;
 }
 
+// Of elements among which there is no NaN.
 CK_INLINE float largest_of(vector x) {
-  float values[CK_WIDTH];
-  memcpy(values, &x, sizeof values);
-  for (int half = CK_WIDTH / 2; half > 0; half /= 2)
-    for (int index = 0; index < half; index++)
-      if (values[index + half] > values[index]) values[index] = values[index + half];
-  return values[0];
+#if CK_WIDTH == 16
+  __auto_type half = x.lo > x.hi ? x.lo : x.hi;
+  __auto_type quarter = half.lo > half.hi ? half.lo : half.hi;
+#elif CK_WIDTH == 8
+  __auto_type quarter = x.lo > x.hi ? x.lo : x.hi;
+#else
+  vector quarter = x;
+#endif
+  __auto_type pair = quarter.lo > quarter.hi ? quarter.lo : quarter.hi;
+  return pair.x > pair.y ? pair.x : pair.y;
 }
-
-// To the nearest whole number, ties to even; |x| < 2²².
-CK_INLINE vector rounded(vector x) { return (x + splat(0x1.8p23f)) - splat(0x1.8p23f); }
 
 // Within 2e-7 of the exponential, relatively, between −87.3 and 88.3; zero below and as at 88.3 above.
 //
@@ -128,7 +152,36 @@ CK_INLINE vector gelu_of(vector x) {
   return x * phi;
 }
 
-CK_INLINE vector quantized(vector x, float lower, float upper, float scale) {
+// Whether any place of a comparison's result holds.
+CK_INLINE bool is_any(int_vector places) {
+#if CK_WIDTH == 16
+  return _mm512_movepi32_mask((__m512i)places) != 0;
+#elif CK_WIDTH == 8
+  return _mm256_movemask_ps((__m256)places) != 0;
+#else
+  return (places.x | places.y | places.z | places.w) != 0;
+#endif
+}
+
+// The code of each element, round((clip(x) − lower) / scale), plus 1.5 · 2²³: the last bits of the
+// float are those of the code.
+//
+// `reciprocal` is 1 / scale or, with more than 255 levels, NaN. The product with it stands for the
+// quotient unless the two might be rounded differently.
+CK_INLINE vector shifted_codes(
+  vector x, float lower, float upper, float scale, float reciprocal) {
   vector clipped = x < splat(lower) ? splat(lower) : x > splat(upper) ? splat(upper) : x;
-  return rounded((clipped - splat(lower)) / splat(scale)) * splat(scale) + splat(lower);
+  vector offset = clipped - splat(lower);
+  vector quotient = offset * splat(reciprocal);
+  vector shifted = quotient + splat(0x1.8p23f);
+  vector distance = quotient - (shifted - splat(0x1.8p23f));
+  if (is_any(~((distance <= splat(0.4999f)) & (distance >= splat(-0.4999f)))))
+    shifted = offset / splat(scale) + splat(0x1.8p23f);
+  return shifted;
+}
+
+CK_INLINE vector quantized(
+  vector x, float lower, float upper, float scale, float reciprocal) {
+  vector codes = shifted_codes(x, lower, upper, scale, reciprocal) - splat(0x1.8p23f);
+  return codes * splat(scale) + splat(lower);
 }

@@ -1,6 +1,7 @@
 // All kernels for vectors of CK_WIDTH floats, and their table, CK_TABLE.
 
 #include "arithmetic.h"
+#include "epilogue.h"
 #include "products.h"
 #include "depthwise.h"
 #include "rows.h"

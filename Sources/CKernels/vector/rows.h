@@ -15,11 +15,8 @@ static void layer_norm(
       square_sum = fused(difference, difference, square_sum);
     }
     if (rest != 0) {
-      // What the loads filled up counts as the mean, so that it adds nothing.
-      float differences[CK_WIDTH] = {0};
       vector difference = load_first(x + whole, rest) - mean;
-      store_first(differences, difference, rest);
-      difference = load(differences);
+      difference = places_before(rest) ? difference : splat(0);
       square_sum = fused(difference, difference, square_sum);
     }
     vector factor = splat(1 / sqrtf(sum_of(square_sum) * share + epsilon));
@@ -59,13 +56,12 @@ static void softmax(float *x, size_t rows, size_t columns) {
     for (size_t column = 0; column < whole; column += CK_WIDTH)
       largest = larger(load(x + column), largest);
     // The rest is taken with −∞ in the places that it does not fill.
-    float last[CK_WIDTH];
-    store(last, splat(-INFINITY));
-    for (size_t index = 0; index < rest; index++) last[index] = x[whole + index];
-    largest = larger(load(last), largest);
+    vector last = splat(-INFINITY);
+    if (rest != 0) last = places_before(rest) ? load_first(x + whole, rest) : last;
+    largest = larger(last, largest);
     vector offset = splat(largest_of(largest));
-    vector sum = exponential(load(last) - offset);
-    if (rest != 0) store_first(x + whole, sum, rest);
+    last = exponential(last - offset);
+    vector sum = last;
     for (size_t column = 0; column < whole; column += CK_WIDTH) {
       vector value = exponential(load(x + column) - offset);
       store(x + column, value);
@@ -74,7 +70,7 @@ static void softmax(float *x, size_t rows, size_t columns) {
     vector factor = splat(1 / sum_of(sum));
     for (size_t column = 0; column < whole; column += CK_WIDTH)
       store(x + column, load(x + column) * factor);
-    if (rest != 0) store_first(x + whole, load_first(x + whole, rest) * factor, rest);
+    if (rest != 0) store_first(x + whole, last * factor, rest);
   }
 }
 
@@ -86,12 +82,14 @@ static void quantize(
     return;
   }
   float scale = (upper - lower) / quantizer->levels;
+  float reciprocal = quantizer->levels < 256 ? 1 / scale : NAN;
   for (size_t row = 0; row < rows; row++, x += x_stride) {
     size_t column = 0;
     for (; column + CK_WIDTH <= columns; column += CK_WIDTH)
-      store(x + column, quantized(load(x + column), lower, upper, scale));
+      store(x + column, quantized(load(x + column), lower, upper, scale, reciprocal));
     size_t rest = columns - column;
     if (rest == 0) continue;
-    store_first(x + column, quantized(load_first(x + column, rest), lower, upper, scale), rest);
+    vector last = load_first(x + column, rest);
+    store_first(x + column, quantized(last, lower, upper, scale, reciprocal), rest);
   }
 }

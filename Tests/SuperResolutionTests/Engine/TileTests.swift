@@ -52,13 +52,14 @@ import Testing
     let overlap = try #require(network.exactTileOverlap)
     let period = network.architecture.windowPeriod
     #expect(overlap % period == 0)
-    // The last tile is no multiple of the window, so it is padded as the whole picture is.
-    let side = 3 * overlap + 5 * period + 3
-    let picture = noise(height: side, width: overlap + period + 1, seed: 9)
+    // Tiles are cut off above, below, or both. The last is no multiple of the window, so it is padded
+    // as the whole picture is.
+    let picture = noise(
+      height: 2 * overlap + 2 * period + 3, width: overlap + period + 1, seed: 9)
     let whole = try network.upscale(picture, progress: nil)
-    network.tiles = TileOptions(size: period, overlap: overlap)
+    network.tiles = TileOptions(size: (overlap + period) / 2, overlap: overlap)
     #expect(try network.upscale(picture, progress: nil) == whole)
-    network.tiles = TileOptions(size: period, overlap: period)
+    network.tiles = TileOptions(size: (overlap + period) / 2, overlap: period)
     #expect(try network.upscale(picture, progress: nil) != whole)
   }
 

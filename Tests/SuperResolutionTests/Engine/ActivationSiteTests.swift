@@ -5,7 +5,7 @@ import Transform
 
 @testable import SuperResolution
 
-@Suite struct ActivationTests {
+@Suite struct ActivationSiteTests {
   static let fixtures = ["swinir_direct_x2", "dat_direct_x2"]
 
   @Test(arguments: fixtures)
@@ -139,6 +139,18 @@ import Transform
     ).upscale(input, progress: nil)
     #expect(found == expected)
     #expect(largestDifference(found, try fixture.output()) > 1e-3)
+  }
+
+  @Test func quantizersFollowTheirRoot() throws {
+    var archive = TensorArchive()
+    archive.tensors["net.a.weight"] = try Tensor(
+      elementType: .uint8, shape: [1], bytes: SharedBytes([0]))
+    archive.activations = ["net.a.input", "b.input"].map {
+      ActivationQuantizer(name: $0, bitWidth: 4, lower: 0, upper: 1)
+    }
+    // One outside the root keeps its name, so that it is refused later and not forgotten.
+    #expect(
+      try archive.selecting(root: "net").activations.map(\.name) == ["a.input", "b.input"])
   }
 
   @Test func quantizersThatFitNoSiteAreRefused() throws {

@@ -19,8 +19,8 @@ static void linear(
       float sum = weights->bias[output];
       for (size_t input = 0; input < weights->inputs; input++)
         sum += x[row * x_stride + input] * column[input * ck_panel_width];
-      y[row * y_stride + output] =
-        ck_finished(sum, epilogue, residual == NULL ? NULL : residual + row * residual_stride + output);
+      const float *other = residual == NULL ? NULL : residual + row * residual_stride + output;
+      y[row * y_stride + output] = ck_finished(sum, epilogue, other);
     }
   }
 }

@@ -82,6 +82,45 @@ enum Zlib {
     return SharedBytes(output.prefix(limit))
   }
 
+  /// Whether the two bytes at `position` can be the first of a zlib stream (RFC 1950, 2.2) with the
+  /// largest window and without a preset dictionary.
+  static func mayBegin(_ bytes: SharedBytes, at position: Int) -> Bool {
+    bytes.withUnsafeBytes { buffer in
+      guard position + 1 < buffer.count, buffer[position] == 0x78 else { return false }
+      let flags = buffer[position + 1]
+      return flags & 0x20 == 0 && (0x7800 + Int(flags)).isMultiple(of: 31)
+    }
+  }
+
+  /// The length of what the zlib stream `bytes` holds.
+  ///
+  /// - Returns: `nil` when it is no whole and sound stream, bytes follow it, or it holds more than
+  ///   `limit` bytes.
+  static func inflatedByteCount(of bytes: SharedBytes, limit: Int) -> Int? {
+    var stream = z_stream()
+    guard bytes.count <= chunkByteCount, condi_inflate_init(&stream, 15) == Z_OK else { return nil }
+    defer { inflateEnd(&stream) }
+    return bytes.withUnsafeBytes { input in
+      stream.next_in = UnsafeMutablePointer(
+        mutating: input.baseAddress?.assumingMemoryBound(to: UInt8.self))
+      stream.avail_in = UInt32(input.count)
+      var byteCount = 0
+      return withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 1) { scratch -> Int? in
+        while byteCount <= limit {
+          stream.next_out = scratch.baseAddress?.assumingMemoryBound(to: UInt8.self)
+          stream.avail_out = UInt32(scratch.count)
+          let status = inflate(&stream, Z_NO_FLUSH)
+          byteCount += scratch.count - Int(stream.avail_out)
+          if status == Z_STREAM_END {
+            return stream.avail_in == 0 && byteCount <= limit ? byteCount : nil
+          }
+          guard status == Z_OK else { return nil }
+        }
+        return nil
+      }
+    }
+  }
+
   private static let chunkByteCount = 1 << 30  // zlib counts input in 32 bits
 
   private static func inflateAll(

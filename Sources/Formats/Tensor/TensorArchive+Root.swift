@@ -30,6 +30,7 @@ extension TensorArchive {
     }
     var selected = TensorArchive(format: format, metadata: metadata, notes: notes)
     selected.sourceFiles = sourceFiles
+    selected.packedSummary = packedSummary
     for (name, tensor) in tensors {
       if let name = rest(name) { selected.tensors[name] = tensor }
     }

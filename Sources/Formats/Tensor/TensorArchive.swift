@@ -20,6 +20,8 @@ public struct TensorArchive: Sendable {
   /// Paths of every file that the archive was read from, the one that was opened first; empty when
   /// made in memory.
   public var sourceFiles: [String] = []
+  /// How small the file is, where the archive was read from a packed one.
+  public var packedSummary: PackedSummary?
 
   public init(
     format: FormatIdentifier? = nil, tensors: OrderedDictionary<String, Tensor> = [:],

@@ -10,6 +10,7 @@ struct HTMLRenderer {
     var body: [String] = ["<h1>\(escaped(document.title))</h1>"]
     if !document.summary.isEmpty { body.append(summary(document.summary)) }
     body += document.tables.map { section($0.selectingColumns { $0.audience != .programs }) }
+    body += histogramSection(document.histograms)
     body += document.notes.map { "<p class=\"note\">\(escaped($0))</p>" }
     return """
       <!DOCTYPE html>
@@ -109,7 +110,7 @@ struct HTMLRenderer {
   }
 
   /// `text` with control characters made visible and HTML's own characters as entities.
-  private func escaped(_ text: String) -> String {
+  func escaped(_ text: String) -> String {
     var escaped = ""
     for scalar in text.escapingControlCharacters.unicodeScalars {
       switch scalar {

@@ -16,9 +16,14 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   /// The signal over all quantized weights to their quantization noise, in dB.
   public let signalToQuantizationNoise: Double
 
-  /// Everything that was to stay is as it was, and nothing is missing or added.
+  /// Quantized tensors with a value that is more than a step from where it belongs.
+  public var strayTensors: [String] { layers.filter { !$0.isWithinStep }.map(\.name) }
+
+  /// Everything that was to stay is as it was, quantized tensors are within their step, and nothing
+  /// is missing or added.
   public var isTrue: Bool {
     alteredTensors.isEmpty && missingTensors.isEmpty && extraTensors.isEmpty
+      && strayTensors.isEmpty
   }
 
   /// One quantized tensor beside its reference.
@@ -32,6 +37,9 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     public let maximumErrorInSteps: Double
     /// The share of weights whose error exceeds half a step because there is no nearer code, 0…1.
     public let clippedShare: Double
+    /// No value is more than a step from the reference's, or from the nearer clipping bound where
+    /// the reference's lies outside.
+    public let isWithinStep: Bool
   }
 
   private struct Comparison: Sendable {
@@ -78,10 +86,10 @@ public struct FidelityReport: Codable, Hashable, Sendable {
       let layer = Layer(
         name: name, bitWidth: quantized.bitWidth, signalToQuantizationNoise: error.signalToNoise,
         maximumError: error.maximum, maximumErrorInSteps: error.maximumInSteps,
-        clippedShare: error.clippedShare)
+        clippedShare: error.clippedShare, isWithinStep: error.maximumStrayInSteps <= 1)
       return Comparison(layer: layer, error: error)
     }
-    let packed = try model.tensor(named: name)?.bytes() ?? SharedBytes()
+    guard let packed = try model.tensor(named: name)?.bytes() else { return Comparison() }
     return Comparison(isIdentical: try packed.elementsEqual(reference.bytes()))
   }
 }

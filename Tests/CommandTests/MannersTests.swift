@@ -4,7 +4,9 @@ import Testing
 
 /// Exit codes, messages, and what is left behind.
 @Suite struct MannersTests {
-  @Test(arguments: [[], ["convert"], ["inspect"], ["diff"], ["verify"], ["unpack"]])
+  @Test(arguments: [
+    [], ["convert"], ["inspect"], ["diff"], ["verify"], ["unpack"], ["repair"], ["git-diff"],
+  ])
   func helpTeachesWithExamples(_ command: [String]) throws {
     let outcome = try BuiltProgram().run(command + ["--help"])
     #expect(outcome.exitCode == 0)

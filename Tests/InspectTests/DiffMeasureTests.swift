@@ -75,7 +75,8 @@ import Testing
     // What is smaller than the largest by more than the bins hold is counted in the first.
     let wide = try #require(
       try difference(
-        .of(.float64, [3], [0.0, 0, 0]), .of(.float64, [3], [1.0, 0x1p-300, Double.leastNonzeroMagnitude])
+        .of(.float64, [3], [0.0, 0, 0]),
+        .of(.float64, [3], [1.0, 0x1p-300, Double.leastNonzeroMagnitude])
       )?.numbers?.histogram)
     #expect(wide.counts.count == 32)
     #expect(wide.lowestExponent == -31)

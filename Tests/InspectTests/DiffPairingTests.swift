@@ -88,7 +88,8 @@ import Testing
     let b = TensorArchive(["w": try ramp([2])])
     a.values["epoch"] = .integer(3)
     #expect(try !diff(a, b).isSame)
-    #expect(try diff(a, b) { $0.ignored = [try NameGlob("*.steps"), try NameGlob("epoch")] }.isSame)
+    #expect(
+      try diff(a, b) { $0.ignored = [try NameGlob("*.steps"), try NameGlob("epoch")] }.isSame)
     #expect(
       throws: FormatError.mismatch(expected: "a name that matches 'gone'", found: "none")
     ) { try diff(a, b) { $0.ignored = [try NameGlob("gone")] } }

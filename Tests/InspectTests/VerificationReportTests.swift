@@ -82,7 +82,7 @@ import Testing
       examination { $0[$0.count - 5] ^= 1 }, gates: [.fileByteCount(maximum: 1 << 30)])
     #expect(report.summary == nil && !report.isWhole && !report.isPassed)
     #expect(report.faults.map(\.region) == [.header])
-    #expect(report.verdict.hasPrefix("DAMAGED: the header at byte "))
+    #expect(report.verdict.hasPrefix("FAILED: damaged: the header at byte "))
     #expect(report.gates.map(\.isMet) == [false])
     for format in ReportFormat.allCases { _ = try report.rendered(as: format) }
     let json = try report.rendered(as: .json)

@@ -90,7 +90,8 @@ public struct PackedRestoration: Sendable {
         }
         return restored(.reference, record)
       } catch {
-        return lost("the reference does not give it: \((error as? FormatError)?.reason ?? "\(error)")")
+        return lost(
+          "the reference does not give it: \((error as? FormatError)?.reason ?? "\(error)")")
       }
     }
   }

@@ -13,7 +13,8 @@ extension DiffReport {
         let low = found.histogram.lowestExponent
         return ReportHistogram(
           title: found.change.name,
-          caption: "|b − a| in powers of two, from 2^\(low) to 2^\(low + found.histogram.counts.count)"
+          caption:
+            "|b − a| in powers of two, from 2^\(low) to 2^\(low + found.histogram.counts.count)"
             + "; \(found.numbers.changedElementCount) of \(found.numbers.elementCount) changed",
           bins: found.histogram.counts.enumerated().map { index, count in
             ReportHistogram.Bin(label: "2^\(low + index) to 2^\(low + index + 1)", count: count)

@@ -45,7 +45,8 @@ extension DiffReport: Report {
 
   private var differenceTable: ReportTable {
     let rows: [[ReportCell]] =
-      changed.map(row) + renamed.map(row) + relaid.map(row) + onlyInA.map { row($0, change: "only in A", inA: true) }
+      changed.map(row) + renamed.map(row) + relaid.map(row)
+      + onlyInA.map { row($0, change: "only in A", inA: true) }
       + onlyInB.map { row($0, change: "only in B", inA: false) }
       + values.map { row($0, change: "value") } + metadata.map { row($0, change: "metadata") }
     return ReportTable(

@@ -35,7 +35,8 @@ extension DiffReport {
 
     func check() {
       precondition(
-        tolerance >= 0 && tolerances.allSatisfy { $0.tolerance >= 0 }, "a tolerance is not negative")
+        tolerance >= 0 && tolerances.allSatisfy { $0.tolerance >= 0 }, "a tolerance is not negative"
+      )
       precondition(threads >= 1, "at least one thread is needed")
     }
   }

@@ -4,7 +4,9 @@ import Formats
 struct FusedWeights {
   /// What attention layers call three projections in one, stacked along the output axis, and what
   /// they call each of them: the names' last parts but for `weight` and `bias`.
-  private static let fusedNames = ["qkv", "qkv_proj", "to_qkv", "Wqkv", "in_proj", "query_key_value"]
+  private static let fusedNames = [
+    "qkv", "qkv_proj", "to_qkv", "Wqkv", "in_proj", "query_key_value",
+  ]
   private static let splitNames = [
     ["q", "k", "v"], ["q_proj", "k_proj", "v_proj"], ["to_q", "to_k", "to_v"],
     ["wq", "wk", "wv"], ["Wq", "Wk", "Wv"], ["query", "key", "value"],

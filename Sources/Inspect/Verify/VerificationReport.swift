@@ -152,7 +152,7 @@ public struct VerificationReport: Codable, Hashable, Sendable {
   ) -> String {
     if let fault = faults.first {
       let more = faults.count > 1 ? " and \(faults.count - 1) more" : ""
-      return "DAMAGED: \(fault.place)\(more)"
+      return "FAILED: damaged: \(fault.place)\(more)"
     }
     var problems: [String] = []
     if let fidelity, !fidelity.isTrue { problems.append("not true to the reference") }

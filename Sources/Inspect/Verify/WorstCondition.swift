@@ -15,7 +15,8 @@ struct WorstCondition {
     }.sorted { $0.shape.elementCount > $1.shape.elementCount }
     let numbers = try parallelMap(count: weights.count, threads: threads) { index -> Double in
       let entry = weights[index]
-      guard let tensor = try model.tensor(named: entry.name), let (rows, columns) = entry.shape.matrix
+      guard let tensor = try model.tensor(named: entry.name),
+        let (rows, columns) = entry.shape.matrix
       else { return 0 }
       return try locatingErrors(tensor: entry.name) {
         try Spectrum(of: Matrix(rows: rows, columns: columns, values: tensor.doubleValues()))

@@ -38,7 +38,7 @@ struct ComparisonOptions: ParsableArguments {
   @Flag(help: "Renamed, transposed, fused and split tensors of the same values are no difference.")
   var anyLayout = false
 
-  @Flag(help: "NaN differs from NaN.")
+  @Flag(name: .customLong("strict-nan"), help: "NaN differs from NaN.")
   var strictNaN = false
 
   @Flag(help: "Show both condition numbers of every changed matrix.")

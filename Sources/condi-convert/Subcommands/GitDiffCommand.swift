@@ -58,7 +58,8 @@ struct GitDiffCommand: ParsableCommand {
       return
     }
     let aligned = TensorArchive.aligned(left, right)
-    let (a, b) = comparison.mapsNames ? (left, right) : (aligned.first.archive, aligned.second.archive)
+    let (a, b) =
+      comparison.mapsNames ? (left, right) : (aligned.first.archive, aligned.second.archive)
     try report.print(
       DiffReport(
         a, b, fileA: name("a/", path, of: first),

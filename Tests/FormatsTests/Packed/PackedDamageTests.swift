@@ -106,7 +106,8 @@ import Testing
     let (first, second) = (model.header.entries[0], model.header.entries[1])
     #expect(first.byteCount == second.byteCount)
     let (x, y) = (
-      first.offset..<first.offset + first.byteCount, second.offset..<second.offset + second.byteCount
+      first.offset..<first.offset + first.byteCount,
+      second.offset..<second.offset + second.byteCount
     )
     var swapped = whole
     swapped.replaceSubrange(x, with: whole[y])

@@ -92,31 +92,33 @@ enum Zlib {
     }
   }
 
-  /// The length of what the zlib stream `bytes` holds.
+  /// Inflates `bytes` without keeping what comes out.
   ///
-  /// - Returns: `nil` when it is no whole and sound stream, bytes follow it, or it holds more than
-  ///   `limit` bytes.
-  static func inflatedByteCount(of bytes: SharedBytes, limit: Int) -> Int? {
+  /// - Returns: how many bytes came out, at most about `limit`, and whether `bytes` are one whole and
+  ///   sound zlib stream of no more than that, with nothing after it.
+  static func probe(_ bytes: SharedBytes, limit: Int) -> (byteCount: Int, isWhole: Bool) {
     var stream = z_stream()
-    guard bytes.count <= chunkByteCount, condi_inflate_init(&stream, 15) == Z_OK else { return nil }
+    guard bytes.count <= chunkByteCount, condi_inflate_init(&stream, 15) == Z_OK else {
+      return (0, false)
+    }
     defer { inflateEnd(&stream) }
     return bytes.withUnsafeBytes { input in
       stream.next_in = UnsafeMutablePointer(
         mutating: input.baseAddress?.assumingMemoryBound(to: UInt8.self))
       stream.avail_in = UInt32(input.count)
-      var byteCount = 0
-      return withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 1) { scratch -> Int? in
+      return withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 1) { scratch in
+        var byteCount = 0
         while byteCount <= limit {
           stream.next_out = scratch.baseAddress?.assumingMemoryBound(to: UInt8.self)
           stream.avail_out = UInt32(scratch.count)
           let status = inflate(&stream, Z_NO_FLUSH)
           byteCount += scratch.count - Int(stream.avail_out)
           if status == Z_STREAM_END {
-            return stream.avail_in == 0 && byteCount <= limit ? byteCount : nil
+            return (byteCount, stream.avail_in == 0 && byteCount <= limit)
           }
-          guard status == Z_OK else { return nil }
+          guard status == Z_OK else { break }
         }
-        return nil
+        return (byteCount, false)
       }
     }
   }

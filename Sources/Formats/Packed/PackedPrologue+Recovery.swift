@@ -27,12 +27,15 @@ extension PackedPrologue {
     guard tailByteCount > 0 else { return nil }
     let tailOffset = file.byteCount - tailByteCount
     let tail = try file.bytes(at: tailOffset, count: tailByteCount, purpose: "the header")
+    var inflatedByteCount = 0
     for position in stride(from: tailByteCount - 2, through: 0, by: -1)
     where Zlib.mayBegin(tail, at: position) {
+      // Bytes that are made to look like many long streams must not take forever.
+      guard inflatedByteCount <= 2 * Self.headerLimit else { return nil }
       let stored = tail.slice(position..<tailByteCount)
-      guard let inflated = Zlib.inflatedByteCount(of: stored, limit: Self.headerLimit) else {
-        continue
-      }
+      let (inflated, isWhole) = Zlib.probe(stored, limit: Self.headerLimit)
+      inflatedByteCount += inflated
+      guard isWhole else { continue }
       let prologue = PackedPrologue(
         headerOffset: tailOffset + position, headerByteCount: stored.count,
         inflatedHeaderByteCount: inflated, headerChecksum: CRC32.checksum(stored))

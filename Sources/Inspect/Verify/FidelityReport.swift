@@ -8,6 +8,9 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   public let identicalTensorCount: Int
   /// Unquantized tensors whose bits, type or shape are not the reference's.
   public let alteredTensors: [String]
+  /// Quantized tensors with a value that is more than a step from where it belongs, in files whose
+  /// recipe rounds each weight on its own. A recipe with a method may move weights further.
+  public let strayTensors: [String]
   /// Names of the reference that the packed file lacks.
   public let missingTensors: [String]
   /// Names of the packed file that the reference lacks.
@@ -15,9 +18,6 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   public let layers: [Layer]
   /// The signal over all quantized weights to their quantization noise, in dB.
   public let signalToQuantizationNoise: Double
-
-  /// Quantized tensors with a value that is more than a step from where it belongs.
-  public var strayTensors: [String] { layers.filter { !$0.isWithinStep }.map(\.name) }
 
   /// Everything that was to stay is as it was, quantized tensors are within their step, and nothing
   /// is missing or added.
@@ -66,6 +66,9 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     missingTensors = reference.tensors.keys.filter { model.header.names[$0] == nil }
     extraTensors = names.filter { reference.tensors[$0] == nil }
     layers = comparisons.compactMap(\.layer)
+    strayTensors =
+      Self.roundsEachWeight(model.header)
+      ? layers.filter { !$0.isWithinStep }.map(\.name) : []
     identicalTensorCount = comparisons.count(where: \.isIdentical)
     alteredTensors = zip(shared, comparisons).compactMap { name, comparison in
       comparison.layer == nil && !comparison.isIdentical ? name : nil
@@ -73,6 +76,11 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     let errors = comparisons.compactMap(\.error)
     signalToQuantizationNoise = QuantizationError.decibels(
       signal: errors.reduce(0) { $0 + $1.signal }, noise: errors.reduce(0) { $0 + $1.noise })
+  }
+
+  private static func roundsEachWeight(_ header: PackedHeader) -> Bool {
+    guard case .object(let recipe) = header.recipe else { return true }
+    return recipe["method"] == nil
   }
 
   private static func compare(_ model: PackedModel, name: String, reference: Tensor) throws

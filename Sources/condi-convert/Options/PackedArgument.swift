@@ -21,16 +21,17 @@ enum PackedArgument {
   static func restoration(
     _ examination: PackedExamination, _ reference: TensorArchive, common: CommonOptions
   ) throws -> PackedRestoration {
-    // Why there is no reproduction is the obstacle of each record, and of nothing else.
-    let reproduction = Result {
-      guard let header = examination.model?.header else {
-        throw FormatError.malformed("the header with its recipe cannot be read")
-      }
-      return try PackedReproduction(of: header, from: reference, threads: 1)
+    let reproduction = examination.model.map {
+      PackedReproduction(of: $0.header, from: reference, threads: 1)
     }
     return try PackedRestoration(
-      of: examination, makingRecords: { try reproduction.get().record(of: $0) },
-      runningTasks: tasks(common))
+      of: examination,
+      makingRecords: { entry in
+        guard let reproduction else {
+          throw FormatError.malformed("the header with its recipe cannot be read")
+        }
+        return try reproduction.record(of: entry)
+      }, runningTasks: tasks(common))
   }
 
   static func tasks(_ common: CommonOptions) -> PackedWriter.TaskRunner {

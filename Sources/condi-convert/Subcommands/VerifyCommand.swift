@@ -109,7 +109,7 @@ struct VerifyCommand: ParsableCommand {
     guard reproduce, examination.faults.isEmpty, let model = examination.model else {
       return findings
     }
-    let again = try PackedReproduction(of: model.header, from: archive, threads: common.threads)
+    let again = PackedReproduction(of: model.header, from: archive, threads: common.threads)
     findings.reproduction = .init(try again.deviations(of: model))
     return findings
   }

@@ -2,7 +2,7 @@
 
 SWIFT        ?= swift
 BIN          := .build/release/condi-convert
-PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libopenblas-dev liblapacke-dev libpng-dev libturbojpeg0-dev
+PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libopenblas-dev liblapacke-dev libpng-dev libturbojpeg0-dev
 INTEROP_VENV := .venv-interop
 
 .PHONY: help packages build demo test lint format interop bench fuzz sanitize clean

@@ -29,6 +29,8 @@ let package = Package(
     .systemLibrary(
       name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(
+      name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
+    .systemLibrary(
       name: "CLAPACKE", pkgConfig: "openblas",
       providers: [.apt(["libopenblas-dev", "liblapacke-dev"])]),
 
@@ -47,7 +49,7 @@ let package = Package(
     .target(
       name: "Formats",
       dependencies: [
-        "CLibzip", "CJSONC", "CZlib", "CSignals",
+        "CLibzip", "CJSONC", "CZlib", "CDeflate", "CSignals",
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),

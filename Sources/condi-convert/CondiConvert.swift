@@ -16,6 +16,7 @@ struct CondiConvert: ParsableCommand {
         condi-convert inspect model.pth --sort condition --limit 10
         condi-convert diff model.pth model.condi
         condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3
+        condi-convert repair damaged.condi model.pth model.condi
         condi-convert unpack model.condi restored.safetensors
         condi-convert upscale model.condi photo.png big.png
         condi-convert evaluate model.condi --dataset Set5
@@ -27,7 +28,8 @@ struct CondiConvert: ParsableCommand {
     version: Producer.current,
     subcommands: [
       ConvertCommand.self, InspectCommand.self, DiffCommand.self, VerifyCommand.self,
-      UnpackCommand.self, UpscaleCommand.self, EvaluateCommand.self, AuditCommand.self,
+      RepairCommand.self, UnpackCommand.self, UpscaleCommand.self, EvaluateCommand.self,
+      AuditCommand.self, GitDiffCommand.self,
     ])
 
   static func main() {

@@ -6,6 +6,7 @@ import Testing
 @Suite struct MannersTests {
   @Test(arguments: [
     [], ["convert"], ["inspect"], ["diff"], ["verify"], ["unpack"], ["upscale"], ["evaluate"],
+    ["repair"], ["git-diff"],
   ])
   func helpTeachesWithExamples(_ command: [String]) throws {
     let outcome = try BuiltProgram().run(command + ["--help"])

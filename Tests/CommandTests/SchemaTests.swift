@@ -39,12 +39,23 @@ import Testing
         }
       }
       let difference = try CommandLine.run(
-        "diff", CommandLine.checkpoint, packed, "--format", "json")
+        "diff", CommandLine.checkpoint, packed, "--condition", "--tolerance", "*.bias=1e-3",
+        "--format", "json")
       try expectValid(difference.standardOutput, "diff-report")
       let verified = try CommandLine.succeed(
         "verify", packed, "--reference", CommandLine.checkpoint, "--min-ratio", "paper=3",
-        "--min-sqnr", "1", "--format", "json")
+        "--min-sqnr", "1", "--reproduce", "--format", "json")
       try expectValid(verified.standardOutput, "verification-report")
+      let size = try Data(contentsOf: URL(filePath: packed)).count
+      for place in [100, size - 9] {
+        let damaged = folder.appending("damaged\(place).condi")
+        try CommandLine.copy(packed, to: damaged) { $0[place] ^= 1 }
+        let found = try CommandLine.run(
+          "verify", damaged, "--reference", CommandLine.checkpoint, "--repairable", "--format",
+          "json")
+        #expect(found.exitCode == 2)
+        try expectValid(found.standardOutput, "verification-report")
+      }
     }
   }
 

@@ -1,10 +1,11 @@
-import CZlib
+import CDeflate
 
-/// The CRC-32 of zip, gzip and PNG (IEEE 802.3, reflected polynomial 0xEDB88320), by zlib.
+/// The CRC-32 of zip, gzip and PNG (IEEE 802.3, reflected polynomial 0xEDB88320), by libdeflate.
 package enum CRC32 {
   /// The checksum of `bytes`; those of pieces in order, where `seed` is the one of the pieces before.
   ///
-  /// - Complexity: O(*n*), about a gigabyte a second.
+  /// - Complexity: O(*n*), several times as fast as zlib's where the processor multiplies without
+  ///   carry, which libdeflate looks up when it runs.
   package static func checksum(_ bytes: SharedBytes, seed: UInt32 = 0) -> UInt32 {
     bytes.withUnsafeBytes { checksum($0, seed: seed) }
   }
@@ -22,10 +23,8 @@ package enum CRC32 {
   }
 
   static func checksum(_ buffer: UnsafeRawBufferPointer, seed: UInt32 = 0) -> UInt32 {
-    // zlib takes a null pointer as "give me the initial value".
+    // libdeflate takes a null pointer as "give me the initial value".
     guard let base = buffer.baseAddress else { return seed }
-    return UInt32(
-      truncatingIfNeeded: crc32_z(
-        UInt(seed), base.assumingMemoryBound(to: UInt8.self), buffer.count))
+    return libdeflate_crc32(seed, base, buffer.count)
   }
 }

@@ -10,8 +10,23 @@ extension InputFile {
         at: start, count: min(pieceByteCount, byteCount - start), purpose: "the digest")
       piece.withUnsafeBytes { hash.update(bufferPointer: $0) }
     }
-    return hash.finalize().map { byte in
-      (byte < 16 ? "0" : "") + String(byte, radix: 16)
-    }.joined()
+    return hash.finalize().hexadecimal
+  }
+}
+
+extension SharedBytes {
+  /// The SHA-256 of the bytes, in hexadecimal, as `sha256sum` prints it.
+  package var sha256: String {
+    withUnsafeBytes { buffer in
+      var hash = SHA256()
+      hash.update(bufferPointer: buffer)
+      return hash.finalize().hexadecimal
+    }
+  }
+}
+
+extension SHA256.Digest {
+  fileprivate var hexadecimal: String {
+    map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// A regular file opened for reading, mapped or read on demand; or bytes that are in memory already.
 ///
@@ -21,6 +22,8 @@ public final class InputFile: Sendable {
   /// How bytes reach memory; for files in memory, as if mapped.
   public let access: Access
   private let source: Source
+  /// The zip directory, or why there is none, once somebody asked.
+  private let parsedDirectory = Mutex<Result<ZipDirectory, any Error>?>(nil)
 
   private enum Source: Sendable {
     case mapping(FileMapping, OpenFile)
@@ -75,5 +78,16 @@ public final class InputFile: Sendable {
     case .memory(let bytes):
       return bytes.slice(offset..<offset + count)
     }
+  }
+
+  /// The file's zip directory, parsed once however many formats ask for it.
+  ///
+  /// - Throws: `FormatError` as `ZipDirectory(parsing:)`, each time the same.
+  func zipDirectory() throws -> ZipDirectory {
+    if let parsed = parsedDirectory.withLock({ $0 }) { return try parsed.get() }
+    // Parsed outside the lock: two that ask at once find the same.
+    let parsed = Result { try ZipDirectory(parsing: self) }
+    parsedDirectory.withLock { $0 = parsed }
+    return try parsed.get()
   }
 }

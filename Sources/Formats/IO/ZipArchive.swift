@@ -37,7 +37,7 @@ final class ZipArchive: Sendable {
   /// - Throws: `FormatError` for anything in the directory that is damaged, contradictory, encrypted
   ///   or compressed by a method other than deflate.
   init(_ file: InputFile) throws {
-    let entries = try ZipDirectory(parsing: file).entries
+    let entries = try file.zipDirectory().entries
     let handle = try ZipHandle(opening: file)
     try handle.checkAgreement(with: entries, path: file.path)
     self.file = file

@@ -2,7 +2,7 @@
 ///
 /// libzip reads the same directory but tells nobody where an entry's data begin, which mapping them
 /// needs. The layout is that of APPNOTE.TXT 6.3.10; numbers in comments are its sections.
-struct ZipDirectory {
+struct ZipDirectory: Sendable {
   let entries: [ZipArchive.Entry]
 
   static let entryLimit = 1 << 20

@@ -82,6 +82,47 @@ enum Zlib {
     return SharedBytes(output.prefix(limit))
   }
 
+  /// Whether the two bytes at `position` can be the first of a zlib stream (RFC 1950, 2.2) with the
+  /// largest window and without a preset dictionary.
+  static func mayBegin(_ bytes: SharedBytes, at position: Int) -> Bool {
+    bytes.withUnsafeBytes { buffer in
+      guard position + 1 < buffer.count, buffer[position] == 0x78 else { return false }
+      let flags = buffer[position + 1]
+      return flags & 0x20 == 0 && (0x7800 + Int(flags)).isMultiple(of: 31)
+    }
+  }
+
+  /// Inflates `bytes` without keeping what comes out.
+  ///
+  /// - Returns: how many bytes came out, at most about `limit`, and whether `bytes` are one whole and
+  ///   sound zlib stream of no more than that, with nothing after it.
+  static func probe(_ bytes: SharedBytes, limit: Int) -> (byteCount: Int, isWhole: Bool) {
+    var stream = z_stream()
+    guard bytes.count <= chunkByteCount, condi_inflate_init(&stream, 15) == Z_OK else {
+      return (0, false)
+    }
+    defer { inflateEnd(&stream) }
+    return bytes.withUnsafeBytes { input in
+      stream.next_in = UnsafeMutablePointer(
+        mutating: input.baseAddress?.assumingMemoryBound(to: UInt8.self))
+      stream.avail_in = UInt32(input.count)
+      return withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 1) { scratch in
+        var byteCount = 0
+        while byteCount <= limit {
+          stream.next_out = scratch.baseAddress?.assumingMemoryBound(to: UInt8.self)
+          stream.avail_out = UInt32(scratch.count)
+          let status = inflate(&stream, Z_NO_FLUSH)
+          byteCount += scratch.count - Int(stream.avail_out)
+          if status == Z_STREAM_END {
+            return (byteCount, stream.avail_in == 0 && byteCount <= limit)
+          }
+          guard status == Z_OK else { break }
+        }
+        return (byteCount, false)
+      }
+    }
+  }
+
   private static let chunkByteCount = 1 << 30  // zlib counts input in 32 bits
 
   private static func inflateAll(

@@ -25,7 +25,7 @@ public struct NPZFormat: ModelFormat {
     guard let signature = try? file.bytes(at: 0, count: 4, purpose: "the signature").array,
       signature == Self.localHeaderSignature || signature == Self.endRecordSignature
     else { return false }
-    guard let entries = try? ZipDirectory(parsing: file).entries else {
+    guard let entries = try? file.zipDirectory().entries else {
       return Self.firstName(in: file)?.hasSuffix(Self.suffix) ?? false
     }
     let names = entries.map(\.name)

@@ -21,6 +21,7 @@ public struct PackedFormat: ModelFormat {
     var archive = TensorArchive(
       format: identifier, values: model.header.values, metadata: model.header.metadata)
     archive.activations = model.header.activations
+    archive.packedSummary = PackedSummary(model)
     // One storage an entry, so that names that share bytes here share them after conversion.
     let storages = model.header.entries.map(model.storage)
     for (name, index) in model.header.names {

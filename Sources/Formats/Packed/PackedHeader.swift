@@ -43,6 +43,16 @@ public struct PackedHeader: Sendable {
       self.tensorByteCount = tensorByteCount
       self.root = root
     }
+
+    /// Where the tensors of `archive` came from.
+    ///
+    /// - Parameter root: the part of a nested checkpoint that the archive is.
+    /// - Throws: `FormatError` when one of its files cannot be read any more.
+    public init(_ archive: TensorArchive, root: String?) throws {
+      self.init(
+        format: archive.format?.name ?? "unknown", byteCount: try archive.sourceByteCount(),
+        sha256: try archive.sourceSHA256(), tensorByteCount: archive.tensorByteCount, root: root)
+    }
   }
 }
 

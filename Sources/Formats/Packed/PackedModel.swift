@@ -7,22 +7,28 @@ public struct PackedModel: Sendable {
   public let headerText: String
   public let fileByteCount: Int
   let prologue: PackedPrologue
-  private let file: InputFile
+  let file: InputFile
 
   /// Reads the prologue and the header of `file` and checks all they say about each other and about
   /// the file. Records are not touched.
   ///
   /// - Throws: `FormatError` for whatever breaks the format's rules.
   public init(parsing file: InputFile) throws {
+    let prologue = try locatingErrors(path: file.path) { try PackedPrologue(parsing: file) }
+    try self.init(parsing: file, prologue)
+  }
+
+  /// Reads the header where `prologue` says it is, whatever the file's first bytes say.
+  init(parsing file: InputFile, _ prologue: PackedPrologue) throws {
     self.file = file
+    self.prologue = prologue
     fileByteCount = file.byteCount
-    (prologue, header, headerText) = try locatingErrors(path: file.path) {
-      let prologue = try PackedPrologue(parsing: file)
+    (header, headerText) = try locatingErrors(path: file.path) {
       let text = try Self.headerText(of: file, prologue)
       let json = try JSONDocument.parse(SharedBytes(text.utf8), maximumDepth: 64)
       let header = try PackedHeader(parsing: json)
       try Self.checkPlaces(of: header.entries, upTo: prologue.headerOffset)
-      return (prologue, header, text)
+      return (header, text)
     }
   }
 

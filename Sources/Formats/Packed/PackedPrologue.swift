@@ -25,7 +25,14 @@ struct PackedPrologue: Equatable {
 
   /// Reads and checks the prologue of `file` in the order the format page prescribes.
   init(parsing file: InputFile) throws {
-    let bytes = try file.bytes(at: 0, count: Self.byteCount, purpose: "the prologue")
+    try self.init(
+      parsing: file.bytes(at: 0, count: Self.byteCount, purpose: "the prologue"))
+    try checkLength(ofFile: file.byteCount)
+    try checkPlaces()
+  }
+
+  /// Reads the prologue's bytes and checks what they say by themselves, but for its places.
+  init(parsing bytes: SharedBytes) throws {
     var reader = ByteReader(bytes)
     guard try reader.read(8, for: "the magic").array == Self.magic else {
       throw FormatError.malformed("the first bytes are not those of a packed file", offset: 0)
@@ -36,8 +43,8 @@ struct PackedPrologue: Equatable {
         "packed format version \(major) is not known; this program reads version "
           + "\(Self.majorVersion)", offset: 8)
     }
-    let found = CRC32.checksum(bytes.slice(0..<60))
-    try reader.seek(to: 60)
+    let found = CRC32.checksum(bytes.slice(0..<Self.checksumOffset))
+    try reader.seek(to: Self.checksumOffset)
     let expected = try reader.readInteger(UInt32.self, for: "the prologue's checksum")
     guard CRC32.isMatch(found, expected) else {
       throw FormatError(
@@ -54,16 +61,18 @@ struct PackedPrologue: Equatable {
     guard reserved == 0, reservedTail == 0 else {
       throw FormatError.malformed("reserved bytes of the prologue are not zero", offset: 12)
     }
-    try checkLengths(of: file)
   }
 
-  private func checkLengths(of file: InputFile) throws {
-    guard fileByteCount == file.byteCount else {
+  private func checkLength(ofFile found: Int) throws {
+    guard fileByteCount == found else {
       throw FormatError(
         .truncated(
-          expectedBytes: fileByteCount, foundBytes: file.byteCount, purpose: "the whole file"),
-        offset: 40)
+          expectedBytes: fileByteCount, foundBytes: found, purpose: "the whole file"), offset: 40)
     }
+  }
+
+  /// Checks that the header lies where one can, and is no longer than one may be.
+  func checkPlaces() throws {
     guard headerOffset >= Self.byteCount, headerOffset <= fileByteCount,
       headerByteCount == fileByteCount - headerOffset
     else {

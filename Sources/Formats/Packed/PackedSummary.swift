@@ -27,7 +27,11 @@ public struct PackedSummary: Hashable, Sendable, Codable {
   }
 
   public init(_ model: PackedModel) {
-    let header = model.header
+    self.init(model.header, fileByteCount: model.fileByteCount)
+  }
+
+  /// - Parameter header: with every record's length.
+  init(_ header: PackedHeader, fileByteCount: Int) {
     var quantized = (tensors: 0, elements: 0, bytes: 0)
     let items = header.entries.map { entry in
       var bitWidth = entry.elementType.bitWidth
@@ -48,9 +52,9 @@ public struct PackedSummary: Hashable, Sendable, Codable {
       return sum + (entry.elementType.byteCount(forElements: entry.shape.elementCount) ?? 0)
     }
     producer = header.producer
-    fileByteCount = model.fileByteCount
+    self.fileByteCount = fileByteCount
     payloadByteCount = payload
-    fileToPayload = Double(model.fileByteCount) / Double(max(1, payload))
+    fileToPayload = Double(fileByteCount) / Double(max(1, payload))
     self.tensorByteCount = tensorByteCount
     quantizedTensorCount = quantized.tensors
     quantizedElementCount = quantized.elements
@@ -58,7 +62,7 @@ public struct PackedSummary: Hashable, Sendable, Codable {
       quantized.elements > 0 ? Double(quantized.bytes) * 8 / Double(quantized.elements) : 0
     self.ratios = Ratios(
       paper: ratios.paper, parameters: ratios.parameters,
-      file: header.source.map { Double($0.byteCount) / Double(model.fileByteCount) },
-      tensors: Double(tensorByteCount) / Double(model.fileByteCount))
+      file: header.source.map { Double($0.byteCount) / Double(fileByteCount) },
+      tensors: Double(tensorByteCount) / Double(fileByteCount))
   }
 }

@@ -1,56 +1,68 @@
 import Synchronization
 
-/// A fault found in a packed file.
-public struct PackedFault: Hashable, Sendable {
-  /// The tensor concerned; `nil` for the file as a whole.
-  public let tensor: String?
-  /// Where, in the file.
-  public let offset: Int?
-  public let message: String
-}
-
 extension PackedModel {
   /// Checks every byte after the header was read: records' checksums and contents, and padding.
   ///
   /// Opening the file has already checked the prologue, the header, and where records lie, so
-  /// together every byte of the file is accounted for.
+  /// together every byte of the file is accounted for. `PackedExamination` does both.
   ///
   /// - Returns: the faults in file order; none when the file is whole.
   public func verifyRecords(runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially)
     throws -> [PackedFault]
   {
-    let faults = Mutex([[PackedFault]](repeating: [], count: header.entries.count))
-    try run(header.entries.count) { index in
-      let found = faultsOfRecord(index)
+    let entries = header.entries
+    // The longest first, so that no thread is left with it at the end.
+    let order = entries.indices.sorted { (entries[$1].byteCount, $0) < (entries[$0].byteCount, $1) }
+    let faults = Mutex([[PackedFault]](repeating: [], count: entries.count))
+    try run(order.count) { position in
+      let index = order[position]
+      let found = faultsOfPadding(before: index) + faultsOfRecord(entries[index])
+      guard !found.isEmpty else { return }
       faults.withLock { $0[index] = found }
     }
     return faults.withLock { $0 }.flatMap { $0 }
   }
 
-  private func faultsOfRecord(_ index: Int) -> [PackedFault] {
-    let entry = header.entries[index]
-    var faults: [PackedFault] = []
+  private func faultsOfPadding(before index: Int) -> [PackedFault] {
+    func fault(_ offset: Int, _ byteCount: Int, _ message: String) -> [PackedFault] {
+      [PackedFault(.padding, offset: offset, byteCount: byteCount, message: message)]
+    }
+    let end = header.entries[index].offset
     do {
       let padding = try padding(before: index)
-      if let position = padding.bytes.array.firstIndex(where: { $0 != 0 }) {
-        faults.append(
-          PackedFault(
-            tensor: nil, offset: padding.offset + position, message: "padding is not zero"))
-      }
+      guard let position = padding.bytes.array.firstIndex(where: { $0 != 0 }) else { return [] }
+      let start = padding.offset + position
+      return fault(start, end - start, "padding is not zero")
+    } catch let error as FormatError {
+      return fault(error.offset ?? end, 0, "\(error.problem)")
+    } catch {
+      return fault(end, 0, "\(error)")
+    }
+  }
+
+  private func faultsOfRecord(_ entry: PackedEntry) -> [PackedFault] {
+    func fault(_ message: String, _ isIntact: Bool) -> [PackedFault] {
+      [
+        PackedFault(
+          .record, tensor: entry.name, offset: entry.offset, byteCount: entry.byteCount,
+          message: message, hasRightChecksum: isIntact)
+      ]
+    }
+    var isIntact = false
+    do {
       let record = try record(of: entry)
+      isIntact = true
       // Decoding checks codes, indices, parameters and unused bits.
       if case .affine(let affine) = entry.encoding {
         _ = try entry.quantizedTensor(of: record, affine)
-      } else {
+      } else if entry.encoding != .raw || entry.inflatedByteCount != nil {
         _ = try entry.elements(of: record)
       }
+      return []
     } catch let error as FormatError {
-      faults.append(
-        PackedFault(
-          tensor: entry.name, offset: error.offset ?? entry.offset, message: "\(error.problem)"))
+      return fault("\(error.problem)", isIntact)
     } catch {
-      faults.append(PackedFault(tensor: entry.name, offset: entry.offset, message: "\(error)"))
+      return fault("\(error)", isIntact)
     }
-    return faults
   }
 }

@@ -110,10 +110,15 @@ public struct PackedWriter: Sendable {
   }
 
   /// Makes every record, puts it in its place, and seals the file with the header and prologue.
+  ///
+  /// - Parameter proof: what is known of the file, for one that is made again.
+  /// - Returns: how small the file became.
+  /// - Throws: `FormatError` on reading and writing, and when the file is not what `proof` says.
+  @discardableResult
   public func write(
-    to writer: inout AtomicFileWriter, runningTasks run: TaskRunner = sequentially,
-    progress: WriteProgress? = nil
-  ) throws {
+    to writer: inout AtomicFileWriter, expecting proof: PackedHeaderProof? = nil,
+    runningTasks run: TaskRunner = sequentially, progress: WriteProgress? = nil
+  ) throws -> PackedSummary {
     try writer.preallocate(byteCount: headerOffset)
     let placement = writer.placement
     let checksums = Mutex([UInt32](repeating: 0, count: records.count))
@@ -124,38 +129,58 @@ public struct PackedWriter: Sendable {
     }
     try run(records.count) { position in
       let index = order[position]
-      let (entry, record) = (header.entries[index], records[index])
-      let bytes = try locatingErrors(tensor: entry.name) { try record.bytes() }
-      guard bytes.count == entry.byteCount else {
-        throw FormatError(
-          .truncated(
-            expectedBytes: entry.byteCount, foundBytes: bytes.count, purpose: "its planned record"),
-          tensor: entry.name)
-      }
+      let entry = header.entries[index]
+      let bytes = try record(at: index)
       try placement.write(bytes, at: entry.offset)
       let checksum = CRC32.checksum(bytes)
       checksums.withLock { $0[index] = checksum }
-      progress?(entry.name, record.item.source.byteCount)
+      progress?(entry.name, records[index].item.source.byteCount)
     }
-    try seal(placement, checksums: checksums.withLock { $0 })
+    let seal = try seal(checksums: checksums.withLock { $0 })
+    try proof?.check(seal.prologue)
+    try placement.write(seal.header, at: headerOffset)
+    try placement.write(SharedBytes(seal.prologue.bytes), at: 0)
+    return PackedSummary(header, fileByteCount: seal.prologue.fileByteCount)
   }
 
-  private func seal(_ placement: FilePlacement, checksums: [UInt32]) throws {
+  /// The record of the entry at `index`, made from its source.
+  public func record(at index: Int) throws -> SharedBytes {
+    let entry = header.entries[index]
+    let bytes = try locatingErrors(tensor: entry.name) { try records[index].bytes() }
+    guard bytes.count == entry.byteCount else {
+      throw FormatError(
+        .truncated(
+          expectedBytes: entry.byteCount, foundBytes: bytes.count, purpose: "its planned record"),
+        tensor: entry.name)
+    }
+    return bytes
+  }
+
+  /// What makes the records a file: the header, as text and as stored, and the prologue.
+  struct Seal {
+    let text: String
+    let header: SharedBytes
+    let prologue: PackedPrologue
+  }
+
+  /// - Parameter checksums: of every record.
+  func seal(checksums: [UInt32]) throws -> Seal {
     var sealed = header
     for (index, checksum) in checksums.enumerated() { sealed.entries[index].checksum = checksum }
-    let text = SharedBytes(sealed.json.serialized().utf8)
-    guard text.count <= PackedPrologue.headerLimit else {
+    let text = sealed.json.serialized()
+    let bytes = SharedBytes(text.utf8)
+    guard bytes.count <= PackedPrologue.headerLimit else {
       throw FormatError(
         .limitExceeded(
           what: "a header's length in bytes", limit: PackedPrologue.headerLimit,
-          found: "\(text.count)"))
+          found: "\(bytes.count)"))
     }
-    let stored = SharedBytes(Zlib.compress(text))
-    let prologue = PackedPrologue(
-      headerOffset: headerOffset, headerByteCount: stored.count,
-      inflatedHeaderByteCount: text.count, headerChecksum: CRC32.checksum(stored))
-    try placement.write(stored, at: headerOffset)
-    try placement.write(SharedBytes(prologue.bytes), at: 0)
+    let stored = SharedBytes(Zlib.compress(bytes))
+    return Seal(
+      text: text, header: stored,
+      prologue: PackedPrologue(
+        headerOffset: headerOffset, headerByteCount: stored.count,
+        inflatedHeaderByteCount: bytes.count, headerChecksum: CRC32.checksum(stored)))
   }
 }
 

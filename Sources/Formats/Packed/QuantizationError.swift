@@ -11,6 +11,10 @@ public struct QuantizationError: Hashable, Sendable {
   public let maximum: Double
   /// max |w − ŵ| / scale over the elements that are not clipped; about ½ for round to nearest.
   public let maximumInSteps: Double
+  /// max |clip(w) − ŵ| / scale, where w is first clipped to its cell's bounds; infinite when a cell
+  /// without a scale holds anything else than its lower bound. What rounding to Float32 and to the
+  /// element type adds is forgiven.
+  public let maximumStrayInSteps: Double
   /// Elements whose nearest multiple of the scale lies outside the range of codes.
   public let clippedCount: Int
 
@@ -24,7 +28,7 @@ public struct QuantizationError: Hashable, Sendable {
       throw FormatError.mismatch(expected: "\(decoded.count) elements", found: "\(values.count)")
     }
     var sums = (signal: 0.0, noise: 0.0)
-    var largest = (error: 0.0, steps: 0.0)
+    var largest = (error: 0.0, steps: 0.0, stray: 0.0)
     var clippedCount = 0
     for cell in 0..<tensor.layout.cellCount {
       let code = tensor.code(ofCell: cell)
@@ -34,6 +38,9 @@ public struct QuantizationError: Hashable, Sendable {
         sums.signal += value * value
         sums.noise += error * error
         largest.error = max(largest.error, error)
+        largest.stray = max(
+          largest.stray,
+          code.stray(value, decoded[element], spacing: tensor.elementType.relativeSpacing))
         guard code.scale > 0 else { continue }
         if code.clips(values[element]) {
           clippedCount += 1
@@ -44,7 +51,7 @@ public struct QuantizationError: Hashable, Sendable {
     }
     elementCount = values.count
     (signal, noise) = sums
-    (maximum, maximumInSteps) = largest
+    (maximum, maximumInSteps, maximumStrayInSteps) = largest
     self.clippedCount = clippedCount
   }
 
@@ -62,7 +69,29 @@ public struct QuantizationError: Hashable, Sendable {
   }
 }
 
+extension ElementType {
+  /// The relative distance of neighbouring numbers; Float32's for wider types, because codes are
+  /// decoded in Float32.
+  fileprivate var relativeSpacing: Double {
+    switch self {
+    case .float16: 0x1p-10
+    case .bfloat16: 0x1p-7
+    default: 0x1p-23
+    }
+  }
+}
+
 extension AffineCode {
+  /// How far `decoded` is from the clipped `value`, in steps, less what rounding may add: twice the
+  /// spacing of numbers as large as the bounds.
+  fileprivate func stray(_ value: Double, _ decoded: Float, spacing: Double) -> Double {
+    let clipped = min(max(value, Double(lower)), Double(upper))
+    let rounding = 2 * spacing * Double(max(lower.magnitude, upper.magnitude))
+    let distance = abs(clipped - Double(decoded)) - rounding
+    guard distance > 0 else { return 0 }
+    return scale > 0 ? distance / Double(scale) : .infinity
+  }
+
   /// Whether the code nearest to `value` is outside the range, so that its error exceeds half a
   /// step.
   func clips(_ value: Float) -> Bool {

@@ -25,7 +25,7 @@ public struct PyTorchFormat: ModelFormat {
 
   public func recognizes(_ file: InputFile) -> Bool {
     guard Self.startsAsZip(file) else { return Self.form(of: file) != nil }
-    if let directory = try? ZipDirectory(parsing: file) {
+    if let directory = try? file.zipDirectory() {
       return directory.entries.contains { PyTorchRecords.isPickle($0.name) }
     }
     // A damaged archive: torch's first entry is the pickle.

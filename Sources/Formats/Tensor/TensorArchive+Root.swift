@@ -35,6 +35,7 @@ extension TensorArchive {
       activation.name = rest(activation.name) ?? activation.name
       return activation
     }
+    selected.packedSummary = packedSummary
     for (name, tensor) in tensors {
       if let name = rest(name) { selected.tensors[name] = tensor }
     }

@@ -22,6 +22,8 @@ public struct TensorArchive: Sendable {
   public var sourceFiles: [String] = []
   /// How activations are rounded when the model runs; only packed files have such quantizers.
   public var activations: [ActivationQuantizer] = []
+  /// How small the file is, where the archive was read from a packed one.
+  public var packedSummary: PackedSummary?
 
   public init(
     format: FormatIdentifier? = nil, tensors: OrderedDictionary<String, Tensor> = [:],

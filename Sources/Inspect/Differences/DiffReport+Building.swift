@@ -1,72 +1,67 @@
 import Formats
-import Foundation
 import LinearAlgebra
 
 extension DiffReport {
-  /// What counts as a difference.
-  public struct Options: Sendable {
-    /// Tensors to compare; all of them when empty. Each glob must match in at least one file. Values
-    /// and metadata are compared only when empty.
-    public var tensors: [NameGlob] = []
-    /// Absolute differences up to this many are none; not negative.
-    public var tolerance = 0.0
-    /// Whether equal numbers of another element type are the same.
-    public var ignoresElementTypes = false
-    /// At least 1.
-    public var threads = ProcessInfo.processInfo.activeProcessorCount
-
-    public init() {}
-  }
-
   /// Compares archive `b`, the new one, with archive `a`, the old one, tensor by tensor.
   ///
   /// Tensors of equal type are the same when their bytes or, up to the tolerance, their numbers are
-  /// equal; numbers of different types are compared in double precision. NaN equals NaN.
+  /// equal; numbers of different types are compared in double precision. Where bytes are equal no
+  /// number is looked at. What has to be loaded for that is bounded by the largest pair of tensors,
+  /// whatever the number of threads; condition numbers take a few times as much.
   ///
   /// - Parameters:
   ///   - fileA: the path of `a`, for the report.
   ///   - fileB: the path of `b`, for the report.
-  ///   - progress: called on any thread after each pair, with its name.
-  /// - Throws: `FormatError` when a tensor cannot be read, or a glob matches none in either file.
+  ///   - progress: called on any thread after each pair, with its bytes in `a`.
+  /// - Throws: `FormatError` when a tensor cannot be read, or a glob or a part of the name map
+  ///   matches nothing in either file; `LAPACKError` when singular values cannot be found.
   public init(
     _ archiveA: TensorArchive, _ archiveB: TensorArchive, fileA: String, fileB: String,
-    options: Options = Options(), progress: (@Sendable (_ tensor: String) -> Void)? = nil
+    options: Options = Options(), progress: (@Sendable (_ byteCount: Int) -> Void)? = nil
   ) throws {
-    precondition(options.tolerance >= 0, "a tolerance is not negative")
-    let isSelected = try Self.selection(archiveA, archiveB, options.tensors)
-    let namesA = Array(archiveA.tensors.keys).filter(isSelected)
-    let namesB = Array(archiveB.tensors.keys).filter(isSelected)
-    let shared = namesA.filter { archiveB.tensors[$0] != nil }
-    let differences = try Self.compare(shared, archiveA, archiveB, options, progress)
+    options.check()
+    var pairing = try Pairing(archiveA, archiveB, options: options)
+    let largest = pairing.pairs.map(\.byteCount).max() ?? 0
+    let budget = MemoryBudget(limit: max(largest, Self.leastBudget))
+    let outcomes = try Self.compare(pairing.pairs, options, budget, progress)
+    let renames = try RenameSearch(threads: options.threads, budget: budget)
+      .pairs(pairing.onlyInA, pairing.onlyInB)
+    pairing.remove(renames)
 
-    let leftA = namesA.filter { archiveB.tensors[$0] == nil }
-    let leftB = namesB.filter { archiveA.tensors[$0] == nil }
-    let pairs = try RenameSearch(
-      archiveA: archiveA, archiveB: archiveB, threads: options.threads
-    ).pairs(leftA, leftB)
-    let renamedA = Set(pairs.map(\.a))
-    let renamedB = Set(pairs.map(\.b))
-
-    a = Self.side(archiveA, file: fileA, names: namesA)
-    b = Self.side(archiveB, file: fileB, names: namesB)
+    a = Self.side(archiveA, file: fileA, tensors: pairing.all.a)
+    b = Self.side(archiveB, file: fileB, tensors: pairing.all.b)
     tolerance = options.tolerance
-    same = zip(shared, differences).compactMap { $1 == nil ? $0 : nil }
-    changed = differences.compactMap { $0 }
-    renamed = pairs.compactMap { pair in
-      archiveA.tensors[pair.a].map {
-        RenamedTensor(
-          nameA: pair.a, nameB: pair.b, elementType: $0.elementType.rawValue,
-          shape: $0.shape.dimensions)
+    tolerances = options.tolerances.map {
+      NamedTolerance(pattern: $0.glob.pattern, tolerance: $0.tolerance)
+    }
+    same = []
+    changed = []
+    relaid = pairing.relaid
+    for (pair, outcome) in zip(pairing.pairs, outcomes) {
+      switch outcome {
+      case .same: same.append(pair.a.original)
+      case .transposed:
+        relaid.append(
+          RelaidTensor(
+            namesA: [pair.a.original], namesB: [pair.b.original], change: .transposed))
+      case .different(let difference): changed.append(difference)
       }
     }
-    onlyInA = Self.unmatched(leftA.filter { !renamedA.contains($0) }, in: archiveA)
-    onlyInB = Self.unmatched(leftB.filter { !renamedB.contains($0) }, in: archiveB)
+    renamed = renames.map {
+      RenamedTensor(
+        nameA: $0.a.original, nameB: $0.b.original,
+        elementType: $0.a.tensor.elementType.rawValue, shape: $0.a.tensor.shape.dimensions)
+    }
+    onlyInA = pairing.onlyInA.map(Self.unmatched)
+    onlyInB = pairing.onlyInB.map(Self.unmatched)
+    let isIgnored = { (name: String) in options.ignored.contains { $0.matches(name) } }
     let comparesTexts = options.tensors.isEmpty
     values =
       comparesTexts
       ? ValueDifference.all(
-        names: Array(archiveA.values.keys) + archiveB.values.keys, a: { archiveA.values[$0] },
-        b: { archiveB.values[$0] }, isEqual: { $0.isIdentical(to: $1) },
+        names: (Array(archiveA.values.keys) + archiveB.values.keys).filter { !isIgnored($0) },
+        a: { archiveA.values[$0] }, b: { archiveB.values[$0] },
+        isEqual: { $0.isIdentical(to: $1, distinguishesNaN: options.distinguishesNaN) },
         describe: \.fullDescription) : []
     metadata =
       comparesTexts
@@ -75,52 +70,47 @@ extension DiffReport {
         a: { archiveA.metadata[$0] }, b: { archiveB.metadata[$0] }, isEqual: ==,
         describe: { $0 }) : []
     isSame =
-      changed.isEmpty && renamed.isEmpty && onlyInA.isEmpty && onlyInB.isEmpty && values.isEmpty
+      changed.isEmpty && onlyInA.isEmpty && onlyInB.isEmpty && values.isEmpty
+      && (options.acceptsOtherLayouts || (renamed.isEmpty && relaid.isEmpty))
+    verdict = ""
+    verdict = verdictLine
   }
 
-  private static func selection(_ a: TensorArchive, _ b: TensorArchive, _ globs: [NameGlob]) throws
-    -> (String) -> Bool
-  {
-    guard !globs.isEmpty else { return { _ in true } }
-    let all = Array(a.tensors.keys) + b.tensors.keys.filter { a.tensors[$0] == nil }
-    let selected = Set(try all.matching(globs))
-    return { selected.contains($0) }
-  }
+  /// Bytes that tensors in work may always take together, so that small ones do not wait.
+  private static let leastBudget = 64 << 20
 
-  /// One result a name, in the order of `names`; the largest pairs are compared first.
+  /// One result a pair; the largest pairs are compared first.
   private static func compare(
-    _ names: [String], _ a: TensorArchive, _ b: TensorArchive, _ options: Options,
-    _ progress: (@Sendable (_ tensor: String) -> Void)?
-  ) throws -> [TensorDifference?] {
-    let comparer = TensorComparer(
-      tolerance: options.tolerance, ignoresElementTypes: options.ignoresElementTypes)
-    let sizes = names.map { a.tensors[$0]?.byteCount ?? 0 }
-    let order = names.indices.sorted { (sizes[$1], $0) < (sizes[$0], $1) }
+    _ pairs: [TensorPair], _ options: Options, _ budget: MemoryBudget,
+    _ progress: (@Sendable (_ byteCount: Int) -> Void)?
+  ) throws -> [TensorComparer.Outcome] {
+    let order = pairs.indices.sorted {
+      (pairs[$1].byteCount, $0) < (pairs[$0].byteCount, $1)
+    }
     let found = try parallelMap(count: order.count, threads: options.threads) { index in
-      let name = names[order[index]]
-      defer { progress?(name) }
-      guard let tensorA = a.tensors[name], let tensorB = b.tensors[name] else {
-        return TensorDifference?.none
-      }
-      return try comparer.difference(name: name, tensorA, tensorB)
+      let pair = pairs[order[index]]
+      let comparer = TensorComparer(
+        tolerance: options.tolerance(for: pair.a.name),
+        ignoresElementTypes: options.ignoresElementTypes,
+        distinguishesNaN: options.distinguishesNaN,
+        includesConditionNumbers: options.includesConditionNumbers, threads: options.threads)
+      defer { progress?(pair.a.tensor.byteCount) }
+      return try budget.using(pair.byteCount) { try comparer.compare(pair) }
     }
-    var differences = [TensorDifference?](repeating: nil, count: names.count)
-    for (index, difference) in zip(order, found) { differences[index] = difference }
-    return differences
+    var outcomes = [TensorComparer.Outcome](repeating: .same, count: pairs.count)
+    for (index, outcome) in zip(order, found) { outcomes[index] = outcome }
+    return outcomes
   }
 
-  private static func side(_ archive: TensorArchive, file: String, names: [String]) -> Side {
+  private static func side(_ archive: TensorArchive, file: String, tensors: [NamedTensor]) -> Side {
     Side(
-      file: file, format: archive.format?.name, tensorCount: names.count,
-      tensorByteCount: names.reduce(0) { $0 + (archive.tensors[$1]?.byteCount ?? 0) })
+      file: file, format: archive.format?.name, tensorCount: tensors.count,
+      tensorByteCount: tensors.reduce(0) { $0 + $1.tensor.byteCount })
   }
 
-  private static func unmatched(_ names: [String], in archive: TensorArchive) -> [UnmatchedTensor] {
-    names.compactMap { name in
-      archive.tensors[name].map {
-        UnmatchedTensor(
-          name: name, elementType: $0.elementType.rawValue, shape: $0.shape.dimensions)
-      }
-    }
+  private static func unmatched(_ named: NamedTensor) -> UnmatchedTensor {
+    UnmatchedTensor(
+      name: named.original, elementType: named.tensor.elementType.rawValue,
+      shape: named.tensor.shape.dimensions)
   }
 }

@@ -2,7 +2,7 @@ extension DiffReport: Report {
   public var document: ReportDocument {
     ReportDocument(
       title: "Difference report: \(isSame ? "the same" : "different")", summary: facts,
-      tables: [differenceTable], notes: notes)
+      tables: [differenceTable], notes: notes, histograms: histograms)
   }
 
   private var facts: [ReportDocument.Fact] {
@@ -12,17 +12,21 @@ extension DiffReport: Report {
     func count(_ label: String, _ count: Int) -> ReportDocument.Fact {
       .init(label, .integer(count), kind: .integer)
     }
-    return [
-      .init("A", side(a)), .init("B", side(b)),
-      .init("verdict", isSame ? "the same" : "different"),
+    let changes = worst.map { [ReportDocument.Fact("lowest SNR", $0)] } ?? []
+    let limits = tolerances.map { limit in
+      ReportDocument.Fact(
+        "tolerance of \(limit.pattern)", .real(limit.tolerance), kind: .real)
+    }
+    return [.init("A", side(a)), .init("B", side(b)), .init("verdict", verdict)] + changes + [
       count("tensors in A", a.tensorCount), count("tensors in B", b.tensorCount),
       .init("bytes of A", .integer(a.tensorByteCount), kind: .bytes),
       .init("bytes of B", .integer(b.tensorByteCount), kind: .bytes),
       count("the same", same.count), count("changed", changed.count),
-      count("renamed", renamed.count), count("only in A", onlyInA.count),
+      count("renamed", renamed.count),
+      count("laid out otherwise", relaid.count), count("only in A", onlyInA.count),
       count("only in B", onlyInB.count), count("changed values", values.count),
       .init("tolerance", .real(tolerance), kind: .real),
-    ]
+    ] + limits
   }
 
   private var notes: [String] {
@@ -30,15 +34,19 @@ extension DiffReport: Report {
     if changed.contains(where: { $0.numbers != nil }) {
       notes.append(
         "max abs = max |b − a|; max rel = max |b − a| / |a|; RMSE = root of the mean of (b − a)²; "
-          + "SNR in decibels = 10 log10 of Σa² / Σ(b − a)².")
+          + "NMSE = Σ(b − a)² / Σa²; SNR in decibels = −10 log10 of NMSE; ULP = the most numbers of "
+          + "the type between a and b.")
     }
     if !metadata.isEmpty { notes.append("Metadata does not count in the verdict.") }
     return notes
   }
 
+  private var hasConditionNumbers: Bool { changed.contains { $0.conditionNumbers != nil } }
+
   private var differenceTable: ReportTable {
-    let rows =
-      changed.map(row) + renamed.map(row) + onlyInA.map { row($0, change: "only in A", inA: true) }
+    let rows: [[ReportCell]] =
+      changed.map(row) + renamed.map(row) + relaid.map(row)
+      + onlyInA.map { row($0, change: "only in A", inA: true) }
       + onlyInB.map { row($0, change: "only in B", inA: false) }
       + values.map { row($0, change: "value") } + metadata.map { row($0, change: "metadata") }
     return ReportTable(
@@ -55,11 +63,19 @@ extension DiffReport: Report {
         .init(key: "changedShare", heading: "changed", kind: .share),
         .init(key: "maximumAbsolute", heading: "max abs", kind: .real),
         .init(key: "maximumRelative", heading: "max rel", kind: .real, isOptional: true),
+        .init(
+          key: "maximumUnitsInLastPlace", heading: "max ULP", kind: .integer, isOptional: true),
         .init(key: "rootMeanSquare", heading: "RMSE", kind: .real),
+        .init(key: "normalizedMeanSquare", heading: "NMSE", kind: .real, isOptional: true),
         .init(key: "signalToNoise", heading: "SNR dB", kind: .real),
         .init(key: "cosine", heading: "cosine", kind: .real, isOptional: true),
+        .init(key: "conditionNumberA", heading: "κ(A)", kind: .real),
+        .init(key: "conditionNumberB", heading: "κ(B)", kind: .real),
         .init(key: "note", heading: "note", kind: .remark),
-      ], rows: rows)
+      ], rows: rows
+    ).selectingColumns { column in
+      hasConditionNumbers || !column.key.hasPrefix("conditionNumber")
+    }
   }
 
   private func row(_ difference: TensorDifference) -> [ReportCell] {
@@ -74,9 +90,13 @@ extension DiffReport: Report {
       a.elementType == b.elementType ? a.elementType : "\(a.elementType) → \(b.elementType)"
     let (shapeA, shapeB) = (ReportShape(a.shape).forPeople, ReportShape(b.shape).forPeople)
     let shape = shapeA == shapeB ? shapeA : "\(shapeA) → \(shapeB)"
+    let nameB = difference.nameB.map { " → \($0)" } ?? ""
     return row(
-      difference.name, change, what: "\(type) \(shape)", a: forPrograms(a.elementType, a.shape),
-      b: forPrograms(b.elementType, b.shape), numbers: difference.numbers, note: difference.note)
+      difference.name, change, what: "\(type) \(shape)\(nameB)",
+      a: forPrograms(a.elementType, a.shape),
+      b: (difference.nameB.map { "\($0) " } ?? "") + forPrograms(b.elementType, b.shape),
+      numbers: difference.numbers, conditionNumbers: difference.conditionNumbers,
+      note: difference.note)
   }
 
   private func row(_ tensor: RenamedTensor) -> [ReportCell] {
@@ -84,6 +104,12 @@ extension DiffReport: Report {
     return row(
       tensor.nameA, "renamed", what: "→ \(tensor.nameB)", a: "\(tensor.nameA) \(text)",
       b: "\(tensor.nameB) \(text)")
+  }
+
+  private func row(_ tensor: RelaidTensor) -> [ReportCell] {
+    let (a, b) = (tensor.namesA.joined(separator: " "), tensor.namesB.joined(separator: " "))
+    let isSameName = tensor.namesA == tensor.namesB
+    return row(a, tensor.change.rawValue, what: isSameName ? "" : "→ \(b)", a: a, b: b)
   }
 
   private func row(_ tensor: UnmatchedTensor, change: String, inA: Bool) -> [ReportCell] {
@@ -102,14 +128,17 @@ extension DiffReport: Report {
 
   private func row(
     _ name: String, _ change: String, what: String, a: String?, b: String?,
-    numbers: NumberComparison? = nil, note: String? = nil
+    numbers: NumberComparison? = nil,
+    conditionNumbers: TensorDifference.ConditionNumbers? = nil, note: String? = nil
   ) -> [ReportCell] {
     [
       .text(name), .text(change), .text(what), ReportCell(a), ReportCell(b),
       ReportCell(numbers?.changedElementCount), ReportCell(numbers?.changedShare),
       ReportCell(numbers?.maximumAbsolute), ReportCell(numbers?.maximumRelative),
-      ReportCell(numbers?.rootMeanSquare), ReportCell(numbers?.signalToNoise),
-      ReportCell(numbers?.cosine), ReportCell(note),
+      ReportCell(numbers?.maximumUnitsInLastPlace.map { Int(clamping: $0) }),
+      ReportCell(numbers?.rootMeanSquare), ReportCell(numbers?.normalizedMeanSquare),
+      ReportCell(numbers?.signalToNoise), ReportCell(numbers?.cosine),
+      ReportCell(conditionNumbers?.a), ReportCell(conditionNumbers?.b), ReportCell(note),
     ]
   }
 

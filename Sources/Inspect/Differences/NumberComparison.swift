@@ -1,9 +1,7 @@
-import Foundation
-
 /// How far the numbers of tensor B are from those of tensor A.
 ///
 /// Pairs in which a number is NaN or infinite are left out of everything but the counts. NaN equals
-/// NaN, whatever its bits, and zeros of both signs are equal.
+/// NaN, whatever its bits, unless the comparison tells them apart; zeros of both signs are equal.
 public struct NumberComparison: Codable, Hashable, Sendable {
   public var elementCount: Int
   /// Pairs that differ by more than the tolerance, or of which only one is NaN or infinite.
@@ -18,117 +16,40 @@ public struct NumberComparison: Codable, Hashable, Sendable {
   public var maximumRelative: Double
   /// √(mean (b − a)²).
   public var rootMeanSquare: Double
+  /// Σ(b − a)² / Σa²: 0 when nothing differs, infinite when only a is zero.
+  public var normalizedMeanSquare: Double
   /// 10 log₁₀(Σa² / Σ(b − a)²) in decibels; infinite when nothing differs.
   public var signalToNoise: Double
   /// Σab / √(Σa² Σb²): 1 when both are zero, 0 when one is; `nil` when products of the numbers lie
   /// outside the range of `Double`.
   public var cosine: Double?
+  /// The most floating-point numbers of the tensors' type that lie between a and b, b counted;
+  /// `nil` unless both tensors are of one IEEE type: float16, bfloat16, float32 or float64.
+  public var maximumUnitsInLastPlace: UInt64?
+  /// How often which magnitudes of b − a occur; `nil` when nothing differs.
+  public var histogram: ChangeHistogram?
 }
 
-/// Sums up a `NumberComparison` piece by piece.
-struct NumberComparisonSum {
-  let tolerance: Double
-  private var elementCount = 0
-  private var finiteCount = 0
-  private var changedCount = 0
-  private var nonFiniteDifferenceCount = 0
-  private var maximumAbsolute = 0.0
-  private var maximumRelative = 0.0
-  private var noise = SquareSum()
-  private var signalA = SquareSum()
-  private var signalB = SquareSum()
-  private var product = 0.0
+/// How many differences lie between neighbouring powers of two.
+public struct ChangeHistogram: Codable, Hashable, Sendable {
+  /// `counts[0]` is of 0 < |b − a| < 2^(lowestExponent + 1), `counts[i]` of those from
+  /// 2^(lowestExponent + i) to twice that.
+  public var lowestExponent: Int
+  /// At most `binLimit`; smaller differences are counted in the first.
+  public var counts: [Int]
 
-  /// - Parameter tolerance: absolute differences up to this many are none.
-  init(tolerance: Double) {
-    self.tolerance = tolerance
-  }
+  /// Bins from the largest difference on: a factor of 2³².
+  static let binLimit = 32
 
-  /// Adds pairs of elements.
-  ///
-  /// - Parameter differences: b − a where doubles cannot hold it: of 64-bit integers.
-  mutating func add(_ a: [Double], _ b: [Double], differences: [Double]? = nil) {
-    precondition(a.count == b.count, "pairs of elements come from equally many")
-    elementCount += a.count
-    a.withUnsafeBufferPointer { a in
-      b.withUnsafeBufferPointer { b in
-        for index in a.indices {
-          add(a[index], b[index], difference: differences?[index] ?? b[index] - a[index])
-        }
-      }
-    }
-  }
-
-  private mutating func add(_ a: Double, _ b: Double, difference: Double) {
-    guard a.isFinite && b.isFinite else {
-      if a != b && !(a.isNaN && b.isNaN) {
-        nonFiniteDifferenceCount += 1
-        changedCount += 1
-      }
-      return
-    }
-    finiteCount += 1
-    signalA.add(a)
-    signalB.add(b)
-    product += a * b
-    guard difference != 0 else { return }
-    let magnitude = difference.magnitude
-    if magnitude > tolerance { changedCount += 1 }
-    maximumAbsolute = max(maximumAbsolute, magnitude)
-    maximumRelative = max(maximumRelative, magnitude / a.magnitude)
-    noise.add(difference)
-  }
-
-  var comparison: NumberComparison {
-    return NumberComparison(
-      elementCount: elementCount, changedElementCount: changedCount,
-      changedShare: elementCount == 0 ? 0 : Double(changedCount) / Double(elementCount),
-      nonFiniteDifferenceCount: nonFiniteDifferenceCount,
-      maximumAbsolute: maximumAbsolute, maximumRelative: maximumRelative,
-      rootMeanSquare: finiteCount == 0 ? 0 : noise.root / Double(finiteCount).squareRoot(),
-      signalToNoise: noise.root == 0 ? .infinity : 20 * log10(signalA.root / noise.root),
-      cosine: cosine)
-  }
-
-  private var cosine: Double? {
-    let (normA, normB) = (signalA.root, signalB.root)
-    if normA == 0 || normB == 0 { return normA == normB ? 1 : 0 }
-    guard product.isFinite, min(normA, normB) > SquareSum.small else { return nil }
-    return max(-1, min(1, product / normA / normB))
-  }
-}
-
-/// A sum of squares that neither overflows nor vanishes for any finite numbers.
-///
-/// Large, ordinary and small numbers are summed apart, after Blue, "A portable Fortran program to
-/// find the Euclidean norm of a vector", ACM TOMS 4(1), 1978.
-private struct SquareSum {
-  /// Brings large numbers, and by its inverse small ones, to where their squares are normal.
-  private static let unit = 0x1p-600
-  private static let large = 0x1p480
-  static let small = 0x1p-480
-
-  private var largeSum = 0.0
-  private var ordinarySum = 0.0
-  private var smallSum = 0.0
-
-  mutating func add(_ value: Double) {
-    let magnitude = value.magnitude
-    if magnitude > Self.large {
-      largeSum += (value * Self.unit) * (value * Self.unit)
-    } else if magnitude >= Self.small {
-      ordinarySum += value * value
-    } else {
-      smallSum += (value / Self.unit) * (value / Self.unit)
-    }
-  }
-
-  /// The square root of the sum.
-  var root: Double {
-    if largeSum > 0 {
-      return (largeSum + ordinarySum * Self.unit * Self.unit).squareRoot() / Self.unit
-    }
-    if ordinarySum > 0 { return ordinarySum.squareRoot() }
-    return smallSum.squareRoot() * Self.unit
+  /// - Parameter counts: of each exponent from `lowestExponent` on.
+  /// - Returns: `nil` when there are none.
+  init?(lowestExponent: Int, counts: [Int]) {
+    guard let first = counts.firstIndex(where: { $0 > 0 }),
+      let last = counts.lastIndex(where: { $0 > 0 })
+    else { return nil }
+    let start = max(first, last - Self.binLimit + 1)
+    self.lowestExponent = lowestExponent + start
+    self.counts = Array(counts[start...last])
+    self.counts[0] += counts[first..<start].reduce(0, +)
   }
 }

@@ -1,25 +1,37 @@
 import Formats
+import LinearAlgebra
 
-/// Compares two tensors piece by piece, so that memory does not grow with them.
+/// Compares two tensors piece by piece, so that memory does not grow with them beyond their bytes.
 struct TensorComparer: Sendable {
   /// Absolute differences up to this many are none.
   let tolerance: Double
   /// Whether an element type of its own makes a tensor differ.
   let ignoresElementTypes: Bool
+  /// Whether NaN differs from NaN.
+  let distinguishesNaN: Bool
+  let includesConditionNumbers: Bool
+  /// For the pieces of one tensor.
+  let threads: Int
 
-  /// Elements of a piece: a multiple of 4, so that pieces of 6-bit elements are whole bytes.
-  private static let pieceLength = 1 << 16
+  enum Outcome: Sendable {
+    /// Equal shapes, equal element types unless these are ignored, and no number that differs by
+    /// more than the tolerance.
+    case same
+    /// As `same` once rows and columns of B are exchanged.
+    case transposed
+    case different(TensorDifference)
+  }
 
-  /// - Returns: `nil` when the tensors are the same: equal shapes, equal element types unless these
-  ///   are ignored, and no number that differs by more than the tolerance.
   /// - Throws: `FormatError` when a tensor cannot be read.
-  func difference(name: String, _ a: Tensor, _ b: Tensor) throws -> TensorDifference? {
-    guard a.shape == b.shape else { return Self.difference(name, .shape, a, b) }
-    let (bytesA, bytesB) = try locatingErrors(tensor: name) { (try a.bytes(), try b.bytes()) }
+  func compare(_ pair: TensorPair) throws -> Outcome {
+    let (a, b) = (pair.a.tensor, pair.b.tensor)
+    guard a.shape == b.shape else { return try compareShapes(pair) }
+    let bytesA = try locatingErrors(tensor: pair.a.original) { try a.bytes() }
+    let bytesB = try locatingErrors(tensor: pair.b.original) { try b.bytes() }
     let hasEqualTypes = a.elementType == b.elementType
-    if hasEqualTypes && bytesA.elementsEqual(bytesB) { return nil }
+    if hasEqualTypes, try isEqual(bytesA, bytesB), !mayHoldNaN(a.elementType) { return .same }
 
-    var difference = Self.difference(name, hasEqualTypes ? .values : .elementType, a, b)
+    var difference = Self.difference(pair, hasEqualTypes ? .values : .elementType)
     guard let typeA = a.elementType.componentType, let typeB = b.elementType.componentType,
       a.elementType.isComplex == b.elementType.isComplex
     else {
@@ -27,34 +39,78 @@ struct TensorComparer: Sendable {
         hasEqualTypes
         ? Self.byteNote(bytesA, bytesB)
         : "\(a.elementType) and \(b.elementType) cannot be compared as numbers"
-      return difference
+      return .different(difference)
     }
     let count = a.shape.elementCount * (a.elementType.isComplex ? 2 : 1)
-    let numbers = try locatingErrors(tensor: name) {
+    let numbers = try locatingErrors(tensor: pair.a.original) {
       try compare((bytesA, typeA), (bytesB, typeB), count: count)
     }
     let isTypeChange = !hasEqualTypes && !ignoresElementTypes
-    guard isTypeChange || numbers.changedElementCount > 0 else { return nil }
+    guard isTypeChange || numbers.changedElementCount > 0 else { return .same }
+    if hasEqualTypes, try Self.isTransposed(bytesA, bytesB, a) { return .transposed }
     if numbers.changedElementCount > 0, ignoresElementTypes { difference.kind = .values }
     difference.numbers = numbers
     difference.note = Self.note(on: numbers, of: a.elementType)
-    return difference
+    if includesConditionNumbers { difference.conditionNumbers = try conditionNumbers(pair) }
+    return .different(difference)
   }
+
+  /// Shapes that differ may still be those of a matrix and its transpose.
+  private func compareShapes(_ pair: TensorPair) throws -> Outcome {
+    let (a, b) = (pair.a.tensor, pair.b.tensor)
+    var difference = Self.difference(pair, .shape)
+    guard a.elementType == b.elementType, a.shape.elementCount == b.shape.elementCount,
+      a.shape.elementCount > 0
+    else { return .different(difference) }
+    let bytesA = try locatingErrors(tensor: pair.a.original) { try a.bytes() }
+    let bytesB = try locatingErrors(tensor: pair.b.original) { try b.bytes() }
+    if a.shape.dimensions == b.shape.dimensions.reversed(),
+      try Self.isTransposed(bytesA, bytesB, a)
+    {
+      return .transposed
+    }
+    if try isEqual(bytesA, bytesB) { difference.note = "the same elements in the same order" }
+    return .different(difference)
+  }
+
+  /// Whether byte-equal tensors may still differ.
+  private func mayHoldNaN(_ type: ElementType) -> Bool {
+    distinguishesNaN && type.componentType?.isFloatingPoint == true
+  }
+
+  private func isEqual(_ a: SharedBytes, _ b: SharedBytes) throws -> Bool {
+    guard a.count == b.count else { return false }
+    let length = 1 << 24
+    guard a.count > length else { return a.elementsEqual(b) }
+    return try parallelMap(count: (a.count - 1) / length + 1, threads: threads) { index in
+      let range = index * length..<min(a.count, (index + 1) * length)
+      return a.slice(range).elementsEqual(b.slice(range))
+    }.allSatisfy { $0 }
+  }
+
+  /// Elements of a piece: a multiple of 4, so that pieces of 6-bit elements are whole bytes.
+  private static let pieceLength = 1 << 16
 
   private func compare(
     _ a: (bytes: SharedBytes, type: ElementType), _ b: (bytes: SharedBytes, type: ElementType),
     count: Int
   ) throws -> NumberComparison {
-    var sum = NumberComparisonSum(tolerance: tolerance)
-    for start in stride(from: 0, to: count, by: Self.pieceLength) {
+    let empty = NumberComparisonSum(
+      tolerance: tolerance, distinguishesNaN: distinguishesNaN,
+      unitsInLastPlace: a.type == b.type ? UnitsInLastPlace(a.type) : nil)
+    let pieceCount = (count + Self.pieceLength - 1) / Self.pieceLength
+    let sums = try parallelMap(count: pieceCount, threads: threads) { index in
+      let start = index * Self.pieceLength
       let range = start..<min(start + Self.pieceLength, count)
       let pieceA = try Self.piece(range, of: a.bytes, a.type)
       let pieceB = try Self.piece(range, of: b.bytes, b.type)
+      var sum = empty
       sum.add(
         try pieceA.doubleValues(), try pieceB.doubleValues(),
         differences: try Self.exactDifferences(pieceA, pieceB))
+      return sum
     }
-    return sum.comparison
+    return sums.reduce(into: empty) { $0.add($1) }.comparison
   }
 
   /// The elements of `range` as a vector. The last piece of a type narrower than a byte ends with
@@ -89,46 +145,6 @@ struct TensorComparer: Sendable {
           ? Int128(bytes.loadUnaligned(fromByteOffset: index * 8, as: Int64.self))
           : Int128(bytes.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
       }
-    }
-  }
-
-  private static func difference(
-    _ name: String, _ kind: TensorDifference.Kind, _ a: Tensor, _ b: Tensor
-  ) -> TensorDifference {
-    TensorDifference(
-      name: name, kind: kind,
-      a: .init(elementType: a.elementType.rawValue, shape: a.shape.dimensions),
-      b: .init(elementType: b.elementType.rawValue, shape: b.shape.dimensions))
-  }
-
-  private static func note(on numbers: NumberComparison, of type: ElementType) -> String? {
-    var notes: [String] = []
-    if type.isComplex { notes.append("real and imaginary parts are compared as numbers") }
-    if numbers.nonFiniteDifferenceCount > 0 {
-      notes.append(
-        "differences with NaN or infinity, left out of the measures: "
-          + "\(numbers.nonFiniteDifferenceCount)")
-    }
-    return notes.isEmpty ? nil : notes.joined(separator: "; ")
-  }
-
-  private static func byteNote(_ a: SharedBytes, _ b: SharedBytes) -> String {
-    let count = a.withUnsafeBytes { a in
-      b.withUnsafeBytes { b in a.indices.count { a[$0] != b[$0] } }
-    }
-    return "compared by bytes: \(count) of \(a.count) differ"
-  }
-}
-
-extension ElementType {
-  /// The real type whose numbers the elements consist of; `nil` for uninterpreted bits.
-  fileprivate var componentType: ElementType? {
-    switch self {
-    case .complex32: .float16
-    case .complex64: .float32
-    case .complex128: .float64
-    case .bits8, .bits16, .bits1x8, .bits2x4, .bits4x2: nil
-    default: self
     }
   }
 }

@@ -1,4 +1,4 @@
-/// How a tensor that both archives name differs.
+/// How a tensor that both archives have differs.
 public struct TensorDifference: Codable, Hashable, Sendable {
   /// What differs; the first that applies.
   public enum Kind: String, Codable, Sendable {
@@ -17,12 +17,24 @@ public struct TensorDifference: Codable, Hashable, Sendable {
     public var shape: [Int]
   }
 
+  /// The condition numbers σ_max/σ_min of both tensors as matrices `[out, in·kh·kw]`.
+  public struct ConditionNumbers: Codable, Hashable, Sendable {
+    /// Infinite for a rank-deficient matrix.
+    public var a: Double
+    public var b: Double
+  }
+
+  /// The name in A; a part of a fused tensor has its label behind it, as in `qkv.weight[q]`.
   public var name: String
+  /// The name in B, where it is another one.
+  public var nameB: String?
   public var kind: Kind
   public var a: Side
   public var b: Side
   /// `nil` when the shapes differ or the elements are not numbers.
   public var numbers: NumberComparison?
+  /// `nil` unless asked for, and for tensors that are no matrices or not finite.
+  public var conditionNumbers: ConditionNumbers?
   public var note: String?
 }
 
@@ -41,6 +53,24 @@ public struct RenamedTensor: Codable, Hashable, Sendable {
   /// As `ElementType.rawValue`.
   public var elementType: String
   public var shape: [Int]
+}
+
+/// A tensor that each archive lays out otherwise.
+///
+/// Whether the values of split and fused parts differ, `DiffReport.changed` says.
+public struct RelaidTensor: Codable, Hashable, Sendable {
+  public enum Change: String, Codable, Sendable {
+    /// B has the same numbers with rows and columns exchanged.
+    case transposed
+    /// A query-key-value tensor of A is three tensors in B.
+    case split
+    /// The reverse of `split`.
+    case fused
+  }
+
+  public var namesA: [String]
+  public var namesB: [String]
+  public var change: Change
 }
 
 /// A value or a metadata text that differs; `nil` where one side has none.

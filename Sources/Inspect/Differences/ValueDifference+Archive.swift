@@ -19,9 +19,11 @@ extension ValueDifference {
 }
 
 extension ArchiveValue {
-  /// Equality in which NaN equals NaN.
-  func isIdentical(to other: ArchiveValue) -> Bool {
-    func isIdentical(_ x: Double, _ y: Double) -> Bool { x == y || (x.isNaN && y.isNaN) }
+  /// Equality in which NaN equals NaN unless told otherwise.
+  func isIdentical(to other: ArchiveValue, distinguishesNaN: Bool = false) -> Bool {
+    func isIdentical(_ x: Double, _ y: Double) -> Bool {
+      x == y || (!distinguishesNaN && x.isNaN && y.isNaN)
+    }
     switch (self, other) {
     case (.real(let x), .real(let y)): return isIdentical(x, y)
     case (.complex(let x, let u), .complex(let y, let v)):

@@ -11,6 +11,7 @@ struct HTMLRenderer {
     if !document.summary.isEmpty { body.append(summary(document.summary)) }
     body += document.tables.map { section($0.selectingColumns { $0.audience != .programs }) }
     body += document.pictures.map(section)
+    body += histogramSection(document.histograms)
     body += document.notes.map { "<p class=\"note\">\(escaped($0))</p>" }
     return """
       <!DOCTYPE html>

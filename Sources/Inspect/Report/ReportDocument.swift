@@ -11,12 +11,18 @@ public struct ReportDocument: Hashable, Sendable {
   public var pictures: [ReportPictures] = []
   /// Sentences that stand after the tables.
   public var notes: [String]
+  /// Drawn after the tables, in HTML alone.
+  public var histograms: [ReportHistogram]
 
-  public init(title: String, summary: [Fact], tables: [ReportTable], notes: [String] = []) {
+  public init(
+    title: String, summary: [Fact], tables: [ReportTable], notes: [String] = [],
+    histograms: [ReportHistogram] = []
+  ) {
     self.title = title
     self.summary = summary
     self.tables = tables
     self.notes = notes
+    self.histograms = histograms
   }
 
   /// A labelled value of the summary.

@@ -8,6 +8,9 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   public let identicalTensorCount: Int
   /// Unquantized tensors whose bits, type or shape are not the reference's.
   public let alteredTensors: [String]
+  /// Quantized tensors with a value that is more than a step from where it belongs, in files whose
+  /// recipe rounds each weight on its own. A recipe with a method may move weights further.
+  public let strayTensors: [String]
   /// Names of the reference that the packed file lacks.
   public let missingTensors: [String]
   /// Names of the packed file that the reference lacks.
@@ -16,9 +19,11 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   /// The signal over all quantized weights to their quantization noise, in dB.
   public let signalToQuantizationNoise: Double
 
-  /// Everything that was to stay is as it was, and nothing is missing or added.
+  /// Everything that was to stay is as it was, quantized tensors are within their step, and nothing
+  /// is missing or added.
   public var isTrue: Bool {
     alteredTensors.isEmpty && missingTensors.isEmpty && extraTensors.isEmpty
+      && strayTensors.isEmpty
   }
 
   /// One quantized tensor beside its reference.
@@ -32,6 +37,9 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     public let maximumErrorInSteps: Double
     /// The share of weights whose error exceeds half a step because there is no nearer code, 0…1.
     public let clippedShare: Double
+    /// No value is more than a step from the reference's, or from the nearer clipping bound where
+    /// the reference's lies outside.
+    public let isWithinStep: Bool
   }
 
   private struct Comparison: Sendable {
@@ -58,6 +66,9 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     missingTensors = reference.tensors.keys.filter { model.header.names[$0] == nil }
     extraTensors = names.filter { reference.tensors[$0] == nil }
     layers = comparisons.compactMap(\.layer)
+    strayTensors =
+      Self.roundsEachWeight(model.header)
+      ? layers.filter { !$0.isWithinStep }.map(\.name) : []
     identicalTensorCount = comparisons.count(where: \.isIdentical)
     alteredTensors = zip(shared, comparisons).compactMap { name, comparison in
       comparison.layer == nil && !comparison.isIdentical ? name : nil
@@ -65,6 +76,11 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     let errors = comparisons.compactMap(\.error)
     signalToQuantizationNoise = QuantizationError.decibels(
       signal: errors.reduce(0) { $0 + $1.signal }, noise: errors.reduce(0) { $0 + $1.noise })
+  }
+
+  private static func roundsEachWeight(_ header: PackedHeader) -> Bool {
+    guard case .object(let recipe) = header.recipe else { return true }
+    return recipe["method"] == nil
   }
 
   private static func compare(_ model: PackedModel, name: String, reference: Tensor) throws
@@ -78,10 +94,10 @@ public struct FidelityReport: Codable, Hashable, Sendable {
       let layer = Layer(
         name: name, bitWidth: quantized.bitWidth, signalToQuantizationNoise: error.signalToNoise,
         maximumError: error.maximum, maximumErrorInSteps: error.maximumInSteps,
-        clippedShare: error.clippedShare)
+        clippedShare: error.clippedShare, isWithinStep: error.maximumStrayInSteps <= 1)
       return Comparison(layer: layer, error: error)
     }
-    let packed = try model.tensor(named: name)?.bytes() ?? SharedBytes()
+    guard let packed = try model.tensor(named: name)?.bytes() else { return Comparison() }
     return Comparison(isIdentical: try packed.elementsEqual(reference.bytes()))
   }
 }

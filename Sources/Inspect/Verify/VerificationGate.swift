@@ -9,6 +9,8 @@ public enum VerificationGate: Hashable, Sendable {
   /// Every quantized layer's signal-to-quantization-noise of at least `minimum` dB; needs a
   /// reference.
   case signalToQuantizationNoise(minimum: Double)
+  /// Every weight matrix's condition number, as dequantized, of at most `maximum`.
+  case conditionNumber(maximum: Double)
 
   /// The ratios of `PackedSummary`, by the names that reports and options use.
   public enum RatioName: String, CaseIterable, Sendable {
@@ -25,17 +27,20 @@ public enum VerificationGate: Hashable, Sendable {
     public let isMet: Bool
   }
 
-  func outcome(summary: PackedSummary, fidelity: FidelityReport?) -> Outcome {
+  /// - Parameter condition: the worst of all layers, for the gate that asks for it.
+  func outcome(
+    summary: PackedSummary?, fidelity: FidelityReport?, condition: WorstCondition?
+  ) -> Outcome {
     switch self {
     case .ratio(let name, let minimum):
-      let found = summary.ratios.value(name)
+      let found = summary?.ratios.value(name)
       return Outcome(
         requirement: "ratio \(name.rawValue) of at least \(minimum)", found: found, layer: nil,
         isMet: found.map { $0 >= minimum } ?? false)
     case .fileByteCount(let maximum):
       return Outcome(
-        requirement: "at most \(maximum) bytes", found: Double(summary.fileByteCount), layer: nil,
-        isMet: summary.fileByteCount <= maximum)
+        requirement: "at most \(maximum) bytes", found: summary.map { Double($0.fileByteCount) },
+        layer: nil, isMet: summary.map { $0.fileByteCount <= maximum } ?? false)
     case .signalToQuantizationNoise(let minimum):
       let worst = fidelity?.layers.min {
         $0.signalToQuantizationNoise < $1.signalToQuantizationNoise
@@ -44,6 +49,11 @@ public enum VerificationGate: Hashable, Sendable {
         requirement: "SQNR of every layer of at least \(minimum) dB",
         found: worst?.signalToQuantizationNoise, layer: worst?.name,
         isMet: worst.map { $0.signalToQuantizationNoise >= minimum } ?? false)
+    case .conditionNumber(let maximum):
+      return Outcome(
+        requirement: "condition number of every layer of at most \(ReportNumber.real(maximum))",
+        found: condition?.conditionNumber, layer: condition?.layer,
+        isMet: condition.map { $0.conditionNumber <= maximum } ?? false)
     }
   }
 }

@@ -6,11 +6,13 @@ extension VerificationReport: Report {
 
   private var facts: [ReportDocument.Fact] {
     var facts: [ReportDocument.Fact] = [
-      .init("verdict", isPassed ? "passed" : "FAILED"),
+      .init("verdict", verdict),
       .init("whole", isWhole ? "yes, every byte is accounted for" : "no"),
-      .init("file size", .integer(summary.fileByteCount), kind: .bytes),
     ]
-    facts += summary.facts
+    if let summary {
+      facts.append(.init("file size", .integer(summary.fileByteCount), kind: .bytes))
+      facts += summary.facts
+    }
     if let fidelity {
       facts += [
         .init("reference", fidelity.reference),
@@ -18,12 +20,22 @@ extension VerificationReport: Report {
         .init("SQNR of all weights, dB", .real(fidelity.signalToQuantizationNoise), kind: .real),
       ]
     }
+    if let reproduction {
+      facts.append(
+        .init("packed again", reproduction.isIdentical ? "the same bytes" : "ANOTHER FILE"))
+    }
+    if let repairs {
+      let count = repairs.count(where: \.isRepairable)
+      facts.append(.init("repairable faults", "\(count) of \(repairs.count)"))
+    }
     return facts
   }
 
   private var tables: [ReportTable] {
     var tables: [ReportTable] = []
     if !faults.isEmpty { tables.append(faultTable) }
+    if let repairs, !repairs.isEmpty { tables.append(Self.table(of: repairs)) }
+    if let reproduction, !reproduction.isIdentical { tables.append(reproduction.table) }
     if let fidelity, !fidelity.layers.isEmpty { tables.append(fidelity.layerTable) }
     if !gates.isEmpty { tables.append(gateTable) }
     return tables
@@ -33,11 +45,38 @@ extension VerificationReport: Report {
     ReportTable(
       title: "Faults",
       columns: [
+        .init(key: "region", heading: "region", kind: .text),
         .init(key: "tensor", heading: "tensor", kind: .text),
         .init(key: "offset", heading: "at byte", kind: .integer),
+        .init(key: "byteCount", heading: "bytes", kind: .integer),
         .init(key: "message", heading: "fault", kind: .text),
       ],
-      rows: faults.map { [ReportCell($0.tensor), ReportCell($0.offset), .text($0.message)] })
+      rows: faults.map {
+        [
+          .text($0.region.rawValue), ReportCell($0.tensor), .integer($0.offset),
+          .integer($0.byteCount), .text($0.message),
+        ]
+      })
+  }
+
+  private static func table(of repairs: [Repair]) -> ReportTable {
+    ReportTable(
+      title: "What the reference can restore",
+      columns: [
+        .init(key: "region", heading: "region", kind: .text),
+        .init(key: "tensor", heading: "tensor", kind: .text),
+        .init(key: "offset", heading: "at byte", kind: .integer),
+        .init(key: "isRepairable", heading: "repairable", kind: .text),
+        .init(key: "method", heading: "from", kind: .text),
+        .init(key: "obstacle", heading: "why not", kind: .text),
+      ],
+      rows: repairs.map {
+        [
+          .text($0.region.rawValue), ReportCell($0.tensor), .integer($0.offset),
+          .text($0.isRepairable ? "yes" : "NO"), ReportCell($0.method?.rawValue),
+          ReportCell($0.obstacle),
+        ]
+      })
   }
 
   private var gateTable: ReportTable {
@@ -61,12 +100,32 @@ extension VerificationReport: Report {
     guard let fidelity else { return [] }
     let lists = [
       ("differ from the reference though they were to stay", fidelity.alteredTensors),
+      ("have values more than a step from the reference's", fidelity.strayTensors),
       ("are in the reference only", fidelity.missingTensors),
       ("are in the packed file only", fidelity.extraTensors),
     ]
     return lists.compactMap { what, names in
       names.isEmpty ? nil : "\(names.count) tensors \(what): \(names.joined(separator: ", "))"
     }
+  }
+}
+
+extension VerificationReport.Reproduction {
+  fileprivate var table: ReportTable {
+    ReportTable(
+      title: "Where packing again differs",
+      columns: [
+        .init(key: "region", heading: "region", kind: .text),
+        .init(key: "tensor", heading: "tensor", kind: .text),
+        .init(key: "offset", heading: "at byte", kind: .integer),
+        .init(key: "message", heading: "difference", kind: .text),
+      ],
+      rows: deviations.map {
+        [
+          .text($0.region.rawValue), ReportCell($0.tensor), .integer($0.offset),
+          .text($0.message),
+        ]
+      })
   }
 }
 

@@ -3,16 +3,24 @@ import LinearAlgebra
 
 /// Whether a packed file is whole, how small it is, and how true to a reference.
 public struct VerificationReport: Codable, Hashable, Sendable {
-  public static let currentSchemaVersion = 1
+  public static let currentSchemaVersion = 2
 
   public let schemaVersion: Int
   public let file: String
+  /// The result in one line.
+  public let verdict: String
   /// Every byte is accounted for and has the content its checksums say.
   public let isWhole: Bool
   public let faults: [Fault]
-  public let summary: PackedSummary
-  /// The comparison with a full-precision reference; `nil` when none was given.
+  /// `nil` when the header cannot be read.
+  public let summary: PackedSummary?
+  /// The comparison with a full-precision reference; `nil` when none was given, or the file is
+  /// damaged.
   public let fidelity: FidelityReport?
+  /// Whether packing the reference again gives the same file; `nil` unless asked for.
+  public let reproduction: Reproduction?
+  /// For each fault, whether the reference can undo it; `nil` unless asked for.
+  public let repairs: [Repair]?
   /// The requirements that were asked for, met or not.
   public let gates: [VerificationGate.Outcome]
   /// The file is whole, is true to its reference, and every requirement is met.
@@ -20,12 +28,82 @@ public struct VerificationReport: Codable, Hashable, Sendable {
 
   /// Something wrong with the file, with its place.
   public struct Fault: Codable, Hashable, Sendable {
+    /// What lies there.
+    public let region: PackedRegion
+    /// Whose record it is; `nil` for the other regions.
     public let tensor: String?
-    public let offset: Int?
+    /// The first byte in the file that may be wrong.
+    public let offset: Int
+    /// How many may be.
+    public let byteCount: Int
     public let message: String
+
+    init(_ fault: PackedFault) {
+      region = fault.region
+      tensor = fault.tensor
+      offset = fault.offset
+      byteCount = fault.byteCount
+      message = fault.message
+    }
   }
 
-  /// Checks every byte of `model` and compares it with `reference`.
+  /// What packing the reference again by the header's recipe gave.
+  public struct Reproduction: Codable, Hashable, Sendable {
+    /// Every byte is the same.
+    public let isIdentical: Bool
+    /// What is not; its `message` says how.
+    public let deviations: [Deviation]
+
+    public struct Deviation: Codable, Hashable, Sendable {
+      public let region: PackedRegion
+      public let tensor: String?
+      public let offset: Int
+      public let message: String
+    }
+
+    public init(_ deviations: [PackedDeviation]) {
+      isIdentical = deviations.isEmpty
+      self.deviations = deviations.map {
+        Deviation(region: $0.region, tensor: $0.tensor, offset: $0.offset, message: $0.message)
+      }
+    }
+  }
+
+  /// Whether a fault can be undone, so that checksums prove it.
+  public struct Repair: Codable, Hashable, Sendable {
+    public let region: PackedRegion
+    public let tensor: String?
+    public let offset: Int
+    public let isRepairable: Bool
+    /// Where the bytes come from; `nil` when they cannot be had.
+    public let method: PackedRestoration.Method?
+    /// Why they cannot be had.
+    public let obstacle: String?
+
+    public init(_ part: PackedRestoration.Part) {
+      region = part.fault.region
+      tensor = part.fault.tensor
+      offset = part.fault.offset
+      isRepairable = part.method != nil
+      method = part.method
+      obstacle = part.obstacle
+    }
+  }
+
+  /// What was found out elsewhere, by whoever can pack.
+  public struct Findings: Sendable {
+    /// Of packing again, for a whole file.
+    public var reproduction: Reproduction?
+    /// Of what is damaged.
+    public var repairs: [Repair]?
+
+    public init(reproduction: Reproduction? = nil, repairs: [Repair]? = nil) {
+      self.reproduction = reproduction
+      self.repairs = repairs
+    }
+  }
+
+  /// Reports on `examination` and compares what it examined with `reference`.
   ///
   /// - Parameters:
   ///   - file: the packed file's path as the user gave it.
@@ -35,27 +113,58 @@ public struct VerificationReport: Codable, Hashable, Sendable {
   /// - Throws: `FormatError` when the reference cannot be read; faults of the packed file are part
   ///   of the report.
   public init(
-    file: String, model: PackedModel, reference: (file: String, archive: TensorArchive)? = nil,
+    file: String, _ examination: PackedExamination,
+    reference: (file: String, archive: TensorArchive)? = nil, findings: Findings = Findings(),
     gates: [VerificationGate] = [], threads: Int, progress: (@Sendable (Int) -> Void)? = nil
   ) throws {
-    let faults = try model.verifyRecords { count, task in
-      _ = try parallelMap(count: count, threads: threads) { try task($0) }
-    }
     schemaVersion = Self.currentSchemaVersion
     self.file = file
-    self.faults = faults.map { Fault(tensor: $0.tensor, offset: $0.offset, message: $0.message) }
+    faults = examination.faults.map(Fault.init)
     isWhole = faults.isEmpty
-    let summary = PackedSummary(model)
-    self.summary = summary
+    let model = examination.model
+    summary = model.map(PackedSummary.init)
     // Damaged tensors cannot be compared; saying so once, as a fault, is enough.
-    let fidelity =
-      faults.isEmpty
-      ? try reference.map {
+    let whole = examination.faults.isEmpty ? model : nil
+    fidelity = try whole.flatMap { model in
+      try reference.map {
         try FidelityReport(
           model: model, reference: $0.archive, file: $0.file, threads: threads, progress: progress)
-      } : nil
-    self.fidelity = fidelity
-    self.gates = gates.map { $0.outcome(summary: summary, fidelity: fidelity) }
-    isPassed = isWhole && (fidelity?.isTrue ?? true) && self.gates.allSatisfy(\.isMet)
+      }
+    }
+    reproduction = findings.reproduction
+    repairs = findings.repairs
+    let worst =
+      gates.contains { if case .conditionNumber = $0 { true } else { false } }
+      ? try whole.flatMap { try WorstCondition(of: $0, threads: threads) } : nil
+    self.gates = gates.map { [summary, fidelity] gate in
+      gate.outcome(summary: summary, fidelity: fidelity, condition: worst)
+    }
+    isPassed =
+      isWhole && (fidelity?.isTrue ?? true) && (reproduction?.isIdentical ?? true)
+      && self.gates.allSatisfy(\.isMet)
+    verdict = Self.verdict(
+      faults: faults, fidelity: fidelity, reproduction: reproduction, gates: self.gates)
   }
+
+  private static func verdict(
+    faults: [Fault], fidelity: FidelityReport?, reproduction: Reproduction?,
+    gates: [VerificationGate.Outcome]
+  ) -> String {
+    if let fault = faults.first {
+      let more = faults.count > 1 ? " and \(faults.count - 1) more" : ""
+      return "FAILED: damaged: \(fault.place)\(more)"
+    }
+    var problems: [String] = []
+    if let fidelity, !fidelity.isTrue { problems.append("not true to the reference") }
+    if let reproduction, !reproduction.isIdentical {
+      problems.append("packing the reference again gives another file")
+    }
+    problems += gates.filter { !$0.isMet }.map { "not met: \($0.requirement)" }
+    return problems.isEmpty ? "passed" : "FAILED: \(problems.joined(separator: "; "))"
+  }
+}
+
+extension VerificationReport.Fault {
+  /// The place in a few words.
+  var place: String { region.place(tensor: tensor, offset: offset) }
 }

@@ -28,25 +28,44 @@ public struct ModelPacker: Sendable {
   /// Writes the packed file, which appears whole at `path` or not at all.
   ///
   /// - Parameters:
+  ///   - proof: what is known of the file, for one that is made again; another file is an error.
   ///   - progress: called with the bytes of each tensor done, from any thread.
-  /// - Returns: what quantizing each tensor cost, in the archive's order.
+  /// - Returns: what quantizing each tensor cost, in the archive's order, and how small the file is.
   /// - Throws: `FormatError` on reading and writing; `TransformError` for tensors that cannot be
   ///   quantized.
   public func write(
-    to path: String, replacesExisting: Bool = false, progress: WriteProgress? = nil
-  ) throws -> [QuantizationSummary] {
+    to path: String, replacesExisting: Bool = false, expecting proof: PackedHeaderProof? = nil,
+    progress: WriteProgress? = nil
+  ) throws -> (layers: [QuantizationSummary], summary: PackedSummary) {
     var output = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
     let summaries = Mutex<[String: QuantizationSummary]>([:])
-    let items = archive.tensors.map { name, tensor in
-      item(name, tensor) { summary in summaries.withLock { $0[name] = summary } }
-    }
-    let runTasks: PackedWriter.TaskRunner = { [threads] count, task in
-      _ = try parallelMap(count: count, threads: threads, task)
-    }
-    let writer = try PackedWriter(header: header, items: items, runningTasks: runTasks)
-    try writer.write(to: &output, runningTasks: runTasks, progress: progress)
+    let writer = try writer { summary in summaries.withLock { $0[summary.name] = summary } }
+    let summary = try writer.write(
+      to: &output, expecting: proof, runningTasks: runTasks, progress: progress)
     try output.finish()
-    return summaries.withLock { found in archive.tensors.keys.compactMap { found[$0] } }
+    let layers = summaries.withLock { found in archive.tensors.keys.compactMap { found[$0] } }
+    return (layers, summary)
+  }
+
+  /// The plan of the file, with every place in it.
+  ///
+  /// - Parameters:
+  ///   - names: the tensors to plan; all of them when `nil`.
+  ///   - record: called with what quantizing a tensor cost once it is done, from any thread.
+  func writer(
+    of names: Set<String>? = nil, producer: String = Producer.current,
+    recording record: @escaping @Sendable (QuantizationSummary) -> Void = { _ in }
+  ) throws -> PackedWriter {
+    let items = archive.tensors.filter { names?.contains($0.key) ?? true }
+      .map { item($0, $1, record: record) }
+    var header = header
+    header.producer = producer
+    return try PackedWriter(header: header, items: items, runningTasks: runTasks)
+  }
+
+  /// Runs tasks on the packer's threads.
+  var runTasks: PackedWriter.TaskRunner {
+    { [threads] count, task in _ = try parallelMap(count: count, threads: threads, task) }
   }
 
   private var header: PackedHeader {

@@ -62,15 +62,12 @@ struct ConvertCommand: ParsableCommand {
     guard archive.format != PackedFormat.identifier else {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
-    let source = PackedHeader.Source(
-      format: archive.format?.name ?? "unknown", byteCount: try archive.sourceByteCount(),
-      sha256: try archive.sourceSHA256(), tensorByteCount: archive.tensorByteCount, root: root)
+    let source = try PackedHeader.Source(archive, root: root)
     let packer = try ModelPacker(archive, recipe: recipe, source: source, threads: common.threads)
     let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
-    let layers = try packer.write(to: output, replacesExisting: destination.force) {
+    let (layers, summary) = try packer.write(to: output, replacesExisting: destination.force) {
       bar.advance($1)
     }
-    let summary = try PackedSummary(PackedModel(parsing: InputFile(path: output)))
     try report.print(
       PackingReport(
         input: input, output: output, source: source, plan: packer.plan, summary: summary,

@@ -12,12 +12,19 @@ struct DiffCommand: ParsableCommand {
       dequantized. NaN equals NaN. Where the files share no name because one keeps its weights \
       below 'params', 'state_dict', …, they are taken from there.
 
+      Tensors of equal content under another name, transposed ones, and query-key-value weights \
+      that one file has fused and the other split are found; they count as differences unless \
+      --any-layout is given.
+
       Exit code 0: the same. 1: they differ. 2: an error.
 
       EXAMPLES
         condi-convert diff old.pth new.safetensors
-        condi-convert diff model.pth model.condi --layers '*.qkv.weight'
-        condi-convert diff a.npz b.npz --tolerance 1e-6 --format markdown
+        condi-convert diff model.pth model.condi --layers '*.qkv.weight' --condition
+        condi-convert diff a.npz b.npz --tolerance 1e-6 --tolerance '*.norm*=1e-4' --format markdown
+        condi-convert diff a.pth b.pth --ignore '*.num_batches_tracked' --strip-prefix module.
+        condi-convert diff a.pth b.pth --map '^layers\\.(\\d+)\\.=blocks.$1.' --any-layout
+        git difftool -x 'condi-convert diff' HEAD~1 -- model.safetensors
       """)
 
   @Argument(help: "A model file of any known format.")
@@ -26,15 +33,7 @@ struct DiffCommand: ParsableCommand {
   @Argument(help: "Another one.")
   var second: String
 
-  @Option(
-    help: ArgumentHelp(
-      "Only tensors whose name matches; may be given several times. A pattern that matches nothing "
-        + "in either file is an error.", valueName: "glob"))
-  var layers: [String] = []
-
-  @Option(
-    help: ArgumentHelp("Values that differ by no more than this count as equal.", valueName: "x"))
-  var tolerance: Double = 0
+  @OptionGroup var comparison: ComparisonOptions
 
   @Option(help: ArgumentHelp("The part of the first file to compare.", valueName: "name"))
   var firstRoot: String?
@@ -45,22 +44,13 @@ struct DiffCommand: ParsableCommand {
   @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
-  func validate() throws {
-    guard tolerance >= 0, tolerance.isFinite else {
-      throw ValidationError("--tolerance takes a number of at least 0")
-    }
-  }
-
   func run() throws {
     let (left, right) = try archives()
     let bar = ProgressBar("comparing", total: left.tensorByteCount, isQuiet: common.quiet)
-    var options = DiffReport.Options()
-    options.tensors = try layers.map(NameGlob.init)
-    options.tolerance = tolerance
-    options.threads = common.threads
     let difference = try DiffReport(
-      left, right, fileA: first, fileB: second, options: options
-    ) { bar.advance(left.tensors[$0]?.byteCount ?? 0) }
+      left, right, fileA: first, fileB: second,
+      options: comparison.options(threads: common.threads)
+    ) { bar.advance($0) }
     try report.print(difference)
     if !difference.isSame { throw Outcome.finding }
   }
@@ -68,7 +58,7 @@ struct DiffCommand: ParsableCommand {
   private func archives() throws -> (TensorArchive, TensorArchive) {
     let left = try ModelArgument.open(first, root: firstRoot, common: common)
     let right = try ModelArgument.open(second, root: secondRoot, common: common)
-    guard firstRoot == nil, secondRoot == nil else { return (left, right) }
+    guard firstRoot == nil, secondRoot == nil, !comparison.mapsNames else { return (left, right) }
     let aligned = TensorArchive.aligned(left, right)
     for (path, root) in [(first, aligned.first.root), (second, aligned.second.root)] {
       if let root {

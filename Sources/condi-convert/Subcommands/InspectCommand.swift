@@ -103,10 +103,7 @@ struct InspectCommand: ParsableCommand {
     var model = try ModelReport(
       archive: archive, file: file, fileByteCount: try archive.sourceByteCount(), options: options
     ) { bar.advance(archive.tensors[$0]?.byteCount ?? 0) }
-    if archive.format == PackedFormat.identifier {
-      model.packed = try PackedSummary(
-        PackedModel(parsing: InputFile(path: file, access: common.access)))
-    }
+    model.packed = archive.packedSummary
     try report.print(model)
   }
 }

@@ -1,6 +1,8 @@
 import ArgumentParser
 import Formats
 import Inspect
+import LinearAlgebra
+import Transform
 
 struct VerifyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -8,16 +10,20 @@ struct VerifyCommand: ParsableCommand {
     abstract: "Check that a packed file is whole, small, and true to its reference.",
     discussion: """
       Every byte is checked: checksums, padding, unused bits, parameters, places. With --reference, \
-      full-precision tensors must have the reference's bits, and the signal-to-quantization-noise \
-      ratio (SQNR) of every quantized layer is measured.
+      full-precision tensors must have the reference's bits, quantized ones must be within a step of \
+      it, and the signal-to-quantization-noise ratio (SQNR) of every quantized layer is measured. \
+      With --reproduce, the reference is packed again by the recipe in the file's header, which must \
+      give the same bytes.
 
-      Exit code 0: whole, and all that was asked for is met. 1: a requirement is not met, or a \
-      tensor that was to stay differs from the reference. 2: the file is damaged or not a packed file.
+      Exit code 0: whole, and all that was asked for is met. 1: a requirement is not met, or the \
+      file is not what the reference gives. 2: the file is damaged or not a packed file.
 
       EXAMPLES
         condi-convert verify model.condi
         condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3 --min-sqnr 5
-        condi-convert verify model.condi --max-bytes 1100000 --format json
+        condi-convert verify model.condi --max-bytes 1100000 --max-condition 1e4 --format json
+        condi-convert verify model.condi --reference model.pth --reproduce
+        condi-convert verify damaged.condi --reference model.pth --repairable
       """)
 
   @Argument(help: "A packed file.")
@@ -32,6 +38,12 @@ struct VerifyCommand: ParsableCommand {
       valueName: "name"))
   var root: String?
 
+  @Flag(help: "Pack the reference again by the file's own recipe; the bytes must be the same.")
+  var reproduce = false
+
+  @Flag(help: "Say of a damaged file what 'repair' can restore from the reference.")
+  var repairable = false
+
   @Option(
     help: ArgumentHelp(
       "A ratio that must be reached: paper, parameters, file or tensors; may be given several "
@@ -44,43 +56,69 @@ struct VerifyCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The largest file allowed.", valueName: "bytes"))
   var maxBytes: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "The largest condition number of a weight matrix, as dequantized.", valueName: "κ"))
+  var maxCondition: Double?
+
   @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    if minSqnr != nil, reference == nil {
-      throw ValidationError("--min-sqnr needs --reference")
+    if reference == nil {
+      if minSqnr != nil { throw ValidationError("--min-sqnr needs --reference") }
+      if reproduce { throw ValidationError("--reproduce needs --reference") }
+      if repairable { throw ValidationError("--repairable needs --reference") }
+    }
+    if let maxCondition, !(maxCondition >= 1) {
+      throw ValidationError("--max-condition takes a number of at least 1")
     }
   }
 
   func run() throws {
-    let input = try InputFile(path: packed, access: common.access)
-    guard PackedFormat().recognizes(input) else {
-      throw FormatError.unsupported("it is not a packed file", path: packed)
-    }
-    let model = try PackedModel(parsing: input)
+    let examination = try PackedArgument.examine(packed, common: common)
     let archive = try reference.map {
-      try ModelArgument.open($0, root: root ?? model.header.source?.root, common: common)
+      try ModelArgument.open(
+        $0, root: root ?? examination.model?.header.source?.root, common: common)
     }
     let bar = ProgressBar(
-      "verifying", total: archive?.tensorByteCount ?? model.fileByteCount, isQuiet: common.quiet)
+      "verifying", total: archive?.tensorByteCount ?? 0, isQuiet: common.quiet)
     let verification = try VerificationReport(
-      file: packed, model: model,
-      reference: archive.flatMap { archive in reference.map { ($0, archive) } }, gates: gates,
+      file: packed, examination,
+      reference: archive.flatMap { archive in reference.map { ($0, archive) } },
+      findings: archive.map { try findings(examination, $0) } ?? .init(), gates: gates,
       threads: common.threads
     ) { bar.advance($0) }
     try report.print(verification, textLimit: 10)
     if let fault = verification.faults.first {
       throw FormatError.malformed(
-        fault.message, path: packed, tensor: fault.tensor, offset: fault.offset)
+        fault.message, path: packed, tensor: fault.tensor ?? "the \(fault.region.rawValue)",
+        offset: fault.offset)
     }
     if !verification.isPassed { throw Outcome.finding }
+  }
+
+  private func findings(_ examination: PackedExamination, _ archive: TensorArchive) throws
+    -> VerificationReport.Findings
+  {
+    var findings = VerificationReport.Findings()
+    if repairable {
+      findings.repairs = try PackedArgument.restoration(examination, archive, common: common)
+        .parts.map(VerificationReport.Repair.init)
+    }
+    guard reproduce, examination.faults.isEmpty, let model = examination.model else {
+      return findings
+    }
+    let again = PackedReproduction(of: model.header, from: archive, threads: common.threads)
+    findings.reproduction = .init(try again.deviations(of: model))
+    return findings
   }
 
   private var gates: [VerificationGate] {
     var gates = minRatio.map { VerificationGate.ratio($0.name, minimum: $0.minimum) }
     if let maxBytes { gates.append(.fileByteCount(maximum: maxBytes)) }
     if let minSqnr { gates.append(.signalToQuantizationNoise(minimum: minSqnr)) }
+    if let maxCondition { gates.append(.conditionNumber(maximum: maxCondition)) }
     return gates
   }
 }

@@ -99,9 +99,9 @@ int unlink(const char *path) {
   return meet("unlink") != proceed ? -1 : NEXT(function, "unlink")(path);
 }
 
-// zlib's checksum, which reads mapped input: never an error, but a place to wait.
-unsigned long crc32_z(unsigned long checksum, const unsigned char *bytes, size_t count) {
-  typedef unsigned long (*function)(unsigned long, const unsigned char *, size_t);
-  meet("crc32_z");
-  return NEXT(function, "crc32_z")(checksum, bytes, count);
+// libdeflate's checksum, which reads mapped input: never an error, but a place to wait.
+unsigned libdeflate_crc32(unsigned checksum, const void *bytes, size_t count) {
+  typedef unsigned (*function)(unsigned, const void *, size_t);
+  meet("crc32");
+  return NEXT(function, "libdeflate_crc32")(checksum, bytes, count);
 }

@@ -1,0 +1,127 @@
+/// A packed file looked at as a whole, damaged or not: every fault with its place, and what of the
+/// file can be read in spite of them.
+///
+/// A bit that is flipped anywhere, a file that is cut off or continued, and blocks that changed
+/// places are found, because the prologue, the header and each record have checksums, and padding
+/// is zero. What is damaged is named as far as the checksums can tell.
+public struct PackedExamination: Sendable {
+  /// In file order; none when the file is whole.
+  public let faults: [PackedFault]
+  /// The file with its header; `nil` when the header cannot be read. Records with a fault cannot
+  /// be, either.
+  public let model: PackedModel?
+  /// The prologue as it must have been: as it is, or made anew from the header, where what is left
+  /// proves it. `nil` where nothing does.
+  let prologue: PackedPrologue?
+  /// The bytes up to where the file should end.
+  let content: InputFile
+
+  /// - Parameter run: runs the checks of the records.
+  /// - Throws: `FormatError` when the file cannot be read or is of another version.
+  public init(
+    _ file: InputFile, runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+  ) throws {
+    var faults: [PackedFault] = []
+    var content = file
+    var found: PackedPrologue?
+    do {
+      found = try Self.intactPrologue(of: file)
+    } catch let error as FormatError where error.isDamage {
+      faults.append(
+        PackedFault(
+          .prologue, offset: error.isChecksum ? 0 : error.offset ?? 0,
+          byteCount: PackedPrologue.byteCount, message: "\(error.problem)"))
+    }
+    if let found, let fault = Self.faultOfLength(file.byteCount, found) {
+      faults.append(fault)
+      if found.fileByteCount < file.byteCount {
+        content = InputFile(
+          try file.bytes(at: 0, count: found.fileByteCount, purpose: "the file"), path: file.path)
+      }
+    }
+    self.content = content
+    let isComplete = (found?.fileByteCount ?? content.byteCount) == content.byteCount
+    let isProloguePresent = found != nil
+    if !isProloguePresent { found = try PackedPrologue(recoveredFrom: content) }
+
+    var model: PackedModel?
+    if let found, isComplete {
+      do {
+        model = try PackedModel(parsing: content, found)
+      } catch let error as FormatError where error.isDamage {
+        faults.append(
+          PackedFault(
+            .header, tensor: nil, offset: found.headerOffset, byteCount: found.headerByteCount,
+            message: Self.message(of: error)))
+      }
+    }
+    self.model = model
+    prologue =
+      isProloguePresent
+      ? found : try model.flatMap { try $0.provesItsPrologue() ? $0.prologue : nil }
+    faults += try model?.verifyRecords(runningTasks: run) ?? []
+    self.faults = faults.sorted { $0.offset < $1.offset }
+  }
+
+  /// What the file's prologue says of the header, where the prologue is whole: enough to tell whether
+  /// another file is the one that this was.
+  public var headerProof: PackedHeaderProof? {
+    faults.contains { $0.region == .prologue } ? nil : prologue.map(PackedHeaderProof.init)
+  }
+
+  /// Whether `file` is a packed one, however damaged: at least half of the first eight bytes are
+  /// those of the format.
+  public static func resembles(_ file: InputFile) -> Bool {
+    let magic = PackedPrologue.magic
+    guard
+      let head = try? file.bytes(
+        at: 0, count: min(magic.count, file.byteCount), purpose: "the magic"
+      ).array
+    else { return false }
+    return zip(head, magic).count { $0 == $1 } * 2 >= magic.count
+  }
+
+  private static func intactPrologue(of file: InputFile) throws -> PackedPrologue {
+    let bytes = try file.bytes(at: 0, count: PackedPrologue.byteCount, purpose: "the prologue")
+    // A damaged version must not look like another one.
+    try PackedPrologue.checkChecksum(of: bytes)
+    let prologue = try PackedPrologue(parsing: bytes)
+    try prologue.checkPlaces()
+    return prologue
+  }
+
+  private static func faultOfLength(_ byteCount: Int, _ prologue: PackedPrologue) -> PackedFault? {
+    let missing = prologue.fileByteCount - byteCount
+    if missing < 0 {
+      return PackedFault(
+        .end, offset: prologue.fileByteCount, byteCount: -missing,
+        message: "\(-missing) bytes follow the end of the file")
+    }
+    guard missing > 0 else { return nil }
+    let records = prologue.headerOffset - byteCount
+    let what = records > 0 ? "\(records) bytes of records and the header" : "a part of the header"
+    return PackedFault(
+      .end, offset: byteCount, byteCount: missing,
+      message: "the file is cut off: of \(prologue.fileByteCount) bytes it lacks \(what)")
+  }
+
+  /// The header's own words, with the tensor that they are about.
+  private static func message(of error: FormatError) -> String {
+    guard let tensor = error.tensor, tensor != "the header" else { return "\(error.problem)" }
+    return "'\(tensor)': \(error.problem)"
+  }
+}
+
+extension FormatError {
+  /// Whether the bytes are wrong, rather than out of reach or of another version.
+  fileprivate var isDamage: Bool {
+    switch problem {
+    case .system, .unsupported, .outputExists: false
+    default: true
+    }
+  }
+
+  fileprivate var isChecksum: Bool {
+    if case .checksumMismatch = problem { true } else { false }
+  }
+}

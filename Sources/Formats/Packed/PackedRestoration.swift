@@ -1,0 +1,128 @@
+import Synchronization
+
+/// How each damaged part of a packed file can be had back, as far as the file's checksums prove it.
+///
+/// The header holds every record's checksum, the prologue that of the header, and the header's end
+/// and records determine the prologue. So a part that was made anew is known to be the original one,
+/// and nothing else is ever called restored. Without a header nothing proves anything here: only
+/// packing the source again can help, and the prologue's checksum of the header can confirm it.
+public struct PackedRestoration: Sendable {
+  /// Where the bytes come from.
+  public enum Method: String, Hashable, Sendable, Codable {
+    /// Padding is zero.
+    case zeros
+    /// The prologue follows from the header.
+    case header
+    /// What follows the end is left out.
+    case cut
+    /// The record was made again from the reference: encoded, or quantized by the header's recipe.
+    case reference
+  }
+
+  /// A damaged part and what can be done about it.
+  public struct Part: Sendable {
+    public let fault: PackedFault
+    /// `nil` when it cannot be restored.
+    public let method: Method?
+    /// Why it cannot be restored; `nil` when it can.
+    public let obstacle: String?
+    /// What belongs at the fault's offset.
+    fileprivate let bytes: SharedBytes
+  }
+
+  /// Makes the record of an entry anew.
+  public typealias RecordMaker = @Sendable (PackedEntry) throws -> SharedBytes
+
+  /// In file order, one a fault.
+  public let parts: [Part]
+  private let content: InputFile
+
+  /// Whether every part can be restored.
+  public var isComplete: Bool { parts.allSatisfy { $0.method != nil } }
+
+  /// - Parameters:
+  ///   - make: makes records anew from a reference; what it throws for a record is the obstacle.
+  ///   - run: runs one task a damaged part.
+  public init(
+    of examination: PackedExamination, makingRecords make: @escaping RecordMaker,
+    runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+  ) throws {
+    let faults = examination.faults
+    let parts = Mutex([Part?](repeating: nil, count: faults.count))
+    try run(faults.count) { index in
+      let part = Self.part(faults[index], of: examination, make)
+      parts.withLock { $0[index] = part }
+    }
+    self.parts = parts.withLock { $0.compactMap { $0 } }
+    content = examination.content
+  }
+
+  private static func part(
+    _ fault: PackedFault, of examination: PackedExamination, _ make: RecordMaker
+  ) -> Part {
+    func restored(_ method: Method, _ bytes: SharedBytes) -> Part {
+      Part(fault: fault, method: method, obstacle: nil, bytes: bytes)
+    }
+    func lost(_ obstacle: String) -> Part {
+      Part(fault: fault, method: nil, obstacle: obstacle, bytes: SharedBytes())
+    }
+    guard let model = examination.model else {
+      return lost("the header, which would tell what belongs here, cannot be read")
+    }
+    switch fault.region {
+    case .padding: return restored(.zeros, SharedBytes(count: fault.byteCount) { _ in })
+    case .end: return restored(.cut, SharedBytes())
+    case .header: return lost("nothing else in the file says what the header was")
+    case .prologue:
+      guard let prologue = examination.prologue else {
+        return lost("the header does not say which minor version the prologue named")
+      }
+      return restored(.header, SharedBytes(prologue.bytes))
+    case .record:
+      guard !fault.hasRightChecksum else {
+        return lost("its checksum is right: it was written like this")
+      }
+      guard let entry = fault.tensor.flatMap(model.entry) else { return lost("it has no entry") }
+      do {
+        let record = try make(entry)
+        guard record.count == entry.byteCount, CRC32.checksum(record) == entry.checksum else {
+          return lost("what the reference gives has not the checksum that the header says")
+        }
+        return restored(.reference, record)
+      } catch {
+        return lost(
+          "the reference does not give it: \((error as? FormatError)?.reason ?? "\(error)")")
+      }
+    }
+  }
+
+  /// Writes the file with every damaged part restored.
+  ///
+  /// - Throws: `FormatError` that names the first part that cannot be, before anything is written.
+  public func write(to writer: inout AtomicFileWriter) throws {
+    if let part = parts.first(where: { $0.method == nil }) {
+      throw FormatError.malformed(
+        "cannot be restored: \(part.obstacle ?? "")", path: content.path,
+        tensor: part.fault.tensor ?? "the \(part.fault.region.rawValue)",
+        offset: part.fault.offset)
+    }
+    let placement = writer.placement
+    let pieceByteCount = 1 << 23
+    for start in stride(from: 0, to: content.byteCount, by: pieceByteCount) {
+      let count = min(pieceByteCount, content.byteCount - start)
+      try placement.write(
+        content.bytes(at: start, count: count, purpose: "a copy"), at: start)
+    }
+    for part in parts { try placement.write(part.bytes, at: part.fault.offset) }
+    writer.advance(to: content.byteCount)
+  }
+}
+
+extension FormatError {
+  /// The problem with its place but without the file, for a sentence about another file.
+  fileprivate var reason: String {
+    var error = self
+    error.path = nil
+    return error.description
+  }
+}

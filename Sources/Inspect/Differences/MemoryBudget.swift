@@ -1,0 +1,32 @@
+import Foundation
+
+/// Bounds the bytes that several threads load at the same time.
+///
+/// A request waits until it fits beside those that are under way; one that is larger than the bound
+/// goes alone. So threads share the memory that the largest request takes anyway.
+// Sendable: `inUse` is touched under the condition's lock only.
+final class MemoryBudget: @unchecked Sendable {
+  private let limit: Int
+  private var inUse = 0
+  private let condition = NSCondition()
+
+  /// - Parameter limit: bytes that may be in use together.
+  init(limit: Int) {
+    self.limit = limit
+  }
+
+  /// Runs `body` while `byteCount` bytes count as in use.
+  func using<Result>(_ byteCount: Int, _ body: () throws -> Result) rethrows -> Result {
+    condition.lock()
+    while inUse > 0, byteCount > limit - inUse { condition.wait() }
+    inUse += byteCount
+    condition.unlock()
+    defer {
+      condition.lock()
+      inUse -= byteCount
+      condition.broadcast()
+      condition.unlock()
+    }
+    return try body()
+  }
+}

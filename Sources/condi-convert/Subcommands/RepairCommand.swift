@@ -1,0 +1,92 @@
+import ArgumentParser
+import Formats
+import Inspect
+import LinearAlgebra
+import Transform
+
+struct RepairCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "repair",
+    abstract: "Restore a damaged packed file from the full-precision model it was made from.",
+    discussion: """
+      Tensors whose checksums are wrong are made again: those in full precision from the reference's \
+      bytes, quantized ones by the recipe in the file's header. What comes out must have the checksum \
+      that the header says. Padding and the prologue follow from the header. The result is the \
+      original file, byte for byte, or an error that says what cannot be restored; it appears whole \
+      or not at all.
+
+      Where the header itself is lost, the reference can be packed again, by the recipe that is \
+      given. The result is accepted only if the damaged file's prologue has the same checksum of the \
+      header.
+
+      Exit code 0: restored. 2: it cannot be, or an error.
+
+      EXAMPLES
+        condi-convert repair damaged.condi model.pth model.condi
+        condi-convert repair cut-off.condi model.pth model.condi --bits 2
+      """)
+
+  @Argument(help: "A damaged packed file.")
+  var damaged: String
+
+  @Argument(help: "The full-precision model it was made from.")
+  var reference: String
+
+  @Argument(help: "The file to write.")
+  var output: String
+
+  @Flag(help: "Replace an existing output.")
+  var force = false
+
+  @Option(
+    help: ArgumentHelp(
+      "The part of a nested reference; by default the part that was packed.", valueName: "name"))
+  var root: String?
+
+  @OptionGroup(title: "Packing, where the header is lost")
+  var quantization: QuantizationOptions
+
+  @OptionGroup var common: CommonOptions
+
+  func run() throws {
+    let examination = try PackedArgument.examine(damaged, common: common)
+    guard let model = examination.model else {
+      return try packAgain(for: examination)
+    }
+    let archive = try ModelArgument.open(
+      reference, root: root ?? model.header.source?.root, common: common)
+    let restoration = try PackedArgument.restoration(examination, archive, common: common)
+    for part in restoration.parts {
+      let result =
+        part.method.map { "restored (\($0.rawValue))" } ?? "NOT restored: \(part.obstacle ?? "")"
+      Console.note("\(damaged): \(part.fault.place): \(result)", unless: common.quiet)
+    }
+    var writer = try AtomicFileWriter(path: output, replacesExisting: force)
+    try restoration.write(to: &writer)
+    try writer.finish()
+    Console.note(
+      restoration.parts.isEmpty
+        ? "\(damaged) is whole; \(output) is a copy of it"
+        : "wrote \(output), every byte as its checksums say", unless: common.quiet)
+  }
+
+  /// Without a header nothing is known of the records, so the whole file is made again. The file's
+  /// prologue, if that is left, proves whether it is the one that was.
+  private func packAgain(for examination: PackedExamination) throws {
+    guard let proof = examination.headerProof else {
+      throw FormatError.malformed(
+        "neither the prologue nor the header can be read, so nothing would prove that the file was "
+          + "restored", path: damaged)
+    }
+    let (archive, root) = try ModelArgument.openWeights(reference, root: root, common: common)
+    let packer = try ModelPacker(
+      archive, recipe: quantization.recipe(), source: PackedHeader.Source(archive, root: root),
+      threads: common.threads)
+    try locatingErrors(path: damaged) {
+      _ = try packer.write(to: output, replacesExisting: force, expecting: proof)
+    }
+    Console.note(
+      "\(damaged): the header was lost; \(output) is packed again and has the header's checksum",
+      unless: common.quiet)
+  }
+}

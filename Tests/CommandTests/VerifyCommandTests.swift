@@ -1,0 +1,70 @@
+import Formats
+import Foundation
+import TestSupport
+import Testing
+
+@Suite struct VerifyCommandTests {
+  @Test func packingAgainGivesTheSameBytes() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let outcome = try CommandLine.succeed(
+        "verify", packed, "--reference", CommandLine.checkpoint, "--reproduce", "--format", "json")
+      let report = try CommandLine.json(outcome)
+      let reproduction = try #require(report["reproduction"] as? [String: Any])
+      #expect(reproduction["isIdentical"] as? Bool == true)
+      #expect(report["verdict"] as? String == "passed")
+
+      // The same tensors in another file: every record is the same, the source's digest is not.
+      let copy = folder.appending("copy.pth")
+      try CommandLine.succeed("convert", CommandLine.checkpoint, copy, "--quiet")
+      let other = try CommandLine.run(
+        "verify", packed, "--reference", copy, "--reproduce", "--format", "json")
+      #expect(other.exitCode == 1, "\(other.standardError)")
+      let found = try #require(
+        try CommandLine.json(other)["reproduction"] as? [String: Any])
+      let deviations = try #require(found["deviations"] as? [[String: Any]])
+      #expect(deviations.map { $0["region"] as? String } == ["header"])
+    }
+  }
+
+  @Test func conditionNumbersCanBeRequired() throws {
+    try CommandLine.withPackedExample { _, packed in
+      try CommandLine.succeed("verify", packed, "--max-condition", "1e9", "--quiet")
+      let outcome = try CommandLine.run("verify", packed, "--max-condition", "10")
+      #expect(outcome.exitCode == 1)
+      #expect(outcome.standardOutput.contains("FAILED: not met: condition number"))
+    }
+  }
+
+  @Test(arguments: [
+    ["--reproduce"], ["--repairable"], ["--max-condition", "0.5"], ["--max-condition", "nan"],
+  ])
+  func wrongUsageIs64(_ options: [String]) throws {
+    #expect(try BuiltProgram().run(["verify", "a.condi"] + options).exitCode == 64)
+  }
+
+  @Test func damageIsNamedInTheReportAndTheMessage() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let size = try Data(contentsOf: URL(filePath: packed)).count
+      let places = try PackedModel(parsing: InputFile(path: packed)).header.entries
+      let entry = try #require(places.first { $0.name == "conv_first.weight" })
+      let cases: [(String, (inout Data) -> Void, String, Int)] = [
+        ("flipped", { $0[entry.offset] ^= 1 }, "'conv_first.weight'", entry.offset),
+        ("prologue", { $0[3] ^= 1 }, "'the prologue'", 0),
+        ("appended", { $0.append(0) }, "'the end'", size),
+        ("cut", { $0.removeLast(10) }, "'the end'", size - 10),
+      ]
+      for (label, change, place, offset) in cases {
+        let damaged = folder.appending("\(label).condi")
+        try CommandLine.copy(packed, to: damaged, changing: change)
+        let outcome = try CommandLine.run("verify", damaged, "--format", "json")
+        #expect(outcome.exitCode == 2, "\(label)")
+        #expect(
+          outcome.standardError.hasPrefix(
+            "condi-convert: \(damaged): \(place) at byte \(offset): "), "\(outcome.standardError)")
+        let report = try CommandLine.json(outcome)
+        #expect(report["isWhole"] as? Bool == false)
+        #expect((report["faults"] as? [[String: Any]])?.first?["offset"] as? Int == offset)
+      }
+    }
+  }
+}

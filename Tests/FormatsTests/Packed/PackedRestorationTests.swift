@@ -1,0 +1,137 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Formats
+
+/// What is restored is the original, byte for byte; what is not proven is not restored.
+@Suite struct PackedRestorationTests {
+  private struct NoReference: Error, CustomStringConvertible {
+    var description: String { "there is no reference" }
+  }
+
+  /// The file with its faults undone, and the obstacles where it cannot be.
+  private func restore(
+    _ bytes: [UInt8], record: @escaping PackedRestoration.RecordMaker = { _ in throw NoReference() }
+  ) throws -> (bytes: [UInt8]?, obstacles: [String]) {
+    let examination = try PackedExamination(InputFile(SharedBytes(bytes), path: "file"))
+    let restoration = try PackedRestoration(of: examination, makingRecords: record)
+    let obstacles = restoration.parts.compactMap(\.obstacle)
+    #expect(restoration.isComplete == obstacles.isEmpty)
+    return try withTemporaryFolder { folder in
+      let path = folder.appending("restored.condi")
+      do {
+        var writer = try AtomicFileWriter(path: path)
+        try restoration.write(to: &writer)
+        try writer.finish()
+      } catch let error as FormatError {
+        #expect(!obstacles.isEmpty)
+        #expect("\(error)".contains("cannot be restored"))
+        #expect(try folder.names().isEmpty)
+        return (nil, obstacles)
+      }
+      return (Array(try Data(contentsOf: URL(filePath: path))), obstacles)
+    }
+  }
+
+  /// Records as they are in `whole`, which stands for a reference.
+  private func records(of whole: [UInt8]) -> PackedRestoration.RecordMaker {
+    { SharedBytes(whole[$0.offset..<$0.offset + $0.byteCount]) }
+  }
+
+  @Test func everyFlippedBitOfThePrologueIsUndone() throws {
+    let whole = try PackedSamples.file()
+    for bit in 0..<PackedPrologue.byteCount * 8 {
+      var bytes = whole
+      bytes[bit / 8] ^= 1 << UInt8(bit % 8)
+      #expect(try restore(bytes).bytes == whole, "bit \(bit)")
+    }
+  }
+
+  /// The producer of the samples is not this program, which may have written another minor version.
+  @Test func aLostPrologueIsRestoredWhereTheProducerIsKnown() throws {
+    var bytes = try PackedSamples.file()
+    bytes.replaceSubrange(8..<64, with: [UInt8](repeating: 0, count: 56))
+    #expect(
+      try restore(bytes).obstacles == [
+        "the header does not say which minor version the prologue named"
+      ])
+    let own = try PackedSamples.file(
+      PackedWriter(
+        header: PackedHeader(producer: Producer.current), items: PackedSamples.items()))
+    var damaged = own
+    damaged.replaceSubrange(0..<64, with: [UInt8](repeating: 0xAA, count: 64))
+    #expect(try restore(damaged).bytes == own)
+  }
+
+  @Test func everyDamagedRecordAndPaddingIsUndone() throws {
+    let whole = try PackedSamples.file()
+    let model = try PackedModel(parsing: InputFile(SharedBytes(whole), path: "file"))
+    var all = whole
+    for entry in model.header.entries where entry.byteCount > 0 {
+      var bytes = whole
+      bytes[entry.offset + entry.byteCount / 2] ^= 0x40
+      all[entry.offset] ^= 1
+      #expect(try restore(bytes, record: records(of: whole)).bytes == whole, "\(entry.name)")
+    }
+    let long = try #require(model.entry(named: "long"))
+    #expect(all[long.offset - 1] == 0)
+    all[long.offset - 1] = 9
+    #expect(try restore(all + [1, 2, 3], record: records(of: whole)).bytes == whole)
+    all[20] ^= 1
+    #expect(try restore(all, record: records(of: whole)).bytes == whole)
+  }
+
+  @Test func aRecordThatIsNotTheOriginalIsRefused() throws {
+    var bytes = try PackedSamples.file()
+    let entry = try PackedSamples.open(bytes) { try #require($0.entry(named: "channel")) }
+    bytes[entry.offset] ^= 1
+    let damaged = bytes
+    #expect(
+      try restore(damaged, record: records(of: damaged)).obstacles == [
+        "what the reference gives has not the checksum that the header says"
+      ])
+    #expect(
+      try restore(damaged).obstacles == [
+        "the reference does not give it: there is no reference"
+      ])
+  }
+
+  @Test func withoutAHeaderNothingIsClaimed() throws {
+    let whole = try PackedSamples.file()
+    var damaged = whole
+    damaged[whole.count - 9] ^= 1
+    #expect(try restore(damaged, record: records(of: whole)).bytes == nil)
+    #expect(try restore(Array(whole.dropLast()), record: records(of: whole)).bytes == nil)
+    #expect(try restore(Array(whole[..<10]), record: records(of: whole)).bytes == nil)
+  }
+
+  @Test func aWholeFileIsCopied() throws {
+    let whole = try PackedSamples.file()
+    #expect(try restore(whole).bytes == whole)
+  }
+
+  @Test func packingAgainGivesNoDeviations() throws {
+    let whole = try PackedSamples.file()
+    let model = try PackedModel(parsing: InputFile(SharedBytes(whole), path: "file"))
+    let writer = try PackedWriter(header: PackedSamples.header(), items: PackedSamples.items())
+    #expect(try writer.deviations(of: model).isEmpty)
+    var header = PackedSamples.header()
+    header.metadata["license"] = "some"
+    let other = try PackedWriter(header: header, items: PackedSamples.items())
+    #expect(try other.deviations(of: model).map(\.region) == [.header])
+    var items = try PackedSamples.items()
+    items[0].source = try Tensor(
+      elementType: .float32, shape: [3],
+      bytes: SharedBytes(elementsOf: [0.1, -0.2, 0.4] as [Float]))
+    items[8].source = items[0].source
+    let changed = try PackedWriter(header: PackedSamples.header(), items: items)
+      .deviations(of: model)
+    #expect(changed.map(\.tensor) == ["bias"])
+    let offset = try #require(model.entry(named: "bias")).offset
+    #expect((changed.first?.offset ?? 0) >= offset + 8)
+    items.remove(at: 1)
+    let fewer = try PackedWriter(header: PackedSamples.header(), items: items)
+    #expect(try fewer.deviations(of: model).count == 1)
+  }
+}

@@ -1,0 +1,91 @@
+import Formats
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Inspect
+
+@Suite struct VerificationReportTests {
+  private static func weight() throws -> Tensor {
+    try .float32([2, 4], [0, 0.25, 0.5, 1, 2, -3, 0.125, 7])
+  }
+
+  /// A file with one tensor at 2 bits and one that is kept.
+  private func examination(
+    lower: Float = 0, scale: Float = 0.5, changing change: (inout [UInt8]) -> Void = { _ in }
+  ) throws -> PackedExamination {
+    let weight = try Self.weight()
+    let layout = try AffineLayout(shape: weight.shape, granularity: .tensor)
+    let item = PackedItem(
+      name: "w", role: .weight, source: weight,
+      action: .quantize(
+        AffineEncoding(layout: layout, bitWidth: 2, parameterType: .float32), method: "test"
+      ) {
+        try QuantizedTensor.encode(
+          values: weight.floatValues(), layout: layout, bitWidth: 2, parameterType: .float32,
+          lower: [lower], scale: [scale], elementType: .float32, shape: weight.shape)
+      })
+    let bias = PackedItem(
+      name: "b", role: .parameter, source: try .float32([2], [1, 2]), action: .keep)
+    return try withTemporaryFolder { folder in
+      let path = folder.appending("m.condi")
+      var output = try AtomicFileWriter(path: path)
+      _ = try PackedWriter(header: PackedHeader(producer: "tests"), items: [item, bias])
+        .write(to: &output)
+      try output.finish()
+      var bytes = Array(try Data(contentsOf: URL(filePath: path)))
+      change(&bytes)
+      return try PackedExamination(InputFile(SharedBytes(bytes), path: "m.condi"))
+    }
+  }
+
+  private func report(
+    _ examination: PackedExamination, reference: TensorArchive? = nil,
+    gates: [VerificationGate] = []
+  ) throws -> VerificationReport {
+    try VerificationReport(
+      file: "m.condi", examination, reference: reference.map { ("ref", $0) }, gates: gates,
+      threads: 2)
+  }
+
+  @Test func clippedValuesAreWithinTheirStep() throws {
+    let reference = TensorArchive(["w": try Self.weight(), "b": try .float32([2], [1, 2])])
+    let report = try report(examination(), reference: reference)
+    #expect(report.isPassed && report.verdict == "passed")
+    let layer = try #require(report.fidelity?.layers.first)
+    // 2, −3 and 7 lie outside 0…1.5.
+    #expect(layer.clippedShare == 3.0 / 8 && layer.isWithinStep)
+  }
+
+  @Test func valuesFarFromTheReferenceAreNamed() throws {
+    let other = TensorArchive([
+      "w": try .float32([2, 4], [1.25, 0.25, 0.5, 1, 2, -3, 0.125, 7]),
+      "b": try .float32([2], [1, 2]),
+    ])
+    let report = try report(examination(), reference: other)
+    #expect(report.fidelity?.strayTensors == ["w"])
+    #expect(!report.isPassed && report.verdict == "FAILED: not true to the reference")
+  }
+
+  @Test func conditionGate() throws {
+    let whole = try examination()
+    let outcome = try report(whole, gates: [.conditionNumber(maximum: 1e6)]).gates[0]
+    let found = try #require(outcome.found)
+    #expect(outcome.isMet && outcome.layer == "w" && found >= 1)
+    let strict = try report(whole, gates: [.conditionNumber(maximum: found / 2)])
+    #expect(!strict.isPassed && !strict.gates[0].isMet)
+    #expect(strict.verdict.hasPrefix("FAILED: not met: condition number"))
+  }
+
+  @Test func aDamagedHeaderLeavesAReport() throws {
+    let report = try report(
+      examination { $0[$0.count - 5] ^= 1 }, gates: [.fileByteCount(maximum: 1 << 30)])
+    #expect(report.summary == nil && !report.isWhole && !report.isPassed)
+    #expect(report.faults.map(\.region) == [.header])
+    #expect(report.verdict.hasPrefix("FAILED: damaged: the header at byte "))
+    #expect(report.gates.map(\.isMet) == [false])
+    for format in ReportFormat.allCases { _ = try report.rendered(as: format) }
+    let json = try report.rendered(as: .json)
+    #expect(try ReportJSON.decode(VerificationReport.self, from: json) == report)
+  }
+}

@@ -9,12 +9,18 @@ public struct ReportDocument: Hashable, Sendable {
   public var tables: [ReportTable]
   /// Sentences that stand after the tables.
   public var notes: [String]
+  /// Drawings, which only HTML has; they show nothing that the value itself does not have.
+  public var figures: [ReportFigure]
 
-  public init(title: String, summary: [Fact], tables: [ReportTable], notes: [String] = []) {
+  public init(
+    title: String, summary: [Fact], tables: [ReportTable], notes: [String] = [],
+    figures: [ReportFigure] = []
+  ) {
     self.title = title
     self.summary = summary
     self.tables = tables
     self.notes = notes
+    self.figures = figures
   }
 
   /// A labelled value of the summary.
@@ -63,10 +69,12 @@ public struct ReportTable: Hashable, Sendable {
       case share
       /// A number of bytes.
       case bytes
+      /// Positive numbers that fall, drawn on a logarithmic scale.
+      case spectrum
 
       var isNumeric: Bool {
         switch self {
-        case .text, .remark: false
+        case .text, .remark, .spectrum: false
         case .integer, .real, .share, .bytes: true
         }
       }
@@ -114,6 +122,8 @@ public enum ReportCell: Hashable, Sendable {
   case text(String)
   case integer(Int)
   case real(Double)
+  /// Several numbers, as a spectrum.
+  case series([Double])
 
   /// `empty` when there is no value.
   public init(_ value: Double?) { self = value.map(Self.real) ?? .empty }

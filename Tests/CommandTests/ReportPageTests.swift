@@ -16,10 +16,11 @@ import Testing
   }
 
   private func shownNames(in page: String) throws -> [String] {
-    let body = try #require(page.split(separator: "class=\"rows\"").dropFirst().first)
+    let rest = try #require(page.split(separator: "class=\"rows\"").dropFirst().first)
+    let body = try #require(rest.split(separator: "</table>").first)
     return body.split(separator: "<tr>").dropFirst(2).map { row in
       let cell = row.split(separator: "</td>").first ?? ""
-      return cell.replacing(/<small>.*?<\/small>/, with: "").replacing(/<[^>]*>/, with: "")
+      return String(cell).replacing(/<small>.*?<\/small>/, with: "").replacing(/<[^>]*>/, with: "")
     }
   }
 

@@ -10,8 +10,10 @@ struct HTMLRenderer {
   func render(_ document: ReportDocument) -> String {
     var body: [String] = ["<h1>\(escaped(document.title))</h1>"]
     if !document.summary.isEmpty { body.append(summary(document.summary)) }
-    body += document.figures.map(figure)
+    // Lines lead to the rows that stand out; bars are for the end.
+    body += document.figures.filter(\.isPlot).map(figure)
     body += document.tables.map { section($0.selectingColumns { $0.audience != .programs }) }
+    body += document.figures.filter { !$0.isPlot }.map(figure)
     body += document.notes.map { "<p class=\"note\">\(escaped($0))</p>" }
     return """
       <!DOCTYPE html>

@@ -5,6 +5,11 @@ public enum ReportFigure: Hashable, Sendable {
   /// Amounts from zero, one a row.
   case bars(title: String, rows: [Bar])
 
+  /// Whether it is a plot over an axis.
+  var isPlot: Bool {
+    if case .lines = self { true } else { false }
+  }
+
   public struct Series: Hashable, Sendable {
     public var label: String
     public var points: [Point]

@@ -17,7 +17,8 @@ extension ModelReport {
       ("Size by block", Self.block), ("Size by kind", Self.kind),
     ] {
       let bars = sizes(by: group)
-      if bars.count > 1 { figures.append(.bars(title: title, rows: bars)) }
+      let suffix = packed == nil ? "" : ", as dequantized"
+      if bars.count > 1 { figures.append(.bars(title: title + suffix, rows: bars)) }
     }
     return figures
   }

@@ -28,7 +28,14 @@ import Testing
         let inspected = try CommandLine.succeed(
           "inspect", file, "--split-qkv", "--singular-values", "--format", "json")
         try expectValid(inspected.standardOutput, "model-report")
+        let shorter = try CommandLine.succeed(
+          "inspect", file, "--extremes", "--reference", CommandLine.checkpoint, "--fail-if",
+          "condition > 1e9", "--format", "json")
+        try expectValid(shorter.standardOutput, "model-report")
       }
+      let comparison = try CommandLine.succeed(
+        "inspect", CommandLine.checkpoint, packed, "--format", "json")
+      try expectValid(comparison.standardOutput, "model-comparison")
       for file in [
         CommandLine.checkpoint, packed, try PackageFolder.fixture("torch/checkpoint.pth"),
       ] {
@@ -87,7 +94,7 @@ import Testing
       try Data(#"{"schemaVersion": "one"}"#.utf8).write(to: URL(filePath: path))
       for schema in [
         "packing-report", "model-report", "diff-report", "verification-report", "packed-header",
-        "recipe", "tree-report", "evaluation-report",
+        "recipe", "tree-report", "evaluation-report", "model-comparison",
       ] {
         let outcome = try Python.run([
           "Tests/Fixtures/interop/validate_json.py", "schemas/\(schema).schema.json", path,

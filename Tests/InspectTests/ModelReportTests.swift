@@ -163,3 +163,125 @@ import Testing
     #expect(report.layers[0].elementType == type.rawValue)
   }
 }
+
+/// What the report says beyond one file's singular values.
+@Suite struct ModelReportOptionsTests {
+  private func report(
+    _ archive: TensorArchive? = nil, _ change: (inout ModelReport.Options) throws -> Void
+  ) throws -> ModelReport {
+    var options = ModelReport.Options()
+    options.threads = 2
+    try change(&options)
+    return try ModelReport(
+      archive: archive ?? .varied(), file: "model.pth", options: options)
+  }
+
+  @Test func extremesAreTheEndsOfTheSpectrum() throws {
+    let all = try report { _ in }
+    let extremes = try report { $0.onlyExtremes = true }
+    #expect(all.layers.count == extremes.layers.count)
+    for (full, ends) in zip(all.layers, extremes.layers) {
+      #expect(ends.name == full.name && ends.note == full.note)
+      #expect(ends.sigmaMax == full.sigmaMax)
+      #expect(ends.sigmaMin == full.sigmaMin)
+      #expect(ends.conditionNumber == full.conditionNumber)
+      #expect(ends.effectiveRank == nil && ends.statistics == nil)
+      if let norm = full.frobeniusNorm {
+        #expect(abs(try #require(ends.frobeniusNorm) - norm) < 1e-14 * norm)
+      }
+    }
+  }
+
+  @Test func referenceIsSetBeside() throws {
+    var other = try TensorArchive.varied()
+    other.tensors["conv.weight"] = try .float32([2, 1, 1, 3], [1, 0, 0, 0, 1, 0])
+    other.tensors["singular.weight"] = try .float32([1, 4], [1, 2, 2, 4])
+    let report = try report {
+      $0.reference = ("fp.pth", other)
+      $0.splitsFusedQKV = true
+    }
+    func reference(_ name: String) -> ReferenceLayer? {
+      report.layers.first { $0.name == name }?.reference
+    }
+    #expect(report.referenceFile == "fp.pth")
+    #expect(reference("conv.weight")?.conditionNumber == 1)
+    #expect(reference("singular.weight") == nil)
+    #expect(
+      reference("broken.weight")?.note
+        == "no singular values: the element in row 1, column 0 is nan")
+    let parts = report.layers.filter { $0.part != nil }
+    #expect(parts.map { $0.reference?.conditionNumber } == [2, 2, 8])
+    #expect(report.referenceCondition?.matrixCount == 5)
+    let text = try report.rendered(as: .text)
+    #expect(text.contains("condition  before"))
+    #expect(text.contains("reference                      fp.pth\n"))
+  }
+
+  @Test func convolutionsAreOperatorsOnRequest() throws {
+    let report = try report { $0.convolutionGrid = .init(width: 4, height: 2) }
+    let layer = try #require(report.layers.first { $0.name == "conv.weight" })
+    #expect(layer.view == "circular convolution on 4x2")
+    // One tap a filter: every frequency has a column of the lengths 3 and ¼.
+    #expect(abs(try #require(layer.sigmaMax) - (9.0625).squareRoot()) < 1e-12)
+    #expect(abs(try #require(layer.conditionNumber) - 1) < 1e-12)
+    #expect(report.layers.first { $0.name == "singular.weight" }?.view == nil)
+  }
+
+  @Test func whatNeedsTooMuchMemoryIsSaid() throws {
+    let report = try report { $0.memoryLimit = 500 }
+    let layer = try #require(report.layers.first { $0.name.hasSuffix("qkv.weight") })
+    #expect(
+      layer.note == "no singular values: they would take 864 B of memory, and 500 B may be used")
+    #expect(layer.statistics == nil)
+    #expect(report.layers.first { $0.name == "conv.weight" }?.conditionNumber == 12)
+  }
+
+  @Test func statisticsOfEveryRealTensor() throws {
+    let report = try report { _ in }
+    let statistics = Dictionary(
+      uniqueKeysWithValues: report.layers.map { ($0.name, $0.statistics) })
+    #expect(statistics["norm.bias"]??.zeroShare == 1.0 / 3)
+    #expect(statistics["norm.bias"]??.channelNormSpread == nil)
+    #expect(statistics["broken.weight"]??.nanCount == 1)
+    #expect(statistics["conv.weight"]??.channelNormSpread == 12)
+    #expect(statistics["index"] == .some(nil))
+  }
+
+  @Test func sortingShowsTheColumn() throws {
+    let text = try report { $0.sortKey = .metric(.kurtosis) }.rendered(as: .text)
+    #expect(text.contains("kurtosis"))
+    #expect(!text.contains("left out at this width: kurtosis"))
+  }
+
+  @Test func spectrumIsOutlined() throws {
+    let matrix = try Tensor.diagonal((1...40).map { Float($0) }, rows: 40, columns: 40)
+    let report = try report(TensorArchive(["w": matrix])) { _ in }
+    let outline = try #require(report.layers[0].spectrumOutline)
+    #expect(outline.count == 32)
+    let last = try #require(outline.last)
+    #expect(outline.first == 40 && abs(last - 1) < 1e-12)
+    #expect(try report.rendered(as: .text).contains("███▇▇▇▆▅▅▁"))
+    #expect(try report.rendered(as: .html).contains("<svg class=\"spark\""))
+    #expect(try !report.rendered(as: .csv).contains("█"))
+  }
+
+  @Test func modelsStandSideBySide() throws {
+    var other = try TensorArchive.varied()
+    other.tensors["conv.weight"] = nil
+    other.tensors["new.weight"] = try .diagonal([4, 1], rows: 2, columns: 2)
+    other.tensors["singular.weight"] = try .float32([1, 2], [1, 2])
+    let second = try ModelReport(archive: other, file: "b.npz")
+    let comparison = ModelComparison(models: [try report { _ in }, second])
+    let lines = try comparison.rendered(as: .csv).split(separator: "\r\n")
+    #expect(lines[0] == "name,shape,conditionNumberA,conditionNumberB,note")
+    #expect(lines.contains("conv.weight,2×1×1×3,12.0,,not in B"))
+    #expect(lines.contains("new.weight,2×2,,4.0,not in A"))
+    #expect(lines.contains("singular.weight,2×2 | 1×2,inf,1.0,"))
+    #expect(lines.count == 9)
+    let text = try comparison.rendered(as: .text)
+    #expect(text.contains("A is model.pth.") && text.contains("B is b.npz."))
+    #expect(text.split(separator: "\n").allSatisfy { $0.count <= 100 })
+    let json = try comparison.rendered(as: .json)
+    #expect(try ReportJSON.decode(ModelComparison.self, from: json) == comparison)
+  }
+}

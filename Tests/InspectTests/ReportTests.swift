@@ -89,9 +89,11 @@ import Testing
     #expect(lines.count == report.layers.count + 1)
     #expect(
       lines[0]
-        == "name,part,elementType,shape,rows,columns,elementCount,byteCount,conditionNumber,"
-        + "sigmaMax,sigmaMin,stableRank,effectiveRank,numericalRank,frobeniusNorm,note")
-    #expect(lines[4].hasPrefix("conv.weight,,float32,2x1x1x3,2,3,6,24,12.0,3.0,0.25,1.00694444"))
+        == "name,part,position,shape,rows,columns,elementCount,conditionNumber,"
+        + "referenceConditionNumber,sigmaMax,sigmaMin,stableRank,byteCount,elementType,sqnr4,alpha,"
+        + "effectiveRank,numericalRank,sqnr3,sqnr2,channelNormSpread,kurtosis,spectralEntropy,"
+        + "frobeniusNorm,nuclearNorm,zeroShare,nanCount,infinityCount,note")
+    #expect(lines[4].hasPrefix("conv.weight,,1,2x1x1x3,2,3,6,12.0,,3.0,0.25,1.00694444"))
   }
 
   @Test func textOfRealReportsFits() throws {

@@ -5,11 +5,13 @@ extension HTMLRenderer {
       color-scheme: light dark;
       --ink: #1d2330; --soft: #5b6475; --paper: #ffffff; --panel: #f4f6f9; --line: #dfe3ea;
       --bar: #3b7dd8; --infinite: #c8403a;
+      --series0: #2f6fd0; --series1: #c2571a; --series2: #23855b; --series3: #8a4fc0;
     }
     @media (prefers-color-scheme: dark) {
       :root {
         --ink: #e4e8f0; --soft: #98a2b5; --paper: #14171d; --panel: #1d222b; --line: #303745;
         --bar: #5b9bf0; --infinite: #f0716b;
+        --series0: #6aa7ff; --series1: #f0a05a; --series2: #5cc796; --series3: #c39bf0;
       }
     }
     * { box-sizing: border-box; }
@@ -55,6 +57,41 @@ extension HTMLRenderer {
       border-radius: .125rem; background: var(--bar);
     }
     td.bar i.infinite { background: var(--infinite); }
+    .filter { display: flex; gap: .75rem; align-items: baseline; margin: 0 0 .5rem; }
+    .filter input {
+      flex: 0 1 24rem; min-width: 0; font: inherit; color: inherit; background: var(--paper);
+      border: 1px solid var(--line); border-radius: .4rem; padding: .3rem .6rem;
+    }
+    .filter output { color: var(--soft); font-size: .85rem; white-space: nowrap; }
+    tr[hidden] { display: none; }
+    .spark { display: block; width: 7.5rem; height: 1.75rem; }
+    .spark polygon { fill: var(--bar); opacity: .18; }
+    .spark polyline { fill: none; stroke: var(--bar); stroke-width: 1.5; }
+    figure { margin: 0; }
+    figcaption, .legend { color: var(--soft); font-size: .85rem; margin: .4rem 0; }
+    .legend span { margin-right: 1.25rem; overflow-wrap: anywhere; }
+    .legend span::before {
+      content: ""; display: inline-block; width: .7rem; height: .7rem; margin-right: .4rem;
+      border-radius: 50%; background: var(--series);
+    }
+    .series0 { --series: var(--series0); } .series1 { --series: var(--series1); }
+    .series2 { --series: var(--series2); } .series3 { --series: var(--series3); }
+    .plot { display: block; width: 100%; min-width: 40rem; }
+    .plot polyline { fill: none; stroke: var(--series); stroke-width: 1; opacity: .55; }
+    .plot circle { fill: var(--series); }
+    .plot circle:hover { stroke: var(--ink); stroke-width: 2; }
+    .plot .grid line { stroke: var(--line); }
+    .plot .grid text { fill: var(--soft); font-size: 12px; text-anchor: end; }
+    .plot tspan { font-size: 9px; }
+    .bars th { font-weight: 400; }
+    .bars tr:first-child > * { border-top: 0; }
+    .bars th:first-child, .bars td:first-child { position: static; }
+    .bars th, .bars td { vertical-align: middle; border-top: 1px solid var(--line); }
+    .bars td:nth-child(2) { width: 60%; }
+    .bars td:last-child { text-align: right; font-variant-numeric: tabular-nums; }
+    .bars i {
+      display: block; height: .7rem; min-width: 1px; border-radius: .2rem; background: var(--bar);
+    }
     .note { color: var(--soft); }
     @media (max-width: 40rem) {
       main { padding: 1rem .6rem 2rem; }
@@ -63,14 +100,19 @@ extension HTMLRenderer {
       td:first-child { min-width: 9.5rem; }
       .optional { display: none; }
       .bar { min-width: 6rem; }
+      .bars td:nth-child(2) { width: 35%; }
+      .bars th { white-space: normal; overflow-wrap: anywhere; }
     }
     @media print { .scroll { overflow: visible; border: 0; } }
     """
 
-  /// Sorts a table by the column whose heading was clicked, and back to the file's order by a
-  /// third click. Cells without a number stay at the end.
+  /// Sorts a table by the column whose heading was clicked, and back to the report's order by a
+  /// third click. Cells without a number stay at the end. The filter matches the first cell, as a
+  /// part of it or, with `*`, as a whole. The page's fragment presets the first table's filter and
+  /// order.
   static let script = """
-    for (const table of document.querySelectorAll("table")) {
+    const preset = new URLSearchParams(location.hash.slice(1));
+    document.querySelectorAll("table.rows").forEach((table, position) => {
       const body = table.tBodies[0];
       const original = [...body.rows];
       const headings = [...table.tHead.rows[0].cells];
@@ -84,6 +126,22 @@ extension HTMLRenderer {
       const compare = (a, b) =>
         typeof a === "string" ? a.localeCompare(b, undefined, { numeric: true })
           : a === b ? 0 : a < b ? -1 : 1;
+      const filter = table.closest("section").querySelector(".filter input");
+      const shown = table.closest("section").querySelector(".filter output");
+      const apply = () => {
+        const text = filter.value.trim();
+        const pattern = text.replace(/[.+?^${}()|[\\]\\\\]/g, "\\\\$&").replaceAll("*", ".*");
+        const match = new RegExp(text.includes("*") ? `^${pattern}$` : pattern, "i");
+        let count = 0;
+        for (const row of original) {
+          const name = row.cells[0].firstChild ? row.cells[0].cloneNode(true) : null;
+          name?.querySelectorAll("small").forEach((remark) => remark.remove());
+          row.hidden = text !== "" && !match.test(name?.textContent ?? "");
+          if (!row.hidden) count += 1;
+        }
+        shown.value = text === "" ? "" : `${count} of ${original.length}`;
+      };
+      filter?.addEventListener("input", apply);
       headings.forEach((heading, column) => {
         heading.firstElementChild.addEventListener("click", () => {
           const isNumber = heading.classList.contains("number");
@@ -103,6 +161,18 @@ extension HTMLRenderer {
           body.append(...rows);
         });
       });
-    }
+      if (position === 0) {
+        if (filter && preset.has("filter")) {
+          filter.value = preset.get("filter");
+          apply();
+        }
+        const sorted = headings.find((heading) => heading.dataset.key === preset.get("sort"));
+        const order = preset.get("order") ?? sorted?.getAttribute("aria-sort") ?? null;
+        for (let click = 0; sorted && click < 2; click += 1) {
+          sorted.firstElementChild.click();
+          if (!order || sorted.getAttribute("aria-sort") === order) break;
+        }
+      }
+    });
     """
 }

@@ -2,16 +2,20 @@ import Formats
 import Foundation
 
 /// One self-contained HTML page: no files or scripts from elsewhere, light and dark, readable on a
-/// phone, tables that sort by a click on a heading.
+/// phone, tables that sort by a click on a heading and have a filter. The page's fragment presets
+/// both: `#filter=*.qkv.*&sort=conditionNumber&order=ascending`, with the keys of CSV.
 ///
 /// Every text is escaped, and the page's content security policy forbids loading anything.
 struct HTMLRenderer {
   func render(_ document: ReportDocument) -> String {
     var body: [String] = ["<h1>\(escaped(document.title))</h1>"]
     if !document.summary.isEmpty { body.append(summary(document.summary)) }
+    // Lines lead to the rows that stand out; bars are for the end.
+    body += document.figures.filter(\.isPlot).map(figure)
     body += document.tables.map { section($0.selectingColumns { $0.audience != .programs }) }
     body += document.pictures.map(section)
     body += histogramSection(document.histograms)
+    body += document.figures.filter { !$0.isPlot }.map(figure)
     body += document.notes.map { "<p class=\"note\">\(escaped($0))</p>" }
     return """
       <!DOCTYPE html>
@@ -55,7 +59,8 @@ struct HTMLRenderer {
     let columns = table.columns.indices.filter { table.columns[$0].kind != .remark }
     let remarks = table.columns.indices.filter { table.columns[$0].kind == .remark }
     let headings = columns.map { index in
-      "<th scope=\"col\"\(classes(table.columns[index]))>"
+      "<th scope=\"col\"\(classes(table.columns[index])) "
+        + "data-key=\"\(escaped(table.columns[index].key))\">"
         + "<button type=\"button\">\(escaped(table.columns[index].heading))</button></th>"
     }
     let scales = table.columns.indices.map { scale(of: $0, in: table) }
@@ -70,8 +75,8 @@ struct HTMLRenderer {
       return "<tr>\(cells.joined())</tr>"
     }
     return """
-      <section>\(title)
-      <div class="scroll"><table>
+      <section>\(title)\(table.rows.count < Self.leastFiltered ? "" : Self.filter)
+      <div class="scroll"><table class="rows">
       <thead><tr>\(headings.joined())</tr></thead>
       <tbody>
       \(rows.joined(separator: "\n"))
@@ -79,6 +84,15 @@ struct HTMLRenderer {
       </table></div></section>
       """
   }
+
+  /// Fewer rows are seen at a glance.
+  private static let leastFiltered = 10
+
+  private static let filter = """
+
+    <p class="filter"><input type="search" placeholder="Filter: part of a name, or a pattern with *" \
+    aria-label="Filter the rows"> <output></output></p>
+    """
 
   private func classes(_ column: ReportTable.Column) -> String {
     var classes: [String] = []
@@ -91,6 +105,9 @@ struct HTMLRenderer {
   private func cell(
     _ value: ReportCell, _ column: ReportTable.Column, scale: Double, remark: String
   ) -> String {
+    if case .series(let values) = value {
+      return "<td\(classes(column))>\(Sparkline(values).svg)</td>"
+    }
     // Dotted names may break after a dot.
     let text =
       escaped(value.formatted(as: column.kind))

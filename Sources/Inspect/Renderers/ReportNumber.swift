@@ -58,6 +58,7 @@ extension ReportCell {
     case (.integer(let value), _): ReportNumber.integer(value)
     case (.real(let value), .share): ReportNumber.share(value)
     case (.real(let value), _): ReportNumber.real(value)
+    case (.series(let values), _): Sparkline(values).text
     }
   }
 
@@ -68,13 +69,14 @@ extension ReportCell {
     case .text(let text): text
     case .integer(let value): "\(value)"
     case .real(let value): "\(value)"
+    case .series(let values): values.map { "\($0)" }.joined(separator: " ")
     }
   }
 
   /// The value for sorting; `nil` for texts and empty cells.
   var number: Double? {
     switch self {
-    case .empty, .text: nil
+    case .empty, .text, .series: nil
     case .integer(let value): Double(value)
     case .real(let value): value
     }

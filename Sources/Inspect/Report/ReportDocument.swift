@@ -13,16 +13,19 @@ public struct ReportDocument: Hashable, Sendable {
   public var notes: [String]
   /// Drawn after the tables, in HTML alone.
   public var histograms: [ReportHistogram]
+  /// Drawings, which only HTML has; they show nothing that the value itself does not have.
+  public var figures: [ReportFigure]
 
   public init(
     title: String, summary: [Fact], tables: [ReportTable], notes: [String] = [],
-    histograms: [ReportHistogram] = []
+    histograms: [ReportHistogram] = [], figures: [ReportFigure] = []
   ) {
     self.title = title
     self.summary = summary
     self.tables = tables
     self.notes = notes
     self.histograms = histograms
+    self.figures = figures
   }
 
   /// A labelled value of the summary.
@@ -71,10 +74,12 @@ public struct ReportTable: Hashable, Sendable {
       case share
       /// A number of bytes.
       case bytes
+      /// Positive numbers that fall, drawn on a logarithmic scale.
+      case spectrum
 
       var isNumeric: Bool {
         switch self {
-        case .text, .remark: false
+        case .text, .remark, .spectrum: false
         case .integer, .real, .share, .bytes: true
         }
       }
@@ -122,6 +127,8 @@ public enum ReportCell: Hashable, Sendable {
   case text(String)
   case integer(Int)
   case real(Double)
+  /// Several numbers, as a spectrum.
+  case series([Double])
 
   /// `empty` when there is no value.
   public init(_ value: Double?) { self = value.map(Self.real) ?? .empty }

@@ -3,15 +3,8 @@ import Foundation
 import LinearAlgebra
 
 extension ModelReport {
-  /// What the layers are ordered by. Layers without the quantity come last in either direction,
-  /// and equal ones keep the file's order.
-  public enum SortKey: String, Sendable, CaseIterable {
-    case file, name, bytes, elements, condition
-    case sigmaMax = "sigma-max"
-    case sigmaMin = "sigma-min"
-    case stableRank = "stable-rank"
-    case effectiveRank = "effective-rank"
-  }
+  /// The relative error of σ_max and σ_min when they alone are computed.
+  public static let extremesError = ExtremeSingularValues.relativeError
 
   /// What is inspected, and how it is listed.
   public struct Options: Sendable {
@@ -23,6 +16,17 @@ extension ModelReport {
     public var splitsFusedQKV = false
     /// Whether each layer lists all its singular values.
     public var includesSingularValues = false
+    /// Whether only σ_max and σ_min are computed, which is several times as fast.
+    public var onlyExtremes = false
+    /// The grid on which weights of four dimensions are seen as circular convolutions; as matrices
+    /// otherwise.
+    public var convolutionGrid: ConvolutionOperator.Grid?
+    /// The model that the layers are set beside, with the path for the report.
+    public var reference: (file: String, archive: TensorArchive)?
+    /// What no layer may meet.
+    public var rules: [MetricRule] = []
+    /// A matrix that would take more bytes than this is not decomposed, which its layer's note says.
+    public var memoryLimit = Int(clamping: ProcessInfo.processInfo.physicalMemory)
     /// At least 1. Memory is bounded by so many of the largest matrices.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
 
@@ -45,15 +49,25 @@ extension ModelReport {
     archive: TensorArchive, file: String, fileByteCount: Int? = nil, options: Options = Options(),
     progress: (@Sendable (_ tensor: String) -> Void)? = nil
   ) throws {
+    let positions = Dictionary(
+      uniqueKeysWithValues: archive.tensors.keys.enumerated().map { ($1, $0) })
     let names = try archive.tensors.keys.matching(options.layers)
     let inspections = names.compactMap { name in
       archive.tensors[name].map {
         LayerInspection(
-          name: name, tensor: $0, splitsFusedQKV: options.splitsFusedQKV,
-          includesSingularValues: options.includesSingularValues)
+          name: name, position: positions[name] ?? 0, tensor: $0, options: options)
       }
     }
-    let layers = try Self.run(inspections, threads: options.threads, progress: progress)
+    let references = options.reference.map { Self.counterparts(of: inspections, in: $0.archive) }
+    var layers = try Self.run(
+      inspections + (references ?? []), threads: options.threads, progress: progress)
+    let referenceStart = inspections.reduce(0) { $0 + $1.parts.count }
+    if references != nil {
+      let counterparts = Dictionary(
+        uniqueKeysWithValues: layers[referenceStart...].map { ($0.identity, $0.asReference) })
+      layers.removeSubrange(referenceStart...)
+      for index in layers.indices { layers[index].reference = counterparts[layers[index].identity] }
+    }
     let parameters = archive.tensors.values.filter {
       $0.elementType.isFloatingPoint || $0.elementType.isComplex
     }
@@ -61,8 +75,28 @@ extension ModelReport {
       file: file, format: archive.format?.name, fileByteCount: fileByteCount,
       tensorCount: archive.tensors.count, tensorByteCount: archive.tensorByteCount,
       parameterCount: parameters.reduce(0) { $0 + $1.shape.elementCount },
-      condition: ConditionSummary(of: layers), packed: nil,
+      condition: ConditionSummary(of: layers) { $0.conditionNumber },
+      referenceFile: options.reference?.file,
+      referenceCondition: ConditionSummary(of: layers) { $0.reference?.conditionNumber },
+      packed: nil,
+      rules: options.rules.isEmpty
+        ? nil : try options.rules.map { try RuleOutcome(of: $0, on: layers) },
+      sortedBy: options.sortKey.rawValue,
       layers: Self.sorted(layers, by: options.sortKey, isDescending: options.isDescending))
+  }
+
+  /// The tensors of `archive` with the same names and shapes.
+  private static func counterparts(
+    of inspections: [LayerInspection], in archive: TensorArchive
+  ) -> [LayerInspection] {
+    inspections.compactMap { inspection in
+      guard let tensor = archive.tensors[inspection.name], tensor.shape == inspection.tensor.shape
+      else { return nil }
+      var options = inspection.options
+      options.includesSingularValues = false
+      return LayerInspection(
+        name: inspection.name, position: inspection.position, tensor: tensor, options: options)
+    }
   }
 
   /// The reports of all inspections, in their order.
@@ -107,34 +141,4 @@ extension ModelReport {
 
   /// Below a square matrix of 512, threads inside BLAS cost more than they gain.
   private static let smallestGiant = 512.0 * 512 * 512
-
-  private static func sorted(
-    _ layers: [LayerReport], by key: SortKey, isDescending: Bool
-  ) -> [LayerReport] {
-    switch key {
-    case .file: isDescending ? layers.reversed() : layers
-    case .name: sorted(layers, isDescending) { $0.title }
-    case .bytes: sorted(layers, isDescending) { $0.byteCount }
-    case .elements: sorted(layers, isDescending) { $0.elementCount }
-    case .condition: sorted(layers, isDescending) { $0.conditionNumber }
-    case .sigmaMax: sorted(layers, isDescending) { $0.sigmaMax }
-    case .sigmaMin: sorted(layers, isDescending) { $0.sigmaMin }
-    case .stableRank: sorted(layers, isDescending) { $0.stableRank }
-    case .effectiveRank: sorted(layers, isDescending) { $0.effectiveRank }
-    }
-  }
-
-  private static func sorted<Value: Comparable>(
-    _ layers: [LayerReport], _ isDescending: Bool, by value: (LayerReport) -> Value?
-  ) -> [LayerReport] {
-    let keyed = layers.enumerated().map { (position: $0, value: value($1), layer: $1) }
-    return keyed.sorted { left, right in
-      switch (left.value, right.value) {
-      case (let x?, let y?) where x != y: isDescending ? x > y : x < y
-      case (.some, nil): true
-      case (nil, .some): false
-      default: left.position < right.position
-      }
-    }.map(\.layer)
-  }
 }

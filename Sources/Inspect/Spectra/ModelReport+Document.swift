@@ -1,7 +1,8 @@
 extension ModelReport: Report {
   public var document: ReportDocument {
     ReportDocument(
-      title: "Model report: \(file)", summary: facts, tables: [layerTable], notes: notes)
+      title: "Model report: \(file)", summary: facts, tables: [layerTable] + ruleTables,
+      notes: notes, figures: figures)
   }
 
   private var facts: [ReportDocument.Fact] {
@@ -30,57 +31,56 @@ extension ModelReport: Report {
         facts.append(.init("worst tensor", layer))
       }
     }
+    if let referenceFile {
+      facts.append(.init("reference", referenceFile))
+      if let mean = referenceCondition?.mean {
+        facts.append(.init("reference's mean condition", .real(mean), kind: .real))
+      }
+      if let maximum = referenceCondition?.maximum {
+        facts.append(.init("reference's largest condition", .real(maximum), kind: .real))
+      }
+    }
     if let packed { facts += packed.facts }
+    for outcome in rules ?? [] {
+      let count = outcome.layers.count
+      let verdict =
+        outcome.isPassed
+        ? "passed by \(count) layers" : "FAILED by \(outcome.offenders.count) of \(count) layers"
+      facts.append(.init("rule: \(outcome.rule)", verdict))
+    }
     return facts
   }
 
   private var notes: [String] {
-    guard condition != nil else { return [] }
-    return [
-      "condition = σ max / σ min, infinite when the matrix is rank-deficient in double precision. "
-        + "stable rank = squared Frobenius norm / σ max². Sizes in powers of 1,024."
-    ]
+    var notes: [String] = []
+    if condition != nil {
+      notes.append(
+        "condition = σ max / σ min, infinite when the matrix is rank-deficient in double precision. "
+          + "stable rank = squared Frobenius norm / σ max². Sizes in powers of 1,024.")
+    }
+    if layers.contains(where: { $0.statistics?.quantization != nil }) {
+      notes.append(
+        "SQNR in dB of rounding to so many bits between the tensor's smallest and largest element; "
+          + "searched bounds do better. alpha: exponent of the power law of the σ², fitted from "
+          + "\(PowerLawFit.leastCount) values on.")
+    }
+    return notes
   }
 
-  private var layerTable: ReportTable {
-    ReportTable(
-      title: "Layers",
-      columns: [
-        .init(key: "name", heading: "tensor", kind: .text, audience: .people),
-        .init(key: "name", heading: "tensor", kind: .text, audience: .programs),
-        .init(key: "part", heading: "part", kind: .text, audience: .programs),
-        .init(key: "elementType", heading: "type", kind: .text),
-        .init(key: "shape", heading: "shape", kind: .text, audience: .people),
-        .init(key: "shape", heading: "shape", kind: .text, audience: .programs),
-        .init(key: "rows", heading: "rows", kind: .integer, audience: .programs),
-        .init(key: "columns", heading: "columns", kind: .integer, audience: .programs),
-        .init(key: "elementCount", heading: "elements", kind: .integer, audience: .programs),
-        .init(key: "byteCount", heading: "size", kind: .bytes),
-        .init(key: "conditionNumber", heading: "condition", kind: .real, hasBar: true),
-        .init(key: "sigmaMax", heading: "σ max", kind: .real),
-        .init(key: "sigmaMin", heading: "σ min", kind: .real),
-        .init(key: "stableRank", heading: "stable rank", kind: .real),
-        .init(
-          key: "effectiveRank", heading: "effective rank", kind: .real, audience: .programs),
-        .init(key: "numericalRank", heading: "rank", kind: .integer, audience: .programs),
-        .init(
-          key: "frobeniusNorm", heading: "Frobenius norm", kind: .real, audience: .programs),
-        .init(key: "note", heading: "note", kind: .remark),
-      ],
-      rows: layers.map { layer in
-        let shape = ReportShape(layer.part == nil ? layer.shape : layer.matrix ?? [])
-        return [
-          .text(layer.title), .text(layer.name), ReportCell(layer.part),
-          .text(layer.elementType),
-          .text(shape.forPeople), .text(shape.forPrograms),
-          ReportCell(layer.matrix?.first), ReportCell(layer.matrix?.last),
-          .integer(layer.elementCount), .integer(layer.byteCount),
-          ReportCell(layer.conditionNumber), ReportCell(layer.sigmaMax),
-          ReportCell(layer.sigmaMin),
-          ReportCell(layer.stableRank), ReportCell(layer.effectiveRank),
-          ReportCell(layer.numericalRank), ReportCell(layer.frobeniusNorm),
-          ReportCell(layer.note),
-        ]
-      })
+  /// The layers that the rules found, a table a rule that found any.
+  var ruleTables: [ReportTable] {
+    (rules ?? []).filter { !$0.isPassed }.map { outcome in
+      ReportTable(
+        title: "FAILED: \(outcome.rule)",
+        columns: [
+          .init(key: "layer", heading: "tensor", kind: .text),
+          .init(
+            key: outcome.metric.key, heading: outcome.metric.heading, kind: outcome.metric.kind),
+          .init(key: "note", heading: "note", kind: .remark),
+        ],
+        rows: outcome.offenders.map {
+          [.text($0.layer), outcome.metric.cell($0.value), ReportCell($0.note)]
+        })
+    }
   }
 }

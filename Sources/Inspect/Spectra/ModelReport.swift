@@ -20,10 +20,21 @@ public struct ModelReport: Codable, Hashable, Sendable {
   public var parameterCount: Int
   /// The condition numbers listed below, in short; `nil` when there is none.
   public var condition: ConditionSummary?
+  /// The path of the model that the layers are set beside.
+  public var referenceFile: String?
+  /// The condition numbers of the layers' counterparts in the reference.
+  public var referenceCondition: ConditionSummary?
   /// What a packed file saves; `nil` for other files.
   public var packed: PackedSummary?
+  /// What became of the rules; `nil` when there were none.
+  public var rules: [RuleOutcome]?
+  /// What the layers are ordered by, as `SortKey.rawValue`.
+  public var sortedBy: String
   /// The selected tensors, in the order asked for.
   public var layers: [LayerReport]
+
+  /// Whether no layer meets a rule.
+  public var isPassed: Bool { rules?.allSatisfy(\.isPassed) ?? true }
 }
 
 /// The condition numbers of a model in a few numbers.
@@ -40,9 +51,9 @@ public struct ConditionSummary: Codable, Hashable, Sendable {
   public var maximumLayer: String?
 
   /// - Returns: `nil` when no layer has a condition number.
-  init?(of layers: [LayerReport]) {
+  init?(of layers: [LayerReport], condition: (LayerReport) -> Double?) {
     let all = layers.compactMap { layer in
-      layer.conditionNumber.map { (title: layer.title, value: $0) }
+      condition(layer).map { (title: layer.title, value: $0) }
     }
     guard !all.isEmpty else { return nil }
     let finite = all.filter(\.value.isFinite).sorted { $0.value < $1.value }

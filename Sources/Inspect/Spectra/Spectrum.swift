@@ -60,13 +60,35 @@ public struct Spectrum: Hashable, Sendable {
   ///
   /// Source: Roy and Vetterli, "The effective rank: a measure of effective dimensionality",
   /// EUSIPCO 2007.
-  public var effectiveRank: Double {
+  public var effectiveRank: Double { sigmaMax > 0 ? exp(spectralEntropy) : 0 }
+
+  /// −Σ p ln p with p = σ/Σσ, in nats, between 0 and the rank's logarithm; 0 for the zero matrix.
+  public var spectralEntropy: Double {
     guard sigmaMax > 0 else { return 0 }
     let total = singularValues.reduce(0) { $0 + $1 / sigmaMax }
-    let entropy = singularValues.reduce(0) { entropy, value in
+    return singularValues.reduce(0) { entropy, value in
       let share = value / sigmaMax / total
       return share > 0 ? entropy - share * log(share) : entropy
     }
-    return exp(entropy)
+  }
+
+  /// The nuclear norm, Σσ.
+  public var nuclearNorm: Double { singularValues.reduce(0, +) }
+
+  /// The power law of the eigenvalues σ² above the rank tolerance; `nil` when there are too few.
+  public var powerLaw: PowerLawFit? {
+    // Scaled by σ_max, so that no square overflows or vanishes; the exponent has no scale.
+    let eigenvalues = singularValues.reversed().filter { $0 > rankTolerance }
+      .map { ($0 / sigmaMax) * ($0 / sigmaMax) }
+    guard var fit = PowerLawFit(ascending: eigenvalues) else { return nil }
+    fit.start *= sigmaMax * sigmaMax
+    return fit
+  }
+
+  /// At most `count` of the values, evenly spread over their ranks, the first and last among them.
+  public func outline(count: Int = 32) -> [Double] {
+    precondition(count >= 2, "an outline has two ends")
+    guard singularValues.count > count else { return singularValues }
+    return (0..<count).map { singularValues[$0 * (singularValues.count - 1) / (count - 1)] }
   }
 }

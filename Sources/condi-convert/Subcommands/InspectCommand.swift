@@ -8,8 +8,18 @@ struct InspectCommand: ParsableCommand {
     abstract: "Show singular values, condition numbers, ranks and sizes, layer by layer.",
     discussion: """
       A layer's weight is seen as a matrix [outputs, inputs]; a convolution's [out, in, kh, kw] as \
-      [out, in·kh·kw]. The condition number is σ_max/σ_min over all min(rows, columns) singular \
-      values, and infinite for a rank-deficient matrix. Packed files are inspected as dequantized.
+      [out, in·kh·kw], or with --conv-operator as the circular convolution it is, whose exact \
+      singular values come from its Fourier transform. The condition number is σ_max/σ_min over all \
+      min(rows, columns) singular values, and infinite for a rank-deficient matrix. Packed files are \
+      inspected as dequantized; --reference sets another model's condition numbers beside them.
+
+      Several files are set side by side, by the metric of --sort (the condition number else).
+
+      RULES
+        --fail-if 'METRIC COMPARISON NUMBER [UNIT] [on GLOB]' ends with exit code 1 when a layer
+        meets it, and lists the layers. Metrics are those of --sort; comparisons >, >=, <, <=, ==, !=;
+        units % (zeros), dB (sqnr2 to sqnr4), B, kB, MB, GB, KiB, MiB, GiB (bytes). A matrix that has
+        no such number, because of a NaN say, fails; a pattern that matches nothing is an error.
 
       With --tree, the structure is shown instead: dictionaries, lists and tuples as the file has \
       them, tensors with type, shape and size, and all other values. Names with dots are shown \
@@ -18,13 +28,20 @@ struct InspectCommand: ParsableCommand {
       EXAMPLES
         condi-convert inspect model.pth
         condi-convert inspect model.safetensors --layers '*.qkv.weight' --sort condition --limit 5
+        condi-convert inspect model.pth --extremes --sort condition        (several times as fast)
         condi-convert inspect model.pth --split-qkv --format json > report.json
+        condi-convert inspect model.condi --reference model.pth --format html > report.html
+        condi-convert inspect before.pth after.pth --split-qkv
+        condi-convert inspect model.pth --layers 'conv*' --conv-operator 64x64
+        condi-convert inspect model.pth --fail-if 'condition > 1e4 on *.qkv.weight' \\
+          --fail-if 'nan > 0' --fail-if 'sqnr4 < 15 dB' --junit report.xml
         condi-convert inspect checkpoint.pth --tree --depth 2
         condi-convert inspect model.condi --raw-header
       """)
 
-  @Argument(help: "A model file of any known format, or the folder of a sharded checkpoint.")
-  var file: String
+  @Argument(
+    help: "Model files of any known format, or folders of sharded checkpoints.")
+  var files: [String]
 
   @Option(
     help: ArgumentHelp(
@@ -54,6 +71,36 @@ struct InspectCommand: ParsableCommand {
   var singularValues = false
 
   @Flag(
+    help: ArgumentHelp(
+      "Compute only the largest and the smallest singular value of each matrix, to a relative error "
+        + "of \(ModelReport.extremesError), and nothing of the elements."))
+  var extremes = false
+
+  @Option(
+    name: .customLong("conv-operator"),
+    help: ArgumentHelp(
+      "See weights of four dimensions as circular convolutions of stride 1 on feature maps of this "
+        + "size.", valueName: "WxH"))
+  var convolutionGrid: ConvolutionOperator.Grid?
+
+  @Option(
+    help: ArgumentHelp(
+      "A model with the same names, whose condition numbers are set beside: the full-precision one "
+        + "of a packed file, or the one before conditioning.", valueName: "file"))
+  var reference: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "A rule that no layer may meet; may be given several times.", valueName: "rule"))
+  var failIf: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "Also write what became of the rules as JUnit XML, replacing the file: a suite a rule, a case "
+        + "a layer.", valueName: "file"))
+  var junit: String?
+
+  @Flag(
     help: "Show the structure, with every container, tensor and value, and no numbers of weights.")
   var tree = false
 
@@ -71,43 +118,95 @@ struct InspectCommand: ParsableCommand {
   func validate() throws {
     if let depth, depth < 0 { throw ValidationError("--depth takes a number of at least 0") }
     if depth != nil, !tree { throw ValidationError("--depth is for --tree") }
-    if tree, rawHeader || singularValues || splitQKV || reverse || sort != .file || !layers.isEmpty
-    {
+    if tree || rawHeader, files.count > 1 {
+      throw ValidationError("--tree and --raw-header take one file")
+    }
+    if reference != nil, files.count > 1 {
+      throw ValidationError("--reference takes one file; several files are set side by side as is")
+    }
+    if extremes, singularValues {
+      throw ValidationError("--extremes computes no other singular values to list")
+    }
+    if junit != nil, failIf.isEmpty { throw ValidationError("--junit needs --fail-if") }
+    let changesNumbers =
+      rawHeader || singularValues || splitQKV || reverse || sort != .file || !layers.isEmpty
+      || extremes || convolutionGrid != nil || reference != nil || !failIf.isEmpty
+    if tree, changesNumbers {
       throw ValidationError(
         "--tree shows the structure alone; it goes with --depth, --root, --limit and --format")
     }
   }
 
   func run() throws {
+    let file = files[0]
     if rawHeader {
       let input = try InputFile(path: file, access: common.access)
       try Console.report(try PackedModel(parsing: input).headerText)
       return
     }
-    let archive = try ModelArgument.open(file, root: root, common: common)
     if tree {
+      let archive = try ModelArgument.open(file, root: root, common: common)
       try report.print(
         TreeReport(
           archive: archive, file: file, fileByteCount: archive.sourceByteCount(), depth: depth))
       return
     }
-    let bar = ProgressBar("inspecting", total: archive.tensorByteCount, isQuiet: common.quiet)
+    // Rules are read before the first file is: a mistake in them should not cost a minute.
+    var options = try options()
+    let models = try files.map { try model($0, options: &options) }
+    if let junit {
+      let outcomes = models.map { (file: $0.file, outcomes: $0.rules ?? []) }
+      var writer = try AtomicFileWriter(path: junit, replacesExisting: true)
+      try writer.append(SharedBytes(Array(JUnitRenderer().render(outcomes).utf8)))
+      try writer.finish()
+    }
+    if models.count == 1 {
+      try report.print(models[0])
+    } else {
+      try report.print(ModelComparison(models: models))
+    }
+    if !models.allSatisfy(\.isPassed) { throw Outcome.finding }
+  }
+
+  private func options() throws -> ModelReport.Options {
     var options = ModelReport.Options()
     options.layers = try layers.map(NameGlob.init)
+    options.rules = try failIf.map(MetricRule.init)
     options.sortKey = sort
     // Numbers are most interesting from the largest on, names and the file's order from the first.
     options.isDescending = sort.isNumeric != reverse
     options.splitsFusedQKV = splitQKV
     options.includesSingularValues = singularValues
+    options.onlyExtremes = extremes
+    options.convolutionGrid = convolutionGrid
     options.threads = common.threads
+    return options
+  }
+
+  private func model(_ file: String, options: inout ModelReport.Options) throws -> ModelReport {
+    let archive = try ModelArgument.open(file, root: root, common: common)
+    if let reference {
+      let isPacked = archive.format == PackedFormat.identifier
+      let sourceRoot =
+        isPacked
+        ? try PackedModel(parsing: InputFile(path: file, access: common.access)).header.source?.root
+        : nil
+      let counterpart = try ModelArgument.open(reference, root: root ?? sourceRoot, common: common)
+      options.reference = (reference, counterpart)
+    }
+    let bar = ProgressBar("inspecting", total: archive.tensorByteCount, isQuiet: common.quiet)
     var model = try ModelReport(
       archive: archive, file: file, fileByteCount: try archive.sourceByteCount(), options: options
     ) { bar.advance(archive.tensors[$0]?.byteCount ?? 0) }
     model.packed = archive.packedSummary
-    try report.print(model)
+    return model
   }
 }
 
 extension ModelReport.SortKey: ExpressibleByArgument {
   fileprivate var isNumeric: Bool { self != .file && self != .name }
+}
+
+extension ConvolutionOperator.Grid: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
 }

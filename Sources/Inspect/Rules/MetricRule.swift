@@ -1,0 +1,153 @@
+import Formats
+
+/// A condition that no layer may meet: `condition > 1e4 on *.qkv.weight`.
+///
+/// The grammar is `metric comparison number [unit] [on glob]`. A metric is a `LayerMetric`, a
+/// comparison one of `>`, `>=`, `<`, `<=`, `==`, `!=`; units are `%` for shares, `dB` for SQNR, and `B`,
+/// `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB` for bytes. Without a glob the rule is for all layers.
+public struct MetricRule: Hashable, Sendable, CustomStringConvertible {
+  public enum Comparison: String, Sendable, CaseIterable {
+    // Longer ones first: reading takes the first that fits.
+    case greaterOrEqual = ">="
+    case lessOrEqual = "<="
+    case equal = "=="
+    case notEqual = "!="
+    case greater = ">"
+    case less = "<"
+
+    func holds(_ left: Double, _ right: Double) -> Bool {
+      switch self {
+      case .greater: left > right
+      case .greaterOrEqual: left >= right
+      case .less: left < right
+      case .lessOrEqual: left <= right
+      case .equal: left == right
+      case .notEqual: left != right
+      }
+    }
+  }
+
+  /// The rule as it was written.
+  public let description: String
+  public let metric: LayerMetric
+  public let comparison: Comparison
+  /// In the metric's own unit: bytes, fractions of one, dB.
+  public let threshold: Double
+  /// Names that the rule is for; `nil` for all.
+  public let glob: NameGlob?
+
+  /// - Throws: `FormatError` that says what was expected at which character, counted from 1.
+  public init(_ text: String) throws {
+    var scanner = RuleScanner(text)
+    description = text
+    let names = LayerMetric.allCases.map(\.rawValue).joined(separator: ", ")
+    let metricPosition = scanner.positionOfNext
+    let name = scanner.word { $0.isLetter || $0.isNumber || $0 == "-" }
+    guard let metric = LayerMetric(rawValue: name) else {
+      throw scanner.expected("one of \(names)", found: name, at: metricPosition)
+    }
+    self.metric = metric
+
+    guard let comparison = Comparison.allCases.first(where: { scanner.take($0.rawValue) }) else {
+      throw scanner.expected("a comparison (>, >=, <, <=, ==, !=)")
+    }
+    self.comparison = comparison
+
+    let numberPosition = scanner.positionOfNext
+    let digits = scanner.number()
+    guard let number = Double(digits), !number.isNaN else {
+      throw digits.isEmpty
+        ? scanner.expected("a number")
+        : scanner.expected("a number", found: digits, at: numberPosition)
+    }
+    let unitPosition = scanner.positionOfNext
+    let unit = scanner.word { !$0.isWhitespace }
+    var globText: String?
+    if unit == "on" {
+      globText = scanner.rest()
+      threshold = number
+    } else {
+      guard let factor = unit.isEmpty ? 1 : metric.units[unit] else {
+        let units = metric.units.keys.sorted().map { "'\($0)'" }.joined(separator: ", ")
+        let choice = units.isEmpty ? "'on'" : "\(units) or 'on'"
+        throw scanner.expected("\(choice) after the number", found: unit, at: unitPosition)
+      }
+      threshold = number * factor
+      if !scanner.isAtEnd {
+        let position = scanner.positionOfNext
+        let word = scanner.word { !$0.isWhitespace }
+        guard word == "on" else { throw scanner.expected("'on'", found: word, at: position) }
+        globText = scanner.rest()
+      }
+    }
+    if let globText {
+      guard !globText.isEmpty else { throw scanner.expected("a name pattern after 'on'") }
+      glob = try NameGlob(globText)
+    } else {
+      glob = nil
+    }
+  }
+}
+
+/// Reads a rule from the left.
+private struct RuleScanner {
+  private let text: [Character]
+  private var position = 0
+
+  init(_ text: String) {
+    self.text = Array(text)
+  }
+
+  var isAtEnd: Bool { positionOfNext == text.count }
+
+  /// Where the next thing that is no blank stands, from 0.
+  var positionOfNext: Int {
+    text[position...].firstIndex { !$0.isWhitespace } ?? text.count
+  }
+
+  mutating func word(_ isIncluded: (Character) -> Bool) -> String {
+    position = positionOfNext
+    let word = text[position...].prefix(while: isIncluded)
+    position += word.count
+    return String(word)
+  }
+
+  /// The characters of a number: digits with sign, point and exponent, or `inf`.
+  mutating func number() -> String {
+    position = positionOfNext
+    let rest = String(text[position...])
+    if let match = rest.prefixMatch(of: /[+-]?(inf\b|[0-9.]+([eE][+-]?[0-9]+)?)/) {
+      position += match.output.0.count
+      return String(match.output.0)
+    }
+    return ""
+  }
+
+  mutating func take(_ token: String) -> Bool {
+    let start = positionOfNext
+    guard text[start...].starts(with: token) else { return false }
+    position = start + token.count
+    return true
+  }
+
+  mutating func rest() -> String {
+    let start = positionOfNext
+    let end = text.lastIndex { !$0.isWhitespace }.map { $0 + 1 } ?? start
+    position = text.count
+    return start < end ? String(text[start..<end]) : ""
+  }
+
+  /// The error that `what` does not stand at the next place.
+  func expected(_ what: String) -> FormatError {
+    let start = positionOfNext
+    let found = String(text[start...].prefix { !$0.isWhitespace })
+    return expected(what, found: found, at: start)
+  }
+
+  func expected(_ what: String, found: String, at position: Int) -> FormatError {
+    FormatError.malformed(
+      "the rule '\(String(text).escapingControlCharacters)': expected \(what) at character "
+        + "\(position + 1), found "
+        + (found.isEmpty ? "the end" : "'\(found.escapingControlCharacters)'"))
+  }
+}

@@ -1,0 +1,122 @@
+import Foundation
+import LinearAlgebra
+
+/// A convolution as the linear map of feature maps that it is, with circular padding and stride 1.
+///
+/// The discrete Fourier transform over a grid of `height · width` places makes it block diagonal: one
+/// complex `[out, in]` matrix a frequency, whose singular values together are exactly those of the
+/// operator `[out·height·width, in·height·width]`. Source: Sedghi, Gupta and Long, "The singular
+/// values of convolutional layers", ICLR 2019, theorem 6.
+public struct ConvolutionOperator: Hashable, Sendable {
+  public let outputs: Int
+  public let inputs: Int
+  public let kernelHeight: Int
+  public let kernelWidth: Int
+  /// `[outputs, inputs, kernelHeight, kernelWidth]`, row-major.
+  public let weights: [Double]
+
+  /// - Precondition: the counts are positive and agree.
+  public init(
+    outputs: Int, inputs: Int, kernelHeight: Int, kernelWidth: Int, weights: [Double]
+  ) {
+    precondition(
+      outputs > 0 && inputs > 0 && kernelHeight > 0 && kernelWidth > 0,
+      "an empty convolution is no operator")
+    precondition(
+      weights.count == outputs * inputs * kernelHeight * kernelWidth, "one weight a place")
+    self.outputs = outputs
+    self.inputs = inputs
+    self.kernelHeight = kernelHeight
+    self.kernelWidth = kernelWidth
+    self.weights = weights
+  }
+
+  /// The feature maps' grid.
+  public struct Grid: Codable, Hashable, Sendable, CustomStringConvertible {
+    public var width: Int
+    public var height: Int
+
+    public init(width: Int, height: Int) {
+      self.width = width
+      self.height = height
+    }
+
+    /// Reads `64x48`, width first; both from 1 to 1024.
+    public init?(_ text: String) {
+      let parts = text.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
+      guard parts.count == 2, let width = parts[0], let height = parts[1],
+        (1...1024).contains(width), (1...1024).contains(height)
+      else { return nil }
+      self.init(width: width, height: height)
+    }
+
+    public var description: String { "\(width)x\(height)" }
+  }
+
+  /// All `height · width · min(outputs, inputs)` singular values, largest first.
+  ///
+  /// A kernel larger than the grid wraps around it, as circular padding does.
+  ///
+  /// - Throws: `LAPACKError`, in particular for NaN and infinite elements.
+  public func singularValues(on grid: Grid) throws -> [Double] {
+    // Rows and columns of NaN would be those of a transformed matrix, which mean nothing.
+    _ = try SingularValues(
+      of: Matrix(
+        rows: outputs, columns: weights.count / outputs,
+        values: weights.map { $0.isFinite ? 0 : $0 }))
+    var all: [Double] = []
+    for v in 0..<grid.height {
+      for u in 0..<grid.width {
+        // Real weights give the opposite frequency the conjugate matrix, with the same values.
+        let opposite = (grid.height - v) % grid.height * grid.width + (grid.width - u) % grid.width
+        let own = v * grid.width + u
+        guard own <= opposite else { continue }
+        let values = try singularValues(u: u, v: v, grid)
+        all += values
+        if own < opposite { all += values }
+      }
+    }
+    return all.sorted(by: >)
+  }
+
+  /// Singular values of the block of frequency (u, v): those of the real matrix [[Re, −Im], [Im, Re]],
+  /// which has each of them twice.
+  private func singularValues(u: Int, v: Int, _ grid: Grid) throws -> [Double] {
+    let (real, imaginary) = transformed(u: u, v: v, grid)
+    var embedded = Matrix(
+      rows: 2 * outputs, columns: 2 * inputs,
+      values: [Double](repeating: 0, count: 4 * outputs * inputs))
+    for output in 0..<outputs {
+      for input in 0..<inputs {
+        let place = output * inputs + input
+        embedded[output, input] = real[place]
+        embedded[output, inputs + input] = -imaginary[place]
+        embedded[outputs + output, input] = imaginary[place]
+        embedded[outputs + output, inputs + input] = real[place]
+      }
+    }
+    let doubled = try SingularValues(of: embedded).values
+    return stride(from: 0, to: doubled.count, by: 2).map { doubled[$0] }
+  }
+
+  /// The transform of all kernels at one frequency. Kernels are so small against the grid that the
+  /// sum itself is cheaper than a fast transform of the padded grid.
+  private func transformed(u: Int, v: Int, _ grid: Grid) -> (real: [Double], imaginary: [Double]) {
+    let factors = (0..<kernelHeight * kernelWidth).map { tap in
+      let turns =
+        Double(tap / kernelWidth * v % grid.height) / Double(grid.height)
+        + Double(tap % kernelWidth * u % grid.width) / Double(grid.width)
+      return (cosine: cos(2 * .pi * turns), sine: -sin(2 * .pi * turns))
+    }
+    var real = [Double](repeating: 0, count: outputs * inputs)
+    var imaginary = real
+    for place in real.indices {
+      for (tap, factor) in factors.enumerated() {
+        let weight = weights[place * factors.count + tap]
+        real[place] += weight * factor.cosine
+        imaginary[place] += weight * factor.sine
+      }
+    }
+    return (real, imaginary)
+  }
+}

@@ -1,0 +1,133 @@
+/// A number that a layer report may have: what layers are sorted by, and what rules compare.
+public enum LayerMetric: String, Codable, Sendable, CaseIterable {
+  case bytes, elements, condition
+  case sigmaMax = "sigma-max"
+  case sigmaMin = "sigma-min"
+  case rank
+  case stableRank = "stable-rank"
+  case effectiveRank = "effective-rank"
+  case entropy
+  case frobenius, nuclear, alpha
+  case channelSpread = "channel-spread"
+  case kurtosis, zeros, nan, infinities, sqnr2, sqnr3, sqnr4
+  case referenceCondition = "reference-condition"
+
+  /// The layer's number; `nil` when it has none.
+  public func value(of layer: LayerReport) -> Double? {
+    switch self {
+    case .bytes: Double(layer.byteCount)
+    case .elements: Double(layer.elementCount)
+    case .condition: layer.conditionNumber
+    case .sigmaMax: layer.sigmaMax
+    case .sigmaMin: layer.sigmaMin
+    case .rank: layer.numericalRank.map(Double.init)
+    case .stableRank: layer.stableRank
+    case .effectiveRank: layer.effectiveRank
+    case .entropy: layer.spectralEntropy
+    case .frobenius: layer.frobeniusNorm
+    case .nuclear: layer.nuclearNorm
+    case .alpha: layer.powerLaw?.alpha
+    case .channelSpread: layer.statistics?.channelNormSpread
+    case .kurtosis: layer.statistics?.kurtosis
+    case .zeros: layer.statistics?.zeroShare
+    case .nan: (layer.statistics?.nanCount).map(Double.init)
+    case .infinities: (layer.statistics?.infinityCount).map(Double.init)
+    case .sqnr2: layer.statistics?.quantization?.bits2
+    case .sqnr3: layer.statistics?.quantization?.bits3
+    case .sqnr4: layer.statistics?.quantization?.bits4
+    case .referenceCondition: layer.reference?.conditionNumber
+    }
+  }
+
+  /// Whether every matrix should have the number, so that one without it is no pass.
+  public var isOfEveryMatrix: Bool {
+    switch self {
+    case .condition, .sigmaMax, .sigmaMin, .rank, .stableRank, .effectiveRank, .entropy, .frobenius,
+      .nuclear, .referenceCondition:
+      true
+    default: false
+    }
+  }
+
+  /// The name in JSON and CSV.
+  var key: String {
+    switch self {
+    case .bytes: "byteCount"
+    case .elements: "elementCount"
+    case .condition: "conditionNumber"
+    case .sigmaMax: "sigmaMax"
+    case .sigmaMin: "sigmaMin"
+    case .rank: "numericalRank"
+    case .stableRank: "stableRank"
+    case .effectiveRank: "effectiveRank"
+    case .entropy: "spectralEntropy"
+    case .frobenius: "frobeniusNorm"
+    case .nuclear: "nuclearNorm"
+    case .alpha: "alpha"
+    case .channelSpread: "channelNormSpread"
+    case .kurtosis: "kurtosis"
+    case .zeros: "zeroShare"
+    case .nan: "nanCount"
+    case .infinities: "infinityCount"
+    case .sqnr2, .sqnr3, .sqnr4: rawValue
+    case .referenceCondition: "referenceConditionNumber"
+    }
+  }
+
+  /// The heading for people.
+  var heading: String {
+    switch self {
+    case .bytes: "size"
+    case .sigmaMax: "σ max"
+    case .sigmaMin: "σ min"
+    case .stableRank: "stable rank"
+    case .effectiveRank: "effective rank"
+    case .frobenius: "Frobenius norm"
+    case .nuclear: "nuclear norm"
+    case .channelSpread: "channel spread"
+    case .nan: "NaN"
+    case .infinities: "infinite"
+    case .sqnr2: "SQNR 2"
+    case .sqnr3: "SQNR 3"
+    case .sqnr4: "SQNR 4"
+    case .referenceCondition: "before"
+    default: rawValue
+    }
+  }
+
+  var kind: ReportTable.Column.Kind {
+    switch self {
+    case .bytes: .bytes
+    case .elements, .rank, .nan, .infinities: .integer
+    case .zeros: .share
+    default: .real
+    }
+  }
+
+  /// The number as reports write it.
+  public func formatted(_ value: Double) -> String {
+    cell(value).formatted(as: kind)
+  }
+
+  /// The number as a report's cell.
+  func cell(_ value: Double?) -> ReportCell {
+    guard let value else { return .empty }
+    switch kind {
+    case .integer, .bytes: return Int(exactly: value).map(ReportCell.integer) ?? .real(value)
+    default: return .real(value)
+    }
+  }
+
+  /// What a number may be followed by in a rule, and what it is multiplied by.
+  var units: [String: Double] {
+    switch self {
+    case .bytes:
+      [
+        "B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 0x1p10, "MiB": 0x1p20, "GiB": 0x1p30,
+      ]
+    case .zeros: ["%": 0.01]
+    case .sqnr2, .sqnr3, .sqnr4: ["dB": 1]
+    default: [:]
+    }
+  }
+}

@@ -1,0 +1,55 @@
+import Inspect
+import LinearAlgebra
+import Testing
+
+@Suite struct ConvolutionOperatorTests {
+  /// Against the operator itself as a dense matrix.
+  @Test(arguments: [(2, 3, 3, 3, 5, 4), (3, 2, 1, 1, 3, 2), (2, 2, 3, 2, 1, 1), (1, 1, 3, 3, 2, 2)])
+  func agreesWithTheDenseMatrix(
+    _ outputs: Int, _ inputs: Int, _ kernelHeight: Int, _ kernelWidth: Int, _ width: Int,
+    _ height: Int
+  ) throws {
+    let weights = (0..<outputs * inputs * kernelHeight * kernelWidth).map {
+      Double($0 * 37 % 23) / 23 - 0.4
+    }
+    let places = width * height
+    var dense = Matrix(
+      rows: outputs * places, columns: inputs * places,
+      values: .init(repeating: 0, count: outputs * places * inputs * places))
+    for (index, weight) in weights.enumerated() {
+      let tap = index % (kernelHeight * kernelWidth)
+      let (output, input) = (
+        index / (kernelHeight * kernelWidth * inputs), index / (kernelHeight * kernelWidth) % inputs
+      )
+      for y in 0..<height {
+        for x in 0..<width {
+          let source = (y + tap / kernelWidth) % height * width + (x + tap % kernelWidth) % width
+          dense[output * places + y * width + x, input * places + source] += weight
+        }
+      }
+    }
+    let expected = try SingularValues(of: dense, method: .decomposition).values
+    let convolution = ConvolutionOperator(
+      outputs: outputs, inputs: inputs, kernelHeight: kernelHeight, kernelWidth: kernelWidth,
+      weights: weights)
+    let values = try convolution.singularValues(on: .init(width: width, height: height))
+    #expect(values.count == places * min(outputs, inputs))
+    for (value, reference) in zip(values, expected) {
+      #expect(abs(value - reference) < 1e-12 * expected[0])
+    }
+  }
+
+  @Test func nonFiniteWeights() {
+    let convolution = ConvolutionOperator(
+      outputs: 2, inputs: 1, kernelHeight: 1, kernelWidth: 2, weights: [1, 2, 3, .nan])
+    #expect(throws: LAPACKError.nonFiniteElement(row: 1, column: 1, value: "nan")) {
+      try convolution.singularValues(on: .init(width: 2, height: 2))
+    }
+  }
+
+  @Test(arguments: ["", "64", "64x", "x4", "0x4", "4x0", "4x4x4", "1025x4", "-3x3", "4 x 4"])
+  func grids(_ text: String) {
+    #expect(ConvolutionOperator.Grid(text) == nil)
+    #expect(ConvolutionOperator.Grid("64x48")?.description == "64x48")
+  }
+}

@@ -109,10 +109,13 @@ public struct PackedWriter: Sendable {
   }
 
   /// Makes every record, puts it in its place, and seals the file with the header and prologue.
+  ///
+  /// - Returns: the file's length.
+  @discardableResult
   public func write(
     to writer: inout AtomicFileWriter, runningTasks run: TaskRunner = sequentially,
     progress: WriteProgress? = nil
-  ) throws {
+  ) throws -> Int {
     try writer.preallocate(byteCount: headerOffset)
     let placement = writer.placement
     let checksums = Mutex([UInt32](repeating: 0, count: records.count))
@@ -136,10 +139,10 @@ public struct PackedWriter: Sendable {
       checksums.withLock { $0[index] = checksum }
       progress?(entry.name, record.item.source.byteCount)
     }
-    try seal(placement, checksums: checksums.withLock { $0 })
+    return try seal(placement, checksums: checksums.withLock { $0 })
   }
 
-  private func seal(_ placement: FilePlacement, checksums: [UInt32]) throws {
+  private func seal(_ placement: FilePlacement, checksums: [UInt32]) throws -> Int {
     var sealed = header
     for (index, checksum) in checksums.enumerated() { sealed.entries[index].checksum = checksum }
     let text = SharedBytes(sealed.json.serialized().utf8)
@@ -155,6 +158,7 @@ public struct PackedWriter: Sendable {
       inflatedHeaderByteCount: text.count, headerChecksum: CRC32.checksum(stored))
     try placement.write(stored, at: headerOffset)
     try placement.write(SharedBytes(prologue.bytes), at: 0)
+    return headerOffset + stored.count
   }
 }
 

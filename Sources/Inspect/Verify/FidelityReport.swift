@@ -8,6 +8,8 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   public let identicalTensorCount: Int
   /// Unquantized tensors whose bits, type or shape are not the reference's.
   public let alteredTensors: [String]
+  /// Unquantized tensors that the quantization method changed, as the file's header says.
+  public let adjustedTensors: [String]
   /// Names of the reference that the packed file lacks.
   public let missingTensors: [String]
   /// Names of the packed file that the reference lacks.
@@ -37,6 +39,8 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   private struct Comparison: Sendable {
     var layer: Layer?
     var error: QuantizationError?
+    /// Type and shape are the reference's.
+    var isComparable = false
     var isIdentical = false
   }
 
@@ -54,13 +58,21 @@ public struct FidelityReport: Codable, Hashable, Sendable {
         try Self.compare(model, name: name, reference: tensor)
       }
     }
+    let adjusted = Set(model.header.adjustedNames)
+    func isAdjusted(_ name: String, _ comparison: Comparison) -> Bool {
+      adjusted.contains(name) && comparison.isComparable && !comparison.isIdentical
+    }
     self.reference = file
     missingTensors = reference.tensors.keys.filter { model.header.names[$0] == nil }
     extraTensors = names.filter { reference.tensors[$0] == nil }
     layers = comparisons.compactMap(\.layer)
     identicalTensorCount = comparisons.count(where: \.isIdentical)
     alteredTensors = zip(shared, comparisons).compactMap { name, comparison in
-      comparison.layer == nil && !comparison.isIdentical ? name : nil
+      comparison.layer == nil && !comparison.isIdentical && !isAdjusted(name, comparison)
+        ? name : nil
+    }
+    adjustedTensors = zip(shared, comparisons).compactMap { name, comparison in
+      isAdjusted(name, comparison) ? name : nil
     }
     let errors = comparisons.compactMap(\.error)
     signalToQuantizationNoise = QuantizationError.decibels(
@@ -82,6 +94,6 @@ public struct FidelityReport: Codable, Hashable, Sendable {
       return Comparison(layer: layer, error: error)
     }
     let packed = try model.tensor(named: name)?.bytes() ?? SharedBytes()
-    return Comparison(isIdentical: try packed.elementsEqual(reference.bytes()))
+    return Comparison(isComparable: true, isIdentical: try packed.elementsEqual(reference.bytes()))
   }
 }

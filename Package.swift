@@ -84,7 +84,9 @@ let package = Package(
       name: "SuperResolutionTests", dependencies: ["SuperResolution", "TestSupport"]),
     .testTarget(
       name: "CommandTests",
-      dependencies: ["condi-convert", "Formats", "Inspect", "SuperResolution", "TestSupport"]),
+      dependencies: [
+        "condi-convert", "Formats", "Inspect", "SuperResolution", "TestSupport", "Transform",
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )

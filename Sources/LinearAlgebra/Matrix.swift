@@ -53,4 +53,11 @@ public struct Matrix: Hashable, Sendable {
       rows: range.count, columns: columns,
       values: Array(values[range.lowerBound * columns..<range.upperBound * columns]))
   }
+
+  /// Calls `body` with the elements, row by row, for a routine that writes them in place.
+  mutating func withUnsafeMutableValues<Result>(
+    _ body: (UnsafeMutableBufferPointer<Double>) throws -> Result
+  ) rethrows -> Result {
+    try values.withUnsafeMutableBufferPointer { try body($0) }
+  }
 }

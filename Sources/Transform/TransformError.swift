@@ -20,6 +20,12 @@ public struct TransformError: Error, Hashable, Sendable {
     case nothingToQuantize
     /// A tensor to be quantized holds a NaN or an infinity.
     case notFinite(value: String, element: Int)
+    /// A weight cannot be given the condition number that was asked for.
+    case cannotCondition(reason: String)
+    /// What does not fit in a calibration archive, or between it and the model.
+    case invalidCalibration(reason: String)
+    /// No choice of bit widths meets the budget.
+    case budgetTooSmall(reason: String)
     /// The plan has no quantization for this tensor, or one for another type or shape.
     case notPlanned(reason: String)
   }
@@ -55,7 +61,9 @@ extension TransformError.Problem: CustomStringConvertible {
       case .unknownRecipe(let known):
         "no built-in recipe of this name; there are \(known.joined(separator: ", "))"
       case .unmatchedPattern(let pattern): "no tensor name matches '\(pattern)'"
-      case .cannotQuantize(let reason), .notPlanned(let reason): reason
+      case .cannotQuantize(let reason), .notPlanned(let reason), .cannotCondition(let reason),
+        .invalidCalibration(let reason), .budgetTooSmall(let reason):
+        reason
       case .nothingToQuantize:
         """
         selects no tensor of this model; write a recipe such as \

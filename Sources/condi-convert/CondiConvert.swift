@@ -13,6 +13,7 @@ struct CondiConvert: ParsableCommand {
 
       EXAMPLES
         condi-convert convert model.pth model.condi --bits 2
+        condi-convert condition model.pth conditioned.pth --calibration stats.calib.npz
         condi-convert inspect model.pth --sort condition --limit 10
         condi-convert diff model.pth model.condi
         condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3
@@ -28,8 +29,8 @@ struct CondiConvert: ParsableCommand {
     version: Producer.current,
     subcommands: [
       ConvertCommand.self, InspectCommand.self, DiffCommand.self, VerifyCommand.self,
-      RepairCommand.self, UnpackCommand.self, UpscaleCommand.self, EvaluateCommand.self,
-      AuditCommand.self, GitDiffCommand.self,
+      ConditionCommand.self, QuantizeCommand.self, RepairCommand.self, UnpackCommand.self,
+      UpscaleCommand.self, EvaluateCommand.self, AuditCommand.self, GitDiffCommand.self,
     ])
 
   static func main() {

@@ -93,7 +93,8 @@ struct RecipeTests {
       #"{"rules": [], "bit": 4}"#,
       """
       unknown key 'bit'; known keys are schemaVersion, name, bits, granularity, search, \
-      parameterType, parts, buffers, positionTables, allowsUnmatchedPatterns, rules
+      parameterType, parts, method, conditions, targetCondition, conditionPenalty, activationBits, \
+      weightsOnly, budget, buffers, positionTables, allowsUnmatchedPatterns, rules
       """
     ),
     (

@@ -102,6 +102,7 @@ def parse(value: Any) -> Header:
         else:
             names[name] = _record(entry, name)
             records.append(names[name])
+    _check_adjusted(members, {name: record.encoding for name, record in names.items()})
     return Header(members, records, names)
 
 
@@ -237,6 +238,17 @@ def _check_optional(members: dict[str, Any]) -> None:
         lower, upper = (_float32(quantizer.get(key), f"{what}: {key}") for key in ("lower", "upper"))
         if lower > upper:
             raise PackedError(f"{what}: lower {lower} is above upper {upper}")
+
+
+def _check_adjusted(members: dict[str, Any], encodings: dict[str, str]) -> None:
+    """Every name is that of a tensor that is kept in full precision."""
+    for name in _array(members.get("adjusted", []), "header: adjusted"):
+        if not isinstance(name, str):
+            raise PackedError("header: adjusted has an item that is no text")
+        if name not in encodings:
+            raise PackedError(f"header: adjusted names '{name}', but there is no such tensor")
+        if encodings[name] == "affine":
+            raise PackedError(f"header: adjusted names '{name}', but it is quantized")
 
 
 def _float32(value: Any, what: str) -> float:

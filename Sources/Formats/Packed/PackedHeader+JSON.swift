@@ -12,6 +12,7 @@ extension PackedHeader {
     if !metadata.isEmpty { members["metadata"] = .object(metadata.mapValues { .string($0) }) }
     if !values.isEmpty { members["values"] = .object(values.mapValues(\.json)) }
     if !activations.isEmpty { members["activations"] = .array(activations.map(\.json)) }
+    if !adjustedNames.isEmpty { members["adjusted"] = .array(adjustedNames.map { .string($0) }) }
     for (name, value) in unknownMembers { members[name] = value }
     members["tensors"] = .array(
       names.map { name, index in

@@ -27,11 +27,27 @@ extension PackedHeader {
     activations = try (members.takeArray("activations") ?? []).enumerated().map {
       try ActivationQuantizer(parsing: $1, index: $0)
     }
+    let adjusted = try members.takeArray("adjusted") ?? []
     let tensors = try members.require("tensors", members.takeArray("tensors"))
     for (index, tensor) in tensors.enumerated() {
       try appendTensor(JSONMembers(tensor, subject: "tensor \(index) of the header"))
     }
+    adjustedNames = try adjusted.map(checkAdjusted)
     unknownMembers = members.remaining
+  }
+
+  /// The name of a tensor that is kept in full precision.
+  private func checkAdjusted(_ json: JSONValue) throws -> String {
+    guard case .string(let name) = json else {
+      throw FormatError.malformed("'adjusted' has an item that is not a string")
+    }
+    guard let index = names[name] else {
+      throw FormatError.malformed("'adjusted' names it, but there is no such tensor", tensor: name)
+    }
+    if case .affine = entries[index].encoding {
+      throw FormatError.malformed("'adjusted' names it, but it is quantized", tensor: name)
+    }
+    return name
   }
 
   private static func object<Value>(

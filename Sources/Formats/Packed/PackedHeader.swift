@@ -10,6 +10,9 @@ public struct PackedHeader: Sendable {
   public var metadata: OrderedDictionary<String, String> = [:]
   public var values: OrderedDictionary<String, ArchiveValue> = [:]
   public var activations: [ActivationQuantizer] = []
+  /// Names of full-precision tensors that quantization changed, such as corrected biases; all other
+  /// kept tensors have the source's bits.
+  public var adjustedNames: [String] = []
   /// Every tensor that has a record, in the order of the records.
   public var entries: [PackedEntry] = []
   /// Every name in the archive's order, with the index of its entry; a shared tensor's entry occurs

@@ -11,6 +11,8 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   /// Quantized tensors with a value that is more than a step from where it belongs, in files whose
   /// recipe rounds each weight on its own. A recipe with a method may move weights further.
   public let strayTensors: [String]
+  /// Unquantized tensors that the quantization method changed, as the file's header says.
+  public let adjustedTensors: [String]
   /// Names of the reference that the packed file lacks.
   public let missingTensors: [String]
   /// Names of the packed file that the reference lacks.
@@ -45,6 +47,8 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   private struct Comparison: Sendable {
     var layer: Layer?
     var error: QuantizationError?
+    /// Type and shape are the reference's.
+    var isComparable = false
     var isIdentical = false
   }
 
@@ -62,6 +66,10 @@ public struct FidelityReport: Codable, Hashable, Sendable {
         try Self.compare(model, name: name, reference: tensor)
       }
     }
+    let adjusted = Set(model.header.adjustedNames)
+    func isAdjusted(_ name: String, _ comparison: Comparison) -> Bool {
+      adjusted.contains(name) && comparison.isComparable && !comparison.isIdentical
+    }
     self.reference = file
     missingTensors = reference.tensors.keys.filter { model.header.names[$0] == nil }
     extraTensors = names.filter { reference.tensors[$0] == nil }
@@ -71,7 +79,11 @@ public struct FidelityReport: Codable, Hashable, Sendable {
       ? layers.filter { !$0.isWithinStep }.map(\.name) : []
     identicalTensorCount = comparisons.count(where: \.isIdentical)
     alteredTensors = zip(shared, comparisons).compactMap { name, comparison in
-      comparison.layer == nil && !comparison.isIdentical ? name : nil
+      comparison.layer == nil && !comparison.isIdentical && !isAdjusted(name, comparison)
+        ? name : nil
+    }
+    adjustedTensors = zip(shared, comparisons).compactMap { name, comparison in
+      isAdjusted(name, comparison) ? name : nil
     }
     let errors = comparisons.compactMap(\.error)
     signalToQuantizationNoise = QuantizationError.decibels(
@@ -98,6 +110,6 @@ public struct FidelityReport: Codable, Hashable, Sendable {
       return Comparison(layer: layer, error: error)
     }
     guard let packed = try model.tensor(named: name)?.bytes() else { return Comparison() }
-    return Comparison(isIdentical: try packed.elementsEqual(reference.bytes()))
+    return Comparison(isComparable: true, isIdentical: try packed.elementsEqual(reference.bytes()))
   }
 }

@@ -17,6 +17,8 @@ extension VerificationReport: Report {
       facts += [
         .init("reference", fidelity.reference),
         .init("identical tensors", .integer(fidelity.identicalTensorCount), kind: .integer),
+        .init(
+          "tensors changed by the method", .integer(fidelity.adjustedTensors.count), kind: .integer),
         .init("SQNR of all weights, dB", .real(fidelity.signalToQuantizationNoise), kind: .real),
       ]
     }

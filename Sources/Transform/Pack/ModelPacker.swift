@@ -9,6 +9,20 @@ public struct ModelPacker: Sendable {
   private let archive: TensorArchive
   private let source: PackedHeader.Source?
   private let threads: Int
+  /// What a method made of the model; `nil` where weights are rounded to nearest as they are written.
+  private let model: QuantizedModel?
+
+  /// Packs a model that is quantized already, as planned; without one, rounds to nearest.
+  public init(
+    _ archive: TensorArchive, plan: QuantizationPlan, model: QuantizedModel?,
+    source: PackedHeader.Source?, threads: Int
+  ) {
+    self.plan = plan
+    self.archive = archive
+    self.source = source
+    self.threads = threads
+    self.model = model
+  }
 
   /// Plans the packing of `archive` from its index alone.
   ///
@@ -23,6 +37,7 @@ public struct ModelPacker: Sendable {
     self.archive = archive
     self.source = source
     self.threads = threads
+    model = nil
   }
 
   /// Writes the packed file, which appears whole at `path` or not at all.
@@ -42,6 +57,12 @@ public struct ModelPacker: Sendable {
     let writer = try writer { summary in summaries.withLock { $0[summary.name] = summary } }
     let summary = try writer.write(
       to: &output, expecting: proof, runningTasks: runTasks, progress: progress)
+    if case .byteCount(let limit) = plan.recipe.budget, summary.fileByteCount > limit {
+      throw TransformError(
+        .budgetTooSmall(
+          reason: "the file would have \(summary.fileByteCount) bytes, more than \(limit)"),
+        recipe: plan.recipe.errorName)
+    }
     try output.finish()
     let layers = summaries.withLock { found in archive.tensors.keys.compactMap { found[$0] } }
     return (layers, summary)
@@ -56,16 +77,41 @@ public struct ModelPacker: Sendable {
     of names: Set<String>? = nil, producer: String = Producer.current,
     recording record: @escaping @Sendable (QuantizationSummary) -> Void = { _ in }
   ) throws -> PackedWriter {
+    let biases = try adjustedBiases()
     let items = archive.tensors.filter { names?.contains($0.key) ?? true }
-      .map { item($0, $1, record: record) }
+      .map { item($0, biases[$0] ?? $1, record: record) }
     var header = header
     header.producer = producer
+    header.activations = model.map { Array($0.activations.values) } ?? []
+    header.adjustedNames = archive.tensors.keys.filter { biases[$0] != nil }
     return try PackedWriter(header: header, items: items, runningTasks: runTasks)
   }
 
   /// Runs tasks on the packer's threads.
   var runTasks: PackedWriter.TaskRunner {
     { [threads] count, task in _ = try parallelMap(count: count, threads: threads, task) }
+  }
+
+  /// Bytes that the file will have beside codes, bounds and scales, at most: records of kept tensors
+  /// and biases, the header, and what alignment may add.
+  ///
+  /// - Parameter activations: the quantizers that the header will list.
+  /// - Throws: `FormatError` when a kept tensor cannot be read.
+  func fixedByteCount(activations: [ActivationQuantizer]) throws -> Int {
+    let items = archive.tensors.map { name, tensor in item(name, tensor) { _ in } }
+    var header = header
+    header.activations = activations
+    header.adjustedNames = plan.quantizedNames.compactMap(ModelQuantizer.biasName)
+      .filter { archive.tensors[$0] != nil }
+    let writer = try PackedWriter(header: header, items: items, runningTasks: runTasks)
+    let kept = writer.header.entries.reduce(64) { sum, entry in
+      if case .affine = entry.encoding { sum } else { sum + entry.byteCount }
+    }
+    // Other bit widths, offsets and biases change the header's length a little, and each record that
+    // may grow to 4,096 bytes may come to lie up to 63 bytes further.
+    let text = writer.estimatedHeaderByteCount
+    let slack = text / 20 + 256 + 63 * writer.header.entries.count { $0.byteCount >= 1024 }
+    return kept + text + slack
   }
 
   private var header: PackedHeader {
@@ -77,6 +123,22 @@ public struct ModelPacker: Sendable {
     return header
   }
 
+  /// Changed biases, by name, where they differ from the model's.
+  private func adjustedBiases() throws -> [String: Tensor] {
+    var biases: [String: Tensor] = [:]
+    for (name, layer) in model?.layers ?? [:] {
+      guard let values = layer.bias, let bias = ModelQuantizer.biasName(ofWeight: name),
+        let tensor = archive.tensors[bias]
+      else { continue }
+      let bytes = tensor.elementType.bytes(of: values)
+      if try !tensor.bytes().elementsEqual(bytes) {
+        biases[bias] = try Tensor(
+          elementType: tensor.elementType, shape: tensor.shape, bytes: bytes)
+      }
+    }
+    return biases
+  }
+
   private func item(
     _ name: String, _ tensor: Tensor,
     record: @escaping @Sendable (QuantizationSummary) -> Void
@@ -85,13 +147,23 @@ public struct ModelPacker: Sendable {
       return PackedItem(
         name: name, role: plan.entries[name]?.role ?? .parameter, source: tensor, action: .keep)
     }
+    let original = entry.sharedWith ?? name
+    let layer = model?.layers[original]
     let quantizer = Quantizer(plan: plan)
     let encoding = AffineEncoding(
       layout: quantization.layout, bitWidth: quantization.bitWidth,
       parameterType: quantization.parameterType)
     return PackedItem(
       name: name, role: entry.role, source: tensor,
-      action: .quantize(encoding, method: quantization.search.rawValue) {
+      action: .quantize(
+        // What a method makes of a weight depends on its inputs, too: equal weights of two layers
+        // are not the same.
+        encoding, method: layer == nil ? quantization.search.rawValue : "layer \(original)"
+      ) {
+        if let layer {
+          record(layer.summary)
+          return layer.tensor
+        }
         let outcome = try quantizer.outcome(name, tensor: tensor)
         record(outcome.summary)
         return outcome.tensor

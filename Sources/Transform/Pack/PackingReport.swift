@@ -10,6 +10,12 @@ public struct PackingReport: Codable, Hashable, Sendable {
   /// The part of a nested checkpoint that was packed; `nil` for all of it.
   public let root: String?
   public let recipe: String
+  /// How the model was quantized as a whole; `nil` where each weight was rounded on its own.
+  public let method: QuantizationMethod?
+  /// The calibration's file; `nil` without one, then the weights alone are quantized.
+  public let calibration: String?
+  /// Activations that are quantized.
+  public let activationCount: Int
   public let sourceByteCount: Int
   public let tensorCount: Int
   public let summary: PackedSummary
@@ -18,13 +24,17 @@ public struct PackingReport: Codable, Hashable, Sendable {
 
   public init(
     input: String, output: String, source: PackedHeader.Source, plan: QuantizationPlan,
-    summary: PackedSummary, layers: [QuantizationSummary]
+    calibration: String? = nil, activationCount: Int = 0, summary: PackedSummary,
+    layers: [QuantizationSummary]
   ) {
     schemaVersion = Self.currentSchemaVersion
     self.input = input
     self.output = output
     root = source.root
     recipe = plan.recipe.name
+    method = plan.recipe.method?.method
+    self.calibration = calibration
+    self.activationCount = activationCount
     sourceByteCount = source.byteCount
     tensorCount = plan.entries.count
     self.summary = summary

@@ -67,8 +67,9 @@ struct Planner {
     guard let codeByteCount = QuantizedTensor.codeByteCount(layout, bitWidth: settings.bitWidth)
     else { throw refused("\(tensor.shape) at \(settings.bitWidth) bits overflows") }
     return QuantizationPlan.Quantization(
-      bitWidth: settings.bitWidth, layout: layout, parameterType: settings.parameterType,
-      search: settings.search, codeByteCount: codeByteCount,
+      bitWidth: settings.bitWidth, layout: layout,
+      stackedCount: layout.rows.isMultiple(of: settings.parts) ? settings.parts : 1,
+      parameterType: settings.parameterType, search: settings.search, codeByteCount: codeByteCount,
       parameterByteCount: QuantizedTensor.parameterByteCount(layout, settings.parameterType))
   }
 

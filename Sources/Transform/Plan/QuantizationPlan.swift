@@ -10,6 +10,9 @@ public struct QuantizationPlan: Sendable {
   public struct Quantization: Hashable, Sendable {
     public let bitWidth: Int
     public let layout: AffineLayout
+    /// Matrices stacked along the rows, which are conditioned apart: the layout's parts, which
+    /// granularities other than per tensor do not show.
+    public let stackedCount: Int
     public let parameterType: QuantizationParameterType
     public let search: BoundSearchMethod
     public let codeByteCount: Int
@@ -37,7 +40,7 @@ public struct QuantizationPlan: Sendable {
 
   public let recipe: Recipe
   /// Every tensor under its name, in the order of the archive.
-  public let entries: OrderedDictionary<String, Entry>
+  public internal(set) var entries: OrderedDictionary<String, Entry>
 
   /// - Throws: `TransformError` when a pattern matches nothing, a rule quantizes what cannot be, or
   ///   a recipe that quantizes selects nothing.

@@ -62,14 +62,29 @@ public struct BoundSearch: Hashable, Sendable {
       minimum = min(minimum, value)
       maximum = max(maximum, value)
     }
+    return bounds(minimum: minimum, maximum: maximum) { $0.squaredError(of: values) }
+  }
+
+  /// The bounds that minimize another error than that of values at hand.
+  ///
+  /// - Parameters:
+  ///   - start: where a free search starts instead of at DOBI's bounds.
+  ///   - error: what a quantizer, as stored, costs.
+  func bounds(
+    minimum: Float, maximum: Float, startingAt start: Bounds? = nil,
+    error: Objective
+  ) -> Bounds {
     guard minimum < maximum else { return Bounds(lower: minimum, scale: 0) }
     let whole = Interval(lower: Double(minimum), upper: Double(maximum))
     let found =
       switch method {
       case .minimumMaximum: whole
-      case .dobi: narrowed(whole, of: values, isTwoSided: true).span
-      case .dobiOneSided: narrowed(whole, of: values, isTwoSided: false).span
-      case .free: moved(narrowed(whole, of: values, isTwoSided: true), of: values)
+      case .dobi: narrowed(whole, isTwoSided: true, error).span
+      case .dobiOneSided: narrowed(whole, isTwoSided: false, error).span
+      case .free:
+        moved(
+          start.flatMap(interval).map { candidate($0, error) }
+            ?? narrowed(whole, isTwoSided: true, error), error)
       }
     return parameters(of: found)
   }
@@ -78,6 +93,9 @@ public struct BoundSearch: Hashable, Sendable {
   public func squaredError(of values: [Float], bounds: Bounds) -> Double {
     values.withUnsafeBufferPointer { squaredError(of: $0, bounds: bounds) }
   }
+
+  /// What a quantizer costs; lower is better.
+  typealias Objective = (AffineCode) -> Double
 
   private struct Interval {
     var lower: Double
@@ -90,14 +108,25 @@ public struct BoundSearch: Hashable, Sendable {
   }
 
   private func squaredError(of values: UnsafeBufferPointer<Float>, bounds: Bounds) -> Double {
-    AffineCode(
-      lower: parameterType.rounded(bounds.lower), scale: parameterType.rounded(bounds.scale),
-      bitWidth: bitWidth
-    ).squaredError(of: values)
+    code(bounds).squaredError(of: values)
   }
 
-  private func candidate(_ span: Interval, of values: UnsafeBufferPointer<Float>) -> Candidate {
-    Candidate(span: span, error: squaredError(of: values, bounds: parameters(of: span)))
+  /// The quantizer with `bounds` as they are stored.
+  func code(_ bounds: Bounds) -> AffineCode {
+    AffineCode(
+      lower: parameterType.rounded(bounds.lower), scale: parameterType.rounded(bounds.scale),
+      bitWidth: bitWidth)
+  }
+
+  private func candidate(_ span: Interval, _ error: Objective) -> Candidate {
+    Candidate(span: span, error: error(code(parameters(of: span))))
+  }
+
+  /// `nil` for bounds that lie on one another.
+  private func interval(_ bounds: Bounds) -> Interval? {
+    guard bounds.scale > 0 else { return nil }
+    let lower = Double(bounds.lower)
+    return Interval(lower: lower, upper: lower + Double(bounds.scale) * Double(1 << bitWidth - 1))
   }
 
   private func parameters(of span: Interval) -> Bounds {
@@ -108,16 +137,16 @@ public struct BoundSearch: Hashable, Sendable {
 
   /// The best of `candidateCount` ranges that narrow in equal steps down to nearly nothing.
   private func narrowed(
-    _ whole: Interval, of values: UnsafeBufferPointer<Float>, isTwoSided: Bool
+    _ whole: Interval, isTwoSided: Bool, _ error: Objective
   ) -> Candidate {
     let range = whole.upper - whole.lower
     let step = range / Double(isTwoSided ? 2 * Self.candidateCount : Self.candidateCount)
-    var best = candidate(whole, of: values)
+    var best = candidate(whole, error)
     for index in 1..<Self.candidateCount {
       let inset = Double(index) * step
       let next = candidate(
         Interval(lower: isTwoSided ? whole.lower + inset : whole.lower, upper: whole.upper - inset),
-        of: values)
+        error)
       // A range too wide for Float32 has no finite error, and any other is better.
       if next.error < best.error || !best.error.isFinite && next.error.isFinite { best = next }
     }
@@ -125,7 +154,7 @@ public struct BoundSearch: Hashable, Sendable {
   }
 
   /// Moves one bound at a time by a step while that helps, then halves the step.
-  private func moved(_ start: Candidate, of values: UnsafeBufferPointer<Float>) -> Interval {
+  private func moved(_ start: Candidate, _ error: Objective) -> Interval {
     var best = start
     var step = (start.span.upper - start.span.lower) / 50
     var halvings = 0
@@ -139,7 +168,7 @@ public struct BoundSearch: Hashable, Sendable {
       ]
       var hasMoved = false
       for neighbour in neighbours where neighbour.lower < neighbour.upper {
-        let next = candidate(neighbour, of: values)
+        let next = candidate(neighbour, error)
         if next.error < best.error {
           best = next
           hasMoved = true

@@ -19,6 +19,12 @@ public struct QuantizationSummary: Hashable, Sendable, Codable {
   public var maximumError: Double
   /// The share, 0 to 1, of elements whose nearest code lies outside the range of codes.
   public var clippedShare: Double
+  /// `E‖Wx − Ŵx̂‖² / E‖Wx‖²`, the bias as stored taken into account; `nil` without calibration.
+  public var relativeOutputError: Double?
+  /// `σ_max / σ_min` of the worst part before conditioning and of what was then rounded; `nil` where
+  /// the weight was not conditioned.
+  public var conditionNumberBefore: Double?
+  public var conditionNumberAfter: Double?
 
   /// Compares `values` in Float32 with what `tensor` makes of them.
   ///

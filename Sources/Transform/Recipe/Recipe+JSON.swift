@@ -41,6 +41,8 @@ extension Recipe {
       expected: "\(Self.schemaVersion), the version that this program knows")
     let name = try reader.string("name")
     let overrides = try Self.overrides(&reader)
+    let method = try Self.method(&reader)
+    let budget = try Self.budget(&reader)
     let buffers = try reader.globs("buffers", allowsNone: true)
     let positionTables = try reader.globs("positionTables", allowsNone: true)
     let allowsUnmatched = try reader.value(
@@ -57,13 +59,14 @@ extension Recipe {
     try reader.finish()
     self.init(
       name: name ?? "custom",
-      defaults: overrides.applied(to: QuantizationSettings()),
+      defaults: overrides.applied(
+        to: QuantizationSettings(search: method?.method.search ?? .dobi)),
       rules: try items.enumerated().map { index, item in
         try Self.rule(item, path: "rules[\(index)]", recipe: source)
       },
       buffers: buffers ?? Self.conventionalBuffers,
       positionTables: positionTables ?? Self.conventionalPositionTables,
-      allowsUnmatchedPatterns: allowsUnmatched ?? false)
+      allowsUnmatchedPatterns: allowsUnmatched ?? false, method: method, budget: budget)
   }
 
   /// The recipe in full, defaults included: what a packed file's header keeps. Reading it gives an
@@ -76,6 +79,8 @@ extension Recipe {
       bitWidth: defaults.bitWidth, granularity: defaults.granularity, search: defaults.search,
       parameterType: defaults.parameterType, parts: defaults.parts)
     members.merge(settings.jsonMembers) { $1 }
+    if let method { members.merge(method.jsonMembers) { $1 } }
+    if let budget { members["budget"] = budget.jsonValue }
     members["buffers"] = .array(buffers.map { .string($0.pattern) })
     members["positionTables"] = .array(positionTables.map { .string($0.pattern) })
     members["allowsUnmatchedPatterns"] = .boolean(allowsUnmatchedPatterns)

@@ -10,6 +10,11 @@ public struct Recipe: Hashable, Sendable {
   /// What rules that quantize leave open.
   public var defaults: QuantizationSettings
   public var rules: [RecipeRule]
+  /// How the model is quantized as a whole; `nil` where each weight is rounded to nearest on its own
+  /// and activations stay in full precision.
+  public var method: MethodSettings?
+  /// What bit widths are chosen for; `nil` where rules and defaults fix them.
+  public var budget: SizeBudget?
   /// Names of tensors that are no parameters but derived from the model's configuration or its
   /// training: indices, masks, running statistics. Tensors that are not floating point are buffers
   /// under any name.
@@ -24,8 +29,11 @@ public struct Recipe: Hashable, Sendable {
     name: String, defaults: QuantizationSettings = QuantizationSettings(), rules: [RecipeRule],
     buffers: [NameGlob] = Recipe.conventionalBuffers,
     positionTables: [NameGlob] = Recipe.conventionalPositionTables,
-    allowsUnmatchedPatterns: Bool = false
+    allowsUnmatchedPatterns: Bool = false, method: MethodSettings? = nil,
+    budget: SizeBudget? = nil
   ) {
+    self.method = method
+    self.budget = budget
     self.name = name
     self.defaults = defaults
     self.rules = rules

@@ -13,6 +13,13 @@ extension PackingReport: Report {
       .init("tensors", .integer(tensorCount), kind: .integer),
       .init("quantized tensors", .integer(summary.quantizedTensorCount), kind: .integer),
     ]
+    if let method {
+      facts += [
+        .init("method", method.rawValue),
+        .init("calibration", calibration ?? "none: weights only, inputs taken to be white (H = I)"),
+        .init("quantized activations", .integer(activationCount), kind: .integer),
+      ]
+    }
     if let root { facts.insert(.init("part taken", root), at: 1) }
     return ReportDocument(
       title: "Packed: \(output)", summary: facts + summary.facts, tables: [kindTable, layerTable])
@@ -62,13 +69,18 @@ extension PackingReport: Report {
         .init(key: "signalToQuantizationNoise", heading: "SQNR dB", kind: .real),
         .init(key: "maximumError", heading: "max error", kind: .real),
         .init(key: "clippedShare", heading: "clipped", kind: .share),
+        .init(
+          key: "relativeOutputError", heading: "output error", kind: .real, isOptional: true),
+        .init(
+          key: "conditionNumberAfter", heading: "κ", kind: .real, isOptional: true),
       ],
       rows: layers.map { layer in
         [
           .text(layer.name), .integer(layer.bitWidth), .text(layer.granularity),
           .integer(layer.parts), .integer(layer.payloadByteCount),
           ReportCell(layer.signalToQuantizationNoise), .real(layer.maximumError),
-          .real(layer.clippedShare),
+          .real(layer.clippedShare), ReportCell(layer.relativeOutputError),
+          ReportCell(layer.conditionNumberAfter),
         ]
       })
   }

@@ -41,7 +41,7 @@ struct QuantizationOptions: ParsableArguments {
     return recipe
   }
 
-  private static func recipe(_ name: String) throws -> Recipe {
+  static func recipe(_ name: String) throws -> Recipe {
     guard !Recipe.builtInNames.contains(name) else { return try Recipe.named(name) }
     // What is neither a built-in name nor looks like a path is a misspelt name.
     guard name.contains("/") || name.contains(".") else { return try Recipe.named(name) }

@@ -10,7 +10,9 @@ struct ConvertCommand: ParsableCommand {
     discussion: """
       To a .condi file, weights are quantized by bound search (DOBI) and packed. By default the \
       two-dimensional linear weights of the body are quantized, fused query-key-value weights in \
-      three parts, and all else keeps its bits. Weights are taken from below 'params_ema', \
+      three parts, and all else keeps its bits. With --calibration activations are quantized, too, \
+      and the method 'best' conditions weights and rounds them for the least error of the output; \
+      biases change then. Weights are taken from below 'params_ema', \
       'params', 'state_dict', … where a checkpoint has one of these.
 
       To any other format, every tensor and value is kept bit for bit, nested names joined by dots; \
@@ -20,6 +22,8 @@ struct ConvertCommand: ParsableCommand {
         condi-convert convert model.pth model.condi --bits 2
         condi-convert convert model.pth model.condi --bits 3 --granularity group:20
         condi-convert convert model.pth model.condi --recipe recipe.json
+        condi-convert convert model.pth model.condi --bits 2 --calibration stats.calib.npz
+        condi-convert convert model.pth model.condi --target-bpw 3 --dry-run
         condi-convert convert model.pth model.safetensors --root params_ema
         condi-convert convert weights.npz weights.bin --to safetensors
       """)
@@ -32,6 +36,10 @@ struct ConvertCommand: ParsableCommand {
 
   @OptionGroup var destination: OutputOptions
   @OptionGroup(title: "Packing") var quantization: QuantizationOptions
+  @OptionGroup(title: "Method") var method: MethodOptions
+
+  @Flag(help: "Print the plan with bits and sizes, and write nothing.")
+  var dryRun = false
 
   @Option(
     help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
@@ -46,6 +54,10 @@ struct ConvertCommand: ParsableCommand {
       try pack()
     } else {
       try quantization.refuse(for: format)
+      try method.refuse(for: format)
+      guard !dryRun else {
+        throw ValidationError("--dry-run is for packing; '\(output)' would keep every bit")
+      }
       try changeFormat(to: format)
     }
   }
@@ -57,20 +69,11 @@ struct ConvertCommand: ParsableCommand {
   }
 
   private func pack() throws {
-    let recipe = try quantization.recipe()
-    let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
-    guard archive.format != PackedFormat.identifier else {
-      throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
-    }
-    let source = try PackedHeader.Source(archive, root: root)
-    let packer = try ModelPacker(archive, recipe: recipe, source: source, threads: common.threads)
-    let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
-    let (layers, summary) = try packer.write(to: output, replacesExisting: destination.force) {
-      bar.advance($1)
-    }
-    try report.print(
-      PackingReport(
-        input: input, output: output, source: source, plan: packer.plan, summary: summary,
-        layers: layers), textLimit: 10)
+    var recipe = try quantization.recipe()
+    try method.apply(to: &recipe)
+    try PackingJob(
+      input: input, output: output, root: root, recipe: recipe, method: method,
+      destination: destination, report: report, common: common
+    ).run(isDryRun: dryRun)
   }
 }

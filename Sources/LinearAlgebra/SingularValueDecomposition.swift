@@ -1,0 +1,67 @@
+import CLAPACKE
+
+/// The thin decomposition `A = U · diag(σ) · Vᵀ`: LAPACK's `dgesdd` with `jobz = 'S'`.
+///
+/// With `k = min(rows, columns)`, U is `[rows, k]` and Vᵀ is `[k, columns]`; their columns and rows
+/// are orthonormal, also where singular values are zero or equal.
+public struct SingularValueDecomposition: Hashable, Sendable {
+  /// `[rows, k]`.
+  public let left: Matrix
+  /// Largest first, none of them negative.
+  public let values: [Double]
+  /// Vᵀ, `[k, columns]`.
+  public let right: Matrix
+
+  /// - Throws: `LAPACKError` when an element is NaN or infinite, when the iteration does not
+  ///   converge, or when a dimension is beyond 32 bits.
+  /// - Complexity: O(rows · columns · min(rows, columns)).
+  public init(of matrix: Matrix) throws {
+    try LAPACKError.check(matrix)
+    let (rows, columns) = (matrix.rows, matrix.columns)
+    let count = min(rows, columns)
+    guard count > 0 else {
+      left = Matrix(zerosOfRows: rows, columns: 0)
+      values = []
+      right = Matrix(zerosOfRows: 0, columns: columns)
+      return
+    }
+    // LAPACK's matrices are column-major: there this one is its transpose, V · diag(σ) · Uᵀ.
+    var elements = matrix.values
+    var values = [Double](repeating: 0, count: count)
+    var right = [Double](repeating: 0, count: columns * count)
+    var left = [Double](repeating: 0, count: count * rows)
+    let info = LAPACKE_dgesdd(
+      LAPACK_COL_MAJOR, CChar(UInt8(ascii: "S")), Int32(columns), Int32(rows), &elements,
+      Int32(columns), &values, &right, Int32(columns), &left, Int32(count))
+    try LAPACKError.check(info, routine: "dgesdd")
+    self.values = values
+    self.left = Matrix(rows: rows, columns: count, values: left)
+    self.right = Matrix(rows: count, columns: columns, values: right)
+  }
+
+  /// `U · diag(values) · Vᵀ` with other values in place of the singular ones.
+  ///
+  /// - Precondition: there are as many values.
+  public func reconstructed(with values: [Double]) -> Matrix {
+    precondition(values.count == self.values.count, "one value a singular value")
+    var scaled = right
+    for row in 0..<values.count {
+      for column in 0..<right.columns { scaled[row, column] *= values[row] }
+    }
+    return left.multiplied(by: scaled)
+  }
+}
+
+extension LAPACKError {
+  /// Checks that dimensions fit 32 bits and that every element is finite.
+  static func check(_ matrix: Matrix) throws {
+    guard matrix.rows <= Int(Int32.max), matrix.columns <= Int(Int32.max) else {
+      throw tooLarge(rows: matrix.rows, columns: matrix.columns)
+    }
+    if let index = matrix.values.firstIndex(where: { !$0.isFinite }) {
+      throw nonFiniteElement(
+        row: index / matrix.columns, column: index % matrix.columns,
+        value: "\(matrix.values[index])")
+    }
+  }
+}

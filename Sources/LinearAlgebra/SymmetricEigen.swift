@@ -1,0 +1,27 @@
+import CLAPACKE
+
+/// The eigenvalues of a symmetric matrix: LAPACK's `dsyevd` with `jobz = 'N'`.
+public struct SymmetricEigenvalues: Hashable, Sendable {
+  /// Smallest first.
+  public let values: [Double]
+
+  /// - Parameter matrix: square; the upper triangle alone is read.
+  /// - Throws: `LAPACKError` when an element is NaN or infinite, or the iteration does not converge.
+  /// - Precondition: `matrix` is square.
+  public init(of matrix: Matrix) throws {
+    precondition(matrix.rows == matrix.columns, "eigenvalues of a matrix that is not square")
+    try LAPACKError.check(matrix)
+    guard matrix.rows > 0 else {
+      values = []
+      return
+    }
+    var elements = matrix.values
+    var values = [Double](repeating: 0, count: matrix.rows)
+    // The upper triangle of rows is the lower one of LAPACK's columns.
+    let info = LAPACKE_dsyevd(
+      LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), CChar(UInt8(ascii: "L")), Int32(matrix.rows),
+      &elements, Int32(matrix.rows), &values)
+    try LAPACKError.check(info, routine: "dsyevd")
+    self.values = values
+  }
+}

@@ -1,0 +1,77 @@
+import Formats
+import LinearAlgebra
+import OrderedCollections
+
+/// What calibration learned of a model's activations, by site.
+public struct Calibration: Hashable, Sendable {
+  /// Statistics under the names of `ActivationSite`, in the order of the forward pass.
+  public var sites: OrderedDictionary<String, SiteStatistics>
+  /// How they were made; free text.
+  public var metadata: OrderedDictionary<String, String>
+
+  public init(
+    sites: OrderedDictionary<String, SiteStatistics> = [:],
+    metadata: OrderedDictionary<String, String> = [:]
+  ) {
+    self.sites = sites
+    self.metadata = metadata
+  }
+
+  /// The statistics of what the layer with this weight multiplies with it.
+  public func input(ofWeight name: String) -> SiteStatistics? {
+    Self.inputSite(ofWeight: name).flatMap { sites[$0] }
+  }
+
+  /// `H = E[xxᵀ]` of that input, where it has as many values a row as the weight.
+  public func moment(ofWeight name: String, columns: Int) -> Matrix? {
+    guard let moments = input(ofWeight: name)?.moments, moments.columnCount == columns else {
+      return nil
+    }
+    return moments.second
+  }
+
+  /// `layers.0.mlp.fc1.weight` → `layers.0.mlp.fc1.input`; `nil` for names that end otherwise.
+  public static func inputSite(ofWeight name: String) -> String? {
+    guard name.hasSuffix(".weight") else { return nil }
+    return "\(name.dropLast(".weight".count)).input"
+  }
+
+  /// Checks that every site belongs to a module of the model, and moments to its weight.
+  ///
+  /// - Parameter names: every tensor of the model with its shape.
+  /// - Throws: `TransformError` that names the first site that does not fit.
+  public func check(against archive: TensorArchive) throws {
+    var modules: Set<Substring> = []
+    for name in archive.tensors.keys {
+      var module = name[...]
+      while let dot = module.lastIndex(of: ".") {
+        module = module[..<dot]
+        guard modules.insert(module).inserted else { break }
+      }
+    }
+    for (name, statistics) in sites {
+      func refused(_ reason: String) -> TransformError {
+        TransformError(.invalidCalibration(reason: reason), tensor: name)
+      }
+      guard let dot = name.lastIndex(of: "."),
+        let kind = ActivationSite.Kind(rawValue: String(name[name.index(after: dot)...]))
+      else {
+        let kinds = ActivationSite.Kind.allCases.map(\.rawValue).joined(separator: ", ")
+        throw refused("a site's name ends in one of \(kinds)")
+      }
+      let module = name[..<dot]
+      guard modules.contains(module) else {
+        throw refused("the model has no module '\(module)'; was another model calibrated?")
+      }
+      guard kind == .input, let moments = statistics.moments else { continue }
+      guard let weight = archive.tensors["\(module).weight"] else {
+        throw refused("the model has no weight '\(module).weight'")
+      }
+      guard weight.shape.rank == 2, let columns = weight.shape.matrix?.columns else { continue }
+      guard columns == moments.columnCount else {
+        throw refused(
+          "'\(module).weight' has \(columns) columns, the calibrated inputs \(moments.columnCount)")
+      }
+    }
+  }
+}

@@ -1,0 +1,74 @@
+import Formats
+import LinearAlgebra
+import OrderedCollections
+
+/// Runs a model on samples and keeps the statistics of its activations.
+///
+/// Samples are run several at a time, each with sums of its own, which are added in the order of the
+/// samples: the result depends on neither the number of threads nor on which sample ends first.
+/// Memory is bounded by `batchCount` sets of sums, whatever the number of samples.
+public struct Calibrator: Sendable {
+  /// Bit widths whose quantized inputs a second run records; none, no second run.
+  public let bitWidths: [Int]
+  /// How the bounds of those quantizers are found.
+  public let search: BoundSearchMethod
+  public let threads: Int
+
+  /// Samples whose sums are in memory at once. A constant, so that it cannot change a result.
+  static let batchCount = 4
+
+  /// - Parameters:
+  ///   - bitWidths: each 1 to 8.
+  ///   - threads: at least 1.
+  public init(bitWidths: [Int] = [], search: BoundSearchMethod = .dobi, threads: Int) {
+    self.bitWidths = bitWidths
+    self.search = search
+    self.threads = threads
+  }
+
+  /// - Parameter progress: called after each sample, from any thread.
+  /// - Throws: what `source` throws; `TransformError` for values that are not finite, and for a
+  ///   source without samples or values.
+  public func calibrate(
+    _ source: some ActivationSource, progress: (@Sendable () -> Void)? = nil
+  ) throws -> Calibration {
+    let plain = try run(source, quantizers: [:], progress: progress)
+    guard !bitWidths.isEmpty else { return plain }
+    var quantizers: [String: [ActivationQuantizer]] = [:]
+    for (name, site) in plain.sites where site.moments != nil {
+      quantizers[name] = bitWidths.map { bitWidth in
+        ActivationBounds(method: search, bitWidth: bitWidth)
+          .bounds(of: site.histogram, siteName: name)
+      }
+    }
+    return try run(source, quantizers: quantizers, progress: progress)
+  }
+
+  private func run(
+    _ source: some ActivationSource, quantizers: [String: [ActivationQuantizer]],
+    progress: (@Sendable () -> Void)?
+  ) throws -> Calibration {
+    let sites = source.sites
+    guard source.sampleCount > 0, !sites.isEmpty else {
+      throw TransformError(.invalidCalibration(reason: "there is nothing to calibrate with"))
+    }
+    let empty = sites.map { SiteAccumulator($0, quantizers: quantizers[$0.name] ?? []) }
+    var total = empty
+    for start in stride(from: 0, to: source.sampleCount, by: Self.batchCount) {
+      let count = min(Self.batchCount, source.sampleCount - start)
+      let sums = try parallelMap(count: count, threads: threads) { index in
+        var sums = empty
+        try source.run(sample: start + index) { site, values in try sums[site].add(values) }
+        progress?()
+        return sums
+      }
+      for sample in sums {
+        for site in total.indices { total[site].merge(sample[site]) }
+      }
+    }
+    var calibration = Calibration()
+    for sums in total { calibration.sites[sums.site.name] = try sums.statistics() }
+    calibration.metadata["samples"] = "\(source.sampleCount)"
+    return calibration
+  }
+}

@@ -1,0 +1,151 @@
+import Formats
+import LinearAlgebra
+
+/// Reads the arrays of one site and checks all that they say about each other.
+struct SiteReader {
+  private let tensors: [String: Tensor]
+
+  /// How far a moment's elements may be from symmetric, and its eigenvalues below zero, as a share of
+  /// the largest element: what a moment that was summed up in Float32 may have.
+  private static let tolerance = 1e-5
+
+  init(_ tensors: [String: Tensor]) {
+    self.tensors = tensors
+  }
+
+  /// - Throws: `TransformError` without the site's name; `FormatError` on reading.
+  func statistics() throws -> SiteStatistics {
+    try checkFields()
+    var statistics = SiteStatistics(histogram: try histogram())
+    guard let mean = try optionalVector("mean") else { return statistics }
+    guard mean.count > 1 else { throw refused("'mean' has fewer than 2 values") }
+    statistics.moments = SiteStatistics.Moments(
+      mean: mean, second: try moment("second_moment", columns: mean.count))
+    for bits in 1...8 where tensors["quantized/\(bits)/bounds"] != nil {
+      statistics.quantized[bits] = try images("quantized/\(bits)", columns: mean.count)
+    }
+    return statistics
+  }
+
+  private func checkFields() throws {
+    var known: Set<String> = ["count", "range", "histogram", "edges", "mean", "second_moment"]
+    for bits in 1...8 {
+      for field in ["bounds", "mean", "second_moment", "cross_moment"] {
+        known.insert("quantized/\(bits)/\(field)")
+      }
+    }
+    if let unknown = tensors.keys.sorted().first(where: { !known.contains($0) }) {
+      throw refused("the array '\(unknown)' is unknown")
+    }
+    if tensors["mean"] == nil,
+      let orphan = tensors.keys.sorted().first(where: {
+        $0 == "second_moment" || $0.hasPrefix("quantized/")
+      })
+    {
+      throw refused("there is '\(orphan)' but no 'mean'")
+    }
+  }
+
+  private func histogram() throws -> ActivationHistogram {
+    let range = try vector("range", count: 2)
+    let edges = try vector("edges", count: 2)
+    let counts = try vector("histogram", count: ActivationHistogram.binCount)
+    let total = try vector("count", count: 1, isScalar: true)[0]
+    guard range[0] <= range[1] else { throw refused("'range' is not in order") }
+    guard edges[0] < edges[1] else { throw refused("'edges' are not in order") }
+    let slack = (edges[1] - edges[0]) * 1e-9
+    guard edges[0] <= range[0] + slack, range[1] <= edges[1] + slack else {
+      throw refused("'edges' do not enclose 'range'")
+    }
+    guard range.allSatisfy({ Float($0).isFinite }) else {
+      throw refused("'range' is beyond Float32")
+    }
+    let wholes = counts.map { Int(exactly: $0) ?? -1 }
+    guard wholes.allSatisfy({ (0..<1 << 53).contains($0) }) else {
+      throw refused("'histogram' has a count that is negative or not whole")
+    }
+    // Below 2^53 the sum of 2,048 counts fits in 64 bits.
+    let sum = wholes.reduce(0, +)
+    guard sum > 0, Double(sum) == total else {
+      throw refused("the counts of 'histogram' add up to \(sum), 'count' is \(total)")
+    }
+    return ActivationHistogram(
+      minimum: range[0], maximum: range[1], edges: edges[0]...edges[1], counts: wholes)
+  }
+
+  private func images(_ prefix: String, columns: Int) throws -> SiteStatistics.QuantizedMoments {
+    let bounds = try vector("\(prefix)/bounds", count: 2)
+    guard bounds[0] <= bounds[1], bounds.allSatisfy({ Float($0).isFinite }) else {
+      throw refused("'\(prefix)/bounds' are not in order or beyond Float32")
+    }
+    return SiteStatistics.QuantizedMoments(
+      lower: Float(bounds[0]), upper: Float(bounds[1]),
+      mean: try vector("\(prefix)/mean", count: columns),
+      second: try moment("\(prefix)/second_moment", columns: columns),
+      cross: try square("\(prefix)/cross_moment", columns: columns))
+  }
+
+  /// A square matrix that is symmetric and positive semidefinite, but for rounding.
+  private func moment(_ field: String, columns: Int) throws -> Matrix {
+    var matrix = try square(field, columns: columns)
+    let largest = matrix.values.reduce(0) { max($0, $1.magnitude) }
+    guard largest > 0 else { return matrix }
+    for row in 0..<columns {
+      for column in 0..<row {
+        guard abs(matrix[row, column] - matrix[column, row]) <= Self.tolerance * largest else {
+          throw refused("'\(field)' is not symmetric at row \(row), column \(column)")
+        }
+        let middle = (matrix[row, column] + matrix[column, row]) / 2
+        (matrix[row, column], matrix[column, row]) = (middle, middle)
+      }
+    }
+    do {
+      _ = try Cholesky(of: matrix.addingToDiagonal(Self.tolerance * largest))
+    } catch LAPACKError.noConvergence {
+      throw refused("'\(field)' is not positive semidefinite")
+    }
+    return matrix
+  }
+
+  private func square(_ field: String, columns: Int) throws -> Matrix {
+    let tensor = try tensor(field)
+    guard tensor.shape == Shape([columns, columns]) else {
+      throw refused("'\(field)' has the shape \(tensor.shape), not [\(columns), \(columns)]")
+    }
+    return Matrix(rows: columns, columns: columns, values: try values(field, tensor))
+  }
+
+  private func vector(_ field: String, count: Int, isScalar: Bool = false) throws -> [Double] {
+    let tensor = try tensor(field)
+    guard tensor.shape == (isScalar ? .scalar : Shape([count])) else {
+      throw refused(
+        "'\(field)' has the shape \(tensor.shape), not \(isScalar ? "[]" : "[\(count)]")")
+    }
+    return try values(field, tensor)
+  }
+
+  private func optionalVector(_ field: String) throws -> [Double]? {
+    guard let tensor = tensors[field] else { return nil }
+    guard tensor.shape.rank == 1 else {
+      throw refused("'\(field)' has the shape \(tensor.shape), which is no vector")
+    }
+    return try values(field, tensor)
+  }
+
+  private func tensor(_ field: String) throws -> Tensor {
+    guard let tensor = tensors[field] else { throw refused("the array '\(field)' is missing") }
+    return tensor
+  }
+
+  private func values(_ field: String, _ tensor: Tensor) throws -> [Double] {
+    let values = try tensor.doubleValues()
+    if let index = values.firstIndex(where: { !$0.isFinite }) {
+      throw refused("element \(index) of '\(field)' is \(values[index])")
+    }
+    return values
+  }
+
+  private func refused(_ reason: String) -> TransformError {
+    TransformError(.invalidCalibration(reason: reason))
+  }
+}

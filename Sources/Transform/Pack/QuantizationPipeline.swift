@@ -1,0 +1,93 @@
+import Formats
+
+/// From a full-precision model to a packed file: the plan, its bit widths, the method, the file.
+///
+/// A recipe without a method streams: one tensor in memory a thread. A method has the quantized
+/// model in memory.
+public struct QuantizationPipeline: Sendable {
+  /// The plan, with the bit widths that the budget allows.
+  public let plan: QuantizationPlan
+  /// What each layer's bits are expected to cost; empty without a budget.
+  public let choices: [BudgetPlanner.Choice]
+  private let archive: TensorArchive
+  private let calibration: Calibration?
+  private let source: PackedHeader.Source?
+  private let threads: Int
+
+  /// Plans, and with a budget measures what bits of each layer are worth; nothing is written.
+  ///
+  /// - Parameters:
+  ///   - threads: at least 1; no result depends on it.
+  /// - Throws: `TransformError` when the recipe, the calibration or the budget does not fit the
+  ///   archive; `FormatError` on reading.
+  public init(
+    _ archive: TensorArchive, recipe: Recipe, calibration: Calibration?,
+    source: PackedHeader.Source?, threads: Int
+  ) throws {
+    try calibration?.check(against: archive)
+    self.archive = archive
+    self.calibration = calibration
+    self.source = source
+    self.threads = threads
+    let plan = try QuantizationPlan(archive, recipe: recipe)
+    guard let budget = recipe.budget else {
+      self.plan = plan
+      choices = []
+      return
+    }
+    let cheapest = try plan.settingBitWidths(
+      Dictionary(
+        uniqueKeysWithValues: plan.quantizedNames.map { ($0, BudgetPlanner.bitWidths.lowerBound) }))
+    var fixedByteCount = 0
+    if case .byteCount = budget {
+      let activations = try recipe.method.map {
+        try ModelQuantizer(archive, plan: cheapest, settings: $0, calibration: calibration)
+          .activationQuantizers()
+      }
+      fixedByteCount = try ModelPacker(
+        archive, plan: cheapest, model: QuantizedModel(), source: source, threads: threads
+      ).fixedByteCount(activations: activations.map { Array($0.values) } ?? [])
+    }
+    choices = try BudgetPlanner(
+      archive, plan: plan, calibration: calibration, budget: budget, fixedByteCount: fixedByteCount
+    ).choices(threads: threads)
+    self.plan = try plan.settingBitWidths(
+      Dictionary(uniqueKeysWithValues: choices.map { ($0.name, $0.bitWidth) }))
+  }
+
+  /// Quantizes by the recipe's method, refines where the method does so and a refiner is at hand, and
+  /// writes the packed file, which appears whole at `path` or not at all.
+  ///
+  /// - Returns: what quantizing each tensor cost, in the archive's order, how small the file is, and
+  ///   how many activation quantizers it has.
+  /// - Throws: `TransformError`, `FormatError`.
+  public func write(
+    to path: String, replacesExisting: Bool = false, refiner: (any QuantizationRefiner)? = nil,
+    progress: WriteProgress? = nil
+  ) throws -> Outcome {
+    var model: QuantizedModel?
+    if let settings = plan.recipe.method {
+      let quantizer = try ModelQuantizer(
+        archive, plan: plan, settings: settings, calibration: calibration)
+      var quantized = try quantizer.quantized(threads: threads, progress: progress)
+      if settings.method.distills, let refiner {
+        quantized = try refiner.refined(quantized, original: archive)
+      }
+      model = quantized
+    }
+    let (layers, summary) = try ModelPacker(
+      archive, plan: plan, model: model, source: source, threads: threads
+    ).write(to: path, replacesExisting: replacesExisting, progress: model == nil ? progress : nil)
+    return Outcome(
+      layers: layers, summary: summary, activationCount: model?.activations.count ?? 0)
+  }
+
+  /// What a written file is.
+  public struct Outcome: Sendable {
+    /// What quantizing each tensor cost, in the archive's order.
+    public let layers: [QuantizationSummary]
+    public let summary: PackedSummary
+    /// Activation quantizers in the file.
+    public let activationCount: Int
+  }
+}

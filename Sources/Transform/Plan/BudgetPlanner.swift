@@ -1,0 +1,154 @@
+import Formats
+import LinearAlgebra
+import OrderedCollections
+
+/// Chooses the bit width of every quantized weight for a budget, by what each costs the layer's
+/// output at 2 to 8 bits.
+///
+/// A layer's error at a bit width is `E‖(W − Ŵ)x‖² / E‖Wx‖²` with Ŵ rounded to nearest in the bounds
+/// that the plan's search finds; without calibration inputs are taken to be white.
+public struct BudgetPlanner: Sendable {
+  public static let bitWidths = 2...8
+
+  private let archive: TensorArchive
+  private let plan: QuantizationPlan
+  private let calibration: Calibration?
+  private let budget: SizeBudget
+  /// Bytes of the file beside codes, bounds and scales: kept tensors, the header, alignment.
+  private let fixedByteCount: Int
+
+  /// - Parameters:
+  ///   - plan: with any bit widths; layouts and searches are taken from it.
+  ///   - fixedByteCount: what a budget in bytes must hold besides the quantized tensors' records.
+  public init(
+    _ archive: TensorArchive, plan: QuantizationPlan, calibration: Calibration?,
+    budget: SizeBudget, fixedByteCount: Int
+  ) throws {
+    try calibration?.check(against: archive)
+    self.archive = archive
+    self.plan = plan
+    self.calibration = calibration
+    self.budget = budget
+    self.fixedByteCount = fixedByteCount
+  }
+
+  /// A layer's choice and what it is expected to cost.
+  public struct Choice: Hashable, Sendable {
+    public let name: String
+    public let bitWidth: Int
+    /// `E‖(W − Ŵ)x‖² / E‖Wx‖²`.
+    public let relativeOutputError: Double
+  }
+
+  /// - Throws: `TransformError` when even 2 bits exceed the budget, or a weight cannot be read.
+  public func choices(threads: Int) throws -> [Choice] {
+    let names = plan.quantizedNames
+    let layers = try parallelMap(count: names.count, threads: threads) { index in
+      try points(names[index])
+    }
+    guard let chosen = BitAllocation.choose(layers, budget: limit()) else {
+      throw TransformError(
+        .budgetTooSmall(
+          reason: "\(budget) cannot be had even at \(Self.bitWidths.lowerBound) bits"),
+        recipe: plan.recipe.errorName)
+    }
+    return zip(names, chosen).map { name, point in
+      Choice(name: name, bitWidth: point.bitWidth, relativeOutputError: point.error)
+    }
+  }
+
+  /// The budget for the quantized tensors, in the unit of `cost`.
+  private func limit() -> Double {
+    switch budget {
+    case .byteCount(let count): return Double(count - fixedByteCount)
+    case .bitsPerWeight(let bits): return bits * Double(plan.quantizedElementCount) / 8
+    case .ratio(let ratio), .paperRatio(let ratio):
+      let countsTables = if case .ratio = budget { true } else { false }
+      var (before, kept) = (0.0, 0.0)
+      for entry in plan.entries.values where entry.sharedWith == nil && entry.role != .buffer {
+        guard countsTables || entry.role != .positionTable else { continue }
+        let bits = Double(entry.shape.elementCount) * Double(entry.elementType.bitWidth)
+        before += bits
+        if entry.quantization == nil { kept += bits }
+      }
+      return (before / ratio - kept) / 8
+    }
+  }
+
+  private func cost(_ quantization: QuantizationPlan.Quantization, bitWidth: Int) -> Double {
+    switch budget {
+    case .ratio, .paperRatio: Double(quantization.layout.elementCount * bitWidth) / 8
+    case .byteCount, .bitsPerWeight:
+      Double(
+        (QuantizedTensor.codeByteCount(quantization.layout, bitWidth: bitWidth) ?? .max / 2)
+          + quantization.parameterByteCount)
+    }
+  }
+
+  private func points(_ name: String) throws -> [BitAllocation.Point] {
+    guard let tensor = archive.tensors[name], let planned = plan.entries[name]?.quantization else {
+      throw TransformError(.notPlanned(reason: "the plan does not quantize it"), tensor: name)
+    }
+    let layout = planned.layout
+    let moment = calibration?.moment(ofWeight: name, columns: layout.columns)
+    let values = try locatingErrors(tensor: name) { try tensor.floatValues() }
+    if let element = values.firstIndex(where: { !$0.isFinite }) {
+      throw TransformError(
+        .notFinite(value: "\(values[element])", element: element), tensor: name)
+    }
+    func energy(_ values: [Double]) -> Double {
+      let matrix = Matrix(rows: layout.rows, columns: layout.columns, values: values)
+      return moment.map(matrix.energy) ?? matrix.inner(matrix)
+    }
+    let signal = energy(values.map(Double.init))
+    return Self.bitWidths.map { bitWidth in
+      let search = BoundSearch(
+        method: planned.search == .free ? .dobi : planned.search, bitWidth: bitWidth,
+        parameterType: planned.parameterType)
+      var errors = [Double](repeating: 0, count: values.count)
+      for cell in 0..<layout.cellCount {
+        let elements = layout.elements(ofCell: cell)
+        let code = search.code(search.bounds(of: Array(values[elements])))
+        for element in elements {
+          errors[element] = Double(values[element] - code.decode(code.encode(values[element])))
+        }
+      }
+      return BitAllocation.Point(
+        bitWidth: bitWidth, cost: cost(planned, bitWidth: bitWidth),
+        error: signal > 0 ? energy(errors) / signal : 0)
+    }
+  }
+}
+
+extension QuantizationPlan {
+  /// The plan with other bit widths, by the names of quantized tensors; shared tensors follow.
+  ///
+  /// - Throws: `TransformError` when a record's length overflows.
+  public func settingBitWidths(_ bitWidths: [String: Int]) throws -> QuantizationPlan {
+    var plan = self
+    for (name, entry) in entries {
+      guard let bitWidth = bitWidths[entry.sharedWith ?? name], entry.quantization != nil else {
+        continue
+      }
+      plan.entries[name] = try entry.settingBitWidth(bitWidth)
+    }
+    return plan
+  }
+}
+
+extension QuantizationPlan.Entry {
+  fileprivate func settingBitWidth(_ bitWidth: Int) throws -> Self {
+    guard let old = quantization else { return self }
+    guard let codeByteCount = QuantizedTensor.codeByteCount(old.layout, bitWidth: bitWidth) else {
+      throw TransformError(
+        .cannotQuantize(reason: "\(shape) at \(bitWidth) bits overflows"), tensor: name)
+    }
+    return QuantizationPlan.Entry(
+      name: name, elementType: elementType, shape: shape, role: role, sharedWith: sharedWith,
+      quantization: .init(
+        bitWidth: bitWidth, layout: old.layout, stackedCount: old.stackedCount,
+        parameterType: old.parameterType, search: old.search, codeByteCount: codeByteCount,
+        parameterByteCount: old.parameterByteCount),
+      sourceByteCount: sourceByteCount)
+  }
+}

@@ -1,0 +1,132 @@
+import Formats
+import Foundation
+import LinearAlgebra
+
+/// Second moments of a layer's input `x` and of what quantization makes of it, `x̂ = Q(x)`.
+///
+/// Of a layer with a bias they are taken about the means, because the bias takes up what the means
+/// lose; of a layer without one, about zero.
+struct InputMoments: Sendable {
+  /// `E[xxᵀ]`, or the covariance.
+  let plain: Matrix
+  /// `E[xx̂ᵀ]`.
+  let cross: Matrix
+  /// `E[x̂x̂ᵀ]`.
+  let quantized: Matrix
+  /// `E[x]` and `E[x̂]`.
+  let mean: [Double]
+  let quantizedMean: [Double]
+
+  /// - Parameters:
+  ///   - activation: the input's quantizer; `nil` where inputs are not quantized, then `x̂ = x`.
+  ///   - isCentered: about the means.
+  /// - Returns: `nil` without moments of the input.
+  init?(_ site: SiteStatistics, activation: ActivationQuantizer?, isCentered: Bool) {
+    guard let moments = site.moments else { return nil }
+    mean = moments.mean
+    let covariance = moments.second.subtracting(moments.mean, moments.mean)
+    let centered: (cross: Matrix, quantized: Matrix)
+    if let activation {
+      if let images = site.quantized[activation.bitWidth], images.lower == activation.lower,
+        images.upper == activation.upper
+      {
+        quantizedMean = images.mean
+        centered = (
+          images.cross.subtracting(mean, images.mean),
+          images.second.subtracting(images.mean, images.mean)
+        )
+      } else {
+        let estimate = QuantizedGaussian(mean: mean, covariance: covariance, code: activation.code)
+        quantizedMean = estimate.mean
+        centered = (estimate.cross, estimate.covariance)
+      }
+    } else {
+      quantizedMean = mean
+      centered = (covariance, covariance)
+    }
+    if isCentered {
+      plain = covariance
+      (cross, quantized) = centered
+    } else {
+      plain = moments.second
+      cross = centered.cross.subtracting(mean.map { -$0 }, quantizedMean)
+      quantized = centered.quantized.subtracting(quantizedMean.map { -$0 }, quantizedMean)
+    }
+  }
+
+  /// `E‖Wx − Ŵx̂‖² / E‖Wx‖²`, about the means where these moments are.
+  func relativeError(of quantizedWeight: Matrix, from weight: Matrix) -> Double {
+    let signal = weight.energy(plain)
+    let mixed = weight.multiplied(by: cross).inner(quantizedWeight)
+    let noise = signal - 2 * mixed + quantizedWeight.energy(quantized)
+    return signal > 0 ? max(0, noise) / signal : 0
+  }
+}
+
+/// The moments of quantized Gaussian rows, where a second run has not measured those of the rows.
+///
+/// For jointly Gaussian `x` and any function of one of its components, `Cov(x, Q(xⱼ)) = aⱼ Cov(x, xⱼ)`
+/// with `aⱼ = Cov(xⱼ, Q(xⱼ)) / Var(xⱼ)` (Bussgang 1952). Quantization errors of two components are
+/// taken to be uncorrelated beyond that. Means, gains and variances are exact sums over the steps.
+struct QuantizedGaussian {
+  let mean: [Double]
+  let cross: Matrix
+  let covariance: Matrix
+
+  init(mean: [Double], covariance: Matrix, code: AffineCode) {
+    let levels = (0...Int(code.maximumCode)).map { Double(code.decode(Float($0))) }
+    var (means, gains, variances) = ([Double](), [Double](), [Double]())
+    for column in mean.indices {
+      let variance = max(0, covariance[column, column])
+      let deviation = variance.squareRoot()
+      guard variance > 0, code.scale > 0 else {
+        means.append(Double(code.decode(code.encode(Float(mean[column])))))
+        gains.append(0)
+        variances.append(0)
+        continue
+      }
+      // Between two levels lies a threshold, whose density and distribution give all three.
+      var expected = levels[0]
+      var gain = 0.0
+      var below = 0.0
+      var square = 0.0
+      for (level, next) in zip(levels, levels.dropFirst()) {
+        let distance = ((level + next) / 2 - mean[column]) / deviation
+        let distribution = 0.5 * erfc(-distance / 2.0.squareRoot())
+        let density = exp(-distance * distance / 2) / (2 * Double.pi).squareRoot()
+        expected += (next - level) * (1 - distribution)
+        gain += (next - level) * density / deviation
+        square += level * level * (distribution - below)
+        below = distribution
+      }
+      let last = levels[levels.count - 1]
+      square += last * last * (1 - below)
+      means.append(expected)
+      gains.append(gain)
+      variances.append(max(0, square - expected * expected))
+    }
+    var cross = covariance
+    var images = covariance
+    for row in mean.indices {
+      for column in mean.indices {
+        cross[row, column] *= gains[column]
+        images[row, column] *= gains[row] * gains[column]
+      }
+      images[row, row] = variances[row]
+    }
+    self.mean = means
+    self.cross = cross
+    self.covariance = images
+  }
+}
+
+extension Matrix {
+  /// `self − left · rightᵀ`.
+  fileprivate func subtracting(_ left: [Double], _ right: [Double]) -> Matrix {
+    var result = self
+    for row in 0..<rows {
+      for column in 0..<columns { result[row, column] -= left[row] * right[column] }
+    }
+    return result
+  }
+}

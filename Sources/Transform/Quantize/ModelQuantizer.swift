@@ -1,0 +1,133 @@
+import Formats
+import LinearAlgebra
+import OrderedCollections
+
+/// Quantizes the layers and activations of a model by a method.
+///
+/// The result is in memory as a whole: codes, and each target in Float32. It depends on the plan, the
+/// archive and the calibration alone, on no number of threads.
+public struct ModelQuantizer: Sendable {
+  public let plan: QuantizationPlan
+  public let settings: MethodSettings
+  public let calibration: Calibration?
+  private let archive: TensorArchive
+
+  /// - Throws: `TransformError` when the calibration does not fit the archive.
+  public init(
+    _ archive: TensorArchive, plan: QuantizationPlan, settings: MethodSettings,
+    calibration: Calibration?
+  ) throws {
+    try calibration?.check(against: archive)
+    self.archive = archive
+    self.plan = plan
+    self.settings = settings
+    self.calibration = calibration
+  }
+
+  /// The model as the method leaves it.
+  ///
+  /// - Parameters:
+  ///   - threads: at least 1.
+  ///   - progress: called with the bytes of each tensor done, from any thread.
+  /// - Throws: `TransformError`, `FormatError`, with the tensor that failed.
+  public func quantized(threads: Int, progress: WriteProgress? = nil) throws -> QuantizedModel {
+    let activations = activationQuantizers()
+    let names = plan.quantizedNames
+    let byteCounts = names.map { plan.entries[$0]?.sourceByteCount ?? 0 }
+    // The largest first, so that no thread is left with one at the end.
+    let order = names.indices.sorted { (byteCounts[$0], $1) > (byteCounts[$1], $0) }
+    let layers = try parallelMap(count: order.count, threads: threads) { position in
+      let name = names[order[position]]
+      let layer = try layer(name, activations: activations)
+      progress?(name, byteCounts[order[position]])
+      return layer
+    }
+    var found: [String: QuantizedLayer] = [:]
+    for (position, index) in order.enumerated() { found[names[index]] = layers[position] }
+    return QuantizedModel(
+      layers: OrderedDictionary(
+        uniqueKeysWithValues: names.compactMap { name in found[name].map { (name, $0) } }),
+      activations: activations)
+  }
+
+  /// Inputs of quantized weights at the weights' bits, and what flows through attentions at the
+  /// recipe's.
+  func activationQuantizers() -> OrderedDictionary<String, ActivationQuantizer> {
+    guard !settings.isWeightsOnly, let calibration else { return [:] }
+    var bitWidths: [String: Int] = [:]
+    for (name, entry) in plan.entries {
+      guard let quantization = entry.quantization, let site = Calibration.inputSite(ofWeight: name)
+      else { continue }
+      bitWidths[site] = quantization.bitWidth
+    }
+    var found: OrderedDictionary<String, ActivationQuantizer> = [:]
+    for (name, site) in calibration.sites {
+      let isInput = name.hasSuffix(".\(ActivationSite.Kind.input)")
+      guard let bitWidth = isInput ? bitWidths[name] : plan.recipe.defaults.bitWidth else {
+        continue
+      }
+      let bits = settings.activationBitWidth ?? bitWidth
+      // What a second run was made with is what its moments are of.
+      if settings.method.isErrorAware, let images = site.quantized[bits] {
+        found[name] = ActivationQuantizer(
+          name: name, bitWidth: bits, lower: images.lower, upper: images.upper)
+      } else {
+        found[name] = ActivationBounds(method: settings.method.search, bitWidth: bits)
+          .bounds(of: site.histogram, siteName: name)
+      }
+    }
+    return found
+  }
+
+  private func layer(
+    _ name: String, activations: OrderedDictionary<String, ActivationQuantizer>
+  ) throws -> QuantizedLayer {
+    guard let tensor = archive.tensors[name], let planned = plan.entries[name]?.quantization else {
+      throw TransformError(.notPlanned(reason: "the plan does not quantize it"), tensor: name)
+    }
+    let values = try locatingErrors(tensor: name) { try tensor.floatValues() }
+    if let element = values.firstIndex(where: { !$0.isFinite }) {
+      throw TransformError(
+        .notFinite(value: "\(values[element])", element: element), tensor: name)
+    }
+    let bias = try bias(of: name, rows: planned.layout.rows)
+    let quantizer = LayerQuantizer(
+      settings: settings, planned: planned, site: calibration?.input(ofWeight: name),
+      activation: Calibration.inputSite(ofWeight: name).flatMap { activations[$0] },
+      hasBias: bias != nil)
+    do {
+      let outcome = try quantizer.quantize(
+        values, elementType: tensor.elementType, shape: tensor.shape)
+      var summary = try QuantizationSummary(
+        name: name, values: values, tensor: outcome.tensor, search: planned.search)
+      summary.relativeOutputError = outcome.outputError
+      summary.conditionNumberBefore = outcome.conditionNumbers?.before
+      summary.conditionNumberAfter = outcome.conditionNumbers?.after
+      return QuantizedLayer(
+        tensor: outcome.tensor, target: outcome.target,
+        bias: outcome.biasShift.flatMap { shift in bias.map { zip($0, shift).map(+) } },
+        summary: summary)
+    } catch let error as LAPACKError {
+      throw TransformError(.cannotQuantize(reason: "\(error)"), tensor: name)
+    } catch let error as FormatError {
+      throw error.located(tensor: name)
+    }
+  }
+
+  /// `layers.0.fc1.weight` → `layers.0.fc1.bias`.
+  static func biasName(ofWeight name: String) -> String? {
+    name.hasSuffix(".weight") ? "\(name.dropLast("weight".count))bias" : nil
+  }
+
+  /// The layer's bias, where it is this layer's alone and kept in full precision.
+  private func bias(of name: String, rows: Int) throws -> [Double]? {
+    guard let biasName = Self.biasName(ofWeight: name), let entry = plan.entries[biasName],
+      let tensor = archive.tensors[biasName], entry.shape == Shape([rows]),
+      QuantizedTensor.supportedElementTypes.contains(entry.elementType),
+      entry.quantization == nil, entry.sharedWith == nil,
+      !plan.entries.values.contains(where: { $0.sharedWith == biasName || $0.sharedWith == name })
+    else { return nil }
+    let values = try locatingErrors(tensor: biasName) { try tensor.doubleValues() }
+    return values.allSatisfy(\.isFinite) ? values : nil
+  }
+}

@@ -1,0 +1,64 @@
+/// How a model is quantized as a whole; each method adds to those before it.
+public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codable {
+  /// Bounds from the smallest to the largest value.
+  case minimumMaximum = "minmax"
+  /// Bounds by DOBI, the search of 2DQuant.
+  case dobi
+  /// 2DQuant (arXiv:2406.06649): DOBI, and bounds refined by distillation where a refiner is at
+  /// hand.
+  case twoDQuant = "2dquant"
+  /// CondiQuant (arXiv:2502.15478): weights are conditioned first, then as 2DQuant.
+  case condiQuant = "condiquant"
+  /// Conditioned weights that absorb the error of activations, free bounds, error-aware rounding,
+  /// corrected biases; then as 2DQuant.
+  case best
+
+  /// How bounds of weights and activations are found.
+  public var search: BoundSearchMethod {
+    switch self {
+    case .minimumMaximum: .minimumMaximum
+    case .dobi, .twoDQuant, .condiQuant: .dobi
+    case .best: .free
+    }
+  }
+
+  /// Whether weights are conditioned.
+  public var conditions: Bool { self == .condiQuant || self == .best }
+
+  /// Whether weights are rounded for the least error of the layer's output, and biases corrected.
+  public var isErrorAware: Bool { self == .best }
+
+  /// Whether a `QuantizationRefiner` belongs to the method.
+  public var distills: Bool {
+    switch self {
+    case .minimumMaximum, .dobi: false
+    case .twoDQuant, .condiQuant, .best: true
+    }
+  }
+}
+
+/// A method and its numbers.
+public struct MethodSettings: Hashable, Sendable {
+  public var method: QuantizationMethod
+  /// What conditioning aims at; `nil` leaves weights as they are, for a model that is conditioned
+  /// already.
+  public var constraint: ConditionConstraint?
+  /// Bits of activations; `nil` for those of the layer's weight.
+  public var activationBitWidth: Int?
+  /// Activations stay in full precision.
+  public var isWeightsOnly: Bool
+
+  public init(
+    _ method: QuantizationMethod, constraint: ConditionConstraint? = .standard,
+    activationBitWidth: Int? = nil, isWeightsOnly: Bool = false
+  ) {
+    self.method = method
+    self.constraint = constraint
+    self.activationBitWidth = activationBitWidth
+    self.isWeightsOnly = isWeightsOnly
+  }
+
+  var conditioner: Conditioner? {
+    method.conditions ? constraint.map { Conditioner($0) } : nil
+  }
+}

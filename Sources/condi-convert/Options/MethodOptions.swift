@@ -1,0 +1,165 @@
+import ArgumentParser
+import Formats
+import Transform
+
+extension QuantizationMethod: ExpressibleByArgument {}
+
+/// How a model is quantized as a whole, and how small it is to become.
+struct MethodOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "How bounds and codes are found: minmax, dobi, 2dquant, condiquant or best ('best' with "
+        + "--calibration; otherwise each weight is rounded to nearest in DOBI's bounds).",
+      valueName: "name"))
+  var method: QuantizationMethod?
+
+  @Option(
+    help: ArgumentHelp(
+      "Statistics of the activations (.calib.npz), from 'calibrate' or the PyTorch recorder. "
+        + "Activations are quantized, too.", valueName: "file"))
+  var calibration: String?
+
+  @Flag(help: "Leave activations in full precision.")
+  var weightsOnly = false
+
+  @Option(
+    help: ArgumentHelp("Bits of activations, 1 to 8 (those of the weights).", valueName: "n"))
+  var activationBits: Int?
+
+  @OptionGroup var constraint: ConstraintOptions
+
+  @Option(
+    help: ArgumentHelp(
+      "Choose 2 to 8 bits for each layer so that the parameters become so many times smaller; "
+        + "'paper=3.6' counts as the papers do.", valueName: "ratio"))
+  var targetRatio: RatioTarget?
+
+  @Option(
+    help: ArgumentHelp(
+      "Choose 2 to 8 bits for each layer so that the file has at most so many bytes.",
+      valueName: "bytes"))
+  var targetSize: Int?
+
+  @Option(
+    name: .customLong("target-bpw"),
+    help: ArgumentHelp(
+      "Choose 2 to 8 bits for each layer: at most so many a quantized weight, bounds included.",
+      valueName: "bits"))
+  var targetBitsPerWeight: Double?
+
+  func validate() throws {
+    if let activationBits, !(1...8).contains(activationBits) {
+      throw ValidationError("--activation-bits takes a number from 1 to 8")
+    }
+    if let targetSize, targetSize < 1 {
+      throw ValidationError("--target-size takes a number of at least 1")
+    }
+    if let bits = targetBitsPerWeight, !(bits > 0 && bits.isFinite) {
+      throw ValidationError("--target-bpw takes a positive number")
+    }
+    let targets = [targetRatio != nil, targetSize != nil, targetBitsPerWeight != nil]
+    guard targets.count(where: { $0 }) <= 1 else {
+      throw ValidationError("--target-ratio, --target-size and --target-bpw exclude one another")
+    }
+  }
+
+  /// Puts the command line's settings in the place of the recipe's.
+  ///
+  /// - Parameter conditions: whether a method may condition weights.
+  func apply(to recipe: inout Recipe, conditions: Bool = true) throws {
+    var settings = recipe.method
+    if let method {
+      settings = MethodSettings(method)
+    } else if settings == nil, calibration != nil {
+      settings = MethodSettings(.best)
+    }
+    if method != nil || recipe.method == nil, let settings {
+      recipe.defaults.search = settings.method.search
+    }
+    guard var settings else {
+      guard !weightsOnly, activationBits == nil, !constraint.isGiven else {
+        throw ValidationError(
+          "--weights-only, --activation-bits, --target-condition and --penalty need --method or "
+            + "--calibration")
+      }
+      recipe.budget = budget ?? recipe.budget
+      return
+    }
+    if let constraint = constraint.value { settings.constraint = constraint }
+    if !conditions { settings.constraint = nil }
+    if let activationBits { settings.activationBitWidth = activationBits }
+    if weightsOnly { settings.isWeightsOnly = true }
+    recipe.method = settings
+    recipe.budget = budget ?? recipe.budget
+  }
+
+  private var budget: SizeBudget? {
+    targetRatio?.budget ?? targetSize.map(SizeBudget.byteCount)
+      ?? targetBitsPerWeight.map(SizeBudget.bitsPerWeight)
+  }
+
+  /// These options mean nothing for plain conversion.
+  func refuse(for format: any ModelFormat) throws {
+    guard method == nil, calibration == nil, !weightsOnly, activationBits == nil,
+      !constraint.isGiven, budget == nil
+    else {
+      throw ValidationError(
+        "methods, calibration and targets are for packing; \(format.identifier.displayName) "
+          + "output keeps every bit")
+    }
+  }
+
+  /// The statistics, read and checked.
+  func statistics(common: CommonOptions) throws -> Calibration? {
+    try calibration.map { try Calibration(contentsOf: $0, access: common.access) }
+  }
+}
+
+/// What conditioning aims at.
+struct ConstraintOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "The condition number that weights are brought down to (30).", valueName: "number"))
+  var targetCondition: Double?
+
+  @Option(
+    help: ArgumentHelp(
+      "Instead of a target: what log(condition number) costs, as a share of the layer's output "
+        + "energy.", valueName: "share"))
+  var penalty: Double?
+
+  var isGiven: Bool { targetCondition != nil || penalty != nil }
+
+  var value: ConditionConstraint? {
+    penalty.map(ConditionConstraint.penalty) ?? targetCondition.map(ConditionConstraint.target)
+  }
+
+  func validate() throws {
+    if let targetCondition, !(targetCondition >= 1 && targetCondition.isFinite) {
+      throw ValidationError("--target-condition takes a number of at least 1")
+    }
+    if let penalty, !(penalty >= 0 && penalty.isFinite) {
+      throw ValidationError("--penalty takes a number of at least 0")
+    }
+    guard targetCondition == nil || penalty == nil else {
+      throw ValidationError("--target-condition and --penalty exclude one another")
+    }
+  }
+}
+
+/// `3.5` or `paper=3.6` on the command line.
+struct RatioTarget: ExpressibleByArgument {
+  let budget: SizeBudget
+
+  init?(argument: String) {
+    let parts = argument.split(separator: "=", omittingEmptySubsequences: false)
+    guard let last = parts.last, let ratio = Double(last), ratio > 0, ratio.isFinite else {
+      return nil
+    }
+    switch (parts.count, parts[0]) {
+    case (1, _), (2, "parameters"): budget = .ratio(ratio)
+    case (2, "paper"): budget = .paperRatio(ratio)
+    default: return nil
+    }
+  }
+}

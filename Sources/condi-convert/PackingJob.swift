@@ -1,0 +1,52 @@
+import Formats
+import Inspect
+import Transform
+
+/// What 'convert' and 'quantize' have in common: from a model file to a packed one.
+struct PackingJob {
+  let input: String
+  let output: String
+  let root: String?
+  let recipe: Recipe
+  let method: MethodOptions
+  let destination: OutputOptions
+  let report: ReportOptions
+  let common: CommonOptions
+
+  /// - Parameter isDryRun: prints the plan and writes nothing.
+  func run(isDryRun: Bool) throws {
+    let calibration = try method.statistics(common: common)
+    let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
+    guard archive.format != PackedFormat.identifier else {
+      throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
+    }
+    let source = try PackedHeader.Source(archive, root: root)
+    let pipeline = try QuantizationPipeline(
+      archive, recipe: recipe, calibration: calibration, source: source, threads: common.threads)
+    guard !isDryRun else {
+      return try report.print(
+        PlanReport(input: input, root: root, plan: pipeline.plan, choices: pipeline.choices),
+        textLimit: 20)
+    }
+    noteWhatIsMissing(calibration)
+    let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
+    let outcome = try pipeline.write(to: output, replacesExisting: destination.force) {
+      bar.advance($1)
+    }
+    try report.print(
+      PackingReport(
+        input: input, output: output, source: source, plan: pipeline.plan,
+        calibration: method.calibration, activationCount: outcome.activationCount,
+        summary: outcome.summary, layers: outcome.layers), textLimit: 10)
+  }
+
+  private func noteWhatIsMissing(_ calibration: Calibration?) {
+    guard let settings = recipe.method else { return }
+    if calibration == nil {
+      Console.note(
+        "no calibration: weights only, inputs taken to be white (H = I)", unless: common.quiet)
+    } else if settings.isWeightsOnly {
+      Console.note("activations stay in full precision", unless: common.quiet)
+    }
+  }
+}

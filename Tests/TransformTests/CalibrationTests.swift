@@ -1,0 +1,277 @@
+import Formats
+import Foundation
+import LinearAlgebra
+import TestSupport
+import Testing
+
+@testable import Transform
+
+/// Two linear layers whose samples are seeded rows: enough of a model to calibrate.
+struct LinearNetwork: ActivationSource {
+  static let columns = [6, 4]
+  let sampleCount: Int
+  var rowCount = 50
+
+  var sites: [ActivationSite] {
+    [
+      ActivationSite(name: "a.input", kind: .input, weightName: "a.weight", columnCount: 6),
+      ActivationSite(name: "b.input", kind: .input, weightName: "b.weight", columnCount: 4),
+      ActivationSite(
+        name: "b.probabilities", kind: .probabilities, weightName: nil, columnCount: 1),
+    ]
+  }
+
+  static func weight(_ index: Int) -> Matrix {
+    var generator = SplitMix(seed: UInt64(100 + index))
+    let (rows, columns) = index == 0 ? (4, 6) : (5, 4)
+    return Matrix(
+      rows: rows, columns: columns,
+      values: (0..<rows * columns).map { _ in Double(Float(generator.nextNormal())) })
+  }
+
+  /// Rows of both inputs of a sample, and something positive.
+  func rows(_ sample: Int) -> [[Float]] {
+    var generator = SplitMix(seed: UInt64(sample))
+    let first = (0..<rowCount * 6).map { index in
+      generator.nextNormal() * Float(1 + index % 6) + Float(index % 3)
+    }
+    let weight = Self.weight(0)
+    var second: [Float] = []
+    for row in 0..<rowCount {
+      for output in 0..<4 {
+        second.append(
+          (0..<6).reduce(0) { $0 + Float(weight[output, $1]) * first[row * 6 + $1] })
+      }
+    }
+    return [first, second, second.map { $0 * $0 / 1000 }]
+  }
+
+  func run(
+    sample: Int, observe: (Int, UnsafeBufferPointer<Float>) throws -> Void
+  ) throws {
+    for (site, values) in rows(sample).enumerated() {
+      // In two pieces, as an engine that works window by window would.
+      let columns = sites[site].columnCount
+      let half = values.count / columns / 2 * columns
+      try values.withUnsafeBufferPointer {
+        try observe(site, UnsafeBufferPointer(rebasing: $0[..<half]))
+        try observe(site, UnsafeBufferPointer(rebasing: $0[half...]))
+      }
+    }
+  }
+
+  static func archive(elementType: ElementType = .float32) throws -> TensorArchive {
+    var archive = TensorArchive()
+    for (index, name) in ["a", "b"].enumerated() {
+      let weight = weight(index)
+      archive.tensors["\(name).weight"] = try Tensor(
+        elementType: elementType, shape: Shape([weight.rows, weight.columns]) ?? .scalar,
+        bytes: elementType.bytes(of: weight.values))
+      archive.tensors["\(name).bias"] = try Tensor(
+        elementType: elementType, shape: Shape([weight.rows]) ?? .scalar,
+        bytes: elementType.bytes(of: (0..<weight.rows).map { Double($0) / 4 }))
+    }
+    return archive
+  }
+}
+
+@Suite struct CalibrationTests {
+  @Test(arguments: [1, 3, 8]) func statisticsAreThoseOfPlainSums(_ threads: Int) throws {
+    let network = LinearNetwork(sampleCount: 7)
+    let calibration = try Calibrator(bitWidths: [2, 4], threads: threads).calibrate(network)
+    #expect(Array(calibration.sites.keys) == network.sites.map(\.name))
+    for (index, site) in network.sites.enumerated() {
+      let values = (0..<7).flatMap { network.rows($0)[index] }
+      let found = try #require(calibration.sites[site.name])
+      #expect(found.count == values.count)
+      #expect(found.histogram.minimum == values.min().map(Double.init))
+      #expect(found.histogram.maximum == values.max().map(Double.init))
+      let columns = site.columnCount
+      guard columns > 1 else {
+        #expect(found.moments == nil)
+        continue
+      }
+      let moments = try #require(found.moments)
+      let rowCount = values.count / columns
+      func expect(_ moment: Matrix, isOf left: [Float], _ right: [Float]) {
+        for row in 0..<columns {
+          for column in 0..<columns {
+            let sum = (0..<rowCount).reduce(0.0) {
+              $0 + Double(left[$1 * columns + row]) * Double(right[$1 * columns + column])
+            }
+            let mean = sum / Double(rowCount)
+            #expect(abs(moment[row, column] - mean) < 1e-10 * (1 + abs(mean)))
+          }
+        }
+      }
+      expect(moments.second, isOf: values, values)
+      for bits in [2, 4] {
+        let images = try #require(found.quantized[bits])
+        let code = ActivationQuantizer(
+          name: "", bitWidth: bits, lower: images.lower, upper: images.upper
+        ).code
+        let quantized = values.map { code.decode(code.encode($0)) }
+        expect(images.second, isOf: quantized, quantized)
+        expect(images.cross, isOf: values, quantized)
+      }
+    }
+  }
+
+  @Test(arguments: [2, 5]) func threadsChangeNothing(_ threads: Int) throws {
+    let network = LinearNetwork(sampleCount: 9)
+    let single = try Calibrator(bitWidths: [3], threads: 1).calibrate(network)
+    #expect(try Calibrator(bitWidths: [3], threads: threads).calibrate(network) == single)
+  }
+
+  @Test func archivesBringEverythingBack() throws {
+    var calibration = try Calibrator(bitWidths: [2, 8], threads: 2).calibrate(
+      LinearNetwork(sampleCount: 3))
+    calibration.metadata["images"] = "none"
+    try withTemporaryFolder { folder in
+      let path = folder.appending("a.calib.npz")
+      try FormatRegistry.standard.write(calibration.archive(), as: NPZFormat(), to: path)
+      #expect(try Calibration(contentsOf: path) == calibration)
+    }
+  }
+
+  @Test func valuesThatAreNotFiniteAreNamed() throws {
+    let site = ActivationSite(name: "a.input", kind: .input, weightName: nil, columnCount: 2)
+    var accumulator = SiteAccumulator(site)
+    #expect(
+      throws: TransformError(
+        .invalidCalibration(reason: "value 1 is nan"), tensor: "a.input")
+    ) { try [1, .nan].withUnsafeBufferPointer { try accumulator.add($0) } }
+    #expect(
+      throws: TransformError(
+        .invalidCalibration(reason: "3 values are no rows of 2"), tensor: "a.input")
+    ) { try [1, 2, 3].withUnsafeBufferPointer { try accumulator.add($0) } }
+    #expect(
+      throws: TransformError(
+        .invalidCalibration(reason: "no values were seen"), tensor: "a.input")
+    ) { try accumulator.statistics() }
+  }
+
+  @Test func sourcesWithoutSamplesAreRefused() {
+    #expect(
+      throws: TransformError(
+        .invalidCalibration(reason: "there is nothing to calibrate with"))
+    ) { try Calibrator(threads: 1).calibrate(LinearNetwork(sampleCount: 0)) }
+  }
+
+  // MARK: Damaged archives
+
+  private struct Damage: Sendable, CustomTestStringConvertible {
+    let testDescription: String
+    let tensor: String?
+    let change: @Sendable (inout TensorArchive) throws -> Void
+
+    init(
+      _ reason: String, at tensor: String? = "a.input",
+      _ change: @escaping @Sendable (inout TensorArchive) throws -> Void
+    ) {
+      testDescription = reason
+      self.tensor = tensor
+      self.change = change
+    }
+  }
+
+  private static let damages: [Damage] = [
+    Damage("it is no calibration: the array 'version' is missing", at: nil) {
+      $0.tensors["version"] = nil
+    },
+    Damage("version 2.0 is unknown; known is 1", at: nil) {
+      $0.tensors["version"] = try .integers([2], .scalar)
+    },
+    Damage("the array 'stray' belongs to no site", at: nil) {
+      $0.tensors["stray"] = try .integers([2], .scalar)
+    },
+    Damage("the array 'colour' is unknown") {
+      $0.tensors["a.input/colour"] = try .integers([2], .scalar)
+    },
+    Damage("the array 'edges' is missing") { $0.tensors["a.input/edges"] = nil },
+    Damage("there is 'quantized/2/bounds' but no 'mean'") {
+      $0.tensors["a.input/mean"] = nil
+      $0.tensors["a.input/second_moment"] = nil
+    },
+    Damage("'range' is not in order") { $0.tensors["a.input/range"] = try .reals([1, 0], [2]) },
+    Damage("'edges' do not enclose 'range'") {
+      $0.tensors["a.input/edges"] = try .reals([0, 1e-3], [2])
+    },
+    Damage("the counts of 'histogram' add up to 900, 'count' is 901.0") {
+      $0.tensors["a.input/count"] = try .integers([901], .scalar)
+    },
+    Damage("'histogram' has a count that is negative or not whole") {
+      var counts = [Double](repeating: 0, count: 2048)
+      counts[5] = -1
+      $0.tensors["a.input/histogram"] = try .reals(counts, [2048])
+    },
+    Damage("'histogram' has the shape [3], not [2048]") {
+      $0.tensors["a.input/histogram"] = try .integers([1, 2, 3], [3])
+    },
+    Damage("'second_moment' has the shape [2, 2], not [6, 6]") {
+      $0.tensors["a.input/second_moment"] = try .reals([1, 0, 0, 1], [2, 2])
+    },
+    Damage("'second_moment' is not symmetric at row 1, column 0") {
+      var moment = Matrix(identity: 6)
+      moment[0, 1] = 0.5
+      $0.tensors["a.input/second_moment"] = try .reals(moment.values, [6, 6])
+    },
+    Damage("'second_moment' is not positive semidefinite") {
+      var moment = Matrix(identity: 6)
+      moment[3, 3] = -1
+      $0.tensors["a.input/second_moment"] = try .reals(moment.values, [6, 6])
+    },
+    Damage("element 2 of 'mean' is inf") {
+      $0.tensors["a.input/mean"] = try .reals([0, 0, .infinity, 0, 0, 0], [6])
+    },
+    Damage("'quantized/2/bounds' are not in order or beyond Float32") {
+      $0.tensors["a.input/quantized/2/bounds"] = try .reals([2, 1], [2])
+    },
+  ]
+
+  @Test(arguments: damages) private func damagesAreNamed(_ damage: Damage) throws {
+    var archive = try Calibrator(bitWidths: [2], threads: 1).calibrate(
+      LinearNetwork(sampleCount: 3)
+    ).archive()
+    try damage.change(&archive)
+    let broken = archive
+    #expect(
+      throws: TransformError(
+        .invalidCalibration(reason: damage.testDescription), tensor: damage.tensor)
+    ) { try Calibration(broken) }
+  }
+
+  @Test func othersModelsAreNoticed() throws {
+    let calibration = try Calibrator(threads: 1).calibrate(LinearNetwork(sampleCount: 1))
+    let archive = try LinearNetwork.archive()
+    try calibration.check(against: archive)
+    func refusal(_ site: String, _ reason: String) -> TransformError {
+      TransformError(.invalidCalibration(reason: reason), tensor: site)
+    }
+    var other = archive
+    other.tensors["b.weight"] = nil
+    other.tensors["b.bias"] = nil
+    let without = other
+    #expect(
+      throws: refusal(
+        "b.input", "the model has no module 'b'; was another model calibrated?")
+    ) { try calibration.check(against: without) }
+    other.tensors["b.bias"] = archive.tensors["b.bias"]
+    let biasOnly = other
+    #expect(throws: refusal("b.input", "the model has no weight 'b.weight'")) {
+      try calibration.check(against: biasOnly)
+    }
+    other.tensors["b.weight"] = archive.tensors["a.weight"]
+    let wide = other
+    #expect(
+      throws: refusal("b.input", "'b.weight' has 6 columns, the calibrated inputs 4")
+    ) { try calibration.check(against: wide) }
+    var strange = calibration
+    strange.sites["a.output"] = strange.sites["a.input"]
+    let named = strange
+    #expect(
+      throws: refusal(
+        "a.output", "a site's name ends in one of input, query, key, value, probabilities")
+    ) { try named.check(against: archive) }
+  }
+}

@@ -1,0 +1,242 @@
+"""Records what flows into a PyTorch model's layers, for `condi-convert --calibration`.
+
+    from condi.recorder import Recorder
+
+    with Recorder(model) as recorder, torch.no_grad():
+        for batch in batches:
+            model(batch)
+    recorder.save("stats.calib.npz")
+
+Forward hooks watch every `torch.nn.Linear`; `observe` takes what no module's input shows, such as
+queries and the output of a softmax. Only sums are kept, whatever the number of samples. The file is
+described in `Sources/Formats/Formats.docc/Calibration.md`. Needs PyTorch and NumPy.
+
+A second run over the same samples with `quantizers` also records what quantized inputs look like,
+which the method `best` makes use of:
+
+    with Recorder(model, quantizers={2: recorder.bounds(2)}) as second, torch.no_grad():
+        ...
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+VERSION = 1
+BIN_COUNT = 2048
+KINDS = ("input", "query", "key", "value", "probabilities")
+Bounds = tuple[float, float]
+
+
+class Histogram:
+    """Counts in bins of a width that is a power of two, aligned at zero.
+
+    A value lies in bin floor(value / width). The width is the least for which all values fit in
+    `BIN_COUNT` bins, so the histogram depends on the values alone, not on their order.
+    """
+
+    def __init__(self) -> None:
+        self.minimum = math.inf
+        self.maximum = -math.inf
+        self.exponent = 0
+        self.first = 0
+        self.counts = np.zeros(BIN_COUNT, np.int64)
+
+    def _exponent(self) -> int:
+        largest = max(abs(self.minimum), abs(self.maximum))
+        exponent = math.frexp(largest)[1] - 1 - 40 if largest > 0 else -140
+        while True:
+            width = math.ldexp(1.0, exponent)
+            if math.floor(self.maximum / width) - math.floor(self.minimum / width) < BIN_COUNT:
+                return exponent
+            exponent += 1
+
+    def add(self, values: np.ndarray) -> None:
+        if values.size == 0:
+            return
+        is_empty = self.minimum > self.maximum
+        self.minimum = min(self.minimum, float(values.min()))
+        self.maximum = max(self.maximum, float(values.max()))
+        exponent = self._exponent()
+        width = math.ldexp(1.0, exponent)
+        first = math.floor(self.minimum / width)
+        counts = np.zeros(BIN_COUNT, np.int64)
+        if not is_empty:
+            steps = exponent - self.exponent
+            occupied = np.flatnonzero(self.counts)
+            bins = ((occupied + self.first) >> steps) - first
+            np.add.at(counts, bins, self.counts[occupied])
+        bins = np.floor(values / width).astype(np.int64) - first
+        counts += np.bincount(bins, minlength=BIN_COUNT)
+        self.exponent, self.first, self.counts = exponent, first, counts
+
+    @property
+    def edges(self) -> np.ndarray:
+        width = math.ldexp(1.0, self.exponent)
+        return np.array([self.first * width, (self.first + BIN_COUNT) * width])
+
+
+class QuantizedMoments:
+    """Moments of x̂ = Q(x), the quantized rows, together with those of x."""
+
+    def __init__(self, bits: int, bounds: Bounds, columns: int) -> None:
+        self.bits = bits
+        self.lower, self.upper = (float(np.float32(bound)) for bound in bounds)
+        self.scale = (self.upper - self.lower) / (2**bits - 1)
+        self.sum = torch.zeros(columns, dtype=torch.float64)
+        self.second = torch.zeros(columns, columns, dtype=torch.float64)
+        self.cross = torch.zeros(columns, columns, dtype=torch.float64)
+
+    def quantize(self, rows: torch.Tensor) -> torch.Tensor:
+        if self.scale <= 0:
+            return torch.full_like(rows, self.lower)
+        clipped = rows.clamp(self.lower, self.upper)
+        return ((clipped - self.lower) / self.scale).round() * self.scale + self.lower
+
+    def add(self, rows: torch.Tensor) -> None:
+        quantized = self.quantize(rows)
+        self.sum += quantized.sum(0)
+        self.second += quantized.T @ quantized
+        self.cross += rows.T @ quantized
+
+
+class Site:
+    """The sums of one place in the model."""
+
+    def __init__(self, columns: int, quantizers: Mapping[int, Bounds]) -> None:
+        self.columns = columns
+        self.row_count = 0
+        self.histogram = Histogram()
+        self.sum = torch.zeros(columns, dtype=torch.float64)
+        self.second = torch.zeros(columns, columns, dtype=torch.float64)
+        self.quantized = [
+            QuantizedMoments(bits, bounds, columns) for bits, bounds in quantizers.items()
+        ]
+
+    def add(self, values: torch.Tensor) -> None:
+        rows = values.detach().reshape(-1, self.columns).to("cpu", torch.float64)
+        if not torch.isfinite(rows).all():
+            raise ValueError("a value is not finite")
+        self.row_count += rows.shape[0]
+        self.histogram.add(rows.numpy().ravel())
+        if self.columns > 1:
+            self.sum += rows.sum(0)
+            self.second += rows.T @ rows
+            for moments in self.quantized:
+                moments.add(rows)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        histogram = self.histogram
+        arrays = {
+            "count": np.int64(self.row_count * self.columns),
+            "range": np.array([histogram.minimum, histogram.maximum]),
+            "histogram": histogram.counts,
+            "edges": histogram.edges,
+        }
+        if self.columns > 1:
+            arrays["mean"] = (self.sum / self.row_count).numpy()
+            arrays["second_moment"] = (self.second / self.row_count).numpy()
+            for moments in self.quantized:
+                prefix = f"quantized/{moments.bits}"
+                arrays[f"{prefix}/bounds"] = np.array([moments.lower, moments.upper])
+                arrays[f"{prefix}/mean"] = (moments.sum / self.row_count).numpy()
+                arrays[f"{prefix}/second_moment"] = (moments.second / self.row_count).numpy()
+                arrays[f"{prefix}/cross_moment"] = (moments.cross / self.row_count).numpy()
+        return arrays
+
+
+class Recorder:
+    """Watches a model's linear layers while it runs.
+
+    `layers` limits it to modules of these names. `quantizers` maps bit widths to bounds of sites,
+    as `bounds` gives them.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        layers: Iterable[str] | None = None,
+        quantizers: Mapping[int, Mapping[str, Bounds]] | None = None,
+    ) -> None:
+        self.sites: dict[str, Site] = {}
+        self._quantizers = quantizers or {}
+        self._handles = []
+        modules = dict(model.named_modules())
+        names = [name for name, module in modules.items() if isinstance(module, torch.nn.Linear)]
+        if layers is not None:
+            names = list(layers)
+            if unknown := [name for name in names if name not in modules]:
+                raise ValueError(f"the model has no module '{unknown[0]}'")
+        for name in names:
+            self._handles.append(modules[name].register_forward_pre_hook(self._hook(name)))
+
+    def _hook(self, name: str):
+        def hook(module: torch.nn.Module, arguments: tuple) -> None:
+            self.observe(f"{name}.input", arguments[0], columns=arguments[0].shape[-1])
+
+        return hook
+
+    def observe(self, name: str, values: torch.Tensor, columns: int = 1) -> None:
+        """Adds values of the site `name`, whose last part is one of `KINDS`.
+
+        `columns` values make a row; moments are kept for rows of more than one value.
+        """
+        if name.rpartition(".")[2] not in KINDS:
+            raise ValueError(f"'{name}' does not end in one of {', '.join(KINDS)}")
+        if name not in self.sites:
+            bounds = {
+                bits: of_site[name] for bits, of_site in self._quantizers.items() if name in of_site
+            }
+            self.sites[name] = Site(columns, bounds)
+        self.sites[name].add(values)
+
+    def bounds(self, bits: int) -> dict[str, Bounds]:
+        """The best of DOBI's 100 candidates for each site, judged by the histogram.
+
+        Two-sided: both ends narrow at the same pace (2DQuant, algorithm 1). Outputs of a softmax
+        narrow at the upper end alone.
+        """
+        found = {}
+        for name, site in self.sites.items():
+            histogram = site.histogram
+            low, high = histogram.minimum, histogram.maximum
+            left, right = histogram.edges
+            centers = left + (np.arange(BIN_COUNT) + 0.5) * (right - left) / BIN_COUNT
+            centers = centers.clip(low, high)
+            is_one_sided = name.endswith(".probabilities")
+            best = (math.inf, low, high)
+            for index in range(100):
+                step = index * (high - low) / (100 if is_one_sided else 200)
+                lower, upper = low if is_one_sided else low + step, high - step
+                scale = (upper - lower) / (2**bits - 1) or 1.0
+                code = ((centers - lower) / scale).clip(0, 2**bits - 1).round()
+                error = float((histogram.counts * (centers - lower - scale * code) ** 2).sum())
+                best = min(best, (error, lower, upper), key=lambda item: item[0])
+            found[name] = best[1:]
+        return found
+
+    def save(self, path: str | Path) -> None:
+        """Writes the archive."""
+        arrays = {"version": np.int64(VERSION)}
+        for name, site in self.sites.items():
+            for field, array in site.arrays().items():
+                arrays[f"{name}/{field}"] = array
+        with open(path, "wb") as file:
+            np.savez(file, **arrays)
+
+    def close(self) -> None:
+        """Takes the hooks off the model."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,14 +1,45 @@
 // Numeric kernels of the super-resolution engine: float32, row-major, strides in elements.
 //
-// Every kernel has a scalar version, which defines its result, and may have versions for the vector
-// units of the processor at hand, which are chosen at run time and agree within rounding.
-// No kernel starts threads or allocates, except the ones that say so; all may be called from several threads at once.
+// Every kernel has a scalar version, which defines its result, and versions for the vector units of
+// the processor at hand, which are chosen at run time and agree with it within rounding. The result
+// of a row does not depend on which other rows a call takes, so callers may share rows out to threads
+// as they please.
+//
+// No kernel starts threads; only those called `create` allocate. All may be called from several
+// threads at once, and for zero rows do nothing. Inputs and outputs overlap only where that is said.
+//
+// NaN and infinities follow the arithmetic: a NaN among the inputs of an element makes it NaN, and
+// reaches no element that it is not an input of. Exceptions are said where they are.
 
 #ifndef CKERNELS_H
 #define CKERNELS_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+// MARK: Vector units
+
+typedef enum ck_vector_level {
+  // Plain C, one element after the other: the reference.
+  CK_VECTOR_SCALAR = 0,
+  // What every processor of the architecture has: SSE2, NEON.
+  CK_VECTOR_128 = 1,
+  // AVX2 with FMA.
+  CK_VECTOR_256 = 2,
+  // AVX-512 F, VL, BW and DQ.
+  CK_VECTOR_512 = 3,
+} ck_vector_level;
+
+// The highest level of this processor, or what the environment variable CONDI_VECTOR_LEVEL (scalar,
+// 128, 256 or 512) lowers it to.
+ck_vector_level ck_highest_vector_level(void);
+
+// The level at which kernels called from this thread run.
+ck_vector_level ck_current_vector_level(void);
+
+// Lowers the level of kernels called from this thread, for tests and measurements; levels above the
+// highest one are taken as the highest one.
+void ck_set_thread_vector_level(ck_vector_level level);
 
 // MARK: Linear layers
 
@@ -27,7 +58,8 @@ typedef enum ck_epilogue {
   CK_EPILOGUE_ADD,
 } ck_epilogue;
 
-// Packs `weight` [outputs, inputs] and `bias` [outputs], which may be null. Returns null when memory is short.
+// Packs `weight` [outputs, inputs] and `bias` [outputs], which may be null. Returns null when memory
+// is short. What comes out serves every vector level.
 ck_linear *ck_linear_create(const float *weight, const float *bias, size_t outputs, size_t inputs);
 void ck_linear_destroy(ck_linear *linear);
 
@@ -40,7 +72,8 @@ void ck_linear_apply(
 
 typedef struct ck_convolution ck_convolution;
 
-// A 3×3 convolution with zero padding 1, from `weight` [outputs, inputs, 3, 3] and `bias`, which may be null.
+// A 3×3 convolution with zero padding 1, from `weight` [outputs, inputs, 3, 3] and `bias`, which may
+// be null. Returns null when memory is short.
 ck_convolution *ck_convolution_create(
   const float *weight, const float *bias, size_t outputs, size_t inputs);
 void ck_convolution_destroy(ck_convolution *convolution);
@@ -50,7 +83,9 @@ void ck_convolution_apply(
   const ck_convolution *convolution, size_t height, size_t width, size_t first_row, size_t rows,
   const float *x, float *y, ck_epilogue epilogue, const float *residual);
 
-// The same with one 3×3 filter a channel: `weight` is [channels, 1, 3, 3] as PyTorch has it.
+// The same with one 3×3 filter a channel: `weight` is [channels, 1, 3, 3] as PyTorch has it; `bias` may
+// be null; strides are those of the pixels, so that some channels of a wider picture can be taken.
+// `epilogue` must not be CK_EPILOGUE_ADD.
 void ck_depthwise_convolution(
   const float *weight, const float *bias, size_t channels, size_t height, size_t width,
   size_t first_row, size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
@@ -58,20 +93,25 @@ void ck_depthwise_convolution(
 
 // MARK: Normalization and activations
 
-// y = (x − mean) / √(variance + epsilon) · gamma + beta over each row; `y` may be `x`.
+// y = (x − mean) / √(variance + epsilon) · gamma + beta over each row of at least one column, with the
+// variance's divisor `columns`; `y` may be `x`.
 void ck_layer_norm(
   size_t rows, size_t columns, const float *x, size_t x_stride, const float *gamma,
   const float *beta, float epsilon, float *y, size_t y_stride);
 
-// In place over `count` elements.
+// In place over `count` elements. GELU keeps within 1e-6 · max(1, |x|) of x · Φ(x), gives ∞ for ∞ and
+// NaN for −∞, as PyTorch does.
 void ck_gelu(float *x, size_t count);
 void ck_sigmoid(float *x, size_t count);
-// Each row becomes exp(x − max) / Σ; rows are contiguous.
+// Each row becomes exp(x − max) / Σ; rows are contiguous. A row that holds a NaN or +∞, or −∞ alone,
+// becomes NaN throughout.
 void ck_softmax(float *x, size_t rows, size_t columns);
 
 // MARK: Attention
 
-// A uniform quantizer: s · round((clip(x, lower, upper) − lower) / s) + lower with s = (upper − lower) / levels, ties to even.
+// A uniform quantizer: s · round((clip(x, lower, upper) − lower) / s) + lower with
+// s = (upper − lower) / levels, ties to even. Every vector level gives the same bits. NaN stays NaN;
+// unless upper > lower, every number becomes lower.
 typedef struct ck_quantizer {
   float lower;
   float upper;
@@ -87,11 +127,22 @@ void ck_quantize(
 //
 // q [queries, head], k and v [keys, head], each with the stride of its tokens; bias and mask
 // [queries, keys], either may be null; `quantizer` of the probabilities, may be null; `scratch` holds
-// queries · keys floats.
+// `ck_attention_scratch_count(queries, keys, head)` floats. At least one key and one element a head.
 void ck_attention(
   size_t queries, size_t keys, size_t head, const float *q, size_t q_stride, const float *k,
   size_t k_stride, const float *v, size_t v_stride, float scale, const float *bias,
   const float *mask, const ck_quantizer *quantizer, float *out, size_t out_stride,
   float *scratch);
+
+// The same with `bias` and `mask` transposed, [keys, queries], which is faster: several queries are
+// worked on at once. (The masks of shifted windows are symmetric.)
+void ck_attention_transposed(
+  size_t queries, size_t keys, size_t head, const float *q, size_t q_stride, const float *k,
+  size_t k_stride, const float *v, size_t v_stride, float scale, const float *bias,
+  const float *mask, const ck_quantizer *quantizer, float *out, size_t out_stride,
+  float *scratch);
+
+// How many floats `scratch` holds for an attention of this size.
+size_t ck_attention_scratch_count(size_t queries, size_t keys, size_t head);
 
 #endif

@@ -1,0 +1,47 @@
+// The kernels that have a version for each vector level.
+
+#ifndef CK_KERNEL_TABLE_H
+#define CK_KERNEL_TABLE_H
+
+#include <stddef.h>
+
+#include "ckernels.h"
+#include "weights.h"
+
+typedef struct ck_kernel_table {
+  void (*linear)(
+    const ck_weights *weights, size_t rows, const float *x, size_t x_stride, float *y,
+    size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride);
+  void (*convolution)(
+    const ck_weights *weights, size_t height, size_t width, size_t first_row, size_t rows,
+    const float *x, float *y, ck_epilogue epilogue, const float *residual);
+  void (*depthwise_convolution)(
+    const float *weight, const float *bias, size_t channels, size_t height, size_t width,
+    size_t first_row, size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
+    ck_epilogue epilogue);
+  void (*layer_norm)(
+    size_t rows, size_t columns, const float *x, size_t x_stride, const float *gamma,
+    const float *beta, float epsilon, float *y, size_t y_stride);
+  void (*gelu)(float *x, size_t count);
+  void (*sigmoid)(float *x, size_t count);
+  void (*softmax)(float *x, size_t rows, size_t columns);
+  void (*quantize)(
+    const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride);
+  // With the bias and mask transposed, [keys, queries].
+  void (*attention)(
+    size_t queries, size_t keys, size_t head, const float *q, size_t q_stride, const float *k,
+    size_t k_stride, const float *v, size_t v_stride, float scale, const float *bias,
+    const float *mask, const ck_quantizer *quantizer, float *out, size_t out_stride,
+    float *scratch);
+} ck_kernel_table;
+
+// Those of the current thread's level.
+const ck_kernel_table *ck_kernels(void);
+
+// Attention works on at most this many queries at once; its scratch holds as many columns of
+// probabilities, one a key, and of the elements of q and of the result.
+enum { ck_attention_block = 64 };
+
+extern const ck_kernel_table ck_scalar_kernels;
+
+#endif

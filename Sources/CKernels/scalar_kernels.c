@@ -1,0 +1,171 @@
+// The reference: plain C, one element after the other.
+
+#include <math.h>
+
+#include "kernel_table.h"
+
+static inline float sigmoid_of(float x) { return 1 / (1 + expf(-x)); }
+
+static inline float gelu_of(float x) { return 0.5f * x * (1 + erff(x * (float)M_SQRT1_2)); }
+
+static inline float finished(float x, ck_epilogue epilogue, const float *residual) {
+  switch (epilogue) {
+    case CK_EPILOGUE_NONE: return x;
+    case CK_EPILOGUE_GELU: return gelu_of(x);
+    case CK_EPILOGUE_RELU: return x < 0 ? 0 : x;
+    case CK_EPILOGUE_LEAKY_RELU: return x < 0 ? x * 0.01f : x;
+    case CK_EPILOGUE_ADD: return x + *residual;
+  }
+  return x;
+}
+
+// MARK: Products
+
+static void linear(
+  const ck_weights *weights, size_t rows, const float *x, size_t x_stride, float *y,
+  size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {
+  for (size_t row = 0; row < rows; row++) {
+    for (size_t output = 0; output < weights->outputs; output++) {
+      const float *column = weights->panels +
+        output / ck_panel_width * ck_panel_stride(weights) + output % ck_panel_width;
+      float sum = weights->bias[output];
+      for (size_t input = 0; input < weights->inputs; input++)
+        sum += x[row * x_stride + input] * column[input * ck_panel_width];
+      y[row * y_stride + output] =
+        finished(sum, epilogue, residual == NULL ? NULL : residual + row * residual_stride + output);
+    }
+  }
+}
+
+static void convolution(
+  const ck_weights *weights, size_t height, size_t width, size_t first_row, size_t rows,
+  const float *x, float *y, ck_epilogue epilogue, const float *residual) {
+  size_t inputs = weights->inputs, outputs = weights->outputs;
+  for (size_t row = first_row; row < first_row + rows; row++)
+    for (size_t column = 0; column < width; column++)
+      for (size_t output = 0; output < outputs; output++) {
+        const float *panel = weights->panels +
+          output / ck_panel_width * ck_panel_stride(weights) + output % ck_panel_width;
+        float sum = weights->bias[output];
+        for (size_t tap = 0; tap < 9; tap++) {
+          // One more than the place, so that nothing goes below zero.
+          size_t tap_row = row + tap / 3, tap_column = column + tap % 3;
+          if (tap_row < 1 || tap_row > height || tap_column < 1 || tap_column > width) continue;
+          const float *pixel = x + ((tap_row - 1) * width + tap_column - 1) * inputs;
+          for (size_t input = 0; input < inputs; input++)
+            sum += pixel[input] * panel[(tap * inputs + input) * ck_panel_width];
+        }
+        size_t place = (row * width + column) * outputs + output;
+        y[place] = finished(sum, epilogue, residual == NULL ? NULL : residual + place);
+      }
+}
+
+static void depthwise_convolution(
+  const float *weight, const float *bias, size_t channels, size_t height, size_t width,
+  size_t first_row, size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
+  ck_epilogue epilogue) {
+  for (size_t row = first_row; row < first_row + rows; row++)
+    for (size_t column = 0; column < width; column++)
+      for (size_t channel = 0; channel < channels; channel++) {
+        float sum = bias == NULL ? 0 : bias[channel];
+        for (size_t tap = 0; tap < 9; tap++) {
+          size_t tap_row = row + tap / 3, tap_column = column + tap % 3;
+          if (tap_row < 1 || tap_row > height || tap_column < 1 || tap_column > width) continue;
+          sum += x[((tap_row - 1) * width + tap_column - 1) * x_stride + channel] *
+            weight[channel * 9 + tap];
+        }
+        y[(row * width + column) * y_stride + channel] = finished(sum, epilogue, NULL);
+      }
+}
+
+// MARK: Normalization and activations
+
+static void layer_norm(
+  size_t rows, size_t columns, const float *x, size_t x_stride, const float *gamma,
+  const float *beta, float epsilon, float *y, size_t y_stride) {
+  for (size_t row = 0; row < rows; row++, x += x_stride, y += y_stride) {
+    float sum = 0, square_sum = 0;
+    for (size_t column = 0; column < columns; column++) sum += x[column];
+    float mean = sum / (float)columns;
+    for (size_t column = 0; column < columns; column++)
+      square_sum += (x[column] - mean) * (x[column] - mean);
+    float factor = 1 / sqrtf(square_sum / (float)columns + epsilon);
+    for (size_t column = 0; column < columns; column++)
+      y[column] = (x[column] - mean) * factor * gamma[column] + beta[column];
+  }
+}
+
+static void gelu(float *x, size_t count) {
+  for (size_t index = 0; index < count; index++) x[index] = gelu_of(x[index]);
+}
+
+static void sigmoid(float *x, size_t count) {
+  for (size_t index = 0; index < count; index++) x[index] = sigmoid_of(x[index]);
+}
+
+static void softmax(float *x, size_t rows, size_t columns) {
+  for (size_t row = 0; row < rows; row++, x += columns) {
+    float highest = -INFINITY, sum = 0;
+    for (size_t column = 0; column < columns; column++)
+      if (x[column] > highest) highest = x[column];
+    for (size_t column = 0; column < columns; column++)
+      sum += x[column] = expf(x[column] - highest);
+    for (size_t column = 0; column < columns; column++) x[column] /= sum;
+  }
+}
+
+// MARK: Attention
+
+static float quantized(const ck_quantizer *quantizer, float x) {
+#pragma STDC FP_CONTRACT OFF  // the same bits everywhere
+  float lower = quantizer->lower, upper = quantizer->upper;
+  if (x != x) return x;
+  if (!(upper > lower)) return lower;
+  float scale = (upper - lower) / quantizer->levels;
+  float clipped = x < lower ? lower : x > upper ? upper : x;
+  return rintf((clipped - lower) / scale) * scale + lower;
+}
+
+static void quantize(
+  const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
+  for (size_t row = 0; row < rows; row++)
+    for (size_t column = 0; column < columns; column++)
+      x[row * x_stride + column] = quantized(quantizer, x[row * x_stride + column]);
+}
+
+static void attention(
+  size_t queries, size_t keys, size_t head, const float *q, size_t q_stride, const float *k,
+  size_t k_stride, const float *v, size_t v_stride, float scale, const float *bias,
+  const float *mask, const ck_quantizer *quantizer, float *out, size_t out_stride,
+  float *scratch) {
+  for (size_t query = 0; query < queries; query++) {
+    for (size_t key = 0; key < keys; key++) {
+      float sum = 0;
+      for (size_t element = 0; element < head; element++)
+        sum += q[query * q_stride + element] * k[key * k_stride + element];
+      sum *= scale;
+      if (bias != NULL) sum += bias[key * queries + query];
+      if (mask != NULL) sum += mask[key * queries + query];
+      scratch[key] = sum;
+    }
+    softmax(scratch, 1, keys);
+    if (quantizer != NULL) quantize(quantizer, scratch, 1, keys, keys);
+    for (size_t element = 0; element < head; element++) {
+      float sum = 0;
+      for (size_t key = 0; key < keys; key++) sum += scratch[key] * v[key * v_stride + element];
+      out[query * out_stride + element] = sum;
+    }
+  }
+}
+
+const ck_kernel_table ck_scalar_kernels = {
+  .linear = linear,
+  .convolution = convolution,
+  .depthwise_convolution = depthwise_convolution,
+  .layer_norm = layer_norm,
+  .gelu = gelu,
+  .sigmoid = sigmoid,
+  .softmax = softmax,
+  .quantize = quantize,
+  .attention = attention,
+};

@@ -1,0 +1,108 @@
+#include "weights.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ckernels.h"
+#include "kernel_table.h"
+
+struct ck_linear {
+  ck_weights weights;
+};
+
+struct ck_convolution {
+  ck_weights weights;
+};
+
+// Zeros at a multiple of 64 bytes, or null.
+static float *aligned_zeros(size_t count) {
+  size_t byte_count = (count * sizeof(float) + 63) / 64 * 64;
+  float *elements = aligned_alloc(64, byte_count == 0 ? 64 : byte_count);
+  if (elements != NULL) memset(elements, 0, byte_count);
+  return elements;
+}
+
+static void free_weights(ck_weights *weights) {
+  free(weights->panels);
+  free(weights->bias);
+  free(weights->zeros);
+}
+
+// Fills `weights` from `matrix` [outputs, inputs, taps]; returns whether memory sufficed.
+static bool pack(
+  ck_weights *weights, const float *matrix, const float *bias, size_t outputs, size_t inputs,
+  size_t taps) {
+  weights->outputs = outputs;
+  weights->inputs = inputs;
+  weights->taps = taps;
+  size_t panel_count = ck_panel_count(weights);
+  size_t product, element_count;
+  if (__builtin_mul_overflow(inputs, taps * ck_panel_width, &product) ||
+      __builtin_mul_overflow(product, panel_count, &element_count) ||
+      element_count > SIZE_MAX / 8)
+    return false;
+  weights->panels = aligned_zeros(element_count);
+  weights->bias = aligned_zeros(panel_count * ck_panel_width);
+  weights->zeros = aligned_zeros(inputs);
+  if (weights->panels == NULL || weights->bias == NULL || weights->zeros == NULL) return false;
+  for (size_t output = 0; output < outputs; output++) {
+    size_t column = output % ck_panel_width;
+    float *panel = weights->panels + output / ck_panel_width * ck_panel_stride(weights);
+    const float *row = matrix + output * inputs * taps;
+    for (size_t input = 0; input < inputs; input++)
+      for (size_t tap = 0; tap < taps; tap++)
+        panel[(tap * inputs + input) * ck_panel_width + column] = row[input * taps + tap];
+    if (bias != NULL) weights->bias[output] = bias[output];
+  }
+  return true;
+}
+
+// MARK: Linear layers
+
+ck_linear *ck_linear_create(
+  const float *weight, const float *bias, size_t outputs, size_t inputs) {
+  ck_linear *linear = calloc(1, sizeof *linear);
+  if (linear != NULL && !pack(&linear->weights, weight, bias, outputs, inputs, 1)) {
+    ck_linear_destroy(linear);
+    return NULL;
+  }
+  return linear;
+}
+
+void ck_linear_destroy(ck_linear *linear) {
+  if (linear != NULL) free_weights(&linear->weights);
+  free(linear);
+}
+
+void ck_linear_apply(
+  const ck_linear *linear, size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
+  ck_epilogue epilogue, const float *residual, size_t residual_stride) {
+  ck_kernels()->linear(
+    &linear->weights, rows, x, x_stride, y, y_stride, epilogue, residual, residual_stride);
+}
+
+// MARK: Convolutions
+
+ck_convolution *ck_convolution_create(
+  const float *weight, const float *bias, size_t outputs, size_t inputs) {
+  ck_convolution *convolution = calloc(1, sizeof *convolution);
+  if (convolution != NULL && !pack(&convolution->weights, weight, bias, outputs, inputs, 9)) {
+    ck_convolution_destroy(convolution);
+    return NULL;
+  }
+  return convolution;
+}
+
+void ck_convolution_destroy(ck_convolution *convolution) {
+  if (convolution != NULL) free_weights(&convolution->weights);
+  free(convolution);
+}
+
+void ck_convolution_apply(
+  const ck_convolution *convolution, size_t height, size_t width, size_t first_row, size_t rows,
+  const float *x, float *y, ck_epilogue epilogue, const float *residual) {
+  ck_kernels()->convolution(
+    &convolution->weights, height, width, first_row, rows, x, y, epilogue, residual);
+}

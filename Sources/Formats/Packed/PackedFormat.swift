@@ -20,6 +20,7 @@ public struct PackedFormat: ModelFormat {
     let model = try PackedModel(parsing: file)
     var archive = TensorArchive(
       format: identifier, values: model.header.values, metadata: model.header.metadata)
+    archive.activations = model.header.activations
     // One storage an entry, so that names that share bytes here share them after conversion.
     let storages = model.header.entries.map(model.storage)
     for (name, index) in model.header.names {

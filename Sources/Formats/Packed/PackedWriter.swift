@@ -76,6 +76,7 @@ public struct PackedWriter: Sendable {
     var header = PackedHeader(producer: Producer.current)
     header.values = archive.values
     header.metadata = archive.metadata
+    header.activations = archive.activations
     try self.init(
       header: header,
       items: archive.tensors.map {

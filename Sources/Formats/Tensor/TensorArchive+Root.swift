@@ -30,6 +30,11 @@ extension TensorArchive {
     }
     var selected = TensorArchive(format: format, metadata: metadata, notes: notes)
     selected.sourceFiles = sourceFiles
+    selected.activations = activations.map { activation in
+      var activation = activation
+      activation.name = rest(activation.name) ?? activation.name
+      return activation
+    }
     for (name, tensor) in tensors {
       if let name = rest(name) { selected.tensors[name] = tensor }
     }

@@ -20,6 +20,8 @@ public struct TensorArchive: Sendable {
   /// Paths of every file that the archive was read from, the one that was opened first; empty when
   /// made in memory.
   public var sourceFiles: [String] = []
+  /// How activations are rounded when the model runs; only packed files have such quantizers.
+  public var activations: [ActivationQuantizer] = []
 
   public init(
     format: FormatIdentifier? = nil, tensors: OrderedDictionary<String, Tensor> = [:],

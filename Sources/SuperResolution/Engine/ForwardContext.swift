@@ -1,0 +1,78 @@
+import CKernels
+import LinearAlgebra
+
+/// What a forward pass carries along: its threads, its scratch memory, and what is done at the
+/// activation sites.
+///
+/// Layers are written once and call `visit` at their sites. Without quantizers and observer that is
+/// one comparison for a block of rows.
+struct ForwardContext: @unchecked Sendable {
+  // Unchecked for the closures: with an observer all work runs on the calling thread, and the
+  // others are called between passes over the picture, on the calling thread too.
+
+  typealias Observer = (_ site: Int, _ values: UnsafeBufferPointer<Float>) throws -> Void
+
+  let threads: Int
+  let scratch = ScratchPool()
+  /// One entry a site; empty when no site is quantized.
+  var quantizers: [ck_quantizer?] = []
+  var observer: Observer?
+  /// Told the output of each residual group of the body.
+  var groupObserver: ((_ group: Int, _ output: FeatureMap) throws -> Void)?
+  /// Told the share of the work that is done, from 0 to 1.
+  var progress: ((Double) -> Void)?
+
+  init(threads: Int) {
+    self.threads = threads
+  }
+
+  /// Whether `visit` does anything.
+  var isActive: Bool { observer != nil || !quantizers.isEmpty }
+
+  // MARK: Work
+
+  /// Splits `0..<count` in ranges of `stride` and calls `body` with each, on several threads.
+  ///
+  /// The split does not depend on the number of threads; so do results, in the order of the ranges.
+  ///
+  /// - Parameter scratchCount: how many floats of scratch memory each call gets.
+  @discardableResult
+  func map<Result: Sendable>(
+    _ count: Int, by stride: Int, scratchCount: Int,
+    _ body: @Sendable (Range<Int>, UnsafeMutablePointer<Float>) throws -> Result
+  ) throws -> [Result] {
+    let stride = max(1, stride)
+    let pieces = (count + stride - 1) / stride
+    return try parallelMap(count: pieces, threads: observer == nil ? threads : 1) { piece in
+      let range = piece * stride..<min(count, (piece + 1) * stride)
+      return try scratch.withScratch(scratchCount) { try body(range, $0) }
+    }
+  }
+
+  // MARK: Sites
+
+  /// Quantizes, or shows to the observer, `rows` rows of values at a site.
+  func visit(
+    _ site: Int, _ values: UnsafeMutablePointer<Float>, rows: Int, columns: Int, stride: Int
+  ) throws {
+    guard isActive else { return }
+    if !quantizers.isEmpty, var quantizer = quantizers[site] {
+      ck_quantize(&quantizer, values, rows, columns, stride)
+    }
+    guard let observer else { return }
+    if stride == columns {
+      return try observer(site, UnsafeBufferPointer(start: values, count: rows * columns))
+    }
+    try scratch.withScratch(rows * columns) { dense in
+      for row in 0..<rows {
+        (dense + row * columns).update(from: values + row * stride, count: columns)
+      }
+      try observer(site, UnsafeBufferPointer(start: dense, count: rows * columns))
+    }
+  }
+
+  /// The quantizer of a site, if it has one.
+  func quantizer(at site: Int) -> ck_quantizer? {
+    quantizers.isEmpty ? nil : quantizers[site]
+  }
+}

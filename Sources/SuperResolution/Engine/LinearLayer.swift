@@ -1,0 +1,48 @@
+/// A fully connected layer, or a convolution of 1×1: `y = W x + b` for every row.
+struct LinearLayer: Sendable {
+  let outputs: Int
+  let inputs: Int
+  /// `[outputs, inputs]`.
+  let weight: [Float]
+  let bias: [Float]?
+  /// The same in the kernels' order.
+  private let kernel: Linear
+
+  init(outputs: Int, inputs: Int, weight: [Float], bias: [Float]?) {
+    self.outputs = outputs
+    self.inputs = inputs
+    self.weight = weight
+    self.bias = bias
+    kernel = Linear(weight: weight, bias: bias, outputs: outputs, inputs: inputs)
+  }
+
+  /// The layer `name`, whose bias may be missing.
+  ///
+  /// - Parameter isConvolution: whether the weight has two more axes of 1.
+  init(
+    _ weights: inout WeightReader, _ name: String, outputs: Int, inputs: Int,
+    isConvolution: Bool = false
+  ) throws {
+    self.init(
+      outputs: outputs, inputs: inputs,
+      weight: try weights.values(
+        "\(name).weight", isConvolution ? [outputs, inputs, 1, 1] : [outputs, inputs]),
+      bias: try weights.optionalValues("\(name).bias", [outputs]))
+  }
+
+  /// The layer followed by `normalization`.
+  func folding(_ normalization: BatchNormalization) -> LinearLayer {
+    let folded = normalization.folded(weight: weight, bias: bias)
+    return LinearLayer(
+      outputs: outputs, inputs: inputs, weight: folded.weight, bias: folded.bias)
+  }
+
+  /// `y` may be the epilogue's residual, not `x`; strides count floats from row to row.
+  func apply(
+    rows: Int, _ x: UnsafePointer<Float>, stride xStride: Int,
+    to y: UnsafeMutablePointer<Float>, stride yStride: Int,
+    then epilogue: Epilogue = .none
+  ) {
+    kernel.apply(rows: rows, x, stride: xStride, to: y, stride: yStride, then: epilogue)
+  }
+}

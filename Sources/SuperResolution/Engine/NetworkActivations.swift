@@ -1,0 +1,29 @@
+import Transform
+
+/// A network's activations on given pictures, for calibration.
+///
+/// The network is run in full precision: without quantizers of activations, with the weights it has.
+public struct NetworkActivations: ActivationSource {
+  public let network: SuperResolutionNetwork
+  public let pictures: [Picture]
+
+  /// - Throws: `SuperResolutionError` when a picture has another count of channels than the network.
+  public init(network: SuperResolutionNetwork, pictures: [Picture]) throws {
+    for picture in pictures { try network.check(picture) }
+    self.network = network
+    self.pictures = pictures
+  }
+
+  public var sites: [ActivationSite] { network.sites }
+  public var sampleCount: Int { pictures.count }
+
+  public func run(
+    sample: Int, observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>) throws -> Void
+  ) throws {
+    try withoutActuallyEscaping(observe) { observe in
+      var context = ForwardContext(threads: 1)
+      context.observer = observe
+      _ = try network.run(pictures[sample], context)
+    }
+  }
+}

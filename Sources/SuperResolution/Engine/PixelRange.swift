@@ -1,0 +1,80 @@
+/// How samples from 0 to 1 become what a network takes: `(x − mean) · range`, a channel each.
+struct PixelRange: Sendable {
+  /// 1 or 255.
+  let range: Float
+  /// One a channel.
+  let mean: [Float]
+
+  /// With the mean colour of the training set DIV2K, which is only taken off pictures of three
+  /// channels.
+  init(channelCount: Int, range: Float) {
+    self.range = range
+    mean =
+      channelCount == 3
+      ? [0.4488, 0.4371, 0.4040] : [Float](repeating: 0, count: channelCount)
+  }
+
+  /// The picture with channels last, mirrored at the right and lower edge up to `height` × `width`.
+  ///
+  /// - Precondition: less is added than the picture has.
+  func features(of picture: Picture, height: Int, width: Int) -> FeatureMap {
+    precondition(height < 2 * picture.height && width < 2 * picture.width)
+    let map = FeatureMap(height: height, width: width, channels: picture.channelCount)
+    for channel in 0..<picture.channelCount {
+      for row in 0..<height {
+        let mirrored = row < picture.height ? row : 2 * (picture.height - 1) - row
+        let source = (channel * picture.height + mirrored) * picture.width
+        let target = map.token(row * width) + channel
+        for column in 0..<width {
+          let from = column < picture.width ? column : 2 * (picture.width - 1) - column
+          target[column * map.channels] = (picture.samples[source + from] - mean[channel]) * range
+        }
+      }
+    }
+    return map
+  }
+
+  /// Samples of a picture from `[rows, width, channels]`; the result is cut to `picture`'s size.
+  func store(
+    _ pixels: UnsafePointer<Float>, rows: Range<Int>, width: Int,
+    in samples: UnsafeMutablePointer<Float>, height: Int, keptWidth: Int
+  ) {
+    for row in rows where row < height {
+      for channel in mean.indices {
+        let source = pixels + (row - rows.lowerBound) * width * mean.count + channel
+        let target = samples + (channel * height + row) * keptWidth
+        for column in 0..<keptWidth {
+          target[column] = source[column * mean.count] / range + mean[channel]
+        }
+      }
+    }
+  }
+}
+
+extension PixelRange {
+  /// The picture that `reconstruction` makes of `features`, cut to a size.
+  ///
+  /// - Parameter added: a picture as large as the features whose samples are added, in the network's
+  ///   range.
+  func picture(
+    of features: FeatureMap, through reconstruction: Reconstruction, height: Int, width: Int,
+    adding added: FeatureMap? = nil, _ context: ForwardContext
+  ) throws -> Picture {
+    let fullWidth = features.width * reconstruction.scale
+    let count = mean.count * height * width
+    let samples = FeatureMap(height: mean.count * height, width: width, channels: 1)
+    try reconstruction.apply(features, context) { rows, pixels in
+      if let added {
+        let source = added.token(rows.lowerBound * fullWidth)
+        for index in 0..<rows.count * fullWidth * mean.count { pixels[index] += source[index] }
+      }
+      store(
+        pixels, rows: rows, width: fullWidth, in: samples.values, height: height,
+        keptWidth: width)
+    }
+    context.progress?(1)
+    return Picture(
+      channelCount: mean.count, height: height, width: width,
+      samples: Array(UnsafeBufferPointer(start: samples.values, count: count)))
+  }
+}

@@ -1,0 +1,38 @@
+import Transform
+
+/// The activation sites of a model, gathered while its layers are made, in the order of the pass.
+struct SiteList {
+  private(set) var sites: [ActivationSite] = []
+
+  /// The index of the input of the linear layer `module`.
+  mutating func addInput(of module: String, columnCount: Int) -> Int {
+    add(module, .input, weightName: "\(module).weight", columnCount: columnCount)
+  }
+
+  /// The sites inside the attention `module`.
+  mutating func addAttention(_ module: String, columnCount: Int) -> AttentionSites {
+    AttentionSites(
+      query: add(module, .query, columnCount: columnCount),
+      key: add(module, .key, columnCount: columnCount),
+      value: add(module, .value, columnCount: columnCount),
+      probabilities: add(module, .probabilities, columnCount: 1))
+  }
+
+  private mutating func add(
+    _ module: String, _ kind: ActivationSite.Kind, weightName: String? = nil, columnCount: Int
+  ) -> Int {
+    sites.append(
+      ActivationSite(
+        name: "\(module).\(kind.rawValue)", kind: kind, weightName: weightName,
+        columnCount: columnCount))
+    return sites.count - 1
+  }
+}
+
+/// Where an attention's factors lie in the list of sites.
+struct AttentionSites: Sendable {
+  let query: Int
+  let key: Int
+  let value: Int
+  let probabilities: Int
+}

@@ -1,0 +1,112 @@
+import CKernels
+import Formats
+import LinearAlgebra
+import Transform
+
+/// A super-resolution network with its weights, ready to run on the processor.
+///
+/// The architecture and its configuration are read off the checkpoint's tensors. Weights of a packed
+/// model come dequantized, and its activation quantizers round what flows through the layers, so
+/// that the result is what an integer implementation would give but for rounding in Float32.
+public struct SuperResolutionNetwork: Upscaler {
+  public let name: String
+  /// In words, such as `SwinIR ×2, 60 channels, 24 blocks`.
+  public var summary: String { architecture.summary }
+  public var scale: Int { architecture.scale }
+  /// Channels that a picture must have: 1 or 3.
+  public var channelCount: Int { architecture.channelCount }
+  /// With this many pixels around a tile its result is that of the whole picture; `nil` where every
+  /// pixel of the result depends on the whole picture.
+  public var exactTileOverlap: Int? { architecture.exactOverlap }
+  /// Where activations can be looked at and rounded, in the order of the forward pass.
+  public let sites: [ActivationSite]
+  /// At most this many threads work on a picture; results do not depend on it.
+  public let threads: Int
+  /// How large pictures are cut; `nil` to run them whole.
+  public var tiles: TileOptions?
+
+  let architecture: any Architecture
+  /// One entry a site; empty when no activation is quantized.
+  let quantizers: [ck_quantizer?]
+
+  /// - Parameters:
+  ///   - archive: a state dictionary, not nested; `TensorArchive.selecting(root:)` takes one out of
+  ///     a training checkpoint.
+  ///   - name: what reports call the network.
+  ///   - threads: at least 1.
+  ///   - activations: quantizers of activations, by the names of sites; `nil` for those of the
+  ///     archive, which packed models have.
+  /// - Throws: `SuperResolutionError` when no architecture fits, with the closest one and the first
+  ///   tensor that differs, or when a quantizer's site is unknown; `FormatError` when a tensor cannot
+  ///   be read.
+  public init(
+    _ archive: TensorArchive, name: String, threads: Int, activations: [ActivationQuantizer]? = nil
+  ) throws {
+    precondition(threads >= 1, "at least one thread is needed")
+    self.name = name
+    self.threads = threads
+    let (architecture, list) = try Architectures.load(archive)
+    self.architecture = architecture
+    sites = list.sites
+    quantizers = try Self.quantizers(activations ?? archive.activations, for: list.sites)
+  }
+
+  private static func quantizers(
+    _ activations: [ActivationQuantizer], for sites: [ActivationSite]
+  ) throws -> [ck_quantizer?] {
+    guard !activations.isEmpty else { return [] }
+    let places = Dictionary(uniqueKeysWithValues: sites.enumerated().map { ($1.name, $0) })
+    var quantizers = [ck_quantizer?](repeating: nil, count: sites.count)
+    for activation in activations {
+      guard let site = places[activation.name] else {
+        throw SuperResolutionError(
+          "the network has no activation '\(activation.name)' to quantize")
+      }
+      guard quantizers[site] == nil else {
+        throw SuperResolutionError("the activation '\(activation.name)' has two quantizers")
+      }
+      guard activation.upper > activation.lower, (activation.upper - activation.lower).isFinite,
+        (1...8).contains(activation.bitWidth)
+      else {
+        throw SuperResolutionError(
+          "the activation '\(activation.name)' cannot be quantized to \(activation.bitWidth) bits "
+            + "from \(activation.lower) to \(activation.upper)")
+      }
+      quantizers[site] = ck_quantizer(
+        lower: activation.lower, upper: activation.upper,
+        levels: Float((1 << activation.bitWidth) - 1))
+    }
+    return quantizers
+  }
+
+  public func upscale(
+    _ picture: Picture, progress: (@Sendable (Double) -> Void)?
+  ) throws -> Picture {
+    try check(picture)
+    guard let tiles else { return try run(picture, progress: progress) }
+    return try tiles.assemble(picture, scale: scale, period: architecture.windowPeriod) {
+      tile, first, share in
+      try run(tile, progress: progress.map { report in { report(first + $0 * share) } })
+    }
+  }
+
+  private func run(_ picture: Picture, progress: ((Double) -> Void)?) throws -> Picture {
+    var context = ForwardContext(threads: threads)
+    context.quantizers = quantizers
+    context.progress = progress
+    return try run(picture, context)
+  }
+
+  /// Runs one picture whole.
+  func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture {
+    // Said once here, so that the passes inside do not change the setting each time.
+    try BLASThreads.runningSingleThreaded { try architecture.run(picture, context) }
+  }
+
+  func check(_ picture: Picture) throws {
+    guard picture.channelCount == channelCount else {
+      throw SuperResolutionError(
+        "the picture has \(picture.channelCount) channels, the network takes \(channelCount)")
+    }
+  }
+}

@@ -1,0 +1,102 @@
+/// How a large picture is cut in tiles that are enlarged one after the other, to bound memory.
+///
+/// Tiles begin at multiples of the network's window, and each is run with `overlap` more pixels of
+/// the picture on every side, which are cut off afterwards. Where the overlap is at least
+/// `SuperResolutionNetwork.exactTileOverlap`, the result is that of the whole picture. Networks in which
+/// every pixel depends on all others, as DAT through its channel attention, always differ a little.
+public struct TileOptions: Hashable, Sendable {
+  /// Pixels of the small picture along a tile's side, without the overlap; rounded up to a multiple
+  /// of the network's window.
+  public var size: Int
+  /// Pixels of the small picture, rounded up likewise.
+  public var overlap: Int
+
+  /// - Precondition: `size` is positive and `overlap` not negative.
+  public init(size: Int, overlap: Int) {
+    precondition(size > 0 && overlap >= 0, "a tile of \(size) with an overlap of \(overlap)")
+    self.size = size
+    self.overlap = overlap
+  }
+
+  /// Puts the enlarged tiles together.
+  ///
+  /// - Parameters:
+  ///   - period: tiles begin at multiples of it.
+  ///   - enlarge: called for one tile after the other, with the share of the work done before it
+  ///     and its own share.
+  func assemble(
+    _ picture: Picture, scale: Int, period: Int,
+    enlarge: (_ tile: Picture, _ done: Double, _ share: Double) throws -> Picture
+  ) throws -> Picture {
+    func roundedUp(_ count: Int) -> Int { (count + period - 1) / period * period }
+    let size = roundedUp(size)
+    let overlap = roundedUp(overlap)
+    let rows = Self.spans(picture.height, size: size, overlap: overlap)
+    let columns = Self.spans(picture.width, size: size, overlap: overlap)
+    guard rows.count * columns.count > 1 else { return try enlarge(picture, 0, 1) }
+
+    let share = 1 / Double(rows.count * columns.count)
+    var result = Picture(
+      channelCount: picture.channelCount, height: picture.height * scale,
+      width: picture.width * scale,
+      samples: [Float](
+        repeating: 0, count: picture.samples.count * scale * scale))
+    for (row, vertical) in rows.enumerated() {
+      for (column, horizontal) in columns.enumerated() {
+        let tile = picture.cropped(rows: vertical.outer, columns: horizontal.outer)
+        let done = Double(row * columns.count + column) * share
+        result.paste(
+          try enlarge(tile, done, share), scale: scale, vertical: vertical, horizontal: horizontal)
+      }
+    }
+    return result
+  }
+
+  /// A tile along one axis: the part it gives, and the part it is run on.
+  struct Span: Hashable {
+    let inner: Range<Int>
+    let outer: Range<Int>
+  }
+
+  static func spans(_ length: Int, size: Int, overlap: Int) -> [Span] {
+    stride(from: 0, to: length, by: size).map { start in
+      let end = min(length, start + size)
+      return Span(
+        inner: start..<end, outer: max(0, start - overlap)..<min(length, end + overlap))
+    }
+  }
+}
+
+extension Picture {
+  func cropped(rows: Range<Int>, columns: Range<Int>) -> Picture {
+    var cropped: [Float] = []
+    cropped.reserveCapacity(channelCount * rows.count * columns.count)
+    for channel in 0..<channelCount {
+      for row in rows {
+        let start = (channel * height + row) * width
+        cropped += samples[start + columns.lowerBound..<start + columns.upperBound]
+      }
+    }
+    return Picture(
+      channelCount: channelCount, height: rows.count, width: columns.count, samples: cropped)
+  }
+
+  /// Puts the inner part of an enlarged tile where it belongs.
+  fileprivate mutating func paste(
+    _ tile: Picture, scale: Int, vertical: TileOptions.Span, horizontal: TileOptions.Span
+  ) {
+    let firstRow = (vertical.inner.lowerBound - vertical.outer.lowerBound) * scale
+    let firstColumn = (horizontal.inner.lowerBound - horizontal.outer.lowerBound) * scale
+    let columnCount = horizontal.inner.count * scale
+    for channel in 0..<channelCount {
+      for row in 0..<vertical.inner.count * scale {
+        let source = (channel * tile.height + firstRow + row) * tile.width + firstColumn
+        let target =
+          (channel * height + vertical.inner.lowerBound * scale + row) * width
+          + horizontal.inner.lowerBound * scale
+        samples.replaceSubrange(
+          target..<target + columnCount, with: tile.samples[source..<source + columnCount])
+      }
+    }
+  }
+}

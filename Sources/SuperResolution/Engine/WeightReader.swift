@@ -1,0 +1,78 @@
+import Formats
+
+/// Takes tensors out of an archive by the names and shapes that an architecture expects.
+///
+/// What was taken is counted, so that a checkpoint of an unknown architecture can be told from one
+/// that differs in a tensor, and that no tensor is left out silently.
+struct WeightReader {
+  let archive: TensorArchive
+  private(set) var taken: Set<String> = []
+
+  init(_ archive: TensorArchive) {
+    self.archive = archive
+  }
+
+  func contains(_ name: String) -> Bool { archive.tensors[name] != nil }
+
+  /// The dimensions of a tensor that decides a part of the configuration.
+  ///
+  /// - Throws: `WeightMismatch` when it is missing, has another rank or a dimension of zero.
+  func dimensions(of name: String, rank: Int) throws -> [Int] {
+    guard let tensor = archive.tensors[name] else {
+      throw WeightMismatch(tensor: name, problem: "is missing")
+    }
+    let dimensions = tensor.shape.dimensions
+    guard dimensions.count == rank, !dimensions.contains(0) else {
+      throw WeightMismatch(
+        tensor: name, problem: "has the shape \(dimensions), expected \(rank) axes")
+    }
+    return dimensions
+  }
+
+  /// The elements of a tensor.
+  ///
+  /// - Throws: `WeightMismatch` when it is missing or has another shape, `FormatError` when it cannot
+  ///   be read.
+  mutating func values(_ name: String, _ shape: [Int]) throws -> [Float] {
+    guard let tensor = archive.tensors[name] else {
+      throw WeightMismatch(tensor: name, problem: "is missing")
+    }
+    guard tensor.shape.dimensions == shape else {
+      throw WeightMismatch(
+        tensor: name, problem: "has the shape \(tensor.shape.dimensions), expected \(shape)")
+    }
+    taken.insert(name)
+    return try locatingErrors(tensor: name) { try tensor.floatValues() }
+  }
+
+  /// The same for a tensor that some models do without.
+  mutating func optionalValues(_ name: String, _ shape: [Int]) throws -> [Float]? {
+    contains(name) ? try values(name, shape) : nil
+  }
+
+  /// How many layers with names such as `layers.0.…` there are, where `probe` lies in each.
+  func count(_ prefix: String, probe: String) -> Int {
+    var count = 0
+    while contains("\(prefix).\(count).\(probe)") { count += 1 }
+    return count
+  }
+
+  /// Checks that every tensor was taken, but for buffers that are computed anew.
+  ///
+  /// - Parameter derived: the last parts of their names.
+  func finish(ignoring derived: Set<String>) throws {
+    for name in archive.tensors.keys where !taken.contains(name) {
+      let last = name.split(separator: ".").last.map(String.init) ?? name
+      guard derived.contains(last) else {
+        throw WeightMismatch(tensor: name, problem: "has no place in it")
+      }
+    }
+  }
+}
+
+/// The first tensor in which a checkpoint differs from an architecture.
+struct WeightMismatch: Error, Hashable {
+  let tensor: String
+  /// What follows the tensor's name in a sentence.
+  let problem: String
+}

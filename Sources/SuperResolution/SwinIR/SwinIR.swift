@@ -1,0 +1,151 @@
+/// SwinIR (Liang et al. 2021, "SwinIR: Image Restoration Using Swin Transformer") in all its
+/// published variants.
+struct SwinIR: Architecture {
+  static let name = "SwinIR"
+
+  let configuration: SwinIRConfiguration
+  let first: ConvolutionLayer
+  let patchNorm: NormalizationLayer?
+  /// `[tokens, channels]`, for pictures of exactly as many tokens.
+  let positionEmbedding: [Float]?
+  let groups: [Group]
+  let norm: NormalizationLayer
+  let last: ResidualConvolution
+  let reconstruction: Reconstruction
+  private let range: PixelRange
+
+  /// A residual group (RSTB): transformer layers and a convolution, added to what came in.
+  struct Group: Sendable {
+    let layers: [SwinTransformerLayer]
+    let convolution: ResidualConvolution
+  }
+
+  init(_ weights: inout WeightReader, sites: inout SiteList) throws {
+    let configuration = try SwinIRConfiguration(weights)
+    let channels = configuration.channels
+    self.configuration = configuration
+    first = try ConvolutionLayer(
+      &weights, "conv_first", outputs: channels, inputs: configuration.inputs)
+    patchNorm =
+      weights.contains("patch_embed.norm.weight")
+      ? try NormalizationLayer(&weights, "patch_embed.norm", channels: channels) : nil
+    positionEmbedding =
+      weights.contains("absolute_pos_embed")
+      ? try weights.values(
+        "absolute_pos_embed",
+        [1, weights.dimensions(of: "absolute_pos_embed", rank: 3)[1], channels]) : nil
+    groups = try configuration.depths.indices.map { index in
+      try Group(&weights, index, configuration, sites: &sites)
+    }
+    norm = try NormalizationLayer(&weights, "norm", channels: channels)
+    last = try ResidualConvolution(&weights, "conv_after_body", channels: channels)
+    reconstruction =
+      switch configuration.upsampler {
+      case .pixelShuffleDirect:
+        try Reconstruction(direct: &weights, channels: channels, outputs: configuration.inputs)
+      case .pixelShuffle: try Reconstruction(shuffling: &weights, channels: channels)
+      case .nearestConvolution: try Reconstruction(repeating: &weights, channels: channels)
+      case .none: try Reconstruction(keepingSize: &weights, channels: channels)
+      }
+    guard reconstruction.outputs == configuration.inputs else {
+      throw WeightMismatch(
+        tensor: "conv_last.weight",
+        problem: "gives \(reconstruction.outputs) channels, expected \(configuration.inputs)")
+    }
+    range = PixelRange(
+      channelCount: configuration.inputs, range: configuration.sampleRange)
+    try weights.finish(ignoring: ["attn_mask", "relative_position_index"])
+  }
+
+  var scale: Int { reconstruction.scale }
+  var channelCount: Int { configuration.inputs }
+  var windowPeriod: Int { configuration.window }
+  var summary: String {
+    "SwinIR ×\(scale), \(configuration.upsampler.rawValue), \(configuration.channels) channels, "
+      + "\(configuration.depths.reduce(0, +)) layers in \(groups.count) groups, "
+      + "windows of \(configuration.window)"
+  }
+
+  func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture {
+    let window = configuration.window
+    let height = (picture.height + window - 1) / window * window
+    let width = (picture.width + window - 1) / window * window
+    let shortest = window / 2 + 1
+    guard height < 2 * picture.height, width < 2 * picture.width else {
+      throw SuperResolutionError(
+        "the picture has \(picture.width) × \(picture.height) pixels, of which the network needs "
+          + "at least \(shortest) × \(shortest)")
+    }
+    let pixels = range.features(of: picture, height: height, width: width)
+    return try reconstruct(
+      try features(of: pixels, context), pixels: pixels, size: (picture.height, picture.width),
+      context)
+  }
+
+  /// The features that the result is made of.
+  private func features(
+    of pixels: FeatureMap, _ context: ForwardContext
+  ) throws -> FeatureMap {
+    let shallow = FeatureMap(
+      height: pixels.height, width: pixels.width, channels: configuration.channels)
+    try first.apply(pixels, to: shallow, context)
+    let residual = FeatureMap(copying: shallow)
+    if let patchNorm { try patchNorm.apply(residual, to: residual, context) }
+    try addPositionEmbedding(to: residual)
+
+    let x = FeatureMap(copying: residual)
+    let layerCount = Double(configuration.depths.reduce(0, +) + 1)
+    var done = 0.0
+    for (index, group) in groups.enumerated() {
+      for layer in group.layers {
+        try layer.apply(x, context)
+        done += 1
+        context.progress?(done / layerCount)
+      }
+      try group.convolution.apply(x, to: residual, residual: residual, context)
+      try context.groupObserver?(index, residual)
+      x.copy(residual)
+    }
+    try norm.apply(x, to: x, context)
+    try last.apply(x, to: shallow, residual: shallow, context)
+    return shallow
+  }
+
+  private func addPositionEmbedding(to x: FeatureMap) throws {
+    guard let positionEmbedding else { return }
+    guard positionEmbedding.count == x.count else {
+      throw SuperResolutionError(
+        "the picture has \(x.tokenCount) pixels with its padding, the network's position embedding "
+          + "is for \(positionEmbedding.count / x.channels)")
+    }
+    for (index, value) in positionEmbedding.enumerated() { x.values[index] += value }
+  }
+
+  private func reconstruct(
+    _ features: FeatureMap, pixels: FeatureMap, size: (height: Int, width: Int),
+    _ context: ForwardContext
+  ) throws -> Picture {
+    let added = configuration.upsampler == .none ? pixels : nil
+    return try range.picture(
+      of: features, through: reconstruction, height: size.height * scale,
+      width: size.width * scale, adding: added, context)
+  }
+}
+
+extension SwinIR.Group {
+  fileprivate init(
+    _ weights: inout WeightReader, _ index: Int, _ configuration: SwinIRConfiguration,
+    sites: inout SiteList
+  ) throws {
+    let name = "layers.\(index)"
+    layers = try (0..<configuration.depths[index]).map { layer in
+      try SwinTransformerLayer(
+        &weights, "\(name).residual_group.blocks.\(layer)", channels: configuration.channels,
+        heads: configuration.heads[index], window: configuration.window,
+        hidden: configuration.hidden, isShifted: layer % 2 == 1 && configuration.window > 1,
+        sites: &sites)
+    }
+    convolution = try ResidualConvolution(
+      &weights, "\(name).conv", channels: configuration.channels)
+  }
+}

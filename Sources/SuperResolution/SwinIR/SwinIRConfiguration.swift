@@ -1,0 +1,79 @@
+/// What distinguishes the published SwinIR networks, read off the tensors of a checkpoint.
+struct SwinIRConfiguration: Hashable {
+  /// How the result is made of the features.
+  enum Upsampler: String, Hashable {
+    case pixelShuffleDirect = "pixelshuffledirect"
+    case pixelShuffle = "pixelshuffle"
+    case nearestConvolution = "nearest+conv"
+    /// Denoising and removal of JPEG artifacts: what is found is added to the picture.
+    case none
+  }
+
+  let inputs: Int
+  let channels: Int
+  /// Transformer layers of each residual group.
+  let depths: [Int]
+  let heads: [Int]
+  let hidden: Int
+  let window: Int
+  let upsampler: Upsampler
+
+  /// Larger windows than this are refused, since an attention's memory grows with the fourth power.
+  static let largestWindow = 32
+
+  init(_ weights: WeightReader) throws {
+    let first = try weights.dimensions(of: "conv_first.weight", rank: 4)
+    (channels, inputs) = (first[0], first[1])
+
+    let layers = weights.count("layers", probe: "residual_group.blocks.0.norm1.weight")
+    guard layers > 0 else {
+      throw WeightMismatch(
+        tensor: "layers.0.residual_group.blocks.0.norm1.weight", problem: "is missing")
+    }
+    depths = (0..<layers).map {
+      weights.count("layers.\($0).residual_group.blocks", probe: "norm1.weight")
+    }
+    func table(_ layer: Int) throws -> (name: String, rows: Int, heads: Int) {
+      let name =
+        "layers.\(layer).residual_group.blocks.0.attn.relative_position_bias_table"
+      let dimensions = try weights.dimensions(of: name, rank: 2)
+      return (name, dimensions[0], dimensions[1])
+    }
+    let (tableName, rows, _) = try table(0)
+    guard
+      let window = (1...Self.largestWindow).first(where: {
+        (2 * $0 - 1) * (2 * $0 - 1) == rows
+      })
+    else {
+      throw WeightMismatch(
+        tensor: tableName,
+        problem: "has \(rows) rows, expected the square of an odd number up to "
+          + "\(2 * Self.largestWindow - 1)")
+    }
+    self.window = window
+    heads = try (0..<layers).map { layer in
+      let (name, _, heads) = try table(layer)
+      guard first[0] % heads == 0 else {
+        throw WeightMismatch(
+          tensor: name, problem: "has \(heads) heads, which do not divide \(first[0]) channels")
+      }
+      return heads
+    }
+    hidden = try weights.dimensions(
+      of: "layers.0.residual_group.blocks.0.mlp.fc1.weight", rank: 2)[0]
+
+    upsampler =
+      if weights.contains("conv_up1.weight") {
+        .nearestConvolution
+      } else if weights.contains("conv_before_upsample.0.weight") {
+        .pixelShuffle
+      } else if weights.contains("upsample.0.weight") {
+        .pixelShuffleDirect
+      } else {
+        .none
+      }
+  }
+
+  /// The published networks with windows of 7, which remove JPEG artifacts, count samples to 255.
+  var sampleRange: Float { window == 7 ? 255 : 1 }
+}

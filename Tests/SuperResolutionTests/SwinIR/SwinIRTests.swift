@@ -1,0 +1,88 @@
+import Formats
+import TestSupport
+import Testing
+
+@testable import SuperResolution
+
+@Suite struct SwinIRTests {
+  @Test(arguments: [
+    ("direct_x2", 2), ("direct_x3_grey", 3), ("shuffle_x4", 4), ("shuffle_x3", 3),
+    ("shuffle_x8", 8), ("nearest_x4", 4), ("nearest_x2", 2), ("denoise_grey", 1),
+    ("jpeg_colour", 1), ("positions", 1),
+  ])
+  func agreesWithPyTorch(name: String, scale: Int) throws {
+    let fixture = try NetworkFixture("swinir_\(name)")
+    let network = try fixture.network()
+    let input = try fixture.input()
+    #expect(network.scale == scale)
+    #expect(network.channelCount == input.channelCount)
+    let (output, groups) = try network.runWithGroups(input)
+    #expect(largestDifference(output, try fixture.output()) <= 1e-4)
+    for (found, expected) in zip(groups, try fixture.groups()) {
+      #expect(largestDifference(found, expected) <= 1e-4)
+    }
+  }
+
+  @Test func groupsAreCompared() throws {
+    #expect(try NetworkFixture("swinir_direct_x2").groups().count == 2)
+  }
+
+  @Test func configurationIsReadOffTheTensors() throws {
+    let fixture = try NetworkFixture("swinir_shuffle_x4")
+    let configuration = try SwinIRConfiguration(WeightReader(fixture.weights))
+    #expect(configuration.channels == 12)
+    #expect(configuration.depths == [2, 2])
+    #expect(configuration.heads == [2, 2])
+    #expect(configuration.hidden == 24)
+    #expect(configuration.window == 4)
+    #expect(configuration.upsampler == .pixelShuffle)
+  }
+
+  @Test func theExampleNetworkAgreesWithPyTorch() throws {
+    let archive = try FormatRegistry.standard.open(
+      PackageFolder.root.appending(path: "Examples/swinir_light_x2.pth").path)
+    let weights = try archive.conventionalRoot.map { try archive.selecting(root: $0) } ?? archive
+    let network = try SuperResolutionNetwork(weights, name: "SwinIR-light", threads: 2)
+    #expect(
+      network.summary
+        == "SwinIR ×2, pixelshuffledirect, 60 channels, 24 layers in 4 groups, windows of 8")
+    let fixture = try NetworkFixture("swinir_example")
+    let output = try network.upscale(fixture.input(), progress: nil)
+    #expect(largestDifference(output, try fixture.output()) <= 1e-4)
+  }
+
+  @Test(SharedData.require("golden/swinir_light_x2_forward.npz"))
+  func everyResidualGroupAgreesWithTheReference() throws {
+    let goldens = try FormatRegistry.standard.open(
+      SharedData.path("golden/swinir_light_x2_forward.npz"))
+    let archive = try FormatRegistry.standard.open(
+      SharedData.path("weights/swinir_light_x2.pth"))
+    let weights = try archive.conventionalRoot.map { try archive.selecting(root: $0) } ?? archive
+    let network = try SuperResolutionNetwork(weights, name: "SwinIR-light", threads: 2)
+    let (output, groups) = try network.runWithGroups(goldens.picture("input"))
+    #expect(groups.count == 4)
+    for (index, found) in groups.enumerated() {
+      let expected = try #require(goldens.tensors["layer\(index)"]).floatValues()
+      #expect(largestDifference(found, expected) <= 1e-4, "group \(index)")
+    }
+    #expect(largestDifference(output, try goldens.picture("output")) <= 1e-4)
+  }
+
+  @Test func aPictureSmallerThanItsPaddingIsRefused() throws {
+    let network = try NetworkFixture("swinir_denoise_grey").network()
+    #expect(
+      throws: SuperResolutionError(
+        "the picture has 9 × 4 pixels, of which the network needs at least 5 × 5")
+    ) { try network.upscale(noise(channelCount: 1, height: 4, width: 9, seed: 1), progress: nil) }
+    let smallest = noise(channelCount: 1, height: 5, width: 9, seed: 1)
+    #expect(try network.upscale(smallest, progress: nil).height == 5)
+  }
+
+  @Test func aPositionEmbeddingFitsOneSizeOnly() throws {
+    let network = try NetworkFixture("swinir_positions").network()
+    #expect(
+      throws: SuperResolutionError(
+        "the picture has 320 pixels with its padding, the network's position embedding is for 256")
+    ) { try network.upscale(noise(height: 16, width: 17, seed: 1), progress: nil) }
+  }
+}

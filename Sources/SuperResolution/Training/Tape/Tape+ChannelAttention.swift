@@ -85,7 +85,8 @@ private final class ChannelAttentionPass {
     let area = width * width
     for head in 0..<heads {
       multiplySinglePrecision(
-        rows: width, columns: width, inner: x.rows, part(0, head, of: rounded.pointer, isTransposed: true),
+        rows: width, columns: width, inner: x.rows,
+        part(0, head, of: rounded.pointer, isTransposed: true),
         part(1, head, of: rounded.pointer), to: cosines.pointer + head * area, stride: width)
       let factor = tape.values(temperature)[head]
       for index in head * area..<(head + 1) * area {
@@ -117,7 +118,9 @@ private final class ChannelAttentionPass {
       for column in 2 * columns..<3 * columns { target[column] = source[column] }
       guard rounded !== normalized else { continue }
       for (index, quantizer) in quantizers.enumerated() {
-        let (from, to) = (target + index * columns, rounded.pointer + row * stride + index * columns)
+        let (from, to) = (
+          target + index * columns, rounded.pointer + row * stride + index * columns
+        )
         if let quantizer {
           quantizer.apply(from, count: columns, to: to)
         } else {

@@ -35,7 +35,8 @@ final class Tape {
 
   /// A variable for the result of an operation, whose values are not set.
   func result(rows: Int, columns: Int, needsGradient: Bool) -> Variable {
-    result(rows: rows, columns: columns, needsGradient: needsGradient, in: pool.take(rows * columns))
+    result(
+      rows: rows, columns: columns, needsGradient: needsGradient, in: pool.take(rows * columns))
   }
 
   /// The same with values that lie in `buffer` already.

@@ -34,7 +34,11 @@ final class OrderedSum: Sendable {
     state.withLock { state in
       state.waiting[number] = array
       while let addend = state.waiting.removeValue(forKey: state.next) {
-        for index in 0..<count { state.sum[index] += addend[index] }
+        state.sum.withUnsafeMutableBufferPointer { sum in
+          addend.withUnsafeBufferPointer { addend in
+            for index in 0..<count { sum[index] += addend[index] }
+          }
+        }
         state.idle.append(addend)
         state.next += 1
       }

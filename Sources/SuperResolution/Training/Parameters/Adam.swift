@@ -33,15 +33,16 @@ public struct Adam: Hashable, Sendable {
     for entry in store.entries {
       guard let rate = rates[entry.group], rate != 0 else { continue }
       let stepSize = rate * factor * entry.unit / firstCorrection
-      for index in entry.reference.range {
-        let gradient = store.gradients[index] * clip
-        let first = firstDecay * store.firstMoments[index] + (1 - firstDecay) * gradient
-        let second =
-          secondDecay * store.secondMoments[index] + (1 - secondDecay) * gradient * gradient
-        store.firstMoments[index] = first
-        store.secondMoments[index] = second
-        store.values[index] -=
-          stepSize * first / ((second / secondCorrection).squareRoot() + epsilon)
+      let range = entry.reference.range
+      store.withElements(range) { values, gradients, firstMoments, secondMoments in
+        for index in 0..<range.count {
+          let gradient = gradients[index] * clip
+          let first = firstDecay * firstMoments[index] + (1 - firstDecay) * gradient
+          let second = secondDecay * secondMoments[index] + (1 - secondDecay) * gradient * gradient
+          firstMoments[index] = first
+          secondMoments[index] = second
+          values[index] -= stepSize * first / ((second / secondCorrection).squareRoot() + epsilon)
+        }
       }
     }
     return norm

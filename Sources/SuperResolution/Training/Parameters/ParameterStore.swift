@@ -50,4 +50,29 @@ struct ParameterStore: Sendable {
   }
 
   func values(_ reference: ParameterReference) -> [Float] { Array(values[reference.range]) }
+
+  /// Calls `body` with the elements of a range, their gradients, and the optimizer's averages.
+  mutating func withElements(
+    _ range: Range<Int>,
+    _ body: (
+      _ values: UnsafeMutablePointer<Float>, _ gradients: UnsafePointer<Float>,
+      _ firstMoments: UnsafeMutablePointer<Float>, _ secondMoments: UnsafeMutablePointer<Float>
+    ) -> Void
+  ) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= values.count, "another store's range")
+    let first = range.lowerBound
+    values.withUnsafeMutableBufferPointer { values in
+      gradients.withUnsafeBufferPointer { gradients in
+        firstMoments.withUnsafeMutableBufferPointer { firstMoments in
+          secondMoments.withUnsafeMutableBufferPointer { secondMoments in
+            guard let values = values.baseAddress, let gradients = gradients.baseAddress,
+              let firstMoments = firstMoments.baseAddress,
+              let secondMoments = secondMoments.baseAddress
+            else { return }
+            body(values + first, gradients + first, firstMoments + first, secondMoments + first)
+          }
+        }
+      }
+    }
+  }
 }

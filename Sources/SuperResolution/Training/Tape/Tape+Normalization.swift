@@ -57,24 +57,38 @@ extension Tape {
     let y = result(
       rows: rows, columns: columns,
       needsGradient: x.needsGradient || gradient(scale) != nil || gradient(offset) != nil)
-    let (gamma, beta) = (values(scale), values(offset))
-    for row in 0..<rows {
-      let (source, target) = (x.values + row * columns, y.values + row * columns)
+    pool.withScratch(2 * columns) { scratch in
+      // y = slope · x + shift.
+      let (slope, shift) = (scratch, scratch + columns)
       for column in 0..<columns {
-        target[column] =
-          (source[column] - norm.mean[column]) * norm.inverseDeviation[column] * gamma[column]
-          + beta[column]
+        slope[column] = values(scale)[column] * norm.inverseDeviation[column]
+        shift[column] = values(offset)[column] - norm.mean[column] * slope[column]
+      }
+      for row in 0..<rows {
+        let (source, target) = (x.values + row * columns, y.values + row * columns)
+        for column in 0..<columns { target[column] = source[column] * slope[column] + shift[column] }
       }
     }
     record(y) { [self] gradient in
-      let (dScale, dOffset) = (self.gradient(scale), self.gradient(offset))
-      for row in 0..<rows {
-        let (source, g) = (x.values + row * columns, gradient.pointer + row * columns)
+      pool.withScratch(3 * columns) { scratch in
+        let (slope, sum, product) = (scratch, scratch + columns, scratch + 2 * columns)
         for column in 0..<columns {
-          let inverse = norm.inverseDeviation[column]
-          dScale?[column] += g[column] * (source[column] - norm.mean[column]) * inverse
-          dOffset?[column] += g[column]
-          g[column] *= gamma[column] * inverse
+          slope[column] = values(scale)[column] * norm.inverseDeviation[column]
+        }
+        sum.update(repeating: 0, count: 2 * columns)
+        for row in 0..<rows {
+          let (source, g) = (x.values + row * columns, gradient.pointer + row * columns)
+          for column in 0..<columns {
+            sum[column] += g[column]
+            product[column] += g[column] * source[column]
+            g[column] *= slope[column]
+          }
+        }
+        let (dScale, dOffset) = (self.gradient(scale), self.gradient(offset))
+        for column in 0..<columns {
+          dOffset?[column] += sum[column]
+          dScale?[column] +=
+            (product[column] - norm.mean[column] * sum[column]) * norm.inverseDeviation[column]
         }
       }
       x.add(gradient: gradient)

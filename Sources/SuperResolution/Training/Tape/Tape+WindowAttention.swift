@@ -110,17 +110,22 @@ private final class WindowAttentionPass {
 
   /// Queries, keys and values of a window as they are multiplied, `[tokens, 3 · columns]`.
   private func round(_ window: Int, to rounded: UnsafeMutablePointer<Float>) {
+    let source = x.values + window * tokens * 3 * columns
+    round(source, query, factor: scale, to: rounded)
+    round(source + columns, key, factor: 1, to: rounded + columns)
+    round(source + 2 * columns, value, factor: 1, to: rounded + 2 * columns)
+  }
+
+  private func round(
+    _ source: UnsafePointer<Float>, _ quantizer: SiteQuantizer?, factor: Float,
+    to target: UnsafeMutablePointer<Float>
+  ) {
     for token in 0..<tokens {
-      let source = x.values + (window * tokens + token) * 3 * columns
-      let target = rounded + token * 3 * columns
-      for (index, quantizer) in [query, key, value].enumerated() {
-        let (from, to) = (source + index * columns, target + index * columns)
-        let factor = index == 0 ? scale : 1
-        if let quantizer {
-          quantizer.apply(from, factor: factor, count: columns, to: to)
-        } else {
-          for column in 0..<columns { to[column] = from[column] * factor }
-        }
+      let (from, to) = (source + token * 3 * columns, target + token * 3 * columns)
+      if let quantizer {
+        quantizer.apply(from, factor: factor, count: columns, to: to)
+      } else {
+        for column in 0..<columns { to[column] = from[column] * factor }
       }
     }
   }
@@ -216,18 +221,24 @@ private final class WindowAttentionPass {
   private func straightThrough(
     _ window: Int, _ dx: UnsafeMutablePointer<Float>, _ sums: inout [BoundGradient]
   ) {
+    let source = x.values + window * tokens * 3 * columns
+    straightThrough(source, query, factor: scale, dx, &sums[0])
+    straightThrough(source + columns, key, factor: 1, dx + columns, &sums[1])
+    straightThrough(source + 2 * columns, value, factor: 1, dx + 2 * columns, &sums[2])
+  }
+
+  private func straightThrough(
+    _ source: UnsafePointer<Float>, _ quantizer: SiteQuantizer?, factor: Float,
+    _ dx: UnsafeMutablePointer<Float>, _ sums: inout BoundGradient
+  ) {
+    guard quantizer != nil || factor != 1 else { return }
     for token in 0..<tokens {
-      let source = x.values + (window * tokens + token) * 3 * columns
       let g = dx + token * 3 * columns
-      for (index, quantizer) in [query, key, value].enumerated() {
-        let part = g + index * columns
-        let factor = index == 0 ? scale : 1
-        if let quantizer {
-          quantizer.differentiate(
-            source + index * columns, factor: factor, count: columns, part, &sums[index])
-        } else if index == 0 {
-          for column in 0..<columns { part[column] *= factor }
-        }
+      if let quantizer {
+        quantizer.differentiate(
+          source + token * 3 * columns, factor: factor, count: columns, g, &sums)
+      } else {
+        for column in 0..<columns { g[column] *= factor }
       }
     }
   }

@@ -10,7 +10,17 @@ static _Atomic int highest_level = level_unknown;
 static _Thread_local int thread_level = level_unknown;
 
 static ck_vector_level processor_level(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  bool has_256 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  bool has_512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+  return has_256 && has_512 ? CK_VECTOR_512 : has_256 ? CK_VECTOR_256 : CK_VECTOR_128;
+#elif defined(__aarch64__)
+  return CK_VECTOR_128;
+#else
   return CK_VECTOR_SCALAR;
+#endif
 }
 
 // What the environment lowers `level` to.
@@ -43,6 +53,13 @@ void ck_set_thread_vector_level(ck_vector_level level) { thread_level = (int)lev
 
 const ck_kernel_table *ck_kernels(void) {
   switch (ck_current_vector_level()) {
+#if defined(__x86_64__)
+    case CK_VECTOR_512: return &ck_kernels_512;
+    case CK_VECTOR_256: return &ck_kernels_256;
+#endif
+#if defined(__x86_64__) || defined(__aarch64__)
+    case CK_VECTOR_128: return &ck_kernels_128;
+#endif
     default: return &ck_scalar_kernels;
   }
 }

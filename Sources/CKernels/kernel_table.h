@@ -3,6 +3,7 @@
 #ifndef CK_KERNEL_TABLE_H
 #define CK_KERNEL_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "ckernels.h"
@@ -43,5 +44,8 @@ const ck_kernel_table *ck_kernels(void);
 enum { ck_attention_block = 64 };
 
 extern const ck_kernel_table ck_scalar_kernels;
+extern const ck_kernel_table ck_kernels_128;
+extern const ck_kernel_table ck_kernels_256;
+extern const ck_kernel_table ck_kernels_512;
 
 #endif

@@ -3,21 +3,9 @@
 #include <math.h>
 
 #include "kernel_table.h"
+#include "scalar_epilogue.h"
 
 static inline float sigmoid_of(float x) { return 1 / (1 + expf(-x)); }
-
-static inline float gelu_of(float x) { return 0.5f * x * (1 + erff(x * (float)M_SQRT1_2)); }
-
-static inline float finished(float x, ck_epilogue epilogue, const float *residual) {
-  switch (epilogue) {
-    case CK_EPILOGUE_NONE: return x;
-    case CK_EPILOGUE_GELU: return gelu_of(x);
-    case CK_EPILOGUE_RELU: return x < 0 ? 0 : x;
-    case CK_EPILOGUE_LEAKY_RELU: return x < 0 ? x * 0.01f : x;
-    case CK_EPILOGUE_ADD: return x + *residual;
-  }
-  return x;
-}
 
 // MARK: Products
 
@@ -32,7 +20,7 @@ static void linear(
       for (size_t input = 0; input < weights->inputs; input++)
         sum += x[row * x_stride + input] * column[input * ck_panel_width];
       y[row * y_stride + output] =
-        finished(sum, epilogue, residual == NULL ? NULL : residual + row * residual_stride + output);
+        ck_finished(sum, epilogue, residual == NULL ? NULL : residual + row * residual_stride + output);
     }
   }
 }
@@ -56,7 +44,7 @@ static void convolution(
             sum += pixel[input] * panel[(tap * inputs + input) * ck_panel_width];
         }
         size_t place = (row * width + column) * outputs + output;
-        y[place] = finished(sum, epilogue, residual == NULL ? NULL : residual + place);
+        y[place] = ck_finished(sum, epilogue, residual == NULL ? NULL : residual + place);
       }
 }
 
@@ -74,7 +62,7 @@ static void depthwise_convolution(
           sum += x[((tap_row - 1) * width + tap_column - 1) * x_stride + channel] *
             weight[channel * 9 + tap];
         }
-        y[(row * width + column) * y_stride + channel] = finished(sum, epilogue, NULL);
+        y[(row * width + column) * y_stride + channel] = ck_finished(sum, epilogue, NULL);
       }
 }
 
@@ -96,7 +84,7 @@ static void layer_norm(
 }
 
 static void gelu(float *x, size_t count) {
-  for (size_t index = 0; index < count; index++) x[index] = gelu_of(x[index]);
+  for (size_t index = 0; index < count; index++) x[index] = ck_gelu_of(x[index]);
 }
 
 static void sigmoid(float *x, size_t count) {

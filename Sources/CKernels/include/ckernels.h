@@ -107,11 +107,12 @@ void ck_sigmoid(float *x, size_t count);
 // becomes NaN throughout.
 void ck_softmax(float *x, size_t rows, size_t columns);
 
-// MARK: Attention
+// MARK: Quantization
 
 // A uniform quantizer: s · round((clip(x, lower, upper) − lower) / s) + lower with
 // s = (upper − lower) / levels, ties to even. Every vector level gives the same bits. NaN stays NaN;
-// unless upper > lower, every number becomes lower.
+// unless upper > lower, every number becomes lower. `levels` is below 2²², and the bounds are so close
+// that their difference is finite.
 typedef struct ck_quantizer {
   float lower;
   float upper;
@@ -122,6 +123,30 @@ typedef struct ck_quantizer {
 // In place over rows of `columns` elements.
 void ck_quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride);
+
+// Linear layers whose weights and inputs are codes of a few bits, multiplied as whole numbers.
+typedef struct ck_integer_linear ck_integer_linear;
+
+// Packs `codes` [outputs, inputs], one a byte, each below 2^weight_bits with 1 to 8 bits: they stand
+// for the weights lower[o] + scale[o] · code. `bias` [outputs] may be null. The inputs are coded by
+// `activations`, with a whole number of levels from 1 to 255.
+//
+// Returns null when memory is short, for other codes and levels, and for more than
+// `CK_INTEGER_MOST_INPUTS` inputs.
+ck_integer_linear *ck_integer_linear_create(
+  const uint8_t *codes, unsigned weight_bits, const float *lower, const float *scale,
+  const float *bias, size_t outputs, size_t inputs, const ck_quantizer *activations);
+void ck_integer_linear_destroy(ck_integer_linear *linear);
+
+enum { CK_INTEGER_MOST_INPUTS = 16384 };
+
+// y[r, :] = epilogue(W quantize(x[r, :]) + b), as `ck_linear_apply`. The products of codes are summed
+// up exactly; only what is multiplied with their sums is rounded. A NaN makes its row NaN.
+void ck_integer_linear_apply(
+  const ck_integer_linear *linear, size_t rows, const float *x, size_t x_stride, float *y,
+  size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride);
+
+// MARK: Attention
 
 // One head of one window: out = quantize(softmax(scale · q kᵀ + bias + mask)) v.
 //

@@ -2,6 +2,7 @@
 /// published sizes.
 struct DAT: Architecture {
   static let name = "DAT"
+  static let landmarks = [".attn.attns.", ".ffn.sg.", ".channel_interaction."]
 
   let configuration: DATConfiguration
   let first: ConvolutionLayer

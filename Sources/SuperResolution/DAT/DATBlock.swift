@@ -27,7 +27,7 @@ struct DATBlock: Sendable {
     let module = "\(name).attn"
     normBeforeAttention = try NormalizationLayer(&weights, "\(name).norm1", channels: channels)
     queryKeyValue = try LinearLayer(
-      &weights, "\(module).qkv", outputs: 3 * channels, inputs: channels)
+      &weights, "\(module).qkv", outputs: 3 * channels, inputs: channels, mayLackBias: true)
     queryKeyValueSite = sites.addInput(of: "\(module).qkv", columnCount: channels)
     attention =
       index % 2 == 0

@@ -5,6 +5,8 @@ import Formats
 /// One folder holds one of them; `Architectures.all` lists them.
 protocol Architecture: Sendable {
   static var name: String { get }
+  /// Parts of tensors' names that only this architecture has, which say what a checkpoint is close to.
+  static var landmarks: [String] { get }
 
   /// Infers the configuration, checks every tensor, and gets the weights ready.
   ///
@@ -35,15 +37,18 @@ enum Architectures {
   ///
   /// - Throws: `SuperResolutionError` that names the closest architecture and the first difference.
   static func load(_ archive: TensorArchive) throws -> (any Architecture, SiteList) {
-    var closest: (name: String, taken: Int, mismatch: WeightMismatch)?
+    var closest: (name: String, likeness: Int, mismatch: WeightMismatch)?
     for architecture in all {
       var weights = WeightReader(archive)
       var sites = SiteList()
       do {
         return (try architecture.init(&weights, sites: &sites), sites)
       } catch let mismatch as WeightMismatch {
-        if closest.map({ weights.taken.count > $0.taken }) ?? true {
-          closest = (architecture.name, weights.taken.count, mismatch)
+        let likeness = archive.tensors.keys.count { name in
+          architecture.landmarks.contains { name.contains($0) }
+        }
+        if closest.map({ likeness > $0.likeness }) ?? true {
+          closest = (architecture.name, likeness, mismatch)
         }
       }
     }

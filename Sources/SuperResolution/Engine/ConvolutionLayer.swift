@@ -8,12 +8,11 @@ struct ConvolutionLayer: Sendable {
   /// The same in the kernels' order.
   private let kernel: Convolution
 
-  /// The layer `name`, whose bias may be missing.
   init(_ weights: inout WeightReader, _ name: String, outputs: Int, inputs: Int) throws {
     self.outputs = outputs
     self.inputs = inputs
     weight = try weights.values("\(name).weight", [outputs, inputs, 3, 3])
-    bias = try weights.optionalValues("\(name).bias", [outputs])
+    bias = try weights.values("\(name).bias", [outputs])
     kernel = Convolution(weight: weight, bias: bias, outputs: outputs, inputs: inputs)
   }
 

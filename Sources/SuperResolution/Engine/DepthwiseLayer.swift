@@ -9,7 +9,7 @@ struct DepthwiseLayer: Sendable {
   init(_ weights: inout WeightReader, _ name: String, channels: Int) throws {
     self.init(
       channels: channels, weight: try weights.values("\(name).weight", [channels, 1, 3, 3]),
-      bias: try weights.optionalValues("\(name).bias", [channels]))
+      bias: try weights.values("\(name).bias", [channels]))
   }
 
   private init(channels: Int, weight: [Float], bias: [Float]?) {

@@ -16,18 +16,19 @@ struct LinearLayer: Sendable {
     kernel = Linear(weight: weight, bias: bias, outputs: outputs, inputs: inputs)
   }
 
-  /// The layer `name`, whose bias may be missing.
-  ///
-  /// - Parameter isConvolution: whether the weight has two more axes of 1.
+  /// - Parameters:
+  ///   - isConvolution: whether the weight has two more axes of 1.
+  ///   - mayLackBias: whether there are networks without its bias.
   init(
     _ weights: inout WeightReader, _ name: String, outputs: Int, inputs: Int,
-    isConvolution: Bool = false
+    isConvolution: Bool = false, mayLackBias: Bool = false
   ) throws {
     self.init(
       outputs: outputs, inputs: inputs,
       weight: try weights.values(
         "\(name).weight", isConvolution ? [outputs, inputs, 1, 1] : [outputs, inputs]),
-      bias: try weights.optionalValues("\(name).bias", [outputs]))
+      bias: mayLackBias && !weights.contains("\(name).bias")
+        ? nil : try weights.values("\(name).bias", [outputs]))
   }
 
   /// The layer followed by `normalization`.

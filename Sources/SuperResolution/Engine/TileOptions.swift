@@ -4,6 +4,10 @@
 /// the picture on every side, which are cut off afterwards. Where the overlap is at least
 /// `SuperResolutionNetwork.exactTileOverlap`, the result is that of the whole picture. Networks in which
 /// every pixel depends on all others, as DAT through its channel attention, always differ a little.
+///
+/// Measured on one picture of 128 × 128 pixels in tiles of 32, the largest difference of a sample was,
+/// for SwinIR-light ×2, 0.16 without overlap, 2·10⁻³ with 8 pixels, 2·10⁻⁵ with 16 and that of
+/// rounding with 32 (exact from 104 on); for DAT-light ×2 it was 0.04 with 32 and 0.01 with 64.
 public struct TileOptions: Hashable, Sendable {
   /// Pixels of the small picture along a tile's side, without the overlap; rounded up to a multiple
   /// of the network's window.

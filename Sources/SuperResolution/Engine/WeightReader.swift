@@ -45,11 +45,6 @@ struct WeightReader {
     return try locatingErrors(tensor: name) { try tensor.floatValues() }
   }
 
-  /// The same for a tensor that some models do without.
-  mutating func optionalValues(_ name: String, _ shape: [Int]) throws -> [Float]? {
-    contains(name) ? try values(name, shape) : nil
-  }
-
   /// How many layers with names such as `layers.0.…` there are, where `probe` lies in each.
   func count(_ prefix: String, probe: String) -> Int {
     var count = 0

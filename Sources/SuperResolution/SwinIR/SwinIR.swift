@@ -2,6 +2,7 @@
 /// published variants.
 struct SwinIR: Architecture {
   static let name = "SwinIR"
+  static let landmarks = [".residual_group.blocks.", ".mlp.fc"]
 
   let configuration: SwinIRConfiguration
   let first: ConvolutionLayer

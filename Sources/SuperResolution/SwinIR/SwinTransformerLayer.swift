@@ -35,7 +35,7 @@ struct SwinTransformerLayer: Sendable {
     positionTable = try weights.values(
       "\(attention).relative_position_bias_table", [(2 * window - 1) * (2 * window - 1), heads])
     queryKeyValue = try LinearLayer(
-      &weights, "\(attention).qkv", outputs: 3 * channels, inputs: channels)
+      &weights, "\(attention).qkv", outputs: 3 * channels, inputs: channels, mayLackBias: true)
     projection = try LinearLayer(
       &weights, "\(attention).proj", outputs: channels, inputs: channels)
     normBeforePerceptron = try NormalizationLayer(&weights, "\(name).norm2", channels: channels)

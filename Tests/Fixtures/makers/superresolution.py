@@ -9,6 +9,8 @@ parts allow, with seeded random weights kept in float16, and besides it
     golden.input           [1, channels, height, width], from 0 to 1
     golden.output          what the network gives for it, in float32
     golden.group.<index>   [1, height · width, channels] after each residual group, in some files
+    golden.range.<site>    the smallest and largest value at an activation site, in some files
+    golden.quantized       the output with every site rounded to 6 bits within its range
 
 `dat_light.safetensors` has no weights but inputs and outputs of the published DAT-light networks,
 whose folder `--dat-weights` names; without it that file is left as it is.
@@ -25,6 +27,7 @@ from safetensors.torch import save_file
 from spandrel.architectures.DAT import DAT, DATArch
 from spandrel.architectures.SwinIR import SwinIR
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 FOLDER = Path(__file__).resolve().parent.parent / "superresolution"
 EXAMPLES = FOLDER.parent.parent.parent / "Examples"
@@ -103,8 +106,75 @@ def goldens(model: nn.Module, x: torch.Tensor, groups: bool) -> dict[str, torch.
     return found
 
 
+class Sites(TorchFunctionMode):
+    """Shows every factor of a linear layer of the body or of an attention to `visit`.
+
+    In an attention the first product is of queries and keys, the second of probabilities and values.
+    """
+
+    def __init__(self, model: nn.Module, visit) -> None:
+        super().__init__()
+        self.visit = visit
+        self.attention: list[str] = []
+        self.products = 0
+        self.hooks = []
+        for name, module in model.named_modules():
+            leaf = name.split(".")[-1]
+            if leaf in ("qkv", "proj", "fc1", "fc2"):
+                self.hooks.append(
+                    module.register_forward_pre_hook(
+                        lambda _m, inputs, name=name: (self.visit(f"{name}.input", inputs[0]),)
+                    )
+                )
+            if (leaf == "attn" and not hasattr(module, "attns")) or name.split(".")[-2:-1] == ["attns"]:
+                self.hooks.append(module.register_forward_pre_hook(lambda _m, _i, name=name: self.enter(name)))
+
+    def enter(self, name: str) -> None:
+        self.attention, self.products = [name], 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name = self.attention[0] if self.attention else ""
+        if function in (torch.Tensor.matmul, torch.Tensor.__matmul__):
+            self.products += 1
+            if self.products == 1:
+                args = (self.visit(f"{name}.query", args[0]), self.visit(f"{name}.key", args[1]))
+            elif self.products == 2:
+                args = (self.visit(f"{name}.probabilities", args[0]), self.visit(f"{name}.value", args[1]))
+        return function(*args, **(kwargs or {}))
+
+    def remove(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+
+@torch.inference_mode()
+def quantized(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The range of every site, and the output with all of them rounded to 6 bits."""
+    ranges: dict[str, torch.Tensor] = {}
+
+    def record(site: str, values: torch.Tensor) -> torch.Tensor:
+        assert site not in ranges
+        ranges[site] = torch.stack([values.min(), values.max()]).clone()
+        return values
+
+    def round_off(site: str, values: torch.Tensor) -> torch.Tensor:
+        lower, upper = ranges[site]
+        step = (upper - lower) / 63
+        return step * torch.round((values.clamp(lower, upper) - lower) / step) + lower
+
+    results = []
+    for visit in (record, round_off):
+        with Sites(model, visit) as sites:
+            results.append(model.eval()(x))
+        sites.remove()
+    assert torch.equal(results[0], model(x))
+    return {f"golden.range.{site}": ends for site, ends in ranges.items()} | {"golden.quantized": results[1]}
+
+
 def save(name: str, model: nn.Module, x: torch.Tensor, groups: bool = False, buffers: bool = False) -> None:
     tensors = goldens(model, x, groups)
+    if groups:
+        tensors |= quantized(model, x)
     for key, value in model.state_dict().items():
         if not buffers and key.split(".")[-1] in BUFFERS:
             continue

@@ -35,6 +35,18 @@ struct NetworkFixture {
   func input() throws -> Picture { try goldens.picture("input") }
   func output() throws -> Picture { try goldens.picture("output") }
 
+  func quantizedOutput() throws -> Picture { try goldens.picture("quantized") }
+
+  /// The smallest and largest value at every activation site, where the file has them.
+  func ranges() throws -> [String: ClosedRange<Float>] {
+    var ranges: [String: ClosedRange<Float>] = [:]
+    for (name, tensor) in goldens.tensors where name.hasPrefix("range.") {
+      let ends = try tensor.floatValues()
+      ranges[String(name.dropFirst("range.".count))] = ends[0]...ends[1]
+    }
+    return ranges
+  }
+
   /// The features after each residual group, where the file has them.
   func groups() throws -> [[Float]] {
     var groups: [[Float]] = []

@@ -1,0 +1,95 @@
+"""Linear layers of 4,096 rows: the float kernel, low-bit codes, OpenBLAS and PyTorch.
+
+    python Benchmarks/kernels.py [--level scalar|128|256|512] [--two-threads] > kernels.md
+
+Needs clang, OpenBLAS and torch. With one thread the processor time of that thread counts, so that
+other programs on the machine matter little; with two it is wall time, which says nothing unless the
+machine is idle. Either is the least of many calls.
+"""
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def measure_kernels(level, most_threads):
+    sources = ROOT / "Sources/CKernels"
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "linear_layers"
+        flags = subprocess.run(
+            ["pkg-config", "--cflags", "--libs", "openblas"], check=True, capture_output=True, text=True
+        ).stdout.split()
+        subprocess.run(
+            ["clang", "-std=gnu17", "-O2", f"-I{sources / 'include'}",
+             ROOT / "Benchmarks/kernels/linear_layers.c", *sources.glob("*.c"),
+             *sources.glob("vector/*.c"), *flags, "-lm", "-lpthread", "-o", program],
+            check=True)
+        environment = dict(os.environ, **({"CONDI_VECTOR_LEVEL": level} if level else {}))
+        lines = subprocess.run(
+            [program, str(most_threads)], check=True, capture_output=True, text=True, env=environment).stdout
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def measure_torch(inputs, outputs, threads):
+    torch.set_num_threads(threads)
+    x, weight, bias = torch.randn(4096, inputs), torch.randn(outputs, inputs), torch.randn(outputs)
+    clock = time.thread_time if threads == 1 else time.perf_counter
+    least, begin, count = 1e9, clock(), 0
+    with torch.inference_mode():
+        while count < 20 or clock() - begin < 0.4:
+            start = clock()
+            torch.nn.functional.linear(x, weight, bias)
+            least, count = min(least, clock() - start), count + 1
+    return least
+
+
+def processor():
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--level", choices=["scalar", "128", "256", "512"])
+    parser.add_argument("--two-threads", action="store_true")
+    arguments = parser.parse_args()
+    most_threads = 2 if arguments.two_threads else 1
+    rows = measure_kernels(arguments.level, most_threads)
+    level = ["scalar", "128 bits", "256 bits", "512 bits"][rows[0]["level"]]
+    print("# Linear layers: kernels beside OpenBLAS and PyTorch\n")
+    print(f"{processor()}, {os.cpu_count()} cores; vectors of {level}; torch {torch.__version__}; "
+          "4,096 rows with a bias.")
+    print(f"Command: `{' '.join(['python', 'Benchmarks/kernels.py', *sys.argv[1:]])}`."
+          " Ratios are times of the other one divided by times of the float kernel: above 1, the"
+          " kernel is faster. Low-bit columns are the float kernel's time divided by that of codes"
+          " for weights and inputs alike, with the coding of the inputs included.\n")
+    for threads in range(1, most_threads + 1):
+        kind = "one thread, processor time" if threads == 1 else "two threads, wall time"
+        print(f"## {kind.capitalize()}\n")
+        print("| layer | float | GFLOP/s | OpenBLAS / float | torch / float | float / 4 bits "
+              "| float / 3 bits | float / 2 bits |")
+        print("|---|--:|--:|--:|--:|--:|--:|--:|")
+        for row in rows:
+            inputs, outputs, base = row["inputs"], row["outputs"], row[f"float_{threads}"]
+            reference = measure_torch(inputs, outputs, threads)
+            low = " | ".join(f"{base / row[f'codes{bits}_{threads}']:.2f}" for bits in (4, 3, 2))
+            print(f"| {inputs} → {outputs} | {base * 1e3:.3f} ms "
+                  f"| {2 * 4096 * inputs * outputs / base * 1e-9:.0f} "
+                  f"| {row[f'openblas_{threads}'] / base:.2f} | {reference / base:.2f} | {low} |")
+            sys.stdout.flush()
+        print()
+
+
+if __name__ == "__main__":
+    main()

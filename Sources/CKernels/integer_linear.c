@@ -1,0 +1,102 @@
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "integer_weights.h"
+#include "kernel_table.h"
+
+struct ck_integer_linear {
+  ck_integer_weights weights;
+};
+
+// Places `codes` in panels; returns whether each is below `limit`.
+static bool pack_codes(ck_integer_weights *weights, const uint8_t *codes, int limit) {
+  for (size_t output = 0; output < weights->outputs; output++)
+    for (size_t input = 0; input < weights->inputs; input++) {
+      int code = codes[output * weights->inputs + input];
+      if (code >= limit) return false;
+      size_t panel = output / ck_integer_panel_width, column = output % ck_integer_panel_width;
+      size_t step = panel * weights->steps + input / ck_integer_step;
+      weights->panels[(step * ck_integer_panel_width + column) * ck_integer_step +
+        input % ck_integer_step] = (int8_t)(code - limit / 2);
+    }
+  return true;
+}
+
+// The terms of Σ (lx + sx cx) (lw + sw cw) + b that do not depend on the inputs, in double
+// precision: they may be large and nearly cancel.
+static void fold(
+  ck_integer_weights *weights, const uint8_t *codes, int limit, const float *lower,
+  const float *scale, const float *bias) {
+  for (size_t output = 0; output < weights->outputs; output++) {
+    int64_t sum = 0;
+    for (size_t input = 0; input < weights->inputs; input++)
+      sum += codes[output * weights->inputs + input] - limit / 2;
+    double centred = (double)lower[output] + (double)scale[output] * (limit / 2);
+    double total = centred * (double)weights->inputs + (double)scale[output] * (double)sum;
+    double input_scale = weights->upper > weights->lower ? weights->scale : 0;
+    weights->constants[output] =
+      (float)((bias == NULL ? 0 : bias[output]) + weights->lower * total);
+    weights->sum_factors[output] = (float)(input_scale * centred);
+    weights->factors[output] = (float)(input_scale * scale[output]);
+  }
+}
+
+ck_integer_linear *ck_integer_linear_create(
+  const uint8_t *codes, unsigned weight_bits, const float *lower, const float *scale,
+  const float *bias, size_t outputs, size_t inputs, const ck_quantizer *activations) {
+  float levels = activations->levels;
+  if (weight_bits < 1 || weight_bits > 8 || inputs > CK_INTEGER_MOST_INPUTS) return NULL;
+  if (!(levels >= 1 && levels <= 255) || levels != rintf(levels)) return NULL;
+  ck_integer_linear *linear = calloc(1, sizeof *linear);
+  if (linear == NULL) return NULL;
+  ck_integer_weights *weights = &linear->weights;
+  int limit = 1 << weight_bits;
+  size_t panel_count = (outputs + ck_integer_panel_width - 1) / ck_integer_panel_width;
+  weights->outputs = outputs;
+  weights->inputs = inputs;
+  weights->steps = (inputs + ck_integer_step - 1) / ck_integer_step;
+  bool is_valid = activations->upper > activations->lower;
+  weights->lower = activations->lower;
+  weights->upper = is_valid ? activations->upper : activations->lower;
+  weights->scale = is_valid ? (activations->upper - activations->lower) / levels : 1;
+  weights->safe_steps = (size_t)(INT16_MAX / (2 * (int)levels * (limit / 2)));
+  size_t columns = panel_count * ck_integer_panel_width;
+  // Never zero bytes, for which null would be no failure.
+  weights->panels = calloc(columns + 1, (weights->steps + 1) * ck_integer_step);
+  weights->constants = calloc(columns + 1, 3 * sizeof(float));
+  if (weights->panels == NULL || weights->constants == NULL ||
+      !pack_codes(weights, codes, limit)) {
+    ck_integer_linear_destroy(linear);
+    return NULL;
+  }
+  weights->sum_factors = weights->constants + columns;
+  weights->factors = weights->sum_factors + columns;
+  fold(weights, codes, limit, lower, scale, bias);
+  return linear;
+}
+
+void ck_integer_linear_destroy(ck_integer_linear *linear) {
+  if (linear == NULL) return;
+  free(linear->weights.panels);
+  free(linear->weights.constants);
+  free(linear);
+}
+
+static ck_integer_kernel *current_kernel(void) {
+  ck_vector_level level = ck_current_vector_level();
+  (void)level;
+#if defined(__x86_64__)
+  if (level >= CK_VECTOR_512 && __builtin_cpu_supports("avx512vnni")) return ck_integer_linear_512;
+  if (level >= CK_VECTOR_256) return ck_integer_linear_256;
+#endif
+  return ck_integer_linear_scalar;
+}
+
+void ck_integer_linear_apply(
+  const ck_integer_linear *linear, size_t rows, const float *x, size_t x_stride, float *y,
+  size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {
+  current_kernel()(
+    &linear->weights, rows, x, x_stride, y, y_stride, epilogue, residual, residual_stride);
+}

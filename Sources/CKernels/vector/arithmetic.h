@@ -1,0 +1,187 @@
+// Vectors of CK_WIDTH floats. This file and those beside it are compiled once a vector level: each
+// CK_WIDTH has a source file that names the instructions which the compiler may use.
+
+#ifndef CK_WIDTH
+#error "define CK_WIDTH, the count of floats in a vector"
+#endif
+
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "../kernel_table.h"
+
+// Fused operations are asked for one by one, so that the result of an element does not depend on
+// the code around it.
+#pragma STDC FP_CONTRACT OFF
+
+#define CK_INLINE static inline __attribute__((always_inline))
+
+typedef float vector __attribute__((ext_vector_type(CK_WIDTH)));
+typedef int int_vector __attribute__((ext_vector_type(CK_WIDTH)));
+typedef float unaligned_vector
+  __attribute__((ext_vector_type(CK_WIDTH), aligned(4), may_alias));
+
+CK_INLINE vector load(const float *x) { return *(const unaligned_vector *)x; }
+
+CK_INLINE void store(float *x, vector value) { *(unaligned_vector *)x = value; }
+
+CK_INLINE vector splat(float x) { return (vector)x; }
+
+// Whether each place lies before `count`.
+CK_INLINE int_vector places_before(size_t count) {
+#if CK_WIDTH == 16
+  const int_vector places = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#elif CK_WIDTH == 8
+  const int_vector places = {0, 1, 2, 3, 4, 5, 6, 7};
+#else
+  const int_vector places = {0, 1, 2, 3};
+#endif
+  return places < (int_vector)(int)count;
+}
+
+// The first `count` elements, fewer than a vector; the others are zero.
+CK_INLINE vector load_first(const float *x, size_t count) {
+#if CK_WIDTH == 16
+  return (vector)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), x);
+#elif CK_WIDTH == 8
+  return (vector)_mm256_maskload_ps(x, (__m256i)places_before(count));
+#else
+  vector value = splat(0);
+  memcpy(&value, x, count * sizeof *x);
+  return value;
+#endif
+}
+
+CK_INLINE void store_first(float *x, vector value, size_t count) {
+#if CK_WIDTH == 16
+  _mm512_mask_storeu_ps(x, (__mmask16)((1u << count) - 1), (__m512)value);
+#elif CK_WIDTH == 8
+  _mm256_maskstore_ps(x, (__m256i)places_before(count), (__m256)value);
+#else
+  memcpy(x, &value, count * sizeof *x);
+#endif
+}
+
+// a · b + c, rounded once where the processor can.
+CK_INLINE vector fused(vector a, vector b, vector c) {
+#if CK_WIDTH == 4 && defined(__x86_64__)
+  return a * b + c;
+#else
+  return __builtin_elementwise_fma(a, b, c);
+#endif
+}
+
+// The larger of both; `b` where either is NaN.
+CK_INLINE vector larger(vector a, vector b) { return a > b ? a : b; }
+
+CK_INLINE vector smaller(vector a, vector b) { return a < b ? a : b; }
+
+// Halves are added until one element is left.
+CK_INLINE float sum_of(vector x) {
+#if CK_WIDTH == 16
+  __auto_type half = x.lo + x.hi;
+  __auto_type quarter = half.lo + half.hi;
+#elif CK_WIDTH == 8
+  __auto_type quarter = x.lo + x.hi;
+#else
+  vector quarter = x;
+#endif
+  __auto_type pair = quarter.lo + quarter.hi;
+  return pair.x + pair.y;
+}
+
+// Of elements among which there is no NaN.
+CK_INLINE float largest_of(vector x) {
+#if CK_WIDTH == 16
+  __auto_type half = x.lo > x.hi ? x.lo : x.hi;
+  __auto_type quarter = half.lo > half.hi ? half.lo : half.hi;
+#elif CK_WIDTH == 8
+  __auto_type quarter = x.lo > x.hi ? x.lo : x.hi;
+#else
+  vector quarter = x;
+#endif
+  __auto_type pair = quarter.lo > quarter.hi ? quarter.lo : quarter.hi;
+  return pair.x > pair.y ? pair.x : pair.y;
+}
+
+// Within 2e-7 of the exponential, relatively, between −87.3 and 88.3; zero below and as at 88.3 above.
+//
+// 2ⁿ eʳ with |r| ≤ ln 2 / 2, and eʳ = 1 + r + r² p(r) with p fitted for the least relative error.
+CK_INLINE vector exponential(vector x) {
+  const vector lowest = splat(-87.3f), highest = splat(88.3f);
+  vector clipped = x < lowest ? lowest : x > highest ? highest : x;
+  // The last bits of `shifted` are n: it is too large for bits after the point.
+  vector shifted = fused(clipped, splat(1.44269504f), splat(0x1.8p23f));
+  vector n = shifted - splat(0x1.8p23f);
+  vector r = fused(n, splat(-0.693145752f), clipped);
+  r = fused(n, splat(-1.42860677e-6f), r);
+  vector p = fused(splat(0x1.106280p-7f), r, splat(0x1.572a0ap-5f));
+  p = fused(p, r, splat(0x1.5557aep-3f));
+  p = fused(p, r, splat(0x1.fffdfcp-2f));
+  p = fused(p, r, splat(1));
+  p = fused(p, r, splat(1));
+  int_vector exponent = (__builtin_bit_cast(int_vector, shifted) + 127) << 23;
+  vector result = p * __builtin_bit_cast(vector, exponent);
+  return x < lowest ? splat(0) : result;
+}
+
+CK_INLINE vector sigmoid_of(vector x) { return splat(1) / (splat(1) + exponential(-x)); }
+
+// x Φ(x) with Φ(x) = ½ + x p(x²) for |x| < 5.3 and 0 or 1 beyond; p was fitted for the least
+// error of x Φ(x), in the variable t = 2 x² / 5.3² − 1, in which its coefficients fall.
+CK_INLINE vector gelu_of(vector x) {
+  static const float coefficients[] = {
+    0x1.e1bc60p-13f, -0x1.78776ap-11f, 0x1.d1dd6ep-11f,  -0x1.41a06cp-10f, 0x1.83ff62p-9f,
+    -0x1.762b0ep-8f, 0x1.245eaap-7f,   -0x1.b263fcp-7f,  0x1.35aaf6p-6f,   -0x1.9e347ap-6f,
+    0x1.06d20ep-5f,  -0x1.4453b0p-5f,  0x1.93922ap-5f,   -0x1.1075a8p-4f,  0x1.11301ep-3f,
+  };
+  const vector limit = splat(5.3f);
+  vector square = smaller(x * x, splat(5.3f * 5.3f));
+  vector t = fused(square, splat(2 / (5.3f * 5.3f)), splat(-1));
+  vector p = splat(coefficients[0]);
+#pragma clang loop unroll(full)
+  for (int index = 1; index < 15; index++) p = fused(p, t, splat(coefficients[index]));
+  vector phi = fused(p, x, splat(0.5f));
+  phi = x < -limit ? splat(0) : x > limit ? splat(1) : phi;
+  return x * phi;
+}
+
+// Whether any place of a comparison's result holds.
+CK_INLINE bool is_any(int_vector places) {
+#if CK_WIDTH == 16
+  return _mm512_movepi32_mask((__m512i)places) != 0;
+#elif CK_WIDTH == 8
+  return _mm256_movemask_ps((__m256)places) != 0;
+#else
+  return (places.x | places.y | places.z | places.w) != 0;
+#endif
+}
+
+// The code of each element, round((clip(x) − lower) / scale), plus 1.5 · 2²³: the last bits of the
+// float are those of the code.
+//
+// `reciprocal` is 1 / scale or, with more than 255 levels, NaN. The product with it stands for the
+// quotient unless the two might be rounded differently.
+CK_INLINE vector shifted_codes(
+  vector x, float lower, float upper, float scale, float reciprocal) {
+  vector clipped = x < splat(lower) ? splat(lower) : x > splat(upper) ? splat(upper) : x;
+  vector offset = clipped - splat(lower);
+  vector quotient = offset * splat(reciprocal);
+  vector shifted = quotient + splat(0x1.8p23f);
+  vector distance = quotient - (shifted - splat(0x1.8p23f));
+  if (is_any(~((distance <= splat(0.4999f)) & (distance >= splat(-0.4999f)))))
+    shifted = offset / splat(scale) + splat(0x1.8p23f);
+  return shifted;
+}
+
+CK_INLINE vector quantized(
+  vector x, float lower, float upper, float scale, float reciprocal) {
+  vector codes = shifted_codes(x, lower, upper, scale, reciprocal) - splat(0x1.8p23f);
+  return codes * splat(scale) + splat(lower);
+}

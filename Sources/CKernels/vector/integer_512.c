@@ -1,0 +1,79 @@
+// Linear layers over whole numbers for AVX-512 with VNNI, which sums up four products of bytes in 32
+// bits without saturation.
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#pragma clang attribute push( \
+  __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma"))), \
+  apply_to = function)
+
+#define CK_WIDTH 16
+#define CK_INTEGER_KERNEL ck_integer_linear_512
+
+#include "arithmetic.h"
+#include "epilogue.h"
+#include "../integer_weights.h"
+
+enum { integer_block_rows = 6, integer_group_panels = 4, integer_group_width = 64 };
+
+CK_INLINE void store_codes(uint8_t *codes, int_vector values) {
+  _mm_storeu_si128((__m128i *)codes, _mm512_cvtepi32_epi8((__m512i)values));
+}
+
+CK_INLINE void multiply(
+  int rows, int panels, size_t steps, const int8_t *panel, const uint8_t *codes, size_t stride,
+  int32_t *products) {
+  __m512i sum[integer_block_rows][integer_group_panels];
+#pragma clang loop unroll(full)
+  for (int row = 0; row < rows; row++)
+#pragma clang loop unroll(full)
+    for (int index = 0; index < panels; index++) sum[row][index] = _mm512_setzero_si512();
+  for (size_t step = 0; step < steps; step++) {
+    __m512i weights[integer_group_panels];
+#pragma clang loop unroll(full)
+    for (int index = 0; index < panels; index++)
+      weights[index] = _mm512_loadu_si512(panel + ((size_t)index * steps + step) * 64);
+#pragma clang loop unroll(full)
+    for (int row = 0; row < rows; row++) {
+      int32_t four;
+      memcpy(&four, codes + (size_t)row * stride + step * 4, sizeof four);
+      __m512i elements = _mm512_set1_epi32(four);
+#pragma clang loop unroll(full)
+      for (int index = 0; index < panels; index++)
+        sum[row][index] = _mm512_dpbusd_epi32(sum[row][index], elements, weights[index]);
+    }
+  }
+#pragma clang loop unroll(full)
+  for (int row = 0; row < rows; row++)
+#pragma clang loop unroll(full)
+    for (int index = 0; index < panels; index++)
+      _mm512_storeu_si512(products + row * integer_group_width + index * 16, sum[row][index]);
+}
+
+static void multiply_block(
+  const ck_integer_weights *weights, int rows, size_t panels, size_t first_panel,
+  const uint8_t *codes, size_t stride, int32_t *products) {
+  size_t steps = weights->steps;
+  const int8_t *panel = weights->panels + first_panel * steps * 64;
+  if (rows == integer_block_rows) {
+    switch (panels) {
+      case 1: multiply(6, 1, steps, panel, codes, stride, products); break;
+      case 2: multiply(6, 2, steps, panel, codes, stride, products); break;
+      case 3: multiply(6, 3, steps, panel, codes, stride, products); break;
+      default: multiply(6, 4, steps, panel, codes, stride, products);
+    }
+  } else {
+    for (size_t index = 0; index < panels; index++)
+      multiply(1, 1, steps, panel + index * steps * 64, codes, stride, products + index * 16);
+  }
+}
+
+#include "integer.h"
+
+#pragma clang attribute pop
+
+#endif

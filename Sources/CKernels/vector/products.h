@@ -1,0 +1,167 @@
+// Products with packed weights: blocks of rows times groups of columns are summed up in registers.
+
+enum {
+  // Rows of a full block, and vectors of a full group of columns: as many as the registers hold.
+  block_rows = 6,
+  group_vectors = CK_WIDTH == 16 ? 4 : 2,
+  // Rows for which one group of columns is computed before the next one, so that a group's weights
+  // are read from a near cache.
+  batch_rows = 96,
+  most_taps = 9,
+};
+
+// sums[row][vector] = bias + Σ over taps and inputs of sources[tap][row][input] · weights, in this
+// order for every element, whatever the sizes of block and group.
+CK_INLINE void accumulate(
+  int rows, int vectors, size_t taps, size_t inputs, const float *const *sources,
+  const float *panel, size_t panel_stride, const float *bias, float *sums) {
+  vector sum[block_rows][group_vectors];
+  // Vectors narrower than a panel lie side by side in it.
+  size_t step = CK_WIDTH < ck_panel_width ? CK_WIDTH : panel_stride;
+#pragma clang loop unroll(full)
+  for (int row = 0; row < rows; row++)
+#pragma clang loop unroll(full)
+    for (int index = 0; index < vectors; index++) sum[row][index] = load(bias + index * CK_WIDTH);
+  for (size_t tap = 0; tap < taps; tap++) {
+    const float *x[block_rows];
+#pragma clang loop unroll(full)
+    for (int row = 0; row < rows; row++) x[row] = sources[tap * batch_rows + row];
+    for (size_t input = 0; input < inputs; input++) {
+      vector weights[group_vectors];
+#pragma clang loop unroll(full)
+      for (int index = 0; index < vectors; index++) weights[index] = load(panel + index * step);
+#pragma clang loop unroll(full)
+      for (int row = 0; row < rows; row++) {
+        vector element = splat(x[row][input]);
+#pragma clang loop unroll(full)
+        for (int index = 0; index < vectors; index++)
+          sum[row][index] = fused(element, weights[index], sum[row][index]);
+      }
+      panel += ck_panel_width;
+    }
+  }
+#pragma clang loop unroll(full)
+  for (int row = 0; row < rows; row++)
+#pragma clang loop unroll(full)
+    for (int index = 0; index < vectors; index++)
+      store(sums + (row * group_vectors + index) * CK_WIDTH, sum[row][index]);
+}
+
+// The instance of `accumulate` for a block of 6, 4, 2 or 1 rows.
+CK_INLINE void accumulate_rows(
+  int rows, int vectors, size_t taps, size_t inputs, const float *const *sources,
+  const float *panel, size_t panel_stride, const float *bias, float *sums) {
+  switch (rows) {
+    case 6: accumulate(6, vectors, taps, inputs, sources, panel, panel_stride, bias, sums); break;
+    case 4: accumulate(4, vectors, taps, inputs, sources, panel, panel_stride, bias, sums); break;
+    case 2: accumulate(2, vectors, taps, inputs, sources, panel, panel_stride, bias, sums); break;
+    default: accumulate(1, vectors, taps, inputs, sources, panel, panel_stride, bias, sums);
+  }
+}
+
+// Rows and vectors as `accumulate` has instances for.
+static void accumulate_block(
+  int rows, size_t vectors, size_t taps, size_t inputs, const float *const *sources,
+  const float *panel, size_t panel_stride, const float *bias, float *sums) {
+  switch (vectors) {
+    case 1:
+      accumulate_rows(rows, 1, taps, inputs, sources, panel, panel_stride, bias, sums);
+      break;
+    case 2:
+      accumulate_rows(rows, 2, taps, inputs, sources, panel, panel_stride, bias, sums);
+      break;
+#if CK_WIDTH == 16
+    case 3:
+      accumulate_rows(rows, 3, taps, inputs, sources, panel, panel_stride, bias, sums);
+      break;
+    default:
+      accumulate_rows(rows, 4, taps, inputs, sources, panel, panel_stride, bias, sums);
+#endif
+  }
+}
+
+CK_INLINE void store_block(
+  size_t rows, const float *sums, size_t count, float *y, size_t y_stride, ck_epilogue epilogue,
+  const float *residual, size_t residual_stride) {
+  for (size_t row = 0; row < rows; row++)
+    store_sums(
+      sums + row * group_vectors * CK_WIDTH, count, y + row * y_stride, epilogue,
+      residual == NULL ? NULL : residual + row * residual_stride);
+}
+
+// Up to `batch_rows` rows, whose elements lie at `sources` [taps, batch_rows].
+static void multiply_batch(
+  const ck_weights *weights, size_t rows, const float *const *sources, float *y, size_t y_stride,
+  ck_epilogue epilogue, const float *residual, size_t residual_stride) {
+  enum { group_width = group_vectors * CK_WIDTH };
+  _Alignas(64) float sums[block_rows * group_width];
+  for (size_t column = 0; column < weights->outputs; column += group_width) {
+    size_t count = weights->outputs - column;
+    if (count > group_width) count = group_width;
+    size_t vectors = (count + CK_WIDTH - 1) / CK_WIDTH;
+    const float *panel = weights->panels +
+      column / ck_panel_width * ck_panel_stride(weights) + column % ck_panel_width;
+    for (size_t row = 0, step; row < rows; row += step) {
+      size_t rest = rows - row;
+      step = rest >= 6 ? 6 : rest >= 4 ? 4 : rest >= 2 ? 2 : 1;
+      accumulate_block(
+        (int)step, vectors, weights->taps, weights->inputs, sources + row, panel,
+        ck_panel_stride(weights), weights->bias + column, sums);
+      float *target = y + row * y_stride + column;
+      const float *other =
+        epilogue == CK_EPILOGUE_ADD ? residual + row * residual_stride + column : NULL;
+      switch (epilogue) {
+        case CK_EPILOGUE_NONE:
+          store_block(step, sums, count, target, y_stride, CK_EPILOGUE_NONE, NULL, 0);
+          break;
+        case CK_EPILOGUE_GELU:
+          store_block(step, sums, count, target, y_stride, CK_EPILOGUE_GELU, NULL, 0);
+          break;
+        default:
+          store_block(step, sums, count, target, y_stride, epilogue, other, residual_stride);
+      }
+    }
+  }
+}
+
+static void linear(
+  const ck_weights *weights, size_t rows, const float *x, size_t x_stride, float *y,
+  size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {
+  const float *sources[batch_rows];
+  for (size_t first = 0; first < rows; first += batch_rows) {
+    size_t count = rows - first < batch_rows ? rows - first : batch_rows;
+    for (size_t row = 0; row < count; row++) sources[row] = x + (first + row) * x_stride;
+    multiply_batch(
+      weights, count, sources, y + first * y_stride, y_stride, epilogue,
+      residual == NULL ? NULL : residual + first * residual_stride, residual_stride);
+  }
+}
+
+static void convolution(
+  const ck_weights *weights, size_t height, size_t width, size_t first_row, size_t rows,
+  const float *x, float *y, ck_epilogue epilogue, const float *residual) {
+  const float *sources[most_taps * batch_rows];
+  size_t inputs = weights->inputs, outputs = weights->outputs;
+  size_t row = first_row, column = 0;
+  size_t end = (first_row + rows) * width;
+  for (size_t first = first_row * width; first < end; first += batch_rows) {
+    size_t count = end - first < batch_rows ? end - first : batch_rows;
+    for (size_t index = 0; index < count; index++) {
+      for (size_t tap = 0; tap < most_taps; tap++) {
+        // One more than the place, so that nothing goes below zero.
+        size_t tap_row = row + tap / 3, tap_column = column + tap % 3;
+        bool is_outside =
+          tap_row < 1 || tap_row > height || tap_column < 1 || tap_column > width;
+        sources[tap * batch_rows + index] =
+          is_outside ? weights->zeros : x + ((tap_row - 1) * width + tap_column - 1) * inputs;
+      }
+      if (++column == width) {
+        column = 0;
+        row++;
+      }
+    }
+    multiply_batch(
+      weights, count, sources, y + first * outputs, outputs, epilogue,
+      residual == NULL ? NULL : residual + first * outputs, outputs);
+  }
+}

@@ -1,0 +1,95 @@
+// What is done row by row or element by element.
+
+static void layer_norm(
+  size_t rows, size_t columns, const float *x, size_t x_stride, const float *gamma,
+  const float *beta, float epsilon, float *y, size_t y_stride) {
+  size_t whole = columns / CK_WIDTH * CK_WIDTH, rest = columns - whole;
+  float share = 1 / (float)columns;
+  for (size_t row = 0; row < rows; row++, x += x_stride, y += y_stride) {
+    vector sum = rest == 0 ? splat(0) : load_first(x + whole, rest);
+    for (size_t column = 0; column < whole; column += CK_WIDTH) sum += load(x + column);
+    vector mean = splat(sum_of(sum) * share);
+    vector square_sum = splat(0);
+    for (size_t column = 0; column < whole; column += CK_WIDTH) {
+      vector difference = load(x + column) - mean;
+      square_sum = fused(difference, difference, square_sum);
+    }
+    if (rest != 0) {
+      vector difference = load_first(x + whole, rest) - mean;
+      difference = places_before(rest) ? difference : splat(0);
+      square_sum = fused(difference, difference, square_sum);
+    }
+    vector factor = splat(1 / sqrtf(sum_of(square_sum) * share + epsilon));
+    for (size_t column = 0; column < whole; column += CK_WIDTH)
+      store(
+        y + column,
+        fused((load(x + column) - mean) * factor, load(gamma + column), load(beta + column)));
+    if (rest != 0)
+      store_first(
+        y + whole,
+        fused(
+          (load_first(x + whole, rest) - mean) * factor, load_first(gamma + whole, rest),
+          load_first(beta + whole, rest)),
+        rest);
+  }
+}
+
+static void gelu(float *x, size_t count) {
+  size_t index = 0;
+  for (; index + CK_WIDTH <= count; index += CK_WIDTH) store(x + index, gelu_of(load(x + index)));
+  if (index < count)
+    store_first(x + index, gelu_of(load_first(x + index, count - index)), count - index);
+}
+
+static void sigmoid(float *x, size_t count) {
+  size_t index = 0;
+  for (; index + CK_WIDTH <= count; index += CK_WIDTH)
+    store(x + index, sigmoid_of(load(x + index)));
+  if (index < count)
+    store_first(x + index, sigmoid_of(load_first(x + index, count - index)), count - index);
+}
+
+static void softmax(float *x, size_t rows, size_t columns) {
+  size_t whole = columns / CK_WIDTH * CK_WIDTH, rest = columns - whole;
+  for (size_t row = 0; row < rows; row++, x += columns) {
+    vector largest = splat(-INFINITY);
+    for (size_t column = 0; column < whole; column += CK_WIDTH)
+      largest = larger(load(x + column), largest);
+    // The rest is taken with −∞ in the places that it does not fill.
+    vector last = splat(-INFINITY);
+    if (rest != 0) last = places_before(rest) ? load_first(x + whole, rest) : last;
+    largest = larger(last, largest);
+    vector offset = splat(largest_of(largest));
+    last = exponential(last - offset);
+    vector sum = last;
+    for (size_t column = 0; column < whole; column += CK_WIDTH) {
+      vector value = exponential(load(x + column) - offset);
+      store(x + column, value);
+      sum += value;
+    }
+    vector factor = splat(1 / sum_of(sum));
+    for (size_t column = 0; column < whole; column += CK_WIDTH)
+      store(x + column, load(x + column) * factor);
+    if (rest != 0) store_first(x + whole, last * factor, rest);
+  }
+}
+
+static void quantize(
+  const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
+  float lower = quantizer->lower, upper = quantizer->upper;
+  if (!(upper > lower)) {
+    ck_scalar_kernels.quantize(quantizer, x, rows, columns, x_stride);
+    return;
+  }
+  float scale = (upper - lower) / quantizer->levels;
+  float reciprocal = quantizer->levels < 256 ? 1 / scale : NAN;
+  for (size_t row = 0; row < rows; row++, x += x_stride) {
+    size_t column = 0;
+    for (; column + CK_WIDTH <= columns; column += CK_WIDTH)
+      store(x + column, quantized(load(x + column), lower, upper, scale, reciprocal));
+    size_t rest = columns - column;
+    if (rest == 0) continue;
+    vector last = load_first(x + column, rest);
+    store_first(x + column, quantized(last, lower, upper, scale, reciprocal), rest);
+  }
+}

@@ -1,0 +1,53 @@
+import CKernels
+
+/// A linear layer whose weights and inputs are codes of a few bits, multiplied as whole numbers.
+///
+/// The result is that of the dequantized weights and the quantized inputs, apart from the rounding of
+/// what is multiplied with the exact sums of products of codes.
+final class IntegerLinear: Sendable {
+  let inputs: Int
+  let outputs: Int
+  /// Never written to after `init`, and freed by `deinit` alone.
+  private nonisolated(unsafe) let handle: OpaquePointer
+
+  /// - Parameters:
+  ///   - codes: `[outputs, inputs]`, one a byte, each below 2^`bitWidth`.
+  ///   - bitWidth: of the weights, 1 to 8.
+  ///   - lower: of each output; `w = lower + scale · code`.
+  ///   - scale: of each output.
+  ///   - bias: `[outputs]`, or nil for none.
+  ///   - activations: codes the inputs, with at most 255 levels.
+  /// - Throws: `SuperResolutionError` when a code, the bit width, the levels or the count of inputs
+  ///   (more than 16,384) is not taken.
+  init(
+    codes: [UInt8], bitWidth: Int, lower: [Float], scale: [Float], bias: [Float]?, outputs: Int,
+    inputs: Int, activations: ck_quantizer
+  ) throws {
+    precondition(codes.count == outputs * inputs && (bias?.count ?? outputs) == outputs)
+    precondition(lower.count == outputs && scale.count == outputs)
+    guard
+      let bits = UInt32(exactly: bitWidth),
+      let handle = withUnsafePointer(
+        to: activations,
+        { ck_integer_linear_create(codes, bits, lower, scale, bias, outputs, inputs, $0) })
+    else {
+      throw SuperResolutionError(
+        "no integer kernel for \(outputs) × \(inputs) codes of \(bitWidth) bits and inputs of \(activations.levels) levels"
+      )
+    }
+    self.handle = handle
+    self.inputs = inputs
+    self.outputs = outputs
+  }
+
+  deinit { ck_integer_linear_destroy(handle) }
+
+  /// As `Linear.apply`; a NaN makes its row NaN.
+  func apply(
+    rows: Int, _ x: UnsafePointer<Float>, stride xStride: Int, to y: UnsafeMutablePointer<Float>,
+    stride yStride: Int, then epilogue: Epilogue = .none
+  ) {
+    let (kind, residual, residualStride) = epilogue.parts
+    ck_integer_linear_apply(handle, rows, x, xStride, y, yStride, kind, residual, residualStride)
+  }
+}

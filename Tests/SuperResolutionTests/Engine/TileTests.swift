@@ -1,0 +1,78 @@
+import TestSupport
+import Testing
+
+@testable import SuperResolution
+
+@Suite struct TileTests {
+  @Test func spansCoverEveryPixelOnce() {
+    for length in [1, 7, 8, 9, 31, 32, 33] {
+      for overlap in [0, 8, 16, 40] {
+        let spans = TileOptions.spans(length, size: 8, overlap: overlap)
+        #expect(spans.flatMap { Array($0.inner) } == Array(0..<length))
+        for span in spans {
+          #expect(span.outer.lowerBound == max(0, span.inner.lowerBound - overlap))
+          #expect(span.outer.upperBound == min(length, span.inner.upperBound + overlap))
+        }
+      }
+    }
+  }
+
+  @Test func tilesOfAnUpscalerWithoutReachAreExact() throws {
+    let picture = noise(channelCount: 2, height: 21, width: 30, seed: 8)
+    var tiles: [(height: Int, width: Int)] = []
+    let tiled = try TileOptions(size: 7, overlap: 3).assemble(picture, scale: 3, period: 4) {
+      tile, _, _ in
+      tiles.append((tile.height, tile.width))
+      return repeated(tile, 3)
+    }
+    #expect(tiled == repeated(picture, 3))
+    // A side of 7 becomes 8, an overlap of 3 becomes 4.
+    #expect(tiles.count == 3 * 4)
+    #expect(tiles[5] == (16, 16))
+  }
+
+  private func repeated(_ picture: Picture, _ factor: Int) -> Picture {
+    let (height, width) = (picture.height * factor, picture.width * factor)
+    let samples = (0..<picture.channelCount * height * width).map { index in
+      let (channel, row, column) = (index / (height * width), index / width % height, index % width)
+      return picture.samples[
+        (channel * picture.height + row / factor) * picture.width + column / factor]
+    }
+    return Picture(
+      channelCount: picture.channelCount, height: height, width: width, samples: samples)
+  }
+
+  /// The overlap that is said to be enough is, with real windows, shifts, masks and convolutions.
+  @Test(arguments: [
+    "swinir_direct_x2", "swinir_shuffle_x4", "swinir_nearest_x4", "swinir_jpeg_colour",
+    "swinir_shuffle_x8",
+  ])
+  func theExactOverlapIsExact(name: String) throws {
+    var network = try NetworkFixture(name).network()
+    let overlap = try #require(network.exactTileOverlap)
+    let period = network.architecture.windowPeriod
+    #expect(overlap % period == 0)
+    // Tiles are cut off above, below, or both. The last is no multiple of the window, so it is padded
+    // as the whole picture is.
+    let picture = noise(
+      height: 2 * overlap + 2 * period + 3, width: overlap + period + 1, seed: 9)
+    let whole = try network.upscale(picture, progress: nil)
+    network.tiles = TileOptions(size: (overlap + period) / 2, overlap: overlap)
+    #expect(try network.upscale(picture, progress: nil) == whole)
+    network.tiles = TileOptions(size: (overlap + period) / 2, overlap: period)
+    #expect(try network.upscale(picture, progress: nil) != whole)
+  }
+
+  @Test func noOverlapIsExactWhereChannelsLookAtEverything() throws {
+    let network = try NetworkFixture("dat_direct_x2").network()
+    #expect(network.exactTileOverlap == nil)
+  }
+
+  @Test func aPictureOfOneTileIsRunWhole() throws {
+    var network = try NetworkFixture("dat_direct_x2").network()
+    let picture = noise(height: 13, width: 16, seed: 10)
+    let whole = try network.upscale(picture, progress: nil)
+    network.tiles = TileOptions(size: 16, overlap: 8)
+    #expect(try network.upscale(picture, progress: nil) == whole)
+  }
+}

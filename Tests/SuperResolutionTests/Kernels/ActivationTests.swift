@@ -1,0 +1,117 @@
+import CKernels
+import Foundation
+import TestSupport
+import Testing
+
+@testable import SuperResolution
+
+@Suite struct ActivationTests {
+  /// Small and large, both signs, and what is not finite; an odd count.
+  static let inputs: [Float] =
+    stride(from: Float(-12), through: 12, by: 0.0137).map { $0 }
+    + [0, -0.0, 1e-30, -1e-30, 100, -100, 3e38, -3e38, .infinity, -.infinity, .nan]
+
+  @Test(arguments: VectorLevels.available)
+  func geluKeepsWithinItsBound(level: UInt32) {
+    var y = Self.inputs
+    VectorLevels.at(level) { y.write { ck_gelu($0, Self.inputs.count) } }
+    for (x, y) in zip(Self.inputs, y) {
+      if x.isNaN || x == -.infinity {
+        #expect(y.isNaN)
+      } else {
+        let expected = exactGELU(Double(x))
+        #expect(Double(y) == expected || abs(Double(y) - expected) <= 1e-6 * max(1, abs(Double(x))))
+      }
+    }
+  }
+
+  @Test(arguments: VectorLevels.available)
+  func sigmoidAgreesWithTheDefinition(level: UInt32) {
+    var y = Self.inputs
+    VectorLevels.at(level) { y.write { ck_sigmoid($0, Self.inputs.count) } }
+    let expected = Self.inputs.map { 1 / (1 + exp(-Double($0))) }
+    #expect(largestDifference(y, expected) < 1e-6)
+  }
+
+  @Test(arguments: VectorLevels.available, [1, 7, 10, 16, 60, 61, 180])
+  func softmaxAgreesWithTheDefinition(level: UInt32, columns: Int) {
+    var random = SplitMix(seed: UInt64(columns))
+    var x = random.normals(9 * columns).map { $0 * 20 }
+    // One probability of zero, then rows that have none.
+    if columns > 1 { x[columns - 1] = -.infinity }
+    x[columns] = .nan
+    x[2 * columns] = .infinity
+    for column in 0..<columns { x[3 * columns + column] = -.infinity }
+    var y = x
+    VectorLevels.at(level) { y.write { ck_softmax($0, 9, columns) } }
+    for row in 0..<9 {
+      let found = Array(y[row * columns..<(row + 1) * columns])
+      if (1...3).contains(row) {
+        #expect(found.allSatisfy { $0.isNaN })
+        continue
+      }
+      let logits = x[row * columns..<(row + 1) * columns]
+      let highest = logits.max() ?? 0
+      // The difference is rounded, which a large one multiplies; the rest must be precise.
+      let powers = logits.map { exp(Double($0 - highest)) }
+      let sum = powers.reduce(0, +)
+      for (found, power) in zip(found, powers) {
+        #expect(abs(Double(found) - power / sum) <= 2e-6 * power / sum + 1e-37)
+      }
+    }
+  }
+
+  @Test(arguments: VectorLevels.available, [1, 10, 60, 61, 180])
+  func layerNormAgreesWithTheDefinition(level: UInt32, columns: Int) {
+    var random = SplitMix(seed: UInt64(columns))
+    let stride = columns + 3
+    let x = random.normals(7 * stride).map { $0 * 3 + 5 }
+    let (gamma, beta) = (random.normals(columns), random.normals(columns))
+    let layer = LayerNormalization(gamma: gamma, beta: beta)
+    var y = x
+    var inPlace = x
+    VectorLevels.at(level) {
+      y.write { layer.apply(rows: 7, x, stride: stride, to: $0, stride: stride) }
+      inPlace.write { layer.apply(rows: 7, $0, stride: stride, to: $0, stride: stride) }
+    }
+    #expect(y.bits == inPlace.bits)
+    for row in 0..<7 {
+      let values = x[row * stride..<row * stride + columns].map(Double.init)
+      let mean = values.reduce(0, +) / Double(columns)
+      let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(columns)
+      let expected = values.indices.map {
+        (values[$0] - mean) / (variance + 1e-5).squareRoot() * Double(gamma[$0]) + Double(beta[$0])
+      }
+      // One column: the mean of one rounded number is that number, so nothing is left of it.
+      #expect(largestDifference(Array(y[row * stride..<row * stride + columns]), expected) < 2e-5)
+      let rest = row * stride + columns..<(row + 1) * stride
+      #expect(Array(y[rest]).bits == Array(x[rest]).bits)
+    }
+  }
+
+  @Test(arguments: VectorLevels.available)
+  func quantizingGivesTheBitsOfItsFormula(level: UInt32) {
+    var random = SplitMix(seed: 7)
+    for (lower, upper, levels) in [
+      (-0.7, 0.9, 3), (0, 1, 15), (-1.3, 1.7, 255), (-8, 7.5, 31), (-100, 100, 65535),
+      (1, 1, 15), (1, -1, 15),
+    ] as [(Float, Float, Float)] {
+      let step = (upper - lower) / levels
+      // Every tie, and values on both sides of it.
+      let ties = (0..<Int(min(levels, 300))).map { lower + (Float($0) + 0.5) * step }
+      let x =
+        ties + ties.map(\.nextUp) + ties.map(\.nextDown) + random.normals(301)
+        + [.infinity, -.infinity, .nan]
+      var y = x
+      var quantizer = ck_quantizer(lower: lower, upper: upper, levels: levels)
+      VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 1, x.count, x.count) } }
+      let expected = x.map { x -> Float in
+        if x.isNaN { return x }
+        if !(upper > lower) { return lower }
+        let code = ((min(max(x, lower), upper) - lower) / step).rounded(.toNearestOrEven)
+        return code * step + lower
+      }
+      #expect(zip(y, expected).allSatisfy { $0 == $1 || ($0.isNaN && $1.isNaN) })
+    }
+  }
+}

@@ -1,0 +1,122 @@
+import CKernels
+import TestSupport
+import Testing
+
+@testable import SuperResolution
+
+@Suite struct IntegerLinearTests {
+  static let shapes = [(1, 1), (10, 7), (60, 180), (61, 60), (180, 61), (2100, 3)]
+
+  @Test(arguments: VectorLevels.available, 1...8)
+  func agreesWithTheFloatSimulation(level: UInt32, bitWidth: Int) throws {
+    for (inputs, outputs) in Self.shapes {
+      var random = SplitMix(seed: UInt64(bitWidth * 100_000 + inputs * 100 + outputs))
+      let highest = UInt8((1 << bitWidth) - 1)
+      let codes = (0..<inputs * outputs).map { _ in UInt8.random(in: 0...highest, using: &random) }
+      let (lower, scale) = (random.normals(outputs), random.normals(outputs))
+      let bias = random.normals(outputs)
+      var quantizer = ck_quantizer(lower: -1.3, upper: 1.7, levels: Float(highest))
+      let layer = try IntegerLinear(
+        codes: codes, bitWidth: bitWidth, lower: lower, scale: scale, bias: bias, outputs: outputs,
+        inputs: inputs, activations: quantizer)
+      let rows = 9
+      let x = random.normals(rows * (inputs + 1))
+      var simulated = x
+      simulated.write { ck_quantize(&quantizer, $0, rows, inputs, inputs + 1) }
+      var expected: [Double] = []
+      for row in 0..<rows {
+        for output in 0..<outputs {
+          var sum = Double(bias[output])
+          for input in 0..<inputs {
+            let code = Double(codes[output * inputs + input])
+            let weight = Double(lower[output]) + Double(scale[output]) * code
+            sum += weight * Double(simulated[row * (inputs + 1) + input])
+          }
+          expected.append(sum)
+        }
+      }
+      var y = [Float](repeating: 12345, count: rows * (outputs + 2))
+      var parts = y
+      VectorLevels.at(level) {
+        y.write { layer.apply(rows: rows, x, stride: inputs + 1, to: $0, stride: outputs + 2) }
+        x.withUnsafeBufferPointer { x in
+          guard let x = x.baseAddress else { return }
+          parts.write { y in
+            for row in 0..<rows {
+              layer.apply(
+                rows: 1, x + row * (inputs + 1), stride: inputs + 1, to: y + row * (outputs + 2),
+                stride: outputs + 2)
+            }
+          }
+        }
+      }
+      #expect(y.bits == parts.bits)
+      let found = rowElements(y, rows: rows, columns: outputs, stride: outputs + 2)
+      let largest = expected.reduce(1) { max($0, abs($1)) }
+      let difference = zip(found, expected).reduce(0) { max($0, abs(Double($1.0) - $1.1)) }
+      #expect(difference <= 1e-5 * largest)
+      let between = gapElements(y, rows: rows, columns: outputs, stride: outputs + 2)
+      #expect(between.allSatisfy { $0 == 12345 })
+    }
+  }
+
+  /// Sums of the largest products must not overflow on the way.
+  @Test(arguments: VectorLevels.available, [(8, 255), (7, 127), (4, 15), (8, 15), (4, 255)])
+  func largestCodesAreSummedUpExactly(level: UInt32, widths: (bits: Int, levels: Int)) throws {
+    let inputs = 16384
+    let highest = UInt8((1 << widths.bits) - 1)
+    for code in [0, highest] {
+      let layer = try IntegerLinear(
+        codes: [UInt8](repeating: code, count: inputs), bitWidth: widths.bits,
+        lower: [-Float(1 << (widths.bits - 1))], scale: [1], bias: nil, outputs: 1, inputs: inputs,
+        activations: ck_quantizer(
+          lower: 0, upper: Float(widths.levels), levels: Float(widths.levels))
+      )
+      let x = [Float](repeating: .infinity, count: inputs)
+      var y: [Float] = [0]
+      VectorLevels.at(level) {
+        y.write { layer.apply(rows: 1, x, stride: inputs, to: $0, stride: 1) }
+      }
+      let weight = Int(code) - (1 << (widths.bits - 1))
+      #expect(Double(y[0]) == Double(Float(inputs * weight * widths.levels)))
+    }
+  }
+
+  @Test(arguments: VectorLevels.available)
+  func finishesLikeOtherLayers(level: UInt32) throws {
+    let layer = try IntegerLinear(
+      codes: [0, 3, 1, 2], bitWidth: 2, lower: [-2, -1], scale: [1, 1], bias: [0.5, 0],
+      outputs: 2, inputs: 2, activations: ck_quantizer(lower: 0, upper: 3, levels: 3))
+    // W = [[-2, 1], [0, 1]]; the last row holds a NaN.
+    let x: [Float] = [1, 2, 3, -9, .nan, 1]
+    let sums: [Double] = [0.5, 2, -5.5, 0, .nan, .nan]
+    let residual: [Float] = [1, 2, 3, 4, 5, 6]
+    let cases: [(Epilogue, [Double])] = [
+      (.none, sums), (.gelu, sums.map(exactGELU)),
+      (.relu, sums.map { $0 < 0 ? 0 : $0 }), (.leakyReLU, sums.map { $0 < 0 ? $0 * 0.01 : $0 }),
+    ]
+    for (epilogue, expected) in cases {
+      var y = residual
+      VectorLevels.at(level) {
+        y.write { layer.apply(rows: 3, x, stride: 2, to: $0, stride: 2, then: epilogue) }
+      }
+      #expect(largestDifference(y, expected) < 1e-6)
+    }
+    var y = residual
+    VectorLevels.at(level) {
+      y.write { layer.apply(rows: 3, x, stride: 2, to: $0, stride: 2, then: .add($0, stride: 2)) }
+    }
+    #expect(largestDifference(y, zip(sums, residual).map { $0 + Double($1) }) < 1e-6)
+  }
+
+  @Test(arguments: [(2, 4, 15), (0, 0, 15), (9, 0, 15), (4, 1, 256), (4, 1, 0), (4, 1, 2.5)])
+  func refusesWhatItCannotHold(bitWidth: Int, code: UInt8, levels: Float) {
+    let error = SuperResolutionError(
+      "no integer kernel for 1 × 1 codes of \(bitWidth) bits and inputs of \(levels) levels")
+    #expect(throws: error) {
+      try IntegerLinear(
+        codes: [code], bitWidth: bitWidth, lower: [0], scale: [1], bias: nil, outputs: 1, inputs: 1,
+        activations: ck_quantizer(lower: 0, upper: 1, levels: levels))
+    }
+  }
+}

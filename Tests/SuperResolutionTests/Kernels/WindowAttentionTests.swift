@@ -1,0 +1,138 @@
+import CKernels
+import Foundation
+import TestSupport
+import Testing
+
+@testable import SuperResolution
+
+@Suite struct WindowAttentionTests {
+  static let shapes = [
+    (64, 64, 10), (64, 64, 15), (7, 9, 30), (65, 41, 7), (1, 1, 1), (0, 3, 2), (130, 5, 11),
+  ]
+
+  struct Sample {
+    let (queries, keys, head): (Int, Int, Int)
+    let stride: Int
+    let (q, k, v, bias, mask): ([Float], [Float], [Float], [Float], [Float])
+
+    init(_ shape: (Int, Int, Int)) {
+      (queries, keys, head) = shape
+      stride = head * 3 + 1
+      var random = SplitMix(seed: UInt64(queries * 10000 + keys * 100 + head))
+      q = random.normals(queries * stride + 1)
+      k = random.normals(keys * stride)
+      v = random.normals(keys * stride)
+      bias = random.normals(queries * keys + 1)
+      mask = (0..<queries * keys + 1).map { $0 % 7 == 3 ? -100 : 0 }
+    }
+
+    /// The probabilities, [queries, keys], in double precision.
+    func probabilities(scale: Double) -> [[Double]] {
+      (0..<queries).map { query in
+        let scores = (0..<keys).map { key -> Double in
+          var sum = 0.0
+          for element in 0..<head {
+            sum += Double(q[query * stride + element]) * Double(k[key * stride + element])
+          }
+          let place = query * keys + key
+          return sum * scale + Double(bias[place]) + Double(mask[place])
+        }
+        let highest = scores.max() ?? 0
+        let powers = scores.map { exp($0 - highest) }
+        let sum = powers.reduce(0, +)
+        return powers.map { $0 / sum }
+      }
+    }
+
+    func transposed(_ matrix: [Float]) -> [Float] {
+      (0..<keys).flatMap { key in (0..<queries).map { matrix[$0 * keys + key] } } + [0]
+    }
+  }
+
+  @Test(arguments: VectorLevels.available, shapes)
+  func agreesWithTheDefinition(level: UInt32, shape: (Int, Int, Int)) {
+    let sample = Sample(shape)
+    let (queries, keys, head) = shape
+    let stride = sample.stride
+    let attention = WindowAttention(queries: queries, keys: keys, head: head, scale: 0.3)
+    var scratch = [Float](repeating: .nan, count: attention.scratchCount)
+    var out = [Float](repeating: 12345, count: queries * (head + 2) + 1)
+    var rowMajor = out
+    VectorLevels.at(level) {
+      scratch.write { scratch in
+        out.write {
+          attention.apply(
+            q: sample.q, stride: stride, k: sample.k, stride: stride, v: sample.v, stride: stride,
+            transposedBias: sample.transposed(sample.bias),
+            transposedMask: sample.transposed(sample.mask), out: $0, stride: head + 2,
+            scratch: scratch)
+        }
+        rowMajor.write {
+          ck_attention(
+            queries, keys, head, sample.q, stride, sample.k, stride, sample.v, stride, 0.3,
+            sample.bias, sample.mask, nil, $0, head + 2, scratch)
+        }
+      }
+    }
+    let expected = sample.probabilities(scale: Double(Float(0.3))).flatMap { probabilities in
+      (0..<head).map { element in
+        probabilities.indices.reduce(0) {
+          $0 + probabilities[$1] * Double(sample.v[$1 * stride + element])
+        }
+      }
+    }
+    for out in [out, rowMajor] {
+      let found = rowElements(out, rows: queries, columns: head, stride: head + 2)
+      #expect(largestDifference(found, expected) < 1e-5)
+      let between = gapElements(out, rows: queries, columns: head, stride: head + 2)
+      #expect(between.allSatisfy { $0 == 12345 })
+    }
+  }
+
+  /// With the unit matrix for values, the results are the probabilities.
+  @Test(arguments: VectorLevels.available)
+  func quantizesTheProbabilities(level: UInt32) {
+    let sample = Sample((19, 13, 13))
+    let unit = (0..<13 * 13).map { Float($0 % 14 == 0 ? 1 : 0) }
+    let attention = WindowAttention(
+      queries: 19, keys: 13, head: 13, scale: 0.3,
+      quantizer: ck_quantizer(lower: 0, upper: 0.6, levels: 15))
+    var scratch = [Float](repeating: .nan, count: attention.scratchCount)
+    var out = [Float](repeating: 0, count: 19 * 13)
+    VectorLevels.at(level) {
+      scratch.write { scratch in
+        out.write {
+          attention.apply(
+            q: sample.q, stride: sample.stride, k: sample.k, stride: sample.stride, v: unit,
+            stride: 13, transposedBias: sample.transposed(sample.bias),
+            transposedMask: sample.transposed(sample.mask), out: $0, stride: 13, scratch: scratch)
+        }
+      }
+    }
+    let step = 0.04
+    for (found, probability) in zip(out, sample.probabilities(scale: 0.3).flatMap { $0 }) {
+      let code = Double(found) / step
+      #expect(abs(code - code.rounded()) < 1e-5)
+      #expect(abs(Double(found) - min(probability, 0.6)) <= step / 2 + 1e-6)
+    }
+  }
+
+  @Test(arguments: VectorLevels.available)
+  func whatIsMaskedCountsForNothing(level: UInt32) {
+    let attention = WindowAttention(queries: 2, keys: 2, head: 1, scale: 1)
+    var scratch = [Float](repeating: .nan, count: attention.scratchCount)
+    var out: [Float] = [0, 0]
+    // Query 0 sees key 1 alone, query 1 none.
+    let mask: [Float] = [-.infinity, -.infinity, 0, -.infinity]
+    VectorLevels.at(level) {
+      scratch.write { scratch in
+        out.write {
+          attention.apply(
+            q: [1, 1], stride: 1, k: [1, 1], stride: 1, v: [2, 3], stride: 1, transposedBias: nil,
+            transposedMask: mask, out: $0, stride: 1, scratch: scratch)
+        }
+      }
+    }
+    #expect(out[0] == 3 && out[1].isNaN)
+  }
+}

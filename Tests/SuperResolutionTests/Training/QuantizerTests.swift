@@ -1,4 +1,3 @@
-import CKernels
 import Formats
 import TestSupport
 import Testing
@@ -21,13 +20,21 @@ import Testing
   }
 
   @Test(arguments: [1, 3, 15, 255] as [Float])
-  func givesTheBitsOfTheEngine(levels: Float) {
+  func roundsTheMultipleAsDocumented(levels: Float) {
     for (lower, upper) in [(-1, 1), (-0.3, 1.7), (0, 0.01), (1, 1), (2, 1)] as [(Float, Float)] {
-      let x = values(203)
-      var (found, expected) = (x, x)
-      var kernel = ck_quantizer(lower: lower, upper: upper, levels: levels)
-      ck_quantize(&kernel, &expected, 1, x.count, x.count)
-      quantizer(lower, upper, levels: levels).apply(x, count: x.count, to: &found)
+      let x = values(202)
+      var found = x
+      let columns = x.count / 3
+      // Rows of all but one column, whose elements stay.
+      quantizer(lower, upper, levels: levels).apply(
+        x, factor: 0.5, rows: 3, columns: columns - 1, stride: columns, to: &found)
+      let expected = x.enumerated().map { index, value in
+        if index % columns == columns - 1 { return value }
+        guard upper > lower else { return lower }
+        let scale = (upper - lower) / levels
+        let clipped = max(lower, min(upper, 0.5 * value))
+        return ((clipped - lower) / scale).rounded(.toNearestOrEven) * scale + lower
+      }
       #expect(found == expected, "\(lower)…\(upper)")
     }
   }

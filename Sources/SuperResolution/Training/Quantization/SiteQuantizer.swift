@@ -1,3 +1,5 @@
+import CKernels
+
 /// The uniform quantizer of an activation site whose bounds are learned (2DQuant, equation 2):
 ///
 ///     Q(x) = s · round((clip(x, l, u) − l) / s) + l,   s = (u − l) / levels
@@ -24,17 +26,24 @@ struct SiteQuantizer: Sendable {
   func apply(
     _ x: UnsafePointer<Float>, factor: Float = 1, count: Int, to y: UnsafeMutablePointer<Float>
   ) {
-    guard upper > lower else {
-      for index in 0..<count { y[index] = x[index].isNaN ? .nan : lower }
-      return
+    apply(x, factor: factor, rows: 1, columns: count, stride: count, to: y)
+  }
+
+  /// The same for rows that lie `stride` elements apart, in both.
+  func apply(
+    _ x: UnsafePointer<Float>, factor: Float, rows: Int, columns: Int, stride: Int,
+    to y: UnsafeMutablePointer<Float>
+  ) {
+    for row in 0..<rows {
+      let (from, to) = (x + row * stride, y + row * stride)
+      if factor == 1 {
+        if from != UnsafePointer(to) { to.update(from: from, count: columns) }
+      } else {
+        for column in 0..<columns { to[column] = from[column] * factor }
+      }
     }
-    let scale = scale
-    for index in 0..<count {
-      let clipped = max(min(x[index] * factor, upper), lower)
-      // Adding 1.5·2²³ rounds to a whole number, ties to even.
-      let rounded = ((clipped - lower) / scale + 12_582_912) - 12_582_912
-      y[index] = rounded * scale + lower
-    }
+    var kernel = ck_quantizer(lower: lower, upper: upper, levels: levels)
+    ck_quantize(&kernel, y, rows, columns, stride)
   }
 
   /// Turns the gradient by Q(factor · x) to that by x, in place, and adds those by the bounds.

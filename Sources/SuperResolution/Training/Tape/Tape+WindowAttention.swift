@@ -120,13 +120,13 @@ private final class WindowAttentionPass {
     _ source: UnsafePointer<Float>, _ quantizer: SiteQuantizer?, factor: Float,
     to target: UnsafeMutablePointer<Float>
   ) {
+    if let quantizer {
+      return quantizer.apply(
+        source, factor: factor, rows: tokens, columns: columns, stride: 3 * columns, to: target)
+    }
     for token in 0..<tokens {
       let (from, to) = (source + token * 3 * columns, target + token * 3 * columns)
-      if let quantizer {
-        quantizer.apply(from, factor: factor, count: columns, to: to)
-      } else {
-        for column in 0..<columns { to[column] = from[column] * factor }
-      }
+      for column in 0..<columns { to[column] = from[column] * factor }
     }
   }
 

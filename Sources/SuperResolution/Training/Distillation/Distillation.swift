@@ -80,7 +80,7 @@ public struct Distillation: Sendable {
   /// - Throws: `SuperResolutionError` when a picture has too few pixels or other channels.
   public func teach(_ pictures: [Picture]) throws -> [TeacherOutput] {
     for picture in pictures { try teacher.check(picture) }
-    return try parallelMap(count: pictures.count, threads: options.threads) { index in
+    return try mapPictures(pictures.count) { index in
       forward(teacher, teacherValues, quantizers: [], pictures[index])
     }
   }
@@ -92,7 +92,7 @@ public struct Distillation: Sendable {
     for picture in pictures { try student.check(picture) }
     let rounded = quantization.rounded(store.values)
     let quantizers = quantization.quantizers(store)
-    return try parallelMap(count: pictures.count, threads: options.threads) { index in
+    return try mapPictures(pictures.count) { index in
       forward(student, rounded, quantizers: quantizers, pictures[index]).picture
     }
   }
@@ -133,7 +133,7 @@ public struct Distillation: Sendable {
     let sum = OrderedSum(count: store.values.count)
     let (student, weights, memory) = (student, options.loss, memory)
     let share = 1 / Double(max(1, pictures.count))
-    let losses = try parallelMap(count: pictures.count, threads: options.threads) { index in
+    let losses = try mapPictures(pictures.count) { index in
       var gradients = sum.takeZeros()
       let loss = memory.withPool { pool in
         Self.run(
@@ -167,6 +167,18 @@ public struct Distillation: Sendable {
         tape.backward()
         return loss
       }
+    }
+  }
+
+  /// Maps `transform` over the pictures of a batch, on the threads.
+  ///
+  /// BLAS keeps to one thread even where there is but one picture or one thread, since its sums depend
+  /// on how many it has.
+  private func mapPictures<Result: Sendable>(
+    _ count: Int, _ transform: @Sendable (Int) throws -> Result
+  ) throws -> [Result] {
+    try BLASThreads.runningSingleThreaded {
+      try parallelMap(count: count, threads: options.threads, transform)
     }
   }
 

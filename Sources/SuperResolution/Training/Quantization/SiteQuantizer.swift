@@ -58,7 +58,7 @@ struct SiteQuantizer: Sendable {
       }
       return
     }
-    let scale = scale
+    let inverseScale = 1 / scale
     // Float32 sums of some hundred products, then Float64.
     for first in stride(from: 0, to: count, by: 2048) {
       let end = min(count, first + 2048)
@@ -67,7 +67,7 @@ struct SiteQuantizer: Sendable {
       while index + Lanes.scalarCount <= end {
         let values = loadLanes(x + index) * factor
         let gradient = loadLanes(g + index)
-        let t = (values - lower) / scale
+        let t = (values - lower) * inverseScale
         let rounded = (t + 12_582_912) - 12_582_912
         let (isLow, isHigh) = (values .<= lower, values .>= upper)
         let isBound = isLow .| isHigh
@@ -82,7 +82,7 @@ struct SiteQuantizer: Sendable {
       sums.high += Double(high.sum())
       sums.inner += Double(inner.sum())
       while index < end {
-        differentiate(x[index] * factor, scale: scale, factor: factor, &g[index], &sums)
+        differentiate(x[index] * factor, inverseScale, factor: factor, &g[index], &sums)
         index += 1
       }
     }
@@ -90,9 +90,10 @@ struct SiteQuantizer: Sendable {
 
   @inline(__always)
   private func differentiate(
-    _ value: Float, scale: Float, factor: Float, _ g: inout Float, _ sums: inout BoundGradient
+    _ value: Float, _ inverseScale: Float, factor: Float, _ g: inout Float,
+    _ sums: inout BoundGradient
   ) {
-    let t = (value - lower) / scale
+    let t = (value - lower) * inverseScale
     if value <= lower {
       sums.low += Double(g)
     } else if value >= upper {

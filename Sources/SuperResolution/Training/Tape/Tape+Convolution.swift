@@ -135,19 +135,31 @@ struct PatchMatrix {
     _ rows: Range<Int>, from x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>
   ) {
     for row in rows {
-      for tap in 0..<9 {
-        let (sourceRow, shift) = (row + tap / 3 - 1, tap % 3 - 1)
-        let isOutside = sourceRow < 0 || sourceRow >= height
-        for column in 0..<width {
-          let target = y + ((row - rows.lowerBound) * width + column) * columns + tap * channels
-          let source = column + shift
-          if isOutside || source < 0 || source >= width {
-            target.update(repeating: 0, count: channels)
-          } else {
-            target.update(from: x + (sourceRow * width + source) * channels, count: channels)
-          }
+      for column in 0..<width {
+        let target = y + ((row - rows.lowerBound) * width + column) * columns
+        for down in 0..<3 {
+          fillThree(
+            row + down - 1, column, from: x, to: target + down * 3 * channels)
         }
       }
+    }
+  }
+
+  /// Three pixels side by side, the middle one in `column`.
+  private func fillThree(
+    _ row: Int, _ column: Int, from x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>
+  ) {
+    guard row >= 0, row < height else { return y.update(repeating: 0, count: 3 * channels) }
+    let first = max(0, column - 1)
+    let last = min(width - 1, column + 1)
+    let skipped = first - (column - 1)
+    let count = last - first + 1
+    if skipped > 0 { y.update(repeating: 0, count: skipped * channels) }
+    (y + skipped * channels).update(
+      from: x + (row * width + first) * channels, count: count * channels)
+    if skipped + count < 3 {
+      (y + (skipped + count) * channels).update(
+        repeating: 0, count: (3 - skipped - count) * channels)
     }
   }
 }

@@ -66,7 +66,9 @@ extension Tape {
       }
       for row in 0..<rows {
         let (source, target) = (x.values + row * columns, y.values + row * columns)
-        for column in 0..<columns { target[column] = source[column] * slope[column] + shift[column] }
+        for column in 0..<columns {
+          target[column] = source[column] * slope[column] + shift[column]
+        }
       }
     }
     record(y) { [self] gradient in

@@ -1,0 +1,116 @@
+/// How far the student is from its teacher.
+public struct DistillationLoss: Hashable, Sendable {
+  /// mean|O_Q − O_F| over all samples of the enlarged pictures, in units of a picture's range.
+  public var pixels: Double
+  /// Σ over residual groups of the mean squared difference of the normalized features.
+  public var features: Double
+  /// Both with their weights.
+  public var total: Double
+
+  static let zero = DistillationLoss(pixels: 0, features: 0, total: 0)
+
+  static func += (sum: inout DistillationLoss, addend: DistillationLoss) {
+    sum.pixels += addend.pixels
+    sum.features += addend.features
+    sum.total += addend.total
+  }
+}
+
+/// What the loss consists of (2DQuant, equations 9 to 11): mean|O_Q − O_F| with the weight
+/// `pixels`, and with the weight `features` the sum over the residual groups of
+///
+///     mean (F_Q / ‖F_Q‖ − F_F / ‖F_F‖)²
+///
+/// where F is all of a group's output for one picture, normalized for each picture apart, and ‖·‖
+/// as `norm` says. Losses are averaged over the pictures of a batch.
+public struct DistillationLossWeights: Hashable, Sendable {
+  /// What features are divided by.
+  public enum FeatureNorm: String, Hashable, Sendable, CaseIterable {
+    /// √Σ F², as the paper has it; the mean squared difference is then tiny.
+    case euclidean
+    /// √mean F²: the squared relative error, whatever the picture's size.
+    case rootMeanSquare
+  }
+
+  public var pixels: Double = 1
+  public var features: Double = 5
+  public var norm: FeatureNorm = .euclidean
+
+  public init() {}
+}
+
+/// What the teacher made of one picture.
+public struct TeacherOutput: Sendable {
+  let picture: Picture
+  /// The features after each residual group.
+  let groups: [[Float]]
+}
+
+extension DistillationLossWeights {
+  /// The loss of one picture, its gradients put on the variables of the pass.
+  ///
+  /// - Parameter share: of the picture in the batch's loss.
+  func seed(
+    _ pass: DifferentiableNetwork.Pass, range: PixelRange, target: TeacherOutput, share: Double,
+    _ pool: BufferPool
+  ) -> DistillationLoss {
+    var loss = DistillationLoss.zero
+    loss.pixels = share * seedPixels(pass, range, target.picture, share, pool)
+    if features != 0 {
+      for (student, teacher) in zip(pass.groups, target.groups) {
+        loss.features += share * seedFeatures(student, teacher, share, pool)
+      }
+    }
+    loss.total = pixels * loss.pixels + features * loss.features
+    return loss
+  }
+
+  private func seedPixels(
+    _ pass: DifferentiableNetwork.Pass, _ range: PixelRange, _ target: Picture, _ share: Double,
+    _ pool: BufferPool
+  ) -> Double {
+    let gradient = pass.output.gradientToAddTo(pool).pointer
+    let (channels, plane) = (target.channelCount, target.height * target.width)
+    let slope = Float(pixels * share / Double(target.samples.count)) / range.range
+    var sum = 0.0
+    for row in 0..<target.height {
+      for column in 0..<target.width {
+        let place = (row * pass.outputWidth + column) * channels
+        for channel in 0..<channels {
+          let value = pass.output.values[place + channel] / range.range + range.mean[channel]
+          let difference =
+            value - target.samples[channel * plane + row * target.width + column]
+          sum += Double(abs(difference))
+          gradient[place + channel] += difference > 0 ? slope : difference < 0 ? -slope : 0
+        }
+      }
+    }
+    return sum / Double(target.samples.count)
+  }
+
+  private func seedFeatures(
+    _ student: Variable, _ teacher: [Float], _ share: Double, _ pool: BufferPool
+  ) -> Double {
+    let count = student.count
+    precondition(teacher.count == count, "features of another shape")
+    return teacher.withUnsafeBufferPointer { teacher in
+      guard let y = teacher.baseAddress else { return 0 }
+      let x = student.values
+      // Both divided by the same factor in front of the norms, the sums change by its square.
+      let factor = norm == .euclidean ? 1 / Double(count) : 1
+      let (xx, yy) = (longDotProduct(x, x, count), longDotProduct(y, y, count))
+      guard xx > 0, yy > 0 else { return 0 }
+      let (xInverse, yInverse) = (Float(1 / xx.squareRoot()), Float(1 / yy.squareRoot()))
+      let gradient = student.gradientToAddTo(pool).pointer
+      return pool.withScratch(count) { difference in
+        for index in 0..<count { difference[index] = x[index] * xInverse - y[index] * yInverse }
+        let along = Float(longDotProduct(x, difference, count)) * xInverse
+        let slope = Float(features * share * 2 * factor) * xInverse
+        for index in 0..<count {
+          gradient[index] += slope * (difference[index] - x[index] * xInverse * along)
+        }
+        return factor * longDotProduct(difference, difference, count)
+      }
+    }
+  }
+}

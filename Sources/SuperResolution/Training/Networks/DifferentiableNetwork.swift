@@ -1,0 +1,142 @@
+import Formats
+import Synchronization
+import Transform
+
+/// A checkpoint as parameters and a pass over them on tapes.
+struct DifferentiableNetwork: Sendable {
+  let network: any TrainableNetwork
+  let sites: [ActivationSite]
+  private let layouts = LayoutCache()
+
+  /// - Returns: the network and its parameters, one of each tensor that is none of the buffers.
+  /// - Throws: as `SuperResolutionNetwork`.
+  static func load(_ archive: TensorArchive) throws -> (
+    network: DifferentiableNetwork, store: ParameterStore
+  ) {
+    let (architecture, sites) = try Architectures.load(archive)
+    var store = ParameterStore()
+    var statistics: [String: [Float]] = [:]
+    var firstAxes: [String: Int] = [:]
+    for (name, tensor) in archive.tensors {
+      let last = name.split(separator: ".").last.map(String.init) ?? name
+      if buffers.contains(last) { continue }
+      let values = try locatingErrors(tensor: name) { try tensor.floatValues() }
+      if last.hasPrefix("running_") {
+        statistics[name] = values
+        continue
+      }
+      firstAxes[name] = tensor.shape.dimensions.first
+      store.add(name, values, group: group(name, archive))
+    }
+    let finder = ParameterFinder(
+      store: store, firstAxes: firstAxes, statistics: statistics,
+      sites: Dictionary(uniqueKeysWithValues: sites.sites.enumerated().map { ($1.name, $0) }))
+    let network: any TrainableNetwork
+    switch architecture {
+    case let swinIR as SwinIR: network = try TrainableSwinIR(swinIR, finder)
+    case let dat as DAT: network = try TrainableDAT(dat, finder)
+    default:
+      throw SuperResolutionError("networks of this kind can be run, but not trained")
+    }
+    return (DifferentiableNetwork(network: network, sites: sites.sites), store)
+  }
+
+  private init(network: any TrainableNetwork, sites: [ActivationSite]) {
+    self.network = network
+    self.sites = sites
+  }
+
+  /// What networks compute anew, by the last part of the name.
+  private static let buffers: Set<String> = [
+    "attn_mask", "attn_mask_0", "attn_mask_1", "relative_position_index", "rpe_biases",
+    "num_batches_tracked",
+  ]
+
+  private static func group(_ name: String, _ archive: TensorArchive) -> ParameterGroup {
+    if name.hasSuffix(".bias") {
+      let weight = archive.tensors[name.dropLast(4) + "weight"]
+      return weight?.shape.rank == 1 ? .norms : .biases
+    }
+    return name.hasSuffix(".weight") && archive.tensors[name]?.shape.rank == 1 ? .norms : .others
+  }
+
+  // MARK: Passes
+
+  /// The result of a pass, in the network's range.
+  struct Pass {
+    /// `[height · width, channels]` of the enlarged picture with its padding.
+    let output: Variable
+    let outputWidth: Int
+    let groups: [Variable]
+  }
+
+  /// - Throws: `SuperResolutionError` when the picture has too few pixels or other channels.
+  func check(_ picture: Picture) throws {
+    guard picture.channelCount == network.channelCount else {
+      throw SuperResolutionError(
+        "the picture has \(picture.channelCount) channels, the network takes "
+          + "\(network.channelCount)")
+    }
+    let (height, width) = padded(picture)
+    guard height < 2 * picture.height, width < 2 * picture.width else {
+      throw SuperResolutionError(
+        "the picture has \(picture.width) × \(picture.height) pixels, of which the network needs "
+          + "more than half of \(width) × \(height)")
+    }
+    try network.check(height: height, width: width)
+  }
+
+  private func padded(_ picture: Picture) -> (height: Int, width: Int) {
+    let multiple = network.paddingMultiple
+    func up(_ side: Int) -> Int { (side + multiple - 1) / multiple * multiple }
+    return (up(picture.height), up(picture.width))
+  }
+
+  /// - Precondition: `check` has let the picture pass.
+  func run(_ picture: Picture, _ tape: Tape) -> Pass {
+    let (height, width) = padded(picture)
+    let features = network.range.features(of: picture, height: height, width: width)
+    let pixels = tape.result(
+      rows: height * width, columns: features.channels, needsGradient: false)
+    pixels.values.update(from: features.values, count: features.count)
+    let layouts = layouts.layouts(network, height: height, width: width)
+    let (output, groups) = network.run(pixels, height: height, layouts, tape)
+    return Pass(output: output, outputWidth: width * network.scale, groups: groups)
+  }
+
+  /// The picture in the output of a pass, without the padding.
+  func picture(_ pass: Pass, of input: Picture) -> Picture {
+    let (height, width) = (input.height * network.scale, input.width * network.scale)
+    var picture = Picture(
+      channelCount: input.channelCount, height: height, width: width,
+      samples: [Float](repeating: 0, count: input.channelCount * height * width))
+    picture.samples.withUnsafeMutableBufferPointer { samples in
+      guard let start = samples.baseAddress else { return }
+      network.range.store(
+        pass.output.values, rows: 0..<height, width: pass.outputWidth, in: start, height: height,
+        keptWidth: width)
+    }
+    return picture
+  }
+}
+
+/// Layouts of the picture sizes that were met, all sizes of a batch at least.
+private final class LayoutCache: Sendable {
+  private struct Size: Hashable {
+    let height: Int
+    let width: Int
+  }
+  private let known = Mutex<[Size: [WindowLayout]]>([:])
+
+  func layouts(_ network: any TrainableNetwork, height: Int, width: Int) -> [WindowLayout] {
+    let size = Size(height: height, width: width)
+    if let found = known.withLock({ $0[size] }) { return found }
+    let made = network.layouts(height: height, width: width)
+    known.withLock { known in
+      // Training meets one size or two; whoever meets many shall not run out of memory.
+      if known.count >= 8 { known = [:] }
+      known[size] = made
+    }
+    return made
+  }
+}

@@ -1,0 +1,171 @@
+import Formats
+import Transform
+
+/// Which parameters of a store are rounded, by which others.
+struct QuantizationParameters: Sendable {
+  private struct Weight {
+    let quantization: WeightQuantization
+    let rounder: WeightRounder
+  }
+  private struct Activation {
+    let quantizer: ActivationQuantizer
+    let site: Int
+    let lower: ParameterReference
+    let upper: ParameterReference
+  }
+  private let weights: [Weight]
+  private let activations: [Activation]
+  private let siteCount: Int
+
+  /// Adds the bounds to `store`, and moves quantized weights to their group.
+  ///
+  /// - Throws: `SuperResolutionError` when a weight or a site is unknown, occurs twice or does not fit
+  ///   its quantizer.
+  init(
+    _ weights: [WeightQuantization], _ activations: [ActivationQuantizer],
+    sites: [ActivationSite], _ store: inout ParameterStore
+  ) throws {
+    var known: Set<String> = []
+    self.weights = try weights.map { quantization in
+      guard let reference = store[quantization.name] else {
+        throw SuperResolutionError("the network has no weight '\(quantization.name)' to quantize")
+      }
+      guard known.insert(quantization.name).inserted else {
+        throw SuperResolutionError("the weight '\(quantization.name)' has two quantizers")
+      }
+      try quantization.check(elementCount: reference.count)
+      return Weight(
+        quantization: quantization, rounder: Self.add(quantization, reference, to: &store))
+    }
+    let places = Dictionary(uniqueKeysWithValues: sites.enumerated().map { ($1.name, $0) })
+    self.activations = try activations.map { quantizer in
+      guard let site = places[quantizer.name] else {
+        throw SuperResolutionError(
+          "the network has no activation '\(quantizer.name)' to quantize")
+      }
+      guard known.insert(quantizer.name).inserted else {
+        throw SuperResolutionError("the activation '\(quantizer.name)' has two quantizers")
+      }
+      let width = quantizer.upper - quantizer.lower
+      guard width > 0, width.isFinite, (1...8).contains(quantizer.bitWidth) else {
+        throw SuperResolutionError(
+          "the activation '\(quantizer.name)' cannot be quantized to \(quantizer.bitWidth) bits "
+            + "from \(quantizer.lower) to \(quantizer.upper)")
+      }
+      return Activation(
+        quantizer: quantizer, site: site,
+        lower: store.add(
+          "\(quantizer.name).lower", [quantizer.lower], group: .activationBounds, unit: width),
+        upper: store.add(
+          "\(quantizer.name).upper", [quantizer.upper], group: .activationBounds, unit: width))
+    }
+    siteCount = sites.count
+  }
+
+  private static func add(
+    _ quantization: WeightQuantization, _ weight: ParameterReference,
+    to store: inout ParameterStore
+  ) -> WeightRounder {
+    store.move(weight, to: .latentWeights)
+    let mean = quantization.scale.reduce(0, +) / Float(quantization.scale.count)
+    let unit = mean > 0 && mean.isFinite ? mean : 1
+    let levels = Float((1 << quantization.bitWidth) - 1)
+    var codes: [UInt8]?
+    if case .fixed(let fixed) = quantization.rounding { codes = fixed }
+    return WeightRounder(
+      weight: weight,
+      lower: store.add(
+        "\(quantization.name).lower", quantization.lower, group: .weightBounds,
+        unit: unit * levels),
+      scale: store.add(
+        "\(quantization.name).scale", quantization.scale, group: .weightBounds, unit: unit),
+      layout: quantization.layout, bitWidth: quantization.bitWidth, codes: codes)
+  }
+
+  // MARK: Steps
+
+  /// All parameters, the quantized weights rounded.
+  func rounded(_ parameters: [Float]) -> [Float] {
+    var rounded = parameters
+    parameters.withUnsafeBufferPointer { parameters in
+      rounded.withUnsafeMutableBufferPointer { rounded in
+        for weight in weights { weight.rounder.round(parameters, to: rounded) }
+      }
+    }
+    return rounded
+  }
+
+  /// One entry a site; empty when no activation is quantized.
+  func quantizers(_ store: ParameterStore) -> [SiteQuantizer?] {
+    guard !activations.isEmpty else { return [] }
+    var quantizers = [SiteQuantizer?](repeating: nil, count: siteCount)
+    for activation in activations {
+      quantizers[activation.site] = SiteQuantizer(
+        lower: store.values[activation.lower.offset],
+        upper: store.values[activation.upper.offset],
+        levels: Float((1 << activation.quantizer.bitWidth) - 1), lowerReference: activation.lower,
+        upperReference: activation.upper)
+    }
+    return quantizers
+  }
+
+  /// By the index of a parameter: whether passes shall give its gradient.
+  func isWanted(_ store: ParameterStore, _ optimizer: Adam) -> [Bool] {
+    var isWanted = store.entries.map { optimizer.isLearning($0.group) }
+    if optimizer.isLearning(.weightBounds) {
+      for weight in weights { isWanted[weight.rounder.weight.index] = true }
+    }
+    return isWanted
+  }
+
+  /// From gradients by rounded weights to those by weights and their bounds.
+  func differentiate(_ store: inout ParameterStore) {
+    store.values.withUnsafeBufferPointer { values in
+      store.gradients.withUnsafeMutableBufferPointer { gradients in
+        for weight in weights { weight.rounder.differentiate(values, gradients) }
+      }
+    }
+  }
+
+  /// Keeps ranges from closing: none becomes narrower than a thousandth of its first width.
+  func keepApart(_ store: inout ParameterStore) {
+    for activation in activations {
+      let least = 1e-3 * store.entries[activation.lower.index].unit
+      let (lower, upper) = (
+        store.values[activation.lower.offset], store.values[activation.upper.offset]
+      )
+      if upper - lower < least {
+        let middle = (lower + upper) / 2
+        store.values[activation.lower.offset] = middle - least / 2
+        store.values[activation.upper.offset] = middle + least / 2
+      }
+    }
+    for weight in weights {
+      let least = 1e-3 * store.entries[weight.rounder.scale.index].unit
+      for index in weight.rounder.scale.range where store.values[index] != 0 {
+        store.values[index] = max(store.values[index], least)
+      }
+    }
+  }
+
+  // MARK: Results
+
+  func weights(_ store: ParameterStore) -> [WeightQuantization] {
+    weights.map { weight in
+      var quantization = weight.quantization
+      quantization.lower = store.values(weight.rounder.lower)
+      quantization.scale = store.values(weight.rounder.scale)
+      quantization.rounding = .fixed(weight.rounder.codes(store.values))
+      return quantization
+    }
+  }
+
+  func activations(_ store: ParameterStore) -> [ActivationQuantizer] {
+    activations.map { activation in
+      var quantizer = activation.quantizer
+      quantizer.lower = store.values[activation.lower.offset]
+      quantizer.upper = store.values[activation.upper.offset]
+      return quantizer
+    }
+  }
+}

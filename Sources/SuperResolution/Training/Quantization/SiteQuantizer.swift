@@ -1,0 +1,149 @@
+import CKernels
+
+/// The uniform quantizer of an activation site whose bounds are learned (2DQuant, equation 2):
+///
+///     Q(x) = s · round((clip(x, l, u) − l) / s) + l,   s = (u − l) / levels
+///
+/// with ties to even, and the same bits as the engine's. Rounding counts as the identity in
+/// derivatives (the straight-through estimator), which gives, with t = (x − l) / s,
+///
+///     ∂Q/∂x = 1 for l ≤ x ≤ u, else 0
+///     ∂Q/∂u = (round(t) − t) / levels for l < x < u, 1 for x ≥ u, else 0
+///     ∂Q/∂l = (t − round(t)) / levels for l < x < u, 1 for x ≤ l, else 0
+///
+/// Unless u > l, every value becomes l and only ∂Q/∂l is not zero.
+struct SiteQuantizer: Sendable {
+  let lower: Float
+  let upper: Float
+  /// 2^bits − 1.
+  let levels: Float
+  let lowerReference: ParameterReference
+  let upperReference: ParameterReference
+
+  private var scale: Float { (upper - lower) / levels }
+
+  /// Writes Q(factor · x); `y` may be `x`.
+  func apply(
+    _ x: UnsafePointer<Float>, factor: Float = 1, count: Int, to y: UnsafeMutablePointer<Float>
+  ) {
+    apply(x, factor: factor, rows: 1, columns: count, stride: count, to: y)
+  }
+
+  /// The same for rows that lie `stride` elements apart, in both.
+  func apply(
+    _ x: UnsafePointer<Float>, factor: Float, rows: Int, columns: Int, stride: Int,
+    to y: UnsafeMutablePointer<Float>
+  ) {
+    for row in 0..<rows {
+      let (from, to) = (x + row * stride, y + row * stride)
+      if factor == 1 {
+        if from != UnsafePointer(to) { to.update(from: from, count: columns) }
+      } else {
+        for column in 0..<columns { to[column] = from[column] * factor }
+      }
+    }
+    var kernel = ck_quantizer(lower: lower, upper: upper, levels: levels)
+    ck_quantize(&kernel, y, rows, columns, stride)
+  }
+
+  /// Turns the gradient by Q(factor · x) to that by x, in place, and adds those by the bounds.
+  func differentiate(
+    _ x: UnsafePointer<Float>, factor: Float = 1, count: Int, _ g: UnsafeMutablePointer<Float>,
+    _ sums: inout BoundGradient
+  ) {
+    guard upper > lower else {
+      for index in 0..<count {
+        sums.low += Double(g[index])
+        g[index] = 0
+      }
+      return
+    }
+    let inverseScale = 1 / scale
+    // Float32 sums of some hundred products, then Float64.
+    for first in stride(from: 0, to: count, by: 2048) {
+      let end = min(count, first + 2048)
+      var (low, high, inner) = (Lanes(), Lanes(), Lanes())
+      var index = first
+      while index + Lanes.scalarCount <= end {
+        let values = loadLanes(x + index) * factor
+        let gradient = loadLanes(g + index)
+        let t = (values - lower) * inverseScale
+        let rounded = (t + 12_582_912) - 12_582_912
+        let (isLow, isHigh) = (values .<= lower, values .>= upper)
+        let isBound = isLow .| isHigh
+        low.replace(with: low + gradient, where: isLow)
+        high.replace(with: high + gradient, where: isHigh)
+        inner.replace(with: inner + gradient * (rounded - t), where: .!isBound)
+        let isClipped = (values .< lower) .| (values .> upper)
+        storeLanes((gradient * factor).replacing(with: 0, where: isClipped), g + index)
+        index += Lanes.scalarCount
+      }
+      sums.low += Double(low.sum())
+      sums.high += Double(high.sum())
+      sums.inner += Double(inner.sum())
+      while index < end {
+        differentiate(x[index] * factor, inverseScale, factor: factor, &g[index], &sums)
+        index += 1
+      }
+    }
+  }
+
+  @inline(__always)
+  private func differentiate(
+    _ value: Float, _ inverseScale: Float, factor: Float, _ g: inout Float,
+    _ sums: inout BoundGradient
+  ) {
+    let t = (value - lower) * inverseScale
+    if value <= lower {
+      sums.low += Double(g)
+    } else if value >= upper {
+      sums.high += Double(g)
+    } else {
+      sums.inner += Double(g * (((t + 12_582_912) - 12_582_912) - t))
+    }
+    g = value < lower || value > upper ? 0 : g * factor
+  }
+}
+
+/// What a quantizer's gradient by its bounds is made of.
+struct BoundGradient {
+  /// Σ g over values at the lower bound or below it.
+  var low = 0.0
+  /// Σ g over values at the upper bound or above it.
+  var high = 0.0
+  /// Σ g · (round(t) − t) over the others.
+  var inner = 0.0
+}
+
+extension Tape {
+  /// The values as the quantizer of a site rounds them; `x` itself where the site has none.
+  func quantize(_ x: Variable, at site: Int) -> Variable {
+    guard let quantizer = quantizer(at: site) else { return x }
+    let y = result(
+      rows: x.rows, columns: x.columns, needsGradient: x.needsGradient || isLearning(quantizer))
+    quantizer.apply(x.values, count: x.count, to: y.values)
+    record(y) { [self] gradient in
+      var sums = BoundGradient()
+      quantizer.differentiate(x.values, count: x.count, gradient.pointer, &sums)
+      add(sums, to: quantizer)
+      x.add(gradient: gradient)
+    }
+    return y
+  }
+
+  func quantizer(at site: Int) -> SiteQuantizer? {
+    quantizers.isEmpty ? nil : quantizers[site]
+  }
+
+  /// Whether the bounds' gradients are wanted.
+  func isLearning(_ quantizer: SiteQuantizer?) -> Bool {
+    guard let quantizer else { return false }
+    return gradient(quantizer.lowerReference) != nil || gradient(quantizer.upperReference) != nil
+  }
+
+  func add(_ sums: BoundGradient, to quantizer: SiteQuantizer) {
+    let inner = sums.inner / Double(quantizer.levels)
+    gradient(quantizer.lowerReference)?.pointee += Float(sums.low - inner)
+    gradient(quantizer.upperReference)?.pointee += Float(sums.high + inner)
+  }
+}

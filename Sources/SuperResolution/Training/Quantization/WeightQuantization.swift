@@ -1,0 +1,59 @@
+import Formats
+
+/// How a weight is quantized, with the bounds to start from or those that were learned.
+public struct WeightQuantization: Hashable, Sendable {
+  /// How codes follow from weights while bounds are learned.
+  public enum Rounding: Hashable, Sendable {
+    /// To the nearest code, over and over; derivatives go straight through to the latent weights.
+    case nearest
+    /// These codes stay, one an element: only bounds are learned.
+    case fixed([UInt8])
+  }
+
+  /// The weight's name in the checkpoint.
+  public var name: String
+  /// Which elements share a lower bound and a scale.
+  public var layout: AffineLayout
+  /// 1 to 8.
+  public var bitWidth: Int
+  /// One a cell of the layout.
+  public var lower: [Float]
+  /// One a cell, not negative.
+  public var scale: [Float]
+  public var rounding: Rounding
+
+  public init(
+    name: String, layout: AffineLayout, bitWidth: Int, lower: [Float], scale: [Float],
+    rounding: Rounding = .nearest
+  ) {
+    self.name = name
+    self.layout = layout
+    self.bitWidth = bitWidth
+    self.lower = lower
+    self.scale = scale
+    self.rounding = rounding
+  }
+
+  /// - Throws: `SuperResolutionError` when it does not fit a weight of so many elements.
+  func check(elementCount: Int) throws {
+    func refuse(_ problem: String) -> SuperResolutionError {
+      SuperResolutionError("the weight '\(name)' cannot be quantized: \(problem)")
+    }
+    guard layout.elementCount == elementCount else {
+      throw refuse("it has \(elementCount) elements, the layout \(layout.elementCount)")
+    }
+    guard (1...8).contains(bitWidth) else { throw refuse("\(bitWidth) bits are not 1 to 8") }
+    guard lower.count == layout.cellCount, scale.count == layout.cellCount else {
+      throw refuse(
+        "\(lower.count) lower bounds and \(scale.count) scales for \(layout.cellCount) cells")
+    }
+    guard lower.allSatisfy(\.isFinite), scale.allSatisfy({ $0 >= 0 && $0.isFinite }) else {
+      throw refuse("a bound is not finite or a scale negative")
+    }
+    if case .fixed(let codes) = rounding {
+      guard codes.count == elementCount, codes.allSatisfy({ Int($0) < 1 << bitWidth }) else {
+        throw refuse("its codes are not \(elementCount) numbers of \(bitWidth) bits")
+      }
+    }
+  }
+}

@@ -1,0 +1,49 @@
+extension Tape {
+  /// The exact GELU, `x · Φ(x)`.
+  ///
+  /// - Parameter x: made by an operation that does not look at its result again, and used nowhere
+  ///   else: the derivatives take the place of its values.
+  func gelu(consuming x: Variable) -> Variable {
+    apply(consuming: x) { x in
+      let (distribution, density) = normalDistribution(x)
+      return (x * distribution, distribution + x * density)
+    }
+  }
+
+  /// `x`, and `slope · x` below zero; slope 0 makes it the ReLU. Consumes `x` as `gelu` does.
+  func leakyReLU(consuming x: Variable, slope: Float) -> Variable {
+    apply(consuming: x) { x in
+      let derivative: Float = x > 0 ? 1 : slope
+      return (x * derivative, derivative)
+    }
+  }
+
+  /// `1 / (1 + e⁻ˣ)`. Consumes `x` as `gelu` does.
+  func sigmoid(consuming x: Variable) -> Variable {
+    apply(consuming: x) { x in
+      let value = 1 / (1 + exponential(-x))
+      return (value, value * (1 - value))
+    }
+  }
+
+  @inline(__always)
+  private func apply(
+    consuming x: Variable, _ function: (Float) -> (value: Float, derivative: Float)
+  ) -> Variable {
+    let y = result(rows: x.rows, columns: x.columns, needsGradient: x.needsGradient)
+    let derivatives = x.buffer()
+    let (source, target) = (derivatives.pointer, y.values)
+    let count = y.count
+    for index in 0..<count {
+      let (value, derivative) = function(source[index])
+      target[index] = value
+      source[index] = derivative
+    }
+    record(y) { gradient in
+      let (g, derivative) = (gradient.pointer, derivatives.pointer)
+      for index in 0..<count { g[index] *= derivative[index] }
+      x.add(gradient: gradient)
+    }
+    return y
+  }
+}

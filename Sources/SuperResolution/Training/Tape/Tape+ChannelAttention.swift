@@ -1,0 +1,213 @@
+import CKernels
+import LinearAlgebra
+
+extension Tape {
+  /// DAT's attention between channels: every head's channels, as vectors over all tokens brought to
+  /// length 1, are compared, and mixed by `softmax(temperature · cosine)`. q and k (of length 1), v and
+  /// the softmax's result are rounded by the quantizers of their sites.
+  ///
+  /// - Parameters:
+  ///   - x: queries, keys and values side by side, `[tokens, 3 · columns]`.
+  ///   - temperature: `[heads]`.
+  func channelAttention(
+    _ x: Variable, temperature: ParameterReference, sites: AttentionSites
+  ) -> Variable {
+    let pass = ChannelAttentionPass(x, temperature: temperature, sites, self)
+    let y = result(
+      rows: x.rows, columns: pass.columns,
+      needsGradient: x.needsGradient || gradient(temperature) != nil || pass.isLearning)
+    pass.run(to: y.values)
+    record(y) { pass.differentiate($0.pointer) }
+    return y
+  }
+}
+
+private final class ChannelAttentionPass {
+  let columns: Int
+  let isLearning: Bool
+  private let x: Variable
+  private let tape: Tape
+  private let temperature: ParameterReference
+  private let heads: Int
+  private let width: Int
+  private let quantizers: [SiteQuantizer?]
+  private let probability: SiteQuantizer?
+  /// Queries and keys of length 1, and values: `[tokens, 3 · columns]`, before rounding and after
+  /// (the same where nothing is rounded).
+  private let normalized: BufferPool.Buffer
+  private let rounded: BufferPool.Buffer
+  /// One over the length of every query's and key's channel.
+  private let inverseLengths: BufferPool.Buffer
+  /// `[heads, width, width]` each.
+  private let cosines: BufferPool.Buffer
+  private let probabilities: BufferPool.Buffer
+  private let roundedProbabilities: BufferPool.Buffer
+
+  init(
+    _ x: Variable, temperature: ParameterReference, _ sites: AttentionSites, _ tape: Tape
+  ) {
+    (self.x, self.temperature, self.tape) = (x, temperature, tape)
+    heads = temperature.count
+    columns = x.columns / 3
+    width = columns / heads
+    precondition(x.columns == 3 * width * heads, "another number of columns")
+    quantizers = [sites.query, sites.key, sites.value].map(tape.quantizer)
+    probability = tape.quantizer(at: sites.probabilities)
+    isLearning = (quantizers + [probability]).contains { tape.isLearning($0) }
+    let pool = tape.pool
+    normalized = pool.take(x.count)
+    rounded = quantizers.contains { $0 != nil } ? pool.take(x.count) : normalized
+    inverseLengths = pool.takeZeros(2 * columns)
+    cosines = pool.take(columns * width)
+    probabilities = pool.take(columns * width)
+    roundedProbabilities = probability == nil ? probabilities : pool.take(columns * width)
+  }
+
+  private var stride: Int { 3 * columns }
+
+  private func part(
+    _ index: Int, _ head: Int, of rows: UnsafePointer<Float>, isTransposed: Bool = false
+  ) -> SinglePrecisionOperand {
+    SinglePrecisionOperand(
+      rows + index * columns + head * width, stride: stride, isTransposed: isTransposed)
+  }
+
+  private func matrix(
+    _ head: Int, of start: UnsafePointer<Float>, isTransposed: Bool = false
+  ) -> SinglePrecisionOperand {
+    SinglePrecisionOperand(start + head * width * width, stride: width, isTransposed: isTransposed)
+  }
+
+  // MARK: Forward
+
+  func run(to y: UnsafeMutablePointer<Float>) {
+    normalize()
+    let area = width * width
+    for head in 0..<heads {
+      multiplySinglePrecision(
+        rows: width, columns: width, inner: x.rows,
+        part(0, head, of: rounded.pointer, isTransposed: true),
+        part(1, head, of: rounded.pointer), to: cosines.pointer + head * area, stride: width)
+      let factor = tape.values(temperature)[head]
+      for index in head * area..<(head + 1) * area {
+        probabilities.pointer[index] = cosines.pointer[index] * factor
+      }
+    }
+    ck_softmax(probabilities.pointer, columns, width)
+    probability?.apply(
+      probabilities.pointer, count: columns * width, to: roundedProbabilities.pointer)
+    for head in 0..<heads {
+      multiplySinglePrecision(
+        rows: x.rows, columns: width, inner: width, part(2, head, of: rounded.pointer),
+        matrix(head, of: roundedProbabilities.pointer, isTransposed: true), to: y + head * width,
+        stride: columns)
+    }
+  }
+
+  private func normalize() {
+    let inverse = inverseLengths.pointer
+    for row in 0..<x.rows {
+      let source = x.values + row * stride
+      for column in 0..<2 * columns { inverse[column] += source[column] * source[column] }
+    }
+    // PyTorch's `normalize` divides by at least 10⁻¹².
+    for column in 0..<2 * columns { inverse[column] = 1 / max(1e-12, inverse[column].squareRoot()) }
+    for row in 0..<x.rows {
+      let (source, target) = (x.values + row * stride, normalized.pointer + row * stride)
+      for column in 0..<2 * columns { target[column] = source[column] * inverse[column] }
+      for column in 2 * columns..<3 * columns { target[column] = source[column] }
+      guard rounded !== normalized else { continue }
+      for (index, quantizer) in quantizers.enumerated() {
+        let (from, to) = (
+          target + index * columns, rounded.pointer + row * stride + index * columns
+        )
+        if let quantizer {
+          quantizer.apply(from, count: columns, to: to)
+        } else {
+          to.update(from: from, count: columns)
+        }
+      }
+    }
+  }
+
+  // MARK: Backward
+
+  func differentiate(_ dy: UnsafePointer<Float>) {
+    let (pool, area) = (tape.pool, width * width)
+    let dx = pool.take(x.count)
+    var sums = [BoundGradient](repeating: BoundGradient(), count: 4)
+    pool.withScratch(columns * width) { dScores in
+      for head in 0..<heads {
+        let dOut = SinglePrecisionOperand(dy + head * width, stride: columns)
+        multiplySinglePrecision(
+          rows: x.rows, columns: width, inner: width, dOut,
+          matrix(head, of: roundedProbabilities.pointer),
+          to: dx.pointer + 2 * columns + head * width, stride: stride)
+        multiplySinglePrecision(
+          rows: width, columns: width, inner: x.rows,
+          SinglePrecisionOperand(dy + head * width, stride: columns, isTransposed: true),
+          part(2, head, of: rounded.pointer), to: dScores + head * area, stride: width)
+      }
+      probability?.differentiate(
+        probabilities.pointer, count: columns * width, dScores, &sums[3])
+      differentiateSoftmax(probabilities.pointer, dScores, rows: columns, columns: width)
+      for head in 0..<heads { differentiate(head, dScores + head * area, to: dx.pointer) }
+    }
+    straightThrough(dx.pointer, &sums)
+    differentiateLengths(dx.pointer)
+    for (quantizer, sum) in zip(quantizers + [probability], sums) {
+      if let quantizer { tape.add(sum, to: quantizer) }
+    }
+    x.add(gradient: dx)
+  }
+
+  /// From the gradient by one head's scaled cosines to those by its queries and keys.
+  private func differentiate(
+    _ head: Int, _ d: UnsafeMutablePointer<Float>, to dx: UnsafeMutablePointer<Float>
+  ) {
+    let area = width * width
+    if let target = tape.gradient(temperature) {
+      target[head] += dotProduct(d, cosines.pointer + head * area, area)
+    }
+    let factor = tape.values(temperature)[head]
+    for index in 0..<area { d[index] *= factor }
+    multiplySinglePrecision(
+      rows: x.rows, columns: width, inner: width, part(1, head, of: rounded.pointer),
+      SinglePrecisionOperand(d, stride: width, isTransposed: true), to: dx + head * width,
+      stride: stride)
+    multiplySinglePrecision(
+      rows: x.rows, columns: width, inner: width, part(0, head, of: rounded.pointer),
+      SinglePrecisionOperand(d, stride: width), to: dx + columns + head * width, stride: stride)
+  }
+
+  private func straightThrough(
+    _ dx: UnsafeMutablePointer<Float>, _ sums: inout [BoundGradient]
+  ) {
+    for (index, quantizer) in quantizers.enumerated() {
+      guard let quantizer else { continue }
+      for row in 0..<x.rows {
+        let first = row * stride + index * columns
+        quantizer.differentiate(
+          normalized.pointer + first, count: columns, dx + first, &sums[index])
+      }
+    }
+  }
+
+  /// With n = x / ‖x‖ over the tokens: `dx = (dn − n (n · dn)) / ‖x‖`.
+  private func differentiateLengths(_ dx: UnsafeMutablePointer<Float>) {
+    let both = 2 * columns
+    tape.pool.withScratch(both) { products in
+      products.update(repeating: 0, count: both)
+      for row in 0..<x.rows {
+        let (n, d) = (normalized.pointer + row * stride, dx + row * stride)
+        for column in 0..<both { products[column] += n[column] * d[column] }
+      }
+      for row in 0..<x.rows {
+        let (n, d) = (normalized.pointer + row * stride, dx + row * stride)
+        for column in 0..<both {
+          d[column] = (d[column] - n[column] * products[column]) * inverseLengths.pointer[column]
+        }
+      }
+    }
+  }
+}

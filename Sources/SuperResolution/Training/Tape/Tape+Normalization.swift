@@ -1,0 +1,109 @@
+extension Tape {
+  /// Layer normalization: each row to mean 0 and variance 1 (divisor `columns`), then
+  /// `· scale + offset` by columns.
+  func layerNormalization(
+    _ x: Variable, _ scale: ParameterReference, _ offset: ParameterReference,
+    epsilon: Float = 1e-5
+  ) -> Variable {
+    let (rows, columns) = (x.rows, x.columns)
+    precondition(scale.count == columns && offset.count == columns, "another number of columns")
+    let y = result(
+      rows: rows, columns: columns,
+      needsGradient: x.needsGradient || gradient(scale) != nil || gradient(offset) != nil)
+    // The mean and one over the standard deviation of every row.
+    let moments = pool.take(2 * rows)
+    let (gamma, beta) = (values(scale), values(offset))
+    for row in 0..<rows {
+      let (source, target) = (x.values + row * columns, y.values + row * columns)
+      let mean = sums(source, columns).values / Float(columns)
+      for column in 0..<columns { target[column] = source[column] - mean }
+      let variance = dotProduct(target, target, columns) / Float(columns)
+      let inverse = 1 / (variance + epsilon).squareRoot()
+      for column in 0..<columns {
+        target[column] = target[column] * inverse * gamma[column] + beta[column]
+      }
+      moments.pointer[2 * row] = mean
+      moments.pointer[2 * row + 1] = inverse
+    }
+    record(y) { [self] gradient in
+      let (dScale, dOffset) = (self.gradient(scale), self.gradient(offset))
+      pool.withScratch(columns) { normalized in
+        for row in 0..<rows {
+          let (source, g) = (x.values + row * columns, gradient.pointer + row * columns)
+          let (mean, inverse) = (moments.pointer[2 * row], moments.pointer[2 * row + 1])
+          for column in 0..<columns { normalized[column] = (source[column] - mean) * inverse }
+          if let dScale {
+            for column in 0..<columns { dScale[column] += g[column] * normalized[column] }
+          }
+          if let dOffset { for column in 0..<columns { dOffset[column] += g[column] } }
+          for column in 0..<columns { g[column] *= gamma[column] }
+          let average = sums(g, columns).values / Float(columns)
+          let slope = dotProduct(g, normalized, columns) / Float(columns)
+          for column in 0..<columns {
+            g[column] = inverse * (g[column] - average - normalized[column] * slope)
+          }
+        }
+      }
+      x.add(gradient: gradient)
+    }
+    return y
+  }
+
+  /// Batch normalization with given statistics, `(x − mean) / √(variance + 1e-5) · scale + offset`.
+  func batchNormalization(_ x: Variable, _ norm: BatchStatistics) -> Variable {
+    let (rows, columns) = (x.rows, x.columns)
+    precondition(norm.mean.count == columns, "another number of columns")
+    let (scale, offset) = (norm.scale, norm.offset)
+    let y = result(
+      rows: rows, columns: columns,
+      needsGradient: x.needsGradient || gradient(scale) != nil || gradient(offset) != nil)
+    pool.withScratch(2 * columns) { scratch in
+      // y = slope · x + shift.
+      let (slope, shift) = (scratch, scratch + columns)
+      for column in 0..<columns {
+        slope[column] = values(scale)[column] * norm.inverseDeviation[column]
+        shift[column] = values(offset)[column] - norm.mean[column] * slope[column]
+      }
+      for row in 0..<rows {
+        let (source, target) = (x.values + row * columns, y.values + row * columns)
+        for column in 0..<columns {
+          target[column] = source[column] * slope[column] + shift[column]
+        }
+      }
+    }
+    record(y) { [self] gradient in
+      pool.withScratch(3 * columns) { scratch in
+        let (slope, sum, product) = (scratch, scratch + columns, scratch + 2 * columns)
+        for column in 0..<columns {
+          slope[column] = values(scale)[column] * norm.inverseDeviation[column]
+        }
+        sum.update(repeating: 0, count: 2 * columns)
+        for row in 0..<rows {
+          let (source, g) = (x.values + row * columns, gradient.pointer + row * columns)
+          for column in 0..<columns {
+            sum[column] += g[column]
+            product[column] += g[column] * source[column]
+            g[column] *= slope[column]
+          }
+        }
+        let (dScale, dOffset) = (self.gradient(scale), self.gradient(offset))
+        for column in 0..<columns {
+          dOffset?[column] += sum[column]
+          dScale?[column] +=
+            (product[column] - norm.mean[column] * sum[column]) * norm.inverseDeviation[column]
+        }
+      }
+      x.add(gradient: gradient)
+    }
+    return y
+  }
+}
+
+/// A batch normalization whose statistics stay those of the first training.
+struct BatchStatistics: Sendable {
+  let scale: ParameterReference
+  let offset: ParameterReference
+  let mean: [Float]
+  /// `1 / √(variance + 1e-5)`.
+  let inverseDeviation: [Float]
+}

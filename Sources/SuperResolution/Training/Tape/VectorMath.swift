@@ -1,0 +1,95 @@
+// Elementary functions and sums in a form that compilers turn into vector instructions: no branches,
+// no calls, sums in eight lanes.
+
+/// `eˣ` within 2 units in the last place for −87 ≤ x ≤ 88; clipped to that range outside; NaN for NaN.
+@inline(__always)
+func exponential(_ x: Float) -> Float {
+  // The order of the arguments keeps NaN.
+  let clipped = max(min(x, 88), -87)
+  // Adding 1.5·2²³ rounds to a whole number, which then is in the low bits (Cody and Waite's
+  // reduction by ln 2 in two parts, then a polynomial as in Cephes' expf).
+  let shifted = clipped * 1.442_695_04 + 12_582_912
+  let whole = shifted - 12_582_912
+  let rest = (clipped - whole * 0.693_359_375) + whole * 2.121_944_4e-4
+  var power = 1.987_569_1e-4 * rest + 1.398_199_9e-3
+  power = power * rest + 8.333_452e-3
+  power = power * rest + 4.166_579_6e-2
+  power = power * rest + 1.666_666_5e-1
+  power = power * rest + 0.5
+  power = power * rest * rest + rest + 1
+  let scale = Float(bitPattern: (shifted.bitPattern &+ 127) &<< 23)
+  return power * scale
+}
+
+/// The standard normal distribution Φ(x) and its density φ(x), Φ within 2e-7 (Abramowitz and Stegun,
+/// formula 7.1.26 with the exponential that both share).
+@inline(__always)
+func normalDistribution(_ x: Float) -> (distribution: Float, density: Float) {
+  let magnitude = abs(x) * 0.707_106_77
+  let t = 1 / (1 + 0.327_591_1 * magnitude)
+  var sum = 1.061_405_43 * t - 1.453_152_03
+  sum = sum * t + 1.421_413_74
+  sum = sum * t - 0.284_496_74
+  sum = sum * t + 0.254_829_59
+  let gaussian = exponential(-magnitude * magnitude)
+  let tail = 0.5 * sum * t * gaussian
+  return (x < 0 ? tail : 1 - tail, 0.398_942_28 * gaussian)
+}
+
+typealias Lanes = SIMD8<Float>
+
+@inline(__always)
+func loadLanes(_ pointer: UnsafePointer<Float>) -> Lanes {
+  UnsafeRawPointer(pointer).loadUnaligned(as: Lanes.self)
+}
+
+@inline(__always)
+func storeLanes(_ lanes: Lanes, _ pointer: UnsafeMutablePointer<Float>) {
+  UnsafeMutableRawPointer(pointer).storeBytes(of: lanes, as: Lanes.self)
+}
+
+/// `Σ a·b`.
+func dotProduct(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Float {
+  var lanes = Lanes()
+  var index = 0
+  while index + Lanes.scalarCount <= count {
+    lanes += loadLanes(a + index) * loadLanes(b + index)
+    index += Lanes.scalarCount
+  }
+  var sum = lanes.sum()
+  while index < count {
+    sum += a[index] * b[index]
+    index += 1
+  }
+  return sum
+}
+
+/// `Σ a` and `Σ a²`.
+func sums(_ a: UnsafePointer<Float>, _ count: Int) -> (values: Float, squares: Float) {
+  var (lanes, squares) = (Lanes(), Lanes())
+  var index = 0
+  while index + Lanes.scalarCount <= count {
+    let values = loadLanes(a + index)
+    lanes += values
+    squares += values * values
+    index += Lanes.scalarCount
+  }
+  var (sum, square) = (lanes.sum(), squares.sum())
+  while index < count {
+    sum += a[index]
+    square += a[index] * a[index]
+    index += 1
+  }
+  return (sum, square)
+}
+
+/// `Σ a·b` for long rows: blocks in single precision, their sums in double.
+func longDotProduct(
+  _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int
+) -> Double {
+  var sum = 0.0
+  for first in stride(from: 0, to: count, by: 1024) {
+    sum += Double(dotProduct(a + first, b + first, min(1024, count - first)))
+  }
+  return sum
+}

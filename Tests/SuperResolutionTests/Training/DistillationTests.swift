@@ -1,0 +1,156 @@
+import Formats
+import TestSupport
+import Testing
+
+@testable import SuperResolution
+
+@Suite struct DistillationTests {
+  static let goldens = [
+    "swinir_direct_x2", "swinir_nearest_x4", "dat_direct_x2", "dat_shuffle_x3",
+  ]
+
+  @Test(arguments: [
+    "swinir_direct_x2", "swinir_direct_x3_grey", "swinir_shuffle_x4", "swinir_shuffle_x3",
+    "swinir_shuffle_x8", "swinir_nearest_x4", "swinir_nearest_x2", "swinir_denoise_grey",
+    "swinir_jpeg_colour", "swinir_positions", "dat_direct_x2", "dat_shuffle_x3",
+    "dat_shuffle_x2_tall",
+  ])
+  func withoutQuantizersGivesWhatPyTorchGives(_ name: String) throws {
+    let fixture = try NetworkFixture(name)
+    let distillation = try Distillation(
+      teacher: fixture.weights, student: fixture.weights, weights: [], activations: [],
+      .everything(threads: 2))
+    let picture = try fixture.input()
+    let expected = try fixture.output()
+    #expect(try largestDifference(distillation.upscale([picture])[0], expected) < 1e-4)
+    let target = try #require(try distillation.teach([picture]).first)
+    #expect(largestDifference(target.picture, expected) < 1e-4)
+    let groups = try fixture.groups()
+    if !groups.isEmpty {
+      #expect(groups.count == target.groups.count)
+      for (found, expected) in zip(target.groups, groups) {
+        #expect(largestDifference(found, expected) < 1e-4)
+      }
+    }
+  }
+
+  @Test(arguments: goldens)
+  func gradientsAreThoseOfPyTorch(_ name: String) throws {
+    let fixture = try DistillationFixture(name)
+    var distillation = try fixture.distillation()
+    let pictures = try fixture.pictures()
+    for (found, expected) in try zip(distillation.upscale(pictures), fixture.output()) {
+      #expect(largestDifference(found, expected) < 1e-4)
+    }
+    let targets = try distillation.teach(pictures)
+    let loss = try distillation.differentiate(pictures, targets)
+    let expectedLoss = try fixture.loss().map(Double.init)
+    #expect(abs(loss.total - expectedLoss[0]) < 1e-4 * expectedLoss[0])
+    #expect(abs(loss.pixels - expectedLoss[1]) < 1e-4 * expectedLoss[1])
+    #expect(abs(loss.features - expectedLoss[2]) < 1e-4 * expectedLoss[2])
+
+    let gradients = try fixture.gradients()
+    #expect(gradients.count > 50)
+    for (name, expected, magnitude) in gradients {
+      let found = try #require(distillation.gradient(name), "no gradient of \(name)")
+      let error = zip(found, expected).reduce(Float(0)) { largest, pair in
+        let difference = abs(pair.0 / magnitude - pair.1)
+        return difference.isNaN ? .infinity : max(largest, difference)
+      }
+      // Where all gradients are rounding errors, so are their differences.
+      if magnitude > 1e-6 { #expect(error < 2e-3, "\(name)") }
+      #expect(found.count == expected.count, "\(name)")
+    }
+  }
+
+  @Test(arguments: ["swinir_direct_x2", "dat_shuffle_x3"])
+  func resultsDoNotDependOnThreads(_ name: String) throws {
+    let fixture = try DistillationFixture(name)
+    let pictures = try fixture.pictures() + fixture.pictures()
+    func values(threads: Int) throws -> [UInt32] {
+      var distillation = try fixture.distillation(.everything(threads: threads))
+      for _ in 0..<2 { _ = try distillation.step(pictures) }
+      return distillation.store.values.map(\.bitPattern)
+    }
+    let expected = try values(threads: 1)
+    #expect(try values(threads: 2) == expected)
+    #expect(try values(threads: 3) == expected)
+  }
+
+  @Test(arguments: ["swinir_direct_x2", "dat_shuffle_x3"])
+  func learningBoundsLowersTheLoss(_ name: String) throws {
+    let fixture = try DistillationFixture(name)
+    var options = Distillation.Options.everything(threads: 2)
+    options.optimizer = Adam(rates: [.activationBounds: 0.01, .weightBounds: 0.01])
+    options.schedule = CosineSchedule(stepCount: 12)
+    var distillation = try fixture.distillation(options)
+    let pictures = try fixture.pictures()
+    let before = distillation.tensors
+    let losses = try (0..<12).map { _ in try distillation.step(pictures).total }
+    #expect(losses[11] < 0.97 * losses[0])
+    #expect(distillation.tensors == before)
+    #expect(try distillation.activations != fixture.activations())
+    #expect(distillation.stepCount == 12)
+  }
+
+  /// What comes out, put in again, is the same network.
+  @Test func whatIsLearnedIsWhatComesOut() throws {
+    let fixture = try DistillationFixture("swinir_direct_x2")
+    var distillation = try fixture.distillation()
+    let pictures = try fixture.pictures()
+    _ = try distillation.step(pictures)
+    var archive = fixture.network.weights
+    for (name, values) in distillation.tensors {
+      let shape = try #require(archive.tensors[name]).shape
+      archive.tensors[name] = try Tensor(
+        elementType: .float32, shape: shape,
+        bytes: SharedBytes(values.withUnsafeBytes { Array($0) }))
+    }
+    let again = try Distillation(
+      teacher: archive, student: archive, weights: distillation.weights,
+      activations: distillation.activations, .everything(threads: 1))
+    #expect(try again.upscale(pictures) == distillation.upscale(pictures))
+  }
+
+  @Test func refusesWhatDoesNotFit() throws {
+    let fixture = try DistillationFixture("swinir_direct_x2")
+    let other = try NetworkFixture("swinir_shuffle_x3")
+    let (weights, archive) = (try fixture.weights(), fixture.network.weights)
+    func attempt(
+      student: TensorArchive? = nil, _ weights: [WeightQuantization] = [],
+      _ activations: [ActivationQuantizer] = []
+    ) throws {
+      _ = try Distillation(
+        teacher: archive, student: student ?? archive, weights: weights, activations: activations,
+        .everything(threads: 1))
+    }
+    func expect(_ reason: String, _ body: () throws -> Void) {
+      #expect(throws: SuperResolutionError(reason), performing: body)
+    }
+    expect("the teacher and the student are different networks") {
+      try attempt(student: other.weights)
+    }
+    var odd = weights[0]
+    expect("the weight '\(odd.name)' has two quantizers") { try attempt([odd, odd]) }
+    odd.name = "norm"
+    expect("the network has no weight 'norm' to quantize") { try attempt([odd]) }
+    odd = weights[0]
+    odd.lower.append(0)
+    expect(
+      "the weight '\(odd.name)' cannot be quantized: \(odd.lower.count) lower bounds and "
+        + "\(odd.scale.count) scales for \(odd.layout.cellCount) cells"
+    ) { try attempt([odd]) }
+    var activation = try fixture.activations()[0]
+    activation.upper = activation.lower
+    expect(
+      "the activation '\(activation.name)' cannot be quantized to 2 bits from "
+        + "\(activation.lower) to \(activation.upper)"
+    ) { try attempt([], [activation]) }
+    activation.name = "nowhere"
+    expect("the network has no activation 'nowhere' to quantize") { try attempt([], [activation]) }
+    let distillation = try fixture.distillation()
+    expect("the picture has 1 channels, the network takes 3") {
+      _ = try distillation.teach([noise(channelCount: 1, height: 8, width: 8, seed: 1)])
+    }
+  }
+}

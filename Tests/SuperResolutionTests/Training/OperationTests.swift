@@ -1,0 +1,171 @@
+import Foundation
+import Testing
+
+@testable import SuperResolution
+
+/// Every operation's backward pass against difference quotients.
+@Suite struct OperationTests {
+  struct Case: CustomTestStringConvertible, Sendable {
+    let testDescription: String
+    /// Elements of each operand.
+    let counts: [Int]
+    let operation: @Sendable (Tape, [ParameterReference]) -> Variable
+
+    init(
+      _ name: String, _ counts: [Int],
+      _ operation: @escaping @Sendable (Tape, [ParameterReference]) -> Variable
+    ) {
+      (testDescription, self.counts, self.operation) = (name, counts, operation)
+    }
+  }
+
+  static let arithmetic = [
+    Case("linear", [15, 6, 2]) { tape, p in
+      tape.linear(tape.variable(p[0], columns: 3), p[1], p[2], outputs: 2)
+    },
+    Case("linear without a bias, after itself", [12, 9]) { tape, p in
+      let x = tape.variable(p[0], columns: 3)
+      return tape.add(x, consuming: tape.linear(x, p[1], nil, outputs: 3))
+    },
+    Case("sum", [6, 6]) { tape, p in
+      tape.add(
+        tape.variable(p[0], columns: 3), consuming: tape.copy(tape.variable(p[1], columns: 3)))
+    },
+    Case("product", [6, 6]) { tape, p in
+      tape.multiply(tape.variable(p[0], columns: 3), tape.variable(p[1], columns: 3))
+    },
+    Case("square", [6]) { tape, p in
+      let x = tape.variable(p[0], columns: 3)
+      return tape.multiply(x, x)
+    },
+    Case("products by columns", [15, 3]) { tape, p in
+      tape.multiplyColumns(tape.variable(p[0], columns: 3), by: tape.variable(p[1], columns: 3))
+    },
+    Case("products by rows", [44, 4]) { tape, p in
+      tape.multiplyRows(tape.variable(p[0], columns: 11), by: tape.variable(p[1], columns: 1))
+    },
+    Case("some columns", [20]) { tape, p in
+      let x = tape.variable(p[0], columns: 5)
+      return tape.multiply(tape.columns(1..<3, of: x), tape.columns(2..<4, of: x))
+    },
+    Case("averages of columns", [20]) { tape, p in
+      tape.columnAverages(tape.variable(p[0], columns: 5))
+    },
+  ]
+
+  static let functions = [
+    Case("GELU", [20]) { tape, p in
+      tape.gelu(consuming: tape.copy(tape.variable(p[0], columns: 5)))
+    },
+    Case("ReLU", [20]) { tape, p in
+      tape.leakyReLU(consuming: tape.copy(tape.variable(p[0], columns: 5)), slope: 0)
+    },
+    Case("leaky ReLU", [20]) { tape, p in
+      tape.leakyReLU(consuming: tape.copy(tape.variable(p[0], columns: 5)), slope: 0.2)
+    },
+    Case("sigmoid", [20]) { tape, p in
+      tape.sigmoid(consuming: tape.copy(tape.variable(p[0], columns: 5)))
+    },
+    Case("layer normalization", [33, 11, 11]) { tape, p in
+      tape.layerNormalization(tape.variable(p[0], columns: 11), p[1], p[2])
+    },
+    Case("batch normalization", [12, 3, 3]) { tape, p in
+      tape.batchNormalization(
+        tape.variable(p[0], columns: 3),
+        BatchStatistics(
+          scale: p[1], offset: p[2], mean: [0.5, -1, 2], inverseDeviation: [1, 0.5, 2]))
+    },
+  ]
+
+  static let pictures = [
+    Case("3×3 convolution", [3 * 4 * 2, 5 * 2 * 9, 5]) { tape, p in
+      tape.convolution(tape.variable(p[0], columns: 2), height: 3, p[1], p[2], outputs: 5)
+    },
+    Case("3×3 convolution of one row", [5 * 2, 9 * 2]) { tape, p in
+      tape.convolution(tape.variable(p[0], columns: 2), height: 1, p[1], nil, outputs: 1)
+    },
+    Case("3×3 convolution of one column", [5 * 2, 9 * 2]) { tape, p in
+      tape.convolution(tape.variable(p[0], columns: 2), height: 5, p[1], nil, outputs: 1)
+    },
+    Case("depthwise convolution", [3 * 4 * 2, 2 * 9, 2]) { tape, p in
+      tape.depthwiseConvolution(tape.variable(p[0], columns: 2), height: 3, p[1], p[2])
+    },
+    Case("depthwise convolution of one pixel", [2, 2 * 9]) { tape, p in
+      tape.depthwiseConvolution(tape.variable(p[0], columns: 2), height: 1, p[1], nil)
+    },
+    Case("pixel shuffle", [2 * 3 * 8]) { tape, p in
+      tape.pixelShuffle(tape.variable(p[0], columns: 8), height: 2, factor: 2)
+    },
+    Case("repeated pixels", [2 * 3 * 2]) { tape, p in
+      tape.repeatPixels(tape.variable(p[0], columns: 2), height: 2, factor: 3)
+    },
+    Case("rows in another order", [5 * 3]) { tape, p in
+      tape.gather(
+        tape.variable(p[0], columns: 3),
+        RowOrder(sources: [4, -1, 0, 2], sourceCount: 5), columns: [2..<3, 0..<2])
+    },
+    Case("rows put back", [5 * 3, 3 * 2]) { tape, p in
+      tape.scatter([
+        (
+          tape.variable(p[0], columns: 3), RowOrder(sources: [2, -1, 0, 1, -1], sourceCount: 3)
+        ),
+        (tape.variable(p[1], columns: 2), RowOrder(sources: [1, 0, 2], sourceCount: 3)),
+      ])
+    },
+  ]
+
+  static let attentions = [
+    Case("attention between channels", [7 * 3 * 4, 2]) { tape, p in
+      tape.channelAttention(
+        tape.variable(p[0], columns: 12), temperature: p[1],
+        sites: AttentionSites(query: 0, key: 1, value: 2, probabilities: 3))
+    },
+    Case("attention in windows", [16 * 3 * 4, 9 * 2]) { tape, p in
+      attention(
+        tape, p,
+        WindowGrid(
+          height: 4, width: 4, window: (2, 2), shift: (0, 0), multiple: 2))
+    },
+    Case("attention in shifted windows past the edge", [9 * 3 * 4, 21 * 2]) { tape, p in
+      attention(
+        tape, p,
+        WindowGrid(
+          height: 3, width: 3, window: (2, 4), shift: (1, 2), multiple: 4))
+    },
+  ]
+
+  private static func attention(
+    _ tape: Tape, _ p: [ParameterReference], _ grid: WindowGrid
+  ) -> Variable {
+    let layout = WindowLayout(grid)
+    let rows = tape.gather(tape.variable(p[0], columns: 12), layout.order, columns: [0..<12])
+    let attended = tape.windowAttention(
+      rows, table: tape.variable(p[1], columns: 2),
+      WindowAttentionSetting(
+        layout: layout, heads: 2,
+        sites: AttentionSites(query: 0, key: 1, value: 2, probabilities: 3)))
+    return tape.scatter([(attended, layout.order)])
+  }
+
+  @Test(arguments: arithmetic + functions + pictures + attentions)
+  func hasTheDerivativesOfItsValues(_ operation: Case) {
+    let error = GradientCheck(counts: operation.counts).largestError(operation.operation)
+    #expect(error < 2e-3, "\(operation.testDescription)")
+  }
+
+  @Test(arguments: [-100, -87.5, -10, -1, -0.3, 0, 1e-6, 0.7, 5, 80, 88, 200] as [Float])
+  func exponentialIsThatOfTheMathLibrary(_ x: Float) {
+    let expected = Float(exp(Double(max(-87, min(88, x)))))
+    #expect(abs(exponential(x) - expected) <= 3e-7 * expected)
+  }
+
+  @Test func exponentialOfNaNIsNaN() { #expect(exponential(.nan).isNaN) }
+
+  @Test(arguments: Array(stride(from: Float(-9), through: 9, by: 0.37)))
+  func normalDistributionIsThatOfTheMathLibrary(_ x: Float) {
+    let (distribution, density) = normalDistribution(x)
+    #expect(abs(Double(distribution) - 0.5 * erfc(-Double(x) / 2.0.squareRoot())) < 3e-7)
+    let gaussian = exp(-Double(x) * Double(x) / 2) / (2 * Double.pi).squareRoot()
+    #expect(abs(Double(density) - gaussian) < 3e-7)
+  }
+}

@@ -1,0 +1,122 @@
+import Formats
+import TestSupport
+import Testing
+
+@testable import SuperResolution
+
+@Suite struct QuantizerTests {
+  private static let reference = ParameterReference(index: 0, offset: 0, count: 1)
+
+  private func quantizer(_ lower: Float, _ upper: Float, levels: Float) -> SiteQuantizer {
+    SiteQuantizer(
+      lower: lower, upper: upper, levels: levels, lowerReference: Self.reference,
+      upperReference: Self.reference)
+  }
+
+  private func values(_ count: Int) -> [Float] {
+    var generator = SplitMix(seed: 3)
+    return (0..<count).map { _ in Float.random(in: -2...2, using: &generator) }
+      + [-1, 1, 0, -0.5, 0.5, .infinity, -.infinity, 1e30]
+  }
+
+  @Test(arguments: [1, 3, 15, 255] as [Float])
+  func roundsTheMultipleAsDocumented(levels: Float) {
+    for (lower, upper) in [(-1, 1), (-0.3, 1.7), (0, 0.01), (1, 1), (2, 1)] as [(Float, Float)] {
+      let x = values(202)
+      var found = x
+      let columns = x.count / 3
+      // Rows of all but one column, whose elements stay.
+      quantizer(lower, upper, levels: levels).apply(
+        x, factor: 0.5, rows: 3, columns: columns - 1, stride: columns, to: &found)
+      let expected = x.enumerated().map { index, value in
+        if index % columns == columns - 1 { return value }
+        guard upper > lower else { return lower }
+        let scale = (upper - lower) / levels
+        let clipped = max(lower, min(upper, 0.5 * value))
+        return ((clipped - lower) / scale).rounded(.toNearestOrEven) * scale + lower
+      }
+      #expect(found == expected, "\(lower)…\(upper)")
+    }
+  }
+
+  @Test func leadsGradientsThroughAsDocumented() {
+    let (lower, upper, levels) = (Float(-0.75), Float(1.25), Float(3))
+    let x = values(2100).filter(\.isFinite)
+    var g = x.map { 0.5 - $0 * 0.25 }
+    let given = g
+    var sums = BoundGradient()
+    let factor: Float = 0.5
+    quantizer(lower, upper, levels: levels).differentiate(
+      x, factor: factor, count: x.count, &g, &sums)
+    var (low, high, inner) = (0.0, 0.0, 0.0)
+    let scale = (upper - lower) / levels
+    for index in x.indices {
+      let value = x[index] * factor
+      let isInside = value >= lower && value <= upper
+      #expect(g[index] == (isInside ? given[index] * factor : 0))
+      if value <= lower {
+        low += Double(given[index])
+      } else if value >= upper {
+        high += Double(given[index])
+      } else {
+        let t = (value - lower) / scale
+        inner += Double(given[index] * (t.rounded(.toNearestOrEven) - t))
+      }
+    }
+    #expect(abs(sums.low - low) < 1e-2 && abs(low) > 10)
+    #expect(abs(sums.high - high) < 1e-3 * abs(high))
+    #expect(abs(sums.inner - inner) < 1e-3 && abs(inner) > 1)
+  }
+
+  @Test func anEmptyRangeLearnsItsLowerBoundAlone() {
+    var g: [Float] = [1, 2, 3]
+    var sums = BoundGradient()
+    quantizer(1, 1, levels: 3).differentiate([0, 1, 2], count: 3, &g, &sums)
+    #expect(g == [0, 0, 0])
+    #expect(sums.low == 6 && sums.high == 0 && sums.inner == 0)
+  }
+
+  @Test(arguments: [
+    ("tensor", 1), ("tensor", 3), ("channel", 1), ("group:4", 1),
+  ])
+  func weightsRoundAsPackedFilesDo(_ granularity: String, parts: Int) throws {
+    let layout = try AffineLayout(
+      rows: 6, columns: 10, granularity: #require(QuantizationGranularity(granularity)),
+      parts: parts)
+    var generator = SplitMix(seed: 5)
+    let weight = (0..<60).map { _ in Float.random(in: -1...1, using: &generator) }
+    let lower = (0..<layout.cellCount).map { -0.8 + 0.01 * Float($0) }
+    let scale = (0..<layout.cellCount).map { 0.4 + 0.01 * Float($0) }
+    var store = ParameterStore()
+    store.add("w", weight, group: .others)
+    let quantization = WeightQuantization(
+      name: "w", layout: layout, bitWidth: 2, lower: lower, scale: scale)
+    let parameters = try QuantizationParameters([quantization], [], sites: [], &store)
+    let packed = try QuantizedTensor.encode(
+      values: weight, layout: layout, bitWidth: 2, parameterType: .float32, lower: lower,
+      scale: scale, elementType: .float32, shape: #require(Shape([6, 10])))
+    #expect(try Array(parameters.rounded(store.values)[..<60]) == packed.floatValues())
+
+    // The same with the codes that this gives, whatever the weights are.
+    let learned = try #require(parameters.weights(store).first)
+    var other = ParameterStore()
+    other.add("w", [Float](repeating: 0, count: 60), group: .others)
+    let fixed = try QuantizationParameters([learned], [], sites: [], &other)
+    #expect(try Array(fixed.rounded(other.values)[..<60]) == packed.floatValues())
+  }
+
+  @Test func fixedCodesGiveTheirBoundsTheirGradients() throws {
+    let layout = try AffineLayout(rows: 2, columns: 2, granularity: .channel)
+    var store = ParameterStore()
+    store.add("w", [9, 9, 9, 9], group: .others)
+    let parameters = try QuantizationParameters(
+      [
+        WeightQuantization(
+          name: "w", layout: layout, bitWidth: 2, lower: [0, 1], scale: [1, 2],
+          rounding: .fixed([3, 0, 1, 2]))
+      ], [], sites: [], &store)
+    store.gradients = [10, 20, 30, 40, 0, 0, 0, 0]
+    parameters.differentiate(&store)
+    #expect(store.gradients == [0, 0, 0, 0, 30, 70, 30, 110])
+  }
+}

@@ -68,7 +68,7 @@ fuzz: packages
 # frees nothing.
 sanitize: packages
 	ASAN_OPTIONS=detect_leaks=0:$$ASAN_OPTIONS \
-	  $(SWIFT) test --sanitize=address --scratch-path .build-asan $(SANITIZE_FLAGS)
+	  $(SWIFT) test -Xcc -O2 --sanitize=address --scratch-path .build-asan $(SANITIZE_FLAGS)
 
 clean:
 	rm -rf .build .build-asan .build-fuzz $(INTEROP_VENV) out

@@ -2,7 +2,8 @@ extension DiffReport: Report {
   public var document: ReportDocument {
     ReportDocument(
       title: "Difference report: \(isSame ? "the same" : "different")", summary: facts,
-      tables: [differenceTable], notes: notes, histograms: histograms)
+      tables: [differenceTable], notes: notes,
+      figures: histograms.isEmpty ? [] : [.histograms(title: "Histograms", histograms)])
   }
 
   private var facts: [ReportDocument.Fact] {

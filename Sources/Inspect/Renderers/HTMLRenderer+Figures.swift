@@ -6,6 +6,8 @@ extension HTMLRenderer {
     switch figure {
     case .lines(let title, let axis, let series): lines(title, axis, series)
     case .bars(let title, let rows): bars(title, rows)
+    case .histograms(let title, let histograms): section(title, histograms)
+    case .pictures(let pictures): section(pictures)
     }
   }
 

@@ -1,18 +1,14 @@
 import Foundation
 
 extension HTMLRenderer {
-  /// One section with a figure for each histogram; none when there are none.
-  func histogramSection(_ histograms: [ReportHistogram]) -> [String] {
-    guard !histograms.isEmpty else { return [] }
-    let figures = histograms.map(figure).joined(separator: "\n")
-    return [
-      """
-      <section><h2>Histograms</h2>
-      <div style="display:flex;flex-wrap:wrap;gap:1rem">
-      \(figures)
-      </div></section>
-      """
-    ]
+  /// One section with a figure for each histogram.
+  func section(_ title: String, _ histograms: [ReportHistogram]) -> String {
+    """
+    <section><h2>\(escaped(title))</h2>
+    <div style="display:flex;flex-wrap:wrap;gap:1rem">
+    \(histograms.map(figure).joined(separator: "\n"))
+    </div></section>
+    """
   }
 
   /// Bars of equal width; the highest one fills the height. Each says its values and its count where

@@ -8,13 +8,12 @@ import Foundation
 /// Every text is escaped, and the page's content security policy forbids loading anything.
 struct HTMLRenderer {
   func render(_ document: ReportDocument) -> String {
+    let hasPictures = document.figures.contains(where: \.hasPictures)
     var body: [String] = ["<h1>\(escaped(document.title))</h1>"]
     if !document.summary.isEmpty { body.append(summary(document.summary)) }
     // Lines lead to the rows that stand out; bars are for the end.
     body += document.figures.filter(\.isPlot).map(figure)
     body += document.tables.map { section($0.selectingColumns { $0.audience != .programs }) }
-    body += document.pictures.map(section)
-    body += histogramSection(document.histograms)
     body += document.figures.filter { !$0.isPlot }.map(figure)
     body += document.notes.map { "<p class=\"note\">\(escaped($0))</p>" }
     return """
@@ -25,10 +24,10 @@ struct HTMLRenderer {
       <meta name="viewport" content="width=device-width, initial-scale=1">
       <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
       style-src 'unsafe-inline'; script-src 'unsafe-inline'\
-      \(document.pictures.isEmpty ? "" : "; img-src data:")">
+      \(hasPictures ? "; img-src data:" : "")">
       <title>\(escaped(document.title))</title>
       <style>
-      \(Self.style)\(document.pictures.isEmpty ? "" : "\n" + Self.pictureStyle)
+      \(Self.style)\(hasPictures ? "\n" + Self.pictureStyle : "")
       </style>
       </head>
       <body>

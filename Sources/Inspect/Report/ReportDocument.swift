@@ -7,24 +7,19 @@ public struct ReportDocument: Hashable, Sendable {
   public var summary: [Fact]
   /// The first table is the main one, and the only one in CSV.
   public var tables: [ReportTable]
-  /// Shown in HTML after the tables; the other formats leave them out.
-  public var pictures: [ReportPictures] = []
   /// Sentences that stand after the tables.
   public var notes: [String]
-  /// Drawn after the tables, in HTML alone.
-  public var histograms: [ReportHistogram]
   /// Drawings, which only HTML has; they show nothing that the value itself does not have.
   public var figures: [ReportFigure]
 
   public init(
     title: String, summary: [Fact], tables: [ReportTable], notes: [String] = [],
-    histograms: [ReportHistogram] = [], figures: [ReportFigure] = []
+    figures: [ReportFigure] = []
   ) {
     self.title = title
     self.summary = summary
     self.tables = tables
     self.notes = notes
-    self.histograms = histograms
     self.figures = figures
   }
 

@@ -4,10 +4,19 @@ public enum ReportFigure: Hashable, Sendable {
   case lines(title: String, axis: String, series: [Series])
   /// Amounts from zero, one a row.
   case bars(title: String, rows: [Bar])
+  /// How often which values occur, one histogram a thing that was measured.
+  case histograms(title: String, [ReportHistogram])
+  /// Pictures side by side.
+  case pictures(ReportPictures)
 
   /// Whether it is a plot over an axis.
   var isPlot: Bool {
     if case .lines = self { true } else { false }
+  }
+
+  /// Whether it holds pictures of pixels.
+  var hasPictures: Bool {
+    if case .pictures = self { true } else { false }
   }
 
   public struct Series: Hashable, Sendable {

@@ -23,7 +23,9 @@ extension EvaluationReport: Report {
     document.tables.append(regionTable(title))
     let rows = regions.compactMap(pictureRow)
     if !rows.isEmpty {
-      document.pictures = [ReportPictures(title: "The same regions in pictures", rows: rows)]
+      document.figures = [
+        .pictures(ReportPictures(title: "The same regions in pictures", rows: rows))
+      ]
     }
     return document
   }

@@ -39,8 +39,8 @@ struct MLXForm: Hashable, Sendable {
     }
     guard let best else {
       throw FormatError.unsupported(
-        "rows of \(layout.columns) elements are no multiple of MLX's groups of "
-          + "\(fitting.map(String.init).joined(separator: " or ")); --pad fills them up")
+        "rows of \(layout.columns) elements are not whole groups of \(Self.groupSizes.last ?? 0) in "
+          + "MLX; --pad fills them up")
     }
     self.bitWidth = bitWidth
     (groupSize, paddedColumns) = best

@@ -121,8 +121,8 @@ public struct ModelExport: Sendable {
     let header = model.header
     if !header.activations.isEmpty {
       notes.append(
-        "the \(header.activations.count) activation quantizers are kept as metadata; "
-          + "no runtime applies them")
+        "activation quantizers (\(header.activations.count)) are kept as metadata; no runtime "
+          + "applies them")
     }
     let sharing = header.names.count - header.entries.count
     if sharing > 0 {

@@ -39,10 +39,10 @@ struct GGUFQuantizedForm: Hashable, Sendable {
     }
     // The first of the smallest, so that the order of the cases decides.
     guard let smallest = allowed.min(by: { $0.byteCount < $1.byteCount }) else {
-      let lengths = Set(fitting.map(\.blocks.elementCount)).sorted().map(String.init)
+      let shortest = fitting.map(\.blocks.elementCount).min() ?? 0
       throw FormatError.unsupported(
-        "rows of \(layout.columns) elements are no multiple of GGUF's blocks of "
-          + "\(lengths.joined(separator: " or ")); --pad fills them up")
+        "rows of \(layout.columns) elements are not whole blocks of \(shortest) in GGUF; "
+          + "--pad fills them up")
     }
     self = smallest
   }

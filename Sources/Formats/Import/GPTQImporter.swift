@@ -59,12 +59,14 @@ struct GPTQImporter {
       "\(prefix)scales", [.float16, .bfloat16, .float32], rank: 2)
     let (bits, overflow) = weight.shape.dimensions[0].multipliedReportingOverflow(by: 32)
     let (inputs, outputs) = (bits / bitWidth, weight.shape.dimensions[1])
-    let size = groupSize ?? inputs
-    guard !overflow, bits.isMultiple(of: bitWidth), inputs > 0, outputs > 0,
-      let shape = Shape([outputs, inputs]), let groups = Optional((inputs - 1) / size + 1),
-      scales.shape.dimensions == [groups, outputs],
-      (outputs * bitWidth).isMultiple(of: 32),
-      zeros.shape.dimensions == [groups, outputs * bitWidth / 32]
+    let size = groupSize ?? max(1, inputs)
+    let groups = inputs == 0 ? 0 : (inputs - 1) / size + 1
+    guard !overflow, bits.isMultiple(of: bitWidth), let shape = Shape([outputs, inputs]),
+      shape.elementCount > 0, scales.shape.dimensions == [groups, outputs],
+      zeros.shape.dimensions[0] == groups,
+      // A row of zero points fills its words.
+      zeros.shape.dimensions[1].multipliedReportingOverflow(by: 32)
+        == outputs.multipliedReportingOverflow(by: bitWidth)
     else {
       throw FormatError.mismatch(
         expected: "shapes of \(bitWidth) bits in groups of \(size)",

@@ -114,7 +114,8 @@ struct GPTQImporter {
       for (input, group) in order.enumerated() where group != Double(input / module.groupSize) {
         throw FormatError.unsupported(
           "inputs in the order of their activations (desc_act): input \(input) is in group "
-            + "\(Int(group)); packed groups are neighbours", tensor: module.name)
+            + "\(Int(exactly: group).map(String.init) ?? "\(group)"); packed groups are neighbours",
+          tensor: module.name)
       }
     }
     let zeros = try BitStream.unpackCodes(

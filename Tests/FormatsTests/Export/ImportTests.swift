@@ -125,13 +125,14 @@ import Testing
     #expect(error?.description == message)
   }
 
-  @Test func inputsInTheOrderOfActivationsAreRefused() throws {
+  @Test(arguments: [(1, "1"), (UInt64.max, "1.8446744073709552e+19")])
+  func inputsInTheOrderOfActivationsAreRefused(group: UInt64, text: String) throws {
     let path = try PackageFolder.fixture("import/gptq-4/model.safetensors")
     var archive = try FormatRegistry.standard.open(path)
-    var order = (0..<96).map { Int32($0 / 32) }
-    order.swapAt(3, 40)
+    var order = (0..<96).map { UInt64($0 / 32) }
+    order[3] = group
     archive.tensors["fc.g_idx"] = try Tensor(
-      elementType: .int32, shape: [96], bytes: SharedBytes(elementsOf: order))
+      elementType: .uint64, shape: [96], bytes: SharedBytes(elementsOf: order))
     let config = try ModelImport.configuration(beside: path, of: .gptq).json
     try withTemporaryFolder { folder in
       let error = #expect(throws: FormatError.self) {
@@ -141,8 +142,8 @@ import Testing
       #expect(
         error?.problem
           == .unsupported(
-            "inputs in the order of their activations (desc_act): input 3 is in group 1; packed "
-              + "groups are neighbours"))
+            "inputs in the order of their activations (desc_act): input 3 is in group \(text); "
+              + "packed groups are neighbours"))
       #expect(error?.tensor == "fc.qweight")
       let names = try folder.names()
       #expect(names.isEmpty)

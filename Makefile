@@ -12,7 +12,7 @@ help:
 	@echo 'make test     build and run all tests'
 	@echo 'make lint     check the formatting of all Swift sources'
 	@echo 'make format   apply that formatting'
-	@echo 'make interop  check written files with torch, numpy and safetensors, and the Python reader'
+	@echo 'make interop  check written files with torch, numpy, safetensors, mlx, onnxruntime and gguf'
 	@echo 'make bench    time the tool beside Python scripts that do the same'
 	@echo 'make fuzz     fuzz every reader, each for FUZZ_SECONDS (30)'
 	@echo 'make sanitize run all tests under AddressSanitizer'
@@ -56,6 +56,7 @@ interop: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/convert_and_check.py --require $(BIN)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/random_checkpoints.py $(BIN) \
 	  --count $(or $(INTEROP_COUNT),100)
+	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_exports.py $(BIN)
 	cd python && ../$(INTEROP_VENV)/bin/python -m pytest --quiet
 
 bench: build $(INTEROP_VENV)/.installed

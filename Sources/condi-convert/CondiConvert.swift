@@ -19,6 +19,7 @@ struct CondiConvert: ParsableCommand {
         condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3
         condi-convert repair damaged.condi model.pth model.condi
         condi-convert unpack model.condi restored.safetensors
+        condi-convert export model.condi model.onnx
         condi-convert upscale model.condi photo.png big.png
         condi-convert evaluate model.condi --dataset Set5
         condi-convert audit download.pkl
@@ -30,6 +31,7 @@ struct CondiConvert: ParsableCommand {
     subcommands: [
       ConvertCommand.self, InspectCommand.self, DiffCommand.self, VerifyCommand.self,
       ConditionCommand.self, QuantizeCommand.self, RepairCommand.self, UnpackCommand.self,
+      ExportCommand.self, ImportCommand.self,
       UpscaleCommand.self, EvaluateCommand.self, AuditCommand.self, GitDiffCommand.self,
     ])
 

@@ -66,6 +66,21 @@ import Testing
     }
   }
 
+  @Test func exportsAndImportsAreValid() throws {
+    try withTemporaryFolder { folder in
+      for target in ["mlx", "onnx", "gguf", "safetensors"] {
+        let exported = try CommandLine.succeed(
+          "export", PackageFolder.fixture("export/sample.condi"), folder.appending(target), "--to",
+          target, "--pad", "--dequantize", "--format", "json")
+        try expectValid(exported.standardOutput, "export-report")
+      }
+      let imported = try CommandLine.succeed(
+        "import", PackageFolder.fixture("import/mlx"), folder.appending("b.condi"), "--from", "mlx",
+        "--format", "json")
+      try expectValid(imported.standardOutput, "export-report")
+    }
+  }
+
   @Test func evaluationsAreValid() throws {
     try EvaluateCommandTests.withDataSet { _, set in
       for models in [[], [CommandLine.checkpoint]] {
@@ -95,6 +110,7 @@ import Testing
       for schema in [
         "packing-report", "model-report", "diff-report", "verification-report", "packed-header",
         "recipe", "tree-report", "evaluation-report", "model-comparison",
+        "export-report",
       ] {
         let outcome = try Python.run([
           "Tests/Fixtures/interop/validate_json.py", "schemas/\(schema).schema.json", path,

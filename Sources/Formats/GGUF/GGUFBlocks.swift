@@ -4,12 +4,14 @@
 /// bit for bit those of `gguf.quants.dequantize` of the `gguf` package for finite scales. The layouts
 /// are ggml's (`ggml-common.h`); `GGUF.md` writes them down.
 enum GGUFBlocks: Hashable, Sendable {
-  case q8, q4, q4k, q2k, tq2
+  case q8, q4, q4m, q5m, q4k, q2k, tq2
 
   var byteCount: Int {
     switch self {
     case .q8: 34
     case .q4: 18
+    case .q4m: 20
+    case .q5m: 24
     case .q4k: 144
     case .q2k: 84
     case .tq2: 66
@@ -18,7 +20,7 @@ enum GGUFBlocks: Hashable, Sendable {
 
   var elementCount: Int {
     switch self {
-    case .q8, .q4: 32
+    case .q8, .q4, .q4m, .q5m: 32
     case .q4k, .q2k, .tq2: 256
     }
   }
@@ -40,6 +42,8 @@ enum GGUFBlocks: Hashable, Sendable {
           switch self {
           case .q8: Self.dequantizeQ8(block, into: target)
           case .q4: Self.dequantizeQ4(block, into: target)
+          case .q4m: Self.dequantizeQ4M(block, into: target)
+          case .q5m: Self.dequantizeQ5M(block, into: target)
           case .q4k: Self.dequantizeQ4K(block, into: target)
           case .q2k: Self.dequantizeQ2K(block, into: target)
           case .tq2: Self.dequantizeTQ2(block, into: target)
@@ -69,6 +73,26 @@ enum GGUFBlocks: Hashable, Sendable {
       let byte = Int(block[2 + index])
       values[index] = scale * Float((byte & 15) - 8)
       values[16 + index] = scale * Float((byte >> 4) - 8)
+    }
+  }
+
+  /// Q4_1: scale and least value, then nibbles as in Q4_0.
+  private static func dequantizeQ4M(_ block: Block, into values: Values) {
+    let (scale, minimum) = (half(block, at: 0), half(block, at: 2))
+    for index in 0..<16 {
+      let byte = block[4 + index]
+      values[index] = scale * Float(byte & 15) + minimum
+      values[16 + index] = scale * Float(byte >> 4) + minimum
+    }
+  }
+
+  /// Q5_1: scale and least value, 32 fifth bits, then nibbles as in Q4_0.
+  private static func dequantizeQ5M(_ block: Block, into values: Values) {
+    let (scale, minimum) = (half(block, at: 0), half(block, at: 2))
+    for index in 0..<32 {
+      let nibble = index < 16 ? block[8 + index] & 15 : block[8 + index - 16] >> 4
+      let fifth = block[4 + index / 8] >> UInt8(index % 8) & 1
+      values[index] = scale * Float(nibble | fifth << 4) + minimum
     }
   }
 

@@ -1,0 +1,76 @@
+import OrderedCollections
+
+/// What a packed file says besides its tensors, for the exported file's metadata.
+struct ExportDescription: Sendable {
+  /// The metadata entry that says what exporting did.
+  static let key = "condi.export"
+
+  var metadata: OrderedDictionary<String, String>
+  var values: OrderedDictionary<String, ArchiveValue>
+  /// The row lengths of tensors whose rows were filled up, before that.
+  var columnsBeforePadding: OrderedDictionary<String, Int> = [:]
+  /// How quantized tensors were packed.
+  var quantization: OrderedDictionary<String, JSONValue> = [:]
+  var activations: [ActivationQuantizer]
+
+  init(_ header: PackedHeader) {
+    metadata = header.metadata
+    values = header.values
+    activations = header.activations
+    for (name, index) in header.names {
+      let entry = header.entries[index]
+      guard case .affine(let affine) = entry.encoding else { continue }
+      quantization[name] = .object([
+        "bits": .integer(affine.bitWidth),
+        "granularity": .string("\(affine.layout.granularity)"),
+        "parts": .integer(affine.layout.parts),
+        "type": .string(entry.elementType.rawValue),
+      ])
+    }
+  }
+
+  /// The entry under `key`.
+  var json: JSONValue {
+    var members: OrderedDictionary<String, JSONValue> = ["producer": .string(Producer.current)]
+    if !columnsBeforePadding.isEmpty {
+      members["columns"] = .object(columnsBeforePadding.mapValues(JSONValue.integer))
+    }
+    if !quantization.isEmpty { members["quantization"] = .object(quantization) }
+    if !activations.isEmpty {
+      members["activations"] = .array(
+        activations.map { activation in
+          .object([
+            "name": .string(activation.name), "bits": .integer(activation.bitWidth),
+            "lower": .number(Double(activation.lower)), "upper": .number(Double(activation.upper)),
+          ])
+        })
+    }
+    return .object(members)
+  }
+
+  /// All of it but the values as texts.
+  func texts() throws -> OrderedDictionary<String, String> {
+    var texts = metadata
+    guard texts[Self.key] == nil else {
+      throw FormatError.unsupported("the metadata name '\(Self.key)' is reserved")
+    }
+    let json = json
+    try json.checkKeys()
+    texts[Self.key] = json.serialized()
+    return texts
+  }
+
+  /// All of it as texts, the values under the name that safetensors files have them under.
+  func textsWithValues() throws -> OrderedDictionary<String, String> {
+    var texts = try texts()
+    guard !values.isEmpty else { return texts }
+    guard texts[SafetensorsFormat.valuesKey] == nil else {
+      throw FormatError.unsupported(
+        "the metadata name '\(SafetensorsFormat.valuesKey)' is reserved")
+    }
+    let json = JSONValue.object(values.mapValues(\.json))
+    try json.checkKeys()
+    texts[SafetensorsFormat.valuesKey] = json.serialized()
+    return texts
+  }
+}

@@ -1,0 +1,44 @@
+/// What became of one tensor on its way between a packed file and a runtime's format.
+public struct ExportedTensor: Codable, Hashable, Sendable {
+  /// Whether the reader of the result computes the same values as the reader of the source.
+  public enum Fidelity: String, Codable, CaseIterable, Sendable {
+    /// Equal in every element.
+    case exact
+    /// Different in at least one; `largestError` says by how much.
+    case lossy
+  }
+
+  public let name: String
+  /// The shape in the source.
+  public let shape: [Int]
+  /// The type of its elements once dequantized, by its name in packed files.
+  public let elementType: String
+  /// Bits of a code in the packed file; `nil` for tensors that are not quantized.
+  public let bitWidth: Int?
+  /// How the result holds it, as in `Q2_K` or `float32`.
+  public let form: String
+  public let fidelity: Fidelity
+  /// max |w − ŵ| over all elements; 0 when exact.
+  public let largestError: Double
+  /// Elements of a row in the result, where rows were filled up.
+  public let paddedColumns: Int?
+  /// Bytes in the result: codes, parameters, and padding of rows.
+  public let byteCount: Int
+  /// What differs from the source besides the encoding: a sentence each, without an end.
+  public let changes: [String]
+}
+
+/// What writing a model in another form did.
+public struct ExportOutcome: Hashable, Sendable {
+  /// In the source's order.
+  public var tensors: [ExportedTensor]
+  /// Every file written.
+  public var files: [File]
+  /// What concerns the whole model: a sentence each, without an end.
+  public var notes: [String]
+
+  public struct File: Codable, Hashable, Sendable {
+    public let path: String
+    public let byteCount: Int
+  }
+}

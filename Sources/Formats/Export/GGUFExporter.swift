@@ -1,0 +1,109 @@
+import OrderedCollections
+
+/// A GGUF file with quantized matrices in ggml's blocks; `GGUF.md` says which.
+struct GGUFExporter: ModelExporter {
+  typealias Piece = GGUFWriter.Entry
+
+  func plan(
+    _ name: String, _ tensor: QuantizedTensor, padsRows: Bool,
+    load: @escaping @Sendable () throws -> QuantizedTensor
+  ) throws -> PlannedTensor<GGUFWriter.Entry> {
+    let form = try GGUFQuantizedForm(
+      tensor, codes: try tensor.unpackedCodes(), padsRows: padsRows)
+    let entry = GGUFWriter.Entry(
+      name: name, typeNumber: form.type.number, shape: [form.rows, form.paddedColumns],
+      byteCount: form.byteCount
+    ) { try form.encode(load()) }
+    var plan = PlannedTensor(
+      form: form.type.name, pieces: [entry], byteCount: form.byteCount,
+      paddedColumns: form.paddedColumns > form.columns ? form.paddedColumns : nil)
+    plan.values = form.values(try form.encode(tensor))
+    let width = form.type.bitWidths.upperBound
+    if width > tensor.bitWidth {
+      plan.changes.append("codes of \(tensor.bitWidth) bits take \(width)")
+    }
+    return plan
+  }
+
+  func plan(_ name: String, keeping tensor: Tensor) throws -> PlannedTensor<GGUFWriter.Entry> {
+    let stored = try StoredType(tensor.elementType)
+    let widened = stored.widened ?? tensor.elementType
+    let byteCount = tensor.shape.elementCount * widened.bitWidth / 8
+    var plan = PlannedTensor(
+      form: stored.name,
+      pieces: [
+        GGUFWriter.Entry(
+          name: name, typeNumber: stored.number, shape: tensor.shape, byteCount: byteCount
+        ) {
+          guard let widened = stored.widened else { return try tensor.bytes() }
+          return try Self.widen(tensor, to: widened)
+        }
+      ], byteCount: byteCount)
+    if tensor.elementType == .bool || stored.widened != nil {
+      plan.changes.append("\(tensor.elementType) as \(stored.name)")
+    }
+    if tensor.shape.rank == 0 { plan.changes.append("a scalar as one element of one axis") }
+    return plan
+  }
+
+  /// The elements as signed integers of twice the width.
+  private static func widen(_ tensor: Tensor, to type: ElementType) throws -> SharedBytes {
+    let values = try tensor.doubleValues()  // of at most 32 bits, so exact
+    return switch type {
+    case .int16: SharedBytes(elementsOf: values.map { Int16($0) })
+    case .int32: SharedBytes(elementsOf: values.map { Int32($0) })
+    default: SharedBytes(elementsOf: values.map { Int64($0) })
+    }
+  }
+
+  func write(
+    _ pieces: [GGUFWriter.Entry], of description: ExportDescription, to path: String,
+    replacesExisting: Bool, progress: WriteProgress?
+  ) throws -> [ExportOutcome.File] {
+    var gguf = try GGUFWriter(pieces)
+    gguf.texts["general.architecture"] = "condi"
+    gguf.counts["general.quantization_version"] = 2
+    gguf.texts[ExportDescription.key] = description.json.serialized()
+    if !description.values.isEmpty {
+      gguf.texts[SafetensorsFormat.valuesKey] =
+        JSONValue.object(description.values.mapValues(\.json)).serialized()
+    }
+    if !description.metadata.isEmpty {
+      gguf.texts["condi.metadata"] =
+        JSONValue.object(description.metadata.mapValues(JSONValue.string)).serialized()
+    }
+    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
+    try locatingErrors(path: path) { try gguf.write(to: &writer, progress: progress) }
+    let byteCount = writer.byteCount
+    try writer.finish()
+    return [ExportOutcome.File(path: path, byteCount: byteCount)]
+  }
+}
+
+extension GGUFExporter {
+  /// ggml's type for elements that keep their values.
+  private struct StoredType {
+    let name: String
+    let number: UInt32
+    /// The wider type that elements are converted to; `nil` when they keep their bits.
+    var widened: ElementType?
+
+    /// - Throws: `FormatError` when ggml has none.
+    init(_ type: ElementType) throws {
+      switch type {
+      case .float32: (name, number) = ("F32", 0)
+      case .float16: (name, number) = ("F16", 1)
+      case .bfloat16: (name, number) = ("BF16", 30)
+      case .float64: (name, number) = ("F64", 28)
+      case .int8, .bool: (name, number) = ("I8", 24)
+      case .int16: (name, number) = ("I16", 25)
+      case .int32: (name, number) = ("I32", 26)
+      case .int64: (name, number) = ("I64", 27)
+      case .uint8: (name, number, widened) = ("I16", 25, .int16)
+      case .uint16: (name, number, widened) = ("I32", 26, .int32)
+      case .uint32: (name, number, widened) = ("I64", 27, .int64)
+      default: throw FormatError.unsupported("GGUF has no type for \(type) elements")
+      }
+    }
+  }
+}

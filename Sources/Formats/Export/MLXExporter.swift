@@ -1,0 +1,121 @@
+import Foundation
+import OrderedCollections
+
+/// A folder that MLX opens: `model.safetensors` with `weight`, `scales` and `biases` of each
+/// quantized module, and `config.json` with the widths and group sizes.
+///
+/// Scales and biases are `float32`, so that `scale · code + bias` is bit for bit the packed file's
+/// `lower + scale · code` in Float32; tensors of narrower elements differ by the rounding to those.
+struct MLXExporter: ModelExporter {
+  struct Piece: Sendable {
+    let tensors: [NamedTensor]
+    /// The module's path and form; `nil` for tensors that are not quantized.
+    var module: (path: String, form: MLXForm)?
+  }
+
+  func plan(
+    _ name: String, _ tensor: QuantizedTensor, padsRows: Bool,
+    load: @escaping @Sendable () throws -> QuantizedTensor
+  ) throws -> PlannedTensor<Piece> {
+    guard name.hasSuffix(".weight") else {
+      throw FormatError.unsupported("MLX quantizes the 'weight' of a module only")
+    }
+    let path = String(name.dropLast(".weight".count))
+    let form = try MLXForm(tensor, padsRows: padsRows)
+    let scales = form.perGroup(tensor.scale, tensor.layout)
+    let biases = form.perGroup(tensor.lower, tensor.layout)
+    let groups: Shape = [form.rows, form.groupsPerRow]
+    let tensors = [
+      NamedTensor(
+        name,
+        try Tensor(elementType: .uint32, shape: [form.rows, form.wordsPerRow]) {
+          try form.words(of: load())
+        }),
+      NamedTensor(
+        "\(path).scales",
+        try Tensor(elementType: .float32, shape: groups) {
+          let tensor = try load()
+          return SharedBytes(elementsOf: form.perGroup(tensor.scale, tensor.layout))
+        }),
+      NamedTensor(
+        "\(path).biases",
+        try Tensor(elementType: .float32, shape: groups) {
+          let tensor = try load()
+          return SharedBytes(elementsOf: form.perGroup(tensor.lower, tensor.layout))
+        }),
+    ]
+    var plan = PlannedTensor(
+      form: "\(form.bitWidth) bits, groups of \(form.groupSize)",
+      pieces: [Piece(tensors: tensors, module: (path, form))], byteCount: tensors.byteCount)
+    plan.values = MLXForm.values(
+      codes: try tensor.unpackedCodes(paddingRowsTo: form.paddedColumns), scales: scales,
+      biases: biases, columns: form.columns, paddedColumns: form.paddedColumns,
+      groupSize: form.groupSize)
+    if form.paddedColumns > form.columns { plan.paddedColumns = form.paddedColumns }
+    if form.bitWidth > tensor.bitWidth {
+      plan.changes.append("codes of \(tensor.bitWidth) bits take \(form.bitWidth)")
+    }
+    return plan
+  }
+
+  func plan(_ name: String, keeping tensor: Tensor) throws -> PlannedTensor<Piece> {
+    PlannedTensor(
+      form: tensor.elementType.rawValue, pieces: [Piece(tensors: [NamedTensor(name, tensor)])],
+      byteCount: tensor.byteCount)
+  }
+
+  func write(
+    _ pieces: [Piece], of description: ExportDescription, to path: String,
+    replacesExisting: Bool, progress: WriteProgress?
+  ) throws -> [ExportOutcome.File] {
+    var archive = try TensorArchive(pieces.flatMap(\.tensors))
+    archive.metadata = try description.texts()
+    archive.metadata["format"] = "mlx"
+    archive.values = description.values
+    let config = configuration(pieces.compactMap(\.module), description)
+    try config.checkKeys()
+    let folder = try OutputFolder(creating: path)
+    do {
+      let configPath = "\(path)/config.json"
+      // Both are known to be allowed before either is written.
+      var configWriter = try AtomicFileWriter(
+        path: configPath, replacesExisting: replacesExisting)
+      let model = try archive.writeSafetensors(
+        to: "\(path)/model.safetensors", replacesExisting: replacesExisting, progress: progress)
+      try configWriter.append(Array((config.serialized(pretty: true) + "\n").utf8))
+      let byteCount = configWriter.byteCount
+      try configWriter.finish()
+      return [model, ExportOutcome.File(path: configPath, byteCount: byteCount)]
+    } catch {
+      folder.removeIfCreated()
+      throw error
+    }
+  }
+
+  /// The most frequent form is the default; modules with another one are named.
+  private func configuration(
+    _ modules: [(path: String, form: MLXForm)], _ description: ExportDescription
+  ) -> JSONValue {
+    var config: OrderedDictionary<String, JSONValue> = [:]
+    var counts: OrderedDictionary<[Int], Int> = [:]
+    for module in modules {
+      counts[[module.form.groupSize, module.form.bitWidth], default: 0] += 1
+    }
+    if let most = counts.values.max(), let usual = counts.first(where: { $0.value == most })?.key {
+      var quantization: OrderedDictionary<String, JSONValue> = [
+        "group_size": .integer(usual[0]), "bits": .integer(usual[1]), "mode": .string("affine"),
+      ]
+      for module in modules
+      where [module.form.groupSize, module.form.bitWidth] != usual
+        && quantization[module.path] == nil
+      {
+        quantization[module.path] = .object([
+          "group_size": .integer(module.form.groupSize), "bits": .integer(module.form.bitWidth),
+        ])
+      }
+      config["quantization"] = .object(quantization)
+    }
+    config["condi"] = description.json
+    return .object(config)
+  }
+}

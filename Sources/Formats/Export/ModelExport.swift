@@ -1,0 +1,154 @@
+import OrderedCollections
+import Synchronization
+
+/// A packed model and the form that it is to be written in for another runtime.
+///
+/// Every tensor is compared with what `PackedModel` dequantizes: the values that the target's reader
+/// computes, by its documented arithmetic, are either the same or the largest difference is reported.
+public struct ModelExport: Sendable {
+  private let model: PackedModel
+  private let target: ExportTarget
+  private let options: ExportOptions
+
+  public init(_ model: PackedModel, to target: ExportTarget, options: ExportOptions = .init()) {
+    self.model = model
+    self.target = target
+    self.options = options
+  }
+
+  /// Writes the model to `path`, a folder for MLX and a file for the others; each file appears whole
+  /// or not at all. The result does not depend on how tasks are run.
+  ///
+  /// - Throws: `FormatError` that names the first tensor that the target cannot hold under the
+  ///   options, and on reading and writing.
+  public func write(
+    to path: String, replacesExisting: Bool = false,
+    runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially,
+    progress: WriteProgress? = nil
+  ) throws -> ExportOutcome {
+    func write(_ exporter: some ModelExporter) throws -> ExportOutcome {
+      try self.write(
+        exporter, to: path, replacesExisting: replacesExisting, runningTasks: run,
+        progress: progress)
+    }
+    return switch target {
+    case .mlx: try write(MLXExporter())
+    case .onnx: try write(ONNXExporter())
+    case .gguf: try write(GGUFExporter())
+    case .safetensors: try write(CodesExporter())
+    }
+  }
+
+  private func write<Exporter: ModelExporter>(
+    _ exporter: Exporter, to path: String, replacesExisting: Bool,
+    runningTasks run: PackedWriter.TaskRunner, progress: WriteProgress?
+  ) throws -> ExportOutcome {
+    let names = Array(model.header.names.keys)
+    typealias Planned = (plan: PlannedTensor<Exporter.Piece>, record: ExportedTensor)
+    let plans = Mutex([Planned?](repeating: nil, count: names.count))
+    try run(names.count) { index in
+      let planned = try locatingErrors(path: model.file.path, tensor: names[index]) {
+        var plan = try plan(names[index], exporter)
+        let record = try record(of: plan, names[index])
+        plan.values = nil
+        return (plan, record)
+      }
+      plans.withLock { $0[index] = planned }
+    }
+    let planned = plans.withLock { $0.compactMap(\.self) }
+    var description = ExportDescription(model.header)
+    for (name, item) in zip(names, planned) where item.plan.paddedColumns != nil {
+      description.columnsBeforePadding[name] = item.record.shape.last
+    }
+    let files = try exporter.write(
+      planned.flatMap(\.plan.pieces), of: description, to: path,
+      replacesExisting: replacesExisting, progress: progress)
+    return ExportOutcome(tensors: planned.map(\.record), files: files, notes: notes)
+  }
+
+  private func plan<Exporter: ModelExporter>(_ name: String, _ exporter: Exporter) throws
+    -> PlannedTensor<Exporter.Piece>
+  {
+    guard let quantized = try model.quantizedTensor(named: name) else {
+      return try exporter.plan(name, keeping: try tensor(name))
+    }
+    do {
+      return try exporter.plan(name, quantized, padsRows: options.padsRows) { [model] in
+        guard let quantized = try model.quantizedTensor(named: name) else {
+          throw FormatError.malformed("it is not quantized any more", tensor: name)
+        }
+        return quantized
+      }
+    } catch let error as FormatError {
+      guard options.dequantizes, case .unsupported(let reason) = error.problem else { throw error }
+      var plan = try exporter.plan(name, keeping: try tensor(name))
+      plan.changes.append("dequantized: \(reason)")
+      return plan
+    }
+  }
+
+  private func tensor(_ name: String) throws -> Tensor {
+    guard let tensor = try model.tensor(named: name) else {
+      throw FormatError.malformed("there is no such tensor")
+    }
+    return tensor
+  }
+
+  private func record<Piece>(of plan: PlannedTensor<Piece>, _ name: String) throws
+    -> ExportedTensor
+  {
+    guard let entry = model.entry(named: name) else {
+      throw FormatError.malformed("there is no such tensor")
+    }
+    var largestError = 0.0
+    if let values = plan.values, let quantized = try model.quantizedTensor(named: name) {
+      largestError = try largestDifference(values, quantized.logicalValues())
+    }
+    var changes = plan.changes
+    if let paddedColumns = plan.paddedColumns {
+      changes.append(
+        "rows filled up with code 0 to \(paddedColumns): give the layer as many zeros more")
+    }
+    return ExportedTensor(
+      name: name, shape: entry.shape.dimensions, elementType: entry.elementType.rawValue,
+      bitWidth: entry.affineBitWidth, form: plan.form,
+      fidelity: largestError == 0 ? .exact : .lossy, largestError: largestError,
+      paddedColumns: plan.paddedColumns, byteCount: plan.byteCount, changes: changes)
+  }
+
+  private var notes: [String] {
+    var notes: [String] = []
+    let header = model.header
+    if !header.activations.isEmpty {
+      notes.append(
+        "activation quantizers (\(header.activations.count)) are kept as metadata; no runtime "
+          + "applies them")
+    }
+    let sharing = header.names.count - header.entries.count
+    if sharing > 0 {
+      notes.append("\(sharing) names share another's bytes in the packed file, and not here")
+    }
+    return notes
+  }
+}
+
+/// max |left − right|, in double precision; infinite where only one is finite.
+func largestDifference(_ left: [Float], _ right: [Float]) throws -> Double {
+  guard left.count == right.count else {
+    throw FormatError.mismatch(expected: "\(right.count) elements", found: "\(left.count)")
+  }
+  var largest = 0.0
+  for (first, second) in zip(left, right) {
+    let difference = abs(Double(first) - Double(second))
+    largest = difference.isNaN ? .infinity : max(largest, difference)
+  }
+  return largest
+}
+
+extension PackedEntry {
+  /// Bits of a code; `nil` when it is not quantized.
+  var affineBitWidth: Int? {
+    if case .affine(let affine) = encoding { return affine.bitWidth }
+    return nil
+  }
+}

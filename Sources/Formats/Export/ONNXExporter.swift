@@ -1,0 +1,169 @@
+import OrderedCollections
+
+/// An ONNX model that computes every weight: `DequantizeLinear` of the codes, then `Add` of the lower
+/// bound, whose fraction no integer zero point can hold.
+///
+/// Only standard operators are used. Both round to Float32 as the packed file's reader does, and a
+/// `Cast` follows to narrower or wider types, so that every output is exact. Codes of 1 and 2 bits
+/// are UINT2 (operator set 25), of 3 and 4 bits UINT4 (21), wider ones UINT8. Rows of any length are
+/// held without padding: `block_size` takes a last block that is shorter.
+struct ONNXExporter: ModelExporter {
+  struct Piece: Sendable {
+    let graph: ONNXGraph
+    let operatorSet: Int
+  }
+
+  static let operatorSet = 21
+  /// The first with UINT2.
+  static let operatorSetForTwoBits = 25
+
+  func plan(
+    _ name: String, _ tensor: QuantizedTensor, padsRows: Bool,
+    load: @escaping @Sendable () throws -> QuantizedTensor
+  ) throws -> PlannedTensor<Piece> {
+    let layout = tensor.layout
+    let (bitWidth, type, typeName): (Int, ONNXGraph.DataType, String) =
+      switch tensor.bitWidth {
+      case 1...2: (2, .uint2, "UINT2")
+      case 3...4: (4, .uint4, "UINT4")
+      default: (8, .uint8, "UINT8")
+      }
+    guard let codeByteCount = QuantizedTensor.codeByteCount(layout, bitWidth: bitWidth) else {
+      throw FormatError.unsupported("it has too many elements")
+    }
+    var graph = ONNXGraph()
+    graph.initializers.append(
+      .init(
+        "\(name)/codes", type, [layout.rows, layout.columns], byteCount: codeByteCount
+      ) {
+        let tensor = try load()
+        guard tensor.bitWidth != bitWidth else { return tensor.codes }
+        return BitStream.pack(try tensor.unpackedCodes(), bitWidth: bitWidth)
+      })
+    Self.append(parametersOf: tensor, name, to: &graph)
+    try Self.append(conversionOf: tensor, name, to: &graph)
+    graph.outputs = [
+      .init(
+        name: name, type: try ONNXGraph.DataType(tensor.elementType),
+        dimensions: tensor.shape.dimensions)
+    ]
+    let operatorSet = bitWidth == 2 ? Self.operatorSetForTwoBits : Self.operatorSet
+    var plan = PlannedTensor(
+      form: "\(typeName), \(graph.nodes.map(\.operation).joined(separator: ", "))",
+      pieces: [Piece(graph: graph, operatorSet: operatorSet)],
+      byteCount: graph.initializers.reduce(0) { $0 + $1.byteCount })
+    if bitWidth > tensor.bitWidth {
+      plan.changes.append("codes of \(tensor.bitWidth) bits take \(bitWidth)")
+    }
+    return plan
+  }
+
+  /// Scales, lower bounds, and the nodes that apply them.
+  private static func append(
+    parametersOf tensor: QuantizedTensor, _ name: String, to graph: inout ONNXGraph
+  ) {
+    let layout = tensor.layout
+    let (codes, scale, product) = ("\(name)/codes", "\(name)/scale", "\(name)/product")
+    var lower = "\(name)/lower"
+    switch layout.granularity {
+    case .tensor where layout.parts == 1:
+      graph.initializers += [
+        .init(scale, .float, [], tensor.scale), .init(lower, .float, [], tensor.lower),
+      ]
+      graph.nodes.append(
+        .init(operation: "DequantizeLinear", inputs: [codes, scale], output: product))
+    case .tensor, .channel:
+      let rows = layout.rows
+      let cells = (0..<rows).map { layout.cellIndex(row: $0, column: 0) }
+      graph.initializers += [
+        .init(scale, .float, [rows], cells.map { tensor.scale[$0] }),
+        .init(lower, .float, [rows, 1], cells.map { tensor.lower[$0] }),
+      ]
+      graph.nodes.append(
+        .init(
+          operation: "DequantizeLinear", inputs: [codes, scale], output: product,
+          attributes: ["axis": 0]))
+    case .group(let groupSize):
+      // A group past the row's end is the whole row.
+      let groupSize = min(groupSize, layout.columns)
+      let groups = layout.cellCount / layout.rows
+      graph.initializers += [
+        .init(scale, .float, [layout.rows, groups], tensor.scale),
+        .init(lower, .float, [layout.rows, groups], tensor.lower),
+        .init(
+          "\(name)/group", .int64, [layout.columns],
+          (0..<layout.columns).map { Int64($0 / groupSize) }),
+      ]
+      graph.nodes += [
+        .init(
+          operation: "DequantizeLinear", inputs: [codes, scale], output: product,
+          attributes: ["axis": 1, "block_size": groupSize]),
+        .init(
+          operation: "Gather", inputs: [lower, "\(name)/group"], output: "\(name)/bounds",
+          attributes: ["axis": 1]),
+      ]
+      lower = "\(name)/bounds"
+    }
+    graph.nodes.append(
+      .init(operation: "Add", inputs: [product, lower], output: "\(name)/sum"))
+  }
+
+  /// The nodes from the Float32 matrix to the tensor, the last of which has its name.
+  private static func append(
+    conversionOf tensor: QuantizedTensor, _ name: String, to graph: inout ONNXGraph
+  ) throws {
+    if tensor.shape.rank != 2 {
+      let dimensions = tensor.shape.dimensions.map(Int64.init)
+      graph.initializers.append(
+        .init("\(name)/shape", .int64, [dimensions.count], dimensions))
+      graph.nodes.append(
+        .init(
+          operation: "Reshape", inputs: ["\(name)/sum", "\(name)/shape"],
+          output: "\(name)/reshaped"))
+    }
+    if tensor.elementType != .float32, let last = graph.nodes.last {
+      graph.nodes.append(
+        .init(
+          operation: "Cast", inputs: [last.output], output: name,
+          attributes: ["to": try ONNXGraph.DataType(tensor.elementType).number]))
+    } else if let last = graph.nodes.popLast() {
+      graph.nodes.append(
+        .init(
+          operation: last.operation, inputs: last.inputs, output: name,
+          attributes: last.attributes))
+    }
+  }
+
+  func plan(_ name: String, keeping tensor: Tensor) throws -> PlannedTensor<Piece> {
+    let type = try ONNXGraph.DataType(tensor.elementType)
+    var graph = ONNXGraph()
+    graph.initializers.append(
+      .init(name, type, tensor.shape.dimensions, byteCount: tensor.byteCount) {
+        try tensor.bytes()
+      })
+    graph.outputs = [.init(name: name, type: type, dimensions: tensor.shape.dimensions)]
+    return PlannedTensor(
+      form: tensor.elementType.rawValue,
+      pieces: [Piece(graph: graph, operatorSet: Self.operatorSet)], byteCount: tensor.byteCount)
+  }
+
+  func write(
+    _ pieces: [Piece], of description: ExportDescription, to path: String,
+    replacesExisting: Bool, progress: WriteProgress?
+  ) throws -> [ExportOutcome.File] {
+    var graph = ONNXGraph()
+    for piece in pieces {
+      graph.initializers += piece.graph.initializers
+      graph.nodes += piece.graph.nodes
+      graph.outputs += piece.graph.outputs
+    }
+    let onnx = try ONNXWriter(
+      graph, operatorSet: pieces.map(\.operatorSet).max() ?? Self.operatorSet,
+      metadata: try description.textsWithValues())
+    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
+    try locatingErrors(path: path) { try onnx.write(to: &writer, progress: progress) }
+    let byteCount = writer.byteCount
+    try writer.finish()
+    return [ExportOutcome.File(path: path, byteCount: byteCount)]
+  }
+}

@@ -1,0 +1,161 @@
+/// How a GGUF file holds a quantized matrix: a type of block, and how far rows are filled up.
+///
+/// Codes are kept as they are; what is rounded are lower bounds and scales.
+struct GGUFQuantizedForm: Hashable, Sendable {
+  let type: GGUFTensorType.Written
+  let rows: Int
+  let columns: Int
+  let paddedColumns: Int
+
+  var byteCount: Int { rows * (paddedColumns / type.blocks.elementCount) * type.blocks.byteCount }
+
+  /// The form of the fewest bytes that can hold `tensor`.
+  ///
+  /// - Parameter codes: of `tensor`.
+  /// - Throws: `FormatError` when there is none.
+  init(_ tensor: QuantizedTensor, codes: [UInt8], padsRows: Bool) throws {
+    let layout = tensor.layout
+    guard tensor.shape.rank == 2 else {
+      throw FormatError.unsupported("GGUF quantizes matrices, not \(tensor.shape)")
+    }
+    let types = GGUFTensorType.Written.allCases.filter { $0.bitWidths.contains(tensor.bitWidth) }
+    guard !types.isEmpty else {
+      throw FormatError.unsupported(
+        "GGUF has no block for codes of \(tensor.bitWidth) bits with a lower bound")
+    }
+    let fitting = types.filter { layout.hasUniformBlocks(of: $0.sharedLength) }
+    guard !fitting.isEmpty else {
+      throw FormatError.unsupported(
+        "bounds per \(layout.granularity) end inside the blocks of "
+          + types.map(\.name).joined(separator: ", "))
+    }
+    let candidates = try fitting.map { type in
+      Self(
+        type: type, rows: layout.rows, columns: layout.columns,
+        paddedColumns: try layout.paddedColumns(toMultipleOf: type.blocks.elementCount))
+    }
+    let allowed = candidates.filter {
+      (padsRows || $0.paddedColumns == $0.columns) && $0.type.admits(tensor, codes)
+    }
+    // The first of the smallest, so that the order of the cases decides.
+    guard let smallest = allowed.min(by: { $0.byteCount < $1.byteCount }) else {
+      let shortest = fitting.map(\.blocks.elementCount).min() ?? 0
+      throw FormatError.unsupported(
+        "rows of \(layout.columns) elements are not whole blocks of \(shortest) in GGUF; "
+          + "--pad fills them up")
+    }
+    self = smallest
+  }
+
+  private init(type: GGUFTensorType.Written, rows: Int, columns: Int, paddedColumns: Int) {
+    self.type = type
+    self.rows = rows
+    self.columns = columns
+    self.paddedColumns = paddedColumns
+  }
+
+  /// The stored blocks.
+  ///
+  /// - Throws: `FormatError` when parameters pass the largest float16.
+  func encode(_ tensor: QuantizedTensor) throws -> SharedBytes {
+    let codes = try tensor.unpackedCodes(paddingRowsTo: paddedColumns)
+    let length = type.blocks.elementCount
+    return try SharedBytes(count: byteCount) { output in
+      var encoder = GGUFBlockEncoder(type)
+      for row in 0..<rows {
+        for first in stride(from: 0, to: paddedColumns, by: length) {
+          // A block's last cells may lie in the padding, which takes the row's last ones.
+          let cells = stride(from: first, to: first + length, by: type.sharedLength).map {
+            tensor.layout.cellIndex(row: row, column: min($0, columns - 1))
+          }
+          let start = row * paddedColumns + first
+          let target = start / length * type.blocks.byteCount
+          try encoder.encode(
+            codes[start..<start + length], lower: cells.map { tensor.lower[$0] },
+            scale: cells.map { tensor.scale[$0] },
+            into: UnsafeMutableRawBufferPointer(
+              rebasing: output[target..<target + type.blocks.byteCount]))
+        }
+      }
+    }
+  }
+
+  /// What a reader dequantizes from `stored`, without padding.
+  func values(_ stored: SharedBytes) -> [Float] {
+    let values = type.blocks.dequantize(stored)
+    return values.withUnsafeBytes { buffer in
+      let floats = buffer.bindMemory(to: Float.self)
+      return (0..<rows).flatMap { row in
+        floats[row * paddedColumns..<row * paddedColumns + columns]
+      }
+    }
+  }
+}
+
+extension GGUFTensorType {
+  /// The quantized types that are written, the preferred ones first.
+  enum Written: CaseIterable, Sendable {
+    case tq2, q2k, q4, q4m, q5m
+
+    var name: String {
+      switch self {
+      case .tq2: "TQ2_0"
+      case .q2k: "Q2_K"
+      case .q4: "Q4_0"
+      case .q4m: "Q4_1"
+      case .q5m: "Q5_1"
+      }
+    }
+
+    /// ggml's `ggml_type`.
+    var number: UInt32 {
+      switch self {
+      case .tq2: 35
+      case .q2k: 10
+      case .q4: 2
+      case .q4m: 3
+      case .q5m: 7
+      }
+    }
+
+    var blocks: GGUFBlocks {
+      switch self {
+      case .tq2: .tq2
+      case .q2k: .q2k
+      case .q4: .q4
+      case .q4m: .q4m
+      case .q5m: .q5m
+      }
+    }
+
+    /// Widths of codes that it holds.
+    var bitWidths: ClosedRange<Int> {
+      switch self {
+      case .tq2, .q2k: 1...2
+      case .q4, .q4m: 1...4
+      case .q5m: 5...5
+      }
+    }
+
+    /// Neighbouring elements that share their lower bound and scale.
+    var sharedLength: Int { self == .q2k ? 16 : blocks.elementCount }
+
+    /// Whether the type is to be considered: those without a lower bound only where they are exact.
+    func admits(_ tensor: QuantizedTensor, _ codes: [UInt8]) -> Bool {
+      switch self {
+      case .tq2: tensor.hasLowerBounds(-1) && !codes.contains(3)
+      case .q4: tensor.hasLowerBounds(-8)
+      case .q2k, .q4m, .q5m: true
+      }
+    }
+  }
+}
+
+extension QuantizedTensor {
+  /// Whether every lower bound is `factor` times its scale, and every scale a normal float16.
+  fileprivate func hasLowerBounds(_ factor: Float) -> Bool {
+    zip(lower, scale).allSatisfy { lower, scale in
+      lower == factor * scale && Float(Float16(scale)) == scale
+    }
+  }
+}

@@ -1,0 +1,110 @@
+import OrderedCollections
+
+/// Writes GGUF files of version 3, little-endian, with the default alignment.
+struct GGUFWriter {
+  /// A tensor of the file.
+  struct Entry: Sendable {
+    let name: String
+    /// ggml's `ggml_type`.
+    let typeNumber: UInt32
+    /// Row-major: the file has the dimensions in reverse order.
+    let shape: Shape
+    let byteCount: Int
+    let load: @Sendable () throws -> SharedBytes
+  }
+
+  static let alignment = 32
+
+  /// Texts under their keys.
+  var texts: OrderedDictionary<String, String> = [:]
+  /// Counts under their keys, as u32.
+  var counts: OrderedDictionary<String, UInt32> = [:]
+  let entries: [Entry]
+
+  init(_ entries: [Entry]) throws {
+    var names: Set<String> = []
+    for entry in entries {
+      guard names.insert(entry.name).inserted else {
+        throw FormatError.unsupported("two tensors would have this name", tensor: entry.name)
+      }
+      guard entry.shape.rank <= GGUFHeader.rankLimit else {
+        throw FormatError.unsupported(
+          "GGUF tensors have at most \(GGUFHeader.rankLimit) axes, not \(entry.shape.rank)",
+          tensor: entry.name)
+      }
+      guard entry.name.utf8.count <= GGUFHeader.nameByteCountLimit else {
+        throw FormatError.unsupported("the name is too long for GGUF", tensor: entry.name)
+      }
+    }
+    self.entries = entries
+  }
+
+  func write(to writer: inout AtomicFileWriter, progress: WriteProgress?) throws {
+    try writer.append(try header())
+    try pad(&writer)
+    for entry in entries {
+      try locatingErrors(tensor: entry.name) {
+        let bytes = try entry.load()
+        guard bytes.count == entry.byteCount else {
+          throw FormatError(
+            .truncated(
+              expectedBytes: entry.byteCount, foundBytes: bytes.count, purpose: "its blocks"))
+        }
+        try writer.append(bytes)
+      }
+      try pad(&writer)
+      progress?(entry.name, entry.byteCount)
+    }
+  }
+
+  private func header() throws -> [UInt8] {
+    var bytes = GGUFHeader.magic
+    bytes.append(GGUFHeader.versions.upperBound)
+    bytes.append(UInt64(entries.count))
+    bytes.append(UInt64(texts.count + counts.count))
+    for (key, text) in texts {
+      bytes.append(text: key)
+      bytes.append(UInt32(8))
+      bytes.append(text: text)
+    }
+    for (key, count) in counts {
+      bytes.append(text: key)
+      bytes.append(UInt32(4))
+      bytes.append(count)
+    }
+    var offset = 0
+    for entry in entries {
+      bytes.append(text: entry.name)
+      // ggml has no scalars: one element along one axis.
+      let dimensions = entry.shape.rank == 0 ? [1] : entry.shape.dimensions
+      bytes.append(UInt32(dimensions.count))
+      for dimension in dimensions.reversed() { bytes.append(UInt64(dimension)) }
+      bytes.append(entry.typeNumber)
+      bytes.append(UInt64(offset))
+      let (end, overflow) = offset.addingReportingOverflow(entry.byteCount + Self.alignment - 1)
+      guard !overflow else {
+        throw FormatError.unsupported("the tensors have more than 2^63 bytes", tensor: entry.name)
+      }
+      offset = end / Self.alignment * Self.alignment
+    }
+    return bytes
+  }
+
+  private func pad(_ writer: inout AtomicFileWriter) throws {
+    let count = -writer.byteCount & (Self.alignment - 1)
+    if count > 0 { try writer.append([UInt8](repeating: 0, count: count)) }
+  }
+}
+
+extension [UInt8] {
+  /// The integer's bytes, little-endian.
+  fileprivate mutating func append(_ integer: some FixedWidthInteger) {
+    Swift.withUnsafeBytes(of: integer.littleEndian) { append(contentsOf: $0) }
+  }
+
+  /// A length (u64) and UTF-8.
+  fileprivate mutating func append(text: String) {
+    append(UInt64(text.utf8.count))
+    append(contentsOf: text.utf8)
+  }
+}

@@ -1,0 +1,58 @@
+/// The layouts of quantized checkpoints that become packed files.
+public enum ImportSource: String, Sendable, CaseIterable, Codable {
+  /// MLX's affine mode: `weight`, `scales`, `biases`.
+  case mlx
+  /// GPTQ, as AutoGPTQ and GPTQModel write it: `qweight`, `qzeros`, `scales`, `g_idx`.
+  case gptq
+}
+
+/// A quantized matrix of a checkpoint and the names of the tensors that it is made of.
+struct ImportedMatrix: Sendable {
+  /// The name that it gets.
+  let name: String
+  let parts: Set<String>
+  /// The type that the checkpoint's reader gives its elements.
+  let elementType: ElementType
+  let shape: Shape
+  let layout: AffineLayout
+  let bitWidth: Int
+  let form: String
+  /// The codes with their parameters, and the values that the checkpoint's reader computes.
+  let load: @Sendable () throws -> Loaded
+
+  struct Loaded: Sendable {
+    let tensor: QuantizedTensor
+    /// In Float32 with each operation rounded, then rounded to `elementType`.
+    let values: [Float]
+  }
+}
+
+extension ElementType {
+  /// A Float32 rounded to this type, to nearest, ties to even.
+  ///
+  /// - Precondition: the type is float16, bfloat16 or float32.
+  func rounded(_ value: Float) -> Float {
+    switch self {
+    case .float16: Float(Float16(value))
+    case .bfloat16 where value.isFinite:
+      Float(bitPattern: UInt32(QuantizedTensor.bfloat16Bits(value)) << 16)
+    default: value
+    }
+  }
+}
+
+extension TensorArchive {
+  /// The tensor `name`, which must have the type and the rank.
+  func require(_ name: String, _ types: Set<ElementType>, rank: Int) throws -> Tensor {
+    guard let tensor = tensors[name] else {
+      throw FormatError.mismatch(expected: "a tensor of this name", found: "none", tensor: name)
+    }
+    guard types.contains(tensor.elementType), tensor.shape.rank == rank else {
+      let names = types.map(\.rawValue).sorted().joined(separator: " or ")
+      throw FormatError.mismatch(
+        expected: "\(names) with \(rank) axes", found: "\(tensor.elementType) \(tensor.shape)",
+        tensor: name)
+    }
+    return tensor
+  }
+}

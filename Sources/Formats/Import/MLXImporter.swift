@@ -1,0 +1,125 @@
+/// Finds the quantized modules of an MLX checkpoint.
+///
+/// A module `x` has `x.weight` (`uint32`, codes low bits first), `x.scales` and `x.biases`, and an
+/// element is `scale · code + bias`. MLX's scales may be negative, and packed ones may not: there the
+/// codes are mirrored, and the lower bound is `bias + scale · (2^bits − 1)` in Float32. That is exact
+/// for scales and biases in 16 bits unless they lie far apart; the report says where it is not.
+struct MLXImporter {
+  private let defaults: Settings?
+  private let modules: [String: Settings]
+
+  struct Settings: Hashable, Sendable {
+    var bitWidth: Int
+    var groupSize: Int
+  }
+
+  /// - Parameter config: the text of `config.json`.
+  /// - Throws: `FormatError` when it has no affine quantization.
+  init(config: JSONValue) throws {
+    var config = try JSONMembers(config, subject: "the configuration")
+    guard let json = config.take("quantization") else {
+      throw FormatError.malformed("the configuration has no 'quantization'")
+    }
+    var members = try JSONMembers(json, subject: "'quantization'")
+    defaults = try Self.settings(&members, subject: "'quantization'", defaults: nil)
+    var modules: [String: Settings] = [:]
+    for (path, value) in members.remaining {
+      // A module that is left out is marked with false; other scalars are none of ours.
+      guard case .object = value else { continue }
+      let subject = "'\(path)' of 'quantization'"
+      var members = try JSONMembers(value, subject: subject)
+      modules[path] = try Self.settings(&members, subject: subject, defaults: defaults)
+    }
+    self.modules = modules
+  }
+
+  private static func settings(
+    _ members: inout JSONMembers, subject: String, defaults: Settings?
+  ) throws -> Settings? {
+    let mode = try members.takeString("mode") ?? "affine"
+    guard mode == "affine" else {
+      throw FormatError.unsupported("\(subject) has the mode '\(mode)'; 'affine' is supported")
+    }
+    let bits = try members.takeInteger("bits") ?? defaults?.bitWidth
+    let groupSize = try members.takeInteger("group_size") ?? defaults?.groupSize
+    guard let bits, let groupSize else { return nil }
+    guard MLXForm.bitWidths.contains(bits), MLXForm.groupSizes.contains(groupSize) else {
+      throw FormatError.unsupported(
+        "\(subject) has \(bits) bits in groups of \(groupSize), which MLX's affine mode has not")
+    }
+    return Settings(bitWidth: bits, groupSize: groupSize)
+  }
+
+  func matrices(of archive: TensorArchive) throws -> [ImportedMatrix] {
+    try archive.tensors.keys.filter { $0.hasSuffix(".scales") }.compactMap { scalesName in
+      let path = String(scalesName.dropLast(".scales".count))
+      guard archive.tensors["\(path).weight"]?.elementType == .uint32 else { return nil }
+      return try matrix(path, of: archive)
+    }
+  }
+
+  private func matrix(_ path: String, of archive: TensorArchive) throws -> ImportedMatrix {
+    let floats: Set<ElementType> = [.float16, .bfloat16, .float32]
+    let weight = try archive.require("\(path).weight", [.uint32], rank: 2)
+    let scales = try archive.require("\(path).scales", floats, rank: 2)
+    let biases = try archive.require("\(path).biases", [scales.elementType], rank: 2)
+    guard let settings = modules[path] ?? defaults else {
+      throw FormatError.mismatch(
+        expected: "bits and a group size in the configuration", found: "none",
+        tensor: "\(path).weight")
+    }
+    let (rows, groups) = (weight.shape.dimensions[0], scales.shape.dimensions[1])
+    let (columns, overflow) = groups.multipliedReportingOverflow(by: settings.groupSize)
+    guard !overflow, scales.shape.dimensions[0] == rows, biases.shape == scales.shape,
+      weight.shape.dimensions[1].multipliedReportingOverflow(by: 32)
+        == columns.multipliedReportingOverflow(by: settings.bitWidth)
+    else {
+      throw FormatError.mismatch(
+        expected: "shapes of \(settings.bitWidth) bits in groups of \(settings.groupSize)",
+        found: "\(weight.shape), scales \(scales.shape) and biases \(biases.shape)",
+        tensor: "\(path).weight")
+    }
+    let layout = try locatingErrors(tensor: "\(path).weight") {
+      try AffineLayout(
+        rows: rows, columns: columns, granularity: .group(settings.groupSize))
+    }
+    guard let shape = Shape([rows, columns]) else {
+      throw FormatError.malformed("it has too many elements", tensor: "\(path).weight")
+    }
+    return ImportedMatrix(
+      name: "\(path).weight", parts: ["\(path).weight", "\(path).scales", "\(path).biases"],
+      elementType: scales.elementType, shape: shape, layout: layout,
+      bitWidth: settings.bitWidth,
+      form: "MLX, \(settings.bitWidth) bits, groups of \(settings.groupSize)"
+    ) {
+      try Self.load(
+        weight, scales.floatValues(), biases.floatValues(), layout, settings,
+        scales.elementType, shape)
+    }
+  }
+
+  private static func load(
+    _ weight: Tensor, _ scales: [Float], _ biases: [Float], _ layout: AffineLayout,
+    _ settings: Settings, _ elementType: ElementType, _ shape: Shape
+  ) throws -> ImportedMatrix.Loaded {
+    // Rows are whole groups and so whole words: one stream for the matrix.
+    var codes = try BitStream.unpackCodes(
+      weight.bytes(), count: layout.elementCount, bitWidth: settings.bitWidth)
+    let values = MLXForm.values(
+      codes: codes, scales: scales, biases: biases, columns: layout.columns,
+      paddedColumns: layout.columns, groupSize: settings.groupSize)
+    let maximum = UInt8(1 << settings.bitWidth - 1)
+    var (lower, scale) = (biases, scales)
+    for cell in scales.indices where scales[cell] < 0 {
+      lower[cell] = biases[cell] + scales[cell] * Float(maximum)
+      scale[cell] = -scales[cell]
+      for element in layout.elements(ofCell: cell) { codes[element] = maximum - codes[element] }
+    }
+    return ImportedMatrix.Loaded(
+      tensor: try QuantizedTensor(
+        elementType: elementType, shape: shape, layout: layout, bitWidth: settings.bitWidth,
+        parameterType: .float32, lower: lower, scale: scale,
+        codes: BitStream.pack(codes, bitWidth: settings.bitWidth)),
+      values: values.map(elementType.rounded))
+  }
+}

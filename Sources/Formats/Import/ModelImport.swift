@@ -1,0 +1,149 @@
+import Foundation
+import Synchronization
+
+/// A checkpoint quantized by another program, and how it becomes a packed file.
+///
+/// Codes are taken as they are. Every tensor is compared with what the checkpoint's documented
+/// arithmetic gives, in Float32 and rounded to the scales' type.
+public struct ModelImport: Sendable {
+  private let archive: TensorArchive
+  private let source: ImportSource
+  private let matrices: [ImportedMatrix]
+
+  /// - Parameters:
+  ///   - archive: the checkpoint's tensors.
+  ///   - config: its `config.json` or `quantize_config.json`.
+  /// - Throws: `FormatError` when the configuration or a module is not what the layout says, and
+  ///   when there is no quantized module at all.
+  public init(_ archive: TensorArchive, from source: ImportSource, config: JSONValue) throws {
+    self.archive = archive
+    self.source = source
+    matrices =
+      switch source {
+      case .mlx: try MLXImporter(config: config).matrices(of: archive)
+      case .gptq: try GPTQImporter(config: config).matrices(of: archive)
+      }
+    guard !matrices.isEmpty else {
+      throw FormatError.mismatch(
+        expected: "modules quantized by \(source == .mlx ? "MLX" : "GPTQ")", found: "none")
+    }
+  }
+
+  /// The configuration beside a checkpoint: `config.json`, or GPTQ's own `quantize_config.json`.
+  ///
+  /// - Parameter path: the checkpoint's file or folder.
+  /// - Throws: `FormatError` when there is none, or it is not JSON.
+  public static func configuration(beside path: String, of source: ImportSource) throws
+    -> (path: String, json: JSONValue)
+  {
+    var isFolder: ObjCBool = false
+    let manager = FileManager.default
+    let isThere = manager.fileExists(atPath: path, isDirectory: &isFolder)
+    let folder =
+      isThere && isFolder.boolValue ? path : (path as NSString).deletingLastPathComponent
+    let names =
+      source == .gptq ? ["quantize_config.json", "config.json"] : ["config.json"]
+    let candidates = names.map { folder.isEmpty ? $0 : "\(folder)/\($0)" }
+    guard let found = candidates.first(where: { manager.fileExists(atPath: $0) }) else {
+      throw FormatError.mismatch(
+        expected: "\(names.joined(separator: " or ")) beside it", found: "none", path: path)
+    }
+    return (found, try configuration(at: found))
+  }
+
+  /// - Throws: `FormatError` when the file cannot be read, or is not JSON.
+  public static func configuration(at path: String) throws -> JSONValue {
+    let file = try InputFile(path: path, access: .read)
+    return try locatingErrors(path: path) {
+      guard file.byteCount <= 1 << 24 else {
+        throw FormatError(
+          .limitExceeded(
+            what: "a configuration in bytes", limit: 1 << 24, found: "\(file.byteCount)"))
+      }
+      return try JSONDocument.parse(
+        file.bytes(at: 0, count: file.byteCount, purpose: "the configuration"))
+    }
+  }
+
+  /// Writes the packed file, which appears whole at `path` or not at all.
+  public func write(
+    to path: String, replacesExisting: Bool = false,
+    runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+  ) throws -> ExportOutcome {
+    var header = PackedHeader(producer: Producer.current)
+    header.source = try PackedHeader.Source(archive, root: nil)
+    header.metadata = archive.metadata
+    header.values = archive.values
+    let differences = Mutex<[String: Double]>([:])
+    let writer = try PackedWriter(
+      header: header,
+      items: try items { name, difference in differences.withLock { $0[name] = difference } },
+      runningTasks: run)
+    var output = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
+    let summary = try writer.write(to: &output, runningTasks: run)
+    try output.finish()
+    let found = differences.withLock { $0 }
+    return ExportOutcome(
+      tensors: writer.header.names.map { name, index in
+        record(writer.header.entries[index], name, largestError: found[name] ?? 0)
+      },
+      files: [ExportOutcome.File(path: path, byteCount: summary.fileByteCount)], notes: [])
+  }
+
+  /// The tensors in the checkpoint's order; a matrix stands where the first of its parts does.
+  private func items(
+    recording record: @escaping @Sendable (_ name: String, _ difference: Double) -> Void
+  ) throws -> [PackedItem] {
+    var matrixOfPart: [String: Int] = [:]
+    for (index, matrix) in matrices.enumerated() {
+      for part in matrix.parts { matrixOfPart[part] = index }
+    }
+    var done: Set<Int> = []
+    return try archive.tensors.compactMap { name, tensor in
+      guard let index = matrixOfPart[name] else {
+        return PackedItem(name: name, role: Self.role(tensor), source: tensor, action: .keep)
+      }
+      guard done.insert(index).inserted else { return nil }
+      return try item(matrices[index], recording: record)
+    }
+  }
+
+  private func item(
+    _ matrix: ImportedMatrix,
+    recording record: @escaping @Sendable (_ name: String, _ difference: Double) -> Void
+  ) throws -> PackedItem {
+    let encoding = AffineEncoding(
+      layout: matrix.layout, bitWidth: matrix.bitWidth, parameterType: .float32)
+    // Equal sources would share a record, so the source is the matrix as it is dequantized.
+    let tensor = try Tensor(elementType: matrix.elementType, shape: matrix.shape) {
+      try matrix.load().tensor.dequantized()
+    }
+    return PackedItem(
+      name: matrix.name, role: .weight, source: tensor,
+      action: .quantize(encoding, method: matrix.name) {
+        let loaded = try matrix.load()
+        record(
+          matrix.name, try largestDifference(loaded.tensor.logicalValues(), loaded.values))
+        return loaded.tensor
+      })
+  }
+
+  private static func role(_ tensor: Tensor) -> TensorRole {
+    guard tensor.elementType.isFloatingPoint else { return .buffer }
+    return tensor.shape.matrix == nil ? .parameter : .weight
+  }
+
+  private func record(_ entry: PackedEntry, _ name: String, largestError: Double) -> ExportedTensor
+  {
+    let matrix = matrices.first { $0.name == name }
+    return ExportedTensor(
+      name: name, shape: entry.shape.dimensions, elementType: entry.elementType.rawValue,
+      bitWidth: entry.affineBitWidth,
+      form: matrix.map {
+        "affine, \($0.bitWidth) bits, per \($0.layout.granularity)"
+      } ?? entry.elementType.rawValue,
+      fidelity: largestError == 0 ? .exact : .lossy, largestError: largestError,
+      paddedColumns: nil, byteCount: entry.byteCount,
+      changes: matrix.map { ["from \($0.form)"] } ?? [])
+  }
+}

@@ -1,0 +1,160 @@
+import OrderedCollections
+
+/// Writes a graph as an ONNX model, one initializer in memory at a time.
+///
+/// Field numbers are those of `onnx.proto` (ONNX 1.23), and fields are in their order, so that the
+/// bytes are those that the `onnx` package writes.
+struct ONNXWriter {
+  /// Protobuf messages, and so models with their weights inside, end here.
+  static let byteCountLimit = Int(Int32.max)
+
+  let graph: ONNXGraph
+  /// The version of the `ai.onnx` operators.
+  let operatorSet: Int
+  let metadata: OrderedDictionary<String, String>
+
+  /// - Throws: `FormatError` when two values of the graph have one name.
+  init(_ graph: ONNXGraph, operatorSet: Int, metadata: OrderedDictionary<String, String>) throws {
+    var names: Set<String> = []
+    for name in graph.initializers.map(\.name) + graph.nodes.map(\.output) {
+      guard names.insert(name).inserted else {
+        throw FormatError.unsupported("two tensors would have this name", tensor: name)
+      }
+      guard !name.isEmpty else {
+        throw FormatError.unsupported("ONNX tensors must have a name, and one has none")
+      }
+    }
+    self.graph = graph
+    self.operatorSet = operatorSet
+    self.metadata = metadata
+  }
+
+  /// The first version of ONNX's file format that knows the operators.
+  private var version: Int { operatorSet >= 25 ? 13 : 10 }
+
+  func write(to writer: inout AtomicFileWriter, progress: WriteProgress?) throws {
+    let heads = graph.initializers.map(Self.head)
+    let (before, after, end) = (graphUpToInitializers, graphAfterInitializers, modelAfterGraph)
+    var graphByteCount = before.bytes.count + after.bytes.count
+    for (head, initializer) in zip(heads, graph.initializers) {
+      graphByteCount += head.bytes.count
+      // What fits was checked before, so the sum cannot overflow.
+      guard initializer.byteCount <= Self.byteCountLimit - graphByteCount else {
+        throw Self.limitExceeded(by: initializer.name)
+      }
+      graphByteCount += initializer.byteCount
+    }
+    var model = modelUpToGraph
+    model.appendHead(7, byteCount: graphByteCount)
+    guard model.bytes.count + graphByteCount + end.bytes.count <= Self.byteCountLimit else {
+      throw Self.limitExceeded(by: nil)
+    }
+    try writer.append(model.bytes + before.bytes)
+    for (head, initializer) in zip(heads, graph.initializers) {
+      try locatingErrors(tensor: initializer.name) {
+        let bytes = try initializer.load()
+        guard bytes.count == initializer.byteCount else {
+          throw FormatError(
+            .truncated(
+              expectedBytes: initializer.byteCount, foundBytes: bytes.count,
+              purpose: "an initializer"))
+        }
+        try writer.append(head.bytes)
+        try writer.append(bytes)
+      }
+      progress?(initializer.name, initializer.byteCount)
+    }
+    try writer.append(after.bytes + end.bytes)
+  }
+
+  private static func limitExceeded(by tensor: String?) -> FormatError {
+    FormatError(
+      .limitExceeded(what: "an ONNX model in bytes", limit: byteCountLimit, found: "more"),
+      tensor: tensor)
+  }
+
+  /// `ModelProto` up to its graph.
+  private var modelUpToGraph: ProtobufEncoder {
+    var model = ProtobufEncoder()
+    model.append(1, integer: version)
+    model.append(2, text: "condi-convert")
+    model.append(3, text: Producer.version)
+    return model
+  }
+
+  private var modelAfterGraph: ProtobufEncoder {
+    var model = ProtobufEncoder()
+    var operators = ProtobufEncoder()
+    operators.append(1, text: "")
+    operators.append(2, integer: operatorSet)
+    model.append(8, message: operators)
+    for (key, text) in metadata {
+      var pair = ProtobufEncoder()
+      pair.append(1, text: key)
+      pair.append(2, text: text)
+      model.append(14, message: pair)
+    }
+    return model
+  }
+
+  /// The field of `GraphProto` that holds an initializer, up to its `raw_data`, which comes last.
+  private static func head(of initializer: ONNXGraph.Initializer) -> ProtobufEncoder {
+    var tensor = ProtobufEncoder()
+    for dimension in initializer.dimensions { tensor.append(1, integer: dimension) }
+    tensor.append(2, integer: initializer.type.number)
+    tensor.append(8, text: initializer.name)
+    tensor.appendHead(9, byteCount: initializer.byteCount)
+    var field = ProtobufEncoder()
+    field.appendHead(5, byteCount: tensor.bytes.count + initializer.byteCount)
+    field.append(tensor)
+    return field
+  }
+
+  private var graphUpToInitializers: ProtobufEncoder {
+    var message = ProtobufEncoder()
+    for node in graph.nodes { message.append(1, message: Self.message(node)) }
+    message.append(2, text: "weights")
+    return message
+  }
+
+  private var graphAfterInitializers: ProtobufEncoder {
+    var message = ProtobufEncoder()
+    for output in graph.outputs { message.append(12, message: Self.message(output)) }
+    return message
+  }
+
+  private static func message(_ node: ONNXGraph.Node) -> ProtobufEncoder {
+    var message = ProtobufEncoder()
+    for input in node.inputs { message.append(1, text: input) }
+    message.append(2, text: node.output)
+    message.append(3, text: node.output)
+    message.append(4, text: node.operation)
+    for (name, value) in node.attributes.sorted(by: { $0.key < $1.key }) {
+      var attribute = ProtobufEncoder()
+      attribute.append(1, text: name)
+      attribute.append(3, integer: value)
+      attribute.append(20, integer: 2)  // AttributeProto.INT
+      message.append(5, message: attribute)
+    }
+    return message
+  }
+
+  /// `ValueInfoProto` with a tensor type.
+  private static func message(_ output: ONNXGraph.Output) -> ProtobufEncoder {
+    var shape = ProtobufEncoder()
+    for dimension in output.dimensions {
+      var message = ProtobufEncoder()
+      message.append(1, integer: dimension)
+      shape.append(1, message: message)
+    }
+    var tensor = ProtobufEncoder()
+    tensor.append(1, integer: output.type.number)
+    tensor.append(2, message: shape)
+    var type = ProtobufEncoder()
+    type.append(1, message: tensor)
+    var message = ProtobufEncoder()
+    message.append(1, text: output.name)
+    message.append(2, message: type)
+    return message
+  }
+}

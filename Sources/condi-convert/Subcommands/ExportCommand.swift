@@ -1,0 +1,89 @@
+import ArgumentParser
+import Formats
+import Foundation
+import Inspect
+
+extension ExportTarget: ExpressibleByArgument {}
+
+struct ExportCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "export",
+    abstract: "Write a packed model for MLX, ONNX Runtime or llama.cpp, and say what that changed.",
+    discussion: """
+      mlx          a folder of model.safetensors (weight, scales, biases) and config.json
+      onnx         DequantizeLinear and Add for each weight, which compute it exactly
+      gguf         ggml's blocks: Q2_K, Q4_0, Q4_1, Q5_1, TQ2_0, whichever is the smallest
+      safetensors  codes, lower bounds and scales as plain tensors
+
+      Every tensor is compared with what the packed file stands for: 'exact' means that the \
+      runtime's documented arithmetic gives equal values, and 'lossy' comes with the largest error. \
+      Rows that the runtime's blocks do not divide are an error unless --pad fills them up with code \
+      0; the layer's input then needs as many zeros more.
+
+      EXAMPLES
+        condi-convert export model.condi model.onnx
+        condi-convert export model.condi model-mlx --to mlx --pad
+        condi-convert export model.condi model.gguf --pad --format json
+        condi-convert export model.condi codes.safetensors
+      """)
+
+  @Argument(help: "A packed file.")
+  var packed: String
+
+  @Argument(help: "The file to write, or the folder for mlx.")
+  var output: String
+
+  @Option(
+    name: .customLong("to"),
+    help: ArgumentHelp(
+      "What to write, where the output's extension does not tell: mlx, onnx, gguf or safetensors.",
+      valueName: "runtime"))
+  var target: ExportTarget?
+
+  @Flag(help: "Fill rows up to whole blocks.")
+  var pad = false
+
+  @Flag(
+    help: "Write tensors that the runtime has no low-bit form for in full precision instead.")
+  var dequantize = false
+
+  @Flag(help: "Replace existing outputs.")
+  var force = false
+
+  @OptionGroup var report: ReportOptions
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws { _ = try chosenTarget }
+
+  private var chosenTarget: ExportTarget {
+    get throws {
+      if let target { return target }
+      let pathExtension = (output as NSString).pathExtension.lowercased()
+      guard let target = ExportTarget(rawValue: pathExtension), target != .mlx else {
+        throw ValidationError(
+          "the extension of '\(output)' stands for no runtime; say --to with one of: "
+            + ExportTarget.allCases.map(\.rawValue).joined(separator: ", "))
+      }
+      return target
+    }
+  }
+
+  func run() throws {
+    let target = try chosenTarget
+    let input = try InputFile(path: packed, access: common.access)
+    guard PackedFormat().recognizes(input) else {
+      throw FormatError.unsupported(
+        "it is not a packed file; 'convert' packs checkpoints", path: packed)
+    }
+    let model = try PackedModel(parsing: input)
+    let export = ModelExport(
+      model, to: target,
+      options: ExportOptions(padsRows: pad, dequantizes: dequantize))
+    let outcome = try export.write(
+      to: output, replacesExisting: force, runningTasks: PackedArgument.tasks(common))
+    try report.print(
+      ExportReport(
+        .export, format: target.rawValue, input: packed, inputByteCount: model.fileByteCount,
+        outcome: outcome), textLimit: 10)
+  }
+}

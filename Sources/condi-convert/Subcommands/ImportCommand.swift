@@ -1,0 +1,71 @@
+import ArgumentParser
+import Formats
+import Foundation
+import Inspect
+
+extension ImportSource: ExpressibleByArgument {}
+
+struct ImportCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "import",
+    abstract: "Pack a checkpoint that MLX or GPTQ quantized, keeping its codes.",
+    discussion: """
+      Codes are taken as they are; lower bounds and scales are computed from the checkpoint's, and \
+      every tensor is compared with what the checkpoint's own arithmetic gives: 'exact', or 'lossy' \
+      with the largest error. Everything else keeps its bits.
+
+      Bits and group sizes are in config.json beside the checkpoint (for GPTQ also in \
+      quantize_config.json).
+
+      EXAMPLES
+        condi-convert import mlx-model/model.safetensors model.condi --from mlx
+        condi-convert import gptq-model model.condi --from gptq
+        condi-convert import model.safetensors model.condi --from gptq --config quantize_config.json
+      """)
+
+  @Argument(help: "A model file, or the folder of a checkpoint.")
+  var input: String
+
+  @Argument(help: "The packed file to write.")
+  var output: String
+
+  @Option(
+    name: .customLong("from"),
+    help: ArgumentHelp("The program that quantized it: mlx or gptq.", valueName: "program"))
+  var source: ImportSource
+
+  @Option(help: ArgumentHelp("The configuration, where it lies elsewhere.", valueName: "file"))
+  var config: String?
+
+  @Flag(help: "Replace an existing output.")
+  var force = false
+
+  @OptionGroup var report: ReportOptions
+  @OptionGroup var common: CommonOptions
+
+  func run() throws {
+    let archive = try ModelArgument.open(modelPath, common: common)
+    let configuration =
+      try config.map { (path: $0, json: try ModelImport.configuration(at: $0)) }
+      ?? ModelImport.configuration(beside: input, of: source)
+    let model = try locatingErrors(path: input) {
+      try ModelImport(archive, from: source, config: configuration.json)
+    }
+    let outcome = try locatingErrors(path: input) {
+      try model.write(
+        to: output, replacesExisting: force, runningTasks: PackedArgument.tasks(common))
+    }
+    try report.print(
+      ExportReport(
+        .import, format: source.rawValue, input: input,
+        inputByteCount: try archive.sourceByteCount(), outcome: outcome), textLimit: 10)
+  }
+
+  /// A folder with one unsplit model stands for that.
+  private var modelPath: String {
+    let model = "\(input)/model.safetensors"
+    let index = "\(model).index.json"
+    let manager = FileManager.default
+    return manager.fileExists(atPath: model) && !manager.fileExists(atPath: index) ? model : input
+  }
+}

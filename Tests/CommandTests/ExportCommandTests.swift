@@ -1,0 +1,102 @@
+import Foundation
+import TestSupport
+import Testing
+
+@Suite struct ExportCommandTests {
+  @Test(arguments: ["export", "import"])
+  func helpTeachesWithExamples(_ command: String) throws {
+    let outcome = try CommandLine.succeed(command, "--help")
+    #expect(outcome.standardOutput.contains("EXAMPLES"))
+    #expect(outcome.standardOutput.contains("condi-convert \(command)"))
+  }
+
+  @Test(arguments: [
+    ["export", "a.condi", "b"], ["export", "a.condi", "b.mlx"],
+    ["export", "a.condi", "b.onnx", "--to", "coreml"], ["import", "a.safetensors", "b.condi"],
+    ["import", "a.safetensors", "b.condi", "--from", "awq"],
+  ])
+  func wrongUsageIs64(_ arguments: [String]) throws {
+    let outcome = try BuiltProgram().run(arguments)
+    #expect(outcome.exitCode == 64, "\(outcome.standardError)")
+    #expect(outcome.standardError.contains("Usage:"))
+  }
+
+  /// SwinIR-light's rows of 60 and 120 elements are what most runtimes refuse.
+  @Test func theExampleGoesToEveryRuntime() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      for (target, name) in [
+        ("mlx", "mlx"), ("onnx", "m.onnx"), ("gguf", "m.gguf"), ("safetensors", "m.safetensors"),
+      ] {
+        let output = folder.appending(name)
+        let outcome = try CommandLine.succeed(
+          "export", packed, output, "--to", target, "--pad", "--format", "json")
+        let report = try CommandLine.json(outcome)
+        let tensors = try #require(report["tensors"] as? [[String: Any]])
+        #expect(tensors.count == 354)
+        let lossy = tensors.filter { $0["fidelity"] as? String == "lossy" }
+        #expect(lossy.count == (target == "gguf" ? 96 : 0))
+        #expect(lossy.allSatisfy { ($0["largestError"] as? Double ?? 1) < 1e-4 })
+        let padded = tensors.filter { $0["paddedColumns"] != nil }
+        #expect(padded.count == (["mlx", "gguf"].contains(target) ? 96 : 0))
+        let files = try #require(report["files"] as? [[String: Any]])
+        for file in files {
+          let path = try #require(file["path"] as? String)
+          let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int
+          #expect(file["byteCount"] as? Int == size)
+        }
+      }
+    }
+  }
+
+  @Test(arguments: ["mlx", "gguf"])
+  func rowsAreNotPaddedUnasked(_ target: String) throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let outcome = try CommandLine.run(
+        "export", packed, folder.appending("out"), "--to", target)
+      #expect(outcome.exitCode == 2)
+      #expect(outcome.standardError.contains("rows of 60 elements are not whole"))
+      #expect(outcome.standardError.split(separator: "\n").count == 1)
+      #expect(try folder.names() == ["model.condi"])
+    }
+  }
+
+  /// What was exported for MLX is imported with the same values, but for the padding.
+  @Test func mlxGoesAroundInACircle() throws {
+    try withTemporaryFolder { folder in
+      let mlx = folder.appending("mlx")
+      try CommandLine.succeed(
+        "export", PackageFolder.fixture("export/sample.condi"), mlx, "--to", "mlx", "--pad",
+        "--dequantize")
+      let back = folder.appending("back.condi")
+      let outcome = try CommandLine.succeed("import", mlx, back, "--from", "mlx")
+      #expect(outcome.standardOutput.contains("exact tensors  15"))
+      let difference = try CommandLine.run(
+        "diff", PackageFolder.fixture("export/sample.condi"), back, "--format", "json")
+      let report = try CommandLine.json(difference)
+      let changed = try #require(report["changed"] as? [[String: Any]])
+      // The one's elements are float32 now, and the other's rows are longer.
+      #expect(
+        Set(changed.compactMap { $0["name"] as? String }) == ["half.weight", "qkv.weight"])
+    }
+  }
+
+  @Test func filesOfOtherKindsAreRefused() throws {
+    try withTemporaryFolder { folder in
+      let outcome = try CommandLine.run(
+        "export", CommandLine.checkpoint, folder.appending("x.onnx"))
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(CommandLine.checkpoint): it is not a packed file; 'convert' packs "
+          + "checkpoints\n")
+      let missing = try CommandLine.run(
+        "import", CommandLine.checkpoint, folder.appending("x.condi"), "--from", "mlx")
+      #expect(missing.exitCode == 2)
+      #expect(
+        missing.standardError
+          == "condi-convert: \(CommandLine.checkpoint): expected config.json beside it, found "
+          + "none\n")
+      #expect(try folder.names().isEmpty)
+    }
+  }
+}

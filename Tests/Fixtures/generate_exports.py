@@ -1,0 +1,390 @@
+"""Makes Tests/Fixtures/export and Tests/Fixtures/import with the packages whose formats they are.
+
+    python generate_exports.py
+
+Needs interop/requirements.txt. `export/sample.condi` is written by the Python reader's own tests'
+writer; the exported files by mlx, onnx and gguf from arrays that NumPy packs here, and they are read
+back by mlx, onnxruntime and gguf for the errors in `export/expected.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import gguf
+import mlx.core as mx
+import numpy as np
+import onnx
+from gguf import GGMLQuantizationType as Type
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
+
+FIXTURES = Path(__file__).resolve().parent
+sys.path[:0] = [str(FIXTURES.parent.parent / "python"), str(FIXTURES.parent.parent / "python/tests"),
+                str(FIXTURES / "interop")]  # fmt: skip
+import condi  # noqa: E402
+import runtimes  # noqa: E402
+from writer import Builder, bit_stream  # noqa: E402
+
+F = np.float32
+PRODUCER = "condi-convert 0.1.0"
+
+
+def stream(codes: np.ndarray, bits: int) -> bytes:
+    return bit_stream([int(code) for code in codes.reshape(-1)], bits)
+
+
+class Matrix:
+    """A quantized tensor: codes `[rows, columns]`, and per element of rows `lower` and `scale`."""
+
+    def __init__(
+        self, seed: int, shape: tuple[int, ...], bits: int, granularity: str, *, parts: int = 1,
+        dtype: str = "float32", lower: float | None = None, scale: float | None = None,
+        largest: int | None = None,
+    ) -> None:  # fmt: skip
+        rng = np.random.default_rng(seed)
+        self.shape, self.bits, self.granularity = shape, bits, granularity
+        self.parts, self.dtype = parts, dtype
+        self.rows, self.columns = shape[0], int(np.prod(shape[1:]))
+        kind, _, size = granularity.partition(":")
+        self.size = int(size) if size else self.columns
+        per_row = -(-self.columns // self.size) if kind == "group" else 1
+        cells = parts if kind == "tensor" else self.rows * per_row
+        self.codes = rng.integers(0, largest or 2**bits, (self.rows, self.columns)).astype(np.uint8)
+        self.scale = rng.uniform(0.01, 0.3, cells).astype(F) if scale is None else np.full(cells, scale, F)
+        self.lower = (rng.uniform(-0.9, 0.1, cells).astype(F) if lower is None
+                      else np.full(cells, lower, F))  # fmt: skip
+        # Per row and group; groups of the other granularities span the row.
+        self.lowers, self.scales = (
+            np.repeat(a, self.rows * per_row // cells).reshape(self.rows, per_row)
+            for a in (self.lower, self.scale)
+        )
+
+    def add(self, builder: Builder, name: str) -> None:
+        members = {"bits": self.bits, "granularity": self.granularity}
+        if self.parts > 1:
+            members["parts"] = self.parts
+        record = self.lower.tobytes() + self.scale.tobytes() + stream(self.codes, self.bits)
+        builder.add(name, self.dtype, list(self.shape), "affine", record, **members)
+
+    def cell(self, column: int) -> int:
+        return min(column, self.columns - 1) // self.size
+
+    def padded(self, columns: int) -> np.ndarray:
+        return np.pad(self.codes, ((0, 0), (0, columns - self.columns)))
+
+
+MATRICES = {
+    "dyadic.weight": Matrix(1, (4, 256), 2, "tensor", lower=-0.75, scale=0.5),
+    "ternary.weight": Matrix(2, (2, 256), 2, "tensor", lower=-0.5, scale=0.5, largest=3),
+    "qkv.weight": Matrix(3, (6, 60), 2, "tensor", parts=3),
+    "groups.weight": Matrix(4, (4, 96), 4, "group:32"),
+    "half.weight": Matrix(5, (2, 64), 3, "channel", dtype="float16"),
+    "five.weight": Matrix(6, (3, 32), 5, "channel"),
+    "symmetric.weight": Matrix(7, (2, 32), 4, "tensor", lower=-1.0, scale=0.125),
+    "eight.weight": Matrix(8, (2, 128), 8, "tensor"),
+    "ragged.weight": Matrix(9, (5, 21), 2, "group:8"),
+    "kernel.weight": Matrix(10, (2, 3, 2, 2), 1, "channel"),
+    "fine.weight": Matrix(11, (2, 512), 2, "group:16"),
+}
+KEPT = {
+    "bias": np.array([0.5, -2.25, 3e-5], F),
+    "mask": np.array([[True, False, True]]),
+    "index": np.array([3, -1, 70000], np.int64),
+    "scalar": np.array(7, np.int32),
+}
+TYPES = {"float32": Type.F32, "int64": Type.I64, "int32": Type.I32, "bool": Type.I8}
+
+
+def sample() -> bytes:
+    builder = Builder(
+        metadata={"license": "none"}, values={"epoch": 3},
+        activations=[{"name": "qkv.input", "bits": 2, "lower": -0.5, "upper": 1.5}],
+    )  # fmt: skip
+    for name, matrix in MATRICES.items():
+        matrix.add(builder, name)
+    for name, array in KEPT.items():
+        builder.add(name, str(array.dtype), list(array.shape), "raw", array.tobytes())
+    return builder.bytes()
+
+
+def description(columns: dict[str, int]) -> str:
+    members: dict[str, object] = {"producer": PRODUCER}
+    if columns:
+        members["columns"] = columns
+    members["quantization"] = {
+        name: {"bits": m.bits, "granularity": m.granularity, "parts": m.parts, "type": m.dtype}
+        for name, m in MATRICES.items()
+    }
+    members["activations"] = [{"name": "qkv.input", "bits": 2, "lower": -0.5, "upper": 1.5}]
+    return json.dumps(members, separators=(",", ":"))
+
+
+# MLX
+
+
+def make_mlx(folder: Path, values: dict[str, np.ndarray]) -> dict[str, dict]:
+    tensors = {name: mx.array(array) for name, array in KEPT.items()}
+    forms: dict[str, tuple[int, int]] = {}
+    records = {}
+    for name, matrix in MATRICES.items():
+        kind = matrix.granularity.partition(":")[0]
+        fits = [g for g in (128, 64, 32) if kind != "group" or matrix.size % g == 0]
+        if len(matrix.shape) != 2 or not fits:
+            tensors[name] = mx.array(values[name])
+            records[name] = {"form": matrix.dtype}
+            continue
+        padded, _, group = min((-(-matrix.columns // g) * g, -g, g) for g in fits)
+        bits = next(b for b in (2, 3, 4, 5, 6, 8) if b >= matrix.bits)
+        words = np.frombuffer(stream(matrix.padded(padded), bits), "<u4")
+        cells = [matrix.cell(column) for column in range(0, padded, group)]
+        module = name.removesuffix(".weight")
+        tensors[name] = mx.array(words.reshape(matrix.rows, -1))
+        tensors[f"{module}.scales"] = mx.array(matrix.scales[:, cells])
+        tensors[f"{module}.biases"] = mx.array(matrix.lowers[:, cells])
+        forms[module] = (group, bits)
+        records[name] = {"form": f"{bits} bits, groups of {group}"}
+        if padded > matrix.columns:
+            records[name]["paddedColumns"] = padded
+    usual = max(forms.values(), key=list(forms.values()).count)
+    quantization = {"group_size": usual[0], "bits": usual[1], "mode": "affine"} | {
+        module: {"group_size": group, "bits": bits}
+        for module, (group, bits) in forms.items() if (group, bits) != usual
+    }  # fmt: skip
+    folder.mkdir(parents=True)
+    mx.save_safetensors(str(folder / "model.safetensors"), tensors, {"format": "mlx"})
+    (folder / "config.json").write_text(json.dumps({"quantization": quantization}, indent=2) + "\n")
+    return records
+
+
+# GGUF
+
+
+def half_factors(numbers: np.ndarray) -> tuple[np.float16, np.ndarray]:
+    """Multiples 0 to 15 of a float16 that are closest to `numbers`."""
+    largest = numbers[np.argmax(np.abs(numbers))]
+    best = None
+    for divisor in range(1, 16):
+        unit = np.float16(largest / F(divisor))
+        step = F(unit)
+        factors = np.zeros(numbers.size, F) if step == 0 else np.clip(np.rint(numbers / step), 0, 15)
+        error = np.max(np.abs(numbers - step * factors.astype(F)))
+        if best is None or error < best[0]:
+            best = (error, unit, factors.astype(np.uint8))
+    return best[1], best[2]
+
+
+def planes(codes: np.ndarray) -> bytes:
+    parts = codes.reshape(2, 4, 32)
+    return bytes((parts[:, 0] | parts[:, 1] << 2 | parts[:, 2] << 4 | parts[:, 3] << 6).reshape(-1))
+
+
+def block(kind: Type, codes: np.ndarray, lower: np.ndarray, scale: np.ndarray) -> bytes:
+    if kind is Type.Q2_K:
+        (d, a), (m, b) = half_factors(scale), half_factors(-lower)
+        return bytes(a | b << 4) + planes(codes) + d.tobytes() + m.tobytes()
+    if kind is Type.TQ2_0:
+        return planes(codes) + np.float16(scale[0]).tobytes()
+    nibbles = bytes(codes[:16] & 15 | (codes[16:] & 15) << 4)
+    head = np.float16(scale[0]).tobytes()
+    if kind is Type.Q4_0:
+        return head + nibbles
+    head += np.float16(lower[0]).tobytes()
+    if kind is Type.Q5_1:
+        head += np.packbits(codes >> 4, bitorder="little").tobytes()
+    return head + nibbles
+
+
+def gguf_type(name: str, matrix: Matrix) -> Type | None:
+    """The type that GGUF.md's rules choose."""
+    chosen = {
+        "dyadic.weight": Type.Q2_K, "ternary.weight": Type.TQ2_0, "qkv.weight": Type.Q4_1,
+        "groups.weight": Type.Q4_1, "half.weight": Type.Q4_1, "five.weight": Type.Q5_1,
+        "symmetric.weight": Type.Q4_0, "fine.weight": Type.Q2_K,
+    }  # fmt: skip
+    return chosen.get(name)
+
+
+def make_gguf(path: Path, values: dict[str, np.ndarray]) -> dict[str, dict]:
+    records, columns, tensors = {}, {}, []
+    for name, matrix in MATRICES.items():
+        kind = gguf_type(name, matrix)
+        if kind is None:
+            tensors.append((name, values[name], None))
+            records[name] = {"form": {"float32": "F32", "float16": "F16"}[matrix.dtype]}
+            continue
+        length, _ = gguf.GGML_QUANT_SIZES[kind]
+        padded = -(-matrix.columns // length) * length
+        part = 16 if kind is Type.Q2_K else length
+        data = b""
+        for row, codes in enumerate(matrix.padded(padded)):
+            for first in range(0, padded, length):
+                cells = [matrix.cell(column) for column in range(first, first + length, part)]
+                data += block(kind, codes[first : first + length], matrix.lowers[row, cells],
+                              matrix.scales[row, cells])  # fmt: skip
+        tensors.append((name, np.frombuffer(data, np.uint8).reshape(matrix.rows, -1), kind))
+        records[name] = {"form": kind.name}
+        if padded > matrix.columns:
+            records[name]["paddedColumns"] = padded
+            columns[name] = matrix.columns
+    writer = gguf.GGUFWriter(path, "condi")
+    writer.add_string("condi.export", description(columns))
+    writer.add_string("condi.values", '{"epoch":3}')
+    writer.add_string("condi.metadata", '{"license":"none"}')
+    writer.add_quantization_version(2)
+    for name, data, kind in tensors:
+        writer.add_tensor(name, data, raw_dtype=kind)
+    for name, array in KEPT.items():
+        array = array.astype(np.int8) if array.dtype == bool else array
+        writer.add_tensor(name, array.reshape(array.shape or 1))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return records
+
+
+# ONNX
+
+
+def make_onnx(path: Path) -> dict[str, dict]:
+    initializers, nodes, outputs, records = [], [], [], {}
+
+    def constant(name: str, array: np.ndarray) -> str:
+        initializers.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
+        return name
+
+    for name, matrix in MATRICES.items():
+        kind = matrix.granularity.partition(":")[0]
+        width = next(bits for bits in (2, 4, 8) if bits >= matrix.bits)
+        codes = TensorProto(name=f"{name}/codes", data_type=getattr(TensorProto, f"UINT{width}"),
+                            dims=matrix.codes.shape, raw_data=stream(matrix.codes, width))  # fmt: skip
+        initializers.append(codes)
+        product, lower, attributes, gather = f"{name}/product", f"{name}/lower", {}, []
+        if kind == "tensor" and matrix.parts == 1:
+            constant(f"{name}/scale", matrix.scale.reshape(()))
+            constant(lower, matrix.lower.reshape(()))
+        elif kind != "group":
+            constant(f"{name}/scale", matrix.scales[:, 0])
+            constant(lower, matrix.lowers)
+            attributes = {"axis": 0}
+        else:
+            constant(f"{name}/scale", matrix.scales)
+            constant(lower, matrix.lowers)
+            constant(f"{name}/group", np.arange(matrix.columns) // matrix.size)
+            attributes = {"axis": 1, "block_size": matrix.size}
+            gather = [helper.make_node("Gather", [lower, f"{name}/group"], [f"{name}/bounds"], axis=1)]
+            lower = f"{name}/bounds"
+        steps = [helper.make_node("DequantizeLinear", [codes.name, f"{name}/scale"], [product], **attributes)]
+        steps += gather + [helper.make_node("Add", [product, lower], [f"{name}/sum"])]
+        if len(matrix.shape) != 2:
+            constant(f"{name}/shape", np.array(matrix.shape, np.int64))
+            steps.append(helper.make_node("Reshape", [f"{name}/sum", f"{name}/shape"], [f"{name}/reshaped"]))
+        element = TensorProto.FLOAT
+        if matrix.dtype == "float16":
+            element = TensorProto.FLOAT16
+            steps.append(helper.make_node("Cast", [steps[-1].output[0]], [name], to=element))
+        steps[-1].output[0] = name
+        for node in steps:
+            node.name = node.output[0]
+        nodes += steps
+        outputs.append(helper.make_tensor_value_info(name, element, matrix.shape))
+        records[name] = {"form": ", ".join([f"UINT{width}"] + [node.op_type for node in steps])}
+    for name, array in KEPT.items():
+        constant(name, array)
+        outputs.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape))
+    graph = helper.make_graph(nodes, "weights", [], outputs, initializers)
+    model = helper.make_model(graph, producer_name="condi-convert", producer_version="0.1.0",
+                              ir_version=13, opset_imports=[helper.make_opsetid("", 25)])  # fmt: skip
+    for key, text in (("license", "none"), ("condi.export", description({})), ("condi.values", '{"epoch":3}')):
+        model.metadata_props.add(key=key, value=text)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return records
+
+
+# Import
+
+
+def make_imports(folder: Path) -> None:
+    rng = np.random.default_rng(20)
+    values, tensors, quantization = {}, {"norm.weight": mx.array(np.ones(3, F))}, {}
+    quantization = {"group_size": 64, "bits": 4}
+    cases = [(2, 32, mx.float16), (3, 64, mx.float16), (4, 64, mx.bfloat16), (5, 32, mx.float32),
+             (6, 128, mx.float16), (8, 32, mx.float32)]  # fmt: skip
+    for bits, group, dtype in cases:
+        source = mx.array(rng.normal(0, 0.2, (3, 2 * group)).astype(F)).astype(dtype, stream=mx.cpu)
+        weight, scales, biases = mx.quantize(source, group_size=group, bits=bits, stream=mx.cpu)
+        module = f"m{bits}"
+        tensors |= {f"{module}.weight": weight, f"{module}.scales": scales, f"{module}.biases": biases}
+        if (bits, group) != (4, 64):
+            quantization[module] = {"group_size": group, "bits": bits}
+        # In Float32, as the format is documented; MLX itself rounds each step to the scales' type.
+        float_values = mx.dequantize(weight, scales.astype(mx.float32, stream=mx.cpu),
+                                     biases.astype(mx.float32, stream=mx.cpu), group_size=group, bits=bits,
+                                     stream=mx.cpu)  # fmt: skip
+        rounded = float_values.astype(dtype, stream=mx.cpu).astype(mx.float32, stream=mx.cpu)
+        values[f"{module}.weight"] = np.array(rounded)
+    (folder / "mlx").mkdir(parents=True)
+    mx.save_safetensors(str(folder / "mlx/model.safetensors"), tensors, {"format": "mlx"})
+    (folder / "mlx/config.json").write_text(json.dumps({"quantization": quantization}, indent=2) + "\n")
+    save_file(values, folder / "mlx-values.safetensors")
+    for version, offset in (("gptq", 1), ("gptq_v2", 0)):
+        for bits in (2, 3, 4, 8):
+            make_gptq(folder / f"{version}-{bits}", version, offset, bits, rng)
+
+
+def columns_of_words(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Codes `[in, out]` as int32 `[in · bits / 32, out]`, a stream down each column."""
+    words = [np.frombuffer(stream(column, bits), "<i4") for column in codes.T]
+    return np.stack(words, axis=1)
+
+
+def make_gptq(folder: Path, version: str, offset: int, bits: int, rng: np.random.Generator) -> None:
+    inputs, outputs, size = 96, 32, 32
+    groups = inputs // size
+    codes = rng.integers(0, 2**bits, (inputs, outputs)).astype(np.uint8)
+    zeros = rng.integers(1, 2**bits, (groups, outputs)).astype(np.uint8)
+    scales = rng.uniform(1e-3, 0.1, (groups, outputs)).astype(np.float16)
+    group = np.arange(inputs, dtype=np.int32) // size
+    tensors = {
+        "fc.qweight": columns_of_words(codes, bits),
+        "fc.qzeros": columns_of_words((zeros - offset).T, bits).T.copy(),
+        "fc.scales": scales, "fc.g_idx": group, "fc.bias": np.arange(outputs, dtype=np.float16),
+    }  # fmt: skip
+    exact = scales.astype(F)[group] * (codes.astype(F) - zeros.astype(F)[group])
+    folder.mkdir(parents=True)
+    save_file(tensors, folder / "model.safetensors")
+    config = {"bits": bits, "group_size": size, "desc_act": False, "sym": False, "checkpoint_format": version}
+    (folder / "quantize_config.json").write_text(json.dumps(config) + "\n")
+    save_file({"fc.weight": exact.T.astype(np.float16).copy()}, folder / "values.safetensors")
+
+
+def main() -> None:
+    for name in ("export", "import"):
+        shutil.rmtree(FIXTURES / name, ignore_errors=True)
+    folder = FIXTURES / "export"
+    folder.mkdir()
+    (folder / "sample.condi").write_bytes(sample())
+    with condi.open(folder / "sample.condi") as file:
+        file.verify()
+        values = {name: file.tensor(name) for name in file.names}
+    records = {
+        "mlx": make_mlx(folder / "mlx", values),
+        "gguf": make_gguf(folder / "sample.gguf", values),
+        "onnx": make_onnx(folder / "sample.onnx"),
+    }
+    paths = {"mlx": folder / "mlx", "gguf": folder / "sample.gguf", "onnx": folder / "sample.onnx"}
+    for target, of_target in records.items():
+        found = runtimes.READERS[target](paths[target])
+        for name, record in of_target.items():
+            array = found[name][..., : values[name].shape[-1]].astype(np.float64)
+            record["largestError"] = float(np.max(np.abs(array - values[name])))
+    (folder / "expected.json").write_text(json.dumps(records, indent=1) + "\n")
+    make_imports(FIXTURES / "import")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Formats
+
+/// Exports of a sample that the Python tests' writer made, against files that mlx, onnx and gguf made
+/// of the same codes, and errors that were measured on what those packages read
+/// (`generate_exports.py`).
+@Suite struct ExportTests {
+  static let options = ExportOptions(padsRows: true, dequantizes: true)
+
+  private struct Expected: Decodable {
+    let form: String
+    let largestError: Double
+    let paddedColumns: Int?
+  }
+
+  private func sample() throws -> PackedModel {
+    try PackedModel(parsing: InputFile(path: PackageFolder.fixture("export/sample.condi")))
+  }
+
+  private func export(
+    _ target: ExportTarget, to path: String, options: ExportOptions = options
+  ) throws -> ExportOutcome {
+    try ModelExport(sample(), to: target, options: options).write(to: path)
+  }
+
+  @Test(arguments: [ExportTarget.onnx, .gguf])
+  func filesEqualThoseOfTheRealPackage(_ target: ExportTarget) throws {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("sample.\(target.rawValue)")
+      let outcome = try export(target, to: path)
+      let golden = try PackageFolder.fixture("export/sample.\(target.rawValue)")
+      let bytes = try Data(contentsOf: URL(filePath: path))
+      let expected = try Data(contentsOf: URL(filePath: golden))
+      #expect(bytes == expected)
+      #expect(outcome.files == [.init(path: path, byteCount: bytes.count)])
+    }
+  }
+
+  @Test func mlxTensorsEqualThoseOfTheRealPackage() throws {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("model")
+      let outcome = try export(.mlx, to: path)
+      #expect(
+        outcome.files.map(\.path) == ["\(path)/model.safetensors", "\(path)/config.json"])
+      #expect(try folder.names() == ["model"])
+      let registry = FormatRegistry.standard
+      let archive = try registry.open("\(path)/model.safetensors")
+      let golden = try registry.open(PackageFolder.fixture("export/mlx/model.safetensors"))
+      #expect(Set(archive.tensors.keys) == Set(golden.tensors.keys))
+      for (name, tensor) in golden.tensors {
+        let written = try #require(archive.tensors[name])
+        #expect(written.elementType == tensor.elementType, "\(name)")
+        #expect(written.shape == tensor.shape, "\(name)")
+        #expect(try written.bytes().elementsEqual(tensor.bytes()), "\(name)")
+      }
+      #expect(archive.metadata["format"] == "mlx")
+      #expect(archive.values == ["epoch": .integer(3)])
+      var config = try JSONMembers(
+        ModelImport.configuration(at: "\(path)/config.json"), subject: "config.json")
+      var expected = try JSONMembers(
+        ModelImport.configuration(at: PackageFolder.fixture("export/mlx/config.json")),
+        subject: "the golden")
+      #expect(config.take("quantization") == expected.take("quantization"))
+    }
+  }
+
+  @Test(arguments: [ExportTarget.mlx, .onnx, .gguf])
+  func errorsAreThoseOfWhatTheRealPackageReads(_ target: ExportTarget) throws {
+    let text = try Data(
+      contentsOf: URL(filePath: PackageFolder.fixture("export/expected.json")))
+    let expected = try JSONDecoder().decode([String: [String: Expected]].self, from: text)
+    let ofTarget = try #require(expected[target.rawValue])
+    try withTemporaryFolder { folder in
+      let outcome = try export(target, to: folder.appending("out"))
+      let quantized = outcome.tensors.filter { $0.bitWidth != nil }
+      #expect(Set(quantized.map(\.name)) == Set(ofTarget.keys))
+      for tensor in quantized {
+        let expected = try #require(ofTarget[tensor.name])
+        #expect(tensor.form == expected.form, "\(tensor.name)")
+        #expect(tensor.largestError == expected.largestError, "\(tensor.name)")
+        #expect(tensor.paddedColumns == expected.paddedColumns, "\(tensor.name)")
+        #expect((tensor.fidelity == .exact) == (expected.largestError == 0), "\(tensor.name)")
+      }
+    }
+  }
+
+  @Test func codesAndParametersAreKeptAsTheyAre() throws {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("codes.safetensors")
+      let outcome = try export(.safetensors, to: path, options: ExportOptions())
+      #expect(outcome.tensors.allSatisfy { $0.fidelity == .exact })
+      let archive = try FormatRegistry.standard.open(path)
+      let model = try sample()
+      for name in model.header.names.keys {
+        guard let quantized = try model.quantizedTensor(named: name) else {
+          let kept = try #require(try model.tensor(named: name))
+          #expect(
+            try #require(archive.tensors[name]).bytes().elementsEqual(kept.bytes()), "\(name)")
+          continue
+        }
+        let codes = try #require(archive.tensors["\(name).codes"])
+        #expect(codes.shape == quantized.shape)
+        #expect(try codes.bytes().array == quantized.unpackedCodes(), "\(name)")
+        #expect(
+          try #require(archive.tensors["\(name).lower"]).floatValues() == quantized.lower)
+        #expect(
+          try #require(archive.tensors["\(name).scale"]).floatValues() == quantized.scale)
+      }
+    }
+  }
+
+  /// The same bytes in whatever order tasks run.
+  @Test func orderOfTasksDoesNotMatter() throws {
+    try withTemporaryFolder { folder in
+      let backwards: PackedWriter.TaskRunner = { count, task in
+        for index in (0..<count).reversed() { try task(index) }
+      }
+      let (first, second) = (folder.appending("a.gguf"), folder.appending("b.gguf"))
+      let export = ModelExport(try sample(), to: .gguf, options: Self.options)
+      let outcomes = try (
+        export.write(to: first).tensors,
+        export.write(to: second, runningTasks: backwards).tensors
+      )
+      #expect(outcomes.0 == outcomes.1)
+      #expect(
+        try Data(contentsOf: URL(filePath: first)) == Data(contentsOf: URL(filePath: second)))
+    }
+  }
+
+  @Test(arguments: [
+    (
+      ExportTarget.mlx, false,
+      "'qkv.weight': rows of 60 elements are not whole groups of 32 in MLX; --pad fills them up"
+    ),
+    (
+      .gguf, false,
+      "'qkv.weight': rows of 60 elements are not whole blocks of 32 in GGUF; --pad fills them up"
+    ),
+    (
+      .mlx, true,
+      "'ragged.weight': bounds per group:8 are none of MLX's groups of 32, 64 or 128"
+    ),
+    (.gguf, true, "'eight.weight': GGUF has no block for codes of 8 bits with a lower bound"),
+  ])
+  func whatATargetCannotHoldIsRefused(target: ExportTarget, pads: Bool, message: String) throws {
+    try withTemporaryFolder { folder in
+      let input = try PackageFolder.fixture("export/sample.condi")
+      let error = #expect(throws: FormatError.self) {
+        try export(
+          target, to: folder.appending("out"), options: ExportOptions(padsRows: pads))
+      }
+      #expect(error?.description == "\(input): \(message)")
+      #expect(try folder.names().isEmpty)
+    }
+  }
+
+  @Test func existingOutputsStay() throws {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("model")
+      _ = try export(.mlx, to: path)
+      try Data("mine".utf8).write(to: URL(filePath: "\(path)/config.json"))
+      try FileManager.default.removeItem(atPath: "\(path)/model.safetensors")
+      #expect(throws: FormatError(.outputExists, path: "\(path)/config.json")) {
+        try export(.mlx, to: path)
+      }
+      #expect(try FileManager.default.contentsOfDirectory(atPath: path) == ["config.json"])
+      let file = folder.appending("file")
+      try Data().write(to: URL(filePath: file))
+      #expect(
+        throws: FormatError(.system(operation: "write into it", code: ENOTDIR), path: file)
+      ) { try export(.mlx, to: file) }
+    }
+  }
+}

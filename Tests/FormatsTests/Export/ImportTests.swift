@@ -1,0 +1,161 @@
+import Foundation
+import OrderedCollections
+import TestSupport
+import Testing
+
+@testable import Formats
+
+/// Checkpoints quantized by mlx, and GPTQ's layouts from a NumPy oracle (`generate_exports.py`).
+@Suite struct ImportTests {
+  private func packed(
+    _ folder: String, _ source: ImportSource,
+    _ body: (PackedModel, ExportOutcome) throws -> Void
+  ) throws {
+    let path = try PackageFolder.fixture("import/\(folder)/model.safetensors")
+    try withTemporaryFolder { temporary in
+      let output = temporary.appending("model.condi")
+      let config = try ModelImport.configuration(beside: path, of: source).json
+      let outcome = try ModelImport(
+        FormatRegistry.standard.open(path), from: source, config: config
+      ).write(to: output)
+      let model = try PackedModel(parsing: InputFile(path: output))
+      #expect(try model.verifyRecords().isEmpty)
+      try body(model, outcome)
+    }
+  }
+
+  @Test func mlxCodesComeBackAsMLXDequantizesThem() throws {
+    let values = try FormatRegistry.standard.open(
+      PackageFolder.fixture("import/mlx-values.safetensors"))
+    try packed("mlx", .mlx) { model, outcome in
+      #expect(model.header.names.count == 7)
+      var negative = 0
+      for (name, expected) in values.tensors {
+        let record = try #require(outcome.tensors.first { $0.name == name })
+        let tensor = try #require(try model.tensor(named: name))
+        let found = try tensor.floatValues()
+        let difference = try largestDifference(found, expected.floatValues())
+        #expect(record.largestError == difference, "\(name)")
+        // Scales in 16 bits leave Float32 room for every sum.
+        if tensor.elementType != .float32 { #expect(difference == 0, "\(name)") }
+        #expect(difference < 1e-7, "\(name)")
+        let module = name.dropLast("weight".count)
+        let scales = try #require(
+          try FormatRegistry.standard.open(
+            PackageFolder.fixture("import/mlx/model.safetensors")
+          ).tensors["\(module)scales"])
+        negative += try scales.floatValues().filter { $0 < 0 }.count
+      }
+      // The case that needs mirrored codes does occur.
+      #expect(negative > 0)
+    }
+  }
+
+  @Test(arguments: ["gptq", "gptq_v2"], [2, 3, 4, 8])
+  func gptqCodesComeBackExactly(_ version: String, _ bits: Int) throws {
+    let values = try FormatRegistry.standard.open(
+      PackageFolder.fixture("import/\(version)-\(bits)/values.safetensors"))
+    try packed("\(version)-\(bits)", .gptq) { model, outcome in
+      #expect(Array(model.header.names.keys).sorted() == ["fc.bias", "fc.weight"])
+      #expect(outcome.tensors.allSatisfy { $0.fidelity == .exact })
+      let tensor = try #require(try model.tensor(named: "fc.weight"))
+      let expected = try #require(values.tensors["fc.weight"])
+      #expect(tensor.shape == expected.shape)
+      #expect(try tensor.bytes().elementsEqual(expected.bytes()))
+      #expect(try model.quantizedTensor(named: "fc.weight")?.bitWidth == bits)
+    }
+  }
+
+  @Test(arguments: [
+    (#"{}"#, "the configuration has no 'bits'"),
+    (#"{"bits": 5, "group_size": 32}"#, "GPTQ codes of 5 bits; 2, 3, 4 and 8 are supported"),
+    (#"{"bits": 4, "group_size": 0}"#, "'group_size' is 0"),
+    (
+      #"{"bits": 4, "group_size": 32, "checkpoint_format": "marlin"}"#,
+      "the checkpoint format 'marlin'; 'gptq' and 'gptq_v2' are supported"
+    ),
+    (
+      #"{"bits": 4, "group_size": 32, "dynamic": {"+:a": {"bits": 8}}}"#,
+      "modules with settings of their own ('dynamic')"
+    ),
+    (
+      #"{"bits": 4, "group_size": 48}"#,
+      "'fc.qweight': expected shapes of 4 bits in groups of 48, found [12, 32], qzeros [3, 4] and "
+        + "scales [3, 32]"
+    ),
+  ])
+  func badGPTQConfigurationsAreRefused(config: String, message: String) throws {
+    let archive = try FormatRegistry.standard.open(
+      PackageFolder.fixture("import/gptq-4/model.safetensors"))
+    let error = #expect(throws: FormatError.self) {
+      try ModelImport(
+        archive, from: .gptq, config: JSONDocument.parse(SharedBytes(config.utf8)))
+    }
+    #expect(error?.description == message)
+  }
+
+  @Test(arguments: [
+    (#"{}"#, "the configuration has no 'quantization'"),
+    (
+      #"{"quantization": {"mode": "mxfp4", "bits": 4, "group_size": 32}}"#,
+      "'quantization' has the mode 'mxfp4'; 'affine' is supported"
+    ),
+    (
+      #"{"quantization": {"bits": 7, "group_size": 32}}"#,
+      "'quantization' has 7 bits in groups of 32, which MLX's affine mode has not"
+    ),
+    (
+      #"{"quantization": {"bits": 4, "group_size": 128}}"#,
+      "'m3.weight': expected shapes of 4 bits in groups of 128, found [3, 12], scales [3, 2] and "
+        + "biases [3, 2]"
+    ),
+    (
+      #"{"quantization": {}}"#,
+      "'m3.weight': expected bits and a group size in the configuration, found none"
+    ),
+  ])
+  func badMLXConfigurationsAreRefused(config: String, message: String) throws {
+    var archive = try FormatRegistry.standard.open(
+      PackageFolder.fixture("import/mlx/model.safetensors"))
+    archive.tensors = archive.tensors.filter { $0.key.hasPrefix("m3.") }
+    let error = #expect(throws: FormatError.self) {
+      try ModelImport(
+        archive, from: .mlx, config: JSONDocument.parse(SharedBytes(config.utf8)))
+    }
+    #expect(error?.description == message)
+  }
+
+  @Test(arguments: [(1, "1"), (UInt64.max, "1.8446744073709552e+19")])
+  func inputsInTheOrderOfActivationsAreRefused(group: UInt64, text: String) throws {
+    let path = try PackageFolder.fixture("import/gptq-4/model.safetensors")
+    var archive = try FormatRegistry.standard.open(path)
+    var order = (0..<96).map { UInt64($0 / 32) }
+    order[3] = group
+    archive.tensors["fc.g_idx"] = try Tensor(
+      elementType: .uint64, shape: [96], bytes: SharedBytes(elementsOf: order))
+    let config = try ModelImport.configuration(beside: path, of: .gptq).json
+    try withTemporaryFolder { folder in
+      let error = #expect(throws: FormatError.self) {
+        try ModelImport(archive, from: .gptq, config: config)
+          .write(to: folder.appending("x.condi"))
+      }
+      #expect(
+        error?.problem
+          == .unsupported(
+            "inputs in the order of their activations (desc_act): input 3 is in group \(text); "
+              + "packed groups are neighbours"))
+      #expect(error?.tensor == "fc.qweight")
+      let names = try folder.names()
+      #expect(names.isEmpty)
+    }
+  }
+
+  @Test(arguments: ImportSource.allCases)
+  func checkpointsWithoutQuantizedModulesAreRefused(_ source: ImportSource) throws {
+    let config = #"{"quantization": {"bits": 4, "group_size": 32}, "bits": 4, "group_size": 32}"#
+    #expect(throws: FormatError.self) {
+      try ModelImport(
+        TensorArchive(), from: source, config: JSONDocument.parse(SharedBytes(config.utf8)))
+    }
+  }
+}

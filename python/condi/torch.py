@@ -1,0 +1,92 @@
+"""Packed models in PyTorch; importing this module needs the `torch` package.
+
+A tensor is dequantized when it is taken, one at a time, so that memory holds the packed file's
+pages, one tensor, and the module's own parameters.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from .errors import PackedError
+from .packed_file import PackedFile
+from .packed_file import open as open_packed
+
+# Types that NumPy has no name for: their bits in a NumPy type that torch takes, and torch's type.
+_BITS: dict[str, tuple[str, torch.dtype]] = {
+    "bfloat16": ("<i2", torch.bfloat16),
+    "complex32": ("<i4", torch.complex32),
+    "float8_e4m3fn": ("u1", torch.float8_e4m3fn),
+    "float8_e4m3fnuz": ("u1", torch.float8_e4m3fnuz),
+    "float8_e5m2": ("u1", torch.float8_e5m2),
+    "float8_e5m2fnuz": ("u1", torch.float8_e5m2fnuz),
+}
+_OTHERS = frozenset({
+    "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16",
+    "float32", "float64", "complex64", "complex128",
+})  # fmt: skip
+
+
+def tensor(file: PackedFile, name: str) -> torch.Tensor:
+    """The tensor `name`, dequantized, in memory of its own.
+
+    Raises `KeyError` for an unknown name, `TypeError` for element types that torch lacks, and
+    `condi.PackedError` for a damaged record.
+    """
+    type_name = file.element_type(name)
+    if type_name not in _OTHERS and type_name not in _BITS:
+        raise TypeError(f"tensor '{name}': torch has no type for {type_name} elements")
+    # A copy, because arrays may be read-only views of the file.
+    array = np.array(file.tensor(name), order="C", copy=True)
+    if type_name in _OTHERS:
+        return torch.from_numpy(array)
+    stored, dtype = _BITS[type_name]
+    return torch.from_numpy(array.view(np.dtype(stored))).view(dtype)
+
+
+def tensors(file: PackedFile) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every name with its tensor, in the file's order, each made when it is asked for."""
+    for name in file.names:
+        yield name, tensor(file, name)
+
+
+def load_into(
+    module: torch.nn.Module,
+    source: PackedFile | str | os.PathLike[str],
+    *,
+    strict: bool = True,
+) -> tuple[list[str], list[str]]:
+    """Copies a packed model's tensors into a module's parameters and buffers of the same names.
+
+    Elements are converted to the module's types and devices. Names and shapes are compared before
+    anything is copied; the records' own checks come tensor by tensor.
+
+    Returns the names that only the module has and those that only the file has. With `strict`,
+    either is a `PackedError`; shapes that differ always are.
+    """
+    if not isinstance(source, PackedFile):
+        with open_packed(source) as file:
+            return load_into(module, file, strict=strict)
+    targets = module.state_dict()
+    missing = [name for name in targets if name not in set(source.names)]
+    unexpected = [name for name in source.names if name not in targets]
+    if strict and (missing or unexpected):
+        raise PackedError(
+            f"the module has {len(missing)} tensors that the file has not ({missing[:3]}), and the "
+            f"file {len(unexpected)} that the module has not ({unexpected[:3]})"
+        )
+    shared = [name for name in source.names if name in targets]
+    for name in shared:
+        if tuple(targets[name].shape) != source.shape(name):
+            raise PackedError(
+                f"tensor '{name}': expected {tuple(targets[name].shape)}, found {source.shape(name)}"
+            )
+    with torch.no_grad():
+        for name in shared:
+            # state_dict's tensors share the module's memory.
+            targets[name].copy_(tensor(source, name))
+    return missing, unexpected

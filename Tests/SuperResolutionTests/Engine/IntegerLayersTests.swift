@@ -138,14 +138,13 @@ import Transform
   /// Only a layer whose input has a quantizer has codes to multiply.
   @Test func layersWithoutQuantizersStayInFloatingPoint() throws {
     try withPacked("swinir_direct_x2", QuantizationSettings()) { _, packed in
-      func count(_ activations: [ActivationQuantizer]) throws -> Int {
+      let counts = try ["none", ".fc1.input", ".query"].map { suffix in
         try SuperResolutionNetwork(
-          packed.archive, name: "packed", threads: 1, activations: activations
+          packed.archive, name: "packed", threads: 1,
+          activations: packed.activations.filter { $0.name.hasSuffix(suffix) }
         ).integerLayerCount
       }
-      #expect(try count([]) == 0)
-      #expect(try count(packed.activations.filter { $0.name.hasSuffix(".fc1.input") }) == 4)
-      #expect(try count(packed.activations.filter { $0.name.hasSuffix(".query") }) == 0)
+      #expect(counts == [0, 4, 0])
     }
   }
 
@@ -161,7 +160,9 @@ import Transform
       }
       let plain = try SuperResolutionNetwork(
         packed.archive, name: "plain", threads: 1, activations: [])
-      #expect(try sums(packed.network(usesIntegers: true)) == sums(plain))
+      let found = try sums(packed.network(usesIntegers: true))
+      let expected = try sums(plain)
+      #expect(found == expected)
     }
   }
 

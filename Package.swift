@@ -73,7 +73,8 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
-    .target(name: "FuzzTargets", dependencies: ["Formats"], path: "Fuzz/Targets"),
+    .target(
+      name: "FuzzTargets", dependencies: ["Formats", "SuperResolution"], path: "Fuzz/Targets"),
     .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"]),
     .testTarget(

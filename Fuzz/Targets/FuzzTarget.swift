@@ -1,4 +1,5 @@
 import Formats
+import SuperResolution
 
 /// Something that takes bytes from anywhere and must answer with a value or a `FormatError`.
 public struct FuzzTarget: Sendable {
@@ -26,6 +27,7 @@ public struct FuzzTarget: Sendable {
       FuzzTarget(name: "audit") { bytes in
         _ = FileAudit(of: InputFile(bytes, path: "input")).verdict
       },
+      FuzzTarget(name: "picture") { try readPicture($0) },
       FuzzTarget(name: "json") { bytes in
         _ = try JSONDocument.parse(bytes).serialized(pretty: true)
       },
@@ -38,6 +40,20 @@ public struct FuzzTarget: Sendable {
 
   /// More tensor bytes than this are not loaded: slow is not wrong.
   private static let byteLimit = 1 << 22
+
+  /// Longer pictures are not read: a byte can hold thousands of pixels.
+  private static let pictureByteLimit = 1 << 14
+
+  /// What can be read is written and read again, sample for sample.
+  private static func readPicture(_ bytes: SharedBytes) throws {
+    guard bytes.count <= pictureByteLimit else { return }
+    let image: RasterImage
+    do { image = try RasterImage(parsing: bytes) } catch is SuperResolutionError { return }
+    guard image.samples.count <= byteLimit else { return }
+    let again = try RasterImage(parsing: image.encoded(as: .png))
+    precondition(again.samples == image.samples && again.bitDepth == image.bitDepth)
+    precondition(again.width == image.width && again.channelCount == image.channelCount)
+  }
 
   private static func tally(_ entry: PackedEntry) -> Int {
     min(entry.elementType.byteCount(forElements: entry.shape.elementCount) ?? 0, byteLimit + 1)

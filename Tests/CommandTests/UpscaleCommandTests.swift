@@ -62,6 +62,54 @@ import Testing
     }
   }
 
+  /// A packed model with quantizers for all inputs of linear layers, in both arithmetics.
+  @Test func quantizedLayersAreMultipliedAsWholeNumbers() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let model = folder.appending("quantized.condi")
+      try Self.addQuantizers(to: packed, as: model)
+      let input = try fixture("metric_3.png")
+      let output = folder.appending("out.png")
+      func upscale(_ options: String...) throws -> (note: String, result: RasterImage) {
+        let outcome = try BuiltProgram().run(
+          ["upscale", model, input, output, "--force"] + options)
+        #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+        return (outcome.standardError, try RasterImage(contentsOf: output))
+      }
+      let integers = try upscale()
+      #expect(integers.note.hasSuffix("×2 by quantized, 96 layers in whole numbers\n"))
+      let float = try upscale("--float")
+      #expect(float.note.hasSuffix("×2 by quantized\n"))
+      let fidelity = PictureFidelity.peakSignalToNoise(
+        LumaPlane(of: integers.result), LumaPlane(of: float.result))
+      #expect(fidelity > 50)
+    }
+  }
+
+  /// Writes `path` again with a quantizer of 8 bits at the input of every layer of codes.
+  private static func addQuantizers(to path: String, as output: String) throws {
+    let archive = try FormatRegistry.standard.open(path)
+    var header = PackedHeader(producer: "tests")
+    var items: [PackedItem] = []
+    for (name, tensor) in archive.tensors {
+      var item = PackedItem(name: name, role: .parameter, source: tensor, action: .keep)
+      if let quantized = tensor.quantized {
+        let codes = try quantized()
+        item.action = .quantize(
+          AffineEncoding(
+            layout: codes.layout, bitWidth: codes.bitWidth, parameterType: codes.parameterType),
+          method: "given"
+        ) { codes }
+        header.activations.append(
+          ActivationQuantizer(
+            name: "\(name.dropLast(".weight".count)).input", bitWidth: 8, lower: -8, upper: 8))
+      }
+      items.append(item)
+    }
+    var writer = try AtomicFileWriter(path: output, replacesExisting: false)
+    _ = try PackedWriter(header: header, items: items).write(to: &writer)
+    try writer.finish()
+  }
+
   @Test func greyPicturesStayGrey() throws {
     try withTemporaryFolder { folder in
       let output = folder.appending("out.png")

@@ -94,9 +94,13 @@ public struct PackedModel: Sendable {
     guard entry.elementType.byteWidth != nil else {
       return try Tensor(elementType: entry.elementType, shape: entry.shape, load: storage.bytes)
     }
-    return try Tensor(
+    var tensor = try Tensor(
       elementType: entry.elementType, shape: entry.shape, storage: storage, elementOffset: 0,
       strides: entry.shape.rowMajorStrides)
+    if case .affine(let affine) = entry.encoding {
+      tensor.quantized = { try quantizedTensor(of: entry, affine) }
+    }
+    return tensor
   }
 
   /// The codes and parameters of `name`; `nil` for tensors that are not quantized.
@@ -104,7 +108,13 @@ public struct PackedModel: Sendable {
     guard let entry = entry(named: name), case .affine(let affine) = entry.encoding else {
       return nil
     }
-    return try locatingErrors(path: file.path, tensor: name) {
+    return try quantizedTensor(of: entry, affine)
+  }
+
+  private func quantizedTensor(of entry: PackedEntry, _ affine: AffineEncoding) throws
+    -> QuantizedTensor
+  {
+    try locatingErrors(path: file.path, tensor: entry.name) {
       try entry.quantizedTensor(of: record(of: entry), affine)
     }
   }

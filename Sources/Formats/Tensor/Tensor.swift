@@ -13,6 +13,9 @@ public struct Tensor: Sendable {
   ///
   /// Such a tensor is listed so that nothing is hidden; its bytes are an error.
   public private(set) var unreadableType: String?
+  /// Reads the codes that the elements are dequantized from; `nil` for tensors that are not stored as
+  /// codes.
+  public var quantized: (@Sendable () throws -> QuantizedTensor)?
   private let load: @Sendable () throws -> SharedBytes
 
   /// A tensor that `load` gives, in contiguous row-major little-endian order.

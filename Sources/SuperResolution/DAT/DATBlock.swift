@@ -71,11 +71,9 @@ struct DATBlock: Sendable {
       normBeforeAttention.apply(
         rows: tokens.count, space.x.token(tokens.lowerBound), stride: channels, to: scratch,
         stride: channels)
-      try context.visit(
-        queryKeyValueSite, scratch, rows: tokens.count, columns: channels, stride: channels)
-      queryKeyValue.apply(
-        rows: tokens.count, scratch, stride: channels, to: space.wide.token(tokens.lowerBound),
-        stride: space.wide.channels)
+      try context.apply(
+        queryKeyValue, at: queryKeyValueSite, rows: tokens.count, scratch, stride: channels,
+        to: space.wide.token(tokens.lowerBound), stride: space.wide.channels)
     }
   }
 
@@ -145,11 +143,9 @@ struct DATBlock: Sendable {
           }
         }
       }
-      try context.visit(
-        projectionSite, mixed, rows: rows, columns: channels, stride: channels)
-      projection.apply(
-        rows: rows, mixed, stride: channels, to: x, stride: channels,
-        then: .add(x, stride: channels))
+      try context.apply(
+        projection, at: projectionSite, rows: rows, mixed, stride: channels, to: x,
+        stride: channels, then: .add(x, stride: channels))
       normBeforeFeedForward.apply(rows: rows, x, stride: channels, to: mixed, stride: channels)
       try feedForward.expand(
         rows: rows, mixed, stride: channels, to: wide, stride: space.wide.channels, context)

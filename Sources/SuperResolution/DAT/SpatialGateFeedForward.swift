@@ -26,10 +26,9 @@ struct SpatialGateFeedForward: Sendable {
     rows: Int, _ x: UnsafeMutablePointer<Float>, stride: Int,
     to hidden: UnsafeMutablePointer<Float>, stride hiddenStride: Int, _ context: ForwardContext
   ) throws {
-    try context.visit(
-      expansionSite, x, rows: rows, columns: expansion.inputs, stride: stride)
-    expansion.apply(
-      rows: rows, x, stride: stride, to: hidden, stride: hiddenStride, then: .gelu)
+    try context.apply(
+      expansion, at: expansionSite, rows: rows, x, stride: stride, to: hidden,
+      stride: hiddenStride, then: .gelu)
     let gate = hidden + contraction.inputs
     norm.apply(rows: rows, gate, stride: hiddenStride, to: gate, stride: hiddenStride)
   }
@@ -55,11 +54,10 @@ struct SpatialGateFeedForward: Sendable {
         let (gate, source) = (gates + token * half, hidden + token * stride)
         for channel in 0..<half { gate[channel] *= source[channel] }
       }
-      try context.visit(contractionSite, gates, rows: count, columns: half, stride: half)
       let x = space.x.token(rows.lowerBound * width)
-      contraction.apply(
-        rows: count, gates, stride: half, to: x, stride: space.x.channels,
-        then: .add(x, stride: space.x.channels))
+      try context.apply(
+        contraction, at: contractionSite, rows: count, gates, stride: half, to: x,
+        stride: space.x.channels, then: .add(x, stride: space.x.channels))
     }
   }
 }

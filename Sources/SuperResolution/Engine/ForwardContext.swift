@@ -16,6 +16,8 @@ struct ForwardContext: @unchecked Sendable {
   let scratch = ScratchPool()
   /// One entry a site; empty when no site is quantized.
   var quantizers: [ck_quantizer?] = []
+  /// The layers that are multiplied as whole numbers, which code their inputs themselves.
+  var integerLayers = IntegerLayers()
   var observer: Observer?
   /// Told the output of each residual group of the body.
   var groupObserver: ((_ group: Int, _ output: FeatureMap) throws -> Void)?
@@ -69,6 +71,26 @@ struct ForwardContext: @unchecked Sendable {
       }
       try observer(site, UnsafeBufferPointer(start: dense, count: rows * columns))
     }
+  }
+
+  /// A linear layer of what flows past its site: as whole numbers where that is possible, else of
+  /// the quantized values in floating point.
+  ///
+  /// - Parameters:
+  ///   - x: as for `LinearLayer.apply`; its values are undefined afterwards.
+  ///   - y: may be the epilogue's residual, not `x`.
+  func apply(
+    _ layer: LinearLayer, at site: Int, rows: Int, _ x: UnsafeMutablePointer<Float>,
+    stride xStride: Int, to y: UnsafeMutablePointer<Float>, stride yStride: Int,
+    then epilogue: Epilogue = .none
+  ) throws {
+    // An observer sees the values on their way into the layer, quantized or not.
+    if observer == nil, let integer = integerLayers[site] {
+      return integer.apply(
+        rows: rows, x, stride: xStride, to: y, stride: yStride, then: epilogue)
+    }
+    try visit(site, x, rows: rows, columns: layer.inputs, stride: xStride)
+    layer.apply(rows: rows, x, stride: xStride, to: y, stride: yStride, then: epilogue)
   }
 
   /// The quantizer of a site, if it has one.

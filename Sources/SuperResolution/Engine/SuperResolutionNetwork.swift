@@ -5,9 +5,11 @@ import Transform
 
 /// A super-resolution network with its weights, ready to run on the processor.
 ///
-/// The architecture and its configuration are read off the checkpoint's tensors. Weights of a packed
-/// model come dequantized, and its activation quantizers round what flows through the layers, so
-/// that the result is what an integer implementation would give but for rounding in Float32.
+/// The architecture and its configuration are read off the checkpoint's tensors. A packed model's
+/// activation quantizers round what flows through the layers. A linear layer whose weights are stored
+/// as codes, and whose inputs are quantized, multiplies codes with codes in whole numbers; other
+/// weights come dequantized. `usesIntegers: false` has everything in floating point, for comparison:
+/// each layer gives the same but for rounding in Float32.
 public struct SuperResolutionNetwork: Upscaler {
   public let name: String
   /// In words, such as `SwinIR ×2, 60 channels, 24 blocks`.
@@ -26,9 +28,13 @@ public struct SuperResolutionNetwork: Upscaler {
   /// How large pictures are cut; `nil` to run them whole.
   public var tiles: TileOptions?
 
+  /// Linear layers that multiply codes in whole numbers.
+  public var integerLayerCount: Int { integerLayers.count }
+
   let architecture: any Architecture
   /// One entry a site; empty when no activation is quantized.
   let quantizers: [ck_quantizer?]
+  let integerLayers: IntegerLayers
 
   /// - Parameters:
   ///   - archive: a state dictionary, not nested; `TensorArchive.selecting(root:)` takes one out of
@@ -37,11 +43,13 @@ public struct SuperResolutionNetwork: Upscaler {
   ///   - threads: at least 1.
   ///   - activations: quantizers of activations, by the names of sites; `nil` for those of the
   ///     archive, which packed models have.
+  ///   - usesIntegers: whether layers are multiplied as whole numbers where they can be.
   /// - Throws: `SuperResolutionError` when no architecture fits, with the closest one and the first
   ///   tensor that differs, or when a quantizer's site is unknown; `FormatError` when a tensor cannot
   ///   be read.
   public init(
-    _ archive: TensorArchive, name: String, threads: Int, activations: [ActivationQuantizer]? = nil
+    _ archive: TensorArchive, name: String, threads: Int,
+    activations: [ActivationQuantizer]? = nil, usesIntegers: Bool = true
   ) throws {
     precondition(threads >= 1, "at least one thread is needed")
     self.name = name
@@ -50,6 +58,9 @@ public struct SuperResolutionNetwork: Upscaler {
     self.architecture = architecture
     sites = list.sites
     quantizers = try Self.quantizers(activations ?? archive.activations, for: list.sites)
+    integerLayers =
+      usesIntegers
+      ? try IntegerLayers(archive, sites: list.sites, quantizers: quantizers) : IntegerLayers()
   }
 
   private static func quantizers(
@@ -94,6 +105,7 @@ public struct SuperResolutionNetwork: Upscaler {
   private func run(_ picture: Picture, progress: ((Double) -> Void)?) throws -> Picture {
     var context = ForwardContext(threads: threads)
     context.quantizers = quantizers
+    context.integerLayers = integerLayers
     context.progress = progress
     return try run(picture, context)
   }

@@ -10,7 +10,7 @@ enum JPEGCodec {
 
   /// A block of 64 pixels takes at least a bit with Huffman codes, so a byte holds at most 512 pixels;
   /// arithmetic codes may hold more, up to here.
-  private static let largestExpansion = 2048
+  static let largestExpansion = 2048
 
   /// - Throws: `SuperResolutionError` without a path when `bytes` are no whole, valid JPEG file, or its
   ///   picture exceeds the limits.

@@ -11,7 +11,7 @@ enum PNGCodec {
   static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
 
   /// A byte of deflated data becomes at most so many.
-  private static let largestExpansion = 1032
+  static let largestExpansion = 1032
 
   /// - Throws: `SuperResolutionError` without a path when `bytes` are no whole, valid PNG file, or its
   ///   picture exceeds the limits.

@@ -94,17 +94,16 @@ struct SwinTransformerLayer: Sendable {
   ) throws {
     let channels = projection.outputs
     normBeforeAttention.apply(rows: tokens, x, stride: channels, to: narrow, stride: channels)
-    try context.visit(
-      sites.queryKeyValue, narrow, rows: tokens, columns: channels, stride: channels)
-    queryKeyValue.apply(rows: tokens, narrow, stride: channels, to: wide, stride: 3 * channels)
+    try context.apply(
+      queryKeyValue, at: sites.queryKeyValue, rows: tokens, narrow, stride: channels, to: wide,
+      stride: 3 * channels)
     try context.attend(
       sites.attention, tokens: tokens, heads: heads, headChannels: channels / heads, q: wide,
       k: wide + channels, v: wide + 2 * channels, stride: 3 * channels, biases: biases, mask: mask,
       out: narrow, outStride: channels, scratch: scores)
-    try context.visit(sites.projection, narrow, rows: tokens, columns: channels, stride: channels)
-    projection.apply(
-      rows: tokens, narrow, stride: channels, to: x, stride: channels,
-      then: .add(x, stride: channels))
+    try context.apply(
+      projection, at: sites.projection, rows: tokens, narrow, stride: channels, to: x,
+      stride: channels, then: .add(x, stride: channels))
   }
 
   private func transform(
@@ -113,12 +112,11 @@ struct SwinTransformerLayer: Sendable {
   ) throws {
     let (channels, hidden) = (contraction.outputs, contraction.inputs)
     normBeforePerceptron.apply(rows: tokens, x, stride: channels, to: narrow, stride: channels)
-    try context.visit(sites.expansion, narrow, rows: tokens, columns: channels, stride: channels)
-    expansion.apply(
-      rows: tokens, narrow, stride: channels, to: wide, stride: hidden,
-      then: .gelu)
-    try context.visit(sites.contraction, wide, rows: tokens, columns: hidden, stride: hidden)
-    contraction.apply(
-      rows: tokens, wide, stride: hidden, to: x, stride: channels, then: .add(x, stride: channels))
+    try context.apply(
+      expansion, at: sites.expansion, rows: tokens, narrow, stride: channels, to: wide,
+      stride: hidden, then: .gelu)
+    try context.apply(
+      contraction, at: sites.contraction, rows: tokens, wide, stride: hidden, to: x,
+      stride: channels, then: .add(x, stride: channels))
   }
 }

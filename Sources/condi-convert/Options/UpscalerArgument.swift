@@ -12,13 +12,16 @@ enum UpscalerArgument {
   /// - Parameters:
   ///   - name: what reports call it.
   ///   - root: the part of a nested checkpoint.
-  static func open(_ path: String, name: String, root: String?, common: CommonOptions) throws
-    -> (network: SuperResolutionNetwork, fileByteCount: Int)
-  {
+  ///   - usesIntegers: whether quantized layers are multiplied as whole numbers.
+  static func open(
+    _ path: String, name: String, root: String?, usesIntegers: Bool, common: CommonOptions
+  ) throws -> (network: SuperResolutionNetwork, fileByteCount: Int) {
     let (archive, _) = try ModelArgument.openWeights(path, root: root, common: common)
     let byteCount = try archive.sourceByteCount()
     return try locatingPictureErrors(path: path) {
-      (try SuperResolutionNetwork(archive, name: name, threads: common.threads), byteCount)
+      let network = try SuperResolutionNetwork(
+        archive, name: name, threads: common.threads, usesIntegers: usesIntegers)
+      return (network, byteCount)
     }
   }
 

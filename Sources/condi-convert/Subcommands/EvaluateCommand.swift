@@ -48,6 +48,12 @@ struct EvaluateCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The part of nested checkpoints to take.", valueName: "name"))
   var root: String?
 
+  @Flag(
+    help: ArgumentHelp(
+      "Multiply in floating point where a packed model's quantized layers would be multiplied as "
+        + "whole numbers; for comparison."))
+  var float = false
+
   @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
@@ -76,7 +82,7 @@ struct EvaluateCommand: ParsableCommand {
     let names = names(of: paths)
     let methods = try zip(paths, names).map { path, name in
       let (network, byteCount) = try UpscalerArgument.open(
-        path, name: name, root: root, common: common)
+        path, name: name, root: root, usesIntegers: !float, common: common)
       return Evaluation.Method(
         name: name, path: path, fileByteCount: byteCount, upscaler: network)
     }

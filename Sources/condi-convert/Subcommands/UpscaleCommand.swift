@@ -52,6 +52,12 @@ struct UpscaleCommand: ParsableCommand {
   @Flag(help: "Replace an existing output.")
   var force = false
 
+  @Flag(
+    help: ArgumentHelp(
+      "Multiply in floating point where a packed model's quantized layers would be multiplied as "
+        + "whole numbers; for comparison."))
+  var float = false
+
   @OptionGroup var common: CommonOptions
 
   private var isBicubic: Bool { model == UpscalerArgument.bicubic }
@@ -90,15 +96,17 @@ struct UpscaleCommand: ParsableCommand {
     try writer.append(
       try locatingPictureErrors(path: output) { try result.encoded(as: format, quality: quality) })
     try writer.finish()
+    let integers = (upscaler as? SuperResolutionNetwork)?.integerLayerCount ?? 0
     Console.note(
-      "wrote \(result.sizeText) pixels to \(output), ×\(upscaler.scale) by \(upscaler.name)",
-      unless: common.quiet)
+      "wrote \(result.sizeText) pixels to \(output), ×\(upscaler.scale) by \(upscaler.name)"
+        + (integers > 0 ? ", \(integers) layers in whole numbers" : ""), unless: common.quiet)
   }
 
   private func openUpscaler(for image: RasterImage) throws -> any Upscaler {
     if let scale { return BicubicUpscaler(scale: scale, bitDepth: image.bitDepth) }
     var (network, _) = try UpscalerArgument.open(
-      model, name: UpscalerArgument.name(of: model), root: root, common: common)
+      model, name: UpscalerArgument.name(of: model), root: root, usesIntegers: !float,
+      common: common)
     if let tile {
       network.tiles = TileOptions(
         size: tile, overlap: min(network.exactTileOverlap ?? .max, Self.largestOverlap))

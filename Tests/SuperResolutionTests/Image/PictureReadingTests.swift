@@ -10,6 +10,22 @@ import Testing
     #expect(PictureFixtures.names.count > 40)
   }
 
+  @Test func thePageListsTheLimits() throws {
+    let page = try String(
+      contentsOf: PackageFolder.root.appending(
+        path: "Sources/SuperResolution/SuperResolution.docc/Pictures.md"),
+      encoding: .utf8)
+    let limits = page.split(separator: "\n").filter { $0.hasPrefix("| ") }.dropFirst().map { row in
+      row.split(separator: "|")[1].filter(\.isNumber)
+    }
+    // libjpeg-turbo's own limit of scans comes last.
+    let expected = [
+      RasterImage.sideLimit, RasterImage.pixelLimit, PNGCodec.largestExpansion,
+      JPEGCodec.largestExpansion, 500,
+    ]
+    #expect(limits == expected.map(String.init))
+  }
+
   @Test(arguments: PictureFixtures.names) func everyKindIsRead(_ name: String) throws {
     let expected = try #require(try PictureFixtures.expected()[name])
     let image = try RasterImage(contentsOf: PictureFixtures.path(name))

@@ -1,0 +1,190 @@
+import Formats
+import TestSupport
+import Testing
+import Transform
+
+@testable import SuperResolution
+
+@Suite struct IntegerLayersTests {
+  static let fixtures = ["swinir_direct_x2", "dat_direct_x2"]
+  static let settings = [
+    QuantizationSettings(bitWidth: 2), QuantizationSettings(bitWidth: 8),
+    QuantizationSettings(bitWidth: 4, granularity: .channel),
+    QuantizationSettings(bitWidth: 3, parameterType: .float16, parts: 4),
+  ]
+
+  private func withPacked(
+    _ name: String, _ settings: QuantizationSettings, activationBits: Int = 8,
+    widening: Bool = true, _ body: (NetworkFixture, PackedNetworkFixture) throws -> Void
+  ) throws {
+    let fixture = try NetworkFixture(name)
+    try withTemporaryFolder { folder in
+      let weights = widening ? try fixture.weights.widened() : fixture.weights
+      try body(
+        fixture,
+        PackedNetworkFixture(
+          weights, settings: settings, activationBits: activationBits, input: fixture.input(),
+          folder: folder))
+    }
+  }
+
+  private func meanDifference(_ first: Picture, _ second: Picture) -> Double {
+    let sum = zip(first.samples, second.samples).reduce(0.0) { $0 + Double(abs($1.0 - $1.1)) }
+    return sum / Double(first.samples.count)
+  }
+
+  /// Sums are exact here and rounded there, so a value on the edge between two steps may fall on
+  /// either side; the average bounds how many do.
+  @Test(arguments: fixtures, settings.indices)
+  func wholeNumbersGiveWhatTheSimulationGives(name: String, index: Int) throws {
+    try withPacked(name, Self.settings[index]) { fixture, packed in
+      let integers = try packed.network(usesIntegers: true)
+      let simulated = try packed.network(usesIntegers: false)
+      #expect(integers.integerLayerCount == integers.sites.count { $0.weightName != nil })
+      #expect(integers.integerLayerCount == 16)
+      #expect(simulated.integerLayerCount == 0)
+      let input = try fixture.input()
+      let found = try integers.upscale(input, progress: nil)
+      let expected = try simulated.upscale(input, progress: nil)
+      #expect(meanDifference(found, expected) <= 1e-4)
+      #expect(found != expected, "another arithmetic rounds otherwise")
+      #expect(meanDifference(try fixture.output(), expected) >= 1e-3)
+    }
+  }
+
+  /// Layer by layer there is no staircase behind the sums, so every value agrees.
+  @Test(arguments: fixtures, settings.indices)
+  func everyLayerGivesWhatItsSimulationGives(name: String, index: Int) throws {
+    try withPacked(name, Self.settings[index], activationBits: 4) { _, packed in
+      let network = try packed.network(usesIntegers: true)
+      var integers = ForwardContext(threads: 1)
+      integers.quantizers = network.quantizers
+      var simulated = integers
+      integers.integerLayers = network.integerLayers
+      simulated.integerLayers = IntegerLayers()
+      for (site, described) in network.sites.enumerated() {
+        guard let weightName = described.weightName else { continue }
+        let weight = try #require(packed.archive.tensors[weightName])
+        let (outputs, inputs) = (weight.shape.dimensions[0], weight.shape.dimensions[1])
+        let bias = try #require(packed.archive.tensors["\(weightName.dropLast(6))bias"])
+        let layer = LinearLayer(
+          outputs: outputs, inputs: inputs, weight: try weight.floatValues(),
+          bias: try bias.floatValues())
+        var random = SplitMix(seed: UInt64(site))
+        let x = random.normals(17 * inputs)
+        func results(_ context: ForwardContext) throws -> [Float] {
+          var x = x
+          var y = [Float](repeating: 0, count: 17 * outputs)
+          try x.withUnsafeMutableBufferPointer { x in
+            try y.withUnsafeMutableBufferPointer { y in
+              let (x, y) = (try #require(x.baseAddress), try #require(y.baseAddress))
+              try context.apply(
+                layer, at: site, rows: 17, x, stride: inputs, to: y, stride: outputs)
+            }
+          }
+          return y
+        }
+        let (found, expected) = (try results(integers), try results(simulated))
+        #expect(largestDifference(found, expected) <= 1e-4, "\(weightName)")
+        #expect(found != expected)
+      }
+    }
+  }
+
+  @Test(arguments: [(4, 4), (2, 2), (3, 8)])
+  func theExampleNetworkGivesWhatItsSimulationGives(weightBits: Int, activationBits: Int) throws {
+    let weights = try ExampleNetwork.weights()
+    let input = try NetworkFixture("swinir_example").input()
+    try withTemporaryFolder { folder in
+      let packed = try PackedNetworkFixture(
+        weights, settings: QuantizationSettings(bitWidth: weightBits),
+        activationBits: activationBits, input: input, folder: folder)
+      let integers = try packed.network(usesIntegers: true)
+      #expect(integers.integerLayerCount == 96)
+      let found = try integers.upscale(input, progress: nil)
+      let expected = try packed.network(usesIntegers: false).upscale(input, progress: nil)
+      #expect(meanDifference(found, expected) <= 1e-4)
+    }
+  }
+
+  @Test(arguments: fixtures)
+  func resultsDoNotDependOnThreads(name: String) throws {
+    try withPacked(name, QuantizationSettings(bitWidth: 4), activationBits: 4) { _, packed in
+      let picture = noise(height: 33, width: 38, seed: 5)
+      let expected = try packed.network(threads: 1, usesIntegers: true)
+        .upscale(picture, progress: nil)
+      for threads in [2, 5] {
+        let network = try packed.network(threads: threads, usesIntegers: true)
+        #expect(try network.upscale(picture, progress: nil) == expected)
+      }
+    }
+  }
+
+  /// What the kernel cannot hold, and what is rounded once more after decoding.
+  @Test(arguments: [
+    (QuantizationSettings(bitWidth: 4, granularity: .group(4)), true),
+    (QuantizationSettings(bitWidth: 4), false),
+  ])
+  func otherLayoutsStayInFloatingPoint(settings: QuantizationSettings, widening: Bool) throws {
+    try withPacked("swinir_direct_x2", settings, widening: widening) { fixture, packed in
+      let network = try packed.network(usesIntegers: true)
+      #expect(network.integerLayerCount == 0)
+      let input = try fixture.input()
+      let expected = try packed.network(usesIntegers: false).upscale(input, progress: nil)
+      #expect(try network.upscale(input, progress: nil) == expected)
+    }
+  }
+
+  /// Only a layer whose input has a quantizer has codes to multiply.
+  @Test func layersWithoutQuantizersStayInFloatingPoint() throws {
+    try withPacked("swinir_direct_x2", QuantizationSettings()) { _, packed in
+      let counts = try ["none", ".fc1.input", ".query"].map { suffix in
+        try SuperResolutionNetwork(
+          packed.archive, name: "packed", threads: 1,
+          activations: packed.activations.filter { $0.name.hasSuffix(suffix) }
+        ).integerLayerCount
+      }
+      #expect(counts == [0, 4, 0])
+    }
+  }
+
+  /// Calibration sees the network in full precision, whatever its quantizers.
+  @Test func observersSeeTheFloatingPointNetwork() throws {
+    try withPacked("dat_direct_x2", QuantizationSettings(), activationBits: 2) { fixture, packed in
+      func sums(_ network: SuperResolutionNetwork) throws -> [Int: Float] {
+        var sums: [Int: Float] = [:]
+        try NetworkActivations(network: network, pictures: [fixture.input()]).run(sample: 0) {
+          sums[$0, default: 0] += $1.reduce(0, +)
+        }
+        return sums
+      }
+      let plain = try SuperResolutionNetwork(
+        packed.archive, name: "plain", threads: 1, activations: [])
+      let found = try sums(packed.network(usesIntegers: true))
+      let expected = try sums(plain)
+      #expect(found == expected)
+    }
+  }
+
+  @Test func damagedCodesAreAnErrorWithTheTensor() throws {
+    try withPacked("swinir_direct_x2", QuantizationSettings()) { _, packed in
+      struct Unreadable: Error, Equatable {}
+      var archive = packed.archive
+      let name = "layers.0.residual_group.blocks.0.attn.proj.weight"
+      archive.tensors[name]?.quantized = { throw Unreadable() }
+      #expect(throws: Unreadable()) {
+        try SuperResolutionNetwork(
+          archive, name: "packed", threads: 1, activations: packed.activations)
+      }
+    }
+  }
+}
+
+/// The network that the package brings along.
+enum ExampleNetwork {
+  static func weights() throws -> TensorArchive {
+    let archive = try FormatRegistry.standard.open(
+      PackageFolder.root.appending(path: "Examples/swinir_light_x2.pth").path)
+    return try archive.conventionalRoot.map { try archive.selecting(root: $0) } ?? archive
+  }
+}

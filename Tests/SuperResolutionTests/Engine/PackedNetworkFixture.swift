@@ -1,0 +1,73 @@
+import Formats
+import TestSupport
+import Testing
+import Transform
+
+@testable import SuperResolution
+
+/// A network whose linear layers are packed in codes, with quantizers at all its activations.
+struct PackedNetworkFixture {
+  /// Lazily read from a file in the folder that `init` was given.
+  let archive: TensorArchive
+  /// Those that the full-precision network has on the fixture's input, from the least to the largest
+  /// value.
+  let activations: [ActivationQuantizer]
+
+  /// - Parameters:
+  ///   - archive: a network's weights.
+  ///   - settings: of all the linear layers that have activation sites.
+  ///   - activationBits: 1 to 8.
+  init(
+    _ archive: TensorArchive, settings: QuantizationSettings, activationBits: Int,
+    input: Picture, folder: TemporaryFolder
+  ) throws {
+    let network = try SuperResolutionNetwork(archive, name: "full", threads: 1)
+    let sites = network.sites.compactMap(\.weightName)
+    let recipe = Recipe(
+      name: "linear layers", defaults: settings,
+      rules: [
+        RecipeRule(match: try sites.map { try NameGlob($0) }, action: .quantize(.init())),
+        RecipeRule(match: [try NameGlob("*")], action: .keep),
+      ])
+    let path = folder.appending("packed.condi")
+    _ = try ModelPacker(archive, recipe: recipe, source: nil, threads: 1).write(to: path)
+    self.archive = try FormatRegistry.standard.open(path)
+    activations = try Self.ranges(network, input).map { name, range in
+      ActivationQuantizer(
+        name: name, bitWidth: activationBits, lower: range.lowerBound, upper: range.upperBound)
+    }
+  }
+
+  func network(threads: Int = 2, usesIntegers: Bool) throws -> SuperResolutionNetwork {
+    try SuperResolutionNetwork(
+      archive, name: "packed", threads: threads, activations: activations,
+      usesIntegers: usesIntegers)
+  }
+
+  private static func ranges(
+    _ network: SuperResolutionNetwork, _ input: Picture
+  ) throws -> [String: ClosedRange<Float>] {
+    let source = try NetworkActivations(network: network, pictures: [input])
+    var ranges: [String: ClosedRange<Float>] = [:]
+    try source.run(sample: 0) { site, values in
+      guard let least = values.min(), let largest = values.max() else { return }
+      let name = source.sites[site].name
+      let old = ranges[name] ?? least...largest
+      ranges[name] = min(old.lowerBound, least)...max(old.upperBound, largest)
+    }
+    return ranges
+  }
+}
+
+extension TensorArchive {
+  /// The same values as Float32, which the kernels multiply as whole numbers.
+  func widened() throws -> TensorArchive {
+    var archive = self
+    for (name, tensor) in tensors where tensor.elementType == .float16 {
+      archive.tensors[name] = try Tensor(
+        elementType: .float32, shape: tensor.shape,
+        bytes: SharedBytes(elementsOf: tensor.floatValues()))
+    }
+    return archive
+  }
+}

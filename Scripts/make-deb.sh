@@ -26,26 +26,27 @@ if readelf -d "$program" | grep -q 'NEEDED.*libswift'; then
 fi
 
 mkdir -p "$root/DEBIAN"
+cp packaging/debian/control "$work/debian/control"
+cat >"$work/debian/changelog" <<END
+condi-convert ($version) unstable; urgency=medium
+
+  * See CHANGELOG.md.gz in /usr/share/doc/condi-convert.
+
+ -- condi-convert developers <condi-convert@localhost>  $(date -R -u -d "@$SOURCE_DATE_EPOCH")
+END
+
 Scripts/stage.sh "$program" "$root/usr"
-strip --strip-unneeded --remove-section=.comment "$root/usr/bin/condi-convert"
 # Debian keeps its own packages' completions for zsh apart from those of the administrator.
 mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions"
 gzip -9n "$root"/usr/share/man/man1/*.1
 
 documents=$root/usr/share/doc/condi-convert
 install -D -m 644 packaging/debian/copyright "$documents/copyright"
-gzip -9nc CHANGELOG.md >"$documents/changelog.gz"
+gzip -9nc CHANGELOG.md >"$documents/CHANGELOG.md.gz"
+gzip -9nc "$work/debian/changelog" >"$documents/changelog.gz"
 install -D -m 644 packaging/debian/lintian-overrides \
   "$root/usr/share/lintian/overrides/condi-convert"
 
-cp packaging/debian/control "$work/debian/control"
-cat >"$work/debian/changelog" <<END
-condi-convert ($version) unstable; urgency=medium
-
-  * See changelog.gz in /usr/share/doc/condi-convert.
-
- -- condi-convert developers <condi-convert@localhost>  $(date -R -u -d "@$SOURCE_DATE_EPOCH")
-END
 (
   cd "$work"
   dpkg-shlibdeps -Tdebian/substvars debian/condi-convert/usr/bin/condi-convert

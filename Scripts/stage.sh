@@ -10,7 +10,9 @@ export SOURCE_DATE_EPOCH
 program=$1
 stage=$2
 
+# Symbols are half of a program that carries Swift's libraries.
 install -D -m 755 "$program" "$stage/bin/condi-convert"
+strip --strip-unneeded --remove-section=.comment "$stage/bin/condi-convert"
 
 completion() {
   mkdir -p "$stage/$(dirname "$2")"
@@ -18,6 +20,8 @@ completion() {
 }
 completion bash share/bash-completion/completions/condi-convert
 completion zsh share/zsh/site-functions/_condi-convert
+# It is read by a shell, never run.
+sed -i '1{/^#!/d}' "$stage/share/bash-completion/completions/condi-convert"
 completion fish share/fish/vendor_completions.d/condi-convert.fish
 
 python3 "$here/make-manual.py" "$program" "$stage/share/man/man1"

@@ -15,8 +15,9 @@ modules=(Formats Inspect Transform SuperResolution LinearAlgebra)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The graphs of all targets, tests too; they are taken from what is built.
-"$swift" package dump-symbol-graph --minimum-access-level public --skip-synthesized-members \
+# The graphs of all targets, tests too, with the options of 'make test', so that what it has built is
+# not built again.
+"$swift" package -Xcc -O2 dump-symbol-graph --minimum-access-level public --skip-synthesized-members \
   >"$work/log" 2>&1 || { tail -n 40 "$work/log" >&2; exit 2; }
 graphs=$(sed -n 's/^Files written to //p' "$work/log")
 
@@ -40,7 +41,7 @@ done
 
 mkdir -p "$out"
 rm -rf "$out/condi-convert.doccarchive"
-"$docc" merge "${archives[@]}" --synthesized-landing-page-name condi-convert \
+"$docc" merge "${archives[@]}" --synthesized-landing-page-name 'condi-convert and its libraries' \
   --output-path "$out/condi-convert.doccarchive"
 echo "$out/condi-convert.doccarchive: $(find "$out/condi-convert.doccarchive/documentation" \
   -name index.html 2>/dev/null | wc -l) pages"

@@ -23,12 +23,13 @@ struct CondiConvert: ParsableCommand {
         condi-convert audit download.pkl
 
       STANDARD INPUT AND OUTPUT
-        '-' instead of an input file reads standard input, once to its end. Reports go to standard \
-      output, messages to standard error. Outputs are always files. There are no colours.
+        '-' instead of an input file reads standard input, once to its end.
+        Reports go to standard output, messages to standard error. Outputs are
+        always files. There are no colours.
 
       EXIT CODES
-        0 success, 1 a finding (a difference, a failed check), 2 an error, 64 wrong usage, 141 nobody \
-      read the report to its end
+        0 success, 1 a finding (a difference, a failed check), 2 an error,
+        64 wrong usage, 141 nobody read the report to its end
       """,
     version: ToolVersion.text,
     subcommands: [

@@ -137,7 +137,8 @@ import Testing
           default: word
           }
         }
-        let result = try program.run(arguments, pausedAt: 1, of: ["fsync"], in: tools) { process in
+        let result = try program.run(arguments, pausedAt: 1, of: ["fsync"], in: tools) {
+          (process: Process) throws in
           #expect(try folder.names().count == 1)
           kill(process.processIdentifier, SIGINT)
           process.waitUntilExit()

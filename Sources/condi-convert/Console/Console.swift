@@ -14,6 +14,7 @@ enum Console {
   /// - Throws: `FormatError` when it cannot be written, as to a full disk; `Outcome.readerGone` when
   ///   nobody reads it any more.
   static func report(_ report: String) throws {
+    ProgressBar.erase()
     let text = StandardInput.named(report)
     // By bytes: the last character of CSV is a carriage return and line feed together.
     let end = text.utf8.last == UInt8(ascii: "\n") ? "" : "\n"
@@ -56,6 +57,7 @@ enum Console {
   }
 
   private static func write(_ line: String) {
+    ProgressBar.erase()
     // There is nowhere left to say that this did not work.
     try? FileHandle.standardError.write(contentsOf: Data("\(line)\n".utf8))
   }

@@ -4,7 +4,8 @@ import Synchronization
 /// A line on standard error that shows how much of the work is done, how fast, and how long it will
 /// still take; only on a terminal.
 ///
-/// The line is removed at the end, so that a terminal shows the report alone.
+/// The line is removed at the end, and before anything else is said, so that a terminal shows that
+/// alone.
 final class ProgressBar: Sendable {
   /// What the work is counted in.
   enum Unit: Sendable {
@@ -19,6 +20,8 @@ final class ProgressBar: Sendable {
   private let unit: Unit
   private let isShown: Bool
   private let start = ContinuousClock.now
+  /// Whether the terminal's last line is a bar's.
+  private static let isLineDrawn = Mutex(false)
   private let state = Mutex((done: 0, lastDrawn: ContinuousClock.now - .seconds(1)))
 
   /// - Parameter total: the amount of work.
@@ -29,8 +32,14 @@ final class ProgressBar: Sendable {
     isShown = !isQuiet && Console.isErrorATerminal
   }
 
-  deinit {
-    if isShown { draw("\r\u{1B}[K") }
+  deinit { Self.erase() }
+
+  /// Removes a bar's line, so that something else can be said there.
+  static func erase() {
+    isLineDrawn.withLock { isDrawn in
+      if isDrawn { draw("\r\u{1B}[K") }
+      isDrawn = false
+    }
   }
 
   /// Counts `amount` more as done; may be called from any thread.
@@ -44,11 +53,14 @@ final class ProgressBar: Sendable {
       let line = ProgressLine(
         label: label, share: min(1, max(0, Double(state.done) / Double(total))),
         byteCount: unit == .bytes ? state.done : nil, seconds: (now - start) / .seconds(1))
-      draw("\r\u{1B}[K\(line.text(columns: Console.messageWidth))")
+      Self.isLineDrawn.withLock { isDrawn in
+        Self.draw("\r\u{1B}[K\(line.text(columns: Console.messageWidth))")
+        isDrawn = true
+      }
     }
   }
 
-  private func draw(_ text: String) {
+  private static func draw(_ text: String) {
     try? FileHandle.standardError.write(contentsOf: Data(text.utf8))
   }
 }

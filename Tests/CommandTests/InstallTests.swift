@@ -32,7 +32,7 @@ import Testing
   private var commands: [String] {
     get throws {
       let help = try CommandLine.succeed("--help").standardOutput
-      return help.matches(of: /(?m)^  ([a-z-]+)(  +[A-Z].*)?$/).map { String($0.1) }
+      return help.matches(of: /(?m)^  ([a-z][a-z-]*)(  +[A-Z].*)?$/).map { String($0.1) }
     }
   }
 

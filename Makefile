@@ -2,13 +2,24 @@
 
 SWIFT        ?= swift
 BIN          := .build/release/condi-convert
+PREFIX       ?= /usr/local
 PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libopenblas-dev liblapacke-dev libpng-dev libturbojpeg0-dev
+SWIFT_SOURCES := Package.swift Sources Tests Fuzz Examples/SwiftPackage
 INTEROP_VENV := .venv-interop
 
-.PHONY: help packages build demo test lint format interop bench fuzz sanitize clean
+# One program for all machines: it carries Swift's libraries, which no distribution packages.
+RELEASE      := -c release --static-swift-stdlib
+
+.PHONY: help packages build demo install uninstall deb examples docs test lint format interop \
+  bench fuzz sanitize clean
 
 help:
 	@echo 'make demo     build, then convert, inspect, diff, verify and unpack a real checkpoint'
+	@echo 'make install  install program, manual, completions and schemas below PREFIX (/usr/local)'
+	@echo 'make uninstall  remove exactly that'
+	@echo 'make deb      make a Debian package in out/'
+	@echo 'make examples build and run the programs of Examples/SwiftPackage'
+	@echo 'make docs     make the documentation of the libraries in out/docs'
 	@echo 'make test     build and run all tests'
 	@echo 'make lint     check the formatting of all Swift sources'
 	@echo 'make format   apply that formatting'
@@ -31,19 +42,37 @@ packages:
 	fi
 
 build: packages
-	$(SWIFT) build -c release --product condi-convert
+	$(SWIFT) build $(RELEASE) --product condi-convert
 
 demo: build
 	@Scripts/demo.sh $(BIN)
+
+# Builds nothing where there is a program: 'sudo make install' should not leave root's files here.
+install:
+	@[ -x $(BIN) ] || $(MAKE) --no-print-directory build
+	@Scripts/install.sh install $(BIN) $(PREFIX)
+	@echo "installed in $(DESTDIR)$(PREFIX); 'make uninstall PREFIX=$(PREFIX)' removes it"
+
+uninstall:
+	@Scripts/install.sh uninstall $(PREFIX)
+
+deb: build
+	@Scripts/make-deb.sh $(BIN) out
+
+examples: packages
+	@SWIFT=$(SWIFT) Scripts/examples.sh $(RELEASE)
+
+docs: packages
+	@SWIFT=$(SWIFT) Scripts/docs.sh out/docs
 
 test: packages
 	$(SWIFT) test -Xcc -O2
 
 lint:
-	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Fuzz
+	$(SWIFT) format lint --strict --recursive $(SWIFT_SOURCES)
 
 format:
-	$(SWIFT) format --in-place --recursive Package.swift Sources Tests Fuzz
+	$(SWIFT) format --in-place --recursive $(SWIFT_SOURCES)
 
 $(INTEROP_VENV)/.installed: Tests/Fixtures/interop/requirements.txt
 	@python3 -c 'import ensurepip' 2>/dev/null \

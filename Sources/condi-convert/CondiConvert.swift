@@ -24,10 +24,16 @@ struct CondiConvert: ParsableCommand {
         condi-convert evaluate model.condi --dataset Set5
         condi-convert audit download.pkl
 
+      STANDARD INPUT AND OUTPUT
+        '-' instead of an input file reads standard input, once to its end.
+        Reports go to standard output, messages to standard error. Outputs are
+        always files. There are no colours.
+
       EXIT CODES
-        0 success, 1 a finding (a difference, a failed check), 2 an error, 64 wrong usage
+        0 success, 1 a finding (a difference, a failed check), 2 an error,
+        64 wrong usage, 141 nobody read the report to its end
       """,
-    version: Producer.current,
+    version: ToolVersion.text,
     subcommands: [
       ConvertCommand.self, InspectCommand.self, DiffCommand.self, VerifyCommand.self,
       ConditionCommand.self, QuantizeCommand.self, RepairCommand.self, UnpackCommand.self,
@@ -35,7 +41,17 @@ struct CondiConvert: ParsableCommand {
       UpscaleCommand.self, EvaluateCommand.self, AuditCommand.self, GitDiffCommand.self,
     ])
 
+  /// Without a command.
+  func run() throws {
+    try Console.report(FirstSteps.guide)
+  }
+
   static func main() {
+    Console.ignoreBrokenPipes()
+    if let hint = FirstSteps.hint(for: Array(CommandLine.arguments.dropFirst())) {
+      Console.error(hint)
+      exit(withError: ExitCode.validationFailure)
+    }
     do {
       try SignalHandlers.install()
       var command = try parseAsRoot()

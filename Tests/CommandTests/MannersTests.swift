@@ -15,11 +15,6 @@ import Testing
     #expect(outcome.standardOutput.contains("condi-convert \(command.first ?? "convert")"))
   }
 
-  @Test func versionIsPrinted() throws {
-    let outcome = try CommandLine.succeed("--version")
-    #expect(outcome.standardOutput == "condi-convert 0.1.0\n")
-  }
-
   @Test(arguments: [
     ["convert", "a.pth"],
     ["convert", "a.pth", "b.unknown"],

@@ -79,4 +79,10 @@ int condi_jpeg_write(const uint8_t *samples, uint32_t width, uint32_t height, in
                      int quality, uint8_t **output, size_t *output_count,
                      char message[CONDI_IMAGE_MESSAGE_SIZE]);
 
+// The version of libpng in use.
+const char *condi_png_version(void);
+
+// Fills in the version of libjpeg-turbo in use. 1 for success, 0 when it cannot be told.
+int condi_jpeg_version(char version[CONDI_IMAGE_MESSAGE_SIZE]);
+
 #endif

@@ -3,10 +3,19 @@ import Foundation
 
 /// Where a command's words go: reports to standard output, all else to standard error.
 enum Console {
+  /// Lets writing to a pipe that nobody reads any more be an error of `write`, so that unfinished
+  /// outputs are removed on the way out. For `main`, once.
+  static func ignoreBrokenPipes() {
+    signal(SIGPIPE, SIG_IGN)
+  }
+
   /// A report, followed by an end of line where it has none.
   ///
-  /// - Throws: `FormatError` when it cannot be written, as to a full disk.
-  static func report(_ text: String) throws {
+  /// - Throws: `FormatError` when it cannot be written, as to a full disk; `Outcome.readerGone` when
+  ///   nobody reads it any more.
+  static func report(_ report: String) throws {
+    ProgressBar.erase()
+    let text = StandardInput.named(report)
     // By bytes: the last character of CSV is a carriage return and line feed together.
     let end = text.utf8.last == UInt8(ascii: "\n") ? "" : "\n"
     var bytes = Array((text + end).utf8)[...]
@@ -15,6 +24,7 @@ enum Console {
         Foundation.write(STDOUT_FILENO, $0.baseAddress, $0.count)
       }
       if count < 0, errno == EINTR { continue }
+      if count < 0, errno == EPIPE { throw Outcome.readerGone }
       guard count >= 0 else {
         throw FormatError(.system(operation: "write", code: errno), path: "standard output")
       }
@@ -25,23 +35,29 @@ enum Console {
   /// Something the user should know though the command goes on.
   static func note(_ message: String, unless isQuiet: Bool) {
     guard !isQuiet else { return }
-    write("condi-convert: \(message)")
+    write("condi-convert: \(StandardInput.named(message))")
   }
 
   static func error(_ message: String) {
-    write("condi-convert: \(message)")
+    write("condi-convert: \(StandardInput.named(message))")
   }
 
   /// The columns that a text report may fill: 100, or more on a wider terminal.
-  static var reportWidth: Int {
-    var size = winsize()
-    guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 else { return 100 }
-    return max(100, Int(size.ws_col))
-  }
+  static var reportWidth: Int { max(100, columns(of: STDOUT_FILENO) ?? 100) }
+
+  /// The columns of the terminal that messages go to; 80 where it does not say.
+  static var messageWidth: Int { columns(of: STDERR_FILENO) ?? 80 }
 
   static var isErrorATerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
+  private static func columns(of descriptor: Int32) -> Int? {
+    var size = winsize()
+    guard ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return nil }
+    return Int(size.ws_col)
+  }
+
   private static func write(_ line: String) {
+    ProgressBar.erase()
     // There is nowhere left to say that this did not work.
     try? FileHandle.standardError.write(contentsOf: Data("\(line)\n".utf8))
   }

@@ -1,27 +1,48 @@
 import Foundation
 import Synchronization
 
-/// A line on standard error that shows how much of the work is done; only on a terminal.
+/// A line on standard error that shows how much of the work is done, how fast, and how long it will
+/// still take; only on a terminal.
 ///
-/// The line is removed at the end, so that a terminal shows the report alone.
+/// The line is removed at the end, and before anything else is said, so that a terminal shows that
+/// alone.
 final class ProgressBar: Sendable {
+  /// What the work is counted in.
+  enum Unit: Sendable {
+    /// Bytes, whose rate is shown.
+    case bytes
+    /// Parts of the whole.
+    case share
+  }
+
   private let label: String
   private let total: Int
+  private let unit: Unit
   private let isShown: Bool
+  private let start = ContinuousClock.now
+  /// Whether the terminal's last line is a bar's.
+  private static let isLineDrawn = Mutex(false)
   private let state = Mutex((done: 0, lastDrawn: ContinuousClock.now - .seconds(1)))
 
-  /// - Parameter total: the amount of work in bytes.
-  init(_ label: String, total: Int, isQuiet: Bool) {
+  /// - Parameter total: the amount of work.
+  init(_ label: String, total: Int, unit: Unit = .bytes, isQuiet: Bool) {
     self.label = label
     self.total = max(1, total)
+    self.unit = unit
     isShown = !isQuiet && Console.isErrorATerminal
   }
 
-  deinit {
-    if isShown { draw("\r\u{1B}[K") }
+  deinit { Self.erase() }
+
+  /// Removes a bar's line, so that something else can be said there.
+  static func erase() {
+    isLineDrawn.withLock { isDrawn in
+      if isDrawn { draw("\r\u{1B}[K") }
+      isDrawn = false
+    }
   }
 
-  /// Counts `amount` more bytes as done; may be called from any thread.
+  /// Counts `amount` more as done; may be called from any thread.
   func advance(_ amount: Int) {
     guard isShown else { return }
     state.withLock { state in
@@ -29,15 +50,17 @@ final class ProgressBar: Sendable {
       let now = ContinuousClock.now
       guard now - state.lastDrawn > .milliseconds(100) else { return }
       state.lastDrawn = now
-      let share = min(1, Double(state.done) / Double(total))
-      let filled = Int(share * 30)
-      let bar =
-        String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
-      draw("\r\u{1B}[K\(label) \(bar) \(Int(share * 100)) %")
+      let line = ProgressLine(
+        label: label, share: min(1, max(0, Double(state.done) / Double(total))),
+        byteCount: unit == .bytes ? state.done : nil, seconds: (now - start) / .seconds(1))
+      Self.isLineDrawn.withLock { isDrawn in
+        Self.draw("\r\u{1B}[K\(line.text(columns: Console.messageWidth))")
+        isDrawn = true
+      }
     }
   }
 
-  private func draw(_ text: String) {
+  private static func draw(_ text: String) {
     try? FileHandle.standardError.write(contentsOf: Data(text.utf8))
   }
 }

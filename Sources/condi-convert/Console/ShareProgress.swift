@@ -7,7 +7,7 @@ final class ShareProgress: Sendable {
   private let shown = Mutex(0)
 
   init(_ label: String, isQuiet: Bool) {
-    bar = ProgressBar(label, total: Self.steps, isQuiet: isQuiet)
+    bar = ProgressBar(label, total: Self.steps, unit: .share, isQuiet: isQuiet)
   }
 
   /// - Parameter share: from 0 to 1; may be called from any thread, and never goes back.

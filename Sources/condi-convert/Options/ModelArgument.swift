@@ -6,7 +6,8 @@ enum ModelArgument {
   static func open(_ path: String, root: String? = nil, common: CommonOptions) throws
     -> TensorArchive
   {
-    let archive = try FormatRegistry.standard.open(path, access: common.access)
+    let archive = try FormatRegistry.standard.open(
+      StandardInput.path(path), access: common.access)
     for note in archive.notes {
       Console.note("\(path): \(note.escapingControlCharacters)", unless: common.quiet)
     }

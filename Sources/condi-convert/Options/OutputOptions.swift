@@ -17,6 +17,9 @@ struct OutputOptions: ParsableArguments {
 
   /// The format that OUT is to be written in.
   func format(for path: String) throws -> any ModelFormat {
+    guard path != StandardInput.argument else {
+      throw ValidationError("the output is a file, which appears whole or not at all; not '-'")
+    }
     let registry = FormatRegistry.standard
     let names = registry.writableFormats.map(\.identifier.name).joined(separator: ", ")
     if let formatName {

@@ -8,7 +8,7 @@ enum PackedArgument {
   ///
   /// - Throws: `FormatError` when it is not a packed file at all, or cannot be read.
   static func examine(_ path: String, common: CommonOptions) throws -> PackedExamination {
-    let input = try InputFile(path: path, access: common.access)
+    let input = try InputFile(path: StandardInput.path(path), access: common.access)
     guard PackedExamination.resembles(input) else {
       throw FormatError.unsupported("it is not a packed file", path: path)
     }

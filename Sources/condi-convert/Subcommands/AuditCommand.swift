@@ -28,7 +28,7 @@ struct AuditCommand: ParsableCommand {
   @OptionGroup var input: InputOptions
 
   func run() throws {
-    let audit = try AuditReport(auditing: file, access: input.access)
+    let audit = try AuditReport(auditing: StandardInput.path(file), access: input.access)
     try report.print(audit, textLimit: 30)
     switch audit.verdict {
     case .clean: break

@@ -140,7 +140,7 @@ struct InspectCommand: ParsableCommand {
   func run() throws {
     let file = files[0]
     if rawHeader {
-      let input = try InputFile(path: file, access: common.access)
+      let input = try InputFile(path: StandardInput.path(file), access: common.access)
       try Console.report(try PackedModel(parsing: input).headerText)
       return
     }
@@ -189,7 +189,8 @@ struct InspectCommand: ParsableCommand {
       let isPacked = archive.format == PackedFormat.identifier
       let sourceRoot =
         isPacked
-        ? try PackedModel(parsing: InputFile(path: file, access: common.access)).header.source?.root
+        ? try PackedModel(parsing: InputFile(path: StandardInput.path(file), access: common.access))
+          .header.source?.root
         : nil
       let counterpart = try ModelArgument.open(reference, root: root ?? sourceRoot, common: common)
       options.reference = (reference, counterpart)

@@ -28,7 +28,7 @@ struct UnpackCommand: ParsableCommand {
     guard format.identifier != PackedFormat.identifier else {
       throw ValidationError("'\(output)' would be packed again; choose another extension or --to")
     }
-    let input = try InputFile(path: packed, access: common.access)
+    let input = try InputFile(path: StandardInput.path(packed), access: common.access)
     guard PackedFormat().recognizes(input) else {
       throw FormatError.unsupported(
         "it is not a packed file; 'convert' changes the format of other files", path: packed)

@@ -86,7 +86,7 @@ struct UpscaleCommand: ParsableCommand {
     guard let format = ImageFormat(path: output) else { return }
     // Whatever is in the way is found before the work.
     var writer = try AtomicFileWriter(path: output, replacesExisting: force)
-    let image = try RasterImage(contentsOf: input, access: common.access)
+    let image = try RasterImage(contentsOf: StandardInput.path(input), access: common.access)
     let upscaler = try openUpscaler(for: image)
     let bar = ShareProgress("upscaling", isQuiet: common.quiet)
     let result = try locatingPictureErrors(path: input) {

@@ -2,7 +2,7 @@ import Foundation
 
 /// Bytes as a file that nobody else sees, for readers that need one.
 enum TemporaryCopy {
-  /// Calls `body` with the file, which is gone afterwards.
+  /// Calls `body` with the file, which has no name and is gone afterwards, however the program ends.
   ///
   /// - Throws: `FormatError` when the file cannot be written.
   static func withFile(of bytes: SharedBytes, _ body: (InputFile) -> Void) throws {
@@ -14,10 +14,8 @@ enum TemporaryCopy {
     guard descriptor >= 0 else {
       throw FormatError(.system(operation: "make a temporary file", code: errno))
     }
-    defer {
-      close(descriptor)
-      unlink(path)
-    }
+    unlink(path)
+    defer { close(descriptor) }
     try bytes.withUnsafeBytes { buffer in
       var done = 0
       while done < buffer.count {
@@ -29,6 +27,6 @@ enum TemporaryCopy {
         done += count
       }
     }
-    body(try InputFile(path: path))
+    body(try InputFile(path: "/proc/self/fd/\(descriptor)"))
   }
 }

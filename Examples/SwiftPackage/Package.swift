@@ -1,0 +1,35 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// A program for each library of condi-convert. In a package of your own, name the repository's
+/// address in place of the path.
+let package = Package(
+  name: "Examples",
+  dependencies: [
+    .package(name: "condi-convert", path: "../..")
+  ],
+  targets: [
+    .executableTarget(
+      name: "ListTensors",
+      dependencies: [.product(name: "Formats", package: "condi-convert")]),
+    .executableTarget(
+      name: "WorstConditioned",
+      dependencies: [
+        .product(name: "Formats", package: "condi-convert"),
+        .product(name: "Inspect", package: "condi-convert"),
+      ]),
+    .executableTarget(
+      name: "PackModel",
+      dependencies: [
+        .product(name: "Formats", package: "condi-convert"),
+        .product(name: "Transform", package: "condi-convert"),
+      ]),
+    .executableTarget(
+      name: "EnlargePicture",
+      dependencies: [
+        .product(name: "Formats", package: "condi-convert"),
+        .product(name: "SuperResolution", package: "condi-convert"),
+      ]),
+  ],
+  swiftLanguageModes: [.v6]
+)

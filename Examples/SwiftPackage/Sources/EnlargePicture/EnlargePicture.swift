@@ -1,0 +1,22 @@
+import Formats
+import SuperResolution
+
+/// Enlarges a picture by a super-resolution model, full-precision or packed.
+@main
+struct EnlargePicture {
+  static func main() throws {
+    let arguments = CommandLine.arguments.dropFirst()
+    guard arguments.count == 3, let path = arguments.first, let output = arguments.last else {
+      fatalError("usage: EnlargePicture MODEL PICTURE OUT.png")
+    }
+    var archive = try FormatRegistry.standard.open(path)
+    if let root = archive.conventionalRoot { archive = try archive.selecting(root: root) }
+    let network = try SuperResolutionNetwork(archive, name: path, threads: 2)
+    let image = try RasterImage(contentsOf: CommandLine.arguments[2])
+    let result = try RasterUpscaling(network).upscale(image)
+    var writer = try AtomicFileWriter(path: output)
+    try writer.append(result.encoded(as: .png))
+    try writer.finish()
+    print("\(image.sizeText) became \(result.sizeText)")
+  }
+}

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Makes the documentation of all libraries, with DocC of the Swift toolchain and no plugin.
+# Usage: docs.sh FOLDER
+#
+# FOLDER/condi-convert.doccarchive is a site for any web server; everything in it is static. What
+# DocC warns of is an error.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out=$1
+swift=$(command -v "${SWIFT:-swift}")
+docc=${DOCC:-$(dirname "$(realpath "$swift")")/docc}
+modules=(Formats Inspect Transform SuperResolution LinearAlgebra)
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# The graphs of all targets, tests too, with the options of 'make test', so that what it has built is
+# not built again.
+"$swift" package -Xcc -O2 dump-symbol-graph --minimum-access-level public --skip-synthesized-members \
+  >"$work/log" 2>&1 || { tail -n 40 "$work/log" >&2; exit 2; }
+graphs=$(sed -n 's/^Files written to //p' "$work/log")
+
+convert() {
+  local name=$1 catalog=$2
+  shift 2
+  "$docc" convert "$catalog" --fallback-display-name "$name" --fallback-bundle-identifier "$name" \
+    --output-dir "$work/$name.doccarchive" "$@" ${DOCC_FLAGS---warnings-as-errors}
+  archives+=("$work/$name.doccarchive")
+}
+
+archives=()
+convert condi-convert Documentation/condi-convert.docc
+for module in "${modules[@]}"; do
+  mkdir "$work/$module"
+  # A file of its own holds what a module adds to the types of another.
+  cp "$graphs/$module.symbols.json" "$work/$module"
+  find "$graphs" -name "$module@*.symbols.json" -exec cp {} "$work/$module" \;
+  convert "$module" "Sources/$module/$module.docc" --additional-symbol-graph-dir "$work/$module"
+done
+
+mkdir -p "$out"
+rm -rf "$out/condi-convert.doccarchive"
+"$docc" merge "${archives[@]}" --synthesized-landing-page-name 'condi-convert and its libraries' \
+  --output-path "$out/condi-convert.doccarchive"
+echo "$out/condi-convert.doccarchive: $(find "$out/condi-convert.doccarchive/documentation" \
+  -name index.html 2>/dev/null | wc -l) pages"

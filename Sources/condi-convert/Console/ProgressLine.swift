@@ -1,0 +1,44 @@
+import Foundation
+
+/// The words of a progress bar at one moment.
+struct ProgressLine {
+  var label: String
+  /// From 0 to 1.
+  var share: Double
+  /// Bytes that are done; `nil` where the work is not counted in bytes.
+  var byteCount: Int?
+  /// Since the work began.
+  var seconds: Double
+
+  /// The line, of at most `columns` characters: a wrapped line could not be drawn over.
+  func text(columns: Int) -> String {
+    let filled = Int(share * 30)
+    let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
+    let full = [label, bar, percent] + pace
+    let short = [label, percent] + pace
+    let line = [full, short, [percent]].map { $0.joined(separator: "  ") }
+    return line.first { $0.count < columns } ?? ""
+  }
+
+  private var percent: String { "\(Int(share * 100)) %" }
+
+  /// Rate and time left, once there is enough to tell them from.
+  private var pace: [String] {
+    guard seconds >= 1, share >= 0.01 else { return [] }
+    var pace: [String] = []
+    if let byteCount {
+      pace.append(String(format: "%.1f MB/s", Double(byteCount) / seconds / 1e6))
+    }
+    pace.append("\(Self.clock(seconds * (1 - share) / share)) left")
+    return pace
+  }
+
+  /// `0:09`, `12:34` or `1:02:03`.
+  static func clock(_ seconds: Double) -> String {
+    let whole = Int(min(seconds, 359_999).rounded(.up))
+    let (hours, minutes) = (whole / 3600, whole / 60 % 60)
+    return hours > 0
+      ? String(format: "%d:%02d:%02d", hours, minutes, whole % 60)
+      : String(format: "%d:%02d", minutes, whole % 60)
+  }
+}

@@ -1,0 +1,79 @@
+import Formats
+import Foundation
+import Synchronization
+
+/// Standard input in place of a file.
+///
+/// Model files are read at the places that their indexes name, which a pipe cannot do. What comes
+/// out of a pipe is therefore kept in a temporary file first, in `TMPDIR` or `/tmp`; it has no name
+/// from the beginning, so that nothing is left behind however the program ends.
+enum StandardInput {
+  /// What stands for standard input on the command line; a file of that name is `./-`.
+  static let argument = "-"
+
+  /// How messages and reports call it.
+  private static let name = "standard input"
+
+  private static let kept = Mutex<String?>(nil)
+
+  /// The path to open for an input argument: itself, or where standard input has been kept.
+  ///
+  /// - Throws: `FormatError` when standard input is a terminal, or cannot be read or kept.
+  static func path(_ argument: String) throws -> String {
+    guard argument == Self.argument else { return argument }
+    return try kept.withLock { kept in
+      if let kept { return kept }
+      let path = try keep()
+      kept = path
+      return path
+    }
+  }
+
+  /// `text` with the name of standard input in place of the path above.
+  static func named(_ text: String) -> String {
+    guard let path = kept.withLock({ $0 }) else { return text }
+    return text.replacing(path, with: name)
+  }
+
+  private static func keep() throws -> String {
+    var status = stat()
+    guard fstat(STDIN_FILENO, &status) == 0 else { throw failure("read") }
+    // A redirected file is as good as a named one.
+    if status.st_mode & S_IFMT == S_IFREG { return "/proc/self/fd/\(STDIN_FILENO)" }
+    guard isatty(STDIN_FILENO) == 0 else {
+      throw FormatError.unsupported("it is a terminal, not a file or a pipe", path: name)
+    }
+    let descriptor = try temporaryFile()
+    var buffer = [UInt8](repeating: 0, count: 1 << 20)
+    while true {
+      let count = read(STDIN_FILENO, &buffer, buffer.count)
+      if count < 0, errno == EINTR { continue }
+      guard count >= 0 else { throw failure("read") }
+      guard count > 0 else { return "/proc/self/fd/\(descriptor)" }
+      var rest = buffer[..<count]
+      while !rest.isEmpty {
+        let written = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+        if written < 0, errno == EINTR { continue }
+        guard written >= 0 else { throw failure("keep it in \(folder)") }
+        rest = rest.dropFirst(written)
+      }
+    }
+  }
+
+  private static var folder: String {
+    let folder = ProcessInfo.processInfo.environment["TMPDIR"] ?? ""
+    return folder.isEmpty ? "/tmp" : folder
+  }
+
+  private static func temporaryFile() throws -> Int32 {
+    var template = Array("\(folder)/condi-convert-XXXXXX".utf8CString)
+    let descriptor = mkstemp(&template)
+    guard descriptor >= 0 else { throw failure("keep it in \(folder)") }
+    unlink(template)
+    return descriptor
+  }
+
+  private static func failure(_ operation: String) -> FormatError {
+    FormatError(.system(operation: operation, code: errno), path: name)
+  }
+}

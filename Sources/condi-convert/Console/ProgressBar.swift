@@ -22,7 +22,9 @@ final class ProgressBar: Sendable {
   }
 
   /// Counts `amount` more bytes as done; may be called from any thread.
-  func advance(_ amount: Int) {
+  ///
+  /// - Parameter detail: what stands after the share.
+  func advance(_ amount: Int, detail: String = "") {
     guard isShown else { return }
     state.withLock { state in
       state.done += amount
@@ -33,7 +35,7 @@ final class ProgressBar: Sendable {
       let filled = Int(share * 30)
       let bar =
         String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
-      draw("\r\u{1B}[K\(label) \(bar) \(Int(share * 100)) %")
+      draw("\r\u{1B}[K\(label) \(bar) \(Int(share * 100)) %\(detail.isEmpty ? "" : " · ")\(detail)")
     }
   }
 

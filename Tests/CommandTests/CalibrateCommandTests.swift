@@ -22,6 +22,14 @@ import Transform
     try EvaluateCommandTests.withDataSet { folder, set in try body(folder, "\(set)/HR") }
   }
 
+  /// The fixture's layers are smaller than built-in recipes quantize.
+  private static func recipe(_ folder: TemporaryFolder) throws -> [String] {
+    let path = folder.appending("recipe.json")
+    let rule = #"{"match": "*.weight", "where": {"rank": 2}, "action": "quantize"}"#
+    try Data("{\"bits\": 2, \"rules\": [\(rule)]}".utf8).write(to: URL(filePath: path))
+    return ["--recipe", path]
+  }
+
   private static let small = ["--patches", "3", "--patch-size", "16"]
 
   @Test(Python.require("jsonschema"))
@@ -54,14 +62,16 @@ import Transform
       #expect(calibration.sites.values.contains { $0.quantized[2] != nil })
       // The same statistics from a file and from pictures are the same model.
       let (fromFile, fromPictures) = (folder.appending("a.condi"), folder.appending("b.condi"))
-      try CommandLine.succeed(
-        "convert", Self.model(folder), fromFile, "--bits", "2", "--calibration", file, "--quiet")
+      let plain = try BuiltProgram().run(
+        ["convert", Self.model(folder), fromFile, "--calibration", file, "--quiet"]
+          + Self.recipe(folder))
+      #expect(plain.exitCode == 0, "\(plain.standardError)")
       let outcome = try BuiltProgram().run(
         [
-          "convert", Self.model(folder), fromPictures, "--bits", "2", "--calibration-images",
+          "convert", Self.model(folder), fromPictures, "--calibration-images",
           pictures,
           "--minutes", "0", "--quiet",
-        ] + Self.small)
+        ] + Self.small + Self.recipe(folder))
       #expect(outcome.exitCode == 0, "\(outcome.standardError)")
       #expect(
         try Data(contentsOf: URL(filePath: fromFile))
@@ -79,9 +89,9 @@ import Transform
         let path = folder.appending(name)
         let outcome = try BuiltProgram().run(
           [
-            "convert", Self.model(folder), path, "--bits", "2", "--method", method,
+            "convert", Self.model(folder), path, "--method", method,
             "--calibration-images", pictures, "--quiet",
-          ] + Self.small + arguments)
+          ] + Self.small + Self.recipe(folder) + arguments)
         #expect(outcome.exitCode == 0, "\(outcome.standardError)")
         return try Data(contentsOf: URL(filePath: path))
       }
@@ -102,7 +112,7 @@ import Transform
           "condition", Self.model(folder), folder.appending("a.safetensors"),
           "--calibration-images",
           pictures, "--iterations", "2", "--format", "json",
-        ] + Self.small)
+        ] + Self.small + Self.recipe(folder))
       #expect(outcome.exitCode == 0, "\(outcome.standardError)")
       let matrices = try #require(try CommandLine.json(outcome)["matrices"] as? [[String: Any]])
       #expect(matrices.contains { $0["isCalibrated"] as? Bool == true })

@@ -35,9 +35,8 @@ public struct DistillationRefiner: QuantizationRefiner {
   public func refined(_ model: QuantizedModel, original: TensorArchive) throws -> QuantizedModel {
     let start = try QuantizedStudent(
       model, original: original, isLearned: settings.learnsEverything)
-    var optimizer = Adam(rates: settings.rates)
-    optimizer.largestGradientNorm = nil
-    var options = Distillation.Options(optimizer: optimizer, threads: settings.threads)
+    var options = Distillation.Options(
+      optimizer: Adam(rates: settings.rates), threads: settings.threads)
     options.loss = settings.loss
     var distillation = try Distillation(
       teacher: original, student: start.archive, weights: start.weights,

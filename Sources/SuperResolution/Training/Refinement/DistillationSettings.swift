@@ -33,10 +33,10 @@ public struct DistillationSettings: Hashable, Sendable {
     learnsEverything = method == .best
     rates = [.activationBounds: 3e-3, .weightBounds: 3e-3]
     guard learnsEverything else { return }
-    rates[.latentWeights] = 5e-4
-    rates[.biases] = 5e-4
-    rates[.norms] = 5e-4
-    rates[.others] = 2e-4
+    rates[.latentWeights] = 1e-3
+    rates[.biases] = 1e-3
+    rates[.norms] = 1e-3
+    rates[.others] = 5e-4
     loss.norm = .rootMeanSquare
     loss.features = 0.02
   }

@@ -13,6 +13,8 @@ struct CondiConvert: ParsableCommand {
 
       EXAMPLES
         condi-convert convert model.pth model.condi --bits 2
+        condi-convert convert model.pth model.condi --bits 2 --calibration-images photos/
+        condi-convert calibrate model.pth stats.calib.npz --images photos/
         condi-convert condition model.pth conditioned.pth --calibration stats.calib.npz
         condi-convert inspect model.pth --sort condition --limit 10
         condi-convert diff model.pth model.condi
@@ -36,8 +38,8 @@ struct CondiConvert: ParsableCommand {
     version: ToolVersion.text,
     subcommands: [
       ConvertCommand.self, InspectCommand.self, DiffCommand.self, VerifyCommand.self,
-      ConditionCommand.self, QuantizeCommand.self, RepairCommand.self, UnpackCommand.self,
-      ExportCommand.self, ImportCommand.self,
+      CalibrateCommand.self, ConditionCommand.self, QuantizeCommand.self, RepairCommand.self,
+      UnpackCommand.self, ExportCommand.self, ImportCommand.self,
       UpscaleCommand.self, EvaluateCommand.self, AuditCommand.self, GitDiffCommand.self,
     ])
 

@@ -15,12 +15,14 @@ struct PackingJob {
 
   /// - Parameter isDryRun: prints the plan and writes nothing.
   func run(isDryRun: Bool) throws {
-    let calibration = try method.statistics(common: common)
     let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
     guard archive.format != PackedFormat.identifier else {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
     let source = try PackedHeader.Source(archive, root: root)
+    let calibration = try method.calibration.statistics(
+      of: archive, path: input, bitWidths: recipe.measuredBitWidths,
+      search: recipe.method?.method.search ?? .dobi, common: common)
     let pipeline = try QuantizationPipeline(
       archive, recipe: recipe, calibration: calibration, source: source, threads: common.threads)
     guard !isDryRun else {
@@ -29,14 +31,20 @@ struct PackingJob {
         textLimit: 20)
     }
     noteWhatIsMissing(calibration)
+    let refiner = try recipe.method.flatMap { settings in
+      try method.distillation.refiner(
+        settings.method, archive, path: input, calibration: method.calibration, common: common)
+    }
     let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
-    let outcome = try pipeline.write(to: output, replacesExisting: destination.force) {
-      bar.advance($1)
+    let outcome = try locatingPictureErrors(path: input) {
+      try pipeline.write(to: output, replacesExisting: destination.force, refiner: refiner) {
+        bar.advance($1)
+      }
     }
     try report.print(
       PackingReport(
         input: input, output: output, source: source, plan: pipeline.plan,
-        calibration: method.calibration, activationCount: outcome.activationCount,
+        calibration: method.calibration.name, activationCount: outcome.activationCount,
         summary: outcome.summary, layers: outcome.layers), textLimit: 10)
   }
 
@@ -48,5 +56,13 @@ struct PackingJob {
     } else if settings.isWeightsOnly {
       Console.note("activations stay in full precision", unless: common.quiet)
     }
+  }
+}
+
+extension Recipe {
+  /// Bits for which calibration measures what quantized inputs are like, for methods that use it.
+  var measuredBitWidths: [Int] {
+    guard let method, method.method.isErrorAware, !method.isWeightsOnly else { return [] }
+    return [method.activationBitWidth ?? defaults.bitWidth]
   }
 }

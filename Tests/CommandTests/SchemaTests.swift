@@ -109,7 +109,7 @@ import Testing
       try Data(#"{"schemaVersion": "one"}"#.utf8).write(to: URL(filePath: path))
       for schema in [
         "packing-report", "model-report", "diff-report", "verification-report", "packed-header",
-        "recipe", "tree-report", "evaluation-report", "model-comparison",
+        "recipe", "tree-report", "evaluation-report", "model-comparison", "calibration-report",
         "export-report",
       ] {
         let outcome = try Python.run([

@@ -111,7 +111,7 @@ public struct BenchmarkSet: Hashable, Sendable {
 }
 
 /// A folder with picture files.
-private struct PictureFolder {
+struct PictureFolder {
   struct File {
     let path: String
     /// The name without extension.

@@ -77,13 +77,13 @@ public struct ModelPacker: Sendable {
     of names: Set<String>? = nil, producer: String = Producer.current,
     recording record: @escaping @Sendable (QuantizationSummary) -> Void = { _ in }
   ) throws -> PackedWriter {
-    let biases = try adjustedBiases()
+    let adjusted = try adjustedTensors()
     let items = archive.tensors.filter { names?.contains($0.key) ?? true }
-      .map { item($0, biases[$0] ?? $1, record: record) }
+      .map { item($0, adjusted[$0] ?? $1, record: record) }
     var header = header
     header.producer = producer
     header.activations = model.map { Array($0.activations.values) } ?? []
-    header.adjustedNames = archive.tensors.keys.filter { biases[$0] != nil }
+    header.adjustedNames = archive.tensors.keys.filter { adjusted[$0] != nil }
     return try PackedWriter(header: header, items: items, runningTasks: runTasks)
   }
 
@@ -123,20 +123,30 @@ public struct ModelPacker: Sendable {
     return header
   }
 
-  /// Changed biases, by name, where they differ from the model's.
-  private func adjustedBiases() throws -> [String: Tensor] {
-    var biases: [String: Tensor] = [:]
-    for (name, layer) in model?.layers ?? [:] {
-      guard let values = layer.bias, let bias = ModelQuantizer.biasName(ofWeight: name),
-        let tensor = archive.tensors[bias]
+  /// Changed tensors in full precision, by name, where they differ from the archive's.
+  private func adjustedTensors() throws -> [String: Tensor] {
+    guard let model else { return [:] }
+    var changes: [String: [Double]] = [:]
+    for (name, layer) in model.layers {
+      guard let values = layer.bias, let bias = ModelQuantizer.biasName(ofWeight: name) else {
+        continue
+      }
+      changes[bias] = values
+    }
+    for (name, values) in model.tensors { changes[name] = values.map(Double.init) }
+    var adjusted: [String: Tensor] = [:]
+    for (name, values) in changes {
+      guard let tensor = archive.tensors[name], plan.entries[name]?.quantization == nil,
+        QuantizedTensor.supportedElementTypes.contains(tensor.elementType)
       else { continue }
       let bytes = tensor.elementType.bytes(of: values)
       if try !tensor.bytes().elementsEqual(bytes) {
-        biases[bias] = try Tensor(
-          elementType: tensor.elementType, shape: tensor.shape, bytes: bytes)
+        adjusted[name] = try locatingErrors(tensor: name) {
+          try Tensor(elementType: tensor.elementType, shape: tensor.shape, bytes: bytes)
+        }
       }
     }
-    return biases
+    return adjusted
   }
 
   private func item(

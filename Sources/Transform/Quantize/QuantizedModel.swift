@@ -13,6 +13,36 @@ public struct QuantizedLayer: Sendable {
   public var bias: [Double]?
   /// What quantization cost.
   public var summary: QuantizationSummary
+
+  /// The layer with bounds and codes that were learned, its costs measured anew.
+  ///
+  /// What the summary said of the output holds no longer, nor of conditioning where `target` changed.
+  ///
+  /// - Parameters:
+  ///   - lower, scale: one a cell; rounded to the type that they are stored in.
+  ///   - codes: one an element.
+  ///   - target: what the codes approximate now.
+  ///   - original: the weight in full precision.
+  /// - Throws: `FormatError` when they do not fit the layer or cannot be stored.
+  public func refined(
+    lower: [Float], scale: [Float], codes: [UInt8], target: [Float], original: [Float]
+  ) throws -> QuantizedLayer {
+    var layer = self
+    layer.tensor = try QuantizedTensor(
+      elementType: tensor.elementType, shape: tensor.shape, layout: tensor.layout,
+      bitWidth: tensor.bitWidth, parameterType: tensor.parameterType,
+      lower: lower.map(tensor.parameterType.rounded),
+      scale: scale.map(tensor.parameterType.rounded),
+      codes: BitStream.pack(codes, bitWidth: tensor.bitWidth))
+    layer.target = target
+    layer.summary = try QuantizationSummary(
+      name: summary.name, values: original, tensor: layer.tensor, search: summary.search)
+    if target == self.target {
+      layer.summary.conditionNumberBefore = summary.conditionNumberBefore
+      layer.summary.conditionNumberAfter = summary.conditionNumberAfter
+    }
+    return layer
+  }
 }
 
 /// A model as a method leaves it, and as it is packed: what refinement starts from and gives back.
@@ -21,6 +51,9 @@ public struct QuantizedModel: Sendable {
   public var layers: OrderedDictionary<String, QuantizedLayer>
   /// By the name of the site.
   public var activations: OrderedDictionary<String, ActivationQuantizer>
+  /// Other tensors in full precision that a refiner changed, by name, row-major; for a bias they stand
+  /// in the place of the layer's.
+  public var tensors: [String: [Float]] = [:]
 
   public init(
     layers: OrderedDictionary<String, QuantizedLayer> = [:],
@@ -34,7 +67,7 @@ public struct QuantizedModel: Sendable {
 /// Improves a quantized model by what the whole model puts out, as distillation does.
 ///
 /// Layouts, bit widths and names must stay as they are: they are planned. Bounds, scales, codes,
-/// biases and the bounds of activations may change.
+/// biases, tensors in full precision and the bounds of activations may change.
 public protocol QuantizationRefiner: Sendable {
   /// - Parameter original: the model in full precision.
   func refined(_ model: QuantizedModel, original: TensorArchive) throws -> QuantizedModel

@@ -43,7 +43,9 @@ final class ProgressBar: Sendable {
   }
 
   /// Counts `amount` more as done; may be called from any thread.
-  func advance(_ amount: Int) {
+  ///
+  /// - Parameter detail: what stands after the share.
+  func advance(_ amount: Int, detail: String = "") {
     guard isShown else { return }
     state.withLock { state in
       state.done += amount
@@ -52,7 +54,8 @@ final class ProgressBar: Sendable {
       state.lastDrawn = now
       let line = ProgressLine(
         label: label, share: min(1, max(0, Double(state.done) / Double(total))),
-        byteCount: unit == .bytes ? state.done : nil, seconds: (now - start) / .seconds(1))
+        byteCount: unit == .bytes ? state.done : nil, seconds: (now - start) / .seconds(1),
+        detail: detail)
       Self.isLineDrawn.withLock { isDrawn in
         Self.draw("\r\u{1B}[K\(line.text(columns: Console.messageWidth))")
         isDrawn = true

@@ -9,13 +9,16 @@ struct ProgressLine {
   var byteCount: Int?
   /// Since the work began.
   var seconds: Double
+  /// What stands after the share, such as a loss.
+  var detail = ""
 
   /// The line, of at most `columns` characters: a wrapped line could not be drawn over.
   func text(columns: Int) -> String {
     let filled = Int(share * 30)
     let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
-    let full = [label, bar, percent] + pace
-    let short = [label, percent] + pace
+    let rest = [percent] + (detail.isEmpty ? [] : [detail]) + pace
+    let full = [label, bar] + rest
+    let short = [label] + rest
     let line = [full, short, [percent]].map { $0.joined(separator: "  ") }
     return line.first { $0.count < columns } ?? ""
   }

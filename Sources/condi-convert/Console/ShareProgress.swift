@@ -11,13 +11,13 @@ final class ShareProgress: Sendable {
   }
 
   /// - Parameter share: from 0 to 1; may be called from any thread, and never goes back.
-  func report(_ share: Double) {
+  func report(_ share: Double, detail: String = "") {
     let target = Int(min(1, max(0, share)) * Double(Self.steps))
     let advance = shown.withLock { shown in
       let advance = max(0, target - shown)
       shown += advance
       return advance
     }
-    bar.advance(advance)
+    bar.advance(advance, detail: detail)
   }
 }

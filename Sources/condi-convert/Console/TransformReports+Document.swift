@@ -85,3 +85,36 @@ extension ConditionReport: Report {
       ])
   }
 }
+
+extension CalibrationReport: Report {
+  public var document: ReportDocument {
+    ReportDocument(
+      title: "Calibration: \(output)",
+      summary: [
+        .init("model", model),
+        .init("pictures", .integer(pictureCount), kind: .integer),
+        .init("patches", .integer(patchCount), kind: .integer),
+        .init("pixels of a side", .integer(patchSide), kind: .integer),
+        .init("seed", "\(seed)"),
+        .init("sites", .integer(sites.count), kind: .integer),
+        .init("rows of inputs", .integer(rowCount), kind: .integer),
+      ],
+      tables: [
+        ReportTable(
+          title: "Activations",
+          columns: [
+            .init(key: "name", heading: "site", kind: .text),
+            .init(key: "valueCount", heading: "values", kind: .integer),
+            .init(key: "columnCount", heading: "columns", kind: .integer),
+            .init(key: "minimum", heading: "minimum", kind: .real),
+            .init(key: "maximum", heading: "maximum", kind: .real),
+          ],
+          rows: sites.map { site in
+            [
+              .text(site.name), .integer(site.valueCount), ReportCell(site.columnCount),
+              .real(site.minimum), .real(site.maximum),
+            ]
+          })
+      ])
+  }
+}

@@ -9,15 +9,12 @@ struct MethodOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "How bounds and codes are found: minmax, dobi, 2dquant, condiquant or best ('best' with "
-        + "--calibration; otherwise each weight is rounded to nearest in DOBI's bounds).",
+        + "a calibration; otherwise each weight is rounded to nearest in DOBI's bounds).",
       valueName: "name"))
   var method: QuantizationMethod?
 
-  @Option(
-    help: ArgumentHelp(
-      "Statistics of the activations (.calib.npz), from 'calibrate' or the PyTorch recorder. "
-        + "Activations are quantized, too.", valueName: "file"))
-  var calibration: String?
+  @OptionGroup var calibration: CalibrationOptions
+  @OptionGroup var distillation: DistillationOptions
 
   @Flag(help: "Leave activations in full precision.")
   var weightsOnly = false
@@ -48,6 +45,9 @@ struct MethodOptions: ParsableArguments {
   var targetBitsPerWeight: Double?
 
   func validate() throws {
+    if distillation.isGiven, calibration.images == nil {
+      throw ValidationError("--minutes, --steps and --batch need --calibration-images")
+    }
     if let activationBits, !(1...8).contains(activationBits) {
       throw ValidationError("--activation-bits takes a number from 1 to 8")
     }
@@ -70,7 +70,7 @@ struct MethodOptions: ParsableArguments {
     var settings = recipe.method
     if let method {
       settings = MethodSettings(method)
-    } else if settings == nil, calibration != nil {
+    } else if settings == nil, calibration.isGiven {
       settings = MethodSettings(.best)
     }
     if method != nil || recipe.method == nil, let settings {
@@ -79,8 +79,8 @@ struct MethodOptions: ParsableArguments {
     guard var settings else {
       guard !weightsOnly, activationBits == nil, !constraint.isGiven else {
         throw ValidationError(
-          "--weights-only, --activation-bits, --target-condition and --penalty need --method or "
-            + "--calibration")
+          "--weights-only, --activation-bits, --target-condition and --penalty need --method, "
+            + "--calibration or --calibration-images")
       }
       recipe.budget = budget ?? recipe.budget
       return
@@ -100,18 +100,13 @@ struct MethodOptions: ParsableArguments {
 
   /// These options mean nothing for plain conversion.
   func refuse(for format: any ModelFormat) throws {
-    guard method == nil, calibration == nil, !weightsOnly, activationBits == nil,
+    guard method == nil, !calibration.isGiven, !weightsOnly, activationBits == nil,
       !constraint.isGiven, budget == nil
     else {
       throw ValidationError(
         "methods, calibration and targets are for packing; \(format.identifier.displayName) "
           + "output keeps every bit")
     }
-  }
-
-  /// The statistics, read and checked.
-  func statistics(common: CommonOptions) throws -> Calibration? {
-    try calibration.map { try Calibration(contentsOf: $0, access: common.access) }
   }
 }
 

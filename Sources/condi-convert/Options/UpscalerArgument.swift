@@ -14,7 +14,7 @@ enum UpscalerArgument {
   ///   - root: the part of a nested checkpoint.
   ///   - usesIntegers: whether quantized layers are multiplied as whole numbers.
   static func open(
-    _ path: String, name: String, root: String?, usesIntegers: Bool, common: CommonOptions
+    _ path: String, name: String, root: String?, usesIntegers: Bool = true, common: CommonOptions
   ) throws -> (network: SuperResolutionNetwork, fileByteCount: Int) {
     let (archive, _) = try ModelArgument.openWeights(path, root: root, common: common)
     let byteCount = try archive.sourceByteCount()

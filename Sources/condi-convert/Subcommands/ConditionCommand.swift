@@ -13,7 +13,7 @@ struct ConditionCommand: ParsableCommand {
       weights that the recipe quantizes are changed by proximal gradient descent, those of a fused \
       query-key-value weight apart; everything else is kept bit for bit, and so is the format.
 
-      With --calibration, weights change where inputs have no energy. Without it, the spectrum is \
+      With a calibration, weights change where inputs have no energy. Without it, the spectrum is \
       clipped where that moves the weights the least.
 
       EXAMPLES
@@ -31,9 +31,7 @@ struct ConditionCommand: ParsableCommand {
   @OptionGroup var destination: OutputOptions
   @OptionGroup var constraint: ConstraintOptions
 
-  @Option(
-    help: ArgumentHelp("Statistics of the activations (.calib.npz).", valueName: "file"))
-  var calibration: String?
+  @OptionGroup var calibration: CalibrationOptions
 
   @Option(
     name: .customLong("recipe"),
@@ -64,14 +62,13 @@ struct ConditionCommand: ParsableCommand {
       throw ValidationError("'\(output)' would be packed; 'convert --method condiquant' does both")
     }
     let recipe = try QuantizationOptions.recipe(recipeName ?? Recipe.builtInNames[0])
-    let statistics = try calibration.map {
-      try Calibration(contentsOf: $0, access: common.access)
-    }
     let whole = try ModelArgument.open(input, common: common)
     let root = root ?? whole.conventionalRoot
     let weights = try locatingErrors(path: input) {
       try root.map { try whole.selecting(root: $0) } ?? whole
     }
+    let statistics = try calibration.statistics(
+      of: weights, path: input, bitWidths: [], search: .dobi, common: common)
     let constraint = constraint.value ?? .standard
     let bar = ProgressBar("conditioning", total: weights.tensorByteCount, isQuiet: common.quiet)
     let (conditioned, matrices) = try ModelConditioner(
@@ -85,7 +82,8 @@ struct ConditionCommand: ParsableCommand {
     try destination.write(result, as: format, to: output, activity: "writing", common: common)
     try report.print(
       ConditionReport(
-        input: input, output: output, root: root, calibration: calibration, constraint: constraint,
+        input: input, output: output, root: root, calibration: calibration.name,
+        constraint: constraint,
         matrices: matrices), textLimit: 20)
   }
 }

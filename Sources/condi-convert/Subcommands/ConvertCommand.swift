@@ -10,9 +10,12 @@ struct ConvertCommand: ParsableCommand {
     discussion: """
       To a .condi file, weights are quantized by bound search (DOBI) and packed. By default the \
       two-dimensional linear weights of the body are quantized, fused query-key-value weights in \
-      three parts, and all else keeps its bits. With --calibration activations are quantized, too, \
+      three parts, and all else keeps its bits. With a calibration activations are quantized, too, \
       and the method 'best' conditions weights and rounds them for the least error of the output; \
-      biases change then. Weights are taken from below 'params_ema', \
+      biases change then. With --calibration-images a super-resolution model is calibrated on \
+      patches of the pictures in a folder, and what was quantized learns from the model in full \
+      precision what that puts out for others, for --minutes or --steps; with --steps the file is \
+      the same for any number of threads. Weights are taken from below 'params_ema', \
       'params', 'state_dict', … where a checkpoint has one of these.
 
       To any other format, every tensor and value is kept bit for bit, nested names joined by dots; \
@@ -23,6 +26,7 @@ struct ConvertCommand: ParsableCommand {
         condi-convert convert model.pth model.condi --bits 3 --granularity group:20
         condi-convert convert model.pth model.condi --recipe recipe.json
         condi-convert convert model.pth model.condi --bits 2 --calibration stats.calib.npz
+        condi-convert convert model.pth model.condi --bits 2 --calibration-images photos/
         condi-convert convert model.pth model.condi --target-bpw 3 --dry-run
         condi-convert convert model.pth model.safetensors --root params_ema
         condi-convert convert weights.npz weights.bin --to safetensors

@@ -184,12 +184,13 @@ public struct Distillation: Sendable {
 
   /// One step of the optimizer against the gradients that `differentiate` gave.
   ///
+  /// - Parameter factor: what rates are multiplied with; `nil` for what the schedule says.
   /// - Returns: the Euclidean norm of the gradients before any clipping.
   @discardableResult
-  public mutating func update() -> Float {
+  public mutating func update(factor: Float? = nil) -> Float {
     stepCount += 1
     let norm = options.optimizer.update(
-      &store, number: stepCount, factor: options.schedule?.factor(stepCount) ?? 1)
+      &store, number: stepCount, factor: factor ?? options.schedule?.factor(stepCount) ?? 1)
     quantization.keepApart(&store)
     return norm
   }

@@ -17,6 +17,9 @@ public struct CosineSchedule: Hashable, Sendable {
   /// The factor of step `number`, from 1; 1 for the first.
   public func factor(_ number: Int) -> Float {
     let share = Float(min(number - 1, stepCount)) / Float(stepCount)
-    return finalFactor + (1 - finalFactor) * 0.5 * (1 + cos(.pi * share))
+    return finalFactor + (1 - finalFactor) * Self.factor(share: share)
   }
+
+  /// The factor, falling to zero, after a share of the work, 0 to 1.
+  static func factor(share: Float) -> Float { 0.5 * (1 + cos(.pi * share)) }
 }

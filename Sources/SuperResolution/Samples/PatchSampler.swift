@@ -1,0 +1,35 @@
+/// Draws square patches from small pictures: the same ones for the same seed, folder and size.
+///
+/// Each round takes a patch of every picture, in an order that is drawn anew.
+public struct PatchSampler: Sendable {
+  /// What patches are drawn for: under one seed, others for each.
+  public enum Purpose: UInt64, Sendable {
+    case calibration = 1
+    case training = 2
+    case validation = 3
+  }
+
+  public let pictures: ReducedPictures
+  /// Pixels of a patch's side; pictures that are smaller are taken whole.
+  public let side: Int
+  private var generator: SeededGenerator
+  private var remaining: [Int] = []
+
+  /// - Precondition: `side` is positive.
+  public init(_ pictures: ReducedPictures, side: Int, seed: UInt64, for purpose: Purpose) {
+    precondition(side > 0, "a patch has pixels")
+    self.pictures = pictures
+    self.side = side
+    generator = SeededGenerator(seed: seed, stream: purpose.rawValue)
+  }
+
+  /// The next patches.
+  ///
+  /// - Throws: `SuperResolutionError` for a picture that cannot be read or is too small, with its path.
+  public mutating func draw(_ count: Int) throws -> [Picture] {
+    try (0..<count).map { _ in
+      if remaining.isEmpty { remaining = generator.order(of: pictures.paths.count) }
+      return try pictures.patch(of: remaining.removeLast(), side: side, &generator)
+    }
+  }
+}

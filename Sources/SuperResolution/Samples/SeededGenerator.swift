@@ -1,0 +1,36 @@
+/// A small generator of random numbers (SplitMix64; Steele, Lea and Flood 2014), the same on every
+/// system and in every version of Swift.
+struct SeededGenerator: Sendable {
+  private var state: UInt64
+
+  /// - Parameter stream: draws for different purposes under one seed.
+  init(seed: UInt64, stream: UInt64) {
+    state = seed
+    state = next() &+ stream &* 0xD134_2543_DE82_EF95
+  }
+
+  private mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+    return mixed ^ (mixed >> 31)
+  }
+
+  /// A number of `0..<count`, all of them as likely but for a share of `count / 2^64`.
+  ///
+  /// - Precondition: `count` is positive.
+  mutating func number(below count: Int) -> Int {
+    precondition(count > 0, "there is nothing to draw")
+    return Int(next().multipliedFullWidth(by: UInt64(count)).high)
+  }
+
+  /// The numbers of `0..<count` in random order.
+  mutating func order(of count: Int) -> [Int] {
+    var order = Array(0..<count)
+    for last in stride(from: count - 1, to: 0, by: -1) {
+      order.swapAt(last, number(below: last + 1))
+    }
+    return order
+  }
+}

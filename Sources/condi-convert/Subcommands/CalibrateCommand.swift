@@ -1,0 +1,86 @@
+import ArgumentParser
+import Formats
+import Inspect
+import SuperResolution
+import Transform
+
+struct CalibrateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "calibrate",
+    abstract: "Record statistics of a super-resolution model's activations.",
+    discussion: """
+      Runs the model in full precision on patches of the pictures in a folder, and writes counts, \
+      ranges, histograms and moments of what its layers multiply, for --calibration of 'convert', \
+      'quantize' and 'condition'. The pictures are originals, which are first made smaller by the \
+      model's scale as MATLAB's imresize does, or small already (--already-small). Patches are the \
+      same for the same seed, and so is the file for any number of threads.
+
+      With --bits, a second run records what inputs are once they are quantized.
+
+      EXAMPLES
+        condi-convert calibrate model.pth stats.calib.npz --images photos/
+        condi-convert calibrate model.pth stats.calib.npz --images photos/ --bits 2 --search free
+        condi-convert calibrate model.pth stats.calib.npz --images small/ --already-small
+      """)
+
+  @Argument(help: "A super-resolution model in full precision.")
+  var model: String
+
+  @Argument(help: "The archive to write, such as stats.calib.npz.")
+  var output: String
+
+  @Option(help: ArgumentHelp("A folder with PNG and JPEG pictures.", valueName: "folder"))
+  var images: String
+
+  @OptionGroup var samples: SampleOptions
+
+  @Option(
+    help: ArgumentHelp(
+      "Record inputs quantized to so many bits as well, 1 to 8.", valueName: "n"))
+  var bits: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "How bounds are found for that: minmax, dobi or free; 'best' uses 'free'.",
+      valueName: "name"))
+  var search: BoundSearchMethod = .free
+
+  @Option(help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
+  var root: String?
+
+  @Flag(help: "Replace an existing output.")
+  var force = false
+
+  @OptionGroup var report: ReportOptions
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    if let bits, !(1...8).contains(bits) {
+      throw ValidationError("--bits takes a number from 1 to 8")
+    }
+  }
+
+  func run() throws {
+    // Whatever is in the way is found before the work.
+    var writer = try AtomicFileWriter(path: output, replacesExisting: force)
+    let (network, _) = try UpscalerArgument.open(
+      model, name: UpscalerArgument.name(of: model), root: root, common: common)
+    let calibrating = NetworkCalibration(
+      network: network, pictures: try samples.pictures(in: images, for: network),
+      samples: samples, bitWidths: bits.map { [$0] } ?? [], search: search, common: common)
+    let calibration = try locatingPictureErrors(path: model) { try calibrating.run() }
+    try locatingErrors(path: output) {
+      try NPZFormat(isCompressed: true).write(
+        calibration.archive(), to: &writer, progress: nil)
+    }
+    try writer.finish()
+    try report.print(
+      CalibrationReport(
+        model: model, output: output, images: images,
+        pictureCount: calibrating.pictures.paths.count, patchCount: calibrating.patchCount,
+        patchSide: calibrating.patchSide, seed: calibrating.seed, calibration: calibration),
+      textLimit: 20)
+  }
+}
+
+extension BoundSearchMethod: ExpressibleByArgument {}

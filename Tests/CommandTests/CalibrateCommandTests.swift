@@ -1,0 +1,178 @@
+import Formats
+import Foundation
+import TestSupport
+import Testing
+import Transform
+
+/// Statistics from pictures, and what commands do with them.
+@Suite struct CalibrateCommandTests {
+  /// A small SwinIR for scale 2, as a file in `folder`.
+  private static func model(_ folder: TemporaryFolder) throws -> String {
+    var archive = try FormatRegistry.standard.open(
+      PackageFolder.fixture("superresolution/swinir_direct_x2.safetensors"))
+    archive.tensors = archive.tensors.filter { !$0.key.hasPrefix("golden.") }
+    let path = folder.appending("model.safetensors")
+    try FormatRegistry.standard.write(
+      archive, as: SafetensorsFormat(), to: path, replacesExisting: true)
+    return path
+  }
+
+  /// Calls `body` with a folder of two originals, and another for results.
+  private func withPictures(_ body: (TemporaryFolder, String) throws -> Void) throws {
+    try EvaluateCommandTests.withDataSet { folder, set in try body(folder, "\(set)/HR") }
+  }
+
+  /// The fixture's layers are smaller than built-in recipes quantize.
+  private static func recipe(_ folder: TemporaryFolder) throws -> [String] {
+    let path = folder.appending("recipe.json")
+    let rule = #"{"match": "*.weight", "where": {"rank": 2}, "action": "quantize"}"#
+    try Data("{\"bits\": 2, \"rules\": [\(rule)]}".utf8).write(to: URL(filePath: path))
+    return ["--recipe", path]
+  }
+
+  private static let small = ["--patches", "3", "--patch-size", "16"]
+
+  @Test(Python.require("jsonschema"))
+  func calibrationsAreWhatConvertTakes() throws {
+    try withPictures { folder, pictures in
+      var files: [Data] = []
+      for threads in ["1", "2"] {
+        let path = folder.appending("\(threads).calib.npz")
+        let outcome = try BuiltProgram().run(
+          [
+            "calibrate", Self.model(folder), path, "--images", pictures, "--bits", "2", "--threads",
+            threads,
+            "--format", "json",
+          ] + Self.small)
+        #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+        files.append(try Data(contentsOf: URL(filePath: path)))
+        let report = try CommandLine.json(outcome)
+        #expect(report["pictureCount"] as? Int == 2)
+        #expect(report["patchCount"] as? Int == 3)
+        let json = folder.appending("report.json")
+        try Data(outcome.standardOutput.utf8).write(to: URL(filePath: json))
+        let valid = try Python.run([
+          "Tests/Fixtures/interop/validate_json.py", "schemas/calibration-report.schema.json", json,
+        ])
+        #expect(valid.exitCode == 0, "\(valid.standardOutput)\(valid.standardError)")
+      }
+      #expect(files[0] == files[1])
+      let file = folder.appending("1.calib.npz")
+      let calibration = try Calibration(contentsOf: file)
+      #expect(calibration.sites.values.contains { $0.quantized[2] != nil })
+      // The same statistics from a file and from pictures are the same model.
+      let (fromFile, fromPictures) = (folder.appending("a.condi"), folder.appending("b.condi"))
+      let plain = try BuiltProgram().run(
+        ["convert", Self.model(folder), fromFile, "--calibration", file, "--quiet"]
+          + Self.recipe(folder))
+      #expect(plain.exitCode == 0, "\(plain.standardError)")
+      let outcome = try BuiltProgram().run(
+        [
+          "convert", Self.model(folder), fromPictures, "--calibration-images",
+          pictures,
+          "--minutes", "0", "--quiet",
+        ] + Self.small + Self.recipe(folder))
+      #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+      #expect(
+        try Data(contentsOf: URL(filePath: fromFile))
+          == Data(contentsOf: URL(filePath: fromPictures)))
+      let again = try BuiltProgram().run(
+        ["calibrate", Self.model(folder), file, "--images", pictures, "--quiet"] + Self.small)
+      #expect(again.exitCode == 2)
+    }
+  }
+
+  @Test(arguments: ["2dquant", "best"])
+  func distillationIsTheSameForAnyNumberOfThreads(_ method: String) throws {
+    try withPictures { folder, pictures in
+      func convert(_ name: String, _ arguments: String...) throws -> Data {
+        let path = folder.appending(name)
+        let outcome = try BuiltProgram().run(
+          [
+            "convert", Self.model(folder), path, "--method", method,
+            "--calibration-images", pictures, "--quiet",
+          ] + Self.small + Self.recipe(folder) + arguments)
+        #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+        return try Data(contentsOf: URL(filePath: path))
+      }
+      let one = try convert("1.condi", "--steps", "24", "--threads", "1")
+      #expect(try convert("2.condi", "--steps", "24", "--threads", "2") == one)
+      #expect(try convert("seed.condi", "--steps", "24", "--seed", "7") != one)
+      try CommandLine.succeed(
+        "verify", folder.appending("1.condi"), "--reference", Self.model(folder), "--quiet")
+      try CommandLine.succeed(
+        "evaluate", folder.appending("1.condi"), "--dataset", pictures, "--quiet")
+    }
+  }
+
+  @Test func conditioningTakesPictures() throws {
+    try withPictures { folder, pictures in
+      let outcome = try BuiltProgram().run(
+        [
+          "condition", Self.model(folder), folder.appending("a.safetensors"),
+          "--calibration-images",
+          pictures, "--iterations", "2", "--format", "json",
+        ] + Self.small + Self.recipe(folder))
+      #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+      let matrices = try #require(try CommandLine.json(outcome)["matrices"] as? [[String: Any]])
+      #expect(matrices.contains { $0["isCalibrated"] as? Bool == true })
+    }
+  }
+
+  @Test func errorsNameThePlace() throws {
+    try withTemporaryFolder { folder in
+      let empty = folder.appending("empty")
+      try FileManager.default.createDirectory(
+        atPath: empty, withIntermediateDirectories: true)
+      let output = folder.appending("a.calib.npz")
+      let packed = folder.appending("a.condi")
+      for arguments in [
+        ["calibrate", try Self.model(folder), output, "--images", empty],
+        ["convert", try Self.model(folder), packed, "--calibration-images", empty],
+      ] {
+        let outcome = try BuiltProgram().run(arguments)
+        #expect(outcome.exitCode == 2)
+        #expect(
+          outcome.standardError
+            == "condi-convert: \(empty): there is no PNG or JPEG file in it\n")
+      }
+      let foreign = try PackageFolder.fixture("npz/stored.npz")
+      for arguments in [
+        ["calibrate", foreign, output, "--images", empty],
+        ["convert", foreign, packed, "--calibration-images", empty],
+      ] {
+        let outcome = try BuiltProgram().run(arguments)
+        #expect(outcome.exitCode == 2)
+        #expect(
+          outcome.standardError.hasPrefix(
+            "condi-convert: \(foreign): not a network that can be run: the closest is "),
+          "\(outcome.standardError)")
+      }
+      #expect(!FileManager.default.fileExists(atPath: output))
+      #expect(!FileManager.default.fileExists(atPath: packed))
+    }
+  }
+
+  @Test(arguments: [
+    ["--seed", "1"], ["--calibration", "a.npz", "--calibration-images", "b"], ["--steps", "3"],
+    ["--calibration-images", "b", "--steps", "3", "--minutes", "1"],
+    ["--calibration-images", "b", "--patch-size", "4"],
+    ["--calibration-images", "b", "--minutes", "-1"],
+  ]) func wrongUsageIsRefused(_ arguments: [String]) throws {
+    let outcome = try BuiltProgram().run(
+      ["convert", CommandLine.checkpoint, "/nonexistent/a.condi"] + arguments)
+    #expect(outcome.exitCode == 64, "\(outcome.standardError)")
+  }
+
+  @Test func helpListsTheOptions() throws {
+    let convert = try CommandLine.succeed("convert", "--help").standardOutput
+    for option in [
+      "--calibration-images", "--minutes", "--steps", "--batch", "--seed", "--patches",
+      "--patch-size", "--already-small",
+    ] { #expect(convert.contains(option), "\(option)") }
+    let calibrate = try CommandLine.succeed("calibrate", "--help").standardOutput
+    for option in ["--images", "--bits", "--search", "--seed", "--force"] {
+      #expect(calibrate.contains(option), "\(option)")
+    }
+  }
+}

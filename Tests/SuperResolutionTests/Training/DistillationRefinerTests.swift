@@ -1,0 +1,133 @@
+import Formats
+import Foundation
+import Synchronization
+import TestSupport
+import Testing
+import Transform
+
+@testable import SuperResolution
+
+@Suite struct DistillationRefinerTests {
+  /// A small network, quantized to 2 bits by a method, with pictures to learn from.
+  private struct Subject {
+    let archive: TensorArchive
+    let model: QuantizedModel
+    let pictures: ReducedPictures
+
+    init(_ method: QuantizationMethod, _ folder: TemporaryFolder) throws {
+      let name = "swinir_direct_x2"
+      archive = try NetworkFixture(name).weights
+      let network = try SuperResolutionNetwork(archive, name: name, threads: 2)
+      pictures = try DistillationRefinerTests.pictures(
+        folder, channelCount: network.channelCount)
+      var sampler = PatchSampler(pictures, side: 16, seed: 1, for: .calibration)
+      let calibration = try Calibrator(threads: 2).calibrate(
+        NetworkActivations(network: network, pictures: sampler.draw(4)))
+      // The fixture's layers are smaller than built-in recipes quantize.
+      let path = folder.appending("recipe.json")
+      let rule = #"{"match": "*.weight", "where": {"rank": 2}, "action": "quantize"}"#
+      try Data("{\"bits\": 2, \"rules\": [\(rule)]}".utf8).write(to: URL(filePath: path))
+      var recipe = try Recipe(contentsOf: path)
+      recipe.method = MethodSettings(method)
+      model = try ModelQuantizer(
+        archive, plan: QuantizationPlan(archive, recipe: recipe), settings: MethodSettings(method),
+        calibration: calibration
+      ).quantized(threads: 2)
+    }
+
+    func settings(_ method: QuantizationMethod, steps: Int) -> DistillationSettings {
+      var settings = DistillationSettings(for: method, limit: .steps(steps), threads: 2)
+      settings.patchSide = 16
+      settings.batchCount = 2
+      return settings
+    }
+  }
+
+  private static func pictures(_ folder: TemporaryFolder, channelCount: Int) throws
+    -> ReducedPictures
+  {
+    for name in ["metric_1.png", "metric_3.png"] {
+      try FileManager.default.copyItem(
+        atPath: PackageFolder.fixture("images/\(name)"), toPath: folder.appending(name))
+    }
+    return try ReducedPictures(folder: folder.path, scale: 2, channelCount: channelCount)
+  }
+
+  @Test(arguments: [QuantizationMethod.twoDQuant, .best])
+  func theErrorFalls(_ method: QuantizationMethod) throws {
+    try withTemporaryFolder { folder in
+      let subject = try Subject(method, folder)
+      let outcome = Mutex<DistillationOutcome?>(nil)
+      let refined = try DistillationRefiner(
+        subject.settings(method, steps: 24), pictures: subject.pictures,
+        completion: { found in outcome.withLock { $0 = found } }
+      ).refined(subject.model, original: subject.archive)
+      let found = try #require(outcome.withLock { $0 })
+      #expect(found.stepCount == 24)
+      #expect(found.errorAfter < found.errorBefore)
+      #expect(refined.activations != subject.model.activations)
+      #expect(refined.layers.keys == subject.model.layers.keys)
+      for (name, layer) in refined.layers {
+        let before = try #require(subject.model.layers[name])
+        #expect(layer.tensor.layout == before.tensor.layout)
+        if method == .twoDQuant { #expect(layer.target == before.target) }
+      }
+      #expect(refined.tensors.isEmpty == (method == .twoDQuant))
+    }
+  }
+
+  @Test(arguments: [QuantizationMethod.twoDQuant, .condiQuant, .best])
+  func withoutStepsTheModelStays(_ method: QuantizationMethod) throws {
+    try withTemporaryFolder { folder in
+      let subject = try Subject(method, folder)
+      let refined = try DistillationRefiner(
+        subject.settings(method, steps: 0), pictures: subject.pictures
+      ).refined(subject.model, original: subject.archive)
+      #expect(refined.activations == subject.model.activations)
+      // What distillation starts from has the codes of the method.
+      let student = try QuantizedStudent(
+        subject.model, original: subject.archive, isLearned: method == .best)
+      let options = Distillation.Options(optimizer: Adam(rates: [:]), threads: 1)
+      let distillation = try Distillation(
+        teacher: subject.archive, student: student.archive, weights: student.weights,
+        activations: [], options)
+      for weight in distillation.weights {
+        let codes = try #require(subject.model.layers[weight.name]).tensor.unpackedCodes()
+        #expect(weight.rounding == .fixed(codes), "\(weight.name)")
+      }
+    }
+  }
+
+  @Test func aLossThatIsNoNumberIsAnError() throws {
+    try withTemporaryFolder { folder in
+      let subject = try Subject(.best, folder)
+      var settings = subject.settings(.best, steps: 5)
+      for group in ParameterGroup.allCases { settings.rates[group] = .infinity }
+      #expect(
+        throws: SuperResolutionError("the loss of distillation is not finite in step 2")
+      ) {
+        _ = try DistillationRefiner(settings, pictures: subject.pictures)
+          .refined(subject.model, original: subject.archive)
+      }
+    }
+  }
+
+  @Test func patchesFollowFromTheSeed() throws {
+    try withTemporaryFolder { folder in
+      let pictures = try Self.pictures(folder, channelCount: 1)
+      func patches(_ seed: UInt64, _ purpose: PatchSampler.Purpose = .training) throws -> [Picture]
+      {
+        var sampler = PatchSampler(pictures, side: 5, seed: seed, for: purpose)
+        return try sampler.draw(20)
+      }
+      let first = try patches(3)
+      #expect(first.allSatisfy { $0.channelCount == 1 && $0.width <= 5 && $0.height <= 5 })
+      #expect(try patches(3) == first)
+      #expect(try patches(4) != first)
+      #expect(try patches(3, .validation) != first)
+      var generator = SeededGenerator(seed: 1, stream: 2)
+      #expect(generator.order(of: 50).sorted() == Array(0..<50))
+      #expect(generator.order(of: 50) != Array(0..<50))
+    }
+  }
+}

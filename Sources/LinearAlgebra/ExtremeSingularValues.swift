@@ -6,7 +6,8 @@ import CLAPACKE
 /// They give approximate singular vectors by the Lanczos iteration, which are then refined with the
 /// matrix itself in double precision. Both values are norms ‖A·x‖ of unit vectors, so `largest` is
 /// never above σ_max and `smallest` never below σ_min, and their ratio never above the condition
-/// number, but for rounding. A residual that is not small against the value is not accepted: the
+/// number, but for rounding. A residual that is not small against the value is not accepted, nor is a
+/// smallest value that a Cholesky factor in double precision does not prove to be the smallest: the
 /// matrix is then decomposed as `SingularValues` does, which happens beyond condition numbers of a
 /// few thousand in spectra that fall evenly.
 public struct ExtremeSingularValues: Hashable, Sendable {
@@ -24,7 +25,7 @@ public struct ExtremeSingularValues: Hashable, Sendable {
   /// - Parameter values: `rows · columns` elements, row by row.
   /// - Precondition: the matrix is not empty.
   /// - Throws: `LAPACKError`, in particular for NaN and infinite elements.
-  /// - Complexity: O(rows · columns · min(rows, columns)) in single precision.
+  /// - Complexity: O(rows · columns · min(rows, columns)).
   public init(rows: Int, columns: Int, values: [Float]) throws {
     precondition(rows > 0 && columns > 0, "an empty matrix has no singular values")
     precondition(values.count == rows * columns, "one element a place")
@@ -80,7 +81,11 @@ public struct ExtremeSingularValues: Hashable, Sendable {
     let bottom = try Davidson.smallest(
       from: start, tolerance: relativeError, maximumSteps: 24, apply: matrix.apply,
       precondition: approximateInverse)
-    return bottom.map { ($0.squareRoot(), top.squareRoot()) }
+    // A small residual says that a value is there, not that none is below it.
+    guard let bottom, matrix.hasNoEigenvalue(below: bottom * (1 - 2 * relativeError)) else {
+      return nil
+    }
+    return (bottom.squareRoot(), top.squareRoot())
   }
 
   /// Whether all elements are finite and their squares neither overflow nor vanish in Float.

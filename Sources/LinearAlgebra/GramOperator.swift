@@ -68,6 +68,22 @@ struct GramOperator: Sendable {
     }
   }
 
+  /// Whether no eigenvalue is below `bound`, up to rounding: the matrix of the operator less
+  /// `bound` on its diagonal has a Cholesky factor (BLAS's `dsyrk`, LAPACK's `dpotrf`).
+  ///
+  /// - Complexity: O(rows · columns · count).
+  func hasNoEigenvalue(below bound: Double) -> Bool {
+    var gram = [Double](repeating: 0, count: count * count)
+    let isWide = rows <= columns
+    cblas_dsyrk(
+      CblasRowMajor, CblasUpper, isWide ? CblasNoTrans : CblasTrans, Int32(count),
+      Int32(max(rows, columns)), 1, values.map(Double.init), Int32(columns), 0, &gram, Int32(count))
+    for index in 0..<count { gram[index * count + index] -= bound }
+    // The upper triangle of rows is the lower triangle of LAPACK's columns.
+    return LAPACKE_dpotrf(
+      LAPACK_COL_MAJOR, CChar(UInt8(ascii: "L")), Int32(count), &gram, Int32(count)) == 0
+  }
+
   /// The matrix of the operator in single precision: the upper triangle of a row-major square,
   /// BLAS's `ssyrk`.
   func formed() -> [Float] {

@@ -34,7 +34,7 @@ import Transform
   }
 
   /// Sums are exact here and rounded there, so a value on the edge between two steps may fall on
-  /// either side; the average bounds how many do.
+  /// either side; the average bounds how many do, far below what the quantization itself costs.
   @Test(arguments: fixtures, settings.indices)
   func wholeNumbersGiveWhatTheSimulationGives(name: String, index: Int) throws {
     try withPacked(name, Self.settings[index]) { fixture, packed in
@@ -46,9 +46,12 @@ import Transform
       let input = try fixture.input()
       let found = try integers.upscale(input, progress: nil)
       let expected = try simulated.upscale(input, progress: nil)
-      #expect(meanDifference(found, expected) <= 1e-4)
+      let cost = meanDifference(try fixture.output(), expected)
+      // DAT's channel attention carries a single step over the whole picture.
+      let limit = name.hasPrefix("dat") ? cost / 10 : 1e-5
+      #expect(meanDifference(found, expected) <= limit)
       #expect(found != expected, "another arithmetic rounds otherwise")
-      #expect(meanDifference(try fixture.output(), expected) >= 1e-3)
+      #expect(cost >= 1e-3)
     }
   }
 

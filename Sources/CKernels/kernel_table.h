@@ -36,6 +36,20 @@ typedef struct ck_kernel_table {
     float *scratch);
 } ck_kernel_table;
 
+// The functions of these names in the file that says so, as a table.
+#define CK_KERNEL_TABLE \
+  { \
+    .linear = linear, \
+    .convolution = convolution, \
+    .depthwise_convolution = depthwise_convolution, \
+    .layer_norm = layer_norm, \
+    .gelu = gelu, \
+    .sigmoid = sigmoid, \
+    .softmax = softmax, \
+    .quantize = quantize, \
+    .attention = attention, \
+  }
+
 // Those of the current thread's level.
 const ck_kernel_table *ck_kernels(void);
 

@@ -146,14 +146,4 @@ static void attention(
   }
 }
 
-const ck_kernel_table ck_scalar_kernels = {
-  .linear = linear,
-  .convolution = convolution,
-  .depthwise_convolution = depthwise_convolution,
-  .layer_norm = layer_norm,
-  .gelu = gelu,
-  .sigmoid = sigmoid,
-  .softmax = softmax,
-  .quantize = quantize,
-  .attention = attention,
-};
+const ck_kernel_table ck_scalar_kernels = CK_KERNEL_TABLE;

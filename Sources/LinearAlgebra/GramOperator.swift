@@ -73,15 +73,24 @@ struct GramOperator: Sendable {
   ///
   /// - Complexity: O(rows · columns · count).
   func hasNoEigenvalue(below bound: Double) -> Bool {
-    var gram = [Double](repeating: 0, count: count * count)
-    let isWide = rows <= columns
-    cblas_dsyrk(
-      CblasRowMajor, CblasUpper, isWide ? CblasNoTrans : CblasTrans, Int32(count),
-      Int32(max(rows, columns)), 1, values.map(Double.init), Int32(columns), 0, &gram, Int32(count))
+    var gram = Self.formed(rows: rows, columns: columns, values: values.map(Double.init))
     for index in 0..<count { gram[index * count + index] -= bound }
     // The upper triangle of rows is the lower triangle of LAPACK's columns.
     return LAPACKE_dpotrf(
       LAPACK_COL_MAJOR, CChar(UInt8(ascii: "L")), Int32(count), &gram, Int32(count)) == 0
+  }
+
+  /// The product of a matrix with its own transpose, over the smaller dimension, in double
+  /// precision: the upper triangle of a row-major square, BLAS's `dsyrk`.
+  ///
+  /// - Parameter values: `rows · columns` elements, row by row.
+  static func formed(rows: Int, columns: Int, values: [Double]) -> [Double] {
+    let count = min(rows, columns)
+    var gram = [Double](repeating: 0, count: count * count)
+    cblas_dsyrk(
+      CblasRowMajor, CblasUpper, rows <= columns ? CblasNoTrans : CblasTrans, Int32(count),
+      Int32(max(rows, columns)), 1, values, Int32(columns), 0, &gram, Int32(count))
+    return gram
   }
 
   /// The matrix of the operator in single precision: the upper triangle of a row-major square,

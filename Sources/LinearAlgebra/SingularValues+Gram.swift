@@ -20,7 +20,6 @@ extension SingularValues {
   /// - Parameter largest: the largest absolute element, not zero.
   /// - Returns: `nil` when they would not be accurate enough.
   static func fromGram(of matrix: Matrix, largest: Double) throws -> [Double]? {
-    let isWide = matrix.rows <= matrix.columns
     let count = min(matrix.rows, matrix.columns)
     let length = max(matrix.rows, matrix.columns)
     guard count > smallestGram else { return nil }
@@ -35,10 +34,7 @@ extension SingularValues {
       }
     }
 
-    var gram = [Double](repeating: 0, count: count * count)
-    cblas_dsyrk(
-      CblasRowMajor, CblasUpper, isWide ? CblasNoTrans : CblasTrans, Int32(count), Int32(length),
-      1, scaled, Int32(matrix.columns), 0, &gram, Int32(count))
+    var gram = GramOperator.formed(rows: matrix.rows, columns: matrix.columns, values: scaled)
     // The upper triangle of rows is the lower triangle of LAPACK's columns.
     var eigenvalues = [Double](repeating: 0, count: count)
     let info = LAPACKE_dsyevd(

@@ -7,14 +7,4 @@
 #include "rows.h"
 #include "attention.h"
 
-const ck_kernel_table CK_TABLE = {
-  .linear = linear,
-  .convolution = convolution,
-  .depthwise_convolution = depthwise_convolution,
-  .layer_norm = layer_norm,
-  .gelu = gelu,
-  .sigmoid = sigmoid,
-  .softmax = softmax,
-  .quantize = quantize,
-  .attention = attention,
-};
+const ck_kernel_table CK_TABLE = CK_KERNEL_TABLE;

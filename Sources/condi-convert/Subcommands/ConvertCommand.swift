@@ -38,28 +38,16 @@ struct ConvertCommand: ParsableCommand {
   @Argument(help: "The file to write; its extension chooses the format.")
   var output: String
 
-  @OptionGroup var destination: OutputOptions
-  @OptionGroup(title: "Packing") var quantization: QuantizationOptions
-  @OptionGroup(title: "Method") var method: MethodOptions
-
-  @Flag(help: "Print the plan with bits and sizes, and write nothing.")
-  var dryRun = false
-
-  @Option(
-    help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
-  var root: String?
-
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup var packing: PackingOptions
 
   func run() throws {
-    let format = try destination.format(for: output)
+    let format = try packing.destination.format(for: output)
     if format.identifier == PackedFormat.identifier {
-      try pack()
+      try packing.pack(input, to: output)
     } else {
-      try quantization.refuse(for: format)
-      try method.refuse(for: format)
-      guard !dryRun else {
+      try packing.quantization.refuse(for: format)
+      try packing.method.refuse(for: format)
+      guard !packing.dryRun else {
         throw ValidationError("--dry-run is for packing; '\(output)' would keep every bit")
       }
       try changeFormat(to: format)
@@ -67,17 +55,8 @@ struct ConvertCommand: ParsableCommand {
   }
 
   private func changeFormat(to format: any ModelFormat) throws {
-    let archive = try ModelArgument.open(input, root: root, common: common)
-    try destination.write(
-      archive, as: format, to: output, activity: "converting", common: common)
-  }
-
-  private func pack() throws {
-    var recipe = try quantization.recipe()
-    try method.apply(to: &recipe)
-    try PackingJob(
-      input: input, output: output, root: root, recipe: recipe, method: method,
-      destination: destination, report: report, common: common
-    ).run(isDryRun: dryRun)
+    let archive = try ModelArgument.open(input, root: packing.root, common: packing.common)
+    try packing.destination.write(
+      archive, as: format, to: output, activity: "converting", common: packing.common)
   }
 }

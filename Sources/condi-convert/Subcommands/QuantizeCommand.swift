@@ -21,36 +21,19 @@ struct QuantizeCommand: ParsableCommand {
   @Argument(help: "The packed file to write.")
   var output: String
 
-  @OptionGroup var destination: OutputOptions
-  @OptionGroup(title: "Packing") var quantization: QuantizationOptions
-  @OptionGroup(title: "Method") var method: MethodOptions
-
-  @Flag(help: "Print the plan with bits and sizes, and write nothing.")
-  var dryRun = false
-
-  @Option(
-    help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
-  var root: String?
-
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup var packing: PackingOptions
 
   func validate() throws {
-    guard !method.constraint.isGiven else {
+    guard !packing.method.constraint.isGiven else {
       throw ValidationError("'quantize' conditions no weights; 'condition' or 'convert' does")
     }
   }
 
   func run() throws {
-    let format = try destination.format(for: output)
+    let format = try packing.destination.format(for: output)
     guard format.identifier == PackedFormat.identifier else {
       throw ValidationError("'quantize' writes packed files; name the output '….condi' or say --to")
     }
-    var recipe = try quantization.recipe()
-    try method.apply(to: &recipe, conditions: false)
-    try PackingJob(
-      input: input, output: output, root: root, recipe: recipe, method: method,
-      destination: destination, report: report, common: common
-    ).run(isDryRun: dryRun)
+    try packing.pack(input, to: output, conditions: false)
   }
 }

@@ -1,20 +1,30 @@
+import ArgumentParser
 import Formats
 import Inspect
 import Transform
 
 /// What 'convert' and 'quantize' have in common: from a model file to a packed one.
-struct PackingJob {
-  let input: String
-  let output: String
-  let root: String?
-  let recipe: Recipe
-  let method: MethodOptions
-  let destination: OutputOptions
-  let report: ReportOptions
-  let common: CommonOptions
+struct PackingOptions: ParsableArguments {
+  @OptionGroup var destination: OutputOptions
+  @OptionGroup(title: "Packing") var quantization: QuantizationOptions
+  @OptionGroup(title: "Method") var method: MethodOptions
 
-  /// - Parameter isDryRun: prints the plan and writes nothing.
-  func run(isDryRun: Bool) throws {
+  @Flag(help: "Print the plan with bits and sizes, and write nothing.")
+  var dryRun = false
+
+  @Option(
+    help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
+  var root: String?
+
+  @OptionGroup var report: ReportOptions
+  @OptionGroup var common: CommonOptions
+
+  /// Quantizes and packs, or with `--dry-run` prints the plan and writes nothing.
+  ///
+  /// - Parameter conditions: whether a method may condition weights.
+  func pack(_ input: String, to output: String, conditions: Bool = true) throws {
+    var recipe = try quantization.recipe()
+    try method.apply(to: &recipe, conditions: conditions)
     let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
     guard archive.format != PackedFormat.identifier else {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
@@ -25,12 +35,12 @@ struct PackingJob {
       search: recipe.method?.method.search ?? .dobi, common: common)
     let pipeline = try QuantizationPipeline(
       archive, recipe: recipe, calibration: calibration, source: source, threads: common.threads)
-    guard !isDryRun else {
+    guard !dryRun else {
       return try report.print(
         PlanReport(input: input, root: root, plan: pipeline.plan, choices: pipeline.choices),
         textLimit: 20)
     }
-    noteWhatIsMissing(calibration)
+    noteWhatIsMissing(calibration, for: recipe)
     let refiner = try recipe.method.flatMap { settings in
       try method.distillation.refiner(
         settings.method, archive, path: input, calibration: method.calibration, common: common)
@@ -48,7 +58,7 @@ struct PackingJob {
         summary: outcome.summary, layers: outcome.layers), textLimit: 10)
   }
 
-  private func noteWhatIsMissing(_ calibration: Calibration?) {
+  private func noteWhatIsMissing(_ calibration: Calibration?, for recipe: Recipe) {
     guard let settings = recipe.method else { return }
     if calibration == nil {
       Console.note(

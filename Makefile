@@ -3,7 +3,7 @@
 SWIFT        ?= swift
 BIN          := .build/release/condi-convert
 PREFIX       ?= /usr/local
-PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libopenblas-dev liblapacke-dev libpng-dev libturbojpeg0-dev
+PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libssl-dev libopenblas-dev liblapacke-dev libpng-dev libturbojpeg0-dev
 SWIFT_SOURCES := Package.swift Sources Tests Fuzz Examples/SwiftPackage
 INTEROP_VENV := .venv-interop
 

@@ -74,7 +74,7 @@ import Testing
     let lines = outcome.standardOutput.split(separator: "\n")
     #expect(lines.first == "condi-convert \(Producer.version)")
     let names = [
-      "libzip", "json-c", "zlib", "libdeflate", "OpenBLAS", "libpng", "libjpeg-turbo",
+      "libzip", "json-c", "zlib", "libdeflate", "OpenSSL", "OpenBLAS", "libpng", "libjpeg-turbo",
     ]
     #expect(lines.dropFirst().map { String($0.prefix { $0 != " " }) } == names)
     for line in lines.dropFirst() {

@@ -1,5 +1,3 @@
-import Crypto
-
 extension InputFile {
   /// The SHA-256 of the file's bytes, in hexadecimal, as `sha256sum` prints it.
   public func sha256() throws -> String {
@@ -8,9 +6,9 @@ extension InputFile {
     for start in stride(from: 0, to: byteCount, by: pieceByteCount) {
       let piece = try bytes(
         at: start, count: min(pieceByteCount, byteCount - start), purpose: "the digest")
-      piece.withUnsafeBytes { hash.update(bufferPointer: $0) }
+      piece.withUnsafeBytes { hash.update($0) }
     }
-    return hash.finalize().hexadecimal
+    return hash.finalize()
   }
 }
 
@@ -19,14 +17,8 @@ extension SharedBytes {
   package var sha256: String {
     withUnsafeBytes { buffer in
       var hash = SHA256()
-      hash.update(bufferPointer: buffer)
-      return hash.finalize().hexadecimal
+      hash.update(buffer)
+      return hash.finalize()
     }
-  }
-}
-
-extension SHA256.Digest {
-  fileprivate var hexadecimal: String {
-    map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
   }
 }

@@ -1,3 +1,4 @@
+import CCrypto
 import CDeflate
 import CJSONC
 import CLibzip
@@ -13,6 +14,7 @@ public enum LinkedLibraries {
       ("json-c", String(cString: json_c_version())),
       ("zlib", String(cString: zlibVersion())),
       ("libdeflate", "\(LIBDEFLATE_VERSION_STRING) (when built)"),
+      ("OpenSSL", String(cString: OpenSSL_version(OPENSSL_FULL_VERSION_STRING))),
     ]
   }
 }

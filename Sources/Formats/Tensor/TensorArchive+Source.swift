@@ -1,4 +1,3 @@
-import Crypto
 import Foundation
 
 extension TensorArchive {
@@ -23,8 +22,6 @@ extension TensorArchive {
     let lines = zip(digests, sourceFiles).map { digest, path in
       "\(digest)  \(path.hasPrefix(folder) ? String(path.dropFirst(folder.count)) : path)\n"
     }
-    return SHA256.hash(data: Data(lines.joined().utf8)).map { byte in
-      (byte < 16 ? "0" : "") + String(byte, radix: 16)
-    }.joined()
+    return SharedBytes(Array(lines.joined().utf8)).sha256
   }
 }

@@ -87,11 +87,11 @@ struct UpscaleCommand: ParsableCommand {
     // Whatever is in the way is found before the work.
     var writer = try AtomicFileWriter(path: output, replacesExisting: force)
     let image = try RasterImage(contentsOf: StandardInput.path(input), access: common.access)
+    try locatingPictureErrors(path: input) { try format.check(image) }
     let upscaler = try openUpscaler(for: image)
     let bar = ShareProgress("upscaling", isQuiet: common.quiet)
     let result = try locatingPictureErrors(path: input) {
-      try format.check(image)
-      return try RasterUpscaling(upscaler).upscale(image) { bar.report($0) }
+      try RasterUpscaling(upscaler).upscale(image) { bar.report($0) }
     }
     try writer.append(
       try locatingPictureErrors(path: output) { try result.encoded(as: format, quality: quality) })

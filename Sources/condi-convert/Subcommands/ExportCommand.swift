@@ -29,10 +29,10 @@ struct ExportCommand: ParsableCommand {
         condi-convert export model.condi codes.safetensors
       """)
 
-  @Argument(help: "A packed file.")
+  @Argument(help: "A packed file.", completion: .file())
   var packed: String
 
-  @Argument(help: "The file to write, or the folder for mlx.")
+  @Argument(help: "The file to write, or the folder for mlx.", completion: .file())
   var output: String
 
   @Option(

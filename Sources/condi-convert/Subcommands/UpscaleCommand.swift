@@ -23,13 +23,14 @@ struct UpscaleCommand: ParsableCommand {
         condi-convert upscale bicubic photo.png big.png --scale 4
       """)
 
-  @Argument(help: "A super-resolution model, full-precision or packed, or 'bicubic'.")
+  @Argument(
+    help: "A super-resolution model, full-precision or packed, or 'bicubic'.", completion: .file())
   var model: String
 
-  @Argument(help: "A PNG or JPEG file.")
+  @Argument(help: "A PNG or JPEG file.", completion: .file())
   var input: String
 
-  @Argument(help: "The file to write: .png, .jpg or .jpeg.")
+  @Argument(help: "The file to write: .png, .jpg or .jpeg.", completion: .file())
   var output: String
 
   @Option(

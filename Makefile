@@ -87,6 +87,7 @@ interop: build $(INTEROP_VENV)/.installed
 	  --count $(or $(INTEROP_COUNT),100)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_exports.py $(BIN)
 	cd python && ../$(INTEROP_VENV)/bin/python -m pytest --quiet
+	cd python && ../$(INTEROP_VENV)/bin/python -m mypy
 
 bench: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Benchmarks/compare.py $(BIN)

@@ -24,6 +24,8 @@ uninstall() {
   # From the end: files before folders, and folders before those that they lie in.
   tac "$root/$list" | while IFS= read -r path; do
     case $path in
+      # The prefix itself, where it was made.
+      ./) rmdir --ignore-fail-on-non-empty "$root" ;;
       */) [ ! -d "$root/$path" ] || rmdir --ignore-fail-on-non-empty "$root/$path" ;;
       *) rm -f "$root/$path" ;;
     esac
@@ -39,12 +41,18 @@ case ${1-} in
     stage=$(mktemp -d)
     trap 'rm -rf "$stage"' EXIT
     "$(dirname "$0")/stage.sh" "$2" "$stage"
-    mkdir -p "$root"
+    made=
+    # Before what is in it, whose removal goes the other way.
+    if [ ! -d "$root" ]; then
+      mkdir -p "$root"
+      made=./$'\n'
+    elif [ -f "$root/$list" ] && grep -qxF ./ "$root/$list"; then
+      made=./$'\n'
+    fi
     # What an earlier version installed and this one does not have must not stay.
     [ ! -f "$root/$list" ] || uninstall
     folders=$(cd "$stage" && find . -mindepth 1 -type d -printf '%P\n' | LC_ALL=C sort)
     files=$(cd "$stage" && find . -type f -printf '%P\n' | LC_ALL=C sort)
-    made=
     while IFS= read -r folder; do
       if [ ! -d "$root/$folder" ]; then
         install -d -m 755 "$root/$folder"

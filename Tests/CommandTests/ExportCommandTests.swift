@@ -48,6 +48,22 @@ import Testing
     }
   }
 
+  /// Rows of 60 and 120 elements are written as they are; only kernels are dequantized, and there
+  /// are none at these settings.
+  @Test func layersMultiplyByTheirCodes() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let outcome = try CommandLine.succeed(
+        "export", packed, folder.appending("layers.onnx"), "--to", "onnx-matmulnbits",
+        "--format", "json")
+      let tensors = try #require(
+        try CommandLine.json(outcome)["tensors"] as? [[String: Any]])
+      let layers = tensors.filter { ($0["form"] as? String)?.hasPrefix("MatMulNBits") == true }
+      #expect(layers.count == 96)
+      #expect(layers.allSatisfy { ($0["largestError"] as? Double ?? 1) < 1e-6 })
+      #expect(tensors.allSatisfy { $0["paddedColumns"] == nil })
+    }
+  }
+
   @Test(arguments: ["mlx", "gguf"])
   func rowsAreNotPaddedUnasked(_ target: String) throws {
     try CommandLine.withPackedExample { folder, packed in

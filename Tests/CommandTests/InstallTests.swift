@@ -77,6 +77,16 @@ import Testing
     }
   }
 
+  @Test func nothingIsLeftWhereNothingWas() throws {
+    try withInstallation { prefix in
+      // Installed over, the prefix is still one that was made for it.
+      #expect(try install("install", BuiltProgram().path, prefix).exitCode == 0)
+      let outcome = try install("uninstall", prefix)
+      #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+      #expect(!FileManager.default.fileExists(atPath: prefix))
+    }
+  }
+
   @Test func aListThatLeadsElsewhereIsRefused() throws {
     try withInstallation { prefix in
       let list = URL(filePath: "\(prefix)/share/condi-convert/installed")
@@ -94,6 +104,7 @@ import Testing
   @Test(arguments: [
     ("condi-convert ins", ["inspect"]), ("condi-convert inspect --conv", ["--conv-operator"]),
     ("condi-convert inspect --format j", ["json"]),
+    ("condi-convert inspect /etc/hostnam", ["/etc/hostname"]),
   ])
   func bashCompletes(_ line: String, _ expected: [String]) throws {
     try withInstallation { prefix in

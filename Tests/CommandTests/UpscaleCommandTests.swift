@@ -110,6 +110,51 @@ import Testing
     try writer.finish()
   }
 
+  /// Six tiles of 48 pixels with 32 around them; what lies further away than those changes a sample by
+  /// less than a step of eight bits, so that only what is about to be rounded may differ, by one.
+  @Test func tilesArePutTogether() throws {
+    try withTemporaryFolder { folder in
+      let small = folder.appending("small.png")
+      let source = try RasterImage(contentsOf: fixture("metric_3.png"))
+      let large = RasterImage(
+        color: BicubicResampling().enlarged(source.colorPicture, by: 2), bitDepth: .eight)
+      try Data(large.encoded(as: .png).array).write(to: URL(filePath: small))
+      func upscale(_ options: String...) throws -> RasterImage {
+        let output = folder.appending("out.png")
+        let outcome = try BuiltProgram().run(
+          ["upscale", CommandLine.checkpoint, small, output, "--quiet", "--force"] + options)
+        #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+        return try RasterImage(contentsOf: output)
+      }
+      let whole = try upscale()
+      let tiled = try upscale("--tile", "48")
+      #expect(whole.width == 2 * large.width && whole.height == 2 * large.height)
+      #expect((tiled.width, tiled.height) == (whole.width, whole.height))
+      #expect(
+        zip(whole.samples, tiled.samples).allSatisfy { abs(Int($0) - Int($1)) <= 1 })
+      // A tile as large as the picture is the picture.
+      #expect(try upscale("--tile", "4096") == whole)
+    }
+  }
+
+  /// It would be a pity to find this out after an hour of work.
+  @Test func profilesThatCannotBeWrittenAreSaidBeforeTheWork() throws {
+    try withTemporaryFolder { folder in
+      let input = PackageFolder.root.appending(
+        path: "Fuzz/Findings/picture/crash-59f08dd260f24fd527de5e5383e2c591a5782a88"
+      ).path
+      // The model is not there, and not missed: the picture comes first.
+      let outcome = try CommandLine.run(
+        "upscale", folder.appending("none.pth"), input, folder.appending("out.png"))
+      #expect(outcome.exitCode == 2)
+      #expect(outcome.standardError.hasPrefix("condi-convert: \(input): "))
+      #expect(outcome.standardError.split(separator: "\n").count == 1)
+      #expect(try folder.names().isEmpty)
+      try CommandLine.succeed(
+        "upscale", "bicubic", input, folder.appending("out.jpg"), "--scale", "2")
+    }
+  }
+
   @Test func greyPicturesStayGrey() throws {
     try withTemporaryFolder { folder in
       let output = folder.appending("out.png")

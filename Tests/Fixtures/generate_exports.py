@@ -305,6 +305,61 @@ def make_onnx(path: Path) -> dict[str, dict]:
     return records
 
 
+# ONNX, MatMulNBits
+
+
+def zero_point(lower: np.float32, scale: np.float32) -> np.float32:
+    """The first of three neighbours whose product with the scale is `-lower`, else the quotient."""
+    quotient = -lower / scale
+    for candidate in (quotient, np.nextafter(quotient, F(np.inf)), np.nextafter(quotient, F(-np.inf))):
+        if candidate * scale == -lower:
+            return candidate
+    return quotient
+
+
+def make_matmul(path: Path, values: dict[str, np.ndarray]) -> dict[str, dict]:
+    initializers, nodes, inputs, outputs, records = [], [], [], [], {}
+    for name, matrix in MATRICES.items():
+        kind = matrix.granularity.partition(":")[0]
+        fits = [b for b in (16, 32, 64, 128, 256) if kind != "group" or matrix.size % b == 0]
+        if len(matrix.shape) != 2 or matrix.bits > 4 or not fits:
+            initializers.append(numpy_helper.from_array(values[name], name))
+            outputs.append(helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(values[name].dtype), matrix.shape))  # fmt: skip
+            records[name] = {"form": matrix.dtype}
+            continue
+        width = 2 if matrix.bits <= 2 else 4
+        count = {b: -(-matrix.columns // b) for b in fits}
+        size = min(fits, key=lambda b: (count[b] * (b * width // 8 + 8), -b))
+        cells = [matrix.cell(block * size) for block in range(count[size])]
+        scales, lowers = matrix.scales[:, cells], matrix.lowers[:, cells]
+        zeros = np.array([[zero_point(l, s) for l, s in zip(*row, strict=True)]
+                          for row in zip(lowers, scales, strict=True)], F)  # fmt: skip
+        codes = stream(matrix.padded(count[size] * size), width)
+        blocks = np.frombuffer(codes, np.uint8).reshape(matrix.rows, count[size], size * width // 8)
+        for part, array in (("codes", blocks), ("scale", scales), ("zero", zeros)):
+            initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), f"{name}/{part}"))
+        nodes.append(helper.make_node(
+            "MatMulNBits", [f"{name}/{part}" for part in ("input", "codes", "scale", "zero")],
+            [f"{name}/output"], f"{name}/output", domain="com.microsoft", K=matrix.columns,
+            N=matrix.rows, bits=width, block_size=size))  # fmt: skip
+        for ports, part, length in ((inputs, "input", matrix.columns), (outputs, "output", matrix.rows)):
+            ports.append(helper.make_tensor_value_info(
+                f"{name}/{part}", TensorProto.FLOAT, [f"{name}/count", length]))  # fmt: skip
+        records[name] = {"form": f"MatMulNBits, {width} bits, blocks of {size}"}
+    for name, array in KEPT.items():
+        initializers.append(numpy_helper.from_array(array, name))
+        outputs.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape))
+    graph = helper.make_graph(nodes, "weights", inputs, outputs, initializers)
+    sets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, producer_name="condi-convert", producer_version="0.1.0",
+                              ir_version=10, opset_imports=sets)  # fmt: skip
+    for key, text in (("license", "none"), ("condi.export", description({})), ("condi.values", '{"epoch":3}')):
+        model.metadata_props.add(key=key, value=text)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return records
+
+
 # Import
 
 
@@ -375,8 +430,9 @@ def main() -> None:
         "mlx": make_mlx(folder / "mlx", values),
         "gguf": make_gguf(folder / "sample.gguf", values),
         "onnx": make_onnx(folder / "sample.onnx"),
+        "onnx-matmulnbits": make_matmul(folder / "sample.onnx-matmulnbits", values),
     }
-    paths = {"mlx": folder / "mlx", "gguf": folder / "sample.gguf", "onnx": folder / "sample.onnx"}
+    paths = {target: folder / f"sample.{target}" for target in records} | {"mlx": folder / "mlx"}
     for target, of_target in records.items():
         found = runtimes.READERS[target](paths[target])
         for name, record in of_target.items():

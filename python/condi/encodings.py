@@ -48,7 +48,8 @@ def decode(record: Record, data: np.ndarray) -> np.ndarray:
         case "affine":
             return _dequantized(record, data)
         case "palette":
-            return _palette(record, data)[codes(record, data)]
+            values: np.ndarray = _palette(record, data)[codes(record, data)]
+            return values
         case "integer":
             # Modulo 2^64, which is exact because every element was checked to fit its type.
             offset = np.uint64(record.base % 2**64)

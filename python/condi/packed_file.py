@@ -147,7 +147,7 @@ class PackedFile:
         stored = np.asarray(self._bytes[record.offset : record.offset + record.byte_count])
         if stored.size != record.byte_count:
             raise PackedError("the file is closed")
-        if zlib.crc32(stored) != record.crc32:
+        if zlib.crc32(stored.data) != record.crc32:
             raise PackedError(f"tensor '{record.name}': expected CRC-32 {record.crc32:08x}")
         if record.encoded_byte_count is None:
             return stored

@@ -21,8 +21,9 @@ which the method `best` makes use of:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +97,8 @@ class QuantizedMoments:
         if self.scale <= 0:
             return torch.full_like(rows, self.lower)
         clipped = rows.clamp(self.lower, self.upper)
-        return ((clipped - self.lower) / self.scale).round() * self.scale + self.lower
+        values: torch.Tensor = ((clipped - self.lower) / self.scale).round() * self.scale + self.lower
+        return values
 
     def add(self, rows: torch.Tensor) -> None:
         quantized = self.quantize(rows)
@@ -132,8 +134,8 @@ class Site:
 
     def arrays(self) -> dict[str, np.ndarray]:
         histogram = self.histogram
-        arrays = {
-            "count": np.int64(self.row_count * self.columns),
+        arrays: dict[str, np.ndarray] = {
+            "count": np.array(self.row_count * self.columns, np.int64),
             "range": np.array([histogram.minimum, histogram.maximum]),
             "histogram": histogram.counts,
             "edges": histogram.edges,
@@ -175,8 +177,8 @@ class Recorder:
         for name in names:
             self._handles.append(modules[name].register_forward_pre_hook(self._hook(name)))
 
-    def _hook(self, name: str):
-        def hook(module: torch.nn.Module, arguments: tuple) -> None:
+    def _hook(self, name: str) -> Callable[[torch.nn.Module, tuple[Any, ...]], None]:
+        def hook(module: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
             self.observe(f"{name}.input", arguments[0], columns=arguments[0].shape[-1])
 
         return hook
@@ -222,12 +224,13 @@ class Recorder:
 
     def save(self, path: str | Path) -> None:
         """Writes the archive."""
-        arrays = {"version": np.int64(VERSION)}
+        arrays: dict[str, np.ndarray] = {"version": np.array(VERSION, np.int64)}
         for name, site in self.sites.items():
             for field, array in site.arrays().items():
                 arrays[f"{name}/{field}"] = array
         with open(path, "wb") as file:
-            np.savez(file, **arrays)
+            # No site is called 'allow_pickle', the one name that is not an array's.
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Takes the hooks off the model."""

@@ -44,8 +44,8 @@ def unpack_codes(data: np.ndarray, count: int, bits: int, what: str) -> np.ndarr
     if bits == 8:
         return data
     planes = np.unpackbits(data, count=count * bits, bitorder="little").reshape(count, bits)
-    dtype = np.uint8 if bits < 8 else np.uint64
-    codes = np.zeros(count, dtype)
+    dtype = np.dtype(np.uint8 if bits < 8 else np.uint64)
+    codes: np.ndarray = np.zeros(count, dtype)
     for bit in range(bits):
-        codes |= planes[:, bit].astype(dtype) << dtype(bit)
+        codes |= np.left_shift(planes[:, bit].astype(dtype), np.array(bit, dtype))
     return codes

@@ -4,6 +4,8 @@ public enum ExportTarget: String, Sendable, CaseIterable, Codable {
   case mlx
   /// ONNX's `DequantizeLinear`, for ONNX Runtime and others.
   case onnx
+  /// ONNX Runtime's `MatMulNBits`, which multiplies by low-bit weights as they are.
+  case onnxMatMulNBits = "onnx-matmulnbits"
   /// The blocks of ggml and llama.cpp.
   case gguf
   /// Codes and parameters as plain tensors, for whatever reads safetensors.

@@ -34,6 +34,7 @@ public struct ModelExport: Sendable {
     return switch target {
     case .mlx: try write(MLXExporter())
     case .onnx: try write(ONNXExporter())
+    case .onnxMatMulNBits: try write(ONNXMatMulExporter())
     case .gguf: try write(GGUFExporter())
     case .safetensors: try write(CodesExporter())
     }

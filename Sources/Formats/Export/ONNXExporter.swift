@@ -7,20 +7,14 @@ import OrderedCollections
 /// `Cast` follows to narrower or wider types, so that every output is exact. Codes of 1 and 2 bits
 /// are UINT2 (operator set 25), of 3 and 4 bits UINT4 (21), wider ones UINT8. Rows of any length are
 /// held without padding: `block_size` takes a last block that is shorter.
-struct ONNXExporter: ModelExporter {
-  struct Piece: Sendable {
-    let graph: ONNXGraph
-    let operatorSet: Int
-  }
-
-  static let operatorSet = 21
+struct ONNXExporter: ONNXGraphExporter {
   /// The first with UINT2.
   static let operatorSetForTwoBits = 25
 
   func plan(
     _ name: String, _ tensor: QuantizedTensor, padsRows: Bool,
     load: @escaping @Sendable () throws -> QuantizedTensor
-  ) throws -> PlannedTensor<Piece> {
+  ) throws -> PlannedTensor<ONNXPiece> {
     let layout = tensor.layout
     let (bitWidth, type, typeName): (Int, ONNXGraph.DataType, String) =
       switch tensor.bitWidth {
@@ -47,10 +41,10 @@ struct ONNXExporter: ModelExporter {
         name: name, type: try ONNXGraph.DataType(tensor.elementType),
         dimensions: tensor.shape.dimensions)
     ]
-    let operatorSet = bitWidth == 2 ? Self.operatorSetForTwoBits : Self.operatorSet
+    let operatorSet = bitWidth == 2 ? Self.operatorSetForTwoBits : ONNXPiece.smallestOperatorSet
     var plan = PlannedTensor(
       form: "\(typeName), \(graph.nodes.map(\.operation).joined(separator: ", "))",
-      pieces: [Piece(graph: graph, operatorSet: operatorSet)],
+      pieces: [ONNXPiece(graph: graph, operatorSet: operatorSet)],
       byteCount: graph.initializers.reduce(0) { $0 + $1.byteCount })
     if bitWidth > tensor.bitWidth {
       plan.changes.append("codes of \(tensor.bitWidth) bits take \(bitWidth)")
@@ -132,38 +126,5 @@ struct ONNXExporter: ModelExporter {
           operation: last.operation, inputs: last.inputs, output: name,
           attributes: last.attributes))
     }
-  }
-
-  func plan(_ name: String, keeping tensor: Tensor) throws -> PlannedTensor<Piece> {
-    let type = try ONNXGraph.DataType(tensor.elementType)
-    var graph = ONNXGraph()
-    graph.initializers.append(
-      .init(name, type, tensor.shape.dimensions, byteCount: tensor.byteCount) {
-        try tensor.bytes()
-      })
-    graph.outputs = [.init(name: name, type: type, dimensions: tensor.shape.dimensions)]
-    return PlannedTensor(
-      form: tensor.elementType.rawValue,
-      pieces: [Piece(graph: graph, operatorSet: Self.operatorSet)], byteCount: tensor.byteCount)
-  }
-
-  func write(
-    _ pieces: [Piece], of description: ExportDescription, to path: String,
-    replacesExisting: Bool, progress: WriteProgress?
-  ) throws -> [ExportOutcome.File] {
-    var graph = ONNXGraph()
-    for piece in pieces {
-      graph.initializers += piece.graph.initializers
-      graph.nodes += piece.graph.nodes
-      graph.outputs += piece.graph.outputs
-    }
-    let onnx = try ONNXWriter(
-      graph, operatorSet: pieces.map(\.operatorSet).max() ?? Self.operatorSet,
-      metadata: try description.textsWithValues())
-    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
-    try locatingErrors(path: path) { try onnx.write(to: &writer, progress: progress) }
-    let byteCount = writer.byteCount
-    try writer.finish()
-    return [ExportOutcome.File(path: path, byteCount: byteCount)]
   }
 }

@@ -32,16 +32,35 @@ struct ONNXGraph: Sendable {
 
   struct Node: Hashable, Sendable {
     let operation: String
+    /// Whose operator it is; empty for ONNX's own.
+    var domain = ""
     let inputs: [String]
     let output: String
     /// Integer attributes, written in the order of their names.
     var attributes: [String: Int] = [:]
   }
 
-  struct Output: Hashable, Sendable {
+  /// An input or output of the graph.
+  struct Port: Hashable, Sendable {
+    enum Dimension: Hashable, Sendable {
+      case count(Int)
+      /// Any number, the same wherever it has this name.
+      case named(String)
+    }
+
     let name: String
     let type: DataType
-    let dimensions: [Int]
+    let dimensions: [Dimension]
+
+    init(name: String, type: DataType, dimensions: [Dimension]) {
+      self.name = name
+      self.type = type
+      self.dimensions = dimensions
+    }
+
+    init(name: String, type: DataType, dimensions: [Int]) {
+      self.init(name: name, type: type, dimensions: dimensions.map(Dimension.count))
+    }
   }
 
   /// `TensorProto.DataType`, as a number.
@@ -74,5 +93,6 @@ struct ONNXGraph: Sendable {
 
   var initializers: [Initializer] = []
   var nodes: [Node] = []
-  var outputs: [Output] = []
+  var inputs: [Port] = []
+  var outputs: [Port] = []
 }

@@ -9,14 +9,16 @@ struct ONNXWriter {
   static let byteCountLimit = Int(Int32.max)
 
   let graph: ONNXGraph
-  /// The version of the `ai.onnx` operators.
+  /// The version of the `ai.onnx` operators; of those of other domains it is 1.
   let operatorSet: Int
   let metadata: OrderedDictionary<String, String>
 
   /// - Throws: `FormatError` when two values of the graph have one name.
   init(_ graph: ONNXGraph, operatorSet: Int, metadata: OrderedDictionary<String, String>) throws {
     var names: Set<String> = []
-    for name in graph.initializers.map(\.name) + graph.nodes.map(\.output) {
+    for name in graph.inputs.map(\.name) + graph.initializers.map(\.name)
+      + graph.nodes.map(\.output)
+    {
       guard names.insert(name).inserted else {
         throw FormatError.unsupported("two tensors would have this name", tensor: name)
       }
@@ -84,10 +86,14 @@ struct ONNXWriter {
 
   private var modelAfterGraph: ProtobufEncoder {
     var model = ProtobufEncoder()
-    var operators = ProtobufEncoder()
-    operators.append(1, text: "")
-    operators.append(2, integer: operatorSet)
-    model.append(8, message: operators)
+    var versions = [("", operatorSet)]
+    versions += Set(graph.nodes.map(\.domain)).subtracting([""]).sorted().map { ($0, 1) }
+    for (domain, version) in versions {
+      var operators = ProtobufEncoder()
+      operators.append(1, text: domain)
+      operators.append(2, integer: version)
+      model.append(8, message: operators)
+    }
     for (key, text) in metadata {
       var pair = ProtobufEncoder()
       pair.append(1, text: key)
@@ -119,6 +125,7 @@ struct ONNXWriter {
 
   private var graphAfterInitializers: ProtobufEncoder {
     var message = ProtobufEncoder()
+    for input in graph.inputs { message.append(11, message: Self.message(input)) }
     for output in graph.outputs { message.append(12, message: Self.message(output)) }
     return message
   }
@@ -136,24 +143,28 @@ struct ONNXWriter {
       attribute.append(20, integer: 2)  // AttributeProto.INT
       message.append(5, message: attribute)
     }
+    if !node.domain.isEmpty { message.append(7, text: node.domain) }
     return message
   }
 
   /// `ValueInfoProto` with a tensor type.
-  private static func message(_ output: ONNXGraph.Output) -> ProtobufEncoder {
+  private static func message(_ port: ONNXGraph.Port) -> ProtobufEncoder {
     var shape = ProtobufEncoder()
-    for dimension in output.dimensions {
+    for dimension in port.dimensions {
       var message = ProtobufEncoder()
-      message.append(1, integer: dimension)
+      switch dimension {
+      case .count(let count): message.append(1, integer: count)
+      case .named(let name): message.append(2, text: name)
+      }
       shape.append(1, message: message)
     }
     var tensor = ProtobufEncoder()
-    tensor.append(1, integer: output.type.number)
+    tensor.append(1, integer: port.type.number)
     tensor.append(2, message: shape)
     var type = ProtobufEncoder()
     type.append(1, message: tensor)
     var message = ProtobufEncoder()
-    message.append(1, text: output.name)
+    message.append(1, text: port.name)
     message.append(2, message: type)
     return message
   }

@@ -15,11 +15,24 @@ public enum ImageFormat: String, Sendable, CaseIterable {
     }
   }
 
+  /// Whether pictures of this kind, with these tags, can be written: to be asked before the work.
+  ///
   /// - Throws: `SuperResolutionError` when the format cannot hold such a picture.
   public func check(_ image: RasterImage) throws {
-    guard self == .jpeg, image.hasAlpha || image.bitDepth == .sixteen else { return }
-    throw SuperResolutionError(
-      "a JPEG file holds neither alpha nor 16 bits a sample; write a PNG file instead")
+    switch self {
+    case .png:
+      // libpng is stricter with the colour profiles that it writes than with those that it reads;
+      // a picture of one pixel tells what it says.
+      guard image.tags.profile != nil else { return }
+      _ = try PNGCodec.encode(
+        RasterImage(
+          width: 1, height: 1, channelCount: image.channelCount, bitDepth: image.bitDepth,
+          samples: [UInt16](repeating: 0, count: image.channelCount), tags: image.tags))
+    case .jpeg:
+      guard image.hasAlpha || image.bitDepth == .sixteen else { return }
+      throw SuperResolutionError(
+        "a JPEG file holds neither alpha nor 16 bits a sample; write a PNG file instead")
+    }
   }
 }
 
@@ -60,10 +73,11 @@ extension RasterImage {
   /// - Parameter quality: of JPEG, 1 to 100.
   /// - Throws: `SuperResolutionError` when the format cannot hold the picture.
   public func encoded(as format: ImageFormat, quality: Int = 95) throws -> SharedBytes {
-    try format.check(self)
-    return switch format {
-    case .png: try PNGCodec.encode(self)
-    case .jpeg: try JPEGCodec.encode(self, quality: quality)
+    switch format {
+    case .png: return try PNGCodec.encode(self)
+    case .jpeg:
+      try format.check(self)
+      return try JPEGCodec.encode(self, quality: quality)
     }
   }
 }

@@ -38,7 +38,7 @@ public struct Calibration: Hashable, Sendable {
 
   /// Checks that every site belongs to a module of the model, and moments to its weight.
   ///
-  /// - Parameter names: every tensor of the model with its shape.
+  /// - Parameter archive: every tensor of the model with its shape.
   /// - Throws: `TransformError` that names the first site that does not fit.
   public func check(against archive: TensorArchive) throws {
     var modules: Set<Substring> = []

@@ -19,7 +19,8 @@ public struct QuantizedLayer: Sendable {
   /// What the summary said of the output holds no longer, nor of conditioning where `target` changed.
   ///
   /// - Parameters:
-  ///   - lower, scale: one a cell; rounded to the type that they are stored in.
+  ///   - lower: one a cell; rounded to the type that they are stored in.
+  ///   - scale: likewise.
   ///   - codes: one an element.
   ///   - target: what the codes approximate now.
   ///   - original: the weight in full precision.

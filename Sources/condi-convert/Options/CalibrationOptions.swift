@@ -9,14 +9,14 @@ struct CalibrationOptions: ParsableArguments {
     name: .customLong("calibration"),
     help: ArgumentHelp(
       "Statistics of the activations (.calib.npz), from 'calibrate' or the PyTorch recorder.",
-      valueName: "file"))
+      valueName: "file"), completion: .file())
   var file: String?
 
   @Option(
     name: .customLong("calibration-images"),
     help: ArgumentHelp(
       "Run the model on patches of the PNG and JPEG pictures of a folder instead.",
-      valueName: "folder"))
+      valueName: "folder"), completion: .directory)
   var images: String?
 
   @OptionGroup var samples: SampleOptions

@@ -19,7 +19,7 @@ struct QuantizationOptions: ParsableArguments {
     name: .customLong("recipe"),
     help: ArgumentHelp(
       "A recipe file, or one of: \(Recipe.builtInNames.joined(separator: ", ")).",
-      valueName: "file|name"))
+      valueName: "file|name"), completion: .file())
   var recipeName: String?
 
   func validate() throws {

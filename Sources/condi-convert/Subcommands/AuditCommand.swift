@@ -21,7 +21,7 @@ struct AuditCommand: ParsableCommand {
         condi-convert audit download.pkl --format json
       """)
 
-  @Argument(help: "Any file.")
+  @Argument(help: "Any file.", completion: .file())
   var file: String
 
   @OptionGroup var report: ReportOptions

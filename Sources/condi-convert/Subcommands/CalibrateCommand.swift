@@ -23,13 +23,15 @@ struct CalibrateCommand: ParsableCommand {
         condi-convert calibrate model.pth stats.calib.npz --images small/ --already-small
       """)
 
-  @Argument(help: "A super-resolution model in full precision.")
+  @Argument(help: "A super-resolution model in full precision.", completion: .file())
   var model: String
 
-  @Argument(help: "The archive to write, such as stats.calib.npz.")
+  @Argument(help: "The archive to write, such as stats.calib.npz.", completion: .file())
   var output: String
 
-  @Option(help: ArgumentHelp("A folder with PNG and JPEG pictures.", valueName: "folder"))
+  @Option(
+    help: ArgumentHelp("A folder with PNG and JPEG pictures.", valueName: "folder"),
+    completion: .directory)
   var images: String
 
   @OptionGroup var samples: SampleOptions

@@ -22,10 +22,10 @@ struct ConditionCommand: ParsableCommand {
         condi-convert condition model.pth out.pth --penalty 1e-4 --format json
       """)
 
-  @Argument(help: "A model file, or the folder of a sharded checkpoint.")
+  @Argument(help: "A model file, or the folder of a sharded checkpoint.", completion: .file())
   var input: String
 
-  @Argument(help: "The file to write; its extension chooses the format.")
+  @Argument(help: "The file to write; its extension chooses the format.", completion: .file())
   var output: String
 
   @OptionGroup var destination: OutputOptions
@@ -37,7 +37,7 @@ struct ConditionCommand: ParsableCommand {
     name: .customLong("recipe"),
     help: ArgumentHelp(
       "Which weights: a recipe file, or one of: \(Recipe.builtInNames.joined(separator: ", ")).",
-      valueName: "file|name"))
+      valueName: "file|name"), completion: .file())
   var recipeName: String?
 
   @Option(help: ArgumentHelp("Descent steps at most.", valueName: "n"))

@@ -32,10 +32,12 @@ struct ConvertCommand: ParsableCommand {
         condi-convert convert weights.npz weights.bin --to safetensors
       """)
 
-  @Argument(help: "A model file of any known format, or the folder of a sharded checkpoint.")
+  @Argument(
+    help: "A model file of any known format, or the folder of a sharded checkpoint.",
+    completion: .file())
   var input: String
 
-  @Argument(help: "The file to write; its extension chooses the format.")
+  @Argument(help: "The file to write; its extension chooses the format.", completion: .file())
   var output: String
 
   @OptionGroup var packing: PackingOptions

@@ -27,10 +27,10 @@ struct DiffCommand: ParsableCommand {
         git difftool -x 'condi-convert diff' HEAD~1 -- model.safetensors
       """)
 
-  @Argument(help: "A model file of any known format.")
+  @Argument(help: "A model file of any known format.", completion: .file())
   var first: String
 
-  @Argument(help: "Another one.")
+  @Argument(help: "Another one.", completion: .file())
   var second: String
 
   @OptionGroup var comparison: ComparisonOptions

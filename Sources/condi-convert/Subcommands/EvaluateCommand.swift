@@ -28,10 +28,11 @@ struct EvaluateCommand: ParsableCommand {
 
   @Argument(
     help:
-      "Super-resolution models, full-precision or packed; without any, bicubic alone is measured.")
+      "Super-resolution models, full-precision or packed; without any, bicubic alone is measured.",
+    completion: .file())
   var models: [String] = []
 
-  @Option(help: ArgumentHelp("The data set's folder.", valueName: "folder"))
+  @Option(help: ArgumentHelp("The data set's folder.", valueName: "folder"), completion: .directory)
   var dataset: String
 
   @Option(
@@ -42,7 +43,7 @@ struct EvaluateCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "What gains are against: 'bicubic' or a model, which is measured as well.",
-      valueName: "model"))
+      valueName: "model"), completion: .file())
   var against: String?
 
   @Option(help: ArgumentHelp("The part of nested checkpoints to take.", valueName: "name"))

@@ -10,10 +10,11 @@ struct ExportCommand: ParsableCommand {
     commandName: "export",
     abstract: "Write a packed model for MLX, ONNX Runtime or llama.cpp, and say what that changed.",
     discussion: """
-      mlx          a folder of model.safetensors (weight, scales, biases) and config.json
-      onnx         DequantizeLinear and Add for each weight, which compute it exactly
-      gguf         ggml's blocks: Q2_K, Q4_0, Q4_1, Q5_1, TQ2_0, whichever is the smallest
-      safetensors  codes, lower bounds and scales as plain tensors
+      mlx               a folder of model.safetensors (weight, scales, biases) and config.json
+      onnx              DequantizeLinear and Add for each weight, which compute it exactly
+      onnx-matmulnbits  a layer for each weight, which multiplies by its codes in ONNX Runtime
+      gguf              ggml's blocks: Q2_K, Q4_0, Q4_1, Q5_1, TQ2_0, whichever is the smallest
+      safetensors       codes, lower bounds and scales as plain tensors
 
       Every tensor is compared with what the packed file stands for: 'exact' means that the \
       runtime's documented arithmetic gives equal values, and 'lossy' comes with the largest error. \
@@ -22,21 +23,23 @@ struct ExportCommand: ParsableCommand {
 
       EXAMPLES
         condi-convert export model.condi model.onnx
+        condi-convert export model.condi layers.onnx --to onnx-matmulnbits
         condi-convert export model.condi model-mlx --to mlx --pad
         condi-convert export model.condi model.gguf --pad --format json
         condi-convert export model.condi codes.safetensors
       """)
 
-  @Argument(help: "A packed file.")
+  @Argument(help: "A packed file.", completion: .file())
   var packed: String
 
-  @Argument(help: "The file to write, or the folder for mlx.")
+  @Argument(help: "The file to write, or the folder for mlx.", completion: .file())
   var output: String
 
   @Option(
     name: .customLong("to"),
     help: ArgumentHelp(
-      "What to write, where the output's extension does not tell: mlx, onnx, gguf or safetensors.",
+      "What to write, where the output's extension does not tell: "
+        + ExportTarget.allCases.map(\.rawValue).joined(separator: ", ") + ".",
       valueName: "runtime"))
   var target: ExportTarget?
 

@@ -23,10 +23,10 @@ struct ImportCommand: ParsableCommand {
         condi-convert import model.safetensors model.condi --from gptq --config quantize_config.json
       """)
 
-  @Argument(help: "A model file, or the folder of a checkpoint.")
+  @Argument(help: "A model file, or the folder of a checkpoint.", completion: .file())
   var input: String
 
-  @Argument(help: "The packed file to write.")
+  @Argument(help: "The packed file to write.", completion: .file())
   var output: String
 
   @Option(
@@ -34,7 +34,9 @@ struct ImportCommand: ParsableCommand {
     help: ArgumentHelp("The program that quantized it: mlx or gptq.", valueName: "program"))
   var source: ImportSource
 
-  @Option(help: ArgumentHelp("The configuration, where it lies elsewhere.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("The configuration, where it lies elsewhere.", valueName: "file"),
+    completion: .file())
   var config: String?
 
   @Flag(help: "Replace an existing output.")

@@ -40,7 +40,8 @@ struct InspectCommand: ParsableCommand {
       """)
 
   @Argument(
-    help: "Model files of any known format, or folders of sharded checkpoints.")
+    help: "Model files of any known format, or folders of sharded checkpoints.",
+    completion: .file())
   var files: [String]
 
   @Option(
@@ -86,7 +87,8 @@ struct InspectCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "A model with the same names, whose condition numbers are set beside: the full-precision one "
-        + "of a packed file, or the one before conditioning.", valueName: "file"))
+        + "of a packed file, or the one before conditioning.", valueName: "file"),
+    completion: .file())
   var reference: String?
 
   @Option(
@@ -97,7 +99,7 @@ struct InspectCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Also write what became of the rules as JUnit XML, replacing the file: a suite a rule, a case "
-        + "a layer.", valueName: "file"))
+        + "a layer.", valueName: "file"), completion: .file())
   var junit: String?
 
   @Flag(

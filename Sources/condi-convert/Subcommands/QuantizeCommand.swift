@@ -15,10 +15,12 @@ struct QuantizeCommand: ParsableCommand {
         condi-convert quantize model.pth model.condi --target-bpw 3 --dry-run
       """)
 
-  @Argument(help: "A model file of any known format, or the folder of a sharded checkpoint.")
+  @Argument(
+    help: "A model file of any known format, or the folder of a sharded checkpoint.",
+    completion: .file())
   var input: String
 
-  @Argument(help: "The packed file to write.")
+  @Argument(help: "The packed file to write.", completion: .file())
   var output: String
 
   @OptionGroup var packing: PackingOptions

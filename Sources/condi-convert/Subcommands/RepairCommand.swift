@@ -26,13 +26,13 @@ struct RepairCommand: ParsableCommand {
         condi-convert repair cut-off.condi model.pth model.condi --bits 2
       """)
 
-  @Argument(help: "A damaged packed file.")
+  @Argument(help: "A damaged packed file.", completion: .file())
   var damaged: String
 
-  @Argument(help: "The full-precision model it was made from.")
+  @Argument(help: "The full-precision model it was made from.", completion: .file())
   var reference: String
 
-  @Argument(help: "The file to write.")
+  @Argument(help: "The file to write.", completion: .file())
   var output: String
 
   @Flag(help: "Replace an existing output.")

@@ -14,10 +14,10 @@ struct UnpackCommand: ParsableCommand {
         condi-convert unpack model.condi model.safetensors --force
       """)
 
-  @Argument(help: "A packed file.")
+  @Argument(help: "A packed file.", completion: .file())
   var packed: String
 
-  @Argument(help: "The file to write; its extension chooses the format.")
+  @Argument(help: "The file to write; its extension chooses the format.", completion: .file())
   var output: String
 
   @OptionGroup var destination: OutputOptions

@@ -23,13 +23,14 @@ struct UpscaleCommand: ParsableCommand {
         condi-convert upscale bicubic photo.png big.png --scale 4
       """)
 
-  @Argument(help: "A super-resolution model, full-precision or packed, or 'bicubic'.")
+  @Argument(
+    help: "A super-resolution model, full-precision or packed, or 'bicubic'.", completion: .file())
   var model: String
 
-  @Argument(help: "A PNG or JPEG file.")
+  @Argument(help: "A PNG or JPEG file.", completion: .file())
   var input: String
 
-  @Argument(help: "The file to write: .png, .jpg or .jpeg.")
+  @Argument(help: "The file to write: .png, .jpg or .jpeg.", completion: .file())
   var output: String
 
   @Option(
@@ -87,11 +88,11 @@ struct UpscaleCommand: ParsableCommand {
     // Whatever is in the way is found before the work.
     var writer = try AtomicFileWriter(path: output, replacesExisting: force)
     let image = try RasterImage(contentsOf: StandardInput.path(input), access: common.access)
+    try locatingPictureErrors(path: input) { try format.check(image) }
     let upscaler = try openUpscaler(for: image)
     let bar = ShareProgress("upscaling", isQuiet: common.quiet)
     let result = try locatingPictureErrors(path: input) {
-      try format.check(image)
-      return try RasterUpscaling(upscaler).upscale(image) { bar.report($0) }
+      try RasterUpscaling(upscaler).upscale(image) { bar.report($0) }
     }
     try writer.append(
       try locatingPictureErrors(path: output) { try result.encoded(as: format, quality: quality) })

@@ -26,10 +26,12 @@ struct VerifyCommand: ParsableCommand {
         condi-convert verify damaged.condi --reference model.pth --repairable
       """)
 
-  @Argument(help: "A packed file.")
+  @Argument(help: "A packed file.", completion: .file())
   var packed: String
 
-  @Option(help: ArgumentHelp("The full-precision model it was made from.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("The full-precision model it was made from.", valueName: "file"),
+    completion: .file())
   var reference: String?
 
   @Option(

@@ -61,6 +61,29 @@ def read_onnx(path: Path) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(names, {}), strict=True))
 
 
+def read_matmul(path: Path) -> dict[str, np.ndarray]:
+    """Outputs as above; a layer gets the identity, and gives its matrix transposed.
+
+    Nothing but zeros is added to an element then, so that sums leave it as it is.
+    """
+    import onnx
+    import onnxruntime
+
+    onnx.checker.check_model(str(path), full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=["CPUExecutionProvider"]
+    )
+    feeds = {port.name: np.eye(port.shape[1], dtype=np.float32) for port in session.get_inputs()}
+    names = [output.name for output in session.get_outputs()]
+    result = {}
+    for name, array in zip(names, session.run(names, feeds), strict=True):
+        layer = name.removesuffix("/output")
+        result[layer] = array.T if f"{layer}/input" in feeds else array
+    return result
+
+
 def read_codes(path: Path) -> dict[str, np.ndarray]:
     """Codes and parameters as plain safetensors, by NumPy."""
     from safetensors import safe_open
@@ -91,4 +114,7 @@ def dequantized(
     return values.reshape(codes.shape).astype(dtype)
 
 
-READERS = {"mlx": read_mlx, "gguf": read_gguf, "onnx": read_onnx, "safetensors": read_codes}
+READERS = {
+    "mlx": read_mlx, "gguf": read_gguf, "onnx": read_onnx, "onnx-matmulnbits": read_matmul,
+    "safetensors": read_codes,
+}  # fmt: skip

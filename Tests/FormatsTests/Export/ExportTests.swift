@@ -26,7 +26,7 @@ import Testing
     try ModelExport(sample(), to: target, options: options).write(to: path)
   }
 
-  @Test(arguments: [ExportTarget.onnx, .gguf])
+  @Test(arguments: [ExportTarget.onnx, .onnxMatMulNBits, .gguf])
   func filesEqualThoseOfTheRealPackage(_ target: ExportTarget) throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("sample.\(target.rawValue)")
@@ -67,7 +67,7 @@ import Testing
     }
   }
 
-  @Test(arguments: [ExportTarget.mlx, .onnx, .gguf])
+  @Test(arguments: [ExportTarget.mlx, .onnx, .onnxMatMulNBits, .gguf])
   func errorsAreThoseOfWhatTheRealPackageReads(_ target: ExportTarget) throws {
     let text = try Data(
       contentsOf: URL(filePath: PackageFolder.fixture("export/expected.json")))
@@ -142,6 +142,10 @@ import Testing
     (
       .mlx, true,
       "'ragged.weight': bounds per group:8 are none of MLX's groups of 32, 64 or 128"
+    ),
+    (
+      .onnxMatMulNBits, false,
+      "'five.weight': MatMulNBits has no codes of 5 bits with a lower bound"
     ),
     (.gguf, true, "'eight.weight': GGUF has no block for codes of 8 bits with a lower bound"),
   ])

@@ -24,6 +24,21 @@ import Testing
     #expect(try RasterImage(parsing: image.encoded(as: .png)).tags == image.tags)
   }
 
+  /// libpng reads this profile, whose length is not the one that it states, and does not write it.
+  @Test func profilesThatCannotBeWrittenAreKnownBefore() throws {
+    let path = PackageFolder.root.appending(
+      path: "Fuzz/Findings/picture/crash-59f08dd260f24fd527de5e5383e2c591a5782a88")
+    let image = try RasterImage(contentsOf: path.path)
+    #expect(image.tags.profile != nil)
+    let refusal = try #require(
+      #expect(throws: SuperResolutionError.self) { try ImageFormat.png.check(image) })
+    // What is said before the work is what would be said after it.
+    #expect(throws: refusal) { try image.encoded(as: .png) }
+    var untagged = image
+    untagged.tags.profile = nil
+    #expect(throws: Never.self) { try ImageFormat.png.check(untagged) }
+  }
+
   @Test func jpegIsNearlyThePicture() throws {
     for (source, channels) in [("metric_1.png", 1), ("metric_3.png", 3)] {
       let image = try RasterImage(contentsOf: PictureFixtures.path(source))

@@ -46,7 +46,8 @@ public struct Distillation: Sendable {
   private let memory = PoolOfPools()
 
   /// - Parameters:
-  ///   - teacher, student: state dictionaries of the same architecture, not nested.
+  ///   - teacher: a state dictionary, not nested.
+  ///   - student: another one of the same architecture.
   ///   - weights: those that are quantized; others stay as they are.
   ///   - activations: those that are quantized.
   /// - Throws: `SuperResolutionError` when an archive is no network that can be trained, both differ,

@@ -15,6 +15,18 @@ enum ModelArgument {
     return try locatingErrors(path: path) { try archive.selecting(root: root) }
   }
 
+  /// The model that a packed file is set beside: the part below `root`, or else the part that was
+  /// packed, where the file has it. A copy may hold that part alone.
+  static func openReference(
+    _ path: String, root: String?, sourceRoot: String?, common: CommonOptions
+  ) throws -> TensorArchive {
+    let archive = try open(path, root: root, common: common)
+    guard root == nil, let sourceRoot,
+      archive.tensors.keys.contains(where: { $0.hasPrefix("\(sourceRoot).") })
+    else { return archive }
+    return try archive.selecting(root: sourceRoot)
+  }
+
   /// The weights of a checkpoint: below `root`, or below the conventional root where it has one,
   /// which is said.
   static func openWeights(

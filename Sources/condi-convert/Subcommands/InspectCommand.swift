@@ -64,7 +64,8 @@ struct InspectCommand: ParsableCommand {
   var reverse = false
 
   @Flag(
-    name: .customLong("split-qkv"), help: "Show a fused query-key-value weight as its three parts.")
+    name: .customLong("split-qkv"),
+    help: "Show a fused query-key-value weight, known by name or shape, as its three parts.")
   var splitQKV = false
 
   @Flag(help: "List all singular values of every layer (JSON only).")
@@ -186,13 +187,8 @@ struct InspectCommand: ParsableCommand {
   private func model(_ file: String, options: inout ModelReport.Options) throws -> ModelReport {
     let archive = try ModelArgument.open(file, root: root, common: common)
     if let reference {
-      let isPacked = archive.format == PackedFormat.identifier
-      let sourceRoot =
-        isPacked
-        ? try PackedModel(parsing: InputFile(path: StandardInput.path(file), access: common.access))
-          .header.source?.root
-        : nil
-      let counterpart = try ModelArgument.open(reference, root: root ?? sourceRoot, common: common)
+      let counterpart = try ModelArgument.openReference(
+        reference, root: root, sourceRoot: archive.sourceRoot, common: common)
       options.reference = (reference, counterpart)
     }
     let bar = ProgressBar("inspecting", total: archive.tensorByteCount, isQuiet: common.quiet)

@@ -25,18 +25,17 @@ enum FusedProjection: Sendable {
   ///
   /// - Returns: `nil` when it is not known for three equal parts.
   init?(name: String, rows: Int, columns: Int) {
-    let isNamed = Self.isNamed(name)
+    guard rows > 0, columns > 0 else { return nil }
     let isInAttention = name.split(separator: ".").dropLast().contains {
       $0.contains("attn") || $0.contains("attention")
     }
     if Self.moduleName(of: name) == "c_attn", columns == 3 * rows {
       self = .columns
-    } else if isNamed && rows.isMultiple(of: 3) || isInAttention && rows == 3 * columns {
+    } else if Self.isNamed(name) ? rows.isMultiple(of: 3) : isInAttention && rows == 3 * columns {
       self = .rows
     } else {
       return nil
     }
-    guard rows > 0, columns > 0 else { return nil }
   }
 
   /// `qkv` of `blocks.0.attn.qkv.weight`, and `in_proj` of `attn.in_proj_weight`.
@@ -63,9 +62,13 @@ enum FusedProjection: Sendable {
       return Array(values[index * count..<(index + 1) * count])
     case .columns:
       let width = columns / 3
-      return (0..<rows).flatMap { row in
-        values[row * columns + index * width..<row * columns + (index + 1) * width]
+      var part: [Double] = []
+      part.reserveCapacity(rows * width)
+      for row in 0..<rows {
+        let start = row * columns + index * width
+        part += values[start..<start + width]
       }
+      return part
     }
   }
 }

@@ -16,9 +16,11 @@ public struct Cholesky: Hashable, Sendable {
     let order = Int32(matrix.rows)
     if order > 0 {
       // The lower triangle of rows is the upper one of LAPACK's columns.
-      let info = factor.withUnsafeMutableValues {
-        LAPACKE_dpotrf(
-          LAPACK_COL_MAJOR, CChar(UInt8(ascii: "U")), order, $0.baseAddress, order)
+      let info = factor.withUnsafeMutableValues { elements in
+        BLASThreads.perform {
+          LAPACKE_dpotrf(
+            LAPACK_COL_MAJOR, CChar(UInt8(ascii: "U")), order, elements.baseAddress, order)
+        }
       }
       try LAPACKError.check(info, routine: "dpotrf")
     }
@@ -33,8 +35,11 @@ public struct Cholesky: Hashable, Sendable {
     var inverse = lower
     let order = Int32(lower.rows)
     guard order > 0 else { return inverse }
-    let info = inverse.withUnsafeMutableValues {
-      LAPACKE_dpotri(LAPACK_COL_MAJOR, CChar(UInt8(ascii: "U")), order, $0.baseAddress, order)
+    let info = inverse.withUnsafeMutableValues { elements in
+      BLASThreads.perform {
+        LAPACKE_dpotri(
+          LAPACK_COL_MAJOR, CChar(UInt8(ascii: "U")), order, elements.baseAddress, order)
+      }
     }
     try LAPACKError.check(info, routine: "dpotri")
     for row in 0..<inverse.rows {

@@ -1,6 +1,6 @@
 import CLAPACKE
 
-/// The Lanczos iteration with full reorthogonalization, for the dominant eigenvector of a symmetric
+/// The Lanczos iteration with full reorthogonalization, for the largest eigenvalue of a symmetric
 /// positive operator.
 ///
 /// Source: Golub and Van Loan, "Matrix Computations", 4th edition, section 10.1. The start is a fixed
@@ -8,17 +8,21 @@ import CLAPACKE
 /// probability zero.
 enum Lanczos {
   /// How many steps lie between two looks at the convergence.
-  private static let stride = 8
+  private static let stride = 4
 
-  /// The unit vector of the largest Ritz value.
+  /// Residuals up to this many times the Ritz value end the iteration. The value's own error is of
+  /// the order of the square.
+  private static let tolerance = 5e-4
+
+  /// The iteration ends there in any case, with what there is.
+  private static let maximumSteps = 128
+
+  /// The largest Ritz value, which is not above the largest eigenvalue, but for rounding.
   ///
-  /// - Parameters:
-  ///   - count: the operator's dimension, at least 1.
-  ///   - tolerance: stops when the residual is at most so many times the Ritz value.
-  ///   - maximumSteps: stops there in any case, with what there is.
-  static func dominant(
-    count: Int, tolerance: Double, maximumSteps: Int, apply: ([Double]) -> [Double]
-  ) throws -> [Double] {
+  /// - Parameter count: the operator's dimension, at least 1.
+  static func largestEigenvalue(
+    count: Int, apply: ([Double]) -> [Double]
+  ) throws -> Double {
     var basis = VectorBasis(dimension: count)
     var diagonal: [Double] = []
     var offDiagonal: [Double] = []
@@ -30,27 +34,24 @@ enum Lanczos {
       diagonal.append(cblas_ddot(Int32(count), vector, 1, next, 1))
       basis.orthogonalize(&next)
       let norm = VectorBasis.norm(next)
-      let isExhausted = norm <= Double.ulpOfOne * (diagonal.first ?? 0).magnitude
+      let isExhausted = norm <= Double.ulpOfOne * diagonal[0].magnitude
       if step.isMultiple(of: stride) || step == steps || isExhausted {
-        let (value, weights) = try largestRitzPair(diagonal, offDiagonal)
-        let residual = norm * (weights.last ?? 0).magnitude
-        if residual <= tolerance * value.magnitude || step == steps || isExhausted {
-          var result = basis.combination(weights)
-          VectorBasis.normalize(&result)
-          return result
-        }
+        let (value, weight) = try largestRitzPair(diagonal, offDiagonal)
+        let residual = norm * weight.magnitude
+        if residual <= tolerance * value.magnitude || step == steps || isExhausted { return value }
       }
       offDiagonal.append(norm)
       vector = next
       VectorBasis.normalize(&vector)
     }
-    return vector
+    return diagonal[0]
   }
 
-  /// LAPACK's `dstevd` on the tridiagonal matrix of the iteration.
+  /// The largest eigenvalue of the tridiagonal matrix, and the last element of its eigenvector:
+  /// LAPACK's `dstevd`.
   private static func largestRitzPair(
     _ diagonal: [Double], _ offDiagonal: [Double]
-  ) throws -> (value: Double, weights: [Double]) {
+  ) throws -> (value: Double, lastWeight: Double) {
     let count = diagonal.count
     var values = diagonal
     var rest = offDiagonal + [0]
@@ -59,7 +60,7 @@ enum Lanczos {
       LAPACK_COL_MAJOR, CChar(UInt8(ascii: "V")), Int32(count), &values, &rest, &vectors,
       Int32(count))
     try LAPACKError.check(info, routine: "dstevd")
-    return (values[count - 1], Array(vectors[(count - 1) * count..<count * count]))
+    return (values[count - 1], vectors[count * count - 1])
   }
 
   /// A unit vector of the numbers of a SplitMix64 sequence.

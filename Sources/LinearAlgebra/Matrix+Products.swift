@@ -97,9 +97,11 @@ extension Matrix {
     let columns = columns
     let order = Int32(columns)
     withUnsafeMutableValues { sum in
-      cblas_dsyrk(
-        CblasRowMajor, CblasUpper, CblasTrans, order, Int32(other.count / columns), 1, start, order,
-        1, sum.baseAddress, order)
+      BLASThreads.perform {
+        cblas_dsyrk(
+          CblasRowMajor, CblasUpper, CblasTrans, order, Int32(other.count / columns), 1, start,
+          order, 1, sum.baseAddress, order)
+      }
       for row in 0..<columns {
         for column in 0..<row { sum[row * columns + column] = sum[column * columns + row] }
       }

@@ -41,6 +41,39 @@ public func parallelMap<Result: Sendable>(
 public enum BLASThreads {
   private static let depth = Mutex((count: 0, outer: 1))
 
+  /// Held by the one call that may use BLAS's threads.
+  private static let threadedCall = Mutex(())
+
+  /// Runs `body`, a single call of a BLAS or LAPACK routine: on one thread where that is asked for
+  /// anywhere in the process, and else with BLAS's threads, one such call at a time.
+  ///
+  /// OpenBLAS's threaded `syrk`, `potrf` and `getrf` are not safe against one another: two of them
+  /// at once on different threads of a program may give wrong results or wait for each other forever
+  /// (OpenBLAS issue 5620, in releases before 2026). All calls of routines that contain them go
+  /// through here.
+  ///
+  /// - Precondition: `body` calls neither this again nor `parallelMap`.
+  static func perform<Result: Sendable>(_ body: () -> Result) -> Result {
+    let isJoining = depth.withLock { depth in
+      if depth.count > 0 { depth.count += 1 }
+      return depth.count > 0
+    }
+    if isJoining {
+      // Counted like a region of its own: the setting stays at one thread until this call is done,
+      // even if the region that it was found in ends before.
+      defer { leave() }
+      return body()
+    }
+    return threadedCall.withLock { _ in body() }
+  }
+
+  private static func leave() {
+    depth.withLock { depth in
+      depth.count -= 1
+      if depth.count == 0 { openblas_set_num_threads(Int32(depth.outer)) }
+    }
+  }
+
   /// Runs `body` with BLAS on one thread; nested and concurrent uses are counted.
   public static func runningSingleThreaded<Result>(_ body: () throws -> Result) rethrows -> Result {
     depth.withLock { depth in
@@ -50,12 +83,7 @@ public enum BLASThreads {
       }
       depth.count += 1
     }
-    defer {
-      depth.withLock { depth in
-        depth.count -= 1
-        if depth.count == 0 { openblas_set_num_threads(Int32(depth.outer)) }
-      }
-    }
+    defer { leave() }
     return try body()
   }
 

@@ -24,9 +24,6 @@ public struct SingularValues: Hashable, Sendable {
   ///   converge, or when a dimension is beyond 32 bits.
   /// - Complexity: O(rows · columns · min(rows, columns)), and the memory of one more matrix.
   public init(of matrix: Matrix, method: Method = .automatic) throws {
-    guard matrix.rows <= Int(Int32.max), matrix.columns <= Int(Int32.max) else {
-      throw LAPACKError.tooLarge(rows: matrix.rows, columns: matrix.columns)
-    }
     let largest = try Self.largestMagnitude(in: matrix)
     guard largest > 0 else {
       values = [Double](repeating: 0, count: min(matrix.rows, matrix.columns))
@@ -39,9 +36,13 @@ public struct SingularValues: Hashable, Sendable {
     }
   }
 
-  /// The largest absolute element; all elements are checked to be finite.
-  private static func largestMagnitude(in matrix: Matrix) throws -> Double {
-    try matrix.values.withUnsafeBufferPointer { elements in
+  /// The largest absolute element; all elements are checked to be finite, and dimensions to fit 32
+  /// bits.
+  static func largestMagnitude(in matrix: Matrix) throws -> Double {
+    guard matrix.rows <= Int(Int32.max), matrix.columns <= Int(Int32.max) else {
+      throw LAPACKError.tooLarge(rows: matrix.rows, columns: matrix.columns)
+    }
+    return try matrix.values.withUnsafeBufferPointer { elements in
       var largest = 0.0
       for index in elements.indices {
         let magnitude = elements[index].magnitude
@@ -66,9 +67,11 @@ public struct SingularValues: Hashable, Sendable {
     let length = Int32(max(matrix.rows, matrix.columns))
     var elements = isWide ? matrix.values : matrix.transposed.values
     var values = [Double](repeating: 0, count: Int(count))
-    let info = LAPACKE_dgesdd(
-      LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), length, count, &elements, length, &values,
-      nil, 1, nil, 1)
+    let info = BLASThreads.perform {
+      LAPACKE_dgesdd(
+        LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), length, count, &elements, length, &values,
+        nil, 1, nil, 1)
+    }
     try LAPACKError.check(info, routine: "dgesdd")
     return values
   }

@@ -18,9 +18,11 @@ public struct SymmetricEigenvalues: Hashable, Sendable {
     var elements = matrix.values
     var values = [Double](repeating: 0, count: matrix.rows)
     // The upper triangle of rows is the lower one of LAPACK's columns.
-    let info = LAPACKE_dsyevd(
-      LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), CChar(UInt8(ascii: "L")), Int32(matrix.rows),
-      &elements, Int32(matrix.rows), &values)
+    let info = BLASThreads.perform {
+      LAPACKE_dsyevd(
+        LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), CChar(UInt8(ascii: "L")), Int32(matrix.rows),
+        &elements, Int32(matrix.rows), &values)
+    }
     try LAPACKError.check(info, routine: "dsyevd")
     self.values = values
   }

@@ -1,7 +1,6 @@
 import CLAPACKE
 
-/// Orthonormal vectors, one after the other: the basis that the iterations for extreme eigenvalues
-/// grow.
+/// Orthonormal vectors, one after the other: the basis that the Lanczos iteration grows.
 struct VectorBasis {
   /// Elements of a vector.
   let dimension: Int

@@ -40,6 +40,21 @@ import Testing
     }
   }
 
+  @Test func otherTypesMayBeNoDifference() throws {
+    try withTemporaryFolder { folder in
+      let (a, b) = (folder.appending("a.safetensors"), folder.appending("b.safetensors"))
+      try write(["w": [1, -0.5, 4]], to: a)
+      let half = try Tensor(
+        elementType: .float16, shape: try #require(Shape([3])),
+        bytes: SharedBytes(elementsOf: [1, -0.5, 4] as [Float16]))
+      let format = try #require(FormatRegistry.standard.format(forOutput: b))
+      try FormatRegistry.standard.write(
+        TensorArchive(tensors: ["w": half]), as: format, to: b, replacesExisting: true)
+      #expect(try CommandLine.run("diff", a, b).exitCode == 1)
+      #expect(try CommandLine.run("diff", a, b, "--any-type").exitCode == 0)
+    }
+  }
+
   @Test(arguments: [
     ["--tolerance", "x"], ["--tolerance", "=1"], ["--tolerance", "1", "--tolerance", "2"],
     ["--map", "x"], ["--map", "=x"], ["--strip-prefix", ""],

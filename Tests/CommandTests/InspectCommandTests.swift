@@ -62,6 +62,20 @@ import Testing
     #expect(try BuiltProgram().run(["inspect"] + arguments).exitCode == 64)
   }
 
+  /// A checkpoint keeps below 'params' what a packed file has on top.
+  @Test func modelsOfOtherNestingStandSideBySide() throws {
+    try CommandLine.withPackedExample { _, packed in
+      for files in [[CommandLine.checkpoint, packed], [packed, CommandLine.checkpoint]] {
+        let outcome = try BuiltProgram().run(
+          ["inspect", "--extremes", "--layers", "conv_*.weight", "--format", "csv"] + files)
+        #expect(outcome.exitCode == 0)
+        #expect(outcome.standardError.contains("comparing the tensors below 'params'"))
+        #expect(!outcome.standardOutput.contains("not in"))
+        #expect(outcome.standardOutput.contains("conv_first.weight"))
+      }
+    }
+  }
+
   @Test func packedModelBesideItsSource() throws {
     try CommandLine.withPackedExample { _, packed in
       let outcome = try CommandLine.succeed(

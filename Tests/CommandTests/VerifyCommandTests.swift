@@ -26,6 +26,30 @@ import Testing
     }
   }
 
+  /// The part that was packed, in a file of its own, does for a reference as the whole does.
+  @Test func referenceMayHoldThePackedPartAlone() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let flat = folder.appending("flat.safetensors")
+      try CommandLine.succeed(
+        "convert", CommandLine.checkpoint, flat, "--root", "params", "--quiet")
+      for reference in [flat, CommandLine.checkpoint] {
+        let outcome = try CommandLine.succeed(
+          "verify", packed, "--reference", reference, "--min-sqnr", "1", "--format", "json")
+        #expect(try CommandLine.json(outcome)["isPassed"] as? Bool == true)
+        let inspected = try CommandLine.succeed(
+          "inspect", packed, "--reference", reference, "--extremes", "--format", "json")
+        let layers = try #require(try CommandLine.json(inspected)["layers"] as? [[String: Any]])
+        #expect(layers.count { $0["reference"] != nil } == layers.count)
+      }
+      let damaged = folder.appending("damaged.condi")
+      try CommandLine.copy(packed, to: damaged) { $0[$0.count / 2] ^= 1 }
+      let repaired = folder.appending("repaired.condi")
+      try CommandLine.succeed("repair", damaged, flat, repaired, "--quiet")
+      #expect(
+        try Data(contentsOf: URL(filePath: repaired)) == Data(contentsOf: URL(filePath: packed)))
+    }
+  }
+
   @Test func conditionNumbersCanBeRequired() throws {
     try CommandLine.withPackedExample { _, packed in
       try CommandLine.succeed("verify", packed, "--max-condition", "1e9", "--quiet")

@@ -21,6 +21,13 @@ import Testing
     #expect(report.changed.isEmpty && report.renamed.isEmpty)
   }
 
+  @Test func comparingNothingIsAnError() throws {
+    #expect(
+      throws: FormatError.mismatch(expected: "a tensor that is not ignored", found: "none")
+    ) { try diff(.varied(), .varied()) { $0.ignored = [try NameGlob("*")] } }
+    #expect(try diff(TensorArchive(), TensorArchive()).isSame)
+  }
+
   @Test func measuresOfChangedNumbers() throws {
     let report = try diff(
       TensorArchive(["w": .float32([4], [1, 2, 0, -4])]),

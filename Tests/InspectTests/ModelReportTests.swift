@@ -98,6 +98,33 @@ import Testing
     ])
     let layers = try ModelReport(archive: archive, file: "x", options: options).layers
     #expect(layers.map(\.part) == [nil, "q", "k", "v", nil])
+    #expect(layers[0].view == "q, k and v together: 4 rows are not three equal parts")
+    #expect(layers[4].view == nil)
+  }
+
+  /// Columns of weights that are stored as [inputs, outputs]; and layers known by their shape alone.
+  @Test func fusedWeightsAreKnownByPlaceAndShape() throws {
+    var options = ModelReport.Options()
+    options.splitsFusedQKV = true
+    var sideBySide = [Float](repeating: 0, count: 12)
+    for (place, value) in [(0, 1), (7, 2), (2, 3), (9, 4), (4, 5), (11, 6)] {
+      sideBySide[place] = Float(value)
+    }
+    let archive = TensorArchive([
+      "h.0.attn.c_attn.weight": try .float32([2, 6], sideBySide),
+      "attention.mix.weight": try .diagonal([1, 2], rows: 6, columns: 2),
+      "attention.mix2.weight": try .diagonal([1, 2], rows: 6, columns: 3),
+      "mlp.mix.weight": try .diagonal([1, 2], rows: 6, columns: 2),
+      "attention.query_key_value.bias": try .float32([6], [1, 2, 3, 4, 5, 6]),
+    ])
+    for onlyExtremes in [false, true] {
+      options.onlyExtremes = onlyExtremes
+      let layers = try ModelReport(archive: archive, file: "x", options: options).layers
+      #expect(layers.map(\.part) == ["q", "k", "v", "q", "k", "v", nil, nil, nil])
+      #expect(layers[..<3].map(\.matrix) == [[2, 2], [2, 2], [2, 2]])
+      #expect(layers[..<3].map(\.sigmaMax) == [2, 4, 6])
+      #expect(layers[..<3].map(\.sigmaMin) == [1, 3, 5])
+    }
   }
 
   @Test func globsSelectLayers() throws {
@@ -206,6 +233,9 @@ import Testing
     #expect(report.referenceFile == "fp.pth")
     #expect(reference("conv.weight")?.conditionNumber == 1)
     #expect(reference("singular.weight") == nil)
+    let rows = try report.rendered(as: .csv).split(separator: "\r\n")
+    let bias = try #require(rows.first { $0.hasPrefix("norm.bias") })
+    #expect(bias.hasSuffix(",no singular values: a vector"))
     #expect(
       reference("broken.weight")?.note
         == "no singular values: the element in row 1, column 0 is nan")
@@ -281,6 +311,10 @@ import Testing
     let text = try comparison.rendered(as: .text)
     #expect(text.contains("A is model.pth.") && text.contains("B is b.npz."))
     #expect(text.split(separator: "\n").allSatisfy { $0.count <= 100 })
+    // A limit is for the layers.
+    let tables = comparison.document.limitingRows(to: 2).tables
+    #expect(tables.map(\.rows.count) == [2, 8])
+    #expect(tables.map(\.title) == ["Layers (the first 2 of 8)", "Models"])
     let json = try comparison.rendered(as: .json)
     #expect(try ReportJSON.decode(ModelComparison.self, from: json) == comparison)
   }

@@ -3,20 +3,20 @@ import Testing
 @testable import LinearAlgebra
 
 @Suite struct SingularValuesExtremesTests {
-  /// Both orientations, and more columns than are widened at a time.
+  private func gram(of matrix: Matrix) throws -> GramMatrix {
+    GramMatrix(of: matrix, largest: try SingularValues.largestMagnitude(in: matrix))
+  }
+
   @Test(arguments: [(7, 5), (5, 7), (3, 1500), (40, 1), (1, 40)])
-  func gramOperatorIsTheProduct(_ rows: Int, _ columns: Int) {
+  func gramMatrixIsTheProduct(_ rows: Int, _ columns: Int) throws {
     let matrix = Matrix.pattern(rows: rows, columns: columns)
-    let gram = GramOperator(rows: rows, columns: columns, values: matrix.values.map(Float.init))
+    let gram = try gram(of: matrix)
     let vector = (0..<gram.count).map { Double($0 % 5) - 1.5 }
     let wide = rows <= columns ? matrix : matrix.transposed
-    // The plain sums, over the elements that Float rounds to.
     var expected = [Double](repeating: 0, count: wide.rows)
     for i in 0..<wide.rows {
       for j in 0..<wide.rows {
-        for k in 0..<wide.columns {
-          expected[i] += Double(Float(wide[i, k])) * Double(Float(wide[j, k])) * vector[j]
-        }
+        for k in 0..<wide.columns { expected[i] += wide[i, k] * wide[j, k] * vector[j] }
       }
     }
     let scale = expected.map(\.magnitude).max() ?? 0
@@ -25,97 +25,138 @@ import Testing
     }
   }
 
-  private func rounded(_ matrix: Matrix) -> (floats: [Float], widened: Matrix) {
-    let floats = matrix.values.map(Float.init)
-    let widened = Matrix(
-      rows: matrix.rows, columns: matrix.columns, values: floats.map(Double.init))
-    return (floats, widened)
+  /// Sylvester's inertia at either side of the ends of a spectrum.
+  @Test func factorsExistUpToTheEnds() throws {
+    let spectrum = (0..<100).map { 2 - Double($0) / 99 }
+    let gram = try gram(of: .withSingularValues(spectrum, rows: 100, columns: 130, seed: 3))
+    #expect(gram.factor(shift: 0.999) != nil)
+    #expect(gram.factor(shift: 1.001) == nil)
+    #expect(gram.factor(shift: 4.001, sign: -1) != nil)
+    #expect(gram.factor(shift: 3.999, sign: -1) == nil)
   }
 
-  /// Spectra that span κ in equal steps, in a cluster at each end, and with one small value.
-  @Test(arguments: [(100, 100), (100, 160), (160, 100)], [1.01, 30, 1e3, 1e5, 1e7, 1e12])
-  func agreeWithTheDecomposition(_ size: (Int, Int), _ condition: Double) throws {
-    let count = min(size.0, size.1)
-    let spectra: [[Double]] = [
-      (0..<count).map { 1 - (1 - 1 / condition) * Double($0) / Double(count - 1) },
+  /// κ in equal steps, in equal ratios, in a cluster at each end, in pairs, and one small value.
+  private func spectra(_ count: Int, condition: Double) -> [[Double]] {
+    let ratio = exponential(condition, 1 / Double(count - 1))
+    let even = (0..<count).map { 1 - (1 - 1 / condition) * Double($0) / Double(count - 1) }
+    var graded = [1.0]
+    for _ in 1..<count { graded.append(graded[graded.count - 1] * ratio) }
+    return [
+      even, graded,
       (0..<count).map {
         ($0 < count / 2 ? 1 : 1 / condition) * (1 + 1e-7 * Double(count - $0))
       },
+      (0..<count).map { even[$0 / 2 * 2] },
       (0..<count).map { $0 == count - 1 ? 1 / condition : 1 },
     ]
-    for (seed, spectrum) in spectra.enumerated() {
-      let (floats, matrix) = rounded(
-        .withSingularValues(spectrum, rows: size.0, columns: size.1, seed: UInt64(seed)))
+  }
+
+  /// What the iterations and the proofs let pass is right, whatever the spectrum.
+  @Test(arguments: [(100, 100), (100, 160), (160, 100)], [1.01, 30, 1e3, 1e5, 1e7, 1e12])
+  func provenEndsAreTheEnds(_ size: (Int, Int), _ condition: Double) throws {
+    let count = min(size.0, size.1)
+    for (seed, spectrum) in spectra(count, condition: condition).enumerated() {
+      let matrix = Matrix.withSingularValues(
+        spectrum, rows: size.0, columns: size.1, seed: UInt64(seed))
+      guard let ends = try ExtremeSingularValues.proven(try gram(of: matrix)) else { continue }
       let all = try SingularValues(of: matrix, method: .decomposition).values
-      let extremes = try ExtremeSingularValues(rows: size.0, columns: size.1, values: floats)
-      #expect(abs(extremes.largest / all[0] - 1) < ExtremeSingularValues.relativeError)
-      let absolute = 16 * Double(count) * .ulpOfOne * all[0]
-      let bound = max(absolute, ExtremeSingularValues.relativeError * all[count - 1])
-      #expect(abs(extremes.smallest - all[count - 1]) <= bound)
+      #expect(abs(ends.largest / all[0] - 1) < ExtremeSingularValues.relativeError)
+      #expect(abs(ends.smallest / all[count - 1] - 1) < ExtremeSingularValues.relativeError)
     }
   }
 
-  /// Norms of unit vectors lie between the ends, so the condition number is never exaggerated.
-  @Test(arguments: [3.0, 100, 3000])
-  func iterationsErrToTheInside(_ condition: Double) throws {
-    let spectrum = (0..<120).map { 1 - (1 - 1 / condition) * Double($0) / 119 }
-    let (floats, matrix) = rounded(
-      .withSingularValues(spectrum, rows: 120, columns: 300, seed: 4))
-    let all = try SingularValues(of: matrix, method: .decomposition).values
-    let found = try #require(
-      try ExtremeSingularValues.iterated(GramOperator(rows: 120, columns: 300, values: floats)))
-    #expect(found.largest <= all[0] * (1 + 1e-12))
-    #expect(found.smallest >= all[119] * (1 - 1e-9))
+  /// Ordinary spectra must not be sent the slow way.
+  @Test(arguments: [30.0, 1e3, 2e4])
+  func ordinarySpectraAreProven(_ condition: Double) throws {
+    for (seed, spectrum) in spectra(100, condition: condition).enumerated() {
+      let matrix = Matrix.withSingularValues(spectrum, rows: 100, columns: 160, seed: UInt64(seed))
+      #expect(try ExtremeSingularValues.proven(try gram(of: matrix)) != nil)
+    }
   }
 
-  /// What the iteration cannot resolve must not pass for a result.
+  /// Large enough for the iterations, on either side of what the Gram matrix can resolve.
+  @Test(arguments: [1e3, 1e5, 1e6, 1e12])
+  func largeMatricesAgreeWithTheDecomposition(_ condition: Double) throws {
+    let spectrum = spectra(512, condition: condition)[1]
+    let matrix = Matrix.withSingularValues(spectrum, rows: 512, columns: 530, seed: 1)
+    let ends = try ExtremeSingularValues(of: matrix)
+    #expect(abs(ends.largest - 1) < ExtremeSingularValues.relativeError)
+    let bound = max(16 * 512 * .ulpOfOne, ExtremeSingularValues.relativeError / condition)
+    #expect(abs(ends.smallest - 1 / condition) <= bound)
+  }
+
+  /// What cannot be resolved must not pass for a result.
   @Test func rankDeficientMatricesAreDecomposed() throws {
-    let spectrum = (0..<100).map { $0 < 60 ? 1.0 : 0 }
-    let floats = rounded(
-      .withSingularValues(spectrum, rows: 100, columns: 100, seed: 9)
-    ).floats
-    let gram = GramOperator(rows: 100, columns: 100, values: floats)
-    #expect(try ExtremeSingularValues.iterated(gram) == nil)
-    let all = try SingularValues(
-      of: Matrix(rows: 100, columns: 100, values: floats.map(Double.init))
-    ).values
-    let extremes = try ExtremeSingularValues(rows: 100, columns: 100, values: floats)
-    #expect(extremes.largest == all[0])
-    #expect(extremes.smallest == all[99])
+    let spectrum = (0..<512).map { $0 < 300 ? 1.0 : 0 }
+    let matrix = Matrix.withSingularValues(spectrum, rows: 512, columns: 512, seed: 9)
+    #expect(try ExtremeSingularValues.proven(try gram(of: matrix)) == nil)
+    let ends = try ExtremeSingularValues(of: matrix)
+    #expect(abs(ends.largest - 1) < 1e-12)
+    #expect(ends.smallest < 1e-12)
   }
 
-  @Test(arguments: [(1, 1), (2, 9), (9, 2), (120, 130)])
+  @Test(arguments: [(1, 1), (2, 9), (9, 2), (120, 130), (512, 513)])
   func zero(_ rows: Int, _ columns: Int) throws {
-    let extremes = try ExtremeSingularValues(
-      rows: rows, columns: columns, values: [Float](repeating: 0, count: rows * columns))
-    #expect(extremes.largest == 0)
-    #expect(extremes.smallest == 0)
+    let ends = try ExtremeSingularValues(of: Matrix(zerosOfRows: rows, columns: columns))
+    #expect(ends.largest == 0)
+    #expect(ends.smallest == 0)
   }
 
-  @Test(arguments: [Float.nan, .infinity])
-  func nonFiniteElement(_ value: Float) {
-    var values = Matrix.pattern(rows: 110, columns: 100).values.map(Float.init)
-    values[203] = value
-    #expect(throws: LAPACKError.nonFiniteElement(row: 2, column: 3, value: "\(Double(value))")) {
-      try ExtremeSingularValues(rows: 110, columns: 100, values: values)
+  @Test(arguments: [(110, 100), (513, 512)], [Double.nan, .infinity])
+  func nonFiniteElement(_ size: (Int, Int), _ value: Double) {
+    var matrix = Matrix.pattern(rows: size.0, columns: size.1)
+    matrix[2, 3] = value
+    #expect(throws: LAPACKError.nonFiniteElement(row: 2, column: 3, value: "\(value)")) {
+      try ExtremeSingularValues(of: matrix)
     }
   }
 
-  @Test(arguments: [Float(0x1p-100), 0x1p100])
-  func farFromOne(_ scale: Float) throws {
-    let values = Matrix.pattern(rows: 120, columns: 100).values.map { Float($0) }
-    let expected = try ExtremeSingularValues(rows: 120, columns: 100, values: values)
-    let extremes = try ExtremeSingularValues(
-      rows: 120, columns: 100, values: values.map { $0 * scale })
-    #expect(abs(extremes.largest / (expected.largest * Double(scale)) - 1) < 1e-4)
-    #expect(abs(extremes.smallest / (expected.smallest * Double(scale)) - 1) < 1e-4)
+  @Test(arguments: [0x1p-600, 0x1p-100, 0x1p100, 0x1p600])
+  func farFromOne(_ scale: Double) throws {
+    let spectrum = spectra(100, condition: 50)[0]
+    let matrix = Matrix.withSingularValues(spectrum, rows: 120, columns: 100, seed: 2)
+    let scaled = Matrix.filled(120, 100) { matrix[$0, $1] * scale }
+    let expected = try #require(try ExtremeSingularValues.proven(try gram(of: matrix)))
+    let ends = try #require(try ExtremeSingularValues.proven(try gram(of: scaled)))
+    #expect(abs(ends.largest / (expected.largest * scale) - 1) < 1e-12)
+    #expect(abs(ends.smallest / (expected.smallest * scale) - 1) < 1e-12)
   }
 
-  @Test func sameInEveryRun() throws {
-    let values = Matrix.pattern(rows: 150, columns: 110).values.map(Float.init)
-    let found = try parallelMap(count: 4, threads: 2) { _ in
-      try ExtremeSingularValues(rows: 150, columns: 110, values: values)
+  /// Threaded calls of BLAS at once, on threads that know nothing of each other, some of them beside
+  /// a region that asks for one thread.
+  @Test func sameFromManyThreadsAtOnce() async throws {
+    let spectrum = spectra(200, condition: 100)[0]
+    let matrix = Matrix.withSingularValues(spectrum, rows: 200, columns: 300, seed: 6)
+    let expected = try ExtremeSingularValues(of: matrix)
+    try await withThrowingTaskGroup(of: ExtremeSingularValues?.self) { group in
+      for index in 0..<24 {
+        group.addTask {
+          let gram = try gram(of: matrix)
+          return index.isMultiple(of: 3)
+            ? try BLASThreads.runningSingleThreaded { try ExtremeSingularValues.proven(gram) }
+            : try ExtremeSingularValues.proven(gram)
+        }
+      }
+      for try await found in group {
+        let ends = try #require(found)
+        // Iterated, beside all eigenvalues.
+        #expect(abs(ends.largest / expected.largest - 1) < ExtremeSingularValues.relativeError)
+        #expect(abs(ends.smallest / expected.smallest - 1) < ExtremeSingularValues.relativeError)
+      }
     }
-    #expect(Set(found).count == 1)
+  }
+
+  /// `condition^(−t)` for t in 0…1, by repeated square roots.
+  private func exponential(_ condition: Double, _ t: Double) -> Double {
+    var (result, factor, rest) = (1.0, condition, t)
+    for _ in 0..<52 where rest > 0 {
+      if rest >= 1 {
+        result /= factor
+        rest -= 1
+      }
+      rest *= 2
+      factor = factor.squareRoot()
+    }
+    return result
   }
 }

@@ -71,14 +71,39 @@ public struct SharedBytes: @unchecked Sendable {
   }
 
   /// Zeroed memory aligned for SIMD loads.
+  ///
+  /// Long pieces are pages of their own, which the system hands out zeroed and in large units where
+  /// it can: nothing is written here that is written again by the initializer.
   private final class Allocation {
     let buffer: UnsafeMutableRawBufferPointer
+    private let isMapped: Bool
+
+    private static let leastMappedByteCount = 1 << 22
 
     init(byteCount: Int) {
+      if byteCount >= Self.leastMappedByteCount,
+        let pages = mmap(
+          nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+        pages != MAP_FAILED
+      {
+        // A wish, which may be refused without harm.
+        madvise(pages, byteCount, Int32(MADV_HUGEPAGE))
+        buffer = UnsafeMutableRawBufferPointer(start: pages, count: byteCount)
+        isMapped = true
+        return
+      }
+      // Ends the program with a message when there is no memory either.
       buffer = .allocate(byteCount: byteCount, alignment: 64)
       buffer.initializeMemory(as: UInt8.self, repeating: 0)
+      isMapped = false
     }
 
-    deinit { buffer.deallocate() }
+    deinit {
+      if isMapped {
+        munmap(buffer.baseAddress, buffer.count)
+      } else {
+        buffer.deallocate()
+      }
+    }
   }
 }

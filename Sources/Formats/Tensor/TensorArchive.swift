@@ -24,6 +24,8 @@ public struct TensorArchive: Sendable {
   public var activations: [ActivationQuantizer] = []
   /// How small the file is, where the archive was read from a packed one.
   public var packedSummary: PackedSummary?
+  /// The part of its source that a packed file holds; `nil` for the whole of it.
+  public var sourceRoot: String?
 
   public init(
     format: FormatIdentifier? = nil, tensors: OrderedDictionary<String, Tensor> = [:],

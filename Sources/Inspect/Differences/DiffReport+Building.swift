@@ -13,14 +13,17 @@ extension DiffReport {
   ///   - fileA: the path of `a`, for the report.
   ///   - fileB: the path of `b`, for the report.
   ///   - progress: called on any thread after each pair, with its bytes in `a`.
-  /// - Throws: `FormatError` when a tensor cannot be read, or a glob or a part of the name map
-  ///   matches nothing in either file; `LAPACKError` when singular values cannot be found.
+  /// - Throws: `FormatError` when a tensor cannot be read, all of them are ignored, or a glob or a
+  ///   part of the name map matches nothing in either file; `LAPACKError` when singular values cannot be found.
   public init(
     _ archiveA: TensorArchive, _ archiveB: TensorArchive, fileA: String, fileB: String,
     options: Options = Options(), progress: (@Sendable (_ byteCount: Int) -> Void)? = nil
   ) throws {
     options.check()
     var pairing = try Pairing(archiveA, archiveB, options: options)
+    guard pairing.hasTensors || (archiveA.tensors.isEmpty && archiveB.tensors.isEmpty) else {
+      throw FormatError.mismatch(expected: "a tensor that is not ignored", found: "none")
+    }
     let largest = pairing.pairs.map(\.byteCount).max() ?? 0
     let budget = MemoryBudget(limit: max(largest, Self.leastBudget))
     let outcomes = try Self.compare(pairing.pairs, options, budget, progress)

@@ -25,7 +25,7 @@ extension DiffReport: Report {
       count("the same", same.count), count("changed", changed.count),
       count("renamed", renamed.count),
       count("laid out otherwise", relaid.count), count("only in A", onlyInA.count),
-      count("only in B", onlyInB.count), count("changed values", values.count),
+      count("only in B", onlyInB.count), count("other values changed", values.count),
       .init("tolerance", .real(tolerance), kind: .real),
     ] + limits
   }

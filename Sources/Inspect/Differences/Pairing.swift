@@ -12,6 +12,8 @@ struct Pairing {
   /// All tensors that take part.
   let all: (a: [NamedTensor], b: [NamedTensor])
 
+  var hasTensors: Bool { !all.a.isEmpty || !all.b.isEmpty }
+
   /// - Throws: `FormatError` when a glob or a part of the name map matches nothing.
   init(_ a: TensorArchive, _ b: TensorArchive, options: DiffReport.Options) throws {
     let (all, isIncluded) = try Self.named(a, b, options)

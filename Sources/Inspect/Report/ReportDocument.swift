@@ -47,14 +47,17 @@ public struct ReportTable: Hashable, Sendable {
   public var columns: [Column]
   /// Each row has one cell a column.
   public private(set) var rows: [[ReportCell]]
+  /// Whether a limit of rows leaves it whole: for tables of a few fixed rows.
+  public var isSummary: Bool
 
   /// - Precondition: every row has as many cells as there are columns.
-  public init(title: String, columns: [Column], rows: [[ReportCell]]) {
+  public init(title: String, columns: [Column], rows: [[ReportCell]], isSummary: Bool = false) {
     precondition(
       rows.allSatisfy { $0.count == columns.count }, "a row of '\(title)' has not a cell a column")
     self.title = title
     self.columns = columns
     self.rows = rows
+    self.isSummary = isSummary
   }
 
   public struct Column: Hashable, Sendable {
@@ -112,7 +115,7 @@ public struct ReportTable: Hashable, Sendable {
     let indices = columns.indices.filter { isIncluded(columns[$0]) }
     return ReportTable(
       title: title, columns: indices.map { columns[$0] },
-      rows: rows.map { row in indices.map { row[$0] } })
+      rows: rows.map { row in indices.map { row[$0] } }, isSummary: isSummary)
   }
 }
 

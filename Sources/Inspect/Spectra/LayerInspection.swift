@@ -7,8 +7,8 @@ struct LayerInspection: Sendable {
   /// The tensor's place in the file.
   let position: Int
   let tensor: Tensor
-  /// Labels of the equal parts that the rows are split in; one unlabelled part otherwise.
-  let parts: [String?]
+  /// How the matrix is three; `nil` when it is seen as one.
+  private let fusion: FusedProjection?
   let options: ModelReport.Options
 
   init(name: String, position: Int, tensor: Tensor, options: ModelReport.Options) {
@@ -16,15 +16,20 @@ struct LayerInspection: Sendable {
     self.position = position
     self.tensor = tensor
     self.options = options
-    let isSplit =
-      options.splitsFusedQKV && Self.isFusedQKV(name)
-      && tensor.shape.matrix.map { $0.rows.isMultiple(of: 3) } == true
-    parts = isSplit ? ["q", "k", "v"] : [nil]
+    fusion =
+      options.splitsFusedQKV && (tensor.shape.rank < 4 || options.convolutionGrid == nil)
+      ? tensor.shape.matrix.flatMap {
+        FusedProjection(name: name, rows: $0.rows, columns: $0.columns)
+      } : nil
   }
 
-  /// Names that attention layers give a weight of q, k and v stacked along the output axis.
-  private static func isFusedQKV(_ name: String) -> Bool {
-    name == "qkv.weight" || name.hasSuffix(".qkv.weight") || name.hasSuffix("in_proj_weight")
+  /// Labels of the parts of the matrix; one unlabelled part otherwise.
+  var parts: [String?] { fusion == nil ? [nil] : FusedProjection.labels }
+
+  /// Rows and columns of each part; `nil` when the tensor is no matrix.
+  private var partShape: (rows: Int, columns: Int)? {
+    guard let (rows, columns) = tensor.shape.matrix else { return nil }
+    return fusion?.partShape(rows: rows, columns: columns) ?? (rows, columns)
   }
 
   /// The grid on which the tensor is seen as a convolution; `nil` when it is seen as a matrix.
@@ -34,15 +39,14 @@ struct LayerInspection: Sendable {
 
   /// Proportional to the time that the spectra take.
   var cost: Double {
-    guard obstacle == nil, let (rows, columns) = tensor.shape.matrix else { return 0 }
+    guard obstacle == nil, let (rows, columns) = partShape else { return 0 }
     if let grid {
       let channels = tensor.shape.dimensions.prefix(2).map(Double.init)
       // Half of the frequencies, each a real matrix of twice the size.
       return 4 * Double(grid.width * grid.height) * channels[0] * channels[1]
         * (channels.min() ?? 1)
     }
-    let partRows = Double(rows / parts.count)
-    return Double(parts.count) * partRows * Double(columns) * min(partRows, Double(columns))
+    return Double(parts.count * rows) * Double(columns) * Double(min(rows, columns))
   }
 
   /// - Throws: `FormatError` when the tensor's bytes cannot be read.
@@ -52,38 +56,45 @@ struct LayerInspection: Sendable {
       for index in reports.indices { reports[index].note = "no singular values: \(obstacle)" }
       guard isReadable, !options.onlyExtremes else { return reports }
     }
-    if options.onlyExtremes, grid == nil, tensor.elementType != .float64 {
-      try setExtremes(&reports)
-    } else {
-      try setSpectra(&reports)
-    }
+    try setNumbers(&reports)
     return reports
   }
 
-  private func setSpectra(_ reports: inout [LayerReport]) throws {
+  private func setNumbers(_ reports: inout [LayerReport]) throws {
     let values = try locatingErrors(tensor: name) { try tensor.doubleValues() }
-    let rows = tensor.shape.matrix?.rows ?? 0
-    let partCount = values.count / parts.count
+    let rows = partShape?.rows ?? 0
     for index in reports.indices {
-      let part =
-        parts.count == 1 ? values : Array(values[index * partCount..<(index + 1) * partCount])
+      let part = part(index, of: values)
       if !options.onlyExtremes {
-        reports[index].statistics = ElementStatistics(of: part, rows: rows / parts.count)
+        reports[index].statistics = ElementStatistics(of: part, rows: rows)
       }
       guard obstacle == nil else { continue }
       do {
-        let spectrum = try spectrum(of: part, rows: rows / parts.count)
-        if options.onlyExtremes {
-          reports[index].set(
-            ExtremeSingularValues(of: spectrum.singularValues),
-            frobeniusNorm: spectrum.frobeniusNorm)
-        } else {
-          reports[index].set(
-            spectrum, includesSingularValues: options.includesSingularValues)
-        }
+        try setSpectrum(&reports[index], of: part, rows: rows)
       } catch let error as LAPACKError {
         reports[index].note = "no singular values: \(error)"
       }
+    }
+  }
+
+  private func part(_ index: Int, of values: [Double]) -> [Double] {
+    guard let fusion, let (rows, columns) = tensor.shape.matrix else { return values }
+    return fusion.part(index, of: values, rows: rows, columns: columns)
+  }
+
+  private func setSpectrum(_ report: inout LayerReport, of values: [Double], rows: Int) throws {
+    if options.onlyExtremes, grid == nil {
+      let matrix = Matrix(rows: rows, columns: values.count / rows, values: values)
+      report.set(
+        try ExtremeSingularValues(of: matrix), frobeniusNorm: Self.frobeniusNorm(of: values))
+      return
+    }
+    let spectrum = try spectrum(of: values, rows: rows)
+    if options.onlyExtremes {
+      report.set(
+        ExtremeSingularValues(of: spectrum.singularValues), frobeniusNorm: spectrum.frobeniusNorm)
+    } else {
+      report.set(spectrum, includesSingularValues: options.includesSingularValues)
     }
   }
 
@@ -102,23 +113,10 @@ struct LayerInspection: Sendable {
       columns: dimensions[1] * places)
   }
 
-  private func setExtremes(_ reports: inout [LayerReport]) throws {
-    let values = try locatingErrors(tensor: name) { try tensor.floatValues() }
-    let partCount = values.count / parts.count
-    guard let rows = tensor.shape.matrix?.rows else { return }
-    for index in reports.indices {
-      let part =
-        parts.count == 1 ? values : Array(values[index * partCount..<(index + 1) * partCount])
-      do {
-        let partRows = rows / parts.count
-        let extremes = try ExtremeSingularValues(
-          rows: partRows, columns: partCount / partRows, values: part)
-        let square = part.reduce(0.0) { $0 + Double($1) * Double($1) }
-        reports[index].set(extremes, frobeniusNorm: square.squareRoot())
-      } catch let error as LAPACKError {
-        reports[index].note = "no singular values: \(error)"
-      }
-    }
+  private static func frobeniusNorm(of values: [Double]) -> Double {
+    let largest = values.reduce(0) { max($0, $1.magnitude) }
+    guard largest > 0 else { return 0 }
+    return largest * values.reduce(0) { $0 + ($1 / largest) * ($1 / largest) }.squareRoot()
   }
 
   /// Whether the elements are numbers that statistics can be made of.
@@ -158,7 +156,7 @@ struct LayerInspection: Sendable {
   }
 
   private func emptyReport(part: String?) -> LayerReport {
-    var matrix = tensor.shape.matrix.map { [$0.rows / parts.count, $0.columns] }
+    var matrix = partShape.map { [$0.rows, $0.columns] }
     if !tensor.elementType.isFloatingPoint { matrix = nil }
     var report = LayerReport(
       name: name, position: position, part: part, elementType: tensor.elementType.rawValue,
@@ -166,6 +164,11 @@ struct LayerInspection: Sendable {
       elementCount: tensor.shape.elementCount / parts.count,
       byteCount: tensor.byteCount / parts.count)
     if let grid, obstacle == nil { report.view = "circular convolution on \(grid)" }
+    if options.splitsFusedQKV, fusion == nil, grid == nil, obstacle == nil,
+      FusedProjection.isNamed(name)
+    {
+      report.view = "q, k and v together: \(matrix?.first ?? 0) rows are not three equal parts"
+    }
     return report
   }
 }

@@ -55,7 +55,7 @@ extension ModelComparison: Report {
             guard let value = value(model) else { return .empty }
             return Int(exactly: value).map(ReportCell.integer) ?? .real(value)
           }
-      })
+      }, isSummary: true)
   }
 
   /// A row a layer that any model has, in the order of the first model that has it.

@@ -94,7 +94,13 @@ extension ModelReport {
 extension LayerReport {
   /// What the row's numbers don't say: why there are none, or what they are of.
   fileprivate var remark: String? {
-    let remarks = [note, view, reference?.note.map { "reference: \($0)" }].compactMap { $0 }
+    let remarks = [note, view, differentReferenceNote].compactMap { $0 }
     return remarks.isEmpty ? nil : remarks.joined(separator: "; ")
+  }
+
+  /// The reference's note, unless it says what the layer's own says.
+  private var differentReferenceNote: String? {
+    guard let theirs = reference?.note, theirs != note else { return nil }
+    return "reference: \(theirs)"
   }
 }

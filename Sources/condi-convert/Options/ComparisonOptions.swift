@@ -38,6 +38,9 @@ struct ComparisonOptions: ParsableArguments {
   @Flag(help: "Renamed, transposed, fused and split tensors of the same values are no difference.")
   var anyLayout = false
 
+  @Flag(help: "Another element type, as float16 for float32, is no difference; its numbers may be.")
+  var anyType = false
+
   @Flag(name: .customLong("strict-nan"), help: "NaN differs from NaN.")
   var strictNaN = false
 
@@ -69,6 +72,7 @@ struct ComparisonOptions: ParsableArguments {
       try NameMap.Replacement(pattern: $0.pattern, template: $0.template)
     }
     options.acceptsOtherLayouts = anyLayout
+    options.ignoresElementTypes = anyType
     options.distinguishesNaN = strictNaN
     options.includesConditionNumbers = condition
     options.threads = threads

@@ -15,6 +15,38 @@ enum ModelArgument {
     return try locatingErrors(path: path) { try archive.selecting(root: root) }
   }
 
+  /// The model that a packed file is set beside: the part below `root`, or else the part that was
+  /// packed, where the file has it. A copy may hold that part alone.
+  static func openReference(
+    _ path: String, root: String?, sourceRoot: String?, common: CommonOptions
+  ) throws -> TensorArchive {
+    let archive = try open(path, root: root, common: common)
+    guard root == nil, let sourceRoot,
+      archive.tensors.keys.contains(where: { $0.hasPrefix("\(sourceRoot).") })
+    else { return archive }
+    return try archive.selecting(root: sourceRoot)
+  }
+
+  /// Models whose layers can be set side by side: where they share no name because one keeps its
+  /// weights below a conventional root, they are taken from there, which is said.
+  static func aligned(
+    _ models: [(path: String, archive: TensorArchive)], common: CommonOptions
+  ) -> [TensorArchive] {
+    guard let first = models.first else { return [] }
+    var base: (archive: TensorArchive, root: String?) = (first.archive, nil)
+    for model in models.dropFirst() {
+      let aligned = TensorArchive.aligned(base.archive, model.archive).first
+      if aligned.root != nil { base = aligned }
+    }
+    let all =
+      [base] + models.dropFirst().map { TensorArchive.aligned(base.archive, $0.archive).second }
+    for (model, aligned) in zip(models, all) {
+      guard let root = aligned.root else { continue }
+      Console.note("\(model.path): comparing the tensors below '\(root)'", unless: common.quiet)
+    }
+    return all.map(\.archive)
+  }
+
   /// The weights of a checkpoint: below `root`, or below the conventional root where it has one,
   /// which is said.
   static func openWeights(

@@ -59,12 +59,7 @@ struct DiffCommand: ParsableCommand {
     let left = try ModelArgument.open(first, root: firstRoot, common: common)
     let right = try ModelArgument.open(second, root: secondRoot, common: common)
     guard firstRoot == nil, secondRoot == nil, !comparison.mapsNames else { return (left, right) }
-    let aligned = TensorArchive.aligned(left, right)
-    for (path, root) in [(first, aligned.first.root), (second, aligned.second.root)] {
-      if let root {
-        Console.note("\(path): comparing the tensors below '\(root)'", unless: common.quiet)
-      }
-    }
-    return (aligned.first.archive, aligned.second.archive)
+    let aligned = ModelArgument.aligned([(first, left), (second, right)], common: common)
+    return (aligned[0], aligned[1])
   }
 }

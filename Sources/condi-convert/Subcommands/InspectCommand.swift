@@ -13,7 +13,9 @@ struct InspectCommand: ParsableCommand {
       min(rows, columns) singular values, and infinite for a rank-deficient matrix. Packed files are \
       inspected as dequantized; --reference sets another model's condition numbers beside them.
 
-      Several files are set side by side, by the metric of --sort (the condition number else).
+      Several files are set side by side, by the metric of --sort (the condition number else). \
+      Where they share no name because one keeps its weights below 'params', 'state_dict', …, they \
+      are taken from there.
 
       RULES
         --fail-if 'METRIC COMPARISON NUMBER [UNIT] [on GLOB]' ends with exit code 1 when a layer
@@ -65,7 +67,8 @@ struct InspectCommand: ParsableCommand {
   var reverse = false
 
   @Flag(
-    name: .customLong("split-qkv"), help: "Show a fused query-key-value weight as its three parts.")
+    name: .customLong("split-qkv"),
+    help: "Show a fused query-key-value weight, known by name or shape, as its three parts.")
   var splitQKV = false
 
   @Flag(help: "List all singular values of every layer (JSON only).")
@@ -155,7 +158,21 @@ struct InspectCommand: ParsableCommand {
     }
     // Rules are read before the first file is: a mistake in them should not cost a minute.
     var options = try options()
-    let models = try files.map { try model($0, options: &options) }
+    var archives = try files.map { try ModelArgument.open($0, root: root, common: common) }
+    if let reference {
+      var counterpart = try ModelArgument.openReference(
+        reference, root: root, sourceRoot: archives[0].sourceRoot, common: common)
+      if root == nil {
+        let aligned = ModelArgument.aligned(
+          [(file, archives[0]), (reference, counterpart)], common: common)
+        (archives[0], counterpart) = (aligned[0], aligned[1])
+      }
+      options.reference = (reference, counterpart)
+    } else if files.count > 1, root == nil {
+      archives = ModelArgument.aligned(
+        zip(files, archives).map { (path: $0, archive: $1) }, common: common)
+    }
+    let models = try zip(files, archives).map { try model($0, $1, options: options) }
     if let junit {
       let outcomes = models.map { (file: $0.file, outcomes: $0.rules ?? []) }
       var writer = try AtomicFileWriter(path: junit, replacesExisting: true)
@@ -185,18 +202,9 @@ struct InspectCommand: ParsableCommand {
     return options
   }
 
-  private func model(_ file: String, options: inout ModelReport.Options) throws -> ModelReport {
-    let archive = try ModelArgument.open(file, root: root, common: common)
-    if let reference {
-      let isPacked = archive.format == PackedFormat.identifier
-      let sourceRoot =
-        isPacked
-        ? try PackedModel(parsing: InputFile(path: StandardInput.path(file), access: common.access))
-          .header.source?.root
-        : nil
-      let counterpart = try ModelArgument.open(reference, root: root ?? sourceRoot, common: common)
-      options.reference = (reference, counterpart)
-    }
+  private func model(
+    _ file: String, _ archive: TensorArchive, options: ModelReport.Options
+  ) throws -> ModelReport {
     let bar = ProgressBar("inspecting", total: archive.tensorByteCount, isQuiet: common.quiet)
     var model = try ModelReport(
       archive: archive, file: file, fileByteCount: try archive.sourceByteCount(), options: options

@@ -53,8 +53,8 @@ struct RepairCommand: ParsableCommand {
     guard let model = examination.model else {
       return try packAgain(for: examination)
     }
-    let archive = try ModelArgument.open(
-      reference, root: root ?? model.header.source?.root, common: common)
+    let archive = try ModelArgument.openReference(
+      reference, root: root, sourceRoot: model.header.source?.root, common: common)
     let restoration = try PackedArgument.restoration(examination, archive, common: common)
     for part in restoration.parts {
       let result =

@@ -80,8 +80,8 @@ struct VerifyCommand: ParsableCommand {
   func run() throws {
     let examination = try PackedArgument.examine(packed, common: common)
     let archive = try reference.map {
-      try ModelArgument.open(
-        $0, root: root ?? examination.model?.header.source?.root, common: common)
+      try ModelArgument.openReference(
+        $0, root: root, sourceRoot: examination.model?.header.source?.root, common: common)
     }
     let bar = ProgressBar(
       "verifying", total: archive?.tensorByteCount ?? 0, isQuiet: common.quiet)

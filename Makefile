@@ -3,6 +3,9 @@
 SWIFT        ?= swift
 BIN          := .build/release/condi-convert
 PREFIX       ?= /usr/local
+# What 'make accuracy' calibrates on and measures with: photos, and a folder of data sets.
+CALIBRATION  ?= ../shared/data/calibration/DIV2K_valid_crops
+TESTSETS     ?= ../shared/data/testsets
 PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libssl-dev libopenblas-dev liblapacke-dev libpng-dev libturbojpeg0-dev
 SWIFT_SOURCES := Package.swift Sources Tests Fuzz Examples/SwiftPackage
 INTEROP_VENV := .venv-interop
@@ -11,7 +14,7 @@ INTEROP_VENV := .venv-interop
 RELEASE      := -c release --static-swift-stdlib
 
 .PHONY: help packages build demo install uninstall deb examples docs test lint format interop \
-  bench fuzz sanitize clean
+  bench accuracy fuzz sanitize clean
 
 help:
 	@echo 'make demo     build, then convert, inspect, diff, verify and unpack a real checkpoint'
@@ -25,6 +28,7 @@ help:
 	@echo 'make format   apply that formatting'
 	@echo 'make interop  check written files with torch, numpy, safetensors, mlx, onnxruntime and gguf'
 	@echo 'make bench    time the tool beside Python scripts that do the same'
+	@echo 'make accuracy measure what quantization costs, hours: Benchmarks/accuracy.md'
 	@echo 'make fuzz     fuzz every reader, each for FUZZ_SECONDS (30)'
 	@echo 'make sanitize run all tests under AddressSanitizer'
 	@echo 'make clean    remove what was built'
@@ -91,6 +95,10 @@ interop: build $(INTEROP_VENV)/.installed
 
 bench: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Benchmarks/compare.py $(BIN)
+
+accuracy: build
+	python3 Benchmarks/accuracy.py $(BIN) --calibration $(CALIBRATION) --testsets $(TESTSETS) \
+	  $(ACCURACY_FLAGS)
 
 fuzz: packages
 	Fuzz/run.sh

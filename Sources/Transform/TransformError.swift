@@ -24,6 +24,8 @@ public struct TransformError: Error, Hashable, Sendable {
     case cannotCondition(reason: String)
     /// What does not fit in a calibration archive, or between it and the model.
     case invalidCalibration(reason: String)
+    /// A packed file cannot be made again with what is at hand.
+    case cannotReproduce(reason: String)
     /// No choice of bit widths meets the budget.
     case budgetTooSmall(reason: String)
     /// The plan has no quantization for this tensor, or one for another type or shape.
@@ -62,7 +64,7 @@ extension TransformError.Problem: CustomStringConvertible {
         "no built-in recipe of this name; there are \(known.joined(separator: ", "))"
       case .unmatchedPattern(let pattern): "no tensor name matches '\(pattern)'"
       case .cannotQuantize(let reason), .notPlanned(let reason), .cannotCondition(let reason),
-        .invalidCalibration(let reason), .budgetTooSmall(let reason):
+        .invalidCalibration(let reason), .budgetTooSmall(let reason), .cannotReproduce(let reason):
         reason
       case .nothingToQuantize:
         """

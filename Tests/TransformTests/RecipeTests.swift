@@ -94,7 +94,8 @@ struct RecipeTests {
       """
       unknown key 'bit'; known keys are schemaVersion, name, bits, granularity, search, \
       parameterType, parts, method, conditions, targetCondition, conditionPenalty, activationBits, \
-      weightsOnly, budget, buffers, positionTables, allowsUnmatchedPatterns, rules
+      weightsOnly, calibration, distillation, budget, buffers, positionTables, \
+      allowsUnmatchedPatterns, rules
       """
     ),
     (
@@ -158,6 +159,36 @@ struct RecipeTests {
       """
     ),
     (
+      #"{"rules": [], "calibration": {}}"#, #"calibration: it needs a "method""#
+    ),
+    (
+      #"{"rules": [], "method": "best", "calibration": {"sha256": "ab"}}"#,
+      #"calibration.sha256: expected 64 hexadecimal digits, found "ab""#
+    ),
+    (
+      #"{"rules": [], "method": "best", "calibration": {"seed": -1}}"#,
+      "calibration.seed: expected an integer of at least 0, found -1"
+    ),
+    (
+      #"{"rules": [], "method": "best", "distillation": 4}"#,
+      "distillation: expected an object, found 4"
+    ),
+    (
+      #"{"rules": [], "method": "best", "distillation": {"batch": 2}}"#,
+      #"distillation.steps: there must be either it or "minutes""#
+    ),
+    (
+      #"{"rules": [], "method": "best", "distillation": {"steps": 2, "minutes": 1}}"#,
+      #"distillation.steps: there must be either it or "minutes""#
+    ),
+    (
+      #"{"rules": [], "method": "best", "distillation": {"steps": 2, "rate": 1}}"#,
+      """
+      distillation: unknown key 'rate'; known keys are steps, minutes, seed, batch, patchSize, \
+      patience, validationSHA256
+      """
+    ),
+    (
       #"{"rules": [{"match": "*", "where": {"rank": []}, "action": "keep"}]}"#,
       "rules[0].where.rank: expected a rank or a list of ranks, found an empty list"
     ),
@@ -173,6 +204,42 @@ struct RecipeTests {
     let error = #expect(throws: TransformError.self) { try recipe(text) }
     #expect(error?.recipe == "mine.json")
     #expect("\(try #require(error))" == "mine.json: \(message)")
+  }
+
+  @Test func samplesReadBack() throws {
+    let digest = String(repeating: "0a", count: 32)
+    let recipe = try recipe(
+      """
+      {"method": "best", "calibration": {"patches": 5, "seed": 9, "sha256": "\(digest)"},
+       "distillation": {"steps": 40, "batch": 2, "patchSize": 24, "seed": 3, "patience": 2,
+                        "validationSHA256": "\(digest)"}, "rules": []}
+      """)
+    let method = try #require(recipe.method)
+    #expect(
+      method.calibration
+        == CalibrationRecipe(patches: .init(count: 5, side: 64, seed: 9), digest: digest))
+    #expect(
+      method.distillation
+        == DistillationRecipe(
+          limit: .steps(40), batchCount: 2, patchSide: 24, seed: 3, patience: 2,
+          validationDigest: digest))
+    #expect(try Recipe(recipe.jsonValue) == recipe)
+    let others = try self.recipe(
+      #"{"method": "dobi", "calibration": {}, "distillation": {"minutes": 1.5}, "rules": []}"#)
+    #expect(others.method?.calibration == CalibrationRecipe(patches: nil))
+    #expect(others.method?.distillation == DistillationRecipe(limit: .minutes(1.5)))
+    #expect(try Recipe(others.jsonValue) == others)
+  }
+
+  @Test func aRecipeIsForItsPicturesAlone() throws {
+    var calibration = CalibrationRecipe(patches: .init())
+    try calibration.identify("aa", as: "pictures")
+    #expect(calibration.digest == "aa")
+    #expect(
+      throws: TransformError(
+        .invalidCalibration(
+          reason: "the recipe is for other pictures: their SHA-256 is aa, not bb"))
+    ) { try calibration.identify("bb", as: "pictures") }
   }
 
   /// The schema is for editors and other programs; the reader must know the same keys.

@@ -23,6 +23,24 @@ public struct PatchSampler: Sendable {
     generator = SeededGenerator(seed: seed, stream: purpose.rawValue)
   }
 
+  /// How far the sampler has come, to go on from there.
+  struct Position: Hashable, Sendable {
+    var generatorState: UInt64
+    /// Indices of the pictures that this round has not come to, the next one last.
+    var remaining: [Int]
+  }
+
+  /// - Precondition: the indices are those of pictures.
+  var position: Position {
+    get { Position(generatorState: generator.state, remaining: remaining) }
+    set {
+      precondition(
+        newValue.remaining.allSatisfy(pictures.paths.indices.contains), "no such picture")
+      generator = SeededGenerator(state: newValue.generatorState)
+      remaining = newValue.remaining
+    }
+  }
+
   /// The next patches.
   ///
   /// - Throws: `SuperResolutionError` for a picture that cannot be read or is too small, with its path.

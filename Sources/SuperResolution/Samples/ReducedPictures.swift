@@ -1,3 +1,4 @@
+import Formats
 import Foundation
 import Synchronization
 
@@ -30,6 +31,14 @@ public struct ReducedPictures: Sendable {
     }
     reduction = isSmall ? 1 : scale
     self.channelCount = channelCount
+  }
+
+  /// A SHA-256 in hexadecimal of what the files hold, in their order, whatever they are called.
+  ///
+  /// - Throws: `FormatError` when a file cannot be read.
+  public func sha256() throws -> String {
+    let digests = try paths.map { try InputFile(path: $0).sha256() }
+    return SharedBytes(digests.joined(separator: "\n").utf8).sha256
   }
 
   /// A part of one of the pictures, at most `side` pixels high and wide, at a place that is drawn.

@@ -1,7 +1,11 @@
 /// A small generator of random numbers (SplitMix64; Steele, Lea and Flood 2014), the same on every
 /// system and in every version of Swift.
 struct SeededGenerator: Sendable {
-  private var state: UInt64
+  /// All that the next numbers follow from.
+  private(set) var state: UInt64
+
+  /// A generator that goes on from a state.
+  init(state: UInt64) { self.state = state }
 
   /// - Parameter stream: draws for different purposes under one seed.
   init(seed: UInt64, stream: UInt64) {

@@ -14,18 +14,64 @@ public struct PackedReproduction: Sendable {
   /// - Parameters:
   ///   - header: of the packed file.
   ///   - reference: the full-precision model that the file was made from, below the same root.
+  ///   - calibration: the statistics that the file was quantized with, if it was.
+  ///   - refiner: what distils as the file's model was, if it was.
   ///   - threads: at least 1; results do not depend on it.
-  public init(of header: PackedHeader, from reference: TensorArchive, threads: Int) {
+  public init(
+    of header: PackedHeader, from reference: TensorArchive, calibration: Calibration? = nil,
+    refiner: (any QuantizationRefiner)? = nil, threads: Int
+  ) {
     self.reference = reference
     producer = header.producer
     packer = Result {
-      guard let recipe = header.recipe else {
-        throw TransformError(.notPlanned(reason: "the packed file's header keeps no recipe"))
+      let recipe = try Self.recipe(of: header)
+      if let settings = recipe.method {
+        try Self.check(settings, header, calibration: calibration, refiner: refiner)
       }
       let source = try header.source.map { try PackedHeader.Source(reference, root: $0.root) }
-      return try ModelPacker(
-        reference, recipe: Recipe(recipe, source: "the packed file's recipe"), source: source,
-        threads: threads)
+      let pipeline = try QuantizationPipeline(
+        reference, recipe: recipe, calibration: calibration, source: source, threads: threads)
+      return pipeline.packer(of: try pipeline.quantized(refiner: refiner))
+    }
+  }
+
+  /// The recipe that the header keeps.
+  ///
+  /// - Throws: `TransformError` when there is none, or none that this program knows.
+  public static func recipe(of header: PackedHeader) throws -> Recipe {
+    guard let recipe = header.recipe else {
+      throw TransformError(.notPlanned(reason: "the packed file's header keeps no recipe"))
+    }
+    return try Recipe(recipe, source: "the packed file's recipe")
+  }
+
+  /// Whether all that the method had is at hand.
+  private static func check(
+    _ settings: MethodSettings, _ header: PackedHeader, calibration: Calibration?,
+    refiner: (any QuantizationRefiner)?
+  ) throws {
+    func refuse(_ reason: String) -> TransformError {
+      TransformError(.cannotReproduce(reason: reason))
+    }
+    if case .minutes(let minutes) = settings.distillation?.limit {
+      throw refuse(
+        "it was distilled for \(minutes) minutes of the clock, which no other run repeats; a number "
+          + "of steps can be repeated")
+    }
+    guard calibration == nil else {
+      if settings.distillation != nil, refiner == nil {
+        throw refuse("it was distilled; the pictures that it learned from are needed")
+      }
+      return
+    }
+    if let recipe = settings.calibration {
+      throw refuse(
+        recipe.patches == nil
+          ? "it was calibrated; the same file of statistics is needed"
+          : "it was calibrated; the same pictures are needed")
+    }
+    if !header.activations.isEmpty {
+      throw refuse("it was calibrated, and its recipe does not say on what")
     }
   }
 

@@ -14,6 +14,8 @@ public struct PackingReport: Codable, Hashable, Sendable {
   public let method: QuantizationMethod?
   /// The calibration's file; `nil` without one, then the weights alone are quantized.
   public let calibration: String?
+  /// What distillation did; `nil` without.
+  public let distillation: DistillationSummary?
   /// Activations that are quantized.
   public let activationCount: Int
   public let sourceByteCount: Int
@@ -24,8 +26,8 @@ public struct PackingReport: Codable, Hashable, Sendable {
 
   public init(
     input: String, output: String, source: PackedHeader.Source, plan: QuantizationPlan,
-    calibration: String? = nil, activationCount: Int = 0, summary: PackedSummary,
-    layers: [QuantizationSummary]
+    calibration: String? = nil, distillation: DistillationSummary? = nil,
+    activationCount: Int = 0, summary: PackedSummary, layers: [QuantizationSummary]
   ) {
     schemaVersion = Self.currentSchemaVersion
     self.input = input
@@ -34,6 +36,7 @@ public struct PackingReport: Codable, Hashable, Sendable {
     recipe = plan.recipe.name
     method = plan.recipe.method?.method
     self.calibration = calibration
+    self.distillation = distillation
     self.activationCount = activationCount
     sourceByteCount = source.byteCount
     tensorCount = plan.entries.count

@@ -65,21 +65,31 @@ public struct QuantizationPipeline: Sendable {
     to path: String, replacesExisting: Bool = false, refiner: (any QuantizationRefiner)? = nil,
     progress: WriteProgress? = nil
   ) throws -> Outcome {
-    var model: QuantizedModel?
-    if let settings = plan.recipe.method {
-      let quantizer = try ModelQuantizer(
-        archive, plan: plan, settings: settings, calibration: calibration)
-      var quantized = try quantizer.quantized(threads: threads, progress: progress)
-      if settings.method.distills, let refiner {
-        quantized = try refiner.refined(quantized, original: archive)
-      }
-      model = quantized
-    }
-    let (layers, summary) = try ModelPacker(
-      archive, plan: plan, model: model, source: source, threads: threads
-    ).write(to: path, replacesExisting: replacesExisting, progress: model == nil ? progress : nil)
+    let model = try quantized(refiner: refiner, progress: progress)
+    let (layers, summary) = try packer(of: model).write(
+      to: path, replacesExisting: replacesExisting, progress: model == nil ? progress : nil)
     return Outcome(
-      layers: layers, summary: summary, activationCount: model?.activations.count ?? 0)
+      layers: layers, summary: summary, activationCount: model?.activations.count ?? 0,
+      distillation: model?.distillation)
+  }
+
+  /// What the recipe's method makes of the model; `nil` without a method, where each weight is
+  /// quantized as it is written.
+  ///
+  /// - Throws: as `write`.
+  func quantized(
+    refiner: (any QuantizationRefiner)?, progress: WriteProgress? = nil
+  ) throws -> QuantizedModel? {
+    guard let settings = plan.recipe.method else { return nil }
+    let model = try ModelQuantizer(
+      archive, plan: plan, settings: settings, calibration: calibration
+    ).quantized(threads: threads, progress: progress)
+    guard settings.method.distills, let refiner else { return model }
+    return try refiner.refined(model, original: archive)
+  }
+
+  func packer(of model: QuantizedModel?) -> ModelPacker {
+    ModelPacker(archive, plan: plan, model: model, source: source, threads: threads)
   }
 
   /// What a written file is.
@@ -89,5 +99,7 @@ public struct QuantizationPipeline: Sendable {
     public let summary: PackedSummary
     /// Activation quantizers in the file.
     public let activationCount: Int
+    /// What distillation did; `nil` without.
+    public let distillation: DistillationSummary?
   }
 }

@@ -47,11 +47,18 @@ public struct MethodSettings: Hashable, Sendable {
   public var activationBitWidth: Int?
   /// Activations stay in full precision.
   public var isWeightsOnly: Bool
+  /// What activations are recorded on; `nil` where nothing is known of them.
+  public var calibration: CalibrationRecipe?
+  /// How the quantized model learns; `nil` where it does not.
+  public var distillation: DistillationRecipe?
 
   public init(
     _ method: QuantizationMethod, constraint: ConditionConstraint? = .standard,
-    activationBitWidth: Int? = nil, isWeightsOnly: Bool = false
+    activationBitWidth: Int? = nil, isWeightsOnly: Bool = false,
+    calibration: CalibrationRecipe? = nil, distillation: DistillationRecipe? = nil
   ) {
+    self.calibration = calibration
+    self.distillation = distillation
     self.method = method
     self.constraint = constraint
     self.activationBitWidth = activationBitWidth

@@ -55,6 +55,8 @@ public struct QuantizedModel: Sendable {
   /// Other tensors in full precision that a refiner changed, by name, row-major; for a bias they stand
   /// in the place of the layer's.
   public var tensors: [String: [Float]] = [:]
+  /// What a refiner that distils did; `nil` without one.
+  public var distillation: DistillationSummary?
 
   public init(
     layers: OrderedDictionary<String, QuantizedLayer> = [:],

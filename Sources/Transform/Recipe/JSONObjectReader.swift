@@ -61,6 +61,39 @@ struct JSONObjectReader {
     }
   }
 
+  /// A finite number for which `isValid` holds.
+  mutating func number(
+    _ key: String, expected: String, _ isValid: (Double) -> Bool
+  ) throws -> Double? {
+    try value(key, expected: expected) { value in
+      let number: Double
+      switch value {
+      case .integer(let integer): number = Double(integer)
+      case .number(let real): number = real
+      default: return nil
+      }
+      return number.isFinite && isValid(number) ? number : nil
+    }
+  }
+
+  mutating func boolean(_ key: String) throws -> Bool? {
+    try value(key, expected: "true or false") { value in
+      guard case .boolean(let flag) = value else { return nil }
+      return flag
+    }
+  }
+
+  /// What `read` makes of the members of an object.
+  mutating func object<Value>(
+    _ key: String, _ read: (inout JSONObjectReader) throws -> Value
+  ) throws -> Value? {
+    guard let value = try value(key, expected: "an object", { $0 }) else { return nil }
+    var reader = try JSONObjectReader(value, path: path(of: key), recipe: recipe)
+    let found = try read(&reader)
+    try reader.finish()
+    return found
+  }
+
   /// A pattern or a list of at least one.
   mutating func globs(_ key: String, allowsNone: Bool = false) throws -> [NameGlob]? {
     let patterns: [String]? = try value(key, expected: "a name pattern or a list of them") {

@@ -14,11 +14,14 @@ extension Recipe {
     let bitWidth = try reader.integer(
       "activationBits", in: 1...8, expected: "an integer from 1 to 8")
     let isWeightsOnly = try reader.boolean("weightsOnly")
+    let calibration = try reader.object("calibration") { try CalibrationRecipe(&$0) }
+    let distillation = try reader.object("distillation") { try DistillationRecipe(&$0) }
     guard let method else {
       let settings: [(key: String, isGiven: Bool)] = [
         ("targetCondition", target != nil), ("conditionPenalty", penalty != nil),
         ("activationBits", bitWidth != nil), ("conditions", conditions != nil),
-        ("weightsOnly", isWeightsOnly != nil),
+        ("weightsOnly", isWeightsOnly != nil), ("calibration", calibration != nil),
+        ("distillation", distillation != nil),
       ]
       if let first = settings.first(where: \.isGiven) {
         throw reader.error(at: first.key, "it needs a \"method\"")
@@ -33,7 +36,7 @@ extension Recipe {
       ?? target.map(ConditionConstraint.target) ?? .standard
     return MethodSettings(
       method, constraint: conditions == false ? nil : constraint, activationBitWidth: bitWidth,
-      isWeightsOnly: isWeightsOnly ?? false)
+      isWeightsOnly: isWeightsOnly ?? false, calibration: calibration, distillation: distillation)
   }
 
   /// The budget that bit widths are chosen for: an object of one member.
@@ -65,6 +68,8 @@ extension MethodSettings {
     }
     members["activationBits"] = activationBitWidth.map(JSONValue.integer)
     if isWeightsOnly { members["weightsOnly"] = .boolean(true) }
+    members["calibration"] = calibration.map { .object($0.jsonMembers) }
+    members["distillation"] = distillation.map { .object($0.jsonMembers) }
     return members
   }
 }
@@ -89,29 +94,6 @@ extension SizeBudget {
     case "paperRatio": self = .paperRatio(limit)
     case "bitsPerWeight": self = .bitsPerWeight(limit)
     default: return nil
-    }
-  }
-}
-
-extension JSONObjectReader {
-  fileprivate mutating func number(
-    _ key: String, expected: String, _ isValid: (Double) -> Bool
-  ) throws -> Double? {
-    try value(key, expected: expected) { value in
-      let number: Double
-      switch value {
-      case .integer(let integer): number = Double(integer)
-      case .number(let real): number = real
-      default: return nil
-      }
-      return number.isFinite && isValid(number) ? number : nil
-    }
-  }
-
-  fileprivate mutating func boolean(_ key: String) throws -> Bool? {
-    try value(key, expected: "true or false") { value in
-      guard case .boolean(let flag) = value else { return nil }
-      return flag
     }
   }
 }

@@ -20,6 +20,7 @@ extension PackingReport: Report {
         .init("quantized activations", .integer(activationCount), kind: .integer),
       ]
     }
+    facts += distillation?.facts ?? []
     if let root { facts.insert(.init("part taken", root), at: 1) }
     return ReportDocument(
       title: "Packed: \(output)", summary: facts + summary.facts, tables: [kindTable, layerTable])
@@ -83,5 +84,19 @@ extension PackingReport: Report {
           ReportCell(layer.conditionNumberAfter),
         ]
       })
+  }
+}
+
+extension DistillationSummary {
+  fileprivate var facts: [ReportDocument.Fact] {
+    [
+      .init("distillation steps", .integer(stepCount), kind: .integer),
+      .init("distillation s", .real(seconds), kind: .real),
+      .init("kept after step", .integer(keptStepCount), kind: .integer),
+      .init("first loss", ReportCell(firstLoss), kind: .real),
+      .init("last loss", ReportCell(lastLoss), kind: .real),
+      .init("PSNR to full precision before dB", .real(psnrBefore), kind: .real),
+      .init("PSNR to full precision after dB", .real(psnrAfter), kind: .real),
+    ]
   }
 }

@@ -36,25 +36,20 @@ struct CalibrationOptions: ParsableArguments {
     }
   }
 
-  /// The statistics: read, or made by running the model.
+  /// What a recipe says of the calibration, with what is given here in its place.
   ///
-  /// - Parameters:
-  ///   - archive: the weights, not nested.
-  ///   - path: of the model.
-  ///   - bitWidths: at which quantized inputs are measured in a second run.
-  func statistics(
-    of archive: TensorArchive, path: String, bitWidths: [Int], search: BoundSearchMethod,
-    common: CommonOptions
-  ) throws -> Calibration? {
-    if let file { return try Calibration(contentsOf: file, access: common.access) }
-    guard let images else { return nil }
-    return try locatingPictureErrors(path: path) {
-      let network = try SuperResolutionNetwork(archive, name: path, threads: common.threads)
-      return try NetworkCalibration(
-        network: network, pictures: samples.pictures(in: images, for: network), samples: samples,
-        bitWidths: bitWidths, search: search, common: common
-      ).run()
+  /// - Throws: `TransformError` when the recipe is for a calibrated model and nothing is given.
+  func applied(to recipe: CalibrationRecipe?) throws -> CalibrationRecipe? {
+    guard isGiven else {
+      guard recipe != nil else { return nil }
+      throw TransformError(
+        .invalidCalibration(
+          reason: "the recipe is for a calibrated model; give --calibration or "
+            + "--calibration-images"))
     }
+    return CalibrationRecipe(
+      patches: images == nil ? nil : samples.applied(to: recipe?.patches ?? .init()),
+      digest: recipe?.digest)
   }
 }
 
@@ -62,21 +57,19 @@ struct CalibrationOptions: ParsableArguments {
 struct NetworkCalibration {
   let network: SuperResolutionNetwork
   let pictures: ReducedPictures
-  let samples: SampleOptions
+  let patches: CalibrationRecipe.Patches
+  /// At which quantized inputs are measured in a second run.
   let bitWidths: [Int]
   let search: BoundSearchMethod
   let common: CommonOptions
 
-  var patchCount: Int { samples.patches ?? 32 }
-  var patchSide: Int { samples.patchSize ?? 64 }
-  var seed: UInt64 { samples.seed ?? 0 }
-
   func run() throws -> Calibration {
-    var sampler = PatchSampler(pictures, side: patchSide, seed: seed, for: .calibration)
-    let source = try NetworkActivations(network: network, pictures: sampler.draw(patchCount))
+    var sampler = PatchSampler(
+      pictures, side: patches.side, seed: patches.seed, for: .calibration)
+    let source = try NetworkActivations(network: network, pictures: sampler.draw(patches.count))
     let runCount = bitWidths.isEmpty ? 1 : 2
     let bar = ProgressBar(
-      "calibrating", total: runCount * patchCount, unit: .share, isQuiet: common.quiet)
+      "calibrating", total: runCount * patches.count, unit: .share, isQuiet: common.quiet)
     return try Calibrator(bitWidths: bitWidths, search: search, threads: common.threads)
       .calibrate(source) { bar.advance(1) }
   }

@@ -1,11 +1,11 @@
 import ArgumentParser
 import Formats
-import Foundation
-import SuperResolution
 import Transform
 
 /// How long a quantized model learns from the model in full precision.
 struct DistillationOptions: ParsableArguments {
+  private static let standardMinutes = 2.0
+
   @Option(
     help: ArgumentHelp(
       "Distil for so many minutes after quantizing (2 with --calibration-images); 0 for not at "
@@ -17,10 +17,33 @@ struct DistillationOptions: ParsableArguments {
       "Distil for so many steps instead: the result is then the same everywhere.", valueName: "n"))
   var steps: Int?
 
-  @Option(help: ArgumentHelp("Patches of a step (4).", valueName: "n"))
+  @Option(
+    help: ArgumentHelp(
+      "Patches of a step (\(DistillationRecipe.standardBatchCount)).", valueName: "n"))
   var batch: Int?
 
-  var isGiven: Bool { minutes != nil || steps != nil || batch != nil }
+  @Option(
+    help: ArgumentHelp(
+      "Compare with the model in full precision on patches of these pictures, not on other patches "
+        + "of those that are learned from.", valueName: "folder"))
+  var validation: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "End early after so many comparisons in a row without a gain, of eight in all; what did best "
+        + "is kept in any case.", valueName: "n"))
+  var patience: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Keep the state of the distillation in this file, and go on from it if it is there.",
+      valueName: "file"))
+  var checkpoint: String?
+
+  var isGiven: Bool {
+    minutes != nil || steps != nil || batch != nil || validation != nil || patience != nil
+      || checkpoint != nil
+  }
 
   func validate() throws {
     if let minutes, !(minutes >= 0 && minutes <= 1e6) {
@@ -35,49 +58,43 @@ struct DistillationOptions: ParsableArguments {
     if let batch, !(1...1024).contains(batch) {
       throw ValidationError("--batch takes a number from 1 to 1024")
     }
+    if let patience, !(1...1000).contains(patience) {
+      throw ValidationError("--patience takes a number from 1 to 1000")
+    }
   }
 
-  private var limit: DistillationSettings.Limit? {
-    if let steps { return steps > 0 ? .steps(steps) : nil }
-    let minutes = minutes ?? 2
-    return minutes > 0 ? .seconds(60 * minutes) : nil
-  }
-
-  /// What distils, on other patches of the pictures that the model is calibrated with; `nil` without
-  /// pictures or time, or for a method that does not distil.
+  /// What a recipe says of distillation, with what is given here in its place; `nil` for none, as
+  /// without pictures or time, or for a method that does not distil.
   ///
-  /// - Parameters:
-  ///   - archive: the weights, not nested.
-  ///   - path: of the model.
-  func refiner(
-    _ method: QuantizationMethod, _ archive: TensorArchive, path: String,
-    calibration: CalibrationOptions, common: CommonOptions
-  ) throws -> DistillationRefiner? {
-    guard method.distills, let limit, let folder = calibration.images else { return nil }
-    var settings = DistillationSettings(for: method, limit: limit, threads: common.threads)
-    settings.seed = calibration.samples.seed ?? 0
-    if let batch { settings.batchCount = batch }
-    if let side = calibration.samples.patchSize {
-      settings.patchSide = min(settings.patchSide, side)
+  /// - Parameter patches: how the model is calibrated; `nil` without pictures.
+  /// - Throws: `TransformError` when the recipe distils and there are no pictures;
+  ///   `ValidationError` for options that would do nothing.
+  func applied(
+    to recipe: DistillationRecipe?, method: QuantizationMethod,
+    patches: CalibrationRecipe.Patches?
+  ) throws -> DistillationRecipe? {
+    guard let patches else {
+      guard recipe == nil else {
+        throw TransformError(
+          .invalidCalibration(reason: "the recipe distils, which takes --calibration-images"))
+      }
+      return nil
     }
-    let pictures = try locatingPictureErrors(path: path) {
-      try calibration.samples.pictures(
-        in: folder, for: SuperResolutionNetwork(archive, name: path, threads: common.threads))
+    let limit: DistillationRecipe.Limit =
+      steps.map { .steps($0) } ?? minutes.map { .minutes($0) } ?? recipe?.limit
+      ?? .minutes(Self.standardMinutes)
+    guard method.distills, limit != .steps(0), limit != .minutes(0) else {
+      guard validation == nil, patience == nil, checkpoint == nil else {
+        throw ValidationError(
+          "--validation, --patience and --checkpoint are for distillation, of which there is none")
+      }
+      return nil
     }
-    let bar = ShareProgress("distilling", isQuiet: common.quiet)
-    return DistillationRefiner(settings, pictures: pictures) { progress in
-      bar.report(
-        progress.share,
-        detail: "step \(progress.stepCount), loss \(Self.text(progress.loss))")
-    } completion: { outcome in
-      Console.note(
-        "distilled in \(outcome.stepCount) steps: mean error \(Self.text(outcome.errorBefore)) "
-          + "before, \(Self.text(outcome.errorAfter)) after, on patches not learned from",
-        unless: common.quiet)
-    }
-  }
-
-  private static func text(_ value: Double) -> String {
-    value == 0 ? "0" : String(format: "%.4g", value)
+    return DistillationRecipe(
+      limit: limit,
+      batchCount: batch ?? recipe?.batchCount ?? DistillationRecipe.standardBatchCount,
+      patchSide: recipe?.patchSide ?? min(DistillationRecipe.standardPatchSide, patches.side),
+      seed: patches.seed, patience: patience ?? recipe?.patience,
+      validationDigest: recipe?.validationDigest)
   }
 }

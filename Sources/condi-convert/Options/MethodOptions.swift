@@ -46,7 +46,9 @@ struct MethodOptions: ParsableArguments {
 
   func validate() throws {
     if distillation.isGiven, calibration.images == nil {
-      throw ValidationError("--minutes, --steps and --batch need --calibration-images")
+      throw ValidationError(
+        "--minutes, --steps, --batch, --validation, --patience and --checkpoint need "
+          + "--calibration-images")
     }
     if let activationBits, !(1...8).contains(activationBits) {
       throw ValidationError("--activation-bits takes a number from 1 to 8")
@@ -89,8 +91,19 @@ struct MethodOptions: ParsableArguments {
     if !conditions { settings.constraint = nil }
     if let activationBits { settings.activationBitWidth = activationBits }
     if weightsOnly { settings.isWeightsOnly = true }
+    // A method of the command line's stands in the place of the recipe's, on the same samples.
+    settings.calibration = try calibration.applied(to: recipe.method?.calibration)
+    settings.distillation = try distillation.applied(
+      to: recipe.method?.distillation, method: settings.method,
+      patches: settings.calibration?.patches)
     recipe.method = settings
     recipe.budget = budget ?? recipe.budget
+  }
+
+  var places: MethodMaterial.Places {
+    MethodMaterial.Places(
+      statistics: calibration.file, images: calibration.images,
+      validation: distillation.validation, checkpoint: distillation.checkpoint)
   }
 
   private var budget: SizeBudget? {

@@ -30,32 +30,29 @@ struct PackingOptions: ParsableArguments {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
     let source = try PackedHeader.Source(archive, root: root)
-    let calibration = try method.calibration.statistics(
-      of: archive, path: input, bitWidths: recipe.measuredBitWidths,
-      search: recipe.method?.method.search ?? .dobi, common: common)
+    let material = try MethodMaterial(
+      method.places, for: &recipe, archive: archive, path: input, common: common)
     let pipeline = try QuantizationPipeline(
-      archive, recipe: recipe, calibration: calibration, source: source, threads: common.threads)
+      archive, recipe: recipe, calibration: material.calibration, source: source,
+      threads: common.threads)
     guard !dryRun else {
       return try report.print(
         PlanReport(input: input, root: root, plan: pipeline.plan, choices: pipeline.choices),
         textLimit: 20)
     }
-    noteWhatIsMissing(calibration, for: recipe)
-    let refiner = try recipe.method.flatMap { settings in
-      try method.distillation.refiner(
-        settings.method, archive, path: input, calibration: method.calibration, common: common)
-    }
+    noteWhatIsMissing(material.calibration, for: recipe)
     let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
     let outcome = try locatingPictureErrors(path: input) {
-      try pipeline.write(to: output, replacesExisting: destination.force, refiner: refiner) {
-        bar.advance($1)
-      }
+      try pipeline.write(
+        to: output, replacesExisting: destination.force, refiner: material.refiner
+      ) { bar.advance($1) }
     }
     try report.print(
       PackingReport(
         input: input, output: output, source: source, plan: pipeline.plan,
-        calibration: method.calibration.name, activationCount: outcome.activationCount,
-        summary: outcome.summary, layers: outcome.layers), textLimit: 10)
+        calibration: method.calibration.name, distillation: outcome.distillation,
+        activationCount: outcome.activationCount, summary: outcome.summary, layers: outcome.layers),
+      textLimit: 10)
   }
 
   private func noteWhatIsMissing(_ calibration: Calibration?, for recipe: Recipe) {
@@ -66,13 +63,5 @@ struct PackingOptions: ParsableArguments {
     } else if settings.isWeightsOnly {
       Console.note("activations stay in full precision", unless: common.quiet)
     }
-  }
-}
-
-extension Recipe {
-  /// Bits for which calibration measures what quantized inputs are like, for methods that use it.
-  var measuredBitWidths: [Int] {
-    guard let method, method.method.isErrorAware, !method.isWeightsOnly else { return [] }
-    return [method.activationBitWidth ?? defaults.bitWidth]
   }
 }

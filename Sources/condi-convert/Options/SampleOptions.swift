@@ -1,15 +1,21 @@
 import ArgumentParser
 import SuperResolution
+import Transform
 
 /// How patches are taken from the pictures of a folder.
 struct SampleOptions: ParsableArguments {
+  private typealias Patches = CalibrationRecipe.Patches
+
   @Flag(help: "The pictures are small already: what the model enlarges, not originals.")
   var alreadySmall = false
 
-  @Option(help: ArgumentHelp("Patches to calibrate on (32).", valueName: "n"))
+  @Option(
+    help: ArgumentHelp("Patches to calibrate on (\(Patches.standardCount)).", valueName: "n"))
   var patches: Int?
 
-  @Option(help: ArgumentHelp("Pixels of their sides, before enlargement (64).", valueName: "n"))
+  @Option(
+    help: ArgumentHelp(
+      "Pixels of their sides, before enlargement (\(Patches.standardSide)).", valueName: "n"))
   var patchSize: Int?
 
   @Option(help: ArgumentHelp("What the places of patches are drawn by (0).", valueName: "n"))
@@ -24,12 +30,17 @@ struct SampleOptions: ParsableArguments {
     if let patchSize, !(8...512).contains(patchSize) {
       throw ValidationError("--patch-size takes a number from 8 to 512")
     }
+    if let seed, seed > Int.max {
+      throw ValidationError("--seed takes a number from 0 to \(Int.max)")
+    }
   }
 
-  /// The small pictures of a folder, for a network.
-  func pictures(in folder: String, for network: SuperResolutionNetwork) throws -> ReducedPictures {
-    try ReducedPictures(
-      folder: folder, scale: network.scale, channelCount: network.channelCount,
-      isSmall: alreadySmall)
+  /// What is given here, and otherwise as in `patches`.
+  func applied(
+    to patches: CalibrationRecipe.Patches = CalibrationRecipe.Patches()
+  ) -> CalibrationRecipe.Patches {
+    CalibrationRecipe.Patches(
+      count: self.patches ?? patches.count, side: patchSize ?? patches.side,
+      seed: seed ?? patches.seed, isSmall: alreadySmall || patches.isSmall)
   }
 }

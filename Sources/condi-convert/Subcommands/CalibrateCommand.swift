@@ -67,9 +67,13 @@ struct CalibrateCommand: ParsableCommand {
     var writer = try AtomicFileWriter(path: output, replacesExisting: force)
     let (network, _) = try UpscalerArgument.open(
       model, name: UpscalerArgument.name(of: model), root: root, common: common)
+    let patches = samples.applied()
+    let pictures = try ReducedPictures(
+      folder: images, scale: network.scale, channelCount: network.channelCount,
+      isSmall: patches.isSmall)
     let calibrating = NetworkCalibration(
-      network: network, pictures: try samples.pictures(in: images, for: network),
-      samples: samples, bitWidths: bits.map { [$0] } ?? [], search: search, common: common)
+      network: network, pictures: pictures, patches: patches, bitWidths: bits.map { [$0] } ?? [],
+      search: search, common: common)
     let calibration = try locatingPictureErrors(path: model) { try calibrating.run() }
     try locatingErrors(path: output) {
       try NPZFormat(isCompressed: true).write(
@@ -79,8 +83,8 @@ struct CalibrateCommand: ParsableCommand {
     try report.print(
       CalibrationReport(
         model: model, output: output, images: images,
-        pictureCount: calibrating.pictures.paths.count, patchCount: calibrating.patchCount,
-        patchSide: calibrating.patchSide, seed: calibrating.seed, calibration: calibration),
+        pictureCount: pictures.paths.count, patchCount: patches.count,
+        patchSide: patches.side, seed: patches.seed, calibration: calibration),
       textLimit: 20)
   }
 }

@@ -61,18 +61,21 @@ struct ConditionCommand: ParsableCommand {
     guard format.identifier != PackedFormat.identifier else {
       throw ValidationError("'\(output)' would be packed; 'convert --method condiquant' does both")
     }
-    let recipe = try QuantizationOptions.recipe(recipeName ?? Recipe.builtInNames[0])
+    var recipe = try QuantizationOptions.recipe(recipeName ?? Recipe.builtInNames[0])
     let whole = try ModelArgument.open(input, common: common)
     let root = root ?? whole.conventionalRoot
     let weights = try locatingErrors(path: input) {
       try root.map { try whole.selecting(root: $0) } ?? whole
     }
-    let statistics = try calibration.statistics(
-      of: weights, path: input, bitWidths: [], search: .dobi, common: common)
     let constraint = constraint.value ?? .standard
+    recipe.method = MethodSettings(
+      .condiQuant, constraint: constraint, calibration: try calibration.applied(to: nil))
+    let material = try MethodMaterial(
+      .init(statistics: calibration.file, images: calibration.images), for: &recipe,
+      archive: weights, path: input, common: common)
     let bar = ProgressBar("conditioning", total: weights.tensorByteCount, isQuiet: common.quiet)
     let (conditioned, matrices) = try ModelConditioner(
-      weights, recipe: recipe, calibration: statistics,
+      weights, recipe: recipe, calibration: material.calibration,
       conditioner: Conditioner(constraint, iterationLimit: iterations)
     ).conditioned(threads: common.threads) { bar.advance($1) }
     var result = whole
@@ -83,7 +86,6 @@ struct ConditionCommand: ParsableCommand {
     try report.print(
       ConditionReport(
         input: input, output: output, root: root, calibration: calibration.name,
-        constraint: constraint,
-        matrices: matrices), textLimit: 20)
+        constraint: constraint, matrices: matrices), textLimit: 20)
   }
 }

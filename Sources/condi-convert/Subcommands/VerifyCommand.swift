@@ -13,7 +13,8 @@ struct VerifyCommand: ParsableCommand {
       full-precision tensors must have the reference's bits, quantized ones must be within a step of \
       it, and the signal-to-quantization-noise ratio (SQNR) of every quantized layer is measured. \
       With --reproduce, the reference is packed again by the recipe in the file's header, which must \
-      give the same bytes.
+      give the same bytes; a file that was calibrated or distilled needs the same statistics or \
+      pictures for that, on a machine of the same kind, and a number of steps.
 
       Exit code 0: whole, and all that was asked for is met. 1: a requirement is not met, or the \
       file is not what the reference gives. 2: the file is damaged or not a packed file.
@@ -43,6 +44,23 @@ struct VerifyCommand: ParsableCommand {
   @Flag(help: "Pack the reference again by the file's own recipe; the bytes must be the same.")
   var reproduce = false
 
+  @Option(
+    name: .customLong("calibration"),
+    help: ArgumentHelp(
+      "The statistics that the file was quantized with, for --reproduce.", valueName: "file"))
+  var statistics: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The pictures that it was calibrated and distilled with, for --reproduce.",
+      valueName: "folder"))
+  var calibrationImages: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The pictures that its distillation was compared on, for --reproduce.", valueName: "folder"))
+  var validation: String?
+
   @Flag(help: "Say of a damaged file what 'repair' can restore from the reference.")
   var repairable = false
 
@@ -71,6 +89,12 @@ struct VerifyCommand: ParsableCommand {
       if minSqnr != nil { throw ValidationError("--min-sqnr needs --reference") }
       if reproduce { throw ValidationError("--reproduce needs --reference") }
       if repairable { throw ValidationError("--repairable needs --reference") }
+    }
+    guard statistics == nil || calibrationImages == nil else {
+      throw ValidationError("--calibration and --calibration-images exclude one another")
+    }
+    guard reproduce || statistics ?? calibrationImages ?? validation == nil else {
+      throw ValidationError("--calibration, --calibration-images and --validation need --reproduce")
     }
     if let maxCondition, !(maxCondition >= 1) {
       throw ValidationError("--max-condition takes a number of at least 1")
@@ -111,9 +135,23 @@ struct VerifyCommand: ParsableCommand {
     guard reproduce, examination.faults.isEmpty, let model = examination.model else {
       return findings
     }
-    let again = PackedReproduction(of: model.header, from: archive, threads: common.threads)
-    findings.reproduction = .init(try again.deviations(of: model))
+    findings.reproduction = .init(
+      try locatingPictureErrors(path: packed) {
+        try reproduction(of: model.header, archive).deviations(of: model)
+      })
     return findings
+  }
+
+  private func reproduction(of header: PackedHeader, _ archive: TensorArchive) throws
+    -> PackedReproduction
+  {
+    var recipe = try PackedReproduction.recipe(of: header)
+    let material = try MethodMaterial(
+      .init(statistics: statistics, images: calibrationImages, validation: validation),
+      for: &recipe, archive: archive, path: reference ?? packed, common: common)
+    return PackedReproduction(
+      of: header, from: archive, calibration: material.calibration, refiner: material.refiner,
+      threads: common.threads)
   }
 
   private var gates: [VerificationGate] {

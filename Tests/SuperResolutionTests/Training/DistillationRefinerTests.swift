@@ -57,14 +57,21 @@ import Transform
   func theErrorFalls(_ method: QuantizationMethod) throws {
     try withTemporaryFolder { folder in
       let subject = try Subject(method, folder)
-      let outcome = Mutex<DistillationOutcome?>(nil)
+      let reports = Mutex<[DistillationProgress]>([])
       let refined = try DistillationRefiner(
-        subject.settings(method, steps: 24), pictures: subject.pictures,
-        completion: { found in outcome.withLock { $0 = found } }
-      ).refined(subject.model, original: subject.archive)
-      let found = try #require(outcome.withLock { $0 })
-      #expect(found.stepCount == 24)
-      #expect(found.errorAfter < found.errorBefore)
+        subject.settings(method, steps: 24), pictures: subject.pictures
+      ) { progress in reports.withLock { $0.append(progress) } }
+      .refined(subject.model, original: subject.archive)
+      let summary = try #require(refined.distillation)
+      #expect(summary.stepCount == 24 && !summary.isStoppedEarly)
+      #expect(summary.keptStepCount > 0 && summary.keptStepCount <= 24)
+      #expect(summary.psnrAfter > summary.psnrBefore)
+      let progress = reports.withLock { $0 }
+      #expect(progress.map(\.stepCount) == Array(1...24))
+      #expect(progress.first?.loss == summary.firstLoss)
+      #expect(progress.last?.loss == summary.lastLoss)
+      #expect(progress.map(\.psnr).max() == summary.psnrAfter)
+      #expect(progress.last?.share == 1)
       #expect(refined.activations != subject.model.activations)
       #expect(refined.layers.keys == subject.model.layers.keys)
       for (name, layer) in refined.layers {

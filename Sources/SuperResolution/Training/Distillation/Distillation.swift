@@ -36,11 +36,11 @@ public struct Distillation: Sendable {
 
   public let options: Options
   /// How many updates there were.
-  public private(set) var stepCount = 0
+  public internal(set) var stepCount = 0
 
   let teacher: DifferentiableNetwork
   let student: DifferentiableNetwork
-  private let teacherValues: [Float]
+  let teacherValues: [Float]
   var store: ParameterStore
   let quantization: QuantizationParameters
   private let memory = PoolOfPools()

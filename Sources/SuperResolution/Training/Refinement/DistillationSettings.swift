@@ -2,14 +2,9 @@ import Transform
 
 /// How long, on what and at which rates a quantized model is distilled.
 public struct DistillationSettings: Hashable, Sendable {
-  /// When distillation ends; rates fall along half a cosine until then.
-  public enum Limit: Hashable, Sendable {
-    /// Then the result is the same everywhere, for any number of threads.
-    case steps(Int)
-    /// Of the clock on the wall; what is reached depends on the machine.
-    case seconds(Double)
-  }
+  public typealias Limit = DistillationRecipe.Limit
 
+  /// When distillation ends; rates fall along half a cosine until then.
   public var limit: Limit
   /// Whether all that takes no room in the packed file is learned: the numbers that codes are rounded
   /// from, biases, norms and all other tensors in full precision; otherwise bounds alone.
@@ -18,10 +13,12 @@ public struct DistillationSettings: Hashable, Sendable {
   public var rates: [ParameterGroup: Float]
   public var loss = DistillationLossWeights()
   /// Patches of a step.
-  public var batchCount = 4
+  public var batchCount = DistillationRecipe.standardBatchCount
   /// Pixels of a patch's side, before enlargement.
-  public var patchSide = 32
+  public var patchSide = DistillationRecipe.standardPatchSide
   public var seed: UInt64 = 0
+  /// Distillation ends early after so many comparisons in a row that were no gain; `nil` for never.
+  public var patience: Int?
   /// At least 1.
   public var threads: Int
 
@@ -40,6 +37,15 @@ public struct DistillationSettings: Hashable, Sendable {
     loss.norm = .rootMeanSquare
     loss.features = 0.02
   }
+
+  /// The settings that a recipe asks for.
+  public init(_ recipe: DistillationRecipe, for method: QuantizationMethod, threads: Int) {
+    self.init(for: method, limit: recipe.limit, threads: threads)
+    batchCount = recipe.batchCount
+    patchSide = recipe.patchSide
+    seed = recipe.seed
+    patience = recipe.patience
+  }
 }
 
 /// How far distillation is.
@@ -50,13 +56,6 @@ public struct DistillationProgress: Hashable, Sendable {
   public let share: Double
   /// The last step's loss, before it.
   public let loss: Double
-}
-
-/// What distillation did.
-public struct DistillationOutcome: Hashable, Sendable {
-  public let stepCount: Int
-  /// mean|O_Q − O_F| over patches that were not learned from, in units of a picture's range: at first,
-  /// and of what was kept.
-  public let errorBefore: Double
-  public let errorAfter: Double
+  /// Of the last comparison with the model in full precision; see `DistillationSummary`.
+  public let psnr: Double
 }

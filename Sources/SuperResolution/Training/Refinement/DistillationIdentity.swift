@@ -1,0 +1,62 @@
+import Formats
+import Transform
+
+/// What makes a distillation the one it is: with all of it equal, every step is.
+struct DistillationIdentity: Hashable, Sendable {
+  /// Names as errors give them, each with its value as text, in this order.
+  let facts: [(name: String, value: String)]
+
+  /// - Parameter distillation: before any step.
+  /// - Throws: `FormatError` when a picture's file cannot be read.
+  init(
+    _ distillation: Distillation, _ settings: DistillationSettings, pictures: ReducedPictures,
+    validation: ReducedPictures?
+  ) throws {
+    let rates = ParameterGroup.allCases.map { "\($0) \(settings.rates[$0] ?? 0)" }
+    let loss = settings.loss
+    facts = [
+      ("the program", Producer.current),
+      ("the model in full precision", distillation.teacherSHA256),
+      ("the quantized model", distillation.studentSHA256),
+      ("the pictures", try Self.text(pictures)),
+      ("the validation", try validation.map(Self.text) ?? "held-out patches"),
+      ("the limit", "\(settings.limit)"), ("the batch", "\(settings.batchCount)"),
+      ("the patches' size", "\(settings.patchSide)"), ("the seed", "\(settings.seed)"),
+      ("the patience", settings.patience.map { "\($0)" } ?? "unlimited"),
+      ("the rates", rates.joined(separator: ", ")),
+      ("the loss", "pixels \(loss.pixels), features \(loss.features) \(loss.norm)"),
+    ]
+  }
+
+  private static func text(_ pictures: ReducedPictures) throws -> String {
+    "\(try pictures.sha256()) reduced by \(pictures.reduction)"
+  }
+
+  static func == (left: Self, right: Self) -> Bool {
+    left.facts.elementsEqual(right.facts) { $0 == $1 }
+  }
+
+  func hash(into hasher: inout Hasher) {
+    for (name, value) in facts {
+      hasher.combine(name)
+      hasher.combine(value)
+    }
+  }
+}
+
+extension Distillation {
+  /// Of all parameters of the teacher.
+  fileprivate var teacherSHA256: String { SharedBytes(elementsOf: teacherValues).sha256 }
+
+  /// Of all parameters of the student with their names, and of all that is quantized.
+  fileprivate var studentSHA256: String {
+    var text = SharedBytes(elementsOf: store.values).sha256
+    for entry in store.entries { text += "\n\(entry.name) \(entry.group) \(entry.reference.count)" }
+    for weight in weights {
+      text += "\n\(weight.name) \(weight.bitWidth) \(weight.layout.granularity)"
+      if case .fixed(let codes) = weight.rounding { text += " \(SharedBytes(codes).sha256)" }
+    }
+    for activation in activations { text += "\n\(activation.name) \(activation.bitWidth)" }
+    return SharedBytes(text.utf8).sha256
+  }
+}

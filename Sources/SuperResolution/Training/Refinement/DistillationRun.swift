@@ -1,0 +1,113 @@
+import Transform
+
+/// A distillation between two of its steps: all that the next ones follow from.
+///
+/// Some times in a run the student is compared with its teacher on patches that are not learned from,
+/// and the state that did best there is kept; none is, when that is the state before any step.
+struct DistillationRun: Sendable {
+  /// A state that did better than all before it.
+  struct Best: Sendable {
+    let values: [Float]
+    let stepCount: Int
+  }
+
+  /// What is remembered beside parameters and patches.
+  struct Record: Hashable, Sendable {
+    /// Of the comparisons before any step, of the best state and of the last one, in dB.
+    var firstPSNR: Double
+    var bestPSNR: Double
+    var lastPSNR: Double
+    var firstLoss: Double?
+    var lastLoss: Double?
+    /// Comparisons since the last gain.
+    var vainComparisonCount = 0
+  }
+
+  /// Comparisons of a run, that before any step not counted.
+  private static let comparisonsPerRun = 8.0
+
+  let settings: DistillationSettings
+  private let validation: ValidationPatches
+  var distillation: Distillation
+  var training: PatchSampler
+  var best: Best?
+  var record: Record
+  var pace: Pace
+
+  /// - Throws: `SuperResolutionError` for a picture that cannot be used.
+  init(
+    _ distillation: Distillation, _ settings: DistillationSettings, pictures: ReducedPictures,
+    validation: ReducedPictures?
+  ) throws {
+    self.distillation = distillation
+    self.settings = settings
+    self.validation = try ValidationPatches(
+      validation ?? pictures, settings: settings, teacher: distillation)
+    training = PatchSampler(
+      pictures, side: settings.patchSide, seed: settings.seed, for: .training)
+    let psnr = try self.validation.psnr(of: distillation)
+    record = Record(firstPSNR: psnr, bestPSNR: psnr, lastPSNR: psnr)
+    pace = Pace(settings.limit)
+  }
+
+  /// Whether patience is at an end.
+  private var isStoppedEarly: Bool {
+    settings.patience.map { record.vainComparisonCount >= $0 } ?? false
+  }
+
+  var isDone: Bool { pace.share >= 1 || isStoppedEarly }
+
+  /// One step, with a comparison where one is due.
+  ///
+  /// - Returns: whether there was a comparison.
+  /// - Throws: `SuperResolutionError` for a picture that cannot be used, and a loss that is no number.
+  mutating func step() throws -> Bool {
+    let batch = try training.draw(settings.batchCount)
+    let loss = try distillation.differentiate(batch, distillation.teach(batch)).total
+    guard loss.isFinite else {
+      throw SuperResolutionError(
+        "the loss of distillation is not finite in step \(distillation.stepCount + 1)")
+    }
+    record.firstLoss = record.firstLoss ?? loss
+    record.lastLoss = loss
+    let before = pace.share
+    distillation.update(factor: CosineSchedule.factor(share: Float(before)))
+    pace.advance()
+    let comparisons = Self.comparisonsPerRun
+    guard (pace.share * comparisons).rounded(.down) > (before * comparisons).rounded(.down) else {
+      return false
+    }
+    record.lastPSNR = try validation.psnr(of: distillation)
+    if record.lastPSNR > record.bestPSNR {
+      record.bestPSNR = record.lastPSNR
+      record.vainComparisonCount = 0
+      best = Best(values: distillation.store.values, stepCount: pace.stepCount)
+    } else {
+      record.vainComparisonCount += 1
+    }
+    return true
+  }
+
+  var progress: DistillationProgress {
+    DistillationProgress(
+      stepCount: pace.stepCount, share: pace.share, loss: record.lastLoss ?? 0,
+      psnr: record.lastPSNR)
+  }
+
+  /// The state that did best, if it is not that before any step.
+  var result: Distillation? {
+    best.map { best in
+      var result = distillation
+      result.store.values = best.values
+      return result
+    }
+  }
+
+  var summary: DistillationSummary {
+    DistillationSummary(
+      stepCount: pace.stepCount, keptStepCount: best?.stepCount ?? 0,
+      isStoppedEarly: pace.share < 1 && isStoppedEarly, seconds: pace.seconds,
+      firstLoss: record.firstLoss, lastLoss: record.lastLoss, psnrBefore: record.firstPSNR,
+      psnrAfter: record.bestPSNR)
+  }
+}

@@ -1,0 +1,29 @@
+import Foundation
+
+/// Patches that are not learned from, with what the model in full precision makes of them.
+struct ValidationPatches: Sendable {
+  private static let count = 16
+  private let patches: [Picture]
+  private let targets: [Picture]
+
+  /// - Throws: `SuperResolutionError` for a picture that cannot be used.
+  init(
+    _ pictures: ReducedPictures, settings: DistillationSettings, teacher distillation: Distillation
+  ) throws {
+    var sampler = PatchSampler(
+      pictures, side: settings.patchSide, seed: settings.seed, for: .validation)
+    patches = try sampler.draw(Self.count)
+    targets = try distillation.teach(patches).map(\.picture)
+  }
+
+  /// How near the student's pictures are to the teacher's: 10 · log10(1 / mean (O_Q − O_F)²) over all
+  /// samples, in dB; infinite where they are the same.
+  func psnr(of distillation: Distillation) throws -> Double {
+    var (sum, count) = (0.0, 0)
+    for (found, target) in zip(try distillation.upscale(patches), targets) {
+      for (a, b) in zip(found.samples, target.samples) { sum += Double(a - b) * Double(a - b) }
+      count += found.samples.count
+    }
+    return sum > 0 ? -10 * log10(sum / Double(count)) : .infinity
+  }
+}

@@ -1,0 +1,47 @@
+/// What a model's activations are recorded on.
+public struct CalibrationRecipe: Hashable, Sendable {
+  /// How patches are taken from pictures.
+  public struct Patches: Hashable, Sendable {
+    public static let standardCount = 32
+    public static let standardSide = 64
+
+    public var count: Int
+    /// Pixels of a patch's side, before enlargement.
+    public var side: Int
+    /// What the places of patches are drawn by.
+    public var seed: UInt64
+    /// Whether the pictures are what the model enlarges, not originals.
+    public var isSmall: Bool
+
+    public init(
+      count: Int = standardCount, side: Int = standardSide, seed: UInt64 = 0, isSmall: Bool = false
+    ) {
+      self.count = count
+      self.side = side
+      self.seed = seed
+      self.isSmall = isSmall
+    }
+  }
+
+  /// `nil` where a file of statistics is read.
+  public var patches: Patches?
+  /// The SHA-256 of the pictures or of the file, in hexadecimal; `nil` for any.
+  public var digest: String?
+
+  public init(patches: Patches?, digest: String? = nil) {
+    self.patches = patches
+    self.digest = digest
+  }
+
+  /// Takes on the digest of what is at hand.
+  ///
+  /// - Throws: `TransformError` when the recipe asks for other pictures, or another file.
+  public mutating func identify(_ found: String, as name: String) throws {
+    if let digest, digest != found {
+      throw TransformError(
+        .invalidCalibration(
+          reason: "the recipe is for other \(name): their SHA-256 is \(digest), not \(found)"))
+    }
+    digest = found
+  }
+}

@@ -1,0 +1,60 @@
+/// How long and on how many patches a quantized model learns from the model in full precision.
+///
+/// What it learns, and at which rates, follows from the method.
+public struct DistillationRecipe: Hashable, Sendable {
+  /// When distillation ends.
+  public enum Limit: Hashable, Sendable, CustomStringConvertible {
+    /// Then the result is the same for any number of threads.
+    case steps(Int)
+    /// Of the clock on the wall; what is reached depends on the machine.
+    case minutes(Double)
+
+    public var description: String {
+      switch self {
+      case .steps(let count): "\(count) steps"
+      case .minutes(let minutes): "\(minutes) minutes"
+      }
+    }
+  }
+
+  public static let standardBatchCount = 4
+  public static let standardPatchSide = 32
+
+  public var limit: Limit
+  /// Patches of a step.
+  public var batchCount: Int
+  /// Pixels of a patch's side, before enlargement.
+  public var patchSide: Int
+  /// What the places of patches are drawn by.
+  public var seed: UInt64
+  /// Comparisons in a row without a gain after which distillation ends early; `nil` for never.
+  public var patience: Int?
+  /// The SHA-256 of the pictures that the student is compared on, in hexadecimal; `nil` for other
+  /// patches of the pictures that it learns from, which are those of the calibration.
+  public var validationDigest: String?
+
+  public init(
+    limit: Limit, batchCount: Int = standardBatchCount, patchSide: Int = standardPatchSide,
+    seed: UInt64 = 0, patience: Int? = nil, validationDigest: String? = nil
+  ) {
+    self.limit = limit
+    self.batchCount = batchCount
+    self.patchSide = patchSide
+    self.seed = seed
+    self.patience = patience
+    self.validationDigest = validationDigest
+  }
+
+  /// Takes on the digest of the pictures that the student is compared on.
+  ///
+  /// - Throws: `TransformError` when the recipe asks for others.
+  public mutating func identify(validation found: String) throws {
+    if let validationDigest, validationDigest != found {
+      throw TransformError(
+        .invalidCalibration(
+          reason: "the recipe is for other pictures to compare on: their SHA-256 is "
+            + "\(validationDigest), not \(found)"))
+    }
+    validationDigest = found
+  }
+}

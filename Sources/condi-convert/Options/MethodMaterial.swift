@@ -1,0 +1,104 @@
+import Formats
+import Foundation
+import SuperResolution
+import Transform
+
+/// What a recipe's method takes beside the model: statistics of activations, and what distils.
+struct MethodMaterial {
+  /// Where it comes from.
+  struct Places {
+    /// A file of statistics.
+    var statistics: String?
+    /// A folder of pictures to calibrate with and to learn from.
+    var images: String?
+    /// A folder of pictures to compare on.
+    var validation: String?
+    /// The file that keeps the state of the distillation.
+    var checkpoint: String?
+  }
+
+  let calibration: Calibration?
+  let refiner: DistillationRefiner?
+
+  /// Reads statistics, or makes them by running the model as the recipe says.
+  ///
+  /// - Parameters:
+  ///   - recipe: is told the digests of what is used; those that it has already must be the same.
+  ///   - archive: the weights, not nested.
+  ///   - path: of the model.
+  /// - Throws: `TransformError` when the recipe is for another calibration; errors of reading.
+  init(
+    _ places: Places, for recipe: inout Recipe, archive: TensorArchive, path: String,
+    common: CommonOptions
+  ) throws {
+    guard let settings = recipe.method else {
+      (calibration, refiner) = (nil, nil)
+      return
+    }
+    if let file = places.statistics {
+      try recipe.method?.calibration?.identify(
+        InputFile(path: file, access: common.access).sha256(), as: "statistics")
+      calibration = try Calibration(contentsOf: file, access: common.access)
+      refiner = nil
+      return
+    }
+    guard let folder = places.images, let patches = settings.calibration?.patches else {
+      (calibration, refiner) = (nil, nil)
+      return
+    }
+    let network = try locatingPictureErrors(path: path) {
+      try SuperResolutionNetwork(archive, name: path, threads: common.threads)
+    }
+    func pictures(_ folder: String) throws -> ReducedPictures {
+      try ReducedPictures(
+        folder: folder, scale: network.scale, channelCount: network.channelCount,
+        isSmall: patches.isSmall)
+    }
+    let images = try pictures(folder)
+    try recipe.method?.calibration?.identify(images.sha256(), as: "pictures")
+    if let distillation = settings.distillation {
+      let validation = try places.validation.map(pictures)
+      if let validation {
+        try recipe.method?.distillation?.identify(validation: validation.sha256())
+      } else if distillation.validationDigest != nil {
+        throw TransformError(
+          .invalidCalibration(reason: "the recipe compares on pictures that --validation names"))
+      }
+      refiner = Self.refiner(
+        DistillationSettings(distillation, for: settings.method, threads: common.threads), images,
+        validation: validation, checkpoint: places.checkpoint, common: common)
+    } else {
+      refiner = nil
+    }
+    let bitWidths = recipe.measuredBitWidths
+    calibration = try locatingPictureErrors(path: path) {
+      try NetworkCalibration(
+        network: network, pictures: images, patches: patches, bitWidths: bitWidths,
+        search: settings.method.search, common: common
+      ).run()
+    }
+  }
+
+  private static func refiner(
+    _ settings: DistillationSettings, _ pictures: ReducedPictures, validation: ReducedPictures?,
+    checkpoint: String?, common: CommonOptions
+  ) -> DistillationRefiner {
+    let bar = ShareProgress("distilling", isQuiet: common.quiet)
+    return DistillationRefiner(
+      settings, pictures: pictures, validation: validation, checkpoint: checkpoint
+    ) { progress in
+      let loss = String(format: "%.4g", progress.loss)
+      let psnr = String(format: "%.2f", progress.psnr)
+      bar.report(
+        progress.share, detail: "step \(progress.stepCount), loss \(loss), \(psnr) dB")
+    }
+  }
+}
+
+extension Recipe {
+  /// Bits for which calibration measures what quantized inputs are like, for methods that use it.
+  fileprivate var measuredBitWidths: [Int] {
+    guard let method, method.method.isErrorAware, !method.isWeightsOnly else { return [] }
+    return [method.activationBitWidth ?? defaults.bitWidth]
+  }
+}

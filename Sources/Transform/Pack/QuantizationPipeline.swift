@@ -2,8 +2,8 @@ import Formats
 
 /// From a full-precision model to a packed file: the plan, its bit widths, the method, the file.
 ///
-/// A recipe without a method streams: one tensor in memory a thread. A method has the quantized
-/// model in memory.
+/// Without a calibration and a refiner each weight is quantized on its own, and the model streams:
+/// one tensor in memory a thread. Otherwise the quantized model is in memory.
 public struct QuantizationPipeline: Sendable {
   /// The plan, with the bit widths that the budget allows.
   public let plan: QuantizationPlan
@@ -66,7 +66,7 @@ public struct QuantizationPipeline: Sendable {
     progress: WriteProgress? = nil
   ) throws -> Outcome {
     var model: QuantizedModel?
-    if let settings = plan.recipe.method {
+    if let settings = plan.recipe.method, calibration != nil || refiner != nil {
       let quantizer = try ModelQuantizer(
         archive, plan: plan, settings: settings, calibration: calibration)
       var quantized = try quantizer.quantized(threads: threads, progress: progress)
@@ -80,6 +80,14 @@ public struct QuantizationPipeline: Sendable {
     ).write(to: path, replacesExisting: replacesExisting, progress: model == nil ? progress : nil)
     return Outcome(
       layers: layers, summary: summary, activationCount: model?.activations.count ?? 0)
+  }
+
+  /// Packs weight by weight; `nil` where a calibration makes weights depend on more than themselves,
+  /// or a budget of bytes makes the file's last byte decide.
+  public var streamingPacker: ModelPacker? {
+    guard calibration == nil else { return nil }
+    if case .byteCount = plan.recipe.budget { return nil }
+    return ModelPacker(archive, plan: plan, model: nil, source: source, threads: threads)
   }
 
   /// What a written file is.

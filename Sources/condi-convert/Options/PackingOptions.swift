@@ -1,6 +1,7 @@
 import ArgumentParser
 import Formats
 import Inspect
+import Jobs
 import Transform
 
 /// What 'convert' and 'quantize' have in common: from a model file to a packed one.
@@ -16,6 +17,7 @@ struct PackingOptions: ParsableArguments {
     help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
   var root: String?
 
+  @OptionGroup(title: "Large models") var streaming: StreamingOptions
   @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
@@ -25,11 +27,20 @@ struct PackingOptions: ParsableArguments {
   func pack(_ input: String, to output: String, conditions: Bool = true) throws {
     var recipe = try quantization.recipe()
     try method.apply(to: &recipe, conditions: conditions)
+    let request = ConversionRequest(
+      input: input, output: output, root: root, format: PackedFormat.identifier.name,
+      recipe: recipe)
+    if !dryRun, !method.calibration.isGiven,
+      let outcome = try streaming.continued(request, destination: destination, common: common)
+    {
+      return try report.print(PackingReport(outcome, input: input, output: output), textLimit: 10)
+    }
     let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
     guard archive.format != PackedFormat.identifier else {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
-    let source = try PackedHeader.Source(archive, root: root)
+    let source = try PackedHeader.Source(
+      archive, root: root, runningTasks: PackedArgument.tasks(common))
     let calibration = try method.calibration.statistics(
       of: archive, path: input, bitWidths: recipe.measuredBitWidths,
       search: recipe.method?.method.search ?? .dobi, common: common)
@@ -44,6 +55,18 @@ struct PackingOptions: ParsableArguments {
     let refiner = try recipe.method.flatMap { settings in
       try method.distillation.refiner(
         settings.method, archive, path: input, calibration: method.calibration, common: common)
+    }
+    if let conversion = try streaming.conversion(
+      of: archive, input: input,
+      planning: {
+        try pipeline.streamingPacker.map {
+          try Conversion(request, packing: archive, root: root, with: $0)
+        }
+      })
+    {
+      let outcome = try streaming.run(
+        conversion, of: archive, destination: destination, common: common)
+      return try report.print(PackingReport(outcome, input: input, output: output), textLimit: 10)
     }
     let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
     let outcome = try locatingPictureErrors(path: input) {

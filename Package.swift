@@ -49,7 +49,7 @@ let package = Package(
     .target(
       name: "Formats",
       dependencies: [
-        "CLibzip", "CJSONC", "CZlib", "CDeflate", "CCrypto", "CSignals",
+        "CLibzip", "CJSONC", "CZlib", "CDeflate", "CCrypto", "CSignals", "CKernels",
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
@@ -62,13 +62,20 @@ let package = Package(
         "Formats", "LinearAlgebra",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
+    // Conversions that are interrupted and continued, or shared out to several machines.
+    .target(
+      name: "Jobs",
+      dependencies: [
+        "Formats", "LinearAlgebra", "Transform",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .target(
       name: "SuperResolution",
       dependencies: ["Formats", "LinearAlgebra", "Transform", "CKernels", "CImageCodecs"]),
     .executableTarget(
       name: "condi-convert",
       dependencies: [
-        "Formats", "Inspect", "Transform", "SuperResolution",
+        "Formats", "Inspect", "Jobs", "Transform", "SuperResolution",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
@@ -80,6 +87,8 @@ let package = Package(
       name: "FormatsTests", dependencies: ["Formats", "FuzzTargets", "TestSupport"]),
     .testTarget(name: "InspectTests", dependencies: ["Inspect", "TestSupport"]),
     .testTarget(name: "TransformTests", dependencies: ["Transform", "TestSupport"]),
+    .testTarget(
+      name: "JobsTests", dependencies: ["CKernels", "Jobs", "TestSupport"]),
     .testTarget(
       name: "SuperResolutionTests", dependencies: ["SuperResolution", "TestSupport"]),
     .testTarget(

@@ -39,7 +39,8 @@ struct CondiConvert: ParsableCommand {
     subcommands: [
       ConvertCommand.self, InspectCommand.self, DiffCommand.self, VerifyCommand.self,
       CalibrateCommand.self, ConditionCommand.self, QuantizeCommand.self, RepairCommand.self,
-      UnpackCommand.self, ExportCommand.self, ImportCommand.self,
+      UnpackCommand.self, ExportCommand.self, ImportCommand.self, PlanCommand.self,
+      RunCommand.self, FinishCommand.self,
       UpscaleCommand.self, EvaluateCommand.self, AuditCommand.self, GitDiffCommand.self,
     ])
 

@@ -102,6 +102,18 @@ import Testing
     }
   }
 
+  @Test(arguments: ["condi", "safetensors"])
+  func conversionPlansAreValid(_ suffix: String) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 3)
+      let output = folder.appending("out.\(suffix)")
+      let planned = try CommandLine.succeed("plan", model.folder, output, "--format", "json")
+      try expectValid(planned.standardOutput, "conversion-plan-report")
+      try expectValid(
+        String(contentsOfFile: "\(output).plan.json", encoding: .utf8), "conversion-plan")
+    }
+  }
+
   /// A schema that accepts everything would prove nothing.
   @Test func schemasRefuseNonsense() throws {
     try withTemporaryFolder { folder in
@@ -110,7 +122,7 @@ import Testing
       for schema in [
         "packing-report", "model-report", "diff-report", "verification-report", "packed-header",
         "recipe", "tree-report", "evaluation-report", "model-comparison", "calibration-report",
-        "export-report",
+        "export-report", "conversion-plan", "conversion-plan-report",
       ] {
         let outcome = try Python.run([
           "Tests/Fixtures/interop/validate_json.py", "schemas/\(schema).schema.json", path,

@@ -36,14 +36,10 @@ public struct AtomicFileWriter: ~Copyable {
 
   /// Sets the file's length, reserving the space, before tensors are put in place.
   ///
-  /// - Throws: `FormatError` when the disk has not enough space.
+  /// - Throws: `FormatError` when the disk has not enough space, before anything is written.
   public func preallocate(byteCount: Int) throws {
     guard byteCount > 0 else { return }
-    let code = posix_fallocate(temporary.descriptor, 0, off_t(byteCount))
-    guard code == 0 || code == EOPNOTSUPP || code == EINVAL else {
-      throw FormatError(
-        .system(operation: "reserve \(byteCount) bytes", code: code), path: path)
-    }
+    try placement.reserve(byteCount: byteCount)
   }
 
   /// For placing bytes at offsets, from several threads where it helps; valid until `finish()`.
@@ -75,39 +71,18 @@ public struct AtomicFileWriter: ~Copyable {
     guard fsync(temporary.descriptor) == 0 else {
       throw FormatError(.system(operation: "write", code: errno), path: path)
     }
-    // `link` refuses an existing path, so without --force nothing that appeared since the first
-    // check is lost; `rename` replaces.
-    let target = destination.path
-    var result =
-      destination.replacesExisting ? rename(temporary.path, target) : link(temporary.path, target)
-    if result != 0, errno == EPERM || errno == EOPNOTSUPP, !destination.replacesExisting {
-      result = rename(temporary.path, target)  // a file system without hard links
-    }
-    guard result == 0 else {
-      let problem: FormatError.Problem =
-        errno == EEXIST ? .outputExists : .system(operation: "put the file in place", code: errno)
-      throw FormatError(problem, path: path)
-    }
+    try destination.place(temporary.path, calledBy: path)
     temporary.remove()
     isFinished = true
-    Self.synchronizeFolder(of: target)
-  }
-
-  /// Makes the rename itself durable; a folder that cannot be opened is no reason to fail.
-  private static func synchronizeFolder(of path: String) {
-    let folder = (path as NSString).deletingLastPathComponent
-    let number = open(folder.isEmpty ? "." : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard number >= 0 else { return }
-    fsync(number)
-    close(number)
+    destination.synchronizeFolder()
   }
 }
 
 /// Puts bytes at offsets of a file that is being written. Threads may place disjoint ranges at the
 /// same time.
 public struct FilePlacement: Sendable {
-  fileprivate let path: String
-  fileprivate let descriptor: Int32
+  let path: String
+  let descriptor: Int32
 
   public func write(_ bytes: SharedBytes, at offset: Int) throws {
     try bytes.withUnsafeBytes { try write($0, at: offset) }
@@ -128,5 +103,34 @@ public struct FilePlacement: Sendable {
       }
       done += count
     }
+  }
+
+  /// Sets the file's length, reserving the space for all of it.
+  ///
+  /// - Throws: `FormatError` when the disk has not enough space; what there is, it says.
+  func reserve(byteCount: Int) throws {
+    var status = stat()
+    if fstat(descriptor, &status) == 0 {
+      let missing = byteCount - Int(status.st_blocks) * 512
+      if let free = freeByteCount, missing > free {
+        throw FormatError.mismatch(
+          expected: "\(missing) bytes of free disk space", found: "\(free)", path: path)
+      }
+    }
+    let code = posix_fallocate(descriptor, 0, off_t(byteCount))
+    if code == 0 { return }
+    guard code == EOPNOTSUPP || code == EINVAL else {
+      throw FormatError(
+        .system(operation: "reserve \(byteCount) bytes", code: code), path: path)
+    }
+  }
+
+  /// Bytes that this process may still write on the file's disk; `nil` where it does not say.
+  private var freeByteCount: Int? {
+    var status = statvfs()
+    guard fstatvfs(descriptor, &status) == 0, status.f_blocks > 0 else { return nil }
+    let (bytes, overflow) = UInt(status.f_bavail).multipliedReportingOverflow(
+      by: UInt(status.f_frsize))
+    return overflow ? nil : Int(exactly: bytes)
   }
 }

@@ -46,7 +46,9 @@ final class FileMapping: @unchecked Sendable {
   /// - Throws: `FormatError` when bytes of the mapping were missing when they were touched.
   func bytes(_ range: Range<Int>, path: String) throws -> SharedBytes {
     if slot >= 0, condi_bus_guard_has_faulted(slot) { throw Self.fault(of: path) }
-    return SharedBytes(UnsafeRawBufferPointer(rebasing: buffer[range]), owner: self)
+    let slice = UnsafeRawBufferPointer(rebasing: buffer[range])
+    guard range.count >= MappedRange.threshold else { return SharedBytes(slice, owner: self) }
+    return SharedBytes(slice, owner: MappedRange(slice, of: self))
   }
 
   /// - Throws: `FormatError` that names the file when bytes of any guarded mapping of this process
@@ -80,5 +82,33 @@ final class FileMapping: @unchecked Sendable {
     .malformed(
       "bytes of an input file vanished while it was read: another program made it shorter, or its "
         + "disk failed", path: path)
+  }
+}
+
+/// Bytes of a mapping that somebody uses: their pages leave the process's memory afterwards.
+///
+/// A model that is larger than memory passes through it so, tensor by tensor. The pages stay in the
+/// system's cache for as long as there is room, and whoever touches them again has them back.
+// Sendable: the range is read-only, and its mapping lives as long as it does.
+private final class MappedRange: @unchecked Sendable {
+  private let range: UnsafeRawBufferPointer
+  private let mapping: FileMapping
+
+  /// Smaller ranges are not worth a system call.
+  static let threshold = 1 << 18
+
+  init(_ range: UnsafeRawBufferPointer, of mapping: FileMapping) {
+    self.range = range
+    self.mapping = mapping
+  }
+
+  deinit {
+    guard let start = range.baseAddress else { return }
+    // Whole pages inside alone: the first and the last may be in use for what lies beside.
+    let pageByteCount = UInt(sysconf(Int32(_SC_PAGESIZE)))
+    let first = (UInt(bitPattern: start) + pageByteCount - 1) / pageByteCount * pageByteCount
+    let end = (UInt(bitPattern: start) + UInt(range.count)) / pageByteCount * pageByteCount
+    guard first < end, let page = UnsafeMutableRawPointer(bitPattern: first) else { return }
+    madvise(page, Int(end - first), MADV_DONTNEED)
   }
 }

@@ -55,4 +55,30 @@ struct OutputDestination {
   }
 
   var name: String { (path as NSString).lastPathComponent }
+
+  /// Gives the whole and durable file at `temporaryPath` this path.
+  ///
+  /// - Parameter name: the path as the user gave it.
+  /// - Throws: `FormatError` when something appeared at the path that may not be replaced.
+  func place(_ temporaryPath: String, calledBy name: String) throws {
+    // `link` refuses an existing path, so without --force nothing that appeared since the first
+    // check is lost; `rename` replaces.
+    var result = replacesExisting ? rename(temporaryPath, path) : link(temporaryPath, path)
+    if result != 0, errno == EPERM || errno == EOPNOTSUPP, !replacesExisting {
+      result = rename(temporaryPath, path)  // a file system without hard links
+    }
+    guard result == 0 else {
+      let problem: FormatError.Problem =
+        errno == EEXIST ? .outputExists : .system(operation: "put the file in place", code: errno)
+      throw FormatError(problem, path: name)
+    }
+  }
+
+  /// Makes a rename itself durable; a folder that cannot be opened is no reason to fail.
+  func synchronizeFolder() {
+    let number = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard number >= 0 else { return }
+    fsync(number)
+    close(number)
+  }
 }

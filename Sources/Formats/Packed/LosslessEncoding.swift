@@ -33,6 +33,14 @@ struct LosslessEncoding {
     self = best
   }
 
+  /// The encoding that `entry` was planned with; `nil` for codes.
+  init?(plannedFor entry: PackedEntry) {
+    if case .affine = entry.encoding { return nil }
+    encoding = entry.encoding
+    inflatedByteCount = entry.inflatedByteCount
+    byteCount = entry.byteCount
+  }
+
   private init(storing encoded: SharedBytes, as encoding: PackedEncoding, isProbed: Bool) {
     self.encoding = encoding
     let saves = { (compressed: Int, original: Int) in compressed <= original - (original + 9) / 10 }

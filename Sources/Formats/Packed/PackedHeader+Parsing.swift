@@ -3,7 +3,7 @@ import OrderedCollections
 extension PackedHeader {
   /// Reads a header and checks everything about it that needs no tensor bytes, except where records
   /// lie, which depends on the file.
-  init(parsing json: JSONValue) throws {
+  package init(parsing json: JSONValue) throws {
     var members = try JSONMembers(json, subject: "the header")
     guard try members.takeString("format") == "condi" else {
       throw FormatError.malformed("the header's 'format' is not 'condi'")

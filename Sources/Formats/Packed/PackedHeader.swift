@@ -49,12 +49,18 @@ public struct PackedHeader: Sendable {
 
     /// Where the tensors of `archive` came from.
     ///
-    /// - Parameter root: the part of a nested checkpoint that the archive is.
+    /// - Parameters:
+    ///   - root: the part of a nested checkpoint that the archive is.
+    ///   - run: computes the digests of its files.
     /// - Throws: `FormatError` when one of its files cannot be read any more.
-    public init(_ archive: TensorArchive, root: String?) throws {
+    public init(
+      _ archive: TensorArchive, root: String?,
+      runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+    ) throws {
       self.init(
         format: archive.format?.name ?? "unknown", byteCount: try archive.sourceByteCount(),
-        sha256: try archive.sourceSHA256(), tensorByteCount: archive.tensorByteCount, root: root)
+        sha256: try archive.sourceSHA256(runningTasks: run),
+        tensorByteCount: archive.tensorByteCount, root: root)
     }
   }
 }

@@ -7,9 +7,9 @@ public struct PackedWriter: Sendable {
   /// The header with every entry in place; checksums are filled in by `write`.
   public let header: PackedHeader
   /// How each entry's record is made.
-  private let records: [Record]
+  private let makers: [RecordMaker]
 
-  fileprivate struct Record: Sendable {
+  fileprivate struct RecordMaker: Sendable {
     let item: PackedItem
     let lossless: LosslessEncoding?
   }
@@ -47,7 +47,7 @@ public struct PackedWriter: Sendable {
     }
 
     var planned = header
-    var records: [Record] = []
+    var makers: [RecordMaker] = []
     var entryOfItem: [Int: Int] = [:]
     var end = PackedPrologue.byteCount
     let chosen = encodings.withLock { $0 }
@@ -65,10 +65,45 @@ public struct PackedWriter: Sendable {
       entryOfItem[index] = planned.entries.count
       planned.names[item.name] = planned.entries.count
       planned.entries.append(entry)
-      records.append(Record(item: item, lossless: chosen[index]))
+      makers.append(RecordMaker(item: item, lossless: chosen[index]))
     }
     self.header = planned
-    self.records = records
+    self.makers = makers
+  }
+
+  /// A file that was planned before, perhaps by another process.
+  ///
+  /// - Parameters:
+  ///   - header: of a writer that planned the file.
+  ///   - items: the tensors, among which are all that have an entry.
+  /// - Throws: `FormatError` when the plan is not one for these items, or no plan at all.
+  public init(planned header: PackedHeader, items: [PackedItem]) throws {
+    let itemOfName = Dictionary(items.map { ($0.name, $0) }) { first, _ in first }
+    var end = PackedPrologue.byteCount
+    makers = try header.entries.map { entry in
+      guard entry.offset == PackedEntry.offset(after: end, byteCount: entry.byteCount) else {
+        throw FormatError.mismatch(
+          expected: "a record after \(end)", found: "\(entry.offset)", tensor: entry.name)
+      }
+      end = entry.offset + entry.byteCount
+      guard let item = itemOfName[entry.name], try Self.isPlanned(entry, for: item) else {
+        throw FormatError.malformed("the plan is for another tensor", tensor: entry.name)
+      }
+      return RecordMaker(item: item, lossless: LosslessEncoding(plannedFor: entry))
+    }
+    self.header = header
+  }
+
+  private static func isPlanned(_ entry: PackedEntry, for item: PackedItem) throws -> Bool {
+    guard entry.elementType == item.source.elementType, entry.shape == item.source.shape else {
+      return false
+    }
+    switch (item.action, entry.encoding) {
+    case (.quantize(let affine, _, _), .affine(let planned)):
+      return try affine == planned && entry.encodedByteCount() == entry.byteCount
+    case (.keep, .affine), (.quantize, _): return false
+    case (.keep, _): return true
+    }
   }
 
   /// Plans a file that keeps every tensor of `archive` bit for bit.
@@ -121,20 +156,16 @@ public struct PackedWriter: Sendable {
   ) throws -> PackedSummary {
     try writer.preallocate(byteCount: headerOffset)
     let placement = writer.placement
+    let records = records
     let checksums = Mutex([UInt32](repeating: 0, count: records.count))
-    // Largest first, so that no thread is left with a long record at the end.
-    let order = records.indices.sorted {
-      let (left, right) = (records[$0].item.source, records[$1].item.source)
-      return (left.byteCount, $1) > (right.byteCount, $0)
-    }
+    let order = largestFirst
     try run(records.count) { position in
       let index = order[position]
-      let entry = header.entries[index]
       let bytes = try record(at: index)
-      try placement.write(bytes, at: entry.offset)
+      try placement.write(bytes, at: records[index].offset)
       let checksum = CRC32.checksum(bytes)
       checksums.withLock { $0[index] = checksum }
-      progress?(entry.name, records[index].item.source.byteCount)
+      progress?(records[index].name, records[index].sourceByteCount)
     }
     let seal = try seal(checksums: checksums.withLock { $0 })
     try proof?.check(seal.prologue)
@@ -146,7 +177,7 @@ public struct PackedWriter: Sendable {
   /// The record of the entry at `index`, made from its source.
   public func record(at index: Int) throws -> SharedBytes {
     let entry = header.entries[index]
-    let bytes = try locatingErrors(tensor: entry.name) { try records[index].bytes() }
+    let bytes = try locatingErrors(tensor: entry.name) { try makers[index].bytes() }
     guard bytes.count == entry.byteCount else {
       throw FormatError(
         .truncated(
@@ -184,7 +215,7 @@ public struct PackedWriter: Sendable {
   }
 }
 
-extension PackedWriter.Record {
+extension PackedWriter.RecordMaker {
   fileprivate func bytes() throws -> SharedBytes {
     switch item.action {
     case .keep:

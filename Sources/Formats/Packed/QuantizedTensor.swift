@@ -97,12 +97,7 @@ public struct QuantizedTensor: Sendable {
       throw FormatError.mismatch(
         expected: "finite values to quantize", found: "\(values[index]) at element \(index)")
     }
-    for index in scale.indices where scale[index] > 0 && parameterType.rounded(scale[index]) == 0 {
-      throw FormatError.unsupported(
-        "the scale \(scale[index]) of cell \(index) is too small for \(parameterType)")
-    }
-    let lower = lower.map(parameterType.rounded)
-    let scale = scale.map(parameterType.rounded)
+    let (lower, scale) = try rounded(lower, scale, to: parameterType)
     let codes = [UInt8](unsafeUninitializedCapacity: values.count) { output, count in
       output.initialize(repeating: 0)
       values.withUnsafeBufferPointer { input in
@@ -119,6 +114,19 @@ public struct QuantizedTensor: Sendable {
       elementType: elementType, shape: shape, layout: layout, bitWidth: bitWidth,
       parameterType: parameterType, lower: lower, scale: scale,
       codes: BitStream.pack(codes, bitWidth: bitWidth))
+  }
+
+  /// The parameters as they are stored.
+  ///
+  /// - Throws: `FormatError` where a positive scale would become zero.
+  static func rounded(
+    _ lower: [Float], _ scale: [Float], to parameterType: QuantizationParameterType
+  ) throws -> (lower: [Float], scale: [Float]) {
+    for index in scale.indices where scale[index] > 0 && parameterType.rounded(scale[index]) == 0 {
+      throw FormatError.unsupported(
+        "the scale \(scale[index]) of cell \(index) is too small for \(parameterType)")
+    }
+    return (lower.map(parameterType.rounded), scale.map(parameterType.rounded))
   }
 
   /// The code of each element, row-major.

@@ -49,24 +49,16 @@ public struct SafetensorsFormat: ModelFormat {
   public func write(
     _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
   ) throws {
-    var metadata = archive.metadata
-    guard metadata[Self.valuesKey] == nil else {
-      throw FormatError.unsupported("the metadata name '\(Self.valuesKey)' is reserved")
+    let file = try SafetensorsWriter(archive)
+    try writer.preallocate(byteCount: file.recordsEnd)
+    for piece in try file.pieces(checksums: []) {
+      try writer.placement.write(piece.bytes, at: piece.offset)
     }
-    if !archive.values.isEmpty {
-      let values = JSONValue.object(archive.values.mapValues(\.json))
-      try values.checkKeys()
-      metadata[Self.valuesKey] = values.serialized()
+    for (index, record) in file.records.enumerated() {
+      try writer.placement.write(try file.record(at: index), at: record.offset)
+      progress?(record.name, record.byteCount)
     }
-    let entries = try SafetensorsHeader.layout(of: archive.tensors)
-    try writer.append(try SafetensorsHeader.encode(entries, metadata: metadata))
-    for entry in entries {
-      try locatingErrors(tensor: entry.name) {
-        guard let tensor = archive.tensors[entry.name] else { return }
-        try writer.append(try tensor.bytes())
-      }
-      progress?(entry.name, entry.dataOffsets.count)
-    }
+    writer.advance(to: file.recordsEnd)
   }
 
   private static func decodeValues(_ text: String) throws

@@ -3,6 +3,8 @@ import OrderedCollections
 /// Makes one archive of an index and its shards, and notes where they disagree.
 struct ShardMerging {
   private let index: ShardIndex
+  /// The shard that each tensor is taken from.
+  private(set) var shardOfTensor: [String: String] = [:]
   private var mapped: [String: Tensor] = [:]
   /// Tensors that their shard holds and the index does not name, with their shard.
   private var unmapped: OrderedDictionary<String, (tensor: Tensor, shard: String)> = [:]
@@ -29,7 +31,9 @@ struct ShardMerging {
     var copies: [String] = []
     for (tensorName, tensor) in shard.tensors {
       switch index.weightMap[tensorName] {
-      case name?: mapped[tensorName] = tensor
+      case name?:
+        mapped[tensorName] = tensor
+        shardOfTensor[tensorName] = name
       case .some: copies.append(tensorName)
       case nil:
         if let other = unmapped[tensorName] {
@@ -37,6 +41,7 @@ struct ShardMerging {
             "not in the index, and both in '\(other.shard)' and in '\(name)'", tensor: tensorName)
         }
         unmapped[tensorName] = (tensor, name)
+        shardOfTensor[tensorName] = name
       }
     }
     if !copies.isEmpty {

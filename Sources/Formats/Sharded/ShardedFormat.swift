@@ -5,7 +5,14 @@ public struct ShardedFormat: ReadOnlyModelFormat {
   /// What a shard may be.
   private let shardFormats: [any ModelFormat] = [SafetensorsFormat(), PyTorchFormat()]
 
-  public init() {}
+  /// Paths of shards that are gone, with every tensor in them; others must be there.
+  private let absentFiles: Set<String>
+
+  /// - Parameter absentFiles: paths of shards that a conversion has consumed already. The archive
+  ///   is without their tensors.
+  public init(absentFiles: Set<String> = []) {
+    self.absentFiles = absentFiles
+  }
 
   public var identifier: FormatIdentifier {
     FormatIdentifier(name: "sharded", displayName: "sharded checkpoint", fileExtensions: [])
@@ -19,19 +26,21 @@ public struct ShardedFormat: ReadOnlyModelFormat {
       let index = try ShardIndex(reading: file)
       let siblings = SiblingFiles(beside: file)
       let names = Set(index.weightMap.values).sortedByBytes()
-      let missing = try names.filter { try !siblings.exists($0) }
+      let absent = try Set(names.filter { absentFiles.contains(try siblings.path(of: $0)) })
+      let missing = try names.filter { try !absent.contains($0) && !siblings.exists($0) }
       guard missing.isEmpty else {
         throw FormatError.malformed(
           "\(missing.count) of \(names.count) shards are missing: \(missing.quotedList())")
       }
       var merging = ShardMerging(index: index)
-      for name in names {
+      for name in names where !absent.contains(name) {
         let shard = try siblings.open(name)
         try merging.add(try read(shard: shard), from: name)
       }
       var archive = try merging.finish()
       archive.format = identifier
       archive.sourceFiles = try [file.path] + names.map(siblings.path)
+      archive.fileOfTensor = try merging.shardOfTensor.mapValues(siblings.path)
       archive.notes += ShardNames(names).notes(folder: siblings.names())
       return archive
     }

@@ -30,6 +30,9 @@ extension TensorArchive {
     }
     var selected = TensorArchive(format: format, metadata: metadata, notes: notes)
     selected.sourceFiles = sourceFiles
+    for (name, file) in fileOfTensor {
+      if let name = rest(name) { selected.fileOfTensor[name] = file }
+    }
     selected.activations = activations.map { activation in
       var activation = activation
       activation.name = rest(activation.name) ?? activation.name

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 extension TensorArchive {
   /// Bytes of all files that the archive was read from.
@@ -14,9 +15,18 @@ extension TensorArchive {
   /// given their names, relative to the first one's folder and in the order of `sourceFiles`: a line
   /// a file, of its SHA-256, two spaces, and its name.
   ///
+  /// - Parameter run: computes the files' digests.
   /// - Throws: `FormatError` when one of them cannot be read any more.
-  public func sourceSHA256() throws -> String {
-    let digests = try sourceFiles.map { try InputFile(path: $0).sha256() }
+  public func sourceSHA256(
+    runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+  ) throws -> String {
+    let files = sourceFiles
+    let found = Mutex([String](repeating: "", count: files.count))
+    try run(files.count) { index in
+      let digest = try InputFile(path: files[index]).sha256()
+      found.withLock { $0[index] = digest }
+    }
+    let digests = found.withLock { $0 }
     guard digests.count != 1, let first = sourceFiles.first else { return digests.first ?? "" }
     let folder = String(first.dropLast((first as NSString).lastPathComponent.count))
     let lines = zip(digests, sourceFiles).map { digest, path in

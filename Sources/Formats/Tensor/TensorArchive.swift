@@ -20,6 +20,8 @@ public struct TensorArchive: Sendable {
   /// Paths of every file that the archive was read from, the one that was opened first; empty when
   /// made in memory.
   public var sourceFiles: [String] = []
+  /// The file that each tensor lies in, by name, where the archive has several.
+  public var fileOfTensor: [String: String] = [:]
   /// How activations are rounded when the model runs; only packed files have such quantizers.
   public var activations: [ActivationQuantizer] = []
   /// How small the file is, where the archive was read from a packed one.

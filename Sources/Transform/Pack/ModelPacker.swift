@@ -9,10 +9,11 @@ public struct ModelPacker: Sendable {
   private let archive: TensorArchive
   private let source: PackedHeader.Source?
   private let threads: Int
-  /// What a method made of the model; `nil` where weights are rounded to nearest as they are written.
+  /// What a method made of the model; `nil` where each weight is quantized as it is written.
   private let model: QuantizedModel?
 
-  /// Packs a model that is quantized already, as planned; without one, rounds to nearest.
+  /// Packs a model that is quantized already, as planned; without one, each weight is quantized on
+  /// its own, by the recipe's method where it has one.
   public init(
     _ archive: TensorArchive, plan: QuantizationPlan, model: QuantizedModel?,
     source: PackedHeader.Source?, threads: Int
@@ -38,6 +39,37 @@ public struct ModelPacker: Sendable {
     self.source = source
     self.threads = threads
     model = nil
+  }
+
+  /// Goes on with a file that was planned before, perhaps by another process.
+  ///
+  /// - Parameters:
+  ///   - archive: with every tensor that the plan names.
+  ///   - header: of the planned file, whose weights are quantized one by one.
+  /// - Throws: `TransformError` when the plan keeps no recipe that fits the archive.
+  public init(_ archive: TensorArchive, planned header: PackedHeader, threads: Int) throws {
+    guard let recipe = header.recipe else {
+      throw TransformError(.notPlanned(reason: "the plan has no recipe"))
+    }
+    var bitWidths: [String: Int] = [:]
+    for entry in header.entries {
+      if case .affine(let affine) = entry.encoding { bitWidths[entry.name] = affine.bitWidth }
+    }
+    let plan = try QuantizationPlan(archive, recipe: Recipe(recipe, source: "the plan's recipe"))
+    try self.init(
+      archive, plan: plan.settingBitWidths(bitWidths), model: nil, source: header.source,
+      threads: threads)
+  }
+
+  /// The file of `init(_:planned:threads:)`, with the places that `header` says.
+  ///
+  /// - Throws: `FormatError` when it is the plan of another model.
+  public func file(
+    planned header: PackedHeader,
+    recording record: @escaping @Sendable (QuantizationSummary) -> Void
+  ) throws -> PackedWriter {
+    let items = try archive.tensors.map { try item($0, $1, record: record) }
+    return try PackedWriter(planned: header, items: items)
   }
 
   /// Writes the packed file, which appears whole at `path` or not at all.
@@ -73,13 +105,13 @@ public struct ModelPacker: Sendable {
   /// - Parameters:
   ///   - names: the tensors to plan; all of them when `nil`.
   ///   - record: called with what quantizing a tensor cost once it is done, from any thread.
-  func writer(
+  public func writer(
     of names: Set<String>? = nil, producer: String = Producer.current,
     recording record: @escaping @Sendable (QuantizationSummary) -> Void = { _ in }
   ) throws -> PackedWriter {
     let adjusted = try adjustedTensors()
-    let items = archive.tensors.filter { names?.contains($0.key) ?? true }
-      .map { item($0, adjusted[$0] ?? $1, record: record) }
+    let items = try archive.tensors.filter { names?.contains($0.key) ?? true }
+      .map { try item($0, adjusted[$0] ?? $1, record: record) }
     var header = header
     header.producer = producer
     header.activations = model.map { Array($0.activations.values) } ?? []
@@ -98,7 +130,7 @@ public struct ModelPacker: Sendable {
   /// - Parameter activations: the quantizers that the header will list.
   /// - Throws: `FormatError` when a kept tensor cannot be read.
   func fixedByteCount(activations: [ActivationQuantizer]) throws -> Int {
-    let items = archive.tensors.map { name, tensor in item(name, tensor) { _ in } }
+    let items = try archive.tensors.map { name, tensor in try item(name, tensor) { _ in } }
     var header = header
     header.activations = activations
     header.adjustedNames = plan.quantizedNames.compactMap(ModelQuantizer.biasName)
@@ -152,31 +184,54 @@ public struct ModelPacker: Sendable {
   private func item(
     _ name: String, _ tensor: Tensor,
     record: @escaping @Sendable (QuantizationSummary) -> Void
-  ) -> PackedItem {
+  ) throws -> PackedItem {
     guard let entry = plan.entries[name], let quantization = entry.quantization else {
       return PackedItem(
         name: name, role: plan.entries[name]?.role ?? .parameter, source: tensor, action: .keep)
     }
     let original = entry.sharedWith ?? name
     let layer = model?.layers[original]
-    let quantizer = Quantizer(plan: plan)
+    let quantize = try layer == nil ? quantizing(name, tensor, original: original) : nil
     let encoding = AffineEncoding(
       layout: quantization.layout, bitWidth: quantization.bitWidth,
       parameterType: quantization.parameterType)
+    let isOfMethod = layer != nil || model == nil && plan.recipe.method != nil
     return PackedItem(
       name: name, role: entry.role, source: tensor,
       action: .quantize(
         // What a method makes of a weight depends on its inputs, too: equal weights of two layers
         // are not the same.
-        encoding, method: layer == nil ? quantization.search.rawValue : "layer \(original)"
+        encoding, method: isOfMethod ? "layer \(original)" : quantization.search.rawValue
       ) {
         if let layer {
           record(layer.summary)
           return layer.tensor
         }
-        let outcome = try quantizer.outcome(name, tensor: tensor)
-        record(outcome.summary)
-        return outcome.tensor
+        guard let (tensor, summary) = try quantize?() else {
+          throw TransformError(.notPlanned(reason: "nothing quantizes it"), tensor: name)
+        }
+        record(summary)
+        return tensor
       })
+  }
+
+  /// What quantizes one weight on its own: rounding to nearest, unless the recipe's method does more
+  /// to a weight whose inputs are not known.
+  private func quantizing(_ name: String, _ tensor: Tensor, original: String) throws
+    -> @Sendable () throws -> (QuantizedTensor, QuantizationSummary)
+  {
+    if model == nil, let settings = plan.recipe.method, settings.conditioner != nil {
+      let quantizer = try ModelQuantizer(
+        archive, plan: plan, settings: settings, calibration: nil)
+      return {
+        let layer = try quantizer.layer(original, activations: [:])
+        return (layer.tensor, layer.summary)
+      }
+    }
+    let quantizer = Quantizer(plan: plan)
+    return {
+      let outcome = try quantizer.outcome(name, tensor: tensor)
+      return (outcome.tensor, outcome.summary)
+    }
   }
 }

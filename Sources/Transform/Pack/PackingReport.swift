@@ -29,17 +29,29 @@ public struct PackingReport: Codable, Hashable, Sendable {
     calibration: String? = nil, distillation: DistillationSummary? = nil,
     activationCount: Int = 0, summary: PackedSummary, layers: [QuantizationSummary]
   ) {
+    self.init(
+      input: input, output: output, source: source, recipe: plan.recipe,
+      tensorCount: plan.entries.count, calibration: calibration, activationCount: activationCount,
+      summary: summary, layers: layers)
+  }
+
+  /// - Parameter tensorCount: of the part of the model that was packed.
+  public init(
+    input: String, output: String, source: PackedHeader.Source, recipe: Recipe, tensorCount: Int,
+    calibration: String? = nil, activationCount: Int = 0, summary: PackedSummary,
+    layers: [QuantizationSummary]
+  ) {
     schemaVersion = Self.currentSchemaVersion
     self.input = input
     self.output = output
     root = source.root
-    recipe = plan.recipe.name
-    method = plan.recipe.method?.method
+    self.recipe = recipe.name
+    method = recipe.method?.method
     self.calibration = calibration
     self.distillation = distillation
     self.activationCount = activationCount
     sourceByteCount = source.byteCount
-    tensorCount = plan.entries.count
+    self.tensorCount = tensorCount
     self.summary = summary
     self.layers = layers
   }

@@ -2,8 +2,8 @@ import Formats
 
 /// From a full-precision model to a packed file: the plan, its bit widths, the method, the file.
 ///
-/// A recipe without a method streams: one tensor in memory a thread. A method has the quantized
-/// model in memory.
+/// Without a calibration and a refiner each weight is quantized on its own, and the model streams:
+/// one tensor in memory a thread. Otherwise the quantized model is in memory.
 public struct QuantizationPipeline: Sendable {
   /// The plan, with the bit widths that the budget allows.
   public let plan: QuantizationPlan
@@ -73,14 +73,16 @@ public struct QuantizationPipeline: Sendable {
       distillation: model?.distillation)
   }
 
-  /// What the recipe's method makes of the model; `nil` without a method, where each weight is
-  /// quantized as it is written.
+  /// What the recipe's method makes of the model; `nil` without a method, and with one that has no
+  /// calibration and nothing to learn from, where each weight is quantized as it is written.
   ///
   /// - Throws: as `write`.
   func quantized(
     refiner: (any QuantizationRefiner)?, progress: WriteProgress? = nil
   ) throws -> QuantizedModel? {
-    guard let settings = plan.recipe.method else { return nil }
+    guard let settings = plan.recipe.method, calibration != nil || refiner != nil else {
+      return nil
+    }
     let model = try ModelQuantizer(
       archive, plan: plan, settings: settings, calibration: calibration
     ).quantized(threads: threads, progress: progress)
@@ -90,6 +92,14 @@ public struct QuantizationPipeline: Sendable {
 
   func packer(of model: QuantizedModel?) -> ModelPacker {
     ModelPacker(archive, plan: plan, model: model, source: source, threads: threads)
+  }
+
+  /// Packs weight by weight; `nil` where a calibration makes weights depend on more than themselves,
+  /// or a budget of bytes makes the file's last byte decide.
+  public var streamingPacker: ModelPacker? {
+    guard calibration == nil else { return nil }
+    if case .byteCount = plan.recipe.budget { return nil }
+    return ModelPacker(archive, plan: plan, model: nil, source: source, threads: threads)
   }
 
   /// What a written file is.

@@ -79,7 +79,8 @@ public struct ModelQuantizer: Sendable {
     return found
   }
 
-  private func layer(
+  /// One weight as the method leaves it, with the quantizers of its inputs.
+  func layer(
     _ name: String, activations: OrderedDictionary<String, ActivationQuantizer>
   ) throws -> QuantizedLayer {
     guard let tensor = archive.tensors[name], let planned = plan.entries[name]?.quantization else {

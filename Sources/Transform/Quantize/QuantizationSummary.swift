@@ -32,6 +32,15 @@ public struct QuantizationSummary: Hashable, Sendable, Codable {
   init(
     name: String, values: [Float], tensor: QuantizedTensor, search: BoundSearchMethod
   ) throws {
+    self.init(
+      name: name, tensor: tensor, search: search,
+      cost: QuantizationCost(try QuantizationError(of: tensor, from: values)))
+  }
+
+  /// - Parameter cost: of rounding the tensor of that name to `tensor`.
+  init(
+    name: String, tensor: QuantizedTensor, search: BoundSearchMethod, cost: QuantizationCost
+  ) {
     self.name = name
     elementType = tensor.elementType.rawValue
     shape = tensor.shape.dimensions
@@ -43,11 +52,9 @@ public struct QuantizationSummary: Hashable, Sendable, Codable {
       tensor.codes.count
       + QuantizedTensor.parameterByteCount(tensor.layout, tensor.parameterType)
 
-    let error = try QuantizationError(of: tensor, from: values)
-    signalToQuantizationNoise =
-      error.signal > 0 && error.noise > 0 ? error.signalToNoise : nil
-    rootMeanSquareError = error.rootMeanSquare
-    maximumError = error.maximum
-    clippedShare = error.clippedShare
+    signalToQuantizationNoise = cost.signal > 0 && cost.noise > 0 ? cost.signalToNoise : nil
+    rootMeanSquareError = cost.rootMeanSquare
+    maximumError = cost.maximum
+    clippedShare = cost.clippedShare
   }
 }

@@ -25,18 +25,60 @@ public struct Quantizer: Sendable {
   ///   the elements are not finite; `FormatError` when the elements cannot be read, or their bounds
   ///   do not fit the type of the parameters.
   public func quantize(_ name: String, tensor: Tensor) throws -> QuantizedTensor {
-    try quantized(name, tensor).tensor
+    try outcome(name, tensor: tensor).tensor
   }
 
   /// The same with the statistics.
   ///
   /// - Throws: as `quantize(_:tensor:)`.
   public func outcome(_ name: String, tensor: Tensor) throws -> Outcome {
-    let (quantized, values, search) = try quantized(name, tensor)
-    let summary = try locatingErrors(tensor: name) {
-      try QuantizationSummary(name: name, values: values, tensor: quantized, search: search)
+    guard let entry = plan.entries[name], let planned = entry.quantization else {
+      throw TransformError(.notPlanned(reason: "the plan does not quantize it"), tensor: name)
     }
-    return Outcome(tensor: quantized, summary: summary)
+    guard entry.elementType == tensor.elementType, entry.shape == tensor.shape else {
+      throw TransformError(
+        .notPlanned(
+          reason: """
+            the plan is for \(entry.elementType) \(entry.shape), found \(tensor.elementType) \
+            \(tensor.shape)
+            """), tensor: name)
+    }
+    return try locatingErrors(tensor: name) {
+      let encoder = try TensorEncoder(
+        tensor.bytes(), elementType: tensor.elementType, shape: tensor.shape,
+        layout: planned.layout)
+      let bounds = try bounds(name, planned, encoder)
+      let (quantized, cost) = try encoder.encode(
+        bitWidth: planned.bitWidth, parameterType: planned.parameterType,
+        lower: bounds.map(\.lower), scale: bounds.map(\.scale))
+      return Outcome(
+        tensor: quantized,
+        summary: QuantizationSummary(
+          name: name, tensor: quantized, search: planned.search, cost: cost))
+    }
+  }
+
+  /// The bounds of each cell.
+  private func bounds(
+    _ name: String, _ planned: QuantizationPlan.Quantization, _ encoder: TensorEncoder
+  ) throws -> [BoundSearch.Bounds] {
+    let search = BoundSearch(
+      method: planned.search, bitWidth: planned.bitWidth, parameterType: planned.parameterType)
+    switch encoder.extremes() {
+    case .notFinite(let element, let value):
+      throw TransformError(.notFinite(value: "\(value)", element: element), tensor: name)
+    case .found(let cells):
+      return cells.enumerated().map { cell, extremes in
+        guard planned.search != .minimumMaximum, extremes.least < extremes.largest else {
+          return search.bounds(minimum: extremes.least, maximum: extremes.largest) { _ in 0 }
+        }
+        return encoder.withValues(planned.layout.elements(ofCell: cell)) { values in
+          search.bounds(minimum: extremes.least, maximum: extremes.largest) {
+            $0.squaredError(of: values)
+          }
+        }
+      }
+    }
   }
 
   /// Every planned tensor of `archive` in its order, shared tensors once.
@@ -72,41 +114,5 @@ public struct Quantizer: Sendable {
 
   private func elementCount(_ name: String) -> Int {
     plan.entries[name]?.shape.elementCount ?? 0
-  }
-
-  private func quantized(_ name: String, _ tensor: Tensor) throws
-    -> (tensor: QuantizedTensor, values: [Float], search: BoundSearchMethod)
-  {
-    guard let entry = plan.entries[name], let planned = entry.quantization else {
-      throw TransformError(.notPlanned(reason: "the plan does not quantize it"), tensor: name)
-    }
-    guard entry.elementType == tensor.elementType, entry.shape == tensor.shape else {
-      throw TransformError(
-        .notPlanned(
-          reason: """
-            the plan is for \(entry.elementType) \(entry.shape), found \(tensor.elementType) \
-            \(tensor.shape)
-            """), tensor: name)
-    }
-    let values = try locatingErrors(tensor: name) { try tensor.floatValues() }
-    if let element = values.firstIndex(where: { !$0.isFinite }) {
-      throw TransformError(
-        .notFinite(value: "\(values[element])", element: element), tensor: name)
-    }
-    let search = BoundSearch(
-      method: planned.search, bitWidth: planned.bitWidth, parameterType: planned.parameterType)
-    let bounds = values.withUnsafeBufferPointer { buffer in
-      (0..<planned.layout.cellCount).map { cell in
-        search.bounds(
-          of: UnsafeBufferPointer(rebasing: buffer[planned.layout.elements(ofCell: cell)]))
-      }
-    }
-    let quantized = try locatingErrors(tensor: name) {
-      try QuantizedTensor.encode(
-        values: values, layout: planned.layout, bitWidth: planned.bitWidth,
-        parameterType: planned.parameterType, lower: bounds.map(\.lower),
-        scale: bounds.map(\.scale), elementType: tensor.elementType, shape: tensor.shape)
-    }
-    return (quantized, values, planned.search)
   }
 }

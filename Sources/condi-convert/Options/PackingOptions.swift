@@ -1,6 +1,7 @@
 import ArgumentParser
 import Formats
 import Inspect
+import Jobs
 import Transform
 
 /// What 'convert' and 'quantize' have in common: from a model file to a packed one.
@@ -16,6 +17,7 @@ struct PackingOptions: ParsableArguments {
     help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
   var root: String?
 
+  @OptionGroup(title: "Large models") var streaming: StreamingOptions
   @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
@@ -25,11 +27,20 @@ struct PackingOptions: ParsableArguments {
   func pack(_ input: String, to output: String, conditions: Bool = true) throws {
     var recipe = try quantization.recipe()
     try method.apply(to: &recipe, conditions: conditions)
+    let request = ConversionRequest(
+      input: input, output: output, root: root, format: PackedFormat.identifier.name,
+      recipe: recipe)
+    if !dryRun, !method.calibration.isGiven,
+      let outcome = try streaming.continued(request, destination: destination, common: common)
+    {
+      return try report.print(PackingReport(outcome, input: input, output: output), textLimit: 10)
+    }
     let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
     guard archive.format != PackedFormat.identifier else {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
-    let source = try PackedHeader.Source(archive, root: root)
+    let source = try PackedHeader.Source(
+      archive, root: root, runningTasks: PackedArgument.tasks(common))
     let material = try MethodMaterial(
       method.places, for: &recipe, archive: archive, path: input, common: common)
     let pipeline = try QuantizationPipeline(
@@ -41,6 +52,18 @@ struct PackingOptions: ParsableArguments {
         textLimit: 20)
     }
     noteWhatIsMissing(material.calibration, for: recipe)
+    if let conversion = try streaming.conversion(
+      of: archive, input: input,
+      planning: {
+        try pipeline.streamingPacker.map {
+          try Conversion(request, packing: archive, root: root, with: $0)
+        }
+      })
+    {
+      let outcome = try streaming.run(
+        conversion, of: archive, destination: destination, common: common)
+      return try report.print(PackingReport(outcome, input: input, output: output), textLimit: 10)
+    }
     let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
     let outcome = try locatingPictureErrors(path: input) {
       try pipeline.write(

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Formats
 import Inspect
+import Jobs
 import Transform
 
 struct ConvertCommand: ParsableCommand {
@@ -18,6 +19,8 @@ struct ConvertCommand: ParsableCommand {
       the same for any number of threads. Weights are taken from below 'params_ema', \
       'params', 'state_dict', … where a checkpoint has one of these.
 
+      Models may be larger than memory: without a calibration, one tensor a thread is in memory. From       1 GiB of tensors on, a packed or safetensors output is written as OUT.part, with a journal       OUT.journal beside it; after whatever ended the command, the same command goes on where it       stopped, and the bytes are the same. 'plan', 'run' and 'finish' share the work out to several       machines.
+
       To any other format, every tensor and value is kept bit for bit, nested names joined by dots; \
       what a format cannot hold is an error.
 
@@ -30,6 +33,7 @@ struct ConvertCommand: ParsableCommand {
         condi-convert convert model.pth model.condi --target-bpw 3 --dry-run
         condi-convert convert model.pth model.safetensors --root params_ema
         condi-convert convert weights.npz weights.bin --to safetensors
+        condi-convert convert checkpoint/ model.condi --bits 2 --consume-input
       """)
 
   @Argument(
@@ -57,8 +61,28 @@ struct ConvertCommand: ParsableCommand {
   }
 
   private func changeFormat(to format: any ModelFormat) throws {
-    let archive = try ModelArgument.open(input, root: packing.root, common: packing.common)
+    let (streaming, common) = (packing.streaming, packing.common)
+    let request = ConversionRequest(
+      input: input, output: output, root: packing.root, format: format.identifier.name, recipe: nil)
+    if format is SafetensorsFormat,
+      let outcome = try streaming.continued(
+        request, destination: packing.destination, common: common)
+    {
+      return StreamingOptions.note(outcome, output: output, common: common)
+    }
+    let archive = try ModelArgument.open(input, root: packing.root, common: common)
+    if let conversion = try streaming.conversion(
+      of: archive, input: input,
+      planning: {
+        guard format is SafetensorsFormat else { return nil }
+        return try Conversion(request, copying: archive, root: packing.root)
+      })
+    {
+      let outcome = try streaming.run(
+        conversion, of: archive, destination: packing.destination, common: common)
+      return StreamingOptions.note(outcome, output: output, common: common)
+    }
     try packing.destination.write(
-      archive, as: format, to: output, activity: "converting", common: packing.common)
+      archive, as: format, to: output, activity: "converting", common: common)
   }
 }

@@ -1,0 +1,40 @@
+// The kernels of affine codes that have a version for each vector level.
+
+#ifndef CK_AFFINE_CODES_TABLE_H
+#define CK_AFFINE_CODES_TABLE_H
+
+#include <stdbool.h>
+
+#include "include/affine_codes.h"
+
+enum { ck_cost_lanes = 16 };
+
+// Sums of `ck_affine_cost` before they are added up.
+typedef struct ck_cost_sums {
+  double signal[ck_cost_lanes];
+  double noise[ck_cost_lanes];
+  double largest_error;
+  size_t clipped;
+} ck_cost_sums;
+
+typedef struct ck_affine_table {
+  void (*widen)(ck_element type, const void *elements, size_t count, float *values);
+  // Whether all values are finite; of zeros, any may be the least.
+  bool (*extremes)(const float *values, size_t count, float *least, float *largest);
+  // For a positive scale and a multiple of `ck_cost_lanes` values.
+  void (*encode)(
+    const ck_affine_code *code, const float *values, size_t count, uint8_t *codes,
+    ck_cost_sums *sums);
+} ck_affine_table;
+
+// `value` as it is read back from `type`; within the type's range.
+float ck_rounded(float value, ck_element type);
+
+#define CK_AFFINE_TABLE {.widen = widen, .extremes = extremes, .encode = encode}
+
+extern const ck_affine_table ck_affine_scalar;
+extern const ck_affine_table ck_affine_128;
+extern const ck_affine_table ck_affine_256;
+extern const ck_affine_table ck_affine_512;
+
+#endif

@@ -1,0 +1,120 @@
+import Foundation
+
+/// The file `OUT.part` that a conversion writes which may be interrupted and continued: it stays when
+/// its process ends, and becomes `OUT` when it is whole.
+///
+/// Several processes may place records in one partial file. Each holds a shared lock; whoever finishes
+/// or begins one anew needs it alone.
+public final class PartialFile: Sendable {
+  /// Whether a process needs the file alone.
+  public enum Lock: Sendable { case shared, exclusive }
+
+  /// Whether the file must be there already.
+  public enum Opening: Sendable { case existing, new, either }
+
+  /// `OUT.part`.
+  public let path: String
+  private let output: String
+  private let destination: OutputDestination
+  private let descriptor: Int32
+
+  /// Where the partial file of `output` is.
+  public static func path(of output: String) -> String { "\(output).part" }
+
+  /// - Parameters:
+  ///   - output: where the file will be.
+  ///   - opening: `.new` discards what an existing partial file holds.
+  /// - Throws: `FormatError` when something is in the way at `output`, when another process uses the
+  ///   partial file, and when it cannot be opened.
+  public init(
+    for output: String, replacesExisting: Bool, opening: Opening, lock: Lock = .exclusive
+  ) throws {
+    destination = try OutputDestination(path: output, replacesExisting: replacesExisting)
+    self.output = output
+    path = Self.path(of: destination.path)
+    let creation = opening == .existing ? 0 : O_CREAT
+    descriptor = open(
+      path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | creation, destination.permissions ?? 0o666)
+    guard descriptor >= 0 else {
+      throw FormatError(.system(operation: "open", code: errno), path: path)
+    }
+    var status = stat()
+    let isRegular = fstat(descriptor, &status) == 0 && FileKind(status) == .regular
+    let isLocked =
+      flock(descriptor, (lock == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0
+      || errno != EWOULDBLOCK  // a file system without locks
+    let isEmpty = opening != .new || !isRegular || !isLocked || ftruncate(descriptor, 0) == 0
+    guard isRegular, isLocked, isEmpty else {
+      let code = errno
+      close(descriptor)
+      guard isRegular else {
+        throw FormatError.unsupported("it is not a regular file", path: path)
+      }
+      guard isLocked else {
+        throw FormatError.unsupported("another process is writing it", path: path)
+      }
+      throw FormatError(.system(operation: "write", code: code), path: path)
+    }
+    if let permissions = destination.permissions { fchmod(descriptor, permissions) }
+  }
+
+  deinit { close(descriptor) }
+
+  /// For placing bytes at offsets, from several threads and processes where it helps.
+  public var placement: FilePlacement { FilePlacement(path: path, descriptor: descriptor) }
+
+  /// Makes the file at least `byteCount` long, reserving the space; what is there stays.
+  ///
+  /// - Throws: `FormatError` when the disk has not enough space.
+  public func reserve(byteCount: Int) throws {
+    guard byteCount > 0 else { return }
+    try placement.reserve(byteCount: byteCount)
+  }
+
+  /// Whether the bytes at `offset` have this CRC-32; false where the file ends before.
+  public func holds(checksum: UInt32, at offset: Int, byteCount: Int) throws -> Bool {
+    let pieceByteCount = 1 << 20
+    var found: UInt32 = 0
+    return try withUnsafeTemporaryAllocation(byteCount: pieceByteCount, alignment: 64) { buffer in
+      var done = 0
+      while done < byteCount {
+        let wanted = min(pieceByteCount, byteCount - done)
+        let count = pread(descriptor, buffer.baseAddress, wanted, off_t(offset + done))
+        if count < 0, errno == EINTR { continue }
+        guard count >= 0 else {
+          throw FormatError(
+            .system(operation: "read", code: errno), path: path, offset: offset + done)
+        }
+        guard count > 0 else { return false }
+        found = CRC32.checksum(
+          UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<count]), seed: found)
+        done += count
+      }
+      return found == checksum
+    }
+  }
+
+  /// Makes what was written durable.
+  public func synchronize() throws {
+    guard fdatasync(descriptor) == 0 else {
+      throw FormatError(.system(operation: "write", code: errno), path: path)
+    }
+  }
+
+  /// Cuts the file at `byteCount`, makes it durable and gives it its name.
+  ///
+  /// - Throws: `FormatError` when the disk fails, when something appeared at the output's path, and
+  ///   when bytes of a mapped input turned out to be missing.
+  public func finish(byteCount: Int) throws {
+    try SignalHandlers.checkInputs()
+    guard ftruncate(descriptor, off_t(byteCount)) == 0, fsync(descriptor) == 0 else {
+      throw FormatError(.system(operation: "write", code: errno), path: path)
+    }
+    try destination.place(path, calledBy: output)
+    unlink(path)
+    destination.synchronizeFolder()
+  }
+
+  /// Removes the file.
+  public func remove() { unlink(path) }
+}

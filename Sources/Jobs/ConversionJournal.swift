@@ -1,0 +1,124 @@
+import Formats
+import Foundation
+import Synchronization
+
+/// What a conversion has done so far, in a file beside its output.
+///
+/// JSON lines: the plan, then a line a record in its place, with its checksum, and a line a source
+/// that was consumed. Lines are only ever appended, so whatever ends the process leaves a journal that
+/// is true; a last line without its end is no line. Which records are really in the partial file their
+/// checksums say.
+final class ConversionJournal: Sendable {
+  let path: String
+  private let descriptor: Int32
+  private let hasFailed = Mutex(false)
+
+  /// Where the journal of `output` is.
+  static func path(of output: String) -> String { "\(output).journal" }
+
+  /// Begins a journal, in the place of an earlier one.
+  ///
+  /// - Parameter plan: that of the conversion, or a reference to it.
+  /// - Throws: `FormatError` when it cannot be written.
+  init(beginningAt path: String, with plan: JSONValue) throws {
+    self.path = path
+    descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else {
+      throw FormatError(.system(operation: "create the file", code: errno), path: path)
+    }
+    try append(plan)
+    try synchronize()
+  }
+
+  /// Goes on with a journal.
+  ///
+  /// - Parameter wholeByteCount: where its last whole line ends.
+  init(continuingAt path: String, wholeByteCount: Int) throws {
+    self.path = path
+    descriptor = open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw FormatError(.system(operation: "open", code: errno), path: path)
+    }
+    guard ftruncate(descriptor, off_t(wholeByteCount)) == 0 else {
+      throw FormatError(.system(operation: "write", code: errno), path: path)
+    }
+  }
+
+  deinit { close(descriptor) }
+
+  /// Appends one line, from any thread.
+  func append(_ json: JSONValue) throws {
+    let line = Array("\(json.serialized())\n".utf8)
+    try hasFailed.withLock { hasFailed in
+      // After half a line no other line may follow.
+      guard !hasFailed else {
+        throw FormatError(.system(operation: "write", code: EIO), path: path)
+      }
+      var rest = line[...]
+      while !rest.isEmpty {
+        let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+        if count < 0, errno == EINTR { continue }
+        guard count > 0 else {
+          hasFailed = true
+          throw FormatError(
+            .system(operation: "write", code: count == 0 ? ENOSPC : errno), path: path)
+        }
+        rest = rest.dropFirst(count)
+      }
+    }
+  }
+
+  /// Makes all lines durable.
+  func synchronize() throws {
+    guard fdatasync(descriptor) == 0 else {
+      throw FormatError(.system(operation: "write", code: errno), path: path)
+    }
+  }
+
+  func remove() { unlink(path) }
+}
+
+/// What a journal says.
+struct JournalContent: Sendable {
+  /// The first line.
+  let head: JSONValue
+  let results: [RecordResult]
+  /// Paths of sources that are deleted, or may be.
+  let consumedFiles: [String]
+  /// Where the last whole line ends.
+  let wholeByteCount: Int
+
+  /// - Returns: `nil` when there is no journal, or none with a whole first line.
+  /// - Throws: `FormatError` when it cannot be read, or is not a journal.
+  init?(path: String) throws {
+    guard FileManager.default.fileExists(atPath: path) else { return nil }
+    let file = try InputFile(path: path, access: .read)
+    let bytes = try file.bytes(at: 0, count: file.byteCount, purpose: "the journal")
+    var lines: [Range<Int>] = []
+    var start = 0
+    bytes.withUnsafeBytes { buffer in
+      for (index, byte) in buffer.enumerated() where byte == UInt8(ascii: "\n") {
+        lines.append(start..<index)
+        start = index + 1
+      }
+    }
+    guard let first = lines.first else { return nil }
+    wholeByteCount = start
+    var results: [RecordResult] = []
+    var consumedFiles: [String] = []
+    head = try locatingErrors(path: path) {
+      let head = try JSONDocument.parse(bytes.slice(first))
+      for line in lines.dropFirst() {
+        let json = try JSONDocument.parse(bytes.slice(line), baseOffset: line.lowerBound)
+        if case .object(let members) = json, case .string(let file)? = members["consumed"] {
+          consumedFiles.append(file)
+        } else {
+          results.append(try RecordResult(parsing: json))
+        }
+      }
+      return head
+    }
+    self.results = results
+    self.consumedFiles = consumedFiles
+  }
+}

@@ -1,0 +1,81 @@
+import Formats
+import Foundation
+import Transform
+
+/// Checks what the jobs of a plan made, and seals the file.
+public struct JobCompletion: Sendable {
+  private let plan: ConversionPlan
+  private let access: InputFile.Access
+  private let threads: Int
+
+  /// - Parameter threads: at least 1.
+  public init(_ plan: ConversionPlan, access: InputFile.Access, threads: Int) {
+    self.plan = plan
+    self.access = access
+    self.threads = threads
+  }
+
+  private struct Job {
+    let number: JobNumber
+    let path: String
+    let results: [RecordResult]
+  }
+
+  /// - Parameter replacesExisting: whether an output that is there is replaced.
+  /// - Throws: `FormatError` that names the jobs which are missing, or whose records are not in the
+  ///   file as they say; and when the output cannot be written.
+  public func finish(replacesExisting: Bool) throws -> ConversionOutcome {
+    let conversion = try Conversion(continuing: plan, access: access, threads: threads)
+    let jobs = try jobs()
+    guard !jobs.isEmpty else {
+      throw FormatError.malformed(
+        "no job of this plan has run; 'run PLAN --job i/n' runs one", path: plan.request.output)
+    }
+    let output = try PartialFile(
+      for: plan.request.output, replacesExisting: replacesExisting, opening: .existing)
+    let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
+    var found: [Int: RecordResult] = [:]
+    for result in try placing.confirmed(jobs.flatMap(\.results)) { found[result.index] = result }
+    let count = conversion.file.records.count
+    let missing = (0..<count).filter { found[$0] == nil }
+    guard missing.isEmpty else { throw incomplete(missing, of: conversion, jobs) }
+    let outcome = try placing.finish((0..<count).compactMap { found[$0] })
+    for job in jobs { unlink(job.path) }
+    return outcome
+  }
+
+  /// The jobs of this plan that have left a journal.
+  private func jobs() throws -> [Job] {
+    let output = plan.request.output as NSString
+    let folder = output.deletingLastPathComponent
+    let prefix = "\(output.lastPathComponent).job-"
+    let fingerprint = JSONValue.string(plan.fingerprint)
+    return try FileManager.default.contentsOfDirectory(atPath: folder)
+      .filter { $0.hasPrefix(prefix) }.sorted()
+      .compactMap { name in
+        let path = "\(folder)/\(name)"
+        guard let content = try JournalContent(path: path),
+          case .object(let head) = content.head, head["plan"] == fingerprint,
+          case .integer(let number)? = head["job"], case .integer(let count)? = head["jobs"],
+          let job = JobNumber(number, of: count)
+        else { return nil }
+        return Job(number: job, path: path, results: content.results)
+      }
+  }
+
+  private func incomplete(
+    _ missing: [Int], of conversion: Conversion, _ jobs: [Job]
+  ) -> FormatError {
+    let count = jobs.map(\.number.count).max() ?? 1
+    let missing = Set(missing)
+    let unfinished = JobShare.all(of: conversion.file, count: count).enumerated()
+      .filter { $1.contains(where: missing.contains) }
+      .compactMap { JobNumber($0.offset + 1, of: count) }
+    let names = unfinished.prefix(8).map(\.description).joined(separator: ", ")
+    let more = unfinished.count > 8 ? " and \(unfinished.count - 8) more" : ""
+    return FormatError.malformed(
+      "\(missing.count) of \(conversion.file.records.count) tensors are missing; to be run "
+        + "\(unfinished.count == 1 ? "is job" : "are jobs") \(names)\(more)",
+      path: plan.request.output)
+  }
+}

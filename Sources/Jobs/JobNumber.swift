@@ -1,0 +1,61 @@
+/// Which of how many jobs a process is, counted from 1.
+public struct JobNumber: Hashable, Sendable, CustomStringConvertible {
+  public let number: Int
+  public let count: Int
+
+  /// The largest number of jobs.
+  public static let limit = 1_000_000
+
+  /// - Returns: `nil` unless `1 ≤ number ≤ count ≤ limit`.
+  public init?(_ number: Int, of count: Int) {
+    guard number >= 1, number <= count, count <= Self.limit else { return nil }
+    self.number = number
+    self.count = count
+  }
+
+  /// Reads `3/16`.
+  public init?(_ text: String) {
+    let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+    guard parts.count == 2, let number = Int(parts[0]), let count = Int(parts[1]) else {
+      return nil
+    }
+    self.init(number, of: count)
+  }
+
+  public var description: String { "\(number)/\(count)" }
+
+  /// The job that schedulers say in the environment: a task of a Slurm array, a rank of Open MPI or of
+  /// a launcher that speaks PMI, or a task of `srun`. Ranks inside the tasks of an array are counted
+  /// through.
+  ///
+  /// - Returns: `nil` where the environment says nothing, or nothing that makes sense.
+  public init?(environment: [String: String]) {
+    func value(_ name: String) -> Int? { environment[name].flatMap { Int($0) } }
+    func place(_ rank: String, _ size: String) -> (index: Int, count: Int)? {
+      guard let index = value(rank), let count = value(size), count >= 1, (0..<count) ~= index
+      else { return nil }
+      return (index, count)
+    }
+    var array: (index: Int, count: Int)?
+    if let task = value("SLURM_ARRAY_TASK_ID"), let count = value("SLURM_ARRAY_TASK_COUNT"),
+      let first = value("SLURM_ARRAY_TASK_MIN")
+    {
+      let step = value("SLURM_ARRAY_TASK_STEP") ?? 1
+      guard step >= 1, count >= 1, task >= first, (task - first).isMultiple(of: step) else {
+        return nil
+      }
+      array = ((task - first) / step, count)
+    }
+    let rank =
+      place("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE") ?? place("PMI_RANK", "PMI_SIZE")
+      ?? place("SLURM_PROCID", "SLURM_NTASKS")
+    switch (array, rank) {
+    case (nil, nil): return nil
+    case (let only?, nil), (nil, let only?): self.init(only.index + 1, of: only.count)
+    case (let array?, let rank?):
+      let (count, overflow) = array.count.multipliedReportingOverflow(by: rank.count)
+      guard !overflow, count <= Self.limit else { return nil }
+      self.init(array.index * rank.count + rank.index + 1, of: count)
+    }
+  }
+}

@@ -1,0 +1,104 @@
+import ArgumentParser
+import Formats
+import Jobs
+
+/// How models are converted that take long, or whose files the disk has no room for twice.
+struct StreamingOptions: ParsableArguments {
+  @Flag(
+    inversion: .prefixedNo,
+    help: ArgumentHelp(
+      "Keep a journal beside the output, so that the same command goes on where a killed one "
+        + "stopped; without either, from 1 GiB of tensors on."))
+  var journal: Bool?
+
+  @Flag(
+    help: ArgumentHelp(
+      "Delete each safetensors file of the input once all its tensors are safely in OUT.part. Until "
+        + "the output is whole, OUT.part and OUT.journal are then the only copy."))
+  var consumeInput = false
+
+  /// Bytes of tensors from which on a conversion keeps a journal unasked.
+  private static let journaledByteCount = 1 << 30
+
+  func validate() throws {
+    guard !consumeInput || journal != false else {
+      throw ValidationError("--consume-input needs the journal")
+    }
+  }
+
+  /// Goes on with what an earlier run of the same request left, if there is such a thing.
+  ///
+  /// - Returns: `nil` when there is nothing to go on with.
+  func continued(
+    _ request: ConversionRequest, destination: OutputOptions, common: CommonOptions
+  ) throws -> ConversionOutcome? {
+    guard journal != false else { return nil }
+    switch try JournaledRun.earlier(request) {
+    case .none: return nil
+    case .other(let reason):
+      Console.note(
+        "\(request.output): starting anew, because the journal beside it is of no use: \(reason)",
+        unless: common.quiet)
+      return nil
+    case .resumable(let plan):
+      let run = try JournaledRun(
+        continuing: plan, access: common.access, replacesExisting: destination.force,
+        consumes: consumeInput, threads: common.threads)
+      Console.note(
+        "\(request.output): going on with an earlier run, which has done \(run.resumedCount) of "
+          + "\(run.recordCount) tensors", unless: common.quiet)
+      return try finish(run, common: common)
+    }
+  }
+
+  /// The conversion to be run with a journal; `nil` where there is to be none.
+  ///
+  /// - Parameter plan: makes it; `nil` where the conversion cannot be interrupted.
+  /// - Throws: `ValidationError` when a journal was asked for that cannot be.
+  func conversion(
+    of archive: TensorArchive, input: String, planning plan: () throws -> Conversion?
+  ) throws -> Conversion? {
+    let isAskedFor = journal == true || consumeInput
+    guard input != StandardInput.argument else {
+      guard !isAskedFor else {
+        throw ValidationError(
+          "--journal and --consume-input need a file: standard input comes only once")
+      }
+      return nil
+    }
+    guard isAskedFor || journal == nil && archive.tensorByteCount >= Self.journaledByteCount else {
+      return nil
+    }
+    if let conversion = try plan() { return conversion }
+    guard !isAskedFor else {
+      throw ValidationError(
+        "--journal and --consume-input are for packing without a calibration or --target-size, "
+          + "and for safetensors output")
+    }
+    return nil
+  }
+
+  func run(
+    _ conversion: Conversion, of archive: TensorArchive, destination: OutputOptions,
+    common: CommonOptions
+  ) throws -> ConversionOutcome {
+    let run = try JournaledRun(
+      beginning: conversion, replacesExisting: destination.force,
+      consumption: consumeInput ? InputConsumption(conversion, of: archive) : nil,
+      threads: common.threads)
+    return try finish(run, common: common)
+  }
+
+  private func finish(_ run: JournaledRun, common: CommonOptions) throws -> ConversionOutcome {
+    let total = run.conversion.file.records.reduce(0) { $0 + $1.sourceByteCount }
+    let bar = ProgressBar("converting", total: total, isQuiet: common.quiet)
+    return try run.finish { bar.advance($1) }
+  }
+
+  /// Says what was written where every bit was kept.
+  static func note(_ outcome: ConversionOutcome, output: String, common: CommonOptions) {
+    Console.note(
+      "wrote \(outcome.plan.header.names.count) tensors to \(output) as "
+        + "\(SafetensorsFormat().identifier.displayName)", unless: common.quiet)
+  }
+}

@@ -1,0 +1,40 @@
+import ArgumentParser
+import Formats
+import Inspect
+import Jobs
+import Transform
+
+struct FinishCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "finish",
+    abstract: "Check what all jobs of a plan made, and seal the file.",
+    discussion: """
+      Every tensor is read back and compared with its checksum. Where some are missing, the jobs that \
+      are to be run again are named, and nothing is sealed.
+
+      EXAMPLES
+        condi-convert finish model.condi.plan.json
+        condi-convert finish model.condi.plan.json --format json
+      """)
+
+  @Argument(help: "A plan all of whose jobs have run.")
+  var plan: String
+
+  @Flag(help: "Replace an existing output.")
+  var force = false
+
+  @OptionGroup var report: ReportOptions
+  @OptionGroup var common: CommonOptions
+
+  func run() throws {
+    let plan = try ConversionPlan(contentsOf: plan)
+    let outcome = try JobCompletion(plan, access: common.access, threads: common.threads)
+      .finish(replacesExisting: force)
+    guard plan.request.isPacked else {
+      return StreamingOptions.note(outcome, output: plan.request.output, common: common)
+    }
+    try report.print(
+      PackingReport(outcome, input: plan.request.input, output: plan.request.output),
+      textLimit: 10)
+  }
+}

@@ -1,0 +1,95 @@
+import ArgumentParser
+import Formats
+import Jobs
+import Transform
+
+struct PlanCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "plan",
+    abstract: "Plan a conversion that several jobs do together.",
+    discussion: """
+      Writes a plan: a JSON file with the place and encoding of every tensor in the output. Each \
+      'run' makes a share of the tensors alone, on any machine that sees the input, the output's \
+      folder and the plan under the same paths; 'finish' checks all and seals the file. The bytes \
+      are those of 'convert', whatever the number of jobs.
+
+      EXAMPLES
+        condi-convert plan checkpoint/ model.condi --bits 2
+        condi-convert run model.condi.plan.json --job 1/2
+        condi-convert run model.condi.plan.json --job 2/2
+        condi-convert finish model.condi.plan.json
+      """)
+
+  @Argument(help: "A model file of any known format, or the folder of a sharded checkpoint.")
+  var input: String
+
+  @Argument(help: "The packed or safetensors file that the jobs are to write.")
+  var output: String
+
+  @Option(
+    name: .customLong("plan"),
+    help: ArgumentHelp("Where the plan is written (OUTPUT.plan.json).", valueName: "file"))
+  var planPath: String?
+
+  @OptionGroup var destination: OutputOptions
+  @OptionGroup(title: "Packing") var quantization: QuantizationOptions
+  @OptionGroup(title: "Method") var method: MethodOptions
+
+  @Option(help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
+  var root: String?
+
+  @OptionGroup var report: ReportOptions
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    guard !method.calibration.isGiven, method.targetSize == nil else {
+      throw ValidationError(
+        "jobs pack weight by weight: --calibration, --calibration-images and --target-size are for "
+          + "'convert'")
+    }
+    guard input != StandardInput.argument else {
+      throw ValidationError("jobs cannot read standard input; name a file")
+    }
+  }
+
+  func run() throws {
+    let format = try destination.format(for: output)
+    let conversion = try conversion(as: format)
+    let path = planPath ?? "\(output).plan.json"
+    var file = try AtomicFileWriter(path: path, replacesExisting: destination.force)
+    try file.append(Array("\(conversion.plan.json.serialized())\n".utf8))
+    try file.finish()
+    try report.print(ConversionPlanReport(conversion, plan: path), textLimit: 20)
+  }
+
+  private func conversion(as format: any ModelFormat) throws -> Conversion {
+    guard format.identifier == PackedFormat.identifier else {
+      try quantization.refuse(for: format)
+      try method.refuse(for: format)
+      guard format is SafetensorsFormat else {
+        throw ValidationError("jobs write packed files and safetensors, nothing else")
+      }
+      let archive = try ModelArgument.open(input, root: root, common: common)
+      return try Conversion(
+        ConversionRequest(
+          input: input, output: output, root: root, format: format.identifier.name, recipe: nil),
+        copying: archive, root: root)
+    }
+    var recipe = try quantization.recipe()
+    try method.apply(to: &recipe)
+    let request = ConversionRequest(
+      input: input, output: output, root: root, format: format.identifier.name, recipe: recipe)
+    let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
+    guard archive.format != PackedFormat.identifier else {
+      throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
+    }
+    let pipeline = try QuantizationPipeline(
+      archive, recipe: recipe, calibration: nil,
+      source: PackedHeader.Source(
+        archive, root: root, runningTasks: PackedArgument.tasks(common)), threads: common.threads)
+    guard let packer = pipeline.streamingPacker else {
+      throw ValidationError("the recipe's budget of bytes is for 'convert'")
+    }
+    return try Conversion(request, packing: archive, root: root, with: packer)
+  }
+}

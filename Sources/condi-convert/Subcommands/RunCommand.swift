@@ -1,0 +1,52 @@
+import ArgumentParser
+import Formats
+import Foundation
+import Jobs
+
+struct RunCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run",
+    abstract: "Do one job's share of a planned conversion.",
+    discussion: """
+      Without --job, the environment says which job this is: a task of a Slurm array, a rank of \
+      mpirun or of a launcher that speaks PMI, or a task of srun. A job that was ended, however that \
+      happened, goes on where it stopped when it is run again.
+
+      EXAMPLES
+        condi-convert run model.condi.plan.json --job 3/16
+        srun condi-convert run model.condi.plan.json
+      """)
+
+  @Argument(help: "A plan that 'plan' wrote.")
+  var plan: String
+
+  @Option(
+    help: ArgumentHelp("Which of how many jobs, counted from 1.", valueName: "i/n"),
+    transform: { text in
+      guard let job = JobNumber(text) else {
+        throw ValidationError("--job takes 'i/n' with 1 ≤ i ≤ n ≤ \(JobNumber.limit)")
+      }
+      return job
+    })
+  var job: JobNumber?
+
+  @OptionGroup var common: CommonOptions
+
+  func run() throws {
+    guard let job = job ?? JobNumber(environment: ProcessInfo.processInfo.environment) else {
+      throw ValidationError(
+        "which job this is neither --job says nor the environment (Slurm, Open MPI, PMI)")
+    }
+    let share = try JobRun(
+      ConversionPlan(contentsOf: plan), job: job, replacesExisting: true, access: common.access,
+      threads: common.threads)
+    if share.resumedCount > 0 {
+      Console.note(
+        "job \(job): going on with an earlier run, which has done \(share.resumedCount) of "
+          + "\(share.recordCount) tensors", unless: common.quiet)
+    }
+    let bar = ProgressBar("job \(job)", total: share.sourceByteCount, isQuiet: common.quiet)
+    try share.run { bar.advance($1) }
+    Console.note("job \(job): \(share.recordCount) tensors are done", unless: common.quiet)
+  }
+}

@@ -1,0 +1,170 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// 'plan', 'run' and 'finish'.
+@Suite struct JobCommandTests {
+  private func bytes(_ path: String) throws -> Data { try Data(contentsOf: URL(filePath: path)) }
+
+  @Test(arguments: ["condi", "safetensors"], [1, 2, 3, 7])
+  func anyNumberOfJobsGivesTheSameBytes(_ suffix: String, _ count: Int) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 6)
+      let options = suffix == "condi" ? ["--bits", "2"] : []
+      let plain = folder.appending("plain.\(suffix)")
+      let converted = try CommandLine.succeedAll(
+        ["convert", model.folder, plain, "--format", "json"] + options)
+      let output = folder.appending("out.\(suffix)")
+      let plan = "\(output).plan.json"
+      try CommandLine.succeedAll(["plan", model.folder, output] + options)
+      // In another order than they are numbered.
+      for job in (1...count).reversed() {
+        try CommandLine.succeedAll(["run", plan, "--job", "\(job)/\(count)"])
+      }
+      let finished = try CommandLine.succeedAll(["finish", plan, "--format", "json"])
+      #expect(try bytes(output) == bytes(plain))
+      if suffix == "condi" {
+        #expect(
+          try reportWithoutPaths(finished.standardOutput)
+            == reportWithoutPaths(converted.standardOutput))
+      }
+      #expect(
+        try folder.names() == [
+          "model", "out.\(suffix)", "out.\(suffix).plan.json", "plain.\(suffix)",
+        ])
+    }
+  }
+
+  private func reportWithoutPaths(_ text: String) throws -> NSDictionary {
+    let json = try JSONSerialization.jsonObject(with: Data(text.utf8))
+    let report = NSMutableDictionary(dictionary: try #require(json as? [String: Any]))
+    report.removeObjects(forKeys: ["input", "output"])
+    return report
+  }
+
+  @Test func conditionedWeightsAreTheSameFromJobs() throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 3)
+      let options = ["--bits", "2", "--method", "best", "--recipe", "all-linear"]
+      let plain = folder.appending("plain.condi")
+      try CommandLine.succeedAll(["convert", model.folder, plain] + options)
+      let output = folder.appending("out.condi")
+      try CommandLine.succeedAll(["plan", model.folder, output] + options)
+      for job in ["1/2", "2/2"] {
+        try CommandLine.succeedAll(["run", "\(output).plan.json", "--job", job])
+      }
+      try CommandLine.succeedAll(["finish", "\(output).plan.json"])
+      #expect(try bytes(output) == bytes(plain))
+    }
+  }
+
+  @Test func missingJobsAreNamed() throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 6)
+      let output = folder.appending("out.condi")
+      let plan = "\(output).plan.json"
+      try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2"])
+      let early = try CommandLine.run("finish", plan)
+      #expect(early.exitCode == 2)
+      #expect(
+        early.standardError
+          == "condi-convert: \(output): no job of this plan has run; 'run PLAN --job i/n' runs one\n"
+      )
+      for job in ["1/4", "3/4"] {
+        try CommandLine.succeedAll(["run", plan, "--job", job])
+      }
+      let incomplete = try CommandLine.run("finish", plan)
+      #expect(incomplete.exitCode == 2)
+      #expect(
+        incomplete.standardError.hasSuffix("tensors are missing; to be run are jobs 2/4, 4/4\n"),
+        "\(incomplete.standardError)")
+      try CommandLine.succeedAll(["run", plan, "--job", "4/4"])
+      // A job whose bytes were lost is to be run again.
+      let file = try FileHandle(forUpdating: URL(filePath: "\(output).part"))
+      let journal = try String(contentsOfFile: "\(output).job-3-of-4", encoding: .utf8)
+      let size = try file.seekToEnd()
+      for offset in stride(from: UInt64(64), to: size, by: 512) {
+        try file.seek(toOffset: offset)
+        try file.write(contentsOf: Data([0x5A]))
+      }
+      try file.close()
+      let damaged = try CommandLine.run("finish", plan)
+      #expect(damaged.exitCode == 2)
+      #expect(
+        damaged.standardError.hasSuffix("to be run are jobs 1/4, 2/4, 3/4, 4/4\n"),
+        "\(damaged.standardError)")
+      for job in 1...4 { try CommandLine.succeedAll(["run", plan, "--job", "\(job)/4"]) }
+      try CommandLine.succeedAll(["finish", plan])
+      #expect(!journal.isEmpty)
+      try CommandLine.succeedAll(["verify", output])
+    }
+  }
+
+  @Test func theSchedulerSaysTheJob() throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 3)
+      let output = folder.appending("out.condi")
+      let plan = "\(output).plan.json"
+      try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2"])
+      for rank in 0..<2 {
+        let outcome = try BuiltProgram().run(
+          ["run", plan], environment: ["PMI_RANK": "\(rank)", "PMI_SIZE": "2"])
+        #expect(outcome.exitCode == 0)
+        #expect(outcome.standardError.hasPrefix("condi-convert: job \(rank + 1)/2: "))
+      }
+      try CommandLine.succeedAll(["finish", plan])
+      let nobody = try CommandLine.run("run", plan)
+      #expect(nobody.exitCode == 64)
+    }
+  }
+
+  @Test func aChangedInputIsRefused() throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 3)
+      let output = folder.appending("out.condi")
+      let plan = "\(output).plan.json"
+      try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2"])
+      try FileManager.default.setAttributes(
+        [.modificationDate: Date(timeIntervalSince1970: 1e9)], ofItemAtPath: model.shards[0])
+      let outcome = try CommandLine.run("run", plan, "--job", "1/1")
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(model.shards[0]): it is gone or was changed since the conversion was "
+          + "planned\n")
+    }
+  }
+
+  @Test func damagedPlansAreRefused() throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 3)
+      let output = folder.appending("out.condi")
+      let plan = "\(output).plan.json"
+      try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2"])
+      let text = try String(contentsOfFile: plan, encoding: .utf8)
+      for (old, new) in [
+        (#""schemaVersion":1"#, #""schemaVersion":9"#), (#""offset":64"#, #""offset":65"#),
+        (#""type":"float16""#, #""type":"float32""#), (#""bits":2"#, #""bits":9"#),
+        (#""request""#, #""demand""#), ("[128,192]", "[192,128]"),
+      ] {
+        try #require(text.contains(old))
+        try Data(text.replacing(old, with: new).utf8).write(to: URL(filePath: plan))
+        let outcome = try CommandLine.run("run", plan, "--job", "1/1")
+        #expect(outcome.exitCode == 2, "\(old)")
+        #expect(outcome.standardError.split(separator: "\n").count == 1)
+      }
+    }
+  }
+
+  @Test(arguments: [
+    ["plan", "a.safetensors", "b.npz"], ["plan", "-", "b.condi"],
+    ["plan", "a.safetensors", "b.condi", "--target-size", "9"],
+    ["run", "plan.json", "--job", "0/2"],
+    ["run", "plan.json", "--job", "two"],
+    ["convert", "-", "b.condi", "--consume-input", "--no-journal"],
+  ])
+  func wrongUsageIs64(_ arguments: [String]) throws {
+    let outcome = try BuiltProgram().run(arguments)
+    #expect(outcome.exitCode == 64, "\(outcome.standardError)")
+  }
+}

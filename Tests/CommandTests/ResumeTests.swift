@@ -1,0 +1,309 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Conversions that are killed and go on, whose inputs are consumed, and that several jobs share.
+@Suite struct ResumeTests {
+  private func bytes(_ path: String) throws -> Data { try Data(contentsOf: URL(filePath: path)) }
+
+  private static let packing = ["--bits", "2"]
+
+  /// Starts the program and kills it after a time, unless it ends before.
+  ///
+  /// - Returns: whether it was killed.
+  private func kill(_ arguments: [String], after seconds: Double) throws -> Bool {
+    let process = Process()
+    process.executableURL = URL(filePath: try BuiltProgram().path)
+    process.arguments = arguments
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    Thread.sleep(forTimeInterval: seconds)
+    Foundation.kill(process.processIdentifier, SIGKILL)
+    process.waitUntilExit()
+    return process.terminationReason == .uncaughtSignal
+  }
+
+  @Test(arguments: ["condi", "safetensors"])
+  func theJournalChangesNoByte(_ suffix: String) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 8)
+      let options = suffix == "condi" ? Self.packing : []
+      let plain = folder.appending("plain.\(suffix)")
+      try CommandLine.succeedAll(["convert", model.folder, plain, "--no-journal"] + options)
+      for threads in ["1", "2", "5"] {
+        let output = folder.appending("threads\(threads).\(suffix)")
+        try CommandLine.succeedAll(
+          ["convert", model.folder, output, "--journal", "--threads", threads] + options)
+        #expect(try bytes(output) == bytes(plain), "\(threads) threads")
+      }
+      #expect(
+        try folder.names() == [
+          "model", "plain.\(suffix)", "threads1.\(suffix)", "threads2.\(suffix)",
+          "threads5.\(suffix)",
+        ])
+    }
+  }
+
+  /// Killed at random moments, as often as it takes to be done between two of them.
+  @Test(arguments: ["condi", "safetensors"], [UInt64(1), 2, 3])
+  func whatIsKilledGoesOn(_ suffix: String, _ seed: UInt64) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder)
+      let options = suffix == "condi" ? Self.packing : []
+      let plain = folder.appending("plain.\(suffix)")
+      try CommandLine.succeedAll(["convert", model.folder, plain, "--no-journal"] + options)
+      let output = folder.appending("out.\(suffix)")
+      let arguments =
+        ["convert", model.folder, output, "--journal", "--threads", "1"] + options
+      let started = ContinuousClock.now
+      try CommandLine.succeedAll(arguments + ["--quiet"])
+      let whole = (ContinuousClock.now - started) / .seconds(1)
+      try FileManager.default.removeItem(atPath: output)
+      var random = SplitMix(seed: seed)
+      for _ in 0..<6 {
+        guard try kill(arguments, after: Double.random(in: 0..<whole, using: &random)) else {
+          break
+        }
+        #expect(!FileManager.default.fileExists(atPath: output))
+      }
+      if !FileManager.default.fileExists(atPath: output) {
+        try CommandLine.succeedAll(arguments)
+      }
+      #expect(try bytes(output) == bytes(plain))
+      #expect(try folder.names() == ["model", "out.\(suffix)", "plain.\(suffix)"])
+    }
+  }
+
+  /// A run that stops in the middle, made by hand: the journal loses its last lines, and a record its
+  /// bytes.
+  private func withInterrupted(
+    _ body: (TemporaryFolder, LargeCheckpoint, String, [String]) throws -> Void
+  ) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 8)
+      let output = folder.appending("out.condi")
+      let arguments = ["convert", model.folder, output, "--journal"] + Self.packing
+      // A job of one writes all records and seals nothing: the same as a run that was killed late.
+      try CommandLine.succeedAll(["plan", model.folder, output, "--quiet"] + Self.packing)
+      try CommandLine.succeedAll(["run", "\(output).plan.json", "--job", "1/1", "--quiet"])
+      let journal = "\(output).job-1-of-1"
+      let plan = try bytes("\(output).plan.json")
+      let lines = try String(contentsOfFile: journal, encoding: .utf8)
+        .split(separator: "\n", omittingEmptySubsequences: false).dropFirst()
+      let kept = lines.prefix(10).joined(separator: "\n")
+      try (plan + Data("\(kept)\n{\"record\":3,\"crc".utf8)).write(
+        to: URL(filePath: "\(output).journal"))
+      try FileManager.default.removeItem(atPath: journal)
+      try FileManager.default.removeItem(atPath: "\(output).plan.json")
+      try body(folder, model, output, arguments)
+    }
+  }
+
+  @Test func whatIsDoneIsNotDoneAgain() throws {
+    try withInterrupted { folder, model, output, arguments in
+      let outcome = try CommandLine.succeedAll(arguments)
+      #expect(
+        outcome.standardError.contains(
+          "going on with an earlier run, which has done 10 of 31 tensors"),
+        "\(outcome.standardError)")
+      let plain = folder.appending("plain.condi")
+      let undisturbed = try CommandLine.succeedAll(
+        ["convert", model.folder, plain, "--no-journal"] + Self.packing)
+      #expect(try bytes(output) == bytes(plain))
+      // What was quantized by the first run is reported by the second.
+      #expect(
+        outcome.standardOutput
+          == undisturbed.standardOutput.replacing("plain.condi", with: "out.condi"))
+      #expect(try folder.names() == ["model", "out.condi", "plain.condi"])
+    }
+  }
+
+  @Test func damagedRecordsAreMadeAgain() throws {
+    try withInterrupted { folder, model, output, arguments in
+      let file = try FileHandle(forUpdating: URL(filePath: "\(output).part"))
+      try file.seek(toOffset: 64)
+      try file.write(contentsOf: Data(repeating: 0x55, count: 200_000))
+      try file.close()
+      let outcome = try CommandLine.succeedAll(arguments)
+      #expect(!outcome.standardError.contains("done 10 of"), "\(outcome.standardError)")
+      let plain = folder.appending("plain.condi")
+      try CommandLine.succeedAll(
+        ["convert", model.folder, plain, "--no-journal", "--quiet"] + Self.packing)
+      #expect(try bytes(output) == bytes(plain))
+    }
+  }
+
+  @Test func anotherConversionStartsAnew() throws {
+    try withInterrupted { folder, model, output, _ in
+      let outcome = try CommandLine.succeedAll(["convert", model.folder, output, "--bits", "3"])
+      #expect(
+        outcome.standardError.contains(
+          "starting anew, because the journal beside it is of no use: it is of another input or of "
+            + "other options"), "\(outcome.standardError)")
+    }
+    try withInterrupted { folder, model, output, arguments in
+      try FileManager.default.setAttributes(
+        [.modificationDate: Date(timeIntervalSince1970: 1e9)], ofItemAtPath: model.shards[1])
+      let outcome = try CommandLine.succeedAll(arguments)
+      #expect(
+        outcome.standardError.contains("\(model.shards[1]) was changed since"),
+        "\(outcome.standardError)")
+    }
+  }
+
+  @Test func aJournalThatIsNoneStartsAnew() throws {
+    for text in ["", "{}\n", "no JSON\n", "{\"schemaVersion\":2}\n", "{\"schemaVersion\":1"] {
+      try withTemporaryFolder { folder in
+        let model = try LargeCheckpoint(in: folder, layers: 4)
+        let output = folder.appending("out.condi")
+        try Data(text.utf8).write(to: URL(filePath: "\(output).journal"))
+        try CommandLine.succeedAll(["convert", model.folder, output, "--journal"] + Self.packing)
+        #expect(try folder.names() == ["model", "out.condi"])
+      }
+    }
+  }
+
+  // MARK: Consumed inputs
+
+  @Test(arguments: ["condi", "safetensors"])
+  func shardsAreConsumed(_ suffix: String) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 8)
+      let options = suffix == "condi" ? Self.packing : []
+      let plain = folder.appending("plain.\(suffix)")
+      try CommandLine.succeedAll(["convert", model.folder, plain] + options)
+      let output = folder.appending("out.\(suffix)")
+      try CommandLine.succeedAll(["convert", model.folder, output, "--consume-input"] + options)
+      #expect(try bytes(output) == bytes(plain))
+      #expect(
+        try FileManager.default.contentsOfDirectory(atPath: model.folder)
+          == ["model.safetensors.index.json"])
+    }
+  }
+
+  @Test(arguments: ["condi", "safetensors"], [UInt64(1), 2])
+  func consumedShardsSurviveAKill(_ suffix: String, _ seed: UInt64) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder)
+      let options = suffix == "condi" ? Self.packing : []
+      let plain = folder.appending("plain.\(suffix)")
+      let started = ContinuousClock.now
+      try CommandLine.succeedAll(["convert", model.folder, plain, "--threads", "1"] + options)
+      let whole = (ContinuousClock.now - started) / .seconds(1)
+      let output = folder.appending("out.\(suffix)")
+      let arguments =
+        ["convert", model.folder, output, "--consume-input", "--threads", "1"] + options
+      var random = SplitMix(seed: seed)
+      for _ in 0..<5 {
+        // Late enough for shards to be gone, which is near the end: the largest go first.
+        guard try kill(arguments, after: whole * Double.random(in: 0.5..<1.1, using: &random))
+        else { break }
+      }
+      if !FileManager.default.fileExists(atPath: output) {
+        try CommandLine.succeedAll(arguments)
+      }
+      #expect(try bytes(output) == bytes(plain))
+    }
+  }
+
+  @Test func aShardThatIsGoneIsNotMissed() throws {
+    try withInterrupted { folder, model, output, arguments in
+      let plain = folder.appending("plain.condi")
+      try CommandLine.succeedAll(
+        ["convert", model.folder, plain, "--no-journal", "--quiet"] + Self.packing)
+      // All its records are in place and journaled: the first shard may go.
+      let plan = folder.appending("all.condi")
+      try CommandLine.succeedAll(["plan", model.folder, plan, "--quiet"] + Self.packing)
+      try CommandLine.succeedAll(["run", "\(plan).plan.json", "--job", "1/1", "--quiet"])
+      let all = try String(contentsOfFile: "\(plan).job-1-of-1", encoding: .utf8)
+        .split(separator: "\n").dropFirst().joined(separator: "\n")
+      let head = try String(contentsOfFile: "\(output).journal", encoding: .utf8)
+        .split(separator: "\n")[0]
+      try Data("\(head)\n\(all)\n{\"consumed\":\"\(model.shards[0])\"}\n".utf8)
+        .write(to: URL(filePath: "\(output).journal"))
+      try FileManager.default.removeItem(atPath: model.shards[0])
+      // With other options nothing may be thrown away.
+      let other = try CommandLine.run("convert", model.folder, output, "--bits", "3")
+      #expect(other.exitCode == 2)
+      #expect(
+        other.standardError.contains(
+          "it is of another input or of other options, but it has the content of 1 files that were "
+            + "consumed"), "\(other.standardError)")
+      try CommandLine.succeedAll(arguments)
+      #expect(try bytes(output) == bytes(plain))
+    }
+  }
+
+  @Test func whatMustNotBeConsumedIsRefused() throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 4)
+      let output = folder.appending("out.condi")
+      func refusal(_ input: String, _ more: String...) throws -> (Int32, String) {
+        let outcome = try BuiltProgram().run(
+          ["convert", input, output, "--consume-input"] + Self.packing + more)
+        return (outcome.exitCode, outcome.standardError)
+      }
+      let linked = folder.appending("linked")
+      try FileManager.default.createDirectory(atPath: linked, withIntermediateDirectories: true)
+      try FileManager.default.copyItem(
+        atPath: model.index, toPath: "\(linked)/model.safetensors.index.json")
+      for shard in model.shards {
+        try FileManager.default.createSymbolicLink(
+          atPath: "\(linked)/\((shard as NSString).lastPathComponent)", withDestinationPath: shard)
+      }
+      let link = try refusal(linked)
+      #expect(link.0 == 2 && link.1.contains("it is not a regular file, so it is not consumed"))
+      let pickle = try refusal(CommandLine.checkpoint)
+      #expect(pickle.0 == 2 && pickle.1.contains("it is not a safetensors file"), "\(pickle.1)")
+      let unjournaled = try refusal(model.folder, "--no-journal")
+      #expect(unjournaled.0 == 64 && unjournaled.1.contains("--consume-input needs the journal"))
+      let standardInput = try refusal("-")
+      #expect(standardInput.0 != 0)
+      try FileManager.default.linkItem(
+        atPath: model.shards[2], toPath: folder.appending("second name"))
+      let named = try refusal(model.folder)
+      #expect(named.0 == 2 && named.1.contains("it has other names"), "\(named.1)")
+      for shard in model.shards { #expect(FileManager.default.fileExists(atPath: shard)) }
+      #expect(try folder.names() == ["linked", "model", "second name"])
+    }
+  }
+
+  // MARK: Disk space
+
+  /// A file of holes that no disk has room for a copy of.
+  @Test func aDiskThatIsTooSmallIsSaidBefore() throws {
+    try withTemporaryFolder { folder in
+      let input = folder.appending("huge.safetensors")
+      let byteCount = 8 << 40
+      let header = #"{"a":{"dtype":"U8","shape":[\#(byteCount)],"data_offsets":[0,\#(byteCount)]}}"#
+      var text = Array(header.utf8)
+      text += [UInt8](repeating: 0x20, count: -text.count & 7)
+      let head = withUnsafeBytes(of: UInt64(text.count).littleEndian) { Data($0) } + Data(text)
+      try head.write(to: URL(filePath: input))
+      guard truncate(input, off_t(head.count + byteCount)) == 0 else { return }
+      for journal in ["--journal", "--no-journal"] {
+        let output = folder.appending("out.safetensors")
+        let outcome = try CommandLine.run("convert", input, output, journal)
+        #expect(outcome.exitCode == 2)
+        #expect(
+          outcome.standardError.contains("bytes of free disk space, found"),
+          "\(outcome.standardError)")
+        #expect(try folder.names() == ["huge.safetensors"])
+      }
+    }
+  }
+}
+
+extension CommandLine {
+  /// Runs a command that must succeed.
+  @discardableResult
+  static func succeedAll(
+    _ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation
+  ) throws -> BuiltProgram.Outcome {
+    let outcome = try BuiltProgram().run(arguments)
+    #expect(outcome.exitCode == 0, "\(outcome.standardError)", sourceLocation: sourceLocation)
+    return outcome
+  }
+}

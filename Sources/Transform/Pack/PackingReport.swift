@@ -31,15 +31,15 @@ public struct PackingReport: Codable, Hashable, Sendable {
   ) {
     self.init(
       input: input, output: output, source: source, recipe: plan.recipe,
-      tensorCount: plan.entries.count, calibration: calibration, activationCount: activationCount,
-      summary: summary, layers: layers)
+      tensorCount: plan.entries.count, calibration: calibration, distillation: distillation,
+      activationCount: activationCount, summary: summary, layers: layers)
   }
 
   /// - Parameter tensorCount: of the part of the model that was packed.
   public init(
     input: String, output: String, source: PackedHeader.Source, recipe: Recipe, tensorCount: Int,
-    calibration: String? = nil, activationCount: Int = 0, summary: PackedSummary,
-    layers: [QuantizationSummary]
+    calibration: String? = nil, distillation: DistillationSummary? = nil,
+    activationCount: Int = 0, summary: PackedSummary, layers: [QuantizationSummary]
   ) {
     schemaVersion = Self.currentSchemaVersion
     self.input = input

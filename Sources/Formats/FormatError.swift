@@ -26,6 +26,7 @@ public struct FormatError: Error, Hashable, Sendable {
     case outputExists
   }
 
+  /// What is wrong; the other members say where.
   public var problem: Problem
   /// The file's path as the user gave it.
   public var path: String?
@@ -47,18 +48,21 @@ public struct FormatError: Error, Hashable, Sendable {
     self.offset = offset
   }
 
+  /// An error of kind `Problem.malformed`.
   public static func malformed(
     _ message: String, path: String? = nil, tensor: String? = nil, offset: Int? = nil
   ) -> FormatError {
     FormatError(.malformed(message), path: path, tensor: tensor, offset: offset)
   }
 
+  /// An error of kind `Problem.unsupported`.
   public static func unsupported(
     _ message: String, path: String? = nil, tensor: String? = nil, offset: Int? = nil
   ) -> FormatError {
     FormatError(.unsupported(message), path: path, tensor: tensor, offset: offset)
   }
 
+  /// An error of kind `Problem.mismatch`.
   public static func mismatch(
     expected: String, found: String, path: String? = nil, tensor: String? = nil,
     offset: Int? = nil

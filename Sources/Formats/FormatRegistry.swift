@@ -2,8 +2,10 @@ import Foundation
 
 /// The formats a program knows, in the order they are tried on a file.
 public struct FormatRegistry: Sendable {
+  /// In the order in which they are asked whether they recognize a file.
   public let formats: [any ModelFormat]
 
+  /// A registry of formats of your own, or of some of the standard ones.
   public init(_ formats: [any ModelFormat]) {
     self.formats = formats
   }
@@ -44,6 +46,7 @@ public struct FormatRegistry: Sendable {
       .unrecognizedFormat(found: FileSignature.describe(file)), path: file.path)
   }
 
+  /// The format whose identifier has this name; `nil` when there is none.
   public func format(named name: String) -> (any ModelFormat)? {
     formats.first { $0.identifier.name == name }
   }

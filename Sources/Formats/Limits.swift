@@ -4,6 +4,7 @@
 /// Each limit is defined where it is applied; this is the list of them, which the page `Limits` in
 /// the documentation shows. A test keeps the two the same.
 public struct Limit: Hashable, Sendable {
+  /// What is counted.
   public enum Unit: String, Sendable {
     case bytes, entries, levels, objects, dimensions
     /// Bytes that one byte may become.
@@ -12,7 +13,9 @@ public struct Limit: Hashable, Sendable {
 
   /// What is limited, as it reads in the documentation.
   public let subject: String
+  /// The most that is accepted.
   public let maximum: Int
+  /// What `maximum` counts.
   public let unit: Unit
 
   private init(_ subject: String, _ maximum: Int, _ unit: Unit) {

@@ -5,6 +5,7 @@ public struct SuperResolutionError: Error, Hashable, Sendable {
   /// The file or folder, where there is one.
   public var path: String?
 
+  /// An error for a lower-case sentence, and the file that it is about.
   public init(_ reason: String, path: String? = nil) {
     self.reason = reason
     self.path = path

@@ -19,6 +19,7 @@ public struct ExportOptions: Hashable, Sendable {
   /// Write tensors that the target has no low-bit form for with all their bits.
   public var dequantizes: Bool
 
+  /// Options; by default nothing is done to tensors that a target does not hold as they are.
   public init(padsRows: Bool = false, dequantizes: Bool = false) {
     self.padsRows = padsRows
     self.dequantizes = dequantizes

@@ -8,6 +8,7 @@ public struct ExportedTensor: Codable, Hashable, Sendable {
     case lossy
   }
 
+  /// The tensor's name in the source.
   public let name: String
   /// The shape in the source.
   public let shape: [Int]
@@ -17,6 +18,7 @@ public struct ExportedTensor: Codable, Hashable, Sendable {
   public let bitWidth: Int?
   /// How the result holds it, as in `Q2_K` or `float32`.
   public let form: String
+  /// How true the result is.
   public let fidelity: Fidelity
   /// max |w − ŵ| over all elements; 0 when exact.
   public let largestError: Double
@@ -37,8 +39,11 @@ public struct ExportOutcome: Hashable, Sendable {
   /// What concerns the whole model: a sentence each, without an end.
   public var notes: [String]
 
+  /// A file that was written.
   public struct File: Codable, Hashable, Sendable {
+    /// As it was given, or below the folder that was given.
     public let path: String
+    /// Its length.
     public let byteCount: Int
   }
 }

@@ -10,6 +10,7 @@ public struct ModelExport: Sendable {
   private let target: ExportTarget
   private let options: ExportOptions
 
+  /// Plans nothing yet; `write` does all the work.
   public init(_ model: PackedModel, to target: ExportTarget, options: ExportOptions = .init()) {
     self.model = model
     self.target = target

@@ -3,19 +3,23 @@
 /// Multi-byte values are little-endian unless a method says otherwise and need not be aligned.
 /// Errors carry the offset; the caller adds the path.
 public struct ByteReader: Sendable {
+  /// All bytes, those that were read included.
   public let bytes: SharedBytes
   /// The cursor, counted from the first byte.
   public private(set) var offset: Int
   /// Where `bytes` begin in their file, so that errors name file offsets.
   private let baseOffset: Int
 
+  /// A cursor at the first byte.
   public init(_ bytes: SharedBytes, baseOffset: Int = 0) {
     self.bytes = bytes
     self.offset = 0
     self.baseOffset = baseOffset
   }
 
+  /// Bytes from the cursor to the end.
   public var remaining: Int { bytes.count - offset }
+  /// Whether all bytes were read.
   public var isAtEnd: Bool { remaining == 0 }
   /// The cursor as an offset in the file.
   public var fileOffset: Int { baseOffset + offset }

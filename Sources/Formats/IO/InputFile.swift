@@ -18,6 +18,7 @@ public final class InputFile: Sendable {
 
   /// The path as the user gave it.
   public let path: String
+  /// The file's length when it was opened.
   public let byteCount: Int
   /// How bytes reach memory; for files in memory, as if mapped.
   public let access: Access

@@ -39,7 +39,9 @@ public struct SharedBytes: @unchecked Sendable {
     self = array.withUnsafeBytes { SharedBytes($0) }
   }
 
+  /// The number of bytes.
   public var count: Int { buffer.count }
+  /// Whether there are no bytes.
   public var isEmpty: Bool { buffer.isEmpty }
 
   /// Calls `body` with the bytes, which are valid only during the call.
@@ -61,6 +63,7 @@ public struct SharedBytes: @unchecked Sendable {
   /// A copy as an array; for small pieces such as headers.
   public var array: [UInt8] { withUnsafeBytes { Array($0) } }
 
+  /// Whether both have the same bytes, wherever these lie.
   public func elementsEqual(_ other: SharedBytes) -> Bool {
     guard count == other.count else { return false }
     return withUnsafeBytes { left in

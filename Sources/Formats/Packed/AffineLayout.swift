@@ -5,14 +5,20 @@
 public struct AffineLayout: Hashable, Sendable {
   /// Elements that share a lower bound and a scale; cells of several rows span all columns.
   public struct Cell: Hashable, Sendable {
+    /// Rows of the matrix that it spans.
     public let rows: Range<Int>
+    /// Columns that it spans, in each of these rows.
     public let columns: Range<Int>
 
+    /// Elements of the cell.
     public var elementCount: Int { rows.count * columns.count }
   }
 
+  /// Rows of the matrix.
   public let rows: Int
+  /// Columns of the matrix.
   public let columns: Int
+  /// Which elements share parameters.
   public let granularity: QuantizationGranularity
   /// Matrices stacked along the rows, such as the three of a fused query-key-value weight. They
   /// have parameters of their own under `.tensor`; the other granularities tell rows apart anyway
@@ -61,6 +67,7 @@ public struct AffineLayout: Hashable, Sendable {
       rows: matrix.rows, columns: matrix.columns, granularity: granularity, parts: parts)
   }
 
+  /// Elements of the matrix.
   public var elementCount: Int { rows * columns }
 
   /// How many lower bounds, and as many scales, there are; at most `elementCount`.

@@ -62,6 +62,7 @@ public enum QuantizationParameterType: String, Hashable, Sendable, CaseIterable 
 /// Every operation is one in Float32, rounded to nearest; nothing is fused, so that NumPy's float32
 /// arithmetic gives the same bits.
 public struct AffineCode: Hashable, Sendable {
+  /// What code 0 stands for.
   public let lower: Float
   /// Not negative; zero makes every code 0 and every value `lower`.
   public let scale: Float

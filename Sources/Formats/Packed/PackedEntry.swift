@@ -1,10 +1,14 @@
 /// One tensor of a packed file as its header describes it.
 public struct PackedEntry: Hashable, Sendable {
+  /// The tensor's name in the source.
   public var name: String
   /// The type and shape of the tensor as a user sees it, before quantization.
   public var elementType: ElementType
+  /// The shape of the logical tensor.
   public var shape: Shape
+  /// Whether it is counted as a parameter.
   public var role: TensorRole
+  /// How its bytes stand for elements.
   public var encoding: PackedEncoding
   /// The record's length once inflated, for records kept as a zlib stream; `nil` for others.
   public var inflatedByteCount: Int?
@@ -44,9 +48,11 @@ public enum PackedEncoding: Hashable, Sendable {
 
 /// What an affine record says besides its codes.
 public struct AffineEncoding: Hashable, Sendable {
+  /// Which elements share a lower bound and a scale.
   public var layout: AffineLayout
   /// Bits of one code, 1 to 8.
   public var bitWidth: Int
+  /// How lower bounds and scales are stored.
   public var parameterType: QuantizationParameterType
 
   public init(layout: AffineLayout, bitWidth: Int, parameterType: QuantizationParameterType) {

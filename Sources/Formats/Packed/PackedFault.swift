@@ -24,6 +24,7 @@ public enum PackedRegion: String, Hashable, Sendable, Codable {
 
 /// A fault found in a packed file, with its place.
 public struct PackedFault: Hashable, Sendable {
+  /// The part of the file that is damaged.
   public let region: PackedRegion
   /// The tensor whose record it is; `nil` for the other regions.
   public let tensor: String?
@@ -32,6 +33,7 @@ public struct PackedFault: Hashable, Sendable {
   public let offset: Int
   /// Bytes from `offset` on that may be wrong; of a file that is too short, those that are missing.
   public let byteCount: Int
+  /// What is wrong there: a lower-case sentence.
   public let message: String
   /// Whether a record's checksum is right and only what it says is not: it was written so.
   let hasRightChecksum: Bool

@@ -4,11 +4,15 @@ import OrderedCollections
 public struct PackedHeader: Sendable {
   /// Program and version that wrote the file.
   public var producer: String
+  /// The file that was packed; `nil` when it was not said.
   public var source: Source?
   /// The recipe as it was asked for, in canonical form.
   public var recipe: JSONValue?
+  /// The source's texts, in its order.
   public var metadata: OrderedDictionary<String, String> = [:]
+  /// The source's values that are no tensors, in its order.
   public var values: OrderedDictionary<String, ArchiveValue> = [:]
+  /// How activations are quantized; empty when they are not.
   public var activations: [ActivationQuantizer] = []
   /// Names of full-precision tensors that quantization changed, such as corrected biases; all other
   /// kept tensors have the source's bits.
@@ -21,6 +25,7 @@ public struct PackedHeader: Sendable {
   /// Members this version does not know, kept for rewriting.
   public var unknownMembers: OrderedDictionary<String, JSONValue> = [:]
 
+  /// A header of no tensors.
   public init(producer: String) {
     self.producer = producer
   }
@@ -29,6 +34,7 @@ public struct PackedHeader: Sendable {
   public struct Source: Hashable, Sendable {
     /// Name of the source's format, such as `pytorch`.
     public var format: String
+    /// The source's length.
     public var byteCount: Int
     /// In lower-case hexadecimal.
     public var sha256: String
@@ -67,10 +73,13 @@ public struct PackedHeader: Sendable {
 
 /// The clipping bounds of one activation, as 2DQuant places them.
 public struct ActivationQuantizer: Hashable, Sendable {
+  /// The site of the network, such as `layers.0.attn.qkv.input`.
   public var name: String
   /// 1 to 8.
   public var bitWidth: Int
+  /// What code 0 stands for.
   public var lower: Float
+  /// What the largest code stands for.
   public var upper: Float
 
   public init(name: String, bitWidth: Int, lower: Float, upper: Float) {

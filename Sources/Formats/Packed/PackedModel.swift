@@ -2,9 +2,11 @@ import OrderedCollections
 
 /// A packed file opened for reading: its header, checked, and its records, read when asked for.
 public struct PackedModel: Sendable {
+  /// What the file says of its tensors.
   public let header: PackedHeader
   /// The header's JSON text as stored.
   public let headerText: String
+  /// The file's length.
   public let fileByteCount: Int
   let prologue: PackedPrologue
   let file: InputFile

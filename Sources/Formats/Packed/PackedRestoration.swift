@@ -21,6 +21,7 @@ public struct PackedRestoration: Sendable {
 
   /// A damaged part and what can be done about it.
   public struct Part: Sendable {
+    /// What was damaged.
     public let fault: PackedFault
     /// `nil` when it cannot be restored.
     public let method: Method?

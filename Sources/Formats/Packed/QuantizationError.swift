@@ -2,6 +2,7 @@ import Foundation
 
 /// What quantizing cost a tensor: its values before beside those that its codes stand for.
 public struct QuantizationError: Hashable, Sendable {
+  /// Elements that were compared.
   public let elementCount: Int
   /// Σ w².
   public let signal: Double
@@ -59,6 +60,7 @@ public struct QuantizationError: Hashable, Sendable {
   /// noise.
   public var signalToNoise: Double { Self.decibels(signal: signal, noise: noise) }
 
+  /// The root of the mean squared difference.
   public var rootMeanSquare: Double { (noise / Double(max(1, elementCount))).squareRoot() }
 
   /// The share of clipped elements, 0…1.

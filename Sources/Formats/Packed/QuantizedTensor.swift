@@ -11,10 +11,13 @@ import Foundation
 public struct QuantizedTensor: Sendable {
   /// The type of the elements before quantization and after: float16, bfloat16, float32, float64.
   public let elementType: ElementType
+  /// The shape of the logical tensor.
   public let shape: Shape
+  /// Which elements share a lower bound and a scale.
   public let layout: AffineLayout
   /// Bits of a code, 1 to 8.
   public let bitWidth: Int
+  /// How lower bounds and scales are stored.
   public let parameterType: QuantizationParameterType
   /// The lower bound of each cell, exact in `parameterType`.
   public let lower: [Float]

@@ -11,9 +11,11 @@ public indirect enum ArchiveStructure: Hashable, Sendable {
   case tuple([ArchiveStructure])
   case set([ArchiveStructure])
 
+  /// A key and what is under it.
   public struct Entry: Hashable, Sendable {
     /// Mostly a text; integers occur in optimizer states.
     public var key: ArchiveValue
+    /// What is under the key.
     public var value: ArchiveStructure
 
     public init(key: ArchiveValue, value: ArchiveStructure) {

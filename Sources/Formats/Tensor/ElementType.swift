@@ -66,6 +66,7 @@ public enum ElementType: String, Sendable, CaseIterable, Hashable {
     }
   }
 
+  /// Whether an element has a real and an imaginary part.
   public var isComplex: Bool {
     switch self {
     case .complex32, .complex64, .complex128: true

@@ -4,6 +4,7 @@
 /// A backslash takes the next character literally. Matching is case-sensitive and covers the whole
 /// name.
 public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
+  /// The pattern as it was written.
   public let pattern: String
   /// The pattern's brace alternatives, each as matching steps.
   private let alternatives: [[Step]]
@@ -29,6 +30,7 @@ public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
 
   public var description: String { pattern }
 
+  /// Whether the whole name fits the pattern.
   public func matches(_ name: String) -> Bool {
     let characters = Array(name)
     return alternatives.contains { Self.matches($0, characters) }

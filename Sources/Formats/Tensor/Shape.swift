@@ -2,7 +2,9 @@
 ///
 /// A scalar has no dimensions and one element; a dimension of zero gives an empty tensor.
 public struct Shape: Hashable, Sendable {
+  /// The lengths of the axes, outermost first; none is negative.
   public let dimensions: [Int]
+  /// The product of the dimensions; 1 for a scalar.
   public let elementCount: Int
 
   /// - Returns: `nil` when a dimension is negative or the element count overflows.
@@ -21,6 +23,7 @@ public struct Shape: Hashable, Sendable {
     self.elementCount = dimensions.contains(0) ? 0 : product
   }
 
+  /// No axis, one element.
   public static let scalar = Shape()
 
   private init() {
@@ -28,6 +31,7 @@ public struct Shape: Hashable, Sendable {
     elementCount = 1
   }
 
+  /// The number of axes.
   public var rank: Int { dimensions.count }
 
   /// Element strides of the contiguous row-major layout.

@@ -5,8 +5,11 @@ import Foundation
 /// Strides may be zero (broadcast axes) and may describe any permutation; negative strides do not
 /// occur in the supported formats.
 public struct StorageView: Sendable {
+  /// The bytes that are looked at.
   public let storage: TensorStorage
+  /// Where the first element lies, in elements.
   public let elementOffset: Int
+  /// Elements between neighbours along each axis.
   public let strides: [Int]
 
   /// The largest broadcast expansion accepted: a few bytes that claim to be more elements than

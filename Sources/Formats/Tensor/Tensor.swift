@@ -3,7 +3,9 @@
 /// The value returned by `bytes()` is always contiguous, row-major and little-endian, whatever the
 /// layout in the file.
 public struct Tensor: Sendable {
+  /// The type of every element.
   public let elementType: ElementType
+  /// The lengths of its axes; elements are in row-major order.
   public let shape: Shape
   /// Bytes of the contiguous elements.
   public let byteCount: Int

@@ -19,6 +19,7 @@ public final class TensorStorage: Sendable {
     self.init(byteCount: bytes.count) { bytes }
   }
 
+  /// All bytes, read anew.
   public func bytes() throws -> SharedBytes {
     let bytes = try load()
     guard bytes.count == byteCount else {

@@ -4,7 +4,9 @@ import Transform
 ///
 /// The network is run in full precision: without quantizers of activations, with the weights it has.
 public struct NetworkActivations: ActivationSource {
+  /// The network that is run.
   public let network: SuperResolutionNetwork
+  /// What it is run on, one after the other.
   public let pictures: [Picture]
 
   /// - Throws: `SuperResolutionError` when a picture has another count of channels than the network.
@@ -14,7 +16,9 @@ public struct NetworkActivations: ActivationSource {
     self.pictures = pictures
   }
 
+  /// Where the network can be looked at, in the order of the forward pass.
   public var sites: [ActivationSite] { network.sites }
+  /// The number of pictures.
   public var sampleCount: Int { pictures.count }
 
   public func run(

@@ -11,12 +11,15 @@ import Transform
 /// weights come dequantized. `usesIntegers: false` has everything in floating point, for comparison:
 /// each layer gives the same but for rounding in Float32.
 public struct SuperResolutionNetwork: Upscaler {
+  /// What reports call it.
   public let name: String
   /// In words, such as `SwinIR ×2, 60 channels, 24 blocks`.
   public var summary: String { architecture.summary }
+  /// How many times it enlarges each side.
   public var scale: Int { architecture.scale }
   /// Channels that a picture must have: 1 or 3.
   public var channelCount: Int { architecture.channelCount }
+  /// `channelCount`: a network takes nothing else.
   public var requiredChannelCount: Int? { channelCount }
   /// With this many pixels around a tile its result is that of the whole picture; `nil` where every
   /// pixel of the result depends on the whole picture.

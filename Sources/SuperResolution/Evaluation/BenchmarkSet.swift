@@ -10,17 +10,23 @@ import Foundation
 ///
 /// Names are sorted naturally: `img_2` before `img_10`. Names that begin with a dot are left out.
 public struct BenchmarkSet: Hashable, Sendable {
+  /// An original, and the small picture of it where there is one.
   public struct Entry: Hashable, Sendable {
+    /// What reports call the picture.
     public let name: String
+    /// The original's file.
     public let originalPath: String
     /// `nil` when the small picture is made from the original.
     public let reducedPath: String?
   }
 
+  /// The folder.
   public let path: String
+  /// How many times smaller the small pictures are.
   public let scale: Int
   /// The folder of the small pictures, below `path`; `nil` when they are made or stand beside.
   public let reducedFolder: String?
+  /// In natural order of their names.
   public let entries: [Entry]
 
   /// - Throws: `SuperResolutionError` when the folder is none of those above, a partner is missing, or

@@ -7,9 +7,13 @@ import Foundation
 public struct Evaluation: Sendable {
   /// A model, or an interpolation, under the name that its column has.
   public struct Method: Sendable {
+    /// What the report calls it.
     public let name: String
+    /// The model's file; `nil` for interpolation.
     public let path: String?
+    /// The file's length; `nil` for interpolation.
     public let fileByteCount: Int?
+    /// What enlarges.
     public let upscaler: any Upscaler
 
     public init(
@@ -22,8 +26,11 @@ public struct Evaluation: Sendable {
     }
   }
 
+  /// The pictures.
   public let set: BenchmarkSet
+  /// What is compared, in the report's order.
   public let methods: [Method]
+  /// The index of the method that gains are against.
   public let reference: Int
   private let regionLimit: Int
 

@@ -66,12 +66,15 @@ extension BicubicResampling {
 
 /// The baseline that every super-resolution model must beat.
 public struct BicubicUpscaler: Upscaler {
+  /// How many times each side is enlarged.
   public let scale: Int
   /// Pictures of this depth are rounded after each pass, as MATLAB does with pictures from files; `nil`
   /// rounds nothing.
   public let bitDepth: RasterImage.BitDepth?
 
+  /// `bicubic`.
   public var name: String { "bicubic" }
+  /// `nil`: any number of channels.
   public var requiredChannelCount: Int? { nil }
 
   /// - Precondition: `scale` is positive.

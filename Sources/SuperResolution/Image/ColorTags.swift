@@ -7,14 +7,17 @@ public struct ColorTags: Hashable, Sendable {
   public var gamma: Int?
   /// PNG's cHRM chunk: x and y of white, red, green and blue, in 1/100,000; eight numbers.
   public var chromaticities: [Int]?
+  /// PNG's iCCP chunk, or that of a JPEG file.
   public var profile: Profile?
 
   /// An ICC profile.
   public struct Profile: Hashable, Sendable {
     /// 1 to 79 bytes of Latin-1, as PNG stores it.
     public var name: [UInt8]
+    /// The profile itself, uncompressed.
     public var bytes: [UInt8]
   }
 
+  /// Nothing is said of the colours.
   public init() {}
 }

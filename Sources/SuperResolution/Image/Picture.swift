@@ -1,7 +1,10 @@
 /// A picture of real samples, nominally from 0 to 1, in planes.
 public struct Picture: Hashable, Sendable {
+  /// 1 grey or luma, 2 colour differences, 3 RGB.
   public let channelCount: Int
+  /// Rows of pixels.
   public let height: Int
+  /// Pixels of a row.
   public let width: Int
   /// `channelCount · height · width` samples: planes, in them rows from the top, in them pixels from
   /// the left.

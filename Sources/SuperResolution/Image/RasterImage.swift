@@ -1,5 +1,6 @@
 /// A picture as files hold it: whole-number samples of 8 or 16 bits, pixel after pixel.
 public struct RasterImage: Hashable, Sendable {
+  /// Bits of a sample.
   public enum BitDepth: Int, Hashable, Sendable {
     case eight = 8
     case sixteen = 16
@@ -13,10 +14,13 @@ public struct RasterImage: Hashable, Sendable {
   /// The most pixels that are read or made: 134,217,728.
   public static let pixelLimit = 1 << 27
 
+  /// Pixels of a row.
   public let width: Int
+  /// Rows of pixels.
   public let height: Int
   /// 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
   public let channelCount: Int
+  /// How many bits a sample has.
   public let bitDepth: BitDepth
   /// `height · width · channelCount` samples: rows from the top, in them pixels from the left, in
   /// them channels; each at most `bitDepth.maximum`.

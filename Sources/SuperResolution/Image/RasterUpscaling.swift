@@ -8,8 +8,10 @@
 ///
 /// Luma is BT.601's, `0.299 R + 0.587 G + 0.114 B`, on the samples as they are stored.
 public struct RasterUpscaling: Sendable {
+  /// What enlarges the colours.
   public let upscaler: any Upscaler
 
+  /// Enlarges by `upscaler`, whatever channels it takes.
   public init(_ upscaler: any Upscaler) {
     self.upscaler = upscaler
   }

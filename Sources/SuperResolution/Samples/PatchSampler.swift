@@ -9,6 +9,7 @@ public struct PatchSampler: Sendable {
     case validation = 3
   }
 
+  /// What patches are cut from.
   public let pictures: ReducedPictures
   /// Pixels of a patch's side; pictures that are smaller are taken whole.
   public let side: Int

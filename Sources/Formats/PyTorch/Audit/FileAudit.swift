@@ -20,6 +20,7 @@ public struct FileAudit: Sendable {
     /// Where it is inside the file: archive entries and positions, outermost first; empty for the
     /// file itself.
     public let place: String
+    /// What loading would do, in the order of the bytes.
     public let events: [PickleEvent]
     /// Why it could not be followed to its end.
     public let problem: String?
@@ -27,12 +28,17 @@ public struct FileAudit: Sendable {
 
   /// Something that could not be read.
   public struct Problem: Hashable, Sendable {
+    /// The file, or the member of an archive.
     public let place: String
+    /// What is wrong: a lower-case sentence.
     public let message: String
+    /// The byte where it was found; `nil` where none is to blame.
     public let offset: Int?
   }
 
+  /// Every pickle that was found, pickles inside pickles too.
   public private(set) var pickles: [Pickle] = []
+  /// What could not be read to its end.
   public private(set) var problems: [Problem] = []
   /// What a user should know of, such as programs that are not Python's.
   public private(set) var notes: [String] = []
@@ -42,6 +48,7 @@ public struct FileAudit: Sendable {
   /// A file with more pickles than this is not followed further.
   static let pickleLimit = 100_000
 
+  /// The worst that was found.
   public var verdict: Verdict {
     var isUnknown = false
     for event in pickles.lazy.flatMap(\.events) {

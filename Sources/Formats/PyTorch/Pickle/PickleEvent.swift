@@ -1,5 +1,6 @@
 /// Something that a pickle would make Python do beyond building plain data.
 public struct PickleEvent: Hashable, Sendable {
+  /// What an opcode would have Python do.
   public enum Kind: Hashable, Sendable {
     /// A class or function is looked up, which imports its module.
     case global(name: String)
@@ -15,7 +16,9 @@ public struct PickleEvent: Hashable, Sendable {
     case persistentIdentifier(String)
   }
 
+  /// What happens.
   public let kind: Kind
+  /// What is to be thought of it.
   public let verdict: PickleVerdict
   /// What a known global does.
   public let knownFor: String?

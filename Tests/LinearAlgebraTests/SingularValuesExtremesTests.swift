@@ -25,6 +25,19 @@ import Testing
     }
   }
 
+  @Test(arguments: [1, 2, 70, 150])
+  func reductionsAgree(_ count: Int) throws {
+    let spectrum = (0..<count).map { 1 / Double($0 + 1) }
+    let gram = try gram(of: .withSingularValues(spectrum, rows: count, columns: count, seed: 8))
+    let found = try gram.eigenvalues(inTwoStages: true)
+    for (value, expected) in zip(found, spectrum.reversed()) {
+      #expect(abs(value - expected * expected) < 1e-13)
+    }
+    for (value, expected) in zip(found, try gram.eigenvalues(inTwoStages: false)) {
+      #expect(abs(value - expected) < 1e-13)
+    }
+  }
+
   /// Sylvester's inertia at either side of the ends of a spectrum.
   @Test func factorsExistUpToTheEnds() throws {
     let spectrum = (0..<100).map { 2 - Double($0) / 99 }

@@ -113,10 +113,14 @@ struct LayerInspection: Sendable {
       columns: dimensions[1] * places)
   }
 
+  /// √Σx², scaled by a power of two so that no square overflows or vanishes.
   private static func frobeniusNorm(of values: [Double]) -> Double {
     let largest = values.reduce(0) { max($0, $1.magnitude) }
     guard largest > 0 else { return 0 }
-    return largest * values.reduce(0) { $0 + ($1 / largest) * ($1 / largest) }.squareRoot()
+    let exponent = max(-1000, Int(largest.exponent))
+    let factor = Double(sign: .plus, exponent: -exponent, significand: 1)
+    let sum = values.reduce(0) { $0 + ($1 * factor) * ($1 * factor) }
+    return Double(sign: .plus, exponent: exponent, significand: sum.squareRoot())
   }
 
   /// Whether the elements are numbers that statistics can be made of.

@@ -31,7 +31,7 @@ public struct QuantizationOutlook: Codable, Hashable, Sendable {
         for index in 0..<count { chunk[index] = Float(values[start + index]) }
         let part = UnsafeBufferPointer(rebasing: chunk[..<count])
         signal += Self.sumOfSquares(part)
-        for (index, code) in codes.enumerated() { noise[index] += Self.noise(of: code, on: part) }
+        for (index, code) in codes.enumerated() { noise[index] += code.squaredError(of: part) }
       }
     }
     bits2 = QuantizationError.decibels(signal: signal, noise: noise[0])
@@ -46,20 +46,5 @@ public struct QuantizationOutlook: Codable, Hashable, Sendable {
     var sum = 0.0
     for value in values { sum += Double(value) * Double(value) }
     return sum
-  }
-
-  private static func noise(of code: AffineCode, on values: UnsafeBufferPointer<Float>) -> Double {
-    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: values.count) { codes in
-      withUnsafeTemporaryAllocation(of: Float.self, capacity: values.count) { decoded in
-        code.encode(values, into: codes)
-        code.decode(UnsafeBufferPointer(codes), into: decoded)
-        var sum = 0.0
-        for index in 0..<values.count {
-          let error = Double(values[index]) - Double(decoded[index])
-          sum += error * error
-        }
-        return sum
-      }
-    }
   }
 }

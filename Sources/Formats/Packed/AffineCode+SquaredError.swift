@@ -1,12 +1,10 @@
-import Formats
-
 extension AffineCode {
   /// `Σ (x − Q(x))²` over `values`, where `Q` encodes and decodes.
   ///
   /// Differences are Float32, their squares and sums Double. The order of the sum is fixed: eight
   /// partial sums over the elements of equal index modulo 8, then `(0+4)+(2+6)` plus
   /// `(1+5)+(3+7)`. Not finite where the quantizer's values are not.
-  func squaredError(of values: UnsafeBufferPointer<Float>) -> Double {
+  package func squaredError(of values: UnsafeBufferPointer<Float>) -> Double {
     // Without optimization every SIMD operation is a call through a generic function, and scalars
     // are seven times as fast; with it, the vectors are ten times as fast. Both give the same bits.
     #if DEBUG
@@ -16,7 +14,7 @@ extension AffineCode {
     #endif
   }
 
-  func vectorSquaredError(of values: UnsafeBufferPointer<Float>) -> Double {
+  package func vectorSquaredError(of values: UnsafeBufferPointer<Float>) -> Double {
     typealias Lanes = SIMD8<Float>
     let lower = Lanes(repeating: lower)
     let scale = Lanes(repeating: self.scale)
@@ -53,7 +51,7 @@ extension AffineCode {
     return (sums[0] + sums[2]) + (sums[1] + sums[3])
   }
 
-  func scalarSquaredError(of values: UnsafeBufferPointer<Float>) -> Double {
+  package func scalarSquaredError(of values: UnsafeBufferPointer<Float>) -> Double {
     let (lower, scale, maximumCode) = (lower, scale, maximumCode)
     let (divisor, rounding) = (divisor, Self.rounding)
     return withUnsafeTemporaryAllocation(of: Double.self, capacity: 8) { sums in

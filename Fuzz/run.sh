@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Builds the fuzzer and runs every target for FUZZ_SECONDS, from the fixtures, all past findings, and
-# what earlier runs found worth keeping. FUZZ_TARGETS names some of them, or all.
+# what earlier runs found worth keeping. FUZZ_TARGETS names some of them, or all. With FUZZ_RUNS a
+# target ends after so many inputs too, and with FUZZ_SEED (not 0) they are the same every time: kept
+# inputs are left out then.
 #
 # A finding ends the script with an error; it lies in Fuzz/Findings/<target>/ and is from then on an
 # input of the ordinary tests.
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${FUZZ_SECONDS:-30}
+runs=${FUZZ_RUNS:--1}
+seed=${FUZZ_SEED:-0}
 scratch=../.build-fuzz
 work=$scratch/corpus
 
@@ -23,12 +27,14 @@ python3 make_seeds.py "$program" "$work/seeds"
 export ASAN_OPTIONS=detect_leaks=0:${ASAN_OPTIONS:-}
 status=0
 for target in ${FUZZ_TARGETS:-$("$program" --list)}; do
-  mkdir -p "$work/kept/$target" "Findings/$target"
+  kept=$work/kept/$target
+  [ "$seed" = 0 ] || { kept=$work/seeded/$target; rm -rf "$kept"; }
+  mkdir -p "$kept" "Findings/$target"
   log=$work/$target.log
-  if FUZZ_TARGET=$target "$program" -max_total_time="$seconds" -max_len=65536 -timeout=20 \
-    -rss_limit_mb=3072 -malloc_limit_mb=1536 -print_final_stats=1 \
+  if FUZZ_TARGET=$target "$program" -max_total_time="$seconds" -runs="$runs" \
+    -seed="$seed" -max_len=65536 -timeout=20 -rss_limit_mb=3072 -malloc_limit_mb=1536 -print_final_stats=1 \
     -artifact_prefix="Findings/$target/" \
-    "$work/kept/$target" "$work/seeds/$target" "Findings/$target" >"$log" 2>&1
+    "$kept" "$work/seeds/$target" "Findings/$target" >"$log" 2>&1
   then result=ok; else result=FINDING; status=1; fi
   rmdir --ignore-fail-on-non-empty "Findings/$target"
   executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")

@@ -107,6 +107,14 @@ import Testing
       ])
     let text = try audit("X\u{13}\0\0\0\(inner).")
     #expect(text.verdict == .suspicious)
+    // Through a pickle that does nothing itself, and a zip archive.
+    let twice = Array("C".utf8) + [UInt8(bytes.count)] + bytes + Array(".".utf8)
+    #expect(
+      findings(try audit(twice)).first
+        == "bytes at 0/bytes at 0: GLOBAL os.system @0 dangerous")
+    let zip = stored([("data.pkl", evil)])
+    let archive = Array("C".utf8) + [UInt8(zip.count)] + zip + Array(".".utf8)
+    #expect(try audit(archive).verdict == .suspicious)
     // A text that only begins like one says nothing.
     #expect(try audit("Vcat\\u000adog\\u000a and more\n.").verdict == .clean)
   }
@@ -129,6 +137,11 @@ import Testing
     ("cmod\nNet\n)R\u{FF}", .unreadable), ("(lp0\nVa", .unreadable), ("", .unreadable),
     ("\u{89}PNG\r\n\u{1A}\n", .unreadable), ("7z\u{BC}\u{AF}\u{27}\u{1C}", .unreadable),
     ("g1\n.", .unreadable), (".", .unreadable), ("(.", .unreadable),
+    // Whole pickles that are no checkpoint that could be read.
+    ("Ppid\n.", .unreadable), ("ctorch.storage\n_load_from_bytes\n(Vid\ntR.", .unreadable),
+    (
+      String(repeating: "]", count: 1000) + String(repeating: "a", count: 999) + ".", .unreadable
+    ),
   ])
   func brokenFilesAreNeverClean(content: String, verdict: AuditReport.Verdict) throws {
     #expect(try audit(content, named: "file.pkl").verdict == verdict)

@@ -66,8 +66,8 @@ struct VerifyCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "A ratio that must be reached: paper, parameters, file or tensors; may be given several "
-        + "times.", valueName: "name=value"))
+      "A ratio that must be reached: paper (which need not be named), parameters, file or tensors; "
+        + "may be given several times.", valueName: "name=value"))
   var minRatio: [RatioRequirement] = []
 
   @Option(help: ArgumentHelp("Every quantized layer's least SQNR in dB.", valueName: "db"))
@@ -170,8 +170,9 @@ struct RatioRequirement: ExpressibleByArgument {
 
   init?(argument: String) {
     let parts = argument.split(separator: "=", omittingEmptySubsequences: false)
-    guard parts.count == 2, let name = VerificationGate.RatioName(rawValue: String(parts[0])),
-      let minimum = Double(parts[1]), minimum.isFinite
+    let given = parts.count == 1 ? VerificationGate.RatioName.paper.rawValue : String(parts[0])
+    guard parts.count <= 2, let name = VerificationGate.RatioName(rawValue: given),
+      let minimum = parts.last.flatMap({ Double($0) }), minimum.isFinite
     else { return nil }
     self.name = name
     self.minimum = minimum

@@ -48,6 +48,15 @@ extension FileAudit {
     }
   }
 
+  /// A file inside another.
+  mutating func auditInnerFile(_ bytes: SharedBytes, place: String, depth: Int) {
+    do {
+      try TemporaryCopy.withFile(of: bytes) { auditFile($0, place: place, depth: depth) }
+    } catch {
+      addProblem(error, place: place)
+    }
+  }
+
   /// An index holds no code, but its shards may.
   private mutating func auditShards(of file: InputFile, place: String, depth: Int) throws {
     guard depth == 0 else {
@@ -160,11 +169,7 @@ extension FileAudit {
       return
     }
     if Self.isZip(bytes) {
-      do {
-        try TemporaryCopy.withFile(of: bytes) { auditFile($0, place: place, depth: depth) }
-      } catch {
-        addProblem(error, place: place)
-      }
+      auditInnerFile(bytes, place: place, depth: depth)
     } else if bytes.count >= 6, bytes.slice(0..<6).array == NPYHeader.magic {
       auditArray(bytes, baseOffset: baseOffset, place: place, depth: depth)
     } else if PyTorchLegacyStream.isBeginning(bytes) {

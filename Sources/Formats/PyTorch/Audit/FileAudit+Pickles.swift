@@ -45,13 +45,7 @@ extension FileAudit {
   private mutating func auditAttachment(_ bytes: SharedBytes, place: String, depth: Int) {
     addProblem("a zip archive follows the pickle", place: place)
     guard depth < Self.depthLimit else { return }
-    do {
-      try TemporaryCopy.withFile(of: bytes) {
-        auditFile($0, place: Self.join(place, "attached zip"), depth: depth + 1)
-      }
-    } catch {
-      addProblem(error, place: place)
-    }
+    auditInnerFile(bytes, place: Self.join(place, "attached zip"), depth: depth + 1)
   }
 
   /// An unzipped checkpoint: its pickles, and the storages behind them, which must end the file.
@@ -92,16 +86,24 @@ extension FileAudit {
         auditStream(bytes, baseOffset: 0, place: inner, depth: depth + 1)
         continue
       }
+      if Self.isZip(bytes), depth < Self.depthLimit {
+        auditInnerFile(bytes, place: inner, depth: depth + 1)
+        continue
+      }
       var reader = ByteReader(bytes)
       let nested = PickleMachine.record(from: &reader)
-      guard nested.isEvidence(isWhole: reader.isAtEnd) else { continue }
+      let isWhole = reader.isAtEnd && nested.problem == nil
+      let isEvidence = nested.isEvidence(isWhole: reader.isAtEnd)
+      guard isEvidence || isWhole && nested.holdsContent else { continue }
       guard depth < Self.depthLimit else {
         addProblem("pickles inside pickles more than \(Self.depthLimit) deep", place: place)
         return
       }
-      add(
-        Pickle(
-          place: inner, events: nested.events, problem: nested.problem?.problem.description))
+      if isEvidence {
+        add(
+          Pickle(
+            place: inner, events: nested.events, problem: nested.problem?.problem.description))
+      }
       auditNested(nested, place: inner, depth: depth + 1)
     }
   }
@@ -121,6 +123,17 @@ extension FileAudit {
 }
 
 extension PickleRecord {
+  /// Whether there is a text or a byte string that may be a pickle in turn.
+  fileprivate var holdsContent: Bool {
+    graph.nodes.contains { node in
+      switch node {
+      case .bytes(let bytes): bytes.count >= 4
+      case .text(let text): text.utf8.count >= 4
+      default: false
+      }
+    }
+  }
+
   /// Whether content that nothing else marks as a pickle is one.
   ///
   /// Texts and numbers may begin like a pickle: what breaks off counts only when it names something

@@ -2,8 +2,8 @@
 ///
 /// Pickles are looked for by content, whatever the names: in the file itself, in zip and tar
 /// archives and zips inside them, in NumPy object arrays, one after another in a stream, and inside
-/// the texts and bytes of other pickles. Whatever cannot be read to its end is a problem, and a file
-/// with a problem is never clean.
+/// the texts and bytes of other pickles. Whatever cannot be read to its end, or is refused by the
+/// format's reader, is a problem, and a file with a problem is never clean.
 public struct FileAudit: Sendable {
   /// What the file amounts to.
   public enum Verdict: String, Codable, CaseIterable, Sendable {
@@ -62,6 +62,18 @@ public struct FileAudit: Sendable {
   /// Looks through `file`, which stays unread where it is no pickle and no archive of pickles.
   public init(of file: InputFile) {
     auditFile(file, place: "", depth: 0)
+    if verdict == .clean { requireReadable(file) }
+  }
+
+  /// A checkpoint that the reader refuses, for its nesting for instance, is not clean.
+  private mutating func requireReadable(_ file: InputFile) {
+    let format = PyTorchFormat()
+    guard format.recognizes(file) else { return }
+    do {
+      _ = try format.read(file)
+    } catch {
+      addProblem(error, place: "")
+    }
   }
 
   // MARK: Collecting

@@ -40,9 +40,11 @@ extension ForwardContext {
     for head in 0..<heads {
       let first = head * headChannels
       if observer != nil {
-        probabilities(
-          tokens: tokens, channels: headChannels, q: q + first, k: k + first, stride: stride,
-          bias: biases + head * area, mask: mask, to: scratch)
+        self.scratch.withScratch(headChannels * tokens) { transposed in
+          probabilities(
+            tokens: tokens, channels: headChannels, q: q + first, k: k + first, stride: stride,
+            bias: biases + head * area, mask: mask, transposed: transposed, to: scratch)
+        }
         try visit(sites.probabilities, scratch, rows: tokens, columns: tokens, stride: tokens)
         mix(
           scratch, tokens: tokens, channels: headChannels, v: v + first, stride: stride,
@@ -57,18 +59,30 @@ extension ForwardContext {
   }
 
   /// The kernel's first half, for an observer, who sees what the kernel keeps to itself.
+  ///
+  /// - Parameter transposed: scratch memory for k.
   private func probabilities(
     tokens: Int, channels: Int, q: UnsafePointer<Float>, k: UnsafePointer<Float>, stride: Int,
-    bias: UnsafePointer<Float>, mask: UnsafePointer<Float>?, to scores: UnsafeMutablePointer<Float>
+    bias: UnsafePointer<Float>, mask: UnsafePointer<Float>?,
+    transposed: UnsafeMutablePointer<Float>, to scores: UnsafeMutablePointer<Float>
   ) {
+    for key in 0..<tokens {
+      for channel in 0..<channels {
+        transposed[channel &* tokens &+ key] = k[key &* stride &+ channel]
+      }
+    }
     for query in 0..<tokens {
+      let row = scores + query * tokens
+      row.update(repeating: 0, count: tokens)
+      // Many keys at a time; each sum runs over the channels in order.
+      for channel in 0..<channels {
+        let factor = q[query &* stride &+ channel]
+        let column = transposed + channel &* tokens
+        for key in 0..<tokens { row[key] += factor * column[key] }
+      }
       for key in 0..<tokens {
-        var sum: Float = 0
-        for channel in 0..<channels {
-          sum += q[query * stride + channel] * k[key * stride + channel]
-        }
-        let place = key * tokens + query
-        scores[query * tokens + key] = sum + bias[place] + (mask?[place] ?? 0)
+        let place = key &* tokens &+ query
+        row[key] = row[key] + bias[place] + (mask?[place] ?? 0)
       }
     }
     ck_softmax(scores, tokens, tokens)
@@ -80,11 +94,11 @@ extension ForwardContext {
     stride: Int, to out: UnsafeMutablePointer<Float>, outStride: Int
   ) {
     for query in 0..<tokens {
-      let target = out + query * outStride
+      let (row, target) = (probabilities + query * tokens, out + query * outStride)
       target.update(repeating: 0, count: channels)
       for key in 0..<tokens {
-        let probability = probabilities[query * tokens + key]
-        for channel in 0..<channels { target[channel] += probability * v[key * stride + channel] }
+        let (probability, values) = (row[key], v + key &* stride)
+        for channel in 0..<channels { target[channel] += probability * values[channel] }
       }
     }
   }

@@ -51,7 +51,11 @@ public struct ActivationHistogram: Hashable, Sendable {
     let inverse = 1 / width
     counts.withUnsafeMutableBufferPointer { counts in
       for value in values {
-        counts[Int((Double(value) * inverse).rounded(.down)) - first] += 1
+        let place = Double(value) * inverse
+        // Rounded down; `rounded(.down)` is a call on processors without SSE 4.1.
+        let towardsZero = Int(place)
+        let bin = Double(towardsZero) > place ? towardsZero - 1 : towardsZero
+        counts[bin - first] += 1
       }
     }
   }

@@ -87,6 +87,15 @@ class Row:
         limit = " ".join(self.limit)
         return f"{version}; {self.model.name} ×{self.model.scale}; {self.bits} bits; {self.method}; {limit}"
 
+    @staticmethod
+    def of(key: str, model: Model, version: str) -> Row | None:
+        """The row of a key, if it is this model's by this version."""
+        start = f"{version}; {model.name} ×{model.scale}; "
+        found = re.fullmatch(r"(\d+) bits; ([^;]*); (.*)", key.removeprefix(start))
+        if not key.startswith(start) or found is None:
+            return None
+        return Row(model, int(found[1]), found[2], tuple(found[3].split()))
+
     @property
     def arguments(self) -> list[str]:
         method = self.method.removesuffix("-undistilled")
@@ -234,6 +243,11 @@ def time_text(found: dict | None) -> str:
     return f"{found['processorSeconds'] / 60:.1f} min, {found['wallSeconds'] / 60:.1f} min{load}"
 
 
+def order(row: Row) -> tuple:
+    method = METHODS.index(row.method) if row.method in METHODS else -1
+    return -row.bits, method, len(row.limit) and float(row.limit[1])
+
+
 def table(options, model: Model, rows: list[Row], version: str, measurements: Measurements) -> list[str]:
     known = measurements.rows
     full = known.get(Row(model, 32, "full precision", ()).key(version))
@@ -247,10 +261,14 @@ def table(options, model: Model, rows: list[Row], version: str, measurements: Me
         bicubic = [f"{s['bicubic'][0]:.2f} / {s['bicubic'][1]:.4f}" if s else "not measured"
                    for s in (full["sets"].get(name) for name in sets)]
         lines.append("| | bicubic | | " + " | ".join(bicubic) + " | | |")
-    for row in rows:
+    # What was measured for other limits is shown, too.
+    others = {Row.of(key, model, version) for key in known} - {None, *rows}
+    for row in sorted([*rows, *others], key=order):
         found = known.get(row.key(version))
         size = f"{found['fileByteCount'] / 1e6:.2f} MB" if found else ""
-        steps = str((found or {}).get("steps", "")) or " ".join(row.limit[1:]) if row.method in DISTILLED else ""
+        steps = ""
+        if row.method in DISTILLED:
+            steps = str((found or {}).get("steps") or " ".join(row.limit).removeprefix("--steps "))
         cells = [scores(found, name, full) for name in sets]
         bits = "" if row.bits == 32 else str(row.bits)
         lines.append(

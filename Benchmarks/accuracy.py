@@ -10,7 +10,7 @@ are measured as well when `--swinir` names them; their scale is in the name (…
 
 Each row is one conversion and one evaluation a data set. What is measured stands in accuracy.json
 beside the table, under the tool's version and the settings, and is not measured again; `--fresh`
-measures again. Rows that were asked for and not reached are said to be so in the table. Steps make
+measures again. Rows that were asked for and not reached are said to be so below the table. Steps make
 a row the same on any machine of the kind; minutes do not. Times are of the conversion as a whole,
 with calibration: processor time, and wall time with the load of the machine when it began, which
 is above 0.5 where others used it.
@@ -86,6 +86,15 @@ class Row:
     def key(self, version: str) -> str:
         limit = " ".join(self.limit)
         return f"{version}; {self.model.name} ×{self.model.scale}; {self.bits} bits; {self.method}; {limit}"
+
+    @staticmethod
+    def of(key: str, model: Model, version: str) -> Row | None:
+        """The row of a key, if it is this model's by this version."""
+        start = f"{version}; {model.name} ×{model.scale}; "
+        found = re.fullmatch(r"(\d+) bits; ([^;]*); (.*)", key.removeprefix(start))
+        if not key.startswith(start) or found is None:
+            return None
+        return Row(model, int(found[1]), found[2], tuple(found[3].split()))
 
     @property
     def arguments(self) -> list[str]:
@@ -234,6 +243,11 @@ def time_text(found: dict | None) -> str:
     return f"{found['processorSeconds'] / 60:.1f} min, {found['wallSeconds'] / 60:.1f} min{load}"
 
 
+def order(row: Row) -> tuple:
+    method = METHODS.index(row.method) if row.method in METHODS else -1
+    return -row.bits, method, len(row.limit) and float(row.limit[1])
+
+
 def table(options, model: Model, rows: list[Row], version: str, measurements: Measurements) -> list[str]:
     known = measurements.rows
     full = known.get(Row(model, 32, "full precision", ()).key(version))
@@ -247,14 +261,27 @@ def table(options, model: Model, rows: list[Row], version: str, measurements: Me
         bicubic = [f"{s['bicubic'][0]:.2f} / {s['bicubic'][1]:.4f}" if s else "not measured"
                    for s in (full["sets"].get(name) for name in sets)]
         lines.append("| | bicubic | | " + " | ".join(bicubic) + " | | |")
-    for row in rows:
+    # What was measured for other limits is shown, too.
+    others = {Row.of(key, model, version) for key in known} - {None, *rows}
+    missing: dict[str, list[str]] = {}
+    for row in sorted([*rows, *others], key=order):
         found = known.get(row.key(version))
-        size = f"{found['fileByteCount'] / 1e6:.2f} MB" if found else ""
-        steps = str((found or {}).get("steps", "")) or " ".join(row.limit[1:]) if row.method in DISTILLED else ""
+        if found is None:
+            bits = f"{row.bits} bits" if row.bits < 32 else ""
+            limit = row.limit if row.method in DISTILLED else ()
+            missing.setdefault(bits, []).append(" ".join([row.method, *limit]))
+            continue
+        size = f"{found['fileByteCount'] / 1e6:.2f} MB"
+        steps = ""
+        if row.method in DISTILLED:
+            steps = str(found.get("steps") or " ".join(row.limit).removeprefix("--steps "))
         cells = [scores(found, name, full) for name in sets]
         bits = "" if row.bits == 32 else str(row.bits)
         lines.append(
             f"| {bits} | {row.method} | {steps} | " + " | ".join(cells) + f" | {size} | {time_text(found)} |")
+    if missing:
+        said = "; ".join(f"{bits}: {', '.join(names)}".removeprefix(": ") for bits, names in missing.items())
+        lines += ["", f"Not measured: {said}."]
     lines += ["", f"The papers' SwinIR-light ×{model.scale}:", "",
               "| bits | | " + " | ".join(sets) + " |", "|--:|---|" + "--:|" * len(sets)]
     for scale, bits, paper in PAPERS:

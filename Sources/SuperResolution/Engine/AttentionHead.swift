@@ -46,6 +46,10 @@ extension ForwardContext {
             bias: biases + head * area, mask: mask, transposed: transposed, to: scratch)
         }
         try visit(sites.probabilities, scratch, rows: tokens, columns: tokens, stride: tokens)
+        mix(
+          scratch, tokens: tokens, channels: headChannels, v: v + first, stride: stride,
+          to: out + first, outStride: outStride)
+        continue
       }
       attention.apply(
         q: q + first, stride: stride, k: k + first, stride: stride, v: v + first, stride: stride,
@@ -54,7 +58,7 @@ extension ForwardContext {
     }
   }
 
-  /// What the kernel keeps to itself, for an observer.
+  /// The kernel's first half, for an observer, who sees what the kernel keeps to itself.
   ///
   /// - Parameter transposed: scratch memory for k.
   private func probabilities(
@@ -78,9 +82,24 @@ extension ForwardContext {
       }
       for key in 0..<tokens {
         let place = key &* tokens &+ query
-        row[key] += bias[place] + (mask?[place] ?? 0)
+        row[key] = row[key] + bias[place] + (mask?[place] ?? 0)
       }
     }
     ck_softmax(scores, tokens, tokens)
+  }
+
+  /// The kernel's second half.
+  private func mix(
+    _ probabilities: UnsafePointer<Float>, tokens: Int, channels: Int, v: UnsafePointer<Float>,
+    stride: Int, to out: UnsafeMutablePointer<Float>, outStride: Int
+  ) {
+    for query in 0..<tokens {
+      let (row, target) = (probabilities + query * tokens, out + query * outStride)
+      target.update(repeating: 0, count: channels)
+      for key in 0..<tokens {
+        let (probability, values) = (row[key], v + key &* stride)
+        for channel in 0..<channels { target[channel] += probability * values[channel] }
+      }
+    }
   }
 }

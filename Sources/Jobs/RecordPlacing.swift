@@ -50,6 +50,7 @@ struct RecordPlacing {
     let file = conversion.file
     var checksums = [UInt32](repeating: 0, count: file.records.count)
     for result in results { checksums[result.index] = result.checksum }
+    try clearGaps()
     var end = file.recordsEnd
     for piece in try file.pieces(checksums: checksums) {
       try output.placement.write(piece.bytes, at: piece.offset)
@@ -64,6 +65,16 @@ struct RecordPlacing {
       plan: conversion.plan,
       layers: conversion.plan.header.names.keys.compactMap { summaries[$0] },
       summary: (file as? PackedWriter)?.summary(fileByteCount: end), fileByteCount: end)
+  }
+
+  /// Makes what lies between records zero: a partial file may have been another conversion's before.
+  private func clearGaps() throws {
+    let places = conversion.file.records.sorted { $0.offset < $1.offset }
+    for (place, next) in zip(places, places.dropFirst()) {
+      let end = place.offset + place.byteCount
+      guard end < next.offset else { continue }
+      try output.placement.write(SharedBytes(count: next.offset - end) { _ in }, at: end)
+    }
   }
 }
 

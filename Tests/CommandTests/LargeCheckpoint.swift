@@ -11,7 +11,7 @@ struct LargeCheckpoint {
 
   /// - Parameters:
   ///   - layers: of two weights of 128 × 192, with a norm and positions.
-  init(in parent: TemporaryFolder, named name: String = "model", layers: Int = 24, seed: UInt64 = 5)
+  init(in parent: TemporaryFolder, named name: String = "model", layers: Int = 12, seed: UInt64 = 5)
     throws
   {
     folder = parent.appending(name)

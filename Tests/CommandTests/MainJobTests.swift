@@ -69,7 +69,8 @@ import Testing
         "verify", packed, "--reference", reference, "--min-ratio", "paper=3.8", "--min-sqnr", "6",
         "--max-bytes", "1060000")
       let failing = [
-        ["--min-ratio", "paper=3.9"], ["--min-ratio", "3.9"], ["--min-ratio", "file=5"], ["--max-bytes", "1000"],
+        ["--min-ratio", "paper=3.9"], ["--min-ratio", "3.9"], ["--min-ratio", "file=5"],
+        ["--max-bytes", "1000"],
         ["--reference", reference, "--min-sqnr", "9"],
       ]
       for gate in failing {

@@ -28,7 +28,8 @@ struct DATBlock: Sendable {
     normBeforeAttention = try NormalizationLayer(&weights, "\(name).norm1", channels: channels)
     queryKeyValue = try LinearLayer(
       &weights, "\(module).qkv", outputs: 3 * channels, inputs: channels, mayLackBias: true)
-    queryKeyValueSite = sites.addInput(of: "\(module).qkv", columnCount: channels)
+    queryKeyValueSite = sites.addInput(
+      of: "\(module).qkv", columnCount: channels, from: .normalization("\(name).norm1"))
     attention =
       index % 2 == 0
       ? .spatial(
@@ -43,7 +44,8 @@ struct DATBlock: Sendable {
     projectionSite = sites.addInput(of: "\(module).proj", columnCount: channels)
     normBeforeFeedForward = try NormalizationLayer(&weights, "\(name).norm2", channels: channels)
     feedForward = try SpatialGateFeedForward(
-      &weights, "\(name).ffn", channels: channels, hidden: configuration.hidden, sites: &sites)
+      &weights, "\(name).ffn", channels: channels, hidden: configuration.hidden,
+      normalizedBy: "\(name).norm2", sites: &sites)
   }
 
   func apply(_ space: DATWorkspace, _ context: ForwardContext) throws {

@@ -8,17 +8,20 @@ struct SpatialGateFeedForward: Sendable {
   private let expansionSite: Int
   private let contractionSite: Int
 
+  /// - Parameter inputNorm: the normalization that gives the input.
   init(
     _ weights: inout WeightReader, _ name: String, channels: Int, hidden: Int,
-    sites: inout SiteList
+    normalizedBy inputNorm: String, sites: inout SiteList
   ) throws {
     let half = hidden / 2
     expansion = try LinearLayer(&weights, "\(name).fc1", outputs: hidden, inputs: channels)
     norm = try NormalizationLayer(&weights, "\(name).sg.norm", channels: half)
     convolution = try DepthwiseLayer(&weights, "\(name).sg.conv", channels: half)
     contraction = try LinearLayer(&weights, "\(name).fc2", outputs: channels, inputs: half)
-    expansionSite = sites.addInput(of: "\(name).fc1", columnCount: channels)
-    contractionSite = sites.addInput(of: "\(name).fc2", columnCount: half)
+    expansionSite = sites.addInput(
+      of: "\(name).fc1", columnCount: channels, from: .normalization(inputNorm))
+    contractionSite = sites.addInput(
+      of: "\(name).fc2", columnCount: half, from: .gate("\(name).sg.conv"))
   }
 
   /// The hidden features of some rows, with the gate's half normalized.

@@ -5,8 +5,13 @@ struct SiteList {
   private(set) var sites: [ActivationSite] = []
 
   /// The index of the input of the linear layer `module`.
-  mutating func addInput(of module: String, columnCount: Int) -> Int {
-    add(module, .input, weightName: "\(module).weight", columnCount: columnCount)
+  ///
+  /// - Parameter origin: what puts out these values, if it can with other factors.
+  mutating func addInput(
+    of module: String, columnCount: Int, from origin: ActivationSite.Origin? = nil
+  ) -> Int {
+    add(
+      module, .input, weightName: "\(module).weight", columnCount: columnCount, origin: origin)
   }
 
   /// The sites inside the attention `module`.
@@ -19,12 +24,13 @@ struct SiteList {
   }
 
   private mutating func add(
-    _ module: String, _ kind: ActivationSite.Kind, weightName: String? = nil, columnCount: Int
+    _ module: String, _ kind: ActivationSite.Kind, weightName: String? = nil, columnCount: Int,
+    origin: ActivationSite.Origin? = nil
   ) -> Int {
     sites.append(
       ActivationSite(
         name: "\(module).\(kind.rawValue)", kind: kind, weightName: weightName,
-        columnCount: columnCount))
+        columnCount: columnCount, origin: origin))
     return sites.count - 1
   }
 }

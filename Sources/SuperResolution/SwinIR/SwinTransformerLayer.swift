@@ -42,10 +42,12 @@ struct SwinTransformerLayer: Sendable {
     expansion = try LinearLayer(&weights, "\(name).mlp.fc1", outputs: hidden, inputs: channels)
     contraction = try LinearLayer(&weights, "\(name).mlp.fc2", outputs: channels, inputs: hidden)
     self.sites = Sites(
-      queryKeyValue: sites.addInput(of: "\(attention).qkv", columnCount: channels),
+      queryKeyValue: sites.addInput(
+        of: "\(attention).qkv", columnCount: channels, from: .normalization("\(name).norm1")),
       attention: sites.addAttention(attention, columnCount: channels),
       projection: sites.addInput(of: "\(attention).proj", columnCount: channels),
-      expansion: sites.addInput(of: "\(name).mlp.fc1", columnCount: channels),
+      expansion: sites.addInput(
+        of: "\(name).mlp.fc1", columnCount: channels, from: .normalization("\(name).norm2")),
       contraction: sites.addInput(of: "\(name).mlp.fc2", columnCount: hidden))
   }
 

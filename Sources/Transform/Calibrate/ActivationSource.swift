@@ -17,12 +17,47 @@ public struct ActivationSite: Hashable, Sendable {
   public let weightName: String?
   /// Values a row: a token's features. 1 where rows mean nothing.
   public let columnCount: Int
+  /// What can put the values out with other factors and offsets of the channels; `nil` where nothing
+  /// can.
+  public let origin: Origin?
 
-  public init(name: String, kind: Kind, weightName: String?, columnCount: Int) {
+  /// Tensors that the channels of an input are proportional to, or shifted by.
+  ///
+  /// A normalization's scale and offset are both scaled, and the offset is one; a convolution of each
+  /// channel whose results are multiplied with others has a weight and a bias that are scaled, and no
+  /// offset.
+  public struct Origin: Hashable, Sendable {
+    /// Names of tensors with an entry a channel along the first axis; the channel is multiplied when
+    /// all of them are.
+    public let scaledNames: [String]
+    /// The one of them that is added to the channels; `nil` for none.
+    public let offsetName: String?
+
+    public init(scaledNames: [String], offsetName: String?) {
+      self.scaledNames = scaledNames
+      self.offsetName = offsetName
+    }
+
+    /// A normalization with a scale and an offset a channel.
+    public static func normalization(_ module: String) -> Origin {
+      Origin(
+        scaledNames: ["\(module).weight", "\(module).bias"], offsetName: "\(module).bias")
+    }
+
+    /// A convolution of each channel with a filter of its own, by whose result another is multiplied.
+    public static func gate(_ module: String) -> Origin {
+      Origin(scaledNames: ["\(module).weight", "\(module).bias"], offsetName: nil)
+    }
+  }
+
+  public init(
+    name: String, kind: Kind, weightName: String?, columnCount: Int, origin: Origin? = nil
+  ) {
     self.name = name
     self.kind = kind
     self.weightName = weightName
     self.columnCount = columnCount
+    self.origin = origin
   }
 }
 

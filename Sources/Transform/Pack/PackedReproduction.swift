@@ -15,11 +15,13 @@ public struct PackedReproduction: Sendable {
   ///   - header: of the packed file.
   ///   - reference: the full-precision model that the file was made from, below the same root.
   ///   - calibration: the statistics that the file was quantized with, if it was.
+  ///   - equalization: what was changed before that, if anything was.
   ///   - refiner: what distils as the file's model was, if it was.
   ///   - threads: at least 1; results do not depend on it.
   public init(
     of header: PackedHeader, from reference: TensorArchive, calibration: Calibration? = nil,
-    refiner: (any QuantizationRefiner)? = nil, threads: Int
+    equalization: ChannelEqualization? = nil, refiner: (any QuantizationRefiner)? = nil,
+    threads: Int
   ) {
     self.reference = reference
     producer = header.producer
@@ -30,7 +32,8 @@ public struct PackedReproduction: Sendable {
       }
       let source = try header.source.map { try PackedHeader.Source(reference, root: $0.root) }
       let pipeline = try QuantizationPipeline(
-        reference, recipe: recipe, calibration: calibration, source: source, threads: threads)
+        reference, recipe: recipe, calibration: calibration, equalization: equalization,
+        source: source, threads: threads)
       return pipeline.packer(of: try pipeline.quantized(refiner: refiner))
     }
   }

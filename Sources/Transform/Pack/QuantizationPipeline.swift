@@ -9,7 +9,10 @@ public struct QuantizationPipeline: Sendable {
   public let plan: QuantizationPlan
   /// What each layer's bits are expected to cost; empty without a budget.
   public let choices: [BudgetPlanner.Choice]
+  /// The model as it came, and as it is quantized.
   private let archive: TensorArchive
+  private let equalized: TensorArchive
+  private let equalization: ChannelEqualization?
   private let calibration: Calibration?
   private let source: PackedHeader.Source?
   private let threads: Int
@@ -17,15 +20,20 @@ public struct QuantizationPipeline: Sendable {
   /// Plans, and with a budget measures what bits of each layer are worth; nothing is written.
   ///
   /// - Parameters:
+  ///   - equalization: what is changed of the model before it is quantized; the calibration is of the
+  ///     changed one.
   ///   - threads: at least 1; no result depends on it.
   /// - Throws: `TransformError` when the recipe, the calibration or the budget does not fit the
   ///   archive; `FormatError` on reading.
   public init(
     _ archive: TensorArchive, recipe: Recipe, calibration: Calibration?,
-    source: PackedHeader.Source?, threads: Int
+    equalization: ChannelEqualization? = nil, source: PackedHeader.Source?, threads: Int
   ) throws {
     try calibration?.check(against: archive)
     self.archive = archive
+    self.equalization = equalization
+    let equalized = equalization?.applied(to: archive) ?? archive
+    self.equalized = equalized
     self.calibration = calibration
     self.source = source
     self.threads = threads
@@ -41,15 +49,16 @@ public struct QuantizationPipeline: Sendable {
     var fixedByteCount = 0
     if case .byteCount = budget {
       let activations = try recipe.method.map {
-        try ModelQuantizer(archive, plan: cheapest, settings: $0, calibration: calibration)
+        try ModelQuantizer(equalized, plan: cheapest, settings: $0, calibration: calibration)
           .activationQuantizers()
       }
       fixedByteCount = try ModelPacker(
-        archive, plan: cheapest, model: QuantizedModel(), source: source, threads: threads
+        equalized, plan: cheapest, model: QuantizedModel(), source: source, threads: threads
       ).fixedByteCount(activations: activations.map { Array($0.values) } ?? [])
     }
     choices = try BudgetPlanner(
-      archive, plan: plan, calibration: calibration, budget: budget, fixedByteCount: fixedByteCount
+      equalized, plan: plan, calibration: calibration, budget: budget,
+      fixedByteCount: fixedByteCount
     ).choices(threads: threads)
     self.plan = try plan.settingBitWidths(
       Dictionary(uniqueKeysWithValues: choices.map { ($0.name, $0.bitWidth) }))
@@ -83,11 +92,20 @@ public struct QuantizationPipeline: Sendable {
     guard let settings = plan.recipe.method, calibration != nil || refiner != nil else {
       return nil
     }
-    let model = try ModelQuantizer(
-      archive, plan: plan, settings: settings, calibration: calibration
+    var model = try ModelQuantizer(
+      equalized, plan: plan, settings: settings, calibration: calibration
     ).quantized(threads: threads, progress: progress)
-    guard settings.method.distills, let refiner else { return model }
-    return try refiner.refined(model, original: archive)
+    if settings.method.distills, let refiner {
+      model = try refiner.refined(model, original: equalized)
+    }
+    for (name, tensor) in equalization?.tensors ?? [:]
+    where model.layers[name] == nil && model.tensors[name] == nil {
+      let isCorrected = model.layers.contains { weight, layer in
+        layer.bias != nil && ModelQuantizer.biasName(ofWeight: weight) == name
+      }
+      if !isCorrected { model.tensors[name] = try tensor.floatValues() }
+    }
+    return model
   }
 
   func packer(of model: QuantizedModel?) -> ModelPacker {

@@ -9,8 +9,9 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   case twoDQuant = "2dquant"
   /// CondiQuant (arXiv:2502.15478): weights are conditioned first, then as 2DQuant.
   case condiQuant = "condiquant"
-  /// Conditioned weights that absorb the error of activations, free bounds, error-aware rounding,
-  /// corrected biases; then as 2DQuant.
+  /// Equalized channels where the model runs on pictures (see `ChannelEqualization`), conditioned
+  /// weights that absorb the error of activations, free bounds, error-aware rounding, corrected
+  /// biases; then as 2DQuant.
   case best
 
   /// How bounds of weights and activations are found.

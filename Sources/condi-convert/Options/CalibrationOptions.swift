@@ -55,11 +55,11 @@ struct CalibrationOptions: ParsableArguments {
 
 /// A calibration of a network on patches, with a progress bar.
 struct NetworkCalibration {
-  let network: SuperResolutionNetwork
+  var network: SuperResolutionNetwork
   let pictures: ReducedPictures
   let patches: CalibrationRecipe.Patches
   /// At which quantized inputs are measured in a second run.
-  let bitWidths: [Int]
+  var bitWidths: [Int]
   let search: BoundSearchMethod
   let common: CommonOptions
 

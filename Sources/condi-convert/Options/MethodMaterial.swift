@@ -18,6 +18,9 @@ struct MethodMaterial {
   }
 
   let calibration: Calibration?
+  /// What the method changes of the model before it is quantized; the calibration is of the changed
+  /// one.
+  let equalization: ChannelEqualization?
   let refiner: DistillationRefiner?
 
   /// Reads statistics, or makes them by running the model as the recipe says.
@@ -32,18 +35,18 @@ struct MethodMaterial {
     common: CommonOptions
   ) throws {
     guard let settings = recipe.method else {
-      (calibration, refiner) = (nil, nil)
+      (calibration, equalization, refiner) = (nil, nil, nil)
       return
     }
     if let file = places.statistics {
       try recipe.method?.calibration?.identify(
         InputFile(path: file, access: common.access).sha256(), as: "statistics")
       calibration = try Calibration(contentsOf: file, access: common.access)
-      refiner = nil
+      (equalization, refiner) = (nil, nil)
       return
     }
     guard let folder = places.images, let patches = settings.calibration?.patches else {
-      (calibration, refiner) = (nil, nil)
+      (calibration, equalization, refiner) = (nil, nil, nil)
       return
     }
     let network = try locatingPictureErrors(path: path) {
@@ -70,12 +73,18 @@ struct MethodMaterial {
     } else {
       refiner = nil
     }
-    let bitWidths = recipe.measuredBitWidths
-    calibration = try locatingPictureErrors(path: path) {
-      try NetworkCalibration(
-        network: network, pictures: images, patches: patches, bitWidths: bitWidths,
-        search: settings.method.search, common: common
-      ).run()
+    var runs = NetworkCalibration(
+      network: network, pictures: images, patches: patches, bitWidths: [],
+      search: settings.method.search, common: common)
+    (calibration, equalization) = try locatingPictureErrors(path: path) {
+      guard recipe.equalizes else { return (try runs.run(), nil) }
+      let equalization = try ChannelEqualization(
+        archive, plan: QuantizationPlan(archive, recipe: recipe), sites: network.sites,
+        calibration: runs.run())
+      runs.bitWidths = recipe.measuredBitWidths
+      runs.network = try SuperResolutionNetwork(
+        equalization.applied(to: archive), name: path, threads: common.threads)
+      return (try runs.run(), equalization)
     }
   }
 
@@ -96,6 +105,9 @@ struct MethodMaterial {
 }
 
 extension Recipe {
+  /// Whether the method brings channels nearer to one another before it quantizes them together.
+  fileprivate var equalizes: Bool { !measuredBitWidths.isEmpty }
+
   /// Bits for which calibration measures what quantized inputs are like, for methods that use it.
   fileprivate var measuredBitWidths: [Int] {
     guard let method, method.method.isErrorAware, !method.isWeightsOnly else { return [] }

@@ -44,8 +44,8 @@ struct PackingOptions: ParsableArguments {
     let material = try MethodMaterial(
       method.places, for: &recipe, archive: archive, path: input, common: common)
     let pipeline = try QuantizationPipeline(
-      archive, recipe: recipe, calibration: material.calibration, source: source,
-      threads: common.threads)
+      archive, recipe: recipe, calibration: material.calibration,
+      equalization: material.equalization, source: source, threads: common.threads)
     guard !dryRun else {
       return try report.print(
         PlanReport(input: input, root: root, plan: pipeline.plan, choices: pipeline.choices),

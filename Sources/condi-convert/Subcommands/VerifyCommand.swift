@@ -150,8 +150,8 @@ struct VerifyCommand: ParsableCommand {
       .init(statistics: statistics, images: calibrationImages, validation: validation),
       for: &recipe, archive: archive, path: reference ?? packed, common: common)
     return PackedReproduction(
-      of: header, from: archive, calibration: material.calibration, refiner: material.refiner,
-      threads: common.threads)
+      of: header, from: archive, calibration: material.calibration,
+      equalization: material.equalization, refiner: material.refiner, threads: common.threads)
   }
 
   private var gates: [VerificationGate] {

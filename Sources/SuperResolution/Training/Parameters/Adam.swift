@@ -1,7 +1,7 @@
 /// The optimizer Adam (Kingma and Ba 2015, algorithm 1), each group of parameters with its rate.
 public struct Adam: Hashable, Sendable {
   /// Groups that are absent are not learned. A step is about the rate times the parameter's unit: the
-  /// first width of its range for bounds, 1 for all others.
+  /// first step between two codes for bounds and latent weights, 1 for all others.
   public var rates: [ParameterGroup: Float]
   /// How slowly the averages of gradients and of their squares forget.
   public var firstDecay: Float = 0.9

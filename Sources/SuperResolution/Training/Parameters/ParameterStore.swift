@@ -8,9 +8,9 @@ struct ParameterStore: Sendable {
     let name: String
     fileprivate(set) var group: ParameterGroup
     let reference: ParameterReference
-    /// How far is far for this parameter: rates of learning are in this unit. 1, or for bounds the
-    /// width that they had at first.
-    let unit: Float
+    /// How far is far for this parameter: rates of learning are in this unit. The first step between
+    /// two codes for bounds and for the numbers that codes are rounded from; 1 for all others.
+    fileprivate(set) var unit: Float
   }
 
   private(set) var entries: [Entry] = []
@@ -41,8 +41,11 @@ struct ParameterStore: Sendable {
     return reference
   }
 
-  mutating func move(_ reference: ParameterReference, to group: ParameterGroup) {
+  /// - Precondition: `unit` is positive and finite.
+  mutating func move(_ reference: ParameterReference, to group: ParameterGroup, unit: Float) {
+    precondition(unit > 0 && unit.isFinite, "a unit of \(unit)")
     entries[reference.index].group = group
+    entries[reference.index].unit = unit
   }
 
   subscript(name: String) -> ParameterReference? {

@@ -52,12 +52,13 @@ struct QuantizationParameters: Sendable {
           "the activation '\(quantizer.name)' cannot be quantized to \(quantizer.bitWidth) bits "
             + "from \(quantizer.lower) to \(quantizer.upper)")
       }
+      let step = width / Float((1 << quantizer.bitWidth) - 1)
       return Activation(
         quantizer: quantizer, site: site,
         lower: store.add(
-          "\(quantizer.name).lower", [quantizer.lower], group: .activationBounds, unit: width),
+          "\(quantizer.name).lower", [quantizer.lower], group: .activationBounds, unit: step),
         upper: store.add(
-          "\(quantizer.name).upper", [quantizer.upper], group: .activationBounds, unit: width))
+          "\(quantizer.name).upper", [quantizer.upper], group: .activationBounds, unit: step))
     }
     siteCount = sites.count
   }
@@ -66,9 +67,9 @@ struct QuantizationParameters: Sendable {
     _ quantization: WeightQuantization, _ weight: ParameterReference,
     to store: inout ParameterStore
   ) -> WeightRounder {
-    store.move(weight, to: .latentWeights)
     let mean = quantization.scale.reduce(0, +) / Float(quantization.scale.count)
-    let unit = mean > 0 && mean.isFinite ? mean : 1
+    let step = mean > 0 && mean.isFinite ? mean : 1
+    store.move(weight, to: .latentWeights, unit: step)
     let levels = Float((1 << quantization.bitWidth) - 1)
     var codes: [UInt8]?
     if case .fixed(let fixed) = quantization.rounding { codes = fixed }
@@ -76,9 +77,11 @@ struct QuantizationParameters: Sendable {
       weight: weight,
       lower: store.add(
         "\(quantization.name).lower", quantization.lower, group: .weightBounds,
-        unit: unit * levels),
+        unit: step),
       scale: store.add(
-        "\(quantization.name).scale", quantization.scale, group: .weightBounds, unit: unit),
+        "\(quantization.name).scale", quantization.scale, group: .weightBounds,
+        // So that the upper bound moves as the lower does.
+        unit: step / levels),
       layout: quantization.layout, bitWidth: quantization.bitWidth, codes: codes)
   }
 
@@ -130,7 +133,8 @@ struct QuantizationParameters: Sendable {
   /// Keeps ranges from closing: none becomes narrower than a thousandth of its first width.
   func keepApart(_ store: inout ParameterStore) {
     for activation in activations {
-      let least = 1e-3 * store.entries[activation.lower.index].unit
+      let quantizer = activation.quantizer
+      let least = 1e-3 * (quantizer.upper - quantizer.lower)
       let (lower, upper) = (
         store.values[activation.lower.offset], store.values[activation.upper.offset]
       )
@@ -141,7 +145,7 @@ struct QuantizationParameters: Sendable {
       }
     }
     for weight in weights {
-      let least = 1e-3 * store.entries[weight.rounder.scale.index].unit
+      let least = 1e-3 * store.entries[weight.rounder.lower.index].unit
       for index in weight.rounder.scale.range where store.values[index] != 0 {
         store.values[index] = max(store.values[index], least)
       }

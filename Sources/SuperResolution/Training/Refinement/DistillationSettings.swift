@@ -28,12 +28,12 @@ public struct DistillationSettings: Hashable, Sendable {
     self.limit = limit
     self.threads = threads
     learnsEverything = method == .best
-    rates = [.activationBounds: 3e-3, .weightBounds: 3e-3]
+    rates = [.activationBounds: 1e-2, .weightBounds: 1e-2]
     guard learnsEverything else { return }
-    rates[.latentWeights] = 1e-3
-    rates[.biases] = 1e-3
-    rates[.norms] = 1e-3
-    rates[.others] = 5e-4
+    rates[.latentWeights] = 1e-2
+    rates[.biases] = 3e-4
+    rates[.norms] = 3e-4
+    rates[.others] = 2e-4
     loss.norm = .rootMeanSquare
     loss.features = 0.02
   }

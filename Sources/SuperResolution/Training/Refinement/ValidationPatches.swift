@@ -2,7 +2,7 @@ import Foundation
 
 /// Patches that are not learned from, with what the model in full precision makes of them.
 struct ValidationPatches: Sendable {
-  private static let count = 16
+  private static let count = 32
   private let patches: [Picture]
   private let targets: [Picture]
 

@@ -1,0 +1,152 @@
+import Formats
+import Foundation
+import LinearAlgebra
+
+/// Brings the channels of layers' inputs nearer to one another before quantization, without changing
+/// what the model computes.
+///
+/// One quantizer serves all channels of an input, and channels that vary much leave few steps to those
+/// that vary little. Where a normalization or a convolution of each channel puts the input out, it can
+/// put out `(x − z) / d` instead, with an offset `z` and a factor `d` a channel, and the layer take
+/// that back:
+///
+///     W x + c = (W diag d) ((x − z) / d) + (c + W z)
+///
+/// Factors are those of SmoothQuant (Xiao et al. 2023, arXiv:2211.10438, equation 3), offsets those of
+/// Outlier Suppression+ (Wei et al. 2023, arXiv:2304.09145, equation 3) with the mean as the center:
+/// `z = E[x]` and `d = σ^strength`, with σ the standard deviation over its geometric mean. Packed files
+/// keep normalizations, convolutions and biases in full precision, so that this costs no bytes.
+public struct ChannelEqualization: Sendable {
+  /// 0 leaves factors at 1; 1 makes all channels vary alike, and the weight's columns differ instead.
+  static let strength = 0.5
+  /// Factors are not beyond this, nor below its inverse.
+  static let largestFactor = 16.0
+
+  /// The tensors that change, in Float32, by name.
+  public let tensors: [String: Tensor]
+
+  /// - Parameters:
+  ///   - archive: the model in full precision.
+  ///   - plan: layers that it quantizes are equalized.
+  ///   - sites: of the model; those with an origin can be.
+  ///   - calibration: of the model as it is, with moments.
+  /// - Throws: `FormatError` when a tensor cannot be read.
+  public init(
+    _ archive: TensorArchive, plan: QuantizationPlan, sites: [ActivationSite],
+    calibration: Calibration
+  ) throws {
+    var tensors: [String: Tensor] = [:]
+    for site in sites {
+      guard let origin = site.origin, let weightName = site.weightName,
+        let moments = calibration.sites[site.name]?.moments,
+        let layer = EqualizedLayer(archive, plan: plan, weightName: weightName, origin: origin)
+      else { continue }
+      try tensors.merge(layer.equalized(by: moments)) { $1 }
+    }
+    self.tensors = tensors
+  }
+
+  /// The model with the changed tensors.
+  public func applied(to archive: TensorArchive) -> TensorArchive {
+    var result = archive
+    for (name, tensor) in tensors { result.tensors[name] = tensor }
+    return result
+  }
+
+  /// What to subtract from channels and to divide them by.
+  ///
+  /// - Parameter isCentered: whether offsets can be moved.
+  static func shift(
+    _ moments: SiteStatistics.Moments, isCentered: Bool
+  ) -> (offsets: [Double], factors: [Double]) {
+    let deviations = moments.mean.indices.map { channel in
+      let mean = isCentered ? moments.mean[channel] : 0
+      return max(0, moments.second[channel, channel] - mean * mean).squareRoot()
+    }
+    let offsets = isCentered ? moments.mean : moments.mean.map { _ in 0 }
+    let logarithms = deviations.filter { $0 > 0 }.map(log)
+    let center = logarithms.reduce(0, +) / Double(max(1, logarithms.count))
+    return (
+      offsets,
+      deviations.map { deviation in
+        // A channel that is always the same has its offset alone.
+        guard deviation > 0 else { return 1 }
+        return max(1 / largestFactor, min(largestFactor, exp(strength * (log(deviation) - center))))
+      }
+    )
+  }
+}
+
+/// A layer whose input's channels can be shifted and scaled, with the tensors that this changes.
+private struct EqualizedLayer {
+  let weight: (name: String, tensor: Tensor)
+  let bias: (name: String, tensor: Tensor)?
+  /// Whose first axis is the channels.
+  let scaled: [(name: String, tensor: Tensor)]
+  let offset: (name: String, tensor: Tensor)?
+
+  /// `nil` where a tensor is not there, not Float32, or other layers' as well, and where the plan
+  /// keeps the weight or quantizes one of the others.
+  init?(
+    _ archive: TensorArchive, plan: QuantizationPlan, weightName: String,
+    origin: ActivationSite.Origin
+  ) {
+    func tensor(_ name: String, isQuantized: Bool = false) -> (name: String, tensor: Tensor)? {
+      guard let tensor = archive.tensors[name], let entry = plan.entries[name],
+        tensor.elementType == .float32, (entry.quantization != nil) == isQuantized,
+        entry.sharedWith == nil,
+        !plan.entries.values.contains(where: { $0.sharedWith == name })
+      else { return nil }
+      return (name, tensor)
+    }
+    let scaled = origin.scaledNames.compactMap { tensor($0) }
+    guard let weight = tensor(weightName, isQuantized: true), weight.tensor.shape.rank == 2,
+      scaled.count == origin.scaledNames.count
+    else { return nil }
+    self.weight = weight
+    self.scaled = scaled
+    let bias = ModelQuantizer.biasName(ofWeight: weightName).flatMap { tensor($0) }
+    let offset = origin.offsetName.flatMap { tensor($0) }
+    // An offset needs both ends.
+    self.bias = offset == nil ? nil : bias
+    self.offset = bias == nil ? nil : offset
+  }
+
+  func equalized(by moments: SiteStatistics.Moments) throws -> [String: Tensor] {
+    let columns = moments.columnCount
+    let rows = weight.tensor.shape.elementCount / max(1, columns)
+    guard weight.tensor.shape == Shape([rows, columns]),
+      scaled.allSatisfy({ $0.tensor.shape.dimensions.first == columns }),
+      offset.map({ $0.tensor.shape == Shape([columns]) }) ?? true,
+      bias.map({ $0.tensor.shape == Shape([rows]) }) ?? true
+    else { return [:] }
+    let (offsets, factors) = ChannelEqualization.shift(moments, isCentered: offset != nil)
+    var changed: [String: [Double]] = [:]
+    for (name, tensor) in scaled {
+      var values = try locatingErrors(tensor: name) { try tensor.doubleValues() }
+      let count = values.count / columns
+      for index in values.indices {
+        if name == offset?.name { values[index] -= offsets[index / count] }
+        values[index] /= factors[index / count]
+      }
+      changed[name] = values
+    }
+    let weights = try locatingErrors(tensor: weight.name) { try weight.tensor.doubleValues() }
+    changed[weight.name] = weights.indices.map { weights[$0] * factors[$0 % columns] }
+    if let bias {
+      let added = Matrix(rows: rows, columns: columns, values: weights).multiplied(by: offsets)
+      changed[bias.name] = try zip(
+        locatingErrors(tensor: bias.name) { try bias.tensor.doubleValues() }, added
+      ).map(+)
+    }
+    guard changed.values.allSatisfy({ $0.allSatisfy { Float($0).isFinite } }) else { return [:] }
+    return try changed.reduce(into: [:]) { tensors, change in
+      guard
+        let shape = ([weight, bias].compactMap(\.self) + scaled)
+          .first(where: { $0.name == change.key })?.tensor.shape
+      else { return }
+      tensors[change.key] = try Tensor(
+        elementType: .float32, shape: shape, bytes: ElementType.float32.bytes(of: change.value))
+    }
+  }
+}

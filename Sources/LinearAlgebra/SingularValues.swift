@@ -20,6 +20,8 @@ public struct SingularValues: Hashable, Sendable {
   /// The values, largest first, none of them negative.
   public let values: [Double]
 
+  /// Computes all singular values of `matrix`.
+  ///
   /// - Throws: `LAPACKError` when an element is NaN or infinite, when the iteration does not
   ///   converge, or when a dimension is beyond 32 bits.
   /// - Complexity: O(rows · columns · min(rows, columns)), and the memory of one more matrix.

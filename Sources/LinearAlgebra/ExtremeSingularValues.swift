@@ -2,7 +2,7 @@ import CLAPACKE
 
 /// The largest and the smallest singular value of a matrix, without those between.
 ///
-/// They come from the Gram matrix in double precision. Below `smallestIterated` values all its
+/// They come from the Gram matrix in double precision. Below 512 values all its
 /// eigenvalues take hardly longer than two. From there on σ_max² is found by the Lanczos iteration,
 /// and σ_min² by the same with the inverse, through a Cholesky factor. That no eigenvalue lies
 /// outside of the two is then proved by the Cholesky factors of the Gram matrix shifted by either.

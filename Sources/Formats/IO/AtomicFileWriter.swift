@@ -5,7 +5,7 @@ import Foundation
 /// Bytes go to a temporary file in the same folder; `finish()` makes them durable and renames the
 /// file into place. A writer that is dropped before that removes its temporary file, so nothing is
 /// left behind and an existing file stays as it was. What a process leaves that is killed without
-/// warning, the next writer in the same folder removes; see `TemporaryFile`.
+/// warning, the next writer in the same folder removes.
 public struct AtomicFileWriter: ~Copyable {
   /// The path as the user gave it.
   public let path: String

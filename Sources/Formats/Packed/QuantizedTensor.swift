@@ -23,7 +23,8 @@ public struct QuantizedTensor: Sendable {
   public let lower: [Float]
   /// The distance of neighbouring values in each cell, exact in `parameterType`.
   public let scale: [Float]
-  /// One code an element, row-major, as a `BitStream`.
+  /// One code an element, row-major, packed without gaps: code `k` takes the bits
+  /// `[k·bitWidth, (k+1)·bitWidth)`, low bits of low bytes first; bits after the last are zero.
   public let codes: SharedBytes
 
   /// The element types that can be quantized.

@@ -36,7 +36,7 @@ public struct ChangeHistogram: Codable, Hashable, Sendable {
   /// `counts[0]` is of 0 < |b − a| < 2^(lowestExponent + 1), `counts[i]` of those from
   /// 2^(lowestExponent + i) to twice that.
   public var lowestExponent: Int
-  /// At most `binLimit`; smaller differences are counted in the first.
+  /// At most 32 bins; smaller differences are counted in the first.
   public var counts: [Int]
 
   /// Bins from the largest difference on: a factor of 2³².

@@ -43,7 +43,7 @@ public struct LayerReport: Codable, Hashable, Sendable {
   public var nuclearNorm: Double?
   /// Singular values up to this one count as zero.
   public var rankTolerance: Double?
-  /// The power law of the eigenvalues σ²; absent below `PowerLawFit.leastCount` of them.
+  /// The power law of the eigenvalues σ²; absent for fewer than 8 of them.
   public var powerLaw: PowerLawFit?
   /// Up to 32 of the singular values, evenly spread over their ranks, largest first.
   public var spectrumOutline: [Double]?

@@ -18,7 +18,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
   public let reference: Int
   /// What each method made of each picture, in the data set's order.
   public let pictures: [PictureScores]
-  /// Where the `subject` loses most against the reference, the worst first.
+  /// Where the last method that is not the reference loses most against it, the worst first.
   public let regions: [Region]
 
   package init(

@@ -166,7 +166,8 @@ def declared_names(keyword: str, name: str, signature: str) -> list[str]:
         return re.findall(r"(?:^|,)\s*`?(\w+)", cases)
     if keyword in ("init", "subscript") or name == "encode":
         labels = re.findall(r"(?:^|,)\s*(?:@\w+\s+)*(\w+)(?:\s+\w+)?\s*:", parameters(signature))
-        return [f"{name or keyword}({''.join(label + ':' for label in labels)})"]
+        called = name if keyword == "func" else keyword
+        return [f"{called}({''.join(label + ':' for label in labels)})"]
     return [name]
 
 

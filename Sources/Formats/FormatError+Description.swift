@@ -46,7 +46,7 @@ extension FormatError.Problem: CustomStringConvertible {
 extension String {
   /// The string with control characters, line separators and text-direction overrides written as
   /// `\u{…}`, so that a name from a file cannot change what a terminal or a report shows.
-  public var escapingControlCharacters: String {
+  package var escapingControlCharacters: String {
     guard unicodeScalars.contains(where: \.changesDisplay) else { return self }
     return unicodeScalars.map { scalar in
       scalar.changesDisplay ? "\\u{\(String(scalar.value, radix: 16))}" : String(scalar)

@@ -49,21 +49,21 @@ public struct FormatError: Error, Hashable, Sendable {
   }
 
   /// An error of kind `Problem.malformed`.
-  public static func malformed(
+  package static func malformed(
     _ message: String, path: String? = nil, tensor: String? = nil, offset: Int? = nil
   ) -> FormatError {
     FormatError(.malformed(message), path: path, tensor: tensor, offset: offset)
   }
 
   /// An error of kind `Problem.unsupported`.
-  public static func unsupported(
+  package static func unsupported(
     _ message: String, path: String? = nil, tensor: String? = nil, offset: Int? = nil
   ) -> FormatError {
     FormatError(.unsupported(message), path: path, tensor: tensor, offset: offset)
   }
 
   /// An error of kind `Problem.mismatch`.
-  public static func mismatch(
+  package static func mismatch(
     expected: String, found: String, path: String? = nil, tensor: String? = nil,
     offset: Int? = nil
   ) -> FormatError {
@@ -72,7 +72,7 @@ public struct FormatError: Error, Hashable, Sendable {
   }
 
   /// This error with the place filled in where it is not known yet.
-  public func located(
+  package func located(
     path: String? = nil, tensor: String? = nil, entry: String? = nil, offset: Int? = nil
   ) -> FormatError {
     var error = self
@@ -85,7 +85,7 @@ public struct FormatError: Error, Hashable, Sendable {
 }
 
 /// Runs `body`, and fills in the place of a `FormatError` that does not know it.
-public func locatingErrors<Result>(
+package func locatingErrors<Result>(
   path: String? = nil, tensor: String? = nil, entry: String? = nil, _ body: () throws -> Result
 ) throws -> Result {
   do {

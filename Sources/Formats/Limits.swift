@@ -3,20 +3,20 @@
 ///
 /// Each limit is defined where it is applied; this is the list of them, which the page `Limits` in
 /// the documentation shows. A test keeps the two the same.
-public struct Limit: Hashable, Sendable {
+package struct Limit: Hashable, Sendable {
   /// What is counted.
-  public enum Unit: String, Sendable {
+  package enum Unit: String, Sendable {
     case bytes, entries, levels, objects, dimensions
     /// Bytes that one byte may become.
     case ratio = "to 1"
   }
 
   /// What is limited, as it reads in the documentation.
-  public let subject: String
+  package let subject: String
   /// The most that is accepted.
-  public let maximum: Int
+  package let maximum: Int
   /// What `maximum` counts.
-  public let unit: Unit
+  package let unit: Unit
 
   private init(_ subject: String, _ maximum: Int, _ unit: Unit) {
     self.subject = subject
@@ -25,7 +25,7 @@ public struct Limit: Hashable, Sendable {
   }
 
   /// Every limit of the library.
-  public static let all: [Limit] = [
+  package static let all: [Limit] = [
     Limit("safetensors header", SafetensorsHeader.byteCountLimit, .bytes),
     Limit("NumPy header", NPYHeader.byteCountLimit, .bytes),
     Limit("nesting of a NumPy header", NPYHeader.nestingLimit, .levels),

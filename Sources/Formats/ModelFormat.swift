@@ -3,6 +3,7 @@
 /// Conforming types are stateless. Adding a format means one folder with one conforming type, and
 /// one line in `FormatRegistry.standard`.
 public protocol ModelFormat: Sendable {
+  /// The format's name and file name extensions; the same for every value of the type.
   var identifier: FormatIdentifier { get }
 
   /// Whether `write` can succeed; a format that is only read conforms to `ReadOnlyModelFormat`.

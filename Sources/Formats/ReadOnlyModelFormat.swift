@@ -4,6 +4,8 @@ public protocol ReadOnlyModelFormat: ModelFormat {}
 extension ReadOnlyModelFormat {
   public var canWrite: Bool { false }
 
+  /// Refuses: the format is only read.
+  ///
   /// - Throws: `FormatError`, always.
   public func write(
     _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?

@@ -5,6 +5,8 @@ public struct Cholesky: Hashable, Sendable {
   /// L, with zeros above the diagonal.
   public let lower: Matrix
 
+  /// Factors `matrix`: LAPACK's `dpotrf`.
+  ///
   /// - Parameter matrix: square and symmetric; the lower triangle alone is read.
   /// - Throws: `LAPACKError.noConvergence` when the matrix is not positive definite, with the order
   ///   of the leading minor that is not; other cases when an element is not finite.

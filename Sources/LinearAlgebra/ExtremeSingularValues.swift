@@ -2,7 +2,7 @@ import CLAPACKE
 
 /// The largest and the smallest singular value of a matrix, without those between.
 ///
-/// They come from the Gram matrix in double precision. Below `smallestIterated` values all its
+/// They come from the Gram matrix in double precision. Below 512 values all its
 /// eigenvalues take hardly longer than two. From there on σ_max² is found by the Lanczos iteration,
 /// and σ_min² by the same with the inverse, through a Cholesky factor. That no eigenvalue lies
 /// outside of the two is then proved by the Cholesky factors of the Gram matrix shifted by either.
@@ -12,9 +12,9 @@ import CLAPACKE
 /// The result is a function of the elements and of the number of BLAS's threads, on which its last
 /// digits depend: vectors start from fixed numbers.
 public struct ExtremeSingularValues: Hashable, Sendable {
-  /// σ_max.
+  /// The largest singular value, σ_max.
   public let largest: Double
-  /// σ_min, of `min(rows, columns)` values.
+  /// The smallest of the `min(rows, columns)` singular values, σ_min.
   public let smallest: Double
 
   /// A bound of the relative error of both values, for condition numbers up to a million.
@@ -30,6 +30,8 @@ public struct ExtremeSingularValues: Hashable, Sendable {
   /// The part of the error left to the rounding of the Gram matrix.
   private static let roundingLimit = relativeError / 5
 
+  /// Computes the largest and the smallest singular value of `matrix`.
+  ///
   /// - Precondition: the matrix is not empty.
   /// - Throws: `LAPACKError`, in particular for NaN and infinite elements.
   /// - Complexity: O(rows · columns · min(rows, columns)).
@@ -89,7 +91,7 @@ public struct ExtremeSingularValues: Hashable, Sendable {
   ///
   /// - Parameter values: largest first.
   /// - Precondition: there is at least one.
-  public init(of values: [Double]) {
+  package init(of values: [Double]) {
     precondition(!values.isEmpty, "no singular values have no ends")
     self.init(largest: values[0], smallest: values[values.count - 1])
   }

@@ -3,7 +3,10 @@ import CLAPACKE
 extension Matrix {
   /// How a factor enters a product.
   public enum Side: Sendable {
-    case plain, transposed
+    /// The matrix as it is.
+    case plain
+    /// With rows and columns exchanged, without a copy.
+    case transposed
 
     fileprivate var blas: CBLAS_TRANSPOSE { self == .plain ? CblasNoTrans : CblasTrans }
   }
@@ -44,7 +47,7 @@ extension Matrix {
   /// `self + factor · other`, element by element.
   ///
   /// - Precondition: the shapes agree.
-  public func adding(_ other: Matrix, times factor: Double = 1) -> Matrix {
+  package func adding(_ other: Matrix, times factor: Double = 1) -> Matrix {
     precondition(rows == other.rows && columns == other.columns, "the shapes differ")
     return Matrix(
       rows: rows, columns: columns,
@@ -52,7 +55,7 @@ extension Matrix {
   }
 
   /// `self` with `value` added to every element of the diagonal.
-  public func addingToDiagonal(_ value: Double) -> Matrix {
+  package func addingToDiagonal(_ value: Double) -> Matrix {
     var result = self
     for index in 0..<min(rows, columns) { result[index, index] += value }
     return result
@@ -61,7 +64,7 @@ extension Matrix {
   /// `Σᵢⱼ self[i, j] · other[i, j]`, summed in order.
   ///
   /// - Precondition: the shapes agree.
-  public func inner(_ other: Matrix) -> Double {
+  package func inner(_ other: Matrix) -> Double {
     precondition(rows == other.rows && columns == other.columns, "the shapes differ")
     return zip(values, other.values).reduce(0) { $0 + $1.0 * $1.1 }
   }
@@ -80,17 +83,17 @@ extension Matrix {
   /// `E‖self · x‖²`.
   ///
   /// - Precondition: `weight` is square, with a row a column.
-  public func energy(_ weight: Matrix) -> Double { multiplied(by: weight).inner(self) }
+  package func energy(_ weight: Matrix) -> Double { multiplied(by: weight).inner(self) }
 
   /// The elements on the diagonal.
-  public var diagonal: [Double] { (0..<min(rows, columns)).map { self[$0, $0] } }
+  package var diagonal: [Double] { (0..<min(rows, columns)).map { self[$0, $0] } }
 
   /// A symmetric sum that grows row by row: `self += Σ rᵀr` over the rows of `other`, in the lower
   /// triangle and its mirror alike. BLAS's `dsyrk`.
   ///
   /// - Parameter other: `count · columns` values, row by row.
   /// - Precondition: `self` is square, and symmetric before.
-  public mutating func addProducts(ofRows other: UnsafeBufferPointer<Double>) {
+  package mutating func addProducts(ofRows other: UnsafeBufferPointer<Double>) {
     precondition(rows == columns && columns > 0, "a symmetric sum is square")
     precondition(other.count.isMultiple(of: columns), "the last row is not whole")
     guard let start = other.baseAddress, !other.isEmpty else { return }
@@ -111,7 +114,7 @@ extension Matrix {
   /// `self += leftᵀ · right` for rows of as many values as `self` has rows and columns.
   ///
   /// - Precondition: both have as many whole rows.
-  public mutating func addProducts(
+  package mutating func addProducts(
     _ left: UnsafeBufferPointer<Double>, _ right: UnsafeBufferPointer<Double>
   ) {
     precondition(rows > 0 && columns > 0, "a sum of products has elements")

@@ -3,11 +3,15 @@
 /// Weights of every element type are widened to `Double`, so that what is computed from them is
 /// limited by the weights and not by the arithmetic.
 public struct Matrix: Hashable, Sendable {
+  /// Rows; may be 0.
   public let rows: Int
+  /// Columns; may be 0.
   public let columns: Int
   /// `rows · columns` elements, row by row.
   public private(set) var values: [Double]
 
+  /// A matrix of elements that are there already.
+  ///
   /// - Parameter values: `rows · columns` elements, row by row.
   /// - Precondition: the counts are not negative and agree.
   public init(rows: Int, columns: Int, values: [Double]) {
@@ -48,7 +52,7 @@ public struct Matrix: Hashable, Sendable {
   }
 
   /// Rows `range` alone.
-  public func rows(_ range: Range<Int>) -> Matrix {
+  package func rows(_ range: Range<Int>) -> Matrix {
     Matrix(
       rows: range.count, columns: columns,
       values: Array(values[range.lowerBound * columns..<range.upperBound * columns]))

@@ -11,7 +11,7 @@ import Synchronization
 /// - Parameter threads: at least 1; more than the processor has cores gains nothing.
 /// - Throws: the error of the lowest index that failed, whatever finished first; remaining indices
 ///   are not started after a failure.
-public func parallelMap<Result: Sendable>(
+package func parallelMap<Result: Sendable>(
   count: Int, threads: Int, _ transform: @Sendable (Int) throws -> Result
 ) throws -> [Result] {
   precondition(threads >= 1, "at least one thread is needed")
@@ -38,7 +38,7 @@ public func parallelMap<Result: Sendable>(
 }
 
 /// How many threads OpenBLAS uses, a setting of the whole process.
-public enum BLASThreads {
+package enum BLASThreads {
   private static let depth = Mutex((count: 0, outer: 1))
 
   /// Held by the one call that may use BLAS's threads.
@@ -75,7 +75,8 @@ public enum BLASThreads {
   }
 
   /// Runs `body` with BLAS on one thread; nested and concurrent uses are counted.
-  public static func runningSingleThreaded<Result>(_ body: () throws -> Result) rethrows -> Result {
+  package static func runningSingleThreaded<Result>(_ body: () throws -> Result) rethrows -> Result
+  {
     depth.withLock { depth in
       if depth.count == 0 {
         depth.outer = Int(openblas_get_num_threads())
@@ -88,7 +89,7 @@ public enum BLASThreads {
   }
 
   /// Sets the number of threads of a single large BLAS call.
-  public static func setMaximum(_ count: Int) {
+  package static func setMaximum(_ count: Int) {
     precondition(count >= 1, "at least one thread is needed")
     depth.withLock { depth in
       if depth.count == 0 {

@@ -1,14 +1,14 @@
 import CLAPACKE
 
 /// A row-major float32 matrix in memory that someone else owns.
-public struct SinglePrecisionOperand {
-  public let start: UnsafePointer<Float>
+package struct SinglePrecisionOperand {
+  package let start: UnsafePointer<Float>
   /// Elements from row to row, at least as many as a row has.
-  public let stride: Int
+  package let stride: Int
   /// Whether it takes part with rows and columns exchanged.
-  public let isTransposed: Bool
+  package let isTransposed: Bool
 
-  public init(_ start: UnsafePointer<Float>, stride: Int, isTransposed: Bool = false) {
+  package init(_ start: UnsafePointer<Float>, stride: Int, isTransposed: Bool = false) {
     self.start = start
     self.stride = stride
     self.isTransposed = isTransposed
@@ -23,7 +23,7 @@ public struct SinglePrecisionOperand {
 ///   - inner: columns of `a` and rows of `b`, as they take part.
 ///   - isAdding: whether what `c` holds is kept and added to; otherwise it is not read.
 /// - Precondition: the counts are not negative and fit 32 bits; `c` overlaps neither factor.
-public func multiplySinglePrecision(
+package func multiplySinglePrecision(
   rows: Int, columns: Int, inner: Int, _ a: SinglePrecisionOperand, _ b: SinglePrecisionOperand,
   to c: UnsafeMutablePointer<Float>, stride: Int, isAdding: Bool = false
 ) {

@@ -5,13 +5,15 @@ import CLAPACKE
 /// With `k = min(rows, columns)`, U is `[rows, k]` and Vᵀ is `[k, columns]`; their columns and rows
 /// are orthonormal, also where singular values are zero or equal.
 public struct SingularValueDecomposition: Hashable, Sendable {
-  /// `[rows, k]`.
+  /// U, `[rows, k]`.
   public let left: Matrix
-  /// Largest first, none of them negative.
+  /// The singular values σ, largest first, none of them negative.
   public let values: [Double]
   /// Vᵀ, `[k, columns]`.
   public let right: Matrix
 
+  /// Decomposes `matrix`.
+  ///
   /// - Throws: `LAPACKError` when an element is NaN or infinite, when the iteration does not
   ///   converge, or when a dimension is beyond 32 bits.
   /// - Complexity: O(rows · columns · min(rows, columns)).

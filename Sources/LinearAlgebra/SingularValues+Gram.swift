@@ -4,7 +4,7 @@ extension SingularValues {
   /// The smallest value has the largest one, `√n · 2⁻⁵² · (σ_max / σ_min)² / 2`, where n is the longer
   /// side. It is accepted up to condition numbers between 100,000 (n = 4096) and 300,000 (n = 100).
   /// Beyond, and for singular matrices, the matrix itself is decomposed.
-  public static let gramErrorLimit = 1e-4
+  static let gramErrorLimit = 1e-4
 
   /// Below this many values the decomposition of the matrix itself takes no noticeable time.
   private static let smallestGram = 64

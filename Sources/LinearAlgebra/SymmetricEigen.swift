@@ -2,9 +2,11 @@ import CLAPACKE
 
 /// The eigenvalues of a symmetric matrix: LAPACK's `dsyevd` with `jobz = 'N'`.
 public struct SymmetricEigenvalues: Hashable, Sendable {
-  /// Smallest first.
+  /// The eigenvalues, smallest first.
   public let values: [Double]
 
+  /// Computes all eigenvalues of `matrix`.
+  ///
   /// - Parameter matrix: square; the upper triangle alone is read.
   /// - Throws: `LAPACKError` when an element is NaN or infinite, or the iteration does not converge.
   /// - Precondition: `matrix` is square.

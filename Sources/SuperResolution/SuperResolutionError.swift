@@ -6,7 +6,7 @@ public struct SuperResolutionError: Error, Hashable, Sendable {
   public var path: String?
 
   /// An error for a lower-case sentence, and the file that it is about.
-  public init(_ reason: String, path: String? = nil) {
+  package init(_ reason: String, path: String? = nil) {
     self.reason = reason
     self.path = path
   }

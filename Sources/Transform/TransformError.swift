@@ -7,6 +7,7 @@ import Foundation
 /// `mine.json: rules[1].bits: expected an integer from 1 to 8, found 9`. What goes wrong in the
 /// model's own file is a `FormatError` instead.
 public struct TransformError: Error, Hashable, Sendable {
+  /// What is wrong.
   public enum Problem: Hashable, Sendable {
     /// The recipe breaks its rules at `key`, a path such as `rules[1].bits`; empty at the top.
     case invalidRecipe(key: String, message: String)
@@ -32,13 +33,14 @@ public struct TransformError: Error, Hashable, Sendable {
     case notPlanned(reason: String)
   }
 
+  /// What is wrong; the other members say where.
   public var problem: Problem
   /// The recipe as a person knows it: its file's path, or its name in quotes.
   public var recipe: String?
   /// The tensor concerned.
   public var tensor: String?
 
-  public init(_ problem: Problem, recipe: String? = nil, tensor: String? = nil) {
+  package init(_ problem: Problem, recipe: String? = nil, tensor: String? = nil) {
     self.problem = problem
     self.recipe = recipe
     self.tensor = tensor

@@ -58,7 +58,11 @@ struct CondiConvert: ParsableCommand {
     do {
       try SignalHandlers.install()
       var command = try parseAsRoot()
-      try command.run()
+      do {
+        try command.run()
+      } catch let error as ValidationError {
+        exit(withWrongUsage: error, of: type(of: command))
+      }
     } catch let outcome as Outcome {
       exit(withError: outcome.exitCode)
     } catch  where exitCode(for: error) == .failure && !(error is CleanExit) {
@@ -74,5 +78,17 @@ struct CondiConvert: ParsableCommand {
     } catch {
       exit(withError: error)
     }
+  }
+
+  /// Ends the program as it ends where parsing finds the mistake: the parser does not know whose
+  /// usage to print of an error that `run` throws.
+  private static func exit(
+    withWrongUsage error: ValidationError, of command: any ParsableCommand.Type
+  ) -> Never {
+    let names = [configuration.commandName, command.configuration.commandName].compactMap { $0 }
+    Console.wrongUsage(
+      "Error: \(error.message)\nUsage: \(usageString(for: command))\n"
+        + "  See '\(names.joined(separator: " ")) --help' for more information.")
+    exit(withError: ExitCode.validationFailure)
   }
 }

@@ -67,10 +67,10 @@ import Testing
       let reference = CommandLine.checkpoint
       try CommandLine.succeed(
         "verify", packed, "--reference", reference, "--min-ratio", "paper=3.8", "--min-sqnr", "6",
-        "--max-bytes", "1060000")
+        "--max-bytes", "1.06MB")
       let failing = [
         ["--min-ratio", "paper=3.9"], ["--min-ratio", "3.9"], ["--min-ratio", "file=5"],
-        ["--max-bytes", "1000"],
+        ["--max-bytes", "1000"], ["--max-bytes", "900KiB"],
         ["--reference", reference, "--min-sqnr", "9"],
       ]
       for gate in failing {

@@ -39,6 +39,31 @@ import Testing
     #expect(outcome.standardError.contains("Usage:"))
   }
 
+  /// Also where not the parser but the command itself finds the mistake.
+  @Test(arguments: [
+    ["convert", "a.pth", "b.unknown"], ["convert", "a.pth", "b.npz", "--dry-run"],
+    ["unpack", "a.condi", "b.unknown"],
+  ]) func wrongUsageShowsTheCommandsUsage(_ arguments: [String]) throws {
+    func said(_ arguments: [String]) throws -> [Substring] {
+      try BuiltProgram().run(arguments).standardError.split(separator: "\n")
+    }
+    let parsing = try said([arguments[0], "--no-such-option"])
+    let running = try said(arguments)
+    #expect(running.count == 3 && running[0].hasPrefix("Error: "), "\(running)")
+    #expect(running.suffix(2) == parsing.suffix(2))
+    #expect(running[1].hasPrefix("Usage: condi-convert \(arguments[0]) "))
+  }
+
+  @Test(arguments: [
+    ["verify", "a.condi", "--max-bytes=2Mb"], ["verify", "a.condi", "--max-bytes=0"],
+    ["convert", "a.pth", "b.condi", "--target-size=1e3"],
+    ["convert", "a.pth", "b.condi", "--target-size=-5"],
+  ]) func whatIsNoSizeIsRefused(_ arguments: [String]) throws {
+    let outcome = try BuiltProgram().run(arguments)
+    #expect(outcome.exitCode == 64, "\(outcome.standardError)")
+    #expect(outcome.standardError.contains("is invalid for '--"))
+  }
+
   @Test func aMissingFileIsOneLine() throws {
     let outcome = try CommandLine.run("inspect", "/nowhere/a.pth")
     #expect(outcome.exitCode == 2)

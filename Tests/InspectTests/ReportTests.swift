@@ -63,7 +63,7 @@ import Testing
 
   @Test(arguments: ReportFormat.allCases.filter { $0 != .json })
   func hostileNamesAreHarmless(_ format: ReportFormat) throws {
-    for report in [try modelReport() as any Report, try diffReport()] {
+    for report in [try modelReport() as any DocumentedReport, try diffReport()] {
       let output = try report.rendered(as: format)
       let controls = output.unicodeScalars.filter {
         [.control, .format].contains($0.properties.generalCategory)
@@ -97,7 +97,7 @@ import Testing
   }
 
   @Test func textOfRealReportsFits() throws {
-    for report in [try modelReport() as any Report, try diffReport()] {
+    for report in [try modelReport() as any DocumentedReport, try diffReport()] {
       let lines = try report.rendered(as: .text).split(separator: "\n")
       #expect(lines.allSatisfy { $0.count <= 100 })
     }

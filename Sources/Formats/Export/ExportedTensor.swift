@@ -32,7 +32,7 @@ public struct ExportedTensor: Codable, Hashable, Sendable {
 
 /// What writing a model in another form did.
 public struct ExportOutcome: Hashable, Sendable {
-  /// In the source's order.
+  /// What became of each tensor, in the source's order.
   public var tensors: [ExportedTensor]
   /// Every file written.
   public var files: [File]
@@ -43,7 +43,7 @@ public struct ExportOutcome: Hashable, Sendable {
   public struct File: Codable, Hashable, Sendable {
     /// As it was given, or below the folder that was given.
     public let path: String
-    /// Its length.
+    /// The file's length.
     public let byteCount: Int
   }
 }

@@ -5,7 +5,7 @@ import Foundation
 /// Bytes go to a temporary file in the same folder; `finish()` makes them durable and renames the
 /// file into place. A writer that is dropped before that removes its temporary file, so nothing is
 /// left behind and an existing file stays as it was. What a process leaves that is killed without
-/// warning, the next writer in the same folder removes; see `TemporaryFile`.
+/// warning, the next writer in the same folder removes.
 public struct AtomicFileWriter: ~Copyable {
   /// The path as the user gave it.
   public let path: String
@@ -14,6 +14,8 @@ public struct AtomicFileWriter: ~Copyable {
   private var position: Int
   private var isFinished: Bool
 
+  /// Begins a file, under another name in the folder of `path` until it is finished.
+  ///
   /// - Parameter replacesExisting: when false, an existing file at `path` is an error, both now
   ///   and at `finish()`.
   /// - Throws: `FormatError` when something is in the way, and when the folder cannot be written.
@@ -31,19 +33,19 @@ public struct AtomicFileWriter: ~Copyable {
     if !isFinished { temporary.remove() }
   }
 
-  /// Bytes appended so far.
+  /// Bytes appended so far: the offset of what is appended next.
   public var byteCount: Int { position }
 
   /// Sets the file's length, reserving the space, before tensors are put in place.
   ///
   /// - Throws: `FormatError` when the disk has not enough space, before anything is written.
-  public func preallocate(byteCount: Int) throws {
+  func preallocate(byteCount: Int) throws {
     guard byteCount > 0 else { return }
     try placement.reserve(byteCount: byteCount)
   }
 
   /// For placing bytes at offsets, from several threads where it helps; valid until `finish()`.
-  public var placement: FilePlacement {
+  package var placement: FilePlacement {
     FilePlacement(path: path, descriptor: temporary.descriptor)
   }
 
@@ -80,11 +82,11 @@ public struct AtomicFileWriter: ~Copyable {
 
 /// Puts bytes at offsets of a file that is being written. Threads may place disjoint ranges at the
 /// same time.
-public struct FilePlacement: Sendable {
+package struct FilePlacement: Sendable {
   let path: String
   let descriptor: Int32
 
-  public func write(_ bytes: SharedBytes, at offset: Int) throws {
+  package func write(_ bytes: SharedBytes, at offset: Int) throws {
     try bytes.withUnsafeBytes { try write($0, at: offset) }
   }
 

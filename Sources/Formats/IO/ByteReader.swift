@@ -2,30 +2,30 @@
 ///
 /// Multi-byte values are little-endian unless a method says otherwise and need not be aligned.
 /// Errors carry the offset; the caller adds the path.
-public struct ByteReader: Sendable {
+struct ByteReader: Sendable {
   /// All bytes, those that were read included.
-  public let bytes: SharedBytes
+  let bytes: SharedBytes
   /// The cursor, counted from the first byte.
-  public private(set) var offset: Int
+  private(set) var offset: Int
   /// Where `bytes` begin in their file, so that errors name file offsets.
   private let baseOffset: Int
 
   /// A cursor at the first byte.
-  public init(_ bytes: SharedBytes, baseOffset: Int = 0) {
+  init(_ bytes: SharedBytes, baseOffset: Int = 0) {
     self.bytes = bytes
     self.offset = 0
     self.baseOffset = baseOffset
   }
 
   /// Bytes from the cursor to the end.
-  public var remaining: Int { bytes.count - offset }
+  var remaining: Int { bytes.count - offset }
   /// Whether all bytes were read.
-  public var isAtEnd: Bool { remaining == 0 }
+  var isAtEnd: Bool { remaining == 0 }
   /// The cursor as an offset in the file.
-  public var fileOffset: Int { baseOffset + offset }
+  var fileOffset: Int { baseOffset + offset }
 
   /// Moves the cursor to `offset`, counted from the first byte.
-  public mutating func seek(to offset: Int) throws {
+  mutating func seek(to offset: Int) throws {
     guard offset >= 0, offset <= bytes.count else {
       throw FormatError.mismatch(
         expected: "an offset in 0...\(bytes.count)", found: "\(offset)", offset: fileOffset)
@@ -34,7 +34,7 @@ public struct ByteReader: Sendable {
   }
 
   /// The next `count` bytes.
-  public mutating func read(_ count: Int, for purpose: String) throws -> SharedBytes {
+  mutating func read(_ count: Int, for purpose: String) throws -> SharedBytes {
     guard count >= 0, count <= remaining else {
       throw FormatError(
         .truncated(expectedBytes: count, foundBytes: remaining, purpose: purpose),
@@ -45,7 +45,7 @@ public struct ByteReader: Sendable {
   }
 
   /// The next little-endian integer.
-  public mutating func readInteger<Value: FixedWidthInteger & BitwiseCopyable>(
+  mutating func readInteger<Value: FixedWidthInteger & BitwiseCopyable>(
     _ type: Value.Type = Value.self, for purpose: String
   ) throws -> Value {
     let slice = try read(MemoryLayout<Value>.size, for: purpose)
@@ -53,7 +53,7 @@ public struct ByteReader: Sendable {
   }
 
   /// The next little-endian unsigned integer, which must be a count or an offset that fits `Int`.
-  public mutating func readCount<Value: UnsignedInteger & FixedWidthInteger & BitwiseCopyable>(
+  mutating func readCount<Value: UnsignedInteger & FixedWidthInteger & BitwiseCopyable>(
     _ type: Value.Type, for purpose: String
   ) throws -> Int {
     let start = fileOffset
@@ -66,7 +66,7 @@ public struct ByteReader: Sendable {
   }
 
   /// The next `count` bytes as UTF-8, refused when invalid.
-  public mutating func readUTF8(_ count: Int, for purpose: String) throws -> String {
+  mutating func readUTF8(_ count: Int, for purpose: String) throws -> String {
     let start = fileOffset
     let slice = try read(count, for: purpose)
     guard let text = slice.withUnsafeBytes({ String(validating: $0, as: UTF8.self) }) else {
@@ -76,7 +76,7 @@ public struct ByteReader: Sendable {
   }
 
   /// The bytes up to the next newline, which is consumed but not returned.
-  public mutating func readLine(for purpose: String) throws -> SharedBytes {
+  mutating func readLine(for purpose: String) throws -> SharedBytes {
     let length = bytes.withUnsafeBytes { buffer in
       buffer[offset...].firstIndex(of: UInt8(ascii: "\n")).map { $0 - offset }
     }

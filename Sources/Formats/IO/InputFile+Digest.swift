@@ -1,6 +1,6 @@
 extension InputFile {
   /// The SHA-256 of the file's bytes, in hexadecimal, as `sha256sum` prints it.
-  public func sha256() throws -> String {
+  package func sha256() throws -> String {
     var hash = SHA256()
     let pieceByteCount = 1 << 22
     for start in stride(from: 0, to: byteCount, by: pieceByteCount) {

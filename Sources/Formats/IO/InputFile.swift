@@ -21,7 +21,7 @@ public final class InputFile: Sendable {
   /// The file's length when it was opened.
   public let byteCount: Int
   /// How bytes reach memory; for files in memory, as if mapped.
-  public let access: Access
+  package let access: Access
   private let source: Source
   /// The zip directory, or why there is none, once somebody asked.
   private let parsedDirectory = Mutex<Result<ZipDirectory, any Error>?>(nil)
@@ -32,6 +32,8 @@ public final class InputFile: Sendable {
     case memory(SharedBytes)
   }
 
+  /// Opens the regular file at `path`; its bytes are read when asked for.
+  ///
   /// - Throws: `FormatError` when the path cannot be opened or is not a regular file.
   public init(path: String, access: Access = .mapped) throws {
     self.path = path

@@ -6,9 +6,9 @@ import OrderedCollections
 ///
 /// json-c alone keeps the last of duplicate keys, cuts keys at `\u0000`, caps large integers and
 /// takes several things that are not JSON; `JSONScanner` refuses those first.
-public enum JSONDocument {
+package enum JSONDocument {
   /// Containers inside containers that are accepted unless the caller says otherwise.
-  public static let defaultDepthLimit = 64
+  package static let defaultDepthLimit = 64
 
   /// The value that `bytes` hold.
   ///
@@ -20,7 +20,7 @@ public enum JSONDocument {
   /// - Throws: `FormatError` with the byte offset for whatever RFC 8259 does not allow, invalid
   ///   UTF-8, unpaired surrogates, duplicate keys, `\u0000` in keys, numbers beyond `Double`, more
   ///   than 4,194,304 values, and anything but white space after the value.
-  public static func parse(
+  package static func parse(
     _ bytes: SharedBytes, maximumDepth: Int = defaultDepthLimit, baseOffset: Int = 0
   ) throws -> JSONValue {
     guard let length = Int32(exactly: bytes.count) else {

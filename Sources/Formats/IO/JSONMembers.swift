@@ -4,13 +4,13 @@ import OrderedCollections
 ///
 /// What is left at the end is what the reader does not know: a format decides whether that is
 /// kept, ignored or refused.
-public struct JSONMembers {
+package struct JSONMembers {
   /// What the object is, as it reads in errors: `the header`, `rule 3`.
-  public let subject: String
-  public private(set) var remaining: OrderedDictionary<String, JSONValue>
+  package let subject: String
+  package private(set) var remaining: OrderedDictionary<String, JSONValue>
 
   /// - Throws: `FormatError` when `json` is not an object.
-  public init(_ json: JSONValue, subject: String) throws {
+  package init(_ json: JSONValue, subject: String) throws {
     guard case .object(let members) = json else {
       throw FormatError.malformed("\(subject) is not a JSON object")
     }
@@ -19,33 +19,33 @@ public struct JSONMembers {
   }
 
   /// The member `name`, taken out; `nil` when absent.
-  public mutating func take(_ name: String) -> JSONValue? {
+  package mutating func take(_ name: String) -> JSONValue? {
     remaining.removeValue(forKey: name)
   }
 
   /// The member `name` as a text; `nil` when absent.
-  public mutating func takeString(_ name: String) throws -> String? {
+  package mutating func takeString(_ name: String) throws -> String? {
     guard let value = take(name) else { return nil }
     guard case .string(let text) = value else { throw wrongType(name, expected: "a string") }
     return text
   }
 
   /// The member `name` as an integer; `nil` when absent.
-  public mutating func takeInteger(_ name: String) throws -> Int? {
+  package mutating func takeInteger(_ name: String) throws -> Int? {
     guard let value = take(name) else { return nil }
     guard case .integer(let integer) = value else { throw wrongType(name, expected: "an integer") }
     return integer
   }
 
   /// The member `name` as an integer that counts something; `nil` when absent.
-  public mutating func takeCount(_ name: String) throws -> Int? {
+  package mutating func takeCount(_ name: String) throws -> Int? {
     guard let integer = try takeInteger(name) else { return nil }
     guard integer >= 0 else { throw wrongType(name, expected: "a count") }
     return integer
   }
 
   /// The member `name` as a number; `nil` when absent.
-  public mutating func takeNumber(_ name: String) throws -> Double? {
+  package mutating func takeNumber(_ name: String) throws -> Double? {
     switch take(name) {
     case nil: return nil
     case .integer(let integer): return Double(integer)
@@ -55,7 +55,7 @@ public struct JSONMembers {
   }
 
   /// The member `name` as an array; `nil` when absent.
-  public mutating func takeArray(_ name: String) throws -> [JSONValue]? {
+  package mutating func takeArray(_ name: String) throws -> [JSONValue]? {
     guard let value = take(name) else { return nil }
     guard case .array(let elements) = value else { throw wrongType(name, expected: "an array") }
     return elements
@@ -64,7 +64,7 @@ public struct JSONMembers {
   /// `value`, which must be there.
   ///
   /// Used as `try members.require("name", members.takeString("name"))`.
-  public func require<Value>(_ name: String, _ value: Value?) throws -> Value {
+  package func require<Value>(_ name: String, _ value: Value?) throws -> Value {
     guard let value else { throw FormatError.malformed("\(subject) has no '\(name)'") }
     return value
   }

@@ -5,10 +5,10 @@ import CLibzip
 import CZlib
 
 /// The C libraries that this module stands on.
-public enum LinkedLibraries {
+package enum LinkedLibraries {
   /// Names and versions, as the libraries in use tell them; libdeflate tells none while a program
   /// runs, so that its version is the one the program was built with.
-  public static var versions: [(name: String, version: String)] {
+  package static var versions: [(name: String, version: String)] {
     [
       ("libzip", String(cString: zip_libzip_version())),
       ("json-c", String(cString: json_c_version())),

@@ -5,28 +5,28 @@ import Foundation
 ///
 /// Several processes may place records in one partial file. Each holds a shared lock; whoever finishes
 /// or begins one anew needs it alone.
-public final class PartialFile: Sendable {
+package final class PartialFile: Sendable {
   /// Whether a process needs the file alone.
-  public enum Lock: Sendable { case shared, exclusive }
+  package enum Lock: Sendable { case shared, exclusive }
 
   /// Whether the file must be there already.
-  public enum Opening: Sendable { case existing, new, either }
+  package enum Opening: Sendable { case existing, new, either }
 
   /// `OUT.part`.
-  public let path: String
+  package let path: String
   private let output: String
   private let destination: OutputDestination
   private let descriptor: Int32
 
   /// Where the partial file of `output` is.
-  public static func path(of output: String) -> String { "\(output).part" }
+  package static func path(of output: String) -> String { "\(output).part" }
 
   /// - Parameters:
   ///   - output: where the file will be.
   ///   - opening: `.new` discards what an existing partial file holds.
   /// - Throws: `FormatError` when something is in the way at `output`, when another process uses the
   ///   partial file, and when it cannot be opened.
-  public init(
+  package init(
     for output: String, replacesExisting: Bool, opening: Opening, lock: Lock = .exclusive
   ) throws {
     destination = try OutputDestination(path: output, replacesExisting: replacesExisting)
@@ -61,18 +61,18 @@ public final class PartialFile: Sendable {
   deinit { close(descriptor) }
 
   /// For placing bytes at offsets, from several threads and processes where it helps.
-  public var placement: FilePlacement { FilePlacement(path: path, descriptor: descriptor) }
+  package var placement: FilePlacement { FilePlacement(path: path, descriptor: descriptor) }
 
   /// Makes the file at least `byteCount` long, reserving the space; what is there stays.
   ///
   /// - Throws: `FormatError` when the disk has not enough space.
-  public func reserve(byteCount: Int) throws {
+  package func reserve(byteCount: Int) throws {
     guard byteCount > 0 else { return }
     try placement.reserve(byteCount: byteCount)
   }
 
   /// Whether the bytes at `offset` have this CRC-32; false where the file ends before.
-  public func holds(checksum: UInt32, at offset: Int, byteCount: Int) throws -> Bool {
+  package func holds(checksum: UInt32, at offset: Int, byteCount: Int) throws -> Bool {
     let pieceByteCount = 1 << 20
     var found: UInt32 = 0
     return try withUnsafeTemporaryAllocation(byteCount: pieceByteCount, alignment: 64) { buffer in
@@ -95,7 +95,7 @@ public final class PartialFile: Sendable {
   }
 
   /// Makes what was written durable.
-  public func synchronize() throws {
+  package func synchronize() throws {
     guard fdatasync(descriptor) == 0 else {
       throw FormatError(.system(operation: "write", code: errno), path: path)
     }
@@ -105,7 +105,7 @@ public final class PartialFile: Sendable {
   ///
   /// - Throws: `FormatError` when the disk fails, when something appeared at the output's path, and
   ///   when bytes of a mapped input turned out to be missing.
-  public func finish(byteCount: Int) throws {
+  package func finish(byteCount: Int) throws {
     try SignalHandlers.checkInputs()
     guard ftruncate(descriptor, off_t(byteCount)) == 0, fsync(descriptor) == 0 else {
       throw FormatError(.system(operation: "write", code: errno), path: path)
@@ -116,5 +116,5 @@ public final class PartialFile: Sendable {
   }
 
   /// Removes the file.
-  public func remove() { unlink(path) }
+  package func remove() { unlink(path) }
 }

@@ -64,7 +64,7 @@ public struct SharedBytes: @unchecked Sendable {
   public var array: [UInt8] { withUnsafeBytes { Array($0) } }
 
   /// Whether both have the same bytes, wherever these lie.
-  public func elementsEqual(_ other: SharedBytes) -> Bool {
+  package func elementsEqual(_ other: SharedBytes) -> Bool {
     guard count == other.count else { return false }
     return withUnsafeBytes { left in
       other.withUnsafeBytes { right in

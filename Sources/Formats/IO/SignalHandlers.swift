@@ -5,7 +5,8 @@ import CSignals
 public enum SignalHandlers {
   /// Installs the handlers.
   ///
-  /// - SIGBUS below a mapped input becomes a `FormatError`; see `FileMapping`.
+  /// - SIGBUS below a mapped input puts zeros in place of the missing bytes, and makes
+  ///   `checkInputs()` throw.
   /// - SIGINT, SIGTERM, SIGHUP and SIGQUIT, as far as not ignored, remove unfinished outputs before
   ///   they end the process.
   /// - SIGXFSZ is ignored, so that a file grown too large is an error of `write`.

@@ -10,6 +10,8 @@ public struct ModelImport: Sendable {
   private let source: ImportSource
   private let matrices: [ImportedMatrix]
 
+  /// Plans the import from the checkpoint's index and configuration; no weight is read.
+  ///
   /// - Parameters:
   ///   - archive: the checkpoint's tensors.
   ///   - config: its `config.json` or `quantize_config.json`.
@@ -51,6 +53,8 @@ public struct ModelImport: Sendable {
     return (found, try configuration(at: found))
   }
 
+  /// Reads a configuration from a file of its own.
+  ///
   /// - Throws: `FormatError` when the file cannot be read, or is not JSON.
   public static func configuration(at path: String) throws -> JSONValue {
     let file = try InputFile(path: path, access: .read)

@@ -6,6 +6,8 @@
 public struct NPZFormat: ModelFormat {
   private let isCompressed: Bool
 
+  /// The format, with the kind of entries that writing makes; reading takes both.
+  ///
   /// - Parameter isCompressed: write deflated entries, as `numpy.savez_compressed` does. Stored
   ///   ones, the default, are read by mapping.
   public init(isCompressed: Bool = false) {

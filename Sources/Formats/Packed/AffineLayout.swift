@@ -25,6 +25,8 @@ public struct AffineLayout: Hashable, Sendable {
   /// and have one part.
   public let parts: Int
 
+  /// The layout of a matrix `[rows, columns]`.
+  ///
   /// - Parameter parts: a divisor of `rows`; 1 unless `granularity` is `.tensor`.
   /// - Throws: `FormatError` when the matrix is empty, its element count overflows, or the
   ///   granularity or the parts do not fit it.
@@ -99,14 +101,14 @@ public struct AffineLayout: Hashable, Sendable {
   }
 
   /// The elements of the cell at `index`, which follow one another in row-major order.
-  public func elements(ofCell index: Int) -> Range<Int> {
+  package func elements(ofCell index: Int) -> Range<Int> {
     let cell = cell(index)
     let first = cell.rows.lowerBound * columns + cell.columns.lowerBound
     return first..<first + cell.elementCount
   }
 
   /// Calls `body` with every cell and its index, in the order of the parameters.
-  public func forEachCell(_ body: (_ index: Int, _ cell: Cell) throws -> Void) rethrows {
+  package func forEachCell(_ body: (_ index: Int, _ cell: Cell) throws -> Void) rethrows {
     for index in 0..<cellCount { try body(index, cell(index)) }
   }
 

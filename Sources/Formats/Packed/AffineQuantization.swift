@@ -38,7 +38,7 @@ public enum QuantizationParameterType: String, Hashable, Sendable, CaseIterable 
   case float16
 
   /// Bytes of one stored parameter.
-  public var byteWidth: Int {
+  package var byteWidth: Int {
     switch self {
     case .float32: 4
     case .float16: 2
@@ -69,6 +69,8 @@ public struct AffineCode: Hashable, Sendable {
   /// `2^bitWidth − 1`.
   public let maximumCode: Float
 
+  /// The code of a cell that begins at `lower`, in steps of `scale`.
+  ///
   /// - Parameter bitWidth: 1 to 8.
   public init(lower: Float, scale: Float, bitWidth: Int) {
     precondition((1...8).contains(bitWidth), "a code has 1 to 8 bits")

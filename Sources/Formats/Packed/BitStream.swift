@@ -5,18 +5,18 @@ import Foundation
 /// One little-endian stream, low bits first: element `k` takes the bits `[k·b, (k+1)·b)`, where bit
 /// `i` of the stream is bit `i mod 8` of byte `⌊i/8⌋`. The bits after the last element, up to the
 /// next whole byte, are zero.
-public enum BitStream {
+package enum BitStream {
   /// The bytes that `count` elements take: `⌈count · bitWidth / 8⌉`.
   ///
   /// - Returns: `nil` when the number of bits overflows or `count` is negative.
-  public static func byteCount(count: Int, bitWidth: Int) -> Int? {
+  package static func byteCount(count: Int, bitWidth: Int) -> Int? {
     let (bits, overflow) = count.multipliedReportingOverflow(by: bitWidth)
     guard count >= 0, !overflow else { return nil }
     return bits / 8 + (bits % 8 == 0 ? 0 : 1)
   }
 
   /// The fewest bits that hold `value`, at least 1.
-  public static func bitWidth(holding value: UInt64) -> Int {
+  package static func bitWidth(holding value: UInt64) -> Int {
     max(1, UInt64.bitWidth - value.leadingZeroBitCount)
   }
 
@@ -24,7 +24,7 @@ public enum BitStream {
   ///
   /// - Parameter bitWidth: 1 to 8.
   /// - Complexity: eight codes at a time, because eight codes fill `bitWidth` whole bytes.
-  public static func pack(_ codes: [UInt8], bitWidth: Int) -> SharedBytes {
+  package static func pack(_ codes: [UInt8], bitWidth: Int) -> SharedBytes {
     precondition((1...8).contains(bitWidth), "a code has 1 to 8 bits")
     let lanes = ByteLanes(bitWidth: bitWidth)
     return pack(count: codes.count, bitWidth: bitWidth) { output in
@@ -41,7 +41,7 @@ public enum BitStream {
   /// Packs integers that are each below `2^bitWidth`.
   ///
   /// - Parameter bitWidth: 1 to 64.
-  public static func pack(_ integers: [UInt64], bitWidth: Int) -> SharedBytes {
+  package static func pack(_ integers: [UInt64], bitWidth: Int) -> SharedBytes {
     precondition((1...64).contains(bitWidth), "an integer has 1 to 64 bits")
     return pack(count: integers.count, bitWidth: bitWidth) { output in
       var pending: UInt64 = 0
@@ -65,7 +65,7 @@ public enum BitStream {
   /// The codes of a stream of `count` elements of 1 to 8 bits.
   ///
   /// - Throws: `FormatError` when the bytes are not exactly as many as the elements take.
-  public static func unpackCodes(_ bytes: SharedBytes, count: Int, bitWidth: Int) throws -> [UInt8]
+  package static func unpackCodes(_ bytes: SharedBytes, count: Int, bitWidth: Int) throws -> [UInt8]
   {
     precondition((1...8).contains(bitWidth), "a code has 1 to 8 bits")
     try checkByteCount(bytes, count: count, bitWidth: bitWidth)
@@ -87,7 +87,7 @@ public enum BitStream {
   /// The integers of a stream of `count` elements of 1 to 64 bits.
   ///
   /// - Throws: `FormatError` when the bytes are not exactly as many as the elements take.
-  public static func unpackIntegers(_ bytes: SharedBytes, count: Int, bitWidth: Int) throws
+  package static func unpackIntegers(_ bytes: SharedBytes, count: Int, bitWidth: Int) throws
     -> [UInt64]
   {
     precondition((1...64).contains(bitWidth), "an integer has 1 to 64 bits")
@@ -120,7 +120,7 @@ public enum BitStream {
   /// Whether the bits after the last of `count` elements are zero, as they must be.
   ///
   /// Bytes past the stream's length are none of its tail; `unpack` refuses them.
-  public static func hasZeroTail(_ bytes: SharedBytes, count: Int, bitWidth: Int) -> Bool {
+  package static func hasZeroTail(_ bytes: SharedBytes, count: Int, bitWidth: Int) -> Bool {
     let usedBits = (count % 8) * bitWidth % 8
     guard usedBits > 0, !bytes.isEmpty else { return true }
     return bytes.withUnsafeBytes { $0[$0.count - 1] >> usedBits == 0 }

@@ -11,15 +11,15 @@ public struct CompressionRatios: Hashable, Sendable {
   public let parameters: Double
 
   /// What the ratios need to know of a tensor.
-  public struct Item: Hashable, Sendable {
-    public var role: TensorRole
-    public var elementCount: Int
+  package struct Item: Hashable, Sendable {
+    package var role: TensorRole
+    package var elementCount: Int
     /// Bits of an element before.
-    public var originalBitWidth: Int
+    package var originalBitWidth: Int
     /// Bits of an element after, without bounds and scales.
-    public var bitWidth: Int
+    package var bitWidth: Int
 
-    public init(role: TensorRole, elementCount: Int, originalBitWidth: Int, bitWidth: Int) {
+    package init(role: TensorRole, elementCount: Int, originalBitWidth: Int, bitWidth: Int) {
       self.role = role
       self.elementCount = elementCount
       self.originalBitWidth = originalBitWidth
@@ -29,7 +29,7 @@ public struct CompressionRatios: Hashable, Sendable {
 
   /// - Parameter items: every tensor once, whatever it is; buffers are passed over. Both ratios are
   ///   1 when there is nothing to count.
-  public init(_ items: some Sequence<Item>) {
+  package init(_ items: some Sequence<Item>) {
     var paper = (before: 0.0, after: 0.0)
     var all = (before: 0.0, after: 0.0)
     for item in items where item.role != .buffer {

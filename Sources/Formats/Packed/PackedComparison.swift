@@ -18,7 +18,7 @@ extension PackedWriter {
   ///
   /// - Returns: what differs, in file order; none when the file is what `write` would give.
   /// - Throws: `FormatError` when the source cannot be read.
-  public func deviations(
+  package func deviations(
     of model: PackedModel, runningTasks run: TaskRunner = sequentially
   ) throws -> [PackedDeviation] {
     guard header.entries.map(\.place) == model.header.entries.map(\.place),

@@ -16,6 +16,8 @@ public struct PackedExamination: Sendable {
   /// The bytes up to where the file should end.
   let content: InputFile
 
+  /// Examines a file: its prologue, its header, and every record's checksum.
+  ///
   /// - Parameter run: runs the checks of the records.
   /// - Throws: `FormatError` when the file cannot be read or is of another version.
   public init(
@@ -65,7 +67,7 @@ public struct PackedExamination: Sendable {
 
   /// What the file's prologue says of the header, where the prologue is whole: enough to tell whether
   /// another file is the one that this was.
-  public var headerProof: PackedHeaderProof? {
+  package var headerProof: PackedHeaderProof? {
     faults.contains { $0.region == .prologue } ? nil : prologue.map(PackedHeaderProof.init)
   }
 

@@ -9,7 +9,7 @@ public enum PackedRegion: String, Hashable, Sendable, Codable {
   case end
 
   /// A place in a few words: `tensor 'a.weight' at byte 4096`.
-  public func place(tensor: String?, offset: Int) -> String {
+  package func place(tensor: String?, offset: Int) -> String {
     let what =
       switch self {
       case .record: tensor.map { "tensor '\($0)'" } ?? "a record"

@@ -4,7 +4,7 @@
 /// access to codes and parameters. Writing stores every tensor losslessly; `PackedWriter` is for
 /// quantized ones.
 public struct PackedFormat: ModelFormat {
-  public static let identifier = FormatIdentifier(
+  package static let identifier = FormatIdentifier(
     name: "condi", displayName: "condi packed", fileExtensions: ["condi"])
 
   public init() {}

@@ -2,7 +2,7 @@ import OrderedCollections
 
 extension PackedHeader {
   /// The header as JSON, in one canonical order of members.
-  public var json: JSONValue {
+  package var json: JSONValue {
     var members: OrderedDictionary<String, JSONValue> = [
       "format": .string("condi"),
       "producer": .string(producer),

@@ -16,14 +16,14 @@ public struct PackedHeader: Sendable {
   public var activations: [ActivationQuantizer] = []
   /// Names of full-precision tensors that quantization changed, such as corrected biases; all other
   /// kept tensors have the source's bits.
-  public var adjustedNames: [String] = []
+  package var adjustedNames: [String] = []
   /// Every tensor that has a record, in the order of the records.
   public var entries: [PackedEntry] = []
   /// Every name in the archive's order, with the index of its entry; a shared tensor's entry occurs
   /// under several names.
-  public var names: OrderedDictionary<String, Int> = [:]
+  package var names: OrderedDictionary<String, Int> = [:]
   /// Members this version does not know, kept for rewriting.
-  public var unknownMembers: OrderedDictionary<String, JSONValue> = [:]
+  var unknownMembers: OrderedDictionary<String, JSONValue> = [:]
 
   /// A header of no tensors.
   public init(producer: String) {
@@ -36,7 +36,7 @@ public struct PackedHeader: Sendable {
     public var format: String
     /// The source's length.
     public var byteCount: Int
-    /// In lower-case hexadecimal.
+    /// The source's SHA-256 in lower-case hexadecimal; of several files that of the list of theirs.
     public var sha256: String
     /// Bytes of the tensors taken from it, each counted as often as it is named.
     public var tensorByteCount: Int
@@ -75,7 +75,7 @@ public struct PackedHeader: Sendable {
 public struct ActivationQuantizer: Hashable, Sendable {
   /// The site of the network, such as `layers.0.attn.qkv.input`.
   public var name: String
-  /// 1 to 8.
+  /// Bits of a code, 1 to 8.
   public var bitWidth: Int
   /// What code 0 stands for.
   public var lower: Float

@@ -1,6 +1,6 @@
 /// The prologue of a file whose header is lost. It has the header's checksum, and the header those of
 /// all records, so a file with an equal prologue is the same file.
-public struct PackedHeaderProof: Hashable, Sendable {
+package struct PackedHeaderProof: Hashable, Sendable {
   private let prologue: [UInt8]
 
   init(_ prologue: PackedPrologue) {

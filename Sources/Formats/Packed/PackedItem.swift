@@ -1,10 +1,15 @@
 /// A tensor to be packed, and how.
 public struct PackedItem: Sendable {
+  /// The tensor's full name, unique in its file.
   public var name: String
+  /// What the tensor is in its model, which decides how ratios count it.
   public var role: TensorRole
+  /// The tensor in full precision; its bytes are read when its record is made.
   public var source: Tensor
+  /// What its record holds.
   public var action: Action
 
+  /// What becomes of a tensor.
   public enum Action: Sendable {
     /// Keeps every bit, in the smallest lossless encoding.
     case keep

@@ -5,7 +5,7 @@ public struct PackedModel: Sendable {
   /// What the file says of its tensors.
   public let header: PackedHeader
   /// The header's JSON text as stored.
-  public let headerText: String
+  package let headerText: String
   /// The file's length.
   public let fileByteCount: Int
   let prologue: PackedPrologue

@@ -41,6 +41,8 @@ public struct PackedRestoration: Sendable {
   /// Whether every part can be restored.
   public var isComplete: Bool { parts.allSatisfy { $0.method != nil } }
 
+  /// Finds for each fault of `examination` where its right bytes can be had; nothing is written.
+  ///
   /// - Parameters:
   ///   - make: makes records anew from a reference; what it throws for a record is the obstacle.
   ///   - run: runs one task a damaged part.

@@ -1,6 +1,8 @@
 /// What a packed file holds and how small it is, from its header alone.
 public struct PackedSummary: Hashable, Sendable, Codable {
+  /// Program and version that wrote the file.
   public let producer: String
+  /// The length of the whole file.
   public let fileByteCount: Int
   /// Codes, quantizer parameters, and the records of all other tensors.
   public let payloadByteCount: Int
@@ -8,10 +10,13 @@ public struct PackedSummary: Hashable, Sendable, Codable {
   public let fileToPayload: Double
   /// Bytes of all tensors before packing, each counted as often as it is named.
   public let tensorByteCount: Int
+  /// Tensors stored as low-bit codes, shared ones once.
   public let quantizedTensorCount: Int
+  /// Elements of those tensors.
   public let quantizedElementCount: Int
   /// Bits of codes, bounds and scales for each quantized weight; 0 when there is none.
   public let bitsPerWeight: Double
+  /// How much smaller the model became, counted in four ways.
   public let ratios: Ratios
 
   /// Sizes before over sizes after; each counts something else.
@@ -26,6 +31,7 @@ public struct PackedSummary: Hashable, Sendable, Codable {
     public let tensors: Double
   }
 
+  /// The summary of an opened file; no record is read.
   public init(_ model: PackedModel) {
     self.init(model.header, fileByteCount: model.fileByteCount)
   }

@@ -7,7 +7,7 @@ extension PackedModel {
   /// together every byte of the file is accounted for. `PackedExamination` does both.
   ///
   /// - Returns: the faults in file order; none when the file is whole.
-  public func verifyRecords(runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially)
+  package func verifyRecords(runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially)
     throws -> [PackedFault]
   {
     let entries = header.entries

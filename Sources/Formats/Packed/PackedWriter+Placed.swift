@@ -22,7 +22,7 @@ extension PackedWriter: PlacedFile {
   }
 
   /// How small the file is, once it is sealed.
-  public func summary(fileByteCount: Int) -> PackedSummary {
+  package func summary(fileByteCount: Int) -> PackedSummary {
     PackedSummary(header, fileByteCount: fileByteCount)
   }
 }

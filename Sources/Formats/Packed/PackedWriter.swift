@@ -77,7 +77,7 @@ public struct PackedWriter: Sendable {
   ///   - header: of a writer that planned the file.
   ///   - items: the tensors, among which are all that have an entry.
   /// - Throws: `FormatError` when the plan is not one for these items, or no plan at all.
-  public init(planned header: PackedHeader, items: [PackedItem]) throws {
+  package init(planned header: PackedHeader, items: [PackedItem]) throws {
     let itemOfName = Dictionary(items.map { ($0.name, $0) }) { first, _ in first }
     var end = PackedPrologue.byteCount
     makers = try header.entries.map { entry in
@@ -107,7 +107,7 @@ public struct PackedWriter: Sendable {
   }
 
   /// Plans a file that keeps every tensor of `archive` bit for bit.
-  public init(losslessly archive: TensorArchive) throws {
+  package init(losslessly archive: TensorArchive) throws {
     var header = PackedHeader(producer: Producer.current)
     header.values = archive.values
     header.metadata = archive.metadata
@@ -140,8 +140,24 @@ public struct PackedWriter: Sendable {
   }
 
   /// Bytes of the file up to the header: known before any record is made.
-  public var headerOffset: Int {
+  package var headerOffset: Int {
     header.entries.last.map { $0.offset + $0.byteCount } ?? PackedPrologue.byteCount
+  }
+
+  /// Makes every record, puts it in its place, and seals the file with the header and prologue.
+  ///
+  /// - Parameters:
+  ///   - writer: an empty output, which the caller finishes.
+  ///   - run: runs the making of the records, in any order; the bytes do not depend on it.
+  ///   - progress: called with the name and source bytes of each record done, from any thread.
+  /// - Returns: how small the file became.
+  /// - Throws: `FormatError` on reading and writing.
+  @discardableResult
+  public func write(
+    to writer: inout AtomicFileWriter, runningTasks run: TaskRunner = sequentially,
+    progress: WriteProgress? = nil
+  ) throws -> PackedSummary {
+    try write(to: &writer, expecting: nil, runningTasks: run, progress: progress)
   }
 
   /// Makes every record, puts it in its place, and seals the file with the header and prologue.
@@ -149,10 +165,9 @@ public struct PackedWriter: Sendable {
   /// - Parameter proof: what is known of the file, for one that is made again.
   /// - Returns: how small the file became.
   /// - Throws: `FormatError` on reading and writing, and when the file is not what `proof` says.
-  @discardableResult
-  public func write(
-    to writer: inout AtomicFileWriter, expecting proof: PackedHeaderProof? = nil,
-    runningTasks run: TaskRunner = sequentially, progress: WriteProgress? = nil
+  package func write(
+    to writer: inout AtomicFileWriter, expecting proof: PackedHeaderProof?,
+    runningTasks run: TaskRunner, progress: WriteProgress?
   ) throws -> PackedSummary {
     try writer.preallocate(byteCount: headerOffset)
     let placement = writer.placement

@@ -4,11 +4,11 @@ import Foundation
 public struct QuantizationError: Hashable, Sendable {
   /// Elements that were compared.
   public let elementCount: Int
-  /// Σ w².
+  /// The sum of squares of the values before, Σ w².
   public let signal: Double
-  /// Σ (w − ŵ)², with ŵ in the element type.
+  /// The sum of squared errors, Σ (w − ŵ)², with ŵ in the element type.
   public let noise: Double
-  /// max |w − ŵ|.
+  /// The largest error, max |w − ŵ|.
   public let maximum: Double
   /// max |w − ŵ| / scale over the elements that are not clipped; about ½ for round to nearest.
   public let maximumInSteps: Double
@@ -19,6 +19,8 @@ public struct QuantizationError: Hashable, Sendable {
   /// Elements whose nearest multiple of the scale lies outside the range of codes.
   public let clippedCount: Int
 
+  /// Compares a quantized tensor, as it is read back, with what it was made from.
+  ///
   /// - Parameter values: the finite elements before quantization, row-major.
   /// - Throws: `FormatError` when there are not as many values as elements, or codes are damaged.
   public init(of tensor: QuantizedTensor, from values: [Float]) throws {
@@ -66,7 +68,7 @@ public struct QuantizationError: Hashable, Sendable {
   /// The share of clipped elements, 0…1.
   public var clippedShare: Double { Double(clippedCount) / Double(max(1, elementCount)) }
 
-  public static func decibels(signal: Double, noise: Double) -> Double {
+  package static func decibels(signal: Double, noise: Double) -> Double {
     noise > 0 ? 10 * log10(signal / noise) : .infinity
   }
 }

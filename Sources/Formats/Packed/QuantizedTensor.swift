@@ -23,11 +23,12 @@ public struct QuantizedTensor: Sendable {
   public let lower: [Float]
   /// The distance of neighbouring values in each cell, exact in `parameterType`.
   public let scale: [Float]
-  /// One code an element, row-major, as a `BitStream`.
+  /// One code an element, row-major, packed without gaps: code `k` takes the bits
+  /// `[k·bitWidth, (k+1)·bitWidth)`, low bits of low bytes first; bits after the last are zero.
   public let codes: SharedBytes
 
   /// The element types that can be quantized.
-  public static let supportedElementTypes: Set<ElementType> = [
+  package static let supportedElementTypes: Set<ElementType> = [
     .float16, .bfloat16, .float32, .float64,
   ]
 
@@ -57,7 +58,7 @@ public struct QuantizedTensor: Sendable {
   ///   - parameters: all lower bounds in the order of the cells, then all scales, little-endian.
   ///   - codes: a `BitStream` of one code an element.
   /// - Throws: `FormatError` for whatever breaks the rules above.
-  public init(
+  package init(
     parsing parameters: SharedBytes, codes: SharedBytes, elementType: ElementType, shape: Shape,
     layout: AffineLayout, bitWidth: Int, parameterType: QuantizationParameterType
   ) throws {
@@ -166,7 +167,7 @@ public struct QuantizedTensor: Sendable {
   }
 
   /// All lower bounds in the order of the cells, then all scales, little-endian.
-  public var parameterBytes: SharedBytes {
+  package var parameterBytes: SharedBytes {
     switch parameterType {
     case .float32: SharedBytes(elementsOf: lower + scale)
     case .float16: SharedBytes(elementsOf: (lower + scale).map { Float16($0) })
@@ -176,12 +177,12 @@ public struct QuantizedTensor: Sendable {
   /// Bytes of the codes of a tensor of this layout.
   ///
   /// - Returns: `nil` when the number of bits overflows.
-  public static func codeByteCount(_ layout: AffineLayout, bitWidth: Int) -> Int? {
+  package static func codeByteCount(_ layout: AffineLayout, bitWidth: Int) -> Int? {
     BitStream.byteCount(count: layout.elementCount, bitWidth: bitWidth)
   }
 
   /// Bytes of the parameters of a tensor of this layout.
-  public static func parameterByteCount(
+  package static func parameterByteCount(
     _ layout: AffineLayout, _ parameterType: QuantizationParameterType
   ) -> Int {
     // A cell has at least one element, whose own bytes were checked to fit; saturating keeps a

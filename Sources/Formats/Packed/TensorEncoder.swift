@@ -4,7 +4,7 @@ import CKernels
 ///
 /// Beside the codes it takes a few hundred kilobytes, whatever the tensor's length. The codes are those
 /// of `QuantizedTensor.encode`, on every processor.
-public struct TensorEncoder {
+package struct TensorEncoder {
   private let bytes: SharedBytes
   private let elementType: ElementType
   private let shape: Shape
@@ -19,7 +19,7 @@ public struct TensorEncoder {
   ///   - bytes: the tensor's elements, row-major.
   ///   - layout: of a tensor of this shape.
   /// - Throws: `FormatError` for element types that cannot be quantized, and for other lengths.
-  public init(
+  package init(
     _ bytes: SharedBytes, elementType: ElementType, shape: Shape, layout: AffineLayout
   ) throws {
     (element, elementWidth) =
@@ -43,7 +43,7 @@ public struct TensorEncoder {
   }
 
   /// What `extremes` finds.
-  public enum Extremes: Sendable {
+  package enum Extremes: Sendable {
     /// The least and the largest value of each cell; of zeros, the least is the first.
     case found([(least: Float, largest: Float)])
     /// The first element that is no finite number.
@@ -51,7 +51,7 @@ public struct TensorEncoder {
   }
 
   /// The least and the largest value of each cell.
-  public func extremes() -> Extremes {
+  package func extremes() -> Extremes {
     var found: [(least: Float, largest: Float)] = []
     found.reserveCapacity(layout.cellCount)
     for cell in 0..<layout.cellCount {
@@ -75,7 +75,7 @@ public struct TensorEncoder {
   }
 
   /// Calls `body` with elements that follow one another, in Float32, rounded to nearest.
-  public func withValues<Result>(
+  package func withValues<Result>(
     _ elements: Range<Int>, _ body: (UnsafeBufferPointer<Float>) throws -> Result
   ) rethrows -> Result {
     precondition(
@@ -105,7 +105,7 @@ public struct TensorEncoder {
   ///   - lower: the lower bound of each cell.
   ///   - scale: the scale of each cell, not negative.
   /// - Throws: as `QuantizedTensor.encode`.
-  public func encode(
+  package func encode(
     bitWidth: Int, parameterType: QuantizationParameterType, lower: [Float], scale: [Float]
   ) throws -> (tensor: QuantizedTensor, cost: QuantizationCost) {
     try QuantizedTensor.checkCounts(
@@ -156,16 +156,16 @@ public struct TensorEncoder {
 }
 
 /// What rounding a tensor cost, measured while it was rounded.
-public struct QuantizationCost: Hashable, Sendable {
-  public let elementCount: Int
+package struct QuantizationCost: Hashable, Sendable {
+  package let elementCount: Int
   /// Σ w².
-  public let signal: Double
+  package let signal: Double
   /// Σ (w − ŵ)², with ŵ in the element type.
-  public let noise: Double
+  package let noise: Double
   /// max |w − ŵ|.
-  public let maximum: Double
+  package let maximum: Double
   /// Elements whose nearest multiple of the scale lies outside the range of codes.
-  public let clippedCount: Int
+  package let clippedCount: Int
 
   init(_ cost: ck_affine_cost, elementCount: Int) {
     self.elementCount = elementCount
@@ -176,7 +176,7 @@ public struct QuantizationCost: Hashable, Sendable {
   }
 
   /// The same, measured afterwards.
-  public init(_ error: QuantizationError) {
+  package init(_ error: QuantizationError) {
     elementCount = error.elementCount
     signal = error.signal
     noise = error.noise
@@ -185,12 +185,12 @@ public struct QuantizationCost: Hashable, Sendable {
   }
 
   /// 10·log₁₀(Σ w² / Σ (w − ŵ)²) in dB; infinite without noise.
-  public var signalToNoise: Double {
+  package var signalToNoise: Double {
     QuantizationError.decibels(signal: signal, noise: noise)
   }
 
-  public var rootMeanSquare: Double { (noise / Double(max(1, elementCount))).squareRoot() }
+  package var rootMeanSquare: Double { (noise / Double(max(1, elementCount))).squareRoot() }
 
   /// The share of clipped elements, 0…1.
-  public var clippedShare: Double { Double(clippedCount) / Double(max(1, elementCount)) }
+  package var clippedShare: Double { Double(clippedCount) / Double(max(1, elementCount)) }
 }

@@ -27,11 +27,12 @@ public struct PlacedRecord: Hashable, Sendable {
   public let names: [String]
   /// Where it lies in the file.
   public let offset: Int
+  /// Its length, known before its bytes.
   public let byteCount: Int
   /// Bytes that are read to make it.
   public let sourceByteCount: Int
 
-  public init(
+  package init(
     name: String, names: [String], offset: Int, byteCount: Int, sourceByteCount: Int
   ) {
     self.name = name
@@ -44,10 +45,12 @@ public struct PlacedRecord: Hashable, Sendable {
 
 /// Bytes with their place.
 public struct PlacedPiece: Sendable {
+  /// Where the bytes lie in the file.
   public let offset: Int
+  /// What lies there.
   public let bytes: SharedBytes
 
-  public init(offset: Int, bytes: SharedBytes) {
+  package init(offset: Int, bytes: SharedBytes) {
     self.offset = offset
     self.bytes = bytes
   }
@@ -56,7 +59,7 @@ public struct PlacedPiece: Sendable {
 extension PlacedFile {
   /// The records' indices, those made from the most bytes first, so that no worker is left with a
   /// long one at the end.
-  public var largestFirst: [Int] {
+  package var largestFirst: [Int] {
     let records = records
     return records.indices.sorted {
       (records[$0].sourceByteCount, $1) > (records[$1].sourceByteCount, $0)

@@ -1,7 +1,7 @@
 import OrderedCollections
 
 /// A safetensors file whose every tensor has its place: header first, then tensor after tensor.
-public struct SafetensorsWriter: PlacedFile {
+package struct SafetensorsWriter: PlacedFile {
   private let head: [UInt8]
   private let entries: [SafetensorsHeader.Entry]
   private let archive: TensorArchive
@@ -9,7 +9,7 @@ public struct SafetensorsWriter: PlacedFile {
   /// Plans the file of `archive`.
   ///
   /// - Throws: `FormatError` for what safetensors cannot hold.
-  public init(_ archive: TensorArchive) throws {
+  package init(_ archive: TensorArchive) throws {
     var metadata = archive.metadata
     guard metadata[SafetensorsFormat.valuesKey] == nil else {
       throw FormatError.unsupported(
@@ -25,7 +25,7 @@ public struct SafetensorsWriter: PlacedFile {
     head = try SafetensorsHeader.encode(entries, metadata: metadata)
   }
 
-  public var records: [PlacedRecord] {
+  package var records: [PlacedRecord] {
     entries.map { entry in
       PlacedRecord(
         name: entry.name, names: [entry.name], offset: head.count + entry.dataOffsets.lowerBound,
@@ -33,16 +33,16 @@ public struct SafetensorsWriter: PlacedFile {
     }
   }
 
-  public var recordsEnd: Int { head.count + (entries.last?.dataOffsets.upperBound ?? 0) }
+  package var recordsEnd: Int { head.count + (entries.last?.dataOffsets.upperBound ?? 0) }
 
-  public func record(at index: Int) throws -> SharedBytes {
+  package func record(at index: Int) throws -> SharedBytes {
     let entry = entries[index]
     return try locatingErrors(tensor: entry.name) {
       try archive.tensors[entry.name]?.bytes() ?? SharedBytes()
     }
   }
 
-  public func pieces(checksums: [UInt32]) throws -> [PlacedPiece] {
+  package func pieces(checksums: [UInt32]) throws -> [PlacedPiece] {
     [PlacedPiece(offset: 0, bytes: SharedBytes(head))]
   }
 

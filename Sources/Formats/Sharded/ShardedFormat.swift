@@ -8,9 +8,11 @@ public struct ShardedFormat: ReadOnlyModelFormat {
   /// Paths of shards that are gone, with every tensor in them; others must be there.
   private let absentFiles: Set<String>
 
+  public init() { self.init(absentFiles: []) }
+
   /// - Parameter absentFiles: paths of shards that a conversion has consumed already. The archive
   ///   is without their tensors.
-  public init(absentFiles: Set<String> = []) {
+  package init(absentFiles: Set<String>) {
     self.absentFiles = absentFiles
   }
 

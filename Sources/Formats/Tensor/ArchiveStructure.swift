@@ -6,9 +6,13 @@
 public indirect enum ArchiveStructure: Hashable, Sendable {
   /// A tensor or a value of the archive, by its name there.
   case leaf(String)
+  /// Python's `dict`, or its `OrderedDict`; entries keep the file's order.
   case dictionary([Entry], isOrdered: Bool)
+  /// Python's `list`; names of children are indices from 0.
   case list([ArchiveStructure])
+  /// Python's `tuple`; names of children are indices from 0.
   case tuple([ArchiveStructure])
+  /// Python's `set` or `frozenset`, in the file's order.
   case set([ArchiveStructure])
 
   /// A key and what is under it.
@@ -25,12 +29,12 @@ public indirect enum ArchiveStructure: Hashable, Sendable {
   }
 
   /// Joins a container's name and a key or index into the name of the child.
-  public static func join(_ parent: String, _ child: String) -> String {
+  package static func join(_ parent: String, _ child: String) -> String {
     parent.isEmpty ? child : "\(parent).\(child)"
   }
 
   /// The part of a dotted name that a dictionary key stands for.
-  public static func component(of key: ArchiveValue) -> String {
+  package static func component(of key: ArchiveValue) -> String {
     switch key {
     case .text(let text): text
     default: key.description
@@ -38,7 +42,7 @@ public indirect enum ArchiveStructure: Hashable, Sendable {
   }
 
   /// The structure with only the leaves whose names `isIncluded` accepts; empty containers stay.
-  public func filteringLeaves(_ isIncluded: (String) -> Bool) -> ArchiveStructure? {
+  func filteringLeaves(_ isIncluded: (String) -> Bool) -> ArchiveStructure? {
     switch self {
     case .leaf(let name):
       isIncluded(name) ? self : nil
@@ -54,7 +58,7 @@ public indirect enum ArchiveStructure: Hashable, Sendable {
   }
 
   /// The structure with every leaf renamed.
-  public func renamingLeaves(_ rename: (String) -> String) -> ArchiveStructure {
+  func renamingLeaves(_ rename: (String) -> String) -> ArchiveStructure {
     switch self {
     case .leaf(let name): .leaf(rename(name))
     case .dictionary(let entries, let isOrdered):

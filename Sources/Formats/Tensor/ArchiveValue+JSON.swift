@@ -5,7 +5,7 @@ import Foundation
 /// Texts, flags, `null` and finite numbers are themselves; what JSON lacks is an object with one
 /// member that names the type. A number with a fraction or an exponent is a `real`.
 extension ArchiveValue {
-  public var json: JSONValue {
+  package var json: JSONValue {
     switch self {
     case .none: .null
     case .boolean(let value): .boolean(value)
@@ -20,7 +20,7 @@ extension ArchiveValue {
   }
 
   /// - Throws: `FormatError` when `json` is not one of the forms above.
-  public init(json: JSONValue) throws {
+  package init(json: JSONValue) throws {
     switch json {
     case .null: self = .none
     case .boolean(let value): self = .boolean(value)

@@ -44,7 +44,7 @@ public enum ElementType: String, Sendable, CaseIterable, Hashable {
   }
 
   /// The width of the units that byte order applies to: a complex number is two of them.
-  public var byteSwapWidth: Int {
+  var byteSwapWidth: Int {
     isComplex ? bitWidth / 16 : max(1, bitWidth / 8)
   }
 

@@ -19,6 +19,8 @@ public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
   /// Brace groups multiply; more alternatives than this are refused.
   private static let alternativeLimit = 256
 
+  /// Reads a pattern.
+  ///
   /// - Throws: `FormatError` when a bracket or brace is not closed, or the pattern is empty.
   public init(_ pattern: String) throws {
     guard !pattern.isEmpty else { throw FormatError.malformed("a name pattern is empty") }
@@ -149,7 +151,7 @@ extension Sequence<String> {
   /// The names that match any of `globs`, in their own order; all of them when there is no glob.
   ///
   /// - Throws: `FormatError` that names the first glob that matches nothing.
-  public func matching(_ globs: [NameGlob]) throws -> [String] {
+  package func matching(_ globs: [NameGlob]) throws -> [String] {
     guard !globs.isEmpty else { return Array(self) }
     for glob in globs where !contains(where: glob.matches) {
       throw FormatError.mismatch(

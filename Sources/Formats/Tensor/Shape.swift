@@ -7,6 +7,8 @@ public struct Shape: Hashable, Sendable {
   /// The product of the dimensions; 1 for a scalar.
   public let elementCount: Int
 
+  /// A shape of `dimensions`, outermost first.
+  ///
   /// - Returns: `nil` when a dimension is negative or the element count overflows.
   public init?(_ dimensions: [Int]) {
     // The product of the non-zero dimensions must fit even when a zero makes the tensor empty:

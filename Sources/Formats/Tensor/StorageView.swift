@@ -4,21 +4,21 @@ import Foundation
 ///
 /// Strides may be zero (broadcast axes) and may describe any permutation; negative strides do not
 /// occur in the supported formats.
-public struct StorageView: Sendable {
+package struct StorageView: Sendable {
   /// The bytes that are looked at.
-  public let storage: TensorStorage
+  package let storage: TensorStorage
   /// Where the first element lies, in elements.
-  public let elementOffset: Int
+  package let elementOffset: Int
   /// Elements between neighbours along each axis.
-  public let strides: [Int]
+  package let strides: [Int]
 
   /// The largest broadcast expansion accepted: a few bytes that claim to be more elements than
   /// this are refused instead of allocated.
-  public static let expansionLimit = 1 << 30
+  package static let expansionLimit = 1 << 30
 
   /// - Throws: `FormatError` when an element would lie outside the storage, when a stride is
   ///   negative, or when zero strides expand the storage past `expansionLimit` bytes.
-  public init(
+  package init(
     storage: TensorStorage, elementOffset: Int, strides: [Int], shape: Shape,
     elementType: ElementType
   ) throws {

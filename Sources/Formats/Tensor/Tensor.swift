@@ -10,14 +10,14 @@ public struct Tensor: Sendable {
   /// Bytes of the contiguous elements.
   public let byteCount: Int
   /// Where the elements lie in a storage that other tensors may share; `nil` for computed tensors.
-  public let view: StorageView?
+  package let view: StorageView?
   /// The file's own name of an element type that cannot be read; `nil` for tensors that can.
   ///
   /// Such a tensor is listed so that nothing is hidden; its bytes are an error.
   public private(set) var unreadableType: String?
   /// Reads the codes that the elements are dequantized from; `nil` for tensors that are not stored as
   /// codes.
-  public var quantized: (@Sendable () throws -> QuantizedTensor)?
+  package var quantized: (@Sendable () throws -> QuantizedTensor)?
   private let load: @Sendable () throws -> SharedBytes
 
   /// A tensor that `load` gives, in contiguous row-major little-endian order.
@@ -40,7 +40,7 @@ public struct Tensor: Sendable {
   ///   - elementType: the type that reading would give, or the closest one.
   ///   - path: the file, for the error.
   ///   - name: the tensor, for the error.
-  public init(
+  package init(
     unreadableType: String, as elementType: ElementType, shape: Shape, path: String, name: String
   ) throws {
     try self.init(elementType: elementType, shape: shape) {
@@ -63,7 +63,7 @@ public struct Tensor: Sendable {
   }
 
   /// A tensor that is a view of a storage.
-  public init(
+  package init(
     elementType: ElementType, shape: Shape, storage: TensorStorage, elementOffset: Int,
     strides: [Int]
   ) throws {
@@ -92,7 +92,7 @@ public struct Tensor: Sendable {
   }
 
   /// The same bytes under another element type and shape that need exactly as many.
-  public func reinterpreted(as elementType: ElementType, shape: Shape) throws -> Tensor {
+  func reinterpreted(as elementType: ElementType, shape: Shape) throws -> Tensor {
     let needed = try Self.byteCount(elementType, shape)
     guard needed == byteCount else {
       throw FormatError(

@@ -2,7 +2,7 @@ import OrderedCollections
 
 extension TensorArchive {
   /// Dictionaries that training code puts a model's weights under, the preferred one first.
-  public static let conventionalRoots = [
+  static let conventionalRoots = [
     "params_ema", "params", "state_dict", "model_state_dict", "model", "net", "weights",
   ]
 
@@ -85,7 +85,7 @@ extension TensorArchive {
   /// weights are taken from there.
   ///
   /// - Returns: the archives, and the root that was taken in each, `nil` for the whole.
-  public static func aligned(_ first: TensorArchive, _ second: TensorArchive) -> (
+  package static func aligned(_ first: TensorArchive, _ second: TensorArchive) -> (
     first: (archive: TensorArchive, root: String?), second: (archive: TensorArchive, root: String?)
   ) {
     func sharesNames(_ left: TensorArchive, _ right: TensorArchive) -> Bool {

@@ -5,7 +5,7 @@ extension TensorArchive {
   /// Bytes of all files that the archive was read from.
   ///
   /// - Throws: `FormatError` when one of them cannot be opened any more.
-  public func sourceByteCount() throws -> Int {
+  package func sourceByteCount() throws -> Int {
     try sourceFiles.reduce(0) { try $0 + InputFile(path: $1, access: .read).byteCount }
   }
 
@@ -17,7 +17,7 @@ extension TensorArchive {
   ///
   /// - Parameter run: computes the files' digests.
   /// - Throws: `FormatError` when one of them cannot be read any more.
-  public func sourceSHA256(
+  func sourceSHA256(
     runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
   ) throws -> String {
     let files = sourceFiles

@@ -19,15 +19,15 @@ public struct TensorArchive: Sendable {
   public var notes: [String]
   /// Paths of every file that the archive was read from, the one that was opened first; empty when
   /// made in memory.
-  public var sourceFiles: [String] = []
+  package var sourceFiles: [String] = []
   /// The file that each tensor lies in, by name, where the archive has several.
-  public var fileOfTensor: [String: String] = [:]
+  package var fileOfTensor: [String: String] = [:]
   /// How activations are rounded when the model runs; only packed files have such quantizers.
   public var activations: [ActivationQuantizer] = []
   /// How small the file is, where the archive was read from a packed one.
   public var packedSummary: PackedSummary?
   /// The part of its source that a packed file holds; `nil` for the whole of it.
-  public var sourceRoot: String?
+  package var sourceRoot: String?
 
   public init(
     format: FormatIdentifier? = nil, tensors: OrderedDictionary<String, Tensor> = [:],

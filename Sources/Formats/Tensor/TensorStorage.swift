@@ -2,25 +2,25 @@
 ///
 /// Identity matters: two tensors share memory in their file exactly when they name the same
 /// storage object.
-public final class TensorStorage: Sendable {
+package final class TensorStorage: Sendable {
   /// The storage's length, known from the file's index.
-  public let byteCount: Int
+  package let byteCount: Int
   private let load: @Sendable () throws -> SharedBytes
 
   /// - Parameter load: gives exactly `byteCount` bytes, each time it is called. Nothing is cached,
   ///   so that memory is bounded by what callers hold.
-  public init(byteCount: Int, load: @escaping @Sendable () throws -> SharedBytes) {
+  package init(byteCount: Int, load: @escaping @Sendable () throws -> SharedBytes) {
     self.byteCount = byteCount
     self.load = load
   }
 
   /// A storage whose bytes are in memory already.
-  public convenience init(_ bytes: SharedBytes) {
+  package convenience init(_ bytes: SharedBytes) {
     self.init(byteCount: bytes.count) { bytes }
   }
 
   /// All bytes, read anew.
-  public func bytes() throws -> SharedBytes {
+  package func bytes() throws -> SharedBytes {
     let bytes = try load()
     guard bytes.count == byteCount else {
       throw FormatError(

@@ -1,7 +1,7 @@
 import Formats
 
-extension AuditReport: Report {
-  public var document: ReportDocument {
+extension AuditReport: DocumentedReport {
+  package var document: ReportDocument {
     ReportDocument(title: "Audit: \(file)", summary: facts, tables: tables, notes: notes)
   }
 

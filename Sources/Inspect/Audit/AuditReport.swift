@@ -2,35 +2,48 @@ import Formats
 
 /// What loading a file in Python would execute.
 public struct AuditReport: Codable, Hashable, Sendable {
-  public static let currentSchemaVersion = 1
+  package static let currentSchemaVersion = 1
 
+  /// The version of the JSON form, `schemas/audit-report.schema.json`.
   public let schemaVersion: Int
+  /// The path as the user gave it.
   public let file: String
+  /// The file's length.
   public let fileByteCount: Int
+  /// What the findings and problems come to.
   public let verdict: FileAudit.Verdict
+  /// How many findings there are of each verdict.
   public let counts: Counts
   /// Every pickle found, whatever its name, in the order of the file.
   public let pickles: [Pickle]
   /// What could not be read. A file with a problem is never clean.
   public let problems: [Problem]
+  /// What a user should know besides: one sentence each, without an end.
   public let notes: [String]
 
   /// How many things of each verdict all pickles would make Python do.
   public struct Counts: Codable, Hashable, Sendable {
+    /// What builds tensors and plain values, and is known to do nothing else.
     public let allowed: Int
+    /// What no list knows; it may do anything.
     public let unknown: Int
+    /// What is known to run code, open files or reach the network.
     public let dangerous: Int
   }
 
+  /// One pickle of the file.
   public struct Pickle: Codable, Hashable, Sendable {
     /// Where it is inside the file, outermost first; empty for the file itself.
     public let place: String
     /// Why it could not be followed to its end.
     public let problem: String?
+    /// What it would make Python do, in the order of its opcodes.
     public let findings: [Finding]
   }
 
+  /// One thing that loading would make Python do.
   public struct Finding: Codable, Hashable, Sendable {
+    /// What Python would do.
     public let kind: Kind
     /// The class or function concerned, by its dotted name; `nil` for what is computed.
     public let name: String?
@@ -40,10 +53,12 @@ public struct AuditReport: Codable, Hashable, Sendable {
     public let opcode: String
     /// In the file, or in the pickle's place where that is compressed or inside another pickle.
     public let offset: Int
+    /// Whether that is harmless.
     public let verdict: PickleVerdict
     /// What a known class or function does.
     public let knownFor: String?
 
+    /// What a pickle's opcode makes Python do; `PickleEvent.Kind` explains each.
     public enum Kind: String, Codable, CaseIterable, Sendable {
       case global
       case computedGlobal = "computed-global"
@@ -54,9 +69,13 @@ public struct AuditReport: Codable, Hashable, Sendable {
     }
   }
 
+  /// Something that could not be read.
   public struct Problem: Codable, Hashable, Sendable {
+    /// Where it is inside the file, outermost first; empty for the file itself.
     public let place: String
+    /// What is wrong, in one line.
     public let message: String
+    /// The byte in that place; `nil` when no byte is to blame.
     public let offset: Int?
   }
 

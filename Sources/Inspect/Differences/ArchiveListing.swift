@@ -3,13 +3,13 @@ import LinearAlgebra
 
 /// Every tensor, value and text of a model file, one a line: what `git diff` compares when it is told
 /// to turn model files into text.
-public struct ArchiveListing: Sendable {
+package struct ArchiveListing: Sendable {
   /// Lines without line ends: tensors in the file's order, then values, then metadata.
-  public let lines: [String]
+  package let lines: [String]
 
   /// - Parameter threads: at least 1; the lines do not depend on it.
   /// - Throws: `FormatError` when a tensor cannot be read.
-  public init(_ archive: TensorArchive, threads: Int) throws {
+  package init(_ archive: TensorArchive, threads: Int) throws {
     let tensors = Array(archive.tensors)
     let budget = MemoryBudget(limit: max(1 << 26, tensors.map(\.value.byteCount).max() ?? 0))
     let listed = try parallelMap(count: tensors.count, threads: threads) { index in

@@ -1,5 +1,5 @@
-extension DiffReport: Report {
-  public var document: ReportDocument {
+extension DiffReport: DocumentedReport {
+  package var document: ReportDocument {
     ReportDocument(
       title: "Difference report: \(isSame ? "the same" : "different")", summary: facts,
       tables: [differenceTable], notes: notes,

@@ -24,7 +24,7 @@ extension DiffReport {
     public var includesConditionNumbers = false
     /// How names of A become names of B. Globs are matched against the names after that.
     public var names = NameMap()
-    /// At least 1.
+    /// Threads that compare, at least 1; the report does not depend on it.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
 
     public init() {}
@@ -44,6 +44,8 @@ extension DiffReport {
 
 /// The tolerance for tensors whose name matches a pattern.
 public struct NamedTolerance: Codable, Hashable, Sendable {
+  /// The glob that the tensors' names match.
   public var pattern: String
+  /// Absolute differences up to this many are none.
   public var tolerance: Double
 }

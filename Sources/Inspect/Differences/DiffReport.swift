@@ -1,9 +1,9 @@
 /// What differs between two model files, of whatever formats.
 public struct DiffReport: Codable, Hashable, Sendable {
   /// The version of the JSON form, `schemas/diff-report.schema.json`.
-  public static let currentSchemaVersion = 2
+  package static let currentSchemaVersion = 2
 
-  /// One of the two files.
+  /// One of the two files, and how much of it is compared.
   public struct Side: Codable, Hashable, Sendable {
     /// The path as the user gave it.
     public var file: String
@@ -11,11 +11,15 @@ public struct DiffReport: Codable, Hashable, Sendable {
     public var format: String?
     /// How many tensors are compared.
     public var tensorCount: Int
+    /// Bytes of those tensors, each counted as often as it is named.
     public var tensorByteCount: Int
   }
 
+  /// The version of the JSON form.
   public var schemaVersion = Self.currentSchemaVersion
+  /// The first file, which differences start from.
   public var a: Side
+  /// The second file.
   public var b: Side
   /// Absolute differences up to this many are none.
   public var tolerance: Double
@@ -34,9 +38,12 @@ public struct DiffReport: Codable, Hashable, Sendable {
   public var renamed: [RenamedTensor]
   /// Tensors that are laid out otherwise: transposed, fused or split.
   public var relaid: [RelaidTensor]
+  /// Tensors of A without a counterpart in B, in A's order.
   public var onlyInA: [UnmatchedTensor]
+  /// Tensors of B without a counterpart in A, in B's order.
   public var onlyInB: [UnmatchedTensor]
   /// Leaves that are no tensors.
   public var values: [ValueDifference]
+  /// Free texts about the files as a whole; they never make files different.
   public var metadata: [ValueDifference]
 }

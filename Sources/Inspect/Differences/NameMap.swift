@@ -18,6 +18,8 @@ public struct NameMap: Sendable {
     /// `$1` stands for what the first group matched.
     public let template: String
 
+    /// A replacement; its pattern is compiled to see that it is one.
+    ///
     /// - Throws: `FormatError` when `pattern` is no regular expression.
     public init(pattern: String, template: String) throws {
       self.pattern = pattern

@@ -3,6 +3,7 @@
 /// Pairs in which a number is NaN or infinite are left out of everything but the counts. NaN equals
 /// NaN, whatever its bits, unless the comparison tells them apart; zeros of both signs are equal.
 public struct NumberComparison: Codable, Hashable, Sendable {
+  /// Pairs of numbers compared.
   public var elementCount: Int
   /// Pairs that differ by more than the tolerance, or of which only one is NaN or infinite.
   public var changedElementCount: Int
@@ -10,11 +11,11 @@ public struct NumberComparison: Codable, Hashable, Sendable {
   public var changedShare: Double
   /// Pairs that differ and in which at least one number is NaN or infinite.
   public var nonFiniteDifferenceCount: Int
-  /// max |b − a|.
+  /// The largest absolute difference, max |b − a|.
   public var maximumAbsolute: Double
   /// max |b − a| / |a| over the pairs with b ≠ a; infinite when a is zero in one of them.
   public var maximumRelative: Double
-  /// √(mean (b − a)²).
+  /// The root mean square difference, √(mean (b − a)²).
   public var rootMeanSquare: Double
   /// Σ(b − a)² / Σa²: 0 when nothing differs, infinite when only a is zero.
   public var normalizedMeanSquare: Double
@@ -35,7 +36,7 @@ public struct ChangeHistogram: Codable, Hashable, Sendable {
   /// `counts[0]` is of 0 < |b − a| < 2^(lowestExponent + 1), `counts[i]` of those from
   /// 2^(lowestExponent + i) to twice that.
   public var lowestExponent: Int
-  /// At most `binLimit`; smaller differences are counted in the first.
+  /// At most 32 bins; smaller differences are counted in the first.
   public var counts: [Int]
 
   /// Bins from the largest difference on: a factor of 2³².

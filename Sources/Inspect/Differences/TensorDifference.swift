@@ -14,13 +14,15 @@ public struct TensorDifference: Codable, Hashable, Sendable {
   public struct Side: Codable, Hashable, Sendable {
     /// As `ElementType.rawValue`.
     public var elementType: String
+    /// Dimensions, outermost first.
     public var shape: [Int]
   }
 
   /// The condition numbers σ_max/σ_min of both tensors as matrices `[out, in·kh·kw]`.
   public struct ConditionNumbers: Codable, Hashable, Sendable {
-    /// Infinite for a rank-deficient matrix.
+    /// σ_max/σ_min of A's tensor; infinite for a rank-deficient matrix.
     public var a: Double
+    /// σ_max/σ_min of B's tensor; infinite for a rank-deficient matrix.
     public var b: Double
   }
 
@@ -28,30 +30,39 @@ public struct TensorDifference: Codable, Hashable, Sendable {
   public var name: String
   /// The name in B, where it is another one.
   public var nameB: String?
+  /// What differs.
   public var kind: Kind
+  /// The tensor's type and shape in A.
   public var a: Side
+  /// The tensor's type and shape in B.
   public var b: Side
   /// `nil` when the shapes differ or the elements are not numbers.
   public var numbers: NumberComparison?
   /// `nil` unless asked for, and for tensors that are no matrices or not finite.
   public var conditionNumbers: ConditionNumbers?
+  /// What to know of the comparison, such as why there are no numbers; `nil` mostly.
   public var note: String?
 }
 
 /// A tensor that only one archive names.
 public struct UnmatchedTensor: Codable, Hashable, Sendable {
+  /// The name in its file.
   public var name: String
   /// As `ElementType.rawValue`.
   public var elementType: String
+  /// Dimensions, outermost first.
   public var shape: [Int]
 }
 
 /// A tensor that each archive names otherwise, with equal type, shape and bytes.
 public struct RenamedTensor: Codable, Hashable, Sendable {
+  /// The name in A.
   public var nameA: String
+  /// The name in B.
   public var nameB: String
   /// As `ElementType.rawValue`.
   public var elementType: String
+  /// Dimensions, outermost first.
   public var shape: [Int]
 }
 
@@ -59,6 +70,7 @@ public struct RenamedTensor: Codable, Hashable, Sendable {
 ///
 /// Whether the values of split and fused parts differ, `DiffReport.changed` says.
 public struct RelaidTensor: Codable, Hashable, Sendable {
+  /// What was done to get from A to B.
   public enum Change: String, Codable, Sendable {
     /// B has the same numbers with rows and columns exchanged.
     case transposed
@@ -68,14 +80,20 @@ public struct RelaidTensor: Codable, Hashable, Sendable {
     case fused
   }
 
+  /// The tensors in A: one, or query, key and value.
   public var namesA: [String]
+  /// The tensors in B: one, or query, key and value.
   public var namesB: [String]
+  /// What was done to get from A to B.
   public var change: Change
 }
 
 /// A value or a metadata text that differs; `nil` where one side has none.
 public struct ValueDifference: Codable, Hashable, Sendable {
+  /// The full name of the value, or the key of the metadata.
   public var name: String
+  /// The value in A as text; `nil` where A has none.
   public var a: String?
+  /// The value in B as text; `nil` where B has none.
   public var b: String?
 }

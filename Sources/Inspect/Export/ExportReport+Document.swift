@@ -1,7 +1,7 @@
 import Formats
 
-extension ExportReport: Report {
-  public var document: ReportDocument {
+extension ExportReport: DocumentedReport {
+  package var document: ReportDocument {
     let output = files.first?.path ?? ""
     return ReportDocument(
       title: direction == .export

@@ -1,27 +1,27 @@
 import Formats
 
 /// What writing a packed model for another runtime, or reading such a model, kept and changed.
-public struct ExportReport: Codable, Hashable, Sendable {
-  public static let currentSchemaVersion = 1
+package struct ExportReport: Codable, Hashable, Sendable {
+  package static let currentSchemaVersion = 1
 
   /// Which way the tensors went.
-  public enum Direction: String, Codable, CaseIterable, Sendable {
+  package enum Direction: String, Codable, CaseIterable, Sendable {
     case export
     case `import`
   }
 
-  public let schemaVersion: Int
-  public let direction: Direction
+  package let schemaVersion: Int
+  package let direction: Direction
   /// The other format: of the output for exports, of the input for imports.
-  public let format: String
-  public let input: String
-  public let inputByteCount: Int
-  public let files: [ExportOutcome.File]
+  package let format: String
+  package let input: String
+  package let inputByteCount: Int
+  package let files: [ExportOutcome.File]
   /// In the input's order.
-  public let tensors: [ExportedTensor]
-  public let notes: [String]
+  package let tensors: [ExportedTensor]
+  package let notes: [String]
 
-  public init(
+  package init(
     _ direction: Direction, format: String, input: String, inputByteCount: Int,
     outcome: ExportOutcome
   ) {

@@ -2,7 +2,7 @@ import Formats
 
 extension PackedSummary {
   /// How small a packed file is, as the summaries of reports say it.
-  public var facts: [ReportDocument.Fact] {
+  package var facts: [ReportDocument.Fact] {
     var facts: [ReportDocument.Fact] = [
       .init("quantized weights", .integer(quantizedElementCount), kind: .integer),
       .init("bits per quantized weight", .real(bitsPerWeight), kind: .real),

@@ -1,7 +1,7 @@
 extension ReportDocument {
   /// The document with at most `count` rows a table, but for summaries; a table's title says when
   /// there are more.
-  public func limitingRows(to count: Int) -> ReportDocument {
+  package func limitingRows(to count: Int) -> ReportDocument {
     var document = self
     document.tables = tables.map { table in
       guard table.rows.count > count, !table.isSummary else { return table }

@@ -1,18 +1,18 @@
 /// What a report says, before it is text, CSV, Markdown or HTML.
 ///
 /// Texts are as they came, from file names and tensor names too: every renderer escapes them.
-public struct ReportDocument: Hashable, Sendable {
-  public var title: String
+package struct ReportDocument: Hashable, Sendable {
+  package var title: String
   /// A few facts that stand before the tables.
-  public var summary: [Fact]
+  package var summary: [Fact]
   /// The first table is the main one, and the only one in CSV.
-  public var tables: [ReportTable]
+  package var tables: [ReportTable]
   /// Sentences that stand after the tables.
-  public var notes: [String]
+  package var notes: [String]
   /// Drawings, which only HTML has; they show nothing that the value itself does not have.
-  public var figures: [ReportFigure]
+  package var figures: [ReportFigure]
 
-  public init(
+  package init(
     title: String, summary: [Fact], tables: [ReportTable], notes: [String] = [],
     figures: [ReportFigure] = []
   ) {
@@ -24,34 +24,34 @@ public struct ReportDocument: Hashable, Sendable {
   }
 
   /// A labelled value of the summary.
-  public struct Fact: Hashable, Sendable {
-    public var label: String
-    public var value: ReportCell
-    public var kind: ReportTable.Column.Kind
+  package struct Fact: Hashable, Sendable {
+    package var label: String
+    package var value: ReportCell
+    package var kind: ReportTable.Column.Kind
 
-    public init(_ label: String, _ value: ReportCell, kind: ReportTable.Column.Kind) {
+    package init(_ label: String, _ value: ReportCell, kind: ReportTable.Column.Kind) {
       self.label = label
       self.value = value
       self.kind = kind
     }
 
-    public init(_ label: String, _ text: String) {
+    package init(_ label: String, _ text: String) {
       self.init(label, .text(text), kind: .text)
     }
   }
 }
 
 /// Rows under typed columns.
-public struct ReportTable: Hashable, Sendable {
-  public var title: String
-  public var columns: [Column]
+package struct ReportTable: Hashable, Sendable {
+  package var title: String
+  package var columns: [Column]
   /// Each row has one cell a column.
-  public private(set) var rows: [[ReportCell]]
+  package private(set) var rows: [[ReportCell]]
   /// Whether a limit of rows leaves it whole: for tables of a few fixed rows.
-  public var isSummary: Bool
+  var isSummary: Bool
 
   /// - Precondition: every row has as many cells as there are columns.
-  public init(title: String, columns: [Column], rows: [[ReportCell]], isSummary: Bool = false) {
+  package init(title: String, columns: [Column], rows: [[ReportCell]], isSummary: Bool = false) {
     precondition(
       rows.allSatisfy { $0.count == columns.count }, "a row of '\(title)' has not a cell a column")
     self.title = title
@@ -60,9 +60,9 @@ public struct ReportTable: Hashable, Sendable {
     self.isSummary = isSummary
   }
 
-  public struct Column: Hashable, Sendable {
+  package struct Column: Hashable, Sendable {
     /// What the cells are, which decides how they are written and aligned.
-    public enum Kind: Sendable {
+    package enum Kind: Sendable {
       case text
       /// A remark on the row; text output collects remarks under the table.
       case remark
@@ -84,20 +84,20 @@ public struct ReportTable: Hashable, Sendable {
     }
 
     /// Who a column is for: CSV has those for programs, the other formats those for people.
-    public enum Audience: Sendable { case everyone, people, programs }
+    package enum Audience: Sendable { case everyone, people, programs }
 
     /// The name in CSV.
-    public var key: String
+    package var key: String
     /// The heading for people.
-    public var heading: String
-    public var kind: Kind
-    public var audience: Audience
+    package var heading: String
+    package var kind: Kind
+    package var audience: Audience
     /// Whether plain text may leave the column out when there is no room for it.
-    public var isOptional: Bool
+    package var isOptional: Bool
     /// Whether HTML draws a bar on a logarithmic scale from 1 beside the number.
-    public var hasBar: Bool
+    var hasBar: Bool
 
-    public init(
+    package init(
       key: String, heading: String, kind: Kind, audience: Audience = .everyone,
       isOptional: Bool = false, hasBar: Bool = false
     ) {
@@ -120,7 +120,7 @@ public struct ReportTable: Hashable, Sendable {
 }
 
 /// One value of a table or of a summary.
-public enum ReportCell: Hashable, Sendable {
+package enum ReportCell: Hashable, Sendable {
   case empty
   case text(String)
   case integer(Int)
@@ -129,7 +129,7 @@ public enum ReportCell: Hashable, Sendable {
   case series([Double])
 
   /// `empty` when there is no value.
-  public init(_ value: Double?) { self = value.map(Self.real) ?? .empty }
-  public init(_ value: Int?) { self = value.map(Self.integer) ?? .empty }
-  public init(_ value: String?) { self = value.map(Self.text) ?? .empty }
+  package init(_ value: Double?) { self = value.map(Self.real) ?? .empty }
+  package init(_ value: Int?) { self = value.map(Self.integer) ?? .empty }
+  package init(_ value: String?) { self = value.map(Self.text) ?? .empty }
 }

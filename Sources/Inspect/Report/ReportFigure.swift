@@ -1,5 +1,5 @@
 /// A drawing of a report.
-public enum ReportFigure: Hashable, Sendable {
+package enum ReportFigure: Hashable, Sendable {
   /// Values over a common axis, on a logarithmic scale; the first series is the report's subject.
   case lines(title: String, axis: String, series: [Series])
   /// Amounts from zero, one a row.
@@ -19,37 +19,37 @@ public enum ReportFigure: Hashable, Sendable {
     if case .pictures = self { true } else { false }
   }
 
-  public struct Series: Hashable, Sendable {
-    public var label: String
-    public var points: [Point]
+  package struct Series: Hashable, Sendable {
+    package var label: String
+    package var points: [Point]
 
-    public init(label: String, points: [Point]) {
+    package init(label: String, points: [Point]) {
       self.label = label
       self.points = points
     }
   }
 
-  public struct Point: Hashable, Sendable {
+  package struct Point: Hashable, Sendable {
     /// The place along the axis.
-    public var position: Int
-    public var label: String
+    package var position: Int
+    package var label: String
     /// Positive; infinite values stand at the upper edge.
-    public var value: Double
+    package var value: Double
 
-    public init(position: Int, label: String, value: Double) {
+    package init(position: Int, label: String, value: Double) {
       self.position = position
       self.label = label
       self.value = value
     }
   }
 
-  public struct Bar: Hashable, Sendable {
-    public var label: String
-    public var value: Double
+  package struct Bar: Hashable, Sendable {
+    package var label: String
+    package var value: Double
     /// The value as people read it.
-    public var text: String
+    package var text: String
 
-    public init(label: String, value: Double, text: String) {
+    package init(label: String, value: Double, text: String) {
       self.label = label
       self.value = value
       self.text = text

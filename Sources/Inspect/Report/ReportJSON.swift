@@ -2,9 +2,9 @@ import Foundation
 
 /// The JSON form of reports: sorted keys, indented, absent values left out, and numbers that JSON
 /// lacks as the texts `"inf"`, `"-inf"` and `"nan"`.
-public enum ReportJSON {
+package enum ReportJSON {
   /// - Returns: one JSON document that ends in a line break.
-  public static func encode(_ value: some Encodable) throws -> String {
+  package static func encode(_ value: some Encodable) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     encoder.nonConformingFloatEncodingStrategy = .convertToString(
@@ -13,7 +13,7 @@ public enum ReportJSON {
   }
 
   /// - Throws: `DecodingError` when `json` is not what `encode` makes of a `Value`.
-  public static func decode<Value: Decodable>(_ type: Value.Type, from json: String) throws
+  package static func decode<Value: Decodable>(_ type: Value.Type, from json: String) throws
     -> Value
   {
     let decoder = JSONDecoder()

@@ -2,11 +2,11 @@ import Formats
 
 /// Outcomes of rules as JUnit XML, which CI systems show: one test suite a model and rule, one test
 /// case a layer.
-public struct JUnitRenderer: Sendable {
-  public init() {}
+package struct JUnitRenderer: Sendable {
+  package init() {}
 
   /// - Parameter models: each model's path with the outcomes of its rules.
-  public func render(_ models: [(file: String, outcomes: [RuleOutcome])]) -> String {
+  package func render(_ models: [(file: String, outcomes: [RuleOutcome])]) -> String {
     let outcomes = models.flatMap(\.outcomes)
     let cases = outcomes.reduce(0) { $0 + $1.layers.count }
     let failures = outcomes.reduce(0) { $0 + $1.offenders.count }

@@ -6,6 +6,7 @@ import Formats
 /// comparison one of `>`, `>=`, `<`, `<=`, `==`, `!=`; units are `%` for shares, `dB` for SQNR, and `B`,
 /// `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB` for bytes. Without a glob the rule is for all layers.
 public struct MetricRule: Hashable, Sendable, CustomStringConvertible {
+  /// How a layer's number is compared with the threshold: the number stands to the left.
   public enum Comparison: String, Sendable, CaseIterable {
     // Longer ones first: reading takes the first that fits.
     case greaterOrEqual = ">="
@@ -29,13 +30,17 @@ public struct MetricRule: Hashable, Sendable, CustomStringConvertible {
 
   /// The rule as it was written.
   public let description: String
+  /// The number of each layer that is compared.
   public let metric: LayerMetric
+  /// What a layer's number must not be to the threshold.
   public let comparison: Comparison
   /// In the metric's own unit: bytes, fractions of one, dB.
   public let threshold: Double
   /// Names that the rule is for; `nil` for all.
   public let glob: NameGlob?
 
+  /// Reads a rule in the grammar above.
+  ///
   /// - Throws: `FormatError` that says what was expected at which character, counted from 1.
   public init(_ text: String) throws {
     var scanner = RuleScanner(text)

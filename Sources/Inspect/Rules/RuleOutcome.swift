@@ -4,6 +4,7 @@ import Formats
 public struct RuleOutcome: Codable, Hashable, Sendable {
   /// The rule as it was written.
   public var rule: String
+  /// The number that the rule compares.
   public var metric: LayerMetric
   /// Every layer that the rule is for, in the file's order, but those that cannot have the metric, as
   /// a vector has no condition number.
@@ -15,19 +16,22 @@ public struct RuleOutcome: Codable, Hashable, Sendable {
     public var layer: String
     /// `nil` when the layer is a matrix without the number; it fails then.
     public var value: Double?
+    /// Whether the rule's condition holds for the layer, or cannot be checked for want of a number.
     public var isOffender: Bool
-    /// Why there is no number.
+    /// Why there is no number; `nil` where there is one.
     public var note: String?
   }
 
+  /// The layers that fail, in the file's order.
   public var offenders: [Finding] { layers.filter(\.isOffender) }
+  /// Whether no layer fails.
   public var isPassed: Bool { offenders.isEmpty }
 
   /// - Throws: `FormatError` when the rule's glob matches no layer, or no layer has the metric: a
   ///   check of nothing is not passed.
   ///
   /// - Parameter layers: in the file's order.
-  public init(of rule: MetricRule, on layers: [LayerReport]) throws {
+  package init(of rule: MetricRule, on layers: [LayerReport]) throws {
     let matching = layers.filter { rule.glob?.matches($0.name) ?? true }
     guard !matching.isEmpty else {
       throw FormatError.mismatch(

@@ -8,13 +8,19 @@ import LinearAlgebra
 /// operator `[out·height·width, in·height·width]`. Source: Sedghi, Gupta and Long, "The singular
 /// values of convolutional layers", ICLR 2019, theorem 6.
 public struct ConvolutionOperator: Hashable, Sendable {
+  /// Output channels.
   public let outputs: Int
+  /// Input channels.
   public let inputs: Int
+  /// Rows of the kernel.
   public let kernelHeight: Int
+  /// Columns of the kernel.
   public let kernelWidth: Int
   /// `[outputs, inputs, kernelHeight, kernelWidth]`, row-major.
   public let weights: [Double]
 
+  /// The operator of a convolution's weights `[outputs, inputs, kernelHeight, kernelWidth]`.
+  ///
   /// - Precondition: the counts are positive and agree.
   public init(
     outputs: Int, inputs: Int, kernelHeight: Int, kernelWidth: Int, weights: [Double]
@@ -31,9 +37,11 @@ public struct ConvolutionOperator: Hashable, Sendable {
     self.weights = weights
   }
 
-  /// The feature maps' grid.
+  /// The size of the feature maps that the operator works on, in pixels.
   public struct Grid: Codable, Hashable, Sendable, CustomStringConvertible {
+    /// Columns of the feature maps.
     public var width: Int
+    /// Rows of the feature maps.
     public var height: Int
 
     public init(width: Int, height: Int) {

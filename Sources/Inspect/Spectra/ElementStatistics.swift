@@ -9,14 +9,18 @@ public struct ElementStatistics: Codable, Hashable, Sendable {
   public var minimum: Double?
   /// The largest finite element; `nil` when there is none.
   public var maximum: Double?
+  /// The mean of the finite elements; `nil` when there is none.
   public var mean: Double?
+  /// Their standard deviation, of the population: √(mean (w − mean)²); `nil` when there is none.
   public var standardDeviation: Double?
   /// The fourth central moment over the squared variance; 3 for a normal distribution, `nil`
   /// when all elements are equal.
   public var kurtosis: Double?
   /// The share of elements that are zero, 0…1.
   public var zeroShare: Double
+  /// Elements that are NaN.
   public var nanCount: Int
+  /// Elements that are infinite, of either sign.
   public var infinityCount: Int
   /// The largest Euclidean norm of an output channel (a row) over the smallest; infinite when a
   /// channel is zero, `nil` without channels or finite elements.
@@ -27,7 +31,7 @@ public struct ElementStatistics: Codable, Hashable, Sendable {
   /// - Parameters:
   ///   - values: row-major.
   ///   - rows: output channels; 0 when the tensor has none.
-  public init(of values: [Double], rows: Int) {
+  package init(of values: [Double], rows: Int) {
     self = values.withUnsafeBufferPointer { Self($0, rows: rows) }
   }
 

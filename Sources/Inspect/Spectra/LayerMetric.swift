@@ -40,7 +40,7 @@ public enum LayerMetric: String, Codable, Sendable, CaseIterable {
   }
 
   /// Whether every matrix should have the number, so that one without it is no pass.
-  public var isOfEveryMatrix: Bool {
+  var isOfEveryMatrix: Bool {
     switch self {
     case .condition, .sigmaMax, .sigmaMin, .rank, .stableRank, .effectiveRank, .entropy, .frobenius,
       .nuclear, .referenceCondition:
@@ -105,7 +105,7 @@ public enum LayerMetric: String, Codable, Sendable, CaseIterable {
   }
 
   /// The number as reports write it.
-  public func formatted(_ value: Double) -> String {
+  func formatted(_ value: Double) -> String {
     cell(value).formatted(as: kind)
   }
 
@@ -121,10 +121,7 @@ public enum LayerMetric: String, Codable, Sendable, CaseIterable {
   /// What a number may be followed by in a rule, and what it is multiplied by.
   var units: [String: Double] {
     switch self {
-    case .bytes:
-      [
-        "B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 0x1p10, "MiB": 0x1p20, "GiB": 0x1p30,
-      ]
+    case .bytes: ByteUnit.factors
     case .zeros: ["%": 0.01]
     case .sqnr2, .sqnr3, .sqnr4: ["dB": 1]
     default: [:]

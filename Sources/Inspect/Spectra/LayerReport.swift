@@ -12,29 +12,38 @@ public struct LayerReport: Codable, Hashable, Sendable {
   public var part: String?
   /// As `ElementType.rawValue`.
   public var elementType: String
+  /// Dimensions of the whole tensor, outermost first, for a part, too.
   public var shape: [Int]
   /// `[rows, columns]` of the weight matrix: `[out, in]`, for a convolution `[out, in·kh·kw]`.
   public var matrix: [Int]?
   /// What the singular values are of, where that is not `matrix`: `circular convolution on 64x64`.
   public var view: String?
+  /// Elements of the tensor, or of the part.
   public var elementCount: Int
-  /// Bytes in the file.
+  /// Bytes of those elements in their type, as the file's reader gives them.
   public var byteCount: Int
 
+  /// The largest singular value; `nil` for what is no matrix, or not finite.
   public var sigmaMax: Double?
+  /// The smallest of the `min(rows, columns)` singular values; `nil` likewise.
   public var sigmaMin: Double?
   /// σ_max / σ_min, infinite when the matrix is rank-deficient; see `Spectrum.conditionNumber`.
   public var conditionNumber: Double?
+  /// ‖W‖_F² / σ_max²; see `Spectrum.stableRank`.
   public var stableRank: Double?
+  /// exp of the spectral entropy; see `Spectrum.effectiveRank`. `nil` with the extremes alone.
   public var effectiveRank: Double?
+  /// How many singular values are above `rankTolerance`; `nil` with the extremes alone.
   public var numericalRank: Int?
+  /// The Frobenius norm, √Σσ².
   public var frobeniusNorm: Double?
   /// In nats; see `Spectrum.spectralEntropy`.
   public var spectralEntropy: Double?
+  /// The nuclear norm, Σσ; `nil` with the extremes alone.
   public var nuclearNorm: Double?
   /// Singular values up to this one count as zero.
   public var rankTolerance: Double?
-  /// The power law of the eigenvalues σ²; absent below `PowerLawFit.leastCount` of them.
+  /// The power law of the eigenvalues σ²; absent for fewer than 8 of them.
   public var powerLaw: PowerLawFit?
   /// Up to 32 of the singular values, evenly spread over their ranks, largest first.
   public var spectrumOutline: [Double]?
@@ -47,7 +56,7 @@ public struct LayerReport: Codable, Hashable, Sendable {
   /// Why there are no singular values.
   public var note: String?
 
-  public init(
+  package init(
     name: String, position: Int = 0, part: String? = nil, elementType: String, shape: [Int],
     matrix: [Int]? = nil,
     elementCount: Int, byteCount: Int
@@ -63,7 +72,7 @@ public struct LayerReport: Codable, Hashable, Sendable {
   }
 
   /// The name with the part, as people read it.
-  public var title: String { part.map { "\(name) [\($0)]" } ?? name }
+  package var title: String { part.map { "\(name) [\($0)]" } ?? name }
 
   /// What tells the layer from all others of its model.
   var identity: [String] { [name] + (part.map { [$0] } ?? []) }
@@ -87,10 +96,13 @@ public struct LayerReport: Codable, Hashable, Sendable {
 
 /// The singular values of a layer's counterpart in the reference model.
 public struct ReferenceLayer: Codable, Hashable, Sendable {
+  /// The largest singular value.
   public var sigmaMax: Double?
+  /// The smallest singular value.
   public var sigmaMin: Double?
+  /// σ_max / σ_min; infinite when the matrix is rank-deficient.
   public var conditionNumber: Double?
-  /// Why there are none.
+  /// Why there are no singular values; `nil` where there are.
   public var note: String?
 }
 

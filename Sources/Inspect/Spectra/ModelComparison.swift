@@ -1,12 +1,15 @@
 /// Several models side by side, layer by layer.
 public struct ModelComparison: Codable, Hashable, Sendable {
   /// The version of the JSON form, `schemas/model-comparison.schema.json`.
-  public static let currentSchemaVersion = 1
+  package static let currentSchemaVersion = 1
 
+  /// The version of the JSON form.
   public var schemaVersion = Self.currentSchemaVersion
   /// The models' reports, in the order asked for.
   public var models: [ModelReport]
 
+  /// Sets reports side by side.
+  ///
   /// - Precondition: there are at least two models.
   public init(models: [ModelReport]) {
     precondition(models.count >= 2, "one model is compared with nothing")
@@ -22,8 +25,8 @@ public struct ModelComparison: Codable, Hashable, Sendable {
   }
 }
 
-extension ModelComparison: Report {
-  public var document: ReportDocument {
+extension ModelComparison: DocumentedReport {
+  package var document: ReportDocument {
     ReportDocument(
       title: "\(models.count) models", summary: [], tables: [layerTable, modelTable] + ruleTables,
       notes: models.enumerated().map { "\(Self.label($0)) is \($1.file)." }, figures: figures)

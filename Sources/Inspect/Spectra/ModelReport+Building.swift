@@ -4,13 +4,15 @@ import LinearAlgebra
 
 extension ModelReport {
   /// The relative error of σ_max and σ_min when they alone are computed.
-  public static let extremesError = ExtremeSingularValues.relativeError
+  package static let extremesError = ExtremeSingularValues.relativeError
 
   /// What is inspected, and how it is listed.
   public struct Options: Sendable {
     /// Tensors to list; all of them when empty.
     public var layers: [NameGlob] = []
+    /// What layers are ordered by.
     public var sortKey = SortKey.file
+    /// Whether the largest come first.
     public var isDescending = false
     /// Whether q, k and v of a fused weight are three matrices.
     public var splitsFusedQKV = false
@@ -23,11 +25,11 @@ extension ModelReport {
     public var convolutionGrid: ConvolutionOperator.Grid?
     /// The model that the layers are set beside, with the path for the report.
     public var reference: (file: String, archive: TensorArchive)?
-    /// What no layer may meet.
+    /// Conditions that no layer may meet; the report's `rules` says which layers do.
     public var rules: [MetricRule] = []
     /// A matrix that would take more bytes than this is not decomposed, which its layer's note says.
     public var memoryLimit = Int(clamping: ProcessInfo.processInfo.physicalMemory)
-    /// At least 1. Memory is bounded by so many of the largest matrices.
+    /// Threads that decompose, at least 1. Memory is bounded by so many of the largest matrices.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
 
     public init() {}

@@ -1,5 +1,5 @@
-extension ModelReport: Report {
-  public var document: ReportDocument {
+extension ModelReport: DocumentedReport {
+  package var document: ReportDocument {
     ReportDocument(
       title: "Model report: \(file)", summary: facts, tables: [layerTable] + ruleTables,
       notes: notes, figures: figures)

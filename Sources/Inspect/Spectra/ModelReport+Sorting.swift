@@ -2,9 +2,14 @@ extension ModelReport {
   /// What the layers are ordered by. Layers without the quantity come last in either direction,
   /// and equal ones keep the file's order.
   public enum SortKey: Hashable, Sendable {
-    case file, name
+    /// The order of the file.
+    case file
+    /// The name, and the part behind it.
+    case name
+    /// A number of each layer.
     case metric(LayerMetric)
 
+    /// The condition number.
     public static let condition = SortKey.metric(.condition)
   }
 

@@ -3,13 +3,15 @@ import Formats
 /// What a model file holds, layer by layer, with the singular values of its weight matrices.
 public struct ModelReport: Codable, Hashable, Sendable {
   /// The version of the JSON form, `schemas/model-report.schema.json`.
-  public static let currentSchemaVersion = 1
+  package static let currentSchemaVersion = 1
 
+  /// The version of the JSON form.
   public var schemaVersion = Self.currentSchemaVersion
   /// The path as the user gave it.
   public var file: String
   /// `FormatIdentifier.name`; `nil` for archives made in memory.
   public var format: String?
+  /// The file's length; `nil` when the caller did not say.
   public var fileByteCount: Int?
   /// How many tensors the file names, listed below or not.
   public var tensorCount: Int
@@ -45,7 +47,9 @@ public struct ConditionSummary: Codable, Hashable, Sendable {
   public var rankDeficientCount: Int
   /// The arithmetic mean, by which the CondiQuant paper compares models.
   public var mean: Double?
+  /// The median of the finite ones; of an even count, the mean of the middle two.
   public var median: Double?
+  /// The largest of the finite ones; `nil` when none is finite.
   public var maximum: Double?
   /// The tensor (and part) that has the maximum.
   public var maximumLayer: String?

@@ -19,12 +19,12 @@ public struct PowerLawFit: Codable, Hashable, Sendable {
   public var distance: Double
 
   /// Fewer eigenvalues are not fitted, as in WeightWatcher.
-  public static let leastCount = 8
+  static let leastCount = 8
 
   /// - Parameter eigenvalues: positive and finite, smallest first.
   /// - Returns: `nil` for fewer than `leastCount` values, or when all are equal.
   /// - Complexity: O(n²) for n eigenvalues.
-  public init?(ascending eigenvalues: [Double]) {
+  package init?(ascending eigenvalues: [Double]) {
     guard eigenvalues.count >= Self.leastCount else { return nil }
     let logarithms = eigenvalues.map { log($0) }
     var best: (distance: Double, index: Int, alpha: Double)?

@@ -8,7 +8,9 @@ import Formats
 public struct QuantizationOutlook: Codable, Hashable, Sendable {
   /// dB; infinite when rounding changes nothing.
   public var bits2: Double
+  /// dB at 3 bits; infinite when rounding changes nothing.
   public var bits3: Double
+  /// dB at 4 bits; infinite when rounding changes nothing.
   public var bits4: Double
 
   /// - Parameters:

@@ -13,6 +13,8 @@ public struct Spectrum: Hashable, Sendable {
   /// but finite condition number.
   public let rankTolerance: Double
 
+  /// Computes all singular values of `matrix`.
+  ///
   /// - Throws: `LAPACKError`, in particular for NaN and infinite elements.
   /// - Precondition: the matrix is not empty.
   public init(of matrix: Matrix) throws {
@@ -86,7 +88,7 @@ public struct Spectrum: Hashable, Sendable {
   }
 
   /// At most `count` of the values, evenly spread over their ranks, the first and last among them.
-  public func outline(count: Int = 32) -> [Double] {
+  package func outline(count: Int = 32) -> [Double] {
     precondition(count >= 2, "an outline has two ends")
     guard singularValues.count > count else { return singularValues }
     return (0..<count).map { singularValues[$0 * (singularValues.count - 1) / (count - 1)] }

@@ -1,5 +1,6 @@
 /// A container, a tensor, a value, or what several dotted names begin with.
 public struct TreeNode: Codable, Hashable, Sendable {
+  /// What a node of the tree is: a container as Python names it, a leaf, or a common beginning.
   public enum Kind: String, Codable, Sendable {
     case dictionary, orderedDictionary, list, tuple, set
     case tensor, value
@@ -11,12 +12,13 @@ public struct TreeNode: Codable, Hashable, Sendable {
   /// A key, or an index in a list; for a group's children the rest of the name up to the next dot.
   /// Empty for the root.
   public var key: String
+  /// What the node is.
   public var kind: Kind
   /// The name in the archive; tensors and values only.
   public var name: String?
   /// As `ElementType.rawValue`; tensors only.
   public var elementType: String?
-  /// Tensors only.
+  /// Dimensions, outermost first; tensors only.
   public var shape: [Int]?
   /// Bytes of this tensor; tensors only.
   public var byteCount: Int?

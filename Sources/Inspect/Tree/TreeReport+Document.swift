@@ -1,8 +1,8 @@
 import Formats
 
-extension TreeReport: Report {
+extension TreeReport: DocumentedReport {
   /// The tree as a table, a row a node; CSV has the depth as a number and the whole name.
-  public var document: ReportDocument {
+  package var document: ReportDocument {
     var facts: [ReportDocument.Fact] = []
     if let format { facts.append(.init("format", format)) }
     if let fileByteCount {

@@ -5,7 +5,7 @@ extension TreeReport {
   /// below the depth asked for. The width is not heeded.
   ///
   /// - Parameter rowLimit: at most so many lines of the tree; a last line counts the others.
-  public func text(width: Int, rowLimit: Int?) -> String {
+  package func text(width: Int, rowLimit: Int?) -> String {
     var lines = [headline]
     let rows = rows(branches: .text)
     for row in rows.prefix(rowLimit ?? .max) {

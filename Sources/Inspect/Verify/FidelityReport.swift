@@ -3,6 +3,7 @@ import LinearAlgebra
 
 /// A packed model beside the full-precision model it was made from.
 public struct FidelityReport: Codable, Hashable, Sendable {
+  /// The reference's path.
   public let reference: String
   /// How many unquantized tensors have the reference's bits.
   public let identicalTensorCount: Int
@@ -17,23 +18,27 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   public let missingTensors: [String]
   /// Names of the packed file that the reference lacks.
   public let extraTensors: [String]
+  /// Every quantized tensor that the reference has in the same shape, in the file's order.
   public let layers: [Layer]
   /// The signal over all quantized weights to their quantization noise, in dB.
   public let signalToQuantizationNoise: Double
 
   /// Everything that was to stay is as it was, quantized tensors are within their step, and nothing
   /// is missing or added.
-  public var isTrue: Bool {
+  var isTrue: Bool {
     alteredTensors.isEmpty && missingTensors.isEmpty && extraTensors.isEmpty
       && strayTensors.isEmpty
   }
 
   /// One quantized tensor beside its reference.
   public struct Layer: Codable, Hashable, Sendable {
+    /// The tensor's name in the packed file.
     public let name: String
+    /// Bits of a code, 1 to 8.
     public let bitWidth: Int
     /// 10·log10(Σw² / Σ(w − ŵ)²) in dB; infinite where nothing was lost.
     public let signalToQuantizationNoise: Double
+    /// The largest error of a weight, max |w − ŵ|.
     public let maximumError: Double
     /// The largest error of a weight that is not clipped, in units of its cell's scale.
     public let maximumErrorInSteps: Double

@@ -19,11 +19,13 @@ public enum VerificationGate: Hashable, Sendable {
 
   /// A requirement beside what was found.
   public struct Outcome: Codable, Hashable, Sendable {
+    /// What was asked for, in words.
     public let requirement: String
     /// `nil` when it could not be measured, which does not meet the requirement.
     public let found: Double?
     /// The layer that decided, where there is one.
     public let layer: String?
+    /// Whether `found` meets it.
     public let isMet: Bool
   }
 

@@ -1,5 +1,5 @@
-extension VerificationReport: Report {
-  public var document: ReportDocument {
+extension VerificationReport: DocumentedReport {
+  package var document: ReportDocument {
     ReportDocument(
       title: "Verification: \(file)", summary: facts, tables: tables, notes: notes)
   }

@@ -3,14 +3,17 @@ import LinearAlgebra
 
 /// Whether a packed file is whole, how small it is, and how true to a reference.
 public struct VerificationReport: Codable, Hashable, Sendable {
-  public static let currentSchemaVersion = 2
+  package static let currentSchemaVersion = 2
 
+  /// The version of the JSON form, `schemas/verification-report.schema.json`.
   public let schemaVersion: Int
+  /// The path as the user gave it.
   public let file: String
   /// The result in one line.
   public let verdict: String
   /// Every byte is accounted for and has the content its checksums say.
   public let isWhole: Bool
+  /// What is wrong with the file's bytes, in their order; empty for a whole file.
   public let faults: [Fault]
   /// `nil` when the header cannot be read.
   public let summary: PackedSummary?
@@ -34,8 +37,9 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     public let tensor: String?
     /// The first byte in the file that may be wrong.
     public let offset: Int
-    /// How many may be.
+    /// How many bytes from `offset` on may be wrong.
     public let byteCount: Int
+    /// What is wrong, in one line.
     public let message: String
 
     init(_ fault: PackedFault) {
@@ -49,18 +53,24 @@ public struct VerificationReport: Codable, Hashable, Sendable {
 
   /// What packing the reference again by the header's recipe gave.
   public struct Reproduction: Codable, Hashable, Sendable {
-    /// Every byte is the same.
+    /// Whether packing again gives every byte of the file.
     public let isIdentical: Bool
-    /// What is not; its `message` says how.
+    /// The parts that are not, in file order.
     public let deviations: [Deviation]
 
+    /// A part of the file that packing again makes otherwise.
     public struct Deviation: Codable, Hashable, Sendable {
+      /// What lies there.
       public let region: PackedRegion
+      /// Whose record it is; `nil` for the other regions.
       public let tensor: String?
+      /// The part's first byte in the file.
       public let offset: Int
+      /// How it differs, in one line.
       public let message: String
     }
 
+    /// What `PackedReproduction.deviations(of:)` of the Transform library found.
     public init(_ deviations: [PackedDeviation]) {
       isIdentical = deviations.isEmpty
       self.deviations = deviations.map {
@@ -71,15 +81,20 @@ public struct VerificationReport: Codable, Hashable, Sendable {
 
   /// Whether a fault can be undone, so that checksums prove it.
   public struct Repair: Codable, Hashable, Sendable {
+    /// What lies at the fault.
     public let region: PackedRegion
+    /// Whose record it is; `nil` for the other regions.
     public let tensor: String?
+    /// The fault's first byte in the file.
     public let offset: Int
+    /// Whether the right bytes can be had.
     public let isRepairable: Bool
     /// Where the bytes come from; `nil` when they cannot be had.
     public let method: PackedRestoration.Method?
-    /// Why they cannot be had.
+    /// Why the right bytes cannot be had; `nil` when they can.
     public let obstacle: String?
 
+    /// What a restoration of the file would do about one fault.
     public init(_ part: PackedRestoration.Part) {
       region = part.fault.region
       tensor = part.fault.tensor
@@ -92,9 +107,9 @@ public struct VerificationReport: Codable, Hashable, Sendable {
 
   /// What was found out elsewhere, by whoever can pack.
   public struct Findings: Sendable {
-    /// Of packing again, for a whole file.
+    /// What packing the reference again gave, for a whole file; `nil` where it was not tried.
     public var reproduction: Reproduction?
-    /// Of what is damaged.
+    /// What can be done about each fault; `nil` where nobody asked.
     public var repairs: [Repair]?
 
     public init(reproduction: Reproduction? = nil, repairs: [Repair]? = nil) {

@@ -5,10 +5,12 @@ import Transform
 /// The network is run in full precision: without quantizers of activations, with the weights it has.
 public struct NetworkActivations: ActivationSource {
   /// The network that is run.
-  public let network: SuperResolutionNetwork
+  package let network: SuperResolutionNetwork
   /// What it is run on, one after the other.
-  public let pictures: [Picture]
+  package let pictures: [Picture]
 
+  /// A source of the activations that `pictures`, one a sample, give.
+  ///
   /// - Throws: `SuperResolutionError` when a picture has another count of channels than the network.
   public init(network: SuperResolutionNetwork, pictures: [Picture]) throws {
     for picture in pictures { try network.check(picture) }

@@ -39,6 +39,8 @@ public struct SuperResolutionNetwork: Upscaler {
   let quantizers: [ck_quantizer?]
   let integerLayers: IntegerLayers
 
+  /// Recognizes the network by its tensors and loads their values.
+  ///
   /// - Parameters:
   ///   - archive: a state dictionary, not nested; `TensorArchive.selecting(root:)` takes one out of
   ///     a training checkpoint.

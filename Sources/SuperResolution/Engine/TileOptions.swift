@@ -15,6 +15,8 @@ public struct TileOptions: Hashable, Sendable {
   /// Pixels of the small picture, rounded up likewise.
   public var overlap: Int
 
+  /// Tiles of `size` pixels a side that see `overlap` pixels beyond it.
+  ///
   /// - Precondition: `size` is positive and `overlap` not negative.
   public init(size: Int, overlap: Int) {
     precondition(size > 0 && overlap >= 0, "a tile of \(size) with an overlap of \(overlap)")

@@ -29,6 +29,8 @@ public struct BenchmarkSet: Hashable, Sendable {
   /// In natural order of their names.
   public let entries: [Entry]
 
+  /// Lists the pictures of a folder; none is read.
+  ///
   /// - Throws: `SuperResolutionError` when the folder is none of those above, a partner is missing, or
   ///   two files claim the same name.
   public init(folder path: String, scale: Int) throws {

@@ -13,7 +13,7 @@ public struct Evaluation: Sendable {
     public let path: String?
     /// The file's length; `nil` for interpolation.
     public let fileByteCount: Int?
-    /// What enlarges.
+    /// The model or interpolation itself.
     public let upscaler: any Upscaler
 
     public init(
@@ -27,13 +27,15 @@ public struct Evaluation: Sendable {
   }
 
   /// The pictures.
-  public let set: BenchmarkSet
+  package let set: BenchmarkSet
   /// What is compared, in the report's order.
-  public let methods: [Method]
+  package let methods: [Method]
   /// The index of the method that gains are against.
-  public let reference: Int
+  package let reference: Int
   private let regionLimit: Int
 
+  /// Plans the comparison of `models` on `set`.
+  ///
   /// - Parameters:
   ///   - models: measured after the bicubic baseline, which comes first by itself.
   ///   - reference: the index in `methods`, the baseline being 0, that differences are against; `nil`
@@ -57,6 +59,8 @@ public struct Evaluation: Sendable {
     self.regionLimit = regionLimit
   }
 
+  /// Enlarges and measures every picture of the set by every method.
+  ///
   /// - Parameter progress: called with the share of the work done, from 0 to 1, from any thread.
   /// - Throws: `SuperResolutionError` with the file's path when a picture cannot be read, is too small,
   ///   does not fit its partner, or is not taken by a model; `FormatError` when a file cannot be read.

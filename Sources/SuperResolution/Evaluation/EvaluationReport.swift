@@ -1,23 +1,27 @@
 /// How well models restore a data set: PSNR and SSIM on luma, per picture and on average.
 public struct EvaluationReport: Codable, Hashable, Sendable {
-  public static let currentSchemaVersion = 1
+  package static let currentSchemaVersion = 1
 
+  /// The version of the JSON form, `schemas/evaluation-report.schema.json`.
   public let schemaVersion: Int
   /// The data set's folder.
   public let dataset: String
+  /// How many times models enlarge each side.
   public let scale: Int
   /// Pixels on every side that are not measured: as many as the scale.
   public let border: Int
+  /// Where the pictures that models enlarge came from.
   public let lowResolution: LowResolution
   /// The bicubic baseline first, then the models in the order given.
   public let methods: [Method]
   /// The index in `methods` that differences are against.
   public let reference: Int
+  /// What each method made of each picture, in the data set's order.
   public let pictures: [PictureScores]
-  /// Where the `subject` loses most against the reference, the worst first.
+  /// Where the last method that is not the reference loses most against it, the worst first.
   public let regions: [Region]
 
-  public init(
+  package init(
     dataset: String, scale: Int, lowResolution: LowResolution, methods: [Method], reference: Int,
     pictures: [PictureScores], regions: [Region]
   ) {
@@ -34,7 +38,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
 
   /// The index of the method that `regions` are about: the last one but for the reference; `nil` when
   /// there is no other.
-  public var subject: Int? { Self.subject(of: methods.count, reference: reference) }
+  package var subject: Int? { Self.subject(of: methods.count, reference: reference) }
 
   static func subject(of methodCount: Int, reference: Int) -> Int? {
     (0..<methodCount).last { $0 != reference }
@@ -42,6 +46,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
 
   /// Where the small pictures came from.
   public enum LowResolution: String, Codable, Hashable, Sendable {
+    /// Files of the data set.
     case files
     /// Made from the originals by bicubic reduction.
     case bicubic
@@ -49,32 +54,42 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
 
   /// One column: a model or the baseline.
   public struct Method: Codable, Hashable, Sendable {
+    /// What the column is called.
     public let name: String
-    /// `nil` for an interpolation.
+    /// The model's file; `nil` for an interpolation.
     public let path: String?
+    /// The model file's length; `nil` for an interpolation.
     public let fileByteCount: Int?
-    /// In dB; infinite when every picture is restored exactly.
+    /// The mean of the pictures' PSNR in dB; infinite when every picture is restored exactly.
     public let meanPSNR: Double
+    /// The mean of the pictures' SSIM, at most 1.
     public let meanSSIM: Double
+    /// The mean of the seconds that a picture took, reading and measuring left out.
     public let meanSeconds: Double
-    /// `meanPSNR` and `meanSSIM` less the reference's; `nil` for the reference itself.
+    /// `meanPSNR` less the reference's, in dB; `nil` for the reference itself.
     public let gainPSNR: Double?
+    /// `meanSSIM` less the reference's; `nil` for the reference itself.
     public let gainSSIM: Double?
   }
 
   /// One row: a picture of the data set.
   public struct PictureScores: Codable, Hashable, Sendable {
+    /// The picture's name in the data set.
     public let name: String
-    /// Of the original, cropped to a multiple of the scale.
+    /// Columns of the original, cropped to a multiple of the scale.
     public let width: Int
+    /// Rows of the original, cropped likewise.
     public let height: Int
-    /// In the order of `methods`.
+    /// How well each method restored it, in the order of `methods`.
     public let scores: [Score]
   }
 
+  /// How well one method restored one picture.
   public struct Score: Codable, Hashable, Sendable {
-    /// In dB.
+    /// The peak signal-to-noise ratio on luma, in dB; infinite for a picture that is restored
+    /// exactly.
     public let psnr: Double
+    /// The structural similarity on luma, at most 1; see `PictureFidelity`.
     public let ssim: Double
     /// How long the method took, reading and measuring left out.
     public let seconds: Double
@@ -82,12 +97,17 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
 
   /// A square of a picture, in pixels of the original.
   public struct Region: Codable, Hashable, Sendable {
+    /// The picture's name in the data set.
     public let picture: String
+    /// The left edge, in pixels from 0.
     public let x: Int
+    /// The upper edge, in pixels from 0.
     public let y: Int
+    /// Columns of pixels.
     public let width: Int
+    /// Rows of pixels.
     public let height: Int
-    /// In dB, in the order of `methods`.
+    /// The region's PSNR on luma in dB, in the order of `methods`.
     public let psnr: [Double]
     /// The subject's mean squared error on luma less the reference's.
     public let errorIncrease: Double
@@ -101,10 +121,11 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
 
   /// Pictures of a region.
   public struct Crops: Hashable, Sendable {
+    /// The region of the original.
     public let original: RasterImage
-    /// Not enlarged.
+    /// The same region of the small picture, not enlarged.
     public let reduced: RasterImage
-    /// In the order of `methods`.
+    /// What each method made of it, in the order of `methods`.
     public let results: [RasterImage]
   }
 }

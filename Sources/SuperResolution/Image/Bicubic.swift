@@ -77,6 +77,8 @@ public struct BicubicUpscaler: Upscaler {
   /// `nil`: any number of channels.
   public var requiredChannelCount: Int? { nil }
 
+  /// Bicubic enlargement by a whole number.
+  ///
   /// - Precondition: `scale` is positive.
   public init(scale: Int, bitDepth: RasterImage.BitDepth? = nil) {
     precondition(scale > 0, "a scale is positive")

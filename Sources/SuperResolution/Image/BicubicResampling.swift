@@ -12,6 +12,7 @@ public struct BicubicResampling: Hashable, Sendable {
     case replicated
   }
 
+  /// What is taken to lie beyond the picture's edges.
   public let border: Border
 
   public init(border: Border = .symmetric) {

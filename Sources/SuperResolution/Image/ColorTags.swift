@@ -1,23 +1,23 @@
 /// What a file says about the colours that its samples mean. It is carried from input to output
 /// unread: the samples themselves are processed as they are stored.
-public struct ColorTags: Hashable, Sendable {
+package struct ColorTags: Hashable, Sendable {
   /// The rendering intent of PNG's sRGB chunk, 0 to 3.
-  public var standardIntent: Int?
+  var standardIntent: Int?
   /// PNG's gAMA chunk, in 1/100,000.
-  public var gamma: Int?
+  var gamma: Int?
   /// PNG's cHRM chunk: x and y of white, red, green and blue, in 1/100,000; eight numbers.
-  public var chromaticities: [Int]?
+  var chromaticities: [Int]?
   /// PNG's iCCP chunk, or that of a JPEG file.
-  public var profile: Profile?
+  var profile: Profile?
 
   /// An ICC profile.
-  public struct Profile: Hashable, Sendable {
+  struct Profile: Hashable, Sendable {
     /// 1 to 79 bytes of Latin-1, as PNG stores it.
-    public var name: [UInt8]
+    var name: [UInt8]
     /// The profile itself, uncompressed.
-    public var bytes: [UInt8]
+    var bytes: [UInt8]
   }
 
   /// Nothing is said of the colours.
-  public init() {}
+  init() {}
 }

@@ -1,9 +1,9 @@
 import CImageCodecs
 
 /// The C libraries that read and write pictures.
-public enum ImageLibraries {
+package enum ImageLibraries {
   /// Names and versions of the libraries in use.
-  public static var versions: [(name: String, version: String)] {
+  package static var versions: [(name: String, version: String)] {
     [
       ("libpng", String(cString: condi_png_version())),
       ("libjpeg-turbo", jpegVersion ?? "unknown"),

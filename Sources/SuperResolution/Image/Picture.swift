@@ -10,6 +10,8 @@ public struct Picture: Hashable, Sendable {
   /// the left.
   public var samples: [Float]
 
+  /// A picture of planar samples `[channelCount, height, width]`.
+  ///
   /// - Precondition: the counts are positive and agree.
   public init(channelCount: Int, height: Int, width: Int, samples: [Float]) {
     precondition(

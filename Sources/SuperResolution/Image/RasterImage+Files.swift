@@ -53,6 +53,8 @@ extension RasterImage {
     }
   }
 
+  /// Reads a PNG or JPEG file, recognized by its content.
+  ///
   /// - Throws: `FormatError` when the file cannot be read, `SuperResolutionError` with its path when it
   ///   holds no picture that can be read.
   public init(contentsOf path: String, access: InputFile.Access = .mapped) throws {

@@ -2,7 +2,9 @@
 public struct RasterImage: Hashable, Sendable {
   /// Bits of a sample.
   public enum BitDepth: Int, Hashable, Sendable {
+    /// Samples from 0 to 255.
     case eight = 8
+    /// Samples from 0 to 65,535.
     case sixteen = 16
 
     /// The sample of full intensity: 255 or 65,535.
@@ -26,13 +28,26 @@ public struct RasterImage: Hashable, Sendable {
   /// them channels; each at most `bitDepth.maximum`.
   public private(set) var samples: [UInt16]
   /// What colours the samples mean, where the file says.
-  public var tags: ColorTags
+  package var tags: ColorTags
 
+  /// A picture of samples whose colours are sRGB's.
+  ///
+  /// - Parameters:
+  ///   - channelCount: 1 to 4, as `channelCount` says.
+  ///   - samples: `[height, width, channelCount]`, row-major; each at most `bitDepth.maximum`.
   /// - Precondition: the counts are positive and agree, there are at most four channels, and no sample
   ///   exceeds the maximum.
   public init(
+    width: Int, height: Int, channelCount: Int, bitDepth: BitDepth, samples: [UInt16]
+  ) {
+    self.init(
+      width: width, height: height, channelCount: channelCount, bitDepth: bitDepth,
+      samples: samples, tags: ColorTags())
+  }
+
+  init(
     width: Int, height: Int, channelCount: Int, bitDepth: BitDepth, samples: [UInt16],
-    tags: ColorTags = ColorTags()
+    tags: ColorTags
   ) {
     precondition(
       width > 0 && height > 0 && (1...4).contains(channelCount)
@@ -53,7 +68,7 @@ public struct RasterImage: Hashable, Sendable {
   /// 1 for grey, 3 for RGB; alpha is not counted.
   public var colorChannelCount: Int { channelCount > 2 ? 3 : 1 }
 
-  /// `512×288`.
+  /// Width and height for people, as in `512×288`.
   public var sizeText: String { "\(width)×\(height)" }
 }
 
@@ -85,18 +100,18 @@ extension RasterImage {
   }
 
   /// The picture without its alpha channel.
-  public var withoutAlpha: RasterImage {
+  var withoutAlpha: RasterImage {
     guard hasAlpha else { return self }
     return selectingChannels(Array(0..<channelCount - 1))
   }
 
   /// The picture with three equal channels where it is grey, without alpha.
-  public var asRGB: RasterImage {
+  var asRGB: RasterImage {
     channelCount == 3 ? self : selectingChannels(channelCount == 4 ? [0, 1, 2] : [0, 0, 0])
   }
 
   /// The picture with 8 bits a sample: `v · 255 / 65,535` rounded to the nearest.
-  public var asEightBit: RasterImage {
+  var asEightBit: RasterImage {
     guard bitDepth == .sixteen else { return self }
     return RasterImage(
       width: width, height: height, channelCount: channelCount, bitDepth: .eight,

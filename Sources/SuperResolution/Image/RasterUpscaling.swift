@@ -9,13 +9,15 @@
 /// Luma is BT.601's, `0.299 R + 0.587 G + 0.114 B`, on the samples as they are stored.
 public struct RasterUpscaling: Sendable {
   /// What enlarges the colours.
-  public let upscaler: any Upscaler
+  package let upscaler: any Upscaler
 
   /// Enlarges by `upscaler`, whatever channels it takes.
   public init(_ upscaler: any Upscaler) {
     self.upscaler = upscaler
   }
 
+  /// Enlarges a picture as its files have it: grey or RGB, with or without alpha, 8 or 16 bits.
+  ///
   /// - Throws: `SuperResolutionError` when the result would exceed `RasterImage`'s limits, or the model
   ///   does not take the picture.
   public func upscale(_ image: RasterImage, progress: (@Sendable (Double) -> Void)? = nil) throws

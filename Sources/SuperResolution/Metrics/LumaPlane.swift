@@ -5,9 +5,9 @@
 /// equal channels, because those programs read it so; scripts that take the grey samples themselves
 /// report 20 · log₁₀(255/219) = 1.32 dB less.
 public struct LumaPlane: Hashable, Sendable {
-  /// Rows.
+  /// Rows of pixels.
   public let height: Int
-  /// Columns.
+  /// Columns of pixels.
   public let width: Int
   /// Rows from the top; from 16 for black to 235 for white.
   public private(set) var samples: [Double]

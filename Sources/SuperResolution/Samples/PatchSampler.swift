@@ -4,18 +4,23 @@
 public struct PatchSampler: Sendable {
   /// What patches are drawn for: under one seed, others for each.
   public enum Purpose: UInt64, Sendable {
+    /// To record activations on.
     case calibration = 1
+    /// To learn from.
     case training = 2
+    /// To compare student and teacher on.
     case validation = 3
   }
 
   /// What patches are cut from.
-  public let pictures: ReducedPictures
+  package let pictures: ReducedPictures
   /// Pixels of a patch's side; pictures that are smaller are taken whole.
-  public let side: Int
+  package let side: Int
   private var generator: SeededGenerator
   private var remaining: [Int] = []
 
+  /// A sampler at its beginning.
+  ///
   /// - Precondition: `side` is positive.
   public init(_ pictures: ReducedPictures, side: Int, seed: UInt64, for purpose: Purpose) {
     precondition(side > 0, "a patch has pixels")

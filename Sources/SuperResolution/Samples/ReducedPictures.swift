@@ -16,6 +16,8 @@ public struct ReducedPictures: Sendable {
   public let channelCount: Int
   private let recent = RecentPictures()
 
+  /// Lists the pictures of a folder, in the order of their paths; none is read.
+  ///
   /// - Parameters:
   ///   - scale: of the model.
   ///   - channelCount: of the model, 1 or 3.
@@ -36,7 +38,7 @@ public struct ReducedPictures: Sendable {
   /// A SHA-256 in hexadecimal of what the files hold, in their order, whatever they are called.
   ///
   /// - Throws: `FormatError` when a file cannot be read.
-  public func sha256() throws -> String {
+  package func sha256() throws -> String {
     let digests = try paths.map { try InputFile(path: $0).sha256() }
     return SharedBytes(digests.joined(separator: "\n").utf8).sha256
   }

@@ -7,16 +7,18 @@ import Foundation
 /// width are exactly a bin of twice that width, so the histogram depends on the values alone, not on
 /// their order or on how they were split before merging. Read from a file, bins may lie anywhere.
 public struct ActivationHistogram: Hashable, Sendable {
-  public static let binCount = 2048
+  static let binCount = 2048
 
-  /// The smallest and the largest value; `+∞` and `−∞` without values.
+  /// The smallest value; `+∞` without values.
   public private(set) var minimum: Double
+  /// The largest value; `−∞` without values.
   public private(set) var maximum: Double
   /// Where the first bin begins and the last one ends.
   public private(set) var edges: ClosedRange<Double>
+  /// Values in each of the 2,048 bins.
   public private(set) var counts: [Int]
 
-  public init() {
+  package init() {
     minimum = .infinity
     maximum = -.infinity
     edges = 0...1
@@ -32,11 +34,13 @@ public struct ActivationHistogram: Hashable, Sendable {
     self.counts = counts
   }
 
+  /// How many values there are in all bins.
   public var count: Int { counts.reduce(0, +) }
+  /// The width of one bin, in the values' own unit.
   public var binWidth: Double { (edges.upperBound - edges.lowerBound) / Double(Self.binCount) }
 
   /// Adds finite values.
-  public mutating func add(_ values: UnsafeBufferPointer<Float>) {
+  package mutating func add(_ values: UnsafeBufferPointer<Float>) {
     guard !values.isEmpty else { return }
     var low = values[0]
     var high = values[0]
@@ -61,7 +65,7 @@ public struct ActivationHistogram: Hashable, Sendable {
   }
 
   /// Adds the values of a histogram that was made by adding, too.
-  public mutating func merge(_ other: ActivationHistogram) {
+  package mutating func merge(_ other: ActivationHistogram) {
     guard other.minimum <= other.maximum else { return }
     widen(to: other.minimum, other.maximum)
     addCounts(of: other)

@@ -1,5 +1,6 @@
 /// A place in a model whose values calibration looks at, and quantization rounds.
 public struct ActivationSite: Hashable, Sendable {
+  /// What the values at a site are in their layer.
   public enum Kind: String, Hashable, Sendable, CaseIterable {
     /// What a linear layer or a convolution multiplies with its weight.
     case input
@@ -12,6 +13,7 @@ public struct ActivationSite: Hashable, Sendable {
   /// The module's name in the state dictionary and the kind: `layers.0.….attn.qkv.input`,
   /// `layers.0.….attn.query`. Activation quantizers of a packed file bear the same names.
   public let name: String
+  /// What the values are; the name ends with it.
   public let kind: Kind
   /// The weight that multiplies an input: `layers.0.….attn.qkv.weight`.
   public let weightName: String?
@@ -63,8 +65,9 @@ public struct ActivationSite: Hashable, Sendable {
 
 /// A model that can be run on samples, and shows what flows through its layers meanwhile.
 public protocol ActivationSource: Sendable {
-  /// In the order of the forward pass.
+  /// Places that can be looked at, in the order of the forward pass.
   var sites: [ActivationSite] { get }
+  /// Samples that `run` takes, counted from 0.
   var sampleCount: Int { get }
 
   /// Runs the full-precision model on one sample.

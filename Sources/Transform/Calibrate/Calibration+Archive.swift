@@ -5,7 +5,7 @@ import OrderedCollections
 /// The archive of a calibration, described on the page `Calibration` of the documentation.
 extension Calibration {
   /// The version of the archive that this reads and writes.
-  public static let version = 1
+  package static let version = 1
 
   /// The calibration as arrays, to be written as `.npz`.
   public func archive() throws -> TensorArchive {
@@ -53,6 +53,8 @@ extension Calibration {
     }
   }
 
+  /// Reads the statistics out of an archive in the layout of the page on calibration archives.
+  ///
   /// - Throws: `TransformError` that names the site and its fault; `FormatError` on reading.
   public init(_ archive: TensorArchive) throws {
     func refused(_ reason: String) -> TransformError {

@@ -9,7 +9,7 @@ public struct Calibration: Hashable, Sendable {
   /// How they were made; free text.
   public var metadata: OrderedDictionary<String, String>
 
-  public init(
+  package init(
     sites: OrderedDictionary<String, SiteStatistics> = [:],
     metadata: OrderedDictionary<String, String> = [:]
   ) {
@@ -18,12 +18,12 @@ public struct Calibration: Hashable, Sendable {
   }
 
   /// The statistics of what the layer with this weight multiplies with it.
-  public func input(ofWeight name: String) -> SiteStatistics? {
+  package func input(ofWeight name: String) -> SiteStatistics? {
     Self.inputSite(ofWeight: name).flatMap { sites[$0] }
   }
 
   /// `H = E[xxᵀ]` of that input, where it has as many values a row as the weight.
-  public func moment(ofWeight name: String, columns: Int) -> Matrix? {
+  package func moment(ofWeight name: String, columns: Int) -> Matrix? {
     guard let moments = input(ofWeight: name)?.moments, moments.columnCount == columns else {
       return nil
     }
@@ -31,7 +31,7 @@ public struct Calibration: Hashable, Sendable {
   }
 
   /// `layers.0.mlp.fc1.weight` → `layers.0.mlp.fc1.input`; `nil` for names that end otherwise.
-  public static func inputSite(ofWeight name: String) -> String? {
+  package static func inputSite(ofWeight name: String) -> String? {
     guard name.hasSuffix(".weight") else { return nil }
     return "\(name.dropLast(".weight".count)).input"
   }

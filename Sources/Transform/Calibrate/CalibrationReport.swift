@@ -1,34 +1,34 @@
 /// What a calibration was made from, and what it saw.
-public struct CalibrationReport: Codable, Hashable, Sendable {
-  public static let currentSchemaVersion = 1
+package struct CalibrationReport: Codable, Hashable, Sendable {
+  package static let currentSchemaVersion = 1
 
-  public let schemaVersion: Int
-  public let model: String
-  public let output: String
+  package let schemaVersion: Int
+  package let model: String
+  package let output: String
   /// The folder of pictures.
-  public let images: String
+  package let images: String
   /// Pictures in it.
-  public let pictureCount: Int
-  public let patchCount: Int
+  package let pictureCount: Int
+  package let patchCount: Int
   /// Pixels of a patch's side, before enlargement.
-  public let patchSide: Int
-  public let seed: UInt64
+  package let patchSide: Int
+  package let seed: UInt64
   /// Rows of inputs with moments, over all sites.
-  public let rowCount: Int
+  package let rowCount: Int
   /// In the order of the forward pass.
-  public let sites: [Site]
+  package let sites: [Site]
 
-  public struct Site: Codable, Hashable, Sendable {
-    public let name: String
+  package struct Site: Codable, Hashable, Sendable {
+    package let name: String
     /// Values seen.
-    public let valueCount: Int
-    public let minimum: Double
-    public let maximum: Double
+    package let valueCount: Int
+    package let minimum: Double
+    package let maximum: Double
     /// Values a row; `nil` where no moments were taken.
-    public let columnCount: Int?
+    package let columnCount: Int?
   }
 
-  public init(
+  package init(
     model: String, output: String, images: String, pictureCount: Int, patchCount: Int,
     patchSide: Int, seed: UInt64, calibration: Calibration
   ) {

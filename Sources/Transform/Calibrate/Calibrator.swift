@@ -9,14 +9,17 @@ import OrderedCollections
 /// Memory is bounded by `batchCount` sets of sums, whatever the number of samples.
 public struct Calibrator: Sendable {
   /// Bit widths whose quantized inputs a second run records; none, no second run.
-  public let bitWidths: [Int]
+  package let bitWidths: [Int]
   /// How the bounds of those quantizers are found.
-  public let search: BoundSearchMethod
-  public let threads: Int
+  package let search: BoundSearchMethod
+  /// Samples that run at a time, at most `batchCount`; no result depends on it.
+  package let threads: Int
 
   /// Samples whose sums are in memory at once. A constant, so that it cannot change a result.
   static let batchCount = 4
 
+  /// A calibrator; `calibrate(_:progress:)` runs it.
+  ///
   /// - Parameters:
   ///   - bitWidths: each 1 to 8.
   ///   - threads: at least 1.
@@ -26,6 +29,8 @@ public struct Calibrator: Sendable {
     self.threads = threads
   }
 
+  /// Runs the model on every sample, and once more where bit widths are given.
+  ///
   /// - Parameter progress: called after each sample, from any thread.
   /// - Throws: what `source` throws; `TransformError` for values that are not finite, and for a
   ///   source without samples or values.

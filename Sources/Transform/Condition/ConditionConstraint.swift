@@ -16,7 +16,7 @@ public enum ConditionConstraint: Hashable, Sendable {
 /// They act on singular values alone: the norm and both functions are unitarily invariant, so the
 /// proximal point of a matrix keeps its singular vectors (Parikh and Boyd, Proximal Algorithms,
 /// section 6.7).
-public enum SpectrumProximal {
+enum SpectrumProximal {
   /// The nearest values, by squares, with `largest ≤ target · smallest`: `clip(σ, t, target · t)`.
   ///
   /// `t` minimizes the convex, piecewise quadratic
@@ -29,7 +29,7 @@ public enum SpectrumProximal {
   ///   - target: at least 1.
   /// - Returns: `values` where they meet the target already or are all zero.
   /// - Complexity: O(n log n).
-  public static func projected(_ values: [Double], target: Double) -> [Double] {
+  static func projected(_ values: [Double], target: Double) -> [Double] {
     precondition(target >= 1, "a condition number is at least 1")
     guard let largest = values.first, let smallest = values.last, largest > 0,
       largest > target * smallest
@@ -70,7 +70,7 @@ public enum SpectrumProximal {
   /// - Parameters:
   ///   - values: largest first, none negative.
   ///   - weight: not negative.
-  public static func penalized(_ values: [Double], weight: Double) -> [Double] {
+  static func penalized(_ values: [Double], weight: Double) -> [Double] {
     precondition(weight >= 0, "a penalty is not negative")
     let count = values.count
     guard weight > 0, count > 1, values[0] > 0 else { return values }

@@ -10,11 +10,13 @@ import LinearAlgebra
 ///     ½ E‖(W' − W)x‖² + λ·G(W')
 ///
 /// by proximal gradient descent: a step of `1/λ_max(H)` against the gradient `(W' − W)H`, where
-/// `H = E[xxᵀ]`, then the proximal operator of G on the singular values, see `SpectrumProximal`.
+/// `H = E[xxᵀ]`, then the proximal operator of G on the singular values, which keeps the singular
+/// vectors (Parikh and Boyd, "Proximal Algorithms", 2014, section 6.7).
 /// Descent starts at the plain projection of W and every step that is kept lowers the objective, so
 /// the result is never worse than clipping the spectrum. Steps are accelerated by Nesterov's
 /// momentum, which restarts wherever it would not descend (O'Donoghue and Candès 2015).
 public struct Conditioner: Hashable, Sendable {
+  /// What the condition number is brought down to, or what it costs.
   public let constraint: ConditionConstraint
   /// Steps at most; one step is one singular value decomposition.
   public let iterationLimit: Int
@@ -32,10 +34,13 @@ public struct Conditioner: Hashable, Sendable {
 
   /// A conditioned matrix and what that took.
   public struct Outcome: Hashable, Sendable {
+    /// The conditioned matrix, of the same shape.
     public let matrix: Matrix
     /// `σ_max / σ_min`; infinite for singular matrices, `nil` for zero and empty ones.
     public let conditionNumberBefore: Double?
+    /// `σ_max / σ_min` of the conditioned matrix, likewise.
     public let conditionNumberAfter: Double?
+    /// Steps taken; 0 where nothing was to be done.
     public let iterationCount: Int
     /// `E‖(W' − W)x‖² / E‖Wx‖²`; zero where nothing changed.
     public let relativeOutputError: Double
@@ -73,10 +78,10 @@ public struct Conditioner: Hashable, Sendable {
 
   /// How far a condition number may exceed the target, as a share of it: what rounding to the element
   /// type may leave, so that a matrix that was conditioned before stays as it is.
-  public static let targetSlack = 1e-6
+  static let targetSlack = 1e-6
 
   /// `σ_max / σ_min` of values that are largest first.
-  public static func conditionNumber(_ values: [Double]) -> Double? {
+  package static func conditionNumber(_ values: [Double]) -> Double? {
     guard let largest = values.first, let smallest = values.last, largest > 0 else { return nil }
     return smallest > 0 ? largest / smallest : .infinity
   }

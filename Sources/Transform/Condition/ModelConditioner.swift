@@ -9,6 +9,8 @@ public struct ModelConditioner: Sendable {
   private let calibration: Calibration?
   private let conditioner: WeightConditioner
 
+  /// Chooses the weights to condition, from the archive's index.
+  ///
   /// - Parameters:
   ///   - recipe: its rules that quantize choose the weights; its parts are conditioned apart.
   ///   - calibration: second moments of the inputs; `nil` where nothing is known of them.
@@ -30,7 +32,7 @@ public struct ModelConditioner: Sendable {
   /// - Parameter threads: at least 1; the result does not depend on it.
   /// - Throws: `TransformError`, `FormatError`, with the tensor that failed.
   public func conditioned(threads: Int, progress: WriteProgress? = nil) throws -> (
-    archive: TensorArchive, matrices: [ConditionReport.Matrix]
+    archive: TensorArchive, matrices: [ConditionedMatrix]
   ) {
     let jobs = try jobs()
     let order = jobs.indices.sorted { (jobs[$0].cost, $1) > (jobs[$1].cost, $0) }
@@ -43,7 +45,7 @@ public struct ModelConditioner: Sendable {
     var parts = [WeightConditioner.Part?](repeating: nil, count: jobs.count)
     for (position, index) in order.enumerated() { parts[index] = sorted[position] }
     var result = archive
-    var matrices: [ConditionReport.Matrix] = []
+    var matrices: [ConditionedMatrix] = []
     var changed: [String: [Int: [Double]]] = [:]
     for (job, part) in zip(jobs, parts) {
       guard let part else { continue }
@@ -65,8 +67,8 @@ public struct ModelConditioner: Sendable {
     /// Grows with the operations of a decomposition.
     var cost: Int { rows * columns * min(rows, columns) }
 
-    func report(_ part: WeightConditioner.Part) -> ConditionReport.Matrix {
-      ConditionReport.Matrix(
+    func report(_ part: WeightConditioner.Part) -> ConditionedMatrix {
+      ConditionedMatrix(
         name: name, part: partCount > 1 ? self.part : nil, rows: rows, columns: columns,
         isCalibrated: moment != nil,
         conditionNumberBefore: part.outcome.conditionNumberBefore,

@@ -5,10 +5,10 @@ import LinearAlgebra
 ///
 /// Rounding to the element type moves singular values, the smallest the most, so the target of the
 /// descent is lowered until the rounded matrix meets the one that was asked for.
-public struct WeightConditioner: Hashable, Sendable {
-  public let conditioner: Conditioner
+struct WeightConditioner: Hashable, Sendable {
+  let conditioner: Conditioner
 
-  public init(_ conditioner: Conditioner) {
+  init(_ conditioner: Conditioner) {
     self.conditioner = conditioner
   }
 

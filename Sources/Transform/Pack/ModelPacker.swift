@@ -5,6 +5,7 @@ import Synchronization
 
 /// Quantizes a model by a recipe and packs it: the plan first, then its execution.
 public struct ModelPacker: Sendable {
+  /// What becomes of each tensor.
   public let plan: QuantizationPlan
   private let archive: TensorArchive
   private let source: PackedHeader.Source?
@@ -14,7 +15,7 @@ public struct ModelPacker: Sendable {
 
   /// Packs a model that is quantized already, as planned; without one, each weight is quantized on
   /// its own, by the recipe's method where it has one.
-  public init(
+  package init(
     _ archive: TensorArchive, plan: QuantizationPlan, model: QuantizedModel?,
     source: PackedHeader.Source?, threads: Int
   ) {
@@ -47,7 +48,7 @@ public struct ModelPacker: Sendable {
   ///   - archive: with every tensor that the plan names.
   ///   - header: of the planned file, whose weights are quantized one by one.
   /// - Throws: `TransformError` when the plan keeps no recipe that fits the archive.
-  public init(_ archive: TensorArchive, planned header: PackedHeader, threads: Int) throws {
+  package init(_ archive: TensorArchive, planned header: PackedHeader, threads: Int) throws {
     guard let recipe = header.recipe else {
       throw TransformError(.notPlanned(reason: "the plan has no recipe"))
     }
@@ -64,7 +65,7 @@ public struct ModelPacker: Sendable {
   /// The file of `init(_:planned:threads:)`, with the places that `header` says.
   ///
   /// - Throws: `FormatError` when it is the plan of another model.
-  public func file(
+  package func file(
     planned header: PackedHeader,
     recording record: @escaping @Sendable (QuantizationSummary) -> Void
   ) throws -> PackedWriter {
@@ -75,13 +76,25 @@ public struct ModelPacker: Sendable {
   /// Writes the packed file, which appears whole at `path` or not at all.
   ///
   /// - Parameters:
-  ///   - proof: what is known of the file, for one that is made again; another file is an error.
+  ///   - path: the file to write.
+  ///   - replacesExisting: whether a file that is there already is replaced; otherwise it is an error.
   ///   - progress: called with the bytes of each tensor done, from any thread.
   /// - Returns: what quantizing each tensor cost, in the archive's order, and how small the file is.
   /// - Throws: `FormatError` on reading and writing; `TransformError` for tensors that cannot be
   ///   quantized.
   public func write(
-    to path: String, replacesExisting: Bool = false, expecting proof: PackedHeaderProof? = nil,
+    to path: String, replacesExisting: Bool = false, progress: WriteProgress? = nil
+  ) throws -> (layers: [QuantizationSummary], summary: PackedSummary) {
+    try write(
+      to: path, replacesExisting: replacesExisting, expecting: nil, progress: progress)
+  }
+
+  /// Writes the packed file, as `write(to:replacesExisting:progress:)` does.
+  ///
+  /// - Parameter proof: what is known of the file, for one that is made again; another file is an
+  ///   error.
+  package func write(
+    to path: String, replacesExisting: Bool, expecting proof: PackedHeaderProof?,
     progress: WriteProgress? = nil
   ) throws -> (layers: [QuantizationSummary], summary: PackedSummary) {
     var output = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
@@ -105,7 +118,7 @@ public struct ModelPacker: Sendable {
   /// - Parameters:
   ///   - names: the tensors to plan; all of them when `nil`.
   ///   - record: called with what quantizing a tensor cost once it is done, from any thread.
-  public func writer(
+  package func writer(
     of names: Set<String>? = nil, producer: String = Producer.current,
     recording record: @escaping @Sendable (QuantizationSummary) -> Void = { _ in }
   ) throws -> PackedWriter {

@@ -11,6 +11,8 @@ public struct PackedReproduction: Sendable {
   /// Or why the recipe cannot be followed, which matters to quantized tensors alone.
   private let packer: Result<ModelPacker, any Error>
 
+  /// Prepares to pack the reference again as the header says; a method's model is quantized here.
+  ///
   /// - Parameters:
   ///   - header: of the packed file.
   ///   - reference: the full-precision model that the file was made from, below the same root.
@@ -41,7 +43,7 @@ public struct PackedReproduction: Sendable {
   /// The recipe that the header keeps.
   ///
   /// - Throws: `TransformError` when there is none, or none that this program knows.
-  public static func recipe(of header: PackedHeader) throws -> Recipe {
+  package static func recipe(of header: PackedHeader) throws -> Recipe {
     guard let recipe = header.recipe else {
       throw TransformError(.notPlanned(reason: "the packed file's header keeps no recipe"))
     }
@@ -94,7 +96,7 @@ public struct PackedReproduction: Sendable {
   ///
   /// - Throws: `FormatError` and `TransformError` when the reference has no such tensor, or gives
   ///   none.
-  public func record(of entry: PackedEntry) throws -> SharedBytes {
+  package func record(of entry: PackedEntry) throws -> SharedBytes {
     guard let tensor = reference.tensors[entry.name] else {
       throw FormatError.mismatch(expected: "a tensor of this name", found: "none")
     }

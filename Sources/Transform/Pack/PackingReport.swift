@@ -1,30 +1,30 @@
 import Formats
 
 /// What packing a model did: sizes, ratios, and what each quantized tensor lost.
-public struct PackingReport: Codable, Hashable, Sendable {
-  public static let currentSchemaVersion = 1
+package struct PackingReport: Codable, Hashable, Sendable {
+  package static let currentSchemaVersion = 1
 
-  public let schemaVersion: Int
-  public let input: String
-  public let output: String
+  package let schemaVersion: Int
+  package let input: String
+  package let output: String
   /// The part of a nested checkpoint that was packed; `nil` for all of it.
-  public let root: String?
-  public let recipe: String
+  package let root: String?
+  package let recipe: String
   /// How the model was quantized as a whole; `nil` where each weight was rounded on its own.
-  public let method: QuantizationMethod?
+  package let method: QuantizationMethod?
   /// The calibration's file; `nil` without one, then the weights alone are quantized.
-  public let calibration: String?
+  package let calibration: String?
   /// What distillation did; `nil` without.
-  public let distillation: DistillationSummary?
+  package let distillation: DistillationSummary?
   /// Activations that are quantized.
-  public let activationCount: Int
-  public let sourceByteCount: Int
-  public let tensorCount: Int
-  public let summary: PackedSummary
+  package let activationCount: Int
+  package let sourceByteCount: Int
+  package let tensorCount: Int
+  package let summary: PackedSummary
   /// Quantized tensors in the archive's order, shared ones once.
-  public let layers: [QuantizationSummary]
+  package let layers: [QuantizationSummary]
 
-  public init(
+  package init(
     input: String, output: String, source: PackedHeader.Source, plan: QuantizationPlan,
     calibration: String? = nil, distillation: DistillationSummary? = nil,
     activationCount: Int = 0, summary: PackedSummary, layers: [QuantizationSummary]
@@ -36,7 +36,7 @@ public struct PackingReport: Codable, Hashable, Sendable {
   }
 
   /// - Parameter tensorCount: of the part of the model that was packed.
-  public init(
+  package init(
     input: String, output: String, source: PackedHeader.Source, recipe: Recipe, tensorCount: Int,
     calibration: String? = nil, distillation: DistillationSummary? = nil,
     activationCount: Int = 0, summary: PackedSummary, layers: [QuantizationSummary]

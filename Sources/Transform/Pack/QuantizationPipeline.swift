@@ -8,7 +8,7 @@ public struct QuantizationPipeline: Sendable {
   /// The plan, with the bit widths that the budget allows.
   public let plan: QuantizationPlan
   /// What each layer's bits are expected to cost; empty without a budget.
-  public let choices: [BudgetPlanner.Choice]
+  package let choices: [BudgetPlanner.Choice]
   /// The model as it came, and as it is quantized.
   private let archive: TensorArchive
   private let equalized: TensorArchive
@@ -114,7 +114,7 @@ public struct QuantizationPipeline: Sendable {
 
   /// Packs weight by weight; `nil` where a calibration makes weights depend on more than themselves,
   /// or a budget of bytes makes the file's last byte decide.
-  public var streamingPacker: ModelPacker? {
+  package var streamingPacker: ModelPacker? {
     guard calibration == nil else { return nil }
     if case .byteCount = plan.recipe.budget { return nil }
     return ModelPacker(archive, plan: plan, model: nil, source: source, threads: threads)
@@ -124,6 +124,7 @@ public struct QuantizationPipeline: Sendable {
   public struct Outcome: Sendable {
     /// What quantizing each tensor cost, in the archive's order.
     public let layers: [QuantizationSummary]
+    /// How small the file is.
     public let summary: PackedSummary
     /// Activation quantizers in the file.
     public let activationCount: Int

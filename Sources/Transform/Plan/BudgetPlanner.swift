@@ -7,8 +7,8 @@ import OrderedCollections
 ///
 /// A layer's error at a bit width is `E‖(W − Ŵ)x‖² / E‖Wx‖²` with Ŵ rounded to nearest in the bounds
 /// that the plan's search finds; without calibration inputs are taken to be white.
-public struct BudgetPlanner: Sendable {
-  public static let bitWidths = 2...8
+package struct BudgetPlanner: Sendable {
+  package static let bitWidths = 2...8
 
   private let archive: TensorArchive
   private let plan: QuantizationPlan
@@ -20,7 +20,7 @@ public struct BudgetPlanner: Sendable {
   /// - Parameters:
   ///   - plan: with any bit widths; layouts and searches are taken from it.
   ///   - fixedByteCount: what a budget in bytes must hold besides the quantized tensors' records.
-  public init(
+  package init(
     _ archive: TensorArchive, plan: QuantizationPlan, calibration: Calibration?,
     budget: SizeBudget, fixedByteCount: Int
   ) throws {
@@ -33,15 +33,15 @@ public struct BudgetPlanner: Sendable {
   }
 
   /// A layer's choice and what it is expected to cost.
-  public struct Choice: Hashable, Sendable {
-    public let name: String
-    public let bitWidth: Int
+  package struct Choice: Hashable, Sendable {
+    package let name: String
+    package let bitWidth: Int
     /// `E‖(W − Ŵ)x‖² / E‖Wx‖²`.
-    public let relativeOutputError: Double
+    package let relativeOutputError: Double
   }
 
   /// - Throws: `TransformError` when even 2 bits exceed the budget, or a weight cannot be read.
-  public func choices(threads: Int) throws -> [Choice] {
+  package func choices(threads: Int) throws -> [Choice] {
     let names = plan.quantizedNames
     let layers = try parallelMap(count: names.count, threads: threads) { index in
       try points(names[index])
@@ -124,7 +124,7 @@ extension QuantizationPlan {
   /// The plan with other bit widths, by the names of quantized tensors; shared tensors follow.
   ///
   /// - Throws: `TransformError` when a record's length overflows.
-  public func settingBitWidths(_ bitWidths: [String: Int]) throws -> QuantizationPlan {
+  func settingBitWidths(_ bitWidths: [String: Int]) throws -> QuantizationPlan {
     var plan = self
     for (name, entry) in entries {
       guard let bitWidth = bitWidths[entry.sharedWith ?? name], entry.quantization != nil else {

@@ -1,41 +1,41 @@
 import Formats
 
 /// What a recipe would make of a model, before anything is written.
-public struct PlanReport: Codable, Hashable, Sendable {
-  public static let currentSchemaVersion = 1
+package struct PlanReport: Codable, Hashable, Sendable {
+  package static let currentSchemaVersion = 1
 
-  public let schemaVersion: Int
-  public let input: String
+  package let schemaVersion: Int
+  package let input: String
   /// The part of a nested checkpoint; `nil` for all of it.
-  public let root: String?
-  public let recipe: String
+  package let root: String?
+  package let recipe: String
   /// What bit widths were chosen for, in words; `nil` where the recipe fixes them.
-  public let budget: String?
-  public let quantizedTensorCount: Int
-  public let quantizedElementCount: Int
-  public let parameterCount: Int
+  package let budget: String?
+  package let quantizedTensorCount: Int
+  package let quantizedElementCount: Int
+  package let parameterCount: Int
   /// Codes, bounds and full-precision tensors, without buffers.
-  public let payloadByteCount: Int
+  package let payloadByteCount: Int
   /// Bits of codes, bounds and scales a quantized weight; 0 when there is none.
-  public let bitsPerWeight: Double
-  public let paperRatio: Double
-  public let parametersRatio: Double
+  package let bitsPerWeight: Double
+  package let paperRatio: Double
+  package let parametersRatio: Double
   /// Quantized tensors in the archive's order, shared ones once.
-  public let layers: [Layer]
+  package let layers: [Layer]
 
-  public struct Layer: Codable, Hashable, Sendable {
-    public let name: String
-    public let shape: [Int]
-    public let bitWidth: Int
-    public let granularity: String
+  package struct Layer: Codable, Hashable, Sendable {
+    package let name: String
+    package let shape: [Int]
+    package let bitWidth: Int
+    package let granularity: String
     /// Bytes of codes and bounds.
-    public let payloadByteCount: Int
+    package let payloadByteCount: Int
     /// What rounding to nearest at these bits is expected to cost the output,
     /// `E‖(W − Ŵ)x‖² / E‖Wx‖²`; `nil` without a budget.
-    public let relativeOutputError: Double?
+    package let relativeOutputError: Double?
   }
 
-  public init(
+  package init(
     input: String, root: String?, plan: QuantizationPlan, choices: [BudgetPlanner.Choice]
   ) {
     let errors = Dictionary(choices.map { ($0.name, $0.relativeOutputError) }) { first, _ in first }

@@ -8,21 +8,32 @@ import OrderedCollections
 public struct QuantizationPlan: Sendable {
   /// How a quantized tensor is stored.
   public struct Quantization: Hashable, Sendable {
+    /// Bits of a code, 1 to 8.
     public let bitWidth: Int
+    /// Which elements share a lower bound and a scale.
     public let layout: AffineLayout
     /// Matrices stacked along the rows, which are conditioned apart: the layout's parts, which
     /// granularities other than per tensor do not show.
-    public let stackedCount: Int
+    let stackedCount: Int
+    /// How lower bounds and scales are stored.
     public let parameterType: QuantizationParameterType
+    /// How bounds are found.
     public let search: BoundSearchMethod
-    public let codeByteCount: Int
-    public let parameterByteCount: Int
+    /// Bytes of the packed codes.
+    package let codeByteCount: Int
+    /// Bytes of the lower bounds and scales.
+    package let parameterByteCount: Int
   }
 
+  /// What becomes of one tensor.
   public struct Entry: Hashable, Sendable {
+    /// The tensor's full name.
     public let name: String
+    /// The type of its elements in full precision.
     public let elementType: ElementType
+    /// The lengths of its axes.
     public let shape: Shape
+    /// What it is in its model, which decides how ratios count it.
     public let role: TensorRole
     /// The earlier tensor that has the same elements in the same storage, such as the embedding
     /// that a head is tied to. Both are treated alike and counted once.
@@ -38,10 +49,13 @@ public struct QuantizationPlan: Sendable {
     }
   }
 
+  /// The recipe that was asked for.
   public let recipe: Recipe
   /// Every tensor under its name, in the order of the archive.
   public internal(set) var entries: OrderedDictionary<String, Entry>
 
+  /// Plans the quantization of `archive` from its index.
+  ///
   /// - Throws: `TransformError` when a pattern matches nothing, a rule quantizes what cannot be, or
   ///   a recipe that quantizes selects nothing.
   public init(_ archive: TensorArchive, recipe: Recipe) throws {
@@ -79,7 +93,7 @@ public struct QuantizationPlan: Sendable {
   }
 
   /// Bytes of the buffers as they are.
-  public var bufferByteCount: Int {
+  var bufferByteCount: Int {
     distinctEntries.reduce(0) { $0 + ($1.role == .buffer ? $1.payloadByteCount : 0) }
   }
 

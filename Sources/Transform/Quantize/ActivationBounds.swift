@@ -6,19 +6,14 @@ import Formats
 /// a quantizer's steps come near the bins' width, over several values a bin. DOBI narrows both bounds
 /// at the same pace, and the upper one alone for attention weights, which are positive with a long
 /// tail (2DQuant, section 3.2). `free` starts at the better of both and moves each bound on its own.
-public struct ActivationBounds: Hashable, Sendable {
-  public let method: BoundSearchMethod
+struct ActivationBounds: Hashable, Sendable {
+  let method: BoundSearchMethod
   /// 1 to 8.
-  public let bitWidth: Int
-
-  public init(method: BoundSearchMethod, bitWidth: Int) {
-    self.method = method
-    self.bitWidth = bitWidth
-  }
+  let bitWidth: Int
 
   /// - Parameter siteName: as in `ActivationSite`, and the name of the quantizer.
   /// - Precondition: the histogram has values.
-  public func bounds(of histogram: ActivationHistogram, siteName: String) -> ActivationQuantizer {
+  func bounds(of histogram: ActivationHistogram, siteName: String) -> ActivationQuantizer {
     let (values, weights) = histogram.weightedValues(points: bitWidth > 4 ? 8 : 1)
     let error = { (code: AffineCode) in code.squaredError(of: values, weights: weights) }
     let (minimum, maximum) = (Float(histogram.minimum), Float(histogram.maximum))
@@ -50,7 +45,7 @@ public struct ActivationBounds: Hashable, Sendable {
 
 extension ActivationQuantizer {
   /// The quantizer `s · round((clip(x, l, u) − l) / s) + l` with `s = (u − l) / (2^b − 1)`.
-  public var code: AffineCode {
+  package var code: AffineCode {
     AffineCode(
       lower: lower, scale: Float((Double(upper) - Double(lower)) / Double(1 << bitWidth - 1)),
       bitWidth: bitWidth)

@@ -10,13 +10,15 @@ import Formats
 ///
 /// Source of `dobi` and `dobiOneSided`: 2DQuant (arXiv:2406.06649), algorithm 1, with 100 steps.
 public struct BoundSearch: Hashable, Sendable {
+  /// How bounds are found.
   public let method: BoundSearchMethod
   /// Bits of a code, 1 to 8.
   public let bitWidth: Int
+  /// The type that bounds are rounded to before ranges are compared.
   public let parameterType: QuantizationParameterType
 
   /// Ranges that DOBI compares, the first of which is the minimum and maximum.
-  public static let candidateCount = 100
+  static let candidateCount = 100
   /// Times that the pattern search halves its step, starting from a fiftieth of the range.
   private static let halvingCount = 10
   /// Rounds of the pattern search, four ranges each; it stops earlier almost always.
@@ -34,6 +36,7 @@ public struct BoundSearch: Hashable, Sendable {
 
   /// The parameters of one quantizer in Float32, not yet rounded to the stored type.
   public struct Bounds: Hashable, Sendable {
+    /// What code 0 stands for.
     public let lower: Float
     /// Zero for values that are all the same.
     public let scale: Float

@@ -6,14 +6,14 @@ import OrderedCollections
 ///
 /// The result is in memory as a whole: codes, and each target in Float32. It depends on the plan, the
 /// archive and the calibration alone, on no number of threads.
-public struct ModelQuantizer: Sendable {
-  public let plan: QuantizationPlan
-  public let settings: MethodSettings
-  public let calibration: Calibration?
+package struct ModelQuantizer: Sendable {
+  package let plan: QuantizationPlan
+  package let settings: MethodSettings
+  package let calibration: Calibration?
   private let archive: TensorArchive
 
   /// - Throws: `TransformError` when the calibration does not fit the archive.
-  public init(
+  package init(
     _ archive: TensorArchive, plan: QuantizationPlan, settings: MethodSettings,
     calibration: Calibration?
   ) throws {
@@ -30,7 +30,7 @@ public struct ModelQuantizer: Sendable {
   ///   - threads: at least 1.
   ///   - progress: called with the bytes of each tensor done, from any thread.
   /// - Throws: `TransformError`, `FormatError`, with the tensor that failed.
-  public func quantized(threads: Int, progress: WriteProgress? = nil) throws -> QuantizedModel {
+  package func quantized(threads: Int, progress: WriteProgress? = nil) throws -> QuantizedModel {
     let activations = activationQuantizers()
     let names = plan.quantizedNames
     let byteCounts = names.map { plan.entries[$0]?.sourceByteCount ?? 0 }

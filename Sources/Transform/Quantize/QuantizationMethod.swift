@@ -40,6 +40,7 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
 
 /// A method and its numbers.
 public struct MethodSettings: Hashable, Sendable {
+  /// The method that the other settings are for.
   public var method: QuantizationMethod
   /// What conditioning aims at; `nil` leaves weights as they are, for a model that is conditioned
   /// already.

@@ -2,17 +2,17 @@ import Formats
 import OrderedCollections
 
 /// A quantized layer: codes and bounds, and what they came from.
-public struct QuantizedLayer: Sendable {
+package struct QuantizedLayer: Sendable {
   /// Codes, a lower bound and a scale a cell. `w = lower + scale · code`: a refiner that learns a
   /// scale and an offset of the weight changes these alone.
-  public var tensor: QuantizedTensor
+  package var tensor: QuantizedTensor
   /// What the codes approximate, row-major: the weight, conditioned where the method does so. A
   /// refiner that moves bounds encodes it again.
-  public var target: [Float]
+  package var target: [Float]
   /// The bias as it is to be stored; `nil` for the model's own, or none.
-  public var bias: [Double]?
+  package var bias: [Double]?
   /// What quantization cost.
-  public var summary: QuantizationSummary
+  package var summary: QuantizationSummary
 
   /// The layer with bounds and codes that were learned, its costs measured anew.
   ///
@@ -25,7 +25,7 @@ public struct QuantizedLayer: Sendable {
   ///   - target: what the codes approximate now.
   ///   - original: the weight in full precision.
   /// - Throws: `FormatError` when they do not fit the layer or cannot be stored.
-  public func refined(
+  package func refined(
     lower: [Float], scale: [Float], codes: [UInt8], target: [Float], original: [Float]
   ) throws -> QuantizedLayer {
     var layer = self
@@ -49,16 +49,16 @@ public struct QuantizedLayer: Sendable {
 /// A model as a method leaves it, and as it is packed: what refinement starts from and gives back.
 public struct QuantizedModel: Sendable {
   /// By the weight's name, in the order of the archive, shared tensors once.
-  public var layers: OrderedDictionary<String, QuantizedLayer>
+  package var layers: OrderedDictionary<String, QuantizedLayer>
   /// By the name of the site.
-  public var activations: OrderedDictionary<String, ActivationQuantizer>
+  package var activations: OrderedDictionary<String, ActivationQuantizer>
   /// Other tensors in full precision that a refiner changed, by name, row-major; for a bias they stand
   /// in the place of the layer's.
-  public var tensors: [String: [Float]] = [:]
+  package var tensors: [String: [Float]] = [:]
   /// What a refiner that distils did; `nil` without one.
-  public var distillation: DistillationSummary?
+  package var distillation: DistillationSummary?
 
-  public init(
+  package init(
     layers: OrderedDictionary<String, QuantizedLayer> = [:],
     activations: OrderedDictionary<String, ActivationQuantizer> = [:]
   ) {
@@ -72,6 +72,8 @@ public struct QuantizedModel: Sendable {
 /// Layouts, bit widths and names must stay as they are: they are planned. Bounds, scales, codes,
 /// biases, tensors in full precision and the bounds of activations may change.
 public protocol QuantizationRefiner: Sendable {
+  /// Returns the model with what the refiner changed.
+  ///
   /// - Parameter original: the model in full precision.
   func refined(_ model: QuantizedModel, original: TensorArchive) throws -> QuantizedModel
 }

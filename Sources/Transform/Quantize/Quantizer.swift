@@ -6,17 +6,13 @@ import OrderedCollections
 ///
 /// The result depends on the plan and the tensor's elements alone, so calls may run in any order
 /// and on any number of threads.
-public struct Quantizer: Sendable {
-  public let plan: QuantizationPlan
-
-  public init(plan: QuantizationPlan) {
-    self.plan = plan
-  }
+struct Quantizer: Sendable {
+  let plan: QuantizationPlan
 
   /// A quantized tensor and what that cost.
-  public struct Outcome: Sendable {
-    public let tensor: QuantizedTensor
-    public let summary: QuantizationSummary
+  struct Outcome: Sendable {
+    let tensor: QuantizedTensor
+    let summary: QuantizationSummary
   }
 
   /// The tensor of that name, quantized as planned.
@@ -24,14 +20,14 @@ public struct Quantizer: Sendable {
   /// - Throws: `TransformError` when the plan keeps the tensor, is for another type or shape, or
   ///   the elements are not finite; `FormatError` when the elements cannot be read, or their bounds
   ///   do not fit the type of the parameters.
-  public func quantize(_ name: String, tensor: Tensor) throws -> QuantizedTensor {
+  func quantize(_ name: String, tensor: Tensor) throws -> QuantizedTensor {
     try outcome(name, tensor: tensor).tensor
   }
 
   /// The same with the statistics.
   ///
   /// - Throws: as `quantize(_:tensor:)`.
-  public func outcome(_ name: String, tensor: Tensor) throws -> Outcome {
+  func outcome(_ name: String, tensor: Tensor) throws -> Outcome {
     guard let entry = plan.entries[name], let planned = entry.quantization else {
       throw TransformError(.notPlanned(reason: "the plan does not quantize it"), tensor: name)
     }
@@ -88,7 +84,7 @@ public struct Quantizer: Sendable {
   ///
   /// - Parameter threads: at least 1.
   /// - Throws: as `quantize(_:tensor:)`, for the tensor that failed.
-  public func outcomes(_ archive: TensorArchive, threads: Int) throws
+  func outcomes(_ archive: TensorArchive, threads: Int) throws
     -> OrderedDictionary<String, Outcome>
   {
     let names = plan.quantizedNames

@@ -2,9 +2,12 @@
 public struct CalibrationRecipe: Hashable, Sendable {
   /// How patches are taken from pictures.
   public struct Patches: Hashable, Sendable {
+    /// The patches that are taken unless a recipe says otherwise.
     public static let standardCount = 32
+    /// The pixels of a patch's side unless a recipe says otherwise.
     public static let standardSide = 64
 
+    /// How many patches are taken, of all pictures together.
     public var count: Int
     /// Pixels of a patch's side, before enlargement.
     public var side: Int
@@ -36,7 +39,7 @@ public struct CalibrationRecipe: Hashable, Sendable {
   /// Takes on the digest of what is at hand.
   ///
   /// - Throws: `TransformError` when the recipe asks for other pictures, or another file.
-  public mutating func identify(_ found: String, as name: String) throws {
+  package mutating func identify(_ found: String, as name: String) throws {
     if let digest, digest != found {
       throw TransformError(
         .invalidCalibration(

@@ -17,11 +17,14 @@ public struct DistillationRecipe: Hashable, Sendable {
     }
   }
 
+  /// The patches of a step unless a recipe says otherwise.
   public static let standardBatchCount = 4
+  /// The pixels of a patch's side unless a recipe says otherwise.
   public static let standardPatchSide = 32
 
+  /// When distillation ends, if patience does not end it before.
   public var limit: Limit
-  /// Patches of a step.
+  /// Patches that one step learns from.
   public var batchCount: Int
   /// Pixels of a patch's side, before enlargement.
   public var patchSide: Int
@@ -48,7 +51,7 @@ public struct DistillationRecipe: Hashable, Sendable {
   /// Takes on the digest of the pictures that the student is compared on.
   ///
   /// - Throws: `TransformError` when the recipe asks for others.
-  public mutating func identify(validation found: String) throws {
+  package mutating func identify(validation found: String) throws {
     if let validationDigest, validationDigest != found {
       throw TransformError(
         .invalidCalibration(

@@ -7,7 +7,7 @@ extension JSONValue {
 
 extension Recipe {
   /// The version of `schemas/recipe.schema.json` that this reads and writes.
-  public static let schemaVersion = 1
+  package static let schemaVersion = 1
 
   /// Bytes of the longest recipe that is read.
   private static let fileLimit = 1 << 20

@@ -9,6 +9,7 @@ public struct Recipe: Hashable, Sendable {
   public var name: String
   /// What rules that quantize leave open.
   public var defaults: QuantizationSettings
+  /// Which tensors are quantized: the first rule that matches a tensor decides.
   public var rules: [RecipeRule]
   /// How the model is quantized as a whole; `nil` where each weight is rounded to nearest on its own
   /// and activations stay in full precision.
@@ -56,8 +57,11 @@ public struct Recipe: Hashable, Sendable {
 public struct QuantizationSettings: Hashable, Sendable {
   /// Bits of a code, 1 to 8.
   public var bitWidth: Int
+  /// How many elements share one lower bound and one scale.
   public var granularity: QuantizationGranularity
+  /// How bounds are found.
   public var search: BoundSearchMethod
+  /// How lower bounds and scales are stored.
   public var parameterType: QuantizationParameterType
   /// Matrices stacked along the output axis that have bounds of their own; it matters under
   /// `.tensor` only.
@@ -78,17 +82,25 @@ public struct QuantizationSettings: Hashable, Sendable {
 
 /// One rule of a recipe.
 public struct RecipeRule: Hashable, Sendable {
+  /// What becomes of a tensor that a rule matches.
   public enum Action: Hashable, Sendable {
+    /// It keeps every bit.
     case keep
+    /// It is quantized by the recipe's defaults, but for these settings.
     case quantize(Overrides)
   }
 
   /// What a rule says itself; the rest is the recipe's default.
   public struct Overrides: Hashable, Sendable {
+    /// Bits of a code, 1 to 8; `nil` for the default.
     public var bitWidth: Int?
+    /// How many elements share bounds; `nil` for the default.
     public var granularity: QuantizationGranularity?
+    /// How bounds are found; `nil` for the default.
     public var search: BoundSearchMethod?
+    /// How bounds are stored; `nil` for the default.
     public var parameterType: QuantizationParameterType?
+    /// Stacked matrices with bounds of their own; `nil` for the default.
     public var parts: Int?
 
     public init(
@@ -113,9 +125,12 @@ public struct RecipeRule: Hashable, Sendable {
 
   /// Names, any of which the rule is for.
   public var match: [NameGlob]
+  /// What the tensor must be besides.
   public var condition: RecipeCondition
+  /// What becomes of a tensor that matches.
   public var action: Action
 
+  /// A rule for tensors with a name that one of `match` fits, and that meet `condition`.
   public init(match: [NameGlob], where condition: RecipeCondition = .init(), action: Action) {
     self.match = match
     self.condition = condition
@@ -130,6 +145,7 @@ public struct RecipeRule: Hashable, Sendable {
 
 /// What a tensor must be, besides its name, for a rule to apply.
 public struct RecipeCondition: Hashable, Sendable {
+  /// Element types by what they hold; complex numbers and booleans are `other`.
   public enum ElementKind: String, Hashable, Sendable, CaseIterable {
     case floating, integer, other
 
@@ -144,6 +160,7 @@ public struct RecipeCondition: Hashable, Sendable {
   /// The least of both dimensions of the tensor as a weight matrix `[out, in·kh·kw]`. Tensors that
   /// are no matrices have none.
   public var minimumDimension: Int?
+  /// What the elements must be; `nil` for anything.
   public var elementKind: ElementKind?
   /// What the output dimension must be a multiple of.
   public var rowMultiple: Int?

@@ -42,6 +42,9 @@ enum Console {
     write("condi-convert: \(StandardInput.named(message))")
   }
 
+  /// What is wrong with the command line, and how it should look, as the argument parser says it.
+  static func wrongUsage(_ message: String) { write(message) }
+
   /// The columns that a text report may fill: 100, or more on a wider terminal.
   static var reportWidth: Int { max(100, columns(of: STDOUT_FILENO) ?? 100) }
 

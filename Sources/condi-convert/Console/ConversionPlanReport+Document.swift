@@ -2,8 +2,8 @@ import Formats
 import Inspect
 import Jobs
 
-extension ConversionPlanReport: Report {
-  public var document: ReportDocument {
+extension ConversionPlanReport: DocumentedReport {
+  package var document: ReportDocument {
     var facts: [ReportDocument.Fact] = [
       .init("model", input),
       .init("output", output),

@@ -3,8 +3,8 @@ import Inspect
 import SuperResolution
 
 /// `SuperResolution` makes the value and `Inspect` knows how to render one; they meet here.
-extension EvaluationReport: Report {
-  public var document: ReportDocument {
+extension EvaluationReport: DocumentedReport {
+  package var document: ReportDocument {
     var document = ReportDocument(
       title: "Evaluation: \(dataset)",
       summary: [

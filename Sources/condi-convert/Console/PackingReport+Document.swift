@@ -3,8 +3,8 @@ import Inspect
 import Transform
 
 /// `Transform` makes the value and `Inspect` knows how to render one; they meet here.
-extension PackingReport: Report {
-  public var document: ReportDocument {
+extension PackingReport: DocumentedReport {
+  package var document: ReportDocument {
     var facts: [ReportDocument.Fact] = [
       .init("source", input),
       .init("source size", .integer(sourceByteCount), kind: .bytes),

@@ -1,8 +1,8 @@
 import Inspect
 import Transform
 
-extension PlanReport: Report {
-  public var document: ReportDocument {
+extension PlanReport: DocumentedReport {
+  package var document: ReportDocument {
     var facts: [ReportDocument.Fact] = [
       .init("recipe", recipe),
       .init("quantized tensors", .integer(quantizedTensorCount), kind: .integer),
@@ -37,8 +37,8 @@ extension PlanReport: Report {
   }
 }
 
-extension ConditionReport: Report {
-  public var document: ReportDocument {
+extension ConditionReport: DocumentedReport {
+  package var document: ReportDocument {
     let changed = matrices.filter(\.isChanged)
     let before = matrices.compactMap(\.conditionNumberBefore)
     let after = matrices.compactMap(\.conditionNumberAfter)
@@ -86,8 +86,8 @@ extension ConditionReport: Report {
   }
 }
 
-extension CalibrationReport: Report {
-  public var document: ReportDocument {
+extension CalibrationReport: DocumentedReport {
+  package var document: ReportDocument {
     ReportDocument(
       title: "Calibration: \(output)",
       summary: [

@@ -33,9 +33,9 @@ struct MethodOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Choose 2 to 8 bits for each layer so that the file has at most so many bytes.",
-      valueName: "bytes"))
-  var targetSize: Int?
+      "Choose 2 to 8 bits for each layer so that the file is at most so large: \(SizeArgument.help).",
+      valueName: "size"))
+  var targetSize: SizeArgument?
 
   @Option(
     name: .customLong("target-bpw"),
@@ -52,9 +52,6 @@ struct MethodOptions: ParsableArguments {
     }
     if let activationBits, !(1...8).contains(activationBits) {
       throw ValidationError("--activation-bits takes a number from 1 to 8")
-    }
-    if let targetSize, targetSize < 1 {
-      throw ValidationError("--target-size takes a number of at least 1")
     }
     if let bits = targetBitsPerWeight, !(bits > 0 && bits.isFinite) {
       throw ValidationError("--target-bpw takes a positive number")
@@ -107,7 +104,7 @@ struct MethodOptions: ParsableArguments {
   }
 
   private var budget: SizeBudget? {
-    targetRatio?.budget ?? targetSize.map(SizeBudget.byteCount)
+    targetRatio?.budget ?? targetSize.map { .byteCount($0.byteCount) }
       ?? targetBitsPerWeight.map(SizeBudget.bitsPerWeight)
   }
 

@@ -19,7 +19,11 @@ struct ConvertCommand: ParsableCommand {
       the same for any number of threads. Weights are taken from below 'params_ema', \
       'params', 'state_dict', … where a checkpoint has one of these.
 
-      Models may be larger than memory: without a calibration, one tensor a thread is in memory. From       1 GiB of tensors on, a packed or safetensors output is written as OUT.part, with a journal       OUT.journal beside it; after whatever ended the command, the same command goes on where it       stopped, and the bytes are the same. 'plan', 'run' and 'finish' share the work out to several       machines.
+      Models may be larger than memory: without a calibration, one tensor a thread is in memory. From \
+      1 GiB of tensors on, a packed or safetensors output is written as OUT.part, with a journal \
+      OUT.journal beside it; after whatever ended the command, the same command goes on where it \
+      stopped, and the bytes are the same. 'plan', 'run' and 'finish' share the work out to several \
+      machines.
 
       To any other format, every tensor and value is kept bit for bit, nested names joined by dots; \
       what a format cannot hold is an error.

@@ -22,7 +22,7 @@ struct VerifyCommand: ParsableCommand {
       EXAMPLES
         condi-convert verify model.condi
         condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3 --min-sqnr 5
-        condi-convert verify model.condi --max-bytes 1100000 --max-condition 1e4 --format json
+        condi-convert verify model.condi --max-bytes 1.1MB --max-condition 1e4 --format json
         condi-convert verify model.condi --reference model.pth --reproduce
         condi-convert verify damaged.condi --reference model.pth --repairable
       """)
@@ -73,8 +73,9 @@ struct VerifyCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Every quantized layer's least SQNR in dB.", valueName: "db"))
   var minSqnr: Double?
 
-  @Option(help: ArgumentHelp("The largest file allowed.", valueName: "bytes"))
-  var maxBytes: Int?
+  @Option(
+    help: ArgumentHelp("The largest file allowed: \(SizeArgument.help).", valueName: "size"))
+  var maxBytes: SizeArgument?
 
   @Option(
     help: ArgumentHelp(
@@ -156,7 +157,7 @@ struct VerifyCommand: ParsableCommand {
 
   private var gates: [VerificationGate] {
     var gates = minRatio.map { VerificationGate.ratio($0.name, minimum: $0.minimum) }
-    if let maxBytes { gates.append(.fileByteCount(maximum: maxBytes)) }
+    if let maxBytes { gates.append(.fileByteCount(maximum: maxBytes.byteCount)) }
     if let minSqnr { gates.append(.signalToQuantizationNoise(minimum: minSqnr)) }
     if let maxCondition { gates.append(.conditionNumber(maximum: maxCondition)) }
     return gates

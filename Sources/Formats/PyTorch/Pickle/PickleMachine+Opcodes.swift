@@ -155,29 +155,13 @@ extension PickleMachine {
     case .frozenSet: try push(.set(try popToMark()))
     case .append:
       let element = try pop()
-      try append([element], to: try top())
+      try add([element], to: try top(), isSet: false)
     case .appends:
       let elements = try popToMark()
-      try append(elements, to: try top())
+      try add(elements, to: try top(), isSet: false)
     case .addItems:
       let elements = try popToMark()
-      let target = try top()
-      try change(
-        target,
-        { node in
-          switch node {
-          case .set(var present):
-            node = .none  // so that the array is not copied
-            present += elements
-            node = .set(present)
-          case .object(var object):
-            node = .none
-            object.elements += elements
-            node = .object(object)
-          default: return false
-          }
-          return true
-        }, orFail: "the pickle adds members to something that is no set")
+      try add(elements, to: try top(), isSet: true)
     case .setItem:
       let value = try pop()
       let key = try pop()
@@ -197,17 +181,22 @@ extension PickleMachine {
     }
   }
 
-  private mutating func append(
-    _ elements: [PickleGraph.Reference], to target: PickleGraph.Reference
+  /// Adds to a list or to a set, or to what a call returned, which may be either.
+  private mutating func add(
+    _ elements: [PickleGraph.Reference], to target: PickleGraph.Reference, isSet: Bool
   ) throws {
     try change(
       target,
       { node in
         switch node {
-        case .list(var present):
+        case .list(var present) where !isSet:
           node = .none  // so that the array is not copied
           present += elements
           node = .list(present)
+        case .set(var present) where isSet:
+          node = .none
+          present += elements
+          node = .set(present)
         case .object(var object):
           node = .none
           object.elements += elements
@@ -215,7 +204,10 @@ extension PickleMachine {
         default: return false
         }
         return true
-      }, orFail: "the pickle appends to something that is no list")
+      },
+      orFail: isSet
+        ? "the pickle adds members to something that is no set"
+        : "the pickle appends to something that is no list")
   }
 
   private mutating func setItems(

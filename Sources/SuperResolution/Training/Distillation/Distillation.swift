@@ -17,26 +17,26 @@ import Transform
 ///     let (weights, bounds, tensors) = (distillation.weights, distillation.activations, …)
 ///
 /// Results do not depend on the number of threads, which share out the pictures of a batch.
-public struct Distillation: Sendable {
+struct Distillation: Sendable {
   /// How is learned.
-  public struct Options: Hashable, Sendable {
-    public var loss = DistillationLossWeights()
-    public var optimizer: Adam
+  struct Options: Hashable, Sendable {
+    var loss = DistillationLossWeights()
+    var optimizer: Adam
     /// `nil` for rates that stay.
-    public var schedule: CosineSchedule?
+    var schedule: CosineSchedule?
     /// At least 1.
-    public var threads: Int
+    var threads: Int
 
-    public init(optimizer: Adam, schedule: CosineSchedule? = nil, threads: Int) {
+    init(optimizer: Adam, schedule: CosineSchedule? = nil, threads: Int) {
       self.optimizer = optimizer
       self.schedule = schedule
       self.threads = threads
     }
   }
 
-  public let options: Options
+  let options: Options
   /// How many updates there were.
-  public internal(set) var stepCount = 0
+  var stepCount = 0
 
   let teacher: DifferentiableNetwork
   let student: DifferentiableNetwork
@@ -52,7 +52,7 @@ public struct Distillation: Sendable {
   ///   - activations: those that are quantized.
   /// - Throws: `SuperResolutionError` when an archive is no network that can be trained, both differ,
   ///   or a quantizer does not fit; `FormatError` when a tensor cannot be read.
-  public init(
+  init(
     teacher: TensorArchive, student: TensorArchive, weights: [WeightQuantization],
     activations: [ActivationQuantizer], _ options: Options
   ) throws {
@@ -79,7 +79,7 @@ public struct Distillation: Sendable {
   /// What the teacher makes of pictures.
   ///
   /// - Throws: `SuperResolutionError` when a picture has too few pixels or other channels.
-  public func teach(_ pictures: [Picture]) throws -> [TeacherOutput] {
+  func teach(_ pictures: [Picture]) throws -> [TeacherOutput] {
     for picture in pictures { try teacher.check(picture) }
     return try mapPictures(pictures.count) { index in
       forward(teacher, teacherValues, quantizers: [], pictures[index])
@@ -89,7 +89,7 @@ public struct Distillation: Sendable {
   /// What the student makes of pictures, as it is now.
   ///
   /// - Throws: `SuperResolutionError` when a picture has too few pixels or other channels.
-  public func upscale(_ pictures: [Picture]) throws -> [Picture] {
+  func upscale(_ pictures: [Picture]) throws -> [Picture] {
     for picture in pictures { try student.check(picture) }
     let rounded = quantization.rounded(store.values)
     let quantizers = quantization.quantizers(store)
@@ -123,7 +123,7 @@ public struct Distillation: Sendable {
   /// - Parameter targets: what `teach` gave for these pictures.
   /// - Throws: `SuperResolutionError` when a picture has too few pixels or other channels.
   /// - Precondition: there are as many targets as pictures, of their sizes.
-  public mutating func differentiate(
+  mutating func differentiate(
     _ pictures: [Picture], _ targets: [TeacherOutput]
   ) throws -> DistillationLoss {
     precondition(pictures.count == targets.count, "a target for every picture")
@@ -188,7 +188,7 @@ public struct Distillation: Sendable {
   /// - Parameter factor: what rates are multiplied with; `nil` for what the schedule says.
   /// - Returns: the Euclidean norm of the gradients before any clipping.
   @discardableResult
-  public mutating func update(factor: Float? = nil) -> Float {
+  mutating func update(factor: Float? = nil) -> Float {
     stepCount += 1
     let norm = options.optimizer.update(
       &store, number: stepCount, factor: factor ?? options.schedule?.factor(stepCount) ?? 1)
@@ -200,7 +200,7 @@ public struct Distillation: Sendable {
   ///
   /// - Returns: the loss before the update.
   /// - Throws: `SuperResolutionError` when a picture has too few pixels or other channels.
-  public mutating func step(_ pictures: [Picture]) throws -> DistillationLoss {
+  mutating func step(_ pictures: [Picture]) throws -> DistillationLoss {
     let loss = try differentiate(pictures, teach(pictures))
     update()
     return loss

@@ -1,11 +1,11 @@
 /// How far the student is from its teacher.
-public struct DistillationLoss: Hashable, Sendable {
+struct DistillationLoss: Hashable, Sendable {
   /// mean|O_Q − O_F| over all samples of the enlarged pictures, in units of a picture's range.
-  public var pixels: Double
+  var pixels: Double
   /// Σ over residual groups of the mean squared difference of the normalized features.
-  public var features: Double
+  var features: Double
   /// Both with their weights.
-  public var total: Double
+  var total: Double
 
   static let zero = DistillationLoss(pixels: 0, features: 0, total: 0)
 
@@ -23,24 +23,24 @@ public struct DistillationLoss: Hashable, Sendable {
 ///
 /// where F is all of a group's output for one picture, normalized for each picture apart, and ‖·‖
 /// as `norm` says. Losses are averaged over the pictures of a batch.
-public struct DistillationLossWeights: Hashable, Sendable {
+struct DistillationLossWeights: Hashable, Sendable {
   /// What features are divided by.
-  public enum FeatureNorm: String, Hashable, Sendable, CaseIterable {
+  enum FeatureNorm: String, Hashable, Sendable, CaseIterable {
     /// √Σ F², as the paper has it; the mean squared difference is then tiny.
     case euclidean
     /// √mean F²: the squared relative error, whatever the picture's size.
     case rootMeanSquare
   }
 
-  public var pixels: Double = 1
-  public var features: Double = 5
-  public var norm: FeatureNorm = .euclidean
+  var pixels: Double = 1
+  var features: Double = 5
+  var norm: FeatureNorm = .euclidean
 
-  public init() {}
+  init() {}
 }
 
 /// What the teacher made of one picture.
-public struct TeacherOutput: Sendable {
+struct TeacherOutput: Sendable {
   let picture: Picture
   /// The features after each residual group.
   let groups: [[Float]]

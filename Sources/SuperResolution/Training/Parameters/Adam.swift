@@ -1,21 +1,21 @@
 /// The optimizer Adam (Kingma and Ba 2015, algorithm 1), each group of parameters with its rate.
-public struct Adam: Hashable, Sendable {
+struct Adam: Hashable, Sendable {
   /// Groups that are absent are not learned. A step is about the rate times the parameter's unit: the
   /// first step between two codes for bounds and latent weights, 1 for all others.
-  public var rates: [ParameterGroup: Float]
+  var rates: [ParameterGroup: Float]
   /// How slowly the averages of gradients and of their squares forget.
-  public var firstDecay: Float = 0.9
-  public var secondDecay: Float = 0.99
-  public var epsilon: Float = 1e-8
+  var firstDecay: Float = 0.9
+  var secondDecay: Float = 0.99
+  var epsilon: Float = 1e-8
   /// Gradients are scaled down together to this Euclidean norm; `nil` for never.
-  public var largestGradientNorm: Float? = nil
+  var largestGradientNorm: Float? = nil
 
-  public init(rates: [ParameterGroup: Float]) {
+  init(rates: [ParameterGroup: Float]) {
     self.rates = rates
   }
 
   /// Whether parameters of the group are learned.
-  public func isLearning(_ group: ParameterGroup) -> Bool { rates[group].map { $0 != 0 } ?? false }
+  func isLearning(_ group: ParameterGroup) -> Bool { rates[group].map { $0 != 0 } ?? false }
 
   /// One step against the gradients.
   ///

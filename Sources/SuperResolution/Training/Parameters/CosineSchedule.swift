@@ -1,21 +1,21 @@
 import Foundation
 
 /// Rates of learning that fall along half a cosine (Loshchilov and Hutter 2017, without restarts).
-public struct CosineSchedule: Hashable, Sendable {
+struct CosineSchedule: Hashable, Sendable {
   /// Steps until the rates have fallen.
-  public var stepCount: Int
+  var stepCount: Int
   /// What is left of the rates at the end.
-  public var finalFactor: Float
+  var finalFactor: Float
 
   /// - Precondition: `stepCount` is at least 1.
-  public init(stepCount: Int, finalFactor: Float = 0) {
+  init(stepCount: Int, finalFactor: Float = 0) {
     precondition(stepCount >= 1, "a schedule has at least one step")
     self.stepCount = stepCount
     self.finalFactor = finalFactor
   }
 
   /// The factor of step `number`, from 1; 1 for the first.
-  public func factor(_ number: Int) -> Float {
+  func factor(_ number: Int) -> Float {
     let share = Float(min(number - 1, stepCount)) / Float(stepCount)
     return finalFactor + (1 - finalFactor) * Self.factor(share: share)
   }

@@ -1,5 +1,5 @@
 /// Kinds of parameters, which are learned at rates of their own or not at all.
-public enum ParameterGroup: String, Hashable, Sendable, CaseIterable {
+enum ParameterGroup: String, Hashable, Sendable, CaseIterable {
   /// Lower and upper bounds of activation quantizers.
   case activationBounds
   /// Lower bounds and scales of quantized weights.

@@ -1,9 +1,9 @@
 import Formats
 
 /// How a weight is quantized, with the bounds to start from or those that were learned.
-public struct WeightQuantization: Hashable, Sendable {
+struct WeightQuantization: Hashable, Sendable {
   /// How codes follow from weights while bounds are learned.
-  public enum Rounding: Hashable, Sendable {
+  enum Rounding: Hashable, Sendable {
     /// To the nearest code, over and over; derivatives go straight through to the latent weights.
     case nearest
     /// These codes stay, one an element: only bounds are learned.
@@ -11,18 +11,18 @@ public struct WeightQuantization: Hashable, Sendable {
   }
 
   /// The weight's name in the checkpoint.
-  public var name: String
+  var name: String
   /// Which elements share a lower bound and a scale.
-  public var layout: AffineLayout
+  var layout: AffineLayout
   /// 1 to 8.
-  public var bitWidth: Int
+  var bitWidth: Int
   /// One a cell of the layout.
-  public var lower: [Float]
+  var lower: [Float]
   /// One a cell, not negative.
-  public var scale: [Float]
-  public var rounding: Rounding
+  var scale: [Float]
+  var rounding: Rounding
 
-  public init(
+  init(
     name: String, layout: AffineLayout, bitWidth: Int, lower: [Float], scale: [Float],
     rounding: Rounding = .nearest
   ) {

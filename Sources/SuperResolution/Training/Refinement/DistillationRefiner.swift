@@ -6,15 +6,18 @@ import Transform
 /// Now and then the student is compared with its teacher on patches that are not learned from; what
 /// did best there is the result, which is the model as it came if nothing did better.
 public struct DistillationRefiner: QuantizationRefiner {
-  public let settings: DistillationSettings
+  /// How long, and on how many patches a step.
+  package let settings: DistillationSettings
   /// What is learned from.
-  public let pictures: ReducedPictures
+  package let pictures: ReducedPictures
   /// What is compared on; `nil` for other patches of the same pictures.
-  public let validation: ReducedPictures?
+  package let validation: ReducedPictures?
   /// The file that the state is kept in, to go on from it after an interruption; `nil` for none.
-  public let checkpoint: String?
+  package let checkpoint: String?
   private let report: @Sendable (DistillationProgress) -> Void
 
+  /// A refiner that learns from `pictures`; nothing is read before `refined(_:original:)`.
+  ///
   /// - Parameters:
   ///   - checkpoint: a path; what is there already must be the checkpoint of this very distillation.
   ///   - report: called after each step.
@@ -30,6 +33,8 @@ public struct DistillationRefiner: QuantizationRefiner {
     self.report = report
   }
 
+  /// Distils the model, and returns it as it was when it did best.
+  ///
   /// - Throws: `SuperResolutionError` for a model that cannot be trained, a picture that cannot be
   ///   used, a loss that is no number, and a checkpoint of another distillation; `FormatError` on
   ///   reading tensors and on writing checkpoints.

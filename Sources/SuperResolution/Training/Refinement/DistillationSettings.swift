@@ -2,24 +2,26 @@ import Transform
 
 /// How long, on what and at which rates a quantized model is distilled.
 public struct DistillationSettings: Hashable, Sendable {
+  /// When distillation ends: after steps or after minutes.
   public typealias Limit = DistillationRecipe.Limit
 
   /// When distillation ends; rates fall along half a cosine until then.
   public var limit: Limit
   /// Whether all that takes no room in the packed file is learned: the numbers that codes are rounded
   /// from, biases, norms and all other tensors in full precision; otherwise bounds alone.
-  public var learnsEverything: Bool
+  var learnsEverything: Bool
   /// Rates by kinds of parameters; see `Adam.rates`.
-  public var rates: [ParameterGroup: Float]
-  public var loss = DistillationLossWeights()
+  var rates: [ParameterGroup: Float]
+  var loss = DistillationLossWeights()
   /// Patches of a step.
   public var batchCount = DistillationRecipe.standardBatchCount
   /// Pixels of a patch's side, before enlargement.
   public var patchSide = DistillationRecipe.standardPatchSide
+  /// What the places of patches are drawn by.
   public var seed: UInt64 = 0
   /// Distillation ends early after so many comparisons in a row that were no gain; `nil` for never.
   public var patience: Int?
-  /// At least 1.
+  /// Threads that learn, at least 1; with a limit of steps the result does not depend on it.
   public var threads: Int
 
   /// What suits a method: the papers' learn bounds alone, by their loss; `best` learns everything, and
@@ -50,12 +52,13 @@ public struct DistillationSettings: Hashable, Sendable {
 
 /// How far distillation is.
 public struct DistillationProgress: Hashable, Sendable {
-  /// Steps taken.
+  /// Steps taken so far.
   public let stepCount: Int
   /// The share of the limit that is used up, 0 to 1.
   public let share: Double
   /// The last step's loss, before it.
   public let loss: Double
-  /// Of the last comparison with the model in full precision; see `DistillationSummary`.
+  /// The PSNR in dB of the last comparison with the model in full precision; see
+  /// `DistillationSummary`.
   public let psnr: Double
 }

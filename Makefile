@@ -24,7 +24,7 @@ help:
 	@echo 'make examples build and run the programs of Examples/SwiftPackage'
 	@echo 'make docs     make the documentation of the libraries in out/docs'
 	@echo 'make test     build and run all tests'
-	@echo 'make lint     check the formatting of all Swift sources'
+	@echo 'make lint     check the formatting of all Swift sources, and that what is public is documented'
 	@echo 'make format   apply that formatting'
 	@echo 'make interop  check written files with torch, numpy, safetensors, mlx, onnxruntime and gguf'
 	@echo 'make bench    time the tool beside Python scripts that do the same'
@@ -74,6 +74,7 @@ test: packages
 
 lint:
 	$(SWIFT) format lint --strict --recursive $(SWIFT_SOURCES)
+	python3 Scripts/public-api.py --check
 
 format:
 	$(SWIFT) format --in-place --recursive $(SWIFT_SOURCES)

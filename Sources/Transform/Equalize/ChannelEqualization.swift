@@ -25,6 +25,8 @@ public struct ChannelEqualization: Sendable {
   /// The tensors that change, in Float32, by name.
   public let tensors: [String: Tensor]
 
+  /// Finds what to move, layer by layer; layers where it cannot be moved exactly stay as they are.
+  ///
   /// - Parameters:
   ///   - archive: the model in full precision.
   ///   - plan: layers that it quantizes are equalized.

@@ -81,7 +81,7 @@ import Testing
   func learningBoundsLowersTheLoss(_ name: String) throws {
     let fixture = try DistillationFixture(name)
     var options = Distillation.Options.everything(threads: 2)
-    options.optimizer = Adam(rates: [.activationBounds: 0.01, .weightBounds: 0.01])
+    options.optimizer = Adam(rates: [.activationBounds: 0.03, .weightBounds: 0.03])
     options.schedule = CosineSchedule(stepCount: 12)
     var distillation = try fixture.distillation(options)
     let pictures = try fixture.pictures()

@@ -51,18 +51,17 @@ extension RankGroup {
     _ transform: @Sendable (Int) throws -> Result
   ) throws -> Share<Result> {
     let share = Mutex(Share<Result>())
-    // Indices up to this one have been shown, but for those that threads of this rank work on.
+    // Indices below this one have been shown, but for those that threads of this rank work on.
     let shown = Mutex(0)
     let hasFailed = Atomic(false)
     // As many as `parallelMap` would start for all items, so that BLAS has as many threads.
     let workers = min(threads, count)
     _ = try parallelMap(count: workers, threads: threads) { _ in
       while !hasFailed.load(ordering: .relaxed) {
-        let index = link.take()
-        let others = shown.withLock { shown in
-          let others = shown..<max(shown, min(index, count))
-          shown = max(shown, index + 1)
-          return others
+        let (index, others) = shown.withLock { shown in
+          let index = link.take()
+          defer { shown = min(index + 1, count) }
+          return (index, shown..<min(index, count))
         }
         if let progress { others.forEach(progress) }
         guard index < count else { return }

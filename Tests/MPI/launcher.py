@@ -28,12 +28,16 @@ class Programs:
         allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         return os.environ | allowed
 
-    def command(self, count: int, arguments, before: str = "", options=()) -> list[str]:
+    def program(self, arguments, before: str = "") -> list[str]:
         """`before` is what each rank's shell does first; `$rank` is its number."""
         program = [self.shared, *map(str, arguments)]
-        if before:
-            program = ["sh", "-c", f'rank=$OMPI_COMM_WORLD_RANK; {before}; exec "$@"', "sh", *program]
-        return ["mpirun", "--oversubscribe", "--bind-to", "none", *options, "-np", str(count), *program]
+        if not before:
+            return program
+        return ["sh", "-c", f'rank=$OMPI_COMM_WORLD_RANK; {before}; exec "$@"', "sh", *program]
+
+    def command(self, count: int, arguments, before: str = "") -> list[str]:
+        return ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(count),
+                *self.program(arguments, before)]
 
     def alone(self, *arguments) -> Outcome:
         return self.run([self.plain, *map(str, arguments)])

@@ -6,6 +6,7 @@ SHARED the one with the package's trait 'MPI'.
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -13,6 +14,7 @@ import unittest
 from pathlib import Path
 
 from checkpoints import write_sharded
+from hosts import Hosts
 from launcher import Outcome, Programs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +32,7 @@ class RankTests(unittest.TestCase):
         cls.folder = Path(cls.temporary.name)
         cls.many = write_sharded(cls.folder / "many", layers=40, rows=24, columns=40)
         # Some seconds of work, to be interrupted.
-        cls.slow = write_sharded(cls.folder / "slow", layers=24, rows=700, columns=900)
+        cls.slow = write_sharded(cls.folder / "slow", layers=24, rows=1400, columns=900)
 
     def setUp(self) -> None:
         # A place of its own, whose path is the same for the plain program and for ranks.
@@ -44,6 +46,13 @@ class RankTests(unittest.TestCase):
     def expect(self, outcome: Outcome, code: int = 0) -> Outcome:
         self.assertEqual(outcome.code, code, outcome.errors)
         return outcome
+
+    def expect_one_error(self, outcome: Outcome, start: str, words: str) -> None:
+        self.assertEqual(outcome.code, 2, outcome.errors)
+        self.assertEqual(len(outcome.own_errors), 1, outcome.errors)
+        line = outcome.own_errors[0].removeprefix("condi-convert: ")
+        self.assertTrue(line.startswith(start), line)
+        self.assertIn(words.lower(), line.lower())
 
     def converted(self, model: Path, output: Path, *options) -> tuple[bytes, str]:
         """By one process: the bytes, and the report. The output is gone afterwards."""
@@ -238,13 +247,6 @@ class FailureTests(RankTests):
             self.expect_one_error(outcome, f"rank 2: {command[1]}: ", "No such file")
             self.assertEqual(outcome.output, "")
 
-    def expect_one_error(self, outcome: Outcome, start: str, words: str) -> None:
-        self.assertEqual(outcome.code, 2, outcome.errors)
-        self.assertEqual(len(outcome.own_errors), 1, outcome.errors)
-        line = outcome.own_errors[0].removeprefix("condi-convert: ")
-        self.assertTrue(line.startswith(start), line)
-        self.assertIn(words.lower(), line.lower())
-
     def started(self, count: int, *options):
         """A conversion whose ranks have written their process numbers, and its partial file."""
         process = self.programs.start(
@@ -277,8 +279,8 @@ class FailureTests(RankTests):
     def test_killed_and_continued(self) -> None:
         expected, report = self.converted(self.slow, self.output, "--bits", 2, "--threads", 1)
         words = "going on with an earlier run, which has done"
-        for last in ("alone", "ranks"):
-            for attempt, count in enumerate((3, 2, 4)):
+        for last, counts in (("alone", (3, 2)), ("ranks", (4, 3))):
+            for attempt, count in enumerate(counts):
                 done = self.journaled()
                 process = self.started(count, "--journal")
                 # Killed when it has done some more, however fast the machine is.
@@ -293,6 +295,9 @@ class FailureTests(RankTests):
                 self.wait_for_end(ranks)
                 self.assertFalse(self.output.exists())
                 self.assertIn("out.condi.part", self.names())
+            # What could be continued is not overwritten by the way.
+            refused = self.programs.ranks(2, *self.arguments("--no-journal"))
+            self.expect_one_error(refused, f"{self.output}.part: ", "go on with it by --journal")
             # Either program goes on where ranks stopped.
             arguments = self.arguments("--journal")
             outcome = self.expect(
@@ -316,6 +321,47 @@ class FailureTests(RankTests):
                 return
             time.sleep(0.1)
         self.fail("ranks go on without mpirun")
+
+
+class HostTests(RankTests):
+    """The counter, the results and the end of a rank go over TCP here."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        try:
+            self.hosts = self.enterContext(Hosts(self.place))
+        except (subprocess.CalledProcessError, FileNotFoundError) as error:
+            self.skipTest(f"network namespaces need root and iproute2: {error}")
+
+    def across(self, ranks_each: int, *arguments, before: str = "") -> Outcome:
+        program = self.programs.program(arguments, before)
+        return self.programs.run(self.hosts.command(ranks_each, program))
+
+    def test_conversions(self) -> None:
+        for model, options in ((self.many, ["--bits", 3]), (self.slow, ["--bits", 2, "--journal"])):
+            expected, report = self.converted(model, self.output, *options)
+            for ranks_each in (1, 2):
+                with self.subTest(model=model.name, ranks_each=ranks_each):
+                    outcome = self.expect(
+                        self.across(ranks_each, "convert", model, self.output, *options))
+                    self.assertEqual(self.output.read_bytes(), expected)
+                    self.assertEqual(outcome.output, report)
+                    self.output.unlink()
+
+    def test_reports(self) -> None:
+        self.expect(self.programs.alone("convert", SWINIR, self.output, "--bits", 2, "--quiet"))
+        for arguments in (["inspect", SWINIR, "--format", "json"],
+                          ["verify", self.output, "--reference", SWINIR, "--format", "json"]):
+            alone = self.expect(self.programs.alone(*arguments))
+            outcome = self.expect(self.across(2, *arguments))
+            self.assertEqual(outcome.output, alone.output)
+
+    def test_a_rank_that_cannot_write(self) -> None:
+        outcome = self.across(
+            2, "convert", self.slow, self.output, "--bits", 2, "--threads", 1,
+            before="[ $rank != 3 ] || ulimit -f 1")
+        self.expect_one_error(outcome, f"rank 3: {self.output}.part: ", "too large")
+        self.assertEqual(self.names(), ["agent"])
 
 
 if __name__ == "__main__":

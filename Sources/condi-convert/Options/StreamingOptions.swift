@@ -35,7 +35,8 @@ struct StreamingOptions: ParsableArguments {
   func continued(
     _ request: ConversionRequest, destination: OutputOptions, common: CommonOptions
   ) throws -> ConversionOutcome? {
-    guard journal != false else { return nil }
+    // Ranks would write into the partial file of a run that can be continued.
+    guard journal != false || SharedWork.ranks.isShared else { return nil }
     switch try ConversionRun.earlier(request) {
     case .none: return nil
     case .other(let reason):
@@ -44,6 +45,11 @@ struct StreamingOptions: ParsableArguments {
         unless: common.quiet)
       return nil
     case .resumable(let plan):
+      guard journal != false else {
+        throw FormatError.unsupported(
+          "a run that kept a journal is not finished: go on with it by --journal, or remove this",
+          path: PartialFile.path(of: request.output))
+      }
       let run = try ConversionRun(
         continuing: plan, access: common.access, replacesExisting: destination.force,
         consumes: consumeInput, ranks: SharedWork.ranks, threads: common.threads)

@@ -144,7 +144,8 @@ public struct ConversionRun: Sendable {
     let absent = InputConsumption.absentFiles(of: plan, among: content.consumedFiles)
     guard absent.isEmpty || !ranks.isShared else {
       throw FormatError.unsupported(
-        "files of the input have been consumed, which only a process alone goes on with", path: path)
+        "files of the input have been consumed, which only a process alone goes on with", path: path
+      )
     }
     conversion = try Conversion(
       continuing: plan, access: access, absentFiles: absent, threads: threads)
@@ -170,7 +171,7 @@ public struct ConversionRun: Sendable {
   public func finish(progress: WriteProgress? = nil) throws -> ConversionOutcome {
     do {
       return try completed(progress: progress)
-    } catch where journal == nil || error is TransformError && consumption == nil {
+    } catch  where journal == nil || error is TransformError && consumption == nil {
       output.remove()
       ConversionJournal.removeAll(of: conversion.plan.request.output)
       throw error

@@ -39,7 +39,7 @@ public struct RankShare: Codable, Sendable {
       staysOnSignals: keepsJournal)
     do {
       try place(plan, in: output, ranks)
-    } catch where !keepsJournal || error is TransformError {
+    } catch  where !keepsJournal || error is TransformError {
       output.remove()
       ConversionJournal.removeAll(of: plan.request.output)
       throw error

@@ -29,19 +29,19 @@ struct RecordPlacing {
     @Sendable func show(_ index: Int) {
       progress?(records[index].name, records[index].sourceByteCount)
     }
-    done.forEach { show($0.index) }
+    for result in done { show(result.index) }
     let placed = try ranks.map(
       count: missing.count, threads: threads, progress: { show(missing[$0]) },
       concluding: {
         // Whoever seals the file may be on another machine.
         if ranks.isShared { try output.synchronize() }
-      }
-    ) { position in
-      let result = try place(missing[position])
-      try journal?.append(result.json())
-      try record?(result)
-      return result
-    }
+      },
+      { position in
+        let result = try place(missing[position])
+        try journal?.append(result.json())
+        try record?(result)
+        return result
+      })
     return done + placed
   }
 

@@ -14,7 +14,8 @@ import Testing
 
   @Sendable private static func item(_ index: Int) -> Item {
     Item(
-      name: "layer \(index)", numbers: [.infinity, -0.0, 0x1.fffffffffffffp-1022, .pi / Double(index)],
+      name: "layer \(index)",
+      numbers: [.infinity, -0.0, 0x1.fffffffffffffp-1022, .pi / Double(index)],
       note: index.isMultiple(of: 2) ? nil : "odd")
   }
 

@@ -116,8 +116,8 @@ extension ModelReport {
       let indices = order[positions].map { $0 }
       return try ranks.map(
         count: indices.count, threads: threads,
-        progress: { progress?(inspections[indices[$0]].name) }
-      ) { try inspections[indices[$0]].reports() }
+        progress: { progress?(inspections[indices[$0]].name) },
+        { try inspections[indices[$0]].reports() })
     }
 
     BLASThreads.setMaximum(threads)

@@ -60,14 +60,14 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     let shared = names.filter { reference.tensors[$0] != nil }
     let comparisons = try ranks.map(
       count: shared.count, threads: threads,
-      progress: { progress?(reference.tensors[shared[$0]]?.byteCount ?? 0) }
-    ) { index in
-      let name = shared[index]
-      guard let tensor = reference.tensors[name] else { return Comparison() }
-      return try locatingErrors(tensor: name) {
-        try Self.compare(model, name: name, reference: tensor)
-      }
-    }
+      progress: { progress?(reference.tensors[shared[$0]]?.byteCount ?? 0) },
+      { index in
+        let name = shared[index]
+        guard let tensor = reference.tensors[name] else { return Comparison() }
+        return try locatingErrors(tensor: name) {
+          try Self.compare(model, name: name, reference: tensor)
+        }
+      })
     let adjusted = Set(model.header.adjustedNames)
     func isAdjusted(_ name: String, _ comparison: Comparison) -> Bool {
       adjusted.contains(name) && comparison.isComparable && !comparison.isIdentical

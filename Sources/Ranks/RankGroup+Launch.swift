@@ -1,4 +1,13 @@
 extension RankGroup {
+  /// Whether the package was built with its trait `MPI`.
+  public static var isSupported: Bool {
+    #if MPI
+      true
+    #else
+      false
+    #endif
+  }
+
   /// The group that a launcher started this process in: that of Open MPI, where the package was built
   /// with its trait `MPI` and the environment says that `mpirun`, or `srun` with PMIx or PMI, is there;
   /// else the process alone.

@@ -18,6 +18,8 @@ public struct RankGroup: Sendable {
   public var rank: Int { link?.rank ?? 0 }
   public var count: Int { link?.count ?? 1 }
   public var isRoot: Bool { rank == 0 }
+  /// Whether a launcher that it knows has started this process.
+  public var hasLauncher: Bool { link != nil }
   /// Whether there are others to share work with.
   public var isShared: Bool { count > 1 }
 

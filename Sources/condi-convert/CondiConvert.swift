@@ -1,5 +1,6 @@
 import ArgumentParser
 import Formats
+import Foundation
 
 @main
 struct CondiConvert: ParsableCommand {
@@ -59,7 +60,9 @@ struct CondiConvert: ParsableCommand {
         throw ExitCode.validationFailure
       }
       var command = try parseAsRoot()
-      SharedWork.note(command, arguments: CommandLine.arguments)
+      try SharedWork.check(
+        command, arguments: CommandLine.arguments,
+        environment: ProcessInfo.processInfo.environment)
       try command.run()
       SharedWork.end()
     } catch {

@@ -45,9 +45,10 @@ class Programs:
     def ranks(self, count: int, *arguments, before: str = "", given: bytes = b"") -> Outcome:
         return self.run(self.command(count, arguments, before), given)
 
-    def run(self, command: list[str], given: bytes = b"") -> Outcome:
+    def run(self, command: list[str], given: bytes = b"", **variables: str) -> Outcome:
         done = subprocess.run(
-            command, input=given, capture_output=True, env=self.environment(), timeout=300)
+            command, input=given, capture_output=True, env=self.environment() | variables,
+            timeout=300)
         return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def start(self, count: int, *arguments, before: str = "") -> subprocess.Popen:

@@ -186,6 +186,24 @@ class MannersTests(RankTests):
             outcome.output.splitlines()[1:],
             self.programs.alone("inspect", SWINIR).output.splitlines()[1:])
 
+    def test_a_model_that_stays_in_memory(self) -> None:
+        options = ("--bits", 2, "--target-size", 1_300_000)
+        expected, report = self.converted(SWINIR, self.output, *options)
+        outcome = self.expect(self.programs.ranks(3, "convert", SWINIR, self.output, *options))
+        self.assertEqual(self.output.read_bytes(), expected)
+        self.assertEqual(outcome.output, report)
+        self.assertEqual(
+            [line for line in outcome.own_errors if "alone" in line],
+            ["condi-convert: rank 0 works alone: what is shared is packing without a calibration or "
+             "--target-size, and safetensors output"])
+
+    def test_tasks_of_slurm_that_know_nothing_of_one_another(self) -> None:
+        for command, code in (["convert", self.many, self.output, "--bits", "2"], 64), (
+                ["diff", SWINIR, SWINIR], 0):
+            outcome = self.programs.run(
+                [self.programs.shared, *map(str, command)], SLURM_STEP_NUM_TASKS="4")
+            self.assertEqual(outcome.code, code, outcome.errors)
+
     def test_wrong_usage_and_help(self) -> None:
         outcome = self.programs.ranks(3, "convert", "--bits")
         self.assertEqual(outcome.code, 64, outcome.errors)

@@ -34,8 +34,21 @@ enum SharedWork {
     return .alone
   }
 
-  /// Says that rank 0 does another command alone.
-  static func note(_ command: any ParsableCommand, arguments: [String]) {
+  /// To be asked before a command runs; says that rank 0 works alone where it is none that ranks share.
+  ///
+  /// - Throws: `ValidationError` when several processes would each do all of it.
+  static func check(
+    _ command: any ParsableCommand, arguments: [String], environment: [String: String]
+  ) throws {
+    if RankGroup.isSupported, !ranks.hasLauncher, command is any SharedCommand,
+      !(command is RunCommand),
+      let count = environment["SLURM_STEP_NUM_TASKS"].flatMap({ Int($0) }),
+      count > 1
+    {
+      throw ValidationError(
+        "Slurm has started \(count) tasks that know nothing of one another: use "
+          + "'srun --mpi=pmix', or mpirun")
+    }
     guard ranks.isShared, !(command is any SharedCommand) else { return }
     Console.note(
       "rank 0 works alone: this command is not one that ranks share",

@@ -9,12 +9,15 @@ TESTSETS     ?= ../shared/data/testsets
 PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libssl-dev libopenblas-dev liblapacke-dev libpng-dev libturbojpeg0-dev
 SWIFT_SOURCES := Package.swift Sources Tests Fuzz Examples/SwiftPackage
 INTEROP_VENV := .venv-interop
+MPI_PACKAGES := libopenmpi-dev openmpi-bin
+MPI_BUILD    := .build-mpi
+MPI_BIN      := $(MPI_BUILD)/condi-convert-mpi
 
 # One program for all machines: it carries Swift's libraries, which no distribution packages.
 RELEASE      := -c release --static-swift-stdlib
 
 .PHONY: help packages build demo install uninstall deb examples docs test lint format interop \
-  bench accuracy fuzz sanitize clean
+  bench accuracy fuzz sanitize mpi mpi-test clean
 
 help:
 	@echo 'make demo     build, then convert, inspect, diff, verify and unpack a real checkpoint'
@@ -31,6 +34,8 @@ help:
 	@echo 'make accuracy measure what quantization costs, hours: Benchmarks/accuracy.md'
 	@echo 'make fuzz     fuzz every reader, each for FUZZ_SECONDS (30)'
 	@echo 'make sanitize run all tests under AddressSanitizer'
+	@echo 'make mpi      build the program for mpirun, .build-mpi/condi-convert-mpi; installs Open MPI'
+	@echo 'make mpi-test check that ranks of mpirun write and print what one process does'
 	@echo 'make clean    remove what was built'
 
 # Installs only the Debian packages that are missing; does nothing and needs no network otherwise.
@@ -110,5 +115,14 @@ sanitize: packages
 	ASAN_OPTIONS=detect_leaks=0:$$ASAN_OPTIONS \
 	  $(SWIFT) test -Xcc -O2 --sanitize=address --scratch-path .build-asan $(SANITIZE_FLAGS)
 
+# The same program with the same options, whose ranks share a command's work.
+mpi:
+	@$(MAKE) --no-print-directory packages PACKAGES='$(PACKAGES) $(MPI_PACKAGES)'
+	$(SWIFT) build $(RELEASE) --traits MPI --scratch-path $(MPI_BUILD) --product condi-convert
+	@ln -f $(MPI_BUILD)/release/condi-convert $(MPI_BIN)
+
+mpi-test: build mpi
+	python3 Tests/MPI/test_ranks.py $(BIN) $(MPI_BIN) $(MPI_TEST_FLAGS)
+
 clean:
-	rm -rf .build .build-asan .build-fuzz $(INTEROP_VENV) out
+	rm -rf .build .build-asan .build-fuzz $(MPI_BUILD) $(INTEROP_VENV) out

@@ -14,6 +14,9 @@ let package = Package(
     // For the package in `Fuzz`, which builds with flags that suit nothing else.
     .library(name: "FuzzTargets", targets: ["FuzzTargets"]),
   ],
+  traits: [
+    .trait(name: "MPI", description: "Share work out to the ranks of mpirun, with Open MPI.")
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-collections.git", from: "1.2.0"),
@@ -38,10 +41,16 @@ let package = Package(
       name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
     .systemLibrary(
       name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
+    .systemLibrary(
+      name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
 
-    // Own C, and all there is of it: what signal handlers do, what reports errors by jumping, and
-    // what is chosen by the processor's vector units.
+    // Own C, and all there is of it: what signal handlers do, what reports errors by jumping, what
+    // is chosen by the processor's vector units, and what MPI has as macros that cast addresses.
     .target(name: "CSignals"),
+    .target(
+      name: "CMPI",
+      dependencies: [.target(name: "COpenMPI", condition: .when(traits: ["MPI"]))],
+      cSettings: [.define("CONDI_MPI", .when(traits: ["MPI"]))]),
     .target(name: "CImageCodecs", dependencies: ["CPNG", "CTurboJPEG"]),
     .target(name: "CKernels"),
 
@@ -55,7 +64,13 @@ let package = Package(
       ],
       // The source of ONNXDescriptions.pb.swift; Scripts/generate-protobuf.sh says how.
       exclude: ["ONNX/ONNXDescriptions.proto"]),
-    .target(name: "Inspect", dependencies: ["Formats", "LinearAlgebra"]),
+    // Work that several processes share: one alone by default, those of mpirun with the trait.
+    .target(
+      name: "Ranks",
+      dependencies: [
+        "Formats", "LinearAlgebra", .target(name: "CMPI", condition: .when(traits: ["MPI"])),
+      ]),
+    .target(name: "Inspect", dependencies: ["Formats", "LinearAlgebra", "Ranks"]),
     .target(
       name: "Transform",
       dependencies: [
@@ -66,7 +81,7 @@ let package = Package(
     .target(
       name: "Jobs",
       dependencies: [
-        "Formats", "LinearAlgebra", "Transform",
+        "Formats", "LinearAlgebra", "Ranks", "Transform",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
     .target(
@@ -75,7 +90,7 @@ let package = Package(
     .executableTarget(
       name: "condi-convert",
       dependencies: [
-        "Formats", "Inspect", "Jobs", "Transform", "SuperResolution",
+        "Formats", "Inspect", "Jobs", "Ranks", "Transform", "SuperResolution",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
@@ -88,7 +103,7 @@ let package = Package(
     .testTarget(name: "InspectTests", dependencies: ["Inspect", "TestSupport"]),
     .testTarget(name: "TransformTests", dependencies: ["Transform", "TestSupport"]),
     .testTarget(
-      name: "JobsTests", dependencies: ["CKernels", "Jobs", "TestSupport"]),
+      name: "JobsTests", dependencies: ["CKernels", "Jobs", "Ranks", "TestSupport"]),
     .testTarget(
       name: "SuperResolutionTests", dependencies: ["SuperResolution", "TestSupport"]),
     .testTarget(

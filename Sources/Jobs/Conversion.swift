@@ -11,7 +11,28 @@ public struct Conversion: Sendable {
   private let summaries: Summaries
 
   private final class Summaries: Sendable {
-    let found = Mutex<[String: QuantizationSummary]>([:])
+    private let found = Mutex<[String: QuantizationSummary]>([:])
+
+    func record(_ summary: QuantizationSummary) { found.withLock { $0[summary.name] = summary } }
+
+    subscript(name: String) -> QuantizationSummary? { found.withLock { $0[name] } }
+  }
+
+  private init(_ plan: ConversionPlan, file: any PlacedFile, summaries: Summaries) {
+    self.plan = plan
+    self.file = file
+    self.summaries = summaries
+  }
+
+  /// - Parameter header: of the file, with every record's place.
+  private init(
+    _ request: ConversionRequest, of archive: TensorArchive, root: String?, file: any PlacedFile,
+    header: PackedHeader, summaries: Summaries = Summaries()
+  ) throws {
+    let sources = try archive.sourceFiles.map(SourceFile.init(path:))
+    self.init(
+      ConversionPlan(request: request, sources: sources, root: root, header: header),
+      file: file, summaries: summaries)
   }
 
   /// Plans to pack weight by weight.
@@ -25,14 +46,9 @@ public struct Conversion: Sendable {
     with packer: ModelPacker
   ) throws {
     let summaries = Summaries()
-    let writer = try packer.writer { summary in
-      summaries.found.withLock { $0[summary.name] = summary }
-    }
-    self.summaries = summaries
-    file = writer
-    plan = ConversionPlan(
-      request: request, sources: try archive.sourceFiles.map(SourceFile.init(path:)), root: root,
-      header: writer.header)
+    let writer = try packer.writer(recording: summaries.record)
+    try self.init(
+      request, of: archive, root: root, file: writer, header: writer.header, summaries: summaries)
   }
 
   /// Plans to write `archive` as safetensors.
@@ -42,12 +58,9 @@ public struct Conversion: Sendable {
     _ request: ConversionRequest, copying archive: TensorArchive, root: String?
   ) throws {
     let writer = try SafetensorsWriter(archive)
-    summaries = Summaries()
-    file = writer
-    let header = writer.header(producer: request.producer)
-    plan = ConversionPlan(
-      request: request, sources: try archive.sourceFiles.map(SourceFile.init(path:)), root: root,
-      header: header)
+    try self.init(
+      request, of: archive, root: root, file: writer,
+      header: writer.header(producer: request.producer))
   }
 
   /// Opens the sources of `plan` again.
@@ -67,9 +80,7 @@ public struct Conversion: Sendable {
     }
     try plan.checkSources(absentFiles: absentFiles)
     let archive = try Self.archive(of: plan, access: access, absentFiles: absentFiles)
-    self.plan = plan
     let summaries = Summaries()
-    self.summaries = summaries
     guard plan.request.isPacked else {
       let writer = try SafetensorsWriter(archive)
       let isPlanned = writer.records.elementsEqual(plan.header.entries) {
@@ -78,18 +89,17 @@ public struct Conversion: Sendable {
       guard isPlanned else {
         throw FormatError.malformed("the plan is for another model", path: plan.request.input)
       }
-      file = writer
+      self.init(plan, file: writer, summaries: summaries)
       return
     }
-    file = try ModelPacker(archive, planned: plan.header, threads: threads)
-      .file(planned: plan.header) { summary in
-        summaries.found.withLock { $0[summary.name] = summary }
-      }
+    let writer = try ModelPacker(archive, planned: plan.header, threads: threads)
+      .file(planned: plan.header, recording: summaries.record)
+    self.init(plan, file: writer, summaries: summaries)
   }
 
   /// What quantizing the tensor cost, where it was quantized here.
   func summary(of name: String) -> QuantizationSummary? {
-    summaries.found.withLock { $0[name] }
+    summaries[name]
   }
 
   /// The archive as planned: tensors of absent files are there, but cannot be read.

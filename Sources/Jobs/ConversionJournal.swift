@@ -13,8 +13,29 @@ final class ConversionJournal: Sendable {
   private let descriptor: Int32
   private let hasFailed = Mutex(false)
 
-  /// Where the journal of `output` is.
+  /// Where the journal of `output` is that has the plan: of a process alone, or of rank 0.
   static func path(of output: String) -> String { "\(output).journal" }
+
+  /// Where another rank keeps its own; several machines cannot append to one file.
+  static func path(of output: String, rank: Int) -> String { "\(output)\(rankSuffix)\(rank)" }
+
+  /// What follows the output's path in those of ranks' journals, before the number.
+  static let rankSuffix = ".journal-rank-"
+
+  /// The files in the folder of `output` whose paths begin with its own and `suffix`, sorted.
+  static func paths(beside output: String, suffix: String) throws -> [String] {
+    let folder = (output as NSString).deletingLastPathComponent
+    let prefix = "\((output as NSString).lastPathComponent)\(suffix)"
+    return try FileManager.default.contentsOfDirectory(atPath: folder)
+      .filter { $0.hasPrefix(prefix) }.sorted().map { "\(folder)/\($0)" }
+  }
+
+  /// Removes every journal of a conversion to `output`.
+  static func removeAll(of output: String) {
+    // That with the plan first: without it the others say nothing.
+    unlink(path(of: output))
+    for path in (try? paths(beside: output, suffix: rankSuffix)) ?? [] { unlink(path) }
+  }
 
   /// Begins a journal, in the place of an earlier one.
   ///
@@ -74,8 +95,6 @@ final class ConversionJournal: Sendable {
       throw FormatError(.system(operation: "write", code: errno), path: path)
     }
   }
-
-  func remove() { unlink(path) }
 }
 
 /// What a journal says.

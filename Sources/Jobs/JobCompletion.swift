@@ -34,26 +34,19 @@ public struct JobCompletion: Sendable {
     let output = try PartialFile(
       for: plan.request.output, replacesExisting: replacesExisting, opening: .existing)
     let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
-    var found: [Int: RecordResult] = [:]
-    for result in try placing.confirmed(jobs.flatMap(\.results)) { found[result.index] = result }
-    let count = conversion.file.records.count
-    let missing = (0..<count).filter { found[$0] == nil }
+    let found = try placing.confirmed(latestOf: jobs.flatMap(\.results))
+    let missing = Set(conversion.file.records.indices).subtracting(found.map(\.index))
     guard missing.isEmpty else { throw incomplete(missing, of: conversion, jobs) }
-    let outcome = try placing.finish((0..<count).compactMap { found[$0] })
+    let outcome = try placing.finish(found, wasEmpty: false)
     for job in jobs { unlink(job.path) }
     return outcome
   }
 
   /// The jobs of this plan that have left a journal.
   private func jobs() throws -> [Job] {
-    let output = plan.request.output as NSString
-    let folder = output.deletingLastPathComponent
-    let prefix = "\(output.lastPathComponent).job-"
     let fingerprint = JSONValue.string(plan.fingerprint)
-    return try FileManager.default.contentsOfDirectory(atPath: folder)
-      .filter { $0.hasPrefix(prefix) }.sorted()
-      .compactMap { name in
-        let path = "\(folder)/\(name)"
+    return try ConversionJournal.paths(beside: plan.request.output, suffix: JobRun.journalSuffix)
+      .compactMap { path in
         guard let content = try JournalContent(path: path),
           case .object(let head) = content.head, head["plan"] == fingerprint,
           case .integer(let number)? = head["job"], case .integer(let count)? = head["jobs"],
@@ -64,10 +57,9 @@ public struct JobCompletion: Sendable {
   }
 
   private func incomplete(
-    _ missing: [Int], of conversion: Conversion, _ jobs: [Job]
+    _ missing: Set<Int>, of conversion: Conversion, _ jobs: [Job]
   ) -> FormatError {
     let count = jobs.map(\.number.count).max() ?? 1
-    let missing = Set(missing)
     let unfinished = JobShare.all(of: conversion.file, count: count).enumerated()
       .filter { $1.contains(where: missing.contains) }
       .compactMap { JobNumber($0.offset + 1, of: count) }

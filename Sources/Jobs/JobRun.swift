@@ -1,7 +1,5 @@
 import Formats
 import Foundation
-import OrderedCollections
-import Synchronization
 import Transform
 
 /// One job's share of a planned conversion.
@@ -22,8 +20,11 @@ public struct JobRun: Sendable {
   public var resumedCount: Int { done.count }
   public var recordCount: Int { share.count }
 
+  /// What follows the output's path in those of jobs' journals, before the number.
+  static let journalSuffix = ".job-"
+
   static func journalPath(of output: String, job: JobNumber) -> String {
-    "\(output).job-\(job.number)-of-\(job.count)"
+    "\(output)\(journalSuffix)\(job.number)-of-\(job.count)"
   }
 
   /// - Throws: `FormatError` when sources are not as planned, and when the output cannot be written.
@@ -45,11 +46,7 @@ public struct JobRun: Sendable {
     if let content = try? JournalContent(path: path), content.head == head {
       let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
       let isMine = Set(share)
-      var latest: [Int: RecordResult] = [:]
-      for result in content.results where isMine.contains(result.index) {
-        latest[result.index] = result
-      }
-      done = try placing.confirmed(latest.values.sorted { $0.index < $1.index })
+      done = try placing.confirmed(latestOf: content.results.filter { isMine.contains($0.index) })
       journal = try ConversionJournal(
         continuingAt: path, wholeByteCount: content.wholeByteCount)
     } else {
@@ -63,16 +60,8 @@ public struct JobRun: Sendable {
   /// - Parameter progress: called with the bytes of each tensor done, from any thread.
   /// - Throws: `FormatError`, `TransformError`; what is done stays done.
   public func run(progress: WriteProgress? = nil) throws {
-    let records = conversion.file.records
-    for result in done {
-      progress?(records[result.index].name, records[result.index].sourceByteCount)
-    }
-    let isDone = Set(done.map(\.index))
-    let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
-    try placing.place(share.filter { !isDone.contains($0) }) { result in
-      try journal.append(result.json())
-      progress?(records[result.index].name, records[result.index].sourceByteCount)
-    }
+    _ = try RecordPlacing(conversion: conversion, output: output, threads: threads)
+      .placeMissing(of: share, done: done, journal: journal, progress: progress)
     // Another machine will read it.
     try output.synchronize()
     try journal.synchronize()

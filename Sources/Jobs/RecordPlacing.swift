@@ -1,28 +1,52 @@
 import Formats
 import LinearAlgebra
-import Synchronization
+import Ranks
 import Transform
 
-/// Makes records and puts them in their places, on the threads of one process.
+/// Makes records and puts them in their places, on the threads of one process or of several ranks.
 struct RecordPlacing {
   let conversion: Conversion
   let output: PartialFile
+  var ranks = RankGroup.alone
   let threads: Int
 
-  /// Makes the records at `indices`, which are taken in their order.
+  /// Makes those of the records at `indices` that are not `done`, in that order.
   ///
-  /// - Parameter record: called from any thread when a record is in its place.
+  /// - Parameters:
+  ///   - done: results of records that are in the file.
+  ///   - journal: gets a line a record that this process made.
+  ///   - progress: called with the bytes of each tensor, from any thread; at once for what is done.
+  ///   - record: called from any thread when a record is in its place.
+  /// - Returns: `done`, and the results of what was missing, of all ranks.
   /// - Throws: the error of the first index in the order that failed.
-  func place(
-    _ indices: [Int], recording record: @escaping @Sendable (RecordResult) throws -> Void
-  ) throws {
-    _ = try parallelMap(count: indices.count, threads: threads) { position in
-      try record(placed(indices[position]))
+  func placeMissing(
+    of indices: [Int], done: [RecordResult], journal: ConversionJournal?, progress: WriteProgress?,
+    recording record: (@Sendable (RecordResult) throws -> Void)? = nil
+  ) throws -> [RecordResult] {
+    let records = conversion.file.records
+    let isDone = Set(done.map(\.index))
+    let missing = indices.filter { !isDone.contains($0) }
+    @Sendable func show(_ index: Int) {
+      progress?(records[index].name, records[index].sourceByteCount)
     }
+    for result in done { show(result.index) }
+    let placed = try ranks.map(
+      count: missing.count, threads: threads, progress: { show(missing[$0]) },
+      concluding: {
+        // Whoever seals the file may be on another machine.
+        if ranks.isShared { try output.synchronize() }
+      },
+      { position in
+        let result = try place(missing[position])
+        try journal?.append(result.json())
+        try record?(result)
+        return result
+      })
+    return done + placed
   }
 
   /// Makes one record.
-  func placed(_ index: Int) throws -> RecordResult {
+  private func place(_ index: Int) throws -> RecordResult {
     let place = conversion.file.records[index]
     let bytes = try conversion.file.record(at: index)
     try output.placement.write(bytes, at: place.offset)
@@ -30,9 +54,11 @@ struct RecordPlacing {
       index: index, checksum: CRC32.checksum(bytes), summary: conversion.summary(of: place.name))
   }
 
-  /// Which of `results` are in the file as they say.
-  func confirmed(_ results: [RecordResult]) throws -> [RecordResult] {
+  /// The latest of `results` of each record, where the file holds what it says; by index.
+  func confirmed(latestOf results: [RecordResult]) throws -> [RecordResult] {
     let records = conversion.file.records
+    let results = Dictionary(results.map { ($0.index, $0) }) { $1 }.values
+      .sorted { $0.index < $1.index }
     let isThere = try parallelMap(count: results.count, threads: threads) { position in
       let result = results[position]
       guard records.indices.contains(result.index) else { return false }
@@ -45,12 +71,15 @@ struct RecordPlacing {
 
   /// Seals a file whose records are all in place, and gives it its name.
   ///
-  /// - Parameter results: of every record, once.
-  func finish(_ results: [RecordResult]) throws -> ConversionOutcome {
+  /// - Parameters:
+  ///   - results: of every record, once.
+  ///   - wasEmpty: whether nothing but these records was ever in the file; what lies between them is
+  ///     zero then.
+  func finish(_ results: [RecordResult], wasEmpty: Bool) throws -> ConversionOutcome {
     let file = conversion.file
     var checksums = [UInt32](repeating: 0, count: file.records.count)
     for result in results { checksums[result.index] = result.checksum }
-    try clearGaps()
+    if !wasEmpty { try clearGaps() }
     var end = file.recordsEnd
     for piece in try file.pieces(checksums: checksums) {
       try output.placement.write(piece.bytes, at: piece.offset)
@@ -67,7 +96,7 @@ struct RecordPlacing {
       summary: (file as? PackedWriter)?.summary(fileByteCount: end), fileByteCount: end)
   }
 
-  /// Makes what lies between records zero: a partial file may have been another conversion's before.
+  /// Makes what lies between records zero: the file may have been another conversion's before.
   private func clearGaps() throws {
     let places = conversion.file.records.sorted { $0.offset < $1.offset }
     for (place, next) in zip(places, places.dropFirst()) {

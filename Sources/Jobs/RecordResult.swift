@@ -4,7 +4,7 @@ import OrderedCollections
 import Transform
 
 /// That a record is in its place, and what it is.
-struct RecordResult: Sendable {
+struct RecordResult: Codable, Sendable {
   /// The record's index in the file.
   let index: Int
   let checksum: UInt32

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Formats
+import Foundation
 
 @main
 struct CondiConvert: ParsableCommand {
@@ -51,32 +52,46 @@ struct CondiConvert: ParsableCommand {
 
   static func main() {
     Console.ignoreBrokenPipes()
-    if let hint = FirstSteps.hint(for: Array(CommandLine.arguments.dropFirst())) {
-      Console.error(hint)
-      exit(withError: ExitCode.validationFailure)
-    }
     do {
       try SignalHandlers.install()
+      guard SharedWork.ranks.isRoot else { SharedWork.assist() }
+      if let hint = FirstSteps.hint(for: Array(CommandLine.arguments.dropFirst())) {
+        Console.error(hint)
+        throw ExitCode.validationFailure
+      }
       var command = try parseAsRoot()
+      try SharedWork.check(
+        command, arguments: CommandLine.arguments,
+        environment: ProcessInfo.processInfo.environment)
       do {
         try command.run()
       } catch let error as ValidationError {
+        SharedWork.end(error)
         exit(withWrongUsage: error, of: type(of: command))
       }
-    } catch let outcome as Outcome {
-      exit(withError: outcome.exitCode)
-    } catch  where exitCode(for: error) == .failure && !(error is CleanExit) {
-      // Everything the libraries throw describes itself in one line; wrong usage goes below. Where
-      // bytes of a mapped input went missing, whatever else is wrong follows from that.
-      do {
-        try SignalHandlers.checkInputs()
-        Console.error("\(error)")
-      } catch {
-        Console.error("\(error)")
-      }
-      exit(withError: Outcome.error.exitCode)
+      SharedWork.end()
     } catch {
-      exit(withError: error)
+      end(error)
+    }
+  }
+
+  private static func end(_ error: any Error) -> Never {
+    SharedWork.end(error)
+    if let outcome = error as? Outcome { exit(withError: outcome.exitCode) }
+    guard exitCode(for: error) == .failure, !(error is CleanExit) else { exit(withError: error) }
+    // Everything the libraries throw describes itself in one line; wrong usage went above.
+    Console.error(explanation(of: error))
+    exit(withError: Outcome.error.exitCode)
+  }
+
+  /// What is to be said of an error: where bytes of a mapped input went missing, whatever else is
+  /// wrong follows from that.
+  static func explanation(of error: any Error) -> String {
+    do {
+      try SignalHandlers.checkInputs()
+      return "\(error)"
+    } catch {
+      return "\(error)"
     }
   }
 

@@ -125,6 +125,51 @@ import Testing
     }
   }
 
+  /// Killed after the output took its name, and before the journal was gone.
+  @Test(arguments: [false, true], [false, true])
+  func aJournalThatOutlivedItsRunIsKnown(_ isConsumed: Bool, _ isDamaged: Bool) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 8)
+      let output = folder.appending("out.condi")
+      let plan = "\(output).plan.json"
+      try CommandLine.succeedAll(["plan", model.folder, output, "--quiet"] + Self.packing)
+      try CommandLine.succeedAll(["run", plan, "--job", "1/1", "--quiet"])
+      var journal = try String(contentsOfFile: plan, encoding: .utf8)
+      journal += try String(contentsOfFile: "\(output).job-1-of-1", encoding: .utf8)
+        .split(separator: "\n").dropFirst().map { "\($0)\n" }.joined()
+      try CommandLine.succeedAll(["finish", plan, "--quiet"])
+      if isConsumed {
+        journal += "{\"consumed\":\"\(model.shards[0])\"}\n"
+        try FileManager.default.removeItem(atPath: model.shards[0])
+      }
+      try Data(journal.utf8).write(to: URL(filePath: "\(output).journal"))
+      if isDamaged { try CommandLine.copy(output, to: output) { $0[100] ^= 1 } }
+      let outcome = try BuiltProgram().run(
+        ["convert", model.folder, output] + (isConsumed ? ["--consume-input"] : ["--journal"])
+          + Self.packing)
+      #expect(outcome.exitCode == 2)
+      let exists = "condi-convert: \(output): exists already; use --force to replace it\n"
+      switch (isConsumed, isDamaged) {
+      case (false, false): #expect(outcome.standardError == exists)
+      case (false, true):
+        #expect(
+          outcome.standardError.hasSuffix("is of no use: its partial file is gone\n\(exists)"),
+          "\(outcome.standardError)")
+      case (true, false):
+        #expect(
+          outcome.standardError
+            == "condi-convert: \(output): an earlier run has finished it, and consumed its input\n")
+      case (true, true):
+        #expect(
+          outcome.standardError.hasPrefix(
+            "condi-convert: \(output).journal: its partial file is gone, but it has the content of 1"
+          ), "\(outcome.standardError)")
+      }
+      let isLeft = FileManager.default.fileExists(atPath: "\(output).journal")
+      #expect(isLeft == isDamaged)
+    }
+  }
+
   @Test func damagedRecordsAreMadeAgain() throws {
     try withInterrupted { folder, model, output, arguments in
       let file = try FileHandle(forUpdating: URL(filePath: "\(output).part"))

@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import LinearAlgebra
 import TestSupport
 import Testing
 
@@ -31,16 +32,25 @@ struct QuantizerTests {
     return Quantizer(plan: try QuantizationPlan(archive, recipe: recipe))
   }
 
+  /// Every planned tensor, on several threads as the program does it.
+  private func outcomes(_ quantizer: Quantizer, _ archive: TensorArchive, threads: Int) throws
+    -> [(name: String, outcome: Quantizer.Outcome)]
+  {
+    let names = quantizer.plan.quantizedNames
+    let found = try parallelMap(count: names.count, threads: threads) { index in
+      try quantizer.outcome(names[index], tensor: #require(archive.tensors[names[index]]))
+    }
+    return zip(names, found).map { ($0, $1) }
+  }
+
   @Test(arguments: [2, 3, 8])
   func isTheSameOnAnyNumberOfThreads(threads: Int) throws {
     let archive = try archive(seed: 1)
     let quantizer = try quantizer(archive)
-    let single = try quantizer.outcomes(archive, threads: 1)
-    let several = try quantizer.outcomes(archive, threads: threads)
-    #expect(Array(single.keys) == (0..<7).map { "layers.\($0).qkv.weight" })
-    #expect(Array(single.keys) == Array(several.keys))
-    for (name, outcome) in single {
-      let other = try #require(several[name])
+    let single = try outcomes(quantizer, archive, threads: 1)
+    let several = try outcomes(quantizer, archive, threads: threads)
+    #expect(single.map(\.name) == (0..<7).map { "layers.\($0).qkv.weight" })
+    for ((name, outcome), (_, other)) in zip(single, several) {
       #expect(other.tensor.codes.elementsEqual(outcome.tensor.codes))
       #expect(other.tensor.parameterBytes.elementsEqual(outcome.tensor.parameterBytes))
       #expect(other.summary == outcome.summary)
@@ -68,7 +78,7 @@ struct QuantizerTests {
   @Test func planAndResultAgreeOnSizes() throws {
     let archive = try archive(seed: 3)
     let quantizer = try quantizer(archive, bits: 5)
-    for (name, outcome) in try quantizer.outcomes(archive, threads: 2) {
+    for (name, outcome) in try outcomes(quantizer, archive, threads: 2) {
       let planned = try #require(quantizer.plan.entries[name]?.quantization)
       #expect(outcome.tensor.codes.count == planned.codeByteCount)
       #expect(outcome.tensor.parameterBytes.count == planned.parameterByteCount)
@@ -99,7 +109,8 @@ struct QuantizerTests {
   func constantsHaveNoNoise(value: Float) throws {
     var archive = TensorArchive()
     archive.tensors["a.weight"] = try tensor([Float](repeating: value, count: 400), [20, 20])
-    let outcome = try quantizer(archive).outcomes(archive, threads: 1)["a.weight"]
+    let outcome = try outcomes(quantizer(archive), archive, threads: 1).first?.outcome
+    #expect(outcome?.summary.name == "a.weight")
     #expect(outcome?.summary.signalToQuantizationNoise == nil)
     #expect(outcome?.summary.maximumError == 0)
     #expect(outcome?.summary.clippedShare == 0)
@@ -110,7 +121,7 @@ struct QuantizerTests {
     var recipe = try Recipe.named("body-linear")
     recipe.defaults.search = .minimumMaximum
     let quantizer = Quantizer(plan: try QuantizationPlan(archive, recipe: recipe))
-    for outcome in try quantizer.outcomes(archive, threads: 2).values {
+    for (_, outcome) in try outcomes(quantizer, archive, threads: 2) {
       #expect(outcome.summary.clippedShare == 0)
       let scale = try #require(outcome.tensor.scale.max())
       #expect(outcome.summary.maximumError <= Double(scale) / 2 * 1.000_01)
@@ -127,7 +138,7 @@ struct QuantizerTests {
     let complete = archive
     let error = TransformError(
       .notFinite(value: "\(value)", element: 17), tensor: "layers.9.weight")
-    #expect(throws: error) { try quantizer.outcomes(complete, threads: threads) }
+    #expect(throws: error) { try outcomes(quantizer, complete, threads: threads) }
     #expect(
       "\(error)"
         == "tensor 'layers.9.weight': element 17 is \(value), which cannot be quantized")

@@ -1,13 +1,14 @@
+import CSignals
 import Foundation
 
 /// The file `OUT.part` that a conversion writes which may be interrupted and continued: it stays when
 /// its process ends, and becomes `OUT` when it is whole.
 ///
 /// Several processes may place records in one partial file. Each holds a shared lock; whoever finishes
-/// or begins one anew needs it alone.
+/// or begins one anew needs it alone. Of ranks that write one together, the first holds the lock.
 package final class PartialFile: Sendable {
-  /// Whether a process needs the file alone.
-  package enum Lock: Sendable { case shared, exclusive }
+  /// Whether a process needs the file alone, or another one holds the lock for it.
+  package enum Lock: Sendable { case shared, exclusive, heldElsewhere }
 
   /// Whether the file must be there already.
   package enum Opening: Sendable { case existing, new, either }
@@ -17,6 +18,8 @@ package final class PartialFile: Sendable {
   private let output: String
   private let destination: OutputDestination
   private let descriptor: Int32
+  /// The place in the table of files that signals remove; negative where it stays.
+  private let slot: Int32
 
   /// Where the partial file of `output` is.
   package static func path(of output: String) -> String { "\(output).part" }
@@ -24,10 +27,12 @@ package final class PartialFile: Sendable {
   /// - Parameters:
   ///   - output: where the file will be.
   ///   - opening: `.new` discards what an existing partial file holds.
+  ///   - staysOnSignals: whether it is left when a signal ends the process, for a run that continues.
   /// - Throws: `FormatError` when something is in the way at `output`, when another process uses the
   ///   partial file, and when it cannot be opened.
   package init(
-    for output: String, replacesExisting: Bool, opening: Opening, lock: Lock = .exclusive
+    for output: String, replacesExisting: Bool, opening: Opening, lock: Lock = .exclusive,
+    staysOnSignals: Bool = true
   ) throws {
     destination = try OutputDestination(path: output, replacesExisting: replacesExisting)
     self.output = output
@@ -41,7 +46,8 @@ package final class PartialFile: Sendable {
     var status = stat()
     let isRegular = fstat(descriptor, &status) == 0 && FileKind(status) == .regular
     let isLocked =
-      flock(descriptor, (lock == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0
+      lock == .heldElsewhere
+      || flock(descriptor, (lock == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0
       || errno != EWOULDBLOCK  // a file system without locks
     let isEmpty = opening != .new || !isRegular || !isLocked || ftruncate(descriptor, 0) == 0
     guard isRegular, isLocked, isEmpty else {
@@ -56,9 +62,13 @@ package final class PartialFile: Sendable {
       throw FormatError(.system(operation: "write", code: code), path: path)
     }
     if let permissions = destination.permissions { fchmod(descriptor, permissions) }
+    slot = staysOnSignals ? -1 : condi_cleanup_add(path)
   }
 
-  deinit { close(descriptor) }
+  deinit {
+    condi_cleanup_remove(slot)
+    close(descriptor)
+  }
 
   /// For placing bytes at offsets, from several threads and processes where it helps.
   package var placement: FilePlacement { FilePlacement(path: path, descriptor: descriptor) }

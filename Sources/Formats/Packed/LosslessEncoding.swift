@@ -5,6 +5,8 @@ struct LosslessEncoding {
   let inflatedByteCount: Int?
   /// The record's length in the file.
   let byteCount: Int
+  /// The record itself, where it was compressed to choose and there was room for it.
+  private let planned: PlannedRecords.Record?
 
   /// Element widths in bits that a palette can have.
   static let paletteWidths: Set<Int> = [8, 16, 32, 64]
@@ -14,9 +16,11 @@ struct LosslessEncoding {
   ///
   /// zlib is used where it saves at least a tenth. Long raw data is probed first, because trained
   /// weights do not compress and trying takes far longer than writing.
-  init(choosingFor tensor: Tensor) throws {
+  ///
+  /// - Parameter records: keeps what was compressed.
+  init(choosingFor tensor: Tensor, keepingIn records: PlannedRecords) throws {
     let bytes = try tensor.bytes()
-    var best = Self(storing: bytes, as: .raw, isProbed: true)
+    var best = Candidate(storing: bytes, as: .raw, isProbed: true)
     let candidates = [
       Palette(bytes, elementType: tensor.elementType).map {
         PackedEncoding.palette(distinctCount: $0.values.count)
@@ -27,10 +31,13 @@ struct LosslessEncoding {
     ]
     for encoding in candidates.compactMap({ $0 }) {
       let encoded = try Self.encode(bytes, of: tensor, as: encoding)
-      let candidate = Self(storing: encoded, as: encoding, isProbed: false)
+      let candidate = Candidate(storing: encoded, as: encoding, isProbed: false)
       if candidate.byteCount < best.byteCount { best = candidate }
     }
-    self = best
+    encoding = best.encoding
+    inflatedByteCount = best.compressed == nil ? nil : best.encodedByteCount
+    byteCount = best.byteCount
+    planned = best.compressed.flatMap(records.keep)
   }
 
   /// The encoding that `entry` was planned with; `nil` for codes.
@@ -39,38 +46,50 @@ struct LosslessEncoding {
     encoding = entry.encoding
     inflatedByteCount = entry.inflatedByteCount
     byteCount = entry.byteCount
+    planned = nil
   }
 
-  private init(storing encoded: SharedBytes, as encoding: PackedEncoding, isProbed: Bool) {
-    self.encoding = encoding
-    let saves = { (compressed: Int, original: Int) in compressed <= original - (original + 9) / 10 }
-    if encoded.count >= 16, !isProbed || Self.probe(encoded, saves: saves) {
-      let compressed = Zlib.compress(encoded).count
-      if saves(compressed, encoded.count) {
-        inflatedByteCount = encoded.count
-        byteCount = compressed
+  /// One way to store a tensor.
+  private struct Candidate {
+    let encoding: PackedEncoding
+    let encodedByteCount: Int
+    /// As a zlib stream, where that is worth it.
+    let compressed: [UInt8]?
+
+    var byteCount: Int { compressed?.count ?? encodedByteCount }
+
+    init(storing encoded: SharedBytes, as encoding: PackedEncoding, isProbed: Bool) {
+      self.encoding = encoding
+      encodedByteCount = encoded.count
+      guard encoded.count >= 16, !isProbed || Self.probe(encoded) else {
+        compressed = nil
         return
       }
+      let stream = Zlib.compress(encoded)
+      compressed = Self.saves(stream.count, of: encoded.count) ? stream : nil
     }
-    inflatedByteCount = nil
-    byteCount = encoded.count
-  }
 
-  /// Whether evenly spaced samples of long data compress well enough to try all of it.
-  private static func probe(_ bytes: SharedBytes, saves: (Int, Int) -> Bool) -> Bool {
-    let sampleCount = 8
-    let sampleByteCount = 16 << 10
-    guard bytes.count > 2 * sampleCount * sampleByteCount else { return true }
-    let spacing = bytes.count / sampleCount
-    let compressed = (0..<sampleCount).reduce(0) { sum, index in
-      let start = index * spacing
-      return sum + Zlib.compress(bytes.slice(start..<start + sampleByteCount)).count
+    private static func saves(_ compressed: Int, of original: Int) -> Bool {
+      compressed <= original - (original + 9) / 10
     }
-    return saves(compressed, sampleCount * sampleByteCount)
+
+    /// Whether evenly spaced samples of long data compress well enough to try all of it.
+    private static func probe(_ bytes: SharedBytes) -> Bool {
+      let sampleCount = 8
+      let sampleByteCount = 16 << 10
+      guard bytes.count > 2 * sampleCount * sampleByteCount else { return true }
+      let spacing = bytes.count / sampleCount
+      let compressed = (0..<sampleCount).reduce(0) { sum, index in
+        let start = index * spacing
+        return sum + Zlib.compress(bytes.slice(start..<start + sampleByteCount)).count
+      }
+      return saves(compressed, of: sampleCount * sampleByteCount)
+    }
   }
 
   /// The record of `tensor`, of exactly `byteCount` bytes.
   func record(of tensor: Tensor) throws -> SharedBytes {
+    if let record = planned?.take() { return record }
     let encoded = try Self.encode(tensor.bytes(), of: tensor, as: encoding)
     return inflatedByteCount == nil ? encoded : SharedBytes(Zlib.compress(encoded))
   }

@@ -18,10 +18,10 @@ public struct PackedExamination: Sendable {
 
   /// Examines a file: its prologue, its header, and every record's checksum.
   ///
-  /// - Parameter run: runs the checks of the records.
+  /// - Parameter map: runs the checks of the records.
   /// - Throws: `FormatError` when the file cannot be read or is of another version.
   public init(
-    _ file: InputFile, runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+    _ file: InputFile, mappingChecks map: PackedModel.CheckMap = PackedModel.checkingInOrder
   ) throws {
     var faults: [PackedFault] = []
     var content = file
@@ -61,7 +61,7 @@ public struct PackedExamination: Sendable {
     prologue =
       isProloguePresent
       ? found : try model.flatMap { try $0.provesItsPrologue() ? $0.prologue : nil }
-    faults += try model?.verifyRecords(runningTasks: run) ?? []
+    faults += try model?.verifyRecords(mappingChecks: map) ?? []
     self.faults = faults.sorted { $0.offset < $1.offset }
   }
 

@@ -23,7 +23,7 @@ public enum PackedRegion: String, Hashable, Sendable, Codable {
 }
 
 /// A fault found in a packed file, with its place.
-public struct PackedFault: Hashable, Sendable {
+public struct PackedFault: Hashable, Sendable, Codable {
   /// The part of the file that is damaged.
   public let region: PackedRegion
   /// The tensor whose record it is; `nil` for the other regions.

@@ -1,27 +1,34 @@
-import Synchronization
-
 extension PackedModel {
   /// Checks every byte after the header was read: records' checksums and contents, and padding.
   ///
   /// Opening the file has already checked the prologue, the header, and where records lie, so
   /// together every byte of the file is accounted for. `PackedExamination` does both.
   ///
+  /// - Parameter map: checks the records, on several threads or ranks where it helps.
   /// - Returns: the faults in file order; none when the file is whole.
-  package func verifyRecords(runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially)
-    throws -> [PackedFault]
-  {
+  package func verifyRecords(mappingChecks map: CheckMap = checkingInOrder) throws -> [PackedFault] {
     let entries = header.entries
     // The longest first, so that no thread is left with it at the end.
     let order = entries.indices.sorted { (entries[$1].byteCount, $0) < (entries[$0].byteCount, $1) }
-    let faults = Mutex([[PackedFault]](repeating: [], count: entries.count))
-    try run(order.count) { position in
+    let found = try map(order.count) { position in
       let index = order[position]
-      let found = faultsOfPadding(before: index) + faultsOfRecord(entries[index])
-      guard !found.isEmpty else { return }
-      faults.withLock { $0[index] = found }
+      return faultsOfPadding(before: index) + faultsOfRecord(entries[index])
     }
-    return faults.withLock { $0 }.flatMap { $0 }
+    var faults = [[PackedFault]](repeating: [], count: entries.count)
+    for (position, index) in order.enumerated() { faults[index] = found[position] }
+    return faults.flatMap { $0 }
   }
+
+  /// Runs a number of independent checks, in any order, and returns what they found by index.
+  public typealias CheckMap = (
+    _ count: Int, _ check: @escaping @Sendable (Int) throws -> [PackedFault]
+  ) throws -> [[PackedFault]]
+
+  /// One check after the other.
+  public static let checkingInOrder:
+    @Sendable (Int, @Sendable (Int) throws -> [PackedFault]) throws -> [[PackedFault]] = {
+      count, check in try (0..<count).map(check)
+    }
 
   private func faultsOfPadding(before index: Int) -> [PackedFault] {
     func fault(_ offset: Int, _ byteCount: Int, _ message: String) -> [PackedFault] {

@@ -37,11 +37,12 @@ public struct PackedWriter: Sendable {
     let originals = try items.originals()
     let kept = items.indices.filter { originals[$0] == $0 }
     let encodings = Mutex([LosslessEncoding?](repeating: nil, count: items.count))
+    let records = PlannedRecords()
     try run(kept.count) { position in
       let index = kept[position]
       guard case .keep = items[index].action else { return }
       let encoding = try locatingErrors(tensor: items[index].name) {
-        try LosslessEncoding(choosingFor: items[index].source)
+        try LosslessEncoding(choosingFor: items[index].source, keepingIn: records)
       }
       encodings.withLock { $0[index] = encoding }
     }

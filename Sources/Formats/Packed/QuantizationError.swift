@@ -1,7 +1,7 @@
 import Foundation
 
 /// What quantizing cost a tensor: its values before beside those that its codes stand for.
-public struct QuantizationError: Hashable, Sendable {
+public struct QuantizationError: Hashable, Sendable, Codable {
   /// Elements that were compared.
   public let elementCount: Int
   /// The sum of squares of the values before, Σ w².

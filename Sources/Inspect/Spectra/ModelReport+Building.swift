@@ -1,6 +1,7 @@
 import Formats
 import Foundation
 import LinearAlgebra
+import Ranks
 
 extension ModelReport {
   /// The relative error of σ_max and σ_min when they alone are computed.
@@ -31,6 +32,8 @@ extension ModelReport {
     public var memoryLimit = Int(clamping: ProcessInfo.processInfo.physicalMemory)
     /// Threads that decompose, at least 1. Memory is bounded by so many of the largest matrices.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
+    /// Who shares the layers; every rank has the whole report in the end.
+    public var ranks = RankGroup.alone
 
     public init() {}
   }
@@ -62,7 +65,8 @@ extension ModelReport {
     }
     let references = options.reference.map { Self.counterparts(of: inspections, in: $0.archive) }
     var layers = try Self.run(
-      inspections + (references ?? []), threads: options.threads, progress: progress)
+      inspections + (references ?? []), ranks: options.ranks, threads: options.threads,
+      progress: progress)
     let referenceStart = inspections.reduce(0) { $0 + $1.parts.count }
     if references != nil {
       let counterparts = Dictionary(
@@ -103,23 +107,24 @@ extension ModelReport {
 
   /// The reports of all inspections, in their order.
   private static func run(
-    _ inspections: [LayerInspection], threads: Int,
+    _ inspections: [LayerInspection], ranks: RankGroup, threads: Int,
     progress: (@Sendable (_ tensor: String) -> Void)?
   ) throws -> [LayerReport] {
     let costs = inspections.map(\.cost)
     // Sorting by cost, then by position, does not depend on the sort's stability.
     let order = inspections.indices.sorted { (costs[$1], $0) < (costs[$0], $1) }
     let aloneCount = leadingGiants(order.map { costs[$0] }, threads: threads)
-    @Sendable func report(_ index: Int) throws -> [LayerReport] {
-      let reports = try inspections[index].reports()
-      progress?(inspections[index].name)
-      return reports
+    func reports(at positions: Range<Int>, threads: Int) throws -> [[LayerReport]] {
+      let indices = order[positions].map { $0 }
+      return try ranks.map(
+        count: indices.count, threads: threads,
+        progress: { progress?(inspections[indices[$0]].name) },
+        { try inspections[indices[$0]].reports() })
     }
 
     BLASThreads.setMaximum(threads)
-    let alone = try order[..<aloneCount].map(report)
-    let rest = order[aloneCount...].map { $0 }
-    let together = try parallelMap(count: rest.count, threads: threads) { try report(rest[$0]) }
+    let alone = try reports(at: 0..<aloneCount, threads: 1)
+    let together = try reports(at: aloneCount..<order.count, threads: threads)
 
     var reports = [[LayerReport]](repeating: [], count: inspections.count)
     for (index, layers) in zip(order, alone + together) { reports[index] = layers }

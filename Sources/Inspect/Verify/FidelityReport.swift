@@ -1,5 +1,5 @@
 import Formats
-import LinearAlgebra
+import Ranks
 
 /// A packed model beside the full-precision model it was made from.
 public struct FidelityReport: Codable, Hashable, Sendable {
@@ -49,7 +49,7 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     public let isWithinStep: Bool
   }
 
-  private struct Comparison: Sendable {
+  private struct Comparison: Codable, Sendable {
     var layer: Layer?
     var error: QuantizationError?
     /// Type and shape are the reference's.
@@ -58,19 +58,21 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   }
 
   init(
-    model: PackedModel, reference: TensorArchive, file: String, threads: Int,
+    model: PackedModel, reference: TensorArchive, file: String, ranks: RankGroup, threads: Int,
     progress: (@Sendable (Int) -> Void)?
   ) throws {
     let names = Array(model.header.names.keys)
     let shared = names.filter { reference.tensors[$0] != nil }
-    let comparisons = try parallelMap(count: shared.count, threads: threads) { index in
-      let name = shared[index]
-      guard let tensor = reference.tensors[name] else { return Comparison() }
-      defer { progress?(tensor.byteCount) }
-      return try locatingErrors(tensor: name) {
-        try Self.compare(model, name: name, reference: tensor)
-      }
-    }
+    let comparisons = try ranks.map(
+      count: shared.count, threads: threads,
+      progress: { progress?(reference.tensors[shared[$0]]?.byteCount ?? 0) },
+      { index in
+        let name = shared[index]
+        guard let tensor = reference.tensors[name] else { return Comparison() }
+        return try locatingErrors(tensor: name) {
+          try Self.compare(model, name: name, reference: tensor)
+        }
+      })
     let adjusted = Set(model.header.adjustedNames)
     func isAdjusted(_ name: String, _ comparison: Comparison) -> Bool {
       adjusted.contains(name) && comparison.isComparable && !comparison.isIdentical

@@ -1,5 +1,5 @@
 import Formats
-import LinearAlgebra
+import Ranks
 
 /// Whether a packed file is whole, how small it is, and how true to a reference.
 public struct VerificationReport: Codable, Hashable, Sendable {
@@ -124,13 +124,15 @@ public struct VerificationReport: Codable, Hashable, Sendable {
   ///   - file: the packed file's path as the user gave it.
   ///   - reference: the full-precision tensors under the same names, and their file.
   ///   - gates: requirements to check.
+  ///   - ranks: who shares the tensors; every rank has the whole report in the end.
   ///   - progress: called with the bytes of each tensor done, from any thread.
   /// - Throws: `FormatError` when the reference cannot be read; faults of the packed file are part
   ///   of the report.
   public init(
     file: String, _ examination: PackedExamination,
     reference: (file: String, archive: TensorArchive)? = nil, findings: Findings = Findings(),
-    gates: [VerificationGate] = [], threads: Int, progress: (@Sendable (Int) -> Void)? = nil
+    gates: [VerificationGate] = [], ranks: RankGroup = .alone, threads: Int,
+    progress: (@Sendable (Int) -> Void)? = nil
   ) throws {
     schemaVersion = Self.currentSchemaVersion
     self.file = file
@@ -143,14 +145,15 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     fidelity = try whole.flatMap { model in
       try reference.map {
         try FidelityReport(
-          model: model, reference: $0.archive, file: $0.file, threads: threads, progress: progress)
+          model: model, reference: $0.archive, file: $0.file, ranks: ranks, threads: threads,
+          progress: progress)
       }
     }
     reproduction = findings.reproduction
     repairs = findings.repairs
     let worst =
       gates.contains { if case .conditionNumber = $0 { true } else { false } }
-      ? try whole.flatMap { try WorstCondition(of: $0, threads: threads) } : nil
+      ? try whole.flatMap { try WorstCondition(of: $0, ranks: ranks, threads: threads) } : nil
     self.gates = gates.map { [summary, fidelity] gate in
       gate.outcome(summary: summary, fidelity: fidelity, condition: worst)
     }

@@ -1,5 +1,6 @@
 import Formats
 import LinearAlgebra
+import Ranks
 
 /// The weight matrix of a packed file with the largest condition number, as dequantized.
 struct WorstCondition {
@@ -9,11 +10,11 @@ struct WorstCondition {
 
   /// - Returns: `nil` when the file has no weight matrices.
   /// - Throws: `FormatError` when a tensor cannot be read; `LAPACKError` for one that is not finite.
-  init?(of model: PackedModel, threads: Int) throws {
+  init?(of model: PackedModel, ranks: RankGroup, threads: Int) throws {
     let weights = model.header.entries.filter {
       $0.role == .weight && $0.elementType.isFloatingPoint && $0.shape.matrix != nil
     }.sorted { $0.shape.elementCount > $1.shape.elementCount }
-    let numbers = try parallelMap(count: weights.count, threads: threads) { index -> Double in
+    let numbers = try ranks.map(count: weights.count, threads: threads) { index -> Double in
       let entry = weights[index]
       guard let tensor = try model.tensor(named: entry.name),
         let (rows, columns) = entry.shape.matrix

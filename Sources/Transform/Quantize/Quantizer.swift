@@ -1,8 +1,6 @@
 import Formats
-import LinearAlgebra
-import OrderedCollections
 
-/// Quantizes the tensors of a plan, one call a tensor or all of them on several threads.
+/// Quantizes the tensors of a plan, one call a tensor.
 ///
 /// The result depends on the plan and the tensor's elements alone, so calls may run in any order
 /// and on any number of threads.
@@ -75,40 +73,5 @@ struct Quantizer: Sendable {
         }
       }
     }
-  }
-
-  /// Every planned tensor of `archive` in its order, shared tensors once.
-  ///
-  /// Codes and parameters are all in memory at the end; in between, one full-precision tensor a
-  /// thread.
-  ///
-  /// - Parameter threads: at least 1.
-  /// - Throws: as `quantize(_:tensor:)`, for the tensor that failed.
-  func outcomes(_ archive: TensorArchive, threads: Int) throws
-    -> OrderedDictionary<String, Outcome>
-  {
-    let names = plan.quantizedNames
-    // The largest first, so that no thread is left with one at the end.
-    let order = names.indices.sorted { left, right in
-      let (leftCount, rightCount) = (elementCount(names[left]), elementCount(names[right]))
-      return leftCount == rightCount ? left < right : leftCount > rightCount
-    }
-    let found = try parallelMap(count: order.count, threads: threads) { index in
-      let name = names[order[index]]
-      guard let tensor = archive.tensors[name] else {
-        throw TransformError(
-          .notPlanned(reason: "the plan is for an archive with a tensor of this name"),
-          tensor: name)
-      }
-      return try outcome(name, tensor: tensor)
-    }
-    var position = [Int](repeating: 0, count: order.count)
-    for (index, original) in order.enumerated() { position[original] = index }
-    return OrderedDictionary(
-      uniqueKeysWithValues: names.indices.map { (names[$0], found[position[$0]]) })
-  }
-
-  private func elementCount(_ name: String) -> Int {
-    plan.entries[name]?.shape.elementCount ?? 0
   }
 }

@@ -1,8 +1,17 @@
 import Formats
 import Foundation
+import Synchronization
 
 /// Where a command's words go: reports to standard output, all else to standard error.
 enum Console {
+  private static let isMute = Mutex(false)
+
+  /// From now on only errors are said: for the ranks that help another one.
+  static func mute() { isMute.withLock { $0 = true } }
+
+  /// Whether reports, notes and progress are for somebody.
+  static var speaks: Bool { isMute.withLock { !$0 } }
+
   /// Lets writing to a pipe that nobody reads any more be an error of `write`, so that unfinished
   /// outputs are removed on the way out. For `main`, once.
   static func ignoreBrokenPipes() {
@@ -14,6 +23,7 @@ enum Console {
   /// - Throws: `FormatError` when it cannot be written, as to a full disk; `Outcome.readerGone` when
   ///   nobody reads it any more.
   static func report(_ report: String) throws {
+    guard speaks else { return }
     ProgressBar.erase()
     let text = StandardInput.named(report)
     // By bytes: the last character of CSV is a carriage return and line feed together.
@@ -34,7 +44,7 @@ enum Console {
 
   /// Something the user should know though the command goes on.
   static func note(_ message: String, unless isQuiet: Bool) {
-    guard !isQuiet else { return }
+    guard !isQuiet, speaks else { return }
     write("condi-convert: \(StandardInput.named(message))")
   }
 

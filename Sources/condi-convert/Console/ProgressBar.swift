@@ -29,7 +29,7 @@ final class ProgressBar: Sendable {
     self.label = label
     self.total = max(1, total)
     self.unit = unit
-    isShown = !isQuiet && Console.isErrorATerminal
+    isShown = !isQuiet && Console.speaks && Console.isErrorATerminal
   }
 
   deinit { Self.erase() }

@@ -1,19 +1,31 @@
 import Formats
 import LinearAlgebra
+import Ranks
 import Transform
 
 /// Packed files that commands are given to look at as a whole, damaged or not.
 enum PackedArgument {
-  /// Every fault of the file at `path`.
+  /// The file at `path`, to be examined.
   ///
-  /// - Throws: `FormatError` when it is not a packed file at all, or cannot be read.
-  static func examine(_ path: String, common: CommonOptions) throws -> PackedExamination {
+  /// - Throws: `FormatError` when it is not a packed file at all, or cannot be opened.
+  static func open(_ path: String, common: CommonOptions) throws -> InputFile {
     let input = try InputFile(path: StandardInput.path(path), access: common.access)
     guard PackedExamination.resembles(input) else {
       throw FormatError.unsupported("it is not a packed file", path: path)
     }
-    return try locatingErrors(path: path) {
-      try PackedExamination(input, runningTasks: tasks(common))
+    return input
+  }
+
+  /// Every fault of a file that `open` has opened.
+  ///
+  /// - Throws: `FormatError` when it cannot be read.
+  static func examine(
+    _ input: InputFile, path: String, ranks: RankGroup = .alone, common: CommonOptions
+  ) throws -> PackedExamination {
+    try locatingErrors(path: path) {
+      try PackedExamination(input) { count, check in
+        try ranks.map(count: count, threads: common.threads, check)
+      }
     }
   }
 

@@ -53,7 +53,7 @@ struct PackingOptions: ParsableArguments {
     }
     noteWhatIsMissing(material.calibration, for: recipe)
     if let conversion = try streaming.conversion(
-      of: archive, input: input,
+      of: archive, input: input, common: common,
       planning: {
         try pipeline.streamingPacker.map {
           try Conversion(request, packing: archive, root: root, with: $0)

@@ -24,6 +24,9 @@ struct StreamingOptions: ParsableArguments {
     guard !consumeInput || journal != false else {
       throw ValidationError("--consume-input needs the journal")
     }
+    guard !consumeInput || !SharedWork.ranks.isShared else {
+      throw ValidationError("--consume-input is for a process alone, not for several ranks")
+    }
   }
 
   /// Goes on with what an earlier run of the same request left, if there is such a thing.
@@ -32,8 +35,9 @@ struct StreamingOptions: ParsableArguments {
   func continued(
     _ request: ConversionRequest, destination: OutputOptions, common: CommonOptions
   ) throws -> ConversionOutcome? {
-    guard journal != false else { return nil }
-    switch try JournaledRun.earlier(request) {
+    // Ranks would write into the partial file of a run that can be continued.
+    guard journal != false || SharedWork.ranks.isShared else { return nil }
+    switch try ConversionRun.earlier(request) {
     case .none: return nil
     case .other(let reason):
       Console.note(
@@ -41,9 +45,14 @@ struct StreamingOptions: ParsableArguments {
         unless: common.quiet)
       return nil
     case .resumable(let plan):
-      let run = try JournaledRun(
+      guard journal != false else {
+        throw FormatError.unsupported(
+          "a run that kept a journal is not finished: go on with it by --journal, or remove this",
+          path: PartialFile.path(of: request.output))
+      }
+      let run = try ConversionRun(
         continuing: plan, access: common.access, replacesExisting: destination.force,
-        consumes: consumeInput, threads: common.threads)
+        consumes: consumeInput, ranks: SharedWork.ranks, threads: common.threads)
       Console.note(
         "\(request.output): going on with an earlier run, which has done \(run.resumedCount) of "
           + "\(run.recordCount) tensors", unless: common.quiet)
@@ -51,12 +60,13 @@ struct StreamingOptions: ParsableArguments {
     }
   }
 
-  /// The conversion to be run with a journal; `nil` where there is to be none.
+  /// The conversion to be run with a journal, or by several ranks; `nil` where neither is to be.
   ///
   /// - Parameter plan: makes it; `nil` where the conversion cannot be interrupted.
   /// - Throws: `ValidationError` when a journal was asked for that cannot be.
   func conversion(
-    of archive: TensorArchive, input: String, planning plan: () throws -> Conversion?
+    of archive: TensorArchive, input: String, common: CommonOptions,
+    planning plan: () throws -> Conversion?
   ) throws -> Conversion? {
     let isAskedFor = journal == true || consumeInput
     guard input != StandardInput.argument else {
@@ -64,35 +74,42 @@ struct StreamingOptions: ParsableArguments {
         throw ValidationError(
           "--journal and --consume-input need a file: standard input comes only once")
       }
+      SharedWork.noteRootIsAlone("standard input comes to rank 0 only", common: common)
       return nil
     }
-    guard isAskedFor || journal == nil && archive.tensorByteCount >= Self.journaledByteCount else {
-      return nil
-    }
+    guard keepsJournal(of: archive) || SharedWork.ranks.isShared else { return nil }
     if let conversion = try plan() { return conversion }
     guard !isAskedFor else {
       throw ValidationError(
         "--journal and --consume-input are for packing without a calibration or --target-size, "
           + "and for safetensors output")
     }
+    SharedWork.noteRootIsAlone(
+      "what is shared is packing without a calibration or --target-size, and safetensors output",
+      common: common)
     return nil
+  }
+
+  private func keepsJournal(of archive: TensorArchive) -> Bool {
+    journal ?? (consumeInput || archive.tensorByteCount >= Self.journaledByteCount)
   }
 
   func run(
     _ conversion: Conversion, of archive: TensorArchive, destination: OutputOptions,
     common: CommonOptions
   ) throws -> ConversionOutcome {
-    let run = try JournaledRun(
+    let run = try ConversionRun(
       beginning: conversion, replacesExisting: destination.force,
+      keepsJournal: keepsJournal(of: archive),
       consumption: consumeInput ? InputConsumption(conversion, of: archive) : nil,
-      threads: common.threads)
+      access: common.access, ranks: SharedWork.ranks, threads: common.threads)
     return try finish(run, common: common)
   }
 
-  private func finish(_ run: JournaledRun, common: CommonOptions) throws -> ConversionOutcome {
+  private func finish(_ run: ConversionRun, common: CommonOptions) throws -> ConversionOutcome {
     let total = run.conversion.file.records.reduce(0) { $0 + $1.sourceByteCount }
     let bar = ProgressBar("converting", total: total, isQuiet: common.quiet)
-    return try run.finish { bar.advance($1) }
+    return try SharedWork.share(.conversion) { try run.finish { bar.advance($1) } }
   }
 
   /// Says what was written where every bit was kept.

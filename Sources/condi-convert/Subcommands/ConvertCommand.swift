@@ -4,7 +4,7 @@ import Inspect
 import Jobs
 import Transform
 
-struct ConvertCommand: ParsableCommand {
+struct ConvertCommand: SharedCommand {
   static let configuration = CommandConfiguration(
     commandName: "convert",
     abstract: "Quantize and pack a checkpoint, or change its format bit for bit.",
@@ -76,7 +76,7 @@ struct ConvertCommand: ParsableCommand {
     }
     let archive = try ModelArgument.open(input, root: packing.root, common: common)
     if let conversion = try streaming.conversion(
-      of: archive, input: input,
+      of: archive, input: input, common: common,
       planning: {
         guard format is SafetensorsFormat else { return nil }
         return try Conversion(request, copying: archive, root: packing.root)

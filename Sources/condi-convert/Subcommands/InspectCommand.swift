@@ -1,8 +1,9 @@
 import ArgumentParser
 import Formats
 import Inspect
+import Ranks
 
-struct InspectCommand: ParsableCommand {
+struct InspectCommand: SharedCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
     abstract: "Show singular values, condition numbers, ranks and sizes, layer by layer.",
@@ -156,23 +157,14 @@ struct InspectCommand: ParsableCommand {
           archive: archive, file: file, fileByteCount: archive.sourceByteCount(), depth: depth))
       return
     }
-    // Rules are read before the first file is: a mistake in them should not cost a minute.
-    var options = try options()
-    var archives = try files.map { try ModelArgument.open($0, root: root, common: common) }
-    if let reference {
-      var counterpart = try ModelArgument.openReference(
-        reference, root: root, sourceRoot: archives[0].sourceRoot, common: common)
-      if root == nil {
-        let aligned = ModelArgument.aligned(
-          [(file, archives[0]), (reference, counterpart)], common: common)
-        (archives[0], counterpart) = (aligned[0], aligned[1])
-      }
-      options.reference = (reference, counterpart)
-    } else if files.count > 1, root == nil {
-      archives = ModelArgument.aligned(
-        zip(files, archives).map { (path: $0, archive: $1) }, common: common)
-    }
-    let models = try zip(files, archives).map { try model($0, $1, options: options) }
+    let ranks = SharedWork.ranks(reading: files + [reference], common: common)
+    let models = try SharedWork.share(
+      among: ranks,
+      preparing: { try opened(ranks) },
+      { archives, options in
+        try zip(files, archives).map { try model($0, $1, options: options) }
+      })
+    guard ranks.isRoot else { return }
     if let junit {
       let outcomes = models.map { (file: $0.file, outcomes: $0.rules ?? []) }
       var writer = try AtomicFileWriter(path: junit, replacesExisting: true)
@@ -185,6 +177,30 @@ struct InspectCommand: ParsableCommand {
       try report.print(ModelComparison(models: models))
     }
     if !models.allSatisfy(\.isPassed) { throw Outcome.finding }
+  }
+
+  /// The models, with what is asked of them.
+  private func opened(_ ranks: RankGroup) throws -> (
+    archives: [TensorArchive], options: ModelReport.Options
+  ) {
+    // Rules are read before the first file is: a mistake in them should not cost a minute.
+    var options = try options()
+    options.ranks = ranks
+    var archives = try files.map { try ModelArgument.open($0, root: root, common: common) }
+    if let reference, let file = files.first {
+      var counterpart = try ModelArgument.openReference(
+        reference, root: root, sourceRoot: archives[0].sourceRoot, common: common)
+      if root == nil {
+        let aligned = ModelArgument.aligned(
+          [(file, archives[0]), (reference, counterpart)], common: common)
+        (archives[0], counterpart) = (aligned[0], aligned[1])
+      }
+      options.reference = (reference, counterpart)
+    } else if files.count > 1, root == nil {
+      archives = ModelArgument.aligned(
+        zip(files, archives).map { (path: $0, archive: $1) }, common: common)
+    }
+    return (archives, options)
   }
 
   private func options() throws -> ModelReport.Options {

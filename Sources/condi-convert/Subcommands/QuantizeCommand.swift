@@ -2,7 +2,7 @@ import ArgumentParser
 import Formats
 import Transform
 
-struct QuantizeCommand: ParsableCommand {
+struct QuantizeCommand: SharedCommand {
   static let configuration = CommandConfiguration(
     commandName: "quantize",
     abstract: "Quantize and pack a model whose weights are conditioned already.",

@@ -49,7 +49,8 @@ struct RepairCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() throws {
-    let examination = try PackedArgument.examine(damaged, common: common)
+    let examination = try PackedArgument.examine(
+      PackedArgument.open(damaged, common: common), path: damaged, common: common)
     guard let model = examination.model else {
       return try packAgain(for: examination)
     }

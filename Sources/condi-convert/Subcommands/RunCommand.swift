@@ -3,7 +3,7 @@ import Formats
 import Foundation
 import Jobs
 
-struct RunCommand: ParsableCommand {
+struct RunCommand: SharedCommand {
   static let configuration = CommandConfiguration(
     commandName: "run",
     abstract: "Do one job's share of a planned conversion.",
@@ -33,6 +33,12 @@ struct RunCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() throws {
+    // A job that the environment names is this rank's, and other ranks do theirs.
+    guard job == nil else { return try runJob() }
+    try SharedWork.share(among: SharedWork.ranks, preparing: {}, runJob)
+  }
+
+  private func runJob() throws {
     guard let job = job ?? JobNumber(environment: ProcessInfo.processInfo.environment) else {
       throw ValidationError(
         "which job this is neither --job says nor the environment (Slurm, Open MPI, PMI)")

@@ -4,7 +4,7 @@ import Inspect
 import LinearAlgebra
 import Transform
 
-struct VerifyCommand: ParsableCommand {
+struct VerifyCommand: SharedCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify",
     abstract: "Check that a packed file is whole, small, and true to its reference.",
@@ -103,19 +103,24 @@ struct VerifyCommand: ParsableCommand {
   }
 
   func run() throws {
-    let examination = try PackedArgument.examine(packed, common: common)
-    let archive = try reference.map {
-      try ModelArgument.openReference(
-        $0, root: root, sourceRoot: examination.model?.header.source?.root, common: common)
-    }
-    let bar = ProgressBar(
-      "verifying", total: archive?.tensorByteCount ?? 0, isQuiet: common.quiet)
-    let verification = try VerificationReport(
-      file: packed, examination,
-      reference: archive.flatMap { archive in reference.map { ($0, archive) } },
-      findings: archive.map { try findings(examination, $0) } ?? .init(), gates: gates,
-      threads: common.threads
-    ) { bar.advance($0) }
+    let ranks = SharedWork.ranks(reading: [packed, reference], common: common)
+    let examination = try SharedWork.share(
+      among: ranks,
+      preparing: { try PackedArgument.open(packed, common: common) },
+      { try PackedArgument.examine($0, path: packed, ranks: ranks, common: common) })
+    let verification = try SharedWork.share(
+      among: ranks,
+      preparing: { try material(examination) },
+      { archive, findings in
+        let bar = ProgressBar(
+          "verifying", total: archive?.tensorByteCount ?? 0, isQuiet: common.quiet)
+        return try VerificationReport(
+          file: packed, examination,
+          reference: archive.flatMap { archive in reference.map { ($0, archive) } },
+          findings: findings, gates: gates, ranks: ranks, threads: common.threads
+        ) { bar.advance($0) }
+      })
+    guard ranks.isRoot else { return }
     try report.print(verification, textLimit: 10)
     if let fault = verification.faults.first {
       throw FormatError.malformed(
@@ -123,6 +128,16 @@ struct VerifyCommand: ParsableCommand {
         offset: fault.offset)
     }
     if !verification.isPassed { throw Outcome.finding }
+  }
+
+  /// The reference, and what rank 0 alone finds out by it.
+  private func material(_ examination: PackedExamination) throws -> (
+    archive: TensorArchive?, findings: VerificationReport.Findings
+  ) {
+    guard let reference else { return (nil, .init()) }
+    let archive = try ModelArgument.openReference(
+      reference, root: root, sourceRoot: examination.model?.header.source?.root, common: common)
+    return (archive, SharedWork.ranks.isRoot ? try findings(examination, archive) : .init())
   }
 
   private func findings(_ examination: PackedExamination, _ archive: TensorArchive) throws

@@ -1,18 +1,25 @@
 import Formats
 import Foundation
-import Synchronization
+import Ranks
 import Transform
 
-/// A conversion by one process that can be interrupted at any moment and continued.
+/// A conversion by one process or by all ranks of a group, which writes `OUT.part` until that is whole
+/// and becomes `OUT`.
 ///
-/// It writes `OUT.part` and `OUT.journal`; both are gone when `OUT` is there.
-public struct JournaledRun: Sendable {
+/// With a journal, `OUT.journal` with one more a rank, it can be interrupted at any moment and
+/// continued, by another number of ranks where that is at hand. Without one nothing is left of a run
+/// that was interrupted.
+public struct ConversionRun: Sendable {
   public let conversion: Conversion
   private let output: PartialFile
-  private let journal: ConversionJournal
+  private let journal: ConversionJournal?
   /// Records that are in the file already.
   private let done: [RecordResult]
+  /// Whether nothing else was ever in the partial file.
+  private let beganEmpty: Bool
   private let consumption: InputConsumption?
+  private let access: InputFile.Access
+  private let ranks: RankGroup
   private let threads: Int
 
   /// How many tensors an earlier run has done.
@@ -41,23 +48,32 @@ public struct JournaledRun: Sendable {
     } catch let error as FormatError {
       return .other(reason: "\(error)")
     }
-    let reason: String
+    let plan: ConversionPlan
     do {
-      let plan = try ConversionPlan(parsing: content.head)
-      let absent = Set(content.consumedFiles)
-      if !FileManager.default.fileExists(atPath: PartialFile.path(of: request.output)) {
-        reason = "its partial file is gone"
-      } else if plan.request != request {
-        reason = "it is of another input or of other options"
-      } else if let changed = plan.sources.first(where: {
-        !absent.contains($0.path) && !$0.isUnchanged
-      }) {
-        reason = "\(changed.path) was changed since"
-      } else {
-        return .resumable(plan)
-      }
+      plan = try ConversionPlan(parsing: content.head)
     } catch {
       return .other(reason: "\(error)")
+    }
+    let absent = Set(content.consumedFiles)
+    let reason: String
+    if !FileManager.default.fileExists(atPath: PartialFile.path(of: request.output)) {
+      guard try !FinishedOutput.isThere(of: plan, content) else {
+        ConversionJournal.removeAll(of: request.output)
+        guard absent.isEmpty else {
+          throw FormatError.unsupported(
+            "an earlier run has finished it, and consumed its input", path: request.output)
+        }
+        return .none
+      }
+      reason = "its partial file is gone"
+    } else if plan.request != request {
+      reason = "it is of another input or of other options"
+    } else if let changed = plan.sources.first(where: {
+      !absent.contains($0.path) && !$0.isUnchanged
+    }) {
+      reason = "\(changed.path) was changed since"
+    } else {
+      return .resumable(plan)
     }
     guard content.consumedFiles.isEmpty else {
       throw FormatError.unsupported(
@@ -70,27 +86,40 @@ public struct JournaledRun: Sendable {
   /// Begins, in the place of whatever an earlier run left.
   ///
   /// - Parameters:
-  ///   - consumption: how sources are deleted; `nil` to keep them.
+  ///   - keepsJournal: whether the run can be continued.
+  ///   - consumption: how sources are deleted; `nil` to keep them. It needs the journal, and a process
+  ///     alone.
+  ///   - access: how the other ranks open the sources.
+  ///   - ranks: of which this is rank 0.
   /// - Throws: `FormatError` when the output may not be replaced or the disk has not enough space.
   public init(
-    beginning conversion: Conversion, replacesExisting: Bool, consumption: InputConsumption?,
+    beginning conversion: Conversion, replacesExisting: Bool, keepsJournal: Bool,
+    consumption: InputConsumption?, access: InputFile.Access, ranks: RankGroup = .alone,
     threads: Int
   ) throws {
+    precondition(consumption == nil || keepsJournal && !ranks.isShared, "the journal is needed")
     let plan = conversion.plan
     output = try PartialFile(
-      for: plan.request.output, replacesExisting: replacesExisting, opening: .new)
+      for: plan.request.output, replacesExisting: replacesExisting, opening: .new,
+      staysOnSignals: keepsJournal)
+    ConversionJournal.removeAll(of: plan.request.output)
     do {
       try output.reserve(byteCount: conversion.file.recordsEnd)
-      journal = try ConversionJournal(
-        beginningAt: ConversionJournal.path(of: plan.request.output), with: plan.json)
+      journal =
+        keepsJournal
+        ? try ConversionJournal(
+          beginningAt: ConversionJournal.path(of: plan.request.output), with: plan.json) : nil
     } catch {
       output.remove()
       throw error
     }
     self.conversion = conversion
     self.consumption = consumption
+    self.access = access
+    self.ranks = ranks
     self.threads = threads
     done = []
+    beganEmpty = true
   }
 
   /// Goes on where an earlier run stopped.
@@ -98,10 +127,11 @@ public struct JournaledRun: Sendable {
   /// - Parameters:
   ///   - plan: as `earlier` found it.
   ///   - consumes: whether sources are deleted, as in the earlier run.
+  ///   - ranks: of which this is rank 0; how many the earlier run had is of no matter.
   /// - Throws: `FormatError` when another process is at it, or files are not as they were.
   public init(
     continuing plan: ConversionPlan, access: InputFile.Access, replacesExisting: Bool,
-    consumes: Bool, threads: Int
+    consumes: Bool, ranks: RankGroup = .alone, threads: Int
   ) throws {
     let path = ConversionJournal.path(of: plan.request.output)
     output = try PartialFile(
@@ -112,52 +142,57 @@ public struct JournaledRun: Sendable {
     }
     // What is there as it was can be read, and will be consumed again.
     let absent = InputConsumption.absentFiles(of: plan, among: content.consumedFiles)
+    guard absent.isEmpty || !ranks.isShared else {
+      throw FormatError.unsupported(
+        "files of the input have been consumed, which only a process alone goes on with", path: path
+      )
+    }
     conversion = try Conversion(
       continuing: plan, access: access, absentFiles: absent, threads: threads)
     let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
-    var latest: [Int: RecordResult] = [:]
-    for result in content.results { latest[result.index] = result }
-    done = try placing.confirmed(latest.values.sorted { $0.index < $1.index })
+    done = try placing.confirmed(
+      latestOf: content.results + RankShare.results(of: plan))
     journal = try ConversionJournal(
       continuingAt: path, wholeByteCount: content.wholeByteCount)
+    beganEmpty = false
     consumption = consumes ? try InputConsumption(conversion, absentFiles: absent) : nil
+    self.access = access
+    self.ranks = ranks
     self.threads = threads
     try output.reserve(byteCount: conversion.file.recordsEnd)
   }
 
-  /// Makes what is missing, and seals the file.
+  /// Makes what is missing, and seals the file. The other ranks call `RankShare.join` meanwhile.
   ///
   /// - Parameter progress: called with the bytes of each tensor done, from any thread; at once for
   ///   those that an earlier run did.
-  /// - Throws: `FormatError`; the journal stays, so that the run can be continued. `TransformError` for
+  /// - Throws: `FormatError`; a journal stays, so that the run can be continued. `TransformError` for
   ///   weights that cannot be quantized, ever: then nothing stays, unless inputs were to be consumed.
   public func finish(progress: WriteProgress? = nil) throws -> ConversionOutcome {
     do {
       return try completed(progress: progress)
-    } catch let error as TransformError where consumption == nil {
+    } catch  where journal == nil || error is TransformError && consumption == nil {
       output.remove()
-      journal.remove()
+      ConversionJournal.removeAll(of: conversion.plan.request.output)
       throw error
     }
   }
 
   private func completed(progress: WriteProgress?) throws -> ConversionOutcome {
-    let records = conversion.file.records
-    let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
-    let results = Mutex(done)
-    for result in done {
-      progress?(records[result.index].name, records[result.index].sourceByteCount)
+    if ranks.isShared {
+      _ = try ranks.broadcast(
+        RankShare(
+          of: conversion.plan, done: done.map(\.index), keepsJournal: journal != nil,
+          access: access, threads: threads))
     }
+    let placing = RecordPlacing(
+      conversion: conversion, output: output, ranks: ranks, threads: threads)
     try consume(done.map(\.index))
-    let isDone = Set(done.map(\.index))
-    try placing.place(conversion.file.largestFirst.filter { !isDone.contains($0) }) { result in
-      try journal.append(result.json())
-      results.withLock { $0.append(result) }
-      progress?(records[result.index].name, records[result.index].sourceByteCount)
-      try consume([result.index])
-    }
-    let outcome = try placing.finish(results.withLock { $0 })
-    journal.remove()
+    let results = try placing.placeMissing(
+      of: conversion.file.largestFirst, done: done, journal: journal, progress: progress
+    ) { try consume([$0.index]) }
+    let outcome = try placing.finish(results, wasEmpty: beganEmpty)
+    ConversionJournal.removeAll(of: conversion.plan.request.output)
     try consumption?.deleteWhole(conversion.plan)
     return outcome
   }
@@ -166,8 +201,8 @@ public struct JournaledRun: Sendable {
   private func consume(_ indices: [Int]) throws {
     try consumption?.complete(indices) { path in
       try output.synchronize()
-      try journal.append(.object(["consumed": .string(path)]))
-      try journal.synchronize()
+      try journal?.append(.object(["consumed": .string(path)]))
+      try journal?.synchronize()
     }
   }
 }

@@ -1,0 +1,119 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Ranks
+
+@Suite struct RankGroupTests {
+  /// What reports are made of, with numbers that JSON has not.
+  private struct Item: Codable, Equatable, Sendable {
+    var name: String
+    var numbers: [Double]
+    var note: String?
+  }
+
+  @Sendable private static func item(_ index: Int) -> Item {
+    Item(
+      name: "layer \(index)",
+      numbers: [.infinity, -0.0, 0x1.fffffffffffffp-1022, .pi / Double(index)],
+      note: index.isMultiple(of: 2) ? nil : "odd")
+  }
+
+  @Test(arguments: [1, 2, 5], [1, 3])
+  func everyRankHasAllResults(_ count: Int, _ threads: Int) throws {
+    for items in [0, 1, 2, 17, 200] {
+      let expected = (0..<items).map(Self.item)
+      let outcomes = ThreadRanks.run(count) { ranks in
+        try ranks.map(count: items, threads: threads, Self.item)
+      }
+      #expect(outcomes.count == count)
+      for outcome in outcomes {
+        let results = try outcome.get()
+        #expect(results == expected)
+        #expect(results.allSatisfy { $0.numbers[1].sign == .minus })
+      }
+      #expect(try RankGroup.alone.map(count: items, threads: threads, Self.item) == expected)
+    }
+  }
+
+  @Test func nothingIsDoneTwice() throws {
+    let calls = Mutex([Int](repeating: 0, count: 100))
+    let outcomes = ThreadRanks.run(4) { ranks in
+      for _ in 0..<3 {
+        _ = try ranks.map(count: 100, threads: 2) { index in
+          calls.withLock { $0[index] += 1 }
+          return index
+        }
+      }
+    }
+    for outcome in outcomes { try outcome.get() }
+    #expect(calls.withLock { $0 } == [Int](repeating: 3, count: 100))
+  }
+
+  /// A bar that counts what others do would else stop early, or run over.
+  @Test(arguments: [1, 3], [1, 4])
+  func progressShowsEachIndexOnce(_ count: Int, _ threads: Int) throws {
+    let outcomes = ThreadRanks.run(count) { ranks in
+      let shown = Mutex<[Int]>([])
+      _ = try ranks.map(
+        count: 60, threads: threads, progress: { index in shown.withLock { $0.append(index) } }
+      ) { index in
+        usleep(UInt32(index * 7 % 5) * 50)
+        return index
+      }
+      return shown.withLock { $0.sorted() }
+    }
+    for outcome in outcomes { #expect(try outcome.get() == Array(0..<60)) }
+  }
+
+  @Test func eachRankConcludesBeforeAnybodyKnows() throws {
+    let concluded = Mutex(0)
+    let outcomes = ThreadRanks.run(3) { ranks in
+      _ = try ranks.map(count: 9, threads: 1, concluding: { concluded.withLock { $0 += 1 } }) { $0 }
+      return concluded.withLock { $0 }
+    }
+    for outcome in outcomes { #expect(try outcome.get() == 3) }
+  }
+
+  private struct Failure: Error, Equatable {
+    var index: Int
+  }
+
+  @Test func anErrorIsThrownWhereItOccurs() throws {
+    let group = RankGroup.alone
+    #expect(throws: Failure(index: 3)) {
+      try group.map(count: 9, threads: 2) { index in
+        guard index < 3 else { throw Failure(index: index) }
+        return index
+      }
+    }
+    let outcome = ThreadRanks.run(1) { ranks in
+      try ranks.map(count: 9, threads: 1) { index in
+        guard index < 3 else { throw Failure(index: index) }
+        return index
+      }
+    }
+    #expect(throws: Failure(index: 3)) { try outcome[0].get() }
+  }
+
+  @Test func rankZeroSaysItToAll() throws {
+    let outcomes = ThreadRanks.run(3) { ranks in
+      let said: Item = try ranks.broadcast(ranks.isRoot ? Self.item(7) : nil)
+      return (said, ranks.isRoot, ranks.isShared)
+    }
+    for (rank, outcome) in outcomes.enumerated() {
+      let (said, isRoot, isShared) = try outcome.get()
+      #expect(said == Self.item(7))
+      #expect(isRoot == (rank == 0))
+      #expect(isShared)
+    }
+    #expect(try RankGroup.alone.broadcast(Self.item(1)) == Self.item(1))
+    #expect(!RankGroup.alone.isShared)
+  }
+
+  @Test func withoutALauncherAProcessIsAlone() {
+    let group = RankGroup.launched(environment: ["PATH": "/bin"])
+    #expect(group.count == 1)
+    #expect(group.isRoot)
+  }
+}

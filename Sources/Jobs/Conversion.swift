@@ -4,9 +4,9 @@ import Synchronization
 import Transform
 
 /// A planned output file with its sources at hand, so that any of its records can be made.
-public struct Conversion: Sendable {
-  public let plan: ConversionPlan
-  public let file: any PlacedFile
+package struct Conversion: Sendable {
+  package let plan: ConversionPlan
+  package let file: any PlacedFile
   /// Of the tensors that were quantized so far, by name.
   private let summaries: Summaries
 
@@ -41,7 +41,7 @@ public struct Conversion: Sendable {
   ///   - archive: the part of the model that `packer` packs.
   ///   - root: where that part lies.
   /// - Throws: `FormatError` when kept tensors cannot be read.
-  public init(
+  package init(
     _ request: ConversionRequest, packing archive: TensorArchive, root: String?,
     with packer: ModelPacker
   ) throws {
@@ -54,7 +54,7 @@ public struct Conversion: Sendable {
   /// Plans to write `archive` as safetensors.
   ///
   /// - Throws: `FormatError` for what safetensors cannot hold.
-  public init(
+  package init(
     _ request: ConversionRequest, copying archive: TensorArchive, root: String?
   ) throws {
     let writer = try SafetensorsWriter(archive)
@@ -69,7 +69,7 @@ public struct Conversion: Sendable {
   ///   - absentFiles: sources that a conversion has consumed; records of their tensors cannot be made.
   ///   - threads: at least 1.
   /// - Throws: `FormatError` when sources are not as they were, or the plan is not one for them.
-  public init(
+  package init(
     continuing plan: ConversionPlan, access: InputFile.Access, absentFiles: Set<String> = [],
     threads: Int
   ) throws {

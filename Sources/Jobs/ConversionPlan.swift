@@ -6,17 +6,17 @@ import OrderedCollections
 ///
 /// It is what the `plan` command writes, the first line of a journal, and what rank 0 sends to the
 /// others. Whoever has it makes any of the records, bit for bit as every other.
-public struct ConversionPlan: Sendable {
-  public static let schemaVersion = 1
+package struct ConversionPlan: Sendable {
+  package static let schemaVersion = 1
 
-  public let request: ConversionRequest
+  package let request: ConversionRequest
   /// The files that the model was read from, the one that was opened first.
-  public let sources: [SourceFile]
+  package let sources: [SourceFile]
   /// The part of a nested checkpoint that was taken; `nil` for all of it.
-  public let root: String?
+  package let root: String?
   /// The tensors with their records' places, without checksums: the header of a packed file, or the
   /// same of another format, in which every record is raw.
-  public let header: PackedHeader
+  package let header: PackedHeader
 
   init(
     request: ConversionRequest, sources: [SourceFile], root: String?, header: PackedHeader
@@ -28,7 +28,7 @@ public struct ConversionPlan: Sendable {
   }
 
   /// - Throws: `FormatError` for whatever is no plan, or one of another version.
-  public init(parsing json: JSONValue) throws {
+  package init(parsing json: JSONValue) throws {
     var members = try JSONMembers(json, subject: "the plan")
     let version = try members.require("schemaVersion", members.takeInteger("schemaVersion"))
     guard version == Self.schemaVersion else {
@@ -45,7 +45,7 @@ public struct ConversionPlan: Sendable {
   }
 
   /// - Throws: `FormatError` when the file cannot be read, or is no plan.
-  public init(contentsOf path: String) throws {
+  package init(contentsOf path: String) throws {
     self = try locatingErrors(path: path) {
       let file = try InputFile(path: path, access: .read)
       let text = try file.bytes(at: 0, count: file.byteCount, purpose: "the plan")
@@ -53,7 +53,7 @@ public struct ConversionPlan: Sendable {
     }
   }
 
-  public var json: JSONValue {
+  package var json: JSONValue {
     var members: OrderedDictionary<String, JSONValue> = [
       "schemaVersion": .integer(Self.schemaVersion),
       "request": request.json,
@@ -65,12 +65,12 @@ public struct ConversionPlan: Sendable {
   }
 
   /// What tells plans apart: a SHA-256 in hexadecimal.
-  public var fingerprint: String { SharedBytes(json.serialized().utf8).sha256 }
+  package var fingerprint: String { SharedBytes(json.serialized().utf8).sha256 }
 
   /// - Throws: `FormatError` that names the first source that is not as it was planned with.
   ///
   /// - Parameter absentFiles: sources that a conversion has consumed.
-  public func checkSources(absentFiles: Set<String> = []) throws {
+  package func checkSources(absentFiles: Set<String> = []) throws {
     for source in sources where !absentFiles.contains(source.path) && !source.isUnchanged {
       throw FormatError.malformed(
         "it is gone or was changed since the conversion was planned", path: source.path)

@@ -1,36 +1,36 @@
 import Formats
 
 /// What a plan says of the work, for deciding how many jobs are to do it.
-public struct ConversionPlanReport: Codable, Hashable, Sendable {
-  public static let currentSchemaVersion = 1
+package struct ConversionPlanReport: Codable, Hashable, Sendable {
+  package static let currentSchemaVersion = 1
 
   /// How evenly so many jobs have the work.
-  public struct Division: Codable, Hashable, Sendable {
-    public let jobCount: Int
+  package struct Division: Codable, Hashable, Sendable {
+    package let jobCount: Int
     /// Bytes that the job reads which has the most.
-    public let largestShareByteCount: Int
+    package let largestShareByteCount: Int
     /// That share over the mean; with 1, all have the same.
-    public let imbalance: Double
+    package let imbalance: Double
   }
 
-  public let schemaVersion: Int
+  package let schemaVersion: Int
   /// The plan's file.
-  public let plan: String
-  public let input: String
-  public let output: String
-  public let format: String
+  package let plan: String
+  package let input: String
+  package let output: String
+  package let format: String
   /// Tensors that have a record of their own.
-  public let recordCount: Int
+  package let recordCount: Int
   /// Bytes that are read.
-  public let sourceByteCount: Int
+  package let sourceByteCount: Int
   /// Bytes of the output up to what seals it.
-  public let recordsByteCount: Int
-  public let largestTensor: String?
-  public let largestTensorByteCount: Int
-  public let divisions: [Division]
+  package let recordsByteCount: Int
+  package let largestTensor: String?
+  package let largestTensorByteCount: Int
+  package let divisions: [Division]
 
   /// - Parameter plan: where the plan is kept.
-  public init(_ conversion: Conversion, plan: String) {
+  package init(_ conversion: Conversion, plan: String) {
     let file = conversion.file
     let records = file.records
     let largest = file.largestFirst.first.map { records[$0] }

@@ -7,23 +7,23 @@ import Transform
 ///
 /// Two runs whose requests and input files are the same write the same bytes, so that one can go on
 /// where the other stopped.
-public struct ConversionRequest: Hashable, Sendable {
+package struct ConversionRequest: Hashable, Sendable {
   /// Absolute path of the model.
-  public let input: String
+  package let input: String
   /// Absolute path of the file to be written.
-  public let output: String
+  package let output: String
   /// The part of a nested checkpoint that was asked for; `nil` for the conventional one, or all.
-  public let root: String?
+  package let root: String?
   /// Name of the output's format.
-  public let format: String
+  package let format: String
   /// How weights are quantized; `nil` where every bit is kept.
-  public let recipe: JSONValue?
+  package let recipe: JSONValue?
   /// The program, whose other versions may write other bytes.
-  public let producer: String
+  package let producer: String
 
   /// - Parameters:
   ///   - input, output: paths, which are taken from the working folder where they are relative.
-  public init(input: String, output: String, root: String?, format: String, recipe: Recipe?) {
+  package init(input: String, output: String, root: String?, format: String, recipe: Recipe?) {
     self.input = Self.absolute(input)
     self.output = Self.absolute(output)
     self.root = root
@@ -33,7 +33,7 @@ public struct ConversionRequest: Hashable, Sendable {
   }
 
   /// Whether the output is a packed file.
-  public var isPacked: Bool { format == PackedFormat.identifier.name }
+  package var isPacked: Bool { format == PackedFormat.identifier.name }
 
   private static func absolute(_ path: String) -> String {
     path.hasPrefix("/") ? path : "\(FileManager.default.currentDirectoryPath)/\(path)"

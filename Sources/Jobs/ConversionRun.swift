@@ -9,8 +9,8 @@ import Transform
 /// With a journal, `OUT.journal` with one more a rank, it can be interrupted at any moment and
 /// continued, by another number of ranks where that is at hand. Without one nothing is left of a run
 /// that was interrupted.
-public struct ConversionRun: Sendable {
-  public let conversion: Conversion
+package struct ConversionRun: Sendable {
+  package let conversion: Conversion
   private let output: PartialFile
   private let journal: ConversionJournal?
   /// Records that are in the file already.
@@ -23,11 +23,11 @@ public struct ConversionRun: Sendable {
   private let threads: Int
 
   /// How many tensors an earlier run has done.
-  public var resumedCount: Int { done.count }
-  public var recordCount: Int { conversion.file.records.count }
+  package var resumedCount: Int { done.count }
+  package var recordCount: Int { conversion.file.records.count }
 
   /// What is beside an output from an earlier run.
-  public enum Earlier: Sendable {
+  package enum Earlier: Sendable {
     case none
     /// A run of the same request on the same files, to be continued.
     case resumable(ConversionPlan)
@@ -39,7 +39,7 @@ public struct ConversionRun: Sendable {
   ///
   /// - Throws: `FormatError` when the journal cannot be read, or when consumed files make it the only
   ///   copy of their content and it does not fit the request.
-  public static func earlier(_ request: ConversionRequest) throws -> Earlier {
+  package static func earlier(_ request: ConversionRequest) throws -> Earlier {
     let path = ConversionJournal.path(of: request.output)
     let content: JournalContent
     do {
@@ -92,7 +92,7 @@ public struct ConversionRun: Sendable {
   ///   - access: how the other ranks open the sources.
   ///   - ranks: of which this is rank 0.
   /// - Throws: `FormatError` when the output may not be replaced or the disk has not enough space.
-  public init(
+  package init(
     beginning conversion: Conversion, replacesExisting: Bool, keepsJournal: Bool,
     consumption: InputConsumption?, access: InputFile.Access, ranks: RankGroup = .alone,
     threads: Int
@@ -129,7 +129,7 @@ public struct ConversionRun: Sendable {
   ///   - consumes: whether sources are deleted, as in the earlier run.
   ///   - ranks: of which this is rank 0; how many the earlier run had is of no matter.
   /// - Throws: `FormatError` when another process is at it, or files are not as they were.
-  public init(
+  package init(
     continuing plan: ConversionPlan, access: InputFile.Access, replacesExisting: Bool,
     consumes: Bool, ranks: RankGroup = .alone, threads: Int
   ) throws {
@@ -168,7 +168,7 @@ public struct ConversionRun: Sendable {
   ///   those that an earlier run did.
   /// - Throws: `FormatError`; a journal stays, so that the run can be continued. `TransformError` for
   ///   weights that cannot be quantized, ever: then nothing stays, unless inputs were to be consumed.
-  public func finish(progress: WriteProgress? = nil) throws -> ConversionOutcome {
+  package func finish(progress: WriteProgress? = nil) throws -> ConversionOutcome {
     do {
       return try completed(progress: progress)
     } catch  where journal == nil || error is TransformError && consumption == nil {

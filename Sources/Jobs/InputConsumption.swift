@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// Until the output is whole, what was deleted is in the partial file alone, and the journal beside it
 /// says where. Losing either loses it.
-public struct InputConsumption: Sendable {
+package struct InputConsumption: Sendable {
   private let state: State
 
   private final class State: Sendable {
@@ -18,7 +18,7 @@ public struct InputConsumption: Sendable {
   /// - Parameters:
   ///   - archive: the whole model, of which nothing is left out.
   /// - Throws: `FormatError` for sources whose deletion would lose something, or free nothing.
-  public init(_ conversion: Conversion, of archive: TensorArchive) throws {
+  package init(_ conversion: Conversion, of archive: TensorArchive) throws {
     try Self.check(conversion, archive)
     self.init(conversion, files: archive.fileOfTensor)
   }

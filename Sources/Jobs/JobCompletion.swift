@@ -3,13 +3,13 @@ import Foundation
 import Transform
 
 /// Checks what the jobs of a plan made, and seals the file.
-public struct JobCompletion: Sendable {
+package struct JobCompletion: Sendable {
   private let plan: ConversionPlan
   private let access: InputFile.Access
   private let threads: Int
 
   /// - Parameter threads: at least 1.
-  public init(_ plan: ConversionPlan, access: InputFile.Access, threads: Int) {
+  package init(_ plan: ConversionPlan, access: InputFile.Access, threads: Int) {
     self.plan = plan
     self.access = access
     self.threads = threads
@@ -24,7 +24,7 @@ public struct JobCompletion: Sendable {
   /// - Parameter replacesExisting: whether an output that is there is replaced.
   /// - Throws: `FormatError` that names the jobs which are missing, or whose records are not in the
   ///   file as they say; and when the output cannot be written.
-  public func finish(replacesExisting: Bool) throws -> ConversionOutcome {
+  package func finish(replacesExisting: Bool) throws -> ConversionOutcome {
     let conversion = try Conversion(continuing: plan, access: access, threads: threads)
     let jobs = try jobs()
     guard !jobs.isEmpty else {

@@ -1,20 +1,20 @@
 /// Which of how many jobs a process is, counted from 1.
-public struct JobNumber: Hashable, Sendable, CustomStringConvertible {
-  public let number: Int
-  public let count: Int
+package struct JobNumber: Hashable, Sendable, CustomStringConvertible {
+  package let number: Int
+  package let count: Int
 
   /// The largest number of jobs.
-  public static let limit = 1_000_000
+  package static let limit = 1_000_000
 
   /// - Returns: `nil` unless `1 ≤ number ≤ count ≤ limit`.
-  public init?(_ number: Int, of count: Int) {
+  package init?(_ number: Int, of count: Int) {
     guard number >= 1, number <= count, count <= Self.limit else { return nil }
     self.number = number
     self.count = count
   }
 
   /// Reads `3/16`.
-  public init?(_ text: String) {
+  package init?(_ text: String) {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false)
     guard parts.count == 2, let number = Int(parts[0]), let count = Int(parts[1]) else {
       return nil
@@ -22,14 +22,14 @@ public struct JobNumber: Hashable, Sendable, CustomStringConvertible {
     self.init(number, of: count)
   }
 
-  public var description: String { "\(number)/\(count)" }
+  package var description: String { "\(number)/\(count)" }
 
   /// The job that schedulers say in the environment: a task of a Slurm array, a rank of Open MPI or of
   /// a launcher that speaks PMI, or a task of `srun`. Ranks inside the tasks of an array are counted
   /// through.
   ///
   /// - Returns: `nil` where the environment says nothing, or nothing that makes sense.
-  public init?(environment: [String: String]) {
+  package init?(environment: [String: String]) {
     func value(_ name: String) -> Int? { environment[name].flatMap { Int($0) } }
     func place(_ rank: String, _ size: String) -> (index: Int, count: Int)? {
       guard let index = value(rank), let count = value(size), count >= 1, (0..<count) ~= index

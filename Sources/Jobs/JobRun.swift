@@ -7,9 +7,9 @@ import Transform
 /// Jobs write into one partial file, each its own records, which never overlap; so it must lie on a
 /// file system that all of them see. Beside it each job keeps a journal of its own, with which it can
 /// be continued, and from which `JobCompletion` learns what is done.
-public struct JobRun: Sendable {
-  public let conversion: Conversion
-  public let job: JobNumber
+package struct JobRun: Sendable {
+  package let conversion: Conversion
+  package let job: JobNumber
   private let output: PartialFile
   private let journal: ConversionJournal
   private let done: [RecordResult]
@@ -17,8 +17,8 @@ public struct JobRun: Sendable {
   private let threads: Int
 
   /// How many tensors of the share an earlier run has done.
-  public var resumedCount: Int { done.count }
-  public var recordCount: Int { share.count }
+  package var resumedCount: Int { done.count }
+  package var recordCount: Int { share.count }
 
   /// What follows the output's path in those of jobs' journals, before the number.
   static let journalSuffix = ".job-"
@@ -28,7 +28,7 @@ public struct JobRun: Sendable {
   }
 
   /// - Throws: `FormatError` when sources are not as planned, and when the output cannot be written.
-  public init(
+  package init(
     _ plan: ConversionPlan, job: JobNumber, replacesExisting: Bool, access: InputFile.Access,
     threads: Int
   ) throws {
@@ -59,7 +59,7 @@ public struct JobRun: Sendable {
   ///
   /// - Parameter progress: called with the bytes of each tensor done, from any thread.
   /// - Throws: `FormatError`, `TransformError`; what is done stays done.
-  public func run(progress: WriteProgress? = nil) throws {
+  package func run(progress: WriteProgress? = nil) throws {
     _ = try RecordPlacing(conversion: conversion, output: output, threads: threads)
       .placeMissing(of: share, done: done, journal: journal, progress: progress)
     // Another machine will read it.
@@ -68,7 +68,7 @@ public struct JobRun: Sendable {
   }
 
   /// Bytes that the job reads.
-  public var sourceByteCount: Int {
+  package var sourceByteCount: Int {
     share.reduce(0) { $0 + conversion.file.records[$1].sourceByteCount }
   }
 }

@@ -1,13 +1,13 @@
 import Formats
 
 /// How records are shared out to jobs.
-public enum JobShare {
+package enum JobShare {
   /// The records of one job, those made from the most bytes first.
   ///
   /// Records are dealt out in that order, each to the job that has the fewest bytes so far, of equals
   /// the lowest. Every job works this out alone, and no job has more than the mean and the largest
   /// record together.
-  public static func indices(of file: any PlacedFile, job: JobNumber) -> [Int] {
+  package static func indices(of file: any PlacedFile, job: JobNumber) -> [Int] {
     all(of: file, count: job.count)[job.number - 1]
   }
 

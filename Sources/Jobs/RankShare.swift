@@ -5,7 +5,7 @@ import Ranks
 import Transform
 
 /// What rank 0 says to the others of a conversion that it has begun, and what they do then.
-public struct RankShare: Codable, Sendable {
+package struct RankShare: Codable, Sendable {
   /// As JSON.
   private let plan: String
   /// Records that are in the file already.
@@ -28,7 +28,7 @@ public struct RankShare: Codable, Sendable {
   /// Makes records of the conversion that rank 0 finishes meanwhile: see `ConversionRun.finish`.
   ///
   /// - Throws: `FormatError`, `TransformError`. What must not stay of a run that failed is removed.
-  public static func join(_ ranks: RankGroup) throws {
+  package static func join(_ ranks: RankGroup) throws {
     try ranks.broadcast(nil as RankShare?).run(ranks)
   }
 

@@ -108,11 +108,11 @@ struct RecordPlacing {
 }
 
 /// What a conversion wrote.
-public struct ConversionOutcome: Sendable {
-  public let plan: ConversionPlan
+package struct ConversionOutcome: Sendable {
+  package let plan: ConversionPlan
   /// What quantizing each tensor cost, in the archive's order; empty where every bit is kept.
-  public let layers: [QuantizationSummary]
+  package let layers: [QuantizationSummary]
   /// How small a packed file is.
-  public let summary: PackedSummary?
-  public let fileByteCount: Int
+  package let summary: PackedSummary?
+  package let fileByteCount: Int
 }

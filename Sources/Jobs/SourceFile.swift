@@ -2,14 +2,14 @@ import Formats
 import Foundation
 
 /// A file that a model was read from, as it was then.
-public struct SourceFile: Hashable, Sendable {
-  public let path: String
-  public let byteCount: Int
+package struct SourceFile: Hashable, Sendable {
+  package let path: String
+  package let byteCount: Int
   /// When it was last changed: nanoseconds since 1970.
-  public let modification: Int
+  package let modification: Int
 
   /// - Throws: `FormatError` when there is no such file.
-  public init(path: String) throws {
+  package init(path: String) throws {
     var status = stat()
     guard stat(path, &status) == 0 else {
       throw FormatError(.system(operation: "read the file's status", code: errno), path: path)
@@ -20,7 +20,7 @@ public struct SourceFile: Hashable, Sendable {
   }
 
   /// Whether the file is as it was; a file that is gone is not.
-  public var isUnchanged: Bool { (try? SourceFile(path: path)) == self }
+  package var isUnchanged: Bool { (try? SourceFile(path: path)) == self }
 }
 
 extension SourceFile {

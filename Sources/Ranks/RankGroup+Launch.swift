@@ -1,6 +1,6 @@
 extension RankGroup {
   /// Whether the package was built with its trait `MPI`.
-  public static var isSupported: Bool {
+  package static var isSupported: Bool {
     #if MPI
       true
     #else
@@ -13,7 +13,7 @@ extension RankGroup {
   /// else the process alone.
   ///
   /// To be called once, after signal handlers are installed.
-  public static func launched(environment: [String: String]) -> RankGroup {
+  package static func launched(environment: [String: String]) -> RankGroup {
     #if MPI
       let launchers = ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"]
       guard launchers.contains(where: { environment[$0] != nil }) else { return .alone }

@@ -18,7 +18,7 @@ extension RankGroup {
   /// - Throws: the error of the lowest index that failed, of a process alone; of several ranks, one
   ///   that occurred at this one, while the others wait for results that it does not have: then end
   ///   all by `fail`. `FormatError` when bytes of a mapped input turned out to be missing.
-  public func map<Result: Codable & Sendable>(
+  package func map<Result: Codable & Sendable>(
     count: Int, threads: Int, progress: (@Sendable (Int) -> Void)? = nil,
     concluding conclude: () throws -> Void = {},
     _ transform: @Sendable (Int) throws -> Result
@@ -105,11 +105,11 @@ extension RankGroup {
 }
 
 /// Ranks that do not do the same work, such as different builds of the program.
-public struct RankError: Error, Hashable, CustomStringConvertible {
+package struct RankError: Error, Hashable, CustomStringConvertible {
   /// The rank whose results are not ones that were asked for; `nil` where results are missing.
   let rank: Int?
 
-  public var description: String {
+  package var description: String {
     rank.map { "rank \($0) sent results of other work: all ranks must run the same program" }
       ?? "results are missing: all ranks must run the same program"
   }

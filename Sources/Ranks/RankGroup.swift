@@ -4,9 +4,9 @@ import Foundation
 ///
 /// Every rank runs the same program; rank 0 is the one that reads standard input, plans, prints and
 /// gives the output its name. A process on its own is rank 0 of one, and nothing is different.
-public struct RankGroup: Sendable {
+package struct RankGroup: Sendable {
   /// Of one process.
-  public static let alone = RankGroup(nil)
+  package static let alone = RankGroup(nil)
 
   let link: (any RankLink)?
 
@@ -15,19 +15,19 @@ public struct RankGroup: Sendable {
   }
 
   /// Which of the ranks this process is, from 0.
-  public var rank: Int { link?.rank ?? 0 }
-  public var count: Int { link?.count ?? 1 }
-  public var isRoot: Bool { rank == 0 }
+  package var rank: Int { link?.rank ?? 0 }
+  package var count: Int { link?.count ?? 1 }
+  package var isRoot: Bool { rank == 0 }
   /// Whether a launcher that it knows has started this process.
-  public var hasLauncher: Bool { link != nil }
+  package var hasLauncher: Bool { link != nil }
   /// Whether there are others to share work with.
-  public var isShared: Bool { count > 1 }
+  package var isShared: Bool { count > 1 }
 
   /// Rank 0's value, at every rank; all of them must call it.
   ///
   /// - Parameter value: ignored at the other ranks.
   /// - Throws: `EncodingError` and `DecodingError` for values that cannot be sent.
-  public func broadcast<Value: Codable>(_ value: Value?) throws -> Value {
+  package func broadcast<Value: Codable>(_ value: Value?) throws -> Value {
     guard let link else {
       guard let value else { preconditionFailure("rank 0 has the value") }
       return value
@@ -38,14 +38,14 @@ public struct RankGroup: Sendable {
   }
 
   /// Leaves the group when all ranks have come here; the last call.
-  public func finish() { link?.finish() }
+  package func finish() { link?.finish() }
 
   /// Ends all ranks, because this one cannot go on.
   ///
   /// - Parameters:
   ///   - code: what the launcher is to end with.
   ///   - explain: says why; called at one rank only, whatever happens at others meanwhile.
-  public func fail(code: Int32, explaining explain: () -> Void) -> Never {
+  package func fail(code: Int32, explaining explain: () -> Void) -> Never {
     guard let link else {
       explain()
       exit(code)

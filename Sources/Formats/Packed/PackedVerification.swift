@@ -6,7 +6,8 @@ extension PackedModel {
   ///
   /// - Parameter map: checks the records, on several threads or ranks where it helps.
   /// - Returns: the faults in file order; none when the file is whole.
-  package func verifyRecords(mappingChecks map: CheckMap = checkingInOrder) throws -> [PackedFault] {
+  package func verifyRecords(mappingChecks map: CheckMap = checkingInOrder) throws -> [PackedFault]
+  {
     let entries = header.entries
     // The longest first, so that no thread is left with it at the end.
     let order = entries.indices.sorted { (entries[$1].byteCount, $0) < (entries[$0].byteCount, $1) }

@@ -1,7 +1,7 @@
 extension PackedWriter: PlacedFile {
-  public var recordsEnd: Int { headerOffset }
+  package var recordsEnd: Int { headerOffset }
 
-  public var records: [PlacedRecord] {
+  package var records: [PlacedRecord] {
     var names = [[String]](repeating: [], count: header.entries.count)
     for (name, index) in header.names { names[index].append(name) }
     return header.entries.indices.map { index in
@@ -13,7 +13,7 @@ extension PackedWriter: PlacedFile {
     }
   }
 
-  public func pieces(checksums: [UInt32]) throws -> [PlacedPiece] {
+  package func pieces(checksums: [UInt32]) throws -> [PlacedPiece] {
     let seal = try seal(checksums: checksums)
     return [
       PlacedPiece(offset: headerOffset, bytes: seal.header),

@@ -2,7 +2,7 @@
 ///
 /// Threads, jobs and ranks can therefore each make some of the records, in any order, and the file is
 /// the same.
-public protocol PlacedFile: Sendable {
+package protocol PlacedFile: Sendable {
   /// What is to be made, in the order of the places.
   var records: [PlacedRecord] { get }
   /// Bytes of the file up to the end of the last record.
@@ -20,17 +20,17 @@ public protocol PlacedFile: Sendable {
 }
 
 /// One record of a placed file.
-public struct PlacedRecord: Hashable, Sendable {
+package struct PlacedRecord: Hashable, Sendable {
   /// The tensor that it is made from.
-  public let name: String
+  package let name: String
   /// Every tensor whose content it is.
-  public let names: [String]
+  package let names: [String]
   /// Where it lies in the file.
-  public let offset: Int
+  package let offset: Int
   /// Its length, known before its bytes.
-  public let byteCount: Int
+  package let byteCount: Int
   /// Bytes that are read to make it.
-  public let sourceByteCount: Int
+  package let sourceByteCount: Int
 
   package init(
     name: String, names: [String], offset: Int, byteCount: Int, sourceByteCount: Int
@@ -44,11 +44,11 @@ public struct PlacedRecord: Hashable, Sendable {
 }
 
 /// Bytes with their place.
-public struct PlacedPiece: Sendable {
+package struct PlacedPiece: Sendable {
   /// Where the bytes lie in the file.
-  public let offset: Int
+  package let offset: Int
   /// What lies there.
-  public let bytes: SharedBytes
+  package let bytes: SharedBytes
 
   package init(offset: Int, bytes: SharedBytes) {
     self.offset = offset

@@ -33,7 +33,7 @@ extension ModelReport {
     /// Threads that decompose, at least 1. Memory is bounded by so many of the largest matrices.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
     /// Who shares the layers; every rank has the whole report in the end.
-    public var ranks = RankGroup.alone
+    package var ranks = RankGroup.alone
 
     public init() {}
   }

@@ -124,14 +124,24 @@ public struct VerificationReport: Codable, Hashable, Sendable {
   ///   - file: the packed file's path as the user gave it.
   ///   - reference: the full-precision tensors under the same names, and their file.
   ///   - gates: requirements to check.
-  ///   - ranks: who shares the tensors; every rank has the whole report in the end.
   ///   - progress: called with the bytes of each tensor done, from any thread.
   /// - Throws: `FormatError` when the reference cannot be read; faults of the packed file are part
   ///   of the report.
   public init(
     file: String, _ examination: PackedExamination,
     reference: (file: String, archive: TensorArchive)? = nil, findings: Findings = Findings(),
-    gates: [VerificationGate] = [], ranks: RankGroup = .alone, threads: Int,
+    gates: [VerificationGate] = [], threads: Int, progress: (@Sendable (Int) -> Void)? = nil
+  ) throws {
+    try self.init(
+      file: file, examination, reference: reference, findings: findings, gates: gates,
+      ranks: .alone, threads: threads, progress: progress)
+  }
+
+  /// The same where `ranks` share the tensors; every rank has the whole report in the end.
+  package init(
+    file: String, _ examination: PackedExamination,
+    reference: (file: String, archive: TensorArchive)? = nil, findings: Findings = Findings(),
+    gates: [VerificationGate] = [], ranks: RankGroup, threads: Int,
     progress: (@Sendable (Int) -> Void)? = nil
   ) throws {
     schemaVersion = Self.currentSchemaVersion

@@ -15,7 +15,9 @@ import LinearAlgebra
 /// Factors are those of SmoothQuant (Xiao et al. 2023, arXiv:2211.10438, equation 3), offsets those of
 /// Outlier Suppression+ (Wei et al. 2023, arXiv:2304.09145, equation 3) with the mean as the center:
 /// `z = E[x]` and `d = σ^strength`, with σ the standard deviation over its geometric mean. Packed files
-/// keep normalizations, convolutions and biases in full precision, so that this costs no bytes.
+/// keep normalizations, convolutions and biases in full precision, so that this costs no bytes. Weights
+/// of the packed file differ from the original's by the factors, too: what a comparison weight by weight
+/// says of them is not what quantization cost.
 public struct ChannelEqualization: Sendable {
   /// 0 leaves factors at 1; 1 makes all channels vary alike, and the weight's columns differ instead.
   static let strength = 0.5

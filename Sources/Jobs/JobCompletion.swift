@@ -28,8 +28,11 @@ package struct JobCompletion: Sendable {
     let conversion = try Conversion(continuing: plan, access: access, threads: threads)
     let jobs = try jobs()
     guard !jobs.isEmpty else {
+      let isThere = FileManager.default.fileExists(atPath: plan.request.output)
       throw FormatError.malformed(
-        "no job of this plan has run; 'run PLAN --job i/n' runs one", path: plan.request.output)
+        isThere
+          ? "no job of this plan has run since this file was sealed"
+          : "no job of this plan has run; 'run PLAN --job i/n' runs one", path: plan.request.output)
     }
     let output = try PartialFile(
       for: plan.request.output, replacesExisting: replacesExisting, opening: .existing)

@@ -24,9 +24,15 @@ package struct JobNumber: Hashable, Sendable, CustomStringConvertible {
 
   package var description: String { "\(number)/\(count)" }
 
+  /// What Slurm calls the number of a task of an array.
+  package static let arrayTaskVariable = "SLURM_ARRAY_TASK_ID"
+
   /// The job that schedulers say in the environment: a task of a Slurm array, a rank of Open MPI or of
   /// a launcher that speaks PMI, or a task of `srun`. Ranks inside the tasks of an array are counted
   /// through.
+  ///
+  /// An array of one task, or with gaps, is often one of some tasks that run again: it does not say
+  /// which of how many jobs they were.
   ///
   /// - Returns: `nil` where the environment says nothing, or nothing that makes sense.
   package init?(environment: [String: String]) {
@@ -37,13 +43,13 @@ package struct JobNumber: Hashable, Sendable, CustomStringConvertible {
       return (index, count)
     }
     var array: (index: Int, count: Int)?
-    if let task = value("SLURM_ARRAY_TASK_ID"), let count = value("SLURM_ARRAY_TASK_COUNT"),
-      let first = value("SLURM_ARRAY_TASK_MIN")
-    {
+    if let task = environment[Self.arrayTaskVariable] {
       let step = value("SLURM_ARRAY_TASK_STEP") ?? 1
-      guard step >= 1, count >= 1, task >= first, (task - first).isMultiple(of: step) else {
-        return nil
-      }
+      guard let task = Int(task), let count = value("SLURM_ARRAY_TASK_COUNT"),
+        let first = value("SLURM_ARRAY_TASK_MIN"), first >= 0, step >= 1, count >= 2,
+        task >= first, (task - first).isMultiple(of: step), (task - first) / step < count,
+        value("SLURM_ARRAY_TASK_MAX").map({ ($0 - first) / step == count - 1 }) ?? true
+      else { return nil }
       array = ((task - first) / step, count)
     }
     let rank =

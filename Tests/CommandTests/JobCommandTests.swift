@@ -97,6 +97,17 @@ import Testing
       try CommandLine.succeedAll(["finish", plan])
       #expect(!journal.isEmpty)
       try CommandLine.succeedAll(["verify", output])
+      let again = try CommandLine.run("finish", plan)
+      #expect(again.exitCode == 2)
+      #expect(
+        again.standardError
+          == "condi-convert: \(output): no job of this plan has run since this file was sealed\n")
+      let planned = try CommandLine.run(
+        "plan", model.folder, output, "--bits", "2", "--plan", folder.appending("other.json"))
+      #expect(planned.exitCode == 0)
+      #expect(
+        planned.standardError.contains("\(output) exists: 'finish' replaces it with --force only\n")
+      )
     }
   }
 
@@ -115,6 +126,15 @@ import Testing
       try CommandLine.succeedAll(["finish", plan])
       let nobody = try CommandLine.run("run", plan)
       #expect(nobody.exitCode == 64)
+      // One task of an array that runs again is not the only job.
+      let alone = try BuiltProgram().run(
+        ["run", plan],
+        environment: [
+          "SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_MIN": "2", "SLURM_ARRAY_TASK_MAX": "2",
+          "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "1",
+        ])
+      #expect(alone.exitCode == 64)
+      #expect(alone.standardError.contains("task 2 of an array of one task"))
     }
   }
 

@@ -39,6 +39,20 @@ import Testing
         ], "4/6"
       ),
       (["PMI_RANK": "2", "PMI_SIZE": "2"], nil),
+      // Tasks that run again, by themselves or some of them.
+      (
+        [
+          "SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_MIN": "2", "SLURM_ARRAY_TASK_MAX": "2",
+          "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "1",
+        ], nil
+      ),
+      (
+        [
+          "SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_MIN": "2", "SLURM_ARRAY_TASK_MAX": "5",
+          "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_STEP": "1",
+        ], nil
+      ),
+      (["SLURM_ARRAY_TASK_ID": "3", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"], nil),
       (["SLURM_PROCID": "1"], nil),
       (["OMPI_COMM_WORLD_RANK": "x", "OMPI_COMM_WORLD_SIZE": "4"], nil),
     ] as [([String: String], String?)])

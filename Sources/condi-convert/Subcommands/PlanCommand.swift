@@ -1,5 +1,6 @@
 import ArgumentParser
 import Formats
+import Foundation
 import Jobs
 import Transform
 
@@ -59,6 +60,9 @@ struct PlanCommand: ParsableCommand {
     var file = try AtomicFileWriter(path: path, replacesExisting: destination.force)
     try file.append(Array("\(conversion.plan.json.serialized())\n".utf8))
     try file.finish()
+    if !destination.force, FileManager.default.fileExists(atPath: output) {
+      Console.note("\(output) exists: 'finish' replaces it with --force only", unless: common.quiet)
+    }
     try report.print(ConversionPlanReport(conversion, plan: path), textLimit: 20)
   }
 

@@ -39,9 +39,13 @@ struct RunCommand: SharedCommand {
   }
 
   private func runJob() throws {
-    guard let job = job ?? JobNumber(environment: ProcessInfo.processInfo.environment) else {
+    let environment = ProcessInfo.processInfo.environment
+    guard let job = job ?? JobNumber(environment: environment) else {
       throw ValidationError(
-        "which job this is neither --job says nor the environment (Slurm, Open MPI, PMI)")
+        environment[JobNumber.arrayTaskVariable].map {
+          "task \($0) of an array of one task, or of one with gaps, does not say which of how many jobs "
+            + "this is: give --job i/n"
+        } ?? "which job this is neither --job says nor the environment (Slurm, Open MPI, PMI)")
     }
     let share = try JobRun(
       ConversionPlan(contentsOf: plan), job: job, replacesExisting: true, access: common.access,

@@ -83,11 +83,13 @@ public struct ChannelEqualization: Sendable {
 
 /// A layer whose input's channels can be shifted and scaled, with the tensors that this changes.
 private struct EqualizedLayer {
-  let weight: (name: String, tensor: Tensor)
-  let bias: (name: String, tensor: Tensor)?
+  typealias NamedTensor = (name: String, tensor: Tensor)
+
+  let weight: NamedTensor
+  let bias: NamedTensor?
   /// Whose first axis is the channels.
-  let scaled: [(name: String, tensor: Tensor)]
-  let offset: (name: String, tensor: Tensor)?
+  let scaled: [NamedTensor]
+  let offset: NamedTensor?
 
   /// `nil` where a tensor is not there, not Float32, or other layers' as well, and where the plan
   /// keeps the weight or quantizes one of the others.
@@ -95,11 +97,10 @@ private struct EqualizedLayer {
     _ archive: TensorArchive, plan: QuantizationPlan, weightName: String,
     origin: ActivationSite.Origin
   ) {
-    func tensor(_ name: String, isQuantized: Bool = false) -> (name: String, tensor: Tensor)? {
+    func tensor(_ name: String, isQuantized: Bool = false) -> NamedTensor? {
       guard let tensor = archive.tensors[name], let entry = plan.entries[name],
         tensor.elementType == .float32, (entry.quantization != nil) == isQuantized,
-        entry.sharedWith == nil,
-        !plan.entries.values.contains(where: { $0.sharedWith == name })
+        !plan.isShared(name)
       else { return nil }
       return (name, tensor)
     }
@@ -125,32 +126,31 @@ private struct EqualizedLayer {
       bias.map({ $0.tensor.shape == Shape([rows]) }) ?? true
     else { return [:] }
     let (offsets, factors) = ChannelEqualization.shift(moments, isCentered: offset != nil)
-    var changed: [String: [Double]] = [:]
-    for (name, tensor) in scaled {
-      var values = try locatingErrors(tensor: name) { try tensor.doubleValues() }
+    var changed: [(old: NamedTensor, values: [Double])] = []
+    for old in scaled {
+      var values = try Self.values(of: old)
       let count = values.count / columns
       for index in values.indices {
-        if name == offset?.name { values[index] -= offsets[index / count] }
+        if old.name == offset?.name { values[index] -= offsets[index / count] }
         values[index] /= factors[index / count]
       }
-      changed[name] = values
+      changed.append((old, values))
     }
-    let weights = try locatingErrors(tensor: weight.name) { try weight.tensor.doubleValues() }
-    changed[weight.name] = weights.indices.map { weights[$0] * factors[$0 % columns] }
+    let weights = try Self.values(of: weight)
+    changed.append((weight, weights.indices.map { weights[$0] * factors[$0 % columns] }))
     if let bias {
       let added = Matrix(rows: rows, columns: columns, values: weights).multiplied(by: offsets)
-      changed[bias.name] = try zip(
-        locatingErrors(tensor: bias.name) { try bias.tensor.doubleValues() }, added
-      ).map(+)
+      changed.append((bias, try zip(Self.values(of: bias), added).map(+)))
     }
-    guard changed.values.allSatisfy({ $0.allSatisfy { Float($0).isFinite } }) else { return [:] }
+    guard changed.allSatisfy({ $0.values.allSatisfy { Float($0).isFinite } }) else { return [:] }
     return try changed.reduce(into: [:]) { tensors, change in
-      guard
-        let shape = ([weight, bias].compactMap(\.self) + scaled)
-          .first(where: { $0.name == change.key })?.tensor.shape
-      else { return }
-      tensors[change.key] = try Tensor(
-        elementType: .float32, shape: shape, bytes: ElementType.float32.bytes(of: change.value))
+      tensors[change.old.name] = try Tensor(
+        elementType: .float32, shape: change.old.tensor.shape,
+        bytes: ElementType.float32.bytes(of: change.values))
     }
+  }
+
+  private static func values(of named: NamedTensor) throws -> [Double] {
+    try locatingErrors(tensor: named.name) { try named.tensor.doubleValues() }
   }
 }

@@ -95,17 +95,15 @@ public struct QuantizationPipeline: Sendable {
     var model = try ModelQuantizer(
       equalized, plan: plan, settings: settings, calibration: calibration
     ).quantized(threads: threads, progress: progress)
-    if settings.method.distills, let refiner {
-      model = try refiner.refined(model, original: equalized)
-    }
+    // Weights and biases that the method made are made from the changed tensors already.
+    let corrected = Set(
+      model.layers.compactMap { $1.bias == nil ? nil : ModelQuantizer.biasName(ofWeight: $0) })
     for (name, tensor) in equalization?.tensors ?? [:]
-    where model.layers[name] == nil && model.tensors[name] == nil {
-      let isCorrected = model.layers.contains { weight, layer in
-        layer.bias != nil && ModelQuantizer.biasName(ofWeight: weight) == name
-      }
-      if !isCorrected { model.tensors[name] = try tensor.floatValues() }
+    where model.layers[name] == nil && !corrected.contains(name) {
+      model.tensors[name] = try tensor.floatValues()
     }
-    return model
+    guard settings.method.distills, let refiner else { return model }
+    return try refiner.refined(model, original: equalized)
   }
 
   func packer(of model: QuantizedModel?) -> ModelPacker {

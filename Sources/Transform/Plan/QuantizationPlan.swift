@@ -108,6 +108,11 @@ public struct QuantizationPlan: Sendable {
       })
   }
 
+  /// Whether another name has the same storage as this one.
+  func isShared(_ name: String) -> Bool {
+    entries[name]?.sharedWith != nil || entries.values.contains { $0.sharedWith == name }
+  }
+
   private var distinctEntries: [Entry] { entries.values.filter { $0.sharedWith == nil } }
 }
 

@@ -125,8 +125,7 @@ package struct ModelQuantizer: Sendable {
     guard let biasName = Self.biasName(ofWeight: name), let entry = plan.entries[biasName],
       let tensor = archive.tensors[biasName], entry.shape == Shape([rows]),
       QuantizedTensor.supportedElementTypes.contains(entry.elementType),
-      entry.quantization == nil, entry.sharedWith == nil,
-      !plan.entries.values.contains(where: { $0.sharedWith == biasName || $0.sharedWith == name })
+      entry.quantization == nil, !plan.isShared(biasName), !plan.isShared(name)
     else { return nil }
     let values = try locatingErrors(tensor: biasName) { try tensor.doubleValues() }
     return values.allSatisfy(\.isFinite) ? values : nil

@@ -35,9 +35,13 @@ static void fold(
       sum += codes[output * weights->inputs + input] - limit / 2;
     double centred = (double)lower[output] + (double)scale[output] * (limit / 2);
     double total = centred * (double)weights->inputs + (double)scale[output] * (double)sum;
-    double input_scale = weights->upper > weights->lower ? weights->scale : 0;
+    const ck_quantizer *inputs = &weights->activations;
+    bool is_valid = inputs->upper > inputs->lower;
+    double input_scale = is_valid ? (inputs->upper - inputs->lower) / inputs->levels : 0;
+    double added = bias == NULL ? 0 : bias[output];
+    if (inputs->is_row_scaled) weights->biases[output] = (float)added;
     weights->constants[output] =
-      (float)((bias == NULL ? 0 : bias[output]) + weights->lower * total);
+      (float)((inputs->is_row_scaled ? 0 : added) + inputs->lower * total);
     weights->sum_factors[output] = (float)(input_scale * centred);
     weights->factors[output] = (float)(input_scale * scale[output]);
   }
@@ -57,15 +61,12 @@ ck_integer_linear *ck_integer_linear_create(
   weights->outputs = outputs;
   weights->inputs = inputs;
   weights->steps = (inputs + ck_integer_step - 1) / ck_integer_step;
-  bool is_valid = activations->upper > activations->lower;
-  weights->lower = activations->lower;
-  weights->upper = is_valid ? activations->upper : activations->lower;
-  weights->scale = is_valid ? (activations->upper - activations->lower) / levels : 1;
+  weights->activations = *activations;
   weights->safe_steps = (size_t)(INT16_MAX / (2 * (int)levels * (limit / 2)));
   size_t columns = panel_count * ck_integer_panel_width;
   // Never zero bytes, for which null would be no failure.
   weights->panels = calloc(columns + 1, (weights->steps + 1) * ck_integer_step);
-  weights->constants = calloc(columns + 1, 3 * sizeof(float));
+  weights->constants = calloc(columns + 1, 4 * sizeof(float));
   if (weights->panels == NULL || weights->constants == NULL ||
       !pack_codes(weights, codes, limit)) {
     ck_integer_linear_destroy(linear);
@@ -73,6 +74,7 @@ ck_integer_linear *ck_integer_linear_create(
   }
   weights->sum_factors = weights->constants + columns;
   weights->factors = weights->sum_factors + columns;
+  weights->biases = weights->factors + columns;
   fold(weights, codes, limit, lower, scale, bias);
   return linear;
 }

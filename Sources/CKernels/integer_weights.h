@@ -17,7 +17,8 @@ enum {
 };
 
 // With the weight codes c − 2^(bits − 1), so that they are signed and nearly centred:
-// y[o] = constants[o] + sum_factors[o] · Σ cx + factors[o] · Σ cx cw.
+// y[o] = m · (constants[o] + sum_factors[o] · Σ cx + factors[o] · Σ cx cw) + biases[o],
+// where m is the row's magnitude, or 1 with the biases among the constants.
 typedef struct ck_integer_weights {
   size_t outputs;
   size_t inputs;
@@ -25,17 +26,30 @@ typedef struct ck_integer_weights {
   size_t steps;
   // [panel, step, ck_integer_panel_width, ck_integer_step]
   int8_t *panels;
-  // Three times [panel, ck_integer_panel_width]; the first one is what was allocated.
+  // Four times [panel, ck_integer_panel_width]; the first one is what was allocated.
   float *constants;
   float *sum_factors;
   float *factors;
-  // For coding inputs; lower = upper where every number becomes lower.
-  float lower;
-  float upper;
-  float scale;
+  float *biases;
+  // For coding inputs.
+  ck_quantizer activations;
   // How many sums of two products of codes add up in 16 bits for certain; may be none.
   size_t safe_steps;
 } ck_integer_weights;
+
+// How the inputs of a row are coded; lower = upper where every number becomes lower.
+typedef struct ck_row_coding {
+  float magnitude;
+  float lower;
+  float upper;
+  float scale;
+} ck_row_coding;
+
+static inline ck_row_coding ck_row_coding_of(const ck_quantizer *activations, float magnitude) {
+  float lower = activations->lower * magnitude, upper = activations->upper * magnitude;
+  if (!(upper > lower)) return (ck_row_coding){magnitude, lower, lower, 1};
+  return (ck_row_coding){magnitude, lower, upper, (upper - lower) / activations->levels};
+}
 
 // Codes `rows` rows, multiplies and finishes them.
 typedef void ck_integer_kernel(

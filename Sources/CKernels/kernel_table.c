@@ -86,6 +86,10 @@ void ck_sigmoid(float *x, size_t count) { ck_kernels()->sigmoid(x, count); }
 
 void ck_softmax(float *x, size_t rows, size_t columns) { ck_kernels()->softmax(x, rows, columns); }
 
+float ck_row_magnitude(const float *x, size_t count) {
+  return ck_kernels()->row_magnitude(x, count);
+}
+
 void ck_quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
   ck_kernels()->quantize(quantizer, x, rows, columns, x_stride);

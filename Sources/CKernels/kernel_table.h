@@ -26,6 +26,7 @@ typedef struct ck_kernel_table {
   void (*gelu)(float *x, size_t count);
   void (*sigmoid)(float *x, size_t count);
   void (*softmax)(float *x, size_t rows, size_t columns);
+  float (*row_magnitude)(const float *x, size_t count);
   void (*quantize)(
     const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride);
   // With the bias and mask transposed, [keys, queries].
@@ -46,6 +47,7 @@ typedef struct ck_kernel_table {
     .gelu = gelu, \
     .sigmoid = sigmoid, \
     .softmax = softmax, \
+    .row_magnitude = row_magnitude, \
     .quantize = quantize, \
     .attention = attention, \
   }

@@ -104,21 +104,30 @@ static void softmax(float *x, size_t rows, size_t columns) {
 
 // MARK: Attention
 
-static float quantized(const ck_quantizer *quantizer, float x) {
+static float row_magnitude(const float *x, size_t count) {
+  float largest = 0;
+  for (size_t index = 0; index < count; index++)
+    if (fabsf(x[index]) > largest) largest = fabsf(x[index]);
+  return largest < CK_LEAST_ROW_MAGNITUDE ? 0 : largest;
+}
+
+static float quantized(float lower, float upper, float levels, float x) {
 #pragma STDC FP_CONTRACT OFF  // the same bits everywhere
-  float lower = quantizer->lower, upper = quantizer->upper;
   if (x != x) return x;
   if (!(upper > lower)) return lower;
-  float scale = (upper - lower) / quantizer->levels;
+  float scale = (upper - lower) / levels;
   float clipped = x < lower ? lower : x > upper ? upper : x;
   return rintf((clipped - lower) / scale) * scale + lower;
 }
 
 static void quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
-  for (size_t row = 0; row < rows; row++)
+  for (size_t row = 0; row < rows; row++, x += x_stride) {
+    float magnitude = quantizer->is_row_scaled ? row_magnitude(x, columns) : 1;
+    float lower = quantizer->lower * magnitude, upper = quantizer->upper * magnitude;
     for (size_t column = 0; column < columns; column++)
-      x[row * x_stride + column] = quantized(quantizer, x[row * x_stride + column]);
+      x[column] = quantized(lower, upper, quantizer->levels, x[column]);
+  }
 }
 
 static void attention(

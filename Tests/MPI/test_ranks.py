@@ -4,6 +4,7 @@ Usage: test_ranks.py PLAIN SHARED [unittest's options]; PLAIN is the program as 
 SHARED the one with the package's trait 'MPI'.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -267,8 +268,10 @@ class FailureTests(RankTests):
 
     def started(self, count: int, *options):
         """A conversion whose ranks have written their process numbers, and its partial file."""
+        # The ranks yield to this program, which is to act while they work.
         process = self.programs.start(
-            count, *self.arguments(*options), before=f"echo $$ >{self.place}/$rank.pid")
+            count, *self.arguments(*options),
+            before=f"echo $$ >{self.place}/$rank.pid; renice -n 10 -p $$ >/dev/null")
         part = Path(f"{self.output}.part")
         for _ in range(2000):
             if part.exists() or process.poll() is not None:
@@ -301,13 +304,19 @@ class FailureTests(RankTests):
             for attempt, count in enumerate(counts):
                 done = self.journaled()
                 process = self.started(count, "--journal")
-                # Killed when it has done some more, however fast the machine is.
-                while self.journaled() < done + 5:
+                while self.journaled() <= done:
                     self.assertIsNone(process.poll(), "it ended before it could be killed")
-                    time.sleep(0.005)
+                    time.sleep(0.001)
+                # However fast the machine is, none gets further until the blow has fallen.
                 ranks = self.pids()
-                # One rank, or mpirun itself, which its ranks notice.
-                os.kill(process.pid if attempt == 1 else ranks[-1], signal.SIGKILL)
+                for rank in ranks:
+                    os.kill(rank, signal.SIGSTOP)
+                try:
+                    # One rank, or mpirun itself, which its ranks notice.
+                    os.kill(process.pid if attempt == 1 else ranks[-1], signal.SIGKILL)
+                    process.wait(timeout=60)
+                finally:
+                    self.resume(ranks)
                 _, errors = process.communicate(timeout=60)
                 self.assertEqual(words in errors, attempt > 0, errors)
                 self.wait_for_end(ranks)
@@ -326,6 +335,13 @@ class FailureTests(RankTests):
             self.assertEqual(self.output.read_bytes(), expected)
             self.assertEqual(self.names(), ["out.condi"])
             self.output.unlink()
+
+    @staticmethod
+    def resume(ranks: list[int]) -> None:
+        """Lets ranks that were stopped go on, where mpirun has not ended them."""
+        for rank in ranks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rank, signal.SIGCONT)
 
     def journaled(self) -> int:
         """How many records journals name."""

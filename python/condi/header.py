@@ -238,6 +238,9 @@ def _check_optional(members: dict[str, Any]) -> None:
         lower, upper = (_float32(quantizer.get(key), f"{what}: {key}") for key in ("lower", "upper"))
         if lower > upper:
             raise PackedError(f"{what}: lower {lower} is above upper {upper}")
+        scaling = quantizer.get("scaling", "tensor")
+        if scaling not in ("tensor", "row"):
+            raise PackedError(f"{what}: scaling {scaling!r} is not known")
 
 
 def _check_adjusted(members: dict[str, Any], encodings: dict[str, str]) -> None:

@@ -167,6 +167,8 @@ CODES = bit_stream([0, 1, 2, 3], 2)
         (Builder(values={"a": []}), "is no value"),
         (Builder(metadata={"a": 1}), "metadata"),
         (Builder(activations=[{"name": "a", "bits": 2, "lower": 1.0, "upper": 0.0}]), "above"),
+        (Builder(activations=[{"name": "a", "bits": 2, "lower": 0.0, "upper": 1.0,
+                               "scaling": "column"}]), "scaling 'column' is not known"),
         (Builder(activations=[{"name": "a", "bits": 2, "lower": 0.1, "upper": 1.0}]),
          "0.1 is no Float32"),
         (Builder(source={"format": "x", "byteCount": 1, "tensorByteCount": 1, "sha256": "00"}),

@@ -14,6 +14,7 @@
 #ifndef CKERNELS_H
 #define CKERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -118,7 +119,15 @@ typedef struct ck_quantizer {
   float upper;
   // 2^bits − 1.
   float levels;
+  // Bounds are multiples of each row's largest magnitude (`ck_row_magnitude`), not the same for all.
+  bool is_row_scaled;
 } ck_quantizer;
+
+// max |x| over `count` elements; 0 where that is below CK_LEAST_ROW_MAGNITUDE, so that the steps
+// between a row's codes do not vanish: such a row is quantized to zeros. NaN counts as 0.
+float ck_row_magnitude(const float *x, size_t count);
+
+#define CK_LEAST_ROW_MAGNITUDE 1e-30f
 
 // In place over rows of `columns` elements.
 void ck_quantize(
@@ -141,7 +150,8 @@ void ck_integer_linear_destroy(ck_integer_linear *linear);
 enum { CK_INTEGER_MOST_INPUTS = 16384 };
 
 // y[r, :] = epilogue(W quantize(x[r, :]) + b), as `ck_linear_apply`. The products of codes are summed
-// up exactly; only what is multiplied with their sums is rounded. A NaN makes its row NaN.
+// up exactly; only what is multiplied with their sums is rounded. A NaN makes its row NaN, and so does
+// an infinity where bounds are a row's own.
 void ck_integer_linear_apply(
   const ck_integer_linear *linear, size_t rows, const float *x, size_t x_stride, float *y,
   size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride);
@@ -151,8 +161,9 @@ void ck_integer_linear_apply(
 // One head of one window: out = quantize(softmax(scale · q kᵀ + bias + mask)) v.
 //
 // q [queries, head], k and v [keys, head], each with the stride of its tokens; bias and mask
-// [queries, keys], either may be null; `quantizer` of the probabilities, may be null; `scratch` holds
-// `ck_attention_scratch_count(queries, keys, head)` floats. At least one key and one element a head.
+// [queries, keys], either may be null; `quantizer` of the probabilities, a row a query, may be null;
+// `scratch` holds `ck_attention_scratch_count(queries, keys, head)` floats. At least one key and one
+// element a head.
 void ck_attention(
   size_t queries, size_t keys, size_t head, const float *q, size_t q_stride, const float *k,
   size_t k_stride, const float *v, size_t v_stride, float scale, const float *bias,

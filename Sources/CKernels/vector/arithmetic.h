@@ -110,6 +110,18 @@ CK_INLINE float largest_of(vector x) {
   return pair.x > pair.y ? pair.x : pair.y;
 }
 
+// As `ck_row_magnitude`.
+CK_INLINE float largest_magnitude(const float *x, size_t count) {
+  vector largest = splat(0);
+  size_t index = 0;
+  for (; index + CK_WIDTH <= count; index += CK_WIDTH)
+    largest = larger(__builtin_elementwise_abs(load(x + index)), largest);
+  if (index < count)
+    largest = larger(__builtin_elementwise_abs(load_first(x + index, count - index)), largest);
+  float found = largest_of(largest);
+  return found < CK_LEAST_ROW_MAGNITUDE ? 0 : found;
+}
+
 // Within 2e-7 of the exponential, relatively, between −87.3 and 88.3; zero below and as at 88.3 above.
 //
 // 2ⁿ eʳ with |r| ≤ ln 2 / 2, and eʳ = 1 + r + r² p(r) with p fitted for the least relative error.

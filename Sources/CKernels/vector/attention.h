@@ -109,7 +109,12 @@ CK_INLINE void attend(
     }
 #pragma clang loop unroll(full)
   for (int index = 0; index < group_vectors; index++) sums[index] = splat(1) / sums[index];
-  if (quantizer != NULL) {
+  if (quantizer != NULL && quantizer->is_row_scaled) {
+    // The largest of a query's exponentials is 1: they are its probabilities over the largest one.
+    ck_quantizer shared = *quantizer;
+    shared.is_row_scaled = false;
+    quantize(&shared, scores, 1, keys * query_count, 0);
+  } else if (quantizer != NULL) {
     for (key = 0; key < keys; key++)
 #pragma clang loop unroll(full)
       for (int index = 0; index < group_vectors; index++) {

@@ -74,16 +74,25 @@ static void softmax(float *x, size_t rows, size_t columns) {
   }
 }
 
+static float row_magnitude(const float *x, size_t count) { return largest_magnitude(x, count); }
+
 static void quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
   float lower = quantizer->lower, upper = quantizer->upper;
-  if (!(upper > lower)) {
-    ck_scalar_kernels.quantize(quantizer, x, rows, columns, x_stride);
-    return;
-  }
   float scale = (upper - lower) / quantizer->levels;
   float reciprocal = quantizer->levels < 256 ? 1 / scale : NAN;
   for (size_t row = 0; row < rows; row++, x += x_stride) {
+    if (quantizer->is_row_scaled) {
+      float largest = largest_magnitude(x, columns);
+      lower = quantizer->lower * largest;
+      upper = quantizer->upper * largest;
+      scale = (upper - lower) / quantizer->levels;
+      reciprocal = quantizer->levels < 256 ? 1 / scale : NAN;
+    }
+    if (!(upper > lower)) {
+      ck_scalar_kernels.quantize(quantizer, x, 1, columns, x_stride);
+      continue;
+    }
     size_t column = 0;
     for (; column + CK_WIDTH <= columns; column += CK_WIDTH)
       store(x + column, quantized(load(x + column), lower, upper, scale, reciprocal));

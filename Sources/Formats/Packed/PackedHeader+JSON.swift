@@ -39,12 +39,14 @@ extension PackedHeader.Source {
 
 extension ActivationQuantizer {
   fileprivate var json: JSONValue {
-    .object([
+    var members: OrderedDictionary<String, JSONValue> = [
       "name": .string(name),
       "bits": .integer(bitWidth),
       "lower": .number(Double(lower)),
       "upper": .number(Double(upper)),
-    ])
+    ]
+    if scaling != .tensor { members["scaling"] = .string(scaling.rawValue) }
+    return .object(members)
   }
 }
 

@@ -118,7 +118,12 @@ extension ActivationQuantizer {
         expected: "1 to 8 bits and finite bounds in order",
         found: "\(bitWidth) bits, \(lower) to \(upper)", tensor: name)
     }
-    self.init(name: name, bitWidth: bitWidth, lower: Float(lower), upper: Float(upper))
+    let text = try members.takeString("scaling") ?? ActivationScaling.tensor.rawValue
+    guard let scaling = ActivationScaling(rawValue: text) else {
+      throw FormatError.unsupported("scaling '\(text)' of the activation '\(name)' is not known")
+    }
+    self.init(
+      name: name, bitWidth: bitWidth, lower: Float(lower), upper: Float(upper), scaling: scaling)
   }
 }
 

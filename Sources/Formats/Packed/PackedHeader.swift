@@ -71,21 +71,36 @@ public struct PackedHeader: Sendable {
   }
 }
 
+/// What the bounds of an activation quantizer are measured in.
+public enum ActivationScaling: String, Hashable, Sendable, CaseIterable, Codable {
+  /// The activation's own values: the same bounds for all of them, as 2DQuant has it.
+  case tensor
+  /// The largest magnitude of each row of values, which is found when the model runs: a token's
+  /// features (token-wise quantization of ZeroQuant, Yao et al. 2022, arXiv:2206.01861), a query's
+  /// attention weights. Bounds are multiples of it, most often from −1 to 1.
+  case row
+}
+
 /// The clipping bounds of one activation, as 2DQuant places them.
 public struct ActivationQuantizer: Hashable, Sendable {
   /// The site of the network, such as `layers.0.attn.qkv.input`.
   public var name: String
   /// Bits of a code, 1 to 8.
   public var bitWidth: Int
-  /// What code 0 stands for.
+  /// What code 0 stands for, as `scaling` says.
   public var lower: Float
-  /// What the largest code stands for.
+  /// What the largest code stands for, as `scaling` says.
   public var upper: Float
+  /// What the bounds are measured in.
+  public var scaling: ActivationScaling
 
-  public init(name: String, bitWidth: Int, lower: Float, upper: Float) {
+  public init(
+    name: String, bitWidth: Int, lower: Float, upper: Float, scaling: ActivationScaling = .tensor
+  ) {
     self.name = name
     self.bitWidth = bitWidth
     self.lower = lower
     self.upper = upper
+    self.scaling = scaling
   }
 }

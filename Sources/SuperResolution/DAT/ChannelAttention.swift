@@ -1,7 +1,10 @@
 import CKernels
 
 /// DAT's attention between channels: the channels of a head, as vectors over the whole picture, are
-/// compared with each other.
+/// compared with each other by the cosines of their angles.
+///
+/// What is quantized of queries and keys is `√tokens` times their unit vectors: numbers around 1 in
+/// pictures of every size, so that the same bounds hold for all of them.
 struct ChannelAttention: Sendable {
   let channels: Int
   let heads: Int
@@ -25,7 +28,7 @@ struct ChannelAttention: Sendable {
 
   /// Puts what attention gives in the place of the queries.
   func apply(_ space: DATWorkspace, _ context: ForwardContext) throws {
-    var probabilities = try cosines(space, try inverseNorms(space, context), context)
+    var probabilities = try cosines(space, try inverseDeviations(space, context), context)
     let size = channels / heads
     for index in probabilities.indices {
       probabilities[index] *= temperature[index / (size * size)]
@@ -39,8 +42,10 @@ struct ChannelAttention: Sendable {
     try mix(probabilities, space, context)
   }
 
-  /// One over the Euclidean norm of every query's and key's channel.
-  private func inverseNorms(_ space: DATWorkspace, _ context: ForwardContext) throws -> [Float] {
+  /// One over the root mean square of every query's and key's channel.
+  private func inverseDeviations(
+    _ space: DATWorkspace, _ context: ForwardContext
+  ) throws -> [Float] {
     let stride = space.wide.channels
     let sums = try context.map(
       space.tokenCount, by: DATWorkspace.tokensAtOnce, scratchCount: 0
@@ -54,15 +59,14 @@ struct ChannelAttention: Sendable {
       }
       return sums
     }
-    // PyTorch's `normalize` divides by at least 10⁻¹².
-    return space.averages(sums).map {
-      1 / max(1e-12, ($0 * Float(space.tokenCount)).squareRoot())
-    }
+    // PyTorch's `normalize` divides by a norm of at least 10⁻¹².
+    let least = 1e-12 / Float(space.tokenCount).squareRoot()
+    return space.averages(sums).map { 1 / max(least, $0.squareRoot()) }
   }
 
-  /// Products of normalized queries and keys, `[heads, size, size]`.
+  /// Average products of normalized queries and keys, `[heads, size, size]`.
   private func cosines(
-    _ space: DATWorkspace, _ inverseNorms: [Float], _ context: ForwardContext
+    _ space: DATWorkspace, _ inverseDeviations: [Float], _ context: ForwardContext
   ) throws -> [Float] {
     let (stride, size) = (space.wide.channels, channels / heads)
     let atOnce = DATWorkspace.tokensAtOnce
@@ -72,7 +76,9 @@ struct ChannelAttention: Sendable {
       for (row, token) in tokens.enumerated() {
         let source = space.wide.values + token * stride
         let target = scratch + row * 2 * channels
-        for column in 0..<2 * channels { target[column] = source[column] * inverseNorms[column] }
+        for column in 0..<2 * channels {
+          target[column] = source[column] * inverseDeviations[column]
+        }
       }
       for (index, site) in [sites.query, sites.key].enumerated() {
         try context.visit(
@@ -93,7 +99,7 @@ struct ChannelAttention: Sendable {
       }
       return products
     }
-    return space.averages(parts).map { $0 * Float(space.tokenCount) }
+    return space.averages(parts)
   }
 
   /// Every head's values mixed: a linear layer whose weight is zero between heads.

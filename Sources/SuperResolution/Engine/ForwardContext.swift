@@ -10,7 +10,8 @@ struct ForwardContext: @unchecked Sendable {
   // Unchecked for the closures: with an observer all work runs on the calling thread, and the
   // others are called between passes over the picture, on the calling thread too.
 
-  typealias Observer = (_ site: Int, _ values: UnsafeBufferPointer<Float>) throws -> Void
+  typealias Observer = (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws
+    -> Void
 
   let threads: Int
   let scratch = ScratchPool()
@@ -63,13 +64,13 @@ struct ForwardContext: @unchecked Sendable {
     }
     guard let observer else { return }
     if stride == columns {
-      return try observer(site, UnsafeBufferPointer(start: values, count: rows * columns))
+      return try observer(site, UnsafeBufferPointer(start: values, count: rows * columns), columns)
     }
     try scratch.withScratch(rows * columns) { dense in
       for row in 0..<rows {
         (dense + row * columns).update(from: values + row * stride, count: columns)
       }
-      try observer(site, UnsafeBufferPointer(start: dense, count: rows * columns))
+      try observer(site, UnsafeBufferPointer(start: dense, count: rows * columns), columns)
     }
   }
 

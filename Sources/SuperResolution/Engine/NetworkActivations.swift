@@ -24,7 +24,8 @@ public struct NetworkActivations: ActivationSource {
   public var sampleCount: Int { pictures.count }
 
   public func run(
-    sample: Int, observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>) throws -> Void
+    sample: Int,
+    observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws -> Void
   ) throws {
     try withoutActuallyEscaping(observe) { observe in
       var context = ForwardContext(threads: 1)

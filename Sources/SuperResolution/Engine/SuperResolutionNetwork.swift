@@ -91,7 +91,7 @@ public struct SuperResolutionNetwork: Upscaler {
       }
       quantizers[site] = ck_quantizer(
         lower: activation.lower, upper: activation.upper,
-        levels: Float((1 << activation.bitWidth) - 1))
+        levels: Float((1 << activation.bitWidth) - 1), is_row_scaled: activation.scaling == .row)
     }
     return quantizers
   }

@@ -8,6 +8,10 @@ public struct ActivationSite: Hashable, Sendable {
     case query, key, value
     /// An attention's weights, after the softmax.
     case probabilities
+
+    /// Whether quantizers may measure bounds in each row's largest magnitude: of a token's features on
+    /// their way into a layer, and of a query's attention weights.
+    package var hasRowScales: Bool { self == .input || self == .probabilities }
   }
 
   /// The module's name in the state dictionary and the kind: `layers.0.….attn.qkv.input`,
@@ -72,8 +76,12 @@ public protocol ActivationSource: Sendable {
 
   /// Runs the full-precision model on one sample.
   ///
-  /// - Parameter observe: called with an index in `sites` and rows of `columnCount` values each,
-  ///   once or several times a site, on the calling thread, always in the same order.
+  /// - Parameter observe: called with an index in `sites`, rows of values and how many are a row:
+  ///   `columnCount` of them, or, where that is 1, as many as the model quantizes as one row, such as a
+  ///   query's attention weights. Once or several times a site, on the calling thread, always in the
+  ///   same order.
   func run(
-    sample: Int, observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>) throws -> Void) throws
+    sample: Int,
+    observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws -> Void
+  ) throws
 }

@@ -12,6 +12,8 @@ public struct Calibrator: Sendable {
   package let bitWidths: [Int]
   /// How the bounds of those quantizers are found.
   package let search: BoundSearchMethod
+  /// What their bounds are measured in, where a site's rows have scales.
+  package let scaling: ActivationScaling
   /// Samples that run at a time, at most `batchCount`; no result depends on it.
   package let threads: Int
 
@@ -22,10 +24,15 @@ public struct Calibrator: Sendable {
   ///
   /// - Parameters:
   ///   - bitWidths: each 1 to 8.
+  ///   - scaling: what the bounds of quantized inputs are measured in.
   ///   - threads: at least 1.
-  public init(bitWidths: [Int] = [], search: BoundSearchMethod = .dobi, threads: Int) {
+  public init(
+    bitWidths: [Int] = [], search: BoundSearchMethod = .dobi,
+    scaling: ActivationScaling = .tensor, threads: Int
+  ) {
     self.bitWidths = bitWidths
     self.search = search
+    self.scaling = scaling
     self.threads = threads
   }
 
@@ -42,8 +49,8 @@ public struct Calibrator: Sendable {
     var quantizers: [String: [ActivationQuantizer]] = [:]
     for (name, site) in plain.sites where site.moments != nil {
       quantizers[name] = bitWidths.map { bitWidth in
-        ActivationBounds(method: search, bitWidth: bitWidth)
-          .bounds(of: site.histogram, siteName: name)
+        ActivationBounds(method: search, bitWidth: bitWidth, scaling: scaling)
+          .bounds(of: site, siteName: name)
       }
     }
     return try run(source, quantizers: quantizers, progress: progress)
@@ -63,7 +70,9 @@ public struct Calibrator: Sendable {
       let count = min(Self.batchCount, source.sampleCount - start)
       let sums = try parallelMap(count: count, threads: threads) { index in
         var sums = empty
-        try source.run(sample: start + index) { site, values in try sums[site].add(values) }
+        try source.run(sample: start + index) { site, values, columns in
+          try sums[site].add(values, columns: columns)
+        }
         progress?()
         return sums
       }

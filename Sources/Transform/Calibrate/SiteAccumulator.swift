@@ -14,6 +14,7 @@ struct SiteAccumulator: Sendable {
   let site: ActivationSite
   private var rowCount = 0
   private var histogram = ActivationHistogram()
+  private var rows: RowHistogram?
   private var sum: [Double]
   private var second: Matrix?
   private var quantized: [QuantizedSums]
@@ -21,6 +22,7 @@ struct SiteAccumulator: Sendable {
   /// - Parameter quantizers: of the rows, in a second run, when their bounds are known.
   init(_ site: ActivationSite, quantizers: [ActivationQuantizer] = []) {
     self.site = site
+    rows = site.kind.hasRowScales ? RowHistogram() : nil
     let columns = site.columnCount
     let hasRows = columns > 1
     sum = [Double](repeating: 0, count: hasRows ? columns : 0)
@@ -36,16 +38,17 @@ struct SiteAccumulator: Sendable {
   /// Rows that are widened to Double at a time.
   private static let chunkByteCount = 1 << 20
 
+  /// - Parameter columns: values a row, as the model has them; a multiple of the site's.
   /// - Throws: `TransformError` when a value is not finite, or the last row is not whole.
-  mutating func add(_ values: UnsafeBufferPointer<Float>) throws {
+  mutating func add(_ values: UnsafeBufferPointer<Float>, columns rowLength: Int) throws {
     let columns = site.columnCount
-    guard values.count.isMultiple(of: columns) else {
-      throw error("\(values.count) values are no rows of \(columns)")
-    }
+    guard rowLength > 0, rowLength.isMultiple(of: columns), values.count.isMultiple(of: rowLength)
+    else { throw error("\(values.count) values are no rows of \(rowLength)") }
     if let index = values.firstIndex(where: { !$0.isFinite }) {
       throw error("value \(index) is \(values[index])")
     }
     histogram.add(values)
+    rows?.add(values, columns: rowLength)
     rowCount += values.count / columns
     guard second != nil else { return }
     let chunk = max(1, Self.chunkByteCount / (8 * columns)) * columns
@@ -59,8 +62,7 @@ struct SiteAccumulator: Sendable {
     Self.addRows(rows, to: &sum)
     rows.withUnsafeBufferPointer { second?.addProducts(ofRows: $0) }
     for index in quantized.indices {
-      let code = quantized[index].quantizer.code
-      let images = values.map { Double(code.decode(code.encode($0))) }
+      let images = quantized[index].quantizer.images(of: values, columns: site.columnCount)
       Self.addRows(images, to: &quantized[index].sum)
       images.withUnsafeBufferPointer { images in
         quantized[index].second.addProducts(ofRows: images)
@@ -78,6 +80,7 @@ struct SiteAccumulator: Sendable {
   /// Adds the sums of another accumulator of the same site and quantizers.
   mutating func merge(_ other: SiteAccumulator) {
     histogram.merge(other.histogram)
+    if let added = other.rows { rows?.merge(added) }
     rowCount += other.rowCount
     for column in sum.indices { sum[column] += other.sum[column] }
     if let added = other.second { second = second?.adding(added) }
@@ -104,11 +107,13 @@ struct SiteAccumulator: Sendable {
         sums.quantizer.bitWidth,
         SiteStatistics.QuantizedMoments(
           lower: sums.quantizer.lower, upper: sums.quantizer.upper,
+          scaling: sums.quantizer.scaling,
           mean: sums.sum.map { $0 * share }, second: mean(sums.second), cross: mean(sums.cross))
       )
     }
     return SiteStatistics(
-      histogram: histogram, moments: moments, quantized: Dictionary(images) { first, _ in first })
+      histogram: histogram, rows: rows, moments: moments,
+      quantized: Dictionary(images) { first, _ in first })
   }
 
   private func error(_ reason: String) -> TransformError {

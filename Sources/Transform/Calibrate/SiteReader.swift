@@ -16,7 +16,7 @@ struct SiteReader {
   /// - Throws: `TransformError` without the site's name; `FormatError` on reading.
   func statistics() throws -> SiteStatistics {
     try checkFields()
-    var statistics = SiteStatistics(histogram: try histogram())
+    var statistics = SiteStatistics(histogram: try histogram(), rows: try rowHistogram())
     guard let mean = try optionalVector("mean") else { return statistics }
     guard mean.count > 1 else { throw refused("'mean' has fewer than 2 values") }
     statistics.moments = SiteStatistics.Moments(
@@ -28,9 +28,11 @@ struct SiteReader {
   }
 
   private func checkFields() throws {
-    var known: Set<String> = ["count", "range", "histogram", "edges", "mean", "second_moment"]
+    var known: Set<String> = [
+      "count", "range", "histogram", "edges", "row_histogram", "mean", "second_moment",
+    ]
     for bits in 1...8 {
-      for field in ["bounds", "mean", "second_moment", "cross_moment"] {
+      for field in ["bounds", "is_row_scaled", "mean", "second_moment", "cross_moment"] {
         known.insert("quantized/\(bits)/\(field)")
       }
     }
@@ -73,13 +75,30 @@ struct SiteReader {
       minimum: range[0], maximum: range[1], edges: edges[0]...edges[1], counts: wholes)
   }
 
+  private func rowHistogram() throws -> RowHistogram? {
+    guard tensors["row_histogram"] != nil else { return nil }
+    let energies = try vector("row_histogram", count: RowHistogram.binCount)
+    guard energies.allSatisfy({ $0 >= 0 }) else {
+      throw refused("'row_histogram' has an energy that is negative")
+    }
+    return RowHistogram(energies: energies)
+  }
+
+  private func scaling(_ prefix: String) throws -> ActivationScaling {
+    let field = "\(prefix)/is_row_scaled"
+    guard tensors[field] != nil else { return .tensor }
+    let flag = try vector(field, count: 1, isScalar: true)[0]
+    guard flag == 0 || flag == 1 else { throw refused("'\(field)' is \(flag), not 0 or 1") }
+    return flag == 1 ? .row : .tensor
+  }
+
   private func images(_ prefix: String, columns: Int) throws -> SiteStatistics.QuantizedMoments {
     let bounds = try vector("\(prefix)/bounds", count: 2)
     guard bounds[0] <= bounds[1], bounds.allSatisfy({ Float($0).isFinite }) else {
       throw refused("'\(prefix)/bounds' are not in order or beyond Float32")
     }
     return SiteStatistics.QuantizedMoments(
-      lower: Float(bounds[0]), upper: Float(bounds[1]),
+      lower: Float(bounds[0]), upper: Float(bounds[1]), scaling: try scaling(prefix),
       mean: try vector("\(prefix)/mean", count: columns),
       second: try moment("\(prefix)/second_moment", columns: columns),
       cross: try square("\(prefix)/cross_moment", columns: columns))

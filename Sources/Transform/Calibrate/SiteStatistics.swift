@@ -1,9 +1,13 @@
+import Formats
 import LinearAlgebra
 
 /// What is known of the values at one place of a model.
 public struct SiteStatistics: Hashable, Sendable {
   /// How often which values occurred, over all rows and columns.
   public var histogram: ActivationHistogram
+  /// How values lie in their rows; `nil` where rows have no quantizer of their own or were not
+  /// recorded.
+  public var rows: RowHistogram?
   /// Moments of the rows; `nil` where rows mean nothing or were not recorded.
   public var moments: Moments?
   /// Moments of the quantized rows, by bit width.
@@ -13,10 +17,11 @@ public struct SiteStatistics: Hashable, Sendable {
   public var count: Int { histogram.count }
 
   package init(
-    histogram: ActivationHistogram, moments: Moments? = nil,
+    histogram: ActivationHistogram, rows: RowHistogram? = nil, moments: Moments? = nil,
     quantized: [Int: QuantizedMoments] = [:]
   ) {
     self.histogram = histogram
+    self.rows = rows
     self.moments = moments
     self.quantized = quantized
   }
@@ -42,6 +47,8 @@ public struct SiteStatistics: Hashable, Sendable {
     /// The bounds that Q was made of.
     package var lower: Float
     package var upper: Float
+    /// What those bounds are measured in.
+    package var scaling: ActivationScaling
     /// `E[x̂]`.
     package var mean: [Double]
     /// `E[x̂x̂ᵀ]`, symmetric.
@@ -49,9 +56,13 @@ public struct SiteStatistics: Hashable, Sendable {
     /// `E[xx̂ᵀ]`.
     package var cross: Matrix
 
-    package init(lower: Float, upper: Float, mean: [Double], second: Matrix, cross: Matrix) {
+    package init(
+      lower: Float, upper: Float, scaling: ActivationScaling = .tensor, mean: [Double],
+      second: Matrix, cross: Matrix
+    ) {
       self.lower = lower
       self.upper = upper
+      self.scaling = scaling
       self.mean = mean
       self.second = second
       self.cross = cross

@@ -6,17 +6,41 @@ import Formats
 /// a quantizer's steps come near the bins' width, over several values a bin. DOBI narrows both bounds
 /// at the same pace, and the upper one alone for attention weights, which are positive with a long
 /// tail (2DQuant, section 3.2). `free` starts at the better of both and moves each bound on its own.
+///
+/// Where rows have scales, values are those over their row's largest magnitude, weighted by its square.
 struct ActivationBounds: Hashable, Sendable {
   let method: BoundSearchMethod
   /// 1 to 8.
   let bitWidth: Int
+  /// What bounds shall be measured in, where the site's rows were recorded.
+  var scaling = ActivationScaling.tensor
+
+  /// What bounds at the site are measured in.
+  func scaling(of site: SiteStatistics) -> ActivationScaling {
+    scaling == .row && site.rows?.isEmpty == false ? .row : .tensor
+  }
 
   /// - Parameter siteName: as in `ActivationSite`, and the name of the quantizer.
-  /// - Precondition: the histogram has values.
-  func bounds(of histogram: ActivationHistogram, siteName: String) -> ActivationQuantizer {
-    let (values, weights) = histogram.weightedValues(points: bitWidth > 4 ? 8 : 1)
+  /// - Precondition: the site's histogram has values.
+  func bounds(of site: SiteStatistics, siteName: String) -> ActivationQuantizer {
+    let points = bitWidth > 4 ? 8 : 1
+    guard let rows = site.rows, scaling(of: site) == .row else {
+      let histogram = site.histogram
+      return bounds(
+        of: histogram.weightedValues(points: points),
+        in: Float(histogram.minimum)...Float(histogram.maximum), siteName: siteName, .tensor)
+    }
+    return bounds(
+      of: rows.weightedValues(points: points), in: rows.range, siteName: siteName, .row)
+  }
+
+  private func bounds(
+    of weighted: (values: [Float], weights: [Double]), in range: ClosedRange<Float>,
+    siteName: String, _ scaling: ActivationScaling
+  ) -> ActivationQuantizer {
+    let (values, weights) = weighted
     let error = { (code: AffineCode) in code.squaredError(of: values, weights: weights) }
-    let (minimum, maximum) = (Float(histogram.minimum), Float(histogram.maximum))
+    let (minimum, maximum) = (range.lowerBound, range.upperBound)
     func found(_ method: BoundSearchMethod, from start: BoundSearch.Bounds? = nil)
       -> BoundSearch.Bounds
     {
@@ -39,16 +63,34 @@ struct ActivationBounds: Hashable, Sendable {
     let upper = Float(Double(lower) + Double(bounds.scale) * Double(1 << bitWidth - 1))
     return ActivationQuantizer(
       name: siteName, bitWidth: bitWidth, lower: lower,
-      upper: upper.isFinite ? max(lower, upper) : .greatestFiniteMagnitude)
+      upper: upper.isFinite ? max(lower, upper) : .greatestFiniteMagnitude, scaling: scaling)
   }
 }
 
 extension ActivationQuantizer {
-  /// The quantizer `s · round((clip(x, l, u) − l) / s) + l` with `s = (u − l) / (2^b − 1)`.
-  package var code: AffineCode {
-    AffineCode(
+  /// The quantizer `s · round((clip(x, l, u) − l) / s) + l` with `s = (u − l) / (2^b − 1)`; where rows
+  /// have scales, that of rows whose largest magnitude is 1.
+  package var code: AffineCode { code(rowMagnitude: 1) }
+
+  /// The quantizer of rows with this largest magnitude.
+  func code(rowMagnitude: Float) -> AffineCode {
+    let (lower, upper) = (lower * rowMagnitude, upper * rowMagnitude)
+    return AffineCode(
       lower: lower, scale: Float((Double(upper) - Double(lower)) / Double(1 << bitWidth - 1)),
       bitWidth: bitWidth)
+  }
+
+  /// What rows of `columns` values each become.
+  func images(of values: UnsafeBufferPointer<Float>, columns: Int) -> [Double] {
+    var code = code
+    var images: [Double] = []
+    images.reserveCapacity(values.count)
+    for start in stride(from: 0, to: values.count, by: columns) {
+      let row = UnsafeBufferPointer(rebasing: values[start..<start + columns])
+      if scaling == .row { code = self.code(rowMagnitude: RowHistogram.magnitude(of: row)) }
+      for value in row { images.append(Double(code.decode(code.encode(value)))) }
+    }
+    return images
   }
 }
 

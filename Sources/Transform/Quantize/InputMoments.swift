@@ -28,7 +28,7 @@ struct InputMoments: Sendable {
     let centered: (cross: Matrix, quantized: Matrix)
     if let activation {
       if let images = site.quantized[activation.bitWidth], images.lower == activation.lower,
-        images.upper == activation.upper
+        images.upper == activation.upper, images.scaling == activation.scaling
       {
         quantizedMean = images.mean
         centered = (
@@ -36,7 +36,10 @@ struct InputMoments: Sendable {
           images.second.subtracting(images.mean, images.mean)
         )
       } else {
-        let estimate = QuantizedGaussian(mean: mean, covariance: covariance, code: activation.code)
+        // Rows with scales of their own are taken to be as large as they are on average.
+        let magnitude = activation.scaling == .row ? site.averageRowMagnitude : 1
+        let estimate = QuantizedGaussian(
+          mean: mean, covariance: covariance, code: activation.code(rowMagnitude: magnitude))
         quantizedMean = estimate.mean
         centered = (estimate.cross, estimate.covariance)
       }
@@ -60,6 +63,14 @@ struct InputMoments: Sendable {
     let mixed = weight.multiplied(by: cross).inner(quantizedWeight)
     let noise = signal - 2 * mixed + quantizedWeight.energy(quantized)
     return signal > 0 ? max(0, noise) / signal : 0
+  }
+}
+
+extension SiteStatistics {
+  /// `√E[m²]` of the largest magnitudes of rows.
+  fileprivate var averageRowMagnitude: Float {
+    let energy = rows?.energies.reduce(0, +) ?? 0
+    return Float((energy / Double(max(1, count))).squareRoot())
   }
 }
 

@@ -67,13 +67,17 @@ package struct ModelQuantizer: Sendable {
         continue
       }
       let bits = settings.activationBitWidth ?? bitWidth
+      let bounds = ActivationBounds(
+        method: settings.method.search, bitWidth: bits, scaling: settings.activationScaling)
       // What a second run was made with is what its moments are of.
-      if settings.method.isErrorAware, let images = site.quantized[bits] {
+      if settings.method.isErrorAware, let images = site.quantized[bits],
+        images.scaling == bounds.scaling(of: site)
+      {
         found[name] = ActivationQuantizer(
-          name: name, bitWidth: bits, lower: images.lower, upper: images.upper)
+          name: name, bitWidth: bits, lower: images.lower, upper: images.upper,
+          scaling: images.scaling)
       } else {
-        found[name] = ActivationBounds(method: settings.method.search, bitWidth: bits)
-          .bounds(of: site.histogram, siteName: name)
+        found[name] = bounds.bounds(of: site, siteName: name)
       }
     }
     return found

@@ -1,3 +1,5 @@
+import Formats
+
 /// How a model is quantized as a whole; each method adds to those before it.
 public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codable {
   /// Bounds from the smallest to the largest value.
@@ -9,9 +11,10 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   case twoDQuant = "2dquant"
   /// CondiQuant (arXiv:2502.15478): weights are conditioned first, then as 2DQuant.
   case condiQuant = "condiquant"
-  /// Equalized channels where the model runs on pictures (see `ChannelEqualization`), conditioned
-  /// weights that absorb the error of activations, free bounds, error-aware rounding, corrected
-  /// biases; then as 2DQuant.
+  /// Equalized channels where the model runs on pictures (see `ChannelEqualization`), bounds of
+  /// activations that follow the largest magnitude of each row (see `ActivationScaling`), conditioned
+  /// weights that absorb the error of activations, free bounds, error-aware rounding, corrected biases;
+  /// then as 2DQuant.
   case best
 
   /// How bounds of weights and activations are found.
@@ -28,6 +31,10 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
 
   /// Whether weights are rounded for the least error of the layer's output, and biases corrected.
   public var isErrorAware: Bool { self == .best }
+
+  /// What bounds of activations are measured in, unless settings say otherwise: the papers' methods
+  /// have the same bounds for all values.
+  public var activationScaling: ActivationScaling { self == .best ? .row : .tensor }
 
   /// Whether a `QuantizationRefiner` belongs to the method.
   public var distills: Bool {
@@ -47,6 +54,9 @@ public struct MethodSettings: Hashable, Sendable {
   public var constraint: ConditionConstraint?
   /// Bits of activations; `nil` for those of the layer's weight.
   public var activationBitWidth: Int?
+  /// What bounds of layers' inputs and of attention weights are measured in; of queries, keys and
+  /// values it is always their own values.
+  public var activationScaling: ActivationScaling
   /// Activations stay in full precision.
   public var isWeightsOnly: Bool
   /// What activations are recorded on; `nil` where nothing is known of them.
@@ -56,7 +66,8 @@ public struct MethodSettings: Hashable, Sendable {
 
   public init(
     _ method: QuantizationMethod, constraint: ConditionConstraint? = .standard,
-    activationBitWidth: Int? = nil, isWeightsOnly: Bool = false,
+    activationBitWidth: Int? = nil, activationScaling: ActivationScaling? = nil,
+    isWeightsOnly: Bool = false,
     calibration: CalibrationRecipe? = nil, distillation: DistillationRecipe? = nil
   ) {
     self.calibration = calibration
@@ -64,6 +75,7 @@ public struct MethodSettings: Hashable, Sendable {
     self.method = method
     self.constraint = constraint
     self.activationBitWidth = activationBitWidth
+    self.activationScaling = activationScaling ?? method.activationScaling
     self.isWeightsOnly = isWeightsOnly
   }
 

@@ -13,6 +13,7 @@ extension Recipe {
     ) { $0 >= 0 }
     let bitWidth = try reader.integer(
       "activationBits", in: 1...8, expected: "an integer from 1 to 8")
+    let scaling: ActivationScaling? = try reader.choice("activationScaling")
     let isWeightsOnly = try reader.boolean("weightsOnly")
     let calibration = try reader.object("calibration") { try CalibrationRecipe(&$0) }
     let distillation = try reader.object("distillation") { try DistillationRecipe(&$0) }
@@ -20,6 +21,7 @@ extension Recipe {
       let settings: [(key: String, isGiven: Bool)] = [
         ("targetCondition", target != nil), ("conditionPenalty", penalty != nil),
         ("activationBits", bitWidth != nil), ("conditions", conditions != nil),
+        ("activationScaling", scaling != nil),
         ("weightsOnly", isWeightsOnly != nil), ("calibration", calibration != nil),
         ("distillation", distillation != nil),
       ]
@@ -36,7 +38,7 @@ extension Recipe {
       ?? target.map(ConditionConstraint.target) ?? .standard
     return MethodSettings(
       method, constraint: conditions == false ? nil : constraint, activationBitWidth: bitWidth,
-      isWeightsOnly: isWeightsOnly ?? false, calibration: calibration, distillation: distillation)
+      activationScaling: scaling, isWeightsOnly: isWeightsOnly ?? false, calibration: calibration, distillation: distillation)
   }
 
   /// The budget that bit widths are chosen for: an object of one member.
@@ -67,6 +69,9 @@ extension MethodSettings {
       }
     }
     members["activationBits"] = activationBitWidth.map(JSONValue.integer)
+    if activationScaling != method.activationScaling {
+      members["activationScaling"] = .string(activationScaling.rawValue)
+    }
     if isWeightsOnly { members["weightsOnly"] = .boolean(true) }
     members["calibration"] = calibration.map { .object($0.jsonMembers) }
     members["distillation"] = distillation.map { .object($0.jsonMembers) }

@@ -61,6 +61,7 @@ struct NetworkCalibration {
   /// At which quantized inputs are measured in a second run.
   var bitWidths: [Int]
   let search: BoundSearchMethod
+  let scaling: ActivationScaling
   let common: CommonOptions
 
   func run() throws -> Calibration {
@@ -70,7 +71,8 @@ struct NetworkCalibration {
     let runCount = bitWidths.isEmpty ? 1 : 2
     let bar = ProgressBar(
       "calibrating", total: runCount * patches.count, unit: .share, isQuiet: common.quiet)
-    return try Calibrator(bitWidths: bitWidths, search: search, threads: common.threads)
-      .calibrate(source) { bar.advance(1) }
+    return try Calibrator(
+      bitWidths: bitWidths, search: search, scaling: scaling, threads: common.threads
+    ).calibrate(source) { bar.advance(1) }
   }
 }

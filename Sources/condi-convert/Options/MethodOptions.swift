@@ -23,6 +23,13 @@ struct MethodOptions: ParsableArguments {
     help: ArgumentHelp("Bits of activations, 1 to 8 (those of the weights).", valueName: "n"))
   var activationBits: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "What bounds of layers' inputs and of attention weights are measured in: the values "
+        + "themselves (tensor), or the largest magnitude of each row of them when the model runs "
+        + "(row). Row with 'best', tensor with the others.", valueName: "what"))
+  var activationScaling: ActivationScaling?
+
   @OptionGroup var constraint: ConstraintOptions
 
   @Option(
@@ -76,10 +83,11 @@ struct MethodOptions: ParsableArguments {
       recipe.defaults.search = settings.method.search
     }
     guard var settings else {
-      guard !weightsOnly, activationBits == nil, !constraint.isGiven else {
+      guard !weightsOnly, activationBits == nil, activationScaling == nil, !constraint.isGiven
+      else {
         throw ValidationError(
-          "--weights-only, --activation-bits, --target-condition and --penalty need --method, "
-            + "--calibration or --calibration-images")
+          "--weights-only, --activation-bits, --activation-scaling, --target-condition and "
+            + "--penalty need --method, --calibration or --calibration-images")
       }
       recipe.budget = budget ?? recipe.budget
       return
@@ -87,6 +95,7 @@ struct MethodOptions: ParsableArguments {
     if let constraint = constraint.value { settings.constraint = constraint }
     if !conditions { settings.constraint = nil }
     if let activationBits { settings.activationBitWidth = activationBits }
+    if let activationScaling { settings.activationScaling = activationScaling }
     if weightsOnly { settings.isWeightsOnly = true }
     // A method of the command line's stands in the place of the recipe's, on the same samples.
     settings.calibration = try calibration.applied(to: recipe.method?.calibration)
@@ -111,7 +120,7 @@ struct MethodOptions: ParsableArguments {
   /// These options mean nothing for plain conversion.
   func refuse(for format: any ModelFormat) throws {
     guard method == nil, !calibration.isGiven, !weightsOnly, activationBits == nil,
-      !constraint.isGiven, budget == nil
+      activationScaling == nil, !constraint.isGiven, budget == nil
     else {
       throw ValidationError(
         "methods, calibration and targets are for packing; \(format.identifier.displayName) "

@@ -47,6 +47,12 @@ struct CalibrateCommand: ParsableCommand {
       valueName: "name"))
   var search: BoundSearchMethod = .free
 
+  @Option(
+    help: ArgumentHelp(
+      "What those bounds are measured in: the values themselves (tensor) or the largest magnitude "
+        + "of each row (row); 'best' uses 'row'.", valueName: "what"))
+  var activationScaling: ActivationScaling = .row
+
   @Option(help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
   var root: String?
 
@@ -73,7 +79,7 @@ struct CalibrateCommand: ParsableCommand {
       isSmall: patches.isSmall)
     let calibrating = NetworkCalibration(
       network: network, pictures: pictures, patches: patches, bitWidths: bits.map { [$0] } ?? [],
-      search: search, common: common)
+      search: search, scaling: activationScaling, common: common)
     let calibration = try locatingPictureErrors(path: model) { try calibrating.run() }
     try locatingErrors(path: output) {
       try NPZFormat(isCompressed: true).write(
@@ -90,3 +96,4 @@ struct CalibrateCommand: ParsableCommand {
 }
 
 extension BoundSearchMethod: ExpressibleByArgument {}
+extension ActivationScaling: ExpressibleByArgument {}

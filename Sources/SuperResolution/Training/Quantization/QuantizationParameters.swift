@@ -106,7 +106,8 @@ struct QuantizationParameters: Sendable {
       quantizers[activation.site] = SiteQuantizer(
         lower: store.values[activation.lower.offset],
         upper: store.values[activation.upper.offset],
-        levels: Float((1 << activation.quantizer.bitWidth) - 1), lowerReference: activation.lower,
+        levels: Float((1 << activation.quantizer.bitWidth) - 1),
+        isRowScaled: activation.quantizer.scaling == .row, lowerReference: activation.lower,
         upperReference: activation.upper)
     }
     return quantizers

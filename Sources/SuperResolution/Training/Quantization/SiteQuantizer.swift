@@ -12,28 +12,30 @@ import CKernels
 ///     ∂Q/∂l = (t − round(t)) / levels for l < x < u, 1 for x ≤ l, else 0
 ///
 /// Unless u > l, every value becomes l and only ∂Q/∂l is not zero.
+///
+/// With bounds that are multiples of a row's largest magnitude m = |xₖ|, this is the row's quantizer
+/// with the bounds m l and m u. Derivatives by l and u are m times those by its bounds, and m itself has
+/// the derivative l ∂Q/∂(m l) + u ∂Q/∂(m u), which goes to xₖ with its sign. Rows of zeros stay zeros.
 struct SiteQuantizer: Sendable {
   let lower: Float
   let upper: Float
   /// 2^bits − 1.
   let levels: Float
+  /// Whether bounds are multiples of each row's largest magnitude.
+  var isRowScaled = false
   let lowerReference: ParameterReference
   let upperReference: ParameterReference
 
   private var scale: Float { (upper - lower) / levels }
 
-  /// Writes Q(factor · x); `y` may be `x`.
+  /// Writes Q(factor · x), in rows that lie `stride` elements apart in both; `y` may be `x`.
+  ///
+  /// - Parameter stride: `columns` if left out.
   func apply(
-    _ x: UnsafePointer<Float>, factor: Float = 1, count: Int, to y: UnsafeMutablePointer<Float>
+    _ x: UnsafePointer<Float>, factor: Float = 1, rows: Int = 1, columns: Int,
+    stride: Int? = nil, to y: UnsafeMutablePointer<Float>
   ) {
-    apply(x, factor: factor, rows: 1, columns: count, stride: count, to: y)
-  }
-
-  /// The same for rows that lie `stride` elements apart, in both.
-  func apply(
-    _ x: UnsafePointer<Float>, factor: Float, rows: Int, columns: Int, stride: Int,
-    to y: UnsafeMutablePointer<Float>
-  ) {
+    let stride = stride ?? columns
     for row in 0..<rows {
       let (from, to) = (x + row * stride, y + row * stride)
       if factor == 1 {
@@ -42,13 +44,49 @@ struct SiteQuantizer: Sendable {
         for column in 0..<columns { to[column] = from[column] * factor }
       }
     }
-    var kernel = ck_quantizer(lower: lower, upper: upper, levels: levels)
+    var kernel = ck_quantizer(
+      lower: lower, upper: upper, levels: levels, is_row_scaled: isRowScaled)
     ck_quantize(&kernel, y, rows, columns, stride)
   }
 
   /// Turns the gradient by Q(factor · x) to that by x, in place, and adds those by the bounds.
+  ///
+  /// - Parameter factor: positive.
   func differentiate(
-    _ x: UnsafePointer<Float>, factor: Float = 1, count: Int, _ g: UnsafeMutablePointer<Float>,
+    _ x: UnsafePointer<Float>, factor: Float = 1, rows: Int = 1, columns: Int,
+    _ g: UnsafeMutablePointer<Float>, _ sums: inout BoundGradient
+  ) {
+    guard isRowScaled else {
+      return differentiate(x, factor: factor, count: rows * columns, g, &sums)
+    }
+    for row in 0..<rows {
+      differentiateRow(x + row * columns, factor: factor, count: columns, g + row * columns, &sums)
+    }
+  }
+
+  private func differentiateRow(
+    _ x: UnsafePointer<Float>, factor: Float, count: Int, _ g: UnsafeMutablePointer<Float>,
+    _ sums: inout BoundGradient
+  ) {
+    let largest = ck_row_magnitude(x, count)
+    let magnitude = largest * factor
+    guard magnitude >= CK_LEAST_ROW_MAGNITUDE else { return g.update(repeating: 0, count: count) }
+    let quantizer = SiteQuantizer(
+      lower: lower * magnitude, upper: upper * magnitude, levels: levels,
+      lowerReference: lowerReference, upperReference: upperReference)
+    var row = BoundGradient()
+    quantizer.differentiate(x, factor: factor, count: count, g, &row)
+    sums.low += Double(magnitude) * row.low
+    sums.high += Double(magnitude) * row.high
+    sums.inner += Double(magnitude) * row.inner
+    let (byLower, byUpper) = row.byBounds(levels: levels)
+    let byMagnitude = Float(Double(lower) * byLower + Double(upper) * byUpper) * factor
+    guard let place = (0..<count).first(where: { abs(x[$0]) == largest }) else { return }
+    g[place] += x[place] < 0 ? -byMagnitude : byMagnitude
+  }
+
+  private func differentiate(
+    _ x: UnsafePointer<Float>, factor: Float, count: Int, _ g: UnsafeMutablePointer<Float>,
     _ sums: inout BoundGradient
   ) {
     guard upper > lower else {
@@ -113,6 +151,12 @@ struct BoundGradient {
   var high = 0.0
   /// Σ g · (round(t) − t) over the others.
   var inner = 0.0
+
+  /// The gradients by the lower and the upper bound.
+  func byBounds(levels: Float) -> (lower: Double, upper: Double) {
+    let inner = inner / Double(levels)
+    return (low - inner, high + inner)
+  }
 }
 
 extension Tape {
@@ -121,10 +165,11 @@ extension Tape {
     guard let quantizer = quantizer(at: site) else { return x }
     let y = result(
       rows: x.rows, columns: x.columns, needsGradient: x.needsGradient || isLearning(quantizer))
-    quantizer.apply(x.values, count: x.count, to: y.values)
+    quantizer.apply(x.values, rows: x.rows, columns: x.columns, to: y.values)
     record(y) { [self] gradient in
       var sums = BoundGradient()
-      quantizer.differentiate(x.values, count: x.count, gradient.pointer, &sums)
+      quantizer.differentiate(
+        x.values, rows: x.rows, columns: x.columns, gradient.pointer, &sums)
       add(sums, to: quantizer)
       x.add(gradient: gradient)
     }
@@ -142,8 +187,8 @@ extension Tape {
   }
 
   func add(_ sums: BoundGradient, to quantizer: SiteQuantizer) {
-    let inner = sums.inner / Double(quantizer.levels)
-    gradient(quantizer.lowerReference)?.pointee += Float(sums.low - inner)
-    gradient(quantizer.upperReference)?.pointee += Float(sums.high + inner)
+    let (lower, upper) = sums.byBounds(levels: quantizer.levels)
+    gradient(quantizer.lowerReference)?.pointee += Float(lower)
+    gradient(quantizer.upperReference)?.pointee += Float(upper)
   }
 }

@@ -56,7 +56,9 @@ extension Distillation {
       text += "\n\(weight.name) \(weight.bitWidth) \(weight.layout.granularity)"
       if case .fixed(let codes) = weight.rounding { text += " \(SharedBytes(codes).sha256)" }
     }
-    for activation in activations { text += "\n\(activation.name) \(activation.bitWidth)" }
+    for activation in activations {
+      text += "\n\(activation.name) \(activation.bitWidth) \(activation.scaling)"
+    }
     return SharedBytes(text.utf8).sha256
   }
 }

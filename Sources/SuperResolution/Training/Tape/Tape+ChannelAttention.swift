@@ -2,8 +2,8 @@ import CKernels
 import LinearAlgebra
 
 extension Tape {
-  /// DAT's attention between channels: every head's channels, as vectors over all tokens brought to
-  /// length 1, are compared, and mixed by `softmax(temperature · cosine)`. q and k (of length 1), v and
+  /// DAT's attention between channels: every head's channels, as vectors over all tokens, are compared,
+  /// and mixed by `softmax(temperature · cosine)`. q and k (brought to a root mean square of 1), v and
   /// the softmax's result are rounded by the quantizers of their sites.
   ///
   /// - Parameters:
@@ -32,12 +32,12 @@ private final class ChannelAttentionPass {
   private let width: Int
   private let quantizers: [SiteQuantizer?]
   private let probability: SiteQuantizer?
-  /// Queries and keys of length 1, and values: `[tokens, 3 · columns]`, before rounding and after
+  /// Queries and keys with a root mean square of 1, and values: `[tokens, 3 · columns]`, before rounding and after
   /// (the same where nothing is rounded).
   private let normalized: BufferPool.Buffer
   private let rounded: BufferPool.Buffer
-  /// One over the length of every query's and key's channel.
-  private let inverseLengths: BufferPool.Buffer
+  /// One over the root mean square of every query's and key's channel.
+  private let inverseDeviations: BufferPool.Buffer
   /// `[heads, width, width]` each.
   private let cosines: BufferPool.Buffer
   private let probabilities: BufferPool.Buffer
@@ -57,13 +57,15 @@ private final class ChannelAttentionPass {
     let pool = tape.pool
     normalized = pool.take(x.count)
     rounded = quantizers.contains { $0 != nil } ? pool.take(x.count) : normalized
-    inverseLengths = pool.takeZeros(2 * columns)
+    inverseDeviations = pool.takeZeros(2 * columns)
     cosines = pool.take(columns * width)
     probabilities = pool.take(columns * width)
     roundedProbabilities = probability == nil ? probabilities : pool.take(columns * width)
   }
 
   private var stride: Int { 3 * columns }
+  /// Of a token among all.
+  private var share: Float { 1 / Float(x.rows) }
 
   private func part(
     _ index: Int, _ head: Int, of rows: UnsafePointer<Float>, isTransposed: Bool = false
@@ -90,12 +92,13 @@ private final class ChannelAttentionPass {
         part(1, head, of: rounded.pointer), to: cosines.pointer + head * area, stride: width)
       let factor = tape.values(temperature)[head]
       for index in head * area..<(head + 1) * area {
+        cosines.pointer[index] *= share
         probabilities.pointer[index] = cosines.pointer[index] * factor
       }
     }
     ck_softmax(probabilities.pointer, columns, width)
     probability?.apply(
-      probabilities.pointer, count: columns * width, to: roundedProbabilities.pointer)
+      probabilities.pointer, rows: columns, columns: width, to: roundedProbabilities.pointer)
     for head in 0..<heads {
       multiplySinglePrecision(
         rows: x.rows, columns: width, inner: width, part(2, head, of: rounded.pointer),
@@ -105,13 +108,16 @@ private final class ChannelAttentionPass {
   }
 
   private func normalize() {
-    let inverse = inverseLengths.pointer
+    let inverse = inverseDeviations.pointer
     for row in 0..<x.rows {
       let source = x.values + row * stride
       for column in 0..<2 * columns { inverse[column] += source[column] * source[column] }
     }
-    // PyTorch's `normalize` divides by at least 10⁻¹².
-    for column in 0..<2 * columns { inverse[column] = 1 / max(1e-12, inverse[column].squareRoot()) }
+    // PyTorch's `normalize` divides by a length of at least 10⁻¹².
+    let least = 1e-12 * share.squareRoot()
+    for column in 0..<2 * columns {
+      inverse[column] = 1 / max(least, (inverse[column] * share).squareRoot())
+    }
     for row in 0..<x.rows {
       let (source, target) = (x.values + row * stride, normalized.pointer + row * stride)
       for column in 0..<2 * columns { target[column] = source[column] * inverse[column] }
@@ -122,7 +128,7 @@ private final class ChannelAttentionPass {
           target + index * columns, rounded.pointer + row * stride + index * columns
         )
         if let quantizer {
-          quantizer.apply(from, count: columns, to: to)
+          quantizer.apply(from, columns: columns, to: to)
         } else {
           to.update(from: from, count: columns)
         }
@@ -149,12 +155,12 @@ private final class ChannelAttentionPass {
           part(2, head, of: rounded.pointer), to: dScores + head * area, stride: width)
       }
       probability?.differentiate(
-        probabilities.pointer, count: columns * width, dScores, &sums[3])
+        probabilities.pointer, rows: columns, columns: width, dScores, &sums[3])
       differentiateSoftmax(probabilities.pointer, dScores, rows: columns, columns: width)
       for head in 0..<heads { differentiate(head, dScores + head * area, to: dx.pointer) }
     }
     straightThrough(dx.pointer, &sums)
-    differentiateLengths(dx.pointer)
+    differentiateDeviations(dx.pointer)
     for (quantizer, sum) in zip(quantizers + [probability], sums) {
       if let quantizer { tape.add(sum, to: quantizer) }
     }
@@ -169,7 +175,7 @@ private final class ChannelAttentionPass {
     if let target = tape.gradient(temperature) {
       target[head] += dotProduct(d, cosines.pointer + head * area, area)
     }
-    let factor = tape.values(temperature)[head]
+    let factor = tape.values(temperature)[head] * share
     for index in 0..<area { d[index] *= factor }
     multiplySinglePrecision(
       rows: x.rows, columns: width, inner: width, part(1, head, of: rounded.pointer),
@@ -188,13 +194,13 @@ private final class ChannelAttentionPass {
       for row in 0..<x.rows {
         let first = row * stride + index * columns
         quantizer.differentiate(
-          normalized.pointer + first, count: columns, dx + first, &sums[index])
+          normalized.pointer + first, columns: columns, dx + first, &sums[index])
       }
     }
   }
 
-  /// With n = x / ‖x‖ over the tokens: `dx = (dn − n (n · dn)) / ‖x‖`.
-  private func differentiateLengths(_ dx: UnsafeMutablePointer<Float>) {
+  /// With n = x / σ and σ² = ‖x‖² / tokens: `dx = (dn − n (n · dn) / tokens) / σ`.
+  private func differentiateDeviations(_ dx: UnsafeMutablePointer<Float>) {
     let both = 2 * columns
     tape.pool.withScratch(both) { products in
       products.update(repeating: 0, count: both)
@@ -205,7 +211,8 @@ private final class ChannelAttentionPass {
       for row in 0..<x.rows {
         let (n, d) = (normalized.pointer + row * stride, dx + row * stride)
         for column in 0..<both {
-          d[column] = (d[column] - n[column] * products[column]) * inverseLengths.pointer[column]
+          d[column] =
+            (d[column] - n[column] * products[column] * share) * inverseDeviations.pointer[column]
         }
       }
     }

@@ -83,7 +83,8 @@ private final class WindowAttentionPass {
               score(window, head, rounded, bias: biases + head * area, to: scores)
               var factors = scores
               if let probability {
-                probability.apply(scores, count: area, to: roundedProbabilities)
+                probability.apply(
+                  scores, rows: tokens, columns: tokens, to: roundedProbabilities)
                 factors = roundedProbabilities
               }
               multiplySinglePrecision(
@@ -189,7 +190,8 @@ private final class WindowAttentionPass {
       let scores = probabilities.pointer + (window * heads + head) * area
       var factors = scores
       if let probability {
-        probability.apply(scores, count: area, to: roundedProbabilities)
+        probability.apply(
+                  scores, rows: tokens, columns: tokens, to: roundedProbabilities)
         factors = roundedProbabilities
       }
       let dOut = SinglePrecisionOperand(dy + head * width, stride: columns)
@@ -201,7 +203,8 @@ private final class WindowAttentionPass {
       multiplySinglePrecision(
         rows: tokens, columns: tokens, inner: width, dOut,
         part(2, head, of: rounded, isTransposed: true), to: dScores, stride: tokens)
-      probability?.differentiate(scores, count: area, dScores, &sums[3])
+      probability?.differentiate(
+        scores, rows: tokens, columns: tokens, dScores, &sums[3])
       differentiateSoftmax(scores, dScores, rows: tokens, columns: tokens)
       let bias = dBiases + head * area
       if table.needsGradient { for index in 0..<area { bias[index] += dScores[index] } }
@@ -236,7 +239,7 @@ private final class WindowAttentionPass {
       let g = dx + token * 3 * columns
       if let quantizer {
         quantizer.differentiate(
-          source + token * 3 * columns, factor: factor, count: columns, g, &sums)
+          source + token * 3 * columns, factor: factor, columns: columns, g, &sums)
       } else {
         for column in 0..<columns { g[column] *= factor }
       }

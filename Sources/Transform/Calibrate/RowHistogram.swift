@@ -1,0 +1,77 @@
+/// How the values of rows lie relative to the largest magnitude of their row, `m = max |x|`: in 2,048
+/// bins of equal width from −1 to 1, each with `Σ m²` of the values `x / m` that lie in it.
+///
+/// What a quantizer `m · Q(x / m)` loses on all rows is then `Σ energy · (t − Q(t))²` over the bins.
+public struct RowHistogram: Hashable, Sendable {
+  static let binCount = 2048
+  /// Rows whose largest magnitude is below this count as zeros; see `CK_LEAST_ROW_MAGNITUDE`.
+  static let leastMagnitude: Float = 1e-30
+
+  /// `Σ m²` of the values in each of the 2,048 bins.
+  public private(set) var energies: [Double]
+
+  init() {
+    energies = [Double](repeating: 0, count: Self.binCount)
+  }
+
+  /// - Precondition: there are `binCount` energies, none negative.
+  init(energies: [Double]) {
+    precondition(energies.count == Self.binCount, "a row histogram has \(Self.binCount) bins")
+    self.energies = energies
+  }
+
+  /// Whether there was no row that is not all zeros.
+  var isEmpty: Bool { energies.allSatisfy { $0 == 0 } }
+
+  /// Adds rows of `columns` finite values each.
+  mutating func add(_ values: UnsafeBufferPointer<Float>, columns: Int) {
+    for start in stride(from: 0, to: values.count, by: columns) {
+      let row = UnsafeBufferPointer(rebasing: values[start..<start + columns])
+      let magnitude = Self.magnitude(of: row)
+      guard magnitude > 0 else { continue }
+      let energy = Double(magnitude) * Double(magnitude)
+      let factor = Float(Self.binCount / 2) / magnitude
+      // A row of the least magnitudes may have no factor.
+      guard factor.isFinite else { continue }
+      for value in row {
+        let place = Int(value * factor + Float(Self.binCount / 2))
+        energies[max(0, min(place, Self.binCount - 1))] += energy
+      }
+    }
+  }
+
+  /// The largest magnitude of a row, as the engine's quantizers take it.
+  static func magnitude(of row: UnsafeBufferPointer<Float>) -> Float {
+    let largest = row.reduce(Float(0)) { max($0, abs($1)) }
+    return largest < leastMagnitude ? 0 : largest
+  }
+
+  mutating func merge(_ other: RowHistogram) {
+    for bin in energies.indices { energies[bin] += other.energies[bin] }
+  }
+
+  /// From where to where values lie: edges of bins.
+  ///
+  /// - Precondition: it is not empty.
+  var range: ClosedRange<Float> {
+    guard let first = energies.firstIndex(where: { $0 > 0 }),
+      let last = energies.lastIndex(where: { $0 > 0 })
+    else { preconditionFailure("a histogram without rows") }
+    return Self.edge(first)...Self.edge(last + 1)
+  }
+
+  private static func edge(_ bin: Int) -> Float { Float(bin) / Float(binCount / 2) - 1 }
+
+  /// Bins that have values: the values they stand for and their energies; see `ActivationHistogram`.
+  func weightedValues(points: Int = 1) -> (values: [Float], weights: [Double]) {
+    var (values, weights) = ([Float](), [Double]())
+    for (bin, energy) in energies.enumerated() where energy > 0 {
+      for point in 0..<points {
+        let place = Float(bin) + (Float(point) + 0.5) / Float(points)
+        values.append(place / Float(Self.binCount / 2) - 1)
+        weights.append(energy / Double(points))
+      }
+    }
+    return (values, weights)
+  }
+}

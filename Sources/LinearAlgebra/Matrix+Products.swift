@@ -54,6 +54,11 @@ extension Matrix {
       values: zip(values, other.values).map { $0 + factor * $1 })
   }
 
+  /// `factor · self`.
+  package func scaled(by factor: Double) -> Matrix {
+    Matrix(rows: rows, columns: columns, values: values.map { $0 * factor })
+  }
+
   /// `self` with `value` added to every element of the diagonal.
   package func addingToDiagonal(_ value: Double) -> Matrix {
     var result = self

@@ -21,7 +21,7 @@ private struct ExampleActivations: ActivationSource {
   }
 
   func run(
-    sample: Int, observe: (Int, UnsafeBufferPointer<Float>) throws -> Void
+    sample: Int, observe: (Int, UnsafeBufferPointer<Float>, Int) throws -> Void
   ) throws {
     for (index, site) in sites.enumerated() {
       var generator = SplitMix(seed: UInt64(1000 * sample + index))
@@ -33,7 +33,7 @@ private struct ExampleActivations: ActivationSource {
           strong[column % 6] * Float(1 + column % 5) + 0.1 * generator.nextNormal()
         }
       }
-      try values.withUnsafeBufferPointer { try observe(index, $0) }
+      try values.withUnsafeBufferPointer { try observe(index, $0, columns) }
     }
   }
 

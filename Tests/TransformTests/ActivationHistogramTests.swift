@@ -80,7 +80,7 @@ import Testing
         method: method == .free ? .dobi : method, bitWidth: bits)
       let exact = reference.squaredError(of: values, bounds: reference.bounds(of: values))
       let found = ActivationBounds(method: method, bitWidth: bits)
-        .bounds(of: histogram, siteName: "a.input")
+        .bounds(of: SiteStatistics(histogram: histogram), siteName: "a.input")
       let error = search.squaredError(
         of: values, bounds: .init(lower: found.code.lower, scale: found.code.scale))
       #expect(error <= exact * 1.02, "\(method)")
@@ -92,7 +92,8 @@ import Testing
     let values = (0..<5000).map { _ in exp(3 * generator.nextNormal() - 8) }
     let histogram = histogram(values)
     let search = ActivationBounds(method: .dobi, bitWidth: 3)
-    let found = search.bounds(of: histogram, siteName: "attn.probabilities")
+    let found = search.bounds(
+      of: SiteStatistics(histogram: histogram), siteName: "attn.probabilities")
     #expect(found.lower == values.min())
     #expect(found.upper < values.max() ?? 0)
   }

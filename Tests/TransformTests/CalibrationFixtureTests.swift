@@ -30,7 +30,7 @@ import Testing
     for (name, site) in try calibration().sites {
       guard let images = site.quantized[2] else { continue }
       let found = ActivationBounds(method: .dobi, bitWidth: 2)
-        .bounds(of: site.histogram, siteName: name)
+        .bounds(of: site, siteName: name)
       let step = Float(site.histogram.maximum - site.histogram.minimum) / 200
       #expect(abs(found.lower - images.lower) <= 1.001 * step)
       #expect(abs(found.upper - images.upper) <= 1.001 * step)

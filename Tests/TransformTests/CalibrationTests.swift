@@ -9,6 +9,8 @@ import Testing
 /// Two linear layers whose samples are seeded rows: enough of a model to calibrate.
 struct LinearNetwork: ActivationSource {
   static let columns = [6, 4]
+  /// Values a row at each site, as the model quantizes them.
+  static let rowLengths = [6, 4, 4]
   let sampleCount: Int
   var rowCount = 50
 
@@ -47,15 +49,15 @@ struct LinearNetwork: ActivationSource {
   }
 
   func run(
-    sample: Int, observe: (Int, UnsafeBufferPointer<Float>) throws -> Void
+    sample: Int, observe: (Int, UnsafeBufferPointer<Float>, Int) throws -> Void
   ) throws {
     for (site, values) in rows(sample).enumerated() {
       // In two pieces, as an engine that works window by window would.
-      let columns = sites[site].columnCount
+      let columns = Self.rowLengths[site]
       let half = values.count / columns / 2 * columns
       try values.withUnsafeBufferPointer {
-        try observe(site, UnsafeBufferPointer(rebasing: $0[..<half]))
-        try observe(site, UnsafeBufferPointer(rebasing: $0[half...]))
+        try observe(site, UnsafeBufferPointer(rebasing: $0[..<half]), columns)
+        try observe(site, UnsafeBufferPointer(rebasing: $0[half...]), columns)
       }
     }
   }
@@ -117,6 +119,83 @@ struct LinearNetwork: ActivationSource {
     }
   }
 
+  @Test func rowsAreThoseOfTheModel() throws {
+    let network = LinearNetwork(sampleCount: 7)
+    let calibration = try Calibrator(bitWidths: [2], scaling: .row, threads: 2).calibrate(network)
+    for (index, site) in network.sites.enumerated() {
+      let values = (0..<7).flatMap { network.rows($0)[index] }
+      let found = try #require(calibration.sites[site.name])
+      let length = LinearNetwork.rowLengths[index]
+      var energies = [Double](repeating: 0, count: 2048)
+      for start in stride(from: 0, to: values.count, by: length) {
+        let row = values[start..<start + length].map(Double.init)
+        let largest = row.map(abs).max() ?? 0
+        for value in row {
+          energies[min(2047, Int(((value / largest + 1) * 1024).rounded(.down)))] +=
+            largest * largest
+        }
+      }
+      let rows = try #require(found.rows)
+      // A value on the edge of a bin may lie on either side.
+      let moved = zip(rows.energies, energies).reduce(0) { $0 + abs($1.0 - $1.1) }
+      #expect(moved <= 0.01 * energies.reduce(0, +))
+      guard site.columnCount > 1 else { continue }
+      let images = try #require(found.quantized[2])
+      #expect(images.scaling == .row)
+      #expect(images.lower >= -1 && images.upper <= 1 && images.lower < -0.3)
+      let quantized = (0..<values.count / length).flatMap { row -> [Float] in
+        let row = values[row * length..<(row + 1) * length]
+        let largest = row.reduce(0) { max($0, abs($1)) }
+        let code = AffineCode(
+          lower: images.lower * largest, scale: (images.upper - images.lower) * largest / 3,
+          bitWidth: 2)
+        return row.map { code.decode(code.encode($0)) }
+      }
+      let mean = quantized.reduce(0.0) { $0 + Double($1) } / Double(values.count)
+      #expect(abs(images.mean.reduce(0, +) / Double(length) - mean) < 2e-3)
+    }
+  }
+
+  /// Bounds lose least where the search says so: a little wider or narrower ones lose more.
+  @Test(arguments: [2, 4]) func boundsOfRowsLoseLeast(_ bits: Int) throws {
+    var generator = SplitMix(seed: 9)
+    var histogram = RowHistogram()
+    var rows: [[Float]] = []
+    for _ in 0..<400 {
+      let size = exp(generator.nextNormal())
+      rows.append((0..<24).map { _ in size * generator.nextNormal() })
+    }
+    for row in rows { row.withUnsafeBufferPointer { histogram.add($0, columns: 24) } }
+    let site = SiteStatistics(histogram: ActivationHistogram(), rows: histogram)
+    let found = ActivationBounds(method: .free, bitWidth: bits, scaling: .row)
+      .bounds(of: site, siteName: "a.input")
+    #expect(found.scaling == .row)
+    func loss(_ factor: Float) -> Double {
+      var quantizer = found
+      (quantizer.lower, quantizer.upper) = (found.lower * factor, found.upper * factor)
+      return rows.reduce(0) { sum, row in
+        let images = row.withUnsafeBufferPointer { quantizer.images(of: $0, columns: 24) }
+        return zip(row, images).reduce(sum) {
+          $0 + (Double($1.0) - $1.1) * (Double($1.0) - $1.1)
+        }
+      }
+    }
+    #expect(loss(1) < loss(0.85) && loss(1) < loss(1.15))
+  }
+
+  /// What is no row at all, and rows of the least magnitudes, are rows of zeros.
+  @Test func rowsOfZerosHaveNoBounds() {
+    var histogram = RowHistogram()
+    [Float](repeating: 0, count: 8).withUnsafeBufferPointer { histogram.add($0, columns: 4) }
+    [1e-35, -1e-38, 0, 0].withUnsafeBufferPointer { histogram.add($0, columns: 4) }
+    #expect(histogram.isEmpty)
+    var values = ActivationHistogram()
+    [Float](repeating: 0, count: 8).withUnsafeBufferPointer { values.add($0) }
+    let found = ActivationBounds(method: .free, bitWidth: 2, scaling: .row)
+      .bounds(of: SiteStatistics(histogram: values, rows: histogram), siteName: "a.input")
+    #expect(found.scaling == .tensor && found.lower == 0 && found.upper == 0)
+  }
+
   @Test(arguments: [2, 5]) func threadsChangeNothing(_ threads: Int) throws {
     let network = LinearNetwork(sampleCount: 9)
     let single = try Calibrator(bitWidths: [3], threads: 1).calibrate(network)
@@ -124,7 +203,7 @@ struct LinearNetwork: ActivationSource {
   }
 
   @Test func archivesBringEverythingBack() throws {
-    var calibration = try Calibrator(bitWidths: [2, 8], threads: 2).calibrate(
+    var calibration = try Calibrator(bitWidths: [2, 8], scaling: .row, threads: 2).calibrate(
       LinearNetwork(sampleCount: 3))
     calibration.metadata["images"] = "none"
     try withTemporaryFolder { folder in
@@ -140,11 +219,11 @@ struct LinearNetwork: ActivationSource {
     #expect(
       throws: TransformError(
         .invalidCalibration(reason: "value 1 is nan"), tensor: "a.input")
-    ) { try [1, .nan].withUnsafeBufferPointer { try accumulator.add($0) } }
+    ) { try [1, .nan].withUnsafeBufferPointer { try accumulator.add($0, columns: 2) } }
     #expect(
       throws: TransformError(
         .invalidCalibration(reason: "3 values are no rows of 2"), tensor: "a.input")
-    ) { try [1, 2, 3].withUnsafeBufferPointer { try accumulator.add($0) } }
+    ) { try [1, 2, 3].withUnsafeBufferPointer { try accumulator.add($0, columns: 2) } }
     #expect(
       throws: TransformError(
         .invalidCalibration(reason: "no values were seen"), tensor: "a.input")
@@ -223,6 +302,17 @@ struct LinearNetwork: ActivationSource {
     },
     Damage("element 2 of 'mean' is inf") {
       $0.tensors["a.input/mean"] = try .reals([0, 0, .infinity, 0, 0, 0], [6])
+    },
+    Damage("'row_histogram' has an energy that is negative") {
+      var energies = [Double](repeating: 0, count: 2048)
+      energies[7] = -1
+      $0.tensors["a.input/row_histogram"] = try .reals(energies, [2048])
+    },
+    Damage("'row_histogram' has the shape [2], not [2048]") {
+      $0.tensors["a.input/row_histogram"] = try .reals([1, 2], [2])
+    },
+    Damage("'quantized/2/is_row_scaled' is 2.0, not 0 or 1") {
+      $0.tensors["a.input/quantized/2/is_row_scaled"] = try .integers([2], .scalar)
     },
     Damage("'quantized/2/bounds' are not in order or beyond Float32") {
       $0.tensors["a.input/quantized/2/bounds"] = try .reals([2, 1], [2])

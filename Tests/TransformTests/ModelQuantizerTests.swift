@@ -46,15 +46,18 @@ import Testing
         rows: weight.rows, columns: weight.columns,
         values: try layer.tensor.floatValues().map(Double.init))
       let bias = (0..<weight.rows).map { Double($0) / 4 }
-      let quantizer = model.activations["\(name).input"]?.code
+      let quantizer = model.activations["\(name).input"]
       for sample in 20..<40 {
         let values = network.rows(sample)[index]
         for start in stride(from: 0, to: values.count, by: weight.columns) {
           let row = values[start..<start + weight.columns]
           let expected = weight.multiplied(by: row.map(Double.init))
-          let images = row.map { value in
-            Double(quantizer.map { $0.decode($0.encode(value)) } ?? value)
-          }
+          let images =
+            quantizer.map { quantizer in
+              Array(row).withUnsafeBufferPointer {
+                quantizer.images(of: $0, columns: weight.columns)
+              }
+            } ?? row.map(Double.init)
           let outputs = found.multiplied(by: images)
           for output in outputs.indices {
             let shift = (layer.bias ?? bias)[output] - bias[output]

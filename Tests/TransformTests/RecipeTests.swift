@@ -94,7 +94,7 @@ struct RecipeTests {
       """
       unknown key 'bit'; known keys are schemaVersion, name, bits, granularity, search, \
       parameterType, parts, method, conditions, targetCondition, conditionPenalty, activationBits, \
-      weightsOnly, calibration, distillation, budget, buffers, positionTables, \
+      activationScaling, weightsOnly, calibration, distillation, budget, buffers, positionTables, \
       allowsUnmatchedPatterns, rules
       """
     ),

@@ -96,11 +96,8 @@ struct SiteAccumulator: Sendable {
   func statistics() throws -> SiteStatistics {
     guard rowCount > 0 else { throw error("no values were seen") }
     let share = 1 / Double(rowCount)
-    func mean(_ matrix: Matrix) -> Matrix {
-      Matrix(rows: matrix.rows, columns: matrix.columns, values: matrix.values.map { $0 * share })
-    }
     let moments = second.map {
-      SiteStatistics.Moments(mean: sum.map { $0 * share }, second: mean($0))
+      SiteStatistics.Moments(mean: sum.map { $0 * share }, second: $0.scaled(by: share))
     }
     let images = quantized.map { sums in
       (
@@ -108,7 +105,8 @@ struct SiteAccumulator: Sendable {
         SiteStatistics.QuantizedMoments(
           lower: sums.quantizer.lower, upper: sums.quantizer.upper,
           scaling: sums.quantizer.scaling,
-          mean: sums.sum.map { $0 * share }, second: mean(sums.second), cross: mean(sums.cross))
+          mean: sums.sum.map { $0 * share }, second: sums.second.scaled(by: share),
+          cross: sums.cross.scaled(by: share))
       )
     }
     return SiteStatistics(

@@ -36,12 +36,19 @@ struct InputMoments: Sendable {
           images.second.subtracting(images.mean, images.mean)
         )
       } else {
-        // Rows with scales of their own are taken to be as large as they are on average.
-        let magnitude = activation.scaling == .row ? site.averageRowMagnitude : 1
-        let estimate = QuantizedGaussian(
-          mean: mean, covariance: covariance, code: activation.code(rowMagnitude: magnitude))
-        quantizedMean = estimate.mean
-        centered = (estimate.cross, estimate.covariance)
+        if let rows = site.rows, activation.scaling == .row {
+          let gain = rows.gain(activation.code, count: site.count)
+          quantizedMean = mean.map { gain.factor * $0 }
+          centered = (
+            covariance.scaled(by: gain.factor),
+            covariance.scaled(by: gain.factor * gain.factor).addingToDiagonal(gain.noise)
+          )
+        } else {
+          let estimate = QuantizedGaussian(
+            mean: mean, covariance: covariance, code: activation.code)
+          quantizedMean = estimate.mean
+          centered = (estimate.cross, estimate.covariance)
+        }
       }
     } else {
       quantizedMean = mean
@@ -66,11 +73,24 @@ struct InputMoments: Sendable {
   }
 }
 
-extension SiteStatistics {
-  /// `√E[m²]` of the largest magnitudes of rows.
-  fileprivate var averageRowMagnitude: Float {
-    let energy = rows?.energies.reduce(0, +) ?? 0
-    return Float((energy / Double(max(1, count))).squareRoot())
+extension RowHistogram {
+  /// How rows that are quantized by their largest magnitude depend on what they were: the `a` for which
+  /// `x̂ − a x` has the least mean square, and that. Both are sums over all values; errors of two
+  /// columns are taken to be uncorrelated.
+  ///
+  /// - Parameter count: of values.
+  func gain(_ code: AffineCode, count: Int) -> (factor: Double, noise: Double) {
+    let (values, energies) = weightedValues()
+    var (signal, mixed, image) = (0.0, 0.0, 0.0)
+    for (value, energy) in zip(values, energies) {
+      let (x, y) = (Double(value), Double(code.decode(code.encode(value))))
+      signal += energy * x * x
+      mixed += energy * x * y
+      image += energy * y * y
+    }
+    guard signal > 0 else { return (1, 0) }
+    let factor = mixed / signal
+    return (factor, max(0, image - factor * mixed) / Double(max(1, count)))
   }
 }
 

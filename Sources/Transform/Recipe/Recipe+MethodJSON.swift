@@ -38,7 +38,8 @@ extension Recipe {
       ?? target.map(ConditionConstraint.target) ?? .standard
     return MethodSettings(
       method, constraint: conditions == false ? nil : constraint, activationBitWidth: bitWidth,
-      activationScaling: scaling, isWeightsOnly: isWeightsOnly ?? false, calibration: calibration, distillation: distillation)
+      activationScaling: scaling, isWeightsOnly: isWeightsOnly ?? false, calibration: calibration,
+      distillation: distillation)
   }
 
   /// The budget that bit widths are chosen for: an object of one member.

@@ -11,6 +11,7 @@ parts allow, with seeded random weights kept in float16, and besides it
     golden.group.<index>   [1, height · width, channels] after each residual group, in some files
     golden.range.<site>    the smallest and largest value at an activation site, in some files
     golden.quantized       the output with every site rounded to 6 bits within its range
+    golden.quantized_by_rows  the same with inputs and probabilities rounded row by row
 
 `dat_light.safetensors` has no weights but inputs and outputs of the published DAT-light networks,
 whose folder `--dat-weights` names; without it that file is left as it is.
@@ -127,17 +128,26 @@ class Sites(TorchFunctionMode):
                     )
                 )
             if (leaf == "attn" and not hasattr(module, "attns")) or name.split(".")[-2:-1] == ["attns"]:
-                self.hooks.append(module.register_forward_pre_hook(lambda _m, _i, name=name: self.enter(name)))
+                self.hooks.append(
+                    module.register_forward_pre_hook(
+                        lambda module, _i, name=name: self.enter(name, hasattr(module, "temperature"))
+                    )
+                )
 
-    def enter(self, name: str) -> None:
-        self.attention, self.products = [name], 0
+    def enter(self, name: str, compares_channels: bool) -> None:
+        self.attention, self.products, self.compares_channels = [name], 0, compares_channels
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         name = self.attention[0] if self.attention else ""
         if function in (torch.Tensor.matmul, torch.Tensor.__matmul__):
             self.products += 1
             if self.products == 1:
-                args = (self.visit(f"{name}.query", args[0]), self.visit(f"{name}.key", args[1]))
+                # Unit vectors over all tokens are brought to a root mean square of 1.
+                length = args[0].shape[-1] ** 0.5 if self.compares_channels else 1
+                args = (
+                    self.visit(f"{name}.query", args[0] * length) / length,
+                    self.visit(f"{name}.key", args[1] * length) / length,
+                )
             elif self.products == 2:
                 args = (self.visit(f"{name}.probabilities", args[0]), self.visit(f"{name}.value", args[1]))
         return function(*args, **(kwargs or {}))
@@ -149,7 +159,8 @@ class Sites(TorchFunctionMode):
 
 @torch.inference_mode()
 def quantized(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The range of every site, and the output with all of them rounded to 6 bits."""
+    """The range of every site, and the output with all of them rounded to 6 bits: within those ranges, and
+    with layers' inputs and probabilities row by row within 0.95 of the row's largest magnitude."""
     ranges: dict[str, torch.Tensor] = {}
 
     def record(site: str, values: torch.Tensor) -> torch.Tensor:
@@ -162,13 +173,22 @@ def quantized(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
         step = (upper - lower) / 63
         return step * torch.round((values.clamp(lower, upper) - lower) / step) + lower
 
+    def round_rows_off(site: str, values: torch.Tensor) -> torch.Tensor:
+        if not site.endswith((".input", ".probabilities")):
+            return round_off(site, values)
+        upper = 0.95 * values.abs().amax(-1, keepdim=True)
+        lower = torch.zeros_like(upper) if site.endswith(".probabilities") else -upper
+        step = (upper - lower) / 63
+        return step * torch.round((values.clamp(lower, upper) - lower) / step) + lower
+
     results = []
-    for visit in (record, round_off):
+    for visit in (record, round_off, round_rows_off):
         with Sites(model, visit) as sites:
             results.append(model.eval()(x))
         sites.remove()
-    assert torch.equal(results[0], model(x))
-    return {f"golden.range.{site}": ends for site, ends in ranges.items()} | {"golden.quantized": results[1]}
+    assert torch.allclose(results[0], model(x), atol=1e-5)
+    goldens = {f"golden.range.{site}": ends for site, ends in ranges.items()}
+    return goldens | {"golden.quantized": results[1], "golden.quantized_by_rows": results[2]}
 
 
 def save(name: str, model: nn.Module, x: torch.Tensor, groups: bool = False, buffers: bool = False) -> None:

@@ -72,8 +72,9 @@ def quantize_weight(w, bounds, levels, parts):
 class Network:
     """A state dictionary with what is rounded on the way."""
 
-    def __init__(self, state, bounds=None, weights=None, levels=3):
+    def __init__(self, state, bounds=None, weights=None, levels=3, by_rows=False):
         self.state, self.bounds, self.weights, self.levels = state, bounds or {}, weights or {}, levels
+        self.by_rows = by_rows
         self.margin = math.inf
 
     def __contains__(self, name):
@@ -88,8 +89,12 @@ class Network:
     def site(self, name, x):
         if name not in self.bounds:
             return x
-        self.observe_margin(x, *self.bounds[name])
-        return quantize(x, *self.bounds[name], self.levels)
+        lower, upper = self.bounds[name]
+        if self.by_rows and is_row_scaled(name):
+            magnitude = x.abs().amax(-1, keepdim=True)
+            lower, upper = lower * magnitude, upper * magnitude
+        self.observe_margin(x, lower, upper)
+        return quantize(x, lower, upper, self.levels)
 
     def observe_margin(self, x, lower, upper):
         """How far values stay from where their code changes, in steps."""
@@ -285,7 +290,10 @@ def position_bias(net, name, x):
 def channel_attention(net, name, qkv, heads):
     b, height, width, _ = qkv.shape
     q, k, v = qkv.flatten(1, 2).transpose(1, 2).chunk(3, 1)
-    q, k = net.site(f"{name}.query", F.normalize(q, dim=-1)), net.site(f"{name}.key", F.normalize(k, dim=-1))
+    # Unit vectors over all tokens, brought to a root mean square of 1.
+    length = (height * width) ** 0.5
+    q = net.site(f"{name}.query", F.normalize(q, dim=-1) * length) / length
+    k = net.site(f"{name}.key", F.normalize(k, dim=-1) * length) / length
     q, k, v = (x.reshape(b, heads, -1, height * width) for x in (q, k, net.site(f"{name}.value", v)))
     scores = (q @ k.transpose(-2, -1) * net[f"{name}.temperature"]).softmax(-1)
     y = net.site(f"{name}.probabilities", scores) @ v
@@ -327,6 +335,10 @@ def distillation_loss(output, groups, target, target_groups, features=5.0, eucli
     return pixels + features * sum_, pixels, sum_
 
 
+def is_row_scaled(name):
+    return name.endswith((".input", ".probabilities"))
+
+
 def observed_sites(forward, state, x):
     """The range of the values at every site."""
     found = {}
@@ -343,11 +355,16 @@ def observed_sites(forward, state, x):
     return found, output, groups
 
 
-def quantized_setting(forward, state, x, levels=3, share=0.8):
-    """Bounds of sites and weights: the middle `share` of their range."""
+def quantized_setting(forward, state, x, levels=3, share=0.8, by_rows=False):
+    """Bounds of sites and weights: the middle `share` of their range, or that much of a row's magnitude."""
     ranges, output, groups = observed_sites(forward, state, x)
     bounds = {}
     for name, (low, high) in ranges.items():
+        if by_rows:
+            # Sums of few quantized values tie, and every largest one of a row has its own derivative.
+            if not is_row_scaled(name):
+                continue
+            low, high = -1.0, 1.0
         middle, half = (low + high) / 2, (high - low) / 2 * share
         if name.endswith("probabilities"):
             # Not from 0 on, which the probabilities of masked tokens reach or nearly reach.
@@ -385,9 +402,12 @@ def main() -> None:
     make("swinir_nearest_x4", swinir, depths=(2, 2), heads=2, window=4)
     make("dat_direct_x2", dat, depths=(3, 1), heads=4, split=(2, 4))
     make("dat_shuffle_x3", dat, depths=(1,), heads=4, split=(4, 4))
+    # With inputs and probabilities rounded row by row.
+    make("swinir_nearest_x4", swinir, by_rows=True, depths=(2, 2), heads=2, window=4)
+    make("dat_shuffle_x3", dat, by_rows=True, depths=(1,), heads=4, split=(4, 4))
 
 
-def make(name, network, **configuration) -> None:
+def make(name, network, by_rows=False, **configuration) -> None:
     tensors = load_file(FOLDER / "superresolution" / f"{name}.safetensors")
     golden = tensors["golden.output"]
     first = tensors["golden.input"]
@@ -405,8 +425,8 @@ def make(name, network, **configuration) -> None:
     best = -1.0
     for attempt in range(60):
         y = torch.cat([first, first.flip(3).square()])[:, :, attempt % 3 : attempt % 3 + 6, :7]
-        setting = quantized_setting(forward, state, y, share=0.9 - 0.003 * attempt)
-        trial = Network(state, setting[0], setting[1])
+        setting = quantized_setting(forward, state, y, share=0.9 - 0.003 * attempt, by_rows=by_rows)
+        trial = Network(state, setting[0], setting[1], by_rows=by_rows)
         with torch.no_grad():
             forward(trial, y)
         if trial.margin > best:
@@ -425,7 +445,7 @@ def make(name, network, **configuration) -> None:
     weight_bounds = {
         key: (leaf(f"{key}.lower", l), leaf(f"{key}.scale", s), parts) for key, (l, s, parts) in weights.items()
     }
-    output, groups = forward(Network(learned, site_bounds, weight_bounds), x)
+    output, groups = forward(Network(learned, site_bounds, weight_bounds, by_rows=by_rows), x)
     loss = distillation_loss(output, groups, target, target_groups, euclidean=False)
     loss[0].backward()
 
@@ -439,7 +459,7 @@ def make(name, network, **configuration) -> None:
         magnitude = gradient.abs().max().clamp_min(1e-30)
         result[f"gradient.{key}"] = (gradient / magnitude).half()
         result[f"magnitude.{key}"] = magnitude
-    path = FOLDER / "training" / f"{name}.safetensors"
+    path = FOLDER / "training" / f"{name}{'_rows' if by_rows else ''}.safetensors"
     save_file({key: value.contiguous() for key, value in result.items()}, path)
     print(
         f"{path.name}: {path.stat().st_size:,} bytes, loss {[round(v.item(), 5) for v in loss]}, check {difference:.1e}, "

@@ -70,7 +70,9 @@ enum PackedSamples {
       "note": .text("a \"quoted\" line\n"), "nothing": .none, "flag": .boolean(true),
     ]
     header.activations = [
-      ActivationQuantizer(name: "layers.0.attn.q", bitWidth: 4, lower: -0.1, upper: 2.5)
+      ActivationQuantizer(name: "layers.0.attn.q", bitWidth: 4, lower: -0.1, upper: 2.5),
+      ActivationQuantizer(
+        name: "layers.0.fc1.input", bitWidth: 4, lower: -1, upper: 0.5, scaling: .row),
     ]
     header.unknownMembers = ["future": .object(["a": .array([.integer(1), .null])])]
     return header

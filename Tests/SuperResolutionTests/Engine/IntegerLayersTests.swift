@@ -157,7 +157,7 @@ import Transform
       func sums(_ network: SuperResolutionNetwork) throws -> [Int: Float] {
         var sums: [Int: Float] = [:]
         try NetworkActivations(network: network, pictures: [fixture.input()]).run(sample: 0) {
-          sums[$0, default: 0] += $1.reduce(0, +)
+          site, values, _ in sums[site, default: 0] += values.reduce(0, +)
         }
         return sums
       }

@@ -49,7 +49,7 @@ struct PackedNetworkFixture {
   ) throws -> [String: ClosedRange<Float>] {
     let source = try NetworkActivations(network: network, pictures: [input])
     var ranges: [String: ClosedRange<Float>] = [:]
-    try source.run(sample: 0) { site, values in
+    try source.run(sample: 0) { site, values, _ in
       guard let least = values.min(), let largest = values.max() else { return }
       let name = source.sites[site].name
       let old = ranges[name] ?? least...largest

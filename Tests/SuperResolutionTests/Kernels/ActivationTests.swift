@@ -103,7 +103,7 @@ import Testing
         ties + ties.map(\.nextUp) + ties.map(\.nextDown) + random.normals(301)
         + [.infinity, -.infinity, .nan]
       var y = x
-      var quantizer = ck_quantizer(lower: lower, upper: upper, levels: levels)
+      var quantizer = ck_quantizer(lower: lower, upper: upper, levels: levels, is_row_scaled: false)
       VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 1, x.count, x.count) } }
       let expected = x.map { x -> Float in
         if x.isNaN { return x }
@@ -113,5 +113,47 @@ import Testing
       }
       #expect(zip(y, expected).allSatisfy { $0 == $1 || ($0.isNaN && $1.isNaN) })
     }
+  }
+
+  @Test(arguments: VectorLevels.available)
+  func rowsAreQuantizedByTheirMagnitude(level: UInt32) {
+    var random = SplitMix(seed: 8)
+    var quantizer = ck_quantizer(lower: -0.9, upper: 0.8, levels: 15, is_row_scaled: true)
+    for columns in [1, 3, 16, 21, 60] {
+      let stride = columns + 2
+      let sizes: [Float] = [1, 1e-3, 3e20, 0, 1e-35]
+      var x = random.normals(sizes.count * stride)
+      for index in x.indices { x[index] *= sizes[index / stride] }
+      var y = x
+      VectorLevels.at(level) {
+        y.write { ck_quantize(&quantizer, $0, sizes.count, columns, stride) }
+      }
+      for (row, size) in sizes.enumerated() {
+        let elements = row * stride..<row * stride + columns
+        let largest = x[elements].reduce(0) { max($0, abs($1)) }
+        let found = x[elements].withUnsafeBufferPointer { buffer in
+          VectorLevels.at(level) { ck_row_magnitude(buffer.baseAddress, columns) }
+        }
+        #expect(found == (size > 1e-30 ? largest : 0))
+        let (lower, upper) = (quantizer.lower * found, quantizer.upper * found)
+        let step = (upper - lower) / quantizer.levels
+        for index in elements {
+          let code = ((min(max(x[index], lower), upper) - lower) / step).rounded(.toNearestOrEven)
+          #expect(y[index] == (found > 0 ? code * step + lower : 0))
+        }
+        let rest = row * stride + columns..<(row + 1) * stride
+        #expect(y[rest] == x[rest])
+      }
+    }
+  }
+
+  @Test(arguments: VectorLevels.available)
+  func whatIsNotFiniteStaysInItsRow(level: UInt32) {
+    var quantizer = ck_quantizer(lower: -1, upper: 1, levels: 15, is_row_scaled: true)
+    var y: [Float] = [1, .nan, 0.4, 1, .infinity, 0.4, 1, 1, 0.4]
+    VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 3, 3, 3) } }
+    #expect(y[0] == 1 && y[1].isNaN && y[2].isFinite)
+    #expect(y[3...5].allSatisfy { $0.isNaN })
+    #expect(y[8] == y[2])
   }
 }

@@ -90,13 +90,12 @@ import Testing
   }
 
   /// With the unit matrix for values, the results are the probabilities.
-  @Test(arguments: VectorLevels.available)
-  func quantizesTheProbabilities(level: UInt32) {
-    let sample = Sample((19, 13, 13))
+  private func quantizedProbabilities(
+    _ sample: Sample, _ quantizer: ck_quantizer, level: UInt32
+  ) -> [Float] {
     let unit = (0..<13 * 13).map { Float($0 % 14 == 0 ? 1 : 0) }
     let attention = WindowAttention(
-      queries: 19, keys: 13, head: 13, scale: 0.3,
-      quantizer: ck_quantizer(lower: 0, upper: 0.6, levels: 15))
+      queries: 19, keys: 13, head: 13, scale: 0.3, quantizer: quantizer)
     var scratch = [Float](repeating: .nan, count: attention.scratchCount)
     var out = [Float](repeating: 0, count: 19 * 13)
     VectorLevels.at(level) {
@@ -109,11 +108,35 @@ import Testing
         }
       }
     }
+    return out
+  }
+
+  @Test(arguments: VectorLevels.available)
+  func quantizesTheProbabilities(level: UInt32) {
+    let sample = Sample((19, 13, 13))
+    let quantizer = ck_quantizer(lower: 0, upper: 0.6, levels: 15, is_row_scaled: false)
+    let out = quantizedProbabilities(sample, quantizer, level: level)
     let step = 0.04
     for (found, probability) in zip(out, sample.probabilities(scale: 0.3).flatMap { $0 }) {
       let code = Double(found) / step
       #expect(abs(code - code.rounded()) < 1e-5)
       #expect(abs(Double(found) - min(probability, 0.6)) <= step / 2 + 1e-6)
+    }
+  }
+
+  @Test(arguments: VectorLevels.available)
+  func quantizesProbabilitiesByTheLargestOfTheirQuery(level: UInt32) {
+    let sample = Sample((19, 13, 13))
+    let quantizer = ck_quantizer(lower: 0, upper: 0.9, levels: 15, is_row_scaled: true)
+    let out = quantizedProbabilities(sample, quantizer, level: level)
+    for (query, row) in sample.probabilities(scale: 0.3).enumerated() {
+      let upper = 0.9 * (row.max() ?? 0)
+      let step = upper / 15
+      for (found, probability) in zip(out[query * 13..<(query + 1) * 13], row) {
+        let code = Double(found) / step
+        #expect(abs(code - code.rounded()) < 1e-4)
+        #expect(abs(Double(found) - min(probability, upper)) <= step / 2 + 1e-6)
+      }
     }
   }
 

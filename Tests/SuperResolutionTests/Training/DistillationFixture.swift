@@ -9,9 +9,13 @@ import Testing
 struct DistillationFixture {
   let network: NetworkFixture
   private let archive: TensorArchive
+  private let scaling: ActivationScaling
 
+  /// - Parameter name: of the network; with `_rows` behind it layers' inputs and probabilities are
+  ///   rounded row by row.
   init(_ name: String) throws {
-    network = try NetworkFixture(name)
+    scaling = name.hasSuffix("_rows") ? .row : .tensor
+    network = try NetworkFixture(name.replacing("_rows", with: ""))
     archive = try FormatRegistry.standard.open(
       PackageFolder.fixture("training/\(name).safetensors"))
   }
@@ -35,7 +39,10 @@ struct DistillationFixture {
 
   func activations() throws -> [ActivationQuantizer] {
     try bounds { !$0.hasSuffix(".weight") }.map { name, values in
-      ActivationQuantizer(name: name, bitWidth: 2, lower: values[0], upper: values[1])
+      let isRow = name.hasSuffix(".input") || name.hasSuffix(".probabilities")
+      return ActivationQuantizer(
+        name: name, bitWidth: 2, lower: values[0], upper: values[1],
+        scaling: isRow ? scaling : .tensor)
     }
   }
 

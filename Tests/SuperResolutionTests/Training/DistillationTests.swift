@@ -34,7 +34,7 @@ import Testing
     }
   }
 
-  @Test(arguments: goldens)
+  @Test(arguments: goldens + ["swinir_nearest_x4_rows", "dat_shuffle_x3_rows"])
   func gradientsAreThoseOfPyTorch(_ name: String) throws {
     let fixture = try DistillationFixture(name)
     var distillation = try fixture.distillation()

@@ -47,7 +47,7 @@ import Testing
     var sums = BoundGradient()
     let factor: Float = 0.5
     quantizer(lower, upper, levels: levels).differentiate(
-      x, factor: factor, count: x.count, &g, &sums)
+      x, factor: factor, columns: x.count, &g, &sums)
     var (low, high, inner) = (0.0, 0.0, 0.0)
     let scale = (upper - lower) / levels
     for index in x.indices {
@@ -71,7 +71,7 @@ import Testing
   @Test func anEmptyRangeLearnsItsLowerBoundAlone() {
     var g: [Float] = [1, 2, 3]
     var sums = BoundGradient()
-    quantizer(1, 1, levels: 3).differentiate([0, 1, 2], count: 3, &g, &sums)
+    quantizer(1, 1, levels: 3).differentiate([0, 1, 2], columns: 3, &g, &sums)
     #expect(g == [0, 0, 0])
     #expect(sums.low == 6 && sums.high == 0 && sums.inner == 0)
   }

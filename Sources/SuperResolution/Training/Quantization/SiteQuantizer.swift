@@ -15,7 +15,8 @@ import CKernels
 ///
 /// With bounds that are multiples of a row's largest magnitude m = |xₖ|, this is the row's quantizer
 /// with the bounds m l and m u. Derivatives by l and u are m times those by its bounds, and m itself has
-/// the derivative l ∂Q/∂(m l) + u ∂Q/∂(m u), which goes to xₖ with its sign. Rows of zeros stay zeros.
+/// the derivative l ∂Q/∂(m l) + u ∂Q/∂(m u), which goes to xₖ, the first of equals, with its sign. Rows
+/// of zeros stay zeros.
 struct SiteQuantizer: Sendable {
   let lower: Float
   let upper: Float

@@ -191,7 +191,7 @@ private final class WindowAttentionPass {
       var factors = scores
       if let probability {
         probability.apply(
-                  scores, rows: tokens, columns: tokens, to: roundedProbabilities)
+          scores, rows: tokens, columns: tokens, to: roundedProbabilities)
         factors = roundedProbabilities
       }
       let dOut = SinglePrecisionOperand(dy + head * width, stride: columns)

@@ -89,6 +89,35 @@ import Transform
     }
   }
 
+  /// What bounds are measured in, of which sites: by method, and as asked for.
+  @Test(arguments: [
+    (["--method", "dobi"], false), (["--method", "best"], true),
+    (["--method", "dobi", "--activation-scaling", "row"], true),
+    (["--method", "best", "--activation-scaling", "tensor"], false),
+  ])
+  func boundsAreMeasuredAsAsked(_ options: [String], isRowScaled: Bool) throws {
+    try withPictures { folder, pictures in
+      let packed = folder.appending("a.condi")
+      let outcome = try BuiltProgram().run(
+        [
+          "convert", Self.model(folder), packed, "--calibration-images", pictures, "--minutes",
+          "0", "--quiet",
+        ] + Self.small + Self.recipe(folder) + options)
+      #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+      let activations = try FormatRegistry.standard.open(packed).activations
+      #expect(activations.count > 10)
+      for activation in activations {
+        let hasRows =
+          activation.name.hasSuffix(".input")
+          || activation.name.hasSuffix(".probabilities")
+        #expect(activation.scaling == (hasRows && isRowScaled ? .row : .tensor))
+      }
+      // The recipe in the file says it where it is not the method's.
+      let header = try CommandLine.succeed("inspect", packed, "--raw-header").standardOutput
+      #expect(header.contains("activationScaling") == (options.count > 2))
+    }
+  }
+
   @Test(arguments: ["2dquant", "best"])
   func distillationIsTheSameForAnyNumberOfThreads(_ method: String) throws {
     try withPictures { folder, pictures in
@@ -229,6 +258,7 @@ import Transform
     ["--calibration-images", "b", "--patience", "0"], ["--checkpoint", "c"],
     ["--calibration-images", "b", "--steps", "0", "--checkpoint", "c"],
     ["--calibration-images", "b", "--method", "dobi", "--validation", "c"],
+    ["--activation-scaling", "row"], ["--calibration", "a.npz", "--activation-scaling", "column"],
   ]) func wrongUsageIsRefused(_ arguments: [String]) throws {
     let outcome = try BuiltProgram().run(
       ["convert", CommandLine.checkpoint, "/nonexistent/a.condi"] + arguments)
@@ -240,9 +270,10 @@ import Transform
     for option in [
       "--calibration-images", "--minutes", "--steps", "--batch", "--seed", "--patches",
       "--patch-size", "--already-small", "--validation", "--patience", "--checkpoint",
+      "--activation-scaling",
     ] { #expect(convert.contains(option), "\(option)") }
     let calibrate = try CommandLine.succeed("calibrate", "--help").standardOutput
-    for option in ["--images", "--bits", "--search", "--seed", "--force"] {
+    for option in ["--images", "--bits", "--search", "--activation-scaling", "--seed", "--force"] {
       #expect(calibrate.contains(option), "\(option)")
     }
   }

@@ -33,7 +33,7 @@ class Network(torch.nn.Module):
 
 def record(model: Network, quantizers=None) -> Recorder:
     generator = torch.Generator().manual_seed(5)
-    with Recorder(model, quantizers=quantizers) as recorder, torch.no_grad():
+    with Recorder(model, quantizers=quantizers, scaling="tensor") as recorder, torch.no_grad():
         model.recorder = recorder
         for _ in range(4):
             rows = torch.randn(2, 25, 6, generator=generator)

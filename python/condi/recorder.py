@@ -31,6 +31,10 @@ import torch
 VERSION = 1
 BIN_COUNT = 2048
 KINDS = ("input", "query", "key", "value", "probabilities")
+SCALED_KINDS = ("input", "probabilities")
+SCALINGS = ("row", "tensor")
+# Rows whose largest magnitude is below this count as zeros.
+LEAST_MAGNITUDE = 1e-30
 Bounds = tuple[float, float]
 
 
@@ -81,6 +85,55 @@ class Histogram:
         width = math.ldexp(1.0, self.exponent)
         return np.array([self.first * width, (self.first + BIN_COUNT) * width])
 
+    def weighted_values(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the bins stand for, and how much each counts."""
+        left, right = self.edges
+        centers = left + (np.arange(BIN_COUNT) + 0.5) * (right - left) / BIN_COUNT
+        return centers.clip(self.minimum, self.maximum), self.counts
+
+    @property
+    def range(self) -> Bounds:
+        return self.minimum, self.maximum
+
+
+class RowHistogram:
+    """Where values lie relative to the largest magnitude of their row, m, in bins from -1 to 1.
+
+    Each bin has the sum of m² of its values: what a quantizer m · Q(x / m) loses on all rows is
+    then a sum over the bins.
+    """
+
+    def __init__(self) -> None:
+        self.energies = np.zeros(BIN_COUNT)
+
+    def add(self, rows: np.ndarray, magnitudes: np.ndarray) -> None:
+        """`magnitudes` are a column, as `row_magnitudes` gives them."""
+        kept = magnitudes[:, 0] > 0
+        rows, magnitudes = rows[kept], magnitudes[kept]
+        bins = np.floor((rows / magnitudes + 1) * (BIN_COUNT / 2)).astype(np.int64)
+        weights = np.broadcast_to(magnitudes**2, rows.shape).ravel()
+        self.energies += np.bincount(bins.clip(0, BIN_COUNT - 1).ravel(), weights, BIN_COUNT)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.energies.any()
+
+    def weighted_values(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the bins stand for, and how much each counts."""
+        return (np.arange(BIN_COUNT) + 0.5) / (BIN_COUNT / 2) - 1, self.energies
+
+    @property
+    def range(self) -> Bounds:
+        """The edges of the first and the last bin that have values."""
+        first, last = np.flatnonzero(self.energies)[[0, -1]]
+        return float(first / (BIN_COUNT / 2) - 1), float((last + 1) / (BIN_COUNT / 2) - 1)
+
+
+def row_magnitudes(rows: torch.Tensor) -> torch.Tensor:
+    """The largest magnitude of each row, as a column; 0 where the row counts as zeros."""
+    magnitudes = rows.abs().amax(1, keepdim=True)
+    return magnitudes.where(magnitudes >= LEAST_MAGNITUDE, 0.0)
+
 
 class QuantizedMoments:
     """Moments of x̂ = Q(x), the quantized rows, together with those of x."""
@@ -93,15 +146,16 @@ class QuantizedMoments:
         self.second = torch.zeros(columns, columns, dtype=torch.float64)
         self.cross = torch.zeros(columns, columns, dtype=torch.float64)
 
-    def quantize(self, rows: torch.Tensor) -> torch.Tensor:
-        if self.scale <= 0:
-            return torch.full_like(rows, self.lower)
-        clipped = rows.clamp(self.lower, self.upper)
-        values: torch.Tensor = ((clipped - self.lower) / self.scale).round() * self.scale + self.lower
-        return values
+    def quantize(self, rows: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
+        """The images of rows for which the bounds are these times `magnitudes`, a column."""
+        lower, upper, scale = (
+            factor * magnitudes for factor in (self.lower, self.upper, self.scale)
+        )
+        images = ((rows.clamp(lower, upper) - lower) / scale).round() * scale + lower
+        return torch.where(scale > 0, images, lower)
 
-    def add(self, rows: torch.Tensor) -> None:
-        quantized = self.quantize(rows)
+    def add(self, rows: torch.Tensor, magnitudes: torch.Tensor) -> None:
+        quantized = self.quantize(rows, magnitudes)
         self.sum += quantized.sum(0)
         self.second += quantized.T @ quantized
         self.cross += rows.T @ quantized
@@ -110,12 +164,20 @@ class QuantizedMoments:
 class Site:
     """The sums of one place in the model."""
 
-    def __init__(self, columns: int, quantizers: Mapping[int, Bounds]) -> None:
+    def __init__(
+        self, name: str, columns: int, quantizers: Mapping[int, Bounds], scaling: str
+    ) -> None:
         self.columns = columns
         self.row_count = 0
         self.histogram = Histogram()
+        has_rows = columns > 1 and name.rpartition(".")[2] in SCALED_KINDS
+        self.rows = RowHistogram() if has_rows else None
+        self.scaling = scaling if has_rows else "tensor"
         self.sum = torch.zeros(columns, dtype=torch.float64)
         self.second = torch.zeros(columns, columns, dtype=torch.float64)
+        for bounds in quantizers.values():
+            if self.scaling == "row" and max(map(abs, bounds)) > 1:
+                raise ValueError(f"'{name}' has bounds beyond -1 and 1, which no scaled row has")
         self.quantized = [
             QuantizedMoments(bits, bounds, columns) for bits, bounds in quantizers.items()
         ]
@@ -127,25 +189,43 @@ class Site:
         self.row_count += rows.shape[0]
         self.histogram.add(rows.numpy().ravel())
         if self.columns > 1:
+            magnitudes = row_magnitudes(rows)
+            if self.rows is not None:
+                self.rows.add(rows.numpy(), magnitudes.numpy())
             self.sum += rows.sum(0)
             self.second += rows.T @ rows
+            factors = magnitudes if self.scaling == "row" else torch.ones_like(magnitudes)
             for moments in self.quantized:
-                moments.add(rows)
+                moments.add(rows, factors)
+
+    @property
+    def scaled_rows(self) -> RowHistogram | None:
+        """The rows that bounds are measured in, if any.
+
+        Rows that are all zeros are no measure: their bounds are those of the tensor, around zero,
+        within which their images are zeros as well.
+        """
+        rows = self.rows
+        return rows if self.scaling == "row" and rows is not None and not rows.is_empty else None
 
     def arrays(self) -> dict[str, np.ndarray]:
         histogram = self.histogram
         arrays: dict[str, np.ndarray] = {
             "count": np.array(self.row_count * self.columns, np.int64),
-            "range": np.array([histogram.minimum, histogram.maximum]),
+            "range": np.array(histogram.range),
             "histogram": histogram.counts,
             "edges": histogram.edges,
         }
+        if self.rows is not None:
+            arrays["row_histogram"] = self.rows.energies
         if self.columns > 1:
             arrays["mean"] = (self.sum / self.row_count).numpy()
             arrays["second_moment"] = (self.second / self.row_count).numpy()
             for moments in self.quantized:
                 prefix = f"quantized/{moments.bits}"
                 arrays[f"{prefix}/bounds"] = np.array([moments.lower, moments.upper])
+                if self.scaled_rows is not None:
+                    arrays[f"{prefix}/is_row_scaled"] = np.array(1, np.int64)
                 arrays[f"{prefix}/mean"] = (moments.sum / self.row_count).numpy()
                 arrays[f"{prefix}/second_moment"] = (moments.second / self.row_count).numpy()
                 arrays[f"{prefix}/cross_moment"] = (moments.cross / self.row_count).numpy()
@@ -157,6 +237,10 @@ class Recorder:
 
     `layers` limits it to modules of these names. `quantizers` maps bit widths to bounds of sites,
     as `bounds` gives them.
+
+    With the `scaling` "row", bounds of inputs and probabilities are shares of each row's largest
+    magnitude; with "tensor" they are the same for all rows. Both runs need the same one, the
+    method `best` uses "row".
     """
 
     def __init__(
@@ -164,7 +248,11 @@ class Recorder:
         model: torch.nn.Module,
         layers: Iterable[str] | None = None,
         quantizers: Mapping[int, Mapping[str, Bounds]] | None = None,
+        scaling: str = "row",
     ) -> None:
+        if scaling not in SCALINGS:
+            raise ValueError(f"the scaling '{scaling}' is not one of {', '.join(SCALINGS)}")
+        self.scaling = scaling
         self.sites: dict[str, Site] = {}
         self._quantizers = quantizers or {}
         self._handles = []
@@ -194,7 +282,7 @@ class Recorder:
             bounds = {
                 bits: of_site[name] for bits, of_site in self._quantizers.items() if name in of_site
             }
-            self.sites[name] = Site(columns, bounds)
+            self.sites[name] = Site(name, columns, bounds, self.scaling)
         self.sites[name].add(values)
 
     def bounds(self, bits: int) -> dict[str, Bounds]:
@@ -205,11 +293,9 @@ class Recorder:
         """
         found = {}
         for name, site in self.sites.items():
-            histogram = site.histogram
-            low, high = histogram.minimum, histogram.maximum
-            left, right = histogram.edges
-            centers = left + (np.arange(BIN_COUNT) + 0.5) * (right - left) / BIN_COUNT
-            centers = centers.clip(low, high)
+            histogram = site.scaled_rows or site.histogram
+            low, high = histogram.range
+            centers, weights = histogram.weighted_values()
             is_one_sided = name.endswith(".probabilities")
             best = (math.inf, low, high)
             for index in range(100):
@@ -217,7 +303,7 @@ class Recorder:
                 lower, upper = low if is_one_sided else low + step, high - step
                 scale = (upper - lower) / (2**bits - 1) or 1.0
                 code = ((centers - lower) / scale).clip(0, 2**bits - 1).round()
-                error = float((histogram.counts * (centers - lower - scale * code) ** 2).sum())
+                error = float((weights * (centers - lower - scale * code) ** 2).sum())
                 best = min(best, (error, lower, upper), key=lambda item: item[0])
             found[name] = best[1:]
         return found

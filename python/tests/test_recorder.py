@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from condi.recorder import BIN_COUNT, Histogram, Recorder  # noqa: E402
+from condi.recorder import BIN_COUNT, Histogram, Recorder, Site  # noqa: E402
 
 
 def batches():
@@ -37,23 +37,115 @@ def test_moments_are_those_of_all_rows(tmp_path):
         assert arrays["2.input/mean"].shape == (4,)
 
 
-def test_a_second_run_records_quantized_rows(tmp_path):
-    _, first = record()
+def test_row_histograms_hold_the_squared_magnitudes_of_rows():
+    rows = torch.cat(batches()).reshape(-1, 5)
+    rows[3] = 0
+    rows[4] = 1e-31
+    site = Site("0.input", 5, {}, "row")
+    for piece in rows.split([1, 30, 53]):
+        site.add(piece)
+    expected = np.zeros(BIN_COUNT)
+    for row in rows.double().numpy():
+        magnitude = abs(row).max()
+        if magnitude < 1e-30:
+            continue
+        for value in row:
+            place = int(np.floor((value / magnitude + 1) * 1024))
+            expected[min(place, BIN_COUNT - 1)] += magnitude**2
+    np.testing.assert_allclose(site.arrays()["row_histogram"], expected, rtol=1e-12)
+
+
+def test_rows_are_recorded_where_they_may_have_scales():
+    _, recorder = record()
+    recorder.observe("0.query", torch.randn(4, 3), columns=3)
+    recorder.observe("0.probabilities", torch.rand(4, 3), columns=3)
+    recorder.observe("2.probabilities", torch.rand(4, 3))
+    names = [name for name, site in recorder.sites.items() if "row_histogram" in site.arrays()]
+    assert names == ["0.input", "2.input", "0.probabilities"]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 8])
+def test_bounds_are_shares_of_rows_largest_magnitudes(bits):
+    rows = torch.cat(batches()).reshape(-1, 5).double().numpy()
+    magnitudes = abs(rows).max(1, keepdims=True)
+
+    def error(bounds):
+        lower, upper = (bound * magnitudes for bound in bounds)
+        scale = (upper - lower) / (2**bits - 1)
+        images = np.round((rows.clip(lower, upper) - lower) / scale) * scale + lower
+        return ((rows - images) ** 2).sum()
+
+    found = {scaling: record(scaling=scaling)[1].bounds(bits) for scaling in ("row", "tensor")}
+    assert all(-1 <= lower < upper <= 1 for lower, upper in found["row"].values())
+    assert found["tensor"]["0.input"][1] > 1
+    whole = (rows / magnitudes).min(), 1.0
+    assert error(found["row"]["0.input"]) <= 1.01 * error(whole)
+
+
+@pytest.mark.parametrize("scaling", ["row", "tensor"])
+def test_a_second_run_records_quantized_rows(tmp_path, scaling):
+    _, first = record(scaling=scaling)
     bounds = first.bounds(2)
-    _, second = record(quantizers={2: bounds})
+    _, second = record(quantizers={2: bounds}, scaling=scaling)
     second.save(tmp_path / "a.calib.npz")
     with np.load(tmp_path / "a.calib.npz") as arrays:
         rows = torch.cat(batches()).reshape(-1, 5).double().numpy()
         lower, upper = arrays["0.input/quantized/2/bounds"]
         assert (lower, upper) == tuple(np.float32(bound) for bound in bounds["0.input"])
+        if scaling == "row":
+            assert arrays["0.input/quantized/2/is_row_scaled"] == 1
+            magnitudes = abs(rows).max(1, keepdims=True)
+            lower, upper = lower * magnitudes, upper * magnitudes
+        else:
+            assert "0.input/quantized/2/is_row_scaled" not in arrays
         scale = (upper - lower) / 3
         images = np.round((rows.clip(lower, upper) - lower) / scale) * scale + lower
+        np.testing.assert_allclose(
+            arrays["0.input/quantized/2/mean"], images.mean(0), rtol=1e-10
+        )
         np.testing.assert_allclose(
             arrays["0.input/quantized/2/cross_moment"], rows.T @ images / len(rows), rtol=1e-10
         )
         np.testing.assert_allclose(
             arrays["0.input/quantized/2/second_moment"], images.T @ images / len(rows), rtol=1e-10
         )
+
+
+def test_bounds_of_the_whole_tensor_are_the_least_error_of_its_histogram():
+    _, recorder = record(scaling="tensor")
+    histogram = recorder.sites["0.input"].histogram
+    low, high = histogram.minimum, histogram.maximum
+    left, right = histogram.edges
+    values = (left + (np.arange(BIN_COUNT) + 0.5) * (right - left) / BIN_COUNT).clip(low, high)
+
+    def error(bounds):
+        scale = (bounds[1] - bounds[0]) / 3
+        codes = ((values - bounds[0]) / scale).clip(0, 3).round()
+        return (histogram.counts * (values - bounds[0] - scale * codes) ** 2).sum()
+
+    steps = [index * (high - low) / 200 for index in range(100)]
+    expected = min(((low + step, high - step) for step in steps), key=error)
+    assert recorder.bounds(2)["0.input"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_rows_of_zeros_have_the_bounds_of_the_tensor():
+    first = Recorder(torch.nn.Linear(3, 2))
+    first.observe("0.input", torch.zeros(4, 3), columns=3)
+    assert first.bounds(2) == {"0.input": (0, 0)}
+    second = Recorder(torch.nn.Linear(3, 2), quantizers={2: first.bounds(2)})
+    second.observe("0.input", torch.zeros(4, 3), columns=3)
+    arrays = second.sites["0.input"].arrays()
+    assert not arrays["row_histogram"].any()
+    assert "quantized/2/is_row_scaled" not in arrays
+    for field in ("mean", "second_moment", "cross_moment"):
+        assert not arrays[f"quantized/2/{field}"].any()
+
+
+def test_zeros_among_rows_stay_zeros():
+    site = Site("0.input", 2, {2: (-1, 1)}, "row")
+    site.add(torch.tensor([[0.0, 0.0], [3.0, -1.0]]))
+    arrays = site.arrays()
+    np.testing.assert_allclose(arrays["quantized/2/mean"], [1.5, -0.5], rtol=1e-12)
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 9])
@@ -77,6 +169,10 @@ def test_names_and_values_are_checked():
         recorder.observe("0.probabilities", torch.tensor([float("nan")]))
     with pytest.raises(ValueError, match="no module 'missing'"):
         Recorder(torch.nn.Linear(2, 2), layers=["missing"])
+    with pytest.raises(ValueError, match="scaling 'column' is not one of row, tensor"):
+        Recorder(torch.nn.Linear(2, 2), scaling="column")
+    with pytest.raises(ValueError, match="'0.input' has bounds beyond -1 and 1"):
+        record(quantizers={2: {"0.input": (-5, 7)}})
 
 
 def test_hooks_are_gone_after_closing():

@@ -8,13 +8,13 @@ import Transform
 @testable import SuperResolution
 
 @Suite struct DistillationRefinerTests {
-  /// A small network, quantized to 2 bits by a method, with pictures to learn from.
+  /// A small network, quantized by a method, with pictures to learn from.
   private struct Subject {
     let archive: TensorArchive
     let model: QuantizedModel
     let pictures: ReducedPictures
 
-    init(_ method: QuantizationMethod, _ folder: TemporaryFolder) throws {
+    init(_ method: QuantizationMethod, _ folder: TemporaryFolder, bits: Int = 2) throws {
       let name = "swinir_direct_x2"
       archive = try NetworkFixture(name).weights
       let network = try SuperResolutionNetwork(archive, name: name, threads: 2)
@@ -26,7 +26,7 @@ import Transform
       // The fixture's layers are smaller than built-in recipes quantize.
       let path = folder.appending("recipe.json")
       let rule = #"{"match": "*.weight", "where": {"rank": 2}, "action": "quantize"}"#
-      try Data("{\"bits\": 2, \"rules\": [\(rule)]}".utf8).write(to: URL(filePath: path))
+      try Data("{\"bits\": \(bits), \"rules\": [\(rule)]}".utf8).write(to: URL(filePath: path))
       var recipe = try Recipe(contentsOf: path)
       recipe.method = MethodSettings(method)
       model = try ModelQuantizer(
@@ -51,6 +51,17 @@ import Transform
         atPath: PackageFolder.fixture("images/\(name)"), toPath: folder.appending(name))
     }
     return try ReducedPictures(folder: folder.path, scale: 2, channelCount: channelCount)
+  }
+
+  /// Rates are those of 2 bits times this.
+  @Test(arguments: [(1, 1), (2, 1), (3, 3 / 7), (4, 0.2)] as [(Int, Float)])
+  func finerCodesAreLearnedMoreSlowly(bits: Int, coarseness: Float) throws {
+    try withTemporaryFolder { folder in
+      let subject = try Subject(.dobi, folder, bits: bits)
+      let student = try QuantizedStudent(
+        subject.model, original: subject.archive, isLearned: true)
+      #expect(abs(student.coarseness - coarseness) < 1e-6)
+    }
   }
 
   @Test(arguments: [QuantizationMethod.twoDQuant, .best])

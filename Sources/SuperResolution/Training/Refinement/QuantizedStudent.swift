@@ -37,6 +37,14 @@ struct QuantizedStudent {
     self.weights = weights
   }
 
+  /// How far codes of the weights are apart, as a share of their range and beside that at 2 bits: at most
+  /// 1. What finer codes lose, smaller steps of learning make up for.
+  var coarseness: Float {
+    guard !weights.isEmpty else { return 1 }
+    let shares = weights.map { min(1, 3 / Float((1 << $0.bitWidth) - 1)) }
+    return shares.reduce(0, +) / Float(shares.count)
+  }
+
   /// The values nearest to the target that round to the codes, not beyond the outermost codes, where
   /// derivatives end.
   private static func latent(_ layer: QuantizedLayer) throws -> [Float] {

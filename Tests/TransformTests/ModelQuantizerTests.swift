@@ -96,6 +96,41 @@ import Testing
     }
   }
 
+  /// Layers whose input is the same for every sample: moments about the mean are rounding errors.
+  @Test(arguments: [ActivationScaling.tensor, .row], [false, true])
+  func constantInputsLeaveWeightsAsTheyAre(_ scaling: ActivationScaling, isMeasured: Bool) throws {
+    struct Constant: ActivationSource {
+      var sites: [ActivationSite] {
+        LinearNetwork(sampleCount: 1).sites.filter { $0.kind == .input }
+      }
+      let sampleCount = 3
+      func run(
+        sample: Int, observe: (Int, UnsafeBufferPointer<Float>, Int) throws -> Void
+      ) throws {
+        for (site, columns) in LinearNetwork.columns.enumerated() {
+          let row = (0..<columns).map { Float($0) / 3 - 0.7 }
+          let rows = [Float]((0..<7).map { _ in row }.joined())
+          try rows.withUnsafeBufferPointer { try observe(site, $0, columns) }
+        }
+      }
+    }
+    let calibration = try Calibrator(
+      bitWidths: isMeasured ? [4] : [], search: .free, scaling: scaling, threads: 1
+    ).calibrate(Constant())
+    let archive = try LinearNetwork.archive()
+    let recipe = try recipe(.best, bits: 4)
+    let model = try ModelQuantizer(
+      archive, plan: QuantizationPlan(archive, recipe: recipe),
+      settings: MethodSettings(.best, constraint: nil, activationScaling: scaling),
+      calibration: calibration
+    ).quantized(threads: 1)
+    for (name, layer) in model.layers {
+      let weight = try #require(archive.tensors[name]).floatValues()
+      #expect(layer.target == weight, "\(name)")
+      #expect(layer.bias?.allSatisfy(\.isFinite) == true)
+    }
+  }
+
   @Test func onlyTheErrorAwareMethodChangesBiases() throws {
     let calibration = try calibration()
     for method in QuantizationMethod.allCases {

@@ -37,13 +37,7 @@ struct ExportDescription: Sendable {
     }
     if !quantization.isEmpty { members["quantization"] = .object(quantization) }
     if !activations.isEmpty {
-      members["activations"] = .array(
-        activations.map { activation in
-          .object([
-            "name": .string(activation.name), "bits": .integer(activation.bitWidth),
-            "lower": .number(Double(activation.lower)), "upper": .number(Double(activation.upper)),
-          ])
-        })
+      members["activations"] = .array(activations.map(\.json))
     }
     return .object(members)
   }

@@ -38,7 +38,7 @@ extension PackedHeader.Source {
 }
 
 extension ActivationQuantizer {
-  fileprivate var json: JSONValue {
+  var json: JSONValue {
     var members: OrderedDictionary<String, JSONValue> = [
       "name": .string(name),
       "bits": .integer(bitWidth),

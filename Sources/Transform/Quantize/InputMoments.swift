@@ -16,6 +16,8 @@ struct InputMoments: Sendable {
   /// `E[x]` and `E[x̂]`.
   let mean: [Double]
   let quantizedMean: [Double]
+  /// Whether inputs vary by more than rounding in single precision.
+  let varies: Bool
 
   /// - Parameters:
   ///   - activation: the input's quantizer; `nil` where inputs are not quantized, then `x̂ = x`.
@@ -54,6 +56,8 @@ struct InputMoments: Sendable {
       quantizedMean = mean
       centered = (covariance, covariance)
     }
+    varies =
+      covariance.diagonal.reduce(0, +) > 1e-6 * moments.second.diagonal.reduce(0, +) || !isCentered
     if isCentered {
       plain = covariance
       (cross, quantized) = centered

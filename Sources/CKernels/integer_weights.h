@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ckernels.h"
+#include "row_coding.h"
 
 enum {
   ck_integer_panel_width = 16,
@@ -36,20 +36,6 @@ typedef struct ck_integer_weights {
   // How many sums of two products of codes add up in 16 bits for certain; may be none.
   size_t safe_steps;
 } ck_integer_weights;
-
-// How the inputs of a row are coded; lower = upper where every number becomes lower.
-typedef struct ck_row_coding {
-  float magnitude;
-  float lower;
-  float upper;
-  float scale;
-} ck_row_coding;
-
-static inline ck_row_coding ck_row_coding_of(const ck_quantizer *activations, float magnitude) {
-  float lower = activations->lower * magnitude, upper = activations->upper * magnitude;
-  if (!(upper > lower)) return (ck_row_coding){magnitude, lower, lower, 1};
-  return (ck_row_coding){magnitude, lower, upper, (upper - lower) / activations->levels};
-}
 
 // Codes `rows` rows, multiplies and finishes them.
 typedef void ck_integer_kernel(

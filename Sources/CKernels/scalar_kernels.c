@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "kernel_table.h"
+#include "row_coding.h"
 #include "scalar_epilogue.h"
 
 static inline float sigmoid_of(float x) { return 1 / (1 + expf(-x)); }
@@ -111,22 +112,18 @@ static float row_magnitude(const float *x, size_t count) {
   return largest < CK_LEAST_ROW_MAGNITUDE ? 0 : largest;
 }
 
-static float quantized(float lower, float upper, float levels, float x) {
+static float quantized(ck_row_coding coding, float x) {
 #pragma STDC FP_CONTRACT OFF  // the same bits everywhere
-  if (x != x) return x;
-  if (!(upper > lower)) return lower;
-  float scale = (upper - lower) / levels;
-  float clipped = x < lower ? lower : x > upper ? upper : x;
-  return rintf((clipped - lower) / scale) * scale + lower;
+  float clipped = x < coding.lower ? coding.lower : x > coding.upper ? coding.upper : x;
+  return rintf((clipped - coding.lower) / coding.scale) * coding.scale + coding.lower;
 }
 
 static void quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
   for (size_t row = 0; row < rows; row++, x += x_stride) {
-    float magnitude = quantizer->is_row_scaled ? row_magnitude(x, columns) : 1;
-    float lower = quantizer->lower * magnitude, upper = quantizer->upper * magnitude;
-    for (size_t column = 0; column < columns; column++)
-      x[column] = quantized(lower, upper, quantizer->levels, x[column]);
+    ck_row_coding coding = ck_row_coding_of(
+      quantizer, quantizer->is_row_scaled ? row_magnitude(x, columns) : 1);
+    for (size_t column = 0; column < columns; column++) x[column] = quantized(coding, x[column]);
   }
 }
 

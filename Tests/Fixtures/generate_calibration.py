@@ -1,9 +1,10 @@
-"""Makes calibration/two_layers.calib.npz with PyTorch and the project's recorder.
+"""Makes the archives in calibration/ with PyTorch and the project's recorder.
 
     python Tests/Fixtures/generate_calibration.py
 
 Needs PyTorch. A small network of two linear layers and a softmax runs on seeded rows, twice: the
-second run records quantized inputs at 2 bits.
+second run records quantized inputs at 2 bits. Their bounds are the same for all rows in
+`two_layers.calib.npz`, and shares of each row's largest magnitude in `two_layers_rows.calib.npz`.
 """
 
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
+ARCHIVES = {"tensor": "two_layers.calib.npz", "row": "two_layers_rows.calib.npz"}
 sys.path.insert(0, str(ROOT / "python"))
 from condi.recorder import Recorder  # noqa: E402
 
@@ -31,9 +33,9 @@ class Network(torch.nn.Module):
         return weights
 
 
-def record(model: Network, quantizers=None) -> Recorder:
+def record(model: Network, scaling: str, quantizers=None) -> Recorder:
     generator = torch.Generator().manual_seed(5)
-    with Recorder(model, quantizers=quantizers, scaling="tensor") as recorder, torch.no_grad():
+    with Recorder(model, quantizers=quantizers, scaling=scaling) as recorder, torch.no_grad():
         model.recorder = recorder
         for _ in range(4):
             rows = torch.randn(2, 25, 6, generator=generator)
@@ -42,11 +44,13 @@ def record(model: Network, quantizers=None) -> Recorder:
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     torch.manual_seed(3)
     model = Network()
-    first = record(model)
-    second = record(model, quantizers={2: first.bounds(2)})
-    second.save(ROOT / "Tests/Fixtures/calibration/two_layers.calib.npz")
+    for scaling, name in ARCHIVES.items():
+        first = record(model, scaling)
+        second = record(model, scaling, quantizers={2: first.bounds(2)})
+        second.save(ROOT / "Tests/Fixtures/calibration" / name)
 
 
 if __name__ == "__main__":

@@ -222,8 +222,12 @@ struct LinearNetwork: ActivationSource {
     ) { try [1, .nan].withUnsafeBufferPointer { try accumulator.add($0, columns: 2) } }
     #expect(
       throws: TransformError(
-        .invalidCalibration(reason: "3 values are no rows of 2"), tensor: "a.input")
+        .invalidCalibration(reason: "3 values in rows of 2 are no rows of 2"), tensor: "a.input")
     ) { try [1, 2, 3].withUnsafeBufferPointer { try accumulator.add($0, columns: 2) } }
+    #expect(
+      throws: TransformError(
+        .invalidCalibration(reason: "4 values in rows of 4 are no rows of 2"), tensor: "a.input")
+    ) { try [1, 2, 3, 4].withUnsafeBufferPointer { try accumulator.add($0, columns: 4) } }
     #expect(
       throws: TransformError(
         .invalidCalibration(reason: "no values were seen"), tensor: "a.input")
@@ -258,8 +262,11 @@ struct LinearNetwork: ActivationSource {
     Damage("it is no calibration: the array 'version' is missing", at: nil) {
       $0.tensors["version"] = nil
     },
-    Damage("version 2.0 is unknown; known is 1", at: nil) {
-      $0.tensors["version"] = try .integers([2], .scalar)
+    Damage("version 1 is not read, only 2: calibrate again", at: nil) {
+      $0.tensors["version"] = try .integers([1], .scalar)
+    },
+    Damage("version 9223372036854775808 is not read, only 2", at: nil) {
+      $0.tensors["version"] = try .integers([.max], .scalar)
     },
     Damage("the array 'stray' belongs to no site", at: nil) {
       $0.tensors["stray"] = try .integers([2], .scalar)
@@ -308,6 +315,17 @@ struct LinearNetwork: ActivationSource {
       energies[7] = -1
       $0.tensors["a.input/row_histogram"] = try .reals(energies, [2048])
     },
+    Damage("the energies of 'row_histogram' add up to more than Float64 holds") {
+      let energies = [Double](repeating: 1e308, count: 2048)
+      $0.tensors["a.input/row_histogram"] = try .reals(energies, [2048])
+    },
+    Damage("there is 'quantized/3/is_row_scaled' but no 'quantized/3/bounds'") {
+      $0.tensors["a.input/quantized/3/is_row_scaled"] = try .integers([1], .scalar)
+    },
+    Damage("'row_histogram' is int64, whose sums are too coarse") {
+      let counts = [Int](repeating: 1, count: 2048)
+      $0.tensors["a.input/row_histogram"] = try .integers(counts, [2048])
+    },
     Damage("'row_histogram' has the shape [2], not [2048]") {
       $0.tensors["a.input/row_histogram"] = try .reals([1, 2], [2])
     },
@@ -329,6 +347,62 @@ struct LinearNetwork: ActivationSource {
       throws: TransformError(
         .invalidCalibration(reason: damage.testDescription), tensor: damage.tensor)
     ) { try Calibration(broken) }
+  }
+
+  /// Energies that are not Σ m², say counts.
+  @Test func rowsThatContradictMomentsAreRefused() throws {
+    let network = LinearNetwork(sampleCount: 3)
+    var archive = try Calibrator(bitWidths: [2], threads: 1).calibrate(network).archive()
+    let energies = try #require(archive.tensors["a.input/row_histogram"]).doubleValues()
+    archive.tensors["a.input/row_histogram"] = try .reals(energies.map { $0 * 1.02 }, [2048])
+    let broken = archive
+    let error = #expect(throws: TransformError.self) { try Calibration(broken) }
+    #expect("\(try #require(error))".contains("squares of all values"))
+    archive.tensors["a.input/row_histogram"] = try .reals(energies.map { $0 * 1.005 }, [2048])
+    _ = try Calibration(archive)
+  }
+
+  @Test func rowsOfSitesThatHaveNoneAreRefused() throws {
+    let network = LinearNetwork(sampleCount: 3)
+    var calibration = try Calibrator(bitWidths: [2], scaling: .row, threads: 1).calibrate(network)
+    let input = try #require(calibration.sites["a.input"])
+    calibration.sites["a.query"] = input
+    let archive = try LinearNetwork.archive()
+    let error = TransformError(
+      .invalidCalibration(reason: "a query has no rows that bounds could be measured in"),
+      tensor: "a.query")
+    #expect(throws: error) { try calibration.check(against: archive) }
+    calibration.sites["a.query"]?.rows = nil
+    #expect(throws: error) { try calibration.check(against: archive) }
+    calibration.sites["a.query"]?.quantized = [:]
+    try calibration.check(against: archive)
+  }
+
+  @Test func rowsAreAskedForWhereTheyWereRecorded() throws {
+    var calibration = try Calibrator(bitWidths: [2], scaling: .row, threads: 1).calibrate(
+      LinearNetwork(sampleCount: 3))
+    let archive = try LinearNetwork.archive()
+    #expect(calibration.sitesWithoutRows.isEmpty)
+    #expect(calibration.sitesMeasured(otherThan: .row).isEmpty)
+    #expect(calibration.sitesMeasured(otherThan: .tensor).contains("a.input"))
+    calibration.sites["a.input"]?.rows = nil
+    #expect(calibration.sitesWithoutRows == ["a.input"])
+    let recipe = Recipe(name: "test", rules: [])
+    let plan = try QuantizationPlan(archive, recipe: recipe)
+    for scaling in [nil, .tensor] as [ActivationScaling?] {
+      _ = try ModelQuantizer(
+        archive, plan: plan, settings: MethodSettings(.best, activationScaling: scaling),
+        calibration: calibration)
+    }
+    #expect(
+      throws: TransformError(
+        .invalidCalibration(reason: "bounds measured in rows need a 'row_histogram'"),
+        tensor: "a.input")
+    ) {
+      try ModelQuantizer(
+        archive, plan: plan, settings: MethodSettings(.best, activationScaling: .row),
+        calibration: calibration)
+    }
   }
 
   @Test func othersModelsAreNoticed() throws {

@@ -64,6 +64,18 @@ struct RecipeTests {
     #expect(recipe.buffers == Recipe.conventionalBuffers)
   }
 
+  @Test(arguments: [nil, "tensor", "row"] as [String?])
+  func whatBoundsAreMeasuredInReadsBack(_ scaling: String?) throws {
+    let member = scaling.map { #""activationScaling": "\#($0)","# } ?? ""
+    for method in QuantizationMethod.allCases {
+      let recipe = try recipe(#"{"method": "\#(method.rawValue)", \#(member) "rules": []}"#)
+      let settings = try #require(recipe.method)
+      #expect(settings.activationScaling?.rawValue == scaling)
+      #expect(settings.scaling.rawValue == scaling ?? (method == .best ? "row" : "tensor"))
+      #expect(try self.recipe(recipe.jsonValue.serialized()) == recipe)
+    }
+  }
+
   @Test(arguments: Recipe.builtInNames)
   func builtInRecipesReadBack(name: String) throws {
     let recipe = try Recipe.named(name)
@@ -122,6 +134,11 @@ struct RecipeTests {
       #"{"allowsUnmatchedPatterns": 1, "rules": []}"#,
       "allowsUnmatchedPatterns: expected true or false, found 1"
     ),
+    (
+      #"{"method": "best", "activationScaling": "column", "rules": []}"#,
+      #"activationScaling: expected one of "tensor", "row", found "column""#
+    ),
+    (#"{"activationScaling": "row", "rules": []}"#, #"activationScaling: it needs a "method""#),
     (#"{"rules": ["*"]}"#, #"rules[0]: expected an object, found "*""#),
     (
       #"{"rules": [{"action": "keep"}]}"#,

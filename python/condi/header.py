@@ -216,6 +216,9 @@ def _check_consistency(record: Record, what: str) -> None:
 # Members beside the tensors
 
 
+_ACTIVATION_MEMBERS = "name bits lower upper scaling".split()
+
+
 def _check_optional(members: dict[str, Any]) -> None:
     if "source" in members:
         source = _object(members["source"], "header: source")
@@ -241,6 +244,9 @@ def _check_optional(members: dict[str, Any]) -> None:
         scaling = quantizer.get("scaling", "tensor")
         if scaling not in ("tensor", "row"):
             raise PackedError(f"{what}: scaling {scaling!r} is not known")
+        # It may change what the bounds mean.
+        if unknown := [key for key in quantizer if key not in _ACTIVATION_MEMBERS]:
+            raise PackedError(f"{what}: member '{unknown[0]}' is not known")
 
 
 def _check_adjusted(members: dict[str, Any], encodings: dict[str, str]) -> None:

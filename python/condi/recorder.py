@@ -7,9 +7,19 @@
             model(batch)
     recorder.save("stats.calib.npz")
 
-Forward hooks watch every `torch.nn.Linear`; `observe` takes what no module's input shows, such as
-queries and the output of a softmax. Only sums are kept, whatever the number of samples. The file is
-described in `Sources/Formats/Formats.docc/Calibration.md`. Needs PyTorch and NumPy.
+Forward hooks watch every `torch.nn.Linear`; `observe` takes what no module's input shows, called by
+the model's own code:
+
+    recorder.observe("layers.0.attn.query", q * scale)
+    recorder.observe("layers.0.attn.probabilities", weights)  # [..., queries, keys]
+
+The last axis of values is a row. At layers' inputs that is a token's features, and moments of the
+rows are kept. At `.probabilities` it is a query's weights over all keys: the axis of the softmax,
+which may be of another length in each call and has no moments. How values of both kinds lie in
+their rows is kept besides.
+
+Only sums are kept, whatever the number of samples. The file is described in
+`Sources/Formats/Formats.docc/Calibration.md`. Needs PyTorch and NumPy.
 
 A second run over the same samples with `quantizers` also records what quantized inputs look like,
 which the method `best` makes use of:
@@ -28,9 +38,10 @@ from typing import Any
 import numpy as np
 import torch
 
-VERSION = 1
+VERSION = 2
 BIN_COUNT = 2048
 KINDS = ("input", "query", "key", "value", "probabilities")
+# Kinds whose quantizers may measure bounds in each row's largest magnitude.
 SCALED_KINDS = ("input", "probabilities")
 SCALINGS = ("row", "tensor")
 # Rows whose largest magnitude is below this count as zeros.
@@ -162,7 +173,10 @@ class QuantizedMoments:
 
 
 class Site:
-    """The sums of one place in the model."""
+    """The sums of one place in the model.
+
+    Moments are those of rows of `columns` values, none where that is 1.
+    """
 
     def __init__(
         self, name: str, columns: int, quantizers: Mapping[int, Bounds], scaling: str
@@ -170,28 +184,34 @@ class Site:
         self.columns = columns
         self.row_count = 0
         self.histogram = Histogram()
-        has_rows = columns > 1 and name.rpartition(".")[2] in SCALED_KINDS
-        self.rows = RowHistogram() if has_rows else None
-        self.scaling = scaling if has_rows else "tensor"
+        has_scales = name.rpartition(".")[2] in SCALED_KINDS
+        self.rows = RowHistogram() if has_scales else None
+        self.scaling = scaling if has_scales else "tensor"
         self.sum = torch.zeros(columns, dtype=torch.float64)
         self.second = torch.zeros(columns, columns, dtype=torch.float64)
         for bounds in quantizers.values():
             if self.scaling == "row" and max(map(abs, bounds)) > 1:
                 raise ValueError(f"'{name}' has bounds beyond -1 and 1, which no scaled row has")
         self.quantized = [
-            QuantizedMoments(bits, bounds, columns) for bits, bounds in quantizers.items()
+            QuantizedMoments(bits, bounds, columns)
+            for bits, bounds in quantizers.items()
+            if columns > 1
         ]
 
     def add(self, values: torch.Tensor) -> None:
-        rows = values.detach().reshape(-1, self.columns).to("cpu", torch.float64)
+        """Adds rows along the last axis: of `columns` values or, where that is 1, of any length.
+
+        Raises `ValueError` when a value is not finite.
+        """
+        rows = values.detach().reshape(-1, values.shape[-1]).to("cpu", torch.float64)
         if not torch.isfinite(rows).all():
             raise ValueError("a value is not finite")
-        self.row_count += rows.shape[0]
+        self.row_count += rows.numel() // self.columns
         self.histogram.add(rows.numpy().ravel())
+        magnitudes = row_magnitudes(rows)
+        if self.rows is not None:
+            self.rows.add(rows.numpy(), magnitudes.numpy())
         if self.columns > 1:
-            magnitudes = row_magnitudes(rows)
-            if self.rows is not None:
-                self.rows.add(rows.numpy(), magnitudes.numpy())
             self.sum += rows.sum(0)
             self.second += rows.T @ rows
             factors = magnitudes if self.scaling == "row" else torch.ones_like(magnitudes)
@@ -235,8 +255,8 @@ class Site:
 class Recorder:
     """Watches a model's linear layers while it runs.
 
-    `layers` limits it to modules of these names. `quantizers` maps bit widths to bounds of sites,
-    as `bounds` gives them.
+    `layers` limits it to modules of these names, whose inputs have their features along the last
+    axis. `quantizers` maps bit widths to bounds of sites, as `bounds` gives them.
 
     With the `scaling` "row", bounds of inputs and probabilities are shares of each row's largest
     magnitude; with "tensor" they are the same for all rows. Both runs need the same one, the
@@ -274,16 +294,32 @@ class Recorder:
     def observe(self, name: str, values: torch.Tensor, columns: int = 1) -> None:
         """Adds values of the site `name`, whose last part is one of `KINDS`.
 
-        `columns` values make a row; moments are kept for rows of more than one value.
+        Values along the last axis are a row. Moments are kept where `columns` is the length of that
+        axis, the same in every call; where it is 1, there are none and the length may vary.
+
+        Raises `ValueError` for other names and other `columns`, for `columns` that are not 1 at
+        probabilities or not those of the site's first call, and when a value is not finite.
         """
-        if name.rpartition(".")[2] not in KINDS:
+        kind = name.rpartition(".")[2]
+        if kind not in KINDS:
             raise ValueError(f"'{name}' does not end in one of {', '.join(KINDS)}")
-        if name not in self.sites:
+        values = values if values.ndim else values[None]
+        if columns not in (1, values.shape[-1]):
+            raise ValueError(f"'{name}' has rows of {values.shape[-1]} values, not of {columns}")
+        if columns != 1 and kind == "probabilities":
+            raise ValueError(f"'{name}' has no moments: 'columns' must be 1, not {columns}")
+        site = self.sites.get(name)
+        if site is not None and site.columns != columns:
+            raise ValueError(f"'{name}' had {site.columns} columns before, now it has {columns}")
+        if values.numel() == 0:
+            return
+        if site is None:
             bounds = {
                 bits: of_site[name] for bits, of_site in self._quantizers.items() if name in of_site
             }
-            self.sites[name] = Site(name, columns, bounds, self.scaling)
-        self.sites[name].add(values)
+            site = Site(name, columns, bounds, self.scaling)
+        site.add(values)
+        self.sites[name] = site
 
     def bounds(self, bits: int) -> dict[str, Bounds]:
         """The best of DOBI's 100 candidates for each site, judged by the histogram.

@@ -27,7 +27,7 @@ def test_moments_are_those_of_all_rows(tmp_path):
     recorder.save(tmp_path / "a.calib.npz")
     with np.load(tmp_path / "a.calib.npz") as arrays:
         rows = torch.cat(batches()).reshape(-1, 5).double().numpy()
-        assert arrays["version"] == 1
+        assert arrays["version"] == 2
         assert arrays["0.input/count"] == rows.size == arrays["0.input/histogram"].sum()
         assert arrays["0.input/range"].tolist() == [rows.min(), rows.max()]
         np.testing.assert_allclose(arrays["0.input/mean"], rows.mean(0), rtol=1e-12)
@@ -58,10 +58,72 @@ def test_row_histograms_hold_the_squared_magnitudes_of_rows():
 def test_rows_are_recorded_where_they_may_have_scales():
     _, recorder = record()
     recorder.observe("0.query", torch.randn(4, 3), columns=3)
-    recorder.observe("0.probabilities", torch.rand(4, 3), columns=3)
-    recorder.observe("2.probabilities", torch.rand(4, 3))
-    names = [name for name, site in recorder.sites.items() if "row_histogram" in site.arrays()]
-    assert names == ["0.input", "2.input", "0.probabilities"]
+    recorder.observe("0.key", torch.randn(4, 3))
+    recorder.observe("0.probabilities", torch.rand(4, 3))
+    recorder.observe("1.input", torch.randn(4, 3))
+    arrays = {name: site.arrays() for name, site in recorder.sites.items()}
+    names = [name for name in arrays if "row_histogram" in arrays[name]]
+    assert names == ["0.input", "2.input", "0.probabilities", "1.input"]
+    names = [name for name in arrays if "mean" in arrays[name]]
+    assert names == ["0.input", "2.input", "0.query"]
+
+
+def test_probabilities_have_rows_of_any_length_along_the_last_axis():
+    model = torch.nn.Linear(2, 2)
+    generator = torch.Generator().manual_seed(4)
+    # [windows, heads, queries, keys], [channels, channels] and a single query.
+    pieces = [
+        torch.randn(shape, generator=generator).softmax(-1)
+        for shape in [(2, 3, 4, 5), (6, 6), (7,)]
+    ]
+    first = Recorder(model)
+    for piece in pieces:
+        first.observe("attn.probabilities", piece)
+    expected = np.zeros(BIN_COUNT)
+    count = 0
+    for piece in pieces:
+        for row in piece.reshape(-1, piece.shape[-1]).double().numpy():
+            places = np.floor((row / row.max() + 1) * 1024).astype(int).clip(0, BIN_COUNT - 1)
+            np.add.at(expected, places, row.max() ** 2)
+            count += row.size
+    arrays = first.sites["attn.probabilities"].arrays()
+    assert arrays["count"] == count == arrays["histogram"].sum()
+    np.testing.assert_allclose(arrays["row_histogram"], expected, rtol=1e-12)
+    assert arrays["row_histogram"].dtype == np.float64
+    bounds = first.bounds(2)
+    lower, upper = bounds["attn.probabilities"]
+    assert 0 <= lower < upper <= 1
+    second = Recorder(model, quantizers={2: bounds})
+    for piece in pieces:
+        second.observe("attn.probabilities", piece)
+    again = second.sites["attn.probabilities"].arrays()
+    assert again.keys() == arrays.keys()
+    assert (again["row_histogram"] == arrays["row_histogram"]).all()
+    assert "mean" not in again
+
+
+def test_rows_of_a_site_with_moments_have_one_length():
+    recorder = Recorder(torch.nn.Linear(2, 2))
+    recorder.observe("0.query", torch.zeros(4, 3), columns=3)
+    with pytest.raises(ValueError, match="'0.query' had 3 columns before, now it has 4"):
+        recorder.observe("0.query", torch.zeros(3, 4), columns=4)
+    with pytest.raises(ValueError, match="'0.query' had 3 columns before, now it has 1"):
+        recorder.observe("0.query", torch.zeros(4, 3))
+    with pytest.raises(ValueError, match="'0.query' has rows of 6 values, not of 3"):
+        recorder.observe("0.query", torch.zeros(2, 6), columns=3)
+    with pytest.raises(ValueError, match="'0.probabilities' has no moments"):
+        recorder.observe("0.probabilities", torch.zeros(4, 3), columns=3)
+    assert list(recorder.sites) == ["0.query"]
+    assert recorder.sites["0.query"].row_count == 4
+
+
+def test_no_values_make_no_site():
+    recorder = Recorder(torch.nn.Linear(3, 2))
+    recorder.observe("0.input", torch.zeros(0, 3), columns=3)
+    recorder.observe("0.probabilities", torch.zeros(3, 0))
+    with pytest.raises(ValueError, match="not finite"):
+        recorder.observe("0.value", torch.tensor(float("inf")))
+    assert not recorder.sites
 
 
 @pytest.mark.parametrize("bits", [1, 2, 8])

@@ -111,15 +111,16 @@ void ck_softmax(float *x, size_t rows, size_t columns);
 // MARK: Quantization
 
 // A uniform quantizer: s · round((clip(x, lower, upper) − lower) / s) + lower with
-// s = (upper − lower) / levels, ties to even. Every vector level gives the same bits. NaN stays NaN;
-// unless upper > lower, every number becomes lower. `levels` is below 2²², and the bounds are so close
-// that their difference is finite.
+// s = (upper − lower) / levels, ties to even. Every vector level gives the same bits. NaN stays NaN,
+// infinities are clipped. Where s is zero or below, every number becomes lower; where it is infinite,
+// NaN. `levels` is below 2²².
 typedef struct ck_quantizer {
   float lower;
   float upper;
   // 2^bits − 1.
   float levels;
-  // Bounds are multiples of each row's largest magnitude (`ck_row_magnitude`), not the same for all.
+  // Bounds are multiples of each row's largest magnitude (`ck_row_magnitude`), not the same for all:
+  // an infinity then makes its whole row NaN.
   bool is_row_scaled;
 } ck_quantizer;
 

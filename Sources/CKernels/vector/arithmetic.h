@@ -15,6 +15,7 @@
 #endif
 
 #include "../kernel_table.h"
+#include "../row_coding.h"
 
 // Fused operations are asked for one by one, so that the result of an element does not depend on
 // the code around it.
@@ -178,22 +179,21 @@ CK_INLINE bool is_any(int_vector places) {
 // The code of each element, round((clip(x) − lower) / scale), plus 1.5 · 2²³: the last bits of the
 // float are those of the code.
 //
-// `reciprocal` is 1 / scale or, with more than 255 levels, NaN. The product with it stands for the
-// quotient unless the two might be rounded differently.
-CK_INLINE vector shifted_codes(
-  vector x, float lower, float upper, float scale, float reciprocal) {
-  vector clipped = x < splat(lower) ? splat(lower) : x > splat(upper) ? splat(upper) : x;
-  vector offset = clipped - splat(lower);
+// `reciprocal` is 1 / coding.scale or, with more than 255 levels, NaN. The product with it stands for
+// the quotient unless the two might be rounded differently.
+CK_INLINE vector shifted_codes(vector x, ck_row_coding coding, float reciprocal) {
+  vector lower = splat(coding.lower), upper = splat(coding.upper);
+  vector clipped = x < lower ? lower : x > upper ? upper : x;
+  vector offset = clipped - lower;
   vector quotient = offset * splat(reciprocal);
   vector shifted = quotient + splat(0x1.8p23f);
   vector distance = quotient - (shifted - splat(0x1.8p23f));
   if (is_any(~((distance <= splat(0.4999f)) & (distance >= splat(-0.4999f)))))
-    shifted = offset / splat(scale) + splat(0x1.8p23f);
+    shifted = offset / splat(coding.scale) + splat(0x1.8p23f);
   return shifted;
 }
 
-CK_INLINE vector quantized(
-  vector x, float lower, float upper, float scale, float reciprocal) {
-  vector codes = shifted_codes(x, lower, upper, scale, reciprocal) - splat(0x1.8p23f);
-  return codes * splat(scale) + splat(lower);
+CK_INLINE vector quantized(vector x, ck_row_coding coding, float reciprocal) {
+  vector codes = shifted_codes(x, coding, reciprocal) - splat(0x1.8p23f);
+  return codes * splat(coding.scale) + splat(coding.lower);
 }

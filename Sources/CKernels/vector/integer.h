@@ -11,8 +11,7 @@ CK_INLINE float code_row(
   for (size_t input = 0; input < weights->inputs; input += CK_WIDTH) {
     size_t rest = weights->inputs - input;
     vector elements = rest < CK_WIDTH ? load_first(x + input, rest) : load(x + input);
-    vector shifted =
-      shifted_codes(elements, coding.lower, coding.upper, coding.scale, reciprocal);
+    vector shifted = shifted_codes(elements, coding, reciprocal);
     nans |= shifted != shifted;
     int_vector some = __builtin_bit_cast(int_vector, shifted) & 255;
     if (rest < CK_WIDTH) some &= places_before(rest);
@@ -111,7 +110,8 @@ void CK_INTEGER_KERNEL(
         break;
       default:
         multiply_codes(
-          weights, count, codes, sums, magnitudes, target, y_stride, epilogue, other, residual_stride);
+          weights, count, codes, sums, magnitudes, target, y_stride, epilogue, other,
+          residual_stride);
     }
   }
 }

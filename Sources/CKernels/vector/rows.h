@@ -78,27 +78,16 @@ static float row_magnitude(const float *x, size_t count) { return largest_magnit
 
 static void quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
-  float lower = quantizer->lower, upper = quantizer->upper;
-  float scale = (upper - lower) / quantizer->levels;
-  float reciprocal = quantizer->levels < 256 ? 1 / scale : NAN;
+  ck_row_coding coding = ck_row_coding_of(quantizer, 1);
   for (size_t row = 0; row < rows; row++, x += x_stride) {
-    if (quantizer->is_row_scaled) {
-      float largest = largest_magnitude(x, columns);
-      lower = quantizer->lower * largest;
-      upper = quantizer->upper * largest;
-      scale = (upper - lower) / quantizer->levels;
-      reciprocal = quantizer->levels < 256 ? 1 / scale : NAN;
-    }
-    if (!(upper > lower)) {
-      ck_scalar_kernels.quantize(quantizer, x, 1, columns, x_stride);
-      continue;
-    }
+    if (quantizer->is_row_scaled)
+      coding = ck_row_coding_of(quantizer, largest_magnitude(x, columns));
+    float reciprocal = quantizer->levels < 256 ? 1 / coding.scale : NAN;
     size_t column = 0;
     for (; column + CK_WIDTH <= columns; column += CK_WIDTH)
-      store(x + column, quantized(load(x + column), lower, upper, scale, reciprocal));
+      store(x + column, quantized(load(x + column), coding, reciprocal));
     size_t rest = columns - column;
-    if (rest == 0) continue;
-    vector last = load_first(x + column, rest);
-    store_first(x + column, quantized(last, lower, upper, scale, reciprocal), rest);
+    if (rest != 0)
+      store_first(x + column, quantized(load_first(x + column, rest), coding, reciprocal), rest);
   }
 }

@@ -112,15 +112,20 @@ extension ActivationQuantizer {
     let bitWidth = try members.require("bits", members.takeInteger("bits"))
     let lower = try members.require("lower", members.takeNumber("lower"))
     let upper = try members.require("upper", members.takeNumber("upper"))
-    guard (1...8).contains(bitWidth), Float(lower).isFinite, Float(upper).isFinite, lower <= upper
+    guard (1...8).contains(bitWidth), lower <= upper,
+      [lower, upper].allSatisfy({ Float($0).isFinite && Double(Float($0)) == $0 })
     else {
       throw FormatError.mismatch(
-        expected: "1 to 8 bits and finite bounds in order",
+        expected: "1 to 8 bits and finite bounds in order, exact in Float32",
         found: "\(bitWidth) bits, \(lower) to \(upper)", tensor: name)
     }
     let text = try members.takeString("scaling") ?? ActivationScaling.tensor.rawValue
     guard let scaling = ActivationScaling(rawValue: text) else {
       throw FormatError.unsupported("scaling '\(text)' of the activation '\(name)' is not known")
+    }
+    // It may change what the bounds mean.
+    if let unknown = members.remaining.keys.first {
+      throw FormatError.unsupported("'\(unknown)' of the activation '\(name)' is not known")
     }
     self.init(
       name: name, bitWidth: bitWidth, lower: Float(lower), upper: Float(upper), scaling: scaling)

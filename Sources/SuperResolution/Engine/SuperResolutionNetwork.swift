@@ -82,7 +82,11 @@ public struct SuperResolutionNetwork: Upscaler {
       guard quantizers[site] == nil else {
         throw SuperResolutionError("the activation '\(activation.name)' has two quantizers")
       }
-      guard activation.upper > activation.lower, (activation.upper - activation.lower).isFinite,
+      guard activation.scaling == .tensor || sites[site].kind.hasRowScales else {
+        throw SuperResolutionError(
+          "the activation '\(activation.name)' has no rows to scale its bounds by")
+      }
+      guard activation.upper >= activation.lower, (activation.upper - activation.lower).isFinite,
         (1...8).contains(activation.bitWidth)
       else {
         throw SuperResolutionError(

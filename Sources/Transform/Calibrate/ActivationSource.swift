@@ -4,7 +4,8 @@ public struct ActivationSite: Hashable, Sendable {
   public enum Kind: String, Hashable, Sendable, CaseIterable {
     /// What a linear layer or a convolution multiplies with its weight.
     case input
-    /// Queries after their scaling, keys and values of an attention.
+    /// Queries after their scaling, keys and values of an attention. Of a channel attention, queries and
+    /// keys are normalized to a root mean square of 1 over all tokens.
     case query, key, value
     /// An attention's weights, after the softmax.
     case probabilities
@@ -12,6 +13,12 @@ public struct ActivationSite: Hashable, Sendable {
     /// Whether quantizers may measure bounds in each row's largest magnitude: of a token's features on
     /// their way into a layer, and of a query's attention weights.
     package var hasRowScales: Bool { self == .input || self == .probabilities }
+
+    /// What a site's name ends in; `nil` for other names.
+    init?(ofSite name: String) {
+      guard let dot = name.lastIndex(of: ".") else { return nil }
+      self.init(rawValue: String(name[name.index(after: dot)...]))
+    }
   }
 
   /// The module's name in the state dictionary and the kind: `layers.0.….attn.qkv.input`,

@@ -1,11 +1,12 @@
 import Formats
+import Foundation
 import LinearAlgebra
 import OrderedCollections
 
 /// The archive of a calibration, described on the page `Calibration` of the documentation.
 extension Calibration {
   /// The version of the archive that this reads and writes.
-  package static let version = 1
+  package static let version = 2
 
   /// The calibration as arrays, to be written as `.npz`.
   public func archive() throws -> TensorArchive {
@@ -70,7 +71,9 @@ extension Calibration {
       throw refused("it is no calibration: the array 'version' is missing")
     }
     guard version == Double(Self.version) else {
-      throw refused("version \(version) is unknown; known is \(Self.version)")
+      let advice = version == 1 ? ": calibrate again" : ""
+      let found = String(format: "%.0f", version)
+      throw refused("version \(found) is not read, only \(Self.version)\(advice)")
     }
     var fields: OrderedDictionary<String, [String: Tensor]> = [:]
     for (name, tensor) in archive.tensors where name != "version" {

@@ -30,6 +30,19 @@ public struct Calibration: Hashable, Sendable {
     return moments.second
   }
 
+  /// Sites whose bounds could be measured in rows, had these been recorded.
+  package var sitesWithoutRows: [String] {
+    sites.filter { $1.rows == nil && ActivationSite.Kind(ofSite: $0)?.hasRowScales == true }
+      .map(\.key)
+  }
+
+  /// Sites that know how inputs are quantized within bounds measured in something else.
+  package func sitesMeasured(otherThan scaling: ActivationScaling) -> [String] {
+    sites.filter { _, statistics in
+      statistics.quantized.values.contains { $0.scaling != statistics.scaling(for: scaling) }
+    }.map(\.key)
+  }
+
   /// `layers.0.mlp.fc1.weight` → `layers.0.mlp.fc1.input`; `nil` for names that end otherwise.
   package static func inputSite(ofWeight name: String) -> String? {
     guard name.hasSuffix(".weight") else { return nil }
@@ -53,16 +66,17 @@ public struct Calibration: Hashable, Sendable {
       func refused(_ reason: String) -> TransformError {
         TransformError(.invalidCalibration(reason: reason), tensor: name)
       }
-      guard let dot = name.lastIndex(of: "."),
-        let kind = ActivationSite.Kind(rawValue: String(name[name.index(after: dot)...]))
-      else {
+      guard let kind = ActivationSite.Kind(ofSite: name) else {
         let kinds = ActivationSite.Kind.allCases.map(\.rawValue).joined(separator: ", ")
         throw refused("a site's name ends in one of \(kinds)")
       }
-      let module = name[..<dot]
+      let module = name.dropLast(kind.rawValue.count + 1)
       guard modules.contains(module) else {
         throw refused("the model has no module '\(module)'; was another model calibrated?")
       }
+      guard kind.hasRowScales || statistics.rows == nil,
+        kind.hasRowScales || statistics.quantized.values.allSatisfy({ $0.scaling == .tensor })
+      else { throw refused("a \(kind) has no rows that bounds could be measured in") }
       guard kind == .input, let moments = statistics.moments else { continue }
       guard let weight = archive.tensors["\(module).weight"] else {
         throw refused("the model has no weight '\(module).weight'")

@@ -7,17 +7,24 @@ public struct RowHistogram: Hashable, Sendable {
   /// Rows whose largest magnitude is below this count as zeros; see `CK_LEAST_ROW_MAGNITUDE`.
   static let leastMagnitude: Float = 1e-30
 
-  /// `Σ m²` of the values in each of the 2,048 bins.
+  /// `Σ m²` of the values in each of the 2,048 bins, in the activation's unit squared.
   public private(set) var energies: [Double]
 
   init() {
     energies = [Double](repeating: 0, count: Self.binCount)
   }
 
-  /// - Precondition: there are `binCount` energies, none negative.
+  /// - Precondition: there are `binCount` energies, none negative, and their sum is finite.
   init(energies: [Double]) {
     precondition(energies.count == Self.binCount, "a row histogram has \(Self.binCount) bins")
+    precondition(energies.allSatisfy { $0 >= 0 } && energies.reduce(0, +).isFinite)
     self.energies = energies
+  }
+
+  /// About `Σ x²` over all values.
+  var energy: Double {
+    let (values, energies) = weightedValues()
+    return zip(values, energies).reduce(0) { $0 + $1.1 * Double($1.0) * Double($1.0) }
   }
 
   /// Whether there was no row that is not all zeros.
@@ -31,8 +38,6 @@ public struct RowHistogram: Hashable, Sendable {
       guard magnitude > 0 else { continue }
       let energy = Double(magnitude) * Double(magnitude)
       let factor = Float(Self.binCount / 2) / magnitude
-      // A row of the least magnitudes may have no factor.
-      guard factor.isFinite else { continue }
       for value in row {
         let place = Int(value * factor + Float(Self.binCount / 2))
         energies[max(0, min(place, Self.binCount - 1))] += energy

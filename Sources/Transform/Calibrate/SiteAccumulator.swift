@@ -38,12 +38,15 @@ struct SiteAccumulator: Sendable {
   /// Rows that are widened to Double at a time.
   private static let chunkByteCount = 1 << 20
 
-  /// - Parameter columns: values a row, as the model has them; a multiple of the site's.
+  /// - Parameter columns: values a row, as the model has them: the site's, where that is not 1.
   /// - Throws: `TransformError` when a value is not finite, or the last row is not whole.
   mutating func add(_ values: UnsafeBufferPointer<Float>, columns rowLength: Int) throws {
     let columns = site.columnCount
-    guard rowLength > 0, rowLength.isMultiple(of: columns), values.count.isMultiple(of: rowLength)
-    else { throw error("\(values.count) values are no rows of \(rowLength)") }
+    guard rowLength > 0, columns == 1 || rowLength == columns,
+      values.count.isMultiple(of: rowLength)
+    else {
+      throw error("\(values.count) values in rows of \(rowLength) are no rows of \(columns)")
+    }
     if let index = values.firstIndex(where: { !$0.isFinite }) {
       throw error("value \(index) is \(values[index])")
     }

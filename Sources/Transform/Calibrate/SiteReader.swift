@@ -19,8 +19,10 @@ struct SiteReader {
     var statistics = SiteStatistics(histogram: try histogram(), rows: try rowHistogram())
     guard let mean = try optionalVector("mean") else { return statistics }
     guard mean.count > 1 else { throw refused("'mean' has fewer than 2 values") }
-    statistics.moments = SiteStatistics.Moments(
+    let moments = SiteStatistics.Moments(
       mean: mean, second: try moment("second_moment", columns: mean.count))
+    statistics.moments = moments
+    if let rows = statistics.rows { try check(rows, moments, count: statistics.count) }
     for bits in 1...8 where tensors["quantized/\(bits)/bounds"] != nil {
       statistics.quantized[bits] = try images("quantized/\(bits)", columns: mean.count)
     }
@@ -38,6 +40,11 @@ struct SiteReader {
     }
     if let unknown = tensors.keys.sorted().first(where: { !known.contains($0) }) {
       throw refused("the array '\(unknown)' is unknown")
+    }
+    for bits in 1...8 where tensors["quantized/\(bits)/bounds"] == nil {
+      if let orphan = tensors.keys.sorted().first(where: { $0.hasPrefix("quantized/\(bits)/") }) {
+        throw refused("there is '\(orphan)' but no 'quantized/\(bits)/bounds'")
+      }
     }
     if tensors["mean"] == nil,
       let orphan = tensors.keys.sorted().first(where: {
@@ -76,12 +83,33 @@ struct SiteReader {
   }
 
   private func rowHistogram() throws -> RowHistogram? {
-    guard tensors["row_histogram"] != nil else { return nil }
+    guard let tensor = tensors["row_histogram"] else { return nil }
+    guard tensor.elementType == .float64 else {
+      throw refused("'row_histogram' is \(tensor.elementType), whose sums are too coarse")
+    }
     let energies = try vector("row_histogram", count: RowHistogram.binCount)
     guard energies.allSatisfy({ $0 >= 0 }) else {
       throw refused("'row_histogram' has an energy that is negative")
     }
+    guard energies.reduce(0, +).isFinite else {
+      throw refused("the energies of 'row_histogram' add up to more than Float64 holds")
+    }
     return RowHistogram(energies: energies)
+  }
+
+  /// Both say what the squares of all values add up to; bins know values to half a thousandth of
+  /// their row's largest.
+  private func check(_ rows: RowHistogram, _ moments: SiteStatistics.Moments, count: Int) throws {
+    let expected =
+      moments.second.diagonal.reduce(0, +) * Double(count) / Double(moments.columnCount)
+    let found = rows.energy
+    // Zeros have bins of small values, and rows of the least magnitudes count as zeros.
+    let zeros = rows.energies.reduce(0, +) * 0x1p-22 + Double(count) * 1e-60
+    guard abs(found - expected) <= 0.01 * max(found, expected) + zeros else {
+      throw refused(
+        "by 'row_histogram' the squares of all values add up to \(found), by 'second_moment' to "
+          + "\(expected)")
+    }
   }
 
   private func scaling(_ prefix: String) throws -> ActivationScaling {

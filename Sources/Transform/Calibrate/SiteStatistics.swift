@@ -13,6 +13,11 @@ public struct SiteStatistics: Hashable, Sendable {
   /// Moments of the quantized rows, by bit width.
   package var quantized: [Int: QuantizedMoments]
 
+  /// What bounds are measured in where `wanted` is, as far as rows were recorded.
+  func scaling(for wanted: ActivationScaling) -> ActivationScaling {
+    wanted == .row && rows?.isEmpty == false ? .row : .tensor
+  }
+
   /// How many values there were.
   public var count: Int { histogram.count }
 

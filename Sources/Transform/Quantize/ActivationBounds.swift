@@ -15,16 +15,11 @@ struct ActivationBounds: Hashable, Sendable {
   /// What bounds shall be measured in, where the site's rows were recorded.
   var scaling = ActivationScaling.tensor
 
-  /// What bounds at the site are measured in.
-  func scaling(of site: SiteStatistics) -> ActivationScaling {
-    scaling == .row && site.rows?.isEmpty == false ? .row : .tensor
-  }
-
   /// - Parameter siteName: as in `ActivationSite`, and the name of the quantizer.
   /// - Precondition: the site's histogram has values.
   func bounds(of site: SiteStatistics, siteName: String) -> ActivationQuantizer {
     let points = bitWidth > 4 ? 8 : 1
-    guard let rows = site.rows, scaling(of: site) == .row else {
+    guard let rows = site.rows, site.scaling(for: scaling) == .row else {
       let histogram = site.histogram
       return bounds(
         of: histogram.weightedValues(points: points),

@@ -16,7 +16,8 @@ struct InputMoments: Sendable {
   /// `E[x]` and `E[x̂]`.
   let mean: [Double]
   let quantizedMean: [Double]
-  /// Whether inputs vary by more than rounding in single precision.
+  /// Whether inputs vary by more than rounding in single precision; always, where moments are taken
+  /// about zero.
   let varies: Bool
 
   /// - Parameters:
@@ -40,7 +41,8 @@ struct InputMoments: Sendable {
       } else {
         if let rows = site.rows, activation.scaling == .row {
           let gain = rows.gain(activation.code, count: site.count)
-          quantizedMean = mean.map { gain.factor * $0 }
+          // The gain is of values about zero; what becomes of the mean is nearer to the mean itself.
+          quantizedMean = mean
           centered = (
             covariance.scaled(by: gain.factor),
             covariance.scaled(by: gain.factor * gain.factor).addingToDiagonal(gain.noise)
@@ -56,8 +58,14 @@ struct InputMoments: Sendable {
       quantizedMean = mean
       centered = (covariance, covariance)
     }
+    let energies = moments.second.diagonal
+    let largest = energies.max() ?? 0
     varies =
-      covariance.diagonal.reduce(0, +) > 1e-6 * moments.second.diagonal.reduce(0, +) || !isCentered
+      !isCentered
+      || zip(covariance.diagonal, energies).contains { variance, energy in
+        // A thousandth of the column's own values, and a millionth of the largest column's.
+        variance > max(1e-6 * energy, 1e-12 * largest)
+      }
     if isCentered {
       plain = covariance
       (cross, quantized) = centered

@@ -12,12 +12,19 @@ package struct ModelQuantizer: Sendable {
   package let calibration: Calibration?
   private let archive: TensorArchive
 
-  /// - Throws: `TransformError` when the calibration does not fit the archive.
+  /// - Throws: `TransformError` when the calibration does not fit the archive, or the settings need rows
+  ///   that it does not know.
   package init(
     _ archive: TensorArchive, plan: QuantizationPlan, settings: MethodSettings,
     calibration: Calibration?
   ) throws {
     try calibration?.check(against: archive)
+    if settings.activationScaling == .row, !settings.isWeightsOnly,
+      let name = calibration?.sitesWithoutRows.first
+    {
+      throw TransformError(
+        .invalidCalibration(reason: "bounds measured in rows need a 'row_histogram'"), tensor: name)
+    }
     self.archive = archive
     self.plan = plan
     self.settings = settings
@@ -68,10 +75,10 @@ package struct ModelQuantizer: Sendable {
       }
       let bits = settings.activationBitWidth ?? bitWidth
       let bounds = ActivationBounds(
-        method: settings.method.search, bitWidth: bits, scaling: settings.activationScaling)
+        method: settings.method.search, bitWidth: bits, scaling: settings.scaling)
       // What a second run was made with is what its moments are of.
       if settings.method.isErrorAware, let images = site.quantized[bits],
-        images.scaling == bounds.scaling(of: site)
+        images.scaling == site.scaling(for: bounds.scaling)
       {
         found[name] = ActivationQuantizer(
           name: name, bitWidth: bits, lower: images.lower, upper: images.upper,

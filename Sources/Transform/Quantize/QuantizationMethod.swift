@@ -32,8 +32,8 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   /// Whether weights are rounded for the least error of the layer's output, and biases corrected.
   public var isErrorAware: Bool { self == .best }
 
-  /// What bounds of activations are measured in, unless settings say otherwise: the papers' methods
-  /// have the same bounds for all values.
+  /// What bounds of activations are measured in where settings do not say, and rows were recorded: the
+  /// papers' methods have the same bounds for all values.
   public var activationScaling: ActivationScaling { self == .best ? .row : .tensor }
 
   /// Whether a `QuantizationRefiner` belongs to the method.
@@ -55,8 +55,9 @@ public struct MethodSettings: Hashable, Sendable {
   /// Bits of activations; `nil` for those of the layer's weight.
   public var activationBitWidth: Int?
   /// What bounds of layers' inputs and of attention weights are measured in; of queries, keys and
-  /// values it is always their own values.
-  public var activationScaling: ActivationScaling
+  /// values it is always their own values. `nil` for the method's; a calibration that cannot serve what
+  /// is said here is refused.
+  public var activationScaling: ActivationScaling?
   /// Activations stay in full precision.
   public var isWeightsOnly: Bool
   /// What activations are recorded on; `nil` where nothing is known of them.
@@ -75,9 +76,12 @@ public struct MethodSettings: Hashable, Sendable {
     self.method = method
     self.constraint = constraint
     self.activationBitWidth = activationBitWidth
-    self.activationScaling = activationScaling ?? method.activationScaling
+    self.activationScaling = activationScaling
     self.isWeightsOnly = isWeightsOnly
   }
+
+  /// What is said of activations' bounds, or what suits the method.
+  package var scaling: ActivationScaling { activationScaling ?? method.activationScaling }
 
   var conditioner: Conditioner? {
     method.conditions ? constraint.map { Conditioner($0) } : nil

@@ -70,9 +70,7 @@ extension MethodSettings {
       }
     }
     members["activationBits"] = activationBitWidth.map(JSONValue.integer)
-    if activationScaling != method.activationScaling {
-      members["activationScaling"] = .string(activationScaling.rawValue)
-    }
+    members["activationScaling"] = activationScaling.map { .string($0.rawValue) }
     if isWeightsOnly { members["weightsOnly"] = .boolean(true) }
     members["calibration"] = calibration.map { .object($0.jsonMembers) }
     members["distillation"] = distillation.map { .object($0.jsonMembers) }

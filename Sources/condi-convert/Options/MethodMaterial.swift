@@ -75,7 +75,7 @@ struct MethodMaterial {
     }
     var runs = NetworkCalibration(
       network: network, pictures: images, patches: patches, bitWidths: [],
-      search: settings.method.search, scaling: settings.activationScaling, common: common)
+      search: settings.method.search, scaling: settings.scaling, common: common)
     (calibration, equalization) = try locatingPictureErrors(path: path) {
       guard recipe.equalizes else { return (try runs.run(), nil) }
       let equalization = try ChannelEqualization(

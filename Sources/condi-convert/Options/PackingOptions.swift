@@ -80,11 +80,20 @@ struct PackingOptions: ParsableArguments {
 
   private func noteWhatIsMissing(_ calibration: Calibration?, for recipe: Recipe) {
     guard let settings = recipe.method else { return }
-    if calibration == nil {
-      Console.note(
-        "no calibration: weights only, inputs taken to be white (H = I)", unless: common.quiet)
-    } else if settings.isWeightsOnly {
-      Console.note("activations stay in full precision", unless: common.quiet)
+    func note(_ text: String) { Console.note(text, unless: common.quiet) }
+    guard let calibration else {
+      return note("no calibration: weights only, inputs taken to be white (H = I)")
+    }
+    guard !settings.isWeightsOnly else { return note("activations stay in full precision") }
+    let rowless = settings.scaling == .row ? calibration.sitesWithoutRows.count : 0
+    if rowless > 0 {
+      note("no rows were recorded at \(rowless) sites: their bounds are the same for all rows")
+    }
+    let others = calibration.sitesMeasured(otherThan: settings.scaling).count
+    if settings.method.isErrorAware, others > 0 {
+      note(
+        "what quantized inputs are like was recorded with bounds of another scaling at \(others) "
+          + "sites, and is estimated instead")
     }
   }
 }

@@ -50,8 +50,8 @@ struct CalibrateCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "What those bounds are measured in: the values themselves (tensor) or the largest magnitude "
-        + "of each row (row); 'best' uses 'row'.", valueName: "what"))
-  var activationScaling: ActivationScaling = .row
+        + "of each row (row); 'best' uses 'row', which is the default.", valueName: "what"))
+  var activationScaling: ActivationScaling?
 
   @Option(help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
   var root: String?
@@ -66,6 +66,9 @@ struct CalibrateCommand: ParsableCommand {
     if let bits, !(1...8).contains(bits) {
       throw ValidationError("--bits takes a number from 1 to 8")
     }
+    guard bits != nil || activationScaling == nil else {
+      throw ValidationError("--activation-scaling is for --bits")
+    }
   }
 
   func run() throws {
@@ -79,7 +82,7 @@ struct CalibrateCommand: ParsableCommand {
       isSmall: patches.isSmall)
     let calibrating = NetworkCalibration(
       network: network, pictures: pictures, patches: patches, bitWidths: bits.map { [$0] } ?? [],
-      search: search, scaling: activationScaling, common: common)
+      search: search, scaling: activationScaling ?? .row, common: common)
     let calibration = try locatingPictureErrors(path: model) { try calibrating.run() }
     try locatingErrors(path: output) {
       try NPZFormat(isCompressed: true).write(

@@ -70,6 +70,27 @@ import Testing
     #expect(faults.count == 1 && faults[0].contains(message), "\(faults)")
   }
 
+  /// Whatever may change what an activation's bounds mean is refused.
+  @Test(arguments: [
+    (#""bits":2,"lower":-0.5,"upper":1"#, nil),
+    (#""bits":2,"lower":-0.5,"upper":1,"scaling":"row""#, nil),
+    (#""bits":2,"lower":-0.5,"upper":1,"scaling":"column""#, "scaling 'column' of the activation"),
+    (#""bits":2,"lower":-0.5,"upper":1,"scaling":1"#, "is not a string"),
+    (#""bits":2,"lower":-0.5,"upper":1,"sclaing":"row""#, "'sclaing' of the activation 'a.input'"),
+    (#""bits":2,"lower":1,"upper":-0.5"#, "finite bounds in order"),
+    (#""bits":2,"lower":0.1,"upper":1"#, "exact in Float32"),
+    (#""bits":9,"lower":0,"upper":1"#, "1 to 8 bits"),
+  ])
+  func activationsAreReadWholly(_ members: String, _ message: String?) throws {
+    let faults = try faults {
+      $0.replacingOccurrences(
+        of: #""format":"#,
+        with: #""activations":[{"name":"a.input",\#(members)}],"format":"#)
+    }
+    #expect(faults.count == (message == nil ? 0 : 1))
+    if let message { #expect(faults.first?.contains(message) == true, "\(faults)") }
+  }
+
   @Test func unknownMembersAreIgnored() throws {
     #expect(
       try faults { $0.replacingOccurrences(of: #""format""#, with: #""x":{},"format""#) }.isEmpty)

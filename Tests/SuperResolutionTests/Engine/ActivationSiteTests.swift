@@ -196,8 +196,13 @@ import Transform
     }
     #expect(
       throws: SuperResolutionError(
-        "the activation '\(site)' cannot be quantized to 4 bits from 1.0 to 1.0")
-    ) { try load(quantizer(site, 1, 1)) }
+        "the activation '\(site)' cannot be quantized to 4 bits from 1.0 to 0.5")
+    ) { try load(quantizer(site, 1, 0.5)) }
+    var scaled = quantizer(site)
+    scaled.scaling = .row
+    #expect(
+      throws: SuperResolutionError("the activation '\(site)' has no rows to scale its bounds by")
+    ) { try load(scaled) }
     #expect(
       throws: SuperResolutionError(
         "the activation '\(site)' cannot be quantized to 9 bits from 0.0 to 1.0")

@@ -4,6 +4,7 @@ import TestSupport
 import Testing
 
 @testable import SuperResolution
+@testable import Transform
 
 @Suite struct ActivationTests {
   /// Small and large, both signs, and what is not finite; an odd count.
@@ -155,5 +156,40 @@ import Testing
     #expect(y[0] == 1 && y[1].isNaN && y[2].isFinite)
     #expect(y[3...5].allSatisfy { $0.isNaN })
     #expect(y[8] == y[2])
+  }
+
+  /// Bounds that are the same for all rows, and a row's own that come to the same.
+  @Test(arguments: VectorLevels.available)
+  func stepsThatVanishOrOverflow(level: UInt32) {
+    for (lower, upper, levels, x, expected) in [
+      // Steps below the least number, all bounds of one row being zero, and equal ones.
+      (0, 1e-44, 255, [-1, 0, 2], [0, 0, 0]),
+      (0.5, 0.5, 3, [-1, 0, 2], [0.5, 0.5, 0.5]),
+      // Bounds whose difference is beyond Float32.
+      (-3e38, 3e38, 15, [-1, 0, 2], [.nan, .nan, .nan]),
+    ] as [(Float, Float, Float, [Float], [Float])] {
+      var quantizer = ck_quantizer(lower: lower, upper: upper, levels: levels, is_row_scaled: false)
+      var y = x
+      VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 1, 3, 3) } }
+      #expect(zip(y, expected).allSatisfy { $0 == $1 || ($0.isNaN && $1.isNaN) })
+    }
+    var quantizer = ck_quantizer(lower: 0.1, upper: 0.9, levels: 15, is_row_scaled: true)
+    var y: [Float] = [.infinity, 1, 0, 2e-30, 1e-30, 0]
+    VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 2, 3, 3) } }
+    #expect(y[..<3].allSatisfy { $0.isNaN })
+    #expect(y[3...].allSatisfy { $0.isFinite && $0 > 0 })
+    quantizer = ck_quantizer(lower: -1, upper: 1, levels: 15, is_row_scaled: true)
+    y = [3e38, 1, 0]
+    VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 1, 3, 3) } }
+    #expect(y.allSatisfy { $0.isNaN })
+  }
+
+  @Test func rowsOfZerosAreTheSameToCalibrationAndKernels() {
+    for value in [CK_LEAST_ROW_MAGNITUDE.nextDown, CK_LEAST_ROW_MAGNITUDE, 1] {
+      withUnsafePointer(to: value) { place in
+        let row = UnsafeBufferPointer(start: place, count: 1)
+        #expect(RowHistogram.magnitude(of: row) == ck_row_magnitude(place, 1))
+      }
+    }
   }
 }

@@ -53,14 +53,26 @@ import Transform
     return try ReducedPictures(folder: folder.path, scale: 2, channelCount: channelCount)
   }
 
-  /// Rates are those of 2 bits times this.
+  /// Rates are those of 2 bits times this, where everything is learned.
   @Test(arguments: [(1, 1), (2, 1), (3, 3 / 7), (4, 0.2)] as [(Int, Float)])
-  func finerCodesAreLearnedMoreSlowly(bits: Int, coarseness: Float) throws {
+  func finerCodesAreLearnedMoreSlowly(bits: Int, factor: Float) throws {
     try withTemporaryFolder { folder in
       let subject = try Subject(.dobi, folder, bits: bits)
-      let student = try QuantizedStudent(
-        subject.model, original: subject.archive, isLearned: true)
-      #expect(abs(student.coarseness - coarseness) < 1e-6)
+      var model = subject.model
+      for (name, quantizer) in model.activations {
+        model.activations[name] = ActivationQuantizer(
+          name: name, bitWidth: 2, lower: quantizer.lower, upper: quantizer.upper)
+      }
+      let student = try QuantizedStudent(model, original: subject.archive, isLearned: true)
+      for method in [QuantizationMethod.twoDQuant, .condiQuant, .best] {
+        let settings = DistillationSettings(for: method, limit: .steps(1), threads: 1)
+        let rates = student.rates(settings)
+        #expect(Set(rates.keys) == Set(settings.rates.keys))
+        for (group, rate) in settings.rates {
+          let isSlower = method == .best && group != .activationBounds
+          #expect(abs((rates[group] ?? 0) - rate * (isSlower ? factor : 1)) < 1e-6 * rate)
+        }
+      }
     }
   }
 

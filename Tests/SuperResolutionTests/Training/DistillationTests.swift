@@ -112,6 +112,26 @@ import Testing
     #expect(try again.upscale(pictures) == distillation.upscale(pictures))
   }
 
+  /// As of a site whose values are all the same.
+  @Test func boundsThatAreEqualStay() throws {
+    let fixture = try DistillationFixture("swinir_direct_x2")
+    var activations = try fixture.activations()
+    activations[0].upper = activations[0].lower
+    activations[1].scaling = .tensor
+    (activations[1].lower, activations[1].upper) = (0, 0)
+    let archive = fixture.network.weights
+    var distillation = try Distillation(
+      teacher: archive, student: archive, weights: fixture.weights(), activations: activations,
+      .everything(threads: 1))
+    for _ in 0..<3 { #expect(try distillation.step(fixture.pictures()).total.isFinite) }
+    #expect(Array(distillation.activations[..<2]) == Array(activations[..<2]))
+    #expect(distillation.activations[2...] != activations[2...])
+    let network = try SuperResolutionNetwork(
+      archive, name: "test", threads: 1, activations: distillation.activations)
+    let picture = try fixture.pictures()[0]
+    #expect(try network.upscale(picture, progress: nil).samples.allSatisfy(\.isFinite))
+  }
+
   @Test func refusesWhatDoesNotFit() throws {
     let fixture = try DistillationFixture("swinir_direct_x2")
     let other = try NetworkFixture("swinir_shuffle_x3")
@@ -141,7 +161,7 @@ import Testing
         + "\(odd.scale.count) scales for \(odd.layout.cellCount) cells"
     ) { try attempt([odd]) }
     var activation = try fixture.activations()[0]
-    activation.upper = activation.lower
+    activation.upper = activation.lower - 1
     expect(
       "the activation '\(activation.name)' cannot be quantized to 2 bits from "
         + "\(activation.lower) to \(activation.upper)"

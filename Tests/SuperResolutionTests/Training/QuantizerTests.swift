@@ -1,3 +1,4 @@
+import CKernels
 import Formats
 import TestSupport
 import Testing
@@ -7,10 +8,12 @@ import Testing
 @Suite struct QuantizerTests {
   private static let reference = ParameterReference(index: 0, offset: 0, count: 1)
 
-  private func quantizer(_ lower: Float, _ upper: Float, levels: Float) -> SiteQuantizer {
+  private func quantizer(
+    _ lower: Float, _ upper: Float, levels: Float, isRowScaled: Bool = false
+  ) -> SiteQuantizer {
     SiteQuantizer(
-      lower: lower, upper: upper, levels: levels, lowerReference: Self.reference,
-      upperReference: Self.reference)
+      lower: lower, upper: upper, levels: levels, isRowScaled: isRowScaled,
+      lowerReference: Self.reference, upperReference: Self.reference)
   }
 
   private func values(_ count: Int) -> [Float] {
@@ -66,6 +69,43 @@ import Testing
     #expect(abs(sums.low - low) < 1e-2 && abs(low) > 10)
     #expect(abs(sums.high - high) < 1e-3 * abs(high))
     #expect(abs(sums.inner - inner) < 1e-3 && abs(inner) > 1)
+  }
+
+  /// With bounds that are multiples of a row's largest magnitude, Q(c x) = c Q(x): by Euler's theorem
+  /// Σ x ∂/∂x of any weighted sum of Q is that sum, whichever element is the largest.
+  @Test(
+    arguments: [
+      (-0.9, 0.8), (-1, 1), (-1, 0.7), (-0.6, 1), (0, 1), (0.1, 0.9), (-1.1, 1.2), (0.4, 0.4),
+    ] as [(Float, Float)])
+  func gradientsOfRowsAreHomogeneous(_ lower: Float, _ upper: Float) {
+    let rows: [[Float]] = [
+      values(33).filter { abs($0) < 3 }, [0, 0, 0], [-3, 1, 2], [3, -3, 3], [0.5],
+      [1e-31, -2e-31], values(40).filter { abs($0) < 2 }.map { $0 * 1e-12 } + [7e-12],
+    ]
+    for x in rows {
+      for factor in [1, 0.25] as [Float] {
+        let quantizer = quantizer(lower, upper, levels: 7, isRowScaled: true)
+        var y = x
+        quantizer.apply(x, factor: factor, columns: x.count, to: &y)
+        let weights = x.indices.map { 0.3 + 0.1 * Float($0 % 5) }
+        var g = weights
+        var sums = BoundGradient()
+        quantizer.differentiate(x, factor: factor, columns: x.count, &g, &sums)
+        var (expected, found, size) = (0.0, 0.0, 0.0)
+        for index in x.indices {
+          let term = Double(weights[index]) * Double(y[index])
+          expected += term
+          size += abs(term)
+          found += Double(g[index]) * Double(x[index])
+        }
+        #expect(abs(found - expected) <= 1e-5 * size, "\(x)")
+        // Rows of zeros, and what counts as such, give nothing.
+        let magnitude = x.reduce(0) { max($0, abs($1)) } * factor
+        if magnitude < CK_LEAST_ROW_MAGNITUDE {
+          #expect(g.allSatisfy { $0 == 0 } && sums.low == 0)
+        }
+      }
+    }
   }
 
   @Test func anEmptyRangeLearnsItsLowerBoundAlone() {

@@ -23,13 +23,14 @@ struct ParameterStore: Sendable {
   var firstMoments: [Float] = []
   var secondMoments: [Float] = []
 
-  /// - Precondition: the name is new, `unit` positive and finite.
+  /// - Parameter unit: see `Adam.rates`; 0 for what is not learned.
+  /// - Precondition: the name is new, `unit` finite and not negative.
   @discardableResult
   mutating func add(
     _ name: String, _ elements: [Float], group: ParameterGroup, unit: Float = 1
   ) -> ParameterReference {
     precondition(places[name] == nil, "two parameters '\(name)'")
-    precondition(unit > 0 && unit.isFinite, "a unit of \(unit)")
+    precondition(unit >= 0 && unit.isFinite, "a unit of \(unit)")
     let reference = ParameterReference(
       index: entries.count, offset: values.count, count: elements.count)
     places[name] = entries.count

@@ -47,11 +47,12 @@ struct QuantizationParameters: Sendable {
         throw SuperResolutionError("the activation '\(quantizer.name)' has two quantizers")
       }
       let width = quantizer.upper - quantizer.lower
-      guard width > 0, width.isFinite, (1...8).contains(quantizer.bitWidth) else {
+      guard width >= 0, width.isFinite, (1...8).contains(quantizer.bitWidth) else {
         throw SuperResolutionError(
           "the activation '\(quantizer.name)' cannot be quantized to \(quantizer.bitWidth) bits "
             + "from \(quantizer.lower) to \(quantizer.upper)")
       }
+      // Bounds that are equal, of values that are all the same, have no step and are not learned.
       let step = width / Float((1 << quantizer.bitWidth) - 1)
       return Activation(
         quantizer: quantizer, site: site,

@@ -11,7 +11,7 @@ import CKernels
 ///     ∂Q/∂u = (round(t) − t) / levels for l < x < u, 1 for x ≥ u, else 0
 ///     ∂Q/∂l = (t − round(t)) / levels for l < x < u, 1 for x ≤ l, else 0
 ///
-/// Unless u > l, every value becomes l and only ∂Q/∂l is not zero.
+/// Where s is not above zero, every value becomes l and only ∂Q/∂l is not zero.
 ///
 /// With bounds that are multiples of a row's largest magnitude m = |xₖ|, this is the row's quantizer
 /// with the bounds m l and m u. Derivatives by l and u are m times those by its bounds, and m itself has
@@ -91,6 +91,10 @@ struct SiteQuantizer: Sendable {
     }
     while place < count, abs(x[place]) != largest { place += 1 }
     guard place < count else { return }
+    // Where the largest are a bound themselves, their derivatives are all in that of the bound.
+    for bound in [quantizer.lower, quantizer.upper] where abs(bound) == magnitude {
+      for index in 0..<count where x[index] * factor == bound { g[index] = 0 }
+    }
     g[place] += x[place] < 0 ? -byMagnitude : byMagnitude
   }
 
@@ -98,7 +102,7 @@ struct SiteQuantizer: Sendable {
     _ x: UnsafePointer<Float>, factor: Float, count: Int, _ g: UnsafeMutablePointer<Float>,
     _ sums: inout BoundGradient
   ) {
-    guard upper > lower else {
+    guard scale > 0 else {
       for index in 0..<count {
         sums.low += Double(g[index])
         g[index] = 0

@@ -41,8 +41,8 @@ public struct DistillationRefiner: QuantizationRefiner {
   public func refined(_ model: QuantizedModel, original: TensorArchive) throws -> QuantizedModel {
     let start = try QuantizedStudent(
       model, original: original, isLearned: settings.learnsEverything)
-    let rates = settings.rates.mapValues { $0 * start.coarseness }
-    var options = Distillation.Options(optimizer: Adam(rates: rates), threads: settings.threads)
+    var options = Distillation.Options(
+      optimizer: Adam(rates: start.rates(settings)), threads: settings.threads)
     options.loss = settings.loss
     let distillation = try Distillation(
       teacher: original, student: start.archive, weights: start.weights,

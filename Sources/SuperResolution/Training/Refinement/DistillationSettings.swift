@@ -10,8 +10,8 @@ public struct DistillationSettings: Hashable, Sendable {
   /// Whether all that takes no room in the packed file is learned: the numbers that codes are rounded
   /// from, biases, norms and all other tensors in full precision; otherwise bounds alone.
   var learnsEverything: Bool
-  /// Rates by kinds of parameters, where weights have 2 bits; see `Adam.rates` and
-  /// `QuantizedStudent.coarseness`.
+  /// Rates by kinds of parameters (see `Adam.rates`); where everything is learned, those at 2 bits (see
+  /// `QuantizedStudent.rates`).
   var rates: [ParameterGroup: Float]
   var loss = DistillationLossWeights()
   /// Patches of a step.

@@ -37,11 +37,22 @@ struct QuantizedStudent {
     self.weights = weights
   }
 
-  /// How far codes of the weights are apart, as a share of their range and beside that at 2 bits: at most
-  /// 1. What finer codes lose, smaller steps of learning make up for.
-  var coarseness: Float {
-    guard !weights.isEmpty else { return 1 }
-    let shares = weights.map { min(1, 3 / Float((1 << $0.bitWidth) - 1)) }
+  /// The rates that the model learns at. Where everything learns, finer codes have less to make up for,
+  /// with smaller steps: rates of activations' bounds are lower by their bits, all others by the
+  /// weights'.
+  func rates(_ settings: DistillationSettings) -> [ParameterGroup: Float] {
+    guard settings.learnsEverything else { return settings.rates }
+    let activations = Self.rateFactor(bitWidths: quantized.activations.values.map(\.bitWidth))
+    let others = Self.rateFactor(bitWidths: weights.map(\.bitWidth))
+    var rates = settings.rates.mapValues { $0 * others }
+    rates[.activationBounds] = settings.rates[.activationBounds].map { $0 * activations }
+    return rates
+  }
+
+  /// The mean of codes' distances, as a share of their range, over that of 2 bits; at most 1.
+  private static func rateFactor(bitWidths: [Int]) -> Float {
+    guard !bitWidths.isEmpty else { return 1 }
+    let shares = bitWidths.map { min(1, 3 / Float((1 << $0) - 1)) }
     return shares.reduce(0, +) / Float(shares.count)
   }
 

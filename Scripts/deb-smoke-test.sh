@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Installs a package on a bare Debian, a folder made by debootstrap, and does a conversion there.
 # Usage: deb-smoke-test.sh PACKAGE.deb
-# Needs root, debootstrap, and a Debian mirror: MIRROR (deb.debian.org), SUITE (that of this system).
+# Needs root, debootstrap, and a Debian mirror: MIRROR, SUITE (those of this system).
 # BARE names a folder that debootstrap --variant=minbase made before, which is copied.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 package=$(realpath "$1")
 suite=${SUITE:-$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")}
-mirror=${MIRROR:-http://deb.debian.org/debian}
+mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+  | grep -v security | head -n 1)}
 
 if [ "$(id -u)" != 0 ] || ! command -v debootstrap >/dev/null; then
   echo "skipped: needs root and debootstrap" >&2

@@ -9,9 +9,11 @@ out=out/demo
 rm -rf "$out"
 mkdir -p "$out"
 
-step() { printf '\n\033[1m── %s\033[0m\n' "$1"; }
+bold='' faint='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then bold=$'\033[1m' faint=$'\033[2m' plain=$'\033[0m'; fi
+step() { printf '\n%s── %s%s\n' "$bold" "$1" "$plain"; }
 run() {
-  printf '\033[2m$ condi-convert %s\033[0m\n' "$*"
+  printf '%s$ condi-convert %s%s\n' "$faint" "$*" "$plain"
   "$tool" "$@"
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import zlib
 
@@ -45,7 +46,7 @@ def dump(file: PackedFile) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0: done, 1: the file is not whole, 2: it cannot be opened."""
+    """Exit code 0: done, 1: the file is not whole, 2: it cannot be opened; 141: the reader left."""
     parser = argparse.ArgumentParser(prog="python -m condi", description="Reads packed models.")
     parser.add_argument("command", choices=("list", "verify", "dump"))
     parser.add_argument("file", metavar="FILE")
@@ -60,9 +61,14 @@ def main(arguments: list[str] | None = None) -> int:
                 case "verify":
                     file.verify()
                     print(f"{options.file}: {len(file.names)} tensors, whole", file=sys.stderr)
+            sys.stdout.flush()
     except PackedError as error:
         print(f"{options.file}: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read the list has what it wanted; what is left in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         print(f"{options.file}: {error.strerror or error}", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -172,6 +173,19 @@ def test_command(tmp_path):
     path.write_bytes(everything().bytes()[:-1])
     assert run("verify", str(path)).returncode == 1
     assert run("verify", str(tmp_path / "absent.condi")).returncode == 2
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path):
+    path = tmp_path / "model.condi"
+    path.write_bytes(everything().bytes())
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as lost:
+        outcome = subprocess.run([sys.executable, "-m", "condi", "list", str(path)], stdout=lost,
+                                 stderr=subprocess.PIPE,
+                                 cwd=Path(condi.__file__).parent.parent)  # fmt: skip
+    assert outcome.returncode == 141
+    assert outcome.stderr == b""
 
 
 def test_codes_of_every_name_agree_with_tensors(opened):

@@ -1,6 +1,6 @@
 """Models larger than memory: time, peak memory and bytes written as the work grows.
 
-    python large.py make FOLDER --gigabytes 2 [--types mixed|float32]
+    python large.py make FOLDER --gigabytes 2 [--types mixed|float32] [--embedding]
     python large.py measure BINARY FOLDER [--threads 1]
     python large.py grow BINARY --from 0.1 --to 20 [--work FOLDER] [--output results/large.md]
 
@@ -9,11 +9,13 @@ and int64 tensors, shards of about 0.5 GB, values near a normal distribution.
 
 `measure` packs it at 2 bits, rounded to nearest between the least and the largest value, and prints the
 wall and CPU times, the largest resident set (the kernel's, mapped pages of files included) and the
-bytes written; and beside it what `cp` takes for the same files, and NumPy on one core for the same
-rounding of the float32 tensors. All files have been read once before, so they come from the page
+bytes that it had the system write; and beside it what `cp` takes for the same files, and NumPy on one
+core for rounding the float32 tensors: with bounds a tensor, as here, and with bounds for each block of 32
+neighbours, as llama-quantize has them. All files have been read once before, so they come from the page
 cache where it holds them.
 
-`grow` doubles the model from step to step, and fits the slope of the CPU time: 1 is linear.
+`grow` doubles the model from step to step, with layers of the same size, and fits slopes: 1 is linear, 0
+does not grow.
 """
 
 from __future__ import annotations
@@ -74,16 +76,17 @@ class Values:
 
 
 def layer(index: int, kind: str) -> list[tuple[str, str, list[int]]]:
+    """51 MB in float32."""
     prefix = f"model.layers.{index}"
-    attention = [(f"{prefix}.self_attn.{x}_proj.weight", kind, [2048, 2048]) for x in "qkvo"]
+    attention = [(f"{prefix}.self_attn.{x}_proj.weight", kind, [1024, 1024]) for x in "qkvo"]
     network = [
-        (f"{prefix}.mlp.gate_proj.weight", kind, [5632, 2048]),
-        (f"{prefix}.mlp.up_proj.weight", kind, [5632, 2048]),
-        (f"{prefix}.mlp.down_proj.weight", kind, [2048, 5632]),
+        (f"{prefix}.mlp.gate_proj.weight", kind, [2816, 1024]),
+        (f"{prefix}.mlp.up_proj.weight", kind, [2816, 1024]),
+        (f"{prefix}.mlp.down_proj.weight", kind, [1024, 2816]),
     ]
     rest = [
-        (f"{prefix}.input_layernorm.weight", "F32", [2048]),
-        (f"{prefix}.positions", "I64", [2048]),
+        (f"{prefix}.input_layernorm.weight", "F32", [1024]),
+        (f"{prefix}.positions", "I64", [1024]),
     ]
     return attention + network + rest
 
@@ -92,12 +95,12 @@ def byte_count(kind: str, shape: list[int]) -> int:
     return WIDTHS[kind] * math.prod(shape)
 
 
-def make(folder: Path, gigabytes: float, types: str) -> None:
+def make(folder: Path, gigabytes: float, types: str, has_embedding: bool = False) -> None:
     folder.mkdir(parents=True)
     goal = gigabytes * 1e9
     kinds = ["F32"] if types == "float32" else ["F32", "F32", "F16", "BF16"]
     tensors: list[tuple[str, str, list[int]]] = []
-    if types == "mixed" and gigabytes >= 0.5:
+    if has_embedding:
         tensors.append(("model.embed_tokens.weight", "BF16", [32000, 2048]))
     total = sum(byte_count(kind, shape) for _, kind, shape in tensors)
     index = 0
@@ -158,21 +161,18 @@ class Run:
     written_bytes: int
 
 
-def run(command: list[str], output: Path | None = None) -> Run:
+def run(command: list[str]) -> Run:
     started = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     seconds = time.perf_counter() - started
+    # What was handed to the disk, as long as the process is remembered.
+    counts = dict(line.split(": ") for line in Path(f"/proc/{child.pid}/io").read_text().splitlines())
+    _, status, usage = os.wait4(child.pid, 0)
     if status != 0:
         sys.exit(f"{' '.join(command)}: exit status {os.waitstatus_to_exitcode(status)}")
-    written = 0
-    if output is not None:
-        written = (
-            sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-            if output.is_dir()
-            else output.stat().st_size
-        )
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, written)
+    return Run(
+        seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, int(counts["write_bytes"]))
 
 
 def round_in_numpy(weight: np.ndarray) -> np.ndarray:
@@ -183,8 +183,19 @@ def round_in_numpy(weight: np.ndarray) -> np.ndarray:
     return codes[:, 0] | codes[:, 1] << 2 | codes[:, 2] << 4 | codes[:, 3] << 6
 
 
-def time_numpy(folder: Path, limit: float = 1e9) -> float:
-    """CPU seconds a GB of float32, over about `limit` bytes."""
+def round_blocks_in_numpy(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same with a lower bound and a scale for each block of 32."""
+    blocks = weight.reshape(-1, 32)
+    lower, upper = blocks.min(axis=1, keepdims=True), blocks.max(axis=1, keepdims=True)
+    scale = (upper - lower) / np.float32(3)
+    inverse = 1 / np.where(scale > 0, scale, np.float32(1))
+    codes = np.rint(np.clip((blocks - lower) * inverse, 0, 3)).astype(np.uint8).reshape(-1, 4)
+    packed = codes[:, 0] | codes[:, 1] << 2 | codes[:, 2] << 4 | codes[:, 3] << 6
+    return packed, lower.astype(np.float16), scale.astype(np.float16)
+
+
+def time_numpy(folder: Path, work, limit: float = 1e9) -> float:
+    """CPU seconds a GB of float32 that `work` takes, over about `limit` bytes."""
     done = 0
     started = time.process_time()
     for shard in shards_of(folder):
@@ -193,7 +204,7 @@ def time_numpy(folder: Path, limit: float = 1e9) -> float:
             if entry["dtype"] != "F32" or not name.endswith("_proj.weight"):
                 continue
             start, end = entry["data_offsets"]
-            round_in_numpy(np.frombuffer(data[start:end], dtype="<f4"))
+            work(np.frombuffer(data[start:end], dtype="<f4"))
             done += end - start
             if done >= limit:
                 return (time.process_time() - started) / (done / 1e9)
@@ -206,7 +217,7 @@ def pack(binary: str, folder: Path, work: Path, threads: int) -> Run:
     output = work / "model.condi"
     output.unlink(missing_ok=True)
     command = [binary, "convert", str(folder), str(output), "--recipe", str(recipe)]
-    result = run(command + ["--quiet", "--threads", str(threads)], output)
+    result = run(command + ["--quiet", "--threads", str(threads)])
     output.unlink()
     return result
 
@@ -272,6 +283,8 @@ def main() -> None:
     making.add_argument("folder", type=Path)
     making.add_argument("--gigabytes", type=float, default=2)
     making.add_argument("--types", choices=["mixed", "float32"], default="mixed")
+    making.add_argument(
+        "--embedding", action="store_true", help="131 MB of bfloat16 that is kept, before the layers")
     measuring = commands.add_parser("measure")
     measuring.add_argument("binary")
     measuring.add_argument("folder", type=Path)
@@ -287,7 +300,7 @@ def main() -> None:
         command.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
     arguments = parser.parse_args()
     if arguments.command == "make":
-        make(arguments.folder, arguments.gigabytes, arguments.types)
+        make(arguments.folder, arguments.gigabytes, arguments.types, arguments.embedding)
         return
     with tempfile.TemporaryDirectory(dir=arguments.work) as name:
         work = Path(name)
@@ -299,21 +312,29 @@ def main() -> None:
             rate = result["bytes"] / 1e9
             print(f"\ncp: {copied.seconds:.2f} s, {rate / copied.cpu_seconds:.2f} GB per CPU second")
             shutil.rmtree(work / "copy")
-            print(f"NumPy: {1 / time_numpy(arguments.folder):.2f} GB of float32 per CPU second")
+            for what, rounding in (("a tensor", round_in_numpy), ("a block", round_blocks_in_numpy)):
+                rate = 1 / time_numpy(arguments.folder, rounding)
+                print(f"NumPy, bounds {what}: {rate:.2f} GB of float32 per CPU second")
             return
         lines = [line(HEADINGS), line(["---:"] * len(HEADINGS))]
         points = []
         gigabytes = arguments.first
         while gigabytes <= arguments.last * 1.001:
             folder = work / "model"
-            make(folder, gigabytes, "mixed")
+            # In a process of its own: a child's peak counts what its parent once held.
+            subprocess.run(
+                [sys.executable, __file__, "make", str(folder), "--gigabytes", str(gigabytes)],
+                check=True)
             result = measure(arguments.binary, folder, work, arguments.threads, arguments.runs)
             shutil.rmtree(folder)
-            points.append((result["bytes"], result["cpu"]))
+            points.append(result)
             lines.append(line(described(result)))
             print(lines[-1], flush=True)
             gigabytes = arguments.last if gigabytes < arguments.last < 2 * gigabytes else 2 * gigabytes
-        lines += ["", f"CPU time grows with the {slope(points):.2f}th power of the bytes read."]
+        slopes = {key: slope([(point["bytes"], point[key]) for point in points])
+                  for key in ("seconds", "cpu", "peak", "written")}
+        lines += ["", "Powers of the bytes read that fit: {seconds:.2f} of the wall time, {cpu:.2f} of the "
+                  "CPU time, {peak:.2f} of the peak, {written:.2f} of the bytes written.".format(**slopes)]
         text = "\n".join(lines) + "\n"
         print(text)
         if arguments.output is not None:

@@ -13,6 +13,13 @@ import Testing
     #expect(outcome.standardError.isEmpty)
   }
 
+  /// What a call would be given says more than how it is written down.
+  @Test func argumentsOfDangerousCallsAreShown() throws {
+    let fixture = try PackageFolder.fixture("torch/calls_system.pth")
+    let text = try BuiltProgram().run(["audit", fixture]).standardOutput
+    #expect(text.contains("('true')"))
+  }
+
   @Test func missingFilesAreErrors() throws {
     let outcome = try BuiltProgram().run(["audit", "/nowhere/x.pkl"])
     #expect(outcome.exitCode == 2)

@@ -100,6 +100,25 @@ import Testing
     }
   }
 
+  @Test(arguments: [("-20", Int32(1)), ("20", 0)])
+  func aLossBeyondTheLimitIsAFinding(_ limit: String, exitCode: Int32) throws {
+    try Self.withDataSet { folder, set in
+      let packed = folder.appending("small.condi")
+      try CommandLine.succeed(
+        "convert", CommandLine.checkpoint, packed, "--bits", "2", "--quiet")
+      let outcome = try CommandLine.run(
+        "evaluate", packed, "--against", CommandLine.checkpoint, "--dataset", set, "--format",
+        "json", "--max-loss=\(limit)")
+      #expect(outcome.exitCode == exitCode, "\(outcome.standardError)")
+      let report = try CommandLine.json(outcome)
+      let methods = try #require(report["methods"] as? [[String: Any]])
+      #expect(methods.count == 3)
+      #expect(
+        outcome.standardError.contains("small loses ") == (exitCode == 1),
+        "\(outcome.standardError)")
+    }
+  }
+
   @Test func missingPartnersAreErrors() throws {
     try Self.withDataSet { _, set in
       try FileManager.default.createDirectory(
@@ -118,6 +137,8 @@ import Testing
     ["evaluate", "bicubic", "--dataset", "d", "--scale", "2"],
     ["evaluate", "m.pth", "m.pth", "--dataset", "d"],
     ["evaluate", "m.pth", "--dataset", "d", "--scale", "0"],
+    ["evaluate", "m.pth", "--dataset", "d", "--max-loss", "1"],
+    ["evaluate", "m.pth", "n.pth", "--dataset", "d", "--max-loss", "nan"],
   ])
   func wrongUsageIs64(_ arguments: [String]) throws {
     let outcome = try BuiltProgram().run(arguments)

@@ -76,7 +76,7 @@ import Testing
     }
   }
 
-  /// What was exported for MLX is imported with the same values, but for the padding.
+  /// What was exported for MLX is imported with the same values and row lengths.
   @Test func mlxGoesAroundInACircle() throws {
     try withTemporaryFolder { folder in
       let mlx = folder.appending("mlx")
@@ -90,10 +90,35 @@ import Testing
         "diff", PackageFolder.fixture("export/sample.condi"), back, "--format", "json")
       let report = try CommandLine.json(difference)
       let changed = try #require(report["changed"] as? [[String: Any]])
-      // The one's elements are float32 now, and the other's rows are longer.
-      #expect(
-        Set(changed.compactMap { $0["name"] as? String }) == ["half.weight", "qkv.weight"])
+      // Its elements are float32 now.
+      #expect(changed.compactMap { $0["name"] as? String } == ["half.weight"])
+      // What the first export remarked is no obstacle to a second one.
+      try CommandLine.succeed("export", back, folder.appending("again"), "--to", "mlx", "--pad")
     }
+  }
+
+  /// Rows of 60 and 120 elements are filled up for MLX, and the network runs again without that.
+  @Test func aModelRunsAfterTheCircle() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let (mlx, back) = (folder.appending("mlx"), folder.appending("back.condi"))
+      try CommandLine.succeed("export", packed, mlx, "--to", "mlx", "--pad")
+      try CommandLine.succeed("import", mlx, back, "--from", "mlx")
+      let picture = try PackageFolder.fixture("images/rgb8.png")
+      func upscaled(_ model: String) throws -> Data {
+        let output = folder.appending("\((model as NSString).lastPathComponent).png")
+        try CommandLine.succeed("upscale", model, picture, output, "--quiet")
+        return try Data(contentsOf: URL(filePath: output))
+      }
+      #expect(try upscaled(back) == upscaled(packed))
+    }
+  }
+
+  @Test func formatsThatExportWritesAreSaidToBeSo() throws {
+    let outcome = try CommandLine.run("convert", CommandLine.checkpoint, "x.gguf")
+    #expect(outcome.exitCode == 64)
+    #expect(
+      outcome.standardError.hasPrefix(
+        "Error: gguf files are written by 'export', from a packed file"))
   }
 
   @Test func filesOfOtherKindsAreRefused() throws {

@@ -96,6 +96,16 @@ import Testing
     }
   }
 
+  @Test func whatIsExportedFromAPipeIsTheSame() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let (named, piped) = (folder.appending("named.onnx"), folder.appending("piped.onnx"))
+      try CommandLine.succeed("export", packed, named)
+      let outcome = try shell(#"cat "$1" | "$tool" export - "$2""#, [packed, piped])
+      #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+      #expect(try Data(contentsOf: URL(filePath: piped)) == Data(contentsOf: URL(filePath: named)))
+    }
+  }
+
   @Test func errorsNameStandardInput() throws {
     let damaged = try shell(#"head -c 1000000 "$model" | "$tool" inspect -"#)
     #expect(damaged.exitCode == 2)

@@ -42,6 +42,32 @@ struct ExportDescription: Sendable {
     return .object(members)
   }
 
+  /// What an exported file's metadata says of the packed file that its tensors do not.
+  struct Origin: Sendable {
+    var columnsBeforePadding: [String: Int] = [:]
+    var activations: [ActivationQuantizer] = []
+  }
+
+  /// The origin of an exported file; of another program's, nothing is said.
+  ///
+  /// - Throws: `FormatError` when the entry is not what `json` makes.
+  static func origin(in metadata: OrderedDictionary<String, String>) throws -> Origin {
+    var origin = Origin()
+    guard let text = metadata[key] else { return origin }
+    let subject = "the metadata '\(key)'"
+    var members = try JSONMembers(
+      JSONDocument.parse(SharedBytes(text.utf8)), subject: subject)
+    if let json = members.take("columns") {
+      var columns = try JSONMembers(json, subject: "'columns' of \(subject)")
+      for name in columns.remaining.keys {
+        origin.columnsBeforePadding[name] = try columns.takeCount(name)
+      }
+    }
+    origin.activations = try ActivationQuantizer.list(
+      parsing: members.takeArray("activations") ?? [], of: subject)
+    return origin
+  }
+
   /// All of it but the values as texts.
   func texts() throws -> OrderedDictionary<String, String> {
     var texts = metadata

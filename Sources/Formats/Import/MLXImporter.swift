@@ -4,6 +4,8 @@
 /// element is `scale · code + bias`. MLX's scales may be negative, and packed ones may not: there the
 /// codes are mirrored, and the lower bound is `bias + scale · (2^bits − 1)` in Float32. That is exact
 /// for scales and biases in 16 bits unless they lie far apart; the report says where it is not.
+///
+/// Rows that `export` filled up get the lengths back that its metadata has for them.
 struct MLXImporter {
   private let defaults: Settings?
   private let modules: [String: Settings]
@@ -50,15 +52,21 @@ struct MLXImporter {
     return Settings(bitWidth: bits, groupSize: groupSize)
   }
 
-  func matrices(of archive: TensorArchive) throws -> [ImportedMatrix] {
+  /// - Parameter columnsBeforePadding: row lengths of weights whose rows were filled up.
+  func matrices(
+    of archive: TensorArchive, columnsBeforePadding: [String: Int]
+  ) throws -> [ImportedMatrix] {
     try archive.tensors.keys.filter { $0.hasSuffix(".scales") }.compactMap { scalesName in
       let path = String(scalesName.dropLast(".scales".count))
       guard archive.tensors["\(path).weight"]?.elementType == .uint32 else { return nil }
-      return try matrix(path, of: archive)
+      return try matrix(
+        path, of: archive, columnsBeforePadding: columnsBeforePadding["\(path).weight"])
     }
   }
 
-  private func matrix(_ path: String, of archive: TensorArchive) throws -> ImportedMatrix {
+  private func matrix(
+    _ path: String, of archive: TensorArchive, columnsBeforePadding: Int?
+  ) throws -> ImportedMatrix {
     let floats: Set<ElementType> = [.float16, .bfloat16, .float32]
     let weight = try archive.require("\(path).weight", [.uint32], rank: 2)
     let scales = try archive.require("\(path).scales", floats, rank: 2)
@@ -69,14 +77,22 @@ struct MLXImporter {
         tensor: "\(path).weight")
     }
     let (rows, groups) = (weight.shape.dimensions[0], scales.shape.dimensions[1])
-    let (columns, overflow) = groups.multipliedReportingOverflow(by: settings.groupSize)
+    let (stored, overflow) = groups.multipliedReportingOverflow(by: settings.groupSize)
     guard !overflow, scales.shape.dimensions[0] == rows, biases.shape == scales.shape,
       weight.shape.dimensions[1].multipliedReportingOverflow(by: 32)
-        == columns.multipliedReportingOverflow(by: settings.bitWidth)
+        == stored.multipliedReportingOverflow(by: settings.bitWidth)
     else {
       throw FormatError.mismatch(
         expected: "shapes of \(settings.bitWidth) bits in groups of \(settings.groupSize)",
         found: "\(weight.shape), scales \(scales.shape) and biases \(biases.shape)",
+        tensor: "\(path).weight")
+    }
+    let columns = columnsBeforePadding ?? stored
+    // Padding fills up the last group alone.
+    guard columns <= stored, columns > stored - settings.groupSize else {
+      throw FormatError.mismatch(
+        expected: "rows filled up to \(stored) elements",
+        found: "\(columns) elements before that in '\(ExportDescription.key)'",
         tensor: "\(path).weight")
     }
     let layout = try locatingErrors(tensor: "\(path).weight") {
@@ -93,21 +109,27 @@ struct MLXImporter {
       form: "MLX, \(settings.bitWidth) bits, groups of \(settings.groupSize)"
     ) {
       try Self.load(
-        weight, scales.floatValues(), biases.floatValues(), layout, settings,
-        scales.elementType, shape)
+        weight, scales.floatValues(), biases.floatValues(), layout, storedColumns: stored,
+        settings, scales.elementType, shape)
     }
   }
 
   private static func load(
     _ weight: Tensor, _ scales: [Float], _ biases: [Float], _ layout: AffineLayout,
-    _ settings: Settings, _ elementType: ElementType, _ shape: Shape
+    storedColumns: Int, _ settings: Settings, _ elementType: ElementType, _ shape: Shape
   ) throws -> ImportedMatrix.Loaded {
     // Rows are whole groups and so whole words: one stream for the matrix.
-    var codes = try BitStream.unpackCodes(
-      weight.bytes(), count: layout.elementCount, bitWidth: settings.bitWidth)
+    let stored = try BitStream.unpackCodes(
+      weight.bytes(), count: layout.rows * storedColumns, bitWidth: settings.bitWidth)
     let values = MLXForm.values(
-      codes: codes, scales: scales, biases: biases, columns: layout.columns,
-      paddedColumns: layout.columns, groupSize: settings.groupSize)
+      codes: stored, scales: scales, biases: biases, columns: layout.columns,
+      paddedColumns: storedColumns, groupSize: settings.groupSize)
+    var codes = stored
+    if storedColumns > layout.columns {
+      codes = (0..<layout.rows).flatMap { row in
+        stored[row * storedColumns..<row * storedColumns + layout.columns]
+      }
+    }
     let maximum = UInt8(1 << settings.bitWidth - 1)
     var (lower, scale) = (biases, scales)
     for cell in scales.indices where scales[cell] < 0 {

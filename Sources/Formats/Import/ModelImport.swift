@@ -9,6 +9,7 @@ public struct ModelImport: Sendable {
   private let archive: TensorArchive
   private let source: ImportSource
   private let matrices: [ImportedMatrix]
+  private let origin: ExportDescription.Origin
 
   /// Plans the import from the checkpoint's index and configuration; no weight is read.
   ///
@@ -20,9 +21,12 @@ public struct ModelImport: Sendable {
   public init(_ archive: TensorArchive, from source: ImportSource, config: JSONValue) throws {
     self.archive = archive
     self.source = source
+    origin = try ExportDescription.origin(in: archive.metadata)
     matrices =
       switch source {
-      case .mlx: try MLXImporter(config: config).matrices(of: archive)
+      case .mlx:
+        try MLXImporter(config: config).matrices(
+          of: archive, columnsBeforePadding: origin.columnsBeforePadding)
       case .gptq: try GPTQImporter(config: config).matrices(of: archive)
       }
     guard !matrices.isEmpty else {
@@ -77,6 +81,9 @@ public struct ModelImport: Sendable {
     var header = PackedHeader(producer: Producer.current)
     header.source = try PackedHeader.Source(archive, root: nil)
     header.metadata = archive.metadata
+    // What it says is in the file now, and the next export says it anew.
+    header.metadata.removeValue(forKey: ExportDescription.key)
+    header.activations = origin.activations
     header.values = archive.values
     let differences = Mutex<[String: Double]>([:])
     let writer = try PackedWriter(

@@ -24,9 +24,8 @@ extension PackedHeader {
     values = try Self.object(members.take("values"), named: "values") { _, value in
       try ArchiveValue(json: value)
     }
-    activations = try (members.takeArray("activations") ?? []).enumerated().map {
-      try ActivationQuantizer(parsing: $1, index: $0)
-    }
+    activations = try ActivationQuantizer.list(
+      parsing: members.takeArray("activations") ?? [], of: "the header")
     let adjusted = try members.takeArray("adjusted") ?? []
     let tensors = try members.require("tensors", members.takeArray("tensors"))
     for (index, tensor) in tensors.enumerated() {
@@ -106,8 +105,17 @@ extension PackedHeader.Source {
 }
 
 extension ActivationQuantizer {
-  fileprivate init(parsing json: JSONValue, index: Int) throws {
-    var members = try JSONMembers(json, subject: "activation \(index) of the header")
+  /// The quantizers of a list as `json` makes them.
+  ///
+  /// - Parameter subject: what the list stands in, for errors.
+  static func list(parsing list: [JSONValue], of subject: String) throws -> [Self] {
+    try list.enumerated().map { index, json in
+      try Self(parsing: JSONMembers(json, subject: "activation \(index) of \(subject)"))
+    }
+  }
+
+  private init(parsing members: JSONMembers) throws {
+    var members = members
     let name = try members.require("name", members.takeString("name"))
     let bitWidth = try members.require("bits", members.takeInteger("bits"))
     let lower = try members.require("lower", members.takeNumber("lower"))

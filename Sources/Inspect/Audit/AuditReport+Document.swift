@@ -46,8 +46,8 @@ extension AuditReport: DocumentedReport {
         .init(key: "name", heading: "class or function", kind: .text),
         .init(key: "offset", heading: "at byte", kind: .integer),
         .init(key: "opcode", heading: "opcode", kind: .text, isOptional: true),
-        .init(key: "place", heading: "in", kind: .text),
-        .init(key: "argument", heading: "arguments", kind: .text, isOptional: true),
+        .init(key: "place", heading: "in", kind: .text, isOptional: true),
+        .init(key: "argument", heading: "arguments", kind: .text),
         .init(key: "knownFor", heading: "known for", kind: .text),
       ], rows: rows)
   }

@@ -44,6 +44,16 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     (0..<methodCount).last { $0 != reference }
   }
 
+  /// The models whose mean PSNR is more than `limit` dB below the reference's, with what they lose; the
+  /// baseline, which is no model, is left out.
+  package func models(losingMoreThan limit: Double) -> [(name: String, loss: Double)] {
+    methods.compactMap { method in
+      // A difference of two infinities is no number, and no loss.
+      guard method.path != nil, let gain = method.gainPSNR, -gain > limit else { return nil }
+      return (method.name, -gain)
+    }
+  }
+
   /// Where the small pictures came from.
   public enum LowResolution: String, Codable, Hashable, Sendable {
     /// Files of the data set.

@@ -40,7 +40,9 @@ extension EvaluationReport: DocumentedReport {
       columns += [
         .init(key: "\(method.name) psnr", heading: "\(method.name) dB", kind: .real),
         .init(key: "\(method.name) ssim", heading: "SSIM", kind: .real),
-        .init(key: "\(method.name) seconds", heading: "s", kind: .real, isOptional: true),
+        .init(
+          key: "\(method.name) seconds", heading: "\(method.name) s", kind: .real,
+          isOptional: true),
       ]
     }
     return ReportTable(

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Formats
+import Foundation
 
 /// Options of commands that write a model file.
 struct OutputOptions: ParsableArguments {
@@ -33,6 +34,11 @@ struct OutputOptions: ParsableArguments {
       return format
     }
     guard let format = registry.format(forOutput: path) else {
+      let pathExtension = (path as NSString).pathExtension.lowercased()
+      if let target = ExportTarget(rawValue: pathExtension) {
+        throw ValidationError(
+          "\(target.rawValue) files are written by 'export', from a packed file")
+      }
       throw ValidationError(
         "the extension of '\(path)' stands for no format; say --to with one of: \(names)")
     }

@@ -19,10 +19,14 @@ struct EvaluateCommand: ParsableCommand {
       against bicubic; --against chooses. The HTML page shows the regions where the last other model \
       does worst against that.
 
+      With --max-loss the exit code is 1 when a model loses more than so many dB on average: a check \
+      for models whose weights say little beside the original's.
+
       EXAMPLES
         condi-convert evaluate model.condi --dataset Set5
         condi-convert evaluate model.pth 4bit.condi 2bit.condi --dataset Set5 --format html > set5.html
         condi-convert evaluate 2bit.condi --against model.pth --dataset photos/ --format csv
+        condi-convert evaluate 2bit.condi --against model.pth --dataset Set5 --max-loss 1
         condi-convert evaluate --dataset Set5 --scale 2
       """)
 
@@ -45,6 +49,12 @@ struct EvaluateCommand: ParsableCommand {
       "What gains are against: 'bicubic' or a model, which is measured as well.",
       valueName: "model"), completion: .file())
   var against: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Exit with 1 when a model's mean PSNR is more than so many dB below what gains are against.",
+      valueName: "dB"))
+  var maxLoss: Double?
 
   @Option(help: ArgumentHelp("The part of nested checkpoints to take.", valueName: "name"))
   var root: String?
@@ -69,6 +79,13 @@ struct EvaluateCommand: ParsableCommand {
       throw ValidationError("'bicubic' is always measured; name models alone")
     }
     if Set(models).count < models.count { throw ValidationError("a model is named twice") }
+    if let maxLoss {
+      guard maxLoss.isFinite else { throw ValidationError("--max-loss takes a number of dB") }
+      guard paths.count > 1 || against == UpscalerArgument.bicubic else {
+        throw ValidationError(
+          "--max-loss needs two models, or --against with what one model is compared with")
+      }
+    }
   }
 
   /// The models in the order of their columns: what is compared against comes first.
@@ -94,7 +111,16 @@ struct EvaluateCommand: ParsableCommand {
     let evaluation = try Evaluation(
       set: BenchmarkSet(folder: dataset, scale: scale), models: methods, reference: reference)
     let bar = ShareProgress("evaluating", isQuiet: common.quiet)
-    try report.print(evaluation.run { bar.report($0) })
+    let evaluated = try evaluation.run { bar.report($0) }
+    try report.print(evaluated)
+    let losers = maxLoss.map { evaluated.models(losingMoreThan: $0) } ?? []
+    for (name, loss) in losers {
+      Console.note(
+        "\(name) loses \(String(format: "%.3f", loss)) dB, more than the "
+          + "\(String(format: "%g", maxLoss ?? 0)) dB allowed",
+        unless: common.quiet)
+    }
+    if !losers.isEmpty { throw Outcome.finding }
   }
 
   /// The files' names without folder and extension, or the paths where that would not tell them apart.

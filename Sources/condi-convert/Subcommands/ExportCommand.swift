@@ -10,16 +10,17 @@ struct ExportCommand: ParsableCommand {
     commandName: "export",
     abstract: "Write a packed model for MLX, ONNX Runtime or llama.cpp, and say what that changed.",
     discussion: """
-      mlx               a folder of model.safetensors (weight, scales, biases) and config.json
-      onnx              DequantizeLinear and Add for each weight, which compute it exactly
-      onnx-matmulnbits  a layer for each weight, which multiplies by its codes in ONNX Runtime
-      gguf              ggml's blocks: Q2_K, Q4_0, Q4_1, Q5_1, TQ2_0, whichever is the smallest
-      safetensors       codes, lower bounds and scales as plain tensors
-
       Every tensor is compared with what the packed file stands for: 'exact' means that the \
       runtime's documented arithmetic gives equal values, and 'lossy' comes with the largest error. \
       Rows that the runtime's blocks do not divide are an error unless --pad fills them up with code \
       0; the layer's input then needs as many zeros more.
+
+      RUNTIMES
+        mlx               a folder: model.safetensors and config.json
+        onnx              DequantizeLinear and Add, which compute weights exactly
+        onnx-matmulnbits  layers that multiply by codes in ONNX Runtime
+        gguf              Q2_K, Q4_0, Q4_1, Q5_1 or TQ2_0, the smallest that fits
+        safetensors       codes, lower bounds and scales as plain tensors
 
       EXAMPLES
         condi-convert export model.condi model.onnx
@@ -73,7 +74,7 @@ struct ExportCommand: ParsableCommand {
 
   func run() throws {
     let target = try chosenTarget
-    let input = try InputFile(path: packed, access: common.access)
+    let input = try InputFile(path: StandardInput.path(packed), access: common.access)
     guard PackedFormat().recognizes(input) else {
       throw FormatError.unsupported(
         "it is not a packed file; 'convert' packs checkpoints", path: packed)

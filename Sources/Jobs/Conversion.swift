@@ -7,6 +7,8 @@ import Transform
 package struct Conversion: Sendable {
   package let plan: ConversionPlan
   package let file: any PlacedFile
+  /// Tensors whose file a conversion has consumed, so that their records cannot be made.
+  let absentTensors: Set<String>
   /// Of the tensors that were quantized so far, by name.
   private let summaries: Summaries
 
@@ -18,9 +20,13 @@ package struct Conversion: Sendable {
     subscript(name: String) -> QuantizationSummary? { found.withLock { $0[name] } }
   }
 
-  private init(_ plan: ConversionPlan, file: any PlacedFile, summaries: Summaries) {
+  private init(
+    _ plan: ConversionPlan, file: any PlacedFile, absentTensors: Set<String> = [],
+    summaries: Summaries
+  ) {
     self.plan = plan
     self.file = file
+    self.absentTensors = absentTensors
     self.summaries = summaries
   }
 
@@ -79,7 +85,8 @@ package struct Conversion: Sendable {
           + "\(Producer.current)", path: plan.request.input)
     }
     try plan.checkSources(absentFiles: absentFiles)
-    let archive = try Self.archive(of: plan, access: access, absentFiles: absentFiles)
+    let (archive, absentTensors) = try Self.archive(
+      of: plan, access: access, absentFiles: absentFiles)
     let summaries = Summaries()
     guard plan.request.isPacked else {
       let writer = try SafetensorsWriter(archive)
@@ -89,12 +96,12 @@ package struct Conversion: Sendable {
       guard isPlanned else {
         throw FormatError.malformed("the plan is for another model", path: plan.request.input)
       }
-      self.init(plan, file: writer, summaries: summaries)
+      self.init(plan, file: writer, absentTensors: absentTensors, summaries: summaries)
       return
     }
     let writer = try ModelPacker(archive, planned: plan.header, threads: threads)
       .file(planned: plan.header, recording: summaries.record)
-    self.init(plan, file: writer, summaries: summaries)
+    self.init(plan, file: writer, absentTensors: absentTensors, summaries: summaries)
   }
 
   /// What quantizing the tensor cost, where it was quantized here.
@@ -105,7 +112,7 @@ package struct Conversion: Sendable {
   /// The archive as planned: tensors of absent files are there, but cannot be read.
   private static func archive(
     of plan: ConversionPlan, access: InputFile.Access, absentFiles: Set<String>
-  ) throws -> TensorArchive {
+  ) throws -> (archive: TensorArchive, absentTensors: Set<String>) {
     let path = plan.sources.first?.path ?? plan.request.input
     var archive: TensorArchive
     if absentFiles.isEmpty {
@@ -126,6 +133,6 @@ package struct Conversion: Sendable {
           throw FormatError.malformed("the file that it was in has been consumed", tensor: name)
         }
     }
-    return planned
+    return (planned, Set(plan.header.names.keys.filter { archive.tensors[$0] == nil }))
   }
 }

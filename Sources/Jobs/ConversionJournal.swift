@@ -41,26 +41,61 @@ final class ConversionJournal: Sendable {
   ///
   /// - Parameter plan: that of the conversion, or a reference to it.
   /// - Throws: `FormatError` when it cannot be written.
-  init(beginningAt path: String, with plan: JSONValue) throws {
-    self.path = path
-    descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0o666)
-    guard descriptor >= 0 else {
-      throw FormatError(.system(operation: "create the file", code: errno), path: path)
-    }
-    try append(plan)
-    try synchronize()
+  convenience init(beginningAt path: String, with plan: JSONValue) throws {
+    try self.init(opening: path, creates: true)
+    try begin(with: plan)
   }
 
   /// Goes on with a journal.
   ///
   /// - Parameter wholeByteCount: where its last whole line ends.
-  init(continuingAt path: String, wholeByteCount: Int) throws {
-    self.path = path
-    descriptor = open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC)
-    guard descriptor >= 0 else {
-      throw FormatError(.system(operation: "open", code: errno), path: path)
+  convenience init(continuingAt path: String, wholeByteCount: Int) throws {
+    try self.init(opening: path, creates: false)
+    try cut(at: wholeByteCount)
+  }
+
+  /// Goes on with the journal at `path` where it begins with `head`, and begins one in the place of any
+  /// other; nobody else may write it meanwhile.
+  ///
+  /// - Parameter refusal: what is said when another process writes it.
+  /// - Returns: the journal, and what it says.
+  /// - Throws: `FormatError` when it cannot be written.
+  static func alone(
+    at path: String, head: JSONValue, refusal: String
+  ) throws -> (journal: ConversionJournal, results: [RecordResult]) {
+    let journal = try ConversionJournal(opening: path, creates: true)
+    guard
+      flock(journal.descriptor, LOCK_EX | LOCK_NB) == 0
+        || errno != EWOULDBLOCK  // a file system without locks
+    else { throw FormatError.unsupported(refusal, path: path) }
+    guard let content = try? JournalContent(path: path), content.head == head else {
+      try journal.begin(with: head)
+      return (journal, [])
     }
-    guard ftruncate(descriptor, off_t(wholeByteCount)) == 0 else {
+    try journal.cut(at: content.wholeByteCount)
+    return (journal, content.results)
+  }
+
+  private init(opening path: String, creates: Bool) throws {
+    self.path = path
+    descriptor = open(
+      path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | (creates ? O_CREAT : 0), 0o666)
+    guard descriptor >= 0 else {
+      throw FormatError(
+        .system(operation: creates ? "create the file" : "open", code: errno), path: path)
+    }
+  }
+
+  private func begin(with head: JSONValue) throws {
+    try cut(at: 0)
+    try append(head)
+    try synchronize()
+    // Its name, too.
+    OutputDestination.synchronizeFolder(of: path)
+  }
+
+  private func cut(at byteCount: Int) throws {
+    guard ftruncate(descriptor, off_t(byteCount)) == 0 else {
       throw FormatError(.system(operation: "write", code: errno), path: path)
     }
   }
@@ -139,5 +174,27 @@ struct JournalContent: Sendable {
     }
     self.results = results
     self.consumedFiles = consumedFiles
+  }
+
+  /// - Parameter reason: why the journal is of no use.
+  /// - Throws: `FormatError` when beginning anew would lose what was consumed.
+  func refuseToDiscard(_ reason: String, path: String) throws {
+    guard consumedFiles.isEmpty else {
+      throw FormatError.unsupported(
+        "\(reason), but it has the content of \(consumedFiles.count) files that were consumed: "
+          + "repeat the command that wrote it, or remove it", path: path)
+    }
+  }
+
+  /// The first line alone; `nil` where there is no whole one of at most 4 KiB.
+  ///
+  /// - Throws: `FormatError` when it cannot be read, or is not a journal's.
+  static func head(path: String) throws -> JSONValue? {
+    let file = try InputFile(path: path, access: .read)
+    let bytes = try file.bytes(at: 0, count: min(file.byteCount, 4096), purpose: "the journal")
+    let end = bytes.withUnsafeBytes { $0.firstIndex(of: UInt8(ascii: "\n")) }
+    return try locatingErrors(path: path) {
+      try end.map { try JSONDocument.parse(bytes.slice(0..<$0)) }
+    }
   }
 }

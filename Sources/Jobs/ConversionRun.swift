@@ -52,6 +52,7 @@ package struct ConversionRun: Sendable {
     do {
       plan = try ConversionPlan(parsing: content.head)
     } catch {
+      try content.refuseToDiscard("\(error)", path: path)
       return .other(reason: "\(error)")
     }
     let absent = Set(content.consumedFiles)
@@ -75,11 +76,7 @@ package struct ConversionRun: Sendable {
     } else {
       return .resumable(plan)
     }
-    guard content.consumedFiles.isEmpty else {
-      throw FormatError.unsupported(
-        "\(reason), but it has the content of \(content.consumedFiles.count) files that were "
-          + "consumed: repeat the command that wrote it, or remove it", path: path)
-    }
+    try content.refuseToDiscard(reason, path: path)
     return .other(reason: reason)
   }
 
@@ -91,7 +88,8 @@ package struct ConversionRun: Sendable {
   ///     alone.
   ///   - access: how the other ranks open the sources.
   ///   - ranks: of which this is rank 0.
-  /// - Throws: `FormatError` when the output may not be replaced or the disk has not enough space.
+  /// - Throws: `FormatError` when the output may not be replaced, when jobs have begun it, or when the
+  ///   disk has not enough space.
   package init(
     beginning conversion: Conversion, replacesExisting: Bool, keepsJournal: Bool,
     consumption: InputConsumption?, access: InputFile.Access, ranks: RankGroup = .alone,
@@ -99,6 +97,7 @@ package struct ConversionRun: Sendable {
   ) throws {
     precondition(consumption == nil || keepsJournal && !ranks.isShared, "the journal is needed")
     let plan = conversion.plan
+    try EarlierWork.refuseJobs(of: plan.request.output)
     output = try PartialFile(
       for: plan.request.output, replacesExisting: replacesExisting, opening: .new,
       staysOnSignals: keepsJournal)
@@ -128,7 +127,8 @@ package struct ConversionRun: Sendable {
   ///   - plan: as `earlier` found it.
   ///   - consumes: whether sources are deleted, as in the earlier run.
   ///   - ranks: of which this is rank 0; how many the earlier run had is of no matter.
-  /// - Throws: `FormatError` when another process is at it, or files are not as they were.
+  /// - Throws: `FormatError` when another process is at it, files are not as they were, or the partial
+  ///   file has lost what was consumed.
   package init(
     continuing plan: ConversionPlan, access: InputFile.Access, replacesExisting: Bool,
     consumes: Bool, ranks: RankGroup = .alone, threads: Int
@@ -152,6 +152,8 @@ package struct ConversionRun: Sendable {
     let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
     done = try placing.confirmed(
       latestOf: content.results + RankShare.results(of: plan))
+    // Before anything more is consumed.
+    try Self.checkConsumed(conversion, done: done, in: output)
     journal = try ConversionJournal(
       continuingAt: path, wholeByteCount: content.wholeByteCount)
     beganEmpty = false
@@ -160,6 +162,20 @@ package struct ConversionRun: Sendable {
     self.ranks = ranks
     self.threads = threads
     try output.reserve(byteCount: conversion.file.recordsEnd)
+  }
+
+  /// - Throws: `FormatError` when records are neither in the partial file nor can be made again.
+  private static func checkConsumed(
+    _ conversion: Conversion, done: [RecordResult], in output: PartialFile
+  ) throws {
+    let isDone = Set(done.map(\.index))
+    let lost = conversion.file.records.enumerated()
+      .filter { !isDone.contains($0) && conversion.absentTensors.contains($1.name) }
+    guard let first = lost.first else { return }
+    throw FormatError.malformed(
+      "it does not hold what its journal says, and the file that the tensor was in has been consumed; "
+        + "\(lost.count) of \(conversion.file.records.count) tensors are lost, and no more is consumed",
+      path: output.path, tensor: first.element.name)
   }
 
   /// Makes what is missing, and seals the file. The other ranks call `RankShare.join` meanwhile.

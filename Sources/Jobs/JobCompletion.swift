@@ -34,8 +34,8 @@ package struct JobCompletion: Sendable {
           ? "no job of this plan has run since this file was sealed"
           : "no job of this plan has run; 'run PLAN --job i/n' runs one", path: plan.request.output)
     }
-    let output = try PartialFile(
-      for: plan.request.output, replacesExisting: replacesExisting, opening: .existing)
+    try EarlierWork.refuseConversion(of: plan.request.output)
+    let output = try partialFile(of: jobs, replacesExisting: replacesExisting)
     let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
     let found = try placing.confirmed(latestOf: jobs.flatMap(\.results))
     let missing = Set(conversion.file.records.indices).subtracting(found.map(\.index))
@@ -45,10 +45,24 @@ package struct JobCompletion: Sendable {
     return outcome
   }
 
+  private func partialFile(of jobs: [Job], replacesExisting: Bool) throws -> PartialFile {
+    do {
+      return try PartialFile(
+        for: plan.request.output, replacesExisting: replacesExisting, opening: .existing)
+    } catch let error as FormatError {
+      guard case .system(_, ENOENT) = error.problem, let path = error.path else { throw error }
+      let names = jobs.prefix(8).map(\.number.description).joined(separator: ", ")
+      throw FormatError.malformed(
+        "it is gone, with what \(jobs.count == 1 ? "job" : "jobs") \(names)"
+          + "\(jobs.count > 8 ? " and \(jobs.count - 8) more" : "") have done: run all jobs again",
+        path: path)
+    }
+  }
+
   /// The jobs of this plan that have left a journal.
   private func jobs() throws -> [Job] {
     let fingerprint = JSONValue.string(plan.fingerprint)
-    return try ConversionJournal.paths(beside: plan.request.output, suffix: JobRun.journalSuffix)
+    return try EarlierWork.jobJournals(of: plan.request.output)
       .compactMap { path in
         guard let content = try JournalContent(path: path),
           case .object(let head) = content.head, head["plan"] == fingerprint,

@@ -27,32 +27,33 @@ package struct JobRun: Sendable {
     "\(output)\(journalSuffix)\(job.number)-of-\(job.count)"
   }
 
-  /// - Throws: `FormatError` when sources are not as planned, and when the output cannot be written.
+  /// - Throws: `FormatError` when sources are not as planned, when the output cannot be written or has
+  ///   been begun by others, and when the job runs already.
   package init(
     _ plan: ConversionPlan, job: JobNumber, replacesExisting: Bool, access: InputFile.Access,
     threads: Int
   ) throws {
+    let path = Self.journalPath(of: plan.request.output, job: job)
+    try EarlierWork.refuseConversion(of: plan.request.output)
+    try EarlierWork.refuseOtherPlans(than: plan, journal: path)
     conversion = try Conversion(continuing: plan, access: access, threads: threads)
     self.job = job
     self.threads = threads
     share = JobShare.indices(of: conversion.file, job: job)
     output = try PartialFile(
       for: plan.request.output, replacesExisting: replacesExisting, opening: .either, lock: .shared)
+    // With the lock nobody begins one; and where the output is a link, it may be beside another path.
+    try EarlierWork.refuseConversion(of: output.outputPath)
     try output.reserve(byteCount: conversion.file.recordsEnd)
-    let path = Self.journalPath(of: plan.request.output, job: job)
     let head = JSONValue.object([
       "plan": .string(plan.fingerprint), "job": .integer(job.number), "jobs": .integer(job.count),
     ])
-    if let content = try? JournalContent(path: path), content.head == head {
-      let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
-      let isMine = Set(share)
-      done = try placing.confirmed(latestOf: content.results.filter { isMine.contains($0.index) })
-      journal = try ConversionJournal(
-        continuingAt: path, wholeByteCount: content.wholeByteCount)
-    } else {
-      done = []
-      journal = try ConversionJournal(beginningAt: path, with: head)
-    }
+    let (journal, results) = try ConversionJournal.alone(
+      at: path, head: head, refusal: "job \(job) is running already")
+    self.journal = journal
+    let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
+    let isMine = Set(share)
+    done = try placing.confirmed(latestOf: results.filter { isMine.contains($0.index) })
   }
 
   /// Makes the job's records.

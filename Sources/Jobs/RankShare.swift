@@ -58,12 +58,10 @@ package struct RankShare: Codable, Sendable {
 
   /// The journal of a rank, continued where it is of the same plan.
   private static func journal(of plan: ConversionPlan, rank: Int) throws -> ConversionJournal {
-    let path = ConversionJournal.path(of: plan.request.output, rank: rank)
-    let head = head(of: plan)
-    if let content = try? JournalContent(path: path), content.head == head {
-      return try ConversionJournal(continuingAt: path, wholeByteCount: content.wholeByteCount)
-    }
-    return try ConversionJournal(beginningAt: path, with: head)
+    try ConversionJournal.alone(
+      at: ConversionJournal.path(of: plan.request.output, rank: rank), head: head(of: plan),
+      refusal: "another process is writing it"
+    ).journal
   }
 
   /// What the journals of ranks say that are of this plan.

@@ -111,6 +111,109 @@ import Testing
     }
   }
 
+  // MARK: What others have begun
+
+  @Test func jobsOfAnotherPlanAreNotOverwritten() throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 6)
+      let output = folder.appending("out.condi")
+      let (first, second) = (folder.appending("first.json"), folder.appending("second.json"))
+      try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2", "--plan", first])
+      try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "3", "--plan", second])
+      try CommandLine.succeedAll(["run", first, "--job", "1/2"])
+      let names = try folder.names()
+      let part = try bytes("\(output).part")
+      // Under the same number, under another, and of another count.
+      for job in ["1/2", "2/2", "1/1"] {
+        let outcome = try CommandLine.run("run", second, "--job", job)
+        #expect(outcome.exitCode == 2)
+        #expect(
+          outcome.standardError
+            == "condi-convert: \(output).job-1-of-2: jobs of another plan have begun this output: "
+            + "'finish' that plan, or remove their journals and \(output).part\n")
+      }
+      #expect(try bytes("\(output).part") == part)
+      #expect(try folder.names() == names)
+      try CommandLine.succeedAll(["run", first, "--job", "2/2"])
+      try CommandLine.succeedAll(["finish", first])
+      // Nothing is in the way then.
+      try CommandLine.succeedAll(["run", second, "--job", "1/1"])
+      try CommandLine.succeedAll(["finish", second, "--force"])
+    }
+  }
+
+  @Test(arguments: ["condi", "safetensors"])
+  func aConversionDoesNotOverwriteJobs(_ suffix: String) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 6)
+      let options = suffix == "condi" ? ["--bits", "2"] : []
+      let output = folder.appending("out.\(suffix)")
+      let plan = "\(output).plan.json"
+      try CommandLine.succeedAll(["plan", model.folder, output] + options)
+      try CommandLine.succeedAll(["run", plan, "--job", "2/2"])
+      let part = try bytes("\(output).part")
+      let outcome = try CommandLine.runAll(
+        ["convert", model.folder, output, "--journal", "--force"] + options)
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError.hasSuffix(
+          "condi-convert: \(output).job-2-of-2: jobs of a plan have begun this output: 'finish' their "
+            + "plan, or remove their journals and \(output).part\n"), "\(outcome.standardError)")
+      // However the path is written.
+      let respelt = output.replacing("/out.", with: "//out.")
+      let again = try CommandLine.runAll(["convert", model.folder, respelt, "--journal"] + options)
+      #expect(again.exitCode == 2)
+      #expect(try bytes("\(output).part") == part)
+      #expect(!FileManager.default.fileExists(atPath: "\(output).journal"))
+      try CommandLine.succeedAll(["run", plan, "--job", "1/2"])
+      try CommandLine.succeedAll(["finish", plan])
+    }
+  }
+
+  @Test func aJobThatRunsIsNotRunAgain() throws {
+    try withTemporaryFolder { tools in
+      let program = try FaultyProgram(in: tools)
+      try withTemporaryFolder { folder in
+        let model = try LargeCheckpoint(in: folder, layers: 3)
+        let output = folder.appending("out.condi")
+        let plan = "\(output).plan.json"
+        try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2"])
+        let result = try program.run(
+          ["run", plan, "--job", "1/2"], pausedAt: 2, of: ["pwrite"], in: tools
+        ) { (_: Process) throws in
+          let again = try CommandLine.run("run", plan, "--job", "1/2")
+          #expect(again.exitCode == 2)
+          #expect(
+            again.standardError
+              == "condi-convert: \(output).job-1-of-2: job 1/2 is running already\n")
+          try CommandLine.succeedAll(["run", plan, "--job", "2/2"])
+        }
+        #expect(result.exitCode == 0, "\(result.standardError)")
+        try CommandLine.succeedAll(["finish", plan])
+        try CommandLine.succeedAll(["verify", output])
+      }
+    }
+  }
+
+  @Test func aPartialFileThatIsGoneIsSaid() throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 3)
+      let output = folder.appending("out.condi")
+      let plan = "\(output).plan.json"
+      try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2"])
+      for job in ["1/2", "2/2"] { try CommandLine.succeedAll(["run", plan, "--job", job]) }
+      try FileManager.default.removeItem(atPath: "\(output).part")
+      let outcome = try CommandLine.run("finish", plan)
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(output).part: it is gone, with what jobs 1/2, 2/2 have done: run all "
+          + "jobs again\n")
+      for job in ["1/2", "2/2"] { try CommandLine.succeedAll(["run", plan, "--job", job]) }
+      try CommandLine.succeedAll(["finish", plan])
+    }
+  }
+
   @Test func theSchedulerSaysTheJob() throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 3)

@@ -286,6 +286,131 @@ import Testing
     }
   }
 
+  /// Leaves a conversion that has consumed its first shard, with all records in place and journaled.
+  private func withConsumed(
+    _ body: (TemporaryFolder, LargeCheckpoint, String, [String], _ plain: Data) throws -> Void
+  ) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 8)
+      let output = folder.appending("out.condi")
+      let arguments = ["convert", model.folder, output, "--consume-input"] + Self.packing
+      try CommandLine.succeedAll(["convert", model.folder, output, "--quiet"] + Self.packing)
+      let plain = try bytes(output)
+      try FileManager.default.removeItem(atPath: output)
+      try CommandLine.succeedAll(["plan", model.folder, output, "--quiet"] + Self.packing)
+      try CommandLine.succeedAll(["run", "\(output).plan.json", "--job", "1/1", "--quiet"])
+      let lines = try String(contentsOfFile: "\(output).job-1-of-1", encoding: .utf8)
+        .split(separator: "\n").dropFirst().map { "\($0)\n" }.joined()
+      let journal = Data("\(lines){\"consumed\":\"\(model.shards[0])\"}\n".utf8)
+      try (bytes("\(output).plan.json") + journal).write(to: URL(filePath: "\(output).journal"))
+      for path in ["\(output).job-1-of-1", "\(output).plan.json", model.shards[0]] {
+        try FileManager.default.removeItem(atPath: path)
+      }
+      try body(folder, model, output, arguments, plain)
+    }
+  }
+
+  @Test func jobsDoNotOverwriteWhatWasConsumed() throws {
+    try withConsumed { folder, model, output, arguments, plain in
+      let other = try LargeCheckpoint(in: folder, named: "other", layers: 8, seed: 6)
+      let plan = folder.appending("plan.json")
+      try CommandLine.succeedAll(
+        ["plan", other.folder, output, "--plan", plan, "--quiet"] + Self.packing)
+      for command in [["run", plan, "--job", "1/1"], ["run", plan, "--job", "2/3"]] {
+        let outcome = try CommandLine.runAll(command)
+        #expect(outcome.exitCode == 2)
+        #expect(
+          outcome.standardError
+            == "condi-convert: \(output).journal: a conversion is not finished, and has the content "
+            + "of 1 files that were consumed: repeat the command that wrote it before jobs write "
+            + "this output\n")
+      }
+      try CommandLine.succeedAll(arguments)
+      #expect(try bytes(output) == plain)
+      #expect(try folder.names() == ["model", "other", "out.condi", "plan.json"])
+    }
+  }
+
+  @Test func jobsDoNotOverwriteWhatCanBeContinued() throws {
+    try withInterrupted { folder, model, output, arguments in
+      let plan = folder.appending("plan.json")
+      try CommandLine.succeedAll(
+        ["plan", model.folder, output, "--plan", plan, "--quiet"] + Self.packing)
+      let outcome = try CommandLine.run("run", plan, "--job", "1/1")
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(output).journal: a conversion is not finished: repeat the command "
+          + "that wrote it, or remove it before jobs write this output\n")
+      try CommandLine.succeedAll(arguments)
+      try CommandLine.succeedAll(["run", plan, "--job", "1/1"])
+    }
+  }
+
+  /// Where the partial file has lost what was consumed, the rest of the input stays.
+  @Test func nothingMoreIsConsumedOnceSomethingIsLost() throws {
+    try withConsumed { folder, model, output, arguments, _ in
+      let head = try #require(
+        String(contentsOfFile: "\(output).journal", encoding: .utf8).split(separator: "\n").first)
+      let plan = try JSONSerialization.jsonObject(with: Data(head.utf8)) as? [String: Any]
+      let header = try #require(plan?["header"] as? [String: Any])
+      let entries = try #require(header["tensors"] as? [[String: Any]])
+      // Of the shard that is gone; all records of the others are as they were.
+      let entry = entries.first { $0["name"] as? String == "layers.4.norm.weight" }
+      let offset = try #require(entry?["offset"] as? Int)
+      try CommandLine.copy("\(output).part", to: "\(output).part") { $0[offset] ^= 1 }
+      let outcome = try CommandLine.runAll(arguments)
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(output).part: 'layers.4.norm.weight': it does not hold what its "
+          + "journal says, and the file that the tensor was in has been consumed; 1 of 31 tensors are "
+          + "lost, and no more is consumed\n")
+      for shard in model.shards.dropFirst() {
+        #expect(FileManager.default.fileExists(atPath: shard), "\(shard)")
+      }
+      #expect(try folder.names() == ["model", "out.condi.journal", "out.condi.part"])
+    }
+  }
+
+  /// A journal that another version of the program wrote may be all that says what was consumed.
+  @Test func aJournalOfAnotherVersionIsKeptWhereFilesWereConsumed() throws {
+    try withConsumed { folder, _, output, arguments, _ in
+      let path = "\(output).journal"
+      let journal = try String(contentsOfFile: path, encoding: .utf8)
+      try Data(journal.replacing("\"schemaVersion\":1", with: "\"schemaVersion\":2").utf8)
+        .write(to: URL(filePath: path))
+      let outcome = try CommandLine.runAll(arguments)
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError.hasPrefix("condi-convert: \(path): plans of version 2 are not known")
+          && outcome.standardError.contains("it has the content of 1 files that were consumed"),
+        "\(outcome.standardError)")
+      #expect(try folder.names() == ["model", "out.condi.journal", "out.condi.part"])
+    }
+  }
+
+  /// The names of the partial file and of the journal are durable before a source is deleted.
+  @Test func namesAreDurableBeforeAnythingIsConsumed() throws {
+    try withTemporaryFolder { tools in
+      let program = try FaultyProgram(in: tools)
+      for (call, names) in [
+        (1, ["model", "out.condi.part"]), (2, ["model", "out.condi.journal", "out.condi.part"]),
+      ] {
+        try withTemporaryFolder { folder in
+          let model = try LargeCheckpoint(in: folder, layers: 8)
+          let output = folder.appending("out.condi")
+          let outcome = try program.run(
+            ["convert", model.folder, output, "--consume-input", "--quiet"] + Self.packing, .kill,
+            at: call, of: ["fsync"])
+          #expect(outcome.exitCode == -9)
+          #expect(try folder.names() == names)
+          for shard in model.shards { #expect(FileManager.default.fileExists(atPath: shard)) }
+        }
+      }
+    }
+  }
+
   @Test func whatMustNotBeConsumedIsRefused() throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 4)
@@ -350,6 +475,11 @@ import Testing
 }
 
 extension CommandLine {
+  /// Runs a command that may fail.
+  static func runAll(_ arguments: [String]) throws -> BuiltProgram.Outcome {
+    try BuiltProgram().run(arguments)
+  }
+
   /// Runs a command that must succeed.
   @discardableResult
   static func succeedAll(

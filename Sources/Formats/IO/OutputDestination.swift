@@ -5,7 +5,7 @@ import Foundation
 /// A symbolic link to a file is followed, as by `cp` and `>`: the file that it leads to is replaced,
 /// in its own folder, and the link stays. A link that leads nowhere is refused, because nothing says
 /// what it should become; so is whatever is no regular file.
-struct OutputDestination {
+package struct OutputDestination {
   /// The path with a link at its end resolved.
   let path: String
   let replacesExisting: Bool
@@ -49,7 +49,9 @@ struct OutputDestination {
     permissions = status.st_mode & 0o777
   }
 
-  var folder: String {
+  var folder: String { Self.folder(of: path) }
+
+  private static func folder(of path: String) -> String {
     let folder = (path as NSString).deletingLastPathComponent
     return folder.isEmpty ? "." : folder
   }
@@ -75,8 +77,11 @@ struct OutputDestination {
   }
 
   /// Makes a rename itself durable; a folder that cannot be opened is no reason to fail.
-  func synchronizeFolder() {
-    let number = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+  func synchronizeFolder() { Self.synchronizeFolder(of: path) }
+
+  /// Makes the name of a file durable that was created at `path`, or renamed to it.
+  package static func synchronizeFolder(of path: String) {
+    let number = open(folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard number >= 0 else { return }
     fsync(number)
     close(number)

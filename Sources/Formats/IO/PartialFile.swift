@@ -21,6 +21,9 @@ package final class PartialFile: Sendable {
   /// The place in the table of files that signals remove; negative where it stays.
   private let slot: Int32
 
+  /// Where the whole file will be: the output with a link at its end resolved.
+  package var outputPath: String { destination.path }
+
   /// Where the partial file of `output` is.
   package static func path(of output: String) -> String { "\(output).part" }
 
@@ -63,6 +66,8 @@ package final class PartialFile: Sendable {
     }
     if let permissions = destination.permissions { fchmod(descriptor, permissions) }
     slot = staysOnSignals ? -1 : condi_cleanup_add(path)
+    // What is placed in it may be the only copy: its name must be as durable as its bytes.
+    if opening != .existing { destination.synchronizeFolder() }
   }
 
   deinit {

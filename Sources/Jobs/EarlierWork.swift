@@ -1,0 +1,64 @@
+import Formats
+import Foundation
+
+/// What others have left beside an output, in whose partial file their work is: it is refused to write
+/// over that.
+enum EarlierWork {
+  /// Journals of jobs in the folder of `output`, sorted.
+  static func jobJournals(of output: String) throws -> [String] {
+    let prefix = "\((output as NSString).lastPathComponent)\(JobRun.journalSuffix)"
+    return try ConversionJournal.paths(beside: output, suffix: JobRun.journalSuffix).filter {
+      let number = ($0 as NSString).lastPathComponent.dropFirst(prefix.count)
+      return JobNumber(String(number).replacing("-of-", with: "/")) != nil
+    }
+  }
+
+  /// For a conversion that is no job.
+  ///
+  /// - Throws: `FormatError` when jobs have written the partial file, of whatever plan.
+  static func refuseJobs(of output: String) throws {
+    guard let journal = try jobJournals(of: output).first else { return }
+    throw FormatError.unsupported(
+      "jobs of a plan have begun this output: 'finish' their plan, or remove their journals and "
+        + PartialFile.path(of: output), path: journal)
+  }
+
+  /// For jobs.
+  ///
+  /// - Throws: `FormatError` when a conversion with a journal has written the partial file.
+  static func refuseConversion(of output: String) throws {
+    let path = ConversionJournal.path(of: output)
+    guard FileManager.default.fileExists(atPath: path) else { return }
+    let consumedCount = (try? JournalContent(path: path))?.consumedFiles.count ?? 0
+    throw FormatError.unsupported(
+      consumedCount > 0
+        ? "a conversion is not finished, and has the content of \(consumedCount) files that were "
+          + "consumed: repeat the command that wrote it before jobs write this output"
+        : "a conversion is not finished: repeat the command that wrote it, or remove it before jobs "
+          + "write this output", path: path)
+  }
+
+  /// For a job of `plan`.
+  ///
+  /// - Parameter journal: that of the job.
+  /// - Throws: `FormatError` when jobs of another plan have written the partial file.
+  static func refuseOtherPlans(than plan: ConversionPlan, journal: String) throws {
+    // As long as this is refused, all journals are of one plan: of a thousand, one says which.
+    let others = try jobJournals(of: plan.request.output).filter { $0 != journal }
+    let begun = [journal].compactMap(head(of:)) + others.lazy.compactMap(head(of:)).prefix(1)
+    let own = plan.fingerprint
+    for (path, fingerprint) in begun where fingerprint != own {
+      throw FormatError.unsupported(
+        "jobs of another plan have begun this output: 'finish' that plan, or remove their journals "
+          + "and \(PartialFile.path(of: plan.request.output))", path: path)
+    }
+  }
+
+  /// The plan that a job's journal says; `nil` where it has not come as far, or cannot be read.
+  private static func head(of path: String) -> (path: String, plan: String)? {
+    guard let head = try? JournalContent.head(path: path), case .object(let members) = head,
+      case .string(let plan)? = members["plan"]
+    else { return nil }
+    return (path, plan)
+  }
+}

@@ -10,6 +10,8 @@ PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libssl-dev li
 SWIFT_SOURCES := Package.swift Sources Tests Fuzz Examples/SwiftPackage
 INTEROP_VENV := .venv-interop
 MPI_PACKAGES := libopenmpi-dev openmpi-bin
+# What the tests make two hosts of.
+MPI_TEST_PACKAGES := iproute2
 MPI_BUILD    := .build-mpi
 MPI_BIN      := $(MPI_BUILD)/condi-convert-mpi
 
@@ -122,6 +124,7 @@ mpi:
 	@ln -f $(MPI_BUILD)/release/condi-convert $(MPI_BIN)
 
 mpi-test: build mpi
+	@$(MAKE) --no-print-directory packages PACKAGES='$(MPI_TEST_PACKAGES)'
 	python3 Tests/MPI/test_ranks.py $(BIN) $(MPI_BIN) $(MPI_TEST_FLAGS)
 
 clean:

@@ -1,7 +1,8 @@
 """What ranks of mpirun write and print is what one process does, byte for byte.
 
 Usage: test_ranks.py PLAIN SHARED [unittest's options]; PLAIN is the program as it is built by default,
-SHARED the one with the package's trait 'MPI'.
+SHARED the one with the package's trait 'MPI'. Where two hosts cannot be made, their tests are skipped;
+with CONDI_REQUIRE_HOSTS=1 they fail instead.
 """
 
 import contextlib
@@ -383,7 +384,10 @@ class HostTests(RankTests):
         try:
             self.hosts = self.enterContext(Hosts(self.place))
         except (subprocess.CalledProcessError, FileNotFoundError) as error:
-            self.skipTest(f"network namespaces need root and iproute2: {error}")
+            reason = f"network namespaces need root and iproute2: {error}"
+            if os.environ.get("CONDI_REQUIRE_HOSTS") == "1":
+                self.fail(f"{reason}; CONDI_REQUIRE_HOSTS=1 makes this a failure")
+            self.skipTest(reason)
 
     def across(self, ranks_each: int, *arguments, before: str = "") -> Outcome:
         program = self.programs.program(arguments, before)

@@ -9,6 +9,9 @@ TESTSETS     ?= ../shared/data/testsets
 PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libssl-dev libopenblas-dev liblapacke-dev libpng-dev libturbojpeg0-dev
 SWIFT_SOURCES := Package.swift Sources Tests Fuzz Examples/SwiftPackage
 INTEROP_VENV := .venv-interop
+# What making the Debian package takes, and trying it on a bare system.
+DEB_PACKAGES := dpkg-dev
+DEB_TEST_PACKAGES := debootstrap
 MPI_PACKAGES := libopenmpi-dev openmpi-bin
 # What the tests make two hosts of.
 MPI_TEST_PACKAGES := iproute2
@@ -18,14 +21,15 @@ MPI_BIN      := $(MPI_BUILD)/condi-convert-mpi
 # One program for all machines: it carries Swift's libraries, which no distribution packages.
 RELEASE      := -c release --static-swift-stdlib
 
-.PHONY: help packages build demo install uninstall deb examples docs test lint format interop \
-  bench accuracy fuzz sanitize mpi mpi-test clean
+.PHONY: help packages build demo install uninstall deb deb-test examples docs test lint format \
+  interop bench accuracy fuzz sanitize mpi mpi-test clean
 
 help:
 	@echo 'make demo     build, then convert, inspect, diff, verify and unpack a real checkpoint'
 	@echo 'make install  install program, manual, completions and schemas below PREFIX (/usr/local)'
 	@echo 'make uninstall  remove exactly that'
 	@echo 'make deb      make a Debian package in out/'
+	@echo 'make deb-test install that package on a bare system and try it; needs root'
 	@echo 'make examples build and run the programs of Examples/SwiftPackage'
 	@echo 'make docs     make the documentation of the libraries in out/docs'
 	@echo 'make test     build and run all tests'
@@ -68,7 +72,12 @@ uninstall:
 	@Scripts/install.sh uninstall $(PREFIX)
 
 deb: build
+	@$(MAKE) --no-print-directory packages PACKAGES='$(DEB_PACKAGES)'
 	@Scripts/make-deb.sh $(BIN) out
+
+deb-test: deb
+	@$(MAKE) --no-print-directory packages PACKAGES='$(DEB_TEST_PACKAGES)'
+	Scripts/deb-smoke-test.sh out/condi-convert_*.deb
 
 examples: packages
 	@SWIFT=$(SWIFT) Scripts/examples.sh $(RELEASE)
@@ -99,6 +108,9 @@ interop: build $(INTEROP_VENV)/.installed
 	  --count $(or $(INTEROP_COUNT),100)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_exports.py $(BIN)
 	cd python && ../$(INTEROP_VENV)/bin/python -m pytest --quiet
+	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps \
+	  --force-reinstall ./python
+	cd Tests && ../$(INTEROP_VENV)/bin/python -m condi verify Fixtures/export/sample.condi
 	cd python && ../$(INTEROP_VENV)/bin/python -m mypy
 
 bench: build $(INTEROP_VENV)/.installed

@@ -113,6 +113,24 @@ import Testing
     }
   }
 
+  @Test func aDryRunPlansWhatIsWritten() throws {
+    try CommandLine.withPackedExample { folder, packed in
+      let output = folder.appending("model.gguf")
+      func tensors(_ flag: String) throws -> [NSDictionary] {
+        let outcome = try CommandLine.succeed(
+          "export", packed, output, "--pad", flag, "--format", "json")
+        let report = try CommandLine.json(outcome)
+        #expect((report["files"] as? [Any])?.isEmpty == (flag == "--dry-run"))
+        return try #require(report["tensors"] as? [NSDictionary])
+      }
+      let planned = try tensors("--dry-run")
+      #expect(try folder.names() == ["model.condi"])
+      #expect(try planned == tensors("--force"))
+      let refused = try CommandLine.run("export", packed, output, "--dry-run")
+      #expect(refused.exitCode == 2)
+    }
+  }
+
   @Test func formatsThatExportWritesAreSaidToBeSo() throws {
     let outcome = try CommandLine.run("convert", CommandLine.checkpoint, "x.gguf")
     #expect(outcome.exitCode == 64)

@@ -28,24 +28,48 @@ public struct ModelExport: Sendable {
     progress: WriteProgress? = nil
   ) throws -> ExportOutcome {
     func write(_ exporter: some ModelExporter) throws -> ExportOutcome {
-      try self.write(
-        exporter, to: path, replacesExisting: replacesExisting, runningTasks: run,
-        progress: progress)
+      let names = Array(model.header.names.keys)
+      let planned = try planned(exporter, names, runningTasks: run)
+      var description = ExportDescription(model.header)
+      for (name, item) in zip(names, planned) where item.plan.paddedColumns != nil {
+        description.columnsBeforePadding[name] = item.record.shape.last
+      }
+      let files = try exporter.write(
+        planned.flatMap(\.plan.pieces), of: description, to: path,
+        replacesExisting: replacesExisting, progress: progress)
+      return ExportOutcome(tensors: planned.map(\.record), files: files, notes: notes)
     }
-    return switch target {
-    case .mlx: try write(MLXExporter())
-    case .onnx: try write(ONNXExporter())
-    case .onnxMatMulNBits: try write(ONNXMatMulExporter())
-    case .gguf: try write(GGUFExporter())
-    case .safetensors: try write(CodesExporter())
+    return try withExporter { try write($0) }
+  }
+
+  /// What `write` would make of each tensor, without writing anything: there are no files.
+  ///
+  /// - Throws: `FormatError` as `write` does, but for what writing meets.
+  public func planned(
+    runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+  ) throws -> ExportOutcome {
+    func plan(_ exporter: some ModelExporter) throws -> ExportOutcome {
+      let planned = try planned(exporter, Array(model.header.names.keys), runningTasks: run)
+      return ExportOutcome(tensors: planned.map(\.record), files: [], notes: notes)
+    }
+    return try withExporter { try plan($0) }
+  }
+
+  private func withExporter(
+    _ body: (any ModelExporter) throws -> ExportOutcome
+  ) throws -> ExportOutcome {
+    switch target {
+    case .mlx: try body(MLXExporter())
+    case .onnx: try body(ONNXExporter())
+    case .onnxMatMulNBits: try body(ONNXMatMulExporter())
+    case .gguf: try body(GGUFExporter())
+    case .safetensors: try body(CodesExporter())
     }
   }
 
-  private func write<Exporter: ModelExporter>(
-    _ exporter: Exporter, to path: String, replacesExisting: Bool,
-    runningTasks run: PackedWriter.TaskRunner, progress: WriteProgress?
-  ) throws -> ExportOutcome {
-    let names = Array(model.header.names.keys)
+  private func planned<Exporter: ModelExporter>(
+    _ exporter: Exporter, _ names: [String], runningTasks run: PackedWriter.TaskRunner
+  ) throws -> [(plan: PlannedTensor<Exporter.Piece>, record: ExportedTensor)] {
     typealias Planned = (plan: PlannedTensor<Exporter.Piece>, record: ExportedTensor)
     let plans = Mutex([Planned?](repeating: nil, count: names.count))
     try run(names.count) { index in
@@ -57,15 +81,7 @@ public struct ModelExport: Sendable {
       }
       plans.withLock { $0[index] = planned }
     }
-    let planned = plans.withLock { $0.compactMap(\.self) }
-    var description = ExportDescription(model.header)
-    for (name, item) in zip(names, planned) where item.plan.paddedColumns != nil {
-      description.columnsBeforePadding[name] = item.record.shape.last
-    }
-    let files = try exporter.write(
-      planned.flatMap(\.plan.pieces), of: description, to: path,
-      replacesExisting: replacesExisting, progress: progress)
-    return ExportOutcome(tensors: planned.map(\.record), files: files, notes: notes)
+    return plans.withLock { $0.compactMap(\.self) }
   }
 
   private func plan<Exporter: ModelExporter>(_ name: String, _ exporter: Exporter) throws

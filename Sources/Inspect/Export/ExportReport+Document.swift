@@ -2,11 +2,20 @@ import Formats
 
 extension ExportReport: DocumentedReport {
   package var document: ReportDocument {
-    let output = files.first?.path ?? ""
-    return ReportDocument(
-      title: direction == .export
-        ? "Exported for \(format): \(output)" : "Imported from \(format): \(output)",
-      summary: facts, tables: [table], notes: notes)
+    ReportDocument(title: title, summary: facts, tables: [table], notes: notes)
+  }
+
+  private var title: String {
+    // Only what is planned has no files.
+    guard let output = files.first?.path else { return "Planned for \(format)" }
+    return direction == .export
+      ? "Exported for \(format): \(output)" : "Imported from \(format): \(output)"
+  }
+
+  /// Of the files, or of the tensors where none are written.
+  private var outputByteCount: Int {
+    files.isEmpty
+      ? tensors.reduce(0) { $0 + $1.byteCount } : files.reduce(0) { $0 + $1.byteCount }
   }
 
   private var facts: [ReportDocument.Fact] {
@@ -15,7 +24,8 @@ extension ExportReport: DocumentedReport {
       .init("input", input),
       .init("input size", .integer(inputByteCount), kind: .bytes),
       .init(
-        "output size", .integer(files.reduce(0) { $0 + $1.byteCount }), kind: .bytes),
+        files.isEmpty ? "size of all tensors" : "output size", .integer(outputByteCount),
+        kind: .bytes),
       .init("exact tensors", .integer(tensors.count - lossy.count), kind: .integer),
       .init("lossy tensors", .integer(lossy.count), kind: .integer),
     ]

@@ -26,7 +26,7 @@ struct ExportCommand: ParsableCommand {
         condi-convert export model.condi model.onnx
         condi-convert export model.condi layers.onnx --to onnx-matmulnbits
         condi-convert export model.condi model-mlx --to mlx --pad
-        condi-convert export model.condi model.gguf --pad --format json
+        condi-convert export model.condi model.gguf --pad --dry-run
         condi-convert export model.condi codes.safetensors
       """)
 
@@ -50,6 +50,9 @@ struct ExportCommand: ParsableCommand {
   @Flag(
     help: "Write tensors that the runtime has no low-bit form for in full precision instead.")
   var dequantize = false
+
+  @Flag(help: "Print what would become of each tensor, and write nothing.")
+  var dryRun = false
 
   @Flag(help: "Replace existing outputs.")
   var force = false
@@ -83,8 +86,11 @@ struct ExportCommand: ParsableCommand {
     let export = ModelExport(
       model, to: target,
       options: ExportOptions(padsRows: pad, dequantizes: dequantize))
-    let outcome = try export.write(
-      to: output, replacesExisting: force, runningTasks: PackedArgument.tasks(common))
+    let tasks = PackedArgument.tasks(common)
+    let outcome =
+      try dryRun
+      ? export.planned(runningTasks: tasks)
+      : export.write(to: output, replacesExisting: force, runningTasks: tasks)
     try report.print(
       ExportReport(
         .export, format: target.rawValue, input: packed, inputByteCount: model.fileByteCount,

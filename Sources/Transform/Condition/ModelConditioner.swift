@@ -25,34 +25,34 @@ public struct ModelConditioner: Sendable {
     self.conditioner = WeightConditioner(conditioner)
   }
 
-  /// The archive with conditioned weights in memory, and what that did to each matrix.
+  /// The archive with conditioned weights, and what that did to each matrix.
   ///
-  /// Names that share a tensor share the conditioned one.
+  /// Names that share a tensor share the conditioned one. Conditioned weights wait in a file without a
+  /// name until they are asked for, so that memory is bounded by the largest weights.
   ///
-  /// - Parameter threads: at least 1; the result does not depend on it.
+  /// - Parameters:
+  ///   - threads: at least 1; the result does not depend on it.
+  ///   - folder: a folder on a disk with room for the conditioned weights.
   /// - Throws: `TransformError`, `FormatError`, with the tensor that failed.
-  public func conditioned(threads: Int, progress: WriteProgress? = nil) throws -> (
-    archive: TensorArchive, matrices: [ConditionedMatrix]
-  ) {
+  public func conditioned(
+    threads: Int, keepingWeightsIn folder: String, progress: WriteProgress? = nil
+  ) throws -> (archive: TensorArchive, matrices: [ConditionedMatrix]) {
     let jobs = try jobs()
+    let scratch = try ScratchFile(in: folder)
     let order = jobs.indices.sorted { (jobs[$0].cost, $1) > (jobs[$1].cost, $0) }
     let sorted = try parallelMap(count: jobs.count, threads: threads) { position in
       let job = jobs[order[position]]
-      let part = try condition(job)
+      let report = try condition(job, to: scratch)
       progress?(job.name, job.rows * job.columns * 4)
-      return part
+      return report
     }
-    var parts = [WeightConditioner.Part?](repeating: nil, count: jobs.count)
-    for (position, index) in order.enumerated() { parts[index] = sorted[position] }
+    var reports = [ConditionedMatrix?](repeating: nil, count: jobs.count)
+    for (position, index) in order.enumerated() { reports[index] = sorted[position] }
+    let matrices = reports.compactMap(\.self)
     var result = archive
-    var matrices: [ConditionedMatrix] = []
-    var changed: [String: [Int: [Double]]] = [:]
-    for (job, part) in zip(jobs, parts) {
-      guard let part else { continue }
-      matrices.append(job.report(part))
-      if let values = part.values { changed[job.name, default: [:]][job.part] = values }
+    for (job, report) in zip(jobs, matrices) where report.isChanged {
+      try replace(job, by: scratch, in: &result)
     }
-    for (name, parts) in changed { try replace(name, parts, in: &result) }
     return (result, matrices)
   }
 
@@ -63,6 +63,11 @@ public struct ModelConditioner: Sendable {
     let rows: Int
     let columns: Int
     let moment: Matrix?
+    /// Where the tensor's elements begin in the scratch file, and the bytes of one.
+    let offset: Int
+    let elementWidth: Int
+
+    var partByteCount: Int { rows * columns * elementWidth }
 
     /// Grows with the operations of a decomposition.
     var cost: Int { rows * columns * min(rows, columns) }
@@ -80,19 +85,26 @@ public struct ModelConditioner: Sendable {
   }
 
   private func jobs() throws -> [Job] {
-    plan.quantizedNames.flatMap { name -> [Job] in
-      guard let quantization = plan.entries[name]?.quantization else { return [] }
+    var end = 0
+    return plan.quantizedNames.flatMap { name -> [Job] in
+      guard let quantization = plan.entries[name]?.quantization,
+        let tensor = archive.tensors[name], let width = tensor.elementType.byteWidth
+      else { return [] }
       let layout = quantization.layout
+      let offset = end
+      end += tensor.byteCount
       let moment = calibration?.moment(ofWeight: name, columns: layout.columns)
       return (0..<quantization.stackedCount).map { part in
         Job(
           name: name, part: part, partCount: quantization.stackedCount,
-          rows: layout.rows / quantization.stackedCount, columns: layout.columns, moment: moment)
+          rows: layout.rows / quantization.stackedCount, columns: layout.columns, moment: moment,
+          offset: offset, elementWidth: width)
       }
     }
   }
 
-  private func condition(_ job: Job) throws -> WeightConditioner.Part {
+  /// Conditions one part, and puts it in its place, changed or not.
+  private func condition(_ job: Job, to scratch: ScratchFile) throws -> ConditionedMatrix {
     guard let tensor = archive.tensors[job.name] else {
       throw TransformError(
         .notPlanned(reason: "the plan is for an archive with a tensor of this name"),
@@ -104,10 +116,15 @@ public struct ModelConditioner: Sendable {
         .notFinite(value: "\(values[element])", element: element), tensor: job.name)
     }
     let count = job.rows * job.columns
+    let original = Array(values[job.part * count..<(job.part + 1) * count])
     do {
-      return try conditioner.condition(
-        Array(values[job.part * count..<(job.part + 1) * count]), rows: job.rows,
-        columns: job.columns, elementType: tensor.elementType, moment: job.moment)
+      let part = try conditioner.condition(
+        original, rows: job.rows, columns: job.columns, elementType: tensor.elementType,
+        moment: job.moment)
+      try scratch.write(
+        tensor.elementType.bytes(of: part.values ?? original),
+        at: job.offset + job.part * job.partByteCount)
+      return job.report(part)
     } catch let error as LAPACKError {
       throw TransformError(.cannotCondition(reason: "\(error)"), tensor: job.name)
     } catch var error as TransformError {
@@ -116,21 +133,18 @@ public struct ModelConditioner: Sendable {
     }
   }
 
-  /// Puts conditioned parts in the place of the old ones, under every name of the tensor.
+  /// Lets all names of a tensor stand for what was put in its place.
   private func replace(
-    _ name: String, _ parts: [Int: [Double]], in result: inout TensorArchive
+    _ job: Job, by scratch: ScratchFile, in result: inout TensorArchive
   ) throws {
-    guard let tensor = archive.tensors[name] else { return }
-    var values = try locatingErrors(tensor: name) { try tensor.doubleValues() }
-    for (part, conditioned) in parts {
-      let start = part * conditioned.count
-      values.replaceSubrange(start..<start + conditioned.count, with: conditioned)
-    }
+    guard let tensor = archive.tensors[job.name] else { return }
+    let byteCount = tensor.byteCount
     let replacement = try Tensor(
       elementType: tensor.elementType, shape: tensor.shape,
-      storage: TensorStorage(tensor.elementType.bytes(of: values)), elementOffset: 0,
-      strides: tensor.shape.rowMajorStrides)
-    for (other, entry) in plan.entries where other == name || entry.sharedWith == name {
+      storage: TensorStorage(byteCount: byteCount) {
+        try scratch.bytes(at: job.offset, count: byteCount)
+      }, elementOffset: 0, strides: tensor.shape.rowMajorStrides)
+    for (other, entry) in plan.entries where other == job.name || entry.sharedWith == job.name {
       result.tensors[other] = replacement
     }
   }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Formats
+import Foundation
 import Inspect
 import Transform
 
@@ -15,6 +16,9 @@ struct ConditionCommand: ParsableCommand {
 
       With a calibration, weights change where inputs have no energy. Without it, the spectrum is \
       clipped where that moves the weights the least.
+
+      Models may be larger than memory: conditioned weights wait on the output's disk, in a file that \
+      is gone when the command ends.
 
       EXAMPLES
         condi-convert condition model.pth conditioned.pth --calibration stats.calib.npz
@@ -73,11 +77,14 @@ struct ConditionCommand: ParsableCommand {
     let material = try MethodMaterial(
       .init(statistics: calibration.file, images: calibration.images), for: &recipe,
       archive: weights, path: input, common: common)
+    let folder = (output as NSString).deletingLastPathComponent
     let bar = ProgressBar("conditioning", total: weights.tensorByteCount, isQuiet: common.quiet)
     let (conditioned, matrices) = try ModelConditioner(
       weights, recipe: recipe, calibration: material.calibration,
       conditioner: Conditioner(constraint, iterationLimit: iterations)
-    ).conditioned(threads: common.threads) { bar.advance($1) }
+    ).conditioned(
+      threads: common.threads, keepingWeightsIn: folder.isEmpty ? "." : folder
+    ) { bar.advance($1) }
     var result = whole
     for (name, tensor) in conditioned.tensors {
       result.tensors[root.map { "\($0).\(name)" } ?? name] = tensor

@@ -1,0 +1,72 @@
+import Formats
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Transform
+
+@Suite struct ModelConditionerTests {
+  /// A fused weight of which only the second part is badly conditioned, one that is well conditioned,
+  /// and a bias.
+  private func archive() throws -> TensorArchive {
+    let good: [Float] = [2, 0, 0, 0, 3, 0, 0, 0, 2]
+    let bad: [Float] = [1000, 0, 0, 0, 1, 0, 0, 0, 0.001]
+    func tensor(_ values: [Float], _ shape: Shape) throws -> Tensor {
+      try Tensor(elementType: .float32, shape: shape, bytes: SharedBytes(elementsOf: values))
+    }
+    var archive = TensorArchive()
+    archive.tensors["a.qkv.weight"] = try tensor(good + bad + good, [9, 3])
+    archive.tensors["a.fc.weight"] = try tensor(good, [3, 3])
+    archive.tensors["b.fc.weight"] = try tensor(bad, [3, 3])
+    archive.tensors["b.fc.bias"] = try tensor([1, 2, 3], [3])
+    return archive
+  }
+
+  private var recipe: Recipe {
+    get throws {
+      try Recipe(
+        JSONDocument.parse(
+          SharedBytes(
+            """
+            {"rules": [{"match": "*.qkv.weight", "action": "quantize", "parts": 3},
+                       {"match": "*.weight", "action": "quantize"}]}
+            """.utf8)))
+    }
+  }
+
+  @Test(arguments: [1, 4])
+  func onlyWhatIsIllConditionedChanges(threads: Int) throws {
+    let before = try archive()
+    try withTemporaryFolder { folder in
+      let (after, matrices) = try ModelConditioner(
+        before, recipe: recipe, calibration: nil, conditioner: Conditioner(.target(10))
+      ).conditioned(threads: threads, keepingWeightsIn: folder.appending(""))
+      // The file that weights wait in has no name, and they are read from it after that.
+      let names = try folder.names()
+      #expect(names.isEmpty)
+      #expect(matrices.map(\.isChanged) == [false, true, false, false, true])
+      #expect(matrices.allSatisfy { ($0.conditionNumberAfter ?? 1) <= 10 * (1 + 1e-6) })
+      for name in ["a.fc.weight", "b.fc.bias"] {
+        let (old, new) = try (before.tensors[name]?.bytes(), after.tensors[name]?.bytes())
+        #expect(try #require(old).elementsEqual(#require(new)), "\(name)")
+      }
+      let fused = try #require(after.tensors["a.qkv.weight"]).floatValues()
+      let old = try #require(before.tensors["a.qkv.weight"]).floatValues()
+      #expect(fused[..<9] == old[..<9] && fused[18...] == old[18...])
+      #expect(fused[9..<18] != old[9..<18])
+      let alone = try #require(after.tensors["b.fc.weight"]).floatValues()
+      #expect(Array(fused[9..<18]) == alone)
+    }
+  }
+
+  @Test func aFolderThatCannotBeWrittenIsAnError() throws {
+    let error = #expect(throws: FormatError.self) {
+      _ = try ModelConditioner(
+        archive(), recipe: recipe, calibration: nil, conditioner: Conditioner(.target(10))
+      ).conditioned(threads: 1, keepingWeightsIn: "/nowhere")
+    }
+    #expect(
+      error?.description
+        == "/nowhere: cannot keep a temporary file in it: No such file or directory")
+  }
+}

@@ -15,6 +15,22 @@ final class MemoryBudget: @unchecked Sendable {
     self.limit = limit
   }
 
+  /// A bound for matrices that are worked on as a whole, each on one thread: 1 GiB, or what the largest
+  /// takes.
+  static func forMatrices(ofElementCounts counts: [Int]) -> MemoryBudget {
+    MemoryBudget(limit: max(1 << 30, counts.map(matrixByteCount).max() ?? 0))
+  }
+
+  /// About what a matrix takes in double precision, with the elements that it is made of.
+  static func matrixByteCount(elementCount: Int) -> Int {
+    elementCount.multipliedReportingOverflow(by: 12).overflow ? .max : 12 * elementCount
+  }
+
+  /// Runs `body` while `elementCount` elements of a matrix are in memory.
+  func using<Result>(elementCount: Int, _ body: () throws -> Result) rethrows -> Result {
+    try using(Self.matrixByteCount(elementCount: elementCount), body)
+  }
+
   /// Runs `body` while `byteCount` bytes count as in use.
   func using<Result>(_ byteCount: Int, _ body: () throws -> Result) rethrows -> Result {
     condition.lock()

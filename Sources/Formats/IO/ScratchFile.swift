@@ -15,7 +15,8 @@ package final class ScratchFile: Sendable {
     var template = Array("\(folder)/.condi-convert-XXXXXX".utf8CString)
     descriptor = mkstemp(&template)
     guard descriptor >= 0 else {
-      throw FormatError(.system(operation: "keep a temporary file in it", code: errno), path: folder)
+      throw FormatError(
+        .system(operation: "keep a temporary file in it", code: errno), path: folder)
     }
     _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
     unlink(template)

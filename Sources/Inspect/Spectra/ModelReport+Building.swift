@@ -111,6 +111,8 @@ extension ModelReport {
     progress: (@Sendable (_ tensor: String) -> Void)?
   ) throws -> [LayerReport] {
     let costs = inspections.map(\.cost)
+    let budget = MemoryBudget.forMatrices(
+      ofElementCounts: inspections.map(\.tensor.shape.elementCount))
     // Sorting by cost, then by position, does not depend on the sort's stability.
     let order = inspections.indices.sorted { (costs[$1], $0) < (costs[$0], $1) }
     let aloneCount = leadingGiants(order.map { costs[$0] }, threads: threads)
@@ -119,7 +121,12 @@ extension ModelReport {
       return try ranks.map(
         count: indices.count, threads: threads,
         progress: { progress?(inspections[indices[$0]].name) },
-        { try inspections[indices[$0]].reports() })
+        { index in
+          let inspection = inspections[indices[index]]
+          return try budget.using(elementCount: inspection.tensor.shape.elementCount) {
+            try inspection.reports()
+          }
+        })
     }
 
     BLASThreads.setMaximum(threads)

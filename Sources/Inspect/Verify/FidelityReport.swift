@@ -63,14 +63,18 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   ) throws {
     let names = Array(model.header.names.keys)
     let shared = names.filter { reference.tensors[$0] != nil }
+    let budget = MemoryBudget.forMatrices(
+      ofElementCounts: shared.compactMap { reference.tensors[$0]?.shape.elementCount })
     let comparisons = try ranks.map(
       count: shared.count, threads: threads,
       progress: { progress?(reference.tensors[shared[$0]]?.byteCount ?? 0) },
       { index in
         let name = shared[index]
         guard let tensor = reference.tensors[name] else { return Comparison() }
-        return try locatingErrors(tensor: name) {
-          try Self.compare(model, name: name, reference: tensor)
+        return try budget.using(elementCount: tensor.shape.elementCount) {
+          try locatingErrors(tensor: name) {
+            try Self.compare(model, name: name, reference: tensor)
+          }
         }
       })
     let adjusted = Set(model.header.adjustedNames)

@@ -23,7 +23,8 @@ final class MemoryBudget: @unchecked Sendable {
 
   /// About what a matrix takes in double precision, with the elements that it is made of.
   static func matrixByteCount(elementCount: Int) -> Int {
-    elementCount.multipliedReportingOverflow(by: 12).overflow ? .max : 12 * elementCount
+    let (byteCount, overflow) = elementCount.multipliedReportingOverflow(by: 12)
+    return overflow ? .max : byteCount
   }
 
   /// Runs `body` while `elementCount` elements of a matrix are in memory.

@@ -170,14 +170,23 @@ import Testing
     }
   }
 
+  /// Calls `body` with a checkpoint, and the plan of packing it at 2 bits to an output.
+  private func withPlan(
+    _ body: (_ model: LargeCheckpoint, _ output: String, _ plan: String) throws -> Void
+  ) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 3)
+      let output = folder.appending("out.condi")
+      let plan = "\(output).plan.json"
+      try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2"])
+      try body(model, output, plan)
+    }
+  }
+
   @Test func aJobThatRunsIsNotRunAgain() throws {
     try withTemporaryFolder { tools in
       let program = try FaultyProgram(in: tools)
-      try withTemporaryFolder { folder in
-        let model = try LargeCheckpoint(in: folder, layers: 3)
-        let output = folder.appending("out.condi")
-        let plan = "\(output).plan.json"
-        try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2"])
+      try withPlan { model, output, plan in
         let result = try program.run(
           ["run", plan, "--job", "1/2"], pausedAt: 2, of: ["pwrite"], in: tools
         ) { (_: Process) throws in
@@ -196,11 +205,7 @@ import Testing
   }
 
   @Test func aPartialFileThatIsGoneIsSaid() throws {
-    try withTemporaryFolder { folder in
-      let model = try LargeCheckpoint(in: folder, layers: 3)
-      let output = folder.appending("out.condi")
-      let plan = "\(output).plan.json"
-      try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2"])
+    try withPlan { model, output, plan in
       for job in ["1/2", "2/2"] { try CommandLine.succeedAll(["run", plan, "--job", job]) }
       try FileManager.default.removeItem(atPath: "\(output).part")
       let outcome = try CommandLine.run("finish", plan)
@@ -215,11 +220,7 @@ import Testing
   }
 
   @Test func theSchedulerSaysTheJob() throws {
-    try withTemporaryFolder { folder in
-      let model = try LargeCheckpoint(in: folder, layers: 3)
-      let output = folder.appending("out.condi")
-      let plan = "\(output).plan.json"
-      try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2"])
+    try withPlan { model, output, plan in
       for rank in 0..<2 {
         let outcome = try BuiltProgram().run(
           ["run", plan], environment: ["PMI_RANK": "\(rank)", "PMI_SIZE": "2"])
@@ -242,11 +243,7 @@ import Testing
   }
 
   @Test func aChangedInputIsRefused() throws {
-    try withTemporaryFolder { folder in
-      let model = try LargeCheckpoint(in: folder, layers: 3)
-      let output = folder.appending("out.condi")
-      let plan = "\(output).plan.json"
-      try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2"])
+    try withPlan { model, output, plan in
       try FileManager.default.setAttributes(
         [.modificationDate: Date(timeIntervalSince1970: 1e9)], ofItemAtPath: model.shards[0])
       let outcome = try CommandLine.run("run", plan, "--job", "1/1")
@@ -259,11 +256,7 @@ import Testing
   }
 
   @Test func damagedPlansAreRefused() throws {
-    try withTemporaryFolder { folder in
-      let model = try LargeCheckpoint(in: folder, layers: 3)
-      let output = folder.appending("out.condi")
-      let plan = "\(output).plan.json"
-      try CommandLine.succeedAll(["plan", model.folder, output, "--bits", "2"])
+    try withPlan { model, output, plan in
       let text = try String(contentsOfFile: plan, encoding: .utf8)
       for (old, new) in [
         (#""schemaVersion":1"#, #""schemaVersion":9"#), (#""offset":64"#, #""offset":65"#),

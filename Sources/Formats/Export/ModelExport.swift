@@ -28,11 +28,10 @@ public struct ModelExport: Sendable {
     progress: WriteProgress? = nil
   ) throws -> ExportOutcome {
     func write(_ exporter: some ModelExporter) throws -> ExportOutcome {
-      let names = Array(model.header.names.keys)
-      let planned = try planned(exporter, names, runningTasks: run)
+      let planned = try planned(exporter, runningTasks: run)
       var description = ExportDescription(model.header)
-      for (name, item) in zip(names, planned) where item.plan.paddedColumns != nil {
-        description.columnsBeforePadding[name] = item.record.shape.last
+      for item in planned where item.plan.paddedColumns != nil {
+        description.columnsBeforePadding[item.record.name] = item.record.shape.last
       }
       let files = try exporter.write(
         planned.flatMap(\.plan.pieces), of: description, to: path,
@@ -49,7 +48,7 @@ public struct ModelExport: Sendable {
     runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
   ) throws -> ExportOutcome {
     func plan(_ exporter: some ModelExporter) throws -> ExportOutcome {
-      let planned = try planned(exporter, Array(model.header.names.keys), runningTasks: run)
+      let planned = try planned(exporter, runningTasks: run)
       return ExportOutcome(tensors: planned.map(\.record), files: [], notes: notes)
     }
     return try withExporter { try plan($0) }
@@ -68,8 +67,9 @@ public struct ModelExport: Sendable {
   }
 
   private func planned<Exporter: ModelExporter>(
-    _ exporter: Exporter, _ names: [String], runningTasks run: PackedWriter.TaskRunner
+    _ exporter: Exporter, runningTasks run: PackedWriter.TaskRunner
   ) throws -> [(plan: PlannedTensor<Exporter.Piece>, record: ExportedTensor)] {
+    let names = Array(model.header.names.keys)
     typealias Planned = (plan: PlannedTensor<Exporter.Piece>, record: ExportedTensor)
     let plans = Mutex([Planned?](repeating: nil, count: names.count))
     try run(names.count) { index in

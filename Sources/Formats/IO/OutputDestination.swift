@@ -51,7 +51,8 @@ package struct OutputDestination {
 
   var folder: String { Self.folder(of: path) }
 
-  private static func folder(of path: String) -> String {
+  /// The folder that the file at `path` is in.
+  package static func folder(of path: String) -> String {
     let folder = (path as NSString).deletingLastPathComponent
     return folder.isEmpty ? "." : folder
   }

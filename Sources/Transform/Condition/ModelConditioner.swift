@@ -50,7 +50,9 @@ public struct ModelConditioner: Sendable {
     for (position, index) in order.enumerated() { reports[index] = sorted[position] }
     let matrices = reports.compactMap(\.self)
     var result = archive
-    for (job, report) in zip(jobs, matrices) where report.isChanged {
+    var replaced: Set<String> = []
+    for (job, report) in zip(jobs, matrices)
+    where report.isChanged && replaced.insert(job.name).inserted {
       try replace(job, by: scratch, in: &result)
     }
     return (result, matrices)

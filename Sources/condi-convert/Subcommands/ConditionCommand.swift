@@ -1,6 +1,5 @@
 import ArgumentParser
 import Formats
-import Foundation
 import Inspect
 import Transform
 
@@ -77,13 +76,12 @@ struct ConditionCommand: ParsableCommand {
     let material = try MethodMaterial(
       .init(statistics: calibration.file, images: calibration.images), for: &recipe,
       archive: weights, path: input, common: common)
-    let folder = (output as NSString).deletingLastPathComponent
     let bar = ProgressBar("conditioning", total: weights.tensorByteCount, isQuiet: common.quiet)
     let (conditioned, matrices) = try ModelConditioner(
       weights, recipe: recipe, calibration: material.calibration,
       conditioner: Conditioner(constraint, iterationLimit: iterations)
     ).conditioned(
-      threads: common.threads, keepingWeightsIn: folder.isEmpty ? "." : folder
+      threads: common.threads, keepingWeightsIn: OutputDestination.folder(of: output)
     ) { bar.advance($1) }
     var result = whole
     for (name, tensor) in conditioned.tensors {

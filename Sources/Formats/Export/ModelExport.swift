@@ -9,12 +9,23 @@ public struct ModelExport: Sendable {
   private let model: PackedModel
   private let target: ExportTarget
   private let options: ExportOptions
+  private let budget: MemoryBudget
 
   /// Plans nothing yet; `write` does all the work.
   public init(_ model: PackedModel, to target: ExportTarget, options: ExportOptions = .init()) {
+    self.init(
+      model, to: target, options: options,
+      budget: .forMatrices(ofElementCounts: model.header.entries.map(\.quantizedElementCount)))
+  }
+
+  /// - Parameter budget: what the tensors that are compared at the same time may take.
+  init(
+    _ model: PackedModel, to target: ExportTarget, options: ExportOptions, budget: MemoryBudget
+  ) {
     self.model = model
     self.target = target
     self.options = options
+    self.budget = budget
   }
 
   /// Writes the model to `path`, a folder for MLX and a file for the others; each file appears whole
@@ -73,11 +84,15 @@ public struct ModelExport: Sendable {
     typealias Planned = (plan: PlannedTensor<Exporter.Piece>, record: ExportedTensor)
     let plans = Mutex([Planned?](repeating: nil, count: names.count))
     try run(names.count) { index in
-      let planned = try locatingErrors(path: model.file.path, tensor: names[index]) {
-        var plan = try plan(names[index], exporter)
-        let record = try record(of: plan, names[index])
-        plan.values = nil
-        return (plan, record)
+      let name = names[index]
+      let planned = try locatingErrors(path: model.file.path, tensor: name) {
+        // The values that the target computes are in memory beside those of the packed file.
+        try budget.using(elementCount: model.entry(named: name)?.quantizedElementCount ?? 0) {
+          var plan = try plan(name, exporter)
+          let record = try record(of: plan, name)
+          plan.values = nil
+          return (plan, record)
+        }
       }
       plans.withLock { $0[index] = planned }
     }
@@ -164,6 +179,9 @@ func largestDifference(_ left: [Float], _ right: [Float]) throws -> Double {
 }
 
 extension PackedEntry {
+  /// How many elements are dequantized to look at them; 0 of a tensor that keeps its bits.
+  fileprivate var quantizedElementCount: Int { affineBitWidth == nil ? 0 : shape.elementCount }
+
   /// Bits of a code; `nil` when it is not quantized.
   var affineBitWidth: Int? {
     if case .affine(let affine) = encoding { return affine.bitWidth }

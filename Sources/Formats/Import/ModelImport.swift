@@ -10,6 +10,7 @@ public struct ModelImport: Sendable {
   private let source: ImportSource
   private let matrices: [ImportedMatrix]
   private let origin: ExportDescription.Origin
+  private let budget: MemoryBudget
 
   /// Plans the import from the checkpoint's index and configuration; no weight is read.
   ///
@@ -19,6 +20,13 @@ public struct ModelImport: Sendable {
   /// - Throws: `FormatError` when the configuration or a module is not what the layout says, and
   ///   when there is no quantized module at all.
   public init(_ archive: TensorArchive, from source: ImportSource, config: JSONValue) throws {
+    try self.init(archive, from: source, config: config, budget: nil)
+  }
+
+  /// - Parameter budget: what the matrices that are compared at the same time may take.
+  init(
+    _ archive: TensorArchive, from source: ImportSource, config: JSONValue, budget: MemoryBudget?
+  ) throws {
     self.archive = archive
     self.source = source
     origin = try ExportDescription.origin(in: archive.metadata)
@@ -29,6 +37,8 @@ public struct ModelImport: Sendable {
           of: archive, columnsBeforePadding: origin.columnsBeforePadding)
       case .gptq: try GPTQImporter(config: config).matrices(of: archive)
       }
+    self.budget =
+      budget ?? .forMatrices(ofElementCounts: matrices.map(\.shape.elementCount))
     guard !matrices.isEmpty else {
       throw FormatError.mismatch(
         expected: "modules quantized by \(source == .mlx ? "MLX" : "GPTQ")", found: "none")
@@ -126,16 +136,20 @@ public struct ModelImport: Sendable {
     let encoding = AffineEncoding(
       layout: matrix.layout, bitWidth: matrix.bitWidth, parameterType: .float32)
     // Equal sources would share a record, so the source is the matrix as it is dequantized.
-    let tensor = try Tensor(elementType: matrix.elementType, shape: matrix.shape) {
-      try matrix.load().tensor.dequantized()
+    let elementCount = matrix.shape.elementCount
+    let tensor = try Tensor(elementType: matrix.elementType, shape: matrix.shape) { [budget] in
+      try budget.using(elementCount: elementCount) { try matrix.load().tensor.dequantized() }
     }
     return PackedItem(
       name: matrix.name, role: .weight, source: tensor,
-      action: .quantize(encoding, method: matrix.name) {
-        let loaded = try matrix.load()
-        record(
-          matrix.name, try largestDifference(loaded.tensor.logicalValues(), loaded.values))
-        return loaded.tensor
+      action: .quantize(encoding, method: matrix.name) { [budget] in
+        // The values that the checkpoint's reader computes are in memory beside the packed file's.
+        try budget.using(elementCount: elementCount) {
+          let loaded = try matrix.load()
+          record(
+            matrix.name, try largestDifference(loaded.tensor.logicalValues(), loaded.values))
+          return loaded.tensor
+        }
       })
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 
@@ -24,6 +25,21 @@ import Testing
     _ target: ExportTarget, to path: String, options: ExportOptions = options
   ) throws -> ExportOutcome {
     try ModelExport(sample(), to: target, options: options).write(to: path)
+  }
+
+  /// Threads wait until their tensors fit into memory together.
+  @Test(arguments: ExportTarget.allCases)
+  func memoryIsBoundedByBytes(_ target: ExportTarget) throws {
+    let model = try sample()
+    let largest = try #require(
+      model.header.entries.filter { $0.affineBitWidth != nil }.map(\.shape.elementCount).max())
+    let limit = MemoryBudget.matrixByteCount(elementCount: largest)
+    let budget = MemoryBudget(limit: limit)
+    let export = ModelExport(model, to: target, options: Self.options, budget: budget)
+    let outcome = try export.planned(runningTasks: allAtOnce)
+    #expect(budget.peakByteCount == limit)
+    let expected = try ModelExport(model, to: target, options: Self.options).planned()
+    #expect(outcome.tensors == expected.tensors)
   }
 
   @Test(arguments: [ExportTarget.onnx, .onnxMatMulNBits, .gguf])
@@ -189,4 +205,13 @@ import Testing
       ) { try export(.mlx, to: file) }
     }
   }
+}
+
+/// Runs every task on a thread of its own.
+func allAtOnce(_ count: Int, _ task: @escaping @Sendable (Int) throws -> Void) throws {
+  let failure = Mutex<(any Error)?>(nil)
+  DispatchQueue.concurrentPerform(iterations: count) { index in
+    do { try task(index) } catch { failure.withLock { $0 = $0 ?? error } }
+  }
+  if let error = failure.withLock({ $0 }) { throw error }
 }

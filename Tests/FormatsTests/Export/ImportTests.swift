@@ -24,6 +24,27 @@ import Testing
     }
   }
 
+  /// Threads wait until their matrices fit into memory together.
+  @Test(arguments: [("mlx", ImportSource.mlx), ("gptq-4", .gptq)])
+  func memoryIsBoundedByBytes(_ folder: String, _ source: ImportSource) throws {
+    let path = try PackageFolder.fixture("import/\(folder)/model.safetensors")
+    let archive = try FormatRegistry.standard.open(path)
+    let config = try ModelImport.configuration(beside: path, of: source).json
+    try withTemporaryFolder { temporary in
+      let budget = MemoryBudget(limit: 1)
+      let (bounded, free) = (temporary.appending("bounded"), temporary.appending("free"))
+      let outcome = try ModelImport(archive, from: source, config: config, budget: budget)
+        .write(to: bounded, runningTasks: allAtOnce)
+      // With no room for two, the most that was in use is the largest alone.
+      let largest = try #require(
+        outcome.tensors.filter { $0.bitWidth != nil }.map { $0.shape.reduce(1, *) }.max())
+      #expect(budget.peakByteCount == MemoryBudget.matrixByteCount(elementCount: largest))
+      _ = try ModelImport(archive, from: source, config: config).write(to: free)
+      #expect(
+        try Data(contentsOf: URL(filePath: bounded)) == Data(contentsOf: URL(filePath: free)))
+    }
+  }
+
   @Test func mlxCodesComeBackAsMLXDequantizesThem() throws {
     let values = try FormatRegistry.standard.open(
       PackageFolder.fixture("import/mlx-values.safetensors"))

@@ -4,20 +4,21 @@ import Foundation
 ///
 /// A request waits until it fits beside those that are under way; one that is larger than the bound
 /// goes alone. So threads share the memory that the largest request takes anyway.
-// Sendable: `inUse` is touched under the condition's lock only.
-final class MemoryBudget: @unchecked Sendable {
+// Sendable: its variables are touched under the condition's lock only.
+package final class MemoryBudget: @unchecked Sendable {
   private let limit: Int
   private var inUse = 0
+  private var mostInUse = 0
   private let condition = NSCondition()
 
   /// - Parameter limit: bytes that may be in use together.
-  init(limit: Int) {
+  package init(limit: Int) {
     self.limit = limit
   }
 
   /// A bound for matrices that are worked on as a whole, each on one thread: 1 GiB, or what the largest
   /// takes.
-  static func forMatrices(ofElementCounts counts: [Int]) -> MemoryBudget {
+  package static func forMatrices(ofElementCounts counts: [Int]) -> MemoryBudget {
     MemoryBudget(limit: max(1 << 30, counts.map(matrixByteCount).max() ?? 0))
   }
 
@@ -27,16 +28,26 @@ final class MemoryBudget: @unchecked Sendable {
     return overflow ? .max : byteCount
   }
 
+  /// The most bytes that were in use together.
+  package var peakByteCount: Int {
+    condition.lock()
+    defer { condition.unlock() }
+    return mostInUse
+  }
+
   /// Runs `body` while `elementCount` elements of a matrix are in memory.
-  func using<Result>(elementCount: Int, _ body: () throws -> Result) rethrows -> Result {
+  package func using<Result>(
+    elementCount: Int, _ body: () throws -> Result
+  ) rethrows -> Result {
     try using(Self.matrixByteCount(elementCount: elementCount), body)
   }
 
   /// Runs `body` while `byteCount` bytes count as in use.
-  func using<Result>(_ byteCount: Int, _ body: () throws -> Result) rethrows -> Result {
+  package func using<Result>(_ byteCount: Int, _ body: () throws -> Result) rethrows -> Result {
     condition.lock()
     while inUse > 0, byteCount > limit - inUse { condition.wait() }
     inUse += byteCount
+    mostInUse = max(mostInUse, inUse)
     condition.unlock()
     defer {
       condition.lock()

@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 
@@ -57,6 +58,26 @@ import Testing
       let alone = try #require(after.tensors["b.fc.weight"]).floatValues()
       #expect(Array(fused[9..<18]) == alone)
     }
+  }
+
+  /// All parts of a fused weight come from one reading of it.
+  @Test func aFusedWeightIsReadOnce() throws {
+    let readings = Mutex<[String: Int]>([:])
+    var counted = TensorArchive()
+    for (name, tensor) in try archive().tensors {
+      counted.tensors[name] = try Tensor(elementType: tensor.elementType, shape: tensor.shape) {
+        readings.withLock { $0[name, default: 0] += 1 }
+        return try tensor.bytes()
+      }
+    }
+    try withTemporaryFolder { folder in
+      let conditioner = try ModelConditioner(
+        counted, recipe: recipe, calibration: nil, conditioner: Conditioner(.target(10)))
+      readings.withLock { $0 = [:] }
+      _ = try conditioner.conditioned(threads: 2, keepingWeightsIn: folder.path)
+    }
+    #expect(
+      readings.withLock { $0 } == ["a.qkv.weight": 1, "a.fc.weight": 1, "b.fc.weight": 1])
   }
 
   @Test func aFolderThatCannotBeWrittenIsAnError() throws {

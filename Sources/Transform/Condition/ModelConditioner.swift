@@ -42,26 +42,24 @@ public struct ModelConditioner: Sendable {
     let order = jobs.indices.sorted { (jobs[$0].cost, $1) > (jobs[$1].cost, $0) }
     let sorted = try parallelMap(count: jobs.count, threads: threads) { position in
       let job = jobs[order[position]]
-      let report = try condition(job, to: scratch)
-      progress?(job.name, job.rows * job.columns * 4)
-      return report
+      let reports = try condition(job, to: scratch)
+      progress?(job.name, job.partCount * job.partElementCount * 4)
+      return reports
     }
-    var reports = [ConditionedMatrix?](repeating: nil, count: jobs.count)
+    var reports = [[ConditionedMatrix]](repeating: [], count: jobs.count)
     for (position, index) in order.enumerated() { reports[index] = sorted[position] }
-    let matrices = reports.compactMap(\.self)
     var result = archive
-    var replaced: Set<String> = []
-    for (job, report) in zip(jobs, matrices)
-    where report.isChanged && replaced.insert(job.name).inserted {
+    for (job, parts) in zip(jobs, reports) where parts.contains(where: \.isChanged) {
       try replace(job, by: scratch, in: &result)
     }
-    return (result, matrices)
+    return (result, Array(reports.joined()))
   }
 
+  /// One weight, with all its parts: it is read once.
   private struct Job: Sendable {
     let name: String
-    let part: Int
     let partCount: Int
+    /// Of each part.
     let rows: Int
     let columns: Int
     let moment: Matrix?
@@ -69,14 +67,14 @@ public struct ModelConditioner: Sendable {
     let offset: Int
     let elementWidth: Int
 
-    var partByteCount: Int { rows * columns * elementWidth }
+    var partElementCount: Int { rows * columns }
 
-    /// Grows with the operations of a decomposition.
-    var cost: Int { rows * columns * min(rows, columns) }
+    /// Grows with the operations of the decompositions.
+    var cost: Int { partCount * partElementCount * min(rows, columns) }
 
-    func report(_ part: WeightConditioner.Part) -> ConditionedMatrix {
+    func report(_ part: WeightConditioner.Part, at index: Int) -> ConditionedMatrix {
       ConditionedMatrix(
-        name: name, part: partCount > 1 ? self.part : nil, rows: rows, columns: columns,
+        name: name, part: partCount > 1 ? index : nil, rows: rows, columns: columns,
         isCalibrated: moment != nil,
         conditionNumberBefore: part.outcome.conditionNumberBefore,
         conditionNumberAfter: part.outcome.conditionNumberAfter,
@@ -88,25 +86,23 @@ public struct ModelConditioner: Sendable {
 
   private func jobs() throws -> [Job] {
     var end = 0
-    return plan.quantizedNames.flatMap { name -> [Job] in
+    return plan.quantizedNames.compactMap { name in
       guard let quantization = plan.entries[name]?.quantization,
         let tensor = archive.tensors[name], let width = tensor.elementType.byteWidth
-      else { return [] }
+      else { return nil }
       let layout = quantization.layout
       let offset = end
       end += tensor.byteCount
-      let moment = calibration?.moment(ofWeight: name, columns: layout.columns)
-      return (0..<quantization.stackedCount).map { part in
-        Job(
-          name: name, part: part, partCount: quantization.stackedCount,
-          rows: layout.rows / quantization.stackedCount, columns: layout.columns, moment: moment,
-          offset: offset, elementWidth: width)
-      }
+      return Job(
+        name: name, partCount: quantization.stackedCount,
+        rows: layout.rows / quantization.stackedCount, columns: layout.columns,
+        moment: calibration?.moment(ofWeight: name, columns: layout.columns),
+        offset: offset, elementWidth: width)
     }
   }
 
-  /// Conditions one part, and puts it in its place, changed or not.
-  private func condition(_ job: Job, to scratch: ScratchFile) throws -> ConditionedMatrix {
+  /// Conditions the parts of a weight, and puts them in their places, changed or not.
+  private func condition(_ job: Job, to scratch: ScratchFile) throws -> [ConditionedMatrix] {
     guard let tensor = archive.tensors[job.name] else {
       throw TransformError(
         .notPlanned(reason: "the plan is for an archive with a tensor of this name"),
@@ -117,16 +113,18 @@ public struct ModelConditioner: Sendable {
       throw TransformError(
         .notFinite(value: "\(values[element])", element: element), tensor: job.name)
     }
-    let count = job.rows * job.columns
-    let original = Array(values[job.part * count..<(job.part + 1) * count])
+    let count = job.partElementCount
     do {
-      let part = try conditioner.condition(
-        original, rows: job.rows, columns: job.columns, elementType: tensor.elementType,
-        moment: job.moment)
-      try scratch.write(
-        tensor.elementType.bytes(of: part.values ?? original),
-        at: job.offset + job.part * job.partByteCount)
-      return job.report(part)
+      return try (0..<job.partCount).map { index in
+        let original = Array(values[index * count..<(index + 1) * count])
+        let part = try conditioner.condition(
+          original, rows: job.rows, columns: job.columns, elementType: tensor.elementType,
+          moment: job.moment)
+        try scratch.write(
+          tensor.elementType.bytes(of: part.values ?? original),
+          at: job.offset + index * count * job.elementWidth)
+        return job.report(part, at: index)
+      }
     } catch let error as LAPACKError {
       throw TransformError(.cannotCondition(reason: "\(error)"), tensor: job.name)
     } catch var error as TransformError {

@@ -45,8 +45,8 @@ public struct AtomicFileWriter: ~Copyable {
   }
 
   /// For placing bytes at offsets, from several threads where it helps; valid until `finish()`.
-  package var placement: FilePlacement {
-    FilePlacement(path: path, descriptor: temporary.descriptor)
+  package var placement: PositionalFile {
+    PositionalFile(path: path, descriptor: temporary.descriptor)
   }
 
   /// Appends `bytes`.
@@ -77,62 +77,5 @@ public struct AtomicFileWriter: ~Copyable {
     temporary.remove()
     isFinished = true
     destination.synchronizeFolder()
-  }
-}
-
-/// Puts bytes at offsets of a file that is being written. Threads may place disjoint ranges at the
-/// same time.
-package struct FilePlacement: Sendable {
-  let path: String
-  let descriptor: Int32
-
-  package func write(_ bytes: SharedBytes, at offset: Int) throws {
-    try bytes.withUnsafeBytes { try write($0, at: offset) }
-  }
-
-  func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws {
-    var done = 0
-    while done < buffer.count {
-      let rest = UnsafeRawBufferPointer(rebasing: buffer[done...])
-      let count = pwrite(descriptor, rest.baseAddress, rest.count, off_t(offset + done))
-      if count < 0 && errno == EINTR { continue }
-      // The kernel reads mapped input itself, so missing pages of it are an error and no signal.
-      if count < 0, errno == EFAULT { throw FileMapping.fault(touching: rest) }
-      guard count > 0 else {
-        throw FormatError(
-          .system(operation: "write", code: count == 0 ? ENOSPC : errno), path: path,
-          offset: offset + done)
-      }
-      done += count
-    }
-  }
-
-  /// Sets the file's length, reserving the space for all of it.
-  ///
-  /// - Throws: `FormatError` when the disk has not enough space; what there is, it says.
-  func reserve(byteCount: Int) throws {
-    var status = stat()
-    if fstat(descriptor, &status) == 0 {
-      let missing = byteCount - Int(status.st_blocks) * 512
-      if let free = freeByteCount, missing > free {
-        throw FormatError.mismatch(
-          expected: "\(missing) bytes of free disk space", found: "\(free)", path: path)
-      }
-    }
-    let code = posix_fallocate(descriptor, 0, off_t(byteCount))
-    if code == 0 { return }
-    guard code == EOPNOTSUPP || code == EINVAL else {
-      throw FormatError(
-        .system(operation: "reserve \(byteCount) bytes", code: code), path: path)
-    }
-  }
-
-  /// Bytes that this process may still write on the file's disk; `nil` where it does not say.
-  private var freeByteCount: Int? {
-    var status = statvfs()
-    guard fstatvfs(descriptor, &status) == 0, status.f_blocks > 0 else { return nil }
-    let (bytes, overflow) = UInt(status.f_bavail).multipliedReportingOverflow(
-      by: UInt(status.f_frsize))
-    return overflow ? nil : Int(exactly: bytes)
   }
 }

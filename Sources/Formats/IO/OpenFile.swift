@@ -50,21 +50,12 @@ final class OpenFile: Sendable {
   func read(
     into buffer: UnsafeMutableRawBufferPointer, at offset: Int, path: String, purpose: String
   ) throws {
-    var done = 0
-    while done < buffer.count {
-      let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
-      let count = pread(descriptor, rest.baseAddress, rest.count, off_t(offset + done))
-      if count < 0 && errno == EINTR { continue }
-      guard count >= 0 else {
-        throw FormatError(
-          .system(operation: "read", code: errno), path: path, offset: offset + done)
-      }
-      guard count > 0 else {
-        throw FormatError(
-          .truncated(expectedBytes: buffer.count, foundBytes: done, purpose: purpose),
-          path: path, offset: offset)
-      }
-      done += count
+    let count = try PositionalFile(path: path, descriptor: descriptor)
+      .read(into: buffer, at: offset)
+    guard count == buffer.count else {
+      throw FormatError(
+        .truncated(expectedBytes: buffer.count, foundBytes: count, purpose: purpose),
+        path: path, offset: offset)
     }
   }
 }

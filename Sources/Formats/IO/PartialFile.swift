@@ -76,7 +76,14 @@ package final class PartialFile: Sendable {
   }
 
   /// For placing bytes at offsets, from several threads and processes where it helps.
-  package var placement: FilePlacement { FilePlacement(path: path, descriptor: descriptor) }
+  package var placement: PositionalFile { PositionalFile(path: path, descriptor: descriptor) }
+
+  /// Discards what is in the file.
+  package func empty() throws {
+    guard ftruncate(descriptor, 0) == 0 else {
+      throw FormatError(.system(operation: "write", code: errno), path: path)
+    }
+  }
 
   /// Makes the file at least `byteCount` long, reserving the space; what is there stays.
   ///
@@ -91,19 +98,13 @@ package final class PartialFile: Sendable {
     let pieceByteCount = 1 << 20
     var found: UInt32 = 0
     return try withUnsafeTemporaryAllocation(byteCount: pieceByteCount, alignment: 64) { buffer in
-      var done = 0
-      while done < byteCount {
-        let wanted = min(pieceByteCount, byteCount - done)
-        let count = pread(descriptor, buffer.baseAddress, wanted, off_t(offset + done))
-        if count < 0, errno == EINTR { continue }
-        guard count >= 0 else {
-          throw FormatError(
-            .system(operation: "read", code: errno), path: path, offset: offset + done)
+      for done in stride(from: 0, to: byteCount, by: pieceByteCount) {
+        let piece = UnsafeMutableRawBufferPointer(
+          rebasing: buffer[..<min(pieceByteCount, byteCount - done)])
+        guard try placement.read(into: piece, at: offset + done) == piece.count else {
+          return false
         }
-        guard count > 0 else { return false }
-        found = CRC32.checksum(
-          UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<count]), seed: found)
-        done += count
+        found = CRC32.checksum(UnsafeRawBufferPointer(piece), seed: found)
       }
       return found == checksum
     }

@@ -1,11 +1,11 @@
 import CLibzip
 
-/// Lets libzip write an archive through a `FilePlacement`, so that an unfinished one has the same
+/// Lets libzip write an archive through a `PositionalFile`, so that an unfinished one has the same
 /// single temporary file as any other output, and errors of the disk keep their number.
 ///
 /// Used by one thread, inside `ZipWriter.write`.
 final class ZipOutputSource: ZipSource {
-  private let placement: FilePlacement
+  private let placement: PositionalFile
   /// Small pieces are collected; libzip goes back only to fill in a header.
   private var pending: [UInt8] = []
   private var pendingOffset = 0
@@ -17,7 +17,7 @@ final class ZipOutputSource: ZipSource {
 
   private static let pendingLimit = 1 << 20
 
-  init(_ placement: FilePlacement) { self.placement = placement }
+  init(_ placement: PositionalFile) { self.placement = placement }
 
   func handle(
     _ command: zip_source_cmd_t, _ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t

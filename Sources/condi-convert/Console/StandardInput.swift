@@ -14,7 +14,13 @@ enum StandardInput {
   /// How messages and reports call it.
   private static let name = "standard input"
 
-  private static let kept = Mutex<String?>(nil)
+  private static let kept = Mutex<Kept?>(nil)
+
+  private struct Kept {
+    let path: String
+    /// The file, where standard input was not one itself.
+    var scratch: ScratchFile?
+  }
 
   /// The path to open for an input argument: itself, or where standard input has been kept.
   ///
@@ -22,41 +28,36 @@ enum StandardInput {
   static func path(_ argument: String) throws -> String {
     guard argument == Self.argument else { return argument }
     return try kept.withLock { kept in
-      if let kept { return kept }
-      let path = try keep()
-      kept = path
-      return path
+      let found = try kept ?? keep()
+      kept = found
+      return found.path
     }
   }
 
   /// `text` with the name of standard input in place of the path above.
   static func named(_ text: String) -> String {
-    guard let path = kept.withLock({ $0 }) else { return text }
+    guard let path = kept.withLock({ $0?.path }) else { return text }
     return text.replacing(path, with: name)
   }
 
-  private static func keep() throws -> String {
+  private static func keep() throws -> Kept {
     var status = stat()
     guard fstat(STDIN_FILENO, &status) == 0 else { throw failure("read") }
     // A redirected file is as good as a named one.
-    if status.st_mode & S_IFMT == S_IFREG { return "/proc/self/fd/\(STDIN_FILENO)" }
+    if status.st_mode & S_IFMT == S_IFREG { return Kept(path: "/proc/self/fd/\(STDIN_FILENO)") }
     guard isatty(STDIN_FILENO) == 0 else {
       throw FormatError.unsupported("it is a terminal, not a file or a pipe", path: name)
     }
-    let descriptor = try temporaryFile()
+    let scratch = try keeping { try ScratchFile(in: folder) }
     var buffer = [UInt8](repeating: 0, count: 1 << 20)
+    var byteCount = 0
     while true {
       let count = read(STDIN_FILENO, &buffer, buffer.count)
       if count < 0, errno == EINTR { continue }
       guard count >= 0 else { throw failure("read") }
-      guard count > 0 else { return "/proc/self/fd/\(descriptor)" }
-      var rest = buffer[..<count]
-      while !rest.isEmpty {
-        let written = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
-        if written < 0, errno == EINTR { continue }
-        guard written >= 0 else { throw failure("keep it in \(folder)") }
-        rest = rest.dropFirst(written)
-      }
+      guard count > 0 else { return Kept(path: scratch.path, scratch: scratch) }
+      try keeping { try scratch.write(SharedBytes(buffer[..<count]), at: byteCount) }
+      byteCount += count
     }
   }
 
@@ -65,12 +66,14 @@ enum StandardInput {
     return folder.isEmpty ? "/tmp" : folder
   }
 
-  private static func temporaryFile() throws -> Int32 {
-    var template = Array("\(folder)/condi-convert-XXXXXX".utf8CString)
-    let descriptor = mkstemp(&template)
-    guard descriptor >= 0 else { throw failure("keep it in \(folder)") }
-    unlink(template)
-    return descriptor
+  /// Lets errors of the file say what it is for.
+  private static func keeping<Result>(_ body: () throws -> Result) throws -> Result {
+    do {
+      return try body()
+    } catch let error as FormatError {
+      guard case .system(_, let code) = error.problem else { throw error }
+      throw FormatError(.system(operation: "keep it in \(folder)", code: code), path: name)
+    }
   }
 
   private static func failure(_ operation: String) -> FormatError {

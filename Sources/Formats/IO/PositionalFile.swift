@@ -1,0 +1,82 @@
+import Foundation
+
+/// Reads and writes at offsets of an open file, which its owner closes.
+///
+/// Threads may do so at the same time, where what they write is disjoint.
+package struct PositionalFile: Sendable {
+  let path: String
+  let descriptor: Int32
+
+  package func write(_ bytes: SharedBytes, at offset: Int) throws {
+    try bytes.withUnsafeBytes { try write($0, at: offset) }
+  }
+
+  func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws {
+    var done = 0
+    while done < buffer.count {
+      let rest = UnsafeRawBufferPointer(rebasing: buffer[done...])
+      let count = pwrite(descriptor, rest.baseAddress, rest.count, off_t(offset + done))
+      if count < 0 && errno == EINTR { continue }
+      // The kernel reads mapped input itself, so missing pages of it are an error and no signal.
+      if count < 0, errno == EFAULT { throw FileMapping.fault(touching: rest) }
+      guard count > 0 else {
+        throw FormatError(
+          .system(operation: "write", code: count == 0 ? ENOSPC : errno), path: path,
+          offset: offset + done)
+      }
+      done += count
+    }
+  }
+
+  /// Fills `buffer` with the bytes at `offset`, as far as there are any.
+  ///
+  /// - Returns: how many there were: fewer than wanted where the file ends before.
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws -> Int {
+    var done = 0
+    while done < buffer.count {
+      let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
+      let count = pread(descriptor, rest.baseAddress, rest.count, off_t(offset + done))
+      if count < 0 && errno == EINTR { continue }
+      guard count >= 0 else {
+        throw FormatError(
+          .system(operation: "read", code: errno), path: path, offset: offset + done)
+      }
+      guard count > 0 else { break }
+      done += count
+    }
+    return done
+  }
+
+  /// Sets the file's length, reserving the space for all of it.
+  ///
+  /// - Throws: `FormatError` when the disk has not enough space.
+  func reserve(byteCount: Int) throws {
+    var status = stat()
+    if fstat(descriptor, &status) == 0 {
+      try requireSpace(byteCount: byteCount - Int(status.st_blocks) * 512)
+    }
+    let code = posix_fallocate(descriptor, 0, off_t(byteCount))
+    if code == 0 { return }
+    guard code == EOPNOTSUPP || code == EINVAL else {
+      throw FormatError(
+        .system(operation: "reserve \(byteCount) bytes", code: code), path: path)
+    }
+  }
+
+  /// - Throws: `FormatError` when the file's disk has not so many bytes free; what there is, it says.
+  func requireSpace(byteCount: Int) throws {
+    if let free = freeByteCount, byteCount > free {
+      throw FormatError.mismatch(
+        expected: "\(byteCount) bytes of free disk space", found: "\(free)", path: path)
+    }
+  }
+
+  /// Bytes that this process may still write on the file's disk; `nil` where it does not say.
+  private var freeByteCount: Int? {
+    var status = statvfs()
+    guard fstatvfs(descriptor, &status) == 0, status.f_blocks > 0 else { return nil }
+    let (bytes, overflow) = UInt(status.f_bavail).multipliedReportingOverflow(
+      by: UInt(status.f_frsize))
+    return overflow ? nil : Int(exactly: bytes)
+  }
+}

@@ -40,7 +40,10 @@ struct GGUFWriter {
   }
 
   func write(to writer: inout AtomicFileWriter, progress: WriteProgress?) throws {
-    try writer.append(try header())
+    let header = try header()
+    try writer.preallocate(
+      byteCount: entries.reduce(Self.aligned(header.count)) { $0 + Self.aligned($1.byteCount) })
+    try writer.append(header)
     try pad(&writer)
     for entry in entries {
       try locatingErrors(tensor: entry.name) {
@@ -89,6 +92,8 @@ struct GGUFWriter {
     }
     return bytes
   }
+
+  private static func aligned(_ byteCount: Int) -> Int { (byteCount + alignment - 1) & -alignment }
 
   private func pad(_ writer: inout AtomicFileWriter) throws {
     let count = -writer.byteCount & (Self.alignment - 1)

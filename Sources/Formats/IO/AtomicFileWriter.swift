@@ -36,8 +36,9 @@ public struct AtomicFileWriter: ~Copyable {
   /// Bytes appended so far: the offset of what is appended next.
   public var byteCount: Int { position }
 
-  /// Sets the file's length, reserving the space, before tensors are put in place.
+  /// Sets the file's length, reserving the space: what every writer does before its first tensor.
   ///
+  /// - Parameter byteCount: the file's length; one that may grow less calls `advance(to:)` at its end.
   /// - Throws: `FormatError` when the disk has not enough space, before anything is written.
   func preallocate(byteCount: Int) throws {
     guard byteCount > 0 else { return }
@@ -61,8 +62,14 @@ public struct AtomicFileWriter: ~Copyable {
     position += bytes.count
   }
 
-  /// Counts bytes that were put at offsets as appended, up to `end`.
-  mutating func advance(to end: Int) { position = end }
+  /// Counts bytes that were put at offsets as appended, up to `end`; what was reserved beyond is given
+  /// back.
+  mutating func advance(to end: Int) throws {
+    guard ftruncate(temporary.descriptor, off_t(end)) == 0 else {
+      throw FormatError(.system(operation: "write", code: errno), path: path)
+    }
+    position = end
+  }
 
   /// Makes the bytes durable and puts the file at its path.
   ///

@@ -70,6 +70,7 @@ struct ZipWriter {
           try add(entry, to: archive, at: &offset, progress)
         }
       }
+      try writer.preallocate(byteCount: offset + directoryByteCountLimit - deflatedByteCount)
       // Everything is written here: libzip calls the sources one after another.
       guard zip_close(archive) == 0 else {
         throw output.failure ?? failure(of: archive, progress)
@@ -78,7 +79,18 @@ struct ZipWriter {
       zip_discard(archive)
       throw error
     }
-    writer.advance(to: output.byteCount)
+    try writer.advance(to: output.byteCount)
+  }
+
+  /// Bytes of content whose length as stored nobody knows before.
+  private var deflatedByteCount: Int {
+    entries.reduce(0) { $0 + ($1.compression == .deflated ? $1.byteCount : 0) }
+  }
+
+  /// What follows the contents, at most: a header of 46 bytes for each entry, with its name and three
+  /// lengths of zip64, and the two end records with the locator between them.
+  private var directoryByteCountLimit: Int {
+    entries.reduce(22 + 56 + 20) { $0 + 46 + $1.name.utf8.count + 28 }
   }
 
   private static func open(_ output: ZipOutputSource) throws -> OpaquePointer {

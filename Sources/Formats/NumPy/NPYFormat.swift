@@ -49,6 +49,7 @@ public struct NPYFormat: ModelFormat {
     }
     let header = try NPYHeader.encode(
       descriptor: NPYElement.descriptor(of: tensor.elementType), shape: tensor.shape)
+    try writer.preallocate(byteCount: header.count + tensor.byteCount)
     try writer.append(header)
     try locatingErrors(tensor: name) { try writer.append(try tensor.bytes()) }
     progress?(name, tensor.byteCount)

@@ -48,9 +48,9 @@ struct ONNXWriter {
     }
     var model = modelUpToGraph
     model.appendHead(7, byteCount: graphByteCount)
-    guard model.bytes.count + graphByteCount + end.bytes.count <= Self.byteCountLimit else {
-      throw Self.limitExceeded(by: nil)
-    }
+    let byteCount = model.bytes.count + graphByteCount + end.bytes.count
+    guard byteCount <= Self.byteCountLimit else { throw Self.limitExceeded(by: nil) }
+    try writer.preallocate(byteCount: byteCount)
     try writer.append(model.bytes + before.bytes)
     for (head, initializer) in zip(heads, graph.initializers) {
       try locatingErrors(tensor: initializer.name) {

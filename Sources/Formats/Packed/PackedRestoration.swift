@@ -109,6 +109,7 @@ public struct PackedRestoration: Sendable {
         tensor: part.fault.tensor ?? "the \(part.fault.region.rawValue)",
         offset: part.fault.offset)
     }
+    try writer.preallocate(byteCount: content.byteCount)
     let placement = writer.placement
     let pieceByteCount = 1 << 23
     for start in stride(from: 0, to: content.byteCount, by: pieceByteCount) {
@@ -117,7 +118,7 @@ public struct PackedRestoration: Sendable {
         content.bytes(at: start, count: count, purpose: "a copy"), at: start)
     }
     for part in parts { try placement.write(part.bytes, at: part.fault.offset) }
-    writer.advance(to: content.byteCount)
+    try writer.advance(to: content.byteCount)
   }
 }
 

@@ -58,7 +58,7 @@ public struct SafetensorsFormat: ModelFormat {
       try writer.placement.write(try file.record(at: index), at: record.offset)
       progress?(record.name, record.byteCount)
     }
-    writer.advance(to: file.recordsEnd)
+    try writer.advance(to: file.recordsEnd)
   }
 
   private static func decodeValues(_ text: String) throws

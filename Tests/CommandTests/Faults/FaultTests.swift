@@ -140,6 +140,31 @@ import Testing
     }
   }
 
+  /// What every other writer does, too: `aFullDiskLeavesTheOldFile`, and in `ResumeTests`.
+  @Test(arguments: ["onnx", "onnx-matmulnbits", "gguf", "safetensors"])
+  func anExportReservesItsSpace(_ target: String) throws {
+    try withTemporaryFolder { tools in
+      let program = try FaultyProgram(in: tools)
+      let packed = try PackageFolder.fixture("export/sample.condi")
+      try withTemporaryFolder { folder in
+        let output = folder.appending("out.bin")
+        let arguments = [
+          "export", packed, output, "--to", target, "--pad", "--dequantize", "--force",
+        ]
+        #expect(try BuiltProgram().run(arguments).exitCode == 0)
+        let whole = try #require(bytes(output))
+        let outcome = try program.run(arguments, .noSpace, at: 1, of: ["fallocate"])
+        #expect(outcome.exitCode == 2)
+        #expect(
+          outcome.standardError
+            == "condi-convert: \(output): cannot reserve \(whole.count) bytes: No space left on "
+            + "device\n")
+        #expect(bytes(output) == whole)
+        #expect(try folder.names() == ["out.bin"])
+      }
+    }
+  }
+
   /// Only what nobody works on any more is removed.
   @Test func aLiveWriterKeepsItsTemporaryFile() throws {
     try withOutput("npz") { program, folder, output, new in

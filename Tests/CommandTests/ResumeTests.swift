@@ -81,6 +81,26 @@ import Testing
     }
   }
 
+  /// Without a look at the input, which is not even there.
+  @Test(arguments: [
+    ["convert", "IN", "out.condi", "--journal"], ["convert", "IN", "out.condi", "--no-journal"],
+    ["quantize", "IN", "out.condi", "--calibration", "none.calib.npz"],
+    ["convert", "IN", "out.safetensors", "--journal"], ["convert", "IN", "out.npz"],
+    ["condition", "IN", "out.pth"],
+  ])
+  func anOutputThatExistsIsSaidBeforeTheWork(_ arguments: [String]) throws {
+    try withTemporaryFolder { folder in
+      let output = folder.appending(arguments[2])
+      try Data("another".utf8).write(to: URL(filePath: output))
+      let outcome = try CommandLine.runAll(
+        [arguments[0], folder.appending("missing.pth"), output] + arguments[3...])
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(output): exists already; use --force to replace it\n")
+    }
+  }
+
   /// A run that stops in the middle, made by hand: the journal loses its last lines, and a record its
   /// bytes.
   private func withInterrupted(

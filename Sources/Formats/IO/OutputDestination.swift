@@ -27,26 +27,33 @@ package struct OutputDestination {
       permissions = nil
       return
     }
-    if FileKind(status) == .link {
-      guard stat(path, &status) == 0 else {
-        guard errno == ENOENT else {
-          throw FormatError(.system(operation: "follow the link", code: errno), path: path)
-        }
-        throw FormatError.unsupported("it is a symbolic link that leads nowhere", path: path)
-      }
-      guard let resolved = realpath(path, nil) else {
+    if FileKind(status) == .link, stat(path, &status) != 0 {
+      guard errno == ENOENT else {
         throw FormatError(.system(operation: "follow the link", code: errno), path: path)
       }
-      defer { free(resolved) }
-      self.path = String(cString: resolved)
-    } else {
-      self.path = path
+      throw FormatError.unsupported("it is a symbolic link that leads nowhere", path: path)
     }
+    self.path = Self.resolved(path)
     guard FileKind(status) == .regular else {
       throw FormatError.unsupported(FileKind(status).refusal, path: path)
     }
     guard replacesExisting else { throw FormatError(.outputExists, path: path) }
     permissions = status.st_mode & 0o777
+  }
+
+  /// - Throws: `FormatError` when `path` cannot be written, or exists and may not be replaced.
+  package static func check(_ path: String, replacesExisting: Bool) throws {
+    _ = try OutputDestination(path: path, replacesExisting: replacesExisting)
+  }
+
+  /// The path with a link at its end resolved; the path itself where that leads nowhere.
+  package static func resolved(_ path: String) -> String {
+    var status = stat()
+    guard lstat(path, &status) == 0, FileKind(status) == .link,
+      let resolved = realpath(path, nil)
+    else { return path }
+    defer { free(resolved) }
+    return String(cString: resolved)
   }
 
   var folder: String { Self.folder(of: path) }

@@ -45,6 +45,13 @@ struct OutputOptions: ParsableArguments {
     return format
   }
 
+  /// Refuses before the work what could not be written after it.
+  ///
+  /// - Throws: `FormatError` when something is at `path` that may not be replaced.
+  func check(_ path: String) throws {
+    try OutputDestination.check(path, replacesExisting: force)
+  }
+
   /// Writes `archive` to `path` with a progress bar, and says so.
   func write(
     _ archive: TensorArchive, as format: any ModelFormat, to path: String, activity: String,

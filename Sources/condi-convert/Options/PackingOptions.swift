@@ -35,6 +35,7 @@ struct PackingOptions: ParsableArguments {
     {
       return try report.print(PackingReport(outcome, input: input, output: output), textLimit: 10)
     }
+    if !dryRun { try destination.check(output) }
     let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
     guard archive.format != PackedFormat.identifier else {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)

@@ -64,6 +64,7 @@ struct ConditionCommand: ParsableCommand {
     guard format.identifier != PackedFormat.identifier else {
       throw ValidationError("'\(output)' would be packed; 'convert --method condiquant' does both")
     }
+    try destination.check(output)
     var recipe = try QuantizationOptions.recipe(recipeName ?? Recipe.builtInNames[0])
     let whole = try ModelArgument.open(input, common: common)
     let root = root ?? whole.conventionalRoot

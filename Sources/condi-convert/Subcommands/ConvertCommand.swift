@@ -74,6 +74,7 @@ struct ConvertCommand: SharedCommand {
     {
       return StreamingOptions.note(outcome, output: output, common: common)
     }
+    try packing.destination.check(output)
     let archive = try ModelArgument.open(input, root: packing.root, common: common)
     if let conversion = try streaming.conversion(
       of: archive, input: input, common: common,

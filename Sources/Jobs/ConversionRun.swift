@@ -103,7 +103,7 @@ package struct ConversionRun: Sendable {
       staysOnSignals: keepsJournal)
     ConversionJournal.removeAll(of: plan.request.output)
     do {
-      try output.reserve(byteCount: conversion.file.recordsEnd)
+      try Self.makeRoom(for: conversion, in: output, consumption: consumption)
       journal =
         keepsJournal
         ? try ConversionJournal(
@@ -141,7 +141,8 @@ package struct ConversionRun: Sendable {
       throw FormatError.malformed("the journal is gone", path: path)
     }
     // What is there as it was can be read, and will be consumed again.
-    let absent = InputConsumption.absentFiles(of: plan, among: content.consumedFiles)
+    let absent = InputConsumption.absentFiles(
+      of: plan, among: content.consumedFiles, orGone: consumes)
     guard absent.isEmpty || !ranks.isShared else {
       throw FormatError.unsupported(
         "files of the input have been consumed, which only a process alone goes on with", path: path
@@ -161,7 +162,24 @@ package struct ConversionRun: Sendable {
     self.access = access
     self.ranks = ranks
     self.threads = threads
-    try output.reserve(byteCount: conversion.file.recordsEnd)
+    try Self.makeRoom(
+      for: conversion, in: output, done: Set(done.map(\.index)), consumption: consumption)
+  }
+
+  /// Reserves the space of all records; where shards are consumed, the file takes space as records are
+  /// made, and it is checked only that there will be enough.
+  ///
+  /// - Throws: `FormatError` when there is not.
+  private static func makeRoom(
+    for conversion: Conversion, in output: PartialFile, done: Set<Int> = [],
+    consumption: InputConsumption?
+  ) throws {
+    guard let consumption, !consumption.files.isEmpty else {
+      return try output.reserve(byteCount: conversion.file.recordsEnd)
+    }
+    let growth = consumption.largestGrowth(
+      done: done, freedByteCount: output.byteCountFreed(byDeleting:))
+    try output.requireSpace(toGrowBy: growth, upTo: conversion.file.recordsEnd)
   }
 
   /// - Throws: `FormatError` when records are neither in the partial file nor can be made again.
@@ -203,22 +221,12 @@ package struct ConversionRun: Sendable {
     }
     let placing = RecordPlacing(
       conversion: conversion, output: output, ranks: ranks, threads: threads)
-    try consume(done.map(\.index))
     let results = try placing.placeMissing(
-      of: conversion.file.largestFirst, done: done, journal: journal, progress: progress
-    ) { try consume([$0.index]) }
+      of: consumption?.order ?? conversion.file.largestFirst, done: done, journal: journal,
+      consumption: consumption, progress: progress)
     let outcome = try placing.finish(results, wasEmpty: beganEmpty)
     ConversionJournal.removeAll(of: conversion.plan.request.output)
     try consumption?.deleteWhole(conversion.plan)
     return outcome
-  }
-
-  /// Deletes the sources that the records at `indices` were the last ones of.
-  private func consume(_ indices: [Int]) throws {
-    try consumption?.complete(indices) { path in
-      try output.synchronize()
-      try journal?.append(.object(["consumed": .string(path)]))
-      try journal?.synchronize()
-    }
   }
 }

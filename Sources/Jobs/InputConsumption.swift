@@ -1,31 +1,40 @@
 import Formats
 import Foundation
-import Synchronization
+import OrderedCollections
 
 /// Deletes each source when every tensor in it is safely in the output's partial file.
+///
+/// Sources are used up one after another: a record of one is made only when the one but last before it
+/// is gone. So what the output takes beyond what the input gave back is known, and small.
 ///
 /// Until the output is whole, what was deleted is in the partial file alone, and the journal beside it
 /// says where. Losing either loses it.
 package struct InputConsumption: Sendable {
-  private let state: State
-
-  private final class State: Sendable {
-    /// By path, records that are still to be made before the file may be deleted.
-    let missing: Mutex<[String: Set<Int>]>
-    init(_ missing: [String: Set<Int>]) { self.missing = Mutex(missing) }
-  }
+  /// The sources that are deleted one by one, in the order in which they are used up; empty for a model
+  /// that is one file.
+  let files: [String]
+  /// The places in `files` of those that each record stands for.
+  private let filesOfRecord: [[Int]]
+  private let records: [PlacedRecord]
+  private let progress: Progress
 
   /// - Parameters:
   ///   - archive: the whole model, of which nothing is left out.
   /// - Throws: `FormatError` for sources whose deletion would lose something, or free nothing.
   package init(_ conversion: Conversion, of archive: TensorArchive) throws {
     try Self.check(conversion, archive)
-    self.init(conversion, files: archive.fileOfTensor)
+    self.init(conversion, fileOfTensor: archive.fileOfTensor)
   }
 
   /// The sources among `paths` that are gone; one that was emptied, but not deleted yet, is deleted.
-  static func absentFiles(of plan: ConversionPlan, among paths: [String]) -> Set<String> {
-    let absent = plan.sources.filter { paths.contains($0.path) && !$0.isUnchanged }.map(\.path)
+  ///
+  /// - Parameter others: whether those count, too, that are gone and not among `paths`: the journal may
+  ///   have lost the line that says so, and what their records are is checked anyway.
+  static func absentFiles(
+    of plan: ConversionPlan, among paths: [String], orGone others: Bool
+  ) -> Set<String> {
+    let absent = plan.sources
+      .filter { paths.contains($0.path) && !$0.isUnchanged || others && $0.isGone }.map(\.path)
     for path in absent where (try? SourceFile(path: path))?.byteCount == 0 { unlink(path) }
     return Set(absent)
   }
@@ -34,38 +43,140 @@ package struct InputConsumption: Sendable {
   init(_ conversion: Conversion, absentFiles: Set<String>) throws {
     let path = conversion.plan.sources.first?.path ?? conversion.plan.request.input
     guard conversion.plan.sources.count > 1 else {
-      self.init(conversion, files: [:])
+      self.init(conversion, fileOfTensor: [:])
       return
     }
     let archive = try ShardedFormat(absentFiles: absentFiles)
       .read(InputFile(path: path, access: .read))
     try Self.check(conversion, archive, absentFiles: absentFiles)
-    self.init(conversion, files: archive.fileOfTensor)
+    self.init(conversion, fileOfTensor: archive.fileOfTensor)
   }
 
-  private init(_ conversion: Conversion, files: [String: String]) {
-    var missing: [String: Set<Int>] = [:]
-    for (index, record) in conversion.file.records.enumerated() {
-      for name in record.names {
-        if let file = files[name] { missing[file, default: []].insert(index) }
-      }
+  private init(_ conversion: Conversion, fileOfTensor: [String: String]) {
+    records = conversion.file.records
+    let used = Set(records.lazy.flatMap(\.names).compactMap { fileOfTensor[$0] })
+    let files = OrderedSet(conversion.plan.sources.map(\.path)).filter(used.contains)
+    let places = Dictionary(uniqueKeysWithValues: files.enumerated().map { ($1, $0) })
+    filesOfRecord = records.map { record in
+      Set(record.names.compactMap { fileOfTensor[$0].flatMap { places[$0] } }).sorted()
     }
-    state = State(missing)
+    self.files = Array(files)
+    progress = Progress(filesOfRecord, fileCount: files.count)
+  }
+
+  // MARK: The order of work
+
+  /// The file whose turn a record is made in: the first of those that it stands for.
+  private func turn(of index: Int) -> Int { filesOfRecord[index].first ?? 0 }
+
+  /// The records' indices, file after file, of each those made from the most bytes first.
+  var order: [Int] {
+    records.indices.sorted {
+      (turn(of: $0), -records[$0].sourceByteCount, $0)
+        < (turn(of: $1), -records[$1].sourceByteCount, $1)
+    }
+  }
+
+  /// The most bytes that the partial file grows by at a time beyond what was deleted until then.
+  ///
+  /// - Parameters:
+  ///   - done: records that are in the partial file already.
+  ///   - freedByteCount: what deleting a source gives back on the output's disk.
+  func largestGrowth(done: Set<Int>, freedByteCount: (_ path: String) -> Int) -> Int {
+    var written = [Int](repeating: 0, count: files.count)
+    for index in records.indices where !done.contains(index) && !files.isEmpty {
+      written[turn(of: index)] += records[index].byteCount
+    }
+    // While a file is there yet, records of the next one may be in their places.
+    var (growth, largest) = (written.first ?? 0, 0)
+    for (place, path) in files.enumerated() {
+      if place + 1 < files.count { growth += written[place + 1] }
+      largest = max(largest, growth)
+      growth -= freedByteCount(path)
+    }
+    return largest
+  }
+
+  // MARK: Deleting
+
+  /// Makes a record when its turn has come, and deletes the files that nothing is missing of then.
+  ///
+  /// Records must be begun in `order`, on any number of threads.
+  ///
+  /// - Parameters:
+  ///   - prepare: called before a file is deleted, to make all of it durable elsewhere.
+  ///   - make: puts the record in its place.
+  func making<Result>(
+    _ index: Int, preparing prepare: (_ path: String) throws -> Void, _ make: () throws -> Result
+  ) throws -> Result {
+    try progress.waitForTurn(turn(of: index))
+    do {
+      let result = try make()
+      try complete([index], preparing: prepare)
+      return result
+    } catch {
+      progress.abandon()
+      throw error
+    }
   }
 
   /// Notes that records are in place, and deletes the files that nothing is missing of.
-  ///
-  /// - Parameter prepare: called before a file is deleted, to make all of it durable elsewhere.
   func complete(_ indices: [Int], preparing prepare: (_ path: String) throws -> Void) throws {
-    try state.missing.withLock { missing in
-      for (path, records) in missing {
-        let rest = records.subtracting(indices)
-        missing[path] = rest
-        guard rest.isEmpty else { continue }
-        try prepare(path)
-        try Self.delete(path)
-        missing[path] = nil
+    for place in progress.completed(by: indices.lazy.flatMap { filesOfRecord[$0] }) {
+      try prepare(files[place])
+      try Self.delete(files[place])
+      progress.deleted(place)
+    }
+  }
+
+  /// How far the files are used up, for threads that wait for their turn.
+  // Sendable: its variables are touched under the condition's lock only.
+  private final class Progress: @unchecked Sendable {
+    private let condition = NSCondition()
+    /// By file, how many of its records are still to be made.
+    private var missingCounts: [Int]
+    private var isDeleted: [Bool]
+    /// The first file that is there yet.
+    private var first = 0
+    private var isAbandoned = false
+
+    init(_ filesOfRecord: [[Int]], fileCount: Int) {
+      missingCounts = [Int](repeating: 0, count: fileCount)
+      isDeleted = [Bool](repeating: false, count: fileCount)
+      for place in filesOfRecord.joined() { missingCounts[place] += 1 }
+    }
+
+    /// - Throws: `CancellationError` when a record failed that is before this one in the order.
+    func waitForTurn(_ turn: Int) throws {
+      condition.lock()
+      defer { condition.unlock() }
+      while turn > first + 1, !isAbandoned { condition.wait() }
+      if isAbandoned { throw CancellationError() }
+    }
+
+    /// - Returns: the files that nothing is missing of any more.
+    func completed(by places: some Sequence<Int>) -> [Int] {
+      condition.lock()
+      defer { condition.unlock() }
+      return places.filter { place in
+        missingCounts[place] -= 1
+        return missingCounts[place] == 0
       }
+    }
+
+    func deleted(_ place: Int) {
+      condition.lock()
+      isDeleted[place] = true
+      while first < isDeleted.count, isDeleted[first] { first += 1 }
+      condition.broadcast()
+      condition.unlock()
+    }
+
+    func abandon() {
+      condition.lock()
+      isAbandoned = true
+      condition.broadcast()
+      condition.unlock()
     }
   }
 

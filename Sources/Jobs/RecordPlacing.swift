@@ -15,13 +15,13 @@ struct RecordPlacing {
   /// - Parameters:
   ///   - done: results of records that are in the file.
   ///   - journal: gets a line a record that this process made.
+  ///   - consumption: deletes sources whose records are all in their places; it needs the journal.
   ///   - progress: called with the bytes of each tensor, from any thread; at once for what is done.
-  ///   - record: called from any thread when a record is in its place.
   /// - Returns: `done`, and the results of what was missing, of all ranks.
   /// - Throws: the error of the first index in the order that failed.
   func placeMissing(
-    of indices: [Int], done: [RecordResult], journal: ConversionJournal?, progress: WriteProgress?,
-    recording record: (@Sendable (RecordResult) throws -> Void)? = nil
+    of indices: [Int], done: [RecordResult], journal: ConversionJournal?,
+    consumption: InputConsumption? = nil, progress: WriteProgress?
   ) throws -> [RecordResult] {
     let records = conversion.file.records
     let isDone = Set(done.map(\.index))
@@ -30,6 +30,12 @@ struct RecordPlacing {
       progress?(records[index].name, records[index].sourceByteCount)
     }
     for result in done { show(result.index) }
+    @Sendable func prepare(toConsume path: String) throws {
+      try output.synchronize()
+      try journal?.append(.object(["consumed": .string(path)]))
+      try journal?.synchronize()
+    }
+    try consumption?.complete(done.map(\.index), preparing: prepare)
     let placed = try ranks.map(
       count: missing.count, threads: threads, progress: { show(missing[$0]) },
       concluding: {
@@ -37,21 +43,23 @@ struct RecordPlacing {
         if ranks.isShared { try output.synchronize() }
       },
       { position in
-        let result = try place(missing[position])
-        try journal?.append(result.json())
-        try record?(result)
-        return result
+        let index = missing[position]
+        func make() throws -> RecordResult { try place(index, at: records[index], journal) }
+        return try consumption?.making(index, preparing: prepare, make) ?? make()
       })
     return done + placed
   }
 
-  /// Makes one record.
-  private func place(_ index: Int) throws -> RecordResult {
-    let place = conversion.file.records[index]
+  /// Makes one record, and notes it.
+  private func place(
+    _ index: Int, at place: PlacedRecord, _ journal: ConversionJournal?
+  ) throws -> RecordResult {
     let bytes = try conversion.file.record(at: index)
     try output.placement.write(bytes, at: place.offset)
-    return RecordResult(
+    let result = RecordResult(
       index: index, checksum: CRC32.checksum(bytes), summary: conversion.summary(of: place.name))
+    try journal?.append(result.json())
+    return result
   }
 
   /// The latest of `results` of each record, where the file holds what it says; by index.

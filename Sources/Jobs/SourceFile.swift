@@ -21,6 +21,12 @@ package struct SourceFile: Hashable, Sendable {
 
   /// Whether the file is as it was; a file that is gone is not.
   package var isUnchanged: Bool { (try? SourceFile(path: path)) == self }
+
+  /// Whether nothing has the file's name any more, or an empty file: it is emptied before it is deleted.
+  var isGone: Bool {
+    var status = stat()
+    return stat(path, &status) == 0 ? status.st_size == 0 : errno == ENOENT
+  }
 }
 
 extension SourceFile {

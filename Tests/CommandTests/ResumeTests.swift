@@ -470,9 +470,73 @@ import Testing
 
   // MARK: Disk space
 
+  private func byteCountOnDisk(_ path: String) -> Int {
+    var status = stat()
+    guard stat(path, &status) == 0 else { return 0 }
+    return Int(status.st_blocks) * 512
+  }
+
+  /// Whenever a shard is about to be deleted, the output has grown by two shards more than were
+  /// deleted, at most.
+  @Test(arguments: [1, 2, 3, 4])
+  func consumingNeedsRoomForTwoShards(_ deletion: Int) throws {
+    try withTemporaryFolder { tools in
+      let program = try FaultyProgram(in: tools)
+      try withTemporaryFolder { folder in
+        let model = try LargeCheckpoint(in: folder)
+        let output = folder.appending("out.safetensors")
+        func used() -> Int {
+          (model.shards + ["\(output).part"]).reduce(0) { $0 + byteCountOnDisk($1) }
+        }
+        let before = used()
+        let result = try program.run(
+          ["convert", model.folder, output, "--consume-input", "--threads", "3", "--quiet"],
+          pausedAt: deletion, of: ["truncate"], in: tools
+        ) { (_: Process) throws in
+          // The other threads get as far as they may.
+          usleep(300_000)
+          #expect(used() <= before + before / 2 + 65_536, "\(used()) of \(before)")
+          let gone = model.shards.filter { !FileManager.default.fileExists(atPath: $0) }
+          #expect(gone.count >= deletion - 1)
+        }
+        #expect(result.exitCode == 0, "\(result.standardError)")
+      }
+    }
+  }
+
   private static let canMount =
     geteuid() == 0
     && (try? BuiltProgram(path: "/usr/bin/env").run(["unshare", "-m", "true"]).exitCode) == 0
+
+  /// On a disk that has room for the model and 0.6 of it more.
+  @Test(.enabled(if: canMount), arguments: [true, false])
+  func aDiskWithoutRoomForBothIsEnough(_ isConsumed: Bool) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder)
+      let plain = folder.appending("plain.safetensors")
+      try CommandLine.succeedAll(["convert", model.folder, plain, "--quiet"])
+      let disk = folder.appending("disk")
+      try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: false)
+      let byteCount = model.shards.reduce(0) { $0 + byteCountOnDisk($1) } * 16 / 10
+      let script = """
+        mount -t tmpfs -o size=$3 tmpfs "$1" && cp -r "$2" "$1/model" &&
+        "$0" convert "$1/model" "$1/out.safetensors" --quiet --threads 2 $4 &&
+        cp "$1/out.safetensors" "$2/.." && ls "$1/model"
+        """
+      let outcome = try BuiltProgram(path: "/usr/bin/env").run([
+        "unshare", "-m", "sh", "-c", script, BuiltProgram().path, disk, model.folder,
+        "\(byteCount)", isConsumed ? "--consume-input" : "--journal",
+      ])
+      if isConsumed {
+        #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+        #expect(outcome.standardOutput == "model.safetensors.index.json\n")
+        #expect(try bytes(folder.appending("out.safetensors")) == bytes(plain))
+      } else {
+        #expect(outcome.exitCode == 2)
+        #expect(outcome.standardError.contains("bytes of free disk space, found"))
+      }
+    }
+  }
 
   /// Of every writer; a disk of 64 KiB has room for none of these files.
   @Test(

@@ -93,6 +93,23 @@ package final class PartialFile: Sendable {
     try placement.reserve(byteCount: byteCount)
   }
 
+  /// Checks that the disk has space where the file is to grow by parts to `byteCount`.
+  ///
+  /// - Parameter growth: what it grows by at most before other files are deleted.
+  /// - Throws: `FormatError` when it has not.
+  package func requireSpace(toGrowBy growth: Int, upTo byteCount: Int) throws {
+    try placement.requireSpace(toGrowBy: growth, upTo: byteCount)
+  }
+
+  /// What deleting the file at `path` gives back on this file's disk; 0 for one on another disk.
+  package func byteCountFreed(byDeleting path: String) -> Int {
+    var (own, other) = (stat(), stat())
+    guard fstat(descriptor, &own) == 0, stat(path, &other) == 0, own.st_dev == other.st_dev else {
+      return 0
+    }
+    return Int(other.st_blocks) * 512
+  }
+
   /// Whether the bytes at `offset` have this CRC-32; false where the file ends before.
   package func holds(checksum: UInt32, at offset: Int, byteCount: Int) throws -> Bool {
     let pieceByteCount = 1 << 20

@@ -51,10 +51,7 @@ package struct PositionalFile: Sendable {
   ///
   /// - Throws: `FormatError` when the disk has not enough space.
   func reserve(byteCount: Int) throws {
-    var status = stat()
-    if fstat(descriptor, &status) == 0 {
-      try requireSpace(byteCount: byteCount - Int(status.st_blocks) * 512)
-    }
+    try requireSpace(toGrowBy: byteCount, upTo: byteCount)
     let code = posix_fallocate(descriptor, 0, off_t(byteCount))
     if code == 0 { return }
     guard code == EOPNOTSUPP || code == EINVAL else {
@@ -63,11 +60,17 @@ package struct PositionalFile: Sendable {
     }
   }
 
-  /// - Throws: `FormatError` when the file's disk has not so many bytes free; what there is, it says.
-  func requireSpace(byteCount: Int) throws {
-    if let free = freeByteCount, byteCount > free {
+  /// - Parameters:
+  ///   - growth: the most bytes that will be written to it before others are free.
+  ///   - byteCount: the length that it will have; of that it may have taken some space already.
+  /// - Throws: `FormatError` when the file's disk has not enough space; what there is, it says.
+  func requireSpace(toGrowBy growth: Int, upTo byteCount: Int) throws {
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, let free = freeByteCount else { return }
+    let missing = min(growth, byteCount - Int(status.st_blocks) * 512)
+    guard missing <= free else {
       throw FormatError.mismatch(
-        expected: "\(byteCount) bytes of free disk space", found: "\(free)", path: path)
+        expected: "\(missing) bytes of free disk space", found: "\(free)", path: path)
     }
   }
 

@@ -13,8 +13,9 @@ struct StreamingOptions: ParsableArguments {
 
   @Flag(
     help: ArgumentHelp(
-      "Delete each safetensors file of the input once all its tensors are safely in OUT.part. Until "
-        + "the output is whole, OUT.part and OUT.journal are then the only copy."))
+      "Delete each safetensors file of the input once all its tensors are safely in OUT.part, which "
+        + "needs room for the output of two of them. Until the output is whole, OUT.part and "
+        + "OUT.journal are then the only copy."))
   var consumeInput = false
 
   /// Bytes of tensors from which on a conversion keeps a journal unasked.

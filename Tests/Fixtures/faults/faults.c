@@ -84,6 +84,20 @@ int fsync(int file) {
   return meet("fsync") != proceed ? -1 : NEXT(function, "fsync")(file);
 }
 
+#define CUTTER(name)                                                        \
+  int name(const char *path, off_t count) {                                 \
+    typedef int (*function)(const char *, off_t);                           \
+    if (meet("truncate") != proceed) return -1;                             \
+    return NEXT(function, #name)(path, count);                              \
+  }
+CUTTER(truncate)
+CUTTER(truncate64)
+
+int flock(int file, int operation) {
+  typedef int (*function)(int, int);
+  return meet("flock") != proceed ? -1 : NEXT(function, "flock")(file, operation);
+}
+
 int rename(const char *from, const char *to) {
   typedef int (*function)(const char *, const char *);
   return meet("rename") != proceed ? -1 : NEXT(function, "rename")(from, to);

@@ -1,0 +1,137 @@
+import Foundation
+import LinearAlgebra
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import Formats
+@testable import Jobs
+
+/// In which order sources are used up, and how much room the output needs meanwhile.
+@Suite struct InputConsumptionTests {
+  /// Five shards of eight tensors each, of which some are much larger than others.
+  private func shardedModel(
+    in folder: TemporaryFolder
+  ) throws -> (index: String, shards: [String]) {
+    var random = SplitMix(seed: 3)
+    var weightMap: [String: String] = [:]
+    var shards: [String] = []
+    for shard in 1...5 {
+      let name = "model-0000\(shard)-of-00005.safetensors"
+      var archive = TensorArchive()
+      for tensor in 0..<8 {
+        let count = tensor == shard % 8 ? 3000 : Int.random(in: 1...300, using: &random)
+        archive.tensors["\(tensor).\(shard)"] = try Tensor(
+          elementType: .float32, shape: #require(Shape([count])),
+          bytes: SharedBytes(elementsOf: (0..<count).map { Float($0 * shard + tensor) }))
+        weightMap["\(tensor).\(shard)"] = name
+      }
+      shards.append(folder.appending(name))
+      try FormatRegistry.standard.write(archive, as: SafetensorsFormat(), to: shards[shard - 1])
+    }
+    let index = folder.appending("model.safetensors.index.json")
+    try JSONSerialization.data(withJSONObject: ["weight_map": weightMap], options: .sortedKeys)
+      .write(to: URL(filePath: index))
+    return (index, shards)
+  }
+
+  private func withConsumption(
+    _ body: (Conversion, InputConsumption, _ shards: [String]) throws -> Void
+  ) throws {
+    try withTemporaryFolder { folder in
+      let (index, shards) = try shardedModel(in: folder)
+      let archive = try FormatRegistry.standard.open(index)
+      let conversion = try Conversion(
+        ConversionRequest(
+          input: index, output: folder.appending("out.safetensors"), root: nil,
+          format: "safetensors", recipe: nil), copying: archive, root: nil)
+      try body(conversion, InputConsumption(conversion, of: archive), shards)
+    }
+  }
+
+  private func shard(of record: PlacedRecord) throws -> Int {
+    try #require(Int(record.name.dropFirst(2))) - 1
+  }
+
+  private func isThere(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
+
+  @Test func shardsAreUsedUpOneAfterAnother() throws {
+    try withConsumption { conversion, consumption, shards in
+      #expect(consumption.files == shards)
+      let records = try consumption.order.map {
+        let record = conversion.file.records[$0]
+        return (shard: try shard(of: record), byteCount: record.sourceByteCount)
+      }
+      #expect(records.count == 40)
+      for (record, next) in zip(records, records.dropFirst()) {
+        #expect(
+          record.shard < next.shard
+            || record.shard == next.shard && record.byteCount >= next.byteCount)
+      }
+    }
+  }
+
+  /// However long a record takes: nobody touches the third shard while the first one is there.
+  @Test(arguments: [1, 2, 4, 16])
+  func aShardIsGoneBeforeTheOneAfterTheNextIsTouched(_ threads: Int) throws {
+    try withConsumption { conversion, consumption, shards in
+      let order = consumption.order
+      let prepared = Mutex<[String]>([])
+      _ = try parallelMap(count: order.count, threads: threads) { position in
+        let shard = try shard(of: conversion.file.records[order[position]])
+        try consumption.making(
+          order[position], preparing: { path in prepared.withLock { $0.append(path) } }
+        ) {
+          for earlier in shards.prefix(max(0, shard - 1)) {
+            #expect(!isThere(earlier), "shard \(shard) with \(earlier)")
+          }
+          #expect(isThere(shards[shard]))
+          // The first of each shard takes the longest.
+          usleep(position % 8 == 0 ? 30_000 : 500)
+        }
+      }
+      #expect(prepared.withLock { $0.sorted() } == shards)
+      #expect(!shards.contains(where: isThere))
+    }
+  }
+
+  private struct Failure: Error {}
+
+  @Test(arguments: [1, 4])
+  func aFailureEndsThoseThatWait(_ threads: Int) throws {
+    try withConsumption { conversion, consumption, shards in
+      let order = consumption.order
+      #expect(throws: Failure.self) {
+        _ = try parallelMap(count: order.count, threads: threads) { position in
+          try consumption.making(order[position], preparing: { _ in }) {
+            guard position == 0 else { return }
+            usleep(50_000)
+            throw Failure()
+          }
+        }
+      }
+      #expect(isThere(shards[0]) && isThere(shards[2]))
+    }
+  }
+
+  @Test func theRoomIsThatOfTwoShards() throws {
+    try withConsumption { conversion, consumption, shards in
+      let records = conversion.file.records
+      var byteCounts = [Int](repeating: 0, count: 5)
+      for record in records { byteCounts[try shard(of: record)] += record.byteCount }
+      // A shard that is deleted gives back what its tensors took.
+      let growth = consumption.largestGrowth(done: []) { path in
+        shards.firstIndex(of: path).map { byteCounts[$0] } ?? 0
+      }
+      #expect(growth == zip(byteCounts, byteCounts.dropFirst()).map(+).max())
+      // On another disk nothing is given back.
+      let whole = records.reduce(0) { $0 + $1.byteCount }
+      #expect(consumption.largestGrowth(done: []) { _ in 0 } == whole)
+      // What is in its place already needs no room.
+      let largest = try #require(
+        records.indices.max { records[$0].byteCount < records[$1].byteCount })
+      #expect(
+        consumption.largestGrowth(done: [largest]) { _ in 0 } == whole - records[largest].byteCount)
+    }
+  }
+}

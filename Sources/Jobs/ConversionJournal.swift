@@ -14,20 +14,32 @@ final class ConversionJournal: Sendable {
   private let hasFailed = Mutex(false)
 
   /// Where the journal of `output` is that has the plan: of a process alone, or of rank 0.
-  static func path(of output: String) -> String { "\(output).journal" }
+  static func path(of output: String) -> String { path(of: output, suffix: ".journal") }
 
   /// Where another rank keeps its own; several machines cannot append to one file.
-  static func path(of output: String, rank: Int) -> String { "\(output)\(rankSuffix)\(rank)" }
+  static func path(of output: String, rank: Int) -> String {
+    path(of: output, suffix: "\(rankSuffix)\(rank)")
+  }
+
+  /// Beside the partial file: where the output is a link, both are with what it leads to.
+  static func path(of output: String, suffix: String) -> String {
+    OutputDestination.resolved(output) + suffix
+  }
 
   /// What follows the output's path in those of ranks' journals, before the number.
   static let rankSuffix = ".journal-rank-"
 
-  /// The files in the folder of `output` whose paths begin with its own and `suffix`, sorted.
-  static func paths(beside output: String, suffix: String) throws -> [String] {
-    let folder = (output as NSString).deletingLastPathComponent
-    let prefix = "\((output as NSString).lastPathComponent)\(suffix)"
+  /// The files beside `output` whose paths begin with its own and `suffix`, sorted.
+  ///
+  /// - Parameter isOne: whether what follows in the path makes it one of them.
+  static func paths(
+    beside output: String, suffix: String, where isOne: (Substring) -> Bool = { _ in true }
+  ) throws -> [String] {
+    let path = path(of: output, suffix: suffix) as NSString
+    let (folder, prefix) = (path.deletingLastPathComponent, path.lastPathComponent)
     return try FileManager.default.contentsOfDirectory(atPath: folder)
-      .filter { $0.hasPrefix(prefix) }.sorted().map { "\(folder)/\($0)" }
+      .filter { $0.hasPrefix(prefix) && isOne($0.dropFirst(prefix.count)) }
+      .sorted().map { "\(folder)/\($0)" }
   }
 
   /// Removes every journal of a conversion to `output`.
@@ -57,20 +69,25 @@ final class ConversionJournal: Sendable {
   /// Goes on with the journal at `path` where it begins with `head`, and begins one in the place of any
   /// other; nobody else may write it meanwhile.
   ///
-  /// - Parameter refusal: what is said when another process writes it.
-  /// - Returns: the journal, and what it says.
+  /// - Parameters:
+  ///   - refusal: what is said when another process writes it.
+  ///   - check: throws where one with another first line is to stay.
+  /// - Returns: the journal, and what it says; `nil` where it was begun.
   /// - Throws: `FormatError` when it cannot be written.
   static func alone(
-    at path: String, head: JSONValue, refusal: String
-  ) throws -> (journal: ConversionJournal, results: [RecordResult]) {
+    at path: String, head: JSONValue, refusal: String,
+    replacing check: (_ head: JSONValue) throws -> Void = { _ in }
+  ) throws -> (journal: ConversionJournal, results: [RecordResult]?) {
     let journal = try ConversionJournal(opening: path, creates: true)
     guard
       flock(journal.descriptor, LOCK_EX | LOCK_NB) == 0
         || errno != EWOULDBLOCK  // a file system without locks
     else { throw FormatError.unsupported(refusal, path: path) }
-    guard let content = try? JournalContent(path: path), content.head == head else {
+    let content = try JournalContent(path: path)
+    guard let content, content.head == head else {
+      try content?.head.map(check)
       try journal.begin(with: head)
-      return (journal, [])
+      return (journal, nil)
     }
     try journal.cut(at: content.wholeByteCount)
     return (journal, content.results)
@@ -134,16 +151,18 @@ final class ConversionJournal: Sendable {
 
 /// What a journal says.
 struct JournalContent: Sendable {
-  /// The first line.
-  let head: JSONValue
+  /// The first line; `nil` where it is damaged.
+  let head: JSONValue?
   let results: [RecordResult]
   /// Paths of sources that are deleted, or may be.
   let consumedFiles: [String]
+  /// The numbers of lines, counted from one, that say nothing because they are damaged.
+  let damagedLines: [Int]
   /// Where the last whole line ends.
   let wholeByteCount: Int
 
   /// - Returns: `nil` when there is no journal, or none with a whole first line.
-  /// - Throws: `FormatError` when it cannot be read, or is not a journal.
+  /// - Throws: `FormatError` when it cannot be read.
   init?(path: String) throws {
     guard FileManager.default.fileExists(atPath: path) else { return nil }
     let file = try InputFile(path: path, access: .read)
@@ -158,27 +177,59 @@ struct JournalContent: Sendable {
     }
     guard let first = lines.first else { return nil }
     wholeByteCount = start
+    head = try? JSONDocument.parse(bytes.slice(first))
     var results: [RecordResult] = []
     var consumedFiles: [String] = []
-    head = try locatingErrors(path: path) {
-      let head = try JSONDocument.parse(bytes.slice(first))
-      for line in lines.dropFirst() {
-        let json = try JSONDocument.parse(bytes.slice(line), baseOffset: line.lowerBound)
-        if case .object(let members) = json, case .string(let file)? = members["consumed"] {
-          consumedFiles.append(file)
-        } else {
-          results.append(try RecordResult(parsing: json))
-        }
+    var damagedLines = head == nil ? [1] : []
+    for (index, line) in lines.enumerated().dropFirst() {
+      guard let json = try? JSONDocument.parse(bytes.slice(line)) else {
+        damagedLines.append(index + 1)
+        continue
       }
-      return head
+      if case .object(let members) = json, case .string(let file)? = members["consumed"] {
+        consumedFiles.append(file)
+      } else if let result = try? RecordResult(parsing: json) {
+        results.append(result)
+      } else {
+        damagedLines.append(index + 1)
+      }
     }
     self.results = results
     self.consumedFiles = consumedFiles
+    self.damagedLines = damagedLines
+  }
+
+  /// The plan that a conversion's journal begins with.
+  ///
+  /// - Throws: `FormatError` when there is none that this program knows.
+  func plan() throws -> ConversionPlan {
+    guard let head else { throw FormatError.malformed("its first line is damaged") }
+    return try ConversionPlan(parsing: head)
+  }
+
+  /// Refuses a journal one of whose damaged lines may be the only word of what was consumed.
+  ///
+  /// Where nothing was, the record that such a line spoke of is simply made again.
+  ///
+  /// - Parameter plan: of the conversion, where that can be read.
+  /// - Throws: `FormatError` that says what to do.
+  func refuseDamage(of plan: ConversionPlan?, path: String) throws {
+    guard let line = damagedLines.first else { return }
+    let isConsumed =
+      plan.map { $0.sources.contains(where: \.isGone) } ?? damagedLines.contains { $0 > 1 }
+    guard isConsumed || !consumedFiles.isEmpty else { return }
+    throw FormatError.malformed(
+      "line \(line) is damaged, and the partial file may be the only copy of files that were consumed: "
+        + (line > 1
+          ? "remove that line and repeat the command, which says what is lost, if anything is, or "
+          : "put it back from a copy, or ")
+        + "remove the journal to give them up", path: path)
   }
 
   /// - Parameter reason: why the journal is of no use.
   /// - Throws: `FormatError` when beginning anew would lose what was consumed.
   func refuseToDiscard(_ reason: String, path: String) throws {
+    try refuseDamage(of: try? plan(), path: path)
     guard consumedFiles.isEmpty else {
       throw FormatError.unsupported(
         "\(reason), but it has the content of \(consumedFiles.count) files that were consumed: "

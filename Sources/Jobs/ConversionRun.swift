@@ -37,40 +37,39 @@ package struct ConversionRun: Sendable {
 
   /// Looks for what an earlier run left.
   ///
+  /// - Parameter consumes: whether the request is to consume sources, so that some may be gone.
   /// - Throws: `FormatError` when the journal cannot be read, or when consumed files make it the only
-  ///   copy of their content and it does not fit the request.
-  package static func earlier(_ request: ConversionRequest) throws -> Earlier {
+  ///   copy of their content and it is damaged or does not fit the request.
+  package static func earlier(
+    _ request: ConversionRequest, consumes: Bool = false
+  ) throws -> Earlier {
     let path = ConversionJournal.path(of: request.output)
-    let content: JournalContent
-    do {
-      guard let found = try JournalContent(path: path) else { return .none }
-      content = found
-    } catch let error as FormatError {
-      return .other(reason: "\(error)")
-    }
+    guard let content = try JournalContent(path: path) else { return .none }
     let plan: ConversionPlan
     do {
-      plan = try ConversionPlan(parsing: content.head)
+      plan = try content.plan()
     } catch {
       try content.refuseToDiscard("\(error)", path: path)
       return .other(reason: "\(error)")
     }
+    let isPartial = FileManager.default.fileExists(atPath: PartialFile.path(of: request.output))
+    if try !isPartial && FinishedOutput.isThere(of: plan, content) {
+      ConversionJournal.removeAll(of: request.output)
+      guard content.consumedFiles.isEmpty else {
+        throw FormatError.unsupported(
+          "an earlier run has finished it, and consumed its input", path: request.output)
+      }
+      return .none
+    }
+    try content.refuseDamage(of: plan, path: path)
     let absent = Set(content.consumedFiles)
     let reason: String
-    if !FileManager.default.fileExists(atPath: PartialFile.path(of: request.output)) {
-      guard try !FinishedOutput.isThere(of: plan, content) else {
-        ConversionJournal.removeAll(of: request.output)
-        guard absent.isEmpty else {
-          throw FormatError.unsupported(
-            "an earlier run has finished it, and consumed its input", path: request.output)
-        }
-        return .none
-      }
+    if !isPartial {
       reason = "its partial file is gone"
     } else if plan.request != request {
       reason = "it is of another input or of other options"
     } else if let changed = plan.sources.first(where: {
-      !absent.contains($0.path) && !$0.isUnchanged
+      !absent.contains($0.path) && !$0.isUnchanged && !(consumes && $0.isGone)
     }) {
       reason = "\(changed.path) was changed since"
     } else {
@@ -99,8 +98,12 @@ package struct ConversionRun: Sendable {
     let plan = conversion.plan
     try EarlierWork.refuseJobs(of: plan.request.output)
     output = try PartialFile(
-      for: plan.request.output, replacesExisting: replacesExisting, opening: .new,
+      for: plan.request.output, replacesExisting: replacesExisting, opening: .either,
       staysOnSignals: keepsJournal)
+    // Again, with the partial file locked: nobody begins anything beside it now.
+    try EarlierWork.refuseJobs(of: plan.request.output)
+    try EarlierWork.refuseConsumed(of: plan.request.output)
+    try output.empty()
     ConversionJournal.removeAll(of: plan.request.output)
     do {
       try Self.makeRoom(for: conversion, in: output, consumption: consumption)

@@ -6,10 +6,8 @@ import Foundation
 enum EarlierWork {
   /// Journals of jobs in the folder of `output`, sorted.
   static func jobJournals(of output: String) throws -> [String] {
-    let prefix = "\((output as NSString).lastPathComponent)\(JobRun.journalSuffix)"
-    return try ConversionJournal.paths(beside: output, suffix: JobRun.journalSuffix).filter {
-      let number = ($0 as NSString).lastPathComponent.dropFirst(prefix.count)
-      return JobNumber(String(number).replacing("-of-", with: "/")) != nil
+    try ConversionJournal.paths(beside: output, suffix: JobRun.journalSuffix) { number in
+      JobNumber(String(number).replacing("-of-", with: "/")) != nil
     }
   }
 
@@ -21,6 +19,14 @@ enum EarlierWork {
     throw FormatError.unsupported(
       "jobs of a plan have begun this output: 'finish' their plan, or remove their journals and "
         + PartialFile.path(of: output), path: journal)
+  }
+
+  /// For a conversion that begins.
+  ///
+  /// - Throws: `FormatError` when another one has consumed files into the partial file.
+  static func refuseConsumed(of output: String) throws {
+    let path = ConversionJournal.path(of: output)
+    try JournalContent(path: path)?.refuseToDiscard("it is another conversion's", path: path)
   }
 
   /// For jobs.
@@ -48,10 +54,15 @@ enum EarlierWork {
     let begun = [journal].compactMap(head(of:)) + others.lazy.compactMap(head(of:)).prefix(1)
     let own = plan.fingerprint
     for (path, fingerprint) in begun where fingerprint != own {
-      throw FormatError.unsupported(
-        "jobs of another plan have begun this output: 'finish' that plan, or remove their journals "
-          + "and \(PartialFile.path(of: plan.request.output))", path: path)
+      throw otherPlan(than: plan, journal: path)
     }
+  }
+
+  /// What is said to a job of `plan` about the journal of another plan's job.
+  static func otherPlan(than plan: ConversionPlan, journal: String) -> FormatError {
+    FormatError.unsupported(
+      "jobs of another plan have begun this output: 'finish' that plan, or remove their journals "
+        + "and \(PartialFile.path(of: plan.request.output))", path: journal)
   }
 
   /// The plan that a job's journal says; `nil` where it has not come as far, or cannot be read.

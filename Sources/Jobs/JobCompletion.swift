@@ -26,8 +26,8 @@ package struct JobCompletion: Sendable {
   ///   file as they say; and when the output cannot be written.
   package func finish(replacesExisting: Bool) throws -> ConversionOutcome {
     let conversion = try Conversion(continuing: plan, access: access, threads: threads)
-    let jobs = try jobs()
-    guard !jobs.isEmpty else {
+    let begun = try jobs()
+    guard !begun.isEmpty else {
       let isThere = FileManager.default.fileExists(atPath: plan.request.output)
       throw FormatError.malformed(
         isThere
@@ -35,7 +35,9 @@ package struct JobCompletion: Sendable {
           : "no job of this plan has run; 'run PLAN --job i/n' runs one", path: plan.request.output)
     }
     try EarlierWork.refuseConversion(of: plan.request.output)
-    let output = try partialFile(of: jobs, replacesExisting: replacesExisting)
+    let output = try partialFile(of: begun, replacesExisting: replacesExisting)
+    // With the lock no job runs: what was done until now is all there is.
+    let jobs = try jobs()
     let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
     let found = try placing.confirmed(latestOf: jobs.flatMap(\.results))
     let missing = Set(conversion.file.records.indices).subtracting(found.map(\.index))
@@ -65,7 +67,7 @@ package struct JobCompletion: Sendable {
     return try EarlierWork.jobJournals(of: plan.request.output)
       .compactMap { path in
         guard let content = try JournalContent(path: path),
-          case .object(let head) = content.head, head["plan"] == fingerprint,
+          case .object(let head)? = content.head, head["plan"] == fingerprint,
           case .integer(let number)? = head["job"], case .integer(let count)? = head["jobs"],
           let job = JobNumber(number, of: count)
         else { return nil }

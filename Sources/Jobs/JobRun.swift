@@ -24,7 +24,8 @@ package struct JobRun: Sendable {
   static let journalSuffix = ".job-"
 
   static func journalPath(of output: String, job: JobNumber) -> String {
-    "\(output)\(journalSuffix)\(job.number)-of-\(job.count)"
+    ConversionJournal.path(
+      of: output, suffix: "\(journalSuffix)\(job.number)-of-\(job.count)")
   }
 
   /// - Throws: `FormatError` when sources are not as planned, when the output cannot be written or has
@@ -42,18 +43,27 @@ package struct JobRun: Sendable {
     share = JobShare.indices(of: conversion.file, job: job)
     output = try PartialFile(
       for: plan.request.output, replacesExisting: replacesExisting, opening: .either, lock: .shared)
-    // With the lock nobody begins one; and where the output is a link, it may be beside another path.
-    try EarlierWork.refuseConversion(of: output.outputPath)
-    try output.reserve(byteCount: conversion.file.recordsEnd)
+    // With the lock nobody begins one.
+    try EarlierWork.refuseConversion(of: plan.request.output)
     let head = JSONValue.object([
       "plan": .string(plan.fingerprint), "job": .integer(job.number), "jobs": .integer(job.count),
     ])
     let (journal, results) = try ConversionJournal.alone(
-      at: path, head: head, refusal: "job \(job) is running already")
+      at: path, head: head, refusal: "job \(job) is running already"
+    ) { _ in throw EarlierWork.otherPlan(than: plan, journal: path) }
     self.journal = journal
+    do {
+      // Jobs share the lock. Each looks for those of another plan after it has said that it is there
+      // itself, so that of two that begin at once at least one sees the other.
+      try EarlierWork.refuseOtherPlans(than: plan, journal: path)
+      try output.reserve(byteCount: conversion.file.recordsEnd)
+    } catch  where results == nil {
+      unlink(path)
+      throw error
+    }
     let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
     let isMine = Set(share)
-    done = try placing.confirmed(latestOf: results.filter { isMine.contains($0.index) })
+    done = try placing.confirmed(latestOf: (results ?? []).filter { isMine.contains($0.index) })
   }
 
   /// Makes the job's records.
@@ -70,6 +80,7 @@ package struct JobRun: Sendable {
 
   /// Bytes that the job reads.
   package var sourceByteCount: Int {
-    share.reduce(0) { $0 + conversion.file.records[$1].sourceByteCount }
+    let records = conversion.file.records
+    return share.reduce(0) { $0 + records[$1].sourceByteCount }
   }
 }

@@ -81,6 +81,63 @@ import Testing
     }
   }
 
+  /// What is killed on some threads goes on with others.
+  @Test(arguments: ["condi", "safetensors"], [("3", "1"), ("1", "4")])
+  func theNumberOfThreadsMayChange(_ suffix: String, _ threads: (String, String)) throws {
+    try withTemporaryFolder { tools in
+      let program = try FaultyProgram(in: tools)
+      try withTemporaryFolder { folder in
+        let model = try LargeCheckpoint(in: folder)
+        let options = suffix == "condi" ? Self.packing : []
+        let plain = folder.appending("plain.\(suffix)")
+        try CommandLine.succeedAll(["convert", model.folder, plain, "--no-journal"] + options)
+        let output = folder.appending("out.\(suffix)")
+        let arguments = ["convert", model.folder, output, "--journal"] + options + ["--threads"]
+        let killed = try program.run(arguments + [threads.0], .kill, at: 20, of: ["pwrite"])
+        #expect(killed.exitCode == -9)
+        let outcome = try CommandLine.succeedAll(arguments + [threads.1])
+        #expect(
+          outcome.standardError.contains("going on with an earlier run, which has done 1"),
+          "\(outcome.standardError)")
+        #expect(try bytes(output) == bytes(plain))
+        #expect(try folder.names() == ["model", "out.\(suffix)", "plain.\(suffix)"])
+      }
+    }
+  }
+
+  /// The partial file and the journal are both beside the file that is replaced, so that whoever
+  /// writes it by its own name meets them, too.
+  @Test func aLinkedOutputIsContinuedWhereItIs() throws {
+    try withTemporaryFolder { tools in
+      let program = try FaultyProgram(in: tools)
+      try withTemporaryFolder { folder in
+        let model = try LargeCheckpoint(in: folder, layers: 8)
+        let plain = folder.appending("plain.condi")
+        try CommandLine.succeedAll(["convert", model.folder, plain] + Self.packing)
+        let elsewhere = folder.appending("elsewhere")
+        try FileManager.default.createDirectory(
+          atPath: elsewhere, withIntermediateDirectories: false)
+        try Data("old".utf8).write(to: URL(filePath: "\(elsewhere)/real"))
+        let link = folder.appending("out.condi")
+        #expect(symlink("elsewhere/real", link) == 0)
+        let arguments = ["convert", model.folder, link, "--journal", "--force"] + Self.packing
+        let killed = try program.run(arguments, .kill, at: 9, of: ["pwrite"])
+        #expect(killed.exitCode == -9)
+        func names() throws -> [String] {
+          try FileManager.default.contentsOfDirectory(atPath: elsewhere).sorted()
+        }
+        #expect(try names() == ["real", "real.journal", "real.part"])
+        #expect(try folder.names() == ["elsewhere", "model", "out.condi", "plain.condi"])
+        let outcome = try CommandLine.succeedAll(arguments)
+        #expect(outcome.standardError.contains("going on with an earlier run"))
+        #expect(try bytes("\(elsewhere)/real") == bytes(plain))
+        #expect(try names() == ["real"])
+        #expect(
+          try FileManager.default.destinationOfSymbolicLink(atPath: link) == "elsewhere/real")
+      }
+    }
+  }
+
   /// Without a look at the input, which is not even there.
   @Test(arguments: [
     ["convert", "IN", "out.condi", "--journal"], ["convert", "IN", "out.condi", "--no-journal"],
@@ -188,6 +245,29 @@ import Testing
       let isLeft = FileManager.default.fileExists(atPath: "\(output).journal")
       #expect(isLeft == isDamaged)
     }
+  }
+
+  /// Nothing was consumed: the record that a damaged line spoke of is made again.
+  @Test func aDamagedLineIsNoLine() throws {
+    try withInterrupted { folder, model, output, arguments in
+      try damage(line: 5, of: "\(output).journal")
+      let outcome = try CommandLine.succeedAll(arguments)
+      #expect(
+        outcome.standardError.contains("which has done 9 of 31 tensors"),
+        "\(outcome.standardError)")
+      let plain = folder.appending("plain.condi")
+      try CommandLine.succeedAll(
+        ["convert", model.folder, plain, "--no-journal", "--quiet"] + Self.packing)
+      #expect(try bytes(output) == bytes(plain))
+    }
+  }
+
+  /// Makes a line, counted from one, of a journal unreadable.
+  private func damage(line: Int, of path: String) throws {
+    var lines = try String(contentsOfFile: path, encoding: .utf8)
+      .split(separator: "\n", omittingEmptySubsequences: false)
+    lines[line - 1] = "{\u{0}" + lines[line - 1].dropFirst(2)
+    try Data(lines.joined(separator: "\n").utf8).write(to: URL(filePath: path))
   }
 
   @Test func damagedRecordsAreMadeAgain() throws {
@@ -428,6 +508,52 @@ import Testing
           for shard in model.shards { #expect(FileManager.default.fileExists(atPath: shard)) }
         }
       }
+    }
+  }
+
+  /// Where a damaged line may be the only word of what was consumed, nothing is begun anew.
+  @Test(arguments: [true, false])
+  func aDamagedJournalOfWhatWasConsumedIsRefused(_ isConsumedLine: Bool) throws {
+    try withConsumed { folder, _, output, arguments, plain in
+      let path = "\(output).journal"
+      let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n")
+      // Of a tensor whose shard is there yet; those of layer 0 come first, and theirs is gone.
+      let line = isConsumedLine ? lines.count : 4
+      try damage(line: line, of: path)
+      let damaged = try bytes(path)
+      for command in [arguments, arguments.dropLast(2) + ["--bits", "3"]] {
+        let outcome = try CommandLine.runAll(Array(command))
+        #expect(outcome.exitCode == 2)
+        #expect(
+          outcome.standardError
+            == "condi-convert: \(path): line \(line) is damaged, and the partial file may be the only "
+            + "copy of files that were consumed: remove that line and repeat the command, which says "
+            + "what is lost, if anything is, or remove the journal to give them up\n")
+      }
+      #expect(try bytes(path) == damaged)
+      #expect(try folder.names() == ["model", "out.condi.journal", "out.condi.part"])
+      let rest = lines.enumerated().filter { $0.offset != line - 1 }.map { "\($0.element)\n" }
+      try Data(rest.joined().utf8).write(to: URL(filePath: path))
+      let outcome = try CommandLine.succeedAll(arguments)
+      #expect(
+        outcome.standardError.contains("has done \(isConsumedLine ? 31 : 30) of 31 tensors"),
+        "\(outcome.standardError)")
+      #expect(try bytes(output) == plain)
+    }
+  }
+
+  @Test func aDamagedPlanOfWhatWasConsumedIsRefused() throws {
+    try withConsumed { folder, _, output, arguments, _ in
+      let path = "\(output).journal"
+      try damage(line: 1, of: path)
+      let outcome = try CommandLine.runAll(arguments)
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(path): line 1 is damaged, and the partial file may be the only copy of "
+          + "files that were consumed: put it back from a copy, or remove the journal to give them up\n"
+      )
+      #expect(try folder.names() == ["model", "out.condi.journal", "out.condi.part"])
     }
   }
 

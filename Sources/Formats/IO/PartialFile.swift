@@ -11,7 +11,7 @@ package final class PartialFile: Sendable {
   package enum Lock: Sendable { case shared, exclusive, heldElsewhere }
 
   /// Whether the file must be there already.
-  package enum Opening: Sendable { case existing, new, either }
+  package enum Opening: Sendable { case existing, either }
 
   /// `OUT.part`.
   package let path: String
@@ -21,15 +21,14 @@ package final class PartialFile: Sendable {
   /// The place in the table of files that signals remove; negative where it stays.
   private let slot: Int32
 
-  /// Where the whole file will be: the output with a link at its end resolved.
-  package var outputPath: String { destination.path }
-
-  /// Where the partial file of `output` is.
-  package static func path(of output: String) -> String { "\(output).part" }
+  /// Where the partial file of `output` is: beside the file that a link leads to.
+  package static func path(of output: String) -> String {
+    "\(OutputDestination.resolved(output)).part"
+  }
 
   /// - Parameters:
   ///   - output: where the file will be.
-  ///   - opening: `.new` discards what an existing partial file holds.
+  ///   - opening: what an existing partial file holds stays.
   ///   - staysOnSignals: whether it is left when a signal ends the process, for a run that continues.
   /// - Throws: `FormatError` when something is in the way at `output`, when another process uses the
   ///   partial file, and when it cannot be opened.
@@ -39,7 +38,7 @@ package final class PartialFile: Sendable {
   ) throws {
     destination = try OutputDestination(path: output, replacesExisting: replacesExisting)
     self.output = output
-    path = Self.path(of: destination.path)
+    path = "\(destination.path).part"
     let creation = opening == .existing ? 0 : O_CREAT
     descriptor = open(
       path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | creation, destination.permissions ?? 0o666)
@@ -52,17 +51,10 @@ package final class PartialFile: Sendable {
       lock == .heldElsewhere
       || flock(descriptor, (lock == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0
       || errno != EWOULDBLOCK  // a file system without locks
-    let isEmpty = opening != .new || !isRegular || !isLocked || ftruncate(descriptor, 0) == 0
-    guard isRegular, isLocked, isEmpty else {
-      let code = errno
+    guard isRegular, isLocked else {
       close(descriptor)
-      guard isRegular else {
-        throw FormatError.unsupported("it is not a regular file", path: path)
-      }
-      guard isLocked else {
-        throw FormatError.unsupported("another process is writing it", path: path)
-      }
-      throw FormatError(.system(operation: "write", code: code), path: path)
+      throw FormatError.unsupported(
+        isRegular ? "another process is writing it" : "it is not a regular file", path: path)
     }
     if let permissions = destination.permissions { fchmod(descriptor, permissions) }
     slot = staysOnSignals ? -1 : condi_cleanup_add(path)

@@ -38,7 +38,7 @@ struct StreamingOptions: ParsableArguments {
   ) throws -> ConversionOutcome? {
     // Ranks would write into the partial file of a run that can be continued.
     guard journal != false || SharedWork.ranks.isShared else { return nil }
-    switch try ConversionRun.earlier(request) {
+    switch try ConversionRun.earlier(request, consumes: consumeInput) {
     case .none: return nil
     case .other(let reason):
       Console.note(

@@ -7,6 +7,9 @@ import OrderedCollections
 /// Scales and biases are `float32`, so that `scale · code + bias` is bit for bit the packed file's
 /// `lower + scale · code` in Float32; tensors of narrower elements differ by the rounding to those.
 struct MLXExporter: ModelExporter {
+  /// The configuration and the tensors.
+  static let fileNames = ["config.json", "model.safetensors"]
+
   struct Piece: Sendable {
     let tensors: [NamedTensor]
     /// The module's path and form; `nil` for tensors that are not quantized.

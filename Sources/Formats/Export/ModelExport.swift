@@ -1,3 +1,4 @@
+import Foundation
 import OrderedCollections
 import Synchronization
 
@@ -38,6 +39,7 @@ public struct ModelExport: Sendable {
     runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially,
     progress: WriteProgress? = nil
   ) throws -> ExportOutcome {
+    try checkOutput(path, replacesExisting: replacesExisting)
     func write(_ exporter: some ModelExporter) throws -> ExportOutcome {
       let planned = try planned(exporter, runningTasks: run)
       var description = ExportDescription(model.header)
@@ -50,6 +52,18 @@ public struct ModelExport: Sendable {
       return ExportOutcome(tensors: planned.map(\.record), files: files, notes: notes)
     }
     return try withExporter { try write($0) }
+  }
+
+  /// Finds before the work what would be in the way of the files after it.
+  private func checkOutput(_ path: String, replacesExisting: Bool) throws {
+    // MLX's are in a folder, which need not be there yet.
+    let files =
+      target == .mlx
+      ? MLXExporter.fileNames.map { "\(path)/\($0)" }
+        .filter(FileManager.default.fileExists(atPath:)) : [path]
+    for file in files {
+      try OutputDestination.check(file, replacesExisting: replacesExisting)
+    }
   }
 
   /// What `write` would make of each tensor, without writing anything: there are no files.

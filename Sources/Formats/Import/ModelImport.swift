@@ -88,6 +88,7 @@ public struct ModelImport: Sendable {
     to path: String, replacesExisting: Bool = false,
     runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
   ) throws -> ExportOutcome {
+    try OutputDestination.check(path, replacesExisting: replacesExisting)
     var header = PackedHeader(producer: Producer.current)
     header.source = try PackedHeader.Source(archive, root: nil)
     header.metadata = archive.metadata

@@ -42,6 +42,19 @@ import Testing
     #expect(outcome.tensors == expected.tensors)
   }
 
+  @Test(arguments: ExportTarget.allCases)
+  func anOutputThatExistsIsSaidBeforeTheWork(_ target: ExportTarget) throws {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("out")
+      _ = try export(target, to: path)
+      let error = #expect(throws: FormatError.self) {
+        try ModelExport(sample(), to: target, options: Self.options).write(
+          to: path, runningTasks: { _, _ in Issue.record("it works before it looks") })
+      }
+      #expect(error?.problem == .outputExists)
+    }
+  }
+
   @Test(arguments: [ExportTarget.onnx, .onnxMatMulNBits, .gguf])
   func filesEqualThoseOfTheRealPackage(_ target: ExportTarget) throws {
     try withTemporaryFolder { folder in

@@ -45,6 +45,22 @@ import Testing
     }
   }
 
+  @Test func anOutputThatExistsIsSaidBeforeTheWork() throws {
+    let path = try PackageFolder.fixture("import/mlx/model.safetensors")
+    let model = try ModelImport(
+      FormatRegistry.standard.open(path), from: .mlx,
+      config: ModelImport.configuration(beside: path, of: .mlx).json)
+    try withTemporaryFolder { folder in
+      let output = folder.appending("out")
+      try Data().write(to: URL(filePath: output))
+      let error = #expect(throws: FormatError.self) {
+        try model.write(
+          to: output, runningTasks: { _, _ in Issue.record("it works before it looks") })
+      }
+      #expect(error?.problem == .outputExists)
+    }
+  }
+
   @Test func mlxCodesComeBackAsMLXDequantizesThem() throws {
     let values = try FormatRegistry.standard.open(
       PackageFolder.fixture("import/mlx-values.safetensors"))

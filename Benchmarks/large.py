@@ -1,7 +1,8 @@
 """Models larger than memory: time, peak memory and bytes written as the work grows.
 
-    python large.py make FOLDER --gigabytes 2 [--types mixed|float32] [--embedding]
+    python large.py make FOLDER --gigabytes 2 [--types mixed|float32] [--embedding] [--shard-megabytes 512]
     python large.py measure BINARY FOLDER [--threads 1]
+    python large.py consume BINARY FOLDER [--threads 1]
     python large.py grow BINARY --from 0.1 --to 20 [--work FOLDER] [--output results/large.md]
 
 `make` writes a sharded safetensors checkpoint as language models have it: float32, float16, bfloat16
@@ -13,6 +14,10 @@ bytes that it had the system write; and beside it what `cp` takes for the same f
 core for rounding the float32 tensors: with bounds a tensor, as here, and with bounds for each block of 32
 neighbours, as llama-quantize has them. All files have been read once before, so they come from the page
 cache where it holds them.
+
+`consume` converts copies of it with --consume-input, to safetensors and packed as above, and prints by how
+many bytes the shards that are left and the partial file together exceeded the model on the disk, at most,
+seen every 5 ms.
 
 `grow` doubles the model from step to step, with layers of the same size, and fits slopes: 1 is linear, 0
 does not grow.
@@ -35,7 +40,6 @@ from pathlib import Path
 
 import numpy as np
 
-SHARD_BYTES = 1 << 29
 RECIPE = {
     "name": "round-to-nearest",
     "bits": 2,
@@ -95,7 +99,9 @@ def byte_count(kind: str, shape: list[int]) -> int:
     return WIDTHS[kind] * math.prod(shape)
 
 
-def make(folder: Path, gigabytes: float, types: str, has_embedding: bool = False) -> None:
+def make(
+    folder: Path, gigabytes: float, types: str, has_embedding: bool, shard_bytes: int
+) -> None:
     folder.mkdir(parents=True)
     goal = gigabytes * 1e9
     kinds = ["F32"] if types == "float32" else ["F32", "F32", "F16", "BF16"]
@@ -112,7 +118,7 @@ def make(folder: Path, gigabytes: float, types: str, has_embedding: bool = False
     shards: list[list[tuple[str, str, list[int]]]] = [[]]
     filled = 0
     for tensor in tensors:
-        if filled >= SHARD_BYTES:
+        if filled >= shard_bytes:
             shards.append([])
             filled = 0
         shards[-1].append(tensor)
@@ -249,6 +255,35 @@ def measure(binary: str, folder: Path, work: Path, threads: int, runs: int) -> d
     }
 
 
+def bytes_on_disk(*paths: Path) -> int:
+    total = 0
+    for path in paths:
+        try:
+            total += path.stat().st_blocks * 512
+        except FileNotFoundError:
+            pass
+    return total
+
+
+def consume(binary: str, folder: Path, work: Path, threads: int, options: list[str]) -> list[object]:
+    copy, output = work / "copy", work / ("out.condi" if options else "out.safetensors")
+    shutil.copytree(folder, copy)
+    os.sync()  # until then not all blocks are given out
+    paths = [*shards_of(copy), Path(f"{output}.part"), output]
+    before = largest = bytes_on_disk(*paths)
+    command = [binary, "convert", str(copy), str(output), "--consume-input", "--quiet", *options]
+    child = subprocess.Popen([*command, "--threads", str(threads)], stdout=subprocess.DEVNULL)
+    while child.poll() is None:
+        largest = max(largest, bytes_on_disk(*paths))
+        time.sleep(0.005)
+    if child.returncode != 0:
+        sys.exit(f"{' '.join(command)}: exit status {child.returncode}")
+    size = output.stat().st_size
+    shutil.rmtree(copy)
+    output.unlink()
+    return [output.suffix, *(f"{count / 1e6:.0f}" for count in (before, size, largest - before))]
+
+
 def line(cells: list[object]) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
@@ -282,6 +317,7 @@ def main() -> None:
     making = commands.add_parser("make")
     making.add_argument("folder", type=Path)
     making.add_argument("--gigabytes", type=float, default=2)
+    making.add_argument("--shard-megabytes", type=int, default=512)
     making.add_argument("--types", choices=["mixed", "float32"], default="mixed")
     making.add_argument(
         "--embedding", action="store_true", help="131 MB of bfloat16 that is kept, before the layers")
@@ -289,21 +325,34 @@ def main() -> None:
     measuring.add_argument("binary")
     measuring.add_argument("folder", type=Path)
     measuring.add_argument("--runs", type=int, default=3)
+    consuming = commands.add_parser("consume")
+    consuming.add_argument("binary")
+    consuming.add_argument("folder", type=Path)
     growing = commands.add_parser("grow")
     growing.add_argument("binary")
     growing.add_argument("--from", dest="first", type=float, default=0.1)
     growing.add_argument("--to", dest="last", type=float, default=20)
     growing.add_argument("--output", type=Path)
     growing.add_argument("--runs", type=int, default=1)
-    for command in (measuring, growing):
+    for command in (measuring, consuming, growing):
         command.add_argument("--threads", type=int, default=1)
         command.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
     arguments = parser.parse_args()
     if arguments.command == "make":
-        make(arguments.folder, arguments.gigabytes, arguments.types, arguments.embedding)
+        make(
+            arguments.folder, arguments.gigabytes, arguments.types, arguments.embedding,
+            arguments.shard_megabytes << 20)
         return
     with tempfile.TemporaryDirectory(dir=arguments.work) as name:
         work = Path(name)
+        if arguments.command == "consume":
+            (work / "recipe.json").write_text(json.dumps(RECIPE))
+            headings = ["to", "model MB", "output MB", "beyond the model MB"]
+            print(line(headings), line(["---"] + ["---:"] * 3), sep="\n")
+            for options in ([], ["--recipe", str(work / "recipe.json")]):
+                print(line(consume(
+                    arguments.binary, arguments.folder, work, arguments.threads, options)))
+            return
         if arguments.command == "measure":
             result = measure(
                 arguments.binary, arguments.folder, work, arguments.threads, arguments.runs)

@@ -9,10 +9,11 @@ package final class ScratchFile: Sendable {
   /// Where this process can open the file.
   package var path: String { "/proc/self/fd/\(file.descriptor)" }
 
-  /// Creates an empty file on the disk of `folder`.
+  /// Creates a file on the disk of `folder`.
   ///
-  /// - Throws: `FormatError` when the folder cannot be written.
-  package init(in folder: String) throws {
+  /// - Parameter byteCount: what it is to hold, where that is known: the space is reserved.
+  /// - Throws: `FormatError` when the folder cannot be written, or its disk has not enough space.
+  package init(in folder: String, reserving byteCount: Int = 0) throws {
     var template = Array("\(folder)/.condi-convert-XXXXXX".utf8CString)
     let descriptor = mkstemp(&template)
     guard descriptor >= 0 else {
@@ -22,6 +23,7 @@ package final class ScratchFile: Sendable {
     _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
     unlink(template)
     file = PositionalFile(path: folder, descriptor: descriptor)
+    if byteCount > 0 { try file.reserve(byteCount: byteCount) }
   }
 
   deinit { close(file.descriptor) }

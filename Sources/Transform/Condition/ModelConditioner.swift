@@ -38,7 +38,7 @@ public struct ModelConditioner: Sendable {
     threads: Int, keepingWeightsIn folder: String, progress: WriteProgress? = nil
   ) throws -> (archive: TensorArchive, matrices: [ConditionedMatrix]) {
     let jobs = try jobs()
-    let scratch = try ScratchFile(in: folder)
+    let scratch = try ScratchFile(in: folder, reserving: jobs.last?.end ?? 0)
     let order = jobs.indices.sorted { (jobs[$0].cost, $1) > (jobs[$1].cost, $0) }
     let sorted = try parallelMap(count: jobs.count, threads: threads) { position in
       let job = jobs[order[position]]
@@ -68,6 +68,9 @@ public struct ModelConditioner: Sendable {
     let elementWidth: Int
 
     var partElementCount: Int { rows * columns }
+
+    /// Where its elements end in the scratch file.
+    var end: Int { offset + partCount * partElementCount * elementWidth }
 
     /// Grows with the operations of the decompositions.
     var cost: Int { partCount * partElementCount * min(rows, columns) }

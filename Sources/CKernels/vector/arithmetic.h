@@ -146,9 +146,9 @@ CK_INLINE vector exponential(vector x) {
 
 CK_INLINE vector sigmoid_of(vector x) { return splat(1) / (splat(1) + exponential(-x)); }
 
-// x Φ(x) with Φ(x) = ½ + x p(x²) for |x| < 5.3 and 0 or 1 beyond; p was fitted for the least
+// Φ(x) = ½ + x p(x²) for |x| < 5.3 and 0 or 1 beyond; p was fitted for the least
 // error of x Φ(x), in the variable t = 2 x² / 5.3² − 1, in which its coefficients fall.
-CK_INLINE vector gelu_of(vector x) {
+CK_INLINE vector distribution_of(vector x) {
   static const float coefficients[] = {
     0x1.e1bc60p-13f, -0x1.78776ap-11f, 0x1.d1dd6ep-11f,  -0x1.41a06cp-10f, 0x1.83ff62p-9f,
     -0x1.762b0ep-8f, 0x1.245eaap-7f,   -0x1.b263fcp-7f,  0x1.35aaf6p-6f,   -0x1.9e347ap-6f,
@@ -161,9 +161,10 @@ CK_INLINE vector gelu_of(vector x) {
 #pragma clang loop unroll(full)
   for (int index = 1; index < 15; index++) p = fused(p, t, splat(coefficients[index]));
   vector phi = fused(p, x, splat(0.5f));
-  phi = x < -limit ? splat(0) : x > limit ? splat(1) : phi;
-  return x * phi;
+  return x < -limit ? splat(0) : x > limit ? splat(1) : phi;
 }
+
+CK_INLINE vector gelu_of(vector x) { return x * distribution_of(x); }
 
 // Whether any place of a comparison's result holds.
 CK_INLINE bool is_any(int_vector places) {

@@ -160,12 +160,4 @@ import Testing
   }
 
   @Test func exponentialOfNaNIsNaN() { #expect(exponential(.nan).isNaN) }
-
-  @Test(arguments: Array(stride(from: Float(-9), through: 9, by: 0.37)))
-  func normalDistributionIsThatOfTheMathLibrary(_ x: Float) {
-    let (distribution, density) = normalDistribution(x)
-    #expect(abs(Double(distribution) - 0.5 * erfc(-Double(x) / 2.0.squareRoot())) < 3e-7)
-    let gaussian = exp(-Double(x) * Double(x) / 2) / (2 * Double.pi).squareRoot()
-    #expect(abs(Double(density) - gaussian) < 3e-7)
-  }
 }

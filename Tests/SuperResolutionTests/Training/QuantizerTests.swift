@@ -42,15 +42,18 @@ import Testing
     }
   }
 
-  @Test func leadsGradientsThroughAsDocumented() {
+  @Test(arguments: VectorLevels.available)
+  func leadsGradientsThroughAsDocumented(level: UInt32) {
     let (lower, upper, levels) = (Float(-0.75), Float(1.25), Float(3))
     let x = values(2100).filter(\.isFinite)
     var g = x.map { 0.5 - $0 * 0.25 }
     let given = g
-    var sums = BoundGradient()
+    var sum = ck_bound_gradient()
     let factor: Float = 0.5
-    quantizer(lower, upper, levels: levels).differentiate(
-      x, factor: factor, columns: x.count, &g, &sums)
+    VectorLevels.at(level) {
+      quantizer(lower, upper, levels: levels).differentiate(
+        x, factor: factor, columns: x.count, &g, &sum)
+    }
     var (low, high, inner) = (0.0, 0.0, 0.0)
     let scale = (upper - lower) / levels
     for index in x.indices {
@@ -66,9 +69,44 @@ import Testing
         inner += Double(given[index] * (t.rounded(.toNearestOrEven) - t))
       }
     }
-    #expect(abs(sums.low - low) < 1e-2 && abs(low) > 10)
-    #expect(abs(sums.high - high) < 1e-3 * abs(high))
-    #expect(abs(sums.inner - inner) < 1e-3 && abs(inner) > 1)
+    #expect(abs(low) > 10 && abs(high) > 10 && abs(inner) > 1)
+    #expect(abs(sum.lower - (low - inner / Double(levels))) < 1e-2)
+    #expect(abs(sum.upper - (high + inner / Double(levels))) < 1e-3 * abs(high))
+  }
+
+  @Test(arguments: VectorLevels.available, [1, 3, 16, 37])
+  func rowsApartLearnAsRowsByThemselves(level: UInt32, columns: Int) {
+    let (rows, stride) = (5, columns + 2)
+    var random = SplitMix(seed: UInt64(columns))
+    let (x, given) = (random.normals(rows * stride), random.normals(rows * stride))
+    for isRowScaled in [false, true] {
+      let quantizer = quantizer(-0.8, 0.9, levels: 7, isRowScaled: isRowScaled)
+      var (g, expected) = (given, given)
+      var (sum, expectedSum) = (ck_bound_gradient(), ck_bound_gradient())
+      VectorLevels.at(level) {
+        quantizer.differentiate(
+          x, factor: 0.7, rows: rows, columns: columns, stride: stride, &g, &sum)
+      }
+      VectorLevels.at(0) {
+        for row in 0..<rows {
+          expected.withUnsafeMutableBufferPointer { expected in
+            x.withUnsafeBufferPointer { x in
+              quantizer.differentiate(
+                x.baseAddress! + row * stride, factor: 0.7, columns: columns,
+                expected.baseAddress! + row * stride, &expectedSum)
+            }
+          }
+        }
+      }
+      #expect(zip(g, expected).allSatisfy { abs($0 - $1) < 1e-5 })
+      #expect(abs(sum.lower - expectedSum.lower) < 1e-4)
+      #expect(abs(sum.upper - expectedSum.upper) < 1e-4)
+      for row in 0..<rows {
+        #expect(
+          g[row * stride + columns..<(row + 1) * stride]
+            == given[row * stride + columns..<(row + 1) * stride])
+      }
+    }
   }
 
   /// With bounds that are multiples of a row's largest magnitude, Q(c x) = c Q(x): by Euler's theorem
@@ -89,8 +127,8 @@ import Testing
         quantizer.apply(x, factor: factor, columns: x.count, to: &y)
         let weights = x.indices.map { 0.3 + 0.1 * Float($0 % 5) }
         var g = weights
-        var sums = BoundGradient()
-        quantizer.differentiate(x, factor: factor, columns: x.count, &g, &sums)
+        var sum = ck_bound_gradient()
+        quantizer.differentiate(x, factor: factor, columns: x.count, &g, &sum)
         var (expected, found, size) = (0.0, 0.0, 0.0)
         for index in x.indices {
           let term = Double(weights[index]) * Double(y[index])
@@ -102,7 +140,7 @@ import Testing
         // Rows of zeros, and what counts as such, give nothing.
         let magnitude = x.reduce(0) { max($0, abs($1)) } * factor
         if magnitude < CK_LEAST_ROW_MAGNITUDE {
-          #expect(g.allSatisfy { $0 == 0 } && sums.low == 0)
+          #expect(g.allSatisfy { $0 == 0 } && sum.lower == 0)
         }
       }
     }
@@ -110,10 +148,10 @@ import Testing
 
   @Test func anEmptyRangeLearnsItsLowerBoundAlone() {
     var g: [Float] = [1, 2, 3]
-    var sums = BoundGradient()
-    quantizer(1, 1, levels: 3).differentiate([0, 1, 2], columns: 3, &g, &sums)
+    var sum = ck_bound_gradient()
+    quantizer(1, 1, levels: 3).differentiate([0, 1, 2], columns: 3, &g, &sum)
     #expect(g == [0, 0, 0])
-    #expect(sums.low == 6 && sums.high == 0 && sums.inner == 0)
+    #expect(sum.lower == 6 && sum.upper == 0)
   }
 
   @Test(arguments: [

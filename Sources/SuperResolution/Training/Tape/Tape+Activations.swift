@@ -1,13 +1,12 @@
+import CKernels
+
 extension Tape {
   /// The exact GELU, `x · Φ(x)`.
   ///
   /// - Parameter x: made by an operation that does not look at its result again, and used nowhere
   ///   else: the derivatives take the place of its values.
   func gelu(consuming x: Variable) -> Variable {
-    apply(consuming: x) { x in
-      let (distribution, density) = normalDistribution(x)
-      return (x * distribution, distribution + x * density)
-    }
+    apply(consuming: x) { ck_gelu_and_slope($0, $1, $2) }
   }
 
   /// `x`, and `slope · x` below zero; slope 0 makes it the ReLU. Consumes `x` as `gelu` does.
@@ -30,15 +29,26 @@ extension Tape {
   private func apply(
     consuming x: Variable, _ function: (Float) -> (value: Float, derivative: Float)
   ) -> Variable {
+    apply(consuming: x) { source, target, count in
+      for index in 0..<count {
+        let (value, derivative) = function(source[index])
+        target[index] = value
+        source[index] = derivative
+      }
+    }
+  }
+
+  /// - Parameter function: writes values of the first array to the second, and derivatives in the place
+  ///   of the first.
+  @inline(__always)
+  private func apply(
+    consuming x: Variable,
+    _ function: (UnsafeMutablePointer<Float>, UnsafeMutablePointer<Float>, Int) -> Void
+  ) -> Variable {
     let y = result(rows: x.rows, columns: x.columns, needsGradient: x.needsGradient)
     let derivatives = x.buffer()
-    let (source, target) = (derivatives.pointer, y.values)
     let count = y.count
-    for index in 0..<count {
-      let (value, derivative) = function(source[index])
-      target[index] = value
-      source[index] = derivative
-    }
+    function(derivatives.pointer, y.values, count)
     record(y) { gradient in
       let (g, derivative) = (gradient.pointer, derivatives.pointer)
       for index in 0..<count { g[index] *= derivative[index] }

@@ -141,7 +141,7 @@ private final class ChannelAttentionPass {
   func differentiate(_ dy: UnsafePointer<Float>) {
     let (pool, area) = (tape.pool, width * width)
     let dx = pool.take(x.count)
-    var sums = [BoundGradient](repeating: BoundGradient(), count: 4)
+    var sums = [ck_bound_gradient](repeating: ck_bound_gradient(), count: 4)
     pool.withScratch(columns * width) { dScores in
       for head in 0..<heads {
         let dOut = SinglePrecisionOperand(dy + head * width, stride: columns)
@@ -156,7 +156,7 @@ private final class ChannelAttentionPass {
       }
       probability?.differentiate(
         probabilities.pointer, rows: columns, columns: width, dScores, &sums[3])
-      differentiateSoftmax(probabilities.pointer, dScores, rows: columns, columns: width)
+      ck_softmax_gradient(probabilities.pointer, dScores, columns, width, nil)
       for head in 0..<heads { differentiate(head, dScores + head * area, to: dx.pointer) }
     }
     straightThrough(dx.pointer, &sums)
@@ -187,15 +187,14 @@ private final class ChannelAttentionPass {
   }
 
   private func straightThrough(
-    _ dx: UnsafeMutablePointer<Float>, _ sums: inout [BoundGradient]
+    _ dx: UnsafeMutablePointer<Float>, _ sums: inout [ck_bound_gradient]
   ) {
     for (index, quantizer) in quantizers.enumerated() {
       guard let quantizer else { continue }
-      for row in 0..<x.rows {
-        let first = row * stride + index * columns
-        quantizer.differentiate(
-          normalized.pointer + first, columns: columns, dx + first, &sums[index])
-      }
+      let first = index * columns
+      quantizer.differentiate(
+        normalized.pointer + first, rows: x.rows, columns: columns, stride: stride, dx + first,
+        &sums[index])
     }
   }
 

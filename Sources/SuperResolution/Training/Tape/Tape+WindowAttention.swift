@@ -143,16 +143,15 @@ private final class WindowAttentionPass {
     _ window: Int, _ head: Int, _ rounded: UnsafePointer<Float>, bias: UnsafePointer<Float>,
     to scores: UnsafeMutablePointer<Float>
   ) {
-    scores.update(from: bias, count: area)
-    if let kind = layout.maskKinds[window] {
-      layout.masks.withUnsafeBufferPointer { masks in
-        for index in 0..<area { scores[index] += masks[kind * area + index] }
-      }
-    }
     multiplySinglePrecision(
       rows: tokens, columns: tokens, inner: width, part(0, head, of: rounded),
-      part(1, head, of: rounded, isTransposed: true), to: scores, stride: tokens, isAdding: true)
-    ck_softmax(scores, tokens, tokens)
+      part(1, head, of: rounded, isTransposed: true), to: scores, stride: tokens)
+    layout.masks.withUnsafeBufferPointer { masks in
+      let mask = layout.maskKinds[window].flatMap { kind in
+        masks.baseAddress.map { $0 + kind * area }
+      }
+      ck_biased_softmax(scores, bias, mask, tokens, tokens)
+    }
   }
 
   // MARK: Backward
@@ -161,7 +160,7 @@ private final class WindowAttentionPass {
   func differentiate(_ dy: UnsafePointer<Float>) {
     let pool = tape.pool
     let dx = pool.take(x.count)
-    var sums = [BoundGradient](repeating: BoundGradient(), count: 4)
+    var sums = [ck_bound_gradient](repeating: ck_bound_gradient(), count: 4)
     pool.withScratch(heads * area) { dBiases in
       dBiases.update(repeating: 0, count: heads * area)
       pool.withScratch(tokens * 3 * columns + 2 * area) { scratch in
@@ -182,7 +181,7 @@ private final class WindowAttentionPass {
   private func differentiate(
     _ window: Int, _ dy: UnsafePointer<Float>, to dx: UnsafeMutablePointer<Float>,
     _ dBiases: UnsafeMutablePointer<Float>, rounded: UnsafeMutablePointer<Float>,
-    scratch: UnsafeMutablePointer<Float>, _ sums: inout [BoundGradient]
+    scratch: UnsafeMutablePointer<Float>, _ sums: inout [ck_bound_gradient]
   ) {
     let (roundedProbabilities, dScores) = (scratch, scratch + area)
     round(window, to: rounded)
@@ -205,9 +204,8 @@ private final class WindowAttentionPass {
         part(2, head, of: rounded, isTransposed: true), to: dScores, stride: tokens)
       probability?.differentiate(
         scores, rows: tokens, columns: tokens, dScores, &sums[3])
-      differentiateSoftmax(scores, dScores, rows: tokens, columns: tokens)
-      let bias = dBiases + head * area
-      if table.needsGradient { for index in 0..<area { bias[index] += dScores[index] } }
+      ck_softmax_gradient(
+        scores, dScores, tokens, tokens, table.needsGradient ? dBiases + head * area : nil)
       let d = SinglePrecisionOperand(dScores, stride: tokens)
       multiplySinglePrecision(
         rows: tokens, columns: width, inner: tokens, d, part(1, head, of: rounded), to: target,
@@ -222,7 +220,7 @@ private final class WindowAttentionPass {
 
   /// From the gradients by the rounded queries, keys and values to those by the values before.
   private func straightThrough(
-    _ window: Int, _ dx: UnsafeMutablePointer<Float>, _ sums: inout [BoundGradient]
+    _ window: Int, _ dx: UnsafeMutablePointer<Float>, _ sums: inout [ck_bound_gradient]
   ) {
     let source = x.values + window * tokens * 3 * columns
     straightThrough(source, query, factor: scale, dx, &sums[0])
@@ -232,17 +230,16 @@ private final class WindowAttentionPass {
 
   private func straightThrough(
     _ source: UnsafePointer<Float>, _ quantizer: SiteQuantizer?, factor: Float,
-    _ dx: UnsafeMutablePointer<Float>, _ sums: inout BoundGradient
+    _ dx: UnsafeMutablePointer<Float>, _ sum: inout ck_bound_gradient
   ) {
-    guard quantizer != nil || factor != 1 else { return }
+    if let quantizer {
+      return quantizer.differentiate(
+        source, factor: factor, rows: tokens, columns: columns, stride: 3 * columns, dx, &sum)
+    }
+    guard factor != 1 else { return }
     for token in 0..<tokens {
       let g = dx + token * 3 * columns
-      if let quantizer {
-        quantizer.differentiate(
-          source + token * 3 * columns, factor: factor, columns: columns, g, &sums)
-      } else {
-        for column in 0..<columns { g[column] *= factor }
-      }
+      for column in 0..<columns { g[column] *= factor }
     }
   }
 
@@ -256,17 +253,5 @@ private final class WindowAttentionPass {
         }
       }
     }
-  }
-}
-
-/// Turns the gradient by a softmax's result to that by its argument, in place, row by row:
-/// `p ∘ (g − Σ g·p)`.
-func differentiateSoftmax(
-  _ probabilities: UnsafePointer<Float>, _ g: UnsafeMutablePointer<Float>, rows: Int, columns: Int
-) {
-  for row in 0..<rows {
-    let (p, g) = (probabilities + row * columns, g + row * columns)
-    let mean = dotProduct(p, g, columns)
-    for column in 0..<columns { g[column] = p[column] * (g[column] - mean) }
   }
 }

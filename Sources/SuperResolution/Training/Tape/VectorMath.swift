@@ -21,31 +21,11 @@ func exponential(_ x: Float) -> Float {
   return power * scale
 }
 
-/// The standard normal distribution Φ(x) and its density φ(x), Φ within 2e-7 (Abramowitz and Stegun,
-/// formula 7.1.26 with the exponential that both share).
-@inline(__always)
-func normalDistribution(_ x: Float) -> (distribution: Float, density: Float) {
-  let magnitude = abs(x) * 0.707_106_77
-  let t = 1 / (1 + 0.327_591_1 * magnitude)
-  var sum = 1.061_405_43 * t - 1.453_152_03
-  sum = sum * t + 1.421_413_74
-  sum = sum * t - 0.284_496_74
-  sum = sum * t + 0.254_829_59
-  let gaussian = exponential(-magnitude * magnitude)
-  let tail = 0.5 * sum * t * gaussian
-  return (x < 0 ? tail : 1 - tail, 0.398_942_28 * gaussian)
-}
-
 typealias Lanes = SIMD8<Float>
 
 @inline(__always)
 func loadLanes(_ pointer: UnsafePointer<Float>) -> Lanes {
   UnsafeRawPointer(pointer).loadUnaligned(as: Lanes.self)
-}
-
-@inline(__always)
-func storeLanes(_ lanes: Lanes, _ pointer: UnsafeMutablePointer<Float>) {
-  UnsafeMutableRawPointer(pointer).storeBytes(of: lanes, as: Lanes.self)
 }
 
 /// `Σ a·b`.

@@ -1,0 +1,9 @@
+// For the vector units that every processor of the architecture has.
+
+#if defined(__x86_64__) || defined(__aarch64__)
+
+#define CK_WIDTH 4
+#define CK_TABLE ck_derivatives_128
+#include "derivatives.h"
+
+#endif

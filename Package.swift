@@ -44,9 +44,11 @@ let package = Package(
     .systemLibrary(
       name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
 
-    // Own C, and all there is of it: what signal handlers do, what reports errors by jumping, what
-    // is chosen by the processor's vector units, and what MPI has as macros that cast addresses.
+    // Own C, and all there is of it: what signal handlers do, calls that Swift's Glibc leaves out, what
+    // reports errors by jumping, what is chosen by the processor's vector units, and what MPI has as
+    // macros that cast addresses.
     .target(name: "CSignals"),
+    .target(name: "CFiles"),
     .target(
       name: "CMPI",
       dependencies: [.target(name: "COpenMPI", condition: .when(traits: ["MPI"]))],
@@ -58,7 +60,8 @@ let package = Package(
     .target(
       name: "Formats",
       dependencies: [
-        "CLibzip", "CJSONC", "CZlib", "CDeflate", "CCrypto", "CSignals", "CKernels",
+        "CLibzip", "CJSONC", "CZlib", "CDeflate", "CCrypto", "CSignals", "CFiles",
+        "CKernels",
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],

@@ -270,10 +270,13 @@ def table(options, model: Model, rows: list[Row], version: str, measurements: Me
         lines.append("| | bicubic | | | " + " | ".join(bicubic) + " | | |")
     # What was measured for other limits is shown, too.
     others = {Row.of(key, model, version) for key in known} - {None, *rows}
+    reached = {(row.bits, row.method) for row in others}
     missing: dict[str, list[str]] = {}
     for row in sorted([*rows, *others], key=order):
         found = known.get(row.key(version))
         if found is None:
+            if (row.bits, row.method) in reached:
+                continue
             bits = f"{row.bits} bits" if row.bits < 32 else ""
             limit = row.limit if row.method in DISTILLED else ()
             missing.setdefault(bits, []).append(" ".join([row.method, *limit]))

@@ -37,13 +37,14 @@ static void handle_bus(int signal, siginfo_t *info, void *context) {
     uintptr_t start = atomic_load(&guards[slot].start);
     size_t count = atomic_load(&guards[slot].count);
     if (start <= 1 || address < start || address - start >= count) continue;
+    // Before any thread can read a zero.
+    atomic_store(&guards[slot].has_faulted, true);
+    atomic_fetch_add(&fault_count, 1);
     // What follows in a file that became shorter is missing as well: one fault is enough.
     uintptr_t page = address & ~(page_byte_count - 1);
     void *zeros = mmap((void *)page, start + count - page, PROT_READ,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
     if (zeros == MAP_FAILED) break;
-    atomic_store(&guards[slot].has_faulted, true);
-    atomic_fetch_add(&fault_count, 1);
     errno = saved_errno;
     return;
   }

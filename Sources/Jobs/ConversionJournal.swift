@@ -142,10 +142,10 @@ final class ConversionJournal: Sendable {
   }
 
   /// Makes all lines durable.
+  ///
+  /// - Throws: `FormatError` when the disk fails, and when the journal has been removed meanwhile.
   func synchronize() throws {
-    guard fdatasync(descriptor) == 0 else {
-      throw FormatError(.system(operation: "write", code: errno), path: path)
-    }
+    try PositionalFile(path: path, descriptor: descriptor).synchronize()
   }
 }
 

@@ -61,6 +61,11 @@ package struct ConversionRun: Sendable {
       }
       return .none
     }
+    guard isPartial || content.consumedFiles.isEmpty else {
+      throw FormatError.unsupported(
+        "its partial file is gone, and with it the content of \(content.consumedFiles.count) files "
+          + "that were consumed: remove the journal to begin anew without them", path: path)
+    }
     try content.refuseDamage(of: plan, path: path)
     let absent = Set(content.consumedFiles)
     let reason: String
@@ -97,6 +102,7 @@ package struct ConversionRun: Sendable {
     precondition(consumption == nil || keepsJournal && !ranks.isShared, "the journal is needed")
     let plan = conversion.plan
     try EarlierWork.refuseJobs(of: plan.request.output)
+    try EarlierWork.refuseConsumed(of: plan.request.output)
     output = try PartialFile(
       for: plan.request.output, replacesExisting: replacesExisting, opening: .either,
       staysOnSignals: keepsJournal)
@@ -154,10 +160,12 @@ package struct ConversionRun: Sendable {
     conversion = try Conversion(
       continuing: plan, access: access, absentFiles: absent, threads: threads)
     let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
+    if consumes { output.forgetCache() }
     done = try placing.confirmed(
       latestOf: content.results + RankShare.results(of: plan))
     // Before anything more is consumed.
-    try Self.checkConsumed(conversion, done: done, in: output)
+    try Self.checkConsumed(
+      conversion, done: done, in: output, consumed: Set(content.consumedFiles))
     journal = try ConversionJournal(
       continuingAt: path, wholeByteCount: content.wholeByteCount)
     beganEmpty = false
@@ -185,14 +193,21 @@ package struct ConversionRun: Sendable {
     try output.requireSpace(toGrowBy: growth, upTo: conversion.file.recordsEnd)
   }
 
+  /// - Parameter files: those that the journal calls consumed.
   /// - Throws: `FormatError` when records are neither in the partial file nor can be made again.
   private static func checkConsumed(
-    _ conversion: Conversion, done: [RecordResult], in output: PartialFile
+    _ conversion: Conversion, done: [RecordResult], in output: PartialFile,
+    consumed files: Set<String>
   ) throws {
     let isDone = Set(done.map(\.index))
     let lost = conversion.file.records.enumerated()
       .filter { !isDone.contains($0) && conversion.absentTensors.contains($1.name) }
     guard let first = lost.first else { return }
+    // A file that is merely elsewhere can be put back.
+    if let moved = conversion.plan.sources.first(where: { $0.isGone && !files.contains($0.path) }) {
+      throw FormatError.unsupported(
+        "it is gone, and no journal says that it was consumed: put it back", path: moved.path)
+    }
     throw FormatError.malformed(
       "it does not hold what its journal says, and the file that the tensor was in has been consumed; "
         + "\(lost.count) of \(conversion.file.records.count) tensors are lost, and no more is consumed",

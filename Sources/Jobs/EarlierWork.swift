@@ -46,12 +46,19 @@ enum EarlierWork {
 
   /// For a job of `plan`.
   ///
-  /// - Parameter journal: that of the job.
+  /// - Parameters:
+  ///   - journal: that of the job.
+  ///   - areOthersBeginning: whether the journals may be of several plans, because others have begun
+  ///     since this was called before.
   /// - Throws: `FormatError` when jobs of another plan have written the partial file.
-  static func refuseOtherPlans(than plan: ConversionPlan, journal: String) throws {
-    // As long as this is refused, all journals are of one plan: of a thousand, one says which.
+  static func refuseOtherPlans(
+    than plan: ConversionPlan, journal: String, areOthersBeginning: Bool = false
+  ) throws {
     let others = try jobJournals(of: plan.request.output).filter { $0 != journal }
-    let begun = [journal].compactMap(head(of:)) + others.lazy.compactMap(head(of:)).prefix(1)
+    // As long as this is refused, all journals are of one plan: of a thousand, one says which.
+    let begun =
+      [journal].compactMap(head(of:))
+      + others.lazy.compactMap(head(of:)).prefix(areOthersBeginning ? others.count : 1)
     let own = plan.fingerprint
     for (path, fingerprint) in begun where fingerprint != own {
       throw otherPlan(than: plan, journal: path)

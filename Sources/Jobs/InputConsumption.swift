@@ -35,7 +35,9 @@ package struct InputConsumption: Sendable {
   ) -> Set<String> {
     let absent = plan.sources
       .filter { paths.contains($0.path) && !$0.isUnchanged || others && $0.isGone }.map(\.path)
-    for path in absent where (try? SourceFile(path: path))?.byteCount == 0 { unlink(path) }
+    // A file that no line names may be one that somebody is about to put back.
+    for path in absent
+    where paths.contains(path) && (try? SourceFile(path: path))?.byteCount == 0 { unlink(path) }
     return Set(absent)
   }
 
@@ -84,15 +86,22 @@ package struct InputConsumption: Sendable {
   ///   - freedByteCount: what deleting a source gives back on the output's disk.
   func largestGrowth(done: Set<Int>, freedByteCount: (_ path: String) -> Int) -> Int {
     var written = [Int](repeating: 0, count: files.count)
+    var isNeeded = [Bool](repeating: false, count: files.count)
     for index in records.indices where !done.contains(index) && !files.isEmpty {
       written[turn(of: index)] += records[index].byteCount
+      for place in filesOfRecord[index] { isNeeded[place] = true }
     }
-    // While a file is there yet, records of the next one may be in their places.
-    var (growth, largest) = (written.first ?? 0, 0)
-    for (place, path) in files.enumerated() {
-      if place + 1 < files.count { growth += written[place + 1] }
+    // Files that nothing is missing of are deleted before anything is written.
+    let used = files.indices.filter { !isNeeded[$0] }
+    var growth = -used.reduce(0) { $0 + freedByteCount(files[$1]) }
+    var largest = 0
+    let left = files.indices.filter { isNeeded[$0] }
+    growth += left.first.map { written[$0] } ?? 0
+    for (position, place) in left.enumerated() {
+      // While a file is there yet, records of the next one may be in their places.
+      if position + 1 < left.count { growth += written[left[position + 1]] }
       largest = max(largest, growth)
-      growth -= freedByteCount(path)
+      growth -= freedByteCount(files[place])
     }
     return largest
   }
@@ -123,9 +132,10 @@ package struct InputConsumption: Sendable {
   /// Notes that records are in place, and deletes the files that nothing is missing of.
   func complete(_ indices: [Int], preparing prepare: (_ path: String) throws -> Void) throws {
     for place in progress.completed(by: indices.lazy.flatMap { filesOfRecord[$0] }) {
-      try prepare(files[place])
-      try Self.delete(files[place])
-      progress.deleted(place)
+      try progress.deleting(place) {
+        try prepare(files[place])
+        try Self.delete(files[place])
+      }
     }
   }
 
@@ -133,6 +143,8 @@ package struct InputConsumption: Sendable {
   // Sendable: its variables are touched under the condition's lock only.
   private final class Progress: @unchecked Sendable {
     private let condition = NSCondition()
+    /// Held while a file is deleted.
+    private let deletion = NSLock()
     /// By file, how many of its records are still to be made.
     private var missingCounts: [Int]
     private var isDeleted: [Bool]
@@ -150,8 +162,10 @@ package struct InputConsumption: Sendable {
     func waitForTurn(_ turn: Int) throws {
       condition.lock()
       defer { condition.unlock() }
-      while turn > first + 1, !isAbandoned { condition.wait() }
-      if isAbandoned { throw CancellationError() }
+      while turn > first + 1 {
+        if isAbandoned { throw CancellationError() }
+        condition.wait()
+      }
     }
 
     /// - Returns: the files that nothing is missing of any more.
@@ -164,7 +178,18 @@ package struct InputConsumption: Sendable {
       }
     }
 
-    func deleted(_ place: Int) {
+    /// Deletes a file, one at a time and none after a failure: of a failing disk, whoever makes bytes
+    /// durable first hears that some were lost, and the next one does not.
+    func deleting(_ place: Int, _ body: () throws -> Void) throws {
+      try deletion.withLock {
+        guard !condition.withLock({ isAbandoned }) else { throw CancellationError() }
+        do {
+          try body()
+        } catch {
+          abandon()
+          throw error
+        }
+      }
       condition.lock()
       isDeleted[place] = true
       while first < isDeleted.count, isDeleted[first] { first += 1 }
@@ -213,6 +238,10 @@ package struct InputConsumption: Sendable {
       }
       guard realpath(source.path) != realpath(plan.request.output) else {
         throw refused("it is the output", path: source.path)
+      }
+      let folder = (source.path as NSString).deletingLastPathComponent
+      guard access(source.path, W_OK) == 0, access(folder.isEmpty ? "." : folder, W_OK) == 0 else {
+        throw refused("it cannot be deleted", path: source.path)
       }
       // The index of a sharded checkpoint stays.
       if position == 0, plan.sources.count > 1 { continue }

@@ -53,9 +53,10 @@ package struct JobRun: Sendable {
     ) { _ in throw EarlierWork.otherPlan(than: plan, journal: path) }
     self.journal = journal
     do {
-      // Jobs share the lock. Each looks for those of another plan after it has said that it is there
+      // Jobs share the lock. Each looks for those of other plans after it has said that it is there
       // itself, so that of two that begin at once at least one sees the other.
-      try EarlierWork.refuseOtherPlans(than: plan, journal: path)
+      try EarlierWork.refuseOtherPlans(
+        than: plan, journal: path, areOthersBeginning: results == nil)
       try output.reserve(byteCount: conversion.file.recordsEnd)
     } catch  where results == nil {
       unlink(path)

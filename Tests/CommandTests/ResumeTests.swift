@@ -239,7 +239,7 @@ import Testing
       case (true, true):
         #expect(
           outcome.standardError.hasPrefix(
-            "condi-convert: \(output).journal: its partial file is gone, but it has the content of 1"
+            "condi-convert: \(output).journal: its partial file is gone, and with it the content of 1"
           ), "\(outcome.standardError)")
       }
       let isLeft = FileManager.default.fileExists(atPath: "\(output).journal")
@@ -282,6 +282,25 @@ import Testing
       try CommandLine.succeedAll(
         ["convert", model.folder, plain, "--no-journal", "--quiet"] + Self.packing)
       #expect(try bytes(output) == bytes(plain))
+    }
+  }
+
+  /// A file that was moved is not called lost.
+  @Test func aShardThatIsElsewhereCanBePutBack() throws {
+    try withInterrupted { folder, model, output, arguments in
+      let shard = model.shards[2]
+      try FileManager.default.moveItem(atPath: shard, toPath: folder.appending("elsewhere"))
+      let outcome = try CommandLine.runAll(arguments + ["--consume-input"])
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(shard): it is gone, and no journal says that it was consumed: put it "
+          + "back\n")
+      try FileManager.default.moveItem(atPath: folder.appending("elsewhere"), toPath: shard)
+      try CommandLine.succeedAll(arguments + ["--consume-input"])
+      #expect(
+        try FileManager.default.contentsOfDirectory(atPath: model.folder)
+          == ["model.safetensors.index.json"])
     }
   }
 

@@ -114,6 +114,22 @@ import Testing
     }
   }
 
+  /// Of a disk that fails, the first who makes bytes durable hears of all that was lost.
+  @Test func afterAFailureNothingMoreIsDeleted() throws {
+    try withConsumption { conversion, consumption, shards in
+      let records = conversion.file.records.indices
+      let first = try records.filter { try shard(of: conversion.file.records[$0]) == 0 }
+      let second = try records.filter { try shard(of: conversion.file.records[$0]) == 1 }
+      #expect(throws: Failure.self) {
+        try consumption.complete(first) { _ in throw Failure() }
+      }
+      #expect(throws: CancellationError.self) {
+        try consumption.complete(second) { _ in }
+      }
+      #expect(shards.allSatisfy(isThere))
+    }
+  }
+
   @Test func theRoomIsThatOfTwoShards() throws {
     try withConsumption { conversion, consumption, shards in
       let records = conversion.file.records
@@ -132,6 +148,10 @@ import Testing
         records.indices.max { records[$0].byteCount < records[$1].byteCount })
       #expect(
         consumption.largestGrowth(done: [largest]) { _ in 0 } == whole - records[largest].byteCount)
+      // Nor does anything where a file is used up already: it gives room for the two after it.
+      let first = try records.indices.filter { try shard(of: records[$0]) == 0 }
+      let next = consumption.largestGrowth(done: Set(first)) { $0 == shards[0] ? whole : 0 }
+      #expect(next == 0)
     }
   }
 }

@@ -51,7 +51,11 @@ package final class PartialFile: Sendable {
       lock == .heldElsewhere
       || flock(descriptor, (lock == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0
       || errno != EWOULDBLOCK  // a file system without locks
-    guard isRegular, isLocked else {
+    // Whoever had the lock before may have given the file another name, or removed it.
+    var named = stat()
+    let hasName =
+      lstat(path, &named) == 0 && (named.st_dev, named.st_ino) == (status.st_dev, status.st_ino)
+    guard isRegular, isLocked, hasName else {
       close(descriptor)
       throw FormatError.unsupported(
         isRegular ? "another process is writing it" : "it is not a regular file", path: path)
@@ -120,11 +124,13 @@ package final class PartialFile: Sendable {
   }
 
   /// Makes what was written durable.
-  package func synchronize() throws {
-    guard fdatasync(descriptor) == 0 else {
-      throw FormatError(.system(operation: "write", code: errno), path: path)
-    }
-  }
+  ///
+  /// - Throws: `FormatError` when the disk fails, and when the file has been removed meanwhile.
+  package func synchronize() throws { try placement.synchronize() }
+
+  /// Makes the next bytes that are read come from the disk, as far as it can be asked to: after a disk
+  /// has failed, memory may still hold what was lost.
+  package func forgetCache() { posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) }
 
   /// Cuts the file at `byteCount`, makes it durable and gives it its name.
   ///

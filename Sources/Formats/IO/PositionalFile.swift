@@ -1,3 +1,4 @@
+import CFiles
 import Foundation
 
 /// Reads and writes at offsets of an open file, which its owner closes.
@@ -6,6 +7,11 @@ import Foundation
 package struct PositionalFile: Sendable {
   let path: String
   let descriptor: Int32
+
+  package init(path: String, descriptor: Int32) {
+    self.path = path
+    self.descriptor = descriptor
+  }
 
   package func write(_ bytes: SharedBytes, at offset: Int) throws {
     try bytes.withUnsafeBytes { try write($0, at: offset) }
@@ -47,17 +53,38 @@ package struct PositionalFile: Sendable {
     return done
   }
 
-  /// Sets the file's length, reserving the space for all of it.
+  /// Makes what was written durable.
+  ///
+  /// - Throws: `FormatError` when the disk fails, and when the file has no name any more.
+  package func synchronize() throws {
+    guard fdatasync(descriptor) == 0 else {
+      throw FormatError(.system(operation: "write", code: errno), path: path)
+    }
+    var status = stat()
+    guard fstat(descriptor, &status) != 0 || status.st_nlink > 0 else {
+      throw FormatError.unsupported("it was removed while it was being written", path: path)
+    }
+  }
+
+  /// Makes the file at least so long, reserving the space for all of it where the file system can.
   ///
   /// - Throws: `FormatError` when the disk has not enough space.
   func reserve(byteCount: Int) throws {
     try requireSpace(toGrowBy: byteCount, upTo: byteCount)
-    let code = posix_fallocate(descriptor, 0, off_t(byteCount))
-    if code == 0 { return }
-    guard code == EOPNOTSUPP || code == EINVAL else {
-      throw FormatError(
-        .system(operation: "reserve \(byteCount) bytes", code: code), path: path)
+    switch condi_reserve(descriptor, off_t(byteCount)) {
+    case 0: return
+    // Not by `posix_fallocate`, which then writes to every block, and over what others write meanwhile.
+    case EOPNOTSUPP, ENOSYS, EINVAL: return try lengthen(toByteCount: byteCount)
+    case let code:
+      throw FormatError(.system(operation: "reserve \(byteCount) bytes", code: code), path: path)
     }
+  }
+
+  private func lengthen(toByteCount byteCount: Int) throws {
+    var status = stat()
+    guard fstat(descriptor, &status) == 0,
+      Int(status.st_size) >= byteCount || ftruncate(descriptor, off_t(byteCount)) == 0
+    else { throw FormatError(.system(operation: "write", code: errno), path: path) }
   }
 
   /// - Parameters:
@@ -78,7 +105,9 @@ package struct PositionalFile: Sendable {
   private var freeByteCount: Int? {
     var status = statvfs()
     guard fstatvfs(descriptor, &status) == 0, status.f_blocks > 0 else { return nil }
-    let (bytes, overflow) = UInt(status.f_bavail).multipliedReportingOverflow(
+    // Some blocks are root's alone.
+    let blocks = geteuid() == 0 ? status.f_bfree : status.f_bavail
+    let (bytes, overflow) = UInt(blocks).multipliedReportingOverflow(
       by: UInt(status.f_frsize))
     return overflow ? nil : Int(exactly: bytes)
   }

@@ -13,9 +13,9 @@ struct StreamingOptions: ParsableArguments {
 
   @Flag(
     help: ArgumentHelp(
-      "Delete each safetensors file of the input once all its tensors are safely in OUT.part, which "
-        + "needs room for the output of two of them. Until the output is whole, OUT.part and "
-        + "OUT.journal are then the only copy."))
+      "Delete each file of a sharded safetensors input once all its tensors are safely in OUT.part, "
+        + "which needs room for the output of two of them; an input of one file, when OUT is whole. "
+        + "Until then, OUT.part and OUT.journal are the only copy of what was deleted."))
   var consumeInput = false
 
   /// Bytes of tensors from which on a conversion keeps a journal unasked.

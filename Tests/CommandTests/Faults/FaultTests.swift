@@ -165,6 +165,18 @@ import Testing
     }
   }
 
+  /// Nor does it try it in another way: glibc would write to every block, beneath other jobs' bytes.
+  @Test(arguments: ["condi", "npz"])
+  func aFileSystemNeedNotReserveSpace(_ suffix: String) throws {
+    try withOutput(suffix) { program, folder, output, new in
+      let outcome = try program.run(
+        try arguments(output), .notSupported, at: 1, of: ["fallocate"])
+      #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+      #expect(bytes(output) == new)
+      #expect(try folder.names() == ["out.\(suffix)"])
+    }
+  }
+
   /// Only what nobody works on any more is removed.
   @Test func aLiveWriterKeepsItsTemporaryFile() throws {
     try withOutput("npz") { program, folder, output, new in
@@ -247,6 +259,25 @@ import Testing
       },
       "\(lines)")
     #expect(result.names == ["in.pth"])
+  }
+
+  /// What zeros may have stood in for is not noted as done.
+  @Test func anInputThatShrinksUnderAJournal() throws {
+    try withTemporaryFolder { tools in
+      let program = try FaultyProgram(in: tools)
+      try withTemporaryFolder { folder in
+        let model = try LargeCheckpoint(in: folder, layers: 8)
+        let output = folder.appending("out.safetensors")
+        let arguments = ["convert", model.folder, output, "--journal", "--threads", "1", "--quiet"]
+        let result = try program.run(arguments, pausedAt: 5, of: ["crc32"], in: tools) { _ in
+          for shard in model.shards { #expect(truncate(shard, 4096) == 0) }
+        }
+        #expect(result.exitCode == 2)
+        #expect(result.standardError.contains("vanished while it was read"))
+        let journal = try String(contentsOfFile: "\(output).journal", encoding: .utf8)
+        #expect(journal.split(separator: "\n").count == 1 + 4, "the plan, and a line a record")
+      }
+    }
   }
 
   @Test(arguments: [[], ["--no-mmap"]])

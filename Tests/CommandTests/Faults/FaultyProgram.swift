@@ -7,6 +7,7 @@ struct FaultyProgram {
   enum Fault: String {
     case noSpace = "ENOSPC"
     case readError = "EIO"
+    case notSupported = "EOPNOTSUPP"
     /// The process is killed before the call.
     case kill = "KILL"
     /// The process is killed after half of a write.

@@ -2,7 +2,7 @@
 //
 //   FAULT_CALLS   names of functions, separated by commas, that are counted together
 //   FAULT_AT      which of those calls, from 1
-//   FAULT         ENOSPC, EIO: the call fails. KILL: the process dies before the call; HALF: after
+//   FAULT         ENOSPC, EIO, EOPNOTSUPP: the call fails. KILL: the process dies before the call; HALF: after
 //                 half a write. PAUSE: the call waits until the file FAULT_RESUME exists, after
 //                 making the file FAULT_PAUSED.
 #define _GNU_SOURCE
@@ -43,7 +43,9 @@ static enum action meet(const char *name) {
     for (int wait = 0; wait < 60000 && (!resume || access(resume, F_OK) != 0); wait++) usleep(1000);
     return proceed;
   }
-  errno = strcmp(fault, "ENOSPC") == 0 ? ENOSPC : EIO;
+  errno = strcmp(fault, "ENOSPC") == 0 ? ENOSPC
+    : strcmp(fault, "EOPNOTSUPP") == 0 ? EOPNOTSUPP
+    : EIO;
   return fail;
 }
 
@@ -71,13 +73,13 @@ READER(pread)
 READER(pread64)
 
 #define ALLOCATOR(name)                                                     \
-  int name(int file, off_t offset, off_t count) {                           \
-    typedef int (*function)(int, off_t, off_t);                             \
-    if (meet("fallocate") != proceed) return errno;                         \
-    return NEXT(function, #name)(file, offset, count);                      \
+  int name(int file, int mode, off_t offset, off_t count) {                 \
+    typedef int (*function)(int, int, off_t, off_t);                        \
+    if (meet("fallocate") != proceed) return -1;                            \
+    return NEXT(function, #name)(file, mode, offset, count);                \
   }
-ALLOCATOR(posix_fallocate)
-ALLOCATOR(posix_fallocate64)
+ALLOCATOR(fallocate)
+ALLOCATOR(fallocate64)
 
 int fsync(int file) {
   typedef int (*function)(int);

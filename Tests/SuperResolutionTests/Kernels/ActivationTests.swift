@@ -163,7 +163,7 @@ import Testing
   func stepsThatVanishOrOverflow(level: UInt32) {
     for (lower, upper, levels, x, expected) in [
       // Steps below the least number, all bounds of one row being zero, and equal ones.
-      (0, 1e-44, 255, [-1, 0, 2], [0, 0, 0]),
+      (0, 7 * Float.leastNonzeroMagnitude, 255, [-1, 0, 2], [0, 0, 0]),
       (0.5, 0.5, 3, [-1, 0, 2], [0.5, 0.5, 0.5]),
       // Bounds whose difference is beyond Float32.
       (-3e38, 3e38, 15, [-1, 0, 2], [.nan, .nan, .nan]),

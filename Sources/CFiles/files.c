@@ -1,0 +1,13 @@
+#define _GNU_SOURCE
+#include "condi_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+int condi_reserve(int file, off_t count) {
+  int result;
+  do {
+    result = fallocate(file, 0, 0, count);
+  } while (result != 0 && errno == EINTR);
+  return result == 0 ? 0 : errno;
+}

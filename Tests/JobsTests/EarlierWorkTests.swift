@@ -1,0 +1,63 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Formats
+@testable import Jobs
+
+/// What is beside an output from others, and partial files that lose their name.
+@Suite struct EarlierWorkTests {
+  private func plan(in folder: TemporaryFolder) throws -> ConversionPlan {
+    let input = folder.appending("in.safetensors")
+    var archive = TensorArchive()
+    archive.tensors["a"] = try Tensor(
+      elementType: .float32, shape: #require(Shape([4])),
+      bytes: SharedBytes(elementsOf: [1, 2, 3, 4] as [Float]))
+    try FormatRegistry.standard.write(archive, as: SafetensorsFormat(), to: input)
+    return try Conversion(
+      ConversionRequest(
+        input: input, output: folder.appending("out.safetensors"), root: nil,
+        format: "safetensors", recipe: nil),
+      copying: FormatRegistry.standard.open(input), root: nil
+    ).plan
+  }
+
+  /// Several of one plan and one of another may begin at the same moment.
+  @Test func jobsSeeEveryOtherPlan() throws {
+    try withTemporaryFolder { folder in
+      let plan = try plan(in: folder)
+      func journal(_ job: Int) -> String { "\(plan.request.output).job-\(job)-of-3" }
+      for (job, fingerprint) in [plan.fingerprint, plan.fingerprint, "another"].enumerated() {
+        try Data("{\"plan\":\"\(fingerprint)\",\"job\":\(job + 1),\"jobs\":3}\n".utf8)
+          .write(to: URL(filePath: journal(job + 1)))
+      }
+      #expect(throws: FormatError.self) {
+        try EarlierWork.refuseOtherPlans(
+          than: plan, journal: journal(1), areOthersBeginning: true)
+      }
+      try FileManager.default.removeItem(atPath: journal(3))
+      try EarlierWork.refuseOtherPlans(than: plan, journal: journal(1), areOthersBeginning: true)
+    }
+  }
+
+  /// What has no name any more is no copy of what is about to be deleted.
+  @Test func aPartialFileThatWasRemovedIsNotDurable() throws {
+    try withTemporaryFolder { folder in
+      let output = try PartialFile(
+        for: folder.appending("out"), replacesExisting: false, opening: .either)
+      try output.synchronize()
+      unlink(output.path)
+      #expect(throws: FormatError.self) { try output.synchronize() }
+    }
+  }
+
+  @Test func aJournalThatWasRemovedIsNotDurable() throws {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("out.journal")
+      let journal = try ConversionJournal(beginningAt: path, with: .object([:]))
+      try journal.synchronize()
+      unlink(path)
+      #expect(throws: FormatError.self) { try journal.synchronize() }
+    }
+  }
+}

@@ -313,7 +313,8 @@ def document(options, plan: list[tuple[Model, list[Row]]], version: str, measure
         "κ is the mean condition number of what is rounded, of queries, keys and values that of the worst "
         "of the three. Steps are of four patches of 32×32 pixels; times are of the whole "
         "conversion. Calibrated and distilled on crops of DIV2K alone; the test sets are only "
-        "measured.", "",
+        "measured. What was tried to lose less, and where the loss comes from, is in "
+        "[results/quantization-error.md](results/quantization-error.md).", "",
     ]
     for model, rows in plan:
         if rows:

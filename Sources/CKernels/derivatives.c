@@ -30,15 +30,56 @@ void ck_softmax_gradient(
   table()->softmax_gradient(p, g, rows, columns, sum);
 }
 
-void ck_quantize_gradient(
-  const ck_quantizer *quantizer, const float *x, float factor, size_t rows, size_t columns,
-  size_t stride, float *g, ck_bound_gradient *sum) {
-  table()->quantize_gradient(quantizer, x, factor, rows, columns, stride, g, sum);
-}
-
 void ck_depthwise_weight_gradient(
   size_t channels, size_t height, size_t width, const float *x, const float *g, float *sum) {
   table()->depthwise_weight_gradient(channels, height, width, x, g, sum);
+}
+
+// MARK: Quantizers
+
+// Gives the first element of the row's largest magnitude the gradient by that.
+static void lead_to_largest(
+  const float *x, float factor, size_t columns, float lower, float upper, float magnitude,
+  double by_magnitude, float *g) {
+  size_t place = 0;
+  while (fabsf(x[place]) * factor != magnitude) place++;
+  // Where the largest are a bound themselves, their gradient is all in that of the bound.
+  const float bounds[] = {lower, upper};
+  for (size_t bound = 0; bound < 2; bound++)
+    if (fabsf(bounds[bound]) == magnitude)
+      for (size_t column = 0; column < columns; column++)
+        if (x[column] * factor == bounds[bound]) g[column] = 0;
+  g[place] += copysignf(factor, x[place]) * (float)by_magnitude;
+}
+
+void ck_quantize_gradient(
+  const ck_quantizer *quantizer, const float *x, float factor, size_t rows, size_t columns,
+  size_t stride, float *g, ck_bound_gradient *sum) {
+  const ck_derivative_table *kernels = table();
+  for (size_t row = 0; row < rows; row++, x += stride, g += stride) {
+    float magnitude = quantizer->is_row_scaled ? ck_row_magnitude(x, columns) * factor : 1;
+    if (!(magnitude >= CK_LEAST_ROW_MAGNITUDE)) {
+      memset(g, 0, columns * sizeof *g);
+      continue;
+    }
+    float lower = quantizer->lower * magnitude, upper = quantizer->upper * magnitude;
+    float scale = (upper - lower) / quantizer->levels;
+    ck_bound_sums sums = {0, 0, 0};
+    if (scale > 0) {
+      sums = kernels->row_gradient(x, factor, columns, lower, upper, scale, g);
+    } else {
+      for (size_t column = 0; column < columns; column++) sums.low += (double)g[column];
+      memset(g, 0, columns * sizeof *g);
+    }
+    double by_lower = sums.low - sums.inner / (double)quantizer->levels;
+    double by_upper = sums.high + sums.inner / (double)quantizer->levels;
+    sum->lower += (double)magnitude * by_lower;
+    sum->upper += (double)magnitude * by_upper;
+    if (quantizer->is_row_scaled)
+      lead_to_largest(
+        x, factor, columns, lower, upper, magnitude,
+        (double)quantizer->lower * by_lower + (double)quantizer->upper * by_upper, g);
+  }
 }
 
 // MARK: The reference: plain C, one element after the other
@@ -75,14 +116,8 @@ static void softmax_gradient(
 }
 
 static ck_bound_sums row_gradient(
-  const float *x, float factor, size_t columns, float lower, float upper, float levels, float *g) {
+  const float *x, float factor, size_t columns, float lower, float upper, float scale, float *g) {
   ck_bound_sums sums = {0, 0, 0};
-  float scale = (upper - lower) / levels;
-  if (!(scale > 0)) {
-    for (size_t column = 0; column < columns; column++) sums.low += (double)g[column];
-    memset(g, 0, columns * sizeof *g);
-    return sums;
-  }
   float inverse = 1 / scale;
   for (size_t column = 0; column < columns; column++) {
     float value = x[column] * factor, t = (value - lower) * inverse;
@@ -95,29 +130,6 @@ static ck_bound_sums row_gradient(
     g[column] = value < lower || value > upper ? 0 : g[column] * factor;
   }
   return sums;
-}
-
-static void quantize_gradient(
-  const ck_quantizer *quantizer, const float *x, float factor, size_t rows, size_t columns,
-  size_t stride, float *g, ck_bound_gradient *sum) {
-  for (size_t row = 0; row < rows; row++, x += stride, g += stride) {
-    float magnitude = 1;
-    if (quantizer->is_row_scaled) {
-      magnitude = ck_row_magnitude(x, columns) * factor;
-      if (!(magnitude >= CK_LEAST_ROW_MAGNITUDE)) {
-        memset(g, 0, columns * sizeof *g);
-        continue;
-      }
-    }
-    ck_bound_sums sums = row_gradient(
-      x, factor, columns, quantizer->lower * magnitude, quantizer->upper * magnitude,
-      quantizer->levels, g);
-    double by_magnitude = ck_add_bound_sums(quantizer, sums, magnitude, sum);
-    if (!quantizer->is_row_scaled) continue;
-    size_t place = 0;
-    while (fabsf(x[place]) * factor != magnitude) place++;
-    ck_lead_to_largest(quantizer, x, factor, columns, place, by_magnitude, g);
-  }
 }
 
 static void depthwise_weight_gradient(

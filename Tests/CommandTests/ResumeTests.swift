@@ -417,7 +417,9 @@ import Testing
       let plain = try bytes(output)
       try FileManager.default.removeItem(atPath: output)
       try CommandLine.succeedAll(["plan", model.folder, output, "--quiet"] + Self.packing)
-      try CommandLine.succeedAll(["run", "\(output).plan.json", "--job", "1/1", "--quiet"])
+      // On one thread, so that lines have an order.
+      try CommandLine.succeedAll(
+        ["run", "\(output).plan.json", "--job", "1/1", "--quiet", "--threads", "1"])
       let lines = try String(contentsOfFile: "\(output).job-1-of-1", encoding: .utf8)
         .split(separator: "\n").dropFirst().map { "\($0)\n" }.joined()
       let journal = Data("\(lines){\"consumed\":\"\(model.shards[0])\"}\n".utf8)

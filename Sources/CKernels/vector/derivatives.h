@@ -67,15 +67,9 @@ static void softmax_gradient(
 // Sums of so many elements are in float32, the sums of those in float64.
 enum { sum_length = 128 * CK_WIDTH };
 
-CK_INLINE ck_bound_sums row_gradient(
-  const float *x, float factor, size_t columns, float lower, float upper, float levels, float *g) {
+static ck_bound_sums row_gradient(
+  const float *x, float factor, size_t columns, float lower, float upper, float scale, float *g) {
   ck_bound_sums sums = {0, 0, 0};
-  float scale = (upper - lower) / levels;
-  if (!(scale > 0)) {
-    for (size_t column = 0; column < columns; column++) sums.low += (double)g[column];
-    memset(g, 0, columns * sizeof *g);
-    return sums;
-  }
   const vector inverse = splat(1 / scale);
   for (size_t first = 0; first < columns; first += sum_length) {
     size_t end = columns - first < sum_length ? columns : first + sum_length;
@@ -99,36 +93,6 @@ CK_INLINE ck_bound_sums row_gradient(
     sums.inner += (double)sum_of(inner);
   }
   return sums;
-}
-
-// Where the first element of this magnitude is, which there is.
-CK_INLINE size_t place_of(const float *x, float magnitude) {
-  size_t place = 0;
-  while (x[place] != magnitude && x[place] != -magnitude) place++;
-  return place;
-}
-
-static void quantize_gradient(
-  const ck_quantizer *quantizer, const float *x, float factor, size_t rows, size_t columns,
-  size_t stride, float *g, ck_bound_gradient *sum) {
-  for (size_t row = 0; row < rows; row++, x += stride, g += stride) {
-    float largest = 1, magnitude = 1;
-    if (quantizer->is_row_scaled) {
-      largest = largest_magnitude(x, columns);
-      magnitude = largest * factor;
-      if (!(magnitude >= CK_LEAST_ROW_MAGNITUDE)) {
-        memset(g, 0, columns * sizeof *g);
-        continue;
-      }
-    }
-    ck_bound_sums sums = row_gradient(
-      x, factor, columns, quantizer->lower * magnitude, quantizer->upper * magnitude,
-      quantizer->levels, g);
-    double by_magnitude = ck_add_bound_sums(quantizer, sums, magnitude, sum);
-    if (quantizer->is_row_scaled)
-      ck_lead_to_largest(
-        quantizer, x, factor, columns, place_of(x, largest), by_magnitude, g);
-  }
 }
 
 // MARK: Convolutions

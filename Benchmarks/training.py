@@ -1,6 +1,6 @@
 """Times one step of distillation beside the same step in PyTorch.
 
-    swift build -c release --package-path Benchmarks/Training
+    swift build -c release -Xswiftc -enable-testing --package-path Benchmarks/Training
     python Benchmarks/training.py [--dat-weights FOLDER] [--threads N] [--rounds N] [--write]
 
 A step: forward and backward of a network of which weights and activations of the body are quantized to

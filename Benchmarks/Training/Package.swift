@@ -11,6 +11,7 @@ let package = Package(
       dependencies: [
         .product(name: "Formats", package: "condi-convert"),
         .product(name: "SuperResolution", package: "condi-convert"),
+        .product(name: "Transform", package: "condi-convert"),
       ], path: "Sources")
   ],
   swiftLanguageModes: [.v6]

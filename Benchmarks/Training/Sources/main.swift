@@ -5,9 +5,11 @@
 // [pictures, channels, height, width], and the bounds of quantizers as in
 // `Tests/Fixtures/makers/training.py`.
 
-import Formats
 import Foundation
-import SuperResolution
+
+@testable import Formats
+@testable import SuperResolution
+@testable import Transform
 
 struct Setting {
   var archive = TensorArchive()
@@ -52,7 +54,7 @@ struct Setting {
 let arguments = CommandLine.arguments
 guard arguments.count == 3, let threads = Int(arguments[2]), threads > 0 else {
   print("usage: training-benchmark SETTING THREADS")
-  throw SuperResolutionError("two arguments are needed")
+  exit(2)
 }
 let setting = try Setting(path: arguments[1])
 let rates = Dictionary(uniqueKeysWithValues: ParameterGroup.allCases.map { ($0, Float(1e-4)) })

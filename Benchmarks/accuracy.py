@@ -247,6 +247,8 @@ def time_text(found: dict | None) -> str:
     if not found or "processorSeconds" not in found:
         return ""
     load = "" if found["load"] <= 0.5 else f" at load {found['load']:.0f}"
+    if found["threads"] == 1:
+        load += " on one thread"
     return f"{found['processorSeconds'] / 60:.1f} min, {found['wallSeconds'] / 60:.1f} min{load}"
 
 

@@ -249,7 +249,10 @@ def time_text(found: dict | None) -> str:
     load = "" if found["load"] <= 0.5 else f" at load {found['load']:.0f}"
     if found["threads"] == 1:
         load += " on one thread"
-    return f"{found['processorSeconds'] / 60:.1f} min, {found['wallSeconds'] / 60:.1f} min{load}"
+    processor = f"{found['processorSeconds'] / 60:.1f} min"
+    # Taken out of rows that were paused meanwhile.
+    wall = found.get("wallSeconds")
+    return processor if wall is None else f"{processor}, {wall / 60:.1f} min{load}"
 
 
 def order(row: Row) -> tuple:

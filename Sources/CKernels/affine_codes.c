@@ -3,21 +3,13 @@
 #include <math.h>
 #include <string.h>
 
-#include "include/ckernels.h"
+#include "kernel_table.h"
 
 #pragma STDC FP_CONTRACT OFF
 
 static const ck_affine_table *table(void) {
-  switch (ck_current_vector_level()) {
-#if defined(__x86_64__)
-    case CK_VECTOR_512: return &ck_affine_512;
-    case CK_VECTOR_256: return &ck_affine_256;
-#endif
-#if defined(__x86_64__) || defined(__aarch64__)
-    case CK_VECTOR_128: return &ck_affine_128;
-#endif
-    default: return &ck_affine_scalar;
-  }
+  static const ck_affine_table *const tables[] = CK_TABLES(ck_affine_scalar, ck_affine_);
+  return tables[ck_current_vector_level()];
 }
 
 void ck_widen(ck_element type, const void *elements, size_t count, float *values) {

@@ -3,19 +3,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernel_table.h"
 #include "scalar_epilogue.h"
 
 static const ck_derivative_table *table(void) {
-  switch (ck_current_vector_level()) {
-#if defined(__x86_64__)
-    case CK_VECTOR_512: return &ck_derivatives_512;
-    case CK_VECTOR_256: return &ck_derivatives_256;
-#endif
-#if defined(__x86_64__) || defined(__aarch64__)
-    case CK_VECTOR_128: return &ck_derivatives_128;
-#endif
-    default: return &ck_scalar_derivatives;
-  }
+  static const ck_derivative_table *const tables[] = CK_TABLES(ck_scalar_derivatives, ck_derivatives_);
+  return tables[ck_current_vector_level()];
 }
 
 void ck_gelu_and_slope(float *x, float *y, size_t count) { table()->gelu_and_slope(x, y, count); }

@@ -52,16 +52,8 @@ ck_vector_level ck_current_vector_level(void) {
 void ck_set_thread_vector_level(ck_vector_level level) { thread_level = (int)level; }
 
 const ck_kernel_table *ck_kernels(void) {
-  switch (ck_current_vector_level()) {
-#if defined(__x86_64__)
-    case CK_VECTOR_512: return &ck_kernels_512;
-    case CK_VECTOR_256: return &ck_kernels_256;
-#endif
-#if defined(__x86_64__) || defined(__aarch64__)
-    case CK_VECTOR_128: return &ck_kernels_128;
-#endif
-    default: return &ck_scalar_kernels;
-  }
+  static const ck_kernel_table *const tables[] = CK_TABLES(ck_scalar_kernels, ck_kernels_);
+  return tables[ck_current_vector_level()];
 }
 
 // MARK: Kernels without weights of their own

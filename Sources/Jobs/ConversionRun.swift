@@ -101,14 +101,12 @@ package struct ConversionRun: Sendable {
   ) throws {
     precondition(consumption == nil || keepsJournal && !ranks.isShared, "the journal is needed")
     let plan = conversion.plan
-    try EarlierWork.refuseJobs(of: plan.request.output)
-    try EarlierWork.refuseConsumed(of: plan.request.output)
+    try EarlierWork.refuseAny(of: plan.request.output)
     output = try PartialFile(
       for: plan.request.output, replacesExisting: replacesExisting, opening: .either,
       staysOnSignals: keepsJournal)
     // Again, with the partial file locked: nobody begins anything beside it now.
-    try EarlierWork.refuseJobs(of: plan.request.output)
-    try EarlierWork.refuseConsumed(of: plan.request.output)
+    try EarlierWork.refuseAny(of: plan.request.output)
     try output.empty()
     ConversionJournal.removeAll(of: plan.request.output)
     do {

@@ -11,20 +11,16 @@ enum EarlierWork {
     }
   }
 
-  /// For a conversion that is no job.
+  /// For a conversion that begins, and is no job.
   ///
-  /// - Throws: `FormatError` when jobs have written the partial file, of whatever plan.
-  static func refuseJobs(of output: String) throws {
-    guard let journal = try jobJournals(of: output).first else { return }
-    throw FormatError.unsupported(
-      "jobs of a plan have begun this output: 'finish' their plan, or remove their journals and "
-        + PartialFile.path(of: output), path: journal)
-  }
-
-  /// For a conversion that begins.
-  ///
-  /// - Throws: `FormatError` when another one has consumed files into the partial file.
-  static func refuseConsumed(of output: String) throws {
+  /// - Throws: `FormatError` when jobs have written the partial file, of whatever plan, or another
+  ///   conversion has consumed files into it.
+  static func refuseAny(of output: String) throws {
+    if let journal = try jobJournals(of: output).first {
+      throw FormatError.unsupported(
+        "jobs of a plan have begun this output: 'finish' their plan, or remove their journals and "
+          + PartialFile.path(of: output), path: journal)
+    }
     let path = ConversionJournal.path(of: output)
     try JournalContent(path: path)?.refuseToDiscard("it is another conversion's", path: path)
   }

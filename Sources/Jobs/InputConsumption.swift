@@ -160,21 +160,21 @@ package struct InputConsumption: Sendable {
 
     /// - Throws: `CancellationError` when a record failed that is before this one in the order.
     func waitForTurn(_ turn: Int) throws {
-      condition.lock()
-      defer { condition.unlock() }
-      while turn > first + 1 {
-        if isAbandoned { throw CancellationError() }
-        condition.wait()
+      try condition.withLock {
+        while turn > first + 1 {
+          if isAbandoned { throw CancellationError() }
+          condition.wait()
+        }
       }
     }
 
     /// - Returns: the files that nothing is missing of any more.
     func completed(by places: some Sequence<Int>) -> [Int] {
-      condition.lock()
-      defer { condition.unlock() }
-      return places.filter { place in
-        missingCounts[place] -= 1
-        return missingCounts[place] == 0
+      condition.withLock {
+        places.filter { place in
+          missingCounts[place] -= 1
+          return missingCounts[place] == 0
+        }
       }
     }
 
@@ -190,18 +190,18 @@ package struct InputConsumption: Sendable {
           throw error
         }
       }
-      condition.lock()
-      isDeleted[place] = true
-      while first < isDeleted.count, isDeleted[first] { first += 1 }
-      condition.broadcast()
-      condition.unlock()
+      condition.withLock {
+        isDeleted[place] = true
+        while first < isDeleted.count, isDeleted[first] { first += 1 }
+        condition.broadcast()
+      }
     }
 
     func abandon() {
-      condition.lock()
-      isAbandoned = true
-      condition.broadcast()
-      condition.unlock()
+      condition.withLock {
+        isAbandoned = true
+        condition.broadcast()
+      }
     }
   }
 
@@ -239,8 +239,8 @@ package struct InputConsumption: Sendable {
       guard realpath(source.path) != realpath(plan.request.output) else {
         throw refused("it is the output", path: source.path)
       }
-      let folder = (source.path as NSString).deletingLastPathComponent
-      guard access(source.path, W_OK) == 0, access(folder.isEmpty ? "." : folder, W_OK) == 0 else {
+      let folder = OutputDestination.folder(of: source.path)
+      guard access(source.path, W_OK) == 0, access(folder, W_OK) == 0 else {
         throw refused("it cannot be deleted", path: source.path)
       }
       // The index of a sharded checkpoint stays.

@@ -41,7 +41,6 @@ public struct AtomicFileWriter: ~Copyable {
   /// - Parameter byteCount: the file's length; one that may grow less calls `advance(to:)` at its end.
   /// - Throws: `FormatError` when the disk has not enough space, before anything is written.
   func preallocate(byteCount: Int) throws {
-    guard byteCount > 0 else { return }
     try placement.reserve(byteCount: byteCount)
   }
 
@@ -65,9 +64,7 @@ public struct AtomicFileWriter: ~Copyable {
   /// Counts bytes that were put at offsets as appended, up to `end`; what was reserved beyond is given
   /// back.
   mutating func advance(to end: Int) throws {
-    guard ftruncate(temporary.descriptor, off_t(end)) == 0 else {
-      throw FormatError(.system(operation: "write", code: errno), path: path)
-    }
+    try placement.truncate(toByteCount: end)
     position = end
   }
 

@@ -75,17 +75,12 @@ package final class PartialFile: Sendable {
   package var placement: PositionalFile { PositionalFile(path: path, descriptor: descriptor) }
 
   /// Discards what is in the file.
-  package func empty() throws {
-    guard ftruncate(descriptor, 0) == 0 else {
-      throw FormatError(.system(operation: "write", code: errno), path: path)
-    }
-  }
+  package func empty() throws { try placement.truncate(toByteCount: 0) }
 
   /// Makes the file at least `byteCount` long, reserving the space; what is there stays.
   ///
   /// - Throws: `FormatError` when the disk has not enough space.
   package func reserve(byteCount: Int) throws {
-    guard byteCount > 0 else { return }
     try placement.reserve(byteCount: byteCount)
   }
 
@@ -138,7 +133,8 @@ package final class PartialFile: Sendable {
   ///   when bytes of a mapped input turned out to be missing.
   package func finish(byteCount: Int) throws {
     try SignalHandlers.checkInputs()
-    guard ftruncate(descriptor, off_t(byteCount)) == 0, fsync(descriptor) == 0 else {
+    try placement.truncate(toByteCount: byteCount)
+    guard fsync(descriptor) == 0 else {
       throw FormatError(.system(operation: "write", code: errno), path: path)
     }
     try destination.place(path, calledBy: output)

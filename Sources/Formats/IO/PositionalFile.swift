@@ -70,21 +70,25 @@ package struct PositionalFile: Sendable {
   ///
   /// - Throws: `FormatError` when the disk has not enough space.
   func reserve(byteCount: Int) throws {
+    guard byteCount > 0 else { return }
     try requireSpace(toGrowBy: byteCount, upTo: byteCount)
     switch condi_reserve(descriptor, off_t(byteCount)) {
     case 0: return
     // Not by `posix_fallocate`, which then writes to every block, and over what others write meanwhile.
-    case EOPNOTSUPP, ENOSYS, EINVAL: return try lengthen(toByteCount: byteCount)
+    case EOPNOTSUPP, ENOSYS, EINVAL:
+      var status = stat()
+      guard fstat(descriptor, &status) != 0 || Int(status.st_size) < byteCount else { return }
+      try truncate(toByteCount: byteCount)
     case let code:
       throw FormatError(.system(operation: "reserve \(byteCount) bytes", code: code), path: path)
     }
   }
 
-  private func lengthen(toByteCount byteCount: Int) throws {
-    var status = stat()
-    guard fstat(descriptor, &status) == 0,
-      Int(status.st_size) >= byteCount || ftruncate(descriptor, off_t(byteCount)) == 0
-    else { throw FormatError(.system(operation: "write", code: errno), path: path) }
+  /// Sets the file's length.
+  func truncate(toByteCount byteCount: Int) throws {
+    guard ftruncate(descriptor, off_t(byteCount)) == 0 else {
+      throw FormatError(.system(operation: "write", code: errno), path: path)
+    }
   }
 
   /// - Parameters:

@@ -23,7 +23,7 @@ package final class ScratchFile: Sendable {
     _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
     unlink(template)
     file = PositionalFile(path: folder, descriptor: descriptor)
-    if byteCount > 0 { try file.reserve(byteCount: byteCount) }
+    try file.reserve(byteCount: byteCount)
   }
 
   deinit { close(file.descriptor) }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernel_table.h"
+#include "row_coding.h"
 #include "scalar_epilogue.h"
 
 static const ck_derivative_table *table(void) {
@@ -30,48 +31,117 @@ void ck_depthwise_weight_gradient(
 
 // MARK: Quantizers
 
+// Elements that share their bounds, all multiplied by a positive factor.
+typedef struct quantized_run {
+  const float *x;
+  float factor;
+  size_t count;
+  float lower;
+  float upper;
+} quantized_run;
+
+// The gradients by both bounds, of which g becomes that by x.
+typedef struct bound_gradients {
+  double by_lower;
+  double by_upper;
+} bound_gradients;
+
+static bound_gradients run_gradient(quantized_run run, float levels, float *g) {
+  float scale = (run.upper - run.lower) / levels;
+  ck_bound_sums sums = {0, 0, 0};
+  if (scale > 0) {
+    sums = table()->row_gradient(run.x, run.factor, run.count, run.lower, run.upper, scale, g);
+  } else {
+    for (size_t index = 0; index < run.count; index++) sums.low += (double)g[index];
+    memset(g, 0, run.count * sizeof *g);
+  }
+  double inner = sums.inner / (double)levels;
+  return (bound_gradients){sums.low - inner, sums.high + inner};
+}
+
+// Of elements that are a bound themselves, the gradient is all in that of the bound.
+static void clear_at(float bound, quantized_run run, float *g) {
+  for (size_t index = 0; index < run.count; index++)
+    if (run.x[index] * run.factor == bound) g[index] = 0;
+}
+
 // Gives the first element of the row's largest magnitude the gradient by that.
 static void lead_to_largest(
-  const float *x, float factor, size_t columns, float lower, float upper, float magnitude,
-  double by_magnitude, float *g) {
+  quantized_run run, float magnitude, double by_magnitude, float *g) {
   size_t place = 0;
-  while (fabsf(x[place]) * factor != magnitude) place++;
-  // Where the largest are a bound themselves, their gradient is all in that of the bound.
-  const float bounds[] = {lower, upper};
-  for (size_t bound = 0; bound < 2; bound++)
-    if (fabsf(bounds[bound]) == magnitude)
-      for (size_t column = 0; column < columns; column++)
-        if (x[column] * factor == bounds[bound]) g[column] = 0;
-  g[place] += copysignf(factor, x[place]) * (float)by_magnitude;
+  while (fabsf(run.x[place]) * run.factor != magnitude) place++;
+  if (fabsf(run.lower) == magnitude) clear_at(run.lower, run, g);
+  if (fabsf(run.upper) == magnitude) clear_at(run.upper, run, g);
+  g[place] += copysignf(run.factor, run.x[place]) * (float)by_magnitude;
+}
+
+// The same for the first of the least and of the greatest of a group.
+static void lead_to_range(
+  quantized_run run, ck_range range, double by_least, double by_greatest, float *g) {
+  size_t least = 0, greatest = 0;
+  while (run.x[least] * run.factor != range.least) least++;
+  while (run.x[greatest] * run.factor != range.greatest) greatest++;
+  if (run.lower == range.least) clear_at(run.lower, run, g);
+  if (run.upper == range.greatest) clear_at(run.upper, run, g);
+  g[least] += run.factor * (float)by_least;
+  g[greatest] += run.factor * (float)by_greatest;
+}
+
+static void group_gradient(
+  const ck_quantizer *quantizer, quantized_run run, float *g, ck_bound_gradient *sum) {
+  ck_range range = ck_range_of(run.x, run.count);
+  range.least *= run.factor;
+  range.greatest *= run.factor;
+  if (!ck_is_range(range)) {
+    // All elements become the least one, which is nearly what they are.
+    for (size_t index = 0; index < run.count; index++) g[index] *= run.factor;
+    return;
+  }
+  run.lower = ck_group_bound(quantizer->lower, range);
+  run.upper = ck_group_bound(quantizer->upper, range);
+  bound_gradients bounds = run_gradient(run, quantizer->levels, g);
+  double half = ((double)range.greatest - (double)range.least) / 2;
+  sum->lower += half * bounds.by_lower;
+  sum->upper += half * bounds.by_upper;
+  double of_least_in_lower = (1 - (double)quantizer->lower) / 2;
+  double of_least_in_upper = (1 - (double)quantizer->upper) / 2;
+  lead_to_range(
+    run, range, of_least_in_lower * bounds.by_lower + of_least_in_upper * bounds.by_upper,
+    (1 - of_least_in_lower) * bounds.by_lower + (1 - of_least_in_upper) * bounds.by_upper, g);
+}
+
+static void row_gradient_of(
+  const ck_quantizer *quantizer, quantized_run run, float *g, ck_bound_gradient *sum) {
+  float magnitude =
+    quantizer->is_row_scaled ? ck_row_magnitude(run.x, run.count) * run.factor : 1;
+  if (!(magnitude >= CK_LEAST_ROW_MAGNITUDE)) {
+    memset(g, 0, run.count * sizeof *g);
+    return;
+  }
+  run.lower = quantizer->lower * magnitude;
+  run.upper = quantizer->upper * magnitude;
+  bound_gradients bounds = run_gradient(run, quantizer->levels, g);
+  sum->lower += (double)magnitude * bounds.by_lower;
+  sum->upper += (double)magnitude * bounds.by_upper;
+  if (quantizer->is_row_scaled)
+    lead_to_largest(
+      run, magnitude,
+      (double)quantizer->lower * bounds.by_lower + (double)quantizer->upper * bounds.by_upper, g);
 }
 
 void ck_quantize_gradient(
   const ck_quantizer *quantizer, const float *x, float factor, size_t rows, size_t columns,
   size_t stride, float *g, ck_bound_gradient *sum) {
-  const ck_derivative_table *kernels = table();
   for (size_t row = 0; row < rows; row++, x += stride, g += stride) {
-    float magnitude = quantizer->is_row_scaled ? ck_row_magnitude(x, columns) * factor : 1;
-    if (!(magnitude >= CK_LEAST_ROW_MAGNITUDE)) {
-      memset(g, 0, columns * sizeof *g);
+    if (quantizer->group_size == 0) {
+      row_gradient_of(quantizer, (quantized_run){x, factor, columns, 0, 0}, g, sum);
       continue;
     }
-    float lower = quantizer->lower * magnitude, upper = quantizer->upper * magnitude;
-    float scale = (upper - lower) / quantizer->levels;
-    ck_bound_sums sums = {0, 0, 0};
-    if (scale > 0) {
-      sums = kernels->row_gradient(x, factor, columns, lower, upper, scale, g);
-    } else {
-      for (size_t column = 0; column < columns; column++) sums.low += (double)g[column];
-      memset(g, 0, columns * sizeof *g);
+    for (size_t first = 0; first < columns; first += quantizer->group_size) {
+      size_t rest = columns - first;
+      size_t count = rest < quantizer->group_size ? rest : quantizer->group_size;
+      group_gradient(quantizer, (quantized_run){x + first, factor, count, 0, 0}, g + first, sum);
     }
-    double by_lower = sums.low - sums.inner / (double)quantizer->levels;
-    double by_upper = sums.high + sums.inner / (double)quantizer->levels;
-    sum->lower += (double)magnitude * by_lower;
-    sum->upper += (double)magnitude * by_upper;
-    if (quantizer->is_row_scaled)
-      lead_to_largest(
-        x, factor, columns, lower, upper, magnitude,
-        (double)quantizer->lower * by_lower + (double)quantizer->upper * by_upper, g);
   }
 }
 

@@ -24,26 +24,24 @@ static bool pack_codes(ck_integer_weights *weights, const uint8_t *codes, int li
   return true;
 }
 
-// The terms of Σ (lx + sx cx) (lw + sw cw) + b that do not depend on the inputs, in double
-// precision: they may be large and nearly cancel.
+// The terms that do not depend on the inputs, in double precision: they may be large and nearly cancel.
 static void fold(
-  ck_integer_weights *weights, const uint8_t *codes, int limit, const float *lower,
-  const float *scale, const float *bias) {
+  ck_integer_weights *weights, size_t columns, const uint8_t *codes, int limit,
+  const float *lower, const float *scale, const float *bias) {
   for (size_t output = 0; output < weights->outputs; output++) {
-    int64_t sum = 0;
-    for (size_t input = 0; input < weights->inputs; input++)
-      sum += codes[output * weights->inputs + input] - limit / 2;
-    double centred = (double)lower[output] + (double)scale[output] * (limit / 2);
-    double total = centred * (double)weights->inputs + (double)scale[output] * (double)sum;
-    const ck_quantizer *inputs = &weights->activations;
-    ck_row_coding coding = ck_row_coding_of(inputs, 1);
-    double input_scale = coding.upper > coding.lower ? coding.scale : 0;
-    double added = bias == NULL ? 0 : bias[output];
-    if (inputs->is_row_scaled) weights->biases[output] = (float)added;
-    weights->constants[output] =
-      (float)((inputs->is_row_scaled ? 0 : added) + inputs->lower * total);
-    weights->sum_factors[output] = (float)(input_scale * centred);
-    weights->factors[output] = (float)(input_scale * scale[output]);
+    double center = (double)lower[output] + (double)scale[output] * (limit / 2);
+    weights->biases[output] = bias == NULL ? 0 : bias[output];
+    weights->centers[output] = (float)center;
+    weights->scales[output] = scale[output];
+    for (size_t group = 0; group < weights->groups; group++) {
+      size_t first = group * weights->group_inputs, rest = weights->inputs - first;
+      size_t count = rest < weights->group_inputs ? rest : weights->group_inputs;
+      int64_t sum = 0;
+      for (size_t input = first; input < first + count; input++)
+        sum += codes[output * weights->inputs + input] - limit / 2;
+      weights->totals[group * columns + output] =
+        (float)(center * (double)count + (double)scale[output] * (double)sum);
+    }
   }
 }
 
@@ -53,6 +51,11 @@ ck_integer_linear *ck_integer_linear_create(
   float levels = activations->levels;
   if (weight_bits < 1 || weight_bits > 8 || inputs > CK_INTEGER_MOST_INPUTS) return NULL;
   if (!(levels >= 1 && levels <= 255) || levels != rintf(levels)) return NULL;
+  bool has_groups = activations->group_size != 0 && activations->group_size < inputs;
+  size_t group_inputs = has_groups ? activations->group_size : inputs;
+  size_t groups = has_groups ? (inputs + group_inputs - 1) / group_inputs : 1;
+  if (groups > ck_integer_most_groups || (groups > 1 && group_inputs % ck_integer_step != 0))
+    return NULL;
   ck_integer_linear *linear = calloc(1, sizeof *linear);
   if (linear == NULL) return NULL;
   ck_integer_weights *weights = &linear->weights;
@@ -61,28 +64,30 @@ ck_integer_linear *ck_integer_linear_create(
   weights->outputs = outputs;
   weights->inputs = inputs;
   weights->steps = (inputs + ck_integer_step - 1) / ck_integer_step;
+  weights->groups = groups;
+  weights->group_inputs = group_inputs;
   weights->activations = *activations;
   weights->safe_steps = (size_t)(INT16_MAX / (2 * (int)levels * (limit / 2)));
   size_t columns = panel_count * ck_integer_panel_width;
   // Never zero bytes, for which null would be no failure.
   weights->panels = calloc(columns + 1, (weights->steps + 1) * ck_integer_step);
-  weights->constants = calloc(columns + 1, 4 * sizeof(float));
-  if (weights->panels == NULL || weights->constants == NULL ||
+  weights->biases = calloc(columns + 1, (3 + groups) * sizeof(float));
+  if (weights->panels == NULL || weights->biases == NULL ||
       !pack_codes(weights, codes, limit)) {
     ck_integer_linear_destroy(linear);
     return NULL;
   }
-  weights->sum_factors = weights->constants + columns;
-  weights->factors = weights->sum_factors + columns;
-  weights->biases = weights->factors + columns;
-  fold(weights, codes, limit, lower, scale, bias);
+  weights->centers = weights->biases + columns;
+  weights->scales = weights->centers + columns;
+  weights->totals = weights->scales + columns;
+  fold(weights, columns, codes, limit, lower, scale, bias);
   return linear;
 }
 
 void ck_integer_linear_destroy(ck_integer_linear *linear) {
   if (linear == NULL) return;
   free(linear->weights.panels);
-  free(linear->weights.constants);
+  free(linear->weights.biases);
   free(linear);
 }
 

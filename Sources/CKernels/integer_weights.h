@@ -14,23 +14,33 @@ enum {
   ck_integer_step = 4,
   // Bytes of the codes of the rows that are worked on at once.
   ck_integer_batch = 32768,
+  // Groups that an input's row may have.
+  ck_integer_most_groups = 1024,
 };
 
-// With the weight codes c − 2^(bits − 1), so that they are signed and nearly centred:
-// y[o] = m · (constants[o] + sum_factors[o] · Σ cx + factors[o] · Σ cx cw) + biases[o],
-// where m is the row's magnitude, or 1 with the biases among the constants.
+// Inputs lie in groups that share a lower bound l and a scale s: those of the quantizer, or all inputs
+// of a row. With the weight codes c − 2^(bits − 1), so that they are signed and nearly centred,
+//
+//     y[o] = biases[o] + Σ l · totals[group, o] + centers[o] · Σ s Σ cx + scales[o] · Σ s Σ cx cw
+//
+// where the outer sums are over the groups, the inner ones over the inputs of each.
 typedef struct ck_integer_weights {
   size_t outputs;
   size_t inputs;
-  // Groups of `ck_integer_step` inputs, the last one filled up with zeros.
+  // `ck_integer_step` inputs each, the last one filled up with zeros.
   size_t steps;
+  size_t groups;
+  // Of a group, but the last one may have fewer. A step lies in one group.
+  size_t group_inputs;
   // [panel, step, ck_integer_panel_width, ck_integer_step]
   int8_t *panels;
-  // Four times [panel, ck_integer_panel_width]; the first one is what was allocated.
-  float *constants;
-  float *sum_factors;
-  float *factors;
+  // Each [panel, ck_integer_panel_width]; the first one is what was allocated.
   float *biases;
+  // Of the weights' ranges.
+  float *centers;
+  float *scales;
+  // [group, panel, ck_integer_panel_width]: sums of weights.
+  float *totals;
   // For coding inputs.
   ck_quantizer activations;
   // How many sums of two products of codes add up in 16 bits for certain; may be none.

@@ -82,6 +82,10 @@ float ck_row_magnitude(const float *x, size_t count) {
   return ck_kernels()->row_magnitude(x, count);
 }
 
+ck_range ck_range_of(const float *x, size_t count) {
+  return ck_kernels()->range(x, count);
+}
+
 void ck_quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
   ck_kernels()->quantize(quantizer, x, rows, columns, x_stride);

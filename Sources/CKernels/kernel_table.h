@@ -27,6 +27,7 @@ typedef struct ck_kernel_table {
   void (*sigmoid)(float *x, size_t count);
   void (*softmax)(float *x, size_t rows, size_t columns);
   float (*row_magnitude)(const float *x, size_t count);
+  ck_range (*range)(const float *x, size_t count);
   void (*quantize)(
     const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride);
   // With the bias and mask transposed, [keys, queries].
@@ -48,6 +49,7 @@ typedef struct ck_kernel_table {
     .sigmoid = sigmoid, \
     .softmax = softmax, \
     .row_magnitude = row_magnitude, \
+    .range = range, \
     .quantize = quantize, \
     .attention = attention, \
   }

@@ -9,7 +9,8 @@
 
 // An element x becomes round((clip(x, lower, upper) − lower) / scale) · scale + lower.
 typedef struct ck_row_coding {
-  // What the quantizer's bounds are multiples of; 1 where they are the same for all rows.
+  // What the quantizer's bounds are multiples of; 1 where they are the same for all rows, and for
+  // those of a group.
   float magnitude;
   float lower;
   float upper;
@@ -19,12 +20,38 @@ typedef struct ck_row_coding {
 
 // Where the steps between codes vanish, every number becomes `lower`; where bounds are too large for
 // their difference, NaN.
-static inline ck_row_coding ck_row_coding_of(const ck_quantizer *quantizer, float magnitude) {
-  float lower = quantizer->lower * magnitude, upper = quantizer->upper * magnitude;
-  float width = upper - lower, scale = width / quantizer->levels;
+static inline ck_row_coding ck_row_coding_between(
+  float lower, float upper, float levels, float magnitude) {
+  float width = upper - lower, scale = width / levels;
   if (scale > 0 && scale < INFINITY) return (ck_row_coding){magnitude, lower, upper, scale};
   float all = width < INFINITY ? lower : NAN;
   return (ck_row_coding){magnitude, all, all, 1};
+}
+
+static inline ck_row_coding ck_row_coding_of(const ck_quantizer *quantizer, float magnitude) {
+  return ck_row_coding_between(
+    quantizer->lower * magnitude, quantizer->upper * magnitude, quantizer->levels, magnitude);
+}
+
+// Whether bounds between these can be told apart: a group of others is one value.
+static inline bool ck_is_range(ck_range range) {
+  return !(range.greatest - range.least < CK_LEAST_ROW_MAGNITUDE);
+}
+
+// Where a bound of a group lies: exactly at the least or the greatest element for −1 and 1.
+static inline float ck_group_bound(float bound, ck_range range) {
+#pragma STDC FP_CONTRACT OFF  // the same bits everywhere
+  float least = range.least * ((1 - bound) * 0.5f);
+  return least + range.greatest * ((1 + bound) * 0.5f);
+}
+
+static inline ck_row_coding ck_group_coding_of(
+  const ck_quantizer *quantizer, ck_range range) {
+  if (!ck_is_range(range))
+    return ck_row_coding_between(range.least, range.least, quantizer->levels, 1);
+  return ck_row_coding_between(
+    ck_group_bound(quantizer->lower, range), ck_group_bound(quantizer->upper, range),
+    quantizer->levels, 1);
 }
 
 #endif

@@ -112,6 +112,15 @@ static float row_magnitude(const float *x, size_t count) {
   return largest < CK_LEAST_ROW_MAGNITUDE ? 0 : largest;
 }
 
+static ck_range range(const float *x, size_t count) {
+  ck_range found = {INFINITY, -INFINITY};
+  for (size_t index = 0; index < count; index++) {
+    if (x[index] < found.least) found.least = x[index];
+    if (x[index] > found.greatest) found.greatest = x[index];
+  }
+  return found;
+}
+
 static float quantized(ck_row_coding coding, float x) {
 #pragma STDC FP_CONTRACT OFF  // the same bits everywhere
   float clipped = x < coding.lower ? coding.lower : x > coding.upper ? coding.upper : x;
@@ -121,9 +130,16 @@ static float quantized(ck_row_coding coding, float x) {
 static void quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
   for (size_t row = 0; row < rows; row++, x += x_stride) {
-    ck_row_coding coding = ck_row_coding_of(
-      quantizer, quantizer->is_row_scaled ? row_magnitude(x, columns) : 1);
-    for (size_t column = 0; column < columns; column++) x[column] = quantized(coding, x[column]);
+    size_t length = quantizer->group_size == 0 ? columns : quantizer->group_size;
+    for (size_t first = 0; first < columns; first += length) {
+      size_t end = columns - first < length ? columns : first + length;
+      ck_row_coding coding =
+        quantizer->group_size != 0
+          ? ck_group_coding_of(quantizer, range(x + first, end - first))
+          : ck_row_coding_of(quantizer, quantizer->is_row_scaled ? row_magnitude(x, columns) : 1);
+      for (size_t column = first; column < end; column++)
+        x[column] = quantized(coding, x[column]);
+    }
   }
 }
 

@@ -90,12 +90,15 @@ import Transform
   }
 
   /// What bounds are measured in, of which sites: by method, and as asked for.
-  @Test(arguments: [
-    (["--method", "dobi"], false), (["--method", "best"], true),
-    (["--method", "dobi", "--activation-scaling", "row"], true),
-    (["--method", "best", "--activation-scaling", "tensor"], false),
-  ])
-  func boundsAreMeasuredAsAsked(_ options: [String], isRowScaled: Bool) throws {
+  @Test(
+    arguments: [
+      (["--method", "dobi"], .tensor), (["--method", "best"], .group(16)),
+      (["--method", "dobi", "--activation-scaling", "row"], .row),
+      (["--method", "dobi", "--activation-scaling", "group:8"], .group(8)),
+      (["--method", "best", "--activation-scaling", "tensor"], .tensor),
+      (["--method", "best", "--activation-scaling", "row"], .row),
+    ] as [([String], ActivationScaling)])
+  func boundsAreMeasuredAsAsked(_ options: [String], scaling: ActivationScaling) throws {
     try withPictures { folder, pictures in
       let packed = folder.appending("a.condi")
       let outcome = try BuiltProgram().run(
@@ -107,10 +110,15 @@ import Transform
       let activations = try FormatRegistry.standard.open(packed).activations
       #expect(activations.count > 10)
       for activation in activations {
-        let hasRows =
-          activation.name.hasSuffix(".input")
-          || activation.name.hasSuffix(".probabilities")
-        #expect(activation.scaling == (hasRows && isRowScaled ? .row : .tensor))
+        let expected: ActivationScaling =
+          switch activation.name.split(separator: ".").last {
+          case "input": scaling
+          case "probabilities": scaling == .tensor ? .tensor : .row
+          // A range for each head of 6 channels; values are summed up over tokens.
+          case "query", "key": scaling.groupSize == nil ? .tensor : .group(6)
+          default: .tensor
+          }
+        #expect(activation.scaling == expected, "\(activation.name)")
       }
       // The recipe in the file says it where it is not the method's.
       let header = try CommandLine.succeed("inspect", packed, "--raw-header").standardOutput
@@ -259,6 +267,7 @@ import Transform
     ["--calibration-images", "b", "--steps", "0", "--checkpoint", "c"],
     ["--calibration-images", "b", "--method", "dobi", "--validation", "c"],
     ["--activation-scaling", "row"], ["--calibration", "a.npz", "--activation-scaling", "column"],
+    ["--calibration", "a.npz", "--activation-scaling", "group:1"],
   ]) func wrongUsageIsRefused(_ arguments: [String]) throws {
     let outcome = try BuiltProgram().run(
       ["convert", CommandLine.checkpoint, "/nonexistent/a.condi"] + arguments)

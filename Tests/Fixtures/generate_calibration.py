@@ -4,7 +4,8 @@
 
 Needs PyTorch. A small network of two linear layers and a softmax runs on seeded rows, twice: the
 second run records quantized inputs at 2 bits. Their bounds are the same for all rows in
-`two_layers.calib.npz`, and shares of each row's largest magnitude in `two_layers_rows.calib.npz`.
+`two_layers.calib.npz`, shares of each row's largest magnitude in `two_layers_rows.calib.npz`, and those
+of inputs lie in the range of each 4 values in `two_layers_groups.calib.npz`.
 """
 
 import sys
@@ -13,7 +14,11 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-ARCHIVES = {"tensor": "two_layers.calib.npz", "row": "two_layers_rows.calib.npz"}
+ARCHIVES = {
+    "tensor": "two_layers.calib.npz",
+    "row": "two_layers_rows.calib.npz",
+    "group:4": "two_layers_groups.calib.npz",
+}
 sys.path.insert(0, str(ROOT / "python"))
 from condi.recorder import Recorder  # noqa: E402
 

@@ -7,11 +7,17 @@ import Testing
 
 /// Archives that the PyTorch recorder wrote: `generate_calibration.py`.
 @Suite struct CalibrationFixtureTests {
-  static let scalings = [ActivationScaling.tensor, .row]
+  static let scalings = [ActivationScaling.tensor, .row, .group(4)]
 
   private func calibration(_ scaling: ActivationScaling) throws -> Calibration {
-    let name = scaling == .row ? "two_layers_rows" : "two_layers"
-    return try Calibration(contentsOf: PackageFolder.fixture("calibration/\(name).calib.npz"))
+    let suffix =
+      switch scaling {
+      case .tensor: ""
+      case .row: "_rows"
+      case .group: "_groups"
+      }
+    return try Calibration(
+      contentsOf: PackageFolder.fixture("calibration/two_layers\(suffix).calib.npz"))
   }
 
   @Test(arguments: scalings) func recordedArchivesAreRead(_ scaling: ActivationScaling) throws {
@@ -41,7 +47,7 @@ import Testing
         .bounds(of: site, siteName: name)
       #expect(found.scaling == scaling)
       let width =
-        scaling == .row ? 2 : Float(site.histogram.maximum - site.histogram.minimum)
+        scaling != .tensor ? 2 : Float(site.histogram.maximum - site.histogram.minimum)
       let step = width / 200
       #expect(abs(found.lower - images.lower) <= 1.001 * step)
       #expect(abs(found.upper - images.upper) <= 1.001 * step)

@@ -156,6 +156,73 @@ struct LinearNetwork: ActivationSource {
     }
   }
 
+  @Test func groupsAreThoseOfTheModel() throws {
+    let network = LinearNetwork(sampleCount: 7)
+    let calibration = try Calibrator(bitWidths: [2], scaling: .group(4), threads: 2)
+      .calibrate(network)
+    for (index, site) in network.sites.enumerated() {
+      let values = (0..<7).flatMap { network.rows($0)[index] }
+      let found = try #require(calibration.sites[site.name])
+      let length = LinearNetwork.rowLengths[index]
+      let rows = try #require(found.rows)
+      guard site.kind == .input else {
+        #expect(rows.scaling == .row)
+        continue
+      }
+      #expect(rows.scaling == .group(4))
+      let images = try #require(found.quantized[2])
+      #expect(images.scaling == .group(4))
+      var energy = 0.0
+      var quantized: [Float] = []
+      for start in stride(from: 0, to: values.count, by: length) {
+        for first in stride(from: start, to: start + length, by: 4) {
+          let group = values[first..<min(first + 4, start + length)]
+          let (least, greatest) = (group.min() ?? 0, group.max() ?? 0)
+          let half = Double(greatest - least) / 2
+          energy += half * half * Double(group.count)
+          let (middle, reach) = ((least + greatest) / 2, (greatest - least) / 2)
+          let lower = middle + images.lower * reach
+          let scale = (images.upper - images.lower) * reach / 3
+          let code = AffineCode(lower: lower, scale: scale, bitWidth: 2)
+          quantized += group.map { code.decode(code.encode($0)) }
+        }
+      }
+      #expect(abs(rows.energies.reduce(0, +) - energy) <= 1e-5 * energy)
+      let mean = quantized.reduce(0.0) { $0 + Double($1) } / Double(values.count)
+      #expect(abs(images.mean.reduce(0, +) / Double(length) - mean) < 2e-3)
+    }
+  }
+
+  /// Queries and keys of tokens have a range for each head, values of mixed channels as well.
+  @Test func headsAreGroups() {
+    func measure(
+      _ kind: ActivationSite.Kind, _ heads: Int?, _ scaling: ActivationScaling
+    ) -> ActivationScaling {
+      ActivationSite(
+        name: "a.\(kind)", kind: kind, weightName: nil, columnCount: 60, headChannelCount: heads
+      ).nearest(to: scaling)
+    }
+    #expect(measure(.input, nil, .group(16)) == .group(16))
+    #expect(measure(.input, nil, .row) == .row)
+    #expect(measure(.probabilities, nil, .group(16)) == .row)
+    #expect(measure(.query, 10, .group(16)) == .group(10))
+    #expect(measure(.value, nil, .group(16)) == .tensor)
+    // A head of one channel has no range.
+    #expect(measure(.key, 1, .group(16)) == .tensor)
+    #expect(measure(.key, 10, .row) == .tensor)
+    #expect(
+      ActivationSite.Kind.allCases.map { measure($0, 10, .tensor) }.allSatisfy { $0 == .tensor })
+  }
+
+  @Test func groupsOfOneValueAreNoGroups() {
+    var histogram = RowHistogram(.group(2))
+    [3, 3, 1e-35, -1e-38, 5].withUnsafeBufferPointer { histogram.add($0, columns: 5) }
+    #expect(histogram.isEmpty)
+    [3, 4, 7, 7, 5].withUnsafeBufferPointer { histogram.add($0, columns: 5) }
+    #expect(histogram.energies.reduce(0, +) == 2 * 0.25)
+    #expect(histogram.range == -1...1)
+  }
+
   /// Bounds lose least where the search says so: a little wider or narrower ones lose more.
   @Test(arguments: [2, 4]) func boundsOfRowsLoseLeast(_ bits: Int) throws {
     var generator = SplitMix(seed: 9)
@@ -202,8 +269,9 @@ struct LinearNetwork: ActivationSource {
     #expect(try Calibrator(bitWidths: [3], threads: threads).calibrate(network) == single)
   }
 
-  @Test func archivesBringEverythingBack() throws {
-    var calibration = try Calibrator(bitWidths: [2, 8], scaling: .row, threads: 2).calibrate(
+  @Test(arguments: [ActivationScaling.row, .group(4)])
+  func archivesBringEverythingBack(_ scaling: ActivationScaling) throws {
+    var calibration = try Calibrator(bitWidths: [2, 8], scaling: scaling, threads: 2).calibrate(
       LinearNetwork(sampleCount: 3))
     calibration.metadata["images"] = "none"
     try withTemporaryFolder { folder in
@@ -329,6 +397,12 @@ struct LinearNetwork: ActivationSource {
     Damage("'row_histogram' has the shape [2], not [2048]") {
       $0.tensors["a.input/row_histogram"] = try .reals([1, 2], [2])
     },
+    Damage("'group_size' is 1.0, not a whole number from 2 to 65536") {
+      $0.tensors["a.input/group_size"] = try .integers([1], .scalar)
+    },
+    Damage("'group_size' is 2.5, not a whole number from 2 to 65536") {
+      $0.tensors["a.input/group_size"] = try .reals([2.5], [])
+    },
     Damage("'quantized/2/is_row_scaled' is 2.0, not 0 or 1") {
       $0.tensors["a.input/quantized/2/is_row_scaled"] = try .integers([2], .scalar)
     },
@@ -387,6 +461,9 @@ struct LinearNetwork: ActivationSource {
     #expect(calibration.sitesMeasured(otherThan: .tensor).contains("a.input"))
     calibration.sites["a.input"]?.rows = nil
     #expect(calibration.sitesWithoutRows == ["a.input"])
+    #expect(calibration.sitesWithoutRows(for: .row) == ["a.input"])
+    #expect(Set(calibration.sitesWithoutRows(for: .group(4))) == ["a.input", "b.input"])
+    #expect(calibration.sitesWithoutRows(for: .tensor).isEmpty)
     let recipe = Recipe(name: "test", rules: [])
     let plan = try QuantizationPlan(archive, recipe: recipe)
     for scaling in [nil, .tensor] as [ActivationScaling?] {
@@ -396,11 +473,21 @@ struct LinearNetwork: ActivationSource {
     }
     #expect(
       throws: TransformError(
-        .invalidCalibration(reason: "bounds measured in rows need a 'row_histogram'"),
+        .invalidCalibration(reason: "bounds measured in rows need a 'row_histogram' of those"),
         tensor: "a.input")
     ) {
       try ModelQuantizer(
         archive, plan: plan, settings: MethodSettings(.best, activationScaling: .row),
+        calibration: calibration)
+    }
+    #expect(
+      throws: TransformError(
+        .invalidCalibration(
+          reason: "bounds measured in groups of 4 need a 'row_histogram' of those"),
+        tensor: "a.input")
+    ) {
+      try ModelQuantizer(
+        archive, plan: plan, settings: MethodSettings(.best, activationScaling: .group(4)),
         calibration: calibration)
     }
   }

@@ -219,6 +219,13 @@ def _check_consistency(record: Record, what: str) -> None:
 _ACTIVATION_MEMBERS = "name bits lower upper scaling".split()
 
 
+def _is_group(scaling: Any) -> bool:
+    """`group:16` and the like, of 2 to 65,536 values."""
+    if not isinstance(scaling, str) or not re.fullmatch("group:[1-9][0-9]{0,4}", scaling, re.ASCII):
+        return False
+    return 2 <= int(scaling.removeprefix("group:")) <= 65536
+
+
 def _check_optional(members: dict[str, Any]) -> None:
     if "source" in members:
         source = _object(members["source"], "header: source")
@@ -242,7 +249,7 @@ def _check_optional(members: dict[str, Any]) -> None:
         if lower > upper:
             raise PackedError(f"{what}: lower {lower} is above upper {upper}")
         scaling = quantizer.get("scaling", "tensor")
-        if scaling not in ("tensor", "row"):
+        if scaling not in ("tensor", "row") and not _is_group(scaling):
             raise PackedError(f"{what}: scaling {scaling!r} is not known")
         # It may change what the bounds mean.
         if unknown := [key for key in quantizer if key not in _ACTIVATION_MEMBERS]:

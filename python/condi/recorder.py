@@ -43,8 +43,9 @@ BIN_COUNT = 2048
 KINDS = ("input", "query", "key", "value", "probabilities")
 # Kinds whose quantizers may measure bounds in each row's largest magnitude.
 SCALED_KINDS = ("input", "probabilities")
-SCALINGS = ("row", "tensor")
-# Rows whose largest magnitude is below this count as zeros.
+MOST_GROUP_VALUES = 65536
+# Rows whose largest magnitude is below this count as zeros, and groups whose values are less far apart
+# as one value.
 LEAST_MAGNITUDE = 1e-30
 Bounds = tuple[float, float]
 
@@ -108,22 +109,23 @@ class Histogram:
 
 
 class RowHistogram:
-    """Where values lie relative to the largest magnitude of their row, m, in bins from -1 to 1.
+    """Where values lie relative to what is around them, (x - c) / m, in bins from -1 to 1.
 
-    Each bin has the sum of m² of its values: what a quantizer m · Q(x / m) loses on all rows is
-    then a sum over the bins.
+    Of whole rows c is 0 and m the largest magnitude, of groups c is the middle of their range and m
+    half of it. Each bin has the sum of m² of its values: what a quantizer c + m · Q((x - c) / m) loses
+    on all rows is then a sum over the bins.
     """
 
     def __init__(self) -> None:
         self.energies = np.zeros(BIN_COUNT)
 
-    def add(self, rows: np.ndarray, magnitudes: np.ndarray) -> None:
-        """`magnitudes` are a column, as `row_magnitudes` gives them."""
-        kept = magnitudes[:, 0] > 0
-        rows, magnitudes = rows[kept], magnitudes[kept]
-        bins = np.floor((rows / magnitudes + 1) * (BIN_COUNT / 2)).astype(np.int64)
-        weights = np.broadcast_to(magnitudes**2, rows.shape).ravel()
-        self.energies += np.bincount(bins.clip(0, BIN_COUNT - 1).ravel(), weights, BIN_COUNT)
+    def add(self, rows: np.ndarray, least: np.ndarray, greatest: np.ndarray) -> None:
+        """The range of each value, as `ranges` gives it; empty ones are left out."""
+        centers, magnitudes = (greatest + least) / 2, (greatest - least) / 2
+        kept = magnitudes > 0
+        rows, centers, magnitudes = rows[kept], centers[kept], magnitudes[kept]
+        bins = np.floor(((rows - centers) / magnitudes + 1) * (BIN_COUNT / 2)).astype(np.int64)
+        self.energies += np.bincount(bins.clip(0, BIN_COUNT - 1), magnitudes**2, BIN_COUNT)
 
     @property
     def is_empty(self) -> bool:
@@ -146,27 +148,61 @@ def row_magnitudes(rows: torch.Tensor) -> torch.Tensor:
     return magnitudes.where(magnitudes >= LEAST_MAGNITUDE, 0.0)
 
 
+def group_size(scaling: str) -> int | None:
+    """16 for `group:16`; `None` for rows and tensors.
+
+    Raises `ValueError` for what is no scaling.
+    """
+    kind, _, size = scaling.partition(":")
+    if scaling in ("row", "tensor"):
+        return None
+    if kind != "group" or not size.isdecimal() or not 2 <= int(size) <= MOST_GROUP_VALUES:
+        raise ValueError(f"the scaling '{scaling}' is not one of group:N, row, tensor")
+    return int(size)
+
+
+def ranges(rows: torch.Tensor, scaling: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where -1 and 1 lie for each value of rows: of the same shape as those."""
+    if scaling == "tensor":
+        return -torch.ones_like(rows), torch.ones_like(rows)
+    if scaling == "row":
+        magnitudes = row_magnitudes(rows).expand_as(rows)
+        return -magnitudes, magnitudes
+    least, greatest = torch.empty_like(rows), torch.empty_like(rows)
+    size = group_size(scaling)
+    for group, low, high in zip(*(values.split(size, 1) for values in (rows, least, greatest))):
+        extremes = group.aminmax(dim=1, keepdim=True)
+        low[:] = extremes.min
+        # As much as nothing between them.
+        is_one = extremes.max - extremes.min < LEAST_MAGNITUDE
+        high[:] = torch.where(is_one, extremes.min, extremes.max)
+    return least, greatest
+
+
 class QuantizedMoments:
     """Moments of x̂ = Q(x), the quantized rows, together with those of x."""
 
     def __init__(self, bits: int, bounds: Bounds, columns: int) -> None:
         self.bits = bits
         self.lower, self.upper = (float(np.float32(bound)) for bound in bounds)
-        self.scale = (self.upper - self.lower) / (2**bits - 1)
         self.sum = torch.zeros(columns, dtype=torch.float64)
         self.second = torch.zeros(columns, columns, dtype=torch.float64)
         self.cross = torch.zeros(columns, columns, dtype=torch.float64)
 
-    def quantize(self, rows: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
-        """The images of rows for which the bounds are these times `magnitudes`, a column."""
-        lower, upper, scale = (
-            factor * magnitudes for factor in (self.lower, self.upper, self.scale)
+    def quantize(
+        self, rows: torch.Tensor, least: torch.Tensor, greatest: torch.Tensor
+    ) -> torch.Tensor:
+        """The images of rows, with -1 at `least` and 1 at `greatest` for each value."""
+        lower, upper = (
+            least * ((1 - bound) / 2) + greatest * ((1 + bound) / 2)
+            for bound in (self.lower, self.upper)
         )
+        scale = (upper - lower) / (2**self.bits - 1)
         images = ((rows.clamp(lower, upper) - lower) / scale).round() * scale + lower
         return torch.where(scale > 0, images, lower)
 
-    def add(self, rows: torch.Tensor, magnitudes: torch.Tensor) -> None:
-        quantized = self.quantize(rows, magnitudes)
+    def add(self, rows: torch.Tensor, least: torch.Tensor, greatest: torch.Tensor) -> None:
+        quantized = self.quantize(rows, least, greatest)
         self.sum += quantized.sum(0)
         self.second += quantized.T @ quantized
         self.cross += rows.T @ quantized
@@ -184,13 +220,15 @@ class Site:
         self.columns = columns
         self.row_count = 0
         self.histogram = Histogram()
-        has_scales = name.rpartition(".")[2] in SCALED_KINDS
-        self.rows = RowHistogram() if has_scales else None
-        self.scaling = scaling if has_scales else "tensor"
+        kind = name.rpartition(".")[2]
+        self.rows = RowHistogram() if kind in SCALED_KINDS else None
+        self.scaling = scaling if kind in SCALED_KINDS else "tensor"
+        if kind == "probabilities" and scaling != "tensor":
+            self.scaling = "row"
         self.sum = torch.zeros(columns, dtype=torch.float64)
         self.second = torch.zeros(columns, columns, dtype=torch.float64)
         for bounds in quantizers.values():
-            if self.scaling == "row" and max(map(abs, bounds)) > 1:
+            if self.scaling != "tensor" and max(map(abs, bounds)) > 1:
                 raise ValueError(f"'{name}' has bounds beyond -1 and 1, which no scaled row has")
         self.quantized = [
             QuantizedMoments(bits, bounds, columns)
@@ -208,25 +246,24 @@ class Site:
             raise ValueError("a value is not finite")
         self.row_count += rows.numel() // self.columns
         self.histogram.add(rows.numpy().ravel())
-        magnitudes = row_magnitudes(rows)
         if self.rows is not None:
-            self.rows.add(rows.numpy(), magnitudes.numpy())
+            measure = "row" if self.scaling == "tensor" else self.scaling
+            self.rows.add(rows.numpy(), *(bound.numpy() for bound in ranges(rows, measure)))
         if self.columns > 1:
             self.sum += rows.sum(0)
             self.second += rows.T @ rows
-            factors = magnitudes if self.scaling == "row" else torch.ones_like(magnitudes)
             for moments in self.quantized:
-                moments.add(rows, factors)
+                moments.add(rows, *ranges(rows, self.scaling))
 
     @property
     def scaled_rows(self) -> RowHistogram | None:
         """The rows that bounds are measured in, if any.
 
-        Rows that are all zeros are no measure: their bounds are those of the tensor, around zero,
-        within which their images are zeros as well.
+        Rows that are all zeros are no measure, nor groups of one value: their bounds are those of the
+        tensor.
         """
         rows = self.rows
-        return rows if self.scaling == "row" and rows is not None and not rows.is_empty else None
+        return rows if self.scaling != "tensor" and rows is not None and not rows.is_empty else None
 
     def arrays(self) -> dict[str, np.ndarray]:
         histogram = self.histogram
@@ -238,6 +275,8 @@ class Site:
         }
         if self.rows is not None:
             arrays["row_histogram"] = self.rows.energies
+            if size := group_size(self.scaling):
+                arrays["group_size"] = np.array(size, np.int64)
         if self.columns > 1:
             arrays["mean"] = (self.sum / self.row_count).numpy()
             arrays["second_moment"] = (self.second / self.row_count).numpy()
@@ -259,8 +298,9 @@ class Recorder:
     axis. `quantizers` maps bit widths to bounds of sites, as `bounds` gives them.
 
     With the `scaling` "row", bounds of inputs and probabilities are shares of each row's largest
-    magnitude; with "tensor" they are the same for all rows. Both runs need the same one, the
-    method `best` uses "row".
+    magnitude; with "group:16" those of inputs lie between the least and the greatest of each 16
+    values of a row; with "tensor" they are the same for all rows. Both runs need the same one, the
+    method `best` uses "group:16".
     """
 
     def __init__(
@@ -268,10 +308,9 @@ class Recorder:
         model: torch.nn.Module,
         layers: Iterable[str] | None = None,
         quantizers: Mapping[int, Mapping[str, Bounds]] | None = None,
-        scaling: str = "row",
+        scaling: str = "group:16",
     ) -> None:
-        if scaling not in SCALINGS:
-            raise ValueError(f"the scaling '{scaling}' is not one of {', '.join(SCALINGS)}")
+        group_size(scaling)
         self.scaling = scaling
         self.sites: dict[str, Site] = {}
         self._quantizers = quantizers or {}

@@ -144,7 +144,7 @@ def test_bounds_are_shares_of_rows_largest_magnitudes(bits):
     assert error(found["row"]["0.input"]) <= 1.01 * error(whole)
 
 
-@pytest.mark.parametrize("scaling", ["row", "tensor"])
+@pytest.mark.parametrize("scaling", ["group:2", "group:3", "group:7", "row", "tensor"])
 def test_a_second_run_records_quantized_rows(tmp_path, scaling):
     _, first = record(scaling=scaling)
     bounds = first.bounds(2)
@@ -158,10 +158,24 @@ def test_a_second_run_records_quantized_rows(tmp_path, scaling):
             assert arrays["0.input/quantized/2/is_row_scaled"] == 1
             magnitudes = abs(rows).max(1, keepdims=True)
             lower, upper = lower * magnitudes, upper * magnitudes
+        elif scaling.startswith("group"):
+            assert arrays["0.input/quantized/2/is_row_scaled"] == 1
+            size = int(scaling.partition(":")[2])
+            assert arrays["0.input/group_size"] == size
+            least, greatest = np.empty_like(rows), np.empty_like(rows)
+            for first in range(0, 5, size):
+                group = rows[:, first : first + size]
+                least[:, first : first + size] = group.min(1, keepdims=True)
+                greatest[:, first : first + size] = group.max(1, keepdims=True)
+            middles, halves = (least + greatest) / 2, (greatest - least) / 2
+            lower, upper = middles + lower * halves, middles + upper * halves
         else:
+            assert "0.input/group_size" not in arrays
             assert "0.input/quantized/2/is_row_scaled" not in arrays
         scale = (upper - lower) / 3
-        images = np.round((rows.clip(lower, upper) - lower) / scale) * scale + lower
+        # The last group of size 2 is one value, which stays as it is.
+        steps = np.where(scale > 0, scale, 1)
+        images = np.round((rows.clip(lower, upper) - lower) / steps) * scale + lower
         np.testing.assert_allclose(
             arrays["0.input/quantized/2/mean"], images.mean(0), rtol=1e-10
         )
@@ -171,6 +185,20 @@ def test_a_second_run_records_quantized_rows(tmp_path, scaling):
         np.testing.assert_allclose(
             arrays["0.input/quantized/2/second_moment"], images.T @ images / len(rows), rtol=1e-10
         )
+
+
+@pytest.mark.parametrize("scaling", ["group", "group:1", "group:65537", "group:x", "rows", ""])
+def test_other_scalings_are_refused(scaling):
+    with pytest.raises(ValueError, match="is not one of group:N, row, tensor"):
+        Recorder(torch.nn.Linear(3, 2), scaling=scaling)
+
+
+def test_groups_of_one_value_stay_as_they_are():
+    site = Site("0.input", 4, {2: (-1, 1)}, "group:2")
+    site.add(torch.tensor([[5.0, 5.0, 1.0, 4.0]]))
+    arrays = site.arrays()
+    np.testing.assert_allclose(arrays["quantized/2/mean"], [5, 5, 1, 4], rtol=1e-12)
+    assert arrays["row_histogram"].sum() == pytest.approx(2 * 1.5**2)
 
 
 def test_bounds_of_the_whole_tensor_are_the_least_error_of_its_histogram():
@@ -231,7 +259,7 @@ def test_names_and_values_are_checked():
         recorder.observe("0.probabilities", torch.tensor([float("nan")]))
     with pytest.raises(ValueError, match="no module 'missing'"):
         Recorder(torch.nn.Linear(2, 2), layers=["missing"])
-    with pytest.raises(ValueError, match="scaling 'column' is not one of row, tensor"):
+    with pytest.raises(ValueError, match="scaling 'column' is not one of group:N, row, tensor"):
         Recorder(torch.nn.Linear(2, 2), scaling="column")
     with pytest.raises(ValueError, match="'0.input' has bounds beyond -1 and 1"):
         record(quantizers={2: {"0.input": (-5, 7)}})

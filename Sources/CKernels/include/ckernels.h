@@ -122,11 +122,24 @@ typedef struct ck_quantizer {
   // Bounds are multiples of each row's largest magnitude (`ck_row_magnitude`), not the same for all:
   // an infinity then makes its whole row NaN.
   bool is_row_scaled;
+  // Not zero: a row is cut into groups of so many elements, the last of which may be shorter, and
+  // bounds from −1 to 1 lie between the least and the greatest element of each. An infinity makes its
+  // whole group NaN; a group whose elements are less than CK_LEAST_ROW_MAGNITUDE apart becomes the
+  // least of them throughout.
+  size_t group_size;
 } ck_quantizer;
 
 // max |x| over `count` elements; 0 where that is below CK_LEAST_ROW_MAGNITUDE, so that the steps
 // between a row's codes do not vanish: such a row is quantized to zeros. NaN counts as 0.
 float ck_row_magnitude(const float *x, size_t count);
+
+// The least and the greatest of some elements, where NaN counts as none; +∞ and −∞ of no elements.
+typedef struct ck_range {
+  float least;
+  float greatest;
+} ck_range;
+
+ck_range ck_range_of(const float *x, size_t count);
 
 #define CK_LEAST_ROW_MAGNITUDE 1e-30f
 
@@ -141,8 +154,9 @@ typedef struct ck_integer_linear ck_integer_linear;
 // for the weights lower[o] + scale[o] · code. `bias` [outputs] may be null. The inputs are coded by
 // `activations`, with a whole number of levels from 1 to 255.
 //
-// Returns null when memory is short, for other codes and levels, and for more than
-// `CK_INTEGER_MOST_INPUTS` inputs.
+// Returns null when memory is short, for other codes and levels, for more than
+// `CK_INTEGER_MOST_INPUTS` inputs, and for inputs in groups of a size that is no multiple of 4, or more
+// than 1,024 of them.
 ck_integer_linear *ck_integer_linear_create(
   const uint8_t *codes, unsigned weight_bits, const float *lower, const float *scale,
   const float *bias, size_t outputs, size_t inputs, const ck_quantizer *activations);
@@ -152,7 +166,7 @@ enum { CK_INTEGER_MOST_INPUTS = 16384 };
 
 // y[r, :] = epilogue(W quantize(x[r, :]) + b), as `ck_linear_apply`. The products of codes are summed
 // up exactly; only what is multiplied with their sums is rounded. A NaN makes its row NaN, and so does
-// an infinity where bounds are a row's own.
+// an infinity where bounds are a row's or a group's own.
 void ck_integer_linear_apply(
   const ck_integer_linear *linear, size_t rows, const float *x, size_t x_stride, float *y,
   size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride);

@@ -45,6 +45,11 @@ typedef struct ck_bound_gradient {
 // and m itself has the derivative lower · ∂Q/∂(m · lower) + upper · ∂Q/∂(m · upper), which goes to xₖ,
 // the first of equals, with its sign; equals that are a bound themselves have no other. Rows of zeros
 // stay zeros.
+//
+// Bounds of a group lie at least · (1 − lower) / 2 + greatest · (1 + lower) / 2 and likewise for
+// `upper`: derivatives go by half the distance of both to those by `lower` and `upper`, and by the
+// weights in this sum to the first of the least and of the greatest elements. In groups that are one
+// value rounding counts as the identity.
 void ck_quantize_gradient(
   const ck_quantizer *quantizer, const float *x, float factor, size_t rows, size_t columns,
   size_t stride, float *g, ck_bound_gradient *sum);

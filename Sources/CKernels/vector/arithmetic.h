@@ -123,6 +123,26 @@ CK_INLINE float largest_magnitude(const float *x, size_t count) {
   return found < CK_LEAST_ROW_MAGNITUDE ? 0 : found;
 }
 
+CK_INLINE float least_of(vector x) { return -largest_of(-x); }
+
+// As `ck_range_of`.
+CK_INLINE ck_range range_of(const float *x, size_t count) {
+  vector least = splat(INFINITY), greatest = splat(-INFINITY);
+  size_t index = 0;
+  for (; index + CK_WIDTH <= count; index += CK_WIDTH) {
+    vector elements = load(x + index);
+    least = smaller(elements, least);
+    greatest = larger(elements, greatest);
+  }
+  if (index < count) {
+    int_vector is_there = places_before(count - index);
+    vector elements = load_first(x + index, count - index);
+    least = smaller(is_there ? elements : splat(INFINITY), least);
+    greatest = larger(is_there ? elements : splat(-INFINITY), greatest);
+  }
+  return (ck_range){least_of(least), largest_of(greatest)};
+}
+
 // Within 2e-7 of the exponential, relatively, between −87.3 and 88.3; zero below and as at 88.3 above.
 //
 // 2ⁿ eʳ with |r| ≤ ln 2 / 2, and eʳ = 1 + r + r² p(r) with p fitted for the least relative error.

@@ -64,11 +64,10 @@ CK_INLINE void add_products(
 }
 
 CK_INLINE void multiply(
-  int rows, const ck_integer_weights *weights, const int8_t *panel, const uint8_t *codes,
+  int rows, size_t steps, size_t safe_steps, const int8_t *panel, const uint8_t *codes,
   size_t stride, int32_t *products) {
   // Two products of halves of a code and whole weights, at most 2 · 15 · 128 each time.
   enum { safe_half_steps = INT16_MAX / (2 * 15 * 128) };
-  size_t steps = weights->steps, safe_steps = weights->safe_steps;
   memset(products, 0, (size_t)rows * integer_group_width * sizeof *products);
   if (safe_steps > 0) {
     add_products(rows, code_whole, steps, safe_steps, panel, codes, stride, products);
@@ -78,15 +77,18 @@ CK_INLINE void multiply(
   }
 }
 
+// Products of the steps from `first` to `end`.
 static void multiply_block(
-  const ck_integer_weights *weights, int rows, size_t panels, size_t first_panel,
-  const uint8_t *codes, size_t stride, int32_t *products) {
+  const ck_integer_weights *weights, int rows, size_t panels, size_t first_panel, size_t first,
+  size_t end, const uint8_t *codes, size_t stride, int32_t *products) {
   (void)panels;
-  const int8_t *panel = weights->panels + first_panel * weights->steps * 64;
+  const int8_t *panel = weights->panels + (first_panel * weights->steps + first) * 64;
+  codes += first * ck_integer_step;
+  size_t steps = end - first, safe_steps = weights->safe_steps;
   if (rows == integer_block_rows)
-    multiply(integer_block_rows, weights, panel, codes, stride, products);
+    multiply(integer_block_rows, steps, safe_steps, panel, codes, stride, products);
   else
-    multiply(1, weights, panel, codes, stride, products);
+    multiply(1, steps, safe_steps, panel, codes, stride, products);
 }
 
 #include "integer.h"

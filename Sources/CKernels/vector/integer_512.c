@@ -25,14 +25,14 @@ CK_INLINE void store_codes(uint8_t *codes, int_vector values) {
 }
 
 CK_INLINE void multiply(
-  int rows, int panels, size_t steps, const int8_t *panel, const uint8_t *codes, size_t stride,
-  int32_t *products) {
+  int rows, int panels, size_t steps, size_t first, size_t end, const int8_t *panel,
+  const uint8_t *codes, size_t stride, int32_t *products) {
   __m512i sum[integer_block_rows][integer_group_panels];
 #pragma clang loop unroll(full)
   for (int row = 0; row < rows; row++)
 #pragma clang loop unroll(full)
     for (int index = 0; index < panels; index++) sum[row][index] = _mm512_setzero_si512();
-  for (size_t step = 0; step < steps; step++) {
+  for (size_t step = first; step < end; step++) {
     __m512i weights[integer_group_panels];
 #pragma clang loop unroll(full)
     for (int index = 0; index < panels; index++)
@@ -54,21 +54,23 @@ CK_INLINE void multiply(
       _mm512_storeu_si512(products + row * integer_group_width + index * 16, sum[row][index]);
 }
 
+// Products of the steps from `first` to `end`.
 static void multiply_block(
-  const ck_integer_weights *weights, int rows, size_t panels, size_t first_panel,
-  const uint8_t *codes, size_t stride, int32_t *products) {
+  const ck_integer_weights *weights, int rows, size_t panels, size_t first_panel, size_t first,
+  size_t end, const uint8_t *codes, size_t stride, int32_t *products) {
   size_t steps = weights->steps;
   const int8_t *panel = weights->panels + first_panel * steps * 64;
   if (rows == integer_block_rows) {
     switch (panels) {
-      case 1: multiply(6, 1, steps, panel, codes, stride, products); break;
-      case 2: multiply(6, 2, steps, panel, codes, stride, products); break;
-      case 3: multiply(6, 3, steps, panel, codes, stride, products); break;
-      default: multiply(6, 4, steps, panel, codes, stride, products);
+      case 1: multiply(6, 1, steps, first, end, panel, codes, stride, products); break;
+      case 2: multiply(6, 2, steps, first, end, panel, codes, stride, products); break;
+      case 3: multiply(6, 3, steps, first, end, panel, codes, stride, products); break;
+      default: multiply(6, 4, steps, first, end, panel, codes, stride, products);
     }
   } else {
     for (size_t index = 0; index < panels; index++)
-      multiply(1, 1, steps, panel + index * steps * 64, codes, stride, products + index * 16);
+      multiply(
+        1, 1, steps, first, end, panel + index * steps * 64, codes, stride, products + index * 16);
   }
 }
 

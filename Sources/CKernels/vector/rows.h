@@ -76,18 +76,33 @@ static void softmax(float *x, size_t rows, size_t columns) {
 
 static float row_magnitude(const float *x, size_t count) { return largest_magnitude(x, count); }
 
+static ck_range range(const float *x, size_t count) { return range_of(x, count); }
+
+CK_INLINE void quantize_all(float *x, size_t count, ck_row_coding coding, float levels) {
+  float reciprocal = levels < 256 ? 1 / coding.scale : NAN;
+  size_t index = 0;
+  for (; index + CK_WIDTH <= count; index += CK_WIDTH)
+    store(x + index, quantized(load(x + index), coding, reciprocal));
+  size_t rest = count - index;
+  if (rest != 0)
+    store_first(x + index, quantized(load_first(x + index, rest), coding, reciprocal), rest);
+}
+
 static void quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
   ck_row_coding coding = ck_row_coding_of(quantizer, 1);
   for (size_t row = 0; row < rows; row++, x += x_stride) {
+    if (quantizer->group_size != 0) {
+      for (size_t first = 0; first < columns; first += quantizer->group_size) {
+        size_t rest = columns - first;
+        size_t count = rest < quantizer->group_size ? rest : quantizer->group_size;
+        coding = ck_group_coding_of(quantizer, range_of(x + first, count));
+        quantize_all(x + first, count, coding, quantizer->levels);
+      }
+      continue;
+    }
     if (quantizer->is_row_scaled)
       coding = ck_row_coding_of(quantizer, largest_magnitude(x, columns));
-    float reciprocal = quantizer->levels < 256 ? 1 / coding.scale : NAN;
-    size_t column = 0;
-    for (; column + CK_WIDTH <= columns; column += CK_WIDTH)
-      store(x + column, quantized(load(x + column), coding, reciprocal));
-    size_t rest = columns - column;
-    if (rest != 0)
-      store_first(x + column, quantized(load_first(x + column, rest), coding, reciprocal), rest);
+    quantize_all(x, columns, coding, quantizer->levels);
   }
 }

@@ -23,7 +23,8 @@ struct ChannelAttention: Sendable {
     self.channels = channels
     self.heads = heads
     temperature = try weights.values(temperatureName, [heads, 1, 1])
-    self.sites = sites.addAttention(name, columnCount: channels)
+    self.sites = sites.addAttention(
+      name, columnCount: channels, heads: heads, comparesChannels: true)
   }
 
   /// Puts what attention gives in the place of the queries.

@@ -33,7 +33,7 @@ struct SpatialAttention: Sendable {
       return Branch(
         windowHeight: height, windowWidth: width, channels: channels / 2, bias: bias,
         positionTable: bias.table(windowHeight: height, windowWidth: width),
-        sites: sites.addAttention(branch, columnCount: channels / 2))
+        sites: sites.addAttention(branch, columnCount: channels / 2, heads: heads))
     }
   }
 

@@ -15,22 +15,28 @@ struct SiteList {
   }
 
   /// The sites inside the attention `module`.
-  mutating func addAttention(_ module: String, columnCount: Int) -> AttentionSites {
-    AttentionSites(
-      query: add(module, .query, columnCount: columnCount),
-      key: add(module, .key, columnCount: columnCount),
-      value: add(module, .value, columnCount: columnCount),
+  ///
+  /// - Parameter comparesChannels: whether channels of a head are compared and mixed, not tokens.
+  mutating func addAttention(
+    _ module: String, columnCount: Int, heads: Int, comparesChannels: Bool = false
+  ) -> AttentionSites {
+    let (compared, mixed) =
+      comparesChannels ? (nil, columnCount / heads) : (columnCount / heads, nil)
+    return AttentionSites(
+      query: add(module, .query, columnCount: columnCount, headChannelCount: compared),
+      key: add(module, .key, columnCount: columnCount, headChannelCount: compared),
+      value: add(module, .value, columnCount: columnCount, headChannelCount: mixed),
       probabilities: add(module, .probabilities, columnCount: 1))
   }
 
   private mutating func add(
     _ module: String, _ kind: ActivationSite.Kind, weightName: String? = nil, columnCount: Int,
-    origin: ActivationSite.Origin? = nil
+    headChannelCount: Int? = nil, origin: ActivationSite.Origin? = nil
   ) -> Int {
     sites.append(
       ActivationSite(
         name: "\(module).\(kind.rawValue)", kind: kind, weightName: weightName,
-        columnCount: columnCount, origin: origin))
+        columnCount: columnCount, headChannelCount: headChannelCount, origin: origin))
     return sites.count - 1
   }
 }

@@ -82,7 +82,7 @@ public struct SuperResolutionNetwork: Upscaler {
       guard quantizers[site] == nil else {
         throw SuperResolutionError("the activation '\(activation.name)' has two quantizers")
       }
-      guard activation.scaling == .tensor || sites[site].kind.hasRowScales else {
+      guard sites[site].kind.has(activation.scaling) else {
         throw SuperResolutionError(
           "the activation '\(activation.name)' has no rows to scale its bounds by")
       }
@@ -93,9 +93,7 @@ public struct SuperResolutionNetwork: Upscaler {
           "the activation '\(activation.name)' cannot be quantized to \(activation.bitWidth) bits "
             + "from \(activation.lower) to \(activation.upper)")
       }
-      quantizers[site] = ck_quantizer(
-        lower: activation.lower, upper: activation.upper,
-        levels: Float((1 << activation.bitWidth) - 1), is_row_scaled: activation.scaling == .row)
+      quantizers[site] = ck_quantizer(activation)
     }
     return quantizers
   }
@@ -130,5 +128,14 @@ public struct SuperResolutionNetwork: Upscaler {
       throw SuperResolutionError(
         "the picture has \(picture.channelCount) channels, the network takes \(channelCount)")
     }
+  }
+}
+
+extension ck_quantizer {
+  init(_ activation: ActivationQuantizer) {
+    self.init(
+      lower: activation.lower, upper: activation.upper,
+      levels: Float((1 << activation.bitWidth) - 1), is_row_scaled: activation.scaling == .row,
+      group_size: activation.scaling.groupSize ?? 0)
   }
 }

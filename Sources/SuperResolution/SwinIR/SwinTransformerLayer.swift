@@ -44,7 +44,7 @@ struct SwinTransformerLayer: Sendable {
     self.sites = Sites(
       queryKeyValue: sites.addInput(
         of: "\(attention).qkv", columnCount: channels, from: .normalization("\(name).norm1")),
-      attention: sites.addAttention(attention, columnCount: channels),
+      attention: sites.addAttention(attention, columnCount: channels, heads: heads),
       projection: sites.addInput(of: "\(attention).proj", columnCount: channels),
       expansion: sites.addInput(
         of: "\(name).mlp.fc1", columnCount: channels, from: .normalization("\(name).norm2")),

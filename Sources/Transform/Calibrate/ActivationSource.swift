@@ -1,3 +1,5 @@
+import Formats
+
 /// A place in a model whose values calibration looks at, and quantization rounds.
 public struct ActivationSite: Hashable, Sendable {
   /// What the values at a site are in their layer.
@@ -13,6 +15,15 @@ public struct ActivationSite: Hashable, Sendable {
     /// Whether quantizers may measure bounds in each row's largest magnitude: of a token's features on
     /// their way into a layer, and of a query's attention weights.
     package var hasRowScales: Bool { self == .input || self == .probabilities }
+
+    /// Whether quantizers may measure bounds in this: groups are of a token's channels.
+    package func has(_ scaling: ActivationScaling) -> Bool {
+      switch scaling {
+      case .tensor: true
+      case .row: hasRowScales
+      case .group: self != .probabilities
+      }
+    }
 
     /// What a site's name ends in; `nil` for other names.
     init?(ofSite name: String) {
@@ -30,6 +41,10 @@ public struct ActivationSite: Hashable, Sendable {
   public let weightName: String?
   /// Values a row: a token's features. 1 where rows mean nothing.
   public let columnCount: Int
+  /// Channels of a head, where an attention sums up products over them: of queries and keys, where tokens
+  /// are compared, and of values, where channels are mixed. Products with what a head of a token is
+  /// measured in are then one product of their sum. `nil` elsewhere.
+  public let headChannelCount: Int?
   /// What can put the values out with other factors and offsets of the channels; `nil` where nothing
   /// can.
   public let origin: Origin?
@@ -64,13 +79,31 @@ public struct ActivationSite: Hashable, Sendable {
   }
 
   public init(
-    name: String, kind: Kind, weightName: String?, columnCount: Int, origin: Origin? = nil
+    name: String, kind: Kind, weightName: String?, columnCount: Int,
+    headChannelCount: Int? = nil, origin: Origin? = nil
   ) {
     self.name = name
     self.kind = kind
     self.weightName = weightName
     self.columnCount = columnCount
+    self.headChannelCount = headChannelCount
     self.origin = origin
+  }
+
+  /// What bounds are measured in where this was asked for: attention weights have rows in the place of
+  /// groups, and what is summed up within heads has heads.
+  func nearest(to scaling: ActivationScaling) -> ActivationScaling {
+    switch (kind, scaling) {
+    case (.input, _), (_, .tensor): scaling
+    case (.probabilities, _): .row
+    case (.query, .group), (.key, .group), (.value, .group):
+      if let count = headChannelCount, ActivationScaling.groupSizes.contains(count) {
+        .group(count)
+      } else {
+        .tensor
+      }
+    case (_, .row): .tensor
+    }
   }
 }
 

@@ -26,12 +26,15 @@ extension Calibration {
         histogram.counts, [ActivationHistogram.binCount])
       try add("edges", [histogram.edges.lowerBound, histogram.edges.upperBound], [2])
       if let rows = site.rows { try add("row_histogram", rows.energies, [RowHistogram.binCount]) }
+      if let size = site.groupSize {
+        archive.tensors["\(name)/group_size"] = try .integers([size], .scalar)
+      }
       guard let moments = site.moments else { continue }
       try add("mean", moments.mean, [moments.columnCount])
       try add("second_moment", moments.second)
       for (bits, images) in site.quantized.sorted(by: { $0.key < $1.key }) {
         try add("quantized/\(bits)/bounds", [Double(images.lower), Double(images.upper)], [2])
-        if images.scaling == .row {
+        if images.scaling != .tensor {
           archive.tensors["\(name)/quantized/\(bits)/is_row_scaled"] = try .integers([1], .scalar)
         }
         try add("quantized/\(bits)/mean", images.mean, [moments.columnCount])

@@ -36,6 +36,17 @@ public struct Calibration: Hashable, Sendable {
       .map(\.key)
   }
 
+  /// Sites whose rows were not recorded in what bounds would be measured in.
+  package func sitesWithoutRows(for scaling: ActivationScaling) -> [String] {
+    sites.filter { name, statistics in
+      switch (ActivationSite.Kind(ofSite: name), scaling) {
+      case (.input, .row), (.input, .group): statistics.rows?.scaling != scaling
+      case (.probabilities, .row), (.probabilities, .group): statistics.rows?.scaling != .row
+      default: false
+      }
+    }.map(\.key)
+  }
+
   /// Sites that know how inputs are quantized within bounds measured in something else.
   package func sitesMeasured(otherThan scaling: ActivationScaling) -> [String] {
     sites.filter { _, statistics in
@@ -74,9 +85,10 @@ public struct Calibration: Hashable, Sendable {
       guard modules.contains(module) else {
         throw refused("the model has no module '\(module)'; was another model calibrated?")
       }
-      guard kind.hasRowScales || statistics.rows == nil,
-        kind.hasRowScales || statistics.quantized.values.allSatisfy({ $0.scaling == .tensor })
-      else { throw refused("a \(kind) has no rows that bounds could be measured in") }
+      let scalings = statistics.quantized.values.map(\.scaling)
+      guard (scalings + (statistics.rows.map { [$0.scaling] } ?? [])).allSatisfy(kind.has) else {
+        throw refused("a \(kind) has no rows that bounds could be measured in")
+      }
       guard kind == .input, let moments = statistics.moments else { continue }
       guard let weight = archive.tensors["\(module).weight"] else {
         throw refused("the model has no weight '\(module).weight'")

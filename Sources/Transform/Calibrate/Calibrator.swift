@@ -12,7 +12,7 @@ public struct Calibrator: Sendable {
   package let bitWidths: [Int]
   /// How the bounds of those quantizers are found.
   package let search: BoundSearchMethod
-  /// What their bounds are measured in, where a site's rows have scales.
+  /// What their bounds are measured in, where a site's rows have such.
   package let scaling: ActivationScaling
   /// Samples that run at a time, at most `batchCount`; no result depends on it.
   package let threads: Int
@@ -24,7 +24,8 @@ public struct Calibrator: Sendable {
   ///
   /// - Parameters:
   ///   - bitWidths: each 1 to 8.
-  ///   - scaling: what the bounds of quantized inputs are measured in.
+  ///   - scaling: what the bounds of quantized inputs are measured in; unless it is `tensor`, how rows
+  ///     lie in that is recorded, else how they lie in whole rows.
   ///   - threads: at least 1.
   public init(
     bitWidths: [Int] = [], search: BoundSearchMethod = .dobi,
@@ -47,7 +48,7 @@ public struct Calibrator: Sendable {
     let plain = try run(source, quantizers: [:], progress: progress)
     guard !bitWidths.isEmpty else { return plain }
     var quantizers: [String: [ActivationQuantizer]] = [:]
-    for (name, site) in plain.sites where site.moments != nil {
+    for (name, site) in plain.sites where ActivationSite.Kind(ofSite: name) == .input {
       quantizers[name] = bitWidths.map { bitWidth in
         ActivationBounds(method: search, bitWidth: bitWidth, scaling: scaling)
           .bounds(of: site, siteName: name)
@@ -64,7 +65,9 @@ public struct Calibrator: Sendable {
     guard source.sampleCount > 0, !sites.isEmpty else {
       throw TransformError(.invalidCalibration(reason: "there is nothing to calibrate with"))
     }
-    let empty = sites.map { SiteAccumulator($0, quantizers: quantizers[$0.name] ?? []) }
+    let empty = sites.map {
+      SiteAccumulator($0, scaling: scaling, quantizers: quantizers[$0.name] ?? [])
+    }
     var total = empty
     for start in stride(from: 0, to: source.sampleCount, by: Self.batchCount) {
       let count = min(Self.batchCount, source.sampleCount - start)

@@ -1,27 +1,39 @@
-/// How the values of rows lie relative to the largest magnitude of their row, `m = max |x|`: in 2,048
-/// bins of equal width from −1 to 1, each with `Σ m²` of the values `x / m` that lie in it.
+import Formats
+
+/// How the values of rows lie relative to what their quantizer's bounds are measured in: in 2,048 bins
+/// of equal width from −1 to 1, each with `Σ m²` of the values `(x − c) / m` that lie in it.
 ///
-/// What a quantizer `m · Q(x / m)` loses on all rows is then `Σ energy · (t − Q(t))²` over the bins.
+/// Of whole rows `c` is 0 and `m = max |x|`; of groups `c` is the middle between the least and the
+/// greatest value and `m` half of what lies between. What a quantizer `c + m · Q((x − c) / m)` loses on
+/// all rows is then `Σ energy · (t − Q(t))²` over the bins.
 public struct RowHistogram: Hashable, Sendable {
   static let binCount = 2048
-  /// Rows whose largest magnitude is below this count as zeros; see `CK_LEAST_ROW_MAGNITUDE`.
+  /// What values are measured in: rows or groups.
+  public let scaling: ActivationScaling
+  /// Rows whose largest magnitude is below this count as zeros, and groups whose values are less far
+  /// apart as one value; see `CK_LEAST_ROW_MAGNITUDE`.
   static let leastMagnitude: Float = 1e-30
 
   /// `Σ m²` of the values in each of the 2,048 bins, in the activation's unit squared.
   public private(set) var energies: [Double]
 
-  init() {
+  /// - Precondition: `scaling` is not `tensor`.
+  init(_ scaling: ActivationScaling = .row) {
+    precondition(scaling != .tensor, "rows are measured in rows or groups")
+    self.scaling = scaling
     energies = [Double](repeating: 0, count: Self.binCount)
   }
 
   /// - Precondition: there are `binCount` energies, none negative, and their sum is finite.
-  init(energies: [Double]) {
+  init(energies: [Double], scaling: ActivationScaling = .row) {
+    precondition(scaling != .tensor, "rows are measured in rows or groups")
+    self.scaling = scaling
     precondition(energies.count == Self.binCount, "a row histogram has \(Self.binCount) bins")
     precondition(energies.allSatisfy { $0 >= 0 } && energies.reduce(0, +).isFinite)
     self.energies = energies
   }
 
-  /// About `Σ x²` over all values.
+  /// About `Σ (x − c)²` over all values, for rows `Σ x²`.
   var energy: Double {
     let (values, energies) = weightedValues()
     return zip(values, energies).reduce(0) { $0 + $1.1 * Double($1.0) * Double($1.0) }
@@ -34,15 +46,42 @@ public struct RowHistogram: Hashable, Sendable {
   mutating func add(_ values: UnsafeBufferPointer<Float>, columns: Int) {
     for start in stride(from: 0, to: values.count, by: columns) {
       let row = UnsafeBufferPointer(rebasing: values[start..<start + columns])
-      let magnitude = Self.magnitude(of: row)
-      guard magnitude > 0 else { continue }
-      let energy = Double(magnitude) * Double(magnitude)
-      let factor = Float(Self.binCount / 2) / magnitude
-      for value in row {
-        let place = Int(value * factor + Float(Self.binCount / 2))
-        energies[max(0, min(place, Self.binCount - 1))] += energy
+      guard let size = scaling.groupSize else {
+        add(row, center: 0, magnitude: Self.magnitude(of: row))
+        continue
+      }
+      for first in stride(from: 0, to: columns, by: size) {
+        let group = UnsafeBufferPointer(rebasing: row[first..<min(first + size, columns)])
+        guard let range = Self.range(of: group) else { continue }
+        add(
+          group, center: range.lowerBound / 2 + range.upperBound / 2,
+          magnitude: range.upperBound / 2 - range.lowerBound / 2)
       }
     }
+  }
+
+  private mutating func add(
+    _ values: UnsafeBufferPointer<Float>, center: Float, magnitude: Float
+  ) {
+    guard magnitude > 0 else { return }
+    let energy = Double(magnitude) * Double(magnitude)
+    let factor = Float(Self.binCount / 2) / magnitude
+    for value in values {
+      let place = Int((value - center) * factor + Float(Self.binCount / 2))
+      energies[max(0, min(place, Self.binCount - 1))] += energy
+    }
+  }
+
+  /// From the least to the greatest value of a group, as the engine's quantizers take it; `nil` where
+  /// they count as one value.
+  static func range(of group: UnsafeBufferPointer<Float>) -> ClosedRange<Float>? {
+    guard let first = group.first else { return nil }
+    var (least, greatest) = (first, first)
+    for value in group {
+      least = min(least, value)
+      greatest = max(greatest, value)
+    }
+    return greatest - least < leastMagnitude ? nil : least...greatest
   }
 
   /// The largest magnitude of a row, as the engine's quantizers take it.
@@ -51,6 +90,7 @@ public struct RowHistogram: Hashable, Sendable {
     return largest < leastMagnitude ? 0 : largest
   }
 
+  /// Adds the values of another histogram of the same scaling.
   mutating func merge(_ other: RowHistogram) {
     for bin in energies.indices { energies[bin] += other.energies[bin] }
   }

@@ -19,10 +19,16 @@ struct SiteAccumulator: Sendable {
   private var second: Matrix?
   private var quantized: [QuantizedSums]
 
-  /// - Parameter quantizers: of the rows, in a second run, when their bounds are known.
-  init(_ site: ActivationSite, quantizers: [ActivationQuantizer] = []) {
+  /// - Parameters:
+  ///   - scaling: what rows are measured in where it is not `tensor`, else in whole rows.
+  ///   - quantizers: of the rows, in a second run, when their bounds are known.
+  init(
+    _ site: ActivationSite, scaling: ActivationScaling = .row,
+    quantizers: [ActivationQuantizer] = []
+  ) {
     self.site = site
-    rows = site.kind.hasRowScales ? RowHistogram() : nil
+    let measure = site.nearest(to: scaling == .tensor ? .row : scaling)
+    rows = measure == .tensor ? nil : RowHistogram(measure)
     let columns = site.columnCount
     let hasRows = columns > 1
     sum = [Double](repeating: 0, count: hasRows ? columns : 0)

@@ -16,7 +16,8 @@ struct SiteReader {
   /// - Throws: `TransformError` without the site's name; `FormatError` on reading.
   func statistics() throws -> SiteStatistics {
     try checkFields()
-    var statistics = SiteStatistics(histogram: try histogram(), rows: try rowHistogram())
+    let scaling = try rowScaling()
+    var statistics = SiteStatistics(histogram: try histogram(), rows: try rowHistogram(scaling))
     guard let mean = try optionalVector("mean") else { return statistics }
     guard mean.count > 1 else { throw refused("'mean' has fewer than 2 values") }
     let moments = SiteStatistics.Moments(
@@ -24,14 +25,16 @@ struct SiteReader {
     statistics.moments = moments
     if let rows = statistics.rows { try check(rows, moments, count: statistics.count) }
     for bits in 1...8 where tensors["quantized/\(bits)/bounds"] != nil {
-      statistics.quantized[bits] = try images("quantized/\(bits)", columns: mean.count)
+      statistics.quantized[bits] = try images(
+        "quantized/\(bits)", scaling, columns: mean.count)
     }
     return statistics
   }
 
   private func checkFields() throws {
     var known: Set<String> = [
-      "count", "range", "histogram", "edges", "row_histogram", "mean", "second_moment",
+      "count", "range", "histogram", "edges", "row_histogram", "group_size", "mean",
+      "second_moment",
     ]
     for bits in 1...8 {
       for field in ["bounds", "is_row_scaled", "mean", "second_moment", "cross_moment"] {
@@ -82,7 +85,20 @@ struct SiteReader {
       minimum: range[0], maximum: range[1], edges: edges[0]...edges[1], counts: wholes)
   }
 
-  private func rowHistogram() throws -> RowHistogram? {
+  /// What rows are measured in.
+  private func rowScaling() throws -> ActivationScaling {
+    guard tensors["group_size"] != nil else { return .row }
+    let size = try vector("group_size", count: 1, isScalar: true)[0]
+    guard let size = Int(exactly: size), ActivationScaling.groupSizes.contains(size) else {
+      let sizes = ActivationScaling.groupSizes
+      throw refused(
+        "'group_size' is \(size), not a whole number from \(sizes.lowerBound) to \(sizes.upperBound)"
+      )
+    }
+    return .group(size)
+  }
+
+  private func rowHistogram(_ scaling: ActivationScaling) throws -> RowHistogram? {
     guard let tensor = tensors["row_histogram"] else { return nil }
     guard tensor.elementType == .float64 else {
       throw refused("'row_histogram' is \(tensor.elementType), whose sums are too coarse")
@@ -94,14 +110,23 @@ struct SiteReader {
     guard energies.reduce(0, +).isFinite else {
       throw refused("the energies of 'row_histogram' add up to more than Float64 holds")
     }
-    return RowHistogram(energies: energies)
+    return RowHistogram(energies: energies, scaling: scaling)
   }
 
-  /// Both say what the squares of all values add up to; bins know values to half a thousandth of
-  /// their row's largest.
+  /// Of rows both say what the squares of all values add up to; bins know values to half a thousandth
+  /// of their row's largest. Of a group, the squares are at least twice that of half its range.
   private func check(_ rows: RowHistogram, _ moments: SiteStatistics.Moments, count: Int) throws {
     let expected =
       moments.second.diagonal.reduce(0, +) * Double(count) / Double(moments.columnCount)
+    if let size = rows.scaling.groupSize {
+      let energy = rows.energies.reduce(0, +)
+      guard energy <= 0.505 * Double(size) * expected else {
+        throw refused(
+          "by 'row_histogram' groups are wider than the squares of all values by 'second_moment', "
+            + "which add up to \(expected)")
+      }
+      return
+    }
     let found = rows.energy
     // Zeros have bins of small values, and rows of the least magnitudes count as zeros.
     let zeros = rows.energies.reduce(0, +) * 0x1p-22 + Double(count) * 1e-60
@@ -112,21 +137,26 @@ struct SiteReader {
     }
   }
 
-  private func scaling(_ prefix: String) throws -> ActivationScaling {
+  /// - Parameter rows: what bounds of rows are measured in.
+  private func scaling(
+    _ prefix: String, _ rows: ActivationScaling
+  ) throws -> ActivationScaling {
     let field = "\(prefix)/is_row_scaled"
     guard tensors[field] != nil else { return .tensor }
     let flag = try vector(field, count: 1, isScalar: true)[0]
     guard flag == 0 || flag == 1 else { throw refused("'\(field)' is \(flag), not 0 or 1") }
-    return flag == 1 ? .row : .tensor
+    return flag == 1 ? rows : .tensor
   }
 
-  private func images(_ prefix: String, columns: Int) throws -> SiteStatistics.QuantizedMoments {
+  private func images(
+    _ prefix: String, _ rows: ActivationScaling, columns: Int
+  ) throws -> SiteStatistics.QuantizedMoments {
     let bounds = try vector("\(prefix)/bounds", count: 2)
     guard bounds[0] <= bounds[1], bounds.allSatisfy({ Float($0).isFinite }) else {
       throw refused("'\(prefix)/bounds' are not in order or beyond Float32")
     }
     return SiteStatistics.QuantizedMoments(
-      lower: Float(bounds[0]), upper: Float(bounds[1]), scaling: try scaling(prefix),
+      lower: Float(bounds[0]), upper: Float(bounds[1]), scaling: try scaling(prefix, rows),
       mean: try vector("\(prefix)/mean", count: columns),
       second: try moment("\(prefix)/second_moment", columns: columns),
       cross: try square("\(prefix)/cross_moment", columns: columns))

@@ -13,9 +13,16 @@ public struct SiteStatistics: Hashable, Sendable {
   /// Moments of the quantized rows, by bit width.
   package var quantized: [Int: QuantizedMoments]
 
-  /// What bounds are measured in where `wanted` is, as far as rows were recorded.
+  /// What bounds are measured in where `wanted` is, as far as rows were recorded: in what these were
+  /// measured in.
   func scaling(for wanted: ActivationScaling) -> ActivationScaling {
-    wanted == .row && rows?.isEmpty == false ? .row : .tensor
+    guard wanted != .tensor, let rows, !rows.isEmpty else { return .tensor }
+    return rows.scaling
+  }
+
+  /// Values of a group, where rows or bounds were measured in groups.
+  var groupSize: Int? {
+    rows?.scaling.groupSize ?? quantized.values.lazy.compactMap(\.scaling.groupSize).first
   }
 
   /// How many values there were.

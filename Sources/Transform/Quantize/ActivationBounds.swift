@@ -7,7 +7,7 @@ import Formats
 /// at the same pace, and the upper one alone for attention weights, which are positive with a long
 /// tail (2DQuant, section 3.2). `free` starts at the better of both and moves each bound on its own.
 ///
-/// Where rows have scales, values are those over their row's largest magnitude, weighted by its square.
+/// Where bounds are measured in rows or groups, values are those of a `RowHistogram`.
 struct ActivationBounds: Hashable, Sendable {
   let method: BoundSearchMethod
   /// 1 to 8.
@@ -19,14 +19,15 @@ struct ActivationBounds: Hashable, Sendable {
   /// - Precondition: the site's histogram has values.
   func bounds(of site: SiteStatistics, siteName: String) -> ActivationQuantizer {
     let points = bitWidth > 4 ? 8 : 1
-    guard let rows = site.rows, site.scaling(for: scaling) == .row else {
+    let scaling = site.scaling(for: scaling)
+    guard let rows = site.rows, scaling != .tensor else {
       let histogram = site.histogram
       return bounds(
         of: histogram.weightedValues(points: points),
         in: Float(histogram.minimum)...Float(histogram.maximum), siteName: siteName, .tensor)
     }
     return bounds(
-      of: rows.weightedValues(points: points), in: rows.range, siteName: siteName, .row)
+      of: rows.weightedValues(points: points), in: rows.range, siteName: siteName, scaling)
   }
 
   private func bounds(
@@ -63,27 +64,51 @@ struct ActivationBounds: Hashable, Sendable {
 }
 
 extension ActivationQuantizer {
-  /// The quantizer `s · round((clip(x, l, u) − l) / s) + l` with `s = (u − l) / (2^b − 1)`; where rows
-  /// have scales, that of rows whose largest magnitude is 1.
+  /// The quantizer `s · round((clip(x, l, u) − l) / s) + l` with `s = (u − l) / (2^b − 1)`; where bounds
+  /// are measured in rows or groups, that of rows whose largest magnitude is 1 and of groups from −1
+  /// to 1.
   package var code: AffineCode { code(rowMagnitude: 1) }
 
   /// The quantizer of rows with this largest magnitude.
   func code(rowMagnitude: Float) -> AffineCode {
-    let (lower, upper) = (lower * rowMagnitude, upper * rowMagnitude)
-    return AffineCode(
+    code(lower * rowMagnitude, upper * rowMagnitude)
+  }
+
+  /// The quantizer of a group; of one value where there is no range.
+  private func code(of group: UnsafeBufferPointer<Float>) -> AffineCode {
+    guard let range = RowHistogram.range(of: group) else {
+      let value = group.first ?? 0
+      return code(value, value)
+    }
+    func bound(_ bound: Float) -> Float {
+      range.lowerBound * ((1 - bound) / 2) + range.upperBound * ((1 + bound) / 2)
+    }
+    return code(bound(lower), bound(upper))
+  }
+
+  private func code(_ lower: Float, _ upper: Float) -> AffineCode {
+    AffineCode(
       lower: lower, scale: Float((Double(upper) - Double(lower)) / Double(1 << bitWidth - 1)),
       bitWidth: bitWidth)
   }
 
   /// What rows of `columns` values each become.
   func images(of values: UnsafeBufferPointer<Float>, columns: Int) -> [Double] {
-    var code = code
     var images: [Double] = []
     images.reserveCapacity(values.count)
     for start in stride(from: 0, to: values.count, by: columns) {
-      let row = UnsafeBufferPointer(rebasing: values[start..<start + columns])
-      if scaling == .row { code = self.code(rowMagnitude: RowHistogram.magnitude(of: row)) }
-      for value in row { images.append(Double(code.decode(code.encode(value)))) }
+      let length = scaling.groupSize ?? columns
+      for first in stride(from: start, to: start + columns, by: length) {
+        let run = UnsafeBufferPointer(
+          rebasing: values[first..<min(first + length, start + columns)])
+        let code =
+          switch scaling {
+          case .tensor: self.code
+          case .row: self.code(rowMagnitude: RowHistogram.magnitude(of: run))
+          case .group: self.code(of: run)
+          }
+        for value in run { images.append(Double(code.decode(code.encode(value)))) }
+      }
     }
     return images
   }

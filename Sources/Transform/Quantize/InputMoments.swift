@@ -39,7 +39,7 @@ struct InputMoments: Sendable {
           images.second.subtracting(images.mean, images.mean)
         )
       } else {
-        if let rows = site.rows, activation.scaling == .row {
+        if let rows = site.rows, activation.scaling != .tensor {
           let gain = rows.gain(activation.code, count: site.count)
           // The gain is of values about zero; what becomes of the mean is nearer to the mean itself.
           quantizedMean = mean
@@ -88,7 +88,8 @@ struct InputMoments: Sendable {
 extension RowHistogram {
   /// How rows that are quantized by their largest magnitude depend on what they were: the `a` for which
   /// `x̂ − a x` has the least mean square, and that. Both are sums over all values; errors of two
-  /// columns are taken to be uncorrelated.
+  /// columns are taken to be uncorrelated. The middles of groups, about which theirs are, hold most of
+  /// `x`: their `a` is 1.
   ///
   /// - Parameter count: of values.
   func gain(_ code: AffineCode, count: Int) -> (factor: Double, noise: Double) {
@@ -101,6 +102,9 @@ extension RowHistogram {
       image += energy * y * y
     }
     guard signal > 0 else { return (1, 0) }
+    if scaling.groupSize != nil {
+      return (1, max(0, image - 2 * mixed + signal) / Double(max(1, count)))
+    }
     let factor = mixed / signal
     return (factor, max(0, image - factor * mixed) / Double(max(1, count)))
   }

@@ -19,11 +19,13 @@ package struct ModelQuantizer: Sendable {
     calibration: Calibration?
   ) throws {
     try calibration?.check(against: archive)
-    if settings.activationScaling == .row, !settings.isWeightsOnly,
-      let name = calibration?.sitesWithoutRows.first
+    if let scaling = settings.activationScaling, !settings.isWeightsOnly,
+      let name = calibration?.sitesWithoutRows(for: scaling).first
     {
+      let rows = scaling.groupSize.map { "groups of \($0)" } ?? "rows"
       throw TransformError(
-        .invalidCalibration(reason: "bounds measured in rows need a 'row_histogram'"), tensor: name)
+        .invalidCalibration(
+          reason: "bounds measured in \(rows) need a 'row_histogram' of those"), tensor: name)
     }
     self.archive = archive
     self.plan = plan

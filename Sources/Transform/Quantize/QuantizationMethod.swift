@@ -12,7 +12,7 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   /// CondiQuant (arXiv:2502.15478): weights are conditioned first, then as 2DQuant.
   case condiQuant = "condiquant"
   /// Equalized channels where the model runs on pictures (see `ChannelEqualization`), bounds of
-  /// activations that follow the largest magnitude of each row (see `ActivationScaling`), conditioned
+  /// activations that follow the range of each group of 16 values (see `ActivationScaling`), conditioned
   /// weights that absorb the error of activations, free bounds, error-aware rounding, corrected biases;
   /// then as 2DQuant.
   case best
@@ -32,9 +32,9 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   /// Whether weights are rounded for the least error of the layer's output, and biases corrected.
   public var isErrorAware: Bool { self == .best }
 
-  /// What bounds of activations are measured in where settings do not say, and rows were recorded: the
-  /// papers' methods have the same bounds for all values.
-  public var activationScaling: ActivationScaling { self == .best ? .row : .tensor }
+  /// What bounds of activations are measured in where settings do not say; where whole rows were recorded
+  /// in the place of groups, in these. The papers' methods have the same bounds for all values.
+  public var activationScaling: ActivationScaling { self == .best ? .group(16) : .tensor }
 
   /// Whether a `QuantizationRefiner` belongs to the method.
   public var distills: Bool {
@@ -54,9 +54,9 @@ public struct MethodSettings: Hashable, Sendable {
   public var constraint: ConditionConstraint?
   /// Bits of activations; `nil` for those of the layer's weight.
   public var activationBitWidth: Int?
-  /// What bounds of layers' inputs and of attention weights are measured in; of queries, keys and
-  /// values it is always their own values. `nil` for the method's; a calibration that cannot serve what
-  /// is said here is refused.
+  /// What bounds of layers' inputs are measured in, and of attention weights, whose groups are whole
+  /// rows; of queries, keys and values it is always their own values. `nil` for the method's; a
+  /// calibration that cannot serve what is said here is refused.
   public var activationScaling: ActivationScaling?
   /// Activations stay in full precision.
   public var isWeightsOnly: Bool

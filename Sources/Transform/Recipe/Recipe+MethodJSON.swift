@@ -13,7 +13,12 @@ extension Recipe {
     ) { $0 >= 0 }
     let bitWidth = try reader.integer(
       "activationBits", in: 1...8, expected: "an integer from 1 to 8")
-    let scaling: ActivationScaling? = try reader.choice("activationScaling")
+    let scaling = try reader.value(
+      "activationScaling", expected: #""tensor", "row" or "group:N""#
+    ) { value -> ActivationScaling? in
+      guard case .string(let text) = value else { return nil }
+      return ActivationScaling(rawValue: text)
+    }
     let isWeightsOnly = try reader.boolean("weightsOnly")
     let calibration = try reader.object("calibration") { try CalibrationRecipe(&$0) }
     let distillation = try reader.object("distillation") { try DistillationRecipe(&$0) }

@@ -25,9 +25,10 @@ struct MethodOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "What bounds of layers' inputs and of attention weights are measured in: the values "
-        + "themselves (tensor), or the largest magnitude of each row of them when the model runs "
-        + "(row). Row with 'best', tensor with the others.", valueName: "what"))
+      "What bounds of layers' inputs are measured in: the values themselves (tensor), or, when the "
+        + "model runs, the largest magnitude of each token's (row) or the range of each group of so "
+        + "many of them (group:N). Attention weights have rows in the place of groups. 'group:16' "
+        + "with 'best', 'tensor' with the others.", valueName: "what"))
   var activationScaling: ActivationScaling?
 
   @OptionGroup var constraint: ConstraintOptions

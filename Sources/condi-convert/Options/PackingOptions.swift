@@ -86,7 +86,7 @@ struct PackingOptions: ParsableArguments {
       return note("no calibration: weights only, inputs taken to be white (H = I)")
     }
     guard !settings.isWeightsOnly else { return note("activations stay in full precision") }
-    let rowless = settings.scaling == .row ? calibration.sitesWithoutRows.count : 0
+    let rowless = settings.scaling == .tensor ? 0 : calibration.sitesWithoutRows.count
     if rowless > 0 {
       note("no rows were recorded at \(rowless) sites: their bounds are the same for all rows")
     }

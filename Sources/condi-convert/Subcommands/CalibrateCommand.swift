@@ -49,8 +49,9 @@ struct CalibrateCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "What those bounds are measured in: the values themselves (tensor) or the largest magnitude "
-        + "of each row (row); 'best' uses 'row', which is the default.", valueName: "what"))
+      "What bounds will be measured in: the values themselves (tensor), the largest magnitude of "
+        + "each row (row) or the range of each group of so many values of it (group:N); 'best' uses "
+        + "'group:16', which is the default.", valueName: "what"))
   var activationScaling: ActivationScaling?
 
   @Option(help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
@@ -66,9 +67,6 @@ struct CalibrateCommand: ParsableCommand {
     if let bits, !(1...8).contains(bits) {
       throw ValidationError("--bits takes a number from 1 to 8")
     }
-    guard bits != nil || activationScaling == nil else {
-      throw ValidationError("--activation-scaling is for --bits")
-    }
   }
 
   func run() throws {
@@ -82,7 +80,8 @@ struct CalibrateCommand: ParsableCommand {
       isSmall: patches.isSmall)
     let calibrating = NetworkCalibration(
       network: network, pictures: pictures, patches: patches, bitWidths: bits.map { [$0] } ?? [],
-      search: search, scaling: activationScaling ?? .row, common: common)
+      search: search, scaling: activationScaling ?? QuantizationMethod.best.activationScaling,
+      common: common)
     let calibration = try locatingPictureErrors(path: model) { try calibrating.run() }
     try locatingErrors(path: output) {
       try NPZFormat(isCompressed: true).write(
@@ -99,4 +98,6 @@ struct CalibrateCommand: ParsableCommand {
 }
 
 extension BoundSearchMethod: ExpressibleByArgument {}
-extension ActivationScaling: ExpressibleByArgument {}
+extension ActivationScaling: ExpressibleByArgument {
+  public static var allValueStrings: [String] { ["tensor", "row", "group:N"] }
+}

@@ -72,9 +72,9 @@ def quantize_weight(w, bounds, levels, parts):
 class Network:
     """A state dictionary with what is rounded on the way."""
 
-    def __init__(self, state, bounds=None, weights=None, levels=3, by_rows=False):
+    def __init__(self, state, bounds=None, weights=None, levels=3, scaling="tensor"):
         self.state, self.bounds, self.weights, self.levels = state, bounds or {}, weights or {}, levels
-        self.by_rows = by_rows
+        self.scaling = scaling
         self.margin = math.inf
 
     def __contains__(self, name):
@@ -90,9 +90,19 @@ class Network:
         if name not in self.bounds:
             return x
         lower, upper = self.bounds[name]
-        if self.by_rows and is_row_scaled(name):
+        if self.scaling == "groups" and name.endswith(".input"):
+            return torch.cat([self.group(piece, lower, upper) for piece in x.split(GROUP, -1)], -1)
+        if self.scaling != "tensor" and is_row_scaled(name):
             magnitude = x.abs().amax(-1, keepdim=True)
             lower, upper = lower * magnitude, upper * magnitude
+        self.observe_margin(x, lower, upper)
+        return quantize(x, lower, upper, self.levels)
+
+    def group(self, x, lower, upper):
+        """-1 is the least value of each group, 1 the greatest."""
+        least, greatest = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
+        lower = least * (1 - lower) / 2 + greatest * (1 + lower) / 2
+        upper = least * (1 - upper) / 2 + greatest * (1 + upper) / 2
         self.observe_margin(x, lower, upper)
         return quantize(x, lower, upper, self.levels)
 
@@ -355,12 +365,12 @@ def observed_sites(forward, state, x):
     return found, output, groups
 
 
-def quantized_setting(forward, state, x, levels=3, share=0.8, by_rows=False):
-    """Bounds of sites and weights: the middle `share` of their range, or that much of a row's magnitude."""
+def quantized_setting(forward, state, x, levels=3, share=0.8, scaling="tensor"):
+    """Bounds of sites and weights: the middle `share` of their range, or that much of a row's or group's."""
     ranges, output, groups = observed_sites(forward, state, x)
     bounds = {}
     for name, (low, high) in ranges.items():
-        if by_rows:
+        if scaling != "tensor":
             # Sums of few quantized values tie, and every largest one of a row has its own derivative.
             if not is_row_scaled(name):
                 continue
@@ -402,12 +412,13 @@ def main() -> None:
     make("swinir_nearest_x4", swinir, depths=(2, 2), heads=2, window=4)
     make("dat_direct_x2", dat, depths=(3, 1), heads=4, split=(2, 4))
     make("dat_shuffle_x3", dat, depths=(1,), heads=4, split=(4, 4))
-    # With inputs and probabilities rounded row by row.
-    make("swinir_nearest_x4", swinir, by_rows=True, depths=(2, 2), heads=2, window=4)
-    make("dat_shuffle_x3", dat, by_rows=True, depths=(1,), heads=4, split=(4, 4))
+    # With inputs and probabilities rounded row by row, and with inputs rounded in groups of a row.
+    for scaling in ("rows", "groups"):
+        make("swinir_nearest_x4", swinir, scaling, depths=(2, 2), heads=2, window=4)
+        make("dat_shuffle_x3", dat, scaling, depths=(1,), heads=4, split=(4, 4))
 
 
-def make(name, network, by_rows=False, **configuration) -> None:
+def make(name, network, scaling="tensor", **configuration) -> None:
     tensors = load_file(FOLDER / "superresolution" / f"{name}.safetensors")
     golden = tensors["golden.output"]
     first = tensors["golden.input"]
@@ -425,8 +436,8 @@ def make(name, network, by_rows=False, **configuration) -> None:
     best = -1.0
     for attempt in range(60):
         y = torch.cat([first, first.flip(3).square()])[:, :, attempt % 3 : attempt % 3 + 6, :7]
-        setting = quantized_setting(forward, state, y, share=0.9 - 0.003 * attempt, by_rows=by_rows)
-        trial = Network(state, setting[0], setting[1], by_rows=by_rows)
+        setting = quantized_setting(forward, state, y, share=0.9 - 0.003 * attempt, scaling=scaling)
+        trial = Network(state, setting[0], setting[1], scaling=scaling)
         with torch.no_grad():
             forward(trial, y)
         if trial.margin > best:
@@ -445,7 +456,7 @@ def make(name, network, by_rows=False, **configuration) -> None:
     weight_bounds = {
         key: (leaf(f"{key}.lower", l), leaf(f"{key}.scale", s), parts) for key, (l, s, parts) in weights.items()
     }
-    output, groups = forward(Network(learned, site_bounds, weight_bounds, by_rows=by_rows), x)
+    output, groups = forward(Network(learned, site_bounds, weight_bounds, scaling=scaling), x)
     loss = distillation_loss(output, groups, target, target_groups, euclidean=False)
     loss[0].backward()
 
@@ -459,7 +470,7 @@ def make(name, network, by_rows=False, **configuration) -> None:
         magnitude = gradient.abs().max().clamp_min(1e-30)
         result[f"gradient.{key}"] = (gradient / magnitude).half()
         result[f"magnitude.{key}"] = magnitude
-    path = FOLDER / "training" / f"{name}{'_rows' if by_rows else ''}.safetensors"
+    path = FOLDER / "training" / f"{name}{'' if scaling == 'tensor' else f'_{scaling}'}.safetensors"
     save_file({key: value.contiguous() for key, value in result.items()}, path)
     print(
         f"{path.name}: {path.stat().st_size:,} bytes, loss {[round(v.item(), 5) for v in loss]}, check {difference:.1e}, "

@@ -104,7 +104,8 @@ import Testing
         ties + ties.map(\.nextUp) + ties.map(\.nextDown) + random.normals(301)
         + [.infinity, -.infinity, .nan]
       var y = x
-      var quantizer = ck_quantizer(lower: lower, upper: upper, levels: levels, is_row_scaled: false)
+      var quantizer = ck_quantizer(
+        lower: lower, upper: upper, levels: levels, is_row_scaled: false, group_size: 0)
       VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 1, x.count, x.count) } }
       let expected = x.map { x -> Float in
         if x.isNaN { return x }
@@ -119,7 +120,8 @@ import Testing
   @Test(arguments: VectorLevels.available)
   func rowsAreQuantizedByTheirMagnitude(level: UInt32) {
     var random = SplitMix(seed: 8)
-    var quantizer = ck_quantizer(lower: -0.9, upper: 0.8, levels: 15, is_row_scaled: true)
+    var quantizer = ck_quantizer(
+      lower: -0.9, upper: 0.8, levels: 15, is_row_scaled: true, group_size: 0)
     for columns in [1, 3, 16, 21, 60] {
       let stride = columns + 2
       let sizes: [Float] = [1, 1e-3, 3e20, 0, 1e-35]
@@ -150,12 +152,69 @@ import Testing
 
   @Test(arguments: VectorLevels.available)
   func whatIsNotFiniteStaysInItsRow(level: UInt32) {
-    var quantizer = ck_quantizer(lower: -1, upper: 1, levels: 15, is_row_scaled: true)
+    var quantizer = ck_quantizer(
+      lower: -1, upper: 1, levels: 15, is_row_scaled: true, group_size: 0)
     var y: [Float] = [1, .nan, 0.4, 1, .infinity, 0.4, 1, 1, 0.4]
     VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 3, 3, 3) } }
     #expect(y[0] == 1 && y[1].isNaN && y[2].isFinite)
     #expect(y[3...5].allSatisfy { $0.isNaN })
     #expect(y[8] == y[2])
+  }
+
+  @Test(arguments: VectorLevels.available, [2, 3, 16, 20] as [Int])
+  func groupsAreQuantizedByTheirRange(level: UInt32, size: Int) {
+    var random = SplitMix(seed: 9)
+    for (lower, upper) in [(-1, 1), (-0.9, 0.8), (-1.2, 1)] as [(Float, Float)] {
+      var quantizer = ck_quantizer(
+        lower: lower, upper: upper, levels: 15, is_row_scaled: false, group_size: size)
+      for columns in [1, 3, 16, 21, 60] {
+        let stride = columns + 2
+        let sizes: [Float] = [1, 1e-3, 3e20, 0, 1e-35]
+        var x = random.normals(sizes.count * stride)
+        for index in x.indices { x[index] = x[index] * sizes[index / stride] + 3 }
+        var y = x
+        VectorLevels.at(level) {
+          y.write { ck_quantize(&quantizer, $0, sizes.count, columns, stride) }
+        }
+        for row in sizes.indices {
+          let elements = row * stride..<row * stride + columns
+          for first in Swift.stride(from: elements.lowerBound, to: elements.upperBound, by: size) {
+            let group = first..<min(first + size, elements.upperBound)
+            let (least, greatest) = (x[group].min() ?? 0, x[group].max() ?? 0)
+            let found = x[group].withUnsafeBufferPointer { buffer in
+              VectorLevels.at(level) { ck_range_of(buffer.baseAddress, buffer.count) }
+            }
+            #expect(found.least == least && found.greatest == greatest)
+            let low = least * ((1 - lower) / 2) + greatest * ((1 + lower) / 2)
+            let high = least * ((1 - upper) / 2) + greatest * ((1 + upper) / 2)
+            let step = (high - low) / quantizer.levels
+            for index in group {
+              let code = ((min(max(x[index], low), high) - low) / step).rounded(.toNearestOrEven)
+              #expect(y[index] == (greatest > least ? code * step + low : least))
+            }
+            guard lower == -1, upper == 1, greatest > least else { continue }
+            // What a group is measured by lies on its first and its last level.
+            #expect(y[group].min() == least)
+            #expect(abs((y[group].max() ?? 0) - greatest) <= 1e-6 * max(abs(least), abs(greatest)))
+          }
+          let rest = row * stride + columns..<(row + 1) * stride
+          #expect(y[rest] == x[rest])
+        }
+      }
+    }
+  }
+
+  @Test(arguments: VectorLevels.available)
+  func whatIsNotFiniteStaysInItsGroup(level: UInt32) {
+    var quantizer = ck_quantizer(
+      lower: -1, upper: 1, levels: 3, is_row_scaled: false, group_size: 3)
+    var y: [Float] = [0, .nan, 3, 1, .infinity, 2, 0, 1, 3, .nan, .nan, .nan, 3e38, -3e38]
+    VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 1, 14, 14) } }
+    #expect(y[0] == 0 && y[1].isNaN && y[2] == 3)
+    #expect(y[3...5].allSatisfy { $0.isNaN })
+    #expect(y[6...8] == [0, 1, 3])
+    // No numbers at all, and a range beyond Float32.
+    #expect(y[9...].allSatisfy { $0.isNaN })
   }
 
   /// Bounds that are the same for all rows, and a row's own that come to the same.
@@ -168,17 +227,19 @@ import Testing
       // Bounds whose difference is beyond Float32.
       (-3e38, 3e38, 15, [-1, 0, 2], [.nan, .nan, .nan]),
     ] as [(Float, Float, Float, [Float], [Float])] {
-      var quantizer = ck_quantizer(lower: lower, upper: upper, levels: levels, is_row_scaled: false)
+      var quantizer = ck_quantizer(
+        lower: lower, upper: upper, levels: levels, is_row_scaled: false, group_size: 0)
       var y = x
       VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 1, 3, 3) } }
       #expect(zip(y, expected).allSatisfy { $0 == $1 || ($0.isNaN && $1.isNaN) })
     }
-    var quantizer = ck_quantizer(lower: 0.1, upper: 0.9, levels: 15, is_row_scaled: true)
+    var quantizer = ck_quantizer(
+      lower: 0.1, upper: 0.9, levels: 15, is_row_scaled: true, group_size: 0)
     var y: [Float] = [.infinity, 1, 0, 2e-30, 1e-30, 0]
     VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 2, 3, 3) } }
     #expect(y[..<3].allSatisfy { $0.isNaN })
     #expect(y[3...].allSatisfy { $0.isFinite && $0 > 0 })
-    quantizer = ck_quantizer(lower: -1, upper: 1, levels: 15, is_row_scaled: true)
+    quantizer = ck_quantizer(lower: -1, upper: 1, levels: 15, is_row_scaled: true, group_size: 0)
     y = [3e38, 1, 0]
     VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 1, 3, 3) } }
     #expect(y.allSatisfy { $0.isNaN })
@@ -189,6 +250,19 @@ import Testing
       withUnsafePointer(to: value) { place in
         let row = UnsafeBufferPointer(start: place, count: 1)
         #expect(RowHistogram.magnitude(of: row) == ck_row_magnitude(place, 1))
+      }
+    }
+  }
+
+  @Test(arguments: VectorLevels.available)
+  func groupsOfOneValueAreTheSameToCalibrationAndKernels(level: UInt32) {
+    let least = CK_LEAST_ROW_MAGNITUDE
+    for values in [[0, least.nextDown], [0, least], [1, 1], [-2, 3, 1], [5]] as [[Float]] {
+      values.withUnsafeBufferPointer { group in
+        let found = VectorLevels.at(level) { ck_range_of(group.baseAddress, group.count) }
+        let range = RowHistogram.range(of: group)
+        #expect((range == nil) == (found.greatest - found.least < least))
+        if let range { #expect(range == found.least...found.greatest) }
       }
     }
   }

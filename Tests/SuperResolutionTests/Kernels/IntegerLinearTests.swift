@@ -9,12 +9,17 @@ import Testing
 
   @Test(arguments: VectorLevels.available, 1...8)
   func agreesWithTheFloatSimulation(level: UInt32, bitWidth: Int) throws {
-    for isRowScaled in [false, true] {
-      try expectAgreement(level: level, bitWidth: bitWidth, isRowScaled: isRowScaled)
+    try expectAgreement(level: level, bitWidth: bitWidth, isRowScaled: false)
+    try expectAgreement(level: level, bitWidth: bitWidth, isRowScaled: true)
+    for size in [4, 16, 20] {
+      try expectAgreement(level: level, bitWidth: bitWidth, isRowScaled: false, groupSize: size)
     }
   }
 
-  private func expectAgreement(level: UInt32, bitWidth: Int, isRowScaled: Bool) throws {
+  private func expectAgreement(
+    level: UInt32, bitWidth: Int, isRowScaled: Bool, groupSize: Int = 0
+  ) throws {
+    let isMeasured = isRowScaled || groupSize > 0
     for (inputs, outputs) in Self.shapes {
       var random = SplitMix(seed: UInt64(bitWidth * 100_000 + inputs * 100 + outputs))
       let highest = UInt8((1 << bitWidth) - 1)
@@ -22,8 +27,8 @@ import Testing
       let (lower, scale) = (random.normals(outputs), random.normals(outputs))
       let bias = random.normals(outputs)
       var quantizer = ck_quantizer(
-        lower: isRowScaled ? -0.9 : -1.3, upper: isRowScaled ? 0.8 : 1.7, levels: Float(highest),
-        is_row_scaled: isRowScaled)
+        lower: isMeasured ? -0.9 : -1.3, upper: isMeasured ? 0.8 : 1.7, levels: Float(highest),
+        is_row_scaled: isRowScaled, group_size: groupSize)
       let layer = try IntegerLinear(
         codes: codes, bitWidth: bitWidth, lower: lower, scale: scale, bias: bias, outputs: outputs,
         inputs: inputs, activations: quantizer)
@@ -65,7 +70,7 @@ import Testing
       let largest = expected.reduce(1) { max($0, abs($1)) }
       let difference = zip(found, expected).reduce(0) { max($0, abs(Double($1.0) - $1.1)) }
       // Bounds as far out as the largest input make larger sums, which nearly cancel.
-      #expect(difference <= (isRowScaled ? 3e-5 : 1e-5) * largest)
+      #expect(difference <= (isMeasured ? 3e-5 : 1e-5) * largest)
       let between = gapElements(y, rows: rows, columns: outputs, stride: outputs + 2)
       #expect(between.allSatisfy { $0 == 12345 })
     }
@@ -81,7 +86,8 @@ import Testing
         codes: [UInt8](repeating: code, count: inputs), bitWidth: widths.bits,
         lower: [-Float(1 << (widths.bits - 1))], scale: [1], bias: nil, outputs: 1, inputs: inputs,
         activations: ck_quantizer(
-          lower: 0, upper: Float(widths.levels), levels: Float(widths.levels), is_row_scaled: false)
+          lower: 0, upper: Float(widths.levels), levels: Float(widths.levels), is_row_scaled: false,
+          group_size: 0)
       )
       let x = [Float](repeating: .infinity, count: inputs)
       var y: [Float] = [0]
@@ -98,7 +104,7 @@ import Testing
     let layer = try IntegerLinear(
       codes: [0, 3, 1, 2], bitWidth: 2, lower: [-2, -1], scale: [1, 1], bias: [0.5, 0],
       outputs: 2, inputs: 2,
-      activations: ck_quantizer(lower: 0, upper: 3, levels: 3, is_row_scaled: false))
+      activations: ck_quantizer(lower: 0, upper: 3, levels: 3, is_row_scaled: false, group_size: 0))
     // W = [[-2, 1], [0, 1]]; the last row holds a NaN.
     let x: [Float] = [1, 2, 3, -9, .nan, 1]
     let sums: [Double] = [0.5, 2, -5.5, 0, .nan, .nan]
@@ -126,13 +132,43 @@ import Testing
     let layer = try IntegerLinear(
       codes: [0, 3, 1, 2], bitWidth: 2, lower: [-2, -1], scale: [1, 1], bias: [0.5, 0],
       outputs: 2, inputs: 2,
-      activations: ck_quantizer(lower: -1, upper: 1, levels: 3, is_row_scaled: true))
+      activations: ck_quantizer(lower: -1, upper: 1, levels: 3, is_row_scaled: true, group_size: 0))
     let x: [Float] = [3, -3, .nan, 1, .infinity, 1]
     var y = [Float](repeating: 0, count: 6)
     VectorLevels.at(level) { y.write { layer.apply(rows: 3, x, stride: 2, to: $0, stride: 2) } }
     // W = [[-2, 1], [0, 1]].
     #expect(largestDifference(Array(y[..<2]), [-8.5, -3]) < 1e-5)
     #expect(y[2...].allSatisfy { $0.isNaN })
+  }
+
+  @Test(arguments: VectorLevels.available)
+  func whatIsNotFiniteOfAGroupStaysInItsRow(level: UInt32) throws {
+    let layer = try IntegerLinear(
+      codes: [UInt8](repeating: 1, count: 10), bitWidth: 2, lower: [-1], scale: [1], bias: [7],
+      outputs: 1, inputs: 10,
+      activations: ck_quantizer(
+        lower: -1, upper: 1, levels: 3, is_row_scaled: false, group_size: 4))
+    // All weights are zero.
+    var x = [Float](repeating: 3, count: 40)
+    x[11] = .infinity
+    x[25] = .nan
+    x[39] = -.infinity
+    var y = [Float](repeating: 0, count: 4)
+    VectorLevels.at(level) { y.write { layer.apply(rows: 4, x, stride: 10, to: $0, stride: 1) } }
+    #expect(y[0] == 7)
+    #expect(y[1...].allSatisfy { $0.isNaN })
+  }
+
+  /// Sums would be cut in the middle of a step, or into more groups than there is room for.
+  @Test(arguments: [(6, 12), (3, 12), (4, 5000)])
+  func refusesGroupsThatCutSteps(size: Int, inputs: Int) {
+    #expect(throws: SuperResolutionError.self) {
+      try IntegerLinear(
+        codes: [UInt8](repeating: 0, count: inputs), bitWidth: 2, lower: [0], scale: [1], bias: nil,
+        outputs: 1, inputs: inputs,
+        activations: ck_quantizer(
+          lower: -1, upper: 1, levels: 3, is_row_scaled: false, group_size: size))
+    }
   }
 
   @Test(arguments: [(2, 4, 15), (0, 0, 15), (9, 0, 15), (4, 1, 256), (4, 1, 0), (4, 1, 2.5)])
@@ -142,7 +178,8 @@ import Testing
     #expect(throws: error) {
       try IntegerLinear(
         codes: [code], bitWidth: bitWidth, lower: [0], scale: [1], bias: nil, outputs: 1, inputs: 1,
-        activations: ck_quantizer(lower: 0, upper: 1, levels: levels, is_row_scaled: false))
+        activations: ck_quantizer(
+          lower: 0, upper: 1, levels: levels, is_row_scaled: false, group_size: 0))
     }
   }
 }

@@ -114,7 +114,8 @@ import Testing
   @Test(arguments: VectorLevels.available)
   func quantizesTheProbabilities(level: UInt32) {
     let sample = Sample((19, 13, 13))
-    let quantizer = ck_quantizer(lower: 0, upper: 0.6, levels: 15, is_row_scaled: false)
+    let quantizer = ck_quantizer(
+      lower: 0, upper: 0.6, levels: 15, is_row_scaled: false, group_size: 0)
     let out = quantizedProbabilities(sample, quantizer, level: level)
     let step = 0.04
     for (found, probability) in zip(out, sample.probabilities(scale: 0.3).flatMap { $0 }) {
@@ -127,7 +128,8 @@ import Testing
   @Test(arguments: VectorLevels.available)
   func quantizesProbabilitiesByTheLargestOfTheirQuery(level: UInt32) {
     let sample = Sample((19, 13, 13))
-    let quantizer = ck_quantizer(lower: 0, upper: 0.9, levels: 15, is_row_scaled: true)
+    let quantizer = ck_quantizer(
+      lower: 0, upper: 0.9, levels: 15, is_row_scaled: true, group_size: 0)
     let out = quantizedProbabilities(sample, quantizer, level: level)
     for (query, row) in sample.probabilities(scale: 0.3).enumerated() {
       let upper = 0.9 * (row.max() ?? 0)

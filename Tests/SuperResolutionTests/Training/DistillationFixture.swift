@@ -12,10 +12,10 @@ struct DistillationFixture {
   private let scaling: ActivationScaling
 
   /// - Parameter name: of the network; with `_rows` behind it layers' inputs and probabilities are
-  ///   rounded row by row.
+  ///   rounded row by row, with `_groups` inputs in groups of a row.
   init(_ name: String) throws {
-    scaling = name.hasSuffix("_rows") ? .row : .tensor
-    network = try NetworkFixture(name.replacing("_rows", with: ""))
+    scaling = name.hasSuffix("_rows") ? .row : name.hasSuffix("_groups") ? .group(5) : .tensor
+    network = try NetworkFixture(name.replacing(/_(rows|groups)$/, with: ""))
     archive = try FormatRegistry.standard.open(
       PackageFolder.fixture("training/\(name).safetensors"))
   }
@@ -39,10 +39,11 @@ struct DistillationFixture {
 
   func activations() throws -> [ActivationQuantizer] {
     try bounds { !$0.hasSuffix(".weight") }.map { name, values in
-      let isRow = name.hasSuffix(".input") || name.hasSuffix(".probabilities")
+      let rows: ActivationScaling = scaling == .tensor ? .tensor : .row
       return ActivationQuantizer(
         name: name, bitWidth: 2, lower: values[0], upper: values[1],
-        scaling: isRow ? scaling : .tensor)
+        scaling: name.hasSuffix(".input")
+          ? scaling : name.hasSuffix(".probabilities") ? rows : .tensor)
     }
   }
 

@@ -34,7 +34,10 @@ import Testing
     }
   }
 
-  @Test(arguments: goldens + ["swinir_nearest_x4_rows", "dat_shuffle_x3_rows"])
+  @Test(
+    arguments: goldens
+      + ["swinir_nearest_x4_rows", "dat_shuffle_x3_rows"]
+      + ["swinir_nearest_x4_groups", "dat_shuffle_x3_groups"])
   func gradientsAreThoseOfPyTorch(_ name: String) throws {
     let fixture = try DistillationFixture(name)
     var distillation = try fixture.distillation()

@@ -9,10 +9,10 @@ import Testing
   private static let reference = ParameterReference(index: 0, offset: 0, count: 1)
 
   private func quantizer(
-    _ lower: Float, _ upper: Float, levels: Float, isRowScaled: Bool = false
+    _ lower: Float, _ upper: Float, levels: Float, _ scaling: ActivationScaling = .tensor
   ) -> SiteQuantizer {
     SiteQuantizer(
-      lower: lower, upper: upper, levels: levels, isRowScaled: isRowScaled,
+      lower: lower, upper: upper, levels: levels, scaling: scaling,
       lowerReference: Self.reference, upperReference: Self.reference)
   }
 
@@ -79,8 +79,8 @@ import Testing
     let (rows, stride) = (5, columns + 2)
     var random = SplitMix(seed: UInt64(columns))
     let (x, given) = (random.normals(rows * stride), random.normals(rows * stride))
-    for isRowScaled in [false, true] {
-      let quantizer = quantizer(-0.8, 0.9, levels: 7, isRowScaled: isRowScaled)
+    for scaling in [.tensor, .row, .group(5), .group(16)] as [ActivationScaling] {
+      let quantizer = quantizer(-0.8, 0.9, levels: 7, scaling)
       var (g, expected) = (given, given)
       var (sum, expectedSum) = (ck_bound_gradient(), ck_bound_gradient())
       VectorLevels.at(level) {
@@ -122,7 +122,7 @@ import Testing
     ]
     for x in rows {
       for factor in [1, 0.25] as [Float] {
-        let quantizer = quantizer(lower, upper, levels: 7, isRowScaled: true)
+        let quantizer = quantizer(lower, upper, levels: 7, .row)
         var y = x
         quantizer.apply(x, factor: factor, columns: x.count, to: &y)
         let weights = x.indices.map { 0.3 + 0.1 * Float($0 % 5) }
@@ -144,6 +144,66 @@ import Testing
         }
       }
     }
+  }
+
+  /// With bounds within a group's range, Q(c x) = c Q(x) and Q(x + a) = Q(x) + a: of any weighted sum of
+  /// Q, Σ x ∂/∂x is that sum, and Σ ∂/∂x the sum of the weights, whichever elements are the extremes.
+  @Test(
+    arguments: [(-0.9, 0.8), (-1, 1), (-1, 0.7), (-0.6, 1), (-1.1, 1.2)] as [(Float, Float)],
+    [2, 5, 16])
+  func gradientsOfGroupsAreThoseOfRanges(_ bounds: (Float, Float), size: Int) {
+    let rows: [[Float]] = [
+      values(33).filter { abs($0) < 3 }, [0, 0, 0], [-3, 1, 2, 2, -3], [3, -3, 3], [0.5],
+      [7, 7 + 1e-6, 7.25, 7.5, 7, 6.75], values(40).filter { abs($0) < 2 }.map { $0 * 1e-12 },
+    ]
+    for x in rows {
+      for factor in [1, 0.25] as [Float] {
+        let quantizer = quantizer(bounds.0, bounds.1, levels: 7, .group(size))
+        var y = x
+        quantizer.apply(x, factor: factor, columns: x.count, to: &y)
+        let weights = x.indices.map { 0.3 + 0.1 * Float($0 % 5) }
+        var g = weights
+        var sum = ck_bound_gradient()
+        quantizer.differentiate(x, factor: factor, columns: x.count, &g, &sum)
+        for first in stride(from: 0, to: x.count, by: size) {
+          let group = first..<min(first + size, x.count)
+          var (expected, found, size, total) = (0.0, 0.0, 0.0, 0.0)
+          for index in group {
+            let term = Double(weights[index]) * Double(y[index])
+            expected += term
+            size += abs(term)
+            found += Double(g[index]) * Double(x[index])
+            total += Double(g[index]) / Double(factor) - Double(weights[index])
+          }
+          #expect(abs(found - expected) <= 2e-5 * size, "\(x)")
+          #expect(abs(total) <= 1e-5, "\(x)")
+        }
+      }
+    }
+  }
+
+  /// Where all lies between the bounds, those have the gradients of the quantizer with these bounds.
+  @Test func boundsOfAGroupAreMeasuredInHalfItsRange() {
+    let x: [Float] = [-1, 0.3, 3, 0.9]
+    let given: [Float] = [0.2, -0.4, 0.7, 0.5]
+    var (grouped, plain) = (given, given)
+    var (sum, plainSum) = (ck_bound_gradient(), ck_bound_gradient())
+    quantizer(-0.5, 0.75, levels: 3, .group(4)).differentiate(x, columns: 4, &grouped, &sum)
+    quantizer(0, 2.5, levels: 3).differentiate(x, columns: 4, &plain, &plainSum)
+    #expect(abs(sum.lower - 2 * plainSum.lower) < 1e-6)
+    #expect(abs(sum.upper - 2 * plainSum.upper) < 1e-6)
+    // (1 − l) / 2 and (1 − u) / 2 of the bounds' gradients go to the least, the rest to the greatest.
+    #expect(abs(Double(grouped[0]) - (0.75 * plainSum.lower + 0.125 * plainSum.upper)) < 1e-6)
+    #expect(abs(Double(grouped[2]) - (0.25 * plainSum.lower + 0.875 * plainSum.upper)) < 1e-6)
+    #expect(grouped[1] == plain[1] && grouped[3] == plain[3])
+  }
+
+  @Test func groupsOfOneValueArePassed() {
+    var g: [Float] = [1, 2, 3]
+    var sum = ck_bound_gradient()
+    quantizer(-1, 1, levels: 3, .group(3)).differentiate([2, 2, 2], columns: 3, &g, &sum)
+    #expect(g == [1, 2, 3])
+    #expect(sum.lower == 0 && sum.upper == 0)
   }
 
   @Test func anEmptyRangeLearnsItsLowerBoundAlone() {

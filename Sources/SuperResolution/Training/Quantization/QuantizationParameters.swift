@@ -108,7 +108,7 @@ struct QuantizationParameters: Sendable {
         lower: store.values[activation.lower.offset],
         upper: store.values[activation.upper.offset],
         levels: Float((1 << activation.quantizer.bitWidth) - 1),
-        isRowScaled: activation.quantizer.scaling == .row, lowerReference: activation.lower,
+        scaling: activation.quantizer.scaling, lowerReference: activation.lower,
         upperReference: activation.upper)
     }
     return quantizers

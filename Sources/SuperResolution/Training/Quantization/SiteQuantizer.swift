@@ -1,18 +1,18 @@
 import CKernels
+import Formats
 
 /// The uniform quantizer of an activation site whose bounds are learned (2DQuant, equation 2):
 ///
 ///     Q(x) = s · round((clip(x, l, u) − l) / s) + l,   s = (u − l) / levels
 ///
-/// with ties to even, and the same bits as the engine's; with bounds that are multiples of a row's
-/// largest magnitude where that is said. Its derivatives are those of `ck_quantize_gradient`.
+/// with ties to even, and the same bits as the engine's, and bounds that are measured in what
+/// `scaling` says. Its derivatives are those of `ck_quantize_gradient`.
 struct SiteQuantizer: Sendable {
   let lower: Float
   let upper: Float
   /// 2^bits − 1.
   let levels: Float
-  /// Whether bounds are multiples of each row's largest magnitude.
-  var isRowScaled = false
+  var scaling = ActivationScaling.tensor
   let lowerReference: ParameterReference
   let upperReference: ParameterReference
 
@@ -51,7 +51,9 @@ struct SiteQuantizer: Sendable {
   }
 
   private var kernel: ck_quantizer {
-    ck_quantizer(lower: lower, upper: upper, levels: levels, is_row_scaled: isRowScaled)
+    ck_quantizer(
+      lower: lower, upper: upper, levels: levels, is_row_scaled: scaling == .row,
+      group_size: scaling.groupSize ?? 0)
   }
 }
 

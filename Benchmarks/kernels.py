@@ -73,17 +73,22 @@ def main():
     print(f"Command: `{' '.join(['python', 'Benchmarks/kernels.py', *sys.argv[1:]])}`."
           " Ratios are times of the other one divided by times of the float kernel: above 1, the"
           " kernel is faster. Low-bit columns are the float kernel's time divided by that of codes"
-          " for weights and inputs alike, with the coding of the inputs included.\n")
+          " for weights and inputs alike, with the coding of the inputs included; in groups, inputs have"
+          " bounds in the range of each 16, and the other one is the float kernel with its inputs quantized"
+          " so.\n")
     for threads in range(1, most_threads + 1):
         kind = "one thread, processor time" if threads == 1 else "two threads, wall time"
         print(f"## {kind.capitalize()}\n")
         print("| layer | float | GFLOP/s | OpenBLAS / float | torch / float | float / 4 bits "
-              "| float / 3 bits | float / 2 bits |")
-        print("|---|--:|--:|--:|--:|--:|--:|--:|")
+              "| float / 3 bits | float / 2 bits | 4 bits in groups | 2 bits in groups |")
+        print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
         for row in rows:
             inputs, outputs, base = row["inputs"], row["outputs"], row[f"float_{threads}"]
             reference = measure_torch(inputs, outputs, threads)
-            low = " | ".join(f"{base / row[f'codes{bits}_{threads}']:.2f}" for bits in (4, 3, 2))
+            simulated = row[f"simulated_{threads}"]
+            kinds = [("codes4", base), ("codes3", base), ("codes2", base)]
+            kinds += [("groups4", simulated), ("groups2", simulated)]
+            low = " | ".join(f"{other / row[f'{kind}_{threads}']:.2f}" for kind, other in kinds)
             print(f"| {inputs} → {outputs} | {base * 1e3:.3f} ms "
                   f"| {2 * 4096 * inputs * outputs / base * 1e-9:.0f} "
                   f"| {row[f'openblas_{threads}'] / base:.2f} | {reference / base:.2f} | {low} |")

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "ckernels.h"
@@ -18,7 +19,7 @@ enum { row_count = 4096 };
 typedef struct layer {
   size_t inputs, outputs;
   const float *x, *weight, *bias;
-  float *y;
+  float *y, *copy;
   ck_linear *linear;
   ck_integer_linear *integer;
 } layer;
@@ -35,6 +36,17 @@ static void run_integer(const layer *layer, size_t first, size_t rows) {
   ck_integer_linear_apply(
     layer->integer, rows, layer->x + first * layer->inputs, layer->inputs,
     layer->y + first * layer->outputs, layer->outputs, CK_EPILOGUE_NONE, NULL, 0);
+}
+
+// What a network does without whole numbers: inputs are quantized in groups, in a copy.
+static void run_simulated(const layer *layer, size_t first, size_t rows) {
+  ck_quantizer quantizer = {.lower = -0.9f, .upper = 0.9f, .levels = 15, .group_size = 16};
+  size_t start = first * layer->inputs;
+  memcpy(layer->copy + start, layer->x + start, rows * layer->inputs * sizeof *layer->x);
+  ck_quantize(&quantizer, layer->copy + start, rows, layer->inputs, layer->inputs);
+  ck_linear_apply(
+    layer->linear, rows, layer->copy + start, layer->inputs, layer->y + first * layer->outputs,
+    layer->outputs, CK_EPILOGUE_NONE, NULL, 0);
 }
 
 // The bias is copied first, as in the other two.
@@ -94,13 +106,16 @@ static float *random_floats(size_t count) {
   return values;
 }
 
-static ck_integer_linear *integer_layer(const layer *layer, unsigned bits) {
+// Inputs have bounds of their own or, where `group_size` is not 0, of groups.
+static ck_integer_linear *integer_layer(
+  const layer *layer, unsigned bits, size_t group_size) {
   uint8_t *codes = malloc(layer->inputs * layer->outputs);
   float *lower = random_floats(layer->outputs), *scale = random_floats(layer->outputs);
   if (codes == NULL) abort();
   for (size_t index = 0; index < layer->inputs * layer->outputs; index++)
     codes[index] = (uint8_t)(rand() % (1 << bits));
-  ck_quantizer quantizer = {-0.9f, 0.9f, (float)((1 << bits) - 1)};
+  ck_quantizer quantizer = {
+    .lower = -0.9f, .upper = 0.9f, .levels = (float)((1 << bits) - 1), .group_size = group_size};
   ck_integer_linear *integer = ck_integer_linear_create(
     codes, bits, lower, scale, layer->bias, layer->outputs, layer->inputs, &quantizer);
   free(codes), free(lower), free(scale);
@@ -120,6 +135,7 @@ int main(int count, char **arguments) {
     float *bias = random_floats(layer.outputs);
     layer.x = x, layer.weight = weight, layer.bias = bias;
     layer.y = random_floats(row_count * layer.outputs);
+    layer.copy = random_floats(row_count * layer.inputs);
     layer.linear = ck_linear_create(weight, bias, layer.outputs, layer.inputs);
     if (layer.linear == NULL) abort();
     printf(
@@ -128,15 +144,20 @@ int main(int count, char **arguments) {
     for (int threads = 1; threads <= most_threads; threads++) {
       printf(", \"float_%d\": %.9f", threads, least_seconds(&layer, run_linear, threads));
       printf(", \"openblas_%d\": %.9f", threads, least_seconds(&layer, run_blas, threads));
+      printf(", \"simulated_%d\": %.9f", threads, least_seconds(&layer, run_simulated, threads));
       for (unsigned bits = 2; bits <= 4; bits++) {
-        layer.integer = integer_layer(&layer, bits);
-        printf(", \"codes%u_%d\": %.9f", bits, threads, least_seconds(&layer, run_integer, threads));
-        ck_integer_linear_destroy(layer.integer);
+        for (size_t group_size = 0; group_size <= 16; group_size += 16) {
+          layer.integer = integer_layer(&layer, bits, group_size);
+          printf(
+            ", \"%s%u_%d\": %.9f", group_size == 0 ? "codes" : "groups", bits, threads,
+            least_seconds(&layer, run_integer, threads));
+          ck_integer_linear_destroy(layer.integer);
+        }
       }
     }
     printf("}\n");
     fflush(stdout);
     ck_linear_destroy(layer.linear);
-    free(x), free(weight), free(bias), free(layer.y);
+    free(x), free(weight), free(bias), free(layer.y), free(layer.copy);
   }
 }

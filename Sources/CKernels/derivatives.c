@@ -138,8 +138,7 @@ void ck_quantize_gradient(
       continue;
     }
     for (size_t first = 0; first < columns; first += quantizer->group_size) {
-      size_t rest = columns - first;
-      size_t count = rest < quantizer->group_size ? rest : quantizer->group_size;
+      size_t count = ck_group_length(columns - first, quantizer->group_size);
       group_gradient(quantizer, (quantized_run){x + first, factor, count, 0, 0}, g + first, sum);
     }
   }

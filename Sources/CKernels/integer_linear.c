@@ -24,38 +24,42 @@ static bool pack_codes(ck_integer_weights *weights, const uint8_t *codes, int li
   return true;
 }
 
-// The terms that do not depend on the inputs, in double precision: they may be large and nearly cancel.
+// The terms that do not depend on the inputs.
 static void fold(
   ck_integer_weights *weights, size_t columns, const uint8_t *codes, int limit,
   const float *lower, const float *scale, const float *bias) {
   for (size_t output = 0; output < weights->outputs; output++) {
-    double center = (double)lower[output] + (double)scale[output] * (limit / 2);
     weights->biases[output] = bias == NULL ? 0 : bias[output];
-    weights->centers[output] = (float)center;
+    weights->centers[output] =
+      (float)((double)lower[output] + (double)scale[output] * (limit / 2));
     weights->scales[output] = scale[output];
     for (size_t group = 0; group < weights->groups; group++) {
-      size_t first = group * weights->group_inputs, rest = weights->inputs - first;
-      size_t count = rest < weights->group_inputs ? rest : weights->group_inputs;
+      size_t first = group * weights->group_inputs;
+      size_t count = ck_group_length(weights->inputs - first, weights->group_inputs);
       int64_t sum = 0;
       for (size_t input = first; input < first + count; input++)
         sum += codes[output * weights->inputs + input] - limit / 2;
-      weights->totals[group * columns + output] =
-        (float)(center * (double)count + (double)scale[output] * (double)sum);
+      weights->totals[group * columns + output] = (float)sum;
     }
   }
+}
+
+bool ck_integer_linear_takes(size_t inputs, size_t group_size) {
+  if (inputs < 1 || inputs > CK_INTEGER_MOST_INPUTS) return false;
+  if (group_size == 0 || group_size >= inputs) return true;
+  return group_size % ck_integer_step == 0 &&
+    (inputs - 1) / group_size < ck_integer_most_groups;
 }
 
 ck_integer_linear *ck_integer_linear_create(
   const uint8_t *codes, unsigned weight_bits, const float *lower, const float *scale,
   const float *bias, size_t outputs, size_t inputs, const ck_quantizer *activations) {
   float levels = activations->levels;
-  if (weight_bits < 1 || weight_bits > 8 || inputs > CK_INTEGER_MOST_INPUTS) return NULL;
+  if (weight_bits < 1 || weight_bits > 8) return NULL;
   if (!(levels >= 1 && levels <= 255) || levels != rintf(levels)) return NULL;
-  bool has_groups = activations->group_size != 0 && activations->group_size < inputs;
-  size_t group_inputs = has_groups ? activations->group_size : inputs;
-  size_t groups = has_groups ? (inputs + group_inputs - 1) / group_inputs : 1;
-  if (groups > ck_integer_most_groups || (groups > 1 && group_inputs % ck_integer_step != 0))
-    return NULL;
+  size_t group_size = activations->group_size;
+  if (!ck_integer_linear_takes(inputs, group_size)) return NULL;
+  size_t group_inputs = group_size == 0 ? inputs : ck_group_length(inputs, group_size);
   ck_integer_linear *linear = calloc(1, sizeof *linear);
   if (linear == NULL) return NULL;
   ck_integer_weights *weights = &linear->weights;
@@ -64,14 +68,14 @@ ck_integer_linear *ck_integer_linear_create(
   weights->outputs = outputs;
   weights->inputs = inputs;
   weights->steps = (inputs + ck_integer_step - 1) / ck_integer_step;
-  weights->groups = groups;
+  weights->groups = (inputs + group_inputs - 1) / group_inputs;
   weights->group_inputs = group_inputs;
   weights->activations = *activations;
   weights->safe_steps = (size_t)(INT16_MAX / (2 * (int)levels * (limit / 2)));
   size_t columns = panel_count * ck_integer_panel_width;
   // Never zero bytes, for which null would be no failure.
   weights->panels = calloc(columns + 1, (weights->steps + 1) * ck_integer_step);
-  weights->biases = calloc(columns + 1, (3 + groups) * sizeof(float));
+  weights->biases = calloc(columns + 1, (3 + weights->groups) * sizeof(float));
   if (weights->panels == NULL || weights->biases == NULL ||
       !pack_codes(weights, codes, limit)) {
     ck_integer_linear_destroy(linear);

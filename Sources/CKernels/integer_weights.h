@@ -21,9 +21,9 @@ enum {
 // Inputs lie in groups that share a lower bound l and a scale s: those of the quantizer, or all inputs
 // of a row. With the weight codes c − 2^(bits − 1), so that they are signed and nearly centred,
 //
-//     y[o] = biases[o] + Σ l · totals[group, o] + centers[o] · Σ s Σ cx + scales[o] · Σ s Σ cx cw
+//     y[o] = biases[o] + centers[o] · Σ (l n + s Σ cx) + scales[o] · Σ (l · totals[group, o] + s Σ cx cw)
 //
-// where the outer sums are over the groups, the inner ones over the inputs of each.
+// where the outer sums are over the groups, the inner ones over the n inputs of each.
 typedef struct ck_integer_weights {
   size_t outputs;
   size_t inputs;
@@ -39,7 +39,7 @@ typedef struct ck_integer_weights {
   // Of the weights' ranges.
   float *centers;
   float *scales;
-  // [group, panel, ck_integer_panel_width]: sums of weights.
+  // [group, panel, ck_integer_panel_width]: Σ cw.
   float *totals;
   // For coding inputs.
   ck_quantizer activations;

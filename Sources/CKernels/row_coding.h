@@ -33,6 +33,11 @@ static inline ck_row_coding ck_row_coding_of(const ck_quantizer *quantizer, floa
     quantizer->lower * magnitude, quantizer->upper * magnitude, quantizer->levels, magnitude);
 }
 
+// How many of the elements from the first one of a group on are in it, of so many in the row.
+static inline size_t ck_group_length(size_t rest, size_t group_size) {
+  return rest < group_size ? rest : group_size;
+}
+
 // Whether bounds between these can be told apart: a group of others is one value.
 static inline bool ck_is_range(ck_range range) {
   return !(range.greatest - range.least < CK_LEAST_ROW_MAGNITUDE);

@@ -35,21 +35,23 @@ void ck_integer_linear_scalar(
   ck_row_coding codings[ck_integer_most_groups];
   size_t columns = (size_t)(weights->centers - weights->biases);
   for (size_t row = 0; row < rows; row++) {
-    float sum = 0;
+    // In double precision: with many groups there are many terms that nearly cancel.
+    double sum = 0;
     for (size_t group = 0; group < weights->groups; group++) {
-      size_t first = group * weights->group_inputs, rest = weights->inputs - first;
-      size_t count = rest < weights->group_inputs ? rest : weights->group_inputs;
+      size_t first = group * weights->group_inputs;
+      size_t count = ck_group_length(weights->inputs - first, weights->group_inputs);
       const float *inputs = x + row * x_stride + first;
       codings[group] = coding_of(&weights->activations, inputs, count);
-      sum += codings[group].scale * code_run(codings[group], inputs, count, codes + first);
+      sum += (double)codings[group].lower * (double)count;
+      sum += (double)codings[group].scale *
+        (double)code_run(codings[group], inputs, count, codes + first);
     }
     for (size_t output = 0; output < weights->outputs; output++) {
       size_t panel = output / ck_integer_panel_width, column = output % ck_integer_panel_width;
-      // In double precision: with many groups there are many terms that nearly cancel.
-      double offset = 0, scaled = 0;
+      double scaled = 0;
       for (size_t group = 0; group < weights->groups; group++) {
-        size_t first = group * weights->group_inputs, rest = weights->inputs - first;
-        size_t end = rest < weights->group_inputs ? weights->inputs : first + weights->group_inputs;
+        size_t first = group * weights->group_inputs;
+        size_t end = first + ck_group_length(weights->inputs - first, weights->group_inputs);
         int32_t product = 0;
         for (size_t input = first; input < end; input++) {
           size_t step = panel * weights->steps + input / ck_integer_step;
@@ -57,11 +59,12 @@ void ck_integer_linear_scalar(
             weights->panels[(step * ck_integer_panel_width + column) * ck_integer_step +
               input % ck_integer_step];
         }
-        offset += (double)codings[group].lower * (double)weights->totals[group * columns + output];
+        scaled += (double)codings[group].lower * (double)weights->totals[group * columns + output];
         scaled += (double)codings[group].scale * product;
       }
-      float value = (float)(offset + (double)weights->biases[output]);
-      value += weights->centers[output] * sum + weights->scales[output] * (float)scaled;
+      float value = (float)(
+        (double)weights->biases[output] + (double)weights->centers[output] * sum +
+        (double)weights->scales[output] * scaled);
       y[row * y_stride + output] = ck_finished(
         value, epilogue, residual == NULL ? NULL : residual + row * residual_stride + output);
     }

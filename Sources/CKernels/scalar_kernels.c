@@ -132,12 +132,12 @@ static void quantize(
   for (size_t row = 0; row < rows; row++, x += x_stride) {
     size_t length = quantizer->group_size == 0 ? columns : quantizer->group_size;
     for (size_t first = 0; first < columns; first += length) {
-      size_t end = columns - first < length ? columns : first + length;
+      size_t count = ck_group_length(columns - first, length);
       ck_row_coding coding =
         quantizer->group_size != 0
-          ? ck_group_coding_of(quantizer, range(x + first, end - first))
+          ? ck_group_coding_of(quantizer, range(x + first, count))
           : ck_row_coding_of(quantizer, quantizer->is_row_scaled ? row_magnitude(x, columns) : 1);
-      for (size_t column = first; column < end; column++)
+      for (size_t column = first; column < first + count; column++)
         x[column] = quantized(coding, x[column]);
     }
   }

@@ -400,6 +400,11 @@ struct LinearNetwork: ActivationSource {
     Damage("'group_size' is 1.0, not a whole number from 2 to 65536") {
       $0.tensors["a.input/group_size"] = try .integers([1], .scalar)
     },
+    Damage("there is 'group_size' but nothing measured in groups") {
+      $0.tensors["a.input/group_size"] = try .integers([4], .scalar)
+      $0.tensors["a.input/row_histogram"] = nil
+      $0.tensors["a.input/quantized/2/is_row_scaled"] = nil
+    },
     Damage("'group_size' is 2.5, not a whole number from 2 to 65536") {
       $0.tensors["a.input/group_size"] = try .reals([2.5], [])
     },

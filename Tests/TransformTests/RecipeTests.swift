@@ -64,14 +64,14 @@ struct RecipeTests {
     #expect(recipe.buffers == Recipe.conventionalBuffers)
   }
 
-  @Test(arguments: [nil, "tensor", "row"] as [String?])
+  @Test(arguments: [nil, "tensor", "row", "group:16", "group:65536"] as [String?])
   func whatBoundsAreMeasuredInReadsBack(_ scaling: String?) throws {
     let member = scaling.map { #""activationScaling": "\#($0)","# } ?? ""
     for method in QuantizationMethod.allCases {
       let recipe = try recipe(#"{"method": "\#(method.rawValue)", \#(member) "rules": []}"#)
       let settings = try #require(recipe.method)
       #expect(settings.activationScaling?.rawValue == scaling)
-      #expect(settings.scaling.rawValue == scaling ?? (method == .best ? "row" : "tensor"))
+      #expect(settings.scaling.rawValue == scaling ?? (method == .best ? "group:16" : "tensor"))
       #expect(try self.recipe(recipe.jsonValue.serialized()) == recipe)
     }
   }
@@ -136,7 +136,11 @@ struct RecipeTests {
     ),
     (
       #"{"method": "best", "activationScaling": "column", "rules": []}"#,
-      #"activationScaling: expected one of "tensor", "row", found "column""#
+      #"activationScaling: expected "tensor", "row" or "group:N", found "column""#
+    ),
+    (
+      #"{"method": "best", "activationScaling": "group:1", "rules": []}"#,
+      #"activationScaling: expected "tensor", "row" or "group:N", found "group:1""#
     ),
     (#"{"activationScaling": "row", "rules": []}"#, #"activationScaling: it needs a "method""#),
     (#"{"rules": ["*"]}"#, #"rules[0]: expected an object, found "*""#),

@@ -219,11 +219,12 @@ def _check_consistency(record: Record, what: str) -> None:
 _ACTIVATION_MEMBERS = "name bits lower upper scaling".split()
 
 
-def _is_group(scaling: Any) -> bool:
-    """`group:16` and the like, of 2 to 65,536 values."""
+def group_size(scaling: object) -> int | None:
+    """16 for `group:16`; `None` for what does not name groups of 2 to 65,536 values."""
     if not isinstance(scaling, str) or not re.fullmatch("group:[1-9][0-9]{0,4}", scaling, re.ASCII):
-        return False
-    return 2 <= int(scaling.removeprefix("group:")) <= 65536
+        return None
+    size = int(scaling.removeprefix("group:"))
+    return size if 2 <= size <= 65536 else None
 
 
 def _check_optional(members: dict[str, Any]) -> None:
@@ -249,7 +250,7 @@ def _check_optional(members: dict[str, Any]) -> None:
         if lower > upper:
             raise PackedError(f"{what}: lower {lower} is above upper {upper}")
         scaling = quantizer.get("scaling", "tensor")
-        if scaling not in ("tensor", "row") and not _is_group(scaling):
+        if scaling not in ("tensor", "row") and group_size(scaling) is None:
             raise PackedError(f"{what}: scaling {scaling!r} is not known")
         # It may change what the bounds mean.
         if unknown := [key for key in quantizer if key not in _ACTIVATION_MEMBERS]:

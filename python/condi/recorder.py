@@ -38,16 +38,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from condi.header import group_size
+
 VERSION = 2
 BIN_COUNT = 2048
 KINDS = ("input", "query", "key", "value", "probabilities")
 # Kinds whose quantizers may measure bounds in each row's largest magnitude.
 SCALED_KINDS = ("input", "probabilities")
-MOST_GROUP_VALUES = 65536
 # Rows whose largest magnitude is below this count as zeros, and groups whose values are less far apart
 # as one value.
 LEAST_MAGNITUDE = 1e-30
 Bounds = tuple[float, float]
+Ranges = tuple[torch.Tensor, torch.Tensor]
 
 
 class Histogram:
@@ -148,28 +150,13 @@ def row_magnitudes(rows: torch.Tensor) -> torch.Tensor:
     return magnitudes.where(magnitudes >= LEAST_MAGNITUDE, 0.0)
 
 
-def group_size(scaling: str) -> int | None:
-    """16 for `group:16`; `None` for rows and tensors.
-
-    Raises `ValueError` for what is no scaling.
-    """
-    kind, _, size = scaling.partition(":")
-    if scaling in ("row", "tensor"):
-        return None
-    if kind != "group" or not size.isdecimal() or not 2 <= int(size) <= MOST_GROUP_VALUES:
-        raise ValueError(f"the scaling '{scaling}' is not one of group:N, row, tensor")
-    return int(size)
-
-
 def ranges(rows: torch.Tensor, scaling: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where -1 and 1 lie for each value of rows: of the same shape as those."""
-    if scaling == "tensor":
-        return -torch.ones_like(rows), torch.ones_like(rows)
-    if scaling == "row":
+    """Where -1 and 1 lie for each value of rows, by rows or groups: of the same shape as those."""
+    size = group_size(scaling)
+    if size is None:
         magnitudes = row_magnitudes(rows).expand_as(rows)
         return -magnitudes, magnitudes
     least, greatest = torch.empty_like(rows), torch.empty_like(rows)
-    size = group_size(scaling)
     for group, low, high in zip(*(values.split(size, 1) for values in (rows, least, greatest))):
         extremes = group.aminmax(dim=1, keepdim=True)
         low[:] = extremes.min
@@ -189,20 +176,20 @@ class QuantizedMoments:
         self.second = torch.zeros(columns, columns, dtype=torch.float64)
         self.cross = torch.zeros(columns, columns, dtype=torch.float64)
 
-    def quantize(
-        self, rows: torch.Tensor, least: torch.Tensor, greatest: torch.Tensor
-    ) -> torch.Tensor:
-        """The images of rows, with -1 at `least` and 1 at `greatest` for each value."""
-        lower, upper = (
-            least * ((1 - bound) / 2) + greatest * ((1 + bound) / 2)
-            for bound in (self.lower, self.upper)
-        )
+    def quantize(self, rows: torch.Tensor, measured: Ranges | None) -> torch.Tensor:
+        """The images of rows, with bounds in what each value is measured in, or in themselves."""
+        lower, upper = (torch.tensor(b, dtype=rows.dtype) for b in (self.lower, self.upper))
+        if measured is not None:
+            least, greatest = measured
+            lower, upper = (
+                least * ((1 - bound) / 2) + greatest * ((1 + bound) / 2) for bound in (lower, upper)
+            )
         scale = (upper - lower) / (2**self.bits - 1)
         images = ((rows.clamp(lower, upper) - lower) / scale).round() * scale + lower
         return torch.where(scale > 0, images, lower)
 
-    def add(self, rows: torch.Tensor, least: torch.Tensor, greatest: torch.Tensor) -> None:
-        quantized = self.quantize(rows, least, greatest)
+    def add(self, rows: torch.Tensor, measured: Ranges | None) -> None:
+        quantized = self.quantize(rows, measured)
         self.sum += quantized.sum(0)
         self.second += quantized.T @ quantized
         self.cross += rows.T @ quantized
@@ -246,24 +233,15 @@ class Site:
             raise ValueError("a value is not finite")
         self.row_count += rows.numel() // self.columns
         self.histogram.add(rows.numpy().ravel())
+        measured = None
         if self.rows is not None:
-            measure = "row" if self.scaling == "tensor" else self.scaling
-            self.rows.add(rows.numpy(), *(bound.numpy() for bound in ranges(rows, measure)))
+            measured = ranges(rows, "row" if self.scaling == "tensor" else self.scaling)
+            self.rows.add(rows.numpy(), *(bound.numpy() for bound in measured))
         if self.columns > 1:
             self.sum += rows.sum(0)
             self.second += rows.T @ rows
             for moments in self.quantized:
-                moments.add(rows, *ranges(rows, self.scaling))
-
-    @property
-    def scaled_rows(self) -> RowHistogram | None:
-        """The rows that bounds are measured in, if any.
-
-        Rows that are all zeros are no measure, nor groups of one value: their bounds are those of the
-        tensor.
-        """
-        rows = self.rows
-        return rows if self.scaling != "tensor" and rows is not None and not rows.is_empty else None
+                moments.add(rows, None if self.scaling == "tensor" else measured)
 
     def arrays(self) -> dict[str, np.ndarray]:
         histogram = self.histogram
@@ -283,7 +261,7 @@ class Site:
             for moments in self.quantized:
                 prefix = f"quantized/{moments.bits}"
                 arrays[f"{prefix}/bounds"] = np.array([moments.lower, moments.upper])
-                if self.scaled_rows is not None:
+                if self.scaling != "tensor":
                     arrays[f"{prefix}/is_row_scaled"] = np.array(1, np.int64)
                 arrays[f"{prefix}/mean"] = (moments.sum / self.row_count).numpy()
                 arrays[f"{prefix}/second_moment"] = (moments.second / self.row_count).numpy()
@@ -310,7 +288,8 @@ class Recorder:
         quantizers: Mapping[int, Mapping[str, Bounds]] | None = None,
         scaling: str = "group:16",
     ) -> None:
-        group_size(scaling)
+        if scaling not in ("row", "tensor") and group_size(scaling) is None:
+            raise ValueError(f"the scaling '{scaling}' is not one of group:N, row, tensor")
         self.scaling = scaling
         self.sites: dict[str, Site] = {}
         self._quantizers = quantizers or {}
@@ -364,11 +343,16 @@ class Recorder:
         """The best of DOBI's 100 candidates for each site, judged by the histogram.
 
         Two-sided: both ends narrow at the same pace (2DQuant, algorithm 1). Outputs of a softmax
-        narrow at the upper end alone.
+        narrow at the upper end alone. There are none for sites where nothing is measured: of rows that
+        are all zeros, and of groups that are all one value.
         """
         found = {}
         for name, site in self.sites.items():
-            histogram = site.scaled_rows or site.histogram
+            histogram: Histogram | RowHistogram = site.histogram
+            if site.scaling != "tensor" and site.rows is not None:
+                if site.rows.is_empty:
+                    continue
+                histogram = site.rows
             low, high = histogram.range
             centers, weights = histogram.weighted_values()
             is_one_sided = name.endswith(".probabilities")

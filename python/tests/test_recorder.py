@@ -218,17 +218,27 @@ def test_bounds_of_the_whole_tensor_are_the_least_error_of_its_histogram():
     assert recorder.bounds(2)["0.input"] == pytest.approx(expected, rel=1e-12)
 
 
-def test_rows_of_zeros_have_the_bounds_of_the_tensor():
-    first = Recorder(torch.nn.Linear(3, 2))
-    first.observe("0.input", torch.zeros(4, 3), columns=3)
-    assert first.bounds(2) == {"0.input": (0, 0)}
-    second = Recorder(torch.nn.Linear(3, 2), quantizers={2: first.bounds(2)})
-    second.observe("0.input", torch.zeros(4, 3), columns=3)
+@pytest.mark.parametrize(
+    "scaling, rows",
+    [("row", [[0.0, 0, 0]] * 4), ("group:16", [[0.0, 0, 0]] * 4), ("group:2", [[-3.0] * 3, [6.0] * 3])],
+)
+def test_where_nothing_is_measured_there_are_no_bounds(scaling, rows):
+    """Rows of zeros, and rows that are the same in all columns."""
+    first = Recorder(torch.nn.Linear(3, 2), scaling=scaling)
+    first.observe("0.input", torch.tensor(rows), columns=3)
+    assert first.bounds(2) == {}
+    second = Recorder(torch.nn.Linear(3, 2), quantizers={2: first.bounds(2)}, scaling=scaling)
+    second.observe("0.input", torch.tensor(rows), columns=3)
     arrays = second.sites["0.input"].arrays()
     assert not arrays["row_histogram"].any()
-    assert "quantized/2/is_row_scaled" not in arrays
-    for field in ("mean", "second_moment", "cross_moment"):
-        assert not arrays[f"quantized/2/{field}"].any()
+    assert not [name for name in arrays if name.startswith("quantized")]
+
+
+def test_small_bounds_of_the_tensor_are_exact():
+    site = Site("0.input", 2, {2: (-1e-20, 2e-20)}, "tensor")
+    site.add(torch.tensor([[-1e-20, 2e-20], [1e-20, 0.0]]))
+    arrays = site.arrays()
+    np.testing.assert_allclose(arrays["quantized/2/mean"], [0, 1e-20], rtol=1e-6, atol=1e-27)
 
 
 def test_zeros_among_rows_stay_zeros():

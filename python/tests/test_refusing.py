@@ -169,6 +169,9 @@ CODES = bit_stream([0, 1, 2, 3], 2)
         (Builder(activations=[{"name": "a", "bits": 2, "lower": 1.0, "upper": 0.0}]), "above"),
         (Builder(activations=[{"name": "a", "bits": 2, "lower": 0.0, "upper": 1.0,
                                "scaling": "column"}]), "scaling 'column' is not known"),
+        *((Builder(activations=[{"name": "a", "bits": 2, "lower": 0.0, "upper": 1.0, "scaling": scaling}]),
+           "is not known")
+          for scaling in ("group", "group:", "group:1", "group:016", "group:65537", "group:+2", 16)),
         (Builder(activations=[{"name": "a", "bits": 2, "lower": 0.0, "upper": 1.0,
                                "sclaing": "row"}]),
          "header: activations[0]: member 'sclaing' is not known"),

@@ -122,7 +122,7 @@ typedef struct ck_quantizer {
   // Bounds are multiples of each row's largest magnitude (`ck_row_magnitude`), not the same for all:
   // an infinity then makes its whole row NaN.
   bool is_row_scaled;
-  // Not zero: a row is cut into groups of so many elements, the last of which may be shorter, and
+  // Not zero, for rows that are not scaled: a row is cut into groups of so many elements, the last of which may be shorter, and
   // bounds from −1 to 1 lie between the least and the greatest element of each. An infinity makes its
   // whole group NaN; a group whose elements are less than CK_LEAST_ROW_MAGNITUDE apart becomes the
   // least of them throughout.
@@ -150,19 +150,21 @@ void ck_quantize(
 // Linear layers whose weights and inputs are codes of a few bits, multiplied as whole numbers.
 typedef struct ck_integer_linear ck_integer_linear;
 
+enum { CK_INTEGER_MOST_INPUTS = 16384 };
+
+// Whether layers can have so many inputs in groups of that size: 1 to `CK_INTEGER_MOST_INPUTS`, and at most
+// 1,024 groups whose size is a multiple of 4, or one.
+bool ck_integer_linear_takes(size_t inputs, size_t group_size);
+
 // Packs `codes` [outputs, inputs], one a byte, each below 2^weight_bits with 1 to 8 bits: they stand
 // for the weights lower[o] + scale[o] · code. `bias` [outputs] may be null. The inputs are coded by
 // `activations`, with a whole number of levels from 1 to 255.
 //
-// Returns null when memory is short, for other codes and levels, for more than
-// `CK_INTEGER_MOST_INPUTS` inputs, and for inputs in groups of a size that is no multiple of 4, or more
-// than 1,024 of them.
+// Returns null when memory is short, for other codes and levels, and for inputs that are not taken.
 ck_integer_linear *ck_integer_linear_create(
   const uint8_t *codes, unsigned weight_bits, const float *lower, const float *scale,
   const float *bias, size_t outputs, size_t inputs, const ck_quantizer *activations);
 void ck_integer_linear_destroy(ck_integer_linear *linear);
-
-enum { CK_INTEGER_MOST_INPUTS = 16384 };
 
 // y[r, :] = epilogue(W quantize(x[r, :]) + b), as `ck_linear_apply`. The products of codes are summed
 // up exactly; only what is multiplied with their sums is rounded. A NaN makes its row NaN, and so does
@@ -176,7 +178,8 @@ void ck_integer_linear_apply(
 // One head of one window: out = quantize(softmax(scale · q kᵀ + bias + mask)) v.
 //
 // q [queries, head], k and v [keys, head], each with the stride of its tokens; bias and mask
-// [queries, keys], either may be null; `quantizer` of the probabilities, a row a query, may be null;
+// [queries, keys], either may be null; `quantizer` of the probabilities, a row a query and not in groups,
+// may be null;
 // `scratch` holds `ck_attention_scratch_count(queries, keys, head)` floats. At least one key and one
 // element a head.
 void ck_attention(

@@ -4,8 +4,8 @@
 
 // Codes `count` elements and fills up with zeros to a whole vector; returns the sum of the codes, or
 // NaN when there is a NaN.
-CK_INLINE float code_run(ck_row_coding coding, const float *x, size_t count, uint8_t *codes) {
-  float reciprocal = 1 / coding.scale;
+CK_INLINE float code_run(
+  ck_row_coding coding, float reciprocal, const float *x, size_t count, uint8_t *codes) {
   int_vector sum = (int_vector)0, nans = (int_vector)0;
   for (size_t index = 0; index < count; index += CK_WIDTH) {
     size_t rest = count - index;
@@ -22,29 +22,43 @@ CK_INLINE float code_run(ck_row_coding coding, const float *x, size_t count, uin
 
 // What is known of a row beside its codes.
 typedef struct coded_row {
-  // Σ over the groups of their scale times the sum of their codes.
+  // What the codes stand for, added up.
   float sum;
   // One a group.
   float *lower;
   float *scale;
 } coded_row;
 
+// Notes the coding of a group of `count` inputs, and the sum of their codes.
+CK_INLINE void add_to_row(
+  coded_row *row, size_t group, ck_row_coding coding, size_t count, float code_sum) {
+  row->sum += coding.lower * (float)count + coding.scale * code_sum;
+  row->lower[group] = coding.lower;
+  row->scale[group] = coding.scale;
+}
+
 // Codes a row; groups are written in order, so that the zeros after one are overwritten by the next.
 CK_INLINE void code_row(
   const ck_integer_weights *weights, const float *x, uint8_t *codes, coded_row *row) {
   const ck_quantizer *activations = &weights->activations;
+  size_t inputs = weights->inputs;
   row->sum = 0;
-  for (size_t group = 0; group < weights->groups; group++) {
-    size_t first = group * weights->group_inputs, rest = weights->inputs - first;
-    size_t count = rest < weights->group_inputs ? rest : weights->group_inputs;
-    ck_row_coding coding =
-      activations->group_size != 0
-        ? ck_group_coding_of(activations, range_of(x + first, count))
-        : ck_row_coding_of(
-            activations, activations->is_row_scaled ? largest_magnitude(x, count) : 1);
-    row->sum += coding.scale * code_run(coding, x + first, count, codes + first);
-    row->lower[group] = coding.lower;
-    row->scale[group] = coding.scale;
+  if (activations->group_size == 0) {
+    ck_row_coding coding = ck_row_coding_of(
+      activations, activations->is_row_scaled ? largest_magnitude(x, inputs) : 1);
+    float sum = code_run(coding, 1 / coding.scale, x, inputs, codes);
+    return add_to_row(row, 0, coding, inputs, sum);
+  }
+  group_codings codings;
+  for (size_t first = 0, group = 0; first < inputs;) {
+    size_t groups = find_codings(activations, x + first, inputs - first, &codings);
+    for (size_t index = 0; index < groups; index++, group++) {
+      size_t count = ck_group_length(inputs - first, activations->group_size);
+      ck_row_coding coding = coding_at(&codings, index);
+      float sum = code_run(coding, codings.reciprocal[index], x + first, count, codes + first);
+      add_to_row(row, group, coding, count, sum);
+      first += count;
+    }
   }
 }
 
@@ -53,51 +67,61 @@ CK_INLINE size_t code_stride(const ck_integer_weights *weights) {
   return (weights->inputs + CK_WIDTH - 1) / CK_WIDTH * CK_WIDTH + CK_WIDTH;
 }
 
-// Rows and columns that are worked on at once, and what is known of them so far.
+// Rows and columns that are worked on at once.
 typedef struct integer_block {
   size_t rows;
   size_t column;
   size_t count;
   _Alignas(64) int32_t products[integer_block_rows * integer_group_width];
-  // Σ over the groups of their lower bounds times totals, and of their scales times products.
-  _Alignas(64) float offsets[integer_block_rows * integer_group_width];
+  // Σ over the groups so far of lower bounds times totals, and scales times products.
   _Alignas(64) float scaled[integer_block_rows * integer_group_width];
 } integer_block;
 
-// Adds the products of a group, which are in the block.
-CK_INLINE void add_group(
-  const ck_integer_weights *weights, size_t group, const coded_row *rows, integer_block *block) {
-  const float *totals =
-    weights->totals + group * (size_t)(weights->centers - weights->biases) + block->column;
-  for (size_t row = 0; row < block->rows; row++) {
-    vector lower = splat(rows[row].lower[group]), scale = splat(rows[row].scale[group]);
-    for (size_t index = 0; index < block->count; index += CK_WIDTH) {
-      size_t place = row * integer_group_width + index;
-      int_vector product;
-      memcpy(&product, block->products + place, sizeof product);
-      vector offset = group == 0 ? splat(0) : load(block->offsets + place);
-      vector scaled = group == 0 ? splat(0) : load(block->scaled + place);
-      store(block->offsets + place, fused(lower, load(totals + index), offset));
-      store(
-        block->scaled + place, fused(scale, __builtin_convertvector(product, vector), scaled));
-    }
-  }
+// The products of a group as they are added up, CK_WIDTH of them.
+CK_INLINE vector scaled_products(
+  const ck_integer_weights *weights, size_t group, const coded_row *row, size_t column,
+  const int32_t *products) {
+  size_t columns = (size_t)(weights->centers - weights->biases);
+  int_vector product;
+  memcpy(&product, products, sizeof product);
+  vector offset =
+    splat(row->lower[group]) * load(weights->totals + group * columns + column);
+  return fused(splat(row->scale[group]), __builtin_convertvector(product, vector), offset);
 }
 
-// Scales the sums of a block and stores them.
-CK_INLINE void finish_block(
-  const ck_integer_weights *weights, const coded_row *rows, const integer_block *block, float *y,
-  size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {
-  size_t column = block->column;
+// Adds the products of a group but the last one.
+CK_INLINE void add_group(
+  const ck_integer_weights *weights, size_t group, const coded_row *rows, integer_block *block) {
   for (size_t row = 0; row < block->rows; row++)
     for (size_t index = 0; index < block->count; index += CK_WIDTH) {
       size_t place = row * integer_group_width + index;
-      vector value = load(block->offsets + place) + load(weights->biases + column + index);
-      value = fused(load(weights->centers + column + index), splat(rows[row].sum), value);
-      value = fused(load(weights->scales + column + index), load(block->scaled + place), value);
-      float *target = y + row * y_stride + column + index;
+      vector some = scaled_products(
+        weights, group, rows + row, block->column + index, block->products + place);
+      if (group > 0) some += load(block->scaled + place);
+      store(block->scaled + place, some);
+    }
+}
+
+// Adds the products of the last group, scales the sums of a block and stores them.
+//
+// `has_groups`: there is more than one.
+CK_INLINE void finish_block(
+  const ck_integer_weights *weights, bool has_groups, const coded_row *rows,
+  const integer_block *block, float *y, size_t y_stride, ck_epilogue epilogue,
+  const float *residual, size_t residual_stride) {
+  size_t last = has_groups ? weights->groups - 1 : 0;
+  for (size_t row = 0; row < block->rows; row++)
+    for (size_t index = 0; index < block->count; index += CK_WIDTH) {
+      size_t place = row * integer_group_width + index, column = block->column + index;
+      vector scaled =
+        scaled_products(weights, last, rows + row, column, block->products + place);
+      if (has_groups) scaled += load(block->scaled + place);
+      vector value = fused(
+        load(weights->centers + column), splat(rows[row].sum), load(weights->biases + column));
+      value = fused(load(weights->scales + column), scaled, value);
+      float *target = y + row * y_stride + column;
       const float *other =
-        epilogue == CK_EPILOGUE_ADD ? residual + row * residual_stride + column + index : NULL;
+        epilogue == CK_EPILOGUE_ADD ? residual + row * residual_stride + column : NULL;
       size_t rest = block->count - index;
       vector added = splat(0);
       if (rest >= CK_WIDTH) {
@@ -112,9 +136,10 @@ CK_INLINE void finish_block(
 
 // All columns of as many rows as there is room for.
 CK_INLINE void multiply_codes(
-  const ck_integer_weights *weights, size_t rows, const uint8_t *codes, const coded_row *coded,
-  float *y, size_t y_stride, ck_epilogue epilogue, const float *residual,
+  const ck_integer_weights *weights, bool has_groups, size_t rows, const uint8_t *codes,
+  const coded_row *coded, float *y, size_t y_stride, ck_epilogue epilogue, const float *residual,
   size_t residual_stride) {
+  size_t stride = code_stride(weights), steps = weights->steps;
   size_t group_steps = (weights->group_inputs + ck_integer_step - 1) / ck_integer_step;
   integer_block block;
   for (size_t column = 0; column < weights->outputs; column += integer_group_width) {
@@ -125,16 +150,20 @@ CK_INLINE void multiply_codes(
     block.count = count;
     for (size_t row = 0; row < rows; row += block.rows) {
       block.rows = rows - row >= integer_block_rows ? integer_block_rows : 1;
-      for (size_t group = 0; group < weights->groups; group++) {
-        size_t first = group * group_steps, end = first + group_steps;
+      int block_rows = block.rows == 1 ? 1 : integer_block_rows;
+      size_t panel = column / ck_integer_panel_width, first = 0;
+      for (size_t group = 0; has_groups && group + 1 < weights->groups; group++) {
         multiply_block(
-          weights, block.rows == 1 ? 1 : integer_block_rows, panels,
-          column / ck_integer_panel_width, first, end < weights->steps ? end : weights->steps,
-          codes + row * code_stride(weights), code_stride(weights), block.products);
+          weights, block_rows, panels, panel, first, first + group_steps, codes + row * stride,
+          stride, block.products);
         add_group(weights, group, coded + row, &block);
+        first += group_steps;
       }
+      multiply_block(
+        weights, block_rows, panels, panel, first, steps, codes + row * stride, stride,
+        block.products);
       finish_block(
-        weights, coded + row, &block, y + row * y_stride, y_stride, epilogue,
+        weights, has_groups, coded + row, &block, y + row * y_stride, y_stride, epilogue,
         residual == NULL ? NULL : residual + row * residual_stride, residual_stride);
     }
   }
@@ -151,6 +180,8 @@ void CK_INTEGER_KERNEL(
   if (batch > most_rows) batch = most_rows;
   if (batch > ck_integer_most_groups / weights->groups)
     batch = ck_integer_most_groups / weights->groups;
+  // Rows that are left over are worked on one by one.
+  if (batch > integer_block_rows) batch -= batch % integer_block_rows;
   for (size_t first = 0; first < rows; first += batch) {
     size_t count = rows - first < batch ? rows - first : batch;
     for (size_t row = 0; row < count; row++) {
@@ -160,18 +191,24 @@ void CK_INTEGER_KERNEL(
     }
     float *target = y + first * y_stride;
     const float *other = residual == NULL ? NULL : residual + first * residual_stride;
+    bool has_groups = weights->groups > 1;
     switch (epilogue) {
       case CK_EPILOGUE_NONE:
-        multiply_codes(
-          weights, count, codes, coded, target, y_stride, CK_EPILOGUE_NONE, NULL, 0);
+        if (has_groups)
+          multiply_codes(
+            weights, true, count, codes, coded, target, y_stride, CK_EPILOGUE_NONE, NULL, 0);
+        else
+          multiply_codes(
+            weights, false, count, codes, coded, target, y_stride, CK_EPILOGUE_NONE, NULL, 0);
         break;
       case CK_EPILOGUE_GELU:
         multiply_codes(
-          weights, count, codes, coded, target, y_stride, CK_EPILOGUE_GELU, NULL, 0);
+          weights, has_groups, count, codes, coded, target, y_stride, CK_EPILOGUE_GELU, NULL, 0);
         break;
       default:
         multiply_codes(
-          weights, count, codes, coded, target, y_stride, epilogue, other, residual_stride);
+          weights, has_groups, count, codes, coded, target, y_stride, epilogue, other,
+          residual_stride);
     }
   }
 }

@@ -78,8 +78,7 @@ static float row_magnitude(const float *x, size_t count) { return largest_magnit
 
 static ck_range range(const float *x, size_t count) { return range_of(x, count); }
 
-CK_INLINE void quantize_all(float *x, size_t count, ck_row_coding coding, float levels) {
-  float reciprocal = levels < 256 ? 1 / coding.scale : NAN;
+CK_INLINE void quantize_all(float *x, size_t count, ck_row_coding coding, float reciprocal) {
   size_t index = 0;
   for (; index + CK_WIDTH <= count; index += CK_WIDTH)
     store(x + index, quantized(load(x + index), coding, reciprocal));
@@ -88,21 +87,32 @@ CK_INLINE void quantize_all(float *x, size_t count, ck_row_coding coding, float 
     store_first(x + index, quantized(load_first(x + index, rest), coding, reciprocal), rest);
 }
 
+static void quantize_groups(const ck_quantizer *quantizer, float *x, size_t count) {
+  size_t size = quantizer->group_size;
+  group_codings codings;
+  while (count > 0) {
+    size_t groups = find_codings(quantizer, x, count, &codings);
+    for (size_t group = 0; group < groups; group++) {
+      size_t some = ck_group_length(count, size);
+      float reciprocal = quantizer->levels < 256 ? codings.reciprocal[group] : NAN;
+      quantize_all(x, some, coding_at(&codings, group), reciprocal);
+      x += some;
+      count -= some;
+    }
+  }
+}
+
 static void quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
+  if (quantizer->group_size != 0) {
+    for (size_t row = 0; row < rows; row++)
+      quantize_groups(quantizer, x + row * x_stride, columns);
+    return;
+  }
   ck_row_coding coding = ck_row_coding_of(quantizer, 1);
   for (size_t row = 0; row < rows; row++, x += x_stride) {
-    if (quantizer->group_size != 0) {
-      for (size_t first = 0; first < columns; first += quantizer->group_size) {
-        size_t rest = columns - first;
-        size_t count = rest < quantizer->group_size ? rest : quantizer->group_size;
-        coding = ck_group_coding_of(quantizer, range_of(x + first, count));
-        quantize_all(x + first, count, coding, quantizer->levels);
-      }
-      continue;
-    }
     if (quantizer->is_row_scaled)
       coding = ck_row_coding_of(quantizer, largest_magnitude(x, columns));
-    quantize_all(x, columns, coding, quantizer->levels);
+    quantize_all(x, columns, coding, quantizer->levels < 256 ? 1 / coding.scale : NAN);
   }
 }

@@ -5,8 +5,9 @@ import Transform
 /// The linear layers of a packed model that are multiplied as whole numbers: those whose weights are
 /// stored as codes, and whose inputs have a quantizer.
 ///
-/// The kernel holds codes with one lower bound and scale an output. Weights in groups along a row, and
-/// those whose values are rounded once more to a narrow type, are multiplied in floating point.
+/// The kernel holds codes with one lower bound and scale an output. Weights in groups along a row, those
+/// whose values are rounded once more to a narrow type, and those whose inputs lie in groups that the
+/// kernel does not take, are multiplied in floating point.
 struct IntegerLayers: Sendable {
   /// One entry a site; empty for none.
   private let layers: [IntegerLinear?]
@@ -38,7 +39,7 @@ struct IntegerLayers: Sendable {
     else { return nil }
     let weight = try quantized()
     let (outputs, inputs) = (weight.layout.rows, weight.layout.columns)
-    guard inputs == site.columnCount, inputs <= CK_INTEGER_MOST_INPUTS,
+    guard inputs == site.columnCount, ck_integer_linear_takes(inputs, quantizer.group_size),
       let rows = weight.rowParameters
     else { return nil }
     let biasName = String(weightName.dropLast("weight".count)) + "bias"

@@ -82,17 +82,7 @@ public struct SuperResolutionNetwork: Upscaler {
       guard quantizers[site] == nil else {
         throw SuperResolutionError("the activation '\(activation.name)' has two quantizers")
       }
-      guard sites[site].kind.has(activation.scaling) else {
-        throw SuperResolutionError(
-          "the activation '\(activation.name)' has no rows to scale its bounds by")
-      }
-      guard activation.upper >= activation.lower, (activation.upper - activation.lower).isFinite,
-        (1...8).contains(activation.bitWidth)
-      else {
-        throw SuperResolutionError(
-          "the activation '\(activation.name)' cannot be quantized to \(activation.bitWidth) bits "
-            + "from \(activation.lower) to \(activation.upper)")
-      }
+      try activation.check(at: sites[site])
       quantizers[site] = ck_quantizer(activation)
     }
     return quantizers
@@ -128,14 +118,5 @@ public struct SuperResolutionNetwork: Upscaler {
       throw SuperResolutionError(
         "the picture has \(picture.channelCount) channels, the network takes \(channelCount)")
     }
-  }
-}
-
-extension ck_quantizer {
-  init(_ activation: ActivationQuantizer) {
-    self.init(
-      lower: activation.lower, upper: activation.upper,
-      levels: Float((1 << activation.bitWidth) - 1), is_row_scaled: activation.scaling == .row,
-      group_size: activation.scaling.groupSize ?? 0)
   }
 }

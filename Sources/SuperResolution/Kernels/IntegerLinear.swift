@@ -17,8 +17,8 @@ final class IntegerLinear: Sendable {
   ///   - scale: of each output.
   ///   - bias: `[outputs]`, or nil for none.
   ///   - activations: codes the inputs, with at most 255 levels.
-  /// - Throws: `SuperResolutionError` when a code, the bit width, the levels or the count of inputs
-  ///   (more than 16,384) is not taken.
+  /// - Throws: `SuperResolutionError` when a code, the bit width, the levels, the count of inputs or the
+  ///   size of their groups is not taken; see `ck_integer_linear_takes`.
   init(
     codes: [UInt8], bitWidth: Int, lower: [Float], scale: [Float], bias: [Float]?, outputs: Int,
     inputs: Int, activations: ck_quantizer
@@ -33,6 +33,7 @@ final class IntegerLinear: Sendable {
     else {
       throw SuperResolutionError(
         "no integer kernel for \(outputs) × \(inputs) codes of \(bitWidth) bits and inputs of \(activations.levels) levels"
+          + (activations.group_size > 0 ? " in groups of \(activations.group_size)" : "")
       )
     }
     self.handle = handle

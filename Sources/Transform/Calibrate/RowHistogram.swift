@@ -8,20 +8,18 @@ import Formats
 /// all rows is then `Σ energy · (t − Q(t))²` over the bins.
 public struct RowHistogram: Hashable, Sendable {
   static let binCount = 2048
-  /// What values are measured in: rows or groups.
-  public let scaling: ActivationScaling
   /// Rows whose largest magnitude is below this count as zeros, and groups whose values are less far
   /// apart as one value; see `CK_LEAST_ROW_MAGNITUDE`.
   static let leastMagnitude: Float = 1e-30
 
+  /// What values are measured in: rows or groups.
+  public let scaling: ActivationScaling
   /// `Σ m²` of the values in each of the 2,048 bins, in the activation's unit squared.
   public private(set) var energies: [Double]
 
   /// - Precondition: `scaling` is not `tensor`.
   init(_ scaling: ActivationScaling = .row) {
-    precondition(scaling != .tensor, "rows are measured in rows or groups")
-    self.scaling = scaling
-    energies = [Double](repeating: 0, count: Self.binCount)
+    self.init(energies: [Double](repeating: 0, count: Self.binCount), scaling: scaling)
   }
 
   /// - Precondition: there are `binCount` energies, none negative, and their sum is finite.

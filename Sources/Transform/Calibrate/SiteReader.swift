@@ -95,6 +95,8 @@ struct SiteReader {
         "'group_size' is \(size), not a whole number from \(sizes.lowerBound) to \(sizes.upperBound)"
       )
     }
+    let isOfUse = tensors.keys.contains { $0 == "row_histogram" || $0.hasSuffix("/is_row_scaled") }
+    guard isOfUse else { throw refused("there is 'group_size' but nothing measured in groups") }
     return .group(size)
   }
 

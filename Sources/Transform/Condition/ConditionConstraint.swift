@@ -7,8 +7,8 @@ public enum ConditionConstraint: Hashable, Sendable {
   /// `G = log σ_max − log σ_min` costs this share of the output's energy `E‖Wx‖²`; not negative.
   case penalty(Double)
 
-  /// The limit of the condition number unless a user says otherwise.
-  public static let standard = target(30)
+  /// The limit of the condition number unless a user says otherwise: the mean that CondiQuant reaches.
+  public static let standard = target(28)
 }
 
 /// The two proximal operators of conditioning on a spectrum, both exact.

@@ -77,7 +77,7 @@ extension ActivationQuantizer {
   /// The quantizer of a group; of one value where there is no range.
   private func code(of group: UnsafeBufferPointer<Float>) -> AffineCode {
     guard let range = RowHistogram.range(of: group) else {
-      let value = group.first ?? 0
+      let value = group.min() ?? 0
       return code(value, value)
     }
     func bound(_ bound: Float) -> Float {

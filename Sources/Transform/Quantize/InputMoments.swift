@@ -86,10 +86,10 @@ struct InputMoments: Sendable {
 }
 
 extension RowHistogram {
-  /// How rows that are quantized by their largest magnitude depend on what they were: the `a` for which
-  /// `x̂ − a x` has the least mean square, and that. Both are sums over all values; errors of two
-  /// columns are taken to be uncorrelated. The middles of groups, about which theirs are, hold most of
-  /// `x`: their `a` is 1.
+  /// How quantized rows depend on what they were: `a`, and the mean square of `x̂ − a x`. For rows that
+  /// are quantized by their largest magnitude that is the least, for groups `a` is 1, because their
+  /// middles, which stay, hold much of `x`. Both are sums over all values; errors of two columns are taken
+  /// to be uncorrelated.
   ///
   /// - Parameter count: of values.
   func gain(_ code: AffineCode, count: Int) -> (factor: Double, noise: Double) {

@@ -54,9 +54,10 @@ public struct MethodSettings: Hashable, Sendable {
   public var constraint: ConditionConstraint?
   /// Bits of activations; `nil` for those of the layer's weight.
   public var activationBitWidth: Int?
-  /// What bounds of layers' inputs are measured in, and of attention weights, whose groups are whole
-  /// rows; of queries, keys and values it is always their own values. `nil` for the method's; a
-  /// calibration that cannot serve what is said here is refused.
+  /// What bounds of layers' inputs are measured in. With groups, queries, keys and values have heads as
+  /// theirs where products are summed up within heads, else bounds in their own values; attention weights
+  /// have whole rows. `nil` for the method's; a calibration whose inputs and attention weights cannot
+  /// serve what is said here is refused.
   public var activationScaling: ActivationScaling?
   /// Activations stay in full precision.
   public var isWeightsOnly: Bool

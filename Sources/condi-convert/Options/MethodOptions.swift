@@ -27,8 +27,8 @@ struct MethodOptions: ParsableArguments {
     help: ArgumentHelp(
       "What bounds of layers' inputs are measured in: the values themselves (tensor), or, when the "
         + "model runs, the largest magnitude of each token's (row) or the range of each group of so "
-        + "many of them (group:N). Attention weights have rows in the place of groups. 'group:16' "
-        + "with 'best', 'tensor' with the others.", valueName: "what"))
+        + "many of them (group:N); then queries and keys have the range of a head, and attention "
+        + "weights rows. 'group:16' with 'best', 'tensor' with the others.", valueName: "what"))
   var activationScaling: ActivationScaling?
 
   @OptionGroup var constraint: ConstraintOptions
@@ -134,7 +134,7 @@ struct MethodOptions: ParsableArguments {
 struct ConstraintOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "The condition number that weights are brought down to (30).", valueName: "number"))
+      "The condition number that weights are brought down to (28).", valueName: "number"))
   var targetCondition: Double?
 
   @Option(

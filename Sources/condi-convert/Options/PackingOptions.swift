@@ -90,6 +90,12 @@ struct PackingOptions: ParsableArguments {
     if rowless > 0 {
       note("no rows were recorded at \(rowless) sites: their bounds are the same for all rows")
     }
+    let otherwise = calibration.sitesWithoutRows(for: settings.scaling).count - rowless
+    if settings.scaling != .tensor, otherwise > 0 {
+      note(
+        "\(otherwise) sites were recorded for other bounds than \(settings.scaling.rawValue), and have "
+          + "those")
+    }
     let others = calibration.sitesMeasured(otherThan: settings.scaling).count
     if settings.method.isErrorAware, others > 0 {
       note(

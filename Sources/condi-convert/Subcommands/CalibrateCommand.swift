@@ -99,5 +99,5 @@ struct CalibrateCommand: ParsableCommand {
 
 extension BoundSearchMethod: ExpressibleByArgument {}
 extension ActivationScaling: ExpressibleByArgument {
-  public static var allValueStrings: [String] { ["tensor", "row", "group:N"] }
+  public static var allValueStrings: [String] { ["tensor", "row", "group:16"] }
 }

@@ -94,6 +94,54 @@ import Transform
     }
   }
 
+  /// Groups that cut the kernel's steps are multiplied in floating point; a group as long as the row is
+  /// none.
+  @Test(arguments: fixtures, [(2, false), (4, true), (6, false), (16, true), (65536, true)])
+  func inputsInGroupsGiveWhatTheSimulationGives(
+    name: String, group: (size: Int, isWhole: Bool)
+  ) throws {
+    try withPacked(name, Self.settings[0]) { fixture, packed in
+      let activations = packed.activations.map { activation in
+        guard activation.name.hasSuffix(".input") else { return activation }
+        return ActivationQuantizer(
+          name: activation.name, bitWidth: 8, lower: -1, upper: 1, scaling: .group(group.size))
+      }
+      func network(usesIntegers: Bool) throws -> SuperResolutionNetwork {
+        try SuperResolutionNetwork(
+          packed.archive, name: name, threads: 1, activations: activations,
+          usesIntegers: usesIntegers)
+      }
+      let integers = try network(usesIntegers: true)
+      let inputs = integers.sites.filter { $0.weightName != nil }
+      let whole = inputs.count { group.isWhole || $0.columnCount <= group.size }
+      #expect(integers.integerLayerCount == whole)
+      let input = try fixture.input()
+      let found = try integers.upscale(input, progress: nil)
+      let expected = try network(usesIntegers: false).upscale(input, progress: nil)
+      let cost = meanDifference(try fixture.output(), expected)
+      #expect(meanDifference(found, expected) <= (name.hasPrefix("dat") ? cost / 10 : 1e-4))
+    }
+  }
+
+  @Test func attentionWeightsHaveNoGroups() throws {
+    let fixture = try NetworkFixture("swinir_direct_x2")
+    let network = try fixture.network()
+    let site = try #require(network.sites.first { $0.kind == .probabilities })
+    let quantizer = ActivationQuantizer(
+      name: site.name, bitWidth: 4, lower: -1, upper: 1, scaling: .group(4))
+    let error = SuperResolutionError(
+      "the activation '\(site.name)' has no rows to scale its bounds by")
+    #expect(throws: error) {
+      try SuperResolutionNetwork(
+        fixture.weights, name: "a", threads: 1, activations: [quantizer])
+    }
+    #expect(throws: error) {
+      try Distillation(
+        teacher: fixture.weights, student: fixture.weights, weights: [], activations: [quantizer],
+        .everything(threads: 1))
+    }
+  }
+
   @Test(arguments: [(4, 4), (2, 2), (3, 8)])
   func theExampleNetworkGivesWhatItsSimulationGives(weightBits: Int, activationBits: Int) throws {
     let weights = try ExampleNetwork.weights()

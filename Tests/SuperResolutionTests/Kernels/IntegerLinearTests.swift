@@ -160,9 +160,13 @@ import Testing
   }
 
   /// Sums would be cut in the middle of a step, or into more groups than there is room for.
-  @Test(arguments: [(6, 12), (3, 12), (4, 5000)])
+  @Test(arguments: [(6, 12), (3, 12), (4, 5000), (16, 0)])
   func refusesGroupsThatCutSteps(size: Int, inputs: Int) {
-    #expect(throws: SuperResolutionError.self) {
+    #expect(!ck_integer_linear_takes(inputs, size))
+    let error = SuperResolutionError(
+      "no integer kernel for 1 × \(inputs) codes of 2 bits and inputs of 3.0 levels in groups of "
+        + "\(size)")
+    #expect(throws: error) {
       try IntegerLinear(
         codes: [UInt8](repeating: 0, count: inputs), bitWidth: 2, lower: [0], scale: [1], bias: nil,
         outputs: 1, inputs: inputs,

@@ -46,12 +46,8 @@ struct QuantizationParameters: Sendable {
       guard known.insert(quantizer.name).inserted else {
         throw SuperResolutionError("the activation '\(quantizer.name)' has two quantizers")
       }
+      try quantizer.check(at: sites[site])
       let width = quantizer.upper - quantizer.lower
-      guard width >= 0, width.isFinite, (1...8).contains(quantizer.bitWidth) else {
-        throw SuperResolutionError(
-          "the activation '\(quantizer.name)' cannot be quantized to \(quantizer.bitWidth) bits "
-            + "from \(quantizer.lower) to \(quantizer.upper)")
-      }
       // Bounds that are equal, of values that are all the same, have no step and are not learned.
       let step = width / Float((1 << quantizer.bitWidth) - 1)
       return Activation(

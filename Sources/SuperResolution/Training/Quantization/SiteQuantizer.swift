@@ -51,9 +51,7 @@ struct SiteQuantizer: Sendable {
   }
 
   private var kernel: ck_quantizer {
-    ck_quantizer(
-      lower: lower, upper: upper, levels: levels, is_row_scaled: scaling == .row,
-      group_size: scaling.groupSize ?? 0)
+    ck_quantizer(lower: lower, upper: upper, levels: levels, scaling: scaling)
   }
 }
 

@@ -1,0 +1,32 @@
+import CKernels
+import Formats
+import Transform
+
+extension ActivationQuantizer {
+  /// - Throws: `SuperResolutionError` when the bit width or the bounds are none, or these are measured
+  ///   in what the site does not have.
+  func check(at site: ActivationSite) throws {
+    guard site.kind.has(scaling) else {
+      throw SuperResolutionError("the activation '\(name)' has no rows to scale its bounds by")
+    }
+    guard upper >= lower, (upper - lower).isFinite, (1...8).contains(bitWidth) else {
+      throw SuperResolutionError(
+        "the activation '\(name)' cannot be quantized to \(bitWidth) bits from \(lower) to \(upper)"
+      )
+    }
+  }
+}
+
+extension ck_quantizer {
+  init(_ activation: ActivationQuantizer) {
+    self.init(
+      lower: activation.lower, upper: activation.upper,
+      levels: Float((1 << activation.bitWidth) - 1), scaling: activation.scaling)
+  }
+
+  init(lower: Float, upper: Float, levels: Float, scaling: ActivationScaling) {
+    self.init(
+      lower: lower, upper: upper, levels: levels, is_row_scaled: scaling == .row,
+      group_size: scaling.groupSize ?? 0)
+  }
+}

@@ -239,12 +239,12 @@ package struct InputConsumption: Sendable {
       guard realpath(source.path) != realpath(plan.request.output) else {
         throw refused("it is the output", path: source.path)
       }
+      // The index of a sharded checkpoint stays.
+      if position == 0, plan.sources.count > 1 { continue }
       let folder = OutputDestination.folder(of: source.path)
       guard access(source.path, W_OK) == 0, access(folder, W_OK) == 0 else {
         throw refused("it cannot be deleted", path: source.path)
       }
-      // The index of a sharded checkpoint stays.
-      if position == 0, plan.sources.count > 1 { continue }
       let file = try InputFile(path: source.path, access: .read)
       guard SafetensorsFormat().recognizes(file) else {
         throw refused(

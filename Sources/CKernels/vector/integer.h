@@ -1,6 +1,7 @@
 // Linear layers over whole numbers: rows are coded, then blocks of their codes multiplied.
 
 #include "../integer_weights.h"
+#include "group_codings.h"
 
 // Codes `count` elements and fills up with zeros to a whole vector; returns the sum of the codes, or
 // NaN when there is a NaN.

@@ -1,5 +1,7 @@
 // What is done row by row or element by element.
 
+#include "group_codings.h"
+
 static void layer_norm(
   size_t rows, size_t columns, const float *x, size_t x_stride, const float *gamma,
   const float *beta, float epsilon, float *y, size_t y_stride) {

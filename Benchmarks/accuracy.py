@@ -10,7 +10,7 @@ are measured as well when `--swinir` names them; their scale is in the name (…
 
 Each row is one conversion and one evaluation a data set. What is measured stands in accuracy.json
 beside the table, under the tool's version and the settings, and is not measured again; `--fresh`
-measures again. Rows that were asked for and not reached are said to be so below the table. Steps make
+measures again. What a row's "note" there says, such as how it differs, stands below the table. Rows that were asked for and not reached are said to be so below the table. Steps make
 a row the same on any machine of the kind; minutes do not. Times are of the conversion as a whole,
 with calibration: processor time, and wall time with the load of the machine when it began, which
 is above 0.5 where others used it.
@@ -288,6 +288,7 @@ def table(options, model: Model, rows: list[Row], version: str, measurements: Me
     others = {Row.of(key, model, version) for key in known} - {None, *rows}
     reached = {(row.bits, row.method) for row in others}
     missing: dict[str, list[str]] = {}
+    notes: dict[str, list[str]] = {}
     for row in sorted([*rows, *others], key=order):
         found = known.get(row.key(version))
         if found is None:
@@ -297,6 +298,8 @@ def table(options, model: Model, rows: list[Row], version: str, measurements: Me
             limit = row.limit if row.method in DISTILLED else ()
             missing.setdefault(bits, []).append(" ".join([row.method, *limit]))
             continue
+        if note := found.get("note"):
+            notes.setdefault(note, []).append(f"{row.method} at {row.bits} bits")
         size = f"{found['fileByteCount'] / 1e6:.2f} MB"
         steps = ""
         if row.method in DISTILLED:
@@ -309,6 +312,8 @@ def table(options, model: Model, rows: list[Row], version: str, measurements: Me
     if missing:
         said = "; ".join(f"{bits}: {', '.join(names)}".removeprefix(": ") for bits, names in missing.items())
         lines += ["", f"Not measured: {said}."]
+    for note, names in notes.items():
+        lines += ["", f"{note}: {', '.join(dict.fromkeys(names))}."]
     lines += ["", f"The papers' SwinIR-light ×{model.scale}:", "",
               "| bits | | " + " | ".join(sets) + " |", "|--:|---|" + "--:|" * len(sets)]
     for scale, bits, paper in PAPERS:

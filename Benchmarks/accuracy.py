@@ -299,7 +299,7 @@ def table(options, model: Model, rows: list[Row], version: str, measurements: Me
             missing.setdefault(bits, []).append(" ".join([row.method, *limit]))
             continue
         if note := found.get("note"):
-            notes.setdefault(note, []).append(f"{row.method} at {row.bits} bits")
+            notes.setdefault(note, []).append(row.method)
         size = f"{found['fileByteCount'] / 1e6:.2f} MB"
         steps = ""
         if row.method in DISTILLED:

@@ -157,12 +157,13 @@ def ranges(rows: torch.Tensor, scaling: str) -> tuple[torch.Tensor, torch.Tensor
         magnitudes = row_magnitudes(rows).expand_as(rows)
         return -magnitudes, magnitudes
     least, greatest = torch.empty_like(rows), torch.empty_like(rows)
-    for group, low, high in zip(*(values.split(size, 1) for values in (rows, least, greatest))):
-        extremes = group.aminmax(dim=1, keepdim=True)
-        low[:] = extremes.min
+    for first in range(0, rows.shape[1], size):
+        group = slice(first, first + size)
+        extremes = rows[:, group].aminmax(dim=1, keepdim=True)
+        least[:, group] = extremes.min
         # As much as nothing between them.
         is_one = extremes.max - extremes.min < LEAST_MAGNITUDE
-        high[:] = torch.where(is_one, extremes.min, extremes.max)
+        greatest[:, group] = torch.where(is_one, extremes.min, extremes.max)
     return least, greatest
 
 

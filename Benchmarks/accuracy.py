@@ -10,10 +10,11 @@ are measured as well when `--swinir` names them; their scale is in the name (…
 
 Each row is one conversion and one evaluation a data set. What is measured stands in accuracy.json
 beside the table, under the tool's version and the settings, and is not measured again; `--fresh`
-measures again. What a row's "note" there says, such as how it differs, stands below the table. Rows that were asked for and not reached are said to be so below the table. Steps make
-a row the same on any machine of the kind; minutes do not. Times are of the conversion as a whole,
-with calibration: processor time, and wall time with the load of the machine when it began, which
-is above 0.5 where others used it.
+measures again. What a row's "note" there says, such as how it differs, stands below the table, and
+rows that were asked for and not reached are said to be so there. Steps make a row the same on any
+machine of the kind; minutes do not. Times are of the conversion as a whole, with calibration:
+processor time, and wall time with the load of the machine when it began, which is above 0.5 where
+others used it.
 """
 
 from __future__ import annotations

@@ -47,6 +47,11 @@ typedef struct ck_integer_weights {
   size_t safe_steps;
 } ck_integer_weights;
 
+// Outputs with those that fill up the last panel: what lies between two groups' totals.
+static inline size_t ck_integer_columns(const ck_integer_weights *weights) {
+  return (size_t)(weights->centers - weights->biases);
+}
+
 // Codes `rows` rows, multiplies and finishes them.
 typedef void ck_integer_kernel(
   const ck_integer_weights *weights, size_t rows, const float *x, size_t x_stride, float *y,

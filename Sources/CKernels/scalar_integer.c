@@ -33,7 +33,7 @@ void ck_integer_linear_scalar(
   size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {
   uint8_t codes[CK_INTEGER_MOST_INPUTS];
   ck_row_coding codings[ck_integer_most_groups];
-  size_t columns = (size_t)(weights->centers - weights->biases);
+  size_t columns = ck_integer_columns(weights);
   for (size_t row = 0; row < rows; row++) {
     // In double precision: with many groups there are many terms that nearly cancel.
     double sum = 0;

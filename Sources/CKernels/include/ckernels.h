@@ -122,10 +122,10 @@ typedef struct ck_quantizer {
   // Bounds are multiples of each row's largest magnitude (`ck_row_magnitude`), not the same for all:
   // an infinity then makes its whole row NaN.
   bool is_row_scaled;
-  // Not zero, for rows that are not scaled: a row is cut into groups of so many elements, the last of which may be shorter, and
-  // bounds from −1 to 1 lie between the least and the greatest element of each. An infinity makes its
-  // whole group NaN; a group whose elements are less than CK_LEAST_ROW_MAGNITUDE apart becomes the
-  // least of them throughout.
+  // Not zero, for rows that are not scaled: a row is cut into groups of so many elements, the last of
+  // which may be shorter, and bounds from −1 to 1 lie between the least and the greatest element of
+  // each. An infinity makes its whole group NaN; a group whose elements are less than
+  // CK_LEAST_ROW_MAGNITUDE apart becomes the least of them throughout.
   size_t group_size;
 } ck_quantizer;
 

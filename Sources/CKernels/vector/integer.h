@@ -82,11 +82,10 @@ typedef struct integer_block {
 CK_INLINE vector scaled_products(
   const ck_integer_weights *weights, size_t group, const coded_row *row, size_t column,
   const int32_t *products) {
-  size_t columns = (size_t)(weights->centers - weights->biases);
   int_vector product;
   memcpy(&product, products, sizeof product);
   vector offset =
-    splat(row->lower[group]) * load(weights->totals + group * columns + column);
+    splat(row->lower[group]) * load(weights->totals + group * ck_integer_columns(weights) + column);
   return fused(splat(row->scale[group]), __builtin_convertvector(product, vector), offset);
 }
 

@@ -109,6 +109,19 @@ import Testing
     }
   }
 
+  /// Q(factor · x), weights of a sum of it, and the gradients of that sum.
+  private func weightedSum(
+    of x: [Float], _ factor: Float, _ quantizer: SiteQuantizer
+  ) -> (y: [Float], weights: [Float], g: [Float], sum: ck_bound_gradient) {
+    var y = x
+    quantizer.apply(x, factor: factor, columns: x.count, to: &y)
+    let weights = x.indices.map { 0.3 + 0.1 * Float($0 % 5) }
+    var g = weights
+    var sum = ck_bound_gradient()
+    quantizer.differentiate(x, factor: factor, columns: x.count, &g, &sum)
+    return (y, weights, g, sum)
+  }
+
   /// With bounds that are multiples of a row's largest magnitude, Q(c x) = c Q(x): by Euler's theorem
   /// Σ x ∂/∂x of any weighted sum of Q is that sum, whichever element is the largest.
   @Test(
@@ -122,13 +135,8 @@ import Testing
     ]
     for x in rows {
       for factor in [1, 0.25] as [Float] {
-        let quantizer = quantizer(lower, upper, levels: 7, .row)
-        var y = x
-        quantizer.apply(x, factor: factor, columns: x.count, to: &y)
-        let weights = x.indices.map { 0.3 + 0.1 * Float($0 % 5) }
-        var g = weights
-        var sum = ck_bound_gradient()
-        quantizer.differentiate(x, factor: factor, columns: x.count, &g, &sum)
+        let (y, weights, g, sum) = weightedSum(
+          of: x, factor, quantizer(lower, upper, levels: 7, .row))
         var (expected, found, size) = (0.0, 0.0, 0.0)
         for index in x.indices {
           let term = Double(weights[index]) * Double(y[index])
@@ -158,13 +166,8 @@ import Testing
     ]
     for x in rows {
       for factor in [1, 0.25] as [Float] {
-        let quantizer = quantizer(bounds.0, bounds.1, levels: 7, .group(size))
-        var y = x
-        quantizer.apply(x, factor: factor, columns: x.count, to: &y)
-        let weights = x.indices.map { 0.3 + 0.1 * Float($0 % 5) }
-        var g = weights
-        var sum = ck_bound_gradient()
-        quantizer.differentiate(x, factor: factor, columns: x.count, &g, &sum)
+        let (y, weights, g, _) = weightedSum(
+          of: x, factor, quantizer(bounds.0, bounds.1, levels: 7, .group(size)))
         for first in stride(from: 0, to: x.count, by: size) {
           let group = first..<min(first + size, x.count)
           var (expected, found, size, total) = (0.0, 0.0, 0.0, 0.0)

@@ -20,7 +20,6 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-collections.git", from: "1.2.0"),
-    .package(url: "https://github.com/apple/swift-protobuf.git", from: "1.39.0"),
   ],
   targets: [
     // One module a C library; each is imported by exactly one Swift target.
@@ -63,10 +62,7 @@ let package = Package(
         "CLibzip", "CJSONC", "CZlib", "CDeflate", "CCrypto", "CSignals", "CFiles",
         "CKernels",
         .product(name: "OrderedCollections", package: "swift-collections"),
-        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
-      ],
-      // The source of ONNXDescriptions.pb.swift; Scripts/generate-protobuf.sh says how.
-      exclude: ["ONNX/ONNXDescriptions.proto"]),
+      ]),
     // Work that several processes share: one alone by default, those of mpirun with the trait.
     .target(
       name: "Ranks",

@@ -59,7 +59,7 @@ package struct Limit: Hashable, Sendable {
     Limit("nesting of arrays in GGUF metadata", GGUFMetadata.arrayDepthLimit, .levels),
     Limit("initializers of an ONNX model", ONNXModel.initializerCountLimit, .entries),
     Limit(
-      "description of one ONNX tensor, data left out", ONNXModel.descriptionByteCountLimit, .bytes),
+      "description of one ONNX tensor, data left out", ONNXFieldReader.byteCountLimit, .bytes),
     Limit("dimensions of an ONNX tensor", ONNXTensorDescription.rankLimit, .dimensions),
     Limit("tensor expanded by zero strides", StorageView.expansionLimit, .bytes),
   ]

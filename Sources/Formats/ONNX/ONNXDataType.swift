@@ -5,11 +5,11 @@ struct ONNXDataType: Sendable {
   /// `nil` for types that have no counterpart here.
   let elementType: ElementType?
 
-  init(number: Int32) {
+  init(number: Int) {
     (name, elementType) = Self.table[number] ?? ("type \(number)", nil)
   }
 
-  private static let table: [Int32: (String, ElementType?)] = [
+  private static let table: [Int: (String, ElementType?)] = [
     0: ("UNDEFINED", nil), 1: ("FLOAT", .float32), 2: ("UINT8", .uint8), 3: ("INT8", .int8),
     4: ("UINT16", .uint16), 5: ("INT16", .int16), 6: ("INT32", .int32), 7: ("INT64", .int64),
     8: ("STRING", nil), 9: ("BOOL", .bool), 10: ("FLOAT16", .float16), 11: ("DOUBLE", .float64),

@@ -1,5 +1,4 @@
 import OrderedCollections
-import SwiftProtobuf
 
 /// What is read of a `ModelProto`: its description, and where its initializers lie.
 struct ONNXModel {
@@ -11,11 +10,9 @@ struct ONNXModel {
     20: false, 25: false, 26: false,
   ]
   static let initializerCountLimit = 1_000_000
-  /// What may be copied out of a message to be decoded, in bytes.
-  static let descriptionByteCountLimit = 1 << 26
 
   private(set) var initializers: [ONNXTensorDescription] = []
-  private let description: ONNXModelDescription
+  private var description = ONNXModelDescription()
   private var graph = ONNXGraphDescription()
   private var nodeCount = 0
   private var nodeTensorCount = 0
@@ -23,19 +20,18 @@ struct ONNXModel {
   /// - Throws: `FormatError` for what is no protobuf, and for sparse initializers.
   init(reading file: InputFile) throws {
     var graphs: [Range<Int>] = []
-    var rest = ONNXMessageRest(file: file)
+    var reader = ONNXFieldReader(file: file)
     var fields = ProtobufFields(in: file, range: 0..<file.byteCount)
     while let field = try fields.next() {
-      switch field.number {
-      case Self.graphField: graphs.append(try field.requireDelimited("the graph"))
-      case 20, 25, 26: continue  // training_info, functions, configuration
-      default: try rest.append(field)
+      if field.number == Self.graphField {
+        graphs.append(try field.requireDelimited("the graph"))
+      } else {
+        try description.take(field, from: &reader)
       }
     }
-    description = try rest.decode(ONNXModelDescription.self, what: "the model")
     guard !graphs.isEmpty else { throw FormatError.malformed("the model has no graph") }
     // Protobuf does not mark the end: this finds most files that were cut after the graph.
-    guard description.irVersion < 3 || !description.opsetImport.isEmpty else {
+    guard (description.irVersion ?? 0) < 3 || !description.opsetImport.isEmpty else {
       throw FormatError.malformed("the model imports no operator set; it may be cut")
     }
     // Protobuf merges a message that occurs twice.
@@ -43,7 +39,7 @@ struct ONNXModel {
   }
 
   private mutating func readGraph(_ file: InputFile, _ range: Range<Int>) throws {
-    var rest = ONNXMessageRest(file: file)
+    var reader = ONNXFieldReader(file: file)
     var fields = ProtobufFields(in: file, range: range)
     while let field = try fields.next() {
       switch field.number {
@@ -60,11 +56,9 @@ struct ONNXModel {
         let tensor = try field.requireDelimited("an initializer")
         initializers.append(try ONNXTensorDescription(reading: file, range: tensor))
       case 15: throw try Self.sparseError(file, try field.requireDelimited("an initializer"))
-      case 2, 10: try rest.append(field)
-      default: continue  // inputs, outputs and what describes them
+      default: try graph.take(field, from: &reader)
       }
     }
-    graph = try rest.decode(ONNXGraphDescription.self, what: "the graph")
   }
 
   /// The tensors in a node's own attributes, not in those of graphs inside it.
@@ -97,16 +91,12 @@ extension ONNXModel {
   /// The model's own fields, each under `onnx.` and ONNX's name for it.
   var values: OrderedDictionary<String, ArchiveValue> {
     var values: OrderedDictionary<String, ArchiveValue> = [:]
-    if description.hasIrVersion {
-      values["onnx.ir_version"] = .integer(Int(description.irVersion))
-    }
+    if let version = description.irVersion { values["onnx.ir_version"] = .integer(version) }
     for opset in description.opsetImport {
       let domain = opset.domain.isEmpty ? "ai.onnx" : opset.domain
-      values["onnx.opset_import.\(domain)"] = .integer(Int(opset.version))
+      values["onnx.opset_import.\(domain)"] = .integer(opset.version)
     }
-    if description.hasModelVersion {
-      values["onnx.model_version"] = .integer(Int(description.modelVersion))
-    }
+    if let version = description.modelVersion { values["onnx.model_version"] = .integer(version) }
     let texts = [
       ("producer_name", description.producerName),
       ("producer_version", description.producerVersion), ("domain", description.domain),
@@ -139,44 +129,6 @@ extension ONNXModel {
           + "read: \(types)")
     }
     return notes
-  }
-}
-
-/// The small fields of a message, copied one after another, which is the message without the others.
-struct ONNXMessageRest {
-  private let file: InputFile
-  private var bytes: [UInt8] = []
-  private var offset: Int?
-
-  init(file: InputFile) {
-    self.file = file
-  }
-
-  mutating func append(_ field: ProtobufFields.Field) throws {
-    offset = offset ?? field.range.lowerBound
-    guard bytes.count + field.range.count <= ONNXModel.descriptionByteCountLimit else {
-      throw FormatError(
-        .limitExceeded(
-          what: "a message without its data in bytes", limit: ONNXModel.descriptionByteCountLimit,
-          found: "more"), offset: field.range.lowerBound)
-    }
-    bytes += try file.bytes(
-      at: field.range.lowerBound, count: field.range.count, purpose: "a field"
-    ).array
-  }
-
-  /// - Parameter what: the message in words, for the error.
-  func decode<Message: SwiftProtobuf.Message>(_ type: Message.Type, what: String) throws
-    -> Message
-  {
-    var options = BinaryDecodingOptions()
-    options.discardUnknownFields = true
-    do {
-      return try Message(serializedBytes: bytes, options: options)
-    } catch {
-      throw FormatError.malformed(
-        "the description of \(what) is not valid protobuf", offset: offset)
-    }
   }
 }
 

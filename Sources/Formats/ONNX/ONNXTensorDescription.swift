@@ -23,7 +23,8 @@ struct ONNXTensorDescription: Sendable {
 
   /// - Throws: `FormatError` for what ONNX does not allow, or data whose place is not clear.
   init(reading file: InputFile, range: Range<Int>) throws {
-    var rest = ONNXMessageRest(file: file)
+    var header = ONNXTensorHeader()
+    var reader = ONNXFieldReader(file: file)
     var raw: Range<Int>?
     var typed: Set<ONNXTypedField> = []
     var fields = ProtobufFields(in: file, range: range)
@@ -37,10 +38,9 @@ struct ONNXTensorDescription: Sendable {
         // An empty packed field is no data.
         if field.delimitedRange?.isEmpty != true { typed.insert(data) }
       } else {
-        try rest.append(field)
+        try header.take(field, from: &reader)
       }
     }
-    let header = try rest.decode(ONNXTensorHeader.self, what: "a tensor")
     self.range = range
     name = header.name
     type = ONNXDataType(number: header.dataType)
@@ -73,12 +73,12 @@ struct ONNXTensorDescription: Sendable {
     return tensor
   }
 
-  private static func shape(_ dims: [Int64]) throws -> Shape {
+  private static func shape(_ dims: [Int]) throws -> Shape {
     guard dims.count <= rankLimit else {
       throw FormatError(
         .limitExceeded(what: "the axes of a tensor", limit: rankLimit, found: "\(dims.count)"))
     }
-    guard let shape = Shape(dims.map { Int($0) }) else {
+    guard let shape = Shape(dims) else {
       throw FormatError.malformed(
         "the dimensions \(dims) are negative or have more than 2^63 elements")
     }
@@ -91,13 +91,10 @@ struct ONNXTensorDescription: Sendable {
     guard !header.hasSegment else {
       throw FormatError.unsupported("tensors in segments are not supported")
     }
-    let isExternal: Bool
-    switch header.dataLocation {
-    case .default: isExternal = false
-    case .external: isExternal = true
-    case .UNRECOGNIZED(let number):
-      throw FormatError.unsupported("the data location \(number) is unknown")
+    guard 0...1 ~= header.dataLocation else {
+      throw FormatError.unsupported("the data location \(header.dataLocation) is unknown")
     }
+    let isExternal = header.dataLocation == 1
     let count = typed.count + (raw == nil ? 0 : 1)
     if isExternal {
       guard count == 0 else {

@@ -1,7 +1,7 @@
 /// Walks over the fields of one protobuf message in a file, without reading what they hold.
 ///
-/// This is what keeps memory bounded: tensors' data stays in the file, and only the small rest of a
-/// message is copied out for SwiftProtobuf to decode. The encoding is described at
+/// This keeps memory bounded: tensors' data stays in the file, and only the small fields are copied
+/// out (`ONNXFieldReader`). The encoding is described at
 /// <https://protobuf.dev/programming-guides/encoding>.
 struct ProtobufFields {
   /// How a field's content is encoded.

@@ -14,9 +14,6 @@ let package = Package(
     // For the package in `Fuzz`, which builds with flags that suit nothing else.
     .library(name: "FuzzTargets", targets: ["FuzzTargets"]),
   ],
-  traits: [
-    .trait(name: "MPI", description: "Share work out to the ranks of mpirun, with Open MPI.")
-  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-collections.git", from: "1.2.0"),
@@ -40,18 +37,13 @@ let package = Package(
       name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
     .systemLibrary(
       name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
-    .systemLibrary(
-      name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
 
     // Own C, and all there is of it: what signal handlers do, calls that Swift's Glibc leaves out, what
-    // reports errors by jumping, what is chosen by the processor's vector units, and what MPI has as
-    // macros that cast addresses.
+    // reports errors by jumping, what is chosen by the processor's vector units, and what loads the
+    // library that `make mpi` makes of CMPI/plugin.
     .target(name: "CSignals"),
     .target(name: "CFiles"),
-    .target(
-      name: "CMPI",
-      dependencies: [.target(name: "COpenMPI", condition: .when(traits: ["MPI"]))],
-      cSettings: [.define("CONDI_MPI", .when(traits: ["MPI"]))]),
+    .target(name: "CMPI", exclude: ["plugin"]),
     .target(name: "CImageCodecs", dependencies: ["CPNG", "CTurboJPEG"]),
     .target(name: "CKernels"),
 
@@ -63,12 +55,8 @@ let package = Package(
         "CKernels",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
-    // Work that several processes share: one alone by default, those of mpirun with the trait.
-    .target(
-      name: "Ranks",
-      dependencies: [
-        "Formats", "LinearAlgebra", .target(name: "CMPI", condition: .when(traits: ["MPI"])),
-      ]),
+    // Work that several processes share: one alone, or those of mpirun.
+    .target(name: "Ranks", dependencies: ["Formats", "LinearAlgebra", "CMPI"]),
     .target(name: "Inspect", dependencies: ["Formats", "LinearAlgebra", "Ranks"]),
     .target(
       name: "Transform",

@@ -58,6 +58,7 @@ import Testing
       _ = try ranks.map(
         count: 60, threads: threads, progress: { index in shown.withLock { $0.append(index) } }
       ) { index in
+        // Mixes up the order in which indices are done; any order must show each of them once.
         usleep(UInt32(index * 7 % 5) * 50)
         return index
       }
@@ -111,9 +112,18 @@ import Testing
     #expect(!RankGroup.alone.isShared)
   }
 
-  @Test func withoutALauncherAProcessIsAlone() {
-    let group = RankGroup.launched(environment: ["PATH": "/bin"])
+  @Test func withoutALauncherAProcessIsAlone() throws {
+    let group = try RankGroup.launched(environment: ["PATH": "/bin"])
     #expect(group.count == 1)
     #expect(group.isRoot)
+  }
+
+  @Test(arguments: ["/missing/libcondi-mpi.so", "/dev/null"])
+  func aLibraryThatCannotBeLoadedIsAnError(_ path: String) throws {
+    let environment = ["PMIX_RANK": "0", "CONDI_MPI_LIBRARY": path]
+    let error = #expect(throws: MPILink.LoadingError.self) {
+      try RankGroup.launched(environment: environment)
+    }
+    #expect(error?.description.hasPrefix("\(path): ") == true)
   }
 }

@@ -12,7 +12,12 @@ protocol SharedCommand: ParsableCommand {}
 /// Rank 0 runs its command as ever. The others wait, and do what it announces: so whatever cannot be
 /// shared is done once, and said once.
 enum SharedWork {
-  static let ranks = RankGroup.launched(environment: ProcessInfo.processInfo.environment)
+  static var ranks: RankGroup { (try? launch.get()) ?? .alone }
+
+  /// Joins the other ranks, at the first use.
+  static let launch = Result {
+    try RankGroup.launched(environment: ProcessInfo.processInfo.environment)
+  }
 
   /// What rank 0 announces.
   enum Task: String, Codable {
@@ -40,7 +45,8 @@ enum SharedWork {
   static func check(
     _ command: any ParsableCommand, arguments: [String], environment: [String: String]
   ) throws {
-    if RankGroup.isSupported, !ranks.hasLauncher, command is any SharedCommand,
+    if RankGroup.isSupported(environment: environment), !ranks.hasLauncher,
+      command is any SharedCommand,
       !(command is RunCommand),
       let count = environment["SLURM_STEP_NUM_TASKS"].flatMap({ Int($0) }),
       count > 1

@@ -1,6 +1,4 @@
-// Empty without the package's trait 'MPI', so that a default build needs no Open MPI.
-#ifdef CONDI_MPI
-
+// The library that `make mpi` makes: condi_mpi.h by Open MPI.
 #include "condi_mpi.h"
 
 #include <mpi.h>
@@ -35,14 +33,20 @@ static void barrier(void) {
   wait_for(&request);
 }
 
-bool condi_mpi_start(void) {
+static int rank_number(void) {
+  int rank = 0;
+  MPI_Comm_rank(ranks, &rank);
+  return rank;
+}
+
+static bool start(void) {
   // Debian's configuration leaves out what carries one-sided calls over TCP, which Open MPI itself
   // has by default: between machines without InfiniBand nothing else does. UCX is left out as there.
   setenv("OMPI_MCA_osc", "^ucx", 0);
   int provided = MPI_THREAD_SINGLE;
   MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided);
   MPI_Comm_dup(MPI_COMM_WORLD, &ranks);
-  MPI_Aint byte_count = condi_mpi_rank() == 0 ? cell_count * sizeof *cells : 0;
+  MPI_Aint byte_count = rank_number() == 0 ? cell_count * sizeof *cells : 0;
   MPI_Win_allocate(byte_count, sizeof *cells, MPI_INFO_NULL, ranks, &cells, &window);
   if (byte_count > 0) {
     MPI_Win_lock(MPI_LOCK_EXCLUSIVE, 0, 0, window);
@@ -54,13 +58,7 @@ bool condi_mpi_start(void) {
   return provided >= MPI_THREAD_SERIALIZED;
 }
 
-int condi_mpi_rank(void) {
-  int rank = 0;
-  MPI_Comm_rank(ranks, &rank);
-  return rank;
-}
-
-int condi_mpi_count(void) {
+static int rank_count(void) {
   int count = 1;
   MPI_Comm_size(ranks, &count);
   return count;
@@ -73,12 +71,12 @@ static uint64_t add(int cell, uint64_t amount) {
   return before;
 }
 
-uint64_t condi_mpi_take(void) { return add(counter, 1); }
+static uint64_t take(void) { return add(counter, 1); }
 
-void condi_mpi_reset_counter(void) {
+static void reset_counter(void) {
   // Nobody takes from the counter any more, and nobody takes from it yet.
   barrier();
-  if (condi_mpi_rank() == 0) {
+  if (rank_number() == 0) {
     uint64_t zero = 0, before = 0;
     MPI_Fetch_and_op(&zero, &before, MPI_UINT64_T, 0, counter, MPI_REPLACE, window);
     MPI_Win_flush(0, window);
@@ -86,9 +84,9 @@ void condi_mpi_reset_counter(void) {
   barrier();
 }
 
-bool condi_mpi_claim(void) { return add(claims, 1) == 0; }
+static bool claim(void) { return add(claims, 1) == 0; }
 
-void condi_mpi_broadcast(void *bytes, size_t count) {
+static void broadcast(void *bytes, size_t count) {
   for (size_t done = 0; done < count;) {
     size_t piece = count - done < piece_byte_count ? count - done : piece_byte_count;
     MPI_Request request;
@@ -98,7 +96,7 @@ void condi_mpi_broadcast(void *bytes, size_t count) {
   }
 }
 
-void condi_mpi_send(const void *bytes, size_t count, int rank) {
+static void send_to(const void *bytes, size_t count, int rank) {
   for (size_t done = 0; done < count;) {
     size_t piece = count - done < piece_byte_count ? count - done : piece_byte_count;
     MPI_Request request;
@@ -108,7 +106,7 @@ void condi_mpi_send(const void *bytes, size_t count, int rank) {
   }
 }
 
-void condi_mpi_receive(void *bytes, size_t count, int rank) {
+static void receive_from(void *bytes, size_t count, int rank) {
   for (size_t done = 0; done < count;) {
     size_t piece = count - done < piece_byte_count ? count - done : piece_byte_count;
     MPI_Request request;
@@ -118,14 +116,14 @@ void condi_mpi_receive(void *bytes, size_t count, int rank) {
   }
 }
 
-void condi_mpi_progress(void) {
+static void progress(void) {
   int is_there = 0;
   MPI_Iprobe(MPI_ANY_SOURCE, tag, ranks, &is_there, MPI_STATUS_IGNORE);
 }
 
-void condi_mpi_abort(int code) { MPI_Abort(MPI_COMM_WORLD, code); }
+static void abort_all(int code) { MPI_Abort(MPI_COMM_WORLD, code); }
 
-void condi_mpi_finish(void) {
+static void finish(void) {
   // MPI_Finalize spins until all ranks are there.
   barrier();
   MPI_Win_unlock_all(window);
@@ -134,4 +132,18 @@ void condi_mpi_finish(void) {
   MPI_Finalize();
 }
 
-#endif
+const condi_mpi_table condi_mpi_calls = {
+  .version = CONDI_MPI_VERSION,
+  .start = start,
+  .rank = rank_number,
+  .count = rank_count,
+  .take = take,
+  .reset_counter = reset_counter,
+  .claim = claim,
+  .broadcast = broadcast,
+  .send = send_to,
+  .receive = receive_from,
+  .progress = progress,
+  .abort = abort_all,
+  .finish = finish,
+};

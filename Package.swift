@@ -83,7 +83,12 @@ let package = Package(
 
     .target(
       name: "FuzzTargets", dependencies: ["Formats", "SuperResolution"], path: "Fuzz/Targets"),
-    .target(name: "TestSupport", dependencies: ["Formats"], path: "Tests/TestSupport"),
+    // Kernels for AVX-512 on processors without it, by Debian's libsimde-dev.
+    .target(
+      name: "CEmulatedKernels", dependencies: ["CKernels"], path: "Tests/CEmulatedKernels"),
+    .target(
+      name: "TestSupport", dependencies: ["CEmulatedKernels", "CKernels", "Formats"],
+      path: "Tests/TestSupport"),
     .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"]),
     .testTarget(
       name: "FormatsTests", dependencies: ["Formats", "FuzzTargets", "TestSupport"]),

@@ -1,6 +1,6 @@
 """Linear layers of 4,096 rows: the float kernel, low-bit codes, OpenBLAS and PyTorch.
 
-    python Benchmarks/kernels.py [--level scalar|128|256|512] [--two-threads] > kernels.md
+    python Benchmarks/kernels.py [--level scalar|128|avx2|avx512|avx512-vnni] [--two-threads] > kernels.md
 
 Needs clang, OpenBLAS and torch. With one thread the processor time of that thread counts, so that
 other programs on the machine matter little; with two it is wall time, which says nothing unless the
@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+LEVELS = ["scalar", "128", "avx2", "avx512", "avx512-vnni"]
 
 
 def measure_kernels(level, most_threads):
@@ -61,14 +62,14 @@ def processor():
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--level", choices=["scalar", "128", "256", "512"])
+    parser.add_argument("--level", choices=LEVELS)
     parser.add_argument("--two-threads", action="store_true")
     arguments = parser.parse_args()
     most_threads = 2 if arguments.two_threads else 1
     rows = measure_kernels(arguments.level, most_threads)
-    level = ["scalar", "128 bits", "256 bits", "512 bits"][rows[0]["level"]]
+    level = rows[0]["level"]
     print("# Linear layers: kernels beside OpenBLAS and PyTorch\n")
-    print(f"{processor()}, {os.cpu_count()} cores; vectors of {level}; torch {torch.__version__}; "
+    print(f"{processor()}, {os.cpu_count()} cores; vector level {level}; torch {torch.__version__}; "
           "4,096 rows with a bias.")
     print(f"Command: `{' '.join(['python', 'Benchmarks/kernels.py', *sys.argv[1:]])}`."
           " Ratios are times of the other one divided by times of the float kernel: above 1, the"

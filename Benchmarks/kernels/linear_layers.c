@@ -139,7 +139,8 @@ int main(int count, char **arguments) {
     layer.linear = ck_linear_create(weight, bias, layer.outputs, layer.inputs);
     if (layer.linear == NULL) abort();
     printf(
-      "{\"level\": %d, \"inputs\": %zu, \"outputs\": %zu", (int)ck_highest_vector_level(),
+      "{\"level\": \"%s\", \"inputs\": %zu, \"outputs\": %zu",
+      ck_vector_level_name(ck_default_vector_level()),
       layer.inputs, layer.outputs);
     for (int threads = 1; threads <= most_threads; threads++) {
       printf(", \"float_%d\": %.9f", threads, least_seconds(&layer, run_linear, threads));

@@ -3,14 +3,11 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernel_table.h"
+#include "vector_levels.h"
 
 #pragma STDC FP_CONTRACT OFF
 
-static const ck_affine_table *table(void) {
-  static const ck_affine_table *const tables[] = CK_TABLES(ck_affine_scalar, ck_affine_);
-  return tables[ck_current_vector_level()];
-}
+static const ck_affine_table *table(void) { return ck_current_level()->affine; }
 
 void ck_widen(ck_element type, const void *elements, size_t count, float *values) {
   table()->widen(type, elements, count, values);

@@ -3,14 +3,11 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernel_table.h"
 #include "row_coding.h"
 #include "scalar_epilogue.h"
+#include "vector_levels.h"
 
-static const ck_derivative_table *table(void) {
-  static const ck_derivative_table *const tables[] = CK_TABLES(ck_scalar_derivatives, ck_derivatives_);
-  return tables[ck_current_vector_level()];
-}
+static const ck_derivative_table *table(void) { return ck_current_level()->derivatives; }
 
 void ck_gelu_and_slope(float *x, float *y, size_t count) { table()->gelu_and_slope(x, y, count); }
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "integer_weights.h"
-#include "kernel_table.h"
+#include "vector_levels.h"
 
 struct ck_integer_linear {
   ck_integer_weights weights;
@@ -95,19 +95,9 @@ void ck_integer_linear_destroy(ck_integer_linear *linear) {
   free(linear);
 }
 
-static ck_integer_kernel *current_kernel(void) {
-  ck_vector_level level = ck_current_vector_level();
-  (void)level;
-#if defined(__x86_64__)
-  if (level >= CK_VECTOR_512 && __builtin_cpu_supports("avx512vnni")) return ck_integer_linear_512;
-  if (level >= CK_VECTOR_256) return ck_integer_linear_256;
-#endif
-  return ck_integer_linear_scalar;
-}
-
 void ck_integer_linear_apply(
   const ck_integer_linear *linear, size_t rows, const float *x, size_t x_stride, float *y,
   size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {
-  current_kernel()(
+  ck_current_level()->integer(
     &linear->weights, rows, x, x_stride, y, y_stride, epilogue, residual, residual_stride);
 }

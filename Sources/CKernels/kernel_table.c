@@ -1,60 +1,8 @@
 #include "kernel_table.h"
 
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
+#include "vector_levels.h"
 
-enum { level_unknown = -1 };
-
-static _Atomic int highest_level = level_unknown;
-static _Thread_local int thread_level = level_unknown;
-
-static ck_vector_level processor_level(void) {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  bool has_256 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  bool has_512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-  return has_256 && has_512 ? CK_VECTOR_512 : has_256 ? CK_VECTOR_256 : CK_VECTOR_128;
-#elif defined(__aarch64__)
-  return CK_VECTOR_128;
-#else
-  return CK_VECTOR_SCALAR;
-#endif
-}
-
-// What the environment lowers `level` to.
-static ck_vector_level lowered_level(ck_vector_level level) {
-  static const char *const names[] = {"scalar", "128", "256", "512"};
-  const char *name = getenv("CONDI_VECTOR_LEVEL");
-  if (name == NULL) return level;
-  for (int index = 0; index < (int)level; index++)
-    if (strcmp(name, names[index]) == 0) return (ck_vector_level)index;
-  return level;
-}
-
-ck_vector_level ck_highest_vector_level(void) {
-  int level = atomic_load_explicit(&highest_level, memory_order_relaxed);
-  if (level == level_unknown) {
-    // Threads that come here together find the same.
-    level = (int)lowered_level(processor_level());
-    atomic_store_explicit(&highest_level, level, memory_order_relaxed);
-  }
-  return (ck_vector_level)level;
-}
-
-ck_vector_level ck_current_vector_level(void) {
-  ck_vector_level highest = ck_highest_vector_level();
-  return thread_level == level_unknown || thread_level > (int)highest
-    ? highest : (ck_vector_level)thread_level;
-}
-
-void ck_set_thread_vector_level(ck_vector_level level) { thread_level = (int)level; }
-
-const ck_kernel_table *ck_kernels(void) {
-  static const ck_kernel_table *const tables[] = CK_TABLES(ck_scalar_kernels, ck_kernels_);
-  return tables[ck_current_vector_level()];
-}
+const ck_kernel_table *ck_kernels(void) { return ck_current_level()->kernels; }
 
 // MARK: Kernels without weights of their own
 

@@ -54,17 +54,7 @@ typedef struct ck_kernel_table {
     .attention = attention, \
   }
 
-// The tables of all levels that the architecture has, by `ck_current_vector_level`: `scalar`, and those
-// whose names begin with `vector` and end in the count of bits.
-#if defined(__x86_64__)
-#define CK_TABLES(scalar, vector) {&scalar, &vector##128, &vector##256, &vector##512}
-#elif defined(__aarch64__)
-#define CK_TABLES(scalar, vector) {&scalar, &vector##128}
-#else
-#define CK_TABLES(scalar, vector) {&scalar}
-#endif
-
-// Those of the current thread's level.
+// The kernels of the current thread's level.
 const ck_kernel_table *ck_kernels(void);
 
 // Attention works on at most this many queries at once; its scratch holds as many columns of

@@ -32,6 +32,10 @@ struct CondiConvert: ParsableCommand {
         Reports go to standard output, messages to standard error. Outputs are
         always files. There are no colours.
 
+      ENVIRONMENT
+        CONDI_VECTOR_LEVEL  the instruction set of the kernels, at most the processor's
+                            own: scalar, 128, avx2, avx512 or avx512-vnni
+
       EXIT CODES
         0 success, 1 a finding (a difference, a failed check), 2 an error,
         64 wrong usage, 141 nobody read the report to its end
@@ -54,7 +58,8 @@ struct CondiConvert: ParsableCommand {
     Console.ignoreBrokenPipes()
     do {
       try SignalHandlers.install()
-      guard SharedWork.ranks.isRoot else { SharedWork.assist() }
+      try VectorLevel.check(environment: ProcessInfo.processInfo.environment)
+      guard try SharedWork.launch.get().isRoot else { SharedWork.assist() }
       if let hint = FirstSteps.hint(for: Array(CommandLine.arguments.dropFirst())) {
         Console.error(hint)
         throw ExitCode.validationFailure

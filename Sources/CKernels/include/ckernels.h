@@ -1,7 +1,9 @@
 // Numeric kernels of the super-resolution engine: float32, row-major, strides in elements.
 //
 // Every kernel has a scalar version, which defines its result, and versions for the vector units of
-// the processor at hand, which are chosen at run time and agree with it within rounding. The result
+// the processor at hand, which are chosen at run time and agree with it within rounding: sums of n
+// products differ from the exact sum by at most n · 2⁻²³ · Σ |factors| at every level, what is said to
+// be whole numbers or quantized not at all, and functions within what is said of each. The result
 // of a row does not depend on which other rows a call takes, so callers may share rows out to threads
 // as they please.
 //
@@ -22,25 +24,44 @@
 
 typedef enum ck_vector_level {
   // Plain C, one element after the other: the reference.
-  CK_VECTOR_SCALAR = 0,
+  CK_VECTOR_SCALAR,
   // What every processor of the architecture has: SSE2, NEON.
-  CK_VECTOR_128 = 1,
+  CK_VECTOR_128,
   // AVX2 with FMA.
-  CK_VECTOR_256 = 2,
+  CK_VECTOR_AVX2,
   // AVX-512 F, VL, BW and DQ.
-  CK_VECTOR_512 = 3,
+  CK_VECTOR_AVX512,
+  // And its sums of products of bytes.
+  CK_VECTOR_AVX512_VNNI,
 } ck_vector_level;
 
-// The highest level of this processor, or what the environment variable CONDI_VECTOR_LEVEL (scalar,
-// 128, 256 or 512) lowers it to.
+enum { CK_VECTOR_LEVEL_COUNT = CK_VECTOR_AVX512_VNNI + 1 };
+
+// "scalar", "128", "avx2", "avx512" or "avx512-vnni".
+const char *ck_vector_level_name(ck_vector_level level);
+
+// The highest level of this processor.
+ck_vector_level ck_processor_vector_level(void);
+
+// Finds a level of this processor by its name; returns whether there is one.
+bool ck_find_vector_level(const char *name, ck_vector_level *level);
+
+// The level at which kernels run: the processor's, or a lower one that the environment variable
+// CONDI_VECTOR_LEVEL names. Another value of the variable is ignored here; the program refuses it.
+ck_vector_level ck_default_vector_level(void);
+
+// The highest level at which kernels can be run: the default, or what tests emulate.
 ck_vector_level ck_highest_vector_level(void);
 
 // The level at which kernels called from this thread run.
 ck_vector_level ck_current_vector_level(void);
 
-// Lowers the level of kernels called from this thread, for tests and measurements; levels above the
+// Sets the level of kernels called from this thread, for tests and measurements; levels above the
 // highest one are taken as the highest one.
 void ck_set_thread_vector_level(ck_vector_level level);
+
+// Goes back to the default level.
+void ck_reset_thread_vector_level(void);
 
 // MARK: Linear layers
 

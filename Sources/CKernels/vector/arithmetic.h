@@ -48,7 +48,7 @@ CK_INLINE int_vector places_before(size_t count) {
 
 // The first `count` elements, fewer than a vector; the others are zero.
 CK_INLINE vector load_first(const float *x, size_t count) {
-#if CK_WIDTH == 16
+#if CK_WIDTH == 16 && !defined(CK_EMULATE_AVX512)
   return (vector)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), x);
 #elif CK_WIDTH == 8
   return (vector)_mm256_maskload_ps(x, (__m256i)places_before(count));
@@ -60,7 +60,7 @@ CK_INLINE vector load_first(const float *x, size_t count) {
 }
 
 CK_INLINE void store_first(float *x, vector value, size_t count) {
-#if CK_WIDTH == 16
+#if CK_WIDTH == 16 && !defined(CK_EMULATE_AVX512)
   _mm512_mask_storeu_ps(x, (__mmask16)((1u << count) - 1), (__m512)value);
 #elif CK_WIDTH == 8
   _mm256_maskstore_ps(x, (__m256i)places_before(count), (__m256)value);

@@ -3,16 +3,12 @@
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
-#include <math.h>
-#include <string.h>
+#include "avx512.h"
 
-#pragma clang attribute push( \
-  __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma"))), \
-  apply_to = function)
+#pragma clang attribute push(__attribute__((target(CK_AVX512_VNNI))), apply_to = function)
 
 #define CK_WIDTH 16
-#define CK_INTEGER_KERNEL ck_integer_linear_512
+#define CK_INTEGER_KERNEL CK_AVX512_NAME(ck_integer_linear_512)
 
 #include "arithmetic.h"
 #include "epilogue.h"
@@ -21,7 +17,9 @@
 enum { integer_block_rows = 6, integer_group_panels = 4, integer_group_width = 64 };
 
 CK_INLINE void store_codes(uint8_t *codes, int_vector values) {
-  _mm_storeu_si128((__m128i *)codes, _mm512_cvtepi32_epi8((__m512i)values));
+  typedef uint8_t bytes __attribute__((ext_vector_type(CK_WIDTH)));
+  bytes narrow = __builtin_convertvector(values, bytes);
+  memcpy(codes, &narrow, sizeof narrow);
 }
 
 CK_INLINE void multiply(

@@ -2,15 +2,12 @@
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
-#include <math.h>
-#include <string.h>
+#include "avx512.h"
 
-#pragma clang attribute push( \
-  __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target(CK_AVX512))), apply_to = function)
 
 #define CK_WIDTH 16
-#define CK_TABLE ck_kernels_512
+#define CK_TABLE CK_AVX512_NAME(ck_kernels_512)
 #include "kernels.h"
 
 #pragma clang attribute pop

@@ -7,15 +7,6 @@ import Testing
 
 /// The kernels that round tensors, at every level that this processor has, beside plain Swift.
 @Suite struct AffineKernelTests {
-  static let levels: [UInt32] = Array(0...ck_highest_vector_level().rawValue)
-
-  /// Runs `body` with the kernels that this thread calls at `level`.
-  static func at<Result>(_ level: UInt32, _ body: () throws -> Result) rethrows -> Result {
-    ck_set_thread_vector_level(ck_vector_level(level))
-    defer { ck_set_thread_vector_level(ck_highest_vector_level()) }
-    return try body()
-  }
-
   /// Normal values of different sizes, some of them halfway between two codes.
   private static func values(_ count: Int, seed: UInt64) -> [Float] {
     var random = SplitMix(seed: seed)
@@ -32,11 +23,11 @@ import Testing
     type.bytes(rounding: values.map(Double.init))
   }
 
-  @Test(arguments: levels, [ElementType.float16, .bfloat16])
+  @Test(arguments: VectorLevels.available, [ElementType.float16, .bfloat16])
   func everyHalfIsWidenedExactly(_ level: UInt32, _ type: ElementType) throws {
     let all = (0...UInt16.max).map { $0 }
     var found = [Float](repeating: 0, count: all.count)
-    Self.at(level) {
+    VectorLevels.at(level) {
       ck_widen(
         type == .float16 ? CK_ELEMENT_FLOAT16 : CK_ELEMENT_BFLOAT16, all, all.count, &found)
     }
@@ -52,18 +43,18 @@ import Testing
     }
   }
 
-  @Test(arguments: levels, [1, 2, 15, 16, 17, 63, 64, 65, 1000])
+  @Test(arguments: VectorLevels.available, [1, 2, 15, 16, 17, 63, 64, 65, 1000])
   func extremesAreThoseOfThePlainLoop(_ level: UInt32, _ count: Int) {
     let values = Self.values(count, seed: UInt64(count))
     var (least, largest): (Float, Float) = (0, 0)
-    let found = Self.at(level) { ck_extremes(values, count, &least, &largest) }
+    let found = VectorLevels.at(level) { ck_extremes(values, count, &least, &largest) }
     #expect(found == count)
     #expect(least == values.min())
     #expect(largest == values.max())
   }
 
   /// The lower bound is stored, so the sign of its zero must not depend on the processor.
-  @Test(arguments: levels, [3, 40, 200])
+  @Test(arguments: VectorLevels.available, [3, 40, 200])
   func ofZerosTheFirstIsTheLeast(_ level: UInt32, _ place: Int) {
     for zero: Float in [0, -0.0] {
       var values = [Float](repeating: 1, count: 300)
@@ -71,19 +62,19 @@ import Testing
       values[place + 1] = -zero
       values[290] = -zero
       var (least, largest): (Float, Float) = (0, 0)
-      _ = Self.at(level) { ck_extremes(values, values.count, &least, &largest) }
+      _ = VectorLevels.at(level) { ck_extremes(values, values.count, &least, &largest) }
       #expect(least.bitPattern == zero.bitPattern)
     }
   }
 
-  @Test(arguments: levels, [Float.nan, .infinity, -.infinity])
+  @Test(arguments: VectorLevels.available, [Float.nan, .infinity, -.infinity])
   func theFirstValueThatIsNotFiniteIsFound(_ level: UInt32, _ odd: Float) {
     for place in [0, 1, 17, 64, 129, 299] {
       var values = [Float](repeating: 1, count: 300)
       values[place] = odd
       values[299] = odd
       var (least, largest): (Float, Float) = (0, 0)
-      let found = Self.at(level) { ck_extremes(values, values.count, &least, &largest) }
+      let found = VectorLevels.at(level) { ck_extremes(values, values.count, &least, &largest) }
       #expect(found == place)
     }
   }
@@ -124,7 +115,7 @@ import Testing
 
   /// Bounds and codes are those of the plain loops, bit for bit, and the cost is what is measured
   /// afterwards.
-  @Test(arguments: levels, cases.indices)
+  @Test(arguments: VectorLevels.available, cases.indices)
   private func encodingIsThatOfThePlainLoops(_ level: UInt32, _ index: Int) throws {
     let item = Self.cases[index]
     let layout = try AffineLayout(
@@ -134,7 +125,7 @@ import Testing
       Self.values(layout.elementCount, seed: UInt64(index)), as: item.type)
     let values = try Tensor(elementType: item.type, shape: shape, bytes: bytes).floatValues()
     for (bits, narrowing) in [(1, 1), (2, 1), (2, 0.6), (4, 0.8), (8, 1)] as [(Int, Float)] {
-      try Self.at(level) {
+      try VectorLevels.at(level) {
         let encoder = try TensorEncoder(
           bytes, elementType: item.type, shape: shape, layout: layout)
         guard case .found(let extremes) = encoder.extremes() else {
@@ -171,11 +162,11 @@ import Testing
   @Test func everyLevelGivesTheSameSums() throws {
     let values = Self.values(5003, seed: 9)
     var costs: [[UInt64]] = []
-    for level in Self.levels {
+    for level in VectorLevels.available {
       var cost = ck_affine_cost()
       var code = ck_affine_code(lower: -1, scale: 0.7, bits: 2, type: CK_ELEMENT_FLOAT16)
       var codes = [UInt8](repeating: 0, count: values.count)
-      Self.at(level) { ck_affine_encode(&code, values, values.count, &codes, &cost) }
+      VectorLevels.at(level) { ck_affine_encode(&code, values, values.count, &codes, &cost) }
       costs.append([
         cost.signal.bitPattern, cost.noise.bitPattern, cost.largest_error.bitPattern,
         UInt64(cost.clipped),

@@ -2,18 +2,6 @@ import CKernels
 import Foundation
 import TestSupport
 
-/// What the kernels of this processor may run at, the scalar reference first.
-enum VectorLevels {
-  static let available: [UInt32] = Array(0...ck_highest_vector_level().rawValue)
-
-  /// Runs `body` with the kernels that this thread calls at `level`.
-  static func at<Result>(_ level: UInt32, _ body: () throws -> Result) rethrows -> Result {
-    ck_set_thread_vector_level(ck_vector_level(level))
-    defer { ck_set_thread_vector_level(ck_highest_vector_level()) }
-    return try body()
-  }
-}
-
 extension SplitMix {
   mutating func normals(_ count: Int) -> [Float] {
     var values: [Float] = []

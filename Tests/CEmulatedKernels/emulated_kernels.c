@@ -1,0 +1,29 @@
+#include "emulated_kernels.h"
+
+#if defined(__x86_64__)
+
+#define CK_EMULATE_AVX512
+#include "../../Sources/CKernels/vector/avx512.h"
+
+#include "../../Sources/CKernels/vector_levels.h"
+
+extern const ck_kernel_table ck_kernels_512_emulated;
+extern const ck_affine_table ck_affine_512_emulated;
+extern const ck_derivative_table ck_derivatives_512_emulated;
+extern ck_integer_kernel ck_integer_linear_512_emulated;
+
+void emulate_missing_vector_levels(void) {
+  static const ck_level avx512 = {
+    &ck_kernels_512_emulated, &ck_affine_512_emulated, &ck_derivatives_512_emulated,
+    ck_integer_linear_256};
+  static const ck_level vnni = {
+    &ck_kernels_512_emulated, &ck_affine_512_emulated, &ck_derivatives_512_emulated,
+    ck_integer_linear_512_emulated};
+  ck_emulate_avx512(&avx512, &vnni);
+}
+
+#else
+
+void emulate_missing_vector_levels(void) {}
+
+#endif

@@ -1,0 +1,10 @@
+// Kernels for AVX-512, computed by other instructions, so that they are tested on every processor.
+
+#ifndef EMULATED_KERNELS_H
+#define EMULATED_KERNELS_H
+
+// Makes all vector levels of x86-64 available to tests. Where the processor has a level, its own
+// instructions run. To be called before other threads run; further calls change nothing.
+void emulate_missing_vector_levels(void);
+
+#endif

@@ -12,6 +12,8 @@ parts allow, with seeded random weights kept in float16, and besides it
     golden.range.<site>    the smallest and largest value at an activation site, in some files
     golden.quantized       the output with every site rounded to 6 bits within its range
     golden.quantized_by_rows  the same with inputs and probabilities rounded row by row
+    golden.layer.<name>.<what>  of the latter run, for the first rows of each linear layer of the body: its
+                           `input`, the `codes` of that, and its `output`
 
 `dat_light.safetensors` has no weights but inputs and outputs of the published DAT-light networks,
 whose folder `--dat-weights` names; without it that file is left as it is.
@@ -32,6 +34,8 @@ from torch.overrides import TorchFunctionMode
 
 FOLDER = Path(__file__).resolve().parent.parent / "superresolution"
 EXAMPLES = FOLDER.parent.parent.parent / "Examples"
+# Rows of each layer that are kept.
+LAYER_ROWS = 6
 # Buffers that the networks compute; one file keeps them.
 BUFFERS = ("attn_mask", "attn_mask_0", "attn_mask_1", "relative_position_index", "num_batches_tracked")
 
@@ -181,13 +185,37 @@ def quantized(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
         step = (upper - lower) / 63
         return step * torch.round((values.clamp(lower, upper) - lower) / step) + lower
 
+    layers: dict[str, torch.Tensor] = {}
+
+    def keep_layer(name: str, module: nn.Module, output: torch.Tensor) -> None:
+        # The codes are found again from the rounded input, which the hook before has made.
+        x = layers[f"{name}.input"]
+        upper = 0.95 * x.abs().amax(-1, keepdim=True)
+        codes = torch.round((x.clamp(-upper, upper) + upper) / (2 * upper / 63))
+        layers[f"{name}.codes"] = codes.to(torch.uint8)
+        layers[f"{name}.output"] = output.reshape(-1, output.shape[-1])[:LAYER_ROWS].clone()
+
+    def round_and_keep(site: str, values: torch.Tensor) -> torch.Tensor:
+        if site.endswith(".input"):
+            layers[site] = values.reshape(-1, values.shape[-1])[:LAYER_ROWS].clone()
+        return round_rows_off(site, values)
+
     results = []
-    for visit in (record, round_off, round_rows_off):
+    for visit in (record, round_off, round_and_keep):
+        hooks = []
         with Sites(model, visit) as sites:
+            if visit is round_and_keep:
+                hooks = [
+                    module.register_forward_hook(lambda m, _i, y, name=name: keep_layer(name, m, y))
+                    for name, module in model.named_modules()
+                    if f"{name}.input" in ranges
+                ]
             results.append(model.eval()(x))
-        sites.remove()
+        for hook in (sites, *hooks):
+            hook.remove()
     assert torch.allclose(results[0], model(x), atol=1e-5)
     goldens = {f"golden.range.{site}": ends for site, ends in ranges.items()}
+    goldens |= {f"golden.layer.{name}": values for name, values in layers.items()}
     return goldens | {"golden.quantized": results[1], "golden.quantized_by_rows": results[2]}
 
 

@@ -1,4 +1,6 @@
+import CKernels
 import Formats
+import Foundation
 import TestSupport
 import Testing
 import Transform
@@ -90,30 +92,12 @@ import Transform
     #expect(calls == 7)
   }
 
-  /// A value on the edge between two steps may fall on either side, so single pixels may differ.
-  @Test(arguments: fixtures)
-  func quantizedActivationsAgreeWithPyTorch(name: String) throws {
-    let fixture = try NetworkFixture(name)
-    let activations = try fixture.ranges().map { name, range in
-      ActivationQuantizer(
-        name: name, bitWidth: 6, lower: range.lowerBound, upper: range.upperBound)
-    }
-    let network = try SuperResolutionNetwork(
-      fixture.weights, name: name, threads: 2, activations: activations)
-    let found = try network.upscale(fixture.input(), progress: nil)
-    let expected = try fixture.quantizedOutput()
-    let full = try fixture.output()
-    #expect(meanDifference(found, expected) <= 1e-4)
-    #expect(meanDifference(full, expected) >= 1e-2, "quantization changes the result visibly")
-  }
-
-  @Test(arguments: fixtures)
-  func rowsRoundedByTheirMagnitudeAgreeWithPyTorch(name: String) throws {
-    let fixture = try NetworkFixture(name)
-    let sites = try fixture.network().sites
+  /// Quantizers of 6 bits for all sites: within the sites' ranges, or, by rows, within 0.95 of the
+  /// largest magnitude of each row of a layer's inputs and of probabilities.
+  private func quantizers(_ fixture: NetworkFixture, byRows: Bool) throws -> [ActivationQuantizer] {
     let ranges = try fixture.ranges()
-    let activations = try sites.map { site in
-      guard site.kind.hasRowScales else {
+    return try fixture.network().sites.map { site in
+      guard byRows, site.kind.hasRowScales else {
         let range = try #require(ranges[site.name])
         return ActivationQuantizer(
           name: site.name, bitWidth: 6, lower: range.lowerBound, upper: range.upperBound)
@@ -122,18 +106,81 @@ import Transform
         name: site.name, bitWidth: 6, lower: site.kind == .probabilities ? 0 : -0.95, upper: 0.95,
         scaling: .row)
     }
-    let network = try SuperResolutionNetwork(
-      fixture.weights, name: name, threads: 2, activations: activations)
-    let found = try network.upscale(fixture.input(), progress: nil)
-    let expected = try fixture.quantizedOutput(byRows: true)
-    #expect(meanDifference(found, expected) <= 1e-4)
-    let byRanges = try fixture.quantizedOutput()
-    #expect(meanDifference(byRanges, expected) >= 1e-3, "rows change the result visibly")
   }
 
-  private func meanDifference(_ first: Picture, _ second: Picture) -> Double {
-    let sum = zip(first.samples, second.samples).reduce(0.0) { $0 + Double(abs($1.0 - $1.1)) }
-    return sum / Double(first.samples.count)
+  /// A value at the edge between two codes falls on either side, depending on the order of additions
+  /// before it, and what follows differs by a whole step there. So a whole network is compared in dB:
+  /// its difference from PyTorch lies far below what quantization itself changes. Layers are compared
+  /// one by one in `layersAgreeWithPyTorchFromEqualCodes`.
+  @Test(arguments: VectorLevels.available, fixtures)
+  func quantizedNetworksAgreeWithPyTorch(level: UInt32, name: String) throws {
+    let fixture = try NetworkFixture(name)
+    let full = try fixture.output()
+    for byRows in [false, true] {
+      let network = try SuperResolutionNetwork(
+        fixture.weights, name: name, threads: 1,
+        activations: try quantizers(fixture, byRows: byRows))
+      let found = try VectorLevels.at(level) {
+        try network.upscale(fixture.input(), progress: nil)
+      }
+      let expected = try fixture.quantizedOutput(byRows: byRows)
+      let quantization = squaredDifference(expected, full)
+      let difference = squaredDifference(found, expected)
+      #expect(10 * log10(quantization / difference) >= 20, "by rows: \(byRows)")
+    }
+    let rows = try squaredDifference(
+      fixture.quantizedOutput(byRows: true), fixture.quantizedOutput())
+    #expect(rows > 0.1 * squaredDifference(try fixture.quantizedOutput(), full))
+  }
+
+  private func squaredDifference(_ first: Picture, _ second: Picture) -> Double {
+    zip(first.samples, second.samples).reduce(0) { sum, pair in
+      let difference = Double(pair.0) - Double(pair.1)
+      return sum + difference * difference
+    }
+  }
+
+  /// Codes are PyTorch's, bit for bit. From equal codes a layer's output may differ by what the order
+  /// of additions does: n + 1 terms, added in any order with or without fused products, lie within
+  /// γ Σ |terms| of their sum, where γ = (n + 1) u / (1 − (n + 1) u) and u = 2⁻²⁴ (Higham, Accuracy and
+  /// Stability of Numerical Algorithms, 3.1).
+  @Test(arguments: VectorLevels.available, fixtures)
+  func layersAgreeWithPyTorchFromEqualCodes(level: UInt32, name: String) throws {
+    let fixture = try NetworkFixture(name)
+    let layers = try fixture.quantizedLayers()
+    let sites = try fixture.network().sites.filter { $0.kind == .input }
+    #expect(layers.count == sites.count)
+    for layer in layers {
+      let (rows, inputs, outputs) = (layer.rows, layer.inputs, layer.outputs)
+      let linear = Linear(
+        weight: layer.weight, bias: layer.bias, outputs: outputs, inputs: inputs)
+      var quantizer = ck_quantizer(
+        lower: -0.95, upper: 0.95, levels: 63, is_row_scaled: true, group_size: 0)
+      var x = layer.input
+      var y = [Float](repeating: .nan, count: rows * outputs)
+      VectorLevels.at(level) {
+        x.write { ck_quantize(&quantizer, $0, rows, inputs, inputs) }
+        y.write { linear.apply(rows: rows, x, stride: inputs, to: $0, stride: outputs) }
+      }
+      #expect(x == layer.decodedInput, "\(layer.name)")
+      let terms = Double(inputs + 1)
+      let gamma = terms * 0x1p-24 / (1 - terms * 0x1p-24)
+      for row in 0..<rows {
+        for output in 0..<outputs {
+          var sum = Double(layer.bias[output])
+          var magnitudes = abs(sum)
+          for input in 0..<inputs {
+            let weight = Double(layer.weight[output * inputs + input])
+            let product = weight * Double(x[row * inputs + input])
+            sum += product
+            magnitudes += abs(product)
+          }
+          let place = row * outputs + output
+          #expect(abs(Double(y[place]) - sum) <= gamma * magnitudes, "\(layer.name)")
+          #expect(abs(Double(layer.output[place]) - sum) <= gamma * magnitudes, "\(layer.name)")
+        }
+      }
+    }
   }
 
   @Test func aPackedFileBringsItsQuantizers() throws {

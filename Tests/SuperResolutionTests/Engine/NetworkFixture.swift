@@ -52,6 +52,49 @@ struct NetworkFixture {
     return ranges
   }
 
+  /// Rows of a linear layer as PyTorch computed them, with inputs rounded to 6 bits within 0.95 of the
+  /// largest magnitude of each row.
+  struct QuantizedLayer {
+    let name: String
+    let rows: Int
+    let inputs: Int
+    let outputs: Int
+    /// Before rounding, `[rows, inputs]`.
+    let input: [Float]
+    /// What the codes of `input` stand for.
+    let decodedInput: [Float]
+    let weight: [Float]
+    let bias: [Float]
+    /// `[rows, outputs]`.
+    let output: [Float]
+  }
+
+  func quantizedLayers() throws -> [QuantizedLayer] {
+    let suffix = ".codes"
+    return try goldens.tensors.keys.filter { $0.hasPrefix("layer.") && $0.hasSuffix(suffix) }.map {
+      let name = String($0.dropFirst("layer.".count).dropLast(suffix.count))
+      func values(_ part: String) throws -> [Float] {
+        try #require(goldens.tensors["layer.\(name).\(part)"]).floatValues()
+      }
+      let weight = try #require(weights.tensors["\(name).weight"])
+      let (outputs, inputs) = (weight.shape.dimensions[0], weight.shape.dimensions[1])
+      let input = try values("input")
+      let rows = input.count / inputs
+      var decoded: [Float] = []
+      for (index, code) in try #require(goldens.tensors[$0]).bytes().array.enumerated() {
+        let row = index / inputs
+        let upper = 0.95 * (input[row * inputs..<(row + 1) * inputs].map { abs($0) }.max() ?? 0)
+        let step = (upper + upper) / 63
+        decoded.append(Float(code) * step - upper)
+      }
+      return QuantizedLayer(
+        name: name, rows: rows, inputs: inputs, outputs: outputs, input: input,
+        decodedInput: decoded, weight: try weight.floatValues(),
+        bias: try #require(weights.tensors["\(name).bias"]).floatValues(),
+        output: try values("output"))
+    }
+  }
+
   /// The features after each residual group, where the file has them.
   func groups() throws -> [[Float]] {
     var groups: [[Float]] = []

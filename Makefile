@@ -11,15 +11,20 @@ SWIFT_SOURCES := Package.swift Sources Tests Fuzz Examples/SwiftPackage
 INTEROP_VENV := .venv-interop
 # What making the Debian package takes, and trying it on a bare system.
 DEB_PACKAGES := dpkg-dev
-DEB_TEST_PACKAGES := debootstrap
+DEB_TEST_PACKAGES := mmdebstrap
+# Not optimized: with instrumentation that takes longer than the tests do.
+SANITIZED    := -Xcc -O2 --sanitize=address --scratch-path .build-asan
 MPI_PACKAGES := libopenmpi-dev openmpi-bin
 # What the tests make two hosts of.
 MPI_TEST_PACKAGES := iproute2
 MPI_BUILD    := .build-mpi
 MPI_BIN      := $(MPI_BUILD)/condi-convert-mpi
+# What emulates vector units that the processor lacks.
+TEST_PACKAGES := libsimde-dev
 
-# One program for all machines: it carries Swift's libraries, which no distribution packages.
-RELEASE      := -c release --static-swift-stdlib
+# All that is built here shares one folder and these options, so that no module is compiled twice: tests
+# see the internals of the very modules that the program is made of.
+RELEASE      := -c release -Xswiftc -enable-testing
 
 .PHONY: help packages build demo install uninstall deb deb-test examples docs test lint format \
   interop bench accuracy fuzz sanitize mpi mpi-test clean
@@ -40,7 +45,7 @@ help:
 	@echo 'make accuracy measure what quantization costs, hours: Benchmarks/accuracy.md'
 	@echo 'make fuzz     fuzz every reader, each for FUZZ_SECONDS (30)'
 	@echo 'make sanitize run all tests under AddressSanitizer'
-	@echo 'make mpi      build the program for mpirun, .build-mpi/condi-convert-mpi; installs Open MPI'
+	@echo 'make mpi      make the program for mpirun, .build-mpi/condi-convert-mpi; installs Open MPI'
 	@echo 'make mpi-test check that ranks of mpirun write and print what one process does'
 	@echo 'make clean    remove what was built'
 
@@ -83,10 +88,12 @@ examples: packages
 	@SWIFT=$(SWIFT) Scripts/examples.sh $(RELEASE)
 
 docs: packages
-	@SWIFT=$(SWIFT) Scripts/docs.sh out/docs
+	@SWIFT=$(SWIFT) Scripts/docs.sh out/docs $(RELEASE)
 
-test: packages
-	$(SWIFT) test -Xcc -O2
+test: build
+	@$(MAKE) --no-print-directory packages PACKAGES='$(TEST_PACKAGES)'
+	$(SWIFT) build $(RELEASE) --product condi-convertPackageTests
+	$(SWIFT) test --skip-build $(RELEASE) $(TEST_FLAGS)
 
 lint:
 	$(SWIFT) format lint --strict --recursive $(SWIFT_SOURCES)
@@ -126,14 +133,16 @@ fuzz: packages
 # Leaks are left out: Swift's runtime keeps what it made once, and a program that ends by 'exit'
 # frees nothing.
 sanitize: packages
-	ASAN_OPTIONS=detect_leaks=0:$$ASAN_OPTIONS \
-	  $(SWIFT) test -Xcc -O2 --sanitize=address --scratch-path .build-asan $(SANITIZE_FLAGS)
+	@$(MAKE) --no-print-directory packages PACKAGES='$(TEST_PACKAGES)'
+	ASAN_OPTIONS=detect_leaks=0:$$ASAN_OPTIONS $(SWIFT) test $(SANITIZED) $(SANITIZE_FLAGS)
 
-# The same program with the same options, whose ranks share a command's work.
-mpi:
-	@$(MAKE) --no-print-directory packages PACKAGES='$(PACKAGES) $(MPI_PACKAGES)'
-	$(SWIFT) build $(RELEASE) --traits MPI --scratch-path $(MPI_BUILD) --product condi-convert
-	@ln -f $(MPI_BUILD)/release/condi-convert $(MPI_BIN)
+# The same program, beside the library by which its ranks share a command's work.
+mpi: build
+	@$(MAKE) --no-print-directory packages PACKAGES='$(MPI_PACKAGES)'
+	@mkdir -p $(MPI_BUILD)
+	mpicc -shared -fPIC -O2 -std=gnu17 -Wall -Wextra -ISources/CMPI/include \
+	  -o $(MPI_BUILD)/libcondi-mpi.so Sources/CMPI/plugin/openmpi.c
+	@ln -f $(BIN) $(MPI_BIN)
 
 mpi-test: build mpi
 	@$(MAKE) --no-print-directory packages PACKAGES='$(MPI_TEST_PACKAGES)'

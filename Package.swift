@@ -1,6 +1,20 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+/// One program for all machines: it carries Swift's libraries, which no distribution packages.
+///
+/// Its modules are compiled as those of the tests are, which have no static libraries. What Foundation's
+/// static modules would name for the linker is named here, each library before those that it needs.
+let staticLinking =
+  ["-static-stdlib"]
+  + [
+    "Foundation", "FoundationInternationalization", "FoundationEssentials", "CoreFoundation",
+    "_FoundationICU", "_FoundationCShims", "_FoundationCollections",
+  ].map { "-l\($0)" }
+
+/// Tests are small beside what they test: optimizing them takes longer than running them as they are.
+let testSettings: [SwiftSetting] = [.unsafeFlags(["-Onone"])]
+
 /// Everything is built under the Swift 6 language mode, so data races are compile-time errors.
 let package = Package(
   name: "condi-convert",
@@ -79,7 +93,8 @@ let package = Package(
       dependencies: [
         "Formats", "Inspect", "Jobs", "Ranks", "Transform", "SuperResolution",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ]),
+      ],
+      linkerSettings: [.unsafeFlags(staticLinking)]),
 
     .target(
       name: "FuzzTargets", dependencies: ["Formats", "SuperResolution"], path: "Fuzz/Targets"),
@@ -89,20 +104,28 @@ let package = Package(
     .target(
       name: "TestSupport", dependencies: ["CEmulatedKernels", "CKernels", "Formats"],
       path: "Tests/TestSupport"),
-    .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"]),
     .testTarget(
-      name: "FormatsTests", dependencies: ["Formats", "FuzzTargets", "TestSupport"]),
-    .testTarget(name: "InspectTests", dependencies: ["Inspect", "TestSupport"]),
-    .testTarget(name: "TransformTests", dependencies: ["Transform", "TestSupport"]),
+      name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"],
+      swiftSettings: testSettings),
     .testTarget(
-      name: "JobsTests", dependencies: ["CKernels", "Jobs", "Ranks", "TestSupport"]),
+      name: "FormatsTests", dependencies: ["Formats", "FuzzTargets", "TestSupport"],
+      swiftSettings: testSettings),
     .testTarget(
-      name: "SuperResolutionTests", dependencies: ["SuperResolution", "TestSupport"]),
+      name: "InspectTests", dependencies: ["Inspect", "TestSupport"], swiftSettings: testSettings),
+    .testTarget(
+      name: "TransformTests", dependencies: ["Transform", "TestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "JobsTests", dependencies: ["CKernels", "Jobs", "Ranks", "TestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "SuperResolutionTests", dependencies: ["SuperResolution", "TestSupport"],
+      swiftSettings: testSettings),
+    // These start the program that 'make build' made.
     .testTarget(
       name: "CommandTests",
-      dependencies: [
-        "condi-convert", "Formats", "Inspect", "SuperResolution", "TestSupport", "Transform",
-      ]),
+      dependencies: ["Formats", "Inspect", "SuperResolution", "TestSupport", "Transform"],
+      swiftSettings: testSettings),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -17,30 +17,41 @@ work=$scratch/corpus
 # Optimized, because a fuzzer lives by its speed, but with all checks of the language; debug in name,
 # because the C++ of dependencies is not what is tried here. gold cannot link it.
 swift build --scratch-path $scratch \
-  -Xswiftc -sanitize=fuzzer,address -Xswiftc -O -Xswiftc -use-ld=lld \
-  -Xswiftc -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+  -Xswiftc -sanitize=fuzzer,address -Xswiftc -O -Xswiftc -use-ld=lld
 program=$PWD/$scratch/debug/condi-fuzz
 rm -rf "$work/seeds"
 python3 make_seeds.py "$program" "$work/seeds"
 
 # Leaks: Swift's runtime keeps what it made once.
 export ASAN_OPTIONS=detect_leaks=0:${ASAN_OPTIONS:-}
-status=0
-for target in ${FUZZ_TARGETS:-$("$program" --list)}; do
-  kept=$work/kept/$target
+fuzz() {
+  local target=$1 kept=$work/kept/$1 log=$work/$1.log result=ok executions coverage
   [ "$seed" = 0 ] || { kept=$work/seeded/$target; rm -rf "$kept"; }
   mkdir -p "$kept" "Findings/$target"
-  log=$work/$target.log
-  if FUZZ_TARGET=$target "$program" -max_total_time="$seconds" -runs="$runs" \
+  FUZZ_TARGET=$target "$program" -max_total_time="$seconds" -runs="$runs" \
     -seed="$seed" -max_len=65536 -timeout=20 -rss_limit_mb=3072 -malloc_limit_mb=1536 -print_final_stats=1 \
     -artifact_prefix="Findings/$target/" \
-    "$kept" "$work/seeds/$target" "Findings/$target" >"$log" 2>&1
-  then result=ok; else result=FINDING; status=1; fi
+    "$kept" "$work/seeds/$target" "Findings/$target" >"$log" 2>&1 || result=FINDING
   rmdir --ignore-fail-on-non-empty "Findings/$target"
   executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
   coverage=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -1)
   printf '%-14s %9s executions  %6s edges  %s\n' \
     "$target" "${executions:-?}" "${coverage:-?}" "$result"
-  [ $result = ok ] || tail -40 "$log"
+  [ $result = ok ] || { tail -40 "$log"; return 1; }
+}
+
+# As many targets at once as there are processors; each has its own folders.
+status=0 running=0
+for target in ${FUZZ_TARGETS:-$("$program" --list)}; do
+  if [ "$running" -ge "$(nproc)" ]; then
+    wait -n || status=1
+    running=$((running - 1))
+  fi
+  fuzz "$target" &
+  running=$((running + 1))
+done
+while [ "$running" -gt 0 ]; do
+  wait -n || status=1
+  running=$((running - 1))
 done
 exit $status

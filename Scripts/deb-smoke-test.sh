@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs a package on a bare Debian, a folder made by debootstrap, and does a conversion there.
+# Installs a package on a bare Debian, a folder made by mmdebstrap, and does a conversion there.
 # Usage: deb-smoke-test.sh PACKAGE.deb
-# Needs root, debootstrap, and a Debian mirror: MIRROR, SUITE (those of this system).
-# BARE names a folder that debootstrap --variant=minbase made before, which is copied.
+# Needs root, mmdebstrap, and a Debian mirror: MIRROR, SUITE (those of this system).
+# BARE names a folder that mmdebstrap --variant=minbase made before, which is copied.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,8 +11,8 @@ suite=${SUITE:-$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")}
 mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
   | grep -v security | head -n 1)}
 
-if [ "$(id -u)" != 0 ] || ! command -v debootstrap >/dev/null; then
-  echo "skipped: needs root and debootstrap" >&2
+if [ "$(id -u)" != 0 ] || ! command -v mmdebstrap >/dev/null; then
+  echo "skipped: needs root and mmdebstrap" >&2
   exit 77
 fi
 
@@ -28,7 +28,7 @@ inside() { chroot "$bare" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_
 if [ -n "${BARE-}" ]; then
   cp -a "$BARE/." "$bare/"
 else
-  log=$(debootstrap --variant=minbase "$suite" "$bare" "$mirror" 2>&1) \
+  log=$(mmdebstrap --quiet --variant=minbase --skip=cleanup/apt "$suite" "$bare" "$mirror" 2>&1) \
     || { tail -n 20 <<<"$log" >&2; exit 2; }
 fi
 mount -t proc proc "$bare/proc"
@@ -49,7 +49,7 @@ run condi-convert verify /tmp/model.condi --reference /tmp/model.pth --min-ratio
 for file in /usr/share/man/man1/condi-convert.1.gz \
   /usr/share/bash-completion/completions/condi-convert \
   /usr/share/condi-convert/schemas/recipe.schema.json; do
-  # Minimal systems may be told to leave documentation out; debootstrap's are not.
+  # Minimal systems may be told to leave documentation out; those are not.
   inside test -s "$file" || { echo "$file is missing" >&2; exit 1; }
 done
 

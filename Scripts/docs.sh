@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the documentation of all libraries, with DocC of the Swift toolchain and no plugin.
-# Usage: docs.sh FOLDER
+# Usage: docs.sh FOLDER [OPTION OF 'swift build']...
 #
 # FOLDER/condi-convert.doccarchive is a site for any web server; everything in it is static. What
 # DocC warns of is an error, but for parameters without a sentence of their own beside others that have
@@ -9,6 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 out=$1
+shift
 swift=$(command -v "${SWIFT:-swift}")
 docc=${DOCC:-$(dirname "$(realpath "$swift")")/docc}
 modules=(Formats Inspect Transform SuperResolution LinearAlgebra)
@@ -16,9 +17,9 @@ modules=(Formats Inspect Transform SuperResolution LinearAlgebra)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The graphs of all targets, tests too, with the options of 'make test', so that what it has built is
-# not built again.
-"$swift" package -Xcc -O2 dump-symbol-graph --minimum-access-level public --skip-synthesized-members \
+# The graphs of all targets, tests as well; with the options of 'make build' and 'make test', what those
+# have built is not built again.
+"$swift" package "$@" dump-symbol-graph --minimum-access-level public --skip-synthesized-members \
   >"$work/log" 2>&1 || { tail -n 40 "$work/log" >&2; exit 2; }
 graphs=$(sed -n 's/^Files written to //p' "$work/log")
 

@@ -21,7 +21,7 @@ export SOURCE_DATE_EPOCH
 
 if readelf -d "$program" | grep -q 'NEEDED.*libswift'; then
   echo "$0: $program needs Swift's libraries, which Debian does not package;" \
-    "build it with --static-swift-stdlib" >&2
+    "'make build' links them statically" >&2
   exit 2
 fi
 

@@ -9,21 +9,17 @@ import Testing
     _ outputs: Int, _ inputs: Int, _ kernelHeight: Int, _ kernelWidth: Int, _ width: Int,
     _ height: Int
   ) throws {
-    let weights = (0..<outputs * inputs * kernelHeight * kernelWidth).map {
-      Double($0 * 37 % 23) / 23 - 0.4
-    }
-    let places = width * height
+    let (taps, places) = (kernelHeight * kernelWidth, width * height)
+    let weights = (0..<outputs * inputs * taps).map { Double($0 * 37 % 23) / 23 - 0.4 }
     var dense = Matrix(
       rows: outputs * places, columns: inputs * places,
       values: .init(repeating: 0, count: outputs * places * inputs * places))
     for (index, weight) in weights.enumerated() {
-      let tap = index % (kernelHeight * kernelWidth)
-      let (output, input) = (
-        index / (kernelHeight * kernelWidth * inputs), index / (kernelHeight * kernelWidth) % inputs
-      )
+      let (tap, output, input) = (index % taps, index / (taps * inputs), index / taps % inputs)
       for y in 0..<height {
         for x in 0..<width {
-          let source = (y + tap / kernelWidth) % height * width + (x + tap % kernelWidth) % width
+          let (row, column) = ((y + tap / kernelWidth) % height, (x + tap % kernelWidth) % width)
+          let source = row * width + column
           dense[output * places + y * width + x, input * places + source] += weight
         }
       }

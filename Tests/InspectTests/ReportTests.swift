@@ -87,12 +87,13 @@ import Testing
     let report = try modelReport()
     let lines = try report.rendered(as: .csv).split(separator: "\r\n")
     #expect(lines.count == report.layers.count + 1)
-    #expect(
-      lines[0]
-        == "name,part,position,shape,rows,columns,elementCount,conditionNumber,"
-        + "referenceConditionNumber,sigmaMax,sigmaMin,stableRank,byteCount,elementType,sqnr4,alpha,"
-        + "effectiveRank,numericalRank,sqnr3,sqnr2,channelNormSpread,kurtosis,spectralEntropy,"
-        + "frobeniusNorm,nuclearNorm,zeroShare,nanCount,infinityCount,note")
+    let header = """
+      name,part,position,shape,rows,columns,elementCount,conditionNumber,referenceConditionNumber,\
+      sigmaMax,sigmaMin,stableRank,byteCount,elementType,sqnr4,alpha,effectiveRank,numericalRank,\
+      sqnr3,sqnr2,channelNormSpread,kurtosis,spectralEntropy,frobeniusNorm,nuclearNorm,zeroShare,\
+      nanCount,infinityCount,note
+      """
+    #expect(lines[0] == header)
     #expect(lines[4].hasPrefix("conv.weight,,1,2x1x1x3,2,3,6,12.0,,3.0,0.25,1.00694444"))
   }
 

@@ -92,15 +92,32 @@ struct BoundSearchTests {
     #expect(bounds == .init(lower: value, scale: 0))
   }
 
+  /// Adds up in the order that `AffineCode.squaredError` promises, one element at a time.
+  private func plainSquaredError(of values: [Float], _ code: AffineCode) -> Double {
+    let rounding: Float = 0x1.8p23
+    let divisor = code.scale > 0 ? code.scale : .infinity
+    let maximumCode = code.maximumCode
+    var sums = [Double](repeating: 0, count: 8)
+    for (index, value) in values.enumerated() {
+      var clipped = (value - code.lower) / divisor
+      if clipped < 0 { clipped = 0 }
+      if clipped > maximumCode { clipped = maximumCode }
+      let rounded = (clipped + rounding) - rounding
+      let difference = Double(value - (code.lower + code.scale * rounded))
+      sums[index % 8] += difference * difference
+    }
+    let even = (sums[0] + sums[4]) + (sums[2] + sums[6])
+    return even + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+  }
+
   @Test(arguments: 1...8, [0, 1, 7, 8, 9, 16, 203])
-  func vectorsAndScalarsGiveTheSameBits(bitWidth: Int, count: Int) {
+  func squaredErrorIsSummedInAFixedOrder(bitWidth: Int, count: Int) {
     var generator = SplitMix(seed: UInt64(bitWidth * 1_000 + count))
     let values = (0..<count).map { _ in generator.nextNormal() }
     for (lower, scale) in [(Float(-1), Float(0.25)), (-3, 0.01), (0.5, 0), (-1e30, 1e30)] {
       let code = AffineCode(lower: lower, scale: scale, bitWidth: bitWidth)
-      values.withUnsafeBufferPointer {
-        #expect(code.vectorSquaredError(of: $0) == code.scalarSquaredError(of: $0))
-      }
+      let found = values.withUnsafeBufferPointer { code.squaredError(of: $0) }
+      #expect(found == plainSquaredError(of: values, code))
     }
   }
 

@@ -34,15 +34,16 @@ struct LinearNetwork: ActivationSource {
   /// Rows of both inputs of a sample, and something positive.
   func rows(_ sample: Int) -> [[Float]] {
     var generator = SplitMix(seed: UInt64(sample))
-    let first = (0..<rowCount * 6).map { index in
+    let first = (0..<rowCount * 6).map { (index: Int) -> Float in
       generator.nextNormal() * Float(1 + index % 6) + Float(index % 3)
     }
     let weight = Self.weight(0)
     var second: [Float] = []
     for row in 0..<rowCount {
       for output in 0..<4 {
-        second.append(
-          (0..<6).reduce(0) { $0 + Float(weight[output, $1]) * first[row * 6 + $1] })
+        var sum: Float = 0
+        for input in 0..<6 { sum += Float(weight[output, input]) * first[row * 6 + input] }
+        second.append(sum)
       }
     }
     return [first, second, second.map { $0 * $0 / 1000 }]
@@ -216,9 +217,11 @@ struct LinearNetwork: ActivationSource {
 
   @Test func groupsOfOneValueAreNoGroups() {
     var histogram = RowHistogram(.group(2))
-    [3, 3, 1e-35, -1e-38, 5].withUnsafeBufferPointer { histogram.add($0, columns: 5) }
+    let equal: [Float] = [3, 3, 1e-35, -1e-38, 5]
+    equal.withUnsafeBufferPointer { histogram.add($0, columns: 5) }
     #expect(histogram.isEmpty)
-    [3, 4, 7, 7, 5].withUnsafeBufferPointer { histogram.add($0, columns: 5) }
+    let different: [Float] = [3, 4, 7, 7, 5]
+    different.withUnsafeBufferPointer { histogram.add($0, columns: 5) }
     #expect(histogram.energies.reduce(0, +) == 2 * 0.25)
     #expect(histogram.range == -1...1)
   }

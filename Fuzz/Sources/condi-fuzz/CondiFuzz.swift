@@ -26,6 +26,7 @@ struct CondiFuzz {
         FileHandle.standardError.write(Data("FUZZ_TARGET names no target; --list does\n".utf8))
         exit(64)
       }
+      FuzzTarget.acceptEveryChecksum()
       var count = CommandLine.argc
       var values: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv
       exit(runDriver(&count, &values, testOneInput))

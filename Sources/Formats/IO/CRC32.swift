@@ -10,16 +10,13 @@ package enum CRC32 {
     bytes.withUnsafeBytes { checksum($0, seed: seed) }
   }
 
+  /// Whether every stored checksum counts as right, which a fuzzer sets before its first input: it
+  /// cannot guess checksums, and behind them lies most of what it is to try.
+  package nonisolated(unsafe) static var acceptsEveryChecksum = false
+
   /// Whether a stored checksum is the computed one.
-  ///
-  /// A fuzzer cannot guess checksums, and behind them lies most of what it is to try: in its build,
-  /// and in no other, every checksum is right. The name is the one that LLVM's fuzzer documents.
   static func isMatch(_ found: UInt32, _ expected: UInt32) -> Bool {
-    #if FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-      true
-    #else
-      found == expected
-    #endif
+    found == expected || acceptsEveryChecksum
   }
 
   static func checksum(_ buffer: UnsafeRawBufferPointer, seed: UInt32 = 0) -> UInt32 {

@@ -5,16 +5,6 @@ extension AffineCode {
   /// partial sums over the elements of equal index modulo 8, then `(0+4)+(2+6)` plus
   /// `(1+5)+(3+7)`. Not finite where the quantizer's values are not.
   package func squaredError(of values: UnsafeBufferPointer<Float>) -> Double {
-    // Without optimization every SIMD operation is a call through a generic function, and scalars
-    // are seven times as fast; with it, the vectors are ten times as fast. Both give the same bits.
-    #if DEBUG
-      scalarSquaredError(of: values)
-    #else
-      vectorSquaredError(of: values)
-    #endif
-  }
-
-  package func vectorSquaredError(of values: UnsafeBufferPointer<Float>) -> Double {
     typealias Lanes = SIMD8<Float>
     let lower = Lanes(repeating: lower)
     let scale = Lanes(repeating: self.scale)
@@ -49,28 +39,6 @@ extension AffineCode {
     }
     let sums = low + high
     return (sums[0] + sums[2]) + (sums[1] + sums[3])
-  }
-
-  package func scalarSquaredError(of values: UnsafeBufferPointer<Float>) -> Double {
-    let (lower, scale, maximumCode) = (lower, scale, maximumCode)
-    let (divisor, rounding) = (divisor, Self.rounding)
-    return withUnsafeTemporaryAllocation(of: Double.self, capacity: 8) { sums in
-      sums.initialize(repeating: 0)
-      // Not a range, whose iterator is a call an element without optimization.
-      var index = 0
-      let count = values.count
-      while index < count {
-        let value = values[index]
-        var clipped = (value - lower) / divisor
-        if clipped < 0 { clipped = 0 }
-        if clipped > maximumCode { clipped = maximumCode }
-        let difference = Double(value - (lower + scale * ((clipped + rounding) - rounding)))
-        sums[index & 7] += difference * difference
-        index += 1
-      }
-      return ((sums[0] + sums[4]) + (sums[2] + sums[6]))
-        + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
-    }
   }
 
   /// Without a scale every code is zero; a division by infinity says the same without a branch.

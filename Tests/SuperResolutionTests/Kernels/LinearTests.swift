@@ -10,13 +10,17 @@ import Testing
   static func reference(
     rows: Int, x: [Float], xStride: Int, weight: [Float], bias: [Float]?, outputs: Int, inputs: Int
   ) -> [Double] {
-    (0..<rows).flatMap { row in
-      (0..<outputs).map { output in
-        (0..<inputs).reduce(Double(bias?[output] ?? 0)) { sum, input in
-          sum + Double(x[row * xStride + input]) * Double(weight[output * inputs + input])
+    var sums: [Double] = []
+    for row in 0..<rows {
+      for output in 0..<outputs {
+        var sum = Double(bias?[output] ?? 0)
+        for input in 0..<inputs {
+          sum += Double(x[row * xStride + input]) * Double(weight[output * inputs + input])
         }
+        sums.append(sum)
       }
     }
+    return sums
   }
 
   @Test(arguments: VectorLevels.available, shapes)

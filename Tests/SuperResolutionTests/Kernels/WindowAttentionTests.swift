@@ -74,11 +74,14 @@ import Testing
         }
       }
     }
-    let expected = sample.probabilities(scale: Double(Float(0.3))).flatMap { probabilities in
-      (0..<head).map { element in
-        probabilities.indices.reduce(0) {
-          $0 + probabilities[$1] * Double(sample.v[$1 * stride + element])
+    var expected: [Double] = []
+    for probabilities in sample.probabilities(scale: Double(Float(0.3))) {
+      for element in 0..<head {
+        var sum = 0.0
+        for (key, probability) in probabilities.enumerated() {
+          sum += probability * Double(sample.v[key * stride + element])
         }
+        expected.append(sum)
       }
     }
     for out in [out, rowMajor] {

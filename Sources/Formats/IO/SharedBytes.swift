@@ -22,7 +22,13 @@ public struct SharedBytes: @unchecked Sendable {
 
   /// A copy of `bytes`.
   public init(_ bytes: some Collection<UInt8>) {
-    self.init(count: bytes.count) { _ = $0.initializeMemory(as: UInt8.self, from: bytes) }
+    self.init(count: bytes.count) { memory in
+      // Callers in other modules run this unspecialized, which takes a call for each byte.
+      let isCopied: Void? = bytes.withContiguousStorageIfAvailable {
+        memory.copyMemory(from: UnsafeRawBufferPointer($0))
+      }
+      if isCopied == nil { _ = memory.initializeMemory(as: UInt8.self, from: bytes) }
+    }
   }
 
   /// `count` bytes, zero at first, that `initialize` fills.

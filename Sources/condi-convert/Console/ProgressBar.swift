@@ -1,4 +1,5 @@
 import Foundation
+import Inspect
 import Synchronization
 
 /// A line on standard error that shows how much of the work is done, how fast, and how long it will

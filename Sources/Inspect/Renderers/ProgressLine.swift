@@ -1,19 +1,30 @@
 import Foundation
 
-/// The words of a progress bar at one moment.
-struct ProgressLine {
-  var label: String
-  /// From 0 to 1.
-  var share: Double
-  /// Bytes that are done; `nil` where the work is not counted in bytes.
-  var byteCount: Int?
-  /// Since the work began.
-  var seconds: Double
-  /// What stands after the share, such as a loss.
-  var detail = ""
+/// The text of a progress bar at one moment.
+package struct ProgressLine {
+  private let label: String
+  private let share: Double
+  private let byteCount: Int?
+  private let seconds: Double
+  private let detail: String
 
-  /// The line, of at most `columns` characters: a wrapped line could not be drawn over.
-  func text(columns: Int) -> String {
+  /// - Parameters:
+  ///   - share: of the work that is done, from 0 to 1.
+  ///   - byteCount: bytes that are done; `nil` where the work is not counted in bytes.
+  ///   - seconds: since the work began.
+  ///   - detail: what stands after the share, such as a loss.
+  package init(
+    label: String, share: Double, byteCount: Int?, seconds: Double, detail: String = ""
+  ) {
+    self.label = label
+    self.share = share
+    self.byteCount = byteCount
+    self.seconds = seconds
+    self.detail = detail
+  }
+
+  /// Returns the line in fewer than `columns` characters: a wrapped line could not be drawn over.
+  package func text(columns: Int) -> String {
     let filled = Int(share * 30)
     let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
     let rest = [percent] + (detail.isEmpty ? [] : [detail]) + pace
@@ -36,7 +47,7 @@ struct ProgressLine {
     return pace
   }
 
-  /// `0:09`, `12:34` or `1:02:03`.
+  /// Returns `0:09`, `12:34` or `1:02:03`.
   static func clock(_ seconds: Double) -> String {
     let whole = Int(min(seconds, 359_999).rounded(.up))
     let (hours, minutes) = (whole / 3600, whole / 60 % 60)

@@ -7,7 +7,7 @@ import Transform
 /// Statistics from pictures, and what commands do with them.
 @Suite struct CalibrateCommandTests {
   /// A small SwinIR for scale 2, as a file in `folder`.
-  private static func model(_ folder: TemporaryFolder) throws -> String {
+  static func model(_ folder: TemporaryFolder) throws -> String {
     var archive = try FormatRegistry.standard.open(
       PackageFolder.fixture("superresolution/swinir_direct_x2.safetensors"))
     archive.tensors = archive.tensors.filter { !$0.key.hasPrefix("golden.") }
@@ -23,7 +23,7 @@ import Transform
   }
 
   /// The fixture's layers are smaller than built-in recipes quantize.
-  private static func recipe(_ folder: TemporaryFolder) throws -> [String] {
+  static func recipe(_ folder: TemporaryFolder) throws -> [String] {
     let path = folder.appending("recipe.json")
     let rule = #"{"match": "*.weight", "where": {"rank": 2}, "action": "quantize"}"#
     try Data("{\"bits\": 2, \"rules\": [\(rule)]}".utf8).write(to: URL(filePath: path))
@@ -45,6 +45,7 @@ import Transform
   func calibrationsAreWhatConvertTakes() throws {
     try withPictures { folder, pictures in
       var files: [Data] = []
+      var reports: [String] = []
       for threads in ["1", "2"] {
         let path = folder.appending("\(threads).calib.npz")
         let outcome = try BuiltProgram().run(
@@ -58,13 +59,9 @@ import Transform
         let report = try CommandLine.json(outcome)
         #expect(report["pictureCount"] as? Int == 2)
         #expect(report["patchCount"] as? Int == 3)
-        let json = folder.appending("report.json")
-        try Data(outcome.standardOutput.utf8).write(to: URL(filePath: json))
-        let valid = try Python.run([
-          "Tests/Fixtures/interop/validate_json.py", "schemas/calibration-report.schema.json", json,
-        ])
-        #expect(valid.exitCode == 0, "\(valid.standardOutput)\(valid.standardError)")
+        reports.append(outcome.standardOutput)
       }
+      try Schema.expectValid(reports, "calibration-report")
       #expect(files[0] == files[1])
       let file = folder.appending("1.calib.npz")
       let calibration = try Calibration(contentsOf: file)
@@ -161,12 +158,7 @@ import Transform
       }
       let converted = try convert("--steps", "9", "--checkpoint", state)
       #expect(converted.exitCode == 0, "\(converted.standardError)")
-      let report = folder.appending("report.json")
-      try Data(converted.standardOutput.utf8).write(to: URL(filePath: report))
-      let valid = try Python.run([
-        "Tests/Fixtures/interop/validate_json.py", "schemas/packing-report.schema.json", report,
-      ])
-      #expect(valid.exitCode == 0, "\(valid.standardOutput)\(valid.standardError)")
+      try Schema.expectValid([converted.standardOutput], "packing-report")
       let distillation = try #require(
         try CommandLine.json(converted)["distillation"] as? [String: Any])
       #expect(distillation["stepCount"] as? Int == 9)

@@ -3,8 +3,6 @@ import Foundation
 import TestSupport
 import Testing
 
-@testable import condi_convert
-
 /// What the program says to users who do not know it yet.
 @Suite struct FirstStepsTests {
   @Test func withoutArgumentsItNamesThreeCommands() throws {
@@ -49,9 +47,11 @@ import Testing
     }
   }
 
+  /// Up to two letters that are wrong, too many, missing or exchanged with their neighbours.
   @Test(arguments: [
     ("inspct", "inspect"), ("covnert", "convert"), ("Verify", "verify"), ("upscal", "upscale"),
-    ("gitdiff", "git-diff"), ("hepl", "help"),
+    ("gitdiff", "git-diff"), ("hepl", "help"), ("nispcet", "inspect"), ("fiff", "diff"),
+    ("exxportt", "export"), ("ru", "run"), ("repaor-", "repair"),
   ])
   func misspeltCommandsAreRecognized(_ word: String, _ command: String) throws {
     let outcome = try CommandLine.run(word, "a.pth")
@@ -61,17 +61,37 @@ import Testing
         "condi-convert: there is no command '\(word)'; is it '\(command)'?\nUsage:"))
   }
 
-  @Test(arguments: [
-    ("", "", 0), ("abc", "", 3), ("", "abc", 3), ("kitten", "sitting", 3), ("ab", "ba", 1),
-    ("ca", "abc", 3),
-  ])
-  func distancesAreThoseOfOptimalStringAlignment(_ a: String, _ b: String, _ distance: Int) {
-    #expect(FirstSteps.distance(a, b) == distance)
+  /// Three letters are too many. Between two letters that were exchanged nothing is inserted: by
+  /// optimal string alignment 'adxuit' is three steps from 'audit'.
+  @Test(arguments: ["adxuit", "nspetcc", "xyzrun", "compress", "f"])
+  func otherWordsAreLeftToTheParser(_ word: String) throws {
+    let outcome = try CommandLine.run(word, "a.pth")
+    #expect(outcome.exitCode == 64)
+    #expect(!outcome.standardError.contains("there is no command"), "\(outcome.standardError)")
+  }
+
+  @Test func aVectorLevelCanBeLoweredAndNothingElse() throws {
+    func version(_ level: String) throws -> BuiltProgram.Outcome {
+      try BuiltProgram().run(["--version"], environment: [VectorLevel.variable: level])
+    }
+    for level in VectorLevel.available {
+      #expect(try version(level).standardOutput.hasSuffix("\nvector level \(level)\n"))
+    }
+    for level in ["", "avx", "256", "AVX2"] {
+      let outcome = try version(level)
+      #expect(outcome.exitCode == 2)
+      #expect(outcome.standardOutput.isEmpty)
+      #expect(
+        outcome.standardError
+          == "condi-convert: CONDI_VECTOR_LEVEL is '\(level)'; this processor has "
+          + "\(VectorLevel.available.joined(separator: ", "))\n")
+    }
   }
 
   @Test func theVersionNamesEveryLibrary() throws {
     let outcome = try CommandLine.succeed("--version")
-    let lines = outcome.standardOutput.split(separator: "\n")
+    var lines = outcome.standardOutput.split(separator: "\n")
+    #expect(lines.popLast()?.hasPrefix("vector level ") == true)
     #expect(lines.first == "condi-convert \(Producer.version)")
     let names = [
       "libzip", "json-c", "zlib", "libdeflate", "OpenSSL", "OpenBLAS", "libpng", "libjpeg-turbo",

@@ -10,21 +10,29 @@ import Testing
     FileManager.default.isExecutableFile(atPath: "/usr/bin/\(program)")
   }
 
-  private func install(_ arguments: String..., destination: String = "") throws
+  private static func install(_ arguments: String..., destination: String = "") throws
     -> BuiltProgram.Outcome
   {
-    try BuiltProgram(path: Self.script).run(arguments, environment: ["DESTDIR": destination])
+    try BuiltProgram(path: script).run(arguments, environment: ["DESTDIR": destination])
   }
 
   private func files(below folder: String) throws -> [String] {
     try FileManager.default.subpathsOfDirectory(atPath: folder).sorted()
   }
 
+  /// Returns the prefix of an installation that no test may change.
+  private static func installation() throws -> String {
+    try SharedMaterial.folder("installation") { folder in
+      let outcome = try install("install", BuiltProgram().path, folder.appending("prefix"))
+      try #require(outcome.exitCode == 0, "\(outcome.standardError)")
+    }.appending("prefix")
+  }
+
+  /// Calls `body` with the prefix of an installation that it may change.
   private func withInstallation(_ body: (String) throws -> Void) throws {
     try withTemporaryFolder { folder in
       let prefix = folder.appending("prefix")
-      let outcome = try install("install", BuiltProgram().path, prefix)
-      #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+      try FileManager.default.copyItem(atPath: Self.installation(), toPath: prefix)
       try body(prefix)
     }
   }
@@ -48,7 +56,7 @@ import Testing
       }
       let before = try files(below: root)
       for _ in 0..<2 {  // the second time over the first
-        let outcome = try install(
+        let outcome = try Self.install(
           "install", BuiltProgram().path, prefix, destination: destination)
         #expect(outcome.exitCode == 0, "\(outcome.standardError)")
       }
@@ -68,10 +76,10 @@ import Testing
       let program = BuiltProgram(path: "\(root)/bin/condi-convert")
       #expect(try program.run(["--version"]).exitCode == 0)
 
-      let removal = try install("uninstall", prefix, destination: destination)
+      let removal = try Self.install("uninstall", prefix, destination: destination)
       #expect(removal.exitCode == 0, "\(removal.standardError)")
       #expect(try files(below: root) == before)
-      let again = try install("uninstall", prefix, destination: destination)
+      let again = try Self.install("uninstall", prefix, destination: destination)
       #expect(again.exitCode == 2)
       #expect(again.standardError.contains("nothing is installed below \(root)"))
     }
@@ -80,8 +88,8 @@ import Testing
   @Test func nothingIsLeftWhereNothingWas() throws {
     try withInstallation { prefix in
       // Installed over, the prefix is still one that was made for it.
-      #expect(try install("install", BuiltProgram().path, prefix).exitCode == 0)
-      let outcome = try install("uninstall", prefix)
+      #expect(try Self.install("install", BuiltProgram().path, prefix).exitCode == 0)
+      let outcome = try Self.install("uninstall", prefix)
       #expect(outcome.exitCode == 0, "\(outcome.standardError)")
       #expect(!FileManager.default.fileExists(atPath: prefix))
     }
@@ -93,7 +101,7 @@ import Testing
       let victim = URL(filePath: prefix).deletingLastPathComponent().appending(path: "victim")
       try Data("mine".utf8).write(to: victim)
       try Data("bin/condi-convert\n../victim\n".utf8).write(to: list)
-      let outcome = try install("uninstall", prefix)
+      let outcome = try Self.install("uninstall", prefix)
       #expect(outcome.exitCode == 2)
       #expect(outcome.standardError.contains("names '../victim', which is not below the prefix"))
       #expect(FileManager.default.fileExists(atPath: victim.path))
@@ -107,21 +115,20 @@ import Testing
     ("condi-convert inspect /etc/hostnam", ["/etc/hostname"]),
   ])
   func bashCompletes(_ line: String, _ expected: [String]) throws {
-    try withInstallation { prefix in
-      let outcome = try BuiltProgram(path: "/bin/bash").run([
-        "-c",
-        #"source "$1"; read -ra COMP_WORDS <<<"$2"; COMP_LINE=$2 COMP_POINT=${#2}; "#
-          + #"COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); "#
-          + #"$(complete -p condi-convert | sed 's/.*-F \([^ ]*\).*/\1/') condi-convert "#
-          + #""${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"; "#
-          + #"printf '%s\n' "${COMPREPLY[@]}""#,
-        "bash", "\(prefix)/share/bash-completion/completions/condi-convert", line,
-      ])
-      #expect(
-        outcome.standardOutput.split(separator: "\n").map { $0.trimmingPrefix(" ") }
-          .map { $0.trimmingCharacters(in: .whitespaces) } == expected,
-        "\(outcome.standardError)")
-    }
+    let prefix = try Self.installation()
+    let outcome = try BuiltProgram(path: "/bin/bash").run([
+      "-c",
+      #"source "$1"; read -ra COMP_WORDS <<<"$2"; COMP_LINE=$2 COMP_POINT=${#2}; "#
+        + #"COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); "#
+        + #"$(complete -p condi-convert | sed 's/.*-F \([^ ]*\).*/\1/') condi-convert "#
+        + #""${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"; "#
+        + #"printf '%s\n' "${COMPREPLY[@]}""#,
+      "bash", "\(prefix)/share/bash-completion/completions/condi-convert", line,
+    ])
+    #expect(
+      outcome.standardOutput.split(separator: "\n").map { $0.trimmingPrefix(" ") }
+        .map { $0.trimmingCharacters(in: .whitespaces) } == expected,
+      "\(outcome.standardError)")
   }
 
   @Test(
@@ -130,28 +137,26 @@ import Testing
       ("fish", "share/fish/vendor_completions.d/condi-convert.fish"),
     ].filter { exists($0.0) })
   func otherShellsReadTheirs(_ shell: String, _ file: String) throws {
-    try withInstallation { prefix in
-      let outcome = try BuiltProgram(path: "/usr/bin/\(shell)").run(["-n", "\(prefix)/\(file)"])
-      #expect(outcome.exitCode == 0, "\(outcome.standardError)")
-      #expect(outcome.standardError.isEmpty)
-    }
+    let prefix = try Self.installation()
+    let outcome = try BuiltProgram(path: "/usr/bin/\(shell)").run(["-n", "\(prefix)/\(file)"])
+    #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+    #expect(outcome.standardError.isEmpty)
   }
 
   @Test func everyCommandHasAPage() throws {
     let commands = try commands
     try #require(commands.contains("convert") && commands.contains("git-diff"))
-    try withInstallation { prefix in
-      let pages = try FileManager.default.contentsOfDirectory(atPath: "\(prefix)/share/man/man1")
-      #expect(
-        Set(pages)
-          == Set(["condi-convert.1"] + commands.map { "condi-convert-\($0).1" }))
-      for command in commands {
-        let page = try String(
-          contentsOfFile: "\(prefix)/share/man/man1/condi-convert-\(command).1", encoding: .utf8)
-        // Examples are there as they are typed.
-        #expect(page.contains("\n.SH EXAMPLES\n.nf\n"), "\(command)")
-        #expect(page.contains("\n.SH OPTIONS\n"), "\(command)")
-      }
+    let prefix = try Self.installation()
+    let pages = try FileManager.default.contentsOfDirectory(atPath: "\(prefix)/share/man/man1")
+    #expect(
+      Set(pages)
+        == Set(["condi-convert.1"] + commands.map { "condi-convert-\($0).1" }))
+    for command in commands {
+      let page = try String(
+        contentsOfFile: "\(prefix)/share/man/man1/condi-convert-\(command).1", encoding: .utf8)
+      // Examples are there as they are typed.
+      #expect(page.contains("\n.SH EXAMPLES\n.nf\n"), "\(command)")
+      #expect(page.contains("\n.SH OPTIONS\n"), "\(command)")
     }
   }
 
@@ -159,15 +164,14 @@ import Testing
     arguments: [["man", "--warnings", "-l"], ["mandoc", "-T", "lint", "-W", "warning"]]
       .filter { exists($0[0]) })
   func pagesAreWithoutWarnings(_ command: [String]) throws {
-    try withInstallation { prefix in
-      for page in try FileManager.default.contentsOfDirectory(atPath: "\(prefix)/share/man/man1") {
-        let outcome = try BuiltProgram(path: "/usr/bin/\(command[0])").run(
-          Array(command.dropFirst()) + ["\(prefix)/share/man/man1/\(page)"],
-          environment: ["LC_ALL": "C.UTF-8", "MANWIDTH": "100"])
-        #expect(outcome.exitCode == 0, "\(page)")
-        #expect(outcome.standardError.isEmpty, "\(outcome.standardError)")
-        if command[0] == "mandoc" { #expect(outcome.standardOutput.isEmpty, "\(page)") }
-      }
+    let prefix = try Self.installation()
+    for page in try FileManager.default.contentsOfDirectory(atPath: "\(prefix)/share/man/man1") {
+      let outcome = try BuiltProgram(path: "/usr/bin/\(command[0])").run(
+        Array(command.dropFirst()) + ["\(prefix)/share/man/man1/\(page)"],
+        environment: ["LC_ALL": "C.UTF-8", "MANWIDTH": "100"])
+      #expect(outcome.exitCode == 0, "\(page)")
+      #expect(outcome.standardError.isEmpty, "\(outcome.standardError)")
+      if command[0] == "mandoc" { #expect(outcome.standardOutput.isEmpty, "\(page)") }
     }
   }
 }

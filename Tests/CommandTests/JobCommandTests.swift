@@ -184,55 +184,51 @@ import Testing
   }
 
   @Test func aJobThatRunsIsNotRunAgain() throws {
-    try withTemporaryFolder { tools in
-      let program = try FaultyProgram(in: tools)
-      try withPlan { model, output, plan in
-        let result = try program.run(
-          ["run", plan, "--job", "1/2"], pausedAt: 2, of: ["pwrite"], in: tools
-        ) { (_: Process) throws in
-          let again = try CommandLine.run("run", plan, "--job", "1/2")
-          #expect(again.exitCode == 2)
-          #expect(
-            again.standardError
-              == "condi-convert: \(output).job-1-of-2: job 1/2 is running already\n")
-          try CommandLine.succeedAll(["run", plan, "--job", "2/2"])
-        }
-        #expect(result.exitCode == 0, "\(result.standardError)")
-        try CommandLine.succeedAll(["finish", plan])
-        try CommandLine.succeedAll(["verify", output])
+    let program = try FaultyProgram()
+    try withPlan { model, output, plan in
+      let result = try program.run(
+        ["run", plan, "--job", "1/2"], pausedAt: 2, of: ["pwrite"]
+      ) { (_: Process) throws in
+        let again = try CommandLine.run("run", plan, "--job", "1/2")
+        #expect(again.exitCode == 2)
+        #expect(
+          again.standardError
+            == "condi-convert: \(output).job-1-of-2: job 1/2 is running already\n")
+        try CommandLine.succeedAll(["run", plan, "--job", "2/2"])
       }
+      #expect(result.exitCode == 0, "\(result.standardError)")
+      try CommandLine.succeedAll(["finish", plan])
+      try CommandLine.succeedAll(["verify", output])
     }
   }
 
   @Test func aJobThatIsKilledGoesOn() throws {
-    try withTemporaryFolder { tools in
-      let program = try FaultyProgram(in: tools)
-      try withPlan { model, output, plan in
-        let plain = "\(output).plain.condi"
-        try CommandLine.succeedAll(["convert", model.folder, plain, "--bits", "2"])
-        let job = ["run", plan, "--job", "1/2", "--threads", "1"]
-        // Each record is one call.
-        for (call, doneCount) in [(3, 0), (2, 2)] {
-          let killed = try program.run(job, .kill, at: call, of: ["pwrite"])
-          #expect(killed.exitCode == -9)
-          #expect(
-            killed.standardError.contains("which has done \(doneCount) of") == (doneCount > 0),
-            "\(killed.standardError)")
-        }
-        let early = try CommandLine.run("finish", plan)
-        #expect(early.exitCode == 2)
-        #expect(early.standardError.hasSuffix("to be run are jobs 1/2, 2/2\n"))
-        let again = try CommandLine.succeedAll(["run", plan, "--job", "1/2", "--threads", "3"])
+    let program = try FaultyProgram()
+    try withPlan { model, output, plan in
+      let plain = "\(output).plain.condi"
+      try CommandLine.succeedAll(["convert", model.folder, plain, "--bits", "2"])
+      let job = ["run", plan, "--job", "1/2", "--threads", "1"]
+      // Each record is one call.
+      for (call, doneCount) in [(3, 0), (2, 2)] {
+        let killed = try program.run(job, .kill, at: call, of: ["pwrite"])
+        #expect(killed.exitCode == -9)
         #expect(
-          again.standardError.contains("going on with an earlier run, which has done 3 of"),
-          "\(again.standardError)")
-        // In the middle of a record.
-        let torn = try program.run(["run", plan, "--job", "2/2"], .half, at: 2, of: ["pwrite"])
-        #expect(torn.exitCode == -9)
-        try CommandLine.succeedAll(["run", plan, "--job", "2/2"])
-        try CommandLine.succeedAll(["finish", plan])
-        #expect(try bytes(output) == bytes(plain))
+          killed.standardError.contains("which has done \(doneCount) of") == (doneCount > 0),
+          "\(killed.standardError)")
       }
+      let early = try CommandLine.run("finish", plan)
+      #expect(early.exitCode == 2)
+      #expect(early.standardError.hasSuffix("to be run are jobs 1/2, 2/2\n"))
+      let again = try CommandLine.succeedAll(["run", plan, "--job", "1/2", "--threads", "3"])
+      #expect(
+        again.standardError.contains("going on with an earlier run, which has done 3 of"),
+        "\(again.standardError)")
+      // In the middle of a record.
+      let torn = try program.run(["run", plan, "--job", "2/2"], .half, at: 2, of: ["pwrite"])
+      #expect(torn.exitCode == -9)
+      try CommandLine.succeedAll(["run", plan, "--job", "2/2"])
+      try CommandLine.succeedAll(["finish", plan])
+      #expect(try bytes(output) == bytes(plain))
     }
   }
 
@@ -240,50 +236,46 @@ import Testing
   /// of another plan does both.
   @Test(arguments: ["1/2", "2/2"], ["flock", "fsync"])
   func jobsOfTwoPlansThatBeginTogetherSeeEachOther(_ other: String, _ call: String) throws {
-    try withTemporaryFolder { tools in
-      let program = try FaultyProgram(in: tools)
-      try withPlan { model, output, plan in
-        let second = "\(output).second.json"
-        try CommandLine.succeedAll(
-          ["plan", model.folder, output, "--bits", "3", "--plan", second])
-        let result = try program.run(
-          ["run", plan, "--job", "1/2"], pausedAt: 1, of: [call], in: tools
-        ) { (_: Process) throws in
-          try CommandLine.succeedAll(["run", second, "--job", other])
-        }
-        #expect(result.exitCode == 2)
-        let journal = "\(output).job-\(other.replacing("/", with: "-of-"))"
-        #expect(
-          result.standardError
-            == "condi-convert: \(journal): jobs of another plan have begun this output: 'finish' that "
-            + "plan, or remove their journals and \(output).part\n")
-        // What was refused leaves nothing in the way of the other.
-        for job in ["1/2", "2/2"] { try CommandLine.succeedAll(["run", second, "--job", job]) }
-        try CommandLine.succeedAll(["finish", second])
-        try CommandLine.succeedAll(["verify", output])
+    let program = try FaultyProgram()
+    try withPlan { model, output, plan in
+      let second = "\(output).second.json"
+      try CommandLine.succeedAll(
+        ["plan", model.folder, output, "--bits", "3", "--plan", second])
+      let result = try program.run(
+        ["run", plan, "--job", "1/2"], pausedAt: 1, of: [call]
+      ) { (_: Process) throws in
+        try CommandLine.succeedAll(["run", second, "--job", other])
       }
+      #expect(result.exitCode == 2)
+      let journal = "\(output).job-\(other.replacing("/", with: "-of-"))"
+      #expect(
+        result.standardError
+          == "condi-convert: \(journal): jobs of another plan have begun this output: 'finish' that "
+          + "plan, or remove their journals and \(output).part\n")
+      // What was refused leaves nothing in the way of the other.
+      for job in ["1/2", "2/2"] { try CommandLine.succeedAll(["run", second, "--job", job]) }
+      try CommandLine.succeedAll(["finish", second])
+      try CommandLine.succeedAll(["verify", output])
     }
   }
 
   /// A conversion that has looked for jobs, and has not locked the partial file yet.
   @Test func aConversionSeesJobsThatBeganMeanwhile() throws {
-    try withTemporaryFolder { tools in
-      let program = try FaultyProgram(in: tools)
-      try withPlan { model, output, plan in
-        let result = try program.run(
-          ["convert", model.folder, output, "--bits", "3", "--journal", "--quiet"], pausedAt: 1,
-          of: ["flock"], in: tools
-        ) { (_: Process) throws in
-          try CommandLine.succeedAll(["run", plan, "--job", "1/1"])
-        }
-        #expect(result.exitCode == 2)
-        #expect(
-          result.standardError
-            == "condi-convert: \(output).job-1-of-1: jobs of a plan have begun this output: 'finish' "
-            + "their plan, or remove their journals and \(output).part\n")
-        try CommandLine.succeedAll(["finish", plan])
-        try CommandLine.succeedAll(["verify", output])
+    let program = try FaultyProgram()
+    try withPlan { model, output, plan in
+      let result = try program.run(
+        ["convert", model.folder, output, "--bits", "3", "--journal", "--quiet"], pausedAt: 1,
+        of: ["flock"]
+      ) { (_: Process) throws in
+        try CommandLine.succeedAll(["run", plan, "--job", "1/1"])
       }
+      #expect(result.exitCode == 2)
+      #expect(
+        result.standardError
+          == "condi-convert: \(output).job-1-of-1: jobs of a plan have begun this output: 'finish' "
+          + "their plan, or remove their journals and \(output).part\n")
+      try CommandLine.succeedAll(["finish", plan])
+      try CommandLine.succeedAll(["verify", output])
     }
   }
 

@@ -45,15 +45,6 @@ private struct ExampleActivations: ActivationSource {
 }
 
 @Suite struct MethodCommandTests {
-  private func expectValid(_ json: String, _ schema: String, in folder: TemporaryFolder) throws {
-    let path = folder.appending("document.json")
-    try Data(json.utf8).write(to: URL(filePath: path))
-    let outcome = try Python.run([
-      "Tests/Fixtures/interop/validate_json.py", "schemas/\(schema).schema.json", path,
-    ])
-    #expect(outcome.exitCode == 0, "\(schema): \(outcome.standardOutput)\(outcome.standardError)")
-  }
-
   private func isQuantizable(_ name: String) -> Bool {
     ["qkv", "proj", "fc1", "fc2"].contains { name.hasSuffix(".\($0).weight") }
   }
@@ -67,7 +58,7 @@ private struct ExampleActivations: ActivationSource {
       let outcome = try CommandLine.succeed(
         "condition", CommandLine.checkpoint, output, "--calibration", statistics, "--iterations",
         "4", "--format", "json")
-      try expectValid(outcome.standardOutput, "condition-report", in: folder)
+      try Schema.expectValid([outcome.standardOutput], "condition-report")
       let report = try CommandLine.json(outcome)
       let matrices = try #require(report["matrices"] as? [[String: Any]])
       #expect(matrices.count == 144)
@@ -104,22 +95,22 @@ private struct ExampleActivations: ActivationSource {
       let outcome = try CommandLine.succeed(
         "quantize", CommandLine.checkpoint, packed, "--bits", "2", "--calibration", statistics,
         "--format", "json")
-      try expectValid(outcome.standardOutput, "packing-report", in: folder)
+      try Schema.expectValid([outcome.standardOutput], "packing-report")
       let report = try CommandLine.json(outcome)
       #expect(report["method"] as? String == "best")
       #expect(report["activationCount"] as? Int == 96)
 
       let header = try CommandLine.succeed("inspect", packed, "--raw-header").standardOutput
-      try expectValid(header, "packed-header", in: folder)
+      try Schema.expectValid([header], "packed-header")
       let json = try JSONSerialization.jsonObject(with: Data(header.utf8)) as? [String: Any]
       let recipe = try JSONSerialization.data(withJSONObject: try #require(json?["recipe"]))
-      try expectValid(String(decoding: recipe, as: UTF8.self), "recipe", in: folder)
+      try Schema.expectValid([String(decoding: recipe, as: UTF8.self)], "recipe")
       #expect((json?["adjusted"] as? [String])?.count == 96)
 
       // Corrected biases are the method's doing, not damage.
       let verified = try CommandLine.succeed(
         "verify", packed, "--reference", CommandLine.checkpoint, "--format", "json")
-      try expectValid(verified.standardOutput, "verification-report", in: folder)
+      try Schema.expectValid([verified.standardOutput], "verification-report")
       let fidelity = try #require(
         try CommandLine.json(verified)["fidelity"] as? [String: Any])
       #expect((fidelity["adjustedTensors"] as? [String])?.count == 96)
@@ -152,7 +143,7 @@ private struct ExampleActivations: ActivationSource {
       let planned = try CommandLine.succeed(
         "convert", CommandLine.checkpoint, packed, "--target-bpw", "3", "--dry-run", "--format",
         "json")
-      try expectValid(planned.standardOutput, "plan-report", in: folder)
+      try Schema.expectValid([planned.standardOutput], "plan-report")
       let bits = try #require(try CommandLine.json(planned)["bitsPerWeight"] as? Double)
       #expect(bits <= 3 && bits > 2.95)
       #expect(!FileManager.default.fileExists(atPath: packed))

@@ -136,7 +136,7 @@ import Testing
   ])
   func anInterruptedCommandLeavesNothing(_ command: [String]) throws {
     try CommandLine.withPackedExample { tools, packed in
-      let program = try FaultyProgram(in: tools)
+      let program = try FaultyProgram()
       try withTemporaryFolder { folder in
         let arguments = try command.map { word in
           switch word {
@@ -147,7 +147,7 @@ import Testing
           default: word
           }
         }
-        let result = try program.run(arguments, pausedAt: 1, of: ["fsync"], in: tools) {
+        let result = try program.run(arguments, pausedAt: 1, of: ["fsync"]) {
           (process: Process) throws in
           #expect(try folder.names().count == 1)
           kill(process.processIdentifier, SIGINT)

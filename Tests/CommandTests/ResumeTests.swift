@@ -8,23 +8,6 @@ import Testing
 
   private static let packing = ["--bits", "2"]
 
-  /// Starts the program and kills it after a time, unless it ends before.
-  ///
-  /// - Returns: whether it was killed.
-  private func kill(_ arguments: [String], after seconds: Double) throws -> Bool {
-    let process = Process()
-    process.executableURL = URL(filePath: try BuiltProgram().path)
-    process.arguments = arguments
-    process.standardInput = FileHandle.nullDevice
-    process.standardOutput = FileHandle.nullDevice
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    Thread.sleep(forTimeInterval: seconds)
-    Foundation.kill(process.processIdentifier, SIGKILL)
-    process.waitUntilExit()
-    return process.terminationReason == .uncaughtSignal
-  }
-
   @Test(arguments: ["condi", "safetensors"])
   func theJournalChangesNoByte(_ suffix: String) throws {
     try withTemporaryFolder { folder in
@@ -46,95 +29,140 @@ import Testing
     }
   }
 
-  /// Killed at random moments, as often as it takes to be done between two of them.
-  @Test(arguments: ["condi", "safetensors"], [UInt64(1), 2])
-  func whatIsKilledGoesOn(_ suffix: String, _ seed: UInt64) throws {
+  /// Calls at which one run after the other is killed, counted in each run from its beginning.
+  struct Kills: Sendable, CustomTestStringConvertible {
+    let fault: FaultyProgram.Fault
+    let calls: [String]
+    let indices: [Int]
+    var testDescription: String { "\(fault) \(indices)" }
+
+    static let all = [
+      Kills(fault: .kill, calls: FaultyProgram.journaling, indices: [9, 24, 2, 17, 12]),
+      // Records and lines of the journal take turns.
+      Kills(fault: .half, calls: ["pwrite", "write"], indices: [4, 12, 1, 20, 7]),
+    ]
+  }
+
+  /// Converts in several runs, of which all but the last are killed.
+  private func convert(_ arguments: [String], _ kills: Kills) throws {
+    let program = try FaultyProgram()
+    for index in kills.indices {
+      let outcome = try program.run(
+        arguments + ["--threads", "1", "--quiet"], kills.fault, at: index, of: kills.calls)
+      #expect(outcome.exitCode == -9, "call \(index): \(outcome.standardError)")
+    }
+    let outcome = try CommandLine.succeedAll(arguments)
+    #expect(
+      outcome.standardError.contains("going on with an earlier run"), "\(outcome.standardError)")
+  }
+
+  @Test(arguments: ["condi", "safetensors"], Kills.all)
+  func whatIsKilledGoesOn(_ suffix: String, _ kills: Kills) throws {
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 8)
+      let options = suffix == "condi" ? Self.packing : []
+      let plain = folder.appending("plain.\(suffix)")
+      try CommandLine.succeedAll(["convert", model.folder, plain, "--no-journal"] + options)
+      let output = folder.appending("out.\(suffix)")
+      try convert(["convert", model.folder, output, "--journal"] + options, kills)
+      #expect(try bytes(output) == bytes(plain))
+      #expect(try folder.names() == ["model", "out.\(suffix)", "plain.\(suffix)"])
+    }
+  }
+
+  /// Every call that makes something durable, gives it its name or removes one, one after another.
+  @Test(arguments: ["condi", "safetensors"], ["--journal", "--consume-input"])
+  func anyStepMayBeTheLast(_ suffix: String, _ option: String) throws {
+    let program = try FaultyProgram()
+    let options = [option, "--threads", "1"] + (suffix == "condi" ? Self.packing : [])
+    let steps = ["fallocate", "fsync", "rename", "link", "unlink", "truncate", "ftruncate"]
+    /// Converts with a kill at `step`, and again.
+    ///
+    /// - Returns: whether the step was reached, and the output.
+    func convert(killedAt step: Int) throws -> (isKilled: Bool, output: Data) {
+      try withTemporaryFolder { folder in
+        let model = try LargeCheckpoint(in: folder, layers: 4)
+        let output = folder.appending("out.\(suffix)")
+        let arguments = ["convert", model.folder, output] + options
+        let first = try program.run(arguments, .kill, at: step, of: steps)
+        if first.exitCode != 0 {
+          #expect(first.exitCode == -9, "step \(step): \(first.standardError)")
+          let isThere = FileManager.default.fileExists(atPath: output)
+          let again = try CommandLine.runAll(arguments)
+          // Killed after the output took its name, and before the journal was gone.
+          #expect(again.exitCode == (isThere ? 2 : 0), "step \(step): \(again.standardError)")
+          if FileManager.default.fileExists(atPath: "\(output).part") {
+            // Even before the file lost its earlier name: the message advises '--force'.
+            try CommandLine.succeedAll(arguments + ["--force"])
+          }
+        }
+        #expect(try folder.names() == ["model", "out.\(suffix)"], "step \(step)")
+        let left = try FileManager.default.contentsOfDirectory(atPath: model.folder)
+        #expect(left.count == (option == "--journal" ? 5 : 1), "step \(step)")
+        return (first.exitCode != 0, try bytes(output))
+      }
+    }
+    var outputs: [Data] = []
+    while true {
+      let (isKilled, output) = try convert(killedAt: outputs.count + 1)
+      outputs.append(output)
+      if !isKilled { break }
+    }
+    // The last one is that of a run which nothing disturbed.
+    #expect(outputs.allSatisfy { $0 == outputs.last })
+    #expect(outputs.count > (option == "--journal" ? 6 : 18))
+  }
+
+  /// What is killed on some threads goes on with others.
+  @Test(arguments: ["condi", "safetensors"], [("3", "1"), ("1", "4")])
+  func theNumberOfThreadsMayChange(_ suffix: String, _ threads: (String, String)) throws {
+    let program = try FaultyProgram()
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder)
       let options = suffix == "condi" ? Self.packing : []
       let plain = folder.appending("plain.\(suffix)")
       try CommandLine.succeedAll(["convert", model.folder, plain, "--no-journal"] + options)
       let output = folder.appending("out.\(suffix)")
-      let arguments =
-        ["convert", model.folder, output, "--journal", "--threads", "1"] + options
-      let started = ContinuousClock.now
-      try CommandLine.succeedAll(arguments + ["--quiet"])
-      let whole = (ContinuousClock.now - started) / .seconds(1)
-      try FileManager.default.removeItem(atPath: output)
-      var random = SplitMix(seed: seed)
-      for _ in 0..<6 {
-        guard try kill(arguments, after: Double.random(in: 0..<whole, using: &random)) else {
-          break
-        }
-        guard !FileManager.default.fileExists(atPath: output) else {
-          // Killed after the output took its name and before the journal was gone, which is of no use
-          // from then on.
-          try? FileManager.default.removeItem(atPath: "\(output).journal")
-          break
-        }
-      }
-      if !FileManager.default.fileExists(atPath: output) {
-        try CommandLine.succeedAll(arguments)
-      }
+      let arguments = ["convert", model.folder, output, "--journal"] + options + ["--threads"]
+      let killed = try program.run(arguments + [threads.0], .kill, at: 20, of: ["pwrite"])
+      #expect(killed.exitCode == -9)
+      let outcome = try CommandLine.succeedAll(arguments + [threads.1])
+      #expect(
+        outcome.standardError.contains("going on with an earlier run, which has done 1"),
+        "\(outcome.standardError)")
       #expect(try bytes(output) == bytes(plain))
       #expect(try folder.names() == ["model", "out.\(suffix)", "plain.\(suffix)"])
-    }
-  }
-
-  /// What is killed on some threads goes on with others.
-  @Test(arguments: ["condi", "safetensors"], [("3", "1"), ("1", "4")])
-  func theNumberOfThreadsMayChange(_ suffix: String, _ threads: (String, String)) throws {
-    try withTemporaryFolder { tools in
-      let program = try FaultyProgram(in: tools)
-      try withTemporaryFolder { folder in
-        let model = try LargeCheckpoint(in: folder)
-        let options = suffix == "condi" ? Self.packing : []
-        let plain = folder.appending("plain.\(suffix)")
-        try CommandLine.succeedAll(["convert", model.folder, plain, "--no-journal"] + options)
-        let output = folder.appending("out.\(suffix)")
-        let arguments = ["convert", model.folder, output, "--journal"] + options + ["--threads"]
-        let killed = try program.run(arguments + [threads.0], .kill, at: 20, of: ["pwrite"])
-        #expect(killed.exitCode == -9)
-        let outcome = try CommandLine.succeedAll(arguments + [threads.1])
-        #expect(
-          outcome.standardError.contains("going on with an earlier run, which has done 1"),
-          "\(outcome.standardError)")
-        #expect(try bytes(output) == bytes(plain))
-        #expect(try folder.names() == ["model", "out.\(suffix)", "plain.\(suffix)"])
-      }
     }
   }
 
   /// The partial file and the journal are both beside the file that is replaced, so that whoever
   /// writes it by its own name meets them, too.
   @Test func aLinkedOutputIsContinuedWhereItIs() throws {
-    try withTemporaryFolder { tools in
-      let program = try FaultyProgram(in: tools)
-      try withTemporaryFolder { folder in
-        let model = try LargeCheckpoint(in: folder, layers: 8)
-        let plain = folder.appending("plain.condi")
-        try CommandLine.succeedAll(["convert", model.folder, plain] + Self.packing)
-        let elsewhere = folder.appending("elsewhere")
-        try FileManager.default.createDirectory(
-          atPath: elsewhere, withIntermediateDirectories: false)
-        try Data("old".utf8).write(to: URL(filePath: "\(elsewhere)/real"))
-        let link = folder.appending("out.condi")
-        #expect(symlink("elsewhere/real", link) == 0)
-        let arguments = ["convert", model.folder, link, "--journal", "--force"] + Self.packing
-        let killed = try program.run(arguments, .kill, at: 9, of: ["pwrite"])
-        #expect(killed.exitCode == -9)
-        func names() throws -> [String] {
-          try FileManager.default.contentsOfDirectory(atPath: elsewhere).sorted()
-        }
-        #expect(try names() == ["real", "real.journal", "real.part"])
-        #expect(try folder.names() == ["elsewhere", "model", "out.condi", "plain.condi"])
-        let outcome = try CommandLine.succeedAll(arguments)
-        #expect(outcome.standardError.contains("going on with an earlier run"))
-        #expect(try bytes("\(elsewhere)/real") == bytes(plain))
-        #expect(try names() == ["real"])
-        #expect(
-          try FileManager.default.destinationOfSymbolicLink(atPath: link) == "elsewhere/real")
+    let program = try FaultyProgram()
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 8)
+      let plain = folder.appending("plain.condi")
+      try CommandLine.succeedAll(["convert", model.folder, plain] + Self.packing)
+      let elsewhere = folder.appending("elsewhere")
+      try FileManager.default.createDirectory(
+        atPath: elsewhere, withIntermediateDirectories: false)
+      try Data("old".utf8).write(to: URL(filePath: "\(elsewhere)/real"))
+      let link = folder.appending("out.condi")
+      #expect(symlink("elsewhere/real", link) == 0)
+      let arguments = ["convert", model.folder, link, "--journal", "--force"] + Self.packing
+      let killed = try program.run(arguments, .kill, at: 9, of: ["pwrite"])
+      #expect(killed.exitCode == -9)
+      func names() throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: elsewhere).sorted()
       }
+      #expect(try names() == ["real", "real.journal", "real.part"])
+      #expect(try folder.names() == ["elsewhere", "model", "out.condi", "plain.condi"])
+      let outcome = try CommandLine.succeedAll(arguments)
+      #expect(outcome.standardError.contains("going on with an earlier run"))
+      #expect(try bytes("\(elsewhere)/real") == bytes(plain))
+      #expect(try names() == ["real"])
+      #expect(
+        try FileManager.default.destinationOfSymbolicLink(atPath: link) == "elsewhere/real")
     }
   }
 
@@ -353,27 +381,19 @@ import Testing
     }
   }
 
-  @Test(arguments: ["condi", "safetensors"], [UInt64(1), 2])
-  func consumedShardsSurviveAKill(_ suffix: String, _ seed: UInt64) throws {
+  @Test(arguments: ["condi", "safetensors"], Kills.all)
+  func consumedShardsSurviveKills(_ suffix: String, _ kills: Kills) throws {
     try withTemporaryFolder { folder in
-      let model = try LargeCheckpoint(in: folder)
+      let model = try LargeCheckpoint(in: folder, layers: 8)
       let options = suffix == "condi" ? Self.packing : []
       let plain = folder.appending("plain.\(suffix)")
-      let started = ContinuousClock.now
-      try CommandLine.succeedAll(["convert", model.folder, plain, "--threads", "1"] + options)
-      let whole = (ContinuousClock.now - started) / .seconds(1)
+      try CommandLine.succeedAll(["convert", model.folder, plain] + options)
       let output = folder.appending("out.\(suffix)")
-      let arguments =
-        ["convert", model.folder, output, "--consume-input", "--threads", "1"] + options
-      var random = SplitMix(seed: seed)
-      for _ in 0..<5 {
-        guard try kill(arguments, after: whole * Double.random(in: 0.2..<1.1, using: &random))
-        else { break }
-      }
-      if !FileManager.default.fileExists(atPath: output) {
-        try CommandLine.succeedAll(arguments)
-      }
+      try convert(["convert", model.folder, output, "--consume-input"] + options, kills)
       #expect(try bytes(output) == bytes(plain))
+      #expect(
+        try FileManager.default.contentsOfDirectory(atPath: model.folder)
+          == ["model.safetensors.index.json"])
     }
   }
 
@@ -433,22 +453,24 @@ import Testing
 
   @Test func jobsDoNotOverwriteWhatWasConsumed() throws {
     try withConsumed { folder, model, output, arguments, plain in
-      let other = try LargeCheckpoint(in: folder, named: "other", layers: 8, seed: 6)
       let plan = folder.appending("plan.json")
-      try CommandLine.succeedAll(
-        ["plan", other.folder, output, "--plan", plan, "--quiet"] + Self.packing)
-      for command in [["run", plan, "--job", "1/1"], ["run", plan, "--job", "2/3"]] {
-        let outcome = try CommandLine.runAll(command)
-        #expect(outcome.exitCode == 2)
-        #expect(
-          outcome.standardError
-            == "condi-convert: \(output).journal: a conversion is not finished, and has the content "
-            + "of 1 files that were consumed: repeat the command that wrote it before jobs write "
-            + "this output\n")
+      try withTemporaryFolder { elsewhere in
+        let other = try LargeCheckpoint(in: elsewhere, layers: 8, seed: 6)
+        try CommandLine.succeedAll(
+          ["plan", other.folder, output, "--plan", plan, "--quiet"] + Self.packing)
+        for command in [["run", plan, "--job", "1/1"], ["run", plan, "--job", "2/3"]] {
+          let outcome = try CommandLine.runAll(command)
+          #expect(outcome.exitCode == 2)
+          #expect(
+            outcome.standardError
+              == "condi-convert: \(output).journal: a conversion is not finished, and has the content "
+              + "of 1 files that were consumed: repeat the command that wrote it before jobs write "
+              + "this output\n")
+        }
       }
       try CommandLine.succeedAll(arguments)
       #expect(try bytes(output) == plain)
-      #expect(try folder.names() == ["model", "other", "out.condi", "plan.json"])
+      #expect(try folder.names() == ["model", "out.condi", "plan.json"])
     }
   }
 
@@ -513,21 +535,19 @@ import Testing
 
   /// The names of the partial file and of the journal are durable before a source is deleted.
   @Test func namesAreDurableBeforeAnythingIsConsumed() throws {
-    try withTemporaryFolder { tools in
-      let program = try FaultyProgram(in: tools)
-      for (call, names) in [
-        (1, ["model", "out.condi.part"]), (2, ["model", "out.condi.journal", "out.condi.part"]),
-      ] {
-        try withTemporaryFolder { folder in
-          let model = try LargeCheckpoint(in: folder, layers: 8)
-          let output = folder.appending("out.condi")
-          let outcome = try program.run(
-            ["convert", model.folder, output, "--consume-input", "--quiet"] + Self.packing, .kill,
-            at: call, of: ["fsync"])
-          #expect(outcome.exitCode == -9)
-          #expect(try folder.names() == names)
-          for shard in model.shards { #expect(FileManager.default.fileExists(atPath: shard)) }
-        }
+    let program = try FaultyProgram()
+    for (call, names) in [
+      (1, ["model", "out.condi.part"]), (2, ["model", "out.condi.journal", "out.condi.part"]),
+    ] {
+      try withTemporaryFolder { folder in
+        let model = try LargeCheckpoint(in: folder, layers: 8)
+        let output = folder.appending("out.condi")
+        let outcome = try program.run(
+          ["convert", model.folder, output, "--consume-input", "--quiet"] + Self.packing, .kill,
+          at: call, of: ["fsync"])
+        #expect(outcome.exitCode == -9)
+        #expect(try folder.names() == names)
+        for shard in model.shards { #expect(FileManager.default.fileExists(atPath: shard)) }
       }
     }
   }
@@ -627,27 +647,25 @@ import Testing
   /// deleted, at most.
   @Test(arguments: [1, 2, 3, 4])
   func consumingNeedsRoomForTwoShards(_ deletion: Int) throws {
-    try withTemporaryFolder { tools in
-      let program = try FaultyProgram(in: tools)
-      try withTemporaryFolder { folder in
-        let model = try LargeCheckpoint(in: folder)
-        let output = folder.appending("out.safetensors")
-        func used() -> Int {
-          (model.shards + ["\(output).part"]).reduce(0) { $0 + byteCountOnDisk($1) }
-        }
-        let before = used()
-        let result = try program.run(
-          ["convert", model.folder, output, "--consume-input", "--threads", "3", "--quiet"],
-          pausedAt: deletion, of: ["truncate"], in: tools
-        ) { (_: Process) throws in
-          // The other threads get as far as they may.
-          usleep(300_000)
-          #expect(used() <= before + before / 2 + 65_536, "\(used()) of \(before)")
-          let gone = model.shards.filter { !FileManager.default.fileExists(atPath: $0) }
-          #expect(gone.count >= deletion - 1)
-        }
-        #expect(result.exitCode == 0, "\(result.standardError)")
+    let program = try FaultyProgram()
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder)
+      let output = folder.appending("out.safetensors")
+      func used() -> Int {
+        (model.shards + ["\(output).part"]).reduce(0) { $0 + byteCountOnDisk($1) }
       }
+      let before = used()
+      let result = try program.run(
+        ["convert", model.folder, output, "--consume-input", "--threads", "3", "--quiet"],
+        pausedAt: deletion, of: ["truncate"]
+      ) { (process: Process, pausedThread: Int32) throws in
+        // The other threads get as far as they may.
+        try ThreadStates.waitUntilAsleep(in: process.processIdentifier) { $0 != pausedThread }
+        #expect(used() <= before + before / 2 + 65_536, "\(used()) of \(before)")
+        let gone = model.shards.filter { !FileManager.default.fileExists(atPath: $0) }
+        #expect(gone.count >= deletion - 1)
+      }
+      #expect(result.exitCode == 0, "\(result.standardError)")
     }
   }
 
@@ -695,11 +713,8 @@ import Testing
     ])
   func aSmallDiskIsSaidByEveryWriter(_ command: [String]) throws {
     try withTemporaryFolder { folder in
-      var input = CommandLine.checkpoint
-      if ["unpack", "export"].contains(command[0]) {
-        input = folder.appending("model.condi")
-        try CommandLine.succeedAll(["convert", CommandLine.checkpoint, input, "--bits", "4"])
-      }
+      let isPacked = ["unpack", "export"].contains(command[0])
+      let input = try isPacked ? CommandLine.packedExample() : CommandLine.checkpoint
       let script = """
         disk=$1; input=$2; command=$3; suffix=$4; shift 4
         mount -t tmpfs -o size=64k tmpfs "$disk" || exit

@@ -4,131 +4,184 @@ import Testing
 
 /// JSON that the command prints or stores, against the published schemas.
 @Suite(Python.require("jsonschema")) struct SchemaTests {
-  private func expectValid(
-    _ json: String, _ schema: String, sourceLocation: SourceLocation = #_sourceLocation
-  ) throws {
-    try withTemporaryFolder { folder in
-      let path = folder.appending("document.json")
-      try Data(json.utf8).write(to: URL(filePath: path))
-      let outcome = try Python.run([
-        "Tests/Fixtures/interop/validate_json.py", "schemas/\(schema).schema.json", path,
-      ])
-      #expect(
-        outcome.exitCode == 0, "\(outcome.standardOutput)\(outcome.standardError)",
-        sourceLocation: sourceLocation)
+  /// Documents that one schema describes.
+  struct Documents: Sendable, CustomTestStringConvertible {
+    let schema: String
+    /// Makes them, with a folder for files.
+    let make: @Sendable (TemporaryFolder) throws -> [String]
+
+    init(_ schema: String, _ make: @escaping @Sendable (TemporaryFolder) throws -> [String]) {
+      self.schema = schema
+      self.make = make
     }
+
+    var testDescription: String { schema }
   }
 
-  @Test func reportsAreValid() throws {
-    try CommandLine.withPackedExample { folder, packed in
-      let converted = try CommandLine.succeed(
-        "convert", CommandLine.checkpoint, folder.appending("b.condi"), "--format", "json")
-      try expectValid(converted.standardOutput, "packing-report")
-      for file in [CommandLine.checkpoint, packed] {
-        let inspected = try CommandLine.succeed(
-          "inspect", file, "--split-qkv", "--singular-values", "--format", "json")
-        try expectValid(inspected.standardOutput, "model-report")
-        let shorter = try CommandLine.succeed(
-          "inspect", file, "--extremes", "--reference", CommandLine.checkpoint, "--fail-if",
-          "condition > 1e9", "--format", "json")
-        try expectValid(shorter.standardOutput, "model-report")
+  static let all = [
+    Documents("audit-report") { _ in
+      try ["checkpoint", "calls_system", "truncated"].map { name in
+        try CommandLine.run(
+          "audit", PackageFolder.fixture("torch/\(name).pth"), "--format", "json"
+        ).standardOutput
       }
-      let comparison = try CommandLine.succeed(
-        "inspect", CommandLine.checkpoint, packed, "--format", "json")
-      try expectValid(comparison.standardOutput, "model-comparison")
-      for file in [
-        CommandLine.checkpoint, packed, try PackageFolder.fixture("torch/checkpoint.pth"),
-      ] {
-        for depth in ["0", "2", "99"] {
-          let tree = try CommandLine.succeed(
-            "inspect", file, "--tree", "--depth", depth, "--format", "json")
-          try expectValid(tree.standardOutput, "tree-report")
+    },
+    Documents("calibration-report") { folder in
+      let model = try CalibrateCommandTests.model(folder)
+      return try EvaluateCommandTests.withDataSet { _, set in
+        [
+          try CommandLine.succeed(
+            "calibrate", model, folder.appending("a.calib.npz"), "--images", "\(set)/HR",
+            "--patches", "2", "--patch-size", "16", "--format", "json"
+          ).standardOutput
+        ]
+      }
+    },
+    Documents("condition-report") { folder in
+      let arguments = [
+        "condition", try CalibrateCommandTests.model(folder), folder.appending("out.safetensors"),
+        "--iterations", "2", "--format", "json",
+      ]
+      return [
+        try CommandLine.succeedAll(arguments + CalibrateCommandTests.recipe(folder)).standardOutput
+      ]
+    },
+    Documents("conversion-plan") { folder in
+      try conversionPlans(folder).map { try String(contentsOfFile: $0.path, encoding: .utf8) }
+    },
+    Documents("conversion-plan-report") { folder in
+      try conversionPlans(folder).map(\.report)
+    },
+    Documents("diff-report") { _ in
+      let outcome = try CommandLine.run(
+        "diff", CommandLine.checkpoint, CommandLine.packedExample(), "--condition", "--tolerance",
+        "*.bias=1e-3", "--format", "json")
+      return [outcome.standardOutput]
+    },
+    Documents("evaluation-report") { _ in
+      try EvaluateCommandTests.withDataSet { _, set in
+        try [[], [CommandLine.checkpoint]].map { models in
+          try CommandLine.succeedAll(
+            ["evaluate"] + models + ["--dataset", set, "--scale", "2", "--format", "json"]
+          ).standardOutput
         }
       }
-      let difference = try CommandLine.run(
-        "diff", CommandLine.checkpoint, packed, "--condition", "--tolerance", "*.bias=1e-3",
-        "--format", "json")
-      try expectValid(difference.standardOutput, "diff-report")
-      let verified = try CommandLine.succeed(
-        "verify", packed, "--reference", CommandLine.checkpoint, "--min-ratio", "paper=3",
-        "--min-sqnr", "1", "--reproduce", "--format", "json")
-      try expectValid(verified.standardOutput, "verification-report")
-      let size = try Data(contentsOf: URL(filePath: packed)).count
-      for place in [100, size - 9] {
-        let damaged = folder.appending("damaged\(place).condi")
-        try CommandLine.copy(packed, to: damaged) { $0[place] ^= 1 }
-        let found = try CommandLine.run(
-          "verify", damaged, "--reference", CommandLine.checkpoint, "--repairable", "--format",
-          "json")
-        #expect(found.exitCode == 2)
-        try expectValid(found.standardOutput, "verification-report")
-      }
-    }
-  }
-
-  @Test func exportsAndImportsAreValid() throws {
-    try withTemporaryFolder { folder in
-      for target in ["mlx", "onnx", "gguf", "safetensors"] {
-        let exported = try CommandLine.succeed(
+    },
+    Documents("export-report") { folder in
+      let exported = try ["mlx", "onnx", "gguf", "safetensors"].map { target in
+        try CommandLine.succeed(
           "export", PackageFolder.fixture("export/sample.condi"), folder.appending(target), "--to",
-          target, "--pad", "--dequantize", "--format", "json")
-        try expectValid(exported.standardOutput, "export-report")
+          target, "--pad", "--dequantize", "--format", "json"
+        ).standardOutput
       }
       let imported = try CommandLine.succeed(
         "import", PackageFolder.fixture("import/mlx"), folder.appending("b.condi"), "--from", "mlx",
         "--format", "json")
-      try expectValid(imported.standardOutput, "export-report")
-    }
-  }
-
-  @Test func evaluationsAreValid() throws {
-    try EvaluateCommandTests.withDataSet { _, set in
-      for models in [[], [CommandLine.checkpoint]] {
-        let evaluated = try BuiltProgram().run(
-          ["evaluate"] + models + ["--dataset", set, "--scale", "2", "--format", "json"])
-        #expect(evaluated.exitCode == 0, "\(evaluated.standardError)")
-        try expectValid(evaluated.standardOutput, "evaluation-report")
+      return exported + [imported.standardOutput]
+    },
+    Documents("model-comparison") { _ in
+      [
+        try CommandLine.succeed(
+          "inspect", CommandLine.checkpoint, CommandLine.packedExample(), "--format", "json"
+        ).standardOutput
+      ]
+    },
+    Documents("model-report") { _ in
+      try [CommandLine.checkpoint, CommandLine.packedExample()].flatMap { file in
+        [
+          try CommandLine.succeed(
+            "inspect", file, "--split-qkv", "--singular-values", "--format", "json"
+          ).standardOutput,
+          try CommandLine.succeed(
+            "inspect", file, "--extremes", "--reference", CommandLine.checkpoint, "--fail-if",
+            "condition > 1e9", "--format", "json"
+          ).standardOutput,
+        ]
       }
-    }
+    },
+    Documents("packed-header") { _ in [try packedHeader()] },
+    Documents("packing-report") { folder in
+      [
+        try CommandLine.succeed(
+          "convert", CommandLine.checkpoint, folder.appending("b.condi"), "--format", "json"
+        ).standardOutput
+      ]
+    },
+    Documents("plan-report") { folder in
+      let recipe = folder.appending("recipe.json")
+      let rule = #"{"match": "*.weight", "where": {"rank": 2}, "action": "quantize"}"#
+      try Data(#"{"rules": [\#(rule)]}"#.utf8).write(to: URL(filePath: recipe))
+      return [
+        try CommandLine.succeed(
+          "convert", CalibrateCommandTests.model(folder), folder.appending("b.condi"),
+          "--target-bpw", "3", "--dry-run", "--recipe", recipe, "--format", "json"
+        ).standardOutput
+      ]
+    },
+    Documents("recipe") { _ in
+      let header = try JSONSerialization.jsonObject(with: Data(packedHeader().utf8))
+      let recipe = try #require((header as? [String: Any])?["recipe"])
+      let json = try JSONSerialization.data(withJSONObject: recipe)
+      return [String(decoding: json, as: UTF8.self)]
+    },
+    Documents("tree-report") { _ in
+      let files = [
+        CommandLine.checkpoint, try CommandLine.packedExample(),
+        try PackageFolder.fixture("torch/checkpoint.pth"),
+      ]
+      return try files.flatMap { file in
+        try ["0", "2", "99"].map { depth in
+          try CommandLine.succeed(
+            "inspect", file, "--tree", "--depth", depth, "--format", "json"
+          ).standardOutput
+        }
+      }
+    },
+    Documents("verification-report") { folder in
+      let packed = try CommandLine.packedExample()
+      let verified = try CommandLine.succeed(
+        "verify", packed, "--reference", CommandLine.checkpoint, "--min-ratio", "paper=3",
+        "--min-sqnr", "1", "--reproduce", "--format", "json")
+      let size = try Data(contentsOf: URL(filePath: packed)).count
+      return try [verified.standardOutput]
+        + [100, size - 9].map { place in
+          let damaged = folder.appending("damaged\(place).condi")
+          try CommandLine.copy(packed, to: damaged) { $0[place] ^= 1 }
+          let found = try CommandLine.run(
+            "verify", damaged, "--reference", CommandLine.checkpoint, "--repairable", "--format",
+            "json")
+          #expect(found.exitCode == 2)
+          return found.standardOutput
+        }
+    },
+  ]
+
+  private static func packedHeader() throws -> String {
+    try CommandLine.succeed("inspect", CommandLine.packedExample(), "--raw-header").standardOutput
   }
 
-  @Test func packedHeadersAreValid() throws {
-    try CommandLine.withPackedExample { folder, packed in
-      let header = try CommandLine.succeed("inspect", packed, "--raw-header").standardOutput
-      try expectValid(header, "packed-header")
-      let json = try JSONSerialization.jsonObject(with: Data(header.utf8)) as? [String: Any]
-      let recipe = try JSONSerialization.data(withJSONObject: try #require(json?["recipe"]))
-      try expectValid(String(decoding: recipe, as: UTF8.self), "recipe")
-    }
-  }
-
-  @Test(arguments: ["condi", "safetensors"])
-  func conversionPlansAreValid(_ suffix: String) throws {
-    try withTemporaryFolder { folder in
-      let model = try LargeCheckpoint(in: folder, layers: 3)
+  /// Plans a packed file and a lossless one, and returns where the plans are and what is reported.
+  private static func conversionPlans(
+    _ folder: TemporaryFolder
+  ) throws -> [(path: String, report: String)] {
+    let model = try LargeCheckpoint(in: folder, layers: 3)
+    return try ["condi", "safetensors"].map { suffix in
       let output = folder.appending("out.\(suffix)")
       let planned = try CommandLine.succeed("plan", model.folder, output, "--format", "json")
-      try expectValid(planned.standardOutput, "conversion-plan-report")
-      try expectValid(
-        String(contentsOfFile: "\(output).plan.json", encoding: .utf8), "conversion-plan")
+      return ("\(output).plan.json", planned.standardOutput)
     }
   }
 
-  /// A schema that accepts everything would prove nothing.
-  @Test func schemasRefuseNonsense() throws {
+  @Test(arguments: all)
+  func documentsAreValid(_ documents: Documents) throws {
     try withTemporaryFolder { folder in
-      let path = folder.appending("document.json")
-      try Data(#"{"schemaVersion": "one"}"#.utf8).write(to: URL(filePath: path))
-      for schema in [
-        "packing-report", "model-report", "diff-report", "verification-report", "packed-header",
-        "recipe", "tree-report", "evaluation-report", "model-comparison", "calibration-report",
-        "export-report", "conversion-plan", "conversion-plan-report",
-      ] {
-        let outcome = try Python.run([
-          "Tests/Fixtures/interop/validate_json.py", "schemas/\(schema).schema.json", path,
-        ])
-        #expect(outcome.exitCode == 1, "\(schema)")
-      }
+      let texts = try documents.make(folder)
+      try #require(!texts.isEmpty)
+      try Schema.expectValid(texts, documents.schema)
     }
+  }
+
+  @Test func everySchemaHasDocuments() throws {
+    #expect(try Self.all.map(\.schema) == Schema.names())
   }
 }

@@ -109,7 +109,7 @@ import Testing
     for name in subject.files {
       try withCopy(of: name) { path, original, bytes in
         for count in 0..<bytes.count {
-          try Data(bytes[..<count]).write(to: URL(filePath: path))
+          try writeUnsynced(bytes[..<count], to: path)
           do {
             let archive = try readWhole(path, subject.format)
             #expect(archive.tensors.count == original.tensors.count, "\(name) cut to \(count)")
@@ -143,7 +143,7 @@ import Testing
             default: damaged[position] ^= 1 << UInt8.random(in: 0..<8, using: &random)
             }
           }
-          try Data(damaged).write(to: URL(filePath: path))
+          try writeUnsynced(damaged, to: path)
           do {
             _ = try readWhole(path, subject.format)
             _ = FormatRegistry.standard.formats.map { format in

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 @testable import Formats
 
@@ -32,9 +33,9 @@ enum ZipFiles {
     return try make(bytes)
   }
 
-  static func make(_ bytes: some Sequence<UInt8>) throws -> InputFile {
+  static func make(_ bytes: some ContiguousBytes) throws -> InputFile {
     let path = try temporaryPath()
-    try Data(bytes).write(to: URL(fileURLWithPath: path))
+    try writeUnsynced(bytes, to: path)
     return try open(path)
   }
 

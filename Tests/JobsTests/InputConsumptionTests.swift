@@ -86,7 +86,8 @@ import Testing
             #expect(!isThere(earlier), "shard \(shard) with \(earlier)")
           }
           #expect(isThere(shards[shard]))
-          // The first of each shard takes the longest.
+          // The first of each shard takes the longest, which gives others more time to come too
+          // early; whoever does so is found at any rate.
           usleep(position % 8 == 0 ? 30_000 : 500)
         }
       }
@@ -97,19 +98,40 @@ import Testing
 
   private struct Failure: Error {}
 
-  @Test(arguments: [1, 4])
-  func aFailureEndsThoseThatWait(_ threads: Int) throws {
+  @Test func aFailureEndsThoseThatWait() throws {
     try withConsumption { conversion, consumption, shards in
       let order = consumption.order
+      // Of the third shard, whose turn does not come while the first one is there.
+      let late = try order.filter { try shard(of: conversion.file.records[$0]) == 2 }.prefix(3)
+      let waiting = Mutex<[Int32]>([])
+      let errors = Mutex<[any Error]>([])
+      let group = DispatchGroup()
       #expect(throws: Failure.self) {
-        _ = try parallelMap(count: order.count, threads: threads) { position in
-          try consumption.making(order[position], preparing: { _ in }) {
-            guard position == 0 else { return }
-            usleep(50_000)
-            throw Failure()
+        try consumption.making(order[0], preparing: { _ in }) {
+          for index in late {
+            group.enter()
+            Thread.detachNewThread {
+              do {
+                let thread = try ThreadStates.currentThread()
+                waiting.withLock { $0.append(thread) }
+                try consumption.making(index, preparing: { _ in }) {}
+              } catch {
+                errors.withLock { $0.append(error) }
+              }
+              group.leave()
+            }
           }
+          while waiting.withLock({ $0.count }) + errors.withLock({ $0.count }) < late.count {
+            usleep(500)
+          }
+          try ThreadStates.waitUntilAsleep(in: getpid()) { thread in
+            waiting.withLock { $0.contains(thread) }
+          }
+          throw Failure()
         }
       }
+      group.wait()
+      #expect(errors.withLock { $0.count == 3 && $0.allSatisfy { $0 is CancellationError } })
       #expect(isThere(shards[0]) && isThere(shards[2]))
     }
   }

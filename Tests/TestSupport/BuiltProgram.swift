@@ -1,6 +1,6 @@
 import Foundation
 
-/// A program of this package, run as a user would run it.
+/// A program, run as a user would run it.
 public struct BuiltProgram: Sendable {
   /// What a finished run left behind.
   public struct Outcome: Sendable {
@@ -12,25 +12,22 @@ public struct BuiltProgram: Sendable {
 
   public let path: String
 
-  /// A program that is not of this package.
+  /// Creates a program that does not belong to this package.
   public init(path: String) { self.path = path }
 
-  /// The product `name`, which is built into the folder that the tests run from.
+  /// Finds `condi-convert` where `make build` puts it, or where the environment variable
+  /// `CONDI_PROGRAM` says.
   ///
-  /// - Throws: `MissingFile` when it has not been built.
-  public init(named name: String = "condi-convert") throws {
-    let test = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
-    // The test bundle is an executable beside the products, or inside a folder beside them.
-    var folder = test.deletingLastPathComponent()
-    for _ in 0..<4 {
-      let candidate = folder.appending(path: name).path
-      if FileManager.default.isExecutableFile(atPath: candidate) {
-        path = candidate
-        return
-      }
-      folder = folder.deletingLastPathComponent()
+  /// - Throws: `ProgramNotBuilt` when it is missing.
+  public init() throws {
+    let named = ProcessInfo.processInfo.environment["CONDI_PROGRAM"]
+    let url = named.map { URL(filePath: $0) }
+    path =
+      (url ?? PackageFolder.root.appending(path: ".build/release/condi-convert"))
+      .standardizedFileURL.path
+    guard FileManager.default.isExecutableFile(atPath: path) else {
+      throw ProgramNotBuilt(path: path)
     }
-    throw MissingFile(path: test.deletingLastPathComponent().appending(path: name).path)
   }
 
   /// Runs the program to its end.
@@ -66,5 +63,13 @@ public struct BuiltProgram: Sendable {
         exitCode: process.terminationReason == .exit
           ? process.terminationStatus : -process.terminationStatus)
     }
+  }
+}
+
+/// An error of tests that start the program before it has been built.
+struct ProgramNotBuilt: Error, CustomStringConvertible {
+  let path: String
+  var description: String {
+    "\(path) is missing; 'make build' makes the program, CONDI_PROGRAM names another one"
   }
 }

@@ -11,7 +11,7 @@ extension FormatSubject {
     reading bytes: [UInt8], original: TensorArchive, in folder: TemporaryFolder
   ) throws -> String? {
     let path = folder.appending("damaged")
-    try Data(bytes).write(to: URL(filePath: path))
+    try writeUnsynced(bytes, to: path)
     let archive: TensorArchive
     do {
       archive = try readWhole(path)
@@ -34,7 +34,7 @@ extension FormatSubject {
       let bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
       let cut = folder.appending("cut")
       for count in 0..<bytes.count {
-        try Data(bytes[..<count]).write(to: URL(filePath: cut))
+        try writeUnsynced(bytes[..<count], to: cut)
         do {
           _ = try readWhole(cut)
           Issue.record(

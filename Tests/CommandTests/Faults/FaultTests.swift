@@ -1,3 +1,4 @@
+import Formats
 import Foundation
 import TestSupport
 import Testing
@@ -7,8 +8,17 @@ import Testing
 @Suite struct FaultTests {
   static let writers = ["pth", "npz", "safetensors", "condi"]
 
+  /// Returns a checkpoint that takes every writer few calls of each kind: an integer, a bias, and a
+  /// weight under two names.
   private static func source() throws -> String {
-    try PackageFolder.fixture("torch/state_dict.pth")
+    try SharedMaterial.folder("four-tensors") { folder in
+      let whole = try FormatRegistry.standard.open(PackageFolder.fixture("torch/state_dict.pth"))
+      let names = ["0.index", "0.qkv.weight", "0.conv.bias", "1.qkv.weight"]
+      let archive = TensorArchive(tensors: whole.tensors.filter { names.contains($0.key) })
+      try #require(archive.tensors.count == names.count)
+      try FormatRegistry.standard.write(
+        archive, as: PyTorchFormat(), to: folder.appending("source.pth"))
+    }.appending("source.pth")
   }
 
   private func bytes(_ path: String) -> Data? { FileManager.default.contents(atPath: path) }
@@ -26,14 +36,12 @@ import Testing
   private func withOutput(
     _ suffix: String, _ body: (FaultyProgram, TemporaryFolder, String, Data) throws -> Void
   ) throws {
-    try withTemporaryFolder { tools in
-      let program = try FaultyProgram(in: tools)
-      try withTemporaryFolder { folder in
-        let output = folder.appending("out.\(suffix)")
-        let outcome = try BuiltProgram().run(try arguments(output))
-        #expect(outcome.exitCode == 0, "\(outcome.standardError)")
-        try body(program, folder, output, try #require(bytes(output)))
-      }
+    let program = try FaultyProgram()
+    try withTemporaryFolder { folder in
+      let output = folder.appending("out.\(suffix)")
+      let outcome = try BuiltProgram().run(try arguments(output))
+      #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+      try body(program, folder, output, try #require(bytes(output)))
     }
   }
 
@@ -88,34 +96,22 @@ import Testing
     }
   }
 
-  /// Real time instead of chosen calls: whatever the moment is.
+  /// The example takes hundreds of calls, at some of which other threads are at work.
   @Test(arguments: writers)
-  func aWriterKilledAtARandomMoment(_ suffix: String) throws {
+  func aWriterKilledAmidTheExampleLeavesTheOldFile(_ suffix: String) throws {
     try withTemporaryFolder { folder in
+      let program = try FaultyProgram()
       let output = folder.appending("out.\(suffix)")
       let arguments = ["convert", CommandLine.checkpoint, output, "--quiet", "--force"]
-      let whole = try BuiltProgram().run(arguments)
-      #expect(whole.exitCode == 0, "\(whole.standardError)")
-      let new = try #require(bytes(output))
       let old = Data("old".utf8)
-      let program = try BuiltProgram().path
-      for index in 0..<6 {
-        try old.write(to: URL(filePath: output))
-        let process = Process()
-        process.executableURL = URL(filePath: program)
-        process.arguments = arguments
-        process.standardOutput = FileHandle.nullDevice
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        let delay = UInt32.random(in: 1000...(index < 3 ? 100_000 : 800_000))
-        usleep(delay)
-        kill(process.processIdentifier, SIGKILL)
-        process.waitUntilExit()
-        let found = try #require(bytes(output))
-        #expect(found == old || found == new, "killed after \(delay) µs")
-        #expect(try leftovers(folder).count <= 1)
+      try old.write(to: URL(filePath: output))
+      for index in [2, 30, 150, 300] {
+        let outcome = try program.run(arguments, .kill, at: index)
+        #expect(outcome.exitCode == -9, "call \(index)")
+        #expect(bytes(output) == old, "call \(index)")
+        #expect(try leftovers(folder).count == 1, "call \(index)")
       }
-      #expect(try BuiltProgram().run(arguments).exitCode == 0)
+      try CommandLine.succeedAll(arguments)
       #expect(try folder.names() == ["out.\(suffix)"])
     }
   }
@@ -124,18 +120,16 @@ import Testing
   func anInterruptedWriterCleansUp(_ signal: Int32) throws {
     for suffix in Self.writers {
       try withOutput(suffix) { program, folder, output, new in
-        try withTemporaryFolder { control in
-          let result = try program.run(
-            try arguments(output), pausedAt: 1, of: ["fsync"], in: control
-          ) { (process: Process) throws in
-            #expect(try leftovers(folder).count == 1)
-            kill(process.processIdentifier, signal)
-            process.waitUntilExit()
-          }
-          #expect(result.exitCode == -signal)
-          #expect(bytes(output) == new)
-          #expect(try folder.names() == ["out.\(suffix)"])
+        let result = try program.run(
+          try arguments(output), pausedAt: 1, of: ["fsync"]
+        ) { (process: Process) throws in
+          #expect(try leftovers(folder).count == 1)
+          kill(process.processIdentifier, signal)
+          process.waitUntilExit()
         }
+        #expect(result.exitCode == -signal)
+        #expect(bytes(output) == new)
+        #expect(try folder.names() == ["out.\(suffix)"])
       }
     }
   }
@@ -143,25 +137,23 @@ import Testing
   /// What every other writer does, too: `aFullDiskLeavesTheOldFile`, and in `ResumeTests`.
   @Test(arguments: ["onnx", "onnx-matmulnbits", "gguf", "safetensors"])
   func anExportReservesItsSpace(_ target: String) throws {
-    try withTemporaryFolder { tools in
-      let program = try FaultyProgram(in: tools)
-      let packed = try PackageFolder.fixture("export/sample.condi")
-      try withTemporaryFolder { folder in
-        let output = folder.appending("out.bin")
-        let arguments = [
-          "export", packed, output, "--to", target, "--pad", "--dequantize", "--force",
-        ]
-        #expect(try BuiltProgram().run(arguments).exitCode == 0)
-        let whole = try #require(bytes(output))
-        let outcome = try program.run(arguments, .noSpace, at: 1, of: ["fallocate"])
-        #expect(outcome.exitCode == 2)
-        #expect(
-          outcome.standardError
-            == "condi-convert: \(output): cannot reserve \(whole.count) bytes: No space left on "
-            + "device\n")
-        #expect(bytes(output) == whole)
-        #expect(try folder.names() == ["out.bin"])
-      }
+    let program = try FaultyProgram()
+    let packed = try PackageFolder.fixture("export/sample.condi")
+    try withTemporaryFolder { folder in
+      let output = folder.appending("out.bin")
+      let arguments = [
+        "export", packed, output, "--to", target, "--pad", "--dequantize", "--force",
+      ]
+      #expect(try BuiltProgram().run(arguments).exitCode == 0)
+      let whole = try #require(bytes(output))
+      let outcome = try program.run(arguments, .noSpace, at: 1, of: ["fallocate"])
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(output): cannot reserve \(whole.count) bytes: No space left on "
+          + "device\n")
+      #expect(bytes(output) == whole)
+      #expect(try folder.names() == ["out.bin"])
     }
   }
 
@@ -180,38 +172,30 @@ import Testing
   /// Only what nobody works on any more is removed.
   @Test func aLiveWriterKeepsItsTemporaryFile() throws {
     try withOutput("npz") { program, folder, output, new in
-      try withTemporaryFolder { control in
-        let result = try program.run(
-          try arguments(output), pausedAt: 1, of: ["fsync"], in: control
-        ) { (_: Process) throws in
-          let other = try BuiltProgram().run(try arguments(folder.appending("other.npz")))
-          #expect(other.exitCode == 0)
-          #expect(try leftovers(folder).count == 1)
-        }
-        #expect(result.exitCode == 0, "\(result.standardError)")
-        #expect(bytes(output) == new)
-        #expect(try folder.names() == ["other.npz", "out.npz"])
+      let result = try program.run(
+        try arguments(output), pausedAt: 1, of: ["fsync"]
+      ) { (_: Process) throws in
+        let other = try BuiltProgram().run(try arguments(folder.appending("other.npz")))
+        #expect(other.exitCode == 0)
+        #expect(try leftovers(folder).count == 1)
       }
+      #expect(result.exitCode == 0, "\(result.standardError)")
+      #expect(bytes(output) == new)
+      #expect(try folder.names() == ["other.npz", "out.npz"])
     }
   }
 
   @Test func aReadErrorIsOneLine() throws {
     try withOutput("safetensors") { program, folder, output, new in
+      let arguments = try arguments(output) + ["--no-mmap"]
+      let callCount = try program.count(of: ["pread"], by: arguments)
       // Formats that are asked whether the file is theirs may fail to look: it is another's then.
       var failureCount = 0
-      var successesInARow = 0
-      var index = 0
-      while successesInARow < 30 {
-        index += 7  // a process for each of the hundreds of calls would take a minute
-        let outcome = try program.run(
-          try arguments(output) + ["--no-mmap"], .readError, at: index, of: ["pread"])
+      for index in 1...callCount {
+        let outcome = try program.run(arguments, .readError, at: index, of: ["pread"])
         #expect(bytes(output) == new)
         #expect(try folder.names() == ["out.safetensors"])
-        guard outcome.exitCode != 0 else {
-          successesInARow += 1
-          continue
-        }
-        successesInARow = 0
+        guard outcome.exitCode != 0 else { continue }
         failureCount += 1
         #expect(outcome.exitCode == 2)
         let lines = outcome.standardError.split(separator: "\n")
@@ -228,17 +212,14 @@ import Testing
     at index: Int, of calls: [String], _ arguments: (String, String) -> [String],
     change: (String) throws -> Void
   ) throws -> (exitCode: Int32, standardError: String, names: [String]) {
-    try withTemporaryFolder { tools in
-      let program = try FaultyProgram(in: tools)
-      return try withTemporaryFolder { folder in
-        let input = folder.appending("in.pth")
-        try FileManager.default.copyItem(atPath: CommandLine.checkpoint, toPath: input)
-        let result = try program.run(
-          arguments(input, folder.appending("out.safetensors")), pausedAt: index, of: calls,
-          in: tools
-        ) { _ in try change(input) }
-        return (result.exitCode, result.standardError, try folder.names())
-      }
+    let program = try FaultyProgram()
+    return try withTemporaryFolder { folder in
+      let input = folder.appending("in.pth")
+      try FileManager.default.copyItem(atPath: CommandLine.checkpoint, toPath: input)
+      let result = try program.run(
+        arguments(input, folder.appending("out.safetensors")), pausedAt: index, of: calls
+      ) { _ in try change(input) }
+      return (result.exitCode, result.standardError, try folder.names())
     }
   }
 
@@ -263,20 +244,18 @@ import Testing
 
   /// What zeros may have stood in for is not noted as done.
   @Test func anInputThatShrinksUnderAJournal() throws {
-    try withTemporaryFolder { tools in
-      let program = try FaultyProgram(in: tools)
-      try withTemporaryFolder { folder in
-        let model = try LargeCheckpoint(in: folder, layers: 8)
-        let output = folder.appending("out.safetensors")
-        let arguments = ["convert", model.folder, output, "--journal", "--threads", "1", "--quiet"]
-        let result = try program.run(arguments, pausedAt: 5, of: ["crc32"], in: tools) { _ in
-          for shard in model.shards { #expect(truncate(shard, 4096) == 0) }
-        }
-        #expect(result.exitCode == 2)
-        #expect(result.standardError.contains("vanished while it was read"))
-        let journal = try String(contentsOfFile: "\(output).journal", encoding: .utf8)
-        #expect(journal.split(separator: "\n").count == 1 + 4, "the plan, and a line a record")
+    let program = try FaultyProgram()
+    try withTemporaryFolder { folder in
+      let model = try LargeCheckpoint(in: folder, layers: 8)
+      let output = folder.appending("out.safetensors")
+      let arguments = ["convert", model.folder, output, "--journal", "--threads", "1", "--quiet"]
+      let result = try program.run(arguments, pausedAt: 5, of: ["crc32"]) { _ in
+        for shard in model.shards { #expect(truncate(shard, 4096) == 0) }
       }
+      #expect(result.exitCode == 2)
+      #expect(result.standardError.contains("vanished while it was read"))
+      let journal = try String(contentsOfFile: "\(output).journal", encoding: .utf8)
+      #expect(journal.split(separator: "\n").count == 1 + 4, "the plan, and a line a record")
     }
   }
 

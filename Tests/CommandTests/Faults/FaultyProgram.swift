@@ -18,18 +18,22 @@ struct FaultyProgram {
   /// Every call that changes what is on the disk.
   static let writing = ["fallocate", "pwrite", "fsync", "rename", "link", "unlink"]
 
+  /// Every call with which a conversion that has a journal changes what is on the disk: it appends to
+  /// the journal and cuts consumed files.
+  static let journaling = writing + ["write", "ftruncate", "truncate"]
+
   private let library: String
   private let program: BuiltProgram
 
-  /// - Parameter folder: where the library is compiled to.
-  init(in folder: TemporaryFolder) throws {
-    library = folder.appending("faults.so")
+  init() throws {
     program = try BuiltProgram()
-    let compiled = try BuiltProgram(path: "/usr/bin/env").run([
-      "clang", "-shared", "-fPIC", "-O1", "-o", library,
-      try PackageFolder.fixture("faults/faults.c"),
-    ])
-    guard compiled.exitCode == 0 else { throw Complaint(text: compiled.standardError) }
+    library = try SharedMaterial.folder("faults") { folder in
+      let compiled = try BuiltProgram(path: "/usr/bin/env").run([
+        "clang", "-shared", "-fPIC", "-O1", "-o", folder.appending("faults.so"),
+        try PackageFolder.fixture("faults/faults.c"),
+      ])
+      guard compiled.exitCode == 0 else { throw Complaint(text: compiled.standardError) }
+    }.appending("faults.so")
   }
 
   struct Complaint: Error {
@@ -50,41 +54,75 @@ struct FaultyProgram {
     try program.run(arguments, environment: environment(fault, at: index, of: calls))
   }
 
+  /// Runs without a fault and returns how many of `calls` were made.
+  func count(of calls: [String], by arguments: [String]) throws -> Int {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("count")
+      let outcome = try program.run(
+        arguments,
+        environment: [
+          "LD_PRELOAD": library, "FAULT_CALLS": calls.joined(separator: ","), "FAULT_COUNT": path,
+        ])
+      guard outcome.exitCode == 0 else { throw Complaint(text: outcome.standardError) }
+      let text = try String(contentsOfFile: path, encoding: .utf8)
+      guard let count = Int(text) else { throw Complaint(text: "no number of calls: '\(text)'") }
+      return count
+    }
+  }
+
   /// Runs until the call, calls `meanwhile` with the process, then lets it go on to its end.
+  ///
+  /// - Parameter meanwhile: also gets the number of the thread that waits at the call.
   func run(
-    _ arguments: [String], pausedAt index: Int, of calls: [String], in folder: TemporaryFolder,
+    _ arguments: [String], pausedAt index: Int, of calls: [String],
+    meanwhile: (Process, _ pausedThread: Int32) throws -> Void
+  ) throws -> (exitCode: Int32, standardError: String) {
+    try withTemporaryFolder { folder in
+      let (paused, resume) = (folder.appending("paused"), folder.appending("resume"))
+      let errors = folder.appending("stderr")
+      _ = FileManager.default.createFile(atPath: errors, contents: nil)
+      let process = Process()
+      // A test that runs in the background of a shell is told to ignore interruptions, and would
+      // hand that on.
+      process.executableURL = URL(filePath: "/usr/bin/env")
+      process.arguments = ["--default-signal", program.path] + arguments
+      process.environment = ProcessInfo.processInfo.environment.merging(
+        environment(.pause, at: index, of: calls)
+      ) { $1 }.merging(["FAULT_PAUSED": paused, "FAULT_RESUME": resume]) { $1 }
+      process.standardInput = FileHandle.nullDevice
+      process.standardOutput = FileHandle.nullDevice
+      process.standardError = try FileHandle(forWritingTo: URL(filePath: errors))
+      try process.run()
+      let thread = try pausedThread(of: process, writtenTo: paused)
+      try meanwhile(process, thread)
+      _ = FileManager.default.createFile(atPath: resume, contents: nil)
+      process.waitUntilExit()
+      let text = try String(contentsOfFile: errors, encoding: .utf8)
+      let status = process.terminationStatus
+      return (process.terminationReason == .exit ? status : -status, text)
+    }
+  }
+
+  func run(
+    _ arguments: [String], pausedAt index: Int, of calls: [String],
     meanwhile: (Process) throws -> Void
   ) throws -> (exitCode: Int32, standardError: String) {
-    let (paused, resume) = (folder.appending("paused"), folder.appending("resume"))
-    let errors = folder.appending("stderr")
-    for path in [paused, resume] { try? FileManager.default.removeItem(atPath: path) }
-    _ = FileManager.default.createFile(atPath: errors, contents: nil)
-    let process = Process()
-    // A test that runs in the background of a shell is told to ignore interruptions, and would
-    // hand that on.
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = ["--default-signal", program.path] + arguments
-    process.environment = ProcessInfo.processInfo.environment.merging(
-      environment(.pause, at: index, of: calls)
-    ) { $1 }.merging(["FAULT_PAUSED": paused, "FAULT_RESUME": resume]) { $1 }
-    process.standardInput = FileHandle.nullDevice
-    process.standardOutput = FileHandle.nullDevice
-    process.standardError = try FileHandle(forWritingTo: URL(filePath: errors))
-    try process.run()
+    try run(arguments, pausedAt: index, of: calls) { process, _ in try meanwhile(process) }
+  }
+
+  /// Waits until the process is at the call.
+  private func pausedThread(of process: Process, writtenTo path: String) throws -> Int32 {
     let deadline = Date.now.addingTimeInterval(60)
-    while !FileManager.default.fileExists(atPath: paused), process.isRunning {
+    while process.isRunning {
+      if let text = try? String(contentsOfFile: path, encoding: .utf8), text.hasSuffix("\n") {
+        return try Int32(text.dropLast()) ?? { throw Complaint(text: "no thread: '\(text)'") }()
+      }
       guard Date.now < deadline else {
         process.terminate()
         throw Complaint(text: "the call was not reached")
       }
       usleep(2000)
     }
-    guard process.isRunning else { throw Complaint(text: "the program ended before the call") }
-    try meanwhile(process)
-    _ = FileManager.default.createFile(atPath: resume, contents: nil)
-    process.waitUntilExit()
-    let text = try String(contentsOfFile: errors, encoding: .utf8)
-    let status = process.terminationStatus
-    return (process.terminationReason == .exit ? status : -status, text)
+    throw Complaint(text: "the program ended before the call")
   }
 }

@@ -2,15 +2,17 @@
 //
 //   FAULT_CALLS   names of functions, separated by commas, that are counted together
 //   FAULT_AT      which of those calls, from 1
-//   FAULT         ENOSPC, EIO, EOPNOTSUPP: the call fails. KILL: the process dies before the call; HALF: after
-//                 half a write. PAUSE: the call waits until the file FAULT_RESUME exists, after
-//                 making the file FAULT_PAUSED.
+//   FAULT         ENOSPC, EIO, EOPNOTSUPP: the call fails. KILL: the process dies before the call;
+//                 HALF: after half a write. PAUSE: the call waits until the file FAULT_RESUME
+//                 exists, after writing its thread's number and an end of line to FAULT_PAUSED.
+//   FAULT_COUNT   a file to which the number of those calls is written at the end
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
@@ -34,12 +36,17 @@ enum action { proceed, fail, halve };
 static enum action meet(const char *name) {
   if (!is_counted(name)) return proceed;
   const char *at = getenv("FAULT_AT"), *fault = getenv("FAULT");
-  if (!at || !fault || atomic_fetch_add(&calls, 1) + 1 != atoi(at)) return proceed;
+  int call = atomic_fetch_add(&calls, 1) + 1;
+  if (!at || !fault || call != atoi(at)) return proceed;
   if (strcmp(fault, "KILL") == 0) kill(getpid(), SIGKILL);
   if (strcmp(fault, "HALF") == 0) return halve;
   if (strcmp(fault, "PAUSE") == 0) {
     const char *paused = getenv("FAULT_PAUSED"), *resume = getenv("FAULT_RESUME");
-    if (paused) close(open(paused, O_CREAT | O_WRONLY, 0600));
+    int file = paused ? open(paused, O_CREAT | O_WRONLY, 0600) : -1;
+    if (file >= 0) {
+      dprintf(file, "%d\n", gettid());
+      close(file);
+    }
     for (int wait = 0; wait < 60000 && (!resume || access(resume, F_OK) != 0); wait++) usleep(1000);
     return proceed;
   }
@@ -47,6 +54,12 @@ static enum action meet(const char *name) {
     : strcmp(fault, "EOPNOTSUPP") == 0 ? EOPNOTSUPP
     : EIO;
   return fail;
+}
+
+__attribute__((destructor)) static void tell_count(void) {
+  const char *path = getenv("FAULT_COUNT");
+  int file = path ? open(path, O_CREAT | O_WRONLY, 0600) : -1;
+  if (file >= 0) dprintf(file, "%d", atomic_load(&calls));
 }
 
 #define NEXT(type, name) ((type)dlsym(RTLD_NEXT, name))
@@ -62,6 +75,15 @@ static enum action meet(const char *name) {
   }
 WRITER(pwrite)
 WRITER(pwrite64)
+
+ssize_t write(int file, const void *bytes, size_t count) {
+  typedef ssize_t (*function)(int, const void *, size_t);
+  enum action action = meet("write");
+  if (action == fail) return -1;
+  ssize_t done = NEXT(function, "write")(file, bytes, action == halve ? count / 2 : count);
+  if (action == halve) kill(getpid(), SIGKILL);
+  return done;
+}
 
 #define READER(name)                                                        \
   ssize_t name(int file, void *bytes, size_t count, off_t offset) {         \
@@ -94,6 +116,15 @@ int fsync(int file) {
   }
 CUTTER(truncate)
 CUTTER(truncate64)
+
+#define FILE_CUTTER(name)                                                   \
+  int name(int file, off_t count) {                                         \
+    typedef int (*function)(int, off_t);                                    \
+    if (meet("ftruncate") != proceed) return -1;                            \
+    return NEXT(function, #name)(file, count);                              \
+  }
+FILE_CUTTER(ftruncate)
+FILE_CUTTER(ftruncate64)
 
 int flock(int file, int operation) {
   typedef int (*function)(int, int);

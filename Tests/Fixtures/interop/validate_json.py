@@ -1,6 +1,6 @@
-"""Validates a JSON file against a JSON Schema (draft 2020-12).
+"""Validates JSON files against a JSON Schema (draft 2020-12).
 
-    python validate_json.py SCHEMA FILE    # FILE may be - for the standard input
+    python validate_json.py SCHEMA FILE...    # a FILE may be - for the standard input
 
 References to schemas beside SCHEMA are resolved by their `$id` or file name; nothing is fetched.
 Exit code 0: valid, 1: invalid, with one line a violation; 2: a file or the schema is unusable.
@@ -51,10 +51,13 @@ def neighbours(schema: Path) -> Registry:
     return registry
 
 
-def violations(schema_path: Path, document: Any) -> list[str]:
+def validator(schema_path: Path) -> Draft202012Validator:
     schema = parse(schema_path.read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
-    validator = Draft202012Validator(schema, registry=neighbours(schema_path))
+    return Draft202012Validator(schema, registry=neighbours(schema_path))
+
+
+def violations(validator: Draft202012Validator, document: Any) -> list[str]:
     errors = sorted(validator.iter_errors(document), key=lambda error: list(map(str, error.path)))
     lines = []
     for error in errors[:SHOWN_VIOLATIONS]:
@@ -68,25 +71,26 @@ def violations(schema_path: Path, document: Any) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("schema", type=Path, metavar="SCHEMA")
-    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("files", nargs="+", metavar="FILE")
     arguments = parser.parse_args()
+    code = 0
     try:
-        document = parse(
-            sys.stdin.read()
-            if arguments.file == "-"
-            else Path(arguments.file).read_text(encoding="utf-8")
-        )
-    except (OSError, ValueError) as error:
-        print(f"{arguments.file}: {error}", file=sys.stderr)
-        return 2
-    try:
-        lines = violations(arguments.schema, document)
+        schema = validator(arguments.schema)
+        for file in arguments.files:
+            try:
+                text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+                document = parse(text)
+            except (OSError, ValueError) as error:
+                print(f"{file}: {error}", file=sys.stderr)
+                code = 2
+                continue
+            for line in violations(schema, document):
+                print(f"{file}: {line}", file=sys.stderr)
+                code = max(code, 1)
     except (OSError, ValueError, SchemaError, NoSuchResource) as error:
         print(f"{arguments.schema}: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
-    for line in lines:
-        print(f"{arguments.file}: {line}", file=sys.stderr)
-    return 1 if lines else 0
+    return code
 
 
 if __name__ == "__main__":

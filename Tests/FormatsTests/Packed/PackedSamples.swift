@@ -103,11 +103,7 @@ enum PackedSamples {
   static func open<Result>(
     _ bytes: [UInt8], _ body: (PackedModel) throws -> Result
   ) throws -> Result {
-    try withTemporaryFolder { folder in
-      let path = folder.appending("sample.condi")
-      try Data(bytes).write(to: URL(fileURLWithPath: path))
-      return try body(PackedModel(parsing: InputFile(path: path)))
-    }
+    try body(PackedModel(parsing: InputFile(SharedBytes(bytes), path: "sample.condi")))
   }
 
   /// Every fault of `bytes`: one when the file cannot be opened, else those of its records.

@@ -146,7 +146,7 @@ import Testing
     for name in names {
       let archive = try FormatRegistry.standard.open("\(folder)/\(name)")
       let again = try PyTorchFormat().read(PyTorchFixtures.rewrite(archive))
-      #expect(archive.tensors.count > 100, "\(name)")
+      #expect(archive.tensors.count > 40, "\(name)")
       #expect(again.tensors.keys == archive.tensors.keys, "\(name)")
       #expect(again.structure == archive.structure, "\(name)")
       for (key, tensor) in archive.tensors {

@@ -1,28 +1,40 @@
+import Formats
 import Foundation
-import TestSupport
-
-@testable import Formats
 
 /// A sharded checkpoint of float32, float16, bfloat16 and int64 tensors, some of them equal.
-struct LargeCheckpoint {
-  let folder: String
-  let index: String
-  let shards: [String]
+public struct LargeCheckpoint: Sendable {
+  public let folder: String
+  public let index: String
+  public let shards: [String]
 
+  private static let shardCount = 4
+
+  /// Creates a checkpoint that the test may change or consume: a copy of one that is made once.
+  ///
   /// - Parameters:
   ///   - layers: of two weights of 128 × 192, with a norm and positions.
-  init(in parent: TemporaryFolder, named name: String = "model", layers: Int = 12, seed: UInt64 = 5)
-    throws
-  {
-    folder = parent.appending(name)
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+  public init(in parent: TemporaryFolder, layers: Int = 12, seed: UInt64 = 5) throws {
+    let name = "checkpoint-\(layers)-\(seed)"
+    let original = try SharedMaterial.folder(name) {
+      try Self.write(layers: layers, seed: seed, to: $0)
+    }
+    folder = parent.appending("model")
+    try FileManager.default.copyItem(atPath: original.path, toPath: folder)
+    index = "\(folder)/\(Self.indexName)"
+    shards = (0..<Self.shardCount).map { [folder] in "\(folder)/\(Self.shardName($0))" }
+  }
+
+  private static let indexName = "model.safetensors.index.json"
+
+  private static func shardName(_ shard: Int) -> String {
+    "model-0000\(shard + 1)-of-0000\(shardCount).safetensors"
+  }
+
+  private static func write(layers: Int, seed: UInt64, to folder: TemporaryFolder) throws {
     var random = SplitMix(seed: seed)
     var weightMap: [String: String] = [:]
-    let shardCount = 4
-    var shards: [String] = []
     var first: SharedBytes?
     for shard in 0..<shardCount {
-      let shardName = "model-0000\(shard + 1)-of-0000\(shardCount).safetensors"
       var archive = TensorArchive()
       archive.metadata["format"] = "pt"
       for layer in stride(from: shard, to: layers, by: shardCount) {
@@ -48,14 +60,11 @@ struct LargeCheckpoint {
           elementType: .int64, shape: Shape([500])!,
           bytes: SharedBytes(elementsOf: (0..<500).map { Int64($0 % (layer + 3)) }))
       }
-      for tensor in archive.tensors.keys { weightMap[tensor] = shardName }
-      let path = "\(folder)/\(shardName)"
-      try FormatRegistry.standard.write(archive, as: SafetensorsFormat(), to: path)
-      shards.append(path)
+      for tensor in archive.tensors.keys { weightMap[tensor] = shardName(shard) }
+      try FormatRegistry.standard.write(
+        archive, as: SafetensorsFormat(), to: folder.appending(shardName(shard)))
     }
-    self.shards = shards
-    index = "\(folder)/model.safetensors.index.json"
     try JSONSerialization.data(withJSONObject: ["weight_map": weightMap], options: .sortedKeys)
-      .write(to: URL(filePath: index))
+      .write(to: URL(filePath: folder.appending(indexName)))
   }
 }

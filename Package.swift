@@ -124,7 +124,7 @@ let package = Package(
     // These start the program that 'make build' made.
     .testTarget(
       name: "CommandTests",
-      dependencies: ["Formats", "Inspect", "SuperResolution", "TestSupport", "Transform"],
+      dependencies: ["Formats", "SuperResolution", "TestSupport", "Transform"],
       swiftSettings: testSettings),
   ],
   swiftLanguageModes: [.v6]

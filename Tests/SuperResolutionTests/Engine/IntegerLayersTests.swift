@@ -28,13 +28,7 @@ import Transform
     }
   }
 
-  private func meanDifference(_ first: Picture, _ second: Picture) -> Double {
-    let sum = zip(first.samples, second.samples).reduce(0.0) { $0 + Double(abs($1.0 - $1.1)) }
-    return sum / Double(first.samples.count)
-  }
-
-  /// Sums are exact here and rounded there, so a value on the edge between two steps may fall on
-  /// either side; the average bounds how many do, far below what the quantization itself costs.
+  /// Sums are exact here and rounded there.
   @Test(arguments: fixtures, settings.indices)
   func wholeNumbersGiveWhatTheSimulationGives(name: String, index: Int) throws {
     try withPacked(name, Self.settings[index]) { fixture, packed in
@@ -46,12 +40,9 @@ import Transform
       let input = try fixture.input()
       let found = try integers.upscale(input, progress: nil)
       let expected = try simulated.upscale(input, progress: nil)
-      let cost = meanDifference(try fixture.output(), expected)
-      // DAT's channel attention carries a single step over the whole picture.
-      let limit = name.hasPrefix("dat") ? cost / 10 : 1e-5
-      #expect(meanDifference(found, expected) <= limit)
-      #expect(found != expected, "another arithmetic rounds otherwise")
-      #expect(cost >= 1e-3)
+      let distance = decibelsBelowQuantization(found, expected, full: try fixture.output())
+      #expect(distance >= 20)
+      #expect(distance < .infinity, "another arithmetic rounds otherwise")
     }
   }
 
@@ -118,8 +109,8 @@ import Transform
       let input = try fixture.input()
       let found = try integers.upscale(input, progress: nil)
       let expected = try network(usesIntegers: false).upscale(input, progress: nil)
-      let cost = meanDifference(try fixture.output(), expected)
-      #expect(meanDifference(found, expected) <= (name.hasPrefix("dat") ? cost / 10 : 1e-4))
+      let distance = decibelsBelowQuantization(found, expected, full: try fixture.output())
+      #expect(distance >= 20)
     }
   }
 
@@ -145,7 +136,8 @@ import Transform
   @Test(arguments: [(4, 4), (2, 2), (3, 8)])
   func theExampleNetworkGivesWhatItsSimulationGives(weightBits: Int, activationBits: Int) throws {
     let weights = try ExampleNetwork.weights()
-    let input = try NetworkFixture("swinir_example").input()
+    let fixture = try NetworkFixture("swinir_example")
+    let input = try fixture.input()
     try withTemporaryFolder { folder in
       let packed = try PackedNetworkFixture(
         weights, settings: QuantizationSettings(bitWidth: weightBits),
@@ -154,7 +146,8 @@ import Transform
       #expect(integers.integerLayerCount == 96)
       let found = try integers.upscale(input, progress: nil)
       let expected = try packed.network(usesIntegers: false).upscale(input, progress: nil)
-      #expect(meanDifference(found, expected) <= 1e-4)
+      let distance = decibelsBelowQuantization(found, expected, full: try fixture.output())
+      #expect(distance >= 20)
     }
   }
 

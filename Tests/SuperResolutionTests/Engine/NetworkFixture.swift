@@ -1,4 +1,5 @@
 import Formats
+import Foundation
 import TestSupport
 import Testing
 
@@ -132,6 +133,25 @@ func largestDifference(_ found: Picture, _ expected: Picture) -> Float {
       == (expected.channelCount, expected.height, expected.width)
   else { return .infinity }
   return largestDifference(found.samples, expected.samples)
+}
+
+func squaredDifference(_ first: Picture, _ second: Picture) -> Double {
+  zip(first.samples, second.samples).reduce(0) { sum, pair in
+    let difference = Double(pair.0) - Double(pair.1)
+    return sum + difference * difference
+  }
+}
+
+/// How far the difference of two results of a quantized network lies below what quantization changes,
+/// in dB; `full` is the result without quantization.
+///
+/// A value at the edge between two codes falls on either side, depending on the order of additions
+/// before it, and what follows differs by a whole step there. That is why whole networks are compared
+/// so, and layers one by one from equal codes.
+func decibelsBelowQuantization(
+  _ found: Picture, _ expected: Picture, full: Picture
+) -> Double {
+  10 * log10(squaredDifference(expected, full) / squaredDifference(found, expected))
 }
 
 extension SuperResolutionNetwork {

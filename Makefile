@@ -26,7 +26,7 @@ TEST_PACKAGES := libsimde-dev
 # see the internals of the very modules that the program is made of.
 RELEASE      := -c release -Xswiftc -enable-testing
 
-.PHONY: help packages build demo install uninstall deb deb-test examples docs test lint format \
+.PHONY: help packages all-packages build demo install uninstall deb deb-test examples docs test lint format \
   interop bench accuracy fuzz sanitize mpi mpi-test clean
 
 help:
@@ -60,6 +60,11 @@ packages:
 	  $$sudo apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
+
+# All that any target installs, and MORE_PACKAGES.
+all-packages:
+	@$(MAKE) --no-print-directory packages PACKAGES='$(PACKAGES) $(DEB_PACKAGES) $(DEB_TEST_PACKAGES) \
+	  $(MPI_PACKAGES) $(MPI_TEST_PACKAGES) $(TEST_PACKAGES) $(MORE_PACKAGES)'
 
 build: packages
 	$(SWIFT) build $(RELEASE) --product condi-convert

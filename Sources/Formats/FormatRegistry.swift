@@ -27,9 +27,10 @@ public struct FormatRegistry: Sendable {
 
   /// Opens a model file of any known format; the extension plays no part.
   ///
-  /// - Parameter path: a file, or a folder that holds exactly one index of a sharded checkpoint.
+  /// - Parameter path: a file, or a folder that holds exactly one index of a sharded checkpoint, or
+  ///   else exactly one model file.
   public func open(_ path: String, access: InputFile.Access = .mapped) throws -> TensorArchive {
-    let file = try InputFile(path: try ShardIndex.path(in: path), access: access)
+    let file = try InputFile(path: try ModelFolder.modelPath(in: path), access: access)
     var archive = try format(of: file).read(file)
     if archive.sourceFiles.isEmpty { archive.sourceFiles = [file.path] }
     return archive
@@ -41,7 +42,11 @@ public struct FormatRegistry: Sendable {
   public func format(of file: InputFile) throws -> any ModelFormat {
     // A disk that fails must not look like an unknown format.
     _ = try file.bytes(at: 0, count: min(file.byteCount, 16), purpose: "the signature")
-    if let format = formats.first(where: { $0.recognizes(file) }) { return format }
+    if FileSignature.misleading(file) == nil,
+      let format = formats.first(where: { $0.recognizes(file) })
+    {
+      return format
+    }
     throw FormatError(
       .unrecognizedFormat(found: FileSignature.describe(file)), path: file.path)
   }

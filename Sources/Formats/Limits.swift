@@ -47,6 +47,7 @@ package struct Limit: Hashable, Sendable {
     Limit("names of a checkpoint together", PyTorchObjectReader.nameByteLimit, .bytes),
     Limit("nesting of the files that are audited", FileAudit.depthLimit, .levels),
     Limit("pickles that are audited", FileAudit.pickleLimit, .objects),
+    Limit("nesting of the graphs that are audited", FileAudit.graphDepthLimit, .levels),
     Limit("members of a tar checkpoint", TarDirectory.memberLimit, .entries),
     Limit("index of a sharded checkpoint", ShardIndex.byteCountLimit, .bytes),
     Limit("name of a file beside the input", SiblingFiles.nameByteCountLimit, .bytes),

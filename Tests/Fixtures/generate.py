@@ -35,6 +35,7 @@ import tempfile
 from pathlib import Path
 
 from makers import (
+    container_files,
     gguf_files,
     numpy_files,
     onnx_files,
@@ -48,7 +49,7 @@ from makers.manifest import Manifest
 
 FIXTURES = Path(__file__).resolve().parent
 SHARED_DATA = FIXTURES.parent.parent.parent / "shared" / "data"
-FOLDERS = ("torch", "npz", "npy", "safetensors", "gguf", "onnx", "sharded")
+FOLDERS = ("torch", "npz", "npy", "safetensors", "gguf", "onnx", "sharded", "containers")
 
 
 def make_all(folder: Path) -> None:
@@ -66,6 +67,7 @@ def make_all(folder: Path) -> None:
     gguf_files.make(manifest)
     onnx_files.make(manifest)
     sharded_files.make(manifest)
+    container_files.make(manifest)
     manifest.write(folder / "expected.json")
     total = sum(path.stat().st_size for name in FOLDERS for path in (folder / name).rglob("*"))
     print(f"{len(manifest.files)} files, {total} bytes")

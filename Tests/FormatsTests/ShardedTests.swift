@@ -209,7 +209,8 @@ import Testing
       try Data(Self.map.utf8).write(to: URL(filePath: folder.appending("a.st")))
       #expect(
         throws: FormatError.unsupported(
-          "a shard is neither a safetensors nor a PyTorch file", path: folder.appending("a.st"))
+          "a shard is neither a safetensors nor a PyTorch file: it looks like a JSON text",
+          path: folder.appending("a.st"))
       ) {
         try FormatRegistry.standard.open(path)
       }
@@ -232,7 +233,7 @@ import Testing
       try Data("{}".utf8).write(to: URL(filePath: folder.appending("no.index.json")))
       #expect(
         throws: FormatError.unsupported(
-          "a folder without an index of a sharded checkpoint (*.index.json); name a file",
+          "a folder without a model file or an index of one (*.index.json); name a file",
           path: folder.path)
       ) {
         try FormatRegistry.standard.open(folder.path)

@@ -7,7 +7,7 @@ import Testing
 
 /// Files whose every byte is written here, and those that are known to be malicious.
 @Suite struct AuditReportTests {
-  private func audit(_ bytes: [UInt8], named name: String = "file") throws -> AuditReport {
+  func audit(_ bytes: [UInt8], named name: String = "file") throws -> AuditReport {
     try withTemporaryFolder { folder in
       let path = folder.appending(name)
       try Data(bytes).write(to: URL(filePath: path))
@@ -15,12 +15,12 @@ import Testing
     }
   }
 
-  private func audit(_ text: String, named name: String = "file") throws -> AuditReport {
+  func audit(_ text: String, named name: String = "file") throws -> AuditReport {
     try audit(text.unicodeScalars.map { UInt8($0.value) }, named: name)
   }
 
   /// Kind, name, byte and verdict of all findings, in order.
-  private func findings(_ report: AuditReport) -> [String] {
+  func findings(_ report: AuditReport) -> [String] {
     report.pickles.flatMap { pickle in
       pickle.findings.map {
         let place = pickle.place.isEmpty ? "" : "\(pickle.place): "
@@ -183,7 +183,7 @@ import Testing
     withUnsafeBytes(of: value.littleEndian, Array.init)
   }
 
-  private func stored(_ entries: [(name: String, content: [UInt8])], flags: UInt16 = 0) -> [UInt8] {
+  func stored(_ entries: [(name: String, content: [UInt8])], flags: UInt16 = 0) -> [UInt8] {
     var file: [UInt8] = []
     var directory: [UInt8] = []
     for (name, content) in entries {
@@ -221,7 +221,7 @@ import Testing
     return ~state
   }
 
-  private let evil = Array("cos\nsystem\n.".utf8)
+  var evil: [UInt8] { Array("cos\nsystem\n.".utf8) }
 
   @Test func archivesAreSearchedWhateverTheirNames() throws {
     let inner = stored([("weights.bin", evil)])

@@ -56,6 +56,9 @@ public final class InputFile: Sendable {
     source = .memory(bytes)
   }
 
+  /// Whether the bytes are in memory, so that the path is only a name.
+  var isInMemory: Bool { if case .memory = source { true } else { false } }
+
   /// The bytes at `offset`, which is checked against the file's length first.
   ///
   /// - Parameter purpose: what the bytes are for, as it reads in "expected 8 bytes for …".

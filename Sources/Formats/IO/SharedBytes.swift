@@ -69,6 +69,16 @@ public struct SharedBytes: @unchecked Sendable {
   /// A copy as an array; for small pieces such as headers.
   public var array: [UInt8] { withUnsafeBytes { Array($0) } }
 
+  /// Where the bytes of `text` occur first.
+  func firstRange(of text: String) -> Range<Int>? {
+    withUnsafeBytes { buffer in
+      guard let start = UnsafeMutableRawPointer(mutating: buffer.baseAddress) else { return nil }
+      // Not copied, and only searched while `buffer` is valid.
+      let view = Data(bytesNoCopy: start, count: buffer.count, deallocator: .none)
+      return view.range(of: Data(text.utf8))
+    }
+  }
+
   /// Whether both have the same bytes, wherever these lie.
   package func elementsEqual(_ other: SharedBytes) -> Bool {
     guard count == other.count else { return false }

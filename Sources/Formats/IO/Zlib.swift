@@ -54,12 +54,24 @@ enum Zlib {
     }
   }
 
-  /// The content of raw deflated data as far as it can be had, for looking into damaged archives.
+  /// What surrounds deflated data.
+  enum Wrapping: Int32 {
+    case none = -15
+    /// RFC 1950.
+    case zlib = 15
+    /// RFC 1952.
+    case gzip = 31
+  }
+
+  /// The content of deflated data as far as it can be had, for looking into what is damaged or not
+  /// vouched for.
   ///
   /// - Returns: at most `limit` bytes.
-  static func inflateWhatCanBe(_ bytes: SharedBytes, limit: Int) -> SharedBytes {
+  static func inflateWhatCanBe(
+    _ bytes: SharedBytes, in wrapping: Wrapping = .none, limit: Int
+  ) -> SharedBytes {
     var stream = z_stream()
-    guard condi_inflate_init(&stream, -15) == Z_OK else { return SharedBytes() }
+    guard condi_inflate_init(&stream, wrapping.rawValue) == Z_OK else { return SharedBytes() }
     defer { inflateEnd(&stream) }
     var output: [UInt8] = []
     bytes.withUnsafeBytes { input in

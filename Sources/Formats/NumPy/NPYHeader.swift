@@ -118,20 +118,34 @@ struct NPYHeader {
 extension NPYHeader {
   /// Where the pickle of an array of objects begins, or `nil` when `bytes` are no such array.
   static func objectsOffset(in bytes: SharedBytes) -> Int? {
+    guard let (text, start) = dictionary(in: bytes) else { return nil }
+    // Structures have object fields too: any `O` inside quotes, in any byte order.
+    let quoted = text.split(omittingEmptySubsequences: false) { $0 == "'" || $0 == "\"" }
+    let isObject = quoted.enumerated().contains { index, part in
+      let type = part.drop { "<>|=".contains($0) }
+      return index % 2 == 1 && (type == "O" || type == "O8" || type == "O4" || type == "object")
+    }
+    return isObject ? start : nil
+  }
+
+  /// Whether `bytes` are an array whose items hold no objects, whether or not they can be decoded.
+  static func isPlain(_ bytes: SharedBytes) -> Bool {
+    // An escape could hide what a type is.
+    guard let (text, _) = dictionary(in: bytes), !text.contains("\\") else { return false }
+    return text.contains("descr") && objectsOffset(in: bytes) == nil
+  }
+
+  /// The header's dictionary, and where the items begin.
+  private static func dictionary(in bytes: SharedBytes) -> (text: String, start: Int)? {
     let head = bytes.slice(0..<min(bytes.count, 12 + byteCountLimit)).array
-    guard head.starts(with: magic), head.count >= 12 else { return nil }
+    guard head.starts(with: magic), head.count >= 12, (1...3).contains(head[6]) else { return nil }
     let width = head[6] == 1 ? 2 : 4
     let length = (0..<width).reduce(0) { $0 | Int(head[8 + $1]) << (8 * $1) }
     let start = 8 + width + length
     guard start <= head.count,
       let text = String(validating: head[8 + width..<start], as: UTF8.self)
     else { return nil }
-    // Structures have object fields too: any `O` inside quotes.
-    let quoted = text.split(separator: "'", omittingEmptySubsequences: false)
-    let isObject = quoted.enumerated().contains { index, part in
-      index % 2 == 1 && (part == "O" || part == "|O" || part.hasPrefix("|O") || part == "O8")
-    }
-    return isObject ? start : nil
+    return (text, start)
   }
 }
 

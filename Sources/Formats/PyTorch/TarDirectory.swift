@@ -7,6 +7,8 @@ struct TarDirectory {
 
   /// Regular files, in order.
   let members: [Member]
+  /// Behind the last member; zeros follow.
+  let endOffset: Int
 
   private static let blockByteCount = 512
   static let memberLimit = 1 << 10
@@ -46,6 +48,7 @@ struct TarDirectory {
       offset = begin + padded
     }
     self.members = members
+    endOffset = min(offset, byteCount)
   }
 
   /// Whether a block is a header: its checksum is that of its bytes with the checksum blank.

@@ -58,43 +58,6 @@ struct ShardIndex: Sendable {
       !head.contains(0),
       let text = try? file.bytes(at: 0, count: file.byteCount, purpose: "the index")
     else { return false }
-    return text.withUnsafeBytes { buffer in
-      guard let start = UnsafeMutableRawPointer(mutating: buffer.baseAddress) else { return false }
-      // Not copied, and only searched while `buffer` is valid.
-      let view = Data(bytesNoCopy: start, count: buffer.count, deallocator: .none)
-      return view.range(of: Data("\"weight_map\"".utf8)) != nil
-    }
-  }
-
-  /// `path`, or, where it is a folder, the path of the one index in it.
-  ///
-  /// - Throws: `FormatError` when a folder holds no index, or several.
-  static func path(in path: String) throws -> String {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue
-    else { return path }
-    let names = try locatingErrors(path: path) { try indexNames(in: path) }
-    guard let name = names.first else {
-      throw FormatError.unsupported(
-        "a folder without an index of a sharded checkpoint (*\(fileNameSuffix)); name a file",
-        path: path)
-    }
-    guard names.count == 1 else {
-      throw FormatError.unsupported(
-        "the folder holds several indexes; name one of \(names.quotedList())", path: path)
-    }
-    return (path as NSString).appendingPathComponent(name)
-  }
-
-  private static func indexNames(in folder: String) throws -> [String] {
-    do {
-      return try FileManager.default.contentsOfDirectory(atPath: folder).filter { name in
-        guard name.hasSuffix(fileNameSuffix) else { return false }
-        let path = (folder as NSString).appendingPathComponent(name)
-        return (try? InputFile(path: path, access: .read)).map(isRecognized) ?? false
-      }.sortedByBytes()
-    } catch {
-      throw FormatError(.system(operation: "list the folder", code: EACCES))
-    }
+    return text.firstRange(of: "\"weight_map\"") != nil
   }
 }

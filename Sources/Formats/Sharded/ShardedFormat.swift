@@ -51,7 +51,8 @@ public struct ShardedFormat: ReadOnlyModelFormat {
   private func read(shard: InputFile) throws -> TensorArchive {
     guard let format = shardFormats.first(where: { $0.recognizes(shard) }) else {
       throw FormatError.unsupported(
-        "a shard is neither a safetensors nor a PyTorch file", path: shard.path)
+        "a shard is neither a safetensors nor a PyTorch file: \(FileSignature.describe(shard))",
+        path: shard.path)
     }
     return try format.read(shard)
   }

@@ -19,8 +19,9 @@ extension AuditReport: DocumentedReport {
   private var verdictSentence: String {
     switch verdict {
     case .clean: "clean: read whole, and nothing but data found"
-    case .suspicious where counts.dangerous > 0:
-      "SUSPICIOUS: loading it in Python would run code"
+    case .suspicious where counts.dangerous > 0: "SUSPICIOUS: loading it would run code"
+    case .suspicious where !programs.isEmpty:
+      "SUSPICIOUS: it holds or names programs of which nothing is known"
     case .suspicious: "SUSPICIOUS: it names classes or functions of which nothing is known"
     case .unreadable: "UNREADABLE: not everything could be read, so nothing is vouched for"
     }
@@ -36,7 +37,8 @@ extension AuditReport: DocumentedReport {
   private var findingTable: ReportTable {
     let all = pickles.flatMap { pickle in pickle.findings.map { (pickle.place, $0) } }
     let rows = [PickleVerdict.dangerous, .unknown, .allowed].flatMap { verdict in
-      all.filter { $0.1.verdict == verdict }.map(Self.row)
+      programs.filter { $0.verdict == verdict }.map(Self.row)
+        + all.filter { $0.1.verdict == verdict }.map(Self.row)
     }
     return ReportTable(
       title: "What loading it would do",
@@ -57,6 +59,14 @@ extension AuditReport: DocumentedReport {
       .text(finding.verdict.rawValue), .text(finding.kind.rawValue), ReportCell(finding.name),
       .integer(finding.offset), .text(finding.opcode), .text(place.isEmpty ? "the file" : place),
       ReportCell(finding.argument), ReportCell(finding.knownFor),
+    ]
+  }
+
+  private static func row(program: Program) -> [ReportCell] {
+    [
+      .text(program.verdict.rawValue), .text(program.kind.rawValue), ReportCell(program.name),
+      .empty, .empty, .text(program.place.isEmpty ? "the file" : program.place), .empty,
+      .text(program.knownFor),
     ]
   }
 

@@ -1,6 +1,6 @@
 import Formats
 
-/// What loading a file in Python would execute.
+/// What loading a file would execute.
 public struct AuditReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 1
 
@@ -16,12 +16,14 @@ public struct AuditReport: Codable, Hashable, Sendable {
   public let counts: Counts
   /// Every pickle found, whatever its name, in the order of the file.
   public let pickles: [Pickle]
+  /// What else a program would run or load, in the order of the file.
+  public let programs: [Program]
   /// What could not be read. A file with a problem is never clean.
   public let problems: [Problem]
   /// What a user should know besides: one sentence each, without an end.
   public let notes: [String]
 
-  /// How many things of each verdict all pickles would make Python do.
+  /// How many findings there are of each verdict: what pickles would make Python do, and programs.
   public struct Counts: Codable, Hashable, Sendable {
     /// What builds tensors and plain values, and is known to do nothing else.
     public let allowed: Int
@@ -69,6 +71,20 @@ public struct AuditReport: Codable, Hashable, Sendable {
     }
   }
 
+  /// Something other than a pickle that a program runs or loads because it is in the file.
+  public struct Program: Codable, Hashable, Sendable {
+    /// Where it is inside the file, outermost first; empty for the file itself.
+    public let place: String
+    /// What it is.
+    public let kind: FileAudit.Program.Kind
+    /// The class, template, operator or file; `nil` where the place says all.
+    public let name: String?
+    /// Whether it is known to do harm, or nothing is known of it.
+    public let verdict: PickleVerdict
+    /// What it does.
+    public let knownFor: String
+  }
+
   /// Something that could not be read.
   public struct Problem: Codable, Hashable, Sendable {
     /// Where it is inside the file, outermost first; empty for the file itself.
@@ -84,6 +100,7 @@ public struct AuditReport: Codable, Hashable, Sendable {
   /// - Throws: `FormatError` when the file cannot be opened; what is wrong inside is part of the
   ///   report.
   public init(auditing path: String, access: InputFile.Access = .mapped) throws {
+    if let refusal = ModelFolder.refusal(of: path) { throw refusal }
     let file = try InputFile(path: path, access: access)
     self.init(FileAudit(of: file), file: path, fileByteCount: file.byteCount)
   }
@@ -97,6 +114,10 @@ public struct AuditReport: Codable, Hashable, Sendable {
       Pickle(
         place: pickle.place, problem: pickle.problem, findings: pickle.events.map(Finding.init))
     }
+    programs = audit.programs.map {
+      Program(
+        place: $0.place, kind: $0.kind, name: $0.name, verdict: $0.verdict, knownFor: $0.knownFor)
+    }
     problems = audit.problems.map {
       Problem(place: $0.place, message: $0.message, offset: $0.offset)
     }
@@ -105,6 +126,7 @@ public struct AuditReport: Codable, Hashable, Sendable {
     for pickle in pickles {
       for finding in pickle.findings { found[finding.verdict, default: 0] += 1 }
     }
+    for program in programs { found[program.verdict, default: 0] += 1 }
     counts = Counts(
       allowed: found[.allowed] ?? 0, unknown: found[.unknown] ?? 0,
       dangerous: found[.dangerous] ?? 0)

@@ -25,7 +25,7 @@ struct ConditionCommand: ParsableCommand {
         condi-convert condition model.pth out.pth --penalty 1e-4 --format json
       """)
 
-  @Argument(help: "A model file, or the folder of a sharded checkpoint.", completion: .file())
+  @Argument(help: "A model file, or the folder of one.", completion: .file())
   var input: String
 
   @Argument(help: "The file to write; its extension chooses the format.", completion: .file())

@@ -21,7 +21,7 @@ struct PlanCommand: ParsableCommand {
         condi-convert finish model.condi.plan.json
       """)
 
-  @Argument(help: "A model file of any known format, or the folder of a sharded checkpoint.")
+  @Argument(help: "A model file of any known format, or the folder of one.")
   var input: String
 
   @Argument(help: "The packed or safetensors file that the jobs are to write.")

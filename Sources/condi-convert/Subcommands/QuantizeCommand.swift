@@ -16,7 +16,7 @@ struct QuantizeCommand: SharedCommand {
       """)
 
   @Argument(
-    help: "A model file of any known format, or the folder of a sharded checkpoint.",
+    help: "A model file of any known format, or the folder of one.",
     completion: .file())
   var input: String
 

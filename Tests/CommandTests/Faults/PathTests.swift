@@ -24,8 +24,8 @@ import Testing
       let pipe = folder.appending("pipe")
       #expect(mkfifo(pipe, 0o600) == 0)
       let cases = [
-        // A folder may be a sharded checkpoint, except for a command that wants a packed file.
-        (folder.path, "without an index of a sharded checkpoint (*.index.json); name a file"),
+        // A folder may be that of a model, except for a command that wants a packed file.
+        (folder.path, "without a model file or an index of one (*.index.json); name a file"),
         ("/dev/zero", "not a regular file but a device"),
         (pipe, "not a regular file but a pipe"),
         ("", "cannot open: No such file or directory"),

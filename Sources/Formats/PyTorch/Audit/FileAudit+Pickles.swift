@@ -2,7 +2,8 @@
 extension FileAudit {
   /// One pickle or several in a row, which must be all of `bytes`.
   mutating func auditPickles(
-    _ bytes: SharedBytes, baseOffset: Int, place: String, depth: Int, isTorchScript: Bool = false
+    _ bytes: SharedBytes, baseOffset: Int, place: String, depth: Int,
+    archive: ArchiveKind = ArchiveKind()
   ) {
     var reader = ByteReader(bytes, baseOffset: baseOffset)
     var index = 0
@@ -26,7 +27,9 @@ extension FileAudit {
           : "\(bytes.count - start) bytes follow the pickle and are none: \(problem.problem)"
         addProblem(message, place: place, offset: index == 0 ? problem.offset : startOffset)
       }
-      let events = isTorchScript ? record.events.map(\.allowingTorchScript) : record.events
+      let events =
+        archive.scriptFolder != nil ? record.events.map(\.allowingTorchScript) : record.events
+      collectStorages(of: record.graph)
       if index == 0 || record.problem == nil || !events.isEmpty {
         add(
           Pickle(place: inner, events: events, problem: record.problem?.problem.description))
@@ -37,15 +40,14 @@ extension FileAudit {
     } while !Self.isBlank(bytes.slice(reader.offset..<bytes.count))
   }
 
-  private static func isBlank(_ bytes: SharedBytes) -> Bool {
+  static func isBlank(_ bytes: SharedBytes) -> Bool {
     bytes.count <= 16 && bytes.array.allSatisfy { [0x09, 0x0A, 0x0D, 0x20].contains($0) }
   }
 
   /// A zip archive behind a pickle: two programs may read such a file differently.
   private mutating func auditAttachment(_ bytes: SharedBytes, place: String, depth: Int) {
     addProblem("a zip archive follows the pickle", place: place)
-    guard depth < Self.depthLimit else { return }
-    auditInnerFile(bytes, place: Self.join(place, "attached zip"), depth: depth + 1)
+    audit(Content(bytes, place: Self.join(place, "attached zip"), depth: depth + 1))
   }
 
   /// An unzipped checkpoint: its pickles, and the storages behind them, which must end the file.
@@ -86,14 +88,15 @@ extension FileAudit {
         auditStream(bytes, baseOffset: 0, place: inner, depth: depth + 1)
         continue
       }
-      if Self.isZip(bytes), depth < Self.depthLimit {
-        auditInnerFile(bytes, place: inner, depth: depth + 1)
+      if Self.isZip(bytes) {
+        audit(Content(bytes, place: inner, depth: depth + 1))
         continue
       }
       var reader = ByteReader(bytes)
       let nested = PickleMachine.record(from: &reader)
       let isWhole = reader.isAtEnd && nested.problem == nil
-      let isEvidence = nested.isEvidence(isWhole: reader.isAtEnd)
+      let isText = if case .text = node { true } else { false }
+      let isEvidence = nested.isEvidence(isWhole: reader.isAtEnd, isText: isText)
       guard isEvidence || isWhole && nested.holdsContent else { continue }
       guard depth < Self.depthLimit else {
         addProblem("pickles inside pickles more than \(Self.depthLimit) deep", place: place)
@@ -136,26 +139,34 @@ extension PickleRecord {
 
   /// Whether content that nothing else marks as a pickle is one.
   ///
-  /// Texts and numbers may begin like a pickle: what breaks off counts only when it names something
-  /// dangerous, and what ends only when it names something at all, or ends with the content.
-  func isEvidence(isWhole: Bool) -> Bool {
-    guard problem == nil else {
-      return events.contains { event in
-        if case .global = event.kind { event.verdict == .dangerous } else { false }
-      }
-    }
+  /// Texts and numbers may begin like a pickle. What breaks off counts only when it calls something,
+  /// or, unless it is text, names something dangerous. What ends counts when it names something, or
+  /// ends with the content.
+  func isEvidence(isWhole: Bool, isText: Bool) -> Bool {
+    let isEnded = problem == nil
     return events.contains { event in
       switch event.kind {
-      case .global(let name): Self.isName(name)
-      case .computedGlobal: true
-      default: isWhole
+      case .global(let name):
+        Self.isName(name)
+          && (isEnded ? isWhole || !isText : !isText && event.verdict == .dangerous)
+      case .call(let name, _), .state(let name, _):
+        isEnded
+          ? isWhole || name.map(Self.isName) ?? !isText
+          : event.verdict == .dangerous && name.map(Self.isName) ?? false
+      case .computedGlobal: isEnded
+      default: isEnded && isWhole
       }
     }
   }
 
+  /// Whether `name` is a dotted name that Python could look up.
   private static func isName(_ name: String) -> Bool {
-    name.unicodeScalars.allSatisfy {
-      $0 == "." || $0 == "_" || $0.properties.isAlphabetic || $0.properties.numericType != nil
+    name.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { part in
+      guard let first = part.unicodeScalars.first, first == "_" || first.properties.isAlphabetic
+      else { return false }
+      return part.unicodeScalars.allSatisfy {
+        $0 == "_" || $0.properties.isAlphabetic || $0.properties.numericType != nil
+      }
     }
   }
 }

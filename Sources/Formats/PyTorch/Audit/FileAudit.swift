@@ -1,15 +1,17 @@
-/// Everything in a file that Python would execute on loading it, found without executing anything.
+/// Everything in a file that a program would execute on loading it, found without executing anything.
 ///
 /// Pickles are looked for by content, whatever the names: in the file itself, in zip and tar
-/// archives and zips inside them, in NumPy object arrays, one after another in a stream, and inside
-/// the texts and bytes of other pickles. Whatever cannot be read to its end, or is refused by the
-/// format's reader, is a problem, and a file with a problem is never clean.
+/// archives and archives inside them, in NumPy object arrays, one after another in a stream, and
+/// inside the texts and bytes of other pickles. So are the other things that a container's own
+/// program runs or loads: Python modules, classes that a configuration names, templates, libraries.
+/// Whatever cannot be read to its end, or is of no known kind, is a problem, and a file with a
+/// problem is never clean.
 public struct FileAudit: Sendable {
   /// What the file amounts to.
   public enum Verdict: String, Codable, CaseIterable, Sendable {
     /// Read whole, and nothing but data found.
     case clean
-    /// A dangerous or unknown class, function or call was found.
+    /// A dangerous or unknown class, function or call was found, or something else that runs.
     case suspicious
     /// Nothing dangerous was found, but not everything could be read.
     case unreadable
@@ -26,6 +28,36 @@ public struct FileAudit: Sendable {
     public let problem: String?
   }
 
+  /// Something other than a pickle that a program runs or loads because it is in the file.
+  public struct Program: Hashable, Sendable {
+    /// What it is.
+    public enum Kind: String, Codable, CaseIterable, Sendable {
+      /// The text of a program, such as a Python module.
+      case source
+      /// A class or function that a configuration names, which loading imports and calls.
+      case configuredClass = "configured-class"
+      /// A template that is run for each input, such as Jinja's.
+      case template
+      /// Machine code or bytecode.
+      case library
+      /// An operator of a graph that a library outside the file provides.
+      case customOperator = "custom-operator"
+      /// Another file that loading would open.
+      case reference
+    }
+
+    /// Where it is inside the file, outermost first; empty for the file itself.
+    public let place: String
+    /// What it is.
+    public let kind: Kind
+    /// The class, template, operator or file; `nil` where the place says all.
+    public let name: String?
+    /// Whether it is known to do harm, or nothing is known of it.
+    public let verdict: PickleVerdict
+    /// What it does.
+    public let knownFor: String
+  }
+
   /// Something that could not be read.
   public struct Problem: Hashable, Sendable {
     /// The file, or the member of an archive.
@@ -38,18 +70,28 @@ public struct FileAudit: Sendable {
 
   /// Every pickle that was found, pickles inside pickles too.
   public private(set) var pickles: [Pickle] = []
+  /// What else a program would run or load, in the order of the file.
+  public private(set) var programs: [Program] = []
   /// What could not be read to its end.
   public private(set) var problems: [Problem] = []
   /// What a user should know of, such as programs that are not Python's.
   public private(set) var notes: [String] = []
 
-  /// Zips inside zips, and pickles inside pickles, are followed this deep.
+  /// The lengths of the storages that the pickles of the archive at hand name, by their keys; `nil`
+  /// for storages of an unknown type.
+  var storageByteCounts: [String: Set<Int?>] = [:]
+  /// The members of the archive at hand that its own index says are plain numbers.
+  var plainMembers: Set<String> = []
+
+  /// Archives inside archives, and pickles inside pickles, are followed this deep.
   static let depthLimit = 8
   /// A file with more pickles than this is not followed further.
   static let pickleLimit = 100_000
 
   /// The worst that was found.
   public var verdict: Verdict {
+    // What runs besides pickles runs whatever the rest of the file holds.
+    guard programs.isEmpty else { return .suspicious }
     var isUnknown = false
     for event in pickles.lazy.flatMap(\.events) {
       if event.verdict == .dangerous { return .suspicious }
@@ -59,9 +101,9 @@ public struct FileAudit: Sendable {
     return problems.isEmpty ? (isUnknown ? .suspicious : .clean) : .unreadable
   }
 
-  /// Looks through `file`, which stays unread where it is no pickle and no archive of pickles.
+  /// Looks through `file`, which is read and never executed.
   public init(of file: InputFile) {
-    auditFile(file, place: "", depth: 0)
+    audit(file)
     if verdict == .clean { requireReadable(file) }
   }
 
@@ -79,6 +121,15 @@ public struct FileAudit: Sendable {
   // MARK: Collecting
 
   mutating func add(_ pickle: Pickle) { pickles.append(pickle) }
+
+  mutating func addProgram(
+    _ kind: Program.Kind, _ name: String? = nil, place: String,
+    _ verdict: PickleVerdict, _ knownFor: String
+  ) {
+    let program = Program(
+      place: place, kind: kind, name: name, verdict: verdict, knownFor: knownFor)
+    if !programs.contains(program) { programs.append(program) }
+  }
 
   mutating func addProblem(_ error: any Error, place: String) {
     let error = error as? FormatError

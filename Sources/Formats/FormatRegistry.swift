@@ -15,10 +15,12 @@ public struct FormatRegistry: Sendable {
     PackedFormat(),
     SafetensorsFormat(),
     PyTorchFormat(),
+    ExportedProgramFormat(),
     NPZFormat(),
     NPYFormat(),
     GGUFFormat(),
     ShardedFormat(),
+    ZippedFormat(),
     ONNXFormat(),
   ])
 

@@ -128,7 +128,7 @@ package struct Conversion: Sendable {
     for (name, index) in plan.header.names {
       let entry = plan.header.entries[index]
       planned.tensors[name] =
-        try archive.tensors[name]
+        try archive.tensors[name]?.interpreted(asOneOf: [entry.elementType])
         ?? Tensor(elementType: entry.elementType, shape: entry.shape) {
           throw FormatError.malformed("the file that it was in has been consumed", tensor: name)
         }

@@ -265,9 +265,10 @@ package struct InputConsumption: Sendable {
       throw refused("no tensor is taken from it", path: idle.path)
     }
     // Where files are absent, reading the others has that to remark.
-    guard archive.notes.isEmpty || !absentFiles.isEmpty else {
+    let remarks = archive.remarks
+    guard remarks.isEmpty || archive.unread.isEmpty && !absentFiles.isEmpty else {
       throw refused(
-        "reading it left something to remark: \(archive.notes[0])", path: plan.request.input)
+        "reading it left something to remark: \(remarks[0])", path: plan.request.input)
     }
   }
 

@@ -6,9 +6,11 @@ import Synchronization
 /// checksums are those of the central directory, which libzip and this library must read alike.
 final class ZipArchive: Sendable {
   /// How an entry's bytes lie in the file.
-  enum Method: Sendable {
+  enum Method: Hashable, Sendable {
     case stored
     case deflated
+    /// Another method, by its number in the directory.
+    case other(Int)
   }
 
   struct Entry: Sendable {
@@ -20,6 +22,8 @@ final class ZipArchive: Sendable {
     /// CRC-32 of the content.
     let crc32: UInt32
     let method: Method
+    /// Why the content cannot be read: encryption, or another method than deflate.
+    let obstacle: String?
     /// Where the bytes begin in the file.
     let dataOffset: Int
     /// Position in the central directory.
@@ -34,8 +38,7 @@ final class ZipArchive: Sendable {
   /// Which stored entries' checksums have been found right.
   private let isVerified: Mutex<[Bool]>
 
-  /// - Throws: `FormatError` for anything in the directory that is damaged, contradictory, encrypted
-  ///   or compressed by a method other than deflate.
+  /// - Throws: `FormatError` for anything in the directory that is damaged or contradictory.
   init(_ file: InputFile) throws {
     let entries = try file.zipDirectory().entries
     let handle = try ZipHandle(opening: file)
@@ -55,14 +58,23 @@ final class ZipArchive: Sendable {
   /// The content of `entry`, whose checksum is verified the first time. Inflated bytes are verified
   /// each time and not kept.
   ///
-  /// - Throws: `FormatError` when the content is damaged.
+  /// - Throws: `FormatError` when the content is damaged, or cannot be read.
   func bytes(of entry: Entry) throws -> SharedBytes {
-    try locatingErrors(path: file.path, entry: entry.name) {
+    try checkReadable(entry)
+    return try locatingErrors(path: file.path, entry: entry.name) {
       switch entry.method {
       case .stored: try storedBytes(of: entry)
-      case .deflated: try inflatedBytes(of: entry)
+      case .deflated, .other: try inflatedBytes(of: entry)
       }
     }
+  }
+
+  /// - Throws: `FormatError` that is `unsupported` when the entry is encrypted, or compressed by a
+  ///   method other than deflate.
+  func checkReadable(_ entry: Entry) throws {
+    guard let obstacle = entry.obstacle else { return }
+    throw FormatError(
+      .unsupported(obstacle), path: file.path, entry: entry.name, offset: entry.dataOffset)
   }
 
   private func storedBytes(of entry: Entry) throws -> SharedBytes {

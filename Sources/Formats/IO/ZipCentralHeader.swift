@@ -74,14 +74,24 @@ struct ZipCentralHeader {
     return ByteReader(SharedBytes(), baseOffset: baseOffset)
   }
 
-  /// Whether the entry is of a kind that can be read, and its lengths are possible.
+  /// Bits 0, 6 and 13: encrypted, strongly encrypted, directory masked (4.4.4).
+  private static let encryptionFlags: UInt16 = 0x2041
+
+  private var isEncrypted: Bool { flags & Self.encryptionFlags != 0 }
+
+  /// Why the entry's content cannot be read.
+  private var obstacle: String? {
+    if isEncrypted { return "encrypted zip entries are not supported" }
+    guard method != 0, method != 8 else { return nil }
+    let names: [UInt16: String] = [9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz"]
+    let name = names[method].map { " (\($0))" } ?? ""
+    return "zip compression method \(method)\(name) is not supported, only stored and deflated are"
+  }
+
+  /// Checks that the entry's lengths are possible.
   func check(at offset: Int) throws {
-    // Bits 0, 6 and 13: encrypted, strongly encrypted, directory masked (4.4.4).
-    guard flags & 0x2041 == 0 else {
-      throw FormatError.unsupported("encrypted zip entries are not supported", offset: offset)
-    }
     switch method {
-    case 0:
+    case 0 where !isEncrypted:
       guard compressedByteCount == byteCount else {
         throw FormatError.mismatch(
           expected: "a stored zip entry of \(byteCount) bytes",
@@ -96,10 +106,7 @@ struct ZipCentralHeader {
             what: "the length of \(compressedByteCount) deflated bytes", limit: most,
             found: "\(byteCount)"), offset: offset)
       }
-    default:
-      throw FormatError.unsupported(
-        "zip compression method \(method) is not supported, only stored and deflated are",
-        offset: offset)
+    default: break
     }
   }
 
@@ -131,7 +138,8 @@ struct ZipCentralHeader {
     }
     // Bit 3: checksum and lengths follow the data, and the local header does not have them.
     let isFilledIn = localFlags & 0x0008 == 0
-    guard localMethod == method, localFlags & 0x2041 == 0,
+    guard localMethod == method,
+      localFlags & Self.encryptionFlags == flags & Self.encryptionFlags,
       !isFilledIn
         || localCRC32 == crc32 && agrees(localCompressed, compressedByteCount)
           && agrees(localUncompressed, byteCount)
@@ -158,6 +166,7 @@ struct ZipCentralHeader {
   func entry(index: Int, dataOffset: Int) -> ZipArchive.Entry {
     ZipArchive.Entry(
       name: name, compressedByteCount: compressedByteCount, byteCount: byteCount, crc32: crc32,
-      method: method == 0 ? .stored : .deflated, dataOffset: dataOffset, index: index)
+      method: method == 0 ? .stored : method == 8 ? .deflated : .other(Int(method)),
+      obstacle: obstacle, dataOffset: dataOffset, index: index)
   }
 }

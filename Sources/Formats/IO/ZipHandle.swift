@@ -50,7 +50,7 @@ struct ZipHandle: ~Copyable {
         status.size == zip_uint64_t(entry.byteCount),
         status.comp_size == zip_uint64_t(entry.compressedByteCount),
         status.crc == entry.crc32,
-        status.comp_method == (entry.method == .stored ? 0 : 8)
+        status.comp_method == entry.method.number
       else {
         throw FormatError.malformed(
           "the zip directory can be read in two ways", path: path, tensor: entry.name)
@@ -64,6 +64,9 @@ struct ZipHandle: ~Copyable {
     try SharedBytes(count: entry.byteCount) { try inflate(entry, into: $0) }
   }
 
+  /// The most bytes that libzip is asked for at once.
+  private static let pieceByteCount = 1 << 30
+
   private func inflate(
     _ entry: ZipArchive.Entry, into buffer: UnsafeMutableRawBufferPointer
   ) throws {
@@ -73,7 +76,9 @@ struct ZipHandle: ~Copyable {
     defer { zip_fclose(file) }
     var done = 0
     while done < buffer.count {
-      let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
+      // libzip returns lengths of 4 GiB and more cut to 32 bits.
+      let end = min(buffer.count, done + Self.pieceByteCount)
+      let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<end])
       let count = zip_fread(file, rest.baseAddress, zip_uint64_t(rest.count))
       guard count >= 0 else { throw source.takeFailure() ?? failure(of: file, at: entry) }
       guard count > 0 else {
@@ -105,6 +110,17 @@ struct ZipHandle: ~Copyable {
     FormatError.malformed(
       "the zip entry cannot be read: \(ZipError.message(zip_file_get_error(file)))",
       offset: entry.dataOffset)
+  }
+}
+
+extension ZipArchive.Method {
+  /// As the directory has it.
+  fileprivate var number: UInt16 {
+    switch self {
+    case .stored: 0
+    case .deflated: 8
+    case .other(let number): UInt16(number)
+    }
   }
 }
 

@@ -17,9 +17,23 @@ struct NPYArray: Sendable {
     if let elementType, elementType.byteWidth == nil, shape == nil {
       throw FormatError.malformed("an array of \(elementType) has no logical shape")
     }
+    if header.element.kind == .raw, elementType == nil { return try untyped() }
     let stored = try stored(as: elementType)
     guard let shape else { return stored }
     return try stored.reinterpreted(as: elementType ?? stored.elementType, shape: shape)
+  }
+
+  /// A tensor whose element type has to be named: `<V2` and `<V1` are what NumPy makes of bfloat16 and
+  /// 8-bit floats of the package ml_dtypes. Structures without fields have no byte order (`|V2`).
+  private func untyped() throws -> Tensor {
+    let element = header.element
+    let widths: [Int: ElementType] = [1: .bits8, 2: .bits16]
+    guard element.descriptor.hasPrefix("<"), let type = widths[element.itemByteCount] else {
+      throw FormatError.unsupported("raw bytes ('\(element.descriptor)') are no numbers")
+    }
+    return try Tensor(untyped: element.descriptor, as: type, shape: header.shape) {
+      try tensor(elementType: $0)
+    }
   }
 
   private func stored(as elementType: ElementType?) throws -> Tensor {
@@ -29,9 +43,7 @@ struct NPYArray: Sendable {
     case (.raw, let given?) where given.bitWidth < 8 && header.element.itemByteCount == 1:
       type = .bits8
     case (.raw, let given?) where given.byteWidth == header.element.itemByteCount: type = given
-    case (.raw, nil):
-      throw FormatError.unsupported(
-        "the elements are raw bytes ('\(header.element.descriptor)'): NumPy lost their type")
+    case (.raw, nil): return try untyped()
     case (_, let given?):
       throw FormatError.mismatch(
         expected: "raw bytes of \(given)", found: "'\(header.element.descriptor)'")

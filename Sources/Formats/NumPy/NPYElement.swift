@@ -23,11 +23,15 @@ struct NPYElement: Hashable, Sendable {
     "f2": .float16, "f4": .float32, "f8": .float64, "c8": .complex64, "c16": .complex128,
   ]
 
+  /// Why structured arrays are refused.
+  static let structured = FormatError.unsupported(
+    "structured NumPy arrays are not supported; save each field as an array of its own")
+
   /// - Throws: `FormatError` that names the element type when it cannot be represented.
   init(_ literal: PythonLiteral) throws {
     switch literal {
     case .text(let descriptor): try self.init(descriptor)
-    case .list: throw FormatError.unsupported("structured NumPy arrays are not supported")
+    case .list: throw Self.structured
     case .tuple: throw FormatError.unsupported("NumPy subarray types are not supported")
     default: throw FormatError.malformed("'descr' of the NumPy header is no element type")
     }
@@ -45,9 +49,10 @@ struct NPYElement: Hashable, Sendable {
     switch code.first {
     case "O":
       throw FormatError.unsupported(
-        "the object array ('\(descriptor)') holds a Python pickle, which is never opened")
+        "the object array ('\(descriptor)') holds a Python pickle")
     case "M", "m":
-      throw FormatError.unsupported("NumPy dates ('\(descriptor)') are not supported")
+      throw FormatError.unsupported(
+        "NumPy dates ('\(descriptor)') are not supported; save them as int64")
     case "U", "S", "V":
       guard let width, width >= 0, width <= Int(Int32.max) / 4 else { break }
       kind = code.first == "U" ? .text : code.first == "S" ? .bytes : .raw
@@ -63,7 +68,9 @@ struct NPYElement: Hashable, Sendable {
       itemByteCount = byteCount
       return
     }
-    throw FormatError.unsupported("the NumPy element type '\(descriptor)' is not supported")
+    throw FormatError.unsupported(
+      "the NumPy element type '\(descriptor)' is not supported"
+        + (["f12", "f16", "c24", "c32"].contains(code) ? "; save it as a narrower one" : ""))
   }
 
   /// The bytes that change places when the byte order does.
@@ -82,6 +89,11 @@ struct NPYElement: Hashable, Sendable {
     }
     // As NumPy writes the types of the ml_dtypes package.
     return type.bitWidth <= 8 ? "|V1" : "<V\(type.bitWidth / 8)"
+  }
+
+  /// What raw bytes in an array may be: types of the package ml_dtypes with whole bytes.
+  static let rawTypes: [ElementType] = ElementType.allCases.filter {
+    $0.isFloatingPoint && !isNative($0) && ($0.byteWidth ?? 0) > 0
   }
 
   /// Whether NumPy itself has `type`.

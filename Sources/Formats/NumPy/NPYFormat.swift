@@ -1,7 +1,8 @@
 /// A single NumPy array, `.npy`.
 ///
 /// The format has no names: the array's name is empty, like that of any tensor that is a file's
-/// whole content. An archive is written when it is one tensor of a type that NumPy has and nothing
+/// whole content. What an array of objects holds, a dictionary of arrays mostly, has its own names; its
+/// pickle is read as data, and never executed. An archive is written when it is one tensor of a type that NumPy has and nothing
 /// else; the tensor's name is not kept.
 public struct NPYFormat: ModelFormat {
   public init() {}
@@ -18,6 +19,7 @@ public struct NPYFormat: ModelFormat {
 
   public func read(_ file: InputFile) throws -> TensorArchive {
     try locatingErrors(path: file.path) {
+      if let archive = try readObjects(file) { return archive }
       let header = try NPYHeader(byteCount: file.byteCount) {
         try file.bytes(at: $0, count: $1, purpose: $2)
       }
@@ -30,6 +32,18 @@ public struct NPYFormat: ModelFormat {
       archive.structure = structure
       return archive
     }
+  }
+
+  /// The content of an array of objects, such as a dictionary of arrays; `nil` for any other array.
+  private func readObjects(_ file: InputFile) throws -> TensorArchive? {
+    let headByteCount = min(file.byteCount, NPYHeader.headByteLimit)
+    let head = try file.bytes(at: 0, count: headByteCount, purpose: "the NumPy header")
+    guard let start = NPYHeader.objectsOffset(in: head) else { return nil }
+    var archive = TensorArchive(format: identifier)
+    let pickle = try file.bytes(
+      at: start, count: file.byteCount - start, purpose: "a NumPy array of objects")
+    archive.structure = try archive.add(objects: pickle, named: "")
+    return archive
   }
 
   public func write(

@@ -116,6 +116,9 @@ struct NPYHeader {
 }
 
 extension NPYHeader {
+  /// The most bytes before the items.
+  static let headByteLimit = 12 + byteCountLimit
+
   /// Where the pickle of an array of objects begins, or `nil` when `bytes` are no such array.
   static func objectsOffset(in bytes: SharedBytes) -> Int? {
     guard let (text, start) = dictionary(in: bytes) else { return nil }
@@ -137,7 +140,7 @@ extension NPYHeader {
 
   /// The header's dictionary, and where the items begin.
   private static func dictionary(in bytes: SharedBytes) -> (text: String, start: Int)? {
-    let head = bytes.slice(0..<min(bytes.count, 12 + byteCountLimit)).array
+    let head = bytes.slice(0..<min(bytes.count, headByteLimit)).array
     guard head.starts(with: magic), head.count >= 12, (1...3).contains(head[6]) else { return nil }
     let width = head[6] == 1 ? 2 : 4
     let length = (0..<width).reduce(0) { $0 | Int(head[8 + $1]) << (8 * $1) }
@@ -146,6 +149,15 @@ extension NPYHeader {
       let text = String(validating: head[8 + width..<start], as: UTF8.self)
     else { return nil }
     return (text, start)
+  }
+
+  /// The element type as the header of `bytes` has it, for lists of what cannot be read.
+  static func descriptor(in bytes: SharedBytes) -> String? {
+    guard let (text, _) = dictionary(in: bytes), let literal = try? PythonLiteral(parsing: text),
+      let (descriptor, _, _) = try? members(literal)
+    else { return nil }
+    if case .text(let descriptor) = descriptor { return descriptor }
+    return "structured array"
   }
 }
 

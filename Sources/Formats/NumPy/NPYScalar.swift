@@ -42,14 +42,41 @@ struct NPYScalar {
       throw FormatError.malformed("a value's array has the shape \(array.header.shape)")
     }
     if array.holdsTexts, let text = try array.texts().first { return text }
+    return try numbers(of: array)[0]
+  }
+
+  /// The values that an array with one axis stands for.
+  ///
+  /// - Throws: `FormatError` when the array has other axes, very many items, or a type that values are
+  ///   not written as.
+  static func values(of array: NPYArray) throws -> [ArchiveValue] {
+    guard array.header.shape.rank == 1 else {
+      throw FormatError.malformed("a list's array has the shape \(array.header.shape)")
+    }
+    guard array.header.shape.elementCount <= NPYArray.textCountLimit else {
+      throw FormatError(
+        .limitExceeded(
+          what: "the values of a list", limit: NPYArray.textCountLimit,
+          found: "\(array.header.shape.elementCount)"))
+    }
+    return try numbers(of: array)
+  }
+
+  private static func numbers(of array: NPYArray) throws -> [ArchiveValue] {
     let tensor = try array.tensor()
-    let bytes = try tensor.bytes()
-    return try bytes.withUnsafeBytes { buffer in
+    let count = tensor.shape.elementCount
+    return try tensor.bytes().withUnsafeBytes { buffer in
       switch tensor.elementType {
-      case .bool: .boolean(buffer[0] != 0)
-      case .int64: .integer(Int(littleEndian: buffer.loadUnaligned(as: Int.self)))
-      case .float64: .real(real(buffer, at: 0))
-      case .complex128: .complex(real: real(buffer, at: 0), imaginary: real(buffer, at: 8))
+      case .bool: (0..<count).map { .boolean(buffer[$0] != 0) }
+      case .int64:
+        (0..<count).map {
+          .integer(Int(littleEndian: buffer.loadUnaligned(fromByteOffset: 8 * $0, as: Int.self)))
+        }
+      case .float64: (0..<count).map { .real(real(buffer, at: 8 * $0)) }
+      case .complex128:
+        (0..<count).map {
+          .complex(real: real(buffer, at: 16 * $0), imaginary: real(buffer, at: 16 * $0 + 8))
+        }
       default: throw FormatError.malformed("a value's array has the type \(tensor.elementType)")
       }
     }

@@ -20,7 +20,16 @@ struct NPZPlan {
     for (name, tensor) in archive.tensors {
       try locatingErrors(tensor: name) { try add(tensor, named: name) }
     }
-    for (name, value) in archive.values { try add(value, named: name) }
+    let containers = NPZLongContainers(of: archive)
+    for (name, value) in archive.values {
+      if let list = containers.lists[name] {
+        try add(list)
+      } else if containers.encoded.contains(name) {
+        sidecar.values[name] = .encoded(value)
+      } else if !containers.listed.contains(name) {
+        try add(value, named: name)
+      }
+    }
     sidecar.metadata = archive.metadata
     // An archive without anything still has an entry: libzip writes no empty archives.
     if !sidecar.isEmpty || items.isEmpty { try addSidecar() }
@@ -51,6 +60,18 @@ struct NPZPlan {
     sidecar.names[entry] = nil  // `values` names it
     sidecar.values[name] = .entry(entry)
     try add(scalar, entry: entry, name: name)
+  }
+
+  private mutating func add(_ list: NPZLongContainers.List) throws {
+    let entry = makeEntry(for: list.name, kind: "value")
+    sidecar.names[entry] = nil  // `values` names it
+    sidecar.values[list.name] = .list(entry)
+    let bytes = SharedBytes(list.bytes)
+    items.append(
+      Item(
+        entry: entry, name: list.name, isTensor: false,
+        header: try NPYHeader.encode(descriptor: list.descriptor, shape: [list.count]),
+        contentByteCount: bytes.count, content: { bytes }))
   }
 
   private mutating func addSidecar() throws {

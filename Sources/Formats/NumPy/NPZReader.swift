@@ -18,23 +18,27 @@ struct NPZReader {
     let sidecar = try readSidecar()
     let valueEntries = Set(
       sidecar.values.values.compactMap { value -> String? in
-        guard case .entry(let entry) = value else { return nil }
-        return entry
+        switch value {
+        case .entry(let entry), .list(let entry): entry
+        case .encoded: nil
+        }
       })
     var arrays: [String: NPYArray] = [:]
     var seen: Set<String> = []
     for entry in zip.entries {
-      let name = try Self.arrayName(of: entry)
+      guard let name = Self.arrayName(of: entry) else {
+        leaveOut(entry)
+        continue
+      }
       guard seen.insert(name).inserted else {
         throw FormatError.malformed("two arrays have the name", tensor: name)
       }
       guard name != NPZSidecar.arrayName else { continue }
       try locatingErrors(tensor: name) {
-        let array = try array(in: entry)
         if valueEntries.contains(name) {
-          arrays[name] = array
+          arrays[name] = try array(in: content(of: entry))
         } else {
-          try add(array, entry: name, sidecar)
+          try add(entry, named: name, sidecar)
         }
       }
     }
@@ -42,19 +46,11 @@ struct NPZReader {
       throw FormatError.malformed("a text and a tensor have the name", tensor: name)
     }
     for (name, value) in sidecar.values {
-      guard archive.values[name] == nil else {
-        throw FormatError.malformed("two values have the name", tensor: name)
+      let place = try locatingErrors(tensor: name) {
+        try archive.add(value, named: name, from: arrays)
       }
-      archive.values[name] = try locatingErrors(tensor: name) {
-        switch value {
-        case .encoded(let value): return value
-        case .entry(let entry):
-          guard let array = arrays[entry] else {
-            throw FormatError.malformed("the value's array '\(entry)' is missing")
-          }
-          return try NPYScalar.value(of: array)
-        }
-      }
+      if case .list = place { isNested = true }
+      structure.append(.init(key: .text(name), value: place))
     }
     try checkReferences(of: sidecar, entries: seen)
     archive.metadata = sidecar.metadata
@@ -62,12 +58,59 @@ struct NPZReader {
     return archive
   }
 
-  private static func arrayName(of entry: ZipArchive.Entry) throws -> String {
-    guard entry.name.hasSuffix(NPZFormat.suffix) else {
-      throw FormatError.unsupported(
-        "the archive has an entry that is no NumPy array", tensor: entry.name)
-    }
+  /// The array's name, or `nil` for what is no array.
+  private static func arrayName(of entry: ZipArchive.Entry) -> String? {
+    guard entry.name.hasSuffix(NPZFormat.suffix) else { return nil }
     return String(entry.name.dropLast(NPZFormat.suffix.count))
+  }
+
+  private mutating func leaveOut(_ entry: ZipArchive.Entry) {
+    let isFolder = entry.name.hasSuffix("/") && entry.byteCount == 0
+    archive.unread.append(
+      UnreadEntry(
+        name: entry.name, kind: isFolder ? "folder" : "file",
+        reason: isFolder
+          ? "a folder, which holds nothing itself"
+          : "no NumPy array: \(counted(entry.byteCount, "byte"))"))
+  }
+
+  /// Adds what `entry` holds; an array of a type that cannot be read is listed as left out.
+  private mutating func add(
+    _ entry: ZipArchive.Entry, named name: String, _ sidecar: NPZSidecar
+  ) throws {
+    var head = SharedBytes()
+    do {
+      let content = try content(of: entry)
+      head = try content.head
+      if let start = NPYHeader.objectsOffset(in: head) {
+        try addObjects(entry, from: start, named: name)
+      } else {
+        try add(try array(in: content), entry: name, sidecar)
+      }
+    } catch let error as FormatError {
+      guard case .unsupported(let reason) = error.problem else { throw error }
+      let kind = NPYHeader.descriptor(in: head) ?? "array"
+      archive.unread.append(UnreadEntry(name: name, kind: kind, reason: reason))
+      structure.append(.init(key: .text(name), value: .unread(name)))
+    }
+  }
+
+  /// Adds what an array of objects holds, whose pickle begins at `start`.
+  private mutating func addObjects(
+    _ entry: ZipArchive.Entry, from start: Int, named name: String
+  ) throws {
+    let bytes = try zip.bytes(of: entry)
+    let before = archive
+    do {
+      let place = try archive.add(objects: bytes.slice(start..<bytes.count), named: name)
+      structure.append(.init(key: .text(name), value: place))
+      if case .leaf = place { return }
+      isNested = true
+    } catch let error as FormatError {
+      archive = before
+      throw FormatError.unsupported(
+        "an array of objects whose pickle cannot be read: \(error.problem)")
+    }
   }
 
   private mutating func add(_ array: NPYArray, entry: String, _ sidecar: NPZSidecar) throws {
@@ -97,27 +140,82 @@ struct NPZReader {
     let name = NPZSidecar.arrayName
     guard let entry = zip.entry(named: name + NPZFormat.suffix) else { return NPZSidecar() }
     return try locatingErrors(tensor: name) {
-      guard case .text(let text) = try NPYScalar.value(of: try array(in: entry)) else {
+      guard case .text(let text) = try NPYScalar.value(of: try array(in: content(of: entry))) else {
         throw FormatError.malformed("the entry is not a text")
       }
       return try NPZSidecar(parsing: text)
     }
   }
 
-  private func array(in entry: ZipArchive.Entry) throws -> NPYArray {
-    let zip = zip
-    let isEager = entry.method == .deflated || entry.byteCount <= Self.eagerByteCount
-    let content = isEager ? try zip.bytes(of: entry) : nil
-    let header = try NPYHeader(byteCount: entry.byteCount) { offset, count, purpose in
+  /// An entry that is being read, with its bytes where they are in memory.
+  private struct Content {
+    let zip: ZipArchive
+    let entry: ZipArchive.Entry
+    let bytes: SharedBytes?
+
+    /// Where a header is.
+    var head: SharedBytes {
+      get throws {
+        try slice(at: 0, count: min(entry.byteCount, NPYHeader.headByteLimit), "a NumPy header")
+      }
+    }
+
+    func slice(at offset: Int, count: Int, _ purpose: String) throws -> SharedBytes {
       guard offset <= entry.byteCount, count <= entry.byteCount - offset else {
         throw FormatError(
           .truncated(
             expectedBytes: count, foundBytes: max(0, entry.byteCount - offset), purpose: purpose),
           offset: offset)
       }
-      if let content { return content.slice(offset..<offset + count) }
+      if let bytes { return bytes.slice(offset..<offset + count) }
       return try zip.file.bytes(at: entry.dataOffset + offset, count: count, purpose: purpose)
     }
+  }
+
+  private func content(of entry: ZipArchive.Entry) throws -> Content {
+    try zip.checkReadable(entry)
+    let isEager = entry.method == .deflated || entry.byteCount <= Self.eagerByteCount
+    return Content(zip: zip, entry: entry, bytes: isEager ? try zip.bytes(of: entry) : nil)
+  }
+
+  private func array(in content: Content) throws -> NPYArray {
+    let header = try NPYHeader(byteCount: content.entry.byteCount) {
+      try content.slice(at: $0, count: $1, $2)
+    }
+    let (zip, entry) = (zip, content.entry)
     return NPYArray(header: header) { try zip.bytes(of: entry) }
+  }
+}
+
+extension TensorArchive {
+  /// Adds a value of the extra entry, or the values of a list.
+  ///
+  /// - Parameter arrays: those that hold values, by entry.
+  /// - Returns: where it stands.
+  fileprivate mutating func add(
+    _ value: NPZSidecar.Value, named name: String, from arrays: [String: NPYArray]
+  ) throws -> ArchiveStructure {
+    func array(_ entry: String) throws -> NPYArray {
+      guard let array = arrays[entry] else {
+        throw FormatError.malformed("the value's array '\(entry)' is missing")
+      }
+      return array
+    }
+    switch value {
+    case .encoded(let value): return try add(value, named: name)
+    case .entry(let entry): return try add(try NPYScalar.value(of: array(entry)), named: name)
+    case .list(let entry):
+      return .list(
+        try NPYScalar.values(of: array(entry)).enumerated().map { index, value in
+          try add(value, named: ArchiveStructure.join(name, "\(index)"))
+        })
+    }
+  }
+
+  private mutating func add(_ value: ArchiveValue, named name: String) throws -> ArchiveStructure {
+    guard values.updateValue(value, forKey: name) == nil else {
+      throw FormatError.malformed("two values have the name", tensor: name)
+    }
+    return .leaf(name)
   }
 }

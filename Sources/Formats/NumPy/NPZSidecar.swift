@@ -21,6 +21,8 @@ struct NPZSidecar: Equatable {
   enum Value: Equatable {
     /// An array without axes, by entry.
     case entry(String)
+    /// An array with one axis, by entry: the values of a list, which are named by their indices.
+    case list(String)
     /// A value that NumPy has no array for.
     case encoded(ArchiveValue)
   }
@@ -48,6 +50,7 @@ extension NPZSidecar {
         values.mapValues { value in
           switch value {
           case .entry(let entry): .object(["entry": .string(entry)])
+          case .list(let entry): .object(["list": .string(entry)])
           case .encoded(let value): value.json
           }
         })
@@ -120,6 +123,11 @@ extension NPZSidecar {
       case .string(let entry)? = members["entry"]
     {
       return .entry(entry)
+    }
+    if case .object(let members) = json, members.count == 1,
+      case .string(let entry)? = members["list"]
+    {
+      return .list(entry)
     }
     return .encoded(try ArchiveValue(json: json))
   }

@@ -123,11 +123,16 @@ struct PyTorchArchiveWriter {
           try writer.write(value)
         }
       }
+    // Something stands for it in a list, whose other items keep their places.
+    case .unread: try writer.write(ArchiveValue.none)
     case .dictionary(let entries, let isOrdered):
       if isOrdered {
         writer.writeEmptyOrderedDict()
       } else {
         writer.write(.emptyDict)
+      }
+      let entries = entries.filter { entry in
+        if case .unread = entry.value { false } else { true }
       }
       guard !entries.isEmpty else { return }
       writer.write(.mark)
@@ -225,6 +230,7 @@ extension ArchiveStructure {
   fileprivate var leafNames: [String] {
     switch self {
     case .leaf(let name): [name]
+    case .unread: []
     case .dictionary(let entries, _): entries.flatMap(\.value.leafNames)
     case .list(let items), .tuple(let items), .set(let items): items.flatMap(\.leafNames)
     }

@@ -28,15 +28,50 @@ extension PyTorchObjectReader {
       let arguments = try arguments(of: object)
       guard let value = arguments.first else { break }
       return try structure(of: value, named: name)
+    case "flax.core.frozen_dict.FrozenDict":
+      guard let content = try arguments(of: object).first, object.state == nil else { break }
+      return try structure(of: content, named: name)
+    case "builtins.getattr":
+      if let attribute = try attribute(object) { return try leaf(attribute, named: name) }
+    case _ where PickledFunctions.functionMakers.contains(callee)
+      || PickledFunctions.classMakers.contains(callee):
+      guard !holdsTensors(below: object.arguments) else { break }
+      notes.add("functions and classes that the file defines itself are left out")
+      let isClass = PickledFunctions.classMakers.contains(callee)
+      return try leaf(
+        .text(isClass ? try className(madeBy: object) : "a function"), named: name)
     case "torch.storage._load_from_bytes":
       return try leaf(try storageAsTensor(reference), named: name)
     default:
       if let components = try components(of: object, named: name) { return components }
+      if let parts = try wrapper(object, reference, named: name) { return parts }
       if let tensor = try tensor(of: object) { return try leaf(tensor, named: name) }
       if let array = try numPyObject(object, named: name) { return array }
       if let value = try value(of: object) { return try leaf(value, named: name) }
     }
     return try readOpaque(object, callee, named: name)
+  }
+
+  /// The name of an attribute of a class or module, such as `torch.relu`, or of an object that the
+  /// method belongs to: bound methods are pickled so.
+  private mutating func attribute(_ object: PickleGraph.Object) throws -> ArchiveValue? {
+    let arguments = try arguments(of: object)
+    guard arguments.count >= 2, case .text(let attribute) = node(arguments[1]) else { return nil }
+    switch node(arguments[0]) {
+    case .global: break
+    case .object:
+      // What belongs to an object elsewhere in the file is read as that object.
+      guard isAround(arguments[0]) || !holdsTensors(below: arguments[0]) else { return nil }
+    default: return nil
+    }
+    notes.add("classes and functions among the values are kept as their names")
+    return .text("\(kind(of: arguments[0])).\(attribute)")
+  }
+
+  private func className(madeBy object: PickleGraph.Object) throws -> String {
+    let arguments = try arguments(of: object)
+    guard arguments.count >= 2, case .text(let name) = node(arguments[1]) else { return "a class" }
+    return name
   }
 
   private mutating func readDictionary(
@@ -66,12 +101,13 @@ extension PyTorchObjectReader {
     }
   }
 
+  /// What is at `reference` as an entry of the container `name`.
   mutating func entry(
     _ key: String, _ reference: PickleGraph.Reference, in name: String
   ) throws -> ArchiveStructure.Entry {
-    ArchiveStructure.Entry(
-      key: .text(key),
-      value: try structure(of: reference, named: ArchiveStructure.join(name, key)))
+    let name = ArchiveStructure.join(name, key)
+    defer { leaveOutAttachments(of: name) }
+    return ArchiveStructure.Entry(key: .text(key), value: try structure(of: reference, named: name))
   }
 
   /// What a list or set is made from, and what was added.

@@ -7,17 +7,19 @@ extension PyTorchObjectReader {
     guard let array = try pickledArray(object) else { return nil }
     if let subclass = array.subclass { notes.addOpaque(subclass) }
     switch array.content {
-    case .bytes(let bytes):
-      return try add(
-        try NPYArray(
-          descriptor: array.descriptor, shape: array.shape, isFortranOrder: array.isFortranOrder,
-          items: bytes), named: name)
+    case .bytes:
+      if let mask = try array.mask {
+        notes.add("masked NumPy arrays are read as their numbers, with their masks beside them")
+        attach(try mask.tensor(), as: "mask")
+      }
+      return try add(array, named: name)
     case .objects(let items):
       guard items.count == array.shape.elementCount else {
         throw FormatError.mismatch(
           expected: "\(array.shape.elementCount) objects of a NumPy array",
           found: "\(items.count)")
       }
+      if array.shape.rank == 0 { return try structure(of: items[0], named: name) }
       notes.add("NumPy arrays of objects are read as lists")
       return .list(try structures(of: items, named: name))
     }
@@ -26,16 +28,16 @@ extension PyTorchObjectReader {
   /// The tensor of a NumPy array.
   func numPyTensor(_ reference: PickleGraph.Reference) throws -> Tensor {
     guard case .object(let object) = node(reference), let array = try pickledArray(object),
-      case .bytes(let bytes) = array.content
+      case .bytes = array.content
     else { throw FormatError.malformed("a tensor's array is pickled in an unknown way") }
-    return try NPYArray(
-      descriptor: array.descriptor, shape: array.shape, isFortranOrder: array.isFortranOrder,
-      items: bytes
-    ).tensor()
+    return try array.tensor()
   }
 
-  private mutating func add(_ array: NPYArray, named name: String) throws -> ArchiveStructure {
-    guard array.holdsTexts else { return try leaf(try array.tensor(), named: name) }
+  private mutating func add(
+    _ pickled: PickledArray, named name: String
+  ) throws -> ArchiveStructure {
+    let array = try pickled.array()
+    guard array.holdsTexts else { return try leaf(try pickled.tensor(), named: name) }
     var texts = try array.texts()[...]
     return try addTexts(&texts, dimensions: array.header.shape.dimensions[...], named: name)
   }
@@ -63,22 +65,80 @@ extension PyTorchObjectReader {
       case objects([PickleGraph.Reference])
     }
 
-    var descriptor: String
+    var type: PickledType
     var shape: Shape
     var isFortranOrder: Bool
     var content: Content
     /// A class other than `numpy.ndarray`.
     var subclass: String?
+    /// One truth value for each item of a masked array.
+    var maskBytes: SharedBytes?
+
+    /// The array as a `.npy` file would hold it.
+    func array() throws -> NPYArray {
+      guard case .bytes(let bytes) = content else { throw PyTorchObjectReader.unknownArray }
+      return try NPYArray(
+        descriptor: type.descriptor, shape: shape, isFortranOrder: isFortranOrder, items: bytes)
+    }
+
+    func tensor() throws -> Tensor { try array().tensor(elementType: type.elementType) }
+
+    /// The mask; `nil` where there is none, or it hides nothing.
+    var mask: NPYArray? {
+      get throws {
+        guard let maskBytes, maskBytes.array.contains(where: { $0 != 0 }) else { return nil }
+        return try NPYArray(
+          descriptor: "|b1", shape: shape, isFortranOrder: isFortranOrder, items: maskBytes)
+      }
+    }
+  }
+
+  /// An element type as a header of a `.npy` file writes it.
+  private struct PickledType {
+    var descriptor: String
+    /// A type of the package ml_dtypes, which NumPy knows as raw bytes only.
+    var elementType: ElementType?
   }
 
   private func pickledArray(_ object: PickleGraph.Object) throws -> PickledArray? {
     let callee = try callee(of: object)
-    let arguments = try arguments(of: object)
+    var arguments = try arguments(of: object)
+    if Self.isJAXArray(callee) {
+      // (NumPy's function, its arguments, the array's state, facts about the type)
+      guard arguments.count == 4, case .global(let function) = node(arguments[0]),
+        let inner = sequence(arguments[1])
+      else { throw FormatError.unsupported("a JAX array is pickled in an unknown way") }
+      try requirePlain(object)
+      let state = arguments[2]
+      arguments = inner
+      return try pickledArray(function, arguments, state: state)
+    }
+    guard object.elements.isEmpty, object.items.isEmpty else { return nil }
+    return try pickledArray(callee, arguments, state: object.state)
+  }
+
+  /// Of `jax.Array`, and of the classes that it had before.
+  private static func isJAXArray(_ callee: String) -> Bool {
+    callee.hasPrefix("jax")
+      && (callee.hasSuffix("._reconstruct_array") || callee.hasSuffix("reconstruct_device_array"))
+  }
+
+  private func pickledArray(
+    _ callee: String, _ arguments: [PickleGraph.Reference], state: PickleGraph.Reference?
+  ) throws -> PickledArray? {
     switch callee {
+    case "numpy.ma.core._mareconstruct", "numpy.ma._mareconstruct":
+      // (version, shape, dtype, is Fortran, data, mask, fill value)
+      guard let state, case .tuple(let parts) = node(state), parts.count == 7,
+        case .boolean(let isFortranOrder) = truth(parts[3]), let bytes = try bytes(at: parts[4]),
+        let mask = try self.bytes(at: parts[5])
+      else { throw Self.unknownArray }
+      return PickledArray(
+        type: try type(of: parts[2]), shape: try shape(parts[1]), isFortranOrder: isFortranOrder,
+        content: .bytes(bytes), maskBytes: mask)
     case "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct":
       // numpy.ndarray.__setstate__((version, shape, dtype, is Fortran, data))
-      guard let state = object.state, case .tuple(let parts) = node(state),
-        (4...5).contains(parts.count), object.elements.isEmpty, object.items.isEmpty,
+      guard let state, case .tuple(let parts) = node(state), (4...5).contains(parts.count),
         case .boolean(let isFortranOrder) = truth(parts[parts.count - 2])
       else { throw Self.unknownArray }
       var subclass: String?
@@ -87,7 +147,7 @@ extension PyTorchObjectReader {
         subclass = name
       }
       let last = parts[parts.count - 1]
-      let descriptor = try descriptor(of: parts[parts.count - 3])
+      let type = try type(of: parts[parts.count - 3])
       let content: PickledArray.Content
       if case .list(let items) = node(last) {
         content = .objects(items)
@@ -97,21 +157,20 @@ extension PyTorchObjectReader {
         throw Self.unknownArray
       }
       return PickledArray(
-        descriptor: descriptor, shape: try shape(parts[parts.count - 4]),
+        type: type, shape: try shape(parts[parts.count - 4]),
         isFortranOrder: isFortranOrder, content: content, subclass: subclass)
     case "numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer":
-      try requirePlain(object)
-      guard arguments.count == 4, let bytes = try bytes(at: arguments[0]),
+      guard state == nil, arguments.count == 4, let bytes = try bytes(at: arguments[0]),
         case .text(let order) = node(arguments[3]), order == "C" || order == "F"
       else { throw Self.unknownArray }
       return PickledArray(
-        descriptor: try descriptor(of: arguments[1]), shape: try shape(arguments[2]),
+        type: try type(of: arguments[1]), shape: try shape(arguments[2]),
         isFortranOrder: order == "F", content: .bytes(bytes), subclass: nil)
     default: return nil
     }
   }
 
-  private static let unknownArray = FormatError.malformed(
+  fileprivate static let unknownArray = FormatError.malformed(
     "a NumPy array is pickled in an unknown way")
 
   /// Protocols 0 and 1 have integers where there are truth values.
@@ -135,14 +194,24 @@ extension PyTorchObjectReader {
     return shape
   }
 
-  /// The element type as a header of a `.npy` file writes it: `numpy.dtype('f4')` with the state
-  /// `(version, byte order, …)`.
-  private func descriptor(of reference: PickleGraph.Reference) throws -> String {
+  /// The element type of `numpy.dtype('f4')` with the state `(version, byte order, …)`, or of
+  /// `numpy.dtype(ml_dtypes.bfloat16)`.
+  private func type(of reference: PickleGraph.Reference) throws -> PickledType {
     guard case .object(let object) = node(reference), try callee(of: object) == "numpy.dtype",
       let first = try arguments(of: object).first
-    else { throw FormatError.malformed("a NumPy element type is pickled in an unknown way") }
-    guard case .text(let code) = node(first) else {
-      throw FormatError.unsupported("NumPy element types of other packages are not supported")
+    else { throw FormatError.unsupported("a NumPy element type is pickled in an unknown way") }
+    let code: String
+    switch node(first) {
+    case .text(let text): code = text
+    case .global(let name):
+      let parts = name.split(separator: ".")
+      guard parts.first == "ml_dtypes", let last = parts.last,
+        let type = ElementType(rawValue: String(last)), let width = type.byteWidth
+      else {
+        throw FormatError.unsupported("the NumPy element type '\(name)' is not supported")
+      }
+      return PickledType(descriptor: "|V\(width)", elementType: type)
+    default: throw FormatError.unsupported("a NumPy element type is pickled in an unknown way")
     }
     var order = "|"
     if let state = object.state, case .tuple(let parts) = node(state), parts.count >= 2 {
@@ -152,11 +221,11 @@ extension PyTorchObjectReader {
       order = text == "=" ? "<" : text
       if parts.count >= 5 {
         guard case .none = node(parts[2]), case .none = node(parts[3]) else {
-          throw FormatError.unsupported("structured NumPy arrays are not supported")
+          throw NPYElement.structured
         }
       }
     }
-    return order + code
+    return PickledType(descriptor: order + code)
   }
 
   // MARK: Scalars
@@ -170,11 +239,12 @@ extension PyTorchObjectReader {
     guard arguments.count == 2, let bytes = try bytes(at: arguments[1]) else {
       throw FormatError.malformed("a NumPy scalar is pickled in an unknown way")
     }
-    let array = try NPYArray(
-      descriptor: try descriptor(of: arguments[0]), shape: .scalar, isFortranOrder: false,
-      items: bytes)
+    let scalar = PickledArray(
+      type: try type(of: arguments[0]), shape: .scalar, isFortranOrder: false,
+      content: .bytes(bytes))
+    let array = try scalar.array()
     if array.holdsTexts { return try array.texts().first }
-    return try ArchiveValue(scalar: try array.tensor())
+    return try ArchiveValue(scalar: try scalar.tensor())
   }
 }
 

@@ -1,7 +1,7 @@
 /// Objects of classes that are not data: modules, settings, whatever a program keeps.
 extension PyTorchObjectReader {
   /// The parts that an opaque object was pickled as.
-  private struct Parts {
+  struct Parts {
     var className: String
     var arguments: [PickleGraph.Reference]
     var attributes: [PickleGraph.Item] = []
@@ -93,6 +93,11 @@ extension PyTorchObjectReader {
         items: [])
       addState(arguments[3], to: &parts)
       return parts
+    case "torch.fx.graph_module.reduce_graph_module":  // attributes, import lines
+      guard let first = arguments.first, case .dictionary(let items) = node(first) else { break }
+      return Parts(
+        className: "torch.fx.graph_module.GraphModule", arguments: [], attributes: items,
+        elements: [], items: [])
     default: break
     }
     if let keywords = object.keywords { arguments.append(keywords) }
@@ -102,7 +107,7 @@ extension PyTorchObjectReader {
     return parts
   }
 
-  private func addState(_ state: PickleGraph.Reference, to parts: inout Parts) {
+  func addState(_ state: PickleGraph.Reference, to parts: inout Parts) {
     switch node(state) {
     case .none: break
     case .dictionary(let items): parts.attributes = items

@@ -109,7 +109,7 @@ extension PyTorchObjectReader {
     }
     let identifier = try PyTorchStorageIdentifier(reference, in: graph)
     guard identifier.location != "meta" else {
-      throw FormatError.unsupported("tensors without data (device 'meta') are not supported")
+      throw FormatError.unsupported(Self.withoutData)
     }
     let elementType = try identifier.elementType()
     let storage = try storages.storage(

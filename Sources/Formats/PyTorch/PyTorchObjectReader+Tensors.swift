@@ -3,13 +3,17 @@ extension PyTorchObjectReader {
   /// A parameter of a subclass of a tensor: more wrappers than this mean no good.
   private static let wrapperLimit = 8
 
+  /// What is said of tensors on the device "meta".
+  static let withoutData =
+    "it has no data (device 'meta'); load the weights into the model before saving it"
+
   /// What torch can save and an array of numbers cannot hold.
   private static let refusals: [String: String] = [
     "qtensor": "a quantized tensor inside another object is not supported",
     "sparse_tensor": "a sparse tensor inside another object is not supported",
     "nested_tensor": "a nested tensor inside another object is not supported",
-    "meta_tensor_no_storage": "tensors without data (device 'meta') are not supported",
-    "wrapper_subclass": "tensor subclasses without data are not supported",
+    "meta_tensor_no_storage": withoutData,
+    "wrapper_subclass": "a tensor of a subclass that the file does not name",
   ]
 
   /// The tensor that a call would rebuild, or `nil` when the call makes something else.
@@ -57,7 +61,7 @@ extension PyTorchObjectReader {
       if arguments.isEmpty, case .tuple(let parts) = node(state), let data = parts.first {
         arguments = [data]
       } else {
-        try requireNoTensors(below: state)
+        try attach(state: state)
       }
     }
     return try rebuild(callee, arguments, depth: depth)
@@ -75,11 +79,11 @@ extension PyTorchObjectReader {
     case "torch._utils._rebuild_tensor" where arguments.count == 4:
       return try stridedTensor(arguments, dtype: nil)
     case "torch._utils._rebuild_tensor_v2" where (6...7).contains(arguments.count):
-      try requireNoHooks(arguments[5])
+      noteHooks(arguments[5])
       let lazyBits = try arguments.count == 7 ? lazyBits(arguments[6]) : LazyTensorBits()
       return try lazyBits.resolved(try stridedTensor(arguments, dtype: nil))
     case "torch._utils._rebuild_tensor_v3" where (7...8).contains(arguments.count):
-      try requireNoHooks(arguments[5])
+      noteHooks(arguments[5])
       let lazyBits = try arguments.count == 8 ? lazyBits(arguments[7]) : LazyTensorBits()
       return try lazyBits.resolved(try stridedTensor(arguments, dtype: arguments[6]))
     case _ where Self.parameterClasses.contains(function) && (1...2).contains(arguments.count):
@@ -90,11 +94,11 @@ extension PyTorchObjectReader {
     case "torch._utils._rebuild_device_tensor_from_cpu_tensor" where arguments.count == 4:
       return try deviceTensor(try rebuild(arguments[0], depth: depth + 1), dtype: arguments[1])
     case "torch._utils._rebuild_parameter" where arguments.count == 3:
-      try requireNoHooks(arguments[2])
+      noteHooks(arguments[2])
       return try rebuild(arguments[0], depth: depth + 1)
     case "torch._utils._rebuild_parameter_with_state" where arguments.count == 4:
-      try requireNoHooks(arguments[2])
-      try requireNoTensors(below: arguments[3])
+      noteHooks(arguments[2])
+      try attach(state: arguments[3])
       return try rebuild(arguments[0], depth: depth + 1)
     case "torch._tensor._rebuild_from_type_v2" where arguments.count == 4:
       guard case .global(let inner) = node(arguments[0]),
@@ -104,7 +108,7 @@ extension PyTorchObjectReader {
       if type != "torch.Tensor", type != "torch.nn.parameter.Parameter" {
         notes.add("tensors of the class '\(type)' are read as plain tensors")
       }
-      try requireNoTensors(below: arguments[3])
+      try attach(state: arguments[3])
       return try rebuild(inner, innerArguments, depth: depth + 1)
     default:
       if function.hasPrefix(Self.functionPrefix),
@@ -204,19 +208,27 @@ extension PyTorchObjectReader {
     return try items.map { try integer($0, what) }
   }
 
-  /// Hooks are functions; torch writes an empty dictionary for them.
-  private func requireNoHooks(_ reference: PickleGraph.Reference) throws {
+  /// Hooks are functions; torch writes an empty dictionary where there are none.
+  private mutating func noteHooks(_ reference: PickleGraph.Reference) {
     switch node(reference) {
     case .none: return
     case .dictionary(let items) where items.isEmpty: return
     case .object(let object):
-      guard try callee(of: object) == "collections.OrderedDict", object.items.isEmpty,
-        try arguments(of: object).isEmpty
-      else { break }
-      return try requirePlain(object)
+      if object.items.isEmpty, let arguments = try? arguments(of: object), arguments.isEmpty {
+        return
+      }
     default: break
     }
-    throw FormatError.unsupported("tensors with backward hooks are not supported")
+    notes.add("backward hooks of tensors are left out")
+  }
+
+  /// Takes the attributes of a tensor that was pickled with `state`.
+  private mutating func attach(state: PickleGraph.Reference) throws {
+    var parts = Parts(className: "", arguments: [], elements: [], items: [])
+    addState(state, to: &parts)
+    try attach(attributes: parts.attributes)
+    guard let state = parts.state, holdsTensors(below: state) else { return }
+    attach(state, as: "__state__")
   }
 
   /// Metadata says whether the stored numbers are to be conjugated or negated.

@@ -13,11 +13,33 @@ extension PyTorchObjectReader {
     }
   }
 
+  /// The name of the class or function that a call would call.
   func callee(of object: PickleGraph.Object) throws -> String {
-    guard case .global(let name) = node(object.callee) else {
-      throw FormatError.malformed("the pickle calls something that is no global")
+    try name(ofFunction: object.callee, depth: 0)
+  }
+
+  /// The name of a class or function that stands at `reference`, or is the result of a call there.
+  private func name(ofFunction reference: PickleGraph.Reference, depth: Int) throws -> String {
+    switch node(reference) {
+    case .global(let name): return name
+    case .object(let object):
+      guard depth < 8 else { return "something computed" }
+      let callee = try name(ofFunction: object.callee, depth: depth + 1)
+      let arguments = try arguments(of: object)
+      switch callee {
+      case "builtins.getattr":
+        guard arguments.count >= 2, case .text(let attribute) = node(arguments[1]) else { break }
+        return "\(try name(ofFunction: arguments[0], depth: depth + 1)).\(attribute)"
+      case let maker where PickledFunctions.classMakers.contains(maker):
+        // (metaclass, name, bases, …)
+        guard arguments.count >= 2, case .text(let name) = node(arguments[1]) else { break }
+        return name
+      default: break
+      }
+      return "the result of \(callee)"
+    case .persistent: return "something outside the pickle"
+    default: throw FormatError.malformed("the pickle calls something that is no global")
     }
-    return name
   }
 
   func arguments(of object: PickleGraph.Object) throws -> [PickleGraph.Reference] {
@@ -35,25 +57,62 @@ extension PyTorchObjectReader {
     }
   }
 
-  /// Refuses tensors in attributes, which are left out.
-  func requireNoTensors(below reference: PickleGraph.Reference) throws {
+  /// Whether tensors or arrays lie in what is at `reference`, or below; also where that takes too long
+  /// to find out.
+  mutating func holdsTensors(below reference: PickleGraph.Reference) -> Bool {
     var pending = [reference]
     var seen: Set<PickleGraph.Reference> = []
     while let next = pending.popLast() {
       guard seen.insert(next).inserted else { continue }
+      searchBudget -= 1
+      guard searchBudget > 0 else { return true }
       switch node(next) {
       case .tuple(let items), .list(let items), .set(let items): pending += items
       case .dictionary(let items): pending += items.flatMap { [$0.key, $0.value] }
+      case .global(let name) where Self.arrayMakers.contains(name): return true
       case .object(let object):
         pending += [object.callee, object.arguments] + object.elements
         pending += object.items.flatMap { [$0.key, $0.value] }
         if let state = object.state { pending.append(state) }
-      case .persistent:
-        throw FormatError.unsupported(
-          "tensors in the attributes of an object are not supported",
-          offset: graph.positions[next])
+      case .persistent: return true
       default: break
       }
+    }
+    return false
+  }
+
+  private static let arrayMakers: Set<String> = [
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
+    "numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer",
+    "torch.storage._load_from_bytes",
+  ]
+
+  /// The class of what is at `reference`, as the file calls it.
+  func kind(of reference: PickleGraph.Reference) -> String {
+    switch node(reference) {
+    case .none: return "None"
+    case .boolean: return "bool"
+    case .integer, .largeInteger: return "int"
+    case .real: return "float"
+    case .text: return "str"
+    case .bytes: return "bytes"
+    case .tuple: return "tuple"
+    case .list: return "list"
+    case .set: return "set"
+    case .dictionary: return "dict"
+    case .global(let name): return name
+    case .persistent: return "storage"
+    case .object(let object):
+      guard let callee = try? callee(of: object) else { return "object" }
+      if callee == "torch._tensor._rebuild_from_type_v2", let arguments = try? arguments(of: object),
+        arguments.count == 4, case .global(let name) = node(arguments[1])
+      {
+        return name
+      }
+      if callee.hasPrefix("torch._utils._rebuild_parameter") { return "torch.nn.Parameter" }
+      if callee.hasPrefix("torch._utils._rebuild_") { return "torch.Tensor" }
+      if callee.hasPrefix("numpy.") { return "numpy.ndarray" }
+      return callee
     }
   }
 

@@ -8,6 +8,12 @@ struct PyTorchObjectReader {
   let graph: PickleGraph
   var storages: any PyTorchStorageSource
   var notes = PyTorchNotes()
+  /// What could not be read.
+  private(set) var unread: [UnreadEntry] = []
+  /// Attributes of the tensor just read that hold tensors, for the container around it.
+  private var attachments: [Attachment] = []
+  /// Steps that `holdsTensors` may still take: what is shared is looked through once for each place.
+  var searchBudget = 1 << 24
   /// Storages that lie inside the pickle, by the call that opens them.
   var nestedStorages: [PickleGraph.Reference: PyTorchNestedStorage] = [:]
   private var tensors: OrderedDictionary<String, Tensor> = [:]
@@ -28,14 +34,19 @@ struct PyTorchObjectReader {
   }
 
   /// - Throws: `FormatError` naming the place in the checkpoint and in the pickle.
-  mutating func read() throws -> TensorArchive {
-    let structure = try structure(of: graph.root, named: "")
+  /// - Parameter name: stands before all names; empty for the object as the whole content of a file.
+  mutating func read(named name: String = "") throws -> TensorArchive {
+    let structure = try structure(of: graph.root, named: name)
+    leaveOutAttachments(of: name)
     return archive(of: structure)
   }
 
   /// What has been read so far.
   func archive(of structure: ArchiveStructure) -> TensorArchive {
-    TensorArchive(tensors: tensors, values: values, structure: structure, notes: notes.sentences)
+    var archive = TensorArchive(
+      tensors: tensors, values: values, structure: structure, notes: notes.sentences)
+    archive.unread = unread
+    return archive
   }
 
   func node(_ reference: PickleGraph.Reference) -> PickleGraph.Node { graph.nodes[reference] }
@@ -43,6 +54,7 @@ struct PyTorchObjectReader {
   mutating func structure(
     of reference: PickleGraph.Reference, named name: String
   ) throws -> ArchiveStructure {
+    let (tensorCount, valueCount) = (tensors.count, values.count)
     do {
       if isCycleOfObjects(reference) {
         notes.addCycle(name)
@@ -52,10 +64,29 @@ struct PyTorchObjectReader {
       defer { path.removeLast() }
       return try readObject(reference, named: name)
     } catch let error as FormatError {
-      throw error.located(
-        tensor: name.isEmpty ? nil : name, offset: graph.positions[reference])
+      guard case .unsupported(let reason) = error.problem else {
+        throw error.located(
+          tensor: name.isEmpty ? nil : name, offset: graph.positions[reference])
+      }
+      // Parts that were read before the obstacle was met.
+      tensors.removeLast(tensors.count - tensorCount)
+      values.removeLast(values.count - valueCount)
+      return leaveOut(reference, named: name, because: reason)
     }
   }
+
+  /// Lists what is at `reference` as left out.
+  mutating func leaveOut(
+    _ reference: PickleGraph.Reference, named name: String, because reason: String
+  ) -> ArchiveStructure {
+    attachments = []
+    let name = name.isEmpty ? "tensor" : name
+    unread.append(UnreadEntry(name: name, kind: kind(of: reference), reason: reason))
+    return .unread(name)
+  }
+
+  /// Whether the object at `reference` is one of those around the one being read.
+  func isAround(_ reference: PickleGraph.Reference) -> Bool { path.contains(reference) }
 
   /// Objects may refer to what they belong to, as no plain data do.
   private func isCycleOfObjects(_ reference: PickleGraph.Reference) -> Bool {
@@ -104,19 +135,88 @@ struct PyTorchObjectReader {
     of items: [PickleGraph.Reference], named name: String
   ) throws -> [ArchiveStructure] {
     try items.enumerated().map { index, item in
-      try structure(of: item, named: ArchiveStructure.join(name, "\(index)"))
+      let name = ArchiveStructure.join(name, "\(index)")
+      defer { leaveOutAttachments(of: name) }
+      return try structure(of: item, named: name)
     }
   }
 
   mutating func entries(
     of items: [PickleGraph.Item], named name: String
   ) throws -> [ArchiveStructure.Entry] {
-    try items.map { item in
+    var entries: [ArchiveStructure.Entry] = []
+    for item in items {
       let key = try self.key(of: item.key)
       let component = ArchiveStructure.component(of: key)
-      let child = try structure(of: item.value, named: ArchiveStructure.join(name, component))
-      return ArchiveStructure.Entry(key: key, value: child)
+      let childName = ArchiveStructure.join(name, component)
+      let child = try structure(of: item.value, named: childName)
+      entries.append(ArchiveStructure.Entry(key: key, value: child))
+      let attached = attachments
+      attachments = []
+      for attachment in attached {
+        let name = ArchiveStructure.join(childName, attachment.key)
+        let value =
+          switch attachment.content {
+          case .reference(let reference): try structure(of: reference, named: name)
+          case .tensor(let tensor): try leaf(tensor, named: name)
+          }
+        leaveOutAttachments(of: name)
+        entries.append(
+          .init(key: .text(ArchiveStructure.join(component, attachment.key)), value: value))
+      }
     }
+    return entries
+  }
+
+  // MARK: Attachments
+
+  /// A tensor, or something that holds some, which belongs to the tensor that was read last.
+  private struct Attachment {
+    enum Content {
+      case reference(PickleGraph.Reference)
+      case tensor(Tensor)
+    }
+
+    let key: String
+    let content: Content
+  }
+
+  /// Puts `tensor` beside the tensor being read, under its name with `key` after it.
+  mutating func attach(_ tensor: Tensor, as key: String) {
+    attachments.append(Attachment(key: key, content: .tensor(tensor)))
+  }
+
+  /// Puts what is at `reference` beside the tensor being read, likewise.
+  mutating func attach(_ reference: PickleGraph.Reference, as key: String) {
+    attachments.append(Attachment(key: key, content: .reference(reference)))
+  }
+
+  /// Puts the attributes of the tensor being read that hold tensors beside it, under its name with
+  /// their own after it.
+  mutating func attach(attributes items: [PickleGraph.Item]) throws {
+    for item in items {
+      guard holdsTensors(below: item.value) else {
+        notes.add("attributes of tensors are left out where they hold no tensor themselves")
+        continue
+      }
+      attach(item.value, as: ArchiveStructure.component(of: try self.key(of: item.key)))
+    }
+  }
+
+  /// Attributes of a tensor that was looked at, and will be read.
+  mutating func forgetAttachments() { attachments = [] }
+
+  /// Lists attributes of the tensor `name` that have no place beside it: it is an item of a list.
+  mutating func leaveOutAttachments(of name: String) {
+    for attachment in attachments {
+      var kind = "torch.Tensor"
+      if case .reference(let reference) = attachment.content { kind = self.kind(of: reference) }
+      unread.append(
+        UnreadEntry(
+          name: ArchiveStructure.join(name, attachment.key), kind: kind,
+          reason: "an attribute of a tensor that is an item of a list"))
+    }
+    attachments = []
   }
 
   // MARK: Leaves

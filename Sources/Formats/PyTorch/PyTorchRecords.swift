@@ -110,6 +110,7 @@ struct PyTorchRecords {
     guard let entry = zip.entry(named: name) else {
       throw FormatError.malformed("the archive has no entry '\(name)'")
     }
+    try zip.checkReadable(entry)
     guard entry.byteCount == byteCount else {
       throw FormatError.mismatch(
         expected: "\(byteCount) bytes in '\(name)'", found: "\(entry.byteCount)",

@@ -62,6 +62,8 @@ extension SafetensorsHeader {
   }
 
   private static func metadata(_ value: JSONValue) throws -> OrderedDictionary<String, String> {
+    // MLX writes null for no metadata, and so does the reference read it.
+    if case .null = value { return [:] }
     guard case .object(let members) = value else {
       throw FormatError.malformed("'\(metadataKey)' is not an object")
     }

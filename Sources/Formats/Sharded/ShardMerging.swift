@@ -11,6 +11,7 @@ struct ShardMerging {
   private var values: [(shard: String, values: OrderedDictionary<String, ArchiveValue>)] = []
   private var metadata: [(shard: String, values: OrderedDictionary<String, String>)] = []
   private var notes: [String] = []
+  private var unread: [UnreadEntry] = []
 
   init(index: ShardIndex) {
     self.index = index
@@ -23,7 +24,8 @@ struct ShardMerging {
   ///   hold a tensor that the index does not name.
   mutating func add(_ shard: TensorArchive, from name: String) throws {
     let expected = index.weightMap.filter { $0.value == name }.keys
-    let absent = expected.filter { shard.tensors[$0] == nil }
+    let unreadNames = Set(shard.unread.map(\.name))
+    let absent = expected.filter { shard.tensors[$0] == nil && !unreadNames.contains($0) }
     guard absent.isEmpty else {
       throw FormatError.malformed(
         "the shard '\(name)' does not hold what the index says: \(absent.quotedList())")
@@ -52,6 +54,7 @@ struct ShardMerging {
     values.append((name, shard.values))
     metadata.append((name, shard.metadata))
     notes += shard.notes.map { "\(name): \($0)" }
+    unread += shard.unread
   }
 
   /// The archive, once every shard has been added.
@@ -62,9 +65,10 @@ struct ShardMerging {
     archive.values = try Self.merge(values)
     archive.metadata = try Self.merge(metadata)
     archive.notes = notes
+    archive.unread = unread
     if !unmapped.isEmpty {
       archive.notes.append(
-        "\(unmapped.count) tensors are in shards but not in the index, and are taken too: "
+        "\(counted(unmapped.count, "tensor")) of the shards stand in no index, and are taken as well: "
           + unmapped.keys.quotedList())
     }
     if let totalSize = index.totalSize, totalSize != archive.tensorByteCount {

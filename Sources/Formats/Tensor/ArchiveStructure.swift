@@ -14,6 +14,8 @@ public indirect enum ArchiveStructure: Hashable, Sendable {
   case tuple([ArchiveStructure])
   /// Python's `set` or `frozenset`, in the file's order.
   case set([ArchiveStructure])
+  /// Something that was left out, by its name in `TensorArchive.unread`.
+  case unread(String)
 
   /// A key and what is under it.
   public struct Entry: Hashable, Sendable {
@@ -41,26 +43,11 @@ public indirect enum ArchiveStructure: Hashable, Sendable {
     }
   }
 
-  /// The structure with only the leaves whose names `isIncluded` accepts; empty containers stay.
-  func filteringLeaves(_ isIncluded: (String) -> Bool) -> ArchiveStructure? {
-    switch self {
-    case .leaf(let name):
-      isIncluded(name) ? self : nil
-    case .dictionary(let entries, let isOrdered):
-      .dictionary(
-        entries.compactMap { entry in
-          entry.value.filteringLeaves(isIncluded).map { Entry(key: entry.key, value: $0) }
-        }, isOrdered: isOrdered)
-    case .list(let items): .list(items.compactMap { $0.filteringLeaves(isIncluded) })
-    case .tuple(let items): .tuple(items.compactMap { $0.filteringLeaves(isIncluded) })
-    case .set(let items): .set(items.compactMap { $0.filteringLeaves(isIncluded) })
-    }
-  }
-
   /// The structure with every leaf renamed.
   func renamingLeaves(_ rename: (String) -> String) -> ArchiveStructure {
     switch self {
     case .leaf(let name): .leaf(rename(name))
+    case .unread(let name): .unread(rename(name))
     case .dictionary(let entries, let isOrdered):
       .dictionary(
         entries.map { Entry(key: $0.key, value: $0.value.renamingLeaves(rename)) },

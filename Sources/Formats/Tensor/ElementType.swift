@@ -74,6 +74,9 @@ public enum ElementType: String, Sendable, CaseIterable, Hashable {
     }
   }
 
+  /// The types that NumPy writes as raw bytes without a name.
+  package static var namelessInNumPy: [ElementType] { NPYElement.rawTypes }
+
   /// Bytes of `elementCount` elements packed without gaps.
   ///
   /// - Returns: `nil` when the count overflows or the bits do not fill whole bytes.

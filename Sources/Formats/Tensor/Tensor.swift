@@ -15,6 +15,10 @@ public struct Tensor: Sendable {
   ///
   /// Such a tensor is listed so that nothing is hidden; its bytes are an error.
   public private(set) var unreadableType: String?
+  /// Why the elements cannot be read, as a lower-case sentence; `nil` for tensors that can.
+  public private(set) var unreadableReason: String?
+  /// Gives the tensor with elements of a type that the file does not name.
+  private var interpretation: (@Sendable (ElementType) throws -> Tensor)?
   /// Reads the codes that the elements are dequantized from; `nil` for tensors that are not stored as
   /// codes.
   package var quantized: (@Sendable () throws -> QuantizedTensor)?
@@ -48,6 +52,33 @@ public struct Tensor: Sendable {
         "elements of type \(unreadableType) cannot be read", path: path, tensor: name)
     }
     self.unreadableType = unreadableType
+    unreadableReason = "elements of type \(unreadableType) cannot be read"
+  }
+
+  /// A tensor of raw bytes whose element type the file does not name.
+  ///
+  /// - Parameters:
+  ///   - descriptor: what the file says instead.
+  ///   - elementType: a type of raw bytes that is as wide.
+  ///   - interpretation: gives the tensor as one of a type that is as wide.
+  init(
+    untyped descriptor: String, as elementType: ElementType, shape: Shape,
+    interpretation: @escaping @Sendable (ElementType) throws -> Tensor
+  ) throws {
+    let reason =
+      "NumPy did not keep the type of its raw bytes ('\(descriptor)'), which --void-type names"
+    try self.init(elementType: elementType, shape: shape) { throw FormatError.unsupported(reason) }
+    unreadableType = descriptor
+    unreadableReason = reason
+    self.interpretation = interpretation
+  }
+
+  /// The tensor with the first of `types` that is as wide as its raw bytes; itself where its type is
+  /// known, or none of them fits.
+  package func interpreted(asOneOf types: [ElementType]) throws -> Tensor {
+    guard let interpretation, let type = types.first(where: { $0.bitWidth == elementType.bitWidth })
+    else { return self }
+    return try interpretation(type)
   }
 
   /// A tensor whose contiguous bytes are in memory.

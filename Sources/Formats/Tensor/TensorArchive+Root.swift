@@ -45,10 +45,13 @@ extension TensorArchive {
     for (name, value) in values {
       if let name = rest(name) { selected.values[name] = value }
     }
+    selected.unread = unread.compactMap { entry in
+      rest(entry.name).map { UnreadEntry(name: $0, kind: entry.kind, reason: entry.reason) }
+    }
     guard !selected.tensors.isEmpty else {
       throw FormatError.mismatch(
         expected: "tensors below the root '\(root)'",
-        found: "\(tensors.count) tensors, such as '\(tensors.keys.first ?? "none")'")
+        found: "\(counted(tensors.count, "tensor")), such as '\(tensors.keys.first ?? "none")'")
     }
     selected.structure = structure?.subtree(at: root)?.renamingLeaves { rest($0) ?? $0 }
     return selected
@@ -60,7 +63,7 @@ extension ArchiveStructure {
   fileprivate func subtree(at path: String) -> ArchiveStructure? {
     let children: [(name: String, value: ArchiveStructure)]
     switch self {
-    case .leaf: return nil
+    case .leaf, .unread: return nil
     case .dictionary(let entries, _):
       children = entries.map { (Self.component(of: $0.key), $0.value) }
     case .list(let items), .tuple(let items), .set(let items):

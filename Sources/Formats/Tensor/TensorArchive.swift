@@ -17,6 +17,8 @@ public struct TensorArchive: Sendable {
   public var structure: ArchiveStructure?
   /// What the reader did that a user should know of: one sentence each, without an end.
   public var notes: [String]
+  /// What was left out when the file was read, in the file's order.
+  public var unread: [UnreadEntry] = []
   /// Paths of every file that the archive was read from, the one that was opened first; empty when
   /// made in memory.
   package var sourceFiles: [String] = []

@@ -1,3 +1,5 @@
+import Formats
+
 /// What a report says, before it is text, CSV, Markdown or HTML.
 ///
 /// Texts are as they came, from file names and tensor names too: every renderer escapes them.
@@ -21,6 +23,11 @@ package struct ReportDocument: Hashable, Sendable {
     self.tables = tables
     self.notes = notes
     self.figures = figures
+  }
+
+  /// Sentences on what could not be read of a model file.
+  package static func notes(on unread: [UnreadEntry]?) -> [String] {
+    (unread ?? []).sentences.map { "\($0.prefix(1).uppercased())\($0.dropFirst())." }
   }
 
   /// A labelled value of the summary.

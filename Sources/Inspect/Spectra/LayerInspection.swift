@@ -131,7 +131,7 @@ struct LayerInspection: Sendable {
 
   /// Why the tensor has no singular values, known without its elements.
   private var obstacle: String? {
-    if let type = tensor.unreadableType { return "elements of type \(type) cannot be read" }
+    if let reason = tensor.unreadableReason { return reason }
     if !tensor.elementType.isFloatingPoint {
       return "\(tensor.elementType) is not a floating-point type"
     }

@@ -87,7 +87,7 @@ extension ModelReport {
       packed: nil,
       rules: options.rules.isEmpty
         ? nil : try options.rules.map { try RuleOutcome(of: $0, on: layers) },
-      sortedBy: options.sortKey.rawValue,
+      unread: archive.unread.isEmpty ? nil : archive.unread, sortedBy: options.sortKey.rawValue,
       layers: Self.sorted(layers, by: options.sortKey, isDescending: options.isDescending))
   }
 

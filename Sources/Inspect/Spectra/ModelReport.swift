@@ -30,6 +30,8 @@ public struct ModelReport: Codable, Hashable, Sendable {
   public var packed: PackedSummary?
   /// What became of the rules; `nil` when there were none.
   public var rules: [RuleOutcome]?
+  /// What could not be read of the file; `nil` where that is nothing.
+  public var unread: [UnreadEntry]?
   /// What the layers are ordered by, as `SortKey.rawValue`.
   public var sortedBy: String
   /// The selected tensors, in the order asked for.

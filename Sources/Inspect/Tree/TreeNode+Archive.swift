@@ -12,7 +12,10 @@ extension TreeNode {
     } else {
       let names = Array(archive.tensors.keys) + archive.values.keys
       self.init(key: "", kind: .group)
-      adopt(Self.grouped(names.map { (key: $0, node: Self(leaf: $0, key: $0, in: archive)) }))
+      adopt(
+        Self.grouped(
+          names.map { (key: $0, node: Self(leaf: $0, key: $0, in: archive)) }
+            + archive.unread.map { (key: $0.name, node: Self(unread: $0, key: $0.name)) }))
     }
   }
 
@@ -20,6 +23,9 @@ extension TreeNode {
     switch structure {
     case .leaf(let name):
       self.init(leaf: name, key: key, in: archive)
+    case .unread(let name):
+      let entry = archive.unread.first { $0.name == name }
+      self.init(unread: entry ?? UnreadEntry(name: name, kind: "", reason: ""), key: key)
     case .dictionary(let entries, let isOrdered):
       self.init(key: key, kind: isOrdered ? .orderedDictionary : .dictionary)
       adopt(
@@ -58,6 +64,12 @@ extension TreeNode {
       value = archive.values[name]?.description
     }
     self.name = name
+  }
+
+  private init(unread entry: UnreadEntry, key: String) {
+    self.init(key: key, kind: .unread)
+    name = entry.name
+    value = "\(entry.kind), \(entry.reason)"
   }
 
   private static func indexed(_ items: [ArchiveStructure], in archive: TensorArchive) -> [TreeNode]

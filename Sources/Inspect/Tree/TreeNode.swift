@@ -4,6 +4,8 @@ public struct TreeNode: Codable, Hashable, Sendable {
   public enum Kind: String, Codable, Sendable {
     case dictionary, orderedDictionary, list, tuple, set
     case tensor, value
+    /// What could not be read.
+    case unread
     /// No object of the file: names that begin alike. Where a tensor's whole name is the beginning
     /// of others, the tensor itself has children.
     case group
@@ -14,7 +16,7 @@ public struct TreeNode: Codable, Hashable, Sendable {
   public var key: String
   /// What the node is.
   public var kind: Kind
-  /// The name in the archive; tensors and values only.
+  /// The name in the archive; tensors, values and what could not be read only.
   public var name: String?
   /// As `ElementType.rawValue`; tensors only.
   public var elementType: String?
@@ -26,7 +28,8 @@ public struct TreeNode: Codable, Hashable, Sendable {
   public var totalByteCount: Int
   /// Tensors below, this one included.
   public var tensorCount: Int
-  /// The value as a person would write it in Python; values only.
+  /// The value as a person would write it in Python, or why there is none; values and what could not
+  /// be read only.
   public var value: String?
   /// Direct children, listed or not.
   public var childCount: Int

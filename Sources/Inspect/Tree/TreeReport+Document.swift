@@ -13,7 +13,9 @@ extension TreeReport: DocumentedReport {
       .init("tensor bytes", .integer(tensorByteCount), kind: .bytes),
       .init("other values", .integer(valueCount), kind: .integer),
     ]
-    return ReportDocument(title: "Structure: \(file)", summary: facts, tables: [table])
+    return ReportDocument(
+      title: "Structure: \(file)", summary: facts, tables: [table],
+      notes: ReportDocument.notes(on: unread))
   }
 
   private var table: ReportTable {

@@ -90,6 +90,7 @@ extension TreeNode {
         elementType ?? "", "[\((shape ?? []).map(String.init).joined(separator: ", "))]",
         ReportNumber.bytes(byteCount ?? 0), unlisted,
       ]
+    case .unread: ["left out: \(value?.escapingControlCharacters ?? "")"]
     case .value: [value?.escapingControlCharacters ?? "", unlisted]
     case .group: [unlisted.isEmpty ? "" : "… \(summary)"]
     case .dictionary, .orderedDictionary, .list, .tuple, .set:
@@ -98,8 +99,7 @@ extension TreeNode {
   }
 
   private var summary: String {
-    let tensors = "\(tensorCount) \(tensorCount == 1 ? "tensor" : "tensors")"
-    return "\(tensors), \(ReportNumber.bytes(totalByteCount))"
+    "\(counted(tensorCount, "tensor")), \(ReportNumber.bytes(totalByteCount))"
   }
 }
 

@@ -19,6 +19,8 @@ public struct TreeReport: Codable, Hashable, Sendable {
   public var valueCount: Int
   /// Bytes of all tensors, each counted as often as it is named.
   public var tensorByteCount: Int
+  /// What could not be read of the file; `nil` where that is nothing.
+  public var unread: [UnreadEntry]?
   /// How many levels below the root are listed; `nil` for all.
   public var depth: Int?
   /// The outermost container, or the group of all names.
@@ -37,6 +39,7 @@ public struct TreeReport: Codable, Hashable, Sendable {
     tensorCount = archive.tensors.count
     valueCount = archive.values.count
     tensorByteCount = archive.tensorByteCount
+    unread = archive.unread.isEmpty ? nil : archive.unread
     root = TreeNode(archive: archive)
     if let depth { root.cut(below: depth) }
   }

@@ -21,6 +21,8 @@ package struct PackingReport: Codable, Hashable, Sendable {
   package let sourceByteCount: Int
   package let tensorCount: Int
   package let summary: PackedSummary
+  /// What could not be read of the input; `nil` where that is nothing.
+  package var unread: [UnreadEntry]?
   /// Quantized tensors in the archive's order, shared ones once.
   package let layers: [QuantizationSummary]
 

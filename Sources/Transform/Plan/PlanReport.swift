@@ -20,6 +20,8 @@ package struct PlanReport: Codable, Hashable, Sendable {
   package let bitsPerWeight: Double
   package let paperRatio: Double
   package let parametersRatio: Double
+  /// What could not be read of the input; `nil` where that is nothing.
+  package var unread: [UnreadEntry]?
   /// Quantized tensors in the archive's order, shared ones once.
   package let layers: [Layer]
 

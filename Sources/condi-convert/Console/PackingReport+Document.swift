@@ -23,7 +23,8 @@ extension PackingReport: DocumentedReport {
     facts += distillation?.facts ?? []
     if let root { facts.insert(.init("part taken", root), at: 1) }
     return ReportDocument(
-      title: "Packed: \(output)", summary: facts + summary.facts, tables: [kindTable, layerTable])
+      title: "Packed: \(output)", summary: facts + summary.facts, tables: [kindTable, layerTable],
+      notes: ReportDocument.notes(on: unread))
   }
 
   /// The quantized tensors summed up by the last parts of their names, which tell a layer's kind.

@@ -33,7 +33,7 @@ extension PlanReport: DocumentedReport {
               .integer(layer.payloadByteCount), ReportCell(layer.relativeOutputError),
             ]
           })
-      ], notes: ["Nothing was written."])
+      ], notes: ReportDocument.notes(on: unread) + ["Nothing was written."])
   }
 }
 

@@ -7,8 +7,9 @@ enum ModelArgument {
     -> TensorArchive
   {
     let archive = try FormatRegistry.standard.open(
-      StandardInput.path(path), access: common.access)
-    for note in archive.notes {
+      StandardInput.path(path), access: common.access
+    ).interpretingRawBytes(as: common.input.voidTypes)
+    for note in archive.remarks {
       Console.note("\(path): \(note.escapingControlCharacters)", unless: common.quiet)
     }
     guard let root else { return archive }
@@ -57,8 +58,9 @@ enum ModelArgument {
     let selected = try archive.selecting(root: conventional)
     let others = archive.tensors.count - selected.tensors.count
     Console.note(
-      "\(path): taking the \(selected.tensors.count) tensors below '\(conventional)'"
-        + (others > 0 ? ", leaving \(others) others" : "") + "; --root chooses another part",
+      "\(path): taking the \(counted(selected.tensors.count, "tensor")) below '\(conventional)'"
+        + (others > 0 ? ", leaving \(counted(others, "other"))" : "")
+        + "; --root chooses another part",
       unless: common.quiet)
     return (selected, conventional)
   }

@@ -62,7 +62,8 @@ struct OutputOptions: ParsableArguments {
       bar.advance($1)
     }
     Console.note(
-      "wrote \(archive.tensors.count) tensors to \(path) as \(format.identifier.displayName)",
+      "wrote \(counted(archive.tensors.count, "tensor")) to \(path) as "
+        + format.identifier.displayName,
       unless: common.quiet)
   }
 }

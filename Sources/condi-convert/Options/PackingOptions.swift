@@ -37,6 +37,7 @@ struct PackingOptions: ParsableArguments {
     }
     if !dryRun { try destination.check(output) }
     let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
+    try locatingErrors(path: input) { try archive.requireTensors() }
     guard archive.format != PackedFormat.identifier else {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
@@ -48,9 +49,10 @@ struct PackingOptions: ParsableArguments {
       archive, recipe: recipe, calibration: material.calibration,
       equalization: material.equalization, source: source, threads: common.threads)
     guard !dryRun else {
-      return try report.print(
-        PlanReport(input: input, root: root, plan: pipeline.plan, choices: pipeline.choices),
-        textLimit: 20)
+      var plan = PlanReport(
+        input: input, root: root, plan: pipeline.plan, choices: pipeline.choices)
+      plan.unread = archive.unread.isEmpty ? nil : archive.unread
+      return try report.print(plan, textLimit: 20)
     }
     noteWhatIsMissing(material.calibration, for: recipe)
     if let conversion = try streaming.conversion(
@@ -63,7 +65,9 @@ struct PackingOptions: ParsableArguments {
     {
       let outcome = try streaming.run(
         conversion, of: archive, destination: destination, common: common)
-      return try report.print(PackingReport(outcome, input: input, output: output), textLimit: 10)
+      var packing = try PackingReport(outcome, input: input, output: output)
+      packing.unread = archive.unread.isEmpty ? nil : archive.unread
+      return try report.print(packing, textLimit: 10)
     }
     let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
     let outcome = try locatingPictureErrors(path: input) {
@@ -71,12 +75,12 @@ struct PackingOptions: ParsableArguments {
         to: output, replacesExisting: destination.force, refiner: material.refiner
       ) { bar.advance($1) }
     }
-    try report.print(
-      PackingReport(
-        input: input, output: output, source: source, plan: pipeline.plan,
-        calibration: method.calibration.name, distillation: outcome.distillation,
-        activationCount: outcome.activationCount, summary: outcome.summary, layers: outcome.layers),
-      textLimit: 10)
+    var packing = PackingReport(
+      input: input, output: output, source: source, plan: pipeline.plan,
+      calibration: method.calibration.name, distillation: outcome.distillation,
+      activationCount: outcome.activationCount, summary: outcome.summary, layers: outcome.layers)
+    packing.unread = archive.unread.isEmpty ? nil : archive.unread
+    try report.print(packing, textLimit: 10)
   }
 
   private func noteWhatIsMissing(_ calibration: Calibration?, for recipe: Recipe) {

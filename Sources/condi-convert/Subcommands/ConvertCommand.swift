@@ -76,6 +76,7 @@ struct ConvertCommand: SharedCommand {
     }
     try packing.destination.check(output)
     let archive = try ModelArgument.open(input, root: packing.root, common: common)
+    try locatingErrors(path: input) { try archive.requireTensors() }
     if let conversion = try streaming.conversion(
       of: archive, input: input, common: common,
       planning: {

@@ -15,6 +15,53 @@ enum PickleHazards {
   private static let attributeAccess = "reaches any attribute, such as another module's functions"
   private static let imports = "imports modules, which runs code"
 
+  /// Whether a checkpoint that calls `name` is refused, because it would run programs or code, reach
+  /// the network or files, or end the program that loads it.
+  ///
+  /// Most of what is dangerous is in harmless checkpoints as well, where it is data to whoever
+  /// executes nothing: bound methods and `torch.relu` are calls of `getattr`, functions and classes of
+  /// a notebook are those of cloudpickle, enumerations come from any module.
+  static func isRefused(_ name: String) -> Bool {
+    guard PickleGlobalJudgement(of: name).verdict == .dangerous, !inert.contains(name) else {
+      return false
+    }
+    guard names[name] == nil else { return true }
+    let parts = name.split(separator: ".")
+    guard let last = parts.last, let package = parts.first else { return true }
+    if serializers.contains(String(package)) { return ["load", "loads", "Unpickler"].contains(last) }
+    // Instances of classes: enumerations, settings, records.
+    let isClass = last.drop { $0 == "_" }.first?.isUppercase ?? false
+    return !isClass || activeClasses.contains(String(last))
+  }
+
+  /// Packages whose functions rebuild functions and classes.
+  private static let serializers: Set<String> = ["cloudpickle", "dill"]
+
+  /// Dangerous because of what they lead to, and nothing to whoever does not execute them.
+  private static let inert: Set<String> = [
+    "builtins.getattr", "builtins.setattr", "builtins.delattr", "builtins.hasattr", "builtins.vars",
+    "builtins.dir", "builtins.print", "builtins.memoryview", "builtins.map", "builtins.filter",
+    "operator.attrgetter", "operator.methodcaller", "operator.call", "_operator.attrgetter",
+    "_operator.methodcaller", "_operator.call", "functools.reduce", "functools._reconstruct",
+    "types.CodeType", "types.FunctionType", "types.LambdaType", "types.MethodType",
+    "types.ModuleType", "numpy.vectorize", "torch.fx.graph_module.reduce_graph_module",
+    "torch.fx.graph_module.reduce_package_graph_module",
+    "torch.fx.graph_module.reduce_deploy_graph_module",
+    "transformers.utils.import_utils._LazyModule",
+  ]
+
+  /// Classes that do something when they are made.
+  private static let activeClasses: Set<String> = [
+    "Popen", "Popen3", "Popen4", "Process", "CDLL", "PyDLL", "WinDLL", "OleDLL", "FileIO", "Pdb",
+    "Bdb", "Unpickler", "InteractiveInterpreter", "InteractiveConsole", "Timer", "ZipFile", "TarFile",
+  ]
+
+  /// Functions that call the function that they are given.
+  static let callers: Set<String> = [
+    "builtins.map", "builtins.filter", "operator.call", "_operator.call", "functools.reduce",
+    "functools._reconstruct",
+  ]
+
   /// Attributes that lead out of what a dotted name began with.
   static let attributes: Set<String> = [
     "os", "posix", "nt", "sys", "subprocess", "builtins", "__builtins__", "__import__",

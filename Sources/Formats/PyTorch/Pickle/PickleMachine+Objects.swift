@@ -65,15 +65,41 @@ extension PickleMachine {
         events.append(PickleEvent(kind, opcode: opcode, offset: position))
       }
     } else {
-      guard case .global = node(callee) else {
-        throw failure("the pickle calls something that is no global")
+      switch node(callee) {
+      case .global, .object, .persistent: break
+      default: throw failure("the pickle calls something that is no global")
       }
       guard case .tuple = node(arguments) else {
         throw failure("the pickle calls with something that is no tuple")
       }
+      if let harm = harm(ofCalling: callee, with: arguments), case .global(let name) = node(harm) {
+        throw FormatError.malformed("refuses global '\(name)'", offset: position(of: harm))
+      }
     }
     try push(
       .object(PickleGraph.Object(callee: callee, arguments: arguments, keywords: keywords)))
+  }
+
+  /// The global by which a call would run programs or code: what is called, or what something that
+  /// calls functions is given.
+  private func harm(
+    ofCalling callee: PickleGraph.Reference, with arguments: PickleGraph.Reference
+  ) -> PickleGraph.Reference? {
+    func isHarmful(_ reference: PickleGraph.Reference) -> Bool {
+      name(of: reference).map(PickleHazards.isRefused) ?? false
+    }
+    if isHarmful(callee) { return callee }
+    var suspects: [PickleGraph.Reference] = []
+    switch node(callee) {
+    case .global(let name):
+      guard PickleHazards.callers.contains(name) else { return nil }
+    case .object(let object):
+      // What `functools.partial`, `getattr` and the like return.
+      if case .tuple(let items) = node(object.arguments) { suspects += items }
+    default: break
+    }
+    if case .tuple(let items) = node(arguments) { suspects += items }
+    return suspects.first(where: isHarmful)
   }
 
   /// Of functions that are harmless only with arguments that can be seen.

@@ -1,0 +1,100 @@
+/// A zip archive of model files, as stable-baselines3 saves its agents and people pack checkpoints.
+///
+/// Every member that is a model file of a format of its own is read, and its tensors are named below
+/// the member: `policy.pth.log_std`. Members of other kinds are listed as left out.
+public struct ZippedFormat: ReadOnlyModelFormat {
+  public init() {}
+
+  public var identifier: FormatIdentifier {
+    FormatIdentifier(name: "zip", displayName: "zip archive of model files", fileExtensions: [])
+  }
+
+  /// What a member may be.
+  private static let memberFormats: [any ModelFormat] = [
+    PackedFormat(), SafetensorsFormat(), PyTorchFormat(), ExportedProgramFormat(), NPZFormat(),
+    NPYFormat(), GGUFFormat(), ONNXFormat(),
+  ]
+
+  /// Whether a member that has one of the formats' extensions is there.
+  public func recognizes(_ file: InputFile) -> Bool {
+    guard let signature = try? file.bytes(at: 0, count: 4, purpose: "the signature").array,
+      signature == Array("PK\u{3}\u{4}".utf8), let entries = try? file.zipDirectory().entries
+    else { return false }
+    return entries.contains { Self.mayBeModel($0.name) }
+  }
+
+  private static let extensions = Set(
+    memberFormats.flatMap(\.identifier.fileExtensions) + ["pkl", "pickle", "pt2"])
+
+  private static func mayBeModel(_ name: String) -> Bool {
+    guard let name = name.split(separator: "/").last, let dot = name.lastIndex(of: ".") else {
+      return false
+    }
+    return extensions.contains(name[name.index(after: dot)...].lowercased())
+  }
+
+  public func read(_ file: InputFile) throws -> TensorArchive {
+    try locatingErrors(path: file.path) {
+      let zip = try ZipArchive(file)
+      var archive = TensorArchive(format: identifier)
+      var structure: [ArchiveStructure.Entry] = []
+      for entry in zip.entries where !entry.name.hasSuffix("/") {
+        do {
+          let member = try Self.read(entry, of: zip)
+          structure.append(.init(key: .text(entry.name), value: try archive.add(member, below: entry.name)))
+        } catch let error as FormatError {
+          archive.unread.append(
+            UnreadEntry(name: entry.name, kind: "file", reason: error.problem.description))
+          structure.append(.init(key: .text(entry.name), value: .unread(entry.name)))
+        }
+      }
+      archive.structure = .dictionary(structure, isOrdered: false)
+      return archive
+    }
+  }
+
+  /// - Throws: `FormatError` when the member is no model file, or one that cannot be read.
+  private static func read(_ entry: ZipArchive.Entry, of zip: ZipArchive) throws -> TensorArchive {
+    try zip.checkReadable(entry)
+    guard mayBeModel(entry.name) else {
+      throw FormatError.unsupported("no model file: \(counted(entry.byteCount, "byte"))")
+    }
+    let file = InputFile(try zip.bytes(of: entry), path: "\(zip.file.path)/\(entry.name)")
+    guard let format = memberFormats.first(where: { $0.recognizes(file) }) else {
+      throw FormatError(.unrecognizedFormat(found: FileSignature.describe(file)))
+    }
+    return try format.read(file)
+  }
+}
+
+extension TensorArchive {
+  /// Takes what the member `name` holds, named below it.
+  ///
+  /// - Returns: where that stands.
+  /// - Throws: `FormatError` when something has one of its names.
+  fileprivate mutating func add(
+    _ member: TensorArchive, below name: String
+  ) throws -> ArchiveStructure {
+    func inner(_ child: String) -> String {
+      child.isEmpty ? name : ArchiveStructure.join(name, child)
+    }
+    let names = (Array(member.tensors.keys) + member.values.keys).map(inner)
+    if let taken = names.first(where: { tensors[$0] != nil || values[$0] != nil }) {
+      throw FormatError.malformed("two members of the archive hold the name", tensor: taken)
+    }
+    for (child, tensor) in member.tensors { tensors[inner(child)] = tensor }
+    for (child, value) in member.values { values[inner(child)] = value }
+    for (key, text) in member.metadata { metadata["\(name)/\(key)"] = text }
+    notes += member.notes.map { "\(name): \($0)" }
+    unread += member.unread.map {
+      UnreadEntry(name: inner($0.name), kind: $0.kind, reason: $0.reason)
+    }
+    if let structure = member.structure { return structure.renamingLeaves(inner) }
+    let leaves = Array(member.tensors.keys) + member.values.keys
+    if leaves == [""] { return .leaf(name) }
+    return .dictionary(
+      leaves.map { .init(key: .text($0), value: .leaf(inner($0))) }
+        + member.unread.map { .init(key: .text($0.name), value: .unread(inner($0.name))) },
+      isOrdered: false)
+  }
+}

@@ -17,8 +17,9 @@ public struct TransformError: Error, Hashable, Sendable {
     case unmatchedPattern(String)
     /// A rule asks for a tensor to be quantized that cannot be.
     case cannotQuantize(reason: String)
-    /// The recipe quantizes, but nothing in this model.
-    case nothingToQuantize
+    /// The recipe quantizes, but nothing in this model: why its tensors are kept, and what would
+    /// quantize some.
+    case nothingToQuantize(reason: String, advice: String?)
     /// A tensor to be quantized holds a NaN or an infinity.
     case notFinite(value: String, element: Int)
     /// A weight cannot be given the condition number that was asked for.
@@ -68,11 +69,9 @@ extension TransformError.Problem: CustomStringConvertible {
       case .cannotQuantize(let reason), .notPlanned(let reason), .cannotCondition(let reason),
         .invalidCalibration(let reason), .budgetTooSmall(let reason), .cannotReproduce(let reason):
         reason
-      case .nothingToQuantize:
-        """
-        selects no tensor of this model; write a recipe such as \
-        {"bits": 4, "rules": [{"match": "*.weight", "where": {"rank": 2}, "action": "quantize"}]}
-        """
+      case .nothingToQuantize(let reason, let advice):
+        "selects no tensor of this model"
+          + (reason.isEmpty ? "" : " (\(reason))") + (advice.map { "; \($0)" } ?? "")
       case .notFinite(let value, let element):
         "element \(element) is \(value), which cannot be quantized"
       }

@@ -178,7 +178,7 @@ import Testing
       #expect(outcome.exitCode == 2)
       #expect(outcome.standardError.contains("no tensor name matches '*.missing'"))
       let misspelt = try CommandLine.run(
-        "convert", CommandLine.checkpoint, folder.appending("a.condi"), "--recipe", "body")
+        "convert", CommandLine.checkpoint, folder.appending("a.condi"), "--recipe", "bodies")
       #expect(misspelt.exitCode == 2)
       #expect(misspelt.standardError.contains("body-linear"))
     }

@@ -17,7 +17,7 @@ struct RecipeTests {
        "parameterType": "float16", "parts": 1, "buffers": [], "positionTables": "*table",
        "allowsUnmatchedPatterns": true,
        "rules": [
-        {"match": "*embed*", "action": "keep"},
+        {"match": "*embed*", "action": "keep", "reason": "a table"},
         {"match": ["*.qkv.weight", "*.kv.weight"],
          "where": {"rank": [2, 4], "minimumDimension": 16, "elementKind": "floating",
                    "rowMultiple": 3},
@@ -32,7 +32,7 @@ struct RecipeTests {
           defaults: QuantizationSettings(
             bitWidth: 2, granularity: .group(32), search: .free, parameterType: .float16),
           rules: [
-            RecipeRule(match: [try NameGlob("*embed*")], action: .keep),
+            RecipeRule(match: [try NameGlob("*embed*")], action: .keep, reason: "a table"),
             RecipeRule(
               match: [try NameGlob("*.qkv.weight"), try NameGlob("*.kv.weight")],
               where: RecipeCondition(
@@ -46,15 +46,54 @@ struct RecipeTests {
               action: .quantize(.init())),
           ],
           buffers: [], positionTables: [try NameGlob("*table")], allowsUnmatchedPatterns: true))
+    func decision(_ name: String, _ shape: Shape) -> Recipe.Decision {
+      recipe.decision(on: RecipeSubject(name: name, elementType: .float32, shape: shape))
+    }
     #expect(
-      recipe.settings(name: "a.qkv.weight", elementType: .float32, shape: [48, 16])
-        == QuantizationSettings(bitWidth: 8, search: .minimumMaximum, parts: 3))
+      decision("a.qkv.weight", [48, 16])
+        == .quantize(QuantizationSettings(bitWidth: 8, search: .minimumMaximum, parts: 3)))
     // The condition does not hold, so the next rule decides, with the recipe's defaults.
-    #expect(
-      recipe.settings(name: "a.qkv.weight", elementType: .float32, shape: [47, 16])
-        == recipe.defaults)
-    #expect(recipe.settings(name: "embed", elementType: .float32, shape: [48, 16]) == nil)
-    #expect(recipe.settings(name: "other", elementType: .float32, shape: [48]) == nil)
+    #expect(decision("a.qkv.weight", [47, 16]) == .quantize(recipe.defaults))
+    #expect(decision("embed", [48, 16]) == .keep(reason: "a table"))
+    #expect(decision("other", [48]) == .keep(reason: "no rule of the recipe matches it"))
+  }
+
+  @Test func conditionsReadBack() throws {
+    let condition = RecipeCondition(
+      ranks: [3], minimumChannels: 16, channelAxes: .last, elementKind: .narrow, hasBias: false,
+      makesPixels: true, model: .convolutional)
+    let rule = RecipeRule(
+      match: [try NameGlob("*")], where: condition, action: .quantize(.init(parts: .firstAxis)))
+    let recipe = Recipe(name: "mine", rules: [rule])
+    #expect(try self.recipe(recipe.jsonValue.serialized()) == recipe)
+  }
+
+  private static let floats = RecipeSubject(name: "a", elementType: .float32, shape: [16, 8, 3, 3])
+
+  @Test(arguments: [
+    (RecipeCondition(minimumChannels: 8), floats, true),
+    (RecipeCondition(minimumChannels: 9), floats, false),
+    (RecipeCondition(minimumChannels: 4, channelAxes: .last), floats, false),
+    (RecipeCondition(minimumChannels: 3, channelAxes: .last), floats, true),
+    (RecipeCondition(hasBias: true), floats, false), (RecipeCondition(hasBias: false), floats, true),
+    (RecipeCondition(makesPixels: true), floats, false),
+    (RecipeCondition(model: .convolutional), floats, false),
+    (RecipeCondition(elementKind: .narrow), floats, false),
+    (
+      RecipeCondition(elementKind: .narrow),
+      RecipeSubject(name: "a", elementType: .float8E4M3FN, shape: [2, 2]), true
+    ),
+    (
+      RecipeCondition(elementKind: .floating),
+      RecipeSubject(name: "a", elementType: .float8E4M3FN, shape: [2, 2]), false
+    ),
+    (
+      RecipeCondition(minimumChannels: 1),
+      RecipeSubject(name: "a", elementType: .float32, shape: [4]), false
+    ),
+  ])
+  func conditionsHold(condition: RecipeCondition, subject: RecipeSubject, isMet: Bool) {
+    #expect(condition.holds(for: subject) == isMet)
   }
 
   @Test func leavesDefaults() throws {
@@ -87,12 +126,13 @@ struct RecipeTests {
 
   @Test func unknownNamesListTheKnown() {
     let error = TransformError(
-      .unknownRecipe(known: ["body-linear", "body-linear-and-conv", "all-linear", "keep-all"]),
-      recipe: "recipe 'body'")
-    #expect(throws: error) { try Recipe.named("body") }
+      .unknownRecipe(
+        known: ["body", "body-linear", "body-linear-and-conv", "all-linear", "keep-all"]),
+      recipe: "recipe 'corpus'")
+    #expect(throws: error) { try Recipe.named("corpus") }
     #expect(
       "\(error)" == """
-        recipe 'body': no built-in recipe of this name; there are body-linear, \
+        recipe 'corpus': no built-in recipe of this name; there are body, body-linear, \
         body-linear-and-conv, all-linear, keep-all
         """)
   }
@@ -169,14 +209,18 @@ struct RecipeTests {
       "rules[0].bits: a rule that keeps tensors has no settings"
     ),
     (
+      #"{"rules": [{"match": "*", "action": "quantize", "reason": "why"}]}"#,
+      "rules[0].reason: it says why a rule keeps tensors, and this one quantizes"
+    ),
+    (
       #"{"rules": [{"match": "*", "action": "quantize", "parts": 0}]}"#,
-      #"rules[0].parts: expected an integer of at least 1 or "qkv", found 0"#
+      #"rules[0].parts: expected an integer of at least 1, "qkv" or "first axis", found 0"#
     ),
     (
       #"{"rules": [{"match": "*", "where": {"ranks": 2}, "action": "keep"}]}"#,
       """
-      rules[0].where: unknown key 'ranks'; known keys are rank, minimumDimension, elementKind, \
-      rowMultiple
+      rules[0].where: unknown key 'ranks'; known keys are rank, minimumDimension, \
+      minimumChannels, channelAxes, elementKind, rowMultiple, hasBias, makesPixels, model
       """
     ),
     (
@@ -216,7 +260,7 @@ struct RecipeTests {
     (
       #"{"rules": [{"match": "*", "action": "keep"}, {"match": "*", "action": "keep", "x": 1}]}"#,
       """
-      rules[1]: unknown key 'x'; known keys are match, where, action, bits, granularity, search, \
+      rules[1]: unknown key 'x'; known keys are match, where, action, reason, bits, granularity, search, \
       parameterType, parts
       """
     ),

@@ -25,6 +25,8 @@ package struct PackingReport: Codable, Hashable, Sendable {
   package var unread: [UnreadEntry]?
   /// Quantized tensors in the archive's order, shared ones once.
   package let layers: [QuantizationSummary]
+  /// All other tensors, in the same order.
+  package let kept: [KeptTensor]
 
   package init(
     input: String, output: String, source: PackedHeader.Source, plan: QuantizationPlan,
@@ -34,14 +36,15 @@ package struct PackingReport: Codable, Hashable, Sendable {
     self.init(
       input: input, output: output, source: source, recipe: plan.recipe,
       tensorCount: plan.entries.count, calibration: calibration, distillation: distillation,
-      activationCount: activationCount, summary: summary, layers: layers)
+      activationCount: activationCount, summary: summary, layers: layers, kept: plan.keptTensors)
   }
 
   /// - Parameter tensorCount: of the part of the model that was packed.
   package init(
     input: String, output: String, source: PackedHeader.Source, recipe: Recipe, tensorCount: Int,
     calibration: String? = nil, distillation: DistillationSummary? = nil,
-    activationCount: Int = 0, summary: PackedSummary, layers: [QuantizationSummary]
+    activationCount: Int = 0, summary: PackedSummary, layers: [QuantizationSummary],
+    kept: [KeptTensor]
   ) {
     schemaVersion = Self.currentSchemaVersion
     self.input = input
@@ -56,5 +59,6 @@ package struct PackingReport: Codable, Hashable, Sendable {
     self.tensorCount = tensorCount
     self.summary = summary
     self.layers = layers
+    self.kept = kept
   }
 }

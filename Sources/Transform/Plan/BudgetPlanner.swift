@@ -149,6 +149,6 @@ extension QuantizationPlan.Entry {
         bitWidth: bitWidth, layout: old.layout, stackedCount: old.stackedCount,
         parameterType: old.parameterType, search: old.search, codeByteCount: codeByteCount,
         parameterByteCount: old.parameterByteCount),
-      sourceByteCount: sourceByteCount)
+      keptBecause: keptBecause, sourceByteCount: sourceByteCount)
   }
 }

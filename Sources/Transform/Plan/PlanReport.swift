@@ -24,6 +24,8 @@ package struct PlanReport: Codable, Hashable, Sendable {
   package var unread: [UnreadEntry]?
   /// Quantized tensors in the archive's order, shared ones once.
   package let layers: [Layer]
+  /// All other tensors, in the same order.
+  package let kept: [KeptTensor]
 
   package struct Layer: Codable, Hashable, Sendable {
     package let name: String
@@ -66,5 +68,6 @@ package struct PlanReport: Codable, Hashable, Sendable {
     paperRatio = plan.ratios.paper
     parametersRatio = plan.ratios.parameters
     self.layers = layers
+    kept = plan.keptTensors
   }
 }

@@ -6,11 +6,13 @@ struct Planner {
   private let recipe: Recipe
   /// For a name of a shared tensor, all its names in the order of the archive.
   private let sharedNames: [String: [String]]
+  private let model: ModelOutline
 
   /// - Throws: `TransformError` when a pattern of a rule matches no name and none may.
   init(_ archive: TensorArchive, recipe: Recipe) throws {
     self.recipe = recipe
     sharedNames = Self.sharedNames(archive)
+    model = ModelOutline(archive, recipe: recipe)
     guard !recipe.allowsUnmatchedPatterns else { return }
     for glob in recipe.rules.flatMap(\.match)
     where !archive.tensors.keys.contains(where: glob.matches) {
@@ -19,36 +21,44 @@ struct Planner {
   }
 
   func entry(_ name: String, _ tensor: Tensor) throws -> QuantizationPlan.Entry {
-    let role = role(name, tensor)
     let names = sharedNames[name] ?? [name]
+    let role = recipe.role(name, tensor)
+    let (quantization, reason) = try outcome(names, tensor)
     return QuantizationPlan.Entry(
-      name: name, elementType: tensor.elementType, shape: tensor.shape, role: role,
+      name: name, elementType: tensor.elementType, shape: tensor.shape,
+      role: quantization != nil && tensor.shape.rank >= 2 ? .weight : role,
       sharedWith: names.first == name ? nil : names.first,
-      quantization: try quantization(names, tensor), sourceByteCount: tensor.byteCount)
+      quantization: quantization, keptBecause: reason, sourceByteCount: tensor.byteCount)
   }
 
-  private func role(_ name: String, _ tensor: Tensor) -> TensorRole {
-    let isBuffer =
-      !(tensor.elementType.isFloatingPoint || tensor.elementType.isComplex)
-      || recipe.buffers.contains { $0.matches(name) }
-    if isBuffer { return .buffer }
-    if recipe.positionTables.contains(where: { $0.matches(name) }) { return .positionTable }
-    return name.hasSuffix("weight") && tensor.shape.rank >= 2 ? .weight : .parameter
-  }
-
-  /// The quantization under the first name; `nil` where a rule keeps the tensor under any of its
-  /// names, because what a head may not lose the embedding that is tied to it must keep.
-  private func quantization(_ names: [String], _ tensor: Tensor) throws
-    -> QuantizationPlan.Quantization?
+  /// The quantization under the first name, or why the tensor is kept: a rule that keeps it under any
+  /// of its names does, because what a head may not lose the embedding that is tied to it must keep.
+  private func outcome(_ names: [String], _ tensor: Tensor) throws
+    -> (quantization: QuantizationPlan.Quantization?, keptBecause: String?)
   {
-    let all = names.map { name in
-      role(name, tensor) == .buffer
-        ? nil
-        : recipe.settings(name: name, elementType: tensor.elementType, shape: tensor.shape)
+    var settings: QuantizationSettings?
+    for name in names {
+      switch decision(name, tensor) {
+      case .quantize(let found): settings = settings ?? found
+      case .keep(let reason):
+        return (nil, name == names.first ? reason : "\(reason) (as '\(name)')")
+      }
     }
-    guard !all.contains(nil), let settings = all.first ?? nil, let name = names.first else {
-      return nil
+    guard let settings, let name = names.first else { return (nil, nil) }
+    return (try quantization(settings, name, tensor), nil)
+  }
+
+  private func decision(_ name: String, _ tensor: Tensor) -> Recipe.Decision {
+    guard recipe.role(name, tensor) == .buffer else {
+      return recipe.decision(on: model.subject(name, tensor))
     }
+    return .keep(
+      reason: recipe.isDerived(name) ? "buffer" : "\(tensor.elementType) elements")
+  }
+
+  private func quantization(_ settings: QuantizationSettings, _ name: String, _ tensor: Tensor)
+    throws -> QuantizationPlan.Quantization
+  {
     func refused(_ reason: String) -> TransformError {
       TransformError(
         .cannotQuantize(reason: reason), recipe: recipe.errorName, tensor: name)
@@ -56,11 +66,12 @@ struct Planner {
     guard QuantizedTensor.supportedElementTypes.contains(tensor.elementType) else {
       throw refused("\(tensor.elementType) elements cannot be quantized")
     }
+    let parts = settings.parts.resolved(for: tensor.shape)
     let layout: AffineLayout
     do {
       layout = try AffineLayout(
         shape: tensor.shape, granularity: settings.granularity,
-        parts: settings.granularity == .tensor ? settings.parts : 1)
+        parts: settings.granularity == .tensor ? parts : 1)
     } catch let error as FormatError {
       throw refused("\(error)")
     }
@@ -68,7 +79,7 @@ struct Planner {
     else { throw refused("\(tensor.shape) at \(settings.bitWidth) bits overflows") }
     return QuantizationPlan.Quantization(
       bitWidth: settings.bitWidth, layout: layout,
-      stackedCount: layout.rows.isMultiple(of: settings.parts) ? settings.parts : 1,
+      stackedCount: layout.rows.isMultiple(of: parts) ? parts : 1,
       parameterType: settings.parameterType, search: settings.search, codeByteCount: codeByteCount,
       parameterByteCount: QuantizedTensor.parameterByteCount(layout, settings.parameterType))
   }

@@ -40,6 +40,8 @@ public struct QuantizationPlan: Sendable {
     public let sharedWith: String?
     /// `nil` for tensors that are kept.
     public let quantization: Quantization?
+    /// Why the tensor is kept; `nil` for tensors that are quantized.
+    public let keptBecause: String?
     /// Bytes in full precision.
     public let sourceByteCount: Int
 
@@ -59,17 +61,41 @@ public struct QuantizationPlan: Sendable {
   /// - Throws: `TransformError` when a pattern matches nothing, a rule quantizes what cannot be, or
   ///   a recipe that quantizes selects nothing.
   public init(_ archive: TensorArchive, recipe: Recipe) throws {
+    self = try QuantizationPlan(allowingNothing: archive, recipe: recipe)
+    guard !quantizesNothing || recipe.rules.allSatisfy({ $0.action == .keep }) else {
+      throw TransformError(
+        .nothingToQuantize(
+          reason: KeptTensor.reasons(of: keptTensors),
+          advice: RecipeAdvice(archive, insteadOf: recipe)?.text), recipe: recipe.errorName)
+    }
+  }
+
+  /// The plan, which may quantize nothing.
+  init(allowingNothing archive: TensorArchive, recipe: Recipe) throws {
     let planner = try Planner(archive, recipe: recipe)
     var entries: OrderedDictionary<String, Entry> = [:]
     for (name, tensor) in archive.tensors {
       entries[name] = try planner.entry(name, tensor)
     }
-    let quantizes = recipe.rules.contains { $0.action != .keep }
-    guard !quantizes || entries.values.contains(where: { $0.quantization != nil }) else {
-      throw TransformError(.nothingToQuantize, recipe: recipe.errorName)
-    }
     self.recipe = recipe
     self.entries = entries
+  }
+
+  var quantizesNothing: Bool { entries.values.allSatisfy { $0.quantization == nil } }
+
+  /// What is kept in full precision, in the order of the archive, shared tensors once.
+  public var keptTensors: [KeptTensor] {
+    let entries = distinctEntries
+    let total = entries.reduce(0) { $0 + (recipe.isDerived($1.name) ? 0 : $1.sourceByteCount) }
+    return entries.compactMap { entry in
+      entry.keptBecause.map { reason in
+        KeptTensor(
+          name: entry.name, elementType: entry.elementType.rawValue,
+          shape: entry.shape.dimensions, byteCount: entry.sourceByteCount,
+          share: recipe.isDerived(entry.name)
+            ? nil : Double(entry.sourceByteCount) / Double(max(1, total)), reason: reason)
+      }
+    }
   }
 
   /// The names of quantized tensors in the order of the archive, shared ones once.
@@ -106,6 +132,20 @@ public struct QuantizationPlan: Sendable {
           originalBitWidth: entry.elementType.bitWidth,
           bitWidth: entry.quantization?.bitWidth ?? entry.elementType.bitWidth)
       })
+  }
+
+  /// The plan with tensors kept for the reasons that `reason` gives, where the plan itself has none.
+  func settingKept(_ reason: (_ name: String) -> String?) -> QuantizationPlan {
+    var plan = self
+    for (name, entry) in entries {
+      let found = reason(name)
+      plan.entries[name] = Entry(
+        name: name, elementType: entry.elementType, shape: entry.shape, role: entry.role,
+        sharedWith: entry.sharedWith, quantization: entry.quantization,
+        keptBecause: found == nil ? nil : entry.keptBecause ?? found,
+        sourceByteCount: entry.sourceByteCount)
+    }
+    return plan
   }
 
   /// Whether another name has the same storage as this one.

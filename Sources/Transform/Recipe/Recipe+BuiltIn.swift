@@ -3,110 +3,200 @@ import Formats
 extension Recipe {
   /// The names that `named(_:)` knows, the default first.
   public static let builtInNames = [
-    "body-linear", "body-linear-and-conv", "all-linear", "keep-all",
+    "body", "body-linear", "body-linear-and-conv", "all-linear", "keep-all",
   ]
 
   /// A built-in recipe.
   ///
-  /// - `body-linear`: the linear layers of a transformer's body, as the papers quantize them;
-  ///   embeddings, heads, position networks and norms are kept.
-  /// - `body-linear-and-conv`: the convolutions between the first and the last as well.
+  /// - `body`: the linear layers of the body, and its convolutions where they hold most of the
+  ///   model's weights; embedding tables, heads, tails, position networks, norms and depthwise
+  ///   convolutions are kept.
+  /// - `body-linear`: the linear layers alone, as the papers quantize transformers.
+  /// - `body-linear-and-conv`: linear layers and convolutions of the body, whichever there are more
+  ///   of.
   /// - `all-linear`: every matrix that is a weight.
   /// - `keep-all`: nothing; packing without loss.
   ///
   /// - Throws: `TransformError` that lists the names there are.
   public static func named(_ name: String) throws -> Recipe {
+    let rules: [RecipeRule]
     switch name {
-    case "body-linear": bodyLinear
-    case "body-linear-and-conv": bodyLinearAndConvolution
-    case "all-linear": allLinear
-    case "keep-all":
-      Recipe(
-        name: name, rules: [.init(match: globs("*"), action: .keep)],
-        allowsUnmatchedPatterns: true)
+    case "body":
+      rules = outsideBody + linear(from: leastDimension) + convolutions(in: .convolutional)
+    case "body-linear": rules = outsideBody + linear(from: leastDimension)
+    case "body-linear-and-conv":
+      rules = outsideBody + linear(from: leastDimension) + convolutions(in: nil)
+    case "all-linear": rules = [codes] + linear(from: 1)
+    case "keep-all": rules = [keep("*", because: "the recipe keeps every tensor")]
     default:
       throw TransformError(.unknownRecipe(known: builtInNames), recipe: "recipe '\(name)'")
     }
+    return Recipe(
+      name: name, rules: name == "keep-all" ? rules : rules + remainder,
+      allowsUnmatchedPatterns: true)
   }
 
-  /// Names of buffers in published models of super-resolution, vision and language.
+  /// Names of buffers in published models of super-resolution, vision and language, and of the
+  /// counters that training tools leave in them.
   public static let conventionalBuffers = globs(
     "*relative_position_index*", "*relative_coords_table", "*attn_mask*", "*rpe_biases",
-    "*running_mean", "*running_var", "*num_batches_tracked", "*position_ids", "*inv_freq")
+    "*running_mean", "*running_var", "*num_batches_tracked", "*position_ids", "*inv_freq",
+    "{total_ops,*.total_ops,total_params,*.total_params,n_averaged}")
 
   /// Names of relative-position tables.
   public static let conventionalPositionTables = globs(
     "*relative_position_bias_table", "*relative_attention_bias.weight")
 
-  /// A linear weight below this in either dimension saves next to nothing.
+  /// A weight below this in either dimension saves next to nothing.
   private static let leastDimension = 16
 
-  private static var bodyLinear: Recipe {
-    Recipe(
-      name: "body-linear", rules: keptOutsideBody + linear, allowsUnmatchedPatterns: true)
-  }
+  private static let convolutionRanks = [3, 4, 5]
 
-  private static var bodyLinearAndConvolution: Recipe {
-    let outer = RecipeRule(
-      match: globs(
-        "*{conv_first,conv_last,conv_hr,conv_up,conv_before_upsample,upsample}*",
-        "*{shallow_extract,to_target}*", "{stem,tail,*.stem,*.tail}.*",
-        "{conv1,conv_in,conv_out}.weight"),
-      action: .keep)
-    let convolution = RecipeRule(
-      match: weights,
-      where: RecipeCondition(
-        ranks: [3, 4, 5], minimumDimension: leastDimension, elementKind: .floating),
-      action: .quantize(.init()))
-    return Recipe(
-      name: "body-linear-and-conv", rules: keptOutsideBody + [outer] + linear + [convolution],
-      allowsUnmatchedPatterns: true)
-  }
+  // MARK: What stays outside the body
 
-  private static var allLinear: Recipe {
-    let isMatrix = RecipeCondition(ranks: [2], minimumDimension: 1, elementKind: .floating)
-    return Recipe(
-      name: "all-linear",
-      rules: [
-        RecipeRule(
-          match: fusedWeights,
-          where: RecipeCondition(
-            ranks: [2], minimumDimension: 1, elementKind: .floating, rowMultiple: 3),
-          action: .quantize(.init(parts: 3))),
-        RecipeRule(match: weights, where: isMatrix, action: .quantize(.init())),
-      ],
-      allowsUnmatchedPatterns: true)
-  }
-
-  /// Embeddings, heads, position networks and norms: small, sensitive, or looked up row by row.
-  private static let keptOutsideBody = [
-    RecipeRule(
-      match: globs(
-        "*embed*", "{wte,wpe,*.wte,*.wpe}.*", "{shared,*.shared}.weight", "*pos_proj*",
-        "*pos[0-9]*", "*position*", "*relative_attention_bias*", "*norm*", "*lm_head*",
-        "{head,*.head,heads.*,*_head,fc,output,classifier,*.classifier}.weight"),
-      action: .keep)
+  /// The first rules of the recipes for a model's body, each with why it keeps tensors.
+  private static let outsideBody = [
+    codes,
+    keep(
+      "*weight_[gv]", "*parametrizations.weight.original[01]", where: matrices(),
+      because: "half of a weight-norm pair"),
+    keep(
+      "{*embed,*embeds,*embedding,*embeddings,*embedding_table,*_emb,*.emb,emb}.weight",
+      "*embed_{tokens,positions,in,patches,tokens_per_layer}.weight", "{wte,wpe,*.wte,*.wpe}.*",
+      "{shared,*.shared}.weight",
+      where: RecipeCondition(ranks: [2, 3], elementKind: .floating, hasBias: false),
+      because: "embedding table, read row by row"),
+    keep(
+      "{embedding,*.embedding,*/embedding,*embeddings:0,*embeddings}",
+      "{*pos_embed,*pos_embedding,*position_embedding,*positional_embedding,*pos_emb}",
+      where: matrices(), because: "embedding table, read row by row"),
+    keep(
+      "*.pos.pos*", "*pos_proj.*", "*.pos[0-9].*", "*relative_position*",
+      "*relative_attention_bias*", "*rel_pos*", "*position_bias*", where: matrices(),
+      because: "position table or network"),
+    keep(
+      "*norm.weight", "*norm[0-9].weight", "*norm[0-9][0-9].weight", where: matrices(),
+      because: "normalization"),
+    keep(
+      "{head,*.head,heads.*,*_head,fc,output,classifier,*.classifier}.weight",
+      "*lm_head*", "{embed_out,*.embed_out}.weight", where: matrices(),
+      because: "head"),
+    keep(
+      "*{conv_first,conv_last,conv_hr,conv_up,conv_before_upsample}*",
+      "{upsample,*.upsample,upsampler,*.upsampler,*shallow_extract,*to_target}.*",
+      "{stem,*.stem,tail,*.tail}.*", "{conv1,conv_in,conv_out}.weight",
+      where: RecipeCondition(ranks: convolutionRanks, elementKind: .floating),
+      because: firstOrLast),
+    keep(
+      "*", where: RecipeCondition(elementKind: .floating, makesPixels: true),
+      because: firstOrLast),
   ]
 
-  private static let linear = [
-    RecipeRule(
-      match: fusedWeights,
-      where: RecipeCondition(
-        ranks: [2], minimumDimension: leastDimension, elementKind: .floating, rowMultiple: 3),
-      action: .quantize(.init(parts: 3))),
-    RecipeRule(
-      match: weights,
-      where: RecipeCondition(
-        ranks: [2], minimumDimension: leastDimension, elementKind: .floating),
-      action: .quantize(.init())),
-  ]
+  private static let firstOrLast = "first, last or enlarging convolution"
+
+  /// Of a format with scales of its own.
+  private static let codes = keep(
+    "*", where: RecipeCondition(elementKind: .narrow), because: "elements of fewer than 16 bits")
+
+  // MARK: What is quantized
+
+  /// Linear layers, and experts that are stacked in one tensor.
+  ///
+  /// - Parameter dimension: what is smaller in a dimension is left for the rules behind.
+  private static func linear(from dimension: Int) -> [RecipeRule] {
+    [
+      RecipeRule(
+        match: fusedWeights,
+        where: RecipeCondition(
+          ranks: [2], minimumDimension: dimension, elementKind: .floating, rowMultiple: 3),
+        action: .quantize(.init(parts: 3))),
+      RecipeRule(
+        match: weights + kernels,
+        where: RecipeCondition(
+          ranks: [2], minimumDimension: dimension, elementKind: .floating),
+        action: .quantize(.init())),
+      RecipeRule(
+        match: stackedExperts,
+        where: RecipeCondition(
+          ranks: [3], minimumChannels: leastDimension, channelAxes: .last,
+          elementKind: .floating),
+        action: .quantize(.init(parts: .firstAxis))),
+    ]
+  }
+
+  /// Convolutions but for those of few channels, such as depthwise ones.
+  private static func convolutions(in model: RecipeCondition.ModelKind?) -> [RecipeRule] {
+    [(weights, .first), (kernels, .last)].map { names, axes in
+      RecipeRule(
+        match: names,
+        where: RecipeCondition(
+          ranks: convolutionRanks, minimumChannels: leastDimension, channelAxes: axes,
+          elementKind: .floating, model: model),
+        action: .quantize(.init()))
+    }
+  }
 
   /// Query, key and value stacked along the output axis.
-  private static let fusedWeights = globs("*qkv.weight", "*in_proj_weight")
-  private static let weights = globs("{weight,*.weight,*in_proj_weight}")
+  private static let fusedWeights = globs("*qkv.weight", "*in_proj_weight", "*qkv_{w,weight}")
+  /// Names of weights `[out, in, …]`.
+  private static let weights = globs(
+    "{weight,*.weight,*/weight,*_weight}", "*weight_[ih]h_l*", "{w,W,*.w,*.W,*/w,*_w,*_W}",
+    "*.w[0-9]", "*{weights,/w,_w,weight}:0")
+  /// Names of weights `[…, in, out]`.
+  private static let kernels = globs("{kernel,*.kernel,*/kernel,*_kernel,*kernel:0}")
+  /// Names of weights `[expert, …, …]`.
+  private static let stackedExperts = globs(
+    "*{expert,moe}*{proj,weight,kernel,linear}", "*expert*.w*")
+
+  // MARK: What is left
+
+  /// The last rules, which say why nothing quantized what has come to them.
+  private static let remainder = [
+    keep("*", where: RecipeCondition(ranks: [0, 1]), because: "vector or single number"),
+    keep(
+      weights,
+      where: RecipeCondition(
+        ranks: convolutionRanks, minimumChannels: leastDimension, elementKind: .floating),
+      because: convolution),
+    keep(
+      kernels,
+      where: RecipeCondition(
+        ranks: convolutionRanks, minimumChannels: leastDimension, channelAxes: .last,
+        elementKind: .floating),
+      because: convolution),
+    keep(
+      weights + kernels,
+      where: RecipeCondition(ranks: convolutionRanks, elementKind: .floating),
+      because: "convolution of fewer than \(leastDimension) channels"),
+    keep(
+      weights + kernels + stackedExperts, where: RecipeCondition(elementKind: .floating),
+      because: "narrower than \(leastDimension)"),
+    keep("*", where: matrices(), because: "not named as a weight"),
+    keep("*", because: "not of floating-point numbers"),
+  ]
+
+  private static let convolution = "convolution; 'body-linear-and-conv' quantizes it"
+
+  private static func matrices() -> RecipeCondition {
+    RecipeCondition(ranks: Array(2...8), elementKind: .floating)
+  }
+
+  private static func keep(
+    _ patterns: String..., where condition: RecipeCondition = .init(), because reason: String
+  ) -> RecipeRule {
+    keep(globs(patterns), where: condition, because: reason)
+  }
+
+  private static func keep(
+    _ match: [NameGlob], where condition: RecipeCondition, because reason: String
+  ) -> RecipeRule {
+    RecipeRule(match: match, where: condition, action: .keep, reason: reason)
+  }
+
+  private static func globs(_ patterns: String...) -> [NameGlob] { globs(patterns) }
 
   /// Patterns written here, so that one that does not parse is a mistake here.
-  private static func globs(_ patterns: String...) -> [NameGlob] {
+  private static func globs(_ patterns: [String]) -> [NameGlob] {
     patterns.map { pattern in
       guard let glob = try? NameGlob(pattern) else {
         preconditionFailure("the built-in pattern '\(pattern)' is not valid")

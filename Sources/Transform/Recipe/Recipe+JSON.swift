@@ -45,12 +45,7 @@ extension Recipe {
     let budget = try Self.budget(&reader)
     let buffers = try reader.globs("buffers", allowsNone: true)
     let positionTables = try reader.globs("positionTables", allowsNone: true)
-    let allowsUnmatched = try reader.value(
-      "allowsUnmatchedPatterns", expected: "true or false"
-    ) { value -> Bool? in
-      guard case .boolean(let flag) = value else { return nil }
-      return flag
-    }
+    let allowsUnmatched = try reader.boolean("allowsUnmatchedPatterns")
     let items = try reader.value("rules", expected: "a list of rules") { value -> [JSONValue]? in
       guard case .array(let items) = value else { return nil }
       return items
@@ -99,14 +94,18 @@ extension Recipe {
     guard let action: ActionName = try reader.choice("action") else {
       throw reader.error(at: "action", "expected \"keep\" or \"quantize\", found none")
     }
+    let reason = try reader.string("reason")
     let overrides = try overrides(&reader)
     try reader.finish()
     if action == .keep, let key = overrides.jsonMembers.keys.first {
       throw reader.error(at: key, "a rule that keeps tensors has no settings")
     }
+    if action == .quantize, reason != nil {
+      throw reader.error(at: "reason", "it says why a rule keeps tensors, and this one quantizes")
+    }
     return RecipeRule(
       match: match, where: condition ?? RecipeCondition(),
-      action: action == .keep ? .keep : .quantize(overrides))
+      action: action == .keep ? .keep : .quantize(overrides), reason: reason)
   }
 
   private enum ActionName: String, CaseIterable { case keep, quantize }
@@ -128,9 +127,15 @@ extension Recipe {
       ranks: ranks,
       minimumDimension: try reader.integer(
         "minimumDimension", in: 1...(.max), expected: "an integer of at least 1"),
+      minimumChannels: try reader.integer(
+        "minimumChannels", in: 1...(.max), expected: "an integer of at least 1"),
+      channelAxes: try reader.choice("channelAxes") ?? .first,
       elementKind: try reader.choice("elementKind"),
       rowMultiple: try reader.integer(
-        "rowMultiple", in: 1...(.max), expected: "an integer of at least 1"))
+        "rowMultiple", in: 1...(.max), expected: "an integer of at least 1"),
+      hasBias: try reader.boolean("hasBias"),
+      makesPixels: try reader.boolean("makesPixels"),
+      model: try reader.choice("model"))
     try reader.finish()
     return condition
   }
@@ -147,10 +152,13 @@ extension Recipe {
       },
       search: try reader.choice("search"),
       parameterType: try reader.choice("parameterType"),
-      parts: try reader.value("parts", expected: "an integer of at least 1 or \"qkv\"") { value in
+      parts: try reader.value(
+        "parts", expected: "an integer of at least 1, \"qkv\" or \"first axis\""
+      ) { value in
         switch value {
-        case .integer(let parts) where parts >= 1: parts
+        case .integer(let parts) where parts >= 1: .count(parts)
         case .string("qkv"): 3
+        case .string("first axis"): .firstAxis
         default: nil
         }
       })
@@ -162,7 +170,9 @@ extension RecipeRule {
     var members: JSONValue.Members = ["match": .array(match.map { .string($0.pattern) })]
     if condition != RecipeCondition() { members["where"] = condition.jsonValue }
     switch action {
-    case .keep: members["action"] = .string("keep")
+    case .keep:
+      members["action"] = .string("keep")
+      members["reason"] = reason.map(JSONValue.string)
     case .quantize(let overrides):
       members["action"] = .string("quantize")
       members.merge(overrides.jsonMembers) { $1 }
@@ -178,7 +188,12 @@ extension RecipeRule.Overrides {
     members["granularity"] = granularity.map { .string("\($0)") }
     members["search"] = search.map { .string($0.rawValue) }
     members["parameterType"] = parameterType.map { .string($0.rawValue) }
-    members["parts"] = parts.map(JSONValue.integer)
+    members["parts"] = parts.map { parts in
+      switch parts {
+      case .count(let count): .integer(count)
+      case .firstAxis: .string("first axis")
+      }
+    }
     return members
   }
 }
@@ -188,8 +203,13 @@ extension RecipeCondition {
     var members: JSONValue.Members = [:]
     members["rank"] = ranks.map { .array($0.map(JSONValue.integer)) }
     members["minimumDimension"] = minimumDimension.map(JSONValue.integer)
+    members["minimumChannels"] = minimumChannels.map(JSONValue.integer)
+    if channelAxes != .first { members["channelAxes"] = .string(channelAxes.rawValue) }
     members["elementKind"] = elementKind.map { .string($0.rawValue) }
     members["rowMultiple"] = rowMultiple.map(JSONValue.integer)
+    members["hasBias"] = hasBias.map(JSONValue.boolean)
+    members["makesPixels"] = makesPixels.map(JSONValue.boolean)
+    members["model"] = model.map { .string($0.rawValue) }
     return .object(members)
   }
 }

@@ -43,14 +43,37 @@ public struct Recipe: Hashable, Sendable {
     self.allowsUnmatchedPatterns = allowsUnmatchedPatterns
   }
 
-  /// The settings for a tensor, or `nil` where it is kept.
+  /// What becomes of a tensor.
+  enum Decision: Hashable, Sendable {
+    case quantize(QuantizationSettings)
+    case keep(reason: String)
+  }
+
+  /// What the first rule that matches makes of a tensor.
   ///
   /// Buffers are for the caller to leave out.
-  func settings(name: String, elementType: ElementType, shape: Shape) -> QuantizationSettings? {
-    let rule = rules.first { $0.matches(name: name, elementType: elementType, shape: shape) }
-    guard case .quantize(let overrides) = rule?.action else { return nil }
-    return overrides.applied(to: defaults)
+  func decision(on subject: RecipeSubject) -> Decision {
+    guard let index = rules.firstIndex(where: { $0.matches(subject) }) else {
+      return .keep(reason: "no rule of the recipe matches it")
+    }
+    return switch rules[index].action {
+    case .quantize(let overrides): .quantize(overrides.applied(to: defaults))
+    case .keep: .keep(reason: rules[index].reason ?? "rule \(index + 1) of the recipe keeps it")
+    }
   }
+}
+
+/// A tensor as rules see it: what is known of it from its model's index.
+struct RecipeSubject: Hashable, Sendable {
+  let name: String
+  let elementType: ElementType
+  let shape: Shape
+  /// Whether a bias goes with it, as with linear layers and convolutions, but not with tables.
+  var hasBias = false
+  /// Whether it is a convolution that puts out the colours of pixels.
+  var makesPixels = false
+  /// Whether it lies in a model most of whose weights are convolutions.
+  var isInConvolutionalModel = false
 }
 
 /// How a tensor is quantized.
@@ -65,18 +88,36 @@ public struct QuantizationSettings: Hashable, Sendable {
   public var parameterType: QuantizationParameterType
   /// Matrices stacked along the output axis that have bounds of their own; it matters under
   /// `.tensor` only.
-  public var parts: Int
+  public var parts: PartCount
 
   public init(
     bitWidth: Int = 4, granularity: QuantizationGranularity = .tensor,
     search: BoundSearchMethod = .dobi, parameterType: QuantizationParameterType = .float32,
-    parts: Int = 1
+    parts: PartCount = 1
   ) {
     self.bitWidth = bitWidth
     self.granularity = granularity
     self.search = search
     self.parameterType = parameterType
     self.parts = parts
+  }
+}
+
+/// How many matrices a tensor stacks along its first axis.
+public enum PartCount: Hashable, Sendable, ExpressibleByIntegerLiteral {
+  /// As many, such as the three of a fused query-key-value weight.
+  case count(Int)
+  /// As many as the first axis is long, such as the experts of `[expert, in, out]`.
+  case firstAxis
+
+  public init(integerLiteral count: Int) { self = .count(count) }
+
+  /// The number for a tensor of this shape.
+  func resolved(for shape: Shape) -> Int {
+    switch self {
+    case .count(let count): count
+    case .firstAxis: shape.matrix?.rows ?? 1
+    }
   }
 }
 
@@ -101,12 +142,12 @@ public struct RecipeRule: Hashable, Sendable {
     /// How bounds are stored; `nil` for the default.
     public var parameterType: QuantizationParameterType?
     /// Stacked matrices with bounds of their own; `nil` for the default.
-    public var parts: Int?
+    public var parts: PartCount?
 
     public init(
       bitWidth: Int? = nil, granularity: QuantizationGranularity? = nil,
       search: BoundSearchMethod? = nil, parameterType: QuantizationParameterType? = nil,
-      parts: Int? = nil
+      parts: PartCount? = nil
     ) {
       self.bitWidth = bitWidth
       self.granularity = granularity
@@ -129,17 +170,23 @@ public struct RecipeRule: Hashable, Sendable {
   public var condition: RecipeCondition
   /// What becomes of a tensor that matches.
   public var action: Action
+  /// Why a tensor is kept, as reports say it; `nil` for rules that need no word, and those that
+  /// quantize.
+  public var reason: String?
 
   /// A rule for tensors with a name that one of `match` fits, and that meet `condition`.
-  public init(match: [NameGlob], where condition: RecipeCondition = .init(), action: Action) {
+  public init(
+    match: [NameGlob], where condition: RecipeCondition = .init(), action: Action,
+    reason: String? = nil
+  ) {
     self.match = match
     self.condition = condition
     self.action = action
+    self.reason = reason
   }
 
-  func matches(name: String, elementType: ElementType, shape: Shape) -> Bool {
-    condition.holds(elementType: elementType, shape: shape)
-      && match.contains { $0.matches(name) }
+  func matches(_ subject: RecipeSubject) -> Bool {
+    condition.holds(for: subject) && match.contains { $0.matches(subject.name) }
   }
 }
 
@@ -147,12 +194,35 @@ public struct RecipeRule: Hashable, Sendable {
 public struct RecipeCondition: Hashable, Sendable {
   /// Element types by what they hold; complex numbers and booleans are `other`.
   public enum ElementKind: String, Hashable, Sendable, CaseIterable {
-    case floating, integer, other
+    /// Floating-point numbers of 16 bits and more, which can be quantized.
+    case floating
+    /// Floating-point numbers of fewer bits, which are codes already.
+    case narrow
+    /// Whole numbers.
+    case integer
+    /// Anything else.
+    case other
 
     init(_ elementType: ElementType) {
       self =
-        elementType.isFloatingPoint ? .floating : elementType.isInteger ? .integer : .other
+        elementType.isFloatingPoint
+        ? (elementType.bitWidth < 16 ? .narrow : .floating)
+        : elementType.isInteger ? .integer : .other
     }
+  }
+
+  /// Which two axes of a convolution count its channels.
+  public enum ChannelAxes: String, Hashable, Sendable, CaseIterable {
+    /// `[out, in, height, width]`, as in PyTorch.
+    case first
+    /// `[height, width, in, out]`, as in TensorFlow and Flax.
+    case last
+  }
+
+  /// Kinds of models, by where most of their weights are.
+  public enum ModelKind: String, Hashable, Sendable, CaseIterable {
+    /// What rules with this condition match has more elements than what all other rules quantize.
+    case convolutional
   }
 
   /// The ranks that are accepted; `nil` for all.
@@ -160,27 +230,54 @@ public struct RecipeCondition: Hashable, Sendable {
   /// The least of both dimensions of the tensor as a weight matrix `[out, in·kh·kw]`. Tensors that
   /// are no matrices have none.
   public var minimumDimension: Int?
+  /// The least length of both axes that `channelAxes` names. Tensors that are no matrices have none.
+  public var minimumChannels: Int?
+  /// The axes that `minimumChannels` is about.
+  public var channelAxes: ChannelAxes
   /// What the elements must be; `nil` for anything.
   public var elementKind: ElementKind?
   /// What the output dimension must be a multiple of.
   public var rowMultiple: Int?
+  /// Whether a tensor named as the bias of the same layer must be there, or must not.
+  public var hasBias: Bool?
+  /// Whether the tensor must be a convolution that puts out the colours of pixels, or must not: one
+  /// of 3r² outputs, to be shuffled to r×r pixels of three colours, which no other weight takes in.
+  public var makesPixels: Bool?
+  /// What the whole model must be; `nil` for any.
+  public var model: ModelKind?
 
   public init(
-    ranks: [Int]? = nil, minimumDimension: Int? = nil, elementKind: ElementKind? = nil,
-    rowMultiple: Int? = nil
+    ranks: [Int]? = nil, minimumDimension: Int? = nil, minimumChannels: Int? = nil,
+    channelAxes: ChannelAxes = .first, elementKind: ElementKind? = nil, rowMultiple: Int? = nil,
+    hasBias: Bool? = nil, makesPixels: Bool? = nil, model: ModelKind? = nil
   ) {
     self.ranks = ranks
     self.minimumDimension = minimumDimension
+    self.minimumChannels = minimumChannels
+    self.channelAxes = channelAxes
     self.elementKind = elementKind
     self.rowMultiple = rowMultiple
+    self.hasBias = hasBias
+    self.makesPixels = makesPixels
+    self.model = model
   }
 
-  func holds(elementType: ElementType, shape: Shape) -> Bool {
+  func holds(for subject: RecipeSubject) -> Bool {
+    let shape = subject.shape
     if let ranks, !ranks.contains(shape.rank) { return false }
-    if let elementKind, elementKind != ElementKind(elementType) { return false }
+    if let elementKind, elementKind != ElementKind(subject.elementType) { return false }
+    if let hasBias, hasBias != subject.hasBias { return false }
+    if let makesPixels, makesPixels != subject.makesPixels { return false }
+    if model != nil, !subject.isInConvolutionalModel { return false }
     if let minimumDimension {
       guard let matrix = shape.matrix, min(matrix.rows, matrix.columns) >= minimumDimension
       else { return false }
+    }
+    if let minimumChannels {
+      guard shape.matrix != nil else { return false }
+      let axes =
+        channelAxes == .first ? shape.dimensions.prefix(2) : shape.dimensions.suffix(2)
+      guard axes.allSatisfy({ $0 >= minimumChannels }) else { return false }
     }
     if let rowMultiple {
       guard let matrix = shape.matrix, matrix.rows.isMultiple(of: rowMultiple) else {

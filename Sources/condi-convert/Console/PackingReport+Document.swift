@@ -23,8 +23,9 @@ extension PackingReport: DocumentedReport {
     facts += distillation?.facts ?? []
     if let root { facts.insert(.init("part taken", root), at: 1) }
     return ReportDocument(
-      title: "Packed: \(output)", summary: facts + summary.facts, tables: [kindTable, layerTable],
-      notes: ReportDocument.notes(on: unread))
+      title: "Packed: \(output)", summary: facts + summary.facts,
+      tables: [kindTable, layerTable] + kept.tables,
+      notes: ReportDocument.notes(on: unread) + kept.notes)
   }
 
   /// The quantized tensors summed up by the last parts of their names, which tell a layer's kind.
@@ -85,6 +86,49 @@ extension PackingReport: DocumentedReport {
           ReportCell(layer.conditionNumberAfter),
         ]
       })
+  }
+}
+
+extension [KeptTensor] {
+  /// What is left in full precision: summed up by reason, then tensor by tensor.
+  var tables: [ReportTable] {
+    guard !isEmpty else { return [] }
+    return [
+      ReportTable(
+        title: "Kept in full precision",
+        columns: [
+          .init(key: "reason", heading: "reason", kind: .text),
+          .init(key: "count", heading: "tensors", kind: .integer),
+          .init(key: "byteCount", heading: "size", kind: .bytes),
+          .init(key: "share", heading: "of all bytes", kind: .share),
+        ],
+        rows: KeptTensor.groups(self).map { group in
+          [
+            .text(group.reason), .integer(group.names.count), .integer(group.byteCount),
+            .real(group.share),
+          ]
+        }, isSummary: true),
+      ReportTable(
+        title: "Kept tensors, the largest first",
+        columns: [
+          .init(key: "name", heading: "tensor", kind: .text),
+          .init(key: "byteCount", heading: "size", kind: .bytes),
+          .init(key: "share", heading: "of all bytes", kind: .share),
+          .init(key: "reason", heading: "reason", kind: .text),
+        ],
+        rows: sorted { ($0.share ?? -1, $0.byteCount) > ($1.share ?? -1, $1.byteCount) }
+          .map { tensor in
+            [
+              .text(tensor.name), .integer(tensor.byteCount), ReportCell(tensor.share),
+              .text(tensor.reason),
+            ]
+          }),
+    ]
+  }
+
+  /// The one line that says how much it is, where it is more than a tenth.
+  var notes: [String] {
+    KeptTensor.remark(on: self).map { ["\($0.prefix(1).uppercased())\($0.dropFirst())."] } ?? []
   }
 }
 

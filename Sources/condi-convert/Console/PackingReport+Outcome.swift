@@ -15,6 +15,6 @@ extension PackingReport {
     self.init(
       input: input, output: output, source: source,
       recipe: try Recipe(recipe, source: "the plan's recipe"), tensorCount: header.names.count,
-      summary: summary, layers: outcome.layers)
+      summary: summary, layers: outcome.layers, kept: try KeptTensor.list(of: header))
   }
 }

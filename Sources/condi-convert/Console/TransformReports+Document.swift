@@ -33,7 +33,8 @@ extension PlanReport: DocumentedReport {
               .integer(layer.payloadByteCount), ReportCell(layer.relativeOutputError),
             ]
           })
-      ], notes: ReportDocument.notes(on: unread) + ["Nothing was written."])
+      ] + kept.tables,
+      notes: ReportDocument.notes(on: unread) + kept.notes + ["Nothing was written."])
   }
 }
 

@@ -1,0 +1,48 @@
+import Formats
+import OrderedCollections
+
+/// What to use in place of a recipe that selects nothing of a model: it does select something.
+struct RecipeAdvice {
+  /// What to do, without an end.
+  let text: String
+
+  /// - Returns: `nil` where nothing of the model can be quantized.
+  init?(_ archive: TensorArchive, insteadOf recipe: Recipe) {
+    func count(_ candidate: Recipe) -> Int? {
+      let plan = try? QuantizationPlan(allowingNothing: archive, recipe: candidate)
+      guard let plan, !plan.quantizesNothing else { return nil }
+      return plan.quantizedNames.count
+    }
+    for name in Recipe.builtInNames where name != recipe.name {
+      guard let candidate = try? Recipe.named(name), let count = count(candidate) else { continue }
+      text = "the recipe '\(name)' selects \(count)"
+      return
+    }
+    let patterns = Self.patterns(archive)
+    for pattern in patterns {
+      let rule = JSONValue.object([
+        "match": .string(pattern), "action": .string("quantize"),
+      ])
+      let json = JSONValue.object([
+        "bits": .integer(recipe.defaults.bitWidth), "rules": .array([rule]),
+      ])
+      guard let candidate = try? Recipe(json), count(candidate) != nil else { continue }
+      text = "write a recipe such as \(json.serialized())"
+      return
+    }
+    return nil
+  }
+
+  /// Patterns that match the largest tensor that could be quantized, the widest first.
+  private static func patterns(_ archive: TensorArchive) -> [String] {
+    let largest = archive.tensors.filter { _, tensor in
+      QuantizedTensor.supportedElementTypes.contains(tensor.elementType)
+        && tensor.shape.rank >= 1
+    }.max { $0.value.byteCount < $1.value.byteCount }
+    guard let name = largest?.key else { return [] }
+    let exact = name.map { "\\*?[]{},".contains($0) ? "\\\($0)" : String($0) }.joined()
+    guard let dot = name.lastIndex(of: ".") else { return [exact] }
+    let end = name[dot...]
+    return end.contains { "\\*?[]{},".contains($0) } ? [exact] : ["*\(end)", exact]
+  }
+}

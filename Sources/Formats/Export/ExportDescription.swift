@@ -9,6 +9,8 @@ struct ExportDescription: Sendable {
   var values: OrderedDictionary<String, ArchiveValue>
   /// The row lengths of tensors whose rows were filled up, before that.
   var columnsBeforePadding: OrderedDictionary<String, Int> = [:]
+  /// The names of tensors that were shortened, by what they are in the file.
+  var fullNames: OrderedDictionary<String, String> = [:]
   /// How quantized tensors were packed.
   var quantization: OrderedDictionary<String, JSONValue> = [:]
   var activations: [ActivationQuantizer]
@@ -34,6 +36,9 @@ struct ExportDescription: Sendable {
     var members: OrderedDictionary<String, JSONValue> = ["producer": .string(Producer.current)]
     if !columnsBeforePadding.isEmpty {
       members["columns"] = .object(columnsBeforePadding.mapValues(JSONValue.integer))
+    }
+    if !fullNames.isEmpty {
+      members["names"] = .object(fullNames.mapValues(JSONValue.string))
     }
     if !quantization.isEmpty { members["quantization"] = .object(quantization) }
     if !activations.isEmpty {
@@ -66,6 +71,16 @@ struct ExportDescription: Sendable {
     origin.activations = try ActivationQuantizer.list(
       parsing: members.takeArray("activations") ?? [], of: subject)
     return origin
+  }
+
+  /// The full names in an entry's text, by the names in the file; none where it is not of this form.
+  static func fullNames(in text: String) -> [String: String] {
+    guard case .object(let members)? = try? JSONDocument.parse(SharedBytes(text.utf8)),
+      case .object(let names)? = members["names"]
+    else { return [:] }
+    return names.reduce(into: [:]) { found, pair in
+      if case .string(let full) = pair.value { found[pair.key] = full }
+    }
   }
 
   /// All of it but the values as texts.

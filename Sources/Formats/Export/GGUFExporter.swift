@@ -18,6 +18,7 @@ struct GGUFExporter: ModelExporter {
       form: form.type.name, pieces: [entry], byteCount: form.byteCount,
       paddedColumns: form.paddedColumns > form.columns ? form.paddedColumns : nil)
     plan.values = form.values(try form.encode(tensor))
+    plan.changes += Self.changes(ofName: name)
     let width = form.type.bitWidths.upperBound
     if width > tensor.bitWidth {
       plan.changes.append("codes of \(tensor.bitWidth) bits take \(width)")
@@ -39,11 +40,18 @@ struct GGUFExporter: ModelExporter {
           return try Self.widen(tensor, to: widened)
         }
       ], byteCount: byteCount)
+    plan.changes += Self.changes(ofName: name)
     if tensor.elementType == .bool || stored.widened != nil {
       plan.changes.append("\(tensor.elementType) as \(stored.name)")
     }
     if tensor.shape.rank == 0 { plan.changes.append("a scalar as one element of one axis") }
     return plan
+  }
+
+  private static func changes(ofName name: String) -> [String] {
+    let name = GGUFName(name)
+    return name.isShortened
+      ? ["a name longer than ggml's \(GGUFName.byteCountLimit) bytes is '\(name.stored)'"] : []
   }
 
   /// The elements as signed integers of twice the width.
@@ -60,6 +68,11 @@ struct GGUFExporter: ModelExporter {
     _ pieces: [GGUFWriter.Entry], of description: ExportDescription, to path: String,
     replacesExisting: Bool, progress: WriteProgress?
   ) throws -> [ExportOutcome.File] {
+    var description = description
+    for piece in pieces {
+      let name = GGUFName(piece.name)
+      if name.isShortened { description.fullNames[name.stored] = name.full }
+    }
     var gguf = try GGUFWriter(pieces)
     gguf.texts["general.architecture"] = "condi"
     gguf.counts["general.quantization_version"] = 2

@@ -175,6 +175,12 @@ public struct ModelExport: Sendable {
     if sharing > 0 {
       notes.append("\(sharing) names share another's bytes in the packed file, and not here")
     }
+    let shortened = header.names.keys.count { GGUFName($0).isShortened }
+    if target == .gguf, shortened > 0 {
+      notes.append(
+        "\(shortened) names longer than ggml's \(GGUFName.byteCountLimit) bytes are shortened; the "
+          + "metadata '\(ExportDescription.key)' has them in full")
+    }
     return notes
   }
 }

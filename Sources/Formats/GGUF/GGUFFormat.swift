@@ -19,24 +19,36 @@ public struct GGUFFormat: ReadOnlyModelFormat {
       let header = try GGUFHeader(reading: file)
       var archive = TensorArchive(
         format: identifier, values: header.metadata.values, metadata: header.metadata.arrays)
+      let names = header.fullNames
       for entry in header.entries {
-        archive.tensors[entry.name] = try tensor(entry, in: file)
+        archive.tensors[names[entry.name] ?? entry.name] = try tensor(
+          entry, storedRange: header.storedRange(of: entry, in: file), in: file)
       }
       archive.notes = notes(header)
       return archive
     }
   }
 
-  private func tensor(_ entry: GGUFHeader.Entry, in file: InputFile) throws -> Tensor {
+  private func tensor(_ entry: GGUFHeader.Entry, storedRange: Range<Int>, in file: InputFile)
+    throws -> Tensor
+  {
     let elementType: ElementType
     let blocks: GGUFBlocks?
     switch entry.type.content {
     case .elements(let type): (elementType, blocks) = (type, nil)
     case .blocks(let kind): (elementType, blocks) = (.float32, kind)
     case .unreadable:
-      return try Tensor(
+      var tensor = try Tensor(
         unreadableType: entry.type.name, as: .float32, shape: entry.shape, path: file.path,
         name: entry.name)
+      tensor.storedBytes = {
+        try locatingErrors(path: file.path, tensor: entry.name) {
+          try file.bytes(
+            at: storedRange.lowerBound, count: storedRange.count,
+            purpose: "\(entry.type.name) \(entry.shape)")
+        }
+      }
+      return tensor
     }
     return try Tensor(elementType: elementType, shape: entry.shape) {
       try locatingErrors(path: file.path, tensor: entry.name) {

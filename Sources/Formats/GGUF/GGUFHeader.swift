@@ -106,6 +106,27 @@ struct GGUFHeader: Sendable {
 }
 
 extension GGUFHeader {
+  /// Where a tensor's bytes lie in the file; those of a type of unknown width end where the next
+  /// tensor's begin.
+  func storedRange(of entry: Entry, in file: InputFile) -> Range<Int> {
+    if let byteCount = entry.byteCount { return entry.offset..<entry.offset + byteCount }
+    let next = entries.lazy.map(\.offset).filter { $0 > entry.offset }.min()
+    return entry.offset..<max(entry.offset, next ?? file.byteCount)
+  }
+
+  /// The names that tensors had before they were shortened for ggml, by their names in the file.
+  var fullNames: [String: String] {
+    guard case .text(let text)? = metadata.values[ExportDescription.key] else { return [:] }
+    let names = ExportDescription.fullNames(in: text)
+    let own = Set(entries.map(\.name))
+    // Whatever else is said there, the file is right.
+    return names.filter { short, full in
+      own.contains(short) && !own.contains(full) && GGUFName(full).stored == short
+    }
+  }
+}
+
+extension GGUFHeader {
   /// A tensor as the header describes it.
   private struct Description {
     let name: String

@@ -4,6 +4,7 @@ import OrderedCollections
 struct GGUFWriter {
   /// A tensor of the file.
   struct Entry: Sendable {
+    /// The full name; the file has what `GGUFName` makes of it.
     let name: String
     /// ggml's `ggml_type`.
     let typeNumber: UInt32
@@ -24,16 +25,13 @@ struct GGUFWriter {
   init(_ entries: [Entry]) throws {
     var names: Set<String> = []
     for entry in entries {
-      guard names.insert(entry.name).inserted else {
+      guard names.insert(GGUFName(entry.name).stored).inserted else {
         throw FormatError.unsupported("two tensors would have this name", tensor: entry.name)
       }
       guard entry.shape.rank <= GGUFHeader.rankLimit else {
         throw FormatError.unsupported(
           "GGUF tensors have at most \(GGUFHeader.rankLimit) axes, not \(entry.shape.rank)",
           tensor: entry.name)
-      }
-      guard entry.name.utf8.count <= GGUFHeader.nameByteCountLimit else {
-        throw FormatError.unsupported("the name is too long for GGUF", tensor: entry.name)
       }
     }
     self.entries = entries
@@ -77,7 +75,7 @@ struct GGUFWriter {
     }
     var offset = 0
     for entry in entries {
-      bytes.append(text: entry.name)
+      bytes.append(text: GGUFName(entry.name).stored)
       // ggml has no scalars: one element along one axis.
       let dimensions = entry.shape.rank == 0 ? [1] : entry.shape.dimensions
       bytes.append(UInt32(dimensions.count))

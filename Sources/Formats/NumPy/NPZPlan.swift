@@ -99,13 +99,14 @@ struct NPZPlan {
   }
 
   /// Whether a zip entry of this name stays below the folder it is unpacked to, on any system, and
-  /// NumPy gives the name back unchanged.
+  /// NumPy gives the name back unchanged. A colon is fine, as in TensorFlow's `layer/kernel:0`, but
+  /// not after the letter of a drive.
   static func isPlain(_ name: String) -> Bool {
     guard name.utf8.count <= 200, !name.hasSuffix(NPZFormat.suffix) else { return false }
     let isPrintable = name.unicodeScalars.allSatisfy { scalar in
-      scalar.properties.generalCategory != .control && !"\\:".unicodeScalars.contains(scalar)
+      scalar.properties.generalCategory != .control && scalar != "\\"
     }
-    return isPrintable
+    return isPrintable && name.prefixMatch(of: /[A-Za-z]:($|\/)/) == nil
       && name.split(separator: "/", omittingEmptySubsequences: false).allSatisfy {
         !$0.isEmpty && $0 != "." && $0 != ".."
       }

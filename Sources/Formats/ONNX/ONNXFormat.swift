@@ -1,6 +1,7 @@
 /// ONNX models: their initializers, which are the weights.
 ///
-/// Nodes, inputs, outputs and functions are not read, which is noted. `ONNX.md` says which tensors
+/// Nodes, inputs, outputs and functions are not read, which is noted; tensors in nodes are listed as
+/// left out. `ONNX.md` says which tensors
 /// and places of data are supported.
 public struct ONNXFormat: ReadOnlyModelFormat {
   public init() {}
@@ -52,6 +53,7 @@ public struct ONNXFormat: ReadOnlyModelFormat {
       }
       archive.sourceFiles = try [file.path] + data.externalPaths(of: model.initializers)
       archive.notes = model.notes
+      archive.unread = model.nodeTensors.entries
       return archive
     }
   }

@@ -15,10 +15,12 @@ struct ONNXModel {
   private var description = ONNXModelDescription()
   private var graph = ONNXGraphDescription()
   private var nodeCount = 0
-  private var nodeTensorCount = 0
+  /// What the nodes hold.
+  private(set) var nodeTensors: ONNXNodeTensors
 
   /// - Throws: `FormatError` for what is no protobuf, and for sparse initializers.
   init(reading file: InputFile) throws {
+    nodeTensors = ONNXNodeTensors(file: file)
     var graphs: [Range<Int>] = []
     var reader = ONNXFieldReader(file: file)
     var fields = ProtobufFields(in: file, range: 0..<file.byteCount)
@@ -45,7 +47,7 @@ struct ONNXModel {
       switch field.number {
       case 1:
         nodeCount += 1
-        nodeTensorCount += try Self.tensorCount(file, node: try field.requireDelimited("a node"))
+        try nodeTensors.add(node: try field.requireDelimited("a node"))
       case 5:
         guard initializers.count < Self.initializerCountLimit else {
           throw FormatError(
@@ -59,20 +61,6 @@ struct ONNXModel {
       default: try graph.take(field, from: &reader)
       }
     }
-  }
-
-  /// The tensors in a node's own attributes, not in those of graphs inside it.
-  private static func tensorCount(_ file: InputFile, node: Range<Int>) throws -> Int {
-    var count = 0
-    var fields = ProtobufFields(in: file, range: node)
-    while let field = try fields.next() {
-      guard field.number == 5, let range = field.delimitedRange else { continue }
-      var attribute = ProtobufFields(in: file, range: range)
-      while let part = try attribute.next() {
-        if [5, 10, 22, 23].contains(part.number) { count += 1 }
-      }
-    }
-    return count
   }
 
   private static func sparseError(_ file: InputFile, _ range: Range<Int>) throws -> FormatError {
@@ -119,7 +107,8 @@ extension ONNXModel {
     if nodeCount > 0 {
       notes.append(
         "only the initializers are read, not the graph of \(nodeCount) nodes"
-          + (nodeTensorCount > 0 ? " and the \(nodeTensorCount) tensors in their attributes" : ""))
+          + (nodeTensors.count > 0
+            ? " and the \(counted(nodeTensors.count, "tensor")) in their attributes" : ""))
     }
     let unreadable = initializers.filter { $0.unreadableType != nil }
     if !unreadable.isEmpty {

@@ -63,6 +63,27 @@ struct ONNXTensorData: Sendable {
     }
   }
 
+  /// All that stands for the elements, as it is: every field but the name and the documentation, and
+  /// external data.
+  func storedBytes(of description: ONNXTensorDescription) throws -> SharedBytes {
+    var bytes: [UInt8] = []
+    var fields = ProtobufFields(in: file, range: description.range)
+    while let field = try fields.next() {
+      guard ![8, 12].contains(field.number) else { continue }
+      bytes += try file.bytes(
+        at: field.range.lowerBound, count: field.range.count, purpose: "a field"
+      ).array
+    }
+    guard case .external(let data) = description.place else { return SharedBytes(bytes) }
+    return SharedBytes(
+      bytes
+        + (try external(data, byteCount: data.byteCount ?? 0) { file, _ in
+          try file.bytes(
+            at: data.offset, count: data.byteCount ?? file.byteCount - data.offset,
+            purpose: "the elements")
+        }).array)
+  }
+
   /// Opens the file of external data, which must reach as far as the data does.
   ///
   /// - Throws: `FormatError` that names the file, and not it as the place: the model is at fault.

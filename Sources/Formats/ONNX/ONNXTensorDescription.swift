@@ -60,9 +60,13 @@ struct ONNXTensorDescription: Sendable {
   /// - Throws: `FormatError` when the data cannot be as long as the shape needs.
   func tensor(in data: ONNXTensorData) throws -> Tensor {
     guard unreadableType == nil, let elementType = type.elementType else {
-      return try Tensor(
+      var tensor = try Tensor(
         unreadableType: unreadableType ?? type.name, as: .bits8, shape: shape,
         path: data.file.path, name: name)
+      tensor.storedBytes = {
+        try locatingErrors(path: data.file.path, tensor: name) { try data.storedBytes(of: self) }
+      }
+      return tensor
     }
     let tensor = try Tensor(elementType: elementType, shape: shape) {
       try locatingErrors(path: data.file.path, tensor: name) {

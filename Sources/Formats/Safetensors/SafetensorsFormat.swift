@@ -3,7 +3,8 @@ import OrderedCollections
 /// Hugging Face's safetensors: a JSON header that names the tensors, then their bytes.
 ///
 /// What is written equals, byte for byte, what the `safetensors` package 0.8 writes for the same
-/// tensors and metadata. Values that are not tensors are kept under one name in `__metadata__`.
+/// tensors and metadata. Values that are not tensors are kept under one name in `__metadata__`, and
+/// what comes from another format is marked `{"format": "pt"}`, as Transformers asks for.
 public struct SafetensorsFormat: ModelFormat {
   public init() {}
 
@@ -14,6 +15,10 @@ public struct SafetensorsFormat: ModelFormat {
 
   /// The `__metadata__` entry that holds `TensorArchive.values`, as the text of a JSON object.
   static let valuesKey = "condi.values"
+
+  /// The `__metadata__` entry that names the framework a file is for, by which Transformers decides
+  /// whether it loads one.
+  static let frameworkKey = "format"
 
   /// Header lengths below 2^40, to tell a header that is too long from another format's file.
   public func recognizes(_ file: InputFile) -> Bool {

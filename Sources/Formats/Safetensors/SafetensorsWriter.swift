@@ -20,6 +20,13 @@ package struct SafetensorsWriter: PlacedFile {
       try values.checkKeys()
       metadata[SafetensorsFormat.valuesKey] = values.serialized()
     }
+    // Transformers 4 refuses files that do not say whose tensors they hold. What is in safetensors
+    // already keeps what it says, or does not.
+    if metadata[SafetensorsFormat.frameworkKey] == nil, let format = archive.format,
+      format != SafetensorsFormat().identifier
+    {
+      metadata[SafetensorsFormat.frameworkKey] = "pt"
+    }
     self.archive = archive
     entries = try SafetensorsHeader.layout(of: archive.tensors)
     head = try SafetensorsHeader.encode(entries, metadata: metadata)

@@ -19,6 +19,8 @@ public struct Tensor: Sendable {
   public private(set) var unreadableReason: String?
   /// Gives the tensor with elements of a type that the file does not name.
   private var interpretation: (@Sendable (ElementType) throws -> Tensor)?
+  /// Reads the bytes that stand for the elements in the file; only of tensors that cannot be read.
+  var storedBytes: (@Sendable () throws -> SharedBytes)?
   /// Reads the codes that the elements are dequantized from; `nil` for tensors that are not stored as
   /// codes.
   package var quantized: (@Sendable () throws -> QuantizedTensor)?
@@ -121,6 +123,12 @@ public struct Tensor: Sendable {
     }
     return bytes
   }
+
+  /// The elements, or where these cannot be read the bytes that stand for them in the file: two
+  /// tensors of one type and shape are equal when these are.
+  ///
+  /// - Throws: as `bytes()`.
+  package func comparableBytes() throws -> SharedBytes { try storedBytes?() ?? bytes() }
 
   /// The same bytes under another element type and shape that need exactly as many.
   func reinterpreted(as elementType: ElementType, shape: Shape) throws -> Tensor {

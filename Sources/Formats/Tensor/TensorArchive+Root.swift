@@ -1,24 +1,6 @@
 import OrderedCollections
 
 extension TensorArchive {
-  /// Dictionaries that training code puts a model's weights under, the preferred one first.
-  static let conventionalRoots = [
-    "params_ema", "params", "state_dict", "model_state_dict", "model", "net", "weights",
-  ]
-
-  /// The conventional root under which this checkpoint keeps its weights, if it has one.
-  ///
-  /// A root counts only when tensors lie below it; a flat state dict has none.
-  public var conventionalRoot: String? {
-    Self.conventionalRoots.first { root in
-      guard case .dictionary(let entries, _) = structure else { return false }
-      return entries.contains { entry in
-        guard entry.key == .text(root), case .dictionary = entry.value else { return false }
-        return tensors.keys.contains { $0.hasPrefix("\(root).") }
-      }
-    }
-  }
-
   /// Only what lies below `root`, with names counted from there.
   ///
   /// - Parameter root: a dotted path such as `params_ema` or `ema.model`.
@@ -60,7 +42,7 @@ extension TensorArchive {
 
 extension ArchiveStructure {
   /// The container named `path`, a dotted name in which keys themselves may have dots.
-  fileprivate func subtree(at path: String) -> ArchiveStructure? {
+  func subtree(at path: String) -> ArchiveStructure? {
     let children: [(name: String, value: ArchiveStructure)]
     switch self {
     case .leaf, .unread: return nil
@@ -84,8 +66,8 @@ extension ArchiveStructure {
 extension TensorArchive {
   /// Two archives with names that can be compared.
   ///
-  /// Where they have no name in common because one keeps its weights below a conventional root, the
-  /// weights are taken from there.
+  /// Where they have no name in common because one keeps its weights below a root, the weights are
+  /// taken from there.
   ///
   /// - Returns: the archives, and the root that was taken in each, `nil` for the whole.
   package static func aligned(_ first: TensorArchive, _ second: TensorArchive) -> (
@@ -95,7 +77,7 @@ extension TensorArchive {
       left.tensors.keys.contains { right.tensors[$0] != nil }
     }
     func candidates(_ archive: TensorArchive) -> [(archive: TensorArchive, root: String?)] {
-      let roots = conventionalRoots.compactMap { root in
+      let roots = archive.networks.compactMap(\.root).compactMap { root in
         (try? archive.selecting(root: root)).map { (archive: $0, root: Optional(root)) }
       }
       return [(archive, nil)] + roots

@@ -15,10 +15,11 @@ package struct ArchiveListing: Sendable {
     let listed = try parallelMap(count: tensors.count, threads: threads) { index in
       let (name, tensor) = tensors[index]
       let digest = try budget.using(tensor.byteCount) {
-        try locatingErrors(tensor: name) { try tensor.bytes().sha256 }
+        try locatingErrors(tensor: name) { try tensor.comparableBytes().sha256 }
       }
       let shape = ReportShape(tensor.shape.dimensions).forPrograms
-      return "tensor \(name) \(tensor.elementType) [\(shape)] sha256:\(digest)"
+      let type = tensor.unreadableType ?? tensor.elementType.rawValue
+      return "tensor \(name) \(type) [\(shape)] sha256:\(digest)"
     }
     let values = archive.values.map { "value \($0) = \($1.fullDescription)" }
     let metadata = archive.metadata.map { "metadata \($0) = \($1)" }

@@ -52,8 +52,8 @@ extension DiffReport {
     }
     renamed = renames.map {
       RenamedTensor(
-        nameA: $0.a.original, nameB: $0.b.original,
-        elementType: $0.a.tensor.elementType.rawValue, shape: $0.a.tensor.shape.dimensions)
+        nameA: $0.a.original, nameB: $0.b.original, elementType: $0.a.side.elementType,
+        shape: $0.a.tensor.shape.dimensions)
     }
     onlyInA = pairing.onlyInA.map(Self.unmatched)
     onlyInB = pairing.onlyInB.map(Self.unmatched)
@@ -113,7 +113,7 @@ extension DiffReport {
 
   private static func unmatched(_ named: NamedTensor) -> UnmatchedTensor {
     UnmatchedTensor(
-      name: named.original, elementType: named.tensor.elementType.rawValue,
+      name: named.original, elementType: named.side.elementType,
       shape: named.tensor.shape.dimensions)
   }
 }

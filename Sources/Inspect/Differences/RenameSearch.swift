@@ -8,6 +8,7 @@ struct RenameSearch {
 
   private struct Content: Hashable {
     let elementType: ElementType
+    let unreadableType: String?
     let shape: Shape
     let digest: Int
   }
@@ -35,7 +36,9 @@ struct RenameSearch {
   }
 
   private static func outline(_ named: NamedTensor) -> Content {
-    Content(elementType: named.tensor.elementType, shape: named.tensor.shape, digest: 0)
+    Content(
+      elementType: named.tensor.elementType, unreadableType: named.tensor.unreadableType,
+      shape: named.tensor.shape, digest: 0)
   }
 
   private func contents(of tensors: [NamedTensor], outlines: Set<Content>) throws
@@ -48,12 +51,12 @@ struct RenameSearch {
       let named = tensors[index]
       return try budget.using(named.tensor.byteCount) {
         var hasher = Hasher()
-        try locatingErrors(tensor: named.original) { try named.tensor.bytes() }.withUnsafeBytes {
+        try locatingErrors(tensor: named.original) { try named.tensor.comparableBytes() }.withUnsafeBytes {
           hasher.combine(bytes: $0)
         }
         let content = Content(
-          elementType: named.tensor.elementType, shape: named.tensor.shape,
-          digest: hasher.finalize())
+          elementType: named.tensor.elementType, unreadableType: named.tensor.unreadableType,
+          shape: named.tensor.shape, digest: hasher.finalize())
         return (named, content)
       }
     }
@@ -61,6 +64,6 @@ struct RenameSearch {
 
   /// A digest alone proves nothing.
   private static func isEqual(_ a: NamedTensor, _ b: NamedTensor) throws -> Bool {
-    try a.tensor.bytes().elementsEqual(try b.tensor.bytes())
+    try a.tensor.comparableBytes().elementsEqual(try b.tensor.comparableBytes())
   }
 }

@@ -25,6 +25,7 @@ struct TensorComparer: Sendable {
   /// - Throws: `FormatError` when a tensor cannot be read.
   func compare(_ pair: TensorPair) throws -> Outcome {
     let (a, b) = (pair.a.tensor, pair.b.tensor)
+    guard a.unreadableType == nil, b.unreadableType == nil else { return try compareStored(pair) }
     guard a.shape == b.shape else { return try compareShapes(pair) }
     let bytesA = try locatingErrors(tensor: pair.a.original) { try a.bytes() }
     let bytesB = try locatingErrors(tensor: pair.b.original) { try b.bytes() }
@@ -52,6 +53,23 @@ struct TensorComparer: Sendable {
     difference.numbers = numbers
     difference.note = Self.note(on: numbers, of: a.elementType)
     if includesConditionNumbers { difference.conditionNumbers = try conditionNumbers(pair) }
+    return .different(difference)
+  }
+
+  /// Tensors of which one at least cannot be read: equal bytes of one type are equal, whatever they
+  /// stand for.
+  private func compareStored(_ pair: TensorPair) throws -> Outcome {
+    let (a, b) = (pair.a.tensor, pair.b.tensor)
+    var difference = Self.difference(pair, a.shape == b.shape ? .elementType : .shape)
+    guard a.shape == b.shape, a.unreadableType == b.unreadableType else {
+      difference.note = "\(pair.a.side.elementType) and \(pair.b.side.elementType) cannot be compared"
+      return .different(difference)
+    }
+    let bytesA = try locatingErrors(tensor: pair.a.original) { try a.comparableBytes() }
+    let bytesB = try locatingErrors(tensor: pair.b.original) { try b.comparableBytes() }
+    if try isEqual(bytesA, bytesB) { return .same }
+    difference.kind = .values
+    difference.note = "elements of type \(pair.a.side.elementType) cannot be read; their bytes differ"
     return .different(difference)
   }
 

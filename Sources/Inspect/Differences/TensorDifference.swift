@@ -12,7 +12,7 @@ public struct TensorDifference: Codable, Hashable, Sendable {
 
   /// A tensor's type and shape on one side.
   public struct Side: Codable, Hashable, Sendable {
-    /// As `ElementType.rawValue`.
+    /// As `ElementType.rawValue`; the file's own name of a type that cannot be read.
     public var elementType: String
     /// Dimensions, outermost first.
     public var shape: [Int]

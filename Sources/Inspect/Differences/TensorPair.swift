@@ -10,7 +10,8 @@ struct NamedTensor: Sendable {
 
   var side: TensorDifference.Side {
     TensorDifference.Side(
-      elementType: tensor.elementType.rawValue, shape: tensor.shape.dimensions)
+      elementType: tensor.unreadableType ?? tensor.elementType.rawValue,
+      shape: tensor.shape.dimensions)
   }
 }
 

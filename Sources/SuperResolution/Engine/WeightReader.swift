@@ -52,13 +52,14 @@ struct WeightReader {
     return count
   }
 
-  /// Checks that every tensor was taken, but for buffers that are computed anew.
+  /// Checks that every tensor was taken, but for buffers that are computed anew and the counters of
+  /// training tools.
   ///
   /// - Parameter derived: the last parts of their names.
   func finish(ignoring derived: Set<String>) throws {
     for name in archive.tensors.keys where !taken.contains(name) {
       let last = name.split(separator: ".").last.map(String.init) ?? name
-      guard derived.contains(last) else {
+      guard derived.contains(last) || TensorArchive.counterNames.contains(last) else {
         throw WeightMismatch(tensor: name, problem: "has no place in it")
       }
     }

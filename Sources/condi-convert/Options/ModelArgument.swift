@@ -48,20 +48,43 @@ enum ModelArgument {
     return all.map(\.archive)
   }
 
-  /// The weights of a checkpoint: below `root`, or below the conventional root where it has one,
-  /// which is said.
+  /// The weights of a checkpoint: below `root`, or those of the first of its networks, which is said
+  /// where it is not the whole file.
   static func openWeights(
     _ path: String, root: String?, common: CommonOptions
   ) throws -> (archive: TensorArchive, root: String?) {
     let archive = try open(path, root: root, common: common)
-    guard root == nil, let conventional = archive.conventionalRoot else { return (archive, root) }
-    let selected = try archive.selecting(root: conventional)
+    guard root == nil, let taken = archive.conventionalRoot else { return (archive, root) }
+    return (try select(taken, of: archive, path: path, common: common), taken)
+  }
+
+  /// The network of `archive` below `root`, which is said, with those that are left.
+  static func select(
+    _ root: String, of archive: TensorArchive, path: String, common: CommonOptions
+  ) throws -> TensorArchive {
+    let selected = try locatingErrors(path: path) { try archive.selecting(root: root) }
     let others = archive.tensors.count - selected.tensors.count
+    let networks = networkList(of: archive, besides: root)
     Console.note(
-      "\(path): taking the \(counted(selected.tensors.count, "tensor")) below '\(conventional)'"
+      "\(path): taking the \(counted(selected.tensors.count, "tensor")) below '\(root)'"
         + (others > 0 ? ", leaving \(counted(others, "other"))" : "")
-        + "; --root chooses another part",
+        + (networks.map { "; --root takes another network: \($0)" }
+          ?? "; --root chooses another part"),
       unless: common.quiet)
-    return (selected, conventional)
+    return selected
+  }
+
+  /// The roots of the networks that lie beside `root`, neither around it nor in it; `nil` without any.
+  static func networkList(of archive: TensorArchive, besides root: String?) -> String? {
+    let others = archive.networks.filter { network in
+      guard let other = network.root else { return false }
+      return root.map { !"\($0).".hasPrefix("\(other).") && !"\(other).".hasPrefix("\($0).") } ?? true
+    }
+    guard !others.isEmpty else { return nil }
+    let names = others.prefix(8).compactMap { network in
+      network.root.map { "'\($0.escapingControlCharacters)' (\(counted(network.tensorCount, "tensor")))" }
+    }
+    let rest = others.count - names.count
+    return names.joined(separator: ", ") + (rest > 0 ? " and \(rest) others" : "")
   }
 }

@@ -16,13 +16,46 @@ enum UpscalerArgument {
   static func open(
     _ path: String, name: String, root: String?, usesIntegers: Bool = true, common: CommonOptions
   ) throws -> (network: SuperResolutionNetwork, fileByteCount: Int) {
-    let (archive, _) = try ModelArgument.openWeights(path, root: root, common: common)
+    let archive = try ModelArgument.open(path, root: root, common: common)
     let byteCount = try archive.sourceByteCount()
+    func load(_ root: String?) throws -> SuperResolutionNetwork {
+      try SuperResolutionNetwork(
+        try root.map(archive.selecting) ?? archive, name: name, threads: common.threads,
+        usesIntegers: usesIntegers)
+    }
     return try locatingPictureErrors(path: path) {
-      let network = try SuperResolutionNetwork(
-        archive, name: name, threads: common.threads, usesIntegers: usesIntegers)
+      let (network, part) = try firstThatRuns(archive, load: load)
+      if let part { _ = try ModelArgument.select(part, of: archive, path: path, common: common) }
       return (network, byteCount)
     }
+  }
+
+  /// The network to take, or the only other one of the file that can be run, with its root.
+  ///
+  /// - Throws: what is wrong with the network to take, with the roots of others where there are any.
+  private static func firstThatRuns(
+    _ archive: TensorArchive, load: (String?) throws -> SuperResolutionNetwork
+  ) throws -> (network: SuperResolutionNetwork, root: String?) {
+    let roots = archive.networks.map(\.root)
+    var failure: SuperResolutionError?
+    var running: [(network: SuperResolutionNetwork, root: String?)] = []
+    for (index, root) in roots.enumerated() {
+      do {
+        running.append((try load(root), root))
+        if index == 0 { break }
+      } catch let error as SuperResolutionError {
+        failure = failure ?? error
+      }
+    }
+    if running.count == 1 { return running[0] }
+    guard running.isEmpty, let failure else {
+      let names = running.compactMap(\.root).map { "'\($0)'" }.joined(separator: " and ")
+      throw SuperResolutionError("the file holds several networks; --root takes one: \(names)")
+    }
+    guard let others = ModelArgument.networkList(of: archive, besides: roots[0]) else {
+      throw failure
+    }
+    throw SuperResolutionError("\(failure.reason); --root takes another network: \(others)")
   }
 
   /// The file's name without extension: `swinir_light_x2`.

@@ -72,6 +72,11 @@ import Testing
     #expect(short.problems.contains { $0.place == "a/data/0" })
   }
 
+  @Test func picklesBehindPicklesAreFound() throws {
+    let report = try audit("N.N.cos\nsystem\n.", as: "notes")
+    #expect(files.findings(report) == ["notes/pickle 3: GLOBAL os.system @39 dangerous"])
+  }
+
   @Test func picklesBehindPaddingAreFound() throws {
     let padded = try audit([("weights", [UInt8](repeating: 0, count: 64) + files.evil)])
     #expect(padded.verdict == .suspicious)

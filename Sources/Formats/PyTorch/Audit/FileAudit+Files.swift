@@ -129,10 +129,17 @@ extension FileAudit {
     if head.count == 2, head[0] == PickleOpcode.proto.rawValue, head[1] <= 5 { return true }
     var reader = ByteReader(content.bytes)
     let record = PickleMachine.record(from: &reader)
-    let rest = content.bytes.slice(reader.offset..<content.bytes.count)
-    if record.problem == nil, Self.isBlank(rest) { return true }
+    // A file by itself that begins with a pickle is one, whatever follows.
+    if record.problem == nil, content.archive == nil { return true }
     let isText = !record.events.isEmpty && TextContent(content.bytes) != nil
-    return record.isEvidence(isWhole: reader.isAtEnd, isText: isText)
+    if record.isEvidence(isWhole: reader.isAtEnd, isText: isText) { return true }
+    // Pickles that follow each other to the end.
+    var problem = record.problem
+    for _ in 0..<Self.pickleLimit where problem == nil {
+      if Self.isBlank(content.bytes.slice(reader.offset..<content.bytes.count)) { return true }
+      problem = PickleMachine.record(from: &reader).problem
+    }
+    return false
   }
 
   private static func isNamedPickle(_ place: String) -> Bool {

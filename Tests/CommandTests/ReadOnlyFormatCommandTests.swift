@@ -28,7 +28,9 @@ import Testing
     #expect(
       outcome.standardError
         == "condi-convert: \(model): only the initializers are read, not the graph of 1 nodes and "
-        + "the 1 tensors in their attributes\n")
+        + "the 1 tensor in their attributes\ncondi-convert: \(model): left out 'c.value' (float32 [3, 4]): "
+        + "it is the attribute 'value' of a node Constant, and only the model's own initializers are "
+        + "read\n")
     #expect(try CommandLine.succeed("inspect", model, "--quiet").standardError == "")
   }
 
@@ -42,6 +44,26 @@ import Testing
       #expect(
         conversion.standardError.contains("'weight': elements of type Q6_K cannot be read\n"))
       #expect(try folder.names() == [])
+    }
+  }
+
+  /// Equal bytes are equal, whatever they encode.
+  @Test(arguments: [
+    "gguf/unreadable_q6_k.gguf", "onnx/unreadable_string.onnx", "onnx/unreadable_int4.onnx",
+  ])
+  func whatCannotBeReadIsComparedByItsBytes(fixture: String) throws {
+    let model = try PackageFolder.fixture(fixture)
+    try CommandLine.succeed("diff", model, model)
+    try withTemporaryFolder { folder in
+      let changed = folder.appending("changed")
+      let needle = Data(fixture.contains("string") ? Array("b".utf8) : [0x10])
+      try CommandLine.copy(model, to: changed) { bytes in
+        let place = bytes.range(of: needle)?.lowerBound ?? bytes.count - 1
+        bytes[fixture.hasPrefix("gguf") ? bytes.count - 1 : place] ^= 1
+      }
+      let outcome = try CommandLine.run("diff", model, changed, "--format", "json")
+      // Whatever the flipped bit belongs to, the files are not the same.
+      #expect(outcome.exitCode != 0, "\(outcome.standardOutput)\(outcome.standardError)")
     }
   }
 

@@ -112,7 +112,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("plain", true), ("a/b", true), ("layer.0.weight", true), ("имя", true), ("a:b", false),
+    ("plain", true), ("a/b", true), ("layer.0.weight", true), ("имя", true), ("a:b", true),
+    ("layer/kernel:0", true), ("w:0", true), ("c:/b", false), ("c:", false),
     ("", false), ("/a", false), ("a/", false), ("a//b", false), ("..", false), ("a/../b", false),
     ("./a", false), ("a\\b", false), ("a\nb", false), ("a.npy", false), ("a\0", false),
     (String(repeating: "a", count: 200), true), (String(repeating: "a", count: 201), false),

@@ -88,9 +88,29 @@ import Testing
     let archive = try FormatRegistry.standard.open(try PackageFolder.fixture("onnx/nodes.onnx"))
     #expect(
       archive.notes == [
-        "only the initializers are read, not the graph of 1 nodes and the 1 tensors in their "
+        "only the initializers are read, not the graph of 1 nodes and the 1 tensor in their "
           + "attributes"
       ])
+    #expect(archive.unread.count == 1)
+  }
+
+  @Test func listsTensorsInNodesAndBranches() throws {
+    let archive = try FormatRegistry.standard.open(try PackageFolder.fixture("onnx/branches.onnx"))
+    #expect(Array(archive.tensors.keys) == ["w"])
+    #expect(
+      archive.unread.map(\.description) == [
+        "'constant.value' (float32 [2]): it is the attribute 'value' of a node Constant, and only "
+          + "the model's own initializers are read",
+        "'if.then_branch.inner' (float32 [2, 3]): it is an initializer in 'then_branch' of a node "
+          + "If, and only the model's own initializers are read",
+        "'if.else_branch.deep.value' (int64 [1]): it is the attribute 'value' of a node Constant in "
+          + "'else_branch' of a node If, and only the model's own initializers are read",
+      ])
+    // A file whose tensors are all in nodes is no empty model.
+    #expect(throws: Never.self) { try archive.requireTensors() }
+    var empty = archive
+    empty.tensors = [:]
+    #expect(throws: FormatError.self) { try empty.requireTensors() }
   }
 
   @Test func namesItsSourceFiles() throws {

@@ -38,6 +38,24 @@ import Testing
     }
   }
 
+  /// Transformers loads a file only if it says whose tensors it holds; what a safetensors file says
+  /// stays.
+  @Test(
+    arguments: [
+      ("torch/state_dict.pth", [:], "pt"), ("safetensors/shapes.safetensors", [:], nil),
+      ("safetensors/shapes.safetensors", ["format": "mlx"], "mlx"),
+      ("torch/state_dict.pth", ["format": "np"], "np"),
+    ] as [(String, [String: String], String?)])
+  func namesTheFramework(source: String, metadata: [String: String], framework: String?) throws {
+    var archive = try FormatRegistry.standard.open(PackageFolder.fixture(source))
+    for (key, text) in metadata { archive.metadata[key] = text }
+    try withTemporaryFolder { folder in
+      let path = folder.appending("out.safetensors")
+      try FormatRegistry.standard.write(archive, as: SafetensorsFormat(), to: path)
+      #expect(try FormatRegistry.standard.open(path).metadata["format"] == framework)
+    }
+  }
+
   // MARK: Errors
 
   /// A file of `header` and `data`, read.

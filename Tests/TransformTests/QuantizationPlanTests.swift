@@ -138,116 +138,117 @@ struct QuantizationPlanTests {
   }
 
   /// Models of one kind each: what the default recipe quantizes of them, and why it keeps the rest.
-  private static let kinds: [(model: [String: [Int]], quantized: [String], kept: [String: String])] =
-    [
-      (
-        // EDSR and the like: nothing but convolutions.
-        [
-          "head.0.weight": [64, 3, 3, 3], "body.0.body.0.weight": [64, 64, 3, 3],
-          "body.0.body.0.bias": [64], "tail.0.0.weight": [256, 64, 3, 3],
-          "tail.1.weight": [3, 64, 3, 3],
-        ],
-        ["body.0.body.0.weight"],
-        [
-          "head.0.weight": "convolution of fewer than 16 channels",
-          "body.0.body.0.bias": "vector or single number",
-          "tail.0.0.weight": "first, last or enlarging convolution",
-          "tail.1.weight": "first, last or enlarging convolution",
-        ]
-      ),
-      (
-        // The last convolution is known by its outputs, whatever its name; 48 channels inside are not.
-        [
-          "a.weight": [48, 3, 3, 3], "b.weight": [48, 48, 3, 3], "c.weight": [64, 48, 3, 3],
-          "d.weight": [64, 64, 1, 1], "dw.weight": [64, 1, 7, 7], "z.weight": [27, 64, 3, 3],
-        ],
-        ["b.weight", "c.weight", "d.weight"],
-        [
-          "a.weight": "convolution of fewer than 16 channels",
-          "dw.weight": "convolution of fewer than 16 channels",
-          "z.weight": "first, last or enlarging convolution",
-        ]
-      ),
-      (
-        // A few linear layers do not make a network of convolutions another one.
-        ["conv.weight": [64, 64, 3, 3], "se.fc1.weight": [16, 64], "fc.weight": [10, 64]],
-        ["conv.weight", "se.fc1.weight"], ["fc.weight": "head"]
-      ),
-      (
-        ["conv.weight": [64, 64, 3, 3], "mlp.weight": [640, 640]], ["mlp.weight"],
-        ["conv.weight": "convolution; 'body-linear-and-conv' quantizes it"]
-      ),
-      (
-        // TensorFlow and Flax have channels last.
-        [
-          "block/conv/kernel:0": [3, 3, 64, 64], "block/conv/depthwise_kernel:0": [3, 3, 64, 1],
-          "stem/kernel:0": [3, 3, 3, 64], "dense/kernel:0": [64, 64],
-        ],
-        ["block/conv/kernel:0", "dense/kernel:0"],
-        [
-          "block/conv/depthwise_kernel:0": "convolution of fewer than 16 channels",
-          "stem/kernel:0": "convolution of fewer than 16 channels",
-        ]
-      ),
-      (
-        // Weights are not always named so.
-        [
-          "a.kernel": [64, 64], "a.qkv_w": [64, 64], "lstm.weight_ih_l0": [64, 32],
-          "h.0.attn.c_attn.weight": [48, 144], "A_log": [64, 16], "lora_A.weight": [8, 64],
-          "attn.rel_pos_w": [27, 80],
-        ],
-        ["a.kernel", "a.qkv_w", "lstm.weight_ih_l0", "h.0.attn.c_attn.weight"],
-        [
-          "A_log": "not named as a weight", "lora_A.weight": "narrower than 16",
-          "attn.rel_pos_w": "position table or network",
-        ]
-      ),
-      (
-        // An embedding is what it is, not what lies below something of the name.
-        [
-          "conditioner.embedders.0.encoder.layers.0.q_proj.weight": [64, 64],
-          "time_embed.0.weight": [64, 64], "context_embedder.weight": [64, 64],
-          "blocks.0.normed_attn.to_q.weight": [64, 64], "norm1.linear.weight": [96, 16],
-          "level_embed.weight": [64, 32], "level_embed.bias": [64],
-          "token_embedding.weight": [320, 64], "wte.embedding": [320, 64],
-          "embedding/embeddings:0": [320, 64], "pos_embed": [1, 64, 64],
-          "norm2.weight": [16, 16],
-        ],
-        [
-          "conditioner.embedders.0.encoder.layers.0.q_proj.weight", "time_embed.0.weight",
-          "context_embedder.weight", "blocks.0.normed_attn.to_q.weight", "norm1.linear.weight",
-          "level_embed.weight",
-        ],
-        [
-          "token_embedding.weight": "embedding table, read row by row",
-          "wte.embedding": "embedding table, read row by row",
-          "embedding/embeddings:0": "embedding table, read row by row",
-          "pos_embed": "embedding table, read row by row",
-          "level_embed.bias": "vector or single number", "norm2.weight": "normalization",
-        ]
-      ),
-      (
-        [
-          "l.mlp.experts.gate_up_proj": [4, 64, 128], "l.mlp.experts.down_proj": [4, 64, 64],
-          "l.moe.input_linear.weight": [8, 32, 64], "l.mlp.experts.gate_up_proj_bias": [4, 128],
-        ],
-        [
-          "l.mlp.experts.gate_up_proj", "l.mlp.experts.down_proj", "l.moe.input_linear.weight",
-        ],
-        ["l.mlp.experts.gate_up_proj_bias": "not named as a weight"]
-      ),
-      (
-        [
-          "a.weight_g": [64, 1, 1, 1], "a.weight_v": [64, 64, 3, 3],
-          "b.parametrizations.weight.original1": [64, 64], "c.weight": [64, 64, 3, 3],
-        ],
-        ["c.weight"],
-        [
-          "a.weight_g": "half of a weight-norm pair", "a.weight_v": "half of a weight-norm pair",
-          "b.parametrizations.weight.original1": "half of a weight-norm pair",
-        ]
-      ),
-    ]
+  private static let kinds:
+    [(model: [String: [Int]], quantized: [String], kept: [String: String])] =
+      [
+        (
+          // EDSR and the like: nothing but convolutions.
+          [
+            "head.0.weight": [64, 3, 3, 3], "body.0.body.0.weight": [64, 64, 3, 3],
+            "body.0.body.0.bias": [64], "tail.0.0.weight": [256, 64, 3, 3],
+            "tail.1.weight": [3, 64, 3, 3],
+          ],
+          ["body.0.body.0.weight"],
+          [
+            "head.0.weight": "convolution of fewer than 16 channels",
+            "body.0.body.0.bias": "vector or single number",
+            "tail.0.0.weight": "first, last or enlarging convolution",
+            "tail.1.weight": "first, last or enlarging convolution",
+          ]
+        ),
+        (
+          // The last convolution is known by its outputs, whatever its name; 48 channels inside are not.
+          [
+            "a.weight": [48, 3, 3, 3], "b.weight": [48, 48, 3, 3], "c.weight": [64, 48, 3, 3],
+            "d.weight": [64, 64, 1, 1], "dw.weight": [64, 1, 7, 7], "z.weight": [27, 64, 3, 3],
+          ],
+          ["b.weight", "c.weight", "d.weight"],
+          [
+            "a.weight": "convolution of fewer than 16 channels",
+            "dw.weight": "convolution of fewer than 16 channels",
+            "z.weight": "first, last or enlarging convolution",
+          ]
+        ),
+        (
+          // A few linear layers do not make a network of convolutions another one.
+          ["conv.weight": [64, 64, 3, 3], "se.fc1.weight": [16, 64], "fc.weight": [10, 64]],
+          ["conv.weight", "se.fc1.weight"], ["fc.weight": "head"]
+        ),
+        (
+          ["conv.weight": [64, 64, 3, 3], "mlp.weight": [640, 640]], ["mlp.weight"],
+          ["conv.weight": "convolution; 'body-linear-and-conv' quantizes it"]
+        ),
+        (
+          // TensorFlow and Flax have channels last.
+          [
+            "block/conv/kernel:0": [3, 3, 64, 64], "block/conv/depthwise_kernel:0": [3, 3, 64, 1],
+            "stem/kernel:0": [3, 3, 3, 64], "dense/kernel:0": [64, 64],
+          ],
+          ["block/conv/kernel:0", "dense/kernel:0"],
+          [
+            "block/conv/depthwise_kernel:0": "convolution of fewer than 16 channels",
+            "stem/kernel:0": "convolution of fewer than 16 channels",
+          ]
+        ),
+        (
+          // Weights are not always named so.
+          [
+            "a.kernel": [64, 64], "a.qkv_w": [64, 64], "lstm.weight_ih_l0": [64, 32],
+            "h.0.attn.c_attn.weight": [48, 144], "A_log": [64, 16], "lora_A.weight": [8, 64],
+            "attn.rel_pos_w": [27, 80],
+          ],
+          ["a.kernel", "a.qkv_w", "lstm.weight_ih_l0", "h.0.attn.c_attn.weight"],
+          [
+            "A_log": "not named as a weight", "lora_A.weight": "narrower than 16",
+            "attn.rel_pos_w": "position table or network",
+          ]
+        ),
+        (
+          // An embedding is what it is, not what lies below something of the name.
+          [
+            "conditioner.embedders.0.encoder.layers.0.q_proj.weight": [64, 64],
+            "time_embed.0.weight": [64, 64], "context_embedder.weight": [64, 64],
+            "blocks.0.normed_attn.to_q.weight": [64, 64], "norm1.linear.weight": [96, 16],
+            "level_embed.weight": [64, 32], "level_embed.bias": [64],
+            "token_embedding.weight": [320, 64], "wte.embedding": [320, 64],
+            "embedding/embeddings:0": [320, 64], "pos_embed": [1, 64, 64],
+            "norm2.weight": [16, 16],
+          ],
+          [
+            "conditioner.embedders.0.encoder.layers.0.q_proj.weight", "time_embed.0.weight",
+            "context_embedder.weight", "blocks.0.normed_attn.to_q.weight", "norm1.linear.weight",
+            "level_embed.weight",
+          ],
+          [
+            "token_embedding.weight": "embedding table, read row by row",
+            "wte.embedding": "embedding table, read row by row",
+            "embedding/embeddings:0": "embedding table, read row by row",
+            "pos_embed": "embedding table, read row by row",
+            "level_embed.bias": "vector or single number", "norm2.weight": "normalization",
+          ]
+        ),
+        (
+          [
+            "l.mlp.experts.gate_up_proj": [4, 64, 128], "l.mlp.experts.down_proj": [4, 64, 64],
+            "l.moe.input_linear.weight": [8, 32, 64], "l.mlp.experts.gate_up_proj_bias": [4, 128],
+          ],
+          [
+            "l.mlp.experts.gate_up_proj", "l.mlp.experts.down_proj", "l.moe.input_linear.weight",
+          ],
+          ["l.mlp.experts.gate_up_proj_bias": "not named as a weight"]
+        ),
+        (
+          [
+            "a.weight_g": [64, 1, 1, 1], "a.weight_v": [64, 64, 3, 3],
+            "b.parametrizations.weight.original1": [64, 64], "c.weight": [64, 64, 3, 3],
+          ],
+          ["c.weight"],
+          [
+            "a.weight_g": "half of a weight-norm pair", "a.weight_v": "half of a weight-norm pair",
+            "b.parametrizations.weight.original1": "half of a weight-norm pair",
+          ]
+        ),
+      ]
 
   @Test(arguments: kinds.indices)
   func theDefaultRecipeQuantizesTheBody(kind: Int) throws {
@@ -309,35 +310,36 @@ struct QuantizationPlanTests {
     #expect(KeptTensor.remark(on: Array(plan.keptTensors[1...2])) == nil)
   }
 
-  @Test(arguments: [
-    (
-      ["norm.weight": [60]],
-      """
-      ('norm.weight': vector or single number); write a recipe such as \
-      {"bits":3,"rules":[{"match":"*.weight","action":"quantize"}]}
-      """
-    ),
-    (
-      ["a.weight_g": [64, 1], "a.weight_v": [64, 64]],
-      """
-      ('a.weight_v' and 1 other: half of a weight-norm pair); write a recipe such as \
-      {"bits":3,"rules":[{"match":"*.weight_v","action":"quantize"}]}
-      """
-    ),
-    (
-      ["lora_A.weight": [8, 64]],
-      "('lora_A.weight': narrower than 16); the recipe 'all-linear' selects 1"
-    ),
-    (
-      // A pattern that a scalar fits as well would be refused.
-      ["a.x[0]": [8, 64], "b.x[0]": []],
-      """
-      ('a.x[0]': not named as a weight; 'b.x[0]': vector or single number); write a recipe such as \
-      {"bits":3,"rules":[{"match":"a.x\\\\[0\\\\]","action":"quantize"}]}
-      """
-    ),
-    (["a": []], "('a': vector or single number)"),
-  ] as [([String: [Int]], String)])
+  @Test(
+    arguments: [
+      (
+        ["norm.weight": [60]],
+        """
+        ('norm.weight': vector or single number); write a recipe such as \
+        {"bits":3,"rules":[{"match":"*.weight","action":"quantize"}]}
+        """
+      ),
+      (
+        ["a.weight_g": [64, 1], "a.weight_v": [64, 64]],
+        """
+        ('a.weight_v' and 1 other: half of a weight-norm pair); write a recipe such as \
+        {"bits":3,"rules":[{"match":"*.weight_v","action":"quantize"}]}
+        """
+      ),
+      (
+        ["lora_A.weight": [8, 64]],
+        "('lora_A.weight': narrower than 16); the recipe 'all-linear' selects 1"
+      ),
+      (
+        // A pattern that a scalar fits as well would be refused.
+        ["a.x[0]": [8, 64], "b.x[0]": []],
+        """
+        ('a.x[0]': not named as a weight; 'b.x[0]': vector or single number); write a recipe such as \
+        {"bits":3,"rules":[{"match":"a.x\\\\[0\\\\]","action":"quantize"}]}
+        """
+      ),
+      (["a": []], "('a': vector or single number)"),
+    ] as [([String: [Int]], String)])
   func aRecipeThatSelectsNothingIsAnErrorWithAWayOut(model: [String: [Int]], message: String)
     throws
   {

@@ -178,7 +178,7 @@ public struct ModelExport: Sendable {
     let shortened = header.names.keys.count { GGUFName($0).isShortened }
     if target == .gguf, shortened > 0 {
       notes.append(
-        "\(shortened) names longer than ggml's \(GGUFName.byteCountLimit) bytes are shortened; the "
+        "names longer than ggml's \(GGUFName.byteCountLimit) bytes (\(shortened)) are shortened; the "
           + "metadata '\(ExportDescription.key)' has them in full")
     }
     return notes

@@ -23,14 +23,22 @@ extension TensorArchive {
   public var networks: [CheckpointNetwork] {
     var search = WrapperSearch(self)
     var roots = [search.unwrapped("")]
-    let others = search.others
     search.seesThroughAll = true
-    for root in [""] + others { roots.append(search.unwrapped(root)) }
-    let all = OrderedSet(roots + search.others + [""])
+    roots.append(search.unwrapped(""))
+    // Looking below one may find more.
+    var index = 0
+    while index < min(search.others.count, Self.networkLimit) {
+      roots.append(search.unwrapped(search.others[index]))
+      index += 1
+    }
+    let all = OrderedSet(roots + [""])
     return all.map { root in
       CheckpointNetwork(root: root.isEmpty ? nil : root, tensorCount: search.count(below: root))
     }
   }
+
+  /// More dictionaries than this are not looked into.
+  private static let networkLimit = 64
 
   /// The root below which this checkpoint keeps its weights; `nil` where it is the whole file.
   public var conventionalRoot: String? { networks.first?.root }

@@ -51,9 +51,10 @@ struct RenameSearch {
       let named = tensors[index]
       return try budget.using(named.tensor.byteCount) {
         var hasher = Hasher()
-        try locatingErrors(tensor: named.original) { try named.tensor.comparableBytes() }.withUnsafeBytes {
-          hasher.combine(bytes: $0)
-        }
+        try locatingErrors(tensor: named.original) { try named.tensor.comparableBytes() }
+          .withUnsafeBytes {
+            hasher.combine(bytes: $0)
+          }
         let content = Content(
           elementType: named.tensor.elementType, unreadableType: named.tensor.unreadableType,
           shape: named.tensor.shape, digest: hasher.finalize())

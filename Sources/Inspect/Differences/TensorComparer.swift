@@ -62,14 +62,16 @@ struct TensorComparer: Sendable {
     let (a, b) = (pair.a.tensor, pair.b.tensor)
     var difference = Self.difference(pair, a.shape == b.shape ? .elementType : .shape)
     guard a.shape == b.shape, a.unreadableType == b.unreadableType else {
-      difference.note = "\(pair.a.side.elementType) and \(pair.b.side.elementType) cannot be compared"
+      difference.note =
+        "\(pair.a.side.elementType) and \(pair.b.side.elementType) cannot be compared"
       return .different(difference)
     }
     let bytesA = try locatingErrors(tensor: pair.a.original) { try a.comparableBytes() }
     let bytesB = try locatingErrors(tensor: pair.b.original) { try b.comparableBytes() }
     if try isEqual(bytesA, bytesB) { return .same }
     difference.kind = .values
-    difference.note = "elements of type \(pair.a.side.elementType) cannot be read; their bytes differ"
+    difference.note =
+      "elements of type \(pair.a.side.elementType) cannot be read; their bytes differ"
     return .different(difference)
   }
 

@@ -78,13 +78,17 @@ enum ModelArgument {
   static func networkList(of archive: TensorArchive, besides root: String?) -> String? {
     let others = archive.networks.filter { network in
       guard let other = network.root else { return false }
-      return root.map { !"\($0).".hasPrefix("\(other).") && !"\(other).".hasPrefix("\($0).") } ?? true
+      return root.map { root in
+        !"\(root).".hasPrefix("\(other).") && !"\(other).".hasPrefix("\(root).")
+      } ?? true
     }
     guard !others.isEmpty else { return nil }
     let names = others.prefix(8).compactMap { network in
-      network.root.map { "'\($0.escapingControlCharacters)' (\(counted(network.tensorCount, "tensor")))" }
+      network.root.map {
+        "'\($0.escapingControlCharacters)' (\(counted(network.tensorCount, "tensor")))"
+      }
     }
     let rest = others.count - names.count
-    return names.joined(separator: ", ") + (rest > 0 ? " and \(rest) others" : "")
+    return names.joined(separator: ", ") + (rest > 0 ? " and \(counted(rest, "other"))" : "")
   }
 }

@@ -10,14 +10,16 @@ struct ConvertCommand: SharedCommand {
     abstract: "Quantize and pack a checkpoint, or change its format bit for bit.",
     discussion: """
       To a .condi file, weights are quantized by bound search (DOBI) and packed. By default the \
-      two-dimensional linear weights of the body are quantized, fused query-key-value weights in \
-      three parts, and all else keeps its bits. With a calibration activations are quantized, too, \
+      linear weights of the body are quantized, fused query-key-value weights in three parts, and \
+      the convolutions of the body where they hold most of the model's weights; the report lists \
+      what is kept, and why. With a calibration activations are quantized, too, \
       and the method 'best' conditions weights and rounds them for the least error of the output; \
       biases change then. With --calibration-images a super-resolution model is calibrated on \
       patches of the pictures in a folder, and what was quantized learns from the model in full \
       precision what that puts out for others, for --minutes or --steps; with --steps the file is \
       the same for any number of threads. Weights are taken from below 'params_ema', \
-      'params', 'state_dict', … where a checkpoint has one of these.
+      'params', 'state_dict', … and from what training tools put around them, such as 'module.'; \
+      where a checkpoint has several networks, the others are named with their --root.
 
       Models may be larger than memory: without a calibration, one tensor a thread is in memory. From \
       1 GiB of tensors on, a packed or safetensors output is written as OUT.part, with a journal \

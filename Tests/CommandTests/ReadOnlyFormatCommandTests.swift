@@ -59,7 +59,8 @@ import Testing
       let needle = Data(fixture.contains("string") ? Array("b".utf8) : [0x10])
       try CommandLine.copy(model, to: changed) { bytes in
         let place = bytes.range(of: needle)?.lowerBound ?? bytes.count - 1
-        bytes[fixture.hasPrefix("gguf") ? bytes.count - 1 : place] ^= 1
+        // The end may be padding, of less than 32 bytes.
+        bytes[fixture.hasPrefix("gguf") ? bytes.count - 40 : place] ^= 1
       }
       let outcome = try CommandLine.run("diff", model, changed, "--format", "json")
       // Whatever the flipped bit belongs to, the files are not the same.

@@ -57,10 +57,9 @@ import Testing
           ["a name longer than ggml's 63 bytes is '\(GGUFName(long).stored)'"], [],
         ])
       #expect(
-        outcome.notes == [
+        outcome.notes.contains(
           "names longer than ggml's 63 bytes (1) are shortened; the metadata 'condi.export' has "
-            + "them in full"
-        ])
+            + "them in full"))
       let header = try GGUFHeader(reading: InputFile(path: path))
       #expect(header.entries.map(\.name) == [GGUFName(long).stored, "short"])
       #expect(try FormatRegistry.standard.open(path).tensors.keys == [long, "short"])

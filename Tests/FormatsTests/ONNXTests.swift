@@ -101,10 +101,10 @@ import Testing
       archive.unread.map(\.description) == [
         "'constant.value' (float32 [2]): it is the attribute 'value' of a node Constant, and only "
           + "the model's own initializers are read",
-        "'if.then_branch.inner' (float32 [2, 3]): it is an initializer in 'then_branch' of a node "
-          + "If, and only the model's own initializers are read",
         "'if.else_branch.deep.value' (int64 [1]): it is the attribute 'value' of a node Constant in "
           + "'else_branch' of a node If, and only the model's own initializers are read",
+        "'if.then_branch.inner' (float32 [2, 3]): it is an initializer in 'then_branch' of a node "
+          + "If, and only the model's own initializers are read",
       ])
     // A file whose tensors are all in nodes is no empty model.
     #expect(throws: Never.self) { try archive.requireTensors() }

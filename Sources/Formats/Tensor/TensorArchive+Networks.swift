@@ -119,7 +119,7 @@ private struct WrapperSearch {
       let isSeenThrough =
         Self.prefixes.contains(name) || containers[name] == .item
         || (isCheckpoint || seesThroughAll) && Self.generators.contains(name)
-      return isSeenThrough ? (name, containers[name] != nil) : nil
+      if isSeenThrough { return (name, containers[name] != nil) }
     }
     if !level.hasLooseTensors,
       let name = Self.generators.first(where: { generator in

@@ -25,7 +25,7 @@ extension FormatError.Problem: CustomStringConvertible {
     case .mismatch(let expected, let found):
       "expected \(expected), found \(found)".escapingControlCharacters
     case .truncated(let expectedBytes, let foundBytes, let purpose):
-      "expected \(expectedBytes) bytes for \(purpose), found \(foundBytes)"
+      "expected \(counted(expectedBytes, "byte")) for \(purpose), found \(foundBytes)"
     case .limitExceeded(let what, let limit, let found):
       "\(what) is limited to \(limit), found \(found)"
     case .checksumMismatch(let expected, let found):

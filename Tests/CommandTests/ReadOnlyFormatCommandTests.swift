@@ -27,8 +27,8 @@ import Testing
     let outcome = try CommandLine.succeed("inspect", model)
     #expect(
       outcome.standardError
-        == "condi-convert: \(model): only the initializers are read, not the graph of 1 nodes and "
-        + "the 1 tensor in their attributes\ncondi-convert: \(model): left out 'c.value' (float32 [3, 4]): "
+        == "condi-convert: \(model): only the initializers are read, not the graph of 1 node and "
+        + "1 tensor in its attributes\ncondi-convert: \(model): left out 'c.value' (float32 [3, 4]): "
         + "it is the attribute 'value' of a node Constant, and only the model's own initializers are "
         + "read\n")
     #expect(try CommandLine.succeed("inspect", model, "--quiet").standardError == "")
@@ -65,6 +65,65 @@ import Testing
       let outcome = try CommandLine.run("diff", model, changed, "--format", "json")
       // Whatever the flipped bit belongs to, the files are not the same.
       #expect(outcome.exitCode != 0, "\(outcome.standardOutput)\(outcome.standardError)")
+    }
+  }
+
+  /// Odd entries beside weights are said, and cost nothing else.
+  @Test(arguments: [
+    ("npz/odd_entries.npz", 7, 2), ("npz/methods.npz", 2, 1), ("torch/dtensors.pth", 2, 4),
+    ("zipped/agent.zip", 2, 2), ("torch/parameter_attributes.pth", 1, 3),
+  ])
+  func whatCannotBeReadIsListed(name: String, unreadCount: Int, tensorCount: Int) throws {
+    let model = try PackageFolder.fixture(name)
+    try withTemporaryFolder { folder in
+      let output = folder.appending("out.safetensors")
+      let outcome = try CommandLine.succeed("convert", model, output)
+      let lines = outcome.standardError.split(separator: "\n")
+      #expect(lines.count { $0.contains("\(model): left out '") } == unreadCount)
+      #expect(
+        outcome.standardError.hasSuffix(
+          "wrote \(tensorCount == 1 ? "1 tensor" : "\(tensorCount) tensors") to \(output) as "
+            + "safetensors\n"))
+      let copy = try FormatRegistry.standard.open(output)
+      #expect(copy.tensors.count == tensorCount)
+    }
+    for options in [["--tree"], []] {
+      let report = try CommandLine.json(
+        BuiltProgram().run(["inspect", model, "--format", "json", "--quiet"] + options))
+      #expect((report["unread"] as? [Any])?.count == unreadCount)
+    }
+  }
+
+  @Test func aFileOfWhichNothingCanBeReadIsNotConverted() throws {
+    let model = try PackageFolder.fixture("torch/meta_tensor.pth")
+    try withTemporaryFolder { folder in
+      let outcome = try CommandLine.run("convert", model, folder.appending("out.npz"), "--quiet")
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(model): no tensor can be read: 'm' (torch.Tensor): it has no data "
+          + "(device 'meta'); load the weights into the model before saving it\n")
+      #expect(try folder.names() == [])
+    }
+  }
+
+  @Test func typesOfRawBytesAreNamed() throws {
+    let model = try PackageFolder.fixture("npz/ml_dtypes.npz")
+    try withTemporaryFolder { folder in
+      let output = folder.appending("out.safetensors")
+      let refused = try CommandLine.run("convert", model, output, "--void-type", "bfloat16")
+      #expect(refused.exitCode == 2)
+      #expect(refused.standardError.contains("'f': NumPy did not keep the type"))
+      #expect(refused.standardError.contains("--void-type"))
+      try CommandLine.succeed(
+        "convert", model, output, "--void-type", "bfloat16", "--void-type", "float8_e4m3fn")
+      let archive = try FormatRegistry.standard.open(output)
+      #expect(try archive.tensors["b"]?.floatValues() == [0, 1, 2])
+      #expect(try archive.tensors["f"]?.floatValues() == [0, 1, 2])
+    }
+    for wrong in [["float32"], ["bfloat16", "--void-type", "bfloat16"]] {
+      let outcome = try BuiltProgram().run(["inspect", model, "--void-type"] + wrong)
+      #expect(outcome.exitCode == 64)
     }
   }
 

@@ -97,7 +97,7 @@ import Testing
             "condition > 1e9", "--format", "json"
           ).standardOutput,
         ]
-      }
+      } + [try CommandLine.succeed("inspect", oddEntries(), "--format", "json").standardOutput]
     },
     Documents("packed-header") { _ in [try packedHeader()] },
     Documents("packing-report") { folder in
@@ -127,7 +127,7 @@ import Testing
     Documents("tree-report") { _ in
       let files = [
         CommandLine.checkpoint, try CommandLine.packedExample(),
-        try PackageFolder.fixture("torch/checkpoint.pth"),
+        try PackageFolder.fixture("torch/checkpoint.pth"), try oddEntries(),
       ]
       return try files.flatMap { file in
         try ["0", "2", "99"].map { depth in
@@ -155,6 +155,11 @@ import Testing
         }
     },
   ]
+
+  /// A file of which several entries cannot be read.
+  private static func oddEntries() throws -> String {
+    try PackageFolder.fixture("npz/odd_entries.npz")
+  }
 
   private static func packedHeader() throws -> String {
     try CommandLine.succeed("inspect", CommandLine.packedExample(), "--raw-header").standardOutput

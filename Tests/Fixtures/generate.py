@@ -16,6 +16,7 @@ Nothing depends on the clock, on hashing or on random numbers: running twice giv
     values    {name: {kind, value}}: the leaves that are not tensors; `kind` is a case name of
               `ArchiveValue`; integers outside Int64 are texts, bytes are hexadecimal
     metadata  {key: text}; safetensors, GGUF, ONNX and indexes
+    unread    [name]: what is listed as left out
     refused   true: opening the file, or reading one of its tensors, must be an error
     reason    why, in words
     mayRefuse true: either the tensors as given or an error; never other tensors
@@ -49,7 +50,9 @@ from makers.manifest import Manifest
 
 FIXTURES = Path(__file__).resolve().parent
 SHARED_DATA = FIXTURES.parent.parent.parent / "shared" / "data"
-FOLDERS = ("torch", "npz", "npy", "safetensors", "gguf", "onnx", "sharded", "containers")
+FOLDERS = (
+  "torch", "npz", "npy", "safetensors", "gguf", "onnx", "sharded", "containers", "zipped",
+)
 
 
 def make_all(folder: Path) -> None:

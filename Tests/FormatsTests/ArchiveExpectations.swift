@@ -32,6 +32,7 @@ extension ExpectedArchive {
       #expect(checksum == expected.crc32, "'\(expected.name)'", sourceLocation: sourceLocation)
     }
     #expect(Array(archive.values.keys) == values.map(\.name), sourceLocation: sourceLocation)
+    #expect(archive.unread.map(\.name) == unread, sourceLocation: sourceLocation)
     for (name, value) in values {
       #expect(value.isIdentical(to: archive.values[name]), sourceLocation: sourceLocation)
     }

@@ -171,10 +171,13 @@ import Testing
     (
       "|O",
       FormatError.Problem.unsupported(
-        "the object array ('|O') holds a Python pickle, which is never opened")
+        "the object array ('|O') holds a Python pickle")
     ),
-    ("<M8[s]", .unsupported("NumPy dates ('<M8[s]') are not supported")),
-    ("<f16", .unsupported("the NumPy element type '<f16' is not supported")),
+    ("<M8[s]", .unsupported("NumPy dates ('<M8[s]') are not supported; save them as int64")),
+    (
+      "<f16",
+      .unsupported("the NumPy element type '<f16' is not supported; save it as a narrower one")
+    ),
     ("<i3", .unsupported("the NumPy element type '<i3' is not supported")),
     ("f4", .malformed("the NumPy element type 'f4' has no byte order")),
     ("|f4", .malformed("the NumPy element type '|f4' has no byte order")),
@@ -183,6 +186,79 @@ import Testing
   ])
   func refusesElementTypes(descriptor: String, problem: FormatError.Problem) {
     #expect(throws: FormatError(problem)) { try NPYElement(descriptor) }
+  }
+
+  // MARK: Raw bytes
+
+  /// `numpy.savez` of an array of ml_dtypes keeps the width and no more.
+  @Test func rawBytesAreATensorOnceTheirTypeIsNamed() throws {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("file.npz")
+      var zip = ZipWriter()
+      for (name, descriptor, bytes) in [
+        ("b", "<V2", [0x80, 0x3F, 0x00, 0x40]), ("f", "<V1", [0x38, 0x40]),
+        ("v", "|V2", [1, 2, 3, 4]),
+      ] as [(String, String, [UInt8])] {
+        let header = try NPYHeader.encode(descriptor: descriptor, shape: [2])
+        zip.add("\(name).npy", SharedBytes(header + bytes))
+      }
+      var writer = try AtomicFileWriter(path: path)
+      try zip.write(to: &writer)
+      try writer.finish()
+
+      let archive = try FormatRegistry.standard.open(path)
+      #expect(archive.tensors.mapValues(\.unreadableType) == ["b": "<V2", "f": "<V1"])
+      #expect(archive.unread.map(\.name) == ["v"])
+      #expect(
+        throws: FormatError.unsupported(
+          "NumPy did not keep the type of its raw bytes ('<V2'), which --void-type names",
+          tensor: "b")
+      ) { try archive.requireReadableTensors() }
+
+      let one = try archive.interpretingRawBytes(as: [.bfloat16])
+      #expect(try one.tensors["b"]?.floatValues() == [1, 2])
+      #expect(one.tensors["f"]?.unreadableType == "<V1")
+      let both = try archive.interpretingRawBytes(as: [.float8E4M3FN, .bfloat16])
+      #expect(both.tensors["f"]?.elementType == .float8E4M3FN)
+      #expect(try both.tensors["f"]?.floatValues() == [1, 2])
+      try both.requireReadableTensors()
+    }
+  }
+
+  // MARK: Long lists
+
+  /// The losses of 300 steps are one entry, and come back as the values that they were.
+  @Test func longListsAreOneEntry() throws {
+    var archive = TensorArchive()
+    func list(_ name: String, _ values: [ArchiveValue]) -> ArchiveStructure {
+      .list(
+        values.enumerated().map { index, value in
+          archive.values["\(name).\(index)"] = value
+          return .leaf("\(name).\(index)")
+        })
+    }
+    let items: [(String, [ArchiveValue])] = [
+      ("losses", (0..<300).map { .real(Double($0) / 4) }),
+      ("steps", (0..<300).map { .integer($0) }),
+      ("mixed", (0..<5000).map { $0 == 0 ? .integer(0) : .real(0.5) }),
+      ("short", [.integer(1), .integer(2)]),
+    ]
+    archive.structure = .dictionary(
+      items.map { .init(key: .text($0.0), value: list($0.0, $0.1)) }, isOrdered: false)
+    try withTemporaryFolder { folder in
+      let path = folder.appending("file.npz")
+      var source = archive
+      for copy in [path, folder.appending("copy.npz")] {
+        try FormatRegistry.standard.write(source, as: NPZFormat(), to: copy)
+        let zip = try ZipArchive(try InputFile(path: copy))
+        #expect(
+          zip.entries.map(\.name) == [
+            "losses.npy", "steps.npy", "short.0.npy", "short.1.npy", "__condi__.npy",
+          ])
+        source = try FormatRegistry.standard.open(copy)
+        #expect(source.values == archive.values)
+      }
+    }
   }
 
   @Test func aSingleArrayFileHoldsNothingElse() throws {

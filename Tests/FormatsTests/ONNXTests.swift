@@ -88,7 +88,7 @@ import Testing
     let archive = try FormatRegistry.standard.open(try PackageFolder.fixture("onnx/nodes.onnx"))
     #expect(
       archive.notes == [
-        "only the initializers are read, not the graph of 1 nodes and the 1 tensor in their "
+        "only the initializers are read, not the graph of 1 node and 1 tensor in its "
           + "attributes"
       ])
     #expect(archive.unread.count == 1)

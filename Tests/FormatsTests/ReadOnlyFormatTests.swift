@@ -20,6 +20,8 @@ import Testing
     Subject(
       format: ONNXFormat(),
       files: ["onnx/raw.onnx", "onnx/typed.onnx", "onnx/nodes.onnx", "onnx/external/model.onnx"]),
+    Subject(format: ExportedProgramFormat(), files: ["zipped/exported.pt2"]),
+    Subject(format: ZippedFormat(), files: ["zipped/agent.zip", "zipped/agent_deflated.zip"]),
     Subject(
       format: ShardedFormat(),
       files: [
@@ -27,6 +29,13 @@ import Testing
         "sharded/torch/pytorch_model.bin.index.json",
       ]),
   ]
+
+  @Test(arguments: try ExpectedArchive.all(in: "expected.json", below: ["zipped/"]))
+  func readsWhatProgramsZip(_ expected: ExpectedArchive) throws {
+    for access in [InputFile.Access.mapped, .read] {
+      try expected.check(try PackageFolder.fixture(expected.path), access: access)
+    }
+  }
 
   @Test func everyFormatThatIsOnlyReadIsHere() {
     let names = Set(Self.subjects.map(\.format.identifier.name))
@@ -68,7 +77,10 @@ import Testing
   /// Every fixture of another format stays one.
   @Test(arguments: subjects)
   func recognizesNoOtherFormat(_ subject: Subject) throws {
-    let own = ["gguf": "gguf/", "onnx": "onnx/"][subject.format.identifier.name] ?? "sharded"
+    let own =
+      [
+        "gguf": "gguf/", "onnx": "onnx/", "pt2": "zipped/exported", "zip": "zipped/agent",
+      ][subject.format.identifier.name] ?? "sharded"
     for expected in try ExpectedArchive.all(in: "expected.json", below: [""])
     where !expected.path.contains(own) {
       let file = try InputFile(path: try PackageFolder.fixture(expected.path))

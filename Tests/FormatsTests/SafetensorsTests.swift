@@ -56,6 +56,14 @@ import Testing
     }
   }
 
+  /// As MLX writes no metadata.
+  @Test func nullIsNoMetadata() throws {
+    let archive = try read(
+      #"{"__metadata__":null,"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#, data: [1, 2])
+    #expect(archive.metadata.isEmpty)
+    #expect(try archive.tensors["w"]?.bytes().array == [1, 2])
+  }
+
   // MARK: Errors
 
   /// A file of `header` and `data`, read.

@@ -107,7 +107,7 @@ import Testing
       #expect(
         archive.notes == [
           "the shard '\(Self.two)' also holds tensors that the index takes from another one: 'a'",
-          "1 tensors are in shards but not in the index, and are taken too: 'c'",
+          "the index lacks 1 tensor of the shards, which the model has: 'c'",
         ])
     }
   }
@@ -135,7 +135,7 @@ import Testing
       let archive = try FormatRegistry.standard.open(path)
       #expect(Array(archive.tensors.keys) == ["a", "b"])
       #expect(
-        archive.notes == ["1 files look like shards but are not in the index: '\(extra)'"])
+        archive.notes == ["the index lacks 1 file that may be a shard by name: '\(extra)'"])
     }
   }
 

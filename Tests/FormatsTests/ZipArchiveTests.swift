@@ -69,10 +69,12 @@ import Testing
     let file = try ZipFiles.write { writer in
       writer.add("first", large, alignment: 64)
       writer.add("second", SharedBytes([1, 2, 3]), alignment: 64)
+      writer.add("deflated", large, compression: .deflated)
     }
     let archive = try ZipArchive(file)
-    #expect(archive.entries.map(\.byteCount) == [0x1_0000_0007, 3])
-    #expect(archive.entries.allSatisfy { $0.dataOffset.isMultiple(of: 64) })
+    #expect(archive.entries.map(\.byteCount) == [0x1_0000_0007, 3, 0x1_0000_0007])
+    #expect(archive.entries.prefix(2).allSatisfy { $0.dataOffset.isMultiple(of: 64) })
+    #expect(try archive.bytes(of: archive.entries[2]).count == 0x1_0000_0007)
     #expect(try archive.bytes(of: archive.entries[1]).array == [1, 2, 3])
     #expect(try archive.bytes(of: archive.entries[0]).count == 0x1_0000_0007)
   }

@@ -65,6 +65,29 @@ import Testing
         """)
   }
 
+  @Test func showsWhatCouldNotBeRead() throws {
+    var archive = TensorArchive(tensors: ["w": try tensor([1])])
+    archive.unread = [UnreadEntry(name: "d", kind: "<M8[D]", reason: "dates")]
+    let flat = TreeReport(archive: archive, file: "a.npz")
+    archive.structure = .dictionary(
+      [.init(key: .text("w"), value: .leaf("w")), .init(key: .text("d"), value: .unread("d"))],
+      isOrdered: false)
+    let nested = TreeReport(archive: archive, file: "a.npz")
+    for (report, headline) in [(flat, ""), (nested, "  dict (2)")] {
+      #expect(
+        try report.rendered(as: .text) == """
+          a.npz  1 tensor, 4 B of them\(headline)
+          ├── w  float32  [1]  4 B
+          └── d  left out: <M8[D], dates
+
+          """)
+      #expect(report.unread == archive.unread)
+      for format in ReportFormat.allCases {
+        #expect(try report.rendered(as: format).contains("dates"))
+      }
+    }
+  }
+
   @Test func depthCutsAndCounts() throws {
     let report = TreeReport(archive: try nested(), file: "model.pth", depth: 1)
     #expect(

@@ -17,6 +17,8 @@ public struct ExpectedArchive: Sendable, CustomTestStringConvertible {
   public let tensors: [ExpectedTensor]
   public let values: [(name: String, value: ArchiveValue)]
   public let metadata: [String: String]
+  /// Names of what is listed as left out.
+  public let unread: [String]
   /// Opening the file or reading a tensor must be an error.
   public let isRefused: Bool
   /// An error is as good as the tensors given.
@@ -43,6 +45,12 @@ public struct ExpectedArchive: Sendable, CustomTestStringConvertible {
     isRefused = entry.take("refused") == .boolean(true)
     mayBeRefused = entry.take("mayRefuse") == .boolean(true)
     reason = try entry.takeString("reason") ?? ""
+    unread = try (entry.takeArray("unread") ?? []).map { name in
+      guard case .string(let name) = name else {
+        throw FormatError.malformed("a name of what is left out is no text")
+      }
+      return name
+    }
     tensors = try (entry.takeArray("tensors") ?? []).map { try ExpectedTensor($0) }
     values = try Self.members(entry.take("values")).map { name, value in
       (name, try Self.value(value))

@@ -83,7 +83,9 @@ struct ZipCentralHeader {
   private var obstacle: String? {
     if isEncrypted { return "encrypted zip entries are not supported" }
     guard method != 0, method != 8 else { return nil }
-    let names: [UInt16: String] = [9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz"]
+    let names: [UInt16: String] = [
+      9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz",
+    ]
     let name = names[method].map { " (\($0))" } ?? ""
     return "zip compression method \(method)\(name) is not supported, only stored and deflated are"
   }

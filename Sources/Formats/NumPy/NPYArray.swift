@@ -1,6 +1,8 @@
 /// One NumPy array in a file: its header, and its bytes when asked for.
 struct NPYArray: Sendable {
   let header: NPYHeader
+  /// The file, for errors.
+  var path: String?
   /// Gives the whole `.npy` content, header included.
   let load: @Sendable () throws -> SharedBytes
 
@@ -31,9 +33,9 @@ struct NPYArray: Sendable {
     guard element.descriptor.hasPrefix("<"), let type = widths[element.itemByteCount] else {
       throw FormatError.unsupported("raw bytes ('\(element.descriptor)') are no numbers")
     }
-    return try Tensor(untyped: element.descriptor, as: type, shape: header.shape) {
-      try tensor(elementType: $0)
-    }
+    return try Tensor(
+      untyped: element.descriptor, as: type, shape: header.shape, path: path
+    ) { try tensor(elementType: $0) }
   }
 
   private func stored(as elementType: ElementType?) throws -> Tensor {

@@ -58,6 +58,11 @@ struct NPYElement: Hashable, Sendable {
       kind = code.first == "U" ? .text : code.first == "S" ? .bytes : .raw
       itemByteCount = code.first == "U" ? width * 4 : width
       return
+    case "f" where width == 1:
+      // What NumPy writes of ml_dtypes' float8_e5m2, and does not read.
+      kind = .raw
+      itemByteCount = 1
+      return
     default:
       guard let type = Self.numbers[String(code)] else { break }
       let byteCount = type.bitWidth / 8

@@ -23,7 +23,7 @@ public struct NPYFormat: ModelFormat {
       let header = try NPYHeader(byteCount: file.byteCount) {
         try file.bytes(at: $0, count: $1, purpose: $2)
       }
-      let array = NPYArray(header: header) {
+      let array = NPYArray(header: header, path: file.path) {
         try file.bytes(at: 0, count: file.byteCount, purpose: "the array")
       }
       var archive = TensorArchive(format: identifier)

@@ -68,7 +68,7 @@ struct NPYHeader {
     guard dataByteCount == byteCount - dataOffset else {
       throw FormatError.mismatch(
         expected: "the end of the array",
-        found: "\(byteCount - dataOffset - dataByteCount) more bytes",
+        found: counted(byteCount - dataOffset - dataByteCount, "more byte"),
         offset: dataOffset + dataByteCount)
     }
   }

@@ -16,11 +16,13 @@ struct NPZLongContainers {
   /// Values of other long containers, which stand in the extra entry.
   private(set) var encoded: Set<String> = []
 
-  /// Containers of more values than this are long.
-  static let limit = 256
+  /// Lists of more numbers than this are one array.
+  static let listLimit = 256
+  /// Containers of more values than this have no entry for each.
+  static let limit = 4096
 
   init(of archive: TensorArchive) {
-    guard let structure = archive.structure, archive.values.count > Self.limit else { return }
+    guard let structure = archive.structure, archive.values.count > Self.listLimit else { return }
     add(structure, of: archive)
   }
 
@@ -41,13 +43,13 @@ struct NPZLongContainers {
       guard case .leaf(let name) = item, archive.values[name] != nil else { return nil }
       return name
     }
-    if names.count > Self.limit {
-      if isList, names.count == items.count, let list = Self.list(of: names, in: archive) {
-        lists[names[0]] = list
-        listed.formUnion(names)
-      } else {
-        encoded.formUnion(names)
-      }
+    if isList, names.count > Self.listLimit, names.count == items.count,
+      let list = Self.list(of: names, in: archive)
+    {
+      lists[names[0]] = list
+      listed.formUnion(names)
+    } else if names.count > Self.limit {
+      encoded.formUnion(names)
     }
     for item in items { add(item, of: archive) }
   }

@@ -183,7 +183,7 @@ struct NPZReader {
       try content.slice(at: $0, count: $1, $2)
     }
     let (zip, entry) = (zip, content.entry)
-    return NPYArray(header: header) { try zip.bytes(of: entry) }
+    return NPYArray(header: header, path: zip.file.path) { try zip.bytes(of: entry) }
   }
 }
 

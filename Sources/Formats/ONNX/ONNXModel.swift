@@ -106,9 +106,9 @@ extension ONNXModel {
     var notes: [String] = []
     if nodeCount > 0 {
       notes.append(
-        "only the initializers are read, not the graph of \(nodeCount) nodes"
+        "only the initializers are read, not the graph of \(counted(nodeCount, "node"))"
           + (nodeTensors.count > 0
-            ? " and the \(counted(nodeTensors.count, "tensor")) in their attributes" : ""))
+            ? " and \(counted(nodeTensors.count, "tensor")) in its attributes" : ""))
     }
     let unreadable = initializers.filter { $0.unreadableType != nil }
     if !unreadable.isEmpty {

@@ -169,7 +169,8 @@ extension TensorArchive {
     guard !isBigEndian || type.byteSwapWidth == 1 else {
       throw FormatError.unsupported("big-endian exported programs are not supported")
     }
-    guard case .array(let sizes)? = meta["sizes"], case .array(let strides)? = meta["strides"] else {
+    guard case .array(let sizes)? = meta["sizes"], case .array(let strides)? = meta["strides"]
+    else {
       throw FormatError.malformed("a weight has no 'sizes' or 'strides'")
     }
     let dimensions = try sizes.map(integer)
@@ -178,7 +179,8 @@ extension TensorArchive {
     }
     return try Tensor(
       elementType: type, shape: shape, storage: storage,
-      elementOffset: try meta["storage_offset"].map(integer) ?? 0, strides: try strides.map(integer))
+      elementOffset: try meta["storage_offset"].map(integer) ?? 0, strides: try strides.map(integer)
+    )
   }
 
   /// `{"as_int": 3}`.

@@ -55,7 +55,7 @@ public struct PyTorchFormat: ModelFormat {
         let graph = try PickleMachine.read(from: &reader, byteLimit: .max)
         guard reader.isAtEnd else {
           throw FormatError.malformed(
-            "\(reader.remaining) bytes follow the pickle", offset: reader.fileOffset)
+            "\(counted(reader.remaining, "byte")) after the pickle", offset: reader.fileOffset)
         }
         return (graph, PyTorchNoStorages())
       }
@@ -77,7 +77,8 @@ public struct PyTorchFormat: ModelFormat {
           try archive.add(constants: try reader.readConstants())
         }
         archive.notes.append(
-          "the program of this TorchScript archive (\(records.codeFileCount) files) is not read")
+          "the program of this TorchScript archive (\(counted(records.codeFileCount, "file"))) is not read"
+        )
       }
       archive.format = identifier
       archive.metadata = metadata

@@ -86,7 +86,7 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
     }
     guard reader.isAtEnd else {
       throw FormatError.malformed(
-        "\(reader.remaining) bytes follow the storages", offset: reader.fileOffset)
+        "\(counted(reader.remaining, "byte")) after the storages", offset: reader.fileOffset)
     }
   }
 

@@ -29,7 +29,7 @@ struct PyTorchNotes: Sendable {
 
   var sentences: [String] {
     let opaque = opaqueCounts.map { className, count in
-      "treated \(count) object\(count == 1 ? "" : "s") of class '\(className)' as plain data"
+      "treated \(counted(count, "object")) of class '\(className)' as plain data"
     }
     return Self.limited(opaque, "classes of objects treated as plain data")
       + Self.limited(others, "remarks")

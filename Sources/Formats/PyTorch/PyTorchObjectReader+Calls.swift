@@ -33,7 +33,8 @@ extension PyTorchObjectReader {
       return try structure(of: content, named: name)
     case "builtins.getattr":
       if let attribute = try attribute(object) { return try leaf(attribute, named: name) }
-    case _ where PickledFunctions.functionMakers.contains(callee)
+    case _
+    where PickledFunctions.functionMakers.contains(callee)
       || PickledFunctions.classMakers.contains(callee):
       guard !holdsTensors(below: object.arguments) else { break }
       notes.add("functions and classes that the file defines itself are left out")
@@ -60,8 +61,8 @@ extension PyTorchObjectReader {
     switch node(arguments[0]) {
     case .global: break
     case .object:
-      // What belongs to an object elsewhere in the file is read as that object.
-      guard isAround(arguments[0]) || !holdsTensors(below: arguments[0]) else { return nil }
+      // An object that is nowhere else is read here.
+      guard isReadElsewhere(arguments[0]) || !holdsTensors(below: arguments[0]) else { return nil }
     default: return nil
     }
     notes.add("classes and functions among the values are kept as their names")

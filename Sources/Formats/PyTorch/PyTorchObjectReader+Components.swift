@@ -64,7 +64,9 @@ extension PyTorchObjectReader {
       attributes = [local]
     }
     let place = name.isEmpty ? "tensor" : name
-    let kept = try attributes.map { "'\(place).\(ArchiveStructure.component(of: try key(of: $0.key)))'" }
+    let kept = try attributes.map { attribute in
+      "'\(place).\(ArchiveStructure.component(of: try key(of: attribute.key)))'"
+    }
     let entries = try entries(of: attributes, named: place)
     let whole =
       isDistributed
@@ -112,7 +114,7 @@ extension PyTorchObjectReader {
   ) throws -> ArchiveStructure {
     guard arguments.count == 2, let parts = sequence(arguments[1]),
       case .text(let layout)? = try value(ofLeaf: arguments[0])
-    else { throw FormatError.malformed("a sparse tensor is pickled in an unknown way") }
+    else { throw FormatError.unsupported("a sparse tensor is pickled in an unknown way") }
     let keys: [String]
     switch (layout, parts.count) {
     case ("torch.sparse_coo", 3): keys = ["indices", "values", "size"]
@@ -136,7 +138,7 @@ extension PyTorchObjectReader {
   ) throws -> ArchiveStructure {
     guard arguments.count == 7, let parameters = sequence(arguments[4]),
       let first = parameters.first, case .global(let scheme) = node(first)
-    else { throw FormatError.malformed("a quantized tensor is pickled in an unknown way") }
+    else { throw FormatError.unsupported("a quantized tensor is pickled in an unknown way") }
     let keys: [String]
     switch (scheme, parameters.count) {
     case ("torch.per_tensor_affine", 3): keys = ["scale", "zero_point"]
@@ -163,7 +165,7 @@ extension PyTorchObjectReader {
     _ arguments: [PickleGraph.Reference], named name: String
   ) throws -> ArchiveStructure {
     guard arguments.count == 4 else {
-      throw FormatError.malformed("a nested tensor is pickled in an unknown way")
+      throw FormatError.unsupported("a nested tensor is pickled in an unknown way")
     }
     notes.add("nested tensors are read as their buffer, sizes, strides and offsets")
     var entries: [ArchiveStructure.Entry] = []

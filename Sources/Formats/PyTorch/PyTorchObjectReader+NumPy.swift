@@ -103,11 +103,11 @@ extension PyTorchObjectReader {
   private func pickledArray(_ object: PickleGraph.Object) throws -> PickledArray? {
     let callee = try callee(of: object)
     var arguments = try arguments(of: object)
-    if Self.isJAXArray(callee) {
+    if Self.wrapsArray(callee) {
       // (NumPy's function, its arguments, the array's state, facts about the type)
-      guard arguments.count == 4, case .global(let function) = node(arguments[0]),
+      guard (3...4).contains(arguments.count), case .global(let function) = node(arguments[0]),
         let inner = sequence(arguments[1])
-      else { throw FormatError.unsupported("a JAX array is pickled in an unknown way") }
+      else { throw FormatError.unsupported("an array is pickled in an unknown way") }
       try requirePlain(object)
       let state = arguments[2]
       arguments = inner
@@ -117,10 +117,12 @@ extension PyTorchObjectReader {
     return try pickledArray(callee, arguments, state: object.state)
   }
 
-  /// Of `jax.Array`, and of the classes that it had before.
-  private static func isJAXArray(_ callee: String) -> Bool {
-    callee.hasPrefix("jax")
-      && (callee.hasSuffix("._reconstruct_array") || callee.hasSuffix("reconstruct_device_array"))
+  /// Whether a function is given what NumPy would make an array of: JAX's for `jax.Array` and the
+  /// classes that it had before, and dill's.
+  private static func wrapsArray(_ callee: String) -> Bool {
+    callee == "dill._dill._create_array"
+      || callee.hasPrefix("jax")
+        && (callee.hasSuffix("._reconstruct_array") || callee.hasSuffix("reconstruct_device_array"))
   }
 
   private func pickledArray(
@@ -170,7 +172,7 @@ extension PyTorchObjectReader {
     }
   }
 
-  fileprivate static let unknownArray = FormatError.malformed(
+  fileprivate static let unknownArray = FormatError.unsupported(
     "a NumPy array is pickled in an unknown way")
 
   /// Protocols 0 and 1 have integers where there are truth values.
@@ -237,7 +239,7 @@ extension PyTorchObjectReader {
     else { return nil }
     let arguments = try arguments(of: object)
     guard arguments.count == 2, let bytes = try bytes(at: arguments[1]) else {
-      throw FormatError.malformed("a NumPy scalar is pickled in an unknown way")
+      throw FormatError.unsupported("a NumPy scalar is pickled in an unknown way")
     }
     let scalar = PickledArray(
       type: try type(of: arguments[0]), shape: .scalar, isFortranOrder: false,

@@ -104,7 +104,7 @@ extension PyTorchObjectReader {
       guard case .global(let inner) = node(arguments[0]),
         case .global(let type) = node(arguments[1]),
         case .tuple(let innerArguments) = node(arguments[2])
-      else { throw FormatError.malformed("a tensor of a class is pickled in an unknown way") }
+      else { throw FormatError.unsupported("a tensor of a class is pickled in an unknown way") }
       if type != "torch.Tensor", type != "torch.nn.parameter.Parameter" {
         notes.add("tensors of the class '\(type)' are read as plain tensors")
       }
@@ -116,8 +116,8 @@ extension PyTorchObjectReader {
       {
         throw FormatError.unsupported(refusal)
       }
-      throw FormatError.malformed(
-        "'\(function)' is called with \(arguments.count) arguments")
+      throw FormatError.unsupported(
+        "'\(function)' is called with \(counted(arguments.count, "argument"))")
     }
   }
 

@@ -104,8 +104,9 @@ extension PyTorchObjectReader {
     case .persistent: return "storage"
     case .object(let object):
       guard let callee = try? callee(of: object) else { return "object" }
-      if callee == "torch._tensor._rebuild_from_type_v2", let arguments = try? arguments(of: object),
-        arguments.count == 4, case .global(let name) = node(arguments[1])
+      if callee == "torch._tensor._rebuild_from_type_v2",
+        let arguments = try? arguments(of: object), arguments.count == 4,
+        case .global(let name) = node(arguments[1])
       {
         return name
       }

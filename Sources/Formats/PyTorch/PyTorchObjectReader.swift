@@ -12,6 +12,8 @@ struct PyTorchObjectReader {
   private(set) var unread: [UnreadEntry] = []
   /// Attributes of the tensor just read that hold tensors, for the container around it.
   private var attachments: [Attachment] = []
+  /// What a dictionary, a list or a set holds, once somebody asked.
+  private var heldReferences: Set<PickleGraph.Reference>?
   /// Steps that `holdsTensors` may still take: what is shared is looked through once for each place.
   var searchBudget = 1 << 24
   /// Storages that lie inside the pickle, by the call that opens them.
@@ -85,8 +87,29 @@ struct PyTorchObjectReader {
     return .unread(name)
   }
 
-  /// Whether the object at `reference` is one of those around the one being read.
-  func isAround(_ reference: PickleGraph.Reference) -> Bool { path.contains(reference) }
+  /// Whether the object at `reference` is read anyhow: it is one of those around the one being read,
+  /// or a container holds it.
+  mutating func isReadElsewhere(_ reference: PickleGraph.Reference) -> Bool {
+    if path.contains(reference) { return true }
+    let held = heldReferences ?? Self.heldReferences(in: graph)
+    heldReferences = held
+    return held.contains(reference)
+  }
+
+  private static func heldReferences(in graph: PickleGraph) -> Set<PickleGraph.Reference> {
+    var held: Set<PickleGraph.Reference> = []
+    for node in graph.nodes {
+      switch node {
+      case .dictionary(let items): for item in items { held.insert(item.value) }
+      case .list(let items), .set(let items): held.formUnion(items)
+      case .object(let object):
+        for item in object.items { held.insert(item.value) }
+        held.formUnion(object.elements)
+      default: break
+      }
+    }
+    return held
+  }
 
   /// Objects may refer to what they belong to, as no plain data do.
   private func isCycleOfObjects(_ reference: PickleGraph.Reference) -> Bool {

@@ -94,7 +94,7 @@ struct PyTorchRecords {
       let graph = try PickleMachine.read(from: &reader)
       guard reader.isAtEnd else {
         throw FormatError.malformed(
-          "\(reader.remaining) bytes follow the pickle", offset: reader.fileOffset)
+          "\(counted(reader.remaining, "byte")) after the pickle", offset: reader.fileOffset)
       }
       return graph
     }

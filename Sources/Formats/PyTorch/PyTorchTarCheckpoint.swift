@@ -39,7 +39,7 @@ struct PyTorchTarCheckpoint: PyTorchStorageSource {
     graph = try read(&pickle, "pickle")
     for rest in [machine, storages, tensors, pickle] where !rest.isAtEnd {
       throw FormatError.malformed(
-        "\(rest.remaining) bytes follow what was expected", offset: rest.fileOffset)
+        "\(counted(rest.remaining, "byte")) after what was expected", offset: rest.fileOffset)
     }
   }
 

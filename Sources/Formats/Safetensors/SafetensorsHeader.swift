@@ -98,7 +98,7 @@ extension SafetensorsHeader {
     guard end == byteCount else {
       throw FormatError.mismatch(
         expected: "the file to end with its last tensor",
-        found: "\(byteCount - end) more bytes", offset: dataOffset + end)
+        found: counted(byteCount - end, "more byte"), offset: dataOffset + end)
     }
   }
 }

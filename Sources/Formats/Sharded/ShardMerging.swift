@@ -68,7 +68,7 @@ struct ShardMerging {
     archive.unread = unread
     if !unmapped.isEmpty {
       archive.notes.append(
-        "\(counted(unmapped.count, "tensor")) of the shards stand in no index, and are taken as well: "
+        "the index lacks \(counted(unmapped.count, "tensor")) of the shards, which the model has: "
           + unmapped.keys.quotedList())
     }
     if let totalSize = index.totalSize, totalSize != archive.tensorByteCount {

@@ -54,11 +54,13 @@ struct ShardNames {
     }
     if !extra.isEmpty {
       notes.append(
-        "\(extra.count) files look like shards but are not in the index: \(extra.quotedList())")
+        "the index lacks \(counted(extra.count, "file")) that may be a shard by name: "
+          + extra.quotedList())
     }
     let counts = Set(names.compactMap { Parts($0)?.count })
     if counts.count == 1, let count = counts.first, names.count < count {
-      notes.append("the shards' names speak of \(count) shards, the index of \(names.count)")
+      notes.append(
+        "the shards' names speak of \(counted(count, "shard")), the index of \(names.count)")
     }
     return notes
   }

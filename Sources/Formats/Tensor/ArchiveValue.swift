@@ -29,7 +29,7 @@ extension ArchiveValue: CustomStringConvertible {
     case .real(let value): "\(value)"
     case .complex(let real, let imaginary): "(\(real)+\(imaginary)j)"
     case .text(let text): "'\(text.escapingControlCharacters)'"
-    case .bytes(let bytes): "\(bytes.count) bytes"
+    case .bytes(let bytes): counted(bytes.count, "byte")
     }
   }
 }

@@ -62,14 +62,17 @@ public struct Tensor: Sendable {
   /// - Parameters:
   ///   - descriptor: what the file says instead.
   ///   - elementType: a type of raw bytes that is as wide.
+  ///   - path: the file, for the error.
   ///   - interpretation: gives the tensor as one of a type that is as wide.
   init(
-    untyped descriptor: String, as elementType: ElementType, shape: Shape,
+    untyped descriptor: String, as elementType: ElementType, shape: Shape, path: String?,
     interpretation: @escaping @Sendable (ElementType) throws -> Tensor
   ) throws {
     let reason =
       "NumPy did not keep the type of its raw bytes ('\(descriptor)'), which --void-type names"
-    try self.init(elementType: elementType, shape: shape) { throw FormatError.unsupported(reason) }
+    try self.init(elementType: elementType, shape: shape) {
+      throw FormatError.unsupported(reason, path: path)
+    }
     unreadableType = descriptor
     unreadableReason = reason
     self.interpretation = interpretation

@@ -49,8 +49,14 @@ extension TensorArchive {
     return archive
   }
 
-  /// - Throws: `FormatError` when tensors are in the file, and none of them could be read.
-  package func requireTensors() throws {
+  /// Checks what no writer could write: tensors of an unknown element type, or none at all.
+  ///
+  /// - Throws: `FormatError` when the elements of a tensor cannot be read, or tensors are in the file and
+  ///   none of them could be.
+  package func requireReadableTensors() throws {
+    if let (name, tensor) = tensors.elements.first(where: { $0.value.unreadableReason != nil }) {
+      throw FormatError.unsupported(tensor.unreadableReason ?? "", tensor: name)
+    }
     guard tensors.isEmpty, let first = unread.first else { return }
     throw FormatError.unsupported(
       "no tensor can be read: \(first)"

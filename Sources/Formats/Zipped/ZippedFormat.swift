@@ -15,12 +15,14 @@ public struct ZippedFormat: ReadOnlyModelFormat {
     NPYFormat(), GGUFFormat(), ONNXFormat(),
   ]
 
-  /// Whether a member that has one of the formats' extensions is there.
+  /// Whether a member that has one of the formats' extensions is there, and the archive is none of
+  /// these formats itself.
   public func recognizes(_ file: InputFile) -> Bool {
     guard let signature = try? file.bytes(at: 0, count: 4, purpose: "the signature").array,
       signature == Array("PK\u{3}\u{4}".utf8), let entries = try? file.zipDirectory().entries
     else { return false }
     return entries.contains { Self.mayBeModel($0.name) }
+      && !Self.memberFormats.contains { $0.recognizes(file) }
   }
 
   private static let extensions = Set(
@@ -41,7 +43,8 @@ public struct ZippedFormat: ReadOnlyModelFormat {
       for entry in zip.entries where !entry.name.hasSuffix("/") {
         do {
           let member = try Self.read(entry, of: zip)
-          structure.append(.init(key: .text(entry.name), value: try archive.add(member, below: entry.name)))
+          let place = try archive.add(member, below: entry.name)
+          structure.append(.init(key: .text(entry.name), value: place))
         } catch let error as FormatError {
           archive.unread.append(
             UnreadEntry(name: entry.name, kind: "file", reason: error.problem.description))
@@ -49,6 +52,9 @@ public struct ZippedFormat: ReadOnlyModelFormat {
         }
       }
       archive.structure = .dictionary(structure, isOrdered: false)
+      guard structure.contains(where: { !$0.value.isUnread }) else {
+        throw FormatError.unsupported("no member of the zip archive can be read as a model file")
+      }
       return archive
     }
   }
@@ -64,6 +70,12 @@ public struct ZippedFormat: ReadOnlyModelFormat {
       throw FormatError(.unrecognizedFormat(found: FileSignature.describe(file)))
     }
     return try format.read(file)
+  }
+}
+
+extension ArchiveStructure {
+  fileprivate var isUnread: Bool {
+    if case .unread = self { true } else { false }
   }
 }
 

@@ -1,21 +1,21 @@
+import Formats
+
 extension DiffReport {
   /// The result in one line, made from the rest of the report.
   var verdictLine: String {
-    func plural(_ count: Int, _ noun: String) -> String {
-      "\(count) \(noun)\(count == 1 ? "" : "s")"
-    }
     let layouts = [
       (renamed.count, "renamed"), (relaid.count, "laid out otherwise"),
     ].filter { $0.0 > 0 }.map { "\($0) \($1)" }
     guard !isSame else {
       let exceptions = layouts.isEmpty ? "" : ", \(layouts.joined(separator: ", "))"
-      return "the same: \(plural(max(a.tensorCount, b.tensorCount), "tensor"))\(exceptions)"
+      return "the same: \(counted(max(a.tensorCount, b.tensorCount), "tensor"))\(exceptions)"
     }
-    var parts = changed.isEmpty ? [] : ["\(changed.count) of \(a.tensorCount) tensors changed"]
+    var parts =
+      changed.isEmpty ? [] : ["\(changed.count) of \(counted(a.tensorCount, "tensor")) changed"]
     parts += layouts
     parts += [(onlyInA.count, "only in A"), (onlyInB.count, "only in B")]
       .filter { $0.0 > 0 }.map { "\($0) \($1)" }
-    if !values.isEmpty { parts.append(plural(values.count, "value") + " changed") }
+    if !values.isEmpty { parts.append(counted(values.count, "value") + " changed") }
     return "different: \(parts.joined(separator: ", "))"
   }
 

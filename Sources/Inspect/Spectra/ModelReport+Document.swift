@@ -1,3 +1,5 @@
+import Formats
+
 extension ModelReport: DocumentedReport {
   package var document: ReportDocument {
     ReportDocument(
@@ -45,7 +47,8 @@ extension ModelReport: DocumentedReport {
       let count = outcome.layers.count
       let verdict =
         outcome.isPassed
-        ? "passed by \(count) layers" : "FAILED by \(outcome.offenders.count) of \(count) layers"
+        ? "passed by \(counted(count, "layer"))"
+        : "FAILED by \(outcome.offenders.count) of \(counted(count, "layer"))"
       facts.append(.init("rule: \(outcome.rule)", verdict))
     }
     return facts

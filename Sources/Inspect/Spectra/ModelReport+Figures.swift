@@ -1,3 +1,5 @@
+import Formats
+
 extension ModelReport {
   /// The drawings of the HTML report.
   var figures: [ReportFigure] {
@@ -61,7 +63,7 @@ extension ModelReport {
     let sum = rest.reduce(0) { $0 + $1.value }
     let shown =
       sorted.prefix(24).map { ($0.key, $0.value) }
-      + (rest.isEmpty ? [] : [("\(rest.count) others", sum)])
+      + (rest.isEmpty ? [] : [(counted(rest.count, "other"), sum)])
     return shown.map { .init(label: $0, value: Double($1), text: ReportNumber.bytes($1)) }
   }
 

@@ -1,3 +1,5 @@
+import Formats
+
 extension VerificationReport: DocumentedReport {
   package var document: ReportDocument {
     ReportDocument(
@@ -101,13 +103,14 @@ extension VerificationReport: DocumentedReport {
   private var notes: [String] {
     guard let fidelity else { return [] }
     let lists = [
-      ("differ from the reference though they were to stay", fidelity.alteredTensors),
-      ("have values more than a step from the reference's", fidelity.strayTensors),
-      ("are in the reference only", fidelity.missingTensors),
-      ("are in the packed file only", fidelity.extraTensors),
+      ("to stay as in the reference, but different", fidelity.alteredTensors),
+      ("with values more than a step from the reference's", fidelity.strayTensors),
+      ("in the reference only", fidelity.missingTensors),
+      ("in the packed file only", fidelity.extraTensors),
     ]
     return lists.compactMap { what, names in
-      names.isEmpty ? nil : "\(names.count) tensors \(what): \(names.joined(separator: ", "))"
+      names.isEmpty
+        ? nil : "\(counted(names.count, "tensor")) \(what): \(names.joined(separator: ", "))"
     }
   }
 }

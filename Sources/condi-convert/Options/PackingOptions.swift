@@ -37,7 +37,7 @@ struct PackingOptions: ParsableArguments {
     }
     if !dryRun { try destination.check(output) }
     let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
-    try locatingErrors(path: input) { try archive.requireTensors() }
+    try locatingErrors(path: input) { try archive.requireReadableTensors() }
     guard archive.format != PackedFormat.identifier else {
       throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
     }

@@ -116,7 +116,7 @@ struct StreamingOptions: ParsableArguments {
   /// Says what was written where every bit was kept.
   static func note(_ outcome: ConversionOutcome, output: String, common: CommonOptions) {
     Console.note(
-      "wrote \(outcome.plan.header.names.count) tensors to \(output) as "
+      "wrote \(counted(outcome.plan.header.names.count, "tensor")) to \(output) as "
         + "\(SafetensorsFormat().identifier.displayName)", unless: common.quiet)
   }
 }

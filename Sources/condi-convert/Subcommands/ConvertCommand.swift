@@ -78,7 +78,7 @@ struct ConvertCommand: SharedCommand {
     }
     try packing.destination.check(output)
     let archive = try ModelArgument.open(input, root: packing.root, common: common)
-    try locatingErrors(path: input) { try archive.requireTensors() }
+    try locatingErrors(path: input) { try archive.requireReadableTensors() }
     if let conversion = try streaming.conversion(
       of: archive, input: input, common: common,
       planning: {

@@ -57,6 +57,6 @@ struct RunCommand: SharedCommand {
     }
     let bar = ProgressBar("job \(job)", total: share.sourceByteCount, isQuiet: common.quiet)
     try share.run { bar.advance($1) }
-    Console.note("job \(job): \(share.recordCount) tensors are done", unless: common.quiet)
+    Console.note("job \(job): \(counted(share.recordCount, "tensor")) done", unless: common.quiet)
   }
 }

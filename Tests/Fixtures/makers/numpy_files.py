@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from .archives import npy_bytes, unzip, zip_bytes
@@ -21,6 +23,8 @@ NUMERIC = (
 def make(manifest: Manifest) -> None:
     make_npy(manifest)
     make_npz(manifest)
+    make_objects(manifest)
+    make_odd_npz(manifest)
     make_refused_npy(manifest)
     make_refused_npz(manifest)
 
@@ -162,9 +166,70 @@ def positional(*arrays: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-# MARK: Files to refuse
+# MARK: Entries that cannot be read, and objects
 
 STRUCTURED = np.array([(1, 2.0)], dtype=[("a", "<i4"), ("b", "<f8")])
+
+
+def expect(manifest: Manifest, name: str, data: bytes, arrays: dict[str, Any], **extra: Any) -> None:
+    """Writes a file that NumPy itself reads otherwise, or only by unpickling."""
+    values = extra.pop("values", {})
+    manifest.path(name).write_bytes(data)
+    entry = expectation({key: np.asanyarray(array) for key, array in arrays.items()})
+    entry["values"].update({key: leaf_entry(value) for key, value in values.items()})
+    manifest.add(name, {**entry, **extra})
+
+
+def make_objects(manifest: Manifest) -> None:
+    """Arrays of objects, whose pickles are data here; protocol 4, as NumPy writes them."""
+    # Not made by pickling: the pickle would differ between versions of NumPy.
+    def objects(shape: str, pickle: bytes) -> bytes:
+        header = b"{'descr': '|O', 'fortran_order': False, 'shape': " + shape.encode() + b", }"
+        return npy_bytes(header, pickle)
+
+    def array(shape: bytes, item: bytes) -> bytes:
+        """numpy.ndarray's pickle of objects, in protocol 0."""
+        return (b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntVb\ntR(I1\n"
+                + shape + b"cnumpy\ndtype\n(VO8\nI00\nI01\ntR(I3\nV|\nNNNI-1\nI-1\nI63\ntb"
+                + b"I00\n(l" + item + b"atb.")
+
+    number = (b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntVb\ntR(I1\n(I2\nt"
+              b"cnumpy\ndtype\n(Vi1\nI00\nI01\ntR(I3\nV|\nNNNI-1\nI-1\nI0\ntbI00\n"
+              b"c_codecs\nencode\n(V\x01\x02\nVlatin1\ntRtb")  # fmt: skip
+    dictionary = array(b"(t", b"(dVw\n" + number + b"sVn\nI7\ns")
+    pair = np.array([1, 2], np.int8)
+    expect(manifest, "npy/objects.npy", objects("()", dictionary), {"w": pair}, values={"n": 7})
+    evil = array(b"(t", b"cos\nsystem\n(Vtrue\ntR")
+    expect(manifest, "npz/objects.npz", zip_bytes([
+        ("params.npy", objects("()", dictionary)), ("list.npy", objects("(1,)", array(b"(I1\nt", number))),
+        ("evil.npy", objects("()", evil)), ("weight.npy", npy(pair)),
+    ]), {"params.w": pair, "list.0": pair, "weight": pair}, values={"params.n": 7},
+        unread=["evil"])  # fmt: skip
+
+
+def make_odd_npz(manifest: Manifest) -> None:
+    matrix = np.arange(6.0).reshape(2, 3)
+    odd = {"day": np.array(["2020-01-01"], "M8[D]"), "span": np.array(5, "m8[s]"),
+           "table": STRUCTURED, "long": np.zeros(2, np.longdouble), "void": np.zeros(3, "V2")}
+    members = unzip(npz(weight=matrix, **odd))
+    members += [("layer/", b""), ("layer/w.npy", npy(matrix)), ("README.txt", b"hello")]
+    expect(manifest, "npz/odd_entries.npz", zip_bytes(members), {"weight": matrix, "layer/w": matrix},
+           unread=[*odd, "layer/", "README.txt"])
+    narrow = np.arange(3)
+    expect(manifest, "npz/ml_dtypes.npz", npz(
+        b=narrow.astype(ml_dtypes.bfloat16), f=narrow.astype(ml_dtypes.float8_e4m3fn),
+    ), {}, refused=True, reason="NumPy does not keep the types of ml_dtypes")  # fmt: skip
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, method in (("a.npy", zipfile.ZIP_STORED), ("b.npy", zipfile.ZIP_BZIP2),
+                             ("c.npy", zipfile.ZIP_LZMA)):
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type = method
+            archive.writestr(info, npy(matrix))
+    expect(manifest, "npz/methods.npz", buffer.getvalue(), {"a": matrix}, unread=["b", "c"])
+
+
+# MARK: Files to refuse
 
 
 def make_refused_npy(manifest: Manifest) -> None:
@@ -176,10 +241,6 @@ def make_refused_npy(manifest: Manifest) -> None:
     bad("timedelta", npy(np.array([5], "m8[s]")), "time differences are unsupported")
     bad("void", npy(np.zeros(3, "V2")), "the type of 2-byte voids is lost")
     bad("longdouble", npy(np.zeros(2, np.longdouble)), "128-bit reals are unsupported")
-    # Not made by pickling: the pickle would differ between versions of NumPy.
-    bad("object", npy_bytes(b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
-                            b"\x80\x03]q\x00K\x01a."), "objects are pickles")
-
     good = npy(np.arange(6, dtype=np.int32).reshape(2, 3))
     data = good[128:]
     bad("truncated_data", good[:-1], "24 bytes are declared, 23 are there")
@@ -229,11 +290,6 @@ def make_refused_npz(manifest: Manifest) -> None:
 
     matrix = np.arange(6.0).reshape(2, 3)
     member = npy(matrix)
-    bad("structured", npz(weight=matrix, table=STRUCTURED), "structured elements are unsupported")
-    bad("datetime", npz(day=np.array("2020-01-01", "M8[D]")), "datetimes are unsupported")
-    bad("object", zip_bytes([("weight.npy", member), ("object.npy", npy_bytes(
-        b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"\x80\x03]q\x00K\x01a."))]),
-        "objects are pickles")
     bad("duplicate", zip_bytes([("a.npy", member), ("a.npy", npy(matrix + 1))]),
         "two entries are named a.npy")
     bad("text_collision", npz(**{"a": np.array(["x"]), "a.0": matrix}),

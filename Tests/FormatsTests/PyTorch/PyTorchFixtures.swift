@@ -65,6 +65,7 @@ enum PyTorchFixtures {
 
     let tensors: [Tensor]?
     let values: [String: Value]?
+    let unread: [String]?
     let refused: Bool?
     let mayRefuse: Bool?
   }
@@ -107,6 +108,8 @@ enum PyTorchFixtures {
     #expect(
       Dictionary(uniqueKeysWithValues: archive.values.map { ($0.key, "\($0.value)") }) == values,
       sourceLocation: sourceLocation)
+    #expect(
+      archive.unread.map(\.name) == expectation.unread ?? [], sourceLocation: sourceLocation)
     for (tensor, found) in zip(expected, archive.tensors.values) {
       #expect(
         found.elementType.rawValue == tensor.elementType, "\(tensor.name)",

@@ -28,11 +28,16 @@ enum PickleHazards {
     guard names[name] == nil else { return true }
     let parts = name.split(separator: ".")
     guard let last = parts.last, let package = parts.first else { return true }
-    if serializers.contains(String(package)) { return ["load", "loads", "Unpickler"].contains(last) }
-    // Instances of classes: enumerations, settings, records.
+    guard !serializers.contains(String(package)) else {
+      return ["load", "loads", "Unpickler"].contains(last)
+    }
+    // Enumerations, symbols and signatures.
     let isClass = last.drop { $0 == "_" }.first?.isUppercase ?? false
-    return !isClass || activeClasses.contains(String(last))
+    return !(isClass && dataPackages.contains(String(package)))
   }
+
+  /// Packages whose classes are data, whatever their functions do.
+  private static let dataPackages: Set<String> = ["signal", "inspect", "sympy"]
 
   /// Packages whose functions rebuild functions and classes.
   private static let serializers: Set<String> = ["cloudpickle", "dill"]
@@ -48,12 +53,6 @@ enum PickleHazards {
     "torch.fx.graph_module.reduce_package_graph_module",
     "torch.fx.graph_module.reduce_deploy_graph_module",
     "transformers.utils.import_utils._LazyModule",
-  ]
-
-  /// Classes that do something when they are made.
-  private static let activeClasses: Set<String> = [
-    "Popen", "Popen3", "Popen4", "Process", "CDLL", "PyDLL", "WinDLL", "OleDLL", "FileIO", "Pdb",
-    "Bdb", "Unpickler", "InteractiveInterpreter", "InteractiveConsole", "Timer", "ZipFile", "TarFile",
   ]
 
   /// Functions that call the function that they are given.

@@ -104,7 +104,7 @@ import Testing
     (
       #"{"w":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}"#,
       .mismatch(
-        expected: "the file to end with its last tensor", found: "1 more bytes", offset: 64)
+        expected: "the file to end with its last tensor", found: "1 more byte", offset: 64)
     ),
     (
       #"{"w":{"dtype":"U8","shape":[9],"data_offsets":[0,9]}}"#,

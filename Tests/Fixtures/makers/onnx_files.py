@@ -107,7 +107,7 @@ def make_read(manifest: Manifest) -> None:
     add(manifest, "shapes", model(shapes))
     constant = helper.make_node("Constant", [], ["c"], value=raw("c", "FLOAT"))
     add(manifest, "nodes", model([raw("w", "FLOAT")], [constant], metadata={"author": "Grüße"}),
-        note="the constant of a node is no initializer")
+        note="the constant of a node is no initializer", unread=["c.value"])
     then_branch = helper.make_graph([], "then", [], [], [raw("inner", "FLOAT", (2, 3))])
     deep = helper.make_node("Constant", [], ["deep"], value=raw("", "INT64", (1,)))
     else_branch = helper.make_graph([deep], "else", [], [])
@@ -115,7 +115,8 @@ def make_read(manifest: Manifest) -> None:
         helper.make_node("Constant", [], ["c"], name="constant", value=raw("", "FLOAT", (2,))),
         helper.make_node("If", ["w"], ["y"], name="if", then_branch=then_branch,
                          else_branch=else_branch),
-    ]), note="tensors of nodes and branches are no initializers of the model")
+    ]), note="tensors of nodes and branches are no initializers of the model",
+        unread=["constant.value", "if.else_branch.deep.value", "if.then_branch.inner"])
     add(manifest, "no_initializers", model([]))
     # An unpacked float_data, and an int32_data in two packed pieces: older writers' encodings.
     unpacked = model([typed("w", "FLOAT", (3,)), typed("i", "INT8", (4,))])

@@ -21,7 +21,7 @@ def make(data: Path, output: Path) -> None:
     files = {}
     for folder in READ:
         for path in sorted((data / "formats" / folder).rglob("*")):
-            if path.is_file():
+            if path.is_file() and "adversarial" not in path.parent.name:
                 files[str(path.relative_to(data))] = describe(path, folder)
     output.write_text(dumps(files), encoding="utf-8")
     tensors = sum(len(entry.get("tensors", [])) for entry in files.values())

@@ -372,7 +372,7 @@ def make_odd_entries(manifest: Manifest) -> None:
         "w": w, "activation": "torch._C._VariableFunctionsClass.relu", "log": "builtins.print",
         "get": ["x"],
         "norm": {
-            "__state__": ["torch.nn.modules.normalization.LayerNorm", [], {"eps": 1e-6}, {}],
+            "__state__": ["torch.nn.modules.normalization.LayerNorm", [], {"eps": 1e-6}, None],
             "__args__": ["torch.nn.modules.normalization.LayerNorm"],
         },
         "join": "posixpath.join", "signal": [2],

@@ -110,6 +110,7 @@ public enum PartCount: Hashable, Sendable, ExpressibleByIntegerLiteral {
   /// As many as the first axis is long, such as the experts of `[expert, in, out]`.
   case firstAxis
 
+  /// Creates `count(_:)`.
   public init(integerLiteral count: Int) { self = .count(count) }
 
   /// The number for a tensor of this shape.

@@ -52,6 +52,7 @@ package struct ConversionRun: Sendable {
       try content.refuseToDiscard("\(error)", path: path)
       return .other(reason: "\(error)")
     }
+    PartialFile.removeName(ofFinished: request.output)
     let isPartial = FileManager.default.fileExists(atPath: PartialFile.path(of: request.output))
     if try !isPartial && FinishedOutput.isThere(of: plan, content) {
       ConversionJournal.removeAll(of: request.output)

@@ -91,10 +91,6 @@ import Testing
           let again = try CommandLine.runAll(arguments)
           // Killed after the output took its name, and before the journal was gone.
           #expect(again.exitCode == (isThere ? 2 : 0), "step \(step): \(again.standardError)")
-          if FileManager.default.fileExists(atPath: "\(output).part") {
-            // Even before the file lost its earlier name: the message advises '--force'.
-            try CommandLine.succeedAll(arguments + ["--force"])
-          }
         }
         #expect(try folder.names() == ["model", "out.\(suffix)"], "step \(step)")
         let left = try FileManager.default.contentsOfDirectory(atPath: model.folder)

@@ -26,6 +26,21 @@ package final class PartialFile: Sendable {
     "\(OutputDestination.resolved(output)).part"
   }
 
+  /// Takes the partial name from an output that is whole: the process that finished it ended before it
+  /// could. Whatever began anew under that name would destroy the output.
+  package static func removeName(ofFinished output: String) {
+    let path = path(of: output)
+    let descriptor = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)
+    guard descriptor >= 0 else { return }
+    defer { close(descriptor) }
+    var (partial, whole) = (stat(), stat())
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
+      fstat(descriptor, &partial) == 0, lstat(OutputDestination.resolved(output), &whole) == 0,
+      (partial.st_dev, partial.st_ino) == (whole.st_dev, whole.st_ino)
+    else { return }
+    unlink(path)
+  }
+
   /// - Parameters:
   ///   - output: where the file will be.
   ///   - opening: what an existing partial file holds stays.
@@ -39,6 +54,7 @@ package final class PartialFile: Sendable {
     destination = try OutputDestination(path: output, replacesExisting: replacesExisting)
     self.output = output
     path = "\(destination.path).part"
+    Self.removeName(ofFinished: output)
     let creation = opening == .existing ? 0 : O_CREAT
     descriptor = open(
       path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | creation, destination.permissions ?? 0o666)

@@ -40,7 +40,7 @@ help:
 	@echo 'make test     build and run all tests'
 	@echo 'make lint     check the formatting of all Swift sources, and that what is public is documented'
 	@echo 'make format   apply that formatting'
-	@echo 'make interop  check written files with torch, numpy, safetensors, mlx, onnxruntime and gguf'
+	@echo 'make interop  check written files with torch, numpy, safetensors, mlx, onnxruntime, gguf and transformers'
 	@echo 'make bench    time the tool beside Python scripts that do the same'
 	@echo 'make accuracy measure what quantization costs, hours: Benchmarks/accuracy.md'
 	@echo 'make fuzz     fuzz every reader, each for FUZZ_SECONDS (30)'
@@ -119,6 +119,7 @@ interop: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/random_checkpoints.py $(BIN) \
 	  --count $(or $(INTEROP_COUNT),100)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_exports.py $(BIN)
+	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_loaders.py $(BIN)
 	cd python && ../$(INTEROP_VENV)/bin/python -m pytest --quiet
 	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps \
 	  --force-reinstall ./python

@@ -28,15 +28,19 @@ package struct PackingReport: Codable, Hashable, Sendable {
   /// All other tensors, in the same order.
   package let kept: [KeptTensor]
 
+  /// - Parameter header: of the packed file. What is kept is listed from it alone, as it is for a file
+  ///   that several processes wrote.
+  /// - Throws: `TransformError` when the header has no recipe that this program knows.
   package init(
     input: String, output: String, source: PackedHeader.Source, plan: QuantizationPlan,
-    calibration: String? = nil, distillation: DistillationSummary? = nil,
+    header: PackedHeader, calibration: String? = nil, distillation: DistillationSummary? = nil,
     activationCount: Int = 0, summary: PackedSummary, layers: [QuantizationSummary]
-  ) {
+  ) throws {
     self.init(
       input: input, output: output, source: source, recipe: plan.recipe,
       tensorCount: plan.entries.count, calibration: calibration, distillation: distillation,
-      activationCount: activationCount, summary: summary, layers: layers, kept: plan.keptTensors)
+      activationCount: activationCount, summary: summary, layers: layers,
+      kept: try KeptTensor.list(of: header))
   }
 
   /// - Parameter tensorCount: of the part of the model that was packed.

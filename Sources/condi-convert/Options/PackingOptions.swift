@@ -75,8 +75,9 @@ struct PackingOptions: ParsableArguments {
         to: output, replacesExisting: destination.force, refiner: material.refiner
       ) { bar.advance($1) }
     }
-    var packing = PackingReport(
+    var packing = try PackingReport(
       input: input, output: output, source: source, plan: pipeline.plan,
+      header: PackedModel(parsing: InputFile(path: output)).header,
       calibration: method.calibration.name, distillation: outcome.distillation,
       activationCount: outcome.activationCount, summary: outcome.summary, layers: outcome.layers)
     packing.unread = archive.unread.isEmpty ? nil : archive.unread

@@ -50,6 +50,36 @@ import Testing
     }
   }
 
+  /// Weights whose steps are finer than the spacing of their own type: nothing is lost, and nothing stray.
+  @Test func stepsFinerThanTheTypeAreTrue() throws {
+    try withTemporaryFolder { folder in
+      var generator = SplitMix(seed: 5)
+      let values = (0..<1024).map { _ in Float16(3e-7 * generator.nextNormal()) }
+      var archive = TensorArchive()
+      archive.tensors["body.weight"] = try Tensor(
+        elementType: .float16, shape: [32, 32], bytes: SharedBytes(elementsOf: values))
+      let reference = folder.appending("w.safetensors")
+      try FormatRegistry.standard.write(
+        archive, as: SafetensorsFormat(), to: reference, replacesExisting: true)
+      let recipe = try CalibrateCommandTests.recipe(folder)
+      for options in [["--bits", "8"], ["--bits", "7", "--granularity", "channel"]] {
+        let packed = folder.appending("w.condi")
+        try CommandLine.succeedAll(
+          ["convert", reference, packed, "--force", "--quiet"] + recipe + options)
+        let outcome = try CommandLine.run("verify", packed, "--reference", reference)
+        #expect(outcome.exitCode == 0, "\(outcome.standardOutput)")
+      }
+    }
+  }
+
+  @Test(arguments: [
+    ["--min-sqnr", "nan", "--reference", "m.pth"], ["--min-sqnr=-inf", "--reference", "m.pth"],
+    ["--max-condition", "inf"], ["--min-ratio", "nan"], ["--min-ratio", "inf"],
+  ])
+  func limitsThatAreNoNumbersAreWrongUsage(_ options: [String]) throws {
+    #expect(try BuiltProgram().run(["verify", "m.condi"] + options).exitCode == 64)
+  }
+
   @Test func conditionNumbersCanBeRequired() throws {
     try CommandLine.withPackedExample { _, packed in
       try CommandLine.succeed("verify", packed, "--max-condition", "1e9", "--quiet")

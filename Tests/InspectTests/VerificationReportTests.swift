@@ -77,6 +77,53 @@ import Testing
     #expect(strict.verdict.hasPrefix("FAILED: not met: condition number"))
   }
 
+  /// What was not measured is not met, and the report says why.
+  @Test func requirementsOnNothingAreNotMet() throws {
+    let packed = try packed(["b": .float32([2], [1, 2])])
+    let reference = TensorArchive(["b": try .float32([2], [1, 2])])
+    let found = try report(
+      packed, reference: reference,
+      gates: [
+        .ratio(.paper, minimum: 0.5), .ratio(.parameters, minimum: 0), .ratio(.file, minimum: 0),
+        .signalToQuantizationNoise(minimum: -100), .conditionNumber(maximum: 1e300),
+      ])
+    #expect(found.fidelity?.isTrue == true && !found.isPassed)
+    #expect(found.gates.allSatisfy { !$0.isMet && $0.found == nil })
+    #expect(
+      found.gates.map(\.obstacle) == [
+        "the file holds no quantized tensor", "the file holds no quantized tensor",
+        "the file does not say how large its source was",
+        "no quantized tensor of the file is in the reference in the same shape",
+        "the file has no weight matrix",
+      ])
+    #expect(
+      found.verdict.hasPrefix(
+        "FAILED: not met: ratio paper of at least 0.5 (the file holds no quantized tensor); "))
+    #expect(try report(packed, gates: [.ratio(.tensors, minimum: 0)]).isPassed)
+  }
+
+  @Test func aFileWithoutTensorsDoesNotPass() throws {
+    let found = try report(packed([:]), reference: TensorArchive([:]))
+    #expect(found.isWhole && !found.isPassed)
+    #expect(
+      found.verdict == "FAILED: the file holds no tensor, so there is nothing to verify")
+  }
+
+  /// A file that keeps all of its tensors.
+  private func packed(_ tensors: KeyValuePairs<String, Tensor>) throws -> PackedExamination {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("m.condi")
+      var output = try AtomicFileWriter(path: path)
+      let items = tensors.map {
+        PackedItem(name: $0.key, role: .parameter, source: $0.value, action: .keep)
+      }
+      _ = try PackedWriter(header: PackedHeader(producer: "tests"), items: items).write(to: &output)
+      try output.finish()
+      return try PackedExamination(
+        InputFile(SharedBytes(try Data(contentsOf: URL(filePath: path))), path: "m.condi"))
+    }
+  }
+
   @Test func aDamagedHeaderLeavesAReport() throws {
     let report = try report(
       examination { $0[$0.count - 5] ^= 1 }, gates: [.fileByteCount(maximum: 1 << 30)])

@@ -12,7 +12,7 @@ struct GGUFBlockEncoder {
   ///   - codes: of one block.
   ///   - lower: the lower bounds of its parts, each of `type.sharedLength` elements.
   ///   - scale: the scales of its parts.
-  /// - Throws: `FormatError` when parameters pass the largest float16.
+  /// - Throws: `FormatError` when parameters pass the largest float16, or a scale becomes zero in it.
   mutating func encode(
     _ codes: ArraySlice<UInt8>, lower: [Float], scale: [Float],
     into output: UnsafeMutableRawBufferPointer
@@ -20,13 +20,13 @@ struct GGUFBlockEncoder {
     let first = codes.startIndex
     switch type {
     case .tq2:
-      Self.store(try Self.half(scale[0]), at: 64, output)
+      Self.store(try Self.halfScale(scale[0]), at: 64, output)
       Self.storeTwoBitCodes(codes, at: 0, output)
     case .q4:
-      Self.store(try Self.half(scale[0]), at: 0, output)
+      Self.store(try Self.halfScale(scale[0]), at: 0, output)
       Self.storeNibbles(codes, at: 2, output)
     case .q4m, .q5m:
-      Self.store(try Self.half(scale[0]), at: 0, output)
+      Self.store(try Self.halfScale(scale[0]), at: 0, output)
       Self.store(try Self.half(lower[0]), at: 2, output)
       if type == .q5m {
         for index in 0..<32 {
@@ -37,6 +37,7 @@ struct GGUFBlockEncoder {
     case .q2k:
       let minima = lower.map { -$0 }
       let scales = try HalfFactors(scale, reusing: factors?.scale)
+      if scales.unit == 0, let lost = scale.max(), lost > 0 { throw Self.underflow(lost) }
       let minimum = try HalfFactors(minima, reusing: factors?.minimum)
       factors = (scales, minimum)
       for part in 0..<16 { output[part] = scales.factors[part] | minimum.factors[part] << 4 }
@@ -50,6 +51,16 @@ struct GGUFBlockEncoder {
     let half = Float16(value)
     guard half.isFinite else { throw HalfFactors.overflow(value) }
     return half
+  }
+
+  private static func halfScale(_ scale: Float) throws -> Float16 {
+    let half = try half(scale)
+    guard half > 0 || scale == 0 else { throw underflow(scale) }
+    return half
+  }
+
+  private static func underflow(_ scale: Float) -> FormatError {
+    .unsupported("the scale \(scale) is less than the smallest float16")
   }
 
   private static func store(

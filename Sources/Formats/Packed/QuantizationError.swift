@@ -12,23 +12,28 @@ public struct QuantizationError: Hashable, Sendable, Codable {
   public let maximum: Double
   /// max |w − ŵ| / scale over the elements that are not clipped; about ½ for round to nearest.
   public let maximumInSteps: Double
-  /// max |clip(w) − ŵ| / scale, where w is first clipped to its cell's bounds; infinite when a cell
-  /// without a scale holds anything else than its lower bound. What rounding to Float32 and to the
-  /// element type adds is forgiven.
+  /// max |clip(w) − x| / scale, where w is first clipped to its cell's bounds and x is what its code
+  /// stands for in Float32, before rounding to the element type: a step may be finer than the element
+  /// type's own spacing. What Float32 adds is forgiven, `2⁻²² · max(|lower|, |upper|)`, or 2⁻¹⁴⁸ below
+  /// its normal numbers.
   public let maximumStrayInSteps: Double
   /// Elements whose nearest multiple of the scale lies outside the range of codes.
   public let clippedCount: Int
 
   /// Compares a quantized tensor, as it is read back, with what it was made from.
   ///
-  /// - Parameter values: the finite elements before quantization, row-major.
-  /// - Throws: `FormatError` when there are not as many values as elements, or codes are damaged.
+  /// - Parameter values: the elements before quantization, row-major.
+  /// - Throws: `FormatError` when there are not as many values as elements, one of them is not finite
+  ///   (in Float32), or codes are damaged.
   public init(of tensor: QuantizedTensor, from values: [Float]) throws {
-    let decoded = try Tensor(
-      elementType: tensor.elementType, shape: tensor.shape, bytes: tensor.dequantized()
-    ).floatValues()
+    let decoded = try tensor.floatValues()
     guard values.count == decoded.count else {
       throw FormatError.mismatch(expected: "\(decoded.count) elements", found: "\(values.count)")
+    }
+    if let index = values.firstIndex(where: { !$0.isFinite }) {
+      throw FormatError.mismatch(
+        expected: "numbers that are finite in Float32, to compare codes with",
+        found: "\(values[index]) at element \(index)")
     }
     var sums = (signal: 0.0, noise: 0.0)
     var largest = (error: 0.0, steps: 0.0, stray: 0.0)
@@ -37,13 +42,11 @@ public struct QuantizationError: Hashable, Sendable, Codable {
       let code = tensor.code(ofCell: cell)
       for element in tensor.layout.elements(ofCell: cell) {
         let value = Double(values[element])
-        let error = abs(value - Double(decoded[element]))
+        let error = abs(value - Double(tensor.elementType.rounded(decoded[element])))
         sums.signal += value * value
         sums.noise += error * error
         largest.error = max(largest.error, error)
-        largest.stray = max(
-          largest.stray,
-          code.stray(value, decoded[element], spacing: tensor.elementType.relativeSpacing))
+        largest.stray = max(largest.stray, code.stray(value, decoded[element]))
         guard code.scale > 0 else { continue }
         if code.clips(values[element]) {
           clippedCount += 1
@@ -73,25 +76,15 @@ public struct QuantizationError: Hashable, Sendable, Codable {
   }
 }
 
-extension ElementType {
-  /// The relative distance of neighbouring numbers; Float32's for wider types, because codes are
-  /// decoded in Float32.
-  fileprivate var relativeSpacing: Double {
-    switch self {
-    case .float16: 0x1p-10
-    case .bfloat16: 0x1p-7
-    default: 0x1p-23
-    }
-  }
-}
-
 extension AffineCode {
-  /// How far `decoded` is from the clipped `value`, in steps, less what rounding may add: twice the
-  /// spacing of numbers as large as the bounds.
-  fileprivate func stray(_ value: Double, _ decoded: Float, spacing: Double) -> Double {
+  /// How far `decoded`, in Float32, is from the clipped `value`, in steps, less what Float32's rounding
+  /// may add: twice the spacing of numbers as large as the bounds.
+  fileprivate func stray(_ value: Double, _ decoded: Float) -> Double {
     let clipped = min(max(value, Double(lower)), Double(upper))
-    let rounding = 2 * spacing * Double(max(lower.magnitude, upper.magnitude))
-    let distance = abs(clipped - Double(decoded)) - rounding
+    let spacing = max(
+      0x1p-23 * Double(max(lower.magnitude, upper.magnitude)),
+      Double(Float.leastNonzeroMagnitude))
+    let distance = abs(clipped - Double(decoded)) - 2 * spacing
     guard distance > 0 else { return 0 }
     return scale > 0 ? distance / Double(scale) : .infinity
   }

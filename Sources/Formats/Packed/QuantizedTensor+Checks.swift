@@ -50,7 +50,8 @@ extension QuantizedTensor {
       }
       // Values grow with the code, so the ends stand for all between them.
       let code = code(ofCell: index)
-      guard isFinite(code.lower), isFinite(code.upper) else {
+      guard elementType.rounded(code.lower).isFinite, elementType.rounded(code.upper).isFinite
+      else {
         throw FormatError.mismatch(
           expected: "values within \(elementType) in cell \(index)",
           found: "\(code.lower) to \(code.upper)")
@@ -69,15 +70,6 @@ extension QuantizedTensor {
     }
     guard BitStream.hasZeroTail(codes, count: layout.elementCount, bitWidth: bitWidth) else {
       throw FormatError.malformed("the bits after the last code are not zero")
-    }
-  }
-
-  /// Whether `value` is finite after conversion to the element type.
-  private func isFinite(_ value: Float) -> Bool {
-    switch elementType {
-    case .float16: Float16(value).isFinite
-    case .bfloat16: Float(bitPattern: UInt32(Self.bfloat16Bits(value)) << 16).isFinite
-    default: value.isFinite
     }
   }
 

@@ -44,8 +44,8 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     public let maximumErrorInSteps: Double
     /// The share of weights whose error exceeds half a step because there is no nearer code, 0…1.
     public let clippedShare: Double
-    /// No value is more than a step from the reference's, or from the nearer clipping bound where
-    /// the reference's lies outside.
+    /// No code stands for a number more than a step from the reference's, or from the nearer clipping
+    /// bound where the reference's lies outside; rounding to the element type afterwards is not counted.
     public let isWithinStep: Bool
   }
 

@@ -23,10 +23,25 @@ public enum VerificationGate: Hashable, Sendable {
     public let requirement: String
     /// `nil` when it could not be measured, which does not meet the requirement.
     public let found: Double?
+    /// Why it could not be measured; `nil` where it was.
+    public let obstacle: String?
     /// The layer that decided, where there is one.
     public let layer: String?
     /// Whether `found` meets it.
     public let isMet: Bool
+
+    init(
+      _ requirement: String, found: Double?, orElse obstacle: String, layer: String? = nil,
+      _ isMet: (Double) -> Bool
+    ) {
+      self.requirement = requirement
+      // No number is no measurement.
+      let measured = found.flatMap { $0.isNaN ? nil : $0 }
+      self.found = measured
+      self.obstacle = measured == nil ? obstacle : nil
+      self.layer = layer
+      self.isMet = measured.map(isMet) ?? false
+    }
   }
 
   /// - Parameter condition: the worst of all layers, for the gate that asks for it.
@@ -35,38 +50,52 @@ public enum VerificationGate: Hashable, Sendable {
   ) -> Outcome {
     switch self {
     case .ratio(let name, let minimum):
-      let found = summary?.ratios.value(name)
       return Outcome(
-        requirement: "ratio \(name.rawValue) of at least \(minimum)", found: found, layer: nil,
-        isMet: found.map { $0 >= minimum } ?? false)
+        "ratio \(name.rawValue) of at least \(minimum)", found: summary?.ratio(name),
+        orElse: Self.obstacle(to: name, summary)
+      ) { $0 >= minimum }
     case .fileByteCount(let maximum):
       return Outcome(
-        requirement: "at most \(maximum) bytes", found: summary.map { Double($0.fileByteCount) },
-        layer: nil, isMet: summary.map { $0.fileByteCount <= maximum } ?? false)
+        "at most \(maximum) bytes", found: summary.map { Double($0.fileByteCount) },
+        orElse: Self.damage
+      ) { $0 <= Double(maximum) }
     case .signalToQuantizationNoise(let minimum):
       let worst = fidelity?.layers.min {
         $0.signalToQuantizationNoise < $1.signalToQuantizationNoise
       }
       return Outcome(
-        requirement: "SQNR of every layer of at least \(minimum) dB",
-        found: worst?.signalToQuantizationNoise, layer: worst?.name,
-        isMet: worst.map { $0.signalToQuantizationNoise >= minimum } ?? false)
+        "SQNR of every layer of at least \(minimum) dB", found: worst?.signalToQuantizationNoise,
+        orElse: fidelity == nil
+          ? Self.damage : "no quantized tensor of the file is in the reference in the same shape",
+        layer: worst?.name
+      ) { $0 >= minimum }
     case .conditionNumber(let maximum):
       return Outcome(
-        requirement: "condition number of every layer of at most \(ReportNumber.real(maximum))",
-        found: condition?.conditionNumber, layer: condition?.layer,
-        isMet: condition.map { $0.conditionNumber <= maximum } ?? false)
+        "condition number of every layer of at most \(ReportNumber.real(maximum))",
+        found: condition?.conditionNumber,
+        orElse: summary == nil ? Self.damage : "the file has no weight matrix",
+        layer: condition?.layer
+      ) { $0 <= maximum }
     }
+  }
+
+  private static let damage = "the file is damaged"
+
+  private static func obstacle(to name: RatioName, _ summary: PackedSummary?) -> String {
+    guard summary != nil else { return damage }
+    return name == .file
+      ? "the file does not say how large its source was" : "the file holds no quantized tensor"
   }
 }
 
-extension PackedSummary.Ratios {
-  func value(_ name: VerificationGate.RatioName) -> Double? {
+extension PackedSummary {
+  /// - Returns: `nil` for what cannot be measured: what quantization saved where nothing is quantized.
+  fileprivate func ratio(_ name: VerificationGate.RatioName) -> Double? {
     switch name {
-    case .paper: paper
-    case .parameters: parameters
-    case .file: file
-    case .tensors: tensors
+    case .paper: quantizedTensorCount > 0 ? ratios.paper : nil
+    case .parameters: quantizedTensorCount > 0 ? ratios.parameters : nil
+    case .file: ratios.file
+    case .tensors: ratios.tensors
     }
   }
 }

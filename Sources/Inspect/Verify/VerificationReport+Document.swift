@@ -91,11 +91,12 @@ extension VerificationReport: DocumentedReport {
         .init(key: "found", heading: "found", kind: .real),
         .init(key: "layer", heading: "layer", kind: .text),
         .init(key: "isMet", heading: "met", kind: .text),
+        .init(key: "obstacle", heading: "why it could not be measured", kind: .text),
       ],
       rows: gates.map {
         [
           .text($0.requirement), ReportCell($0.found), ReportCell($0.layer),
-          .text($0.isMet ? "yes" : "NO"),
+          .text($0.isMet ? "yes" : "NO"), ReportCell($0.obstacle),
         ]
       })
   }

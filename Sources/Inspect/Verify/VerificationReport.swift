@@ -26,7 +26,7 @@ public struct VerificationReport: Codable, Hashable, Sendable {
   public let repairs: [Repair]?
   /// The requirements that were asked for, met or not.
   public let gates: [VerificationGate.Outcome]
-  /// The file is whole, is true to its reference, and every requirement is met.
+  /// The file is whole and holds a tensor, is true to its reference, and every requirement is met.
   public let isPassed: Bool
 
   /// Something wrong with the file, with its place.
@@ -167,15 +167,17 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     self.gates = gates.map { [summary, fidelity] gate in
       gate.outcome(summary: summary, fidelity: fidelity, condition: worst)
     }
+    let isEmpty = model?.header.names.isEmpty ?? false
     isPassed =
-      isWhole && (fidelity?.isTrue ?? true) && (reproduction?.isIdentical ?? true)
+      isWhole && !isEmpty && (fidelity?.isTrue ?? true) && (reproduction?.isIdentical ?? true)
       && self.gates.allSatisfy(\.isMet)
     verdict = Self.verdict(
-      faults: faults, fidelity: fidelity, reproduction: reproduction, gates: self.gates)
+      faults: faults, isEmpty: isEmpty, fidelity: fidelity, reproduction: reproduction,
+      gates: self.gates)
   }
 
   private static func verdict(
-    faults: [Fault], fidelity: FidelityReport?, reproduction: Reproduction?,
+    faults: [Fault], isEmpty: Bool, fidelity: FidelityReport?, reproduction: Reproduction?,
     gates: [VerificationGate.Outcome]
   ) -> String {
     if let fault = faults.first {
@@ -183,11 +185,14 @@ public struct VerificationReport: Codable, Hashable, Sendable {
       return "FAILED: damaged: \(fault.place)\(more)"
     }
     var problems: [String] = []
+    if isEmpty { problems.append("the file holds no tensor, so there is nothing to verify") }
     if let fidelity, !fidelity.isTrue { problems.append("not true to the reference") }
     if let reproduction, !reproduction.isIdentical {
       problems.append("packing the reference again gives another file")
     }
-    problems += gates.filter { !$0.isMet }.map { "not met: \($0.requirement)" }
+    problems += gates.filter { !$0.isMet }.map { gate in
+      "not met: \(gate.requirement)" + (gate.obstacle.map { " (\($0))" } ?? "")
+    }
     return problems.isEmpty ? "passed" : "FAILED: \(problems.joined(separator: "; "))"
   }
 }

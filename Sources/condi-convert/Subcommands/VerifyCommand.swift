@@ -16,6 +16,9 @@ struct VerifyCommand: SharedCommand {
       give the same bytes; a file that was calibrated or distilled needs the same statistics or \
       pictures for that, on a machine of the same kind, and a number of steps.
 
+      A requirement that cannot be measured is not met, as a ratio of a file without quantized tensors; \
+      the report says why. A file without tensors does not pass.
+
       Exit code 0: whole, and all that was asked for is met. 1: a requirement is not met, or the \
       file is not what the reference gives. 2: the file is damaged or not a packed file.
 
@@ -97,9 +100,10 @@ struct VerifyCommand: SharedCommand {
     guard reproduce || statistics ?? calibrationImages ?? validation == nil else {
       throw ValidationError("--calibration, --calibration-images and --validation need --reproduce")
     }
-    if let maxCondition, !(maxCondition >= 1) {
+    if let maxCondition, !(maxCondition >= 1 && maxCondition.isFinite) {
       throw ValidationError("--max-condition takes a number of at least 1")
     }
+    if let minSqnr, !minSqnr.isFinite { throw ValidationError("--min-sqnr takes a number of dB") }
   }
 
   func run() throws {

@@ -48,6 +48,16 @@ public struct TransformError: Error, Hashable, Sendable {
   }
 }
 
+/// Runs `body`, and names the tensor in a `TransformError` that does not name one.
+func namingTensor<Result>(_ name: String, _ body: () throws -> Result) throws -> Result {
+  do {
+    return try body()
+  } catch var error as TransformError {
+    error.tensor = error.tensor ?? name
+    throw error
+  }
+}
+
 extension TransformError: CustomStringConvertible, LocalizedError {
   public var description: String {
     let place = [recipe, tensor.map { "tensor '\($0)'" }]

@@ -105,6 +105,65 @@ struct QuantizerTests {
     #expect(try JSONDecoder().decode(QuantizationSummary.self, from: data) == summary)
   }
 
+  /// Weights that Float32 cannot hold are an error, in both ways of quantizing.
+  @Test(
+    arguments: [
+      (
+        [1, 2, 1e300, 4],
+        "element 2 is 1e+300, past Float32's largest number, which cannot be quantized"
+      ),
+      ([1, 2, -.infinity, 4], "element 2 is -inf, which cannot be quantized"),
+      (
+        [1e-60, -3e-60, 2e-60, 0],
+        "its largest magnitude, 3e-60, is less than Float32's smallest number, so that every weight "
+          + "would become zero"
+      ),
+      (
+        [-3e38, 3e38, 0, 1],
+        "its values from -3e+38 to 3e+38 lie further apart than Float32's largest number"
+      ),
+      (
+        [1e-45, 3e-45, 0, 1e-45],
+        "its values from 0.0 to 3e-45 lie so close that a step between them is less than Float32's "
+          + "smallest number"
+      ),
+    ] as [([Double], String)])
+  func weightsBeyondFloat32AreErrors(values: [Double], reason: String) throws {
+    let name = "body.weight"
+    let tensor = try Tensor(
+      elementType: .float64, shape: [2, 2], bytes: SharedBytes(elementsOf: values))
+    var archive = TensorArchive()
+    archive.tensors[name] = tensor
+    let recipe = try Self.recipe(#"{"bits": 4, "rules": [{"match": "*", "action": "quantize"}]}"#)
+    let plan = try QuantizationPlan(archive, recipe: recipe)
+    let text = "tensor '\(name)': \(reason)"
+    let plain = #expect(throws: TransformError.self) {
+      try Quantizer(plan: plan).quantize(name, tensor: tensor)
+    }
+    #expect(plain?.description == text)
+    let byMethod = #expect(throws: TransformError.self) {
+      try ModelQuantizer(
+        archive, plan: plan, settings: MethodSettings(.minimumMaximum), calibration: nil
+      ).layer(name, activations: [:])
+    }
+    #expect(byMethod?.description == text)
+  }
+
+  private static func recipe(_ text: String) throws -> Recipe {
+    try Recipe(JSONDocument.parse(SharedBytes(text.utf8)))
+  }
+
+  /// One vanishing group beside others is lost in rounding.
+  @Test func tinyGroupsBesideOthersAreNoErrors() throws {
+    let tensor = try self.tensor([1, 2, 3, 4, 0, 1e-45, 0, 0], [2, 4])
+    var archive = TensorArchive()
+    archive.tensors["body.weight"] = tensor
+    let recipe = try Self.recipe(
+      #"{"bits": 4, "granularity": "channel", "rules": [{"match": "*", "action": "quantize"}]}"#)
+    let quantizer = Quantizer(plan: try QuantizationPlan(archive, recipe: recipe))
+    #expect(try quantizer.quantize("body.weight", tensor: tensor).scale[1] == 0)
+  }
+
   @Test(arguments: [Float(0), 0.3])
   func constantsHaveNoNoise(value: Float) throws {
     var archive = TensorArchive()

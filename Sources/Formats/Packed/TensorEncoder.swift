@@ -98,6 +98,15 @@ package struct TensorEncoder {
     }
   }
 
+  /// The element at `index` as it is stored, before rounding to Float32.
+  package func exactValue(at index: Int) -> Double {
+    guard element == CK_ELEMENT_FLOAT64 else {
+      return withValues(index..<index + 1) { Double($0[0]) }
+    }
+    precondition((0..<layout.elementCount).contains(index), "element out of range")
+    return bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 8 * index, as: Double.self) }
+  }
+
   /// The tensor of codes under the given parameters, which are first rounded to `parameterType`, and
   /// what that loses. Elements must be finite.
   ///

@@ -85,8 +85,15 @@ extension ElementType {
   }
 
   /// The little-endian bytes of finite values in a floating-point type that can be quantized.
-  func bytes(of values: [Double]) -> SharedBytes {
-    switch self {
+  ///
+  /// - Throws: `TransformError` for the first value that passes the type's largest number.
+  func bytes(of values: [Double]) throws -> SharedBytes {
+    if let element = values.firstIndex(where: { !rounded($0).isFinite }) {
+      throw TransformError(
+        .cannotCondition(
+          reason: "element \(element) would become \(values[element]), past the largest \(self)"))
+    }
+    return switch self {
     case .float64: SharedBytes(elementsOf: values)
     case .float16: SharedBytes(elementsOf: values.map { Float16($0) })
     case .bfloat16: SharedBytes(elementsOf: values.map { Self.bfloat16Bits(Float($0)) })

@@ -146,7 +146,7 @@ private struct EqualizedLayer {
     return try changed.reduce(into: [:]) { tensors, change in
       tensors[change.old.name] = try Tensor(
         elementType: .float32, shape: change.old.tensor.shape,
-        bytes: ElementType.float32.bytes(of: change.values))
+        bytes: try ElementType.float32.bytes(of: change.values))
     }
   }
 

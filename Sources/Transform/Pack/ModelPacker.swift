@@ -184,7 +184,7 @@ public struct ModelPacker: Sendable {
       guard let tensor = archive.tensors[name], plan.entries[name]?.quantization == nil,
         QuantizedTensor.supportedElementTypes.contains(tensor.elementType)
       else { continue }
-      let bytes = tensor.elementType.bytes(of: values)
+      let bytes = try namingTensor(name) { try tensor.elementType.bytes(of: values) }
       if try !tensor.bytes().elementsEqual(bytes) {
         adjusted[name] = try locatingErrors(tensor: name) {
           try Tensor(elementType: tensor.elementType, shape: tensor.shape, bytes: bytes)

@@ -91,11 +91,7 @@ package struct BudgetPlanner: Sendable {
     }
     let layout = planned.layout
     let moment = calibration?.moment(ofWeight: name, columns: layout.columns)
-    let values = try locatingErrors(tensor: name) { try tensor.floatValues() }
-    if let element = values.firstIndex(where: { !$0.isFinite }) {
-      throw TransformError(
-        .notFinite(value: "\(values[element])", element: element), tensor: name)
-    }
+    let values = try WeightValues.of(name, tensor)
     func energy(_ values: [Double]) -> Double {
       let matrix = Matrix(rows: layout.rows, columns: layout.columns, values: values)
       return moment.map(matrix.energy) ?? matrix.inner(matrix)

@@ -92,6 +92,31 @@ public struct BoundSearch: Hashable, Sendable {
     return parameters(of: found)
   }
 
+  /// Checks that Float32, in which codes are computed, can tell the values of a cell apart.
+  ///
+  /// - Parameters:
+  ///   - bounds: what the search found for a cell from `minimum` to `maximum`.
+  ///   - largest: the largest magnitude in all cells of the tensor.
+  /// - Throws: `TransformError` when the range is infinite in Float32, or one step of it is zero and the
+  ///   tensor has no values beside which that would be nothing.
+  static func check(_ bounds: Bounds, minimum: Float, maximum: Float, largest: Float) throws {
+    guard minimum < maximum else { return }
+    guard (maximum - minimum).isFinite else {
+      throw TransformError(
+        .cannotQuantize(
+          reason:
+            "its values from \(minimum) to \(maximum) lie further apart than Float32's largest "
+            + "number"))
+    }
+    guard bounds.scale > 0 || largest >= .leastNormalMagnitude else {
+      throw TransformError(
+        .cannotQuantize(
+          reason:
+            "its values from \(minimum) to \(maximum) lie so close that a step between them is "
+            + "less than Float32's smallest number"))
+    }
+  }
+
   /// The squared error `‖x − Q(x)‖²` of quantizing `values` with `bounds`, as stored.
   public func squaredError(of values: [Float], bounds: Bounds) -> Double {
     values.withUnsafeBufferPointer { squaredError(of: $0, bounds: bounds) }

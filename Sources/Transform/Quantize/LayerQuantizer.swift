@@ -24,7 +24,7 @@ struct LayerQuantizer {
   }
 
   /// - Parameter values: the weight, row-major and finite.
-  /// - Throws: `LAPACKError`, `FormatError`.
+  /// - Throws: `LAPACKError`, `FormatError`, `TransformError`.
   func quantize(_ values: [Float], elementType: ElementType, shape: Shape) throws -> Outcome {
     let layout = planned.layout
     let weight = Matrix(
@@ -40,7 +40,7 @@ struct LayerQuantizer {
       weight, aware: aware, moment: aware?.quantized ?? known?.moments?.second)
     // Nothing was changed: the values themselves, whatever a Double makes of them.
     let targetValues = target == weight ? values : target.values.map { Float($0) }
-    let bounds = bounds(of: targetValues, moment: aware?.quantized)
+    let bounds = try bounds(of: targetValues, moment: aware?.quantized)
     let tensor = try tensor(
       targetValues, target, bounds: bounds, moment: aware?.quantized, elementType, shape)
     guard let moments else {
@@ -90,17 +90,18 @@ struct LayerQuantizer {
 
   /// The bounds of each cell: by the values' own error, then, where the inputs' moment is known, by
   /// the output's.
-  private func bounds(of values: [Float], moment: Matrix?) -> [BoundSearch.Bounds] {
+  private func bounds(of values: [Float], moment: Matrix?) throws -> [BoundSearch.Bounds] {
     let layout = planned.layout
     let search = BoundSearch(
       method: planned.search, bitWidth: planned.bitWidth, parameterType: planned.parameterType)
-    return (0..<layout.cellCount).map { index in
+    let largest = values.reduce(0) { max($0, $1.magnitude) }
+    return try (0..<layout.cellCount).map { index in
       let cell = layout.cell(index)
       let elements = Array(values[layout.elements(ofCell: index)])
       let plain = search.bounds(of: elements)
-      guard planned.search == .free, let moment, let minimum = elements.min(),
-        let maximum = elements.max()
-      else { return plain }
+      guard let minimum = elements.min(), let maximum = elements.max() else { return plain }
+      try BoundSearch.check(plain, minimum: minimum, maximum: maximum, largest: largest)
+      guard planned.search == .free, let moment else { return plain }
       let block = moment.block(cell.columns)
       return search.bounds(minimum: minimum, maximum: maximum, startingAt: plain) { code in
         Matrix(

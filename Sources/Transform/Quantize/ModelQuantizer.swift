@@ -99,11 +99,7 @@ package struct ModelQuantizer: Sendable {
     guard let tensor = archive.tensors[name], let planned = plan.entries[name]?.quantization else {
       throw TransformError(.notPlanned(reason: "the plan does not quantize it"), tensor: name)
     }
-    let values = try locatingErrors(tensor: name) { try tensor.floatValues() }
-    if let element = values.firstIndex(where: { !$0.isFinite }) {
-      throw TransformError(
-        .notFinite(value: "\(values[element])", element: element), tensor: name)
-    }
+    let values = try WeightValues.of(name, tensor)
     let bias = try bias(of: name, rows: planned.layout.rows)
     let quantizer = LayerQuantizer(
       settings: settings, planned: planned, site: calibration?.input(ofWeight: name),
@@ -125,6 +121,9 @@ package struct ModelQuantizer: Sendable {
       throw TransformError(.cannotQuantize(reason: "\(error)"), tensor: name)
     } catch let error as FormatError {
       throw error.located(tensor: name)
+    } catch var error as TransformError {
+      error.tensor = error.tensor ?? name
+      throw error
     }
   }
 

@@ -60,17 +60,30 @@ struct Quantizer: Sendable {
       method: planned.search, bitWidth: planned.bitWidth, parameterType: planned.parameterType)
     switch encoder.extremes() {
     case .notFinite(let element, let value):
-      throw TransformError(.notFinite(value: "\(value)", element: element), tensor: name)
+      throw WeightValues.notFinite(
+        name, element: element, value: value, exact: encoder.exactValue(at: element))
     case .found(let cells):
-      return cells.enumerated().map { cell, extremes in
-        guard planned.search != .minimumMaximum, extremes.least < extremes.largest else {
-          return search.bounds(minimum: extremes.least, maximum: extremes.largest) { _ in 0 }
-        }
-        return encoder.withValues(planned.layout.elements(ofCell: cell)) { values in
-          search.bounds(minimum: extremes.least, maximum: extremes.largest) {
-            $0.squaredError(of: values)
+      let largest = cells.reduce(0) { max($0, $1.least.magnitude, $1.largest.magnitude) }
+      if largest == 0 {
+        try WeightValues.checkUnderflow(
+          name, count: planned.layout.elementCount, exact: encoder.exactValue(at:))
+      }
+      return try cells.enumerated().map { cell, extremes in
+        let found: BoundSearch.Bounds
+        if planned.search == .minimumMaximum || extremes.least == extremes.largest {
+          found = search.bounds(minimum: extremes.least, maximum: extremes.largest) { _ in 0 }
+        } else {
+          found = encoder.withValues(planned.layout.elements(ofCell: cell)) { values in
+            search.bounds(minimum: extremes.least, maximum: extremes.largest) {
+              $0.squaredError(of: values)
+            }
           }
         }
+        try namingTensor(name) {
+          try BoundSearch.check(
+            found, minimum: extremes.least, maximum: extremes.largest, largest: largest)
+        }
+        return found
       }
     }
   }

@@ -81,6 +81,30 @@ import Testing
     #expect(try outcomes("nan > 0")[0].offenders.map(\.layer) == ["broken.weight"])
   }
 
+  /// Metrics of elements that NaN or the range of Float32 make impossible.
+  @Test(arguments: [
+    ("sqnr4 < 1", "broken", "1 of its elements are not finite"),
+    ("channel-spread > 1e9", "broken", "1 of its elements are not finite"),
+    ("alpha < 0", "broken", "no singular values: the element in row 1, column 0 is nan"),
+    ("sqnr2 < 1", "tiny", "Float32 cannot hold its values from 1e-60 to 4e-60"),
+    ("sqnr3 < 1", "huge", "Float32 cannot hold its values from -1e+300 to 1e+300"),
+  ])
+  func aLayerWithoutTheNumberFails(_ rule: String, _ name: String, _ note: String) throws {
+    let archive = TensorArchive([
+      "broken.weight": try .of(.float64, [2, 2], [1, 2, Double.nan, 4]),
+      "tiny.weight": try .of(.float64, [2, 2], [1e-60, 2e-60, 3e-60, 4e-60]),
+      "huge.weight": try .of(.float64, [2, 2], [1e300, -1e300, 0, 1]),
+      "plain.weight": try .of(.float64, [2, 2], [1.0, 2, 3, 5]),
+      "zero.weight": try .of(.float64, [2, 2], [0.0, 0, 0, 0]),
+    ])
+    var options = ModelReport.Options()
+    options.rules = [try MetricRule("\(rule) on {\(name),plain,zero}*")]
+    let report = try ModelReport(archive: archive, file: "m.pth", options: options)
+    let outcome = try #require(report.rules?.first)
+    #expect(outcome.offenders.map(\.layer) == ["\(name).weight"])
+    #expect(outcome.offenders.first?.note == note)
+  }
+
   @Test(arguments: [
     ("condition > 1 on nothing*", "a tensor name that matches 'nothing*' for the rule "),
     ("condition > 1 on norm.bias", "a layer with 'condition' for the rule "),

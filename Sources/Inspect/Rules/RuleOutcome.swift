@@ -14,7 +14,7 @@ public struct RuleOutcome: Codable, Hashable, Sendable {
   public struct Finding: Codable, Hashable, Sendable {
     /// The tensor's name, with the part.
     public var layer: String
-    /// `nil` when the layer is a matrix without the number; it fails then.
+    /// `nil` when the layer lacks the number that it should have; it fails then.
     public var value: Double?
     /// Whether the rule's condition holds for the layer, or cannot be checked for want of a number.
     public var isOffender: Bool
@@ -42,12 +42,10 @@ public struct RuleOutcome: Codable, Hashable, Sendable {
     self.rule = rule.description
     metric = rule.metric
     self.layers = matching.compactMap { layer in
-      guard let value = rule.metric.value(of: layer) else {
-        guard rule.metric.isOfEveryMatrix, layer.matrix != nil, layer.note != nil else {
-          return nil
-        }
-        return Finding(layer: layer.title, value: nil, isOffender: true, note: layer.note)
+      if let obstacle = rule.metric.obstacle(in: layer) {
+        return Finding(layer: layer.title, value: nil, isOffender: true, note: obstacle)
       }
+      guard let value = rule.metric.value(of: layer) else { return nil }
       return Finding(
         layer: layer.title, value: value, isOffender: rule.comparison.holds(value, rule.threshold),
         note: nil)

@@ -39,15 +39,27 @@ public enum LayerMetric: String, Codable, Sendable, CaseIterable {
     }
   }
 
-  /// Whether every matrix should have the number, so that one without it is no pass.
-  var isOfEveryMatrix: Bool {
+  /// Why a layer lacks a number that it should have, so that it does not pass; `nil` where it need not
+  /// have one, as a vector need have no condition number.
+  func obstacle(in layer: LayerReport) -> String? {
+    if let value = value(of: layer) { return value.isNaN ? "its \(rawValue) is not a number" : nil }
     switch self {
     case .condition, .sigmaMax, .sigmaMin, .rank, .stableRank, .effectiveRank, .entropy, .frobenius,
-      .nuclear, .referenceCondition:
-      true
-    default: false
+      .nuclear, .alpha, .referenceCondition:
+      return layer.matrix == nil ? nil : layer.note
+    case .channelSpread, .kurtosis, .sqnr2, .sqnr3, .sqnr4:
+      guard let statistics = layer.statistics else { return nil }
+      let count = statistics.nanCount + statistics.infinityCount
+      if count > 0 { return "\(count) of its elements are not finite" }
+      guard let minimum = statistics.minimum, let maximum = statistics.maximum, isQuantizationNoise,
+        minimum != 0 || maximum != 0
+      else { return nil }
+      return "Float32 cannot hold its values from \(minimum) to \(maximum)"
+    default: return nil
     }
   }
+
+  private var isQuantizationNoise: Bool { [.sqnr2, .sqnr3, .sqnr4].contains(self) }
 
   /// The name in JSON and CSV.
   var key: String {

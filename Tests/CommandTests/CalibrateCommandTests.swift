@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import SuperResolution
 import TestSupport
 import Testing
 import Transform
@@ -28,6 +29,26 @@ import Transform
     let rule = #"{"match": "*.weight", "where": {"rank": 2}, "action": "quantize"}"#
     try Data("{\"bits\": 2, \"rules\": [\(rule)]}".utf8).write(to: URL(filePath: path))
     return ["--recipe", path]
+  }
+
+  @Test func blackImagesAreNoCalibration() throws {
+    try withTemporaryFolder { folder in
+      let images = folder.appending("black")
+      try FileManager.default.createDirectory(atPath: images, withIntermediateDirectories: true)
+      let black = RasterImage(
+        width: 64, height: 64, channelCount: 3, bitDepth: .eight,
+        samples: [UInt16](repeating: 0, count: 64 * 64 * 3))
+      try Data(black.encoded(as: .png).array).write(to: URL(filePath: "\(images)/a.png"))
+      let output = folder.appending("a.calib.npz")
+      let outcome = try BuiltProgram().run(
+        ["calibrate", Self.model(folder), output, "--images", images, "--quiet"] + Self.small)
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(images): each of the 3 patches drawn from its images is of one colour, on "
+          + "which nothing can be measured\n")
+      #expect(!FileManager.default.fileExists(atPath: output))
+    }
   }
 
   private static let small = ["--patches", "3", "--patch-size", "16"]

@@ -120,6 +120,47 @@ import Testing
     }
   }
 
+  /// A white picture, which both reproduce exactly once colours are clipped, does not let a loss pass.
+  @Test func exactPicturesDoNotLetALossPass() throws {
+    try Self.withDataSet { folder, set in
+      let blank = RasterImage(
+        width: 64, height: 64, channelCount: 3, bitDepth: .eight,
+        samples: [UInt16](repeating: 255, count: 64 * 64 * 3))
+      try Data(blank.encoded(as: .png).array).write(to: URL(filePath: "\(set)/HR/white.png"))
+      // Bicubic interpolation reproduces it, and so does a copy whose results are clipped.
+      let good = try Self.brightened(folder.appending("good.safetensors"), bodyFactor: 1)
+      let bad = try Self.brightened(folder.appending("bad.safetensors"), bodyFactor: -0.5)
+      let outcome = try CommandLine.run(
+        "evaluate", bad, "--against", good, "--dataset", set, "--format", "json",
+        "--max-loss", "0.01")
+      #expect(outcome.exitCode == 1, "\(outcome.standardError)")
+      #expect(outcome.standardError.contains("bad loses "), "\(outcome.standardError)")
+      let methods = try #require(try CommandLine.json(outcome)["methods"] as? [[String: Any]])
+      #expect(methods.allSatisfy { $0["exactPictures"] as? [String] == ["white"] })
+      #expect(methods.allSatisfy { $0["meanPSNR"] is Double })
+      let text = try CommandLine.run(
+        "evaluate", bad, "--against", good, "--dataset", set, "--quiet")
+      #expect(
+        text.standardOutput.contains("'white' is reproduced exactly by bicubic, good, bad: "))
+    }
+  }
+
+  /// The example with so bright a bias that white stays white, and another weight behind its body.
+  private static func brightened(_ path: String, bodyFactor: Float) throws -> String {
+    var archive = try FormatRegistry.standard.open(CommandLine.checkpoint).selecting(root: "params")
+    for (name, change) in [
+      ("upsample.0.bias", { $0 + 0.12 }), ("conv_after_body.weight", { $0 * bodyFactor }),
+    ] as [(String, (Float) -> Float)] {
+      let tensor = try #require(archive.tensors[name])
+      archive.tensors[name] = try Tensor(
+        elementType: .float32, shape: tensor.shape,
+        bytes: SharedBytes(elementsOf: tensor.floatValues().map(change)))
+    }
+    try FormatRegistry.standard.write(
+      archive, as: SafetensorsFormat(), to: path, replacesExisting: true)
+    return path
+  }
+
   @Test func missingPartnersAreErrors() throws {
     try Self.withDataSet { _, set in
       try FileManager.default.createDirectory(

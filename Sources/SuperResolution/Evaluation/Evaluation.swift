@@ -132,17 +132,23 @@ public struct Evaluation: Sendable {
   private func summaries(of pictures: [EvaluationReport.PictureScores])
     -> [EvaluationReport.Method]
   {
-    func mean(_ index: Int, _ value: (EvaluationReport.Score) -> Double) -> Double {
-      pictures.reduce(0) { $0 + value($1.scores[index]) } / Double(pictures.count)
+    func mean(_ values: [Double]) -> Double? {
+      values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
     }
+    func scores(_ index: Int) -> [EvaluationReport.Score] { pictures.map { $0.scores[index] } }
+    func meanSSIM(_ index: Int) -> Double { mean(scores(index).map(\.ssim)) ?? .nan }
     return methods.enumerated().map { index, method in
-      let (psnr, ssim) = (mean(index, \.psnr), mean(index, \.ssim))
+      let own = scores(index)
+      let gains = zip(own, scores(reference)).filter { !$0.isExact && !$1.isExact }
+        .map { $0.psnr - $1.psnr }
       let isReference = index == reference
       return .init(
         name: method.name, path: method.path, fileByteCount: method.fileByteCount,
-        meanPSNR: psnr, meanSSIM: ssim, meanSeconds: mean(index, \.seconds),
-        gainPSNR: isReference ? nil : psnr - mean(reference, \.psnr),
-        gainSSIM: isReference ? nil : ssim - mean(reference, \.ssim))
+        exactPictures: zip(pictures, own).filter(\.1.isExact).map(\.0.name),
+        meanPSNR: mean(own.filter { !$0.isExact }.map(\.psnr)), meanSSIM: meanSSIM(index),
+        meanSeconds: mean(own.map(\.seconds)) ?? 0,
+        gainPSNR: isReference ? nil : mean(gains),
+        gainSSIM: isReference ? nil : meanSSIM(index) - meanSSIM(reference))
     }
   }
 }

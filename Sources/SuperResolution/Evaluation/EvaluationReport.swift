@@ -1,6 +1,8 @@
+import Foundation
+
 /// How well models restore a data set: PSNR and SSIM on luma, per picture and on average.
 public struct EvaluationReport: Codable, Hashable, Sendable {
-  package static let currentSchemaVersion = 1
+  package static let currentSchemaVersion = 2
 
   /// The version of the JSON form, `schemas/evaluation-report.schema.json`.
   public let schemaVersion: Int
@@ -44,14 +46,37 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     (0..<methodCount).last { $0 != reference }
   }
 
-  /// The models whose mean PSNR is more than `limit` dB below the reference's, with what they lose; the
+  /// What speaks against each model, one entry each: a mean PSNR of more than `limit` dB below the
+  /// reference's, a picture that the reference alone reproduces exactly, or nothing to measure by. The
   /// baseline, which is no model, is left out.
-  package func models(losingMoreThan limit: Double) -> [(name: String, loss: Double)] {
-    methods.compactMap { method in
-      // A difference of two infinities is no number, and no loss.
-      guard method.path != nil, let gain = method.gainPSNR, -gain > limit else { return nil }
-      return (method.name, -gain)
+  ///
+  /// Pictures that both reproduce exactly show no difference, and decide nothing.
+  package func objections(toLossesAbove limit: Double) -> [(name: String, reason: String)] {
+    methods.indices.compactMap { index in
+      guard index != reference, methods[index].path != nil,
+        let reason = objection(to: index, limit: limit)
+      else { return nil }
+      return (methods[index].name, reason)
     }
+  }
+
+  private func objection(to index: Int, limit: Double) -> String? {
+    let (model, other) = (methods[index], methods[reference])
+    let lost = other.exactPictures.filter { !model.exactPictures.contains($0) }
+    if let first = lost.first {
+      let more = lost.count > 1 ? " and \(lost.count - 1) more" : ""
+      return "does not reproduce '\(first)'\(more) exactly, as \(other.name) does: "
+        + "a loss without a bound"
+    }
+    guard let gain = model.gainPSNR else {
+      // More exact than the reference wherever that is not: nothing is lost.
+      guard model.exactPictures.count == other.exactPictures.count else { return nil }
+      return "and \(other.name) reproduce every picture exactly, which leaves nothing to measure a "
+        + "loss by"
+    }
+    // Comparisons with what is no number are false.
+    guard !(-gain <= limit) else { return nil }
+    return String(format: "loses %.3f dB, more than the %g dB allowed", -gain, limit)
   }
 
   /// Where the small pictures came from.
@@ -70,13 +95,17 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     public let path: String?
     /// The model file's length; `nil` for an interpolation.
     public let fileByteCount: Int?
-    /// The mean of the pictures' PSNR in dB; infinite when every picture is restored exactly.
-    public let meanPSNR: Double
-    /// The mean of the pictures' SSIM, at most 1.
+    /// Names of the pictures that it reproduces exactly, as measured: their PSNR is infinite, and no
+    /// part of a mean.
+    public let exactPictures: [String]
+    /// The mean of the other pictures' PSNR in dB; `nil` when there are none.
+    public let meanPSNR: Double?
+    /// The mean of all pictures' SSIM, at most 1.
     public let meanSSIM: Double
     /// The mean of the seconds that a picture took, reading and measuring left out.
     public let meanSeconds: Double
-    /// `meanPSNR` less the reference's, in dB; `nil` for the reference itself.
+    /// The mean of what its PSNR is above the reference's, in dB, over the pictures that neither
+    /// reproduces exactly; `nil` for the reference itself, and when there are none.
     public let gainPSNR: Double?
     /// `meanSSIM` less the reference's; `nil` for the reference itself.
     public let gainSSIM: Double?
@@ -103,6 +132,9 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     public let ssim: Double
     /// How long the method took, reading and measuring left out.
     public let seconds: Double
+
+    /// Whether nothing was lost, as measured.
+    var isExact: Bool { psnr == .infinity }
   }
 
   /// A square of a picture, in pixels of the original.

@@ -47,6 +47,20 @@ public struct PatchSampler: Sendable {
     }
   }
 
+  /// The next patches, to measure something on.
+  ///
+  /// - Throws: as `draw`, and `SuperResolutionError` with the folder's path when each patch is of one
+  ///   colour: black frames say nothing about the values that a model meets.
+  public mutating func drawVaried(_ count: Int) throws -> [Picture] {
+    let patches = try draw(count)
+    guard patches.isEmpty || patches.contains(where: { !$0.isOfOneColor }) else {
+      throw SuperResolutionError(
+        "each of the \(count) patches drawn from its images is of one colour, on which nothing "
+          + "can be measured", path: pictures.folder)
+    }
+    return patches
+  }
+
   /// The next patches.
   ///
   /// - Throws: `SuperResolutionError` for a picture that cannot be read or is too small, with its path.
@@ -54,6 +68,17 @@ public struct PatchSampler: Sendable {
     try (0..<count).map { _ in
       if remaining.isEmpty { remaining = generator.order(of: pictures.paths.count) }
       return try pictures.patch(of: remaining.removeLast(), side: side, &generator)
+    }
+  }
+}
+
+extension Picture {
+  /// Whether all pixels are the same.
+  fileprivate var isOfOneColor: Bool {
+    let count = height * width
+    return (0..<channelCount).allSatisfy { channel in
+      let plane = samples[channel * count..<(channel + 1) * count]
+      return plane.allSatisfy { $0 == plane.first }
     }
   }
 }

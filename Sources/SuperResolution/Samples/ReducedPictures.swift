@@ -8,6 +8,8 @@ import Synchronization
 /// PNG and JPEG files in natural order, below `HR` where the folder has originals there. Pictures are
 /// read when they are needed; some megabytes of those used last are kept.
 public struct ReducedPictures: Sendable {
+  /// The folder that the files are in.
+  package let folder: String
   /// The files, in natural order; at least one.
   public let paths: [String]
   /// How many times smaller pictures are made; 1 where they are small already.
@@ -27,6 +29,7 @@ public struct ReducedPictures: Sendable {
     precondition(scale > 0, "a scale is positive")
     var folder = PictureFolder(path)
     if !isSmall, folder.below("HR").exists { folder = folder.below("HR") }
+    self.folder = folder.path
     paths = try folder.pictures().map(\.path)
     guard !paths.isEmpty else {
       throw SuperResolutionError("there is no PNG or JPEG file in it", path: folder.path)

@@ -16,7 +16,7 @@ extension EvaluationReport: DocumentedReport {
         .init("measured on", "luma, border of \(border) left out"),
         .init("gains are against", methods[reference].name),
       ],
-      tables: [pictureTable, methodTable])
+      tables: [pictureTable, methodTable], notes: exactNotes)
     guard let subject, !regions.isEmpty else { return document }
     let title =
       "Regions where \(methods[subject].name) does worst against \(methods[reference].name)"
@@ -28,6 +28,17 @@ extension EvaluationReport: DocumentedReport {
       ]
     }
     return document
+  }
+
+  /// Which pictures are no part of mean PSNRs, and why.
+  private var exactNotes: [String] {
+    pictures.compactMap { picture in
+      let names = methods.filter { $0.exactPictures.contains(picture.name) }.map(\.name)
+      return names.isEmpty
+        ? nil
+        : "'\(picture.name)' is reproduced exactly by \(names.joined(separator: ", ")): its PSNR is "
+          + "infinite there, and no part of the mean"
+    }
   }
 
   private var pictureTable: ReportTable {
@@ -64,13 +75,15 @@ extension EvaluationReport: DocumentedReport {
         .init(key: "ssim", heading: "SSIM", kind: .real),
         .init(key: "gainPSNR", heading: "gain dB", kind: .real),
         .init(key: "gainSSIM", heading: "gain SSIM", kind: .real),
+        .init(key: "exactPictures", heading: "exact", kind: .integer),
         .init(key: "seconds", heading: "s a picture", kind: .real),
         .init(key: "fileByteCount", heading: "file", kind: .bytes),
       ],
       rows: methods.map { method in
         [
-          .text(method.name), .real(method.meanPSNR), .real(method.meanSSIM),
-          ReportCell(method.gainPSNR), ReportCell(method.gainSSIM), .real(method.meanSeconds),
+          .text(method.name), ReportCell(method.meanPSNR), .real(method.meanSSIM),
+          ReportCell(method.gainPSNR), ReportCell(method.gainSSIM),
+          .integer(method.exactPictures.count), .real(method.meanSeconds),
           ReportCell(method.fileByteCount),
         ]
       })

@@ -67,7 +67,8 @@ struct NetworkCalibration {
   func run() throws -> Calibration {
     var sampler = PatchSampler(
       pictures, side: patches.side, seed: patches.seed, for: .calibration)
-    let source = try NetworkActivations(network: network, pictures: sampler.draw(patches.count))
+    let source = try NetworkActivations(
+      network: network, pictures: sampler.drawVaried(patches.count))
     let runCount = bitWidths.isEmpty ? 1 : 2
     let bar = ProgressBar(
       "calibrating", total: runCount * patches.count, unit: .share, isQuiet: common.quiet)

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Formats
-import Foundation
 import Inspect
 import SuperResolution
 
@@ -19,8 +18,13 @@ struct EvaluateCommand: ParsableCommand {
       against bicubic; --against chooses. The HTML page shows the regions where the last other model \
       does worst against that.
 
+      A picture that is reproduced exactly has an infinite PSNR: it is named, counted by itself, and no \
+      part of a mean.
+
       With --max-loss the exit code is 1 when a model loses more than so many dB on average: a check \
-      for models whose weights say little beside the original's.
+      for models whose weights say little beside the original's. Pictures that both reproduce exactly \
+      decide nothing, and when there are no others the check fails, for want of anything to measure; a \
+      picture that the original alone reproduces exactly fails it as well.
 
       EXAMPLES
         condi-convert evaluate model.condi --dataset Set5
@@ -113,14 +117,9 @@ struct EvaluateCommand: ParsableCommand {
     let bar = ShareProgress("evaluating", isQuiet: common.quiet)
     let evaluated = try evaluation.run { bar.report($0) }
     try report.print(evaluated)
-    let losers = maxLoss.map { evaluated.models(losingMoreThan: $0) } ?? []
-    for (name, loss) in losers {
-      Console.note(
-        "\(name) loses \(String(format: "%.3f", loss)) dB, more than the "
-          + "\(String(format: "%g", maxLoss ?? 0)) dB allowed",
-        unless: common.quiet)
-    }
-    if !losers.isEmpty { throw Outcome.finding }
+    let objections = maxLoss.map { evaluated.objections(toLossesAbove: $0) } ?? []
+    for (name, reason) in objections { Console.note("\(name) \(reason)", unless: common.quiet) }
+    if !objections.isEmpty { throw Outcome.finding }
   }
 
   /// The files' names without folder and extension, or the paths where that would not tell them apart.

@@ -41,7 +41,7 @@ import Testing
     let folder = try SharedData.path("testsets/\(set)")
     let report = try Evaluation(set: BenchmarkSet(folder: folder, scale: scale), models: []).run()
     #expect(report.methods.map(\.name) == ["bicubic"])
-    #expect(abs(report.methods[0].meanPSNR - expected.psnr) < 1e-6)
+    #expect(abs(try #require(report.methods[0].meanPSNR) - expected.psnr) < 1e-6)
     #expect(abs(report.methods[0].meanSSIM - expected.ssim) < 1e-6)
     #expect(report.lowResolution == .files)
     #expect(report.regions.isEmpty)
@@ -73,7 +73,8 @@ import Testing
       #expect(report.pictures.map(\.height) == [170])
       let gain = try #require(report.methods[1].gainPSNR)
       #expect(gain < -1)
-      #expect(gain == report.methods[1].meanPSNR - report.methods[0].meanPSNR)
+      let means = report.methods.compactMap(\.meanPSNR)
+      #expect(gain == means[1] - means[0])
       let worst = try #require(report.regions.first)
       // All of the spoiled square (101…149, 85…133) lies in it.
       #expect(worst.x <= 101 && worst.x + worst.width >= 149, "\(worst.x)")
@@ -117,6 +118,122 @@ import Testing
       #expect(againstLast.subject == 1)
       #expect(try #require(againstLast.regions.first).errorIncrease > 0)
       #expect(try #require(againstBicubic.methods[1].gainPSNR) < -1)
+    }
+  }
+
+  /// Calls `body` with a set of one picture of noise and one, `blank`, of one colour.
+  private func withBlank(noise: Bool = true, _ body: (BenchmarkSet) throws -> Void) throws {
+    try withTemporaryFolder { folder in
+      var images = [
+        "blank": RasterImage(
+          width: 100, height: 100, channelCount: 3, bitDepth: .eight,
+          samples: [UInt16](repeating: 200, count: 30_000))
+      ]
+      images["noise"] =
+        noise ? PictureFixtures.sample(width: 100, height: 100, channelCount: 3) : nil
+      for (name, image) in images {
+        let path = folder.appending("\(name).png")
+        try Data(image.encoded(as: .png).array).write(to: URL(filePath: path))
+      }
+      try body(BenchmarkSet(folder: folder.path, scale: 2))
+    }
+  }
+
+  private static func model(_ name: String, _ upscaler: any Upscaler) -> Evaluation.Method {
+    .init(name: name, path: "\(name).pth", upscaler: upscaler)
+  }
+
+  private static let exact = BicubicUpscaler(scale: 2, bitDepth: .eight)
+
+  /// Loses on noise, and leaves what is blank alone.
+  private struct Blurred: Upscaler {
+    var scale: Int { 2 }
+    var requiredChannelCount: Int? { nil }
+    var name: String { "blurred" }
+
+    func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws -> Picture {
+      let mean = picture.samples.reduce(0, +) / Float(picture.samples.count)
+      let isBlank = picture.samples.allSatisfy { $0 == picture.samples[0] }
+      let large = try EvaluationTests.exact.upscale(picture, progress: progress)
+      return isBlank
+        ? large
+        : Picture(
+          channelCount: large.channelCount, height: large.height, width: large.width,
+          samples: large.samples.map { mean + ($0 - mean) * -0.5 })
+    }
+  }
+
+  /// A picture that both reproduce exactly is named, and neither mean nor limit are of it.
+  @Test func exactPicturesAreCountedApart() throws {
+    try withBlank { set in
+      let report = try Evaluation(
+        set: set,
+        models: [Self.model("good", Self.exact), Self.model("bad", Blurred())]
+      ).run()
+      #expect(report.methods.map(\.exactPictures) == [["blank"], ["blank"], ["blank"]])
+      let noise = try #require(report.pictures.first { $0.name == "noise" })
+      #expect(report.methods.map(\.meanPSNR) == noise.scores.map(\.psnr))
+      let loss = noise.scores[1].psnr - noise.scores[2].psnr
+      #expect(report.methods[2].gainPSNR == -loss)
+      let objections = report.objections(toLossesAbove: loss / 2)
+      #expect(objections.map(\.name) == ["bad"])
+      #expect(objections.first?.reason.hasPrefix("loses ") == true)
+      #expect(report.objections(toLossesAbove: loss * 2).isEmpty)
+    }
+  }
+
+  /// What the reference alone reproduces exactly is a loss without a bound.
+  @Test func lostExactnessIsAnObjection() throws {
+    try withBlank { set in
+      let report = try Evaluation(
+        set: set, models: [Self.model("good", Self.exact), Self.model("bad", Spoiled())]
+      ).run()
+      #expect(report.methods[2].exactPictures.isEmpty)
+      #expect(
+        report.objections(toLossesAbove: 1000).map(\.reason) == [
+          "does not reproduce 'blank' exactly, as good does: a loss without a bound"
+        ])
+      let reversed = try Evaluation(
+        set: set, models: [Self.model("bad", Spoiled()), Self.model("good", Self.exact)]
+      ).run()
+      #expect(reversed.objections(toLossesAbove: 0).isEmpty)
+      #expect(try #require(reversed.methods[2].gainPSNR) > 0)
+    }
+  }
+
+  @Test func blankPicturesAloneAreAnObjection() throws {
+    try withBlank(noise: false) { set in
+      let report = try Evaluation(
+        set: set, models: [Self.model("good", Self.exact), Self.model("other", Self.exact)]
+      ).run()
+      #expect(report.methods.allSatisfy { $0.meanPSNR == nil && $0.gainPSNR == nil })
+      #expect(
+        report.objections(toLossesAbove: 1000).map(\.reason) == [
+          "and good reproduce every picture exactly, which leaves nothing to measure a loss by"
+        ])
+      // Exact where the reference is not: no loss.
+      let better = try Evaluation(
+        set: set, models: [Self.model("bad", Spoiled()), Self.model("good", Self.exact)]
+      ).run()
+      #expect(better.objections(toLossesAbove: 0).isEmpty)
+    }
+  }
+
+  /// Patches to measure something on are not all of one colour.
+  @Test func blankPicturesAreNothingToMeasureOn() throws {
+    try withBlank(noise: false) { set in
+      let pictures = try ReducedPictures(folder: set.path, scale: 2, channelCount: 3)
+      var sampler = PatchSampler(pictures, side: 16, seed: 1, for: .calibration)
+      #expect(
+        throws: SuperResolutionError(
+          "each of the 4 patches drawn from its images is of one colour, on which nothing can be "
+            + "measured", path: set.path)
+      ) { try sampler.drawVaried(4) }
+    }
+    try withBlank { set in
+      let pictures = try ReducedPictures(folder: set.path, scale: 2, channelCount: 3)
+      var sampler = PatchSampler(pictures, side: 16, seed: 1, for: .calibration)
+      #expect(try sampler.drawVaried(4).count == 4)
     }
   }
 

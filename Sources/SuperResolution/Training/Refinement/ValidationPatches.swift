@@ -12,7 +12,7 @@ struct ValidationPatches: Sendable {
   ) throws {
     var sampler = PatchSampler(
       pictures, side: settings.patchSide, seed: settings.seed, for: .validation)
-    patches = try sampler.draw(Self.count)
+    patches = try sampler.drawVaried(Self.count)
     targets = try distillation.teach(patches).map(\.picture)
   }
 

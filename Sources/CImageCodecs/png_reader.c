@@ -11,10 +11,10 @@ struct condi_png_reader {
   const uint8_t *bytes;
   size_t count, position;
   uint32_t side_limit;
+  int pass_count;
   condi_png_header header;
-  // Of 'condi_png_read_samples'; here so that a jump does not lose it.
-  png_bytepp rows;
   char message[CONDI_IMAGE_MESSAGE_SIZE];
+  char profile_warning[CONDI_IMAGE_MESSAGE_SIZE];
 };
 
 static void on_error(png_structp png, png_const_charp text) {
@@ -24,8 +24,10 @@ static void on_error(png_structp png, png_const_charp text) {
 }
 
 static void on_warning(png_structp png, png_const_charp text) {
-  (void)png;
-  (void)text;
+  static const char chunk[] = "iCCP: ";
+  condi_png_reader *reader = png_get_error_ptr(png);
+  if (reader->profile_warning[0] == 0 && strncmp(text, chunk, sizeof chunk - 1) == 0)
+    condi_say(reader->profile_warning, text + sizeof chunk - 1);
 }
 
 static void on_read(png_structp png, png_bytep target, size_t count) {
@@ -54,12 +56,11 @@ condi_png_reader *condi_png_reader_create(const uint8_t *bytes, size_t count,
 void condi_png_reader_destroy(condi_png_reader *reader) {
   if (!reader) return;
   if (reader->png) png_destroy_read_struct(&reader->png, &reader->info, NULL);
-  free(reader->rows);
   free(reader);
 }
 
 static void read_tags(condi_png_reader *reader) {
-  condi_color_tags *tags = &reader->header.tags;
+  condi_image_tags *tags = &reader->header.tags;
   tags->has_srgb = png_get_sRGB(reader->png, reader->info, &tags->srgb_intent) != 0;
   png_fixed_point gamma = 0;
   tags->has_gamma = png_get_gAMA_fixed(reader->png, reader->info, &gamma) != 0;
@@ -88,6 +89,9 @@ int condi_png_read_header(condi_png_reader *reader, condi_png_header *header,
     condi_say(message, reader->message);
     return 0;
   }
+  // What is not used is not inflated and stored: a thousand texts of megabytes fit in a small file.
+  static const png_byte passed_over[] = "tEXt\0zTXt\0iTXt\0sPLT\0hIST\0pCAL\0sCAL\0eXIf";
+  png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, passed_over, sizeof passed_over / 5);
   png_set_user_limits(png, reader->side_limit, reader->side_limit);
   png_set_read_fn(png, reader, on_read);
   png_read_info(png, info);
@@ -100,11 +104,12 @@ int condi_png_read_header(condi_png_reader *reader, condi_png_header *header,
   png_set_expand(png);
   const uint16_t probe = 1;
   if (found->stored_bit_depth == 16 && *(const uint8_t *)&probe == 1) png_set_swap(png);
-  png_set_interlace_handling(png);
+  reader->pass_count = png_set_interlace_handling(png);
   png_read_update_info(png, info);
   found->bit_depth = png_get_bit_depth(png, info);
   found->channels = png_get_channels(png, info);
   read_tags(reader);
+  found->profile_warning = reader->profile_warning;
   *header = *found;
   return 1;
 }
@@ -119,11 +124,9 @@ int condi_png_read_samples(condi_png_reader *reader, uint8_t *samples, size_t co
   size_t height = reader->header.height;
   size_t stride = png_get_rowbytes(png, reader->info);
   if (stride * height != count) png_error(png, "the rows have another length than announced");
-  // An interlaced picture is put together from seven passes over all rows.
-  reader->rows = calloc(height, sizeof *reader->rows);
-  if (!reader->rows) png_error(png, "there is not enough memory");
-  for (size_t row = 0; row < height; row++) reader->rows[row] = samples + row * stride;
-  png_read_image(png, reader->rows);
+  // An interlaced image is put together from seven passes over all rows.
+  for (int pass = 0; pass < reader->pass_count; pass++)
+    for (size_t row = 0; row < height; row++) png_read_row(png, samples + row * stride, NULL);
   png_read_end(png, NULL);
   return 1;
 }

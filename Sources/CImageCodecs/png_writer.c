@@ -39,12 +39,16 @@ static void on_write(png_structp png, png_bytep bytes, size_t count) {
 
 static void on_flush(png_structp png) { (void)png; }
 
-static void set_tags(writer *state, const condi_color_tags *tags) {
+static void set_tags(writer *state, const condi_image_tags *tags) {
   if (tags->has_gamma) png_set_gAMA_fixed(state->png, state->info, tags->gamma);
   if (tags->has_chromaticities) {
     const int32_t *value = tags->chromaticities;
     png_set_cHRM_fixed(state->png, state->info, value[0], value[1], value[2], value[3], value[4],
                        value[5], value[6], value[7]);
+  }
+  if (tags->has_density) {
+    png_set_pHYs(state->png, state->info, tags->horizontal_density, tags->vertical_density,
+                 tags->density_unit);
   }
   // A file has at most one of these two.
   if (tags->profile) {
@@ -55,8 +59,17 @@ static void set_tags(writer *state, const condi_color_tags *tags) {
   }
 }
 
+// Chunks that older versions of libpng do not know, between the others and the pixels.
+static void write_chunks(writer *state, const condi_image_tags *tags) {
+  png_structp png = state->png;
+  if (tags->code_points) png_write_chunk(png, (png_const_bytep)"cICP", tags->code_points, 4);
+  if (tags->mastering_display)
+    png_write_chunk(png, (png_const_bytep)"mDCV", tags->mastering_display, 24);
+  if (tags->light_level) png_write_chunk(png, (png_const_bytep)"cLLI", tags->light_level, 8);
+}
+
 static int encode(writer *state, const uint8_t *samples, uint32_t width, uint32_t height,
-                  int channels, int bit_depth, const condi_color_tags *tags) {
+                  int channels, int bit_depth, const condi_image_tags *tags) {
   static const int color_types[] = {PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA,
                                     PNG_COLOR_TYPE_RGB, PNG_COLOR_TYPE_RGB_ALPHA};
   png_structp png = state->png;
@@ -69,6 +82,7 @@ static int encode(writer *state, const uint8_t *samples, uint32_t width, uint32_
                PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
   set_tags(state, tags);
   png_write_info(png, state->info);
+  write_chunks(state, tags);
   const uint16_t probe = 1;
   if (bit_depth == 16 && *(const uint8_t *)&probe == 1) png_set_swap(png);
   size_t stride = (size_t)width * (size_t)channels * (size_t)(bit_depth / 8);
@@ -78,7 +92,7 @@ static int encode(writer *state, const uint8_t *samples, uint32_t width, uint32_
 }
 
 int condi_png_write(const uint8_t *samples, uint32_t width, uint32_t height, int channels,
-                    int bit_depth, const condi_color_tags *tags, uint8_t **output,
+                    int bit_depth, const condi_image_tags *tags, uint8_t **output,
                     size_t *output_count, char message[CONDI_IMAGE_MESSAGE_SIZE]) {
   // On the heap, so that a jump cannot leave stale values in registers.
   writer *state = calloc(1, sizeof *state);

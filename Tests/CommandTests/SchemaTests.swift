@@ -137,6 +137,14 @@ import Testing
         }
       }
     },
+    Documents("upscale-report") { folder in
+      try ["described.png", "rgb8.png"].map { name in
+        try CommandLine.succeed(
+          "upscale", "bicubic", PackageFolder.fixture("images/\(name)"), folder.appending("o.jpg"),
+          "--scale", "2", "--force", "--format", "json"
+        ).standardOutput
+      }
+    },
     Documents("verification-report") { folder in
       let packed = try CommandLine.packedExample()
       let verified = try CommandLine.succeed(

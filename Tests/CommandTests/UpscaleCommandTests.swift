@@ -137,21 +137,69 @@ import Testing
     }
   }
 
-  /// It would be a pity to find this out after an hour of work.
-  @Test func profilesThatCannotBeWrittenAreSaidBeforeTheWork() throws {
+  /// libpng does not write this profile: the image is made without it, which is said.
+  @Test func profilesThatCannotBeWrittenAreLeftOut() throws {
     try withTemporaryFolder { folder in
       let input = PackageFolder.root.appending(
         path: "Fuzz/Findings/picture/crash-59f08dd260f24fd527de5e5383e2c591a5782a88"
       ).path
-      // The model is not there, and not missed: the picture comes first.
-      let outcome = try CommandLine.run(
-        "upscale", folder.appending("none.pth"), input, folder.appending("out.png"))
-      #expect(outcome.exitCode == 2)
-      #expect(outcome.standardError.hasPrefix("condi-convert: \(input): "))
-      #expect(outcome.standardError.split(separator: "\n").count == 1)
-      #expect(try folder.names().isEmpty)
-      try CommandLine.succeed(
-        "upscale", "bicubic", input, folder.appending("out.jpg"), "--scale", "2")
+      let outcome = try CommandLine.succeed(
+        "upscale", "bicubic", input, folder.appending("out.png"), "--scale", "2")
+      #expect(
+        outcome.standardError.contains("condi-convert: \(input): left out the colour profile: "))
+    }
+  }
+
+  /// One line each for what the file holds beside the image, and for what the output has no place for.
+  @Test func whatIsLeftOutIsSaid() throws {
+    try withTemporaryFolder { folder in
+      let input = try fixture("described.png")
+      let output = folder.appending("out.jpg")
+      let outcome = try CommandLine.succeed("upscale", "bicubic", input, output, "--scale", "2")
+      let place = "a JPEG file has a place for ICC profiles only"
+      #expect(
+        outcome.standardError.split(separator: "\n").dropLast()
+          == [
+            "XMP data: it describes the file that it is from",
+            "2 further frames: only the first image is read",
+            "1 text (Title): texts about the image are not carried over",
+            "2 other kinds of chunks (tIME, bKGD): they are not carried over",
+            "8 bytes after the end of the image: only the first image is read",
+            "colour code points (cICP): \(place)", "the mastering display (mDCV, cLLI): \(place)",
+          ].map { "condi-convert: \(input): left out \($0)" })
+      let quiet = try CommandLine.succeed(
+        "upscale", "bicubic", input, output, "--scale", "2", "--force", "--quiet")
+      #expect(quiet.standardError.isEmpty && quiet.standardOutput.isEmpty)
+      let report = try CommandLine.json(
+        CommandLine.succeed(
+          "upscale", "bicubic", input, output, "--scale", "2", "--force", "--format", "json"))
+      let listed = try #require(report["omissions"] as? [[String: String]])
+      #expect(listed.count == 7)
+      #expect(
+        listed.last == ["what": "the mastering display (mDCV, cLLI)", "reason": place])
+      #expect(report["width"] as? Int == 26 && report["scale"] as? Int == 2)
+    }
+  }
+
+  /// JPEG files cannot have such a side, which is known before the work.
+  @Test func jpegSidesAreLimited() throws {
+    try withTemporaryFolder { folder in
+      let input = folder.appending("wide.png")
+      let image = RasterImage(
+        width: 70_000, height: 1, channelCount: 1, bitDepth: .eight,
+        samples: [UInt16](repeating: 9, count: 70_000))
+      try Data(image.encoded(as: .png).array).write(to: URL(filePath: input))
+      let refused = try CommandLine.run(
+        "upscale", "bicubic", input, folder.appending("out.jpg"), "--scale", "1")
+      #expect(refused.exitCode == 2)
+      #expect(
+        refused.standardError
+          == "condi-convert: \(input): a JPEG file has at most 65500 pixels a side; write a PNG file "
+          + "instead\n")
+      let output = folder.appending("out.png")
+      try CommandLine.succeed("upscale", "bicubic", input, output, "--scale", "2")
+      #expect(try RasterImage(contentsOf: output).width == 140_000)
+      #expect(try folder.names() == ["out.png", "wide.png"])
     }
   }
 

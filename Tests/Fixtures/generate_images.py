@@ -11,6 +11,8 @@ written by Pillow. Nothing depends on the clock or on random numbers.
                    samples, two little-endian bytes each; JPEG files have `samples` in base64 instead,
                    a byte each, as Pillow decodes them
     resizing.json  what bicubic resizing gives, from its definition in `makers/picture_resizing.py`
+    premultiplied.json  {file: {scale, samples}}: images with alpha enlarged with colours times alpha by
+                   the same; samples in base64, two little-endian bytes each
     metrics.json   PSNR and SSIM on luma of pairs of pictures, by NumPy and SciPy
     sets.json      the means of bicubic interpolation over data sets, by the same
 """
@@ -28,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from makers import picture_resizing, png_bytes
 from makers.png_bytes import GREY, GREY_ALPHA, PALETTE, RGB, RGBA, chunk
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy.signal import convolve2d
 
 FOLDER = Path(__file__).parent / "images"
@@ -44,12 +46,17 @@ def pattern(height: int, width: int, channels: int, maximum: int) -> np.ndarray:
     return np.rint(value * maximum).astype(np.int64)
 
 
+# The samples and the depth of every PNG file, by name.
+SAMPLES: dict[str, tuple[np.ndarray, int]] = {}
+
+
 class Pictures:
     def __init__(self) -> None:
         self.expected: dict[str, dict] = {}
 
     def add(self, name: str, content: bytes, samples: np.ndarray, depth: int) -> None:
         (FOLDER / name).write_bytes(content)
+        SAMPLES[name] = (samples, depth)
         self.expected[name] = {
             "width": samples.shape[1],
             "height": samples.shape[0],
@@ -175,6 +182,85 @@ def jpegs(pictures: Pictures) -> None:
         pictures.add_jpeg(f"turned_{orientation}.jpg", color, quality=90, exif=exif)
 
 
+def turned_pngs(pictures: Pictures) -> None:
+    """Files whose EXIF orientation Pillow writes, and texts in which ImageMagick keeps one."""
+    samples = pattern(9, 14, 3, 255)
+    image = Image.fromarray(samples.astype(np.uint8))
+    for orientation in range(2, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", exif=exif)
+        turned = np.array(ImageOps.exif_transpose(Image.open(buffer))).astype(np.int64)
+        pictures.add(f"turned_{orientation}.png", buffer.getvalue(), turned, 8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = np.rot90(samples, -1)
+    for name, kind, data in [
+        ("text", b"exif", exif.tobytes()), ("compressed_text", b"APP1", exif.tobytes())
+    ]:  # fmt: skip
+        digits = data.hex().encode()
+        lines = b"".join(digits[at : at + 72] + b"\n" for at in range(0, len(digits), 72))
+        content = b"\n%s\n%8d\n%s" % (kind, len(data), lines)
+        text = (
+            chunk(b"tEXt", b"Raw profile type exif\0" + content)
+            if name == "text"
+            else chunk(b"zTXt", b"Raw profile type APP1\0\0" + zlib.compress(content))
+        )
+        pictures.add(f"turned_6_{name}.png", png_bytes.file(samples, 8, RGB, text), turned, 8)
+
+
+def described(pictures: Pictures) -> None:
+    """Files with much beside the image."""
+    samples = pattern(HEIGHT, WIDTH, 3, 255)
+    before = b"".join([
+        chunk(b"cICP", bytes([12, 13, 0, 1])),
+        chunk(b"mDCV", struct.pack(">8H2I", *range(8), 10_000_000, 50)),
+        chunk(b"cLLI", struct.pack(">2I", 10_000_000, 4_000_000)),
+        chunk(b"pHYs", struct.pack(">IIB", 11_811, 5_906, 1)),
+        chunk(b"tEXt", b"Title\0a title"), chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x/>"),
+        chunk(b"tIME", bytes([7, 230, 1, 2, 3, 4, 5])), chunk(b"bKGD", bytes(6)),
+        chunk(b"acTL", struct.pack(">II", 3, 0)),
+    ])  # fmt: skip
+    pictures.add(
+        "described.png", png_bytes.file(samples, 8, RGB, before) + b"trailing", samples, 8
+    )
+    for name, space in [("grey", b"GRAY"), ("cmyk", b"CMYK")]:
+        profile = zlib.compress(png_bytes.icc_profile(space))
+        content = png_bytes.file(samples, 8, RGB, chunk(b"iCCP", b"a profile\0\0" + profile))
+        pictures.add(f"misfit_{name}.png", content, samples, 8)
+    color = pattern(24, 40, 3, 255)
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    pictures.add_jpeg(
+        "described.jpg", color, quality=90, exif=exif, dpi=(300, 150), comment="a comment",
+        icc_profile=png_bytes.icc_profile(b"CMYK"),
+    )  # fmt: skip
+
+
+def premultiplied() -> dict:
+    """Colours times alpha are enlarged and divided by the enlarged alpha; pixels whose alpha becomes 0
+    are black."""
+    cases = {}
+    for name, scale in [
+        ("rgba8.png", 2), ("rgba16.png", 2), ("grey_alpha8.png", 3), ("grey_alpha16.png", 2),
+        ("palette2_transparent.png", 2), ("rgb8_transparent.png", 3),
+    ]:  # fmt: skip
+        samples, depth = SAMPLES[name]
+        maximum = 2**depth - 1
+        alpha = samples[..., -1:] / maximum
+        color = picture_resizing.resize(samples[..., :-1] / maximum * alpha, scale, None)
+        large = picture_resizing.resize(alpha, scale, None)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            color = np.where(large * maximum >= 0.5, color / large, 0)
+        result = np.floor(np.clip(np.concatenate([color, large], 2), 0, 1) * maximum + 0.5)
+        cases[name] = {
+            "scale": scale,
+            "samples": base64.b64encode(result.astype("<u2").tobytes()).decode(),
+        }
+    return cases
+
+
 def resizing() -> list[dict]:
     cases = []
     for factor, height, width in [
@@ -268,11 +354,13 @@ def main() -> None:
     arguments = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     pictures = Pictures()
-    for make in (plain_pngs, palette_pngs, transparent_pngs, tagged_pngs, refused, jpegs):
+    for make in (plain_pngs, palette_pngs, transparent_pngs, tagged_pngs, refused, jpegs, turned_pngs,
+                 described):
         make(pictures)
     write("metrics.json", metrics(pictures))
     write("pictures.json", pictures.expected)
     write("resizing.json", resizing())
+    write("premultiplied.json", premultiplied())
     if arguments.sets:
         write("sets.json", sets(arguments.sets))
 

@@ -12,7 +12,7 @@
 // Bytes that a message may take, its NUL included.
 #define CONDI_IMAGE_MESSAGE_SIZE 256
 
-// What says which colours the samples of a PNG file mean.
+// What a PNG file says of its image beside the samples.
 typedef struct {
   // Whether there is an sRGB chunk, and its rendering intent from 0 to 3.
   int has_srgb, srgb_intent;
@@ -26,7 +26,12 @@ typedef struct {
   const char *profile_name;
   const uint8_t *profile;
   uint32_t profile_size;
-} condi_color_tags;
+  // Only written: contents of the chunks cICP (4 bytes), mDCV (24) and cLLI (8), or NULL.
+  const uint8_t *code_points, *mastering_display, *light_level;
+  // Only written: whether there is a pHYs chunk, its unit (1: a metre, 0: none) and pixels per unit.
+  int has_density, density_unit;
+  uint32_t horizontal_density, vertical_density;
+} condi_image_tags;
 
 typedef struct {
   uint32_t width, height;
@@ -34,13 +39,17 @@ typedef struct {
   int stored_bit_depth, stored_channels;
   // As 'condi_png_read' delivers them: 8 or 16; 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
   int bit_depth, channels;
-  condi_color_tags tags;
+  condi_image_tags tags;
+  // What libpng says of a colour profile that it does not take; empty where it says nothing. The reader
+  // owns it.
+  const char *profile_warning;
 } condi_png_header;
 
 typedef struct condi_png_reader condi_png_reader;
 
-// A reader over 'count' bytes, which must stay where they are until it is destroyed. NULL when there
-// is no memory.
+// A reader over 'count' bytes, which must stay where they are until it is destroyed; neither side of the
+// image may be longer than 'side_limit'. Texts and other chunks that may become long are passed over.
+// NULL when there is no memory.
 condi_png_reader *condi_png_reader_create(const uint8_t *bytes, size_t count, uint32_t side_limit);
 void condi_png_reader_destroy(condi_png_reader *reader);
 
@@ -55,7 +64,7 @@ int condi_png_read_samples(condi_png_reader *reader, uint8_t *samples, size_t co
 
 // Encodes interleaved samples. The caller frees '*output' with 'free'.
 int condi_png_write(const uint8_t *samples, uint32_t width, uint32_t height, int channels,
-                    int bit_depth, const condi_color_tags *tags, uint8_t **output,
+                    int bit_depth, const condi_image_tags *tags, uint8_t **output,
                     size_t *output_count, char message[CONDI_IMAGE_MESSAGE_SIZE]);
 
 typedef struct {

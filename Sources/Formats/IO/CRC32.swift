@@ -15,7 +15,7 @@ package enum CRC32 {
   package nonisolated(unsafe) static var acceptsEveryChecksum = false
 
   /// Whether a stored checksum is the computed one.
-  static func isMatch(_ found: UInt32, _ expected: UInt32) -> Bool {
+  package static func isMatch(_ found: UInt32, _ expected: UInt32) -> Bool {
     found == expected || acceptsEveryChecksum
   }
 

@@ -1,7 +1,7 @@
 import CZlib
 
 /// Compression by zlib.
-enum Zlib {
+package enum Zlib {
   /// Deflate cannot expand its input more than this: a stored block of a bit per 258-byte match.
   static let largestExpansion = 1032
 
@@ -55,7 +55,7 @@ enum Zlib {
   }
 
   /// What surrounds deflated data.
-  enum Wrapping: Int32 {
+  package enum Wrapping: Int32 {
     case none = -15
     /// RFC 1950.
     case zlib = 15
@@ -67,7 +67,7 @@ enum Zlib {
   /// vouched for.
   ///
   /// - Returns: at most `limit` bytes.
-  static func inflateWhatCanBe(
+  package static func inflateWhatCanBe(
     _ bytes: SharedBytes, in wrapping: Wrapping = .none, limit: Int
   ) -> SharedBytes {
     var stream = z_stream()

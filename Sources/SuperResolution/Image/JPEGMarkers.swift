@@ -1,103 +1,207 @@
-/// What precedes the pixels of a JPEG file and libjpeg-turbo's simple interface does not tell: the EXIF
-/// orientation and the ICC profile.
+import Formats
+
+/// What is in a JPEG file beside the pixels, which libjpeg-turbo's simple interface does not tell.
 ///
 /// Nothing here is an error: what is damaged counts as absent, and the decoder judges the rest.
 struct JPEGMarkers {
   /// EXIF's orientation, 1 to 8; 1, upright, where there is none.
   private(set) var orientation = 1
-  /// The ICC profile, put together from its pieces; `nil` where there is none or a piece lacks.
+  /// The ICC profile, put together from its segments; `nil` where there is none or a segment lacks.
   private(set) var profile: [UInt8]?
+  /// JFIF's pixels per inch or centimetre; `nil` where it says neither, or that pixels are square.
+  private(set) var density: ImageTags.Density?
+  /// What the file holds beside that.
+  private(set) var omissions: [ImageOmission] = []
 
-  private static let exif = Array("Exif\0\0".utf8)
-  private static let icc = Array("ICC_PROFILE\0".utf8)
+  /// What precedes the pieces of an ICC profile (ICC.1:2022, B.4): a number from 1 and how many follow.
+  static let profilePrefix = Array("ICC_PROFILE\0".utf8)
+
+  private static let jfif = Array("JFIF\0".utf8)
+  private static let jfifExtension = Array("JFXX\0".utf8)
+  private static let xmp = Array("http://ns.adobe.com/x".utf8)
+  private static let multiPicture = Array("MPF\0".utf8)
+  private static let adobe = Array("Adobe".utf8)
+
+  /// The segments that are of interest, as they were found.
+  private struct Segments {
+    var exif: EXIFData?
+    var profile = ProfileSegments()
+    var comments = 0
+    var hasXMP = false
+    var hasThumbnail = false
+    var hasFurtherImages = false
+    /// `APP4` and the like.
+    var others: [String] = []
+  }
 
   init(_ bytes: UnsafeRawBufferPointer) {
-    var pieces: [Int: [UInt8]] = [:]
-    var pieceCount = 0
+    var segments = Segments()
     var position = 2
+    var end: Int?
     // A marker is FF and its code; a segment's length follows and counts itself.
-    while position + 4 <= bytes.count, bytes[position] == 0xFF {
+    while end == nil, position + 2 <= bytes.count, bytes[position] == 0xFF {
       let code = bytes[position + 1]
+      // Fill bytes; markers that stand alone; the end.
       if code == 0xFF {
         position += 1
         continue
       }
-      let length = Int(bytes[position + 2]) << 8 | Int(bytes[position + 3])
-      let end = position + 2 + length
-      // SOS: pixels begin.
-      guard code != 0xDA, length >= 2, end <= bytes.count else { break }
-      let segment = bytes[position + 4..<end]
-      if code == 0xE1, segment.starts(with: Self.exif) {
-        orientation = Self.orientation(inTIFF: Array(segment.dropFirst(Self.exif.count))) ?? 1
-      } else if code == 0xE2, segment.starts(with: Self.icc), segment.count > Self.icc.count + 2 {
-        let content = Array(segment.dropFirst(Self.icc.count))
-        pieces[Int(content[0])] = Array(content.dropFirst(2))
-        pieceCount = Int(content[1])
+      if code == 0x01 || (0xD0...0xD7).contains(code) {
+        position += 2
+        continue
       }
-      position = end
+      if code == 0xD9 {
+        end = position + 2
+        continue
+      }
+      guard position + 4 <= bytes.count else { break }
+      let length = Int(bytes[position + 2]) << 8 | Int(bytes[position + 3])
+      let next = position + 2 + length
+      guard length >= 2, next <= bytes.count else { break }
+      add(code, bytes[position + 4..<next], to: &segments)
+      position = code == 0xDA ? Self.endOfScan(bytes, from: next) : next
     }
-    if pieceCount > 0, pieces.count == pieceCount,
-      (1...pieceCount).allSatisfy({ pieces[$0] != nil })
-    {
-      profile = (1...pieceCount).flatMap { pieces[$0] ?? [] }
+    orientation = segments.exif?.orientation ?? 1
+    profile = segments.profile.bytes
+    omissions = segments.profile.omissions + (segments.exif?.omissions ?? [])
+    describe(segments, trailing: end.map { bytes.count - $0 } ?? 0)
+  }
+
+  private mutating func add(
+    _ code: UInt8, _ segment: Slice<UnsafeRawBufferPointer>, to segments: inout Segments
+  ) {
+    switch code {
+    case 0xE0 where segment.starts(with: Self.jfif): readJFIF(Array(segment), &segments)
+    case 0xE0 where segment.starts(with: Self.jfifExtension): segments.hasThumbnail = true
+    case 0xE1 where segment.starts(with: EXIFData.prefix):
+      segments.exif = segments.exif ?? EXIFData(Array(segment))
+    case 0xE1 where segment.starts(with: Self.xmp): segments.hasXMP = true
+    case 0xE2 where segment.starts(with: Self.profilePrefix):
+      segments.profile.add(Array(segment.dropFirst(Self.profilePrefix.count)))
+    case 0xE2 where segment.starts(with: Self.multiPicture): segments.hasFurtherImages = true
+    // How colours are coded, which the decoder heeds.
+    case 0xEE where segment.starts(with: Self.adobe): break
+    case 0xFE: segments.comments += 1
+    case 0xE0...0xEF:
+      let name = "APP\(code - 0xE0)"
+      if !segments.others.contains(name) { segments.others.append(name) }
+    default: break
     }
   }
 
-  /// Tag 0x0112 of the first directory of a TIFF structure (TIFF 6.0, section 2).
-  private static func orientation(inTIFF bytes: [UInt8]) -> Int? {
-    guard bytes.count >= 8 else { return nil }
-    let isLittle: Bool
-    switch Array(bytes[0..<2]) {
-    case Array("II".utf8): isLittle = true
-    case Array("MM".utf8): isLittle = false
-    default: return nil
+  /// Version, units, both densities, and the sides of a thumbnail (ITU-T T.871, 10.1).
+  private mutating func readJFIF(_ segment: [UInt8], _ segments: inout Segments) {
+    guard segment.count >= 14 else { return }
+    let horizontal = Double(Int(segment[8]) << 8 | Int(segment[9]))
+    let vertical = Double(Int(segment[10]) << 8 | Int(segment[11]))
+    if segment[12] > 0, segment[13] > 0 { segments.hasThumbnail = true }
+    guard density == nil, horizontal > 0, vertical > 0 else { return }
+    let factors: [UInt8: Double] = [1: 1 / 0.0254, 2: 100]
+    if let factor = factors[segment[7]] {
+      density = .init(horizontal: horizontal * factor, vertical: vertical * factor)
+    } else if segment[7] == 0, horizontal != vertical {
+      density = .init(horizontal: horizontal, vertical: vertical, isRatio: true)
     }
-    func number(at offset: Int, byteCount: Int) -> Int? {
-      guard offset >= 0, offset <= bytes.count - byteCount else { return nil }
-      let digits = bytes[offset..<offset + byteCount]
-      return (isLittle ? Array(digits.reversed()) : Array(digits)).reduce(0) { $0 << 8 | Int($1) }
-    }
-    guard let directory = number(at: 4, byteCount: 4),
-      let entryCount = number(at: directory, byteCount: 2)
-    else { return nil }
-    for index in 0..<entryCount {
-      let entry = directory + 2 + 12 * index
-      guard let tag = number(at: entry, byteCount: 2) else { return nil }
-      guard tag == 0x0112 else { continue }
-      guard let value = number(at: entry + 8, byteCount: 2), (1...8).contains(value) else {
-        return nil
+  }
+
+  /// Where the marker after a scan's data is: in them FF is followed by 0, or a restart marker's code.
+  private static func endOfScan(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Int {
+    var position = start
+    while position + 1 < bytes.count {
+      if bytes[position] == 0xFF {
+        let code = bytes[position + 1]
+        if code != 0, !(0xD0...0xD7).contains(code) { return position }
+        position += 1
       }
-      return value
+      position += 1
     }
-    return nil
+    return bytes.count
+  }
+
+  private mutating func describe(_ segments: Segments, trailing: Int) {
+    if segments.hasThumbnail {
+      omissions.append(ImageOmission("the thumbnail", "it shows the image as it was"))
+    }
+    if segments.hasXMP { omissions.append(.xmp) }
+    if segments.comments > 0 {
+      omissions.append(
+        ImageOmission(
+          counted(segments.comments, "comment"), "texts about the image are not carried over"))
+    }
+    if !segments.others.isEmpty {
+      omissions.append(
+        ImageOmission(
+          "data of applications (\(segments.others.joined(separator: ", ")))",
+          "it is not carried over"))
+    }
+    if segments.hasFurtherImages {
+      omissions.append(
+        ImageOmission("further images of the file (MPF)", "only the first image is read"))
+    } else if trailing > 0 {
+      omissions.append(.trailing(trailing))
+    }
   }
 }
 
-extension RasterImage {
-  /// The picture upright, where `orientation` is EXIF's: which edges the first row and column are.
-  func turned(by orientation: Int) -> RasterImage {
-    guard (2...8).contains(orientation) else { return self }
-    let swapsSides = orientation >= 5
-    let (newWidth, newHeight) = swapsSides ? (height, width) : (width, height)
-    var turned = [UInt16](repeating: 0, count: samples.count)
-    for y in 0..<newHeight {
-      for x in 0..<newWidth {
-        let (fromX, fromY) =
-          switch orientation {
-          case 2: (width - 1 - x, y)
-          case 3: (width - 1 - x, height - 1 - y)
-          case 4: (x, height - 1 - y)
-          case 5: (y, x)
-          case 6: (y, height - 1 - x)
-          case 7: (width - 1 - y, height - 1 - x)
-          default: (width - 1 - y, x)
-          }
-        let (from, to) = ((fromY * width + fromX) * channelCount, (y * newWidth + x) * channelCount)
-        for channel in 0..<channelCount { turned[to + channel] = samples[from + channel] }
+/// The segments of an ICC profile in a JPEG file, in whatever order.
+private struct ProfileSegments {
+  private var contents: [Int: [UInt8]] = [:]
+  private var count: Int?
+  /// Why there is no profile, though there are segments of one.
+  private var obstacle: String?
+  private(set) var omissions: [ImageOmission] = []
+
+  private static let what = "the colour profile"
+
+  /// - Parameter segment: its number from 1, how many there are, and the content.
+  mutating func add(_ segment: [UInt8]) {
+    guard segment.count >= 2 else {
+      obstacle = obstacle ?? "a segment of it is too short"
+      return
+    }
+    let (number, count) = (Int(segment[0]), Int(segment[1]))
+    let content = Array(segment[2...])
+    if let known = self.count, known != count {
+      obstacle = obstacle ?? "one segment counts \(known) segments and another \(count)"
+    }
+    if number == 0 || number > count {
+      obstacle = obstacle ?? "there is a segment \(number) of \(count)"
+    }
+    if let known = contents[number] {
+      if known == content {
+        omissions.append(
+          ImageOmission(
+            "segment \(number) of \(Self.what) that is there again", "its bytes are the same"))
+      } else {
+        obstacle = obstacle ?? "there are two segments \(number) of \(count), which differ"
       }
     }
-    return RasterImage(
-      width: newWidth, height: newHeight, channelCount: channelCount, bitDepth: bitDepth,
-      samples: turned, tags: tags)
+    self.count = self.count ?? count
+    contents[number] = content
+  }
+
+  /// The profile; `nil` where there is none, and where something is wrong with its segments.
+  ///
+  /// Afterwards `omissions` says what.
+  var bytes: [UInt8]? {
+    mutating get {
+      guard let count else {
+        if let obstacle { omissions.append(ImageOmission(Self.what, obstacle)) }
+        return nil
+      }
+      let missing = (0..<count).map { $0 + 1 }.filter { contents[$0] == nil }
+      if obstacle == nil, !missing.isEmpty {
+        let numbers = missing.prefix(5).map(String.init).joined(separator: ", ")
+        obstacle =
+          "of its \(count) segments \(missing.count == 1 ? "number" : "numbers") \(numbers)"
+          + (missing.count > 5 ? " and more" : "") + " \(missing.count == 1 ? "is" : "are") missing"
+      }
+      if let obstacle {
+        omissions.append(ImageOmission(Self.what, obstacle))
+        return nil
+      }
+      let bytes = (0..<count).flatMap { contents[$0 + 1] ?? [] }
+      return bytes.isEmpty ? nil : bytes
+    }
   }
 }

@@ -5,8 +5,9 @@ import Foundation
 /// PNG files (ISO/IEC 15948), by libpng.
 ///
 /// Every colour type and bit depth is read: palettes become RGB, grey of 1, 2 or 4 bits becomes 8, a
-/// transparent colour or palette entry becomes alpha. Of an animation the first picture is read. Of the
-/// other chunks, those that say what colours are meant are kept: iCCP, sRGB, gAMA and cHRM.
+/// transparent colour or palette entry becomes alpha. Of an animation the first image is read, turned as
+/// its EXIF orientation says. Of the other chunks, those that say what colours are meant are kept, and
+/// the density: iCCP, sRGB, gAMA, cHRM, cICP, mDCV, cLLI and pHYs. The rest is listed.
 enum PNGCodec {
   static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
 
@@ -20,7 +21,7 @@ enum PNGCodec {
       guard
         let reader = condi_png_reader_create(
           buffer.baseAddress?.assumingMemoryBound(to: UInt8.self), buffer.count,
-          UInt32(RasterImage.sideLimit))
+          UInt32(RasterImage.pixelLimit))
       else { throw SuperResolutionError("there is not enough memory") }
       defer { condi_png_reader_destroy(reader) }
       var header = condi_png_header()
@@ -36,10 +37,22 @@ enum PNGCodec {
           condi_png_read_samples(reader, target.baseAddress, target.count, $0)
         }
       }
-      return RasterImage(
+      let chunks = PNGChunks(bytes)
+      var image = RasterImage(
         width: width, height: height, channelCount: channelCount, bitDepth: bitDepth,
-        samples: samples, tags: ColorTags(header.tags))
+        samples: samples, tags: ImageTags(header.tags, chunks: chunks.tags))
+      image.omissions = chunks.omissions
+      if chunks.hasProfile, image.tags.profile == nil {
+        image.omissions.insert(Self.profileOmission(header), at: 0)
+      }
+      return image.turned(by: chunks.orientation)
     }
+  }
+
+  private static func profileOmission(_ header: condi_png_header) -> ImageOmission {
+    let warning = header.profile_warning.map { String(cString: $0) } ?? ""
+    return ImageOmission(
+      "the colour profile", warning.isEmpty ? "libpng does not take it" : "libpng says: \(warning)")
   }
 
   /// Refuses what is too large, and what the file is too short to hold, before memory is taken.
@@ -47,8 +60,8 @@ enum PNGCodec {
     let (width, height) = (Int(header.width), Int(header.height))
     try RasterImage.checkLimits(width: width, height: height)
     let bits = Int(header.stored_bit_depth) * Int(header.stored_channels)
-    // Sides of at most 2¹⁶ and at most 64 bits a pixel: no overflow.
-    let rawByteCount = width * height * bits / 8
+    // At most 2²⁷ pixels of at most 64 bits, and a byte for the filter of each row: no overflow.
+    let rawByteCount = height * (1 + width * bits / 8)
     guard rawByteCount / largestExpansion <= byteCount else {
       throw SuperResolutionError(
         "its \(width)×\(height) pixels cannot be in a file of \(byteCount) bytes")
@@ -72,8 +85,10 @@ enum PNGCodec {
     return narrow.map(UInt16.init)
   }
 
-  /// The same picture always becomes the same bytes, for one version of libpng and zlib: no dates or
+  /// The same image always becomes the same bytes, for one version of libpng and zlib: no dates or
   /// texts, deflate level 6, not interlaced.
+  ///
+  /// - Throws: `SuperResolutionError` for a colour profile that libpng does not write; `ImageFormat.fitted`.
   static func encode(_ image: RasterImage) throws -> SharedBytes {
     try CodecMessage.bytes("PNG") { output, count, message in
       image.withStoredSamples { samples in
@@ -93,11 +108,8 @@ extension RasterImage {
   /// - Throws: `SuperResolutionError` when a picture of that size is too large.
   static func checkLimits(width: Int, height: Int) throws {
     guard width > 0, height > 0 else { throw SuperResolutionError("it has no pixels") }
-    guard width <= sideLimit, height <= sideLimit else {
-      throw SuperResolutionError(
-        "its \(width)×\(height) pixels exceed the limit of \(sideLimit) a side")
-    }
-    guard width * height <= pixelLimit else {
+    let (count, overflow) = width.multipliedReportingOverflow(by: height)
+    guard !overflow, count <= pixelLimit else {
       throw SuperResolutionError(
         "its \(width)×\(height) pixels exceed the limit of \(pixelLimit) in all")
     }
@@ -115,9 +127,10 @@ extension RasterImage {
   }
 }
 
-extension ColorTags {
-  fileprivate init(_ tags: condi_color_tags) {
-    self.init()
+extension ImageTags {
+  /// - Parameter chunks: what libpng does not tell.
+  fileprivate init(_ tags: condi_image_tags, chunks: ImageTags) {
+    self = chunks
     // An sRGB chunk says what gAMA and cHRM would.
     if tags.has_srgb != 0 {
       standardIntent = Int(tags.srgb_intent)
@@ -136,10 +149,10 @@ extension ColorTags {
     }
   }
 
-  fileprivate func withTags<Result>(_ body: (condi_color_tags) throws -> Result) rethrows
+  fileprivate func withTags<Result>(_ body: (condi_image_tags) throws -> Result) rethrows
     -> Result
   {
-    var tags = condi_color_tags()
+    var tags = condi_image_tags()
     if let standardIntent {
       tags.has_srgb = 1
       tags.srgb_intent = Int32(standardIntent)
@@ -155,14 +168,44 @@ extension ColorTags {
         for index in 0..<8 { values[index] = Int32(clamping: chromaticities[index]) }
       }
     }
-    guard let profile else { return try body(tags) }
-    return try (profile.name + [0]).withUnsafeBytes { name in
-      try profile.bytes.withUnsafeBufferPointer { bytes in
-        tags.profile_name = name.bindMemory(to: CChar.self).baseAddress
-        tags.profile = bytes.baseAddress
-        tags.profile_size = UInt32(clamping: bytes.count)
+    if let density {
+      tags.has_density = 1
+      tags.density_unit = density.isRatio ? 0 : 1
+      tags.horizontal_density = Self.stored(density.horizontal)
+      tags.vertical_density = Self.stored(density.vertical)
+    }
+    return try (profile.map { $0.name + [0] } ?? []).withUnsafeBytes { name in
+      try Self.withPointers([profile?.bytes, codePoints, masteringDisplay, lightLevel]) {
+        pointers in
+        if let profile {
+          tags.profile_name = name.bindMemory(to: CChar.self).baseAddress
+          tags.profile = pointers[0]
+          tags.profile_size = UInt32(clamping: profile.bytes.count)
+        }
+        tags.code_points = pointers[1]
+        tags.mastering_display = pointers[2]
+        tags.light_level = pointers[3]
         return try body(tags)
       }
+    }
+  }
+
+  /// A density as PNG stores it: 31 bits, not 0.
+  private static func stored(_ density: Double) -> UInt32 {
+    UInt32(min(max(density.rounded(), 1), 0x7FFF_FFFF))
+  }
+
+  /// Calls `body` with the place of each of `arrays`, `nil` for one that is not there.
+  private static func withPointers<Result>(
+    _ arrays: [[UInt8]?], _ pointers: [UnsafePointer<UInt8>?] = [],
+    _ body: ([UnsafePointer<UInt8>?]) throws -> Result
+  ) rethrows -> Result {
+    guard pointers.count < arrays.count else { return try body(pointers) }
+    guard let array = arrays[pointers.count] else {
+      return try withPointers(arrays, pointers + [nil], body)
+    }
+    return try array.withUnsafeBufferPointer {
+      try withPointers(arrays, pointers + [$0.baseAddress], body)
     }
   }
 }

@@ -33,10 +33,10 @@ extension RasterImage {
   ///   - color: 1 or 3 channels.
   ///   - alpha: 1 channel of the same height and width.
   public init(color: Picture, alpha: Picture? = nil, bitDepth: BitDepth) {
-    self.init(color: color, alpha: alpha, bitDepth: bitDepth, tags: ColorTags())
+    self.init(color: color, alpha: alpha, bitDepth: bitDepth, tags: ImageTags())
   }
 
-  init(color: Picture, alpha: Picture?, bitDepth: BitDepth, tags: ColorTags) {
+  init(color: Picture, alpha: Picture?, bitDepth: BitDepth, tags: ImageTags) {
     precondition(color.channelCount == 1 || color.channelCount == 3, "colours are grey or RGB")
     precondition(
       alpha.map { ($0.channelCount, $0.height, $0.width) == (1, color.height, color.width) }

@@ -11,8 +11,6 @@ public struct RasterImage: Hashable, Sendable {
     public var maximum: Int { (1 << rawValue) - 1 }
   }
 
-  /// The longest side that is read, in pixels.
-  public static let sideLimit = 65_535
   /// The most pixels that are read or made: 134,217,728.
   public static let pixelLimit = 1 << 27
 
@@ -27,8 +25,11 @@ public struct RasterImage: Hashable, Sendable {
   /// `height · width · channelCount` samples: rows from the top, in them pixels from the left, in
   /// them channels; each at most `bitDepth.maximum`.
   public private(set) var samples: [UInt16]
-  /// What colours the samples mean, where the file says.
-  package var tags: ColorTags
+  /// What colours the samples mean and how large pixels are, where the file says.
+  package var tags: ImageTags
+  /// What else the file holds that the image was read from, with the reason why it is left out; empty for
+  /// images that are made from others.
+  package var omissions: [ImageOmission] = []
 
   /// A picture of samples whose colours are sRGB's.
   ///
@@ -42,12 +43,12 @@ public struct RasterImage: Hashable, Sendable {
   ) {
     self.init(
       width: width, height: height, channelCount: channelCount, bitDepth: bitDepth,
-      samples: samples, tags: ColorTags())
+      samples: samples, tags: ImageTags())
   }
 
   init(
     width: Int, height: Int, channelCount: Int, bitDepth: BitDepth, samples: [UInt16],
-    tags: ColorTags
+    tags: ImageTags
   ) {
     precondition(
       width > 0 && height > 0 && (1...4).contains(channelCount)

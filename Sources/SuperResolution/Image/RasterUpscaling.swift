@@ -1,10 +1,15 @@
-/// Enlarges pictures from files by an upscaler that may know only grey or only RGB.
+/// Enlarges images from files by an upscaler that may know only grey or only RGB.
 ///
-/// - A grey picture goes through an RGB model as three equal channels; of the result the luma is kept.
-/// - An RGB picture goes through a grey model as luma; its two colour differences are enlarged by
+/// - A grey image goes through an RGB model as three equal channels; of the result the luma is kept.
+/// - An RGB image goes through a grey model as luma; its two colour differences are enlarged by
 ///   bicubic interpolation, to which the eye is less sensitive.
-/// - Alpha is enlarged by bicubic interpolation; colours under transparent pixels are taken as they are.
-/// - The bit depth and what the file says of its colours are kept.
+/// - Alpha is enlarged by bicubic interpolation. Colours under transparent pixels mean nothing, and do
+///   not show at the edges of what is visible: ``BicubicUpscaler`` interpolates colours times alpha
+///   (premultiplied) and divides by the alpha that comes out; a network, which knows colours alone, sees
+///   those of visible pixels continued under the transparent ones. Pixels that come out transparent are
+///   black.
+/// - The bit depth and what the file says of its colours are kept. Densities grow with the image, so that
+///   it is as large on paper as before.
 ///
 /// Luma is BT.601's, `0.299 R + 0.587 G + 0.114 B`, on the samples as they are stored.
 public struct RasterUpscaling: Sendable {
@@ -16,10 +21,10 @@ public struct RasterUpscaling: Sendable {
     self.upscaler = upscaler
   }
 
-  /// Enlarges a picture as its files have it: grey or RGB, with or without alpha, 8 or 16 bits.
+  /// Enlarges an image as its files have it: grey or RGB, with or without alpha, 8 or 16 bits.
   ///
-  /// - Throws: `SuperResolutionError` when the result would exceed `RasterImage`'s limits, or the model
-  ///   does not take the picture.
+  /// - Throws: `SuperResolutionError` when the result would exceed `RasterImage`'s limits, the model does
+  ///   not take the image, or what it makes of it is not finite.
   public func upscale(_ image: RasterImage, progress: (@Sendable (Double) -> Void)? = nil) throws
     -> RasterImage
   {
@@ -30,13 +35,40 @@ public struct RasterUpscaling: Sendable {
     } catch let error as SuperResolutionError {
       throw SuperResolutionError("enlarged \(scale) times, \(error.reason)")
     }
-    let color = try upscale(image.colorPicture, progress: progress)
+    var (color, alpha) = try enlarged(image, progress: progress)
     guard color.height == height, color.width == width else {
       throw SuperResolutionError(
         "the model made \(color.width)×\(color.height) pixels of \(image.sizeText)")
     }
-    let alpha = image.alphaPicture.map { BicubicResampling().enlarged($0, by: scale) }
-    return RasterImage(color: color, alpha: alpha, bitDepth: image.bitDepth, tags: image.tags)
+    if let odd = color.samples.firstIndex(where: { !$0.isFinite }) {
+      let pixel = odd % (width * height)
+      throw SuperResolutionError(
+        "the model made \(color.samples[odd]) of it, at pixel \(pixel % width), \(pixel / width)")
+    }
+    if let alpha { color.clear(where: alpha, maximum: image.bitDepth.maximum) }
+    var tags = image.tags
+    tags.density = tags.density?.scaled(by: scale)
+    return RasterImage(color: color, alpha: alpha, bitDepth: image.bitDepth, tags: tags)
+  }
+
+  private func enlarged(_ image: RasterImage, progress: (@Sendable (Double) -> Void)?) throws -> (
+    color: Picture, alpha: Picture?
+  ) {
+    let color = image.colorPicture
+    guard let alpha = image.alphaPicture else {
+      return (try upscale(color, progress: progress), nil)
+    }
+    let bicubic = BicubicResampling()
+    let largeAlpha = bicubic.enlarged(alpha, by: upscaler.scale)
+    if alpha.samples.allSatisfy({ $0 == 1 }) {
+      return (try upscale(color, progress: progress), largeAlpha)
+    }
+    guard upscaler is BicubicUpscaler else {
+      return (try upscale(color.continued(where: alpha), progress: progress), largeAlpha)
+    }
+    defer { progress?(1) }
+    let weighted = bicubic.enlarged(color.combined(with: alpha, *), by: upscaler.scale)
+    return (weighted.combined(with: largeAlpha) { $1 > 0 ? $0 / $1 : 0 }, largeAlpha)
   }
 
   private func upscale(_ color: Picture, progress: (@Sendable (Double) -> Void)?) throws
@@ -62,6 +94,71 @@ public struct RasterUpscaling: Sendable {
 }
 
 extension Picture {
+  /// Every channel's samples and those of `alpha` at the same pixels, put together by `combine`.
+  fileprivate func combined(with alpha: Picture, _ combine: (Float, Float) -> Float) -> Picture {
+    var result = self
+    let count = alpha.samples.count
+    for index in samples.indices {
+      result.samples[index] = combine(samples[index], alpha.samples[index % count])
+    }
+    return result
+  }
+
+  /// Makes pixels black whose alpha becomes 0 of `maximum`.
+  fileprivate mutating func clear(where alpha: Picture, maximum: Int) {
+    let (count, least) = (alpha.samples.count, 0.5 / Float(maximum))
+    for index in samples.indices where alpha.samples[index % count] < least { samples[index] = 0 }
+  }
+
+  /// The colours of visible pixels continued under transparent ones: each of these takes the mean of
+  /// those of its eight neighbours that are one step nearer to a visible pixel.
+  ///
+  /// - Parameter alpha: one plane; of 0 where a pixel is transparent. Without a visible pixel the picture
+  ///   stays as it is.
+  fileprivate func continued(where alpha: Picture) -> Picture {
+    let count = height * width
+    var result = self
+    // 0 unknown, 1 to be known after this round, 2 known.
+    var states = alpha.samples.map { $0 > 0 ? 2 : UInt8(0) }
+    var border = (0..<count).filter { states[$0] == 2 }
+    while !border.isEmpty {
+      var next: [Int] = []
+      for pixel in border {
+        forEachNeighbor(of: pixel) { neighbor in
+          guard states[neighbor] == 0 else { return }
+          states[neighbor] = 1
+          next.append(neighbor)
+        }
+      }
+      for pixel in next {
+        var known: Float = 0
+        var sums = [Float](repeating: 0, count: channelCount)
+        forEachNeighbor(of: pixel) { neighbor in
+          guard states[neighbor] == 2 else { return }
+          known += 1
+          for channel in 0..<channelCount {
+            sums[channel] += result.samples[channel * count + neighbor]
+          }
+        }
+        for channel in 0..<channelCount {
+          result.samples[channel * count + pixel] = sums[channel] / known
+        }
+      }
+      for pixel in next { states[pixel] = 2 }
+      border = next
+    }
+    return result
+  }
+
+  private func forEachNeighbor(of pixel: Int, _ body: (Int) -> Void) {
+    let (x, y) = (pixel % width, pixel / width)
+    for row in max(0, y - 1)...min(height - 1, y + 1) {
+      for column in max(0, x - 1)...min(width - 1, x + 1) where row != y || column != x {
+        body(row * width + column)
+      }
+    }
+  }
+
   /// BT.601's luma of an RGB picture; of a grey picture the picture itself.
   var luma: Picture {
     guard channelCount == 3 else { return self }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Formats
 import Foundation
+import Inspect
 import SuperResolution
 
 struct UpscaleCommand: ParsableCommand {
@@ -11,16 +12,22 @@ struct UpscaleCommand: ParsableCommand {
       The model is a full-precision checkpoint or a packed file; what it is and how far it enlarges is \
       read from its tensors. 'bicubic' instead of a file interpolates, --scale times.
 
-      PNG and JPEG pictures are read, PNG or JPEG is written as OUT's extension says. A bit depth of 16, \
-      transparency and colour profiles are kept in PNG files. Transparency is interpolated. A grey \
-      picture stays grey: a model for RGB gets it three times and its result's luma is taken; a model \
-      for grey pictures enlarges the luma of an RGB picture, and the rest is interpolated.
+      PNG and JPEG images are read, upright as their EXIF orientation says; PNG or JPEG is written as \
+      OUT's extension says. A colour profile is kept, and the size on paper; a bit depth of 16, \
+      transparency and other statements about colours are kept in PNG files. What else a file holds \
+      (EXIF and XMP data, texts, thumbnails, further frames), and what the output has no place for, is \
+      left out, which is said with the reason; --format prints that as a report as well.
+
+      Transparency is interpolated; colours under transparent pixels do not show at edges. A grey image \
+      stays grey: a model for RGB gets it three times and its result's luma is taken; a model for grey \
+      images enlarges the luma of an RGB image, and the rest is interpolated.
 
       EXAMPLES
         condi-convert upscale model.condi photo.png big.png
         condi-convert upscale swinir_light_x2.pth photo.jpg big.jpg --quality 90
         condi-convert upscale model.condi scan.png big.png --tile 256
         condi-convert upscale bicubic photo.png big.png --scale 4
+        condi-convert upscale model.condi photo.jpg big.png --format json
       """)
 
   @Argument(
@@ -59,6 +66,12 @@ struct UpscaleCommand: ParsableCommand {
         + "whole numbers; for comparison."))
   var float = false
 
+  @Option(
+    help: ArgumentHelp(
+      "Also print a report of what was made and left out: text, json, csv, markdown or html.",
+      valueName: "format"))
+  var format: ReportFormat?
+
   @OptionGroup var common: CommonOptions
 
   private var isBicubic: Bool { model == UpscalerArgument.bicubic }
@@ -84,19 +97,34 @@ struct UpscaleCommand: ParsableCommand {
   }
 
   func run() throws {
-    guard let format = ImageFormat(path: output) else { return }
+    guard let imageFormat = ImageFormat(path: output) else { return }
     // Whatever is in the way is found before the work.
     var writer = try AtomicFileWriter(path: output, replacesExisting: force)
-    let image = try RasterImage(contentsOf: StandardInput.path(input), access: common.access)
-    try locatingPictureErrors(path: input) { try format.check(image) }
+    let original = try RasterImage(contentsOf: StandardInput.path(input), access: common.access)
+    try locatingPictureErrors(path: input) { try imageFormat.check(original, scale: scale ?? 1) }
+    let (image, omissions) = imageFormat.fitted(original)
     let upscaler = try openUpscaler(for: image)
+    try locatingPictureErrors(path: input) { try imageFormat.check(image, scale: upscaler.scale) }
     let bar = ShareProgress("upscaling", isQuiet: common.quiet)
     let result = try locatingPictureErrors(path: input) {
       try RasterUpscaling(upscaler).upscale(image) { bar.report($0) }
     }
     try writer.append(
-      try locatingPictureErrors(path: output) { try result.encoded(as: format, quality: quality) })
+      try locatingPictureErrors(path: output) {
+        try result.encoded(as: imageFormat, quality: quality)
+      })
     try writer.finish()
+    let allOmissions = original.omissions + omissions
+    if let format {
+      let report = UpscaleReport(
+        input: input, output: output, model: model, scale: upscaler.scale, result: result,
+        omissions: allOmissions)
+      try Console.report(
+        report.rendered(as: format, rowLimit: nil, textWidth: Console.reportWidth))
+    }
+    for omission in allOmissions {
+      Console.note("\(input): left out \(omission)", unless: common.quiet)
+    }
     let integers = (upscaler as? SuperResolutionNetwork)?.integerLayerCount ?? 0
     Console.note(
       "wrote \(result.sizeText) pixels to \(output), ×\(upscaler.scale) by \(upscaler.name)"

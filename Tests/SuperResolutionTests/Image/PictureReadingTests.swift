@@ -20,7 +20,7 @@ import Testing
     }
     // libjpeg-turbo's own limit of scans comes last.
     let expected = [
-      RasterImage.sideLimit, RasterImage.pixelLimit, PNGCodec.largestExpansion,
+      RasterImage.pixelLimit, JPEGCodec.sideLimit, PNGCodec.largestExpansion,
       JPEGCodec.largestExpansion, 500,
     ]
     #expect(limits == expected.map(String.init))
@@ -114,6 +114,127 @@ import Testing
         try RasterImage(parsing: SharedBytes(bytes))
       }
     }
+  }
+
+  @Test(arguments: [
+    "rgb8.png", "turned_6.png", "turned_6.jpg", "profile.jpg", "tagged_profile.png",
+  ])
+  func filesOfNothingElseLeaveNothingOut(_ name: String) throws {
+    #expect(try RasterImage(contentsOf: PictureFixtures.path(name)).omissions.isEmpty)
+  }
+
+  @Test(arguments: [
+    (
+      "described.png",
+      [
+        "XMP data: it describes the file that it is from",
+        "2 further frames: only the first image is read",
+        "1 text (Title): texts about the image are not carried over",
+        "2 other kinds of chunks (tIME, bKGD): they are not carried over",
+        "8 bytes after the end of the image: only the first image is read",
+      ]
+    ),
+    (
+      "described.jpg",
+      [
+        "EXIF data: only its orientation is applied",
+        "1 comment: texts about the image are not carried over",
+        "the colour profile: it is for CMYK colours, and the image is RGB",
+      ]
+    ),
+    (
+      "misfit_grey.png",
+      [
+        "the colour profile: libpng says: profile 'a profile': 'GRAY': Gray color space not permitted "
+          + "on RGB PNG"
+      ]
+    ),
+    (
+      "misfit_cmyk.png",
+      [
+        "the colour profile: libpng says: profile 'a profile': 'CMYK': invalid ICC profile color space"
+      ]
+    ),
+  ])
+  func whatIsLeftOutIsListed(_ name: String, _ omissions: [String]) throws {
+    let image = try RasterImage(contentsOf: PictureFixtures.path(name))
+    #expect(image.omissions.map(\.description) == omissions)
+    #expect(image.tags.profile == nil)
+  }
+
+  @Test func furtherTagsAreRead() throws {
+    let tags = try RasterImage(contentsOf: PictureFixtures.path("described.png")).tags
+    #expect(tags.codePoints == [12, 13, 0, 1])
+    #expect(tags.masteringDisplay?.count == 24 && tags.lightLevel?.count == 8)
+    #expect(tags.density == .init(horizontal: 11_811, vertical: 5_906))
+    let density = try #require(
+      try RasterImage(contentsOf: PictureFixtures.path("described.jpg")).tags.density)
+    #expect((density.horizontal * 0.0254).rounded() == 300)
+    #expect((density.vertical * 0.0254).rounded() == 150)
+  }
+
+  /// A profile in three segments, `numbers` of which are in the file, in that order.
+  @Test(
+    arguments: [
+      ([1, 2, 3], true, nil), ([3, 1, 2], true, nil),
+      (
+        [1, 2, 2, 3], true,
+        "segment 2 of the colour profile that is there again: its bytes are the same"
+      ),
+      ([1, 3], false, "the colour profile: of its 3 segments number 2 is missing"),
+      ([3], false, "the colour profile: of its 3 segments numbers 1, 2 are missing"),
+      ([1, 2, 3, 0], false, "the colour profile: there is a segment 0 of 3"),
+      ([4, 1, 2, 3], false, "the colour profile: there is a segment 4 of 3"),
+    ] as [([Int], Bool, String?)])
+  func profilesAreInSegments(_ numbers: [Int], isKept: Bool, omission: String?) throws {
+    let image = try RasterImage(
+      parsing: Self.profileFile(numbers.map { ($0, 3, $0) }))
+    #expect(image.omissions.map(\.description) == (omission.map { [$0] } ?? []))
+    #expect(image.tags.profile?.bytes == (isKept ? try Self.profile() : nil))
+  }
+
+  @Test func segmentsThatDisagreeAreNoProfile() throws {
+    for (segments, reason) in [
+      (
+        [(1, 3, 1), (2, 3, 2), (2, 3, 1), (3, 3, 3)], "there are two segments 2 of 3, which differ"
+      ),
+      ([(1, 3, 1), (2, 2, 2), (3, 3, 3)], "one segment counts 3 segments and another 2"),
+    ] {
+      let image = try RasterImage(parsing: Self.profileFile(segments))
+      #expect(image.omissions.map(\.description) == ["the colour profile: \(reason)"])
+      #expect(image.tags.profile == nil)
+    }
+  }
+
+  private static func profile() throws -> [UInt8] {
+    let image = try RasterImage(contentsOf: PictureFixtures.path("profile.jpg"))
+    return try #require(image.tags.profile).bytes
+  }
+
+  /// `profile.jpg` with its profile in thirds.
+  ///
+  /// - Parameter segments: the number that each says, how many it counts, and whose third it holds.
+  private static func profileFile(_ segments: [(number: Int, count: Int, content: Int)]) throws
+    -> SharedBytes
+  {
+    let profile = try profile()
+    let bytes = try PictureFixtures.bytes("color.jpg")
+    let third = (profile.count + 2) / 3
+    let pieces = segments.flatMap { segment -> [UInt8] in
+      let first = min(max(0, segment.content - 1) * third, profile.count)
+      let piece = profile[first..<min(first + third, profile.count)]
+      let length = 2 + JPEGMarkers.profilePrefix.count + 2 + piece.count
+      return [0xFF, 0xE2, UInt8(length >> 8), UInt8(length & 0xFF)] + JPEGMarkers.profilePrefix
+        + [UInt8(segment.number), UInt8(segment.count)] + piece
+    }
+    return SharedBytes(bytes[..<2] + pieces + bytes[2...])
+  }
+
+  @Test(arguments: [(70_000, 1), (1, 70_000), (1_200_000, 1)])
+  func sidesMayBeLong(width: Int, height: Int) throws {
+    let image = PictureFixtures.sample(width: width, height: height, channelCount: 1)
+    let read = try RasterImage(parsing: image.encoded(as: .png))
+    #expect(read == image)
   }
 
   @Test func colorTagsAreRead() throws {

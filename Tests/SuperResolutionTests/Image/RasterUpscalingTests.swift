@@ -1,3 +1,4 @@
+import Foundation
 import TestSupport
 import Testing
 
@@ -79,14 +80,130 @@ private struct NearestUpscaler: Upscaler {
         == RasterImage(color: expected, bitDepth: .eight).samples)
   }
 
+  struct Premultiplied: Decodable {
+    let scale: Int
+    /// Base64 of the samples, two bytes each.
+    let samples: String
+  }
+
+  /// Bicubic interpolation of colours times alpha, as NumPy does it.
+  @Test func interpolationIsOfPremultipliedColours() throws {
+    let cases = try PictureFixtures.json([String: Premultiplied].self, "premultiplied.json")
+    #expect(cases.count == 6)
+    for (name, expected) in cases {
+      let image = try RasterImage(contentsOf: PictureFixtures.path(name))
+      let upscaler = BicubicUpscaler(scale: expected.scale, bitDepth: image.bitDepth)
+      let result = try RasterUpscaling(upscaler).upscale(image)
+      let bytes = try #require(Data(base64Encoded: expected.samples))
+      let samples = stride(from: 0, to: bytes.count, by: 2).map {
+        Int(bytes[$0]) | Int(bytes[$0 + 1]) << 8
+      }
+      #expect(samples.count == result.samples.count)
+      let largest = zip(samples, result.samples).map { abs($0 - Int($1)) }.max()
+      // In Float32 colours are divided by an alpha of perhaps 1/255.
+      #expect(try #require(largest) <= (image.bitDepth == .eight ? 1 : 2), "\(name)")
+    }
+  }
+
+  /// White pixels, some of them transparent and black: whatever is visible of the result is white.
+  @Test(arguments: [2, 4], [RasterImage.BitDepth.eight, .sixteen])
+  func transparentColoursDoNotShow(channelCount: Int, bitDepth: RasterImage.BitDepth) throws {
+    let maximum = UInt16(bitDepth.maximum)
+    var samples: [UInt16] = []
+    for y in 0..<16 {
+      for x in 0..<16 {
+        let distance = (x - 8) * (x - 8) + (y - 8) * (y - 8)
+        let alpha = distance < 20 ? maximum : distance < 30 ? maximum / 2 : 0
+        samples += [UInt16](repeating: alpha > 0 ? maximum : 0, count: channelCount - 1) + [alpha]
+      }
+    }
+    let image = RasterImage(
+      width: 16, height: 16, channelCount: channelCount, bitDepth: bitDepth, samples: samples)
+    var upscalers: [any Upscaler] = [BicubicUpscaler(scale: 2, bitDepth: bitDepth)]
+    for required in [nil, 1, 3] {
+      upscalers.append(NearestUpscaler(requiredChannelCount: required))
+      upscalers.append(Smooth(requiredChannelCount: required))
+    }
+    for upscaler in upscalers {
+      let result = try RasterUpscaling(upscaler).upscale(image)
+      for pixel in stride(from: 0, to: result.samples.count, by: channelCount) {
+        let alpha = result.samples[pixel + channelCount - 1]
+        for channel in 0..<channelCount - 1 {
+          let sample = result.samples[pixel + channel]
+          #expect(alpha > 0 ? sample >= maximum - maximum / 100 : sample == 0)
+        }
+      }
+    }
+  }
+
+  /// Interpolates, but is no `BicubicUpscaler`: what a network may do.
+  private struct Smooth: Upscaler {
+    var scale: Int { 2 }
+    var requiredChannelCount: Int?
+    var name: String { "smooth" }
+
+    func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws -> Picture {
+      BicubicResampling().enlarged(picture, by: scale)
+    }
+  }
+
+  /// Opaque pixels are enlarged as without alpha, and so are images without a visible pixel.
+  @Test func opaqueAndInvisibleImagesAreAsBefore() throws {
+    let plain = PictureFixtures.sample(width: 6, height: 5, channelCount: 3)
+    let opaque = RasterImage(
+      width: 6, height: 5, channelCount: 4, bitDepth: .eight,
+      samples: (0..<30).flatMap { plain.samples[3 * $0..<3 * $0 + 3] + [255] })
+    let upscaler = BicubicUpscaler(scale: 2, bitDepth: .eight)
+    let expected = try RasterUpscaling(upscaler).upscale(plain)
+    let result = try RasterUpscaling(upscaler).upscale(opaque)
+    #expect(result.withoutAlpha == expected)
+    let invisible = RasterImage(
+      width: 2, height: 2, channelCount: 2, bitDepth: .eight,
+      samples: [9, 0, 8, 0, 7, 0, 6, 0])
+    for upscaler: any Upscaler in [upscaler, NearestUpscaler()] {
+      #expect(try RasterUpscaling(upscaler).upscale(invisible).samples.allSatisfy { $0 == 0 })
+    }
+  }
+
+  @Test func densitiesGrow() throws {
+    var image = PictureFixtures.sample(width: 6, height: 5, channelCount: 3)
+    image.tags.density = .init(horizontal: 2835, vertical: 1000)
+    let upscaling = RasterUpscaling(NearestUpscaler(scale: 3))
+    #expect(
+      try upscaling.upscale(image).tags.density == .init(horizontal: 8505, vertical: 3000))
+    image.tags.density = .init(horizontal: 3, vertical: 2, isRatio: true)
+    #expect(try upscaling.upscale(image).tags.density == image.tags.density)
+  }
+
+  /// A network that fails makes no picture.
+  @Test(arguments: [Float.nan, .infinity, -.infinity])
+  func resultsThatAreNotFiniteAreErrors(_ value: Float) {
+    struct Broken: Upscaler {
+      let value: Float
+      var scale: Int { 2 }
+      var requiredChannelCount: Int? { nil }
+      var name: String { "broken" }
+
+      func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws -> Picture {
+        var large = BicubicResampling().enlarged(picture, by: scale)
+        large.samples[large.height * large.width + large.width + 3] = value
+        return large
+      }
+    }
+    let image = PictureFixtures.sample(width: 6, height: 5, channelCount: 3)
+    #expect(throws: SuperResolutionError("the model made \(value) of it, at pixel 3, 1")) {
+      try RasterUpscaling(Broken(value: value)).upscale(image)
+    }
+  }
+
   @Test func whatWouldBeTooLargeIsRefused() {
     let image = RasterImage(
       width: 40_000, height: 1, channelCount: 1, bitDepth: .eight,
       samples: [UInt16](repeating: 0, count: 40_000))
     #expect(
       throws: SuperResolutionError(
-        "enlarged 2 times, its 80000×2 pixels exceed the limit of 65535 a side")
-    ) { try RasterUpscaling(NearestUpscaler()).upscale(image) }
+        "enlarged 64 times, its 2560000×64 pixels exceed the limit of 134217728 in all")
+    ) { try RasterUpscaling(NearestUpscaler(scale: 64)).upscale(image) }
   }
 
   @Test func otherChannelsAreRefused() {

@@ -4,7 +4,7 @@ programs whose formats they are.
     python convert_and_check.py [--require] path/to/condi-convert
 
 What a format cannot hold must be refused with exit code 2 and no output; all else must come out bit
-for bit. Exit code 1 on any difference.
+for bit. Images are checked by `check_images.py`. Exit code 1 on any difference.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import check_images
 import check_written
 
 FIXTURES = Path(__file__).resolve().parent.parent
@@ -108,6 +109,7 @@ def main() -> int:
                     }
                 )
         all_agree = check_written.check(folder, files, required=arguments.require)
+    all_agree &= check_images.check(arguments.tool, required=arguments.require)
     for problem in problems:
         print(problem)
     print(f"{len(files)} files opened, {len(problems)} conversions went wrong")

@@ -163,7 +163,7 @@ import Testing
             "XMP data: it describes the file that it is from",
             "2 further frames: only the first image is read",
             "1 text (Title): texts about the image are not carried over",
-            "2 other kinds of chunks (tIME, bKGD): they are not carried over",
+            "2 other chunks (tIME, bKGD): they are not carried over",
             "8 bytes after the end of the image: only the first image is read",
             "colour code points (cICP): \(place)", "the mastering display (mDCV, cLLI): \(place)",
           ].map { "condi-convert: \(input): left out \($0)" })

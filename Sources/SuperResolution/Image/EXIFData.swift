@@ -25,16 +25,19 @@ struct EXIFData: Hashable {
       return
     }
     var otherCount = 0
+    var oddOrientation: String?
     for entry in structure.entries {
       if entry.tag != Self.orientationTag {
         otherCount += 1
       } else if let value = entry.value, (1...8).contains(value) {
         orientation = value
       } else if entry.value != 0 {
-        let value = entry.value.map(String.init) ?? "no number"
-        omissions.append(
-          ImageOmission("the orientation in the EXIF data", "it is \(value), not 1 to 8"))
+        oddOrientation = entry.value.map(String.init) ?? "no number"
       }
+    }
+    if let oddOrientation {
+      omissions.append(
+        ImageOmission("the orientation in the EXIF data", "it is \(oddOrientation), not 1 to 8"))
     }
     if !structure.isWhole || otherCount > 0 {
       omissions.append(

@@ -20,18 +20,33 @@ extension ImageOmission: CustomStringConvertible {
 }
 
 extension ImageOmission {
-  /// Texts by their names; at most so many of them are written out.
-  static func texts(_ names: [String]) -> ImageOmission? {
-    guard !names.isEmpty else { return nil }
-    let limit = 5
-    let listed =
-      names.prefix(limit).map { String($0.prefix(79)) } + (names.count > limit ? ["…"] : [])
+  /// Texts by the first of their names.
+  static func texts(_ names: FirstNames) -> ImageOmission? {
+    guard names.count > 0 else { return nil }
     return ImageOmission(
-      "\(counted(names.count, "text")) (\(listed.joined(separator: ", ")))",
+      "\(counted(names.count, "text")) (\(names.list))",
       "texts about the image are not carried over")
   }
 
   static var xmp: ImageOmission {
     ImageOmission("XMP data", "it describes the file that it is from")
+  }
+}
+
+/// Names that a file may have any number of, of which a few are written out.
+struct FirstNames {
+  private static let limit = 8
+  private var names: [String] = []
+  /// How many were added, names that were there already included.
+  private(set) var count = 0
+
+  mutating func add(_ name: String) {
+    count += 1
+    if names.count <= Self.limit, !names.contains(name) { names.append(name) }
+  }
+
+  /// As in `Author, Title`; others than the first are "…".
+  var list: String {
+    (names.prefix(Self.limit) + (names.count > Self.limit ? ["…"] : [])).joined(separator: ", ")
   }
 }

@@ -146,6 +146,8 @@ struct JPEGMarkers {
 /// The segments of an ICC profile in a JPEG file, in whatever order.
 private struct ProfileSegments {
   private var contents: [Int: [UInt8]] = [:]
+  /// Numbers of segments that are there more than once.
+  private var repeated: Set<Int> = []
   private var count: Int?
   /// Why there is no profile, though there are segments of one.
   private var obstacle: String?
@@ -169,6 +171,7 @@ private struct ProfileSegments {
     }
     if let known = contents[number] {
       if known == content {
+        guard repeated.insert(number).inserted else { return }
         omissions.append(
           ImageOmission(
             "segment \(number) of \(Self.what) that is there again", "its bytes are the same"))

@@ -26,8 +26,10 @@ struct PNGChunks {
   init(_ bytes: SharedBytes) {
     var exif: EXIFData?
     var rawProfile: EXIFData?
-    var texts: [String] = []
-    var others: [String] = []
+    var texts = FirstNames()
+    var others = FirstNames()
+    var hasXMP = false
+    var frameCount: Int?
     var position = PNGCodec.signature.count
     var isEnded = false
     while !isEnded, let chunk = Chunk(bytes, at: position) {
@@ -45,18 +47,24 @@ struct PNGChunks {
       case "eXIf":
         if exif == nil, chunk.isSound(in: bytes) {
           exif = EXIFData(bytes.slice(chunk.content).array)
+        } else {
+          others.add(chunk.type)
         }
       case "tEXt", "zTXt", "iTXt":
         let name = chunk.name(in: bytes)
-        if Self.rawProfiles.contains(name) {
-          rawProfile = rawProfile ?? Self.rawProfile(chunk, in: bytes, nameLength: name.utf8.count)
+        if rawProfile == nil, Self.rawProfiles.contains(name),
+          let found = Self.rawProfile(chunk, in: bytes, nameLength: name.utf8.count)
+        {
+          rawProfile = found
         } else if name == "XML:com.adobe.xmp" {
-          omissions.append(.xmp)
+          hasXMP = true
         } else {
-          texts.append(name)
+          texts.add(name)
         }
-      case "acTL": addFrames(chunk.content(of: bytes, byteCount: 8))
-      case let type where !Self.known.contains(type) && !others.contains(type): others.append(type)
+      case "acTL":
+        frameCount =
+          frameCount ?? chunk.content(of: bytes, byteCount: 8).map { Self.number($0[0..<4]) }
+      case let type where !Self.known.contains(type): others.add(type)
       default: break
       }
     }
@@ -64,23 +72,17 @@ struct PNGChunks {
       orientation = exif.orientation
       omissions += exif.omissions
     }
+    if hasXMP { omissions.append(.xmp) }
+    if let frameCount, frameCount > 1 { omissions.append(.frames(frameCount - 1)) }
     if let omission = ImageOmission.texts(texts) { omissions.append(omission) }
-    if !others.isEmpty {
-      let limit = 10
-      let listed = others.prefix(limit) + (others.count > limit ? ["…"] : [])
+    if others.count > 0 {
       omissions.append(
         ImageOmission(
-          "\(counted(others.count, "other kind")) of chunks (\(listed.joined(separator: ", ")))",
-          "they are not carried over"))
+          "\(counted(others.count, "other chunk")) (\(others.list))", "they are not carried over"))
     }
     if isEnded, position < bytes.count {
       omissions.append(.trailing(bytes.count - position))
     }
-  }
-
-  private mutating func addFrames(_ control: [UInt8]?) {
-    guard let count = control.map({ Self.number($0[0..<4]) }), count > 1 else { return }
-    omissions.append(.frames(count - 1))
   }
 
   private static func density(_ content: [UInt8]) -> ImageTags.Density? {

@@ -130,7 +130,7 @@ import Testing
         "XMP data: it describes the file that it is from",
         "2 further frames: only the first image is read",
         "1 text (Title): texts about the image are not carried over",
-        "2 other kinds of chunks (tIME, bKGD): they are not carried over",
+        "2 other chunks (tIME, bKGD): they are not carried over",
         "8 bytes after the end of the image: only the first image is read",
       ]
     ),
@@ -160,6 +160,53 @@ import Testing
     let image = try RasterImage(contentsOf: PictureFixtures.path(name))
     #expect(image.omissions.map(\.description) == omissions)
     #expect(image.tags.profile == nil)
+  }
+
+  /// What a file has very much of is said once.
+  @Test func omissionsAreFew() throws {
+    var bytes = try PictureFixtures.bytes("rgb8.png")
+    let end = bytes.count - 12
+    var chunks: [UInt8] = []
+    for (index, letter) in (UInt8(ascii: "A")...UInt8(ascii: "Z")).enumerated() {
+      for content in [Array("tEXtKey\(index)\0x".utf8), Array("zzX".utf8) + [letter]] {
+        chunks += Self.chunk(content)
+      }
+    }
+    bytes.insert(contentsOf: chunks, at: end)
+    let image = try RasterImage(parsing: SharedBytes(bytes))
+    #expect(
+      image.omissions.map(\.what) == [
+        "26 texts (Key0, Key1, Key2, Key3, Key4, Key5, Key6, Key7, …)",
+        "26 other chunks (zzXA, zzXB, zzXC, zzXD, zzXE, zzXF, zzXG, zzXH, …)",
+      ])
+  }
+
+  /// EXIF data that cannot be read turn nothing, and are listed.
+  @Test(arguments: [
+    ("tEXtRaw profile type exif\0\nexif\n 4\n00", "1 text (Raw profile type exif)"),
+    ("eXIfII", "EXIF data"),
+  ])
+  func damagedEXIFDataAreListed(_ content: String, _ what: String) throws {
+    let plain = try PictureFixtures.bytes("rgb8.png")
+    var bytes = plain
+    // Behind the header.
+    bytes.insert(contentsOf: Self.chunk(Array(content.utf8)), at: 33)
+    let image = try RasterImage(parsing: SharedBytes(bytes))
+    #expect(image.omissions.map(\.what) == [what])
+    #expect(try RasterImage(parsing: SharedBytes(plain)).samples == image.samples)
+  }
+
+  /// A chunk of a PNG file.
+  ///
+  /// - Parameter content: four letters, and at most 255 bytes.
+  private static func chunk(_ content: [UInt8]) -> [UInt8] {
+    let checksum = CRC32.checksum(SharedBytes(content))
+    var chunk: [UInt8] = [0, 0, 0, UInt8(content.count - 4)]
+    chunk += content
+    for shift in [24, 16, 8, 0] as [UInt32] {
+      chunk.append(UInt8(truncatingIfNeeded: checksum >> shift))
+    }
+    return chunk
   }
 
   @Test func furtherTagsAreRead() throws {

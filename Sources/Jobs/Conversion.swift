@@ -122,6 +122,8 @@ package struct Conversion: Sendable {
         .read(InputFile(path: path, access: access))
     }
     if let root = plan.root { archive = try archive.selecting(root: root) }
+    // What is packed are tensors that others were put together to; copies are as they are stored.
+    if plan.request.isPacked { archive = archive.assembled() }
     var planned = TensorArchive(
       format: archive.format, values: plan.header.values, metadata: plan.header.metadata)
     planned.sourceFiles = archive.sourceFiles

@@ -251,6 +251,10 @@ package struct InputConsumption: Sendable {
           "it is not a safetensors file, and may hold more than tensors", path: source.path)
       }
     }
+    if let group = archive.groups.first(where: \.isAssembled) {
+      throw refused(
+        "'\(group.name)' is put together from several tensors", path: plan.request.input)
+    }
     let left = archive.tensors.keys.first { plan.header.names[$0] == nil }
     if let left {
       throw refused(

@@ -4,16 +4,36 @@
 /// A module `x` has `x.qweight` (`int32` `[in · bits / 32, out]`: codes low bits first down each
 /// column), `x.qzeros` (`int32` `[groups, out · bits / 32]`: along each row), `x.scales`
 /// (`[groups, out]`) and `x.g_idx` (the group of each input). An element of `x.weight` (`[out, in]`)
-/// is `scale · (code − zero)`; v1 stores `zero − 1`. The lower bound is `−scale · zero`, which Float32
+/// is `scale · (code − zero)`; v1 stores `zero − 1`. A symmetric checkpoint has the middle zero point
+/// everywhere, so that a wrong label of the version is detected. The lower bound is `−scale · zero`, which Float32
 /// holds exactly for scales in 16 bits.
 struct GPTQImporter {
-  private let bitWidth: Int
-  /// `nil` for one group a row.
-  private let groupSize: Int?
-  /// What is added to stored zero points.
-  private let zeroOffset: Int
+  /// `nil` where the shapes of each module say it.
+  private let bitWidth: Int?
+  private let groupSize: GroupSize
+  /// Whether zero points are as the label says: `nil` where there is no label.
+  private let label: Label?
+  /// Whether every zero point is the middle one; `nil` where the configuration does not say.
+  private let isSymmetric: Bool?
+  /// The method that the configuration names, where it is another one.
+  private let otherMethod: String?
 
   static let bitWidths = [2, 3, 4, 8]
+
+  private enum GroupSize {
+    case fixed(Int)
+    case wholeRows
+    case asShaped
+  }
+
+  /// The form of zero points: v1 stores one less than they are.
+  private enum Label: Int {
+    case v2 = 0
+    case v1 = 1
+
+    var text: String { self == .v1 ? "v1" : "v2" }
+    var other: Label { self == .v1 ? .v2 : .v1 }
+  }
 
   /// - Parameter config: the text of `quantize_config.json`, or of a `config.json` that has it under
   ///   `quantization_config`.
@@ -22,26 +42,43 @@ struct GPTQImporter {
     if let nested = members.take("quantization_config") {
       members = try JSONMembers(nested, subject: "'quantization_config'")
     }
-    bitWidth = try members.require("bits", members.takeInteger("bits"))
-    guard Self.bitWidths.contains(bitWidth) else {
-      throw FormatError.unsupported("GPTQ codes of \(bitWidth) bits; 2, 3, 4 and 8 are supported")
+    let bits = try members.require("bits", members.takeInteger("bits"))
+    guard Self.bitWidths.contains(bits) else {
+      throw FormatError.unsupported("GPTQ codes of \(bits) bits; 2, 3, 4 and 8 are supported")
     }
+    bitWidth = bits
     let size = try members.require("group_size", members.takeInteger("group_size"))
     guard size > 0 || size == -1 else {
       throw FormatError.malformed("'group_size' is \(size)")
     }
-    groupSize = size == -1 ? nil : size
+    groupSize = size == -1 ? .wholeRows : .fixed(size)
     let format = try members.takeString("checkpoint_format") ?? "gptq"
     switch format {
-    case "gptq": zeroOffset = 1
-    case "gptq_v2": zeroOffset = 0
+    case "gptq": label = .v1
+    case "gptq_v2": label = .v2
     default:
       throw FormatError.unsupported(
         "the checkpoint format '\(format)'; 'gptq' and 'gptq_v2' are supported")
     }
+    if case .boolean(let flag)? = members.take("sym") {
+      isSymmetric = flag
+    } else {
+      isSymmetric = nil
+    }
+    let method = try members.takeString("quant_method")
+    otherMethod = method.flatMap { $0.lowercased().hasPrefix("gptq") ? nil : $0 }
     if case .object(let rules)? = members.take("dynamic"), !rules.isEmpty {
       throw FormatError.unsupported("modules with settings of their own ('dynamic')")
     }
+  }
+
+  /// For a checkpoint without a configuration: bits and groups are as the shapes of each module say.
+  init() {
+    bitWidth = nil
+    groupSize = .asShaped
+    label = nil
+    isSymmetric = nil
+    otherMethod = nil
   }
 
   func matrices(of archive: TensorArchive) throws -> [ImportedMatrix] {
@@ -49,24 +86,46 @@ struct GPTQImporter {
       .map { try matrix(String($0.dropLast("qweight".count)), of: archive) }
   }
 
+  /// Plans one module; of its elements nothing is read but the zero points.
+  ///
   /// - Parameter prefix: of the module's tensors, with its dot.
-  private func matrix(_ prefix: String, of archive: TensorArchive) throws -> ImportedMatrix {
+  func matrix(_ prefix: String, of archive: TensorArchive) throws -> ImportedMatrix {
     let name = "\(prefix)qweight"
     let words: Set<ElementType> = [.int32, .uint32]
     let weight = try archive.require(name, words, rank: 2)
     let zeros = try archive.require("\(prefix)qzeros", words, rank: 2)
     let scales = try archive.require(
       "\(prefix)scales", [.float16, .bfloat16, .float32], rank: 2)
+    if weight.shape.dimensions[1] != scales.shape.dimensions[1],
+      weight.shape.dimensions[1] == zeros.shape.dimensions[1]
+    {
+      throw FormatError.unsupported(
+        "the shapes are those of AWQ's layout, whatever the configuration says; 'convert' quantizes "
+          + "the weights anew", tensor: name)
+    }
+    let outputs = weight.shape.dimensions[1]
+    let (zeroBits, zeroOverflow) = zeros.shape.dimensions[1].multipliedReportingOverflow(by: 32)
+    let bitWidth = bitWidth ?? (outputs > 0 && !zeroOverflow ? zeroBits / outputs : 0)
+    guard Self.bitWidths.contains(bitWidth) else {
+      throw FormatError.mismatch(
+        expected: "shapes of 2, 3, 4 or 8 bits",
+        found: "\(weight.shape), qzeros \(zeros.shape) and scales \(scales.shape)", tensor: name)
+    }
     let (bits, overflow) = weight.shape.dimensions[0].multipliedReportingOverflow(by: 32)
-    let (inputs, outputs) = (bits / bitWidth, weight.shape.dimensions[1])
-    let size = groupSize ?? max(1, inputs)
+    let inputs = bits / bitWidth
+    let size =
+      switch groupSize {
+      case .fixed(let size): size
+      case .wholeRows: max(1, inputs)
+      case .asShaped: max(1, inputs / max(1, scales.shape.dimensions[0]))
+      }
     let groups = inputs == 0 ? 0 : (inputs - 1) / size + 1
     guard !overflow, bits.isMultiple(of: bitWidth), let shape = Shape([outputs, inputs]),
       shape.elementCount > 0, scales.shape.dimensions == [groups, outputs],
       zeros.shape.dimensions[0] == groups,
       // A row of zero points fills its words.
-      zeros.shape.dimensions[1].multipliedReportingOverflow(by: 32)
-        == outputs.multipliedReportingOverflow(by: bitWidth)
+      !zeroOverflow,
+      (zeroBits, false) == outputs.multipliedReportingOverflow(by: bitWidth)
     else {
       throw FormatError.mismatch(
         expected: "shapes of \(bitWidth) bits in groups of \(size)",
@@ -86,14 +145,71 @@ struct GPTQImporter {
       try AffineLayout(
         rows: outputs, columns: inputs, granularity: groups == 1 ? .channel : .group(size))
     }
+    let stored = try locatingErrors(tensor: "\(prefix)qzeros") {
+      try BitStream.unpackCodes(zeros.bytes(), count: groups * outputs, bitWidth: bitWidth)
+    }
+    let form = try locatingErrors(tensor: "\(prefix)qzeros") {
+      try zeroForm(stored, bitWidth: bitWidth)
+    }
     let module = Module(
       weight: weight, zeros: zeros, scales: scales, order: order, layout: layout, shape: shape,
-      groupSize: size, name: name)
+      groupSize: size, bitWidth: bitWidth, zeroOffset: form.label.rawValue, name: name)
+    let method = otherMethod.map {
+      "the configuration's 'quant_method' is '\($0)', but names and shapes are GPTQ's"
+    }
+    let remarks = [method, form.remark].compactMap { $0 }
     return ImportedMatrix(
       name: "\(prefix)weight", parts: parts, elementType: scales.elementType, shape: shape,
       layout: layout, bitWidth: bitWidth,
-      form: "GPTQ, \(bitWidth) bits, groups of \(size)"
-    ) { try load(module) }
+      form: "GPTQ, \(bitWidth) bits, groups of \(size)",
+      remark: remarks.isEmpty ? nil : remarks.joined(separator: "; "),
+      load: { try load(module) }, values: { try decoded(module).values })
+  }
+
+  /// Whether zero points are v1's or v2's, and what there is to say about that.
+  ///
+  /// Symmetric codes have the middle zero point, `2^(bits − 1)`, everywhere, which tells the forms
+  /// apart. Others may be of either form, so the label decides.
+  ///
+  /// - Throws: `FormatError` when neither the label nor the zero points say it.
+  private func zeroForm(_ stored: [UInt8], bitWidth: Int) throws -> (label: Label, remark: String?)
+  {
+    let middle = 1 << (bitWidth - 1)
+    let found = [Label.v1, .v2].first { form in
+      stored.allSatisfy { Int($0) + form.rawValue == middle }
+    }
+    guard let label else {
+      guard let found else {
+        throw FormatError.mismatch(
+          expected: "a configuration ('checkpoint_format' in a quantize_config.json or config.json "
+            + "beside the file) that says whether zero points are v1's or v2's", found: "none")
+      }
+      return (
+        found,
+        "without a configuration beside it, its zero points say that they are \(found.text)'s"
+      )
+    }
+    if isSymmetric == false {
+      return (
+        label,
+        "zero points are read as \(label.text)'s, as 'checkpoint_format' says; as 'sym' is false, "
+          + "nothing in the file confirms that"
+      )
+    }
+    guard let found else {
+      let sym = isSymmetric == nil ? "'sym' is missing and" : "'sym' is true, but"
+      return (
+        label,
+        "\(sym) zero points are not all \(middle): they are read as \(label.text)'s, as "
+          + "'checkpoint_format' says"
+      )
+    }
+    guard found != label else { return (label, nil) }
+    return (
+      found,
+      "'checkpoint_format' says \(label.text), but zero points of symmetric codes are \(middle), as "
+        + "they are in \(found.text): read as \(found.text)'s"
+    )
   }
 
   private struct Module: Sendable {
@@ -104,49 +220,85 @@ struct GPTQImporter {
     let layout: AffineLayout
     let shape: Shape
     let groupSize: Int
+    let bitWidth: Int
+    /// What is added to stored zero points.
+    let zeroOffset: Int
     let name: String
   }
 
-  private func load(_ module: Module) throws -> ImportedMatrix.Loaded {
+  /// The codes and parameters of a module with the values that its reader computes.
+  private struct Decoded {
+    var codes: [UInt8]
+    var lower: [Float]
+    var scale: [Float]
+    var values: [Float]
+  }
+
+  private func decoded(_ module: Module) throws -> Decoded {
     let (outputs, inputs) = (module.layout.rows, module.layout.columns)
     let groups = (inputs - 1) / module.groupSize + 1
+    var groupOfInput = (0..<inputs).map { $0 / module.groupSize }
+    for (input, group) in try (module.order?.doubleValues() ?? []).enumerated() {
+      guard group != Double(groupOfInput[input]) else { continue }
+      // Some programs count groups from the end.
+      let place = group < 0 ? group + Double(groups) : group
+      guard let index = Int(exactly: place), (0..<groups).contains(index) else {
+        throw FormatError.mismatch(
+          expected: "a group of \(groups)", found: "the group \(Self.text(group)) of input \(input)",
+          tensor: module.name)
+      }
+      groupOfInput[input] = index
+    }
+    let zeros = try BitStream.unpackCodes(
+      module.zeros.bytes(), count: groups * outputs, bitWidth: module.bitWidth)
+    let scales = try module.scales.floatValues()
+    let codes = try columns(of: module, count: inputs)
+    var lower: [Float] = []
+    var scale: [Float] = []
+    lower.reserveCapacity(groups * outputs)
+    scale.reserveCapacity(groups * outputs)
+    var values = [Float](repeating: 0, count: codes.count)
+    for output in 0..<outputs {
+      for group in 0..<groups {
+        let step = scales[group * outputs + output]
+        lower.append(-(step * Float(Int(zeros[group * outputs + output]) + module.zeroOffset)))
+        scale.append(step)
+      }
+      for input in 0..<inputs {
+        let place = groupOfInput[input] * outputs + output
+        let zero = Float(Int(zeros[place]) + module.zeroOffset)
+        let element = output * inputs + input
+        values[element] = module.scales.elementType.rounded(
+          scales[place] * (Float(codes[element]) - zero))
+      }
+    }
+    return Decoded(codes: codes, lower: lower, scale: scale, values: values)
+  }
+
+  private static func text(_ group: Double) -> String {
+    Int(exactly: group).map(String.init) ?? "\(group)"
+  }
+
+  private func load(_ module: Module) throws -> ImportedMatrix.Loaded {
     if let order = try module.order?.doubleValues() {
       for (input, group) in order.enumerated() where group != Double(input / module.groupSize) {
         throw FormatError.unsupported(
           "inputs in the order of their activations (desc_act): input \(input) is in group "
-            + "\(Int(exactly: group).map(String.init) ?? "\(group)"); packed groups are neighbours",
-          tensor: module.name)
+            + "\(Self.text(group)); packed groups are neighbours", tensor: module.name)
       }
     }
-    let zeros = try BitStream.unpackCodes(
-      module.zeros.bytes(), count: groups * outputs, bitWidth: bitWidth)
-    let scales = try module.scales.floatValues()
-    let codes = try columns(of: module.weight, count: inputs)
-    var lower: [Float] = []
-    var scale: [Float] = []
-    var values = [Float](repeating: 0, count: codes.count)
-    for output in 0..<outputs {
-      for group in 0..<groups {
-        let zero = Float(Int(zeros[group * outputs + output]) + zeroOffset)
-        let step = scales[group * outputs + output]
-        lower.append(-(step * zero))
-        scale.append(step)
-        let end = min(inputs, (group + 1) * module.groupSize)
-        for element in output * inputs + group * module.groupSize..<output * inputs + end {
-          values[element] = module.scales.elementType.rounded(step * (Float(codes[element]) - zero))
-        }
-      }
-    }
+    let decoded = try decoded(module)
     return ImportedMatrix.Loaded(
       tensor: try QuantizedTensor(
         elementType: module.scales.elementType, shape: module.shape, layout: module.layout,
-        bitWidth: bitWidth, parameterType: .float32, lower: lower, scale: scale,
-        codes: BitStream.pack(codes, bitWidth: bitWidth)),
-      values: values)
+        bitWidth: module.bitWidth, parameterType: .float32, lower: decoded.lower,
+        scale: decoded.scale, codes: BitStream.pack(decoded.codes, bitWidth: module.bitWidth)),
+      values: decoded.values)
   }
 
   /// The codes of each column of words, one column after the other: `[out, in]`.
-  private func columns(of weight: Tensor, count: Int) throws -> [UInt8] {
+  private func columns(of module: Module, count: Int) throws -> [UInt8] {
+    let weight = module.weight
     let (rows, columns) = (weight.shape.dimensions[0], weight.shape.dimensions[1])
     let words = try weight.bytes()
     var codes: [UInt8] = []
@@ -161,7 +313,7 @@ struct GPTQImporter {
           }
         }
       }
-      codes += try BitStream.unpackCodes(stream, count: count, bitWidth: bitWidth)
+      codes += try BitStream.unpackCodes(stream, count: count, bitWidth: module.bitWidth)
     }
     return codes
   }

@@ -17,8 +17,12 @@ struct ImportedMatrix: Sendable {
   let layout: AffineLayout
   let bitWidth: Int
   let form: String
+  /// What was detected or assumed; `nil` for nothing.
+  var remark: String?
   /// The codes with their parameters, and the values that the checkpoint's reader computes.
   let load: @Sendable () throws -> Loaded
+  /// The values alone, also of codes that a packed file could not hold.
+  let values: @Sendable () throws -> [Float]
 
   struct Loaded: Sendable {
     let tensor: QuantizedTensor

@@ -64,7 +64,8 @@ struct MLXImporter {
     }
   }
 
-  private func matrix(
+  /// Plans one module; no weight is read.
+  func matrix(
     _ path: String, of archive: TensorArchive, columnsBeforePadding: Int?
   ) throws -> ImportedMatrix {
     let floats: Set<ElementType> = [.float16, .bfloat16, .float32]
@@ -102,16 +103,17 @@ struct MLXImporter {
     guard let shape = Shape([rows, columns]) else {
       throw FormatError.malformed("it has too many elements", tensor: "\(path).weight")
     }
-    return ImportedMatrix(
-      name: "\(path).weight", parts: ["\(path).weight", "\(path).scales", "\(path).biases"],
-      elementType: scales.elementType, shape: shape, layout: layout,
-      bitWidth: settings.bitWidth,
-      form: "MLX, \(settings.bitWidth) bits, groups of \(settings.groupSize)"
-    ) {
+    let load: @Sendable () throws -> ImportedMatrix.Loaded = {
       try Self.load(
         weight, scales.floatValues(), biases.floatValues(), layout, storedColumns: stored,
         settings, scales.elementType, shape)
     }
+    return ImportedMatrix(
+      name: "\(path).weight", parts: ["\(path).weight", "\(path).scales", "\(path).biases"],
+      elementType: scales.elementType, shape: shape, layout: layout,
+      bitWidth: settings.bitWidth,
+      form: "MLX, \(settings.bitWidth) bits, groups of \(settings.groupSize)", load: load,
+      values: { try load().values })
   }
 
   private static func load(

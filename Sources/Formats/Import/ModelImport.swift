@@ -1,4 +1,5 @@
 import Foundation
+import OrderedCollections
 import Synchronization
 
 /// A checkpoint quantized by another program, and how it becomes a packed file.
@@ -12,7 +13,8 @@ public struct ModelImport: Sendable {
   private let origin: ExportDescription.Origin
   private let budget: MemoryBudget
 
-  /// Plans the import from the checkpoint's index and configuration; no weight is read.
+  /// Plans the import from the checkpoint's index and configuration; of weights, nothing is
+  /// read but GPTQ's zero points.
   ///
   /// - Parameters:
   ///   - archive: the checkpoint's tensors.
@@ -29,6 +31,7 @@ public struct ModelImport: Sendable {
   ) throws {
     self.archive = archive
     self.source = source
+    if source == .gptq { try Self.refuseOtherMethods(archive, config) }
     origin = try ExportDescription.origin(in: archive.metadata)
     matrices =
       switch source {
@@ -43,6 +46,17 @@ public struct ModelImport: Sendable {
       throw FormatError.mismatch(
         expected: "modules quantized by \(source == .mlx ? "MLX" : "GPTQ")", found: "none")
     }
+  }
+
+  /// A configuration of another method beside tensors that are not GPTQ's either.
+  private static func refuseOtherMethods(_ archive: TensorArchive, _ config: JSONValue) throws {
+    guard let method = QuantizationConfiguration(config).method, !method.hasPrefix("gptq"),
+      !archive.tensors.keys.contains(where: { $0 == "qweight" || $0.hasSuffix(".qweight") })
+    else { return }
+    throw FormatError.mismatch(
+      expected: "modules quantized by GPTQ",
+      found: "none, and the configuration's 'quant_method' is '\(method)'; 'convert' puts such weights "
+        + "together and quantizes them anew")
   }
 
   /// The configuration beside a checkpoint: `config.json`, or GPTQ's own `quantize_config.json`.
@@ -109,7 +123,8 @@ public struct ModelImport: Sendable {
       tensors: writer.header.names.map { name, index in
         record(writer.header.entries[index], name, largestError: found[name] ?? 0)
       },
-      files: [ExportOutcome.File(path: path, byteCount: summary.fileByteCount)], notes: [])
+      files: [ExportOutcome.File(path: path, byteCount: summary.fileByteCount)],
+      notes: OrderedSet(matrices.compactMap(\.remark)).elements)
   }
 
   /// The tensors in the checkpoint's order; a matrix stands where the first of its parts does.

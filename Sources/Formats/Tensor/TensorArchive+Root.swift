@@ -30,6 +30,13 @@ extension TensorArchive {
     selected.unread = unread.compactMap { entry in
       rest(entry.name).map { UnreadEntry(name: $0, kind: entry.kind, reason: entry.reason) }
     }
+    selected.groups = groups.compactMap { group in
+      guard let name = rest(group.name) else { return nil }
+      var group = group
+      group.name = name
+      group.parts = group.parts.map { rest($0) ?? $0 }
+      return group
+    }
     guard !selected.tensors.isEmpty else {
       throw FormatError.mismatch(
         expected: "tensors below the root '\(root)'",

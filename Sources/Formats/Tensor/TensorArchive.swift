@@ -19,6 +19,9 @@ public struct TensorArchive: Sendable {
   public var notes: [String]
   /// What was left out when the file was read, in the file's order.
   public var unread: [UnreadEntry] = []
+  /// Stored tensors that belong together, and whether they were put together; filled in by
+  /// `assembled(configuration:)`.
+  public var groups: [TensorGroup] = []
   /// Paths of every file that the archive was read from, the one that was opened first; empty when
   /// made in memory.
   package var sourceFiles: [String] = []

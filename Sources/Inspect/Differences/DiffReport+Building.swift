@@ -108,7 +108,8 @@ extension DiffReport {
   private static func side(_ archive: TensorArchive, file: String, tensors: [NamedTensor]) -> Side {
     Side(
       file: file, format: archive.format?.name, tensorCount: tensors.count,
-      tensorByteCount: tensors.reduce(0) { $0 + $1.tensor.byteCount })
+      tensorByteCount: tensors.reduce(0) { $0 + $1.tensor.byteCount },
+      groups: archive.groups.isEmpty ? nil : archive.groups)
   }
 
   private static func unmatched(_ named: NamedTensor) -> UnmatchedTensor {

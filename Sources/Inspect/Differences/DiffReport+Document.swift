@@ -39,6 +39,9 @@ extension DiffReport: DocumentedReport {
           + "the type between a and b.")
     }
     if !metadata.isEmpty { notes.append("Metadata does not count in the verdict.") }
+    for (label, side) in [("A", a), ("B", b)] {
+      notes += (side.groups ?? []).sentences.map { "\(label): \($0)." }
+    }
     return notes
   }
 

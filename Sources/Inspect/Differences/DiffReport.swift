@@ -1,3 +1,5 @@
+import Formats
+
 /// What differs between two model files, of whatever formats.
 public struct DiffReport: Codable, Hashable, Sendable {
   /// The version of the JSON form, `schemas/diff-report.schema.json`.
@@ -13,6 +15,8 @@ public struct DiffReport: Codable, Hashable, Sendable {
     public var tensorCount: Int
     /// Bytes of those tensors, each counted as often as it is named.
     public var tensorByteCount: Int
+    /// Stored tensors that belong together, put together or not; `nil` where there are none.
+    public var groups: [TensorGroup]?
   }
 
   /// The version of the JSON form.

@@ -30,6 +30,11 @@ package struct ReportDocument: Hashable, Sendable {
     (unread ?? []).sentences.map { "\($0.prefix(1).uppercased())\($0.dropFirst())." }
   }
 
+  /// Sentences on tensors that belong together.
+  package static func notes(on groups: [TensorGroup]?) -> [String] {
+    (groups ?? []).sentences.map { "\($0.prefix(1).uppercased())\($0.dropFirst())." }
+  }
+
   /// A labelled value of the summary.
   package struct Fact: Hashable, Sendable {
     package var label: String

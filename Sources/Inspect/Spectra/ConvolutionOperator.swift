@@ -10,30 +10,40 @@ import LinearAlgebra
 public struct ConvolutionOperator: Hashable, Sendable {
   /// Output channels.
   public let outputs: Int
-  /// Input channels.
+  /// Input channels of each group.
   public let inputs: Int
   /// Rows of the kernel.
   public let kernelHeight: Int
   /// Columns of the kernel.
   public let kernelWidth: Int
+  /// Groups of channels that do not mix, so that the operator is block diagonal: 1 for an ordinary
+  /// convolution, as many as channels for a depthwise one.
+  public let groups: Int
   /// `[outputs, inputs, kernelHeight, kernelWidth]`, row-major.
   public let weights: [Double]
 
   /// The operator of a convolution's weights `[outputs, inputs, kernelHeight, kernelWidth]`.
   ///
-  /// - Precondition: the counts are positive and agree.
+  /// - Parameters:
+  ///   - outputs: of all groups together.
+  ///   - inputs: of one group.
+  ///   - groups: how many there are.
+  /// - Precondition: the counts are positive and agree, and groups divide the outputs.
   public init(
-    outputs: Int, inputs: Int, kernelHeight: Int, kernelWidth: Int, weights: [Double]
+    outputs: Int, inputs: Int, kernelHeight: Int, kernelWidth: Int, groups: Int = 1,
+    weights: [Double]
   ) {
     precondition(
       outputs > 0 && inputs > 0 && kernelHeight > 0 && kernelWidth > 0,
       "an empty convolution is no operator")
     precondition(
       weights.count == outputs * inputs * kernelHeight * kernelWidth, "one weight a place")
+    precondition(groups > 0 && outputs.isMultiple(of: groups), "groups have as many outputs each")
     self.outputs = outputs
     self.inputs = inputs
     self.kernelHeight = kernelHeight
     self.kernelWidth = kernelWidth
+    self.groups = groups
     self.weights = weights
   }
 
@@ -61,7 +71,7 @@ public struct ConvolutionOperator: Hashable, Sendable {
     public var description: String { "\(width)x\(height)" }
   }
 
-  /// All `height · width · min(outputs, inputs)` singular values, largest first.
+  /// All `height · width · min(outputs, groups · inputs)` singular values, largest first.
   ///
   /// A kernel larger than the grid wraps around it, as circular padding does.
   ///
@@ -87,20 +97,38 @@ public struct ConvolutionOperator: Hashable, Sendable {
     return all.sorted(by: >)
   }
 
-  /// Singular values of the block of frequency (u, v): those of the real matrix [[Re, −Im], [Im, Re]],
-  /// which has each of them twice.
+  /// Singular values of the blocks of frequency (u, v), one block for each group.
   private func singularValues(u: Int, v: Int, _ grid: Grid) throws -> [Double] {
     let (real, imaginary) = transformed(u: u, v: v, grid)
+    let size = outputs / groups * inputs
+    return try (0..<groups).flatMap { group in
+      let range = group * size..<(group + 1) * size
+      return try singularValues(real[range], imaginary[range])
+    }
+  }
+
+  /// Singular values of one block: those of the real matrix [[Re, −Im], [Im, Re]], which has each of
+  /// them twice. A block of one row or column has one, its norm.
+  private func singularValues(
+    _ real: ArraySlice<Double>, _ imaginary: ArraySlice<Double>
+  ) throws -> [Double] {
+    let rows = outputs / groups
+    guard rows > 1, inputs > 1 else {
+      let parts = Array(real) + Array(imaginary)
+      let largest = parts.reduce(0) { max($0, $1.magnitude) }
+      guard largest > 0 else { return [0] }
+      return [largest * parts.reduce(0) { $0 + ($1 / largest) * ($1 / largest) }.squareRoot()]
+    }
     var embedded = Matrix(
-      rows: 2 * outputs, columns: 2 * inputs,
-      values: [Double](repeating: 0, count: 4 * outputs * inputs))
-    for output in 0..<outputs {
+      rows: 2 * rows, columns: 2 * inputs,
+      values: [Double](repeating: 0, count: 4 * rows * inputs))
+    for output in 0..<rows {
       for input in 0..<inputs {
-        let place = output * inputs + input
+        let place = real.startIndex + output * inputs + input
         embedded[output, input] = real[place]
         embedded[output, inputs + input] = -imaginary[place]
-        embedded[outputs + output, input] = imaginary[place]
-        embedded[outputs + output, inputs + input] = real[place]
+        embedded[rows + output, input] = imaginary[place]
+        embedded[rows + output, inputs + input] = real[place]
       }
     }
     let doubled = try SingularValues(of: embedded).values

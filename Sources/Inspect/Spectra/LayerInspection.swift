@@ -10,12 +10,25 @@ struct LayerInspection: Sendable {
   /// How the matrix is three; `nil` when it is seen as one.
   private let fusion: FusedProjection?
   let options: ModelReport.Options
+  /// What the tensor was put together from.
+  private let composition: String?
+  /// Why the elements are codes that say nothing; `nil` for numbers.
+  private let codeObstacle: String?
+  /// How many groups a convolution has; `nil` where the tensor is seen as a matrix.
+  let convolution: ConvolutionGroups.Decision?
 
-  init(name: String, position: Int, tensor: Tensor, options: ModelReport.Options) {
+  init(
+    name: String, position: Int, tensor: Tensor, options: ModelReport.Options,
+    composition: String? = nil, codeObstacle: String? = nil,
+    convolution: ConvolutionGroups.Decision? = nil
+  ) {
     self.name = name
     self.position = position
     self.tensor = tensor
     self.options = options
+    self.composition = composition
+    self.codeObstacle = codeObstacle
+    self.convolution = convolution
     fusion =
       options.splitsFusedQKV && (tensor.shape.rank < 4 || options.convolutionGrid == nil)
       ? tensor.shape.matrix.flatMap {
@@ -42,9 +55,10 @@ struct LayerInspection: Sendable {
     guard obstacle == nil, let (rows, columns) = partShape else { return 0 }
     if let grid {
       let channels = tensor.shape.dimensions.prefix(2).map(Double.init)
+      let groups = Double(convolution?.count ?? 1)
       // Half of the frequencies, each a real matrix of twice the size.
       return 4 * Double(grid.width * grid.height) * channels[0] * channels[1]
-        * (channels.min() ?? 1)
+        * min(channels[0] / groups, channels[1])
     }
     return Double(parts.count * rows) * Double(columns) * Double(min(rows, columns))
   }
@@ -104,13 +118,14 @@ struct LayerInspection: Sendable {
         of: Matrix(rows: rows, columns: values.count / rows, values: values))
     }
     let dimensions = tensor.shape.dimensions
+    let groups = convolution?.count ?? 1
     let convolution = ConvolutionOperator(
       outputs: rows, inputs: dimensions[1], kernelHeight: dimensions[2],
-      kernelWidth: dimensions[3], weights: values)
+      kernelWidth: dimensions[3], groups: groups, weights: values)
     let places = grid.width * grid.height
     return Spectrum(
       singularValues: try convolution.singularValues(on: grid), rows: rows * places,
-      columns: dimensions[1] * places)
+      columns: dimensions[1] * groups * places)
   }
 
   /// √Σx², scaled by a power of two so that no square overflows or vanishes.
@@ -125,13 +140,14 @@ struct LayerInspection: Sendable {
 
   /// Whether the elements are numbers that statistics can be made of.
   private var isReadable: Bool {
-    tensor.unreadableType == nil && tensor.elementType.isFloatingPoint
+    tensor.unreadableType == nil && codeObstacle == nil && tensor.elementType.isFloatingPoint
       && tensor.shape.elementCount > 0 && memoryNeeded <= options.memoryLimit
   }
 
   /// Why the tensor has no singular values, known without its elements.
   private var obstacle: String? {
     if let reason = tensor.unreadableReason { return reason }
+    if let codeObstacle { return codeObstacle }
     if !tensor.elementType.isFloatingPoint {
       return "\(tensor.elementType) is not a floating-point type"
     }
@@ -153,8 +169,12 @@ struct LayerInspection: Sendable {
   private var memoryNeeded: Int {
     let (rows, columns) = tensor.shape.matrix ?? (1, tensor.shape.elementCount)
     let smaller = Double(min(rows, columns))
+    let groups = Double(convolution?.count ?? 1)
     let rest =
-      grid.map { Double($0.width * $0.height) * smaller * 2 } ?? (smaller * smaller)
+      grid.map {
+        Double($0.width * $0.height) * 2
+          * min(Double(rows), Double(tensor.shape.dimensions[1]) * groups)
+      } ?? (smaller * smaller)
     let bytes = 8 * (2 * Double(rows) * Double(columns) + (tensor.shape.rank < 2 ? 0 : rest))
     return bytes < 0x1p62 ? Int(bytes) : .max
   }
@@ -167,7 +187,11 @@ struct LayerInspection: Sendable {
       shape: tensor.shape.dimensions, matrix: matrix,
       elementCount: tensor.shape.elementCount / parts.count,
       byteCount: tensor.byteCount / parts.count)
-    if let grid, obstacle == nil { report.view = "circular convolution on \(grid)" }
+    report.composition = composition
+    if let grid, obstacle == nil {
+      report.view =
+        "circular convolution on \(grid)" + (convolution?.remark.map { ", \($0)" } ?? "")
+    }
     if options.splitsFusedQKV, fusion == nil, grid == nil, obstacle == nil,
       FusedProjection.isNamed(name)
     {

@@ -18,6 +18,8 @@ public struct LayerReport: Codable, Hashable, Sendable {
   public var matrix: [Int]?
   /// What the singular values are of, where that is not `matrix`: `circular convolution on 64x64`.
   public var view: String?
+  /// What the tensor was put together from, or what it belongs to; `nil` for a tensor by itself.
+  public var composition: String?
   /// Elements of the tensor, or of the part.
   public var elementCount: Int
   /// Bytes of those elements in their type, as the file's reader gives them.

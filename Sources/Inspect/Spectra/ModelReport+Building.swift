@@ -24,6 +24,9 @@ extension ModelReport {
     /// The grid on which weights of four dimensions are seen as circular convolutions; as matrices
     /// otherwise.
     public var convolutionGrid: ConvolutionOperator.Grid?
+    /// Groups of convolutions whose names match, where they are seen as circular convolutions: the
+    /// first pattern that matches decides, and each must match a weight of four dimensions.
+    public var convolutionGroups: [(glob: NameGlob, count: Int)] = []
     /// The model that the layers are set beside, with the path for the report.
     public var reference: (file: String, archive: TensorArchive)?
     /// Conditions that no layer may meet; the report's `rules` says which layers do.
@@ -57,10 +60,17 @@ extension ModelReport {
     let positions = Dictionary(
       uniqueKeysWithValues: archive.tensors.keys.enumerated().map { ($1, $0) })
     let names = try archive.tensors.keys.matching(options.layers)
-    let inspections = names.compactMap { name in
-      archive.tensors[name].map {
+    let remarks = archive.groups.descriptions
+    let obstacles = archive.groups.codeObstacles
+    let convolutions =
+      try options.convolutionGrid == nil
+      ? nil : ConvolutionGroups(archive, given: options.convolutionGroups)
+    let inspections = try names.compactMap { name in
+      try archive.tensors[name].map { tensor in
         LayerInspection(
-          name: name, position: positions[name] ?? 0, tensor: $0, options: options)
+          name: name, position: positions[name] ?? 0, tensor: tensor, options: options,
+          composition: remarks[name], codeObstacle: obstacles[name],
+          convolution: try convolutions?.decision(on: name, tensor))
       }
     }
     let references = options.reference.map { Self.counterparts(of: inspections, in: $0.archive) }
@@ -87,7 +97,8 @@ extension ModelReport {
       packed: nil,
       rules: options.rules.isEmpty
         ? nil : try options.rules.map { try RuleOutcome(of: $0, on: layers) },
-      unread: archive.unread.isEmpty ? nil : archive.unread, sortedBy: options.sortKey.rawValue,
+      unread: archive.unread.isEmpty ? nil : archive.unread,
+      groups: archive.groups.isEmpty ? nil : archive.groups, sortedBy: options.sortKey.rawValue,
       layers: Self.sorted(layers, by: options.sortKey, isDescending: options.isDescending))
   }
 
@@ -95,13 +106,15 @@ extension ModelReport {
   private static func counterparts(
     of inspections: [LayerInspection], in archive: TensorArchive
   ) -> [LayerInspection] {
-    inspections.compactMap { inspection in
+    let obstacles = archive.groups.codeObstacles
+    return inspections.compactMap { inspection in
       guard let tensor = archive.tensors[inspection.name], tensor.shape == inspection.tensor.shape
       else { return nil }
       var options = inspection.options
       options.includesSingularValues = false
       return LayerInspection(
-        name: inspection.name, position: inspection.position, tensor: tensor, options: options)
+        name: inspection.name, position: inspection.position, tensor: tensor, options: options,
+        codeObstacle: obstacles[inspection.name], convolution: inspection.convolution)
     }
   }
 

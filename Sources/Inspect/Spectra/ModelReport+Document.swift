@@ -67,7 +67,7 @@ extension ModelReport: DocumentedReport {
           + "searched bounds do better. alpha: exponent of the power law of the σ², fitted from "
           + "\(PowerLawFit.leastCount) values on.")
     }
-    return notes + ReportDocument.notes(on: unread)
+    return notes + ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups)
   }
 
   /// The layers that the rules found, a table a rule that found any.

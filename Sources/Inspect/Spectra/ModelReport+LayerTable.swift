@@ -94,7 +94,7 @@ extension ModelReport {
 extension LayerReport {
   /// What the row's numbers don't say: why there are none, or what they are of.
   fileprivate var remark: String? {
-    let remarks = [note, view, differentReferenceNote].compactMap { $0 }
+    let remarks = [note, view, composition, differentReferenceNote].compactMap { $0 }
     return remarks.isEmpty ? nil : remarks.joined(separator: "; ")
   }
 

@@ -32,6 +32,8 @@ public struct ModelReport: Codable, Hashable, Sendable {
   public var rules: [RuleOutcome]?
   /// What could not be read of the file; `nil` where that is nothing.
   public var unread: [UnreadEntry]?
+  /// Stored tensors that belong together, put together or not; `nil` where there are none.
+  public var groups: [TensorGroup]?
   /// What the layers are ordered by, as `SortKey.rawValue`.
   public var sortedBy: String
   /// The selected tensors, in the order asked for.

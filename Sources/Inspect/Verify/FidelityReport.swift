@@ -5,6 +5,8 @@ import Ranks
 public struct FidelityReport: Codable, Hashable, Sendable {
   /// The reference's path.
   public let reference: String
+  /// Stored tensors of the reference that belong together; `nil` where there are none.
+  public let groups: [TensorGroup]?
   /// How many unquantized tensors have the reference's bits.
   public let identicalTensorCount: Int
   /// Unquantized tensors whose bits, type or shape are not the reference's.
@@ -82,6 +84,7 @@ public struct FidelityReport: Codable, Hashable, Sendable {
       adjusted.contains(name) && comparison.isComparable && !comparison.isIdentical
     }
     self.reference = file
+    groups = reference.groups.isEmpty ? nil : reference.groups
     missingTensors = reference.tensors.keys.filter { model.header.names[$0] == nil }
     extraTensors = names.filter { reference.tensors[$0] == nil }
     layers = comparisons.compactMap(\.layer)

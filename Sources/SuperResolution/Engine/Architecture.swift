@@ -23,11 +23,17 @@ protocol Architecture: Sendable {
   var exactOverlap: Int? { get }
   /// In words, such as `SwinIR ×2, 60 channels, 24 blocks`.
   var summary: String { get }
+  /// What was assumed, or is unlike the published networks: lower-case sentences without an end.
+  var remarks: [String] { get }
 
   /// Enlarges one picture; the number of channels is the right one.
   ///
   /// - Throws: `SuperResolutionError` when it has too few pixels; what an observer throws.
   func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture
+}
+
+extension Architecture {
+  var remarks: [String] { [] }
 }
 
 enum Architectures {

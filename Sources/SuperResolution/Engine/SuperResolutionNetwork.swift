@@ -15,6 +15,8 @@ public struct SuperResolutionNetwork: Upscaler {
   public let name: String
   /// In words, such as `SwinIR ×2, 60 channels, 24 blocks`.
   public var summary: String { architecture.summary }
+  /// What was assumed of it, or is unlike the published networks: lower-case sentences without an end.
+  public var remarks: [String] { architecture.remarks }
   /// How many times it enlarges each side.
   public var scale: Int { architecture.scale }
   /// Channels that a picture must have: 1 or 3.

@@ -14,6 +14,34 @@ struct SwinIR: Architecture {
   let last: ResidualConvolution
   let reconstruction: Reconstruction
   private let range: PixelRange
+  private let masks: Masks
+
+  /// What a checkpoint says of the masks that the original code registers exactly in those layers that
+  /// shift their windows: in none where a network was trained on images no larger than a window.
+  fileprivate enum Masks {
+    /// There are some, so that a layer without one does not shift.
+    case present
+    /// There are none in the whole state dictionary of a module.
+    case absent
+    /// There are none, but buffers may have been left out.
+    case unknown
+
+    init(_ archive: TensorArchive) {
+      if archive.tensors.keys.contains(where: { $0.hasSuffix(".attn_mask") }) {
+        self = .present
+      } else {
+        self = archive.isWholeStateDictionary ? .absent : .unknown
+      }
+    }
+
+    func shifts(_ weights: WeightReader, _ block: String, _ layer: Int) -> Bool {
+      switch self {
+      case .present: weights.contains("\(block).attn_mask")
+      case .absent: false
+      case .unknown: layer % 2 == 1
+      }
+    }
+  }
 
   /// A residual group (RSTB): transformer layers and a convolution, added to what came in.
   struct Group: Sendable {
@@ -35,8 +63,10 @@ struct SwinIR: Architecture {
       ? try weights.values(
         "absolute_pos_embed",
         [1, weights.dimensions(of: "absolute_pos_embed", rank: 3)[1], channels]) : nil
+    let masks = Masks(weights.archive)
+    self.masks = masks
     groups = try configuration.depths.indices.map { index in
-      try Group(&weights, index, configuration, sites: &sites)
+      try Group(&weights, index, configuration, masks, sites: &sites)
     }
     norm = try NormalizationLayer(&weights, "norm", channels: channels)
     last = try ResidualConvolution(&weights, "conv_after_body", channels: channels)
@@ -64,7 +94,38 @@ struct SwinIR: Architecture {
   var summary: String {
     "SwinIR ×\(scale), \(configuration.upsampler.rawValue), \(configuration.channels) channels, "
       + "\(configuration.depths.reduce(0, +)) layers in \(groups.count) groups, "
-      + "windows of \(configuration.window)"
+      + "windows of \(configuration.window)\(shifts.isUsual ? "" : ", \(shifts.text)")"
+  }
+
+  /// Which layers shift their windows, where that is not every other one or was assumed.
+  var remarks: [String] {
+    guard configuration.window > 1 else { return [] }
+    switch (masks, shifts.isUsual) {
+    case (.absent, _):
+      return [
+        "no layer shifts its windows: the whole state dictionary has no mask (attn_mask), as of a network "
+          + "trained on images no larger than a window"
+      ]
+    case (.present, false): return ["\(shifts.text), as the checkpoint's masks (attn_mask) say"]
+    case (.present, true): return []
+    case (.unknown, _):
+      return [
+        "the checkpoint has no masks (attn_mask), so every other layer is taken to shift its windows, as "
+          + "in the published networks"
+      ]
+    }
+  }
+
+  private var shifts: (isUsual: Bool, text: String) {
+    let layers = groups.flatMap { group in
+      group.layers.enumerated().map { ($1.isShifted, $0 % 2 == 1 && configuration.window > 1) }
+    }
+    let count = layers.count { $0.0 }
+    return (
+      layers.allSatisfy { $0.0 == $0.1 },
+      count == 0
+        ? "no layer shifts its windows" : "\(count) of \(layers.count) layers shift their windows"
+    )
   }
 
   func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture {
@@ -136,15 +197,15 @@ struct SwinIR: Architecture {
 extension SwinIR.Group {
   fileprivate init(
     _ weights: inout WeightReader, _ index: Int, _ configuration: SwinIRConfiguration,
-    sites: inout SiteList
+    _ masks: SwinIR.Masks, sites: inout SiteList
   ) throws {
     let name = "layers.\(index)"
     layers = try (0..<configuration.depths[index]).map { layer in
-      try SwinTransformerLayer(
-        &weights, "\(name).residual_group.blocks.\(layer)", channels: configuration.channels,
-        heads: configuration.heads[index], window: configuration.window,
-        hidden: configuration.hidden, isShifted: layer % 2 == 1 && configuration.window > 1,
-        sites: &sites)
+      let block = "\(name).residual_group.blocks.\(layer)"
+      return try SwinTransformerLayer(
+        &weights, block, channels: configuration.channels, heads: configuration.heads[index],
+        window: configuration.window, hidden: configuration.hidden,
+        isShifted: masks.shifts(weights, block, layer) && configuration.window > 1, sites: &sites)
     }
     convolution = try ResidualConvolution(
       &weights, "\(name).conv", channels: configuration.channels)

@@ -1,3 +1,5 @@
+import Formats
+
 /// What conditioning did to each weight matrix of a model.
 package struct ConditionReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 1
@@ -13,6 +15,8 @@ package struct ConditionReport: Codable, Hashable, Sendable {
   package let targetCondition: Double?
   /// The weight of the penalty, or `nil` with a target.
   package let penalty: Double?
+  /// Stored tensors of the input that belong together; `nil` where there are none.
+  package var groups: [TensorGroup]?
   /// The matrices in the archive's order; those of a stacked weight apart.
   package let matrices: [ConditionedMatrix]
 

@@ -23,6 +23,8 @@ package struct PackingReport: Codable, Hashable, Sendable {
   package let summary: PackedSummary
   /// What could not be read of the input; `nil` where that is nothing.
   package var unread: [UnreadEntry]?
+  /// Stored tensors of the input that belong together; `nil` where there are none.
+  package var groups: [TensorGroup]?
   /// Quantized tensors in the archive's order, shared ones once.
   package let layers: [QuantizationSummary]
   /// All other tensors, in the same order.
@@ -41,6 +43,14 @@ package struct PackingReport: Codable, Hashable, Sendable {
       tensorCount: plan.entries.count, calibration: calibration, distillation: distillation,
       activationCount: activationCount, summary: summary, layers: layers,
       kept: try KeptTensor.list(of: header))
+  }
+
+  /// The report with what is known of the input alone.
+  package func describing(_ archive: TensorArchive) -> PackingReport {
+    var report = self
+    report.unread = archive.unread.isEmpty ? nil : archive.unread
+    report.groups = archive.groups.isEmpty ? nil : archive.groups
+    return report
   }
 
   /// - Parameter tensorCount: of the part of the model that was packed.

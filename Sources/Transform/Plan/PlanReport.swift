@@ -22,6 +22,8 @@ package struct PlanReport: Codable, Hashable, Sendable {
   package let parametersRatio: Double
   /// What could not be read of the input; `nil` where that is nothing.
   package var unread: [UnreadEntry]?
+  /// Stored tensors of the input that belong together; `nil` where there are none.
+  package var groups: [TensorGroup]?
   /// Quantized tensors in the archive's order, shared ones once.
   package let layers: [Layer]
   /// All other tensors, in the same order.

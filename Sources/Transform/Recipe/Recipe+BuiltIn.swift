@@ -26,7 +26,7 @@ extension Recipe {
     case "body-linear": rules = outsideBody + linear(from: leastDimension)
     case "body-linear-and-conv":
       rules = outsideBody + linear(from: leastDimension) + convolutions(in: nil)
-    case "all-linear": rules = [codes] + linear(from: 1)
+    case "all-linear": rules = [codes, halves, factors] + linear(from: 1)
     case "keep-all": rules = [keep("*", because: "the recipe keeps every tensor")]
     default:
       throw TransformError(.unknownRecipe(known: builtInNames), recipe: "recipe '\(name)'")
@@ -56,10 +56,7 @@ extension Recipe {
 
   /// The first rules of the recipes for a model's body, each with why it keeps tensors.
   private static let outsideBody = [
-    codes,
-    keep(
-      "*weight_[gv]", "*parametrizations.weight.original[01]", where: matrices(),
-      because: "half of a weight-norm pair"),
+    codes, halves, factors,
     keep(
       "{*embed,*embeds,*embedding,*embeddings,*embedding_table,*_emb,*.emb,emb}.weight",
       "*embed_{tokens,positions,in,patches,tokens_per_layer}.weight", "{wte,wpe,*.wte,*.wpe}.*",
@@ -97,6 +94,17 @@ extension Recipe {
   /// Of a format with scales of its own.
   private static let codes = keep(
     "*", where: RecipeCondition(elementKind: .narrow), because: "elements of fewer than 16 bits")
+
+  /// Of what could not be put together.
+  private static let halves = keep(
+    "*weight_[gv]", "*parametrizations.*.original", "*parametrizations.*.original[01]", "*weight_orig", where: matrices(),
+    because: "half of a weight-norm pair, or another part of a parametrized weight")
+
+  /// Of adapters.
+  private static let factors = keep(
+    "*{lora_A,lora_B,lora_up,lora_down,lora_mid,lora_embedding_A,lora_embedding_B}*",
+    "*{lora.up,lora.down,_lora.up,_lora.down}.*", "*{hada_w,hada_t,lokr_w,lokr_t}*", "*.oft_*",
+    because: "factor of an adapter: a difference to another model's weights; merge it into them first")
 
   // MARK: What is quantized
 

@@ -25,7 +25,7 @@ extension PackingReport: DocumentedReport {
     return ReportDocument(
       title: "Packed: \(output)", summary: facts + summary.facts,
       tables: [kindTable, layerTable] + kept.tables,
-      notes: ReportDocument.notes(on: unread) + kept.notes)
+      notes: ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups) + kept.notes)
   }
 
   /// The quantized tensors summed up by the last parts of their names, which tell a layer's kind.

@@ -34,7 +34,8 @@ extension PlanReport: DocumentedReport {
             ]
           })
       ] + kept.tables,
-      notes: ReportDocument.notes(on: unread) + kept.notes + ["Nothing was written."])
+      notes: ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups) + kept.notes
+        + ["Nothing was written."])
   }
 }
 
@@ -83,7 +84,7 @@ extension ConditionReport: DocumentedReport {
               .real(matrix.relativeOutputError),
             ]
           })
-      ])
+      ], notes: ReportDocument.notes(on: groups))
   }
 }
 

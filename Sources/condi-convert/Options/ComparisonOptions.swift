@@ -44,6 +44,10 @@ struct ComparisonOptions: ParsableArguments {
   @Flag(name: .customLong("strict-nan"), help: "NaN differs from NaN.")
   var strictNaN = false
 
+  @Flag(
+    help: "Compare tensors as they are stored, and put none together that belong together.")
+  var stored = false
+
   @Flag(help: "Show both condition numbers of every changed matrix.")
   var condition = false
 

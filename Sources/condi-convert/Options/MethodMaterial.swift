@@ -52,6 +52,7 @@ struct MethodMaterial {
     let network = try locatingPictureErrors(path: path) {
       try SuperResolutionNetwork(archive, name: path, threads: common.threads)
     }
+    for remark in network.remarks { Console.note("\(path): \(remark)", unless: common.quiet) }
     func pictures(_ folder: String) throws -> ReducedPictures {
       try ReducedPictures(
         folder: folder, scale: network.scale, channelCount: network.channelCount,

@@ -3,29 +3,60 @@ import Formats
 /// Opens the model files that commands are given.
 enum ModelArgument {
   /// The archive at `path`, or its part below `root`. What reading remarks is said.
-  static func open(_ path: String, root: String? = nil, common: CommonOptions) throws
-    -> TensorArchive
-  {
+  ///
+  /// - Parameter isStored: whether tensors that belong together stay as they are stored.
+  static func open(
+    _ path: String, root: String? = nil, stored isStored: Bool = false, common: CommonOptions
+  ) throws -> TensorArchive {
     let archive = try FormatRegistry.standard.open(
       StandardInput.path(path), access: common.access
     ).interpretingRawBytes(as: common.input.voidTypes)
     for note in archive.remarks {
       Console.note("\(path): \(note.escapingControlCharacters)", unless: common.quiet)
     }
-    guard let root else { return archive }
-    return try locatingErrors(path: path) { try archive.selecting(root: root) }
+    let part = try locatingErrors(path: path) {
+      try root.map { try archive.selecting(root: $0) } ?? archive
+    }
+    return isStored ? part : assembled(part, path: path, common: common)
+  }
+
+  /// The archive with tensors put together that belong together, which is said.
+  ///
+  /// - Parameter configuration: `nil` for the one beside the file.
+  static func assembled(
+    _ archive: TensorArchive, path: String, configuration: JSONValue? = nil, common: CommonOptions
+  ) -> TensorArchive {
+    // Nothing lies beside standard input.
+    let configuration = path == StandardInput.argument ? .object([:]) : configuration
+    let assembled = archive.assembled(configuration: configuration)
+    for sentence in assembled.groups.sentences {
+      Console.note("\(path): \(sentence.escapingControlCharacters)", unless: common.quiet)
+    }
+    return assembled
   }
 
   /// The model that a packed file is set beside: the part below `root`, or else the part that was
   /// packed, where the file has it. A copy may hold that part alone.
+  ///
+  /// - Parameters:
+  ///   - isStored: whether tensors that belong together stay as they are stored.
+  ///   - header: of the packed file: where it holds tensors as they are stored that belong together, the
+  ///     reference's are not put together either.
   static func openReference(
-    _ path: String, root: String?, sourceRoot: String?, common: CommonOptions
+    _ path: String, root: String?, sourceRoot: String?, stored isStored: Bool = false,
+    header: PackedHeader? = nil, common: CommonOptions
   ) throws -> TensorArchive {
-    let archive = try open(path, root: root, common: common)
-    guard root == nil, let sourceRoot,
+    var archive = try open(path, root: root, stored: true, common: common)
+    if root == nil, let sourceRoot,
       archive.tensors.keys.contains(where: { $0.hasPrefix("\(sourceRoot).") })
-    else { return archive }
-    return try archive.selecting(root: sourceRoot)
+    {
+      archive = try archive.selecting(root: sourceRoot)
+    }
+    let isPackedAsStored = archive.assembled().groups.contains { group in
+      group.isAssembled
+        && group.parts.contains { $0 != group.name && header?.names[$0] != nil }
+    }
+    return isStored || isPackedAsStored ? archive : assembled(archive, path: path, common: common)
   }
 
   /// Models whose layers can be set side by side: where they share no name because one keeps its

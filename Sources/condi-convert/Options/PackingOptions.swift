@@ -52,6 +52,7 @@ struct PackingOptions: ParsableArguments {
       var plan = PlanReport(
         input: input, root: root, plan: pipeline.plan, choices: pipeline.choices)
       plan.unread = archive.unread.isEmpty ? nil : archive.unread
+      plan.groups = archive.groups.isEmpty ? nil : archive.groups
       return try report.print(plan, textLimit: 20)
     }
     noteWhatIsMissing(material.calibration, for: recipe)
@@ -65,9 +66,8 @@ struct PackingOptions: ParsableArguments {
     {
       let outcome = try streaming.run(
         conversion, of: archive, destination: destination, common: common)
-      var packing = try PackingReport(outcome, input: input, output: output)
-      packing.unread = archive.unread.isEmpty ? nil : archive.unread
-      return try report.print(packing, textLimit: 10)
+      return try report.print(
+        PackingReport(outcome, input: input, output: output).describing(archive), textLimit: 10)
     }
     let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
     let outcome = try locatingPictureErrors(path: input) {
@@ -75,13 +75,12 @@ struct PackingOptions: ParsableArguments {
         to: output, replacesExisting: destination.force, refiner: material.refiner
       ) { bar.advance($1) }
     }
-    var packing = try PackingReport(
+    let packing = try PackingReport(
       input: input, output: output, source: source, plan: pipeline.plan,
       header: PackedModel(parsing: InputFile(path: output)).header,
       calibration: method.calibration.name, distillation: outcome.distillation,
       activationCount: outcome.activationCount, summary: outcome.summary, layers: outcome.layers)
-    packing.unread = archive.unread.isEmpty ? nil : archive.unread
-    try report.print(packing, textLimit: 10)
+    try report.print(packing.describing(archive), textLimit: 10)
   }
 
   private func noteWhatIsMissing(_ calibration: Calibration?, for recipe: Recipe) {

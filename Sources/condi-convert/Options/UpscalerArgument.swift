@@ -25,6 +25,7 @@ enum UpscalerArgument {
     }
     return try locatingPictureErrors(path: path) {
       let (network, part) = try firstThatRuns(archive, load: load)
+      for remark in network.remarks { Console.note("\(path): \(remark)", unless: common.quiet) }
       if let part { _ = try ModelArgument.select(part, of: archive, path: path, common: common) }
       return (network, byteCount)
     }

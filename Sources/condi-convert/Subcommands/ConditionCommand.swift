@@ -11,7 +11,8 @@ struct ConditionCommand: ParsableCommand {
       An error in a layer's input grows by at most the weight's condition number, so a \
       well-conditioned model loses less when its activations are quantized (CondiQuant). The \
       weights that the recipe quantizes are changed by proximal gradient descent, those of a fused \
-      query-key-value weight apart; everything else is kept bit for bit, and so is the format.
+      query-key-value weight apart; everything else is kept bit for bit, and so is the format. \
+      Tensors that belong together, such as weight-norm pairs, are written as the one that they stand for.
 
       With a calibration, weights change where inputs have no energy. Without it, the spectrum is \
       clipped where that moves the weights the least.
@@ -89,9 +90,10 @@ struct ConditionCommand: ParsableCommand {
       result.tensors[root.map { "\($0).\(name)" } ?? name] = tensor
     }
     try destination.write(result, as: format, to: output, activity: "writing", common: common)
-    try report.print(
-      ConditionReport(
-        input: input, output: output, root: root, calibration: calibration.name,
-        constraint: constraint, matrices: matrices), textLimit: 20)
+    var conditioning = ConditionReport(
+      input: input, output: output, root: root, calibration: calibration.name,
+      constraint: constraint, matrices: matrices)
+    conditioning.groups = weights.groups.isEmpty ? nil : weights.groups
+    try report.print(conditioning, textLimit: 20)
   }
 }

@@ -27,6 +27,10 @@ struct ConvertCommand: SharedCommand {
       stopped, and the bytes are the same. 'plan', 'run' and 'finish' share the work out to several \
       machines.
 
+      Tensors that belong together are packed as the one that they stand for, such as FP8 codes with \
+      their scales, weight-norm pairs, and the codes of GPTQ, AWQ, MLX and bitsandbytes; the report \
+      lists them. Factors of adapters (LoRA) are kept: they are differences to another model's weights.
+
       To any other format, every tensor and value is kept bit for bit, nested names joined by dots; \
       what a format cannot hold is an error.
 
@@ -77,7 +81,8 @@ struct ConvertCommand: SharedCommand {
       return StreamingOptions.note(outcome, output: output, common: common)
     }
     try packing.destination.check(output)
-    let archive = try ModelArgument.open(input, root: packing.root, common: common)
+    let archive = try ModelArgument.open(
+      input, root: packing.root, stored: true, common: common)
     try locatingErrors(path: input) { try archive.requireReadableTensors() }
     if let conversion = try streaming.conversion(
       of: archive, input: input, common: common,

@@ -12,6 +12,9 @@ struct DiffCommand: ParsableCommand {
       dequantized. NaN equals NaN. Where the files share no name because one keeps its weights \
       below 'params', 'state_dict', …, they are taken from there.
 
+      Tensors that belong together are compared as the one that they stand for, such as FP8 codes \
+      with their scales, weight-norm pairs and GPTQ's codes; --stored compares them as they are stored.
+
       Tensors of equal content under another name, transposed ones, and query-key-value weights \
       that one file has fused and the other split are found; they count as differences unless \
       --any-layout is given.
@@ -56,8 +59,14 @@ struct DiffCommand: ParsableCommand {
   }
 
   private func archives() throws -> (TensorArchive, TensorArchive) {
-    let left = try ModelArgument.open(first, root: firstRoot, common: common)
-    let right = try ModelArgument.open(second, root: secondRoot, common: common)
+    var left = try ModelArgument.open(first, root: firstRoot, stored: true, common: common)
+    var right = try ModelArgument.open(second, root: secondRoot, stored: true, common: common)
+    if !comparison.stored {
+      // Of two copies, one may lie where no configuration is beside it.
+      let (a, b) = (left.codeConfiguration, right.codeConfiguration)
+      left = ModelArgument.assembled(left, path: first, configuration: a ?? b, common: common)
+      right = ModelArgument.assembled(right, path: second, configuration: b ?? a, common: common)
+    }
     guard firstRoot == nil, secondRoot == nil, !comparison.mapsNames else { return (left, right) }
     let aligned = ModelArgument.aligned([(first, left), (second, right)], common: common)
     return (aligned[0], aligned[1])

@@ -74,7 +74,9 @@ struct GitDiffCommand: ParsableCommand {
   private func archive(_ file: String) throws -> TensorArchive? {
     guard file != Self.nothing else { return TensorArchive() }
     do {
-      return try FormatRegistry.standard.open(file, access: common.access)
+      let archive = try FormatRegistry.standard.open(file, access: common.access)
+      // Git puts one of the files where no configuration lies beside it.
+      return comparison.stored ? archive : archive.assembled(configuration: .object([:]))
     } catch let error as FormatError {
       guard case .unrecognizedFormat = error.problem else { throw error }
       return nil

@@ -14,6 +14,9 @@ struct ImportCommand: ParsableCommand {
       every tensor is compared with what the checkpoint's own arithmetic gives: 'exact', or 'lossy' \
       with the largest error. Everything else keeps its bits.
 
+      GPTQ's zero points are read as 'checkpoint_format' says, or as the zero points of symmetric codes \
+      prove; what was assumed is said.
+
       Bits and group sizes are in config.json beside the checkpoint (for GPTQ also in \
       quantize_config.json).
 
@@ -46,7 +49,7 @@ struct ImportCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() throws {
-    let archive = try ModelArgument.open(modelPath, common: common)
+    let archive = try ModelArgument.open(modelPath, stored: true, common: common)
     let configuration =
       try config.map { (path: $0, json: try ModelImport.configuration(at: $0)) }
       ?? ModelImport.configuration(beside: input, of: source)

@@ -14,6 +14,11 @@ struct InspectCommand: SharedCommand {
       min(rows, columns) singular values, and infinite for a rank-deficient matrix. Packed files are \
       inspected as dequantized; --reference sets another model's condition numbers beside them.
 
+      Tensors that belong together are shown as the one that they stand for: FP8 codes with their \
+      scales, weight-norm pairs, the codes of GPTQ, AWQ, MLX and bitsandbytes. Of codes that cannot be \
+      put together there are no singular values, and factors of adapters (LoRA) are named as such. \
+      --stored shows tensors as they are stored.
+
       Several files are set side by side, by the metric of --sort (the condition number else). \
       Where they share no name because one keeps its weights below 'params', 'state_dict', …, they \
       are taken from there.
@@ -35,7 +40,7 @@ struct InspectCommand: SharedCommand {
         condi-convert inspect model.pth --split-qkv --format json > report.json
         condi-convert inspect model.condi --reference model.pth --format html > report.html
         condi-convert inspect before.pth after.pth --split-qkv
-        condi-convert inspect model.pth --layers 'conv*' --conv-operator 64x64
+        condi-convert inspect model.pth --layers 'conv*' --conv-operator 64x64 --groups '*.dw.*=32'
         condi-convert inspect model.pth --fail-if 'condition > 1e4 on *.qkv.weight' \\
           --fail-if 'nan > 0' --fail-if 'sqnr4 < 15 dB' --junit report.xml
         condi-convert inspect checkpoint.pth --tree --depth 2
@@ -90,6 +95,16 @@ struct InspectCommand: SharedCommand {
 
   @Option(
     help: ArgumentHelp(
+      "Groups of convolutions whose name matches, for --conv-operator; may be given several times. Kernels "
+        + "with one input channel are taken for depthwise ones otherwise, others for one group, which is "
+        + "said.", valueName: "glob=n"))
+  var groups: [GroupCountArgument] = []
+
+  @Flag(help: "Show tensors as they are stored, and put none together that belong together.")
+  var stored = false
+
+  @Option(
+    help: ArgumentHelp(
       "A model with the same names, whose condition numbers are set beside: the full-precision one "
         + "of a packed file, or the one before conditioning.", valueName: "file"),
     completion: .file())
@@ -133,6 +148,9 @@ struct InspectCommand: SharedCommand {
     if extremes, singularValues {
       throw ValidationError("--extremes computes no other singular values to list")
     }
+    if !groups.isEmpty, convolutionGrid == nil {
+      throw ValidationError("--groups needs --conv-operator")
+    }
     if junit != nil, failIf.isEmpty { throw ValidationError("--junit needs --fail-if") }
     let changesNumbers =
       rawHeader || singularValues || splitQKV || reverse || sort != .file || !layers.isEmpty
@@ -151,7 +169,7 @@ struct InspectCommand: SharedCommand {
       return
     }
     if tree {
-      let archive = try ModelArgument.open(file, root: root, common: common)
+      let archive = try ModelArgument.open(file, root: root, stored: true, common: common)
       try report.print(
         TreeReport(
           archive: archive, file: file, fileByteCount: archive.sourceByteCount(), depth: depth))
@@ -186,10 +204,13 @@ struct InspectCommand: SharedCommand {
     // Rules are read before the first file is: a mistake in them should not cost a minute.
     var options = try options()
     options.ranks = ranks
-    var archives = try files.map { try ModelArgument.open($0, root: root, common: common) }
+    var archives = try files.map {
+      try ModelArgument.open($0, root: root, stored: stored, common: common)
+    }
     if let reference, let file = files.first {
       var counterpart = try ModelArgument.openReference(
-        reference, root: root, sourceRoot: archives[0].sourceRoot, common: common)
+        reference, root: root, sourceRoot: archives[0].sourceRoot, stored: stored,
+        common: common)
       if root == nil {
         let aligned = ModelArgument.aligned(
           [(file, archives[0]), (reference, counterpart)], common: common)
@@ -214,6 +235,7 @@ struct InspectCommand: SharedCommand {
     options.includesSingularValues = singularValues
     options.onlyExtremes = extremes
     options.convolutionGrid = convolutionGrid
+    options.convolutionGroups = try groups.map { (try NameGlob($0.pattern), $0.count) }
     options.threads = common.threads
     return options
   }
@@ -227,6 +249,20 @@ struct InspectCommand: SharedCommand {
     ) { bar.advance(archive.tensors[$0]?.byteCount ?? 0) }
     model.packed = archive.packedSummary
     return model
+  }
+}
+
+/// `*.dw.*=32` on the command line.
+struct GroupCountArgument: ExpressibleByArgument {
+  let pattern: String
+  let count: Int
+
+  init?(argument: String) {
+    guard let separator = argument.lastIndex(of: "="), separator != argument.startIndex,
+      let count = Int(argument[argument.index(after: separator)...]), count >= 1
+    else { return nil }
+    pattern = String(argument[..<separator])
+    self.count = count
   }
 }
 

@@ -73,7 +73,7 @@ struct PlanCommand: ParsableCommand {
       guard format is SafetensorsFormat else {
         throw ValidationError("jobs write packed files and safetensors, nothing else")
       }
-      let archive = try ModelArgument.open(input, root: root, common: common)
+      let archive = try ModelArgument.open(input, root: root, stored: true, common: common)
       return try Conversion(
         ConversionRequest(
           input: input, output: output, root: root, format: format.identifier.name, recipe: nil),

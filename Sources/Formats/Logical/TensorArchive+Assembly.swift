@@ -1,0 +1,217 @@
+import OrderedCollections
+
+extension TensorArchive {
+  /// The archive with one tensor in place of stored tensors that belong together.
+  ///
+  /// Codes of 8 bits are multiplied by their scales, weight-norm and spectral-norm parametrizations
+  /// are computed, and the codes of GPTQ, AWQ, MLX, bitsandbytes and others are dequantized. Elements
+  /// are computed when asked for, in Float32 unless another type holds them exactly. Tensors that are
+  /// recognized, but could not be put together, stay as they are; `groups` lists both.
+  ///
+  /// ```swift
+  /// let archive = try FormatRegistry.standard.open("gptq/model.safetensors").assembled()
+  /// let weights = try archive.tensors["model.layers.0.mlp.down_proj.weight"]?.floatValues()
+  /// ```
+  ///
+  /// - Parameter configuration: the `config.json` or `quantize_config.json`; `nil` for the one beside
+  ///   the archive's file, where there is one.
+  public func assembled(configuration: JSONValue? = nil) -> TensorArchive {
+    guard groups.isEmpty else { return self }
+    let assembly = TensorAssembly(
+      self,
+      configuration.map { QuantizationConfiguration($0) }
+        ?? QuantizationConfiguration(beside: self))
+    assembly.find()
+    return assembly.archive
+  }
+}
+
+extension TensorArchive {
+  /// What a configuration beside the archive's file says of codes; `nil` where there is none.
+  package var codeConfiguration: JSONValue? { QuantizationConfiguration(beside: self).json }
+}
+
+/// Looks for stored tensors that belong together, one kind after the other.
+final class TensorAssembly {
+  let stored: TensorArchive
+  let configuration: QuantizationConfiguration
+  /// Tensors that belong to a group that was found.
+  private(set) var claimed: Set<String> = []
+  private var found: [(group: TensorGroup, tensor: Tensor?)] = []
+
+  init(_ stored: TensorArchive, _ configuration: QuantizationConfiguration) {
+    self.stored = stored
+    self.configuration = configuration
+  }
+
+  /// Formats whose names say more than others' come first.
+  func find() {
+    findGPTQAndAWQ()
+    findMLX()
+    findBitsAndBytes()
+    findMicroscaling()
+    findCompressedTensors()
+    findOtherCodes()
+    findScaledCodes()
+    findParametrizations()
+    findLowRankFactors()
+  }
+
+  // MARK: What is there
+
+  /// The tensor `name`, unless it belongs to a group already.
+  func tensor(_ name: String) -> Tensor? {
+    claimed.contains(name) ? nil : stored.tensors[name]
+  }
+
+  /// Names that end with `suffix`, with what is before it, in the file's order.
+  func names(ending suffix: String) -> [(name: String, stem: String)] {
+    stored.tensors.keys.compactMap { name in
+      guard name.hasSuffix(suffix), !claimed.contains(name) else { return nil }
+      return (name, String(name.dropLast(suffix.count)))
+    }
+  }
+
+  // MARK: What was found
+
+  /// Adds a group whose tensor `make` plans; what it throws is the group's obstacle.
+  ///
+  /// - Parameters:
+  ///   - rule: what the group is called where it cannot be put together.
+  ///   - make: checks shapes and types, reads no more than it must, and gives the tensor.
+  func add(
+    _ name: String, _ kind: TensorGroup.Kind, _ parts: [String], rule: String,
+    _ make: () throws -> Assembled
+  ) {
+    var group = TensorGroup(name: name, kind: kind, parts: parts, rule: rule)
+    var tensor: Tensor?
+    do {
+      if stored.tensors[name] != nil, !parts.contains(name) {
+        throw FormatError.unsupported("the file has a tensor '\(name)' as well")
+      }
+      let made = try make()
+      tensor = made.tensor
+      group.rule = made.rule
+      group.remark = made.remark
+    } catch let error as FormatError {
+      group.obstacle = error.tensor == name ? "\(error.problem)" : "\(error)"
+    } catch {
+      group.obstacle = "\(error)"
+    }
+    add(group, tensor)
+  }
+
+  /// Adds a group that is not put together.
+  func add(
+    _ name: String, _ kind: TensorGroup.Kind, _ parts: [String], rule: String, obstacle: String?
+  ) {
+    add(TensorGroup(name: name, kind: kind, parts: parts, rule: rule, obstacle: obstacle), nil)
+  }
+
+  private func add(_ group: TensorGroup, _ tensor: Tensor?) {
+    claimed.formUnion(group.parts)
+    found.append((group, tensor))
+  }
+
+  /// A tensor that a group is put together to.
+  struct Assembled {
+    var tensor: Tensor
+    var rule: String
+    var remark: String?
+  }
+
+  /// The stored archive with the tensors that were found; each stands where the first of its parts
+  /// did.
+  var archive: TensorArchive {
+    var archive = stored
+    var logical: [String: (name: String, tensor: Tensor)] = [:]
+    var dropped: Set<String> = []
+    for (group, tensor) in found {
+      guard let tensor else { continue }
+      dropped.formUnion(group.parts)
+      let first = group.parts.min { place(of: $0) < place(of: $1) }
+      if let first { logical[first] = (group.name, tensor) }
+    }
+    archive.groups = found.map(\.group)
+    guard !dropped.isEmpty else { return archive }
+    archive.tensors = [:]
+    for (name, tensor) in stored.tensors {
+      if let made = logical[name] { archive.tensors[made.name] = made.tensor }
+      if !dropped.contains(name) { archive.tensors[name] = tensor }
+    }
+    for name in dropped { archive.fileOfTensor[name] = nil }
+    for (part, made) in logical { archive.fileOfTensor[made.name] = stored.fileOfTensor[part] }
+    archive.structure = stored.structure?.replacingLeaves(
+      logical.mapValues(\.name), dropping: dropped)
+    return archive
+  }
+
+  private func place(of name: String) -> Int { stored.tensors.index(forKey: name) ?? .max }
+}
+
+extension ArchiveStructure {
+  /// The structure with leaves exchanged for others of the same container, and leaves left out.
+  ///
+  /// - Parameter names: the new name by the leaf's.
+  fileprivate func replacingLeaves(
+    _ names: [String: String], dropping dropped: Set<String>, in container: String = ""
+  ) -> ArchiveStructure? {
+    func items(_ items: [ArchiveStructure]) -> [ArchiveStructure] {
+      items.enumerated().compactMap { index, item in
+        item.replacingLeaves(
+          names, dropping: dropped, in: Self.join(container, "\(index)"))
+      }
+    }
+    switch self {
+    case .leaf(let name):
+      if let new = names[name] { return .leaf(new) }
+      return dropped.contains(name) ? nil : self
+    case .unread: return self
+    case .dictionary(let entries, let isOrdered):
+      return .dictionary(
+        entries.compactMap { entry in
+          let path = Self.join(container, Self.component(of: entry.key))
+          if case .leaf(let name) = entry.value, let new = names[name] {
+            let key = container.isEmpty ? new : String(new.dropFirst(container.count + 1))
+            return Entry(key: .text(key), value: .leaf(new))
+          }
+          return entry.value.replacingLeaves(names, dropping: dropped, in: path)
+            .map { Entry(key: entry.key, value: $0) }
+        }, isOrdered: isOrdered)
+    case .list(let list): return .list(items(list))
+    case .tuple(let list): return .tuple(items(list))
+    case .set(let list): return .set(items(list))
+    }
+  }
+}
+
+extension Tensor {
+  /// A Float32 tensor whose elements are computed when asked for.
+  init(shape: Shape, computing values: @escaping @Sendable () throws -> [Float]) throws {
+    try self.init(elementType: .float32, shape: shape) { SharedBytes(elementsOf: try values()) }
+  }
+
+  /// A tensor of values that were rounded to `elementType`: float16, bfloat16 or float32.
+  static func rounded(
+    to elementType: ElementType, shape: Shape,
+    _ values: @escaping @Sendable () throws -> [Float]
+  ) throws -> Tensor {
+    try Tensor(elementType: elementType, shape: shape) {
+      let values = try values()
+      return switch elementType {
+      case .float16: SharedBytes(elementsOf: values.map { Float16($0) })
+      case .bfloat16:
+        SharedBytes(elementsOf: values.map { UInt16(truncatingIfNeeded: $0.bitPattern >> 16) })
+      default: SharedBytes(elementsOf: values)
+      }
+    }
+  }
+
+  /// The text in a tensor of bytes as a JSON object; nothing where it is none.
+  func jsonMembers() throws -> OrderedDictionary<String, JSONValue> {
+    guard elementType == .uint8, byteCount <= 1 << 16,
+      case .object(let members)? = try? JSONDocument.parse(bytes())
+    else { throw FormatError.malformed("it is no JSON object") }
+    return members
+  }
+}

@@ -74,5 +74,11 @@ public struct FuzzTarget: Sendable {
       _ = FormatError.malformed("described", tensor: name).description
     }
     _ = archive.conventionalRoot
+    let assembled = archive.assembled(configuration: .object([:]))
+    for group in assembled.groups where group.isAssembled {
+      guard let tensor = assembled.tensors[group.name], tensor.byteCount <= byteLimit
+      else { continue }
+      do { _ = try tensor.bytes() } catch is FormatError { continue }
+    }
   }
 }

@@ -4,32 +4,37 @@ import Testing
 
 @Suite struct ConvolutionOperatorTests {
   /// Against the operator itself as a dense matrix.
-  @Test(arguments: [(2, 3, 3, 3, 5, 4), (3, 2, 1, 1, 3, 2), (2, 2, 3, 2, 1, 1), (1, 1, 3, 3, 2, 2)])
+  @Test(arguments: [
+    (2, 3, 3, 3, 5, 4, 1), (3, 2, 1, 1, 3, 2, 1), (2, 2, 3, 2, 1, 1, 1), (1, 1, 3, 3, 2, 2, 1),
+    (4, 1, 3, 3, 4, 3, 4), (6, 1, 3, 2, 3, 2, 3), (4, 2, 3, 3, 3, 3, 2), (6, 3, 2, 2, 3, 2, 2),
+    (2, 4, 3, 3, 3, 2, 2),
+  ])
   func agreesWithTheDenseMatrix(
     _ outputs: Int, _ inputs: Int, _ kernelHeight: Int, _ kernelWidth: Int, _ width: Int,
-    _ height: Int
+    _ height: Int, _ groups: Int
   ) throws {
     let (taps, places) = (kernelHeight * kernelWidth, width * height)
     let weights = (0..<outputs * inputs * taps).map { Double($0 * 37 % 23) / 23 - 0.4 }
     var dense = Matrix(
-      rows: outputs * places, columns: inputs * places,
-      values: .init(repeating: 0, count: outputs * places * inputs * places))
+      rows: outputs * places, columns: groups * inputs * places,
+      values: .init(repeating: 0, count: outputs * places * groups * inputs * places))
     for (index, weight) in weights.enumerated() {
       let (tap, output, input) = (index % taps, index / (taps * inputs), index / taps % inputs)
       for y in 0..<height {
         for x in 0..<width {
           let (row, column) = ((y + tap / kernelWidth) % height, (x + tap % kernelWidth) % width)
           let source = row * width + column
-          dense[output * places + y * width + x, input * places + source] += weight
+          let channel = output / (outputs / groups) * inputs + input
+          dense[output * places + y * width + x, channel * places + source] += weight
         }
       }
     }
     let expected = try SingularValues(of: dense, method: .decomposition).values
     let convolution = ConvolutionOperator(
       outputs: outputs, inputs: inputs, kernelHeight: kernelHeight, kernelWidth: kernelWidth,
-      weights: weights)
+      groups: groups, weights: weights)
     let values = try convolution.singularValues(on: .init(width: width, height: height))
-    #expect(values.count == places * min(outputs, inputs))
+    #expect(values.count == places * min(outputs, groups * inputs))
     for (value, reference) in zip(values, expected) {
       #expect(abs(value - reference) < 1e-12 * expected[0])
     }

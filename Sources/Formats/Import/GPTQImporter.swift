@@ -244,8 +244,8 @@ struct GPTQImporter {
       let place = group < 0 ? group + Double(groups) : group
       guard let index = Int(exactly: place), (0..<groups).contains(index) else {
         throw FormatError.mismatch(
-          expected: "a group of \(groups)", found: "the group \(Self.text(group)) of input \(input)",
-          tensor: module.name)
+          expected: "a group of \(groups)",
+          found: "the group \(Self.text(group)) of input \(input)", tensor: module.name)
       }
       groupOfInput[input] = index
     }

@@ -55,8 +55,8 @@ public struct ModelImport: Sendable {
     else { return }
     throw FormatError.mismatch(
       expected: "modules quantized by GPTQ",
-      found: "none, and the configuration's 'quant_method' is '\(method)'; 'convert' puts such weights "
-        + "together and quantizes them anew")
+      found: "none, and the configuration's 'quant_method' is '\(method)'; 'convert' puts such "
+        + "weights together and quantizes them anew")
   }
 
   /// The configuration beside a checkpoint: `config.json`, or GPTQ's own `quantize_config.json`.

@@ -102,7 +102,7 @@ extension TensorAssembly {
   func findMicroscaling() {
     // NVFP4 of ModelOpt: the scale of the scales multiplies.
     for (name, stem) in names(ending: "weight_scale_2") where stem.isEmpty || stem.hasSuffix(".") {
-      guard let codes = tensor("\(stem)weight"), codes.elementType == .uint8 else { continue }
+      guard tensor("\(stem)weight")?.elementType == .uint8 else { continue }
       addNVFP4(
         "\(stem)weight", codes: "\(stem)weight", scales: "\(stem)weight_scale", global: name,
         divides: false)
@@ -110,7 +110,7 @@ extension TensorAssembly {
     // NVFP4 of compressed-tensors: it divides.
     for (name, stem) in names(ending: "weight_global_scale")
     where stem.isEmpty || stem.hasSuffix(".") {
-      guard let codes = tensor("\(stem)weight_packed"), codes.elementType == .uint8 else { continue }
+      guard tensor("\(stem)weight_packed")?.elementType == .uint8 else { continue }
       addNVFP4(
         "\(stem)weight", codes: "\(stem)weight_packed", scales: "\(stem)weight_scale",
         global: name, divides: true)
@@ -304,21 +304,24 @@ extension TensorAssembly {
       guard tensor("\(stem)scale") != nil || tensor("\(stem)meta") != nil else { continue }
       add("\(stem)weight", .otherCodes, [name] + parts, rule: "HQQ codes", obstacle: way)
     }
-    for suffix in ["_weight_qdata", ":_data", "_weight_int_data", ".qdata"] {
+    let torchao = [
+      ("_weight_qdata", ["_weight_scale", "_weight_zero_point", "_weight_scale_and_zero"]),
+      ("qdata", ["scale", "zero_point", "scale_and_zero"]),
+      (":_data", [":_scale", ":_zero_point"]),
+    ]
+    for (suffix, others) in torchao {
       for (name, stem) in names(ending: suffix) {
-        let path = stem.hasSuffix(":") ? String(stem.dropLast()) : stem
-        let parts = stored.tensors.keys.filter {
-          $0 != name && $0.hasPrefix(stem) && !claimed.contains($0)
-        }
+        let parts = others.map { stem + $0 }.filter { tensor($0) != nil }
         guard !parts.isEmpty else { continue }
+        let path = stem.hasSuffix(":") || stem.hasSuffix(".") ? String(stem.dropLast()) : stem
         add(path, .otherCodes, [name] + parts, rule: "torchao codes", obstacle: way)
       }
     }
     for (name, stem) in names(ending: "._data._data") {
-      let parts = stored.tensors.keys.filter {
-        $0 != name && $0.hasPrefix("\(stem).") && !claimed.contains($0)
-      }
-      add(stem, .otherCodes, [name] + parts, rule: "quanto codes", obstacle: way)
+      let parts = ["._scale", "._shift", "._zeropoint"].map { stem + $0 }
+      add(
+        stem, .otherCodes, [name] + parts.filter { tensor($0) != nil }, rule: "quanto codes",
+        obstacle: way)
     }
   }
 }

@@ -74,9 +74,9 @@ extension TensorAssembly {
         found: "\(weight.shape), qzeros \(zeros.shape) and scales \(scales.shape)")
     }
     let size = inputs / groups
-    if let configured = configuration.integer("group_size") ?? configuration.integer("q_group_size"),
-      configured > 0, configured != size
-    {
+    let configured =
+      configuration.integer("group_size") ?? configuration.integer("q_group_size")
+    if let configured, configured > 0, configured != size {
       throw FormatError.mismatch(
         expected: "groups of \(configured), as the configuration says", found: "groups of \(size)")
     }

@@ -80,7 +80,9 @@ extension TensorAssembly {
       }
       let tensor =
         isDouble
-        ? try Tensor(elementType: .float64, shape: v.shape) { SharedBytes(elementsOf: try values()) }
+        ? try Tensor(elementType: .float64, shape: v.shape) {
+          SharedBytes(elementsOf: try values())
+        }
         : try Tensor(shape: v.shape) { try values().map { Float($0) } }
       return Assembled(
         tensor: tensor,
@@ -236,11 +238,12 @@ extension TensorAssembly {
 
   private func findOtherParametrizations() {
     for (name, stem, logical) in parametrized(".original") {
-      let parts = stored.tensors.keys.filter { $0.hasPrefix("\(stem).") && !claimed.contains($0) }
+      let parts = ["0.base", "0._u", "0._v", "1.base"].map { "\(stem).\($0)" }
       add(
-        logical, .parametrization, [name] + parts.filter { $0 != name }, rule: "parametrized tensor",
-        obstacle: "the file does not say by which function; 'remove_parametrizations' before saving "
-          + "puts the tensor in its place")
+        logical, .parametrization, [name] + parts.filter { tensor($0) != nil },
+        rule: "parametrized tensor",
+        obstacle: "the file does not say by which function; 'remove_parametrizations' before "
+          + "saving puts the tensor in its place")
     }
   }
 }

@@ -79,9 +79,9 @@ struct ScaleLayout: Hashable, Sendable {
   /// In words, such as `one for each block of 128×128`.
   var description: String {
     if counts.allSatisfy({ $0 == 1 }) { return "one for the whole tensor" }
-    if zip(blocks.dropFirst(), dimensions.dropFirst()).allSatisfy({ $0 == $1 }), blocks[0] == 1 {
-      return "one for each row"
-    }
+    let isWhole = zip(blocks, dimensions).map { $0 == $1 }
+    if isWhole.dropFirst().allSatisfy({ $0 }), blocks[0] == 1 { return "one for each row" }
+    if isWhole.last == true, blocks.dropLast().allSatisfy({ $0 == 1 }) { return "one for each row" }
     return "one for each block of \(blocks.map(String.init).joined(separator: "×"))"
   }
 

@@ -24,9 +24,11 @@ extension TensorAssembly {
   }
 
   func findScaledCodes() {
-    let markers = names(ending: "scaled_fp8").filter { name, stem in
-      (stem.isEmpty || stem.hasSuffix(".")) && (stored.tensors[name]?.shape.elementCount ?? 9) <= 2
-    }
+    let markers = Set(
+      names(ending: "scaled_fp8").filter { name, stem in
+        (stem.isEmpty || stem.hasSuffix("."))
+          && (stored.tensors[name]?.shape.elementCount ?? .max) <= 2
+      }.map(\.stem))
     for (name, codes) in stored.tensors where !claimed.contains(name) {
       let isFloat = Self.floats.contains(codes.elementType)
       guard isFloat || codes.elementType == .int8, codes.shape.elementCount > 0 else { continue }
@@ -45,10 +47,12 @@ extension TensorAssembly {
   }
 
   private func scaleName(
-    ofCodes name: String, markers: [(name: String, stem: String)]
+    ofCodes name: String, markers: Set<String>
   ) -> ScaleName? {
     func isThere(_ name: String) -> Bool { tensor(name) != nil }
-    if isThere("\(name)_scale_inv") { return ScaleName(name: "\(name)_scale_inv", prefers128: true) }
+    if isThere("\(name)_scale_inv") {
+      return ScaleName(name: "\(name)_scale_inv", prefers128: true)
+    }
     if isThere("\(name)_scale") { return ScaleName(name: "\(name)_scale") }
     if name.hasSuffix("._data") {
       let scale = "\(name.dropLast("_data".count))_scale"
@@ -57,8 +61,14 @@ extension TensorAssembly {
     guard name == "weight" || name.hasSuffix(".weight") else { return nil }
     let stem = name.dropLast("weight".count)
     if isThere("\(stem)scale_weight") {
-      let own = markers.filter { name.hasPrefix($0.stem) }.map(\.name)
-      return ScaleName(name: "\(stem)scale_weight", others: own)
+      // The marker of the nearest module around it.
+      var around = String(stem)
+      while !markers.contains(around), !around.isEmpty {
+        around = around.dropLast().lastIndex(of: ".").map { String(around[...$0]) } ?? ""
+      }
+      return ScaleName(
+        name: "\(stem)scale_weight",
+        others: markers.contains(around) ? ["\(around)scaled_fp8"] : [])
     }
     if isThere("\(stem)SCB") {
       let format = "\(stem)weight_format"
@@ -101,11 +111,12 @@ extension TensorAssembly {
           expected: "scales of floating point", found: "\(scales.elementType)", tensor: scale.name)
       }
       let layout = try ScaleLayout(
-        codes: codes.shape, scale: scales.shape, configured: configuration.blockSize,
+        codes: codes.shape, scale: scales.shape,
+        configured: exponents ? nil : configuration.blockSize,
         prefers128: scale.prefers128)
       // Exponents of 8 bits (MXFP8) are for 32 neighbours of a row.
-      guard !exponents || layout.blocks.last == 32 && layout.blocks.dropLast().allSatisfy({ $0 == 1 })
-      else {
+      let isExpected = layout.blocks.last == 32 && layout.blocks.dropLast().allSatisfy { $0 == 1 }
+      guard !exponents || isExpected else {
         throw FormatError.unsupported(
           "scales of uint8 that are not the exponents of 32 neighbours", tensor: scale.name)
       }

@@ -26,6 +26,21 @@ extension TensorArchive {
   }
 }
 
+extension QuantizationConfiguration {
+  /// What to say of a method that the configuration names and no tensor shows.
+  ///
+  /// - Returns: a lower-case sentence without an end, or `nil` where there is nothing to say.
+  fileprivate func remark(on groups: [TensorGroup]) -> String? {
+    let known = ["gptq", "awq", "fp8", "fbgemm_fp8", "bitsandbytes", "compressed-tensors", "mxfp4"]
+    guard let method, known.contains(method),
+      !groups.contains(where: { $0.kind.isOfCodes || $0.kind == .plainCodes })
+    else { return nil }
+    return
+      "the configuration beside it has the 'quant_method' '\(method)', but no tensor is stored "
+      + "that way"
+  }
+}
+
 extension TensorArchive {
   /// What a configuration beside the archive's file says of codes; `nil` where there is none.
   package var codeConfiguration: JSONValue? { QuantizationConfiguration(beside: self).json }
@@ -131,8 +146,12 @@ final class TensorAssembly {
       dropped.formUnion(group.parts)
       let first = group.parts.min { place(of: $0) < place(of: $1) }
       if let first { logical[first] = (group.name, tensor) }
+      archive.storedByteCounts[group.name] = group.parts.reduce(0) {
+        $0 + (stored.tensors[$1]?.byteCount ?? 0)
+      }
     }
     archive.groups = found.map(\.group)
+    if let remark = configuration.remark(on: archive.groups) { archive.notes.append(remark) }
     guard !dropped.isEmpty else { return archive }
     archive.tensors = [:]
     for (name, tensor) in stored.tensors {

@@ -22,6 +22,7 @@ public struct PackedFormat: ModelFormat {
       format: identifier, values: model.header.values, metadata: model.header.metadata)
     archive.activations = model.header.activations
     archive.packedSummary = PackedSummary(model)
+    if model.header.source?.isWholeState == true { archive.stateDictionaries = [""] }
     archive.sourceRoot = model.header.source?.root
     // One storage an entry, so that names that share bytes here share them after conversion.
     let storages = model.header.entries.map(model.storage)

@@ -33,6 +33,7 @@ extension PackedHeader.Source {
       "tensorByteCount": .integer(tensorByteCount),
     ]
     members["root"] = root.map { .string($0) }
+    if isWholeState { members["isWholeState"] = .boolean(true) }
     return .object(members)
   }
 }

@@ -101,6 +101,7 @@ extension PackedHeader.Source {
       tensorByteCount: try members.require(
         "tensorByteCount", members.takeCount("tensorByteCount")),
       root: try members.takeString("root"))
+    isWholeState = members.take("isWholeState") == .boolean(true)
   }
 }
 

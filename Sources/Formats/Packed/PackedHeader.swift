@@ -42,6 +42,9 @@ public struct PackedHeader: Sendable {
     public var tensorByteCount: Int
     /// The part of a nested checkpoint that was taken; `nil` for all of it.
     public var root: String?
+    /// Whether it is all that a PyTorch module has for its state, so that buffers that are not there do
+    /// not exist.
+    public var isWholeState = false
 
     public init(
       format: String, byteCount: Int, sha256: String, tensorByteCount: Int, root: String?
@@ -66,7 +69,10 @@ public struct PackedHeader: Sendable {
       self.init(
         format: archive.format?.name ?? "unknown", byteCount: try archive.sourceByteCount(),
         sha256: try archive.sourceSHA256(runningTasks: run),
-        tensorByteCount: archive.tensorByteCount, root: root)
+        tensorByteCount: archive.tensors.reduce(0) { sum, tensor in
+          sum + (archive.storedByteCounts[tensor.key] ?? tensor.value.byteCount)
+        }, root: root)
+      isWholeState = archive.isWholeStateDictionary
     }
   }
 }

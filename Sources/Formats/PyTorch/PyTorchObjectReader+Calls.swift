@@ -91,15 +91,17 @@ extension PyTorchObjectReader {
     if let state = object.state, !isMetadata(state) {
       entries.append(try entry("__dict__", state, in: name))
     }
+    if isOrdered, let state = object.state, isMetadata(state) { stateDictionaries.insert(name) }
     return .dictionary(entries, isOrdered: isOrdered)
   }
 
   /// Whether `state` is the attribute that `Module.state_dict` gives its dictionary.
   private func isMetadata(_ state: PickleGraph.Reference) -> Bool {
     guard case .dictionary(let items) = node(state) else { return false }
-    return items.allSatisfy { item in
-      if case .text("_metadata") = node(item.key) { true } else { false }
-    }
+    return !items.isEmpty
+      && items.allSatisfy { item in
+        if case .text("_metadata") = node(item.key) { true } else { false }
+      }
   }
 
   /// What is at `reference` as an entry of the container `name`.

@@ -10,6 +10,8 @@ struct PyTorchObjectReader {
   var notes = PyTorchNotes()
   /// What could not be read.
   private(set) var unread: [UnreadEntry] = []
+  /// Dictionaries that a module gave as its whole state, by their place.
+  var stateDictionaries: Set<String> = []
   /// Attributes of the tensor just read that hold tensors, for the container around it.
   private var attachments: [Attachment] = []
   /// What a dictionary, a list or a set holds, once somebody asked.
@@ -48,6 +50,7 @@ struct PyTorchObjectReader {
     var archive = TensorArchive(
       tensors: tensors, values: values, structure: structure, notes: notes.sentences)
     archive.unread = unread
+    archive.stateDictionaries = stateDictionaries
     return archive
   }
 

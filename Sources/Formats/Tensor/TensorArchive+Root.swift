@@ -30,6 +30,16 @@ extension TensorArchive {
     selected.unread = unread.compactMap { entry in
       rest(entry.name).map { UnreadEntry(name: $0, kind: entry.kind, reason: entry.reason) }
     }
+    for (name, count) in storedByteCounts {
+      if let name = rest(name) { selected.storedByteCounts[name] = count }
+    }
+    for place in stateDictionaries {
+      if place.isEmpty || place == root || root.hasPrefix("\(place).") {
+        selected.stateDictionaries.insert("")
+      } else if let place = rest(place) {
+        selected.stateDictionaries.insert(place)
+      }
+    }
     selected.groups = groups.compactMap { group in
       guard let name = rest(group.name) else { return nil }
       var group = group

@@ -22,6 +22,13 @@ public struct TensorArchive: Sendable {
   /// Stored tensors that belong together, and whether they were put together; filled in by
   /// `assembled(configuration:)`.
   public var groups: [TensorGroup] = []
+  /// Bytes of the parts of each tensor that was put together, by its name.
+  package var storedByteCounts: [String: Int] = [:]
+  /// Dictionaries that a PyTorch module gave as its whole state, by their place; empty for the root.
+  package var stateDictionaries: Set<String> = []
+  /// Whether the archive is all that a PyTorch module has for its state, or a part of that, so that what
+  /// is not there does not exist.
+  package var isWholeStateDictionary: Bool { stateDictionaries.contains("") }
   /// Paths of every file that the archive was read from, the one that was opened first; empty when
   /// made in memory.
   package var sourceFiles: [String] = []

@@ -61,8 +61,8 @@ struct ConvolutionGroups {
     }
     return Decision(
       count: outputs,
-      remark: "\(outputs) groups, taken for depthwise as each kernel has one input channel; --groups "
-        + "says otherwise")
+      remark: "\(outputs) groups, taken for depthwise as each kernel has one input channel; "
+        + "--groups says otherwise")
   }
 
   private static func oneGroup(_ inputs: Int) -> String {

@@ -1,3 +1,5 @@
+import Formats
+
 /// SwinIR (Liang et al. 2021, "SwinIR: Image Restoration Using Swin Transformer") in all its
 /// published variants.
 struct SwinIR: Architecture {

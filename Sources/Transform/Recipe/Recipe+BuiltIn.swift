@@ -97,14 +97,17 @@ extension Recipe {
 
   /// Of what could not be put together.
   private static let halves = keep(
-    "*weight_[gv]", "*parametrizations.*.original", "*parametrizations.*.original[01]", "*weight_orig", where: matrices(),
+    "*weight_[gv]", "*parametrizations.*.original", "*parametrizations.*.original[01]",
+    "*weight_orig",
+    where: matrices(),
     because: "half of a weight-norm pair, or another part of a parametrized weight")
 
   /// Of adapters.
   private static let factors = keep(
     "*{lora_A,lora_B,lora_up,lora_down,lora_mid,lora_embedding_A,lora_embedding_B}*",
     "*{lora.up,lora.down,_lora.up,_lora.down}.*", "*{hada_w,hada_t,lokr_w,lokr_t}*", "*.oft_*",
-    because: "factor of an adapter: a difference to another model's weights; merge it into them first")
+    because:
+      "factor of an adapter: a difference to another model's weights; merge it into them first")
 
   // MARK: What is quantized
 

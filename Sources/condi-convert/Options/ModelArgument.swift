@@ -29,7 +29,8 @@ enum ModelArgument {
     // Nothing lies beside standard input.
     let configuration = path == StandardInput.argument ? .object([:]) : configuration
     let assembled = archive.assembled(configuration: configuration)
-    for sentence in assembled.groups.sentences {
+    let notes = assembled.notes.dropFirst(archive.notes.count)
+    for sentence in notes + assembled.groups.sentences {
       Console.note("\(path): \(sentence.escapingControlCharacters)", unless: common.quiet)
     }
     return assembled

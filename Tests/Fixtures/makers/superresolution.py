@@ -238,14 +238,19 @@ def swinir(
     name: str, *, upsampler: str, scale: int = 1, connection: str = "1conv", channels: int = 3, window: int = 4,
     image_range: float = 1.0, size: tuple[int, int] = (9, 13), depths: tuple[int, ...] = (2, 2), seed: int,
     groups: bool = False, buffers: bool = False, qkv_bias: bool = True, patch_norm: bool = True, ape: bool = False,
+    image: int | None = None, unshifted: tuple[tuple[int, int], ...] = (),
 ) -> None:
+    """`image`: the size that it was made for; `unshifted`: groups and layers that do not shift."""
     model = SwinIR(
-        img_size=2 * window if window > 4 else 16, in_chans=channels, embed_dim=12, depths=list(depths), num_heads=[2] * len(depths),
+        img_size=image or (2 * window if window > 4 else 16), in_chans=channels, embed_dim=12, depths=list(depths), num_heads=[2] * len(depths),
         window_size=window, mlp_ratio=2.0, upscale=scale, img_range=image_range, upsampler=upsampler,
         resi_connection=connection, qkv_bias=qkv_bias, patch_norm=patch_norm, ape=ape,
     )
     if upsampler in ("pixelshuffle", "nearest+conv"):
         narrow(model, upsampler, 12, 4, scale, channels)
+    for group, layer in unshifted:
+        block = model.layers[group].residual_group.blocks[layer]
+        block.shift_size, block.attn_mask = 0, None
     randomize(model, seed)
     save(f"swinir_{name}", model, picture(channels, *size, seed), groups, buffers)
 
@@ -312,6 +317,9 @@ def main() -> None:
     swinir("denoise_grey", upsampler="", channels=1, window=8, seed=8, size=(11, 17))
     swinir("jpeg_colour", upsampler="", window=7, image_range=255.0, seed=9, size=(15, 20))
     swinir("positions", upsampler="", seed=10, size=(15, 14), depths=(1,), ape=True)
+    # For images no larger than a window, the original code shifts none and registers no mask.
+    swinir("unshifted", upsampler="pixelshuffledirect", scale=2, seed=14, buffers=True, image=4)
+    swinir("partly_shifted", upsampler="pixelshuffledirect", scale=2, seed=15, buffers=True, unshifted=((0, 1),))
     dat("direct_x2", upsampler="pixelshuffledirect", scale=2, connection="3conv", depths=(3, 1), split=(2, 4),
         size=(9, 11), seed=11, groups=True, buffers=True)
     dat("shuffle_x3", upsampler="pixelshuffle", scale=3, connection="1conv", depths=(1,), split=(4, 4),

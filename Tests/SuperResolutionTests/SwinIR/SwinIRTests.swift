@@ -68,6 +68,44 @@ import Testing
     #expect(largestDifference(output, try goldens.picture("output")) <= 1e-4)
   }
 
+  /// The original code registers a mask exactly in the layers that shift their windows.
+  @Test(
+    arguments: [
+      (
+        "unshifted", [false, false, false, false],
+        "no layer shifts its windows: the whole state dictionary has no mask (attn_mask), as of a network "
+          + "trained on images no larger than a window"
+      ),
+      (
+        "partly_shifted", [false, false, false, true],
+        "1 of 4 layers shift their windows, as the checkpoint's masks (attn_mask) say"
+      ),
+      ("direct_x2", [false, true, false, true], nil),
+    ] as [(String, [Bool], String?)])
+  func layersWithoutAMaskDoNotShift(_ name: String, _ shifts: [Bool], _ remark: String?) throws {
+    let fixture = try NetworkFixture("swinir_\(name)")
+    var weights = fixture.weights
+    weights.stateDictionaries = [""]
+    let network = try SuperResolutionNetwork(weights, name: name, threads: 2)
+    let swinIR = try #require(network.architecture as? SwinIR)
+    #expect(swinIR.groups.flatMap(\.layers).map(\.isShifted) == shifts)
+    #expect(network.remarks == (remark.map { [$0] } ?? []))
+    let output = try network.upscale(fixture.input(), progress: nil)
+    #expect(largestDifference(output, try fixture.output()) <= 1e-4)
+  }
+
+  /// Without any mask, and where buffers may have been left out, layers shift as in published networks.
+  @Test func layersShiftWhereNothingSaysOtherwise() throws {
+    let network = try NetworkFixture("swinir_shuffle_x4").network()
+    let swinIR = try #require(network.architecture as? SwinIR)
+    #expect(swinIR.groups.flatMap(\.layers).map(\.isShifted) == [false, true, false, true])
+    #expect(
+      network.remarks == [
+        "the checkpoint has no masks (attn_mask), so every other layer is taken to shift its windows, as "
+          + "in the published networks"
+      ])
+  }
+
   @Test func aPictureSmallerThanItsPaddingIsRefused() throws {
     let network = try NetworkFixture("swinir_denoise_grey").network()
     #expect(

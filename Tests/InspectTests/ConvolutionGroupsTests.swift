@@ -53,8 +53,8 @@ import Testing
       ),
       ("body", [("first", [64, 3, 3, 3]), ("body", [64, 64, 3, 3])], 1, nil),
       (
-        "grouped", [("first", [64, 3, 3, 3]), ("grouped", [64, 4, 3, 3])], 1,
-        "taken for one group, though no layer has its 4 input channels as outputs; --groups says otherwise"
+        "grouped", [("first", [64, 3, 3, 3]), ("grouped", [64, 8, 3, 3])], 1,
+        "taken for one group, though no layer has its 8 input channels as outputs; --groups says otherwise"
       ),
       ("linear", [("linear", [8, 8])], nil, nil),
     ] as [(String, [(String, [Int])], Int?, String?)])

@@ -36,7 +36,7 @@ extension TensorAssembly {
         if isFloat, codes.shape.rank > 0 {
           add(
             name, .plainCodes, [name],
-            rule: "\(codes.elementType) without a scale, taken as the numbers that they are",
+            rule: "unscaled \(codes.elementType) codes, taken as the numbers that they are",
             obstacle: nil)
         }
         continue

@@ -249,7 +249,19 @@ import Testing
   }
 
   @Test func convolutionsAreOperatorsOnRequest() throws {
-    let report = try report { $0.convolutionGrid = .init(width: 4, height: 2) }
+    let depthwise = try report { $0.convolutionGrid = .init(width: 4, height: 2) }
+    let channels = try #require(depthwise.layers.first { $0.name == "conv.weight" })
+    #expect(
+      channels.view
+        == "circular convolution on 4x2, 2 groups, taken for depthwise as each kernel has one input "
+        + "channel; --groups says otherwise")
+    // One tap a filter: each channel has its length at every frequency.
+    #expect(abs(try #require(channels.conditionNumber) - 12) < 1e-12)
+    let glob = try NameGlob("conv.*")
+    let report = try report {
+      $0.convolutionGrid = .init(width: 4, height: 2)
+      $0.convolutionGroups = [(glob, 1)]
+    }
     let layer = try #require(report.layers.first { $0.name == "conv.weight" })
     #expect(layer.view == "circular convolution on 4x2")
     // One tap a filter: every frequency has a column of the lengths 3 and ¼.

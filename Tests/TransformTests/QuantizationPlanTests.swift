@@ -199,7 +199,8 @@ struct QuantizationPlanTests {
           ],
           ["a.kernel", "a.qkv_w", "lstm.weight_ih_l0", "h.0.attn.c_attn.weight"],
           [
-            "A_log": "not named as a weight", "lora_A.weight": "narrower than 16",
+            "A_log": "not named as a weight",
+            "lora_A.weight": factor,
             "attn.rel_pos_w": "position table or network",
           ]
         ),
@@ -328,7 +329,8 @@ struct QuantizationPlanTests {
       ),
       (
         ["lora_A.weight": [8, 64]],
-        "('lora_A.weight': narrower than 16); the recipe 'all-linear' selects 1"
+        "('lora_A.weight': \(factor)); write a recipe such as "
+          + #"{"bits":3,"rules":[{"match":"*.weight","action":"quantize"}]}"#
       ),
       (
         // A pattern that a scalar fits as well would be refused.
@@ -422,3 +424,6 @@ struct QuantizationPlanTests {
     #expect(body.entries["a.weight"]?.quantization == nil)
   }
 }
+
+private let factor =
+  "factor of an adapter: a difference to another model's weights; merge it into them first"

@@ -26,7 +26,7 @@ extension Recipe {
     case "body-linear": rules = outsideBody + linear(from: leastDimension)
     case "body-linear-and-conv":
       rules = outsideBody + linear(from: leastDimension) + convolutions(in: nil)
-    case "all-linear": rules = [codes, halves, factors] + linear(from: 1)
+    case "all-linear": rules = [codes, halves, parametrized, factors] + linear(from: 1)
     case "keep-all": rules = [keep("*", because: "the recipe keeps every tensor")]
     default:
       throw TransformError(.unknownRecipe(known: builtInNames), recipe: "recipe '\(name)'")
@@ -56,7 +56,7 @@ extension Recipe {
 
   /// The first rules of the recipes for a model's body, each with why it keeps tensors.
   private static let outsideBody = [
-    codes, halves, factors,
+    codes, halves, parametrized, factors,
     keep(
       "{*embed,*embeds,*embedding,*embeddings,*embedding_table,*_emb,*.emb,emb}.weight",
       "*embed_{tokens,positions,in,patches,tokens_per_layer}.weight", "{wte,wpe,*.wte,*.wpe}.*",
@@ -97,10 +97,11 @@ extension Recipe {
 
   /// Of what could not be put together.
   private static let halves = keep(
-    "*weight_[gv]", "*parametrizations.*.original", "*parametrizations.*.original[01]",
-    "*weight_orig",
-    where: matrices(),
-    because: "half of a weight-norm pair, or another part of a parametrized weight")
+    "*weight_[gv]", "*parametrizations.*.original[01]", where: matrices(),
+    because: "half of a weight-norm pair")
+  private static let parametrized = keep(
+    "*parametrizations.*.original", "*weight_orig", where: matrices(),
+    because: "part of a parametrized weight")
 
   /// Of adapters.
   private static let factors = keep(

@@ -115,6 +115,17 @@ import Testing
     #expect(!entries.contains { $0.key == .text("linear.weight_v") })
   }
 
+  @Test func aPackedFileTellsAWholeStateDictionary() throws {
+    var header = PackedHeader(producer: "tests")
+    header.source = try PackedHeader.Source(folder("torch").archive, root: nil)
+    #expect(header.source?.isWholeState == true)
+    #expect(try PackedHeader(parsing: header.json).source == header.source)
+    header.source = try PackedHeader.Source(folder("fp8").archive.assembled(), root: nil)
+    #expect(header.source?.isWholeState == false)
+    // Bytes are counted as they are stored.
+    #expect(try header.source?.tensorByteCount == folder("fp8").archive.tensorByteCount)
+  }
+
   // MARK: Which elements share a scale
 
   @Test(

@@ -155,7 +155,7 @@ struct QuantizerTests {
 
   /// One vanishing group beside others is lost in rounding.
   @Test func tinyGroupsBesideOthersAreNoErrors() throws {
-    let tensor = try self.tensor([1, 2, 3, 4, 0, 1e-45, 0, 0], [2, 4])
+    let tensor = try self.tensor([1, 2, 3, 4, 0, .leastNonzeroMagnitude, 0, 0], [2, 4])
     var archive = TensorArchive()
     archive.tensors["body.weight"] = tensor
     let recipe = try Self.recipe(

@@ -111,7 +111,7 @@ $(INTEROP_VENV)/.installed: Tests/Fixtures/interop/requirements.txt
 	@python3 -c 'import ensurepip' 2>/dev/null \
 	  || $(MAKE) --no-print-directory packages PACKAGES=python3-venv
 	python3 -m venv $(INTEROP_VENV)
-	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(INTEROP_VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check -r $<
 	touch $@
 
 interop: build $(INTEROP_VENV)/.installed

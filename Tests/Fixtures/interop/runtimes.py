@@ -35,14 +35,16 @@ def read_mlx(folder: Path) -> dict[str, np.ndarray]:
 
 
 def read_gguf(path: Path) -> dict[str, np.ndarray]:
-    """By `gguf.GGUFReader` and `gguf.quants.dequantize`."""
+    """By `gguf.GGUFReader` and `gguf.quants.dequantize`, under the names before they were shortened."""
     from gguf import GGUFReader, quants
 
+    reader = GGUFReader(path)
+    full_names = json.loads(reader.fields["condi.export"].contents()).get("names", {})
     result = {}
-    for tensor in GGUFReader(path).tensors:
+    for tensor in reader.tensors:
         plain = tensor.data.dtype != np.uint8
         array = tensor.data if plain else quants.dequantize(tensor.data, tensor.tensor_type)
-        result[tensor.name] = array.reshape([int(n) for n in reversed(tensor.shape)])
+        result[full_names.get(tensor.name, tensor.name)] = array.reshape([int(n) for n in reversed(tensor.shape)])
     return result
 
 

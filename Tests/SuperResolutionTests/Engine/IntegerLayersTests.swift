@@ -28,7 +28,13 @@ import Transform
     }
   }
 
-  /// Sums are exact here and rounded there.
+  private func meanDifference(_ first: Picture, _ second: Picture) -> Double {
+    let sum = zip(first.samples, second.samples).reduce(0.0) { $0 + Double(abs($1.0 - $1.1)) }
+    return sum / Double(first.samples.count)
+  }
+
+  /// Sums are exact here and rounded there, so a value on the edge between two steps may fall on
+  /// either side; the average bounds how many do, far below what the quantization itself costs.
   @Test(arguments: fixtures, settings.indices)
   func wholeNumbersGiveWhatTheSimulationGives(name: String, index: Int) throws {
     try withPacked(name, Self.settings[index]) { fixture, packed in
@@ -40,9 +46,12 @@ import Transform
       let input = try fixture.input()
       let found = try integers.upscale(input, progress: nil)
       let expected = try simulated.upscale(input, progress: nil)
-      let distance = decibelsBelowQuantization(found, expected, full: try fixture.output())
-      #expect(distance >= 20)
-      #expect(distance < .infinity, "another arithmetic rounds otherwise")
+      let cost = meanDifference(try fixture.output(), expected)
+      // DAT's channel attention carries a single step over the whole picture.
+      let limit = name.hasPrefix("dat") ? cost / 10 : 1e-5
+      #expect(meanDifference(found, expected) <= limit)
+      #expect(found != expected, "another arithmetic rounds otherwise")
+      #expect(cost >= 1e-3)
     }
   }
 
@@ -109,8 +118,8 @@ import Transform
       let input = try fixture.input()
       let found = try integers.upscale(input, progress: nil)
       let expected = try network(usesIntegers: false).upscale(input, progress: nil)
-      let distance = decibelsBelowQuantization(found, expected, full: try fixture.output())
-      #expect(distance >= 20)
+      let cost = meanDifference(try fixture.output(), expected)
+      #expect(meanDifference(found, expected) <= (name.hasPrefix("dat") ? cost / 10 : 1e-4))
     }
   }
 
@@ -136,8 +145,7 @@ import Transform
   @Test(arguments: [(4, 4), (2, 2), (3, 8)])
   func theExampleNetworkGivesWhatItsSimulationGives(weightBits: Int, activationBits: Int) throws {
     let weights = try ExampleNetwork.weights()
-    let fixture = try NetworkFixture("swinir_example")
-    let input = try fixture.input()
+    let input = try NetworkFixture("swinir_example").input()
     try withTemporaryFolder { folder in
       let packed = try PackedNetworkFixture(
         weights, settings: QuantizationSettings(bitWidth: weightBits),
@@ -146,8 +154,7 @@ import Transform
       #expect(integers.integerLayerCount == 96)
       let found = try integers.upscale(input, progress: nil)
       let expected = try packed.network(usesIntegers: false).upscale(input, progress: nil)
-      let distance = decibelsBelowQuantization(found, expected, full: try fixture.output())
-      #expect(distance >= 20)
+      #expect(meanDifference(found, expected) <= 1e-4)
     }
   }
 

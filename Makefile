@@ -92,7 +92,9 @@ deb-test: deb
 examples: packages
 	@SWIFT=$(SWIFT) Scripts/examples.sh $(RELEASE)
 
+# Symbol graphs are those of all targets, tests as well.
 docs: packages
+	$(SWIFT) build $(RELEASE) --product condi-convertPackageTests
 	@SWIFT=$(SWIFT) Scripts/docs.sh out/docs $(RELEASE)
 
 test: build

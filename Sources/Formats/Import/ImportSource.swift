@@ -45,6 +45,23 @@ extension ElementType {
   }
 }
 
+extension SharedBytes {
+  /// `values` as elements of float64, float16, bfloat16 or else float32: to nearest, ties to even.
+  init(_ values: [Float], roundedTo elementType: ElementType) {
+    switch elementType {
+    case .float64: self.init(elementsOf: values.map(Double.init))
+    case .float16: self.init(elementsOf: values.map { Float16($0) })
+    case .bfloat16:
+      self.init(
+        elementsOf: values.map {
+          $0.isNaN
+            ? UInt16(truncatingIfNeeded: $0.bitPattern >> 16) : QuantizedTensor.bfloat16Bits($0)
+        })
+    default: self.init(elementsOf: values)
+    }
+  }
+}
+
 extension TensorArchive {
   /// The tensor `name`, which must have the type and the rank.
   func require(_ name: String, _ types: Set<ElementType>, rank: Int) throws -> Tensor {

@@ -216,17 +216,13 @@ extension Tensor {
     _ values: @escaping @Sendable () throws -> [Float]
   ) throws -> Tensor {
     try Tensor(elementType: elementType, shape: shape) {
-      let values = try values()
-      return switch elementType {
-      case .float16: SharedBytes(elementsOf: values.map { Float16($0) })
-      case .bfloat16:
-        SharedBytes(elementsOf: values.map { UInt16(truncatingIfNeeded: $0.bitPattern >> 16) })
-      default: SharedBytes(elementsOf: values)
-      }
+      SharedBytes(try values(), roundedTo: elementType)
     }
   }
 
-  /// The text in a tensor of bytes as a JSON object; nothing where it is none.
+  /// The members of the JSON object in a tensor of bytes.
+  ///
+  /// - Throws: `FormatError` when the bytes are no JSON object, or are very many.
   func jsonMembers() throws -> OrderedDictionary<String, JSONValue> {
     guard elementType == .uint8, byteCount <= 1 << 16,
       case .object(let members)? = try? JSONDocument.parse(bytes())

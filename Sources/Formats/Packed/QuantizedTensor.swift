@@ -157,13 +157,7 @@ public struct QuantizedTensor: Sendable {
 
   /// The elements as `elementType`: row-major, little-endian, all finite.
   public func dequantized() throws -> SharedBytes {
-    let values = try floatValues()
-    return switch elementType {
-    case .float64: SharedBytes(elementsOf: values.map(Double.init))
-    case .float16: SharedBytes(elementsOf: values.map { Float16($0) })
-    case .bfloat16: SharedBytes(elementsOf: values.map(Self.bfloat16Bits))
-    default: SharedBytes(elementsOf: values)
-    }
+    SharedBytes(try floatValues(), roundedTo: elementType)
   }
 
   /// All lower bounds in the order of the cells, then all scales, little-endian.

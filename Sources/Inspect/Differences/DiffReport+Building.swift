@@ -109,7 +109,7 @@ extension DiffReport {
     Side(
       file: file, format: archive.format?.name, tensorCount: tensors.count,
       tensorByteCount: tensors.reduce(0) { $0 + $1.tensor.byteCount },
-      groups: archive.groups.isEmpty ? nil : archive.groups)
+      groups: archive.groups.nilIfEmpty)
   }
 
   private static func unmatched(_ named: NamedTensor) -> UnmatchedTensor {

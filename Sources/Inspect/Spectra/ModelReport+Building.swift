@@ -97,8 +97,8 @@ extension ModelReport {
       packed: nil,
       rules: options.rules.isEmpty
         ? nil : try options.rules.map { try RuleOutcome(of: $0, on: layers) },
-      unread: archive.unread.isEmpty ? nil : archive.unread,
-      groups: archive.groups.isEmpty ? nil : archive.groups, sortedBy: options.sortKey.rawValue,
+      unread: archive.unread.nilIfEmpty,
+      groups: archive.groups.nilIfEmpty, sortedBy: options.sortKey.rawValue,
       layers: Self.sorted(layers, by: options.sortKey, isDescending: options.isDescending))
   }
 

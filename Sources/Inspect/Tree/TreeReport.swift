@@ -39,7 +39,7 @@ public struct TreeReport: Codable, Hashable, Sendable {
     tensorCount = archive.tensors.count
     valueCount = archive.values.count
     tensorByteCount = archive.tensorByteCount
-    unread = archive.unread.isEmpty ? nil : archive.unread
+    unread = archive.unread.nilIfEmpty
     root = TreeNode(archive: archive)
     if let depth { root.cut(below: depth) }
   }

@@ -84,7 +84,7 @@ public struct FidelityReport: Codable, Hashable, Sendable {
       adjusted.contains(name) && comparison.isComparable && !comparison.isIdentical
     }
     self.reference = file
-    groups = reference.groups.isEmpty ? nil : reference.groups
+    groups = reference.groups.nilIfEmpty
     missingTensors = reference.tensors.keys.filter { model.header.names[$0] == nil }
     extraTensors = names.filter { reference.tensors[$0] == nil }
     layers = comparisons.compactMap(\.layer)

@@ -48,8 +48,8 @@ package struct PackingReport: Codable, Hashable, Sendable {
   /// The report with what is known of the input alone.
   package func describing(_ archive: TensorArchive) -> PackingReport {
     var report = self
-    report.unread = archive.unread.isEmpty ? nil : archive.unread
-    report.groups = archive.groups.isEmpty ? nil : archive.groups
+    report.unread = archive.unread.nilIfEmpty
+    report.groups = archive.groups.nilIfEmpty
     return report
   }
 

@@ -53,11 +53,14 @@ enum ModelArgument {
     {
       archive = try archive.selecting(root: sourceRoot)
     }
-    let isPackedAsStored = archive.assembled().groups.contains { group in
-      group.isAssembled
-        && group.parts.contains { $0 != group.name && header?.names[$0] != nil }
+    guard !isStored else { return archive }
+    if let header {
+      let isPackedAsStored = archive.assembled().groups.contains { group in
+        group.isAssembled && group.parts.contains { $0 != group.name && header.names[$0] != nil }
+      }
+      if isPackedAsStored { return archive }
     }
-    return isStored || isPackedAsStored ? archive : assembled(archive, path: path, common: common)
+    return assembled(archive, path: path, common: common)
   }
 
   /// Models whose layers can be set side by side: where they share no name because one keeps its

@@ -51,8 +51,8 @@ struct PackingOptions: ParsableArguments {
     guard !dryRun else {
       var plan = PlanReport(
         input: input, root: root, plan: pipeline.plan, choices: pipeline.choices)
-      plan.unread = archive.unread.isEmpty ? nil : archive.unread
-      plan.groups = archive.groups.isEmpty ? nil : archive.groups
+      plan.unread = archive.unread.nilIfEmpty
+      plan.groups = archive.groups.nilIfEmpty
       return try report.print(plan, textLimit: 20)
     }
     noteWhatIsMissing(material.calibration, for: recipe)

@@ -93,7 +93,7 @@ struct ConditionCommand: ParsableCommand {
     var conditioning = ConditionReport(
       input: input, output: output, root: root, calibration: calibration.name,
       constraint: constraint, matrices: matrices)
-    conditioning.groups = weights.groups.isEmpty ? nil : weights.groups
+    conditioning.groups = weights.groups.nilIfEmpty
     try report.print(conditioning, textLimit: 20)
   }
 }

@@ -1,0 +1,4 @@
+extension Array {
+  /// The array, or `nil` for an empty one, which a report leaves out.
+  package var nilIfEmpty: Self? { isEmpty ? nil : self }
+}

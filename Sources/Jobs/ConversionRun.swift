@@ -64,7 +64,7 @@ package struct ConversionRun: Sendable {
     }
     guard isPartial || content.consumedFiles.isEmpty else {
       throw FormatError.unsupported(
-        "its partial file is gone, and with it the content of \(content.consumedFiles.count) files "
+        "its partial file is gone, and with it the content of \(counted(content.consumedFiles.count, "file")) "
           + "that were consumed: remove the journal to begin anew without them", path: path)
     }
     try content.refuseDamage(of: plan, path: path)
@@ -209,7 +209,7 @@ package struct ConversionRun: Sendable {
     }
     throw FormatError.malformed(
       "it does not hold what its journal says, and the file that the tensor was in has been consumed; "
-        + "\(lost.count) of \(conversion.file.records.count) tensors are lost, and no more is consumed",
+        + "\(lost.count) of \(counted(conversion.file.records.count, "tensor")) are lost, and no more is consumed",
       path: output.path, tensor: first.element.name)
   }
 

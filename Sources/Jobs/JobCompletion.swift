@@ -85,7 +85,7 @@ package struct JobCompletion: Sendable {
     let names = unfinished.prefix(8).map(\.description).joined(separator: ", ")
     let more = unfinished.count > 8 ? " and \(unfinished.count - 8) more" : ""
     return FormatError.malformed(
-      "\(missing.count) of \(conversion.file.records.count) tensors are missing; to be run "
+      "\(missing.count) of \(counted(conversion.file.records.count, "tensor")) are missing; to be run "
         + "\(unfinished.count == 1 ? "is job" : "are jobs") \(names)\(more)",
       path: plan.request.output)
   }

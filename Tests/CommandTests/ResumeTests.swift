@@ -414,7 +414,7 @@ import Testing
       #expect(other.exitCode == 2)
       #expect(
         other.standardError.contains(
-          "it is of another input or of other options, but it has the content of 1 files that were "
+          "it is of another input or of other options, but it has the content of 1 file that were "
             + "consumed"), "\(other.standardError)")
       try CommandLine.succeedAll(arguments)
       #expect(try bytes(output) == bytes(plain))
@@ -460,7 +460,7 @@ import Testing
           #expect(
             outcome.standardError
               == "condi-convert: \(output).journal: a conversion is not finished, and has the content "
-              + "of 1 files that were consumed: repeat the command that wrote it before jobs write "
+              + "of 1 file that were consumed: repeat the command that wrote it before jobs write "
               + "this output\n")
         }
       }
@@ -523,7 +523,7 @@ import Testing
       #expect(outcome.exitCode == 2)
       #expect(
         outcome.standardError.hasPrefix("condi-convert: \(path): plans of version 2 are not known")
-          && outcome.standardError.contains("it has the content of 1 files that were consumed"),
+          && outcome.standardError.contains("it has the content of 1 file that were consumed"),
         "\(outcome.standardError)")
       #expect(try folder.names() == ["model", "out.condi.journal", "out.condi.part"])
     }

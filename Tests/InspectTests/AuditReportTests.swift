@@ -137,7 +137,7 @@ import Testing
     #expect(broken.verdict == .unreadable)
     #expect(
       broken.problems.map(\.message) == [
-        "1 bytes follow the pickle and are none: unknown pickle opcode 255"
+        "what follows the pickle (1 byte) is none: unknown pickle opcode 255"
       ])
   }
 

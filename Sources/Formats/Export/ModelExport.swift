@@ -173,7 +173,9 @@ public struct ModelExport: Sendable {
     }
     let sharing = header.names.count - header.entries.count
     if sharing > 0 {
-      notes.append("\(sharing) names share another's bytes in the packed file, and not here")
+      notes.append(
+        (sharing == 1 ? "1 name shares" : "\(sharing) names share")
+          + " another's bytes in the packed file, and not here")
     }
     let shortened = header.names.keys.count { GGUFName($0).isShortened }
     if target == .gguf, shortened > 0 {
@@ -188,7 +190,8 @@ public struct ModelExport: Sendable {
 /// max |left − right|, in double precision; infinite where only one is finite.
 func largestDifference(_ left: [Float], _ right: [Float]) throws -> Double {
   guard left.count == right.count else {
-    throw FormatError.mismatch(expected: "\(right.count) elements", found: "\(left.count)")
+    throw FormatError.mismatch(
+      expected: "\(counted(right.count, "element"))", found: "\(left.count)")
   }
   var largest = 0.0
   for (first, second) in zip(left, right) {

@@ -64,13 +64,14 @@ public struct GGUFFormat: ReadOnlyModelFormat {
   private func notes(_ header: GGUFHeader) -> [String] {
     var notes: [String] = []
     if case .integer(let count)? = header.metadata.values["split.count"], count > 1 {
-      notes.append("one of the \(count) files of a split model; only its own tensors are read")
+      notes.append(
+        "one of the \(counted(count, "file")) of a split model; only its own tensors are read")
     }
     let unreadable = header.entries.filter { $0.type.isUnreadable }
     if !unreadable.isEmpty {
       let types = Set(unreadable.map(\.type.name)).sorted().joined(separator: ", ")
       notes.append(
-        "\(unreadable.count) of \(header.entries.count) tensors have types that cannot be read: "
+        "\(unreadable.count) of \(counted(header.entries.count, "tensor")) have types that cannot be read: "
           + types)
     }
     return notes

@@ -127,7 +127,7 @@ struct GGUFMetadata: Sendable {
       throw FormatError(
         .truncated(
           expectedBytes: count * type.leastByteCount, foundBytes: reader.remaining,
-          purpose: "a metadata array of \(count) elements"), offset: reader.fileOffset)
+          purpose: "a metadata array of \(counted(count, "element"))"), offset: reader.fileOffset)
     }
     return .array(
       try (0..<count).map { _ in

@@ -37,7 +37,7 @@ final class OpenFile: Sendable {
     }
     guard Int(status.st_size) == byteCount else {
       throw FormatError.mismatch(
-        expected: "a file of \(byteCount) bytes, as when it was opened",
+        expected: "a file of \(counted(byteCount, "byte")), as when it was opened",
         found: "\(status.st_size): another program is writing to it", path: path)
     }
     guard (status.st_mtim.tv_sec, status.st_mtim.tv_nsec) == modification else {

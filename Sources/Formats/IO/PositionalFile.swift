@@ -80,7 +80,8 @@ package struct PositionalFile: Sendable {
       guard fstat(descriptor, &status) != 0 || Int(status.st_size) < byteCount else { return }
       try truncate(toByteCount: byteCount)
     case let code:
-      throw FormatError(.system(operation: "reserve \(byteCount) bytes", code: code), path: path)
+      throw FormatError(
+        .system(operation: "reserve \(counted(byteCount, "byte"))", code: code), path: path)
     }
   }
 
@@ -101,7 +102,7 @@ package struct PositionalFile: Sendable {
     let missing = min(growth, byteCount - Int(status.st_blocks) * 512)
     guard missing <= free else {
       throw FormatError.mismatch(
-        expected: "\(missing) bytes of free disk space", found: "\(free)", path: path)
+        expected: "\(counted(missing, "byte")) of free disk space", found: "\(free)", path: path)
     }
   }
 

@@ -96,7 +96,7 @@ struct ZipCentralHeader {
     case 0 where !isEncrypted:
       guard compressedByteCount == byteCount else {
         throw FormatError.mismatch(
-          expected: "a stored zip entry of \(byteCount) bytes",
+          expected: "a stored zip entry of \(counted(byteCount, "byte"))",
           found: "\(compressedByteCount)", offset: offset)
       }
     case 8:

@@ -30,7 +30,7 @@ struct ZipDirectory: Sendable {
     else {
       throw FormatError.mismatch(
         expected: "a zip directory before byte \(location.limit)",
-        found: "\(location.byteCount) bytes at byte \(location.offset)", path: file.path)
+        found: "\(counted(location.byteCount, "byte")) at byte \(location.offset)", path: file.path)
     }
     guard location.entryCount <= Self.entryLimit else {
       throw FormatError(
@@ -41,8 +41,8 @@ struct ZipDirectory: Sendable {
     // Each entry takes at least the 46 fixed bytes of its header.
     guard location.entryCount <= location.byteCount / 46 else {
       throw FormatError.mismatch(
-        expected: "a zip directory of \(location.entryCount) entries",
-        found: "\(location.byteCount) bytes", path: file.path, offset: location.offset)
+        expected: "a zip directory of \(counted(location.entryCount, "entry"))",
+        found: "\(counted(location.byteCount, "byte"))", path: file.path, offset: location.offset)
     }
     let bytes = try file.bytes(
       at: location.offset, count: location.byteCount, purpose: "the zip directory")

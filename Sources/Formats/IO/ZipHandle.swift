@@ -95,7 +95,7 @@ struct ZipHandle: ~Copyable {
     guard excess >= 0 else { throw source.takeFailure() ?? failure(of: file, at: entry) }
     guard excess == 0 else {
       throw FormatError.mismatch(
-        expected: "\(entry.byteCount) bytes in a deflated zip entry", found: "more",
+        expected: "\(counted(entry.byteCount, "byte")) in a deflated zip entry", found: "more",
         offset: entry.dataOffset)
     }
   }

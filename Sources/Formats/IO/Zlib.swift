@@ -163,7 +163,8 @@ package enum Zlib {
       let written = (outputCount > 0 ? outputCount : 1) - Int(stream.avail_out)
       guard outputCount > 0 || written == 0 else {
         throw FormatError.mismatch(
-          expected: "\(output.count) bytes for \(purpose)", found: "more in the compressed data")
+          expected: "\(counted(output.count, "byte")) for \(purpose)",
+          found: "more in the compressed data")
       }
       produced += written
       if status == Z_STREAM_END { break }
@@ -177,7 +178,7 @@ package enum Zlib {
     }
     guard consumed == input.count else {
       throw FormatError.malformed(
-        "\(input.count - consumed) bytes follow the compressed data of \(purpose)")
+        "\(counted(input.count - consumed, "byte")) after the compressed data of \(purpose)")
     }
   }
 

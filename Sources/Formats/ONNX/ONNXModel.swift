@@ -114,7 +114,7 @@ extension ONNXModel {
     if !unreadable.isEmpty {
       let types = Set(unreadable.compactMap(\.unreadableType)).sorted().joined(separator: ", ")
       notes.append(
-        "\(unreadable.count) of \(initializers.count) initializers have types that cannot be "
+        "\(unreadable.count) of \(counted(initializers.count, "initializer")) have types that cannot be "
           + "read: \(types)")
     }
     return notes

@@ -138,13 +138,14 @@ package enum BitStream {
   private static func checkByteCount(_ bytes: SharedBytes, count: Int, bitWidth: Int) throws {
     guard let expected = byteCount(count: count, bitWidth: bitWidth) else {
       throw FormatError.mismatch(
-        expected: "a bit stream below 2^63 bits", found: "\(count) elements of \(bitWidth) bits")
+        expected: "a bit stream below 2^63 bits",
+        found: "\(counted(count, "element")) of \(bitWidth) bits")
     }
     guard bytes.count == expected else {
       throw FormatError(
         .truncated(
           expectedBytes: expected, foundBytes: bytes.count,
-          purpose: "\(count) codes of \(bitWidth) bits"))
+          purpose: "\(counted(count, "code")) of \(bitWidth) bits"))
     }
   }
 

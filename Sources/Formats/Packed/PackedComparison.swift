@@ -64,7 +64,8 @@ extension PackedWriter {
     }
     return PackedDeviation(
       region: .header, tensor: nil, offset: model.prologue.headerOffset,
-      message: "packing gives \(header.names.count) names and \(own.count) records, the file has "
+      message:
+        "packing gives \(counted(header.names.count, "name")) and \(counted(own.count, "record")), the file has "
         + "\(model.header.names.count) and \(stored.count)")
   }
 }
@@ -85,7 +86,7 @@ extension PackedEntry {
       case .palette: "palette"
       case .integer: "integer"
       }
-    return "\(name) \(elementType) \(shape) of \(byteCount) bytes"
+    return "\(name) \(elementType) \(shape) of \(counted(byteCount, "byte"))"
   }
 }
 

@@ -97,14 +97,15 @@ public struct PackedExamination: Sendable {
     if missing < 0 {
       return PackedFault(
         .end, offset: prologue.fileByteCount, byteCount: -missing,
-        message: "\(-missing) bytes follow the end of the file")
+        message: "\(counted(-missing, "byte")) after the end of the file")
     }
     guard missing > 0 else { return nil }
     let records = prologue.headerOffset - byteCount
     let what = records > 0 ? "\(records) bytes of records and the header" : "a part of the header"
     return PackedFault(
       .end, offset: byteCount, byteCount: missing,
-      message: "the file is cut off: of \(prologue.fileByteCount) bytes it lacks \(what)")
+      message: "the file is cut off: of \(counted(prologue.fileByteCount, "byte")) it lacks \(what)"
+    )
   }
 
   /// The header's own words, with the tensor that they are about.

@@ -28,7 +28,8 @@ public struct QuantizationError: Hashable, Sendable, Codable {
   public init(of tensor: QuantizedTensor, from values: [Float]) throws {
     let decoded = try tensor.floatValues()
     guard values.count == decoded.count else {
-      throw FormatError.mismatch(expected: "\(decoded.count) elements", found: "\(values.count)")
+      throw FormatError.mismatch(
+        expected: "\(counted(decoded.count, "element"))", found: "\(values.count)")
     }
     if let index = values.firstIndex(where: { !$0.isFinite }) {
       throw FormatError.mismatch(

@@ -8,7 +8,7 @@ extension QuantizedTensor {
   static func checkCounts(_ layout: AffineLayout, values: Int, lower: Int, scale: Int) throws {
     guard values == layout.elementCount else {
       throw FormatError.mismatch(
-        expected: "\(layout.elementCount) elements", found: "\(values)")
+        expected: "\(counted(layout.elementCount, "element"))", found: "\(values)")
     }
     guard lower == layout.cellCount, scale == layout.cellCount else {
       throw FormatError.mismatch(
@@ -66,7 +66,7 @@ extension QuantizedTensor {
         .truncated(
           expectedBytes: Self.codeByteCount(layout, bitWidth: bitWidth) ?? .max,
           foundBytes: codes.count,
-          purpose: "\(layout.elementCount) codes of \(bitWidth) bits"))
+          purpose: "\(counted(layout.elementCount, "code")) of \(bitWidth) bits"))
     }
     guard BitStream.hasZeroTail(codes, count: layout.elementCount, bitWidth: bitWidth) else {
       throw FormatError.malformed("the bits after the last code are not zero")

@@ -75,7 +75,8 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
       let count = try reader.readCount(UInt64.self, for: "a storage's number of elements")
       guard count == identifier.count else {
         throw FormatError.mismatch(
-          expected: "a storage of \(identifier.count) elements", found: "\(count)", offset: offset)
+          expected: "a storage of \(counted(identifier.count, "element"))", found: "\(count)",
+          offset: offset)
       }
       let byteCount = try identifier.byteCount()
       let begin = reader.offset
@@ -130,7 +131,7 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
     }
     guard range.count == byteCount else {
       throw FormatError.mismatch(
-        expected: "\(byteCount) bytes in the storage '\(key)'", found: "\(range.count)")
+        expected: "\(counted(byteCount, "byte")) in the storage '\(key)'", found: "\(range.count)")
     }
     let load = load
     let storage = TensorStorage(byteCount: byteCount) { try load(range) }

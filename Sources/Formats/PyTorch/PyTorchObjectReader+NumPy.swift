@@ -16,7 +16,7 @@ extension PyTorchObjectReader {
     case .objects(let items):
       guard items.count == array.shape.elementCount else {
         throw FormatError.mismatch(
-          expected: "\(array.shape.elementCount) objects of a NumPy array",
+          expected: "\(counted(array.shape.elementCount, "object")) of a NumPy array",
           found: "\(items.count)")
       }
       if array.shape.rank == 0 { return try structure(of: items[0], named: name) }

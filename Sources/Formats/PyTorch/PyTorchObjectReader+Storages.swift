@@ -75,7 +75,7 @@ struct PyTorchStorageIdentifier {
 
   func byteCount() throws -> Int {
     guard let byteCount = try elementType().byteCount(forElements: count) else {
-      throw FormatError.malformed("a storage of \(count) elements is impossible")
+      throw FormatError.malformed("a storage of \(counted(count, "element")) is impossible")
     }
     return byteCount
   }
@@ -158,7 +158,8 @@ extension PyTorchObjectReader {
     }
     let view = try storageView(reference)
     guard let shape = Shape([view.elementCount]) else {
-      throw FormatError.malformed("a storage of \(view.elementCount) elements is impossible")
+      throw FormatError.malformed(
+        "a storage of \(counted(view.elementCount, "element")) is impossible")
     }
     return try Tensor(
       elementType: view.elementType, shape: shape, storage: view.storage,

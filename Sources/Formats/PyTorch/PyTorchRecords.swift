@@ -113,7 +113,7 @@ struct PyTorchRecords {
     try zip.checkReadable(entry)
     guard entry.byteCount == byteCount else {
       throw FormatError.mismatch(
-        expected: "\(byteCount) bytes in '\(name)'", found: "\(entry.byteCount)",
+        expected: "\(counted(byteCount, "byte")) in '\(name)'", found: "\(entry.byteCount)",
         offset: entry.dataOffset)
     }
     let swapWidth = isBigEndian ? elementType.byteSwapWidth : 1

@@ -47,7 +47,8 @@ struct PyTorchTarCheckpoint: PyTorchStorageSource {
     guard let number = Int(key), case .storage(let storage, _)? = objects[number],
       storage.byteCount == byteCount
     else {
-      throw FormatError.malformed("the archive has no storage '\(key)' of \(byteCount) bytes")
+      throw FormatError.malformed(
+        "the archive has no storage '\(key)' of \(counted(byteCount, "byte"))")
     }
     return storage
   }
@@ -71,7 +72,8 @@ struct PyTorchTarCheckpoint: PyTorchStorageSource {
       }
       let count = try reader.readCount(UInt64.self, for: "a storage's number of elements")
       guard let byteCount = type.byteCount(forElements: count) else {
-        throw FormatError.malformed("a storage of \(count) elements is impossible", offset: start)
+        throw FormatError.malformed(
+          "a storage of \(counted(count, "element")) is impossible", offset: start)
       }
       let begin = reader.fileOffset
       _ = try reader.read(byteCount, for: "a storage")

@@ -134,7 +134,7 @@ extension SafetensorsHeader.Entry {
     }
     guard offsets[1] - offsets[0] == byteCount else {
       throw FormatError.mismatch(
-        expected: "\(byteCount) bytes for \(elementType) \(shape)",
+        expected: "\(counted(byteCount, "byte")) for \(elementType) \(shape)",
         found: "\(offsets[1] - offsets[0])")
     }
     self.init(

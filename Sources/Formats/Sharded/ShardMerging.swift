@@ -73,7 +73,7 @@ struct ShardMerging {
     }
     if let totalSize = index.totalSize, totalSize != archive.tensorByteCount {
       archive.notes.append(
-        "the index says \(totalSize) bytes of tensors (total_size), the shards hold "
+        "the index says \(counted(totalSize, "byte")) of tensors (total_size), the shards hold "
           + "\(archive.tensorByteCount)")
     }
     if !index.unknownMembers.isEmpty {

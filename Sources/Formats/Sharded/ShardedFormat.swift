@@ -32,7 +32,8 @@ public struct ShardedFormat: ReadOnlyModelFormat {
       let missing = try names.filter { try !absent.contains($0) && !siblings.exists($0) }
       guard missing.isEmpty else {
         throw FormatError.malformed(
-          "\(missing.count) of \(names.count) shards are missing: \(missing.quotedList())")
+          "\(missing.count) of \(counted(names.count, "shard")) are missing: \(missing.quotedList())"
+        )
       }
       var merging = ShardMerging(index: index)
       for name in names where !absent.contains(name) {

@@ -30,7 +30,7 @@ extension ArchiveValue {
     case .array: throw Self.unexpected("an array")
     case .object(let members):
       guard members.count == 1, let (kind, content) = members.elements.first else {
-        throw Self.unexpected("an object with \(members.count) members")
+        throw Self.unexpected("an object with \(counted(members.count, "member"))")
       }
       switch (kind, content) {
       case ("integer", .string(let digits)) where Self.isDecimal(digits):

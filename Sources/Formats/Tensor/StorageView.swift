@@ -53,7 +53,7 @@ package struct StorageView: Sendable {
         throw FormatError(
           .limitExceeded(
             what: "a view's expansion in bytes", limit: Self.expansionLimit,
-            found: "\(shape) of \(elementType) over \(storage.byteCount) bytes"))
+            found: "\(shape) of \(elementType) over \(counted(storage.byteCount, "byte"))"))
       }
     }
     self.storage = storage

@@ -141,7 +141,7 @@ struct TensorComparer: Sendable {
     let start = range.lowerBound * type.bitWidth / 8
     let end = range.upperBound * type.bitWidth / 8
     guard let shape = Shape([range.count]) else {
-      throw FormatError.malformed("a range of \(range.count) elements")
+      throw FormatError.malformed("a range of \(counted(range.count, "element"))")
     }
     return try Tensor(elementType: type, shape: shape, bytes: bytes.slice(start..<end))
   }

@@ -44,6 +44,6 @@ extension ArchiveValue {
     let digest = bytes.reduce(0xcbf2_9ce4_8422_2325 as UInt64) {
       ($0 ^ UInt64($1)) &* 0x100_0000_01b3
     }
-    return "0x\(shown)… (\(bytes.count) bytes, FNV-1a \(String(digest, radix: 16)))"
+    return "0x\(shown)… (\(counted(bytes.count, "byte")), FNV-1a \(String(digest, radix: 16)))"
   }
 }

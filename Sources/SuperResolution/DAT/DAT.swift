@@ -61,7 +61,7 @@ struct DAT: Architecture {
   var exactOverlap: Int? { nil }
   var summary: String {
     "DAT ×\(scale), \(configuration.channels) channels, "
-      + "\(configuration.depths.reduce(0, +)) blocks in \(groups.count) groups, "
+      + "\(configuration.depths.reduce(0, +)) blocks in \(counted(groups.count, "group")), "
       + "windows of \(configuration.split.height) × \(configuration.split.width)"
   }
 

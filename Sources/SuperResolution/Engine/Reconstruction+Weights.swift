@@ -8,7 +8,7 @@ extension Reconstruction {
     guard let scale = (1...8).first(where: { $0 * $0 * outputs == count }) else {
       throw WeightMismatch(
         tensor: "\(name).weight",
-        problem: "has \(count) outputs, expected \(outputs) times a square up to 64")
+        problem: "has \(counted(count, "output")), expected \(outputs) times a square up to 64")
     }
     let convolution = try ConvolutionLayer(&weights, name, outputs: count, inputs: channels)
     self.init([.convolution(convolution, .none), .pixelShuffle(scale)], outputs: outputs)
@@ -26,7 +26,9 @@ extension Reconstruction {
       guard stage < 3, count == 4 * width || count == 9 * width else {
         throw WeightMismatch(
           tensor: "\(name).weight",
-          problem: "has \(count) outputs, expected \(4 * width) or \(9 * width) in up to 3 stages")
+          problem:
+            "has \(counted(count, "output")), expected \(4 * width) or \(9 * width) in up to 3 stages"
+        )
       }
       let convolution = try ConvolutionLayer(&weights, name, outputs: count, inputs: width)
       steps += [.convolution(convolution, .none), .pixelShuffle(count == 4 * width ? 2 : 3)]

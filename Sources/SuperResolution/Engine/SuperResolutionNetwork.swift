@@ -118,7 +118,8 @@ public struct SuperResolutionNetwork: Upscaler {
   func check(_ picture: Picture) throws {
     guard picture.channelCount == channelCount else {
       throw SuperResolutionError(
-        "the picture has \(picture.channelCount) channels, the network takes \(channelCount)")
+        "the picture has \(counted(picture.channelCount, "channel")), the network takes \(channelCount)"
+      )
     }
   }
 }

@@ -26,7 +26,7 @@ enum JPEGCodec {
       try RasterImage.checkLimits(width: width, height: height)
       guard width * height / largestExpansion <= buffer.count else {
         throw SuperResolutionError(
-          "its \(width)×\(height) pixels cannot be in a file of \(buffer.count) bytes")
+          "its \(width)×\(height) pixels cannot be in a file of \(counted(buffer.count, "byte"))")
       }
       let channelCount = Int(header.channels)
       let count = width * height * channelCount
@@ -73,7 +73,7 @@ enum JPEGCodec {
         omissions.append(
           ImageOmission(
             "the colour profile",
-            "its \(profile.bytes.count) bytes exceed the \(255 * profilePieceByteCount) that a JPEG "
+            "its \(counted(profile.bytes.count, "byte")) exceed the \(255 * profilePieceByteCount) that a JPEG "
               + "file has room for"))
       } else {
         fitted.profile = profile

@@ -64,7 +64,7 @@ enum PNGCodec {
     let rawByteCount = height * (1 + width * bits / 8)
     guard rawByteCount / largestExpansion <= byteCount else {
       throw SuperResolutionError(
-        "its \(width)×\(height) pixels cannot be in a file of \(byteCount) bytes")
+        "its \(width)×\(height) pixels cannot be in a file of \(counted(byteCount, "byte"))")
     }
   }
 

@@ -55,7 +55,7 @@ public struct PatchSampler: Sendable {
     let patches = try draw(count)
     guard patches.isEmpty || patches.contains(where: { !$0.isOfOneColor }) else {
       throw SuperResolutionError(
-        "each of the \(count) patches drawn from its images is of one colour, on which nothing "
+        "each of the \(counted(count, "patch")) drawn from its images is of one colour, on which nothing "
           + "can be measured", path: pictures.folder)
     }
     return patches

@@ -95,7 +95,7 @@ struct SwinIR: Architecture {
   var windowPeriod: Int { configuration.window }
   var summary: String {
     "SwinIR ×\(scale), \(configuration.upsampler.rawValue), \(configuration.channels) channels, "
-      + "\(configuration.depths.reduce(0, +)) layers in \(groups.count) groups, "
+      + "\(configuration.depths.reduce(0, +)) layers in \(counted(groups.count, "group")), "
       + "windows of \(configuration.window)\(shifts.isUsual ? "" : ", \(shifts.text)")"
   }
 
@@ -126,7 +126,8 @@ struct SwinIR: Architecture {
     return (
       layers.allSatisfy { $0.0 == $0.1 },
       count == 0
-        ? "no layer shifts its windows" : "\(count) of \(layers.count) layers shift their windows"
+        ? "no layer shifts its windows"
+        : "\(count) of \(counted(layers.count, "layer")) shift their windows"
     )
   }
 
@@ -179,7 +180,7 @@ struct SwinIR: Architecture {
     guard let positionEmbedding else { return }
     guard positionEmbedding.count == x.count else {
       throw SuperResolutionError(
-        "the picture has \(x.tokenCount) pixels with its padding, the network's position embedding "
+        "the picture has \(counted(x.tokenCount, "pixel")) with its padding, the network's position embedding "
           + "is for \(positionEmbedding.count / x.channels)")
     }
     for (index, value) in positionEmbedding.enumerated() { x.values[index] += value }

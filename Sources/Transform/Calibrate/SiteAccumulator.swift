@@ -51,7 +51,8 @@ struct SiteAccumulator: Sendable {
     guard rowLength > 0, columns == 1 || rowLength == columns,
       values.count.isMultiple(of: rowLength)
     else {
-      throw error("\(values.count) values in rows of \(rowLength) are no rows of \(columns)")
+      throw error(
+        "\(counted(values.count, "value")) in rows of \(rowLength) are no rows of \(columns)")
     }
     if let index = values.firstIndex(where: { !$0.isFinite }) {
       throw error("value \(index) is \(values[index])")

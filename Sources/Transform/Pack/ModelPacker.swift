@@ -105,7 +105,8 @@ public struct ModelPacker: Sendable {
     if case .byteCount(let limit) = plan.recipe.budget, summary.fileByteCount > limit {
       throw TransformError(
         .budgetTooSmall(
-          reason: "the file would have \(summary.fileByteCount) bytes, more than \(limit)"),
+          reason:
+            "the file would have \(counted(summary.fileByteCount, "byte")), more than \(limit)"),
         recipe: plan.recipe.errorName)
     }
     try output.finish()

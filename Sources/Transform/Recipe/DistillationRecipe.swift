@@ -11,7 +11,7 @@ public struct DistillationRecipe: Hashable, Sendable {
 
     public var description: String {
       switch self {
-      case .steps(let count): "\(count) steps"
+      case .steps(let count): "\(counted(count, "step"))"
       case .minutes(let minutes): "\(minutes) minutes"
       }
     }

@@ -35,7 +35,7 @@ import Testing
     let network = try SuperResolutionNetwork(
       archive.selecting(root: root), name: "DAT-light", threads: 2)
     #expect(
-      network.summary == "DAT ×\(scale), 60 channels, 18 blocks in 1 groups, windows of 8 × 32")
+      network.summary == "DAT ×\(scale), 60 channels, 18 blocks in 1 group, windows of 8 × 32")
     let goldens = try FormatRegistry.standard.open(
       PackageFolder.fixture("superresolution/dat_light.safetensors"))
     let output = try network.upscale(goldens.picture("x\(scale).input"), progress: nil)

@@ -35,7 +35,7 @@ import Testing
   @Test func anotherCountOfChannelsIsRefused() throws {
     let network = try NetworkFixture("swinir_direct_x2").network()
     let grey = noise(channelCount: 1, height: 9, width: 9, seed: 7)
-    let error = SuperResolutionError("the picture has 1 channels, the network takes 3")
+    let error = SuperResolutionError("the picture has 1 channel, the network takes 3")
     #expect(throws: error) { try network.upscale(grey, progress: nil) }
     #expect(throws: error) { try NetworkActivations(network: network, pictures: [grey]) }
   }

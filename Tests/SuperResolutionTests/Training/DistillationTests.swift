@@ -172,7 +172,7 @@ import Testing
     activation.name = "nowhere"
     expect("the network has no activation 'nowhere' to quantize") { try attempt([], [activation]) }
     let distillation = try fixture.distillation()
-    expect("the picture has 1 channels, the network takes 3") {
+    expect("the picture has 1 channel, the network takes 3") {
       _ = try distillation.teach([noise(channelCount: 1, height: 8, width: 8, seed: 1)])
     }
   }

@@ -39,7 +39,7 @@ extension FileAudit {
       let hazard = Self.operatorHazards[String(name.split(separator: ".").last ?? "")]
       addProgram(
         .customOperator, name, place: content.place, hazard == nil ? .unknown : .dangerous,
-        hazard ?? "an operator of a library that a program has to load (\(count) nodes)")
+        hazard ?? "an operator of a library that a program has to load (\(counted(count, "node")))")
     }
   }
 

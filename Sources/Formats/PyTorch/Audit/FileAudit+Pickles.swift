@@ -24,7 +24,7 @@ extension FileAudit {
         let message =
           index == 0
           ? problem.problem.description
-          : "\(bytes.count - start) bytes follow the pickle and are none: \(problem.problem)"
+          : "what follows the pickle (\(counted(bytes.count - start, "byte"))) is none: \(problem.problem)"
         addProblem(message, place: place, offset: index == 0 ? problem.offset : startOffset)
       }
       let events =

@@ -87,7 +87,7 @@ struct PickleMachine {
     }
     // Python takes the topmost object and forgets the others.
     guard isAuditing || stack.count == 1 && marks.isEmpty else {
-      throw failure("the pickle ends with \(stack.count) objects instead of one")
+      throw failure("the pickle ends with \(counted(stack.count, "object")) instead of one")
     }
     return try pop()
   }

@@ -74,7 +74,7 @@ struct DifferentiableNetwork: Sendable {
   func check(_ picture: Picture) throws {
     guard picture.channelCount == network.channelCount else {
       throw SuperResolutionError(
-        "the picture has \(picture.channelCount) channels, the network takes "
+        "the picture has \(counted(picture.channelCount, "channel")), the network takes "
           + "\(network.channelCount)")
     }
     let (height, width) = padded(picture)

@@ -40,7 +40,7 @@ struct WeightQuantization: Hashable, Sendable {
       SuperResolutionError("the weight '\(name)' cannot be quantized: \(problem)")
     }
     guard layout.elementCount == elementCount else {
-      throw refuse("it has \(elementCount) elements, the layout \(layout.elementCount)")
+      throw refuse("it has \(counted(elementCount, "element")), the layout \(layout.elementCount)")
     }
     guard (1...8).contains(bitWidth) else { throw refuse("\(bitWidth) bits are not 1 to 8") }
     guard lower.count == layout.cellCount, scale.count == layout.cellCount else {

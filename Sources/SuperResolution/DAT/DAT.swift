@@ -1,3 +1,5 @@
+import Formats
+
 /// DAT (Chen et al. 2023, "Dual Aggregation Transformer for Image Super-Resolution") in all its
 /// published sizes.
 struct DAT: Architecture {

@@ -1,3 +1,5 @@
+import Formats
+
 extension Reconstruction {
   /// One convolution and a pixel shuffle (`pixelshuffledirect`).
   ///

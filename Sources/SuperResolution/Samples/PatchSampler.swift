@@ -1,3 +1,5 @@
+import Formats
+
 /// Draws square patches from small pictures: the same ones for the same seed, folder and size.
 ///
 /// Each round takes a patch of every picture, in an order that is drawn anew.

@@ -1,3 +1,5 @@
+import Formats
+
 /// How long and on how many patches a quantized model learns from the model in full precision.
 ///
 /// What it learns, and at which rates, follows from the method.

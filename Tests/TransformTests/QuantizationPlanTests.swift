@@ -329,8 +329,7 @@ struct QuantizationPlanTests {
       ),
       (
         ["lora_A.weight": [8, 64]],
-        "('lora_A.weight': \(factor)); write a recipe such as "
-          + #"{"bits":3,"rules":[{"match":"*.weight","action":"quantize"}]}"#
+        "('lora_A.weight': \(factor))"
       ),
       (
         // A pattern that a scalar fits as well would be refused.

@@ -1,8 +1,11 @@
-/// A number with its noun: `1 tensor`, `2 tensors`, `2 entries`.
+/// A number with its noun: `1 tensor`, `2 tensors`, `2 entries`, `2 patches`.
 ///
-/// - Parameter noun: in the singular; its plural ends in "s", or in "ies" for a "y" after a consonant.
+/// - Parameter noun: a regular noun in the singular.
 package func counted(_ count: Int, _ noun: String) -> String {
   guard count != 1 else { return "1 \(noun)" }
-  let endsInY = noun.hasSuffix("y") && !["ay", "ey", "oy", "uy"].contains(String(noun.suffix(2)))
-  return "\(count) \(endsInY ? "\(noun.dropLast())ies" : "\(noun)s")"
+  if noun.hasSuffix("y"), !["ay", "ey", "oy", "uy"].contains(String(noun.suffix(2))) {
+    return "\(count) \(noun.dropLast())ies"
+  }
+  let takesE = ["s", "x", "z", "ch", "sh"].contains { noun.hasSuffix($0) }
+  return "\(count) \(noun)\(takesE ? "es" : "s")"
 }

@@ -191,7 +191,7 @@ public struct ModelExport: Sendable {
 func largestDifference(_ left: [Float], _ right: [Float]) throws -> Double {
   guard left.count == right.count else {
     throw FormatError.mismatch(
-      expected: "\(counted(right.count, "element"))", found: "\(left.count)")
+      expected: counted(right.count, "element"), found: "\(left.count)")
   }
   var largest = 0.0
   for (first, second) in zip(left, right) {

@@ -42,7 +42,7 @@ struct ZipDirectory: Sendable {
     guard location.entryCount <= location.byteCount / 46 else {
       throw FormatError.mismatch(
         expected: "a zip directory of \(counted(location.entryCount, "entry"))",
-        found: "\(counted(location.byteCount, "byte"))", path: file.path, offset: location.offset)
+        found: counted(location.byteCount, "byte"), path: file.path, offset: location.offset)
     }
     let bytes = try file.bytes(
       at: location.offset, count: location.byteCount, purpose: "the zip directory")

@@ -29,7 +29,7 @@ public struct QuantizationError: Hashable, Sendable, Codable {
     let decoded = try tensor.floatValues()
     guard values.count == decoded.count else {
       throw FormatError.mismatch(
-        expected: "\(counted(decoded.count, "element"))", found: "\(values.count)")
+        expected: counted(decoded.count, "element"), found: "\(values.count)")
     }
     if let index = values.firstIndex(where: { !$0.isFinite }) {
       throw FormatError.mismatch(

@@ -8,7 +8,7 @@ extension QuantizedTensor {
   static func checkCounts(_ layout: AffineLayout, values: Int, lower: Int, scale: Int) throws {
     guard values == layout.elementCount else {
       throw FormatError.mismatch(
-        expected: "\(counted(layout.elementCount, "element"))", found: "\(values)")
+        expected: counted(layout.elementCount, "element"), found: "\(values)")
     }
     guard lower == layout.cellCount, scale == layout.cellCount else {
       throw FormatError.mismatch(

@@ -31,15 +31,16 @@ struct PyTorchNotes: Sendable {
     let opaque = opaqueCounts.map { className, count in
       "treated \(counted(count, "object")) of class '\(className)' as plain data"
     }
-    return Self.limited(opaque, "class of objects", "classes of objects", " treated as plain data")
-      + Self.limited(others, "remark", "remarks")
+    return Self.limited(opaque, "class", " of objects treated as plain data")
+      + Self.limited(others, "remark")
   }
 
   private static func limited(
-    _ sentences: [String], _ one: String, _ many: String, _ end: String = ""
+    _ sentences: [String], _ noun: String, _ end: String = ""
   ) -> [String] {
-    let rest = sentences.count - limit
-    guard rest > 0 else { return sentences }
-    return sentences.prefix(limit) + ["and \(rest) other \(rest == 1 ? one : many)\(end)"]
+    guard sentences.count > limit else { return sentences }
+    return sentences.prefix(limit) + [
+      "and \(counted(sentences.count - limit, "other \(noun)"))\(end)"
+    ]
   }
 }

@@ -115,11 +115,17 @@ public struct SuperResolutionNetwork: Upscaler {
     try BLASThreads.runningSingleThreaded { try architecture.run(picture, context) }
   }
 
-  func check(_ picture: Picture) throws {
-    guard picture.channelCount == channelCount else {
+  func check(_ picture: Picture) throws { try picture.check(channelCount: channelCount) }
+}
+
+extension Picture {
+  /// Checks that a network takes the picture's channels.
+  ///
+  /// - Throws: `SuperResolutionError` with both counts.
+  func check(channelCount expected: Int) throws {
+    guard channelCount == expected else {
       throw SuperResolutionError(
-        "the picture has \(counted(picture.channelCount, "channel")), the network takes \(channelCount)"
-      )
+        "the picture has \(counted(channelCount, "channel")), the network takes \(expected)")
     }
   }
 }

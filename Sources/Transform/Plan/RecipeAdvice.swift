@@ -6,14 +6,9 @@ struct RecipeAdvice {
   /// What to do, without an end.
   let text: String
 
-  /// - Returns: `nil` where nothing of the model should be quantized: factors of adapters are merged first,
-  ///   which the reason for keeping them says.
+  /// - Returns: `nil` where nothing of the model should be quantized. Factors of adapters are merged
+  ///   first, as the reason for keeping them says.
   init?(_ archive: TensorArchive, insteadOf recipe: Recipe) {
-    let factors = archive.assembled().groups.filter { $0.kind == .lowRank }.flatMap(\.parts)
-    let candidates = archive.tensors.filter { name, tensor in
-      QuantizedTensor.supportedElementTypes.contains(tensor.elementType) && tensor.shape.rank >= 1
-        && !factors.contains(name)
-    }
     func count(_ candidate: Recipe) -> Int? {
       let plan = try? QuantizationPlan(allowingNothing: archive, recipe: candidate)
       guard let plan, !plan.quantizesNothing else { return nil }
@@ -24,7 +19,7 @@ struct RecipeAdvice {
       text = "the recipe '\(name)' selects \(count)"
       return
     }
-    for pattern in Self.patterns(candidates) {
+    for pattern in Self.patterns(archive) {
       let rule = JSONValue.object([
         "match": .string(pattern), "action": .string("quantize"),
       ])
@@ -38,9 +33,15 @@ struct RecipeAdvice {
     return nil
   }
 
-  /// Patterns that match the largest of the tensors that could be quantized, the widest first.
-  private static func patterns(_ candidates: OrderedDictionary<String, Tensor>) -> [String] {
-    let largest = candidates.max { $0.value.byteCount < $1.value.byteCount }
+  /// Patterns that match the largest tensor that could be quantized and is no factor of an adapter,
+  /// the widest first.
+  private static func patterns(_ archive: TensorArchive) -> [String] {
+    let adapters = archive.assembled().groups.filter { $0.kind == .lowRank }
+    let factors = Set(adapters.flatMap(\.parts))
+    let largest = archive.tensors.filter { name, tensor in
+      QuantizedTensor.supportedElementTypes.contains(tensor.elementType)
+        && tensor.shape.rank >= 1 && !factors.contains(name)
+    }.max { $0.value.byteCount < $1.value.byteCount }
     guard let name = largest?.key else { return [] }
     let exact = name.map { "\\*?[]{},".contains($0) ? "\\\($0)" : String($0) }.joined()
     guard let dot = name.lastIndex(of: ".") else { return [exact] }

@@ -13,7 +13,7 @@ public struct DistillationRecipe: Hashable, Sendable {
 
     public var description: String {
       switch self {
-      case .steps(let count): "\(counted(count, "step"))"
+      case .steps(let count): counted(count, "step")
       case .minutes(let minutes): "\(minutes) minutes"
       }
     }

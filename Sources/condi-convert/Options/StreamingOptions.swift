@@ -56,7 +56,7 @@ struct StreamingOptions: ParsableArguments {
         consumes: consumeInput, ranks: SharedWork.ranks, threads: common.threads)
       Console.note(
         "\(request.output): going on with an earlier run, which has done \(run.resumedCount) of "
-          + "\(counted(run.recordCount, "tensor"))", unless: common.quiet)
+          + counted(run.recordCount, "tensor"), unless: common.quiet)
       return try finish(run, common: common)
     }
   }

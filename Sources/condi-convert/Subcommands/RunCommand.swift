@@ -53,7 +53,7 @@ struct RunCommand: SharedCommand {
     if share.resumedCount > 0 {
       Console.note(
         "job \(job): going on with an earlier run, which has done \(share.resumedCount) of "
-          + "\(counted(share.recordCount, "tensor"))", unless: common.quiet)
+          + counted(share.recordCount, "tensor"), unless: common.quiet)
     }
     let bar = ProgressBar("job \(job)", total: share.sourceByteCount, isQuiet: common.quiet)
     try share.run { bar.advance($1) }

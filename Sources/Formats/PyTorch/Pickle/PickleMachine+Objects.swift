@@ -200,7 +200,7 @@ extension PickleMachine {
     case .largeInteger(let digits): return "\(digits.prefix(20))"
     case .real(let value): return "\(value)"
     case .text(let text): return text.count <= 60 ? "'\(text)'" : "'\(text.prefix(60))…'"
-    case .bytes(let bytes): return "\(counted(bytes.count, "byte"))"
+    case .bytes(let bytes): return counted(bytes.count, "byte")
     case .global(let name): return name
     case .object(let object): return "\(name(of: object.callee) ?? "…")(…)"
     case .persistent: return "a persistent object"

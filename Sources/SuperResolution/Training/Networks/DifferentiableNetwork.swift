@@ -72,11 +72,7 @@ struct DifferentiableNetwork: Sendable {
 
   /// - Throws: `SuperResolutionError` when the picture has too few pixels or other channels.
   func check(_ picture: Picture) throws {
-    guard picture.channelCount == network.channelCount else {
-      throw SuperResolutionError(
-        "the picture has \(counted(picture.channelCount, "channel")), the network takes "
-          + "\(network.channelCount)")
-    }
+    try picture.check(channelCount: network.channelCount)
     let (height, width) = padded(picture)
     guard height < 2 * picture.height, width < 2 * picture.width else {
       throw SuperResolutionError(

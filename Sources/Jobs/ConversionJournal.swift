@@ -232,7 +232,7 @@ struct JournalContent: Sendable {
     try refuseDamage(of: try? plan(), path: path)
     guard consumedFiles.isEmpty else {
       throw FormatError.unsupported(
-        "\(reason), but it has the content of \(counted(consumedFiles.count, "file")) that were consumed: "
+        "\(reason), but it has the content of \(counted(consumedFiles.count, "consumed file")): "
           + "repeat the command that wrote it, or remove it", path: path)
     }
   }

@@ -64,8 +64,9 @@ package struct ConversionRun: Sendable {
     }
     guard isPartial || content.consumedFiles.isEmpty else {
       throw FormatError.unsupported(
-        "its partial file is gone, and with it the content of \(counted(content.consumedFiles.count, "file")) "
-          + "that were consumed: remove the journal to begin anew without them", path: path)
+        "its partial file is gone, and with it the content of "
+          + "\(counted(content.consumedFiles.count, "consumed file")): remove the journal to begin anew without them",
+        path: path)
     }
     try content.refuseDamage(of: plan, path: path)
     let absent = Set(content.consumedFiles)

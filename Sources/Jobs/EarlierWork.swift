@@ -34,8 +34,8 @@ enum EarlierWork {
     let consumedCount = (try? JournalContent(path: path))?.consumedFiles.count ?? 0
     throw FormatError.unsupported(
       consumedCount > 0
-        ? "a conversion is not finished, and has the content of \(counted(consumedCount, "file")) that were "
-          + "consumed: repeat the command that wrote it before jobs write this output"
+        ? "a conversion is not finished, and has the content of \(counted(consumedCount, "consumed file")): "
+          + "repeat the command that wrote it before jobs write this output"
         : "a conversion is not finished: repeat the command that wrote it, or remove it before jobs "
           + "write this output", path: path)
   }

@@ -414,8 +414,8 @@ import Testing
       #expect(other.exitCode == 2)
       #expect(
         other.standardError.contains(
-          "it is of another input or of other options, but it has the content of 1 file that were "
-            + "consumed"), "\(other.standardError)")
+          "it is of another input or of other options, but it has the content of 1 "
+            + "consumed file: "), "\(other.standardError)")
       try CommandLine.succeedAll(arguments)
       #expect(try bytes(output) == bytes(plain))
     }
@@ -460,7 +460,7 @@ import Testing
           #expect(
             outcome.standardError
               == "condi-convert: \(output).journal: a conversion is not finished, and has the content "
-              + "of 1 file that were consumed: repeat the command that wrote it before jobs write "
+              + "of 1 consumed file: repeat the command that wrote it before jobs write "
               + "this output\n")
         }
       }
@@ -523,7 +523,7 @@ import Testing
       #expect(outcome.exitCode == 2)
       #expect(
         outcome.standardError.hasPrefix("condi-convert: \(path): plans of version 2 are not known")
-          && outcome.standardError.contains("it has the content of 1 file that were consumed"),
+          && outcome.standardError.contains("it has the content of 1 consumed file: "),
         "\(outcome.standardError)")
       #expect(try folder.names() == ["model", "out.condi.journal", "out.condi.part"])
     }

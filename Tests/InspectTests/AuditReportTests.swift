@@ -137,7 +137,7 @@ import Testing
     #expect(broken.verdict == .unreadable)
     #expect(
       broken.problems.map(\.message) == [
-        "what follows the pickle (1 byte) is none: unknown pickle opcode 255"
+        "the data after the pickle (1 byte) is not a pickle: unknown pickle opcode 255"
       ])
   }
 

@@ -293,11 +293,13 @@ struct LinearNetwork: ActivationSource {
     ) { try [1, .nan].withUnsafeBufferPointer { try accumulator.add($0, columns: 2) } }
     #expect(
       throws: TransformError(
-        .invalidCalibration(reason: "3 values in rows of 2 are no rows of 2"), tensor: "a.input")
+        .invalidCalibration(reason: "expected rows of 2, found 3 values in rows of 2"),
+        tensor: "a.input")
     ) { try [1, 2, 3].withUnsafeBufferPointer { try accumulator.add($0, columns: 2) } }
     #expect(
       throws: TransformError(
-        .invalidCalibration(reason: "4 values in rows of 4 are no rows of 2"), tensor: "a.input")
+        .invalidCalibration(reason: "expected rows of 2, found 4 values in rows of 4"),
+        tensor: "a.input")
     ) { try [1, 2, 3, 4].withUnsafeBufferPointer { try accumulator.add($0, columns: 4) } }
     #expect(
       throws: TransformError(

@@ -52,7 +52,8 @@ struct SiteAccumulator: Sendable {
       values.count.isMultiple(of: rowLength)
     else {
       throw error(
-        "\(counted(values.count, "value")) in rows of \(rowLength) are no rows of \(columns)")
+        "expected rows of \(columns), found \(counted(values.count, "value")) in rows of \(rowLength)"
+      )
     }
     if let index = values.firstIndex(where: { !$0.isFinite }) {
       throw error("value \(index) is \(values[index])")

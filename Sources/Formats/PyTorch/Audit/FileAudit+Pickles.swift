@@ -24,7 +24,8 @@ extension FileAudit {
         let message =
           index == 0
           ? problem.problem.description
-          : "what follows the pickle (\(counted(bytes.count - start, "byte"))) is none: \(problem.problem)"
+          : "the data after the pickle (\(counted(bytes.count - start, "byte"))) is not a pickle: "
+            + "\(problem.problem)"
         addProblem(message, place: place, offset: index == 0 ? problem.offset : startOffset)
       }
       let events =

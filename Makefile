@@ -26,7 +26,7 @@ TEST_PACKAGES := libsimde-dev
 # see the internals of the very modules that the program is made of.
 RELEASE      := -c release -Xswiftc -enable-testing
 
-.PHONY: help packages all-packages build demo install uninstall deb deb-test examples docs test lint format \
+.PHONY: help packages all-packages build demo install uninstall deb deb-test examples docs test lint format check-calls \
   interop bench accuracy fuzz sanitize mpi mpi-test clean
 
 help:
@@ -38,7 +38,8 @@ help:
 	@echo 'make examples build and run the programs of Examples/SwiftPackage'
 	@echo 'make docs     make the documentation of the libraries in out/docs'
 	@echo 'make test     build and run all tests'
-	@echo 'make lint     check the formatting of all Swift sources, and that what is public is documented'
+	@echo 'make lint     check the formatting, that what is public is documented, and that imports point down'
+	@echo 'make check-calls  check the program for calls that a fault of Swift 6.3 breaks'
 	@echo 'make format   apply that formatting'
 	@echo 'make interop  check written files with torch, numpy, safetensors, mlx, onnxruntime, gguf and transformers'
 	@echo 'make bench    time the tool beside Python scripts that do the same'
@@ -105,6 +106,10 @@ test: build
 lint:
 	$(SWIFT) format lint --strict --recursive $(SWIFT_SOURCES)
 	python3 Scripts/public-api.py --check
+	python3 Scripts/architecture.py
+
+check-calls: build
+	python3 Scripts/check-calls.py $(BIN)
 
 format:
 	$(SWIFT) format --in-place --recursive $(SWIFT_SOURCES)

@@ -20,9 +20,12 @@ let package = Package(
   name: "condi-convert",
   products: [
     .executable(name: "condi-convert", targets: ["condi-convert"]),
+    .library(name: "Storage", targets: ["Storage"]),
     .library(name: "Formats", targets: ["Formats"]),
+    .library(name: "Reports", targets: ["Reports"]),
     .library(name: "Inspect", targets: ["Inspect"]),
     .library(name: "Transform", targets: ["Transform"]),
+    .library(name: "Imaging", targets: ["Imaging"]),
     .library(name: "SuperResolution", targets: ["SuperResolution"]),
     .library(name: "LinearAlgebra", targets: ["LinearAlgebra"]),
     // For the package in `Fuzz`, which builds with flags that suit nothing else.
@@ -62,53 +65,78 @@ let package = Package(
     .target(name: "CKernels"),
 
     .target(name: "LinearAlgebra", dependencies: ["CLAPACKE"]),
+    // Files and the bytes in them, whatever they mean.
+    .target(
+      name: "Storage",
+      dependencies: [
+        "CLibzip", "CJSONC", "CZlib", "CDeflate", "CCrypto", "CSignals", "CFiles",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .target(
       name: "Formats",
       dependencies: [
-        "CLibzip", "CJSONC", "CZlib", "CDeflate", "CCrypto", "CSignals", "CFiles",
-        "CKernels",
+        "Storage", "CKernels",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
+    // What commands found, as text, JSON, CSV, Markdown and HTML.
+    .target(
+      name: "Reports", dependencies: ["Storage"],
+      resources: [
+        .embedInCode("Resources/page.css"), .embedInCode("Resources/images.css"),
+        .embedInCode("Resources/page.js"),
+      ]),
     // Work that several processes share: one alone, or those of mpirun.
-    .target(name: "Ranks", dependencies: ["Formats", "LinearAlgebra", "CMPI"]),
-    .target(name: "Inspect", dependencies: ["Formats", "LinearAlgebra", "Ranks"]),
+    .target(name: "Ranks", dependencies: ["Storage", "Formats", "LinearAlgebra", "CMPI"]),
+    .target(
+      name: "Inspect", dependencies: ["Storage", "Formats", "LinearAlgebra", "Ranks", "Reports"]),
     .target(
       name: "Transform",
       dependencies: [
-        "Formats", "LinearAlgebra",
+        "Storage", "Formats", "LinearAlgebra",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
     // Conversions that are interrupted and continued, or shared out to several machines.
     .target(
       name: "Jobs",
       dependencies: [
-        "Formats", "LinearAlgebra", "Ranks", "Transform",
+        "Storage", "Formats", "LinearAlgebra", "Ranks", "Transform",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
+    // Images: files, colours, resampling and how alike two are.
+    .target(name: "Imaging", dependencies: ["Storage", "CImageCodecs"]),
     .target(
       name: "SuperResolution",
-      dependencies: ["Formats", "LinearAlgebra", "Transform", "CKernels", "CImageCodecs"]),
+      dependencies: ["Storage", "Formats", "Imaging", "LinearAlgebra", "Transform", "CKernels"]),
     .executableTarget(
       name: "condi-convert",
       dependencies: [
-        "Formats", "Inspect", "Jobs", "Ranks", "Transform", "SuperResolution",
+        "Storage", "Formats", "Imaging", "Inspect", "Jobs", "Ranks", "Reports", "Transform",
+        "SuperResolution",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       linkerSettings: [.unsafeFlags(staticLinking)]),
 
     .target(
-      name: "FuzzTargets", dependencies: ["Formats", "SuperResolution"], path: "Fuzz/Targets"),
+      name: "FuzzTargets", dependencies: ["Storage", "Formats", "Imaging"],
+      path: "Fuzz/Targets"),
     // Kernels for AVX-512 on processors without it, by Debian's libsimde-dev.
     .target(
       name: "CEmulatedKernels", dependencies: ["CKernels"], path: "Tests/CEmulatedKernels"),
     .target(
-      name: "TestSupport", dependencies: ["CEmulatedKernels", "CKernels", "Formats"],
+      name: "TestSupport",
+      dependencies: ["CEmulatedKernels", "CKernels", "Storage", "Formats", "Imaging"],
       path: "Tests/TestSupport"),
     .testTarget(
       name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "FormatsTests", dependencies: ["Formats", "FuzzTargets", "TestSupport"],
+      name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: testSettings),
+    .testTarget(
+      name: "ReportsTests", dependencies: ["Reports"], swiftSettings: testSettings),
+    .testTarget(
+      name: "ImagingTests", dependencies: ["Imaging", "TestSupport"], swiftSettings: testSettings),
+    .testTarget(
+      name: "FormatsTests", dependencies: ["Storage", "Formats", "FuzzTargets", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "InspectTests", dependencies: ["Inspect", "TestSupport"], swiftSettings: testSettings),

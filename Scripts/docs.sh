@@ -12,7 +12,7 @@ out=$1
 shift
 swift=$(command -v "${SWIFT:-swift}")
 docc=${DOCC:-$(dirname "$(realpath "$swift")")/docc}
-modules=(Formats Inspect Transform SuperResolution LinearAlgebra)
+modules=(Storage LinearAlgebra Reports Imaging Formats Inspect Transform SuperResolution)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -27,7 +27,10 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-MODULES = ["Formats", "Inspect", "Transform", "SuperResolution", "LinearAlgebra"]
+MODULES = [
+    "Storage", "LinearAlgebra", "Reports", "Imaging", "Formats", "Inspect", "Transform",
+    "SuperResolution",
+]
 
 WITNESSES = {
     "description", "debugDescription", "errorDescription", "==", "<", "hash", "init(from:)",

@@ -1,10 +1,11 @@
 import Formats
-import SuperResolution
+import Imaging
+import Storage
 
-/// Something that takes bytes from anywhere and must answer with a value or a `FormatError`.
+/// Something that takes bytes from anywhere and must answer with a value or a `ModelError`.
 public struct FuzzTarget: Sendable {
   public let name: String
-  /// Anything but a `FormatError` that is thrown, and any trap, is a finding.
+  /// Anything but a `ModelError` that is thrown, and any trap, is a finding.
   public let run: @Sendable (SharedBytes) throws -> Void
 
   /// Each reader, and what lies behind the outer layers that a fuzzer seldom gets through.
@@ -51,7 +52,7 @@ public struct FuzzTarget: Sendable {
   private static func readPicture(_ bytes: SharedBytes) throws {
     guard bytes.count <= pictureByteLimit else { return }
     let image: RasterImage
-    do { image = try RasterImage(parsing: bytes) } catch is SuperResolutionError { return }
+    do { image = try RasterImage(parsing: bytes) } catch is ModelError { return }
     guard image.samples.count <= byteLimit else { return }
     let again = try RasterImage(parsing: image.encoded(as: .png))
     precondition(again.samples == image.samples && again.bitDepth == image.bitDepth)
@@ -70,15 +71,15 @@ public struct FuzzTarget: Sendable {
     for (name, tensor) in archive.tensors {
       guard tensor.byteCount <= byteLimit - byteCount else { continue }
       byteCount += tensor.byteCount
-      do { _ = try tensor.bytes() } catch is FormatError { continue }
-      _ = FormatError.malformed("described", tensor: name).description
+      do { _ = try tensor.bytes() } catch is ModelError { continue }
+      _ = ModelError.malformed("described", tensor: name).description
     }
     _ = archive.conventionalRoot
     let assembled = archive.assembled(configuration: .object([:]))
     for group in assembled.groups where group.isAssembled {
       guard let tensor = assembled.tensors[group.name], tensor.byteCount <= byteLimit
       else { continue }
-      do { _ = try tensor.bytes() } catch is FormatError { continue }
+      do { _ = try tensor.bytes() } catch is ModelError { continue }
     }
   }
 }

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 /// A packed file around a header that a fuzzer made, compressed by stored blocks alone.
 public enum PackedBytes {

@@ -1,4 +1,4 @@
-import Formats
+import Storage
 
 /// A zip archive of stored entries around bytes that a fuzzer made, so that it does not spend its
 /// time on the directory.

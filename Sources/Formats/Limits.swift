@@ -1,5 +1,7 @@
+import Storage
+
 /// What a file may ask for at most. Files that ask for more are refused with
-/// `FormatError.Problem.limitExceeded`, before memory is taken.
+/// `ModelError.Problem.limitExceeded`, before memory is taken.
 ///
 /// Each limit is defined where it is applied; this is the list of them, which the page `Limits` in
 /// the documentation shows. A test keeps the two the same.

@@ -1,5 +1,7 @@
 import Formats
+import Foundation
 import OrderedCollections
+import Storage
 import Synchronization
 import Transform
 
@@ -46,7 +48,7 @@ package struct Conversion: Sendable {
   /// - Parameters:
   ///   - archive: the part of the model that `packer` packs.
   ///   - root: where that part lies.
-  /// - Throws: `FormatError` when kept tensors cannot be read.
+  /// - Throws: `ModelError` when kept tensors cannot be read.
   package init(
     _ request: ConversionRequest, packing archive: TensorArchive, root: String?,
     with packer: ModelPacker
@@ -59,7 +61,7 @@ package struct Conversion: Sendable {
 
   /// Plans to write `archive` as safetensors.
   ///
-  /// - Throws: `FormatError` for what safetensors cannot hold.
+  /// - Throws: `ModelError` for what safetensors cannot hold.
   package init(
     _ request: ConversionRequest, copying archive: TensorArchive, root: String?
   ) throws {
@@ -74,13 +76,13 @@ package struct Conversion: Sendable {
   /// - Parameters:
   ///   - absentFiles: sources that a conversion has consumed; records of their tensors cannot be made.
   ///   - threads: at least 1.
-  /// - Throws: `FormatError` when sources are not as they were, or the plan is not one for them.
+  /// - Throws: `ModelError` when sources are not as they were, or the plan is not one for them.
   package init(
     continuing plan: ConversionPlan, access: InputFile.Access, absentFiles: Set<String> = [],
     threads: Int
   ) throws {
     guard plan.request.producer == Producer.current else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "it was planned by \(plan.request.producer), which may write other bytes than "
           + "\(Producer.current)", path: plan.request.input)
     }
@@ -94,7 +96,7 @@ package struct Conversion: Sendable {
         $0.name == $1.name && $0.offset == $1.offset && $0.byteCount == $1.byteCount
       }
       guard isPlanned else {
-        throw FormatError.malformed("the plan is for another model", path: plan.request.input)
+        throw ModelError.malformed("the plan is for another model", path: plan.request.input)
       }
       self.init(plan, file: writer, absentTensors: absentTensors, summaries: summaries)
       return
@@ -132,9 +134,87 @@ package struct Conversion: Sendable {
       planned.tensors[name] =
         try archive.tensors[name]?.interpreted(asOneOf: [entry.elementType])
         ?? Tensor(elementType: entry.elementType, shape: entry.shape) {
-          throw FormatError.malformed("the file that it was in has been consumed", tensor: name)
+          throw ModelError.malformed("the file that it was in has been consumed", tensor: name)
         }
     }
     return (planned, Set(plan.header.names.keys.filter { archive.tensors[$0] == nil }))
+  }
+}
+
+/// A file that a model was read from, as it was then.
+package struct SourceFile: Hashable, Sendable {
+  package let path: String
+  package let byteCount: Int
+  /// When it was last changed: nanoseconds since 1970.
+  package let modification: Int
+
+  /// - Throws: `ModelError` when there is no such file.
+  package init(path: String) throws {
+    var status = stat()
+    guard stat(path, &status) == 0 else {
+      throw ModelError(.system(operation: "read the file's status", code: errno), path: path)
+    }
+    self.path = path
+    byteCount = Int(status.st_size)
+    modification = Int(status.st_mtim.tv_sec) * 1_000_000_000 + Int(status.st_mtim.tv_nsec)
+  }
+
+  /// Whether the file is as it was; a file that is gone is not.
+  package var isUnchanged: Bool { (try? SourceFile(path: path)) == self }
+
+  /// Whether nothing has the file's name any more, or an empty file: it is emptied before it is deleted.
+  var isGone: Bool {
+    var status = stat()
+    return stat(path, &status) == 0 ? status.st_size == 0 : errno == ENOENT
+  }
+}
+
+extension SourceFile {
+  init(parsing json: JSONValue) throws {
+    var members = try JSONMembers(json, subject: "a source of the plan")
+    path = try members.require("path", members.takeString("path"))
+    byteCount = try members.require("byteCount", members.takeCount("byteCount"))
+    modification = try members.require("modification", members.takeInteger("modification"))
+  }
+
+  var json: JSONValue {
+    .object([
+      "path": .string(path), "byteCount": .integer(byteCount),
+      "modification": .integer(modification),
+    ])
+  }
+}
+
+/// An output that took its name in the moment before its journal was to be removed.
+enum FinishedOutput {
+  /// Whether the output of `plan` is there with every record that was planned, as the journal says
+  /// them.
+  ///
+  /// - Throws: `ModelError` when the output cannot be read.
+  static func isThere(of plan: ConversionPlan, _ journal: JournalContent) throws -> Bool {
+    guard FileManager.default.fileExists(atPath: plan.request.output) else { return false }
+    let results = try journal.results + RankShare.results(of: plan)
+    let checksums = Dictionary(results.map { ($0.index, $0.checksum) }) { $1 }
+    let file = try InputFile(path: plan.request.output, access: .read)
+    return try plan.header.entries.enumerated().allSatisfy { index, entry in
+      guard let checksum = checksums[index], entry.byteCount <= file.byteCount - entry.offset else {
+        return false
+      }
+      return try file.checksum(at: entry.offset, byteCount: entry.byteCount) == checksum
+    }
+  }
+}
+
+extension InputFile {
+  /// The CRC-32 of bytes of the file, read by pieces.
+  fileprivate func checksum(at offset: Int, byteCount: Int) throws -> UInt32 {
+    let pieceByteCount = 1 << 20
+    var checksum: UInt32 = 0
+    for start in stride(from: 0, to: byteCount, by: pieceByteCount) {
+      let piece = try bytes(
+        at: offset + start, count: min(pieceByteCount, byteCount - start), purpose: "its record")
+      checksum = CRC32.checksum(piece, seed: checksum)
+    }
+    return checksum
   }
 }

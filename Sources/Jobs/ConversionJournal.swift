@@ -1,5 +1,5 @@
-import Formats
 import Foundation
+import Storage
 import Synchronization
 
 /// What a conversion has done so far, in a file beside its output.
@@ -52,7 +52,7 @@ final class ConversionJournal: Sendable {
   /// Begins a journal, in the place of an earlier one.
   ///
   /// - Parameter plan: that of the conversion, or a reference to it.
-  /// - Throws: `FormatError` when it cannot be written.
+  /// - Throws: `ModelError` when it cannot be written.
   convenience init(beginningAt path: String, with plan: JSONValue) throws {
     try self.init(opening: path, creates: true)
     try begin(with: plan)
@@ -73,7 +73,7 @@ final class ConversionJournal: Sendable {
   ///   - refusal: what is said when another process writes it.
   ///   - check: throws where one with another first line is to stay.
   /// - Returns: the journal, and what it says; `nil` where it was begun.
-  /// - Throws: `FormatError` when it cannot be written.
+  /// - Throws: `ModelError` when it cannot be written.
   static func alone(
     at path: String, head: JSONValue, refusal: String,
     replacing check: (_ head: JSONValue) throws -> Void = { _ in }
@@ -82,7 +82,7 @@ final class ConversionJournal: Sendable {
     guard
       flock(journal.descriptor, LOCK_EX | LOCK_NB) == 0
         || errno != EWOULDBLOCK  // a file system without locks
-    else { throw FormatError.unsupported(refusal, path: path) }
+    else { throw ModelError.unsupported(refusal, path: path) }
     let content = try JournalContent(path: path)
     guard let content, content.head == head else {
       try content?.head.map(check)
@@ -98,7 +98,7 @@ final class ConversionJournal: Sendable {
     descriptor = open(
       path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | (creates ? O_CREAT : 0), 0o666)
     guard descriptor >= 0 else {
-      throw FormatError(
+      throw ModelError(
         .system(operation: creates ? "create the file" : "open", code: errno), path: path)
     }
   }
@@ -113,7 +113,7 @@ final class ConversionJournal: Sendable {
 
   private func cut(at byteCount: Int) throws {
     guard ftruncate(descriptor, off_t(byteCount)) == 0 else {
-      throw FormatError(.system(operation: "write", code: errno), path: path)
+      throw ModelError(.system(operation: "write", code: errno), path: path)
     }
   }
 
@@ -125,7 +125,7 @@ final class ConversionJournal: Sendable {
     try hasFailed.withLock { hasFailed in
       // After half a line no other line may follow.
       guard !hasFailed else {
-        throw FormatError(.system(operation: "write", code: EIO), path: path)
+        throw ModelError(.system(operation: "write", code: EIO), path: path)
       }
       var rest = line[...]
       while !rest.isEmpty {
@@ -133,7 +133,7 @@ final class ConversionJournal: Sendable {
         if count < 0, errno == EINTR { continue }
         guard count > 0 else {
           hasFailed = true
-          throw FormatError(
+          throw ModelError(
             .system(operation: "write", code: count == 0 ? ENOSPC : errno), path: path)
         }
         rest = rest.dropFirst(count)
@@ -143,7 +143,7 @@ final class ConversionJournal: Sendable {
 
   /// Makes all lines durable.
   ///
-  /// - Throws: `FormatError` when the disk fails, and when the journal has been removed meanwhile.
+  /// - Throws: `ModelError` when the disk fails, and when the journal has been removed meanwhile.
   func synchronize() throws {
     try PositionalFile(path: path, descriptor: descriptor).synchronize()
   }
@@ -162,7 +162,7 @@ struct JournalContent: Sendable {
   let wholeByteCount: Int
 
   /// - Returns: `nil` when there is no journal, or none with a whole first line.
-  /// - Throws: `FormatError` when it cannot be read.
+  /// - Throws: `ModelError` when it cannot be read.
   init?(path: String) throws {
     guard FileManager.default.fileExists(atPath: path) else { return nil }
     let file = try InputFile(path: path, access: .read)
@@ -201,9 +201,9 @@ struct JournalContent: Sendable {
 
   /// The plan that a conversion's journal begins with.
   ///
-  /// - Throws: `FormatError` when there is none that this program knows.
+  /// - Throws: `ModelError` when there is none that this program knows.
   func plan() throws -> ConversionPlan {
-    guard let head else { throw FormatError.malformed("its first line is damaged") }
+    guard let head else { throw ModelError.malformed("its first line is damaged") }
     return try ConversionPlan(parsing: head)
   }
 
@@ -212,13 +212,13 @@ struct JournalContent: Sendable {
   /// Where nothing was, the record that such a line spoke of is simply made again.
   ///
   /// - Parameter plan: of the conversion, where that can be read.
-  /// - Throws: `FormatError` that says what to do.
+  /// - Throws: `ModelError` that says what to do.
   func refuseDamage(of plan: ConversionPlan?, path: String) throws {
     guard let line = damagedLines.first else { return }
     let isConsumed =
       plan.map { $0.sources.contains(where: \.isGone) } ?? damagedLines.contains { $0 > 1 }
     guard isConsumed || !consumedFiles.isEmpty else { return }
-    throw FormatError.malformed(
+    throw ModelError.malformed(
       "line \(line) is damaged, and the partial file may be the only copy of files that were consumed: "
         + (line > 1
           ? "remove that line and repeat the command, which says what is lost, if anything is, or "
@@ -227,11 +227,11 @@ struct JournalContent: Sendable {
   }
 
   /// - Parameter reason: why the journal is of no use.
-  /// - Throws: `FormatError` when beginning anew would lose what was consumed.
+  /// - Throws: `ModelError` when beginning anew would lose what was consumed.
   func refuseToDiscard(_ reason: String, path: String) throws {
     try refuseDamage(of: try? plan(), path: path)
     guard consumedFiles.isEmpty else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "\(reason), but it has the content of \(counted(consumedFiles.count, "consumed file")): "
           + "repeat the command that wrote it, or remove it", path: path)
     }
@@ -239,7 +239,7 @@ struct JournalContent: Sendable {
 
   /// The first line alone; `nil` where there is no whole one of at most 4 KiB.
   ///
-  /// - Throws: `FormatError` when it cannot be read, or is not a journal's.
+  /// - Throws: `ModelError` when it cannot be read, or is not a journal's.
   static func head(path: String) throws -> JSONValue? {
     let file = try InputFile(path: path, access: .read)
     let bytes = try file.bytes(at: 0, count: min(file.byteCount, 4096), purpose: "the journal")

@@ -1,5 +1,8 @@
 import Formats
+import Foundation
 import OrderedCollections
+import Storage
+import Transform
 
 /// Everything about an output file but its bytes: what it is made from, and each record's place and
 /// encoding.
@@ -27,12 +30,12 @@ package struct ConversionPlan: Sendable {
     self.header = header
   }
 
-  /// - Throws: `FormatError` for whatever is no plan, or one of another version.
+  /// - Throws: `ModelError` for whatever is no plan, or one of another version.
   package init(parsing json: JSONValue) throws {
     var members = try JSONMembers(json, subject: "the plan")
     let version = try members.require("schemaVersion", members.takeInteger("schemaVersion"))
     guard version == Self.schemaVersion else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "plans of version \(version) are not known; this program reads version "
           + "\(Self.schemaVersion)")
     }
@@ -44,7 +47,7 @@ package struct ConversionPlan: Sendable {
     header = try PackedHeader(parsing: members.require("header", members.take("header")))
   }
 
-  /// - Throws: `FormatError` when the file cannot be read, or is no plan.
+  /// - Throws: `ModelError` when the file cannot be read, or is no plan.
   package init(contentsOf path: String) throws {
     self = try locatingErrors(path: path) {
       let file = try InputFile(path: path, access: .read)
@@ -67,13 +70,133 @@ package struct ConversionPlan: Sendable {
   /// What tells plans apart: a SHA-256 in hexadecimal.
   package var fingerprint: String { SharedBytes(json.serialized().utf8).sha256 }
 
-  /// - Throws: `FormatError` that names the first source that is not as it was planned with.
+  /// - Throws: `ModelError` that names the first source that is not as it was planned with.
   ///
   /// - Parameter absentFiles: sources that a conversion has consumed.
   package func checkSources(absentFiles: Set<String> = []) throws {
     for source in sources where !absentFiles.contains(source.path) && !source.isUnchanged {
-      throw FormatError.malformed(
+      throw ModelError.malformed(
         "it is gone or was changed since the conversion was planned", path: source.path)
     }
+  }
+}
+
+/// What a user asked for: from which model, to which file, how.
+///
+/// Two runs whose requests and input files are the same write the same bytes, so that one can go on
+/// where the other stopped.
+package struct ConversionRequest: Hashable, Sendable {
+  /// Absolute path of the model.
+  package let input: String
+  /// Absolute path of the file to be written.
+  package let output: String
+  /// The part of a nested checkpoint that was asked for; `nil` for the conventional one, or all.
+  package let root: String?
+  /// Name of the output's format.
+  package let format: String
+  /// How weights are quantized; `nil` where every bit is kept.
+  package let recipe: JSONValue?
+  /// The program, whose other versions may write other bytes.
+  package let producer: String
+
+  /// - Parameters:
+  ///   - input, output: paths, which are taken from the working folder where they are relative.
+  package init(input: String, output: String, root: String?, format: String, recipe: Recipe?) {
+    self.input = Self.absolute(input)
+    self.output = Self.absolute(output)
+    self.root = root
+    self.format = format
+    self.recipe = recipe?.jsonValue
+    producer = Producer.current
+  }
+
+  /// Whether the output is a packed file.
+  package var isPacked: Bool { format == PackedFormat.identifier.name }
+
+  private static func absolute(_ path: String) -> String {
+    path.hasPrefix("/") ? path : "\(FileManager.default.currentDirectoryPath)/\(path)"
+  }
+}
+
+extension ConversionRequest {
+  init(parsing json: JSONValue) throws {
+    var members = try JSONMembers(json, subject: "the plan's 'request'")
+    input = try members.require("input", members.takeString("input"))
+    output = try members.require("output", members.takeString("output"))
+    root = try members.takeString("root")
+    format = try members.require("format", members.takeString("format"))
+    recipe = members.take("recipe")
+    producer = try members.require("producer", members.takeString("producer"))
+    guard isPacked == (recipe != nil) else {
+      throw ModelError.malformed("the plan's format and recipe do not go together")
+    }
+  }
+
+  var json: JSONValue {
+    var members: OrderedDictionary<String, JSONValue> = [
+      "input": .string(input), "output": .string(output),
+    ]
+    members["root"] = root.map(JSONValue.string)
+    members["format"] = .string(format)
+    members["recipe"] = recipe
+    members["producer"] = .string(producer)
+    return .object(members)
+  }
+}
+
+/// What a plan says of the work, for deciding how many jobs are to do it.
+package struct ConversionPlanReport: Codable, Hashable, Sendable {
+  package static let currentSchemaVersion = 1
+
+  /// How evenly so many jobs have the work.
+  package struct Division: Codable, Hashable, Sendable {
+    package let jobCount: Int
+    /// Bytes that the job reads which has the most.
+    package let largestShareByteCount: Int
+    /// That share over the mean; with 1, all have the same.
+    package let imbalance: Double
+  }
+
+  package let schemaVersion: Int
+  /// The plan's file.
+  package let plan: String
+  package let input: String
+  package let output: String
+  package let format: String
+  /// Tensors that have a record of their own.
+  package let recordCount: Int
+  /// Bytes that are read.
+  package let sourceByteCount: Int
+  /// Bytes of the output up to what seals it.
+  package let recordsByteCount: Int
+  package let largestTensor: String?
+  package let largestTensorByteCount: Int
+  package let divisions: [Division]
+
+  /// - Parameter plan: where the plan is kept.
+  package init(_ conversion: Conversion, plan: String) {
+    let file = conversion.file
+    let records = file.records
+    let largest = file.largestFirst.first.map { records[$0] }
+    schemaVersion = Self.currentSchemaVersion
+    self.plan = plan
+    input = conversion.plan.request.input
+    output = conversion.plan.request.output
+    format = conversion.plan.request.format
+    recordCount = records.count
+    let total = records.reduce(0) { $0 + $1.sourceByteCount }
+    sourceByteCount = total
+    recordsByteCount = file.recordsEnd
+    largestTensor = largest?.name
+    largestTensorByteCount = largest?.sourceByteCount ?? 0
+    divisions = sequence(first: 1) { 2 * $0 }.prefix { $0 <= min(1024, records.count) }
+      .map { count in
+        let shares = JobShare.all(of: file, count: count)
+        let most =
+          shares.map { share in share.reduce(0) { $0 + records[$1].sourceByteCount } }.max() ?? 0
+        return Division(
+          jobCount: count, largestShareByteCount: most,
+          imbalance: total > 0 ? Double(most) * Double(count) / Double(total) : 1)
+      }
   }
 }

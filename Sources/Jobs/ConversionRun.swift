@@ -1,6 +1,7 @@
 import Formats
 import Foundation
 import Ranks
+import Storage
 import Transform
 
 /// A conversion by one process or by all ranks of a group, which writes `OUT.part` until that is whole
@@ -38,7 +39,7 @@ package struct ConversionRun: Sendable {
   /// Looks for what an earlier run left.
   ///
   /// - Parameter consumes: whether the request is to consume sources, so that some may be gone.
-  /// - Throws: `FormatError` when the journal cannot be read, or when consumed files make it the only
+  /// - Throws: `ModelError` when the journal cannot be read, or when consumed files make it the only
   ///   copy of their content and it is damaged or does not fit the request.
   package static func earlier(
     _ request: ConversionRequest, consumes: Bool = false
@@ -57,13 +58,13 @@ package struct ConversionRun: Sendable {
     if try !isPartial && FinishedOutput.isThere(of: plan, content) {
       ConversionJournal.removeAll(of: request.output)
       guard content.consumedFiles.isEmpty else {
-        throw FormatError.unsupported(
+        throw ModelError.unsupported(
           "an earlier run has finished it, and consumed its input", path: request.output)
       }
       return .none
     }
     guard isPartial || content.consumedFiles.isEmpty else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "its partial file is gone, and with it the content of "
           + "\(counted(content.consumedFiles.count, "consumed file")): remove the journal to begin anew without them",
         path: path)
@@ -94,7 +95,7 @@ package struct ConversionRun: Sendable {
   ///     alone.
   ///   - access: how the other ranks open the sources.
   ///   - ranks: of which this is rank 0.
-  /// - Throws: `FormatError` when the output may not be replaced, when jobs have begun it, or when the
+  /// - Throws: `ModelError` when the output may not be replaced, when jobs have begun it, or when the
   ///   disk has not enough space.
   package init(
     beginning conversion: Conversion, replacesExisting: Bool, keepsJournal: Bool,
@@ -136,7 +137,7 @@ package struct ConversionRun: Sendable {
   ///   - plan: as `earlier` found it.
   ///   - consumes: whether sources are deleted, as in the earlier run.
   ///   - ranks: of which this is rank 0; how many the earlier run had is of no matter.
-  /// - Throws: `FormatError` when another process is at it, files are not as they were, or the partial
+  /// - Throws: `ModelError` when another process is at it, files are not as they were, or the partial
   ///   file has lost what was consumed.
   package init(
     continuing plan: ConversionPlan, access: InputFile.Access, replacesExisting: Bool,
@@ -147,13 +148,13 @@ package struct ConversionRun: Sendable {
       for: plan.request.output, replacesExisting: replacesExisting, opening: .existing)
     // Read with the partial file locked, so that nobody appends to it.
     guard let content = try JournalContent(path: path) else {
-      throw FormatError.malformed("the journal is gone", path: path)
+      throw ModelError.malformed("the journal is gone", path: path)
     }
     // What is there as it was can be read, and will be consumed again.
     let absent = InputConsumption.absentFiles(
       of: plan, among: content.consumedFiles, orGone: consumes)
     guard absent.isEmpty || !ranks.isShared else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "files of the input have been consumed, which only a process alone goes on with", path: path
       )
     }
@@ -180,7 +181,7 @@ package struct ConversionRun: Sendable {
   /// Reserves the space of all records; where shards are consumed, the file takes space as records are
   /// made, and it is checked only that there will be enough.
   ///
-  /// - Throws: `FormatError` when there is not.
+  /// - Throws: `ModelError` when there is not.
   private static func makeRoom(
     for conversion: Conversion, in output: PartialFile, done: Set<Int> = [],
     consumption: InputConsumption?
@@ -194,7 +195,7 @@ package struct ConversionRun: Sendable {
   }
 
   /// - Parameter files: those that the journal calls consumed.
-  /// - Throws: `FormatError` when records are neither in the partial file nor can be made again.
+  /// - Throws: `ModelError` when records are neither in the partial file nor can be made again.
   private static func checkConsumed(
     _ conversion: Conversion, done: [RecordResult], in output: PartialFile,
     consumed files: Set<String>
@@ -205,10 +206,10 @@ package struct ConversionRun: Sendable {
     guard let first = lost.first else { return }
     // A file that is merely elsewhere can be put back.
     if let moved = conversion.plan.sources.first(where: { $0.isGone && !files.contains($0.path) }) {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "it is gone, and no journal says that it was consumed: put it back", path: moved.path)
     }
-    throw FormatError.malformed(
+    throw ModelError.malformed(
       "it does not hold what its journal says, and the file that the tensor was in has been consumed; "
         + "\(lost.count) of \(counted(conversion.file.records.count, "tensor")) are lost, and no more is consumed",
       path: output.path, tensor: first.element.name)
@@ -218,7 +219,7 @@ package struct ConversionRun: Sendable {
   ///
   /// - Parameter progress: called with the bytes of each tensor done, from any thread; at once for
   ///   those that an earlier run did.
-  /// - Throws: `FormatError`; a journal stays, so that the run can be continued. `TransformError` for
+  /// - Throws: `ModelError`; a journal stays, so that the run can be continued. `TransformError` for
   ///   weights that cannot be quantized, ever: then nothing stays, unless inputs were to be consumed.
   package func finish(progress: WriteProgress? = nil) throws -> ConversionOutcome {
     do {

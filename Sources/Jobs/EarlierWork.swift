@@ -1,5 +1,5 @@
-import Formats
 import Foundation
+import Storage
 
 /// What others have left beside an output, in whose partial file their work is: it is refused to write
 /// over that.
@@ -13,11 +13,11 @@ enum EarlierWork {
 
   /// For a conversion that begins, and is no job.
   ///
-  /// - Throws: `FormatError` when jobs have written the partial file, of whatever plan, or another
+  /// - Throws: `ModelError` when jobs have written the partial file, of whatever plan, or another
   ///   conversion has consumed files into it.
   static func refuseAny(of output: String) throws {
     if let journal = try jobJournals(of: output).first {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "jobs of a plan have begun this output: 'finish' their plan, or remove their journals and "
           + PartialFile.path(of: output), path: journal)
     }
@@ -27,12 +27,12 @@ enum EarlierWork {
 
   /// For jobs.
   ///
-  /// - Throws: `FormatError` when a conversion with a journal has written the partial file.
+  /// - Throws: `ModelError` when a conversion with a journal has written the partial file.
   static func refuseConversion(of output: String) throws {
     let path = ConversionJournal.path(of: output)
     guard FileManager.default.fileExists(atPath: path) else { return }
     let consumedCount = (try? JournalContent(path: path))?.consumedFiles.count ?? 0
-    throw FormatError.unsupported(
+    throw ModelError.unsupported(
       consumedCount > 0
         ? "a conversion is not finished, and has the content of \(counted(consumedCount, "consumed file")): "
           + "repeat the command that wrote it before jobs write this output"
@@ -46,7 +46,7 @@ enum EarlierWork {
   ///   - journal: that of the job.
   ///   - areOthersBeginning: whether the journals may be of several plans, because others have begun
   ///     since this was called before.
-  /// - Throws: `FormatError` when jobs of another plan have written the partial file.
+  /// - Throws: `ModelError` when jobs of another plan have written the partial file.
   static func refuseOtherPlans(
     than plan: ConversionPlan, journal: String, areOthersBeginning: Bool = false
   ) throws {
@@ -62,8 +62,8 @@ enum EarlierWork {
   }
 
   /// What is said to a job of `plan` about the journal of another plan's job.
-  static func otherPlan(than plan: ConversionPlan, journal: String) -> FormatError {
-    FormatError.unsupported(
+  static func otherPlan(than plan: ConversionPlan, journal: String) -> ModelError {
+    ModelError.unsupported(
       "jobs of another plan have begun this output: 'finish' that plan, or remove their journals "
         + "and \(PartialFile.path(of: plan.request.output))", path: journal)
   }

@@ -1,6 +1,7 @@
 import Formats
 import Foundation
 import OrderedCollections
+import Storage
 
 /// Deletes each source when every tensor in it is safely in the output's partial file.
 ///
@@ -20,7 +21,7 @@ package struct InputConsumption: Sendable {
 
   /// - Parameters:
   ///   - archive: the whole model, of which nothing is left out.
-  /// - Throws: `FormatError` for sources whose deletion would lose something, or free nothing.
+  /// - Throws: `ModelError` for sources whose deletion would lose something, or free nothing.
   package init(_ conversion: Conversion, of archive: TensorArchive) throws {
     try Self.check(conversion, archive)
     self.init(conversion, fileOfTensor: archive.fileOfTensor)
@@ -214,7 +215,7 @@ package struct InputConsumption: Sendable {
   /// Frees the file's space though this process still has it open, then its name.
   private static func delete(_ path: String) throws {
     guard truncate(path, 0) == 0, unlink(path) == 0 else {
-      throw FormatError(.system(operation: "delete the consumed file", code: errno), path: path)
+      throw ModelError(.system(operation: "delete the consumed file", code: errno), path: path)
     }
   }
 
@@ -222,8 +223,8 @@ package struct InputConsumption: Sendable {
     _ conversion: Conversion, _ archive: TensorArchive, absentFiles: Set<String> = []
   ) throws {
     let plan = conversion.plan
-    func refused(_ reason: String, path: String) -> FormatError {
-      FormatError.unsupported("\(reason), so it is not consumed", path: path)
+    func refused(_ reason: String, path: String) -> ModelError {
+      ModelError.unsupported("\(reason), so it is not consumed", path: path)
     }
     guard plan.root == nil else {
       throw refused("only a part of it is taken", path: plan.request.input)

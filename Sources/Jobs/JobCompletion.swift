@@ -1,5 +1,5 @@
-import Formats
 import Foundation
+import Storage
 import Transform
 
 /// Checks what the jobs of a plan made, and seals the file.
@@ -22,14 +22,14 @@ package struct JobCompletion: Sendable {
   }
 
   /// - Parameter replacesExisting: whether an output that is there is replaced.
-  /// - Throws: `FormatError` that names the jobs which are missing, or whose records are not in the
+  /// - Throws: `ModelError` that names the jobs which are missing, or whose records are not in the
   ///   file as they say; and when the output cannot be written.
   package func finish(replacesExisting: Bool) throws -> ConversionOutcome {
     let conversion = try Conversion(continuing: plan, access: access, threads: threads)
     let begun = try jobs()
     guard !begun.isEmpty else {
       let isThere = FileManager.default.fileExists(atPath: plan.request.output)
-      throw FormatError.malformed(
+      throw ModelError.malformed(
         isThere
           ? "no job of this plan has run since this file was sealed"
           : "no job of this plan has run; 'run PLAN --job i/n' runs one", path: plan.request.output)
@@ -51,10 +51,10 @@ package struct JobCompletion: Sendable {
     do {
       return try PartialFile(
         for: plan.request.output, replacesExisting: replacesExisting, opening: .existing)
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       guard case .system(_, ENOENT) = error.problem, let path = error.path else { throw error }
       let names = jobs.prefix(8).map(\.number.description).joined(separator: ", ")
-      throw FormatError.malformed(
+      throw ModelError.malformed(
         "it is gone, with what \(jobs.count == 1 ? "job" : "jobs") \(names)"
           + "\(jobs.count > 8 ? " and \(jobs.count - 8) more" : "") have done: run all jobs again",
         path: path)
@@ -77,14 +77,14 @@ package struct JobCompletion: Sendable {
 
   private func incomplete(
     _ missing: Set<Int>, of conversion: Conversion, _ jobs: [Job]
-  ) -> FormatError {
+  ) -> ModelError {
     let count = jobs.map(\.number.count).max() ?? 1
     let unfinished = JobShare.all(of: conversion.file, count: count).enumerated()
       .filter { $1.contains(where: missing.contains) }
       .compactMap { JobNumber($0.offset + 1, of: count) }
     let names = unfinished.prefix(8).map(\.description).joined(separator: ", ")
     let more = unfinished.count > 8 ? " and \(unfinished.count - 8) more" : ""
-    return FormatError.malformed(
+    return ModelError.malformed(
       "\(missing.count) of \(counted(conversion.file.records.count, "tensor")) are missing; to be run "
         + "\(unfinished.count == 1 ? "is job" : "are jobs") \(names)\(more)",
       path: plan.request.output)

@@ -1,7 +1,7 @@
-import Formats
 import Foundation
 import OrderedCollections
 import Ranks
+import Storage
 import Transform
 
 /// What rank 0 says to the others of a conversion that it has begun, and what they do then.
@@ -27,7 +27,7 @@ package struct RankShare: Codable, Sendable {
 
   /// Makes records of the conversion that rank 0 finishes meanwhile: see `ConversionRun.finish`.
   ///
-  /// - Throws: `FormatError`, `TransformError`. What must not stay of a run that failed is removed.
+  /// - Throws: `ModelError`, `TransformError`. What must not stay of a run that failed is removed.
   package static func join(_ ranks: RankGroup) throws {
     try ranks.broadcast(nil as RankShare?).run(ranks)
   }
@@ -66,7 +66,7 @@ package struct RankShare: Codable, Sendable {
 
   /// What the journals of ranks say that are of this plan.
   ///
-  /// - Throws: `FormatError` when the output's folder cannot be read.
+  /// - Throws: `ModelError` when the output's folder cannot be read.
   static func results(of plan: ConversionPlan) throws -> [RecordResult] {
     let head = head(of: plan)
     return try ConversionJournal.paths(

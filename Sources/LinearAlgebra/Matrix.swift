@@ -1,3 +1,5 @@
+import CLAPACKE
+
 /// A dense real matrix that owns its elements, row-major and in double precision.
 ///
 /// Weights of every element type are widened to `Double`, so that what is computed from them is
@@ -63,5 +65,143 @@ public struct Matrix: Hashable, Sendable {
     _ body: (UnsafeMutableBufferPointer<Double>) throws -> Result
   ) rethrows -> Result {
     try values.withUnsafeMutableBufferPointer { try body($0) }
+  }
+}
+
+extension Matrix {
+  /// How a factor enters a product.
+  public enum Side: Sendable {
+    /// The matrix as it is.
+    case plain
+    /// With rows and columns exchanged, without a copy.
+    case transposed
+
+    fileprivate var blas: CBLAS_TRANSPOSE { self == .plain ? CblasNoTrans : CblasTrans }
+  }
+
+  /// The matrix of `rows` by `columns` zeros.
+  public init(zerosOfRows rows: Int, columns: Int) {
+    self.init(
+      rows: rows, columns: columns, values: [Double](repeating: 0, count: rows * columns))
+  }
+
+  /// The identity of `count` by `count`.
+  public init(identity count: Int) {
+    self.init(zerosOfRows: count, columns: count)
+    for index in 0..<count { self[index, index] = 1 }
+  }
+
+  /// `op(self) · op(other)`: BLAS's `dgemm`.
+  ///
+  /// - Precondition: the inner dimensions agree, and dimensions fit 32 bits.
+  /// - Complexity: O(rows · inner · columns).
+  public func multiplied(
+    by other: Matrix, _ side: Side = .plain, otherSide: Side = .plain
+  ) -> Matrix {
+    let (rows, inner) = side == .plain ? (self.rows, columns) : (columns, self.rows)
+    let (otherInner, otherColumns) =
+      otherSide == .plain ? (other.rows, other.columns) : (other.columns, other.rows)
+    precondition(inner == otherInner, "\(rows)×\(inner) and \(otherInner)×\(otherColumns)")
+    var result = [Double](repeating: 0, count: rows * otherColumns)
+    if !result.isEmpty, inner > 0 {
+      cblas_dgemm(
+        CblasRowMajor, side.blas, otherSide.blas, Int32(rows), Int32(otherColumns), Int32(inner),
+        1, values, Int32(columns), other.values, Int32(other.columns), 0, &result,
+        Int32(otherColumns))
+    }
+    return Matrix(rows: rows, columns: otherColumns, values: result)
+  }
+
+  /// `self + factor · other`, element by element.
+  ///
+  /// - Precondition: the shapes agree.
+  package func adding(_ other: Matrix, times factor: Double = 1) -> Matrix {
+    precondition(rows == other.rows && columns == other.columns, "the shapes differ")
+    return Matrix(
+      rows: rows, columns: columns,
+      values: zip(values, other.values).map { $0 + factor * $1 })
+  }
+
+  /// `factor · self`.
+  package func scaled(by factor: Double) -> Matrix {
+    Matrix(rows: rows, columns: columns, values: values.map { $0 * factor })
+  }
+
+  /// `self` with `value` added to every element of the diagonal.
+  package func addingToDiagonal(_ value: Double) -> Matrix {
+    var result = self
+    for index in 0..<min(rows, columns) { result[index, index] += value }
+    return result
+  }
+
+  /// `Σᵢⱼ self[i, j] · other[i, j]`, summed in order.
+  ///
+  /// - Precondition: the shapes agree.
+  package func inner(_ other: Matrix) -> Double {
+    precondition(rows == other.rows && columns == other.columns, "the shapes differ")
+    return zip(values, other.values).reduce(0) { $0 + $1.0 * $1.1 }
+  }
+
+  /// `self · vector`.
+  ///
+  /// - Precondition: the vector has a value a column.
+  public func multiplied(by vector: [Double]) -> [Double] {
+    precondition(vector.count == columns, "the vector has \(vector.count) of \(columns) values")
+    return (0..<rows).map { row in
+      (0..<columns).reduce(0) { $0 + values[row * columns + $1] * vector[$1] }
+    }
+  }
+
+  /// `trace(self · weight · selfᵀ)`: with a second moment `E[xxᵀ]` as the weight this is
+  /// `E‖self · x‖²`.
+  ///
+  /// - Precondition: `weight` is square, with a row a column.
+  package func energy(_ weight: Matrix) -> Double { multiplied(by: weight).inner(self) }
+
+  /// The elements on the diagonal.
+  package var diagonal: [Double] { (0..<min(rows, columns)).map { self[$0, $0] } }
+
+  /// A symmetric sum that grows row by row: `self += Σ rᵀr` over the rows of `other`, in the lower
+  /// triangle and its mirror alike. BLAS's `dsyrk`.
+  ///
+  /// - Parameter other: `count · columns` values, row by row.
+  /// - Precondition: `self` is square, and symmetric before.
+  package mutating func addProducts(ofRows other: UnsafeBufferPointer<Double>) {
+    precondition(rows == columns && columns > 0, "a symmetric sum is square")
+    precondition(other.count.isMultiple(of: columns), "the last row is not whole")
+    guard let start = other.baseAddress, !other.isEmpty else { return }
+    let columns = columns
+    let order = Int32(columns)
+    withUnsafeMutableValues { sum in
+      BLASThreads.perform {
+        cblas_dsyrk(
+          CblasRowMajor, CblasUpper, CblasTrans, order, Int32(other.count / columns), 1, start,
+          order, 1, sum.baseAddress, order)
+      }
+      for row in 0..<columns {
+        for column in 0..<row { sum[row * columns + column] = sum[column * columns + row] }
+      }
+    }
+  }
+
+  /// `self += leftᵀ · right` for rows of as many values as `self` has rows and columns.
+  ///
+  /// - Precondition: both have as many whole rows.
+  package mutating func addProducts(
+    _ left: UnsafeBufferPointer<Double>, _ right: UnsafeBufferPointer<Double>
+  ) {
+    precondition(rows > 0 && columns > 0, "a sum of products has elements")
+    let count = left.count / rows
+    precondition(
+      left.count == count * rows && right.count == count * columns, "the rows do not agree")
+    guard let leftStart = left.baseAddress, let rightStart = right.baseAddress, count > 0 else {
+      return
+    }
+    let (rows, columns) = (Int32(self.rows), Int32(self.columns))
+    withUnsafeMutableValues { sum in
+      cblas_dgemm(
+        CblasRowMajor, CblasTrans, CblasNoTrans, rows, columns, Int32(count), 1, leftStart, rows,
+        rightStart, columns, 1, sum.baseAddress, columns)
+    }
   }
 }

@@ -1,3 +1,5 @@
+import Imaging
+
 /// Something that enlarges pictures by a whole factor: a network or an interpolation.
 public protocol Upscaler: Sendable {
   /// What reports call it.
@@ -10,7 +12,7 @@ public protocol Upscaler: Sendable {
   /// The enlarged picture, as many channels as `picture`; samples may lie outside 0…1.
   ///
   /// - Parameter progress: called with the share of the work done, from 0 to 1, from any thread.
-  /// - Throws: `SuperResolutionError` when the picture has too few pixels or another count of channels
+  /// - Throws: `ModelError` when the picture has too few pixels or another count of channels
   ///   than the model takes.
   func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws -> Picture
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Formats
 import Foundation
+import Storage
 
 @main
 struct CondiConvert: ParsableCommand {
@@ -59,7 +60,12 @@ struct CondiConvert: ParsableCommand {
     do {
       try SignalHandlers.install()
       try VectorLevel.check(environment: ProcessInfo.processInfo.environment)
-      guard try SharedWork.launch.get().isRoot else { SharedWork.assist() }
+      guard try SharedWork.launch.get().isRoot else {
+        SharedWork.assist {
+          var command = try parseAsRoot()
+          try command.run()
+        }
+      }
       if let hint = FirstSteps.hint(for: Array(CommandLine.arguments.dropFirst())) {
         Console.error(hint)
         throw ExitCode.validationFailure
@@ -85,19 +91,8 @@ struct CondiConvert: ParsableCommand {
     if let outcome = error as? Outcome { exit(withError: outcome.exitCode) }
     guard exitCode(for: error) == .failure, !(error is CleanExit) else { exit(withError: error) }
     // Everything the libraries throw describes itself in one line; wrong usage went above.
-    Console.error(explanation(of: error))
+    Console.error(Console.explanation(of: error))
     exit(withError: Outcome.error.exitCode)
-  }
-
-  /// What is to be said of an error: where bytes of a mapped input went missing, whatever else is
-  /// wrong follows from that.
-  static func explanation(of error: any Error) -> String {
-    do {
-      try SignalHandlers.checkInputs()
-      return "\(error)"
-    } catch {
-      return "\(error)"
-    }
   }
 
   /// Ends the program as it ends where parsing finds the mistake: the parser does not know whose

@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Imaging
 import SuperResolution
 import TestSupport
 import Testing

@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Storage
 import TestSupport
 import Testing
 

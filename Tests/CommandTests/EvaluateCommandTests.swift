@@ -1,5 +1,7 @@
 import Formats
 import Foundation
+import Imaging
+import Storage
 import SuperResolution
 import TestSupport
 import Testing

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 import TestSupport
 import Testing
 
@@ -162,30 +163,30 @@ struct AffineQuantizationTests {
         scale: [scale], elementType: elementType, shape: [2])
     }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "a finite lower bound and a finite scale of at least 0 in cell 0",
         found: "-inf and 1.0")
     ) { try encode(lower: -1e6, scale: 1) }
     #expect(
-      throws: FormatError.unsupported(
+      throws: ModelError.unsupported(
         "the scale 1e-09 of cell 0 is too small for float16")
     ) { try encode(lower: 0, scale: 1e-9) }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "a finite lower bound and a finite scale of at least 0 in cell 0",
         found: "0.0 and -1.0")
     ) { try encode(lower: 0, scale: -1) }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "values within float32 in cell 0", found: "-3e+38 to inf")
     ) { try encode(lower: -3e38, scale: 2e38, .float32) }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "values within float16 in cell 0", found: "65000.0 to 66500.0")
     ) { try encode(lower: 65_000, scale: 500, .float32, .float16) }
     try encode(lower: 65_000, scale: 168, .float32, .float16)
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "values within bfloat16 in cell 0", found: "0.0 to 3.4e+38")
     ) { try encode(lower: 0, scale: 3.4e38 / 3, .float32, .bfloat16) }
   }
@@ -194,7 +195,7 @@ struct AffineQuantizationTests {
   func valuesThatAreNotFiniteAreNamed(value: Float) throws {
     let layout = try AffineLayout(rows: 1, columns: 3, granularity: .tensor)
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "finite values to quantize", found: "\(value) at element 1")
     ) {
       try QuantizedTensor.encode(
@@ -217,71 +218,71 @@ struct AffineQuantizationTests {
     }
     try parse()
     #expect(
-      throws: FormatError(
+      throws: ModelError(
         .truncated(
           expectedBytes: 16, foundBytes: 12, purpose: "2 lower bounds and scales in float32"))
     ) { try parse(parameters: [0, 0, 1]) }
     #expect(
-      throws: FormatError(
+      throws: ModelError(
         .truncated(
           expectedBytes: 8, foundBytes: 16, purpose: "2 lower bounds and scales in float16"))
     ) { try parse(parameterType: .float16) }
     #expect(
-      throws: FormatError(
+      throws: ModelError(
         .truncated(expectedBytes: 2, foundBytes: 1, purpose: "6 codes of 2 bits"))
     ) { try parse(codes: [0]) }
-    #expect(throws: FormatError.malformed("the bits after the last code are not zero")) {
+    #expect(throws: ModelError.malformed("the bits after the last code are not zero")) {
       try parse(codes: [0, 0x80])
     }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "a finite lower bound and a finite scale of at least 0 in cell 1",
         found: "nan and 1.0")
     ) { try parse(parameters: [0, .nan, 1, 1]) }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "a finite lower bound and a finite scale of at least 0 in cell 0",
         found: "0.0 and inf")
     ) { try parse(parameters: [0, 0, .infinity, 1]) }
-    #expect(throws: FormatError.mismatch(expected: "1 to 8 bits a code", found: "9")) {
+    #expect(throws: ModelError.mismatch(expected: "1 to 8 bits a code", found: "9")) {
       try parse(bitWidth: 9)
     }
-    #expect(throws: FormatError.unsupported("int32 elements cannot be quantized")) {
+    #expect(throws: ModelError.unsupported("int32 elements cannot be quantized")) {
       try parse(elementType: .int32)
     }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "3 rows of 2 for [3, 2]", found: "2 rows of 3")
     ) { try parse(shape: [3, 2]) }
   }
 
   @Test func emptyAndOverflowingLayoutsAreRefused() {
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "a matrix of at least one element and below 2^63", found: "0 rows of 3")
     ) { try AffineLayout(rows: 0, columns: 3, granularity: .tensor) }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "a matrix of at least one element and below 2^63",
         found: "2 rows of \(Int.max)")
     ) { try AffineLayout(rows: 2, columns: .max, granularity: .tensor) }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "a group size of at least 1", found: "0")
     ) { try AffineLayout(rows: 2, columns: 2, granularity: .group(0)) }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "rows that divide into 3 parts", found: "8 rows")
     ) { try AffineLayout(rows: 8, columns: 2, granularity: .tensor, parts: 3) }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "one part, or several per tensor", found: "3 parts per channel")
     ) { try AffineLayout(rows: 9, columns: 2, granularity: .channel, parts: 3) }
-    #expect(throws: FormatError.unsupported("a scalar cannot be quantized")) {
+    #expect(throws: ModelError.unsupported("a scalar cannot be quantized")) {
       try AffineLayout(shape: .scalar, granularity: .tensor)
     }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "a matrix of at least one element and below 2^63", found: "1 rows of 0")
     ) { try AffineLayout(shape: [3, 0], granularity: .tensor) }
   }

@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 extension ExpectedArchive {
   /// Reads the file at `path` with any format, and compares it with what is expected.
@@ -15,7 +16,7 @@ extension ExpectedArchive {
     do {
       archive = try FormatRegistry.standard.open(path, access: access)
       checksums = try archive.tensors.values.map { CRC32.checksum(try $0.bytes()) }
-    } catch let error as FormatError where isRefused || mayBeRefused {
+    } catch let error as ModelError where isRefused || mayBeRefused {
       #expect(error.path == path, sourceLocation: sourceLocation)
       return
     }

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 import TestSupport
 import Testing
 
@@ -66,11 +67,11 @@ struct BitStreamTests {
   @Test func wrongLengthsAreRefused() {
     let bytes = SharedBytes([0, 0, 0])
     // Eleven codes of 3 bits take 33 bits, one more than four bytes hold.
-    let extra = FormatError(
+    let extra = ModelError(
       .truncated(expectedBytes: 2, foundBytes: 3, purpose: "5 codes of 3 bits"))
     #expect(BitStream.byteCount(count: 11, bitWidth: 3) == 5)
     #expect(
-      throws: FormatError(
+      throws: ModelError(
         .truncated(expectedBytes: 5, foundBytes: 3, purpose: "11 codes of 3 bits"))
     ) { try BitStream.unpackCodes(bytes, count: 11, bitWidth: 3) }
     #expect(throws: extra) { try BitStream.unpackCodes(bytes, count: 5, bitWidth: 3) }
@@ -82,7 +83,7 @@ struct BitStreamTests {
     #expect(BitStream.byteCount(count: -1, bitWidth: 2) == nil)
     #expect(BitStream.byteCount(count: .max, bitWidth: 1) == 1 << 60)
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "a bit stream below 2^63 bits", found: "\(Int.max) elements of 2 bits")
     ) { try BitStream.unpackCodes(SharedBytes(), count: .max, bitWidth: 2) }
   }

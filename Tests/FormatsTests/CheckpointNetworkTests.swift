@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// Weights in what training tools put around them.
 @Suite struct CheckpointNetworkTests {

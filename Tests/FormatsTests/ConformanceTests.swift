@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Storage
 import Synchronization
 import TestSupport
 import Testing
@@ -42,7 +43,7 @@ import Testing
     try withTemporaryFolder { folder in
       for type in ElementType.allCases where !subject.elementTypes.contains(type) {
         let tensor = try #require(try FormatSubject.sampleTensor(type, [2, 4], seed: 7))
-        let error = #expect(throws: FormatError.self, "\(type)") {
+        let error = #expect(throws: ModelError.self, "\(type)") {
           try subject.write(TensorArchive(tensors: ["weight": tensor]), in: folder)
         }
         #expect(error?.tensor == "weight")
@@ -91,7 +92,7 @@ import Testing
         do {
           let path = try subject.write(archive, in: folder)
           #expect(try subject.readWhole(path).firstDifference(from: archive) == nil)
-        } catch is FormatError {}
+        } catch is ModelError {}
       }
     }
   }

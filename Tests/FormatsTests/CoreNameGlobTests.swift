@@ -1,4 +1,5 @@
 import Formats
+import Storage
 import Testing
 
 @Suite struct CoreNameGlobTests {
@@ -22,19 +23,19 @@ import Testing
     ("[c-a]", "the range 'c-a' is empty in the name pattern '[c-a]'"),
   ])
   func refuses(pattern: String, message: String) {
-    #expect(throws: FormatError.malformed(message)) { try NameGlob(pattern) }
+    #expect(throws: ModelError.malformed(message)) { try NameGlob(pattern) }
   }
 
   @Test func boundsTheAlternatives() throws {
     let eight = String(repeating: "{a,b}", count: 8)
     #expect(try NameGlob(eight).matches("abababab"))
     #expect(
-      throws: FormatError(
+      throws: ModelError(
         .limitExceeded(what: "a name pattern's alternatives", limit: 256, found: "512"))
     ) {
       try NameGlob(eight + "{a,b}")
     }
-    #expect(throws: FormatError.unsupported("nested braces in the name pattern '{a,{b,c}}'")) {
+    #expect(throws: ModelError.unsupported("nested braces in the name pattern '{a,{b,c}}'")) {
       try NameGlob("{a,{b,c}}")
     }
   }
@@ -51,7 +52,7 @@ import Testing
     #expect(try names.matching([NameGlob("a.*"), NameGlob("*.weight")]) == names)
     #expect(try names.matching([NameGlob("a.*")]) == ["a.weight", "a.bias"])
     #expect(
-      throws: FormatError.mismatch(expected: "a tensor name that matches 'c.*'", found: "none")
+      throws: ModelError.mismatch(expected: "a tensor name that matches 'c.*'", found: "none")
     ) {
       try names.matching([NameGlob("a.*"), NameGlob("c.*")])
     }

@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct CoreNumbersTests {
   /// Every code of every type of at most 8 bits, against PyTorch and the OCP tables.
@@ -91,7 +92,7 @@ import Testing
   ])
   func refusesWhatIsNoRealNumber(_ type: ElementType) throws {
     let tensor = try Tensor(elementType: type, shape: [0], bytes: SharedBytes())
-    #expect(throws: FormatError.unsupported("\(type) elements are not real numbers")) {
+    #expect(throws: ModelError.unsupported("\(type) elements are not real numbers")) {
       try tensor.doubleValues()
     }
   }

@@ -2,6 +2,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct CoreTensorTests {
   @Test(arguments: ElementType.allCases)
@@ -106,7 +107,7 @@ import Testing
   ) throws {
     let shape = try #require(Shape(dimensions))
     #expect(
-      throws: FormatError.mismatch(expected: "elements inside a storage of 12", found: found)
+      throws: ModelError.mismatch(expected: "elements inside a storage of 12", found: found)
     ) {
       try view(shape, offset: offset, strides: strides)
     }
@@ -114,26 +115,26 @@ import Testing
 
   @Test func refusesOtherBadViews() throws {
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "non-negative offset and strides", found: "offset 0 [-1]")
     ) {
       try view([2], offset: 0, strides: [-1])
     }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "non-negative offset and strides", found: "offset -1 [1]")
     ) {
       try view([2], offset: -1, strides: [1])
     }
-    #expect(throws: FormatError.mismatch(expected: "2 strides for [2, 2]", found: "1")) {
+    #expect(throws: ModelError.mismatch(expected: "2 strides for [2, 2]", found: "1")) {
       try view([2, 2], offset: 0, strides: [1])
     }
-    #expect(throws: FormatError.malformed("strides [9223372036854775807] of [3] overflow")) {
+    #expect(throws: ModelError.malformed("strides [9223372036854775807] of [3] overflow")) {
       try view([3], offset: 0, strides: [.max])
     }
     let huge = 1 << 40
     #expect(
-      throws: FormatError(
+      throws: ModelError(
         .limitExceeded(
           what: "a view's expansion in bytes", limit: 1 << 30,
           found: "[\(huge)] of uint8 over 12 bytes"))
@@ -141,14 +142,14 @@ import Testing
       try view(try #require(Shape([huge])), offset: 0, strides: [0])
     }
     #expect(
-      throws: FormatError.unsupported("strided views of float4_e2m1 elements are not supported")
+      throws: ModelError.unsupported("strided views of float4_e2m1 elements are not supported")
     ) {
       try view([2], offset: 0, strides: [1], type: .float4E2M1)
     }
   }
 
   @Test func checksTheBytesOfTensors() throws {
-    let expected = FormatError(
+    let expected = ModelError(
       .truncated(expectedBytes: 8, foundBytes: 7, purpose: "float32 [2]"))
     let seven = SharedBytes([UInt8](repeating: 0, count: 7))
     #expect(throws: expected) {
@@ -157,7 +158,7 @@ import Testing
     let lazy = try Tensor(elementType: .float32, shape: [2]) { seven }
     #expect(throws: expected) { try lazy.bytes() }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "elements that fill whole bytes below 2^63", found: "float4_e2m1 [3]")
     ) {
       try Tensor(elementType: .float4E2M1, shape: [3]) { seven }
@@ -167,7 +168,7 @@ import Testing
     #expect(
       try words.reinterpreted(as: .uint8, shape: [8]).bytes().array == [1, 2, 3, 4, 5, 6, 7, 8])
     #expect(
-      throws: FormatError(
+      throws: ModelError(
         .truncated(expectedBytes: 12, foundBytes: 8, purpose: "float32 [3]"))
     ) {
       try words.reinterpreted(as: .float32, shape: [3])

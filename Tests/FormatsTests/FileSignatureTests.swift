@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// Files of other programs: each is named, with the way out.
 @Suite struct FileSignatureTests {
@@ -103,7 +104,7 @@ import Testing
   func foreignFilesAreNamed(index: Int) throws {
     let sample = Self.cases[index]
     let file = InputFile(SharedBytes(sample.bytes), path: sample.name)
-    let error = #expect(throws: FormatError.self) { try FormatRegistry.standard.format(of: file) }
+    let error = #expect(throws: ModelError.self) { try FormatRegistry.standard.format(of: file) }
     guard case .unrecognizedFormat(let message)? = error?.problem else {
       Issue.record("\(String(describing: error))")
       return
@@ -113,12 +114,22 @@ import Testing
     #expect(!message.contains("\n"))
   }
 
+  @Test func anEmptyFileIsCalledEmpty() throws {
+    try withTemporaryFolder { folder in
+      let path = folder.appending("empty")
+      try Data().write(to: URL(filePath: path))
+      #expect(throws: ModelError(.unrecognizedFormat(found: "the file is empty"), path: path)) {
+        try FormatRegistry.standard.open(path)
+      }
+    }
+  }
+
   @Test func weightsOfNcnnAreKnownByTheirDescription() throws {
     try withTemporaryFolder { folder in
       try Data("7767517\n1 1\n".utf8).write(to: URL(filePath: folder.appending("net.param")))
       let path = folder.appending("net.bin")
       try Data([0, 0, 0x80, 0x3F]).write(to: URL(filePath: path))
-      let error = #expect(throws: FormatError.self) { try FormatRegistry.standard.open(path) }
+      let error = #expect(throws: ModelError.self) { try FormatRegistry.standard.open(path) }
       #expect(error.map { "\($0)".contains("the weights of an ncnn network") } ?? false)
     }
   }
@@ -134,7 +145,7 @@ import Testing
   func foreignFoldersAreNamed(names: [String], message: String) throws {
     try withTemporaryFolder { folder in
       for name in names { try Data("x".utf8).write(to: URL(filePath: folder.appending(name))) }
-      let error = #expect(throws: FormatError.self) {
+      let error = #expect(throws: ModelError.self) {
         try FormatRegistry.standard.open(folder.path)
       }
       #expect(error.map { "\($0)".contains(message) } ?? false, "\(String(describing: error))")
@@ -163,7 +174,7 @@ import Testing
         try FormatRegistry.standard.open(folder.path).sourceFiles
           == [folder.appending("pytorch_model.bin")])
       try Data(Self.pointer.utf8).write(to: URL(filePath: folder.appending("model.safetensors")))
-      let error = #expect(throws: FormatError.self) {
+      let error = #expect(throws: ModelError.self) {
         try FormatRegistry.standard.open(folder.path)
       }
       #expect(error?.path == folder.appending("model.safetensors"))
@@ -177,7 +188,7 @@ import Testing
         try Data().write(to: URL(filePath: folder.appending(name)))
       }
       #expect(
-        throws: FormatError.unsupported(
+        throws: ModelError.unsupported(
           "the folder holds several safetensors files; name one of 'a.safetensors', "
             + "'b.safetensors'", path: folder.path)
       ) {

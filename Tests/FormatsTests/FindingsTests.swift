@@ -1,6 +1,7 @@
 import Formats
 import Foundation
 import FuzzTargets
+import Storage
 import TestSupport
 import Testing
 
@@ -24,7 +25,7 @@ import Testing
     }
     inputs += [Data(), Data([0]), Data("{}".utf8), Data([0x80, 2, 0x7D, 0x2E])]
     for input in inputs {
-      do { try target.run(SharedBytes(input)) } catch is FormatError { continue }
+      do { try target.run(SharedBytes(input)) } catch is ModelError { continue }
     }
   }
 }

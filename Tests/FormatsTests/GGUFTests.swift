@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct GGUFTests {
   /// Files of the gguf package, and files broken in one way each. The package's own dequantization
@@ -27,7 +28,7 @@ import Testing
     #expect(
       archive.notes == ["1 of 2 tensors have types that cannot be read: \(type)"])
     #expect(
-      throws: FormatError.unsupported(
+      throws: ModelError.unsupported(
         "elements of type \(type) cannot be read", path: path, tensor: "weight")
     ) {
       try tensor.bytes()
@@ -36,11 +37,11 @@ import Testing
   }
 
   @Test(arguments: [
-    ("big_endian", FormatError.unsupported("big-endian GGUF files are not supported", offset: 4)),
+    ("big_endian", ModelError.unsupported("big-endian GGUF files are not supported", offset: 4)),
     ("version1", .unsupported("GGUF version 1 is not supported; 2 and 3 are", offset: 4)),
     (
       "five_axes",
-      FormatError(
+      ModelError(
         .limitExceeded(what: "the axes of a tensor", limit: 4, found: "5"), tensor: "a", offset: 33)
     ),
     (
@@ -49,7 +50,7 @@ import Testing
     ),
     (
       "past_the_end",
-      FormatError(
+      ModelError(
         .truncated(expectedBytes: 68, foundBytes: 64, purpose: "F32 [17]"), tensor: "a")
     ),
     (
@@ -69,18 +70,18 @@ import Testing
     ),
     (
       "tensor_count",
-      FormatError(
+      ModelError(
         .limitExceeded(
           what: "the number of tensors", limit: 1_000_000, found: "9223372036854775808"),
         offset: 8)
     ),
     (
       "deep_array",
-      FormatError(
+      ModelError(
         .limitExceeded(what: "the nesting of metadata arrays", limit: 4, found: "5"), offset: 85)
     ),
   ])
-  func refuses(file: String, expected: FormatError) throws {
+  func refuses(file: String, expected: ModelError) throws {
     let path = try PackageFolder.fixture("gguf/\(file).gguf")
     #expect(throws: expected.located(path: path)) { try FormatRegistry.standard.open(path) }
   }

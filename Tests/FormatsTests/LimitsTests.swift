@@ -4,6 +4,7 @@ import Testing
 
 @testable import Formats
 @testable import FuzzTargets
+@testable import Storage
 
 /// Files that ask for too much, or that say two things at once.
 @Suite struct LimitsTests {
@@ -28,7 +29,7 @@ import Testing
   private func expect(
     _ bytes: [UInt8], _ message: String, sourceLocation: SourceLocation = #_sourceLocation
   ) {
-    let error = #expect(throws: FormatError.self, sourceLocation: sourceLocation) {
+    let error = #expect(throws: ModelError.self, sourceLocation: sourceLocation) {
       try open(bytes)
     }
     #expect(
@@ -144,7 +145,7 @@ import Testing
         bytes[start + length + index] = UInt8(truncatingIfNeeded: byteCount >> (8 * index))
       }
     }
-    let error = #expect(throws: FormatError.self) { try open(bytes) }
+    let error = #expect(throws: ModelError.self) { try open(bytes) }
     #expect(error != nil)
     if byteCount > 1 << 20 { #expect("\(error.map { "\($0)" } ?? "")".contains(message)) }
   }

@@ -4,6 +4,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// Weights that are stored as several tensors, against what the programs compute that wrote them
 /// (`generate_logical.py`).
@@ -173,7 +174,7 @@ import Testing
     _ codes: [Int], _ scale: [Int], _ configured: [Int]?, _ prefers128: Bool
   ) throws {
     let shapes = try (#require(Shape(codes)), #require(Shape(scale)))
-    #expect(throws: FormatError.self) {
+    #expect(throws: ModelError.self) {
       try ScaleLayout(
         codes: shapes.0, scale: shapes.1, configured: configured, prefers128: prefers128)
     }
@@ -266,7 +267,7 @@ import Testing
       elementType: .int32, shape: [96],
       bytes: SharedBytes(elementsOf: [Int32](repeating: 7, count: 96)))
     let broken = try #require(archive.assembled().tensors["fc.weight"])
-    #expect(throws: FormatError.self) { try broken.bytes() }
+    #expect(throws: ModelError.self) { try broken.bytes() }
   }
 
   @Test(
@@ -279,7 +280,7 @@ import Testing
       (#"{"bits": 4, "group_size": 32, "quant_method": "bitsandbytes"}"#, nil),
     ] as [(String, String?)])
   func otherMethodsAreNamed(_ config: String, _ message: String?) throws {
-    let error = #expect(throws: FormatError.self) {
+    let error = #expect(throws: ModelError.self) {
       try ModelImport(TensorArchive(), from: .gptq, config: json(config))
     }
     if let message { #expect(error?.description == message) }
@@ -307,7 +308,7 @@ import Testing
         == "the configuration's 'quant_method' is 'gptq', but the shapes are AWQ's")
     let tensor = try #require(assembled.tensors["fc.weight"])
     #expect(try tensor.bytes().elementsEqual(#require(values.tensors["fc.weight"]).bytes()))
-    let error = #expect(throws: FormatError.self) {
+    let error = #expect(throws: ModelError.self) {
       try ModelImport(archive, from: .gptq, config: config)
     }
     #expect(

@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct NumPyTests {
   /// Files of NumPy itself, and files broken in one way each.
@@ -111,7 +112,7 @@ import Testing
   @Test(arguments: [
     (
       #"{"version":2}"#,
-      FormatError.Problem.unsupported("version 2 is unknown; known is 1")
+      ModelError.Problem.unsupported("version 2 is unknown; known is 1")
     ),
     (#"{"version":1,"more":{}}"#, .malformed("the unknown member 'more'")),
     (
@@ -120,8 +121,8 @@ import Testing
     ),
     (#"[1]"#, .malformed("not a JSON object")),
   ])
-  func refusesSidecars(text: String, problem: FormatError.Problem) {
-    #expect(throws: FormatError(problem)) { try NPZSidecar(parsing: text) }
+  func refusesSidecars(text: String, problem: ModelError.Problem) {
+    #expect(throws: ModelError(problem)) { try NPZSidecar(parsing: text) }
   }
 
   @Test(arguments: [
@@ -166,14 +167,14 @@ import Testing
   ])
   func refusesLiterals(text: String, position: Int, message: String) {
     #expect(
-      throws: FormatError.malformed(
+      throws: ModelError.malformed(
         "the NumPy header at its character \(position): \(message)")
     ) { try PythonLiteral(parsing: text) }
   }
 
   @Test func limitsTheNestingOfLiterals() {
     #expect(
-      throws: FormatError(
+      throws: ModelError(
         .limitExceeded(what: "the nesting of a NumPy header", limit: 16, found: "more"))
     ) {
       try PythonLiteral(parsing: String(repeating: "(", count: 9000))
@@ -183,7 +184,7 @@ import Testing
   @Test(arguments: [
     (
       "|O",
-      FormatError.Problem.unsupported(
+      ModelError.Problem.unsupported(
         "the object array ('|O') holds a Python pickle")
     ),
     ("<M8[s]", .unsupported("NumPy dates ('<M8[s]') are not supported; save them as int64")),
@@ -197,8 +198,8 @@ import Testing
     ("<U-1", .unsupported("the NumPy element type '<U-1' is not supported")),
     ("", .malformed("the NumPy element type '' has no byte order")),
   ])
-  func refusesElementTypes(descriptor: String, problem: FormatError.Problem) {
-    #expect(throws: FormatError(problem)) { try NPYElement(descriptor) }
+  func refusesElementTypes(descriptor: String, problem: ModelError.Problem) {
+    #expect(throws: ModelError(problem)) { try NPYElement(descriptor) }
   }
 
   // MARK: Raw bytes
@@ -223,7 +224,7 @@ import Testing
       #expect(archive.tensors.mapValues(\.unreadableType) == ["b": "<V2", "f": "<V1"])
       #expect(archive.unread.map(\.name) == ["v"])
       #expect(
-        throws: FormatError.unsupported(
+        throws: ModelError.unsupported(
           "NumPy did not keep the type of its raw bytes ('<V2'), which --void-type names",
           tensor: "b")
       ) { try archive.requireReadableTensors() }
@@ -278,14 +279,14 @@ import Testing
     try withTemporaryFolder { folder in
       let path = folder.appending("file.npy")
       #expect(
-        throws: FormatError.unsupported(
+        throws: ModelError.unsupported(
           "a .npy file holds exactly one tensor, not 2; .npz holds several", path: path)
       ) {
         try FormatRegistry.standard.write(
           TensorArchive(tensors: ["a": tensor, "b": tensor]), as: NPYFormat(), to: path)
       }
       #expect(
-        throws: FormatError.unsupported(
+        throws: ModelError.unsupported(
           "a .npy file holds one tensor and no values or metadata; .npz holds them", path: path)
       ) {
         try FormatRegistry.standard.write(

@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct ONNXTests {
   /// Models of the onnx package, and models broken in one way each.
@@ -23,7 +24,7 @@ import Testing
     #expect(tensor.shape.dimensions == [3, 4])
     #expect(archive.notes == ["1 of 2 initializers have types that cannot be read: \(type)"])
     #expect(
-      throws: FormatError.unsupported(
+      throws: ModelError.unsupported(
         "elements of type \(type) cannot be read", path: path, tensor: "w")
     ) {
       try tensor.bytes()
@@ -33,7 +34,7 @@ import Testing
   @Test(arguments: [
     (
       "raw_too_short",
-      FormatError(
+      ModelError(
         .truncated(expectedBytes: 48, foundBytes: 44, purpose: "float32 [3, 4]"), tensor: "w",
         offset: 27)
     ),
@@ -64,14 +65,14 @@ import Testing
     ("segment", .unsupported("tensors in segments are not supported", tensor: "w")),
     ("no_graph", .malformed("the model has no graph")),
   ])
-  func refuses(file: String, expected: FormatError) throws {
+  func refuses(file: String, expected: ModelError) throws {
     let path = try PackageFolder.fixture("onnx/\(file).onnx")
     #expect(throws: expected.located(path: path)) { try ONNXFormat().read(InputFile(path: path)) }
   }
 
   @Test func refusesSparseInitializersByName() throws {
     let path = try PackageFolder.fixture("onnx/sparse.onnx")
-    let error = #expect(throws: FormatError.self) { try FormatRegistry.standard.open(path) }
+    let error = #expect(throws: ModelError.self) { try FormatRegistry.standard.open(path) }
     #expect(error?.tensor == "sparse")
     #expect(error?.problem == .unsupported("sparse initializers are not supported"))
   }
@@ -79,7 +80,7 @@ import Testing
   @Test func checksTypedElementsWhenTheyAreLoaded() throws {
     let path = try PackageFolder.fixture("onnx/typed_range.onnx")
     let tensor = try #require(try FormatRegistry.standard.open(path).tensors["w"])
-    let error = #expect(throws: FormatError.self) { try tensor.bytes() }
+    let error = #expect(throws: ModelError.self) { try tensor.bytes() }
     #expect(error?.problem == .malformed("int32_data holds 128, which is no int8"))
     #expect(error?.path == path)
   }
@@ -110,7 +111,7 @@ import Testing
     #expect(throws: Never.self) { try archive.requireReadableTensors() }
     var empty = archive
     empty.tensors = [:]
-    #expect(throws: FormatError.self) { try empty.requireReadableTensors() }
+    #expect(throws: ModelError.self) { try empty.requireReadableTensors() }
   }
 
   @Test func namesItsSourceFiles() throws {

@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// What every format that is only read has to do, whatever it is.
 @Suite struct ReadOnlyFormatTests {
@@ -55,7 +56,7 @@ import Testing
     try withTemporaryFolder { folder in
       let path = folder.appending("model")
       #expect(
-        throws: FormatError.unsupported(
+        throws: ModelError.unsupported(
           "\(subject.format.identifier.displayName) files are read, never written", path: path)
       ) {
         try FormatRegistry.standard.write(TensorArchive(), as: subject.format, to: path)
@@ -133,7 +134,7 @@ import Testing
               let other = try #require(archive.tensors[name])
               #expect(try tensor.firstDifference(from: other) == nil, "\(name) cut to \(count)")
             }
-          } catch let error as FormatError {
+          } catch let error as ModelError {
             #expect(error.path == path, "\(name) cut to \(count)")
           }
         }
@@ -165,7 +166,7 @@ import Testing
             _ = FormatRegistry.standard.formats.map { format in
               (try? InputFile(path: path)).map(format.recognizes)
             }
-          } catch is FormatError {}
+          } catch is ModelError {}
         }
       }
     }

@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct SafetensorsTests {
   /// Files of the safetensors package, and files broken in one way each.
@@ -74,7 +75,7 @@ import Testing
       try Data(length + Array(header.utf8) + data).write(to: URL(filePath: path))
       do {
         return try SafetensorsFormat().read(try InputFile(path: path))
-      } catch var error as FormatError {
+      } catch var error as ModelError {
         #expect(error.path == path)
         error.path = nil
         throw error
@@ -85,7 +86,7 @@ import Testing
   @Test(arguments: [
     (
       #"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
-      FormatError.mismatch(expected: "8 bytes for float32 [2]", found: "4", tensor: "w")
+      ModelError.mismatch(expected: "8 bytes for float32 [2]", found: "4", tensor: "w")
     ),
     (
       #"{"w":{"dtype":"F99","shape":[2],"data_offsets":[0,4]}}"#,
@@ -108,7 +109,7 @@ import Testing
     ),
     (
       #"{"w":{"dtype":"U8","shape":[9],"data_offsets":[0,9]}}"#,
-      FormatError(
+      ModelError(
         .truncated(expectedBytes: 9, foundBytes: 4, purpose: "uint8 [9]"), tensor: "w",
         offset: 61)
     ),
@@ -140,7 +141,7 @@ import Testing
     ),
     (#"[]"#, .malformed("the header does not begin with '{'", offset: 8)),
   ])
-  func refuses(header: String, expected: FormatError) {
+  func refuses(header: String, expected: ModelError) {
     #expect(throws: expected) { try read(header, data: [1, 2, 3, 4]) }
   }
 
@@ -150,7 +151,7 @@ import Testing
       try Data([0x01, 0xE1, 0xF5, 0x05, 0, 0, 0, 0] + Array("{}".utf8)).write(
         to: URL(filePath: path))
       #expect(
-        throws: FormatError(
+        throws: ModelError(
           .limitExceeded(
             what: "a safetensors header in bytes", limit: 100_000_000, found: "100000001"),
           path: path, offset: 0)
@@ -168,13 +169,13 @@ import Testing
         try FormatRegistry.standard.write(archive, as: SafetensorsFormat(), to: path)
       }
       #expect(
-        throws: FormatError.unsupported(
+        throws: ModelError.unsupported(
           "the name is reserved in safetensors", path: path, tensor: "__metadata__")
       ) {
         try write(TensorArchive(tensors: ["__metadata__": tensor]))
       }
       #expect(
-        throws: FormatError.unsupported(
+        throws: ModelError.unsupported(
           "the metadata name 'condi.values' is reserved", path: path)
       ) {
         try write(TensorArchive(metadata: ["condi.values": "{}"]))

@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct ShardedTests {
   @Test(
@@ -79,7 +80,7 @@ import Testing
   @Test func namesMissingShards() throws {
     try withShards([Self.one: ["a": [1]]], index: Self.map) { _, path in
       #expect(
-        throws: FormatError.malformed("1 of 2 shards are missing: '\(Self.two)'", path: path)
+        throws: ModelError.malformed("1 of 2 shards are missing: '\(Self.two)'", path: path)
       ) {
         try FormatRegistry.standard.open(path)
       }
@@ -89,7 +90,7 @@ import Testing
   @Test func namesMissingTensors() throws {
     try withShards([Self.one: ["a": [1]], Self.two: ["c": [1]]], index: Self.map) { _, path in
       #expect(
-        throws: FormatError.malformed(
+        throws: ModelError.malformed(
           "the shard '\(Self.two)' does not hold what the index says: 'b'", path: path)
       ) {
         try FormatRegistry.standard.open(path)
@@ -117,7 +118,7 @@ import Testing
       [Self.one: ["a": [1], "c": [3]], Self.two: ["b": [2], "c": [4]]], index: Self.map
     ) { _, path in
       #expect(
-        throws: FormatError.malformed(
+        throws: ModelError.malformed(
           "not in the index, and both in '\(Self.one)' and in '\(Self.two)'", path: path,
           tensor: "c")
       ) {
@@ -181,7 +182,7 @@ import Testing
   func neverLeavesTheFolder(name: String) throws {
     try withShards(["a.st": ["a": [1]]], index: #"{"weight_map":{"a":"\#(name)"}}"#) { _, path in
       #expect(
-        throws: FormatError.unsupported(
+        throws: ModelError.unsupported(
           "the file name '\(name)' is not a plain path below the folder of the file that names it",
           path: path)
       ) {
@@ -198,7 +199,7 @@ import Testing
   ])
   func refuses(index: String, message: String) throws {
     try withShards([:], index: index) { _, path in
-      let error = #expect(throws: FormatError.self) { try FormatRegistry.standard.open(path) }
+      let error = #expect(throws: ModelError.self) { try FormatRegistry.standard.open(path) }
       #expect(error?.problem == .malformed(message))
       #expect(error?.path == path)
     }
@@ -208,7 +209,7 @@ import Testing
     try withShards([:], index: #"{"weight_map":{"a":"a.st"}}"#) { folder, path in
       try Data(Self.map.utf8).write(to: URL(filePath: folder.appending("a.st")))
       #expect(
-        throws: FormatError.unsupported(
+        throws: ModelError.unsupported(
           "a shard is neither a safetensors nor a PyTorch file: it looks like a JSON text",
           path: folder.appending("a.st"))
       ) {
@@ -222,7 +223,7 @@ import Testing
       try FileManager.default.copyItem(
         atPath: path, toPath: folder.appending("other.index.json"))
       #expect(
-        throws: FormatError.unsupported(
+        throws: ModelError.unsupported(
           "the folder holds several indexes; name one of 'model.safetensors.index.json', "
             + "'other.index.json'", path: folder.path)
       ) {
@@ -232,7 +233,7 @@ import Testing
     try withTemporaryFolder { folder in
       try Data("{}".utf8).write(to: URL(filePath: folder.appending("no.index.json")))
       #expect(
-        throws: FormatError.unsupported(
+        throws: ModelError.unsupported(
           "a folder without a model file or an index of one (*.index.json); name a file",
           path: folder.path)
       ) {

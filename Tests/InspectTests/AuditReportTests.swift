@@ -4,6 +4,7 @@ import TestSupport
 import Testing
 
 @testable import Inspect
+@testable import Reports
 
 /// Files whose every byte is written here, and those that are known to be malicious.
 @Suite struct AuditReportTests {

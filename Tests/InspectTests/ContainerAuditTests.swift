@@ -4,6 +4,8 @@ import TestSupport
 import Testing
 
 @testable import Inspect
+@testable import Reports
+@testable import Storage
 
 /// What programs other than an unpickler run or load, and members that are not understood.
 @Suite struct ContainerAuditTests {
@@ -259,7 +261,7 @@ import Testing
   @Test func foldersAreNamedAndRefused() throws {
     try withTemporaryFolder { folder in
       try Data().write(to: URL(filePath: folder.appending("saved_model.pb")))
-      let error = #expect(throws: FormatError.self) { try AuditReport(auditing: folder.path) }
+      let error = #expect(throws: ModelError.self) { try AuditReport(auditing: folder.path) }
       #expect(error.map { "\($0)".contains("a TensorFlow SavedModel") } ?? false)
     }
   }

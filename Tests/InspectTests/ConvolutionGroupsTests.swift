@@ -2,6 +2,7 @@ import Formats
 import Testing
 
 @testable import Inspect
+@testable import Storage
 
 @Suite struct ConvolutionGroupsTests {
   private func groups(
@@ -72,7 +73,7 @@ import Testing
     let given = try groups(of: "b", in: shapes, given: [("a", 4), ("*", 6)])
     #expect(given?.count == 6)
     #expect(given?.remark == "6 groups, as given")
-    #expect(throws: FormatError.self) { try groups(of: "b", in: shapes, given: [("b", 5)]) }
-    #expect(throws: FormatError.self) { try groups(of: "b", in: shapes, given: [("c", 2)]) }
+    #expect(throws: ModelError.self) { try groups(of: "b", in: shapes, given: [("b", 5)]) }
+    #expect(throws: ModelError.self) { try groups(of: "b", in: shapes, given: [("c", 2)]) }
   }
 }

@@ -3,6 +3,7 @@ import Foundation
 import Testing
 
 @testable import Inspect
+@testable import Storage
 
 /// Which tensors are compared with which.
 @Suite struct DiffPairingTests {
@@ -27,7 +28,7 @@ import Testing
     #expect(report.isSame)
     #expect(report.same == ["module.w", "x"])
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "a tensor name that begins with 'net.'", found: "none")
     ) { try diff(a, b) { $0.names.strippedPrefixes = ["net."] } }
   }
@@ -40,11 +41,11 @@ import Testing
     #expect(report.same == ["layers.0.w"])
     #expect(report.changed.map(\.name) == ["layers.11.w"])
     #expect(report.changed.map(\.nameB) == ["blocks.11.w"])
-    #expect(throws: FormatError.malformed("'(' is not a regular expression")) {
+    #expect(throws: ModelError.malformed("'(' is not a regular expression")) {
       try NameMap.Replacement(pattern: "(", template: "")
     }
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "a tensor name of the first file that 'blocks' changes", found: "none")
     ) {
       try diff(a, b) {
@@ -52,7 +53,7 @@ import Testing
       }
     }
     #expect(
-      throws: FormatError.malformed("'layers.0.w' and 'layers.11.w' both become 'w'")
+      throws: ModelError.malformed("'layers.0.w' and 'layers.11.w' both become 'w'")
     ) {
       try diff(a, b) {
         $0.names.replacements = [try NameMap.Replacement(pattern: ".*w", template: "w")]
@@ -79,7 +80,7 @@ import Testing
         $0.tolerances = [(try NameGlob("fc.*"), 0)]
       }.changed.map(\.name) == ["fc.w"])
     #expect(
-      throws: FormatError.mismatch(expected: "a name that matches 'bias'", found: "none")
+      throws: ModelError.mismatch(expected: "a name that matches 'bias'", found: "none")
     ) { try diff(a, b) { $0.tolerances = [(try NameGlob("bias"), 1)] } }
   }
 
@@ -91,7 +92,7 @@ import Testing
     #expect(
       try diff(a, b) { $0.ignored = [try NameGlob("*.steps"), try NameGlob("epoch")] }.isSame)
     #expect(
-      throws: FormatError.mismatch(expected: "a name that matches 'gone'", found: "none")
+      throws: ModelError.mismatch(expected: "a name that matches 'gone'", found: "none")
     ) { try diff(a, b) { $0.ignored = [try NameGlob("gone")] } }
   }
 

@@ -2,6 +2,7 @@ import Formats
 import Testing
 
 @testable import Inspect
+@testable import Storage
 
 @Suite struct DiffReportTests {
   private func diff(
@@ -23,7 +24,7 @@ import Testing
 
   @Test func comparingNothingIsAnError() throws {
     #expect(
-      throws: FormatError.mismatch(expected: "a tensor that is not ignored", found: "none")
+      throws: ModelError.mismatch(expected: "a tensor that is not ignored", found: "none")
     ) { try diff(.varied(), .varied()) { $0.ignored = [try NameGlob("*")] } }
     #expect(try diff(TensorArchive(), TensorArchive()).isSame)
   }
@@ -244,15 +245,15 @@ import Testing
     #expect(try diff(a, b) { $0.tensors = [try NameGlob("w")] }.changed.map(\.name) == ["w"])
     #expect(try diff(a, b) { $0.tensors = [try NameGlob("y")] }.onlyInB.map(\.name) == ["y"])
     #expect(
-      throws: FormatError.mismatch(expected: "a tensor name that matches 'z'", found: "none")
+      throws: ModelError.mismatch(expected: "a tensor name that matches 'z'", found: "none")
     ) { try diff(a, b) { $0.tensors = [try NameGlob("z")] } }
   }
 
   @Test func unreadableTensorNamesItself() throws {
     let broken = try Tensor(elementType: .float32, shape: [1]) {
-      throw FormatError.malformed("the disk is gone")
+      throw ModelError.malformed("the disk is gone")
     }
-    #expect(throws: FormatError.malformed("the disk is gone", tensor: "w")) {
+    #expect(throws: ModelError.malformed("the disk is gone", tensor: "w")) {
       try diff(TensorArchive(["w": broken]), TensorArchive(["w": .float32([1], [1])]))
     }
   }

@@ -1,6 +1,7 @@
 import Formats
 import Foundation
 import Inspect
+import Storage
 import Testing
 
 #if canImport(FoundationXML)
@@ -38,13 +39,13 @@ import Testing
     ("alpha > 1.2.3", "expected a number at character 9, found '1.2.3'"),
   ])
   func mistakesAreLocated(_ text: String, _ message: String) {
-    #expect(throws: FormatError.malformed("the rule '\(text)': \(message)")) {
+    #expect(throws: ModelError.malformed("the rule '\(text)': \(message)")) {
       try MetricRule(text)
     }
   }
 
   @Test func unknownMetricsListTheKnown() throws {
-    let error = #expect(throws: FormatError.self) { try MetricRule("cond\u{1B} > 1") }
+    let error = #expect(throws: ModelError.self) { try MetricRule("cond\u{1B} > 1") }
     let text = "\(try #require(error))"
     #expect(text.contains("expected one of bytes, elements, condition, "))
     #expect(text.hasSuffix("at character 1, found 'cond'"))
@@ -110,7 +111,7 @@ import Testing
     ("condition > 1 on norm.bias", "a layer with 'condition' for the rule "),
   ])
   func checkingNothingIsAnError(_ rule: String, _ expected: String) {
-    #expect(throws: FormatError.mismatch(expected: "\(expected)'\(rule)'", found: "none")) {
+    #expect(throws: ModelError.mismatch(expected: "\(expected)'\(rule)'", found: "none")) {
       try outcomes(rule)
     }
   }

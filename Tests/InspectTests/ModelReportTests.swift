@@ -1,5 +1,7 @@
 import Formats
 import Inspect
+import Reports
+import Storage
 import Testing
 
 @Suite struct ModelReportTests {
@@ -133,7 +135,7 @@ import Testing
     #expect(selected.layers.count == 4)
     #expect(selected.tensorCount == 7)
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "a tensor name that matches 'nothing*'", found: "none")
     ) { try report { $0.layers = [try NameGlob("nothing*")] } }
   }
@@ -169,9 +171,9 @@ import Testing
 
   @Test func unreadableTensorNamesItself() throws {
     let tensor = try Tensor(elementType: .float32, shape: [2, 2]) {
-      throw FormatError.malformed("the disk is gone")
+      throw ModelError.malformed("the disk is gone")
     }
-    #expect(throws: FormatError.malformed("the disk is gone", tensor: "w")) {
+    #expect(throws: ModelError.malformed("the disk is gone", tensor: "w")) {
       try ModelReport(archive: TensorArchive(["w": tensor]), file: "x")
     }
   }

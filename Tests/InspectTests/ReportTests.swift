@@ -1,6 +1,7 @@
 import Formats
 import Foundation
 import Inspect
+import Reports
 import Testing
 
 /// The reports of real archives in every format.

@@ -1,5 +1,6 @@
 import Formats
 import OrderedCollections
+import Storage
 
 extension Tensor {
   /// A float32 tensor of the given numbers.
@@ -19,7 +20,7 @@ extension Tensor {
     var values = [Float](repeating: 0, count: rows * columns)
     for (index, value) in diagonal.enumerated() { values[index * columns + index] = value }
     guard let shape = Shape([rows, columns]) else {
-      throw FormatError.malformed("not a shape: [\(rows), \(columns)]")
+      throw ModelError.malformed("not a shape: [\(rows), \(columns)]")
     }
     return try float32(shape, values)
   }

@@ -3,6 +3,8 @@ import TestSupport
 import Testing
 
 @testable import Inspect
+@testable import Reports
+@testable import Storage
 
 @Suite struct TreeReportTests {
   private func tensor(_ shape: Shape) throws -> Tensor {

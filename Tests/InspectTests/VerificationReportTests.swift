@@ -4,6 +4,8 @@ import TestSupport
 import Testing
 
 @testable import Inspect
+@testable import Reports
+@testable import Storage
 
 @Suite struct VerificationReportTests {
   private static func weight() throws -> Tensor {

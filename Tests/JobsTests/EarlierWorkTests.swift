@@ -4,6 +4,7 @@ import Testing
 
 @testable import Formats
 @testable import Jobs
+@testable import Storage
 
 /// What is beside an output from others, and partial files that lose their name.
 @Suite struct EarlierWorkTests {
@@ -31,7 +32,7 @@ import Testing
         try Data("{\"plan\":\"\(fingerprint)\",\"job\":\(job + 1),\"jobs\":3}\n".utf8)
           .write(to: URL(filePath: journal(job + 1)))
       }
-      #expect(throws: FormatError.self) {
+      #expect(throws: ModelError.self) {
         try EarlierWork.refuseOtherPlans(
           than: plan, journal: journal(1), areOthersBeginning: true)
       }
@@ -47,7 +48,7 @@ import Testing
         for: folder.appending("out"), replacesExisting: false, opening: .either)
       try output.synchronize()
       unlink(output.path)
-      #expect(throws: FormatError.self) { try output.synchronize() }
+      #expect(throws: ModelError.self) { try output.synchronize() }
     }
   }
 
@@ -57,7 +58,7 @@ import Testing
       let journal = try ConversionJournal(beginningAt: path, with: .object([:]))
       try journal.synchronize()
       unlink(path)
-      #expect(throws: FormatError.self) { try journal.synchronize() }
+      #expect(throws: ModelError.self) { try journal.synchronize() }
     }
   }
 }

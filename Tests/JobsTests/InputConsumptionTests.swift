@@ -6,6 +6,7 @@ import Testing
 
 @testable import Formats
 @testable import Jobs
+@testable import Storage
 
 /// In which order sources are used up, and how much room the output needs meanwhile.
 @Suite struct InputConsumptionTests {

@@ -1,8 +1,8 @@
-import Formats
 import TestSupport
 import Testing
 
 @testable import Jobs
+@testable import Storage
 
 /// A file of records that nobody makes.
 private struct Sizes: PlacedFile {

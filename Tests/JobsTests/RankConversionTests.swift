@@ -6,6 +6,7 @@ import Transform
 
 @testable import Formats
 @testable import Jobs
+@testable import Storage
 
 /// Conversions that ranks make together: here threads; `Tests/MPI` has processes.
 @Suite struct RankConversionTests {

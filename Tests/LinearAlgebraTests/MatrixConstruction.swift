@@ -1,3 +1,4 @@
+import Imaging
 import LinearAlgebra
 
 /// A small seeded generator (SplitMix64), so that tests are the same in every run.

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 extension ElementType {
   /// `values` as little-endian elements of a floating-point type, rounded to nearest.

@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Storage
 import Testing
 
 /// What the real programs read from a file, as `Tests/Fixtures/generate.py` wrote it down.
@@ -47,7 +48,7 @@ public struct ExpectedArchive: Sendable, CustomTestStringConvertible {
     reason = try entry.takeString("reason") ?? ""
     unread = try (entry.takeArray("unread") ?? []).map { name in
       guard case .string(let name) = name else {
-        throw FormatError.malformed("a name of what is left out is no text")
+        throw ModelError.malformed("a name of what is left out is no text")
       }
       return name
     }

@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Storage
 import Testing
 
 extension FormatSubject {
@@ -17,10 +18,10 @@ extension FormatSubject {
       archive = try readWhole(path)
       let file = try InputFile(path: path)
       for format in FormatRegistry.standard.formats { _ = format.recognizes(file) }
-    } catch is FormatError {
+    } catch is ModelError {
       return nil
     } catch {
-      return "the error is no FormatError: \(error)"
+      return "the error is no ModelError: \(error)"
     }
     guard detection == .everyByte else { return nil }
     return try archive.firstDifference(from: original, ignoringOrder: !keepsOrder)
@@ -41,7 +42,7 @@ extension FormatSubject {
             "\(label) cut to \(count) of \(bytes.count) bytes is read without an error",
             sourceLocation: sourceLocation)
           return
-        } catch is FormatError {
+        } catch is ModelError {
           continue
         }
       }

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 extension FormatSubject {
   /// Shapes that break readers: no axes, no elements, one element, odd and prime lengths.

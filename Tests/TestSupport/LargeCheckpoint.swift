@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Storage
 
 /// A sharded checkpoint of float32, float16, bfloat16 and int64 tensors, some of them equal.
 public struct LargeCheckpoint: Sendable {

@@ -4,6 +4,7 @@ import Synchronization
 import TestSupport
 import Testing
 
+@testable import Storage
 @testable import Transform
 
 @Suite struct ModelConditionerTests {
@@ -81,7 +82,7 @@ import Testing
   }
 
   @Test func aFolderThatCannotBeWrittenIsAnError() throws {
-    let error = #expect(throws: FormatError.self) {
+    let error = #expect(throws: ModelError.self) {
       _ = try ModelConditioner(
         archive(), recipe: recipe, calibration: nil, conditioner: Conditioner(.target(10))
       ).conditioned(threads: 1, keepingWeightsIn: "/nowhere")

@@ -4,6 +4,7 @@ import LinearAlgebra
 import TestSupport
 import Testing
 
+@testable import Storage
 @testable import Transform
 
 /// Methods from end to end on a network of two linear layers.

@@ -1,6 +1,7 @@
 import Formats
 import Testing
 
+@testable import Storage
 @testable import Transform
 
 @Suite("Quantization plan")

@@ -4,6 +4,7 @@ import LinearAlgebra
 import TestSupport
 import Testing
 
+@testable import Storage
 @testable import Transform
 
 @Suite("Quantizer")
@@ -230,7 +231,7 @@ struct QuantizerTests {
     let source = try #require(archive.tensors["a.weight"])
     let scale = Float(Double(Float(1e-7)) / 255)
     #expect(
-      throws: FormatError.unsupported(
+      throws: ModelError.unsupported(
         "the scale \(scale) of cell 0 is too small for float16", tensor: "a.weight")
     ) { try quantizer.quantize("a.weight", tensor: source) }
   }

@@ -2,6 +2,7 @@ import Formats
 import Foundation
 import Testing
 
+@testable import Storage
 @testable import Transform
 
 @Suite("Recipes")
@@ -347,7 +348,7 @@ struct RecipeTests {
     try Data(#"{"name": "mine", "rules": []}"#.utf8).write(to: URL(filePath: path))
     #expect(try Recipe(contentsOf: path) == Recipe(name: "mine", rules: []))
     try Data(#"{"rules": [}"#.utf8).write(to: URL(filePath: path))
-    let error = #expect(throws: FormatError.self) { try Recipe(contentsOf: path) }
+    let error = #expect(throws: ModelError.self) { try Recipe(contentsOf: path) }
     #expect(error?.path == path)
   }
 }

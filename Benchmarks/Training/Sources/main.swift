@@ -6,6 +6,7 @@
 // `Tests/Fixtures/makers/training.py`.
 
 import Foundation
+import Imaging
 
 @testable import Formats
 @testable import SuperResolution

@@ -1,6 +1,6 @@
-import Formats
 import Foundation
 import FuzzTargets
+import Storage
 
 /// ```
 /// condi-fuzz --list                the names of the targets
@@ -40,10 +40,10 @@ struct CondiFuzz {
 public func testOneInput(_ data: UnsafePointer<UInt8>?, _ byteCount: Int) -> Int32 {
   do {
     try CondiFuzz.target?.run(SharedBytes(UnsafeBufferPointer(start: data, count: byteCount)))
-  } catch is FormatError {
+  } catch is ModelError {
     return 0
   } catch {
-    fatalError("an error that is no FormatError: \(error)")
+    fatalError("an error that is no ModelError: \(error)")
   }
   return 0
 }

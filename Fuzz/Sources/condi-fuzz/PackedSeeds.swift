@@ -1,6 +1,7 @@
 import Formats
 import Foundation
 import FuzzTargets
+import Storage
 import Transform
 
 /// Packed files of every encoding, which no fixture is, as seeds.

@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 /// Codes and parameters as plain tensors of a safetensors file, which keeps everything.
 ///
@@ -69,12 +70,12 @@ extension [NamedTensor] {
 }
 
 extension TensorArchive {
-  /// - Throws: `FormatError` when two tensors get the same name.
+  /// - Throws: `ModelError` when two tensors get the same name.
   init(_ pieces: [NamedTensor]) throws {
     self.init()
     for piece in pieces {
       guard tensors.updateValue(piece.tensor, forKey: piece.name) == nil else {
-        throw FormatError.unsupported("two tensors would have this name", tensor: piece.name)
+        throw ModelError.unsupported("two tensors would have this name", tensor: piece.name)
       }
     }
   }
@@ -89,5 +90,56 @@ extension TensorArchive {
     let byteCount = writer.byteCount
     try writer.finish()
     return ExportOutcome.File(path: path, byteCount: byteCount)
+  }
+}
+
+extension AffineLayout {
+  /// The cell that holds the element at `row` and `column`, by its index.
+  func cellIndex(row: Int, column: Int) -> Int {
+    switch granularity {
+    case .tensor: row / (rows / parts)
+    case .channel: row
+    case .group(let groupSize): row * ((columns - 1) / groupSize + 1) + column / groupSize
+    }
+  }
+
+  /// Whether the elements of each block of `length` neighbours, counted from a row's first, share
+  /// their parameters.
+  func hasUniformBlocks(of length: Int) -> Bool {
+    guard case .group(let groupSize) = granularity else { return true }
+    return groupSize >= columns || groupSize.isMultiple(of: length)
+  }
+
+  /// The row length filled up to whole blocks.
+  ///
+  /// - Throws: `ModelError` when that overflows.
+  func paddedColumns(toMultipleOf length: Int) throws -> Int {
+    let (sum, overflow) = columns.addingReportingOverflow(length - 1)
+    let padded = sum / length * length
+    guard !overflow, !padded.multipliedReportingOverflow(by: rows).overflow else {
+      throw ModelError.unsupported("rows of \(columns) elements are too long to fill up")
+    }
+    return padded
+  }
+}
+
+extension QuantizedTensor {
+  /// The codes, each row filled up with code 0.
+  func unpackedCodes(paddingRowsTo paddedColumns: Int) throws -> [UInt8] {
+    let codes = try unpackedCodes()
+    let columns = layout.columns
+    guard paddedColumns > columns else { return codes }
+    var padded = [UInt8](repeating: 0, count: layout.rows * paddedColumns)
+    for row in 0..<layout.rows {
+      padded.replaceSubrange(
+        row * paddedColumns..<row * paddedColumns + columns,
+        with: codes[row * columns..<(row + 1) * columns])
+    }
+    return padded
+  }
+
+  /// The elements in their own type, as `Float`.
+  func logicalValues() throws -> [Float] {
+    try Tensor(elementType: elementType, shape: shape, bytes: dequantized()).floatValues()
   }
 }

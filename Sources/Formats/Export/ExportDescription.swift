@@ -1,9 +1,10 @@
 import OrderedCollections
+import Storage
 
 /// What a packed file says besides its tensors, for the exported file's metadata.
 struct ExportDescription: Sendable {
   /// The metadata entry that says what exporting did.
-  static let key = "condi.export"
+  static let key = ExportMetadata.key
 
   var metadata: OrderedDictionary<String, String>
   var values: OrderedDictionary<String, ArchiveValue>
@@ -55,7 +56,7 @@ struct ExportDescription: Sendable {
 
   /// The origin of an exported file; of another program's, nothing is said.
   ///
-  /// - Throws: `FormatError` when the entry is not what `json` makes.
+  /// - Throws: `ModelError` when the entry is not what `json` makes.
   static func origin(in metadata: OrderedDictionary<String, String>) throws -> Origin {
     var origin = Origin()
     guard let text = metadata[key] else { return origin }
@@ -73,21 +74,11 @@ struct ExportDescription: Sendable {
     return origin
   }
 
-  /// The full names in an entry's text, by the names in the file; none where it is not of this form.
-  static func fullNames(in text: String) -> [String: String] {
-    guard case .object(let members)? = try? JSONDocument.parse(SharedBytes(text.utf8)),
-      case .object(let names)? = members["names"]
-    else { return [:] }
-    return names.reduce(into: [:]) { found, pair in
-      if case .string(let full) = pair.value { found[pair.key] = full }
-    }
-  }
-
   /// All of it but the values as texts.
   func texts() throws -> OrderedDictionary<String, String> {
     var texts = metadata
     guard texts[Self.key] == nil else {
-      throw FormatError.unsupported("the metadata name '\(Self.key)' is reserved")
+      throw ModelError.unsupported("the metadata name '\(Self.key)' is reserved")
     }
     let json = json
     try json.checkKeys()
@@ -100,7 +91,7 @@ struct ExportDescription: Sendable {
     var texts = try texts()
     guard !values.isEmpty else { return texts }
     guard texts[SafetensorsFormat.valuesKey] == nil else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "the metadata name '\(SafetensorsFormat.valuesKey)' is reserved")
     }
     let json = JSONValue.object(values.mapValues(\.json))

@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 /// A GGUF file with quantized matrices in ggml's blocks; `GGUF.md` says which.
 struct GGUFExporter: ModelExporter {
@@ -101,7 +102,7 @@ extension GGUFExporter {
     /// The wider type that elements are converted to; `nil` when they keep their bits.
     var widened: ElementType?
 
-    /// - Throws: `FormatError` when ggml has none.
+    /// - Throws: `ModelError` when ggml has none.
     init(_ type: ElementType) throws {
       switch type {
       case .float32: (name, number) = ("F32", 0)
@@ -115,7 +116,7 @@ extension GGUFExporter {
       case .uint8: (name, number, widened) = ("I16", 25, .int16)
       case .uint16: (name, number, widened) = ("I32", 26, .int32)
       case .uint32: (name, number, widened) = ("I64", 27, .int64)
-      default: throw FormatError.unsupported("GGUF has no type for \(type) elements")
+      default: throw ModelError.unsupported("GGUF has no type for \(type) elements")
       }
     }
   }

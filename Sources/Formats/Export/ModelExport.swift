@@ -1,5 +1,6 @@
 import Foundation
 import OrderedCollections
+import Storage
 import Synchronization
 
 /// A packed model and the form that it is to be written in for another runtime.
@@ -32,11 +33,11 @@ public struct ModelExport: Sendable {
   /// Writes the model to `path`, a folder for MLX and a file for the others; each file appears whole
   /// or not at all. The result does not depend on how tasks are run.
   ///
-  /// - Throws: `FormatError` that names the first tensor that the target cannot hold under the
+  /// - Throws: `ModelError` that names the first tensor that the target cannot hold under the
   ///   options, and on reading and writing.
   public func write(
     to path: String, replacesExisting: Bool = false,
-    runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially,
+    runningTasks run: TaskRunner = sequentially,
     progress: WriteProgress? = nil
   ) throws -> ExportOutcome {
     try checkOutput(path, replacesExisting: replacesExisting)
@@ -68,9 +69,9 @@ public struct ModelExport: Sendable {
 
   /// What `write` would make of each tensor, without writing anything: there are no files.
   ///
-  /// - Throws: `FormatError` as `write` does, but for what writing meets.
+  /// - Throws: `ModelError` as `write` does, but for what writing meets.
   public func planned(
-    runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+    runningTasks run: TaskRunner = sequentially
   ) throws -> ExportOutcome {
     func plan(_ exporter: some ModelExporter) throws -> ExportOutcome {
       let planned = try planned(exporter, runningTasks: run)
@@ -92,7 +93,7 @@ public struct ModelExport: Sendable {
   }
 
   private func planned<Exporter: ModelExporter>(
-    _ exporter: Exporter, runningTasks run: PackedWriter.TaskRunner
+    _ exporter: Exporter, runningTasks run: TaskRunner
   ) throws -> [(plan: PlannedTensor<Exporter.Piece>, record: ExportedTensor)] {
     let names = Array(model.header.names.keys)
     typealias Planned = (plan: PlannedTensor<Exporter.Piece>, record: ExportedTensor)
@@ -122,11 +123,11 @@ public struct ModelExport: Sendable {
     do {
       return try exporter.plan(name, quantized, padsRows: options.padsRows) { [model] in
         guard let quantized = try model.quantizedTensor(named: name) else {
-          throw FormatError.malformed("it is not quantized any more", tensor: name)
+          throw ModelError.malformed("it is not quantized any more", tensor: name)
         }
         return quantized
       }
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       guard options.dequantizes, case .unsupported(let reason) = error.problem else { throw error }
       var plan = try exporter.plan(name, keeping: try tensor(name))
       plan.changes.append("dequantized: \(reason)")
@@ -136,7 +137,7 @@ public struct ModelExport: Sendable {
 
   private func tensor(_ name: String) throws -> Tensor {
     guard let tensor = try model.tensor(named: name) else {
-      throw FormatError.malformed("there is no such tensor")
+      throw ModelError.malformed("there is no such tensor")
     }
     return tensor
   }
@@ -145,7 +146,7 @@ public struct ModelExport: Sendable {
     -> ExportedTensor
   {
     guard let entry = model.entry(named: name) else {
-      throw FormatError.malformed("there is no such tensor")
+      throw ModelError.malformed("there is no such tensor")
     }
     var largestError = 0.0
     if let values = plan.values, let quantized = try model.quantizedTensor(named: name) {
@@ -190,7 +191,7 @@ public struct ModelExport: Sendable {
 /// max |left − right|, in double precision; infinite where only one is finite.
 func largestDifference(_ left: [Float], _ right: [Float]) throws -> Double {
   guard left.count == right.count else {
-    throw FormatError.mismatch(
+    throw ModelError.mismatch(
       expected: counted(right.count, "element"), found: "\(left.count)")
   }
   var largest = 0.0
@@ -209,5 +210,57 @@ extension PackedEntry {
   var affineBitWidth: Int? {
     if case .affine(let affine) = encoding { return affine.bitWidth }
     return nil
+  }
+}
+
+/// A runtime's own form of low-bit weights that a packed model can be written in.
+public enum ExportTarget: String, Sendable, CaseIterable, Codable {
+  /// Apple's MLX: a folder of `model.safetensors` and `config.json`.
+  case mlx
+  /// ONNX's `DequantizeLinear`, for ONNX Runtime and others.
+  case onnx
+  /// ONNX Runtime's `MatMulNBits`, which multiplies by low-bit weights as they are.
+  case onnxMatMulNBits = "onnx-matmulnbits"
+  /// The blocks of ggml and llama.cpp.
+  case gguf
+  /// Codes and parameters as plain tensors, for whatever reads safetensors.
+  case safetensors
+}
+
+/// What an exporter may do to tensors that a target does not hold as they are.
+public struct ExportOptions: Hashable, Sendable {
+  /// Fill rows with code 0 up to the next multiple of the target's blocks.
+  public var padsRows: Bool
+  /// Write tensors that the target has no low-bit form for with all their bits.
+  public var dequantizes: Bool
+
+  /// Options; by default nothing is done to tensors that a target does not hold as they are.
+  public init(padsRows: Bool = false, dequantizes: Bool = false) {
+    self.padsRows = padsRows
+    self.dequantizes = dequantizes
+  }
+}
+
+/// A folder that output files go to, made when it is not there.
+struct OutputFolder {
+  private let path: String
+  private let isCreated: Bool
+
+  /// - Throws: `ModelError` when something else is at `path`, or the folder cannot be made.
+  init(creating path: String) throws {
+    self.path = path
+    isCreated = mkdir(path, 0o777) == 0
+    guard isCreated || errno == EEXIST else {
+      throw ModelError(.system(operation: "create the folder", code: errno), path: path)
+    }
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+      throw ModelError(.system(operation: "write into it", code: ENOTDIR), path: path)
+    }
+  }
+
+  /// Removes the folder again if it was made and nothing is in it.
+  func removeIfCreated() {
+    if isCreated { rmdir(path) }
   }
 }

@@ -1,3 +1,5 @@
+import Storage
+
 /// An ONNX model of layers: a `MatMulNBits` for every quantized matrix, which multiplies its input by
 /// the matrix as it is stored. The operator is ONNX Runtime's own.
 ///
@@ -49,5 +51,122 @@ struct ONNXMatMulExporter: ONNXGraphExporter {
       plan.changes.append("codes of \(tensor.bitWidth) bits take \(form.bitWidth)")
     }
     return plan
+  }
+}
+
+/// How ONNX Runtime's `MatMulNBits` holds a matrix: `scale · code − scale · zero` for blocks along a
+/// row, with a zero point that need not be whole.
+///
+/// Rows of codes are whole blocks; codes past a row's end are 0 and never read, so that no input is
+/// filled up. A zero point is searched whose product with the scale rounds to the negated lower
+/// bound; where there is one for every block, values are those of the packed file in Float32.
+///
+/// Source: `com.microsoft.MatMulNBits`, version 1, and ONNX Runtime's CPU kernel for zero points in
+/// Float32, which exists for 2 and 4 bits.
+struct ONNXMatMulForm: Hashable, Sendable {
+  /// A block's scale and zero point.
+  struct Parameters: Hashable, Sendable {
+    let scale: Float
+    let zeroPoint: Float
+    /// Whether all its codes stand for the lower bound, and are written as 0.
+    let isConstant: Bool
+  }
+
+  /// Bits of a code in the operator; wider than the packed file's where it has no such width.
+  let bitWidth: Int
+  let blockSize: Int
+  let rows: Int
+  let columns: Int
+
+  static let bitWidths = [2, 4]
+  static let blockSizes = [16, 32, 64, 128, 256]
+
+  /// The form with the fewest bytes.
+  ///
+  /// - Throws: `ModelError` when the operator has none.
+  init(_ tensor: QuantizedTensor) throws {
+    let layout = tensor.layout
+    guard tensor.shape.rank == 2 else {
+      throw ModelError.unsupported("MatMulNBits multiplies by matrices, not \(tensor.shape)")
+    }
+    guard let bitWidth = Self.bitWidths.first(where: { $0 >= tensor.bitWidth }) else {
+      throw ModelError.unsupported(
+        "MatMulNBits has no codes of \(tensor.bitWidth) bits with a lower bound")
+    }
+    let forms = try Self.blockSizes.filter(layout.hasUniformBlocks).map { blockSize in
+      _ = try layout.paddedColumns(toMultipleOf: blockSize)
+      return Self(
+        bitWidth: bitWidth, blockSize: blockSize, rows: layout.rows, columns: layout.columns)
+    }
+    // Of several, the one with the fewest blocks.
+    guard let best = forms.reversed().min(by: { $0.byteCount < $1.byteCount }) else {
+      throw ModelError.unsupported(
+        "bounds per \(layout.granularity) are none of MatMulNBits's blocks of 16 to 256")
+    }
+    self = best
+  }
+
+  private init(bitWidth: Int, blockSize: Int, rows: Int, columns: Int) {
+    self.bitWidth = bitWidth
+    self.blockSize = blockSize
+    self.rows = rows
+    self.columns = columns
+  }
+
+  var blocksPerRow: Int { (columns - 1) / blockSize + 1 }
+  var codeByteCount: Int { rows * blocksPerRow * blockSize / 8 * bitWidth }
+  /// Codes, scales and zero points.
+  var byteCount: Int { codeByteCount + rows * blocksPerRow * 2 * MemoryLayout<Float>.size }
+
+  /// The parameters of every block, row-major.
+  ///
+  /// - Throws: `ModelError` when a lower bound is too many scales away for Float32.
+  func parameters(of tensor: QuantizedTensor) throws -> [Parameters] {
+    try (0..<rows).flatMap { row in
+      try (0..<blocksPerRow).map { block in
+        let cell = tensor.layout.cellIndex(row: row, column: block * blockSize)
+        return try Self.parameters(lower: tensor.lower[cell], scale: tensor.scale[cell])
+      }
+    }
+  }
+
+  static func parameters(lower: Float, scale: Float) throws -> Parameters {
+    guard scale > 0 else {
+      return Parameters(
+        scale: abs(lower), zeroPoint: lower < 0 ? 1 : lower > 0 ? -1 : 0, isConstant: true)
+    }
+    let quotient = -lower / scale
+    guard quotient.isFinite else {
+      throw ModelError.unsupported(
+        "the scale \(scale) is too small beside the lower bound \(lower) for MatMulNBits")
+    }
+    let exact = [quotient, quotient.nextUp, quotient.nextDown].first { $0 * scale == -lower }
+    return Parameters(scale: scale, zeroPoint: exact ?? quotient, isConstant: false)
+  }
+
+  /// One byte a code, each row filled up to whole blocks.
+  func codes(of tensor: QuantizedTensor, _ parameters: [Parameters]) throws -> [UInt8] {
+    var codes = try tensor.unpackedCodes(paddingRowsTo: blocksPerRow * blockSize)
+    for (block, parameter) in parameters.enumerated() where parameter.isConstant {
+      let first = block * blockSize
+      codes.replaceSubrange(
+        first..<first + blockSize, with: repeatElement(0, count: blockSize))
+    }
+    return codes
+  }
+
+  /// The matrix that the operator multiplies by, row-major.
+  func values(codes: [UInt8], _ parameters: [Parameters]) -> [Float] {
+    var values: [Float] = []
+    values.reserveCapacity(rows * columns)
+    for row in 0..<rows {
+      for column in 0..<columns {
+        let block = parameters[row * blocksPerRow + column / blockSize]
+        let code = Float(codes[row * blocksPerRow * blockSize + column])
+        let product = block.scale * code
+        values.append(product - block.scale * block.zeroPoint)
+      }
+    }
+    return values
   }
 }

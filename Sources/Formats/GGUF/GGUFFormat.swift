@@ -1,3 +1,5 @@
+import Storage
+
 /// GGUF, the format of llama.cpp and ggml, versions 2 and 3; `GGUF.md` has its byte layout.
 ///
 /// Blocks of quantized weights are dequantized to `float32` when a tensor is loaded. Types that are

@@ -1,3 +1,6 @@
+import OrderedCollections
+import Storage
+
 /// The index of a GGUF file: its metadata, and where its tensors lie.
 struct GGUFHeader: Sendable {
   struct Entry: Sendable {
@@ -22,7 +25,7 @@ struct GGUFHeader: Sendable {
   /// In the order of the file.
   let entries: [Entry]
 
-  /// - Throws: `FormatError` for anything that the format's rules do not allow.
+  /// - Throws: `ModelError` for anything that the format's rules do not allow.
   init(reading file: InputFile) throws {
     // The header's length stands nowhere: what is not mapped is read in growing pieces.
     var byteCount = file.access == .mapped ? file.byteCount : min(1 << 20, file.byteCount)
@@ -31,7 +34,7 @@ struct GGUFHeader: Sendable {
         let bytes = try file.bytes(at: 0, count: byteCount, purpose: "the header")
         self = try GGUFHeader(parsing: bytes, fileByteCount: file.byteCount)
         return
-      } catch let error as FormatError {
+      } catch let error as ModelError {
         guard case .truncated = error.problem, byteCount < file.byteCount else { throw error }
         byteCount = min(byteCount * 4, file.byteCount)
       }
@@ -41,7 +44,7 @@ struct GGUFHeader: Sendable {
   private init(parsing bytes: SharedBytes, fileByteCount: Int) throws {
     var reader = ByteReader(bytes)
     guard try reader.read(Self.magic.count, for: "the signature").array == Self.magic else {
-      throw FormatError.malformed("not a GGUF file", offset: 0)
+      throw ModelError.malformed("not a GGUF file", offset: 0)
     }
     try Self.checkVersion(try reader.readInteger(UInt32.self, for: "the version"))
     let tensorCount = try Self.readCount(
@@ -64,10 +67,10 @@ struct GGUFHeader: Sendable {
 
   private static func checkVersion(_ version: UInt32) throws {
     if version.byteSwapped <= versions.upperBound, version > 0 {
-      throw FormatError.unsupported("big-endian GGUF files are not supported", offset: 4)
+      throw ModelError.unsupported("big-endian GGUF files are not supported", offset: 4)
     }
     guard versions.contains(version) else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "GGUF version \(version) is not supported; 2 and 3 are", offset: 4)
     }
   }
@@ -78,7 +81,7 @@ struct GGUFHeader: Sendable {
     let start = reader.fileOffset
     let count = try reader.readInteger(UInt64.self, for: "the number of \(what)")
     guard count <= limit else {
-      throw FormatError(
+      throw ModelError(
         .limitExceeded(what: "the number of \(what)", limit: limit, found: "\(count)"),
         offset: start)
     }
@@ -88,7 +91,7 @@ struct GGUFHeader: Sendable {
   private static func checkNames(_ entries: [Entry]) throws {
     var names: Set<String> = []
     for entry in entries where !names.insert(entry.name).inserted {
-      throw FormatError.malformed("two tensors have this name", tensor: entry.name)
+      throw ModelError.malformed("two tensors have this name", tensor: entry.name)
     }
   }
 
@@ -97,7 +100,7 @@ struct GGUFHeader: Sendable {
     for entry in entries.sorted(by: { $0.offset < $1.offset }) {
       guard let byteCount = entry.byteCount, byteCount > 0 else { continue }
       guard entry.offset >= end else {
-        throw FormatError.malformed(
+        throw ModelError.malformed(
           "its bytes overlap those of another tensor", tensor: entry.name, offset: entry.offset)
       }
       end = entry.offset + byteCount  // inside the file: it was checked
@@ -116,8 +119,8 @@ extension GGUFHeader {
 
   /// The names that tensors had before they were shortened for ggml, by their names in the file.
   var fullNames: [String: String] {
-    guard case .text(let text)? = metadata.values[ExportDescription.key] else { return [:] }
-    let names = ExportDescription.fullNames(in: text)
+    guard case .text(let text)? = metadata.values[ExportMetadata.key] else { return [:] }
+    let names = ExportMetadata.fullNames(in: text)
     let own = Set(entries.map(\.name))
     // Whatever else is said there, the file is right.
     return names.filter { short, full in
@@ -141,7 +144,7 @@ extension GGUFHeader {
       let start = reader.fileOffset
       let rank = try reader.readInteger(UInt32.self, for: "the number of axes")
       guard rank <= rankLimit else {
-        throw FormatError(
+        throw ModelError(
           .limitExceeded(what: "the axes of a tensor", limit: rankLimit, found: "\(rank)"),
           tensor: name, offset: start)
       }
@@ -149,7 +152,7 @@ extension GGUFHeader {
         try locatingErrors(tensor: name) { try reader.readCount(UInt64.self, for: "a dimension") }
       }
       guard let shape = Shape(dimensions.reversed()) else {
-        throw FormatError.malformed(
+        throw ModelError.malformed(
           "the dimensions \(dimensions) have more than 2^63 elements", tensor: name, offset: start)
       }
       self.shape = shape
@@ -159,7 +162,7 @@ extension GGUFHeader {
 
     func entry(dataOffset: Int, alignment: Int, fileByteCount: Int) throws -> Entry {
       guard offset.isMultiple(of: UInt64(alignment)) else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "an offset that is a multiple of \(alignment)", found: "\(offset)")
       }
       let byteCount = try storedByteCount()
@@ -167,7 +170,7 @@ extension GGUFHeader {
       guard let relative = Int(exactly: offset), relative <= available,
         (byteCount ?? 0) <= available - relative
       else {
-        throw FormatError(
+        throw ModelError(
           .truncated(
             expectedBytes: byteCount ?? 0,
             foundBytes: Int(exactly: offset).map { max(0, available - $0) } ?? 0,
@@ -181,16 +184,167 @@ extension GGUFHeader {
       guard let block = type.block else { return nil }
       let rowLength = shape.dimensions.last ?? 1
       guard rowLength.isMultiple(of: block.elementCount) else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "\(type.name) rows of a multiple of \(block.elementCount) elements",
           found: "\(rowLength)")
       }
       let blockCount = shape.elementCount / block.elementCount
       let (byteCount, overflow) = blockCount.multipliedReportingOverflow(by: block.byteCount)
       guard !overflow else {
-        throw FormatError.malformed("\(type.name) \(shape) is more than 2^63 bytes")
+        throw ModelError.malformed("\(type.name) \(shape) is more than 2^63 bytes")
       }
       return byteCount
     }
+  }
+}
+
+/// The key-value pairs of a GGUF file: single values, and arrays as JSON texts.
+struct GGUFMetadata: Sendable {
+  static let pairCountLimit = 100_000
+  static let keyByteCountLimit = 65_535
+  /// The most elements of one array; the largest vocabularies have a million.
+  static let arrayCountLimit = 1 << 22
+  static let arrayDepthLimit = 4
+
+  private(set) var values: OrderedDictionary<String, ArchiveValue> = [:]
+  /// Each array as the text of a JSON array, its elements in the form of `ArchiveValue.json`.
+  private(set) var arrays: OrderedDictionary<String, String> = [:]
+
+  /// What tensors' offsets are multiples of.
+  private(set) var alignment = 32
+
+  private enum ValueType: UInt32 {
+    case uint8, int8, uint16, int16, uint32, int32, float32, bool, string, array, uint64, int64
+    case float64
+
+    /// The fewest bytes of a value in the file.
+    var leastByteCount: Int {
+      switch self {
+      case .uint8, .int8, .bool: 1
+      case .uint16, .int16: 2
+      case .uint32, .int32, .float32: 4
+      case .string, .uint64, .int64, .float64: 8
+      case .array: 12
+      }
+    }
+  }
+
+  /// - Throws: `ModelError` with the offset of what is wrong.
+  init(parsing reader: inout ByteReader, pairCount: Int) throws {
+    for _ in 0..<pairCount {
+      let start = reader.fileOffset
+      let key = try reader.readGGUFString(limit: Self.keyByteCountLimit, for: "a metadata key")
+      guard values[key] == nil, arrays[key] == nil else {
+        throw ModelError.malformed("the metadata key '\(key)' occurs twice", offset: start)
+      }
+      let type = try Self.readType(&reader)
+      if type == .array {
+        arrays[key] = try Self.readArray(&reader, depth: 1).serialized()
+      } else {
+        values[key] = try Self.readValue(type, &reader)
+      }
+      if key == "general.alignment" { try setAlignment(values[key], offset: start) }
+    }
+  }
+
+  private mutating func setAlignment(_ value: ArchiveValue?, offset: Int) throws {
+    guard case .integer(let alignment)? = value, (1...1 << 30).contains(alignment),
+      alignment.nonzeroBitCount == 1
+    else {
+      throw ModelError.mismatch(
+        expected: "'general.alignment' to be a power of two up to 2^30",
+        found: value?.description ?? "an array", offset: offset)
+    }
+    self.alignment = alignment
+  }
+
+  private static func readType(_ reader: inout ByteReader) throws -> ValueType {
+    let start = reader.fileOffset
+    let number = try reader.readInteger(UInt32.self, for: "a metadata type")
+    guard let type = ValueType(rawValue: number) else {
+      throw ModelError.mismatch(
+        expected: "a metadata type of 0 to 12", found: "\(number)", offset: start)
+    }
+    return type
+  }
+
+  private static func readValue(_ type: ValueType, _ reader: inout ByteReader) throws
+    -> ArchiveValue
+  {
+    let purpose = "a metadata value"
+    func integer<Value: FixedWidthInteger & BitwiseCopyable>(_ type: Value.Type) throws
+      -> ArchiveValue
+    {
+      let value = try reader.readInteger(type, for: purpose)
+      return Int(exactly: value).map { .integer($0) } ?? .largeInteger("\(value)")
+    }
+    switch type {
+    case .uint8: return try integer(UInt8.self)
+    case .int8: return try integer(Int8.self)
+    case .uint16: return try integer(UInt16.self)
+    case .int16: return try integer(Int16.self)
+    case .uint32: return try integer(UInt32.self)
+    case .int32: return try integer(Int32.self)
+    case .uint64: return try integer(UInt64.self)
+    case .int64: return try integer(Int64.self)
+    case .float32:
+      let bits = try reader.readInteger(UInt32.self, for: purpose)
+      return .real(Double(Float(bitPattern: bits)))
+    case .float64:
+      return .real(Double(bitPattern: try reader.readInteger(UInt64.self, for: purpose)))
+    case .bool:
+      let start = reader.fileOffset
+      let byte = try reader.readInteger(UInt8.self, for: purpose)
+      guard byte <= 1 else {
+        throw ModelError.mismatch(
+          expected: "a truth value of 0 or 1", found: "\(byte)", offset: start)
+      }
+      return .boolean(byte == 1)
+    case .string: return .text(try reader.readGGUFString(limit: .max, for: purpose))
+    case .array: preconditionFailure("arrays are read by readArray")
+    }
+  }
+
+  private static func readArray(_ reader: inout ByteReader, depth: Int) throws -> JSONValue {
+    let start = reader.fileOffset
+    guard depth <= arrayDepthLimit else {
+      throw ModelError(
+        .limitExceeded(
+          what: "the nesting of metadata arrays", limit: arrayDepthLimit, found: "\(depth)"),
+        offset: start)
+    }
+    let type = try readType(&reader)
+    let count = try reader.readCount(UInt64.self, for: "an array's length")
+    guard count <= arrayCountLimit else {
+      throw ModelError(
+        .limitExceeded(
+          what: "the elements of a metadata array", limit: arrayCountLimit, found: "\(count)"),
+        offset: start)
+    }
+    guard count <= reader.remaining / type.leastByteCount else {
+      throw ModelError(
+        .truncated(
+          expectedBytes: count * type.leastByteCount, foundBytes: reader.remaining,
+          purpose: "a metadata array of \(counted(count, "element"))"), offset: reader.fileOffset)
+    }
+    return .array(
+      try (0..<count).map { _ in
+        type == .array
+          ? try readArray(&reader, depth: depth + 1) : try readValue(type, &reader).json
+      })
+  }
+}
+
+extension ByteReader {
+  /// A length of 8 bytes, then so many bytes of UTF-8.
+  mutating func readGGUFString(limit: Int, for purpose: String) throws -> String {
+    let start = fileOffset
+    let count = try readCount(UInt64.self, for: "the length of \(purpose)")
+    guard count <= limit else {
+      throw ModelError(
+        .limitExceeded(what: "\(purpose) in bytes", limit: limit, found: "\(count)"),
+        offset: start)
+    }
+    return try readUTF8(count, for: purpose)
   }
 }

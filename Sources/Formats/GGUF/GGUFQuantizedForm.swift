@@ -1,3 +1,5 @@
+import Storage
+
 /// How a GGUF file holds a quantized matrix: a type of block, and how far rows are filled up.
 ///
 /// Codes are kept as they are; what is rounded are lower bounds and scales.
@@ -12,20 +14,20 @@ struct GGUFQuantizedForm: Hashable, Sendable {
   /// The form of the fewest bytes that can hold `tensor`.
   ///
   /// - Parameter codes: of `tensor`.
-  /// - Throws: `FormatError` when there is none.
+  /// - Throws: `ModelError` when there is none.
   init(_ tensor: QuantizedTensor, codes: [UInt8], padsRows: Bool) throws {
     let layout = tensor.layout
     guard tensor.shape.rank == 2 else {
-      throw FormatError.unsupported("GGUF quantizes matrices, not \(tensor.shape)")
+      throw ModelError.unsupported("GGUF quantizes matrices, not \(tensor.shape)")
     }
     let types = GGUFTensorType.Written.allCases.filter { $0.bitWidths.contains(tensor.bitWidth) }
     guard !types.isEmpty else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "GGUF has no block for codes of \(tensor.bitWidth) bits with a lower bound")
     }
     let fitting = types.filter { layout.hasUniformBlocks(of: $0.sharedLength) }
     guard !fitting.isEmpty else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "bounds per \(layout.granularity) end inside the blocks of "
           + types.map(\.name).joined(separator: ", "))
     }
@@ -40,7 +42,7 @@ struct GGUFQuantizedForm: Hashable, Sendable {
     // The first of the smallest, so that the order of the cases decides.
     guard let smallest = allowed.min(by: { $0.byteCount < $1.byteCount }) else {
       let shortest = fitting.map(\.blocks.elementCount).min() ?? 0
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "rows of \(layout.columns) elements are not whole blocks of \(shortest) in GGUF; "
           + "--pad fills them up")
     }
@@ -56,7 +58,7 @@ struct GGUFQuantizedForm: Hashable, Sendable {
 
   /// The stored blocks.
   ///
-  /// - Throws: `FormatError` when parameters pass the largest float16.
+  /// - Throws: `ModelError` when parameters pass the largest float16.
   func encode(_ tensor: QuantizedTensor) throws -> SharedBytes {
     let codes = try tensor.unpackedCodes(paddingRowsTo: paddedColumns)
     let length = type.blocks.elementCount

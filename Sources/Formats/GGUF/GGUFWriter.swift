@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 /// Writes GGUF files of version 3, little-endian, with the default alignment.
 struct GGUFWriter {
@@ -26,10 +27,10 @@ struct GGUFWriter {
     var names: Set<String> = []
     for entry in entries {
       guard names.insert(GGUFName(entry.name).stored).inserted else {
-        throw FormatError.unsupported("two tensors would have this name", tensor: entry.name)
+        throw ModelError.unsupported("two tensors would have this name", tensor: entry.name)
       }
       guard entry.shape.rank <= GGUFHeader.rankLimit else {
-        throw FormatError.unsupported(
+        throw ModelError.unsupported(
           "GGUF tensors have at most \(GGUFHeader.rankLimit) axes, not \(entry.shape.rank)",
           tensor: entry.name)
       }
@@ -47,7 +48,7 @@ struct GGUFWriter {
       try locatingErrors(tensor: entry.name) {
         let bytes = try entry.load()
         guard bytes.count == entry.byteCount else {
-          throw FormatError(
+          throw ModelError(
             .truncated(
               expectedBytes: entry.byteCount, foundBytes: bytes.count, purpose: "its blocks"))
         }
@@ -84,7 +85,7 @@ struct GGUFWriter {
       bytes.append(UInt64(offset))
       let (end, overflow) = offset.addingReportingOverflow(entry.byteCount + Self.alignment - 1)
       guard !overflow else {
-        throw FormatError.unsupported("the tensors have more than 2^63 bytes", tensor: entry.name)
+        throw ModelError.unsupported("the tensors have more than 2^63 bytes", tensor: entry.name)
       }
       offset = end / Self.alignment * Self.alignment
     }
@@ -109,5 +110,48 @@ extension [UInt8] {
   fileprivate mutating func append(text: String) {
     append(UInt64(text.utf8.count))
     append(contentsOf: text.utf8)
+  }
+}
+
+/// A tensor's name as ggml can read it.
+///
+/// ggml refuses a whole file for one name of 64 bytes and more (`GGML_MAX_NAME`, which counts a zero
+/// at the end). The middle of a longer name is replaced by 8 hexadecimal digits of its SHA-256 between
+/// tildes, which keeps the ends readable and names apart.
+struct GGUFName: Hashable, Sendable {
+  /// The longest name in UTF-8.
+  static let byteCountLimit = 63
+
+  /// The name outside the file.
+  let full: String
+  /// The name in the file, of at most `byteCountLimit` bytes.
+  let stored: String
+
+  init(_ full: String) {
+    self.full = full
+    guard full.utf8.count > Self.byteCountLimit else {
+      stored = full
+      return
+    }
+    let middle = "~\(SharedBytes(full.utf8).sha256.prefix(8))~"
+    let byteCount = Self.byteCountLimit - middle.utf8.count
+    let tail = Self.cut(full.unicodeScalars.reversed(), to: byteCount / 2).reversed()
+    let head = Self.cut(Array(full.unicodeScalars), to: byteCount - byteCount / 2)
+    stored = Self.text(head) + middle + Self.text(Array(tail))
+  }
+
+  var isShortened: Bool { stored != full }
+
+  private static func cut(_ scalars: [Unicode.Scalar], to byteCount: Int) -> [Unicode.Scalar] {
+    var rest = byteCount
+    return Array(
+      scalars.prefix { scalar in
+        rest -= UTF8.width(scalar)
+        return rest >= 0
+      })
+  }
+
+  private static func text(_ scalars: [Unicode.Scalar]) -> String {
+    String(String.UnicodeScalarView(scalars))
   }
 }

@@ -1,3 +1,5 @@
+import Storage
+
 /// Finds the quantized modules of a GPTQ checkpoint, in the layouts of AutoGPTQ (v1) and GPTQModel
 /// (v2).
 ///
@@ -44,12 +46,12 @@ struct GPTQImporter {
     }
     let bits = try members.require("bits", members.takeInteger("bits"))
     guard Self.bitWidths.contains(bits) else {
-      throw FormatError.unsupported("GPTQ codes of \(bits) bits; 2, 3, 4 and 8 are supported")
+      throw ModelError.unsupported("GPTQ codes of \(bits) bits; 2, 3, 4 and 8 are supported")
     }
     bitWidth = bits
     let size = try members.require("group_size", members.takeInteger("group_size"))
     guard size > 0 || size == -1 else {
-      throw FormatError.malformed("'group_size' is \(size)")
+      throw ModelError.malformed("'group_size' is \(size)")
     }
     groupSize = size == -1 ? .wholeRows : .fixed(size)
     let format = try members.takeString("checkpoint_format") ?? "gptq"
@@ -57,7 +59,7 @@ struct GPTQImporter {
     case "gptq": label = .v1
     case "gptq_v2": label = .v2
     default:
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "the checkpoint format '\(format)'; 'gptq' and 'gptq_v2' are supported")
     }
     if case .boolean(let flag)? = members.take("sym") {
@@ -68,7 +70,7 @@ struct GPTQImporter {
     let method = try members.takeString("quant_method")
     otherMethod = method.flatMap { $0.lowercased().hasPrefix("gptq") ? nil : $0 }
     if case .object(let rules)? = members.take("dynamic"), !rules.isEmpty {
-      throw FormatError.unsupported("modules with settings of their own ('dynamic')")
+      throw ModelError.unsupported("modules with settings of their own ('dynamic')")
     }
   }
 
@@ -99,7 +101,7 @@ struct GPTQImporter {
     if weight.shape.dimensions[1] != scales.shape.dimensions[1],
       weight.shape.dimensions[1] == zeros.shape.dimensions[1]
     {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "the shapes are those of AWQ's layout, whatever the configuration says; 'convert' quantizes "
           + "the weights anew", tensor: name)
     }
@@ -107,7 +109,7 @@ struct GPTQImporter {
     let (zeroBits, zeroOverflow) = zeros.shape.dimensions[1].multipliedReportingOverflow(by: 32)
     let bitWidth = bitWidth ?? (outputs > 0 && !zeroOverflow ? zeroBits / outputs : 0)
     guard Self.bitWidths.contains(bitWidth) else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "shapes of 2, 3, 4 or 8 bits",
         found: "\(weight.shape), qzeros \(zeros.shape) and scales \(scales.shape)", tensor: name)
     }
@@ -127,7 +129,7 @@ struct GPTQImporter {
       !zeroOverflow,
       (zeroBits, false) == outputs.multipliedReportingOverflow(by: bitWidth)
     else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "shapes of \(bitWidth) bits in groups of \(size)",
         found: "\(weight.shape), qzeros \(zeros.shape) and scales \(scales.shape)", tensor: name)
     }
@@ -136,7 +138,7 @@ struct GPTQImporter {
     if let order {
       parts.insert("\(prefix)g_idx")
       guard order.elementType.isInteger, order.shape.dimensions == [inputs] else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "the groups of \(inputs) inputs",
           found: "\(order.elementType) \(order.shape)", tensor: "\(prefix)g_idx")
       }
@@ -171,7 +173,7 @@ struct GPTQImporter {
   /// Symmetric codes have the middle zero point, `2^(bits − 1)`, everywhere, which tells the forms
   /// apart. Others may be of either form, so the label decides.
   ///
-  /// - Throws: `FormatError` when neither the label nor the zero points say it.
+  /// - Throws: `ModelError` when neither the label nor the zero points say it.
   private func zeroForm(_ stored: [UInt8], bitWidth: Int) throws -> (label: Label, remark: String?)
   {
     let middle = 1 << (bitWidth - 1)
@@ -180,7 +182,7 @@ struct GPTQImporter {
     }
     guard let label else {
       guard let found else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "a configuration ('checkpoint_format' in a quantize_config.json or config.json "
             + "beside the file) that says whether zero points are v1's or v2's", found: "none")
       }
@@ -243,7 +245,7 @@ struct GPTQImporter {
       // Some programs count groups from the end.
       let place = group < 0 ? group + Double(groups) : group
       guard let index = Int(exactly: place), (0..<groups).contains(index) else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "a group of \(groups)",
           found: "the group \(Self.text(group)) of input \(input)", tensor: module.name)
       }
@@ -282,7 +284,7 @@ struct GPTQImporter {
   private func load(_ module: Module) throws -> ImportedMatrix.Loaded {
     if let order = try module.order?.doubleValues() {
       for (input, group) in order.enumerated() where group != Double(input / module.groupSize) {
-        throw FormatError.unsupported(
+        throw ModelError.unsupported(
           "inputs in the order of their activations (desc_act): input \(input) is in group "
             + "\(Self.text(group)); packed groups are neighbours", tensor: module.name)
       }

@@ -1,3 +1,5 @@
+import Storage
+
 /// The layouts of quantized checkpoints that become packed files.
 public enum ImportSource: String, Sendable, CaseIterable, Codable {
   /// MLX's affine mode: `weight`, `scales`, `biases`.
@@ -66,11 +68,11 @@ extension TensorArchive {
   /// The tensor `name`, which must have the type and the rank.
   func require(_ name: String, _ types: Set<ElementType>, rank: Int) throws -> Tensor {
     guard let tensor = tensors[name] else {
-      throw FormatError.mismatch(expected: "a tensor of this name", found: "none", tensor: name)
+      throw ModelError.mismatch(expected: "a tensor of this name", found: "none", tensor: name)
     }
     guard types.contains(tensor.elementType), tensor.shape.rank == rank else {
       let names = types.map(\.rawValue).sorted().joined(separator: " or ")
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "\(names) with \(rank) axes", found: "\(tensor.elementType) \(tensor.shape)",
         tensor: name)
     }

@@ -1,3 +1,5 @@
+import Storage
+
 /// Finds the quantized modules of an MLX checkpoint.
 ///
 /// A module `x` has `x.weight` (`uint32`, codes low bits first), `x.scales` and `x.biases`, and an
@@ -16,11 +18,11 @@ struct MLXImporter {
   }
 
   /// - Parameter config: the text of `config.json`.
-  /// - Throws: `FormatError` when it has no affine quantization.
+  /// - Throws: `ModelError` when it has no affine quantization.
   init(config: JSONValue) throws {
     var config = try JSONMembers(config, subject: "the configuration")
     guard let json = config.take("quantization") else {
-      throw FormatError.malformed("the configuration has no 'quantization'")
+      throw ModelError.malformed("the configuration has no 'quantization'")
     }
     var members = try JSONMembers(json, subject: "'quantization'")
     defaults = try Self.settings(&members, subject: "'quantization'", defaults: nil)
@@ -40,13 +42,13 @@ struct MLXImporter {
   ) throws -> Settings? {
     let mode = try members.takeString("mode") ?? "affine"
     guard mode == "affine" else {
-      throw FormatError.unsupported("\(subject) has the mode '\(mode)'; 'affine' is supported")
+      throw ModelError.unsupported("\(subject) has the mode '\(mode)'; 'affine' is supported")
     }
     let bits = try members.takeInteger("bits") ?? defaults?.bitWidth
     let groupSize = try members.takeInteger("group_size") ?? defaults?.groupSize
     guard let bits, let groupSize else { return nil }
     guard MLXForm.bitWidths.contains(bits), MLXForm.groupSizes.contains(groupSize) else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "\(subject) has \(bits) bits in groups of \(groupSize), which MLX's affine mode has not")
     }
     return Settings(bitWidth: bits, groupSize: groupSize)
@@ -73,7 +75,7 @@ struct MLXImporter {
     let scales = try archive.require("\(path).scales", floats, rank: 2)
     let biases = try archive.require("\(path).biases", [scales.elementType], rank: 2)
     guard let settings = modules[path] ?? defaults else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "bits and a group size in the configuration", found: "none",
         tensor: "\(path).weight")
     }
@@ -83,7 +85,7 @@ struct MLXImporter {
       weight.shape.dimensions[1].multipliedReportingOverflow(by: 32)
         == stored.multipliedReportingOverflow(by: settings.bitWidth)
     else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "shapes of \(settings.bitWidth) bits in groups of \(settings.groupSize)",
         found: "\(weight.shape), scales \(scales.shape) and biases \(biases.shape)",
         tensor: "\(path).weight")
@@ -91,7 +93,7 @@ struct MLXImporter {
     let columns = columnsBeforePadding ?? stored
     // Padding fills up the last group alone.
     guard columns <= stored, columns > stored - settings.groupSize else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "rows filled up to \(stored) elements",
         found: "\(columns) elements before that in '\(ExportDescription.key)'",
         tensor: "\(path).weight")
@@ -101,7 +103,7 @@ struct MLXImporter {
         rows: rows, columns: columns, granularity: .group(settings.groupSize))
     }
     guard let shape = Shape([rows, columns]) else {
-      throw FormatError.malformed("it has too many elements", tensor: "\(path).weight")
+      throw ModelError.malformed("it has too many elements", tensor: "\(path).weight")
     }
     let load: @Sendable () throws -> ImportedMatrix.Loaded = {
       try Self.load(

@@ -1,5 +1,6 @@
 import Foundation
 import OrderedCollections
+import Storage
 import Synchronization
 
 /// A checkpoint quantized by another program, and how it becomes a packed file.
@@ -19,7 +20,7 @@ public struct ModelImport: Sendable {
   /// - Parameters:
   ///   - archive: the checkpoint's tensors.
   ///   - config: its `config.json` or `quantize_config.json`.
-  /// - Throws: `FormatError` when the configuration or a module is not what the layout says, and
+  /// - Throws: `ModelError` when the configuration or a module is not what the layout says, and
   ///   when there is no quantized module at all.
   public init(_ archive: TensorArchive, from source: ImportSource, config: JSONValue) throws {
     try self.init(archive, from: source, config: config, budget: nil)
@@ -43,7 +44,7 @@ public struct ModelImport: Sendable {
     self.budget =
       budget ?? .forMatrices(ofElementCounts: matrices.map(\.shape.elementCount))
     guard !matrices.isEmpty else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "modules quantized by \(source == .mlx ? "MLX" : "GPTQ")", found: "none")
     }
   }
@@ -53,7 +54,7 @@ public struct ModelImport: Sendable {
     guard let method = QuantizationConfiguration(config).method, !method.hasPrefix("gptq"),
       !archive.tensors.keys.contains(where: { $0 == "qweight" || $0.hasSuffix(".qweight") })
     else { return }
-    throw FormatError.mismatch(
+    throw ModelError.mismatch(
       expected: "modules quantized by GPTQ",
       found: "none, and the configuration's 'quant_method' is '\(method)'; 'convert' puts such "
         + "weights together and quantizes them anew")
@@ -62,7 +63,7 @@ public struct ModelImport: Sendable {
   /// The configuration beside a checkpoint: `config.json`, or GPTQ's own `quantize_config.json`.
   ///
   /// - Parameter path: the checkpoint's file or folder.
-  /// - Throws: `FormatError` when there is none, or it is not JSON.
+  /// - Throws: `ModelError` when there is none, or it is not JSON.
   public static func configuration(beside path: String, of source: ImportSource) throws
     -> (path: String, json: JSONValue)
   {
@@ -75,7 +76,7 @@ public struct ModelImport: Sendable {
       source == .gptq ? ["quantize_config.json", "config.json"] : ["config.json"]
     let candidates = names.map { folder.isEmpty ? $0 : "\(folder)/\($0)" }
     guard let found = candidates.first(where: { manager.fileExists(atPath: $0) }) else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "\(names.joined(separator: " or ")) beside it", found: "none", path: path)
     }
     return (found, try configuration(at: found))
@@ -83,12 +84,12 @@ public struct ModelImport: Sendable {
 
   /// Reads a configuration from a file of its own.
   ///
-  /// - Throws: `FormatError` when the file cannot be read, or is not JSON.
+  /// - Throws: `ModelError` when the file cannot be read, or is not JSON.
   public static func configuration(at path: String) throws -> JSONValue {
     let file = try InputFile(path: path, access: .read)
     return try locatingErrors(path: path) {
       guard file.byteCount <= 1 << 24 else {
-        throw FormatError(
+        throw ModelError(
           .limitExceeded(
             what: "a configuration in bytes", limit: 1 << 24, found: "\(file.byteCount)"))
       }
@@ -100,7 +101,7 @@ public struct ModelImport: Sendable {
   /// Writes the packed file, which appears whole at `path` or not at all.
   public func write(
     to path: String, replacesExisting: Bool = false,
-    runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+    runningTasks run: TaskRunner = sequentially
   ) throws -> ExportOutcome {
     try OutputDestination.check(path, replacesExisting: replacesExisting)
     var header = PackedHeader(producer: Producer.current)

@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 /// Codes of 4 bits as bitsandbytes, NVFP4, MXFP4, compressed-tensors and others store them.
 extension TensorAssembly {
@@ -34,7 +35,7 @@ extension TensorAssembly {
     guard case .integer(let block)? = members["blocksize"], block > 0,
       let shape = Shape(dimensions), shape.elementCount > 0
     else {
-      throw FormatError.malformed("it has no shape and block size", tensor: state)
+      throw ModelError.malformed("it has no shape and block size", tensor: state)
     }
     guard let codes = stored.tensors[name],
       codes.byteCount == (shape.elementCount - 1) / 2 + 1,
@@ -42,7 +43,7 @@ extension TensorAssembly {
       largest.shape.elementCount == (shape.elementCount - 1) / block + 1,
       let map = stored.tensors["\(name).quant_map"], map.shape.elementCount == 16
     else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "codes, a map of 16 and a magnitude for each block of \(block)",
         found: "other shapes")
     }
@@ -81,7 +82,7 @@ extension TensorAssembly {
       scales.shape.elementCount == (count - 1) / block + 1,
       stored.tensors["\(name).absmax"]?.elementType == .uint8
     else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "magnitudes as codes of 8 bits with a map of 256", found: "other shapes")
     }
     return { codes in
@@ -139,7 +140,7 @@ extension TensorAssembly {
         scales.shape.dimensions == [rows, columns / 16], let shape = Shape([rows, columns]),
         shape.elementCount > 0
       else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "one scale for each 16 codes of a row, and one number for all",
           found: "codes \(codes.shape) and scales \(scales.shape)")
       }
@@ -175,14 +176,14 @@ extension TensorAssembly {
         exponents.shape.dimensions == Array(dimensions.dropLast()), codes.shape.elementCount > 0,
         codes.shape.elementCount <= Int.max / 16
       else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "16 bytes and one exponent for each 32 codes",
           found: "\(codes.shape) and \(exponents.shape)")
       }
       let outputs = dimensions[dimensions.count - 3]
       let inputs = dimensions[dimensions.count - 2] * 32
       guard let shape = Shape(Array(dimensions.dropLast(3)) + [inputs, outputs]) else {
-        throw FormatError.malformed("it has too many elements")
+        throw ModelError.malformed("it has too many elements")
       }
       let tensor = try Tensor(shape: shape) {
         let steps = try exponents.doubleValues().map {
@@ -242,16 +243,16 @@ extension TensorAssembly {
       let shapeTensor = stored.tensors["\(stem)weight_shape"], shapeTensor.elementType.isInteger,
       shapeTensor.shape.dimensions == [2]
     else {
-      throw FormatError.mismatch(expected: "'weight_scale' and 'weight_shape'", found: "none")
+      throw ModelError.mismatch(expected: "'weight_scale' and 'weight_shape'", found: "none")
     }
     for part in ["weight_zero_point", "weight_g_idx"] where stored.tensors[stem + part] != nil {
-      throw FormatError.unsupported("codes with '\(part)'; decompress them with compressed-tensors")
+      throw ModelError.unsupported("codes with '\(part)'; decompress them with compressed-tensors")
     }
     let dimensions = try shapeTensor.doubleValues().compactMap { Int(exactly: $0) }
     guard dimensions.count == 2, let shape = Shape(dimensions), shape.elementCount > 0,
       words.shape.dimensions[0] == dimensions[0]
     else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "rows as 'weight_shape' says", found: "\(words.shape)", tensor: name)
     }
     let columns = dimensions[1]
@@ -262,7 +263,7 @@ extension TensorAssembly {
       (1...8).contains($0) && isPossible($0)
     }
     guard widths.count == 1, let bits = widths.first else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "codes of \(dimensions[0]) × \(columns) in words", found: "\(words.shape)",
         tensor: name)
     }

@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 /// Codes of fewer than 8 bits that several programs pack into words: GPTQ, AWQ, MLX.
 extension TensorAssembly {
@@ -59,7 +60,7 @@ extension TensorAssembly {
     let version = configuration.text("version") ?? "gemm"
     let bits = configuration.integer("bits") ?? configuration.integer("w_bit") ?? 4
     guard version == "gemm", bits == 4 else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "AWQ's layout '\(version)' with \(bits) bits; 'gemm' with 4 bits is read")
     }
     let (inputs, words) = (weight.shape.dimensions[0], weight.shape.dimensions[1])
@@ -69,7 +70,7 @@ extension TensorAssembly {
       zeros.shape.dimensions == [groups, words], groups > 0, inputs.isMultiple(of: groups),
       let shape = Shape([outputs, inputs]), shape.elementCount > 0
     else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "shapes of AWQ's 'gemm' layout",
         found: "\(weight.shape), qzeros \(zeros.shape) and scales \(scales.shape)")
     }
@@ -77,7 +78,7 @@ extension TensorAssembly {
     let configured =
       configuration.integer("group_size") ?? configuration.integer("q_group_size")
     if let configured, configured > 0, configured != size {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "groups of \(configured), as the configuration says", found: "groups of \(size)")
     }
     let type = scales.elementType
@@ -127,7 +128,7 @@ extension TensorAssembly {
     let origin = try? ExportDescription.origin(in: stored.metadata)
     let importer = Result {
       guard let json = configuration.json else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "a config.json beside the file that says bits and group sizes", found: "none")
       }
       return try MLXImporter(config: json)

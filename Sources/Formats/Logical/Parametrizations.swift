@@ -1,3 +1,5 @@
+import Storage
+
 /// Weights that PyTorch computes of other tensors each time that they are used.
 extension TensorAssembly {
   func findParametrizations() {
@@ -63,7 +65,7 @@ extension TensorAssembly {
       logical, .weightNorm, [directions.name, lengths.name], rule: "weight-norm pair"
     ) {
       guard Self.isNumber(g), Self.isNumber(v), v.shape.elementCount > 0 else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "a length and a direction of floating-point numbers",
           found: "\(g.elementType) \(g.shape) and \(v.elementType) \(v.shape)")
       }
@@ -101,7 +103,7 @@ extension TensorAssembly {
       return lengths.dimensions == expected
     }
     guard matching.count == 1, let axis = matching.first else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "lengths along one axis of \(directions)", found: "\(lengths)")
     }
     return axis
@@ -152,7 +154,7 @@ extension TensorAssembly {
   ) {
     add(logical, .spectralNorm, parts, rule: "a weight and its singular vectors") {
       guard [weight, u, v].allSatisfy(Self.isNumber), weight.shape.rank >= 2 else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "a weight and two vectors of floating-point numbers",
           found: "\(weight.shape), \(u.shape) and \(v.shape)")
       }
@@ -162,7 +164,7 @@ extension TensorAssembly {
           && weight.shape.elementCount / dimensions[axis] == v.shape.elementCount
       }
       guard let first = axes.first, u.shape.rank == 1, v.shape.rank == 1 else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "singular vectors of \(weight.shape)", found: "\(u.shape) and \(v.shape)")
       }
       // Linear layers and convolutions have their outputs first, transposed convolutions second.
@@ -225,7 +227,7 @@ extension TensorAssembly {
       guard let mask = tensor(name), let weight = tensor("\(stem)_orig") else { continue }
       add(stem, .parametrization, ["\(stem)_orig", name], rule: "a pruned weight and its mask") {
         guard weight.shape == mask.shape, Self.isNumber(weight) else {
-          throw FormatError.mismatch(
+          throw ModelError.mismatch(
             expected: "a mask of the shape \(weight.shape)", found: "\(mask.shape)")
         }
         let tensor = try Tensor(shape: weight.shape) {

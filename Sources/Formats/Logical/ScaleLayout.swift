@@ -1,3 +1,5 @@
+import Storage
+
 /// Which elements of a tensor of codes share a scale.
 ///
 /// Along each axis an element has the scale of its block, the last of which may be partly filled.
@@ -16,15 +18,15 @@ struct ScaleLayout: Hashable, Sendable {
   /// else the power of two, unless another length divides the axis evenly.
   ///
   /// - Parameter scale: the shape of the scales, whose missing last axes are of length 1.
-  /// - Throws: `FormatError` when the shapes leave it open, or do not fit one another.
+  /// - Throws: `ModelError` when the shapes leave it open, or do not fit one another.
   init(codes: Shape, scale: Shape, configured: [Int]?, prefers128: Bool) throws {
     let dimensions = codes.dimensions
     var counts = scale.dimensions
     while counts.count > dimensions.count, counts.last == 1 { counts.removeLast() }
     if scale.elementCount == 1 { counts = [] }
     let given = counts.count
-    func misfit() -> FormatError {
-      FormatError.mismatch(
+    func misfit() -> ModelError {
+      ModelError.mismatch(
         expected: "scales for \(codes)", found: "scales of the shape \(scale)")
     }
     guard given <= dimensions.count, scale.elementCount > 0, codes.elementCount > 0 else {
@@ -62,7 +64,7 @@ struct ScaleLayout: Hashable, Sendable {
       return 128
     }
     guard configured == nil, least <= most else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "scales for \(codes) in blocks"
           + (configured.map { " of \($0), as the configuration says" } ?? ""),
         found: "scales of the shape \(scale)")
@@ -71,7 +73,7 @@ struct ScaleLayout: Hashable, Sendable {
     let even = length.isMultiple(of: count) ? length / count : nil
     if let power, even == nil || even == power { return power }
     if let even, power == nil { return even }
-    throw FormatError.unsupported(
+    throw ModelError.unsupported(
       "the shapes \(codes) and \(scale) leave open how long the blocks of a scale are, from \(least) "
         + "to \(most); 'weight_block_size' in a config.json beside the file says it")
   }

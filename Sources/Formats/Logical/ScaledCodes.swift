@@ -1,3 +1,5 @@
+import Storage
+
 /// Codes of 8 bits whose values are products with scales in another tensor.
 extension TensorAssembly {
   private static let floats: Set<ElementType> = [
@@ -96,18 +98,18 @@ extension TensorAssembly {
       rule: "\(codes.elementType) codes with scales"
     ) {
       guard scale.isMagnitude == false || codes.shape.rank == 2 else {
-        throw FormatError.unsupported("codes of the shape \(codes.shape)")
+        throw ModelError.unsupported("codes of the shape \(codes.shape)")
       }
       if scale.isMagnitude {
         for other in scale.others {
           guard try stored.tensors[other]?.doubleValues() == [0] else {
-            throw FormatError.unsupported("codes that are not in rows ('\(other)')")
+            throw ModelError.unsupported("codes that are not in rows ('\(other)')")
           }
         }
       }
       let exponents = scales.elementType == .uint8
       guard exponents || Self.scaleTypes.contains(scales.elementType) else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "scales of floating point", found: "\(scales.elementType)", tensor: scale.name)
       }
       let layout = try ScaleLayout(
@@ -117,14 +119,14 @@ extension TensorAssembly {
       // Exponents of 8 bits (MXFP8) are for 32 neighbours of a row.
       let isExpected = layout.blocks.last == 32 && layout.blocks.dropLast().allSatisfy { $0 == 1 }
       guard !exponents || isExpected else {
-        throw FormatError.unsupported(
+        throw ModelError.unsupported(
           "scales of uint8 that are not the exponents of 32 neighbours", tensor: scale.name)
       }
       if let zeros {
         guard zeros.shape == scales.shape,
           zeros.elementType.isInteger || zeros.elementType.isFloatingPoint
         else {
-          throw FormatError.mismatch(
+          throw ModelError.mismatch(
             expected: "zero points of the shape \(scales.shape)",
             found: "\(zeros.elementType) \(zeros.shape)", tensor: zeroName)
         }

@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 extension TensorArchive {
   /// The archive with one tensor in place of stored tensors that belong together.
@@ -102,13 +103,13 @@ final class TensorAssembly {
     var tensor: Tensor?
     do {
       if stored.tensors[name] != nil, !parts.contains(name) {
-        throw FormatError.unsupported("the file has a tensor '\(name)' as well")
+        throw ModelError.unsupported("the file has a tensor '\(name)' as well")
       }
       let made = try make()
       tensor = made.tensor
       group.rule = made.rule
       group.remark = made.remark
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       group.obstacle = error.tensor == name ? "\(error.problem)" : "\(error)"
     } catch {
       group.obstacle = "\(error)"
@@ -222,11 +223,11 @@ extension Tensor {
 
   /// The members of the JSON object in a tensor of bytes.
   ///
-  /// - Throws: `FormatError` when the bytes are no JSON object, or are very many.
+  /// - Throws: `ModelError` when the bytes are no JSON object, or are very many.
   func jsonMembers() throws -> OrderedDictionary<String, JSONValue> {
     guard elementType == .uint8, byteCount <= 1 << 16,
       case .object(let members)? = try? JSONDocument.parse(bytes())
-    else { throw FormatError.malformed("it is no JSON object") }
+    else { throw ModelError.malformed("it is no JSON object") }
     return members
   }
 }

@@ -1,3 +1,5 @@
+import Storage
+
 /// A single NumPy array, `.npy`.
 ///
 /// The format has no names: the array's name is empty, like that of any tensor that is a file's
@@ -50,15 +52,15 @@ public struct NPYFormat: ModelFormat {
     _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
   ) throws {
     guard archive.tensors.count == 1, let (name, tensor) = archive.tensors.elements.first else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "a .npy file holds exactly one tensor, not \(archive.tensors.count); .npz holds several")
     }
     guard archive.values.isEmpty, archive.metadata.isEmpty else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "a .npy file holds one tensor and no values or metadata; .npz holds them")
     }
     guard NPYElement.isNative(tensor.elementType) else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "NumPy has no element type for \(tensor.elementType); .npz keeps it", tensor: name)
     }
     let header = try NPYHeader.encode(
@@ -67,5 +69,67 @@ public struct NPYFormat: ModelFormat {
     try writer.append(header)
     try locatingErrors(tensor: name) { try writer.append(try tensor.bytes()) }
     progress?(name, tensor.byteCount)
+  }
+}
+
+extension TensorArchive {
+  /// Adds an array under `name`: numbers and raw bytes as a tensor, texts as values.
+  ///
+  /// An array of texts with axes becomes a value for each item, named by its indices
+  /// (`names.0.2`), inside nested lists.
+  ///
+  /// - Returns: where the tensor or the values stand.
+  mutating func add(_ array: NPYArray, named name: String) throws -> ArchiveStructure {
+    guard array.holdsTexts else {
+      tensors[name] = try array.tensor()
+      return .leaf(name)
+    }
+    var texts = try array.texts()[...]
+    return try addTexts(&texts, dimensions: array.header.shape.dimensions[...], named: name)
+  }
+
+  /// Adds the content of an array of objects, which is one pickle.
+  ///
+  /// - Throws: `ModelError` when the pickle cannot be read as data.
+  mutating func add(objects pickle: SharedBytes, named name: String) throws -> ArchiveStructure {
+    var reader = ByteReader(pickle)
+    let graph = try PickleMachine.read(from: &reader, byteLimit: .max)
+    guard reader.isAtEnd else {
+      throw ModelError.malformed("\(counted(reader.remaining, "byte")) after the pickle")
+    }
+    var objects = PyTorchObjectReader(graph: graph, storages: PyTorchNoStorages())
+    let content = try objects.read(named: name)
+    for (name, tensor) in content.tensors {
+      guard values[name] == nil, tensors.updateValue(tensor, forKey: name) == nil else {
+        throw ModelError.malformed("two arrays have the name", tensor: name)
+      }
+    }
+    for (name, value) in content.values {
+      guard tensors[name] == nil, values.updateValue(value, forKey: name) == nil else {
+        throw ModelError.malformed("two values have the name", tensor: name)
+      }
+    }
+    notes += content.notes.filter { !notes.contains($0) }
+    unread += content.unread
+    return content.structure ?? .dictionary([], isOrdered: false)
+  }
+
+  private mutating func addTexts(
+    _ texts: inout ArraySlice<ArchiveValue>, dimensions: ArraySlice<Int>, named name: String
+  ) throws -> ArchiveStructure {
+    guard let dimension = dimensions.first else {
+      guard values[name] == nil else {
+        throw ModelError.malformed("two values have the name", tensor: name)
+      }
+      values[name] = texts.popFirst()
+      return .leaf(name)
+    }
+    guard !texts.isEmpty else { return .list([]) }
+    return .list(
+      try (0..<dimension).map { index in
+        try addTexts(
+          &texts, dimensions: dimensions.dropFirst(),
+          named: ArchiveStructure.join(name, "\(index)"))
+      })
   }
 }

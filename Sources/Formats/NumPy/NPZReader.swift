@@ -1,3 +1,5 @@
+import Storage
+
 /// Turns the entries of a NumPy archive into tensors and values.
 struct NPZReader {
   private let zip: ZipArchive
@@ -31,7 +33,7 @@ struct NPZReader {
         continue
       }
       guard seen.insert(name).inserted else {
-        throw FormatError.malformed("two arrays have the name", tensor: name)
+        throw ModelError.malformed("two arrays have the name", tensor: name)
       }
       guard name != NPZSidecar.arrayName else { continue }
       try locatingErrors(tensor: name) {
@@ -43,7 +45,7 @@ struct NPZReader {
       }
     }
     if let name = archive.values.keys.first(where: { archive.tensors[$0] != nil }) {
-      throw FormatError.malformed("a text and a tensor have the name", tensor: name)
+      throw ModelError.malformed("a text and a tensor have the name", tensor: name)
     }
     for (name, value) in sidecar.values {
       let place = try locatingErrors(tensor: name) {
@@ -87,7 +89,7 @@ struct NPZReader {
       } else {
         try add(try array(in: content), entry: name, sidecar)
       }
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       guard case .unsupported(let reason) = error.problem else { throw error }
       let kind = NPYHeader.descriptor(in: head) ?? "array"
       archive.unread.append(UnreadEntry(name: name, kind: kind, reason: reason))
@@ -106,9 +108,9 @@ struct NPZReader {
       structure.append(.init(key: .text(name), value: place))
       if case .leaf = place { return }
       isNested = true
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       archive = before
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "an array of objects whose pickle cannot be read: \(error.problem)")
     }
   }
@@ -116,7 +118,7 @@ struct NPZReader {
   private mutating func add(_ array: NPYArray, entry: String, _ sidecar: NPZSidecar) throws {
     let name = sidecar.names[entry] ?? entry
     guard archive.tensors[name] == nil else {
-      throw FormatError.malformed("two arrays stand for the tensor '\(name)'")
+      throw ModelError.malformed("two arrays stand for the tensor '\(name)'")
     }
     if let type = sidecar.elementTypes[entry] {
       archive.tensors[name] = try array.tensor(elementType: type, shape: sidecar.shapes[entry])
@@ -131,7 +133,7 @@ struct NPZReader {
   private func checkReferences(of sidecar: NPZSidecar, entries: Set<String>) throws {
     for entry in [sidecar.names.keys, sidecar.elementTypes.keys, sidecar.shapes.keys].joined()
     where !entries.contains(entry) {
-      throw FormatError.malformed(
+      throw ModelError.malformed(
         "'\(NPZSidecar.arrayName)' describes a missing array", tensor: entry)
     }
   }
@@ -141,7 +143,7 @@ struct NPZReader {
     guard let entry = zip.entry(named: name + NPZFormat.suffix) else { return NPZSidecar() }
     return try locatingErrors(tensor: name) {
       guard case .text(let text) = try NPYScalar.value(of: try array(in: content(of: entry))) else {
-        throw FormatError.malformed("the entry is not a text")
+        throw ModelError.malformed("the entry is not a text")
       }
       return try NPZSidecar(parsing: text)
     }
@@ -162,7 +164,7 @@ struct NPZReader {
 
     func slice(at offset: Int, count: Int, _ purpose: String) throws -> SharedBytes {
       guard offset <= entry.byteCount, count <= entry.byteCount - offset else {
-        throw FormatError(
+        throw ModelError(
           .truncated(
             expectedBytes: count, foundBytes: max(0, entry.byteCount - offset), purpose: purpose),
           offset: offset)
@@ -197,7 +199,7 @@ extension TensorArchive {
   ) throws -> ArchiveStructure {
     func array(_ entry: String) throws -> NPYArray {
       guard let array = arrays[entry] else {
-        throw FormatError.malformed("the value's array '\(entry)' is missing")
+        throw ModelError.malformed("the value's array '\(entry)' is missing")
       }
       return array
     }
@@ -214,8 +216,91 @@ extension TensorArchive {
 
   private mutating func add(_ value: ArchiveValue, named name: String) throws -> ArchiveStructure {
     guard values.updateValue(value, forKey: name) == nil else {
-      throw FormatError.malformed("two values have the name", tensor: name)
+      throw ModelError.malformed("two values have the name", tensor: name)
     }
     return .leaf(name)
+  }
+}
+
+/// Lists and dictionaries of very many values, such as the losses of every step: one entry of an archive
+/// for each would be hundreds of thousands.
+struct NPZLongContainers {
+  /// The values of a list that are numbers of one kind.
+  struct List {
+    let name: String
+    let count: Int
+    let descriptor: String
+    let bytes: [UInt8]
+  }
+
+  /// By the name of their first value.
+  private(set) var lists: [String: List] = [:]
+  /// Every value of `lists`.
+  private(set) var listed: Set<String> = []
+  /// Values of other long containers, which stand in the extra entry.
+  private(set) var encoded: Set<String> = []
+
+  /// Lists of more numbers than this are one array.
+  static let listLimit = 256
+  /// Containers of more values than this have no entry for each.
+  static let limit = 4096
+
+  init(of archive: TensorArchive) {
+    guard let structure = archive.structure, archive.values.count > Self.listLimit else { return }
+    add(structure, of: archive)
+  }
+
+  private mutating func add(_ structure: ArchiveStructure, of archive: TensorArchive) {
+    switch structure {
+    case .leaf, .unread: break
+    case .list(let items), .tuple(let items), .set(let items):
+      add(items, isList: true, of: archive)
+    case .dictionary(let entries, _):
+      add(entries.map(\.value), isList: false, of: archive)
+    }
+  }
+
+  private mutating func add(
+    _ items: [ArchiveStructure], isList: Bool, of archive: TensorArchive
+  ) {
+    let names = items.compactMap { item -> String? in
+      guard case .leaf(let name) = item, archive.values[name] != nil else { return nil }
+      return name
+    }
+    if isList, names.count > Self.listLimit, names.count == items.count,
+      let list = Self.list(of: names, in: archive)
+    {
+      lists[names[0]] = list
+      listed.formUnion(names)
+    } else if names.count > Self.limit {
+      encoded.formUnion(names)
+    }
+    for item in items { add(item, of: archive) }
+  }
+
+  /// - Returns: `nil` unless the values are numbers of one kind, named by their indices.
+  private static func list(of names: [String], in archive: TensorArchive) -> List? {
+    guard names.count <= NPYArray.textCountLimit else { return nil }
+    let name = names[0] == "0" ? "" : String(names[0].dropLast(2))
+    var descriptor: String?
+    var bytes: [UInt8] = []
+    for (index, valueName) in names.enumerated() {
+      guard valueName == ArchiveStructure.join(name, "\(index)"),
+        let value = archive.values[valueName], value.isNumber, let scalar = NPYScalar(value),
+        descriptor == nil || descriptor == scalar.descriptor
+      else { return nil }
+      descriptor = scalar.descriptor
+      bytes += scalar.bytes
+    }
+    return descriptor.map { List(name: name, count: names.count, descriptor: $0, bytes: bytes) }
+  }
+}
+
+extension ArchiveValue {
+  fileprivate var isNumber: Bool {
+    switch self {
+    case .boolean, .integer, .real, .complex: true
+    case .none, .largeInteger, .text, .bytes: false
+    }
   }
 }

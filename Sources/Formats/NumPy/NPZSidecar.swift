@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 /// What NumPy cannot say about the arrays of an archive: an extra entry that holds JSON as a text.
 ///
@@ -35,7 +36,7 @@ struct NPZSidecar: Equatable {
 // MARK: - JSON
 
 extension NPZSidecar {
-  /// - Throws: `FormatError` when the name of a value or of metadata has a NUL.
+  /// - Throws: `ModelError` when the name of a value or of metadata has a NUL.
   func text() throws -> String {
     var members: OrderedDictionary<String, JSONValue> = ["version": .integer(Self.version)]
     if !names.isEmpty { members["names"] = .object(names.mapValues(JSONValue.string)) }
@@ -61,19 +62,19 @@ extension NPZSidecar {
     return sidecar.serialized()
   }
 
-  /// - Throws: `FormatError` for anything that `text` does not give, another version included.
+  /// - Throws: `ModelError` for anything that `text` does not give, another version included.
   init(parsing text: String) throws {
     guard case .object(let members) = try JSONDocument.parse(SharedBytes(text.utf8)) else {
-      throw FormatError.malformed("not a JSON object")
+      throw ModelError.malformed("not a JSON object")
     }
     guard case .integer(let version)? = members["version"], version == Self.version else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "version \(members["version"]?.serialized() ?? "none") is unknown; known is "
           + "\(Self.version)")
     }
     for (name, content) in members where name != "version" {
       guard case .object(let entries) = content else {
-        throw FormatError.malformed("'\(name)' is not an object")
+        throw ModelError.malformed("'\(name)' is not an object")
       }
       switch name {
       case "names": names = try entries.mapValues { try Self.string($0, in: name) }
@@ -81,14 +82,14 @@ extension NPZSidecar {
       case "types": elementTypes = try entries.mapValues(Self.elementType)
       case "shapes": shapes = try entries.mapValues(Self.shape)
       case "values": values = try entries.mapValues(Self.value)
-      default: throw FormatError.malformed("the unknown member '\(name)'")
+      default: throw ModelError.malformed("the unknown member '\(name)'")
       }
     }
   }
 
   private static func string(_ json: JSONValue, in member: String) throws -> String {
     guard case .string(let text) = json else {
-      throw FormatError.malformed("'\(member)' has an item that is not a string")
+      throw ModelError.malformed("'\(member)' has an item that is not a string")
     }
     return text
   }
@@ -96,23 +97,23 @@ extension NPZSidecar {
   private static func elementType(_ json: JSONValue) throws -> ElementType {
     let name = try string(json, in: "types")
     guard let type = ElementType(rawValue: name) else {
-      throw FormatError.unsupported("the element type '\(name)' is unknown")
+      throw ModelError.unsupported("the element type '\(name)' is unknown")
     }
     return type
   }
 
   private static func shape(_ json: JSONValue) throws -> Shape {
     guard case .array(let items) = json else {
-      throw FormatError.malformed("'shapes' has an item that is not an array")
+      throw ModelError.malformed("'shapes' has an item that is not an array")
     }
     let dimensions = try items.map { item in
       guard case .integer(let dimension) = item else {
-        throw FormatError.malformed("'shapes' has a dimension that is not an integer")
+        throw ModelError.malformed("'shapes' has a dimension that is not an integer")
       }
       return dimension
     }
     guard let shape = Shape(dimensions) else {
-      throw FormatError.malformed(
+      throw ModelError.malformed(
         "the shape \(dimensions) is negative or has more than 2^63 elements")
     }
     return shape

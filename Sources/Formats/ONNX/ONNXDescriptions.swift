@@ -1,3 +1,5 @@
+import Storage
+
 /// The small fields of ONNX's messages, by the numbers of `onnx.proto` (ONNX 1.23).
 ///
 /// Each description takes the fields that it knows and leaves the others alone, as protobuf asks of
@@ -6,7 +8,7 @@
 protocol ONNXDescription {
   init()
 
-  /// - Throws: `FormatError` for a value of another kind, or text that is not UTF-8.
+  /// - Throws: `ModelError` for a value of another kind, or text that is not UTF-8.
   mutating func take(_ field: ProtobufFields.Field, from reader: inout ONNXFieldReader) throws
 }
 
@@ -153,7 +155,7 @@ struct ONNXFieldReader {
 
   private mutating func count(_ field: ProtobufFields.Field) throws {
     guard field.range.count <= Self.byteCountLimit - byteCount else {
-      throw FormatError(
+      throw ModelError(
         .limitExceeded(
           what: "a message without its data in bytes", limit: Self.byteCountLimit, found: "more"),
         offset: field.range.lowerBound)
@@ -161,8 +163,8 @@ struct ONNXFieldReader {
     byteCount += field.range.count
   }
 
-  private func mismatch(_ field: ProtobufFields.Field, _ expected: String) -> FormatError {
-    FormatError.malformed(
+  private func mismatch(_ field: ProtobufFields.Field, _ expected: String) -> ModelError {
+    ModelError.malformed(
       "the field \(field.number) is not \(expected)", offset: field.range.lowerBound)
   }
 }

@@ -1,3 +1,5 @@
+import Storage
+
 /// Loads initializers' elements from a model's file and from the files beside it.
 struct ONNXTensorData: Sendable {
   let file: InputFile
@@ -10,7 +12,7 @@ struct ONNXTensorData: Sendable {
 
   /// The files of external data, sorted by name, each once.
   ///
-  /// - Throws: `FormatError` when a name would leave the folder.
+  /// - Throws: `ModelError` when a name would leave the folder.
   func externalPaths(of initializers: [ONNXTensorDescription]) throws -> [String] {
     let locations = initializers.compactMap { description -> String? in
       guard case .external(let data) = description.place else { return nil }
@@ -29,7 +31,7 @@ struct ONNXTensorData: Sendable {
     case .none: found = 0
     case .typed(let field):
       guard field == elementType.onnxTypedField else {
-        throw FormatError.malformed("\(description.type.name) data in \(field.name)")
+        throw ModelError.malformed("\(description.type.name) data in \(field.name)")
       }
       return  // counted when loaded
     case .external(let data):
@@ -37,7 +39,7 @@ struct ONNXTensorData: Sendable {
       _ = try external(data, byteCount: found) { _, _ in }
     }
     guard found == byteCount else {
-      throw FormatError(
+      throw ModelError(
         .truncated(
           expectedBytes: byteCount, foundBytes: found,
           purpose: "\(elementType) \(description.shape)"),
@@ -86,21 +88,21 @@ struct ONNXTensorData: Sendable {
 
   /// Opens the file of external data, which must reach as far as the data does.
   ///
-  /// - Throws: `FormatError` that names the file, and not it as the place: the model is at fault.
+  /// - Throws: `ModelError` that names the file, and not it as the place: the model is at fault.
   private func external<Result>(
     _ data: ONNXExternalData, byteCount: Int, _ body: (InputFile, Int) throws -> Result
   ) throws -> Result {
     do {
       let file = try siblings.open(data.location)
       guard data.offset <= file.byteCount, byteCount <= file.byteCount - data.offset else {
-        throw FormatError(
+        throw ModelError(
           .truncated(
             expectedBytes: byteCount, foundBytes: max(0, file.byteCount - data.offset),
             purpose: "the elements from byte \(data.offset) on"))
       }
       return try body(file, byteCount)
-    } catch let error as FormatError {
-      throw FormatError.malformed("external data in '\(data.location)': \(error.problem)")
+    } catch let error as ModelError {
+      throw ModelError.malformed("external data in '\(data.location)': \(error.problem)")
     }
   }
 
@@ -129,9 +131,136 @@ struct ONNXTensorData: Sendable {
   private func refuseMore(_ fields: inout ProtobufFields, _ field: ONNXTypedField) throws {
     while let next = try fields.next() {
       if next.number == field.rawValue, next.delimitedRange?.isEmpty != true {
-        throw FormatError.malformed(
+        throw ModelError.malformed(
           "\(field.name) has more elements than the shape", offset: next.range.lowerBound)
       }
     }
+  }
+}
+
+/// Collects a tensor's elements from a typed field of `TensorProto`, packed or one by one.
+struct ONNXTypedElements {
+  private let field: ONNXTypedField
+  private let elementType: ElementType
+  private let byteCount: Int
+  private var bytes: [UInt8] = []
+
+  /// - Parameter byteCount: what the tensor needs; more is an error before it is collected.
+  init(field: ONNXTypedField, elementType: ElementType, byteCount: Int) {
+    self.field = field
+    self.elementType = elementType
+    self.byteCount = byteCount
+  }
+
+  var isEmpty: Bool { bytes.isEmpty }
+
+  /// Adds the elements of one occurrence of the field.
+  ///
+  /// - Throws: `ModelError` for another encoding, a value that the type does not have, or more
+  ///   elements than the tensor has.
+  mutating func append(_ occurrence: ProtobufFields.Field, in file: InputFile) throws {
+    switch (occurrence.content, field.fixedWidth) {
+    case (.varint(let value), nil):
+      try append(value, offset: occurrence.range.lowerBound)
+    case (.fixed(let range), let width?) where range.count == width:
+      try append(
+        try file.bytes(at: range.lowerBound, count: width, purpose: field.name).array, range)
+    case (.delimited(let range), let width?) where range.count.isMultiple(of: width):
+      guard range.count <= byteCount - bytes.count else { throw tooMany(range.lowerBound) }
+      try append(
+        try file.bytes(at: range.lowerBound, count: range.count, purpose: field.name).array, range)
+    case (.delimited(let range), nil):
+      var reader = ByteReader(
+        try file.bytes(at: range.lowerBound, count: range.count, purpose: field.name),
+        baseOffset: range.lowerBound)
+      while !reader.isAtEnd {
+        let offset = reader.fileOffset
+        try append(try reader.readVarint(for: field.name), offset: offset)
+      }
+    default:
+      throw ModelError.malformed(
+        "\(field.name) is not encoded as such", offset: occurrence.range.lowerBound)
+    }
+  }
+
+  /// - Throws: `ModelError` when there are too few elements.
+  func finish(_ shape: Shape) throws -> SharedBytes {
+    guard bytes.count == byteCount else {
+      throw ModelError(
+        .truncated(
+          expectedBytes: byteCount, foundBytes: bytes.count,
+          purpose: "\(elementType) \(shape) in \(field.name)"))
+    }
+    return SharedBytes(bytes)
+  }
+
+  private mutating func append(_ more: [UInt8], _ range: Range<Int>) throws {
+    guard more.count <= byteCount - bytes.count else { throw tooMany(range.lowerBound) }
+    bytes += more
+  }
+
+  private mutating func append(_ value: UInt64, offset: Int) throws {
+    // An entry of int32_data holds two elements of 4 bits.
+    let width = max(1, elementType.bitWidth / 8)
+    guard width <= byteCount - bytes.count else { throw tooMany(offset) }
+    guard isInRange(value) else {
+      throw ModelError.malformed(
+        "\(field.name) holds \(Int64(bitPattern: value)), which is no \(elementType)",
+        offset: offset)
+    }
+    var value = value
+    for _ in 0..<width {
+      bytes.append(UInt8(truncatingIfNeeded: value))
+      value >>= 8
+    }
+  }
+
+  /// Signed numbers are sign-extended to 64 bits; reals of 16 and 8 bits are unsigned codes.
+  private func isInRange(_ value: UInt64) -> Bool {
+    let signed = Int64(bitPattern: value)
+    switch elementType {
+    case .bool: return value <= 1
+    case .int8: return Int8(exactly: signed) != nil
+    case .int16: return Int16(exactly: signed) != nil
+    case .int32: return Int32(exactly: signed) != nil
+    case .int64, .uint64: return true
+    case .uint32: return UInt32(exactly: value) != nil
+    case .uint16, .float16, .bfloat16: return UInt16(exactly: value) != nil
+    default: return UInt8(exactly: value) != nil
+    }
+  }
+
+  private func tooMany(_ offset: Int) -> ModelError {
+    ModelError.malformed("\(field.name) has more elements than the shape", offset: offset)
+  }
+}
+
+/// Where in another file a tensor's data lies: the pairs of `external_data`.
+struct ONNXExternalData: Hashable, Sendable {
+  /// Relative to the model's folder.
+  let location: String
+  let offset: Int
+  /// `nil` when the tensor's own length counts.
+  let byteCount: Int?
+
+  /// - Throws: `ModelError` for a missing location, numbers that are none, and pairs given twice.
+  init(_ pairs: [ONNXStringPair]) throws {
+    var values: [String: String] = [:]
+    for pair in pairs where values.updateValue(pair.value, forKey: pair.key) != nil {
+      throw ModelError.malformed("the external data has '\(pair.key)' twice")
+    }
+    guard let location = values["location"] else {
+      throw ModelError.malformed("the external data has no location")
+    }
+    func count(_ key: String) throws -> Int? {
+      guard let text = values[key] else { return nil }
+      guard let value = Int(text), value >= 0 else {
+        throw ModelError.malformed("the external data's \(key) is no count: '\(text)'")
+      }
+      return value
+    }
+    self.location = location
+    offset = try count("offset") ?? 0
+    byteCount = try count("length")
   }
 }

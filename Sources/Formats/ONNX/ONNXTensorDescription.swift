@@ -1,3 +1,5 @@
+import Storage
+
 /// A `TensorProto` without its data, and where the data is.
 struct ONNXTensorDescription: Sendable {
   /// Where the data is said to be.
@@ -21,7 +23,7 @@ struct ONNXTensorDescription: Sendable {
   let shape: Shape
   let place: Place
 
-  /// - Throws: `FormatError` for what ONNX does not allow, or data whose place is not clear.
+  /// - Throws: `ModelError` for what ONNX does not allow, or data whose place is not clear.
   init(reading file: InputFile, range: Range<Int>) throws {
     var header = ONNXTensorHeader()
     var reader = ONNXFieldReader(file: file)
@@ -31,7 +33,7 @@ struct ONNXTensorDescription: Sendable {
     while let field = try fields.next() {
       if field.number == 9 {
         guard raw == nil else {
-          throw FormatError.malformed("raw_data occurs twice", offset: field.range.lowerBound)
+          throw ModelError.malformed("raw_data occurs twice", offset: field.range.lowerBound)
         }
         raw = try field.requireDelimited("raw_data")
       } else if let data = ONNXTypedField(rawValue: field.number) {
@@ -57,7 +59,7 @@ struct ONNXTensorDescription: Sendable {
     return isWhole || elementType.bitWidth >= 8 ? nil : type.name
   }
 
-  /// - Throws: `FormatError` when the data cannot be as long as the shape needs.
+  /// - Throws: `ModelError` when the data cannot be as long as the shape needs.
   func tensor(in data: ONNXTensorData) throws -> Tensor {
     guard unreadableType == nil, let elementType = type.elementType else {
       var tensor = try Tensor(
@@ -79,11 +81,11 @@ struct ONNXTensorDescription: Sendable {
 
   private static func shape(_ dims: [Int]) throws -> Shape {
     guard dims.count <= rankLimit else {
-      throw FormatError(
+      throw ModelError(
         .limitExceeded(what: "the axes of a tensor", limit: rankLimit, found: "\(dims.count)"))
     }
     guard let shape = Shape(dims) else {
-      throw FormatError.malformed(
+      throw ModelError.malformed(
         "the dimensions \(dims) are negative or have more than 2^63 elements")
     }
     return shape
@@ -93,24 +95,96 @@ struct ONNXTensorDescription: Sendable {
     _ header: ONNXTensorHeader, raw: Range<Int>?, typed: Set<ONNXTypedField>
   ) throws -> Place {
     guard !header.hasSegment else {
-      throw FormatError.unsupported("tensors in segments are not supported")
+      throw ModelError.unsupported("tensors in segments are not supported")
     }
     guard 0...1 ~= header.dataLocation else {
-      throw FormatError.unsupported("the data location \(header.dataLocation) is unknown")
+      throw ModelError.unsupported("the data location \(header.dataLocation) is unknown")
     }
     let isExternal = header.dataLocation == 1
     let count = typed.count + (raw == nil ? 0 : 1)
     if isExternal {
       guard count == 0 else {
-        throw FormatError.malformed("external data and data in the file at once")
+        throw ModelError.malformed("external data and data in the file at once")
       }
       return .external(try ONNXExternalData(header.externalData))
     }
     guard count <= 1 else {
       let names = typed.map(\.name).sorted() + (raw == nil ? [] : ["raw_data"])
-      throw FormatError.malformed(
+      throw ModelError.malformed(
         "data in several fields: \(names.joined(separator: ", "))")
     }
     return raw.map { .raw($0) } ?? typed.first.map { .typed($0) } ?? .none
+  }
+}
+
+/// ONNX's `TensorProto.DataType`.
+struct ONNXDataType: Sendable {
+  /// ONNX's name; `type N` for a number that is not in the table.
+  let name: String
+  /// `nil` for types that have no counterpart here.
+  let elementType: ElementType?
+
+  init(number: Int) {
+    (name, elementType) = Self.table[number] ?? ("type \(number)", nil)
+  }
+
+  private static let table: [Int: (String, ElementType?)] = [
+    0: ("UNDEFINED", nil), 1: ("FLOAT", .float32), 2: ("UINT8", .uint8), 3: ("INT8", .int8),
+    4: ("UINT16", .uint16), 5: ("INT16", .int16), 6: ("INT32", .int32), 7: ("INT64", .int64),
+    8: ("STRING", nil), 9: ("BOOL", .bool), 10: ("FLOAT16", .float16), 11: ("DOUBLE", .float64),
+    12: ("UINT32", .uint32), 13: ("UINT64", .uint64), 14: ("COMPLEX64", .complex64),
+    15: ("COMPLEX128", .complex128), 16: ("BFLOAT16", .bfloat16),
+    17: ("FLOAT8E4M3FN", .float8E4M3FN), 18: ("FLOAT8E4M3FNUZ", .float8E4M3FNUZ),
+    19: ("FLOAT8E5M2", .float8E5M2), 20: ("FLOAT8E5M2FNUZ", .float8E5M2FNUZ),
+    21: ("UINT4", nil), 22: ("INT4", nil), 23: ("FLOAT4E2M1", .float4E2M1),
+    24: ("FLOAT8E8M0", .float8E8M0FNU), 25: ("UINT2", nil), 26: ("INT2", nil),
+    27: ("FLOAT6E2M3", .float6E2M3), 28: ("FLOAT6E3M2", .float6E3M2),
+  ]
+}
+
+extension ElementType {
+  /// The field of `TensorProto` that holds elements of this type when `raw_data` does not, with how
+  /// it is encoded there.
+  var onnxTypedField: ONNXTypedField? {
+    switch self {
+    case .float32, .complex64: .floats
+    case .float64, .complex128: .doubles
+    case .int64: .int64
+    case .uint32, .uint64: .uint64
+    case .bool, .uint8, .int8, .uint16, .int16, .int32, .float16, .bfloat16, .float8E4M3FN,
+      .float8E4M3FNUZ, .float8E5M2, .float8E5M2FNUZ, .float8E8M0FNU, .float4E2M1:
+      .int32
+    case .float6E2M3, .float6E3M2, .complex32, .bits8, .bits16, .bits1x8, .bits2x4, .bits4x2: nil
+    }
+  }
+}
+
+/// The fields of `TensorProto` that hold elements, by number.
+enum ONNXTypedField: Int, CaseIterable {
+  case floats = 4
+  case int32 = 5
+  case strings = 6
+  case int64 = 7
+  case doubles = 10
+  case uint64 = 11
+
+  var name: String {
+    switch self {
+    case .floats: "float_data"
+    case .int32: "int32_data"
+    case .strings: "string_data"
+    case .int64: "int64_data"
+    case .doubles: "double_data"
+    case .uint64: "uint64_data"
+    }
+  }
+
+  /// Bytes of an element of fixed width; `nil` for varints.
+  var fixedWidth: Int? {
+    switch self {
+    case .floats: 4
+    case .doubles: 8
+    case .int32, .int64, .uint64, .strings: nil
+    }
   }
 }

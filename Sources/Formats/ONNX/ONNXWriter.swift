@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 /// Writes a graph as an ONNX model, one initializer in memory at a time.
 ///
@@ -13,17 +14,17 @@ struct ONNXWriter {
   let operatorSet: Int
   let metadata: OrderedDictionary<String, String>
 
-  /// - Throws: `FormatError` when two values of the graph have one name.
+  /// - Throws: `ModelError` when two values of the graph have one name.
   init(_ graph: ONNXGraph, operatorSet: Int, metadata: OrderedDictionary<String, String>) throws {
     var names: Set<String> = []
     for name in graph.inputs.map(\.name) + graph.initializers.map(\.name)
       + graph.nodes.map(\.output)
     {
       guard names.insert(name).inserted else {
-        throw FormatError.unsupported("two tensors would have this name", tensor: name)
+        throw ModelError.unsupported("two tensors would have this name", tensor: name)
       }
       guard !name.isEmpty else {
-        throw FormatError.unsupported("ONNX tensors must have a name, and one has none")
+        throw ModelError.unsupported("ONNX tensors must have a name, and one has none")
       }
     }
     self.graph = graph
@@ -56,7 +57,7 @@ struct ONNXWriter {
       try locatingErrors(tensor: initializer.name) {
         let bytes = try initializer.load()
         guard bytes.count == initializer.byteCount else {
-          throw FormatError(
+          throw ModelError(
             .truncated(
               expectedBytes: initializer.byteCount, foundBytes: bytes.count,
               purpose: "an initializer"))
@@ -69,8 +70,8 @@ struct ONNXWriter {
     try writer.append(after.bytes + end.bytes)
   }
 
-  private static func limitExceeded(by tensor: String?) -> FormatError {
-    FormatError(
+  private static func limitExceeded(by tensor: String?) -> ModelError {
+    ModelError(
       .limitExceeded(what: "an ONNX model in bytes", limit: byteCountLimit, found: "more"),
       tensor: tensor)
   }

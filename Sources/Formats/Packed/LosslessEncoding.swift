@@ -1,3 +1,5 @@
+import Storage
+
 /// How a tensor that is not quantized is stored: chosen from its values, undone exactly.
 struct LosslessEncoding {
   let encoding: PackedEncoding
@@ -102,7 +104,7 @@ struct LosslessEncoding {
       return bytes
     case .palette:
       guard let palette = Palette(bytes, elementType: tensor.elementType) else {
-        throw FormatError.malformed("the source changed while it was read")
+        throw ModelError.malformed("the source changed while it was read")
       }
       return palette.encode(bytes)
     case .integer(let base, let bitWidth):
@@ -113,7 +115,7 @@ struct LosslessEncoding {
   /// The elements of a record whose encoding is not affine, in row-major order.
   ///
   /// - Parameter encoded: the record, inflated, of the length the entry needs.
-  /// - Throws: `FormatError` for unused bits that are not zero, indices outside the palette and
+  /// - Throws: `ModelError` for unused bits that are not zero, indices outside the palette and
   ///   elements outside the type.
   static func decode(_ encoded: SharedBytes, of entry: PackedEntry) throws -> SharedBytes {
     switch entry.encoding {
@@ -124,5 +126,192 @@ struct LosslessEncoding {
     case .integer(let base, let bitWidth):
       return try IntegerRange(base: base, bitWidth: bitWidth).decode(encoded, of: entry)
     }
+  }
+}
+
+/// The distinct elements of a tensor that has at most 256 of them.
+struct Palette {
+  /// The values' bits, ascending as unsigned integers.
+  let values: [UInt64]
+  private let elementWidth: Int
+
+  static let limit = 256
+
+  /// - Returns: `nil` when there are more values, none, or the elements' width is not supported.
+  init?(_ bytes: SharedBytes, elementType: ElementType) {
+    guard LosslessEncoding.paletteWidths.contains(elementType.bitWidth), !bytes.isEmpty else {
+      return nil
+    }
+    let width = elementType.bitWidth / 8
+    var distinct: Set<UInt64> = []
+    var last: UInt64?
+    let isSmall = bytes.withUnsafeBytes { buffer in
+      for offset in stride(from: 0, to: buffer.count, by: width) {
+        let value = buffer.loadUnsigned(at: offset, byteWidth: width)
+        guard value != last else { continue }
+        last = value
+        distinct.insert(value)
+        if distinct.count > Self.limit { return false }
+      }
+      return true
+    }
+    guard isSmall else { return nil }
+    values = distinct.sorted()
+    elementWidth = width
+  }
+
+  /// The values, then the indices of `bytes`' elements among them.
+  func encode(_ bytes: SharedBytes) -> SharedBytes {
+    let indexOfValue = Dictionary(
+      uniqueKeysWithValues: values.enumerated().map { ($1, UInt8($0)) })
+    let indices: [UInt8] = bytes.withUnsafeBytes { buffer in
+      stride(from: 0, to: buffer.count, by: elementWidth).map { offset in
+        indexOfValue[buffer.loadUnsigned(at: offset, byteWidth: elementWidth)]!  // made from them
+      }
+    }
+    let bitWidth = PackedEncoding.paletteBitWidth(values.count)
+    let stream = bitWidth == 0 ? SharedBytes() : BitStream.pack(indices, bitWidth: bitWidth)
+    let table = SharedBytes(count: values.count * elementWidth) { output in
+      for (index, value) in values.enumerated() {
+        output.storeUnsigned(value, at: index * elementWidth, byteWidth: elementWidth)
+      }
+    }
+    return SharedBytes(joining: [table, stream])
+  }
+
+  /// The elements of a record of `distinctCount` values and indices into them.
+  static func decode(
+    _ encoded: SharedBytes, distinctCount: Int, of entry: PackedEntry
+  ) throws -> SharedBytes {
+    let width = entry.elementType.bitWidth / 8
+    let table = distinctCount * width
+    let count = entry.shape.elementCount
+    let bitWidth = PackedEncoding.paletteBitWidth(distinctCount)
+    let stream = encoded.slice(table..<encoded.count)
+    var indices: [UInt8]?
+    if bitWidth > 0 {
+      guard BitStream.hasZeroTail(stream, count: count, bitWidth: bitWidth) else {
+        throw ModelError.malformed("unused bits after the last index are not zero")
+      }
+      let codes = try BitStream.unpackCodes(stream, count: count, bitWidth: bitWidth)
+      if let index = codes.firstIndex(where: { Int($0) >= distinctCount }) {
+        throw ModelError.mismatch(
+          expected: "indices below \(distinctCount)", found: "\(codes[index]) at element \(index)")
+      }
+      indices = codes
+    }
+    let values = encoded.withUnsafeBytes { input in
+      (0..<distinctCount).map { input.loadUnsigned(at: $0 * width, byteWidth: width) }
+    }
+    guard zip(values, values.dropFirst()).allSatisfy(<) else {
+      throw ModelError.malformed("the palette's values are not ascending")
+    }
+    return SharedBytes(count: count * width) { output in
+      for element in 0..<count {
+        output.storeUnsigned(
+          values[indices.map { Int($0[element]) } ?? 0], at: element * width, byteWidth: width)
+      }
+    }
+  }
+}
+
+/// A range that holds all elements of an integer tensor, as a base and the width of differences.
+struct IntegerRange {
+  let base: Int
+  /// 0 when all elements are `base`.
+  let bitWidth: Int
+
+  init(base: Int, bitWidth: Int) {
+    self.base = base
+    self.bitWidth = bitWidth
+  }
+
+  /// The narrowest range from the least to the greatest element.
+  ///
+  /// - Returns: `nil` for other element types, for empty tensors, and where narrowing gains nothing.
+  init?(_ bytes: SharedBytes, elementType: ElementType) {
+    guard elementType.isInteger, !bytes.isEmpty else { return nil }
+    let width = elementType.bitWidth / 8
+    var least = Int.max
+    var greatest = Int.min
+    let fits = bytes.withUnsafeBytes { buffer in
+      for offset in stride(from: 0, to: buffer.count, by: width) {
+        guard let value = Self.load(buffer, at: offset, elementType) else { return false }
+        least = min(least, value)
+        greatest = max(greatest, value)
+      }
+      return true
+    }
+    guard fits else { return nil }
+    let (span, overflow) = greatest.subtractingReportingOverflow(least)
+    guard !overflow else { return nil }
+    base = least
+    bitWidth = Int.bitWidth - span.leadingZeroBitCount
+    guard bitWidth < elementType.bitWidth else { return nil }
+  }
+
+  func encode(_ bytes: SharedBytes, _ elementType: ElementType) throws -> SharedBytes {
+    guard bitWidth > 0 else { return SharedBytes() }
+    let width = elementType.bitWidth / 8
+    let codes: [UInt64] = try bytes.withUnsafeBytes { buffer in
+      try stride(from: 0, to: buffer.count, by: width).map { offset in
+        guard let value = Self.load(buffer, at: offset, elementType), value >= base,
+          UInt64(value - base) >> UInt64(bitWidth) == 0
+        else {
+          throw ModelError.malformed("the source changed while it was read")
+        }
+        return UInt64(value - base)
+      }
+    }
+    return BitStream.pack(codes, bitWidth: bitWidth)
+  }
+
+  func decode(_ encoded: SharedBytes, of entry: PackedEntry) throws -> SharedBytes {
+    let width = entry.elementType.bitWidth / 8
+    let count = entry.shape.elementCount
+    var codes: [UInt64]?
+    if bitWidth > 0 {
+      guard BitStream.hasZeroTail(encoded, count: count, bitWidth: bitWidth) else {
+        throw ModelError.malformed("unused bits after the last code are not zero")
+      }
+      codes = try BitStream.unpackIntegers(encoded, count: count, bitWidth: bitWidth)
+    }
+    return try SharedBytes(count: count * width) { output in
+      for element in 0..<count {
+        let (value, overflow) = base.addingReportingOverflow(Int(codes?[element] ?? 0))
+        guard !overflow, Self.fits(value, entry.elementType) else {
+          throw ModelError.mismatch(
+            expected: "elements of \(entry.elementType)",
+            found: "\(base) + \(codes?[element] ?? 0) at element \(element)")
+        }
+        output.storeUnsigned(
+          UInt64(truncatingIfNeeded: value), at: element * width, byteWidth: width)
+      }
+    }
+  }
+
+  private static func isSigned(_ elementType: ElementType) -> Bool {
+    switch elementType {
+    case .int8, .int16, .int32, .int64: true
+    default: false
+    }
+  }
+
+  /// The element at `offset`; `nil` for a `uint64` outside `Int`.
+  private static func load(
+    _ buffer: UnsafeRawBufferPointer, at offset: Int, _ elementType: ElementType
+  ) -> Int? {
+    let bits = buffer.loadUnsigned(at: offset, byteWidth: elementType.bitWidth / 8)
+    guard isSigned(elementType) else { return Int(exactly: bits) }
+    let unused = 64 - elementType.bitWidth
+    return Int(truncatingIfNeeded: Int64(bitPattern: bits << UInt64(unused)) >> Int64(unused))
+  }
+
+  private static func fits(_ value: Int, _ elementType: ElementType) -> Bool {
+    let width = elementType.bitWidth
+    if isSigned(elementType) {
+      return width == 64 || (value >= -(1 << (width - 1)) && value < 1 << (width - 1))
+    }
+    return value >= 0 && (width == 64 || value < 1 << width)
   }
 }

@@ -1,3 +1,5 @@
+import Storage
+
 /// A packed file looked at as a whole, damaged or not: every fault with its place, and what of the
 /// file can be read in spite of them.
 ///
@@ -19,7 +21,7 @@ public struct PackedExamination: Sendable {
   /// Examines a file: its prologue, its header, and every record's checksum.
   ///
   /// - Parameter map: runs the checks of the records.
-  /// - Throws: `FormatError` when the file cannot be read or is of another version.
+  /// - Throws: `ModelError` when the file cannot be read or is of another version.
   public init(
     _ file: InputFile, mappingChecks map: PackedModel.CheckMap = PackedModel.checkingInOrder
   ) throws {
@@ -28,7 +30,7 @@ public struct PackedExamination: Sendable {
     var found: PackedPrologue?
     do {
       found = try Self.intactPrologue(of: file)
-    } catch let error as FormatError where error.isDamage {
+    } catch let error as ModelError where error.isDamage {
       faults.append(
         PackedFault(
           .prologue, offset: error.isChecksum ? 0 : error.offset ?? 0,
@@ -50,7 +52,7 @@ public struct PackedExamination: Sendable {
     if let found, isComplete {
       do {
         model = try PackedModel(parsing: content, found)
-      } catch let error as FormatError where error.isDamage {
+      } catch let error as ModelError where error.isDamage {
         faults.append(
           PackedFault(
             .header, tensor: nil, offset: found.headerOffset, byteCount: found.headerByteCount,
@@ -109,22 +111,78 @@ public struct PackedExamination: Sendable {
   }
 
   /// The header's own words, with the tensor that they are about.
-  private static func message(of error: FormatError) -> String {
+  private static func message(of error: ModelError) -> String {
     guard let tensor = error.tensor, tensor != "the header" else { return "\(error.problem)" }
     return "'\(tensor)': \(error.problem)"
   }
 }
 
-extension FormatError {
+extension ModelError {
   /// Whether the bytes are wrong, rather than out of reach or of another version.
   fileprivate var isDamage: Bool {
     switch problem {
-    case .system, .unsupported, .outputExists: false
+    case .system, .unsupported, .unsuitable, .outputExists: false
     default: true
     }
   }
 
   fileprivate var isChecksum: Bool {
     if case .checksumMismatch = problem { true } else { false }
+  }
+}
+
+/// What lies at a place of a packed file.
+public enum PackedRegion: String, Hashable, Sendable, Codable {
+  case prologue, header
+  /// Zeros before a record that is aligned.
+  case padding
+  /// The bytes of a tensor.
+  case record
+  /// The end of the file: bytes that follow it, or bytes that it lacks.
+  case end
+
+  /// A place in a few words: `tensor 'a.weight' at byte 4096`.
+  package func place(tensor: String?, offset: Int) -> String {
+    let what =
+      switch self {
+      case .record: tensor.map { "tensor '\($0)'" } ?? "a record"
+      case .prologue: "the prologue"
+      case .header: "the header"
+      case .padding: "padding"
+      case .end: "the file's end"
+      }
+    return "\(what) at byte \(offset)"
+  }
+}
+
+/// A fault found in a packed file, with its place.
+public struct PackedFault: Hashable, Sendable, Codable {
+  /// The part of the file that is damaged.
+  public let region: PackedRegion
+  /// The tensor whose record it is; `nil` for the other regions.
+  public let tensor: String?
+  /// The first byte in the file of which it is known that it may be wrong. A checksum covers a whole
+  /// prologue, header or record, and says no more than which of them.
+  public let offset: Int
+  /// Bytes from `offset` on that may be wrong; of a file that is too short, those that are missing.
+  public let byteCount: Int
+  /// What is wrong there: a lower-case sentence.
+  public let message: String
+  /// Whether a record's checksum is right and only what it says is not: it was written so.
+  let hasRightChecksum: Bool
+
+  /// The place in a few words.
+  public var place: String { region.place(tensor: tensor, offset: offset) }
+
+  init(
+    _ region: PackedRegion, tensor: String? = nil, offset: Int, byteCount: Int, message: String,
+    hasRightChecksum: Bool = false
+  ) {
+    self.region = region
+    self.tensor = tensor
+    self.offset = offset
+    self.byteCount = byteCount
+    self.message = message
+    self.hasRightChecksum = hasRightChecksum
   }
 }

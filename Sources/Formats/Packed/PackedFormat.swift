@@ -1,3 +1,5 @@
+import Storage
+
 /// The packed low-bit format; `Packed.md` in the documentation has its byte layout.
 ///
 /// Reading gives every tensor in its logical type, dequantized when loaded; `PackedModel` gives

@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 extension PackedHeader {
   /// Reads a header and checks everything about it that needs no tensor bytes, except where records
@@ -6,18 +7,18 @@ extension PackedHeader {
   package init(parsing json: JSONValue) throws {
     var members = try JSONMembers(json, subject: "the header")
     guard try members.takeString("format") == "condi" else {
-      throw FormatError.malformed("the header's 'format' is not 'condi'")
+      throw ModelError.malformed("the header's 'format' is not 'condi'")
     }
     let producer = try members.require("producer", members.takeString("producer"))
     guard !producer.isEmpty else {
-      throw FormatError.malformed("the header's 'producer' is empty")
+      throw ModelError.malformed("the header's 'producer' is empty")
     }
     self.init(producer: producer)
     source = try members.take("source").map { try Source(parsing: $0) }
     recipe = members.take("recipe")
     metadata = try Self.object(members.take("metadata"), named: "metadata") { name, value in
       guard case .string(let text) = value else {
-        throw FormatError.malformed("'\(name)' of the header's metadata is not a string")
+        throw ModelError.malformed("'\(name)' of the header's metadata is not a string")
       }
       return text
     }
@@ -38,13 +39,13 @@ extension PackedHeader {
   /// The name of a tensor that is kept in full precision.
   private func checkAdjusted(_ json: JSONValue) throws -> String {
     guard case .string(let name) = json else {
-      throw FormatError.malformed("'adjusted' has an item that is not a string")
+      throw ModelError.malformed("'adjusted' has an item that is not a string")
     }
     guard let index = names[name] else {
-      throw FormatError.malformed("'adjusted' names it, but there is no such tensor", tensor: name)
+      throw ModelError.malformed("'adjusted' names it, but there is no such tensor", tensor: name)
     }
     if case .affine = entries[index].encoding {
-      throw FormatError.malformed("'adjusted' names it, but it is quantized", tensor: name)
+      throw ModelError.malformed("'adjusted' names it, but it is quantized", tensor: name)
     }
     return name
   }
@@ -62,11 +63,11 @@ extension PackedHeader {
     var members = tensor
     let name = try members.require("name", members.takeString("name"))
     guard names[name] == nil else {
-      throw FormatError.malformed("the name occurs twice in the header", tensor: name)
+      throw ModelError.malformed("the name occurs twice in the header", tensor: name)
     }
     if let original = try members.takeString("sharesWith") {
       guard let index = names[original], entries[index].name == original else {
-        throw FormatError.malformed(
+        throw ModelError.malformed(
           "it shares the bytes of '\(original)', which is not a tensor before it", tensor: name)
       }
       names[name] = index
@@ -77,7 +78,7 @@ extension PackedHeader {
     }
     // What is known but was not taken contradicts the rest of the entry.
     if let misplaced = members.remaining.keys.first(where: Self.tensorMembers.contains) {
-      throw FormatError.malformed("'\(misplaced)' does not belong in this entry", tensor: name)
+      throw ModelError.malformed("'\(misplaced)' does not belong in this entry", tensor: name)
     }
   }
 
@@ -93,7 +94,7 @@ extension PackedHeader.Source {
     var members = try JSONMembers(json, subject: "the header's 'source'")
     let sha256 = try members.require("sha256", members.takeString("sha256"))
     guard sha256.utf8.count == 64, sha256.allSatisfy({ "0123456789abcdef".contains($0) }) else {
-      throw FormatError.malformed("the source's 'sha256' is not 64 hexadecimal digits")
+      throw ModelError.malformed("the source's 'sha256' is not 64 hexadecimal digits")
     }
     self.init(
       format: try members.require("format", members.takeString("format")),
@@ -124,17 +125,17 @@ extension ActivationQuantizer {
     guard (1...8).contains(bitWidth), lower <= upper,
       [lower, upper].allSatisfy({ Float($0).isFinite && Double(Float($0)) == $0 })
     else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "1 to 8 bits and finite bounds in order, exact in Float32",
         found: "\(bitWidth) bits, \(lower) to \(upper)", tensor: name)
     }
     let text = try members.takeString("scaling") ?? ActivationScaling.tensor.rawValue
     guard let scaling = ActivationScaling(rawValue: text) else {
-      throw FormatError.unsupported("scaling '\(text)' of the activation '\(name)' is not known")
+      throw ModelError.unsupported("scaling '\(text)' of the activation '\(name)' is not known")
     }
     // It may change what the bounds mean.
     if let unknown = members.remaining.keys.first {
-      throw FormatError.unsupported("'\(unknown)' of the activation '\(name)' is not known")
+      throw ModelError.unsupported("'\(unknown)' of the activation '\(name)' is not known")
     }
     self.init(
       name: name, bitWidth: bitWidth, lower: Float(lower), upper: Float(upper), scaling: scaling)
@@ -145,22 +146,22 @@ extension PackedEntry {
   fileprivate init(parsing members: inout JSONMembers, name: String) throws {
     let type = try members.require("type", members.takeString("type"))
     guard let elementType = ElementType(rawValue: type) else {
-      throw FormatError.unsupported("element type '\(type)' is not known")
+      throw ModelError.unsupported("element type '\(type)' is not known")
     }
     let dimensions = try members.require("shape", members.takeArray("shape")).map { json in
       guard case .integer(let dimension) = json else {
-        throw FormatError.malformed("a dimension is not an integer")
+        throw ModelError.malformed("a dimension is not an integer")
       }
       return dimension
     }
     guard let shape = Shape(dimensions),
       elementType.byteCount(forElements: shape.elementCount) != nil
     else {
-      throw FormatError.malformed("the shape \(dimensions) of \(elementType) is not possible")
+      throw ModelError.malformed("the shape \(dimensions) of \(elementType) is not possible")
     }
     let role = try members.require("role", members.takeString("role"))
     guard let role = TensorRole(rawValue: role) else {
-      throw FormatError.unsupported("role '\(role)' is not known")
+      throw ModelError.unsupported("role '\(role)' is not known")
     }
     self.init(
       name: name, elementType: elementType, shape: shape, role: role,
@@ -176,10 +177,10 @@ extension PackedEntry {
     let compression = try members.takeString("compression")
     let byteCount = try members.takeCount("encodedBytes")
     guard compression == nil || compression == "zlib" else {
-      throw FormatError.unsupported("compression '\(compression!)' is not known")
+      throw ModelError.unsupported("compression '\(compression!)' is not known")
     }
     guard (compression == nil) == (byteCount == nil) else {
-      throw FormatError.malformed("'compression' and 'encodedBytes' do not occur together")
+      throw ModelError.malformed("'compression' and 'encodedBytes' do not occur together")
     }
     return byteCount
   }
@@ -188,7 +189,7 @@ extension PackedEntry {
     guard digits.utf8.count == 8, digits == digits.lowercased(),
       let checksum = UInt32(digits, radix: 16)
     else {
-      throw FormatError.malformed("the checksum '\(digits)' is not 8 hexadecimal digits")
+      throw ModelError.malformed("the checksum '\(digits)' is not 8 hexadecimal digits")
     }
     return checksum
   }
@@ -196,12 +197,12 @@ extension PackedEntry {
   /// The record must be as long as its encoding needs.
   private func checkLength() throws {
     if inflatedByteCount != nil, case .affine = encoding {
-      throw FormatError.malformed("an affine record is never compressed")
+      throw ModelError.malformed("an affine record is never compressed")
     }
     let needed = try encodedByteCount()
     let declared = inflatedByteCount ?? byteCount
     guard declared == needed else {
-      throw FormatError(
+      throw ModelError(
         .truncated(
           expectedBytes: needed, foundBytes: declared, purpose: "\(elementType) \(shape)"))
     }
@@ -227,7 +228,7 @@ extension PackedEncoding {
       guard (1...256).contains(distinctCount), bits == Self.paletteBitWidth(distinctCount),
         LosslessEncoding.paletteWidths.contains(elementType.bitWidth)
       else {
-        throw FormatError.malformed(
+        throw ModelError.malformed(
           "a palette of \(distinctCount) \(elementType) values and "
             + "\(bits.map(String.init) ?? "no") bits is not possible")
       }
@@ -235,13 +236,13 @@ extension PackedEncoding {
     case "integer":
       let bitWidth = try members.require("bits", bits)
       guard elementType.isInteger, (0...63).contains(bitWidth) else {
-        throw FormatError.malformed(
+        throw ModelError.malformed(
           "\(bitWidth)-bit differences of \(elementType) are not possible")
       }
       self = .integer(
         base: try members.require("base", members.takeInteger("base")), bitWidth: bitWidth)
     default:
-      throw FormatError.unsupported("encoding '\(name)' is not known")
+      throw ModelError.unsupported("encoding '\(name)' is not known")
     }
   }
 }
@@ -253,14 +254,14 @@ extension AffineEncoding {
     let granularity = try members.require("granularity", members.takeString("granularity"))
     let parameters = try members.takeString("parameters") ?? "float32"
     guard let granularity = QuantizationGranularity(granularity) else {
-      throw FormatError.unsupported("granularity '\(granularity)' is not known")
+      throw ModelError.unsupported("granularity '\(granularity)' is not known")
     }
     guard let parameterType = QuantizationParameterType(rawValue: parameters) else {
-      throw FormatError.unsupported("parameters of type '\(parameters)' are not known")
+      throw ModelError.unsupported("parameters of type '\(parameters)' are not known")
     }
     guard (1...8).contains(bitWidth), QuantizedTensor.supportedElementTypes.contains(elementType)
     else {
-      throw FormatError.malformed("\(bitWidth)-bit codes of \(elementType) are not possible")
+      throw ModelError.malformed("\(bitWidth)-bit codes of \(elementType) are not possible")
     }
     self.init(
       layout: try AffineLayout(

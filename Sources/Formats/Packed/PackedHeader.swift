@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 /// The JSON header of a packed file.
 public struct PackedHeader: Sendable {
@@ -61,10 +62,10 @@ public struct PackedHeader: Sendable {
     /// - Parameters:
     ///   - root: the part of a nested checkpoint that the archive is.
     ///   - run: computes the digests of its files.
-    /// - Throws: `FormatError` when one of its files cannot be read any more.
+    /// - Throws: `ModelError` when one of its files cannot be read any more.
     public init(
       _ archive: TensorArchive, root: String?,
-      runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+      runningTasks run: TaskRunner = sequentially
     ) throws {
       self.init(
         format: archive.format?.name ?? "unknown", byteCount: try archive.sourceByteCount(),
@@ -77,71 +78,125 @@ public struct PackedHeader: Sendable {
   }
 }
 
-/// What the bounds of an activation quantizer are measured in.
-public enum ActivationScaling: Hashable, Sendable {
-  /// The activation's own values: the same bounds for all of them, as 2DQuant has it.
-  case tensor
-  /// The largest magnitude of each row of values, which is found when the model runs: a token's
-  /// features (token-wise quantization of ZeroQuant, Yao et al. 2022, arXiv:2206.01861), a query's
-  /// attention weights. Bounds are multiples of it, most often from −1 to 1.
-  case row
-  /// The range of each group of so many successive values of a row, at least 2, found when the model
-  /// runs: −1 is the least value of the group, 1 the greatest. The last group of a row may be shorter.
-  /// (Asymmetric group-wise quantization, as weights of GPTQ and GGUF have it, of activations.)
-  case group(Int)
+extension PackedHeader {
+  /// The header as JSON, in one canonical order of members.
+  package var json: JSONValue {
+    var members: OrderedDictionary<String, JSONValue> = [
+      "format": .string("condi"),
+      "producer": .string(producer),
+    ]
+    members["source"] = source?.json
+    members["recipe"] = recipe
+    if !metadata.isEmpty { members["metadata"] = .object(metadata.mapValues { .string($0) }) }
+    if !values.isEmpty { members["values"] = .object(values.mapValues(\.json)) }
+    if !activations.isEmpty { members["activations"] = .array(activations.map(\.json)) }
+    if !adjustedNames.isEmpty { members["adjusted"] = .array(adjustedNames.map { .string($0) }) }
+    for (name, value) in unknownMembers { members[name] = value }
+    members["tensors"] = .array(
+      names.map { name, index in
+        entries[index].name == name
+          ? entries[index].json
+          : .object(["name": .string(name), "sharesWith": .string(entries[index].name)])
+      })
+    return .object(members)
+  }
 }
 
-/// `tensor`, `row`, and `group:16` for groups of 16.
-extension ActivationScaling: RawRepresentable, Codable {
-  /// What a group's size may be.
-  public static let groupSizes = 2...65536
-
-  public init?(rawValue: String) {
-    switch rawValue {
-    case "tensor": self = .tensor
-    case "row": self = .row
-    default:
-      guard rawValue.hasPrefix("group:"), let size = Int(rawValue.dropFirst("group:".count)),
-        Self.groupSizes.contains(size), rawValue == "group:\(size)"
-      else { return nil }
-      self = .group(size)
-    }
+extension PackedHeader.Source {
+  fileprivate var json: JSONValue {
+    var members: OrderedDictionary<String, JSONValue> = [
+      "format": .string(format),
+      "byteCount": .integer(byteCount),
+      "sha256": .string(sha256),
+      "tensorByteCount": .integer(tensorByteCount),
+    ]
+    members["root"] = root.map { .string($0) }
+    if isWholeState { members["isWholeState"] = .boolean(true) }
+    return .object(members)
   }
+}
 
-  public var rawValue: String {
+extension ActivationQuantizer {
+  var json: JSONValue {
+    var members: OrderedDictionary<String, JSONValue> = [
+      "name": .string(name),
+      "bits": .integer(bitWidth),
+      "lower": .number(Double(lower)),
+      "upper": .number(Double(upper)),
+    ]
+    if scaling != .tensor { members["scaling"] = .string(scaling.rawValue) }
+    return .object(members)
+  }
+}
+
+extension PackedEntry {
+  fileprivate var json: JSONValue {
+    var members: OrderedDictionary<String, JSONValue> = [
+      "name": .string(name),
+      "type": .string(elementType.rawValue),
+      "shape": .array(shape.dimensions.map { .integer($0) }),
+      "role": .string(role.rawValue),
+    ]
+    members.merge(encoding.members) { first, _ in first }
+    if let inflatedByteCount {
+      members["compression"] = .string("zlib")
+      members["encodedBytes"] = .integer(inflatedByteCount)
+    }
+    members["offset"] = .integer(offset)
+    members["bytes"] = .integer(byteCount)
+    let digits = String(checksum, radix: 16)
+    members["crc32"] = .string(String(repeating: "0", count: 8 - digits.count) + digits)
+    return .object(members)
+  }
+}
+
+extension PackedEncoding {
+  fileprivate var members: OrderedDictionary<String, JSONValue> {
     switch self {
-    case .tensor: "tensor"
-    case .row: "row"
-    case .group(let size): "group:\(size)"
+    case .raw:
+      return ["encoding": .string("raw")]
+    case .affine(let affine):
+      var members: OrderedDictionary<String, JSONValue> = [
+        "encoding": .string("affine"),
+        "bits": .integer(affine.bitWidth),
+        "granularity": .string(affine.layout.granularity.description),
+      ]
+      if affine.layout.parts > 1 { members["parts"] = .integer(affine.layout.parts) }
+      if affine.parameterType != .float32 {
+        members["parameters"] = .string(affine.parameterType.rawValue)
+      }
+      return members
+    case .palette(let distinctCount):
+      return [
+        "encoding": .string("palette"),
+        "bits": .integer(Self.paletteBitWidth(distinctCount)),
+        "distinct": .integer(distinctCount),
+      ]
+    case .integer(let base, let bitWidth):
+      return [
+        "encoding": .string("integer"),
+        "bits": .integer(bitWidth),
+        "base": .integer(base),
+      ]
     }
-  }
-
-  /// Values of a group; `nil` where there are none.
-  public var groupSize: Int? {
-    if case .group(let size) = self { size } else { nil }
   }
 }
 
-/// The clipping bounds of one activation, as 2DQuant places them.
-public struct ActivationQuantizer: Hashable, Sendable {
-  /// The site of the network, such as `layers.0.attn.qkv.input`.
-  public var name: String
-  /// Bits of a code, 1 to 8.
-  public var bitWidth: Int
-  /// What code 0 stands for, as `scaling` says.
-  public var lower: Float
-  /// What the largest code stands for, as `scaling` says.
-  public var upper: Float
-  /// What the bounds are measured in.
-  public var scaling: ActivationScaling
+/// The prologue of a file whose header is lost. It has the header's checksum, and the header those of
+/// all records, so a file with an equal prologue is the same file.
+package struct PackedHeaderProof: Hashable, Sendable {
+  private let prologue: [UInt8]
 
-  public init(
-    name: String, bitWidth: Int, lower: Float, upper: Float, scaling: ActivationScaling = .tensor
-  ) {
-    self.name = name
-    self.bitWidth = bitWidth
-    self.lower = lower
-    self.upper = upper
-    self.scaling = scaling
+  init(_ prologue: PackedPrologue) {
+    self.prologue = prologue.bytes
+  }
+
+  /// - Throws: `ModelError` when `other` is another file's prologue.
+  func check(_ other: PackedPrologue) throws {
+    guard prologue == other.bytes else {
+      throw ModelError.malformed(
+        "packing gives a file with another header than the prologue says: the recipe, its settings, "
+          + "the source or the program's version were others")
+    }
   }
 }

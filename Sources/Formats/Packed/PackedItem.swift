@@ -1,3 +1,5 @@
+import Storage
+
 /// A tensor to be packed, and how.
 public struct PackedItem: Sendable {
   /// The tensor's full name, unique in its file.

@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 /// A packed file opened for reading: its header, checked, and its records, read when asked for.
 public struct PackedModel: Sendable {
@@ -14,7 +15,7 @@ public struct PackedModel: Sendable {
   /// Reads the prologue and the header of `file` and checks all they say about each other and about
   /// the file. Records are not touched.
   ///
-  /// - Throws: `FormatError` for whatever breaks the format's rules.
+  /// - Throws: `ModelError` for whatever breaks the format's rules.
   public init(parsing file: InputFile) throws {
     let prologue = try locatingErrors(path: file.path) { try PackedPrologue(parsing: file) }
     try self.init(parsing: file, prologue)
@@ -39,7 +40,7 @@ public struct PackedModel: Sendable {
       at: prologue.headerOffset, count: prologue.headerByteCount, purpose: "the header")
     let found = CRC32.checksum(stored)
     guard CRC32.isMatch(found, prologue.headerChecksum) else {
-      throw FormatError(
+      throw ModelError(
         .checksumMismatch(expected: prologue.headerChecksum, found: found), tensor: "the header",
         offset: prologue.headerOffset)
     }
@@ -55,11 +56,11 @@ public struct PackedModel: Sendable {
     for entry in entries {
       let expected = PackedEntry.offset(after: end, byteCount: entry.byteCount)
       guard entry.offset == expected else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "its record at byte \(expected)", found: "\(entry.offset)", tensor: entry.name)
       }
       guard entry.byteCount <= headerOffset - entry.offset else {
-        throw FormatError(
+        throw ModelError(
           .truncated(
             expectedBytes: entry.byteCount, foundBytes: max(0, headerOffset - entry.offset),
             purpose: "its record"), tensor: entry.name, offset: entry.offset)
@@ -67,7 +68,7 @@ public struct PackedModel: Sendable {
       end = entry.offset + entry.byteCount
     }
     guard end == headerOffset else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "the header at byte \(end)", found: "\(headerOffset)", offset: 16)
     }
   }
@@ -148,7 +149,7 @@ public struct PackedModel: Sendable {
 
   private static func check(_ checksum: UInt32, of entry: PackedEntry) throws {
     guard CRC32.isMatch(checksum, entry.checksum) else {
-      throw FormatError(
+      throw ModelError(
         .checksumMismatch(expected: entry.checksum, found: checksum), tensor: entry.name,
         offset: entry.offset)
     }
@@ -162,5 +163,48 @@ public struct PackedModel: Sendable {
       : header.entries[index - 1].offset + header.entries[index - 1].byteCount
     let count = header.entries[index].offset - end
     return (end, try file.bytes(at: end, count: count, purpose: "padding"))
+  }
+}
+
+extension PackedSummary {
+  /// The summary of an opened file; no record is read.
+  public init(_ model: PackedModel) {
+    self.init(model.header, fileByteCount: model.fileByteCount)
+  }
+
+  /// - Parameter header: with every record's length.
+  init(_ header: PackedHeader, fileByteCount: Int) {
+    var quantized = (tensors: 0, elements: 0, bytes: 0)
+    let items = header.entries.map { entry in
+      var bitWidth = entry.elementType.bitWidth
+      if case .affine(let affine) = entry.encoding {
+        bitWidth = affine.bitWidth
+        quantized.tensors += 1
+        quantized.elements += entry.shape.elementCount
+        quantized.bytes += entry.byteCount
+      }
+      return CompressionRatios.Item(
+        role: entry.role, elementCount: entry.shape.elementCount,
+        originalBitWidth: entry.elementType.bitWidth, bitWidth: bitWidth)
+    }
+    let ratios = CompressionRatios(items)
+    let payload = header.entries.reduce(0) { $0 + $1.byteCount }
+    let tensorByteCount = header.names.values.reduce(0) { sum, index in
+      let entry = header.entries[index]
+      return sum + (entry.elementType.byteCount(forElements: entry.shape.elementCount) ?? 0)
+    }
+    producer = header.producer
+    self.fileByteCount = fileByteCount
+    payloadByteCount = payload
+    fileToPayload = Double(fileByteCount) / Double(max(1, payload))
+    self.tensorByteCount = tensorByteCount
+    quantizedTensorCount = quantized.tensors
+    quantizedElementCount = quantized.elements
+    bitsPerWeight =
+      quantized.elements > 0 ? Double(quantized.bytes) * 8 / Double(quantized.elements) : 0
+    self.ratios = Ratios(
+      paper: ratios.paper, parameters: ratios.parameters,
+      file: header.source.map { Double($0.byteCount) / Double(fileByteCount) },
+      tensors: Double(tensorByteCount) / Double(fileByteCount))
   }
 }

@@ -1,3 +1,5 @@
+import Storage
+
 /// The fixed fields at the start of a packed file; see the format page for the layout.
 struct PackedPrologue: Equatable {
   static let magic: [UInt8] = [0x89] + Array("CONDI".utf8) + [0x0D, 0x0A]
@@ -35,11 +37,11 @@ struct PackedPrologue: Equatable {
   init(parsing bytes: SharedBytes) throws {
     var reader = ByteReader(bytes)
     guard try reader.read(8, for: "the magic").array == Self.magic else {
-      throw FormatError.malformed("the first bytes are not those of a packed file", offset: 0)
+      throw ModelError.malformed("the first bytes are not those of a packed file", offset: 0)
     }
     let major = try reader.readInteger(UInt16.self, for: "the version")
     guard major == Self.majorVersion else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "packed format version \(major) is not known; this program reads version "
           + "\(Self.majorVersion)", offset: 8)
     }
@@ -47,7 +49,7 @@ struct PackedPrologue: Equatable {
     try reader.seek(to: Self.checksumOffset)
     let expected = try reader.readInteger(UInt32.self, for: "the prologue's checksum")
     guard CRC32.isMatch(found, expected) else {
-      throw FormatError(
+      throw ModelError(
         .checksumMismatch(expected: expected, found: found), tensor: "the prologue", offset: 60)
     }
     try reader.seek(to: 12)
@@ -59,13 +61,13 @@ struct PackedPrologue: Equatable {
     headerChecksum = try reader.readInteger(UInt32.self, for: "the header's checksum")
     let reservedTail = try reader.readInteger(UInt64.self, for: "reserved bytes")
     guard reserved == 0, reservedTail == 0 else {
-      throw FormatError.malformed("reserved bytes of the prologue are not zero", offset: 12)
+      throw ModelError.malformed("reserved bytes of the prologue are not zero", offset: 12)
     }
   }
 
   private func checkLength(ofFile found: Int) throws {
     guard fileByteCount == found else {
-      throw FormatError(
+      throw ModelError(
         .truncated(
           expectedBytes: fileByteCount, foundBytes: found, purpose: "the whole file"), offset: 40)
     }
@@ -76,12 +78,12 @@ struct PackedPrologue: Equatable {
     guard headerOffset >= Self.byteCount, headerOffset <= fileByteCount,
       headerByteCount == fileByteCount - headerOffset
     else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "a header from \(Self.byteCount) or later up to the file's end",
         found: "\(headerByteCount) bytes at \(headerOffset)", offset: 16)
     }
     guard inflatedHeaderByteCount <= Self.headerLimit else {
-      throw FormatError(
+      throw ModelError(
         .limitExceeded(
           what: "a header's length in bytes", limit: Self.headerLimit,
           found: "\(inflatedHeaderByteCount)"), offset: 32)
@@ -105,5 +107,76 @@ struct PackedPrologue: Equatable {
     append(UInt64(0))
     append(bytes.withUnsafeBytes { CRC32.checksum($0) })
     return bytes
+  }
+}
+
+extension PackedPrologue {
+  /// - Throws: `ModelError` when the prologue's `bytes` have another checksum than they say.
+  static func checkChecksum(of bytes: SharedBytes) throws {
+    guard bytes.slice(0..<magic.count).array == magic else {
+      throw ModelError.malformed("the first bytes are not those of a packed file", offset: 0)
+    }
+    let found = CRC32.checksum(bytes.slice(0..<checksumOffset))
+    var reader = ByteReader(bytes)
+    try reader.seek(to: checksumOffset)
+    let expected = try reader.readInteger(UInt32.self, for: "the prologue's checksum")
+    guard CRC32.isMatch(found, expected) else {
+      throw ModelError(.checksumMismatch(expected: expected, found: found), offset: 0)
+    }
+  }
+
+  /// The prologue that must stand before the header of `file`, whose own is damaged.
+  ///
+  /// All that a prologue says follows from where the header lies and what it is. The header is the
+  /// zlib stream that ends with the file; it is found by trying, from the end on, each place where
+  /// such a stream may begin. That it inflates to a header whose records end where it begins, and
+  /// has the checksum that zlib keeps with it (Adler-32), tells it from anything else.
+  ///
+  /// - Returns: `nil` when there is no such header.
+  /// - Throws: `ModelError` when the file cannot be read.
+  init?(recoveredFrom file: InputFile) throws {
+    let tailByteCount = min(file.byteCount - Self.byteCount, Self.recoveryLimit)
+    guard tailByteCount > 0 else { return nil }
+    let tailOffset = file.byteCount - tailByteCount
+    let tail = try file.bytes(at: tailOffset, count: tailByteCount, purpose: "the header")
+    var inflatedByteCount = 0
+    for position in stride(from: tailByteCount - 2, through: 0, by: -1)
+    where Zlib.mayBegin(tail, at: position) {
+      // Bytes that are made to look like many long streams must not take forever.
+      guard inflatedByteCount <= 2 * Self.headerLimit else { return nil }
+      let stored = tail.slice(position..<tailByteCount)
+      let (inflated, isWhole) = Zlib.probe(stored, limit: Self.headerLimit)
+      inflatedByteCount += inflated
+      guard isWhole else { continue }
+      let prologue = PackedPrologue(
+        headerOffset: tailOffset + position, headerByteCount: stored.count,
+        inflatedHeaderByteCount: inflated, headerChecksum: CRC32.checksum(stored))
+      if (try? PackedModel(parsing: file, prologue)) != nil {
+        self = prologue
+        return
+      }
+    }
+    return nil
+  }
+
+  /// Headers longer than this, as stored, are not searched for.
+  private static let recoveryLimit = 1 << 24
+  static let checksumOffset = 60
+}
+
+extension PackedModel {
+  /// Whether it is certain that the file's prologue was the one that was made anew from its header.
+  ///
+  /// The header does not say which minor version the prologue named. Either half of the damaged
+  /// prologue settles that, the fields or their checksum; and so does a header that this very
+  /// program wrote, which writes one version only.
+  func provesItsPrologue() throws -> Bool {
+    let remade = prologue.bytes
+    let split = PackedPrologue.checksumOffset
+    let count = min(remade.count, file.byteCount)
+    let stored = try file.bytes(at: 0, count: count, purpose: "the prologue").array
+    return stored.count == remade.count
+      && (stored[..<split] == remade[..<split] || stored[split...] == remade[split...])
+      || header.producer == Producer.current
   }
 }

@@ -1,3 +1,4 @@
+import Storage
 import Synchronization
 
 /// How each damaged part of a packed file can be had back, as far as the file's checksums prove it.
@@ -48,7 +49,7 @@ public struct PackedRestoration: Sendable {
   ///   - run: runs one task a damaged part.
   public init(
     of examination: PackedExamination, makingRecords make: @escaping RecordMaker,
-    runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+    runningTasks run: TaskRunner = sequentially
   ) throws {
     let faults = examination.faults
     let parts = Mutex([Part?](repeating: nil, count: faults.count))
@@ -94,17 +95,17 @@ public struct PackedRestoration: Sendable {
         return restored(.reference, record)
       } catch {
         return lost(
-          "the reference does not give it: \((error as? FormatError)?.reason ?? "\(error)")")
+          "the reference does not give it: \((error as? ModelError)?.reason ?? "\(error)")")
       }
     }
   }
 
   /// Writes the file with every damaged part restored.
   ///
-  /// - Throws: `FormatError` that names the first part that cannot be, before anything is written.
+  /// - Throws: `ModelError` that names the first part that cannot be, before anything is written.
   public func write(to writer: inout AtomicFileWriter) throws {
     if let part = parts.first(where: { $0.method == nil }) {
-      throw FormatError.malformed(
+      throw ModelError.malformed(
         "cannot be restored: \(part.obstacle ?? "")", path: content.path,
         tensor: part.fault.tensor ?? "the \(part.fault.region.rawValue)",
         offset: part.fault.offset)
@@ -122,7 +123,7 @@ public struct PackedRestoration: Sendable {
   }
 }
 
-extension FormatError {
+extension ModelError {
   /// The problem with its place but without the file, for a sentence about another file.
   fileprivate var reason: String {
     var error = self

@@ -1,3 +1,6 @@
+import Storage
+import Synchronization
+
 extension PackedModel {
   /// Checks every byte after the header was read: records' checksums and contents, and padding.
   ///
@@ -41,7 +44,7 @@ extension PackedModel {
       guard let position = padding.bytes.array.firstIndex(where: { $0 != 0 }) else { return [] }
       let start = padding.offset + position
       return fault(start, end - start, "padding is not zero")
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       return fault(error.offset ?? end, 0, "\(error.problem)")
     } catch {
       return fault(end, 0, "\(error)")
@@ -72,10 +75,128 @@ extension PackedModel {
         _ = try entry.elements(of: record)
       }
       return []
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       return fault("\(error.problem)", isIntact)
     } catch {
       return fault("\(error)", isIntact)
     }
+  }
+}
+
+/// A part of a packed file that is not what packing its source again gives.
+public struct PackedDeviation: Hashable, Sendable {
+  /// The part of the file.
+  public let region: PackedRegion
+  /// The tensor concerned; `nil` outside records.
+  public let tensor: String?
+  /// Where it lies in the file.
+  public let offset: Int
+  /// What differs there: a lower-case sentence.
+  public let message: String
+}
+
+extension PackedWriter {
+  /// Makes every record, the header and the prologue, and compares them with a file instead of
+  /// writing them: one record a thread in memory, and nothing on a disk.
+  ///
+  /// - Returns: what differs, in file order; none when the file is what `write` would give.
+  /// - Throws: `ModelError` when the source cannot be read.
+  package func deviations(
+    of model: PackedModel, runningTasks run: TaskRunner = sequentially
+  ) throws -> [PackedDeviation] {
+    guard header.entries.map(\.place) == model.header.entries.map(\.place),
+      header.names == model.header.names
+    else { return [deviationOfPlan(from: model)] }
+    let checksums = Mutex([UInt32](repeating: 0, count: header.entries.count))
+    let found = Mutex([PackedDeviation?](repeating: nil, count: header.entries.count))
+    try run(header.entries.count) { index in
+      let (own, entry) = (try record(at: index), model.header.entries[index])
+      let checksum = CRC32.checksum(own)
+      checksums.withLock { $0[index] = checksum }
+      let stored = try model.file.bytes(
+        at: entry.offset, count: entry.byteCount, purpose: "its record")
+      guard !own.elementsEqual(stored) else { return }
+      let deviation = PackedDeviation(
+        region: .record, tensor: entry.name, offset: entry.offset + own.firstDifference(stored),
+        message: "its record is another one")
+      found.withLock { $0[index] = deviation }
+    }
+    var deviations = found.withLock { $0.compactMap { $0 } }
+    // A header with other checksums says nothing new.
+    guard deviations.isEmpty else { return deviations }
+    let seal = try seal(checksums: checksums.withLock { $0 })
+    let stored = try model.file.bytes(
+      at: headerOffset, count: model.fileByteCount - headerOffset, purpose: "the header")
+    if !seal.header.elementsEqual(stored) {
+      deviations.append(
+        PackedDeviation(
+          region: .header, tensor: nil, offset: headerOffset,
+          message: "the header is another one: \(model.headerText.difference(from: seal.text))"))
+    }
+    return deviations
+  }
+
+  private func deviationOfPlan(from model: PackedModel) -> PackedDeviation {
+    let (own, stored) = (header.entries, model.header.entries)
+    let index = zip(own, stored).enumerated().first { $1.0.place != $1.1.place }?.offset
+    if let index {
+      return PackedDeviation(
+        region: .record, tensor: stored[index].name, offset: stored[index].offset,
+        message: "packing gives '\(own[index].name)' as \(own[index].outline) here, the file has "
+          + stored[index].outline)
+    }
+    return PackedDeviation(
+      region: .header, tensor: nil, offset: model.prologue.headerOffset,
+      message:
+        "packing gives \(counted(header.names.count, "name")) and \(counted(own.count, "record")), the file has "
+        + "\(model.header.names.count) and \(stored.count)")
+  }
+}
+
+extension PackedEntry {
+  /// The entry but for the checksum, which is known only with the record.
+  fileprivate var place: PackedEntry {
+    var place = self
+    place.checksum = 0
+    return place
+  }
+
+  fileprivate var outline: String {
+    let name =
+      switch encoding {
+      case .raw: "raw"
+      case .affine(let affine): "\(affine.bitWidth)-bit"
+      case .palette: "palette"
+      case .integer: "integer"
+      }
+    return "\(name) \(elementType) \(shape) of \(counted(byteCount, "byte"))"
+  }
+}
+
+extension SharedBytes {
+  /// The first index at which the bytes differ from `other`; the shorter length when there is none.
+  func firstDifference(_ other: SharedBytes) -> Int {
+    withUnsafeBytes { a in
+      other.withUnsafeBytes { b in
+        zip(a, b).enumerated().first { $1.0 != $1.1 }?.offset ?? Swift.min(a.count, b.count)
+      }
+    }
+  }
+}
+
+extension String {
+  /// The first place where two texts differ, with a few characters of both.
+  fileprivate func difference(from other: String) -> String {
+    let (own, others) = (Array(unicodeScalars), Array(other.unicodeScalars))
+    let count = Swift.min(own.count, others.count)
+    let place = (0..<count).first { own[$0] != others[$0] } ?? count
+    func excerpt(_ text: [Unicode.Scalar]) -> String {
+      var excerpt = String.UnicodeScalarView()
+      excerpt.append(contentsOf: text[Swift.max(0, place - 24)..<Swift.min(text.count, place + 24)])
+      return String(excerpt)
+    }
+    return own == others
+      ? "the same text, compressed otherwise"
+      : "it has '…\(excerpt(own))…', packing gives '…\(excerpt(others))…'"
   }
 }

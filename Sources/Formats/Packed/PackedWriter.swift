@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 import Synchronization
 
 /// Writes a packed file in two steps: a plan that fixes every length and place, then the records,
@@ -12,17 +13,6 @@ public struct PackedWriter: Sendable {
   fileprivate struct RecordMaker: Sendable {
     let item: PackedItem
     let lossless: LosslessEncoding?
-  }
-
-  /// Runs a number of independent tasks, in any order, and throws the first error by index.
-  public typealias TaskRunner = (
-    _ count: Int, _ task: @escaping @Sendable (Int) throws -> Void
-  ) throws -> Void
-
-  /// One task after the other.
-  public static let sequentially: @Sendable (Int, @Sendable (Int) throws -> Void) throws -> Void = {
-    count, task in
-    for index in 0..<count { try task(index) }
   }
 
   /// Plans the file: finds tensors that are the same, the lossless encoding of each kept tensor, and
@@ -54,7 +44,7 @@ public struct PackedWriter: Sendable {
     let chosen = encodings.withLock { $0 }
     for (index, item) in items.enumerated() {
       guard planned.names[item.name] == nil else {
-        throw FormatError.malformed("two tensors have this name", tensor: item.name)
+        throw ModelError.malformed("two tensors have this name", tensor: item.name)
       }
       if let entry = entryOfItem[originals[index]] {
         planned.names[item.name] = entry
@@ -77,18 +67,18 @@ public struct PackedWriter: Sendable {
   /// - Parameters:
   ///   - header: of a writer that planned the file.
   ///   - items: the tensors, among which are all that have an entry.
-  /// - Throws: `FormatError` when the plan is not one for these items, or no plan at all.
+  /// - Throws: `ModelError` when the plan is not one for these items, or no plan at all.
   package init(planned header: PackedHeader, items: [PackedItem]) throws {
     let itemOfName = Dictionary(items.map { ($0.name, $0) }) { first, _ in first }
     var end = PackedPrologue.byteCount
     makers = try header.entries.map { entry in
       guard entry.offset == PackedEntry.offset(after: end, byteCount: entry.byteCount) else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "a record after \(end)", found: "\(entry.offset)", tensor: entry.name)
       }
       end = entry.offset + entry.byteCount
       guard let item = itemOfName[entry.name], try Self.isPlanned(entry, for: item) else {
-        throw FormatError.malformed("the plan is for another tensor", tensor: entry.name)
+        throw ModelError.malformed("the plan is for another tensor", tensor: entry.name)
       }
       return RecordMaker(item: item, lossless: LosslessEncoding(plannedFor: entry))
     }
@@ -152,7 +142,7 @@ public struct PackedWriter: Sendable {
   ///   - run: runs the making of the records, in any order; the bytes do not depend on it.
   ///   - progress: called with the name and source bytes of each record done, from any thread.
   /// - Returns: how small the file became.
-  /// - Throws: `FormatError` on reading and writing.
+  /// - Throws: `ModelError` on reading and writing.
   @discardableResult
   public func write(
     to writer: inout AtomicFileWriter, runningTasks run: TaskRunner = sequentially,
@@ -165,7 +155,7 @@ public struct PackedWriter: Sendable {
   ///
   /// - Parameter proof: what is known of the file, for one that is made again.
   /// - Returns: how small the file became.
-  /// - Throws: `FormatError` on reading and writing, and when the file is not what `proof` says.
+  /// - Throws: `ModelError` on reading and writing, and when the file is not what `proof` says.
   package func write(
     to writer: inout AtomicFileWriter, expecting proof: PackedHeaderProof?,
     runningTasks run: TaskRunner, progress: WriteProgress?
@@ -195,7 +185,7 @@ public struct PackedWriter: Sendable {
     let entry = header.entries[index]
     let bytes = try locatingErrors(tensor: entry.name) { try makers[index].bytes() }
     guard bytes.count == entry.byteCount else {
-      throw FormatError(
+      throw ModelError(
         .truncated(
           expectedBytes: entry.byteCount, foundBytes: bytes.count, purpose: "its planned record"),
         tensor: entry.name)
@@ -217,7 +207,7 @@ public struct PackedWriter: Sendable {
     let text = sealed.json.serialized()
     let bytes = SharedBytes(text.utf8)
     guard bytes.count <= PackedPrologue.headerLimit else {
-      throw FormatError(
+      throw ModelError(
         .limitExceeded(
           what: "a header's length in bytes", limit: PackedPrologue.headerLimit,
           found: "\(bytes.count)"))
@@ -242,13 +232,95 @@ extension PackedWriter.RecordMaker {
       guard quantized.layout == affine.layout, quantized.bitWidth == affine.bitWidth,
         quantized.parameterType == affine.parameterType, quantized.shape == item.source.shape
       else {
-        throw FormatError.malformed("it was quantized otherwise than planned")
+        throw ModelError.malformed("it was quantized otherwise than planned")
       }
-      let parameters = quantized.parameterBytes
-      return SharedBytes(count: parameters.count + quantized.codes.count) { output in
-        parameters.withUnsafeBytes { output.copyBytes(from: $0) }
-        quantized.codes.withUnsafeBytes { output[parameters.count...].copyBytes(from: $0) }
+      return SharedBytes(joining: [quantized.parameterBytes, quantized.codes])
+    }
+  }
+}
+
+extension PackedWriter {
+  /// About how many bytes the header will take in the file.
+  ///
+  /// Checksums are not known before the records are; as good as random numbers, other random numbers
+  /// compress like them.
+  package var estimatedHeaderByteCount: Int {
+    var planned = header
+    for index in planned.entries.indices {
+      planned.entries[index].checksum =
+        UInt32(truncatingIfNeeded: index &+ 1) &* 0x9E37_79B9 ^ 0x85EB_CA6B
+    }
+    return Zlib.compress(SharedBytes(planned.json.serialized().utf8)).count
+  }
+}
+
+extension PackedWriter: PlacedFile {
+  package var recordsEnd: Int { headerOffset }
+
+  package var records: [PlacedRecord] {
+    var names = [[String]](repeating: [], count: header.entries.count)
+    for (name, index) in header.names { names[index].append(name) }
+    return header.entries.indices.map { index in
+      let entry = header.entries[index]
+      return PlacedRecord(
+        name: entry.name, names: names[index], offset: entry.offset, byteCount: entry.byteCount,
+        sourceByteCount: entry.elementType.byteCount(forElements: entry.shape.elementCount)
+          ?? entry.byteCount)
+    }
+  }
+
+  package func pieces(checksums: [UInt32]) throws -> [PlacedPiece] {
+    let seal = try seal(checksums: checksums)
+    return [
+      PlacedPiece(offset: headerOffset, bytes: seal.header),
+      PlacedPiece(offset: 0, bytes: SharedBytes(seal.prologue.bytes)),
+    ]
+  }
+
+  /// How small the file is, once it is sealed.
+  package func summary(fileByteCount: Int) -> PackedSummary {
+    PackedSummary(header, fileByteCount: fileByteCount)
+  }
+}
+
+/// Room for records that were compressed to learn their lengths, until they are written: compressing
+/// takes longer than all else that is done to a tensor that is kept.
+final class PlannedRecords: Sendable {
+  /// Bytes that are in memory at once, at most; what finds no room is compressed again.
+  static let limit = 256 << 20
+  private let room: Mutex<Int>
+
+  init(limit: Int = PlannedRecords.limit) {
+    room = Mutex(limit)
+  }
+
+  /// A record that waits to be written.
+  final class Record: Sendable {
+    private let bytes: Mutex<SharedBytes?>
+    private let planned: PlannedRecords
+
+    fileprivate init(_ bytes: SharedBytes, of planned: PlannedRecords) {
+      self.bytes = Mutex(bytes)
+      self.planned = planned
+    }
+
+    /// The record, for the first one that asks.
+    func take() -> SharedBytes? {
+      bytes.withLock { bytes in
+        defer { bytes = nil }
+        if let bytes { planned.room.withLock { $0 += bytes.count } }
+        return bytes
       }
     }
+  }
+
+  /// - Returns: `nil` when there is no room.
+  func keep(_ bytes: [UInt8]) -> Record? {
+    let isRoom = room.withLock { room in
+      guard bytes.count <= room else { return false }
+      room -= bytes.count
+      return true
+    }
+    return isRoom ? Record(SharedBytes(bytes), of: self) : nil
   }
 }

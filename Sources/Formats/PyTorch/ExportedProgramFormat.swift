@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 /// What `torch.export.save` writes since PyTorch 2.8, `.pt2`: a zip archive of a program and its
 /// weights. The weights and constants are read, the program is not.
@@ -36,10 +37,10 @@ public struct ExportedProgramFormat: ReadOnlyModelFormat {
       let zip = try ZipArchive(file)
       guard let folder = Self.folder(of: zip.entries.map(\.name)),
         let format = zip.entry(named: "\(folder)archive_format")
-      else { throw FormatError.malformed("no exported program") }
+      else { throw ModelError.malformed("no exported program") }
       let name = String(decoding: try zip.bytes(of: format).array, as: UTF8.self)
       guard name == "pt2" else {
-        throw FormatError.unsupported("exported programs of the format '\(name)' are not supported")
+        throw ModelError.unsupported("exported programs of the format '\(name)' are not supported")
       }
       var archive = TensorArchive(format: identifier)
       let isBigEndian = try Self.isBigEndian(zip, folder)
@@ -118,14 +119,14 @@ extension TensorArchive {
   ) throws {
     let json = try JSONDocument.parse(try zip.bytes(of: configuration.entry))
     guard case .object(let document) = json, case .object(let items)? = document["config"] else {
-      throw FormatError.malformed("the list of weights has no object 'config'")
+      throw ModelError.malformed("the list of weights has no object 'config'")
     }
     var storages: [String: TensorStorage] = [:]
     for (key, item) in items {
       let name = ArchiveStructure.join(prefix, key)
       try locatingErrors(tensor: name) {
         guard case .object(let members) = item, case .string(let file)? = members["path_name"]
-        else { throw FormatError.malformed("the list of weights names no file") }
+        else { throw ModelError.malformed("the list of weights names no file") }
         let place = configuration.folder + file
         used.insert(place)
         guard case .object(let meta)? = members["tensor_meta"],
@@ -137,7 +138,7 @@ extension TensorArchive {
           return
         }
         guard let entry = zip.entry(named: place) else {
-          throw FormatError.malformed("the archive has no entry '\(place)'")
+          throw ModelError.malformed("the archive has no entry '\(place)'")
         }
         let storage =
           storages[place]
@@ -147,9 +148,9 @@ extension TensorArchive {
           try zip.checkReadable(entry)
           let tensor = try Self.tensor(meta, in: storage, isBigEndian: isBigEndian)
           guard tensors.updateValue(tensor, forKey: name) == nil else {
-            throw FormatError.malformed("two tensors have this name")
+            throw ModelError.malformed("two tensors have this name")
           }
-        } catch let error as FormatError {
+        } catch let error as ModelError {
           guard case .unsupported(let reason) = error.problem else { throw error }
           unread.append(UnreadEntry(name: name, kind: "torch.Tensor", reason: reason))
         }
@@ -161,21 +162,21 @@ extension TensorArchive {
     _ meta: OrderedDictionary<String, JSONValue>, in storage: TensorStorage, isBigEndian: Bool
   ) throws -> Tensor {
     guard case .integer(let code)? = meta["dtype"] else {
-      throw FormatError.malformed("a weight has no 'dtype'")
+      throw ModelError.malformed("a weight has no 'dtype'")
     }
     guard let type = ExportedProgramFormat.elementTypes[code] else {
-      throw FormatError.unsupported("the element type number \(code) is unknown")
+      throw ModelError.unsupported("the element type number \(code) is unknown")
     }
     guard !isBigEndian || type.byteSwapWidth == 1 else {
-      throw FormatError.unsupported("big-endian exported programs are not supported")
+      throw ModelError.unsupported("big-endian exported programs are not supported")
     }
     guard case .array(let sizes)? = meta["sizes"], case .array(let strides)? = meta["strides"]
     else {
-      throw FormatError.malformed("a weight has no 'sizes' or 'strides'")
+      throw ModelError.malformed("a weight has no 'sizes' or 'strides'")
     }
     let dimensions = try sizes.map(integer)
     guard let shape = Shape(dimensions) else {
-      throw FormatError.malformed("the shape \(dimensions) is negative or overflows")
+      throw ModelError.malformed("the shape \(dimensions) is negative or overflows")
     }
     return try Tensor(
       elementType: type, shape: shape, storage: storage,
@@ -188,6 +189,48 @@ extension TensorArchive {
     if case .object(let members) = json, case .integer(let value)? = members["as_int"] {
       return value
     }
-    throw FormatError.unsupported("sizes that are expressions are not supported")
+    throw ModelError.unsupported("sizes that are expressions are not supported")
+  }
+}
+
+extension TensorArchive {
+  /// The name under which the constants of a TorchScript archive are read, as its code calls them.
+  static let constantsName = "CONSTANTS"
+
+  /// Adds the constants of a TorchScript archive beside its attributes.
+  ///
+  /// - Throws: `ModelError` when an attribute has one of their names.
+  mutating func add(constants: TensorArchive) throws {
+    for (name, tensor) in constants.tensors {
+      guard tensors.updateValue(tensor, forKey: name) == nil, values[name] == nil else {
+        throw ModelError.malformed("an attribute and a constant have this name", tensor: name)
+      }
+    }
+    for (name, value) in constants.values {
+      guard values.updateValue(value, forKey: name) == nil, tensors[name] == nil else {
+        throw ModelError.malformed("an attribute and a constant have this name", tensor: name)
+      }
+    }
+    if case .dictionary(let entries, let isOrdered)? = structure, let added = constants.structure {
+      structure = .dictionary(
+        entries + [.init(key: .text(Self.constantsName), value: added)], isOrdered: isOrdered)
+    } else {
+      structure = nil
+    }
+    notes += constants.notes
+  }
+}
+
+extension PyTorchObjectReader {
+  /// The constants of a TorchScript archive: `CONSTANTS.c0`, `CONSTANTS.c1`, …
+  mutating func readConstants() throws -> TensorArchive {
+    guard let items = sequence(graph.root) else {
+      throw ModelError.malformed("the constants are no tuple")
+    }
+    var entries: [ArchiveStructure.Entry] = []
+    for (index, item) in items.enumerated() {
+      entries.append(try entry("c\(index)", item, in: TensorArchive.constantsName))
+    }
+    return archive(of: .dictionary(entries, isOrdered: false))
   }
 }

@@ -1,3 +1,5 @@
+import Storage
+
 /// PyTorch checkpoints: the zip archives that `torch.save` has written since version 1.6, what it
 /// wrote before, TorchScript archives, and bare pickles of arrays.
 ///
@@ -54,13 +56,13 @@ public struct PyTorchFormat: ModelFormat {
         var reader = ByteReader(try load(0..<file.byteCount))
         let graph = try PickleMachine.read(from: &reader, byteLimit: .max)
         guard reader.isAtEnd else {
-          throw FormatError.malformed(
+          throw ModelError.malformed(
             "\(counted(reader.remaining, "byte")) after the pickle", offset: reader.fileOffset)
         }
         return (graph, PyTorchNoStorages())
       }
     case nil:
-      throw FormatError.malformed(
+      throw ModelError.malformed(
         "neither a zip archive nor a pickle", path: file.path, offset: 0)
     }
   }
@@ -159,5 +161,52 @@ public struct PyTorchFormat: ModelFormat {
         at: 30, count: Int(head[0]) | Int(head[1]) << 8, purpose: "the first entry's name")
     else { return nil }
     return String(validating: name.array, as: UTF8.self)
+  }
+}
+
+/// What a reader did that a user should know of, in the order in which it came up.
+struct PyTorchNotes: Sendable {
+  private var opaqueCounts: [(className: String, count: Int)] = []
+  private var indices: [String: Int] = [:]
+  private var others: [String] = []
+
+  /// Classes and other remarks beyond this many are only counted.
+  private static let limit = 20
+
+  /// An object of a class that is not known was read as plain data.
+  mutating func addOpaque(_ className: String) {
+    if let index = indices[className] {
+      opaqueCounts[index].count += 1
+    } else {
+      indices[className] = opaqueCounts.count
+      opaqueCounts.append((className, 1))
+    }
+  }
+
+  /// The object at `name` is one of those around it, and was not followed.
+  mutating func addCycle(_ name: String) {
+    add("'\(name)' refers back to an object that contains it; it is left empty")
+  }
+
+  mutating func add(_ sentence: String) {
+    guard !others.contains(sentence) else { return }
+    others.append(sentence)
+  }
+
+  var sentences: [String] {
+    let opaque = opaqueCounts.map { className, count in
+      "treated \(counted(count, "object")) of class '\(className)' as plain data"
+    }
+    return Self.limited(opaque, "class", " of objects treated as plain data")
+      + Self.limited(others, "remark")
+  }
+
+  private static func limited(
+    _ sentences: [String], _ noun: String, _ end: String = ""
+  ) -> [String] {
+    guard sentences.count > limit else { return sentences }
+    return sentences.prefix(limit) + [
+      "and \(counted(sentences.count - limit, "other \(noun)"))\(end)"
+    ]
   }
 }

@@ -1,3 +1,5 @@
+import Storage
+
 /// The unzipped checkpoints that `torch.save` wrote from 0.1.11 to 1.5, and still writes on request.
 ///
 /// Five pickles follow each other (a magic number, the version 1001, facts about the machine, the
@@ -33,7 +35,7 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
   /// - Parameters:
   ///   - start: a reader of the whole stream, at its beginning.
   ///   - load: gives bytes of the stream when they are needed.
-  /// - Throws: `FormatError` unless the stream is exactly the pickles and the storages they name.
+  /// - Throws: `ModelError` unless the stream is exactly the pickles and the storages they name.
   init(
     parsing start: ByteReader,
     readingPickles read: PickleReading = { reader, _ in
@@ -45,12 +47,12 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
     var reader = start
     let magic = try read(&reader, "magic number")
     guard case .largeInteger(Self.magicNumber) = magic.nodes[magic.root] else {
-      throw FormatError.malformed("not an unzipped PyTorch checkpoint", offset: start.fileOffset)
+      throw ModelError.malformed("not an unzipped PyTorch checkpoint", offset: start.fileOffset)
     }
     let versionOffset = reader.fileOffset
     let version = try read(&reader, "version")
     guard case .integer(Self.version) = version.nodes[version.root] else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "this version of unzipped PyTorch checkpoints is unknown", offset: versionOffset)
     }
     _ = try read(&reader, "machine")
@@ -58,7 +60,7 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
     let keysOffset = reader.fileOffset
     let keys = try read(&reader, "storage keys")
     guard case .list(let references) = keys.nodes[keys.root] else {
-      throw FormatError.malformed("the storages' keys are no list", offset: keysOffset)
+      throw ModelError.malformed("the storages' keys are no list", offset: keysOffset)
     }
     let identifiers = try Self.identifiers(in: graph)
     for reference in references {
@@ -67,14 +69,14 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
       switch keys.nodes[reference] {
       case .text(let text): key = text
       case .integer(let number): key = "\(number)"
-      default: throw FormatError.malformed("a storage's key is no text", offset: keysOffset)
+      default: throw ModelError.malformed("a storage's key is no text", offset: keysOffset)
       }
       guard let identifier = identifiers[key] else {
-        throw FormatError.malformed("no tensor has the storage '\(key)'", offset: offset)
+        throw ModelError.malformed("no tensor has the storage '\(key)'", offset: offset)
       }
       let count = try reader.readCount(UInt64.self, for: "a storage's number of elements")
       guard count == identifier.count else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "a storage of \(counted(identifier.count, "element"))", found: "\(count)",
           offset: offset)
       }
@@ -82,11 +84,11 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
       let begin = reader.offset
       _ = try reader.read(byteCount, for: "a storage")
       guard ranges.updateValue(begin..<begin + byteCount, forKey: key) == nil else {
-        throw FormatError.malformed("the storage '\(key)' is there twice", offset: offset)
+        throw ModelError.malformed("the storage '\(key)' is there twice", offset: offset)
       }
     }
     guard reader.isAtEnd else {
-      throw FormatError.malformed(
+      throw ModelError.malformed(
         "\(counted(reader.remaining, "byte")) after the storages", offset: reader.fileOffset)
     }
   }
@@ -103,7 +105,7 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
       }
       if let known = identifiers[identifier.key] {
         guard try known.byteCount() == identifier.byteCount() else {
-          throw FormatError.malformed(
+          throw ModelError.malformed(
             "the storage '\(identifier.key)' has two lengths", offset: graph.positions[reference])
         }
       } else {
@@ -117,7 +119,7 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
   {
     do {
       return try body()
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       throw error.located(offset: offset)
     }
   }
@@ -127,10 +129,10 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
   ) throws -> TensorStorage {
     if let storage = storages[key], storage.byteCount == byteCount { return storage }
     guard let range = ranges[key] else {
-      throw FormatError.malformed("the file has no storage '\(key)'")
+      throw ModelError.malformed("the file has no storage '\(key)'")
     }
     guard range.count == byteCount else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "\(counted(byteCount, "byte")) in the storage '\(key)'", found: "\(range.count)")
     }
     let load = load

@@ -1,3 +1,5 @@
+import Storage
+
 /// NumPy's arrays and scalars as they are pickled.
 extension PyTorchObjectReader {
   /// The array or opaque NumPy object that a call makes, or `nil` when it makes something else.
@@ -15,7 +17,7 @@ extension PyTorchObjectReader {
       return try add(array, named: name)
     case .objects(let items):
       guard items.count == array.shape.elementCount else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "\(counted(array.shape.elementCount, "object")) of a NumPy array",
           found: "\(items.count)")
       }
@@ -29,7 +31,7 @@ extension PyTorchObjectReader {
   func numPyTensor(_ reference: PickleGraph.Reference) throws -> Tensor {
     guard case .object(let object) = node(reference), let array = try pickledArray(object),
       case .bytes = array.content
-    else { throw FormatError.malformed("a tensor's array is pickled in an unknown way") }
+    else { throw ModelError.malformed("a tensor's array is pickled in an unknown way") }
     return try array.tensor()
   }
 
@@ -107,7 +109,7 @@ extension PyTorchObjectReader {
       // (NumPy's function, its arguments, the array's state, facts about the type)
       guard (3...4).contains(arguments.count), case .global(let function) = node(arguments[0]),
         let inner = sequence(arguments[1])
-      else { throw FormatError.unsupported("an array is pickled in an unknown way") }
+      else { throw ModelError.unsupported("an array is pickled in an unknown way") }
       try requirePlain(object)
       let state = arguments[2]
       arguments = inner
@@ -172,7 +174,7 @@ extension PyTorchObjectReader {
     }
   }
 
-  fileprivate static let unknownArray = FormatError.unsupported(
+  fileprivate static let unknownArray = ModelError.unsupported(
     "a NumPy array is pickled in an unknown way")
 
   /// Protocols 0 and 1 have integers where there are truth values.
@@ -191,7 +193,7 @@ extension PyTorchObjectReader {
       dimensions = try integers(reference, "shape")
     }
     guard let shape = Shape(dimensions) else {
-      throw FormatError.malformed("the shape \(dimensions) is negative or overflows")
+      throw ModelError.malformed("the shape \(dimensions) is negative or overflows")
     }
     return shape
   }
@@ -201,7 +203,7 @@ extension PyTorchObjectReader {
   private func type(of reference: PickleGraph.Reference) throws -> PickledType {
     guard case .object(let object) = node(reference), try callee(of: object) == "numpy.dtype",
       let first = try arguments(of: object).first
-    else { throw FormatError.unsupported("a NumPy element type is pickled in an unknown way") }
+    else { throw ModelError.unsupported("a NumPy element type is pickled in an unknown way") }
     let code: String
     switch node(first) {
     case .text(let text): code = text
@@ -210,15 +212,15 @@ extension PyTorchObjectReader {
       guard parts.first == "ml_dtypes", let last = parts.last,
         let type = ElementType(rawValue: String(last)), let width = type.byteWidth
       else {
-        throw FormatError.unsupported("the NumPy element type '\(name)' is not supported")
+        throw ModelError.unsupported("the NumPy element type '\(name)' is not supported")
       }
       return PickledType(descriptor: "|V\(width)", elementType: type)
-    default: throw FormatError.unsupported("a NumPy element type is pickled in an unknown way")
+    default: throw ModelError.unsupported("a NumPy element type is pickled in an unknown way")
     }
     var order = "|"
     if let state = object.state, case .tuple(let parts) = node(state), parts.count >= 2 {
       guard case .text(let text) = node(parts[1]) else {
-        throw FormatError.malformed("a NumPy element type has no byte order")
+        throw ModelError.malformed("a NumPy element type has no byte order")
       }
       order = text == "=" ? "<" : text
       if parts.count >= 5 {
@@ -239,7 +241,7 @@ extension PyTorchObjectReader {
     else { return nil }
     let arguments = try arguments(of: object)
     guard arguments.count == 2, let bytes = try bytes(at: arguments[1]) else {
-      throw FormatError.unsupported("a NumPy scalar is pickled in an unknown way")
+      throw ModelError.unsupported("a NumPy scalar is pickled in an unknown way")
     }
     let scalar = PickledArray(
       type: try type(of: arguments[0]), shape: .scalar, isFortranOrder: false,
@@ -260,7 +262,7 @@ extension NPYArray {
       "{'descr': '\(descriptor)', 'fortran_order': \(isFortranOrder ? "True" : "False"), "
       + "'shape': (\(dimensions)), }\n"
     guard !descriptor.contains("'"), !descriptor.contains("\\") else {
-      throw FormatError.malformed("the NumPy element type '\(descriptor)' is none")
+      throw ModelError.malformed("the NumPy element type '\(descriptor)' is none")
     }
     let length = UInt32(truncatingIfNeeded: text.utf8.count)
     let head = SharedBytes(
@@ -268,25 +270,18 @@ extension NPYArray {
         + Array(text.utf8))
     let header = try NPYHeader(byteCount: head.count + items.count) { offset, count, purpose in
       guard offset <= head.count, count <= head.count - offset else {
-        throw FormatError.malformed("\(purpose) is too long")
+        throw ModelError.malformed("\(purpose) is too long")
       }
       return head.slice(offset..<offset + count)
     }
-    self.init(header: header) {
-      SharedBytes(count: head.count + items.count) { output in
-        head.withUnsafeBytes { output.copyMemory(from: $0) }
-        items.withUnsafeBytes {
-          UnsafeMutableRawBufferPointer(rebasing: output[head.count...]).copyMemory(from: $0)
-        }
-      }
-    }
+    self.init(header: header) { SharedBytes(joining: [head, items]) }
   }
 }
 
 extension ArchiveValue {
   /// The number of a tensor without axes.
   ///
-  /// - Throws: `FormatError` for element types that are no numbers.
+  /// - Throws: `ModelError` for element types that are no numbers.
   fileprivate init(scalar tensor: Tensor) throws {
     switch tensor.elementType {
     case .bool: self = .boolean(try tensor.doubleValues().first != 0)

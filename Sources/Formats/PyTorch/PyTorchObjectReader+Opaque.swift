@@ -176,3 +176,53 @@ extension PyTorchObjectReader {
       + besides(parts, named: name)
   }
 }
+
+/// Functions and classes that a pickle builds anew from their code, as cloudpickle and dill do for
+/// those of a notebook: without executing them nothing can be made of their parts.
+enum PickledFunctions {
+  /// Functions that make a function, or a part of one.
+  static let functionMakers: Set<String> = [
+    "cloudpickle.cloudpickle._make_function", "cloudpickle.cloudpickle._builtin_type",
+    "cloudpickle.cloudpickle.subimport", "cloudpickle.cloudpickle.dynamic_subimport",
+    "cloudpickle.cloudpickle._make_cell", "cloudpickle.cloudpickle._make_empty_cell",
+    "cloudpickle.cloudpickle_fast._make_function", "cloudpickle.cloudpickle._make_skel_func",
+    "cloudpickle.cloudpickle._fill_function", "dill._dill._create_function",
+    "dill._dill._create_code", "dill._dill._create_cell", "dill._dill._import_module",
+    "types.FunctionType", "types.LambdaType", "types.CodeType",
+  ]
+
+  /// Functions that make a class, whose name is their second argument.
+  static let classMakers: Set<String> = [
+    "cloudpickle.cloudpickle._make_skeleton_class", "cloudpickle.cloudpickle._make_skeleton_enum",
+    "cloudpickle.cloudpickle_fast._make_skeleton_class", "cloudpickle.cloudpickle._make_typevar",
+    "dill._dill._create_type", "types.new_class", "builtins.type",
+  ]
+}
+
+/// Dates and times as the module `datetime` pickles them: a few bytes, big-endian.
+enum PickledDate {
+  /// The date or time in the form of ISO 8601, or `nil` when the bytes are none.
+  static func text(_ className: String, _ bytes: [UInt8]) -> String? {
+    func number(_ range: Range<Int>) -> Int { range.reduce(0) { $0 << 8 | Int(bytes[$1]) } }
+    func padded(_ value: Int, _ count: Int) -> String {
+      let digits = "\(value)"
+      return String(repeating: "0", count: max(0, count - digits.count)) + digits
+    }
+    func date() -> String {
+      // The highest bit of the month marks the second of two equal times in a change of clocks.
+      "\(padded(number(0..<2), 4))-\(padded(Int(bytes[2] & 0x7F), 2))-\(padded(Int(bytes[3]), 2))"
+    }
+    func time(from start: Int) -> String {
+      let clock = [Int(bytes[start] & 0x7F), Int(bytes[start + 1]), Int(bytes[start + 2])]
+        .map { padded($0, 2) }.joined(separator: ":")
+      let microseconds = number(start + 3..<start + 6)
+      return microseconds == 0 ? clock : "\(clock).\(padded(microseconds, 6))"
+    }
+    switch (className, bytes.count) {
+    case ("datetime.datetime", 10): return "\(date())T\(time(from: 4))"
+    case ("datetime.date", 4): return date()
+    case ("datetime.time", 6): return time(from: 0)
+    default: return nil
+    }
+  }
+}

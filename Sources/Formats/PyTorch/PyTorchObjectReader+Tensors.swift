@@ -1,3 +1,5 @@
+import Storage
+
 extension PyTorchObjectReader {
   private static let functionPrefix = "torch._utils._rebuild_"
   /// A parameter of a subclass of a tensor: more wrappers than this mean no good.
@@ -21,7 +23,7 @@ extension PyTorchObjectReader {
     let callee = try callee(of: object)
     guard Self.makesTensor(callee), !isOpaqueSubclass(object, callee) else {
       guard !callee.hasPrefix("torch.") || !callee.hasSuffix("Tensor") else {
-        throw FormatError.unsupported("tensors made by calling '\(callee)' are not supported")
+        throw ModelError.unsupported("tensors made by calling '\(callee)' are not supported")
       }
       return nil
     }
@@ -53,7 +55,7 @@ extension PyTorchObjectReader {
       return try rebuild(callee, try arguments(of: object), depth: depth)
     }
     guard object.elements.isEmpty, object.items.isEmpty else {
-      throw FormatError.malformed("a parameter is pickled with items")
+      throw ModelError.malformed("a parameter is pickled with items")
     }
     var arguments = try arguments(of: object)
     if let state = object.state {
@@ -71,7 +73,7 @@ extension PyTorchObjectReader {
     _ function: String, _ arguments: [PickleGraph.Reference], depth: Int
   ) throws -> Tensor {
     guard depth < Self.wrapperLimit else {
-      throw FormatError(
+      throw ModelError(
         .limitExceeded(
           what: "the wrappers around a tensor", limit: Self.wrapperLimit, found: "more"))
     }
@@ -104,7 +106,7 @@ extension PyTorchObjectReader {
       guard case .global(let inner) = node(arguments[0]),
         case .global(let type) = node(arguments[1]),
         case .tuple(let innerArguments) = node(arguments[2])
-      else { throw FormatError.unsupported("a tensor of a class is pickled in an unknown way") }
+      else { throw ModelError.unsupported("a tensor of a class is pickled in an unknown way") }
       if type != "torch.Tensor", type != "torch.nn.parameter.Parameter" {
         notes.add("tensors of the class '\(type)' are read as plain tensors")
       }
@@ -114,9 +116,9 @@ extension PyTorchObjectReader {
       if function.hasPrefix(Self.functionPrefix),
         let refusal = Self.refusals[String(function.dropFirst(Self.functionPrefix.count))]
       {
-        throw FormatError.unsupported(refusal)
+        throw ModelError.unsupported(refusal)
       }
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "'\(function)' is called with \(counted(arguments.count, "argument"))")
     }
   }
@@ -129,7 +131,7 @@ extension PyTorchObjectReader {
     case .persistent(let identifier):
       if case .tensor(let tensor)? = numbered(identifier) { return tensor }
       fallthrough
-    default: throw FormatError.malformed("a parameter is pickled without its tensor")
+    default: throw ModelError.malformed("a parameter is pickled without its tensor")
     }
   }
 
@@ -138,7 +140,7 @@ extension PyTorchObjectReader {
     guard case .global(let name) = node(dtype),
       PyTorchTypes.elementType(ofDtype: name) == tensor.elementType
     else {
-      throw FormatError.unsupported("tensors saved as numbers of another type are not supported")
+      throw ModelError.unsupported("tensors saved as numbers of another type are not supported")
     }
     return tensor
   }
@@ -153,15 +155,15 @@ extension PyTorchObjectReader {
     let dimensions = try integers(arguments[2], "shape")
     let strides = try integers(arguments[3], "strides")
     guard let shape = Shape(dimensions) else {
-      throw FormatError.malformed("the shape \(dimensions) is negative or overflows")
+      throw ModelError.malformed("the shape \(dimensions) is negative or overflows")
     }
     var elementType: ElementType?
     if let dtype {
       guard case .global(let name) = node(dtype) else {
-        throw FormatError.malformed("a tensor's dtype is not one")
+        throw ModelError.malformed("a tensor's dtype is not one")
       }
       guard let known = PyTorchTypes.elementType(ofDtype: name) else {
-        throw FormatError.unsupported("tensors of '\(name)' are not supported")
+        throw ModelError.unsupported("tensors of '\(name)' are not supported")
       }
       elementType = known
     }
@@ -170,14 +172,14 @@ extension PyTorchObjectReader {
     if isPacked { elementType = .uint8 }
     let view = try storageView(arguments[0], dtype: elementType)
     guard view.isQuantized == isQuantized else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         isQuantized
           ? "a quantized tensor in a storage of plain numbers is not supported"
           : "storages of the class '\(view.storageClass)' are not supported")
     }
     let (elementOffset, overflow) = view.elementOffset.addingReportingOverflow(offset)
     guard !overflow, offset >= 0 else {
-      throw FormatError.malformed("a tensor's storage offset \(offset) is impossible")
+      throw ModelError.malformed("a tensor's storage offset \(offset) is impossible")
     }
     let tensor = try Tensor(
       elementType: view.elementType, shape: shape, storage: view.storage,
@@ -185,24 +187,24 @@ extension PyTorchObjectReader {
     guard isPacked else { return tensor }
     guard let last = dimensions.last, let unpacked = Shape(dimensions.dropLast() + [2 * last])
     else {
-      throw FormatError.unsupported("a scalar of 'torch.float4_e2m1fn_x2' is two numbers")
+      throw ModelError.unsupported("a scalar of 'torch.float4_e2m1fn_x2' is two numbers")
     }
     return try tensor.reinterpreted(as: .float4E2M1, shape: unpacked)
   }
 
   func integer(_ reference: PickleGraph.Reference, _ what: String) throws -> Int {
     guard case .integer(let value) = node(reference) else {
-      throw FormatError.malformed("a tensor's \(what) is not an integer")
+      throw ModelError.malformed("a tensor's \(what) is not an integer")
     }
     return value
   }
 
   func integers(_ reference: PickleGraph.Reference, _ what: String) throws -> [Int] {
     guard let items = sequence(reference) else {
-      throw FormatError.malformed("a tensor's \(what) is not a tuple")
+      throw ModelError.malformed("a tensor's \(what) is not a tuple")
     }
     guard items.count <= 64 else {
-      throw FormatError(
+      throw ModelError(
         .limitExceeded(what: "a tensor's dimensions", limit: 64, found: "\(items.count)"))
     }
     return try items.map { try integer($0, what) }
@@ -242,11 +244,199 @@ extension PyTorchObjectReader {
         case (.text("conj"), .boolean(let isConjugated)): bits.isConjugated = isConjugated
         case (.text("neg"), .boolean(let isNegated)): bits.isNegated = isNegated
         default:
-          throw FormatError.unsupported("tensors with metadata of their own are not supported")
+          throw ModelError.unsupported("tensors with metadata of their own are not supported")
         }
       }
       return bits
-    default: throw FormatError.malformed("a tensor's metadata is not a dictionary")
+    default: throw ModelError.malformed("a tensor's metadata is not a dictionary")
     }
+  }
+}
+
+/// A storage as a tensor sees it.
+struct PyTorchStorageView {
+  let storage: TensorStorage
+  /// Of an untyped storage, what the tensor says; bytes if it says nothing.
+  let elementType: ElementType
+  let storageClass: String
+  /// Where the elements begin, for a view of a storage.
+  var elementOffset = 0
+  let elementCount: Int
+  let isQuantized: Bool
+}
+
+/// A storage's identifier: `('storage', class, key, location, count[, view])`.
+struct PyTorchStorageIdentifier {
+  let storageClass: String
+  let key: String
+  let location: String
+  /// Elements of the class, or bytes where it is untyped.
+  let count: Int
+  /// For views of storages, which PyTorch wrote until 1.5: where they begin, and their length.
+  let view: (offset: Int, count: Int)?
+
+  /// - Throws: `ModelError` for identifiers of another form.
+  init(_ reference: PickleGraph.Reference, in graph: PickleGraph) throws {
+    guard case .persistent(let identifier) = graph.nodes[reference],
+      case .tuple(let references) = graph.nodes[identifier], (5...6).contains(references.count)
+    else { throw Self.unknown }
+    let parts = references.map { graph.nodes[$0] }
+    guard case .text("storage") = parts[0], case .global(let storageClass) = parts[1],
+      case .text(let location) = parts[3], case .integer(let count) = parts[4], count >= 0
+    else { throw Self.unknown }
+    self.storageClass = storageClass
+    self.location = location
+    self.count = count
+    switch parts[2] {
+    case .text(let key): self.key = key
+    case .integer(let key): self.key = "\(key)"
+    default: throw Self.unknown
+    }
+    guard parts.count == 6 else {
+      view = nil
+      return
+    }
+    switch parts[5] {
+    case .none: view = nil
+    case .tuple(let items) where items.count == 3:
+      guard case .integer(let offset) = graph.nodes[items[1]],
+        case .integer(let length) = graph.nodes[items[2]], offset >= 0, length >= 0
+      else { throw Self.unknown }
+      view = (offset, length)
+    default: throw Self.unknown
+    }
+  }
+
+  private static let unknown = ModelError.malformed(
+    "a tensor's storage is identified in an unknown way")
+
+  var isUntyped: Bool { storageClass == "torch.storage.UntypedStorage" }
+
+  var isQuantized: Bool { PyTorchTypes.quantizedElementType(ofStorageClass: storageClass) != nil }
+
+  /// The type that `count` counts.
+  ///
+  /// - Throws: `ModelError` for storage classes that are not supported.
+  func elementType() throws -> ElementType {
+    if isUntyped { return .uint8 }
+    guard
+      let type = PyTorchTypes.elementType(ofStorageClass: storageClass)
+        ?? PyTorchTypes.quantizedElementType(ofStorageClass: storageClass)
+    else {
+      throw ModelError.unsupported("storages of the class '\(storageClass)' are not supported")
+    }
+    return type
+  }
+
+  func byteCount() throws -> Int {
+    guard let byteCount = try elementType().byteCount(forElements: count) else {
+      throw ModelError.malformed("a storage of \(counted(count, "element")) is impossible")
+    }
+    return byteCount
+  }
+}
+
+/// A storage that was pickled as the bytes of a checkpoint of its own.
+struct PyTorchNestedStorage {
+  let storage: TensorStorage
+  let identifier: PyTorchStorageIdentifier
+}
+
+extension PyTorchObjectReader {
+  /// The storage at `reference`.
+  ///
+  /// - Parameter dtype: the type of a tensor in an untyped storage.
+  mutating func storageView(
+    _ reference: PickleGraph.Reference, dtype: ElementType? = nil
+  ) throws -> PyTorchStorageView {
+    if case .object(let object) = node(reference),
+      try callee(of: object) == "torch.storage._load_from_bytes"
+    {
+      let nested = try nestedStorage(object, reference)
+      return try view(of: nested.storage, nested.identifier, dtype: dtype)
+    }
+    if case .persistent(let number) = node(reference),
+      case .storage(let storage, let elementType)? = numbered(number)
+    {
+      return PyTorchStorageView(
+        storage: storage, elementType: elementType, storageClass: "\(elementType)",
+        elementCount: storage.byteCount / max(1, elementType.byteWidth ?? 1), isQuantized: false)
+    }
+    let identifier = try PyTorchStorageIdentifier(reference, in: graph)
+    guard identifier.location != "meta" else {
+      throw ModelError.unsupported(Self.withoutData)
+    }
+    let elementType = try identifier.elementType()
+    let storage = try storages.storage(
+      identifier.key, byteCount: try identifier.byteCount(),
+      elementType: identifier.isUntyped ? dtype ?? .uint8 : elementType)
+    return try view(of: storage, identifier, dtype: dtype)
+  }
+
+  private func view(
+    of storage: TensorStorage, _ identifier: PyTorchStorageIdentifier, dtype: ElementType?
+  ) throws -> PyTorchStorageView {
+    guard dtype == nil || identifier.isUntyped else {
+      throw ModelError.malformed("a tensor with a dtype lies in a storage of another one")
+    }
+    let elementType = try dtype ?? identifier.elementType()
+    let width = max(1, elementType.byteWidth ?? 1)
+    var view = PyTorchStorageView(
+      storage: storage, elementType: elementType, storageClass: identifier.storageClass,
+      elementCount: identifier.view?.count ?? storage.byteCount / width,
+      isQuantized: identifier.isQuantized)
+    if let part = identifier.view {
+      guard part.offset <= identifier.count, part.count <= identifier.count - part.offset else {
+        throw ModelError.mismatch(
+          expected: "a view inside a storage of \(identifier.count)",
+          found: "\(part.count) from \(part.offset)")
+      }
+      view.elementOffset = part.offset
+    }
+    return view
+  }
+
+  /// What a bare number as an identifier stands for.
+  func numbered(_ identifier: PickleGraph.Reference) -> PyTorchNumberedObject? {
+    switch node(identifier) {
+    case .integer(let number): storages.object(numbered: number)
+    case .text(let digits): Int(digits).flatMap { storages.object(numbered: $0) }
+    default: nil
+    }
+  }
+
+  /// A storage, or a tensor by its number, that stands outside a tensor: all its elements.
+  mutating func storageAsTensor(_ reference: PickleGraph.Reference) throws -> Tensor {
+    if case .persistent(let number) = node(reference), case .tensor(let tensor)? = numbered(number)
+    {
+      return tensor
+    }
+    let view = try storageView(reference)
+    guard let shape = Shape([view.elementCount]) else {
+      throw ModelError.malformed(
+        "a storage of \(counted(view.elementCount, "element")) is impossible")
+    }
+    return try Tensor(
+      elementType: view.elementType, shape: shape, storage: view.storage,
+      elementOffset: view.elementOffset, strides: [1])
+  }
+
+  /// Python's own pickling of a tensor writes its storage as a small unzipped checkpoint.
+  private mutating func nestedStorage(
+    _ object: PickleGraph.Object, _ reference: PickleGraph.Reference
+  ) throws -> PyTorchNestedStorage {
+    if let known = nestedStorages[reference] { return known }
+    let arguments = try arguments(of: object)
+    guard arguments.count == 1, let bytes = try bytes(at: arguments[0]) else {
+      throw ModelError.malformed("a pickled storage is made of something that is no bytes")
+    }
+    var stream = try PyTorchLegacyStream(parsing: ByteReader(bytes)) { bytes.slice($0) }
+    let identifier = try PyTorchStorageIdentifier(stream.graph.root, in: stream.graph)
+    let storage = try stream.storage(
+      identifier.key, byteCount: try identifier.byteCount(),
+      elementType: try identifier.elementType())
+    let nested = PyTorchNestedStorage(storage: storage, identifier: identifier)
+    nestedStorages[reference] = nested
+    return nested
   }
 }

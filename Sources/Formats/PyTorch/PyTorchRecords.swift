@@ -1,4 +1,5 @@
 import OrderedCollections
+import Storage
 
 /// The records of a PyTorch zip file: everything lies in one folder, whose name says nothing.
 struct PyTorchRecords {
@@ -22,13 +23,13 @@ struct PyTorchRecords {
   /// A record that condi-convert adds for what PyTorch has no place for, and PyTorch ignores.
   static let metadataName = "condi_metadata.json"
 
-  /// - Throws: `FormatError` when there is not exactly one `data.pkl`.
+  /// - Throws: `ModelError` when there is not exactly one `data.pkl`.
   init(_ zip: ZipArchive) throws {
     self.zip = zip
     let path = zip.file.path
     let pickles = zip.entries.filter { Self.isPickle($0.name) }
     guard pickles.count == 1 else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "one 'data.pkl' in a folder of the archive", found: "\(pickles.count)",
         path: path)
     }
@@ -41,7 +42,7 @@ struct PyTorchRecords {
     if let entry = zip.entry(named: "\(folder)byteorder") {
       let order = String(decoding: try zip.bytes(of: entry).array, as: UTF8.self)
       guard order == "little" || order == "big" else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "a byte order of 'little' or 'big'", found: "'\(order)'", path: path,
           tensor: entry.name)
       }
@@ -80,10 +81,10 @@ struct PyTorchRecords {
   func graph() throws -> PickleGraph {
     let name = "\(folder)\(storageFolder).pkl"
     guard let entry = zip.entry(named: name) else {
-      throw FormatError.malformed("'\(storageFolder).pkl' is missing", path: zip.file.path)
+      throw ModelError.malformed("'\(storageFolder).pkl' is missing", path: zip.file.path)
     }
     guard entry.byteCount <= PickleMachine.byteLimit else {
-      throw FormatError(
+      throw ModelError(
         .limitExceeded(
           what: "a pickle's bytes", limit: PickleMachine.byteLimit, found: "\(entry.byteCount)"),
         path: zip.file.path, tensor: entry.name)
@@ -93,7 +94,7 @@ struct PyTorchRecords {
       var reader = ByteReader(try zip.bytes(of: entry), baseOffset: baseOffset)
       let graph = try PickleMachine.read(from: &reader)
       guard reader.isAtEnd else {
-        throw FormatError.malformed(
+        throw ModelError.malformed(
           "\(counted(reader.remaining, "byte")) after the pickle", offset: reader.fileOffset)
       }
       return graph
@@ -108,11 +109,11 @@ struct PyTorchRecords {
   ) throws -> TensorStorage {
     let name = "\(folder)\(storageFolder)/\(key)"
     guard let entry = zip.entry(named: name) else {
-      throw FormatError.malformed("the archive has no entry '\(name)'")
+      throw ModelError.malformed("the archive has no entry '\(name)'")
     }
     try zip.checkReadable(entry)
     guard entry.byteCount == byteCount else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "\(counted(byteCount, "byte")) in '\(name)'", found: "\(entry.byteCount)",
         offset: entry.dataOffset)
     }
@@ -120,7 +121,7 @@ struct PyTorchRecords {
     let storageKey = StorageKey(key: key, swapWidth: swapWidth)
     if let storage = storages[storageKey] { return storage }
     guard byteCount.isMultiple(of: swapWidth) else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "a multiple of \(swapWidth) bytes in '\(name)'", found: "\(byteCount)",
         offset: entry.dataOffset)
     }
@@ -139,11 +140,11 @@ struct PyTorchRecords {
     return try locatingErrors(path: zip.file.path, tensor: entry.name) {
       let value = try JSONDocument.parse(try zip.bytes(of: entry), maximumDepth: 2)
       guard case .object(let members) = value else {
-        throw FormatError.malformed("the metadata is no JSON object")
+        throw ModelError.malformed("the metadata is no JSON object")
       }
       return try members.mapValues { member in
         guard case .string(let text) = member else {
-          throw FormatError.malformed("the metadata holds something other than text")
+          throw ModelError.malformed("the metadata holds something other than text")
         }
         return text
       }

@@ -1,9 +1,11 @@
+import Storage
+
 /// Where the storages lie that a checkpoint's pickle refers to.
 protocol PyTorchStorageSource {
   /// The storage named `key`, which must have exactly `byteCount` bytes.
   ///
   /// - Parameter elementType: decides what is swapped in a big-endian file.
-  /// - Throws: `FormatError` when there is none, or it has another length.
+  /// - Throws: `ModelError` when there is none, or it has another length.
   mutating func storage(
     _ key: String, byteCount: Int, elementType: ElementType
   ) throws -> TensorStorage
@@ -27,6 +29,50 @@ extension PyTorchRecords: PyTorchStorageSource {}
 /// The storages of a pickle that is in no checkpoint: there are none.
 struct PyTorchNoStorages: PyTorchStorageSource {
   func storage(_ key: String, byteCount: Int, elementType: ElementType) throws -> TensorStorage {
-    throw FormatError.malformed("the storage '\(key)' is not in the file: it is a bare pickle")
+    throw ModelError.malformed("the storage '\(key)' is not in the file: it is a bare pickle")
+  }
+}
+
+/// What PyTorch still has to do to a tensor's numbers when they are used: conjugate or negate them.
+///
+/// Views such as `z.conj()` and `z.conj().imag` only set these bits, and a checkpoint keeps them in
+/// the metadata of the tensor (`torch/_utils.py`, `set_tensor_metadata`).
+struct LazyTensorBits: Hashable {
+  var isConjugated = false
+  var isNegated = false
+
+  /// The tensor with its numbers changed as they are read.
+  ///
+  /// - Throws: `ModelError` for element types whose sign is not one bit.
+  func resolved(_ tensor: Tensor) throws -> Tensor {
+    guard self != LazyTensorBits() else { return tensor }
+    let type = tensor.elementType
+    guard isConjugated ? type.isComplex : type.isComplex || type.hasSignBit else {
+      throw ModelError.unsupported(
+        "\(isConjugated ? "conjugated" : "negated") tensors of \(type) are not supported")
+    }
+    let width = type.byteSwapWidth
+    // Conjugation changes the sign of each second number, negation that of each.
+    let flips = type.isComplex ? [isNegated, isNegated != isConjugated] : [isNegated, isNegated]
+    return try Tensor(elementType: type, shape: tensor.shape) {
+      let bytes = try tensor.bytes()
+      return SharedBytes(count: bytes.count) { output in
+        bytes.withUnsafeBytes { output.copy($0) }
+        for (number, end) in stride(from: width - 1, to: output.count, by: width).enumerated()
+        where flips[number % 2] {
+          output[end] ^= 0x80
+        }
+      }
+    }
+  }
+}
+
+extension ElementType {
+  /// A real type of whole bytes whose highest bit is the sign and nothing else.
+  fileprivate var hasSignBit: Bool {
+    switch self {
+    case .float16, .bfloat16, .float32, .float64, .float8E4M3FN, .float8E5M2: true
+    default: false
+    }
   }
 }

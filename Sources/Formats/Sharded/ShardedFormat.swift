@@ -1,3 +1,6 @@
+import OrderedCollections
+import Storage
+
 /// A checkpoint split over several safetensors or PyTorch files, read through its index.
 ///
 /// The archive is that of one file: every tensor once, in the order of the index.
@@ -31,7 +34,7 @@ public struct ShardedFormat: ReadOnlyModelFormat {
       let absent = try Set(names.filter { absentFiles.contains(try siblings.path(of: $0)) })
       let missing = try names.filter { try !absent.contains($0) && !siblings.exists($0) }
       guard missing.isEmpty else {
-        throw FormatError.malformed(
+        throw ModelError.malformed(
           "\(missing.count) of \(counted(names.count, "shard")) are missing: \(missing.quotedList())"
         )
       }
@@ -51,10 +54,119 @@ public struct ShardedFormat: ReadOnlyModelFormat {
 
   private func read(shard: InputFile) throws -> TensorArchive {
     guard let format = shardFormats.first(where: { $0.recognizes(shard) }) else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "a shard is neither a safetensors nor a PyTorch file: \(FileSignature.describe(shard))",
         path: shard.path)
     }
     return try format.read(shard)
+  }
+}
+
+/// Makes one archive of an index and its shards, and notes where they disagree.
+struct ShardMerging {
+  private let index: ShardIndex
+  /// The shard that each tensor is taken from.
+  private(set) var shardOfTensor: [String: String] = [:]
+  private var mapped: [String: Tensor] = [:]
+  /// Tensors that their shard holds and the index does not name, with their shard.
+  private var unmapped: OrderedDictionary<String, (tensor: Tensor, shard: String)> = [:]
+  private var values: [(shard: String, values: OrderedDictionary<String, ArchiveValue>)] = []
+  private var metadata: [(shard: String, values: OrderedDictionary<String, String>)] = []
+  private var notes: [String] = []
+  private var unread: [UnreadEntry] = []
+
+  init(index: ShardIndex) {
+    self.index = index
+    metadata = [("index", index.metadata)]
+  }
+
+  /// Takes the content of the shard `name`.
+  ///
+  /// - Throws: `ModelError` when a tensor that the index says is in it is not, or when two shards
+  ///   hold a tensor that the index does not name.
+  mutating func add(_ shard: TensorArchive, from name: String) throws {
+    let expected = index.weightMap.filter { $0.value == name }.keys
+    let unreadNames = Set(shard.unread.map(\.name))
+    let absent = expected.filter { shard.tensors[$0] == nil && !unreadNames.contains($0) }
+    guard absent.isEmpty else {
+      throw ModelError.malformed(
+        "the shard '\(name)' does not hold what the index says: \(absent.quotedList())")
+    }
+    var copies: [String] = []
+    for (tensorName, tensor) in shard.tensors {
+      switch index.weightMap[tensorName] {
+      case name?:
+        mapped[tensorName] = tensor
+        shardOfTensor[tensorName] = name
+      case .some: copies.append(tensorName)
+      case nil:
+        if let other = unmapped[tensorName] {
+          throw ModelError.malformed(
+            "not in the index, and both in '\(other.shard)' and in '\(name)'", tensor: tensorName)
+        }
+        unmapped[tensorName] = (tensor, name)
+        shardOfTensor[tensorName] = name
+      }
+    }
+    if !copies.isEmpty {
+      notes.append(
+        "the shard '\(name)' also holds tensors that the index takes from another one: "
+          + copies.quotedList())
+    }
+    values.append((name, shard.values))
+    metadata.append((name, shard.metadata))
+    notes += shard.notes.map { "\(name): \($0)" }
+    unread += shard.unread
+  }
+
+  /// The archive, once every shard has been added.
+  func finish() throws -> TensorArchive {
+    var archive = TensorArchive()
+    for name in index.weightMap.keys { archive.tensors[name] = mapped[name] }
+    for (name, entry) in unmapped { archive.tensors[name] = entry.tensor }
+    archive.values = try Self.merge(values)
+    archive.metadata = try Self.merge(metadata)
+    archive.notes = notes
+    archive.unread = unread
+    if !unmapped.isEmpty {
+      archive.notes.append(
+        "the index lacks \(counted(unmapped.count, "tensor")) of the shards, which the model has: "
+          + unmapped.keys.quotedList())
+    }
+    if let totalSize = index.totalSize, totalSize != archive.tensorByteCount {
+      archive.notes.append(
+        "the index says \(counted(totalSize, "byte")) of tensors (total_size), the shards hold "
+          + "\(archive.tensorByteCount)")
+    }
+    if !index.unknownMembers.isEmpty {
+      archive.notes.append(
+        "the index has members that are not read: \(index.unknownMembers.quotedList())")
+    }
+    return archive
+  }
+
+  /// One dictionary of several: what all who have a key agree on keeps its name, and what they
+  /// disagree on gets the part's name in front.
+  private static func merge<Value: Hashable>(
+    _ parts: [(shard: String, values: OrderedDictionary<String, Value>)]
+  ) throws -> OrderedDictionary<String, Value> {
+    var found: OrderedDictionary<String, [(shard: String, value: Value)]> = [:]
+    for part in parts {
+      for (key, value) in part.values { found[key, default: []].append((part.shard, value)) }
+    }
+    var merged: OrderedDictionary<String, Value> = [:]
+    func insert(_ key: String, _ value: Value) throws {
+      guard merged.updateValue(value, forKey: key) == nil else {
+        throw ModelError.malformed("two shards give '\(key)' in different ways")
+      }
+    }
+    for (key, entries) in found {
+      if Set(entries.map(\.value)).count == 1 {
+        try insert(key, entries[0].value)
+      } else {
+        for entry in entries { try insert("\(entry.shard)/\(key)", entry.value) }
+      }
+    }
+    return merged
   }
 }

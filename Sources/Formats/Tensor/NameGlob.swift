@@ -1,3 +1,5 @@
+import Storage
+
 /// A shell-like pattern for tensor names: `*` matches any run of characters, dots included, `?` one
 /// character, `[abc]` and `[a-z]` one of a set, `[!…]` one outside it, `{a,b}` either text.
 ///
@@ -21,9 +23,9 @@ public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
 
   /// Reads a pattern.
   ///
-  /// - Throws: `FormatError` when a bracket or brace is not closed, or the pattern is empty.
+  /// - Throws: `ModelError` when a bracket or brace is not closed, or the pattern is empty.
   public init(_ pattern: String) throws {
-    guard !pattern.isEmpty else { throw FormatError.malformed("a name pattern is empty") }
+    guard !pattern.isEmpty else { throw ModelError.malformed("a name pattern is empty") }
     self.pattern = pattern
     alternatives = try Self.expandBraces(Array(pattern), of: pattern).map {
       try Self.parse($0, of: pattern)
@@ -83,7 +85,7 @@ public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
         steps.append(.literal(characters[index]))
       case "[":
         guard let end = characters[(index + 1)...].dropFirst().firstIndex(of: "]") else {
-          throw FormatError.malformed("'[' is not closed in the name pattern '\(pattern)'")
+          throw ModelError.malformed("'[' is not closed in the name pattern '\(pattern)'")
         }
         var members = characters[(index + 1)..<end]
         let isNegated = members.first == "!" || members.first == "^"
@@ -106,7 +108,7 @@ public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
         rest.removeFirst()
         let last = rest.removeFirst()
         guard first <= last else {
-          throw FormatError.malformed(
+          throw ModelError.malformed(
             "the range '\(first)-\(last)' is empty in the name pattern '\(pattern)'")
         }
         ranges.append(first...last)
@@ -122,17 +124,17 @@ public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
   {
     guard let open = firstUnescaped("{", in: characters) else { return [characters] }
     guard let close = firstUnescaped("}", in: characters), close > open else {
-      throw FormatError.malformed("'{' is not closed in the name pattern '\(pattern)'")
+      throw ModelError.malformed("'{' is not closed in the name pattern '\(pattern)'")
     }
     let head = characters[..<open]
     let choices = characters[(open + 1)..<close].split(
       separator: ",", omittingEmptySubsequences: false)
     guard !choices.contains(where: { $0.contains("{") }) else {
-      throw FormatError.unsupported("nested braces in the name pattern '\(pattern)'")
+      throw ModelError.unsupported("nested braces in the name pattern '\(pattern)'")
     }
     let tails = try expandBraces(Array(characters[(close + 1)...]), of: pattern)
     guard choices.count * tails.count <= alternativeLimit else {
-      throw FormatError(
+      throw ModelError(
         .limitExceeded(
           what: "a name pattern's alternatives", limit: alternativeLimit,
           found: "\(choices.count * tails.count)"))
@@ -150,11 +152,11 @@ public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
 extension Sequence<String> {
   /// The names that match any of `globs`, in their own order; all of them when there is no glob.
   ///
-  /// - Throws: `FormatError` that names the first glob that matches nothing.
+  /// - Throws: `ModelError` that names the first glob that matches nothing.
   package func matching(_ globs: [NameGlob]) throws -> [String] {
     guard !globs.isEmpty else { return Array(self) }
     for glob in globs where !contains(where: glob.matches) {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "a tensor name that matches '\(glob)'", found: "none")
     }
     return filter { name in globs.contains { $0.matches(name) } }

@@ -1,4 +1,5 @@
 import Foundation
+import Storage
 
 /// How a tensor's elements lie in a storage: an offset and a stride for each axis, in elements.
 ///
@@ -16,21 +17,21 @@ package struct StorageView: Sendable {
   /// this are refused instead of allocated.
   package static let expansionLimit = 1 << 30
 
-  /// - Throws: `FormatError` when an element would lie outside the storage, when a stride is
+  /// - Throws: `ModelError` when an element would lie outside the storage, when a stride is
   ///   negative, or when zero strides expand the storage past `expansionLimit` bytes.
   package init(
     storage: TensorStorage, elementOffset: Int, strides: [Int], shape: Shape,
     elementType: ElementType
   ) throws {
     guard let width = elementType.byteWidth else {
-      throw FormatError.unsupported("strided views of \(elementType) elements are not supported")
+      throw ModelError.unsupported("strided views of \(elementType) elements are not supported")
     }
     guard strides.count == shape.rank else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "\(shape.rank) strides for \(shape)", found: "\(strides.count)")
     }
     guard elementOffset >= 0, strides.allSatisfy({ $0 >= 0 }) else {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "non-negative offset and strides", found: "offset \(elementOffset) \(strides)")
     }
     if shape.elementCount > 0 {
@@ -39,18 +40,18 @@ package struct StorageView: Sendable {
         let (span, overflow) = (dimension - 1).multipliedReportingOverflow(by: stride)
         let (sum, overflow2) = last.addingReportingOverflow(span)
         guard !overflow, !overflow2 else {
-          throw FormatError.malformed("strides \(strides) of \(shape) overflow")
+          throw ModelError.malformed("strides \(strides) of \(shape) overflow")
         }
         last = sum
       }
       guard last < storage.byteCount / width else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "elements inside a storage of \(storage.byteCount / width)",
           found: "offset \(elementOffset), strides \(strides), shape \(shape)")
       }
       let (byteCount, overflow) = shape.elementCount.multipliedReportingOverflow(by: width)
       guard !overflow, byteCount <= max(storage.byteCount, Self.expansionLimit) else {
-        throw FormatError(
+        throw ModelError(
           .limitExceeded(
             what: "a view's expansion in bytes", limit: Self.expansionLimit,
             found: "\(shape) of \(elementType) over \(counted(storage.byteCount, "byte"))"))

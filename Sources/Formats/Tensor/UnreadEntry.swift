@@ -1,3 +1,5 @@
+import Storage
+
 /// Something in a model file that was left out when it was read, because it is no tensor or value
 /// that can be read without executing code.
 ///
@@ -51,14 +53,14 @@ extension TensorArchive {
 
   /// Checks what no writer could write: tensors of an unknown element type, or none at all.
   ///
-  /// - Throws: `FormatError` when the elements of a tensor cannot be read, or tensors are in the file and
+  /// - Throws: `ModelError` when the elements of a tensor cannot be read, or tensors are in the file and
   ///   none of them could be.
   package func requireReadableTensors() throws {
     if let (name, tensor) = tensors.elements.first(where: { $0.value.unreadableReason != nil }) {
-      throw FormatError.unsupported(tensor.unreadableReason ?? "", tensor: name)
+      throw ModelError.unsupported(tensor.unreadableReason ?? "", tensor: name)
     }
     guard tensors.isEmpty, let first = unread.first else { return }
-    throw FormatError.unsupported(
+    throw ModelError.unsupported(
       "no tensor can be read: \(first)"
         + (unread.count > 1 ? ", and \(counted(unread.count - 1, "other entry"))" : ""))
   }

@@ -1,3 +1,5 @@
+import Storage
+
 /// A zip archive of model files, as stable-baselines3 saves its agents and people pack checkpoints.
 ///
 /// Every member that is a model file of a format of its own is read, and its tensors are named below
@@ -45,7 +47,7 @@ public struct ZippedFormat: ReadOnlyModelFormat {
           let member = try Self.read(entry, of: zip)
           let place = try archive.add(member, below: entry.name)
           structure.append(.init(key: .text(entry.name), value: place))
-        } catch let error as FormatError {
+        } catch let error as ModelError {
           archive.unread.append(
             UnreadEntry(name: entry.name, kind: "file", reason: error.problem.description))
           structure.append(.init(key: .text(entry.name), value: .unread(entry.name)))
@@ -53,21 +55,21 @@ public struct ZippedFormat: ReadOnlyModelFormat {
       }
       archive.structure = .dictionary(structure, isOrdered: false)
       guard structure.contains(where: { !$0.value.isUnread }) else {
-        throw FormatError.unsupported("no member of the zip archive can be read as a model file")
+        throw ModelError.unsupported("no member of the zip archive can be read as a model file")
       }
       return archive
     }
   }
 
-  /// - Throws: `FormatError` when the member is no model file, or one that cannot be read.
+  /// - Throws: `ModelError` when the member is no model file, or one that cannot be read.
   private static func read(_ entry: ZipArchive.Entry, of zip: ZipArchive) throws -> TensorArchive {
     try zip.checkReadable(entry)
     guard mayBeModel(entry.name) else {
-      throw FormatError.unsupported("no model file: \(counted(entry.byteCount, "byte"))")
+      throw ModelError.unsupported("no model file: \(counted(entry.byteCount, "byte"))")
     }
     let file = InputFile(try zip.bytes(of: entry), path: "\(zip.file.path)/\(entry.name)")
     guard let format = memberFormats.first(where: { $0.recognizes(file) }) else {
-      throw FormatError(.unrecognizedFormat(found: FileSignature.describe(file)))
+      throw ModelError(.unrecognizedFormat(found: FileSignature.describe(file)))
     }
     return try format.read(file)
   }
@@ -83,7 +85,7 @@ extension TensorArchive {
   /// Takes what the member `name` holds, named below it.
   ///
   /// - Returns: where that stands.
-  /// - Throws: `FormatError` when something has one of its names.
+  /// - Throws: `ModelError` when something has one of its names.
   fileprivate mutating func add(
     _ member: TensorArchive, below name: String
   ) throws -> ArchiveStructure {
@@ -92,7 +94,7 @@ extension TensorArchive {
     }
     let names = (Array(member.tensors.keys) + member.values.keys).map(inner)
     if let taken = names.first(where: { tensors[$0] != nil || values[$0] != nil }) {
-      throw FormatError.malformed("two members of the archive hold the name", tensor: taken)
+      throw ModelError.malformed("two members of the archive hold the name", tensor: taken)
     }
     for (child, tensor) in member.tensors { tensors[inner(child)] = tensor }
     for (child, value) in member.values { values[inner(child)] = value }

@@ -1,5 +1,5 @@
-import Formats
 import Foundation
+import Storage
 
 /// How the names of one file become those of another: prefixes that are left out, and replacements.
 public struct NameMap: Sendable {
@@ -20,7 +20,7 @@ public struct NameMap: Sendable {
 
     /// A replacement; its pattern is compiled to see that it is one.
     ///
-    /// - Throws: `FormatError` when `pattern` is no regular expression.
+    /// - Throws: `ModelError` when `pattern` is no regular expression.
     public init(pattern: String, template: String) throws {
       self.pattern = pattern
       self.template = template
@@ -31,19 +31,19 @@ public struct NameMap: Sendable {
       do {
         return try NSRegularExpression(pattern: pattern)
       } catch {
-        throw FormatError.malformed("'\(pattern)' is not a regular expression")
+        throw ModelError.malformed("'\(pattern)' is not a regular expression")
       }
     }
   }
 
   /// The names of both files after the map, in their order.
   ///
-  /// - Throws: `FormatError` when a prefix begins no name, a replacement changes none, or two names
+  /// - Throws: `ModelError` when a prefix begins no name, a replacement changes none, or two names
   ///   of a file become the same.
   func mapped(_ namesA: [String], _ namesB: [String]) throws -> (a: [String], b: [String]) {
     for prefix in strippedPrefixes
     where !(namesA + namesB).contains(where: { $0.hasPrefix(prefix) && $0 != prefix }) {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "a tensor name that begins with '\(prefix)'", found: "none")
     }
     var mappedA = namesA.map(stripped)
@@ -55,7 +55,7 @@ public struct NameMap: Sendable {
           withTemplate: replacement.template)
       }
       guard replaced != mappedA else {
-        throw FormatError.mismatch(
+        throw ModelError.mismatch(
           expected: "a tensor name of the first file that '\(replacement.pattern)' changes",
           found: "none")
       }
@@ -78,7 +78,7 @@ public struct NameMap: Sendable {
     var origins: [String: String] = [:]
     for (name, origin) in zip(mapped, names) {
       guard let other = origins.updateValue(origin, forKey: name) else { continue }
-      throw FormatError.malformed("'\(other)' and '\(origin)' both become '\(name)'")
+      throw ModelError.malformed("'\(other)' and '\(origin)' both become '\(name)'")
     }
   }
 }

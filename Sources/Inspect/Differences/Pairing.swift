@@ -1,5 +1,8 @@
 import Formats
+import LinearAlgebra
 import OrderedCollections
+import Reports
+import Storage
 
 /// Which tensor of A is compared with which of B.
 struct Pairing {
@@ -14,7 +17,7 @@ struct Pairing {
 
   var hasTensors: Bool { !all.a.isEmpty || !all.b.isEmpty }
 
-  /// - Throws: `FormatError` when a glob or a part of the name map matches nothing.
+  /// - Throws: `ModelError` when a glob or a part of the name map matches nothing.
   init(_ a: TensorArchive, _ b: TensorArchive, options: DiffReport.Options) throws {
     let (all, isIncluded) = try Self.named(a, b, options)
     self.all = (all.a.filter(isIncluded), all.b.filter(isIncluded))
@@ -88,8 +91,126 @@ struct Pairing {
 
   private static func check(_ globs: [NameGlob], matchOneOf names: [String]) throws {
     for glob in globs where !names.contains(where: glob.matches) {
-      throw FormatError.mismatch(
+      throw ModelError.mismatch(
         expected: "a name that matches '\(glob.pattern)'", found: "none")
     }
+  }
+}
+
+/// A tensor by the names it has: its own, and the one that both files' names are compared by.
+struct NamedTensor: Sendable {
+  /// As the file has it.
+  let original: String
+  /// After the name map.
+  let name: String
+  let tensor: Tensor
+
+  var side: TensorDifference.Side {
+    TensorDifference.Side(
+      elementType: tensor.unreadableType ?? tensor.elementType.rawValue,
+      shape: tensor.shape.dimensions)
+  }
+}
+
+/// Two tensors to compare.
+struct TensorPair: Sendable {
+  let a: NamedTensor
+  let b: NamedTensor
+
+  /// What loading both takes.
+  var byteCount: Int { a.tensor.byteCount + b.tensor.byteCount }
+}
+
+/// Pairs tensors that only one archive names with equal ones of another name.
+struct RenameSearch {
+  let threads: Int
+  let budget: MemoryBudget
+
+  private struct Content: Hashable {
+    let elementType: ElementType
+    let unreadableType: String?
+    let shape: Shape
+    let digest: Int
+  }
+
+  /// Equal tensors of which there are several are paired in the order of their archives. Empty
+  /// tensors are left alone.
+  ///
+  /// - Returns: pairs in the order of `a`.
+  func pairs(_ a: [NamedTensor], _ b: [NamedTensor]) throws -> [TensorPair] {
+    let common = Set(a.map(Self.outline)).intersection(b.map(Self.outline))
+    let contentsA = try contents(of: a, outlines: common)
+    let contentsB = try contents(of: b, outlines: common)
+
+    var candidates: [Content: [NamedTensor]] = [:]
+    for (tensor, content) in contentsB { candidates[content, default: []].append(tensor) }
+    var pairs: [TensorPair] = []
+    for (tensor, content) in contentsA {
+      guard let others = candidates[content],
+        let index = try others.firstIndex(where: { try Self.isEqual(tensor, $0) })
+      else { continue }
+      pairs.append(TensorPair(a: tensor, b: others[index]))
+      candidates[content]?.remove(at: index)
+    }
+    return pairs
+  }
+
+  private static func outline(_ named: NamedTensor) -> Content {
+    Content(
+      elementType: named.tensor.elementType, unreadableType: named.tensor.unreadableType,
+      shape: named.tensor.shape, digest: 0)
+  }
+
+  private func contents(of tensors: [NamedTensor], outlines: Set<Content>) throws
+    -> [(tensor: NamedTensor, content: Content)]
+  {
+    let tensors = tensors.filter {
+      $0.tensor.byteCount > 0 && outlines.contains(Self.outline($0))
+    }
+    return try parallelMap(count: tensors.count, threads: threads) { index in
+      let named = tensors[index]
+      return try budget.using(named.tensor.byteCount) {
+        var hasher = Hasher()
+        try locatingErrors(tensor: named.original) { try named.tensor.comparableBytes() }
+          .withUnsafeBytes {
+            hasher.combine(bytes: $0)
+          }
+        let content = Content(
+          elementType: named.tensor.elementType, unreadableType: named.tensor.unreadableType,
+          shape: named.tensor.shape, digest: hasher.finalize())
+        return (named, content)
+      }
+    }
+  }
+
+  /// A digest alone proves nothing.
+  private static func isEqual(_ a: NamedTensor, _ b: NamedTensor) throws -> Bool {
+    try a.tensor.comparableBytes().elementsEqual(try b.tensor.comparableBytes())
+  }
+}
+
+/// Every tensor, value and text of a model file, one a line: what `git diff` compares when it is told
+/// to turn model files into text.
+package struct ArchiveListing: Sendable {
+  /// Lines without line ends: tensors in the file's order, then values, then metadata.
+  package let lines: [String]
+
+  /// - Parameter threads: at least 1; the lines do not depend on it.
+  /// - Throws: `ModelError` when a tensor cannot be read.
+  package init(_ archive: TensorArchive, threads: Int) throws {
+    let tensors = Array(archive.tensors)
+    let budget = MemoryBudget(limit: max(1 << 26, tensors.map(\.value.byteCount).max() ?? 0))
+    let listed = try parallelMap(count: tensors.count, threads: threads) { index in
+      let (name, tensor) = tensors[index]
+      let digest = try budget.using(tensor.byteCount) {
+        try locatingErrors(tensor: name) { try tensor.comparableBytes().sha256 }
+      }
+      let shape = ReportShape(tensor.shape.dimensions).forPrograms
+      let type = tensor.unreadableType ?? tensor.elementType.rawValue
+      return "tensor \(name) \(type) [\(shape)] sha256:\(digest)"
+    }
+    let values = archive.values.map { "value \($0) = \($1.fullDescription)" }
+    let metadata = archive.metadata.map { "metadata \($0) = \($1)" }
+    lines = (listed + values + metadata).map(\.escapingControlCharacters)
   }
 }

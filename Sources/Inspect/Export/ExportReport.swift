@@ -1,4 +1,5 @@
 import Formats
+import Reports
 
 /// What writing a packed model for another runtime, or reading such a model, kept and changed.
 package struct ExportReport: Codable, Hashable, Sendable {
@@ -33,5 +34,82 @@ package struct ExportReport: Codable, Hashable, Sendable {
     files = outcome.files
     tensors = outcome.tensors
     notes = outcome.notes
+  }
+}
+
+extension ExportReport: DocumentedReport {
+  package var document: ReportDocument {
+    ReportDocument(title: title, summary: facts, tables: [table], notes: notes)
+  }
+
+  private var title: String {
+    // Only what is planned has no files.
+    guard let output = files.first?.path else { return "Planned for \(format)" }
+    return direction == .export
+      ? "Exported for \(format): \(output)" : "Imported from \(format): \(output)"
+  }
+
+  /// Of the files, or of the tensors where none are written.
+  private var outputByteCount: Int {
+    files.isEmpty
+      ? tensors.reduce(0) { $0 + $1.byteCount } : files.reduce(0) { $0 + $1.byteCount }
+  }
+
+  private var facts: [ReportDocument.Fact] {
+    let lossy = tensors.filter { $0.fidelity == .lossy }
+    var facts: [ReportDocument.Fact] = [
+      .init("input", input),
+      .init("input size", .integer(inputByteCount), kind: .bytes),
+      .init(
+        files.isEmpty ? "size of all tensors" : "output size", .integer(outputByteCount),
+        kind: .bytes),
+      .init("exact tensors", .integer(tensors.count - lossy.count), kind: .integer),
+      .init("lossy tensors", .integer(lossy.count), kind: .integer),
+    ]
+    if let largest = lossy.map(\.largestError).max() {
+      facts.append(.init("largest error", .real(largest), kind: .real))
+    }
+    let padded = tensors.filter { $0.paddedColumns != nil }.count
+    if padded > 0 {
+      facts.append(.init("tensors with padded rows", .integer(padded), kind: .integer))
+    }
+    return facts
+  }
+
+  private var table: ReportTable {
+    ReportTable(
+      title: "Tensors",
+      columns: [
+        .init(key: "name", heading: "tensor", kind: .text),
+        .init(key: "shape", heading: "shape", kind: .text, audience: .people),
+        .init(key: "dimensions", heading: "shape", kind: .text, audience: .programs),
+        .init(key: "bitWidth", heading: "bits", kind: .integer),
+        .init(key: "form", heading: "written as", kind: .text),
+        .init(key: "fidelity", heading: "values", kind: .text),
+        .init(key: "largestError", heading: "largest error", kind: .real),
+        .init(key: "paddedColumns", heading: "rows of", kind: .integer, isOptional: true),
+        .init(key: "byteCount", heading: "size", kind: .bytes),
+        .init(key: "changes", heading: "changed", kind: .remark),
+      ],
+      rows: ordered.map { tensor in
+        let shape = ReportShape(tensor.shape)
+        return [
+          .text(tensor.name), .text(shape.forPeople), .text(shape.forPrograms),
+          ReportCell(tensor.bitWidth), .text(tensor.form), .text(tensor.fidelity.rawValue),
+          .real(tensor.largestError), ReportCell(tensor.paddedColumns),
+          .integer(tensor.byteCount),
+          tensor.changes.isEmpty ? .empty : .text(tensor.changes.joined(separator: "; ")),
+        ]
+      })
+  }
+
+  /// Lossy tensors first, the worst before the others; then changed ones; each in the input's order.
+  private var ordered: [ExportedTensor] {
+    let lossy = tensors.filter { $0.fidelity == .lossy }.enumerated().sorted { left, right in
+      (right.element.largestError, left.offset) < (left.element.largestError, right.offset)
+    }
+    let exact = tensors.filter { $0.fidelity == .exact }
+    return lossy.map(\.element) + exact.filter { !$0.changes.isEmpty || $0.bitWidth != nil }
+      + exact.filter { $0.changes.isEmpty && $0.bitWidth == nil }
   }
 }

@@ -1,4 +1,3 @@
-import Formats
 import Foundation
 
 /// What a tensor's elements say by themselves, without a decomposition.

@@ -1,5 +1,3 @@
-import Formats
-
 /// Where the weight of an attention layer holds q, k and v.
 enum FusedProjection: Sendable {
   /// Stacked along the output axis.

@@ -1,5 +1,7 @@
 import Formats
 import LinearAlgebra
+import Reports
+import Storage
 
 /// One tensor to be inspected: what it will cost, and its reports.
 struct LayerInspection: Sendable {
@@ -63,7 +65,7 @@ struct LayerInspection: Sendable {
     return Double(parts.count * rows) * Double(columns) * Double(min(rows, columns))
   }
 
-  /// - Throws: `FormatError` when the tensor's bytes cannot be read.
+  /// - Throws: `ModelError` when the tensor's bytes cannot be read.
   func reports() throws -> [LayerReport] {
     var reports = parts.map(emptyReport)
     if let obstacle {

@@ -1,3 +1,5 @@
+import Reports
+
 /// A number that a layer report may have: what layers are sorted by, and what rules compare.
 public enum LayerMetric: String, Codable, Sendable, CaseIterable {
   case bytes, elements, condition

@@ -1,3 +1,5 @@
+import Reports
+
 /// Several models side by side, layer by layer.
 public struct ModelComparison: Codable, Hashable, Sendable {
   /// The version of the JSON form, `schemas/model-comparison.schema.json`.

@@ -1,4 +1,5 @@
-import Formats
+import Reports
+import Storage
 
 extension ModelReport: DocumentedReport {
   package var document: ReportDocument {
@@ -85,5 +86,194 @@ extension ModelReport: DocumentedReport {
           [.text($0.layer), outcome.metric.cell($0.value), ReportCell($0.note)]
         })
     }
+  }
+}
+
+extension ModelReport {
+  /// The main table: a row a layer, a column a metric.
+  ///
+  /// Plain text keeps the columns that answer "which layers are ill-conditioned and why" and the one
+  /// that the layers are sorted by, and has the others while there is room.
+  var layerTable: ReportTable {
+    let leading = Self.leadingMetrics.map { metricColumn($0) }
+    let following = Self.followingMetrics.map { metricColumn($0) }
+    let rest = Self.otherMetrics.flatMap { metric -> [MetricColumn] in
+      // Counts that are nearly always zero are for people only where they aren't.
+      guard metric == .nan || metric == .infinities || metric == .zeros else {
+        return [metricColumn(metric)]
+      }
+      return [
+        metricColumn(metric, audience: .people, hidesZero: true),
+        metricColumn(metric, audience: .programs),
+      ]
+    }
+    let spectrum = ReportTable.Column(
+      key: "spectrum", heading: "spectrum", kind: .spectrum, audience: .people)
+    let type = ReportTable.Column(
+      key: "elementType", heading: "type", kind: .text, isOptional: true)
+    let note = ReportTable.Column(key: "note", heading: "note", kind: .remark)
+    return ReportTable(
+      title: "Layers",
+      columns: Self.nameColumns + leading.map(\.column) + [spectrum] + following.map(\.column)
+        + [type] + rest.map(\.column) + [note],
+      rows: layers.map { layer in
+        Self.nameCells(layer) + leading.map { $0.cell(layer) }
+          + [layer.spectrumOutline.map(ReportCell.series) ?? .empty]
+          + following.map { $0.cell(layer) } + [.text(layer.elementType)]
+          + rest.map { $0.cell(layer) } + [ReportCell(layer.remark)]
+      })
+  }
+
+  private static let leadingMetrics: [LayerMetric] = [.condition, .referenceCondition]
+  private static let followingMetrics: [LayerMetric] = [.sigmaMax, .sigmaMin, .stableRank, .bytes]
+
+  private static let otherMetrics: [LayerMetric] = [
+    .sqnr4, .alpha, .effectiveRank, .rank, .sqnr3, .sqnr2, .channelSpread, .kurtosis, .entropy,
+    .frobenius, .nuclear, .zeros, .nan, .infinities,
+  ]
+
+  private static let nameColumns: [ReportTable.Column] = [
+    .init(key: "name", heading: "tensor", kind: .text, audience: .people),
+    .init(key: "name", heading: "tensor", kind: .text, audience: .programs),
+    .init(key: "part", heading: "part", kind: .text, audience: .programs),
+    .init(key: "position", heading: "position", kind: .integer, audience: .programs),
+    .init(key: "shape", heading: "shape", kind: .text, audience: .people),
+    .init(key: "shape", heading: "shape", kind: .text, audience: .programs),
+    .init(key: "rows", heading: "rows", kind: .integer, audience: .programs),
+    .init(key: "columns", heading: "columns", kind: .integer, audience: .programs),
+    .init(key: "elementCount", heading: "elements", kind: .integer, audience: .programs),
+  ]
+
+  private static func nameCells(_ layer: LayerReport) -> [ReportCell] {
+    let shape = ReportShape(layer.part == nil ? layer.shape : layer.matrix ?? [])
+    return [
+      .text(layer.title), .text(layer.name), ReportCell(layer.part), .integer(layer.position),
+      .text(shape.forPeople), .text(shape.forPrograms),
+      ReportCell(layer.matrix?.first), ReportCell(layer.matrix?.last),
+      .integer(layer.elementCount),
+    ]
+  }
+
+  private struct MetricColumn {
+    let metric: LayerMetric
+    let column: ReportTable.Column
+    let hidesZero: Bool
+
+    func cell(_ layer: LayerReport) -> ReportCell {
+      let value = metric.value(of: layer)
+      return hidesZero && value == 0 ? .empty : metric.cell(value)
+    }
+  }
+
+  private func metricColumn(
+    _ metric: LayerMetric, audience: ReportTable.Column.Audience = .everyone,
+    hidesZero: Bool = false
+  ) -> MetricColumn {
+    let isLeading =
+      Self.leadingMetrics.contains(metric)
+      || Self.followingMetrics.contains(metric) && metric != .bytes
+      || metric.rawValue == sortedBy
+    return MetricColumn(
+      metric: metric,
+      column: ReportTable.Column(
+        key: metric.key, heading: metric.heading, kind: metric.kind, audience: audience,
+        isOptional: !isLeading, hasBar: metric == .condition || metric == .referenceCondition),
+      hidesZero: hidesZero)
+  }
+}
+
+extension LayerReport {
+  /// What the row's numbers don't say: why there are none, or what they are of.
+  fileprivate var remark: String? {
+    let remarks = [note, view, composition, differentReferenceNote].compactMap { $0 }
+    return remarks.isEmpty ? nil : remarks.joined(separator: "; ")
+  }
+
+  /// The reference's note, unless it says what the layer's own says.
+  private var differentReferenceNote: String? {
+    guard let theirs = reference?.note, theirs != note else { return nil }
+    return "reference: \(theirs)"
+  }
+}
+
+extension ModelReport {
+  /// The drawings of the HTML report.
+  var figures: [ReportFigure] {
+    var figures: [ReportFigure] = []
+    if let depth = conditionByDepth { figures.append(depth) }
+    if let packed {
+      let ratios = [
+        ("as in the papers", packed.ratios.paper), ("all parameters", packed.ratios.parameters),
+        ("tensor bytes", packed.ratios.tensors),
+      ]
+      figures.append(
+        .bars(
+          title: "Compression ratios",
+          rows: ratios.map { .init(label: $0, value: $1, text: "\(ReportNumber.real($1))×") }))
+    }
+    for (title, group) in [
+      ("Size by block", Self.block), ("Size by kind", Self.kind),
+    ] {
+      let bars = sizes(by: group)
+      let suffix = packed == nil ? "" : ", as dequantized"
+      if bars.count > 1 { figures.append(.bars(title: title + suffix, rows: bars)) }
+    }
+    return figures
+  }
+
+  /// The layers as they lie in the file, q before k before v.
+  var layersInFileOrder: [LayerReport] {
+    let parts = ["q": 0, "k": 1, "v": 2]
+    return layers.sorted {
+      ($0.position, parts[$0.part ?? ""] ?? 0) < ($1.position, parts[$1.part ?? ""] ?? 0)
+    }
+  }
+
+  /// The condition numbers in the file's order, beside the reference's.
+  private var conditionByDepth: ReportFigure? {
+    let ordered = layersInFileOrder.filter { $0.conditionNumber != nil }
+    guard ordered.count > 1 else { return nil }
+    func series(_ label: String, _ value: (LayerReport) -> Double?) -> ReportFigure.Series {
+      ReportFigure.Series(
+        label: label,
+        points: ordered.enumerated().compactMap { position, layer in
+          value(layer).map { .init(position: position, label: layer.title, value: $0) }
+        })
+    }
+    var all = [series(file) { $0.conditionNumber }]
+    if let referenceFile {
+      all.append(series("reference: \(referenceFile)") { $0.reference?.conditionNumber })
+    }
+    return .lines(
+      title: "Condition number by depth",
+      axis: "Matrices in the file's order, the first on the left; points name their layers. "
+        + "Infinite values stand at the upper edge.", series: all)
+  }
+
+  /// Bytes summed up by group, the largest first; what is left after 24 groups in one.
+  private func sizes(by group: (String) -> String) -> [ReportFigure.Bar] {
+    var bytes: [String: Int] = [:]
+    for layer in layers { bytes[group(layer.name), default: 0] += layer.byteCount }
+    let sorted = bytes.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+    let rest = sorted.dropFirst(24)
+    let sum = rest.reduce(0) { $0 + $1.value }
+    let shown =
+      sorted.prefix(24).map { ($0.key, $0.value) }
+      + (rest.isEmpty ? [] : [(counted(rest.count, "other"), sum)])
+    return shown.map { .init(label: $0, value: Double($1), text: ReportNumber.bytes($1)) }
+  }
+
+  /// The name's parts up to its first number: `layers.0` of `layers.0.blocks.1.attn.qkv.weight`.
+  private static func block(_ name: String) -> String {
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+    guard let number = parts.firstIndex(where: { !$0.isEmpty && $0.allSatisfy(\.isNumber) }) else {
+      return parts.count > 1 ? parts.dropLast().joined(separator: ".") : name
+    }
+    return parts[...number].joined(separator: ".")
+  }
+
+  /// The name's last two parts, which tell a layer's kind: `qkv.weight`.
+  private static func kind(_ name: String) -> String {
+    name.split(separator: ".").suffix(2).joined(separator: ".")
   }
 }

@@ -1,4 +1,6 @@
 import Formats
+import Reports
+import Storage
 
 /// The structure of a model file: its containers, and the tensors and values in them.
 public struct TreeReport: Codable, Hashable, Sendable {
@@ -42,5 +44,167 @@ public struct TreeReport: Codable, Hashable, Sendable {
     unread = archive.unread.nilIfEmpty
     root = TreeNode(archive: archive)
     if let depth { root.cut(below: depth) }
+  }
+}
+
+extension TreeReport {
+  /// The tree as `tree` draws it, each line a node: nothing is shortened or left out but what lies
+  /// below the depth asked for. The width is not heeded.
+  ///
+  /// - Parameter rowLimit: at most so many lines of the tree; a last line counts the others.
+  package func text(width: Int, rowLimit: Int?) -> String {
+    var lines = [headline]
+    let rows = rows(branches: .text)
+    for row in rows.prefix(rowLimit ?? .max) {
+      let columns = [row.branch + row.label] + row.node.particulars
+      lines.append(columns.filter { !$0.isEmpty }.joined(separator: "  "))
+    }
+    if let rowLimit, rows.count > rowLimit {
+      lines.append("… \(rows.count - rowLimit) more lines")
+    }
+    return lines.joined(separator: "\n") + "\n"
+  }
+
+  private var headline: String {
+    var facts = [format, fileByteCount.map(ReportNumber.bytes)].compactMap { $0 }
+    facts.append("\(ReportNumber.integer(tensorCount)) \(tensorCount == 1 ? "tensor" : "tensors")")
+    facts.append(ReportNumber.bytes(tensorByteCount) + " of them")
+    if valueCount > 0 {
+      facts.append("\(ReportNumber.integer(valueCount)) \(valueCount == 1 ? "value" : "values")")
+    }
+    let particulars = root.kind == .group ? [] : root.particulars.filter { !$0.isEmpty }
+    return ([file.escapingControlCharacters, facts.joined(separator: ", ")] + particulars)
+      .joined(separator: "  ")
+  }
+
+  /// How lines lead to their nodes.
+  struct Branches {
+    let middle: String
+    let last: String
+    let passing: String
+    let empty: String
+
+    static let text = Branches(middle: "├── ", last: "└── ", passing: "│   ", empty: "    ")
+    /// With no-break spaces, which HTML and Markdown keep.
+    static let page = Branches(
+      middle: "├──\u{A0}", last: "└──\u{A0}", passing: "│\u{A0}\u{A0}\u{A0}",
+      empty: "\u{A0}\u{A0}\u{A0}\u{A0}")
+  }
+
+  struct Row {
+    let branch: String
+    /// The key, escaped.
+    let label: String
+    let depth: Int
+    let node: TreeNode
+  }
+
+  /// Every listed node but the root, in the order of their lines.
+  func rows(branches: Branches) -> [Row] {
+    var rows: [Row] = []
+    // The tree is at most as deep as a structure and a grouped name can be, both limited.
+    func visit(_ node: TreeNode, prefix: String, depth: Int) {
+      let children = node.children ?? []
+      for (index, child) in children.enumerated() {
+        let isLast = index == children.count - 1
+        rows.append(
+          Row(
+            branch: prefix + (isLast ? branches.last : branches.middle),
+            label: child.label(in: node), depth: depth, node: child))
+        visit(
+          child, prefix: prefix + (isLast ? branches.empty : branches.passing), depth: depth + 1)
+      }
+    }
+    visit(root, prefix: "", depth: 1)
+    return rows
+  }
+}
+
+extension TreeNode {
+  fileprivate func label(in parent: TreeNode) -> String {
+    switch parent.kind {
+    case .list, .tuple, .set: "[\(key)]"
+    default: key.isEmpty ? "''" : key.escapingControlCharacters
+    }
+  }
+
+  /// What stands behind the key: the kind, the shape, the size or the value.
+  fileprivate var particulars: [String] {
+    let unlisted = childCount > 0 && children == nil ? "…" : ""
+    return switch kind {
+    case .tensor:
+      [
+        elementType ?? "", "[\((shape ?? []).map(String.init).joined(separator: ", "))]",
+        ReportNumber.bytes(byteCount ?? 0), unlisted,
+      ]
+    case .unread: ["left out: \(value?.escapingControlCharacters ?? "")"]
+    case .value: [value?.escapingControlCharacters ?? "", unlisted]
+    case .group: [unlisted.isEmpty ? "" : "… \(summary)"]
+    case .dictionary, .orderedDictionary, .list, .tuple, .set:
+      ["\(kind.title) (\(childCount))", unlisted.isEmpty ? "" : "… \(summary)"]
+    }
+  }
+
+  private var summary: String {
+    "\(counted(tensorCount, "tensor")), \(ReportNumber.bytes(totalByteCount))"
+  }
+}
+
+extension TreeNode.Kind {
+  /// Python's word for a container.
+  var title: String {
+    switch self {
+    case .dictionary: "dict"
+    case .orderedDictionary: "OrderedDict"
+    default: rawValue
+    }
+  }
+}
+
+extension TreeReport: DocumentedReport {
+  /// The tree as a table, a row a node; CSV has the depth as a number and the whole name.
+  package var document: ReportDocument {
+    var facts: [ReportDocument.Fact] = []
+    if let format { facts.append(.init("format", format)) }
+    if let fileByteCount {
+      facts.append(.init("file size", .integer(fileByteCount), kind: .bytes))
+    }
+    facts += [
+      .init("tensors", .integer(tensorCount), kind: .integer),
+      .init("tensor bytes", .integer(tensorByteCount), kind: .bytes),
+      .init("other values", .integer(valueCount), kind: .integer),
+    ]
+    return ReportDocument(
+      title: "Structure: \(file)", summary: facts, tables: [table],
+      notes: ReportDocument.notes(on: unread))
+  }
+
+  private var table: ReportTable {
+    ReportTable(
+      title: "Structure",
+      columns: [
+        .init(key: "tree", heading: "name", kind: .text, audience: .people),
+        .init(key: "depth", heading: "depth", kind: .integer, audience: .programs),
+        .init(key: "key", heading: "key", kind: .text, audience: .programs),
+        .init(key: "name", heading: "name", kind: .text, audience: .programs),
+        .init(key: "kind", heading: "kind", kind: .text),
+        .init(key: "elementType", heading: "type", kind: .text),
+        .init(key: "shape", heading: "shape", kind: .text, audience: .people),
+        .init(key: "shape", heading: "shape", kind: .text, audience: .programs),
+        .init(key: "byteCount", heading: "size", kind: .bytes),
+        .init(key: "childCount", heading: "entries", kind: .integer),
+        .init(key: "value", heading: "value", kind: .text),
+      ],
+      rows: rows(branches: .page).map { row in
+        let node = row.node
+        let shape = node.shape.map(ReportShape.init)
+        return [
+          .text(row.branch + row.label), .integer(row.depth), .text(node.key),
+          ReportCell(node.name), .text(node.kind == .group ? "" : node.kind.title),
+          ReportCell(node.elementType), ReportCell(shape?.forPeople),
+          ReportCell(shape?.forPrograms), .integer(node.byteCount ?? node.totalByteCount),
+          node.childCount > 0 ? .integer(node.childCount) : .empty, ReportCell(node.value),
+        ]
+      })
   }
 }

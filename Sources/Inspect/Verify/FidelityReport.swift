@@ -1,5 +1,6 @@
 import Formats
 import Ranks
+import Storage
 
 /// A packed model beside the full-precision model it was made from.
 public struct FidelityReport: Codable, Hashable, Sendable {

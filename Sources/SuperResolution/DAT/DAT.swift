@@ -1,4 +1,5 @@
-import Formats
+import Imaging
+import Storage
 
 /// DAT (Chen et al. 2023, "Dual Aggregation Transformer for Image Super-Resolution") in all its
 /// published sizes.

@@ -1,4 +1,4 @@
-import Formats
+import Storage
 
 /// What distinguishes the published DAT networks, read off the tensors of a checkpoint.
 struct DATConfiguration: Hashable {

@@ -1,16 +1,17 @@
 import CKernels
 import Formats
+import Storage
 import Transform
 
 extension ActivationQuantizer {
-  /// - Throws: `SuperResolutionError` when the bit width or the bounds are none, or these are measured
+  /// - Throws: `ModelError` when the bit width or the bounds are none, or these are measured
   ///   in what the site does not have.
   func check(at site: ActivationSite) throws {
     guard site.kind.has(scaling) else {
-      throw SuperResolutionError("the activation '\(name)' has no rows to scale its bounds by")
+      throw ModelError("the activation '\(name)' has no rows to scale its bounds by")
     }
     guard upper >= lower, (upper - lower).isFinite, (1...8).contains(bitWidth) else {
-      throw SuperResolutionError(
+      throw ModelError(
         "the activation '\(name)' cannot be quantized to \(bitWidth) bits from \(lower) to \(upper)"
       )
     }

@@ -1,4 +1,6 @@
 import Formats
+import Imaging
+import Storage
 
 /// A kind of network: its configuration is read off the names and shapes of a checkpoint.
 ///
@@ -28,7 +30,7 @@ protocol Architecture: Sendable {
 
   /// Enlarges one picture; the number of channels is the right one.
   ///
-  /// - Throws: `SuperResolutionError` when it has too few pixels; what an observer throws.
+  /// - Throws: `ModelError` when it has too few pixels; what an observer throws.
   func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture
 }
 
@@ -41,7 +43,7 @@ enum Architectures {
 
   /// The architecture that `archive` fits, with its weights and sites.
   ///
-  /// - Throws: `SuperResolutionError` that names the closest architecture and the first difference.
+  /// - Throws: `ModelError` that names the closest architecture and the first difference.
   static func load(_ archive: TensorArchive) throws -> (any Architecture, SiteList) {
     var closest: (name: String, likeness: Int, mismatch: WeightMismatch)?
     for architecture in all {
@@ -58,8 +60,8 @@ enum Architectures {
         }
       }
     }
-    guard let closest else { throw SuperResolutionError("no architecture is known") }
-    throw SuperResolutionError(
+    guard let closest else { throw ModelError("no architecture is known") }
+    throw ModelError(
       "not a network that can be run: the closest is \(closest.name), but the tensor "
         + "'\(closest.mismatch.tensor)' \(closest.mismatch.problem)")
   }

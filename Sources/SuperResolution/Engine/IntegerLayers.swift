@@ -1,5 +1,6 @@
 import CKernels
 import Formats
+import Storage
 import Transform
 
 /// The linear layers of a packed model that are multiplied as whole numbers: those whose weights are
@@ -18,7 +19,7 @@ struct IntegerLayers: Sendable {
   }
 
   /// - Parameter quantizers: one entry a site; empty when no site is quantized.
-  /// - Throws: `FormatError` when codes or a bias cannot be read.
+  /// - Throws: `ModelError` when codes or a bias cannot be read.
   init(_ archive: TensorArchive, sites: [ActivationSite], quantizers: [ck_quantizer?]) throws {
     let layers = try zip(sites, quantizers).map { site, quantizer in
       try quantizer.flatMap { try Self.layer(archive, site: site, quantizer: $0) }

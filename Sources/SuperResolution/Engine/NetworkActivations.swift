@@ -1,3 +1,4 @@
+import Imaging
 import Transform
 
 /// A network's activations on given pictures, for calibration.
@@ -11,7 +12,7 @@ public struct NetworkActivations: ActivationSource {
 
   /// A source of the activations that `pictures`, one a sample, give.
   ///
-  /// - Throws: `SuperResolutionError` when a picture has another count of channels than the network.
+  /// - Throws: `ModelError` when a picture has another count of channels than the network.
   public init(network: SuperResolutionNetwork, pictures: [Picture]) throws {
     for picture in pictures { try network.check(picture) }
     self.network = network

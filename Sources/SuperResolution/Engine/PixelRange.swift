@@ -1,3 +1,5 @@
+import Imaging
+
 /// How samples from 0 to 1 become what a network takes: `(x − mean) · range`, a channel each.
 struct PixelRange: Sendable {
   /// 1 or 255.

@@ -1,4 +1,4 @@
-import Formats
+import Storage
 
 extension Reconstruction {
   /// One convolution and a pixel shuffle (`pixelshuffledirect`).

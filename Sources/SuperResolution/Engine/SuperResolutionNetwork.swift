@@ -1,6 +1,8 @@
 import CKernels
 import Formats
+import Imaging
 import LinearAlgebra
+import Storage
 import Transform
 
 /// A super-resolution network with its weights, ready to run on the processor.
@@ -51,8 +53,8 @@ public struct SuperResolutionNetwork: Upscaler {
   ///   - activations: quantizers of activations, by the names of sites; `nil` for those of the
   ///     archive, which packed models have.
   ///   - usesIntegers: whether layers are multiplied as whole numbers where they can be.
-  /// - Throws: `SuperResolutionError` when no architecture fits, with the closest one and the first
-  ///   tensor that differs, or when a quantizer's site is unknown; `FormatError` when a tensor cannot
+  /// - Throws: `ModelError` when no architecture fits, with the closest one and the first
+  ///   tensor that differs, or when a quantizer's site is unknown; `ModelError` when a tensor cannot
   ///   be read.
   public init(
     _ archive: TensorArchive, name: String, threads: Int,
@@ -78,11 +80,11 @@ public struct SuperResolutionNetwork: Upscaler {
     var quantizers = [ck_quantizer?](repeating: nil, count: sites.count)
     for activation in activations {
       guard let site = places[activation.name] else {
-        throw SuperResolutionError(
+        throw ModelError(
           "the network has no activation '\(activation.name)' to quantize")
       }
       guard quantizers[site] == nil else {
-        throw SuperResolutionError("the activation '\(activation.name)' has two quantizers")
+        throw ModelError("the activation '\(activation.name)' has two quantizers")
       }
       try activation.check(at: sites[site])
       quantizers[site] = ck_quantizer(activation)
@@ -121,10 +123,10 @@ public struct SuperResolutionNetwork: Upscaler {
 extension Picture {
   /// Checks that a network takes the picture's channels.
   ///
-  /// - Throws: `SuperResolutionError` with both counts.
+  /// - Throws: `ModelError` with both counts.
   func check(channelCount expected: Int) throws {
     guard channelCount == expected else {
-      throw SuperResolutionError(
+      throw ModelError(
         "the picture has \(counted(channelCount, "channel")), the network takes \(expected)")
     }
   }

@@ -1,3 +1,5 @@
+import Imaging
+
 /// How a large picture is cut in tiles that are enlarged one after the other, to bound memory.
 ///
 /// Tiles begin at multiples of the network's window, and each is run with `overlap` more pixels of

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 /// Takes tensors out of an archive by the names and shapes that an architecture expects.
 ///
@@ -31,7 +32,7 @@ struct WeightReader {
 
   /// The elements of a tensor.
   ///
-  /// - Throws: `WeightMismatch` when it is missing or has another shape, `FormatError` when it cannot
+  /// - Throws: `WeightMismatch` when it is missing or has another shape, `ModelError` when it cannot
   ///   be read.
   mutating func values(_ name: String, _ shape: [Int]) throws -> [Float] {
     guard let tensor = archive.tensors[name] else {

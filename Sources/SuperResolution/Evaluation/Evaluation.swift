@@ -1,4 +1,6 @@
 import Foundation
+import Imaging
+import Storage
 
 /// Runs models over a data set and measures what they restore.
 ///
@@ -41,13 +43,13 @@ public struct Evaluation: Sendable {
   ///   - reference: the index in `methods`, the baseline being 0, that differences are against; `nil`
   ///     for the first model where there are several, and the baseline where there is one.
   ///   - regionLimit: how many of the worst regions are kept.
-  /// - Throws: `SuperResolutionError` when a model has another scale than the data set.
+  /// - Throws: `ModelError` when a model has another scale than the data set.
   /// - Precondition: `reference` is an index of `methods`.
   public init(
     set: BenchmarkSet, models: [Method], reference: Int? = nil, regionLimit: Int = 6
   ) throws {
     for model in models where model.upscaler.scale != set.scale {
-      throw SuperResolutionError(
+      throw ModelError(
         "the model enlarges \(model.upscaler.scale) times, and the data set is for \(set.scale)",
         path: model.path)
     }
@@ -62,8 +64,8 @@ public struct Evaluation: Sendable {
   /// Enlarges and measures every picture of the set by every method.
   ///
   /// - Parameter progress: called with the share of the work done, from 0 to 1, from any thread.
-  /// - Throws: `SuperResolutionError` with the file's path when a picture cannot be read, is too small,
-  ///   does not fit its partner, or is not taken by a model; `FormatError` when a file cannot be read.
+  /// - Throws: `ModelError` with the file's path when a picture cannot be read, is too small,
+  ///   does not fit its partner, or is not taken by a model; `ModelError` when a file cannot be read.
   public func run(progress: (@Sendable (Double) -> Void)? = nil) throws -> EvaluationReport {
     var pictures: [EvaluationReport.PictureScores] = []
     var regions: [EvaluationReport.Region] = []

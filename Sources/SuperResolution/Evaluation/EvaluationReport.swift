@@ -1,4 +1,5 @@
 import Foundation
+import Imaging
 
 /// How well models restore a data set: PSNR and SSIM on luma, per picture and on average.
 public struct EvaluationReport: Codable, Hashable, Sendable {

@@ -1,3 +1,5 @@
+import Imaging
+
 /// Finds the squares of a picture in which one result loses most against another.
 ///
 /// The loss is the increase of the mean squared error on luma: a ratio would prefer flat squares, where

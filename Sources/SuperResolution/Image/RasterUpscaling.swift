@@ -1,3 +1,6 @@
+import Imaging
+import Storage
+
 /// Enlarges images from files by an upscaler that may know only grey or only RGB.
 ///
 /// - A grey image goes through an RGB model as three equal channels; of the result the luma is kept.
@@ -23,7 +26,7 @@ public struct RasterUpscaling: Sendable {
 
   /// Enlarges an image as its files have it: grey or RGB, with or without alpha, 8 or 16 bits.
   ///
-  /// - Throws: `SuperResolutionError` when the result would exceed `RasterImage`'s limits, the model does
+  /// - Throws: `ModelError` when the result would exceed `RasterImage`'s limits, the model does
   ///   not take the image, or what it makes of it is not finite.
   public func upscale(_ image: RasterImage, progress: (@Sendable (Double) -> Void)? = nil) throws
     -> RasterImage
@@ -32,23 +35,22 @@ public struct RasterUpscaling: Sendable {
     let (width, height) = (image.width * scale, image.height * scale)
     do {
       try RasterImage.checkLimits(width: width, height: height)
-    } catch let error as SuperResolutionError {
-      throw SuperResolutionError("enlarged \(scale) times, \(error.reason)")
+    } catch let error as ModelError {
+      throw ModelError("enlarged \(scale) times, \(error.problem)")
     }
     var (color, alpha) = try enlarged(image, progress: progress)
     guard color.height == height, color.width == width else {
-      throw SuperResolutionError(
+      throw ModelError(
         "the model made \(color.width)×\(color.height) pixels of \(image.sizeText)")
     }
     if let odd = color.samples.firstIndex(where: { !$0.isFinite }) {
       let pixel = odd % (width * height)
-      throw SuperResolutionError(
+      throw ModelError(
         "the model made \(color.samples[odd]) of it, at pixel \(pixel % width), \(pixel / width)")
     }
     if let alpha { color.clear(where: alpha, maximum: image.bitDepth.maximum) }
-    var tags = image.tags
-    tags.density = tags.density?.scaled(by: scale)
-    return RasterImage(color: color, alpha: alpha, bitDepth: image.bitDepth, tags: tags)
+    return RasterImage(
+      color: color, alpha: alpha, bitDepth: image.bitDepth, tags: image.tags.enlarged(by: scale))
   }
 
   private func enlarged(_ image: RasterImage, progress: (@Sendable (Double) -> Void)?) throws -> (
@@ -87,7 +89,7 @@ public struct RasterUpscaling: Sendable {
         try upscaler.upscale($0, progress: progress)
       }
     case (let given, let taken):
-      throw SuperResolutionError(
+      throw ModelError(
         "the model takes \(taken) channels, and the picture has \(given)")
     }
   }
@@ -159,16 +161,6 @@ extension Picture {
     }
   }
 
-  /// BT.601's luma of an RGB picture; of a grey picture the picture itself.
-  var luma: Picture {
-    guard channelCount == 3 else { return self }
-    let count = height * width
-    let plane = (0..<count).map { pixel in
-      0.299 * samples[pixel] + 0.587 * samples[count + pixel] + 0.114 * samples[2 * count + pixel]
-    }
-    return Picture(channelCount: 1, height: height, width: width, samples: plane)
-  }
-
   /// An RGB picture whose luma `enlarge` enlarges, and bicubic interpolation the rest.
   fileprivate func replacingLuma(
     enlargedBy scale: Int, _ enlarge: (Picture) throws -> Picture
@@ -183,7 +175,7 @@ extension Picture {
     let large = try enlarge(luma)
     let rest = BicubicResampling().enlarged(differences, by: scale)
     guard (large.channelCount, large.height, large.width) == (1, rest.height, rest.width) else {
-      throw SuperResolutionError("the model made a picture of another size than announced")
+      throw ModelError("the model made a picture of another size than announced")
     }
     let largeCount = large.samples.count
     var rgb = large.samples + large.samples + large.samples

@@ -1,3 +1,5 @@
+import Imaging
+
 /// What became of an image file that was enlarged.
 package struct UpscaleReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 1

@@ -1,4 +1,5 @@
 import CKernels
+import Storage
 
 /// A linear layer whose weights and inputs are codes of a few bits, multiplied as whole numbers.
 ///
@@ -17,7 +18,7 @@ final class IntegerLinear: Sendable {
   ///   - scale: of each output.
   ///   - bias: `[outputs]`, or nil for none.
   ///   - activations: codes the inputs, with at most 255 levels.
-  /// - Throws: `SuperResolutionError` when a code, the bit width, the levels, the count of inputs or the
+  /// - Throws: `ModelError` when a code, the bit width, the levels, the count of inputs or the
   ///   size of their groups is not taken; see `ck_integer_linear_takes`.
   init(
     codes: [UInt8], bitWidth: Int, lower: [Float], scale: [Float], bias: [Float]?, outputs: Int,
@@ -31,7 +32,7 @@ final class IntegerLinear: Sendable {
         to: activations,
         { ck_integer_linear_create(codes, bits, lower, scale, bias, outputs, inputs, $0) })
     else {
-      throw SuperResolutionError(
+      throw ModelError(
         "no integer kernel for \(outputs) × \(inputs) codes of \(bitWidth) bits and inputs of \(activations.levels) levels"
           + (activations.group_size > 0 ? " in groups of \(activations.group_size)" : "")
       )

@@ -1,4 +1,6 @@
 import Formats
+import Imaging
+import Storage
 
 /// SwinIR (Liang et al. 2021, "SwinIR: Image Restoration Using Swin Transformer") in all its
 /// published variants.
@@ -137,7 +139,7 @@ struct SwinIR: Architecture {
     let width = (picture.width + window - 1) / window * window
     let shortest = window / 2 + 1
     guard height < 2 * picture.height, width < 2 * picture.width else {
-      throw SuperResolutionError(
+      throw ModelError(
         "the picture has \(picture.width) × \(picture.height) pixels, of which the network needs "
           + "at least \(shortest) × \(shortest)")
     }
@@ -179,7 +181,7 @@ struct SwinIR: Architecture {
   private func addPositionEmbedding(to x: FeatureMap) throws {
     guard let positionEmbedding else { return }
     guard positionEmbedding.count == x.count else {
-      throw SuperResolutionError(
+      throw ModelError(
         "the picture has \(counted(x.tokenCount, "pixel")) with its padding, the network's position embedding "
           + "is for \(positionEmbedding.count / x.channels)")
     }

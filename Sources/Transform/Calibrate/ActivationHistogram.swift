@@ -1,3 +1,4 @@
+import Formats
 import Foundation
 
 /// Counts of values in 2,048 bins of equal width.
@@ -121,6 +122,125 @@ public struct ActivationHistogram: Hashable, Sendable {
           edges.lowerBound + (Double(index) + (Double(point) + 0.5) / Double(points)) * width
         values.append(Float(min(max(middle, minimum), maximum)))
         weights.append(Double(count) / Double(points))
+      }
+    }
+    return (values, weights)
+  }
+}
+
+/// How the values of rows lie relative to what their quantizer's bounds are measured in: in 2,048 bins
+/// of equal width from −1 to 1, each with `Σ m²` of the values `(x − c) / m` that lie in it.
+///
+/// Of whole rows `c` is 0 and `m = max |x|`; of groups `c` is the middle between the least and the
+/// greatest value and `m` half of what lies between. What a quantizer `c + m · Q((x − c) / m)` loses on
+/// all rows is then `Σ energy · (t − Q(t))²` over the bins.
+public struct RowHistogram: Hashable, Sendable {
+  static let binCount = 2048
+  /// Rows whose largest magnitude is below this count as zeros, and groups whose values are less far
+  /// apart as one value; see `CK_LEAST_ROW_MAGNITUDE`.
+  static let leastMagnitude: Float = 1e-30
+
+  /// What values are measured in: rows or groups.
+  public let scaling: ActivationScaling
+  /// `Σ m²` of the values in each of the 2,048 bins, in the activation's unit squared.
+  public private(set) var energies: [Double]
+
+  /// - Precondition: `scaling` is not `tensor`.
+  init(_ scaling: ActivationScaling = .row) {
+    self.init(energies: [Double](repeating: 0, count: Self.binCount), scaling: scaling)
+  }
+
+  /// - Precondition: there are `binCount` energies, none negative, and their sum is finite.
+  init(energies: [Double], scaling: ActivationScaling = .row) {
+    precondition(scaling != .tensor, "rows are measured in rows or groups")
+    self.scaling = scaling
+    precondition(energies.count == Self.binCount, "a row histogram has \(Self.binCount) bins")
+    precondition(energies.allSatisfy { $0 >= 0 } && energies.reduce(0, +).isFinite)
+    self.energies = energies
+  }
+
+  /// About `Σ (x − c)²` over all values, for rows `Σ x²`.
+  var energy: Double {
+    let (values, energies) = weightedValues()
+    return zip(values, energies).reduce(0) { $0 + $1.1 * Double($1.0) * Double($1.0) }
+  }
+
+  /// Whether there was no row that is not all zeros.
+  var isEmpty: Bool { energies.allSatisfy { $0 == 0 } }
+
+  /// Adds rows of `columns` finite values each.
+  mutating func add(_ values: UnsafeBufferPointer<Float>, columns: Int) {
+    for start in stride(from: 0, to: values.count, by: columns) {
+      let row = UnsafeBufferPointer(rebasing: values[start..<start + columns])
+      guard let size = scaling.groupSize else {
+        add(row, center: 0, magnitude: Self.magnitude(of: row))
+        continue
+      }
+      for first in stride(from: 0, to: columns, by: size) {
+        let group = UnsafeBufferPointer(rebasing: row[first..<min(first + size, columns)])
+        guard let range = Self.range(of: group) else { continue }
+        add(
+          group, center: range.lowerBound / 2 + range.upperBound / 2,
+          magnitude: range.upperBound / 2 - range.lowerBound / 2)
+      }
+    }
+  }
+
+  private mutating func add(
+    _ values: UnsafeBufferPointer<Float>, center: Float, magnitude: Float
+  ) {
+    guard magnitude > 0 else { return }
+    let energy = Double(magnitude) * Double(magnitude)
+    let factor = Float(Self.binCount / 2) / magnitude
+    for value in values {
+      let place = Int((value - center) * factor + Float(Self.binCount / 2))
+      energies[max(0, min(place, Self.binCount - 1))] += energy
+    }
+  }
+
+  /// From the least to the greatest value of a group, as the engine's quantizers take it; `nil` where
+  /// they count as one value.
+  static func range(of group: UnsafeBufferPointer<Float>) -> ClosedRange<Float>? {
+    guard let first = group.first else { return nil }
+    var (least, greatest) = (first, first)
+    for value in group {
+      least = min(least, value)
+      greatest = max(greatest, value)
+    }
+    return greatest - least < leastMagnitude ? nil : least...greatest
+  }
+
+  /// The largest magnitude of a row, as the engine's quantizers take it.
+  static func magnitude(of row: UnsafeBufferPointer<Float>) -> Float {
+    let largest = row.reduce(Float(0)) { max($0, abs($1)) }
+    return largest < leastMagnitude ? 0 : largest
+  }
+
+  /// Adds the values of another histogram of the same scaling.
+  mutating func merge(_ other: RowHistogram) {
+    for bin in energies.indices { energies[bin] += other.energies[bin] }
+  }
+
+  /// From where to where values lie: edges of bins.
+  ///
+  /// - Precondition: it is not empty.
+  var range: ClosedRange<Float> {
+    guard let first = energies.firstIndex(where: { $0 > 0 }),
+      let last = energies.lastIndex(where: { $0 > 0 })
+    else { preconditionFailure("a histogram without rows") }
+    return Self.edge(first)...Self.edge(last + 1)
+  }
+
+  private static func edge(_ bin: Int) -> Float { Float(bin) / Float(binCount / 2) - 1 }
+
+  /// Bins that have values: the values they stand for and their energies; see `ActivationHistogram`.
+  func weightedValues(points: Int = 1) -> (values: [Float], weights: [Double]) {
+    var (values, weights) = ([Float](), [Double]())
+    for (bin, energy) in energies.enumerated() where energy > 0 {
+      for point in 0..<points {
+        let place = Float(bin) + (Float(point) + 0.5) / Float(points)
+        values.append(place / Float(Self.binCount / 2) - 1)
+        weights.append(energy / Double(points))
       }
     }
     return (values, weights)

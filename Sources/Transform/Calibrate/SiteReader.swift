@@ -13,7 +13,7 @@ struct SiteReader {
     self.tensors = tensors
   }
 
-  /// - Throws: `TransformError` without the site's name; `FormatError` on reading.
+  /// - Throws: `TransformError` without the site's name; `ModelError` on reading.
   func statistics() throws -> SiteStatistics {
     try checkFields()
     let scaling = try rowScaling()

@@ -1,5 +1,6 @@
 import Formats
 import LinearAlgebra
+import Storage
 
 /// Conditions a weight in its own element type, part by part.
 ///

@@ -1,6 +1,7 @@
 import Formats
 import Foundation
 import LinearAlgebra
+import Storage
 
 /// Brings the channels of layers' inputs nearer to one another before quantization, without changing
 /// what the model computes.
@@ -34,7 +35,7 @@ public struct ChannelEqualization: Sendable {
   ///   - plan: layers that it quantizes are equalized.
   ///   - sites: of the model; those with an origin can be.
   ///   - calibration: of the model as it is, with moments.
-  /// - Throws: `FormatError` when a tensor cannot be read.
+  /// - Throws: `ModelError` when a tensor cannot be read.
   public init(
     _ archive: TensorArchive, plan: QuantizationPlan, sites: [ActivationSite],
     calibration: Calibration

@@ -1,6 +1,7 @@
 import Formats
 import LinearAlgebra
 import OrderedCollections
+import Storage
 import Synchronization
 
 /// Quantizes a model by a recipe and packs it: the plan first, then its execution.
@@ -64,7 +65,7 @@ public struct ModelPacker: Sendable {
 
   /// The file of `init(_:planned:threads:)`, with the places that `header` says.
   ///
-  /// - Throws: `FormatError` when it is the plan of another model.
+  /// - Throws: `ModelError` when it is the plan of another model.
   package func file(
     planned header: PackedHeader,
     recording record: @escaping @Sendable (QuantizationSummary) -> Void
@@ -80,7 +81,7 @@ public struct ModelPacker: Sendable {
   ///   - replacesExisting: whether a file that is there already is replaced; otherwise it is an error.
   ///   - progress: called with the bytes of each tensor done, from any thread.
   /// - Returns: what quantizing each tensor cost, in the archive's order, and how small the file is.
-  /// - Throws: `FormatError` on reading and writing; `TransformError` for tensors that cannot be
+  /// - Throws: `ModelError` on reading and writing; `TransformError` for tensors that cannot be
   ///   quantized.
   public func write(
     to path: String, replacesExisting: Bool = false, progress: WriteProgress? = nil
@@ -134,7 +135,7 @@ public struct ModelPacker: Sendable {
   }
 
   /// Runs tasks on the packer's threads.
-  var runTasks: PackedWriter.TaskRunner {
+  var runTasks: TaskRunner {
     { [threads] count, task in _ = try parallelMap(count: count, threads: threads, task) }
   }
 
@@ -142,7 +143,7 @@ public struct ModelPacker: Sendable {
   /// and biases, the header, and what alignment may add.
   ///
   /// - Parameter activations: the quantizers that the header will list.
-  /// - Throws: `FormatError` when a kept tensor cannot be read.
+  /// - Throws: `ModelError` when a kept tensor cannot be read.
   func fixedByteCount(activations: [ActivationQuantizer]) throws -> Int {
     let items = try archive.tensors.map { name, tensor in try item(name, tensor) { _ in } }
     var header = header

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 /// A model packed again, by the recipe that a packed file's header keeps, to compare with the file or
 /// to replace what is damaged in it.
@@ -94,11 +95,11 @@ public struct PackedReproduction: Sendable {
 
   /// The record of `entry`, made anew; whether it is the original one, its checksum tells.
   ///
-  /// - Throws: `FormatError` and `TransformError` when the reference has no such tensor, or gives
+  /// - Throws: `ModelError` and `TransformError` when the reference has no such tensor, or gives
   ///   none.
   package func record(of entry: PackedEntry) throws -> SharedBytes {
     guard let tensor = reference.tensors[entry.name] else {
-      throw FormatError.mismatch(expected: "a tensor of this name", found: "none")
+      throw ModelError.mismatch(expected: "a tensor of this name", found: "none")
     }
     if case .affine = entry.encoding {
       return try packer.get().writer(of: [entry.name]).record(at: 0)

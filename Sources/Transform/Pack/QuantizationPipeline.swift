@@ -24,7 +24,7 @@ public struct QuantizationPipeline: Sendable {
   ///     changed one.
   ///   - threads: at least 1; no result depends on it.
   /// - Throws: `TransformError` when the recipe, the calibration or the budget does not fit the
-  ///   archive; `FormatError` on reading.
+  ///   archive; `ModelError` on reading.
   public init(
     _ archive: TensorArchive, recipe: Recipe, calibration: Calibration?,
     equalization: ChannelEqualization? = nil, source: PackedHeader.Source?, threads: Int
@@ -69,7 +69,7 @@ public struct QuantizationPipeline: Sendable {
   ///
   /// - Returns: what quantizing each tensor cost, in the archive's order, how small the file is, and
   ///   how many activation quantizers it has.
-  /// - Throws: `TransformError`, `FormatError`.
+  /// - Throws: `TransformError`, `ModelError`.
   public func write(
     to path: String, replacesExisting: Bool = false, refiner: (any QuantizationRefiner)? = nil,
     progress: WriteProgress? = nil

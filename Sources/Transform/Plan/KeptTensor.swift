@@ -1,5 +1,6 @@
 import Formats
 import OrderedCollections
+import Storage
 
 /// A tensor that a recipe leaves in full precision, and why.
 public struct KeptTensor: Codable, Hashable, Sendable {
@@ -79,7 +80,7 @@ extension KeptTensor {
       entry.name = name
       entries.append(entry)
       archive.tensors[name] = try Tensor(elementType: entry.elementType, shape: entry.shape) {
-        throw FormatError.malformed("its elements are in the packed file", tensor: name)
+        throw ModelError.malformed("its elements are in the packed file", tensor: name)
       }
     }
     let plan = try QuantizationPlan(

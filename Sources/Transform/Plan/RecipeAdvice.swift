@@ -1,5 +1,6 @@
 import Formats
 import OrderedCollections
+import Storage
 
 /// What to use in place of a recipe that selects nothing of a model: it does select something.
 struct RecipeAdvice {

@@ -1,6 +1,7 @@
 import Formats
 import LinearAlgebra
 import OrderedCollections
+import Storage
 
 /// Quantizes the layers and activations of a model by a method.
 ///
@@ -38,7 +39,7 @@ package struct ModelQuantizer: Sendable {
   /// - Parameters:
   ///   - threads: at least 1.
   ///   - progress: called with the bytes of each tensor done, from any thread.
-  /// - Throws: `TransformError`, `FormatError`, with the tensor that failed.
+  /// - Throws: `TransformError`, `ModelError`, with the tensor that failed.
   package func quantized(threads: Int, progress: WriteProgress? = nil) throws -> QuantizedModel {
     let activations = activationQuantizers()
     let names = plan.quantizedNames
@@ -119,7 +120,7 @@ package struct ModelQuantizer: Sendable {
         summary: summary)
     } catch let error as LAPACKError {
       throw TransformError(.cannotQuantize(reason: "\(error)"), tensor: name)
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       throw error.located(tensor: name)
     } catch var error as TransformError {
       error.tensor = error.tensor ?? name

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 /// Quantizes the tensors of a plan, one call a tensor.
 ///
@@ -16,7 +17,7 @@ struct Quantizer: Sendable {
   /// The tensor of that name, quantized as planned.
   ///
   /// - Throws: `TransformError` when the plan keeps the tensor, is for another type or shape, or
-  ///   the elements are not finite; `FormatError` when the elements cannot be read, or their bounds
+  ///   the elements are not finite; `ModelError` when the elements cannot be read, or their bounds
   ///   do not fit the type of the parameters.
   func quantize(_ name: String, tensor: Tensor) throws -> QuantizedTensor {
     try outcome(name, tensor: tensor).tensor

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 /// How long and on how many patches a quantized model learns from the model in full precision.
 ///

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 /// Reads the members of a JSON object, each at most once, and refuses those that nobody read.
 ///
@@ -111,7 +112,7 @@ struct JSONObjectReader {
     return try patterns?.map { pattern in
       do {
         return try NameGlob(pattern)
-      } catch let failure as FormatError {
+      } catch let failure as ModelError {
         throw error(at: key, "\(failure)")
       }
     }

@@ -1,5 +1,5 @@
-import Formats
 import Foundation
+import Storage
 import Synchronization
 
 /// Where a command's words go: reports to standard output, all else to standard error.
@@ -20,7 +20,7 @@ enum Console {
 
   /// A report, followed by an end of line where it has none.
   ///
-  /// - Throws: `FormatError` when it cannot be written, as to a full disk; `Outcome.readerGone` when
+  /// - Throws: `ModelError` when it cannot be written, as to a full disk; `Outcome.readerGone` when
   ///   nobody reads it any more.
   static func report(_ report: String) throws {
     guard speaks else { return }
@@ -36,7 +36,7 @@ enum Console {
       if count < 0, errno == EINTR { continue }
       if count < 0, errno == EPIPE { throw Outcome.readerGone }
       guard count >= 0 else {
-        throw FormatError(.system(operation: "write", code: errno), path: "standard output")
+        throw ModelError(.system(operation: "write", code: errno), path: "standard output")
       }
       bytes = bytes.dropFirst(count)
     }

@@ -1,6 +1,5 @@
-import Formats
-import Inspect
 import Jobs
+import Reports
 
 extension ConversionPlanReport: DocumentedReport {
   package var document: ReportDocument {

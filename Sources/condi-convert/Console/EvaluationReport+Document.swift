@@ -1,5 +1,6 @@
 import Foundation
-import Inspect
+import Imaging
+import Reports
 import SuperResolution
 
 /// `SuperResolution` makes the value and `Inspect` knows how to render one; they meet here.

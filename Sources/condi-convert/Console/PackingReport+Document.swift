@@ -1,5 +1,6 @@
-import Formats
-import Inspect
+import Jobs
+import Reports
+import Storage
 import Transform
 
 /// `Transform` makes the value and `Inspect` knows how to render one; they meet here.
@@ -143,5 +144,22 @@ extension DistillationSummary {
       .init("PSNR to full precision before dB", .real(psnrBefore), kind: .real),
       .init("PSNR to full precision after dB", .real(psnrAfter), kind: .real),
     ]
+  }
+}
+
+extension PackingReport {
+  /// The report of a file that was packed weight by weight.
+  ///
+  /// - Throws: `ModelError` when the outcome is not that of packing.
+  init(_ outcome: ConversionOutcome, input: String, output: String) throws {
+    let header = outcome.plan.header
+    guard let source = header.source, let recipe = header.recipe, let summary = outcome.summary
+    else {
+      throw ModelError.malformed("the plan is not one for packing", path: output)
+    }
+    self.init(
+      input: input, output: output, source: source,
+      recipe: try Recipe(recipe, source: "the plan's recipe"), tensorCount: header.names.count,
+      summary: summary, layers: outcome.layers, kept: try KeptTensor.list(of: header))
   }
 }

@@ -1,5 +1,5 @@
-import Formats
 import Foundation
+import Storage
 import Synchronization
 
 /// Standard input in place of a file.
@@ -24,7 +24,7 @@ enum StandardInput {
 
   /// The path to open for an input argument: itself, or where standard input has been kept.
   ///
-  /// - Throws: `FormatError` when standard input is a terminal, or cannot be read or kept.
+  /// - Throws: `ModelError` when standard input is a terminal, or cannot be read or kept.
   static func path(_ argument: String) throws -> String {
     guard argument == Self.argument else { return argument }
     return try kept.withLock { kept in
@@ -46,7 +46,7 @@ enum StandardInput {
     // A redirected file is as good as a named one.
     if status.st_mode & S_IFMT == S_IFREG { return Kept(path: "/proc/self/fd/\(STDIN_FILENO)") }
     guard isatty(STDIN_FILENO) == 0 else {
-      throw FormatError.unsupported("it is a terminal, not a file or a pipe", path: name)
+      throw ModelError.unsupported("it is a terminal, not a file or a pipe", path: name)
     }
     let scratch = try keeping { try ScratchFile(in: folder) }
     var buffer = [UInt8](repeating: 0, count: 1 << 20)
@@ -70,13 +70,13 @@ enum StandardInput {
   private static func keeping<Result>(_ body: () throws -> Result) throws -> Result {
     do {
       return try body()
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       guard case .system(_, let code) = error.problem else { throw error }
-      throw FormatError(.system(operation: "keep it in \(folder)", code: code), path: name)
+      throw ModelError(.system(operation: "keep it in \(folder)", code: code), path: name)
     }
   }
 
-  private static func failure(_ operation: String) -> FormatError {
-    FormatError(.system(operation: operation, code: errno), path: name)
+  private static func failure(_ operation: String) -> ModelError {
+    ModelError(.system(operation: operation, code: errno), path: name)
   }
 }

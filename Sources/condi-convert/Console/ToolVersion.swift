@@ -1,5 +1,7 @@
 import Formats
+import Imaging
 import LinearAlgebra
+import Storage
 import SuperResolution
 
 /// What `--version` prints: the tool's version, then one line for each library that it runs with and

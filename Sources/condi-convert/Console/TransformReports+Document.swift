@@ -1,4 +1,4 @@
-import Inspect
+import Reports
 import Transform
 
 extension PlanReport: DocumentedReport {

@@ -1,4 +1,4 @@
-import Inspect
+import Reports
 import SuperResolution
 
 extension UpscaleReport: DocumentedReport {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Formats
+import Imaging
 import SuperResolution
 import Transform
 

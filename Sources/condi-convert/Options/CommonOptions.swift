@@ -1,6 +1,8 @@
 import ArgumentParser
 import Formats
 import Foundation
+import Inspect
+import Storage
 
 /// Options that every command has.
 struct CommonOptions: ParsableArguments {
@@ -20,5 +22,53 @@ struct CommonOptions: ParsableArguments {
     guard (1...1024).contains(threads) else {
       throw ValidationError("--threads takes a number from 1 to 1024")
     }
+  }
+}
+
+/// Options of commands that read a model file.
+struct InputOptions: ParsableArguments {
+  @Flag(
+    name: .customLong("no-mmap"),
+    help: ArgumentHelp(
+      "Read files piece by piece instead of mapping them into memory, for disks that may fail or "
+        + "files that others write to."))
+  var readsWithoutMapping = false
+
+  @Option(
+    name: .customLong("void-type"),
+    help: ArgumentHelp(
+      "What raw bytes in NumPy files are ('<V2', '<V1'), whose type NumPy does not keep: "
+        + ElementType.namelessInNumPy.map(\.rawValue).joined(separator: ", ")
+        + ". May be given once for each width.",
+      valueName: "type"))
+  var voidTypes: [ElementType] = []
+
+  /// How model files are opened.
+  var access: InputFile.Access { readsWithoutMapping ? .read : .mapped }
+
+  func validate() throws {
+    let known = ElementType.namelessInNumPy
+    if let type = voidTypes.first(where: { !known.contains($0) }) {
+      throw ValidationError(
+        "--void-type takes one of \(known.map(\.rawValue).joined(separator: ", ")), not '\(type)'")
+    }
+    guard Set(voidTypes.map(\.bitWidth)).count == voidTypes.count else {
+      throw ValidationError("--void-type takes one type of each width")
+    }
+  }
+}
+
+extension ElementType: ExpressibleByArgument {}
+
+/// A number of bytes on the command line: `700000`, `700KB`, `1.5MB`, `2GiB`.
+struct SizeArgument: ExpressibleByArgument {
+  /// What the help says of such an argument.
+  static let help = "bytes, or with a unit such as kB, MB or MiB"
+
+  let byteCount: Int
+
+  init?(argument: String) {
+    guard let byteCount = ByteUnit.byteCount(of: argument) else { return nil }
+    self.byteCount = byteCount
   }
 }

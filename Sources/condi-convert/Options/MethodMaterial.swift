@@ -1,5 +1,7 @@
 import Formats
 import Foundation
+import Imaging
+import Storage
 import SuperResolution
 import Transform
 
@@ -49,7 +51,7 @@ struct MethodMaterial {
       (calibration, equalization, refiner) = (nil, nil, nil)
       return
     }
-    let network = try locatingPictureErrors(path: path) {
+    let network = try locatingErrors(path: path) {
       try SuperResolutionNetwork(archive, name: path, threads: common.threads)
     }
     for remark in network.remarks { Console.note("\(path): \(remark)", unless: common.quiet) }
@@ -77,7 +79,7 @@ struct MethodMaterial {
     var runs = NetworkCalibration(
       network: network, pictures: images, patches: patches, bitWidths: [],
       search: settings.method.search, scaling: settings.scaling, common: common)
-    (calibration, equalization) = try locatingPictureErrors(path: path) {
+    (calibration, equalization) = try locatingErrors(path: path) {
       guard recipe.equalizes else { return (try runs.run(), nil) }
       let equalization = try ChannelEqualization(
         archive, plan: QuantizationPlan(archive, recipe: recipe), sites: network.sites,

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 /// Opens the model files that commands are given.
 enum ModelArgument {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Formats
 import Foundation
+import Storage
 
 /// Options of commands that write a model file.
 struct OutputOptions: ParsableArguments {
@@ -47,7 +48,7 @@ struct OutputOptions: ParsableArguments {
 
   /// Refuses before the work what could not be written after it.
   ///
-  /// - Throws: `FormatError` when something is at `path` that may not be replaced.
+  /// - Throws: `ModelError` when something is at `path` that may not be replaced.
   func check(_ path: String) throws {
     try OutputDestination.check(path, replacesExisting: force)
   }

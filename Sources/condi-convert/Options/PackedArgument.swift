@@ -1,24 +1,25 @@
 import Formats
 import LinearAlgebra
 import Ranks
+import Storage
 import Transform
 
 /// Packed files that commands are given to look at as a whole, damaged or not.
 enum PackedArgument {
   /// The file at `path`, to be examined.
   ///
-  /// - Throws: `FormatError` when it is not a packed file at all, or cannot be opened.
+  /// - Throws: `ModelError` when it is not a packed file at all, or cannot be opened.
   static func open(_ path: String, common: CommonOptions) throws -> InputFile {
     let input = try InputFile(path: StandardInput.path(path), access: common.access)
     guard PackedExamination.resembles(input) else {
-      throw FormatError.unsupported("it is not a packed file", path: path)
+      throw ModelError.unsupported("it is not a packed file", path: path)
     }
     return input
   }
 
   /// Every fault of a file that `open` has opened.
   ///
-  /// - Throws: `FormatError` when it cannot be read.
+  /// - Throws: `ModelError` when it cannot be read.
   static func examine(
     _ input: InputFile, path: String, ranks: RankGroup = .alone, common: CommonOptions
   ) throws -> PackedExamination {
@@ -40,13 +41,13 @@ enum PackedArgument {
       of: examination,
       makingRecords: { entry in
         guard let reproduction else {
-          throw FormatError.malformed("the header with its recipe cannot be read")
+          throw ModelError.malformed("the header with its recipe cannot be read")
         }
         return try reproduction.record(of: entry)
       }, runningTasks: tasks(common))
   }
 
-  static func tasks(_ common: CommonOptions) -> PackedWriter.TaskRunner {
+  static func tasks(_ common: CommonOptions) -> TaskRunner {
     { count, task in _ = try parallelMap(count: count, threads: common.threads, task) }
   }
 }

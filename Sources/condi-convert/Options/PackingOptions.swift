@@ -1,7 +1,7 @@
 import ArgumentParser
 import Formats
-import Inspect
 import Jobs
+import Storage
 import Transform
 
 /// What 'convert' and 'quantize' have in common: from a model file to a packed one.
@@ -39,7 +39,7 @@ struct PackingOptions: ParsableArguments {
     let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
     try locatingErrors(path: input) { try archive.requireReadableTensors() }
     guard archive.format != PackedFormat.identifier else {
-      throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
+      throw ModelError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
     let source = try PackedHeader.Source(
       archive, root: root, runningTasks: PackedArgument.tasks(common))
@@ -70,7 +70,7 @@ struct PackingOptions: ParsableArguments {
         PackingReport(outcome, input: input, output: output).describing(archive), textLimit: 10)
     }
     let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
-    let outcome = try locatingPictureErrors(path: input) {
+    let outcome = try locatingErrors(path: input) {
       try pipeline.write(
         to: output, replacesExisting: destination.force, refiner: material.refiner
       ) { bar.advance($1) }

@@ -1,6 +1,6 @@
 import ArgumentParser
-import Formats
-import Inspect
+import Reports
+import Storage
 
 extension ReportFormat: ExpressibleByArgument {}
 

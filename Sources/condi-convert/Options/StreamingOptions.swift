@@ -1,6 +1,7 @@
 import ArgumentParser
 import Formats
 import Jobs
+import Storage
 
 /// How models are converted that take long, or whose files the disk has no room for twice.
 struct StreamingOptions: ParsableArguments {
@@ -47,7 +48,7 @@ struct StreamingOptions: ParsableArguments {
       return nil
     case .resumable(let plan):
       guard journal != false else {
-        throw FormatError.unsupported(
+        throw ModelError.unsupported(
           "a run that kept a journal is not finished: go on with it by --journal, or remove this",
           path: PartialFile.path(of: request.output))
       }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Formats
 import Foundation
+import Storage
 import SuperResolution
 
 /// Opens what enlarges pictures: a model file, or `bicubic`.
@@ -23,7 +24,7 @@ enum UpscalerArgument {
         try root.map(archive.selecting) ?? archive, name: name, threads: common.threads,
         usesIntegers: usesIntegers)
     }
-    return try locatingPictureErrors(path: path) {
+    return try locatingErrors(path: path) {
       let (network, part) = try firstThatRuns(archive, load: load)
       for remark in network.remarks { Console.note("\(path): \(remark)", unless: common.quiet) }
       if let part { _ = try ModelArgument.select(part, of: archive, path: path, common: common) }
@@ -38,25 +39,25 @@ enum UpscalerArgument {
     _ archive: TensorArchive, load: (String?) throws -> SuperResolutionNetwork
   ) throws -> (network: SuperResolutionNetwork, root: String?) {
     let roots = archive.networks.map(\.root)
-    var failure: SuperResolutionError?
+    var failure: ModelError?
     var running: [(network: SuperResolutionNetwork, root: String?)] = []
     for (index, root) in roots.enumerated() {
       do {
         running.append((try load(root), root))
         if index == 0 { break }
-      } catch let error as SuperResolutionError {
+      } catch let error as ModelError where error.isUnsuitable {
         failure = failure ?? error
       }
     }
     if running.count == 1 { return running[0] }
     guard running.isEmpty, let failure else {
       let names = running.compactMap(\.root).map { "'\($0)'" }.joined(separator: " and ")
-      throw SuperResolutionError("the file holds several networks; --root takes one: \(names)")
+      throw ModelError("the file holds several networks; --root takes one: \(names)")
     }
     guard let others = ModelArgument.networkList(of: archive, besides: roots[0]) else {
       throw failure
     }
-    throw SuperResolutionError("\(failure.reason); --root takes another network: \(others)")
+    throw ModelError("\(failure.problem); --root takes another network: \(others)")
   }
 
   /// The file's name without extension: `swinir_light_x2`.

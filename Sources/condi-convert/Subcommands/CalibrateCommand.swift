@@ -1,6 +1,7 @@
 import ArgumentParser
 import Formats
-import Inspect
+import Imaging
+import Storage
 import SuperResolution
 import Transform
 
@@ -82,7 +83,7 @@ struct CalibrateCommand: ParsableCommand {
       network: network, pictures: pictures, patches: patches, bitWidths: bits.map { [$0] } ?? [],
       search: search, scaling: activationScaling ?? QuantizationMethod.best.activationScaling,
       common: common)
-    let calibration = try locatingPictureErrors(path: model) { try calibrating.run() }
+    let calibration = try locatingErrors(path: model) { try calibrating.run() }
     try locatingErrors(path: output) {
       try NPZFormat(isCompressed: true).write(
         calibration.archive(), to: &writer, progress: nil)

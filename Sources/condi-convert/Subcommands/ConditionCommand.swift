@@ -1,6 +1,6 @@
 import ArgumentParser
 import Formats
-import Inspect
+import Storage
 import Transform
 
 struct ConditionCommand: ParsableCommand {

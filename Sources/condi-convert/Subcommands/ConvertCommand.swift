@@ -1,7 +1,7 @@
 import ArgumentParser
 import Formats
-import Inspect
 import Jobs
+import Storage
 import Transform
 
 struct ConvertCommand: SharedCommand {

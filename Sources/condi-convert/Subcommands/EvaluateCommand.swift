@@ -1,6 +1,5 @@
 import ArgumentParser
-import Formats
-import Inspect
+import Imaging
 import SuperResolution
 
 struct EvaluateCommand: ParsableCommand {

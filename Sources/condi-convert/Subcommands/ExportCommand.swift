@@ -2,6 +2,7 @@ import ArgumentParser
 import Formats
 import Foundation
 import Inspect
+import Storage
 
 extension ExportTarget: ExpressibleByArgument {}
 
@@ -79,7 +80,7 @@ struct ExportCommand: ParsableCommand {
     let target = try chosenTarget
     let input = try InputFile(path: StandardInput.path(packed), access: common.access)
     guard PackedFormat().recognizes(input) else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "it is not a packed file; 'convert' packs checkpoints", path: packed)
     }
     let model = try PackedModel(parsing: input)

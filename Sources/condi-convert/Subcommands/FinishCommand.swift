@@ -1,6 +1,4 @@
 import ArgumentParser
-import Formats
-import Inspect
 import Jobs
 import Transform
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Formats
 import Inspect
+import Storage
 
 struct GitDiffCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -77,7 +78,7 @@ struct GitDiffCommand: ParsableCommand {
       let archive = try FormatRegistry.standard.open(file, access: common.access)
       // Git puts one of the files where no configuration lies beside it.
       return comparison.stored ? archive : archive.assembled(configuration: .object([:]))
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       guard case .unrecognizedFormat = error.problem else { throw error }
       return nil
     }

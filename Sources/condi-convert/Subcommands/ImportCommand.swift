@@ -2,6 +2,7 @@ import ArgumentParser
 import Formats
 import Foundation
 import Inspect
+import Storage
 
 extension ImportSource: ExpressibleByArgument {}
 

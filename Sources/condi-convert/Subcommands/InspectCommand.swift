@@ -2,6 +2,7 @@ import ArgumentParser
 import Formats
 import Inspect
 import Ranks
+import Storage
 
 struct InspectCommand: SharedCommand {
   static let configuration = CommandConfiguration(

@@ -2,6 +2,7 @@ import ArgumentParser
 import Formats
 import Foundation
 import Jobs
+import Storage
 import Transform
 
 struct PlanCommand: ParsableCommand {
@@ -85,7 +86,7 @@ struct PlanCommand: ParsableCommand {
       input: input, output: output, root: root, format: format.identifier.name, recipe: recipe)
     let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
     guard archive.format != PackedFormat.identifier else {
-      throw FormatError.unsupported("it is packed already; 'unpack' it first", path: input)
+      throw ModelError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
     let pipeline = try QuantizationPipeline(
       archive, recipe: recipe, calibration: nil,

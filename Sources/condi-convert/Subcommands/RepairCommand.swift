@@ -1,7 +1,7 @@
 import ArgumentParser
 import Formats
-import Inspect
 import LinearAlgebra
+import Storage
 import Transform
 
 struct RepairCommand: ParsableCommand {
@@ -76,7 +76,7 @@ struct RepairCommand: ParsableCommand {
   /// prologue, if that is left, proves whether it is the one that was.
   private func packAgain(for examination: PackedExamination) throws {
     guard let proof = examination.headerProof else {
-      throw FormatError.malformed(
+      throw ModelError.malformed(
         "neither the prologue nor the header can be read, so nothing would prove that the file was "
           + "restored", path: damaged)
     }

@@ -1,9 +1,11 @@
 import ArgumentParser
-import Formats
 import Foundation
 import Jobs
+import Storage
 
 struct RunCommand: SharedCommand {
+  static let sharesWithoutLauncher = true
+
   static let configuration = CommandConfiguration(
     commandName: "run",
     abstract: "Do one job's share of a planned conversion.",

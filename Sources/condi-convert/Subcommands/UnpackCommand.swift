@@ -1,5 +1,6 @@
 import ArgumentParser
 import Formats
+import Storage
 
 struct UnpackCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -30,7 +31,7 @@ struct UnpackCommand: ParsableCommand {
     }
     let input = try InputFile(path: StandardInput.path(packed), access: common.access)
     guard PackedFormat().recognizes(input) else {
-      throw FormatError.unsupported(
+      throw ModelError.unsupported(
         "it is not a packed file; 'convert' changes the format of other files", path: packed)
     }
     let archive = try PackedFormat().read(input)

@@ -1,7 +1,8 @@
 import ArgumentParser
-import Formats
 import Foundation
-import Inspect
+import Imaging
+import Reports
+import Storage
 import SuperResolution
 
 struct UpscaleCommand: ParsableCommand {
@@ -101,16 +102,16 @@ struct UpscaleCommand: ParsableCommand {
     // Whatever is in the way is found before the work.
     var writer = try AtomicFileWriter(path: output, replacesExisting: force)
     let original = try RasterImage(contentsOf: StandardInput.path(input), access: common.access)
-    try locatingPictureErrors(path: input) { try imageFormat.check(original, scale: scale ?? 1) }
+    try locatingErrors(path: input) { try imageFormat.check(original, scale: scale ?? 1) }
     let (image, omissions) = imageFormat.fitted(original)
     let upscaler = try openUpscaler(for: image)
-    try locatingPictureErrors(path: input) { try imageFormat.check(image, scale: upscaler.scale) }
+    try locatingErrors(path: input) { try imageFormat.check(image, scale: upscaler.scale) }
     let bar = ShareProgress("upscaling", isQuiet: common.quiet)
-    let result = try locatingPictureErrors(path: input) {
+    let result = try locatingErrors(path: input) {
       try RasterUpscaling(upscaler).upscale(image) { bar.report($0) }
     }
     try writer.append(
-      try locatingPictureErrors(path: output) {
+      try locatingErrors(path: output) {
         try result.encoded(as: imageFormat, quality: quality)
       })
     try writer.finish()
@@ -146,14 +147,4 @@ struct UpscaleCommand: ParsableCommand {
   /// Pixels around tiles at most: what lies further away hardly matters, and exact results would
   /// take well over a hundred, many times the work.
   private static let largestOverlap = 32
-}
-
-/// Runs `body`, and fills in the path of a `SuperResolutionError` that does not know it.
-func locatingPictureErrors<Result>(path: String, _ body: () throws -> Result) throws -> Result {
-  do {
-    return try body()
-  } catch var error as SuperResolutionError {
-    error.path = error.path ?? path
-    throw error
-  }
 }

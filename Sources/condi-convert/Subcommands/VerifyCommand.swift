@@ -2,6 +2,7 @@ import ArgumentParser
 import Formats
 import Inspect
 import LinearAlgebra
+import Storage
 import Transform
 
 struct VerifyCommand: SharedCommand {
@@ -127,7 +128,7 @@ struct VerifyCommand: SharedCommand {
     guard ranks.isRoot else { return }
     try report.print(verification, textLimit: 10)
     if let fault = verification.faults.first {
-      throw FormatError.malformed(
+      throw ModelError.malformed(
         fault.message, path: packed, tensor: fault.tensor ?? "the \(fault.region.rawValue)",
         offset: fault.offset)
     }
@@ -157,7 +158,7 @@ struct VerifyCommand: SharedCommand {
       return findings
     }
     findings.reproduction = .init(
-      try locatingPictureErrors(path: packed) {
+      try locatingErrors(path: packed) {
         try reproduction(of: model.header, archive).deviations(of: model)
       })
     return findings

@@ -4,6 +4,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// Exports of a sample that the Python tests' writer made, against files that mlx, onnx and gguf made
 /// of the same codes, and errors that were measured on what those packages read
@@ -47,7 +48,7 @@ import Testing
     try withTemporaryFolder { folder in
       let path = folder.appending("out")
       _ = try export(target, to: path)
-      let error = #expect(throws: FormatError.self) {
+      let error = #expect(throws: ModelError.self) {
         try ModelExport(sample(), to: target, options: Self.options).write(
           to: path, runningTasks: { _, _ in Issue.record("it works before it looks") })
       }
@@ -155,7 +156,7 @@ import Testing
   /// The same bytes in whatever order tasks run.
   @Test func orderOfTasksDoesNotMatter() throws {
     try withTemporaryFolder { folder in
-      let backwards: PackedWriter.TaskRunner = { count, task in
+      let backwards: TaskRunner = { count, task in
         for index in (0..<count).reversed() { try task(index) }
       }
       let (first, second) = (folder.appending("a.gguf"), folder.appending("b.gguf"))
@@ -192,7 +193,7 @@ import Testing
   func whatATargetCannotHoldIsRefused(target: ExportTarget, pads: Bool, message: String) throws {
     try withTemporaryFolder { folder in
       let input = try PackageFolder.fixture("export/sample.condi")
-      let error = #expect(throws: FormatError.self) {
+      let error = #expect(throws: ModelError.self) {
         try export(
           target, to: folder.appending("out"), options: ExportOptions(padsRows: pads))
       }
@@ -207,14 +208,14 @@ import Testing
       _ = try export(.mlx, to: path)
       try Data("mine".utf8).write(to: URL(filePath: "\(path)/config.json"))
       try FileManager.default.removeItem(atPath: "\(path)/model.safetensors")
-      #expect(throws: FormatError(.outputExists, path: "\(path)/config.json")) {
+      #expect(throws: ModelError(.outputExists, path: "\(path)/config.json")) {
         try export(.mlx, to: path)
       }
       #expect(try FileManager.default.contentsOfDirectory(atPath: path) == ["config.json"])
       let file = folder.appending("file")
       try Data().write(to: URL(filePath: file))
       #expect(
-        throws: FormatError(.system(operation: "write into it", code: ENOTDIR), path: file)
+        throws: ModelError(.system(operation: "write into it", code: ENOTDIR), path: file)
       ) { try export(.mlx, to: file) }
     }
   }

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct HalfFactorsTests {
   /// A lone value is within the distance that the best of 15 divisors allows, by trying them all.
@@ -26,7 +27,7 @@ import Testing
 
   @Test func valuesPastFifteenHalvesAreRefused() {
     #expect(
-      throws: FormatError.unsupported("the parameter 1000000.0 passes the largest float16")
+      throws: ModelError.unsupported("the parameter 1000000.0 passes the largest float16")
     ) { try HalfFactors([1_000_000]) }
   }
 }

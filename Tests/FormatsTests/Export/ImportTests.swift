@@ -4,6 +4,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// Checkpoints quantized by mlx, and GPTQ's layouts from a NumPy oracle (`generate_exports.py`).
 @Suite struct ImportTests {
@@ -53,7 +54,7 @@ import Testing
     try withTemporaryFolder { folder in
       let output = folder.appending("out")
       try Data().write(to: URL(filePath: output))
-      let error = #expect(throws: FormatError.self) {
+      let error = #expect(throws: ModelError.self) {
         try model.write(
           to: output, runningTasks: { _, _ in Issue.record("it works before it looks") })
       }
@@ -124,7 +125,7 @@ import Testing
   func badGPTQConfigurationsAreRefused(config: String, message: String) throws {
     let archive = try FormatRegistry.standard.open(
       PackageFolder.fixture("import/gptq-4/model.safetensors"))
-    let error = #expect(throws: FormatError.self) {
+    let error = #expect(throws: ModelError.self) {
       try ModelImport(
         archive, from: .gptq, config: JSONDocument.parse(SharedBytes(config.utf8)))
     }
@@ -155,7 +156,7 @@ import Testing
     var archive = try FormatRegistry.standard.open(
       PackageFolder.fixture("import/mlx/model.safetensors"))
     archive.tensors = archive.tensors.filter { $0.key.hasPrefix("m3.") }
-    let error = #expect(throws: FormatError.self) {
+    let error = #expect(throws: ModelError.self) {
       try ModelImport(
         archive, from: .mlx, config: JSONDocument.parse(SharedBytes(config.utf8)))
     }
@@ -172,7 +173,7 @@ import Testing
       elementType: .uint64, shape: [96], bytes: SharedBytes(elementsOf: order))
     let config = try ModelImport.configuration(beside: path, of: .gptq).json
     try withTemporaryFolder { folder in
-      let error = #expect(throws: FormatError.self) {
+      let error = #expect(throws: ModelError.self) {
         try ModelImport(archive, from: .gptq, config: config)
           .write(to: folder.appending("x.condi"))
       }
@@ -190,7 +191,7 @@ import Testing
   @Test(arguments: ImportSource.allCases)
   func checkpointsWithoutQuantizedModulesAreRefused(_ source: ImportSource) throws {
     let config = #"{"quantization": {"bits": 4, "group_size": 32}, "bits": 4, "group_size": 32}"#
-    #expect(throws: FormatError.self) {
+    #expect(throws: ModelError.self) {
       try ModelImport(
         TensorArchive(), from: source, config: JSONDocument.parse(SharedBytes(config.utf8)))
     }

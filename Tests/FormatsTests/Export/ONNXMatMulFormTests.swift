@@ -2,6 +2,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct ONNXMatMulFormTests {
   private func tensor(
@@ -64,7 +65,7 @@ import Testing
 
   @Test func aScaleThatIsTooSmallIsSaid() {
     #expect(
-      throws: FormatError.unsupported(
+      throws: ModelError.unsupported(
         "the scale 1e-45 is too small beside the lower bound -1.0 for MatMulNBits")
     ) {
       try ONNXMatMulForm.parameters(lower: -1, scale: .leastNonzeroMagnitude)

@@ -4,6 +4,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// The kernels that round tensors, at every level that this processor has, beside plain Swift.
 @Suite struct AffineKernelTests {
@@ -176,11 +177,11 @@ import Testing
     let layout = try AffineLayout(rows: 2, columns: 3, granularity: .tensor)
     let shape = try #require(Shape([2, 3]))
     let short = SharedBytes([UInt8](repeating: 0, count: 20))
-    let tooShort = try #require(throws: FormatError.self) {
+    let tooShort = try #require(throws: ModelError.self) {
       try TensorEncoder(short, elementType: .float32, shape: shape, layout: layout)
     }
     #expect("\(tooShort)" == "expected 24 bytes for float32 [2, 3], found 20")
-    let integers = try #require(throws: FormatError.self) {
+    let integers = try #require(throws: ModelError.self) {
       try TensorEncoder(short, elementType: .int32, shape: shape, layout: layout)
     }
     #expect("\(integers)" == "int32 elements cannot be quantized")

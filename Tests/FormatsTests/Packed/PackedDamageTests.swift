@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// Damage of every kind at every place: found, with the place named, and undone where it can be.
 @Suite struct PackedDamageTests {
@@ -142,7 +143,7 @@ import Testing
     let sum = CRC32.checksum(SharedBytes(bytes[..<60]))
     withUnsafeBytes(of: sum.littleEndian) { bytes.replaceSubrange(60..<64, with: $0) }
     #expect(
-      throws: FormatError.unsupported(
+      throws: ModelError.unsupported(
         "packed format version 7 is not known; this program reads version 1", offset: 8)
     ) { try examine(bytes) }
   }

@@ -4,6 +4,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct PackedFileTests {
   @Test func everythingComesBack() throws {
@@ -78,7 +79,7 @@ import Testing
       let faults = try model.verifyRecords()
       #expect(faults.map(\.tensor) == ["channel"])
       #expect(faults.map(\.offset) == [place])
-      #expect(throws: FormatError.self) { try model.tensor(named: "channel")?.bytes() }
+      #expect(throws: ModelError.self) { try model.tensor(named: "channel")?.bytes() }
       #expect(throws: Never.self) { try model.tensor(named: "group")?.bytes() }
     }
   }
@@ -91,7 +92,7 @@ import Testing
   @Test func namesOccurOnce() throws {
     var items = try PackedSamples.items()
     items.append(items[0])
-    #expect(throws: FormatError.malformed("two tensors have this name", tensor: "bias")) {
+    #expect(throws: ModelError.malformed("two tensors have this name", tensor: "bias")) {
       try PackedWriter(header: PackedSamples.header(), items: items)
     }
   }

@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// Headers that contradict themselves, in files whose checksums are right.
 @Suite struct PackedHeaderTests {

@@ -3,6 +3,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// What is restored is the original, byte for byte; what is not proven is not restored.
 @Suite struct PackedRestorationTests {
@@ -24,7 +25,7 @@ import Testing
         var writer = try AtomicFileWriter(path: path)
         try restoration.write(to: &writer)
         try writer.finish()
-      } catch let error as FormatError {
+      } catch let error as ModelError {
         #expect(!obstacles.isEmpty)
         #expect("\(error)".contains("cannot be restored"))
         #expect(try folder.names().isEmpty)

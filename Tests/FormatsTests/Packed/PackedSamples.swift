@@ -3,6 +3,7 @@ import OrderedCollections
 import TestSupport
 
 @testable import Formats
+@testable import Storage
 
 /// Small packed files for tests.
 enum PackedSamples {
@@ -80,13 +81,13 @@ enum PackedSamples {
 
   /// The bytes of a file with all of the above.
   static func file(
-    runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+    runningTasks run: TaskRunner = sequentially
   ) throws -> [UInt8] {
     try file(PackedWriter(header: header(), items: items(), runningTasks: run), runningTasks: run)
   }
 
   static func file(
-    _ writer: PackedWriter, runningTasks run: PackedWriter.TaskRunner = PackedWriter.sequentially
+    _ writer: PackedWriter, runningTasks run: TaskRunner = sequentially
   ) throws -> [UInt8] {
     try withTemporaryFolder { folder in
       let path = folder.appending("sample.condi")
@@ -110,7 +111,7 @@ enum PackedSamples {
   static func faults(_ bytes: [UInt8]) throws -> [String] {
     do {
       return try open(bytes) { try $0.verifyRecords().map(\.message) }
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       return ["\(error.problem)"]
     }
   }

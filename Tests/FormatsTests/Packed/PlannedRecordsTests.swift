@@ -2,6 +2,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct PlannedRecordsTests {
   @Test func thereIsRoomForSoManyBytes() throws {

@@ -2,6 +2,7 @@ import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct QuantizationErrorTests {
   /// A tensor, bounds that clip a tenth of it on either side, and the codes nearest to it.
@@ -83,7 +84,7 @@ import Testing
     var values = subject.values
     values[9] = value
     #expect(
-      throws: FormatError.mismatch(
+      throws: ModelError.mismatch(
         expected: "numbers that are finite in Float32, to compare codes with",
         found: "\(value) at element 9")
     ) { try QuantizationError(of: subject.tensor, from: values) }
@@ -96,7 +97,7 @@ import Testing
     let codes = [UInt8](repeating: 1, count: 256)
     let (lower, scale) = ([Float](repeating: 0, count: 16), [Float](repeating: 1e-9, count: 16))
     #expect(
-      throws: FormatError.unsupported("the scale 1e-09 is less than the smallest float16")
+      throws: ModelError.unsupported("the scale 1e-09 is less than the smallest float16")
     ) {
       _ = try SharedBytes(count: 256) {
         try encoder.encode(codes[...], lower: lower, scale: scale, into: $0)

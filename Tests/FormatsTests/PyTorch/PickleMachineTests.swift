@@ -1,6 +1,7 @@
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct PickleMachineTests {
   private func graph(_ bytes: [UInt8]) throws -> PickleGraph {
@@ -28,7 +29,7 @@ import Testing
   func protocolZero(pickle: String, expected: String) throws {
     let bytes = pickle.unicodeScalars.map { UInt8($0.value) }
     if expected.isEmpty {
-      #expect(throws: FormatError.self) { try value(bytes) }
+      #expect(throws: ModelError.self) { try value(bytes) }
     } else {
       #expect(try value(bytes) == expected)
     }
@@ -111,7 +112,7 @@ import Testing
   ])
   func refusals(pickle: String, message: String, offset: Int) throws {
     let bytes = pickle.unicodeScalars.map { UInt8($0.value) }
-    let error = #expect(throws: FormatError.self) { try graph(bytes) }
+    let error = #expect(throws: ModelError.self) { try graph(bytes) }
     #expect(error?.problem.description == message)
     #expect(error?.offset == offset)
   }

@@ -1,7 +1,9 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// The files that PyTorch wrote, and what is expected of them; see Tests/Fixtures/generate.py.
 enum PyTorchFixtures {

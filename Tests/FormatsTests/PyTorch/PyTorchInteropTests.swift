@@ -2,6 +2,7 @@ import Foundation
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// Writes files for PyTorch itself to open: with `CONDI_INTEROP_FOLDER=DIR` set, every readable
 /// fixture goes to `DIR/pytorch`, and `Tests/Fixtures/interop/check_written.py DIR/pytorch` checks it.

@@ -2,6 +2,7 @@ import Formats
 import Testing
 
 @testable import struct Formats.PyTorchLegacyStream
+@testable import Storage
 
 @Suite struct PyTorchLegacySignatureTests {
   /// `pickle.dumps(0x1950A86A20F9469CFC6C, protocol)` for protocols 0 to 5.

@@ -1,7 +1,9 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 /// Objects that torch writes rarely or wrote long ago, as pickles of protocol 0 in an archive with
 /// one storage of the floats 1 and 2.
@@ -105,11 +107,11 @@ import Testing
   }
 
   @Test func damageIsStillAnError() throws {
-    let error = #expect(throws: FormatError.self) {
+    let error = #expect(throws: ModelError.self) {
       try read("ccollections\nOrderedDict\n(I1\ntR.")
     }
     #expect(error?.problem == .malformed("a pickled dictionary is made of something that is none"))
-    #expect(throws: FormatError.self) {
+    #expect(throws: ModelError.self) {
       try read("(dVx\n\(Self.tensor.replacing("V0\n", with: "V7\n"))s.")
     }
   }
@@ -279,7 +281,7 @@ import Testing
       writer.add("x/code/a.py", SharedBytes(Array("pass".utf8)))
     }
     #expect(
-      throws: FormatError.malformed(
+      throws: ModelError.malformed(
         "an attribute and a constant have this name", path: file.path, tensor: "CONSTANTS.c0")
     ) { try PyTorchFormat().read(file) }
   }

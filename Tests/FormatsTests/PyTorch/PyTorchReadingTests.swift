@@ -1,7 +1,10 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Formats
+@testable import Imaging
+@testable import Storage
 
 @Suite struct PyTorchReadingTests {
   static let expectations = PyTorchFixtures.expectations("expected.json")
@@ -23,7 +26,7 @@ import Testing
     #expect(expectation.mayRefuse == true || PyTorchFormat().recognizes(file))
     do {
       try PyTorchFixtures.expect(try PyTorchFormat().read(file), is: expectation)
-    } catch let error as FormatError where expectation.mayRefuse == true {
+    } catch let error as ModelError where expectation.mayRefuse == true {
       #expect(error.path == file.path)
     }
   }
@@ -31,7 +34,7 @@ import Testing
   @Test(arguments: names { $0.refused == true })
   func fixtureIsRefused(name: String) throws {
     let file = try PyTorchFixtures.open(name)
-    let error = #expect(throws: FormatError.self) { try PyTorchFixtures.load(file) }
+    let error = #expect(throws: ModelError.self) { try PyTorchFixtures.load(file) }
     #expect(error?.path == file.path)
   }
 
@@ -61,7 +64,7 @@ import Testing
   ])
   func refusalsSayWhatAndWhere(name: String, message: String) throws {
     let file = try PyTorchFixtures.open(name)
-    let error = #expect(throws: FormatError.self) { try PyTorchFixtures.load(file) }
+    let error = #expect(throws: ModelError.self) { try PyTorchFixtures.load(file) }
     #expect(error?.description == "\(file.path): \(message)")
   }
 
@@ -161,11 +164,11 @@ import Testing
     let names = try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
     #expect(names.count > 30)
     for name in names where !name.hasPrefix("benign") {
-      #expect(throws: FormatError.self, "\(name)") {
+      #expect(throws: ModelError.self, "\(name)") {
         try FormatRegistry.standard.open("\(folder)/\(name)")
       }
       let file = try InputFile(path: "\(folder)/\(name)")
-      #expect(throws: FormatError.self, "\(name)") { try PyTorchFormat().read(file) }
+      #expect(throws: ModelError.self, "\(name)") { try PyTorchFormat().read(file) }
     }
     let benign = try FormatRegistry.standard.open("\(folder)/benign0_v3.pkl")
     #expect(benign.values == ["0": .text("a"), "1": .text("b"), "2": .text("c")])
@@ -179,7 +182,7 @@ import Testing
     let file = try PyTorchFixtures.open(name)
     let bytes = try file.bytes(at: 0, count: file.byteCount, purpose: "test").array
     for count in 0..<bytes.count {
-      #expect(throws: FormatError.self, "\(count) bytes") {
+      #expect(throws: ModelError.self, "\(count) bytes") {
         try PyTorchFixtures.load(ZipFiles.make(bytes[..<count]))
       }
     }
@@ -198,7 +201,7 @@ import Testing
       do {
         let archive = try PyTorchFixtures.load(changed)
         try PyTorchFixtures.expect(archive, is: expectation)
-      } catch is FormatError {}
+      } catch is ModelError {}
     }
   }
 
@@ -217,7 +220,7 @@ import Testing
       let changed = try ZipFiles.modify(file) { $0[position] = byte }
       do {
         _ = try PyTorchFixtures.load(changed)
-      } catch is FormatError {}
+      } catch is ModelError {}
       _ = FileAudit(of: changed).verdict
     }
   }
@@ -244,7 +247,7 @@ import Testing
       }
       do {
         _ = try PyTorchFixtures.load(file)
-      } catch is FormatError {
+      } catch is ModelError {
         refusals += 1
       } catch {
         Issue.record("seed \(seed), round \(round): \(error)")

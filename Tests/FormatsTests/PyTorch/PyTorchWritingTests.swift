@@ -3,6 +3,7 @@ import OrderedCollections
 import Testing
 
 @testable import Formats
+@testable import Storage
 
 @Suite struct PyTorchWritingTests {
   static let elementTypes = ElementType.allCases.filter { PyTorchTypes.dtype(of: $0) != nil }
@@ -35,14 +36,14 @@ import Testing
   func typesThatTorchLacksAreRefused(elementType: ElementType) throws {
     let tensor = try Tensor(elementType: elementType, shape: [4], bytes: SharedBytes([1, 2, 3]))
     #expect(
-      throws: FormatError.unsupported("PyTorch has no element type \(elementType)", tensor: "x")
+      throws: ModelError.unsupported("PyTorch has no element type \(elementType)", tensor: "x")
     ) { try PyTorchFixtures.rewrite(TensorArchive(tensors: ["x": tensor])) }
   }
 
   @Test func oddRowsOfHalfBytesAreRefused() throws {
     let tensor = try Tensor(
       elementType: .float4E2M1, shape: [2, 3], bytes: SharedBytes([1, 2, 3]))
-    let error = #expect(throws: FormatError.self) {
+    let error = #expect(throws: ModelError.self) {
       try PyTorchFixtures.rewrite(TensorArchive(tensors: ["x": tensor]))
     }
     #expect(error?.tensor == "x")
@@ -142,7 +143,7 @@ import Testing
   @Test func nothingIsLeftOut() throws {
     let tensor = try Tensor(elementType: .uint8, shape: [1], bytes: SharedBytes([1]))
     #expect(
-      throws: FormatError.malformed("has no place in the checkpoint's structure", tensor: "y")
+      throws: ModelError.malformed("has no place in the checkpoint's structure", tensor: "y")
     ) {
       try PyTorchFixtures.rewrite(
         TensorArchive(
@@ -150,10 +151,10 @@ import Testing
           structure: .dictionary([.init(key: .text("x"), value: .leaf("x"))], isOrdered: true)))
     }
     #expect(
-      throws: FormatError.malformed("the structure names something that is missing", tensor: "z")
+      throws: ModelError.malformed("the structure names something that is missing", tensor: "z")
     ) { try PyTorchFixtures.rewrite(TensorArchive(structure: .leaf("z"))) }
     #expect(
-      throws: FormatError.malformed("a tensor and a value have the same name", tensor: "x")
+      throws: ModelError.malformed("a tensor and a value have the same name", tensor: "x")
     ) {
       try PyTorchFixtures.rewrite(TensorArchive(tensors: ["x": tensor], values: ["x": .none]))
     }

@@ -3,6 +3,7 @@ import Foundation
 import TestSupport
 import Testing
 
+@testable import Storage
 @testable import SuperResolution
 
 @Suite struct DATTests {
@@ -59,7 +60,7 @@ import Testing
       elementType: .float32, shape: tensor.shape,
       bytes: SharedBytes([UInt8](repeating: 0, count: tensor.shape.elementCount * 4)))
     #expect(
-      throws: SuperResolutionError(
+      throws: ModelError(
         "not a network that can be run: the closest is DAT, but the tensor '\(name)' is not the "
           + "list of relative positions in a window of up to 1024 tokens, one side a multiple of "
           + "the other")

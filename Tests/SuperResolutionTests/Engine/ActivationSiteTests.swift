@@ -5,6 +5,7 @@ import TestSupport
 import Testing
 import Transform
 
+@testable import Storage
 @testable import SuperResolution
 
 @Suite struct ActivationSiteTests {
@@ -225,26 +226,26 @@ import Transform
       ActivationQuantizer(name: name, bitWidth: bits, lower: lower, upper: upper)
     }
     #expect(
-      throws: SuperResolutionError("the network has no activation 'nowhere' to quantize")
+      throws: ModelError("the network has no activation 'nowhere' to quantize")
     ) { try load(quantizer("nowhere")) }
-    #expect(throws: SuperResolutionError("the activation '\(site)' has two quantizers")) {
+    #expect(throws: ModelError("the activation '\(site)' has two quantizers")) {
       try load(quantizer(site), quantizer(site))
     }
     #expect(
-      throws: SuperResolutionError(
+      throws: ModelError(
         "the activation '\(site)' cannot be quantized to 4 bits from 1.0 to 0.5")
     ) { try load(quantizer(site, 1, 0.5)) }
     var scaled = quantizer(site)
     scaled.scaling = .row
     #expect(
-      throws: SuperResolutionError("the activation '\(site)' has no rows to scale its bounds by")
+      throws: ModelError("the activation '\(site)' has no rows to scale its bounds by")
     ) { try load(scaled) }
     #expect(
-      throws: SuperResolutionError(
+      throws: ModelError(
         "the activation '\(site)' cannot be quantized to 9 bits from 0.0 to 1.0")
     ) { try load(quantizer(site, bits: 9)) }
     #expect(
-      throws: SuperResolutionError(
+      throws: ModelError(
         "the activation '\(site)' cannot be quantized to 4 bits from 0.0 to nan")
     ) { try load(quantizer(site, 0, .nan)) }
   }

@@ -4,6 +4,8 @@ import TestSupport
 import Testing
 import Transform
 
+@testable import Imaging
+@testable import Storage
 @testable import SuperResolution
 
 @Suite struct ChannelEqualizationTests {

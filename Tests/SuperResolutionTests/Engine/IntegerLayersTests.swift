@@ -3,6 +3,8 @@ import TestSupport
 import Testing
 import Transform
 
+@testable import Imaging
+@testable import Storage
 @testable import SuperResolution
 
 @Suite struct IntegerLayersTests {
@@ -129,7 +131,7 @@ import Transform
     let site = try #require(network.sites.first { $0.kind == .probabilities })
     let quantizer = ActivationQuantizer(
       name: site.name, bitWidth: 4, lower: -1, upper: 1, scaling: .group(4))
-    let error = SuperResolutionError(
+    let error = ModelError(
       "the activation '\(site.name)' has no rows to scale its bounds by")
     #expect(throws: error) {
       try SuperResolutionNetwork(

@@ -3,6 +3,7 @@ import Foundation
 import TestSupport
 import Testing
 
+@testable import Imaging
 @testable import SuperResolution
 
 /// A small network of `Tests/Fixtures/superresolution` and what PyTorch computed with it.

@@ -3,6 +3,7 @@ import Synchronization
 import TestSupport
 import Testing
 
+@testable import Storage
 @testable import SuperResolution
 
 @Suite struct NetworkTests {
@@ -35,7 +36,7 @@ import Testing
   @Test func anotherCountOfChannelsIsRefused() throws {
     let network = try NetworkFixture("swinir_direct_x2").network()
     let grey = noise(channelCount: 1, height: 9, width: 9, seed: 7)
-    let error = SuperResolutionError("the picture has 1 channel, the network takes 3")
+    let error = ModelError("the picture has 1 channel, the network takes 3")
     #expect(throws: error) { try network.upscale(grey, progress: nil) }
     #expect(throws: error) { try NetworkActivations(network: network, pictures: [grey]) }
   }
@@ -43,9 +44,9 @@ import Testing
   // MARK: Checkpoints that are none
 
   private static func error(_ closest: String, _ tensor: String, _ problem: String)
-    -> SuperResolutionError
+    -> ModelError
   {
-    SuperResolutionError(
+    ModelError(
       "not a network that can be run: the closest is \(closest), but the tensor '\(tensor)' "
         + problem)
   }

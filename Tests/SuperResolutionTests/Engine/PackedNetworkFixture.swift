@@ -3,6 +3,8 @@ import TestSupport
 import Testing
 import Transform
 
+@testable import Imaging
+@testable import Storage
 @testable import SuperResolution
 
 /// A network whose linear layers are packed in codes, with quantizers at all its activations.

@@ -2,6 +2,8 @@ import Foundation
 import TestSupport
 import Testing
 
+@testable import Imaging
+@testable import Storage
 @testable import SuperResolution
 
 @Suite struct EvaluationTests {
@@ -225,7 +227,7 @@ import Testing
       let pictures = try ReducedPictures(folder: set.path, scale: 2, channelCount: 3)
       var sampler = PatchSampler(pictures, side: 16, seed: 1, for: .calibration)
       #expect(
-        throws: SuperResolutionError(
+        throws: ModelError(
           "each of the 4 patches drawn from its images is of one colour, on which nothing can be "
             + "measured", path: set.path)
       ) { try sampler.drawVaried(4) }
@@ -241,12 +243,12 @@ import Testing
     try withSet(width: 14, height: 20) { folder in
       let set = try BenchmarkSet(folder: folder, scale: 2)
       #expect(
-        throws: SuperResolutionError(
+        throws: ModelError(
           "its 14×20 pixels are too few: without a border of 2, SSIM needs 11×11",
           path: "\(folder)/a.png")
       ) { try Evaluation(set: set, models: []).run() }
       #expect(
-        throws: SuperResolutionError(
+        throws: ModelError(
           "the model enlarges 3 times, and the data set is for 2", path: "m.pth")
       ) {
         try Evaluation(
@@ -264,7 +266,7 @@ import Testing
       }
       let set = try BenchmarkSet(folder: folder.path, scale: 2)
       #expect(
-        throws: SuperResolutionError(
+        throws: ModelError(
           "its 21×21 pixels times 2 are not the 40×40 of \(folder.appending("a_HR.png"))",
           path: folder.appending("a_LR.png"))
       ) { try Evaluation(set: set, models: []).run() }

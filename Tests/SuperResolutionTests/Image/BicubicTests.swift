@@ -2,6 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
+@testable import Imaging
 @testable import SuperResolution
 
 @Suite struct BicubicTests {

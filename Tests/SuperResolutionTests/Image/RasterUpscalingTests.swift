@@ -2,6 +2,8 @@ import Foundation
 import TestSupport
 import Testing
 
+@testable import Imaging
+@testable import Storage
 @testable import SuperResolution
 
 /// Repeats pixels, and takes only pictures of so many channels.
@@ -191,7 +193,7 @@ private struct NearestUpscaler: Upscaler {
       }
     }
     let image = PictureFixtures.sample(width: 6, height: 5, channelCount: 3)
-    #expect(throws: SuperResolutionError("the model made \(value) of it, at pixel 3, 1")) {
+    #expect(throws: ModelError("the model made \(value) of it, at pixel 3, 1")) {
       try RasterUpscaling(Broken(value: value)).upscale(image)
     }
   }
@@ -201,14 +203,14 @@ private struct NearestUpscaler: Upscaler {
       width: 40_000, height: 1, channelCount: 1, bitDepth: .eight,
       samples: [UInt16](repeating: 0, count: 40_000))
     #expect(
-      throws: SuperResolutionError(
+      throws: ModelError(
         "enlarged 64 times, its 2560000×64 pixels exceed the limit of 134217728 in all")
     ) { try RasterUpscaling(NearestUpscaler(scale: 64)).upscale(image) }
   }
 
   @Test func otherChannelsAreRefused() {
     let image = PictureFixtures.sample(width: 6, height: 5, channelCount: 3)
-    #expect(throws: SuperResolutionError("the model takes 4 channels, and the picture has 3")) {
+    #expect(throws: ModelError("the model takes 4 channels, and the picture has 3")) {
       try RasterUpscaling(NearestUpscaler(requiredChannelCount: 4)).upscale(image)
     }
   }

@@ -2,6 +2,7 @@ import CKernels
 import TestSupport
 import Testing
 
+@testable import Storage
 @testable import SuperResolution
 
 @Suite struct IntegerLinearTests {
@@ -163,7 +164,7 @@ import Testing
   @Test(arguments: [(6, 12), (3, 12), (4, 5000), (16, 0)])
   func refusesGroupsThatCutSteps(size: Int, inputs: Int) {
     #expect(!ck_integer_linear_takes(inputs, size))
-    let error = SuperResolutionError(
+    let error = ModelError(
       "no integer kernel for 1 × \(inputs) codes of 2 bits and inputs of 3.0 levels in groups of "
         + "\(size)")
     #expect(throws: error) {
@@ -177,7 +178,7 @@ import Testing
 
   @Test(arguments: [(2, 4, 15), (0, 0, 15), (9, 0, 15), (4, 1, 256), (4, 1, 0), (4, 1, 2.5)])
   func refusesWhatItCannotHold(bitWidth: Int, code: UInt8, levels: Float) {
-    let error = SuperResolutionError(
+    let error = ModelError(
       "no integer kernel for 1 × 1 codes of \(bitWidth) bits and inputs of \(levels) levels")
     #expect(throws: error) {
       try IntegerLinear(

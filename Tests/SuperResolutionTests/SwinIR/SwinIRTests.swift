@@ -2,6 +2,7 @@ import Formats
 import TestSupport
 import Testing
 
+@testable import Storage
 @testable import SuperResolution
 
 @Suite struct SwinIRTests {
@@ -109,7 +110,7 @@ import Testing
   @Test func aPictureSmallerThanItsPaddingIsRefused() throws {
     let network = try NetworkFixture("swinir_denoise_grey").network()
     #expect(
-      throws: SuperResolutionError(
+      throws: ModelError(
         "the picture has 9 × 4 pixels, of which the network needs at least 5 × 5")
     ) { try network.upscale(noise(channelCount: 1, height: 4, width: 9, seed: 1), progress: nil) }
     let smallest = noise(channelCount: 1, height: 5, width: 9, seed: 1)
@@ -119,7 +120,7 @@ import Testing
   @Test func aPositionEmbeddingFitsOneSizeOnly() throws {
     let network = try NetworkFixture("swinir_positions").network()
     #expect(
-      throws: SuperResolutionError(
+      throws: ModelError(
         "the picture has 320 pixels with its padding, the network's position embedding is for 256")
     ) { try network.upscale(noise(height: 16, width: 17, seed: 1), progress: nil) }
   }

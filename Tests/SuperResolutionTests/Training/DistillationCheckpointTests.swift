@@ -4,6 +4,8 @@ import TestSupport
 import Testing
 import Transform
 
+@testable import Imaging
+@testable import Storage
 @testable import SuperResolution
 
 @Suite struct DistillationCheckpointTests {
@@ -109,7 +111,7 @@ import Transform
         change(&other)
         var run = run
         #expect(
-          throws: SuperResolutionError(
+          throws: ModelError(
             "it is the checkpoint of another distillation: \(difference)", path: path)
         ) { try subject.checkpoint(other, path).restore(&run) }
       }
@@ -136,7 +138,7 @@ import Transform
           subject.distillation(settings), settings, pictures: more, validation: nil))
       var unchanged = run
       #expect(
-        throws: SuperResolutionError(
+        throws: ModelError(
           "it is the checkpoint of another distillation: the pictures was \(before) reduced by 2, "
             + "and is \(after) reduced by 2", path: path)
       ) { try other.restore(&unchanged) }
@@ -154,7 +156,7 @@ import Transform
       let before = state(run)
       try registry.write(subject.fixture.network.weights, as: SafetensorsFormat(), to: path)
       #expect(
-        throws: SuperResolutionError(
+        throws: ModelError(
           "it is there already, and no checkpoint of a distillation", path: path)
       ) { try subject.checkpoint(settings, path).restore(&run) }
 
@@ -167,21 +169,21 @@ import Transform
       }
       try damaged { $0.tensors["values"] = $0.tensors["record"] }
       #expect(
-        throws: SuperResolutionError("the checkpoint is damaged: 'values' does not fit", path: path)
+        throws: ModelError("the checkpoint is damaged: 'values' does not fit", path: path)
       ) { try subject.checkpoint(settings, path).restore(&run) }
       try damaged { archive in
         archive.tensors["counts"] = try Tensor(
           elementType: .int64, shape: [3], bytes: SharedBytes(elementsOf: [-1, 0, 0]))
       }
       #expect(
-        throws: SuperResolutionError(
+        throws: ModelError(
           "the checkpoint is damaged: its numbers are impossible", path: path)
       ) { try subject.checkpoint(settings, path).restore(&run) }
       try damaged { archive in
         archive.tensors["pictures"] = try Tensor(
           elementType: .int64, shape: [1], bytes: SharedBytes(elementsOf: [2]))
       }
-      #expect(throws: SuperResolutionError.self) {
+      #expect(throws: ModelError.self) {
         try subject.checkpoint(settings, path).restore(&run)
       }
       #expect(state(run) == before)

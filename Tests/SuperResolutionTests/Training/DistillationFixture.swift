@@ -2,6 +2,7 @@ import Formats
 import TestSupport
 import Testing
 
+@testable import Imaging
 @testable import SuperResolution
 
 /// What PyTorch's autograd gives for a network of `NetworkFixture`, quantized to 2 bits

@@ -5,6 +5,8 @@ import TestSupport
 import Testing
 import Transform
 
+@testable import Imaging
+@testable import Storage
 @testable import SuperResolution
 
 @Suite struct DistillationRefinerTests {
@@ -134,7 +136,7 @@ import Transform
       var settings = subject.settings(.best, steps: 5)
       for group in ParameterGroup.allCases { settings.rates[group] = .infinity }
       #expect(
-        throws: SuperResolutionError("the loss of distillation is not finite in step 2")
+        throws: ModelError("the loss of distillation is not finite in step 2")
       ) {
         _ = try DistillationRefiner(settings, pictures: subject.pictures)
           .refined(subject.model, original: subject.archive)

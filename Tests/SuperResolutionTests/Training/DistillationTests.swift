@@ -2,6 +2,7 @@ import Formats
 import TestSupport
 import Testing
 
+@testable import Storage
 @testable import SuperResolution
 
 @Suite struct DistillationTests {
@@ -148,7 +149,7 @@ import Testing
         .everything(threads: 1))
     }
     func expect(_ reason: String, _ body: () throws -> Void) {
-      #expect(throws: SuperResolutionError(reason), performing: body)
+      #expect(throws: ModelError(reason), performing: body)
     }
     expect("the teacher and the student are different networks") {
       try attempt(student: other.weights)

@@ -1,4 +1,6 @@
 import Formats
+import Imaging
+import Storage
 import SuperResolution
 
 /// Enlarges a picture by a super-resolution model, full-precision or packed.

@@ -1,5 +1,7 @@
 import Formats
+import Imaging
 import LinearAlgebra
+import Storage
 import Transform
 
 /// Learns the bounds of a quantized network, and if asked for its biases, norms and latent weights,
@@ -50,8 +52,8 @@ struct Distillation: Sendable {
   ///   - student: another one of the same architecture.
   ///   - weights: those that are quantized; others stay as they are.
   ///   - activations: those that are quantized.
-  /// - Throws: `SuperResolutionError` when an archive is no network that can be trained, both differ,
-  ///   or a quantizer does not fit; `FormatError` when a tensor cannot be read.
+  /// - Throws: `ModelError` when an archive is no network that can be trained, both differ,
+  ///   or a quantizer does not fit; `ModelError` when a tensor cannot be read.
   init(
     teacher: TensorArchive, student: TensorArchive, weights: [WeightQuantization],
     activations: [ActivationQuantizer], _ options: Options
@@ -65,7 +67,7 @@ struct Distillation: Sendable {
       teacherStore.entries.allSatisfy({
         studentStore[$0.name]?.count == $0.reference.count
       })
-    else { throw SuperResolutionError("the teacher and the student are different networks") }
+    else { throw ModelError("the teacher and the student are different networks") }
     self.teacher = teacherNetwork
     self.student = studentNetwork
     teacherValues = teacherStore.values
@@ -78,7 +80,7 @@ struct Distillation: Sendable {
 
   /// What the teacher makes of pictures.
   ///
-  /// - Throws: `SuperResolutionError` when a picture has too few pixels or other channels.
+  /// - Throws: `ModelError` when a picture has too few pixels or other channels.
   func teach(_ pictures: [Picture]) throws -> [TeacherOutput] {
     for picture in pictures { try teacher.check(picture) }
     return try mapPictures(pictures.count) { index in
@@ -88,7 +90,7 @@ struct Distillation: Sendable {
 
   /// What the student makes of pictures, as it is now.
   ///
-  /// - Throws: `SuperResolutionError` when a picture has too few pixels or other channels.
+  /// - Throws: `ModelError` when a picture has too few pixels or other channels.
   func upscale(_ pictures: [Picture]) throws -> [Picture] {
     for picture in pictures { try student.check(picture) }
     let rounded = quantization.rounded(store.values)
@@ -121,7 +123,7 @@ struct Distillation: Sendable {
   /// The mean loss over pictures, and its gradients by all that is learned in `store`.
   ///
   /// - Parameter targets: what `teach` gave for these pictures.
-  /// - Throws: `SuperResolutionError` when a picture has too few pixels or other channels.
+  /// - Throws: `ModelError` when a picture has too few pixels or other channels.
   /// - Precondition: there are as many targets as pictures, of their sizes.
   mutating func differentiate(
     _ pictures: [Picture], _ targets: [TeacherOutput]
@@ -199,7 +201,7 @@ struct Distillation: Sendable {
   /// All of one step: what the teacher makes of the pictures, the loss, and an update.
   ///
   /// - Returns: the loss before the update.
-  /// - Throws: `SuperResolutionError` when a picture has too few pixels or other channels.
+  /// - Throws: `ModelError` when a picture has too few pixels or other channels.
   mutating func step(_ pictures: [Picture]) throws -> DistillationLoss {
     let loss = try differentiate(pictures, teach(pictures))
     update()

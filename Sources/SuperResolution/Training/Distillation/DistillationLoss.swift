@@ -1,3 +1,5 @@
+import Imaging
+
 /// How far the student is from its teacher.
 struct DistillationLoss: Hashable, Sendable {
   /// mean|O_Q − O_F| over all samples of the enlarged pictures, in units of a picture's range.

@@ -1,4 +1,6 @@
 import Formats
+import Imaging
+import Storage
 import Synchronization
 import Transform
 
@@ -36,7 +38,7 @@ struct DifferentiableNetwork: Sendable {
     case let swinIR as SwinIR: network = try TrainableSwinIR(swinIR, finder)
     case let dat as DAT: network = try TrainableDAT(dat, finder)
     default:
-      throw SuperResolutionError("networks of this kind can be run, but not trained")
+      throw ModelError("networks of this kind can be run, but not trained")
     }
     return (DifferentiableNetwork(network: network, sites: sites.sites), store)
   }
@@ -70,12 +72,12 @@ struct DifferentiableNetwork: Sendable {
     let groups: [Variable]
   }
 
-  /// - Throws: `SuperResolutionError` when the picture has too few pixels or other channels.
+  /// - Throws: `ModelError` when the picture has too few pixels or other channels.
   func check(_ picture: Picture) throws {
     try picture.check(channelCount: network.channelCount)
     let (height, width) = padded(picture)
     guard height < 2 * picture.height, width < 2 * picture.width else {
-      throw SuperResolutionError(
+      throw ModelError(
         "the picture has \(picture.width) × \(picture.height) pixels, of which the network needs "
           + "more than half of \(width) × \(height)")
     }

@@ -1,3 +1,5 @@
+import Storage
+
 /// Finds the parameters and sites of a checkpoint that an architecture has accepted.
 struct ParameterFinder {
   let store: ParameterStore
@@ -10,10 +12,10 @@ struct ParameterFinder {
 
   func contains(_ name: String) -> Bool { store[name] != nil }
 
-  /// - Throws: `SuperResolutionError` when it is missing.
+  /// - Throws: `ModelError` when it is missing.
   func parameter(_ name: String) throws -> ParameterReference {
     guard let reference = store[name] else {
-      throw SuperResolutionError("the tensor '\(name)' is missing")
+      throw ModelError("the tensor '\(name)' is missing")
     }
     return reference
   }
@@ -26,7 +28,7 @@ struct ParameterFinder {
 
   private func site(_ name: String) throws -> Int {
     guard let site = sites[name] else {
-      throw SuperResolutionError("the network has no activation '\(name)'")
+      throw ModelError("the network has no activation '\(name)'")
     }
     return site
   }
@@ -46,7 +48,7 @@ struct ParameterFinder {
   func batchNorm(_ name: String) throws -> BatchStatistics {
     guard let mean = statistics["\(name).running_mean"],
       let variance = statistics["\(name).running_var"]
-    else { throw SuperResolutionError("the normalization '\(name)' has no statistics") }
+    else { throw ModelError("the normalization '\(name)' has no statistics") }
     return BatchStatistics(
       scale: try parameter("\(name).weight"), offset: try parameter("\(name).bias"), mean: mean,
       inverseDeviation: variance.map { 1 / ($0 + 1e-5).squareRoot() })

@@ -8,7 +8,7 @@ protocol TrainableNetwork: Sendable {
   /// How samples of pictures become the network's.
   var range: PixelRange { get }
 
-  /// - Throws: `SuperResolutionError` when pictures of that size, padded, cannot be taken.
+  /// - Throws: `ModelError` when pictures of that size, padded, cannot be taken.
   func check(height: Int, width: Int) throws
 
   /// What depends on a picture's size alone.

@@ -1,3 +1,5 @@
+import Storage
+
 /// What makes a picture of the body's features, on a tape.
 struct TrainableReconstruction: Sendable {
   private enum Step {
@@ -21,7 +23,7 @@ struct TrainableReconstruction: Sendable {
       case .nearest(let factor): return .nearest(factor)
       case .convolution(_, let activation):
         guard let name = names.popFirst() else {
-          throw SuperResolutionError("a convolution of the enlargement is missing")
+          throw ModelError("a convolution of the enlargement is missing")
         }
         return .convolution(try finder.layer(name), slope: activation.slope)
       }

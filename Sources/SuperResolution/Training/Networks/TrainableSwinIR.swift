@@ -1,3 +1,5 @@
+import Storage
+
 /// SwinIR on a tape; the same as `SwinIR` within rounding.
 struct TrainableSwinIR: TrainableNetwork {
   let channelCount: Int
@@ -49,7 +51,7 @@ struct TrainableSwinIR: TrainableNetwork {
   func check(height: Int, width: Int) throws {
     guard let count = positionEmbedding?.count else { return }
     guard count == height * width * first.outputs else {
-      throw SuperResolutionError(
+      throw ModelError(
         "the picture has \(height * width) pixels with its padding, the network's position "
           + "embedding is for \(count / first.outputs)")
     }

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 import Transform
 
 /// Which parameters of a store are rounded, by which others.
@@ -19,7 +20,7 @@ struct QuantizationParameters: Sendable {
 
   /// Adds the bounds to `store`, and moves quantized weights to their group.
   ///
-  /// - Throws: `SuperResolutionError` when a weight or a site is unknown, occurs twice or does not fit
+  /// - Throws: `ModelError` when a weight or a site is unknown, occurs twice or does not fit
   ///   its quantizer.
   init(
     _ weights: [WeightQuantization], _ activations: [ActivationQuantizer],
@@ -28,10 +29,10 @@ struct QuantizationParameters: Sendable {
     var known: Set<String> = []
     self.weights = try weights.map { quantization in
       guard let reference = store[quantization.name] else {
-        throw SuperResolutionError("the network has no weight '\(quantization.name)' to quantize")
+        throw ModelError("the network has no weight '\(quantization.name)' to quantize")
       }
       guard known.insert(quantization.name).inserted else {
-        throw SuperResolutionError("the weight '\(quantization.name)' has two quantizers")
+        throw ModelError("the weight '\(quantization.name)' has two quantizers")
       }
       try quantization.check(elementCount: reference.count)
       return Weight(
@@ -40,11 +41,11 @@ struct QuantizationParameters: Sendable {
     let places = Dictionary(uniqueKeysWithValues: sites.enumerated().map { ($1.name, $0) })
     self.activations = try activations.map { quantizer in
       guard let site = places[quantizer.name] else {
-        throw SuperResolutionError(
+        throw ModelError(
           "the network has no activation '\(quantizer.name)' to quantize")
       }
       guard known.insert(quantizer.name).inserted else {
-        throw SuperResolutionError("the activation '\(quantizer.name)' has two quantizers")
+        throw ModelError("the activation '\(quantizer.name)' has two quantizers")
       }
       try quantizer.check(at: sites[site])
       let width = quantizer.upper - quantizer.lower

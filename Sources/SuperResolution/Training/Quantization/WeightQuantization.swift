@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 /// How a weight is quantized, with the bounds to start from or those that were learned.
 struct WeightQuantization: Hashable, Sendable {
@@ -34,10 +35,10 @@ struct WeightQuantization: Hashable, Sendable {
     self.rounding = rounding
   }
 
-  /// - Throws: `SuperResolutionError` when it does not fit a weight of so many elements.
+  /// - Throws: `ModelError` when it does not fit a weight of so many elements.
   func check(elementCount: Int) throws {
-    func refuse(_ problem: String) -> SuperResolutionError {
-      SuperResolutionError("the weight '\(name)' cannot be quantized: \(problem)")
+    func refuse(_ problem: String) -> ModelError {
+      ModelError("the weight '\(name)' cannot be quantized: \(problem)")
     }
     guard layout.elementCount == elementCount else {
       throw refuse("it has \(counted(elementCount, "element")), the layout \(layout.elementCount)")

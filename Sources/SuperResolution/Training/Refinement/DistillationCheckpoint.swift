@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Storage
 
 /// The file that keeps the state of a distillation, so that it can go on after an interruption and
 /// ends as if there had been none.
@@ -28,7 +29,7 @@ struct DistillationCheckpoint: Sendable {
 
   /// Writes the state if it is due or time has passed.
   ///
-  /// - Throws: `FormatError` when it cannot be written.
+  /// - Throws: `ModelError` when it cannot be written.
   mutating func save(_ run: DistillationRun, isDue: Bool) throws {
     guard isDue || clock.now - lastSave >= Self.interval else { return }
     try FormatRegistry.standard.write(
@@ -81,7 +82,7 @@ struct DistillationCheckpoint: Sendable {
 
   /// Goes on from the file, if there is one.
   ///
-  /// - Throws: `FormatError` when it cannot be read; `SuperResolutionError` when it is no checkpoint,
+  /// - Throws: `ModelError` when it cannot be read; `ModelError` when it is no checkpoint,
   ///   or one of another distillation, which names what differs.
   func restore(_ run: inout DistillationRun) throws {
     guard FileManager.default.fileExists(atPath: path) else { return }
@@ -89,21 +90,18 @@ struct DistillationCheckpoint: Sendable {
     do {
       try check(archive)
       try restore(&run, from: archive)
-    } catch var error as SuperResolutionError {
-      error.path = path
-      throw error
-    } catch let error as FormatError {
+    } catch let error as ModelError {
       throw error.located(path: path)
     }
   }
 
   private func check(_ archive: TensorArchive) throws {
     guard archive.metadata[Self.kindKey] == Self.kind else {
-      throw SuperResolutionError("it is there already, and no checkpoint of a distillation")
+      throw ModelError("it is there already, and no checkpoint of a distillation")
     }
     for (name, value) in identity.facts {
       guard let found = archive.metadata[name], found == value else {
-        throw SuperResolutionError(
+        throw ModelError(
           "it is the checkpoint of another distillation: \(name) was "
             + "\(archive.metadata[name] ?? "not given"), and is \(value)")
       }
@@ -124,7 +122,7 @@ struct DistillationCheckpoint: Sendable {
       best.allSatisfy(\.isFinite), counts.allSatisfy({ (0...10_000_000).contains($0) }),
       record[0] >= 0, record[0].isFinite, remaining.count <= pictures.count,
       remaining.allSatisfy(pictures.contains)
-    else { throw SuperResolutionError("the checkpoint is damaged: its numbers are impossible") }
+    else { throw ModelError("the checkpoint is damaged: its numbers are impossible") }
     run.distillation.store.values = values
     run.distillation.store.firstMoments = try elements(.firstMoments, archive, count: count)
     run.distillation.store.secondMoments = try elements(.secondMoments, archive, count: count)
@@ -145,7 +143,7 @@ struct DistillationCheckpoint: Sendable {
     guard let tensor = archive.tensors[field.rawValue], tensor.elementType == field.elementType,
       tensor.shape.rank == 1, count.map({ tensor.shape.elementCount == $0 }) ?? true
     else {
-      throw SuperResolutionError("the checkpoint is damaged: '\(field.rawValue)' does not fit")
+      throw ModelError("the checkpoint is damaged: '\(field.rawValue)' does not fit")
     }
     return try tensor.bytes().withUnsafeBytes { bytes in
       (0..<tensor.shape.elementCount).map {

@@ -1,4 +1,6 @@
 import Formats
+import Imaging
+import Storage
 import Transform
 
 /// What makes a distillation the one it is: with all of it equal, every step is.
@@ -7,7 +9,7 @@ struct DistillationIdentity: Hashable, Sendable {
   let facts: [(name: String, value: String)]
 
   /// - Parameter distillation: before any step.
-  /// - Throws: `FormatError` when a picture's file cannot be read.
+  /// - Throws: `ModelError` when a picture's file cannot be read.
   init(
     _ distillation: Distillation, _ settings: DistillationSettings, pictures: ReducedPictures,
     validation: ReducedPictures?

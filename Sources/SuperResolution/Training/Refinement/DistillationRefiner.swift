@@ -1,4 +1,5 @@
 import Formats
+import Imaging
 import Transform
 
 /// Refines a quantized model by distillation from the model in full precision, on patches of pictures.
@@ -35,8 +36,8 @@ public struct DistillationRefiner: QuantizationRefiner {
 
   /// Distils the model, and returns it as it was when it did best.
   ///
-  /// - Throws: `SuperResolutionError` for a model that cannot be trained, a picture that cannot be
-  ///   used, a loss that is no number, and a checkpoint of another distillation; `FormatError` on
+  /// - Throws: `ModelError` for a model that cannot be trained, a picture that cannot be
+  ///   used, a loss that is no number, and a checkpoint of another distillation; `ModelError` on
   ///   reading tensors and on writing checkpoints.
   public func refined(_ model: QuantizedModel, original: TensorArchive) throws -> QuantizedModel {
     let start = try QuantizedStudent(

@@ -1,3 +1,5 @@
+import Imaging
+import Storage
 import Transform
 
 /// A distillation between two of its steps: all that the next ones follow from.
@@ -34,7 +36,7 @@ struct DistillationRun: Sendable {
   var record: Record
   var pace: Pace
 
-  /// - Throws: `SuperResolutionError` for a picture that cannot be used.
+  /// - Throws: `ModelError` for a picture that cannot be used.
   init(
     _ distillation: Distillation, _ settings: DistillationSettings, pictures: ReducedPictures,
     validation: ReducedPictures?
@@ -60,12 +62,12 @@ struct DistillationRun: Sendable {
   /// One step, with a comparison where one is due.
   ///
   /// - Returns: whether there was a comparison.
-  /// - Throws: `SuperResolutionError` for a picture that cannot be used, and a loss that is no number.
+  /// - Throws: `ModelError` for a picture that cannot be used, and a loss that is no number.
   mutating func step() throws -> Bool {
     let batch = try training.draw(settings.batchCount)
     let loss = try distillation.differentiate(batch, distillation.teach(batch)).total
     guard loss.isFinite else {
-      throw SuperResolutionError(
+      throw ModelError(
         "the loss of distillation is not finite in step \(distillation.stepCount + 1)")
     }
     record.firstLoss = record.firstLoss ?? loss

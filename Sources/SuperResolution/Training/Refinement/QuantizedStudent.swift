@@ -1,5 +1,6 @@
 import Formats
 import OrderedCollections
+import Storage
 import Transform
 
 /// A quantized model in the form that distillation takes it in, and back.
@@ -85,7 +86,7 @@ struct QuantizedStudent {
 
   /// The model with what was learned.
   ///
-  /// - Throws: `FormatError` when bounds cannot be stored.
+  /// - Throws: `ModelError` when bounds cannot be stored.
   func model(learned distillation: Distillation) throws -> QuantizedModel {
     let tensors = distillation.tensors
     var result = quantized

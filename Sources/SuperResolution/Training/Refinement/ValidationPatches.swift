@@ -1,4 +1,5 @@
 import Foundation
+import Imaging
 
 /// Patches that are not learned from, with what the model in full precision makes of them.
 struct ValidationPatches: Sendable {
@@ -6,7 +7,7 @@ struct ValidationPatches: Sendable {
   private let patches: [Picture]
   private let targets: [Picture]
 
-  /// - Throws: `SuperResolutionError` for a picture that cannot be used.
+  /// - Throws: `ModelError` for a picture that cannot be used.
   init(
     _ pictures: ReducedPictures, settings: DistillationSettings, teacher distillation: Distillation
   ) throws {

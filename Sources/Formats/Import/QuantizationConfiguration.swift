@@ -1,0 +1,92 @@
+import Foundation
+import OrderedCollections
+import Storage
+
+/// What a configuration beside a checkpoint says of its codes, as far as it can be read.
+///
+/// Nothing in it is an error: what is missing or of another type is not said.
+struct QuantizationConfiguration: Sendable {
+  /// The whole configuration; `nil` where there is none.
+  let json: JSONValue?
+  private let members: OrderedDictionary<String, JSONValue>
+
+  init(_ json: JSONValue?) {
+    self.json = json
+    guard case .object(let whole)? = json else {
+      members = [:]
+      return
+    }
+    for key in ["quantization_config", "compression_config"] {
+      if case .object(let nested)? = whole[key] {
+        members = nested
+        return
+      }
+    }
+    members = whole
+  }
+
+  /// The configuration in the folder of the archive's file: the first that says anything of codes.
+  init(beside archive: TensorArchive) {
+    guard let file = archive.sourceFiles.first else {
+      self.init(nil)
+      return
+    }
+    let folder = (file as NSString).deletingLastPathComponent
+    for name in Self.fileNames {
+      let path = folder.isEmpty ? name : "\(folder)/\(name)"
+      guard FileManager.default.fileExists(atPath: path),
+        let json = try? ModelImport.configuration(at: path), Self.isOfCodes(json)
+      else { continue }
+      self.init(json)
+      return
+    }
+    self.init(nil)
+  }
+
+  private static let fileNames = ["quantize_config.json", "config.json", "quant_config.json"]
+
+  private static func isOfCodes(_ json: JSONValue) -> Bool {
+    guard case .object(let members) = json else { return false }
+    return [
+      "bits", "w_bit", "quantization_config", "compression_config", "quantization",
+      "quant_method",
+    ].contains { members[$0] != nil }
+  }
+
+  func text(_ key: String) -> String? {
+    if case .string(let text)? = members[key] { text.lowercased() } else { nil }
+  }
+
+  func integer(_ key: String) -> Int? {
+    if case .integer(let value)? = members[key] { value } else { nil }
+  }
+
+  func flag(_ key: String) -> Bool? {
+    if case .boolean(let value)? = members[key] { value } else { nil }
+  }
+
+  /// The method that the configuration names, such as `gptq`, `awq`, `fp8`.
+  var method: String? { text("quant_method") }
+
+  /// Rows and columns of a block that shares a scale.
+  var blockSize: [Int]? {
+    guard case .array(let sizes)? = members["weight_block_size"] else { return nil }
+    let numbers = sizes.compactMap { size -> Int? in
+      if case .integer(let number) = size, number > 0 { number } else { nil }
+    }
+    return numbers.count == sizes.count && numbers.count == 2 ? numbers : nil
+  }
+
+  /// Bits of the weights in the scheme of compressed-tensors, where all groups of modules agree.
+  var compressedBitWidth: Int? {
+    guard case .object(let groups)? = members["config_groups"] else { return nil }
+    let widths = Set(
+      groups.values.map { group -> Int? in
+        guard case .object(let group) = group, case .object(let weights)? = group["weights"],
+          case .integer(let bits)? = weights["num_bits"]
+        else { return nil }
+        return bits
+      })
+    return widths.count == 1 ? widths.first ?? nil : nil
+  }
+}

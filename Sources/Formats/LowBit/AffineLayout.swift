@@ -1,0 +1,121 @@
+import Storage
+
+/// Which elements of a matrix share quantization parameters.
+///
+/// The matrix is divided in cells, each with one lower bound and one scale. Parameters are stored in
+/// row-major order of the cells: cells of upper rows first, within a row from left to right.
+public struct AffineLayout: Hashable, Sendable {
+  /// Elements that share a lower bound and a scale; cells of several rows span all columns.
+  public struct Cell: Hashable, Sendable {
+    /// Rows of the matrix that it spans.
+    public let rows: Range<Int>
+    /// Columns that it spans, in each of these rows.
+    public let columns: Range<Int>
+
+    /// Elements of the cell.
+    public var elementCount: Int { rows.count * columns.count }
+  }
+
+  /// Rows of the matrix.
+  public let rows: Int
+  /// Columns of the matrix.
+  public let columns: Int
+  /// Which elements share parameters.
+  public let granularity: QuantizationGranularity
+  /// Matrices stacked along the rows, such as the three of a fused query-key-value weight. They
+  /// have parameters of their own under `.tensor`; the other granularities tell rows apart anyway
+  /// and have one part.
+  public let parts: Int
+
+  /// The layout of a matrix `[rows, columns]`.
+  ///
+  /// - Parameter parts: a divisor of `rows`; 1 unless `granularity` is `.tensor`.
+  /// - Throws: `ModelError` when the matrix is empty, its element count overflows, or the
+  ///   granularity or the parts do not fit it.
+  public init(
+    rows: Int, columns: Int, granularity: QuantizationGranularity, parts: Int = 1
+  ) throws {
+    guard rows > 0, columns > 0, !rows.multipliedReportingOverflow(by: columns).overflow else {
+      throw ModelError.mismatch(
+        expected: "a matrix of at least one element and below 2^63",
+        found: "\(rows) rows of \(columns)")
+    }
+    if case .group(let groupSize) = granularity, groupSize < 1 {
+      throw ModelError.mismatch(expected: "a group size of at least 1", found: "\(groupSize)")
+    }
+    guard parts >= 1, parts == 1 || granularity == .tensor else {
+      throw ModelError.mismatch(
+        expected: "one part, or several per tensor", found: "\(parts) parts per \(granularity)")
+    }
+    guard rows.isMultiple(of: parts) else {
+      throw ModelError.mismatch(
+        expected: "rows that divide into \(parts) parts", found: "\(rows) rows")
+    }
+    self.rows = rows
+    self.columns = columns
+    self.granularity = granularity
+    self.parts = parts
+  }
+
+  /// The layout of a tensor seen as `Shape.matrix`; a vector is one row.
+  ///
+  /// - Throws: `ModelError` as above, and for scalars.
+  public init(
+    shape: Shape, granularity: QuantizationGranularity, parts: Int = 1
+  ) throws {
+    guard shape.rank >= 1 else {
+      throw ModelError.unsupported("a scalar cannot be quantized")
+    }
+    let matrix = shape.matrix ?? (rows: 1, columns: shape.elementCount)
+    try self.init(
+      rows: matrix.rows, columns: matrix.columns, granularity: granularity, parts: parts)
+  }
+
+  /// Elements of the matrix.
+  public var elementCount: Int { rows * columns }
+
+  /// How many lower bounds, and as many scales, there are; at most `elementCount`.
+  public var cellCount: Int {
+    switch granularity {
+    case .tensor: parts
+    case .channel: rows
+    case .group: rows * groupsPerRow
+    }
+  }
+
+  /// The cell at `index` in the order of the parameters.
+  ///
+  /// - Precondition: `index` is in `0..<cellCount`.
+  public func cell(_ index: Int) -> Cell {
+    precondition((0..<cellCount).contains(index), "cell index out of range")
+    switch granularity {
+    case .tensor:
+      let height = rows / parts
+      return Cell(rows: index * height..<(index + 1) * height, columns: 0..<columns)
+    case .channel:
+      return Cell(rows: index..<index + 1, columns: 0..<columns)
+    case .group(let groupSize):
+      let row = index / groupsPerRow
+      let first = index % groupsPerRow * groupSize
+      return Cell(
+        rows: row..<row + 1, columns: first..<first + Swift.min(groupSize, columns - first))
+    }
+  }
+
+  /// The elements of the cell at `index`, which follow one another in row-major order.
+  package func elements(ofCell index: Int) -> Range<Int> {
+    let cell = cell(index)
+    let first = cell.rows.lowerBound * columns + cell.columns.lowerBound
+    return first..<first + cell.elementCount
+  }
+
+  /// Calls `body` with every cell and its index, in the order of the parameters.
+  package func forEachCell(_ body: (_ index: Int, _ cell: Cell) throws -> Void) rethrows {
+    for index in 0..<cellCount { try body(index, cell(index)) }
+  }
+
+  private var groupsPerRow: Int {
+    guard case .group(let groupSize) = granularity else { return 1 }
+    return (columns - 1) / groupSize + 1
+  }
+}

@@ -1,0 +1,178 @@
+/// How many elements share one lower bound and one scale.
+public enum QuantizationGranularity: Hashable, Sendable {
+  /// The whole tensor, or each of its equal parts along the rows.
+  case tensor
+  /// One output channel: a row.
+  case channel
+  /// So many neighbouring elements of a row; the last group of a row may be shorter.
+  case group(Int)
+
+  /// Reads `tensor`, `channel` or `group:N` with a positive `N`.
+  public init?(_ name: some StringProtocol) {
+    switch name {
+    case "tensor": self = .tensor
+    case "channel": self = .channel
+    default:
+      guard name.hasPrefix("group:"), let groupSize = Int(name.dropFirst(6)), groupSize > 0,
+        name == "group:\(groupSize)"
+      else { return nil }
+      self = .group(groupSize)
+    }
+  }
+}
+
+extension QuantizationGranularity: CustomStringConvertible {
+  /// The name that `init(_:)` reads.
+  public var description: String {
+    switch self {
+    case .tensor: "tensor"
+    case .channel: "channel"
+    case .group(let groupSize): "group:\(groupSize)"
+    }
+  }
+}
+
+/// How lower bounds and scales are stored.
+public enum QuantizationParameterType: String, Hashable, Sendable, CaseIterable {
+  case float32
+  case float16
+
+  /// Bytes of one stored parameter.
+  package var byteWidth: Int {
+    switch self {
+    case .float32: 4
+    case .float16: 2
+    }
+  }
+
+  /// The parameter as it is read back: rounded to nearest, ties to even.
+  ///
+  /// Past the type's largest number the result is infinite, and a small scale may become zero;
+  /// `QuantizedTensor` refuses both.
+  public func rounded(_ parameter: Float) -> Float {
+    switch self {
+    case .float32: parameter
+    case .float16: Float(Float16(parameter))
+    }
+  }
+}
+
+/// The affine code of one cell: `w = lower + scale · code` with codes `0…maximumCode`.
+///
+/// Every operation is one in Float32, rounded to nearest; nothing is fused, so that NumPy's float32
+/// arithmetic gives the same bits.
+public struct AffineCode: Hashable, Sendable {
+  /// What code 0 stands for.
+  public let lower: Float
+  /// Not negative; zero makes every code 0 and every value `lower`.
+  public let scale: Float
+  /// `2^bitWidth − 1`.
+  public let maximumCode: Float
+
+  /// The code of a cell that begins at `lower`, in steps of `scale`.
+  ///
+  /// - Parameter bitWidth: 1 to 8.
+  public init(lower: Float, scale: Float, bitWidth: Int) {
+    precondition((1...8).contains(bitWidth), "a code has 1 to 8 bits")
+    self.lower = lower
+    self.scale = scale
+    self.maximumCode = Float(1 << bitWidth - 1)
+  }
+
+  /// The value of the largest code.
+  public var upper: Float { decode(maximumCode) }
+
+  /// `clip(rint((value − lower) / scale), 0, maximumCode)`, ties to even.
+  ///
+  /// - Parameter value: finite.
+  @inline(__always)
+  public func encode(_ value: Float) -> Float {
+    guard scale > 0 else { return 0 }
+    return Self.rint(Swift.min(Swift.max((value - lower) / scale, 0), maximumCode))
+  }
+
+  /// `lower + scale · code`.
+  @inline(__always)
+  public func decode(_ code: Float) -> Float {
+    lower + scale * code
+  }
+
+  /// The nearest whole number of `0 ≤ value ≤ 255`, ties to even.
+  ///
+  /// At 1.5·2²³ a Float's last bit is one, so the addition itself rounds, which vectorizes on every
+  /// processor; clipping before rounding gives the same as after, because both limits are whole.
+  @inline(__always)
+  private static func rint(_ value: Float) -> Float {
+    (value + 12_582_912) - 12_582_912
+  }
+
+  /// Writes the codes of a run of finite values.
+  package func encode(
+    _ values: UnsafeBufferPointer<Float>, into codes: UnsafeMutableBufferPointer<UInt8>
+  ) {
+    precondition(values.count == codes.count, "one code a value")
+    for index in 0..<values.count {
+      codes[index] = UInt8(truncatingIfNeeded: Int32(encode(values[index])))
+    }
+  }
+
+  /// Writes the values of a run of codes.
+  package func decode(
+    _ codes: UnsafeBufferPointer<UInt8>, into values: UnsafeMutableBufferPointer<Float>
+  ) {
+    precondition(values.count == codes.count, "one value a code")
+    for index in 0..<codes.count {
+      values[index] = decode(Float(codes[index]))
+    }
+  }
+}
+
+extension AffineCode {
+  /// `Σ (x − Q(x))²` over `values`, where `Q` encodes and decodes.
+  ///
+  /// Differences are Float32, their squares and sums Double. The order of the sum is fixed: eight
+  /// partial sums over the elements of equal index modulo 8, then `(0+4)+(2+6)` plus
+  /// `(1+5)+(3+7)`. Not finite where the quantizer's values are not.
+  package func squaredError(of values: UnsafeBufferPointer<Float>) -> Double {
+    typealias Lanes = SIMD8<Float>
+    let lower = Lanes(repeating: lower)
+    let scale = Lanes(repeating: self.scale)
+    let divisor = Lanes(repeating: divisor)
+    let maximumCode = Lanes(repeating: maximumCode)
+    let rounding = Lanes(repeating: Self.rounding)
+    var low = SIMD4<Double>()
+    var high = SIMD4<Double>()
+
+    @inline(__always) func add(_ value: Lanes) {
+      var clipped = (value - lower) / divisor
+      // Masks, because the standard library's pointwise minimum is a call.
+      clipped.replace(with: Lanes(), where: clipped .< Lanes())
+      clipped.replace(with: maximumCode, where: clipped .> maximumCode)
+      let difference = value - (lower + scale * ((clipped + rounding) - rounding))
+      let lowDifference = SIMD4<Double>(difference.lowHalf)
+      let highDifference = SIMD4<Double>(difference.highHalf)
+      low += lowDifference * lowDifference
+      high += highDifference * highDifference
+    }
+
+    let bytes = UnsafeRawBufferPointer(values)
+    let wholeCount = values.count & ~7
+    for index in stride(from: 0, to: wholeCount, by: 8) {
+      add(bytes.loadUnaligned(fromByteOffset: 4 * index, as: Lanes.self))
+    }
+    if wholeCount < values.count {
+      // Padding with a value that the quantizer reproduces adds zero.
+      var rest = lower
+      for index in wholeCount..<values.count { rest[index - wholeCount] = values[index] }
+      add(rest)
+    }
+    let sums = low + high
+    return (sums[0] + sums[2]) + (sums[1] + sums[3])
+  }
+
+  /// Without a scale every code is zero; a division by infinity says the same without a branch.
+  private var divisor: Float { scale > 0 ? scale : .infinity }
+
+  /// 1.5·2²³: adding it rounds `0…255` to a whole number, ties to even.
+  private static var rounding: Float { 12_582_912 }
+}

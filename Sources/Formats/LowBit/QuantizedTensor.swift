@@ -1,0 +1,291 @@
+import Foundation
+import Storage
+
+/// A tensor stored as codes of 1 to 8 bits with real-valued lower bounds and scales.
+///
+/// Each cell of the layout has a lower bound and a scale, and a code stands for
+/// `w = lower + scale · code`: a product and a sum in Float32, each rounded to nearest, and then
+/// converted to the logical element type, rounded to nearest, ties to even.
+///
+/// The initializers check everything that `dequantized()` relies on: finite bounds, scales of at
+/// least zero, finite values at both ends of every cell, lengths, and a zero tail after the codes.
+public struct QuantizedTensor: Sendable {
+  /// The type of the elements before quantization and after: float16, bfloat16, float32, float64.
+  public let elementType: ElementType
+  /// The shape of the logical tensor.
+  public let shape: Shape
+  /// Which elements share a lower bound and a scale.
+  public let layout: AffineLayout
+  /// Bits of a code, 1 to 8.
+  public let bitWidth: Int
+  /// How lower bounds and scales are stored.
+  public let parameterType: QuantizationParameterType
+  /// The lower bound of each cell, exact in `parameterType`.
+  public let lower: [Float]
+  /// The distance of neighbouring values in each cell, exact in `parameterType`.
+  public let scale: [Float]
+  /// One code an element, row-major, packed without gaps: code `k` takes the bits
+  /// `[k·bitWidth, (k+1)·bitWidth)`, low bits of low bytes first; bits after the last are zero.
+  public let codes: SharedBytes
+
+  /// The element types that can be quantized.
+  package static let supportedElementTypes: Set<ElementType> = [
+    .float16, .bfloat16, .float32, .float64,
+  ]
+
+  /// A tensor of codes that exist already.
+  ///
+  /// - Throws: `ModelError` for whatever breaks the rules above.
+  public init(
+    elementType: ElementType, shape: Shape, layout: AffineLayout, bitWidth: Int,
+    parameterType: QuantizationParameterType, lower: [Float], scale: [Float], codes: SharedBytes
+  ) throws {
+    self.elementType = elementType
+    self.shape = shape
+    self.layout = layout
+    self.bitWidth = bitWidth
+    self.parameterType = parameterType
+    self.lower = lower
+    self.scale = scale
+    self.codes = codes
+    try checkForm()
+    try checkParameters()
+    try checkCodes()
+  }
+
+  /// A tensor read from a file.
+  ///
+  /// - Parameters:
+  ///   - parameters: all lower bounds in the order of the cells, then all scales, little-endian.
+  ///   - codes: a `BitStream` of one code an element.
+  /// - Throws: `ModelError` for whatever breaks the rules above.
+  package init(
+    parsing parameters: SharedBytes, codes: SharedBytes, elementType: ElementType, shape: Shape,
+    layout: AffineLayout, bitWidth: Int, parameterType: QuantizationParameterType
+  ) throws {
+    let expected = Self.parameterByteCount(layout, parameterType)
+    guard parameters.count == expected else {
+      throw ModelError(
+        .truncated(
+          expectedBytes: expected, foundBytes: parameters.count,
+          purpose: "\(layout.cellCount) lower bounds and scales in \(parameterType)"))
+    }
+    let values = Self.parameterValues(parameters, parameterType)
+    try self.init(
+      elementType: elementType, shape: shape, layout: layout, bitWidth: bitWidth,
+      parameterType: parameterType, lower: Array(values[..<layout.cellCount]),
+      scale: Array(values[layout.cellCount...]), codes: codes)
+  }
+
+  /// The tensor closest to `values` under the given parameters, which are first rounded to
+  /// `parameterType`.
+  ///
+  /// The code of `w` is `clip(rint((w − lower) / scale), 0, 2^bitWidth − 1)` in Float32, ties to
+  /// even, and 0 where the scale is 0. For `w` in a cell's `lower…upper`, as rounded,
+  /// `|w − decode(encode(w))| ≤ scale / 2`, give or take the roundings of Float32
+  /// (`2⁻²² · max(|lower|, |upper|)`) and of the element type.
+  ///
+  /// - Parameters:
+  ///   - values: the elements, row-major, finite.
+  ///   - lower: the lower bound of each cell.
+  ///   - scale: the scale of each cell, not negative.
+  /// - Throws: `ModelError` for values that are not finite, naming the first, and for parameters
+  ///   that are not finite, or lose a positive scale, in `parameterType`.
+  public static func encode(
+    values: [Float], layout: AffineLayout, bitWidth: Int,
+    parameterType: QuantizationParameterType, lower: [Float], scale: [Float],
+    elementType: ElementType, shape: Shape
+  ) throws -> QuantizedTensor {
+    try checkCounts(layout, values: values.count, lower: lower.count, scale: scale.count)
+    try checkBitWidth(bitWidth)
+    if let index = values.firstIndex(where: { !$0.isFinite }) {
+      throw ModelError.mismatch(
+        expected: "finite values to quantize", found: "\(values[index]) at element \(index)")
+    }
+    let (lower, scale) = try rounded(lower, scale, to: parameterType)
+    let codes = [UInt8](unsafeUninitializedCapacity: values.count) { output, count in
+      output.initialize(repeating: 0)
+      values.withUnsafeBufferPointer { input in
+        for index in 0..<layout.cellCount {
+          let elements = layout.elements(ofCell: index)
+          AffineCode(lower: lower[index], scale: scale[index], bitWidth: bitWidth).encode(
+            UnsafeBufferPointer(rebasing: input[elements]),
+            into: UnsafeMutableBufferPointer(rebasing: output[elements]))
+        }
+      }
+      count = values.count
+    }
+    return try QuantizedTensor(
+      elementType: elementType, shape: shape, layout: layout, bitWidth: bitWidth,
+      parameterType: parameterType, lower: lower, scale: scale,
+      codes: BitStream.pack(codes, bitWidth: bitWidth))
+  }
+
+  /// The parameters as they are stored.
+  ///
+  /// - Throws: `ModelError` where a positive scale would become zero.
+  static func rounded(
+    _ lower: [Float], _ scale: [Float], to parameterType: QuantizationParameterType
+  ) throws -> (lower: [Float], scale: [Float]) {
+    for index in scale.indices where scale[index] > 0 && parameterType.rounded(scale[index]) == 0 {
+      throw ModelError.unsupported(
+        "the scale \(scale[index]) of cell \(index) is too small for \(parameterType)")
+    }
+    return (lower.map(parameterType.rounded), scale.map(parameterType.rounded))
+  }
+
+  /// The code of each element, row-major.
+  public func unpackedCodes() throws -> [UInt8] {
+    try BitStream.unpackCodes(codes, count: layout.elementCount, bitWidth: bitWidth)
+  }
+
+  /// The values that the codes stand for in Float32, row-major, before conversion to `elementType`.
+  public func floatValues() throws -> [Float] {
+    let codes = try unpackedCodes()
+    return [Float](unsafeUninitializedCapacity: codes.count) { output, count in
+      output.initialize(repeating: 0)
+      codes.withUnsafeBufferPointer { input in
+        for index in 0..<layout.cellCount {
+          let elements = layout.elements(ofCell: index)
+          code(ofCell: index).decode(
+            UnsafeBufferPointer(rebasing: input[elements]),
+            into: UnsafeMutableBufferPointer(rebasing: output[elements]))
+        }
+      }
+      count = codes.count
+    }
+  }
+
+  /// The elements as `elementType`: row-major, little-endian, all finite.
+  public func dequantized() throws -> SharedBytes {
+    SharedBytes(try floatValues(), roundedTo: elementType)
+  }
+
+  /// All lower bounds in the order of the cells, then all scales, little-endian.
+  package var parameterBytes: SharedBytes {
+    switch parameterType {
+    case .float32: SharedBytes(elementsOf: lower + scale)
+    case .float16: SharedBytes(elementsOf: (lower + scale).map { Float16($0) })
+    }
+  }
+
+  /// Bytes of the codes of a tensor of this layout.
+  ///
+  /// - Returns: `nil` when the number of bits overflows.
+  package static func codeByteCount(_ layout: AffineLayout, bitWidth: Int) -> Int? {
+    BitStream.byteCount(count: layout.elementCount, bitWidth: bitWidth)
+  }
+
+  /// Bytes of the parameters of a tensor of this layout.
+  package static func parameterByteCount(
+    _ layout: AffineLayout, _ parameterType: QuantizationParameterType
+  ) -> Int {
+    // A cell has at least one element, whose own bytes were checked to fit; saturating keeps a
+    // layout that claims more from ever equalling a real length.
+    let (byteCount, overflow) = layout.cellCount.multipliedReportingOverflow(
+      by: 2 * parameterType.byteWidth)
+    return overflow ? .max : byteCount
+  }
+
+  /// The code of the cell at `index`.
+  public func code(ofCell index: Int) -> AffineCode {
+    AffineCode(lower: lower[index], scale: scale[index], bitWidth: bitWidth)
+  }
+}
+
+extension QuantizedTensor {
+  static func checkBitWidth(_ bitWidth: Int) throws {
+    guard (1...8).contains(bitWidth) else {
+      throw ModelError.mismatch(expected: "1 to 8 bits a code", found: "\(bitWidth)")
+    }
+  }
+
+  static func checkCounts(_ layout: AffineLayout, values: Int, lower: Int, scale: Int) throws {
+    guard values == layout.elementCount else {
+      throw ModelError.mismatch(
+        expected: counted(layout.elementCount, "element"), found: "\(values)")
+    }
+    guard lower == layout.cellCount, scale == layout.cellCount else {
+      throw ModelError.mismatch(
+        expected: "\(layout.cellCount) lower bounds and scales", found: "\(lower) and \(scale)")
+    }
+  }
+
+  /// What can be quantized at all, and that the layout is one of this shape.
+  func checkForm() throws {
+    guard Self.supportedElementTypes.contains(elementType) else {
+      throw ModelError.unsupported("\(elementType) elements cannot be quantized")
+    }
+    try Self.checkBitWidth(bitWidth)
+    let own = try AffineLayout(
+      shape: shape, granularity: layout.granularity, parts: layout.parts)
+    guard own == layout else {
+      throw ModelError.mismatch(
+        expected: "\(own.rows) rows of \(own.columns) for \(shape)",
+        found: "\(layout.rows) rows of \(layout.columns)")
+    }
+    try Self.checkCounts(
+      layout, values: shape.elementCount, lower: lower.count, scale: scale.count)
+  }
+
+  /// Parameters that make every code a finite element.
+  func checkParameters() throws {
+    for index in 0..<layout.cellCount {
+      guard lower[index].isFinite, scale[index].isFinite, scale[index] >= 0 else {
+        throw ModelError.mismatch(
+          expected: "a finite lower bound and a finite scale of at least 0 in cell \(index)",
+          found: "\(lower[index]) and \(scale[index])")
+      }
+      guard parameterType.rounded(lower[index]) == lower[index],
+        parameterType.rounded(scale[index]) == scale[index]
+      else {
+        throw ModelError.mismatch(
+          expected: "parameters that are exact in \(parameterType) in cell \(index)",
+          found: "\(lower[index]) and \(scale[index])")
+      }
+      // Values grow with the code, so the ends stand for all between them.
+      let code = code(ofCell: index)
+      guard elementType.rounded(code.lower).isFinite, elementType.rounded(code.upper).isFinite
+      else {
+        throw ModelError.mismatch(
+          expected: "values within \(elementType) in cell \(index)",
+          found: "\(code.lower) to \(code.upper)")
+      }
+    }
+  }
+
+  func checkCodes() throws {
+    guard let expected = Self.codeByteCount(layout, bitWidth: bitWidth), codes.count == expected
+    else {
+      throw ModelError(
+        .truncated(
+          expectedBytes: Self.codeByteCount(layout, bitWidth: bitWidth) ?? .max,
+          foundBytes: codes.count,
+          purpose: "\(counted(layout.elementCount, "code")) of \(bitWidth) bits"))
+    }
+    guard BitStream.hasZeroTail(codes, count: layout.elementCount, bitWidth: bitWidth) else {
+      throw ModelError.malformed("the bits after the last code are not zero")
+    }
+  }
+
+  /// The parameters that `bytes` hold, all lower bounds first.
+  static func parameterValues(
+    _ bytes: SharedBytes, _ parameterType: QuantizationParameterType
+  ) -> [Float] {
+    let width = parameterType.byteWidth
+    return bytes.withUnsafeBytes { buffer in
+      (0..<buffer.count / width).map { index in
+        switch parameterType {
+        case .float32: buffer.loadUnaligned(fromByteOffset: index * width, as: Float.self)
+        case .float16: Float(buffer.loadUnaligned(fromByteOffset: index * width, as: Float16.self))
+        }
+      }
+    }
+  }
+
+  /// The upper half of a finite or infinite Float, rounded to nearest, ties to even.
+  static func bfloat16Bits(_ value: Float) -> UInt16 {
+    let bits = value.bitPattern
+    return UInt16(truncatingIfNeeded: (bits + 0x7FFF + (bits >> 16 & 1)) >> 16)
+  }
+}

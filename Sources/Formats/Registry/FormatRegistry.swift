@@ -1,0 +1,79 @@
+import Foundation
+import Storage
+
+/// The formats a program knows, in the order they are tried on a file.
+public struct FormatRegistry: Sendable {
+  /// In the order in which they are asked whether they recognize a file.
+  public let formats: [any ModelFormat]
+
+  /// A registry of formats of your own, or of some of the standard ones.
+  public init(_ formats: [any ModelFormat]) {
+    self.formats = formats
+  }
+
+  /// Every format of this library. This is the only list of them.
+  public static let standard = FormatRegistry([
+    PackedFormat(),
+    SafetensorsFormat(),
+    PyTorchFormat(),
+    ExportedProgramFormat(),
+    NPZFormat(),
+    NPYFormat(),
+    GGUFFormat(),
+    ShardedFormat(),
+    ZippedFormat(),
+    ONNXFormat(),
+  ])
+
+  /// The formats that can be written.
+  public var writableFormats: [any ModelFormat] { formats.filter(\.canWrite) }
+
+  /// Opens a model file of any known format; the extension plays no part.
+  ///
+  /// - Parameter path: a file, or a folder that holds exactly one index of a sharded checkpoint, or
+  ///   else exactly one model file.
+  public func open(_ path: String, access: InputFile.Access = .mapped) throws -> TensorArchive {
+    let file = try InputFile(path: try ModelFolder.modelPath(in: path), access: access)
+    var archive = try format(of: file).read(file)
+    if archive.sourceFiles.isEmpty { archive.sourceFiles = [file.path] }
+    return archive
+  }
+
+  /// The format whose signature the file carries.
+  ///
+  /// - Throws: `ModelError` that names what the file looks like instead.
+  public func format(of file: InputFile) throws -> any ModelFormat {
+    // A disk that fails must not look like an unknown format.
+    _ = try file.bytes(at: 0, count: min(file.byteCount, 16), purpose: "the signature")
+    if FileSignature.misleading(file) == nil,
+      let format = formats.first(where: { $0.recognizes(file) })
+    {
+      return format
+    }
+    throw ModelError(
+      .unrecognizedFormat(found: FileSignature.describe(file)), path: file.path)
+  }
+
+  /// The format whose identifier has this name; `nil` when there is none.
+  public func format(named name: String) -> (any ModelFormat)? {
+    formats.first { $0.identifier.name == name }
+  }
+
+  /// The format to write that an output path's extension stands for.
+  public func format(forOutput path: String) -> (any ModelFormat)? {
+    let pathExtension = (path as NSString).pathExtension.lowercased()
+    return writableFormats.first { $0.identifier.fileExtensions.contains(pathExtension) }
+  }
+
+  /// Writes `archive` as `format`; the file appears whole at `path` or not at all.
+  public func write(
+    _ archive: TensorArchive, as format: any ModelFormat, to path: String,
+    replacesExisting: Bool = false, progress: WriteProgress? = nil
+  ) throws {
+    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
+    try locatingErrors(path: path) {
+      try format.write(archive, to: &writer, progress: progress)
+    }
+    try writer.finish()
+  }
+}

@@ -1,0 +1,91 @@
+import Foundation
+import Storage
+
+/// The folder of a model, such as a download from a model hub: it stands for the one model in it.
+package enum ModelFolder {
+  /// `path`, or, where it is a folder, the path of the model in it: the one index of a sharded
+  /// checkpoint, or else the one safetensors file, or else the one file of any other format.
+  ///
+  /// - Throws: `ModelError` when a folder holds no model, or several.
+  static func modelPath(in path: String) throws -> String {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue
+    else { return path }
+    let names = try names(in: path)
+    let indexes = names.filter { isIndex($0, in: path) }
+    if !indexes.isEmpty { return try only(of: indexes, "indexes", in: path) }
+    if let signature = FileSignature(ofFolder: path, names: names), signature.isWhole {
+      throw unreadable(signature, path)
+    }
+    let safetensors = names.filter { $0.hasSuffix(".safetensors") }
+    if !safetensors.isEmpty { return try only(of: safetensors, "safetensors files", in: path) }
+    let others = names.filter { isModel($0, in: path) }
+    if !others.isEmpty { return try only(of: others, "model files", in: path) }
+    if let signature = FileSignature(ofFolder: path, names: names) {
+      throw unreadable(signature, path)
+    }
+    throw ModelError.unsupported(
+      "a folder without a model file or an index of one (*\(ShardIndex.fileNameSuffix)); name a file",
+      path: path)
+  }
+
+  /// What the folder at `path` is, and that a file of it has to be named; `nil` for other paths.
+  package static func refusal(of path: String) -> ModelError? {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue
+    else { return nil }
+    let signature = (try? names(in: path)).flatMap { FileSignature(ofFolder: path, names: $0) }
+    return signature.map { unreadable($0, path) }
+      ?? ModelError.unsupported("a folder; name each file of it", path: path)
+  }
+
+  private static func unreadable(_ signature: FileSignature, _ path: String) -> ModelError {
+    ModelError(.unrecognizedFormat(found: signature.description), path: path)
+  }
+
+  private static func only(
+    of names: [String], _ what: String, in folder: String
+  ) throws -> String {
+    guard names.count == 1 else {
+      throw ModelError.unsupported(
+        "the folder holds several \(what); name one of \(names.quotedList())", path: folder)
+    }
+    return join(folder, names[0])
+  }
+
+  private static func names(in folder: String) throws -> [String] {
+    do {
+      return try FileManager.default.contentsOfDirectory(atPath: folder).sortedByBytes()
+    } catch {
+      let reason = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
+      throw ModelError(
+        .system(operation: "list the folder", code: Int32(reason?.code ?? Int(EACCES))),
+        path: folder)
+    }
+  }
+
+  private static func isIndex(_ name: String, in folder: String) -> Bool {
+    guard name.hasSuffix(ShardIndex.fileNameSuffix) else { return false }
+    let file = try? InputFile(path: join(folder, name), access: .read)
+    return file.map(ShardIndex.isRecognized) ?? false
+  }
+
+  /// Files beside a model, such as the state of an optimizer, may have a format and another purpose:
+  /// only names that models have count, and a pointer in place of a model counts as one.
+  private static func isModel(_ name: String, in folder: String) -> Bool {
+    let pathExtension = (name as NSString).pathExtension.lowercased()
+    let known = FormatRegistry.standard.formats.flatMap(\.identifier.fileExtensions)
+    guard known.contains(pathExtension), !training.contains(name) else { return false }
+    return (try? InputFile(path: join(folder, name), access: .read)) != nil
+  }
+
+  /// What the trainers of Hugging Face put beside a model.
+  private static let training: Set<String> = [
+    "training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth",
+    "optimizer.bin", "scheduler.bin",
+  ]
+
+  private static func join(_ folder: String, _ name: String) -> String {
+    (folder as NSString).appendingPathComponent(name)
+  }
+}

@@ -1,0 +1,72 @@
+import Storage
+
+/// A file format for named tensors: recognizes its files by content, reads their index, writes.
+///
+/// Conforming types are stateless. Adding a format means one folder with one conforming type, and
+/// one line in `FormatRegistry.standard`.
+public protocol ModelFormat: Sendable {
+  /// The format's name and file name extensions; the same for every value of the type.
+  var identifier: FormatIdentifier { get }
+
+  /// Whether `write` can succeed; a format that is only read conforms to `ReadOnlyModelFormat`.
+  var canWrite: Bool { get }
+
+  /// Whether the content is this format's, judged by its first bytes or its directory.
+  ///
+  /// A damaged file of this format is still recognized where its signature is intact, so that
+  /// `read` can say what is wrong with it. Extensions are never looked at.
+  func recognizes(_ file: InputFile) -> Bool
+
+  /// Reads the index. Tensor bytes are loaded from `file` when asked for.
+  ///
+  /// - Throws: `ModelError` for whatever breaks the format's rules.
+  func read(_ file: InputFile) throws -> TensorArchive
+
+  /// Writes every tensor, value and metadata of `archive`, one tensor in memory at a time.
+  ///
+  /// - Parameter progress: called after each tensor with the bytes of it written.
+  /// - Throws: `ModelError`, in particular when the format cannot represent something: nothing is
+  ///   ever left out.
+  func write(
+    _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?)
+    throws
+}
+
+extension ModelFormat {
+  public var canWrite: Bool { true }
+}
+
+/// Called by writers after each tensor, from any thread, with its name and byte count.
+public typealias WriteProgress = @Sendable (_ tensor: String, _ byteCount: Int) -> Void
+
+/// The stable name of a format, as in `--to safetensors` and in reports.
+public struct FormatIdentifier: Hashable, Sendable {
+  /// The name used on the command line and in reports.
+  public let name: String
+  /// The name used in sentences.
+  public let displayName: String
+  /// File name extensions that writing chooses this format by, the preferred one first.
+  public let fileExtensions: [String]
+
+  public init(name: String, displayName: String, fileExtensions: [String]) {
+    self.name = name
+    self.displayName = displayName
+    self.fileExtensions = fileExtensions
+  }
+}
+
+/// A format whose files are read and never written.
+public protocol ReadOnlyModelFormat: ModelFormat {}
+
+extension ReadOnlyModelFormat {
+  public var canWrite: Bool { false }
+
+  /// Refuses: the format is only read.
+  ///
+  /// - Throws: `ModelError`, always.
+  public func write(
+    _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
+  ) throws {
+    throw ModelError.unsupported("\(identifier.displayName) files are read, never written")
+  }
+}

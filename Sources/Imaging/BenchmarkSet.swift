@@ -1,0 +1,276 @@
+import Foundation
+import Storage
+
+/// The pictures that a model is measured on: originals, and their small versions where there are files
+/// of them.
+///
+/// A folder is one of these:
+/// - originals in `HR`, small ones in `LR_bicubic/X2` and the like, named `babyx2.png` or `baby.png`;
+/// - originals in `HR`, or in the folder itself, alone: the small ones are made by bicubic reduction;
+/// - pairs `baby_HR.png` and `baby_LR.png`.
+///
+/// Names are sorted naturally: `img_2` before `img_10`. Names that begin with a dot are left out.
+public struct BenchmarkSet: Hashable, Sendable {
+  /// An original, and the small picture of it where there is one.
+  public struct Entry: Hashable, Sendable {
+    /// What reports call the picture.
+    public let name: String
+    /// The original's file.
+    public let originalPath: String
+    /// `nil` when the small picture is made from the original.
+    public let reducedPath: String?
+  }
+
+  /// The folder.
+  public let path: String
+  /// How many times smaller the small pictures are.
+  public let scale: Int
+  /// The folder of the small pictures, below `path`; `nil` when they are made or stand beside.
+  public let reducedFolder: String?
+  /// In natural order of their names.
+  public let entries: [Entry]
+
+  /// Lists the pictures of a folder; none is read.
+  ///
+  /// - Throws: `ModelError` when the folder is none of those above, a partner is missing, or
+  ///   two files claim the same name.
+  public init(folder path: String, scale: Int) throws {
+    precondition(scale > 0, "a scale is positive")
+    self.path = path
+    self.scale = scale
+    let folder = PictureFolder(path)
+    let originals = folder.below("HR")
+    guard originals.exists else {
+      reducedFolder = nil
+      entries = try Self.entries(in: folder)
+      return
+    }
+    let files = try originals.pictures()
+    guard !files.isEmpty else {
+      throw ModelError("there is no PNG or JPEG file in it", path: originals.path)
+    }
+    guard folder.below("LR_bicubic").exists else {
+      reducedFolder = nil
+      entries = files.map { .init(name: $0.stem, originalPath: $0.path, reducedPath: nil) }
+      return
+    }
+    let name = "LR_bicubic/X\(scale)"
+    let reduced = folder.below(name)
+    guard reduced.exists else {
+      throw ModelError(
+        "there is no folder '\(name)' for scale \(scale), though there is 'LR_bicubic'",
+        path: path)
+    }
+    reducedFolder = name
+    entries = try Self.pairing(files, with: try reduced.pictures(), in: reduced, scale: scale)
+  }
+
+  private static func pairing(
+    _ originals: [PictureFolder.File], with reduced: [PictureFolder.File],
+    in folder: PictureFolder, scale: Int
+  ) throws -> [Entry] {
+    var rest = Dictionary(uniqueKeysWithValues: reduced.map { ($0.stem, $0) })
+    let entries = try originals.map { original in
+      guard
+        let partner = rest.removeValue(forKey: "\(original.stem)x\(scale)")
+          ?? rest.removeValue(forKey: original.stem)
+      else {
+        throw ModelError(
+          "its partner '\(original.stem)x\(scale).png' is missing in \(folder.path)",
+          path: original.path)
+      }
+      return Entry(
+        name: original.stem, originalPath: original.path, reducedPath: partner.path)
+    }
+    if let lone = reduced.first(where: { rest[$0.stem] != nil }) {
+      throw ModelError("there is no original for it in 'HR'", path: lone.path)
+    }
+    return entries
+  }
+
+  /// The pictures of a folder without `HR`.
+  private static func entries(in folder: PictureFolder) throws -> [Entry] {
+    let files = try folder.pictures()
+    guard !files.isEmpty else {
+      throw ModelError(
+        "there is neither a folder 'HR' nor a PNG or JPEG file in it", path: folder.path)
+    }
+    let (original, small) = ("_HR", "_LR")
+    guard files.contains(where: { $0.stem.hasSuffix(original) || $0.stem.hasSuffix(small) }) else {
+      return files.map { .init(name: $0.stem, originalPath: $0.path, reducedPath: nil) }
+    }
+    let byStem = Dictionary(uniqueKeysWithValues: files.map { ($0.stem, $0) })
+    var entries: [Entry] = []
+    for file in files {
+      let isOriginal = file.stem.hasSuffix(original)
+      guard isOriginal || file.stem.hasSuffix(small) else {
+        throw ModelError(
+          "it is neither named '…\(original)' nor '…\(small)', as others here are", path: file.path)
+      }
+      let name = String(file.stem.dropLast(original.count))
+      guard let partner = byStem[name + (isOriginal ? small : original)] else {
+        throw ModelError(
+          "its partner '\(name)\(isOriginal ? small : original)' is missing", path: file.path)
+      }
+      guard isOriginal else { continue }
+      entries.append(.init(name: name, originalPath: file.path, reducedPath: partner.path))
+    }
+    return entries
+  }
+}
+
+/// A folder with picture files.
+struct PictureFolder {
+  struct File {
+    let path: String
+    /// The name without extension.
+    let stem: String
+  }
+
+  let path: String
+
+  init(_ path: String) {
+    self.path = path
+  }
+
+  func below(_ name: String) -> PictureFolder {
+    PictureFolder((path as NSString).appendingPathComponent(name))
+  }
+
+  var exists: Bool {
+    var isFolder: ObjCBool = false
+    return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
+      && isFolder.boolValue
+  }
+
+  /// The PNG and JPEG files by their extensions, in natural order; no two have the same stem.
+  func pictures() throws -> [File] {
+    guard exists else { throw ModelError("there is no such folder", path: path) }
+    let names: [String]
+    do {
+      names = try FileManager.default.contentsOfDirectory(atPath: path)
+    } catch {
+      throw ModelError("the folder cannot be read", path: path)
+    }
+    let files = names.filter { !$0.hasPrefix(".") && ImageFormat(path: $0) != nil }
+      .sorted { NaturalOrder($0) < NaturalOrder($1) }
+      .map { name in
+        File(
+          path: (path as NSString).appendingPathComponent(name),
+          stem: (name as NSString).deletingPathExtension)
+      }
+    var stems: Set<String> = []
+    for file in files where !stems.insert(file.stem).inserted {
+      throw ModelError("there is another picture of that name", path: file.path)
+    }
+    return files
+  }
+}
+
+/// The order of file names in which `img_2` precedes `img_10`, the same on every system.
+///
+/// Runs of ASCII digits compare as numbers, all else by Unicode scalars; names that differ only in
+/// leading zeros compare by scalars.
+struct NaturalOrder: Comparable {
+  private let name: String
+  private let parts: [Part]
+
+  private enum Part: Equatable {
+    case text(String)
+    /// Digits without leading zeros: the longer number is the larger.
+    case number(String)
+  }
+
+  init(_ name: String) {
+    self.name = name
+    var parts: [Part] = []
+    var rest = Substring(name)
+    while let first = rest.unicodeScalars.first {
+      let isNumber = Self.isDigit(first)
+      let run = rest.unicodeScalars.prefix { Self.isDigit($0) == isNumber }
+      let text = String(run)
+      parts.append(isNumber ? .number(String(text.drop { $0 == "0" })) : .text(text))
+      rest = rest[run.endIndex...]
+    }
+    self.parts = parts
+  }
+
+  static func < (a: NaturalOrder, b: NaturalOrder) -> Bool {
+    for (x, y) in zip(a.parts, b.parts) where x != y {
+      switch (x, y) {
+      case (.number(let x), .number(let y)):
+        return x.count == y.count ? precedes(x, y) : x.count < y.count
+      case (.text(let x), .text(let y)): return precedes(x, y)
+      case (.number, .text): return true
+      case (.text, .number): return false
+      }
+    }
+    return a.parts.count == b.parts.count
+      ? precedes(a.name, b.name) : a.parts.count < b.parts.count
+  }
+
+  private static func precedes(_ a: String, _ b: String) -> Bool {
+    a.unicodeScalars.lexicographicallyPrecedes(b.unicodeScalars)
+  }
+
+  private static func isDigit(_ scalar: Unicode.Scalar) -> Bool { ("0"..."9").contains(scalar) }
+}
+
+/// An original and its small version, ready to be measured.
+package struct PicturePair {
+  package let name: String
+  /// RGB of 8 bits, without alpha, its sides multiples of the scale.
+  package let original: RasterImage
+  package let reduced: RasterImage
+  private let scale: Int
+  private let originalPath: String
+  private let reducedPath: String
+
+  /// - Throws: `ModelError` with the path of the picture that is too small or does not fit;
+  ///   whatever reading throws.
+  package init(_ entry: BenchmarkSet.Entry, scale: Int) throws {
+    let whole = try RasterImage(contentsOf: entry.originalPath)
+    guard let cropped = whole.cropped(toMultipleOf: scale) else {
+      throw ModelError(
+        "its \(whole.sizeText) pixels are too few for scale \(scale)", path: entry.originalPath)
+    }
+    name = entry.name
+    originalPath = entry.originalPath
+    reducedPath = entry.reducedPath ?? entry.originalPath
+    self.scale = scale
+    // As BasicSR reads them: everything is RGB. A model for grey pictures gets their luma.
+    original = cropped.asEightBit.asRGB
+    guard let path = entry.reducedPath else {
+      reduced = BicubicResampling().reduced(original, by: scale)
+      return
+    }
+    reduced = try RasterImage(contentsOf: path).asEightBit.asRGB
+    guard reduced.width * scale == original.width, reduced.height * scale == original.height else {
+      throw ModelError(
+        "its \(reduced.sizeText) pixels times \(scale) are not the \(original.sizeText) of "
+          + entry.originalPath, path: path)
+    }
+  }
+
+  /// PSNR and SSIM without a border of `scale` pixels.
+  package func compare(_ result: LumaPlane, with original: LumaPlane) throws -> (
+    psnr: Double, ssim: Double
+  ) {
+    let least = PictureFidelity.windowSide
+    guard let a = result.trimmed(by: scale), let b = original.trimmed(by: scale),
+      a.height >= least, a.width >= least
+    else {
+      throw ModelError(
+        "its \(original.width)×\(original.height) pixels are too few: without a border of \(scale), "
+          + "SSIM needs \(least)×\(least)", path: originalPath)
+    }
+    return (
+      PictureFidelity.peakSignalToNoise(a, b), PictureFidelity.structuralSimilarity(a, b)
+    )
+  }
+
+  /// Errors of models do not know which picture it was.
+  package func locatingErrors<Result>(_ body: () throws -> Result) throws -> Result {
+    try Storage.locatingErrors(path: reducedPath, body)
+  }
+}

@@ -1,0 +1,373 @@
+import CImageCodecs
+import Storage
+
+/// JPEG files, by libjpeg-turbo.
+///
+/// Grey and RGB images of 8 bits are read, baseline and progressive, turned as their EXIF orientation
+/// says. An ICC profile and the density are kept, and what else there is is listed. CMYK is refused, and
+/// so is a file that ends too early.
+enum JPEGCodec {
+  static let signature: [UInt8] = [0xFF, 0xD8, 0xFF]
+
+  /// A block of 64 pixels takes at least a bit with Huffman codes, so a byte holds at most 512 pixels;
+  /// arithmetic codes may hold more, up to here.
+  static let largestExpansion = 2048
+
+  /// - Throws: `ModelError` without a path when `bytes` are no whole, valid JPEG file, or its
+  ///   picture exceeds the limits.
+  static func decode(_ bytes: SharedBytes) throws -> RasterImage {
+    try bytes.withUnsafeBytes { buffer in
+      let base = buffer.baseAddress?.assumingMemoryBound(to: UInt8.self)
+      var header = condi_jpeg_header()
+      try CodecMessage.catching("JPEG") {
+        condi_jpeg_read_header(base, buffer.count, &header, $0)
+      }
+      let (width, height) = (Int(header.width), Int(header.height))
+      try RasterImage.checkLimits(width: width, height: height)
+      guard width * height / largestExpansion <= buffer.count else {
+        throw ModelError(
+          "its \(width)×\(height) pixels cannot be in a file of \(counted(buffer.count, "byte"))")
+      }
+      let channelCount = Int(header.channels)
+      let count = width * height * channelCount
+      let samples = try [UInt8](unsafeUninitializedCapacity: count) { target, filled in
+        try CodecMessage.catching("JPEG") {
+          condi_jpeg_read_samples(base, buffer.count, &header, target.baseAddress, count, $0)
+        }
+        filled = count
+      }
+      let markers = JPEGMarkers(buffer)
+      var tags = ImageTags()
+      tags.density = markers.density
+      var omissions = markers.omissions
+      if let bytes = markers.profile {
+        let profile = ImageTags.Profile(name: Array("ICC profile".utf8), bytes: bytes)
+        if let obstacle = profile.obstacle(toChannels: channelCount) {
+          omissions.append(ImageOmission("the colour profile", obstacle))
+        } else {
+          tags.profile = profile
+        }
+      }
+      var image = RasterImage(
+        width: width, height: height, channelCount: channelCount, bitDepth: .eight,
+        samples: samples.map(UInt16.init), tags: tags)
+      image.omissions = omissions
+      return image.turned(by: markers.orientation)
+    }
+  }
+
+  /// The longest side that libjpeg writes, in pixels.
+  static let sideLimit = 65_500
+  /// Bytes of an ICC profile that fit in one segment, beside its prefix and two numbers.
+  private static let profilePieceByteCount = 65_533 - JPEGMarkers.profilePrefix.count - 2
+
+  /// What of `tags` a file can hold, and what it can't.
+  static func fitted(_ tags: ImageTags, channelCount: Int) -> (ImageTags, [ImageOmission]) {
+    let noPlace = "a JPEG file has a place for ICC profiles only"
+    var fitted = ImageTags()
+    var omissions: [ImageOmission] = []
+    if let profile = tags.profile {
+      if let obstacle = profile.obstacle(toChannels: channelCount) {
+        omissions.append(ImageOmission("the colour profile", obstacle))
+      } else if profile.bytes.count > 255 * profilePieceByteCount {
+        omissions.append(
+          ImageOmission(
+            "the colour profile",
+            "its \(counted(profile.bytes.count, "byte")) exceed the \(255 * profilePieceByteCount) that a JPEG "
+              + "file has room for"))
+      } else {
+        fitted.profile = profile
+      }
+    } else if tags.standardIntent == nil, !tags.isNearlyStandard {
+      // Without a profile colours are taken for sRGB's.
+      omissions.append(ImageOmission("gamma and primaries (gAMA, cHRM)", noPlace))
+    }
+    // BT.709's primaries with sRGB's curve.
+    if let points = tags.codePoints, fitted.profile != nil || points.prefix(2) != [1, 13] {
+      omissions.append(ImageOmission("colour code points (cICP)", noPlace))
+    }
+    if tags.masteringDisplay != nil || tags.lightLevel != nil {
+      omissions.append(ImageOmission("the mastering display (mDCV, cLLI)", noPlace))
+    }
+    if let density = tags.density {
+      if storedDensity(density) == nil {
+        omissions.append(
+          ImageOmission("the density", "its numbers are not 1 to 65535 in pixels per inch"))
+      } else {
+        fitted.density = density
+      }
+    }
+    return (fitted, omissions)
+  }
+
+  /// JFIF's unit, 0 for none or 1 for an inch, and the numbers; `nil` where they do not fit in 16 bits.
+  private static func storedDensity(_ density: ImageTags.Density) -> (UInt8, UInt16, UInt16)? {
+    let factor = density.isRatio ? 1 : 0.0254
+    guard let horizontal = UInt16(exactly: (density.horizontal * factor).rounded()),
+      let vertical = UInt16(exactly: (density.vertical * factor).rounded()), horizontal > 0,
+      vertical > 0
+    else { return nil }
+    return (density.isRatio ? 0 : 1, horizontal, vertical)
+  }
+
+  /// - Parameter quality: libjpeg's, 1 to 100. Colours are not subsampled.
+  /// - Precondition: the image has neither alpha nor 16 bits, and tags that fit; `ImageFormat`.
+  static func encode(_ image: RasterImage, quality: Int) throws -> SharedBytes {
+    let bytes = try CodecMessage.bytes("JPEG") { output, count, message in
+      image.withStoredSamples { samples in
+        condi_jpeg_write(
+          samples.baseAddress, UInt32(image.width), UInt32(image.height),
+          Int32(image.channelCount), Int32(quality), output, count, message)
+      }
+    }
+    guard image.tags.profile != nil || image.tags.density != nil else { return bytes }
+    return tagged(bytes, image.tags)
+  }
+
+  /// The file with a density in its JFIF segment and a profile behind it.
+  private static func tagged(_ bytes: SharedBytes, _ tags: ImageTags) -> SharedBytes {
+    // SOI, then JFIF's segment: a marker, its length of 16, five letters, a version, the density.
+    let jfifByteCount = 20
+    var start = bytes.slice(0..<min(jfifByteCount, bytes.count)).array
+    guard start.count == jfifByteCount, start[2...5] == [0xFF, 0xE0, 0, 16] else { return bytes }
+    if let density = tags.density, let (unit, horizontal, vertical) = storedDensity(density) {
+      start[13] = unit
+      for (index, number) in [(14, horizontal), (16, vertical)] {
+        start[index] = UInt8(number >> 8)
+        start[index + 1] = UInt8(number & 0xFF)
+      }
+    }
+    if let profile = tags.profile?.bytes {
+      let count = (profile.count + profilePieceByteCount - 1) / profilePieceByteCount
+      for number in 1...max(1, count) {
+        let first = (number - 1) * profilePieceByteCount
+        let piece = profile[first..<min(first + profilePieceByteCount, profile.count)]
+        let length = 2 + JPEGMarkers.profilePrefix.count + 2 + piece.count
+        start += [0xFF, 0xE2, UInt8(length >> 8), UInt8(length & 0xFF)] + JPEGMarkers.profilePrefix
+        start += [UInt8(number), UInt8(count)] + piece
+      }
+    }
+    return SharedBytes(start + bytes.slice(jfifByteCount..<bytes.count).array)
+  }
+}
+
+extension ImageTags {
+  /// Whether gamma and primaries are sRGB's, as far as they are given: a gamma of 1/2.2 is what files
+  /// say for its curve.
+  fileprivate var isNearlyStandard: Bool {
+    (gamma.map { abs($0 - 45_455) <= 50 } ?? true)
+      && (chromaticities.map {
+        zip($0, [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000])
+          .allSatisfy { abs($0 - $1) <= 100 }
+      } ?? true)
+  }
+}
+
+/// What is in a JPEG file beside the pixels, which libjpeg-turbo's simple interface does not tell.
+///
+/// Nothing here is an error: what is damaged counts as absent, and the decoder judges the rest.
+struct JPEGMarkers {
+  /// EXIF's orientation, 1 to 8; 1, upright, where there is none.
+  private(set) var orientation = 1
+  /// The ICC profile, put together from its segments; `nil` where there is none or a segment lacks.
+  private(set) var profile: [UInt8]?
+  /// JFIF's pixels per inch or centimetre; `nil` where it says neither, or that pixels are square.
+  private(set) var density: ImageTags.Density?
+  /// What the file holds beside that.
+  private(set) var omissions: [ImageOmission] = []
+
+  /// What precedes the pieces of an ICC profile (ICC.1:2022, B.4): a number from 1 and how many follow.
+  static let profilePrefix = Array("ICC_PROFILE\0".utf8)
+
+  private static let jfif = Array("JFIF\0".utf8)
+  private static let jfifExtension = Array("JFXX\0".utf8)
+  private static let xmp = Array("http://ns.adobe.com/x".utf8)
+  private static let multiPicture = Array("MPF\0".utf8)
+  private static let adobe = Array("Adobe".utf8)
+
+  /// The segments that are of interest, as they were found.
+  private struct Segments {
+    var exif: EXIFData?
+    var profile = ProfileSegments()
+    var comments = 0
+    var hasXMP = false
+    var hasThumbnail = false
+    var hasFurtherImages = false
+    /// `APP4` and the like.
+    var others: [String] = []
+  }
+
+  init(_ bytes: UnsafeRawBufferPointer) {
+    var segments = Segments()
+    var position = 2
+    var end: Int?
+    // A marker is FF and its code; a segment's length follows and counts itself.
+    while end == nil, position + 2 <= bytes.count, bytes[position] == 0xFF {
+      let code = bytes[position + 1]
+      // Fill bytes; markers that stand alone; the end.
+      if code == 0xFF {
+        position += 1
+        continue
+      }
+      if code == 0x01 || (0xD0...0xD7).contains(code) {
+        position += 2
+        continue
+      }
+      if code == 0xD9 {
+        end = position + 2
+        continue
+      }
+      guard position + 4 <= bytes.count else { break }
+      let length = Int(bytes[position + 2]) << 8 | Int(bytes[position + 3])
+      let next = position + 2 + length
+      guard length >= 2, next <= bytes.count else { break }
+      add(code, bytes[position + 4..<next], to: &segments)
+      position = code == 0xDA ? Self.endOfScan(bytes, from: next) : next
+    }
+    orientation = segments.exif?.orientation ?? 1
+    profile = segments.profile.bytes
+    omissions = segments.profile.omissions + (segments.exif?.omissions ?? [])
+    describe(segments, trailing: end.map { bytes.count - $0 } ?? 0)
+  }
+
+  private mutating func add(
+    _ code: UInt8, _ segment: Slice<UnsafeRawBufferPointer>, to segments: inout Segments
+  ) {
+    switch code {
+    case 0xE0 where segment.starts(with: Self.jfif): readJFIF(Array(segment), &segments)
+    case 0xE0 where segment.starts(with: Self.jfifExtension): segments.hasThumbnail = true
+    case 0xE1 where segment.starts(with: EXIFData.prefix):
+      segments.exif = segments.exif ?? EXIFData(Array(segment))
+    case 0xE1 where segment.starts(with: Self.xmp): segments.hasXMP = true
+    case 0xE2 where segment.starts(with: Self.profilePrefix):
+      segments.profile.add(Array(segment.dropFirst(Self.profilePrefix.count)))
+    case 0xE2 where segment.starts(with: Self.multiPicture): segments.hasFurtherImages = true
+    // How colours are coded, which the decoder heeds.
+    case 0xEE where segment.starts(with: Self.adobe): break
+    case 0xFE: segments.comments += 1
+    case 0xE0...0xEF:
+      let name = "APP\(code - 0xE0)"
+      if !segments.others.contains(name) { segments.others.append(name) }
+    default: break
+    }
+  }
+
+  /// Version, units, both densities, and the sides of a thumbnail (ITU-T T.871, 10.1).
+  private mutating func readJFIF(_ segment: [UInt8], _ segments: inout Segments) {
+    guard segment.count >= 14 else { return }
+    let horizontal = Double(Int(segment[8]) << 8 | Int(segment[9]))
+    let vertical = Double(Int(segment[10]) << 8 | Int(segment[11]))
+    if segment[12] > 0, segment[13] > 0 { segments.hasThumbnail = true }
+    guard density == nil, horizontal > 0, vertical > 0 else { return }
+    let factors: [UInt8: Double] = [1: 1 / 0.0254, 2: 100]
+    if let factor = factors[segment[7]] {
+      density = .init(horizontal: horizontal * factor, vertical: vertical * factor)
+    } else if segment[7] == 0, horizontal != vertical {
+      density = .init(horizontal: horizontal, vertical: vertical, isRatio: true)
+    }
+  }
+
+  /// Where the marker after a scan's data is: in them FF is followed by 0, or a restart marker's code.
+  private static func endOfScan(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Int {
+    var position = start
+    while position + 1 < bytes.count {
+      if bytes[position] == 0xFF {
+        let code = bytes[position + 1]
+        if code != 0, !(0xD0...0xD7).contains(code) { return position }
+        position += 1
+      }
+      position += 1
+    }
+    return bytes.count
+  }
+
+  private mutating func describe(_ segments: Segments, trailing: Int) {
+    if segments.hasThumbnail {
+      omissions.append(ImageOmission("the thumbnail", "it shows the image as it was"))
+    }
+    if segments.hasXMP { omissions.append(.xmp) }
+    if segments.comments > 0 {
+      omissions.append(
+        ImageOmission(
+          counted(segments.comments, "comment"), "texts about the image are not carried over"))
+    }
+    if !segments.others.isEmpty {
+      omissions.append(
+        ImageOmission(
+          "data of applications (\(segments.others.joined(separator: ", ")))",
+          "it is not carried over"))
+    }
+    if segments.hasFurtherImages {
+      omissions.append(
+        ImageOmission("further images of the file (MPF)", "only the first image is read"))
+    } else if trailing > 0 {
+      omissions.append(.trailing(trailing))
+    }
+  }
+}
+
+/// The segments of an ICC profile in a JPEG file, in whatever order.
+private struct ProfileSegments {
+  private var contents: [Int: [UInt8]] = [:]
+  /// Numbers of segments that are there more than once.
+  private var repeated: Set<Int> = []
+  private var count: Int?
+  /// Why there is no profile, though there are segments of one.
+  private var obstacle: String?
+  private(set) var omissions: [ImageOmission] = []
+
+  private static let what = "the colour profile"
+
+  /// - Parameter segment: its number from 1, how many there are, and the content.
+  mutating func add(_ segment: [UInt8]) {
+    guard segment.count >= 2 else {
+      obstacle = obstacle ?? "a segment of it is too short"
+      return
+    }
+    let (number, count) = (Int(segment[0]), Int(segment[1]))
+    let content = Array(segment[2...])
+    if let known = self.count, known != count {
+      obstacle = obstacle ?? "one segment counts \(known) segments and another \(count)"
+    }
+    if number == 0 || number > count {
+      obstacle = obstacle ?? "there is a segment \(number) of \(count)"
+    }
+    if let known = contents[number] {
+      if known == content {
+        guard repeated.insert(number).inserted else { return }
+        omissions.append(
+          ImageOmission(
+            "segment \(number) of \(Self.what) that is there again", "its bytes are the same"))
+      } else {
+        obstacle = obstacle ?? "there are two segments \(number) of \(count), which differ"
+      }
+    }
+    self.count = self.count ?? count
+    contents[number] = content
+  }
+
+  /// The profile; `nil` where there is none, and where something is wrong with its segments.
+  ///
+  /// Afterwards `omissions` says what.
+  var bytes: [UInt8]? {
+    mutating get {
+      guard let count else {
+        if let obstacle { omissions.append(ImageOmission(Self.what, obstacle)) }
+        return nil
+      }
+      let missing = (0..<count).map { $0 + 1 }.filter { contents[$0] == nil }
+      if obstacle == nil, !missing.isEmpty {
+        let numbers = missing.prefix(5).map(String.init).joined(separator: ", ")
+        obstacle =
+          "of its \(count) segments \(missing.count == 1 ? "number" : "numbers") \(numbers)"
+          + (missing.count > 5 ? " and more" : "") + " \(missing.count == 1 ? "is" : "are") missing"
+      }
+      if let obstacle {
+        omissions.append(ImageOmission(Self.what, obstacle))
+        return nil
+      }
+      let bytes = (0..<count).flatMap { contents[$0 + 1] ?? [] }
+      return bytes.isEmpty ? nil : bytes
+    }
+  }
+}

@@ -1,0 +1,384 @@
+import CImageCodecs
+import Foundation
+import Storage
+
+/// PNG files (ISO/IEC 15948), by libpng.
+///
+/// Every colour type and bit depth is read: palettes become RGB, grey of 1, 2 or 4 bits becomes 8, a
+/// transparent colour or palette entry becomes alpha. Of an animation the first image is read, turned as
+/// its EXIF orientation says. Of the other chunks, those that say what colours are meant are kept, and
+/// the density: iCCP, sRGB, gAMA, cHRM, cICP, mDCV, cLLI and pHYs. The rest is listed.
+enum PNGCodec {
+  static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
+
+  /// A byte of deflated data becomes at most so many.
+  static let largestExpansion = 1032
+
+  /// - Throws: `ModelError` without a path when `bytes` are no whole, valid PNG file, or its
+  ///   picture exceeds the limits.
+  static func decode(_ bytes: SharedBytes) throws -> RasterImage {
+    try bytes.withUnsafeBytes { buffer in
+      guard
+        let reader = condi_png_reader_create(
+          buffer.baseAddress?.assumingMemoryBound(to: UInt8.self), buffer.count,
+          UInt32(RasterImage.pixelLimit))
+      else { throw ModelError("there is not enough memory") }
+      defer { condi_png_reader_destroy(reader) }
+      var header = condi_png_header()
+      try CodecMessage.catching("PNG") { condi_png_read_header(reader, &header, $0) }
+      try check(header, byteCount: bytes.count)
+      let (width, height) = (Int(header.width), Int(header.height))
+      guard let bitDepth = RasterImage.BitDepth(rawValue: Int(header.bit_depth)),
+        (1...4).contains(header.channels)
+      else { throw ModelError("its samples have an unknown form") }
+      let channelCount = Int(header.channels)
+      let samples = try samples(count: width * height * channelCount, bitDepth) { target in
+        try CodecMessage.catching("PNG") {
+          condi_png_read_samples(reader, target.baseAddress, target.count, $0)
+        }
+      }
+      let chunks = PNGChunks(bytes)
+      var image = RasterImage(
+        width: width, height: height, channelCount: channelCount, bitDepth: bitDepth,
+        samples: samples, tags: ImageTags(header.tags, chunks: chunks.tags))
+      image.omissions = chunks.omissions
+      if chunks.hasProfile, image.tags.profile == nil {
+        image.omissions.insert(Self.profileOmission(header), at: 0)
+      }
+      return image.turned(by: chunks.orientation)
+    }
+  }
+
+  private static func profileOmission(_ header: condi_png_header) -> ImageOmission {
+    let warning = header.profile_warning.map { String(cString: $0) } ?? ""
+    return ImageOmission(
+      "the colour profile", warning.isEmpty ? "libpng does not take it" : "libpng says: \(warning)")
+  }
+
+  /// Refuses what is too large, and what the file is too short to hold, before memory is taken.
+  private static func check(_ header: condi_png_header, byteCount: Int) throws {
+    let (width, height) = (Int(header.width), Int(header.height))
+    try RasterImage.checkLimits(width: width, height: height)
+    let bits = Int(header.stored_bit_depth) * Int(header.stored_channels)
+    // At most 2²⁷ pixels of at most 64 bits, and a byte for the filter of each row: no overflow.
+    let rawByteCount = height * (1 + width * bits / 8)
+    guard rawByteCount / largestExpansion <= byteCount else {
+      throw ModelError(
+        "its \(width)×\(height) pixels cannot be in a file of \(counted(byteCount, "byte"))")
+    }
+  }
+
+  private static func samples(
+    count: Int, _ bitDepth: RasterImage.BitDepth,
+    _ fill: (UnsafeMutableBufferPointer<UInt8>) throws -> Void
+  ) throws -> [UInt16] {
+    guard bitDepth == .eight else {
+      return try [UInt16](unsafeUninitializedCapacity: count) { target, filled in
+        try UnsafeMutableRawBufferPointer(target).withMemoryRebound(to: UInt8.self, fill)
+        filled = count
+      }
+    }
+    let narrow = try [UInt8](unsafeUninitializedCapacity: count) { target, filled in
+      try fill(UnsafeMutableBufferPointer(rebasing: target[..<count]))
+      filled = count
+    }
+    return narrow.map(UInt16.init)
+  }
+
+  /// The same image always becomes the same bytes, for one version of libpng and zlib: no dates or
+  /// texts, deflate level 6, not interlaced.
+  ///
+  /// - Throws: `ModelError` for a colour profile that libpng does not write; `ImageFormat.fitted`.
+  static func encode(_ image: RasterImage) throws -> SharedBytes {
+    try CodecMessage.bytes("PNG") { output, count, message in
+      image.withStoredSamples { samples in
+        image.tags.withTags { tags in
+          var tags = tags
+          return condi_png_write(
+            samples.baseAddress, UInt32(image.width), UInt32(image.height),
+            Int32(image.channelCount), Int32(image.bitDepth.rawValue), &tags, output, count,
+            message)
+        }
+      }
+    }
+  }
+}
+
+extension RasterImage {
+  /// - Throws: `ModelError` when a picture of that size is too large.
+  package static func checkLimits(width: Int, height: Int) throws {
+    guard width > 0, height > 0 else { throw ModelError("it has no pixels") }
+    let (count, overflow) = width.multipliedReportingOverflow(by: height)
+    guard !overflow, count <= pixelLimit else {
+      throw ModelError(
+        "its \(width)×\(height) pixels exceed the limit of \(pixelLimit) in all")
+    }
+  }
+
+  /// Calls `body` with the samples in one byte each, or two in the machine's order.
+  func withStoredSamples<Result>(_ body: (UnsafeBufferPointer<UInt8>) throws -> Result) rethrows
+    -> Result
+  {
+    switch bitDepth {
+    case .eight: try samples.map { UInt8(truncatingIfNeeded: $0) }.withUnsafeBufferPointer(body)
+    case .sixteen:
+      try samples.withUnsafeBytes { try $0.withMemoryRebound(to: UInt8.self, body) }
+    }
+  }
+}
+
+extension ImageTags {
+  /// - Parameter chunks: what libpng does not tell.
+  fileprivate init(_ tags: condi_image_tags, chunks: ImageTags) {
+    self = chunks
+    // An sRGB chunk says what gAMA and cHRM would.
+    if tags.has_srgb != 0 {
+      standardIntent = Int(tags.srgb_intent)
+    } else {
+      if tags.has_gamma != 0 { gamma = Int(tags.gamma) }
+      if tags.has_chromaticities != 0 {
+        chromaticities = withUnsafeBytes(of: tags.chromaticities) {
+          $0.bindMemory(to: Int32.self).map(Int.init)
+        }
+      }
+    }
+    if let bytes = tags.profile, let name = tags.profile_name {
+      profile = Profile(
+        name: Array(UnsafeRawBufferPointer(start: name, count: strlen(name))),
+        bytes: Array(UnsafeBufferPointer(start: bytes, count: Int(tags.profile_size))))
+    }
+  }
+
+  fileprivate func withTags<Result>(_ body: (condi_image_tags) throws -> Result) rethrows
+    -> Result
+  {
+    var tags = condi_image_tags()
+    if let standardIntent {
+      tags.has_srgb = 1
+      tags.srgb_intent = Int32(standardIntent)
+    }
+    if let gamma {
+      tags.has_gamma = 1
+      tags.gamma = Int32(clamping: gamma)
+    }
+    if let chromaticities, chromaticities.count == 8 {
+      tags.has_chromaticities = 1
+      withUnsafeMutableBytes(of: &tags.chromaticities) { target in
+        let values = target.bindMemory(to: Int32.self)
+        for index in 0..<8 { values[index] = Int32(clamping: chromaticities[index]) }
+      }
+    }
+    if let density {
+      tags.has_density = 1
+      tags.density_unit = density.isRatio ? 0 : 1
+      tags.horizontal_density = Self.stored(density.horizontal)
+      tags.vertical_density = Self.stored(density.vertical)
+    }
+    return try (profile.map { $0.name + [0] } ?? []).withUnsafeBytes { name in
+      try Self.withPointers([profile?.bytes, codePoints, masteringDisplay, lightLevel]) {
+        pointers in
+        if let profile {
+          tags.profile_name = name.bindMemory(to: CChar.self).baseAddress
+          tags.profile = pointers[0]
+          tags.profile_size = UInt32(clamping: profile.bytes.count)
+        }
+        tags.code_points = pointers[1]
+        tags.mastering_display = pointers[2]
+        tags.light_level = pointers[3]
+        return try body(tags)
+      }
+    }
+  }
+
+  /// A density as PNG stores it: 31 bits, not 0.
+  private static func stored(_ density: Double) -> UInt32 {
+    UInt32(min(max(density.rounded(), 1), 0x7FFF_FFFF))
+  }
+
+  /// Calls `body` with the place of each of `arrays`, `nil` for one that is not there.
+  private static func withPointers<Result>(
+    _ arrays: [[UInt8]?], _ pointers: [UnsafePointer<UInt8>?] = [],
+    _ body: ([UnsafePointer<UInt8>?]) throws -> Result
+  ) rethrows -> Result {
+    guard pointers.count < arrays.count else { return try body(pointers) }
+    guard let array = arrays[pointers.count] else {
+      return try withPointers(arrays, pointers + [nil], body)
+    }
+    return try array.withUnsafeBufferPointer {
+      try withPointers(arrays, pointers + [$0.baseAddress], body)
+    }
+  }
+}
+
+/// What a PNG file says of its image in chunks that libpng does not know in every version, or stores
+/// without a bound (ISO/IEC 15948:2024, section 11).
+///
+/// Nothing here is an error: what is damaged counts as absent, and libpng judges the rest.
+struct PNGChunks {
+  /// Code points, the display and light levels, and the density; libpng tells the other tags.
+  private(set) var tags = ImageTags()
+  /// EXIF's orientation, 1 to 8; 1, upright, where there is none.
+  private(set) var orientation = 1
+  /// Whether there is an iCCP chunk, which libpng may refuse.
+  private(set) var hasProfile = false
+  /// What the file holds beside that.
+  private(set) var omissions: [ImageOmission] = []
+
+  /// What libpng reads, and the chunks of animations, which their frames stand for.
+  private static let known: Set<String> = [
+    "IHDR", "PLTE", "IDAT", "IEND", "tRNS", "gAMA", "cHRM", "sRGB", "fcTL", "fdAT",
+  ]
+  /// How ImageMagick and its like store EXIF data: a text with a name, a length and hexadecimal digits.
+  private static let rawProfiles = ["Raw profile type exif", "Raw profile type APP1"]
+  /// EXIF data of a JPEG file are at most 64 KiB, and so are those that are taken from texts.
+  private static let exifByteLimit = 1 << 16
+
+  init(_ bytes: SharedBytes) {
+    var exif: EXIFData?
+    var rawProfile: EXIFData?
+    var texts = FirstNames()
+    var others = FirstNames()
+    var hasXMP = false
+    var frameCount: Int?
+    var position = PNGCodec.signature.count
+    var isEnded = false
+    while !isEnded, let chunk = Chunk(bytes, at: position) {
+      position = chunk.end
+      switch chunk.type {
+      case "IEND": isEnded = true
+      case "iCCP": hasProfile = true
+      case "cICP": tags.codePoints = tags.codePoints ?? chunk.content(of: bytes, byteCount: 4)
+      case "mDCV", "mDCv":
+        tags.masteringDisplay = tags.masteringDisplay ?? chunk.content(of: bytes, byteCount: 24)
+      case "cLLI", "cLLi":
+        tags.lightLevel = tags.lightLevel ?? chunk.content(of: bytes, byteCount: 8)
+      case "pHYs":
+        tags.density = tags.density ?? chunk.content(of: bytes, byteCount: 9).flatMap(Self.density)
+      case "eXIf":
+        if exif == nil, chunk.isSound(in: bytes) {
+          exif = EXIFData(bytes.slice(chunk.content).array)
+        } else {
+          others.add(chunk.type)
+        }
+      case "tEXt", "zTXt", "iTXt":
+        let name = chunk.name(in: bytes)
+        if rawProfile == nil, Self.rawProfiles.contains(name),
+          let found = Self.rawProfile(chunk, in: bytes, nameLength: name.utf8.count)
+        {
+          rawProfile = found
+        } else if name == "XML:com.adobe.xmp" {
+          hasXMP = true
+        } else {
+          texts.add(name)
+        }
+      case "acTL":
+        frameCount =
+          frameCount ?? chunk.content(of: bytes, byteCount: 8).map { Self.number($0[0..<4]) }
+      case let type where !Self.known.contains(type): others.add(type)
+      default: break
+      }
+    }
+    if let exif = exif ?? rawProfile {
+      orientation = exif.orientation
+      omissions += exif.omissions
+    }
+    if hasXMP { omissions.append(.xmp) }
+    if let frameCount, frameCount > 1 { omissions.append(.frames(frameCount - 1)) }
+    if let omission = ImageOmission.texts(texts) { omissions.append(omission) }
+    if others.count > 0 {
+      omissions.append(
+        ImageOmission(
+          "\(counted(others.count, "other chunk")) (\(others.list))", "they are not carried over"))
+    }
+    if isEnded, position < bytes.count {
+      omissions.append(.trailing(bytes.count - position))
+    }
+  }
+
+  private static func density(_ content: [UInt8]) -> ImageTags.Density? {
+    let (horizontal, vertical) = (number(content[0..<4]), number(content[4..<8]))
+    guard horizontal > 0, vertical > 0, content[8] <= 1 else { return nil }
+    let isRatio = content[8] == 0
+    // Square pixels are what everybody expects.
+    guard !isRatio || horizontal != vertical else { return nil }
+    return ImageTags.Density(
+      horizontal: Double(horizontal), vertical: Double(vertical), isRatio: isRatio)
+  }
+
+  /// EXIF data in a text; `nil` where there are none in it.
+  private static func rawProfile(_ chunk: Chunk, in bytes: SharedBytes, nameLength: Int)
+    -> EXIFData?
+  {
+    guard chunk.isSound(in: bytes) else { return nil }
+    var content = bytes.slice(chunk.content.dropFirst(nameLength + 1))
+    // Two digits and line breaks for each byte.
+    let limit = 3 * exifByteLimit
+    switch chunk.type {
+    case "zTXt" where !content.isEmpty:
+      content = Zlib.inflateWhatCanBe(content.slice(1..<content.count), in: .zlib, limit: limit)
+    case "tEXt": content = content.slice(0..<min(content.count, limit))
+    default: return nil
+    }
+    let words = content.array.split { [0x0A, 0x0D, 0x20, 0x09].contains($0) }
+    guard words.count > 2, let length = Int(String(decoding: words[1], as: UTF8.self)),
+      (1...exifByteLimit).contains(length)
+    else { return nil }
+    let digits = words[2...].joined().compactMap { Character(UnicodeScalar($0)).hexDigitValue }
+    guard digits.count >= 2 * length else { return nil }
+    let profile = (0..<length).map { UInt8(digits[2 * $0] << 4 | digits[2 * $0 + 1]) }
+    // 'APP1' may be XMP as well.
+    return EXIFData.mayBegin(profile) ? EXIFData(profile) : nil
+  }
+
+  private static func number(_ bytes: ArraySlice<UInt8>) -> Int {
+    bytes.reduce(0) { $0 << 8 | Int($1) }
+  }
+
+  /// A length, a type of four letters, the content and a checksum of the type and content.
+  private struct Chunk {
+    let type: String
+    let content: Range<Int>
+    private let checksum: Int
+
+    var end: Int { content.upperBound + 4 }
+
+    /// - Returns: `nil` where no whole chunk begins.
+    init?(_ bytes: SharedBytes, at position: Int) {
+      guard bytes.count - position >= 12 else { return nil }
+      let start = bytes.slice(position..<position + 8).array
+      let length = PNGChunks.number(start[0..<4])
+      guard length <= bytes.count - position - 12 else { return nil }
+      type = String(decoding: start[4..<8], as: UTF8.self)
+      content = position + 8..<position + 8 + length
+      checksum = PNGChunks.number(
+        bytes.slice(content.upperBound..<content.upperBound + 4).array[...])
+    }
+
+    func isSound(in bytes: SharedBytes) -> Bool {
+      let computed = CRC32.checksum(bytes.slice(content.lowerBound - 4..<content.upperBound))
+      return CRC32.isMatch(computed, UInt32(checksum))
+    }
+
+    /// - Returns: `nil` for another length and a wrong checksum.
+    func content(of bytes: SharedBytes, byteCount: Int) -> [UInt8]? {
+      content.count == byteCount && isSound(in: bytes) ? bytes.slice(content).array : nil
+    }
+
+    /// The keyword of a text: Latin-1, 1 to 79 bytes before a zero.
+    func name(in bytes: SharedBytes) -> String {
+      let start = bytes.slice(content.prefix(80)).array
+      return String(start.prefix { $0 != 0 }.map { Character(UnicodeScalar($0)) })
+    }
+  }
+}
+
+extension ImageOmission {
+  package static func frames(_ count: Int) -> ImageOmission {
+    ImageOmission(counted(count, "further frame"), "only the first image is read")
+  }
+
+  static func trailing(_ byteCount: Int) -> ImageOmission {
+    ImageOmission(
+      "\(counted(byteCount, "byte")) after the end of the image", "only the first image is read")
+  }
+}

@@ -1,0 +1,221 @@
+import Foundation
+
+extension HTMLRenderer {
+  /// A figure as HTML with inline SVG.
+  func figure(_ figure: ReportFigure) -> String {
+    switch figure {
+    case .lines(let title, let axis, let series): lines(title, axis, series)
+    case .bars(let title, let rows): bars(title, rows)
+    case .histograms(let title, let histograms): section(title, histograms)
+    case .pictures(let pictures): section(pictures)
+    }
+  }
+
+  private func bars(_ title: String, _ rows: [ReportFigure.Bar]) -> String {
+    let largest = rows.map(\.value).filter(\.isFinite).max() ?? 0
+    let items = rows.map { row in
+      let share = largest > 0 && row.value.isFinite ? max(0, row.value / largest) * 100 : 0
+      return "<tr><th scope=\"row\">\(dotted(row.label))</th><td><i style=\"width:"
+        + String(format: "%.1f", share) + "%\"></i></td><td>\(escaped(row.text))</td></tr>"
+    }
+    return """
+      <section><h2>\(escaped(title))</h2>
+      <div class="scroll"><table class="bars">
+      \(items.joined(separator: "\n"))
+      </table></div></section>
+      """
+  }
+
+  private func lines(_ title: String, _ axis: String, _ series: [ReportFigure.Series]) -> String {
+    let plot = LinePlot(series)
+    let legend = series.enumerated().map { index, series in
+      "<span class=\"series\(index % LinePlot.colours)\">\(escaped(series.label))</span>"
+    }
+    let drawn = series.enumerated().map { index, series in
+      let points = plot.places(of: series)
+      let line = points.map { $0.text }.joined(separator: " ")
+      let dots = zip(points, series.points).map { place, point in
+        "<circle cx=\"\(place.x)\" cy=\"\(place.y)\" r=\"3\"><title>\(escaped(point.label)): "
+          + "\(ReportNumber.real(point.value))</title></circle>"
+      }
+      return "<g class=\"series\(index % LinePlot.colours)\"><polyline points=\"\(line)\"/>"
+        + dots.joined() + "</g>"
+    }
+    let grid = plot.decades.map { decade in
+      let y = plot.y(decade: Double(decade))
+      return "<line x1=\"56\" x2=\"\(LinePlot.width - 8)\" y1=\"\(y)\" y2=\"\(y)\"/>"
+        + "<text x=\"48\" y=\"\(y)\" dy=\".32em\">10<tspan dy=\"-.5em\">\(decade)</tspan></text>"
+    }
+    return """
+      <section><h2>\(escaped(title))</h2>
+      <figure><p class="legend">\(legend.joined(separator: " "))</p>
+      <div class="scroll"><svg class="plot" viewBox="0 0 \(LinePlot.width) \(LinePlot.height)" \
+      role="img" aria-label="\(escaped(title))">
+      <g class="grid">\(grid.joined())</g>
+      \(drawn.joined(separator: "\n"))
+      </svg></div>
+      <figcaption>\(escaped(axis))</figcaption></figure></section>
+      """
+  }
+
+  /// A name, which may break after its dots.
+  private func dotted(_ name: String) -> String {
+    escaped(name).replacing(".", with: ".<wbr>")
+  }
+}
+
+/// Where the points of a logarithmic plot stand.
+private struct LinePlot {
+  static let width = 960
+  static let height = 300
+  /// Series beyond so many repeat the colours.
+  static let colours = 4
+
+  private let positions: ClosedRange<Int>
+  /// The powers of ten that have a grid line.
+  let decades: [Int]
+
+  struct Place {
+    let x: String
+    let y: String
+    var text: String { "\(x),\(y)" }
+  }
+
+  init(_ series: [ReportFigure.Series]) {
+    let points = series.flatMap(\.points)
+    let places = points.map(\.position)
+    positions = (places.min() ?? 0)...(places.max() ?? 0)
+    let logarithms = points.map(\.value).filter { $0 > 0 && $0.isFinite }.map(log10)
+    let lower = Int((logarithms.min() ?? 0).rounded(.down))
+    let upper = Int((logarithms.max() ?? 1).rounded(.up))
+    decades = Array(lower...max(lower + 1, upper))
+  }
+
+  func places(of series: ReportFigure.Series) -> [Place] {
+    series.points.map { point in
+      let span = Double(max(1, positions.upperBound - positions.lowerBound))
+      let share = Double(point.position - positions.lowerBound) / span
+      let decade = point.value > 0 ? log10(point.value) : -.infinity
+      return Place(
+        x: String(format: "%.1f", 64 + share * Double(Self.width - 80)), y: y(decade: decade))
+    }
+  }
+
+  /// Infinite values stand at the edges.
+  func y(decade: Double) -> String {
+    let (lower, upper) = (Double(decades[0]), Double(decades[decades.count - 1]))
+    let share = (min(max(decade, lower), upper) - lower) / (upper - lower)
+    return String(format: "%.1f", Double(Self.height) - 16 - share * Double(Self.height - 32))
+  }
+}
+
+extension HTMLRenderer {
+  /// One section with a figure for each histogram.
+  func section(_ title: String, _ histograms: [ReportHistogram]) -> String {
+    """
+    <section><h2>\(escaped(title))</h2>
+    <div style="display:flex;flex-wrap:wrap;gap:1rem">
+    \(histograms.map(figure).joined(separator: "\n"))
+    </div></section>
+    """
+  }
+
+  /// Bars of equal width; the highest one fills the height. Each says its values and its count where
+  /// a pointer rests on it.
+  private func figure(_ histogram: ReportHistogram) -> String {
+    let (width, height) = (320.0, 80.0)
+    let largest = Double(max(1, histogram.bins.map(\.count).max() ?? 1))
+    let step = width / Double(max(1, histogram.bins.count))
+    let bars = histogram.bins.enumerated().map { index, bin in
+      let bar = bin.count == 0 ? 0 : max(1, Double(bin.count) / largest * height)
+      return "<rect x=\"\(number(Double(index) * step))\" y=\"\(number(height - bar))\" "
+        + "width=\"\(number(step * 0.9))\" height=\"\(number(bar))\">"
+        + "<title>\(escaped(bin.label)): \(bin.count)</title></rect>"
+    }
+    let title = escaped(histogram.title)
+    return """
+      <figure style="margin:0;max-width:20rem">
+      <svg viewBox="0 0 \(number(width)) \(number(height))" role="img" aria-label="\(title)" \
+      style="width:100%;fill:var(--bar)">\(bars.joined())</svg>
+      <figcaption><strong>\(title)</strong><br><small>\(escaped(histogram.caption))</small></figcaption>
+      </figure>
+      """
+  }
+
+  private func number(_ value: Double) -> String { String(format: "%.2f", value) }
+}
+
+extension HTMLRenderer {
+  /// Pictures in the page itself, as `data:` addresses.
+  func section(_ pictures: ReportPictures) -> String {
+    let rows = pictures.rows.map { row in
+      """
+      <h3>\(escaped(row.caption))</h3>
+      <div class="pictures">
+      \(row.pictures.map(figure).joined(separator: "\n"))
+      </div>
+      """
+    }
+    let content = rows.isEmpty ? "<p>None.</p>" : rows.joined(separator: "\n")
+    return "<section><h2>\(escaped(pictures.title))</h2>\n\(content)\n</section>"
+  }
+
+  private func figure(_ picture: ReportPictures.Picture) -> String {
+    let name = escaped("\(picture.label) \(picture.note)")
+    let data = Data(picture.png).base64EncodedString()
+    return """
+      <figure><img src="data:image/png;base64,\(data)" alt="\(name)" \
+      width="\(picture.width)" height="\(picture.height)">\
+      <figcaption>\(escaped(picture.label))<small>\(escaped(picture.note))</small></figcaption></figure>
+      """
+  }
+}
+
+/// A falling spectrum in little room: heights of the logarithms between a floor and the largest value.
+struct Sparkline {
+  /// Heights from 0, at or below the floor, to 1, the largest value.
+  let heights: [Double]
+
+  /// Values more than so many decades below the largest all look like zero.
+  private static let deepest = 8.0
+  /// A flatter spectrum does not fill the height, or it would look like a steep one.
+  private static let shallowest = 1.0
+
+  /// - Parameter values: not negative, largest first.
+  init(_ values: [Double]) {
+    guard let largest = values.first, largest > 0, largest.isFinite else {
+      heights = values.map { _ in 0 }
+      return
+    }
+    let depths = values.map { $0 > 0 ? log10(largest) - log10($0) : .infinity }
+    let range = depths.filter(\.isFinite).max() ?? 0
+    let scale = min(Self.deepest, max(Self.shallowest, range))
+    heights = depths.map { max(0, 1 - $0 / scale) }
+  }
+
+  /// Ten characters at most, `█▇▆▆▅▅▄▃▂▁`.
+  var text: String {
+    let blocks = Array("▁▂▃▄▅▆▇█")
+    return sampled(10).map { String(blocks[Int(($0 * 7).rounded())]) }.joined()
+  }
+
+  /// An SVG polyline in a box of 120 by 28 units, filled below.
+  var svg: String {
+    let count = Double(max(1, heights.count - 1))
+    let points = heights.enumerated().map { index, height in
+      String(format: "%.1f,%.1f", Double(index) / count * 118 + 1, 26 - height * 24)
+    }
+    guard let first = points.first else { return "" }
+    // A single value is a line, too.
+    let line =
+      points.count == 1
+      ? "\(first) 119,\(first.split(separator: ",")[1])" : points.joined(separator: " ")
+    return "<svg class=\"spark\" viewBox=\"0 0 120 28\" aria-hidden=\"true\">"
+      + "<polygon points=\"1,27 \(line) 119,27\"/><polyline points=\"\(line)\"/></svg>"
+  }
+
+  private func sampled(_ count: Int) -> [Double] {
+    guard heights.count > count else { return heights }
+    return (0..<count).map { heights[$0 * (heights.count - 1) / (count - 1)] }
+  }
+}

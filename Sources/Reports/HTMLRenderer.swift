@@ -1,0 +1,152 @@
+import Foundation
+import Storage
+
+/// One self-contained HTML page: no files or scripts from elsewhere, light and dark, readable on a
+/// phone, tables that sort by a click on a heading and have a filter. The page's fragment presets
+/// both: `#filter=*.qkv.*&sort=conditionNumber&order=ascending`, with the keys of CSV.
+///
+/// Every text is escaped, and the page's content security policy forbids loading anything.
+struct HTMLRenderer {
+  func render(_ document: ReportDocument) -> String {
+    let hasPictures = document.figures.contains(where: \.hasPictures)
+    var body: [String] = ["<h1>\(escaped(document.title))</h1>"]
+    if !document.summary.isEmpty { body.append(summary(document.summary)) }
+    // Lines lead to the rows that stand out; bars are for the end.
+    body += document.figures.filter(\.isPlot).map(figure)
+    body += document.tables.map { section($0.selectingColumns { $0.audience != .programs }) }
+    body += document.figures.filter { !$0.isPlot }.map(figure)
+    body += document.notes.map { "<p class=\"note\">\(escaped($0))</p>" }
+    return """
+      <!DOCTYPE html>
+      <html lang="en">
+      <head>
+      <meta charset="utf-8">
+      <meta name="viewport" content="width=device-width, initial-scale=1">
+      <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
+      style-src 'unsafe-inline'; script-src 'unsafe-inline'\
+      \(hasPictures ? "; img-src data:" : "")">
+      <title>\(escaped(document.title))</title>
+      <style>
+      \(Self.text(of: PackageResources.page_css))\(hasPictures ? imageStyle : "")
+      </style>
+      </head>
+      <body>
+      <main>
+      \(body.joined(separator: "\n"))
+      </main>
+      <script>
+      \(Self.text(of: PackageResources.page_js))
+      </script>
+      </body>
+      </html>
+
+      """
+  }
+
+  private var imageStyle: String { "\n" + Self.text(of: PackageResources.images_css) }
+
+  /// The text of a file in `Resources`, without the line break at its end.
+  private static func text(of resource: [UInt8]) -> String {
+    String(decoding: resource.dropLast(), as: UTF8.self)
+  }
+
+  private func summary(_ facts: [ReportDocument.Fact]) -> String {
+    let items = facts.map { fact in
+      "<div><dt>\(escaped(fact.label))</dt>"
+        + "<dd>\(escaped(fact.value.formatted(as: fact.kind)))</dd></div>"
+    }
+    return "<dl>\n\(items.joined(separator: "\n"))\n</dl>"
+  }
+
+  private func section(_ table: ReportTable) -> String {
+    let title = "<h2>\(escaped(table.title))</h2>"
+    guard !table.rows.isEmpty else { return "<section>\(title)\n<p>None.</p></section>" }
+    // Remarks stand below the first cell: a column of sentences would push the numbers away.
+    let columns = table.columns.indices.filter { table.columns[$0].kind != .remark }
+    let remarks = table.columns.indices.filter { table.columns[$0].kind == .remark }
+    let headings = columns.map { index in
+      "<th scope=\"col\"\(classes(table.columns[index])) "
+        + "data-key=\"\(escaped(table.columns[index].key))\">"
+        + "<button type=\"button\">\(escaped(table.columns[index].heading))</button></th>"
+    }
+    let scales = table.columns.indices.map { scale(of: $0, in: table) }
+    let rows = table.rows.map { row in
+      let remark = remarks.map { escaped(row[$0].formatted(as: .remark)) }
+        .filter { !$0.isEmpty }.map { "<small>\($0)</small>" }.joined()
+      let cells = columns.map { index in
+        cell(
+          row[index], table.columns[index], scale: scales[index],
+          remark: index == columns.first ? remark : "")
+      }
+      return "<tr>\(cells.joined())</tr>"
+    }
+    return """
+      <section>\(title)\(table.rows.count < Self.leastFiltered ? "" : Self.filter)
+      <div class="scroll"><table class="rows">
+      <thead><tr>\(headings.joined())</tr></thead>
+      <tbody>
+      \(rows.joined(separator: "\n"))
+      </tbody>
+      </table></div></section>
+      """
+  }
+
+  /// Fewer rows are seen at a glance.
+  private static let leastFiltered = 10
+
+  private static let filter = """
+
+    <p class="filter"><input type="search" placeholder="Filter: part of a name, or a pattern with *" \
+    aria-label="Filter the rows"> <output></output></p>
+    """
+
+  private func classes(_ column: ReportTable.Column) -> String {
+    var classes: [String] = []
+    if column.kind.isNumeric { classes.append("number") }
+    if column.hasBar { classes.append("bar") }
+    if column.isOptional { classes.append("optional") }
+    return classes.isEmpty ? "" : " class=\"\(classes.joined(separator: " "))\""
+  }
+
+  private func cell(
+    _ value: ReportCell, _ column: ReportTable.Column, scale: Double, remark: String
+  ) -> String {
+    if case .series(let values) = value {
+      return "<td\(classes(column))>\(Sparkline(values).svg)</td>"
+    }
+    // Dotted names may break after a dot.
+    let text =
+      escaped(value.formatted(as: column.kind))
+      .replacing(".", with: column.kind == .text ? ".<wbr>" : ".") + remark
+    guard let number = value.number else { return "<td\(classes(column))>\(text)</td>" }
+    let start = "<td\(classes(column)) data-value=\"\(number)\" title=\"\(value.plain)\">\(text)"
+    guard column.hasBar else { return start + "</td>" }
+    let share = number.isFinite ? (scale > 0 ? max(0, log10(number)) / scale : 0) : 1
+    let percent = String(format: "%.1f", min(1, share) * 100)
+    let kind = number.isFinite ? "" : " class=\"infinite\""
+    return start + "<i\(kind) style=\"width:\(percent)%\"></i></td>"
+  }
+
+  /// The decimal logarithm that a full bar stands for: that of the largest finite value.
+  private func scale(of column: Int, in table: ReportTable) -> Double {
+    guard table.columns[column].hasBar else { return 0 }
+    let largest = table.rows.compactMap { $0[column].number }.filter(\.isFinite).max() ?? 1
+    return log10(max(1, largest))
+  }
+
+  /// `text` with control characters made visible and HTML's own characters as entities.
+  func escaped(_ text: String) -> String {
+    var escaped = ""
+    for scalar in text.escapingControlCharacters.unicodeScalars {
+      switch scalar {
+      case "&": escaped += "&amp;"
+      case "<": escaped += "&lt;"
+      case ">": escaped += "&gt;"
+      case "\"": escaped += "&quot;"
+      case "'": escaped += "&#39;"
+      default: escaped.unicodeScalars.append(scalar)
+      }
+    }
+    return escaped
+  }
+}

@@ -1,0 +1,56 @@
+import Storage
+
+/// GitHub-flavoured Markdown: a heading, the summary as a list, tables with aligned columns.
+struct MarkdownRenderer {
+  func render(_ document: ReportDocument) -> String {
+    var blocks = ["# \(escaped(document.title))"]
+    if !document.summary.isEmpty {
+      blocks.append(
+        document.summary.map { fact in
+          "- \(escaped(fact.label)): \(escaped(fact.value.formatted(as: fact.kind)))"
+        }.joined(separator: "\n"))
+    }
+    for table in document.tables {
+      let table = table.selectingColumns { $0.audience != .programs }
+      blocks.append("## \(escaped(table.title))")
+      blocks.append(table.rows.isEmpty ? "None." : rows(of: table))
+    }
+    blocks += document.notes.map(escaped)
+    return blocks.joined(separator: "\n\n") + "\n"
+  }
+
+  private func rows(of table: ReportTable) -> String {
+    let alignments = table.columns.map { $0.kind.isNumeric ? "---:" : "---" }
+    let body = table.rows.map { row in
+      zip(row, table.columns).map { escaped($0.formatted(as: $1.kind)) }
+    }
+    return ([table.columns.map { escaped($0.heading) }, alignments] + body)
+      .map { "| \($0.joined(separator: " | ")) |" }
+      .joined(separator: "\n")
+  }
+
+  /// `text` with everything that Markdown or HTML would read as markup behind a backslash or as an
+  /// entity. Underscores inside words are no markup, and tensor names are full of them.
+  private func escaped(_ text: String) -> String {
+    let characters = Array(text.escapingControlCharacters)
+    return characters.indices.map { index in
+      let character = characters[index]
+      switch character {
+      case "&": return "&amp;"
+      case "<": return "&lt;"
+      case ">": return "&gt;"
+      case "\\", "`", "*", "[", "]", "|", "~", "#": return "\\\(character)"
+      case "_":
+        let isInsideWord =
+          index > 0 && index + 1 < characters.count && isWord(characters[index - 1])
+          && isWord(characters[index + 1])
+        return isInsideWord ? "_" : "\\_"
+      default: return String(character)
+      }
+    }.joined()
+  }
+
+  private func isWord(_ character: Character) -> Bool {
+    character.isLetter || character.isNumber
+  }
+}

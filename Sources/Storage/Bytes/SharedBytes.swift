@@ -1,0 +1,139 @@
+import Foundation
+
+/// Immutable bytes that keep the memory they lie in alive: a mapped file or an allocation.
+///
+/// Copying or slicing shares the memory. The pointer never leaves `withUnsafeBytes`.
+public struct SharedBytes: @unchecked Sendable {
+  // Sendable: the memory is never written after initialization, and `owner` keeps it allocated.
+  @usableFromInline let owner: AnyObject?
+  @usableFromInline let buffer: UnsafeRawBufferPointer
+
+  /// - Parameter owner: the object whose deinitializer releases `buffer`.
+  package init(_ buffer: UnsafeRawBufferPointer, owner: AnyObject) {
+    self.buffer = buffer
+    self.owner = owner
+  }
+
+  /// No bytes.
+  public init() {
+    owner = nil
+    buffer = UnsafeRawBufferPointer(start: nil, count: 0)
+  }
+
+  /// A copy of `bytes`.
+  @inlinable public init(_ bytes: some Collection<UInt8>) {
+    self.init(count: bytes.count) { memory in
+      // Where this is not specialized it takes a call for each byte.
+      let isCopied: Void? = bytes.withContiguousStorageIfAvailable {
+        memory.copy(UnsafeRawBufferPointer($0))
+      }
+      if isCopied == nil { _ = memory.initializeMemory(as: UInt8.self, from: bytes) }
+    }
+  }
+
+  /// The bytes of `parts`, one after another.
+  package init(joining parts: [SharedBytes]) {
+    self.init(count: parts.reduce(0) { $0 + $1.count }) { memory in
+      var offset = 0
+      for part in parts {
+        part.withUnsafeBytes { memory.copy($0, at: offset) }
+        offset += part.count
+      }
+    }
+  }
+
+  /// `count` bytes, zero at first, that `initialize` fills.
+  public init(
+    count: Int, initializingWith initialize: (UnsafeMutableRawBufferPointer) throws -> Void
+  ) rethrows {
+    let allocation = Allocation(byteCount: count)
+    try initialize(allocation.buffer)
+    self.init(UnsafeRawBufferPointer(allocation.buffer), owner: allocation)
+  }
+
+  /// The little-endian elements of `array`, copied.
+  @inlinable public init<Element: BitwiseCopyable>(elementsOf array: [Element]) {
+    self = array.withUnsafeBytes { SharedBytes($0) }
+  }
+
+  /// The number of bytes.
+  @inlinable public var count: Int { buffer.count }
+  /// Whether there are no bytes.
+  @inlinable public var isEmpty: Bool { buffer.isEmpty }
+
+  /// Calls `body` with the bytes, which are valid only during the call.
+  @inlinable public func withUnsafeBytes<Result>(
+    _ body: (UnsafeRawBufferPointer) throws -> Result
+  ) rethrows -> Result {
+    try withExtendedLifetime(owner) { try body(buffer) }
+  }
+
+  /// The bytes of `range` counted from zero, sharing this memory.
+  ///
+  /// - Precondition: `range` lies inside `0..<count`.
+  public func slice(_ range: Range<Int>) -> SharedBytes {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count, "slice out of bounds")
+    guard let owner else { return SharedBytes() }
+    return SharedBytes(UnsafeRawBufferPointer(rebasing: buffer[range]), owner: owner)
+  }
+
+  /// A copy as an array; for small pieces such as headers.
+  public var array: [UInt8] { withUnsafeBytes { Array($0) } }
+
+  /// Where the bytes of `text` occur first.
+  package func firstRange(of text: String) -> Range<Int>? {
+    withUnsafeBytes { buffer in
+      guard let start = UnsafeMutableRawPointer(mutating: buffer.baseAddress) else { return nil }
+      // Not copied, and only searched while `buffer` is valid.
+      let view = Data(bytesNoCopy: start, count: buffer.count, deallocator: .none)
+      return view.range(of: Data(text.utf8))
+    }
+  }
+
+  /// Whether both have the same bytes, wherever these lie.
+  package func elementsEqual(_ other: SharedBytes) -> Bool {
+    guard count == other.count else { return false }
+    return withUnsafeBytes { left in
+      other.withUnsafeBytes { right in
+        left.isEmpty || memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0
+      }
+    }
+  }
+
+  /// Zeroed memory aligned for SIMD loads.
+  ///
+  /// Long pieces are pages of their own, which the system hands out zeroed and in large units where
+  /// it can: nothing is written here that is written again by the initializer.
+  private final class Allocation {
+    let buffer: UnsafeMutableRawBufferPointer
+    private let isMapped: Bool
+
+    private static let leastMappedByteCount = 1 << 22
+
+    init(byteCount: Int) {
+      if byteCount >= Self.leastMappedByteCount,
+        let pages = mmap(
+          nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+        pages != MAP_FAILED
+      {
+        // A wish, which may be refused without harm.
+        madvise(pages, byteCount, Int32(MADV_HUGEPAGE))
+        buffer = UnsafeMutableRawBufferPointer(start: pages, count: byteCount)
+        isMapped = true
+        return
+      }
+      // Ends the program with a message when there is no memory either.
+      buffer = .allocate(byteCount: byteCount, alignment: 64)
+      buffer.initializeMemory(as: UInt8.self, repeating: 0)
+      isMapped = false
+    }
+
+    deinit {
+      if isMapped {
+        munmap(buffer.baseAddress, buffer.count)
+      } else {
+        buffer.deallocate()
+      }
+    }
+  }
+}

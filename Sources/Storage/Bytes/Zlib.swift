@@ -1,0 +1,204 @@
+import CZlib
+
+/// Compression by zlib.
+package enum Zlib {
+  /// Deflate cannot expand its input more than this: a stored block of a bit per 258-byte match.
+  package static let largestExpansion = 1032
+
+  /// `bytes` as one zlib stream (RFC 1950) at level 9: the same for the same zlib version.
+  package static func compress(_ bytes: SharedBytes) -> [UInt8] {
+    let stream = ZlibStream()
+    return bytes.withUnsafeBytes { input in
+      var rest = input[...]
+      var output: [UInt8] = []
+      var status = Z_OK
+      while status != Z_STREAM_END {
+        output += [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, written in
+          (status, written) = stream.deflate(&rest, into: UnsafeMutableRawBufferPointer(buffer))
+        }
+        precondition(status == Z_OK || status == Z_STREAM_END, "zlib lost its state")
+      }
+      return output
+    }
+  }
+
+  /// The content of the zlib stream `bytes`.
+  ///
+  /// - Parameter byteCount: the declared length, which is checked before memory is taken.
+  /// - Throws: `ModelError` when the stream is damaged, is not all of `bytes`, or has another
+  ///   length than declared.
+  package static func decompress(_ bytes: SharedBytes, byteCount: Int, purpose: String) throws
+    -> SharedBytes
+  {
+    let largest = bytes.count.multipliedReportingOverflow(by: largestExpansion)
+    guard largest.overflow || byteCount <= largest.partialValue else {
+      throw ModelError.mismatch(
+        expected: "at most \(largest.partialValue) bytes from \(bytes.count) compressed for "
+          + purpose,
+        found: "\(byteCount) declared")
+    }
+    return try bytes.withUnsafeBytes { input in
+      try SharedBytes(count: byteCount) { try inflateAll(input, into: $0, purpose: purpose) }
+    }
+  }
+
+  /// What surrounds deflated data.
+  package enum Wrapping: Int32 {
+    case none = -15
+    /// RFC 1950.
+    case zlib = 15
+    /// RFC 1952.
+    case gzip = 31
+  }
+
+  /// The content of deflated data as far as it can be had, for looking into what is damaged or not
+  /// vouched for.
+  ///
+  /// - Returns: at most `limit` bytes.
+  package static func inflateWhatCanBe(
+    _ bytes: SharedBytes, in wrapping: Wrapping = .none, limit: Int
+  ) -> SharedBytes {
+    let stream = ZlibStream(inflating: wrapping)
+    var output: [UInt8] = []
+    bytes.withUnsafeBytes { input in
+      var rest = input[...]
+      var status = Z_OK
+      while status == Z_OK, output.count < limit {
+        let before = output.count
+        output += [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, written in
+          (status, written) = stream.inflate(&rest, into: UnsafeMutableRawBufferPointer(buffer))
+        }
+        if output.count == before { break }
+      }
+    }
+    return SharedBytes(output.prefix(limit))
+  }
+
+  /// Whether the two bytes at `position` can be the first of a zlib stream (RFC 1950, 2.2) with the
+  /// largest window and without a preset dictionary.
+  package static func mayBegin(_ bytes: SharedBytes, at position: Int) -> Bool {
+    bytes.withUnsafeBytes { buffer in
+      guard position + 1 < buffer.count, buffer[position] == 0x78 else { return false }
+      let flags = buffer[position + 1]
+      return flags & 0x20 == 0 && (0x7800 + Int(flags)).isMultiple(of: 31)
+    }
+  }
+
+  /// Inflates `bytes` without keeping what comes out.
+  ///
+  /// - Returns: how many bytes came out, at most about `limit`, and whether `bytes` are one whole and
+  ///   sound zlib stream of no more than that, with nothing after it.
+  package static func probe(_ bytes: SharedBytes, limit: Int) -> (byteCount: Int, isWhole: Bool) {
+    let stream = ZlibStream(inflating: .zlib)
+    return bytes.withUnsafeBytes { input in
+      withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 1) { scratch in
+        var rest = input[...]
+        var byteCount = 0
+        while byteCount <= limit {
+          let (status, written) = stream.inflate(&rest, into: scratch)
+          byteCount += written
+          if status == Z_STREAM_END { return (byteCount, rest.isEmpty && byteCount <= limit) }
+          guard status == Z_OK else { break }
+        }
+        return (byteCount, false)
+      }
+    }
+  }
+
+  private static func inflateAll(
+    _ input: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer, purpose: String
+  ) throws {
+    let stream = ZlibStream(inflating: .zlib)
+    var rest = input[...]
+    var produced = 0
+    // One byte more than declared, so that a longer stream is noticed without being inflated.
+    var surplus: UInt8 = 0
+    var status = Z_OK
+    while status != Z_STREAM_END {
+      let written: Int
+      if produced < output.count {
+        (status, written) = stream.inflate(
+          &rest, into: UnsafeMutableRawBufferPointer(rebasing: output[produced...]))
+        produced += written
+      } else {
+        (status, written) = withUnsafeMutableBytes(of: &surplus) { stream.inflate(&rest, into: $0) }
+        guard written == 0 else {
+          throw ModelError.mismatch(
+            expected: "\(counted(output.count, "byte")) for \(purpose)",
+            found: "more in the compressed data")
+        }
+      }
+      guard status == Z_OK || status == Z_STREAM_END else {
+        throw ModelError.malformed("the compressed data of \(purpose) is damaged")
+      }
+    }
+    guard produced == output.count else {
+      throw ModelError(
+        .truncated(expectedBytes: output.count, foundBytes: produced, purpose: purpose))
+    }
+    guard rest.isEmpty else {
+      throw ModelError.malformed(
+        "\(counted(rest.count, "byte")) after the compressed data of \(purpose)")
+    }
+  }
+}
+
+/// A `z_stream` at an address of its own: the state behind it points back to it, and zlib refuses to go
+/// on from any other, where an `inout` may be a copy.
+private struct ZlibStream: ~Copyable {
+  private let stream: UnsafeMutablePointer<z_stream>
+  private let end: (z_streamp) -> Int32
+
+  /// A stream that deflates at level 9 with the largest window.
+  init() {
+    self.init(end: deflateEnd) { condi_deflate_init($0, 9, 15) }
+  }
+
+  init(inflating wrapping: Zlib.Wrapping) {
+    self.init(end: inflateEnd) { condi_inflate_init($0, wrapping.rawValue) }
+  }
+
+  private init(end: @escaping (z_streamp) -> Int32, begin: (z_streamp) -> Int32) {
+    stream = .allocate(capacity: 1)
+    stream.initialize(to: z_stream())
+    self.end = end
+    precondition(begin(stream) == Z_OK, "out of memory in zlib")
+  }
+
+  deinit {
+    _ = end(stream)
+    stream.deallocate()
+  }
+
+  /// Takes what it can from `input`, ends the stream where that is all, and fills what it can of `output`.
+  func deflate(
+    _ input: inout Slice<UnsafeRawBufferPointer>, into output: UnsafeMutableRawBufferPointer
+  ) -> (status: Int32, written: Int) {
+    step(&input, output) { CZlib.deflate($0, $1 ? Z_FINISH : Z_NO_FLUSH) }
+  }
+
+  /// Takes what it can from `input`, and fills what it can of `output`.
+  func inflate(
+    _ input: inout Slice<UnsafeRawBufferPointer>, into output: UnsafeMutableRawBufferPointer
+  ) -> (status: Int32, written: Int) {
+    step(&input, output) { stream, _ in CZlib.inflate(stream, Z_NO_FLUSH) }
+  }
+
+  private func step(
+    _ input: inout Slice<UnsafeRawBufferPointer>, _ output: UnsafeMutableRawBufferPointer,
+    _ body: (_ stream: z_streamp, _ isLast: Bool) -> Int32
+  ) -> (status: Int32, written: Int) {
+    let largestCount = 1 << 30  // zlib counts in 32 bits
+    let given = min(input.count, largestCount)
+    let free = min(output.count, largestCount)
+    let start = UnsafeRawBufferPointer(rebasing: input).baseAddress
+    stream.pointee.next_in = UnsafeMutablePointer(
+      mutating: start?.assumingMemoryBound(to: UInt8.self))
+    stream.pointee.avail_in = UInt32(given)
+    stream.pointee.next_out = output.baseAddress?.assumingMemoryBound(to: UInt8.self)
+    stream.pointee.avail_out = UInt32(free)
+    let status = body(stream, given == input.count)
+    input = input.dropFirst(given - Int(stream.pointee.avail_in))
+    return (status, free - Int(stream.pointee.avail_out))
+  }
+}

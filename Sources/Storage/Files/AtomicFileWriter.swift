@@ -1,0 +1,163 @@
+import CSignals
+import Foundation
+
+/// A file that appears at its path whole or not at all.
+///
+/// Bytes go to a temporary file in the same folder; `finish()` makes them durable and renames the
+/// file into place. A writer that is dropped before that removes its temporary file, so nothing is
+/// left behind and an existing file stays as it was. What a process leaves that is killed without
+/// warning, the next writer in the same folder removes.
+public struct AtomicFileWriter: ~Copyable {
+  /// The path as the user gave it.
+  public let path: String
+  private let destination: OutputDestination
+  private let temporary: TemporaryFile
+  private var position: Int
+  private var isFinished: Bool
+
+  /// Begins a file, under another name in the folder of `path` until it is finished.
+  ///
+  /// - Parameter replacesExisting: when false, an existing file at `path` is an error, both now
+  ///   and at `finish()`.
+  /// - Throws: `ModelError` when something is in the way, and when the folder cannot be written.
+  public init(path: String, replacesExisting: Bool = false) throws {
+    let destination = try OutputDestination(path: path, replacesExisting: replacesExisting)
+    let temporary = try TemporaryFile(for: destination, path: path)
+    self.path = path
+    self.destination = destination
+    self.temporary = temporary
+    self.position = 0
+    self.isFinished = false
+  }
+
+  deinit {
+    if !isFinished { temporary.remove() }
+  }
+
+  /// Bytes appended so far: the offset of what is appended next.
+  public var byteCount: Int { position }
+
+  /// Sets the file's length, reserving the space: what every writer does before its first tensor.
+  ///
+  /// - Parameter byteCount: the file's length; one that may grow less calls `advance(to:)` at its end.
+  /// - Throws: `ModelError` when the disk has not enough space, before anything is written.
+  package func preallocate(byteCount: Int) throws {
+    try placement.reserve(byteCount: byteCount)
+  }
+
+  /// For placing bytes at offsets, from several threads where it helps; valid until `finish()`.
+  package var placement: PositionalFile {
+    PositionalFile(path: path, descriptor: temporary.descriptor)
+  }
+
+  /// Appends `bytes`.
+  public mutating func append(_ bytes: SharedBytes) throws {
+    try placement.write(bytes, at: position)
+    position += bytes.count
+  }
+
+  /// Appends `bytes`.
+  public mutating func append(_ bytes: [UInt8]) throws {
+    try bytes.withUnsafeBytes { try placement.write($0, at: position) }
+    position += bytes.count
+  }
+
+  /// Counts bytes that were put at offsets as appended, up to `end`; what was reserved beyond is given
+  /// back.
+  package mutating func advance(to end: Int) throws {
+    try placement.truncate(toByteCount: end)
+    position = end
+  }
+
+  /// Makes the bytes durable and puts the file at its path.
+  ///
+  /// - Throws: `ModelError` when the disk fails, when something appeared at the path meanwhile, and
+  ///   when bytes of a mapped input turned out to be missing.
+  public consuming func finish() throws {
+    try SignalHandlers.checkInputs()
+    guard fsync(temporary.descriptor) == 0 else {
+      throw ModelError(.system(operation: "write", code: errno), path: path)
+    }
+    try destination.place(temporary.path, calledBy: path)
+    temporary.remove()
+    isFinished = true
+    destination.synchronizeFolder()
+  }
+}
+
+/// The file that an output's bytes go to until it is whole: `.NAME.PID-RANDOM.condi-tmp`, beside it.
+///
+/// It is locked for as long as its process works on it. A lock ends with its process, so that an
+/// unlocked file of such a name is what a killed process left; process numbers would not tell, since
+/// they are given out again and mean nothing in another container or on another machine.
+final class TemporaryFile: Sendable {
+  let path: String
+  let descriptor: Int32
+  /// The place in the table of files that signals remove; negative when it is full.
+  private let slot: Int32
+
+  private static let suffix = ".condi-tmp"
+
+  /// Creates and locks a file, after removing what earlier processes left in the folder.
+  init(for destination: OutputDestination, path outputPath: String) throws {
+    Self.removeLeftovers(in: destination.folder)
+    var attempts = 0
+    while true {
+      attempts += 1
+      let path = "\(destination.folder)/\(Self.name(for: destination.name))"
+      let descriptor = open(
+        path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, destination.permissions ?? 0o666)
+      guard descriptor >= 0 else {
+        throw ModelError(.system(operation: "create the file", code: errno), path: outputPath)
+      }
+      // A file system without locks keeps leftovers, which is better than to take what is in use.
+      _ = flock(descriptor, LOCK_EX | LOCK_NB)
+      // Between creation and lock, another process could take the file for a leftover.
+      var status = stat()
+      if fstat(descriptor, &status) == 0, status.st_nlink == 0, attempts < 100 {
+        close(descriptor)
+        continue
+      }
+      // The mask of the process is for new files.
+      if let permissions = destination.permissions { fchmod(descriptor, permissions) }
+      self.path = path
+      self.descriptor = descriptor
+      slot = condi_cleanup_add(path)
+      return
+    }
+  }
+
+  deinit {
+    condi_cleanup_remove(slot)
+    close(descriptor)
+  }
+
+  /// Removes the name; the bytes stay where they have another one.
+  func remove() {
+    unlink(path)
+  }
+
+  /// A name that no other process chooses, and that is not too long for a file.
+  private static func name(for output: String) -> String {
+    var prefix = output
+    while prefix.utf8.count > 100 { prefix.removeLast() }
+    let random = String(UInt64.random(in: 0...UInt64.max), radix: 36)
+    return ".\(prefix).\(getpid())-\(random)\(suffix)"
+  }
+
+  /// Removes the files that processes which are gone left in `folder`; what cannot be judged stays.
+  private static func removeLeftovers(in folder: String) {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    for name in names where name.hasPrefix(".") && name.hasSuffix(suffix) {
+      let path = "\(folder)/\(name)"
+      let descriptor = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+      guard descriptor >= 0 else { continue }
+      defer { close(descriptor) }
+      var status = stat()
+      guard fstat(descriptor, &status) == 0, FileKind(status) == .regular,
+        flock(descriptor, LOCK_EX | LOCK_NB) == 0
+      else { continue }
+      unlink(path)
+    }
+  }
+}

@@ -1,0 +1,97 @@
+import Foundation
+
+/// Where an output file will be, once it is known what is there now.
+///
+/// A symbolic link to a file is followed, as by `cp` and `>`: the file that it leads to is replaced,
+/// in its own folder, and the link stays. A link that leads nowhere is refused, because nothing says
+/// what it should become; so is whatever is no regular file.
+package struct OutputDestination {
+  /// The path with a link at its end resolved.
+  package let path: String
+  package let replacesExisting: Bool
+  /// The permissions of the file that is replaced.
+  let permissions: mode_t?
+
+  /// - Throws: `ModelError` when `path` cannot be written, or exists and may not be replaced.
+  package init(path: String, replacesExisting: Bool) throws {
+    guard !path.isEmpty, !path.hasSuffix("/") else {
+      throw ModelError(.system(operation: "write", code: EISDIR), path: path)
+    }
+    self.replacesExisting = replacesExisting
+    var status = stat()
+    guard lstat(path, &status) == 0 else {
+      guard errno == ENOENT else {
+        throw ModelError(.system(operation: "create the file", code: errno), path: path)
+      }
+      self.path = path
+      permissions = nil
+      return
+    }
+    if FileKind(status) == .link, stat(path, &status) != 0 {
+      guard errno == ENOENT else {
+        throw ModelError(.system(operation: "follow the link", code: errno), path: path)
+      }
+      throw ModelError.unsupported("it is a symbolic link that leads nowhere", path: path)
+    }
+    self.path = Self.resolved(path)
+    guard FileKind(status) == .regular else {
+      throw ModelError.unsupported(FileKind(status).refusal, path: path)
+    }
+    guard replacesExisting else { throw ModelError(.outputExists, path: path) }
+    permissions = status.st_mode & 0o777
+  }
+
+  /// - Throws: `ModelError` when `path` cannot be written, or exists and may not be replaced.
+  package static func check(_ path: String, replacesExisting: Bool) throws {
+    _ = try OutputDestination(path: path, replacesExisting: replacesExisting)
+  }
+
+  /// The path with a link at its end resolved; the path itself where that leads nowhere.
+  package static func resolved(_ path: String) -> String {
+    var status = stat()
+    guard lstat(path, &status) == 0, FileKind(status) == .link,
+      let resolved = realpath(path, nil)
+    else { return path }
+    defer { free(resolved) }
+    return String(cString: resolved)
+  }
+
+  package var folder: String { Self.folder(of: path) }
+
+  /// The folder that the file at `path` is in.
+  package static func folder(of path: String) -> String {
+    let folder = (path as NSString).deletingLastPathComponent
+    return folder.isEmpty ? "." : folder
+  }
+
+  package var name: String { (path as NSString).lastPathComponent }
+
+  /// Gives the whole and durable file at `temporaryPath` this path.
+  ///
+  /// - Parameter name: the path as the user gave it.
+  /// - Throws: `ModelError` when something appeared at the path that may not be replaced.
+  package func place(_ temporaryPath: String, calledBy name: String) throws {
+    // `link` refuses an existing path, so without --force nothing that appeared since the first
+    // check is lost; `rename` replaces.
+    var result = replacesExisting ? rename(temporaryPath, path) : link(temporaryPath, path)
+    if result != 0, errno == EPERM || errno == EOPNOTSUPP, !replacesExisting {
+      result = rename(temporaryPath, path)  // a file system without hard links
+    }
+    guard result == 0 else {
+      let problem: ModelError.Problem =
+        errno == EEXIST ? .outputExists : .system(operation: "put the file in place", code: errno)
+      throw ModelError(problem, path: name)
+    }
+  }
+
+  /// Makes a rename itself durable; a folder that cannot be opened is no reason to fail.
+  package func synchronizeFolder() { Self.synchronizeFolder(of: path) }
+
+  /// Makes the name of a file durable that was created at `path`, or renamed to it.
+  package static func synchronizeFolder(of path: String) {
+    let number = open(folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard number >= 0 else { return }
+    fsync(number)
+    close(number)
+  }
+}

@@ -1,0 +1,66 @@
+import Foundation
+
+/// Files that a model file names, which lie in its folder or below.
+///
+/// A name from a file is hostile: it must be a relative path without `..`. Symbolic links below the
+/// folder are followed, because download caches are made of them, and because whoever can put a link
+/// there could as well put the file there.
+package struct SiblingFiles: Sendable {
+  /// As a prefix of paths: empty, or ending with a slash.
+  package let prefix: String
+  package let access: InputFile.Access
+
+  package static let nameByteCountLimit = 4096
+
+  /// The files beside `file`.
+  package init(beside file: InputFile) {
+    prefix = String(file.path.dropLast((file.path as NSString).lastPathComponent.count))
+    access = file.access
+  }
+
+  /// The path of the file `name`.
+  ///
+  /// - Throws: `ModelError` when the name would leave the folder.
+  package func path(of name: String) throws -> String {
+    let parts = name.split(separator: "/", omittingEmptySubsequences: false)
+    guard !name.isEmpty, !parts.contains(""), !parts.contains("."), !parts.contains("..") else {
+      throw ModelError.unsupported(
+        "the file name '\(name)' is not a plain path below the folder of the file that names it")
+    }
+    guard !name.utf8.contains(0), name.utf8.count <= Self.nameByteCountLimit else {
+      throw ModelError.malformed("a file name has a NUL or more than 4096 bytes")
+    }
+    return prefix + name
+  }
+
+  /// The file `name`, opened.
+  package func open(_ name: String) throws -> InputFile {
+    try InputFile(path: path(of: name), access: access)
+  }
+
+  /// Whether something is at `name`, which need not be readable.
+  package func exists(_ name: String) throws -> Bool {
+    FileManager.default.fileExists(atPath: try path(of: name))
+  }
+
+  /// The names directly in the folder, sorted by their bytes; none when it cannot be listed.
+  package func names() -> [String] {
+    let folder = prefix.isEmpty ? "." : prefix
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    return names.sortedByBytes()
+  }
+}
+
+extension Sequence<String> {
+  /// In the order of the UTF-8 bytes, which is the same everywhere.
+  package func sortedByBytes() -> [String] {
+    sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+  }
+
+  /// The first few in quotes, for messages: `'a', 'b' and 3 more`.
+  package func quotedList(limit: Int = 5) -> String {
+    let names = Array(self)
+    let shown = names.prefix(limit).map { "'\($0)'" }.joined(separator: ", ")
+    return names.count > limit ? "\(shown) and \(names.count - limit) more" : shown
+  }
+}

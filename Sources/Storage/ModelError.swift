@@ -1,0 +1,153 @@
+import Foundation
+
+/// Why a model, an image or another file could not be used, with the place where it went wrong.
+///
+/// The description is one line for a person: file, tensor, byte offset, then the problem, as in
+/// `model.safetensors: tensor 'h.0.weight' at byte 4096: expected 2048 bytes for float16 [32, 32],
+/// found 2000`.
+public struct ModelError: Error, Hashable, Sendable {
+  /// What is wrong.
+  public enum Problem: Hashable, Sendable {
+    /// The file's content belongs to none of the registered formats.
+    case unrecognizedFormat(found: String)
+    /// The bytes break the format's rules.
+    case malformed(String)
+    /// A quantity in the file differs from what the format or the file itself requires.
+    case mismatch(expected: String, found: String)
+    /// The data ends before it should.
+    case truncated(expectedBytes: Int, foundBytes: Int, purpose: String)
+    /// Valid or not, the file asks for more than a documented limit allows.
+    case limitExceeded(what: String, limit: Int, found: String)
+    /// A valid file that uses what this version cannot represent.
+    case unsupported(String)
+    /// What was asked for does not fit the model, the image or the data set: a lower-case sentence.
+    case unsuitable(String)
+    /// The stored checksum is not that of the bytes read.
+    case checksumMismatch(expected: UInt32, found: UInt32)
+    /// The operating system refused.
+    case system(operation: String, code: Int32)
+    /// The output exists and may not be replaced.
+    case outputExists
+  }
+
+  /// What is wrong; the other members say where.
+  public var problem: Problem
+  /// The file's path as the user gave it.
+  public var path: String?
+  /// The tensor concerned.
+  public var tensor: String?
+  /// The zip entry or the like that holds the bytes, for errors that know no tensor.
+  public var entry: String?
+  /// Byte offset in the file, or in `tensor`'s own bytes where the file holds them compressed.
+  public var offset: Int?
+
+  public init(
+    _ problem: Problem, path: String? = nil, tensor: String? = nil, entry: String? = nil,
+    offset: Int? = nil
+  ) {
+    self.problem = problem
+    self.path = path
+    self.tensor = tensor
+    self.entry = entry
+    self.offset = offset
+  }
+
+  /// An error of kind `Problem.unsuitable`.
+  package init(_ message: String, path: String? = nil) {
+    self.init(.unsuitable(message), path: path)
+  }
+
+  /// Whether nothing is wrong with the file itself.
+  package var isUnsuitable: Bool {
+    if case .unsuitable = problem { true } else { false }
+  }
+
+  /// An error of kind `Problem.malformed`.
+  package static func malformed(
+    _ message: String, path: String? = nil, tensor: String? = nil, offset: Int? = nil
+  ) -> ModelError {
+    ModelError(.malformed(message), path: path, tensor: tensor, offset: offset)
+  }
+
+  /// An error of kind `Problem.unsupported`.
+  package static func unsupported(
+    _ message: String, path: String? = nil, tensor: String? = nil, offset: Int? = nil
+  ) -> ModelError {
+    ModelError(.unsupported(message), path: path, tensor: tensor, offset: offset)
+  }
+
+  /// An error of kind `Problem.mismatch`.
+  package static func mismatch(
+    expected: String, found: String, path: String? = nil, tensor: String? = nil,
+    offset: Int? = nil
+  ) -> ModelError {
+    ModelError(
+      .mismatch(expected: expected, found: found), path: path, tensor: tensor, offset: offset)
+  }
+
+  /// This error with the place filled in where it is not known yet.
+  package func located(
+    path: String? = nil, tensor: String? = nil, entry: String? = nil, offset: Int? = nil
+  ) -> ModelError {
+    var error = self
+    error.path = error.path ?? path
+    error.tensor = error.tensor ?? tensor
+    error.entry = error.entry ?? entry
+    error.offset = error.offset ?? offset
+    return error
+  }
+}
+
+/// Runs `body`, and fills in the place of a `ModelError` that does not know it.
+package func locatingErrors<Result>(
+  path: String? = nil, tensor: String? = nil, entry: String? = nil, _ body: () throws -> Result
+) throws -> Result {
+  do {
+    return try body()
+  } catch let error as ModelError {
+    throw error.located(path: path, tensor: tensor, entry: entry)
+  }
+}
+
+extension ModelError: LocalizedError, CustomStringConvertible {
+  public var description: String {
+    var place: [String] = []
+    if let name = tensor ?? entry { place.append("'\(name.escapingControlCharacters)'") }
+    if let offset { place.append("at byte \(offset)") }
+    let prefix = [
+      path?.escapingControlCharacters, place.isEmpty ? nil : place.joined(separator: " "),
+    ]
+    .compactMap { $0 }
+    return (prefix + ["\(problem)"]).joined(separator: ": ")
+  }
+
+  public var errorDescription: String? { description }
+}
+
+extension ModelError.Problem: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .unrecognizedFormat(let found):
+      "not a model file of a known format: \(found)"
+    case .malformed(let message), .unsupported(let message), .unsuitable(let message):
+      message.escapingControlCharacters
+    case .mismatch(let expected, let found):
+      "expected \(expected), found \(found)".escapingControlCharacters
+    case .truncated(let expectedBytes, let foundBytes, let purpose):
+      "expected \(counted(expectedBytes, "byte")) for \(purpose), found \(foundBytes)"
+    case .limitExceeded(let what, let limit, let found):
+      "\(what) is limited to \(limit), found \(found)"
+    case .checksumMismatch(let expected, let found):
+      "expected checksum \(hexadecimal(expected)), found \(hexadecimal(found))"
+    case .system(let operation, let code):
+      "cannot \(operation): \(String(cString: strerror(code)))"
+    case .outputExists:
+      "exists already"
+    }
+  }
+
+  private func hexadecimal(_ value: UInt32) -> String {
+    let digits = String(value, radix: 16)
+    return String(repeating: "0", count: 8 - digits.count) + digits
+  }
+}

@@ -1,0 +1,155 @@
+import Formats
+import LinearAlgebra
+import OrderedCollections
+import Storage
+
+/// Conditions the weights that a recipe would quantize, and leaves everything else bit for bit.
+public struct ModelConditioner: Sendable {
+  private let archive: TensorArchive
+  private let plan: QuantizationPlan
+  private let calibration: Calibration?
+  private let conditioner: WeightConditioner
+
+  /// Chooses the weights to condition, from the archive's index.
+  ///
+  /// - Parameters:
+  ///   - recipe: its rules that quantize choose the weights; its parts are conditioned apart.
+  ///   - calibration: second moments of the inputs; `nil` where nothing is known of them.
+  /// - Throws: `TransformError` when the recipe or the calibration does not fit the archive.
+  public init(
+    _ archive: TensorArchive, recipe: Recipe, calibration: Calibration?, conditioner: Conditioner
+  ) throws {
+    try calibration?.check(against: archive)
+    plan = try QuantizationPlan(archive, recipe: recipe)
+    self.archive = archive
+    self.calibration = calibration
+    self.conditioner = WeightConditioner(conditioner)
+  }
+
+  /// The archive with conditioned weights, and what that did to each matrix.
+  ///
+  /// Names that share a tensor share the conditioned one. Conditioned weights wait in a file without a
+  /// name until they are asked for, so that memory is bounded by the largest weights.
+  ///
+  /// - Parameters:
+  ///   - threads: at least 1; the result does not depend on it.
+  ///   - folder: a folder on a disk with room for the conditioned weights.
+  /// - Throws: `TransformError`, `ModelError`, with the tensor that failed.
+  public func conditioned(
+    threads: Int, keepingWeightsIn folder: String, progress: WriteProgress? = nil
+  ) throws -> (archive: TensorArchive, matrices: [ConditionedMatrix]) {
+    let jobs = try jobs()
+    let scratch = try ScratchFile(in: folder, reserving: jobs.last?.end ?? 0)
+    let order = jobs.indices.sorted { (jobs[$0].cost, $1) > (jobs[$1].cost, $0) }
+    let sorted = try parallelMap(count: jobs.count, threads: threads) { position in
+      let job = jobs[order[position]]
+      let reports = try condition(job, to: scratch)
+      progress?(job.name, job.partCount * job.partElementCount * 4)
+      return reports
+    }
+    var reports = [[ConditionedMatrix]](repeating: [], count: jobs.count)
+    for (position, index) in order.enumerated() { reports[index] = sorted[position] }
+    var result = archive
+    for (job, parts) in zip(jobs, reports) where parts.contains(where: \.isChanged) {
+      try replace(job, by: scratch, in: &result)
+    }
+    return (result, Array(reports.joined()))
+  }
+
+  /// One weight, with all its parts: it is read once.
+  private struct Job: Sendable {
+    let name: String
+    let partCount: Int
+    /// Of each part.
+    let rows: Int
+    let columns: Int
+    let moment: Matrix?
+    /// Where the tensor's elements begin in the scratch file, and the bytes of one.
+    let offset: Int
+    let elementWidth: Int
+
+    var partElementCount: Int { rows * columns }
+
+    /// Where its elements end in the scratch file.
+    var end: Int { offset + partCount * partElementCount * elementWidth }
+
+    /// Grows with the operations of the decompositions.
+    var cost: Int { partCount * partElementCount * min(rows, columns) }
+
+    func report(_ part: WeightConditioner.Part, at index: Int) -> ConditionedMatrix {
+      ConditionedMatrix(
+        name: name, part: partCount > 1 ? index : nil, rows: rows, columns: columns,
+        isCalibrated: moment != nil,
+        conditionNumberBefore: part.outcome.conditionNumberBefore,
+        conditionNumberAfter: part.outcome.conditionNumberAfter,
+        iterationCount: part.outcome.iterationCount,
+        relativeOutputError: part.values == nil ? 0 : part.outcome.relativeOutputError,
+        isChanged: part.values != nil)
+    }
+  }
+
+  private func jobs() throws -> [Job] {
+    var end = 0
+    return plan.quantizedNames.compactMap { name in
+      guard let quantization = plan.entries[name]?.quantization,
+        let tensor = archive.tensors[name], let width = tensor.elementType.byteWidth
+      else { return nil }
+      let layout = quantization.layout
+      let offset = end
+      end += tensor.byteCount
+      return Job(
+        name: name, partCount: quantization.stackedCount,
+        rows: layout.rows / quantization.stackedCount, columns: layout.columns,
+        moment: calibration?.moment(ofWeight: name, columns: layout.columns),
+        offset: offset, elementWidth: width)
+    }
+  }
+
+  /// Conditions the parts of a weight, and puts them in their places, changed or not.
+  private func condition(_ job: Job, to scratch: ScratchFile) throws -> [ConditionedMatrix] {
+    guard let tensor = archive.tensors[job.name] else {
+      throw TransformError(
+        .notPlanned(reason: "the plan is for an archive with a tensor of this name"),
+        tensor: job.name)
+    }
+    let values = try locatingErrors(tensor: job.name) { try tensor.doubleValues() }
+    if let element = values.firstIndex(where: { !$0.isFinite }) {
+      throw TransformError(
+        .notFinite(value: "\(values[element])", element: element), tensor: job.name)
+    }
+    let count = job.partElementCount
+    do {
+      return try (0..<job.partCount).map { index in
+        let original = Array(values[index * count..<(index + 1) * count])
+        let part = try conditioner.condition(
+          original, rows: job.rows, columns: job.columns, elementType: tensor.elementType,
+          moment: job.moment)
+        try scratch.write(
+          tensor.elementType.bytes(of: part.values ?? original),
+          at: job.offset + index * count * job.elementWidth)
+        return job.report(part, at: index)
+      }
+    } catch let error as LAPACKError {
+      throw TransformError(.cannotCondition(reason: "\(error)"), tensor: job.name)
+    } catch var error as TransformError {
+      error.tensor = error.tensor ?? job.name
+      throw error
+    }
+  }
+
+  /// Lets all names of a tensor stand for what was put in its place.
+  private func replace(
+    _ job: Job, by scratch: ScratchFile, in result: inout TensorArchive
+  ) throws {
+    guard let tensor = archive.tensors[job.name] else { return }
+    let byteCount = tensor.byteCount
+    let replacement = try Tensor(
+      elementType: tensor.elementType, shape: tensor.shape,
+      storage: TensorStorage(byteCount: byteCount) {
+        try scratch.bytes(at: job.offset, count: byteCount)
+      }, elementOffset: 0, strides: tensor.shape.rowMajorStrides)
+    for (other, entry) in plan.entries where other == job.name || entry.sharedWith == job.name {
+      result.tensors[other] = replacement
+    }
+  }
+}

@@ -1,0 +1,182 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Imaging
+@testable import Storage
+
+@Suite struct PictureWritingTests {
+  @Test(arguments: [1, 2, 3, 4], [RasterImage.BitDepth.eight, .sixteen])
+  func picturesComeBack(channelCount: Int, bitDepth: RasterImage.BitDepth) throws {
+    for (width, height) in [(1, 1), (1, 9), (17, 1), (31, 33)] {
+      let image = PictureFixtures.sample(
+        width: width, height: height, channelCount: channelCount, bitDepth: bitDepth)
+      let bytes = try image.encoded(as: .png)
+      #expect(try RasterImage(parsing: bytes) == image)
+      #expect(try image.encoded(as: .png).elementsEqual(bytes))
+    }
+  }
+
+  @Test(arguments: [
+    "tagged_srgb.png", "tagged_gamma.png", "tagged_profile.png", "profile.jpg", "described.png",
+  ])
+  func colorTagsComeBack(_ name: String) throws {
+    let image = try RasterImage(contentsOf: PictureFixtures.path(name))
+    #expect(image.tags != ImageTags())
+    #expect(try RasterImage(parsing: image.encoded(as: .png)).tags == image.tags)
+  }
+
+  /// libpng reads this profile, whose length is not the one that it states, and does not write it.
+  @Test func profilesThatCannotBeWrittenAreLeftOut() throws {
+    let path = PackageFolder.root.appending(
+      path: "Fuzz/Findings/picture/crash-59f08dd260f24fd527de5e5383e2c591a5782a88")
+    let image = try RasterImage(contentsOf: path.path)
+    #expect(image.tags.profile != nil)
+    let (fitted, omissions) = ImageFormat.png.fitted(image)
+    #expect(fitted.tags.profile == nil && fitted.samples == image.samples)
+    #expect(omissions.map(\.what) == ["the colour profile"])
+    #expect(try RasterImage(parsing: image.encoded(as: .png)).tags.profile == nil)
+  }
+
+  /// Profiles of one segment and of several come back from JPEG byte for byte.
+  @Test(arguments: [280, 65_519, 65_520, 200_000])
+  func profilesComeBackFromJPEG(byteCount: Int) throws {
+    var image = PictureFixtures.sample(width: 8, height: 8, channelCount: 3)
+    image.tags.profile = .init(name: Array("p".utf8), bytes: try Self.profile(byteCount))
+    let read = try RasterImage(parsing: image.encoded(as: .jpeg))
+    #expect(read.tags.profile?.bytes == image.tags.profile?.bytes)
+    #expect(read.omissions.isEmpty)
+    #expect(ImageFormat.jpeg.fitted(image).omissions.isEmpty)
+  }
+
+  /// The fixtures' profile, followed by bytes that nobody reads.
+  private static func profile(_ byteCount: Int) throws -> [UInt8] {
+    let image = try RasterImage(contentsOf: PictureFixtures.path("profile.jpg"))
+    var bytes = try #require(image.tags.profile).bytes
+    var generator = SplitMix(seed: 3)
+    while bytes.count < byteCount { bytes.append(UInt8.random(in: 0...255, using: &generator)) }
+    return bytes
+  }
+
+  @Test func whatJPEGHasNoPlaceForIsLeftOut() throws {
+    var image = PictureFixtures.sample(width: 8, height: 8, channelCount: 1)
+    func omissions() -> [String] { ImageFormat.jpeg.fitted(image).omissions.map(\.description) }
+    let place = "a JPEG file has a place for ICC profiles only"
+    image.tags.profile = .init(name: Array("p".utf8), bytes: try Self.profile(280))
+    #expect(
+      omissions() == ["the colour profile: it is for RGB images, and this one is grey"])
+    image.tags.profile = nil
+    image.tags.gamma = 100_000
+    #expect(omissions() == ["gamma and primaries (gAMA, cHRM): \(place)"])
+    image.tags = ImageTags()
+    image.tags.codePoints = [9, 16, 0, 1]
+    image.tags.lightLevel = [UInt8](repeating: 0, count: 8)
+    #expect(
+      omissions() == [
+        "colour code points (cICP): \(place)", "the mastering display (mDCV, cLLI): \(place)",
+      ])
+    image.tags = ImageTags()
+    image.tags.density = .init(horizontal: 1e9, vertical: 1e9)
+    #expect(
+      omissions() == ["the density: its numbers are not 1 to 65535 in pixels per inch"])
+    // Nothing that a program would show otherwise.
+    image.tags = ImageTags()
+    image.tags.gamma = 45_455
+    image.tags.chromaticities = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000]
+    image.tags.codePoints = [1, 13, 0, 1]
+    #expect(omissions().isEmpty)
+    image.tags.standardIntent = 0
+    #expect(omissions().isEmpty)
+    var color = PictureFixtures.sample(width: 8, height: 8, channelCount: 3)
+    color.tags.profile = .init(
+      name: Array("p".utf8), bytes: try Self.profile(280) + [UInt8](repeating: 1, count: 17_000_000)
+    )
+    #expect(
+      ImageFormat.jpeg.fitted(color).omissions.map(\.description) == [
+        "the colour profile: its 17000280 bytes exceed the 16707345 that a JPEG file has room for"
+      ])
+  }
+
+  @Test(arguments: [ImageFormat.png, .jpeg])
+  func densitiesComeBack(format: ImageFormat) throws {
+    for (horizontal, vertical, isRatio) in [
+      (300 / 0.0254, 150 / 0.0254, false), (2835, 2835, false), (3, 2, true),
+    ] {
+      var image = PictureFixtures.sample(width: 8, height: 8, channelCount: 3)
+      image.tags.density = .init(horizontal: horizontal, vertical: vertical, isRatio: isRatio)
+      let read = try #require(
+        try RasterImage(parsing: image.encoded(as: format)).tags.density)
+      #expect(read.isRatio == isRatio)
+      #expect(abs(read.horizontal - horizontal) <= 0.5 / 0.0254 / 40)
+      #expect(abs(read.vertical - vertical) <= 0.5 / 0.0254 / 40)
+    }
+  }
+
+  @Test func jpegSidesAreLimited() throws {
+    let image = PictureFixtures.sample(width: 40_000, height: 1, channelCount: 1)
+    #expect(throws: Never.self) { try ImageFormat.jpeg.check(image) }
+    #expect(
+      throws: ModelError(
+        "a JPEG file has at most 65500 pixels a side; write a PNG file instead")
+    ) { try ImageFormat.jpeg.check(image, scale: 2) }
+    #expect(throws: Never.self) { try ImageFormat.png.check(image, scale: 2) }
+  }
+
+  @Test func jpegIsNearlyThePicture() throws {
+    for (source, channels) in [("metric_1.png", 1), ("metric_3.png", 3)] {
+      let image = try RasterImage(contentsOf: PictureFixtures.path(source))
+      let read = try RasterImage(parsing: image.encoded(as: .jpeg, quality: 100))
+      #expect(read.channelCount == channels)
+      #expect(
+        zip(image.samples, read.samples).allSatisfy { abs(Int($0) - Int($1)) <= 6 })
+    }
+  }
+
+  @Test func jpegHoldsNeitherAlphaNorSixteenBits() throws {
+    for image in [
+      PictureFixtures.sample(width: 4, height: 4, channelCount: 4),
+      PictureFixtures.sample(width: 4, height: 4, channelCount: 3, bitDepth: .sixteen),
+    ] {
+      #expect(
+        throws: ModelError(
+          "a JPEG file holds neither alpha nor 16 bits a sample; write a PNG file instead")
+      ) { try image.encoded(as: .jpeg) }
+    }
+  }
+
+  @Test(arguments: [
+    ("a.png", ImageFormat.png), ("x/a.PNG", .png), ("a.jpg", .jpeg), ("a.b.jpeg", .jpeg),
+    ("a.gif", nil), ("png", nil), (".png", nil), ("x.png/a", nil),
+  ])
+  func extensionsChooseTheFormat(path: String, format: ImageFormat?) {
+    #expect(ImageFormat(path: path) == format)
+  }
+
+  /// Each orientation undone twice, or by its inverse, is the picture again.
+  @Test(arguments: [(2, 2), (3, 3), (4, 4), (5, 5), (6, 8), (7, 7), (8, 6)])
+  func orientationsAreTurns(orientation: Int, inverse: Int) {
+    let image = PictureFixtures.sample(width: 5, height: 3, channelCount: 3)
+    let turned = image.turned(by: orientation)
+    #expect(turned != image)
+    #expect(turned.width == (orientation >= 5 ? 3 : 5))
+    #expect(turned.turned(by: inverse) == image)
+  }
+
+  @Test func realsAreClippedAndRounded() {
+    let color = Picture(
+      channelCount: 1, height: 1, width: 6, samples: [-1, 0.5, 2, .nan, 1 / 255.0 * 0.49, 1])
+    let alpha = Picture(
+      channelCount: 1, height: 1, width: 6, samples: [0, 1, .infinity, -.infinity, 0.25, 0.75])
+    let image = RasterImage(color: color, alpha: alpha, bitDepth: .eight)
+    #expect(image.samples == [0, 0, 128, 255, 255, 255, 0, 0, 0, 64, 255, 191])
+  }
+
+  @Test func realsKeepEverySample() {
+    for bitDepth in [RasterImage.BitDepth.eight, .sixteen] {
+      let image = RasterImage(
+        width: bitDepth.maximum + 1, height: 1, channelCount: 1, bitDepth: bitDepth,
+        samples: (0...bitDepth.maximum).map(UInt16.init))
+      #expect(RasterImage(color: image.colorPicture, bitDepth: bitDepth) == image)
+    }
+  }
+}

@@ -12,8 +12,6 @@ INTEROP_VENV := .venv-interop
 # What making the Debian package takes, and trying it on a bare system.
 DEB_PACKAGES := dpkg-dev
 DEB_TEST_PACKAGES := mmdebstrap
-# Not optimized: with instrumentation that takes longer than the tests do.
-SANITIZED    := -Xcc -O2 --sanitize=address --scratch-path .build-asan
 MPI_PACKAGES := libopenmpi-dev openmpi-bin
 # What the tests make two hosts of.
 MPI_TEST_PACKAGES := iproute2
@@ -25,6 +23,11 @@ TEST_PACKAGES := libsimde-dev
 # All that is built here shares one folder and these options, so that no module is compiled twice: tests
 # see the internals of the very modules that the program is made of.
 RELEASE      := -c release -Xswiftc -enable-testing
+
+# Instrumented for AddressSanitizer and for the fuzzer, which share a folder as well. The compiler alone is
+# told of the fuzzer: linked to it are only programs that say so.
+SANITIZED    := $(RELEASE) --sanitize=address -Xswiftc -Xfrontend -Xswiftc -sanitize=fuzzer \
+  --scratch-path $(CURDIR)/.build-sanitized
 
 .PHONY: help packages all-packages build demo install uninstall deb deb-test examples docs test lint format check-calls \
   interop bench accuracy fuzz sanitize mpi mpi-test clean
@@ -141,13 +144,15 @@ accuracy: build
 	  $(ACCURACY_FLAGS)
 
 fuzz: packages
-	Fuzz/run.sh
+	SWIFT=$(SWIFT) Fuzz/run.sh $(SANITIZED)
 
 # Leaks are left out: Swift's runtime keeps what it made once, and a program that ends by 'exit'
 # frees nothing.
 sanitize: packages
 	@$(MAKE) --no-print-directory packages PACKAGES='$(TEST_PACKAGES)'
-	ASAN_OPTIONS=detect_leaks=0:$$ASAN_OPTIONS $(SWIFT) test $(SANITIZED) $(SANITIZE_FLAGS)
+	$(SWIFT) build $(SANITIZED) --product condi-convertPackageTests
+	ASAN_OPTIONS=detect_leaks=0:$$ASAN_OPTIONS \
+	  $(SWIFT) test --skip-build $(SANITIZED) $(SANITIZE_FLAGS)
 
 # The same program, beside the library by which its ranks share a command's work.
 mpi: build
@@ -162,4 +167,4 @@ mpi-test: build mpi
 	python3 Tests/MPI/test_ranks.py $(BIN) $(MPI_BIN) $(MPI_TEST_FLAGS)
 
 clean:
-	rm -rf .build .build-asan .build-fuzz $(MPI_BUILD) $(INTEROP_VENV) out
+	rm -rf .build .build-sanitized .build-fuzz $(MPI_BUILD) $(INTEROP_VENV) out

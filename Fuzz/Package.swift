@@ -3,7 +3,7 @@ import PackageDescription
 
 /// The fuzzer: a package of its own, so that nobody builds it by building the tool.
 ///
-/// It has to be built with the flags in `Fuzz/run.sh`; without them it does not link.
+/// It has to be built with the flags that `make fuzz` gives; without them it does not link.
 let package = Package(
   name: "condi-fuzz",
   dependencies: [.package(name: "condi-convert", path: "..")],
@@ -13,8 +13,11 @@ let package = Package(
       dependencies: [
         .product(name: "Formats", package: "condi-convert"),
         .product(name: "FuzzTargets", package: "condi-convert"),
+        .product(name: "Storage", package: "condi-convert"),
         .product(name: "Transform", package: "condi-convert"),
-      ])
+      ],
+      // gold cannot link it.
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])])
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the fuzzer and runs every target for FUZZ_SECONDS, from the fixtures, all past findings, and
+# Builds the fuzzer, with the options of 'swift build' that it is given and that `make fuzz` knows, and
+# runs every target for FUZZ_SECONDS, from the fixtures, all past findings, and
 # what earlier runs found worth keeping. FUZZ_TARGETS names some of them, or all. With FUZZ_RUNS a
 # target ends after so many inputs too, and with FUZZ_SEED (not 0) they are the same every time: kept
 # inputs are left out then.
@@ -11,14 +12,11 @@ cd "$(dirname "$0")"
 seconds=${FUZZ_SECONDS:-30}
 runs=${FUZZ_RUNS:--1}
 seed=${FUZZ_SEED:-0}
-scratch=../.build-fuzz
-work=$scratch/corpus
 
-# Optimized, because a fuzzer lives by its speed, but with all checks of the language; debug in name,
-# because the C++ of dependencies is not what is tried here. gold cannot link it.
-swift build --scratch-path $scratch \
-  -Xswiftc -sanitize=fuzzer,address -Xswiftc -O -Xswiftc -use-ld=lld
-program=$PWD/$scratch/debug/condi-fuzz
+build=("${SWIFT:-swift}" build "$@" --product condi-fuzz)
+"${build[@]}"
+program=$("${build[@]}" --show-bin-path)/condi-fuzz
+work=../.build-fuzz/corpus
 rm -rf "$work/seeds"
 python3 make_seeds.py "$program" "$work/seeds"
 

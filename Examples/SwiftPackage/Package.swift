@@ -28,6 +28,8 @@ let package = Package(
       name: "EnlargePicture",
       dependencies: [
         .product(name: "Formats", package: "condi-convert"),
+        .product(name: "Imaging", package: "condi-convert"),
+        .product(name: "Storage", package: "condi-convert"),
         .product(name: "SuperResolution", package: "condi-convert"),
       ]),
   ],

@@ -5,12 +5,10 @@ import PackageDescription
 ///
 /// Its modules are compiled as those of the tests are, which have no static libraries. What Foundation's
 /// static modules would name for the linker is named here, each library before those that it needs.
+/// Essentials alone: the rest of Foundation brings along 40 MB of ICU's tables.
 let staticLinking =
   ["-static-stdlib"]
-  + [
-    "Foundation", "FoundationInternationalization", "FoundationEssentials", "CoreFoundation",
-    "_FoundationICU", "_FoundationCShims", "_FoundationCollections",
-  ].map { "-l\($0)" }
+  + ["FoundationEssentials", "_FoundationCShims", "_FoundationCollections"].map { "-l\($0)" }
 
 /// Tests are small beside what they test: optimizing them takes longer than running them as they are.
 let testSettings: [SwiftSetting] = [.unsafeFlags(["-Onone"])]
@@ -34,6 +32,7 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-collections.git", from: "1.2.0"),
+    .package(url: "https://github.com/apple/swift-system.git", from: "1.5.0"),
   ],
   targets: [
     // One module a C library; each is imported by exactly one Swift target.
@@ -71,6 +70,7 @@ let package = Package(
       dependencies: [
         "CLibzip", "CJSONC", "CZlib", "CDeflate", "CCrypto", "CSignals", "CFiles",
         .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "SystemPackage", package: "swift-system"),
       ]),
     .target(
       name: "Formats",

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import Storage
 
 /// The pictures that a model is measured on: originals, and their small versions where there are files
@@ -134,13 +134,13 @@ struct PictureFolder {
   }
 
   func below(_ name: String) -> PictureFolder {
-    PictureFolder((path as NSString).appendingPathComponent(name))
+    PictureFolder(path.appendingPathComponent(name))
   }
 
   var exists: Bool {
-    var isFolder: ObjCBool = false
+    var isFolder = false
     return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
-      && isFolder.boolValue
+      && isFolder
   }
 
   /// The PNG and JPEG files by their extensions, in natural order; no two have the same stem.
@@ -156,8 +156,8 @@ struct PictureFolder {
       .sorted { NaturalOrder($0) < NaturalOrder($1) }
       .map { name in
         File(
-          path: (path as NSString).appendingPathComponent(name),
-          stem: (name as NSString).deletingPathExtension)
+          path: path.appendingPathComponent(name),
+          stem: name.pathStem)
       }
     var stems: Set<String> = []
     for file in files where !stems.insert(file.stem).inserted {

@@ -1,5 +1,5 @@
 import CImageCodecs
-import Foundation
+import Glibc
 import Storage
 
 /// Runs the C functions of `CImageCodecs`, which answer 0 with a message when something is wrong.
@@ -40,7 +40,7 @@ enum CodecMessage {
 
   /// The libraries' own words, fitted into a sentence.
   private static func sentence(_ text: String) -> String {
-    let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
+    let trimmed = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
     let words = trimmed.hasSuffix(".") ? String(trimmed.dropLast()) : trimmed
     return words.escapingControlCharacters
   }

@@ -1,5 +1,5 @@
 import CImageCodecs
-import Foundation
+import Glibc
 import Storage
 
 /// PNG files (ISO/IEC 15948), by libpng.

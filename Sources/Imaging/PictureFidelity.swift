@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// How near a picture is to the original, by the two numbers that the field reports.
 public enum PictureFidelity {

@@ -1,5 +1,6 @@
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import OrderedCollections
 import Storage
 import Synchronization

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import Storage
 import Synchronization
 
@@ -35,7 +36,7 @@ final class ConversionJournal: Sendable {
   static func paths(
     beside output: String, suffix: String, where isOne: (Substring) -> Bool = { _ in true }
   ) throws -> [String] {
-    let path = path(of: output, suffix: suffix) as NSString
+    let path = path(of: output, suffix: suffix)
     let (folder, prefix) = (path.deletingLastPathComponent, path.lastPathComponent)
     return try FileManager.default.contentsOfDirectory(atPath: folder)
       .filter { $0.hasPrefix(prefix) && isOne($0.dropFirst(prefix.count)) }

@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import FoundationEssentials
 import Ranks
 import Storage
 import Transform

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import Storage
 
 /// What others have left beside an output, in whose partial file their work is: it is refused to write

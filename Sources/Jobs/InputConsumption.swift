@@ -1,7 +1,8 @@
 import Formats
-import Foundation
+import Glibc
 import OrderedCollections
 import Storage
+import Synchronization
 
 /// Deletes each source when every tensor in it is safely in the output's partial file.
 ///
@@ -143,9 +144,9 @@ package struct InputConsumption: Sendable {
   /// How far the files are used up, for threads that wait for their turn.
   // Sendable: its variables are touched under the condition's lock only.
   private final class Progress: @unchecked Sendable {
-    private let condition = NSCondition()
+    private let condition = Condition()
     /// Held while a file is deleted.
-    private let deletion = NSLock()
+    private let deletion = Mutex(())
     /// By file, how many of its records are still to be made.
     private var missingCounts: [Int]
     private var isDeleted: [Bool]
@@ -182,7 +183,7 @@ package struct InputConsumption: Sendable {
     /// Deletes a file, one at a time and none after a failure: of a failing disk, whoever makes bytes
     /// durable first hears that some were lost, and the next one does not.
     func deleting(_ place: Int, _ body: () throws -> Void) throws {
-      try deletion.withLock {
+      try deletion.withLock { _ in
         guard !condition.withLock({ isAbandoned }) else { throw CancellationError() }
         do {
           try body()
@@ -279,7 +280,7 @@ package struct InputConsumption: Sendable {
 
   /// The path with all links followed; `nil` where nothing is there.
   private static func realpath(_ path: String) -> String? {
-    guard let resolved = Foundation.realpath(path, nil) else { return nil }
+    guard let resolved = Glibc.realpath(path, nil) else { return nil }
     defer { free(resolved) }
     return String(cString: resolved)
   }

@@ -1,5 +1,6 @@
 import CMPI
-import Foundation
+import Dispatch
+import Glibc
 import Synchronization
 
 /// Ranks that MPI connects, by a library that `make mpi` makes (`condi_mpi.h`).
@@ -37,7 +38,7 @@ final class MPILink: RankLink {
   /// The counter lies in rank 0's memory. Between machines others reach it only while rank 0 is in
   /// a call of MPI, which it may not be for minutes when it works on a large tensor.
   private func serve() {
-    Thread.detachNewThread { [self] in
+    DispatchQueue(label: "condi-convert.mpi").async { [self] in
       while isFinished.withLock({ isFinished in
         if !isFinished { mpi.pointee.progress() }
         return !isFinished

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 
 extension HTMLRenderer {
   /// A figure as HTML with inline SVG.
@@ -16,7 +17,7 @@ extension HTMLRenderer {
     let items = rows.map { row in
       let share = largest > 0 && row.value.isFinite ? max(0, row.value / largest) * 100 : 0
       return "<tr><th scope=\"row\">\(dotted(row.label))</th><td><i style=\"width:"
-        + String(format: "%.1f", share) + "%\"></i></td><td>\(escaped(row.text))</td></tr>"
+        + String(printf: "%.1f", share) + "%\"></i></td><td>\(escaped(row.text))</td></tr>"
     }
     return """
       <section><h2>\(escaped(title))</h2>
@@ -97,7 +98,7 @@ private struct LinePlot {
       let share = Double(point.position - positions.lowerBound) / span
       let decade = point.value > 0 ? log10(point.value) : -.infinity
       return Place(
-        x: String(format: "%.1f", 64 + share * Double(Self.width - 80)), y: y(decade: decade))
+        x: String(printf: "%.1f", 64 + share * Double(Self.width - 80)), y: y(decade: decade))
     }
   }
 
@@ -105,7 +106,7 @@ private struct LinePlot {
   func y(decade: Double) -> String {
     let (lower, upper) = (Double(decades[0]), Double(decades[decades.count - 1]))
     let share = (min(max(decade, lower), upper) - lower) / (upper - lower)
-    return String(format: "%.1f", Double(Self.height) - 16 - share * Double(Self.height - 32))
+    return String(printf: "%.1f", Double(Self.height) - 16 - share * Double(Self.height - 32))
   }
 }
 
@@ -142,7 +143,7 @@ extension HTMLRenderer {
       """
   }
 
-  private func number(_ value: Double) -> String { String(format: "%.2f", value) }
+  private func number(_ value: Double) -> String { String(printf: "%.2f", value) }
 }
 
 extension HTMLRenderer {
@@ -203,7 +204,7 @@ struct Sparkline {
   var svg: String {
     let count = Double(max(1, heights.count - 1))
     let points = heights.enumerated().map { index, height in
-      String(format: "%.1f,%.1f", Double(index) / count * 118 + 1, 26 - height * 24)
+      String(printf: "%.1f,%.1f", Double(index) / count * 118 + 1, 26 - height * 24)
     }
     guard let first = points.first else { return "" }
     // A single value is a line, too.

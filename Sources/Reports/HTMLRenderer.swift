@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Storage
 
 /// One self-contained HTML page: no files or scripts from elsewhere, light and dark, readable on a
@@ -122,7 +122,7 @@ struct HTMLRenderer {
     let start = "<td\(classes(column)) data-value=\"\(number)\" title=\"\(value.plain)\">\(text)"
     guard column.hasBar else { return start + "</td>" }
     let share = number.isFinite ? (scale > 0 ? max(0, log10(number)) / scale : 0) : 1
-    let percent = String(format: "%.1f", min(1, share) * 100)
+    let percent = String(printf: "%.1f", min(1, share) * 100)
     let kind = number.isFinite ? "" : " class=\"infinite\""
     return start + "<i\(kind) style=\"width:\(percent)%\"></i></td>"
   }

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// The text of a progress bar at one moment.
 package struct ProgressLine {
@@ -41,7 +41,7 @@ package struct ProgressLine {
     guard seconds >= 1, share >= 0.01 else { return [] }
     var pace: [String] = []
     if let byteCount {
-      pace.append(String(format: "%.1f MB/s", Double(byteCount) / seconds / 1e6))
+      pace.append(String(printf: "%.1f MB/s", Double(byteCount) / seconds / 1e6))
     }
     pace.append("\(Self.clock(seconds * (1 - share) / share)) left")
     return pace
@@ -52,7 +52,7 @@ package struct ProgressLine {
     let whole = Int(min(seconds, 359_999).rounded(.up))
     let (hours, minutes) = (whole / 3600, whole / 60 % 60)
     return hours > 0
-      ? String(format: "%d:%02d:%02d", hours, minutes, whole % 60)
-      : String(format: "%d:%02d", minutes, whole % 60)
+      ? String(printf: "%d:%02d:%02d", hours, minutes, whole % 60)
+      : String(printf: "%d:%02d", minutes, whole % 60)
   }
 }

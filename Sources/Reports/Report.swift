@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// A result that can be printed in every report format.
 ///

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// Numbers as people read them.
 package enum ReportNumber {
@@ -8,9 +8,9 @@ package enum ReportNumber {
     guard value.isFinite else { return value.isNaN ? "nan" : value < 0 ? "-inf" : "inf" }
     guard value != 0 else { return "0" }
     // Rounded first: 9.99996 has one more digit before the point than it seems.
-    let scientific = String(format: "%.3e", value).split(separator: "e")
+    let scientific = String(printf: "%.3e", value).split(separator: "e")
     guard scientific.count == 2, let exponent = Int(scientific[1]) else { return "\(value)" }
-    if (-3...5).contains(exponent) { return String(format: "%.\(max(0, 3 - exponent))f", value) }
+    if (-3...5).contains(exponent) { return String(printf: "%.*f", max(0, 3 - exponent), value) }
     return "\(scientific[0])e\(exponent)"
   }
 
@@ -44,7 +44,7 @@ package enum ReportNumber {
     if fraction == 1 { return "100%" }
     if fraction < 0.001 { return "<0.1%" }
     if fraction > 0.999 { return ">99.9%" }
-    return String(format: "%.1f%%", fraction * 100)
+    return String(printf: "%.1f%%", fraction * 100)
   }
 }
 

@@ -1,5 +1,3 @@
-import Foundation
-
 /// Bounds the bytes that several threads load at the same time.
 ///
 /// A request waits until it fits beside those that are under way; one that is larger than the bound
@@ -9,7 +7,7 @@ package final class MemoryBudget: @unchecked Sendable {
   private let limit: Int
   private var inUse = 0
   private var mostInUse = 0
-  private let condition = NSCondition()
+  private let condition = Condition()
 
   /// - Parameter limit: bytes that may be in use together.
   package init(limit: Int) {
@@ -30,9 +28,7 @@ package final class MemoryBudget: @unchecked Sendable {
 
   /// The most bytes that were in use together.
   package var peakByteCount: Int {
-    condition.lock()
-    defer { condition.unlock() }
-    return mostInUse
+    condition.withLock { mostInUse }
   }
 
   /// Runs `body` while `elementCount` elements of a matrix are in memory.
@@ -44,16 +40,16 @@ package final class MemoryBudget: @unchecked Sendable {
 
   /// Runs `body` while `byteCount` bytes count as in use.
   package func using<Result>(_ byteCount: Int, _ body: () throws -> Result) rethrows -> Result {
-    condition.lock()
-    while inUse > 0, byteCount > limit - inUse { condition.wait() }
-    inUse += byteCount
-    mostInUse = max(mostInUse, inUse)
-    condition.unlock()
+    condition.withLock {
+      while inUse > 0, byteCount > limit - inUse { condition.wait() }
+      inUse += byteCount
+      mostInUse = max(mostInUse, inUse)
+    }
     defer {
-      condition.lock()
-      inUse -= byteCount
-      condition.broadcast()
-      condition.unlock()
+      condition.withLock {
+        inUse -= byteCount
+        condition.broadcast()
+      }
     }
     return try body()
   }

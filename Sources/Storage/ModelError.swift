@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// Why a model, an image or another file could not be used, with the place where it went wrong.
 ///
@@ -109,7 +109,7 @@ package func locatingErrors<Result>(
   }
 }
 
-extension ModelError: LocalizedError, CustomStringConvertible {
+extension ModelError: CustomStringConvertible {
   public var description: String {
     var place: [String] = []
     if let name = tensor ?? entry { place.append("'\(name.escapingControlCharacters)'") }
@@ -120,8 +120,6 @@ extension ModelError: LocalizedError, CustomStringConvertible {
     .compactMap { $0 }
     return (prefix + ["\(problem)"]).joined(separator: ": ")
   }
-
-  public var errorDescription: String? { description }
 }
 
 extension ModelError.Problem: CustomStringConvertible {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Storage
 
 @main

@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import FoundationEssentials
 import Imaging
 import Storage
 import SuperResolution
@@ -42,7 +42,7 @@ enum FirstSteps {
 
   private static func suggestions(for path: String) -> [String] {
     let file = quoted(path)
-    let stem = ((path as NSString).lastPathComponent as NSString).deletingPathExtension
+    let stem = path.pathStem
     if let input = try? InputFile(path: path, access: .read), PackedFormat().recognizes(input) {
       return [
         "inspect \(file)", "verify \(file)", "unpack \(file) \(quoted(stem + ".safetensors"))",

@@ -33,6 +33,16 @@ import Testing
     ) { try diff(a, b) { $0.names.strippedPrefixes = ["net."] } }
   }
 
+  @Test(arguments: [
+    (#"(l)(\d)?"#, #"<$0,$2,\$1,$7>"#, "<l3,3,$1,>.w"), (#"\.w$"#, "", "l3"), ("[l3]", "x", "xx.w"),
+    (#"3(?=\.)"#, "$", "l$.w"),
+  ])
+  func templatesNameGroups(pattern: String, template: String, expected: String) throws {
+    var map = NameMap()
+    map.replacements = [try NameMap.Replacement(pattern: pattern, template: template)]
+    #expect(try map.mapped(["l3.w"], []).a == [expected])
+  }
+
   @Test func regularExpressionsRewriteTheFirstFilesNames() throws {
     let a = TensorArchive(["layers.0.w": try ramp([2]), "layers.11.w": try ramp([3])])
     let b = TensorArchive(["blocks.0.w": try ramp([2]), "blocks.11.w": try ramp([3], from: 1)])

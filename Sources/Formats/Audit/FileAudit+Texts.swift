@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import Storage
 
 /// Texts: configurations that name what to run, templates, and the sources of programs.

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import OrderedCollections
 import Storage
 import Synchronization
@@ -67,11 +68,11 @@ public struct ModelImport: Sendable {
   public static func configuration(beside path: String, of source: ImportSource) throws
     -> (path: String, json: JSONValue)
   {
-    var isFolder: ObjCBool = false
+    var isFolder = false
     let manager = FileManager.default
     let isThere = manager.fileExists(atPath: path, isDirectory: &isFolder)
     let folder =
-      isThere && isFolder.boolValue ? path : (path as NSString).deletingLastPathComponent
+      isThere && isFolder ? path : path.deletingLastPathComponent
     let names =
       source == .gptq ? ["quantize_config.json", "config.json"] : ["config.json"]
     let candidates = names.map { folder.isEmpty ? $0 : "\(folder)/\($0)" }

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import OrderedCollections
 import Storage
 
@@ -31,7 +31,7 @@ struct QuantizationConfiguration: Sendable {
       self.init(nil)
       return
     }
-    let folder = (file as NSString).deletingLastPathComponent
+    let folder = file.deletingLastPathComponent
     for name in Self.fileNames {
       let path = folder.isEmpty ? name : "\(folder)/\(name)"
       guard FileManager.default.fileExists(atPath: path),

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Storage
 
 /// Unsigned integers of a fixed width of 1 to 64 bits, packed without gaps.

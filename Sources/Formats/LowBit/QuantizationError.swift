@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Storage
 
 /// What quantizing cost a tensor: its values before beside those that its codes stand for.

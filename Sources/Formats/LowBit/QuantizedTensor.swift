@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Storage
 
 /// A tensor stored as codes of 1 to 8 bits with real-valued lower bounds and scales.

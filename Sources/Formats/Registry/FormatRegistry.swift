@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Storage
 
 /// The formats a program knows, in the order they are tried on a file.
@@ -61,7 +61,7 @@ public struct FormatRegistry: Sendable {
 
   /// The format to write that an output path's extension stands for.
   public func format(forOutput path: String) -> (any ModelFormat)? {
-    let pathExtension = (path as NSString).pathExtension.lowercased()
+    let pathExtension = path.pathExtension
     return writableFormats.first { $0.identifier.fileExtensions.contains(pathExtension) }
   }
 

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import Storage
 
 /// The folder of a model, such as a download from a model hub: it stands for the one model in it.
@@ -8,8 +9,8 @@ package enum ModelFolder {
   ///
   /// - Throws: `ModelError` when a folder holds no model, or several.
   static func modelPath(in path: String) throws -> String {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue
+    var isFolder = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder
     else { return path }
     let names = try names(in: path)
     let indexes = names.filter { isIndex($0, in: path) }
@@ -31,8 +32,8 @@ package enum ModelFolder {
 
   /// What the folder at `path` is, and that a file of it has to be named; `nil` for other paths.
   package static func refusal(of path: String) -> ModelError? {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue
+    var isFolder = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder
     else { return nil }
     let signature = (try? names(in: path)).flatMap { FileSignature(ofFolder: path, names: $0) }
     return signature.map { unreadable($0, path) }
@@ -57,10 +58,9 @@ package enum ModelFolder {
     do {
       return try FileManager.default.contentsOfDirectory(atPath: folder).sortedByBytes()
     } catch {
-      let reason = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
+      let reason = (error as? CocoaError)?.underlying as? POSIXError
       throw ModelError(
-        .system(operation: "list the folder", code: Int32(reason?.code ?? Int(EACCES))),
-        path: folder)
+        .system(operation: "list the folder", code: reason?.code.rawValue ?? EACCES), path: folder)
     }
   }
 
@@ -73,7 +73,7 @@ package enum ModelFolder {
   /// Files beside a model, such as the state of an optimizer, may have a format and another purpose:
   /// only names that models have count, and a pointer in place of a model counts as one.
   private static func isModel(_ name: String, in folder: String) -> Bool {
-    let pathExtension = (name as NSString).pathExtension.lowercased()
+    let pathExtension = name.pathExtension
     let known = FormatRegistry.standard.formats.flatMap(\.identifier.fileExtensions)
     guard known.contains(pathExtension), !training.contains(name) else { return false }
     return (try? InputFile(path: join(folder, name), access: .read)) != nil
@@ -86,6 +86,6 @@ package enum ModelFolder {
   ]
 
   private static func join(_ folder: String, _ name: String) -> String {
-    (folder as NSString).appendingPathComponent(name)
+    folder.appendingPathComponent(name)
   }
 }

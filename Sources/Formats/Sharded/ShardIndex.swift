@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import OrderedCollections
 import Storage
 
@@ -74,7 +74,7 @@ struct ShardNames {
 
     /// - Returns: `nil` for names of another form.
     init?(_ name: String) {
-      guard let range = name.range(of: "-of-", options: .backwards) else { return nil }
+      guard let range = name.ranges(of: "-of-").last else { return nil }
       let head = name[..<range.lowerBound]
       let tail = name[range.upperBound...]
       let counted = tail.prefix(while: \.isASCIIDigit)

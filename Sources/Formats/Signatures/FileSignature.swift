@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import Storage
 
 /// What a file is that no format here reads, and what makes something readable of it.
@@ -66,7 +67,7 @@ struct FileSignature: Hashable, Sendable {
 
   /// What a format of this library takes for its own although it is something else.
   static func misleading(_ file: InputFile) -> FileSignature? {
-    let pathExtension = (file.path as NSString).pathExtension.lowercased()
+    let pathExtension = file.path.pathExtension
     guard let head = head(of: file, 4096), let first = head.first else { return nil }
     if pathExtension == "distcp", first == UInt8(ascii: "P") { return distributedCheckpoint }
     guard first == PickleOpcode.proto.rawValue else { return nil }
@@ -271,13 +272,12 @@ struct FileSignature: Hashable, Sendable {
 
   /// What only the name tells from other binary data.
   private static func named(_ file: InputFile, _ head: [UInt8]) -> FileSignature? {
-    let path = file.path as NSString
-    switch path.pathExtension.lowercased() {
+    switch file.path.pathExtension {
     case "mnn":
       return FileSignature("an MNN model", "MNNConvert or the model it was made from gives ONNX")
     case "distcp": return distributedCheckpoint
     case "bin" where !file.isInMemory:
-      let stem = (path.lastPathComponent as NSString).deletingPathExtension
+      let stem = file.path.pathStem
       let description = try? SiblingFiles(beside: file).open("\(stem).param")
       guard description.flatMap({ Self.head(of: $0, 8) }) == Array("7767517\n".utf8) else {
         return nil

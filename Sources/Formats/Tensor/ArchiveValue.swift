@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import Storage
 
 /// A leaf of a checkpoint that is not a tensor: a number, a flag or a text.

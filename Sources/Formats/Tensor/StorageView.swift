@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Storage
 
 /// How a tensor's elements lie in a storage: an offset and a stride for each axis, in elements.

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import OrderedCollections
 import Storage
 import Synchronization
@@ -197,7 +197,7 @@ extension TensorArchive {
     }
     let digests = found.withLock { $0 }
     guard digests.count != 1, let first = sourceFiles.first else { return digests.first ?? "" }
-    let folder = String(first.dropLast((first as NSString).lastPathComponent.count))
+    let folder = first.folderPrefix
     let lines = zip(digests, sourceFiles).map { digest, path in
       "\(digest)  \(path.hasPrefix(folder) ? String(path.dropFirst(folder.count)) : path)\n"
     }

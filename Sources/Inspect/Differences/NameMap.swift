@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Storage
 
 /// How the names of one file become those of another: prefixes that are left out, and replacements.
@@ -13,9 +13,9 @@ public struct NameMap: Sendable {
 
   /// A regular expression, and what takes the place of every part of a name that it matches.
   public struct Replacement: Hashable, Sendable {
-    /// As ICU has it, which is much as in Perl and Python.
+    /// As Swift's `Regex` has it: much as in Perl and Python, without lookbehind.
     public let pattern: String
-    /// `$1` stands for what the first group matched.
+    /// `$1` to `$9` stand for what the groups matched, `$0` for all of it.
     public let template: String
 
     /// A replacement; its pattern is compiled to see that it is one.
@@ -27,12 +27,29 @@ public struct NameMap: Sendable {
       _ = try expression()
     }
 
-    fileprivate func expression() throws -> NSRegularExpression {
+    fileprivate func expression() throws -> Regex<AnyRegexOutput> {
       do {
-        return try NSRegularExpression(pattern: pattern)
+        return try Regex(pattern).matchingSemantics(.unicodeScalar)
       } catch {
         throw ModelError.malformed("'\(pattern)' is not a regular expression")
       }
+    }
+
+    /// The template with the groups of a match; a backslash before a character stands for that.
+    fileprivate func text(for groups: AnyRegexOutput) -> String {
+      var text = ""
+      var rest = template[...]
+      while let character = rest.popFirst() {
+        if character == "\\", let escaped = rest.popFirst() {
+          text.append(escaped)
+        } else if character == "$", let group = rest.first.flatMap({ Int(String($0)) }) {
+          rest.removeFirst()
+          if group < groups.count { text += groups[group].substring ?? "" }
+        } else {
+          text.append(character)
+        }
+      }
+      return text
     }
   }
 
@@ -50,9 +67,7 @@ public struct NameMap: Sendable {
     for replacement in replacements {
       let expression = try replacement.expression()
       let replaced = mappedA.map { name in
-        expression.stringByReplacingMatches(
-          in: name, range: NSRange(name.startIndex..., in: name),
-          withTemplate: replacement.template)
+        name.replacing(expression) { replacement.text(for: $0.output) }
       }
       guard replaced != mappedA else {
         throw ModelError.mismatch(

@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import Glibc
 
 /// How far the numbers of tensor B are from those of tensor A.
 ///

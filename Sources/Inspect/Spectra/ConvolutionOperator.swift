@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import Glibc
 import LinearAlgebra
 import Storage
 

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// What a tensor's elements say by themselves, without a decomposition.
 ///

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// A power law p(x) ∝ x^−α fitted to the upper tail of a matrix's eigenvalues λ = σ².
 ///

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import LinearAlgebra
 
 /// The singular values of a weight matrix and what they say about it.

@@ -1,4 +1,5 @@
-import Foundation
+import CFiles
+import Glibc
 
 /// Immutable bytes that keep the memory they lie in alive: a mapped file or an allocation.
 ///
@@ -83,10 +84,11 @@ public struct SharedBytes: @unchecked Sendable {
   /// Where the bytes of `text` occur first.
   package func firstRange(of text: String) -> Range<Int>? {
     withUnsafeBytes { buffer in
-      guard let start = UnsafeMutableRawPointer(mutating: buffer.baseAddress) else { return nil }
-      // Not copied, and only searched while `buffer` is valid.
-      let view = Data(bytesNoCopy: start, count: buffer.count, deallocator: .none)
-      return view.range(of: Data(text.utf8))
+      guard let start = buffer.baseAddress,
+        let found = condi_find(start, buffer.count, text, text.utf8.count)
+      else { return nil }
+      let offset = found - start
+      return offset..<offset + text.utf8.count
     }
   }
 

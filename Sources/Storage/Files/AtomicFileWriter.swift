@@ -1,5 +1,6 @@
 import CSignals
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// A file that appears at its path whole or not at all.
 ///

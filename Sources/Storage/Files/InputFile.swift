@@ -1,5 +1,5 @@
 import CSignals
-import Foundation
+import Glibc
 import Synchronization
 
 /// A regular file opened for reading, mapped or read on demand; or bytes that are in memory already.

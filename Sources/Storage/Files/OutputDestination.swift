@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// Where an output file will be, once it is known what is there now.
 ///
@@ -60,11 +60,11 @@ package struct OutputDestination {
 
   /// The folder that the file at `path` is in.
   package static func folder(of path: String) -> String {
-    let folder = (path as NSString).deletingLastPathComponent
+    let folder = path.deletingLastPathComponent
     return folder.isEmpty ? "." : folder
   }
 
-  package var name: String { (path as NSString).lastPathComponent }
+  package var name: String { path.lastPathComponent }
 
   /// Gives the whole and durable file at `temporaryPath` this path.
   ///

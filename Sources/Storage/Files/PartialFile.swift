@@ -1,5 +1,5 @@
 import CSignals
-import Foundation
+import Glibc
 
 /// The file `OUT.part` that a conversion writes which may be interrupted and continued: it stays when
 /// its process ends, and becomes `OUT` when it is whole.

@@ -1,5 +1,5 @@
 import CFiles
-import Foundation
+import Glibc
 
 /// Reads and writes at offsets of an open file, which its owner closes.
 ///

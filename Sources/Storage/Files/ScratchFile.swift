@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// A file without a name, for bytes that would be too many for memory.
 ///

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// Files that a model file names, which lie in its folder or below.
 ///
@@ -14,7 +15,7 @@ package struct SiblingFiles: Sendable {
 
   /// The files beside `file`.
   package init(beside file: InputFile) {
-    prefix = String(file.path.dropLast((file.path as NSString).lastPathComponent.count))
+    prefix = file.path.folderPrefix
     access = file.access
   }
 

@@ -1,5 +1,5 @@
 import CJSONC
-import Foundation
+import Glibc
 import OrderedCollections
 
 /// Reads JSON texts through json-c, held to RFC 8259.

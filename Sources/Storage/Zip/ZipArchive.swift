@@ -1,5 +1,5 @@
 import CLibzip
-import Foundation
+import Glibc
 import Synchronization
 
 /// A zip file opened for reading: its entries, and their bytes when asked for.

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Imaging
 
 /// How well models restore a data set: PSNR and SSIM on luma, per picture and on average.
@@ -77,7 +77,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     }
     // Comparisons with what is no number are false.
     guard !(-gain <= limit) else { return nil }
-    return String(format: "loses %.3f dB, more than the %g dB allowed", -gain, limit)
+    return String(printf: "loses %.3f dB, more than the %g dB allowed", -gain, limit)
   }
 
   /// Where the small pictures came from.

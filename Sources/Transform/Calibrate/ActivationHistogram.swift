@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import Glibc
 
 /// Counts of values in 2,048 bins of equal width.
 ///

@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import Glibc
 import LinearAlgebra
 import OrderedCollections
 import Storage
@@ -176,7 +176,7 @@ extension Calibration {
     }
     guard version == Double(Self.version) else {
       let advice = version == 1 ? ": calibrate again" : ""
-      let found = String(format: "%.0f", version)
+      let found = String(printf: "%.0f", version)
       throw refused("version \(found) is not read, only \(Self.version)\(advice)")
     }
     var fields: OrderedDictionary<String, [String: Tensor]> = [:]

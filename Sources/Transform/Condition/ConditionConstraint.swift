@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// What conditioning asks of a matrix's singular values.
 public enum ConditionConstraint: Hashable, Sendable {

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import LinearAlgebra
 
 /// Lowers the condition number of a weight matrix while keeping what the layer puts out.
@@ -178,7 +178,7 @@ private struct Problem {
   }
 
   private func logRatio(_ largest: Double, _ smallest: Double) -> Double {
-    Foundation.log(largest / smallest)
+    Glibc.log(largest / smallest)
   }
 }
 

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// Why a model could not be planned or quantized, with the place where it went wrong.
 ///
@@ -57,14 +57,13 @@ func namingTensor<Result>(_ name: String, _ body: () throws -> Result) throws ->
   }
 }
 
-extension TransformError: CustomStringConvertible, LocalizedError {
+extension TransformError: CustomStringConvertible {
   public var description: String {
     let place = [recipe, tensor.map { "tensor '\($0)'" }]
       .compactMap { $0?.escapingControlCharacters }
     return (place + ["\(problem)"]).joined(separator: ": ")
   }
 
-  public var errorDescription: String? { description }
 }
 
 extension TransformError.Problem: CustomStringConvertible {

@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import Glibc
 import LinearAlgebra
 
 /// Second moments of a layer's input `x` and of what quantization makes of it, `x̂ = Q(x)`.

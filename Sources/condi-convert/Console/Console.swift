@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import Storage
 import Synchronization
 
@@ -31,7 +32,7 @@ enum Console {
     var bytes = Array((text + end).utf8)[...]
     while !bytes.isEmpty {
       let count = bytes.withUnsafeBytes {
-        Foundation.write(STDOUT_FILENO, $0.baseAddress, $0.count)
+        Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count)
       }
       if count < 0, errno == EINTR { continue }
       if count < 0, errno == EPIPE { throw Outcome.readerGone }
@@ -71,7 +72,19 @@ enum Console {
 
   private static func write(_ line: String) {
     ProgressBar.erase()
-    // There is nowhere left to say that this did not work.
-    try? FileHandle.standardError.write(contentsOf: Data("\(line)\n".utf8))
+    writeError("\(line)\n")
+  }
+
+  /// Writes to standard error. There is nowhere left to say that this did not work.
+  static func writeError(_ text: String) {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+      let count = bytes.withUnsafeBytes {
+        Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count)
+      }
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { return }
+      bytes = bytes.dropFirst(count)
+    }
   }
 }

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Imaging
 import Reports
 import SuperResolution
@@ -118,7 +118,7 @@ extension EvaluationReport: DocumentedReport {
         label: label, note: note, png: png, width: 2 * region.width, height: 2 * region.height)
     }
     let results = zip(methods, zip(region.psnr, crops.results)).map { method, result in
-      picture(method.name, String(format: "%.2f dB", result.0), result.1)
+      picture(method.name, String(printf: "%.2f dB", result.0), result.1)
     }
     let ends = [
       picture("original", "\(region.width)×\(region.height)", crops.original),

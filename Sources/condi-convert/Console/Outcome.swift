@@ -1,5 +1,5 @@
 import ArgumentParser
-import Foundation
+import Glibc
 import Storage
 
 /// How a command ends when it does not simply succeed; the exit code is for scripts.

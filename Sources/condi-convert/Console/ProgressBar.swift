@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import Reports
 import Synchronization
 
@@ -38,7 +39,7 @@ final class ProgressBar: Sendable {
   /// Removes a bar's line, so that something else can be said there.
   static func erase() {
     isLineDrawn.withLock { isDrawn in
-      if isDrawn { draw("\r\u{1B}[K") }
+      if isDrawn { Console.writeError("\r\u{1B}[K") }
       isDrawn = false
     }
   }
@@ -58,14 +59,10 @@ final class ProgressBar: Sendable {
         byteCount: unit == .bytes ? state.done : nil, seconds: (now - start) / .seconds(1),
         detail: detail)
       Self.isLineDrawn.withLock { isDrawn in
-        Self.draw("\r\u{1B}[K\(line.text(columns: Console.messageWidth))")
+        Console.writeError("\r\u{1B}[K\(line.text(columns: Console.messageWidth))")
         isDrawn = true
       }
     }
-  }
-
-  private static func draw(_ text: String) {
-    try? FileHandle.standardError.write(contentsOf: Data(text.utf8))
   }
 }
 

@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import Glibc
 import Imaging
 import Storage
 import SuperResolution
@@ -99,8 +99,8 @@ struct MethodMaterial {
     return DistillationRefiner(
       settings, pictures: pictures, validation: validation, checkpoint: checkpoint
     ) { progress in
-      let loss = String(format: "%.4g", progress.loss)
-      let psnr = String(format: "%.2f", progress.psnr)
+      let loss = String(printf: "%.4g", progress.loss)
+      let psnr = String(printf: "%.2f", progress.psnr)
       bar.report(
         progress.share, detail: "step \(progress.stepCount), loss \(loss), \(psnr) dB")
     }

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Formats
-import Foundation
+import Glibc
 import Storage
 
 /// Options of commands that write a model file.
@@ -35,7 +35,7 @@ struct OutputOptions: ParsableArguments {
       return format
     }
     guard let format = registry.format(forOutput: path) else {
-      let pathExtension = (path as NSString).pathExtension.lowercased()
+      let pathExtension = path.pathExtension
       if let target = ExportTarget(rawValue: pathExtension) {
         throw ValidationError(
           "\(target.rawValue) files are written by 'export', from a packed file")

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Formats
-import Foundation
+import Glibc
 import Storage
 import SuperResolution
 
@@ -61,7 +61,5 @@ enum UpscalerArgument {
   }
 
   /// The file's name without extension: `swinir_light_x2`.
-  static func name(of path: String) -> String {
-    ((path as NSString).lastPathComponent as NSString).deletingPathExtension
-  }
+  static func name(of path: String) -> String { path.pathStem }
 }

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Formats
-import Foundation
+import Glibc
 import Inspect
 import Storage
 
@@ -66,7 +66,7 @@ struct ExportCommand: ParsableCommand {
   private var chosenTarget: ExportTarget {
     get throws {
       if let target { return target }
-      let pathExtension = (output as NSString).pathExtension.lowercased()
+      let pathExtension = output.pathExtension
       guard let target = ExportTarget(rawValue: pathExtension), target != .mlx else {
         throw ValidationError(
           "the extension of '\(output)' stands for no runtime; say --to with one of: "

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// Rates of learning that fall along half a cosine (Loshchilov and Hutter 2017, without restarts).
 struct CosineSchedule: Hashable, Sendable {

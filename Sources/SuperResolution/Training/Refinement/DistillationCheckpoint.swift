@@ -1,5 +1,6 @@
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Storage
 
 /// The file that keeps the state of a distillation, so that it can go on after an interruption and

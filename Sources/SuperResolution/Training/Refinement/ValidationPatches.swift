@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Imaging
 
 /// Patches that are not learned from, with what the model in full precision makes of them.

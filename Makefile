@@ -29,8 +29,8 @@ RELEASE      := -c release -Xswiftc -enable-testing
 SANITIZED    := $(RELEASE) --sanitize=address -Xswiftc -Xfrontend -Xswiftc -sanitize=fuzzer \
   --scratch-path $(CURDIR)/.build-sanitized
 
-.PHONY: help packages all-packages build demo install uninstall deb deb-test examples docs test lint format check-calls \
-  interop bench accuracy fuzz sanitize mpi mpi-test clean
+.PHONY: help packages all-packages build demo install uninstall deb deb-test examples docs test lint format \
+  check-calls interop bench accuracy fuzz sanitize mpi mpi-test clean
 
 help:
 	@echo 'make demo     build, then convert, inspect, diff, verify and unpack a real checkpoint'
@@ -42,8 +42,8 @@ help:
 	@echo 'make docs     make the documentation of the libraries in out/docs'
 	@echo 'make test     build and run all tests'
 	@echo 'make lint     check the formatting, that what is public is documented, and that imports point down'
-	@echo 'make check-calls  check the program for calls that a fault of Swift 6.3 breaks'
 	@echo 'make format   apply that formatting'
+	@echo 'make check-calls  check the program for calls that a fault of Swift 6.3 breaks'
 	@echo 'make interop  check written files with torch, numpy, safetensors, mlx, onnxruntime, gguf and transformers'
 	@echo 'make bench    time the tool beside Python scripts that do the same'
 	@echo 'make accuracy measure what quantization costs, hours: Benchmarks/accuracy.md'

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Builds the fuzzer, with the options of 'swift build' that it is given and that `make fuzz` knows, and
-# runs every target for FUZZ_SECONDS, from the fixtures, all past findings, and
-# what earlier runs found worth keeping. FUZZ_TARGETS names some of them, or all. With FUZZ_RUNS a
-# target ends after so many inputs too, and with FUZZ_SEED (not 0) they are the same every time: kept
-# inputs are left out then.
+# Builds the fuzzer, with the options of 'swift build' that `make fuzz` gives it, and runs every target for
+# FUZZ_SECONDS, from the fixtures, all past findings, and what earlier runs found worth keeping.
+# FUZZ_TARGETS names some of them, or all. With FUZZ_RUNS a target ends after so many inputs too, and with
+# FUZZ_SEED (not 0) they are the same every time: kept inputs are left out then.
 #
 # A finding ends the script with an error; it lies in Fuzz/Findings/<target>/ and is from then on an
 # input of the ordinary tests.

@@ -34,7 +34,7 @@ def main() -> None:
             if START.match(instruction):
                 changed, saved = False, False
             elif SAVED.match(instruction):
-                saved = True  # and restored before every end, as r12 is none of an error's there
+                saved = True  # and restored before every end: such a function returns no error
             elif RESTORED.match(instruction):
                 changed = False
             elif CHANGED.match(instruction):

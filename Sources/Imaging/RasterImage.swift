@@ -286,8 +286,8 @@ extension RasterImage {
 
   /// Reads a PNG or JPEG file, recognized by its content.
   ///
-  /// - Throws: `ModelError` when the file cannot be read, `ModelError` with its path when it
-  ///   holds no picture that can be read.
+  /// - Throws: `ModelError` with the path when the file cannot be read, or holds no picture that can
+  ///   be.
   public init(contentsOf path: String, access: InputFile.Access = .mapped) throws {
     let file = try InputFile(path: path, access: access)
     let bytes = try file.bytes(at: 0, count: file.byteCount, purpose: "a picture")

@@ -29,18 +29,9 @@ enum Console {
     let text = StandardInput.named(report)
     // By bytes: the last character of CSV is a carriage return and line feed together.
     let end = text.utf8.last == UInt8(ascii: "\n") ? "" : "\n"
-    var bytes = Array((text + end).utf8)[...]
-    while !bytes.isEmpty {
-      let count = bytes.withUnsafeBytes {
-        Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count)
-      }
-      if count < 0, errno == EINTR { continue }
-      if count < 0, errno == EPIPE { throw Outcome.readerGone }
-      guard count >= 0 else {
-        throw ModelError(.system(operation: "write", code: errno), path: "standard output")
-      }
-      bytes = bytes.dropFirst(count)
-    }
+    guard let code = write(text + end, to: STDOUT_FILENO) else { return }
+    if code == EPIPE { throw Outcome.readerGone }
+    throw ModelError(.system(operation: "write", code: code), path: "standard output")
   }
 
   /// Something the user should know though the command goes on.
@@ -76,15 +67,19 @@ enum Console {
   }
 
   /// Writes to standard error. There is nowhere left to say that this did not work.
-  static func writeError(_ text: String) {
+  static func writeError(_ text: String) { _ = write(text, to: STDERR_FILENO) }
+
+  /// Writes all of `text`.
+  ///
+  /// - Returns: the number of the error that kept it from that.
+  private static func write(_ text: String, to descriptor: Int32) -> Int32? {
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {
-      let count = bytes.withUnsafeBytes {
-        Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count)
-      }
+      let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
       if count < 0, errno == EINTR { continue }
-      guard count > 0 else { return }
+      guard count >= 0 else { return errno }
       bytes = bytes.dropFirst(count)
     }
+    return nil
   }
 }

@@ -83,8 +83,8 @@ struct DistillationCheckpoint: Sendable {
 
   /// Goes on from the file, if there is one.
   ///
-  /// - Throws: `ModelError` when it cannot be read; `ModelError` when it is no checkpoint,
-  ///   or one of another distillation, which names what differs.
+  /// - Throws: `ModelError` when it cannot be read, is no checkpoint, or is one of another distillation,
+  ///   with what differs.
   func restore(_ run: inout DistillationRun) throws {
     guard FileManager.default.fileExists(atPath: path) else { return }
     let archive = try FormatRegistry.standard.open(path)

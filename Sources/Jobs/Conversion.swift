@@ -1,47 +1,32 @@
 import Formats
 import FoundationEssentials
 import Glibc
-import OrderedCollections
 import Storage
-import Synchronization
 import Transform
 
 /// A planned output file with its sources at hand, so that any of its records can be made.
 package struct Conversion: Sendable {
   package let plan: ConversionPlan
-  package let file: any PlacedFile
+  package let file: PlannedFile<QuantizationSummary>
   /// Tensors whose file a conversion has consumed, so that their records cannot be made.
   let absentTensors: Set<String>
-  /// Of the tensors that were quantized so far, by name.
-  private let summaries: Summaries
-
-  private final class Summaries: Sendable {
-    private let found = Mutex<[String: QuantizationSummary]>([:])
-
-    func record(_ summary: QuantizationSummary) { found.withLock { $0[summary.name] = summary } }
-
-    subscript(name: String) -> QuantizationSummary? { found.withLock { $0[name] } }
-  }
 
   private init(
-    _ plan: ConversionPlan, file: any PlacedFile, absentTensors: Set<String> = [],
-    summaries: Summaries
+    _ plan: ConversionPlan, file: PlannedFile<QuantizationSummary>,
+    absentTensors: Set<String> = []
   ) {
     self.plan = plan
     self.file = file
     self.absentTensors = absentTensors
-    self.summaries = summaries
   }
 
-  /// - Parameter header: of the file, with every record's place.
   private init(
-    _ request: ConversionRequest, of archive: TensorArchive, root: String?, file: any PlacedFile,
-    header: PackedHeader, summaries: Summaries = Summaries()
+    _ request: ConversionRequest, of archive: TensorArchive, root: String?,
+    file: PlannedFile<QuantizationSummary>, content: ConversionPlan.Content
   ) throws {
     let sources = try archive.sourceFiles.map(SourceFile.init(path:))
     self.init(
-      ConversionPlan(request: request, sources: sources, root: root, header: header),
-      file: file, summaries: summaries)
+      ConversionPlan(request: request, sources: sources, root: root, content: content), file: file)
   }
 
   /// Plans to pack weight by weight.
@@ -54,22 +39,28 @@ package struct Conversion: Sendable {
     _ request: ConversionRequest, packing archive: TensorArchive, root: String?,
     with packer: ModelPacker
   ) throws {
-    let summaries = Summaries()
-    let writer = try packer.writer(recording: summaries.record)
+    let packed = try packer.packedPlan()
     try self.init(
-      request, of: archive, root: root, file: writer, header: writer.header, summaries: summaries)
+      request, of: archive, root: root, file: packed.file, content: .packed(packed.header))
   }
 
-  /// Plans to write `archive` as safetensors.
+  /// Plans to write `archive` in the request's format, every bit as it is.
   ///
-  /// - Throws: `ModelError` for what safetensors cannot hold.
+  /// - Throws: `ModelError` for what the format cannot hold.
   package init(
     _ request: ConversionRequest, copying archive: TensorArchive, root: String?
   ) throws {
-    let writer = try SafetensorsWriter(archive)
+    let file = try Self.format(of: request).plan(archive)
     try self.init(
-      request, of: archive, root: root, file: writer,
-      header: writer.header(producer: request.producer))
+      request, of: archive, root: root, file: file.withCost(),
+      content: .copy(CopyOutline(of: archive, in: file)))
+  }
+
+  private static func format(of request: ConversionRequest) throws -> any ModelFormat {
+    guard let format = FormatRegistry.standard.format(named: request.format) else {
+      throw ModelError.unsupported("the plan's format '\(request.format)' is not known")
+    }
+    return format
   }
 
   /// Opens the sources of `plan` again.
@@ -90,26 +81,21 @@ package struct Conversion: Sendable {
     try plan.checkSources(absentFiles: absentFiles)
     let (archive, absentTensors) = try Self.archive(
       of: plan, access: access, absentFiles: absentFiles)
-    let summaries = Summaries()
-    guard plan.request.isPacked else {
-      let writer = try SafetensorsWriter(archive)
-      let isPlanned = writer.records.elementsEqual(plan.header.entries) {
-        $0.name == $1.name && $0.offset == $1.offset && $0.byteCount == $1.byteCount
+    let file: PlannedFile<QuantizationSummary>
+    switch plan.content {
+    case .packed(let header):
+      file = try ModelPacker(archive, planned: header, threads: threads)
+        .plan(continuing: header).file
+    case .copy(let outline):
+      file = try Self.format(of: plan.request).plan(archive).withCost()
+      let isPlanned = file.records.elementsEqual(outline.places) {
+        $0.offset == $1.offset && $0.byteCount == $1.byteCount
       }
       guard isPlanned else {
         throw ModelError.malformed("the plan is for another model", path: plan.request.input)
       }
-      self.init(plan, file: writer, absentTensors: absentTensors, summaries: summaries)
-      return
     }
-    let writer = try ModelPacker(archive, planned: plan.header, threads: threads)
-      .file(planned: plan.header, recording: summaries.record)
-    self.init(plan, file: writer, absentTensors: absentTensors, summaries: summaries)
-  }
-
-  /// What quantizing the tensor cost, where it was quantized here.
-  func summary(of name: String) -> QuantizationSummary? {
-    summaries[name]
+    self.init(plan, file: file, absentTensors: absentTensors)
   }
 
   /// The archive as planned: tensors of absent files are there, but cannot be read.
@@ -125,20 +111,27 @@ package struct Conversion: Sendable {
         .read(InputFile(path: path, access: access))
     }
     if let root = plan.root { archive = try archive.selecting(root: root) }
-    // What is packed are tensors that others were put together to; copies are as they are stored.
-    if plan.request.isPacked { archive = archive.assembled() }
-    var planned = TensorArchive(
-      format: archive.format, values: plan.header.values, metadata: plan.header.metadata)
-    planned.sourceFiles = archive.sourceFiles
-    for (name, index) in plan.header.names {
-      let entry = plan.header.entries[index]
+    var planned = archive
+    switch plan.content {
+    case .packed(let header):
+      // What is packed are tensors that others were put together to; copies are as they are stored.
+      archive = archive.assembled()
+      planned = TensorArchive(
+        format: archive.format, values: header.values, metadata: header.metadata)
+      planned.sourceFiles = archive.sourceFiles
+    case .copy(let outline):
+      planned.tensors = [:]
+      planned.values = outline.values
+      planned.metadata = outline.metadata
+    }
+    for (name, form) in plan.tensors {
       planned.tensors[name] =
-        try archive.tensors[name]?.interpreted(asOneOf: [entry.elementType])
-        ?? Tensor(elementType: entry.elementType, shape: entry.shape) {
+        try archive.tensors[name]?.interpreted(asOneOf: [form.elementType])
+        ?? Tensor(elementType: form.elementType, shape: form.shape) {
           throw ModelError.malformed("the file that it was in has been consumed", tensor: name)
         }
     }
-    return (planned, Set(plan.header.names.keys.filter { archive.tensors[$0] == nil }))
+    return (planned, Set(plan.tensors.keys.filter { archive.tensors[$0] == nil }))
   }
 }
 
@@ -197,11 +190,11 @@ enum FinishedOutput {
     let results = try journal.results + RankShare.results(of: plan)
     let checksums = Dictionary(results.map { ($0.index, $0.checksum) }) { $1 }
     let file = try InputFile(path: plan.request.output, access: .read)
-    return try plan.header.entries.enumerated().allSatisfy { index, entry in
-      guard let checksum = checksums[index], entry.byteCount <= file.byteCount - entry.offset else {
+    return try plan.places.enumerated().allSatisfy { index, place in
+      guard let checksum = checksums[index], place.byteCount <= file.byteCount - place.offset else {
         return false
       }
-      return try file.checksum(at: entry.offset, byteCount: entry.byteCount) == checksum
+      return try file.checksum(at: place.offset, byteCount: place.byteCount) == checksum
     }
   }
 }

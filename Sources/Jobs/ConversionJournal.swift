@@ -78,7 +78,7 @@ final class ConversionJournal: Sendable {
   static func alone(
     at path: String, head: JSONValue, refusal: String,
     replacing check: (_ head: JSONValue) throws -> Void = { _ in }
-  ) throws -> (journal: ConversionJournal, results: [RecordResult]?) {
+  ) throws -> (journal: ConversionJournal, results: [RecordNote]?) {
     let journal = try ConversionJournal(opening: path, creates: true)
     guard
       flock(journal.descriptor, LOCK_EX | LOCK_NB) == 0
@@ -154,7 +154,7 @@ final class ConversionJournal: Sendable {
 struct JournalContent: Sendable {
   /// The first line; `nil` where it is damaged.
   let head: JSONValue?
-  let results: [RecordResult]
+  let results: [RecordNote]
   /// Paths of sources that are deleted, or may be.
   let consumedFiles: [String]
   /// The numbers of lines, counted from one, that say nothing because they are damaged.
@@ -179,7 +179,7 @@ struct JournalContent: Sendable {
     guard let first = lines.first else { return nil }
     wholeByteCount = start
     head = try? JSONDocument.parse(bytes.slice(first))
-    var results: [RecordResult] = []
+    var results: [RecordNote] = []
     var consumedFiles: [String] = []
     var damagedLines = head == nil ? [1] : []
     for (index, line) in lines.enumerated().dropFirst() {
@@ -189,7 +189,7 @@ struct JournalContent: Sendable {
       }
       if case .object(let members) = json, case .string(let file)? = members["consumed"] {
         consumedFiles.append(file)
-      } else if let result = try? RecordResult(parsing: json) {
+      } else if let result = try? RecordNote(parsing: json) {
         results.append(result)
       } else {
         damagedLines.append(index + 1)

@@ -10,24 +10,28 @@ import Transform
 /// It is what the `plan` command writes, the first line of a journal, and what rank 0 sends to the
 /// others. Whoever has it makes any of the records, bit for bit as every other.
 package struct ConversionPlan: Sendable {
-  package static let schemaVersion = 1
+  package static let schemaVersion = 2
 
   package let request: ConversionRequest
   /// The files that the model was read from, the one that was opened first.
   package let sources: [SourceFile]
   /// The part of a nested checkpoint that was taken; `nil` for all of it.
   package let root: String?
-  /// The tensors with their records' places, without checksums: the header of a packed file, or the
-  /// same of another format, in which every record is raw.
-  package let header: PackedHeader
+  /// What the output holds.
+  package let content: Content
 
-  init(
-    request: ConversionRequest, sources: [SourceFile], root: String?, header: PackedHeader
-  ) {
+  package enum Content: Sendable {
+    /// The header of a packed file, without checksums.
+    case packed(PackedHeader)
+    /// Tensors that keep every bit, in another format.
+    case copy(CopyOutline)
+  }
+
+  init(request: ConversionRequest, sources: [SourceFile], root: String?, content: Content) {
     self.request = request
     self.sources = sources
     self.root = root
-    self.header = header
+    self.content = content
   }
 
   /// - Throws: `ModelError` for whatever is no plan, or one of another version.
@@ -44,7 +48,10 @@ package struct ConversionPlan: Sendable {
     sources = try members.require("sources", members.takeArray("sources"))
       .map(SourceFile.init(parsing:))
     root = try members.takeString("root")
-    header = try PackedHeader(parsing: members.require("header", members.take("header")))
+    content =
+      request.isPacked
+      ? .packed(try PackedHeader(parsing: members.require("header", members.take("header"))))
+      : .copy(try CopyOutline(parsing: members.require("copy", members.take("copy"))))
   }
 
   /// - Throws: `ModelError` when the file cannot be read, or is no plan.
@@ -63,8 +70,37 @@ package struct ConversionPlan: Sendable {
       "sources": .array(sources.map(\.json)),
     ]
     members["root"] = root.map(JSONValue.string)
-    members["header"] = header.json
+    switch content {
+    case .packed(let header): members["header"] = header.json
+    case .copy(let outline): members["copy"] = outline.json
+    }
     return .object(members)
+  }
+
+  /// The header of a packed output; `nil` for other formats.
+  package var header: PackedHeader? {
+    if case .packed(let header) = content { header } else { nil }
+  }
+
+  /// Every tensor of the output, in the archive's order.
+  package var tensors: OrderedDictionary<String, TensorForm> {
+    switch content {
+    case .packed(let header):
+      header.names.mapValues { index in
+        TensorForm(
+          elementType: header.entries[index].elementType, shape: header.entries[index].shape)
+      }
+    case .copy(let outline): outline.tensors
+    }
+  }
+
+  /// Where the records of the output lie.
+  var places: [RecordPlace] {
+    switch content {
+    case .packed(let header):
+      header.entries.map { RecordPlace(offset: $0.offset, byteCount: $0.byteCount) }
+    case .copy(let outline): outline.places
+    }
   }
 
   /// What tells plans apart: a SHA-256 in hexadecimal.
@@ -78,6 +114,96 @@ package struct ConversionPlan: Sendable {
       throw ModelError.malformed(
         "it is gone or was changed since the conversion was planned", path: source.path)
     }
+  }
+}
+
+/// The element type and shape of a tensor.
+package struct TensorForm: Hashable, Sendable {
+  let elementType: ElementType
+  let shape: Shape
+}
+
+/// Where a record lies in the output.
+struct RecordPlace: Hashable, Sendable {
+  let offset: Int
+  let byteCount: Int
+}
+
+/// The content of an output that keeps every bit, and the places of its records.
+package struct CopyOutline: Sendable {
+  let tensors: OrderedDictionary<String, TensorForm>
+  let values: OrderedDictionary<String, ArchiveValue>
+  let metadata: OrderedDictionary<String, String>
+  let places: [RecordPlace]
+
+  init(of archive: TensorArchive, in file: PlannedFile<Never>) {
+    tensors = archive.tensors.mapValues {
+      TensorForm(elementType: $0.elementType, shape: $0.shape)
+    }
+    values = archive.values
+    metadata = archive.metadata
+    places = file.records.map { RecordPlace(offset: $0.offset, byteCount: $0.byteCount) }
+  }
+
+  init(parsing json: JSONValue) throws {
+    var members = try JSONMembers(json, subject: "the plan's 'copy'")
+    tensors = try Self.members(&members, "tensors").mapValues(TensorForm.init(parsing:))
+    values = try Self.members(&members, "values").mapValues(ArchiveValue.init(json:))
+    metadata = try Self.members(&members, "metadata").mapValues { value in
+      guard case .string(let text) = value else {
+        throw ModelError.malformed("the plan's 'metadata' holds something else than texts")
+      }
+      return text
+    }
+    places = try members.require("places", members.takeArray("places")).map { place in
+      guard case .array(let numbers) = place, numbers.count == 2,
+        case .integer(let offset) = numbers[0], case .integer(let byteCount) = numbers[1],
+        offset >= 0, byteCount >= 0, !offset.addingReportingOverflow(byteCount).overflow
+      else { throw ModelError.malformed("a place of the plan is not an offset and a length") }
+      return RecordPlace(offset: offset, byteCount: byteCount)
+    }
+  }
+
+  private static func members(
+    _ members: inout JSONMembers, _ name: String
+  ) throws -> OrderedDictionary<String, JSONValue> {
+    guard case .object(let found) = try members.require(name, members.take(name)) else {
+      throw ModelError.malformed("the plan's '\(name)' is not an object")
+    }
+    return found
+  }
+
+  var json: JSONValue {
+    .object([
+      "tensors": .object(tensors.mapValues(\.json)),
+      "values": .object(values.mapValues(\.json)),
+      "metadata": .object(metadata.mapValues(JSONValue.string)),
+      "places": .array(places.map { .array([.integer($0.offset), .integer($0.byteCount)]) }),
+    ])
+  }
+}
+
+extension TensorForm {
+  init(parsing json: JSONValue) throws {
+    var members = try JSONMembers(json, subject: "a tensor of the plan")
+    let name = try members.require("elementType", members.takeString("elementType"))
+    let dimensions = try members.require("shape", members.takeArray("shape")).map { value in
+      guard case .integer(let dimension) = value else {
+        throw ModelError.malformed("a shape of the plan is not a list of counts")
+      }
+      return dimension
+    }
+    guard let elementType = ElementType(rawValue: name), let shape = Shape(dimensions) else {
+      throw ModelError.malformed("a tensor of the plan has no known element type or shape")
+    }
+    self.init(elementType: elementType, shape: shape)
+  }
+
+  var json: JSONValue {
+    .object([
+      "elementType": .string(elementType.rawValue),
+      "shape": .array(shape.dimensions.map(JSONValue.integer)),
+    ])
   }
 }
 

@@ -15,7 +15,7 @@ package struct ConversionRun: Sendable {
   private let output: PartialFile
   private let journal: ConversionJournal?
   /// Records that are in the file already.
-  private let done: [RecordResult]
+  private let done: [RecordResult<QuantizationSummary>]
   /// Whether nothing else was ever in the partial file.
   private let beganEmpty: Bool
   private let consumption: InputConsumption?
@@ -160,9 +160,9 @@ package struct ConversionRun: Sendable {
     }
     conversion = try Conversion(
       continuing: plan, access: access, absentFiles: absent, threads: threads)
-    let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
+    let writing = ConversionWriting(conversion: conversion, output: output, threads: threads)
     if consumes { output.forgetCache() }
-    done = try placing.confirmed(
+    done = try writing.confirmed(
       latestOf: content.results + RankShare.results(of: plan))
     // Before anything more is consumed.
     try Self.checkConsumed(
@@ -197,12 +197,12 @@ package struct ConversionRun: Sendable {
   /// - Parameter files: those that the journal calls consumed.
   /// - Throws: `ModelError` when records are neither in the partial file nor can be made again.
   private static func checkConsumed(
-    _ conversion: Conversion, done: [RecordResult], in output: PartialFile,
+    _ conversion: Conversion, done: [RecordResult<QuantizationSummary>], in output: PartialFile,
     consumed files: Set<String>
   ) throws {
     let isDone = Set(done.map(\.index))
     let lost = conversion.file.records.enumerated()
-      .filter { !isDone.contains($0) && conversion.absentTensors.contains($1.name) }
+      .filter { !isDone.contains($0) && !conversion.absentTensors.isDisjoint(with: $1.names) }
     guard let first = lost.first else { return }
     // A file that is merely elsewhere can be put back.
     if let moved = conversion.plan.sources.first(where: { $0.isGone && !files.contains($0.path) }) {
@@ -238,12 +238,12 @@ package struct ConversionRun: Sendable {
           of: conversion.plan, done: done.map(\.index), keepsJournal: journal != nil,
           access: access, threads: threads))
     }
-    let placing = RecordPlacing(
-      conversion: conversion, output: output, ranks: ranks, threads: threads)
-    let results = try placing.placeMissing(
-      of: consumption?.order ?? conversion.file.largestFirst, done: done, journal: journal,
-      consumption: consumption, progress: progress)
-    let outcome = try placing.finish(results, wasEmpty: beganEmpty)
+    let writing = ConversionWriting(
+      conversion: conversion, output: output, ranks: ranks, threads: threads, journal: journal,
+      consumption: consumption)
+    let results = try writing.placeMissing(
+      of: consumption?.order ?? conversion.file.largestFirst, done: done, progress: progress)
+    let outcome = try writing.finish(results, wasEmpty: beganEmpty)
     ConversionJournal.removeAll(of: conversion.plan.request.output)
     try consumption?.deleteWhole(conversion.plan)
     return outcome

@@ -3,6 +3,7 @@ import Glibc
 import OrderedCollections
 import Storage
 import Synchronization
+import Transform
 
 /// Deletes each source when every tensor in it is safely in the output's partial file.
 ///
@@ -17,7 +18,7 @@ package struct InputConsumption: Sendable {
   let files: [String]
   /// The places in `files` of those that each record stands for.
   private let filesOfRecord: [[Int]]
-  private let records: [PlacedRecord]
+  private let records: [PlannedRecord<QuantizationSummary>]
   private let progress: Progress
 
   /// - Parameters:
@@ -257,7 +258,7 @@ package struct InputConsumption: Sendable {
       throw refused(
         "'\(group.name)' is put together from several tensors", path: plan.request.input)
     }
-    let left = archive.tensors.keys.first { plan.header.names[$0] == nil }
+    let left = archive.tensors.keys.first { plan.tensors[$0] == nil }
     if let left {
       throw refused(
         "the conversion leaves its tensor '\(left)' out", path: plan.request.input)

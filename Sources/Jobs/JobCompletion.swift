@@ -19,7 +19,7 @@ package struct JobCompletion: Sendable {
   private struct Job {
     let number: JobNumber
     let path: String
-    let results: [RecordResult]
+    let results: [RecordNote]
   }
 
   /// - Parameter replacesExisting: whether an output that is there is replaced.
@@ -39,11 +39,11 @@ package struct JobCompletion: Sendable {
     let output = try partialFile(of: begun, replacesExisting: replacesExisting)
     // With the lock no job runs: what was done until now is all there is.
     let jobs = try jobs()
-    let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
-    let found = try placing.confirmed(latestOf: jobs.flatMap(\.results))
+    let writing = ConversionWriting(conversion: conversion, output: output, threads: threads)
+    let found = try writing.confirmed(latestOf: jobs.flatMap(\.results))
     let missing = Set(conversion.file.records.indices).subtracting(found.map(\.index))
     guard missing.isEmpty else { throw incomplete(missing, of: conversion, jobs) }
-    let outcome = try placing.finish(found, wasEmpty: false)
+    let outcome = try writing.finish(found, wasEmpty: false)
     for job in jobs { unlink(job.path) }
     return outcome
   }

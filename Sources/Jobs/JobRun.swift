@@ -13,7 +13,7 @@ package struct JobRun: Sendable {
   package let job: JobNumber
   private let output: PartialFile
   private let journal: ConversionJournal
-  private let done: [RecordResult]
+  private let done: [RecordResult<QuantizationSummary>]
   private let share: [Int]
   private let threads: Int
 
@@ -63,9 +63,9 @@ package struct JobRun: Sendable {
       unlink(path)
       throw error
     }
-    let placing = RecordPlacing(conversion: conversion, output: output, threads: threads)
+    let writing = ConversionWriting(conversion: conversion, output: output, threads: threads)
     let isMine = Set(share)
-    done = try placing.confirmed(latestOf: (results ?? []).filter { isMine.contains($0.index) })
+    done = try writing.confirmed(latestOf: (results ?? []).filter { isMine.contains($0.index) })
   }
 
   /// Makes the job's records.
@@ -73,8 +73,9 @@ package struct JobRun: Sendable {
   /// - Parameter progress: called with the bytes of each tensor done, from any thread.
   /// - Throws: `ModelError`, `TransformError`; what is done stays done.
   package func run(progress: WriteProgress? = nil) throws {
-    _ = try RecordPlacing(conversion: conversion, output: output, threads: threads)
-      .placeMissing(of: share, done: done, journal: journal, progress: progress)
+    _ = try ConversionWriting(
+      conversion: conversion, output: output, threads: threads, journal: journal
+    ).placeMissing(of: share, done: done, progress: progress)
     // Another machine will read it.
     try output.synchronize()
     try journal.synchronize()
@@ -94,12 +95,12 @@ package enum JobShare {
   /// Records are dealt out in that order, each to the job that has the fewest bytes so far, of equals
   /// the lowest. Every job works this out alone, and no job has more than the mean and the largest
   /// record together.
-  package static func indices(of file: any PlacedFile, job: JobNumber) -> [Int] {
+  package static func indices(of file: PlannedFile<some Sendable>, job: JobNumber) -> [Int] {
     all(of: file, count: job.count)[job.number - 1]
   }
 
   /// The records of every job.
-  static func all(of file: any PlacedFile, count: Int) -> [[Int]] {
+  static func all(of file: PlannedFile<some Sendable>, count: Int) -> [[Int]] {
     let records = file.records
     // Jobs with what they have so far, as a heap: its first has the least.
     var heap = (0..<count).map { (bytes: 0, job: $0) }

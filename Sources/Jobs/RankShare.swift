@@ -50,10 +50,11 @@ package struct RankShare: Codable, Sendable {
     let conversion = try Conversion(
       continuing: plan, access: isMapped ? .mapped : .read, threads: threads)
     let isDone = Set(done)
-    _ = try RecordPlacing(conversion: conversion, output: output, ranks: ranks, threads: threads)
-      .placeMissing(
-        of: conversion.file.largestFirst.filter { !isDone.contains($0) }, done: [],
-        journal: keepsJournal ? Self.journal(of: plan, rank: ranks.rank) : nil, progress: nil)
+    _ = try ConversionWriting(
+      conversion: conversion, output: output, ranks: ranks, threads: threads,
+      journal: keepsJournal ? Self.journal(of: plan, rank: ranks.rank) : nil
+    ).placeMissing(
+      of: conversion.file.largestFirst.filter { !isDone.contains($0) }, done: [], progress: nil)
   }
 
   /// The journal of a rank, continued where it is of the same plan.
@@ -67,14 +68,14 @@ package struct RankShare: Codable, Sendable {
   /// What the journals of ranks say that are of this plan.
   ///
   /// - Throws: `ModelError` when the output's folder cannot be read.
-  static func results(of plan: ConversionPlan) throws -> [RecordResult] {
+  static func results(of plan: ConversionPlan) throws -> [RecordNote] {
     let head = head(of: plan)
     return try ConversionJournal.paths(
       beside: plan.request.output, suffix: ConversionJournal.rankSuffix
     ).flatMap { path in
       // One that cannot be read is none: its records are made again.
       guard let content = try? JournalContent(path: path), content.head == head else {
-        return [RecordResult]()
+        return [RecordNote]()
       }
       return content.results
     }

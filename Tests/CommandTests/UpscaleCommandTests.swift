@@ -91,25 +91,23 @@ import Testing
   private static func addQuantizers(to path: String, as output: String) throws {
     let archive = try FormatRegistry.standard.open(path)
     var header = PackedHeader(producer: "tests")
-    var items: [PackedItem] = []
+    var items: [PackedItem<Never>] = []
     for (name, tensor) in archive.tensors {
-      var item = PackedItem(name: name, role: .parameter, source: tensor, action: .keep)
+      var item = PackedItem<Never>(name: name, role: .parameter, source: tensor, action: .keep)
       if let quantized = tensor.quantized {
         let codes = try quantized()
         item.action = .quantize(
           AffineEncoding(
             layout: codes.layout, bitWidth: codes.bitWidth, parameterType: codes.parameterType),
           method: "given"
-        ) { codes }
+        ) { (codes, nil) }
         header.activations.append(
           ActivationQuantizer(
             name: "\(name.dropLast(".weight".count)).input", bitWidth: 8, lower: -8, upper: 8))
       }
       items.append(item)
     }
-    var writer = try AtomicFileWriter(path: output, replacesExisting: false)
-    _ = try PackedWriter(header: header, items: items).write(to: &writer)
-    try writer.finish()
+    try PackedPlan(header: header, items: items).file.write(to: output)
   }
 
   /// Six tiles of 48 pixels with 32 around them; what lies further away than those changes a sample by

@@ -41,14 +41,12 @@ import Testing
       elementType: .float32, shape: [1], bytes: SharedBytes([0, 0, 0x80, 0x3F]))
     try withTemporaryFolder { folder in
       let packed = folder.appending("m.condi")
-      var writer = try AtomicFileWriter(path: packed, replacesExisting: false)
-      _ = try PackedWriter(
+      try PackedPlan<Never>(
         header: PackedHeader(producer: "tests"),
         items: [long, "short"].map {
           PackedItem(name: $0, role: .parameter, source: tensor, action: .keep)
         }
-      ).write(to: &writer)
-      try writer.finish()
+      ).file.write(to: packed)
       let path = folder.appending("m.gguf")
       let outcome = try ModelExport(
         try PackedModel(parsing: InputFile(path: packed)), to: .gguf

@@ -217,7 +217,7 @@ import Testing
         zip.add("\(name).npy", SharedBytes(header + bytes))
       }
       var writer = try AtomicFileWriter(path: path)
-      try zip.write(to: &writer)
+      try writer.write(zip.plan())
       try writer.finish()
 
       let archive = try FormatRegistry.standard.open(path)

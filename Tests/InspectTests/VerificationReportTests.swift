@@ -18,23 +18,22 @@ import Testing
   ) throws -> PackedExamination {
     let weight = try Self.weight()
     let layout = try AffineLayout(shape: weight.shape, granularity: .tensor)
-    let item = PackedItem(
+    let item = PackedItem<Never>(
       name: "w", role: .weight, source: weight,
       action: .quantize(
         AffineEncoding(layout: layout, bitWidth: 2, parameterType: .float32), method: "test"
       ) {
-        try QuantizedTensor.encode(
+        let quantized = try QuantizedTensor.encode(
           values: weight.floatValues(), layout: layout, bitWidth: 2, parameterType: .float32,
           lower: [lower], scale: [scale], elementType: .float32, shape: weight.shape)
+        return (quantized, nil)
       })
-    let bias = PackedItem(
+    let bias = PackedItem<Never>(
       name: "b", role: .parameter, source: try .float32([2], [1, 2]), action: .keep)
     return try withTemporaryFolder { folder in
       let path = folder.appending("m.condi")
-      var output = try AtomicFileWriter(path: path)
-      _ = try PackedWriter(header: PackedHeader(producer: "tests"), items: [item, bias])
-        .write(to: &output)
-      try output.finish()
+      try PackedPlan(header: PackedHeader(producer: "tests"), items: [item, bias]).file
+        .write(to: path)
       var bytes = Array(try Data(contentsOf: URL(filePath: path)))
       change(&bytes)
       return try PackedExamination(InputFile(SharedBytes(bytes), path: "m.condi"))
@@ -115,12 +114,10 @@ import Testing
   private func packed(_ tensors: KeyValuePairs<String, Tensor>) throws -> PackedExamination {
     try withTemporaryFolder { folder in
       let path = folder.appending("m.condi")
-      var output = try AtomicFileWriter(path: path)
       let items = tensors.map {
-        PackedItem(name: $0.key, role: .parameter, source: $0.value, action: .keep)
+        PackedItem<Never>(name: $0.key, role: .parameter, source: $0.value, action: .keep)
       }
-      _ = try PackedWriter(header: PackedHeader(producer: "tests"), items: items).write(to: &output)
-      try output.finish()
+      try PackedPlan(header: PackedHeader(producer: "tests"), items: items).file.write(to: path)
       return try PackedExamination(
         InputFile(SharedBytes(try Data(contentsOf: URL(filePath: path))), path: "m.condi"))
     }

@@ -5,21 +5,15 @@ import Testing
 @testable import Storage
 
 /// A file of records that nobody makes.
-private struct Sizes: PlacedFile {
-  let records: [PlacedRecord]
-  var recordsEnd: Int { records.last.map { $0.offset + $0.byteCount } ?? 0 }
-
-  init(_ sizes: [Int]) {
-    var end = 0
-    records = sizes.enumerated().map { index, size in
-      defer { end += size }
-      return PlacedRecord(
-        name: "\(index)", names: ["\(index)"], offset: end, byteCount: size, sourceByteCount: size)
-    }
+private func file(ofSizes sizes: [Int]) -> PlannedFile<Never> {
+  var end = 0
+  let records = sizes.enumerated().map { index, size in
+    defer { end += size }
+    return PlannedRecord<Never>(
+      name: "\(index)", names: ["\(index)"], offset: end, byteCount: size, sourceByteCount: size
+    ) { MadeRecord(SharedBytes()) }
   }
-
-  func record(at index: Int) throws -> SharedBytes { SharedBytes() }
-  func pieces(checksums: [UInt32]) throws -> [PlacedPiece] { [] }
+  return PlannedFile(records) { _ in [] }
 }
 
 @Suite struct JobShareTests {
@@ -27,7 +21,7 @@ private struct Sizes: PlacedFile {
   func sharesAreAllAndNoneTwice(_ count: Int) throws {
     var random = SplitMix(seed: UInt64(count))
     let sizes = (0..<50).map { _ in Int.random(in: 0...1_000_000, using: &random) }
-    let file = Sizes(sizes)
+    let file = file(ofSizes: sizes)
     let shares = (1...count).compactMap { JobNumber($0, of: count) }
       .map { JobShare.indices(of: file, job: $0) }
     #expect(shares.flatMap { $0 }.sorted() == Array(0..<50))
@@ -38,7 +32,7 @@ private struct Sizes: PlacedFile {
 
   /// Written down, because jobs of one plan may run different builds.
   @Test func theDealingIsThis() {
-    let file = Sizes([10, 400_000, 300_000, 200_000, 100_000, 100_000])
+    let file = file(ofSizes: [10, 400_000, 300_000, 200_000, 100_000, 100_000])
     let shares = (1...2).compactMap { JobNumber($0, of: 2) }
       .map { JobShare.indices(of: file, job: $0) }
     #expect(shares == [[1, 4, 5], [2, 3, 0]])

@@ -105,8 +105,10 @@ import Transform
       func line(_ index: Int) throws -> String {
         let place = records[index]
         let slice = whole[place.offset..<place.offset + place.byteCount]
-        return try RecordResult(
-          index: index, checksum: CRC32.checksum(SharedBytes(slice)), summary: nil
+        return try RecordNote(
+          RecordResult(
+            index: index, offset: place.offset, byteCount: place.byteCount,
+            checksum: CRC32.checksum(SharedBytes(slice)), cost: nil)
         ).json().serialized()
       }
       let plan = conversion.plan

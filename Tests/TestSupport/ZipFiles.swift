@@ -13,7 +13,7 @@ package enum ZipFiles {
     var zip = ZipWriter()
     build(&zip)
     var writer = try AtomicFileWriter(path: path)
-    try zip.write(to: &writer)
+    try writer.write(zip.plan())
     try writer.finish()
   }
 

@@ -40,17 +40,13 @@ struct CodesExporter: ModelExporter {
       byteCount: tensor.byteCount)
   }
 
-  func write(
-    _ pieces: [NamedTensor], of description: ExportDescription, to path: String,
-    replacesExisting: Bool, progress: WriteProgress?
-  ) throws -> [ExportOutcome.File] {
+  func output(
+    _ pieces: [NamedTensor], of description: ExportDescription
+  ) throws -> PlannedOutput {
     var archive = try TensorArchive(pieces)
     archive.metadata = try description.texts()
     archive.values = description.values
-    return [
-      try archive.writeSafetensors(
-        to: path, replacesExisting: replacesExisting, progress: progress)
-    ]
+    return PlannedOutput(try SafetensorsFormat().plan(archive))
   }
 }
 
@@ -78,18 +74,6 @@ extension TensorArchive {
         throw ModelError.unsupported("two tensors would have this name", tensor: piece.name)
       }
     }
-  }
-
-  func writeSafetensors(to path: String, replacesExisting: Bool, progress: WriteProgress?) throws
-    -> ExportOutcome.File
-  {
-    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
-    try locatingErrors(path: path) {
-      try SafetensorsFormat().write(self, to: &writer, progress: progress)
-    }
-    let byteCount = writer.byteCount
-    try writer.finish()
-    return ExportOutcome.File(path: path, byteCount: byteCount)
   }
 }
 

@@ -1,3 +1,5 @@
+import Storage
+
 /// What became of one tensor on its way between a packed file and a runtime's format.
 public struct ExportedTensor: Codable, Hashable, Sendable {
   /// Whether the reader of the result computes the same values as the reader of the source.
@@ -79,11 +81,8 @@ protocol ModelExporter: Sendable {
   /// - Throws: `ModelError` when the target has no such elements.
   func plan(_ name: String, keeping tensor: Tensor) throws -> PlannedTensor<Piece>
 
-  /// Writes the pieces in order.
+  /// The files that hold the pieces, in their order.
   ///
-  /// - Returns: the files written.
-  func write(
-    _ pieces: [Piece], of description: ExportDescription, to path: String, replacesExisting: Bool,
-    progress: WriteProgress?
-  ) throws -> [ExportOutcome.File]
+  /// - Throws: `ModelError` for what the target's format cannot hold.
+  func output(_ pieces: [Piece], of description: ExportDescription) throws -> PlannedOutput
 }

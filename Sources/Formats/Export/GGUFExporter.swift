@@ -65,10 +65,9 @@ struct GGUFExporter: ModelExporter {
     }
   }
 
-  func write(
-    _ pieces: [GGUFWriter.Entry], of description: ExportDescription, to path: String,
-    replacesExisting: Bool, progress: WriteProgress?
-  ) throws -> [ExportOutcome.File] {
+  func output(
+    _ pieces: [GGUFWriter.Entry], of description: ExportDescription
+  ) throws -> PlannedOutput {
     var description = description
     for piece in pieces {
       let name = GGUFName(piece.name)
@@ -86,11 +85,7 @@ struct GGUFExporter: ModelExporter {
       gguf.texts["condi.metadata"] =
         JSONValue.object(description.metadata.mapValues(JSONValue.string)).serialized()
     }
-    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
-    try locatingErrors(path: path) { try gguf.write(to: &writer, progress: progress) }
-    let byteCount = writer.byteCount
-    try writer.finish()
-    return [ExportOutcome.File(path: path, byteCount: byteCount)]
+    return PlannedOutput(try gguf.plan())
   }
 }
 

@@ -1,4 +1,3 @@
-import Glibc
 import OrderedCollections
 import Storage
 
@@ -68,32 +67,16 @@ struct MLXExporter: ModelExporter {
       byteCount: tensor.byteCount)
   }
 
-  func write(
-    _ pieces: [Piece], of description: ExportDescription, to path: String,
-    replacesExisting: Bool, progress: WriteProgress?
-  ) throws -> [ExportOutcome.File] {
+  func output(_ pieces: [Piece], of description: ExportDescription) throws -> PlannedOutput {
     var archive = try TensorArchive(pieces.flatMap(\.tensors))
     archive.metadata = try description.texts()
     archive.metadata["format"] = "mlx"
     archive.values = description.values
     let config = configuration(pieces.compactMap(\.module), description)
     try config.checkKeys()
-    let folder = try OutputFolder(creating: path)
-    do {
-      let configPath = "\(path)/config.json"
-      // Both are known to be allowed before either is written.
-      var configWriter = try AtomicFileWriter(
-        path: configPath, replacesExisting: replacesExisting)
-      let model = try archive.writeSafetensors(
-        to: "\(path)/model.safetensors", replacesExisting: replacesExisting, progress: progress)
-      try configWriter.append(Array((config.serialized(pretty: true) + "\n").utf8))
-      let byteCount = configWriter.byteCount
-      try configWriter.finish()
-      return [model, ExportOutcome.File(path: configPath, byteCount: byteCount)]
-    } catch {
-      folder.removeIfCreated()
-      throw error
-    }
+    let text = SharedBytes((config.serialized(pretty: true) + "\n").utf8)
+    let contents = [PlannedFile(content: text), try SafetensorsFormat().plan(archive)]
+    return PlannedOutput(folderOf: zip(Self.fileNames, contents).map { (name: $0, file: $1) })
   }
 
   /// The most frequent form is the default; modules with another one are named.

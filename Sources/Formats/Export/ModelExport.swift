@@ -1,5 +1,4 @@
 import FoundationEssentials
-import Glibc
 import OrderedCollections
 import Storage
 import Synchronization
@@ -38,7 +37,7 @@ public struct ModelExport: Sendable {
   ///   options, and on reading and writing.
   public func write(
     to path: String, replacesExisting: Bool = false,
-    runningTasks run: TaskRunner = sequentially,
+    runningTasks run: @escaping TaskRunner = sequentially,
     progress: WriteProgress? = nil
   ) throws -> ExportOutcome {
     try checkOutput(path, replacesExisting: replacesExisting)
@@ -48,9 +47,12 @@ public struct ModelExport: Sendable {
       for item in planned where item.plan.paddedColumns != nil {
         description.columnsBeforePadding[item.record.name] = item.record.shape.last
       }
-      let files = try exporter.write(
-        planned.flatMap(\.plan.pieces), of: description, to: path,
-        replacesExisting: replacesExisting, progress: progress)
+      let output = try locatingErrors(path: path) {
+        try exporter.output(planned.flatMap(\.plan.pieces), of: description)
+      }
+      let files = try output.write(
+        to: path, replacesExisting: replacesExisting, runningTasks: run, progress: progress
+      ).map(ExportOutcome.File.init)
       return ExportOutcome(tensors: planned.map(\.record), files: files, notes: notes)
     }
     return try withExporter { try write($0) }
@@ -239,29 +241,5 @@ public struct ExportOptions: Hashable, Sendable {
   public init(padsRows: Bool = false, dequantizes: Bool = false) {
     self.padsRows = padsRows
     self.dequantizes = dequantizes
-  }
-}
-
-/// A folder that output files go to, made when it is not there.
-struct OutputFolder {
-  private let path: String
-  private let isCreated: Bool
-
-  /// - Throws: `ModelError` when something else is at `path`, or the folder cannot be made.
-  init(creating path: String) throws {
-    self.path = path
-    isCreated = mkdir(path, 0o777) == 0
-    guard isCreated || errno == EEXIST else {
-      throw ModelError(.system(operation: "create the folder", code: errno), path: path)
-    }
-    var status = stat()
-    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-      throw ModelError(.system(operation: "write into it", code: ENOTDIR), path: path)
-    }
-  }
-
-  /// Removes the folder again if it was made and nothing is in it.
-  func removeIfCreated() {
-    if isCreated { rmdir(path) }
   }
 }

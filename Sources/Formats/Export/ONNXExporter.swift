@@ -157,10 +157,7 @@ extension ONNXGraphExporter {
       byteCount: tensor.byteCount)
   }
 
-  func write(
-    _ pieces: [ONNXPiece], of description: ExportDescription, to path: String,
-    replacesExisting: Bool, progress: WriteProgress?
-  ) throws -> [ExportOutcome.File] {
+  func output(_ pieces: [ONNXPiece], of description: ExportDescription) throws -> PlannedOutput {
     var graph = ONNXGraph()
     for piece in pieces {
       graph.initializers += piece.graph.initializers
@@ -171,10 +168,6 @@ extension ONNXGraphExporter {
     let onnx = try ONNXWriter(
       graph, operatorSet: pieces.map(\.operatorSet).max() ?? ONNXPiece.smallestOperatorSet,
       metadata: try description.textsWithValues())
-    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
-    try locatingErrors(path: path) { try onnx.write(to: &writer, progress: progress) }
-    let byteCount = writer.byteCount
-    try writer.finish()
-    return [ExportOutcome.File(path: path, byteCount: byteCount)]
+    return PlannedOutput(try onnx.plan())
   }
 }

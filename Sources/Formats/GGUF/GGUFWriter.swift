@@ -1,7 +1,7 @@
 import OrderedCollections
 import Storage
 
-/// Writes GGUF files of version 3, little-endian, with the default alignment.
+/// Plans GGUF files of version 3, little-endian, with the default alignment.
 struct GGUFWriter {
   /// A tensor of the file.
   struct Entry: Sendable {
@@ -38,51 +38,42 @@ struct GGUFWriter {
     self.entries = entries
   }
 
-  func write(to writer: inout AtomicFileWriter, progress: WriteProgress?) throws {
-    let header = try header()
-    try writer.preallocate(
-      byteCount: entries.reduce(Self.aligned(header.count)) { $0 + Self.aligned($1.byteCount) })
-    try writer.append(header)
-    try pad(&writer)
-    for entry in entries {
-      try locatingErrors(tensor: entry.name) {
-        let bytes = try entry.load()
-        guard bytes.count == entry.byteCount else {
-          throw ModelError(
-            .truncated(
-              expectedBytes: entry.byteCount, foundBytes: bytes.count, purpose: "its blocks"))
-        }
-        try writer.append(bytes)
-      }
-      try pad(&writer)
-      progress?(entry.name, entry.byteCount)
+  func plan() throws -> PlannedFile<Never> {
+    let header = SharedBytes(try header())
+    var end = Self.aligned(header.count)
+    let records = entries.map { entry in
+      defer { end += Self.aligned(entry.byteCount) }
+      return PlannedRecord<Never>(
+        name: entry.name, names: [entry.name], offset: end, byteCount: entry.byteCount,
+        sourceByteCount: entry.byteCount
+      ) { MadeRecord(try entry.load()) }
     }
+    return PlannedFile(records, recordsEnd: end) { _ in [FilePiece(offset: 0, bytes: header)] }
   }
 
   private func header() throws -> [UInt8] {
     var bytes = GGUFHeader.magic
-    bytes.append(GGUFHeader.versions.upperBound)
-    bytes.append(UInt64(entries.count))
-    bytes.append(UInt64(texts.count + counts.count))
+    bytes.append(fields: GGUFHeader.versions.upperBound)
+    bytes.append(fields: UInt64(entries.count), UInt64(texts.count + counts.count))
     for (key, text) in texts {
       bytes.append(text: key)
-      bytes.append(UInt32(8))
+      bytes.append(fields: UInt32(8))
       bytes.append(text: text)
     }
     for (key, count) in counts {
       bytes.append(text: key)
-      bytes.append(UInt32(4))
-      bytes.append(count)
+      bytes.append(fields: UInt32(4), count)
     }
     var offset = 0
     for entry in entries {
       bytes.append(text: GGUFName(entry.name).stored)
       // ggml has no scalars: one element along one axis.
       let dimensions = entry.shape.rank == 0 ? [1] : entry.shape.dimensions
-      bytes.append(UInt32(dimensions.count))
-      for dimension in dimensions.reversed() { bytes.append(UInt64(dimension)) }
-      bytes.append(entry.typeNumber)
-      bytes.append(UInt64(offset))
+      bytes.append(fields: UInt32(dimensions.count))
+      for dimension in dimensions.reversed() {
+        bytes.append(fields: UInt64(dimension))
+      }
+      bytes.append(fields: entry.typeNumber, UInt64(offset))
       let (end, overflow) = offset.addingReportingOverflow(entry.byteCount + Self.alignment - 1)
       guard !overflow else {
         throw ModelError.unsupported("the tensors have more than 2^63 bytes", tensor: entry.name)
@@ -93,22 +84,12 @@ struct GGUFWriter {
   }
 
   private static func aligned(_ byteCount: Int) -> Int { (byteCount + alignment - 1) & -alignment }
-
-  private func pad(_ writer: inout AtomicFileWriter) throws {
-    let count = -writer.byteCount & (Self.alignment - 1)
-    if count > 0 { try writer.append([UInt8](repeating: 0, count: count)) }
-  }
 }
 
 extension [UInt8] {
-  /// The integer's bytes, little-endian.
-  fileprivate mutating func append(_ integer: some FixedWidthInteger) {
-    Swift.withUnsafeBytes(of: integer.littleEndian) { append(contentsOf: $0) }
-  }
-
   /// A length (u64) and UTF-8.
   fileprivate mutating func append(text: String) {
-    append(UInt64(text.utf8.count))
+    append(fields: UInt64(text.utf8.count))
     append(contentsOf: text.utf8)
   }
 }

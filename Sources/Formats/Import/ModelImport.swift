@@ -2,7 +2,6 @@ import FoundationEssentials
 import Glibc
 import OrderedCollections
 import Storage
-import Synchronization
 
 /// A checkpoint quantized by another program, and how it becomes a packed file.
 ///
@@ -102,7 +101,7 @@ public struct ModelImport: Sendable {
   /// Writes the packed file, which appears whole at `path` or not at all.
   public func write(
     to path: String, replacesExisting: Bool = false,
-    runningTasks run: TaskRunner = sequentially
+    runningTasks run: @escaping TaskRunner = sequentially
   ) throws -> ExportOutcome {
     try OutputDestination.check(path, replacesExisting: replacesExisting)
     var header = PackedHeader(producer: Producer.current)
@@ -112,27 +111,20 @@ public struct ModelImport: Sendable {
     header.metadata.removeValue(forKey: ExportDescription.key)
     header.activations = origin.activations
     header.values = archive.values
-    let differences = Mutex<[String: Double]>([:])
-    let writer = try PackedWriter(
-      header: header,
-      items: try items { name, difference in differences.withLock { $0[name] = difference } },
-      runningTasks: run)
-    var output = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
-    let summary = try writer.write(to: &output, runningTasks: run)
-    try output.finish()
-    let found = differences.withLock { $0 }
+    let plan = try PackedPlan(header: header, items: try items(), runningTasks: run)
+    let written = try plan.file.write(
+      to: path, replacesExisting: replacesExisting, runningTasks: run)
     return ExportOutcome(
-      tensors: writer.header.names.map { name, index in
-        record(writer.header.entries[index], name, largestError: found[name] ?? 0)
+      tensors: plan.header.names.map { name, index in
+        record(plan.header.entries[index], name, largestError: written.costs[index] ?? 0)
       },
-      files: [ExportOutcome.File(path: path, byteCount: summary.fileByteCount)],
+      files: [ExportOutcome.File(path: path, byteCount: written.byteCount)],
       notes: OrderedSet(matrices.compactMap(\.remark)).elements)
   }
 
-  /// The tensors in the checkpoint's order; a matrix stands where the first of its parts does.
-  private func items(
-    recording record: @escaping @Sendable (_ name: String, _ difference: Double) -> Void
-  ) throws -> [PackedItem] {
+  /// The tensors in the checkpoint's order; a matrix stands where the first of its parts does. What a
+  /// matrix costs is its largest difference from the values that the checkpoint's reader computes.
+  private func items() throws -> [PackedItem<Double>] {
     var matrixOfPart: [String: Int] = [:]
     for (index, matrix) in matrices.enumerated() {
       for part in matrix.parts { matrixOfPart[part] = index }
@@ -143,14 +135,11 @@ public struct ModelImport: Sendable {
         return PackedItem(name: name, role: Self.role(tensor), source: tensor, action: .keep)
       }
       guard done.insert(index).inserted else { return nil }
-      return try item(matrices[index], recording: record)
+      return try item(matrices[index])
     }
   }
 
-  private func item(
-    _ matrix: ImportedMatrix,
-    recording record: @escaping @Sendable (_ name: String, _ difference: Double) -> Void
-  ) throws -> PackedItem {
+  private func item(_ matrix: ImportedMatrix) throws -> PackedItem<Double> {
     let encoding = AffineEncoding(
       layout: matrix.layout, bitWidth: matrix.bitWidth, parameterType: .float32)
     // Equal sources would share a record, so the source is the matrix as it is dequantized.
@@ -164,9 +153,9 @@ public struct ModelImport: Sendable {
         // The values that the checkpoint's reader computes are in memory beside the packed file's.
         try budget.using(elementCount: elementCount) {
           let loaded = try matrix.load()
-          record(
-            matrix.name, try largestDifference(loaded.tensor.logicalValues(), loaded.values))
-          return loaded.tensor
+          return (
+            loaded.tensor, try largestDifference(loaded.tensor.logicalValues(), loaded.values)
+          )
         }
       })
   }

@@ -48,9 +48,9 @@ public struct NPYFormat: ModelFormat {
     return archive
   }
 
-  public func write(
-    _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
-  ) throws {
+  public func plan(
+    _ archive: TensorArchive, runningTasks run: TaskRunner
+  ) throws -> PlannedFile<Never> {
     guard archive.tensors.count == 1, let (name, tensor) = archive.tensors.elements.first else {
       throw ModelError.unsupported(
         "a .npy file holds exactly one tensor, not \(archive.tensors.count); .npz holds several")
@@ -63,12 +63,14 @@ public struct NPYFormat: ModelFormat {
       throw ModelError.unsupported(
         "NumPy has no element type for \(tensor.elementType); .npz keeps it", tensor: name)
     }
-    let header = try NPYHeader.encode(
-      descriptor: NPYElement.descriptor(of: tensor.elementType), shape: tensor.shape)
-    try writer.preallocate(byteCount: header.count + tensor.byteCount)
-    try writer.append(header)
-    try locatingErrors(tensor: name) { try writer.append(try tensor.bytes()) }
-    progress?(name, tensor.byteCount)
+    let header = SharedBytes(
+      try NPYHeader.encode(
+        descriptor: NPYElement.descriptor(of: tensor.elementType), shape: tensor.shape))
+    let record = PlannedRecord<Never>(
+      name: name, names: [name], offset: header.count, byteCount: tensor.byteCount,
+      sourceByteCount: tensor.byteCount
+    ) { MadeRecord(try tensor.bytes()) }
+    return PlannedFile([record]) { _ in [FilePiece(offset: 0, bytes: header)] }
   }
 }
 

@@ -55,30 +55,29 @@ public struct NPZFormat: ModelFormat {
     }
   }
 
-  public func write(
-    _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
-  ) throws {
+  public func plan(
+    _ archive: TensorArchive, runningTasks run: TaskRunner
+  ) throws -> PlannedFile<Never> {
     let plan = try NPZPlan(archive)
     let compression: ZipWriter.Compression = isCompressed ? .deflated : .stored
     var zip = ZipWriter()
     for item in plan.items {
       zip.add(
-        item.entry + Self.suffix, byteCount: item.header.count + item.contentByteCount,
-        compression: compression
+        item.entry + Self.suffix, tensors: item.isTensor ? [item.name] : [],
+        sourceByteCount: item.contentByteCount,
+        byteCount: item.header.count + item.contentByteCount, compression: compression
       ) {
         let content = try locatingErrors(tensor: item.name, item.content)
-        let bytes = SharedBytes(joining: [SharedBytes(item.header), content])
-        if item.isTensor { progress?(item.name, content.count) }
-        return bytes
+        return SharedBytes(joining: [SharedBytes(item.header), content])
       }
     }
-    try zip.write(to: &writer)
+    return zip.plan()
   }
 }
 
 /// The entries that an archive is written as, known before the first of them is written.
 struct NPZPlan {
-  struct Item {
+  struct Item: Sendable {
     /// The zip entry without its suffix.
     let entry: String
     /// The tensor's or value's own name.
@@ -86,7 +85,7 @@ struct NPZPlan {
     let isTensor: Bool
     let header: [UInt8]
     let contentByteCount: Int
-    let content: () throws -> SharedBytes
+    let content: @Sendable () throws -> SharedBytes
   }
 
   private(set) var items: [Item] = []
@@ -109,7 +108,7 @@ struct NPZPlan {
       }
     }
     sidecar.metadata = archive.metadata
-    // An archive without anything still has an entry: libzip writes no empty archives.
+    // An archive of nothing has an entry, so that it is told from any other empty zip file.
     if !sidecar.isEmpty || items.isEmpty { try addSidecar() }
   }
 

@@ -1,7 +1,7 @@
 import OrderedCollections
 import Storage
 
-/// Writes a graph as an ONNX model, one initializer in memory at a time.
+/// Plans a graph as an ONNX model.
 ///
 /// Field numbers are those of `onnx.proto` (ONNX 1.23), and fields are in their order, so that the
 /// bytes are those that the `onnx` package writes.
@@ -35,7 +35,8 @@ struct ONNXWriter {
   /// The first version of ONNX's file format that knows the operators.
   private var version: Int { operatorSet >= 25 ? 13 : 10 }
 
-  func write(to writer: inout AtomicFileWriter, progress: WriteProgress?) throws {
+  /// Every initializer's `raw_data` is a record; the messages around them are the gaps.
+  func plan() throws -> PlannedFile<Never> {
     let heads = graph.initializers.map(Self.head)
     let (before, after, end) = (graphUpToInitializers, graphAfterInitializers, modelAfterGraph)
     var graphByteCount = before.bytes.count + after.bytes.count
@@ -51,23 +52,25 @@ struct ONNXWriter {
     model.appendHead(7, byteCount: graphByteCount)
     let byteCount = model.bytes.count + graphByteCount + end.bytes.count
     guard byteCount <= Self.byteCountLimit else { throw Self.limitExceeded(by: nil) }
-    try writer.preallocate(byteCount: byteCount)
-    try writer.append(model.bytes + before.bytes)
+    var gap = model.bytes + before.bytes
+    var position = 0
+    var pieces: [FilePiece] = []
+    var records: [PlannedRecord<Never>] = []
     for (head, initializer) in zip(heads, graph.initializers) {
-      try locatingErrors(tensor: initializer.name) {
-        let bytes = try initializer.load()
-        guard bytes.count == initializer.byteCount else {
-          throw ModelError(
-            .truncated(
-              expectedBytes: initializer.byteCount, foundBytes: bytes.count,
-              purpose: "an initializer"))
-        }
-        try writer.append(head.bytes)
-        try writer.append(bytes)
-      }
-      progress?(initializer.name, initializer.byteCount)
+      gap += head.bytes
+      pieces.append(FilePiece(offset: position, bytes: SharedBytes(gap)))
+      position += gap.count
+      records.append(
+        PlannedRecord(
+          name: initializer.name, names: [initializer.name], offset: position,
+          byteCount: initializer.byteCount, sourceByteCount: initializer.byteCount
+        ) { MadeRecord(try initializer.load()) })
+      position += initializer.byteCount
+      gap = []
     }
-    try writer.append(after.bytes + end.bytes)
+    pieces.append(
+      FilePiece(offset: position, bytes: SharedBytes(gap + after.bytes + end.bytes)))
+    return PlannedFile(records) { [pieces] _ in pieces }
   }
 
   private static func limitExceeded(by tensor: String?) -> ModelError {

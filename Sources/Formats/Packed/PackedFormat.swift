@@ -3,7 +3,7 @@ import Storage
 /// The packed low-bit format; `Packed.md` in the documentation has its byte layout.
 ///
 /// Reading gives every tensor in its logical type, dequantized when loaded; `PackedModel` gives
-/// access to codes and parameters. Writing stores every tensor losslessly; `PackedWriter` is for
+/// access to codes and parameters. Writing stores every tensor losslessly; `PackedPlan` is for
 /// quantized ones.
 public struct PackedFormat: ModelFormat {
   package static let identifier = FormatIdentifier(
@@ -34,10 +34,9 @@ public struct PackedFormat: ModelFormat {
     return archive
   }
 
-  public func write(
-    _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
-  ) throws {
-    let packed = try PackedWriter(losslessly: archive)
-    try packed.write(to: &writer, progress: progress)
+  public func plan(
+    _ archive: TensorArchive, runningTasks run: TaskRunner
+  ) throws -> PlannedFile<Never> {
+    try PackedPlan(losslessly: archive, runningTasks: run).file
   }
 }

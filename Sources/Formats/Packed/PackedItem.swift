@@ -1,7 +1,9 @@
 import Storage
 
 /// A tensor to be packed, and how.
-public struct PackedItem: Sendable {
+///
+/// `Cost` is what quantizing it costs; it is `Never` in files whose tensors keep their bits.
+public struct PackedItem<Cost: Sendable>: Sendable {
   /// The tensor's full name, unique in its file.
   public var name: String
   /// What the tensor is in its model, which decides how ratios count it.
@@ -20,7 +22,8 @@ public struct PackedItem: Sendable {
     /// `method` names how `quantize` finds the parameters, so that equal sources with equal methods
     /// are stored once.
     case quantize(
-      AffineEncoding, method: String, quantize: @Sendable () throws -> QuantizedTensor)
+      AffineEncoding, method: String,
+      quantize: @Sendable () throws -> (tensor: QuantizedTensor, cost: Cost?))
   }
 
   public init(name: String, role: TensorRole, source: Tensor, action: Action) {
@@ -30,16 +33,7 @@ public struct PackedItem: Sendable {
     self.action = action
   }
 
-  /// What must agree, besides the source's bytes, for two items to share a record, whose role is
-  /// then the first one's.
-  struct SharingKey: Hashable {
-    let elementType: ElementType
-    let shape: Shape
-    let encoding: AffineEncoding?
-    let method: String?
-  }
-
-  var sharingKey: SharingKey {
+  fileprivate var sharingKey: SharingKey {
     switch action {
     case .keep:
       SharingKey(
@@ -52,12 +46,21 @@ public struct PackedItem: Sendable {
   }
 }
 
-extension [PackedItem] {
+/// What must agree, besides the source's bytes, for two items to share a record, whose role is then
+/// that of the first one.
+private struct SharingKey: Hashable {
+  let elementType: ElementType
+  let shape: Shape
+  let encoding: AffineEncoding?
+  let method: String?
+}
+
+extension Array {
   /// For each item, the index of the first item with the same key and the same bytes: its own, when
   /// it is the first.
   ///
   /// Only tensors of equal keys are read, and of those only samples unless they agree.
-  func originals() throws -> [Int] {
+  func originals<Cost>() throws -> [Int] where Element == PackedItem<Cost> {
     var originals = [Int](indices)
     let groups = Dictionary(grouping: indices) { self[$0].sharingKey }
     for group in groups.values where group.count > 1 {

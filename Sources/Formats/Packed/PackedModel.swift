@@ -173,7 +173,7 @@ extension PackedSummary {
   }
 
   /// - Parameter header: with every record's length.
-  init(_ header: PackedHeader, fileByteCount: Int) {
+  package init(_ header: PackedHeader, fileByteCount: Int) {
     var quantized = (tensors: 0, elements: 0, bytes: 0)
     let items = header.entries.map { entry in
       var bitWidth = entry.elementType.bitWidth

@@ -100,26 +100,41 @@ public struct PackedRestoration: Sendable {
     }
   }
 
-  /// Writes the file with every damaged part restored.
+  /// Plans the file with every damaged part restored.
   ///
-  /// - Throws: `ModelError` that names the first part that cannot be, before anything is written.
-  public func write(to writer: inout AtomicFileWriter) throws {
+  /// - Throws: `ModelError` that names the first part that cannot be.
+  public func plan() throws -> PlannedFile<Never> {
     if let part = parts.first(where: { $0.method == nil }) {
       throw ModelError.malformed(
         "cannot be restored: \(part.obstacle ?? "")", path: content.path,
         tensor: part.fault.tensor ?? "the \(part.fault.region.rawValue)",
         offset: part.fault.offset)
     }
-    try writer.preallocate(byteCount: content.byteCount)
-    let placement = writer.placement
-    let pieceByteCount = 1 << 23
-    for start in stride(from: 0, to: content.byteCount, by: pieceByteCount) {
-      let count = min(pieceByteCount, content.byteCount - start)
-      try placement.write(
-        content.bytes(at: start, count: count, purpose: "a copy"), at: start)
+    var records: [PlannedRecord<Never>] = []
+    func add(_ offset: Int, _ count: Int, _ bytes: @escaping @Sendable () throws -> SharedBytes) {
+      guard count > 0 else { return }
+      records.append(
+        PlannedRecord(
+          name: "a copy", names: [], offset: offset, byteCount: count, sourceByteCount: count
+        ) { MadeRecord(try bytes()) })
     }
-    for part in parts { try placement.write(part.bytes, at: part.fault.offset) }
-    try writer.advance(to: content.byteCount)
+    let pieceByteCount = 1 << 23
+    func copy(_ range: Range<Int>) {
+      for start in stride(from: range.lowerBound, to: range.upperBound, by: pieceByteCount) {
+        let count = min(pieceByteCount, range.upperBound - start)
+        add(start, count) { [content] in
+          try content.bytes(at: start, count: count, purpose: "a copy")
+        }
+      }
+    }
+    var end = 0
+    for part in parts.sorted(by: { $0.fault.offset < $1.fault.offset }) {
+      copy(end..<max(end, part.fault.offset))
+      add(part.fault.offset, part.bytes.count) { part.bytes }
+      end = max(end, part.fault.offset + part.bytes.count)
+    }
+    copy(end..<max(end, content.byteCount))
+    return PlannedFile(records) { _ in [] }
   }
 }
 

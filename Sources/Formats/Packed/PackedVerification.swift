@@ -95,11 +95,11 @@ public struct PackedDeviation: Hashable, Sendable {
   public let message: String
 }
 
-extension PackedWriter {
+extension PackedPlan {
   /// Makes every record, the header and the prologue, and compares them with a file instead of
   /// writing them: one record a thread in memory, and nothing on a disk.
   ///
-  /// - Returns: what differs, in file order; none when the file is what `write` would give.
+  /// - Returns: what differs, in file order; empty when the file is what writing would give.
   /// - Throws: `ModelError` when the source cannot be read.
   package func deviations(
     of model: PackedModel, runningTasks run: TaskRunner = sequentially
@@ -110,7 +110,7 @@ extension PackedWriter {
     let checksums = Mutex([UInt32](repeating: 0, count: header.entries.count))
     let found = Mutex([PackedDeviation?](repeating: nil, count: header.entries.count))
     try run(header.entries.count) { index in
-      let (own, entry) = (try record(at: index), model.header.entries[index])
+      let (own, entry) = (try file.record(at: index).bytes, model.header.entries[index])
       let checksum = CRC32.checksum(own)
       checksums.withLock { $0[index] = checksum }
       let stored = try model.file.bytes(
@@ -124,13 +124,14 @@ extension PackedWriter {
     var deviations = found.withLock { $0.compactMap { $0 } }
     // A header with other checksums says nothing new.
     guard deviations.isEmpty else { return deviations }
-    let seal = try seal(checksums: checksums.withLock { $0 })
+    let seal = try header.seal(checksums: checksums.withLock { $0 })
     let stored = try model.file.bytes(
-      at: headerOffset, count: model.fileByteCount - headerOffset, purpose: "the header")
+      at: header.recordsEnd, count: model.fileByteCount - header.recordsEnd,
+      purpose: "the header")
     if !seal.header.elementsEqual(stored) {
       deviations.append(
         PackedDeviation(
-          region: .header, tensor: nil, offset: headerOffset,
+          region: .header, tensor: nil, offset: header.recordsEnd,
           message: "the header is another one: \(model.headerText.difference(from: seal.text))"))
     }
     return deviations

@@ -1,10 +1,10 @@
 import OrderedCollections
 import Storage
 
-/// Writes a checkpoint as `torch.save` lays it out.
+/// Plans a checkpoint as `torch.save` lays it out.
 struct PyTorchArchiveWriter {
   private let archive: TensorArchive
-  private let plan: PyTorchStoragePlan
+  private let storagePlan: PyTorchStoragePlan
   private let pickle: [UInt8]
 
   /// The name that torch gives the folder when it does not save to a path; the output's own name
@@ -20,9 +20,9 @@ struct PyTorchArchiveWriter {
     for name in structure.leafNames {
       if let tensor = archive.tensors[name] { tensors.append((name, tensor)) }
     }
-    plan = PyTorchStoragePlan(tensors)
+    storagePlan = PyTorchStoragePlan(tensors)
     var writer = PickleWriter()
-    try Self.write(structure, of: archive, plan, to: &writer)
+    try Self.write(structure, of: archive, storagePlan, to: &writer)
     pickle = writer.finish()
   }
 
@@ -53,60 +53,53 @@ struct PyTorchArchiveWriter {
 
   // MARK: Records
 
-  func write(to writer: inout AtomicFileWriter, progress: WriteProgress?) throws {
+  func plan() -> PlannedFile<Never> {
     var zip = ZipWriter()
-    let digest = Digest()
-    func add(_ name: String, byteCount: Int, _ content: @escaping () throws -> SharedBytes) {
+    var names: [String] = []
+    func add(
+      _ name: String, tensors: [String] = [], sourceByteCount: Int = 0, byteCount: Int,
+      _ content: @escaping @Sendable () throws -> SharedBytes
+    ) {
+      names.append(name)
       zip.add(
-        "\(Self.folder)/\(name)", byteCount: byteCount, alignment: Self.alignment
-      ) {
-        let bytes = try content()
-        digest.add(name, bytes)
-        return bytes
-      }
+        "\(Self.folder)/\(name)", tensors: tensors, sourceByteCount: sourceByteCount,
+        byteCount: byteCount, alignment: Self.alignment, content: content)
     }
-    func add(_ name: String, _ text: String) {
-      add(name, byteCount: text.utf8.count) { SharedBytes(Array(text.utf8)) }
+    func add(_ name: String, _ bytes: [UInt8]) {
+      let bytes = SharedBytes(bytes)
+      add(name, byteCount: bytes.count) { bytes }
     }
-    let pickle = pickle
-    add("data.pkl", byteCount: pickle.count) { SharedBytes(pickle) }
-    add(".format_version", "1")
-    add(".storage_alignment", "\(Self.alignment)")
-    add("byteorder", "little")
-    for (index, storage) in plan.storages.enumerated() {
-      add("data/\(index)", byteCount: storage.byteCount) {
-        let bytes = try storage.content()
-        for tensor in storage.tensors { progress?(tensor.name, tensor.byteCount) }
-        return bytes
-      }
+    add("data.pkl", pickle)
+    add(".format_version", Array("1".utf8))
+    add(".storage_alignment", Array("\(Self.alignment)".utf8))
+    add("byteorder", Array("little".utf8))
+    for (index, storage) in storagePlan.storages.enumerated() {
+      add(
+        "data/\(index)", tensors: storage.tensors.map(\.name),
+        sourceByteCount: storage.tensors.reduce(0) { $0 + $1.byteCount },
+        byteCount: storage.byteCount, storage.content)
     }
-    add("version", "3\n")
+    add("version", Array("3\n".utf8))
     if !archive.metadata.isEmpty {
       let members = archive.metadata.mapValues { JSONValue.string($0) }
-      add(PyTorchRecords.metadataName, JSONValue.object(members).serialized(pretty: true))
+      add(
+        PyTorchRecords.metadataName, Array(JSONValue.object(members).serialized(pretty: true).utf8))
     }
     zip.add(
       "\(Self.folder)/.data/serialization_id", byteCount: 40, alignment: Self.alignment
-    ) { SharedBytes(Array(digest.identifier.utf8)) }
-    try zip.write(to: &writer)
+    ) { [names] in SharedBytes(Self.serializationID(names: names, checksums: $0).utf8) }
+    return zip.plan()
   }
 
   /// torch's `serialization_id`: 20 digits that stand for the names and 20 for the content.
-  private final class Digest {
-    private var names: UInt64 = 0xCBF2_9CE4_8422_2325
-    private var content: UInt64 = 0xCBF2_9CE4_8422_2325
-
-    func add(_ name: String, _ bytes: SharedBytes) {
-      for byte in name.utf8 { names = (names ^ UInt64(byte)) &* 0x100_0000_01B3 }
-      content = (content ^ UInt64(CRC32.checksum(bytes))) &* 0x100_0000_01B3
-    }
-
-    var identifier: String {
-      [names, content].map { number in
-        let digits = "\(number)"
-        return String(repeating: "0", count: 20 - digits.count) + digits
-      }.joined()
-    }
+  private static func serializationID(names: [String], checksums: [UInt32]) -> String {
+    let (seed, prime): (UInt64, UInt64) = (0xCBF2_9CE4_8422_2325, 0x100_0000_01B3)
+    let name = names.joined().utf8.reduce(seed) { ($0 ^ UInt64($1)) &* prime }
+    let content = checksums.reduce(seed) { ($0 ^ UInt64($1)) &* prime }
+    return [name, content].map { number in
+      let digits = "\(number)"
+      return String(repeating: "0", count: 20 - digits.count) + digits
+    }.joined()
   }
 
   // MARK: Objects
@@ -243,10 +236,10 @@ extension ArchiveStructure {
 /// Tensors whose bytes overlap in one `TensorStorage` share a storage in the output as well, so that
 /// tied weights stay tied and are written once. Every other tensor gets a compact storage.
 struct PyTorchStoragePlan {
-  struct Storage {
+  struct Storage: Sendable {
     let elementType: ElementType
     let byteCount: Int
-    let content: () throws -> SharedBytes
+    let content: @Sendable () throws -> SharedBytes
     /// The tensors first met here, for reporting progress.
     var tensors: [(name: String, byteCount: Int)] = []
   }

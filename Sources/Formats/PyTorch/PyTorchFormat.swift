@@ -106,10 +106,10 @@ public struct PyTorchFormat: ModelFormat {
     }
   }
 
-  public func write(
-    _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
-  ) throws {
-    try PyTorchArchiveWriter(archive).write(to: &writer, progress: progress)
+  public func plan(
+    _ archive: TensorArchive, runningTasks run: TaskRunner
+  ) throws -> PlannedFile<Never> {
+    try PyTorchArchiveWriter(archive).plan()
   }
 
   static func form(of file: InputFile) -> Form? {

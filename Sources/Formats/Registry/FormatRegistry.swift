@@ -66,14 +66,20 @@ public struct FormatRegistry: Sendable {
   }
 
   /// Writes `archive` as `format`; the file appears whole at `path` or not at all.
+  ///
+  /// - Parameters:
+  ///   - replacesExisting: whether a file that is there already is replaced; otherwise it is an error.
+  ///   - run: runs the making of the records; the bytes do not depend on it.
+  ///   - progress: called with each record's tensor and source bytes, from any thread.
+  /// - Throws: `ModelError` on reading and writing, and for what the format cannot represent.
   public func write(
     _ archive: TensorArchive, as format: any ModelFormat, to path: String,
-    replacesExisting: Bool = false, progress: WriteProgress? = nil
+    replacesExisting: Bool = false, runningTasks run: @escaping TaskRunner = sequentially,
+    progress: WriteProgress? = nil
   ) throws {
-    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
-    try locatingErrors(path: path) {
-      try format.write(archive, to: &writer, progress: progress)
-    }
-    try writer.finish()
+    try OutputDestination.check(path, replacesExisting: replacesExisting)
+    try locatingErrors(path: path) { try format.plan(archive, runningTasks: run) }
+      .write(
+        to: path, replacesExisting: replacesExisting, runningTasks: run, progress: progress)
   }
 }

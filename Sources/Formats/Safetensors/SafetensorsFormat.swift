@@ -52,19 +52,46 @@ public struct SafetensorsFormat: ModelFormat {
     }
   }
 
-  public func write(
-    _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
-  ) throws {
-    let file = try SafetensorsWriter(archive)
-    try writer.preallocate(byteCount: file.recordsEnd)
-    for piece in try file.pieces(checksums: []) {
-      try writer.placement.write(piece.bytes, at: piece.offset)
+  public func plan(
+    _ archive: TensorArchive, runningTasks run: TaskRunner
+  ) throws -> PlannedFile<Never> {
+    let entries = try SafetensorsHeader.layout(of: archive.tensors)
+    let head = SharedBytes(
+      try SafetensorsHeader.encode(entries, metadata: try Self.metadata(of: archive)))
+    let records = entries.map { entry in
+      PlannedRecord<Never>(
+        name: entry.name, names: [entry.name], offset: head.count + entry.dataOffsets.lowerBound,
+        byteCount: entry.dataOffsets.count, sourceByteCount: entry.dataOffsets.count
+      ) { [tensor = archive.tensors[entry.name]] in
+        MadeRecord(try tensor?.bytes() ?? SharedBytes())
+      }
     }
-    for (index, record) in file.records.enumerated() {
-      try writer.placement.write(try file.record(at: index), at: record.offset)
-      progress?(record.name, record.byteCount)
+    return PlannedFile(
+      records, recordsEnd: head.count + (entries.last?.dataOffsets.upperBound ?? 0)
+    ) { _ in [FilePiece(offset: 0, bytes: head)] }
+  }
+
+  /// The texts of `__metadata__`.
+  private static func metadata(
+    of archive: TensorArchive
+  ) throws -> OrderedDictionary<String, String> {
+    var metadata = archive.metadata
+    guard metadata[valuesKey] == nil else {
+      throw ModelError.unsupported("the metadata name '\(valuesKey)' is reserved")
     }
-    try writer.advance(to: file.recordsEnd)
+    if !archive.values.isEmpty {
+      let values = JSONValue.object(archive.values.mapValues(\.json))
+      try values.checkKeys()
+      metadata[valuesKey] = values.serialized()
+    }
+    // Transformers 4 refuses files that do not say whose tensors they hold. What is in safetensors
+    // already keeps what it says, or does not.
+    if metadata[frameworkKey] == nil, let format = archive.format,
+      format != SafetensorsFormat().identifier
+    {
+      metadata[frameworkKey] = "pt"
+    }
+    return metadata
   }
 
   private static func decodeValues(_ text: String) throws
@@ -78,76 +105,5 @@ public struct SafetensorsFormat: ModelFormat {
     } catch let error as ModelError {
       throw ModelError.malformed("the metadata entry '\(valuesKey)': \(error.problem)")
     }
-  }
-}
-
-/// A safetensors file whose every tensor has its place: header first, then tensor after tensor.
-package struct SafetensorsWriter: PlacedFile {
-  private let head: [UInt8]
-  private let entries: [SafetensorsHeader.Entry]
-  private let archive: TensorArchive
-
-  /// Plans the file of `archive`.
-  ///
-  /// - Throws: `ModelError` for what safetensors cannot hold.
-  package init(_ archive: TensorArchive) throws {
-    var metadata = archive.metadata
-    guard metadata[SafetensorsFormat.valuesKey] == nil else {
-      throw ModelError.unsupported(
-        "the metadata name '\(SafetensorsFormat.valuesKey)' is reserved")
-    }
-    if !archive.values.isEmpty {
-      let values = JSONValue.object(archive.values.mapValues(\.json))
-      try values.checkKeys()
-      metadata[SafetensorsFormat.valuesKey] = values.serialized()
-    }
-    // Transformers 4 refuses files that do not say whose tensors they hold. What is in safetensors
-    // already keeps what it says, or does not.
-    if metadata[SafetensorsFormat.frameworkKey] == nil, let format = archive.format,
-      format != SafetensorsFormat().identifier
-    {
-      metadata[SafetensorsFormat.frameworkKey] = "pt"
-    }
-    self.archive = archive
-    entries = try SafetensorsHeader.layout(of: archive.tensors)
-    head = try SafetensorsHeader.encode(entries, metadata: metadata)
-  }
-
-  package var records: [PlacedRecord] {
-    entries.map { entry in
-      PlacedRecord(
-        name: entry.name, names: [entry.name], offset: head.count + entry.dataOffsets.lowerBound,
-        byteCount: entry.dataOffsets.count, sourceByteCount: entry.dataOffsets.count)
-    }
-  }
-
-  package var recordsEnd: Int { head.count + (entries.last?.dataOffsets.upperBound ?? 0) }
-
-  package func record(at index: Int) throws -> SharedBytes {
-    let entry = entries[index]
-    return try locatingErrors(tensor: entry.name) {
-      try archive.tensors[entry.name]?.bytes() ?? SharedBytes()
-    }
-  }
-
-  package func pieces(checksums: [UInt32]) throws -> [PlacedPiece] {
-    [PlacedPiece(offset: 0, bytes: SharedBytes(head))]
-  }
-
-  /// What the file holds, in the form of a packed file's header: every record is raw, in the order of
-  /// the file.
-  package func header(producer: String) -> PackedHeader {
-    var header = PackedHeader(producer: producer)
-    header.metadata = archive.metadata
-    header.values = archive.values
-    for (record, entry) in zip(records, entries) {
-      header.names[record.name] = header.entries.count
-      header.entries.append(
-        PackedEntry(
-          name: record.name, elementType: entry.elementType, shape: entry.shape, role: .parameter,
-          encoding: .raw, inflatedByteCount: nil, offset: record.offset,
-          byteCount: record.byteCount, checksum: 0))
-    }
-    return header
   }
 }

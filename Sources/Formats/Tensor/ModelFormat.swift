@@ -22,22 +22,22 @@ public protocol ModelFormat: Sendable {
   /// - Throws: `ModelError` for whatever breaks the format's rules.
   func read(_ file: InputFile) throws -> TensorArchive
 
-  /// Writes every tensor, value and metadata of `archive`, one tensor in memory at a time.
+  /// Plans a file of every tensor, value and metadata of `archive`; the plan holds no tensor's bytes.
   ///
-  /// - Parameter progress: called after each tensor with the bytes of it written.
+  /// - Parameter run: runs what has to be read of tensors before their records' lengths are known.
   /// - Throws: `ModelError`, in particular when the format cannot represent something: nothing is
   ///   ever left out.
-  func write(
-    _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?)
-    throws
+  func plan(_ archive: TensorArchive, runningTasks run: TaskRunner) throws -> PlannedFile<Never>
 }
 
 extension ModelFormat {
   public var canWrite: Bool { true }
-}
 
-/// Called by writers after each tensor, from any thread, with its name and byte count.
-public typealias WriteProgress = @Sendable (_ tensor: String, _ byteCount: Int) -> Void
+  /// Plans a file of `archive` on this thread.
+  public func plan(_ archive: TensorArchive) throws -> PlannedFile<Never> {
+    try plan(archive, runningTasks: sequentially)
+  }
+}
 
 /// The stable name of a format, as in `--to safetensors` and in reports.
 public struct FormatIdentifier: Hashable, Sendable {
@@ -64,9 +64,9 @@ extension ReadOnlyModelFormat {
   /// Refuses: the format is only read.
   ///
   /// - Throws: `ModelError`, always.
-  public func write(
-    _ archive: TensorArchive, to writer: inout AtomicFileWriter, progress: WriteProgress?
-  ) throws {
+  public func plan(
+    _ archive: TensorArchive, runningTasks run: TaskRunner
+  ) throws -> PlannedFile<Never> {
     throw ModelError.unsupported("\(identifier.displayName) files are read, never written")
   }
 }

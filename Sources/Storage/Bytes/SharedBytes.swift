@@ -139,3 +139,12 @@ public struct SharedBytes: @unchecked Sendable {
     }
   }
 }
+
+extension [UInt8] {
+  /// Appends integers, little-endian and without gaps.
+  package mutating func append<each Field: FixedWidthInteger>(fields: repeat each Field) {
+    for field in repeat each fields {
+      Swift.withUnsafeBytes(of: field.littleEndian) { append(contentsOf: $0) }
+    }
+  }
+}

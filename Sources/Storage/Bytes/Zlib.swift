@@ -5,9 +5,9 @@ package enum Zlib {
   /// Deflate cannot expand its input more than this: a stored block of a bit per 258-byte match.
   package static let largestExpansion = 1032
 
-  /// `bytes` as one zlib stream (RFC 1950) at level 9: the same for the same zlib version.
-  package static func compress(_ bytes: SharedBytes) -> [UInt8] {
-    let stream = ZlibStream()
+  /// `bytes` as one deflated stream at level 9: the same for the same zlib version.
+  package static func compress(_ bytes: SharedBytes, in wrapping: Wrapping = .zlib) -> [UInt8] {
+    let stream = ZlibStream(deflating: wrapping)
     return bytes.withUnsafeBytes { input in
       var rest = input[...]
       var output: [UInt8] = []
@@ -20,6 +20,12 @@ package enum Zlib {
       }
       return output
     }
+  }
+
+  /// The length of `byteCount` bytes once deflated without a wrapping, at most: zlib's `deflateBound`
+  /// for any settings, with its allowance for blocks that are stored.
+  package static func deflatedLimit(_ byteCount: Int) -> Int {
+    byteCount + byteCount >> 3 + byteCount >> 8 + byteCount >> 9 + 64
   }
 
   /// The content of the zlib stream `bytes`.
@@ -150,8 +156,8 @@ private struct ZlibStream: ~Copyable {
   private let end: (z_streamp) -> Int32
 
   /// A stream that deflates at level 9 with the largest window.
-  init() {
-    self.init(end: deflateEnd) { condi_deflate_init($0, 9, 15) }
+  init(deflating wrapping: Zlib.Wrapping) {
+    self.init(end: deflateEnd) { condi_deflate_init($0, 9, wrapping.rawValue) }
   }
 
   init(inflating wrapping: Zlib.Wrapping) {

@@ -237,8 +237,9 @@ enum ZipError {
 
 /// Serves an `InputFile` to libzip as a seekable source.
 ///
-/// Used under the lock of the archive, or by `ZipHandle`'s initializer before anyone else sees it.
-final class ZipInputSource: ZipSource {
+/// See `zip_source_function(3)` for the commands and what they return. Used under the lock of the
+/// archive, or by `ZipHandle`'s initializer before anyone else sees it.
+private final class ZipInputSource {
   private let file: InputFile
   private var position: Int = 0
   /// The error of the operating system that made a call fail, which libzip knows as a number only.
@@ -251,7 +252,30 @@ final class ZipInputSource: ZipSource {
     return failure
   }
 
-  func handle(
+  /// Makes libzip's own source, which keeps this one until `ZIP_SOURCE_FREE`.
+  ///
+  /// - Parameter make: calls the function of libzip that takes a callback and its state.
+  /// - Returns: what `make` returns; `nil` means that it failed.
+  func handedToLibzip(
+    _ make: (zip_source_callback, UnsafeMutableRawPointer) -> OpaquePointer?
+  ) -> OpaquePointer? {
+    let state = Unmanaged.passRetained(self)
+    let source = make(Self.callback, state.toOpaque())
+    if source == nil { state.release() }
+    return source
+  }
+
+  private static let callback: zip_source_callback = { state, data, count, command in
+    guard let state else { return -1 }
+    let reference = Unmanaged<ZipInputSource>.fromOpaque(state)
+    if command == ZIP_SOURCE_FREE {
+      reference.release()
+      return 0
+    }
+    return reference.takeUnretainedValue().handle(command, data, count)
+  }
+
+  private func handle(
     _ command: zip_source_cmd_t, _ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t
   ) -> zip_int64_t {
     switch command {
@@ -261,18 +285,15 @@ final class ZipInputSource: ZipSource {
     case ZIP_SOURCE_CLOSE: return 0
     case ZIP_SOURCE_TELL: return zip_int64_t(position)
     case ZIP_SOURCE_READ: return read(into: data, count: count)
-    case ZIP_SOURCE_SEEK:
-      let target = ZipSourceCommand.seek(from: position, byteCount: file.byteCount, data, count)
-      guard let target else { return -1 }
-      position = target
-      return 0
-    case ZIP_SOURCE_STAT: return ZipSourceCommand.stat(byteCount: file.byteCount, data, count)
-    case ZIP_SOURCE_ERROR: return ZipSourceCommand.error(ZIP_ER_READ, data, count)
+    case ZIP_SOURCE_SEEK: return seek(data, count)
+    case ZIP_SOURCE_STAT: return stat(data, count)
+    case ZIP_SOURCE_ERROR: return error(data, count)
     case ZIP_SOURCE_SUPPORTS:
-      return ZipSourceCommand.bitmap([
+      // A set of commands; libzip's own helper for it is variadic.
+      return [
         ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE, ZIP_SOURCE_STAT, ZIP_SOURCE_ERROR,
         ZIP_SOURCE_FREE, ZIP_SOURCE_SEEK, ZIP_SOURCE_TELL, ZIP_SOURCE_SUPPORTS,
-      ])
+      ].reduce(0) { $0 | 1 << zip_int64_t($1.rawValue) }
     default: return -1
     }
   }
@@ -289,5 +310,33 @@ final class ZipInputSource: ZipSource {
     }
     position += wanted
     return zip_int64_t(wanted)
+  }
+
+  private func seek(_ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t) -> zip_int64_t {
+    var error = zip_error_t()
+    zip_error_init(&error)
+    defer { zip_error_fini(&error) }
+    guard let data else { return -1 }
+    let target = zip_source_seek_compute_offset(
+      zip_uint64_t(position), zip_uint64_t(file.byteCount), data, count, &error)
+    guard target >= 0 else { return -1 }
+    position = Int(target)
+    return 0
+  }
+
+  private func stat(_ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t) -> zip_int64_t {
+    guard let data, count >= MemoryLayout<zip_stat_t>.size else { return -1 }
+    let status = data.assumingMemoryBound(to: zip_stat_t.self)
+    zip_stat_init(status)
+    status.pointee.size = zip_uint64_t(file.byteCount)
+    status.pointee.valid = zip_uint64_t(ZIP_STAT_SIZE)
+    return zip_int64_t(MemoryLayout<zip_stat_t>.size)
+  }
+
+  private func error(_ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t) -> zip_int64_t {
+    guard let data, count >= 2 * MemoryLayout<Int32>.size else { return -1 }
+    data.storeBytes(of: ZIP_ER_READ, as: Int32.self)
+    data.storeBytes(of: 0, toByteOffset: MemoryLayout<Int32>.size, as: Int32.self)
+    return zip_int64_t(2 * MemoryLayout<Int32>.size)
   }
 }

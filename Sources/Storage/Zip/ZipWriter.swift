@@ -1,21 +1,30 @@
-import CLibzip
-
-/// Writes a zip archive whose bytes depend on the entries alone.
+/// Plans a zip archive whose bytes depend on its entries alone.
 ///
-/// Entries are written in the order they were added, one in memory at a time; their dates are all
-/// 1980-01-01. Records larger than 4 GiB, and archives that grow beyond, use zip64.
+/// Entries keep the order in which they were added; their dates are all 1980-01-01. Entries from
+/// 4 GiB on, and archives that grow beyond, use zip64. The layout is that of APPNOTE.TXT 6.3.10, with
+/// the fields as libzip fills them in; libzip itself writes entries one after another and tells
+/// nobody their places in advance, so it cannot follow a plan.
 package struct ZipWriter {
   package enum Compression: Sendable {
     case stored
     case deflated
   }
 
-  private struct Entry {
+  fileprivate struct Entry: Sendable {
     let name: String
+    let tensors: [String]
+    let sourceByteCount: Int
+    /// Of the content, before compression.
     let byteCount: Int
     let compression: Compression
     let alignment: Int
-    let content: () throws -> SharedBytes
+    let content: Content
+  }
+
+  fileprivate enum Content: Sendable {
+    case made(@Sendable () throws -> SharedBytes)
+    /// Made from the CRC-32 of all entries before it.
+    case derived(@Sendable ([UInt32]) -> SharedBytes)
   }
 
   private var entries: [Entry] = []
@@ -23,27 +32,26 @@ package struct ZipWriter {
 
   package init() {}
 
-  /// Adds an entry whose content is asked for while writing.
+  /// Adds an entry whose content is made while the archive is written.
   ///
   /// - Parameters:
   ///   - name: must not have been added before.
+  ///   - tensors: the tensors whose content the entry holds, for reports of progress.
+  ///   - sourceByteCount: bytes that are read to make the content.
   ///   - byteCount: of the content, before compression.
   ///   - alignment: the content of a stored entry begins at a multiple of this, by padding the local
   ///     header with an extra field `FB` as torch does. Every entry before an aligned one must be
   ///     stored, because only then its place is known in advance.
   ///   - content: gives exactly `byteCount` bytes; its error ends the writing and is rethrown.
   package mutating func add(
-    _ name: String, byteCount: Int, compression: Compression = .stored, alignment: Int = 1,
-    content: @escaping () throws -> SharedBytes
+    _ name: String, tensors: [String] = [], sourceByteCount: Int = 0, byteCount: Int,
+    compression: Compression = .stored, alignment: Int = 1,
+    content: @escaping @Sendable () throws -> SharedBytes
   ) {
-    precondition((1...0x8000).contains(alignment), "a zip alignment is between 1 and 32768")
-    hasDeflated = hasDeflated || compression == .deflated
-    precondition(
-      alignment == 1 || !hasDeflated, "an aligned zip entry and all before it are stored")
-    entries.append(
+    append(
       Entry(
-        name: name, byteCount: byteCount, compression: compression, alignment: alignment,
-        content: content))
+        name: name, tensors: tensors, sourceByteCount: sourceByteCount, byteCount: byteCount,
+        compression: compression, alignment: alignment, content: .made(content)))
   }
 
   /// Adds a stored or deflated entry that is in memory already.
@@ -53,337 +61,201 @@ package struct ZipWriter {
     add(name, byteCount: bytes.count, compression: compression, alignment: alignment) { bytes }
   }
 
-  /// Writes the archive as the whole content of `writer`, which the caller finishes.
-  package func write(to writer: inout AtomicFileWriter) throws {
-    guard !entries.isEmpty else {
-      // libzip removes an archive without entries; this is its end record.
-      try writer.append([0x50, 0x4B, 0x05, 0x06] + [UInt8](repeating: 0, count: 18))
-      return
-    }
-    let output = ZipOutputSource(writer.placement)
-    let archive = try Self.open(output)
-    let progress = Progress()
-    do {
-      var offset = 0
-      for entry in entries {
-        try locatingErrors(entry: entry.name) {
-          try add(entry, to: archive, at: &offset, progress)
-        }
-      }
-      try writer.preallocate(byteCount: offset + directoryByteCountLimit - deflatedByteCount)
-      // Everything is written here: libzip calls the sources one after another.
-      guard zip_close(archive) == 0 else {
-        throw output.failure ?? failure(of: archive, progress)
-      }
-    } catch {
-      zip_discard(archive)
-      throw error
-    }
-    try writer.advance(to: output.byteCount)
-  }
-
-  /// Bytes of content whose length as stored nobody knows before.
-  private var deflatedByteCount: Int {
-    entries.reduce(0) { $0 + ($1.compression == .deflated ? $1.byteCount : 0) }
-  }
-
-  /// What follows the contents, at most: a header of 46 bytes for each entry, with its name and three
-  /// lengths of zip64, and the two end records with the locator between them.
-  private var directoryByteCountLimit: Int {
-    entries.reduce(22 + 56 + 20) { $0 + 46 + $1.name.utf8.count + 28 }
-  }
-
-  private static func open(_ output: ZipOutputSource) throws -> OpaquePointer {
-    var error = zip_error_t()
-    zip_error_init(&error)
-    defer { zip_error_fini(&error) }
-    let source = output.handedToLibzip { zip_source_function_create($0, $1, &error) }
-    guard let source else {
-      throw ModelError.malformed("cannot write a zip archive: \(ZipError.message(&error))")
-    }
-    // ZIP_TRUNCATE: the temporary file exists already and is empty, which is no archive.
-    guard let archive = zip_open_from_source(source, ZIP_CREATE | ZIP_TRUNCATE, &error) else {
-      zip_source_free(source)
-      throw ModelError.malformed("cannot write a zip archive: \(ZipError.message(&error))")
-    }
-    return archive
-  }
-
-  private func add(
-    _ entry: Entry, to archive: OpaquePointer, at offset: inout Int, _ progress: Progress
-  ) throws {
-    let content = ZipContentSource(
-      name: entry.name, byteCount: entry.byteCount, content: entry.content, progress: progress)
-    guard let source = content.handedToLibzip({ zip_source_function(archive, $0, $1) }) else {
-      throw failure(of: archive, progress)
-    }
-    let index = zip_file_add(archive, entry.name, source, zip_flags_t(ZIP_FL_ENC_UTF_8))
-    guard index >= 0 else {
-      zip_source_free(source)
-      throw failure(of: archive, progress)
-    }
-    let position = zip_uint64_t(index)
-    let method = entry.compression == .stored ? ZIP_CM_STORE : ZIP_CM_DEFLATE
-    guard zip_set_file_compression(archive, position, method, 0) == 0,
-      zip_file_set_dostime(archive, position, 0, 0x0021, 0) == 0
-    else { throw failure(of: archive, progress) }
-
-    // Where libzip will put the content: 30 bytes, the name, and 20 bytes of zip64 lengths where
-    // they need more than 32 bits.
-    let headerCount = 30 + entry.name.utf8.count + (entry.byteCount >= 0xFFFF_FFFF ? 20 : 0)
-    var paddingCount = 0
-    if entry.alignment > 1, !(offset + headerCount).isMultiple(of: entry.alignment) {
-      let start = offset + headerCount + 4
-      let fill = (entry.alignment - start % entry.alignment) % entry.alignment
-      paddingCount = 4 + fill
-      let padding = [UInt8](repeating: UInt8(ascii: "Z"), count: fill)
-      guard
-        zip_file_extra_field_set(
-          archive, position, 0x4246, 0, padding, zip_uint16_t(fill), zip_flags_t(ZIP_FL_LOCAL)) == 0
-      else { throw failure(of: archive, progress) }
-    }
-    offset += headerCount + paddingCount + entry.byteCount
-  }
-
-  private func failure(of archive: OpaquePointer, _ progress: Progress) -> any Error {
-    if let error = progress.error { return error }
-    let error = zip_get_error(archive)
-    let system = zip_error_code_system(error)
-    if zip_error_system_type(error) == ZIP_ET_SYS, system != 0 {
-      return ModelError(.system(operation: "write", code: system))
-    }
-    return ModelError.malformed("cannot write a zip archive: \(ZipError.message(error))")
-  }
-
-  /// What happened inside libzip's callbacks, which cannot throw.
-  package final class Progress {
-    package var error: (any Error)?
-  }
-}
-
-/// Something that libzip reads an archive or an entry from, or writes an archive to.
-///
-/// See `zip_source_function(3)` for the commands and what they return.
-protocol ZipSource: AnyObject {
-  func handle(
-    _ command: zip_source_cmd_t, _ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t
-  ) -> zip_int64_t
-}
-
-extension ZipSource {
-  /// Makes libzip's own source, which keeps this one until `ZIP_SOURCE_FREE`.
-  ///
-  /// - Parameter make: calls the function of libzip that takes a callback and its state.
-  /// - Returns: what `make` returns; `nil` is its failure.
-  func handedToLibzip(
-    _ make: (zip_source_callback, UnsafeMutableRawPointer) -> OpaquePointer?
-  ) -> OpaquePointer? {
-    let state = Unmanaged.passRetained(ZipSourceState(self))
-    let source = make(ZipSourceState.callback, state.toOpaque())
-    if source == nil { state.release() }
-    return source
-  }
-}
-
-/// A source as libzip holds it: a function without a context, and a pointer without a type.
-private final class ZipSourceState {
-  private let source: any ZipSource
-
-  init(_ source: any ZipSource) { self.source = source }
-
-  static let callback: zip_source_callback = { state, data, count, command in
-    guard let state else { return -1 }
-    let reference = Unmanaged<ZipSourceState>.fromOpaque(state)
-    if command == ZIP_SOURCE_FREE {
-      reference.release()
-      return 0
-    }
-    return reference.takeUnretainedValue().source.handle(command, data, count)
-  }
-}
-
-/// Answers to libzip's questions that every source gives alike.
-enum ZipSourceCommand {
-  /// The set of supported commands; libzip's own helper is variadic.
-  static func bitmap(_ commands: [zip_source_cmd_t]) -> zip_int64_t {
-    commands.reduce(0) { $0 | 1 << zip_int64_t($1.rawValue) }
-  }
-
-  static func stat(
-    byteCount: Int, _ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t
-  ) -> zip_int64_t {
-    guard let data, count >= MemoryLayout<zip_stat_t>.size else { return -1 }
-    let status = data.assumingMemoryBound(to: zip_stat_t.self)
-    zip_stat_init(status)
-    status.pointee.size = zip_uint64_t(byteCount)
-    status.pointee.valid = zip_uint64_t(ZIP_STAT_SIZE)
-    return zip_int64_t(MemoryLayout<zip_stat_t>.size)
-  }
-
-  static func error(
-    _ code: Int32, _ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t
-  ) -> zip_int64_t {
-    guard let data, count >= 2 * MemoryLayout<Int32>.size else { return -1 }
-    data.storeBytes(of: code, as: Int32.self)
-    data.storeBytes(of: 0, toByteOffset: MemoryLayout<Int32>.size, as: Int32.self)
-    return zip_int64_t(2 * MemoryLayout<Int32>.size)
-  }
-
-  /// The place that a seek asks for, or `nil` when it is outside.
-  static func seek(
-    from position: Int, byteCount: Int, _ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t
-  ) -> Int? {
-    var error = zip_error_t()
-    zip_error_init(&error)
-    defer { zip_error_fini(&error) }
-    guard let data else { return nil }
-    let target = zip_source_seek_compute_offset(
-      zip_uint64_t(position), zip_uint64_t(byteCount), data, count, &error)
-    return target >= 0 ? Int(target) : nil
-  }
-}
-
-/// Serves one entry's content to libzip, holding the bytes only between open and close.
-final class ZipContentSource: ZipSource {
-  private let name: String
-  private let byteCount: Int
-  private let content: () throws -> SharedBytes
-  private let progress: ZipWriter.Progress
-  private var bytes = SharedBytes()
-  private var position = 0
-
-  init(
-    name: String, byteCount: Int, content: @escaping () throws -> SharedBytes,
-    progress: ZipWriter.Progress
+  /// Adds a stored entry that is made last, from the CRC-32 of every entry before it.
+  package mutating func add(
+    _ name: String, byteCount: Int, alignment: Int = 1,
+    derivedFromChecksums content: @escaping @Sendable ([UInt32]) -> SharedBytes
   ) {
-    self.name = name
-    self.byteCount = byteCount
-    self.content = content
-    self.progress = progress
+    append(
+      Entry(
+        name: name, tensors: [], sourceByteCount: 0, byteCount: byteCount, compression: .stored,
+        alignment: alignment, content: .derived(content)))
   }
 
-  func handle(
-    _ command: zip_source_cmd_t, _ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t
-  ) -> zip_int64_t {
-    switch command {
-    case ZIP_SOURCE_OPEN: return open()
-    case ZIP_SOURCE_READ:
-      let wanted = min(Int(clamping: count), bytes.count - position)
-      guard wanted > 0, let data else { return 0 }
-      bytes.withUnsafeBytes {
-        data.copyMemory(from: $0.baseAddress! + position, byteCount: wanted)
+  private mutating func append(_ entry: Entry) {
+    precondition((1...0x8000).contains(entry.alignment), "a zip alignment is between 1 and 32768")
+    hasDeflated = hasDeflated || entry.compression == .deflated
+    precondition(
+      entry.alignment == 1 || !hasDeflated, "an aligned zip entry and all before it are stored")
+    entries.append(entry)
+  }
+
+  /// The plan of the archive: one record per entry that is not derived.
+  package func plan() -> PlannedFile<Never> {
+    var records: [PlannedRecord<Never>] = []
+    var places: [Place] = []
+    var end = 0
+    for entry in entries {
+      let padding = entry.padding(after: end)
+      let offset = end + entry.localHeaderByteCount + padding.count
+      let limit =
+        entry.compression == .stored ? entry.byteCount : Zlib.deflatedLimit(entry.byteCount)
+      var place = Place(entry: entry, padding: padding, offset: offset)
+      if case .made(let content) = entry.content {
+        place.record = records.count
+        records.append(
+          PlannedRecord(
+            name: entry.tensors.first ?? entry.name, names: entry.tensors, entry: entry.name,
+            offset: offset, byteCount: limit, sourceByteCount: entry.sourceByteCount
+          ) { try entry.record(content) })
       }
-      position += wanted
-      return zip_int64_t(wanted)
-    case ZIP_SOURCE_CLOSE:
-      bytes = SharedBytes()
-      return 0
-    case ZIP_SOURCE_STAT: return ZipSourceCommand.stat(byteCount: byteCount, data, count)
-    case ZIP_SOURCE_ERROR: return ZipSourceCommand.error(ZIP_ER_READ, data, count)
-    case ZIP_SOURCE_SUPPORTS:
-      return ZipSourceCommand.bitmap([
-        ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE, ZIP_SOURCE_STAT, ZIP_SOURCE_ERROR,
-        ZIP_SOURCE_FREE, ZIP_SOURCE_SUPPORTS,
-      ])
-    default: return -1
+      places.append(place)
+      end = offset + limit
+    }
+    return PlannedFile(records, isFlowing: hasDeflated, recordsEnd: end) { [places] results in
+      try ZipSeal(places, results).pieces
     }
   }
 
-  private func open() -> zip_int64_t {
-    do {
-      bytes = try content()
-      guard bytes.count == byteCount else {
-        throw ModelError(
-          .truncated(expectedBytes: byteCount, foundBytes: bytes.count, purpose: "a zip entry"),
-          entry: name)
+  /// Where an entry is planned to lie.
+  private struct Place: Sendable {
+    let entry: Entry
+    /// The extra field that aligns the content.
+    let padding: [UInt8]
+    let offset: Int
+    /// The index of its record; `nil` where it is derived.
+    var record: Int?
+  }
+
+  /// The local headers, derived entries and directory of an archive whose records are made.
+  private struct ZipSeal {
+    private(set) var pieces: [FilePiece] = []
+    private var directory: [UInt8] = []
+
+    init(_ places: [Place], _ results: [RecordResult<Never>]) throws {
+      var checksums: [UInt32] = []
+      var end = 0
+      for place in places {
+        let (entry, padding) = (place.entry, place.padding)
+        let checksum: UInt32
+        let storedByteCount: Int
+        let header = end
+        if let result = place.record.map({ results[$0] }) {
+          (checksum, storedByteCount) = (result.contentChecksum, result.byteCount)
+          end = result.offset + result.byteCount
+        } else if case .derived(let content) = entry.content {
+          let bytes = content(checksums)
+          precondition(
+            bytes.count == entry.byteCount, "a derived entry has the length it was given")
+          (checksum, storedByteCount) = (CRC32.checksum(bytes), bytes.count)
+          pieces.append(FilePiece(offset: place.offset, bytes: bytes))
+          end = place.offset + bytes.count
+        } else {
+          preconditionFailure("every entry has a record or is derived")
+        }
+        checksums.append(checksum)
+        pieces.append(
+          FilePiece(
+            offset: header,
+            bytes: SharedBytes(entry.localHeader(storedByteCount, checksum) + padding)))
+        directory += entry.directoryHeader(storedByteCount, checksum, offset: header)
       }
-      position = 0
-      return 0
-    } catch {
-      progress.error = error
-      return -1
+      let tail =
+        directory
+        + Self.endRecords(
+          entryCount: places.count, offset: end, byteCount: directory.count)
+      pieces.append(FilePiece(offset: end, bytes: SharedBytes(tail)))
+    }
+
+    /// The end of the central directory record, after those of zip64 where a number needs them.
+    private static func endRecords(entryCount: Int, offset: Int, byteCount: Int) -> [UInt8] {
+      var bytes: [UInt8] = []
+      if entryCount >= 0xFFFF || offset >= 0xFFFF_FFFF || byteCount >= 0xFFFF_FFFF {
+        bytes.append(fields: UInt32(0x0606_4B50), UInt64(44), UInt16(45), UInt16(45))
+        bytes.append(fields: UInt32(0), UInt32(0))
+        bytes.append(
+          fields: UInt64(entryCount), UInt64(entryCount), UInt64(byteCount), UInt64(offset))
+        bytes.append(
+          fields: UInt32(0x0706_4B50), UInt32(0), UInt64(offset + byteCount), UInt32(1))
+      }
+      bytes.append(fields: UInt32(0x0605_4B50), UInt16(0), UInt16(0))
+      bytes.append(fields: UInt16(clamping: entryCount), UInt16(clamping: entryCount))
+      bytes.append(fields: UInt32(clamping: byteCount), UInt32(clamping: offset), UInt16(0))
+      return bytes
     }
   }
 }
 
-/// Lets libzip write an archive through a `PositionalFile`, so that an unfinished one has the same
-/// single temporary file as any other output, and errors of the disk keep their number.
-///
-/// Used by one thread, inside `ZipWriter.write`.
-final class ZipOutputSource: ZipSource {
-  private let placement: PositionalFile
-  /// Small pieces are collected; libzip goes back only to fill in a header.
-  private var pending: [UInt8] = []
-  private var pendingOffset = 0
-  private var position = 0
-  /// The end of what was written.
-  private(set) var byteCount = 0
-  /// The error that made a call fail, which libzip knows as a number only.
-  private(set) var failure: (any Error)?
-
-  private static let pendingLimit = 1 << 20
-
-  init(_ placement: PositionalFile) { self.placement = placement }
-
-  func handle(
-    _ command: zip_source_cmd_t, _ data: UnsafeMutableRawPointer?, _ count: zip_uint64_t
-  ) -> zip_int64_t {
-    switch command {
-    // As an archive to be read it is empty.
-    case ZIP_SOURCE_OPEN, ZIP_SOURCE_CLOSE, ZIP_SOURCE_READ, ZIP_SOURCE_SEEK, ZIP_SOURCE_TELL:
-      return 0
-    case ZIP_SOURCE_BEGIN_WRITE, ZIP_SOURCE_ROLLBACK_WRITE, ZIP_SOURCE_REMOVE: return 0
-    case ZIP_SOURCE_WRITE:
-      guard let data else { return count == 0 ? 0 : -1 }
-      return attempt {
-        try write(UnsafeRawBufferPointer(start: data, count: Int(count)))
-        return zip_int64_t(count)
-      }
-    case ZIP_SOURCE_COMMIT_WRITE:
-      return attempt {
-        try flush()
-        return 0
-      }
-    case ZIP_SOURCE_TELL_WRITE: return zip_int64_t(position)
-    case ZIP_SOURCE_SEEK_WRITE:
-      let target = ZipSourceCommand.seek(from: position, byteCount: byteCount, data, count)
-      guard let target else { return -1 }
-      position = target
-      return 0
-    case ZIP_SOURCE_STAT: return ZipSourceCommand.stat(byteCount: 0, data, count)
-    case ZIP_SOURCE_ERROR: return ZipSourceCommand.error(ZIP_ER_WRITE, data, count)
-    case ZIP_SOURCE_SUPPORTS:
-      return ZipSourceCommand.bitmap([
-        ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE, ZIP_SOURCE_STAT, ZIP_SOURCE_ERROR,
-        ZIP_SOURCE_FREE, ZIP_SOURCE_SEEK, ZIP_SOURCE_TELL, ZIP_SOURCE_SUPPORTS,
-        ZIP_SOURCE_BEGIN_WRITE, ZIP_SOURCE_COMMIT_WRITE, ZIP_SOURCE_ROLLBACK_WRITE,
-        ZIP_SOURCE_WRITE, ZIP_SOURCE_SEEK_WRITE, ZIP_SOURCE_TELL_WRITE, ZIP_SOURCE_REMOVE,
-      ])
-    default: return -1
-    }
+extension ZipWriter.Entry {
+  /// Whether lengths need more than 32 bits.
+  private func isLong(_ storedByteCount: Int) -> Bool {
+    byteCount >= 0xFFFF_FFFF || storedByteCount >= 0xFFFF_FFFF
   }
 
-  private func attempt(_ body: () throws -> zip_int64_t) -> zip_int64_t {
-    do {
-      return try body()
-    } catch {
-      failure = failure ?? error
-      return -1
-    }
+  /// 30 bytes, the name, and 20 bytes of zip64 lengths where they need them.
+  fileprivate var localHeaderByteCount: Int {
+    30 + name.utf8.count + (isLong(0) ? 20 : 0)
   }
 
-  private func write(_ bytes: UnsafeRawBufferPointer) throws {
-    if position != pendingOffset + pending.count || pending.count >= Self.pendingLimit {
-      try flush()
-    }
-    pending.append(contentsOf: bytes)
-    position += bytes.count
-    byteCount = max(byteCount, position)
+  /// The extra field that makes the content begin at a multiple of the alignment.
+  fileprivate func padding(after end: Int) -> [UInt8] {
+    let start = end + localHeaderByteCount
+    guard alignment > 1, !start.isMultiple(of: alignment) else { return [] }
+    let fill = -(start + 4) & (alignment - 1)
+    var padding: [UInt8] = []
+    padding.append(fields: UInt16(0x4246), UInt16(fill))
+    return padding + [UInt8](repeating: UInt8(ascii: "Z"), count: fill)
   }
 
-  private func flush() throws {
-    try pending.withUnsafeBytes { try placement.write($0, at: pendingOffset) }
-    pending.removeAll(keepingCapacity: true)
-    pendingOffset = position
+  fileprivate func record(
+    _ content: @Sendable () throws -> SharedBytes
+  ) throws -> MadeRecord<Never> {
+    let bytes = try content()
+    guard bytes.count == byteCount else {
+      throw ModelError(
+        .truncated(expectedBytes: byteCount, foundBytes: bytes.count, purpose: "a zip entry"))
+    }
+    guard compression == .deflated else { return MadeRecord(bytes) }
+    return MadeRecord(
+      SharedBytes(Zlib.compress(bytes, in: .none)), contentChecksum: CRC32.checksum(bytes))
+  }
+
+  /// Method, flags and version, date and checksum: what both headers have alike (4.4.4 to 4.4.7).
+  private func commonFields(_ storedByteCount: Int, _ checksum: UInt32) -> [UInt8] {
+    let isDeflated = compression == .deflated
+    let isUTF8 = name.utf8.contains { $0 >= 0x80 }
+    var bytes: [UInt8] = []
+    bytes.append(fields: UInt16(isLong(storedByteCount) ? 45 : isDeflated ? 20 : 10))
+    // Bit 1: deflated at the highest level; bit 11: the name is UTF-8.
+    bytes.append(fields: UInt16((isDeflated ? 0x0002 : 0) | (isUTF8 ? 0x0800 : 0)))
+    bytes.append(fields: UInt16(isDeflated ? 8 : 0), UInt16(0), UInt16(0x0021), checksum)
+    return bytes
+  }
+
+  fileprivate func localHeader(_ storedByteCount: Int, _ checksum: UInt32) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.append(fields: UInt32(0x0403_4B50))
+    bytes += commonFields(storedByteCount, checksum)
+    let isLong = isLong(storedByteCount)
+    bytes.append(
+      fields: isLong ? UInt32.max : UInt32(storedByteCount), isLong ? UInt32.max : UInt32(byteCount)
+    )
+    bytes.append(fields: UInt16(name.utf8.count), UInt16(isLong ? 20 : 0))
+    bytes += Array(name.utf8)
+    if isLong {
+      bytes.append(fields: UInt16(1), UInt16(16), UInt64(byteCount), UInt64(storedByteCount))
+    }
+    return bytes
+  }
+
+  fileprivate func directoryHeader(
+    _ storedByteCount: Int, _ checksum: UInt32, offset: Int
+  ) -> [UInt8] {
+    var extra: [UInt8] = []
+    if byteCount >= 0xFFFF_FFFF { extra.append(fields: UInt64(byteCount)) }
+    if storedByteCount >= 0xFFFF_FFFF { extra.append(fields: UInt64(storedByteCount)) }
+    if offset >= 0xFFFF_FFFF { extra.append(fields: UInt64(offset)) }
+    var bytes: [UInt8] = []
+    // Made by version 6.3 on Unix.
+    bytes.append(fields: UInt32(0x0201_4B50), UInt16(0x033F))
+    bytes += commonFields(storedByteCount, checksum)
+    bytes.append(fields: UInt32(clamping: storedByteCount), UInt32(clamping: byteCount))
+    bytes.append(fields: UInt16(name.utf8.count), UInt16(extra.isEmpty ? 0 : extra.count + 4))
+    bytes.append(fields: UInt16(0), UInt16(0), UInt16(0))
+    // A regular file that all may read and write.
+    bytes.append(fields: UInt32(0o100666) << 16, UInt32(clamping: offset))
+    bytes += Array(name.utf8)
+    if !extra.isEmpty { bytes.append(fields: UInt16(1), UInt16(extra.count)) }
+    return bytes + extra
   }
 }

@@ -2,7 +2,6 @@ import Formats
 import LinearAlgebra
 import OrderedCollections
 import Storage
-import Synchronization
 
 /// Quantizes a model by a recipe and packs it: the plan first, then its execution.
 public struct ModelPacker: Sendable {
@@ -63,15 +62,13 @@ public struct ModelPacker: Sendable {
       threads: threads)
   }
 
-  /// The file of `init(_:planned:threads:)`, with the places that `header` says.
+  /// The file of `init(_:planned:threads:)`, with the places that `header` gives.
   ///
   /// - Throws: `ModelError` when it is the plan of another model.
-  package func file(
-    planned header: PackedHeader,
-    recording record: @escaping @Sendable (QuantizationSummary) -> Void
-  ) throws -> PackedWriter {
-    let items = try archive.tensors.map { try item($0, $1, record: record) }
-    return try PackedWriter(planned: header, items: items)
+  package func plan(
+    continuing header: PackedHeader
+  ) throws -> PackedPlan<QuantizationSummary> {
+    try PackedPlan(planned: header, items: try archive.tensors.map { try item($0, $1) })
   }
 
   /// Writes the packed file, which appears whole at `path` or not at all.
@@ -98,40 +95,39 @@ public struct ModelPacker: Sendable {
     to path: String, replacesExisting: Bool, expecting proof: PackedHeaderProof?,
     progress: WriteProgress? = nil
   ) throws -> (layers: [QuantizationSummary], summary: PackedSummary) {
+    try OutputDestination.check(path, replacesExisting: replacesExisting)
+    let plan = try packedPlan()
     var output = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
-    let summaries = Mutex<[String: QuantizationSummary]>([:])
-    let writer = try writer { summary in summaries.withLock { $0[summary.name] = summary } }
-    let summary = try writer.write(
-      to: &output, expecting: proof, runningTasks: runTasks, progress: progress)
-    if case .byteCount(let limit) = plan.recipe.budget, summary.fileByteCount > limit {
+    let written = try output.write(
+      plan.file(expecting: proof), runningTasks: runTasks, progress: progress)
+    if case .byteCount(let limit) = self.plan.recipe.budget, written.byteCount > limit {
       throw TransformError(
         .budgetTooSmall(
           reason:
-            "the file would have \(counted(summary.fileByteCount, "byte")), more than \(limit)"),
-        recipe: plan.recipe.errorName)
+            "the file would have \(counted(written.byteCount, "byte")), more than \(limit)"),
+        recipe: self.plan.recipe.errorName)
     }
     try output.finish()
-    let layers = summaries.withLock { found in archive.tensors.keys.compactMap { found[$0] } }
-    return (layers, summary)
+    return (
+      plan.summaries(of: written.costs),
+      PackedSummary(plan.header, fileByteCount: written.byteCount)
+    )
   }
 
   /// The plan of the file, with every place in it.
   ///
-  /// - Parameters:
-  ///   - names: the tensors to plan; all of them when `nil`.
-  ///   - record: called with what quantizing a tensor cost once it is done, from any thread.
-  package func writer(
-    of names: Set<String>? = nil, producer: String = Producer.current,
-    recording record: @escaping @Sendable (QuantizationSummary) -> Void = { _ in }
-  ) throws -> PackedWriter {
+  /// - Parameter names: the tensors to plan; all of them when `nil`.
+  package func packedPlan(
+    of names: Set<String>? = nil, producer: String = Producer.current
+  ) throws -> PackedPlan<QuantizationSummary> {
     let adjusted = try adjustedTensors()
     let items = try archive.tensors.filter { names?.contains($0.key) ?? true }
-      .map { try item($0, adjusted[$0] ?? $1, record: record) }
+      .map { try item($0, adjusted[$0] ?? $1) }
     var header = header
     header.producer = producer
     header.activations = model.map { Array($0.activations.values) } ?? []
     header.adjustedNames = archive.tensors.keys.filter { adjusted[$0] != nil }
-    return try PackedWriter(header: header, items: items, runningTasks: runTasks)
+    return try PackedPlan(header: header, items: items, runningTasks: runTasks)
   }
 
   /// Runs tasks on the packer's threads.
@@ -145,19 +141,19 @@ public struct ModelPacker: Sendable {
   /// - Parameter activations: the quantizers that the header will list.
   /// - Throws: `ModelError` when a kept tensor cannot be read.
   func fixedByteCount(activations: [ActivationQuantizer]) throws -> Int {
-    let items = try archive.tensors.map { name, tensor in try item(name, tensor) { _ in } }
+    let items = try archive.tensors.map { try item($0, $1) }
     var header = header
     header.activations = activations
     header.adjustedNames = plan.quantizedNames.compactMap(ModelQuantizer.biasName)
       .filter { archive.tensors[$0] != nil }
-    let writer = try PackedWriter(header: header, items: items, runningTasks: runTasks)
-    let kept = writer.header.entries.reduce(64) { sum, entry in
+    let packed = try PackedPlan(header: header, items: items, runningTasks: runTasks)
+    let kept = packed.header.entries.reduce(64) { sum, entry in
       if case .affine = entry.encoding { sum } else { sum + entry.byteCount }
     }
     // Other bit widths, offsets and biases change the header's length a little, and each record that
     // may grow to 4,096 bytes may come to lie up to 63 bytes further.
-    let text = writer.estimatedHeaderByteCount
-    let slack = text / 20 + 256 + 63 * writer.header.entries.count { $0.byteCount >= 1024 }
+    let text = packed.estimatedHeaderByteCount
+    let slack = text / 20 + 256 + 63 * packed.header.entries.count { $0.byteCount >= 1024 }
     return kept + text + slack
   }
 
@@ -197,9 +193,8 @@ public struct ModelPacker: Sendable {
   }
 
   private func item(
-    _ name: String, _ tensor: Tensor,
-    record: @escaping @Sendable (QuantizationSummary) -> Void
-  ) throws -> PackedItem {
+    _ name: String, _ tensor: Tensor
+  ) throws -> PackedItem<QuantizationSummary> {
     guard let entry = plan.entries[name], let quantization = entry.quantization else {
       return PackedItem(
         name: name, role: plan.entries[name]?.role ?? .parameter, source: tensor, action: .keep)
@@ -218,15 +213,11 @@ public struct ModelPacker: Sendable {
         // are not the same.
         encoding, method: isOfMethod ? "layer \(original)" : quantization.search.rawValue
       ) {
-        if let layer {
-          record(layer.summary)
-          return layer.tensor
-        }
-        guard let (tensor, summary) = try quantize?() else {
+        if let layer { return (layer.tensor, layer.summary) }
+        guard let outcome = try quantize?() else {
           throw TransformError(.notPlanned(reason: "nothing quantizes it"), tensor: name)
         }
-        record(summary)
-        return tensor
+        return outcome
       })
   }
 
@@ -248,5 +239,16 @@ public struct ModelPacker: Sendable {
       let outcome = try quantizer.outcome(name, tensor: tensor)
       return (outcome.tensor, outcome.summary)
     }
+  }
+}
+
+extension PackedPlan where Cost == QuantizationSummary {
+  /// What quantizing each tensor cost, in the archive's order.
+  ///
+  /// - Parameter costs: of the records.
+  package func summaries(of costs: [QuantizationSummary?]) -> [QuantizationSummary] {
+    var found: [String: QuantizationSummary] = [:]
+    for summary in costs.compactMap(\.self) { found[summary.name] = summary }
+    return header.names.keys.compactMap { found[$0] }
   }
 }

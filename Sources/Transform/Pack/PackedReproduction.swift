@@ -89,7 +89,7 @@ public struct PackedReproduction: Sendable {
   /// - Throws: `TransformError` when the recipe does not fit the reference, or the header keeps none.
   public func deviations(of model: PackedModel) throws -> [PackedDeviation] {
     let packer = try packer.get()
-    return try packer.writer(producer: producer)
+    return try packer.packedPlan(producer: producer)
       .deviations(of: model, runningTasks: packer.runTasks)
   }
 
@@ -102,10 +102,12 @@ public struct PackedReproduction: Sendable {
       throw ModelError.mismatch(expected: "a tensor of this name", found: "none")
     }
     if case .affine = entry.encoding {
-      return try packer.get().writer(of: [entry.name]).record(at: 0)
+      return try packer.get().packedPlan(of: [entry.name]).file.record(at: 0).bytes
     }
     // What is kept is so whatever the recipe says of it.
-    let item = PackedItem(name: entry.name, role: entry.role, source: tensor, action: .keep)
-    return try PackedWriter(header: PackedHeader(producer: producer), items: [item]).record(at: 0)
+    let item = PackedItem<Never>(
+      name: entry.name, role: entry.role, source: tensor, action: .keep)
+    return try PackedPlan(header: PackedHeader(producer: producer), items: [item]).file
+      .record(at: 0).bytes
   }
 }

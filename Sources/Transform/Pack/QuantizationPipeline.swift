@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 /// From a full-precision model to a packed file: the plan, its bit widths, the method, the file.
 ///

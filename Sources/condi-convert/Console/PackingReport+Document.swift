@@ -152,8 +152,8 @@ extension PackingReport {
   ///
   /// - Throws: `ModelError` when the outcome is not that of packing.
   init(_ outcome: ConversionOutcome, input: String, output: String) throws {
-    let header = outcome.plan.header
-    guard let source = header.source, let recipe = header.recipe, let summary = outcome.summary
+    guard let header = outcome.plan.header, let source = header.source,
+      let recipe = header.recipe, let summary = outcome.summary
     else {
       throw ModelError.malformed("the plan is not one for packing", path: output)
     }

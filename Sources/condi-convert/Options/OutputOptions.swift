@@ -59,9 +59,10 @@ struct OutputOptions: ParsableArguments {
     common: CommonOptions
   ) throws {
     let bar = ProgressBar(activity, total: archive.tensorByteCount, isQuiet: common.quiet)
-    try FormatRegistry.standard.write(archive, as: format, to: path, replacesExisting: force) {
-      bar.advance($1)
-    }
+    try FormatRegistry.standard.write(
+      archive, as: format, to: path, replacesExisting: force,
+      runningTasks: PackedArgument.tasks(common)
+    ) { bar.advance($1) }
     Console.note(
       "wrote \(counted(archive.tensors.count, "tensor")) to \(path) as "
         + format.identifier.displayName,

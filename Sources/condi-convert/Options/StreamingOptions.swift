@@ -83,12 +83,10 @@ struct StreamingOptions: ParsableArguments {
     if let conversion = try plan() { return conversion }
     guard !isAskedFor else {
       throw ValidationError(
-        "--journal and --consume-input are for packing without a calibration or --target-size, "
-          + "and for safetensors output")
+        "--journal and --consume-input are not for packing with a calibration or --target-size")
     }
     SharedWork.noteRootIsAlone(
-      "what is shared is packing without a calibration or --target-size, and safetensors output",
-      common: common)
+      "packing with a calibration or --target-size is not shared", common: common)
     return nil
   }
 
@@ -116,8 +114,10 @@ struct StreamingOptions: ParsableArguments {
 
   /// Says what was written where every bit was kept.
   static func note(_ outcome: ConversionOutcome, output: String, common: CommonOptions) {
+    let name = outcome.plan.request.format
+    let format = FormatRegistry.standard.format(named: name)?.identifier.displayName ?? name
     Console.note(
-      "wrote \(counted(outcome.plan.header.names.count, "tensor")) to \(output) as "
-        + "\(SafetensorsFormat().identifier.displayName)", unless: common.quiet)
+      "wrote \(counted(outcome.plan.tensors.count, "tensor")) to \(output) as "
+        + format, unless: common.quiet)
   }
 }

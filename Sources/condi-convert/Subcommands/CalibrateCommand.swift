@@ -85,8 +85,9 @@ struct CalibrateCommand: ParsableCommand {
       common: common)
     let calibration = try locatingErrors(path: model) { try calibrating.run() }
     try locatingErrors(path: output) {
-      try NPZFormat(isCompressed: true).write(
-        calibration.archive(), to: &writer, progress: nil)
+      _ = try writer.write(
+        NPZFormat(isCompressed: true).plan(calibration.archive()),
+        runningTasks: PackedArgument.tasks(common))
     }
     try writer.finish()
     try report.print(

@@ -22,7 +22,7 @@ struct ConvertCommand: SharedCommand {
       where a checkpoint has several networks, the others are named with their --root.
 
       Models may be larger than memory: without a calibration, one tensor a thread is in memory. From \
-      1 GiB of tensors on, a packed or safetensors output is written as OUT.part, with a journal \
+      1 GiB of tensors on, the output is written as OUT.part, with a journal \
       OUT.journal beside it; after whatever ended the command, the same command goes on where it \
       stopped, and the bytes are the same. 'plan', 'run' and 'finish' share the work out to several \
       machines.
@@ -74,9 +74,8 @@ struct ConvertCommand: SharedCommand {
     let (streaming, common) = (packing.streaming, packing.common)
     let request = ConversionRequest(
       input: input, output: output, root: packing.root, format: format.identifier.name, recipe: nil)
-    if format is SafetensorsFormat,
-      let outcome = try streaming.continued(
-        request, destination: packing.destination, common: common)
+    if let outcome = try streaming.continued(
+      request, destination: packing.destination, common: common)
     {
       return StreamingOptions.note(outcome, output: output, common: common)
     }
@@ -86,10 +85,7 @@ struct ConvertCommand: SharedCommand {
     try locatingErrors(path: input) { try archive.requireReadableTensors() }
     if let conversion = try streaming.conversion(
       of: archive, input: input, common: common,
-      planning: {
-        guard format is SafetensorsFormat else { return nil }
-        return try Conversion(request, copying: archive, root: packing.root)
-      })
+      planning: { try Conversion(request, copying: archive, root: packing.root) })
     {
       let outcome = try streaming.run(
         conversion, of: archive, destination: packing.destination, common: common)

@@ -72,9 +72,6 @@ struct PlanCommand: ParsableCommand {
     guard format.identifier == PackedFormat.identifier else {
       try quantization.refuse(for: format)
       try method.refuse(for: format)
-      guard format is SafetensorsFormat else {
-        throw ValidationError("jobs write packed files and safetensors, nothing else")
-      }
       let archive = try ModelArgument.open(input, root: root, stored: true, common: common)
       return try Conversion(
         ConversionRequest(

@@ -63,9 +63,9 @@ struct RepairCommand: ParsableCommand {
         part.method.map { "restored (\($0.rawValue))" } ?? "NOT restored: \(part.obstacle ?? "")"
       Console.note("\(damaged): \(part.fault.place): \(result)", unless: common.quiet)
     }
-    var writer = try AtomicFileWriter(path: output, replacesExisting: force)
-    try restoration.write(to: &writer)
-    try writer.finish()
+    try OutputDestination.check(output, replacesExisting: force)
+    try restoration.plan().write(
+      to: output, replacesExisting: force, runningTasks: PackedArgument.tasks(common))
     Console.note(
       restoration.parts.isEmpty
         ? "\(damaged) is whole; \(output) is a copy of it"

@@ -29,7 +29,7 @@ import Testing
   /// One small tensor of each kind of record but for long ones.
   private func smallFile() throws -> [UInt8] {
     try PackedSamples.file(
-      PackedWriter(
+      PackedPlan(
         header: PackedHeader(producer: Producer.current),
         items: [
           PackedSamples.items()[0], PackedSamples.items()[1], PackedSamples.items()[5],
@@ -102,7 +102,7 @@ import Testing
       elementType: .float32, shape: [1100],
       bytes: SharedBytes(elementsOf: (0..<1100).map { Float(cos(Double($0 * $0))) }))
     let whole = try PackedSamples.file(
-      PackedWriter(losslessly: TensorArchive(tensors: ["a": a, "b": b])))
+      PackedPlan(losslessly: TensorArchive(tensors: ["a": a, "b": b])))
     let model = try PackedModel(parsing: InputFile(SharedBytes(whole), path: "file"))
     let (first, second) = (model.header.entries[0], model.header.entries[1])
     #expect(first.byteCount == second.byteCount)

@@ -85,7 +85,7 @@ import Testing
   }
 
   @Test func anEmptyModelIsAFile() throws {
-    let bytes = try PackedSamples.file(PackedWriter(losslessly: TensorArchive()))
+    let bytes = try PackedSamples.file(PackedPlan(losslessly: TensorArchive()))
     #expect(try PackedSamples.faults(bytes).isEmpty)
   }
 
@@ -93,7 +93,7 @@ import Testing
     var items = try PackedSamples.items()
     items.append(items[0])
     #expect(throws: ModelError.malformed("two tensors have this name", tensor: "bias")) {
-      try PackedWriter(header: PackedSamples.header(), items: items)
+      try PackedPlan(header: PackedSamples.header(), items: items)
     }
   }
 }

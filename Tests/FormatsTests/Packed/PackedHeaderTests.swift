@@ -12,7 +12,7 @@ import Testing
     let tensor = try Tensor(
       elementType: .float32, shape: [2], bytes: SharedBytes(elementsOf: [1, 2] as [Float]))
     let bytes = try PackedSamples.file(
-      PackedWriter(losslessly: TensorArchive(tensors: ["a": tensor])))
+      PackedPlan(losslessly: TensorArchive(tensors: ["a": tensor])))
     let text = try PackedSamples.open(bytes) { $0.headerText }
     let changed = change(text)
     #expect(changed != text, "the test must change something")

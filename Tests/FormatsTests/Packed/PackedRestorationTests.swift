@@ -22,9 +22,7 @@ import Testing
     return try withTemporaryFolder { folder in
       let path = folder.appending("restored.condi")
       do {
-        var writer = try AtomicFileWriter(path: path)
-        try restoration.write(to: &writer)
-        try writer.finish()
+        try restoration.plan().write(to: path)
       } catch let error as ModelError {
         #expect(!obstacles.isEmpty)
         #expect("\(error)".contains("cannot be restored"))
@@ -58,7 +56,7 @@ import Testing
         "the header does not say which minor version the prologue named"
       ])
     let own = try PackedSamples.file(
-      PackedWriter(
+      PackedPlan(
         header: PackedHeader(producer: Producer.current), items: PackedSamples.items()))
     var damaged = own
     damaged.replaceSubrange(0..<64, with: [UInt8](repeating: 0xAA, count: 64))
@@ -115,24 +113,24 @@ import Testing
   @Test func packingAgainGivesNoDeviations() throws {
     let whole = try PackedSamples.file()
     let model = try PackedModel(parsing: InputFile(SharedBytes(whole), path: "file"))
-    let writer = try PackedWriter(header: PackedSamples.header(), items: PackedSamples.items())
-    #expect(try writer.deviations(of: model).isEmpty)
+    let plan = try PackedPlan(header: PackedSamples.header(), items: PackedSamples.items())
+    #expect(try plan.deviations(of: model).isEmpty)
     var header = PackedSamples.header()
     header.metadata["license"] = "some"
-    let other = try PackedWriter(header: header, items: PackedSamples.items())
+    let other = try PackedPlan(header: header, items: PackedSamples.items())
     #expect(try other.deviations(of: model).map(\.region) == [.header])
     var items = try PackedSamples.items()
     items[0].source = try Tensor(
       elementType: .float32, shape: [3],
       bytes: SharedBytes(elementsOf: [0.1, -0.2, 0.4] as [Float]))
     items[8].source = items[0].source
-    let changed = try PackedWriter(header: PackedSamples.header(), items: items)
+    let changed = try PackedPlan(header: PackedSamples.header(), items: items)
       .deviations(of: model)
     #expect(changed.map(\.tensor) == ["bias"])
     let offset = try #require(model.entry(named: "bias")).offset
     #expect((changed.first?.offset ?? 0) >= offset + 8)
     items.remove(at: 1)
-    let fewer = try PackedWriter(header: PackedSamples.header(), items: items)
+    let fewer = try PackedPlan(header: PackedSamples.header(), items: items)
     #expect(try fewer.deviations(of: model).count == 1)
   }
 }

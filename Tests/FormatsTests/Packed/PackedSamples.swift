@@ -8,7 +8,7 @@ import TestSupport
 /// Small packed files for tests.
 enum PackedSamples {
   /// Every encoding once, padding, an alias, and all optional header members.
-  static func items() throws -> [PackedItem] {
+  static func items() throws -> [PackedItem<Never>] {
     let weights = (0..<60).map { Float(sin(Double($0) * 1.7)) }
     let weight = try Tensor(
       elementType: .float32, shape: [6, 10], bytes: SharedBytes(elementsOf: weights))
@@ -43,7 +43,7 @@ enum PackedSamples {
   static func quantizing(
     _ name: String, _ tensor: Tensor, _ granularity: QuantizationGranularity, parts: Int = 1,
     bits: Int, parameterType: QuantizationParameterType = .float32
-  ) throws -> PackedItem {
+  ) throws -> PackedItem<Never> {
     let layout = try AffineLayout(shape: tensor.shape, granularity: granularity, parts: parts)
     let encoding = AffineEncoding(layout: layout, bitWidth: bits, parameterType: parameterType)
     return PackedItem(
@@ -51,10 +51,11 @@ enum PackedSamples {
       action: .quantize(encoding, method: "sample") {
         let lower = [Float](repeating: -1, count: layout.cellCount)
         let scale = [Float](repeating: 2 / Float(1 << bits - 1), count: layout.cellCount)
-        return try QuantizedTensor.encode(
+        let quantized = try QuantizedTensor.encode(
           values: tensor.floatValues(), layout: layout, bitWidth: bits,
           parameterType: parameterType, lower: lower, scale: scale,
           elementType: tensor.elementType, shape: tensor.shape)
+        return (quantized, nil)
       })
   }
 
@@ -81,19 +82,17 @@ enum PackedSamples {
 
   /// The bytes of a file with all of the above.
   static func file(
-    runningTasks run: TaskRunner = sequentially
+    runningTasks run: @escaping TaskRunner = sequentially
   ) throws -> [UInt8] {
-    try file(PackedWriter(header: header(), items: items(), runningTasks: run), runningTasks: run)
+    try file(PackedPlan(header: header(), items: items(), runningTasks: run), runningTasks: run)
   }
 
   static func file(
-    _ writer: PackedWriter, runningTasks run: TaskRunner = sequentially
+    _ plan: PackedPlan<Never>, runningTasks run: @escaping TaskRunner = sequentially
   ) throws -> [UInt8] {
     try withTemporaryFolder { folder in
       let path = folder.appending("sample.condi")
-      var output = try AtomicFileWriter(path: path)
-      try writer.write(to: &output, runningTasks: run)
-      try output.finish()
+      try plan.file.write(to: path, runningTasks: run)
       return try InputFile(path: path).bytes(at: 0, count: fileSize(path), purpose: "a test").array
     }
   }

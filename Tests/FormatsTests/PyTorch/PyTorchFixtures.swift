@@ -129,7 +129,7 @@ enum PyTorchFixtures {
     let path = try ZipFiles.temporaryPath()
     defer { unlink(path) }
     var writer = try AtomicFileWriter(path: path)
-    try PyTorchFormat().write(archive, to: &writer, progress: nil)
+    try writer.write(PyTorchFormat().plan(archive))
     try writer.finish()
     return try InputFile(path: path)
   }

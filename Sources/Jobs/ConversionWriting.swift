@@ -1,0 +1,173 @@
+import Formats
+import FoundationEssentials
+import LinearAlgebra
+import OrderedCollections
+import Ranks
+import Storage
+import Transform
+
+/// Writes a conversion's output: on the threads of one process or of several ranks, with a journal of
+/// the records in their places, and deleting sources that are used up.
+struct ConversionWriting: WritingPolicy {
+  let conversion: Conversion
+  let output: PartialFile
+  var ranks = RankGroup.alone
+  let threads: Int
+  /// Gets one line per record that this process made.
+  var journal: ConversionJournal?
+  /// Deletes sources whose records are all in their places; it needs the journal.
+  var consumption: InputConsumption?
+
+  private var writer: PlannedFileWriter<QuantizationSummary> {
+    PlannedFileWriter(conversion.file, to: output.placement)
+  }
+
+  /// Makes those of the records at `indices` that are not `done`, in that order.
+  ///
+  /// - Parameters:
+  ///   - done: results of records that are in the file.
+  ///   - progress: called with the bytes of each tensor, from any thread; at once for what is done.
+  /// - Returns: `done`, and the results of what was missing, of all ranks.
+  /// - Throws: the error of the first index in the order that failed.
+  func placeMissing(
+    of indices: [Int], done: [RecordResult<QuantizationSummary>], progress: WriteProgress?
+  ) throws -> [RecordResult<QuantizationSummary>] {
+    let isDone = Set(done.map(\.index))
+    for result in done { writer.show(result.index, progress) }
+    try consumption?.complete(done.map(\.index), preparing: prepareToConsume)
+    return done
+      + (try writer.place(indices.filter { !isDone.contains($0) }, by: self, progress: progress))
+  }
+
+  func map(
+    count: Int, progress: @escaping @Sendable (Int) -> Void,
+    _ transform: @escaping @Sendable (Int) throws -> RecordResult<QuantizationSummary>
+  ) throws -> [RecordResult<QuantizationSummary>] {
+    try ranks.map(
+      count: count, threads: threads, progress: progress,
+      concluding: {
+        // Whoever seals the file may be on another machine.
+        if ranks.isShared { try output.synchronize() }
+      }, transform)
+  }
+
+  var making: RecordMaking<QuantizationSummary> {
+    { [journal, consumption, prepareToConsume] index, make in
+      func noted() throws -> RecordResult<QuantizationSummary> {
+        let result = try make()
+        // Zeros that stood in for missing bytes of the input must not count as done.
+        try SignalHandlers.checkInputs()
+        try journal?.append(RecordNote(result).json())
+        return result
+      }
+      return try consumption?.making(index, preparing: prepareToConsume, noted) ?? noted()
+    }
+  }
+
+  /// Makes everything durable that depends on the source at a path.
+  private var prepareToConsume: @Sendable (_ path: String) throws -> Void {
+    { [output, journal] path in
+      try output.synchronize()
+      try journal?.append(.object(["consumed": .string(path)]))
+      try journal?.synchronize()
+    }
+  }
+
+  /// The latest of `notes` about each record, where the file holds what the note says; by index.
+  func confirmed(latestOf notes: [RecordNote]) throws -> [RecordResult<QuantizationSummary>] {
+    let records = conversion.file.records
+    let notes = Dictionary(notes.map { ($0.index, $0) }) { $1 }.values
+      .sorted { $0.index < $1.index }
+    return try parallelMap(count: notes.count, threads: threads) { position in
+      let note = notes[position]
+      guard records.indices.contains(note.index) else { return nil }
+      let record = records[note.index]
+      guard
+        try output.holds(
+          checksum: note.checksum, at: record.offset, byteCount: record.byteCount)
+      else { return nil }
+      return RecordResult(
+        index: note.index, offset: record.offset, byteCount: record.byteCount,
+        checksum: note.checksum, cost: note.summary)
+    }.compactMap(\.self)
+  }
+
+  /// Seals a file whose records are all in place, and gives it its name.
+  ///
+  /// - Parameters:
+  ///   - results: one per record.
+  ///   - wasEmpty: whether nothing but these records was ever in the file; what lies between them is
+  ///     zero then.
+  func finish(
+    _ results: [RecordResult<QuantizationSummary>], wasEmpty: Bool
+  ) throws -> ConversionOutcome {
+    let end = try writer.seal(results, clearsGaps: !wasEmpty)
+    try output.finish(byteCount: end)
+    var summaries: [String: QuantizationSummary] = [:]
+    for summary in results.compactMap(\.cost) { summaries[summary.name] = summary }
+    return ConversionOutcome(
+      plan: conversion.plan,
+      layers: conversion.plan.tensors.keys.compactMap { summaries[$0] },
+      summary: conversion.plan.header.map { PackedSummary($0, fileByteCount: end) },
+      fileByteCount: end)
+  }
+}
+
+/// What a conversion wrote.
+package struct ConversionOutcome: Sendable {
+  package let plan: ConversionPlan
+  /// What quantizing each tensor cost, in the archive's order; empty where every bit is kept.
+  package let layers: [QuantizationSummary]
+  /// How small a packed file is.
+  package let summary: PackedSummary?
+  package let fileByteCount: Int
+}
+
+/// A journal's note that a record is in its place.
+struct RecordNote: Sendable {
+  /// The record's index in the file.
+  let index: Int
+  let checksum: UInt32
+  /// What quantizing cost, for quantized tensors.
+  let summary: QuantizationSummary?
+
+  init(_ result: RecordResult<QuantizationSummary>) {
+    index = result.index
+    checksum = result.checksum
+    summary = result.cost
+  }
+}
+
+extension RecordNote {
+  init(parsing json: JSONValue) throws {
+    var members = try JSONMembers(json, subject: "a line of the journal")
+    index = try members.require("record", members.takeCount("record"))
+    let digits = try members.require("crc32", members.takeString("crc32"))
+    guard digits.utf8.count == 8, let value = UInt32(digits, radix: 16) else {
+      throw ModelError.malformed("'crc32' is not 8 hexadecimal digits")
+    }
+    checksum = value
+    summary = try members.take("summary").map { json in
+      do {
+        return try JSONDecoder().decode(
+          QuantizationSummary.self, from: Data(json.serialized().utf8))
+      } catch {
+        throw ModelError.malformed("'summary' is not what quantizing a tensor cost")
+      }
+    }
+  }
+
+  func json() throws -> JSONValue {
+    let digits = String(checksum, radix: 16)
+    var members: OrderedDictionary<String, JSONValue> = [
+      "record": .integer(index),
+      "crc32": .string(String(repeating: "0", count: 8 - digits.count) + digits),
+    ]
+    if let summary {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = .sortedKeys
+      members["summary"] = try JSONDocument.parse(SharedBytes(try encoder.encode(summary)))
+    }
+    return .object(members)
+  }
+}

@@ -1,0 +1,186 @@
+/// A file planned record by record before any of its bytes is made.
+///
+/// Every format that is written describes its file as such a plan, and `PlannedFileWriter` executes
+/// it. Records can be made in any order, by threads, jobs and ranks alike; the bytes of the file are
+/// always the same.
+///
+/// `Cost` is what making a record lost, such as the error of rounding its tensor; it is `Never` where
+/// every bit is kept.
+///
+/// ```swift
+/// let file = try SafetensorsFormat().plan(archive)
+/// print(file.records.map(\.name), file.byteCountLimit)
+/// try file.write(to: "model.safetensors")
+/// ```
+public struct PlannedFile<Cost: Sendable>: Sendable {
+  /// The records, in the order of the file.
+  public let records: [PlannedRecord<Cost>]
+  /// Whether records may turn out shorter than planned. Each then begins where the one before it
+  /// ended, after the planned gap.
+  package let isFlowing: Bool
+  /// The end of the last record and what pads it: exact unless the file is flowing.
+  package let recordsEnd: Int
+  /// Makes everything between and after the records.
+  private let seal: @Sendable ([RecordResult<Cost>]) throws -> [FilePiece]
+
+  /// Creates a plan.
+  ///
+  /// - Parameters:
+  ///   - records: in the order of the file, without overlap.
+  ///   - isFlowing: whether lengths and offsets of the records are upper bounds.
+  ///   - recordsEnd: the end of the records; by default that of the last one.
+  ///   - seal: makes the rest of the file from the results of all records, in their order.
+  package init(
+    _ records: [PlannedRecord<Cost>], isFlowing: Bool = false, recordsEnd: Int? = nil,
+    sealing seal: @escaping @Sendable ([RecordResult<Cost>]) throws -> [FilePiece]
+  ) {
+    self.records = records
+    self.isFlowing = isFlowing
+    self.recordsEnd = recordsEnd ?? records.last.map { $0.offset + $0.byteCount } ?? 0
+    self.seal = seal
+  }
+
+  /// Bytes of the file without what is only known once all records are made, at most.
+  public var byteCountLimit: Int { recordsEnd }
+
+  /// The record at `index`.
+  ///
+  /// - Throws: `ModelError` when its source cannot be read, or it has another length than planned.
+  package func record(at index: Int) throws -> MadeRecord<Cost> {
+    let record = records[index]
+    return try locatingErrors(
+      tensor: record.entry == nil ? record.names.first : nil, entry: record.entry
+    ) {
+      let made = try record.make()
+      let count = made.bytes.count
+      guard count == record.byteCount || isFlowing && count < record.byteCount else {
+        throw ModelError(
+          .truncated(
+            expectedBytes: record.byteCount, foundBytes: count, purpose: "its planned record"))
+      }
+      return made
+    }
+  }
+
+  /// The pieces between and after the records.
+  ///
+  /// - Parameter results: one per record, in the order of the records.
+  package func pieces(sealing results: [RecordResult<Cost>]) throws -> [FilePiece] {
+    try seal(results)
+  }
+
+  /// The records' indices, those made from the most bytes first, so that no worker is left with a
+  /// long one at the end.
+  package var largestFirst: [Int] {
+    records.indices.sorted {
+      (records[$0].sourceByteCount, $1) > (records[$1].sourceByteCount, $0)
+    }
+  }
+}
+
+extension PlannedFile where Cost == Never {
+  /// The same file, for a writer of files whose records may have a cost.
+  package func withCost<Other: Sendable>(of type: Other.Type = Other.self) -> PlannedFile<Other> {
+    PlannedFile<Other>(
+      records.map { record in
+        PlannedRecord<Other>(
+          name: record.name, names: record.names, entry: record.entry, offset: record.offset,
+          byteCount: record.byteCount, sourceByteCount: record.sourceByteCount
+        ) {
+          let made = try record.make()
+          return MadeRecord(made.bytes, contentChecksum: made.contentChecksum)
+        }
+      }, isFlowing: isFlowing, recordsEnd: recordsEnd
+    ) { results in
+      try seal(results.map { $0.withCost(nil) })
+    }
+  }
+}
+
+/// One record of a planned file.
+public struct PlannedRecord<Cost: Sendable>: Sendable {
+  /// The first of `names`; what else the record is, where it holds no tensor.
+  public let name: String
+  /// Every tensor whose content the record holds.
+  public let names: [String]
+  /// The name of the record in an archive's directory; `nil` in other files.
+  package let entry: String?
+  /// Where the record lies in the file.
+  public let offset: Int
+  /// The record's length in the file.
+  public let byteCount: Int
+  /// Bytes that are read to make the record.
+  public let sourceByteCount: Int
+  fileprivate let make: @Sendable () throws -> MadeRecord<Cost>
+
+  package init(
+    name: String, names: [String], entry: String? = nil, offset: Int, byteCount: Int,
+    sourceByteCount: Int, making make: @escaping @Sendable () throws -> MadeRecord<Cost>
+  ) {
+    self.name = name
+    self.names = names
+    self.entry = entry
+    self.offset = offset
+    self.byteCount = byteCount
+    self.sourceByteCount = sourceByteCount
+    self.make = make
+  }
+}
+
+/// A record's bytes, and what making them cost.
+package struct MadeRecord<Cost: Sendable>: Sendable {
+  package let bytes: SharedBytes
+  package let cost: Cost?
+  /// CRC-32 of the content that `bytes` hold compressed; `nil` where they are the content.
+  package let contentChecksum: UInt32?
+
+  package init(_ bytes: SharedBytes, cost: Cost? = nil, contentChecksum: UInt32? = nil) {
+    self.bytes = bytes
+    self.cost = cost
+    self.contentChecksum = contentChecksum
+  }
+}
+
+/// A record that is in its place: what remains known of it once its bytes are gone.
+package struct RecordResult<Cost: Sendable>: Sendable {
+  /// The record's index in the file.
+  package let index: Int
+  package let offset: Int
+  package let byteCount: Int
+  /// CRC-32 of the record as it lies in the file.
+  package let checksum: UInt32
+  /// CRC-32 of the record's content before compression.
+  package let contentChecksum: UInt32
+  package let cost: Cost?
+
+  package init(
+    index: Int, offset: Int, byteCount: Int, checksum: UInt32, contentChecksum: UInt32? = nil,
+    cost: Cost?
+  ) {
+    self.index = index
+    self.offset = offset
+    self.byteCount = byteCount
+    self.checksum = checksum
+    self.contentChecksum = contentChecksum ?? checksum
+    self.cost = cost
+  }
+
+  fileprivate func withCost<Other: Sendable>(_ cost: Other?) -> RecordResult<Other> {
+    RecordResult<Other>(
+      index: index, offset: offset, byteCount: byteCount, checksum: checksum,
+      contentChecksum: contentChecksum, cost: cost)
+  }
+}
+
+extension RecordResult: Codable where Cost: Codable {}
+
+/// Bytes with their place in a file.
+package struct FilePiece: Sendable {
+  package let offset: Int
+  package let bytes: SharedBytes
+
+  package init(offset: Int, bytes: SharedBytes) {
+    self.offset = offset
+    self.bytes = bytes
+  }
+}

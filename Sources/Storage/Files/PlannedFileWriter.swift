@@ -1,0 +1,224 @@
+import Synchronization
+
+/// Called by writers after each record, from any thread, with its tensor's name and the bytes read.
+public typealias WriteProgress = @Sendable (_ tensor: String, _ byteCount: Int) -> Void
+
+/// How the records of a planned file are made: by which threads or processes, and what is done
+/// around each record.
+package protocol WritingPolicy<Cost> {
+  associatedtype Cost: Sendable
+
+  /// Maps `transform` over `0..<count`; tasks start in the order of their indices.
+  ///
+  /// - Parameter progress: called with each index, from any thread.
+  func map(
+    count: Int, progress: @escaping @Sendable (Int) -> Void,
+    _ transform: @escaping @Sendable (Int) throws -> RecordResult<Cost>
+  ) throws -> [RecordResult<Cost>]
+
+  /// Runs the closure that makes the record at an index and puts it in its place.
+  var making: RecordMaking<Cost> { get }
+}
+
+/// Runs `make`, which puts the record at `index` in its place.
+package typealias RecordMaking<Cost: Sendable> =
+  @Sendable (
+    _ index: Int, _ make: () throws -> RecordResult<Cost>
+  ) throws -> RecordResult<Cost>
+
+/// Executes a plan: makes records, puts them in their places, and seals the file.
+package struct PlannedFileWriter<Cost: Sendable>: Sendable {
+  package let file: PlannedFile<Cost>
+  package let output: PositionalFile
+
+  package init(_ file: PlannedFile<Cost>, to output: PositionalFile) {
+    self.file = file
+    self.output = output
+  }
+
+  /// Makes the records at `indices`, in that order.
+  ///
+  /// - Parameters:
+  ///   - indices: of a flowing file all, in the order of the file.
+  ///   - progress: called with each record's tensor and source bytes, from any thread.
+  /// - Returns: one result per index, in the order of `indices`.
+  /// - Throws: the error of the first index that failed.
+  package func place(
+    _ indices: [Int], by policy: some WritingPolicy<Cost>, progress: WriteProgress? = nil
+  ) throws -> [RecordResult<Cost>] {
+    precondition(
+      !file.isFlowing || indices.elementsEqual(file.records.indices),
+      "the records of a flowing file are made in order")
+    let flow = file.isFlowing ? RecordFlow() : nil
+    let making = policy.making
+    return try policy.map(count: indices.count, progress: { show(indices[$0], progress) }) {
+      position in
+      let index = indices[position]
+      do {
+        return try making(index) { try place(index, flow) }
+      } catch {
+        flow?.abandon()
+        throw error
+      }
+    }
+  }
+
+  /// Calls `progress` for the record at `index`.
+  package func show(_ index: Int, _ progress: WriteProgress?) {
+    let record = file.records[index]
+    if !record.names.isEmpty { progress?(record.name, record.sourceByteCount) }
+  }
+
+  private func place(_ index: Int, _ flow: RecordFlow?) throws -> RecordResult<Cost> {
+    let made = try file.record(at: index)
+    let offset =
+      try flow?.offset(of: made.bytes.count, at: index, in: file) ?? file.records[index].offset
+    try output.write(made.bytes, at: offset)
+    return RecordResult(
+      index: index, offset: offset, byteCount: made.bytes.count,
+      checksum: CRC32.checksum(made.bytes), contentChecksum: made.contentChecksum, cost: made.cost)
+  }
+
+  /// Puts everything that is not a record in its place.
+  ///
+  /// - Parameters:
+  ///   - results: one per record, in any order.
+  ///   - clearsGaps: whether the file may hold other bytes between the records, which become zero.
+  /// - Returns: the file's length.
+  package func seal(_ results: [RecordResult<Cost>], clearsGaps: Bool) throws -> Int {
+    let results = results.sorted { $0.index < $1.index }
+    precondition(results.map(\.index) == Array(file.records.indices), "one result per record")
+    if clearsGaps { try clearGaps() }
+    var end =
+      file.isFlowing ? results.last.map { $0.offset + $0.byteCount } ?? 0 : file.recordsEnd
+    for piece in try file.pieces(sealing: results) {
+      try output.write(piece.bytes, at: piece.offset)
+      end = max(end, piece.offset + piece.bytes.count)
+    }
+    return end
+  }
+
+  private func clearGaps() throws {
+    var end = 0
+    for record in file.records {
+      try clear(end..<record.offset)
+      end = record.offset + record.byteCount
+    }
+    try clear(end..<max(end, file.recordsEnd))
+  }
+
+  private func clear(_ range: Range<Int>) throws {
+    guard !range.isEmpty else { return }
+    try output.write(SharedBytes(count: range.count) { _ in }, at: range.lowerBound)
+  }
+}
+
+/// Finds the places of a flowing file's records: a record's place is known when all before it are made.
+// Sendable: its variables are touched under the condition's lock only.
+private final class RecordFlow: @unchecked Sendable {
+  private let condition = Condition()
+  private var next = 0
+  private var end = 0
+  private var isAbandoned = false
+
+  /// The offset of the record at `index`, once its turn has come.
+  ///
+  /// - Throws: `CancellationError` when a record before it failed.
+  func offset<Cost>(of byteCount: Int, at index: Int, in file: PlannedFile<Cost>) throws -> Int {
+    try condition.withLock {
+      while next < index {
+        if isAbandoned { throw CancellationError() }
+        condition.wait()
+      }
+      let planned = file.records[index]
+      let previousEnd =
+        index == 0 ? 0 : file.records[index - 1].offset + file.records[index - 1].byteCount
+      let offset = end + planned.offset - previousEnd
+      end = offset + byteCount
+      next += 1
+      condition.broadcast()
+      return offset
+    }
+  }
+
+  func abandon() {
+    condition.withLock {
+      isAbandoned = true
+      condition.broadcast()
+    }
+  }
+}
+
+/// Makes records on the threads of this process alone.
+private struct LocalWriting<Cost: Sendable>: WritingPolicy {
+  let run: TaskRunner
+
+  func map(
+    count: Int, progress: @escaping @Sendable (Int) -> Void,
+    _ transform: @escaping @Sendable (Int) throws -> RecordResult<Cost>
+  ) throws -> [RecordResult<Cost>] {
+    let results = Mutex([RecordResult<Cost>?](repeating: nil, count: count))
+    try run(count) { index in
+      let result = try transform(index)
+      results.withLock { $0[index] = result }
+      progress(index)
+    }
+    return results.withLock { $0.compactMap(\.self) }
+  }
+
+  var making: RecordMaking<Cost> { { try $1() } }
+}
+
+/// What writing a planned file did.
+public struct WrittenFile<Cost: Sendable>: Sendable {
+  /// The file's length.
+  public let byteCount: Int
+  /// What making each record cost, in the order of the records; `nil` where every bit was kept.
+  public let costs: [Cost?]
+}
+
+extension AtomicFileWriter {
+  /// Writes a planned file as the whole content, which `finish()` puts at its path.
+  ///
+  /// - Parameters:
+  ///   - run: runs the making of the records; must start them in order for a compressed archive.
+  ///   - progress: called with each record's tensor and source bytes, from any thread.
+  /// - Throws: `ModelError` on reading and writing.
+  @discardableResult
+  public mutating func write<Cost: Sendable>(
+    _ file: PlannedFile<Cost>, runningTasks run: @escaping TaskRunner = sequentially,
+    progress: WriteProgress? = nil
+  ) throws -> WrittenFile<Cost> {
+    if !file.isFlowing { try preallocate(byteCount: file.recordsEnd) }
+    let writer = PlannedFileWriter(file, to: placement)
+    let order = file.isFlowing ? Array(file.records.indices) : file.largestFirst
+    let results = try writer.place(
+      order, by: LocalWriting<Cost>(run: run), progress: progress
+    ).sorted { $0.index < $1.index }
+    let end = try writer.seal(results, clearsGaps: false)
+    try advance(to: end)
+    return WrittenFile(byteCount: end, costs: results.map(\.cost))
+  }
+}
+
+extension PlannedFile {
+  /// Writes the file, which appears whole at `path` or not at all.
+  ///
+  /// - Parameters:
+  ///   - replacesExisting: whether a file that is there already is replaced; otherwise it is an error.
+  ///   - run: runs the making of the records; must start them in order for a compressed archive.
+  ///   - progress: called with each record's tensor and source bytes, from any thread.
+  /// - Throws: `ModelError` on reading and writing.
+  @discardableResult
+  public func write(
+    to path: String, replacesExisting: Bool = false,
+    runningTasks run: @escaping TaskRunner = sequentially, progress: WriteProgress? = nil
+  ) throws -> WrittenFile<Cost> {
+    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
+    let written = try locatingErrors(path: path) {
+      try writer.write(self, runningTasks: run, progress: progress)
+    }
+    try writer.finish()
+    return written
+  }
+}

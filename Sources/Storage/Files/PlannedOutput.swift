@@ -1,0 +1,94 @@
+import Glibc
+
+/// Planned files that belong together, such as weights and their configuration in one folder.
+package struct PlannedOutput: Sendable {
+  /// The files; of several, the one that names the others comes first and appears last.
+  private let files: [(name: String, file: PlannedFile<Never>)]
+  /// Whether the files lie in a folder; `false` for one file, which has no name of its own.
+  private let isFolder: Bool
+
+  /// One file.
+  package init(_ file: PlannedFile<Never>) {
+    files = [("", file)]
+    isFolder = false
+  }
+
+  /// Files of a folder, which is made where it is not there.
+  package init(folderOf files: [(name: String, file: PlannedFile<Never>)]) {
+    self.files = files
+    isFolder = true
+  }
+
+  /// Writes every file, each of which appears whole or not at all.
+  ///
+  /// All files are begun before any of them appears, so that what is in the way of one is found
+  /// before another is written.
+  ///
+  /// - Parameters:
+  ///   - path: the file or folder to write.
+  ///   - run: runs the making of the records.
+  ///   - progress: called with each record's tensor and source bytes, from any thread.
+  /// - Returns: the paths and lengths of the files.
+  /// - Throws: `ModelError` on reading and writing.
+  package func write(
+    to path: String, replacesExisting: Bool, runningTasks run: @escaping TaskRunner,
+    progress: WriteProgress?
+  ) throws -> [(path: String, byteCount: Int)] {
+    let folder = isFolder ? try OutputFolder(creating: path) : nil
+    do {
+      return try write(
+        files[...].map { (isFolder ? "\(path)/\($0.name)" : path, $0.file) }[...],
+        replacesExisting: replacesExisting, runningTasks: run, progress: progress)
+    } catch {
+      folder?.removeIfCreated()
+      throw error
+    }
+  }
+
+  private func write(
+    _ files: ArraySlice<(path: String, file: PlannedFile<Never>)>, replacesExisting: Bool,
+    runningTasks run: @escaping TaskRunner, progress: WriteProgress?
+  ) throws -> [(path: String, byteCount: Int)] {
+    guard let (path, file) = files.first else { return [] }
+    var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
+    let written = try locatingErrors(path: path) {
+      try writer.write(file, runningTasks: run, progress: progress)
+    }
+    let others = try write(
+      files.dropFirst(), replacesExisting: replacesExisting, runningTasks: run,
+      progress: progress)
+    try writer.finish()
+    return [(path, written.byteCount)] + others
+  }
+}
+
+extension PlannedFile where Cost == Never {
+  /// A file of bytes that are known already.
+  package init(content: SharedBytes) {
+    self.init([], recordsEnd: 0) { _ in [FilePiece(offset: 0, bytes: content)] }
+  }
+}
+
+/// A folder that output files go to, made when it is not there.
+private struct OutputFolder {
+  private let path: String
+  private let isCreated: Bool
+
+  /// - Throws: `ModelError` when something else is at `path`, or the folder cannot be made.
+  init(creating path: String) throws {
+    self.path = path
+    isCreated = mkdir(path, 0o777) == 0
+    guard isCreated || errno == EEXIST else {
+      throw ModelError(.system(operation: "create the folder", code: errno), path: path)
+    }
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+      throw ModelError(.system(operation: "write into it", code: ENOTDIR), path: path)
+    }
+  }
+
+  /// Removes the folder again if it was made and nothing is in it.
+  func removeIfCreated() {
+    if isCreated { rmdir(path) }
+  }
+}

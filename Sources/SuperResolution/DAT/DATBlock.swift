@@ -36,7 +36,8 @@ struct DATBlock: Sendable {
       ? .spatial(
         try SpatialAttention(
           &weights, module, channels: channels, split: configuration.split,
-          // Every second spatial block is shifted; the first one is in odd groups only.
+          // Every second spatial block is shifted; the first one of a group is shifted in odd
+          // groups only.
           isShifted: index % 4 == (group % 2 == 0 ? 2 : 0), sites: &sites))
       : .channel(try ChannelAttention(&weights, module, channels: channels, sites: &sites))
     interaction = try AdaptiveInteraction(&weights, module, channels: channels)

@@ -9,7 +9,7 @@ final class Linear: Sendable {
 
   /// - Parameters:
   ///   - weight: `[outputs, inputs]`, row-major.
-  ///   - bias: `[outputs]`, or nil for none.
+  ///   - bias: `[outputs]`; `nil` for no bias.
   init(weight: [Float], bias: [Float]?, outputs: Int, inputs: Int) {
     precondition(weight.count == outputs * inputs && (bias?.count ?? outputs) == outputs)
     guard let handle = ck_linear_create(weight, bias, outputs, inputs) else {
@@ -22,11 +22,13 @@ final class Linear: Sendable {
 
   deinit { ck_linear_destroy(handle) }
 
-  /// y[r, :] = epilogue(W x[r, :] + b) for `rows` rows; `y` may be the epilogue's residual, not `x`.
+  /// Computes y[r, :] = epilogue(W x[r, :] + b) for `rows` rows; `y` may be the epilogue's
+  /// residual, but not `x`.
   ///
   /// - Parameters:
   ///   - x: `rows` rows of `inputs` elements, `xStride` apart.
-  ///   - y: `rows` rows of `outputs` elements, `yStride` apart; their contents are not read.
+  ///   - y: `rows` rows of `outputs` elements, `yStride` apart; their previous contents are not
+  ///     read.
   func apply(
     rows: Int, _ x: UnsafePointer<Float>, stride xStride: Int, to y: UnsafeMutablePointer<Float>,
     stride yStride: Int, then epilogue: Epilogue = .none

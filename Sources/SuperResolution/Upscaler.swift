@@ -6,7 +6,7 @@ public protocol Upscaler: Sendable {
   var name: String { get }
   /// The factor by which each side is upscaled.
   var scale: Int { get }
-  /// The number of channels that an image must have; `nil` when any number is accepted.
+  /// The channels that an image must have; `nil` when any number is accepted.
   var requiredChannelCount: Int? { get }
 
   /// Returns the upscaled image, with as many channels as `picture`; samples may lie outside 0…1.

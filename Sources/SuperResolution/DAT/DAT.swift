@@ -58,7 +58,7 @@ struct DAT: Architecture {
 
   var scale: Int { reconstruction.scale }
   var channelCount: Int { configuration.inputs }
-  /// The longer side of the windows, to a multiple of which the image is padded.
+  /// The longer side of the windows; the image is padded to multiples of it.
   var windowPeriod: Int { max(configuration.split.height, configuration.split.width) }
   /// Always `nil`, since channel attention spans the whole image.
   var exactOverlap: Int? { nil }

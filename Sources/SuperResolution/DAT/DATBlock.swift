@@ -17,9 +17,9 @@ struct DATBlock: Sendable {
   private let projectionSite: Int
 
   /// - Parameters:
-  ///   - group: the index of the residual group.
-  ///   - index: the index of the block in its group; attention is spatial in even blocks and
-  ///     between channels in odd ones.
+  ///   - group: the residual group's index.
+  ///   - index: the block's index in its group; attention is spatial in even blocks and between
+  ///     channels in odd ones.
   init(
     _ weights: inout WeightReader, group: Int, index: Int, _ configuration: DATConfiguration,
     sites: inout SiteList
@@ -36,8 +36,7 @@ struct DATBlock: Sendable {
       ? .spatial(
         try SpatialAttention(
           &weights, module, channels: channels, split: configuration.split,
-          // Every second spatial block is shifted; the first one of a group is shifted in odd
-          // groups only.
+          // Every second spatial block is shifted; only odd groups start with a shifted one.
           isShifted: index % 4 == (group % 2 == 0 ? 2 : 0), sites: &sites))
       : .channel(try ChannelAttention(&weights, module, channels: channels, sites: &sites))
     interaction = try AdaptiveInteraction(&weights, module, channels: channels)

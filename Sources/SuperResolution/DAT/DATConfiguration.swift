@@ -11,14 +11,13 @@ struct DATConfiguration: Hashable {
 
   let inputs: Int
   let channels: Int
-  /// The number of blocks in each residual group.
+  /// Blocks in each residual group.
   let depths: [Int]
   let hidden: Int
   let split: Split
   let shufflesDirectly: Bool
 
-  /// The largest number of tokens in a window; larger windows are refused, since the memory of an
-  /// attention grows with the square of this number.
+  /// The most tokens in a window, since an attention's memory grows with their square.
   static let largestWindow = 1024
 
   init(_ weights: WeightReader) throws {

@@ -18,13 +18,12 @@ protocol Architecture: Sendable {
   init(_ weights: inout WeightReader, sites: inout SiteList) throws
 
   var scale: Int { get }
-  /// The number of channels of the input and of the output.
+  /// Channels of the input and of the output.
   var channelCount: Int { get }
-  /// The number of pixels at whose multiples a tile must begin so that its windows coincide with
-  /// those of the image.
+  /// Tiles must begin at multiples of this many pixels for their windows to be those of the image.
   var windowPeriod: Int { get }
-  /// The number of pixels around a tile with which its result equals that of the whole image; `nil`
-  /// where every pixel depends on all others.
+  /// With this many pixels around a tile, its result equals that of the whole image; `nil` where
+  /// every pixel depends on all others.
   var exactOverlap: Int? { get }
   /// A description such as `SwinIR ×2, 60 channels, 24 blocks`.
   var summary: String { get }

@@ -37,10 +37,9 @@ struct ForwardContext: @unchecked Sendable {
   /// Splits `0..<count` into ranges of length `stride` and calls `body` with each, on several
   /// threads.
   ///
-  /// The split does not depend on the number of threads. The results are in the order of the
-  /// ranges, so they do not depend on it either.
+  /// The split does not depend on the number of threads. Results are in the order of the ranges.
   ///
-  /// - Parameter scratchCount: the number of floats of scratch memory for each call.
+  /// - Parameter scratchCount: floats of scratch memory for each call.
   @discardableResult
   func map<Result: Sendable>(
     _ count: Int, by stride: Int, scratchCount: Int,

@@ -38,8 +38,8 @@ struct LinearLayer: Sendable {
       outputs: outputs, inputs: inputs, weight: folded.weight, bias: folded.bias)
   }
 
-  /// Applies the layer to `rows` rows; `y` may be the epilogue's residual, but not `x`. Strides are
-  /// the distances between rows, in floats.
+  /// Applies the layer to rows; `y` may be the epilogue's residual, but not `x`. Strides count
+  /// floats from row to row.
   func apply(
     rows: Int, _ x: UnsafePointer<Float>, stride xStride: Int,
     to y: UnsafeMutablePointer<Float>, stride yStride: Int,

@@ -3,8 +3,7 @@ import Storage
 extension Reconstruction {
   /// Creates one convolution and a pixel shuffle (`pixelshuffledirect`).
   ///
-  /// - Parameter outputs: the number of channels of images, which the weight's shape alone does not
-  ///   determine.
+  /// - Parameter outputs: channels of images, which the weight's shape alone does not determine.
   init(direct weights: inout WeightReader, channels: Int, outputs: Int) throws {
     let name = "upsample.0"
     let count = try weights.dimensions(of: "\(name).weight", rank: 4)[0]
@@ -40,8 +39,8 @@ extension Reconstruction {
     try self.init(ending: steps, &weights, width: width)
   }
 
-  /// Creates stages of nearest-neighbour upscaling, each followed by a convolution, and two more
-  /// convolutions (`nearest+conv`).
+  /// Creates nearest-neighbour upscaling steps, each with a convolution, and two more convolutions
+  /// (`nearest+conv`).
   init(repeating weights: inout WeightReader, channels: Int) throws {
     let (first, width) = try Self.before(&weights, channels: channels)
     var steps = [first]

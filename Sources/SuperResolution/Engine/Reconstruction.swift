@@ -6,7 +6,8 @@
 struct Reconstruction: Sendable {
   enum Step: Sendable {
     case convolution(ConvolutionLayer, Activation)
-    /// PyTorch's `PixelShuffle`: channel `(c·r + i)·r + j` becomes row `i`, column `j` of channel `c`.
+    /// PyTorch's `PixelShuffle`: channel `(c·r + i)·r + j` becomes row `i`, column `j` of channel
+    /// `c`.
     case pixelShuffle(Int)
     /// Each pixel becomes `r` × `r`.
     case nearest(Int)

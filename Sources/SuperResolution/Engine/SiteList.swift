@@ -7,8 +7,7 @@ struct SiteList {
 
   /// Adds the input of the linear layer `module` and returns its index.
   ///
-  /// - Parameter origin: the tensors that can rescale these values at their source, if there are
-  ///   any.
+  /// - Parameter origin: the tensors that can rescale these values, if there are any.
   mutating func addInput(
     of module: String, columnCount: Int, from origin: ActivationSite.Origin? = nil
   ) -> Int {
@@ -18,8 +17,7 @@ struct SiteList {
 
   /// Adds the sites inside the attention `module`.
   ///
-  /// - Parameter comparesChannels: whether the attention compares and mixes channels of a head
-  ///   rather than tokens.
+  /// - Parameter comparesChannels: whether a head compares and mixes channels instead of tokens.
   mutating func addAttention(
     _ module: String, columnCount: Int, heads: Int, comparesChannels: Bool = false
   ) -> AttentionSites {

@@ -18,27 +18,27 @@ public struct SuperResolutionNetwork: Upscaler {
   public let name: String
   /// A description such as `SwinIR ×2, 60 channels, 24 blocks`.
   public var summary: String { architecture.summary }
-  /// Assumptions about the network and deviations from the published ones: lower-case sentences
-  /// without a final period.
+  /// Assumptions and deviations from the published networks: lower-case sentences without a final
+  /// period.
   public var remarks: [String] { architecture.remarks }
   /// The factor by which the network upscales each side.
   public var scale: Int { architecture.scale }
-  /// The number of channels that an image must have: 1 or 3.
+  /// Channels that an image must have: 1 or 3.
   public var channelCount: Int { architecture.channelCount }
   /// Equal to `channelCount`: a network accepts no other number of channels.
   public var requiredChannelCount: Int? { channelCount }
-  /// The number of pixels around a tile with which its result equals that of the whole image; `nil`
-  /// where every pixel of the result depends on the whole image.
+  /// With this many pixels around a tile, its result equals that of the whole image; `nil` where
+  /// every pixel of the result depends on the whole image.
   public var exactTileOverlap: Int? { architecture.exactOverlap }
   /// The sites at which activations can be observed and quantized, in the order of the forward
   /// pass.
   public let sites: [ActivationSite]
-  /// The largest number of threads that work on an image; results do not depend on it.
+  /// The most threads that work on an image; results do not depend on it.
   public let threads: Int
   /// How to cut large images into tiles; `nil` to process them whole.
   public var tiles: TileOptions?
 
-  /// The number of linear layers that run in integer arithmetic.
+  /// Linear layers that run in integer arithmetic.
   public var integerLayerCount: Int { integerLayers.count }
 
   let architecture: any Architecture

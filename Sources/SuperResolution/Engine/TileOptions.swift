@@ -15,7 +15,7 @@ public struct TileOptions: Hashable, Sendable {
   /// The side of a tile in low-resolution pixels, without the overlap, rounded up to a multiple of
   /// the network's window.
   public var size: Int
-  /// The overlap in low-resolution pixels, also rounded up to a multiple of the network's window.
+  /// The overlap in low-resolution pixels, rounded up in the same way.
   public var overlap: Int
 
   /// Creates options for tiles of `size` pixels per side that see `overlap` pixels beyond it.

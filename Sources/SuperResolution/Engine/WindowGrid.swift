@@ -52,7 +52,7 @@ struct WindowGrid: Sendable {
     }
   }
 
-  /// Copies rows without gaps back to the tokens of a window; tokens outside the image are dropped.
+  /// Reverses `gather`; tokens outside the image are dropped.
   func scatter(
     _ window: Int, from x: UnsafePointer<Float>, channels: Int,
     to y: UnsafeMutablePointer<Float>, stride: Int

@@ -4,9 +4,8 @@ import Storage
 
 /// Runs models over a data set and measures how well they restore it.
 ///
-/// The measurements follow those of papers on super-resolution: results are rounded to 8 bits,
-/// high-resolution images are cropped to a multiple of the scale, and luma is compared without a
-/// border of `scale` pixels.
+/// The measurements follow those of papers: results are rounded to 8 bits, high-resolution images
+/// are cropped to a multiple of the scale, and luma is compared without a border of `scale` pixels.
 public struct Evaluation: Sendable {
   /// A model or an interpolation, with the name of its column.
   public struct Method: Sendable {
@@ -41,9 +40,8 @@ public struct Evaluation: Sendable {
   ///
   /// - Parameters:
   ///   - models: the models to measure; the bicubic baseline is added before them.
-  ///   - reference: the index in `methods`, where 0 is the baseline, of the method with which the
-  ///     others are compared; `nil` for the first model if there are several, and the baseline if
-  ///     there is one.
+  ///   - reference: the index in `methods`, the baseline being 0, of the method to compare with;
+  ///     `nil` for the first model if there are several, and the baseline if there is one.
   ///   - regionLimit: the number of worst regions to keep.
   /// - Throws: `ModelError` when a model and the data set have different scales.
   /// - Precondition: `reference` is an index of `methods`.

@@ -11,7 +11,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
   public let dataset: String
   /// The factor by which models upscale each side.
   public let scale: Int
-  /// The number of pixels excluded from measurements on every side, which equals the scale.
+  /// Pixels on every side that are not measured: as many as the scale.
   public let border: Int
   /// The source of the low-resolution images.
   public let lowResolution: LowResolution
@@ -83,9 +83,9 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
 
   /// The source of low-resolution images.
   public enum LowResolution: String, Codable, Hashable, Sendable {
-    /// The images are files of the data set.
+    /// Files of the data set.
     case files
-    /// The images are downscaled from the high-resolution ones by bicubic interpolation.
+    /// Downscaled from the high-resolution images by bicubic interpolation.
     case bicubic
   }
 
@@ -104,11 +104,10 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     public let meanPSNR: Double?
     /// The mean SSIM of all images, at most 1.
     public let meanSSIM: Double
-    /// The mean number of seconds per image, without reading and measuring.
+    /// The mean seconds per image, without reading and measuring.
     public let meanSeconds: Double
-    /// The mean difference between the method's PSNR and the reference's, in dB, over the images
-    /// that neither reproduces exactly; `nil` for the reference itself, and when there are no such
-    /// images.
+    /// The mean gain in PSNR over the reference, in dB, on the images that neither reproduces
+    /// exactly; `nil` for the reference itself, and when there are no such images.
     public let gainPSNR: Double?
     /// `meanSSIM` minus the reference's; `nil` for the reference itself.
     public let gainSSIM: Double?
@@ -118,9 +117,9 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
   public struct PictureScores: Codable, Hashable, Sendable {
     /// The image's name in the data set.
     public let name: String
-    /// The width of the high-resolution image, cropped to a multiple of the scale.
+    /// The high-resolution image's width, cropped to a multiple of the scale.
     public let width: Int
-    /// The height of the high-resolution image, cropped in the same way.
+    /// The high-resolution image's height, cropped in the same way.
     public let height: Int
     /// The score of each method, in the order of `methods`.
     public let scores: [Score]

@@ -67,8 +67,7 @@ struct WorstRegions {
     return chosen
   }
 
-  /// Returns the positions of squares, which are multiples of the scale; the last square ends at
-  /// the edge.
+  /// Returns the starts of squares, at multiples of the scale; the last square ends at the edge.
   private func starts(length: Int, side: Int) -> [Int] {
     let last = length - side
     let starts = Array(stride(from: 0, through: last, by: step))

@@ -108,7 +108,7 @@ extension Picture {
     return result
   }
 
-  /// Makes every pixel black whose alpha rounds to 0 at a depth with the largest sample `maximum`.
+  /// Makes every pixel black whose alpha rounds to 0 of `maximum`.
   fileprivate mutating func clear(where alpha: Picture, maximum: Int) {
     let (count, least) = (alpha.samples.count, 0.5 / Float(maximum))
     for index in samples.indices where alpha.samples[index % count] < least { samples[index] = 0 }
@@ -164,8 +164,7 @@ extension Picture {
     }
   }
 
-  /// Returns an RGB image whose luma is upscaled by `enlarge` and whose colour differences are
-  /// upscaled by bicubic interpolation.
+  /// Returns an RGB image with its luma upscaled by `enlarge`, the rest by bicubic interpolation.
   fileprivate func replacingLuma(
     enlargedBy scale: Int, _ enlarge: (Picture) throws -> Picture
   ) throws -> Picture {

@@ -14,9 +14,9 @@ final class IntegerLinear: Sendable {
 
   /// - Parameters:
   ///   - codes: `[outputs, inputs]`, one byte per code, each below 2^`bitWidth`.
-  ///   - bitWidth: the bit width of the weights, 1 to 8.
-  ///   - lower: the lower bound of each output; `w = lower + scale · code`.
-  ///   - scale: the scale of each output.
+  ///   - bitWidth: of the weights, 1 to 8.
+  ///   - lower: one per output; `w = lower + scale · code`.
+  ///   - scale: one per output.
   ///   - bias: `[outputs]`; `nil` for no bias.
   ///   - activations: the quantizer of the inputs, with at most 255 levels.
   /// - Throws: `ModelError` when the kernel does not support a code, the bit width, the levels, the

@@ -27,8 +27,7 @@ final class Linear: Sendable {
   ///
   /// - Parameters:
   ///   - x: `rows` rows of `inputs` elements, `xStride` apart.
-  ///   - y: `rows` rows of `outputs` elements, `yStride` apart; their previous contents are not
-  ///     read.
+  ///   - y: `rows` rows of `outputs` elements, `yStride` apart; their contents are not read.
   func apply(
     rows: Int, _ x: UnsafePointer<Float>, stride xStride: Int, to y: UnsafeMutablePointer<Float>,
     stride yStride: Int, then epilogue: Epilogue = .none

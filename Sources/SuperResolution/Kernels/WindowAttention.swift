@@ -25,7 +25,7 @@ struct WindowAttention: Sendable {
   var scratchCount: Int { ck_attention_scratch_count(queries, keys, head) }
 
   /// - Parameters:
-  ///   - q: `[queries, head]`, tokens `qStride` apart; `k` and `v`: `[keys, head]`, with their own
+  ///   - q: `[queries, head]`, tokens `qStride` apart; `k`, `v`: `[keys, head]`, with their own
   ///     strides.
   ///   - bias: **transposed**, `[keys, queries]`; `mask`: in the same order.
   ///   - out: `[queries, head]`, tokens `outStride` apart.

@@ -1,9 +1,9 @@
 extension SwinIR {
-  /// The distance to which the edge of a tile affects its result, rounded up to whole windows.
+  /// The distance to which a tile's edge affects its result, rounded up to whole windows.
   ///
   /// A convolution spreads a difference by one pixel. An attention spreads it to the far side of
-  /// every window that contains a differing pixel. Windows of successive layers are half a window
-  /// apart, so a layer adds about half a window, not a whole one.
+  /// every window that contains such a pixel. Windows of successive layers are half a window apart,
+  /// so a layer adds about half a window, not a whole one.
   var exactOverlap: Int? {
     let window = configuration.window
     var reach = 1

@@ -20,9 +20,8 @@ struct SwinIR: Architecture {
   private let range: PixelRange
   private let masks: Masks
 
-  /// What the masks of a checkpoint reveal about shifted windows. The original code registers a
-  /// mask in exactly those layers that shift their windows: in no layer if a network was trained on
-  /// images no larger than a window.
+  /// The masks of a checkpoint. The original code registers one in exactly those layers that shift
+  /// their windows: in none if a network was trained on images no larger than a window.
   fileprivate enum Masks {
     /// There are masks, so a layer without one does not shift.
     case present

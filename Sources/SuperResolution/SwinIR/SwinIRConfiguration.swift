@@ -12,15 +12,14 @@ struct SwinIRConfiguration: Hashable {
 
   let inputs: Int
   let channels: Int
-  /// The number of transformer layers in each residual group.
+  /// Transformer layers in each residual group.
   let depths: [Int]
   let heads: [Int]
   let hidden: Int
   let window: Int
   let upsampler: Upsampler
 
-  /// The largest side of a window; larger windows are refused, since the memory of an attention
-  /// grows with the fourth power of this number.
+  /// The largest window side, since an attention's memory grows with its fourth power.
   static let largestWindow = 32
 
   init(_ weights: WeightReader) throws {

@@ -120,8 +120,7 @@ struct Distillation: Sendable {
     }
   }
 
-  /// Returns the mean loss over images, and stores its gradients with respect to all learned
-  /// parameters in `store`.
+  /// Returns the mean loss over images, and stores its gradients in `store`.
   ///
   /// - Parameter targets: the result of `teach` for these images.
   /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.

@@ -98,8 +98,8 @@ extension DistillationLossWeights {
     return teacher.withUnsafeBufferPointer { teacher in
       guard let y = teacher.baseAddress else { return 0 }
       let x = student.values
-      // Both terms are divided by Euclidean norms below. With the root mean square instead, their
-      // squares would be `count` times as large, which the mean's divisor cancels.
+      // Both terms have Euclidean norm 1 below. The root mean square would scale their squares by
+      // `count`, which the mean divides by again.
       let factor = norm == .euclidean ? 1 / Double(count) : 1
       let (xx, yy) = (longDotProduct(x, x, count), longDotProduct(y, y, count))
       guard xx > 0, yy > 0 else { return 0 }

@@ -46,8 +46,6 @@ final class OrderedSum: Sendable {
     }
   }
 
-  /// Returns the sum.
-  ///
   /// - Precondition: all arrays have been added.
   func take() -> [Float] {
     state.withLock { state in

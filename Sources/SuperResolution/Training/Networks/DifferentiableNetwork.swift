@@ -10,10 +10,9 @@ struct DifferentiableNetwork: Sendable {
   let sites: [ActivationSite]
   private let layouts = LayoutCache()
 
-  /// - Returns: the network and its parameters, one per tensor that is neither a buffer nor a
-  ///   statistic of a batch normalization.
-  /// - Throws: the errors of `SuperResolutionNetwork`, and `ModelError` for a network that cannot
-  ///   be trained.
+  /// - Returns: the network and its parameters, one per tensor other than buffers and batch
+  ///   statistics.
+  /// - Throws: the errors of `SuperResolutionNetwork`; `ModelError` if it cannot be trained.
   static func load(_ archive: TensorArchive) throws -> (
     network: DifferentiableNetwork, store: ParameterStore
   ) {
@@ -66,7 +65,7 @@ struct DifferentiableNetwork: Sendable {
 
   // MARK: Passes
 
-  /// The result of a pass, in the range of the network's values.
+  /// The result of a pass, in the network's range.
   struct Pass {
     /// `[height · width, channels]` of the upscaled image with its padding.
     let output: Variable

@@ -5,7 +5,7 @@ protocol TrainableNetwork: Sendable {
 
   /// Images are mirrored at the right and lower edges up to multiples of this number.
   var paddingMultiple: Int { get }
-  /// The conversion of samples of images into the network's values.
+  /// The conversion of samples into the network's range.
   var range: PixelRange { get }
 
   /// - Throws: `ModelError` when the network does not accept padded images of this size.
@@ -15,10 +15,10 @@ protocol TrainableNetwork: Sendable {
   func layouts(height: Int, width: Int) -> [WindowLayout]
 
   /// - Parameters:
-  ///   - pixels: `[height · width, channels]`, in the range of the network's values.
+  ///   - pixels: `[height · width, channels]`, in the network's range.
   ///   - layouts: the result of `layouts(height:width:)`.
-  /// - Returns: the upscaled pixels, in the range of the network's values, and the features after
-  ///   each residual group.
+  /// - Returns: the upscaled pixels, in the network's range, and the features after each residual
+  ///   group.
   func run(_ pixels: Variable, height: Int, _ layouts: [WindowLayout], _ tape: Tape) -> (
     output: Variable, groups: [Variable]
   )

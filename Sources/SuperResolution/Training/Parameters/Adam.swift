@@ -1,7 +1,7 @@
 /// The optimizer Adam (Kingma and Ba 2015, algorithm 1), with one rate per group of parameters.
 struct Adam: Hashable, Sendable {
   /// The learning rates; absent groups are not learned. A step is about the rate times the
-  /// parameter's unit: the initial step between two codes for bounds and latent weights, 1 for all
+  /// parameter's unit: the initial step between codes for bounds and latent weights, 1 for all
   /// others.
   var rates: [ParameterGroup: Float]
   /// The decay rates of the averages of gradients and of their squares.

@@ -14,7 +14,7 @@ struct CosineSchedule: Hashable, Sendable {
     self.finalFactor = finalFactor
   }
 
-  /// Returns the factor of step `number`, counted from 1; it is 1 for the first step.
+  /// Returns the factor of step `number`, from 1; 1 for the first step.
   func factor(_ number: Int) -> Float {
     let share = Float(min(number - 1, stepCount)) / Float(stepCount)
     return finalFactor + (1 - finalFactor) * Self.factor(share: share)

@@ -2,7 +2,7 @@
 struct ParameterReference: Hashable, Sendable {
   /// The index of the parameter's entry.
   let index: Int
-  /// The offset of the parameter's first element in the arrays of all elements.
+  /// The offset of its first element in the arrays of all elements.
   let offset: Int
   let count: Int
 

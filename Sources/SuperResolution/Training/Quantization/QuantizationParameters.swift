@@ -120,8 +120,7 @@ struct QuantizationParameters: Sendable {
     return isWanted
   }
 
-  /// Turns gradients with respect to rounded weights into gradients with respect to weights and
-  /// their bounds.
+  /// Turns gradients of rounded weights into gradients of weights and their bounds.
   func differentiate(_ store: inout ParameterStore) {
     store.values.withUnsafeBufferPointer { values in
       store.gradients.withUnsafeMutableBufferPointer { gradients in
@@ -130,8 +129,8 @@ struct QuantizationParameters: Sendable {
     }
   }
 
-  /// Keeps ranges from closing: an activation's range stays at least a thousandth of its initial
-  /// width, and a scale of a weight that is not zero at least a thousandth of the initial mean.
+  /// Keeps ranges from closing: activation ranges keep at least a thousandth of their initial
+  /// width, and nonzero weight scales at least a thousandth of their initial mean.
   func keepApart(_ store: inout ParameterStore) {
     for activation in activations {
       let quantizer = activation.quantizer

@@ -37,9 +37,8 @@ struct SiteQuantizer: Sendable {
     ck_quantize(&kernel, y, rows, columns, stride)
   }
 
-  /// Turns the gradient with respect to Q(factor · x) into that with respect to x, in place, and
-  /// adds the gradients with respect to the bounds, for rows that are `stride` elements apart in
-  /// both arrays.
+  /// Turns the gradient of Q(factor · x) into that of x, in place, and adds those of the bounds,
+  /// for rows that are `stride` elements apart in both arrays.
   ///
   /// - Parameters:
   ///   - factor: positive.

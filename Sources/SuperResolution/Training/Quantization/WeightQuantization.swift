@@ -5,8 +5,7 @@ import Storage
 struct WeightQuantization: Hashable, Sendable {
   /// How codes are derived from weights while bounds are learned.
   enum Rounding: Hashable, Sendable {
-    /// Weights are rounded to the nearest code in every step; derivatives pass straight through to
-    /// the latent weights.
+    /// Weights are rounded to nearest in every step; derivatives pass straight through to them.
     case nearest
     /// The codes, one per element, are fixed; only bounds are learned.
     case fixed([UInt8])
@@ -36,8 +35,7 @@ struct WeightQuantization: Hashable, Sendable {
     self.rounding = rounding
   }
 
-  /// - Throws: `ModelError` when the quantization does not match a weight of `elementCount`
-  ///   elements.
+  /// - Throws: `ModelError` when it does not match a weight of `elementCount` elements.
   func check(elementCount: Int) throws {
     func refuse(_ problem: String) -> ModelError {
       ModelError("the weight '\(name)' cannot be quantized: \(problem)")

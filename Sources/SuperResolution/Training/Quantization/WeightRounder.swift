@@ -1,20 +1,18 @@
 import Formats
 
-/// Rounds one weight according to its quantization, and propagates gradients back through the
-/// rounding.
+/// Rounds one weight by its quantization, and propagates gradients back through the rounding.
 ///
 ///     Q(w) = lower + scale · round(clip((w − lower) / scale, 0, levels))
 ///
-/// The result has the same bits as that of `AffineCode`. Rounding counts as the identity in
-/// derivatives. With t = (w − lower) / scale and the code r:
+/// with the same bits as `AffineCode`. Rounding counts as the identity in derivatives. With t = (w
+/// − lower) / scale and the code r:
 ///
 ///     ∂Q/∂w = 1 for 0 ≤ t ≤ levels, else 0
 ///     ∂Q/∂lower = 0 for 0 < t < levels, else 1
 ///     ∂Q/∂scale = r − t for 0 < t < levels, else r
 ///
-/// (In terms of both bounds, with upper = lower + levels · scale, these are the derivatives of
-/// `SiteQuantizer`.) With fixed codes, Q = lower + scale · r for every w, and the derivatives are
-/// 0, 1 and r.
+/// (In terms of both bounds, with upper = lower + levels · scale, this matches `SiteQuantizer`.)
+/// With fixed codes, Q = lower + scale · r for every w: derivatives 0, 1 and r.
 struct WeightRounder: Sendable {
   let weight: ParameterReference
   let lower: ParameterReference
@@ -53,8 +51,8 @@ struct WeightRounder: Sendable {
     return found
   }
 
-  /// Turns the gradient with respect to the rounded weight into that with respect to the weight, in
-  /// place, and adds the gradients with respect to lower bounds and scales.
+  /// Turns the gradient of the rounded weight into that of the weight, in place, and adds those of
+  /// lower bounds and scales.
   func differentiate(
     _ parameters: UnsafeBufferPointer<Float>, _ gradients: UnsafeMutableBufferPointer<Float>
   ) {

@@ -3,17 +3,16 @@ import FoundationEssentials
 import Glibc
 import Storage
 
-/// A file with the state of a distillation, from which an interrupted distillation continues as if
-/// there had been no interruption.
+/// A file with the state of a distillation, from which an interrupted one continues as if there had
+/// been no interruption.
 ///
-/// The file is in the safetensors format. It contains the parameters and both averages of the
-/// optimizer, the best parameters so far, the numbers of steps and comparisons, losses, and the
-/// place in the sequence of patches; its metadata identifies the distillation. The file is replaced
-/// as a whole or not at all.
+/// The safetensors file contains the parameters and both averages of the optimizer, the best
+/// parameters, the numbers of steps and comparisons, the losses, and the place in the sequence of
+/// patches; its metadata identifies the distillation. It is replaced as a whole or not at all.
 struct DistillationCheckpoint: Sendable {
   private static let kind = "condi-convert distillation checkpoint 1"
   private static let kindKey = "kind"
-  /// The time after which the state is saved, in addition to saving it after each comparison.
+  /// The longest time between saves, besides those after each comparison.
   private static let interval = Duration.seconds(60)
 
   let path: String

@@ -3,8 +3,7 @@ import Imaging
 import Storage
 import Transform
 
-/// The inputs that determine a distillation: if they are equal and the limit counts steps, so is
-/// every step.
+/// The inputs that determine a distillation: with a limit in steps, equal inputs make equal steps.
 struct DistillationIdentity: Hashable, Sendable {
   /// The names used in errors and the values as text, in this order.
   let facts: [(name: String, value: String)]

@@ -15,18 +15,17 @@ struct DistillationRun: Sendable {
 
   /// The state besides parameters and patches.
   struct Record: Hashable, Sendable {
-    /// The PSNR in dB before any step; `bestPSNR` and `lastPSNR` are those of the best state and of
-    /// the last comparison.
+    /// The PSNR in dB before any step, in the best state and in the last comparison.
     var firstPSNR: Double
     var bestPSNR: Double
     var lastPSNR: Double
     var firstLoss: Double?
     var lastLoss: Double?
-    /// The number of comparisons since the last gain.
+    /// Comparisons since the last gain.
     var vainComparisonCount = 0
   }
 
-  /// The number of comparisons in a run, without the one before any step.
+  /// Comparisons in a run, besides the one before any step.
   private static let comparisonsPerRun = 8.0
 
   let settings: DistillationSettings

@@ -7,29 +7,27 @@ public struct DistillationSettings: Hashable, Sendable {
 
   /// The end of distillation, until which rates fall along half a cosine.
   public var limit: Limit
-  /// Whether everything is learned that does not increase the size of the packed file: latent
-  /// weights, biases, norms and all other tensors in full precision. Otherwise only bounds are
-  /// learned.
+  /// Whether everything that takes no space in the packed file is learned: latent weights, biases,
+  /// norms and all other tensors in full precision. Otherwise only bounds are learned.
   var learnsEverything: Bool
   /// The rates of the groups of parameters (see `Adam.rates`); if everything is learned, these are
   /// the rates at 2 bits (see `QuantizedStudent.rates`).
   var rates: [ParameterGroup: Float]
   var loss = DistillationLossWeights()
-  /// The number of patches per step.
+  /// Patches per step.
   public var batchCount = DistillationRecipe.standardBatchCount
   /// The side of a patch in pixels, before upscaling.
   public var patchSide = DistillationRecipe.standardPatchSide
   /// The seed from which patches are drawn.
   public var seed: UInt64 = 0
-  /// The number of successive comparisons without a gain after which distillation ends early; `nil`
-  /// for no early end.
+  /// Successive comparisons without a gain after which distillation ends early; `nil` for never.
   public var patience: Int?
-  /// The number of threads, at least 1; with a limit in steps, the result does not depend on it.
+  /// The number of threads, at least 1; with a limit in steps, results do not depend on it.
   public var threads: Int
 
-  /// Creates settings that suit a method. The papers' methods learn only bounds, with the paper's
-  /// loss. The method `best` learns everything, and compares features by their relative error, to
-  /// which the paper's loss gives hardly any weight.
+  /// Creates settings for a method. The papers' methods learn only bounds, with the papers' loss.
+  /// `best` learns everything, and compares features by their relative error, which the papers'
+  /// loss hardly weighs.
   public init(for method: QuantizationMethod, limit: Limit, threads: Int) {
     self.limit = limit
     self.threads = threads
@@ -56,7 +54,7 @@ public struct DistillationSettings: Hashable, Sendable {
 
 /// The progress of a distillation.
 public struct DistillationProgress: Hashable, Sendable {
-  /// The number of steps taken so far.
+  /// Steps taken so far.
   public let stepCount: Int
   /// The used share of the limit, from 0 to 1.
   public let share: Double

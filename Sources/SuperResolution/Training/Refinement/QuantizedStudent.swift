@@ -39,9 +39,9 @@ struct QuantizedStudent {
     self.weights = weights
   }
 
-  /// Returns the learning rates of the model. When everything is learned, finer codes need less
-  /// compensation and smaller steps: the rates of activation bounds are reduced according to the
-  /// activations' bit widths, all others according to the weights'.
+  /// Returns the learning rates of the model. If everything is learned, finer codes need less
+  /// correction in smaller steps: rates of activation bounds are lowered by the activations' bit
+  /// widths, all others by the weights'.
   func rates(_ settings: DistillationSettings) -> [ParameterGroup: Float] {
     guard settings.learnsEverything else { return settings.rates }
     let activations = Self.rateFactor(bitWidths: quantized.activations.values.map(\.bitWidth))
@@ -51,16 +51,15 @@ struct QuantizedStudent {
     return rates
   }
 
-  /// Returns the mean ratio between the step from code to code, as a share of the range, and that
-  /// at 2 bits; each ratio is at most 1.
+  /// Returns the mean step between codes, as a share of the range, relative to 2 bits; at most 1.
   private static func rateFactor(bitWidths: [Int]) -> Float {
     guard !bitWidths.isEmpty else { return 1 }
     let shares = bitWidths.map { min(1, 3 / Float((1 << $0) - 1)) }
     return shares.reduce(0, +) / Float(shares.count)
   }
 
-  /// Returns the values closest to the target that still round to the codes, limited to the range
-  /// of the codes, outside which derivatives are zero.
+  /// Returns the values closest to the target that round to the codes, within the range of the
+  /// codes, outside which derivatives are zero.
   private static func latent(_ layer: QuantizedLayer) throws -> [Float] {
     var latent = try layer.tensor.floatValues()
     for cell in 0..<layer.tensor.layout.cellCount {

@@ -2,10 +2,9 @@ import CKernels
 import LinearAlgebra
 
 extension Tape {
-  /// Computes DAT's attention between channels: the channels of every head, as vectors over all
-  /// tokens, are compared, and mixed by `softmax(temperature · cosine)`. q and k (normalized to a
-  /// root mean square of 1), v and the result of the softmax are rounded by the quantizers of their
-  /// sites.
+  /// Runs DAT's attention between channels: every head's channels, as vectors over all tokens, are
+  /// compared, and mixed by `softmax(temperature · cosine)`. q and k (normalized to a root mean
+  /// square of 1), v and the softmax's result are rounded by the quantizers of their sites.
   ///
   /// - Parameters:
   ///   - x: queries, keys and values side by side, `[tokens, 3 · columns]`.
@@ -168,8 +167,7 @@ private final class ChannelAttentionPass {
     x.add(gradient: dx)
   }
 
-  /// Turns the gradient with respect to one head's scaled cosines into those with respect to its
-  /// queries and keys.
+  /// Turns the gradient of one head's scaled cosines into those of its queries and keys.
   private func differentiate(
     _ head: Int, _ d: UnsafeMutablePointer<Float>, to dx: UnsafeMutablePointer<Float>
   ) {
@@ -200,8 +198,7 @@ private final class ChannelAttentionPass {
     }
   }
 
-  /// Propagates gradients through the normalization. With n = x / σ and σ² = ‖x‖² / tokens: `dx =
-  /// (dn − n (n · dn) / tokens) / σ`.
+  /// With n = x / σ and σ² = ‖x‖² / tokens, computes `dx = (dn − n (n · dn) / tokens) / σ`.
   private func differentiateDeviations(_ dx: UnsafeMutablePointer<Float>) {
     let both = 2 * columns
     tape.pool.withScratch(both) { products in

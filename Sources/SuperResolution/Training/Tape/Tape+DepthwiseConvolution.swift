@@ -22,7 +22,7 @@ extension Tape {
           channels, height, width, x.values, gradient.pointer, target)
       }
       guard x.needsGradient else { return }
-      // The gradient with respect to the input is the convolution with the filters reversed.
+      // The gradient of the input is the convolution with the filters reversed.
       let dx = pool.take(x.count)
       pool.withScratch(9 * channels) { turned in
         for channel in 0..<channels {

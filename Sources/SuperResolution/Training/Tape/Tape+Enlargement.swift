@@ -48,8 +48,7 @@ extension Tape {
   }
 }
 
-/// Calls `body` with every pixel, every position in the block that replaces it, and the pixel
-/// number of that position in the upscaled image.
+/// Calls `body` with every pixel, and every place in its block, with the number of the pixel there.
 @inline(__always)
 private func forEachPixel(
   height: Int, width: Int, factor: Int,

@@ -40,8 +40,7 @@ extension Tape {
     return y
   }
 
-  /// Puts the rows of every part back to the places from which its order took them, with the parts
-  /// side by side.
+  /// Puts the rows of every part back where its order took them from, with the parts side by side.
   ///
   /// The operations that compute the parts need not keep their results.
   func scatter(_ parts: [(rows: Variable, order: RowOrder)]) -> Variable {

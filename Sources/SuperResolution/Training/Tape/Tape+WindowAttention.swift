@@ -219,8 +219,7 @@ private final class WindowAttentionPass {
     straightThrough(window, dx, &sums)
   }
 
-  /// Turns the gradients with respect to the rounded queries, keys and values into those with
-  /// respect to the values before rounding.
+  /// Turns gradients of the rounded queries, keys and values into those of the unrounded ones.
   private func straightThrough(
     _ window: Int, _ dx: UnsafeMutablePointer<Float>, _ sums: inout [ck_bound_gradient]
   ) {

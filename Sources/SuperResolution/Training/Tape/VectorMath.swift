@@ -1,8 +1,8 @@
 // Elementary functions and sums in a form that compilers can vectorize: no branches, no calls, and
 // sums in eight lanes.
 
-/// Returns `eˣ` within 2 units in the last place for −87 ≤ x ≤ 88. Other values are clipped to that
-/// range; NaN gives NaN.
+/// `eˣ` within 2 units in the last place for −87 ≤ x ≤ 88; clipped to that range outside; NaN for
+/// NaN.
 @inline(__always)
 func exponential(_ x: Float) -> Float {
   // This order of the arguments preserves NaN.
@@ -29,7 +29,7 @@ func loadLanes(_ pointer: UnsafePointer<Float>) -> Lanes {
   UnsafeRawPointer(pointer).loadUnaligned(as: Lanes.self)
 }
 
-/// Returns `Σ a·b`.
+/// `Σ a·b`.
 func dotProduct(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Float {
   var lanes = Lanes()
   var index = 0
@@ -45,7 +45,7 @@ func dotProduct(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: I
   return sum
 }
 
-/// Returns `Σ a` and `Σ a²`.
+/// `Σ a` and `Σ a²`.
 func sums(_ a: UnsafePointer<Float>, _ count: Int) -> (values: Float, squares: Float) {
   var (lanes, squares) = (Lanes(), Lanes())
   var index = 0
@@ -64,8 +64,7 @@ func sums(_ a: UnsafePointer<Float>, _ count: Int) -> (values: Float, squares: F
   return (sum, square)
 }
 
-/// Returns `Σ a·b` for long rows: sums blocks in single precision, and their sums in double
-/// precision.
+/// `Σ a·b` for long rows: sums of blocks in single precision, added in double precision.
 func longDotProduct(
   _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int
 ) -> Double {

@@ -6,7 +6,7 @@
 struct WindowLayout: Sendable {
   let order: RowOrder
   let windowCount: Int
-  /// The number of tokens in a window.
+  /// Tokens in a window.
   let tokenCount: Int
   /// 0 or −100 for each query and key, `[kind, tokens, tokens]`.
   let masks: [Float]
@@ -14,7 +14,7 @@ struct WindowLayout: Sendable {
   let maskKinds: [Int?]
   /// The row of the table of relative positions for each query and key, `[tokens, tokens]`.
   let positions: [Int32]
-  /// The number of rows in that table.
+  /// Rows of that table.
   let positionCount: Int
 
   init(_ grid: WindowGrid) {
@@ -23,8 +23,8 @@ struct WindowLayout: Sendable {
     masks = grid.masks()
     maskKinds = (0..<grid.windowCount).map(grid.maskKind)
     let entries = (2 * grid.windowHeight - 1) * (2 * grid.windowWidth - 1)
-    // With row numbers as the table, the biases are the row numbers, with keys first; floats hold
-    // them exactly.
+    // With row numbers as the table, the biases are row numbers, keys first; floats hold them
+    // exactly.
     let byKeys = grid.positionBiases(table: (0..<entries).map(Float.init), heads: 1)
     let count = grid.tokenCount
     positions = (0..<count * count).map { Int32(byKeys[$0 % count * count + $0 / count]) }

@@ -1,18 +1,19 @@
 import Imaging
 
-/// Something that enlarges pictures by a whole factor: a network or an interpolation.
+/// A method of upscaling images by an integer factor: a network or an interpolation.
 public protocol Upscaler: Sendable {
-  /// What reports call it.
+  /// The name in reports.
   var name: String { get }
-  /// How many times as wide and high the result is.
+  /// The factor by which each side is upscaled.
   var scale: Int { get }
-  /// The channels that a picture must have; `nil` when any number will do.
+  /// The channels that an image must have; `nil` when any number is accepted.
   var requiredChannelCount: Int? { get }
 
-  /// The enlarged picture, as many channels as `picture`; samples may lie outside 0…1.
+  /// Returns the upscaled image, with as many channels as `picture`; samples may lie outside 0…1.
   ///
-  /// - Parameter progress: called with the share of the work done, from 0 to 1, from any thread.
-  /// - Throws: `ModelError` when the picture has too few pixels or another count of channels
-  ///   than the model takes.
+  /// - Parameter progress: called with the completed share of the work, from 0 to 1, from any
+  ///   thread.
+  /// - Throws: `ModelError` when the image has too few pixels, or a number of channels that the
+  ///   model does not accept.
   func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws -> Picture
 }

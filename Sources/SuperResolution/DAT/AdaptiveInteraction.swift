@@ -1,15 +1,15 @@
 import CKernels
 
-/// What DAT puts beside each attention: a convolution of the values, and two maps by which the
-/// branches weigh each other (Chen et al. 2023, "Dual Aggregation Transformer", adaptive interaction
-/// module).
+/// DAT's adaptive interaction module, which runs beside each attention: a convolution of the
+/// values, and two maps by which the branches weigh each other (Chen et al. 2023, "Dual Aggregation
+/// Transformer").
 ///
-/// A spatial map, a number a token, comes from one branch and weighs the other; a channel map, a
-/// number a channel from the averages over the picture, goes the other way.
+/// A spatial map, one number per token, comes from one branch and weighs the other. A channel map,
+/// one number per channel from the averages over the image, goes the other way.
 struct AdaptiveInteraction: Sendable {
-  /// With its normalization, before a GELU.
+  /// The convolution with its normalization folded in; a GELU follows.
   let convolution: DepthwiseLayer
-  /// With its normalization, before a GELU, and the layer after it.
+  /// The first layer with its normalization folded in, followed by a GELU, and the second layer.
   let channelMap: (squeeze: LinearLayer, excite: LinearLayer)
   let spatialMap: (squeeze: LinearLayer, excite: LinearLayer)
 
@@ -34,7 +34,7 @@ struct AdaptiveInteraction: Sendable {
     return (squeeze.folding(norm), excite)
   }
 
-  /// Weights from 0 to 1 of every channel, from the channels' averages.
+  /// Returns one weight from 0 to 1 per channel, from the channels' averages.
   func channelWeights(of averages: [Float]) -> [Float] {
     var weights = [Float](repeating: 0, count: channelMap.excite.outputs)
     var squeezed = [Float](repeating: 0, count: channelMap.squeeze.outputs)
@@ -42,10 +42,10 @@ struct AdaptiveInteraction: Sendable {
     return weights
   }
 
-  /// Floats of scratch memory that `spatialWeights` needs for a row.
+  /// Floats of scratch memory that `spatialWeights` needs per row.
   var spatialScratchCount: Int { spatialMap.squeeze.outputs }
 
-  /// A weight from 0 to 1 of every row.
+  /// Writes one weight from 0 to 1 per row.
   func spatialWeights(
     rows: Int, _ x: UnsafePointer<Float>, stride: Int, scratch: UnsafeMutablePointer<Float>,
     to weights: UnsafeMutablePointer<Float>

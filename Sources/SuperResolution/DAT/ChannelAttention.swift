@@ -1,14 +1,14 @@
 import CKernels
 
-/// DAT's attention between channels: the channels of a head, as vectors over the whole picture, are
+/// DAT's attention between channels: the channels of a head, as vectors over the whole image, are
 /// compared with each other by the cosines of their angles.
 ///
-/// What is quantized of queries and keys is `√tokens` times their unit vectors: numbers around 1 in
-/// pictures of every size, so that the same bounds hold for all of them.
+/// Queries and keys are quantized as `√tokens` times their unit vectors. These values are around 1
+/// in images of every size, so the same bounds hold for all of them.
 struct ChannelAttention: Sendable {
   let channels: Int
   let heads: Int
-  /// What the cosines are multiplied with, one a head.
+  /// The factor of the cosines, one per head.
   let temperature: [Float]
   let sites: AttentionSites
 
@@ -27,7 +27,7 @@ struct ChannelAttention: Sendable {
       name, columnCount: channels, heads: heads, comparesChannels: true)
   }
 
-  /// Puts what attention gives in the place of the queries.
+  /// Replaces the queries with the attention's result.
   func apply(_ space: DATWorkspace, _ context: ForwardContext) throws {
     var probabilities = try cosines(space, try inverseDeviations(space, context), context)
     let size = channels / heads
@@ -43,7 +43,7 @@ struct ChannelAttention: Sendable {
     try mix(probabilities, space, context)
   }
 
-  /// One over the root mean square of every query's and key's channel.
+  /// Returns the reciprocal root mean square of every channel of the queries and keys.
   private func inverseDeviations(
     _ space: DATWorkspace, _ context: ForwardContext
   ) throws -> [Float] {
@@ -65,7 +65,7 @@ struct ChannelAttention: Sendable {
     return space.averages(sums).map { 1 / max(least, $0.squareRoot()) }
   }
 
-  /// Average products of normalized queries and keys, `[heads, size, size]`.
+  /// Returns the average products of normalized queries and keys, `[heads, size, size]`.
   private func cosines(
     _ space: DATWorkspace, _ inverseDeviations: [Float], _ context: ForwardContext
   ) throws -> [Float] {
@@ -103,7 +103,7 @@ struct ChannelAttention: Sendable {
     return space.averages(parts)
   }
 
-  /// Every head's values mixed: a linear layer whose weight is zero between heads.
+  /// Mixes the values of every head, by a linear layer whose weight is zero between heads.
   private func mix(
     _ probabilities: [Float], _ space: DATWorkspace, _ context: ForwardContext
   ) throws {

@@ -16,7 +16,7 @@ struct DAT: Architecture {
   let reconstruction: Reconstruction
   private let range: PixelRange
 
-  /// A residual group: blocks and a convolution, added to what came in.
+  /// A residual group: blocks and a convolution, added to the group's input.
   struct Group: Sendable {
     let blocks: [DATBlock]
     let convolution: ResidualConvolution
@@ -58,9 +58,9 @@ struct DAT: Architecture {
 
   var scale: Int { reconstruction.scale }
   var channelCount: Int { configuration.inputs }
-  /// The longer side of the windows, to which the picture is padded.
+  /// The longer side of the windows; the image is padded to multiples of it.
   var windowPeriod: Int { max(configuration.split.height, configuration.split.width) }
-  /// Attention between channels is over the whole picture.
+  /// Always `nil`, since channel attention spans the whole image.
   var exactOverlap: Int? { nil }
   var summary: String {
     "DAT ×\(scale), \(configuration.channels) channels, "
@@ -75,7 +75,7 @@ struct DAT: Architecture {
       height: picture.height * scale, width: picture.width * scale, context)
   }
 
-  /// The features that the result is made of.
+  /// Returns the features from which the result is reconstructed.
   private func features(
     of pixels: FeatureMap, _ context: ForwardContext
   ) throws -> FeatureMap {

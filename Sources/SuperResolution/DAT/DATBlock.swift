@@ -1,5 +1,5 @@
-/// One block of DAT: attention between tokens or between channels with a convolution beside it, then
-/// a feed-forward network, both after a normalization and added to what came in.
+/// One block of DAT: attention between tokens or between channels with a convolution beside it,
+/// then a feed-forward network. Each follows a normalization and is added to its input.
 struct DATBlock: Sendable {
   enum Attention: Sendable {
     case spatial(SpatialAttention)
@@ -18,7 +18,8 @@ struct DATBlock: Sendable {
 
   /// - Parameters:
   ///   - group: the residual group's index.
-  ///   - index: the block's in it; attention is spatial in even blocks, between channels in odd ones.
+  ///   - index: the block's index in its group; attention is spatial in even blocks and between
+  ///     channels in odd ones.
   init(
     _ weights: inout WeightReader, group: Int, index: Int, _ configuration: DATConfiguration,
     sites: inout SiteList
@@ -35,7 +36,7 @@ struct DATBlock: Sendable {
       ? .spatial(
         try SpatialAttention(
           &weights, module, channels: channels, split: configuration.split,
-          // Every second spatial block is shifted, through the whole network.
+          // Every second spatial block is shifted; only odd groups start with a shifted one.
           isShifted: index % 4 == (group % 2 == 0 ? 2 : 0), sites: &sites))
       : .channel(try ChannelAttention(&weights, module, channels: channels, sites: &sites))
     interaction = try AdaptiveInteraction(&weights, module, channels: channels)
@@ -63,7 +64,7 @@ struct DATBlock: Sendable {
     try feedForward.contract(space, context)
   }
 
-  /// Queries, keys and values of every token.
+  /// Writes the queries, keys and values of every token.
   private func project(_ space: DATWorkspace, _ context: ForwardContext) throws {
     let channels = projection.outputs
     let atOnce = DATWorkspace.tokensAtOnce
@@ -79,7 +80,7 @@ struct DATBlock: Sendable {
     }
   }
 
-  /// The convolution branch, from the values, and its channels' averages.
+  /// Runs the convolution branch on the values, and returns its channels' averages.
   private func convolve(_ space: DATWorkspace, _ context: ForwardContext) throws -> [Float] {
     let (channels, width) = (space.x.channels, space.x.width)
     let sums = try context.map(
@@ -96,7 +97,7 @@ struct DATBlock: Sendable {
     return space.averages(sums)
   }
 
-  /// The averages of the channels that attention gave.
+  /// Returns the channels' averages of the attention's result.
   private func attendedAverages(
     _ space: DATWorkspace, _ context: ForwardContext
   ) throws -> [Float] {
@@ -110,8 +111,8 @@ struct DATBlock: Sendable {
     return space.averages(sums)
   }
 
-  /// Weighs the branches by each other's maps, adds them and their projection, and starts the
-  /// feed-forward network while the tokens are in the cache.
+  /// Weighs the branches by each other's maps, adds the projection of their sum to `x`, and starts
+  /// the feed-forward network while the tokens are in the cache.
   private func interact(
     _ space: DATWorkspace, channelWeights: [Float], _ context: ForwardContext
   ) throws {
@@ -155,7 +156,7 @@ struct DATBlock: Sendable {
   }
 }
 
-/// Sums over rows; each sum is of few values, so `Float` is enough.
+/// Returns the sums over rows; each sum has few terms, so `Float` is precise enough.
 private func columnSums(
   _ values: UnsafePointer<Float>, rows: Int, stride: Int, channels: Int
 ) -> [Float] {

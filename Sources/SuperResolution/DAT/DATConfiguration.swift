@@ -1,8 +1,9 @@
 import Storage
 
-/// What distinguishes the published DAT networks, read off the tensors of a checkpoint.
+/// The parameters in which the published DAT networks differ, inferred from the tensors of a
+/// checkpoint.
 struct DATConfiguration: Hashable {
-  /// The sides of the windows in the first half of the channels; in the second they are turned.
+  /// The sides of the windows for the first half of the channels; the second half swaps them.
   struct Split: Hashable {
     let height: Int
     let width: Int
@@ -10,13 +11,13 @@ struct DATConfiguration: Hashable {
 
   let inputs: Int
   let channels: Int
-  /// Blocks of each residual group.
+  /// Blocks in each residual group.
   let depths: [Int]
   let hidden: Int
   let split: Split
   let shufflesDirectly: Bool
 
-  /// Windows of more tokens are refused, since an attention's memory grows with their square.
+  /// The most tokens in a window, since an attention's memory grows with their square.
   static let largestWindow = 1024
 
   init(_ weights: WeightReader) throws {
@@ -38,10 +39,11 @@ struct DATConfiguration: Hashable {
 }
 
 extension DATConfiguration.Split {
-  /// The split that the list of relative positions in a window is for: no weight's shape tells it.
+  /// Reads the split from the list of relative positions in a window, since no weight's shape
+  /// determines it.
   ///
-  /// The list, `[(2·height − 1)·(2·width − 1), 2]`, begins with the smallest offsets and counts
-  /// columns first. It is taken only when it is that list from the first entry to the last.
+  /// The list, `[(2·height − 1)·(2·width − 1), 2]`, starts with the smallest offsets, and columns
+  /// vary fastest. It is accepted only if every entry matches.
   init(_ weights: WeightReader) throws {
     let name = "layers.0.blocks.0.attn.attns.0.rpe_biases"
     let count = try weights.dimensions(of: name, rank: 2)[0]

@@ -1,11 +1,11 @@
 /// The features of one forward pass of DAT, shared by all its blocks.
 struct DATWorkspace: Sendable {
-  /// Changed by each block.
+  /// The block's input, which it replaces with its output.
   let x: FeatureMap
-  /// Queries, keys and values, then the hidden features of the feed-forward network; what attention
-  /// gives takes the place of the queries.
+  /// Queries, keys and values, then the hidden features of the feed-forward network. The result of
+  /// attention replaces the queries.
   let wide: FeatureMap
-  /// The convolution branch.
+  /// The result of the convolution branch.
   let convolved: FeatureMap
 
   init(x: FeatureMap, wideChannels: Int) {
@@ -15,12 +15,12 @@ struct DATWorkspace: Sendable {
   }
 
   var tokenCount: Int { x.tokenCount }
-  /// Tokens that are one piece of work.
+  /// Tokens per piece of work.
   static let tokensAtOnce = 256
-  /// Tokens in bands of whole rows that are one piece of work.
+  /// Rows of the image per piece of work that needs whole rows: about 2,048 tokens.
   var rowsAtOnce: Int { max(1, 2048 / x.width) }
 
-  /// The columns' sums over all pieces of work, divided by the number of tokens.
+  /// Returns the columns' sums over all pieces of work, divided by the number of tokens.
   func averages(_ sums: [[Float]]) -> [Float] {
     var totals = [Double](repeating: 0, count: sums.first?.count ?? 0)
     for part in sums {

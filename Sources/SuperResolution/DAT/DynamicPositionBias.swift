@@ -1,12 +1,12 @@
-/// The perceptron that gives the bias of every relative position in a window (Wang et al. 2022,
-/// "CrossFormer", dynamic position bias). It does not depend on the picture.
+/// The perceptron that computes the bias of every relative position in a window (Wang et al. 2022,
+/// "CrossFormer", dynamic position bias). It does not depend on the image.
 struct DynamicPositionBias: Sendable {
   let heads: Int
   let width: Int
-  /// `[width, 2]`: from rows and columns of distance.
+  /// `[width, 2]`: the weights of the offsets in rows and in columns.
   let weight: [Float]
   let bias: [Float]
-  /// Normalization, ReLU and a linear layer each; the last has `heads` outputs.
+  /// Stages of a normalization, a ReLU and a linear layer; the last one has `heads` outputs.
   let stages: [Stage]
 
   struct Stage: Sendable {
@@ -31,7 +31,7 @@ struct DynamicPositionBias: Sendable {
     }
   }
 
-  /// The bias of every relative position, `[(2·height − 1)·(2·width − 1), heads]`.
+  /// Returns the bias of every relative position, `[(2·height − 1)·(2·width − 1), heads]`.
   func table(windowHeight: Int, windowWidth: Int) -> [Float] {
     var table: [Float] = []
     table.reserveCapacity((2 * windowHeight - 1) * (2 * windowWidth - 1) * heads)

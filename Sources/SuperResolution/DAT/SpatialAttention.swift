@@ -1,5 +1,5 @@
-/// DAT's attention within windows: one half of the channels in windows of `height` × `width`, the
-/// other in windows turned by a right angle.
+/// DAT's attention within windows: one half of the channels uses windows of `height` × `width`, the
+/// other half windows with the sides swapped.
 struct SpatialAttention: Sendable {
   let branches: [Branch]
   let isShifted: Bool
@@ -37,7 +37,7 @@ struct SpatialAttention: Sendable {
     }
   }
 
-  /// Puts what attention gives in the place of the queries.
+  /// Replaces the queries with the attention's result.
   func apply(_ space: DATWorkspace, _ context: ForwardContext) throws {
     for (index, branch) in branches.enumerated() {
       try branch.apply(space, firstChannel: index * branch.channels, isShifted, context)

@@ -1,5 +1,5 @@
-/// DAT's feed-forward network: half of the hidden features, convolved, multiplies the other half
-/// (Chen et al. 2023, spatial-gate feed-forward network).
+/// DAT's feed-forward network: one half of the hidden features, convolved, multiplies the other
+/// half (Chen et al. 2023, spatial-gate feed-forward network).
 struct SpatialGateFeedForward: Sendable {
   let expansion: LinearLayer
   let norm: NormalizationLayer
@@ -8,7 +8,7 @@ struct SpatialGateFeedForward: Sendable {
   private let expansionSite: Int
   private let contractionSite: Int
 
-  /// - Parameter inputNorm: the normalization that gives the input.
+  /// - Parameter inputNorm: the name of the normalization before the network.
   init(
     _ weights: inout WeightReader, _ name: String, channels: Int, hidden: Int,
     normalizedBy inputNorm: String, sites: inout SiteList
@@ -24,7 +24,7 @@ struct SpatialGateFeedForward: Sendable {
       of: "\(name).fc2", columnCount: half, from: .gate("\(name).sg.conv"))
   }
 
-  /// The hidden features of some rows, with the gate's half normalized.
+  /// Computes the hidden features of some rows and normalizes the gate's half.
   func expand(
     rows: Int, _ x: UnsafeMutablePointer<Float>, stride: Int,
     to hidden: UnsafeMutablePointer<Float>, stride hiddenStride: Int, _ context: ForwardContext
@@ -36,14 +36,14 @@ struct SpatialGateFeedForward: Sendable {
     norm.apply(rows: rows, gate, stride: hiddenStride, to: gate, stride: hiddenStride)
   }
 
-  /// Adds what the network gives for the hidden features in `space.wide`.
+  /// Adds the network's result for the hidden features in `space.wide` to `space.x`.
   func contract(_ space: DATWorkspace, _ context: ForwardContext) throws {
     let (half, stride, width) = (contraction.inputs, space.wide.channels, space.x.width)
     let bandCount = (space.rowsAtOnce + 2) * width * half
     try context.map(
       space.x.height, by: space.rowsAtOnce, scratchCount: bandCount
     ) { rows, scratch in
-      // The convolution sees one more row on each side, if the picture has it.
+      // The convolution reads one more row on each side, except at the edges of the image.
       let outer = max(0, rows.lowerBound - 1)..<min(space.x.height, rows.upperBound + 1)
       let skipped = rows.lowerBound - outer.lowerBound
       convolution.apply(

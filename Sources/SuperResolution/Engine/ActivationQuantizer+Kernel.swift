@@ -4,8 +4,8 @@ import Storage
 import Transform
 
 extension ActivationQuantizer {
-  /// - Throws: `ModelError` when the bit width or the bounds are none, or these are measured
-  ///   in what the site does not have.
+  /// - Throws: `ModelError` when the bit width or the bounds are invalid, or when the site does not
+  ///   support the quantizer's scaling.
   func check(at site: ActivationSite) throws {
     guard site.kind.has(scaling) else {
       throw ModelError("the activation '\(name)' has no rows to scale its bounds by")

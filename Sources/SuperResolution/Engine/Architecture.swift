@@ -2,35 +2,38 @@ import Formats
 import Imaging
 import Storage
 
-/// A kind of network: its configuration is read off the names and shapes of a checkpoint.
+/// A network architecture, whose configuration is inferred from the names and shapes of a
+/// checkpoint's tensors.
 ///
-/// One folder holds one of them; `Architectures.all` lists them.
+/// Each architecture has its own folder; `Architectures.all` lists them.
 protocol Architecture: Sendable {
   static var name: String { get }
-  /// Parts of tensors' names that only this architecture has, which say what a checkpoint is close to.
+  /// Parts of tensor names that only this architecture has. They tell which architecture a
+  /// checkpoint is closest to.
   static var landmarks: [String] { get }
 
-  /// Infers the configuration, checks every tensor, and gets the weights ready.
+  /// Infers the configuration, checks every tensor, and prepares the weights.
   ///
   /// - Throws: `WeightMismatch` for the first tensor that differs.
   init(_ weights: inout WeightReader, sites: inout SiteList) throws
 
   var scale: Int { get }
-  /// Channels of pictures taken and given.
+  /// Channels of the input and of the output.
   var channelCount: Int { get }
-  /// A tile must begin at a multiple of this many pixels for its windows to be those of the picture.
+  /// Tiles must begin at multiples of this many pixels for their windows to be those of the image.
   var windowPeriod: Int { get }
-  /// With this many pixels around a tile its result is that of the whole picture; `nil` where every
-  /// pixel depends on all others.
+  /// With this many pixels around a tile, its result equals that of the whole image; `nil` where
+  /// every pixel depends on all others.
   var exactOverlap: Int? { get }
-  /// In words, such as `SwinIR ×2, 60 channels, 24 blocks`.
+  /// A description such as `SwinIR ×2, 60 channels, 24 blocks`.
   var summary: String { get }
-  /// What was assumed, or is unlike the published networks: lower-case sentences without an end.
+  /// Assumptions and deviations from the published networks: lower-case sentences without a final
+  /// period.
   var remarks: [String] { get }
 
-  /// Enlarges one picture; the number of channels is the right one.
+  /// Upscales one image whose number of channels has been checked.
   ///
-  /// - Throws: `ModelError` when it has too few pixels; what an observer throws.
+  /// - Throws: `ModelError` when the image has too few pixels, and the errors of an observer.
   func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture
 }
 
@@ -41,7 +44,7 @@ extension Architecture {
 enum Architectures {
   static let all: [any Architecture.Type] = [SwinIR.self, DAT.self]
 
-  /// The architecture that `archive` fits, with its weights and sites.
+  /// Returns the architecture that `archive` fits, with its weights and sites.
   ///
   /// - Throws: `ModelError` that names the closest architecture and the first difference.
   static func load(_ archive: TensorArchive) throws -> (any Architecture, SiteList) {

@@ -6,15 +6,17 @@ extension ForwardContext {
     max(tokens * tokens, ck_attention_scratch_count(tokens, tokens, headChannels))
   }
 
-  /// All heads of one window: `out = softmax(scale · q kᵀ + bias + mask) v`, each with its channels.
+  /// Runs all heads of one window: `out = softmax(scale · q kᵀ + bias + mask) v`, where each head
+  /// has channels of its own.
   ///
-  /// With quantizers or an observer at the sites, q and k are scaled, and all three and the
-  /// probabilities go past them; q, k and v are changed then.
+  /// With quantizers or an observer at the sites, q is scaled first, and q, k, v and the
+  /// probabilities then visit their sites. This may change q, k and v.
   ///
   /// - Parameters:
-  ///   - tokens: rows of q, k, v and `out`; q, k and v have `stride` floats from row to row.
+  ///   - tokens: the number of rows of q, k, v and `out`; the rows of q, k and v are `stride`
+  ///     floats apart.
   ///   - biases: `[heads, keys, queries]`; `mask`: `[keys, queries]`.
-  ///   - scratch: as many floats as `attentionScratchCount` says.
+  ///   - scratch: `attentionScratchCount` floats.
   func attend(
     _ sites: AttentionSites, tokens: Int, heads: Int, headChannels: Int,
     q: UnsafeMutablePointer<Float>, k: UnsafeMutablePointer<Float>,
@@ -58,7 +60,8 @@ extension ForwardContext {
     }
   }
 
-  /// The kernel's first half, for an observer, who sees what the kernel keeps to itself.
+  /// The first half of the kernel, for an observer: the kernel itself does not expose
+  /// probabilities.
   ///
   /// - Parameter transposed: scratch memory for k.
   private func probabilities(
@@ -74,7 +77,7 @@ extension ForwardContext {
     for query in 0..<tokens {
       let row = scores + query * tokens
       row.update(repeating: 0, count: tokens)
-      // Many keys at a time; each sum runs over the channels in order.
+      // The inner loop covers many keys at once; each sum runs over the channels in order.
       for channel in 0..<channels {
         let factor = q[query &* stride &+ channel]
         let column = transposed + channel &* tokens
@@ -88,7 +91,7 @@ extension ForwardContext {
     ck_softmax(scores, tokens, tokens)
   }
 
-  /// The kernel's second half.
+  /// The second half of the kernel.
   private func mix(
     _ probabilities: UnsafePointer<Float>, tokens: Int, channels: Int, v: UnsafePointer<Float>,
     stride: Int, to out: UnsafeMutablePointer<Float>, outStride: Int

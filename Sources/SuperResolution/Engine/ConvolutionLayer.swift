@@ -1,11 +1,11 @@
-/// A convolution of 3×3 with zeros around the picture.
+/// A 3×3 convolution with zero padding.
 struct ConvolutionLayer: Sendable {
   let outputs: Int
   let inputs: Int
   /// `[outputs, inputs, 3, 3]`.
   let weight: [Float]
   let bias: [Float]?
-  /// The same in the kernels' order.
+  /// The same weights in the kernels' order.
   private let kernel: Convolution
 
   init(_ weights: inout WeightReader, _ name: String, outputs: Int, inputs: Int) throws {
@@ -16,7 +16,7 @@ struct ConvolutionLayer: Sendable {
     kernel = Convolution(weight: weight, bias: bias, outputs: outputs, inputs: inputs)
   }
 
-  /// Rows `rows` of the result; `x` and `y` are whole pictures of `height` × `width` pixels.
+  /// Computes `rows` of the result; `x` and `y` are whole images of `height` × `width` pixels.
   func apply(
     height: Int, width: Int, rows: Range<Int>, _ x: UnsafePointer<Float>,
     to y: UnsafeMutablePointer<Float>, activation: Activation = .none,
@@ -31,7 +31,7 @@ struct ConvolutionLayer: Sendable {
     }
   }
 
-  /// The whole result, in bands of rows; `y` may be `residual`, not `x`.
+  /// Computes the whole result in bands of rows; `y` may be `residual`, but not `x`.
   func apply(
     _ x: FeatureMap, to y: FeatureMap, activation: Activation = .none,
     residual: FeatureMap? = nil, _ context: ForwardContext
@@ -43,11 +43,11 @@ struct ConvolutionLayer: Sendable {
     }
   }
 
-  /// Rows that are one piece of work.
+  /// Rows per piece of work.
   static let bandHeight = 8
 }
 
-/// What follows a convolution.
+/// The activation after a convolution.
 enum Activation: Hashable, Sendable {
   case none
   /// max(x, 0.01 x).
@@ -57,7 +57,7 @@ enum Activation: Hashable, Sendable {
 
   fileprivate var epilogue: Epilogue { self == .leakySlope1 ? .leakyReLU : .none }
 
-  /// The activation with the slope 0.2, in place.
+  /// Applies the activation in place if its slope is 0.2, and does nothing otherwise.
   func apply(_ x: UnsafeMutablePointer<Float>, count: Int) {
     guard self == .leakySlope20 else { return }
     for index in 0..<count { x[index] = max(x[index], 0.2 * x[index]) }

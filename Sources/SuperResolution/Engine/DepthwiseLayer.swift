@@ -1,4 +1,4 @@
-/// A convolution of 3×3 with one filter a channel and zeros around the picture.
+/// A 3×3 convolution with one filter per channel and zero padding.
 struct DepthwiseLayer: Sendable {
   let channels: Int
   /// `[channels, 1, 3, 3]`.
@@ -19,14 +19,14 @@ struct DepthwiseLayer: Sendable {
     kernel = DepthwiseConvolution(weight: weight, bias: bias, channels: channels)
   }
 
-  /// The layer followed by `normalization`.
+  /// Returns this layer with `normalization` after it folded in.
   func folding(_ normalization: BatchNormalization) -> DepthwiseLayer {
     let folded = normalization.folded(weight: weight, bias: bias)
     return DepthwiseLayer(channels: channels, weight: folded.weight, bias: folded.bias)
   }
 
-  /// Rows `rows` of the result; `x` and `y` are whole pictures of `height` × `width` pixels, with
-  /// `xStride` and `yStride` floats from pixel to pixel.
+  /// Computes `rows` of the result; `x` and `y` are whole images of `height` × `width` pixels,
+  /// whose pixels are `xStride` and `yStride` floats apart.
   func apply(
     height: Int, width: Int, rows: Range<Int>, _ x: UnsafePointer<Float>, stride xStride: Int,
     to y: UnsafeMutablePointer<Float>, stride yStride: Int,

@@ -1,15 +1,16 @@
-/// Features of a picture's pixels, `[height, width, channels]`: the channels of a pixel lie together.
+/// Features of an image's pixels, `[height, width, channels]`: the channels of a pixel are
+/// contiguous.
 ///
-/// The layers of one forward pass share a few of them. Threads write disjoint rows of pixels, so
-/// the sharing is safe without locks.
+/// The layers of one forward pass share a few maps. Threads write disjoint rows of pixels, so the
+/// sharing is safe without locks.
 final class FeatureMap: @unchecked Sendable {
   let height: Int
   let width: Int
   let channels: Int
-  /// `height · width · channels` values, not set at first.
+  /// `height · width · channels` values, uninitialized at first.
   let values: UnsafeMutablePointer<Float>
 
-  /// - Precondition: the counts are positive and were checked to have a product that fits.
+  /// - Precondition: the counts are positive, and their product is known not to overflow.
   init(height: Int, width: Int, channels: Int) {
     self.height = height
     self.width = width
@@ -27,11 +28,11 @@ final class FeatureMap: @unchecked Sendable {
   var tokenCount: Int { height * width }
   var count: Int { tokenCount * channels }
 
-  /// Takes over all values of a map of the same shape.
+  /// Copies all values from a map of the same shape.
   func copy(_ other: FeatureMap) {
     values.update(from: other.values, count: count)
   }
 
-  /// The channels of the pixel number `token`, counted by rows.
+  /// Returns the channels of pixel `token`; pixels are numbered row by row.
   func token(_ token: Int) -> UnsafeMutablePointer<Float> { values + token * channels }
 }

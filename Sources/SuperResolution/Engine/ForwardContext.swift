@@ -1,28 +1,28 @@
 import CKernels
 import LinearAlgebra
 
-/// What a forward pass carries along: its threads, its scratch memory, and what is done at the
-/// activation sites.
+/// The context of a forward pass: its threads, its scratch memory, and the quantizers and the
+/// observer of the activation sites.
 ///
-/// Layers are written once and call `visit` at their sites. Without quantizers and observer that is
-/// one comparison for a block of rows.
+/// Layers are written once and call `visit` at their sites. Without quantizers and an observer,
+/// this costs one comparison per block of rows.
 struct ForwardContext: @unchecked Sendable {
-  // Unchecked for the closures: with an observer all work runs on the calling thread, and the
-  // others are called between passes over the picture, on the calling thread too.
+  // Unchecked because of the closures: with an observer, all work runs on the calling thread. The
+  // other closures are called between passes over the image, also on the calling thread.
 
   typealias Observer = (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws
     -> Void
 
   let threads: Int
   let scratch = ScratchPool()
-  /// One entry a site; empty when no site is quantized.
+  /// One entry per site; empty when no site is quantized.
   var quantizers: [ck_quantizer?] = []
-  /// The layers that are multiplied as whole numbers, which code their inputs themselves.
+  /// The layers that run in integer arithmetic, which quantize their inputs themselves.
   var integerLayers = IntegerLayers()
   var observer: Observer?
-  /// Told the output of each residual group of the body.
+  /// Receives the output of each residual group of the body.
   var groupObserver: ((_ group: Int, _ output: FeatureMap) throws -> Void)?
-  /// Told the share of the work that is done, from 0 to 1.
+  /// Receives the completed share of the work, from 0 to 1.
   var progress: ((Double) -> Void)?
 
   init(threads: Int) {
@@ -34,11 +34,12 @@ struct ForwardContext: @unchecked Sendable {
 
   // MARK: Work
 
-  /// Splits `0..<count` in ranges of `stride` and calls `body` with each, on several threads.
+  /// Splits `0..<count` into ranges of length `stride` and calls `body` with each, on several
+  /// threads.
   ///
-  /// The split does not depend on the number of threads; so do results, in the order of the ranges.
+  /// The split does not depend on the number of threads. Results are in the order of the ranges.
   ///
-  /// - Parameter scratchCount: how many floats of scratch memory each call gets.
+  /// - Parameter scratchCount: floats of scratch memory for each call.
   @discardableResult
   func map<Result: Sendable>(
     _ count: Int, by stride: Int, scratchCount: Int,
@@ -54,7 +55,7 @@ struct ForwardContext: @unchecked Sendable {
 
   // MARK: Sites
 
-  /// Quantizes, or shows to the observer, `rows` rows of values at a site.
+  /// Quantizes `rows` rows of values at a site, then shows them to the observer.
   func visit(
     _ site: Int, _ values: UnsafeMutablePointer<Float>, rows: Int, columns: Int, stride: Int
   ) throws {
@@ -74,18 +75,18 @@ struct ForwardContext: @unchecked Sendable {
     }
   }
 
-  /// A linear layer of what flows past its site: as whole numbers where that is possible, else of
-  /// the quantized values in floating point.
+  /// Applies a linear layer after visiting its site: in integer arithmetic where possible,
+  /// otherwise in floating point on the quantized values.
   ///
   /// - Parameters:
   ///   - x: as for `LinearLayer.apply`; its values are undefined afterwards.
-  ///   - y: may be the epilogue's residual, not `x`.
+  ///   - y: may be the epilogue's residual, but not `x`.
   func apply(
     _ layer: LinearLayer, at site: Int, rows: Int, _ x: UnsafeMutablePointer<Float>,
     stride xStride: Int, to y: UnsafeMutablePointer<Float>, stride yStride: Int,
     then epilogue: Epilogue = .none
   ) throws {
-    // An observer sees the values on their way into the layer, quantized or not.
+    // An observer sees the values on their way into the layer, whether quantized or not.
     if observer == nil, let integer = integerLayers[site] {
       return integer.apply(
         rows: rows, x, stride: xStride, to: y, stride: yStride, then: epilogue)
@@ -94,7 +95,7 @@ struct ForwardContext: @unchecked Sendable {
     layer.apply(rows: rows, x, stride: xStride, to: y, stride: yStride, then: epilogue)
   }
 
-  /// The quantizer of a site, if it has one.
+  /// Returns the quantizer of a site, if it has one.
   func quantizer(at site: Int) -> ck_quantizer? {
     quantizers.isEmpty ? nil : quantizers[site]
   }

@@ -3,22 +3,23 @@ import Formats
 import Storage
 import Transform
 
-/// The linear layers of a packed model that are multiplied as whole numbers: those whose weights are
-/// stored as codes, and whose inputs have a quantizer.
+/// The linear layers of a packed model that run in integer arithmetic: their weights are stored as
+/// codes, and their inputs have a quantizer.
 ///
-/// The kernel holds codes with one lower bound and scale an output. Weights in groups along a row, those
-/// whose values are rounded once more to a narrow type, and those whose inputs lie in groups that the
-/// kernel does not take, are multiplied in floating point.
+/// The kernel holds codes with one lower bound and one scale per output. These layers run in
+/// floating point instead: those whose weights have groups along a row, those whose values are
+/// rounded again to a narrow type, and those whose inputs have groups that the kernel does not
+/// support.
 struct IntegerLayers: Sendable {
-  /// One entry a site; empty for none.
+  /// One entry per site; empty if there are no such layers.
   private let layers: [IntegerLinear?]
 
-  /// No layers at all.
+  /// Creates an empty collection.
   init() {
     layers = []
   }
 
-  /// - Parameter quantizers: one entry a site; empty when no site is quantized.
+  /// - Parameter quantizers: one entry per site; empty when no site is quantized.
   /// - Throws: `ModelError` when codes or a bias cannot be read.
   init(_ archive: TensorArchive, sites: [ActivationSite], quantizers: [ck_quantizer?]) throws {
     let layers = try zip(sites, quantizers).map { site, quantizer in
@@ -27,10 +28,10 @@ struct IntegerLayers: Sendable {
     self.layers = layers.contains { $0 != nil } ? layers : []
   }
 
-  /// How many layers are multiplied as whole numbers.
+  /// The number of layers that run in integer arithmetic.
   var count: Int { layers.count { $0 != nil } }
 
-  /// The layer whose input the site is, if it is one of these.
+  /// The layer whose input the site is, if that layer runs in integer arithmetic.
   subscript(site: Int) -> IntegerLinear? { layers.isEmpty ? nil : layers[site] }
 
   private static func layer(
@@ -55,7 +56,7 @@ struct IntegerLayers: Sendable {
 
 extension QuantizedTensor {
   /// The lower bound and the scale of each row; `nil` where parts of a row have their own, or where
-  /// elements are not what `lower + scale · code` gives in Float32.
+  /// elements differ from `lower + scale · code` in Float32.
   fileprivate var rowParameters: (lower: [Float], scale: [Float])? {
     guard elementType == .float32 || elementType == .float64 else { return nil }
     if case .group = layout.granularity { return nil }

@@ -1,11 +1,11 @@
-/// A fully connected layer, or a convolution of 1×1: `y = W x + b` for every row.
+/// A fully connected layer, or a 1×1 convolution: `y = W x + b` for every row.
 struct LinearLayer: Sendable {
   let outputs: Int
   let inputs: Int
   /// `[outputs, inputs]`.
   let weight: [Float]
   let bias: [Float]?
-  /// The same in the kernels' order.
+  /// The same weights in the kernels' order.
   private let kernel: Linear
 
   init(outputs: Int, inputs: Int, weight: [Float], bias: [Float]?) {
@@ -17,8 +17,8 @@ struct LinearLayer: Sendable {
   }
 
   /// - Parameters:
-  ///   - isConvolution: whether the weight has two more axes of 1.
-  ///   - mayLackBias: whether there are networks without its bias.
+  ///   - isConvolution: whether the weight has two more axes of length 1.
+  ///   - mayLackBias: whether the bias is optional.
   init(
     _ weights: inout WeightReader, _ name: String, outputs: Int, inputs: Int,
     isConvolution: Bool = false, mayLackBias: Bool = false
@@ -31,14 +31,15 @@ struct LinearLayer: Sendable {
         ? nil : try weights.values("\(name).bias", [outputs]))
   }
 
-  /// The layer followed by `normalization`.
+  /// Returns this layer with `normalization` after it folded in.
   func folding(_ normalization: BatchNormalization) -> LinearLayer {
     let folded = normalization.folded(weight: weight, bias: bias)
     return LinearLayer(
       outputs: outputs, inputs: inputs, weight: folded.weight, bias: folded.bias)
   }
 
-  /// `y` may be the epilogue's residual, not `x`; strides count floats from row to row.
+  /// Applies the layer to rows; `y` may be the epilogue's residual, but not `x`. Strides count
+  /// floats from row to row.
   func apply(
     rows: Int, _ x: UnsafePointer<Float>, stride xStride: Int,
     to y: UnsafeMutablePointer<Float>, stride yStride: Int,

@@ -1,27 +1,27 @@
 import Imaging
 import Transform
 
-/// A network's activations on given pictures, for calibration.
+/// A network's activations on given images, for calibration.
 ///
-/// The network is run in full precision: without quantizers of activations, with the weights it has.
+/// The network runs in full precision: with its own weights, but without activation quantizers.
 public struct NetworkActivations: ActivationSource {
-  /// The network that is run.
+  /// The network.
   package let network: SuperResolutionNetwork
-  /// What it is run on, one after the other.
+  /// The images on which the network runs, one after the other.
   package let pictures: [Picture]
 
-  /// A source of the activations that `pictures`, one a sample, give.
+  /// Creates a source whose samples are the activations on `pictures`, one sample per image.
   ///
-  /// - Throws: `ModelError` when a picture has another count of channels than the network.
+  /// - Throws: `ModelError` when an image and the network have different numbers of channels.
   public init(network: SuperResolutionNetwork, pictures: [Picture]) throws {
     for picture in pictures { try network.check(picture) }
     self.network = network
     self.pictures = pictures
   }
 
-  /// Where the network can be looked at, in the order of the forward pass.
+  /// The sites at which the network can be observed, in the order of the forward pass.
   public var sites: [ActivationSite] { network.sites }
-  /// The number of pictures.
+  /// The number of images.
   public var sampleCount: Int { pictures.count }
 
   public func run(

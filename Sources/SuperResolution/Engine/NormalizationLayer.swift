@@ -10,7 +10,7 @@ struct NormalizationLayer: Sendable {
     kernel = LayerNormalization(gamma: scale, beta: offset)
   }
 
-  /// `y` may be `x`.
+  /// Normalizes `rows` rows; `y` may be `x`.
   func apply(
     rows: Int, _ x: UnsafePointer<Float>, stride xStride: Int,
     to y: UnsafeMutablePointer<Float>, stride yStride: Int
@@ -18,7 +18,7 @@ struct NormalizationLayer: Sendable {
     kernel.apply(rows: rows, x, stride: xStride, to: y, stride: yStride)
   }
 
-  /// All pixels of a map; `y` may be `x`.
+  /// Normalizes all pixels of a map; `y` may be `x`.
   func apply(_ x: FeatureMap, to y: FeatureMap, _ context: ForwardContext) throws {
     try context.map(x.tokenCount, by: 1024, scratchCount: 0) { tokens, _ in
       apply(
@@ -28,7 +28,8 @@ struct NormalizationLayer: Sendable {
   }
 }
 
-/// Batch normalization with the statistics of training, which is a scale and an offset a channel.
+/// Batch normalization with the statistics of training, which amounts to one scale and one offset
+/// per channel.
 struct BatchNormalization: Sendable {
   let scale: [Float]
   let offset: [Float]
@@ -43,8 +44,8 @@ struct BatchNormalization: Sendable {
     offset = (0..<channels).map { bias[$0] - mean[$0] * scale[$0] }
   }
 
-  /// The weight, with the channels as its first axis, and the bias of a layer with the normalization
-  /// after it.
+  /// Returns the weight and the bias of a layer with the normalization after it folded in. The
+  /// first axis of the weight is the channels.
   func folded(weight: [Float], bias: [Float]?) -> (weight: [Float], bias: [Float]) {
     let inputs = weight.count / scale.count
     return (

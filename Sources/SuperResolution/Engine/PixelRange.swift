@@ -1,14 +1,15 @@
 import Imaging
 
-/// How samples from 0 to 1 become what a network takes: `(x − mean) · range`, a channel each.
+/// The conversion of samples from 0 to 1 into a network's input: `(x − mean) · range`, with one
+/// mean per channel.
 struct PixelRange: Sendable {
   /// 1 or 255.
   let range: Float
-  /// One a channel.
+  /// One entry per channel.
   let mean: [Float]
 
-  /// With the mean colour of the training set DIV2K, which is only taken off pictures of three
-  /// channels.
+  /// Creates a range with the mean colour of the training set DIV2K for images of three channels,
+  /// and a mean of zero for others.
   init(channelCount: Int, range: Float) {
     self.range = range
     mean =
@@ -16,9 +17,10 @@ struct PixelRange: Sendable {
       ? [0.4488, 0.4371, 0.4040] : [Float](repeating: 0, count: channelCount)
   }
 
-  /// The picture with channels last, mirrored at the right and lower edge up to `height` × `width`.
+  /// Returns the image with channels last, mirrored at the right and lower edges up to `height` ×
+  /// `width`.
   ///
-  /// - Precondition: less is added than the picture has.
+  /// - Precondition: the padding is smaller than the image.
   func features(of picture: Picture, height: Int, width: Int) -> FeatureMap {
     precondition(height < 2 * picture.height && width < 2 * picture.width)
     let map = FeatureMap(height: height, width: width, channels: picture.channelCount)
@@ -36,7 +38,8 @@ struct PixelRange: Sendable {
     return map
   }
 
-  /// Samples of a picture from `[rows, width, channels]`; the result is cut to `picture`'s size.
+  /// Converts network output, `[rows, width, channels]`, to samples of an image, and stores the
+  /// part inside `height` × `keptWidth`.
   func store(
     _ pixels: UnsafePointer<Float>, rows: Range<Int>, width: Int,
     in samples: UnsafeMutablePointer<Float>, height: Int, keptWidth: Int
@@ -54,9 +57,9 @@ struct PixelRange: Sendable {
 }
 
 extension PixelRange {
-  /// The picture that `reconstruction` makes of `features`, cut to a size.
+  /// Returns the image that `reconstruction` makes of `features`, cropped to `height` × `width`.
   ///
-  /// - Parameter added: a picture as large as the features whose samples are added, in the network's
+  /// - Parameter added: an image as large as the features whose samples are added, in the network's
   ///   range.
   func picture(
     of features: FeatureMap, through reconstruction: Reconstruction, height: Int, width: Int,

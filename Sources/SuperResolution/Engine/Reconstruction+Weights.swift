@@ -1,9 +1,9 @@
 import Storage
 
 extension Reconstruction {
-  /// One convolution and a pixel shuffle (`pixelshuffledirect`).
+  /// Creates one convolution and a pixel shuffle (`pixelshuffledirect`).
   ///
-  /// - Parameter outputs: channels of pictures, which the shape of the weight cannot tell alone.
+  /// - Parameter outputs: channels of images, which the weight's shape alone does not determine.
   init(direct weights: inout WeightReader, channels: Int, outputs: Int) throws {
     let name = "upsample.0"
     let count = try weights.dimensions(of: "\(name).weight", rank: 4)[0]
@@ -16,8 +16,8 @@ extension Reconstruction {
     self.init([.convolution(convolution, .none), .pixelShuffle(scale)], outputs: outputs)
   }
 
-  /// A convolution, then one with a pixel shuffle for every factor of 2 or for a factor of 3, and a
-  /// last convolution (`pixelshuffle`).
+  /// Creates a convolution, then one with a pixel shuffle for every factor of 2 or for a factor of
+  /// 3, and a last convolution (`pixelshuffle`).
   init(shuffling weights: inout WeightReader, channels: Int) throws {
     let (first, width) = try Self.before(&weights, channels: channels)
     var steps = [first]
@@ -39,7 +39,8 @@ extension Reconstruction {
     try self.init(ending: steps, &weights, width: width)
   }
 
-  /// Enlargements by repetition, each with a convolution, and two more (`nearest+conv`).
+  /// Creates nearest-neighbour upscaling steps, each with a convolution, and two more convolutions
+  /// (`nearest+conv`).
   init(repeating weights: inout WeightReader, channels: Int) throws {
     let (first, width) = try Self.before(&weights, channels: channels)
     var steps = [first]
@@ -52,7 +53,7 @@ extension Reconstruction {
     try self.init(ending: steps, &weights, width: width)
   }
 
-  /// One convolution, for a picture as large as the one taken.
+  /// Creates one convolution, for a result as large as the input.
   init(keepingSize weights: inout WeightReader, channels: Int) throws {
     try self.init(ending: [], &weights, width: channels)
   }
@@ -63,7 +64,7 @@ extension Reconstruction {
     self.init(steps + [.convolution(last, .none)], outputs: outputs)
   }
 
-  /// The convolution from the body's channels to those of the enlargement.
+  /// Reads the convolution from the body's channels to those of the upscaling stages.
   private static func before(
     _ weights: inout WeightReader, channels: Int
   ) throws -> (step: Step, width: Int) {

@@ -1,11 +1,13 @@
-/// What makes a picture of the body's features: a chain of convolutions and enlargements.
+/// The end of a network, which turns the body's features into an image: a chain of convolutions and
+/// upscaling steps.
 ///
-/// It is run in bands of rows, each with as many rows around it as the chain reaches, so that the
-/// enlarged features never exist as a whole.
+/// It runs in bands of rows, each extended by as many rows as the chain reaches, so that the
+/// upscaled features never exist as a whole.
 struct Reconstruction: Sendable {
   enum Step: Sendable {
     case convolution(ConvolutionLayer, Activation)
-    /// PyTorch's `PixelShuffle`: channel `(c·r + i)·r + j` becomes row `i`, column `j` of channel `c`.
+    /// PyTorch's `PixelShuffle`: channel `(c·r + i)·r + j` becomes row `i`, column `j` of channel
+    /// `c`.
     case pixelShuffle(Int)
     /// Each pixel becomes `r` × `r`.
     case nearest(Int)
@@ -21,7 +23,7 @@ struct Reconstruction: Sendable {
     scale = steps.reduce(1) { $0 * $1.factor }
   }
 
-  /// How many pixels of the small picture away a value may have come from.
+  /// The distance, in low-resolution pixels, from which the chain carries a value.
   var reach: Int {
     let margin = steps.reduce(0) { margin, step in
       if case .convolution = step { margin + 1 } else { margin * step.factor }
@@ -48,7 +50,7 @@ struct Reconstruction: Sendable {
     }
   }
 
-  /// Floats of the largest result of a step.
+  /// Returns the number of floats in the largest result of a step.
   private func largestStep(pixels: Int) -> Int {
     var (pixels, channels, largest) = (pixels, 0, 0)
     for step in steps {
@@ -64,7 +66,7 @@ struct Reconstruction: Sendable {
     return largest
   }
 
-  /// Every step on a part of the picture, in two buffers in turn.
+  /// Runs every step on a part of the image, alternating between two buffers.
   private func run(
     _ x: UnsafePointer<Float>, height: Int, width: Int, _ first: UnsafeMutablePointer<Float>,
     _ second: UnsafeMutablePointer<Float>
@@ -91,7 +93,7 @@ struct Reconstruction: Sendable {
       input = UnsafePointer(output)
       swap(&output, &other)
     }
-    // The last step's, before the turn.
+    // The buffers have been swapped since the last step.
     return other
   }
 }

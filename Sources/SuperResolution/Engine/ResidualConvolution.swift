@@ -1,8 +1,8 @@
-/// What ends a residual group and the body: one convolution, or three with a narrow middle
-/// (`1conv` and `3conv` of the original programs), added to what came in.
+/// The end of a residual group and of the body: one convolution, or three with a narrow middle
+/// (`1conv` and `3conv` of the original programs), added to a residual.
 enum ResidualConvolution: Sendable {
   case single(ConvolutionLayer)
-  /// With a leaky ReLU of slope 0.2 after the first two.
+  /// A leaky ReLU of slope 0.2 follows each of the first two.
   case bottleneck(ConvolutionLayer, LinearLayer, ConvolutionLayer)
 
   init(_ weights: inout WeightReader, _ name: String, channels: Int) throws {
@@ -19,7 +19,7 @@ enum ResidualConvolution: Sendable {
       try ConvolutionLayer(&weights, "\(name).4", outputs: channels, inputs: narrow))
   }
 
-  /// How many pixels away a value may have come from.
+  /// The distance, in pixels, from which the layers carry a value.
   var reach: Int {
     switch self {
     case .single: 1
@@ -27,7 +27,7 @@ enum ResidualConvolution: Sendable {
     }
   }
 
-  /// `y = convolution(x) + residual`; `y` may be `residual`.
+  /// Computes `y = convolution(x) + residual`; `y` may be `residual`.
   func apply(
     _ x: FeatureMap, to y: FeatureMap, residual: FeatureMap, _ context: ForwardContext
   ) throws {

@@ -1,10 +1,10 @@
 import Synchronization
 
-/// Memory for values that live no longer than a piece of work, kept from one piece to the next.
+/// Memory for values that live no longer than one piece of work, reused by later pieces.
 final class ScratchPool: @unchecked Sendable {
   private let idle = Mutex<[Buffer]>([])
 
-  /// Reached through the lock, or by the one piece of work that has taken it.
+  /// Accessed only under the lock, or by the one piece of work that has taken it.
   private struct Buffer: @unchecked Sendable {
     let start: UnsafeMutablePointer<Float>
     let count: Int
@@ -16,7 +16,7 @@ final class ScratchPool: @unchecked Sendable {
     }
   }
 
-  /// Calls `body` with at least `count` floats that are not set.
+  /// Calls `body` with at least `count` uninitialized floats.
   func withScratch<Result>(
     _ count: Int, _ body: (UnsafeMutablePointer<Float>) throws -> Result
   ) rethrows -> Result {

@@ -1,12 +1,13 @@
 import Transform
 
-/// The activation sites of a model, gathered while its layers are made, in the order of the pass.
+/// The activation sites of a model, collected while its layers are created, in the order of the
+/// forward pass.
 struct SiteList {
   private(set) var sites: [ActivationSite] = []
 
-  /// The index of the input of the linear layer `module`.
+  /// Adds the input of the linear layer `module` and returns its index.
   ///
-  /// - Parameter origin: what puts out these values, if it can with other factors.
+  /// - Parameter origin: the tensors that can rescale these values, if there are any.
   mutating func addInput(
     of module: String, columnCount: Int, from origin: ActivationSite.Origin? = nil
   ) -> Int {
@@ -14,9 +15,9 @@ struct SiteList {
       module, .input, weightName: "\(module).weight", columnCount: columnCount, origin: origin)
   }
 
-  /// The sites inside the attention `module`.
+  /// Adds the sites inside the attention `module`.
   ///
-  /// - Parameter comparesChannels: whether channels of a head are compared and mixed, not tokens.
+  /// - Parameter comparesChannels: whether a head compares and mixes channels instead of tokens.
   mutating func addAttention(
     _ module: String, columnCount: Int, heads: Int, comparesChannels: Bool = false
   ) -> AttentionSites {
@@ -41,7 +42,7 @@ struct SiteList {
   }
 }
 
-/// Where an attention's factors lie in the list of sites.
+/// The indices of an attention's sites in the list of sites.
 struct AttentionSites: Sendable {
   let query: Int
   let key: Int

@@ -7,55 +7,57 @@ import Transform
 
 /// A super-resolution network with its weights, ready to run on the processor.
 ///
-/// The architecture and its configuration are read off the checkpoint's tensors. A packed model's
-/// activation quantizers round what flows through the layers. A linear layer whose weights are stored
-/// as codes, and whose inputs are quantized, multiplies codes with codes in whole numbers; other
-/// weights come dequantized. `usesIntegers: false` has everything in floating point, for comparison:
-/// each layer gives the same but for rounding in Float32.
+/// The architecture and its configuration are inferred from the checkpoint's tensors. A packed
+/// model's activation quantizers round the values that flow through the layers. A linear layer
+/// whose weights are stored as codes and whose inputs are quantized multiplies codes in integer
+/// arithmetic; all other weights are dequantized. With `usesIntegers: false` everything runs in
+/// floating point, for comparison: each layer then gives the same result except for rounding in
+/// Float32.
 public struct SuperResolutionNetwork: Upscaler {
-  /// What reports call it.
+  /// The network's name in reports.
   public let name: String
-  /// In words, such as `SwinIR ×2, 60 channels, 24 blocks`.
+  /// A description such as `SwinIR ×2, 60 channels, 24 blocks`.
   public var summary: String { architecture.summary }
-  /// What was assumed of it, or is unlike the published networks: lower-case sentences without an end.
+  /// Assumptions and deviations from the published networks: lower-case sentences without a final
+  /// period.
   public var remarks: [String] { architecture.remarks }
-  /// How many times it enlarges each side.
+  /// The factor by which the network upscales each side.
   public var scale: Int { architecture.scale }
-  /// Channels that a picture must have: 1 or 3.
+  /// Channels that an image must have: 1 or 3.
   public var channelCount: Int { architecture.channelCount }
-  /// `channelCount`: a network takes nothing else.
+  /// Equal to `channelCount`: a network accepts no other number of channels.
   public var requiredChannelCount: Int? { channelCount }
-  /// With this many pixels around a tile its result is that of the whole picture; `nil` where every
-  /// pixel of the result depends on the whole picture.
+  /// With this many pixels around a tile, its result equals that of the whole image; `nil` where
+  /// every pixel of the result depends on the whole image.
   public var exactTileOverlap: Int? { architecture.exactOverlap }
-  /// Where activations can be looked at and rounded, in the order of the forward pass.
+  /// The sites at which activations can be observed and quantized, in the order of the forward
+  /// pass.
   public let sites: [ActivationSite]
-  /// At most this many threads work on a picture; results do not depend on it.
+  /// The most threads that work on an image; results do not depend on it.
   public let threads: Int
-  /// How large pictures are cut; `nil` to run them whole.
+  /// How to cut large images into tiles; `nil` to process them whole.
   public var tiles: TileOptions?
 
-  /// Linear layers that multiply codes in whole numbers.
+  /// Linear layers that run in integer arithmetic.
   public var integerLayerCount: Int { integerLayers.count }
 
   let architecture: any Architecture
-  /// One entry a site; empty when no activation is quantized.
+  /// One entry per site; empty when no activation is quantized.
   let quantizers: [ck_quantizer?]
   let integerLayers: IntegerLayers
 
   /// Recognizes the network by its tensors and loads their values.
   ///
   /// - Parameters:
-  ///   - archive: a state dictionary, not nested; `TensorArchive.selecting(root:)` takes one out of
-  ///     a training checkpoint.
-  ///   - name: what reports call the network.
+  ///   - archive: a state dictionary, not nested; `TensorArchive.selecting(root:)` extracts one
+  ///     from a training checkpoint.
+  ///   - name: the network's name in reports.
   ///   - threads: at least 1.
-  ///   - activations: quantizers of activations, by the names of sites; `nil` for those of the
-  ///     archive, which packed models have.
-  ///   - usesIntegers: whether layers are multiplied as whole numbers where they can be.
-  /// - Throws: `ModelError` when no architecture fits, with the closest one and the first
-  ///   tensor that differs, or when a quantizer's site is unknown; `ModelError` when a tensor cannot
-  ///   be read.
+  ///   - activations: activation quantizers, named after sites; `nil` for those of the archive,
+  ///     which packed models have.
+  ///   - usesIntegers: whether layers run in integer arithmetic where they can.
+  /// - Throws: `ModelError` when no architecture fits, with the closest one and the first tensor
+  ///   that differs, when a quantizer's site is unknown, or when a tensor cannot be read.
   public init(
     _ archive: TensorArchive, name: String, threads: Int,
     activations: [ActivationQuantizer]? = nil, usesIntegers: Bool = true
@@ -111,9 +113,9 @@ public struct SuperResolutionNetwork: Upscaler {
     return try run(picture, context)
   }
 
-  /// Runs one picture whole.
+  /// Processes one image whole.
   func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture {
-    // Said once here, so that the passes inside do not change the setting each time.
+    // Set once here, so that the passes inside do not change the setting each time.
     try BLASThreads.runningSingleThreaded { try architecture.run(picture, context) }
   }
 
@@ -121,9 +123,9 @@ public struct SuperResolutionNetwork: Upscaler {
 }
 
 extension Picture {
-  /// Checks that a network takes the picture's channels.
+  /// Checks that the number of channels is the one that a network requires.
   ///
-  /// - Throws: `ModelError` with both counts.
+  /// - Throws: `ModelError` with both numbers.
   func check(channelCount expected: Int) throws {
     guard channelCount == expected else {
       throw ModelError(

@@ -1,37 +1,38 @@
 import Imaging
 
-/// How a large picture is cut in tiles that are enlarged one after the other, to bound memory.
+/// How to cut a large image into tiles, which are upscaled one after the other to bound memory.
 ///
-/// Tiles begin at multiples of the network's window, and each is run with `overlap` more pixels of
-/// the picture on every side, which are cut off afterwards. Where the overlap is at least
-/// `SuperResolutionNetwork.exactTileOverlap`, the result is that of the whole picture. Networks in which
-/// every pixel depends on all others, as DAT through its channel attention, always differ a little.
+/// Tiles begin at multiples of the network's window. Each is processed with `overlap` more pixels
+/// of the image on every side, which are cropped afterwards. If the overlap is at least
+/// `SuperResolutionNetwork.exactTileOverlap`, the result is that of the whole image. Networks in
+/// which every pixel depends on all others, such as DAT with its channel attention, always differ a
+/// little.
 ///
-/// Measured on one picture of 128 × 128 pixels in tiles of 32, the largest difference of a sample was,
-/// for SwinIR-light ×2, 0.16 without overlap, 2·10⁻³ with 8 pixels, 2·10⁻⁵ with 16 and that of
-/// rounding with 32 (exact from 104 on); for DAT-light ×2 it was 0.04 with 32 and 0.01 with 64.
+/// The largest difference of a sample was measured on one image of 128 × 128 pixels in tiles of 32.
+/// For SwinIR-light ×2 it was 0.16 without overlap, 2·10⁻³ with 8 pixels, 2·10⁻⁵ with 16 and that
+/// of rounding with 32 (exact from 104 on); for DAT-light ×2 it was 0.04 with 32 and 0.01 with 64.
 public struct TileOptions: Hashable, Sendable {
-  /// Pixels of the small picture along a tile's side, without the overlap; rounded up to a multiple
-  /// of the network's window.
+  /// The side of a tile in low-resolution pixels, without the overlap, rounded up to a multiple of
+  /// the network's window.
   public var size: Int
-  /// Pixels of the small picture, rounded up likewise.
+  /// The overlap in low-resolution pixels, rounded up in the same way.
   public var overlap: Int
 
-  /// Tiles of `size` pixels a side that see `overlap` pixels beyond it.
+  /// Creates options for tiles of `size` pixels per side that see `overlap` pixels beyond it.
   ///
-  /// - Precondition: `size` is positive and `overlap` not negative.
+  /// - Precondition: `size` is positive and `overlap` is not negative.
   public init(size: Int, overlap: Int) {
     precondition(size > 0 && overlap >= 0, "a tile of \(size) with an overlap of \(overlap)")
     self.size = size
     self.overlap = overlap
   }
 
-  /// Puts the enlarged tiles together.
+  /// Upscales every tile and assembles the results.
   ///
   /// - Parameters:
-  ///   - period: tiles begin at multiples of it.
-  ///   - enlarge: called for one tile after the other, with the share of the work done before it
-  ///     and its own share.
+  ///   - period: the number at whose multiples tiles begin.
+  ///   - enlarge: called for one tile after the other, with the share of the work completed before
+  ///     it and its own share.
   func assemble(
     _ picture: Picture, scale: Int, period: Int,
     enlarge: (_ tile: Picture, _ done: Double, _ share: Double) throws -> Picture
@@ -60,7 +61,7 @@ public struct TileOptions: Hashable, Sendable {
     return result
   }
 
-  /// A tile along one axis: the part it gives, and the part it is run on.
+  /// The extent of a tile along one axis: the part that is kept, and the part that is processed.
   struct Span: Hashable {
     let inner: Range<Int>
     let outer: Range<Int>
@@ -89,7 +90,7 @@ extension Picture {
       channelCount: channelCount, height: rows.count, width: columns.count, samples: cropped)
   }
 
-  /// Puts the inner part of an enlarged tile where it belongs.
+  /// Copies the inner part of an upscaled tile to its place in the result.
   fileprivate mutating func paste(
     _ tile: Picture, scale: Int, vertical: TileOptions.Span, horizontal: TileOptions.Span
   ) {

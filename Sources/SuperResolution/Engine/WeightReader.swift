@@ -1,10 +1,9 @@
 import Formats
 import Storage
 
-/// Takes tensors out of an archive by the names and shapes that an architecture expects.
+/// Reads tensors from an archive by the names and shapes that an architecture expects.
 ///
-/// What was taken is counted, so that a checkpoint of an unknown architecture can be told from one
-/// that differs in a tensor, and that no tensor is left out silently.
+/// The reader records which tensors were taken, so that none is ignored silently.
 struct WeightReader {
   let archive: TensorArchive
   private(set) var taken: Set<String> = []
@@ -15,7 +14,7 @@ struct WeightReader {
 
   func contains(_ name: String) -> Bool { archive.tensors[name] != nil }
 
-  /// The dimensions of a tensor that decides a part of the configuration.
+  /// Returns the dimensions of a tensor that determines a part of the configuration.
   ///
   /// - Throws: `WeightMismatch` when it is missing, has another rank or a dimension of zero.
   func dimensions(of name: String, rank: Int) throws -> [Int] {
@@ -30,10 +29,10 @@ struct WeightReader {
     return dimensions
   }
 
-  /// The elements of a tensor.
+  /// Returns the elements of a tensor.
   ///
-  /// - Throws: `WeightMismatch` when it is missing or has another shape, `ModelError` when it cannot
-  ///   be read.
+  /// - Throws: `WeightMismatch` when it is missing or has another shape, `ModelError` when it
+  ///   cannot be read.
   mutating func values(_ name: String, _ shape: [Int]) throws -> [Float] {
     guard let tensor = archive.tensors[name] else {
       throw WeightMismatch(tensor: name, problem: "is missing")
@@ -46,17 +45,17 @@ struct WeightReader {
     return try locatingErrors(tensor: name) { try tensor.floatValues() }
   }
 
-  /// How many layers with names such as `layers.0.…` there are, where `probe` lies in each.
+  /// Returns the number of layers with names such as `layers.0.…` that contain `probe`.
   func count(_ prefix: String, probe: String) -> Int {
     var count = 0
     while contains("\(prefix).\(count).\(probe)") { count += 1 }
     return count
   }
 
-  /// Checks that every tensor was taken, but for buffers that are computed anew and the counters of
-  /// training tools.
+  /// Checks that every tensor was taken, except for buffers that networks recompute and the
+  /// counters of training tools.
   ///
-  /// - Parameter derived: the last parts of their names.
+  /// - Parameter derived: the last components of the buffers' names.
   func finish(ignoring derived: Set<String>) throws {
     for name in archive.tensors.keys where !taken.contains(name) {
       let last = name.split(separator: ".").last.map(String.init) ?? name
@@ -70,6 +69,6 @@ struct WeightReader {
 /// The first tensor in which a checkpoint differs from an architecture.
 struct WeightMismatch: Error, Hashable {
   let tensor: String
-  /// What follows the tensor's name in a sentence.
+  /// The rest of a sentence that starts with the tensor's name.
   let problem: String
 }

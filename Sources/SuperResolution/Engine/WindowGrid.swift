@@ -1,21 +1,21 @@
-/// How a picture is cut in windows for attention, shifted cyclically by a part of a window.
+/// The division of an image into windows for attention, shifted cyclically by a part of a window.
 ///
-/// Where the picture is no multiple of the window, tokens outside it are zero.
+/// Where the image is not a multiple of the window, tokens outside it are zero.
 struct WindowGrid: Sendable {
-  /// Tokens of the picture.
+  /// The size of the image in tokens.
   let height: Int
   let width: Int
-  /// Tokens of a window.
+  /// The size of a window in tokens.
   let windowHeight: Int
   let windowWidth: Int
-  /// How far windows lie below and right of the multiples of their size.
+  /// The shift of windows down and right from the multiples of their size.
   let shiftDown: Int
   let shiftRight: Int
-  /// Windows above each other and side by side.
+  /// The number of windows in each direction.
   let rows: Int
   let columns: Int
 
-  /// - Parameter multiple: the picture is padded to multiples of it, itself one of the window's sides.
+  /// - Parameter multiple: one of the window's sides; the image is padded to multiples of it.
   init(
     height: Int, width: Int, window: (height: Int, width: Int), shift: (down: Int, right: Int),
     multiple: Int
@@ -31,7 +31,7 @@ struct WindowGrid: Sendable {
   }
 
   var windowCount: Int { rows * columns }
-  /// Tokens of a window.
+  /// The number of tokens in a window.
   var tokenCount: Int { windowHeight * windowWidth }
 
   // MARK: Tokens
@@ -52,7 +52,7 @@ struct WindowGrid: Sendable {
     }
   }
 
-  /// The reverse; tokens outside the picture are dropped.
+  /// Reverses `gather`; tokens outside the image are dropped.
   func scatter(
     _ window: Int, from x: UnsafePointer<Float>, channels: Int,
     to y: UnsafeMutablePointer<Float>, stride: Int
@@ -68,9 +68,9 @@ struct WindowGrid: Sendable {
     }
   }
 
-  /// Calls `body` with runs of tokens that lie side by side in the window and in the picture.
+  /// Calls `body` with runs of tokens that are contiguous in the window and in the image.
   ///
-  /// - Parameter token: the first one's number in the picture, `nil` for tokens outside it.
+  /// - Parameter token: the number of the first token in the image, `nil` for tokens outside it.
   private func forEachRun(
     _ window: Int, _ body: (_ place: Int, _ token: Int?, _ count: Int) -> Void
   ) {
@@ -91,8 +91,9 @@ struct WindowGrid: Sendable {
 
   // MARK: Masks
 
-  /// What keeps tokens apart that only the cyclic shift has brought together: 0 or −100 for each
-  /// query and key, `[kind, tokens, tokens]` and symmetric, for the kinds that `maskKind` gives.
+  /// Returns the masks that separate tokens brought together only by the cyclic shift: 0 or −100
+  /// for each query and key, `[kind, tokens, tokens]` and symmetric, for the kinds that `maskKind`
+  /// returns.
   func masks() -> [Float] {
     guard shiftDown > 0 || shiftRight > 0 else { return [] }
     var masks: [Float] = []
@@ -108,7 +109,7 @@ struct WindowGrid: Sendable {
     return masks
   }
 
-  /// Which mask a window needs; `nil` for none.
+  /// Returns the kind of mask that a window needs; `nil` if it needs no mask.
   func maskKind(_ window: Int) -> Int? {
     let isLast = shiftDown > 0 && window / columns == rows - 1
     let isRightmost = shiftRight > 0 && window % columns == columns - 1
@@ -116,7 +117,7 @@ struct WindowGrid: Sendable {
     return kind == 0 ? nil : kind - 1
   }
 
-  /// The mask of a window in what `masks` gave.
+  /// Returns the mask of a window among the result of `masks`.
   func mask(
     _ window: Int, in masks: UnsafePointer<Float>?
   ) -> UnsafePointer<Float>? {
@@ -126,8 +127,8 @@ struct WindowGrid: Sendable {
 
   // MARK: Positions
 
-  /// A bias for every key and query, `[heads, keys, queries]`, from a table of the bias of every
-  /// relative position, `[(2·height − 1)·(2·width − 1), heads]`.
+  /// Returns the bias of every key and query, `[heads, keys, queries]`, from a table with the bias
+  /// of every relative position, `[(2·height − 1)·(2·width − 1), heads]`.
   func positionBiases(table: [Float], heads: Int) -> [Float] {
     let span = 2 * windowWidth - 1
     precondition(table.count == (2 * windowHeight - 1) * span * heads)

@@ -2,18 +2,18 @@ import Glibc
 import Imaging
 import Storage
 
-/// Runs models over a data set and measures what they restore.
+/// Runs models over a data set and measures how well they restore it.
 ///
-/// Everything is measured as method papers do: results are rounded to 8 bits, originals are cropped to
-/// a multiple of the scale, luma is compared without a border of `scale` pixels.
+/// The measurements follow those of papers: results are rounded to 8 bits, high-resolution images
+/// are cropped to a multiple of the scale, and luma is compared without a border of `scale` pixels.
 public struct Evaluation: Sendable {
-  /// A model, or an interpolation, under the name that its column has.
+  /// A model or an interpolation, with the name of its column.
   public struct Method: Sendable {
-    /// What the report calls it.
+    /// The name in the report.
     public let name: String
     /// The model's file; `nil` for interpolation.
     public let path: String?
-    /// The file's length; `nil` for interpolation.
+    /// The size of the file in bytes; `nil` for interpolation.
     public let fileByteCount: Int?
     /// The model or interpolation itself.
     public let upscaler: any Upscaler
@@ -28,22 +28,22 @@ public struct Evaluation: Sendable {
     }
   }
 
-  /// The pictures.
+  /// The data set.
   package let set: BenchmarkSet
-  /// What is compared, in the report's order.
+  /// The methods to compare, in the report's order.
   package let methods: [Method]
-  /// The index of the method that gains are against.
+  /// The index of the method with which the others are compared.
   package let reference: Int
   private let regionLimit: Int
 
   /// Plans the comparison of `models` on `set`.
   ///
   /// - Parameters:
-  ///   - models: measured after the bicubic baseline, which comes first by itself.
-  ///   - reference: the index in `methods`, the baseline being 0, that differences are against; `nil`
-  ///     for the first model where there are several, and the baseline where there is one.
-  ///   - regionLimit: how many of the worst regions are kept.
-  /// - Throws: `ModelError` when a model has another scale than the data set.
+  ///   - models: the models to measure; the bicubic baseline is added before them.
+  ///   - reference: the index in `methods`, the baseline being 0, of the method to compare with;
+  ///     `nil` for the first model if there are several, and the baseline if there is one.
+  ///   - regionLimit: the number of worst regions to keep.
+  /// - Throws: `ModelError` when a model and the data set have different scales.
   /// - Precondition: `reference` is an index of `methods`.
   public init(
     set: BenchmarkSet, models: [Method], reference: Int? = nil, regionLimit: Int = 6
@@ -61,11 +61,12 @@ public struct Evaluation: Sendable {
     self.regionLimit = regionLimit
   }
 
-  /// Enlarges and measures every picture of the set by every method.
+  /// Upscales every image of the set with every method, and measures the results.
   ///
-  /// - Parameter progress: called with the share of the work done, from 0 to 1, from any thread.
-  /// - Throws: `ModelError` with the file's path when a picture cannot be read, is too small,
-  ///   does not fit its partner, or is not taken by a model; `ModelError` when a file cannot be read.
+  /// - Parameter progress: called with the completed share of the work, from 0 to 1, from any
+  ///   thread.
+  /// - Throws: `ModelError` with the file's path when an image cannot be read, is too small, does
+  ///   not match its partner, or is not accepted by a model.
   public func run(progress: (@Sendable (Double) -> Void)? = nil) throws -> EvaluationReport {
     var pictures: [EvaluationReport.PictureScores] = []
     var regions: [EvaluationReport.Region] = []

@@ -1,7 +1,7 @@
 import Glibc
 import Imaging
 
-/// How well models restore a data set: PSNR and SSIM on luma, per picture and on average.
+/// The result of an evaluation: PSNR and SSIM on luma, per image and on average.
 public struct EvaluationReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 2
 
@@ -9,19 +9,20 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
   public let schemaVersion: Int
   /// The data set's folder.
   public let dataset: String
-  /// How many times models enlarge each side.
+  /// The factor by which models upscale each side.
   public let scale: Int
   /// Pixels on every side that are not measured: as many as the scale.
   public let border: Int
-  /// Where the pictures that models enlarge came from.
+  /// The source of the low-resolution images.
   public let lowResolution: LowResolution
-  /// The bicubic baseline first, then the models in the order given.
+  /// The bicubic baseline, followed by the models in the order given.
   public let methods: [Method]
-  /// The index in `methods` that differences are against.
+  /// The index in `methods` of the method with which the others are compared.
   public let reference: Int
-  /// What each method made of each picture, in the data set's order.
+  /// The scores of each image, in the data set's order.
   public let pictures: [PictureScores]
-  /// Where the last method that is not the reference loses most against it, the worst first.
+  /// The regions in which the last method other than the reference loses most against it, the worst
+  /// first.
   public let regions: [Region]
 
   package init(
@@ -39,19 +40,19 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     self.regions = regions
   }
 
-  /// The index of the method that `regions` are about: the last one but for the reference; `nil` when
-  /// there is no other.
+  /// The index of the method that `regions` are about: the last one other than the reference; `nil`
+  /// when there is no other.
   package var subject: Int? { Self.subject(of: methods.count, reference: reference) }
 
   static func subject(of methodCount: Int, reference: Int) -> Int? {
     (0..<methodCount).last { $0 != reference }
   }
 
-  /// What speaks against each model, one entry each: a mean PSNR of more than `limit` dB below the
-  /// reference's, a picture that the reference alone reproduces exactly, or nothing to measure by. The
-  /// baseline, which is no model, is left out.
+  /// Returns the objections to models, at most one per model: a mean PSNR more than `limit` dB
+  /// below the reference's, an image that only the reference reproduces exactly, or nothing to
+  /// measure a loss by. The baseline is not a model and is left out.
   ///
-  /// Pictures that both reproduce exactly show no difference, and decide nothing.
+  /// Images that both methods reproduce exactly show no difference and are ignored.
   package func objections(toLossesAbove limit: Double) -> [(name: String, reason: String)] {
     methods.indices.compactMap { index in
       guard index != reference, methods[index].path != nil,
@@ -70,91 +71,91 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
         + "a loss without a bound"
     }
     guard let gain = model.gainPSNR else {
-      // More exact than the reference wherever that is not: nothing is lost.
+      // The model is exact wherever the reference is not, so nothing is lost.
       guard model.exactPictures.count == other.exactPictures.count else { return nil }
       return "and \(other.name) reproduce every picture exactly, which leaves nothing to measure a "
         + "loss by"
     }
-    // Comparisons with what is no number are false.
+    // A comparison with NaN is false, so a NaN gain is an objection.
     guard !(-gain <= limit) else { return nil }
     return String(printf: "loses %.3f dB, more than the %g dB allowed", -gain, limit)
   }
 
-  /// Where the small pictures came from.
+  /// The source of low-resolution images.
   public enum LowResolution: String, Codable, Hashable, Sendable {
     /// Files of the data set.
     case files
-    /// Made from the originals by bicubic reduction.
+    /// Downscaled from the high-resolution images by bicubic interpolation.
     case bicubic
   }
 
   /// One column: a model or the baseline.
   public struct Method: Codable, Hashable, Sendable {
-    /// What the column is called.
+    /// The name in the column's header.
     public let name: String
     /// The model's file; `nil` for an interpolation.
     public let path: String?
-    /// The model file's length; `nil` for an interpolation.
+    /// The size of the model file in bytes; `nil` for an interpolation.
     public let fileByteCount: Int?
-    /// Names of the pictures that it reproduces exactly, as measured: their PSNR is infinite, and no
-    /// part of a mean.
+    /// The names of the images that the method reproduces exactly, as measured. Their PSNR is
+    /// infinite, and they are excluded from its means.
     public let exactPictures: [String]
-    /// The mean of the other pictures' PSNR in dB; `nil` when there are none.
+    /// The mean PSNR of the other images in dB; `nil` when there are none.
     public let meanPSNR: Double?
-    /// The mean of all pictures' SSIM, at most 1.
+    /// The mean SSIM of all images, at most 1.
     public let meanSSIM: Double
-    /// The mean of the seconds that a picture took, reading and measuring left out.
+    /// The mean seconds per image, without reading and measuring.
     public let meanSeconds: Double
-    /// The mean of what its PSNR is above the reference's, in dB, over the pictures that neither
-    /// reproduces exactly; `nil` for the reference itself, and when there are none.
+    /// The mean gain in PSNR over the reference, in dB, on the images that neither reproduces
+    /// exactly; `nil` for the reference itself, and when there are no such images.
     public let gainPSNR: Double?
-    /// `meanSSIM` less the reference's; `nil` for the reference itself.
+    /// `meanSSIM` minus the reference's; `nil` for the reference itself.
     public let gainSSIM: Double?
   }
 
-  /// One row: a picture of the data set.
+  /// One row: an image of the data set.
   public struct PictureScores: Codable, Hashable, Sendable {
-    /// The picture's name in the data set.
+    /// The image's name in the data set.
     public let name: String
-    /// Columns of the original, cropped to a multiple of the scale.
+    /// The high-resolution image's width, cropped to a multiple of the scale.
     public let width: Int
-    /// Rows of the original, cropped likewise.
+    /// The high-resolution image's height, cropped in the same way.
     public let height: Int
-    /// How well each method restored it, in the order of `methods`.
+    /// The score of each method, in the order of `methods`.
     public let scores: [Score]
   }
 
-  /// How well one method restored one picture.
+  /// How well one method restored one image.
   public struct Score: Codable, Hashable, Sendable {
-    /// The peak signal-to-noise ratio on luma, in dB; infinite for a picture that is restored
+    /// The peak signal-to-noise ratio on luma, in dB; infinite for an image that is restored
     /// exactly.
     public let psnr: Double
     /// The structural similarity on luma, at most 1; see `PictureFidelity`.
     public let ssim: Double
-    /// How long the method took, reading and measuring left out.
+    /// The seconds that the method took, without reading and measuring.
     public let seconds: Double
 
-    /// Whether nothing was lost, as measured.
+    /// Whether the image was restored exactly, as measured.
     var isExact: Bool { psnr == .infinity }
   }
 
-  /// A square of a picture, in pixels of the original.
+  /// A square of an image, in pixels of the high-resolution image.
   public struct Region: Codable, Hashable, Sendable {
-    /// The picture's name in the data set.
+    /// The image's name in the data set.
     public let picture: String
     /// The left edge, in pixels from 0.
     public let x: Int
     /// The upper edge, in pixels from 0.
     public let y: Int
-    /// Columns of pixels.
+    /// The width in pixels.
     public let width: Int
-    /// Rows of pixels.
+    /// The height in pixels.
     public let height: Int
     /// The region's PSNR on luma in dB, in the order of `methods`.
     public let psnr: [Double]
-    /// The subject's mean squared error on luma less the reference's.
+    /// The subject's mean squared error on luma minus the reference's.
     public let errorIncrease: Double
-    /// How the region looks; not part of JSON.
+    /// The region's pixels; not part of the JSON form.
     public var crops: Crops?
 
     private enum CodingKeys: String, CodingKey {
@@ -162,13 +163,13 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     }
   }
 
-  /// Pictures of a region.
+  /// The pixels of a region.
   public struct Crops: Hashable, Sendable {
-    /// The region of the original.
+    /// The region of the high-resolution image.
     public let original: RasterImage
-    /// The same region of the small picture, not enlarged.
+    /// The same region of the low-resolution image, not upscaled.
     public let reduced: RasterImage
-    /// What each method made of it, in the order of `methods`.
+    /// The same region of each method's result, in the order of `methods`.
     public let results: [RasterImage]
   }
 }

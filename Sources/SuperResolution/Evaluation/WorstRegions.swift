@@ -1,12 +1,12 @@
 import Imaging
 
-/// Finds the squares of a picture in which one result loses most against another.
+/// Finds the squares of an image in which one result loses most against another.
 ///
-/// The loss is the increase of the mean squared error on luma: a ratio would prefer flat squares, where
-/// the eye sees nothing.
+/// The loss is the increase of the mean squared error on luma. A ratio would favour flat squares,
+/// where the eye sees no difference.
 struct WorstRegions {
   private let scale: Int
-  /// Pixels of a square's side, a multiple of the scale; about 96.
+  /// The side of a square in pixels: a multiple of the scale, about 96.
   private let side: Int
   private let step: Int
   private let limit = 2
@@ -29,7 +29,7 @@ struct WorstRegions {
         original.part(x: x, y: y, width: side, height: side))
     }
 
-    /// - Parameter scale: how many times smaller `image` is than the original.
+    /// - Parameter scale: the factor by which `image` is smaller than the high-resolution image.
     func crop(_ image: RasterImage, by scale: Int = 1) -> RasterImage {
       image.cropped(x: x / scale, y: y / scale, width: side / scale, height: side / scale)
     }
@@ -39,8 +39,8 @@ struct WorstRegions {
     }
   }
 
-  /// At most two squares that do not overlap, the worst first; fewer pixels than a square give one
-  /// smaller square.
+  /// Returns at most two squares that do not overlap, the worst first. An image smaller than a
+  /// square gives one smaller square.
   func find(original: LumaPlane, reference: LumaPlane, subject: LumaPlane) -> [Square] {
     let side = min(side, original.width, original.height)
     var squares: [Square] = []
@@ -67,7 +67,7 @@ struct WorstRegions {
     return chosen
   }
 
-  /// Where squares begin, always at multiples of the scale; the last one ends at the edge.
+  /// Returns the starts of squares, at multiples of the scale; the last square ends at the edge.
   private func starts(length: Int, side: Int) -> [Int] {
     let last = length - side
     let starts = Array(stride(from: 0, through: last, by: step))

@@ -2,18 +2,18 @@ import Imaging
 
 /// The baseline that every super-resolution model must beat.
 public struct BicubicUpscaler: Upscaler {
-  /// How many times each side is enlarged.
+  /// The factor by which each side is upscaled.
   public let scale: Int
-  /// Pictures of this depth are rounded after each pass, as MATLAB does with pictures from files; `nil`
-  /// rounds nothing.
+  /// The bit depth to which samples are rounded after each pass, as in MATLAB for images from
+  /// files; `nil` for no rounding.
   public let bitDepth: RasterImage.BitDepth?
 
-  /// `bicubic`.
+  /// The name `bicubic`.
   public var name: String { "bicubic" }
-  /// `nil`: any number of channels.
+  /// Always `nil`: any number of channels is accepted.
   public var requiredChannelCount: Int? { nil }
 
-  /// Bicubic enlargement by a whole number.
+  /// Creates a bicubic upscaler with an integer factor.
   ///
   /// - Precondition: `scale` is positive.
   public init(scale: Int, bitDepth: RasterImage.BitDepth? = nil) {

@@ -1,33 +1,34 @@
 import Imaging
 import Storage
 
-/// Enlarges images from files by an upscaler that may know only grey or only RGB.
+/// Upscales images from files with an upscaler that may accept only grey or only RGB.
 ///
-/// - A grey image goes through an RGB model as three equal channels; of the result the luma is kept.
-/// - An RGB image goes through a grey model as luma; its two colour differences are enlarged by
-///   bicubic interpolation, to which the eye is less sensitive.
-/// - Alpha is enlarged by bicubic interpolation. Colours under transparent pixels mean nothing, and do
-///   not show at the edges of what is visible: ``BicubicUpscaler`` interpolates colours times alpha
-///   (premultiplied) and divides by the alpha that comes out; a network, which knows colours alone, sees
-///   those of visible pixels continued under the transparent ones. Pixels that come out transparent are
-///   black.
-/// - The bit depth and what the file says of its colours are kept. Densities grow with the image, so that
-///   it is as large on paper as before.
+/// - A grey image goes through an RGB model as three equal channels, and the luma of the result is
+///   kept.
+/// - An RGB image goes through a grey model as luma. Its two colour differences, to which the eye
+///   is less sensitive, are upscaled by bicubic interpolation.
+/// - Alpha is upscaled by bicubic interpolation. Colours under transparent pixels are meaningless
+///   and do not bleed into the edges of visible parts: ``BicubicUpscaler`` interpolates
+///   premultiplied colours and divides by the resulting alpha, while a network, which sees only
+///   colours, gets those of visible pixels extended under the transparent ones. Pixels whose
+///   resulting alpha is zero are black.
+/// - The bit depth and the colour metadata of the file are kept. Pixel densities grow with the
+///   image, so that its printed size stays the same.
 ///
-/// Luma is BT.601's, `0.299 R + 0.587 G + 0.114 B`, on the samples as they are stored.
+/// Luma is that of BT.601, `0.299 R + 0.587 G + 0.114 B`, on the samples as stored.
 public struct RasterUpscaling: Sendable {
-  /// What enlarges the colours.
+  /// The upscaler of the colours.
   package let upscaler: any Upscaler
 
-  /// Enlarges by `upscaler`, whatever channels it takes.
+  /// Creates an upscaling with `upscaler`, whatever number of channels it requires.
   public init(_ upscaler: any Upscaler) {
     self.upscaler = upscaler
   }
 
-  /// Enlarges an image as its files have it: grey or RGB, with or without alpha, 8 or 16 bits.
+  /// Upscales an image from a file: grey or RGB, with or without alpha, with 8 or 16 bits.
   ///
-  /// - Throws: `ModelError` when the result would exceed `RasterImage`'s limits, the model does
-  ///   not take the image, or what it makes of it is not finite.
+  /// - Throws: `ModelError` when the result would exceed `RasterImage`'s limits, when the model
+  ///   does not accept the image, or when its result is not finite.
   public func upscale(_ image: RasterImage, progress: (@Sendable (Double) -> Void)? = nil) throws
     -> RasterImage
   {
@@ -96,7 +97,8 @@ public struct RasterUpscaling: Sendable {
 }
 
 extension Picture {
-  /// Every channel's samples and those of `alpha` at the same pixels, put together by `combine`.
+  /// Returns the image in which `combine` maps each sample and the alpha of its pixel to a new
+  /// sample.
   fileprivate func combined(with alpha: Picture, _ combine: (Float, Float) -> Float) -> Picture {
     var result = self
     let count = alpha.samples.count
@@ -106,21 +108,22 @@ extension Picture {
     return result
   }
 
-  /// Makes pixels black whose alpha becomes 0 of `maximum`.
+  /// Makes every pixel black whose alpha rounds to 0 of `maximum`.
   fileprivate mutating func clear(where alpha: Picture, maximum: Int) {
     let (count, least) = (alpha.samples.count, 0.5 / Float(maximum))
     for index in samples.indices where alpha.samples[index % count] < least { samples[index] = 0 }
   }
 
-  /// The colours of visible pixels continued under transparent ones: each of these takes the mean of
-  /// those of its eight neighbours that are one step nearer to a visible pixel.
+  /// Returns the image with the colours of visible pixels extended under transparent ones. Each
+  /// transparent pixel gets the mean of those of its eight neighbours that are one step closer to a
+  /// visible pixel.
   ///
-  /// - Parameter alpha: one plane; of 0 where a pixel is transparent. Without a visible pixel the picture
-  ///   stays as it is.
+  /// - Parameter alpha: one plane, 0 where a pixel is transparent. Without a visible pixel, the
+  ///   image stays as it is.
   fileprivate func continued(where alpha: Picture) -> Picture {
     let count = height * width
     var result = self
-    // 0 unknown, 1 to be known after this round, 2 known.
+    // 0: unknown, 1: known after this round, 2: known.
     var states = alpha.samples.map { $0 > 0 ? 2 : UInt8(0) }
     var border = (0..<count).filter { states[$0] == 2 }
     while !border.isEmpty {
@@ -161,13 +164,13 @@ extension Picture {
     }
   }
 
-  /// An RGB picture whose luma `enlarge` enlarges, and bicubic interpolation the rest.
+  /// Returns an RGB image with its luma upscaled by `enlarge`, the rest by bicubic interpolation.
   fileprivate func replacingLuma(
     enlargedBy scale: Int, _ enlarge: (Picture) throws -> Picture
   ) throws -> Picture {
     let luma = luma
     let count = height * width
-    // R − Y and B − Y, which leave G = Y − (0.299 (R − Y) + 0.114 (B − Y)) / 0.587.
+    // R − Y and B − Y determine G = Y − (0.299 (R − Y) + 0.114 (B − Y)) / 0.587.
     let differences = Picture(
       channelCount: 2, height: height, width: width,
       samples: (0..<count).map { samples[$0] - luma.samples[$0] }

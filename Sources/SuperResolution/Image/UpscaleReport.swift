@@ -1,24 +1,24 @@
 import Imaging
 
-/// What became of an image file that was enlarged.
+/// The outcome of upscaling an image file.
 package struct UpscaleReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 1
 
   /// The version of the JSON form, `schemas/upscale-report.schema.json`.
   package let schemaVersion: Int
-  /// The image's file.
+  /// The path of the input file.
   package let input: String
-  /// The file that was written.
+  /// The path of the output file.
   package let output: String
-  /// The model's file, or `bicubic`.
+  /// The path of the model's file, or `bicubic`.
   package let model: String
-  /// How many times as wide and high the result is.
+  /// The factor by which each side was upscaled.
   package let scale: Int
-  /// Pixels of a row of the result.
+  /// The width of the result in pixels.
   package let width: Int
-  /// Rows of the result.
+  /// The height of the result in pixels.
   package let height: Int
-  /// What the input holds and the output doesn't, with the reason.
+  /// Parts of the input that are missing from the output, with the reasons.
   package let omissions: [ImageOmission]
 
   package init(

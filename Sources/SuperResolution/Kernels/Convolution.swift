@@ -1,6 +1,6 @@
 import CKernels
 
-/// A 3×3 convolution with zero padding over pictures with the channels last.
+/// A 3×3 convolution with zero padding over images with channels last.
 final class Convolution: Sendable {
   let inputs: Int
   let outputs: Int
@@ -9,7 +9,7 @@ final class Convolution: Sendable {
 
   /// - Parameters:
   ///   - weight: `[outputs, inputs, 3, 3]`, row-major.
-  ///   - bias: `[outputs]`, or nil for none.
+  ///   - bias: `[outputs]`; `nil` for no bias.
   init(weight: [Float], bias: [Float]?, outputs: Int, inputs: Int) {
     precondition(weight.count == outputs * inputs * 9 && (bias?.count ?? outputs) == outputs)
     guard let handle = ck_convolution_create(weight, bias, outputs, inputs) else {
@@ -25,10 +25,10 @@ final class Convolution: Sendable {
   /// Computes some rows of the output.
   ///
   /// - Parameters:
-  ///   - rows: which rows of the output, inside `0..<height`.
-  ///   - x: the whole picture, `[height, width, inputs]`.
-  ///   - y: the whole output, `[height, width, outputs]`, of which `rows` are written.
-  ///   - epilogue: a residual is a whole picture like `y`; its stride must be `outputs`.
+  ///   - rows: the rows to compute, inside `0..<height`.
+  ///   - x: the whole image, `[height, width, inputs]`.
+  ///   - y: the whole output, `[height, width, outputs]`; only `rows` are written.
+  ///   - epilogue: a residual must be a whole image like `y`, with the stride `outputs`.
   func apply(
     height: Int, width: Int, rows: Range<Int>, _ x: UnsafePointer<Float>,
     to y: UnsafeMutablePointer<Float>, then epilogue: Epilogue = .none

@@ -1,6 +1,6 @@
 import CKernels
 
-/// A 3×3 convolution of each channel by a filter of its own, with zero padding, channels last.
+/// A 3×3 convolution with one filter per channel, with zero padding and channels last.
 struct DepthwiseConvolution: Sendable {
   let channels: Int
   private let weight: [Float]
@@ -8,7 +8,7 @@ struct DepthwiseConvolution: Sendable {
 
   /// - Parameters:
   ///   - weight: `[channels, 1, 3, 3]`, row-major.
-  ///   - bias: `[channels]`, or nil for none.
+  ///   - bias: `[channels]`; `nil` for no bias.
   init(weight: [Float], bias: [Float]?, channels: Int) {
     precondition(weight.count == channels * 9 && (bias?.count ?? channels) == channels)
     self.channels = channels
@@ -19,10 +19,10 @@ struct DepthwiseConvolution: Sendable {
   /// Computes some rows of the output.
   ///
   /// - Parameters:
-  ///   - rows: which rows of the output, inside `0..<height`.
-  ///   - x: the whole picture, whose pixels lie `xStride` elements apart.
-  ///   - y: the whole output, whose pixels lie `yStride` elements apart.
-  ///   - epilogue: anything but `add`.
+  ///   - rows: the rows to compute, inside `0..<height`.
+  ///   - x: the whole image, whose pixels are `xStride` elements apart.
+  ///   - y: the whole output, whose pixels are `yStride` elements apart.
+  ///   - epilogue: any epilogue except `add`.
   func apply(
     height: Int, width: Int, rows: Range<Int>, _ x: UnsafePointer<Float>, stride xStride: Int,
     to y: UnsafeMutablePointer<Float>, stride yStride: Int, then epilogue: Epilogue = .none

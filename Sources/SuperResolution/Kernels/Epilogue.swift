@@ -1,17 +1,17 @@
 import CKernels
 
-/// What is done with each element of a product before it is stored.
+/// The operation applied to each element of a product before it is stored.
 enum Epilogue {
   case none
   /// The exact GELU, x · Φ(x).
   case gelu
   case relu
-  /// With the slope 0.01 below zero.
+  /// A leaky ReLU with slope 0.01 below zero.
   case leakyReLU
-  /// Adds the element in the same place of rows that lie `stride` elements apart.
+  /// Adds the corresponding element of rows that are `stride` elements apart.
   case add(UnsafePointer<Float>, stride: Int)
 
-  /// How the kernels name it, and what it reads.
+  /// The kernels' name for the operation, and the memory that it reads.
   var parts: (kind: ck_epilogue, residual: UnsafePointer<Float>?, stride: Int) {
     switch self {
     case .none: (CK_EPILOGUE_NONE, nil, 0)

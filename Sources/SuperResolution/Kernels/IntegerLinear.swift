@@ -1,10 +1,11 @@
 import CKernels
 import Storage
 
-/// A linear layer whose weights and inputs are codes of a few bits, multiplied as whole numbers.
+/// A linear layer whose weights and inputs are codes of a few bits, multiplied in integer
+/// arithmetic.
 ///
-/// The result is that of the dequantized weights and the quantized inputs, apart from the rounding of
-/// what is multiplied with the exact sums of products of codes.
+/// The sums of products of codes are exact. The result is that of the dequantized weights and the
+/// quantized inputs, except for the rounding of the factors of these sums.
 final class IntegerLinear: Sendable {
   let inputs: Int
   let outputs: Int
@@ -12,14 +13,14 @@ final class IntegerLinear: Sendable {
   private nonisolated(unsafe) let handle: OpaquePointer
 
   /// - Parameters:
-  ///   - codes: `[outputs, inputs]`, one a byte, each below 2^`bitWidth`.
+  ///   - codes: `[outputs, inputs]`, one byte per code, each below 2^`bitWidth`.
   ///   - bitWidth: of the weights, 1 to 8.
-  ///   - lower: of each output; `w = lower + scale · code`.
-  ///   - scale: of each output.
-  ///   - bias: `[outputs]`, or nil for none.
-  ///   - activations: codes the inputs, with at most 255 levels.
-  /// - Throws: `ModelError` when a code, the bit width, the levels, the count of inputs or the
-  ///   size of their groups is not taken; see `ck_integer_linear_takes`.
+  ///   - lower: one per output; `w = lower + scale · code`.
+  ///   - scale: one per output.
+  ///   - bias: `[outputs]`; `nil` for no bias.
+  ///   - activations: the quantizer of the inputs, with at most 255 levels.
+  /// - Throws: `ModelError` when the kernel does not support a code, the bit width, the levels, the
+  ///   number of inputs or the size of their groups; see `ck_integer_linear_takes`.
   init(
     codes: [UInt8], bitWidth: Int, lower: [Float], scale: [Float], bias: [Float]?, outputs: Int,
     inputs: Int, activations: ck_quantizer
@@ -44,7 +45,7 @@ final class IntegerLinear: Sendable {
 
   deinit { ck_integer_linear_destroy(handle) }
 
-  /// As `Linear.apply`; a NaN makes its row NaN.
+  /// Behaves like `Linear.apply`; a NaN makes its row NaN.
   func apply(
     rows: Int, _ x: UnsafePointer<Float>, stride xStride: Int, to y: UnsafeMutablePointer<Float>,
     stride yStride: Int, then epilogue: Epilogue = .none

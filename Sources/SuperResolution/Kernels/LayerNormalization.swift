@@ -1,6 +1,7 @@
 import CKernels
 
-/// Rows brought to zero mean and unit variance, then scaled and shifted column by column.
+/// Layer normalization: brings rows to zero mean and unit variance, then scales and shifts each
+/// column.
 struct LayerNormalization: Sendable {
   let columns: Int
   let epsilon: Float
@@ -9,7 +10,7 @@ struct LayerNormalization: Sendable {
 
   /// - Parameters:
   ///   - gamma: the factor of each column.
-  ///   - beta: what is added to each column, as many.
+  ///   - beta: the offset of each column.
   ///   - epsilon: added to the variance; PyTorch's default is 1e-5.
   init(gamma: [Float], beta: [Float], epsilon: Float = 1e-5) {
     precondition(gamma.count == beta.count && !gamma.isEmpty)

@@ -9,7 +9,7 @@ final class Linear: Sendable {
 
   /// - Parameters:
   ///   - weight: `[outputs, inputs]`, row-major.
-  ///   - bias: `[outputs]`, or nil for none.
+  ///   - bias: `[outputs]`; `nil` for no bias.
   init(weight: [Float], bias: [Float]?, outputs: Int, inputs: Int) {
     precondition(weight.count == outputs * inputs && (bias?.count ?? outputs) == outputs)
     guard let handle = ck_linear_create(weight, bias, outputs, inputs) else {
@@ -22,7 +22,8 @@ final class Linear: Sendable {
 
   deinit { ck_linear_destroy(handle) }
 
-  /// y[r, :] = epilogue(W x[r, :] + b) for `rows` rows; `y` may be the epilogue's residual, not `x`.
+  /// Computes y[r, :] = epilogue(W x[r, :] + b) for `rows` rows; `y` may be the epilogue's
+  /// residual, but not `x`.
   ///
   /// - Parameters:
   ///   - x: `rows` rows of `inputs` elements, `xStride` apart.

@@ -1,10 +1,11 @@
 import CKernels
 
-/// One head of attention among the tokens of a window: quantize(softmax(scale · q kᵀ + bias + mask)) v.
+/// One head of attention among the tokens of a window: quantize(softmax(scale · q kᵀ + bias +
+/// mask)) v.
 struct WindowAttention: Sendable {
   let queries: Int
   let keys: Int
-  /// Elements of a token in one head.
+  /// Elements per token in one head.
   let head: Int
   /// Usually 1 / √head.
   let scale: Float
@@ -24,10 +25,11 @@ struct WindowAttention: Sendable {
   var scratchCount: Int { ck_attention_scratch_count(queries, keys, head) }
 
   /// - Parameters:
-  ///   - q: `[queries, head]`, tokens `qStride` apart; `k`, `v`: `[keys, head]` alike.
-  ///   - bias: **transposed**, `[keys, queries]`; `mask`: alike.
+  ///   - q: `[queries, head]`, tokens `qStride` apart; `k`, `v`: `[keys, head]`, with their own
+  ///     strides.
+  ///   - bias: **transposed**, `[keys, queries]`; `mask`: in the same order.
   ///   - out: `[queries, head]`, tokens `outStride` apart.
-  ///   - scratch: `scratchCount` floats, of this thread alone.
+  ///   - scratch: `scratchCount` floats, used by this thread alone.
   func apply(
     q: UnsafePointer<Float>, stride qStride: Int, k: UnsafePointer<Float>, stride kStride: Int,
     v: UnsafePointer<Float>, stride vStride: Int, transposedBias bias: UnsafePointer<Float>?,

@@ -11,7 +11,7 @@ struct SwinIR: Architecture {
   let configuration: SwinIRConfiguration
   let first: ConvolutionLayer
   let patchNorm: NormalizationLayer?
-  /// `[tokens, channels]`, for pictures of exactly as many tokens.
+  /// `[tokens, channels]`, which only fits images of exactly this number of tokens.
   let positionEmbedding: [Float]?
   let groups: [Group]
   let norm: NormalizationLayer
@@ -20,14 +20,14 @@ struct SwinIR: Architecture {
   private let range: PixelRange
   private let masks: Masks
 
-  /// What a checkpoint says of the masks that the original code registers exactly in those layers that
-  /// shift their windows: in none where a network was trained on images no larger than a window.
+  /// The masks of a checkpoint. The original code registers one in exactly those layers that shift
+  /// their windows: in none if a network was trained on images no larger than a window.
   fileprivate enum Masks {
-    /// There are some, so that a layer without one does not shift.
+    /// There are masks, so a layer without one does not shift.
     case present
-    /// There are none in the whole state dictionary of a module.
+    /// There are no masks in the whole state dictionary of a module.
     case absent
-    /// There are none, but buffers may have been left out.
+    /// There are no masks, but buffers may have been left out.
     case unknown
 
     init(_ archive: TensorArchive) {
@@ -47,7 +47,7 @@ struct SwinIR: Architecture {
     }
   }
 
-  /// A residual group (RSTB): transformer layers and a convolution, added to what came in.
+  /// A residual group (RSTB): transformer layers and a convolution, added to the group's input.
   struct Group: Sendable {
     let layers: [SwinTransformerLayer]
     let convolution: ResidualConvolution
@@ -101,7 +101,7 @@ struct SwinIR: Architecture {
       + "windows of \(configuration.window)\(shifts.isUsual ? "" : ", \(shifts.text)")"
   }
 
-  /// Which layers shift their windows, where that is not every other one or was assumed.
+  /// Which layers shift their windows, if this is not every other layer or was assumed.
   var remarks: [String] {
     guard configuration.window > 1 else { return [] }
     switch (masks, shifts.isUsual) {
@@ -149,7 +149,7 @@ struct SwinIR: Architecture {
       context)
   }
 
-  /// The features that the result is made of.
+  /// Returns the features from which the result is reconstructed.
   private func features(
     of pixels: FeatureMap, _ context: ForwardContext
   ) throws -> FeatureMap {

@@ -1,24 +1,25 @@
-/// What distinguishes the published SwinIR networks, read off the tensors of a checkpoint.
+/// The parameters in which the published SwinIR networks differ, inferred from the tensors of a
+/// checkpoint.
 struct SwinIRConfiguration: Hashable {
-  /// How the result is made of the features.
+  /// The method that turns features into the result.
   enum Upsampler: String, Hashable {
     case pixelShuffleDirect = "pixelshuffledirect"
     case pixelShuffle = "pixelshuffle"
     case nearestConvolution = "nearest+conv"
-    /// Denoising and removal of JPEG artifacts: what is found is added to the picture.
+    /// Denoising and removal of JPEG artifacts: the network's output is added to the image.
     case none
   }
 
   let inputs: Int
   let channels: Int
-  /// Transformer layers of each residual group.
+  /// Transformer layers in each residual group.
   let depths: [Int]
   let heads: [Int]
   let hidden: Int
   let window: Int
   let upsampler: Upsampler
 
-  /// Larger windows than this are refused, since an attention's memory grows with the fourth power.
+  /// The largest window side, since an attention's memory grows with its fourth power.
   static let largestWindow = 32
 
   init(_ weights: WeightReader) throws {
@@ -74,6 +75,7 @@ struct SwinIRConfiguration: Hashable {
       }
   }
 
-  /// The published networks with windows of 7, which remove JPEG artifacts, count samples to 255.
+  /// The largest sample: 255 for the published networks with windows of 7, which remove JPEG
+  /// artifacts.
   var sampleRange: Float { window == 7 ? 255 : 1 }
 }

@@ -1,5 +1,5 @@
-/// One transformer layer of SwinIR: attention within windows, then a perceptron on each token, both
-/// after a normalization and added to what came in (Liang et al. 2021, equations 5 and 6).
+/// One transformer layer of SwinIR: attention within windows, then a perceptron on each token. Each
+/// follows a normalization and is added to its input (Liang et al. 2021, equations 5 and 6).
 struct SwinTransformerLayer: Sendable {
   let normBeforeAttention: NormalizationLayer
   let queryKeyValue: LinearLayer
@@ -14,7 +14,7 @@ struct SwinTransformerLayer: Sendable {
   let isShifted: Bool
   private let sites: Sites
 
-  /// Where activations are looked at.
+  /// The indices of the layer's activation sites.
   private struct Sites {
     let queryKeyValue: Int
     let attention: AttentionSites
@@ -51,8 +51,8 @@ struct SwinTransformerLayer: Sendable {
       contraction: sites.addInput(of: "\(name).mlp.fc2", columnCount: hidden))
   }
 
-  /// Changes `x` in place, a window at a time: a window's results depend on nothing outside it, so
-  /// all its steps are done while it is in the cache.
+  /// Changes `x` in place, one window at a time. A window's result depends on nothing outside it,
+  /// so all steps run while the window is in the cache.
   ///
   /// - Precondition: the sides of `x` are multiples of the window's.
   func apply(_ x: FeatureMap, _ context: ForwardContext) throws {
@@ -67,7 +67,7 @@ struct SwinTransformerLayer: Sendable {
     let scratchCount =
       tokens * (2 * x.channels + wide)
       + context.attentionScratchCount(tokens: tokens, headChannels: x.channels / heads)
-    // Some hundred tokens make a piece of work worth handing out.
+    // A few hundred tokens are enough work for one task.
     try context.map(
       grid.windowCount, by: max(1, 256 / tokens), scratchCount: scratchCount
     ) { windows, scratch in

@@ -2,14 +2,14 @@ import Formats
 import OrderedCollections
 
 extension Distillation {
-  /// The quantized weights with what was learned, their codes as they round now.
+  /// The quantized weights with the learned bounds and their current codes.
   var weights: [WeightQuantization] { quantization.weights(store) }
 
-  /// The quantized activations with what was learned.
+  /// The quantized activations with the learned bounds.
   var activations: [ActivationQuantizer] { quantization.activations(store) }
 
-  /// All tensors in full precision: those that are not quantized, and the numbers that quantized
-  /// weights are rounded from.
+  /// All tensors in full precision: those that are not quantized, and the latent values of
+  /// quantized weights.
   var tensors: OrderedDictionary<String, [Float]> {
     var tensors: OrderedDictionary<String, [Float]> = [:]
     for entry in store.entries
@@ -19,8 +19,9 @@ extension Distillation {
     return tensors
   }
 
-  /// The gradient of a parameter that `differentiate` gave, by its name in the checkpoint, or
-  /// `<weight>.lower`, `<weight>.scale`, `<site>.lower`, `<site>.upper`; `nil` for other names.
+  /// Returns the gradient that `differentiate` computed for a parameter, by its name in the
+  /// checkpoint, or `<weight>.lower`, `<weight>.scale`, `<site>.lower`, `<site>.upper`; `nil` for
+  /// other names.
   func gradient(_ name: String) -> [Float]? {
     store[name].map { Array(store.gradients[$0.range]) }
   }

@@ -4,27 +4,27 @@ import LinearAlgebra
 import Storage
 import Transform
 
-/// Learns the bounds of a quantized network, and if asked for its biases, norms and latent weights,
+/// Learns the bounds of a quantized network, and optionally its biases, norms and latent weights,
 /// from the network before quantization (distillation-oriented quantization of 2DQuant, Liu et al.
 /// 2024, section 3.3).
 ///
-/// What goes in: the full-precision checkpoints of the teacher and of the student, which may have
-/// been conditioned or corrected; for every weight to be quantized its layout and first bounds; the
-/// bounds of activations by the names of sites. What comes out: the same, learned, and the other
-/// tensors that were learned.
+/// The inputs are the full-precision checkpoints of the teacher and of the student, which may have
+/// been conditioned or corrected; the layout and the initial bounds of every weight to be
+/// quantized; and the bounds of activations by the names of sites. The outputs are the same bounds,
+/// learned, and the other learned tensors.
 ///
 ///     var distillation = try Distillation(
 ///       teacher: archive, student: corrected, weights: weights, activations: bounds, options)
 ///     for batch in batches { let loss = try distillation.step(batch) }
 ///     let (weights, bounds, tensors) = (distillation.weights, distillation.activations, …)
 ///
-/// Results do not depend on the number of threads, which share out the pictures of a batch.
+/// The threads share the images of a batch; results do not depend on the number of threads.
 struct Distillation: Sendable {
-  /// How is learned.
+  /// Hyperparameters of a training run.
   struct Options: Hashable, Sendable {
     var loss = DistillationLossWeights()
     var optimizer: Adam
-    /// `nil` for rates that stay.
+    /// `nil` for constant rates.
     var schedule: CosineSchedule?
     /// At least 1.
     var threads: Int
@@ -37,7 +37,7 @@ struct Distillation: Sendable {
   }
 
   let options: Options
-  /// How many updates there were.
+  /// The number of updates so far.
   var stepCount = 0
 
   let teacher: DifferentiableNetwork
@@ -49,11 +49,11 @@ struct Distillation: Sendable {
 
   /// - Parameters:
   ///   - teacher: a state dictionary, not nested.
-  ///   - student: another one of the same architecture.
-  ///   - weights: those that are quantized; others stay as they are.
-  ///   - activations: those that are quantized.
-  /// - Throws: `ModelError` when an archive is no network that can be trained, both differ,
-  ///   or a quantizer does not fit; `ModelError` when a tensor cannot be read.
+  ///   - student: another state dictionary of the same architecture.
+  ///   - weights: the weights to quantize; the others stay in full precision.
+  ///   - activations: the activations to quantize.
+  /// - Throws: `ModelError` when an archive is not a network that can be trained, when the two
+  ///   networks differ, when a quantizer does not fit, or when a tensor cannot be read.
   init(
     teacher: TensorArchive, student: TensorArchive, weights: [WeightQuantization],
     activations: [ActivationQuantizer], _ options: Options
@@ -78,9 +78,9 @@ struct Distillation: Sendable {
 
   // MARK: Steps
 
-  /// What the teacher makes of pictures.
+  /// Returns the teacher's output for each image.
   ///
-  /// - Throws: `ModelError` when a picture has too few pixels or other channels.
+  /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.
   func teach(_ pictures: [Picture]) throws -> [TeacherOutput] {
     for picture in pictures { try teacher.check(picture) }
     return try mapPictures(pictures.count) { index in
@@ -88,9 +88,9 @@ struct Distillation: Sendable {
     }
   }
 
-  /// What the student makes of pictures, as it is now.
+  /// Returns the current student's output for each image.
   ///
-  /// - Throws: `ModelError` when a picture has too few pixels or other channels.
+  /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.
   func upscale(_ pictures: [Picture]) throws -> [Picture] {
     for picture in pictures { try student.check(picture) }
     let rounded = quantization.rounded(store.values)
@@ -120,11 +120,11 @@ struct Distillation: Sendable {
     }
   }
 
-  /// The mean loss over pictures, and its gradients by all that is learned in `store`.
+  /// Returns the mean loss over images, and stores its gradients in `store`.
   ///
-  /// - Parameter targets: what `teach` gave for these pictures.
-  /// - Throws: `ModelError` when a picture has too few pixels or other channels.
-  /// - Precondition: there are as many targets as pictures, of their sizes.
+  /// - Parameter targets: the result of `teach` for these images.
+  /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.
+  /// - Precondition: `targets` has one entry per image, of its size.
   mutating func differentiate(
     _ pictures: [Picture], _ targets: [TeacherOutput]
   ) throws -> DistillationLoss {
@@ -173,10 +173,10 @@ struct Distillation: Sendable {
     }
   }
 
-  /// Maps `transform` over the pictures of a batch, on the threads.
+  /// Maps `transform` over the images of a batch, on several threads.
   ///
-  /// BLAS keeps to one thread even where there is but one picture or one thread, since its sums depend
-  /// on how many it has.
+  /// BLAS uses one thread even if there is only one image or one thread, since its sums depend on
+  /// its number of threads.
   private func mapPictures<Result: Sendable>(
     _ count: Int, _ transform: @Sendable (Int) throws -> Result
   ) throws -> [Result] {
@@ -185,9 +185,9 @@ struct Distillation: Sendable {
     }
   }
 
-  /// One step of the optimizer against the gradients that `differentiate` gave.
+  /// Takes one step of the optimizer against the gradients that `differentiate` computed.
   ///
-  /// - Parameter factor: what rates are multiplied with; `nil` for what the schedule says.
+  /// - Parameter factor: the factor of the rates; `nil` for that of the schedule.
   /// - Returns: the Euclidean norm of the gradients before any clipping.
   @discardableResult
   mutating func update(factor: Float? = nil) -> Float {
@@ -198,10 +198,10 @@ struct Distillation: Sendable {
     return norm
   }
 
-  /// All of one step: what the teacher makes of the pictures, the loss, and an update.
+  /// Performs one complete step: runs the teacher, computes the loss, and updates the parameters.
   ///
   /// - Returns: the loss before the update.
-  /// - Throws: `ModelError` when a picture has too few pixels or other channels.
+  /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.
   mutating func step(_ pictures: [Picture]) throws -> DistillationLoss {
     let loss = try differentiate(pictures, teach(pictures))
     update()

@@ -1,12 +1,12 @@
 import Imaging
 
-/// How far the student is from its teacher.
+/// The distance between the student and its teacher.
 struct DistillationLoss: Hashable, Sendable {
-  /// mean|O_Q − O_F| over all samples of the enlarged pictures, in units of a picture's range.
+  /// mean|O_Q − O_F| over all samples of the upscaled images, in units of the sample range.
   var pixels: Double
   /// Σ over residual groups of the mean squared difference of the normalized features.
   var features: Double
-  /// Both with their weights.
+  /// The weighted sum of both.
   var total: Double
 
   static let zero = DistillationLoss(pixels: 0, features: 0, total: 0)
@@ -18,19 +18,19 @@ struct DistillationLoss: Hashable, Sendable {
   }
 }
 
-/// What the loss consists of (2DQuant, equations 9 to 11): mean|O_Q − O_F| with the weight
-/// `pixels`, and with the weight `features` the sum over the residual groups of
+/// The weights and the norm of the loss (2DQuant, equations 9 to 11): mean|O_Q − O_F| with the
+/// weight `pixels`, and with the weight `features` the sum over the residual groups of
 ///
 ///     mean (F_Q / ‖F_Q‖ − F_F / ‖F_F‖)²
 ///
-/// where F is all of a group's output for one picture, normalized for each picture apart, and ‖·‖
-/// as `norm` says. Losses are averaged over the pictures of a batch.
+/// where F is a group's whole output for one image, normalized separately for each image, and ‖·‖
+/// is the norm `norm`. Losses are averaged over the images of a batch.
 struct DistillationLossWeights: Hashable, Sendable {
-  /// What features are divided by.
+  /// The norm by which features are divided.
   enum FeatureNorm: String, Hashable, Sendable, CaseIterable {
-    /// √Σ F², as the paper has it; the mean squared difference is then tiny.
+    /// √Σ F², as in the paper; the mean squared difference is then tiny.
     case euclidean
-    /// √mean F²: the squared relative error, whatever the picture's size.
+    /// √mean F²: the loss is the squared relative error, whatever the size of the image.
     case rootMeanSquare
   }
 
@@ -41,7 +41,7 @@ struct DistillationLossWeights: Hashable, Sendable {
   init() {}
 }
 
-/// What the teacher made of one picture.
+/// The teacher's output for one image.
 struct TeacherOutput: Sendable {
   let picture: Picture
   /// The features after each residual group.
@@ -49,9 +49,9 @@ struct TeacherOutput: Sendable {
 }
 
 extension DistillationLossWeights {
-  /// The loss of one picture, its gradients put on the variables of the pass.
+  /// Returns the loss of one image, and adds its gradients to the variables of the pass.
   ///
-  /// - Parameter share: of the picture in the batch's loss.
+  /// - Parameter share: the weight of the image in the batch's loss.
   func seed(
     _ pass: DifferentiableNetwork.Pass, range: PixelRange, target: TeacherOutput, share: Double,
     _ pool: BufferPool
@@ -98,7 +98,8 @@ extension DistillationLossWeights {
     return teacher.withUnsafeBufferPointer { teacher in
       guard let y = teacher.baseAddress else { return 0 }
       let x = student.values
-      // Both divided by the same factor in front of the norms, the sums change by its square.
+      // Both terms have Euclidean norm 1 below. The root mean square would scale their squares by
+      // `count`, which the mean divides by again.
       let factor = norm == .euclidean ? 1 / Double(count) : 1
       let (xx, yy) = (longDotProduct(x, x, count), longDotProduct(y, y, count))
       guard xx > 0, yy > 0 else { return 0 }

@@ -1,9 +1,10 @@
 import Synchronization
 
-/// The sum of equally long arrays, always added in the order of their numbers, whoever is ready
-/// first.
+/// The sum of arrays of equal length, always added in the order of their numbers, whichever is
+/// ready first.
 ///
-/// Arrays wait until those before them have come; few do, since work starts in order.
+/// An array waits until those before it have been added. Few arrays wait, since work starts in
+/// order.
 final class OrderedSum: Sendable {
   private struct State {
     var sum: [Float]
@@ -19,7 +20,7 @@ final class OrderedSum: Sendable {
     state = Mutex(State(sum: [Float](repeating: 0, count: count)))
   }
 
-  /// An array of zeros to fill and hand in.
+  /// Returns an array of zeros to fill and pass to `add`.
   func takeZeros() -> [Float] {
     guard var array = state.withLock({ $0.idle.popLast() }) else {
       return [Float](repeating: 0, count: count)
@@ -28,7 +29,7 @@ final class OrderedSum: Sendable {
     return array
   }
 
-  /// Adds an array, when all with lower numbers have been added.
+  /// Adds an array as soon as all arrays with lower numbers have been added.
   func add(_ array: consuming [Float], number: Int) {
     let array = array
     state.withLock { state in
@@ -45,7 +46,7 @@ final class OrderedSum: Sendable {
     }
   }
 
-  /// - Precondition: all arrays were added.
+  /// - Precondition: all arrays have been added.
   func take() -> [Float] {
     state.withLock { state in
       precondition(state.waiting.isEmpty, "an array is missing")

@@ -1,8 +1,8 @@
 import Synchronization
 
-/// Memory pools of tapes: one for each piece of work that runs at a time, kept for the next one.
+/// Memory pools of tapes: one per concurrent piece of work, reused by later pieces.
 final class PoolOfPools: Sendable {
-  // A pool is reached through the lock, or by the one piece of work that has taken it.
+  // A pool is accessed only under the lock, or by the one piece of work that has taken it.
   private struct Idle: @unchecked Sendable {
     var pools: [BufferPool] = []
   }

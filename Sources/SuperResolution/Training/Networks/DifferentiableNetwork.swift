@@ -4,14 +4,15 @@ import Storage
 import Synchronization
 import Transform
 
-/// A checkpoint as parameters and a pass over them on tapes.
+/// A network whose parameters come from a checkpoint, and whose passes are recorded on tapes.
 struct DifferentiableNetwork: Sendable {
   let network: any TrainableNetwork
   let sites: [ActivationSite]
   private let layouts = LayoutCache()
 
-  /// - Returns: the network and its parameters, one of each tensor that is none of the buffers.
-  /// - Throws: as `SuperResolutionNetwork`.
+  /// - Returns: the network and its parameters, one per tensor other than buffers and batch
+  ///   statistics.
+  /// - Throws: the errors of `SuperResolutionNetwork`; `ModelError` if it cannot be trained.
   static func load(_ archive: TensorArchive) throws -> (
     network: DifferentiableNetwork, store: ParameterStore
   ) {
@@ -48,7 +49,7 @@ struct DifferentiableNetwork: Sendable {
     self.sites = sites
   }
 
-  /// What networks compute anew, by the last part of the name.
+  /// Buffers that networks recompute, by the last component of the name.
   private static let buffers: Set<String> = [
     "attn_mask", "attn_mask_0", "attn_mask_1", "relative_position_index", "rpe_biases",
     "num_batches_tracked",
@@ -66,13 +67,13 @@ struct DifferentiableNetwork: Sendable {
 
   /// The result of a pass, in the network's range.
   struct Pass {
-    /// `[height · width, channels]` of the enlarged picture with its padding.
+    /// `[height · width, channels]` of the upscaled image with its padding.
     let output: Variable
     let outputWidth: Int
     let groups: [Variable]
   }
 
-  /// - Throws: `ModelError` when the picture has too few pixels or other channels.
+  /// - Throws: `ModelError` when the image has too few pixels or the wrong number of channels.
   func check(_ picture: Picture) throws {
     try picture.check(channelCount: network.channelCount)
     let (height, width) = padded(picture)
@@ -90,7 +91,7 @@ struct DifferentiableNetwork: Sendable {
     return (up(picture.height), up(picture.width))
   }
 
-  /// - Precondition: `check` has let the picture pass.
+  /// - Precondition: `check` has accepted the image.
   func run(_ picture: Picture, _ tape: Tape) -> Pass {
     let (height, width) = padded(picture)
     let features = network.range.features(of: picture, height: height, width: width)
@@ -102,7 +103,7 @@ struct DifferentiableNetwork: Sendable {
     return Pass(output: output, outputWidth: width * network.scale, groups: groups)
   }
 
-  /// The picture in the output of a pass, without the padding.
+  /// Returns the image in the output of a pass, without the padding.
   func picture(_ pass: Pass, of input: Picture) -> Picture {
     let (height, width) = (input.height * network.scale, input.width * network.scale)
     var picture = Picture(
@@ -118,7 +119,7 @@ struct DifferentiableNetwork: Sendable {
   }
 }
 
-/// Layouts of the picture sizes that were met, all sizes of a batch at least.
+/// A cache of layouts, for up to eight image sizes.
 private final class LayoutCache: Sendable {
   private struct Size: Hashable {
     let height: Int
@@ -131,7 +132,7 @@ private final class LayoutCache: Sendable {
     if let found = known.withLock({ $0[size] }) { return found }
     let made = network.layouts(height: height, width: width)
     known.withLock { known in
-      // Training meets one size or two; whoever meets many shall not run out of memory.
+      // Training uses one size or two; the limit bounds memory when there are many.
       if known.count >= 8 { known = [:] }
       known[size] = made
     }

@@ -3,11 +3,11 @@ import Storage
 /// Finds the parameters and sites of a checkpoint that an architecture has accepted.
 struct ParameterFinder {
   let store: ParameterStore
-  /// By the name of a tensor: its first axis.
+  /// The length of each tensor's first axis, by name.
   let firstAxes: [String: Int]
-  /// By name: statistics of batch normalizations.
+  /// The statistics of batch normalizations, by name.
   let statistics: [String: [Float]]
-  /// By name: the index of an activation site.
+  /// The indices of activation sites, by name.
   let sites: [String: Int]
 
   func contains(_ name: String) -> Bool { store[name] != nil }

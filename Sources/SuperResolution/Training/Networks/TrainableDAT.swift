@@ -1,4 +1,4 @@
-/// DAT on a tape; the same as `DAT` within rounding.
+/// DAT on a tape; equal to `DAT` up to rounding.
 struct TrainableDAT: TrainableNetwork {
   let channelCount: Int
   let scale: Int
@@ -39,7 +39,7 @@ struct TrainableDAT: TrainableNetwork {
 
   func check(height: Int, width: Int) throws {}
 
-  /// The windows of both halves of the channels, then the same shifted.
+  /// Returns the unshifted windows for both halves of the channels, then the shifted ones.
   func layouts(height: Int, width: Int) -> [WindowLayout] {
     let sides = [(split.height, split.width), (split.width, split.height)]
     return [false, true].flatMap { isShifted in

@@ -5,7 +5,7 @@ struct TrainableDATBlock: Sendable {
     case channel(temperature: ParameterReference, AttentionSites)
   }
 
-  /// The attention within windows of one half of the channels.
+  /// The attention within windows for one half of the channels.
   private struct Branch {
     let bias: TrainablePositionBias
     let heads: Int
@@ -23,7 +23,7 @@ struct TrainableDATBlock: Sendable {
   private let gateConvolution: TrainableLayer
   private let contraction: TrainableLayer
 
-  /// - Parameter block: the same of the engine.
+  /// - Parameter block: the corresponding block of the engine.
   init(_ name: String, _ block: DATBlock, _ finder: ParameterFinder) throws {
     let module = "\(name).attn"
     normBeforeAttention = try finder.norm("\(name).norm1")
@@ -99,7 +99,7 @@ struct TrainableDATBlock: Sendable {
     return tape.scatter(parts)
   }
 
-  /// Half of the hidden features, convolved, multiplies the other half.
+  /// One half of the hidden features, convolved, multiplies the other half.
   private func feedForward(_ x: Variable, height: Int, _ tape: Tape) -> Variable {
     let hidden = tape.gelu(
       consuming: expansion.apply(normBeforeFeedForward.apply(x, tape), tape))
@@ -147,16 +147,17 @@ struct TrainableInteraction: Sendable {
     return tape.gelu(consuming: tape.batchNormalization(convolved, convolutionNorm))
   }
 
-  /// A weight from 0 to 1 of every channel, `[1, channels]`.
+  /// Returns one weight from 0 to 1 per channel, `[1, channels]`.
   func channelWeights(_ x: Variable, _ tape: Tape) -> Variable {
     channelMap.run(tape.columnAverages(x), tape)
   }
 
-  /// A weight from 0 to 1 of every token, `[tokens, 1]`.
+  /// Returns one weight from 0 to 1 per token, `[tokens, 1]`.
   func spatialWeights(_ x: Variable, _ tape: Tape) -> Variable { spatialMap.run(x, tape) }
 }
 
-/// The perceptron that gives the bias of every relative position, on a tape: it is learned through.
+/// The perceptron that computes the bias of every relative position, on a tape, since its weights
+/// may be learned.
 struct TrainablePositionBias: Sendable {
   private let first: TrainableLayer
   private let stages: [(norm: TrainableNorm, layer: TrainableLayer)]
@@ -168,7 +169,7 @@ struct TrainablePositionBias: Sendable {
     }
   }
 
-  /// `[(2·height − 1)·(2·width − 1), heads]`.
+  /// Returns the biases, `[(2·height − 1)·(2·width − 1), heads]`.
   func run(windowHeight: Int, windowWidth: Int, _ tape: Tape) -> Variable {
     let rows = (2 * windowHeight - 1) * (2 * windowWidth - 1)
     let offsets = tape.result(rows: rows, columns: 2, needsGradient: false)

@@ -3,21 +3,21 @@ struct TrainableLayer: Sendable {
   let weight: ParameterReference
   let bias: ParameterReference?
   let outputs: Int
-  /// Where its input is rounded, for layers of the body.
+  /// The site at which the input is quantized; `nil` for layers without a site.
   let site: Int?
 
-  /// As a linear layer, of its rounded input.
+  /// Applies the layer as a linear layer, to its quantized input.
   func apply(_ x: Variable, _ tape: Tape) -> Variable {
     let input = site.map { tape.quantize(x, at: $0) } ?? x
     return tape.linear(input, weight, bias, outputs: outputs)
   }
 
-  /// As a convolution of 3×3.
+  /// Applies the layer as a 3×3 convolution.
   func convolve(_ x: Variable, height: Int, _ tape: Tape) -> Variable {
     tape.convolution(x, height: height, weight, bias, outputs: outputs)
   }
 
-  /// As a convolution of each channel.
+  /// Applies the layer as a depthwise 3×3 convolution.
   func convolveChannels(_ x: Variable, height: Int, _ tape: Tape) -> Variable {
     tape.depthwiseConvolution(x, height: height, weight, bias)
   }

@@ -1,6 +1,6 @@
 import Storage
 
-/// What makes a picture of the body's features, on a tape.
+/// The end of a network, which turns the body's features into an image, on a tape.
 struct TrainableReconstruction: Sendable {
   private enum Step {
     case convolution(TrainableLayer, slope: Float?)
@@ -10,9 +10,9 @@ struct TrainableReconstruction: Sendable {
 
   private let steps: [Step]
 
-  /// - Parameter reconstruction: the same of the engine.
+  /// - Parameter reconstruction: the corresponding reconstruction of the engine.
   init(_ reconstruction: Reconstruction, _ finder: ParameterFinder) throws {
-    // In the order in which they are applied, whichever there are.
+    // The convolutions that exist, in the order in which they are applied.
     var names = [
       "conv_before_upsample.0", "upsample.0", "upsample.2", "upsample.4", "conv_up1", "conv_up2",
       "conv_up3", "conv_hr", "conv_last",
@@ -49,8 +49,8 @@ struct TrainableReconstruction: Sendable {
   }
 }
 
-/// What ends a residual group and the body, on a tape: one convolution, or three with leaky ReLUs
-/// between.
+/// The end of a residual group and of the body, on a tape: one convolution, or three with leaky
+/// ReLUs between them.
 struct TrainableResidualConvolution: Sendable {
   private let layers: [TrainableLayer]
 
@@ -61,7 +61,7 @@ struct TrainableResidualConvolution: Sendable {
       : try ["\(name).0", "\(name).2", "\(name).4"].map(finder.layer)
   }
 
-  /// `convolution(x) + residual`.
+  /// Returns `convolution(x) + residual`.
   func run(_ x: Variable, height: Int, adding residual: Variable, _ tape: Tape) -> Variable {
     var x = layers[0].convolve(x, height: height, tape)
     if layers.count == 3 {
@@ -74,7 +74,7 @@ struct TrainableResidualConvolution: Sendable {
 }
 
 extension Activation {
-  /// What a leaky ReLU multiplies with below zero; `nil` for no activation.
+  /// The slope of a leaky ReLU below zero; `nil` for no activation.
   fileprivate var slope: Float? {
     switch self {
     case .none: nil

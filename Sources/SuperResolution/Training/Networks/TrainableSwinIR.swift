@@ -1,6 +1,6 @@
 import Storage
 
-/// SwinIR on a tape; the same as `SwinIR` within rounding.
+/// SwinIR on a tape; equal to `SwinIR` up to rounding.
 struct TrainableSwinIR: TrainableNetwork {
   let channelCount: Int
   let scale: Int
@@ -57,7 +57,7 @@ struct TrainableSwinIR: TrainableNetwork {
     }
   }
 
-  /// Unshifted windows and shifted ones.
+  /// Returns the unshifted windows and the shifted ones.
   func layouts(height: Int, width: Int) -> [WindowLayout] {
     [0, window / 2].map { shift in
       WindowLayout(
@@ -74,7 +74,7 @@ struct TrainableSwinIR: TrainableNetwork {
     var x = patchNorm?.apply(shallow, tape) ?? shallow
     if let positionEmbedding {
       let embedding = tape.variable(positionEmbedding, columns: x.columns)
-      // Without a normalization before it, `x` is still needed as it is.
+      // Without a normalization before it, the value of `x` is needed later.
       x = tape.add(embedding, consuming: patchNorm == nil ? tape.copy(x) : x)
     }
     var features: [Variable] = []

@@ -1,13 +1,14 @@
-/// The optimizer Adam (Kingma and Ba 2015, algorithm 1), each group of parameters with its rate.
+/// The optimizer Adam (Kingma and Ba 2015, algorithm 1), with one rate per group of parameters.
 struct Adam: Hashable, Sendable {
-  /// Groups that are absent are not learned. A step is about the rate times the parameter's unit: the
-  /// first step between two codes for bounds and latent weights, 1 for all others.
+  /// The learning rates; absent groups are not learned. A step is about the rate times the
+  /// parameter's unit: the initial step between codes for bounds and latent weights, 1 for all
+  /// others.
   var rates: [ParameterGroup: Float]
-  /// How slowly the averages of gradients and of their squares forget.
+  /// The decay rates of the averages of gradients and of their squares.
   var firstDecay: Float = 0.9
   var secondDecay: Float = 0.99
   var epsilon: Float = 1e-8
-  /// Gradients are scaled down together to this Euclidean norm; `nil` for never.
+  /// The Euclidean norm to which larger gradients are scaled down together; `nil` for no limit.
   var largestGradientNorm: Float? = nil
 
   init(rates: [ParameterGroup: Float]) {
@@ -17,11 +18,11 @@ struct Adam: Hashable, Sendable {
   /// Whether parameters of the group are learned.
   func isLearning(_ group: ParameterGroup) -> Bool { rates[group].map { $0 != 0 } ?? false }
 
-  /// One step against the gradients.
+  /// Takes one step against the gradients.
   ///
   /// - Parameters:
-  ///   - number: of the step, from 1.
-  ///   - factor: what the rates are multiplied with, as a schedule says.
+  ///   - number: the number of the step, from 1.
+  ///   - factor: the factor of the rates, from a schedule.
   /// - Returns: the gradients' Euclidean norm before any scaling.
   @discardableResult
   func update(_ store: inout ParameterStore, number: Int, factor: Float) -> Float {

@@ -1,10 +1,10 @@
 import Glibc
 
-/// Rates of learning that fall along half a cosine (Loshchilov and Hutter 2017, without restarts).
+/// Learning rates that fall along half a cosine (Loshchilov and Hutter 2017, without restarts).
 struct CosineSchedule: Hashable, Sendable {
-  /// Steps until the rates have fallen.
+  /// The number of steps over which the rates fall.
   var stepCount: Int
-  /// What is left of the rates at the end.
+  /// The factor of the rates at the end.
   var finalFactor: Float
 
   /// - Precondition: `stepCount` is at least 1.
@@ -14,12 +14,12 @@ struct CosineSchedule: Hashable, Sendable {
     self.finalFactor = finalFactor
   }
 
-  /// The factor of step `number`, from 1; 1 for the first.
+  /// Returns the factor of step `number`, from 1; 1 for the first step.
   func factor(_ number: Int) -> Float {
     let share = Float(min(number - 1, stepCount)) / Float(stepCount)
     return finalFactor + (1 - finalFactor) * Self.factor(share: share)
   }
 
-  /// The factor, falling to zero, after a share of the work, 0 to 1.
+  /// Returns the factor, falling to zero, after a share of the work from 0 to 1.
   static func factor(share: Float) -> Float { 0.5 * (1 + cos(.pi * share)) }
 }

@@ -1,11 +1,11 @@
-/// Kinds of parameters, which are learned at rates of their own or not at all.
+/// A kind of parameter. Each kind has a learning rate of its own, or is not learned.
 enum ParameterGroup: String, Hashable, Sendable, CaseIterable {
   /// Lower and upper bounds of activation quantizers.
   case activationBounds
   /// Lower bounds and scales of quantized weights.
   case weightBounds
-  /// The real numbers that quantized weights are rounded from. Packed files hold codes alone, so
-  /// learning them costs nothing in size.
+  /// The real numbers from which quantized weights are rounded. Packed files contain only codes, so
+  /// learning these numbers does not increase the size.
   case latentWeights
   /// Biases of linear layers and convolutions.
   case biases

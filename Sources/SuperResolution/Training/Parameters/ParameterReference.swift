@@ -1,8 +1,8 @@
-/// Where a parameter lies in a `ParameterStore`.
+/// The place of a parameter in a `ParameterStore`.
 struct ParameterReference: Hashable, Sendable {
-  /// Its number.
+  /// The index of the parameter's entry.
   let index: Int
-  /// Of its first element in the arrays of all elements.
+  /// The offset of its first element in the arrays of all elements.
   let offset: Int
   let count: Int
 

@@ -1,30 +1,30 @@
-/// Everything that can be learned, under names, in one array, with its gradient and what the
-/// optimizer remembers.
+/// All parameters that can be learned, by name, in one array, with their gradients and the
+/// optimizer's state.
 ///
-/// Names are those of the checkpoint's tensors; a quantized weight's bounds are called
-/// `<weight>.lower` and `<weight>.scale`, an activation's `<site>.lower` and `<site>.upper`.
+/// Names are those of the checkpoint's tensors. The bounds of a quantized weight are called
+/// `<weight>.lower` and `<weight>.scale`, those of an activation `<site>.lower` and `<site>.upper`.
 struct ParameterStore: Sendable {
   struct Entry: Sendable {
     let name: String
     fileprivate(set) var group: ParameterGroup
     let reference: ParameterReference
-    /// How far is far for this parameter: rates of learning are in this unit. The first step between
-    /// two codes for bounds and for the numbers that codes are rounded from; 1 for all others.
+    /// The unit of learning rates for this parameter: the initial step between two codes for bounds
+    /// and latent weights; 1 for all others.
     fileprivate(set) var unit: Float
   }
 
   private(set) var entries: [Entry] = []
   private var places: [String: Int] = [:]
-  /// All elements; an entry's are at its reference's range.
+  /// All elements; those of an entry are in its reference's range.
   var values: [Float] = []
-  /// The loss's derivatives, as many.
+  /// The derivatives of the loss, one per element.
   var gradients: [Float] = []
-  /// The optimizer's averages of gradients and of their squares, as many.
+  /// The optimizer's averages of gradients and of their squares, one per element.
   var firstMoments: [Float] = []
   var secondMoments: [Float] = []
 
-  /// - Parameter unit: see `Adam.rates`; 0 for what is not learned.
-  /// - Precondition: the name is new, `unit` finite and not negative.
+  /// - Parameter unit: see `Adam.rates`; 0 for parameters that are not learned.
+  /// - Precondition: the name is new, and `unit` is finite and not negative.
   @discardableResult
   mutating func add(
     _ name: String, _ elements: [Float], group: ParameterGroup, unit: Float = 1

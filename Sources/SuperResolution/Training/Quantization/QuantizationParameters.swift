@@ -2,7 +2,7 @@ import Formats
 import Storage
 import Transform
 
-/// Which parameters of a store are rounded, by which others.
+/// The quantized parameters of a store, with the parameters that quantize them.
 struct QuantizationParameters: Sendable {
   private struct Weight {
     let quantization: WeightQuantization
@@ -20,8 +20,8 @@ struct QuantizationParameters: Sendable {
 
   /// Adds the bounds to `store`, and moves quantized weights to their group.
   ///
-  /// - Throws: `ModelError` when a weight or a site is unknown, occurs twice or does not fit
-  ///   its quantizer.
+  /// - Throws: `ModelError` when a weight or a site is unknown, occurs twice or does not match its
+  ///   quantizer.
   init(
     _ weights: [WeightQuantization], _ activations: [ActivationQuantizer],
     sites: [ActivationSite], _ store: inout ParameterStore
@@ -49,7 +49,7 @@ struct QuantizationParameters: Sendable {
       }
       try quantizer.check(at: sites[site])
       let width = quantizer.upper - quantizer.lower
-      // Bounds that are equal, of values that are all the same, have no step and are not learned.
+      // Equal bounds, from values that are all the same, have no step and are not learned.
       let step = width / Float((1 << quantizer.bitWidth) - 1)
       return Activation(
         quantizer: quantizer, site: site,
@@ -78,14 +78,14 @@ struct QuantizationParameters: Sendable {
         unit: step),
       scale: store.add(
         "\(quantization.name).scale", quantization.scale, group: .weightBounds,
-        // So that the upper bound moves as the lower does.
+        // With this unit the upper bound moves as fast as the lower one.
         unit: step / levels),
       layout: quantization.layout, bitWidth: quantization.bitWidth, codes: codes)
   }
 
   // MARK: Steps
 
-  /// All parameters, the quantized weights rounded.
+  /// Returns all parameters, with the quantized weights rounded.
   func rounded(_ parameters: [Float]) -> [Float] {
     var rounded = parameters
     parameters.withUnsafeBufferPointer { parameters in
@@ -96,7 +96,7 @@ struct QuantizationParameters: Sendable {
     return rounded
   }
 
-  /// One entry a site; empty when no activation is quantized.
+  /// Returns one entry per site; the result is empty when no activation is quantized.
   func quantizers(_ store: ParameterStore) -> [SiteQuantizer?] {
     guard !activations.isEmpty else { return [] }
     var quantizers = [SiteQuantizer?](repeating: nil, count: siteCount)
@@ -111,7 +111,7 @@ struct QuantizationParameters: Sendable {
     return quantizers
   }
 
-  /// By the index of a parameter: whether passes shall give its gradient.
+  /// Returns whether passes must compute each parameter's gradient, by the parameter's index.
   func isWanted(_ store: ParameterStore, _ optimizer: Adam) -> [Bool] {
     var isWanted = store.entries.map { optimizer.isLearning($0.group) }
     if optimizer.isLearning(.weightBounds) {
@@ -120,7 +120,7 @@ struct QuantizationParameters: Sendable {
     return isWanted
   }
 
-  /// From gradients by rounded weights to those by weights and their bounds.
+  /// Turns gradients of rounded weights into gradients of weights and their bounds.
   func differentiate(_ store: inout ParameterStore) {
     store.values.withUnsafeBufferPointer { values in
       store.gradients.withUnsafeMutableBufferPointer { gradients in
@@ -129,7 +129,8 @@ struct QuantizationParameters: Sendable {
     }
   }
 
-  /// Keeps ranges from closing: none becomes narrower than a thousandth of its first width.
+  /// Keeps ranges from closing: activation ranges keep at least a thousandth of their initial
+  /// width, and nonzero weight scales at least a thousandth of their initial mean.
   func keepApart(_ store: inout ParameterStore) {
     for activation in activations {
       let quantizer = activation.quantizer

@@ -5,8 +5,8 @@ import Formats
 ///
 ///     Q(x) = s · round((clip(x, l, u) − l) / s) + l,   s = (u − l) / levels
 ///
-/// with ties to even, and the same bits as the engine's, and bounds that are measured in what
-/// `scaling` says. Its derivatives are those of `ck_quantize_gradient`.
+/// with ties to even, the same bits as the engine's quantizer, and bounds measured as `scaling`
+/// specifies. Its derivatives are those of `ck_quantize_gradient`.
 struct SiteQuantizer: Sendable {
   let lower: Float
   let upper: Float
@@ -16,9 +16,10 @@ struct SiteQuantizer: Sendable {
   let lowerReference: ParameterReference
   let upperReference: ParameterReference
 
-  /// Writes Q(factor · x), in rows that lie `stride` elements apart in both; `y` may be `x`.
+  /// Writes Q(factor · x), for rows that are `stride` elements apart in both arrays; `y` may be
+  /// `x`.
   ///
-  /// - Parameter stride: `columns` if left out.
+  /// - Parameter stride: `columns` by default.
   func apply(
     _ x: UnsafePointer<Float>, factor: Float = 1, rows: Int = 1, columns: Int,
     stride: Int? = nil, to y: UnsafeMutablePointer<Float>
@@ -36,12 +37,12 @@ struct SiteQuantizer: Sendable {
     ck_quantize(&kernel, y, rows, columns, stride)
   }
 
-  /// Turns the gradient by Q(factor · x) to that by x, in place, and adds those by the bounds, for rows
-  /// that lie `stride` elements apart in both.
+  /// Turns the gradient of Q(factor · x) into that of x, in place, and adds those of the bounds,
+  /// for rows that are `stride` elements apart in both arrays.
   ///
   /// - Parameters:
   ///   - factor: positive.
-  ///   - stride: `columns` if left out.
+  ///   - stride: `columns` by default.
   func differentiate(
     _ x: UnsafePointer<Float>, factor: Float = 1, rows: Int = 1, columns: Int,
     stride: Int? = nil, _ g: UnsafeMutablePointer<Float>, _ sum: inout ck_bound_gradient
@@ -56,7 +57,8 @@ struct SiteQuantizer: Sendable {
 }
 
 extension Tape {
-  /// The values as the quantizer of a site rounds them; `x` itself where the site has none.
+  /// Returns the values rounded by the quantizer of a site; returns `x` itself if the site has
+  /// none.
   func quantize(_ x: Variable, at site: Int) -> Variable {
     guard let quantizer = quantizer(at: site) else { return x }
     let y = result(
@@ -76,7 +78,7 @@ extension Tape {
     quantizers.isEmpty ? nil : quantizers[site]
   }
 
-  /// Whether the bounds' gradients are wanted.
+  /// Whether the gradients of the bounds are wanted.
   func isLearning(_ quantizer: SiteQuantizer?) -> Bool {
     guard let quantizer else { return false }
     return gradient(quantizer.lowerReference) != nil || gradient(quantizer.upperReference) != nil

@@ -1,13 +1,13 @@
 import Formats
 import Storage
 
-/// How a weight is quantized, with the bounds to start from or those that were learned.
+/// The quantization of a weight, with the initial or the learned bounds.
 struct WeightQuantization: Hashable, Sendable {
-  /// How codes follow from weights while bounds are learned.
+  /// How codes are derived from weights while bounds are learned.
   enum Rounding: Hashable, Sendable {
-    /// To the nearest code, over and over; derivatives go straight through to the latent weights.
+    /// Weights are rounded to nearest in every step; derivatives pass straight through to them.
     case nearest
-    /// These codes stay, one an element: only bounds are learned.
+    /// The codes, one per element, are fixed; only bounds are learned.
     case fixed([UInt8])
   }
 
@@ -17,9 +17,9 @@ struct WeightQuantization: Hashable, Sendable {
   var layout: AffineLayout
   /// 1 to 8.
   var bitWidth: Int
-  /// One a cell of the layout.
+  /// One lower bound per cell of the layout.
   var lower: [Float]
-  /// One a cell, not negative.
+  /// One scale per cell of the layout, not negative.
   var scale: [Float]
   var rounding: Rounding
 
@@ -35,7 +35,7 @@ struct WeightQuantization: Hashable, Sendable {
     self.rounding = rounding
   }
 
-  /// - Throws: `ModelError` when it does not fit a weight of so many elements.
+  /// - Throws: `ModelError` when it does not match a weight of `elementCount` elements.
   func check(elementCount: Int) throws {
     func refuse(_ problem: String) -> ModelError {
       ModelError("the weight '\(name)' cannot be quantized: \(problem)")

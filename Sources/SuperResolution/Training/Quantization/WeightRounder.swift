@@ -1,28 +1,28 @@
 import Formats
 
-/// Rounds one weight as its quantization says, and leads gradients back through that.
+/// Rounds one weight by its quantization, and propagates gradients back through the rounding.
 ///
 ///     Q(w) = lower + scale · round(clip((w − lower) / scale, 0, levels))
 ///
-/// with the same bits as `AffineCode`. Rounding counts as the identity in derivatives. With
-/// t = (w − lower) / scale and the code r:
+/// with the same bits as `AffineCode`. Rounding counts as the identity in derivatives. With t = (w
+/// − lower) / scale and the code r:
 ///
 ///     ∂Q/∂w = 1 for 0 ≤ t ≤ levels, else 0
 ///     ∂Q/∂lower = 0 for 0 < t < levels, else 1
 ///     ∂Q/∂scale = r − t for 0 < t < levels, else r
 ///
-/// (In terms of both bounds, with upper = lower + levels · scale, this is what `SiteQuantizer` does.)
-/// With fixed codes Q = lower + scale · r whatever w is: derivatives 0, 1 and r.
+/// (In terms of both bounds, with upper = lower + levels · scale, this matches `SiteQuantizer`.)
+/// With fixed codes, Q = lower + scale · r for every w: derivatives 0, 1 and r.
 struct WeightRounder: Sendable {
   let weight: ParameterReference
   let lower: ParameterReference
   let scale: ParameterReference
   let layout: AffineLayout
   let bitWidth: Int
-  /// `nil` to round to the nearest.
+  /// The fixed codes; `nil` to round to nearest.
   let codes: [UInt8]?
 
-  /// Writes the rounded weight of `parameters` at its own place in `rounded`.
+  /// Writes the rounded weight of `parameters` to the same place in `rounded`.
   func round(
     _ parameters: UnsafeBufferPointer<Float>, to rounded: UnsafeMutableBufferPointer<Float>
   ) {
@@ -36,7 +36,7 @@ struct WeightRounder: Sendable {
     }
   }
 
-  /// The codes of all elements.
+  /// Returns the codes of all elements.
   func codes(_ parameters: [Float]) -> [UInt8] {
     if let codes { return codes }
     var found = [UInt8](repeating: 0, count: weight.count)
@@ -51,7 +51,7 @@ struct WeightRounder: Sendable {
     return found
   }
 
-  /// Turns the gradient by the rounded weight to that by the weight, in place, and adds those by
+  /// Turns the gradient of the rounded weight into that of the weight, in place, and adds those of
   /// lower bounds and scales.
   func differentiate(
     _ parameters: UnsafeBufferPointer<Float>, _ gradients: UnsafeMutableBufferPointer<Float>

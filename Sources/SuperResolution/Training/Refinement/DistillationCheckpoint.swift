@@ -3,16 +3,16 @@ import FoundationEssentials
 import Glibc
 import Storage
 
-/// The file that keeps the state of a distillation, so that it can go on after an interruption and
-/// ends as if there had been none.
+/// A file with the state of a distillation, from which an interrupted one continues as if there had
+/// been no interruption.
 ///
-/// A safetensors file: parameters and both averages of the optimizer, the parameters that did best,
-/// numbers of steps, comparisons and losses, the place in the sequence of patches, and in its
-/// metadata what makes this distillation the one it is. It is replaced as a whole or not at all.
+/// The safetensors file contains the parameters and both averages of the optimizer, the best
+/// parameters, the numbers of steps and comparisons, the losses, and the place in the sequence of
+/// patches; its metadata identifies the distillation. It is replaced as a whole or not at all.
 struct DistillationCheckpoint: Sendable {
   private static let kind = "condi-convert distillation checkpoint 1"
   private static let kindKey = "kind"
-  /// How often it is written, beside after each comparison.
+  /// The longest time between saves, besides those after each comparison.
   private static let interval = Duration.seconds(60)
 
   let path: String
@@ -28,7 +28,7 @@ struct DistillationCheckpoint: Sendable {
 
   // MARK: Writing
 
-  /// Writes the state if it is due or time has passed.
+  /// Writes the state if it is due or `interval` has passed since it was last written.
   ///
   /// - Throws: `ModelError` when it cannot be written.
   mutating func save(_ run: DistillationRun, isDue: Bool) throws {
@@ -81,10 +81,10 @@ struct DistillationCheckpoint: Sendable {
 
   // MARK: Reading
 
-  /// Goes on from the file, if there is one.
+  /// Continues from the file, if it exists.
   ///
-  /// - Throws: `ModelError` when it cannot be read, is no checkpoint, or is one of another distillation,
-  ///   with what differs.
+  /// - Throws: `ModelError` when the file cannot be read, is not a checkpoint, or belongs to
+  ///   another distillation; the error then names the difference.
   func restore(_ run: inout DistillationRun) throws {
     guard FileManager.default.fileExists(atPath: path) else { return }
     let archive = try FormatRegistry.standard.open(path)

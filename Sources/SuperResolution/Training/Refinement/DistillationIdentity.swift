@@ -3,13 +3,13 @@ import Imaging
 import Storage
 import Transform
 
-/// What makes a distillation the one it is: with all of it equal, every step is.
+/// The inputs that determine a distillation: with a limit in steps, equal inputs make equal steps.
 struct DistillationIdentity: Hashable, Sendable {
-  /// Names as errors give them, each with its value as text, in this order.
+  /// The names used in errors and the values as text, in this order.
   let facts: [(name: String, value: String)]
 
-  /// - Parameter distillation: before any step.
-  /// - Throws: `ModelError` when a picture's file cannot be read.
+  /// - Parameter distillation: the distillation before its first step.
+  /// - Throws: `ModelError` when an image file cannot be read.
   init(
     _ distillation: Distillation, _ settings: DistillationSettings, pictures: ReducedPictures,
     validation: ReducedPictures?
@@ -47,10 +47,10 @@ struct DistillationIdentity: Hashable, Sendable {
 }
 
 extension Distillation {
-  /// Of all parameters of the teacher.
+  /// The hash of all parameters of the teacher.
   fileprivate var teacherSHA256: String { SharedBytes(elementsOf: teacherValues).sha256 }
 
-  /// Of all parameters of the student with their names, and of all that is quantized.
+  /// The hash of all parameters of the student with their names, and of all quantizers.
   fileprivate var studentSHA256: String {
     var text = SharedBytes(elementsOf: store.values).sha256
     for entry in store.entries { text += "\n\(entry.name) \(entry.group) \(entry.reference.count)" }

@@ -2,25 +2,27 @@ import Formats
 import Imaging
 import Transform
 
-/// Refines a quantized model by distillation from the model in full precision, on patches of pictures.
+/// Refines a quantized model by distillation from the full-precision model, on patches of images.
 ///
-/// Now and then the student is compared with its teacher on patches that are not learned from; what
-/// did best there is the result, which is the model as it came if nothing did better.
+/// The student is compared with its teacher at intervals, on patches that are not used for
+/// training. The result is the state that did best there, or the given model if no state did
+/// better.
 public struct DistillationRefiner: QuantizationRefiner {
-  /// How long, and on how many patches a step.
+  /// The length of the distillation and its hyperparameters.
   package let settings: DistillationSettings
-  /// What is learned from.
+  /// The images to train on.
   package let pictures: ReducedPictures
-  /// What is compared on; `nil` for other patches of the same pictures.
+  /// The images for comparisons; `nil` for other patches of the training images.
   package let validation: ReducedPictures?
-  /// The file that the state is kept in, to go on from it after an interruption; `nil` for none.
+  /// The path of the file with the state, from which an interrupted distillation continues; `nil`
+  /// for no file.
   package let checkpoint: String?
   private let report: @Sendable (DistillationProgress) -> Void
 
-  /// A refiner that learns from `pictures`; nothing is read before `refined(_:original:)`.
+  /// Creates a refiner that trains on `pictures`; nothing is read before `refined(_:original:)`.
   ///
   /// - Parameters:
-  ///   - checkpoint: a path; what is there already must be the checkpoint of this very distillation.
+  ///   - checkpoint: a path; an existing file must be a checkpoint of the same distillation.
   ///   - report: called after each step.
   public init(
     _ settings: DistillationSettings, pictures: ReducedPictures,
@@ -34,11 +36,11 @@ public struct DistillationRefiner: QuantizationRefiner {
     self.report = report
   }
 
-  /// Distils the model, and returns it as it was when it did best.
+  /// Distils the model, and returns the state that did best.
   ///
-  /// - Throws: `ModelError` for a model that cannot be trained, a picture that cannot be
-  ///   used, a loss that is no number, and a checkpoint of another distillation; `ModelError` on
-  ///   reading tensors and on writing checkpoints.
+  /// - Throws: `ModelError` for a model that cannot be trained, an image that cannot be used, a
+  ///   loss that is not finite, a checkpoint of another distillation, a tensor that cannot be read,
+  ///   and a checkpoint that cannot be written.
   public func refined(_ model: QuantizedModel, original: TensorArchive) throws -> QuantizedModel {
     let start = try QuantizedStudent(
       model, original: original, isLearned: settings.learnsEverything)

@@ -2,20 +2,20 @@ import Imaging
 import Storage
 import Transform
 
-/// A distillation between two of its steps: all that the next ones follow from.
+/// A distillation between two of its steps: the state that determines the next ones.
 ///
-/// Some times in a run the student is compared with its teacher on patches that are not learned from,
-/// and the state that did best there is kept; none is, when that is the state before any step.
+/// The student is compared with its teacher several times in a run, on patches that are not used
+/// for training. The best state is kept, unless it is the state before any step.
 struct DistillationRun: Sendable {
-  /// A state that did better than all before it.
+  /// A state that did better than all previous ones.
   struct Best: Sendable {
     let values: [Float]
     let stepCount: Int
   }
 
-  /// What is remembered beside parameters and patches.
+  /// The state besides parameters and patches.
   struct Record: Hashable, Sendable {
-    /// Of the comparisons before any step, of the best state and of the last one, in dB.
+    /// The PSNR in dB before any step, in the best state and in the last comparison.
     var firstPSNR: Double
     var bestPSNR: Double
     var lastPSNR: Double
@@ -25,7 +25,7 @@ struct DistillationRun: Sendable {
     var vainComparisonCount = 0
   }
 
-  /// Comparisons of a run, that before any step not counted.
+  /// Comparisons in a run, besides the one before any step.
   private static let comparisonsPerRun = 8.0
 
   let settings: DistillationSettings
@@ -36,7 +36,7 @@ struct DistillationRun: Sendable {
   var record: Record
   var pace: Pace
 
-  /// - Throws: `ModelError` for a picture that cannot be used.
+  /// - Throws: `ModelError` for an image that cannot be used.
   init(
     _ distillation: Distillation, _ settings: DistillationSettings, pictures: ReducedPictures,
     validation: ReducedPictures?
@@ -52,17 +52,17 @@ struct DistillationRun: Sendable {
     pace = Pace(settings.limit)
   }
 
-  /// Whether patience is at an end.
+  /// Whether the patience is exhausted.
   private var isStoppedEarly: Bool {
     settings.patience.map { record.vainComparisonCount >= $0 } ?? false
   }
 
   var isDone: Bool { pace.share >= 1 || isStoppedEarly }
 
-  /// One step, with a comparison where one is due.
+  /// Takes one step, with a comparison if one is due.
   ///
   /// - Returns: whether there was a comparison.
-  /// - Throws: `ModelError` for a picture that cannot be used, and a loss that is no number.
+  /// - Throws: `ModelError` for an image that cannot be used, and for a loss that is not finite.
   mutating func step() throws -> Bool {
     let batch = try training.draw(settings.batchCount)
     let loss = try distillation.differentiate(batch, distillation.teach(batch)).total
@@ -96,7 +96,7 @@ struct DistillationRun: Sendable {
       psnr: record.lastPSNR)
   }
 
-  /// The state that did best, if it is not that before any step.
+  /// The state that did best; `nil` if it is the one before any step.
   var result: Distillation? {
     best.map { best in
       var result = distillation

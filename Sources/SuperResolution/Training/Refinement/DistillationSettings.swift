@@ -1,32 +1,33 @@
 import Transform
 
-/// How long, on what and at which rates a quantized model is distilled.
+/// Settings of the distillation of a quantized model.
 public struct DistillationSettings: Hashable, Sendable {
-  /// When distillation ends: after steps or after minutes.
+  /// The end of distillation: after a number of steps or of minutes.
   public typealias Limit = DistillationRecipe.Limit
 
-  /// When distillation ends; rates fall along half a cosine until then.
+  /// The end of distillation, until which rates fall along half a cosine.
   public var limit: Limit
-  /// Whether all that takes no room in the packed file is learned: the numbers that codes are rounded
-  /// from, biases, norms and all other tensors in full precision; otherwise bounds alone.
+  /// Whether everything that takes no space in the packed file is learned: latent weights, biases,
+  /// norms and all other tensors in full precision. Otherwise only bounds are learned.
   var learnsEverything: Bool
-  /// Rates by kinds of parameters (see `Adam.rates`); where everything is learned, those at 2 bits (see
-  /// `QuantizedStudent.rates`).
+  /// The rates of the groups of parameters (see `Adam.rates`); if everything is learned, these are
+  /// the rates at 2 bits (see `QuantizedStudent.rates`).
   var rates: [ParameterGroup: Float]
   var loss = DistillationLossWeights()
-  /// Patches of a step.
+  /// Patches per step.
   public var batchCount = DistillationRecipe.standardBatchCount
-  /// Pixels of a patch's side, before enlargement.
+  /// The side of a patch in pixels, before upscaling.
   public var patchSide = DistillationRecipe.standardPatchSide
-  /// What the places of patches are drawn by.
+  /// The seed from which patches are drawn.
   public var seed: UInt64 = 0
-  /// Distillation ends early after so many comparisons in a row that were no gain; `nil` for never.
+  /// Successive comparisons without a gain after which distillation ends early; `nil` for never.
   public var patience: Int?
-  /// Threads that learn, at least 1; with a limit of steps the result does not depend on it.
+  /// The number of threads, at least 1; with a limit in steps, results do not depend on it.
   public var threads: Int
 
-  /// What suits a method: the papers' learn bounds alone, by their loss; `best` learns everything, and
-  /// compares features by their relative error, which their loss hardly weighs.
+  /// Creates settings for a method. The papers' methods learn only bounds, with the papers' loss.
+  /// `best` learns everything, and compares features by their relative error, which the papers'
+  /// loss hardly weighs.
   public init(for method: QuantizationMethod, limit: Limit, threads: Int) {
     self.limit = limit
     self.threads = threads
@@ -41,7 +42,7 @@ public struct DistillationSettings: Hashable, Sendable {
     loss.features = 0.02
   }
 
-  /// The settings that a recipe asks for.
+  /// Creates the settings that a recipe specifies.
   public init(_ recipe: DistillationRecipe, for method: QuantizationMethod, threads: Int) {
     self.init(for: method, limit: recipe.limit, threads: threads)
     batchCount = recipe.batchCount
@@ -51,15 +52,15 @@ public struct DistillationSettings: Hashable, Sendable {
   }
 }
 
-/// How far distillation is.
+/// The progress of a distillation.
 public struct DistillationProgress: Hashable, Sendable {
   /// Steps taken so far.
   public let stepCount: Int
-  /// The share of the limit that is used up, 0 to 1.
+  /// The used share of the limit, from 0 to 1.
   public let share: Double
-  /// The last step's loss, before it.
+  /// The loss of the last step, before its update.
   public let loss: Double
-  /// The PSNR in dB of the last comparison with the model in full precision; see
+  /// The PSNR in dB of the last comparison with the full-precision model; see
   /// `DistillationSummary`.
   public let psnr: Double
 }

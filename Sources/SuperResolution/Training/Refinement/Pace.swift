@@ -1,12 +1,12 @@
-/// How much of a distillation's limit is used up.
+/// The progress of a distillation towards its limit.
 struct Pace: Sendable {
   private let limit: DistillationSettings.Limit
   private let clock = ContinuousClock()
   private let start: ContinuousClock.Instant
-  /// Seconds of earlier runs that this one goes on from.
+  /// The seconds of the earlier runs that this one continues.
   private let earlierSeconds: Double
   private(set) var stepCount: Int
-  /// From 0 to 1.
+  /// The used share of the limit, from 0 to 1.
   private(set) var share = 0.0
 
   init(_ limit: DistillationSettings.Limit, stepCount: Int = 0, earlierSeconds: Double = 0) {
@@ -17,7 +17,7 @@ struct Pace: Sendable {
     measure()
   }
 
-  /// Of this run and of those before it.
+  /// The seconds of this run and of those before it.
   var seconds: Double { earlierSeconds + (clock.now - start) / .seconds(1) }
 
   mutating func advance() {

@@ -3,16 +3,16 @@ import OrderedCollections
 import Storage
 import Transform
 
-/// A quantized model in the form that distillation takes it in, and back.
+/// Converts a quantized model to the form that distillation needs, and back.
 struct QuantizedStudent {
-  /// The model in full precision with the numbers that codes are rounded from and corrected biases.
+  /// The full-precision model with latent weights and corrected biases.
   let archive: TensorArchive
   let weights: [WeightQuantization]
   private let quantized: QuantizedModel
   private let original: TensorArchive
 
-  /// - Parameter isLearned: whether the numbers under the codes are learned: then they start where the
-  ///   codes are those of the model, as near to the layers' targets as that allows.
+  /// - Parameter isLearned: whether latent weights are learned. They then start as close to the
+  ///   layers' targets as the codes of the model allow.
   init(_ model: QuantizedModel, original: TensorArchive, isLearned: Bool) throws {
     quantized = model
     self.original = original
@@ -30,7 +30,8 @@ struct QuantizedStudent {
         WeightQuantization(
           name: name, layout: layer.tensor.layout, bitWidth: layer.tensor.bitWidth,
           lower: layer.tensor.lower, scale: layer.tensor.scale,
-          // Codes that were not rounded to the nearest stay where nothing can be learned below them.
+          // Codes that were not rounded to nearest stay fixed if their latent weights are not
+          // learned.
           rounding: try !isLearned && !Self.isNearest(layer)
             ? .fixed(layer.tensor.unpackedCodes()) : .nearest))
     }
@@ -38,9 +39,9 @@ struct QuantizedStudent {
     self.weights = weights
   }
 
-  /// The rates that the model learns at. Where everything learns, finer codes have less to make up for,
-  /// with smaller steps: rates of activations' bounds are lower by their bits, all others by the
-  /// weights'.
+  /// Returns the learning rates of the model. If everything is learned, finer codes need less
+  /// correction in smaller steps: rates of activation bounds are lowered by the activations' bit
+  /// widths, all others by the weights'.
   func rates(_ settings: DistillationSettings) -> [ParameterGroup: Float] {
     guard settings.learnsEverything else { return settings.rates }
     let activations = Self.rateFactor(bitWidths: quantized.activations.values.map(\.bitWidth))
@@ -50,15 +51,15 @@ struct QuantizedStudent {
     return rates
   }
 
-  /// The mean of codes' distances, as a share of their range, over that of 2 bits; at most 1.
+  /// Returns the mean step between codes, as a share of the range, relative to 2 bits; at most 1.
   private static func rateFactor(bitWidths: [Int]) -> Float {
     guard !bitWidths.isEmpty else { return 1 }
     let shares = bitWidths.map { min(1, 3 / Float((1 << $0) - 1)) }
     return shares.reduce(0, +) / Float(shares.count)
   }
 
-  /// The values nearest to the target that round to the codes, not beyond the outermost codes, where
-  /// derivatives end.
+  /// Returns the values closest to the target that round to the codes, within the range of the
+  /// codes, outside which derivatives are zero.
   private static func latent(_ layer: QuantizedLayer) throws -> [Float] {
     var latent = try layer.tensor.floatValues()
     for cell in 0..<layer.tensor.layout.cellCount {
@@ -84,7 +85,7 @@ struct QuantizedStudent {
 
   // MARK: Back
 
-  /// The model with what was learned.
+  /// Returns the model with the learned values.
   ///
   /// - Throws: `ModelError` when bounds cannot be stored.
   func model(learned distillation: Distillation) throws -> QuantizedModel {

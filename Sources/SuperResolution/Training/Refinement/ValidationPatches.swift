@@ -1,13 +1,13 @@
 import Glibc
 import Imaging
 
-/// Patches that are not learned from, with what the model in full precision makes of them.
+/// Patches that are not used for training, with the full-precision model's output.
 struct ValidationPatches: Sendable {
   private static let count = 32
   private let patches: [Picture]
   private let targets: [Picture]
 
-  /// - Throws: `ModelError` for a picture that cannot be used.
+  /// - Throws: `ModelError` for an image that cannot be used.
   init(
     _ pictures: ReducedPictures, settings: DistillationSettings, teacher distillation: Distillation
   ) throws {
@@ -17,8 +17,8 @@ struct ValidationPatches: Sendable {
     targets = try distillation.teach(patches).map(\.picture)
   }
 
-  /// How near the student's pictures are to the teacher's: 10 · log10(1 / mean (O_Q − O_F)²) over all
-  /// samples, in dB; infinite where they are the same.
+  /// Returns the similarity of the student's images to the teacher's: 10 · log10(1 / mean (O_Q −
+  /// O_F)²) over all samples, in dB; infinite if they are equal.
   func psnr(of distillation: Distillation) throws -> Double {
     var (sum, count) = (0.0, 0)
     for (found, target) in zip(try distillation.upscale(patches), targets) {

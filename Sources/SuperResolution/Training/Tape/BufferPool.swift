@@ -1,7 +1,7 @@
-/// Memory of one thread's tape, kept from one use to the next.
+/// Memory of one thread's tape, kept for reuse.
 ///
-/// A training step takes buffers of the same few sizes over and over, so freed ones wait, by their
-/// size, for the next taker; memory never exceeds the largest step's.
+/// Training steps take buffers of the same few sizes, so a freed buffer waits for the next request
+/// of its size. With equal steps, memory does not grow beyond the needs of one step.
 final class BufferPool {
   private var idle: [Int: [UnsafeMutablePointer<Float>]] = [:]
 
@@ -9,7 +9,7 @@ final class BufferPool {
     for pointers in idle.values { for pointer in pointers { pointer.deallocate() } }
   }
 
-  /// A buffer of `count` floats that are not set.
+  /// Returns a buffer of `count` uninitialized floats.
   func take(_ count: Int) -> Buffer {
     let pointer = idle[count]?.popLast() ?? .allocate(capacity: max(1, count))
     return Buffer(pointer: pointer, count: count, pool: self)
@@ -21,12 +21,12 @@ final class BufferPool {
     return buffer
   }
 
-  /// Calls `body` with `count` floats that are not set.
+  /// Calls `body` with `count` uninitialized floats.
   func withScratch<Result>(
     _ count: Int, _ body: (UnsafeMutablePointer<Float>) throws -> Result
   ) rethrows -> Result {
     let buffer = take(count)
-    // The compiler may otherwise free the buffer after its last mention, before the pointer's.
+    // The compiler may otherwise free the buffer after its last use, before that of the pointer.
     return try withExtendedLifetime(buffer) { try body(buffer.pointer) }
   }
 
@@ -34,7 +34,7 @@ final class BufferPool {
     idle[count, default: []].append(pointer)
   }
 
-  /// Floats that go back to their pool when nobody refers to them any more.
+  /// Floats that return to their pool when nothing refers to them any more.
   final class Buffer {
     let pointer: UnsafeMutablePointer<Float>
     let count: Int

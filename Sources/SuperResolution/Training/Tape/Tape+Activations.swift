@@ -1,15 +1,15 @@
 import CKernels
 
 extension Tape {
-  /// The exact GELU, `x · Φ(x)`.
+  /// Returns the exact GELU, `x · Φ(x)`.
   ///
-  /// - Parameter x: made by an operation that does not look at its result again, and used nowhere
-  ///   else: the derivatives take the place of its values.
+  /// - Parameter x: the result of an operation whose backward step does not read it, used nowhere
+  ///   else. Its values are replaced by the derivatives.
   func gelu(consuming x: Variable) -> Variable {
     apply(consuming: x) { ck_gelu_and_slope($0, $1, $2) }
   }
 
-  /// `x`, and `slope · x` below zero; slope 0 makes it the ReLU. Consumes `x` as `gelu` does.
+  /// Returns `x`, or `slope · x` below zero; slope 0 gives the ReLU. Consumes `x` as `gelu` does.
   func leakyReLU(consuming x: Variable, slope: Float) -> Variable {
     apply(consuming: x) { x in
       let derivative: Float = x > 0 ? 1 : slope
@@ -17,7 +17,7 @@ extension Tape {
     }
   }
 
-  /// `1 / (1 + e⁻ˣ)`. Consumes `x` as `gelu` does.
+  /// Returns `1 / (1 + e⁻ˣ)`. Consumes `x` as `gelu` does.
   func sigmoid(consuming x: Variable) -> Variable {
     apply(consuming: x) { x in
       let value = 1 / (1 + exponential(-x))
@@ -38,8 +38,8 @@ extension Tape {
     }
   }
 
-  /// - Parameter function: writes values of the first array to the second, and derivatives in the place
-  ///   of the first.
+  /// - Parameter function: writes the values for the first array to the second, and replaces the
+  ///   first by the derivatives.
   @inline(__always)
   private func apply(
     consuming x: Variable,

@@ -1,8 +1,8 @@
 extension Tape {
-  /// `x + y`, in the place of `y`.
+  /// Returns `x + y`, stored in the buffer of `y`.
   ///
-  /// - Parameter y: made by an operation that does not look at its result again (all that say so),
-  ///   and used nowhere else.
+  /// - Parameter y: the result of an operation whose backward step does not read it, used nowhere
+  ///   else.
   func add(_ x: Variable, consuming y: Variable) -> Variable {
     precondition(x.count == y.count && x.columns == y.columns, "addends of different shapes")
     let sum = result(
@@ -23,7 +23,7 @@ extension Tape {
     return sum
   }
 
-  /// The same values in memory of their own, for an operation that consumes them.
+  /// Returns the same values in a buffer of their own, for an operation that consumes them.
   func copy(_ x: Variable) -> Variable {
     let y = result(rows: x.rows, columns: x.columns, needsGradient: x.needsGradient)
     y.values.update(from: x.values, count: x.count)
@@ -31,7 +31,7 @@ extension Tape {
     return y
   }
 
-  /// `x ∘ y`, element by element.
+  /// Returns `x ∘ y`, the product element by element.
   func multiply(_ x: Variable, _ y: Variable) -> Variable {
     precondition(x.rows == y.rows && x.columns == y.columns, "factors of different shapes")
     let product = result(
@@ -49,7 +49,7 @@ extension Tape {
     return product
   }
 
-  /// Every column times a factor of its own, `factors` `[1, columns]`.
+  /// Multiplies each column by a factor of its own; `factors` is `[1, columns]`.
   func multiplyColumns(_ x: Variable, by factors: Variable) -> Variable {
     precondition(factors.rows == 1 && factors.columns == x.columns, "a factor for every column")
     let (rows, columns) = (x.rows, x.columns)
@@ -74,7 +74,7 @@ extension Tape {
     return y
   }
 
-  /// Every row times a factor of its own, `factors` `[rows, 1]`.
+  /// Multiplies each row by a factor of its own; `factors` is `[rows, 1]`.
   func multiplyRows(_ x: Variable, by factors: Variable) -> Variable {
     precondition(factors.columns == 1 && factors.rows == x.rows, "a factor for every row")
     let (rows, columns) = (x.rows, x.columns)
@@ -99,7 +99,7 @@ extension Tape {
     return y
   }
 
-  /// Some neighbouring columns.
+  /// Returns a range of columns.
   func columns(_ range: Range<Int>, of x: Variable) -> Variable {
     let (rows, stride, count) = (x.rows, x.columns, range.count)
     let y = result(rows: rows, columns: count, needsGradient: x.needsGradient)
@@ -117,7 +117,7 @@ extension Tape {
     return y
   }
 
-  /// The average of every column, `[1, columns]`.
+  /// Returns the average of every column, `[1, columns]`.
   func columnAverages(_ x: Variable) -> Variable {
     let (rows, columns) = (x.rows, x.columns)
     let y = result(rows: 1, columns: columns, needsGradient: x.needsGradient)

@@ -2,9 +2,9 @@ import CKernels
 import LinearAlgebra
 
 extension Tape {
-  /// DAT's attention between channels: every head's channels, as vectors over all tokens, are compared,
-  /// and mixed by `softmax(temperature · cosine)`. q and k (brought to a root mean square of 1), v and
-  /// the softmax's result are rounded by the quantizers of their sites.
+  /// Runs DAT's attention between channels: every head's channels, as vectors over all tokens, are
+  /// compared, and mixed by `softmax(temperature · cosine)`. q and k (normalized to a root mean
+  /// square of 1), v and the softmax's result are rounded by the quantizers of their sites.
   ///
   /// - Parameters:
   ///   - x: queries, keys and values side by side, `[tokens, 3 · columns]`.
@@ -32,13 +32,13 @@ private final class ChannelAttentionPass {
   private let width: Int
   private let quantizers: [SiteQuantizer?]
   private let probability: SiteQuantizer?
-  /// Queries and keys with a root mean square of 1, and values: `[tokens, 3 · columns]`, before rounding and after
-  /// (the same where nothing is rounded).
+  /// Queries and keys with a root mean square of 1, and values, `[tokens, 3 · columns]`, before
+  /// rounding and after it (the same buffer if nothing is rounded).
   private let normalized: BufferPool.Buffer
   private let rounded: BufferPool.Buffer
-  /// One over the root mean square of every query's and key's channel.
+  /// The reciprocal root mean square of every channel of the queries and keys.
   private let inverseDeviations: BufferPool.Buffer
-  /// `[heads, width, width]` each.
+  /// `[heads, width, width]`, as the next two.
   private let cosines: BufferPool.Buffer
   private let probabilities: BufferPool.Buffer
   private let roundedProbabilities: BufferPool.Buffer
@@ -64,7 +64,7 @@ private final class ChannelAttentionPass {
   }
 
   private var stride: Int { 3 * columns }
-  /// Of a token among all.
+  /// The weight of one token in an average over all tokens.
   private var share: Float { 1 / Float(x.rows) }
 
   private func part(
@@ -167,7 +167,7 @@ private final class ChannelAttentionPass {
     x.add(gradient: dx)
   }
 
-  /// From the gradient by one head's scaled cosines to those by its queries and keys.
+  /// Turns the gradient of one head's scaled cosines into those of its queries and keys.
   private func differentiate(
     _ head: Int, _ d: UnsafeMutablePointer<Float>, to dx: UnsafeMutablePointer<Float>
   ) {
@@ -198,7 +198,7 @@ private final class ChannelAttentionPass {
     }
   }
 
-  /// With n = x / σ and σ² = ‖x‖² / tokens: `dx = (dn − n (n · dn) / tokens) / σ`.
+  /// With n = x / σ and σ² = ‖x‖² / tokens, computes `dx = (dn − n (n · dn) / tokens) / σ`.
   private func differentiateDeviations(_ dx: UnsafeMutablePointer<Float>) {
     let both = 2 * columns
     tape.pool.withScratch(both) { products in

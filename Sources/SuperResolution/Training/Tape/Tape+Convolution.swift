@@ -1,9 +1,9 @@
 import LinearAlgebra
 
 extension Tape {
-  /// A 3×3 convolution with zero padding 1, `weight` `[outputs, inputs, 3, 3]`.
+  /// Returns a 3×3 convolution with zero padding of 1; `weight` is `[outputs, inputs, 3, 3]`.
   ///
-  /// - Parameter height: rows of the picture that the rows of `x` are the pixels of.
+  /// - Parameter height: the height of the image whose pixels are the rows of `x`.
   func convolution(
     _ x: Variable, height: Int, _ weight: ParameterReference, _ bias: ParameterReference?,
     outputs: Int
@@ -14,7 +14,7 @@ extension Tape {
     let y = result(rows: x.rows, columns: outputs, needsGradient: x.needsGradient || isWanted)
     spread(bias, rows: x.rows, columns: outputs, to: y.values)
     pool.withScratch(weight.count) { taps in
-      // [outputs, inputs, 9] to [outputs, 9, inputs], as the rows of patches are.
+      // Reorders [outputs, inputs, 9] to [outputs, 9, inputs], the order of the rows of patches.
       for output in 0..<outputs {
         transpose(
           values(weight) + output * patches.columns, rows: x.columns, columns: 9,
@@ -45,7 +45,7 @@ extension Tape {
     return y
   }
 
-  /// `y = patches(x) · taps`, a band of rows at a time.
+  /// Computes `y = patches(x) · taps`, one band of rows at a time.
   private func multiply(
     _ x: UnsafePointer<Float>, _ patches: PatchMatrix, _ taps: SinglePrecisionOperand,
     outputs: Int, to y: UnsafeMutablePointer<Float>, isAdding: Bool
@@ -89,7 +89,8 @@ extension Tape {
     }
   }
 
-  /// The weights that lead a gradient back: `[9, outputs, inputs]` with the taps in reverse order.
+  /// Writes the weights that propagate a gradient back, `[9, outputs, inputs]`, with the taps in
+  /// reverse order.
   private func flip(
     _ weight: UnsafePointer<Float>, outputs: Int, inputs: Int,
     to taps: UnsafeMutablePointer<Float>
@@ -111,8 +112,8 @@ private func transpose(
   }
 }
 
-/// The 3×3 neighbourhoods of a picture's pixels as rows of a matrix, `[pixels, 9 · channels]`, with
-/// zeros outside the picture. It is made a band of rows of the picture at a time.
+/// The 3×3 neighbourhoods of an image's pixels as rows of a matrix, `[pixels, 9 · channels]`, with
+/// zeros outside the image. The matrix is filled one band of image rows at a time.
 struct PatchMatrix {
   let height: Int
   let width: Int
@@ -120,9 +121,9 @@ struct PatchMatrix {
 
   var tokens: Int { height * width }
   var columns: Int { 9 * channels }
-  /// Rows of the picture that make a band: some hundred pixels.
+  /// The number of image rows in a band of about 256 pixels.
   private var bandHeight: Int { min(height, max(1, 256 / width)) }
-  /// Rows of the matrix in the largest band.
+  /// The number of matrix rows in the largest band.
   var bandTokens: Int { bandHeight * width }
 
   func forEachBand(_ body: (Range<Int>) -> Void) {
@@ -145,7 +146,7 @@ struct PatchMatrix {
     }
   }
 
-  /// Three pixels side by side, the middle one in `column`.
+  /// Copies three adjacent pixels, the middle one in `column`.
   private func fillThree(
     _ row: Int, _ column: Int, from x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>
   ) {

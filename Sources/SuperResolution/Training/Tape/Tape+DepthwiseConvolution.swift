@@ -1,10 +1,10 @@
 import CKernels
 
 extension Tape {
-  /// A 3×3 convolution of each channel by a filter of its own with zero padding 1, `weight`
+  /// Returns a 3×3 convolution with one filter per channel and zero padding of 1; `weight` is
   /// `[channels, 1, 3, 3]`.
   ///
-  /// - Parameter height: rows of the picture that the rows of `x` are the pixels of.
+  /// - Parameter height: the height of the image whose pixels are the rows of `x`.
   func depthwiseConvolution(
     _ x: Variable, height: Int, _ weight: ParameterReference, _ bias: ParameterReference?
   ) -> Variable {
@@ -22,7 +22,7 @@ extension Tape {
           channels, height, width, x.values, gradient.pointer, target)
       }
       guard x.needsGradient else { return }
-      // By the input it is the convolution with the filters turned around.
+      // The gradient of the input is the convolution with the filters reversed.
       let dx = pool.take(x.count)
       pool.withScratch(9 * channels) { turned in
         for channel in 0..<channels {

@@ -1,7 +1,8 @@
 extension Tape {
-  /// PyTorch's `PixelShuffle`: channel `(c·r + i)·r + j` becomes row `i`, column `j` of channel `c`.
+  /// Applies PyTorch's `PixelShuffle`: channel `(c·r + i)·r + j` becomes row `i`, column `j` of
+  /// channel `c`.
   ///
-  /// - Parameter height: rows of the picture that the rows of `x` are the pixels of.
+  /// - Parameter height: the height of the image whose pixels are the rows of `x`.
   func pixelShuffle(_ x: Variable, height: Int, factor: Int) -> Variable {
     let (width, area) = (x.rows / height, factor * factor)
     let channels = x.columns / area
@@ -26,7 +27,7 @@ extension Tape {
     return y
   }
 
-  /// Each pixel becomes `factor` × `factor`.
+  /// Repeats each pixel to `factor` × `factor` pixels.
   func repeatPixels(_ x: Variable, height: Int, factor: Int) -> Variable {
     let (width, channels) = (x.rows / height, x.columns)
     precondition(height * width == x.rows)
@@ -47,7 +48,7 @@ extension Tape {
   }
 }
 
-/// Calls `body` with every pixel, every place in what it becomes, and that place's pixel number.
+/// Calls `body` with every pixel, and every place in its block, with the number of the pixel there.
 @inline(__always)
 private func forEachPixel(
   height: Int, width: Int, factor: Int,

@@ -1,7 +1,7 @@
 import LinearAlgebra
 
 extension Tape {
-  /// `x Wᵀ + b` with `weight` `[outputs, inputs]`.
+  /// Returns `x Wᵀ + b`; `weight` is `[outputs, inputs]`.
   func linear(
     _ x: Variable, _ weight: ParameterReference, _ bias: ParameterReference?, outputs: Int
   ) -> Variable {
@@ -36,7 +36,7 @@ extension Tape {
     return y
   }
 
-  /// Puts a bias in every row; without one does nothing.
+  /// Copies a bias to every row; does nothing without a bias.
   func spread(
     _ bias: ParameterReference?, rows: Int, columns: Int, to y: UnsafeMutablePointer<Float>
   ) {
@@ -45,7 +45,7 @@ extension Tape {
     for row in 0..<rows { (y + row * columns).update(from: values(bias), count: columns) }
   }
 
-  /// Adds the sum of every column to the gradient of a bias, if it is wanted.
+  /// Adds the sum of every column to the gradient of a bias, if that gradient is wanted.
   func addColumnSums(
     of dy: UnsafePointer<Float>, rows: Int, columns: Int, to bias: ParameterReference?
   ) {

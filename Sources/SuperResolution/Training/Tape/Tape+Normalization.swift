@@ -1,6 +1,6 @@
 extension Tape {
-  /// Layer normalization: each row to mean 0 and variance 1 (divisor `columns`), then
-  /// `· scale + offset` by columns.
+  /// Returns the layer normalization: brings each row to mean 0 and variance 1 (divisor `columns`),
+  /// then applies `· scale + offset` to each column.
   func layerNormalization(
     _ x: Variable, _ scale: ParameterReference, _ offset: ParameterReference,
     epsilon: Float = 1e-5
@@ -10,7 +10,7 @@ extension Tape {
     let y = result(
       rows: rows, columns: columns,
       needsGradient: x.needsGradient || gradient(scale) != nil || gradient(offset) != nil)
-    // The mean and one over the standard deviation of every row.
+    // The mean and the reciprocal standard deviation of every row.
     let moments = pool.take(2 * rows)
     let (gamma, beta) = (values(scale), values(offset))
     for row in 0..<rows {
@@ -49,7 +49,8 @@ extension Tape {
     return y
   }
 
-  /// Batch normalization with given statistics, `(x − mean) / √(variance + 1e-5) · scale + offset`.
+  /// Returns the batch normalization with fixed statistics, `(x − mean) / √(variance + 1e-5) ·
+  /// scale + offset`.
   func batchNormalization(_ x: Variable, _ norm: BatchStatistics) -> Variable {
     let (rows, columns) = (x.rows, x.columns)
     precondition(norm.mean.count == columns, "another number of columns")
@@ -99,7 +100,7 @@ extension Tape {
   }
 }
 
-/// A batch normalization whose statistics stay those of the first training.
+/// A batch normalization that keeps the statistics of the original training.
 struct BatchStatistics: Sendable {
   let scale: ParameterReference
   let offset: ParameterReference

@@ -1,13 +1,13 @@
-/// Rows taken from a matrix in another order: `sources[row]` is the row's number there, −1 for a row
-/// of zeros. No row is taken twice.
+/// An order in which rows are taken from a matrix: `sources[row]` is the number of a row there, or
+/// −1 for a row of zeros. No row is taken twice.
 struct RowOrder: Sendable {
   let sources: [Int32]
-  /// Rows of the matrix.
+  /// The number of rows in the matrix.
   let sourceCount: Int
 }
 
 extension Tape {
-  /// The rows of `x` in another order, and of them some columns, side by side.
+  /// Returns the rows of `x` in another order, restricted to ranges of columns placed side by side.
   func gather(_ x: Variable, _ order: RowOrder, columns: [Range<Int>]) -> Variable {
     let width = columns.reduce(0) { $0 + $1.count }
     let (rows, stride) = (order.sources.count, x.columns)
@@ -40,9 +40,9 @@ extension Tape {
     return y
   }
 
-  /// Puts the rows of every part back where its order took them from, the parts side by side.
+  /// Puts the rows of every part back where its order took them from, with the parts side by side.
   ///
-  /// Operations that make the parts need not keep their results.
+  /// The operations that compute the parts need not keep their results.
   func scatter(_ parts: [(rows: Variable, order: RowOrder)]) -> Variable {
     let width = parts.reduce(0) { $0 + $1.rows.columns }
     let count = parts[0].order.sourceCount

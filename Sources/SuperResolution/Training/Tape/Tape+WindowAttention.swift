@@ -1,7 +1,7 @@
 import CKernels
 import LinearAlgebra
 
-/// What an attention within windows needs besides its tokens.
+/// The parameters of an attention within windows.
 struct WindowAttentionSetting {
   let layout: WindowLayout
   let heads: Int
@@ -9,15 +9,15 @@ struct WindowAttentionSetting {
 }
 
 extension Tape {
-  /// `softmax(q kᵀ / √channels + bias + mask) v` in every window and head, with q (scaled), k, v and
-  /// the softmax's result rounded by the quantizers of their sites.
+  /// Computes `softmax(q kᵀ / √channels + bias + mask) v` in every window and head, with q
+  /// (scaled), k, v and the result of the softmax rounded by the quantizers of their sites.
   ///
   /// - Parameters:
   ///   - x: queries, keys and values side by side, `[windows · tokens, 3 · columns]`.
   ///   - table: the bias of every relative position, `[positions, heads]`.
-  /// - Returns: `[windows · tokens, columns]`, at which `backward` does not look.
+  /// - Returns: `[windows · tokens, columns]`, which `backward` does not read.
   ///
-  /// The probabilities are kept for `backward`; what is quantized is quantized again.
+  /// The probabilities are kept for `backward`; quantized values are computed again there.
   func windowAttention(
     _ x: Variable, table: Variable, _ setting: WindowAttentionSetting
   ) -> Variable {
@@ -99,7 +99,7 @@ private final class WindowAttentionPass {
     }
   }
 
-  /// The bias of every query and key, `[heads, tokens, tokens]`.
+  /// Writes the bias of every query and key, `[heads, tokens, tokens]`.
   private func spreadBiases(to biases: UnsafeMutablePointer<Float>) {
     layout.positions.withUnsafeBufferPointer { positions in
       for head in 0..<heads {
@@ -109,7 +109,8 @@ private final class WindowAttentionPass {
     }
   }
 
-  /// Queries, keys and values of a window as they are multiplied, `[tokens, 3 · columns]`.
+  /// Writes the queries, keys and values of a window as they are multiplied, `[tokens, 3 ·
+  /// columns]`.
   private func round(_ window: Int, to rounded: UnsafeMutablePointer<Float>) {
     let source = x.values + window * tokens * 3 * columns
     round(source, query, factor: scale, to: rounded)
@@ -131,7 +132,7 @@ private final class WindowAttentionPass {
     }
   }
 
-  /// The queries (0), keys (1) or values (2) of a head.
+  /// Returns the queries (0), keys (1) or values (2) of a head.
   private func part(
     _ index: Int, _ head: Int, of rows: UnsafePointer<Float>, isTransposed: Bool = false
   ) -> SinglePrecisionOperand {
@@ -218,7 +219,7 @@ private final class WindowAttentionPass {
     straightThrough(window, dx, &sums)
   }
 
-  /// From the gradients by the rounded queries, keys and values to those by the values before.
+  /// Turns gradients of the rounded queries, keys and values into those of the unrounded ones.
   private func straightThrough(
     _ window: Int, _ dx: UnsafeMutablePointer<Float>, _ sums: inout [ck_bound_gradient]
   ) {

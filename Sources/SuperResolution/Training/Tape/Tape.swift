@@ -1,25 +1,26 @@
 /// Reverse-mode differentiation over whole matrices.
 ///
-/// Operations are methods that compute a new `Variable` at once and write down how its gradient
-/// becomes those of their operands (each by hand). `backward` runs these steps from the last to the
-/// first; what only a step referred to is freed with it. One thread works on a tape at a time.
+/// Operations are methods that compute a new `Variable` immediately and record how its gradient
+/// becomes those of their operands; each derivative is written by hand. `backward` runs these steps
+/// from the last to the first, and frees what only a completed step referred to. A tape is used by
+/// one thread at a time.
 ///
-/// Parameters lie in one array that many tapes read; a tape adds their gradients to an array of its
-/// own of the same layout.
+/// Many tapes read the parameters from one shared array. Each tape adds their gradients to an array
+/// of its own, which has the same layout.
 final class Tape {
   let pool: BufferPool
   private let parameters: UnsafePointer<Float>
-  /// `nil` where nothing is recorded, for a forward pass alone.
+  /// `nil` for a forward pass alone, in which nothing is recorded.
   private let gradients: UnsafeMutablePointer<Float>?
-  /// By the index of a parameter: whether its gradient is wanted.
+  /// Whether the gradient of each parameter is wanted, by the parameter's index.
   private let isWanted: [Bool]
-  /// By the index of a site: how its values are rounded.
+  /// The quantizer of each site, by the site's index.
   let quantizers: [SiteQuantizer?]
   private var steps: [() -> Void] = []
 
   /// - Parameters:
   ///   - parameters, gradients: arrays that outlive the tape.
-  ///   - quantizers: one entry a site; empty when no activation is quantized.
+  ///   - quantizers: one entry per site; empty when no activation is quantized.
   init(
     pool: BufferPool, parameters: UnsafePointer<Float>, gradients: UnsafeMutablePointer<Float>?,
     isWanted: [Bool], quantizers: [SiteQuantizer?]
@@ -33,13 +34,13 @@ final class Tape {
 
   // MARK: Recording
 
-  /// A variable for the result of an operation, whose values are not set.
+  /// Returns a variable for the result of an operation, with uninitialized values.
   func result(rows: Int, columns: Int, needsGradient: Bool) -> Variable {
     result(
       rows: rows, columns: columns, needsGradient: needsGradient, in: pool.take(rows * columns))
   }
 
-  /// The same with values that lie in `buffer` already.
+  /// Returns a variable whose values are already in `buffer`.
   func result(
     rows: Int, columns: Int, needsGradient: Bool, in buffer: BufferPool.Buffer
   ) -> Variable {
@@ -47,7 +48,7 @@ final class Tape {
       rows: rows, columns: columns, needsGradient: needsGradient && gradients != nil, buffer)
   }
 
-  /// Writes down what `backward` does with the gradient of `variable`, if it gets one.
+  /// Records what `backward` does with the gradient of `variable`, if there is one.
   func record(_ variable: Variable, _ step: @escaping (_ gradient: BufferPool.Buffer) -> Void) {
     guard variable.needsGradient else { return }
     steps.append {
@@ -55,7 +56,7 @@ final class Tape {
     }
   }
 
-  /// Runs every step from the last to the first, so that all parameters have their gradients.
+  /// Runs every step from the last to the first, after which all parameters have their gradients.
   func backward() {
     while let step = steps.popLast() { step() }
   }
@@ -66,13 +67,13 @@ final class Tape {
     parameters + parameter.offset
   }
 
-  /// Where the gradient of a parameter is added up; `nil` when nobody wants it.
+  /// Returns where the gradient of a parameter is accumulated; `nil` when it is not wanted.
   func gradient(_ parameter: ParameterReference) -> UnsafeMutablePointer<Float>? {
     guard let gradients, isWanted[parameter.index] else { return nil }
     return gradients + parameter.offset
   }
 
-  /// A parameter as a variable of so many columns.
+  /// Returns a parameter as a variable with the given number of columns.
   func variable(_ parameter: ParameterReference, columns: Int) -> Variable {
     let target = gradient(parameter)
     let variable = Variable(

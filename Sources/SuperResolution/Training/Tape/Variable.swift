@@ -1,16 +1,17 @@
-/// A float32 matrix on a tape, `[rows, columns]`, row-major, with the loss's gradient by it.
+/// A float32 matrix on a tape, `[rows, columns]`, row-major, with the gradient of the loss with
+/// respect to it.
 ///
-/// Features of a picture have a row for each pixel, counted by rows of the picture.
+/// Features of an image have one row per pixel, in row-major order.
 final class Variable {
   let rows: Int
   let columns: Int
-  /// Whether anything that is learned has had a part in it.
+  /// Whether the variable depends on anything that is learned.
   let needsGradient: Bool
   private let owner: BufferPool.Buffer?
   let values: UnsafeMutablePointer<Float>
   private(set) var gradient: BufferPool.Buffer?
 
-  /// Values that `buffer` owns.
+  /// Creates a variable whose values `buffer` owns.
   init(rows: Int, columns: Int, needsGradient: Bool, _ buffer: BufferPool.Buffer) {
     precondition(buffer.count == rows * columns, "a buffer of another size")
     self.rows = rows
@@ -20,7 +21,8 @@ final class Variable {
     values = buffer.pointer
   }
 
-  /// Values that someone else owns for longer than the tape lives, and that no operation changes.
+  /// Creates a variable whose values belong to an owner that outlives the tape. No operation
+  /// changes them.
   init(borrowing values: UnsafePointer<Float>, rows: Int, columns: Int, needsGradient: Bool) {
     self.rows = rows
     self.columns = columns
@@ -31,8 +33,8 @@ final class Variable {
 
   var count: Int { rows * columns }
 
-  /// The buffer of the values, for an operation whose result may lie in it because the operation
-  /// that made this variable does not look at them again.
+  /// Returns the buffer of the values, for an operation that may store its result there because the
+  /// operation that made this variable does not read them again.
   func buffer() -> BufferPool.Buffer {
     guard let owner else { preconditionFailure("borrowed values are not given away") }
     return owner
@@ -40,13 +42,13 @@ final class Variable {
 
   // MARK: Gradient
 
-  /// The gradient, which is given away with this: nothing can be added any more.
+  /// Gives the gradient away; nothing can be added to it any more.
   func takeGradient() -> BufferPool.Buffer? {
     defer { gradient = nil }
     return gradient
   }
 
-  /// Adds `part`, which may become the gradient itself.
+  /// Adds `part`, which may itself become the gradient.
   func add(gradient part: BufferPool.Buffer) {
     guard needsGradient else { return }
     precondition(part.count == count, "a gradient of another size")
@@ -58,7 +60,7 @@ final class Variable {
     for index in 0..<count { sum[index] += addend[index] }
   }
 
-  /// The gradient to add to, all zeros if there was none yet.
+  /// Returns the gradient for accumulation, initialized to zeros if there was none.
   func gradientToAddTo(_ pool: BufferPool) -> BufferPool.Buffer {
     if let gradient { return gradient }
     let fresh = pool.takeZeros(count)

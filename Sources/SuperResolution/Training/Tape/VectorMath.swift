@@ -1,13 +1,14 @@
-// Elementary functions and sums in a form that compilers turn into vector instructions: no branches,
-// no calls, sums in eight lanes.
+// Elementary functions and sums in a form that compilers can vectorize: no branches, no calls, and
+// sums in eight lanes.
 
-/// `eˣ` within 2 units in the last place for −87 ≤ x ≤ 88; clipped to that range outside; NaN for NaN.
+/// `eˣ` within 2 units in the last place for −87 ≤ x ≤ 88; clipped to that range outside; NaN for
+/// NaN.
 @inline(__always)
 func exponential(_ x: Float) -> Float {
-  // The order of the arguments keeps NaN.
+  // This order of the arguments preserves NaN.
   let clipped = max(min(x, 88), -87)
-  // Adding 1.5·2²³ rounds to a whole number, which then is in the low bits (Cody and Waite's
-  // reduction by ln 2 in two parts, then a polynomial as in Cephes' expf).
+  // Adding 1.5·2²³ rounds to an integer, which is then in the low bits (Cody and Waite's reduction
+  // by ln 2 in two parts, then a polynomial as in Cephes' expf).
   let shifted = clipped * 1.442_695_04 + 12_582_912
   let whole = shifted - 12_582_912
   let rest = (clipped - whole * 0.693_359_375) + whole * 2.121_944_4e-4
@@ -63,7 +64,7 @@ func sums(_ a: UnsafePointer<Float>, _ count: Int) -> (values: Float, squares: F
   return (sum, square)
 }
 
-/// `Σ a·b` for long rows: blocks in single precision, their sums in double.
+/// `Σ a·b` for long rows: sums of blocks in single precision, added in double precision.
 func longDotProduct(
   _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int
 ) -> Double {

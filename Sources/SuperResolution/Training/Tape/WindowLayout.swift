@@ -1,15 +1,16 @@
-/// Where an attention within windows finds its tokens' neighbours: the order of tokens by windows,
-/// which mask a window needs, and which entry of a table holds the bias of two tokens.
+/// The indices that an attention within windows needs: the order of tokens by windows, the mask of
+/// each window, and the table entry with the bias of two tokens.
 ///
-/// It depends on the picture's size alone, and is made once for all patches of that size.
+/// The layout depends only on the size of the image, and is computed once for all patches of that
+/// size.
 struct WindowLayout: Sendable {
   let order: RowOrder
   let windowCount: Int
-  /// Tokens of a window.
+  /// Tokens in a window.
   let tokenCount: Int
   /// 0 or −100 for each query and key, `[kind, tokens, tokens]`.
   let masks: [Float]
-  /// By window: which mask it needs.
+  /// The mask that each window needs, by window.
   let maskKinds: [Int?]
   /// The row of the table of relative positions for each query and key, `[tokens, tokens]`.
   let positions: [Int32]
@@ -22,12 +23,13 @@ struct WindowLayout: Sendable {
     masks = grid.masks()
     maskKinds = (0..<grid.windowCount).map(grid.maskKind)
     let entries = (2 * grid.windowHeight - 1) * (2 * grid.windowWidth - 1)
-    // A table of row numbers gives the row numbers, by keys first; floats hold them exactly.
+    // With row numbers as the table, the biases are row numbers, keys first; floats hold them
+    // exactly.
     let byKeys = grid.positionBiases(table: (0..<entries).map(Float.init), heads: 1)
     let count = grid.tokenCount
     positions = (0..<count * count).map { Int32(byKeys[$0 % count * count + $0 / count]) }
     positionCount = entries
-    // Likewise for tokens, which count from 1 since those outside the picture become 0.
+    // The same method gives the tokens. They count from 1, since those outside the image become 0.
     let tokens = (1...grid.height * grid.width).map(Float.init)
     var gathered = [Float](repeating: 0, count: windowCount * tokenCount)
     gathered.withUnsafeMutableBufferPointer { gathered in

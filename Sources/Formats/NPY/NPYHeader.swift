@@ -251,7 +251,7 @@ struct NPYElement: Hashable, Sendable {
       itemByteCount = code.first == "U" ? width * 4 : width
       return
     case "f" where width == 1:
-      // NumPy writes ml_dtypes' float8_e5m2 so, but cannot read it.
+      // NumPy writes ml_dtypes' float8_e5m2 as `f1`, but cannot read it.
       kind = .raw
       itemByteCount = 1
       return
@@ -284,7 +284,7 @@ struct NPYElement: Hashable, Sendable {
     if let code = numbers.first(where: { $0.value == type })?.key {
       return type.bitWidth == 8 ? "|\(code)" : "<\(code)"
     }
-    // NumPy writes the types of the ml_dtypes package so.
+    // NumPy writes the ml_dtypes package's types as raw bytes.
     return type.bitWidth <= 8 ? "|V1" : "<V\(type.bitWidth / 8)"
   }
 

@@ -121,7 +121,7 @@ private struct PythonLiteralParser {
       position = start
       throw error("an integer that cannot be read")
     }
-    if next == "L" { position += 1 }  // Python 2 wrote long integers so
+    if next == "L" { position += 1 }  // the suffix of Python 2's long integers
     return value
   }
 

@@ -10,7 +10,7 @@ import Storage
 /// out-of-band buffers). Auditing refuses nothing that Python would accept, and records everything
 /// that the pickle would make Python do.
 struct PickleMachine {
-  /// The most bytes of a pickle inside an archive, which does not hold the tensors' bytes.
+  /// The most bytes of a pickle inside an archive; they do not include the tensors' bytes.
   static let byteLimit = 1 << 28
   static let nodeLimit = 1 << 24
   /// The longest integer, in bytes or in digits.

@@ -94,8 +94,8 @@ final class TensorAssembly {
   /// Adds a group whose tensor `make` plans; an error that it throws becomes the group's obstacle.
   ///
   /// - Parameters:
-  /// - rule: the group's description if it cannot be assembled.
-  /// - make: checks shapes and types, reads no more than it must, and returns the tensor.
+  ///   - rule: the group's description if it cannot be assembled.
+  ///   - make: checks shapes and types, reads no more than it must, and returns the tensor.
   func add(
     _ name: String, _ kind: TensorGroup.Kind, _ parts: [String], rule: String,
     _ make: () throws -> Assembled

@@ -14,8 +14,8 @@ struct NPYArray: Sendable {
   /// Returns the array as a tensor.
   ///
   /// - Parameters:
-  /// - elementType: the type that raw bytes (`V`) stand for; `nil` if it is unknown.
-  /// - shape: the logical shape if it differs from the array's, for types narrower than a byte.
+  ///   - elementType: the type that raw bytes (`V`) stand for; `nil` if it is unknown.
+  ///   - shape: the logical shape if it differs from the array's, for types narrower than a byte.
   /// - Throws: `ModelError` for raw bytes of unknown meaning.
   func tensor(elementType: ElementType? = nil, shape: Shape? = nil) throws -> Tensor {
     if let elementType, elementType.byteWidth == nil, shape == nil {

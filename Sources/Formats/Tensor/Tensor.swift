@@ -46,7 +46,7 @@ public struct Tensor: Sendable {
   ///
   /// - Parameters:
   ///   - unreadableType: the file's own name of its element type.
-  /// - elementType: the type that reading would give, or the closest one.
+  ///   - elementType: the type that reading would give, or the closest one.
   ///   - path: the file, for the error.
   ///   - name: the tensor, for the error.
   package init(
@@ -63,10 +63,10 @@ public struct Tensor: Sendable {
   /// Creates a tensor of raw bytes whose element type the file does not name.
   ///
   /// - Parameters:
-  /// - descriptor: the file's description of the type.
-  /// - elementType: a type of raw bytes of the same width.
-  /// - path: the file, for the error.
-  /// - interpretation: returns the tensor as one of a given type of the same width.
+  ///   - descriptor: the file's description of the type.
+  ///   - elementType: a type of raw bytes of the same width.
+  ///   - path: the file, for the error.
+  ///   - interpretation: returns the tensor as one of a given type of the same width.
   init(
     untyped descriptor: String, as elementType: ElementType, shape: Shape, path: String?,
     interpretation: @escaping @Sendable (ElementType) throws -> Tensor

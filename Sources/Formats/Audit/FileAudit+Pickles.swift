@@ -176,8 +176,8 @@ extension PickleRecord {
 }
 
 extension PickleEvent {
-  /// Returns the event with the classes that the archive's own TorchScript program defines, under
-  /// `__torch__`, allowed.
+  /// Returns the event, allowed if it concerns a class under `__torch__`, where a TorchScript
+  /// archive's own program defines its classes.
   fileprivate var allowingTorchScript: PickleEvent {
     let name: String?
     switch kind {

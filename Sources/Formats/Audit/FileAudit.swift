@@ -1,6 +1,7 @@
 import Storage
 
-/// Everything in a file that a program would execute on loading it, found without executing anything.
+/// Everything in a file that a program would execute on loading it, found without executing any of
+/// it.
 ///
 /// Pickles are found by content, whatever their names: in the file itself, in zip and tar archives
 /// and archives inside them, in NumPy object arrays, one after another in a stream, and inside the
@@ -24,9 +25,9 @@ public struct FileAudit: Sendable {
     /// The location inside the file: archive entries and positions, outermost first; empty for the
     /// file itself.
     public let place: String
-    /// What loading the pickle would do, in the order of its bytes.
+    /// The effects that loading the pickle would have, in the order of its bytes.
     public let events: [PickleEvent]
-    /// Why the pickle could not be followed to its end; `nil` if it was.
+    /// The reason why the pickle could not be followed to its end; `nil` if it was.
     public let problem: String?
   }
 
@@ -56,7 +57,7 @@ public struct FileAudit: Sendable {
     public let name: String?
     /// Whether the program is known to do harm, or nothing is known about it.
     public let verdict: PickleVerdict
-    /// What the program does.
+    /// The effect of the program.
     public let knownFor: String
   }
 

@@ -145,7 +145,7 @@ extension GGUFTensorType {
     /// The number of consecutive elements that share their lower bound and scale.
     var sharedLength: Int { self == .q2k ? 16 : blocks.elementCount }
 
-    /// Whether the type is a candidate: one without a lower bound is only if it is exact.
+    /// Whether the type is a candidate; a type without a lower bound qualifies only if it is exact.
     func admits(_ tensor: QuantizedTensor, _ codes: [UInt8]) -> Bool {
       switch self {
       case .tq2: tensor.hasLowerBounds(-1) && !codes.contains(3)

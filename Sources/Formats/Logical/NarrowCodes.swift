@@ -227,8 +227,8 @@ extension TensorAssembly {
 
   // MARK: compressed-tensors
 
-  /// Finds `weight_packed` tensors, which hold `code + 2^(bits − 1)` in words, low bits first, `32
-  /// / bits` codes per word.
+  /// Finds `weight_packed` tensors, whose words hold `32 / bits` codes each, as `code + 2^(bits −
+  /// 1)` and low bits first.
   func findCompressedTensors() {
     for (name, stem) in names(ending: "weight_packed") where stem.isEmpty || stem.hasSuffix(".") {
       let parts = [

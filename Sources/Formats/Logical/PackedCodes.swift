@@ -51,7 +51,7 @@ extension TensorAssembly {
   private static let awqPlaces = [0, 4, 1, 5, 2, 6, 3, 7]
 
   /// Assembles AutoAWQ's GEMM layout: `qweight` `[in, out / 8]` and `qzeros` `[groups, out / 8]`
-  /// hold 4-bit codes along the outputs, in an order of their own; a weight is `scale · (code −
+  /// hold 4-bit codes along the outputs, in an order of their own. A weight is `scale · (code −
   /// zero)`.
   private func assembledAWQ(_ stem: String) throws -> Assembled {
     let name = "\(stem)qweight"

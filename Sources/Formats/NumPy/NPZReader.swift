@@ -222,8 +222,8 @@ extension TensorArchive {
   }
 }
 
-/// Long lists and dictionaries of values, such as the losses of every step, for which one archive
-/// entry per value would mean hundreds of thousands.
+/// Long lists and dictionaries of values, such as the losses of every step, which would need
+/// hundreds of thousands of archive entries at one per value.
 struct NPZLongContainers {
   /// A list whose values are numbers of one kind.
   struct List {

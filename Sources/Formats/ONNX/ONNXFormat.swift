@@ -100,7 +100,7 @@ struct ONNXModel {
     guard (description.irVersion ?? 0) < 3 || !description.opsetImport.isEmpty else {
       throw ModelError.malformed("the model imports no operator set; it may be cut")
     }
-    // Protobuf merges the occurrences of a repeated message.
+    // Protobuf merges the occurrences of a singular message field.
     for range in graphs { try readGraph(file, range) }
   }
 

@@ -18,7 +18,7 @@ struct PickleMachine {
 
   private(set) var reader: ByteReader
   let isAuditing: Bool
-  /// What the pickle would make Python do; filled only while auditing.
+  /// The recorded effects of the pickle; filled only while auditing.
   var events: [PickleEvent] = []
   private var nodes: [PickleGraph.Node] = []
   private var positions: [Int] = []

@@ -13,9 +13,9 @@ extension PyTorchObjectReader {
 
   /// Reads the object's own data as a container.
   ///
-  /// The first of a dictionary's items, the attributes, a list's elements and the arguments that
-  /// exists is read directly; whatever else the object has goes under `__list__`, `__dict__`,
-  /// `__state__` and `__args__`. A module of `torch.nn` has the names that `state_dict()` gives it.
+  /// Dictionary items are read directly, or else attributes; list elements, arguments and a state
+  /// are only if there is nothing else. Anything else goes under `__dict__`, `__list__`, `__args__`
+  /// and `__state__`. A module of `torch.nn` has the names that `state_dict()` gives it.
   mutating func readOpaque(
     _ object: PickleGraph.Object, _ callee: String, named name: String
   ) throws -> ArchiveStructure {

@@ -424,7 +424,7 @@ extension PyTorchObjectReader {
       elementOffset: view.elementOffset, strides: [1])
   }
 
-  /// Opens the small unzipped checkpoint as which Python's own pickling writes a tensor's storage.
+  /// Opens a nested storage, which Python's own pickling writes as a small unzipped checkpoint.
   private mutating func nestedStorage(
     _ object: PickleGraph.Object, _ reference: PickleGraph.Reference
   ) throws -> PyTorchNestedStorage {

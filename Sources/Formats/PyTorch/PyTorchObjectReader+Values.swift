@@ -242,7 +242,7 @@ extension PyTorchObjectReader {
     }
   }
 
-  /// Returns bytes from the Latin-1 text as which Python 3 pickles them in protocols without bytes.
+  /// Encodes pickled bytes, which Python 3 writes as Latin-1 text in protocols without bytes.
   private func encode(_ text: String, _ encoding: String) throws -> [UInt8] {
     guard encoding == "latin1" || encoding == "latin-1" else {
       throw ModelError.unsupported("bytes pickled in the encoding '\(encoding)'")

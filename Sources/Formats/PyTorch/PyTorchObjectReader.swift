@@ -117,7 +117,7 @@ struct PyTorchObjectReader {
     return held
   }
 
-  /// Whether an object refers to one that encloses it, as plain data never does.
+  /// Whether `reference` closes a cycle through an object with a state, as plain data never does.
   private func isCycleOfObjects(_ reference: PickleGraph.Reference) -> Bool {
     guard let start = path.firstIndex(of: reference) else { return false }
     return path[start...].contains { ancestor in

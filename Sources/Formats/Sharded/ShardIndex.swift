@@ -101,9 +101,9 @@ struct ShardNames {
 
   private let names: [String]
 
-  /// Creates the information in the names of an index's shards.
+  /// Wraps the names of an index's shards.
   ///
-  /// - Parameter names: the names.
+  /// - Parameter names: the shards of an index.
   init(_ names: [String]) {
     self.names = names
   }

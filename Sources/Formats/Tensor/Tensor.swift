@@ -18,7 +18,8 @@ public struct Tensor: Sendable {
   ///
   /// Such a tensor is listed so that nothing is hidden; reading its bytes is an error.
   public private(set) var unreadableType: String?
-  /// Why the elements cannot be read, as a lower-case sentence; `nil` for readable tensors.
+  /// The reason why the elements cannot be read, as a lower-case sentence; `nil` for readable
+  /// tensors.
   public private(set) var unreadableReason: String?
   /// Returns the tensor with elements of a type that the file does not name.
   private var interpretation: (@Sendable (ElementType) throws -> Tensor)?
@@ -131,7 +132,7 @@ public struct Tensor: Sendable {
   }
 
   /// Returns the elements, or, if they cannot be read, the bytes that stand for them in the file.
-  /// Two tensors of one type and shape are equal if and only if these bytes are.
+  /// Two tensors of one type and shape are equal when these bytes are equal.
   ///
   /// - Throws: as `bytes()`.
   package func comparableBytes() throws -> SharedBytes { try storedBytes?() ?? bytes() }

@@ -32,8 +32,8 @@ public struct TensorArchive: Sendable {
   /// Whether the archive is the whole state of a PyTorch module, or a part of it, so that a missing
   /// tensor does not exist.
   package var isWholeStateDictionary: Bool { stateDictionaries.contains("") }
-  /// The paths of all files that the archive was read from, the one that was opened first; empty if
-  /// it was made in memory.
+  /// The paths of all files that the archive was read from, starting with the one that was opened;
+  /// empty if it was made in memory.
   package var sourceFiles: [String] = []
   /// The file of each tensor, by name, if the archive has several files.
   package var fileOfTensor: [String: String] = [:]

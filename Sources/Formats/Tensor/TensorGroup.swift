@@ -57,7 +57,7 @@ public struct TensorGroup: Codable, Hashable, Sendable {
   /// An assumption, or something left unchanged, as a lower-case sentence without a full stop;
   /// `nil` if there is none.
   public var remark: String?
-  /// Why the parts stay as they are stored, with a way out if there is one, as a lower-case
+  /// The reason why the parts stay as stored, with a way out if there is one, as a lower-case
   /// sentence without a full stop; `nil` if they were assembled or are plain codes.
   public var obstacle: String?
 
@@ -95,7 +95,8 @@ extension [TensorGroup] {
     }
   }
 
-  /// Descriptions of the tensors that the archive's tensors are made of or belong to, by name.
+  /// Descriptions of tensors, by name: the parts of assembled ones, or the group that they belong
+  /// to.
   package var descriptions: [String: String] {
     reduce(into: [:]) { descriptions, group in
       if group.isAssembled {

@@ -12,8 +12,8 @@ public struct UnreadEntry: Codable, Hashable, Sendable, CustomStringConvertible 
   public var name: String
   /// The class or element type, as named in the file.
   public var kind: String
-  /// Why it was left out, with a way out if there is one, as a lower-case sentence without a full
-  /// stop.
+  /// The reason for leaving it out, with a way out if there is one, as a lower-case sentence
+  /// without a full stop.
   public var reason: String
 
   public init(name: String, kind: String, reason: String) {
@@ -53,7 +53,8 @@ extension TensorArchive {
     return archive
   }
 
-  /// Checks for tensors that no writer could write: those of unknown element type.
+  /// Checks that a writer could write the archive: element types are known, and some tensor was
+  /// read.
   ///
   /// - Throws: `ModelError` when the elements of a tensor cannot be read, or when the file holds
   ///   tensors but none of them could be read.

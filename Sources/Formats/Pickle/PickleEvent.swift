@@ -23,7 +23,7 @@ public struct PickleEvent: Hashable, Sendable {
   public let kind: Kind
   /// The assessment of the event.
   public let verdict: PickleVerdict
-  /// What a known global does.
+  /// The known effect of the global.
   public let knownFor: String?
   /// The opcode as `pickletools` names it.
   public let opcode: String
@@ -74,12 +74,12 @@ public enum PickleVerdict: String, Codable, CaseIterable, Sendable {
   case dangerous
 }
 
-/// The record of what a pickle would make Python do, as far as it could be followed.
+/// The record of the effects of a pickle, as far as it could be followed.
 struct PickleRecord: Sendable {
   let events: [PickleEvent]
   /// The objects; the root is meaningless if there is a problem.
   let graph: PickleGraph
-  /// Why the pickle could not be followed to its end; `nil` if it was.
+  /// The reason why the pickle could not be followed to its end; `nil` if it was.
   let problem: ModelError?
 }
 

@@ -1,23 +1,23 @@
 import Storage
 
-/// What a file may ask for at most. Files that ask for more are refused with
-/// `ModelError.Problem.limitExceeded`, before memory is taken.
+/// The most that a file may ask for. Files that ask for more are refused with
+/// `ModelError.Problem.limitExceeded` before memory is allocated.
 ///
-/// Each limit is defined where it is applied; this is the list of them, which the page `Limits` in
-/// the documentation shows. A test keeps the two the same.
+/// Each limit is defined where it is applied. This list collects them for the documentation page
+/// `Limits`; a test keeps the two equal.
 package struct Limit: Hashable, Sendable {
-  /// What is counted.
+  /// The unit of a limit.
   package enum Unit: String, Sendable {
     case bytes, entries, levels, objects, dimensions
-    /// Bytes that one byte may become.
+    /// The output bytes per input byte.
     case ratio = "to 1"
   }
 
-  /// What is limited, as it reads in the documentation.
+  /// The description of what is limited, as it appears in the documentation.
   package let subject: String
-  /// The most that is accepted.
+  /// The greatest accepted value.
   package let maximum: Int
-  /// What `maximum` counts.
+  /// The unit of `maximum`.
   package let unit: Unit
 
   private init(_ subject: String, _ maximum: Int, _ unit: Unit) {
@@ -26,7 +26,7 @@ package struct Limit: Hashable, Sendable {
     self.unit = unit
   }
 
-  /// Every limit of the library.
+  /// All limits of the library.
   package static let all: [Limit] = [
     Limit("safetensors header", SafetensorsHeader.byteCountLimit, .bytes),
     Limit("NumPy header", NPYHeader.byteCountLimit, .bytes),

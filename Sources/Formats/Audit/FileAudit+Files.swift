@@ -1,18 +1,18 @@
 import Storage
 
 extension FileAudit {
-  /// A file or a member of an archive, and what its surroundings say of it.
+  /// A file or a member of an archive, with its context.
   struct Content {
     let file: InputFile
     let bytes: SharedBytes
-    /// Where the bytes begin in the file that is audited, where that is known.
+    /// The offset of the bytes in the audited file, if it is known.
     var baseOffset = 0
     let place: String
     let depth: Int
-    /// The archive that it is a member of; `nil` for a file by itself.
+    /// The archive that contains it; `nil` for a file by itself.
     var archive: ArchiveKind?
 
-    /// A member of an archive, or what was inside something else.
+    /// Creates content from a member of an archive, or from bytes found inside something else.
     init(
       _ bytes: SharedBytes, baseOffset: Int = 0, place: String, depth: Int,
       in archive: ArchiveKind = ArchiveKind()
@@ -25,6 +25,8 @@ extension FileAudit {
       self.archive = archive
     }
 
+    /// Creates content from a whole file.
+    ///
     /// - Throws: `ModelError` when the file cannot be read.
     init(_ file: InputFile, place: String, depth: Int) throws {
       self.file = file
@@ -34,15 +36,15 @@ extension FileAudit {
     }
   }
 
-  /// What programs load an archive, as far as that decides what its members are.
+  /// The kind of an archive, as far as it decides what the members are.
   struct ArchiveKind {
-    /// The beginnings of names that TorchScript's own program has.
+    /// The prefix of the names of the TorchScript program's members.
     var scriptFolder: String?
-    /// An archive of torch.package, whose Python modules run.
+    /// Whether it is a torch.package archive, whose Python modules run.
     var isPackage = false
   }
 
-  /// A local header, or the end of an archive without members.
+  /// The signatures of a local header and of the end of an archive without members.
   private static let zipSignatures: [[UInt8]] = [[0x50, 0x4B, 3, 4], [0x50, 0x4B, 5, 6]]
 
   static func isZip(_ bytes: SharedBytes) -> Bool {
@@ -57,7 +59,7 @@ extension FileAudit {
     }
   }
 
-  /// Looks into one file or member, whatever it is.
+  /// Audits one file or member of any kind.
   mutating func audit(_ content: Content) {
     let (bytes, place) = (content.bytes, content.place)
     guard content.depth <= Self.depthLimit else {
@@ -99,7 +101,7 @@ extension FileAudit {
     bytes.count >= 512 ? bytes.slice(0..<512).array : nil
   }
 
-  /// The formats that hold numbers and texts alone.
+  /// Returns the format that recognizes the file, among those that hold only numbers and text.
   private static func formatWithoutCode(of file: InputFile) -> (any ModelFormat)? {
     let others = ["pytorch", "npz", "npy", "sharded"]
     return FormatRegistry.standard.formats.first {
@@ -107,9 +109,10 @@ extension FileAudit {
     }
   }
 
-  /// Such a file is clean when it is whole, but for what it gives a program to run.
+  /// Audits a file of such a format, which is clean if it is whole and gives a program nothing to
+  /// run.
   ///
-  /// Tensors of types that cannot be decoded are numbers all the same.
+  /// Tensors of types that cannot be decoded still count as numbers.
   private mutating func auditFormat(_ format: any ModelFormat, _ content: Content) {
     do {
       if format is ONNXFormat { try auditGraph(content) }
@@ -131,11 +134,11 @@ extension FileAudit {
     if head.count == 2, head[0] == PickleOpcode.proto.rawValue, head[1] <= 5 { return true }
     var reader = ByteReader(content.bytes)
     let record = PickleMachine.record(from: &reader)
-    // A file by itself that begins with a pickle is one, whatever follows.
+    // A file by itself that begins with a pickle is a pickle, whatever follows.
     if record.problem == nil, content.archive == nil { return true }
     let isText = !record.events.isEmpty && TextContent(content.bytes) != nil
     if record.isEvidence(isWhole: reader.isAtEnd, isText: isText) { return true }
-    // Pickles that follow each other to the end.
+    // Pickles that follow one another to the end.
     var problem = record.problem
     for _ in 0..<Self.pickleLimit where problem == nil {
       if Self.isBlank(content.bytes.slice(reader.offset..<content.bytes.count)) { return true }
@@ -149,7 +152,7 @@ extension FileAudit {
     return [".pkl", ".pickle", ".pck", ".p", ".dill", ".joblib"].contains { name.hasSuffix($0) }
   }
 
-  /// An index holds no code, but its shards may.
+  /// Audits the shards of an index, which holds no code itself.
   private mutating func auditShards(of content: Content) {
     guard content.depth == 0 else {
       addProblem("an index of shards is itself a shard or an entry", place: content.place)
@@ -171,9 +174,9 @@ extension FileAudit {
     }
   }
 
-  // MARK: What is not looked into
+  // MARK: Opaque content
 
-  /// Compressed data, archives of other kinds, and programs.
+  /// Audits compressed data, archives of other kinds, and programs.
   private mutating func auditClosed(_ content: Content, _ signature: FileSignature) {
     if signature.nature == .program {
       addProgram(
@@ -192,7 +195,8 @@ extension FileAudit {
         inflated, place: Self.join(content.place, "decompressed"), depth: content.depth + 1))
   }
 
-  /// Content of no known kind may still have a pickle behind padding, or be a damaged archive.
+  /// Audits content of no known kind, which may hide a pickle behind padding or be a damaged
+  /// archive.
   private mutating func auditUnknown(_ content: Content) {
     addUnrecognized(content)
     auditHDF5(content)
@@ -207,7 +211,7 @@ extension FileAudit {
     salvageZip(content.bytes, place: content.place, depth: content.depth)
   }
 
-  /// Says what the content is, for lack of a way to look into it.
+  /// Reports a problem that names the kind of content, which cannot be audited.
   mutating func addUnrecognized(_ content: Content) {
     guard content.archive != nil else {
       addProblem(
@@ -252,7 +256,7 @@ extension FileAudit {
     if kind.isPackage {
       addNote("it is a torch.package archive, whose Python modules run when an object is loaded")
     }
-    // What numbers are, the pickles and indexes of the archive say.
+    // The pickles and indexes of the archive declare which members are numbers, so they come first.
     let entries = zip.entries.filter { !$0.name.hasSuffix("/") || $0.byteCount > 0 }
     let numbers = entries.filter { Self.mayBeNumbers($0.name, in: zip) }
     let numberIndices = Set(numbers.map(\.index))
@@ -291,7 +295,7 @@ extension FileAudit {
     }
   }
 
-  /// Whether a member has the name of a storage: `data/17` beside `data.pkl`, the like of
+  /// Whether a member is named like a storage: `data/17` beside `data.pkl`, likewise for
   /// TorchScript's constants, `.data/17.storage` of torch.package, `data/weights/weight_17` of
   /// torch.export.
   private static func mayBeNumbers(_ name: String, in zip: ZipArchive) -> Bool {
@@ -308,7 +312,7 @@ extension FileAudit {
       || folder.hasSuffix("data/constants") && last.hasPrefix("tensor_")
   }
 
-  /// Whether the archive says that the member is plain numbers, and as many as there are.
+  /// Whether the archive declares the member to be plain numbers, of the byte count that it has.
   private func isNumbers(_ entry: ZipArchive.Entry, _ place: String) -> Bool {
     if plainMembers.contains(place) { return true }
     let last = entry.name.split(separator: "/").last ?? ""
@@ -317,7 +321,7 @@ extension FileAudit {
     return byteCounts.contains(entry.byteCount) || byteCounts.contains(nil)
   }
 
-  /// Remembers the storages that a pickle of the archive at hand names.
+  /// Records the storages that a pickle of the current archive names.
   mutating func collectStorages(of graph: PickleGraph) {
     for (reference, node) in graph.nodes.enumerated() {
       guard case .persistent = node,
@@ -327,7 +331,7 @@ extension FileAudit {
     }
   }
 
-  /// The most bytes inflated from what is not vouched for.
+  /// The most bytes inflated from content that is not vouched for.
   static let salvageLimit = 1 << 26
 
   /// Follows the local headers of an archive whose directory cannot be trusted.
@@ -342,7 +346,8 @@ extension FileAudit {
     }
   }
 
-  /// Looks for pickles in content that is not whole: what is found counts, what is not says nothing.
+  /// Looks for pickles in content that is not whole: a find counts, the absence of one proves
+  /// nothing.
   private mutating func salvage(
     _ bytes: SharedBytes, baseOffset: Int, place: String, depth: Int
   ) {
@@ -355,8 +360,8 @@ extension FileAudit {
 
   // MARK: NumPy
 
-  /// An array of objects is a pickle behind a header; any other holds numbers or texts, whether or
-  /// not they can be decoded.
+  /// Audits a NumPy array: an array of objects is a pickle behind a header; any other holds numbers
+  /// or text, whether or not they can be decoded.
   mutating func auditArray(_ bytes: SharedBytes, baseOffset: Int, place: String, depth: Int) {
     if let start = NPYHeader.objectsOffset(in: bytes) {
       addNote("it holds NumPy arrays of objects, which are pickles")
@@ -372,7 +377,7 @@ extension FileAudit {
         return try reader.read(count, for: purpose)
       }
     } catch {
-      // Dates and structures are numbers too.
+      // Dates and structures count as numbers.
       if case .unsupported? = (error as? ModelError)?.problem, NPYHeader.isPlain(bytes) { return }
       addProblem(error, place: place)
     }

@@ -1,25 +1,27 @@
 import Storage
 
-/// Graphs of ONNX, whose operators may be those of libraries, and whose data may be elsewhere.
+/// ONNX graphs, whose operators may come from libraries and whose data may be elsewhere.
 extension FileAudit {
-  /// Whose operators ONNX Runtime has itself, besides ONNX's own.
+  /// The domains whose operators ONNX Runtime implements itself, besides ONNX's own.
   private static let domains: Set<String> = [
     "", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview", "ai.onnx.preview.training",
     "com.microsoft", "com.microsoft.nchwc", "com.microsoft.experimental", "com.ms.internal.nhwc",
     "com.microsoft.extensions", "org.pytorch.aten",
   ]
 
-  /// Operators of such domains that load or run something else.
+  /// Operators of these domains that load or run something else.
   private static let operatorHazards = [
     "EPContext": "an operator that loads a program compiled for an accelerator",
     "PythonOp": "an operator that calls a Python function", "PyOp": "an operator that runs Python",
     "ExternalPyOp": "an operator that runs Python",
   ]
 
-  /// Graphs inside the attributes of nodes are followed this deep.
+  /// The depth to which graphs inside the attributes of nodes are followed.
   static let graphDepthLimit = 16
 
-  /// - Throws: `ModelError` for what is no protobuf.
+  /// Audits the graphs and functions of an ONNX model.
+  ///
+  /// - Throws: `ModelError` if the content is not protobuf.
   mutating func auditGraph(_ content: Content) throws {
     let file = content.file
     var functions: [Range<Int>] = []
@@ -45,9 +47,11 @@ extension FileAudit {
     }
   }
 
+  /// Counts the custom operators of the message at `range`, by name.
+  ///
   /// - Parameters:
-  ///   - nodeField: where the message at `range` has its nodes.
-  ///   - tensorField: where it has its initializers.
+  ///   - nodeField: the field that holds the message's nodes.
+  ///   - tensorField: the field that holds its initializers.
   ///   - own: the domains of the functions that the model defines itself.
   private mutating func collect(
     _ range: Range<Int>, _ nodeField: Int, _ tensorField: Int?, _ content: Content,
@@ -87,7 +91,7 @@ extension FileAudit {
     }
   }
 
-  /// External data outside the model's folder.
+  /// Reports external data outside the model's folder.
   private mutating func auditLocation(_ tensor: Range<Int>, _ content: Content) throws {
     var fields = ProtobufFields(in: content.file, range: tensor)
     while let field = try fields.next() {
@@ -103,7 +107,7 @@ extension FileAudit {
     }
   }
 
-  /// The text field `number` of the message at `range`; empty where there is none.
+  /// Returns the text field `number` of the message at `range`, or an empty string if it is absent.
   private static func text(_ number: Int, of range: Range<Int>, in file: InputFile) throws -> String
   {
     var text = ""

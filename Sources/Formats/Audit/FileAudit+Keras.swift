@@ -1,11 +1,11 @@
 import OrderedCollections
 import Storage
 
-/// Configurations of Keras, which name classes to import and may hold code.
+/// Keras configurations, which name classes to import and may hold code.
 extension FileAudit {
   typealias JSONObject = OrderedDictionary<String, JSONValue>
 
-  /// Classes of Keras that run or load what their configuration says.
+  /// Keras classes that run or load what their configuration specifies.
   private static let kerasHazards = [
     "Lambda": "a Keras layer that runs the Python code it holds",
     "__lambda__": "Python code that Keras runs",
@@ -15,14 +15,14 @@ extension FileAudit {
     "JaxLayer": "a Keras layer that calls a function of JAX",
   ]
 
-  /// Functions of Keras that open files or addresses, and are not for models.
+  /// Keras functions that open files or URLs, and have no place in a model.
   private static let kerasFunctionHazards = [
     "get_file", "load_model", "load_weights", "model_from_json", "model_from_config", "load_img",
     "enable_unsafe_deserialization", "deserialize_keras_object", "extract_archive",
     "vectorize_call",
   ]
 
-  /// A class or function that Keras makes of an object of a configuration.
+  /// Audits a configuration object from which Keras would make a class or function.
   mutating func auditKerasObject(_ members: JSONObject, place: String) {
     if let calls = members["py/reduce"] {
       addProgram(
@@ -38,7 +38,7 @@ extension FileAudit {
     }
     auditFiles(members["config"], of: name, place: place)
     guard case .string(let module)? = members["module"] else {
-      // A class that was registered by a program of its own: `package>Class`.
+      // A class that a program registered itself: `package>Class`.
       if case .string(let registered)? = members["registered_name"], registered != name,
         registered.contains(">")
       {
@@ -70,7 +70,7 @@ extension FileAudit {
       full, place: place, "a class or function that Keras imports, which is not its own")
   }
 
-  /// Vocabularies that a layer reads from a file when the model is loaded.
+  /// Audits the files, such as vocabularies, that a layer reads when the model is loaded.
   private mutating func auditFiles(_ config: JSONValue?, of name: String, place: String) {
     guard case .object(let config)? = config else { return }
     for key in ["vocabulary", "filepath", "saved_model_path"] {
@@ -81,7 +81,7 @@ extension FileAudit {
     }
   }
 
-  /// An HDF5 file is not looked into, but a configuration of Keras in it is a text like any other.
+  /// Searches an HDF5 file, which is not parsed, for the text of a Keras configuration.
   mutating func auditHDF5(_ content: Content) {
     guard content.bytes.firstRange(of: "HDF\r\n\u{1A}\n") != nil else { return }
     for quoted in ["\"class_name\": \"", "\"class_name\":\""] {

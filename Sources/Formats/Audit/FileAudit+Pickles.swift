@@ -2,7 +2,7 @@ import Storage
 
 /// Pickles, and what is inside them.
 extension FileAudit {
-  /// One pickle or several in a row, which must be all of `bytes`.
+  /// Audits one or more consecutive pickles, which must fill `bytes`.
   mutating func auditPickles(
     _ bytes: SharedBytes, baseOffset: Int, place: String, depth: Int,
     archive: ArchiveKind = ArchiveKind()
@@ -47,13 +47,14 @@ extension FileAudit {
     bytes.count <= 16 && bytes.array.allSatisfy { [0x09, 0x0A, 0x0D, 0x20].contains($0) }
   }
 
-  /// A zip archive behind a pickle: two programs may read such a file differently.
+  /// Reports a zip archive behind a pickle: two programs may read such a file differently.
   private mutating func auditAttachment(_ bytes: SharedBytes, place: String, depth: Int) {
     addProblem("a zip archive follows the pickle", place: place)
     audit(Content(bytes, place: Self.join(place, "attached zip"), depth: depth + 1))
   }
 
-  /// An unzipped checkpoint: its pickles, and the storages behind them, which must end the file.
+  /// Audits an unzipped checkpoint: its pickles, and the storages behind them, which must end the
+  /// file.
   mutating func auditStream(_ bytes: SharedBytes, baseOffset: Int, place: String, depth: Int) {
     var found: [(record: PickleRecord, place: String)] = []
     do {
@@ -78,7 +79,7 @@ extension FileAudit {
     }
   }
 
-  /// The texts and bytes of a pickle that are pickles themselves.
+  /// Audits the strings and byte strings of a pickle that are pickles themselves.
   mutating func auditNested(_ record: PickleRecord, place: String, depth: Int) {
     for (reference, node) in record.graph.nodes.enumerated() {
       guard let bytes = Self.payload(node), bytes.count >= 4 else { continue }
@@ -114,13 +115,13 @@ extension FileAudit {
     }
   }
 
-  /// The bytes that a text or a byte string would be unpickled from.
+  /// Returns the bytes from which a string or byte string would be unpickled.
   private static func payload(_ node: PickleGraph.Node) -> SharedBytes? {
     switch node {
     case .bytes(let bytes): return bytes
     case .text(let text):
       guard text.utf8.count >= 4 else { return nil }
-      // Bytes are pickled as Latin-1 texts before protocol 3.
+      // Protocols before 3 pickle bytes as Latin-1 strings.
       let latin = text.unicodeScalars.compactMap { UInt8(exactly: $0.value) }
       return SharedBytes(latin.count == text.unicodeScalars.count ? latin : Array(text.utf8))
     default: return nil
@@ -129,7 +130,7 @@ extension FileAudit {
 }
 
 extension PickleRecord {
-  /// Whether there is a text or a byte string that may be a pickle in turn.
+  /// Whether the pickle holds a string or byte string that may itself be a pickle.
   fileprivate var holdsContent: Bool {
     graph.nodes.contains { node in
       switch node {
@@ -142,9 +143,9 @@ extension PickleRecord {
 
   /// Whether content that nothing else marks as a pickle is one.
   ///
-  /// Texts and numbers may begin like a pickle. What breaks off counts only when it calls something,
-  /// or, unless it is text, names something dangerous. What ends counts when it names something, or
-  /// ends with the content.
+  /// Text and numbers may begin like a pickle. A pickle that breaks off counts only if it calls
+  /// something dangerous or, unless the content is text, names something dangerous. A pickle that
+  /// ends counts if it names something, or ends with the content.
   func isEvidence(isWhole: Bool, isText: Bool) -> Bool {
     let isEnded = problem == nil
     return events.contains { event in
@@ -175,7 +176,8 @@ extension PickleRecord {
 }
 
 extension PickleEvent {
-  /// In a TorchScript archive, `__torch__` is where the archive's own program defines its classes.
+  /// Returns the event, allowed if it concerns a class under `__torch__`, where a TorchScript
+  /// archive's own program defines its classes.
   fileprivate var allowingTorchScript: PickleEvent {
     let name: String?
     switch kind {

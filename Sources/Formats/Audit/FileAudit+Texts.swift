@@ -1,7 +1,7 @@
 import FoundationEssentials
 import Storage
 
-/// Texts: configurations that name what to run, templates, and the sources of programs.
+/// Text files: configurations that name what to run, templates, and program sources.
 extension FileAudit {
   mutating func auditText(_ text: TextContent, _ content: Content) {
     let place = content.place
@@ -12,7 +12,7 @@ extension FileAudit {
     case .plain, .markup: break
     }
     if text.kind == .plain { auditYAML(text.text, place: place) }
-    // A text by itself is no model.
+    // A text file by itself is not a model.
     if content.archive == nil { addUnrecognized(content) }
   }
 
@@ -21,7 +21,7 @@ extension FileAudit {
     if let folder = content.archive?.scriptFolder, content.archive?.isPackage == false,
       place.hasPrefix(folder) || place.contains("/\(folder)")
     {
-      // TorchScript's interpreter knows no imports, but operators that open files.
+      // TorchScript's interpreter cannot import, but some of its operators open files.
       for call in ["torch.from_file(", "torch.save(", "aten.from_file(", "aten.save("]
       where content.bytes.firstRange(of: call) != nil {
         addProgram(
@@ -38,7 +38,8 @@ extension FileAudit {
         : "source code, which a program may run")
   }
 
-  /// What settings in YAML make Python load: tags of its own, and the classes that Hydra makes.
+  /// Reports what YAML settings make Python load: Python's own tags, and the classes that Hydra
+  /// makes.
   private mutating func auditYAML(_ text: String, place: String) {
     for line in text.split(whereSeparator: \.isNewline) {
       let words = line.split { $0.isWhitespace || $0 == "{" || $0 == "," || $0 == "}" }
@@ -54,12 +55,12 @@ extension FileAudit {
     }
   }
 
-  /// A class or function that Hydra imports and calls.
+  /// Reports a class or function that Hydra imports and calls.
   private mutating func auditTarget(_ name: String, place: String) {
     addConfiguredClass(name, place: place, "what Hydra imports and calls")
   }
 
-  /// A name that a program imports, unless it is known to be data.
+  /// Reports a name that a program imports, unless it is known to be data.
   mutating func addConfiguredClass(_ name: String, place: String, _ knownFor: String) {
     let judgement = PickleGlobalJudgement(of: name)
     guard judgement.verdict != .allowed else { return }
@@ -70,7 +71,7 @@ extension FileAudit {
 
   // MARK: Templates
 
-  /// The chat templates that a model's metadata hold, such as GGUF's `tokenizer.chat_template`.
+  /// Audits the chat templates in a model's metadata, such as GGUF's `tokenizer.chat_template`.
   mutating func auditTemplates(of archive: TensorArchive, place: String) {
     for (key, value) in archive.values where key.contains("chat_template") {
       if case .text(let text) = value { addTemplate(text, name: key, place: place) }
@@ -80,7 +81,7 @@ extension FileAudit {
     }
   }
 
-  /// Attributes by which a template leaves what it is given.
+  /// Attributes and names by which a template escapes its sandbox.
   private static let templateHazards = [
     "__class__", "__globals__", "__builtins__", "__import__", "__subclasses__", "__mro__",
     "__base__", "__bases__", "__init__", "__dict__", "__getattribute__", "__reduce__", "|attr",
@@ -88,7 +89,7 @@ extension FileAudit {
   ]
 
   private mutating func addTemplate(_ text: String, name: String?, place: String) {
-    // A name of a template, or a text without instructions, runs nothing.
+    // The name of a template, or text without instructions, runs nothing.
     guard text.contains("{{") || text.contains("{%") else { return }
     let hazard = Self.templateHazards.first { text.contains($0) }
     addProgram(
@@ -115,7 +116,7 @@ extension FileAudit {
       for item in items { auditJSON(item, content, place: place) }
     case .object(let members):
       auditKerasObject(members, place: place)
-      // As skops keeps the objects of scikit-learn.
+      // skops stores scikit-learn objects in this form.
       if case .string(let module)? = members["__module__"],
         case .string(let name)? = members["__class__"]
       {
@@ -139,7 +140,7 @@ extension FileAudit {
   ) {
     switch key {
     case ":serialized:":
-      // As stable-baselines3 keeps what JSON cannot: cloudpickle, in base64.
+      // stable-baselines3 stores what JSON cannot hold as base64 cloudpickle.
       guard let data = Data(base64Encoded: text, options: .ignoreUnknownCharacters) else {
         addProblem("':serialized:' is not base64", place: place)
         return
@@ -154,14 +155,15 @@ extension FileAudit {
       } else if text.hasPrefix("gA"), let data = Data(base64Encoded: text),
         data.first == PickleOpcode.proto.rawValue
       {
-        // A pickle in base64, whatever reads it.
+        // A pickle in base64, whichever program reads it.
         auditPickles(
           SharedBytes(data), baseOffset: 0, place: Self.join(place, key), depth: content.depth + 1)
       }
     }
   }
 
-  /// torch.export's index says which members are the bytes of a tensor and nothing else.
+  /// Collects the members that torch.export's index declares to be the bytes of a tensor and
+  /// nothing else.
   private mutating func collectPlainMembers(_ members: JSONObject, _ content: Content) {
     guard let folder = Self.folder(of: content.place, endingIn: "_config.json"),
       case .object(let entries)? = members["config"]
@@ -174,7 +176,7 @@ extension FileAudit {
     }
   }
 
-  /// The folder of the member `place`, with its slash, within the innermost archive.
+  /// Returns the folder of the member `place`, with its slash, within the innermost archive.
   private static func folder(of place: String, endingIn suffix: String) -> String? {
     guard place.hasSuffix(suffix), let slash = place.lastIndex(of: "/") else { return nil }
     return String(place[...slash])

@@ -1,19 +1,20 @@
 import Storage
 
-/// Everything in a file that a program would execute on loading it, found without executing anything.
+/// Everything in a file that a program would execute on loading it, found without executing any of
+/// it.
 ///
-/// Pickles are looked for by content, whatever the names: in the file itself, in zip and tar
-/// archives and archives inside them, in NumPy object arrays, one after another in a stream, and
-/// inside the texts and bytes of other pickles. So are the other things that a container's own
+/// Pickles are found by content, whatever their names: in the file itself, in zip and tar archives
+/// and archives inside them, in NumPy object arrays, one after another in a stream, and inside the
+/// strings and bytes of other pickles. The audit also reports whatever else a container's own
 /// program runs or loads: Python modules, classes that a configuration names, templates, libraries.
-/// Whatever cannot be read to its end, or is of no known kind, is a problem, and a file with a
+/// Anything that cannot be read to its end, or is of no known kind, is a problem, and a file with a
 /// problem is never clean.
 public struct FileAudit: Sendable {
-  /// What the file amounts to.
+  /// The outcome of an audit.
   public enum Verdict: String, Codable, CaseIterable, Sendable {
-    /// Read whole, and nothing but data found.
+    /// The file was read whole, and it holds nothing but data.
     case clean
-    /// A dangerous or unknown class, function or call was found, or something else that runs.
+    /// The file holds a dangerous or unknown class, function or call, or something else that runs.
     case suspicious
     /// Nothing dangerous was found, but not everything could be read.
     case unreadable
@@ -21,18 +22,18 @@ public struct FileAudit: Sendable {
 
   /// One pickle.
   public struct Pickle: Sendable {
-    /// Where it is inside the file: archive entries and positions, outermost first; empty for the
+    /// The location inside the file: archive entries and positions, outermost first; empty for the
     /// file itself.
     public let place: String
-    /// What loading would do, in the order of the bytes.
+    /// The effects that loading the pickle would have, in the order of its bytes.
     public let events: [PickleEvent]
-    /// Why it could not be followed to its end.
+    /// The reason why the pickle could not be followed to its end; `nil` if it was.
     public let problem: String?
   }
 
   /// Something other than a pickle that a program runs or loads because it is in the file.
   public struct Program: Hashable, Sendable {
-    /// What it is.
+    /// The kind of a program.
     public enum Kind: String, Codable, CaseIterable, Sendable {
       /// The text of a program, such as a Python module.
       case source
@@ -48,15 +49,15 @@ public struct FileAudit: Sendable {
       case reference
     }
 
-    /// Where it is inside the file, outermost first; empty for the file itself.
+    /// The location inside the file, outermost first; empty for the file itself.
     public let place: String
-    /// What it is.
+    /// The kind of the program.
     public let kind: Kind
-    /// The class, template, operator or file; `nil` where the place says all.
+    /// The class, template, operator or file; `nil` if the place already identifies it.
     public let name: String?
-    /// Whether it is known to do harm, or nothing is known of it.
+    /// Whether the program is known to do harm, or nothing is known about it.
     public let verdict: PickleVerdict
-    /// What it does.
+    /// The effect of the program.
     public let knownFor: String
   }
 
@@ -64,52 +65,52 @@ public struct FileAudit: Sendable {
   public struct Problem: Hashable, Sendable {
     /// The file, or the member of an archive.
     public let place: String
-    /// What is wrong: a lower-case sentence.
+    /// What is wrong, as a lower-case sentence.
     public let message: String
-    /// The byte where it was found; `nil` where none is to blame.
+    /// The byte where the problem was found; `nil` if no particular byte is at fault.
     public let offset: Int?
   }
 
-  /// Every pickle that was found, pickles inside pickles too.
+  /// All pickles found, including pickles inside pickles.
   public private(set) var pickles: [Pickle] = []
-  /// What else a program would run or load, in the order of the file.
+  /// Everything else that a program would run or load, in the order of the file.
   public private(set) var programs: [Program] = []
-  /// What could not be read to its end.
+  /// Everything that could not be read to its end.
   public private(set) var problems: [Problem] = []
-  /// What a user should know of, such as programs that are not Python's.
+  /// Notes for the user, such as on programs that are not Python's.
   public private(set) var notes: [String] = []
 
-  /// The lengths of the storages that the pickles of the archive at hand name, by their keys; `nil`
-  /// for storages of an unknown type.
+  /// The byte counts of the storages that the pickles of the current archive name, by storage key;
+  /// `nil` for storages of an unknown type.
   var storageByteCounts: [String: Set<Int?>] = [:]
-  /// The members of the archive at hand that its own index says are plain numbers.
+  /// The members of the current archive that its own index declares to be plain numbers.
   var plainMembers: Set<String> = []
 
-  /// Archives inside archives, and pickles inside pickles, are followed this deep.
+  /// The depth to which archives inside archives, and pickles inside pickles, are followed.
   static let depthLimit = 8
-  /// A file with more pickles than this is not followed further.
+  /// The number of pickles after which a file is not followed further.
   static let pickleLimit = 100_000
 
-  /// The worst that was found.
+  /// The worst finding.
   public var verdict: Verdict {
-    // What runs besides pickles runs whatever the rest of the file holds.
+    // A program outside the pickles runs whatever the rest of the file holds.
     guard programs.isEmpty else { return .suspicious }
     var isUnknown = false
     for event in pickles.lazy.flatMap(\.events) {
       if event.verdict == .dangerous { return .suspicious }
       if event.verdict == .unknown { isUnknown = true }
     }
-    // What is merely unknown may be known in the part that could not be read.
+    // Something merely unknown here may turn out dangerous in the part that could not be read.
     return problems.isEmpty ? (isUnknown ? .suspicious : .clean) : .unreadable
   }
 
-  /// Looks through `file`, which is read and never executed.
+  /// Audits `file`, which is read but never executed.
   public init(of file: InputFile) {
     audit(file)
     if verdict == .clean { requireReadable(file) }
   }
 
-  /// A checkpoint that the reader refuses, for its nesting for instance, is not clean.
+  /// Reports a problem if the reader refuses the checkpoint, for its nesting for instance.
   private mutating func requireReadable(_ file: InputFile) {
     let format = PyTorchFormat()
     guard format.recognizes(file) else { return }

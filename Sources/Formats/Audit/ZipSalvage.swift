@@ -1,6 +1,6 @@
 import Storage
 
-/// What an archive's local headers say, for archives whose directory is damaged or set up to be
+/// Recovers entries from local headers, for archives whose directory is damaged or crafted to be
 /// read differently by different programs.
 enum ZipSalvage {
   struct Entry {
@@ -12,7 +12,8 @@ enum ZipSalvage {
   private static let signature: [UInt8] = [0x50, 0x4B, 0x03, 0x04]
   private static let entryLimit = 10_000
 
-  /// Every local header, wherever it is; lengths that are missing reach to the next one.
+  /// Returns one entry per local header, wherever it is; an entry of unknown length extends to the
+  /// next header.
   static func entries(of bytes: SharedBytes) -> [Entry] {
     bytes.withUnsafeBytes { buffer in
       var starts: [Int] = []

@@ -9,12 +9,13 @@ public enum ElementType: String, Sendable, CaseIterable, Hashable {
   case float16, bfloat16, float32, float64
   /// Complex numbers: real part, then imaginary part, each half the width.
   case complex32, complex64, complex128
-  /// 8-bit floating point. `fn`: finite and NaN only; `uz`: one zero, unsigned.
+  /// 8-bit floating point. `fn`: no infinities, only finite values and NaN; `uz`: one unsigned
+  /// zero.
   case float8E4M3FN = "float8_e4m3fn"
   case float8E4M3FNUZ = "float8_e4m3fnuz"
   case float8E5M2 = "float8_e5m2"
   case float8E5M2FNUZ = "float8_e5m2fnuz"
-  /// An 8-bit exponent alone: 2^(code − 127), with 255 meaning NaN.
+  /// An 8-bit exponent without a mantissa: 2^(code − 127), where 255 means NaN.
   case float8E8M0FNU = "float8_e8m0fnu"
   /// OCP microscaling types; elements are packed without padding, low bits first.
   case float4E2M1 = "float4_e2m1"
@@ -43,12 +44,12 @@ public enum ElementType: String, Sendable, CaseIterable, Hashable {
     bitWidth.isMultiple(of: 8) ? bitWidth / 8 : nil
   }
 
-  /// The width of the units that byte order applies to: a complex number is two of them.
+  /// The width in bytes of the units that byte order applies to; a complex number has two of them.
   var byteSwapWidth: Int {
     isComplex ? bitWidth / 16 : max(1, bitWidth / 8)
   }
 
-  /// A real floating-point type of any width.
+  /// Whether this is a real floating-point type of any width.
   public var isFloatingPoint: Bool {
     switch self {
     case .float16, .bfloat16, .float32, .float64, .float8E4M3FN, .float8E4M3FNUZ, .float8E5M2,
@@ -58,7 +59,7 @@ public enum ElementType: String, Sendable, CaseIterable, Hashable {
     }
   }
 
-  /// A signed or unsigned integer type; booleans and uninterpreted bits are not.
+  /// Whether this is a signed or unsigned integer type; booleans and uninterpreted bits are not.
   public var isInteger: Bool {
     switch self {
     case .uint8, .uint16, .uint32, .uint64, .int8, .int16, .int32, .int64: true
@@ -74,7 +75,7 @@ public enum ElementType: String, Sendable, CaseIterable, Hashable {
     }
   }
 
-  /// Bytes of `elementCount` elements packed without gaps.
+  /// Returns the bytes of `elementCount` elements packed without gaps.
   ///
   /// - Returns: `nil` when the count overflows or the bits do not fill whole bytes.
   public func byteCount(forElements elementCount: Int) -> Int? {

@@ -7,7 +7,7 @@ public struct Shape: Hashable, Sendable {
   /// The product of the dimensions; 1 for a scalar.
   public let elementCount: Int
 
-  /// A shape of `dimensions`, outermost first.
+  /// Creates a shape of `dimensions`, outermost first.
   ///
   /// - Returns: `nil` when a dimension is negative or the element count overflows.
   public init?(_ dimensions: [Int]) {
@@ -25,7 +25,7 @@ public struct Shape: Hashable, Sendable {
     self.elementCount = dimensions.contains(0) ? 0 : product
   }
 
-  /// No axis, one element.
+  /// The shape without axes, which has one element.
   public static let scalar = Shape()
 
   private init() {
@@ -45,8 +45,8 @@ public struct Shape: Hashable, Sendable {
     return strides
   }
 
-  /// The tensor seen as a weight matrix `[rows, columns]`: the first axis is the output, all others
-  /// are folded into the input, so a convolution `[out, in, kh, kw]` is `[out, in·kh·kw]`.
+  /// The tensor seen as a weight matrix `[rows, columns]`: the first axis is the output, and all
+  /// others are folded into the input, so a convolution `[out, in, kh, kw]` is `[out, in·kh·kw]`.
   ///
   /// - Returns: `nil` for scalars, vectors and empty tensors.
   public var matrix: (rows: Int, columns: Int)? {
@@ -56,7 +56,7 @@ public struct Shape: Hashable, Sendable {
 }
 
 extension Shape: ExpressibleByArrayLiteral {
-  /// A literal is written by a programmer, so an invalid one is a programming mistake.
+  /// Creates a shape from a literal; an invalid one is a programming mistake and traps.
   public init(arrayLiteral elements: Int...) {
     guard let shape = Shape(elements) else {
       preconditionFailure("invalid shape \(elements)")

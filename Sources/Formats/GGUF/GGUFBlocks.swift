@@ -1,10 +1,10 @@
 import Storage
 
-/// A kind of quantized block and what its codes stand for.
+/// A kind of quantized block, with its layout and decoding.
 ///
-/// Values are computed in Float32 with every product rounded before a difference is taken, and are
-/// bit for bit those of `gguf.quants.dequantize` of the `gguf` package for finite scales. The layouts
-/// are ggml's (`ggml-common.h`); `GGUF.md` writes them down.
+/// Values are computed in Float32, with every product rounded before a difference is taken. For
+/// finite scales they equal those of `gguf.quants.dequantize` of the `gguf` package bit for bit.
+/// The layouts are ggml's (`ggml-common.h`); `GGUF.md` describes them.
 enum GGUFBlocks: Hashable, Sendable {
   case q8, q4, q4m, q5m, q4k, q2k, tq2
 
@@ -27,9 +27,9 @@ enum GGUFBlocks: Hashable, Sendable {
     }
   }
 
-  /// The values of whole blocks, as `float32` elements in the order of the blocks.
+  /// Returns the values of whole blocks, as `float32` elements in the order of the blocks.
   ///
-  /// - Precondition: `stored` is whole blocks.
+  /// - Precondition: `stored` consists of whole blocks.
   func dequantize(_ stored: SharedBytes) -> SharedBytes {
     precondition(stored.count.isMultiple(of: byteCount), "half a block")
     let blockCount = stored.count / byteCount
@@ -62,13 +62,14 @@ enum GGUFBlocks: Hashable, Sendable {
     Float(Float16(bitPattern: UInt16(block[offset]) | UInt16(block[offset + 1]) << 8))
   }
 
-  /// A scale, then 32 signed bytes.
+  /// Decodes Q8_0: a scale, then 32 signed bytes.
   private static func dequantizeQ8(_ block: Block, into values: Values) {
     let scale = half(block, at: 0)
     for index in 0..<32 { values[index] = Float(Int8(bitPattern: block[2 + index])) * scale }
   }
 
-  /// A scale, then 16 bytes: the low nibbles are the first 16 codes, the high ones the last.
+  /// Decodes Q4_0: a scale, then 16 bytes whose low nibbles are the first 16 codes, the high ones
+  /// the last.
   private static func dequantizeQ4(_ block: Block, into values: Values) {
     let scale = half(block, at: 0)
     for index in 0..<16 {
@@ -78,7 +79,7 @@ enum GGUFBlocks: Hashable, Sendable {
     }
   }
 
-  /// Q4_1: scale and least value, then nibbles as in Q4_0.
+  /// Decodes Q4_1: scale and minimum, then nibbles as in Q4_0.
   private static func dequantizeQ4M(_ block: Block, into values: Values) {
     let (scale, minimum) = (half(block, at: 0), half(block, at: 2))
     for index in 0..<16 {
@@ -88,7 +89,7 @@ enum GGUFBlocks: Hashable, Sendable {
     }
   }
 
-  /// Q5_1: scale and least value, 32 fifth bits, then nibbles as in Q4_0.
+  /// Decodes Q5_1: scale and minimum, 32 fifth bits, then nibbles as in Q4_0.
   private static func dequantizeQ5M(_ block: Block, into values: Values) {
     let (scale, minimum) = (half(block, at: 0), half(block, at: 2))
     for index in 0..<32 {
@@ -98,7 +99,8 @@ enum GGUFBlocks: Hashable, Sendable {
     }
   }
 
-  /// Scale and minimum, 8 pairs of 6-bit factors in 12 bytes, then 4 planes of 64 nibbles.
+  /// Decodes Q4_K: scale and minimum, 8 pairs of 6-bit factors in 12 bytes, then 4 planes of 64
+  /// nibbles.
   private static func dequantizeQ4K(_ block: Block, into values: Values) {
     let (scale, minimum) = (half(block, at: 0), half(block, at: 2))
     for part in 0..<8 {
@@ -117,7 +119,7 @@ enum GGUFBlocks: Hashable, Sendable {
     }
   }
 
-  /// 16 pairs of 4-bit factors, 64 bytes of 2-bit codes, then scale and minimum.
+  /// Decodes Q2_K: 16 pairs of 4-bit factors, 64 bytes of 2-bit codes, then scale and minimum.
   private static func dequantizeQ2K(_ block: Block, into values: Values) {
     let (scale, minimum) = (half(block, at: 80), half(block, at: 82))
     for part in 0..<16 {
@@ -129,7 +131,7 @@ enum GGUFBlocks: Hashable, Sendable {
     }
   }
 
-  /// 64 bytes of 2-bit codes for −1, 0 and 1, then a scale.
+  /// Decodes TQ2_0: 64 bytes of 2-bit codes for −1, 0 and 1, then a scale.
   private static func dequantizeTQ2(_ block: Block, into values: Values) {
     let scale = half(block, at: 64)
     for index in 0..<256 {
@@ -137,27 +139,32 @@ enum GGUFBlocks: Hashable, Sendable {
     }
   }
 
-  /// Code `index` of 256: 32 bytes hold four planes of 32 codes, the lowest bits the first plane.
+  /// Returns code `index` of 256: 32 bytes hold four planes of 32 codes, the first in the lowest
+  /// bits.
   private static func twoBitCode(_ block: Block, at start: Int, _ index: Int) -> UInt8 {
     block[start + index / 128 * 32 + index % 32] >> UInt8(index % 128 / 32 * 2) & 3
   }
 }
 
-/// Writes codes with given lower bounds and scales as GGUF's blocks; `GGUF.md` has their layout.
+/// Encodes codes with given lower bounds and scales as GGUF blocks; `GGUF.md` describes their
+/// layout.
 struct GGUFBlockEncoder {
   private let type: GGUFTensorType.Written
-  /// Of the block before, whose parameters are mostly the same.
+  /// The factors of the previous block, whose parameters are usually the same.
   private var factors: (scale: HalfFactors, minimum: HalfFactors)?
 
   init(_ type: GGUFTensorType.Written) {
     self.type = type
   }
 
+  /// Encodes one block.
+  ///
   /// - Parameters:
-  ///   - codes: of one block.
+  ///   - codes: the codes of the block.
   ///   - lower: the lower bounds of its parts, each of `type.sharedLength` elements.
   ///   - scale: the scales of its parts.
-  /// - Throws: `ModelError` when parameters pass the largest float16, or a scale becomes zero in it.
+  /// - Throws: `ModelError` when parameters exceed the largest float16, or a scale rounds to zero
+  ///   in it.
   mutating func encode(
     _ codes: ArraySlice<UInt8>, lower: [Float], scale: [Float],
     into output: UnsafeMutableRawBufferPointer
@@ -239,13 +246,14 @@ struct HalfFactors {
   let factors: [UInt8]
   private let values: [Float]
 
-  /// The closest multiples for units `float16(v / k)`, where `v` is the value of the largest
-  /// magnitude and k = 1…15: those of the least largest error, and the first of these.
+  /// Finds the closest multiples for the units `float16(v / k)`, where `v` is the value of the
+  /// largest magnitude and k = 1…15. The unit with the least maximum error is chosen, the first one
+  /// if several are equal.
   ///
-  /// Values of the other sign than `v` become 0.
+  /// Values whose sign differs from that of `v` become 0.
   ///
-  /// - Parameter previous: taken when it is of the same values.
-  /// - Throws: `ModelError` when the values pass 15 times the largest float16.
+  /// - Parameter previous: reused if it was made from the same values.
+  /// - Throws: `ModelError` when the values exceed 15 times the largest float16.
   init(_ values: [Float], reusing previous: HalfFactors? = nil) throws {
     if let previous, previous.values == values {
       self = previous

@@ -2,8 +2,8 @@ import Storage
 
 /// GGUF, the format of llama.cpp and ggml, versions 2 and 3; `GGUF.md` has its byte layout.
 ///
-/// Blocks of quantized weights are dequantized to `float32` when a tensor is loaded. Types that are
-/// not known here are listed, and refused when read.
+/// Blocks of quantized weights are dequantized to `float32` when a tensor is loaded. Unsupported
+/// types are listed, and refused when read.
 public struct GGUFFormat: ReadOnlyModelFormat {
   public init() {}
 
@@ -62,7 +62,7 @@ public struct GGUFFormat: ReadOnlyModelFormat {
     }
   }
 
-  /// What of the file is not in the archive, or cannot be read.
+  /// Returns notes on the parts of the file that are not in the archive, or cannot be read.
   private func notes(_ header: GGUFHeader) -> [String] {
     var notes: [String] = []
     if case .integer(let count)? = header.metadata.values["split.count"], count > 1 {

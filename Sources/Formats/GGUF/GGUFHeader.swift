@@ -1,16 +1,16 @@
 import OrderedCollections
 import Storage
 
-/// The index of a GGUF file: its metadata, and where its tensors lie.
+/// The index of a GGUF file: its metadata, and the locations of its tensors.
 struct GGUFHeader: Sendable {
   struct Entry: Sendable {
     let name: String
     let type: GGUFTensorType
-    /// Row-major: the file's dimensions in reverse order.
+    /// The shape in row-major order: the file's dimensions reversed.
     let shape: Shape
-    /// In the file.
+    /// The offset in the file.
     let offset: Int
-    /// As stored; `nil` for types of unknown width.
+    /// The bytes as stored; `nil` for types of unknown width.
     let byteCount: Int?
   }
 
@@ -25,9 +25,11 @@ struct GGUFHeader: Sendable {
   /// In the order of the file.
   let entries: [Entry]
 
+  /// Reads a file's header.
+  ///
   /// - Throws: `ModelError` for anything that the format's rules do not allow.
   init(reading file: InputFile) throws {
-    // The header's length stands nowhere: what is not mapped is read in growing pieces.
+    // The header's length is not recorded, so a file that is not mapped is read in growing pieces.
     var byteCount = file.access == .mapped ? file.byteCount : min(1 << 20, file.byteCount)
     while true {
       do {
@@ -103,14 +105,14 @@ struct GGUFHeader: Sendable {
         throw ModelError.malformed(
           "its bytes overlap those of another tensor", tensor: entry.name, offset: entry.offset)
       }
-      end = entry.offset + byteCount  // inside the file: it was checked
+      end = entry.offset + byteCount  // inside the file, as checked before
     }
   }
 }
 
 extension GGUFHeader {
-  /// Where a tensor's bytes lie in the file; those of a type of unknown width end where the next
-  /// tensor's begin.
+  /// Returns the location of a tensor's bytes in the file; those of a type of unknown width end
+  /// where the next tensor's begin.
   func storedRange(of entry: Entry, in file: InputFile) -> Range<Int> {
     if let byteCount = entry.byteCount { return entry.offset..<entry.offset + byteCount }
     let next = entries.lazy.map(\.offset).filter { $0 > entry.offset }.min()
@@ -122,7 +124,7 @@ extension GGUFHeader {
     guard case .text(let text)? = metadata.values[ExportMetadata.key] else { return [:] }
     let names = ExportMetadata.fullNames(in: text)
     let own = Set(entries.map(\.name))
-    // Whatever else is said there, the file is right.
+    // The file's own names override anything else that the entry lists.
     return names.filter { short, full in
       own.contains(short) && !own.contains(full) && GGUFName(full).stored == short
     }
@@ -135,7 +137,7 @@ extension GGUFHeader {
     let name: String
     let shape: Shape
     let type: GGUFTensorType
-    /// Counted from the start of the data.
+    /// The offset from the start of the data.
     let offset: UInt64
 
     init(parsing reader: inout ByteReader) throws {
@@ -198,7 +200,7 @@ extension GGUFHeader {
   }
 }
 
-/// The key-value pairs of a GGUF file: single values, and arrays as JSON texts.
+/// The key-value pairs of a GGUF file: single values, and arrays as JSON text.
 struct GGUFMetadata: Sendable {
   static let pairCountLimit = 100_000
   static let keyByteCountLimit = 65_535
@@ -207,17 +209,17 @@ struct GGUFMetadata: Sendable {
   static let arrayDepthLimit = 4
 
   private(set) var values: OrderedDictionary<String, ArchiveValue> = [:]
-  /// Each array as the text of a JSON array, its elements in the form of `ArchiveValue.json`.
+  /// The arrays as JSON text, with elements in the form of `ArchiveValue.json`.
   private(set) var arrays: OrderedDictionary<String, String> = [:]
 
-  /// What tensors' offsets are multiples of.
+  /// The alignment of tensors' offsets.
   private(set) var alignment = 32
 
   private enum ValueType: UInt32 {
     case uint8, int8, uint16, int16, uint32, int32, float32, bool, string, array, uint64, int64
     case float64
 
-    /// The fewest bytes of a value in the file.
+    /// The minimum byte count of a value in the file.
     var leastByteCount: Int {
       switch self {
       case .uint8, .int8, .bool: 1
@@ -229,7 +231,9 @@ struct GGUFMetadata: Sendable {
     }
   }
 
-  /// - Throws: `ModelError` with the offset of what is wrong.
+  /// Parses the pairs.
+  ///
+  /// - Throws: `ModelError` with the offset of the error.
   init(parsing reader: inout ByteReader, pairCount: Int) throws {
     for _ in 0..<pairCount {
       let start = reader.fileOffset
@@ -336,7 +340,7 @@ struct GGUFMetadata: Sendable {
 }
 
 extension ByteReader {
-  /// A length of 8 bytes, then so many bytes of UTF-8.
+  /// Reads an 8-byte length and that many bytes of UTF-8.
   mutating func readGGUFString(limit: Int, for purpose: String) throws -> String {
     let start = fileOffset
     let count = try readCount(UInt64.self, for: "the length of \(purpose)")

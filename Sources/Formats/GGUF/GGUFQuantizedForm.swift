@@ -1,8 +1,9 @@
 import Storage
 
-/// How a GGUF file holds a quantized matrix: a type of block, and how far rows are filled up.
+/// The form in which a GGUF file holds a quantized matrix: a type of block, and the padding of
+/// rows.
 ///
-/// Codes are kept as they are; what is rounded are lower bounds and scales.
+/// Codes are kept unchanged; only lower bounds and scales are rounded.
 struct GGUFQuantizedForm: Hashable, Sendable {
   let type: GGUFTensorType.Written
   let rows: Int
@@ -11,10 +12,10 @@ struct GGUFQuantizedForm: Hashable, Sendable {
 
   var byteCount: Int { rows * (paddedColumns / type.blocks.elementCount) * type.blocks.byteCount }
 
-  /// The form of the fewest bytes that can hold `tensor`.
+  /// Chooses the form with the fewest bytes that can hold `tensor`.
   ///
-  /// - Parameter codes: of `tensor`.
-  /// - Throws: `ModelError` when there is none.
+  /// - Parameter codes: the codes of `tensor`.
+  /// - Throws: `ModelError` when no form can hold it.
   init(_ tensor: QuantizedTensor, codes: [UInt8], padsRows: Bool) throws {
     let layout = tensor.layout
     guard tensor.shape.rank == 2 else {
@@ -39,7 +40,7 @@ struct GGUFQuantizedForm: Hashable, Sendable {
     let allowed = candidates.filter {
       (padsRows || $0.paddedColumns == $0.columns) && $0.type.admits(tensor, codes)
     }
-    // The first of the smallest, so that the order of the cases decides.
+    // `min` returns the first of the smallest, so the order of the cases decides ties.
     guard let smallest = allowed.min(by: { $0.byteCount < $1.byteCount }) else {
       let shortest = fitting.map(\.blocks.elementCount).min() ?? 0
       throw ModelError.unsupported(
@@ -56,9 +57,10 @@ struct GGUFQuantizedForm: Hashable, Sendable {
     self.paddedColumns = paddedColumns
   }
 
-  /// The stored blocks.
+  /// Returns the stored blocks.
   ///
-  /// - Throws: `ModelError` when parameters pass the largest float16.
+  /// - Throws: `ModelError` when parameters exceed the largest float16 or a scale underflows to
+  ///   zero.
   func encode(_ tensor: QuantizedTensor) throws -> SharedBytes {
     let codes = try tensor.unpackedCodes(paddingRowsTo: paddedColumns)
     let length = type.blocks.elementCount
@@ -66,7 +68,8 @@ struct GGUFQuantizedForm: Hashable, Sendable {
       var encoder = GGUFBlockEncoder(type)
       for row in 0..<rows {
         for first in stride(from: 0, to: paddedColumns, by: length) {
-          // A block's last cells may lie in the padding, which takes the row's last ones.
+          // A block's last cells may lie in the padding, which uses the parameters of the row's
+          // last cell.
           let cells = stride(from: first, to: first + length, by: type.sharedLength).map {
             tensor.layout.cellIndex(row: row, column: min($0, columns - 1))
           }
@@ -82,7 +85,7 @@ struct GGUFQuantizedForm: Hashable, Sendable {
     }
   }
 
-  /// What a reader dequantizes from `stored`, without padding.
+  /// Returns the values that a reader dequantizes from `stored`, without padding.
   func values(_ stored: SharedBytes) -> [Float] {
     let values = type.blocks.dequantize(stored)
     return values.withUnsafeBytes { buffer in
@@ -95,7 +98,7 @@ struct GGUFQuantizedForm: Hashable, Sendable {
 }
 
 extension GGUFTensorType {
-  /// The quantized types that are written, the preferred ones first.
+  /// The quantized types that are written, in order of preference.
   enum Written: CaseIterable, Sendable {
     case tq2, q2k, q4, q4m, q5m
 
@@ -130,7 +133,7 @@ extension GGUFTensorType {
       }
     }
 
-    /// Widths of codes that it holds.
+    /// The bit widths of codes that the type can hold.
     var bitWidths: ClosedRange<Int> {
       switch self {
       case .tq2, .q2k: 1...2
@@ -139,10 +142,10 @@ extension GGUFTensorType {
       }
     }
 
-    /// Neighbouring elements that share their lower bound and scale.
+    /// The number of consecutive elements that share their lower bound and scale.
     var sharedLength: Int { self == .q2k ? 16 : blocks.elementCount }
 
-    /// Whether the type is to be considered: those without a lower bound only where they are exact.
+    /// Whether the type is a candidate; a type without a lower bound qualifies only if it is exact.
     func admits(_ tensor: QuantizedTensor, _ codes: [UInt8]) -> Bool {
       switch self {
       case .tq2: tensor.hasLowerBounds(-1) && !codes.contains(3)
@@ -154,7 +157,7 @@ extension GGUFTensorType {
 }
 
 extension QuantizedTensor {
-  /// Whether every lower bound is `factor` times its scale, and every scale a normal float16.
+  /// Whether every lower bound is `factor` times its scale, and every scale is exactly a float16.
   fileprivate func hasLowerBounds(_ factor: Float) -> Bool {
     zip(lower, scale).allSatisfy { lower, scale in
       lower == factor * scale && Float(Float16(scale)) == scale

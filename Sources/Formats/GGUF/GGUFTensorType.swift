@@ -1,19 +1,19 @@
-/// How a GGUF file stores a tensor's elements: ggml's `ggml_type`.
+/// The form in which a GGUF file stores a tensor's elements: ggml's `ggml_type`.
 struct GGUFTensorType: Sendable {
-  /// What is done with the stored bytes on reading.
+  /// The interpretation of the stored bytes on reading.
   enum Content: Hashable, Sendable {
     /// Plain little-endian elements.
     case elements(ElementType)
     /// Quantized blocks that become `float32`.
     case blocks(GGUFBlocks)
-    /// Listed only.
+    /// Bytes that are listed but cannot be read.
     case unreadable
   }
 
-  /// ggml's name; `type N` for a number that is not in the table.
+  /// ggml's name, or `type N` for a number that is not in the table.
   let name: String
   let content: Content
-  /// Elements and bytes of one block, which never spans two rows; `nil` when not known.
+  /// The elements and bytes of one block, which never spans two rows; `nil` if unknown.
   let block: (elementCount: Int, byteCount: Int)?
 
   var isUnreadable: Bool { content == .unreadable }
@@ -32,7 +32,7 @@ struct GGUFTensorType: Sendable {
     block = (elementCount, byteCount)
   }
 
-  /// Numbers, block lengths and bytes of `ggml.h` and `ggml-common.h`.
+  /// Numbers, block lengths and byte counts of `ggml.h` and `ggml-common.h`.
   private static let table: [UInt32: GGUFTensorType] = [
     0: .init("F32", .elements(.float32), 1, 4),
     1: .init("F16", .elements(.float16), 1, 2),

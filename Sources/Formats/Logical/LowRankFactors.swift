@@ -2,7 +2,7 @@ import OrderedCollections
 
 /// Adapters: factors whose product is added to the weights of another model.
 extension TensorAssembly {
-  /// Parts of names by the family that they belong to.
+  /// The name components of each adapter family.
   private static let families: [(name: String, parts: Set<String>, prefixes: [String])] = [
     (
       "LoRA factors",
@@ -32,7 +32,7 @@ extension TensorAssembly {
     }
   }
 
-  /// The module that a factor is for, and the family of the factor; `nil` for other tensors.
+  /// Returns the module that a factor is for, and the factor's family; `nil` for other tensors.
   private static func factor(_ name: String) -> (base: String, family: String)? {
     let components = name.split(separator: ".", omittingEmptySubsequences: false)
     func base(_ end: Int) -> String { components[..<end].joined(separator: ".") }

@@ -1,12 +1,14 @@
 import OrderedCollections
 import Storage
 
-/// Codes of 4 bits as bitsandbytes, NVFP4, MXFP4, compressed-tensors and others store them.
+/// 4-bit and other narrow codes as bitsandbytes, NVFP4, MXFP4, compressed-tensors and others store
+/// them.
 extension TensorAssembly {
   // MARK: bitsandbytes
 
-  /// `weight` holds two codes of `quant_map` in a byte, the first in the high bits; a value is the
-  /// map's entry times the block's `absmax`, which may be a code itself.
+  /// Finds bitsandbytes' codes: `weight` packs two codes into each byte, the first in the high
+  /// bits; a value is the code's entry in `quant_map` times the block's `absmax`, which may itself
+  /// be a code.
   func findBitsAndBytes() {
     for marker in ["nf4", "fp4"] {
       for (state, codes) in names(ending: ".quant_state.bitsandbytes__\(marker)") {
@@ -66,7 +68,8 @@ extension TensorAssembly {
         + (nested == nil ? "" : ", magnitudes quantized themselves"))
   }
 
-  /// Reads magnitudes that are codes themselves; `nil` where they are numbers.
+  /// Returns a function that decodes magnitudes that are codes themselves; `nil` if they are
+  /// numbers.
   private func nestedMagnitudes(
     _ name: String, _ members: OrderedDictionary<String, JSONValue>, count: Int
   ) throws -> (@Sendable (Tensor) throws -> [Float])? {
@@ -95,20 +98,20 @@ extension TensorAssembly {
 
   // MARK: Microscaling
 
-  /// The values of a code of 4 bits (E2M1).
+  /// The values of the 4-bit codes (E2M1).
   private static let fourBitValues: [Float] = [
     0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6,
   ]
 
   func findMicroscaling() {
-    // NVFP4 of ModelOpt: the scale of the scales multiplies.
+    // NVFP4 of ModelOpt: the global scale multiplies the block scales.
     for (name, stem) in names(ending: "weight_scale_2") where stem.isEmpty || stem.hasSuffix(".") {
       guard tensor("\(stem)weight")?.elementType == .uint8 else { continue }
       addNVFP4(
         "\(stem)weight", codes: "\(stem)weight", scales: "\(stem)weight_scale", global: name,
         divides: false)
     }
-    // NVFP4 of compressed-tensors: it divides.
+    // NVFP4 of compressed-tensors: the global scale divides them.
     for (name, stem) in names(ending: "weight_global_scale")
     where stem.isEmpty || stem.hasSuffix(".") {
       guard tensor("\(stem)weight_packed")?.elementType == .uint8 else { continue }
@@ -163,8 +166,8 @@ extension TensorAssembly {
       ? nil : "scales of activations beside it are kept as they are"
   }
 
-  /// `[…, out, groups, 16]` bytes with `[…, out, groups]` exponents; the tensor has its last two axes
-  /// exchanged, `[…, in, out]`, as the model reads it.
+  /// Adds `[…, out, groups, 16]` bytes with `[…, out, groups]` exponents; the tensor is transposed
+  /// to `[…, in, out]`, as the model reads it.
   private func addMXFP4(
     _ logical: String, _ blocks: (name: String, tensor: Tensor),
     _ scales: (name: String, tensor: Tensor)
@@ -208,7 +211,8 @@ extension TensorAssembly {
     }
   }
 
-  /// Two codes in a byte, the first in the low bits, each times the scale of its block.
+  /// Decodes two codes per byte, the first in the low bits, and multiplies each by its block's
+  /// scale.
   private static func fourBitProducts(
     _ bytes: SharedBytes, _ scales: [Float], block: Int
   ) -> [Float] {
@@ -223,7 +227,8 @@ extension TensorAssembly {
 
   // MARK: compressed-tensors
 
-  /// `weight_packed` holds `code + 2^(bits − 1)` in words, low bits first, `32 / bits` codes in each.
+  /// Finds `weight_packed` tensors, whose words hold `32 / bits` codes each, as `code + 2^(bits −
+  /// 1)` and low bits first.
   func findCompressedTensors() {
     for (name, stem) in names(ending: "weight_packed") where stem.isEmpty || stem.hasSuffix(".") {
       let parts = [
@@ -296,7 +301,7 @@ extension TensorAssembly {
 
   // MARK: Others
 
-  /// Codes whose layout is known by name alone.
+  /// Finds codes that are recognized only by name, and are not read.
   func findOtherCodes() {
     let way = "its codes are not read; save the model dequantized"
     for (name, stem) in names(ending: "W_q") where stem.isEmpty || stem.hasSuffix(".") {

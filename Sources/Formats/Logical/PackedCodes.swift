@@ -1,7 +1,7 @@
 import OrderedCollections
 import Storage
 
-/// Codes of fewer than 8 bits that several programs pack into words: GPTQ, AWQ, MLX.
+/// Codes that several programs pack into words: GPTQ, AWQ, MLX.
 extension TensorAssembly {
   // MARK: GPTQ and AWQ
 
@@ -32,7 +32,7 @@ extension TensorAssembly {
       rule: "dequantized from \(matrix.form)", remark: matrix.remark)
   }
 
-  /// Whether codes are packed along the outputs, as AWQ does, and not along the inputs.
+  /// Whether codes are packed along the outputs, as in AWQ, rather than along the inputs.
   private func isAWQ(_ stem: String) -> Bool {
     guard let weight = tensor("\(stem)qweight"), let scales = tensor("\(stem)scales"),
       weight.shape.rank == 2, scales.shape.rank == 2
@@ -47,11 +47,12 @@ extension TensorAssembly {
       && scales.shape.dimensions[1] != weight.shape.dimensions[1]
   }
 
-  /// The place in a word of each of 8 neighbouring codes of 4 bits, in AutoAWQ's GEMM layout.
+  /// The place within a word of each of 8 neighbouring 4-bit codes, in AutoAWQ's GEMM layout.
   private static let awqPlaces = [0, 4, 1, 5, 2, 6, 3, 7]
 
-  /// AutoAWQ's GEMM layout: `qweight` `[in, out / 8]` and `qzeros` `[groups, out / 8]` hold codes of 4
-  /// bits along the outputs, in an order of their own; a weight is `scale · (code − zero)`.
+  /// Assembles AutoAWQ's GEMM layout: `qweight` `[in, out / 8]` and `qzeros` `[groups, out / 8]`
+  /// hold 4-bit codes along the outputs, in an order of their own. A weight is `scale · (code −
+  /// zero)`.
   private func assembledAWQ(_ stem: String) throws -> Assembled {
     let name = "\(stem)qweight"
     let weight = try stored.require(name, [.int32, .uint32], rank: 2)
@@ -105,7 +106,7 @@ extension TensorAssembly {
         : "the configuration's 'quant_method' is '\(label ?? "")', but the shapes are AWQ's")
   }
 
-  /// The codes of words of 8, in the order of the outputs.
+  /// Returns the codes of words that hold 8 each, in the order of the outputs.
   private static func awqCodes(_ bytes: SharedBytes) -> [UInt8] {
     bytes.withUnsafeBytes { buffer in
       var codes: [UInt8] = []

@@ -1,6 +1,6 @@
 import Storage
 
-/// Weights that PyTorch computes of other tensors each time that they are used.
+/// Weights that PyTorch computes from other tensors on each use.
 extension TensorAssembly {
   func findParametrizations() {
     findSpectralNorms()
@@ -13,13 +13,13 @@ extension TensorAssembly {
     [.float16, .bfloat16, .float32, .float64].contains(tensor.elementType)
   }
 
-  /// Whether `name` is a parameter that is a weight: `weight`, `weight_hh_l0`.
+  /// Whether the parameter `name` is a weight, such as `weight` or `weight_hh_l0`.
   private static func isWeight(_ name: String) -> Bool {
     let last = name.split(separator: ".").last ?? ""
     return last.contains("weight") || last.contains("kernel")
   }
 
-  /// The parametrized tensors of `torch.nn.utils.parametrize`: `a.weight` of
+  /// Returns the tensors parametrized by `torch.nn.utils.parametrize`: `a.weight` for
   /// `a.parametrizations.weight.original`.
   private func parametrized(_ suffix: String) -> [(name: String, stem: String, logical: String)] {
     names(ending: suffix).compactMap { name, stem in
@@ -93,8 +93,8 @@ extension TensorAssembly {
     }
   }
 
-  /// The axis along which each slice has a length of its own; `nil` for one length of all elements
-  /// (PyTorch's `dim=None`).
+  /// Returns the axis whose slices each have their own length; `nil` if one length applies to all
+  /// elements (PyTorch's `dim=None`).
   private static func normAxis(lengths: Shape, directions: Shape) throws -> Int? {
     if lengths.elementCount == 1 { return nil }
     let matching = directions.dimensions.indices.filter { axis in
@@ -109,14 +109,14 @@ extension TensorAssembly {
     return axis
   }
 
-  /// Each slice of `v` with the length that `g` says: g · v / ‖v‖.
+  /// Scales each slice of `v` to the length in `g`: g · v / ‖v‖.
   ///
   /// A slice of zeros becomes NaN, as in PyTorch, which divides by its norm.
   private static func normalized(
     _ v: [Double], lengths g: [Double], count: Int, inner: Int
   ) -> [Double] {
     var squares = [Double](repeating: 0, count: count)
-    // Squares of the largest numbers of double precision would overflow.
+    // Squares of the largest double-precision numbers would overflow.
     let largest = v.reduce(0) { $1.isFinite ? max($0, $1.magnitude) : $0 }
     let unit = largest > 0 ? largest : 1
     for (index, value) in v.enumerated() {
@@ -188,7 +188,7 @@ extension TensorAssembly {
     }
   }
 
-  /// W v, with `axis` as the rows of W and the other axes in their order as its columns.
+  /// Returns W v, where `axis` holds the rows of W and the other axes, in order, its columns.
   private static func rowProducts(
     _ w: [Double], _ v: [Double], _ dimensions: [Int], axis: Int
   ) -> [Double] {
@@ -202,14 +202,14 @@ extension TensorAssembly {
     return products
   }
 
-  /// uᵀ W v.
+  /// Returns uᵀ W v.
   private static func product(
     _ w: [Double], _ u: [Double], _ v: [Double], _ dimensions: [Int], axis: Int
   ) -> Double {
     zip(u, rowProducts(w, v, dimensions, axis: axis)).reduce(0) { $0 + $1.0 * $1.1 }
   }
 
-  /// |uᵀ W v| / ‖W v‖, near 1 where u and v are singular vectors.
+  /// Returns |uᵀ W v| / ‖W v‖, which is near 1 if u and v are singular vectors.
   private static func alignment(
     _ w: [Double], _ u: [Double], _ v: [Double], _ dimensions: [Int], axis: Int
   ) -> Double {
@@ -221,7 +221,7 @@ extension TensorAssembly {
 
   // MARK: Masks and others
 
-  /// `torch.nn.utils.prune`: a weight and a mask of zeros and ones.
+  /// Finds tensors of `torch.nn.utils.prune`: a weight and a mask of zeros and ones.
   private func findMasks() {
     for (name, stem) in names(ending: "_mask") {
       guard let mask = tensor(name), let weight = tensor("\(stem)_orig") else { continue }

@@ -1,24 +1,24 @@
 import Storage
 
-/// Which elements of a tensor of codes share a scale.
+/// The assignment of a tensor's codes to scales.
 ///
-/// Along each axis an element has the scale of its block, the last of which may be partly filled.
+/// Along each axis, an element uses the scale of its block; the last block may be partly filled.
 struct ScaleLayout: Hashable, Sendable {
   /// Lengths of the axes of the codes.
   let dimensions: [Int]
-  /// Elements of a block along each axis.
+  /// Elements per block along each axis.
   let blocks: [Int]
-  /// Blocks along each axis.
+  /// The number of blocks along each axis.
   let counts: [Int]
 
-  /// The layout that shapes say, with the configuration's blocks where they fit.
+  /// Derives the layout from the shapes, with the configured block sizes where they fit.
   ///
-  /// A scale along an axis is one for all of it, one for each element, or one for each block. Several
-  /// block lengths may give as many blocks; then it is the configured one, 128 where `prefers128`, or
-  /// else the power of two, unless another length divides the axis evenly.
+  /// There is either one scale for a whole axis, one per element, or one per block. Several block
+  /// lengths may give the same number of blocks; the configured one is used then, or 128 if
+  /// `prefers128`, or else the power of two, unless another length divides the axis evenly.
   ///
-  /// - Parameter scale: the shape of the scales, whose missing last axes are of length 1.
-  /// - Throws: `ModelError` when the shapes leave it open, or do not fit one another.
+  /// - Parameter scale: the shape of the scales; missing last axes have length 1.
+  /// - Throws: `ModelError` when the shapes are ambiguous or do not fit each other.
   init(codes: Shape, scale: Shape, configured: [Int]?, prefers128: Bool) throws {
     let dimensions = codes.dimensions
     var counts = scale.dimensions
@@ -39,7 +39,7 @@ struct ScaleLayout: Hashable, Sendable {
         blocks.append(count == 1 ? length : 1)
         continue
       }
-      // A shape that lacks axes says nothing of blocks: `[4]` for `[8, 16]` may be anything.
+      // A shape that lacks axes does not determine blocks: `[4]` for `[8, 16]` may be anything.
       guard count < length, given == dimensions.count else { throw misfit() }
       let place = axis - (dimensions.count - 2)
       let size = place >= 0 ? configured?[place] : nil
@@ -55,7 +55,7 @@ struct ScaleLayout: Hashable, Sendable {
   private static func block(
     length: Int, count: Int, configured: Int?, prefers128: Bool, _ codes: Shape, _ scale: Shape
   ) throws -> Int {
-    // The least and the largest length of which `count` blocks cover the axis.
+    // The least and the greatest block length with which `count` blocks cover the axis.
     let (least, most) = ((length - 1) / count + 1, (length - 1) / (count - 1))
     func isPossible(_ size: Int) -> Bool { least <= size && size <= most }
     if let configured {
@@ -78,7 +78,7 @@ struct ScaleLayout: Hashable, Sendable {
         + "to \(most); 'weight_block_size' in a config.json beside the file says it")
   }
 
-  /// In words, such as `one for each block of 128×128`.
+  /// The layout in words, such as `one for each block of 128×128`.
   var description: String {
     if counts.allSatisfy({ $0 == 1 }) { return "one for the whole tensor" }
     let isWhole = zip(blocks, dimensions).map { $0 == $1 }
@@ -89,7 +89,8 @@ struct ScaleLayout: Hashable, Sendable {
 
   /// Calls `body` with each run of neighbours along the last axis that share a scale.
   ///
-  /// - Parameter body: takes the elements, counted in row-major order, and the place of their scale.
+  /// - Parameter body: takes the elements, counted in row-major order, and the index of their
+  ///   scale.
   func forEachRun(_ body: (_ elements: Range<Int>, _ scale: Int) -> Void) {
     guard let width = dimensions.last, width > 0, let lastBlock = blocks.last,
       let lastCount = counts.last

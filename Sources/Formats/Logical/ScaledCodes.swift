@@ -1,6 +1,6 @@
 import Storage
 
-/// Codes of 8 bits whose values are products with scales in another tensor.
+/// 8-bit codes whose values are their products with scales in another tensor.
 extension TensorAssembly {
   private static let floats: Set<ElementType> = [
     .float8E4M3FN, .float8E4M3FNUZ, .float8E5M2, .float8E5M2FNUZ,
@@ -8,20 +8,21 @@ extension TensorAssembly {
   private static let scaleTypes: Set<ElementType> = [
     .float16, .bfloat16, .float32, .float64, .float8E8M0FNU,
   ]
-  /// Scales of activations and the like, which say nothing about the weight.
+  /// Tensors beside a weight, such as activation scales, that do not affect its value.
   private static let companions = [
     "input_scale", "scale_input", "input_scale_inv", "activation_scale", "output_scale",
     "input_zero_point", "k_scale", "v_scale",
   ]
 
-  /// How the scales of a tensor of codes are called and meant.
+  /// The scale tensor of a tensor of codes, and how its values are meant.
   private struct ScaleName {
     let name: String
-    /// Blocks are of 128 where nothing says otherwise, as DeepSeek's.
+    /// Whether ambiguous shapes mean blocks of 128, as DeepSeek uses.
     var prefers128 = false
-    /// Other tensors that belong to it.
+    /// Other tensors that belong to the same weight.
     var others: [String] = []
-    /// Largest magnitudes that 127 stands for, as bitsandbytes keeps them.
+    /// Whether the scales are the largest magnitudes, which 127 stands for, as bitsandbytes stores
+    /// them.
     var isMagnitude = false
   }
 
@@ -63,7 +64,7 @@ extension TensorAssembly {
     guard name == "weight" || name.hasSuffix(".weight") else { return nil }
     let stem = name.dropLast("weight".count)
     if isThere("\(stem)scale_weight") {
-      // The marker of the nearest module around it.
+      // The marker of the nearest enclosing module.
       var around = String(stem)
       while !markers.contains(around), !around.isEmpty {
         around = around.dropLast().lastIndex(of: ".").map { String(around[...$0]) } ?? ""
@@ -116,7 +117,7 @@ extension TensorAssembly {
         codes: codes.shape, scale: scales.shape,
         configured: exponents ? nil : configuration.blockSize,
         prefers128: scale.prefers128)
-      // Exponents of 8 bits (MXFP8) are for 32 neighbours of a row.
+      // 8-bit exponents (MXFP8) each apply to 32 neighbours in a row.
       let isExpected = layout.blocks.last == 32 && layout.blocks.dropLast().allSatisfy { $0 == 1 }
       guard !exponents || isExpected else {
         throw ModelError.unsupported(
@@ -148,15 +149,16 @@ extension TensorAssembly {
     }
   }
 
-  /// 2^(code − 127); 255 is NaN.
+  /// Returns 2^(code − 127), or NaN for 255.
   private static func exponent(_ code: Double) -> Double {
     code == 255 ? .nan : Double(sign: .plus, exponent: Int(code) - 127, significand: 1)
   }
 
-  /// Products of codes and scales, each rounded once to Float32.
+  /// Returns the products of codes and scales, each rounded once to Float32.
   ///
-  /// - Parameter isMagnitude: whether scales are the largest magnitudes of rows, as bitsandbytes
-  ///   multiplies: the product with 1/127 is rounded after that with the scale.
+  /// - Parameter isMagnitude: whether the scales are the rows' largest magnitudes. As in
+  ///   bitsandbytes, the product with the scale is rounded before it is multiplied by 1/127 and
+  ///   rounded again.
   private static func products(
     _ codes: [Double], _ scales: [Double], zeros: [Double]?, _ layout: ScaleLayout,
     isMagnitude: Bool

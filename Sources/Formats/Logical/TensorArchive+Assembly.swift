@@ -2,20 +2,20 @@ import OrderedCollections
 import Storage
 
 extension TensorArchive {
-  /// The archive with one tensor in place of stored tensors that belong together.
+  /// Returns the archive with stored tensors that belong together replaced by one tensor each.
   ///
-  /// Codes of 8 bits are multiplied by their scales, weight-norm and spectral-norm parametrizations
-  /// are computed, and the codes of GPTQ, AWQ, MLX, bitsandbytes and others are dequantized. Elements
-  /// are computed when asked for, in Float32 unless another type holds them exactly. Tensors that are
-  /// recognized, but could not be put together, stay as they are; `groups` lists both.
+  /// 8-bit codes are multiplied by their scales, weight-norm and spectral-norm parametrizations are
+  /// computed, and the codes of GPTQ, AWQ, MLX, bitsandbytes and others are dequantized. Elements
+  /// are computed on request, in Float32 unless another type holds them exactly. Tensors that are
+  /// recognized but cannot be assembled stay as they are; `groups` lists both.
   ///
   /// ```swift
   /// let archive = try FormatRegistry.standard.open("gptq/model.safetensors").assembled()
   /// let weights = try archive.tensors["model.layers.0.mlp.down_proj.weight"]?.floatValues()
   /// ```
   ///
-  /// - Parameter configuration: the `config.json` or `quantize_config.json`; `nil` for the one beside
-  ///   the archive's file, where there is one.
+  /// - Parameter configuration: the `config.json` or `quantize_config.json`; `nil` to use the one
+  ///   beside the archive's file, if any.
   public func assembled(configuration: JSONValue? = nil) -> TensorArchive {
     guard groups.isEmpty else { return self }
     let assembly = TensorAssembly(
@@ -28,9 +28,9 @@ extension TensorArchive {
 }
 
 extension QuantizationConfiguration {
-  /// What to say of a method that the configuration names and no tensor shows.
+  /// Returns a remark on a method that the configuration names but no tensor uses.
   ///
-  /// - Returns: a lower-case sentence without an end, or `nil` where there is nothing to say.
+  /// - Returns: a lower-case sentence without a full stop, or `nil` if there is nothing to remark.
   fileprivate func remark(on groups: [TensorGroup]) -> String? {
     let known = ["gptq", "awq", "fp8", "fbgemm_fp8", "bitsandbytes", "compressed-tensors", "mxfp4"]
     guard let method, known.contains(method),
@@ -43,15 +43,16 @@ extension QuantizationConfiguration {
 }
 
 extension TensorArchive {
-  /// What a configuration beside the archive's file says of codes; `nil` where there is none.
+  /// The quantization settings in the configuration beside the archive's file; `nil` if there are
+  /// none.
   package var codeConfiguration: JSONValue? { QuantizationConfiguration(beside: self).json }
 }
 
-/// Looks for stored tensors that belong together, one kind after the other.
+/// Finds stored tensors that belong together, one kind after another.
 final class TensorAssembly {
   let stored: TensorArchive
   let configuration: QuantizationConfiguration
-  /// Tensors that belong to a group that was found.
+  /// The tensors that belong to a group found so far.
   private(set) var claimed: Set<String> = []
   private var found: [(group: TensorGroup, tensor: Tensor?)] = []
 
@@ -60,7 +61,7 @@ final class TensorAssembly {
     self.configuration = configuration
   }
 
-  /// Formats whose names say more than others' come first.
+  /// Finds all groups; formats with more specific names come first.
   func find() {
     findGPTQAndAWQ()
     findMLX()
@@ -73,14 +74,14 @@ final class TensorAssembly {
     findLowRankFactors()
   }
 
-  // MARK: What is there
+  // MARK: Stored tensors
 
-  /// The tensor `name`, unless it belongs to a group already.
+  /// Returns the tensor `name`, unless it already belongs to a group.
   func tensor(_ name: String) -> Tensor? {
     claimed.contains(name) ? nil : stored.tensors[name]
   }
 
-  /// Names that end with `suffix`, with what is before it, in the file's order.
+  /// Returns the names that end with `suffix`, each with the part before it, in the file's order.
   func names(ending suffix: String) -> [(name: String, stem: String)] {
     stored.tensors.keys.compactMap { name in
       guard name.hasSuffix(suffix), !claimed.contains(name) else { return nil }
@@ -88,13 +89,13 @@ final class TensorAssembly {
     }
   }
 
-  // MARK: What was found
+  // MARK: Groups
 
-  /// Adds a group whose tensor `make` plans; what it throws is the group's obstacle.
+  /// Adds a group whose tensor `make` plans; an error that it throws becomes the group's obstacle.
   ///
   /// - Parameters:
-  ///   - rule: what the group is called where it cannot be put together.
-  ///   - make: checks shapes and types, reads no more than it must, and gives the tensor.
+  ///   - rule: the group's description if it cannot be assembled.
+  ///   - make: checks shapes and types, reads no more than it must, and returns the tensor.
   func add(
     _ name: String, _ kind: TensorGroup.Kind, _ parts: [String], rule: String,
     _ make: () throws -> Assembled
@@ -117,7 +118,7 @@ final class TensorAssembly {
     add(group, tensor)
   }
 
-  /// Adds a group that is not put together.
+  /// Adds a group that is not assembled.
   func add(
     _ name: String, _ kind: TensorGroup.Kind, _ parts: [String], rule: String, obstacle: String?
   ) {
@@ -129,15 +130,14 @@ final class TensorAssembly {
     found.append((group, tensor))
   }
 
-  /// A tensor that a group is put together to.
+  /// The tensor that a group is assembled into.
   struct Assembled {
     var tensor: Tensor
     var rule: String
     var remark: String?
   }
 
-  /// The stored archive with the tensors that were found; each stands where the first of its parts
-  /// did.
+  /// The stored archive with the assembled tensors, each in the place of the first of its parts.
   var archive: TensorArchive {
     var archive = stored
     var logical: [String: (name: String, tensor: Tensor)] = [:]
@@ -170,9 +170,10 @@ final class TensorAssembly {
 }
 
 extension ArchiveStructure {
-  /// The structure with leaves exchanged for others of the same container, and leaves left out.
+  /// Returns the structure with some leaves replaced by others in the same container, and some
+  /// dropped.
   ///
-  /// - Parameter names: the new name by the leaf's.
+  /// - Parameter names: the new names by the leaves' current names.
   fileprivate func replacingLeaves(
     _ names: [String: String], dropping dropped: Set<String>, in container: String = ""
   ) -> ArchiveStructure? {
@@ -206,12 +207,12 @@ extension ArchiveStructure {
 }
 
 extension Tensor {
-  /// A Float32 tensor whose elements are computed when asked for.
+  /// Creates a Float32 tensor whose elements are computed on request.
   init(shape: Shape, computing values: @escaping @Sendable () throws -> [Float]) throws {
     try self.init(elementType: .float32, shape: shape) { SharedBytes(elementsOf: try values()) }
   }
 
-  /// A tensor of values that were rounded to `elementType`: float16, bfloat16 or float32.
+  /// Returns a tensor of values rounded to `elementType`: float16, bfloat16 or float32.
   static func rounded(
     to elementType: ElementType, shape: Shape,
     _ values: @escaping @Sendable () throws -> [Float]
@@ -221,9 +222,9 @@ extension Tensor {
     }
   }
 
-  /// The members of the JSON object in a tensor of bytes.
+  /// Returns the members of the JSON object in a tensor of bytes.
   ///
-  /// - Throws: `ModelError` when the bytes are no JSON object, or are very many.
+  /// - Throws: `ModelError` when the bytes are not a JSON object, or are very many.
   func jsonMembers() throws -> OrderedDictionary<String, JSONValue> {
     guard elementType == .uint8, byteCount <= 1 << 16,
       case .object(let members)? = try? JSONDocument.parse(bytes())

@@ -1,21 +1,21 @@
 import Storage
 
-/// One NumPy array in a file: its header, and its bytes when asked for.
+/// A NumPy array in a file: its header, and its bytes on request.
 struct NPYArray: Sendable {
   let header: NPYHeader
-  /// The file, for errors.
+  /// The file's path, for errors.
   var path: String?
-  /// Gives the whole `.npy` content, header included.
+  /// Returns the whole `.npy` content, header included.
   let load: @Sendable () throws -> SharedBytes
 
-  /// The most items of an array of texts, each of which becomes a value.
+  /// The most items in an array of strings, each of which becomes a value.
   static let textCountLimit = 1 << 20
 
-  /// The array as a tensor.
+  /// Returns the array as a tensor.
   ///
   /// - Parameters:
-  ///   - elementType: what raw bytes (`V`) stand for; `nil` when nothing says so.
-  ///   - shape: the logical shape where it differs from the array's: types narrower than a byte.
+  ///   - elementType: the type that raw bytes (`V`) stand for; `nil` if it is unknown.
+  ///   - shape: the logical shape if it differs from the array's, for types narrower than a byte.
   /// - Throws: `ModelError` for raw bytes of unknown meaning.
   func tensor(elementType: ElementType? = nil, shape: Shape? = nil) throws -> Tensor {
     if let elementType, elementType.byteWidth == nil, shape == nil {
@@ -27,8 +27,9 @@ struct NPYArray: Sendable {
     return try stored.reinterpreted(as: elementType ?? stored.elementType, shape: shape)
   }
 
-  /// A tensor whose element type has to be named: `<V2` and `<V1` are what NumPy makes of bfloat16 and
-  /// 8-bit floats of the package ml_dtypes. Structures without fields have no byte order (`|V2`).
+  /// Returns a tensor whose element type has to be named: NumPy writes bfloat16 as `<V2` and the
+  /// 8-bit floats of the ml_dtypes package as `<V1`. Structures without fields have no byte order
+  /// (`|V2`).
   private func untyped() throws -> Tensor {
     let element = header.element
     let widths: [Int: ElementType] = [1: .bits8, 2: .bits16]
@@ -60,7 +61,7 @@ struct NPYArray: Sendable {
       strides: header.elementStrides)
   }
 
-  /// The items as they lie in the file, little-endian.
+  /// Returns the items in the order of the file, little-endian.
   private func items() throws -> SharedBytes {
     let content = try load()
     guard content.count == header.dataOffset + header.dataByteCount else {
@@ -74,17 +75,17 @@ struct NPYArray: Sendable {
     guard header.element.isBigEndian, width > 1 else { return bytes }
     return SharedBytes(count: bytes.count) { output in
       bytes.withUnsafeBytes { input in
-        // The length is a multiple of the width: it is items of one or more such units.
+        // The length is a multiple of the width, since an item is one or more such units.
         for index in input.indices { output[index ^ (width - 1)] = input[index] }
       }
     }
   }
 
-  // MARK: Texts
+  // MARK: Strings
 
   var holdsTexts: Bool { header.element.kind == .text || header.element.kind == .bytes }
 
-  /// The items of an array of texts or byte strings, in row-major order.
+  /// Returns the items of an array of strings or byte strings, in row-major order.
   ///
   /// - Throws: `ModelError` when there are more than `textCountLimit`, or they are not Unicode.
   func texts() throws -> [ArchiveValue] {
@@ -104,7 +105,7 @@ struct NPYArray: Sendable {
     }
   }
 
-  /// Where the items lie in the file, in row-major order.
+  /// Returns the position of each item in the file, in row-major order.
   private func itemIndices() throws -> [Int] {
     guard header.isFortranOrder else { return Array(0..<header.shape.elementCount) }
     var indices = header.shape.elementCount > 0 ? [0] : []
@@ -127,7 +128,7 @@ struct NPYArray: Sendable {
     return String(text)
   }
 
-  /// NumPy fills items with zeros and takes trailing zeros away on reading.
+  /// Returns the item without trailing zeros, which NumPy adds on writing and removes on reading.
   private static func withoutPadding(_ item: [UInt8], unit: Int) -> ArraySlice<UInt8> {
     var end = item.count
     while end >= unit, item[(end - unit)..<end].allSatisfy({ $0 == 0 }) { end -= unit }
@@ -136,7 +137,7 @@ struct NPYArray: Sendable {
 }
 
 extension NPYHeader {
-  /// Strides in elements of the order that the array is stored in.
+  /// The strides, in elements, of the order in which the array is stored.
   var elementStrides: [Int] {
     guard isFortranOrder else { return shape.rowMajorStrides }
     var strides = [Int](repeating: 1, count: shape.rank)
@@ -147,13 +148,15 @@ extension NPYHeader {
   }
 }
 
-/// A value as a NumPy array without axes.
+/// A value encoded as a NumPy array without axes.
 struct NPYScalar {
   let descriptor: String
   let bytes: [UInt8]
 
-  /// - Returns: `nil` for values that NumPy has no type for, or would give back changed: it takes
-  ///   trailing zeros from texts and bytes.
+  /// Creates an array from a value.
+  ///
+  /// - Returns: `nil` for values that NumPy has no type for or would change on reading: it removes
+  ///   trailing zeros from strings and bytes.
   init?(_ value: ArchiveValue) {
     switch value {
     case .none, .largeInteger: return nil
@@ -183,9 +186,9 @@ struct NPYScalar {
     }
   }
 
-  /// The value that an array without axes stands for.
+  /// Returns the value that an array without axes stands for.
   ///
-  /// - Throws: `ModelError` when the array has axes or a type that values are not written as.
+  /// - Throws: `ModelError` when the array has axes or a type that no value is written as.
   static func value(of array: NPYArray) throws -> ArchiveValue {
     guard array.header.shape.rank == 0 else {
       throw ModelError.malformed("a value's array has the shape \(array.header.shape)")
@@ -194,10 +197,10 @@ struct NPYScalar {
     return try numbers(of: array)[0]
   }
 
-  /// The values that an array with one axis stands for.
+  /// Returns the values that an array with one axis stands for.
   ///
-  /// - Throws: `ModelError` when the array has other axes, very many items, or a type that values are
-  ///   not written as.
+  /// - Throws: `ModelError` when the array does not have one axis, or has very many items or a type
+  ///   that no value is written as.
   static func values(of array: NPYArray) throws -> [ArchiveValue] {
     guard array.header.shape.rank == 1 else {
       throw ModelError.malformed("a list's array has the shape \(array.header.shape)")

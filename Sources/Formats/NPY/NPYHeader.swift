@@ -1,9 +1,9 @@
 import Storage
 
-/// The header of a `.npy` file: what its bytes are and where they begin.
+/// The header of a `.npy` file: the type and shape of the items, and their location.
 struct NPYHeader {
-  /// The header's dictionary in bytes, on reading: enough for any element type that is supported.
-  /// NumPy itself stops at 10,000.
+  /// The most bytes accepted in a header's dictionary, enough for any supported element type. NumPy
+  /// itself stops at 10,000.
   static let byteCountLimit = 65_536
   /// Structured element types nest; NumPy itself writes two or three levels.
   static let nestingLimit = 16
@@ -11,16 +11,16 @@ struct NPYHeader {
 
   let element: NPYElement
   let shape: Shape
-  /// Column-major: the first axis varies fastest.
+  /// Whether the array is column-major: the first axis varies fastest.
   let isFortranOrder: Bool
-  /// Where the items begin.
+  /// The offset of the items.
   let dataOffset: Int
-  /// Bytes of all items.
+  /// The bytes of all items.
   let dataByteCount: Int
 
   /// Reads the header of a `.npy` file of `byteCount` bytes.
   ///
-  /// - Parameter read: gives `count` bytes at `offset` of the file, for the purpose named.
+  /// - Parameter read: returns `count` bytes at `offset` of the file, for the named purpose.
   /// - Throws: `ModelError` unless the file is exactly the header and its items.
   init(
     byteCount: Int, read: (_ offset: Int, _ count: Int, _ purpose: String) throws -> SharedBytes
@@ -121,10 +121,11 @@ extension NPYHeader {
   /// The most bytes before the items.
   static let headByteLimit = 12 + byteCountLimit
 
-  /// Where the pickle of an array of objects begins, or `nil` when `bytes` are no such array.
+  /// Returns the offset of the pickle in an array of objects, or `nil` if `bytes` are not such an
+  /// array.
   static func objectsOffset(in bytes: SharedBytes) -> Int? {
     guard let (text, start) = dictionary(in: bytes) else { return nil }
-    // Structures have object fields too: any `O` inside quotes, in any byte order.
+    // Structures can have object fields: look for any quoted `O`, in any byte order.
     let quoted = text.split(omittingEmptySubsequences: false) { $0 == "'" || $0 == "\"" }
     let isObject = quoted.enumerated().contains { index, part in
       let type = part.drop { "<>|=".contains($0) }
@@ -133,14 +134,14 @@ extension NPYHeader {
     return isObject ? start : nil
   }
 
-  /// Whether `bytes` are an array whose items hold no objects, whether or not they can be decoded.
+  /// Whether `bytes` are an array whose items hold no objects, decodable or not.
   static func isPlain(_ bytes: SharedBytes) -> Bool {
-    // An escape could hide what a type is.
+    // An escape could hide the type.
     guard let (text, _) = dictionary(in: bytes), !text.contains("\\") else { return false }
     return text.contains("descr") && objectsOffset(in: bytes) == nil
   }
 
-  /// The header's dictionary, and where the items begin.
+  /// Returns the header's dictionary, and the offset of the items.
   private static func dictionary(in bytes: SharedBytes) -> (text: String, start: Int)? {
     let head = bytes.slice(0..<min(bytes.count, headByteLimit)).array
     guard head.starts(with: magic), head.count >= 12, (1...3).contains(head[6]) else { return nil }
@@ -153,7 +154,7 @@ extension NPYHeader {
     return (text, start)
   }
 
-  /// The element type as the header of `bytes` has it, for lists of what cannot be read.
+  /// Returns the element type as written in the header of `bytes`, to list it as unreadable.
   static func descriptor(in bytes: SharedBytes) -> String? {
     guard let (text, _) = dictionary(in: bytes), let literal = try? PythonLiteral(parsing: text),
       let (descriptor, _, _) = try? members(literal)
@@ -166,8 +167,8 @@ extension NPYHeader {
 // MARK: - Writing
 
 extension NPYHeader {
-  /// The bytes before the items, as NumPy writes them for a row-major array: version 1.0, with
-  /// room for the first dimension to grow to 21 digits, padded to a multiple of 64.
+  /// Returns the bytes before the items as NumPy writes them for a row-major array: version 1.0,
+  /// with room for the first dimension to grow to 21 digits, padded to a multiple of 64.
   static func encode(descriptor: String, shape: Shape) throws -> [UInt8] {
     let dimensions = shape.dimensions.map(String.init)
     let tuple =
@@ -185,11 +186,11 @@ extension NPYHeader {
   }
 }
 
-/// What the items of a NumPy array are, as its header's `descr` says.
+/// The type of a NumPy array's items, from its header's `descr`.
 struct NPYElement: Hashable, Sendable {
   enum Kind: Hashable, Sendable {
     case number(ElementType)
-    /// `V`: bytes without a meaning, as NumPy writes types that it does not know.
+    /// `V`: uninterpreted bytes, as NumPy writes types that it does not know.
     case raw
     /// `U`: UTF-32, padded with zeros.
     case text
@@ -199,9 +200,9 @@ struct NPYElement: Hashable, Sendable {
 
   let kind: Kind
   let isBigEndian: Bool
-  /// Bytes of one item.
+  /// The bytes of one item.
   let itemByteCount: Int
-  /// As written in the header: `<f4`.
+  /// The type as written in the header, such as `<f4`.
   let descriptor: String
 
   private static let numbers: [String: ElementType] = [
@@ -210,10 +211,12 @@ struct NPYElement: Hashable, Sendable {
     "f2": .float16, "f4": .float32, "f8": .float64, "c8": .complex64, "c16": .complex128,
   ]
 
-  /// Why structured arrays are refused.
+  /// The error for structured arrays.
   static let structured = ModelError.unsupported(
     "structured NumPy arrays are not supported; save each field as an array of its own")
 
+  /// Creates an element from the header's literal.
+  ///
   /// - Throws: `ModelError` that names the element type when it cannot be represented.
   init(_ literal: PythonLiteral) throws {
     switch literal {
@@ -224,6 +227,8 @@ struct NPYElement: Hashable, Sendable {
     }
   }
 
+  /// Creates an element from a type string.
+  ///
   /// - Parameter descriptor: byte order, kind and width, such as `<f4`.
   init(_ descriptor: String) throws {
     self.descriptor = descriptor
@@ -246,7 +251,7 @@ struct NPYElement: Hashable, Sendable {
       itemByteCount = code.first == "U" ? width * 4 : width
       return
     case "f" where width == 1:
-      // What NumPy writes of ml_dtypes' float8_e5m2, and does not read.
+      // NumPy writes ml_dtypes' float8_e5m2 as `f1`, but cannot read it.
       kind = .raw
       itemByteCount = 1
       return
@@ -265,7 +270,7 @@ struct NPYElement: Hashable, Sendable {
         + (["f12", "f16", "c24", "c32"].contains(code) ? "; save it as a narrower one" : ""))
   }
 
-  /// The bytes that change places when the byte order does.
+  /// The width in bytes of the units that byte order applies to.
   var byteSwapWidth: Int {
     switch kind {
     case .number(let type): type.byteSwapWidth
@@ -274,16 +279,16 @@ struct NPYElement: Hashable, Sendable {
     }
   }
 
-  /// The element that NumPy writes `type` as: itself, or raw bytes of its width.
+  /// Returns the descriptor that NumPy writes for `type`: its own, or raw bytes of its width.
   static func descriptor(of type: ElementType) -> String {
     if let code = numbers.first(where: { $0.value == type })?.key {
       return type.bitWidth == 8 ? "|\(code)" : "<\(code)"
     }
-    // As NumPy writes the types of the ml_dtypes package.
+    // NumPy writes the ml_dtypes package's types as raw bytes.
     return type.bitWidth <= 8 ? "|V1" : "<V\(type.bitWidth / 8)"
   }
 
-  /// What raw bytes in an array may be: types of the package ml_dtypes with whole bytes.
+  /// The types that raw bytes may stand for: the ml_dtypes package's types of whole bytes.
   static let rawTypes: [ElementType] = ElementType.allCases.filter {
     $0.isFloatingPoint && !isNative($0) && ($0.byteWidth ?? 0) > 0
   }

@@ -1,6 +1,6 @@
 import Storage
 
-/// The part of Python's literal syntax that NumPy headers are written in.
+/// A literal in the subset of Python's syntax that NumPy headers use.
 indirect enum PythonLiteral: Hashable {
   case none
   case boolean(Bool)
@@ -15,7 +15,9 @@ indirect enum PythonLiteral: Hashable {
     let value: PythonLiteral
   }
 
-  /// - Throws: `ModelError` for anything but one literal, with white space around it.
+  /// Parses a literal.
+  ///
+  /// - Throws: `ModelError` for anything but one literal surrounded by white space.
   init(parsing text: String) throws {
     var parser = PythonLiteralParser(text)
     self = try parser.parseWhole()
@@ -69,7 +71,7 @@ private struct PythonLiteralParser {
     }
   }
 
-  /// `(3)` is 3 in Python; `(3,)` is a tuple.
+  /// Parses a parenthesized expression: `(3)` is 3 in Python, and `(3,)` is a tuple.
   private mutating func parseTuple() throws -> PythonLiteral {
     let (items, hasTrailingComma) = try parseItems(closedBy: ")")
     return items.count == 1 && !hasTrailingComma ? items[0] : .tuple(items)
@@ -93,7 +95,7 @@ private struct PythonLiteralParser {
     }
   }
 
-  /// Consumes the opening bracket and counts a level.
+  /// Consumes the opening bracket and counts one nesting level.
   private mutating func descend<Result>(
     _ body: (inout PythonLiteralParser) throws -> Result
   ) throws -> Result {
@@ -119,7 +121,7 @@ private struct PythonLiteralParser {
       position = start
       throw error("an integer that cannot be read")
     }
-    if next == "L" { position += 1 }  // as Python 2 wrote long integers
+    if next == "L" { position += 1 }  // the suffix of Python 2's long integers
     return value
   }
 

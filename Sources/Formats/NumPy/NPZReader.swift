@@ -1,14 +1,14 @@
 import Storage
 
-/// Turns the entries of a NumPy archive into tensors and values.
+/// Reads the entries of a NumPy archive as tensors and values.
 struct NPZReader {
   private let zip: ZipArchive
   private var archive: TensorArchive
   private var structure: [ArchiveStructure.Entry] = []
   private var isNested = false
 
-  /// Entries up to this length are checked against their checksum when the index is read, so that
-  /// an error in a header is found even where an array has no elements to load.
+  /// Entries up to this length are checked against their checksums when the index is read, so that
+  /// a header error is found even where an array has no elements to load.
   private static let eagerByteCount = 1 << 16
 
   init(_ zip: ZipArchive, archive: TensorArchive) {
@@ -60,7 +60,7 @@ struct NPZReader {
     return archive
   }
 
-  /// The array's name, or `nil` for what is no array.
+  /// Returns the array's name, or `nil` if the entry is not an array.
   private static func arrayName(of entry: ZipArchive.Entry) -> String? {
     guard entry.name.hasSuffix(NPZFormat.suffix) else { return nil }
     return String(entry.name.dropLast(NPZFormat.suffix.count))
@@ -76,7 +76,7 @@ struct NPZReader {
           : "no NumPy array: \(counted(entry.byteCount, "byte"))"))
   }
 
-  /// Adds what `entry` holds; an array of a type that cannot be read is listed as left out.
+  /// Adds the content of `entry`; an array of an unreadable type is listed as left out.
   private mutating func add(
     _ entry: ZipArchive.Entry, named name: String, _ sidecar: NPZSidecar
   ) throws {
@@ -97,7 +97,7 @@ struct NPZReader {
     }
   }
 
-  /// Adds what an array of objects holds, whose pickle begins at `start`.
+  /// Adds the content of an array of objects whose pickle begins at `start`.
   private mutating func addObjects(
     _ entry: ZipArchive.Entry, from start: Int, named name: String
   ) throws {
@@ -149,13 +149,13 @@ struct NPZReader {
     }
   }
 
-  /// An entry that is being read, with its bytes where they are in memory.
+  /// An entry being read, with its bytes if they are in memory.
   private struct Content {
     let zip: ZipArchive
     let entry: ZipArchive.Entry
     let bytes: SharedBytes?
 
-    /// Where a header is.
+    /// The part of the entry that contains the header.
     var head: SharedBytes {
       get throws {
         try slice(at: 0, count: min(entry.byteCount, NPYHeader.headByteLimit), "a NumPy header")
@@ -190,10 +190,10 @@ struct NPZReader {
 }
 
 extension TensorArchive {
-  /// Adds a value of the extra entry, or the values of a list.
+  /// Adds a value of the sidecar, or the values of a list.
   ///
-  /// - Parameter arrays: those that hold values, by entry.
-  /// - Returns: where it stands.
+  /// - Parameter arrays: the arrays that hold values, by entry.
+  /// - Returns: the place of the value or list in the structure.
   fileprivate mutating func add(
     _ value: NPZSidecar.Value, named name: String, from arrays: [String: NPYArray]
   ) throws -> ArchiveStructure {
@@ -222,10 +222,10 @@ extension TensorArchive {
   }
 }
 
-/// Lists and dictionaries of very many values, such as the losses of every step: one entry of an archive
-/// for each would be hundreds of thousands.
+/// Long lists and dictionaries of values, such as the losses of every step, which would need
+/// hundreds of thousands of archive entries at one per value.
 struct NPZLongContainers {
-  /// The values of a list that are numbers of one kind.
+  /// A list whose values are numbers of one kind.
   struct List {
     let name: String
     let count: Int
@@ -233,16 +233,16 @@ struct NPZLongContainers {
     let bytes: [UInt8]
   }
 
-  /// By the name of their first value.
+  /// The lists, by the name of their first value.
   private(set) var lists: [String: List] = [:]
-  /// Every value of `lists`.
+  /// The names of all values in `lists`.
   private(set) var listed: Set<String> = []
-  /// Values of other long containers, which stand in the extra entry.
+  /// The names of values in other long containers, which are stored in the sidecar.
   private(set) var encoded: Set<String> = []
 
-  /// Lists of more numbers than this are one array.
+  /// A list of more numbers than this becomes one array.
   static let listLimit = 256
-  /// Containers of more values than this have no entry for each.
+  /// A container of more values than this has no entry per value.
   static let limit = 4096
 
   init(of archive: TensorArchive) {
@@ -278,6 +278,8 @@ struct NPZLongContainers {
     for item in items { add(item, of: archive) }
   }
 
+  /// Encodes values as one list.
+  ///
   /// - Returns: `nil` unless the values are numbers of one kind, named by their indices.
   private static func list(of names: [String], in archive: TensorArchive) -> List? {
     guard names.count <= NPYArray.textCountLimit else { return nil }

@@ -1,15 +1,16 @@
 import OrderedCollections
 import Storage
 
-/// What NumPy cannot say about the arrays of an archive: an extra entry that holds JSON as a text.
+/// Information that NumPy arrays cannot express, in an extra entry of the archive that holds JSON
+/// text.
 ///
-/// It is written only where there is something to say, and reads in Python as
+/// It is written only if needed, and reads in Python as
 /// `json.loads(str(numpy.load(path)["__condi__"]))`.
 struct NPZSidecar: Equatable {
   static let arrayName = "__condi__"
   static let version = 1
 
-  /// Entries whose tensor or value has another name, by entry.
+  /// Entries whose tensor or value has a different name, by entry.
   var names: OrderedDictionary<String, String> = [:]
   /// Element types of arrays of raw bytes, by entry.
   var elementTypes: OrderedDictionary<String, ElementType> = [:]
@@ -22,9 +23,9 @@ struct NPZSidecar: Equatable {
   enum Value: Equatable {
     /// An array without axes, by entry.
     case entry(String)
-    /// An array with one axis, by entry: the values of a list, which are named by their indices.
+    /// An array with one axis, by entry: the values of a list, named by their indices.
     case list(String)
-    /// A value that NumPy has no array for.
+    /// A value that no NumPy array can represent.
     case encoded(ArchiveValue)
   }
 
@@ -36,7 +37,9 @@ struct NPZSidecar: Equatable {
 // MARK: - JSON
 
 extension NPZSidecar {
-  /// - Throws: `ModelError` when the name of a value or of metadata has a NUL.
+  /// Returns the sidecar as JSON.
+  ///
+  /// - Throws: `ModelError` when the name of a value or metadata item contains a NUL.
   func text() throws -> String {
     var members: OrderedDictionary<String, JSONValue> = ["version": .integer(Self.version)]
     if !names.isEmpty { members["names"] = .object(names.mapValues(JSONValue.string)) }
@@ -62,7 +65,9 @@ extension NPZSidecar {
     return sidecar.serialized()
   }
 
-  /// - Throws: `ModelError` for anything that `text` does not give, another version included.
+  /// Parses a sidecar.
+  ///
+  /// - Throws: `ModelError` for anything that `text` does not produce, including other versions.
   init(parsing text: String) throws {
     guard case .object(let members) = try JSONDocument.parse(SharedBytes(text.utf8)) else {
       throw ModelError.malformed("not a JSON object")

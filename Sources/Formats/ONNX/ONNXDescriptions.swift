@@ -2,12 +2,14 @@ import Storage
 
 /// The small fields of ONNX's messages, by the numbers of `onnx.proto` (ONNX 1.23).
 ///
-/// Each description takes the fields that it knows and leaves the others alone, as protobuf asks of
-/// readers: the last occurrence of a scalar counts, and occurrences of a repeated field add up.
-/// Tensors' data and whole messages are not among these fields; they stay in the file.
+/// Each description takes the fields that it knows and ignores the others, as protobuf requires of
+/// readers: the last occurrence of a scalar wins, and occurrences of a repeated field accumulate.
+/// Tensor data and whole messages are not among these fields; they stay in the file.
 protocol ONNXDescription {
   init()
 
+  /// Takes the field if this description has it.
+  ///
   /// - Throws: `ModelError` for a value of another kind, or text that is not UTF-8.
   mutating func take(_ field: ProtobufFields.Field, from reader: inout ONNXFieldReader) throws
 }
@@ -40,7 +42,7 @@ struct ONNXOperatorSet: ONNXDescription {
   }
 }
 
-/// `ModelProto` without its graph, its functions and what trains it.
+/// `ModelProto` without its graph, functions and training information.
 struct ONNXModelDescription: ONNXDescription {
   private(set) var irVersion: Int?
   private(set) var producerName = ""
@@ -102,9 +104,9 @@ struct ONNXTensorHeader: ONNXDescription {
   }
 }
 
-/// Reads small fields, within a limit on what they add up to.
+/// Reads small fields, with a limit on their total size.
 struct ONNXFieldReader {
-  /// How much may be read of one message, in bytes.
+  /// The most bytes that may be read of one message.
   static let byteCountLimit = 1 << 26
 
   private let file: InputFile
@@ -120,7 +122,7 @@ struct ONNXFieldReader {
     return Int(Int64(bitPattern: value))
   }
 
-  /// Numbers of a repeated field: one, or many that are packed.
+  /// Returns the numbers of a repeated field: a single one, or many that are packed.
   mutating func integers(_ field: ProtobufFields.Field) throws -> [Int] {
     guard let range = field.delimitedRange else { return [try integer(field)] }
     try count(field)

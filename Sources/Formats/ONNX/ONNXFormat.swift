@@ -3,9 +3,8 @@ import Storage
 
 /// ONNX models: their initializers, which are the weights.
 ///
-/// Nodes, inputs, outputs and functions are not read, which is noted; tensors in nodes are listed as
-/// left out. `ONNX.md` says which tensors
-/// and places of data are supported.
+/// Nodes, inputs, outputs and functions are not read, and a note says so; tensors in nodes are
+/// listed as left out. `ONNX.md` lists the supported tensors and data locations.
 public struct ONNXFormat: ReadOnlyModelFormat {
   public init() {}
 
@@ -13,8 +12,8 @@ public struct ONNXFormat: ReadOnlyModelFormat {
     FormatIdentifier(name: "onnx", displayName: "ONNX", fileExtensions: ["onnx"])
   }
 
-  /// Protobuf has no signature: whether the fields are those of a `ModelProto` that begins with a
-  /// version, up to the graph.
+  /// Whether the fields up to the graph are those of a `ModelProto` that begins with a version;
+  /// protobuf has no signature.
   public func recognizes(_ file: InputFile) -> Bool {
     var fields = ProtobufFields(in: file, range: 0..<file.byteCount)
     var hasVersion = false
@@ -29,7 +28,7 @@ public struct ONNXFormat: ReadOnlyModelFormat {
         }
         if hasVersion, field.number == ONNXModel.graphField { return true }
       } catch {
-        // A file cut inside the graph is still recognized, so that reading says what is wrong.
+        // A file cut inside the graph is still recognized, so that reading reports the error.
         return hasVersion && fields.isCut(inside: ONNXModel.graphField)
       }
     }
@@ -62,11 +61,12 @@ public struct ONNXFormat: ReadOnlyModelFormat {
   }
 }
 
-/// What is read of a `ModelProto`: its description, and where its initializers lie.
+/// The parts of a `ModelProto` that are read: its description, and the locations of its
+/// initializers.
 struct ONNXModel {
   static let versionField = 1
   static let graphField = 7
-  /// The fields of `ModelProto`, and which of them are varints; the others have a length.
+  /// The fields of `ModelProto`, and whether each is a varint; the others are length-delimited.
   static let fields: [Int: Bool] = [
     1: true, 2: false, 3: false, 4: false, 5: true, 6: false, 7: false, 8: false, 14: false,
     20: false, 25: false, 26: false,
@@ -77,10 +77,12 @@ struct ONNXModel {
   private var description = ONNXModelDescription()
   private var graph = ONNXGraphDescription()
   private var nodeCount = 0
-  /// What the nodes hold.
+  /// The tensors in the nodes.
   private(set) var nodeTensors: ONNXNodeTensors
 
-  /// - Throws: `ModelError` for what is no protobuf, and for sparse initializers.
+  /// Reads the model.
+  ///
+  /// - Throws: `ModelError` if the file is not protobuf, and for sparse initializers.
   init(reading file: InputFile) throws {
     nodeTensors = ONNXNodeTensors(file: file)
     var graphs: [Range<Int>] = []
@@ -94,11 +96,11 @@ struct ONNXModel {
       }
     }
     guard !graphs.isEmpty else { throw ModelError.malformed("the model has no graph") }
-    // Protobuf does not mark the end: this finds most files that were cut after the graph.
+    // Protobuf does not mark its end; this detects most files that were cut after the graph.
     guard (description.irVersion ?? 0) < 3 || !description.opsetImport.isEmpty else {
       throw ModelError.malformed("the model imports no operator set; it may be cut")
     }
-    // Protobuf merges a message that occurs twice.
+    // Protobuf merges the occurrences of a singular message field.
     for range in graphs { try readGraph(file, range) }
   }
 
@@ -138,7 +140,7 @@ struct ONNXModel {
 }
 
 extension ONNXModel {
-  /// The model's own fields, each under `onnx.` and ONNX's name for it.
+  /// The model's own fields, each under `onnx.` and its ONNX name.
   var values: OrderedDictionary<String, ArchiveValue> {
     var values: OrderedDictionary<String, ArchiveValue> = [:]
     if let version = description.irVersion { values["onnx.ir_version"] = .integer(version) }
@@ -157,7 +159,7 @@ extension ONNXModel {
     return values
   }
 
-  /// `metadata_props`; the last of equal keys counts.
+  /// `metadata_props`; the last of equal keys wins.
   var metadata: OrderedDictionary<String, String> {
     var metadata: OrderedDictionary<String, String> = [:]
     for pair in description.metadataProps { metadata[pair.key] = pair.value }
@@ -184,6 +186,8 @@ extension ONNXModel {
 }
 
 extension ProtobufFields.Field {
+  /// Returns the range of a length-delimited field.
+  ///
   /// - Throws: `ModelError` when the field is a number.
   func requireDelimited(_ what: String) throws -> Range<Int> {
     guard let range = delimitedRange else {

@@ -1,6 +1,6 @@
 import Storage
 
-/// An ONNX graph that is being made: initializers, nodes that compute from them, and outputs.
+/// An ONNX graph under construction: initializers, nodes that compute from them, and outputs.
 struct ONNXGraph: Sendable {
   /// A constant of the graph.
   struct Initializer: Sendable {
@@ -8,7 +8,8 @@ struct ONNXGraph: Sendable {
     let type: DataType
     let dimensions: [Int]
     let byteCount: Int
-    /// Little-endian, row-major; types narrower than a byte are packed low bits first.
+    /// Loads the elements, little-endian and row-major; types narrower than a byte are packed low
+    /// bits first.
     let load: @Sendable () throws -> SharedBytes
 
     init(
@@ -22,7 +23,7 @@ struct ONNXGraph: Sendable {
       self.load = load
     }
 
-    /// A small constant that is in memory.
+    /// Creates a small constant from elements in memory.
     init<Element: BitwiseCopyable & Sendable>(
       _ name: String, _ type: DataType, _ dimensions: [Int], _ elements: [Element]
     ) {
@@ -34,7 +35,7 @@ struct ONNXGraph: Sendable {
 
   struct Node: Hashable, Sendable {
     let operation: String
-    /// Whose operator it is; empty for ONNX's own.
+    /// The operator's domain; empty for ONNX's own.
     var domain = ""
     let inputs: [String]
     let output: String
@@ -46,7 +47,7 @@ struct ONNXGraph: Sendable {
   struct Port: Hashable, Sendable {
     enum Dimension: Hashable, Sendable {
       case count(Int)
-      /// Any number, the same wherever it has this name.
+      /// Any length, equal to all other dimensions of this name.
       case named(String)
     }
 
@@ -65,7 +66,7 @@ struct ONNXGraph: Sendable {
     }
   }
 
-  /// `TensorProto.DataType`, as a number.
+  /// A number of `TensorProto.DataType`.
   struct DataType: Hashable, Sendable {
     let number: Int
 
@@ -78,6 +79,8 @@ struct ONNXGraph: Sendable {
 
     private init(number: Int) { self.number = number }
 
+    /// Creates the data type for elements of `type`.
+    ///
     /// - Throws: `ModelError` when ONNX has no such type.
     init(_ type: ElementType) throws {
       let numbers: [ElementType: Int] = [
@@ -99,24 +102,26 @@ struct ONNXGraph: Sendable {
   var outputs: [Port] = []
 }
 
-/// Lists the tensors of a graph that are no initializers of the model: those in the attributes of its
-/// nodes, and all of the graphs inside these, such as the branches of an `If`.
+/// Lists the tensors of a graph that are not the model's initializers: those in the attributes of
+/// its nodes, and all of the graphs inside these, such as the branches of an `If`.
 struct ONNXNodeTensors {
-  /// Graphs within graphs beyond this depth are not looked into.
+  /// Graphs nested beyond this depth are not searched.
   static let depthLimit = 32
-  /// More than any model has.
+  /// The most tensors listed; no real model has as many.
   static let countLimit = 100_000
 
   private let file: InputFile
-  /// In the order of the file.
+  /// The listed tensors, in the order of the file.
   private(set) var entries: [UnreadEntry] = []
-  /// All of them, listed or not.
+  /// The number of tensors, listed or not.
   private(set) var count = 0
 
   init(file: InputFile) { self.file = file }
 
-  /// - Parameter place: the names of the graphs around the node, and what they are in.
-  /// - Throws: `ModelError` for what is no protobuf.
+  /// Adds the tensors in a node's attributes.
+  ///
+  /// - Parameter place: the enclosing graphs.
+  /// - Throws: `ModelError` if the range is not protobuf.
   mutating func add(node range: Range<Int>, place: Place = Place()) throws {
     var (name, type, output) = ("", "", "")
     var attributes: [Range<Int>] = []
@@ -135,7 +140,7 @@ struct ONNXNodeTensors {
     for attribute in attributes { try add(attribute: attribute, of: node, place: place) }
   }
 
-  /// Where a node is, in words and in the names of entries.
+  /// The location of a node, as a prefix of entries' names and in words.
   struct Place {
     var prefix = ""
     var words = ""

@@ -1,6 +1,6 @@
 import Storage
 
-/// Loads initializers' elements from a model's file and from the files beside it.
+/// Loads the elements of initializers from a model's file and from the files beside it.
 struct ONNXTensorData: Sendable {
   let file: InputFile
   private let siblings: SiblingFiles
@@ -10,7 +10,7 @@ struct ONNXTensorData: Sendable {
     siblings = SiblingFiles(beside: file)
   }
 
-  /// The files of external data, sorted by name, each once.
+  /// Returns the paths of the external data files, sorted by name, each once.
   ///
   /// - Throws: `ModelError` when a name would leave the folder.
   func externalPaths(of initializers: [ONNXTensorDescription]) throws -> [String] {
@@ -21,7 +21,7 @@ struct ONNXTensorData: Sendable {
     return try Set(locations).sortedByBytes().map(siblings.path)
   }
 
-  /// Checks, without reading it, that the data can be as long as the shape needs.
+  /// Checks, without reading the data, that it can have the length that the shape needs.
   func check(
     _ description: ONNXTensorDescription, byteCount: Int, _ elementType: ElementType
   ) throws {
@@ -33,7 +33,7 @@ struct ONNXTensorData: Sendable {
       guard field == elementType.onnxTypedField else {
         throw ModelError.malformed("\(description.type.name) data in \(field.name)")
       }
-      return  // counted when loaded
+      return  // loading counts the elements
     case .external(let data):
       found = data.byteCount ?? byteCount
       _ = try external(data, byteCount: found) { _, _ in }
@@ -47,7 +47,7 @@ struct ONNXTensorData: Sendable {
     }
   }
 
-  /// The elements, little-endian and in row-major order, as ONNX stores them too.
+  /// Returns the elements in ONNX's own order: little-endian and row-major.
   func bytes(of description: ONNXTensorDescription, as elementType: ElementType) throws
     -> SharedBytes
   {
@@ -65,8 +65,8 @@ struct ONNXTensorData: Sendable {
     }
   }
 
-  /// All that stands for the elements, as it is: every field but the name and the documentation, and
-  /// external data.
+  /// Returns everything that defines the elements, unprocessed: every field but the name and the
+  /// documentation, then the external data.
   func storedBytes(of description: ONNXTensorDescription) throws -> SharedBytes {
     var bytes: [UInt8] = []
     var fields = ProtobufFields(in: file, range: description.range)
@@ -86,9 +86,10 @@ struct ONNXTensorData: Sendable {
         }).array)
   }
 
-  /// Opens the file of external data, which must reach as far as the data does.
+  /// Opens the file of external data, which must contain all of the data.
   ///
-  /// - Throws: `ModelError` that names the file, and not it as the place: the model is at fault.
+  /// - Throws: `ModelError` whose message names the file but whose location is the model, which is
+  ///   at fault.
   private func external<Result>(
     _ data: ONNXExternalData, byteCount: Int, _ body: (InputFile, Int) throws -> Result
   ) throws -> Result {
@@ -114,7 +115,7 @@ struct ONNXTensorData: Sendable {
     var fields = ProtobufFields(in: file, range: description.range)
     while let next = try fields.next() {
       guard next.number == field.rawValue else { continue }
-      // One packed field of reals is the usual case, and is the elements as they are.
+      // Floating-point data is usually one packed field, which is exactly the elements.
       if field.fixedWidth != nil, let range = next.delimitedRange, range.count == expected,
         elements.isEmpty
       {
@@ -145,7 +146,9 @@ struct ONNXTypedElements {
   private let byteCount: Int
   private var bytes: [UInt8] = []
 
-  /// - Parameter byteCount: what the tensor needs; more is an error before it is collected.
+  /// Creates an empty collection.
+  ///
+  /// - Parameter byteCount: the bytes that the tensor needs; it is an error to append more.
   init(field: ONNXTypedField, elementType: ElementType, byteCount: Int) {
     self.field = field
     self.elementType = elementType
@@ -156,7 +159,7 @@ struct ONNXTypedElements {
 
   /// Adds the elements of one occurrence of the field.
   ///
-  /// - Throws: `ModelError` for another encoding, a value that the type does not have, or more
+  /// - Throws: `ModelError` for another encoding, a value that the type cannot represent, or more
   ///   elements than the tensor has.
   mutating func append(_ occurrence: ProtobufFields.Field, in file: InputFile) throws {
     switch (occurrence.content, field.fixedWidth) {
@@ -183,6 +186,8 @@ struct ONNXTypedElements {
     }
   }
 
+  /// Returns the collected bytes.
+  ///
   /// - Throws: `ModelError` when there are too few elements.
   func finish(_ shape: Shape) throws -> SharedBytes {
     guard bytes.count == byteCount else {
@@ -200,7 +205,7 @@ struct ONNXTypedElements {
   }
 
   private mutating func append(_ value: UInt64, offset: Int) throws {
-    // An entry of int32_data holds two elements of 4 bits.
+    // One int32_data entry holds two 4-bit elements.
     let width = max(1, elementType.bitWidth / 8)
     guard width <= byteCount - bytes.count else { throw tooMany(offset) }
     guard isInRange(value) else {
@@ -215,7 +220,8 @@ struct ONNXTypedElements {
     }
   }
 
-  /// Signed numbers are sign-extended to 64 bits; reals of 16 and 8 bits are unsigned codes.
+  /// Whether `value` fits the type: signed numbers are sign-extended to 64 bits, and 16-bit and
+  /// 8-bit floats are unsigned codes.
   private func isInRange(_ value: UInt64) -> Bool {
     let signed = Int64(bitPattern: value)
     switch elementType {
@@ -235,15 +241,17 @@ struct ONNXTypedElements {
   }
 }
 
-/// Where in another file a tensor's data lies: the pairs of `external_data`.
+/// The location of a tensor's data in another file: the pairs of `external_data`.
 struct ONNXExternalData: Hashable, Sendable {
-  /// Relative to the model's folder.
+  /// The file's path, relative to the model's folder.
   let location: String
   let offset: Int
-  /// `nil` when the tensor's own length counts.
+  /// The length; `nil` if the tensor's shape determines it.
   let byteCount: Int?
 
-  /// - Throws: `ModelError` for a missing location, numbers that are none, and pairs given twice.
+  /// Parses the pairs.
+  ///
+  /// - Throws: `ModelError` for a missing location, invalid numbers, and duplicate keys.
   init(_ pairs: [ONNXStringPair]) throws {
     var values: [String: String] = [:]
     for pair in pairs where values.updateValue(pair.value, forKey: pair.key) != nil {

@@ -1,29 +1,32 @@
 import Storage
 
-/// A `TensorProto` without its data, and where the data is.
+/// A `TensorProto` without its data, and the location of the data.
 struct ONNXTensorDescription: Sendable {
-  /// Where the data is said to be.
+  /// The location that the message gives for its data.
   enum Place: Hashable, Sendable {
-    /// `raw_data`, at this range of the model's file.
+    /// `raw_data`, in this range of the model's file.
     case raw(Range<Int>)
     /// In this field, which is looked up again when the tensor is loaded.
     case typed(ONNXTypedField)
     case external(ONNXExternalData)
-    /// Nowhere: the tensor has no elements.
+    /// Nowhere, because the tensor has no elements.
     case none
   }
 
-  /// More axes than anything has.
+  /// The most axes; no real tensor has as many.
   static let rankLimit = 64
 
-  /// The message, in the file.
+  /// The range of the message in the file.
   let range: Range<Int>
   let name: String
   let type: ONNXDataType
   let shape: Shape
   let place: Place
 
-  /// - Throws: `ModelError` for what ONNX does not allow, or data whose place is not clear.
+  /// Reads a message's fields.
+  ///
+  /// - Throws: `ModelError` for anything that ONNX does not allow, or data whose location is
+  ///   ambiguous.
   init(reading file: InputFile, range: Range<Int>) throws {
     var header = ONNXTensorHeader()
     var reader = ONNXFieldReader(file: file)
@@ -37,7 +40,7 @@ struct ONNXTensorDescription: Sendable {
         }
         raw = try field.requireDelimited("raw_data")
       } else if let data = ONNXTypedField(rawValue: field.number) {
-        // An empty packed field is no data.
+        // An empty packed field holds no data.
         if field.delimitedRange?.isEmpty != true { typed.insert(data) }
       } else {
         try header.take(field, from: &reader)
@@ -51,15 +54,17 @@ struct ONNXTensorDescription: Sendable {
     }
   }
 
-  /// The type's name where the tensor can only be listed.
+  /// The type's name if the tensor can only be listed.
   var unreadableType: String? {
     guard let elementType = type.elementType else { return type.name }
-    // Elements narrower than a byte are readable where they fill whole bytes.
+    // Elements narrower than a byte are readable if they fill whole bytes.
     let isWhole = elementType.byteCount(forElements: shape.elementCount) != nil
     return isWhole || elementType.bitWidth >= 8 ? nil : type.name
   }
 
-  /// - Throws: `ModelError` when the data cannot be as long as the shape needs.
+  /// Returns the described tensor.
+  ///
+  /// - Throws: `ModelError` when the data cannot have the length that the shape needs.
   func tensor(in data: ONNXTensorData) throws -> Tensor {
     guard unreadableType == nil, let elementType = type.elementType else {
       var tensor = try Tensor(
@@ -119,9 +124,9 @@ struct ONNXTensorDescription: Sendable {
 
 /// ONNX's `TensorProto.DataType`.
 struct ONNXDataType: Sendable {
-  /// ONNX's name; `type N` for a number that is not in the table.
+  /// ONNX's name, or `type N` for a number that is not in the table.
   let name: String
-  /// `nil` for types that have no counterpart here.
+  /// The matching element type; `nil` if there is none.
   let elementType: ElementType?
 
   init(number: Int) {
@@ -143,8 +148,8 @@ struct ONNXDataType: Sendable {
 }
 
 extension ElementType {
-  /// The field of `TensorProto` that holds elements of this type when `raw_data` does not, with how
-  /// it is encoded there.
+  /// The field of `TensorProto` that holds elements of this type when `raw_data` does not; it also
+  /// determines their encoding.
   var onnxTypedField: ONNXTypedField? {
     switch self {
     case .float32, .complex64: .floats
@@ -179,7 +184,7 @@ enum ONNXTypedField: Int, CaseIterable {
     }
   }
 
-  /// Bytes of an element of fixed width; `nil` for varints.
+  /// The bytes of an element of fixed width; `nil` for varints.
   var fixedWidth: Int? {
     switch self {
     case .floats: 4

@@ -1,27 +1,27 @@
 import Storage
 
-/// Walks over the fields of one protobuf message in a file, without reading what they hold.
+/// Walks over the fields of one protobuf message in a file without reading their contents.
 ///
-/// This keeps memory bounded: tensors' data stays in the file, and only the small fields are copied
+/// This bounds memory: tensor data stays in the file, and only the small fields are copied
 /// out (`ONNXFieldReader`). The encoding is described at
 /// <https://protobuf.dev/programming-guides/encoding>.
 struct ProtobufFields {
   /// How a field's content is encoded.
   enum Content: Equatable {
     case varint(UInt64)
-    /// 4 or 8 bytes at this range of the file.
+    /// 4 or 8 bytes in this range of the file.
     case fixed(Range<Int>)
-    /// A text, bytes, a message or packed numbers at this range of the file.
+    /// A string, bytes, a message or packed numbers in this range of the file.
     case delimited(Range<Int>)
   }
 
   struct Field {
     let number: Int
     let content: Content
-    /// Where the field lies in the file, its tag included.
+    /// The range of the field in the file, including its tag.
     let range: Range<Int>
 
-    /// The content's place, for fields that have a length.
+    /// The range of the content, for length-delimited fields.
     var delimitedRange: Range<Int>? {
       if case .delimited(let range) = content { return range }
       return nil
@@ -32,16 +32,18 @@ struct ProtobufFields {
   private let end: Int
   private var offset: Int
 
-  /// - Parameter range: where the message lies, inside the file.
+  /// Creates a cursor over a message's fields.
+  ///
+  /// - Parameter range: the range of the message in the file.
   init(in file: InputFile, range: Range<Int>) {
     self.file = file
     offset = range.lowerBound
     end = range.upperBound
   }
 
-  /// The next field, or `nil` at the end of the message.
+  /// Returns the next field, or `nil` at the end of the message.
   ///
-  /// - Throws: `ModelError` with the offset of what is no field.
+  /// - Throws: `ModelError` with the offset of anything that is not a field.
   mutating func next() throws -> Field? {
     guard offset < end else { return nil }
     let start = offset
@@ -68,7 +70,7 @@ struct ProtobufFields {
     return Field(number: Int(tag >> 3), content: content, range: start..<offset)
   }
 
-  /// Whether the next field is `number`, has a length, and ends past the message.
+  /// Whether the next field is `number`, is length-delimited, and ends past the message.
   func isCut(inside number: Int) -> Bool {
     guard offset < end,
       let head = try? file.bytes(at: offset, count: min(15, end - offset), purpose: "a field")
@@ -94,7 +96,7 @@ struct ProtobufFields {
 }
 
 extension ByteReader {
-  /// The next base-128 varint.
+  /// Reads the next base-128 varint.
   mutating func readVarint(for purpose: String) throws -> UInt64 {
     let start = fileOffset
     var value: UInt64 = 0
@@ -108,10 +110,10 @@ extension ByteReader {
   }
 }
 
-/// The bytes of one protobuf message, field by field.
+/// The bytes of one protobuf message, encoded field by field.
 ///
-/// `ProtobufFields` is its counterpart. Tensors' data are not kept here: a message may end with
-/// bytes that are written behind it, whose count is given.
+/// `ProtobufFields` is its counterpart. Tensor data is not kept here: a message may end with bytes
+/// of a given count that are written after it.
 struct ProtobufEncoder {
   private(set) var bytes: [UInt8] = []
 
@@ -137,13 +139,13 @@ struct ProtobufEncoder {
     bytes += content
   }
 
-  /// The tag and length of a field whose content is written by others.
+  /// Appends the tag and length of a field whose content is written elsewhere.
   mutating func appendHead(_ number: Int, byteCount: Int) {
     append(varint: UInt64(number) << 3 | 2)
     append(varint: UInt64(byteCount))
   }
 
-  /// The fields of `other`.
+  /// Appends the fields of `other`.
   mutating func append(_ other: ProtobufEncoder) { bytes += other.bytes }
 
   private mutating func append(varint value: UInt64) {

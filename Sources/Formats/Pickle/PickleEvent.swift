@@ -2,31 +2,32 @@ import Storage
 
 /// Something that a pickle would make Python do beyond building plain data.
 public struct PickleEvent: Hashable, Sendable {
-  /// What an opcode would have Python do.
+  /// The kind of an event.
   public enum Kind: Hashable, Sendable {
-    /// A class or function is looked up, which imports its module.
+    /// A lookup of a class or function, which imports its module.
     case global(name: String)
-    /// A global that is computed while unpickling: which one cannot be read from the file.
+    /// A lookup of a global whose name is computed while unpickling, so that the file does not show
+    /// it.
     case computedGlobal
-    /// A registered extension code is looked up.
+    /// A lookup of a registered extension code.
     case extensionCode(Int)
-    /// A call; `callee` is `nil` when what is called was computed.
+    /// A call; `callee` is `nil` if the callee was computed.
     case call(callee: String?, argument: String)
-    /// The state of an object is set, or of the class or function itself.
+    /// Setting the state of an object, or of the class or function itself.
     case state(of: String?, isGlobal: Bool)
-    /// The program that unpickles is asked for an object, by an identifier.
+    /// A request to the unpickling program for an object, by an identifier.
     case persistentIdentifier(String)
   }
 
-  /// What happens.
+  /// The kind of the event.
   public let kind: Kind
-  /// What is to be thought of it.
+  /// The assessment of the event.
   public let verdict: PickleVerdict
-  /// What a known global does.
+  /// The known effect of the global.
   public let knownFor: String?
-  /// As `pickletools` names it.
+  /// The opcode as `pickletools` names it.
   public let opcode: String
-  /// In the file, or in the stream that holds the pickle where the file holds that compressed.
+  /// The offset in the file, or in the decompressed stream if the file holds the pickle compressed.
   public let offset: Int
 
   init(_ kind: Kind, _ judgement: PickleGlobalJudgement, opcode: PickleOpcode, offset: Int) {
@@ -62,27 +63,28 @@ public struct PickleEvent: Hashable, Sendable {
   }
 }
 
-/// How far a class or function that a pickle names is to be trusted.
+/// The degree to which a class or function that a pickle names can be trusted.
 public enum PickleVerdict: String, Codable, CaseIterable, Sendable {
-  /// Known to be data or a constructor of data.
+  /// The name is known to be data or a constructor of data.
   case allowed
-  /// Nothing is known about it.
+  /// Nothing is known about the name.
   case unknown
-  /// Known to run code, to reach the network or the file system, or to hide what is called.
+  /// The name is known to run code, to reach the network or the file system, or to hide what is
+  /// called.
   case dangerous
 }
 
-/// What a pickle would make Python do, as far as it could be followed.
+/// The record of the effects of a pickle, as far as it could be followed.
 struct PickleRecord: Sendable {
   let events: [PickleEvent]
-  /// The objects; without a root where there is a problem.
+  /// The objects; the root is meaningless if there is a problem.
   let graph: PickleGraph
-  /// Why the pickle could not be followed to its end.
+  /// The reason why the pickle could not be followed to its end; `nil` if it was.
   let problem: ModelError?
 }
 
 extension PickleOpcode {
-  /// As CPython's `pickletools` names the opcode.
+  /// The opcode's name in CPython's `pickletools`.
   var name: String {
     switch self {
     case .global: "GLOBAL"

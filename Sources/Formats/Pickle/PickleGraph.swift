@@ -1,15 +1,15 @@
 import Storage
 
-/// The objects that a pickle describes, as plain data: a call is a node that names what would be
-/// called, and nothing is ever called.
+/// The objects that a pickle describes, as plain data: a call becomes a node that names the callee,
+/// and nothing is ever called.
 ///
-/// Nodes refer to each other by index, so that shared and even self-referential objects cost
+/// Nodes refer to one another by index, so that shared and even self-referential objects cost
 /// nothing to hold or to release.
 struct PickleGraph: Sendable {
   /// An index into `nodes`.
   typealias Reference = Int
 
-  /// What a pickle can describe.
+  /// An object that a pickle can describe.
   enum Node: Sendable {
     case none
     case boolean(Bool)
@@ -27,7 +27,7 @@ struct PickleGraph: Sendable {
     case global(String)
     /// The result of calling a global.
     case object(Object)
-    /// Something outside the pickle, by its identifier.
+    /// An object outside the pickle, by its identifier.
     case persistent(Reference)
   }
 
@@ -37,22 +37,22 @@ struct PickleGraph: Sendable {
   }
 
   struct Object: Sendable {
-    /// What would be called: a global.
+    /// The global that would be called.
     var callee: Reference
     /// A tuple.
     var arguments: Reference
-    /// A dictionary, where there are keyword arguments.
+    /// A dictionary, if there are keyword arguments.
     var keywords: Reference?
-    /// Appended to the result afterwards.
+    /// Elements appended to the result afterwards.
     var elements: [Reference] = []
-    /// Set on the result afterwards.
+    /// Items set on the result afterwards.
     var items: [Item] = []
-    /// What the result's attributes would be set from.
+    /// The object from which the result's attributes would be set.
     var state: Reference?
   }
 
   let nodes: [Node]
-  /// For each node, the byte offset of the opcode that made it.
+  /// The byte offset of the opcode that made each node.
   let positions: [Int]
   let root: Reference
 }

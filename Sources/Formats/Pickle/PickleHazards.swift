@@ -1,7 +1,7 @@
 /// Classes and functions that do harm when an unpickler calls them, and what each is known for.
 ///
-/// The list is for naming dangers, not for finding them all: whatever is neither here nor known to
-/// be data is reported as unknown, and nothing of either kind is ever called. Sources: the
+/// The list serves to name dangers, not to find all of them: anything that is neither listed here
+/// nor known to be data is reported as unknown, and neither kind is ever called. Sources: the
 /// documentation of Python and of the packages, and the advisories of picklescan, fickling and
 /// modelscan.
 enum PickleHazards {
@@ -15,12 +15,12 @@ enum PickleHazards {
   private static let attributeAccess = "reaches any attribute, such as another module's functions"
   private static let imports = "imports modules, which runs code"
 
-  /// Whether a checkpoint that calls `name` is refused, because it would run programs or code, reach
-  /// the network or files, or end the program that loads it.
+  /// Whether a checkpoint that calls `name` is refused, because the call would run programs or
+  /// code, reach the network or files, or end the program that loads it.
   ///
-  /// Most of what is dangerous is in harmless checkpoints as well, where it is data to whoever
-  /// executes nothing: bound methods and `torch.relu` are calls of `getattr`, functions and classes of
-  /// a notebook are those of cloudpickle, enumerations come from any module.
+  /// Most dangerous names also occur in harmless checkpoints, where they are mere data to a reader
+  /// that executes nothing: bound methods and `torch.relu` are calls of `getattr`, functions and
+  /// classes of a notebook are those of cloudpickle, and enumerations come from any module.
   static func isRefused(_ name: String) -> Bool {
     guard PickleGlobalJudgement(of: name).verdict == .dangerous, !inert.contains(name) else {
       return false
@@ -36,13 +36,14 @@ enum PickleHazards {
     return !(isClass && dataPackages.contains(String(package)))
   }
 
-  /// Packages whose classes are data, whatever their functions do.
+  /// Packages whose classes are data, even though their functions are dangerous.
   private static let dataPackages: Set<String> = ["signal", "inspect", "sympy"]
 
   /// Packages whose functions rebuild functions and classes.
   private static let serializers: Set<String> = ["cloudpickle", "dill"]
 
-  /// Dangerous because of what they lead to, and nothing to whoever does not execute them.
+  /// Names that are dangerous for what they lead to, but harmless to a reader that executes
+  /// nothing.
   private static let inert: Set<String> = [
     "builtins.getattr", "builtins.setattr", "builtins.delattr", "builtins.hasattr", "builtins.vars",
     "builtins.dir", "builtins.print", "builtins.memoryview", "builtins.map", "builtins.filter",
@@ -55,13 +56,13 @@ enum PickleHazards {
     "transformers.utils.import_utils._LazyModule",
   ]
 
-  /// Functions that call the function that they are given.
+  /// Functions that call the function passed to them.
   static let callers: Set<String> = [
     "builtins.map", "builtins.filter", "operator.call", "_operator.call", "functools.reduce",
     "functools._reconstruct",
   ]
 
-  /// Attributes that lead out of what a dotted name began with.
+  /// Attributes that lead away from the start of a dotted name.
   static let attributes: Set<String> = [
     "os", "posix", "nt", "sys", "subprocess", "builtins", "__builtins__", "__import__",
     "__globals__", "__dict__", "__class__", "__bases__", "__mro__", "__subclasses__", "__code__",
@@ -69,7 +70,7 @@ enum PickleHazards {
     "pty", "runpy", "__reduce__", "__reduce_ex__", "__init__", "__call__",
   ]
 
-  /// Modules of which everything is dangerous, with their submodules.
+  /// Modules that are dangerous as a whole, including their submodules.
   static let modules: [String: String] = Dictionary(
     groups.flatMap { hazard, names in names.map { ($0, hazard) } },
     uniquingKeysWith: { first, _ in first })
@@ -146,7 +147,7 @@ enum PickleHazards {
     ("opens windows and runs their code", ["tkinter", "turtle"]),
   ]
 
-  /// Single classes and functions of modules that are otherwise harmless.
+  /// Single dangerous classes and functions of modules that are otherwise harmless.
   static let names: [String: String] = [
     "builtins.eval": "runs any Python expression",
     "builtins.exec": "runs any Python code",
@@ -249,7 +250,7 @@ enum PickleHazards {
   ]
 }
 
-/// What is known of a class or function that a pickle names.
+/// The assessment of a class or function that a pickle names.
 struct PickleGlobalJudgement: Hashable, Sendable {
   let verdict: PickleVerdict
   let knownFor: String?
@@ -259,6 +260,8 @@ struct PickleGlobalJudgement: Hashable, Sendable {
     self.knownFor = knownFor
   }
 
+  /// Judges a name.
+  ///
   /// - Parameter name: the dotted name in Python 3.
   init(of name: String) {
     if let hazard = PickleHazards.names[name] {

@@ -1,7 +1,7 @@
 import Storage
 
 extension PickleMachine {
-  /// Carries out an opcode that names or calls something outside the pickle.
+  /// Executes an opcode that names or calls something outside the pickle.
   mutating func executeObject(_ opcode: PickleOpcode) throws {
     switch opcode {
     case .global:
@@ -40,7 +40,7 @@ extension PickleMachine {
     }
   }
 
-  /// Extension codes stand for globals that a registry outside the pickle names.
+  /// Pushes the global of an extension code, which only a registry outside the pickle names.
   mutating func pushExtension(_ code: Int, by opcode: PickleOpcode) throws {
     guard isAuditing else { throw failure("refuses extension code \(code)") }
     events.append(PickleEvent(.extensionCode(code), opcode: opcode, offset: position))
@@ -82,8 +82,8 @@ extension PickleMachine {
       .object(PickleGraph.Object(callee: callee, arguments: arguments, keywords: keywords)))
   }
 
-  /// The global by which a call would run programs or code: what is called, or what something that
-  /// calls functions is given.
+  /// Returns the global through which a call would run programs or code: the callee, or an argument
+  /// of a callee that calls functions.
   private func harm(
     ofCalling callee: PickleGraph.Reference, with arguments: PickleGraph.Reference
   ) -> PickleGraph.Reference? {
@@ -96,7 +96,7 @@ extension PickleMachine {
     case .global(let name):
       guard PickleHazards.callers.contains(name) else { return nil }
     case .object(let object):
-      // What `functools.partial`, `getattr` and the like return.
+      // The results of `functools.partial`, `getattr` and the like.
       if case .tuple(let items) = node(object.arguments) { suspects += items }
     default: break
     }
@@ -104,7 +104,7 @@ extension PickleMachine {
     return suspects.first(where: isHarmful)
   }
 
-  /// Of functions that are harmless only with arguments that can be seen.
+  /// Judges calls of functions that are harmless only with visible arguments.
   private func judgementOfUse(
     _ callee: PickleGraph.Reference, _ arguments: PickleGraph.Reference
   ) -> PickleGlobalJudgement? {
@@ -166,8 +166,9 @@ extension PickleMachine {
       }, orFail: "the pickle sets the state of something that has none to set")
   }
 
-  /// torch writes classes whose source it keeps as persistent identifiers that hold the class:
-  /// `('module', class, file, source)`, and before 0.1.10 `(class, file, source)`.
+  /// Pushes an object by its persistent identifier. torch writes a class whose source it keeps as
+  /// an identifier that holds the class: `('module', class, file, source)`, and before 0.1.10
+  /// `(class, file, source)`.
   private mutating func pushPersistent(
     _ identifier: PickleGraph.Reference, by opcode: PickleOpcode
   ) throws {
@@ -187,13 +188,13 @@ extension PickleMachine {
 
   // MARK: Records
 
-  /// The dotted name of a global, or `nil` for what is computed.
+  /// Returns the dotted name of a global, or `nil` for a computed object.
   private func name(of reference: PickleGraph.Reference) -> String? {
     if case .global(let name) = node(reference) { return name }
     return nil
   }
 
-  /// The beginning of an argument, for people.
+  /// Returns a readable abbreviation of an argument.
   private func summary(of reference: PickleGraph.Reference, depth: Int = 0) -> String {
     switch node(reference) {
     case .none: return "None"

@@ -3,34 +3,33 @@ import Storage
 /// Reads one pickle into a `PickleGraph` without executing anything.
 ///
 /// A pickle is a program for a stack machine whose calls build Python objects. Here the stack holds
-/// references to nodes and a call makes a node. All opcodes of protocols 0 to 5 are known.
+/// references to nodes, and a call makes a node. The machine knows all opcodes of protocols 0 to 5.
 ///
-/// Reading takes every class and function for what it is, a name, but refuses a pickle that would
-/// run programs or code when Python loads it, and what reaches outside the pickle (extension codes,
-/// out-of-band buffers). Auditing refuses nothing that Python would accept, and records all that the
-/// pickle would make Python do.
+/// Reading treats every class and function as a mere name. It refuses a pickle that would run
+/// programs or code when Python loads it, or that reaches outside the pickle (extension codes,
+/// out-of-band buffers). Auditing refuses nothing that Python would accept, and records everything
+/// that the pickle would make Python do.
 struct PickleMachine {
-  /// Pickles inside archives that are longer than this are refused; the tensors' bytes are not in
-  /// them.
+  /// The most bytes of a pickle inside an archive; they do not include the tensors' bytes.
   static let byteLimit = 1 << 28
   static let nodeLimit = 1 << 24
-  /// Longest integer, in bytes or in digits.
+  /// The longest integer, in bytes or in digits.
   static let integerLimit = 1024
 
   private(set) var reader: ByteReader
   let isAuditing: Bool
-  /// What the pickle would make Python do; filled while auditing.
+  /// The recorded effects of the pickle; filled only while auditing.
   var events: [PickleEvent] = []
   private var nodes: [PickleGraph.Node] = []
   private var positions: [Int] = []
   private var stack: [PickleGraph.Reference] = []
-  /// The stack's heights at the marks.
+  /// The stack heights at the marks.
   private var marks: [Int] = []
   private var memo: [Int: PickleGraph.Reference] = [:]
-  /// Offset of the opcode under way.
+  /// The offset of the current opcode.
   private(set) var position = 0
 
-  /// Reads the pickle that `reader` stands at, and leaves `reader` behind it.
+  /// Reads the pickle at `reader`, and advances `reader` past it.
   ///
   /// - Throws: `ModelError` at the offending opcode.
   static func read(
@@ -47,8 +46,8 @@ struct PickleMachine {
     return PickleGraph(nodes: machine.nodes, positions: machine.positions, root: root)
   }
 
-  /// Records what the pickle that `reader` stands at would make Python do, and leaves `reader`
-  /// behind it, or where it cannot be followed any further.
+  /// Records what the pickle at `reader` would make Python do, and advances `reader` past it, or to
+  /// the point where it cannot be followed any further.
   static func record(from reader: inout ByteReader) -> PickleRecord {
     var machine = PickleMachine(reader: reader, isAuditing: true)
     defer { reader = machine.reader }
@@ -72,6 +71,8 @@ struct PickleMachine {
     self.isAuditing = isAuditing
   }
 
+  /// Executes the pickle.
+  ///
   /// - Returns: the object that the pickle makes.
   private mutating func run() throws -> PickleGraph.Reference {
     while true {
@@ -87,7 +88,7 @@ struct PickleMachine {
         throw error.located(offset: position)
       }
     }
-    // Python takes the topmost object and forgets the others.
+    // Python takes the topmost object and ignores the others.
     guard isAuditing || stack.count == 1 && marks.isEmpty else {
       throw failure("the pickle ends with \(counted(stack.count, "object")) instead of one")
     }
@@ -117,19 +118,19 @@ struct PickleMachine {
   }
 
   mutating func readText(_ count: Int) throws -> String {
-    // Python decodes lone surrogates as well.
+    // Python also decodes lone surrogates.
     guard !isAuditing else {
       return String(decoding: try readBytes(count).array, as: UTF8.self)
     }
     return try reader.readUTF8(count, for: "a pickled text")
   }
 
-  /// The bytes up to the next newline.
+  /// Reads the bytes up to the next newline.
   mutating func readLine() throws -> [UInt8] {
     try reader.readLine(for: "a pickle opcode's argument").array
   }
 
-  /// A line that is UTF-8.
+  /// Reads a line of UTF-8.
   mutating func readTextLine() throws -> String {
     let line = try readLine()
     if isAuditing { return String(decoding: line, as: UTF8.self) }
@@ -141,7 +142,7 @@ struct PickleMachine {
 
   // MARK: Stack
 
-  /// Makes a node of `node` without pushing it.
+  /// Adds `node` to the graph without pushing it.
   mutating func make(_ node: PickleGraph.Node) throws -> PickleGraph.Reference {
     guard nodes.count < Self.nodeLimit else {
       throw ModelError(
@@ -178,10 +179,10 @@ struct PickleMachine {
 
   mutating func mark() { marks.append(stack.count) }
 
-  /// Whether the topmost thing on the stack is a mark.
+  /// Whether the topmost item on the stack is a mark.
   var isAtMark: Bool { marks.last == stack.count }
 
-  /// Everything above the topmost mark, which is removed too.
+  /// Pops everything above the topmost mark, and the mark itself.
   mutating func popToMark() throws -> [PickleGraph.Reference] {
     guard let height = marks.popLast() else {
       throw failure("the pickle's stack has no mark")
@@ -207,20 +208,19 @@ struct PickleMachine {
 
   func node(_ reference: PickleGraph.Reference) -> PickleGraph.Node { nodes[reference] }
 
-  /// The offset of the opcode that made a node.
+  /// Returns the offset of the opcode that made a node.
   func position(of reference: PickleGraph.Reference) -> Int { positions[reference] }
 
-  /// Changes a node in place; `body` returns `false` for a node it cannot change.
+  /// Changes a node in place; `body` returns `false` for a node that it cannot change.
   mutating func change(
     _ reference: PickleGraph.Reference, _ body: (inout PickleGraph.Node) -> Bool,
     orFail message: String
   ) throws {
-    // Python may find an attribute or a method for what is unknown here.
+    // Python may find an attribute or method on an object that is unknown here.
     guard body(&nodes[reference]) || isAuditing else { throw failure(message) }
   }
 
   /// Pushes the global `module.name`, under its Python 3 name.
-  ///
   mutating func pushGlobal(module: String, name: String, by opcode: PickleOpcode) throws {
     let global = PickleNames.python3(module: module, name: name)
     if isAuditing {
@@ -231,7 +231,7 @@ struct PickleMachine {
 }
 
 extension PickleMachine {
-  /// Carries out one opcode other than STOP.
+  /// Executes one opcode other than STOP.
   mutating func execute(_ opcode: PickleOpcode) throws {
     switch opcode {
     case .stop: return
@@ -286,7 +286,7 @@ extension PickleMachine {
     switch opcode {
     case .int:
       let line = try readTextLine()
-      // Protocol 0 has no opcodes of their own for the truth values.
+      // Protocol 0 has no separate opcodes for Booleans.
       switch line {
       case "00": try push(.boolean(false))
       case "01": try push(.boolean(true))
@@ -316,7 +316,7 @@ extension PickleMachine {
     do {
       try push(try PickleInteger.node(decimal: text))
     } catch let error as ModelError {
-      // Python also knows hexadecimal digits, underscores and white space.
+      // Python also accepts hexadecimal digits, underscores and white space.
       guard isAuditing else { throw error }
       try push(.integer(0))
     }
@@ -361,7 +361,7 @@ extension PickleMachine {
     }
   }
 
-  /// Python 2's string of bytes is a text where it can be.
+  /// Pushes a Python 2 byte string, as text if it is valid UTF-8.
   private mutating func pushString(_ bytes: SharedBytes) throws {
     let text = bytes.withUnsafeBytes { String(validating: $0, as: UTF8.self) }
     try push(text.map { .text($0) } ?? .bytes(bytes))
@@ -413,7 +413,7 @@ extension PickleMachine {
     }
   }
 
-  /// Adds to a list or to a set, or to what a call returned, which may be either.
+  /// Adds elements to a list or set, or to the result of a call, which may be either.
   private mutating func add(
     _ elements: [PickleGraph.Reference], to target: PickleGraph.Reference, isSet: Bool
   ) throws {

@@ -1,8 +1,8 @@
 import Storage
 
-/// The escaped texts of pickle protocol 0.
+/// Decoding of the escaped strings of pickle protocol 0.
 enum PickleText {
-  /// The bytes of a quoted Python 2 string, as `repr` writes it.
+  /// Returns the bytes of a quoted Python 2 string, as `repr` writes it.
   ///
   /// - Throws: `ModelError` when the quotes are missing or an escape is incomplete.
   static func unquoting(_ line: [UInt8]) throws -> [UInt8] {
@@ -45,9 +45,10 @@ enum PickleText {
     return result
   }
 
-  /// The text of a `raw-unicode-escape` line: Latin-1 with `\u` and `\U` escapes.
+  /// Returns the text of a `raw-unicode-escape` line: Latin-1 with `\u` and `\U` escapes.
   ///
-  /// - Parameter isLenient: take escapes that are no characters, which Python's texts may hold.
+  /// - Parameter isLenient: whether to accept escapes that are not characters, which Python strings
+  ///   may hold.
   static func unescaping(_ line: [UInt8], isLenient: Bool = false) throws -> String {
     var scalars = String.UnicodeScalarView()
     var rest = line[...]
@@ -77,9 +78,9 @@ enum PickleText {
   }
 }
 
-/// Integers of any length, between a pickle's two's complement and decimal digits.
+/// Conversion of integers of any length between a pickle's two's complement and decimal digits.
 enum PickleInteger {
-  /// The integer of a little-endian two's complement; no bytes are zero.
+  /// Returns the integer of a little-endian two's complement; an empty one is zero.
   static func node(littleEndian bytes: [UInt8]) -> PickleGraph.Node {
     let isNegative = (bytes.last ?? 0) & 0x80 != 0
     // Sign extension beyond 8 bytes does not make the number larger.
@@ -111,7 +112,7 @@ enum PickleInteger {
     return .largeInteger(String(decoding: digits.reversed(), as: UTF8.self))
   }
 
-  /// The integer of decimal digits with an optional sign.
+  /// Returns the integer of decimal digits with an optional sign.
   ///
   /// - Throws: `ModelError` for anything else, or more digits than the machine's limit.
   static func node(decimal text: String) throws -> PickleGraph.Node {
@@ -119,9 +120,9 @@ enum PickleInteger {
     return node(littleEndian: try twosComplement(decimal: text))
   }
 
-  /// The shortest little-endian two's complement of a decimal number.
+  /// Returns the shortest little-endian two's complement of a decimal number.
   ///
-  /// - Throws: `ModelError` when `text` is no decimal number or too long.
+  /// - Throws: `ModelError` when `text` is not a decimal number or is too long.
   static func twosComplement(decimal text: String) throws -> [UInt8] {
     let isNegative = text.hasPrefix("-")
     let digits = isNegative || text.hasPrefix("+") ? Array(text.utf8.dropFirst()) : Array(text.utf8)

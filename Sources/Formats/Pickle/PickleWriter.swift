@@ -1,9 +1,9 @@
 import Storage
 
-/// Writes one pickle of protocol 2, the only one that `torch.load(weights_only=True)` reads.
+/// Writes one pickle of protocol 2, the only protocol that `torch.load(weights_only=True)` reads.
 struct PickleWriter {
   private var bytes: [UInt8] = [PickleOpcode.proto.rawValue, 2]
-  /// Memo indices of globals and of texts that recur.
+  /// Memo indices of globals and of recurring strings.
   private var memo: [Recurring: Int] = [:]
 
   private enum Recurring: Hashable {
@@ -13,7 +13,7 @@ struct PickleWriter {
 
   init() {}
 
-  /// The whole pickle.
+  /// Returns the whole pickle.
   func finish() -> [UInt8] { bytes + [PickleOpcode.stop.rawValue] }
 
   mutating func write(_ opcode: PickleOpcode) { bytes.append(opcode.rawValue) }
@@ -82,7 +82,7 @@ struct PickleWriter {
     bytes += content
   }
 
-  /// Writes a text once and refers to it afterwards.
+  /// Writes a string once and refers to it afterwards.
   mutating func writeRecurring(_ text: String) throws {
     guard !recall(.text(text)) else { return }
     try write(text)
@@ -111,7 +111,7 @@ struct PickleWriter {
   }
 
   private mutating func remember(_ key: Recurring) {
-    // One byte is room for all globals and texts that recur; one that came later is written anew.
+    // One byte suffices for all globals and strings that recur; any beyond that are written anew.
     guard let index = UInt8(exactly: memo.count) else { return }
     memo[key] = Int(index)
     write(.binPut)

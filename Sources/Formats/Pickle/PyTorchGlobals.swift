@@ -1,8 +1,8 @@
 /// The globals that are known to be data or constructors of data.
 ///
-/// They are the weights-only set of torch 2.15, and what ordinary checkpoints hold besides: NumPy
+/// They are the weights-only set of torch 2.15, and what else ordinary checkpoints hold: NumPy
 /// arrays, dates, paths, containers of the standard library, and the modules of `torch.nn`. Naming
-/// one is allowed; whether its use can be represented is decided where the objects are read.
+/// one is allowed; the object reader decides whether its use can be represented.
 enum PyTorchGlobals {
   static func isAllowed(_ name: String) -> Bool {
     allowed.contains(name) || isModuleOrOptimizer(name)
@@ -12,12 +12,13 @@ enum PyTorchGlobals {
     containers + functions + classes + dtypes + storages + tensors + standardLibrary + numpy
       + torchScript)
 
-  /// What is said of globals that are harmless only because the reader looks inside.
+  /// Remarks on globals that are harmless only because the reader looks inside.
   static let remarks = [
     "torch.storage._load_from_bytes": "opens a checkpoint inside this one, which is looked into"
   ]
 
-  /// The classes of `torch.nn.modules.*` and `torch.optim.*`, and activation functions as values.
+  /// Whether `name` is a class of `torch.nn.modules.*` or `torch.optim.*`, or an activation
+  /// function.
   private static func isModuleOrOptimizer(_ name: String) -> Bool {
     let parts = name.split(separator: ".", omittingEmptySubsequences: false)
     guard parts.count >= 4, parts[0] == "torch", let last = parts.last,
@@ -123,9 +124,9 @@ enum PyTorchGlobals {
     }
 }
 
-/// How PyTorch names element types: storage classes for the old ones, dtypes for all.
+/// PyTorch's names of element types: storage classes for the old types, dtypes for all.
 enum PyTorchTypes {
-  /// Types with a storage class of their own; their numbers of elements are stored.
+  /// The types with their own storage class; such storages record their element counts.
   private static let storageClasses: [ElementType: String] = [
     .float64: "DoubleStorage", .float32: "FloatStorage", .float16: "HalfStorage",
     .bfloat16: "BFloat16Storage", .int64: "LongStorage", .int32: "IntStorage",
@@ -136,12 +137,14 @@ enum PyTorchTypes {
   private static let elementTypes = Dictionary(
     uniqueKeysWithValues: storageClasses.map { ($0.value, $0.key) })
 
-  /// The storage class in the module `torch`, or `nil` for types that came after them.
+  /// Returns the storage class in the module `torch`, or `nil` for types newer than storage
+  /// classes.
   static func storageClass(of elementType: ElementType) -> String? {
     storageClasses[elementType]
   }
 
-  /// The element type of a storage class such as `torch.FloatStorage` or its twin in `torch.cuda`.
+  /// Returns the element type of a storage class such as `torch.FloatStorage` or its twin in
+  /// `torch.cuda`.
   static func elementType(ofStorageClass name: String) -> ElementType? {
     for module in ["torch.cuda.", "torch."] where name.hasPrefix(module) {
       return elementTypes[String(name.dropFirst(module.count))]
@@ -149,7 +152,7 @@ enum PyTorchTypes {
     return nil
   }
 
-  /// The type of the integers in a quantized storage class such as `torch.QInt8Storage`.
+  /// Returns the type of the integers in a quantized storage class such as `torch.QInt8Storage`.
   static func quantizedElementType(ofStorageClass name: String) -> ElementType? {
     switch name {
     case "torch.QInt8Storage": .int8
@@ -159,7 +162,7 @@ enum PyTorchTypes {
     }
   }
 
-  /// The name in the module `torch`, or `nil` for the 6-bit types, which PyTorch has not.
+  /// Returns the name in the module `torch`, or `nil` for the 6-bit types, which PyTorch lacks.
   static func dtype(of elementType: ElementType) -> String? {
     switch elementType {
     case .float4E2M1: "float4_e2m1fn_x2"
@@ -168,7 +171,7 @@ enum PyTorchTypes {
     }
   }
 
-  /// The element type of a dtype such as `torch.float8_e5m2`.
+  /// Returns the element type of a dtype such as `torch.float8_e5m2`.
   static func elementType(ofDtype name: String) -> ElementType? {
     guard name.hasPrefix("torch.") else { return nil }
     let dtype = name.dropFirst("torch.".count)
@@ -176,9 +179,9 @@ enum PyTorchTypes {
   }
 }
 
-/// The names that modules and builtins had in Python 2, which pickles of protocols 0 to 2 use.
+/// The Python 2 names of modules and builtins, which pickles of protocols 0 to 2 use.
 enum PickleNames {
-  /// The dotted name of a global in Python 3, as CPython's `_compat_pickle` maps it.
+  /// Returns the dotted name of a global in Python 3, as CPython's `_compat_pickle` maps it.
   static func python3(module: String, name: String) -> String {
     if let mapped = names["\(module).\(name)"] { return mapped }
     return "\(modules[module] ?? module).\(name)"

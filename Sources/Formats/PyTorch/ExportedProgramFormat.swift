@@ -1,11 +1,11 @@
 import OrderedCollections
 import Storage
 
-/// What `torch.export.save` writes since PyTorch 2.8, `.pt2`: a zip archive of a program and its
-/// weights. The weights and constants are read, the program is not.
+/// The files that `torch.export.save` writes since PyTorch 2.8, `.pt2`: a zip archive of a program
+/// and its weights. The weights and constants are read, the program is not.
 ///
-/// `data/weights/<model>_weights_config.json` names each weight with its file, type, sizes and
-/// strides; the same holds of `data/constants`.
+/// `data/weights/<model>_weights_config.json` lists the file, type, sizes and strides of each
+/// weight; `data/constants` has the same form.
 public struct ExportedProgramFormat: ReadOnlyModelFormat {
   public init() {}
 
@@ -24,7 +24,7 @@ public struct ExportedProgramFormat: ReadOnlyModelFormat {
     return Self.folder(of: entries.map(\.name)) != nil
   }
 
-  /// The folder that everything lies in, with its slash.
+  /// Returns the folder that contains everything, with its slash.
   private static func folder(of names: [String]) -> String? {
     names.lazy.compactMap { name -> String? in
       let parts = name.split(separator: "/", omittingEmptySubsequences: false)
@@ -71,7 +71,8 @@ public struct ExportedProgramFormat: ReadOnlyModelFormat {
     return try zip.bytes(of: entry).array == Array("big".utf8)
   }
 
-  /// Data beside the model's own: sample inputs, compiled code, objects of classes of its own.
+  /// Whether the entry is data beside the model's own: sample inputs, compiled code, custom
+  /// objects.
   private static func isUnread(
     _ entry: ZipArchive.Entry, _ folder: String, _ used: Set<String>
   ) -> Bool {
@@ -86,7 +87,7 @@ public struct ExportedProgramFormat: ReadOnlyModelFormat {
   fileprivate struct Configuration {
     let model: String
     let entry: ZipArchive.Entry
-    /// Where its files are, with a slash.
+    /// The folder of its files, with a slash.
     let folder: String
   }
 
@@ -112,7 +113,7 @@ public struct ExportedProgramFormat: ReadOnlyModelFormat {
 }
 
 extension TensorArchive {
-  /// Adds what `configuration` lists.
+  /// Adds the tensors that `configuration` lists.
   fileprivate mutating func add(
     _ configuration: ExportedProgramFormat.Configuration, of zip: ZipArchive, prefix: String,
     isBigEndian: Bool, used: inout Set<String>
@@ -184,7 +185,7 @@ extension TensorArchive {
     )
   }
 
-  /// `{"as_int": 3}`.
+  /// Returns the integer of `{"as_int": 3}`.
   private static func integer(_ json: JSONValue) throws -> Int {
     if case .object(let members) = json, case .integer(let value)? = members["as_int"] {
       return value
@@ -194,12 +195,12 @@ extension TensorArchive {
 }
 
 extension TensorArchive {
-  /// The name under which the constants of a TorchScript archive are read, as its code calls them.
+  /// The name under which a TorchScript archive's constants are read, as in its code.
   static let constantsName = "CONSTANTS"
 
-  /// Adds the constants of a TorchScript archive beside its attributes.
+  /// Adds a TorchScript archive's constants beside its attributes.
   ///
-  /// - Throws: `ModelError` when an attribute has one of their names.
+  /// - Throws: `ModelError` when an attribute has the name of a constant.
   mutating func add(constants: TensorArchive) throws {
     for (name, tensor) in constants.tensors {
       guard tensors.updateValue(tensor, forKey: name) == nil, values[name] == nil else {
@@ -222,7 +223,7 @@ extension TensorArchive {
 }
 
 extension PyTorchObjectReader {
-  /// The constants of a TorchScript archive: `CONSTANTS.c0`, `CONSTANTS.c1`, …
+  /// Reads the constants of a TorchScript archive: `CONSTANTS.c0`, `CONSTANTS.c1`, …
   mutating func readConstants() throws -> TensorArchive {
     guard let items = sequence(graph.root) else {
       throw ModelError.malformed("the constants are no tuple")

@@ -1,30 +1,31 @@
 import Storage
 
-/// The unzipped checkpoints that `torch.save` wrote from 0.1.11 to 1.5, and still writes on request.
+/// The unzipped checkpoints that `torch.save` wrote from 0.1.11 to 1.5, and still writes on
+/// request.
 ///
-/// Five pickles follow each other (a magic number, the version 1001, facts about the machine, the
-/// object, the list of storage keys), then each storage: its number of elements in 64 bits and its
-/// bytes, little-endian on every machine.
+/// Five pickles come first (a magic number, the version 1001, facts about the machine, the object,
+/// the list of storage keys). Each storage follows: its 64-bit element count and its bytes,
+/// little-endian on every machine.
 struct PyTorchLegacyStream: PyTorchStorageSource {
-  /// The first bytes of the integer 0x1950A86A20F9469CFC6C, ten of them behind the opcode LONG1.
+  /// The opcode LONG1, its length 10, and the first bytes of the integer 0x1950A86A20F9469CFC6C.
   private static let signature: [UInt8] = [0x8A, 0x0A, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20]
   private static let magicNumber = "119547037146038801333356"
   private static let version = 1001
 
-  /// Reads one pickle and leaves the reader behind it.
+  /// A function that reads one pickle and advances the reader past it.
   typealias PickleReading = (_ reader: inout ByteReader, _ purpose: String) throws -> PickleGraph
 
-  /// The objects.
+  /// The checkpoint's objects.
   let graph: PickleGraph
   private let load: @Sendable (Range<Int>) throws -> SharedBytes
   private var ranges: [String: Range<Int>] = [:]
   private var storages: [String: TensorStorage] = [:]
 
-  /// The bytes that `isBeginning` looks at.
+  /// The number of bytes that `isBeginning` examines.
   static let signatureByteCount = 24
 
   /// Whether `bytes` begin like such a checkpoint, damaged or not: with the magic number in any
-  /// pickle protocol, of which 4 and 5 put a frame's length before it.
+  /// pickle protocol. Protocols 4 and 5 put a frame's length before it.
   static func isBeginning(_ bytes: SharedBytes) -> Bool {
     let head = bytes.slice(0..<min(bytes.count, signatureByteCount)).array
     if head.starts(with: "L\(magicNumber)".utf8.prefix(signatureByteCount)) { return true }
@@ -32,10 +33,13 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
       && [2, 11].contains { head.dropFirst($0).starts(with: signature) }
   }
 
+  /// Parses a stream.
+  ///
   /// - Parameters:
   ///   - start: a reader of the whole stream, at its beginning.
-  ///   - load: gives bytes of the stream when they are needed.
-  /// - Throws: `ModelError` unless the stream is exactly the pickles and the storages they name.
+  ///   - load: returns bytes of the stream when they are needed.
+  /// - Throws: `ModelError` unless the stream is exactly the pickles and the storages that they
+  ///   name.
   init(
     parsing start: ByteReader,
     readingPickles read: PickleReading = { reader, _ in
@@ -93,7 +97,7 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
     }
   }
 
-  /// The storages that the objects name, by key.
+  /// Returns the storages that the objects name, by key.
   private static func identifiers(
     in graph: PickleGraph
   ) throws -> [String: PyTorchStorageIdentifier] {

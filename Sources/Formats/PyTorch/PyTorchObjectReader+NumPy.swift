@@ -1,8 +1,9 @@
 import Storage
 
-/// NumPy's arrays and scalars as they are pickled.
+/// Pickled NumPy arrays and scalars.
 extension PyTorchObjectReader {
-  /// The array or opaque NumPy object that a call makes, or `nil` when it makes something else.
+  /// Returns the array or opaque NumPy object that a call makes, or `nil` when it makes something
+  /// else.
   mutating func numPyObject(
     _ object: PickleGraph.Object, named name: String
   ) throws -> ArchiveStructure? {
@@ -27,7 +28,7 @@ extension PyTorchObjectReader {
     }
   }
 
-  /// The tensor of a NumPy array.
+  /// Returns the tensor of a NumPy array.
   func numPyTensor(_ reference: PickleGraph.Reference) throws -> Tensor {
     guard case .object(let object) = node(reference), let array = try pickledArray(object),
       case .bytes = array.content
@@ -73,10 +74,10 @@ extension PyTorchObjectReader {
     var content: Content
     /// A class other than `numpy.ndarray`.
     var subclass: String?
-    /// One truth value for each item of a masked array.
+    /// One Boolean per item of a masked array.
     var maskBytes: SharedBytes?
 
-    /// The array as a `.npy` file would hold it.
+    /// Returns the array as a `.npy` file would hold it.
     func array() throws -> NPYArray {
       guard case .bytes(let bytes) = content else { throw PyTorchObjectReader.unknownArray }
       return try NPYArray(
@@ -85,7 +86,7 @@ extension PyTorchObjectReader {
 
     func tensor() throws -> Tensor { try array().tensor(elementType: type.elementType) }
 
-    /// The mask; `nil` where there is none, or it hides nothing.
+    /// The mask; `nil` if there is none, or it hides nothing.
     var mask: NPYArray? {
       get throws {
         guard let maskBytes, maskBytes.array.contains(where: { $0 != 0 }) else { return nil }
@@ -95,10 +96,10 @@ extension PyTorchObjectReader {
     }
   }
 
-  /// An element type as a header of a `.npy` file writes it.
+  /// An element type as the header of a `.npy` file writes it.
   private struct PickledType {
     var descriptor: String
-    /// A type of the package ml_dtypes, which NumPy knows as raw bytes only.
+    /// A type of the ml_dtypes package, which NumPy only knows as raw bytes.
     var elementType: ElementType?
   }
 
@@ -119,8 +120,8 @@ extension PyTorchObjectReader {
     return try pickledArray(callee, arguments, state: object.state)
   }
 
-  /// Whether a function is given what NumPy would make an array of: JAX's for `jax.Array` and the
-  /// classes that it had before, and dill's.
+  /// Whether a function's arguments are those from which NumPy would make an array: JAX's functions
+  /// for `jax.Array` and its former classes, and dill's.
   private static func wrapsArray(_ callee: String) -> Bool {
     callee == "dill._dill._create_array"
       || callee.hasPrefix("jax")
@@ -177,7 +178,7 @@ extension PyTorchObjectReader {
   fileprivate static let unknownArray = ModelError.unsupported(
     "a NumPy array is pickled in an unknown way")
 
-  /// Protocols 0 and 1 have integers where there are truth values.
+  /// Returns a Boolean node; protocols 0 and 1 write Booleans as integers.
   private func truth(_ reference: PickleGraph.Reference) -> PickleGraph.Node {
     switch node(reference) {
     case .integer(let value) where value == 0 || value == 1: .boolean(value == 1)
@@ -198,8 +199,8 @@ extension PyTorchObjectReader {
     return shape
   }
 
-  /// The element type of `numpy.dtype('f4')` with the state `(version, byte order, …)`, or of
-  /// `numpy.dtype(ml_dtypes.bfloat16)`.
+  /// Returns the element type of `numpy.dtype('f4')` with the state `(version, byte order, …)`, or
+  /// of `numpy.dtype(ml_dtypes.bfloat16)`.
   private func type(of reference: PickleGraph.Reference) throws -> PickledType {
     guard case .object(let object) = node(reference), try callee(of: object) == "numpy.dtype",
       let first = try arguments(of: object).first
@@ -234,7 +235,7 @@ extension PyTorchObjectReader {
 
   // MARK: Scalars
 
-  /// The number or text of `numpy.core.multiarray.scalar(dtype, bytes)`.
+  /// Returns the number or string of `numpy.core.multiarray.scalar(dtype, bytes)`.
   func numPyScalar(of object: PickleGraph.Object) throws -> ArchiveValue? {
     let callee = try callee(of: object)
     guard callee == "numpy.core.multiarray.scalar" || callee == "numpy._core.multiarray.scalar"
@@ -253,7 +254,7 @@ extension PyTorchObjectReader {
 }
 
 extension NPYArray {
-  /// An array whose items lie in memory, as a `.npy` file would hold them.
+  /// Creates an array from items in memory, in the form that a `.npy` file would hold.
   fileprivate init(
     descriptor: String, shape: Shape, isFortranOrder: Bool, items: SharedBytes
   ) throws {
@@ -279,9 +280,9 @@ extension NPYArray {
 }
 
 extension ArchiveValue {
-  /// The number of a tensor without axes.
+  /// Creates the number of a tensor without axes.
   ///
-  /// - Throws: `ModelError` for element types that are no numbers.
+  /// - Throws: `ModelError` for element types that are not numbers.
   fileprivate init(scalar tensor: Tensor) throws {
     switch tensor.elementType {
     case .bool: self = .boolean(try tensor.doubleValues().first != 0)

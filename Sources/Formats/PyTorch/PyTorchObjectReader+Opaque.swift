@@ -1,21 +1,21 @@
-/// Objects of classes that are not data: modules, settings, whatever a program keeps.
+/// Objects whose classes are not data: modules, settings, and anything else that a program keeps.
 extension PyTorchObjectReader {
-  /// The parts that an opaque object was pickled as.
+  /// The parts in which an opaque object was pickled.
   struct Parts {
     var className: String
     var arguments: [PickleGraph.Reference]
     var attributes: [PickleGraph.Item] = []
-    /// A state that is no dictionary of attributes.
+    /// A state that is not a dictionary of attributes.
     var state: PickleGraph.Reference?
     var elements: [PickleGraph.Reference]
     var items: [PickleGraph.Item]
   }
 
-  /// The object's own data as a container.
+  /// Reads the object's own data as a container.
   ///
-  /// Items of a dictionary, elements of a list, attributes and arguments are read directly, the
-  /// first of them that there is; what an object has besides goes under `__list__`, `__dict__`,
-  /// `__state__` and `__args__`. A module of `torch.nn` is named as `state_dict()` names it.
+  /// Dictionary items are read directly, or else attributes; list elements, arguments and a state
+  /// are only if there is nothing else. Anything else goes under `__dict__`, `__list__`, `__args__`
+  /// and `__state__`. A module of `torch.nn` has the names that `state_dict()` gives it.
   mutating func readOpaque(
     _ object: PickleGraph.Object, _ callee: String, named name: String
   ) throws -> ArchiveStructure {
@@ -112,7 +112,7 @@ extension PyTorchObjectReader {
     case .none: break
     case .dictionary(let items): parts.attributes = items
     case .tuple(let pair) where pair.count == 2:
-      // The attributes of `__dict__`, and those of `__slots__`.
+      // The attributes of `__dict__` and of `__slots__`.
       switch (node(pair[0]), node(pair[1])) {
       case (.none, .dictionary(let slots)): parts.attributes = slots
       case (.dictionary(let items), .dictionary(let slots)): parts.attributes = items + slots
@@ -130,7 +130,7 @@ extension PyTorchObjectReader {
     var others: [PickleGraph.Item]
   }
 
-  /// `nil` for what is no module of `torch.nn`.
+  /// Returns the module's items, or `nil` if the attributes are not those of a `torch.nn` module.
   private func moduleItems(_ attributes: [PickleGraph.Item]) -> ModuleItems? {
     var own: [String: [PickleGraph.Item]] = [:]
     var others: [PickleGraph.Item] = []
@@ -147,7 +147,7 @@ extension PyTorchObjectReader {
     return ModuleItems(own: Self.moduleKeys.flatMap { own[$0] ?? [] }, others: others)
   }
 
-  /// In the order of `state_dict()`.
+  /// The keys in the order of `state_dict()`.
   private static let moduleKeys = ["_parameters", "_buffers", "_modules"]
 
   private func dictionaryItems(_ reference: PickleGraph.Reference) -> [PickleGraph.Item]? {
@@ -177,10 +177,10 @@ extension PyTorchObjectReader {
   }
 }
 
-/// Functions and classes that a pickle builds anew from their code, as cloudpickle and dill do for
-/// those of a notebook: without executing them nothing can be made of their parts.
+/// Functions and classes that a pickle rebuilds from their code, as cloudpickle and dill do for
+/// those of a notebook. Nothing can be made of their parts without executing them.
 enum PickledFunctions {
-  /// Functions that make a function, or a part of one.
+  /// Functions that make a function or a part of one.
   static let functionMakers: Set<String> = [
     "cloudpickle.cloudpickle._make_function", "cloudpickle.cloudpickle._builtin_type",
     "cloudpickle.cloudpickle.subimport", "cloudpickle.cloudpickle.dynamic_subimport",
@@ -191,7 +191,7 @@ enum PickledFunctions {
     "types.FunctionType", "types.LambdaType", "types.CodeType",
   ]
 
-  /// Functions that make a class, whose name is their second argument.
+  /// Functions that make a class whose name is their second argument.
   static let classMakers: Set<String> = [
     "cloudpickle.cloudpickle._make_skeleton_class", "cloudpickle.cloudpickle._make_skeleton_enum",
     "cloudpickle.cloudpickle_fast._make_skeleton_class", "cloudpickle.cloudpickle._make_typevar",
@@ -199,9 +199,9 @@ enum PickledFunctions {
   ]
 }
 
-/// Dates and times as the module `datetime` pickles them: a few bytes, big-endian.
+/// Dates and times as the `datetime` module pickles them: a few bytes, big-endian.
 enum PickledDate {
-  /// The date or time in the form of ISO 8601, or `nil` when the bytes are none.
+  /// Returns the date or time in ISO 8601 form, or `nil` if the bytes are not one.
   static func text(_ className: String, _ bytes: [UInt8]) -> String? {
     func number(_ range: Range<Int>) -> Int { range.reduce(0) { $0 << 8 | Int(bytes[$1]) } }
     func padded(_ value: Int, _ count: Int) -> String {
@@ -209,7 +209,7 @@ enum PickledDate {
       return String(repeating: "0", count: max(0, count - digits.count)) + digits
     }
     func date() -> String {
-      // The highest bit of the month marks the second of two equal times in a change of clocks.
+      // The highest bit of the month marks the second of two equal times at a clock change.
       "\(padded(number(0..<2), 4))-\(padded(Int(bytes[2] & 0x7F), 2))-\(padded(Int(bytes[3]), 2))"
     }
     func time(from start: Int) -> String {

@@ -2,14 +2,14 @@ import Storage
 
 extension PyTorchObjectReader {
   private static let functionPrefix = "torch._utils._rebuild_"
-  /// A parameter of a subclass of a tensor: more wrappers than this mean no good.
+  /// Parameters and tensor subclasses wrap a tensor; more wrappers than this are a sign of malice.
   private static let wrapperLimit = 8
 
-  /// What is said of tensors on the device "meta".
+  /// The reason for leaving out tensors on the device "meta".
   static let withoutData =
     "it has no data (device 'meta'); load the weights into the model before saving it"
 
-  /// What torch can save and an array of numbers cannot hold.
+  /// The reasons for refusing objects that torch can save but an array of numbers cannot hold.
   private static let refusals: [String: String] = [
     "qtensor": "a quantized tensor inside another object is not supported",
     "sparse_tensor": "a sparse tensor inside another object is not supported",
@@ -18,7 +18,7 @@ extension PyTorchObjectReader {
     "wrapper_subclass": "a tensor of a subclass that the file does not name",
   ]
 
-  /// The tensor that a call would rebuild, or `nil` when the call makes something else.
+  /// Returns the tensor that a call would rebuild, or `nil` when the call makes something else.
   mutating func tensor(of object: PickleGraph.Object) throws -> Tensor? {
     let callee = try callee(of: object)
     guard Self.makesTensor(callee), !isOpaqueSubclass(object, callee) else {
@@ -39,8 +39,8 @@ extension PyTorchObjectReader {
       || parameterClasses.contains(callee)
   }
 
-  /// Whether a subclass of tensors brings its own function to rebuild it: what that would make is
-  /// unknown, but the arguments and attributes can be read.
+  /// Whether a tensor subclass brings its own function to rebuild it. The result of such a function
+  /// is unknown, but the arguments and attributes can be read.
   private func isOpaqueSubclass(_ object: PickleGraph.Object, _ callee: String) -> Bool {
     guard callee == "torch._tensor._rebuild_from_type_v2",
       let first = try? arguments(of: object).first, case .global(let inner) = node(first)
@@ -59,7 +59,7 @@ extension PyTorchObjectReader {
     }
     var arguments = try arguments(of: object)
     if let state = object.state {
-      // PyTorch before 0.4: (requires_grad, volatile, hooks), or with the data before them.
+      // PyTorch before 0.4: (requires_grad, volatile, hooks), possibly preceded by the data.
       if arguments.isEmpty, case .tuple(let parts) = node(state), let data = parts.first {
         arguments = [data]
       } else {
@@ -135,7 +135,7 @@ extension PyTorchObjectReader {
     }
   }
 
-  /// A tensor that lay on a device without storages and was saved through the processor.
+  /// Returns a tensor that lay on a device without storages and was saved through the CPU.
   private func deviceTensor(_ tensor: Tensor, dtype: PickleGraph.Reference) throws -> Tensor {
     guard case .global(let name) = node(dtype),
       PyTorchTypes.elementType(ofDtype: name) == tensor.elementType
@@ -145,9 +145,9 @@ extension PyTorchObjectReader {
     return tensor
   }
 
-  /// A tensor from (storage, offset, sizes, strides, …).
+  /// Returns a tensor from (storage, offset, sizes, strides, …).
   ///
-  /// - Parameter isQuantized: the storage has to be one of quantized integers.
+  /// - Parameter isQuantized: whether the storage has to hold quantized integers.
   mutating func stridedTensor(
     _ arguments: [PickleGraph.Reference], dtype: PickleGraph.Reference?, isQuantized: Bool = false
   ) throws -> Tensor {
@@ -167,7 +167,7 @@ extension PyTorchObjectReader {
       }
       elementType = known
     }
-    // Two 4-bit numbers are one element for torch, and its shape counts those.
+    // torch treats two 4-bit numbers as one element, and its shape counts those.
     let isPacked = elementType == .float4E2M1
     if isPacked { elementType = .uint8 }
     let view = try storageView(arguments[0], dtype: elementType)
@@ -210,7 +210,8 @@ extension PyTorchObjectReader {
     return try items.map { try integer($0, what) }
   }
 
-  /// Hooks are functions; torch writes an empty dictionary where there are none.
+  /// Notes that hooks, which are functions, are left out; torch writes an empty dictionary for no
+  /// hooks.
   private mutating func noteHooks(_ reference: PickleGraph.Reference) {
     switch node(reference) {
     case .none: return
@@ -224,7 +225,7 @@ extension PyTorchObjectReader {
     notes.add("backward hooks of tensors are left out")
   }
 
-  /// Takes the attributes of a tensor that was pickled with `state`.
+  /// Attaches the attributes of a tensor that was pickled with `state`.
   private mutating func attach(state: PickleGraph.Reference) throws {
     var parts = Parts(className: "", arguments: [], elements: [], items: [])
     addState(state, to: &parts)
@@ -233,7 +234,7 @@ extension PyTorchObjectReader {
     attach(state, as: "__state__")
   }
 
-  /// Metadata says whether the stored numbers are to be conjugated or negated.
+  /// Returns whether a tensor's metadata asks to conjugate or negate the stored numbers.
   private func lazyBits(_ reference: PickleGraph.Reference) throws -> LazyTensorBits {
     switch node(reference) {
     case .none: return LazyTensorBits()
@@ -256,10 +257,10 @@ extension PyTorchObjectReader {
 /// A storage as a tensor sees it.
 struct PyTorchStorageView {
   let storage: TensorStorage
-  /// Of an untyped storage, what the tensor says; bytes if it says nothing.
+  /// The element type; for an untyped storage, the tensor's, or bytes if the tensor has none.
   let elementType: ElementType
   let storageClass: String
-  /// Where the elements begin, for a view of a storage.
+  /// The first element, for a view of a storage.
   var elementOffset = 0
   let elementCount: Int
   let isQuantized: Bool
@@ -270,11 +271,13 @@ struct PyTorchStorageIdentifier {
   let storageClass: String
   let key: String
   let location: String
-  /// Elements of the class, or bytes where it is untyped.
+  /// The number of elements of the class, or of bytes if it is untyped.
   let count: Int
-  /// For views of storages, which PyTorch wrote until 1.5: where they begin, and their length.
+  /// The start and length of a view of a storage, which PyTorch wrote until 1.5.
   let view: (offset: Int, count: Int)?
 
+  /// Parses an identifier.
+  ///
   /// - Throws: `ModelError` for identifiers of another form.
   init(_ reference: PickleGraph.Reference, in graph: PickleGraph) throws {
     guard case .persistent(let identifier) = graph.nodes[reference],
@@ -314,7 +317,7 @@ struct PyTorchStorageIdentifier {
 
   var isQuantized: Bool { PyTorchTypes.quantizedElementType(ofStorageClass: storageClass) != nil }
 
-  /// The type that `count` counts.
+  /// Returns the type of the elements that `count` counts.
   ///
   /// - Throws: `ModelError` for storage classes that are not supported.
   func elementType() throws -> ElementType {
@@ -336,14 +339,14 @@ struct PyTorchStorageIdentifier {
   }
 }
 
-/// A storage that was pickled as the bytes of a checkpoint of its own.
+/// A storage that was pickled as the bytes of its own checkpoint.
 struct PyTorchNestedStorage {
   let storage: TensorStorage
   let identifier: PyTorchStorageIdentifier
 }
 
 extension PyTorchObjectReader {
-  /// The storage at `reference`.
+  /// Returns the storage at `reference`.
   ///
   /// - Parameter dtype: the type of a tensor in an untyped storage.
   mutating func storageView(
@@ -396,7 +399,7 @@ extension PyTorchObjectReader {
     return view
   }
 
-  /// What a bare number as an identifier stands for.
+  /// Returns the object that a bare number stands for as an identifier.
   func numbered(_ identifier: PickleGraph.Reference) -> PyTorchNumberedObject? {
     switch node(identifier) {
     case .integer(let number): storages.object(numbered: number)
@@ -405,7 +408,7 @@ extension PyTorchObjectReader {
     }
   }
 
-  /// A storage, or a tensor by its number, that stands outside a tensor: all its elements.
+  /// Returns all elements of a storage outside a tensor, or a tensor identified by its number.
   mutating func storageAsTensor(_ reference: PickleGraph.Reference) throws -> Tensor {
     if case .persistent(let number) = node(reference), case .tensor(let tensor)? = numbered(number)
     {
@@ -421,7 +424,7 @@ extension PyTorchObjectReader {
       elementOffset: view.elementOffset, strides: [1])
   }
 
-  /// Python's own pickling of a tensor writes its storage as a small unzipped checkpoint.
+  /// Opens a nested storage, which Python's own pickling writes as a small unzipped checkpoint.
   private mutating func nestedStorage(
     _ object: PickleGraph.Object, _ reference: PickleGraph.Reference
   ) throws -> PyTorchNestedStorage {

@@ -1,7 +1,7 @@
 import Storage
 
 extension PyTorchObjectReader {
-  /// The items of a tuple, a list or a `torch.Size`.
+  /// Returns the items of a tuple, a list or a `torch.Size`.
   func sequence(_ reference: PickleGraph.Reference) -> [PickleGraph.Reference]? {
     switch node(reference) {
     case .tuple(let items), .list(let items): return items
@@ -15,12 +15,12 @@ extension PyTorchObjectReader {
     }
   }
 
-  /// The name of the class or function that a call would call.
+  /// Returns the name of the class or function that a call would call.
   func callee(of object: PickleGraph.Object) throws -> String {
     try name(ofFunction: object.callee, depth: 0)
   }
 
-  /// The name of a class or function that stands at `reference`, or is the result of a call there.
+  /// Returns the name of a class or function at `reference`, or of the result of a call there.
   private func name(ofFunction reference: PickleGraph.Reference, depth: Int) throws -> String {
     switch node(reference) {
     case .global(let name): return name
@@ -51,7 +51,7 @@ extension PyTorchObjectReader {
     return arguments
   }
 
-  /// Refuses an object that is changed after it was made.
+  /// Refuses an object that is modified after its creation.
   func requirePlain(_ object: PickleGraph.Object) throws {
     guard object.elements.isEmpty, object.items.isEmpty, object.state == nil else {
       throw ModelError.unsupported(
@@ -59,8 +59,8 @@ extension PyTorchObjectReader {
     }
   }
 
-  /// Whether tensors or arrays lie in what is at `reference`, or below; also where that takes too long
-  /// to find out.
+  /// Whether the object at `reference` is or contains tensors or arrays; also `true` if the search
+  /// would take too long.
   mutating func holdsTensors(below reference: PickleGraph.Reference) -> Bool {
     var pending = [reference]
     var seen: Set<PickleGraph.Reference> = []
@@ -89,7 +89,7 @@ extension PyTorchObjectReader {
     "torch.storage._load_from_bytes",
   ]
 
-  /// The class of what is at `reference`, as the file calls it.
+  /// Returns the class of the object at `reference`, by its name in the file.
   func kind(of reference: PickleGraph.Reference) -> String {
     switch node(reference) {
     case .none: return "None"
@@ -119,13 +119,13 @@ extension PyTorchObjectReader {
     }
   }
 
-  /// The leaf at `reference`, which is no container and no tensor.
+  /// Returns the leaf at `reference`, which is neither a container nor a tensor.
   mutating func value(of reference: PickleGraph.Reference) throws -> ArchiveValue {
     if let value = try value(ofLeaf: reference) { return value }
     throw ModelError.malformed("the pickle has a container where a value belongs")
   }
 
-  /// The key of a dictionary; those that are neither texts nor numbers become texts.
+  /// Returns a dictionary's key; a key that is neither a string nor a number becomes a string.
   mutating func key(of reference: PickleGraph.Reference) throws -> ArchiveValue {
     if let value = try value(ofLeaf: reference) { return value }
     if case .tuple(let parts) = node(reference) {
@@ -140,7 +140,7 @@ extension PyTorchObjectReader {
     return .text("object at byte \(graph.positions[reference])")
   }
 
-  /// `nil` for containers, tensors and opaque objects.
+  /// Returns the value at `reference`, or `nil` for containers, tensors and opaque objects.
   mutating func value(ofLeaf reference: PickleGraph.Reference) throws -> ArchiveValue? {
     switch node(reference) {
     case .none: return ArchiveValue.none
@@ -160,7 +160,7 @@ extension PyTorchObjectReader {
     }
   }
 
-  /// The value that a call makes, or `nil` when it makes something else.
+  /// Returns the value that a call makes, or `nil` when it makes something else.
   func value(of object: PickleGraph.Object) throws -> ArchiveValue? {
     let callee = try callee(of: object)
     guard object.elements.isEmpty, object.items.isEmpty, object.state == nil,
@@ -204,11 +204,11 @@ extension PyTorchObjectReader {
     return first + parts.dropFirst().joined(separator: separator)
   }
 
-  /// The bytes that an opcode or a call stands for, or `nil` for anything else.
+  /// Returns the bytes that an opcode or a call stands for, or `nil` for anything else.
   func bytes(at reference: PickleGraph.Reference) throws -> SharedBytes? {
     switch node(reference) {
     case .bytes(let bytes): return bytes
-    // Python 2's byte strings that happen to be UTF-8.
+    // Python 2 byte strings that happen to be UTF-8.
     case .text(let text): return SharedBytes(Array(text.utf8))
     case .object(let object): return try bytes(of: object)
     default: return nil
@@ -242,7 +242,7 @@ extension PyTorchObjectReader {
     }
   }
 
-  /// Python 3 pickles bytes as Latin-1 text in the protocols that have no bytes.
+  /// Encodes pickled bytes, which Python 3 writes as Latin-1 text in protocols without bytes.
   private func encode(_ text: String, _ encoding: String) throws -> [UInt8] {
     guard encoding == "latin1" || encoding == "latin-1" else {
       throw ModelError.unsupported("bytes pickled in the encoding '\(encoding)'")
@@ -256,10 +256,11 @@ extension PyTorchObjectReader {
   }
 }
 
-/// Tensors that are several arrays: sparse, quantized and nested ones, read as a dictionary of their parts.
+/// Tensors of several arrays, namely sparse, quantized and nested ones, read as a dictionary of
+/// parts.
 extension PyTorchObjectReader {
-  /// The parts of the sparse, quantized or nested tensor that a call would rebuild, also as a parameter;
-  /// `nil` when the call makes something else.
+  /// Reads the parts of the sparse, quantized or nested tensor that a call would rebuild, possibly
+  /// inside a parameter; `nil` when the call makes something else.
   mutating func components(
     of object: PickleGraph.Object, named name: String
   ) throws -> ArchiveStructure? {
@@ -278,7 +279,7 @@ extension PyTorchObjectReader {
     }
   }
 
-  /// The tensor that a parameter is made of; any other object itself.
+  /// Returns the tensor inside a parameter, or any other object itself.
   private func data(of object: PickleGraph.Object) throws -> PickleGraph.Object {
     var object = object
     for _ in 0..<8 {
@@ -294,10 +295,11 @@ extension PyTorchObjectReader {
     return object
   }
 
-  /// The parts of a subclass that wraps other tensors, such as a DTensor; `nil` for all else.
+  /// Reads the parts of a subclass that wraps other tensors, such as a DTensor; `nil` for anything
+  /// else.
   ///
-  /// What such a tensor is, only its class's code can say. A DTensor of one process is an exception:
-  /// its local tensor is the whole.
+  /// Only the code of its class can assemble such a tensor, except for a DTensor of one process,
+  /// whose local tensor is the whole.
   mutating func wrapper(
     _ object: PickleGraph.Object, _ reference: PickleGraph.Reference, named name: String
   ) throws -> ArchiveStructure? {
@@ -342,7 +344,7 @@ extension PyTorchObjectReader {
     if case .text(text) = node(reference) { true } else { false }
   }
 
-  /// Whether the local part of a DTensor has its shape, and is no summand of it.
+  /// Whether the local part of a DTensor has the whole shape, and is not a summand.
   private mutating func isWhole(
     _ local: PickleGraph.Reference, of shape: [Int], _ attributes: [PickleGraph.Item]
   ) throws -> Bool {
@@ -357,7 +359,7 @@ extension PyTorchObjectReader {
     forgetAttachments()
     var parts = Parts(className: "", arguments: [], elements: [], items: [])
     if let state = record.state { addState(state, to: &parts) }
-    // The part of a sum of several processes has the sum's shape.
+    // A summand, to be added up over several processes, has the sum's shape.
     guard let placements = parts.attributes.first(where: { isText($0.key, "placements") }),
       let items = sequence(placements.value)
     else { return false }

@@ -1,25 +1,25 @@
 import OrderedCollections
 import Storage
 
-/// Turns the object graph of a checkpoint into tensors, values and containers.
+/// Converts the object graph of a checkpoint into tensors, values and containers.
 ///
-/// Objects of other classes than those of data are opaque: their attributes and items are read as
-/// plain data, and a note says so.
+/// Objects whose classes are not data are opaque: their attributes and items are read as plain
+/// data, and a note says so.
 struct PyTorchObjectReader {
   let graph: PickleGraph
   var storages: any PyTorchStorageSource
   var notes = PyTorchNotes()
-  /// What could not be read.
+  /// The entries that could not be read.
   private(set) var unread: [UnreadEntry] = []
-  /// Dictionaries that a module gave as its whole state, by their place.
+  /// The names of the dictionaries that are the whole state of a module.
   var stateDictionaries: Set<String> = []
   /// Attributes of the tensor just read that hold tensors, for the container around it.
   private var attachments: [Attachment] = []
-  /// What a dictionary, a list or a set holds, once somebody asked.
+  /// The objects that some dictionary, list or set holds; computed on first use.
   private var heldReferences: Set<PickleGraph.Reference>?
-  /// Steps that `holdsTensors` may still take: what is shared is looked through once for each place.
+  /// The remaining steps of `holdsTensors`, which searches a shared object once per place.
   var searchBudget = 1 << 24
-  /// Storages that lie inside the pickle, by the call that opens them.
+  /// The storages inside the pickle, by the call that opens them.
   var nestedStorages: [PickleGraph.Reference: PyTorchNestedStorage] = [:]
   private var tensors: OrderedDictionary<String, Tensor> = [:]
   private var values: OrderedDictionary<String, ArchiveValue> = [:]
@@ -29,7 +29,7 @@ struct PyTorchObjectReader {
   private var nameByteCount = 0
 
   static let depthLimit = 100
-  /// Shared containers are read once for each place they are in, which can multiply.
+  /// Shared containers are read once per place that they are in, which can multiply.
   static let visitLimit = 1 << 20
   static let nameByteLimit = 1 << 28
 
@@ -38,15 +38,17 @@ struct PyTorchObjectReader {
     self.storages = storages
   }
 
+  /// Reads the checkpoint.
+  ///
+  /// - Parameter name: the prefix of all names; empty if the object is the whole content of a file.
   /// - Throws: `ModelError` naming the place in the checkpoint and in the pickle.
-  /// - Parameter name: stands before all names; empty for the object as the whole content of a file.
   mutating func read(named name: String = "") throws -> TensorArchive {
     let structure = try structure(of: graph.root, named: name)
     leaveOutAttachments(of: name)
     return archive(of: structure)
   }
 
-  /// What has been read so far.
+  /// Returns everything that has been read so far.
   func archive(of structure: ArchiveStructure) -> TensorArchive {
     var archive = TensorArchive(
       tensors: tensors, values: values, structure: structure, notes: notes.sentences)
@@ -74,14 +76,14 @@ struct PyTorchObjectReader {
         throw error.located(
           tensor: name.isEmpty ? nil : name, offset: graph.positions[reference])
       }
-      // Parts that were read before the obstacle was met.
+      // Remove the parts that were read before the obstacle.
       tensors.removeLast(tensors.count - tensorCount)
       values.removeLast(values.count - valueCount)
       return leaveOut(reference, named: name, because: reason)
     }
   }
 
-  /// Lists what is at `reference` as left out.
+  /// Lists the object at `reference` as left out.
   mutating func leaveOut(
     _ reference: PickleGraph.Reference, named name: String, because reason: String
   ) -> ArchiveStructure {
@@ -91,8 +93,8 @@ struct PyTorchObjectReader {
     return .unread(name)
   }
 
-  /// Whether the object at `reference` is read anyhow: it is one of those around the one being read,
-  /// or a container holds it.
+  /// Whether the object at `reference` is read anyway, because it encloses the one being read or a
+  /// container holds it.
   mutating func isReadElsewhere(_ reference: PickleGraph.Reference) -> Bool {
     if path.contains(reference) { return true }
     let held = heldReferences ?? Self.heldReferences(in: graph)
@@ -115,7 +117,7 @@ struct PyTorchObjectReader {
     return held
   }
 
-  /// Objects may refer to what they belong to, as no plain data do.
+  /// Whether `reference` closes a cycle through an object with a state, as plain data never does.
   private func isCycleOfObjects(_ reference: PickleGraph.Reference) -> Bool {
     guard let start = path.firstIndex(of: reference) else { return false }
     return path[start...].contains { ancestor in
@@ -197,7 +199,7 @@ struct PyTorchObjectReader {
 
   // MARK: Attachments
 
-  /// A tensor, or something that holds some, which belongs to the tensor that was read last.
+  /// A tensor, or an object that holds some, which belongs to the tensor that was read last.
   private struct Attachment {
     enum Content {
       case reference(PickleGraph.Reference)
@@ -208,18 +210,18 @@ struct PyTorchObjectReader {
     let content: Content
   }
 
-  /// Puts `tensor` beside the tensor being read, under its name with `key` after it.
+  /// Puts `tensor` beside the tensor being read, under its name followed by `key`.
   mutating func attach(_ tensor: Tensor, as key: String) {
     attachments.append(Attachment(key: key, content: .tensor(tensor)))
   }
 
-  /// Puts what is at `reference` beside the tensor being read, likewise.
+  /// Puts the object at `reference` beside the tensor being read, under its name followed by `key`.
   mutating func attach(_ reference: PickleGraph.Reference, as key: String) {
     attachments.append(Attachment(key: key, content: .reference(reference)))
   }
 
-  /// Puts the attributes of the tensor being read that hold tensors beside it, under its name with
-  /// their own after it.
+  /// Puts the attributes that hold tensors beside the tensor being read, under its name followed by
+  /// theirs.
   mutating func attach(attributes items: [PickleGraph.Item]) throws {
     for item in items {
       guard holdsTensors(below: item.value) else {
@@ -230,10 +232,11 @@ struct PyTorchObjectReader {
     }
   }
 
-  /// Attributes of a tensor that was looked at, and will be read.
+  /// Drops the attachments of a tensor that was only examined, and will be read later.
   mutating func forgetAttachments() { attachments = [] }
 
-  /// Lists attributes of the tensor `name` that have no place beside it: it is an item of a list.
+  /// Lists attributes of the tensor `name` that have no place beside it, since it is an item of a
+  /// list.
   mutating func leaveOutAttachments(of name: String) {
     for attachment in attachments {
       var kind = "torch.Tensor"
@@ -276,7 +279,7 @@ struct PyTorchObjectReader {
 }
 
 extension PyTorchObjectReader {
-  /// What a call makes: a container, a tensor, an array, a value, or an opaque object.
+  /// Reads the result of a call: a container, a tensor, an array, a value, or an opaque object.
   mutating func readCall(
     _ object: PickleGraph.Object, _ reference: PickleGraph.Reference, named name: String
   ) throws -> ArchiveStructure {
@@ -330,15 +333,15 @@ extension PyTorchObjectReader {
     return try readOpaque(object, callee, named: name)
   }
 
-  /// The name of an attribute of a class or module, such as `torch.relu`, or of an object that the
-  /// method belongs to: bound methods are pickled so.
+  /// Returns the name of an attribute of a class or module, such as `torch.relu`, or of a bound
+  /// method, which is pickled as an attribute of its object.
   private mutating func attribute(_ object: PickleGraph.Object) throws -> ArchiveValue? {
     let arguments = try arguments(of: object)
     guard arguments.count >= 2, case .text(let attribute) = node(arguments[1]) else { return nil }
     switch node(arguments[0]) {
     case .global: break
     case .object:
-      // An object that is nowhere else is read here.
+      // An object that occurs nowhere else is read here.
       guard isReadElsewhere(arguments[0]) || !holdsTensors(below: arguments[0]) else { return nil }
     default: return nil
     }
@@ -381,7 +384,7 @@ extension PyTorchObjectReader {
       }
   }
 
-  /// What is at `reference` as an entry of the container `name`.
+  /// Reads the object at `reference` as an entry of the container `name`.
   mutating func entry(
     _ key: String, _ reference: PickleGraph.Reference, in name: String
   ) throws -> ArchiveStructure.Entry {
@@ -390,7 +393,7 @@ extension PyTorchObjectReader {
     return ArchiveStructure.Entry(key: .text(key), value: try structure(of: reference, named: name))
   }
 
-  /// What a list or set is made from, and what was added.
+  /// Returns the members that a list or set is made from, and those added afterwards.
   private func initialMembers(of object: PickleGraph.Object) throws -> [PickleGraph.Reference] {
     let arguments = try arguments(of: object)
     guard object.items.isEmpty, object.state == nil else {
@@ -398,7 +401,7 @@ extension PyTorchObjectReader {
         "a pickled '\(try callee(of: object))' with attributes or items is not supported")
     }
     guard let members = arguments.first else { return object.elements }
-    // A deque has its greatest length as well.
+    // A deque also has its maximum length.
     guard arguments.count <= 2, let items = sequence(members) else {
       throw ModelError.malformed(
         "a pickled '\(try callee(of: object))' is made of something that is no list")
@@ -406,7 +409,7 @@ extension PyTorchObjectReader {
     return items + object.elements
   }
 
-  /// What a dictionary is made from: nothing, another dictionary, or pairs.
+  /// Returns the items that a dictionary is made from: none, another dictionary's, or pairs.
   private func initialItems(of object: PickleGraph.Object) throws -> [PickleGraph.Item] {
     let arguments = try arguments(of: object)
     guard let source = arguments.first else { return [] }

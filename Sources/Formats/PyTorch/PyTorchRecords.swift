@@ -1,18 +1,18 @@
 import OrderedCollections
 import Storage
 
-/// The records of a PyTorch zip file: everything lies in one folder, whose name says nothing.
+/// The records of a PyTorch zip file, all in one folder with an arbitrary name.
 struct PyTorchRecords {
   let zip: ZipArchive
   /// The folder, with its slash.
   private let folder: String
-  /// Whether the storages' bytes are the other way round.
+  /// Whether the storages are big-endian.
   let isBigEndian: Bool
-  /// Whether a program of TorchScript lies beside the objects.
+  /// Whether a TorchScript program accompanies the objects.
   let isTorchScript: Bool
-  /// The folder of the storages within the folder: `data`, or `constants` in TorchScript.
+  /// The storages' subfolder: `data`, or `constants` in TorchScript.
   private let storageFolder: String
-  /// Storages that have been asked for, because their identity tells which tensors share memory.
+  /// The storages requested so far; their identity shows which tensors share memory.
   private var storages: [StorageKey: TensorStorage] = [:]
 
   private struct StorageKey: Hashable {
@@ -20,9 +20,12 @@ struct PyTorchRecords {
     let swapWidth: Int
   }
 
-  /// A record that condi-convert adds for what PyTorch has no place for, and PyTorch ignores.
+  /// A record in which condi-convert keeps metadata that PyTorch has no place for, and PyTorch
+  /// ignores.
   static let metadataName = "condi_metadata.json"
 
+  /// Finds the records of an archive.
+  ///
   /// - Throws: `ModelError` when there is not exactly one `data.pkl`.
   init(_ zip: ZipArchive) throws {
     self.zip = zip
@@ -52,13 +55,13 @@ struct PyTorchRecords {
     }
   }
 
-  /// Whether `name` is `data.pkl` in a folder that is in no other.
+  /// Whether `name` is `data.pkl` in a top-level folder.
   static func isPickle(_ name: String) -> Bool {
     let parts = name.split(separator: "/", omittingEmptySubsequences: false)
     return parts.count == 2 && parts[1] == "data.pkl"
   }
 
-  /// The records of a TorchScript archive's constants, or `nil` where there are none.
+  /// The records of a TorchScript archive's constants, or `nil` if there are none.
   var constants: PyTorchRecords? {
     guard isTorchScript, zip.entry(named: "\(folder)constants.pkl") != nil else { return nil }
     return PyTorchRecords(constantsOf: self)
@@ -72,12 +75,12 @@ struct PyTorchRecords {
     storageFolder = "constants"
   }
 
-  /// How many files the program of a TorchScript archive has.
+  /// The number of files in a TorchScript archive's program.
   var codeFileCount: Int {
     zip.entries.count { $0.name.hasPrefix("\(folder)code/") && $0.name.hasSuffix(".py") }
   }
 
-  /// The object graph of `data.pkl` or `constants.pkl`.
+  /// Returns the object graph of `data.pkl` or `constants.pkl`.
   func graph() throws -> PickleGraph {
     let name = "\(folder)\(storageFolder).pkl"
     guard let entry = zip.entry(named: name) else {
@@ -101,9 +104,10 @@ struct PyTorchRecords {
     }
   }
 
-  /// The storage `data/<key>` or `constants/<key>`, which must have exactly `byteCount` bytes.
+  /// Returns the storage `data/<key>` or `constants/<key>`, which must have exactly `byteCount`
+  /// bytes.
   ///
-  /// - Parameter elementType: decides what is swapped in a big-endian file.
+  /// - Parameter elementType: determines the units that are swapped in a big-endian file.
   mutating func storage(
     _ key: String, byteCount: Int, elementType: ElementType
   ) throws -> TensorStorage {
@@ -134,7 +138,7 @@ struct PyTorchRecords {
     return storage
   }
 
-  /// What condi-convert kept of another format's metadata.
+  /// Returns the metadata of another format that condi-convert kept.
   func metadata() throws -> OrderedDictionary<String, String> {
     guard let entry = zip.entry(named: "\(folder)\(Self.metadataName)") else { return [:] }
     return try locatingErrors(path: zip.file.path, tensor: entry.name) {
@@ -153,7 +157,7 @@ struct PyTorchRecords {
 }
 
 extension SharedBytes {
-  /// The bytes with the order inside each unit of `width` bytes reversed.
+  /// Returns the bytes with the order inside each unit of `width` bytes reversed.
   fileprivate func reversingUnits(of width: Int) -> SharedBytes {
     SharedBytes(count: count) { output in
       withUnsafeBytes { input in

@@ -1,20 +1,20 @@
 import Storage
 
-/// Where the storages lie that a checkpoint's pickle refers to.
+/// The source of the storages that a checkpoint's pickle refers to.
 protocol PyTorchStorageSource {
-  /// The storage named `key`, which must have exactly `byteCount` bytes.
+  /// Returns the storage named `key`, which must have exactly `byteCount` bytes.
   ///
-  /// - Parameter elementType: decides what is swapped in a big-endian file.
-  /// - Throws: `ModelError` when there is none, or it has another length.
+  /// - Parameter elementType: determines the units that are swapped in a big-endian file.
+  /// - Throws: `ModelError` when there is no such storage, or it has another length.
   mutating func storage(
     _ key: String, byteCount: Int, elementType: ElementType
   ) throws -> TensorStorage
 
-  /// What a bare number stands for as a persistent identifier.
+  /// Returns the object that a bare number stands for as a persistent identifier.
   func object(numbered number: Int) -> PyTorchNumberedObject?
 }
 
-/// What the tar form of a checkpoint keeps beside its pickle, by number.
+/// An object that the tar form of a checkpoint stores, by number, beside its pickle.
 enum PyTorchNumberedObject: Sendable {
   case tensor(Tensor)
   case storage(TensorStorage, ElementType)
@@ -26,24 +26,24 @@ extension PyTorchStorageSource {
 
 extension PyTorchRecords: PyTorchStorageSource {}
 
-/// The storages of a pickle that is in no checkpoint: there are none.
+/// The empty set of storages of a bare pickle.
 struct PyTorchNoStorages: PyTorchStorageSource {
   func storage(_ key: String, byteCount: Int, elementType: ElementType) throws -> TensorStorage {
     throw ModelError.malformed("the storage '\(key)' is not in the file: it is a bare pickle")
   }
 }
 
-/// What PyTorch still has to do to a tensor's numbers when they are used: conjugate or negate them.
+/// The lazy operations on a tensor's numbers that PyTorch applies on use: conjugation and negation.
 ///
 /// Views such as `z.conj()` and `z.conj().imag` only set these bits, and a checkpoint keeps them in
-/// the metadata of the tensor (`torch/_utils.py`, `set_tensor_metadata`).
+/// the tensor's metadata (`torch/_utils.py`, `set_tensor_metadata`).
 struct LazyTensorBits: Hashable {
   var isConjugated = false
   var isNegated = false
 
-  /// The tensor with its numbers changed as they are read.
+  /// Returns the tensor with the operations applied as its numbers are read.
   ///
-  /// - Throws: `ModelError` for element types whose sign is not one bit.
+  /// - Throws: `ModelError` for element types whose sign is not a single bit.
   func resolved(_ tensor: Tensor) throws -> Tensor {
     guard self != LazyTensorBits() else { return tensor }
     let type = tensor.elementType
@@ -52,7 +52,7 @@ struct LazyTensorBits: Hashable {
         "\(isConjugated ? "conjugated" : "negated") tensors of \(type) are not supported")
     }
     let width = type.byteSwapWidth
-    // Conjugation changes the sign of each second number, negation that of each.
+    // Conjugation changes the sign of every second number, negation the sign of all.
     let flips = type.isComplex ? [isNegated, isNegated != isConjugated] : [isNegated, isNegated]
     return try Tensor(elementType: type, shape: tensor.shape) {
       let bytes = try tensor.bytes()
@@ -68,7 +68,7 @@ struct LazyTensorBits: Hashable {
 }
 
 extension ElementType {
-  /// A real type of whole bytes whose highest bit is the sign and nothing else.
+  /// Whether this is a real type of whole bytes whose highest bit is the sign and nothing else.
   fileprivate var hasSignBit: Bool {
     switch self {
     case .float16, .bfloat16, .float32, .float64, .float8E4M3FN, .float8E5M2: true

@@ -3,11 +3,11 @@ import Storage
 /// The checkpoints that `torch.save` wrote before 0.1.11: a tar archive of `sys_info`, `pickle`,
 /// `storages` and `tensors`.
 ///
-/// `storages` is a pickled count; for each a pickle `(key, location, class)`, the number of elements
-/// in 64 bits and the bytes; then a pickled list of views `(key, root's key, offset, count)`.
-/// `tensors` is a pickled count; for each a pickle `(key, storage's key, class)`, the number of
-/// dimensions and four unused bytes, the sizes, the strides and the offset in 64 bits each.
-/// `pickle` refers to both by their keys.
+/// `storages` is a pickled count; then, per storage, a pickle `(key, location, class)`, the element
+/// count in 64 bits and the bytes; then a pickled list of views `(key, root's key, offset, count)`.
+/// `tensors` is a pickled count; then, per tensor, a pickle `(key, storage's key, class)`, the
+/// number of dimensions and four unused bytes, and the sizes, the strides and the offset in 64 bits
+/// each. `pickle` refers to both by their keys.
 struct PyTorchTarCheckpoint: PyTorchStorageSource {
   let graph: PickleGraph
   private var objects: [Int: PyTorchNumberedObject] = [:]
@@ -16,8 +16,10 @@ struct PyTorchTarCheckpoint: PyTorchStorageSource {
 
   static let memberNames: Set<String> = ["sys_info", "pickle", "storages", "tensors"]
 
-  /// - Parameter load: gives bytes of the file when they are needed.
-  /// - Throws: `ModelError` unless every member is exactly as above.
+  /// Reads the members of a checkpoint.
+  ///
+  /// - Parameter load: returns bytes of the file when they are needed.
+  /// - Throws: `ModelError` unless every member has exactly the form above.
   init(
     _ directory: TarDirectory,
     readingPickles read: PickleReading = { reader, _ in
@@ -175,23 +177,26 @@ struct PyTorchTarCheckpoint: PyTorchStorageSource {
   }
 }
 
-/// The members of a tar archive (POSIX.1-1988 and pax), as far as old PyTorch checkpoints need.
+/// The members of a tar archive (POSIX.1-1988 and pax), as far as old PyTorch checkpoints need
+/// them.
 struct TarDirectory {
   struct Member: Sendable {
     let name: String
     let range: Range<Int>
   }
 
-  /// Regular files, in order.
+  /// The regular files, in order.
   let members: [Member]
-  /// Behind the last member; zeros follow.
+  /// The offset behind the last member, where zeros follow.
   let endOffset: Int
 
   private static let blockByteCount = 512
   static let memberLimit = 1 << 10
 
-  /// - Parameter read: gives bytes of the file.
-  /// - Throws: `ModelError` for a damaged header, or what old checkpoints do not have.
+  /// Reads the headers of an archive.
+  ///
+  /// - Parameter read: returns bytes of the file.
+  /// - Throws: `ModelError` for a damaged header, or anything that old checkpoints do not have.
   init(
     byteCount: Int, read: (_ offset: Int, _ count: Int, _ purpose: String) throws -> SharedBytes
   ) throws {
@@ -228,7 +233,7 @@ struct TarDirectory {
     endOffset = min(offset, byteCount)
   }
 
-  /// Whether a block is a header: its checksum is that of its bytes with the checksum blank.
+  /// Whether a block is a header: its checksum is that of its bytes with the checksum field blank.
   static func isHeader(_ block: [UInt8]) -> Bool {
     guard block.count == blockByteCount, let checksum = number(block[148..<156]) else {
       return false
@@ -239,7 +244,7 @@ struct TarDirectory {
     return sum == checksum
   }
 
-  /// An octal number that ends in a blank or a zero.
+  /// Returns an octal number that ends in a blank or a zero byte.
   private static func number(_ field: ArraySlice<UInt8>) -> Int? {
     let digits = field.drop { $0 == 0x20 }.prefix { $0 != 0 && $0 != 0x20 }
     return Int(String(decoding: digits, as: UTF8.self), radix: 8)

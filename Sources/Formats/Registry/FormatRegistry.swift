@@ -1,17 +1,17 @@
 import Glibc
 import Storage
 
-/// The formats a program knows, in the order they are tried on a file.
+/// The formats that a program knows, in the order in which they are tried on a file.
 public struct FormatRegistry: Sendable {
-  /// In the order in which they are asked whether they recognize a file.
+  /// The formats, in the order in which they are asked whether they recognize a file.
   public let formats: [any ModelFormat]
 
-  /// A registry of formats of your own, or of some of the standard ones.
+  /// Creates a registry of custom formats, or of some of the standard ones.
   public init(_ formats: [any ModelFormat]) {
     self.formats = formats
   }
 
-  /// Every format of this library. This is the only list of them.
+  /// The registry of every format of this library; this is the only list of them.
   public static let standard = FormatRegistry([
     PackedFormat(),
     SafetensorsFormat(),
@@ -28,7 +28,7 @@ public struct FormatRegistry: Sendable {
   /// The formats that can be written.
   public var writableFormats: [any ModelFormat] { formats.filter(\.canWrite) }
 
-  /// Opens a model file of any known format; the extension plays no part.
+  /// Opens a model file of any known format; the file's extension is irrelevant.
   ///
   /// - Parameter path: a file, or a folder that holds exactly one index of a sharded checkpoint, or
   ///   else exactly one model file.
@@ -39,11 +39,11 @@ public struct FormatRegistry: Sendable {
     return archive
   }
 
-  /// The format whose signature the file carries.
+  /// Returns the format whose signature the file carries.
   ///
   /// - Throws: `ModelError` that names what the file looks like instead.
   public func format(of file: InputFile) throws -> any ModelFormat {
-    // A disk that fails must not look like an unknown format.
+    // A failing disk must not look like an unknown format.
     _ = try file.bytes(at: 0, count: min(file.byteCount, 16), purpose: "the signature")
     if FileSignature.misleading(file) == nil,
       let format = formats.first(where: { $0.recognizes(file) })
@@ -54,12 +54,12 @@ public struct FormatRegistry: Sendable {
       .unrecognizedFormat(found: FileSignature.describe(file)), path: file.path)
   }
 
-  /// The format whose identifier has this name; `nil` when there is none.
+  /// Returns the format whose identifier has this name, or `nil` if there is none.
   public func format(named name: String) -> (any ModelFormat)? {
     formats.first { $0.identifier.name == name }
   }
 
-  /// The format to write that an output path's extension stands for.
+  /// Returns the writable format that an output path's extension stands for.
   public func format(forOutput path: String) -> (any ModelFormat)? {
     let pathExtension = path.pathExtension
     return writableFormats.first { $0.identifier.fileExtensions.contains(pathExtension) }

@@ -2,12 +2,14 @@ import FoundationEssentials
 import Glibc
 import Storage
 
-/// The folder of a model, such as a download from a model hub: it stands for the one model in it.
+/// The folder of a model, such as a download from a model hub, which stands for the one model in
+/// it.
 package enum ModelFolder {
-  /// `path`, or, where it is a folder, the path of the model in it: the one index of a sharded
-  /// checkpoint, or else the one safetensors file, or else the one file of any other format.
+  /// Returns `path`, or, if it is a folder, the path of the model in it: the only index of a
+  /// sharded checkpoint, or else the only safetensors file, or else the only file of any other
+  /// format.
   ///
-  /// - Throws: `ModelError` when a folder holds no model, or several.
+  /// - Throws: `ModelError` when the folder holds no model, or several.
   static func modelPath(in path: String) throws -> String {
     var isFolder = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder
@@ -30,7 +32,8 @@ package enum ModelFolder {
       path: path)
   }
 
-  /// What the folder at `path` is, and that a file of it has to be named; `nil` for other paths.
+  /// Returns an error that describes the folder at `path` and asks for one of its files; `nil` for
+  /// other paths.
   package static func refusal(of path: String) -> ModelError? {
     var isFolder = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder
@@ -70,8 +73,9 @@ package enum ModelFolder {
     return file.map(ShardIndex.isRecognized) ?? false
   }
 
-  /// Files beside a model, such as the state of an optimizer, may have a format and another purpose:
-  /// only names that models have count, and a pointer in place of a model counts as one.
+  /// Whether a file may be the folder's model. Files beside a model, such as the state of an
+  /// optimizer, may have a known format but another purpose, so only the names of models count; a
+  /// pointer in place of a model counts as one.
   private static func isModel(_ name: String, in folder: String) -> Bool {
     let pathExtension = name.pathExtension
     let known = FormatRegistry.standard.formats.flatMap(\.identifier.fileExtensions)
@@ -79,7 +83,7 @@ package enum ModelFolder {
     return (try? InputFile(path: join(folder, name), access: .read)) != nil
   }
 
-  /// What the trainers of Hugging Face put beside a model.
+  /// Files that the trainers of Hugging Face put beside a model.
   private static let training: Set<String> = [
     "training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth",
     "optimizer.bin", "scheduler.bin",

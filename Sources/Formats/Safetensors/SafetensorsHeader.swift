@@ -1,28 +1,30 @@
 import OrderedCollections
 import Storage
 
-/// The index of a safetensors file: which tensors there are and where their bytes lie.
+/// The index of a safetensors file: its tensors and the locations of their bytes.
 struct SafetensorsHeader {
   struct Entry {
     let name: String
     let elementType: ElementType
     let shape: Shape
-    /// Counted from the end of the header.
+    /// The range of the bytes, counted from the end of the header.
     let dataOffsets: Range<Int>
   }
 
-  /// The longest header in bytes, on reading and on writing, as in the Rust core.
+  /// The longest header in bytes, for reading and for writing, as in the Rust core.
   static let byteCountLimit = 100_000_000
   static let metadataKey = "__metadata__"
 
-  /// In the order of the data.
+  /// The entries in the order of the data.
   let entries: [Entry]
   let metadata: OrderedDictionary<String, String>
-  /// Where the first tensor's bytes begin in the file.
+  /// The offset of the first tensor's bytes in the file.
   let dataOffset: Int
 }
 
 extension SafetensorsHeader {
+  /// Reads a file's header.
+  ///
   /// - Throws: `ModelError` for anything that the format's rules do not allow.
   init(reading file: InputFile) throws {
     var prefix = ByteReader(try file.bytes(at: 0, count: 8, purpose: "the header's length"))
@@ -51,7 +53,7 @@ extension SafetensorsHeader {
           try locatingErrors(tensor: name) { try Entry(name: name, json: value) })
       }
     }
-    // Empty tensors begin where others do: the header's order decides between equal offsets.
+    // Empty tensors share their offset with others; the header's order breaks such ties.
     self.entries = entries.enumerated().sorted { left, right in
       let (first, second) = (left.element.dataOffsets, right.element.dataOffsets)
       return (first.lowerBound, first.upperBound, left.offset)
@@ -63,7 +65,7 @@ extension SafetensorsHeader {
   }
 
   private static func metadata(_ value: JSONValue) throws -> OrderedDictionary<String, String> {
-    // MLX writes null for no metadata, and so does the reference read it.
+    // MLX writes null if there is no metadata, and the reference implementation reads it as such.
     if case .null = value { return [:] }
     guard case .object(let members) = value else {
       throw ModelError.malformed("'\(metadataKey)' is not an object")
@@ -77,7 +79,7 @@ extension SafetensorsHeader {
       })
   }
 
-  /// Every byte after the header belongs to exactly one tensor.
+  /// Checks that every byte after the header belongs to exactly one tensor.
   private func checkCoverage(of byteCount: Int) throws {
     var end = 0
     for entry in entries {
@@ -156,7 +158,8 @@ extension SafetensorsHeader.Entry {
 }
 
 extension SafetensorsHeader {
-  /// The layout of the Rust core: the most widely aligned element types first, then by name.
+  /// Returns the Rust core's layout: the element types with the widest alignment first, then by
+  /// name.
   ///
   /// - Throws: `ModelError` that names the first tensor that safetensors cannot hold.
   static func layout(of tensors: OrderedDictionary<String, Tensor>) throws -> [Entry] {
@@ -187,7 +190,7 @@ extension SafetensorsHeader {
     }
   }
 
-  /// The length and the JSON text, padded with spaces to a multiple of 8.
+  /// Returns the length and the JSON text, padded with spaces to a multiple of 8.
   static func encode(
     _ entries: [Entry], metadata: OrderedDictionary<String, String>
   ) throws -> [UInt8] {
@@ -220,7 +223,7 @@ extension SafetensorsHeader {
 
 extension ElementType {
   /// The element types of safetensors in the order of the Rust core's `Dtype`, which is the order
-  /// of alignment that writing sorts by.
+  /// of alignment by which the writer sorts.
   private static let safetensorsTypes: [(name: String, type: ElementType)] = [
     ("BOOL", .bool), ("F4", .float4E2M1), ("F6_E2M3", .float6E2M3), ("F6_E3M2", .float6E3M2),
     ("U8", .uint8), ("I8", .int8), ("F8_E5M2", .float8E5M2), ("F8_E4M3", .float8E4M3FN),
@@ -230,7 +233,9 @@ extension ElementType {
     ("C64", .complex64), ("F64", .float64), ("I64", .int64), ("U64", .uint64),
   ]
 
-  /// - Parameter safetensorsName: as in a header's `dtype`, such as `BF16`.
+  /// Creates an element type from its safetensors name.
+  ///
+  /// - Parameter safetensorsName: a value of a header's `dtype`, such as `BF16`.
   init?(safetensorsName: String) {
     guard let entry = Self.safetensorsTypes.first(where: { $0.name == safetensorsName }) else {
       return nil
@@ -238,7 +243,7 @@ extension ElementType {
     self = entry.type
   }
 
-  /// The name in a header's `dtype`; `nil` for types that safetensors has not.
+  /// The name in a header's `dtype`; `nil` for types that safetensors lacks.
   var safetensorsName: String? { safetensorsRank.map { Self.safetensorsTypes[$0].name } }
 
   /// The position in the Rust core's order.

@@ -2,23 +2,25 @@ import Glibc
 import OrderedCollections
 import Storage
 
-/// The index of a sharded checkpoint, such as `model.safetensors.index.json`: which file holds which
-/// tensor.
+/// The index of a sharded checkpoint, such as `model.safetensors.index.json`, which lists the file
+/// of each tensor.
 struct ShardIndex: Sendable {
   static let byteCountLimit = 100_000_000
-  /// What the names of indexes end with, for looking one up in a folder.
+  /// The suffix of the names of indexes, used to find one in a folder.
   static let fileNameSuffix = ".index.json"
 
-  /// From a tensor's name to the name of its file.
+  /// The file names, by tensor name.
   let weightMap: OrderedDictionary<String, String>
   /// `metadata.total_size`, which is often wrong.
   let totalSize: Int?
-  /// The other members of `metadata`; what is no text, as JSON.
+  /// The other members of `metadata`; values that are not strings are kept as JSON.
   let metadata: OrderedDictionary<String, String>
   /// Members that no known program writes.
   let unknownMembers: [String]
 
-  /// - Throws: `ModelError` when the file is not JSON, or the map is not from texts to texts.
+  /// Reads an index.
+  ///
+  /// - Throws: `ModelError` when the file is not JSON, or the map's values are not strings.
   init(reading file: InputFile) throws {
     guard file.byteCount <= Self.byteCountLimit else {
       throw ModelError(
@@ -63,15 +65,17 @@ struct ShardIndex: Sendable {
   }
 }
 
-/// What the names of shards say: `model-00002-of-00005.safetensors` is the second of five.
+/// The information in shard names: `model-00002-of-00005.safetensors` is the second of five.
 struct ShardNames {
-  /// One name taken apart.
+  /// The parts of one name.
   private struct Parts: Hashable {
     let prefix: String
     let number: Int
     let count: Int
     let suffix: String
 
+    /// Parses a name.
+    ///
     /// - Returns: `nil` for names of another form.
     init?(_ name: String) {
       guard let range = name.ranges(of: "-of-").last else { return nil }
@@ -89,7 +93,7 @@ struct ShardNames {
     }
   }
 
-  /// The series that a name belongs to.
+  /// The series of shards that a name belongs to.
   private struct Series: Hashable {
     let prefix: String
     let suffix: String
@@ -97,13 +101,15 @@ struct ShardNames {
 
   private let names: [String]
 
+  /// Wraps the names of an index's shards.
+  ///
   /// - Parameter names: the shards of an index.
   init(_ names: [String]) {
     self.names = names
   }
 
-  /// Files that look like shards of the same model and are not in the index, and shards that the
-  /// names promise and that are neither.
+  /// Returns notes on files that look like shards of the same model but are not in the index, and
+  /// on a shard count in the names that exceeds the index's.
   ///
   /// - Parameter folder: the names in the index's folder.
   func notes(folder: [String]) -> [String] {

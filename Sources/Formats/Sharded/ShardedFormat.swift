@@ -3,18 +3,20 @@ import Storage
 
 /// A checkpoint split over several safetensors or PyTorch files, read through its index.
 ///
-/// The archive is that of one file: every tensor once, in the order of the index.
+/// The archive looks like that of one file: it has every tensor once, in the order of the index.
 public struct ShardedFormat: ReadOnlyModelFormat {
-  /// What a shard may be.
+  /// The formats of shards.
   private let shardFormats: [any ModelFormat] = [SafetensorsFormat(), PyTorchFormat()]
 
-  /// Paths of shards that are gone, with every tensor in them; others must be there.
+  /// Paths of shards that are gone, with all of their tensors; the others must exist.
   private let absentFiles: Set<String>
 
   public init() { self.init(absentFiles: []) }
 
-  /// - Parameter absentFiles: paths of shards that a conversion has consumed already. The archive
-  ///   is without their tensors.
+  /// Creates a format that tolerates missing shards.
+  ///
+  /// - Parameter absentFiles: paths of shards that a conversion has already consumed. The archive
+  ///   lacks their tensors.
   package init(absentFiles: Set<String>) {
     self.absentFiles = absentFiles
   }
@@ -62,13 +64,13 @@ public struct ShardedFormat: ReadOnlyModelFormat {
   }
 }
 
-/// Makes one archive of an index and its shards, and notes where they disagree.
+/// Merges an index and its shards into one archive, and notes where they disagree.
 struct ShardMerging {
   private let index: ShardIndex
   /// The shard that each tensor is taken from.
   private(set) var shardOfTensor: [String: String] = [:]
   private var mapped: [String: Tensor] = [:]
-  /// Tensors that their shard holds and the index does not name, with their shard.
+  /// Tensors that a shard holds but the index does not name, with their shard.
   private var unmapped: OrderedDictionary<String, (tensor: Tensor, shard: String)> = [:]
   private var values: [(shard: String, values: OrderedDictionary<String, ArchiveValue>)] = []
   private var metadata: [(shard: String, values: OrderedDictionary<String, String>)] = []
@@ -80,10 +82,10 @@ struct ShardMerging {
     metadata = [("index", index.metadata)]
   }
 
-  /// Takes the content of the shard `name`.
+  /// Adds the content of the shard `name`.
   ///
-  /// - Throws: `ModelError` when a tensor that the index says is in it is not, or when two shards
-  ///   hold a tensor that the index does not name.
+  /// - Throws: `ModelError` when the shard lacks a tensor that the index places in it, or when two
+  ///   shards hold a tensor that the index does not name.
   mutating func add(_ shard: TensorArchive, from name: String) throws {
     let expected = index.weightMap.filter { $0.value == name }.keys
     let unreadNames = Set(shard.unread.map(\.name))
@@ -119,7 +121,7 @@ struct ShardMerging {
     unread += shard.unread
   }
 
-  /// The archive, once every shard has been added.
+  /// Returns the archive, once all shards have been added.
   func finish() throws -> TensorArchive {
     var archive = TensorArchive()
     for name in index.weightMap.keys { archive.tensors[name] = mapped[name] }
@@ -145,8 +147,8 @@ struct ShardMerging {
     return archive
   }
 
-  /// One dictionary of several: what all who have a key agree on keeps its name, and what they
-  /// disagree on gets the part's name in front.
+  /// Merges several dictionaries into one: an entry on which all parts that have it agree keeps its
+  /// key; an entry on which they disagree gets the part's name as a prefix.
   private static func merge<Value: Hashable>(
     _ parts: [(shard: String, values: OrderedDictionary<String, Value>)]
   ) throws -> OrderedDictionary<String, Value> {

@@ -2,26 +2,26 @@ import FoundationEssentials
 import Glibc
 import Storage
 
-/// What a file is that no format here reads, and what makes something readable of it.
+/// A kind of file that no format here reads, and advice on converting it into a readable one.
 ///
-/// Used in messages alone: a format decides by content whether a file is its own, and a file name may
-/// help here where the content says little.
+/// Signatures are used in messages only. Formats recognize their files by content, but here the
+/// file name may help where the content is ambiguous.
 struct FileSignature: Hashable, Sendable {
-  /// How the content could matter to whoever opens it.
+  /// How the content could affect a program that opens it.
   enum Nature: Hashable, Sendable {
-    /// Compressed data or an archive: anything may be inside.
+    /// Compressed data or an archive, which may contain anything.
     case compressed
     /// Machine code or bytecode, which runs when it is loaded.
     case program
     case other
   }
 
-  /// What it is, with its article.
+  /// The name of the kind, with its article.
   let name: String
-  /// How to go on, as a clause.
+  /// The advice, as a clause.
   let advice: String?
   let nature: Nature
-  /// Whether a folder is this as a whole, whatever else lies in it.
+  /// Whether a folder is this as a whole, whatever else it contains.
   var isWhole = false
 
   init(
@@ -33,10 +33,10 @@ struct FileSignature: Hashable, Sendable {
     self.isWhole = isWhole
   }
 
-  /// The sentence of a message.
+  /// The sentence for a message.
   var description: String { "it looks like \(name)" + (advice.map { "; \($0)" } ?? "") }
 
-  /// What `file` looks like, as it reads behind "not a model file of a known format: ".
+  /// Returns what `file` looks like, as it reads after "not a model file of a known format: ".
   static func describe(_ file: InputFile) -> String {
     guard file.byteCount > 0 else { return "the file is empty" }
     guard let head = head(of: file, 8) else { return "its first bytes cannot be read" }
@@ -45,10 +45,12 @@ struct FileSignature: Hashable, Sendable {
     return "it begins with the bytes \(digits.joined(separator: " "))"
   }
 
-  /// - Returns: `nil` when nothing is known of it.
+  /// Identifies a file.
+  ///
+  /// - Returns: `nil` when nothing is known about the file.
   init?(of file: InputFile) {
     guard let head = Self.head(of: file, 64), !head.isEmpty else { return nil }
-    // The surest first.
+    // The most reliable come first.
     let attempts: [() -> FileSignature?] = [
       { Self.gitPointer(file, head) }, { Self.misleading(file) },
       { Self.table.first { $0.matches(head) }?.signature }, { Self.zip(file, head) },
@@ -65,7 +67,7 @@ struct FileSignature: Hashable, Sendable {
     return nil
   }
 
-  /// What a format of this library takes for its own although it is something else.
+  /// Returns the signature of a file that a format of this library would mistake for its own.
   static func misleading(_ file: InputFile) -> FileSignature? {
     let pathExtension = file.path.pathExtension
     guard let head = head(of: file, 4096), let first = head.first else { return nil }
@@ -173,7 +175,7 @@ struct FileSignature: Hashable, Sendable {
     Entry("%PDF", "a PDF document"),
   ]
 
-  /// A pointer says how long the file is that it stands for.
+  /// Recognizes a Git LFS pointer, which contains the length of the file that it stands for.
   private static func gitPointer(_ file: InputFile, _ head: [UInt8]) -> FileSignature? {
     let beginnings = [
       "version https://git-lfs.github.com/spec/", "version https://hawser.github.com/",
@@ -216,7 +218,7 @@ struct FileSignature: Hashable, Sendable {
       names.isEmpty ? nil : extract, .compressed)
   }
 
-  /// Signatures that lie further inside, or at the end.
+  /// Recognizes signatures that lie further inside, or at the end.
   private static func lateSignature(_ file: InputFile) -> FileSignature? {
     let hdf5: [UInt8] = [0x89] + Array("HDF\r\n\u{1A}\n".utf8)
     for offset in [0, 512, 1024, 2048] where file.byteCount >= offset + hdf5.count {
@@ -259,7 +261,7 @@ struct FileSignature: Hashable, Sendable {
     return mark?.array == Array("PE\0\0".utf8)
   }
 
-  /// A zlib stream, which two bytes hardly show: its beginning must inflate.
+  /// Recognizes a zlib stream, whose beginning must inflate, since two bytes are weak evidence.
   private static func zlib(_ file: InputFile) -> FileSignature? {
     guard let head = head(of: file, 1 << 16), head[0] & 0x8F == 0x08 else { return nil }
     let content = Zlib.inflateWhatCanBe(SharedBytes(head), in: .zlib, limit: 4096).array
@@ -270,7 +272,7 @@ struct FileSignature: Hashable, Sendable {
     return FileSignature("zlib-compressed data", unpack, .compressed)
   }
 
-  /// What only the name tells from other binary data.
+  /// Recognizes files that only their name distinguishes from other binary data.
   private static func named(_ file: InputFile, _ head: [UInt8]) -> FileSignature? {
     switch file.path.pathExtension {
     case "mnn":
@@ -296,7 +298,8 @@ struct FileSignature: Hashable, Sendable {
   private static let caffe = FileSignature(
     "a Caffe model", "caffe or OpenCV's dnn reads it; save its blobs as .npz")
 
-  /// Messages have no signature: the numbers and kinds of their first fields tell.
+  /// Recognizes protobuf messages, which have no signature, by the numbers and kinds of their first
+  /// fields.
   private static func protobuf(_ file: InputFile, _ head: [UInt8]) -> FileSignature? {
     guard [0x08, 0x0A, 0x12].contains(head[0]) else { return nil }
     let fields = fields(of: file, 0..<file.byteCount, limit: 64)
@@ -347,7 +350,7 @@ struct FileSignature: Hashable, Sendable {
     return fields
   }
 
-  /// A map whose first key is a text, as Flax writes it.
+  /// Recognizes a map whose first key is a string, as Flax writes it.
   private static func messagePack(_ head: [UInt8]) -> FileSignature? {
     let start: Int
     switch head[0] {
@@ -390,7 +393,7 @@ struct FileSignature: Hashable, Sendable {
 
   // MARK: Folders
 
-  /// What a folder is in which there is no model file that could be read.
+  /// Identifies a folder that holds no readable model file.
   init?(ofFolder path: String, names: [String]) {
     let all = Set(names)
     if all.contains("saved_model.pb") || all.contains("saved_model.pbtxt") {

@@ -1,26 +1,28 @@
 import Storage
 
-/// Content that is text, and what kind of text.
+/// Content that is text, and its kind.
 struct TextContent {
   enum Kind: Hashable, Sendable {
     case json
     /// HTML, XML and the like.
     case markup
-    /// A program's text in a language that interpreters run as it is.
+    /// The text of a program in a language that interpreters run directly.
     case source
     /// A Jinja template.
     case template
-    /// Prose, settings, tables: whatever is read and not run.
+    /// Prose, settings, tables: text that is read and not run.
     case plain
   }
 
   let kind: Kind
   let text: String
 
+  /// Creates text from its whole content.
+  ///
   /// - Parameters:
   ///   - bytes: the whole content.
-  ///   - name: what the content is called where it lies, which may tell source code from prose.
-  /// - Returns: `nil` for content that is not text: invalid UTF-8, or control characters in it.
+  ///   - name: the content's file name, which may distinguish source code from prose.
+  /// - Returns: `nil` for content that is not text: invalid UTF-8, or with control characters.
   init?(_ bytes: SharedBytes, name: String = "") {
     guard !bytes.isEmpty,
       let text = bytes.withUnsafeBytes({ buffer in
@@ -31,6 +33,8 @@ struct TextContent {
     kind = Self.kind(of: text, name: name.lowercased())
   }
 
+  /// Creates text from its beginning.
+  ///
   /// - Parameter bytes: the beginning of the content, which may be cut inside a character.
   init?(beginningOf bytes: SharedBytes) {
     for cut in 0...min(3, max(0, bytes.count - 1)) {
@@ -42,7 +46,7 @@ struct TextContent {
     return nil
   }
 
-  /// Control characters that no text has; a form feed and an escape may occur.
+  /// Whether a byte is a control character that no text has; a form feed and an escape may occur.
   private static func isControl(_ byte: UInt8) -> Bool {
     byte < 0x20 && ![0x09, 0x0A, 0x0C, 0x0D, 0x1B].contains(byte) || byte == 0x7F
   }
@@ -64,7 +68,7 @@ struct TextContent {
       return start.hasPrefix("{%") || start.hasPrefix("{{") || start.hasPrefix("{#")
         ? .template : .json
     case "[":
-      // A section of settings begins with a bracket as well.
+      // A section of a settings file also begins with a bracket.
       let next = start.dropFirst().first { !$0.isWhitespace }
       return next.map { "{[\"]-0123456789".contains($0) } ?? false ? .json : .plain
     case "<":
@@ -77,9 +81,9 @@ struct TextContent {
     return isPython(text) ? .source : .plain
   }
 
-  /// Whether a line is a statement of Python that prose, settings and tables do not have.
+  /// Whether a line is a Python statement, in a form that prose, settings and tables do not have.
   ///
-  /// What stands between fences of Markdown is an example.
+  /// Text between Markdown fences is an example and does not count.
   private static func isPython(_ text: String) -> Bool {
     var isFenced = false
     for line in text.split(whereSeparator: \.isNewline) {
@@ -111,7 +115,7 @@ struct TextContent {
     }
   }
 
-  /// `name.name(…)`, which is all of the line.
+  /// Whether the whole line is `name.name(…)`.
   private static func isCall(_ line: Substring) -> Bool {
     guard let parenthesis = line.firstIndex(of: "("),
       line.last(where: { !$0.isWhitespace && $0 != ";" }) == ")"

@@ -1,27 +1,27 @@
-/// The containers of a nested checkpoint, whose leaves are named as in the archive.
+/// The nested containers of a checkpoint, whose leaves refer to the archive by name.
 ///
-/// A format that keeps nesting (PyTorch) fills this in; others leave it out, and their tensors are
-/// a flat list of names. Leaves refer to `TensorArchive.tensors` and `TensorArchive.values` by
+/// A format with nesting (PyTorch) provides a structure; other formats do not, and their tensors
+/// are a flat list of names. Leaves refer to `TensorArchive.tensors` and `TensorArchive.values` by
 /// their dotted name, so that the containers never hold data.
 public indirect enum ArchiveStructure: Hashable, Sendable {
   /// A tensor or a value of the archive, by its name there.
   case leaf(String)
   /// Python's `dict`, or its `OrderedDict`; entries keep the file's order.
   case dictionary([Entry], isOrdered: Bool)
-  /// Python's `list`; names of children are indices from 0.
+  /// Python's `list`; children are named by their indices, from 0.
   case list([ArchiveStructure])
-  /// Python's `tuple`; names of children are indices from 0.
+  /// Python's `tuple`; children are named by their indices, from 0.
   case tuple([ArchiveStructure])
   /// Python's `set` or `frozenset`, in the file's order.
   case set([ArchiveStructure])
-  /// Something that was left out, by its name in `TensorArchive.unread`.
+  /// An entry that was left out, by its name in `TensorArchive.unread`.
   case unread(String)
 
-  /// A key and what is under it.
+  /// A key and the content under it.
   public struct Entry: Hashable, Sendable {
-    /// Mostly a text; integers occur in optimizer states.
+    /// The key, usually a string; integers occur in optimizer states.
     public var key: ArchiveValue
-    /// What is under the key.
+    /// The content under the key.
     public var value: ArchiveStructure
 
     public init(key: ArchiveValue, value: ArchiveStructure) {
@@ -35,7 +35,7 @@ public indirect enum ArchiveStructure: Hashable, Sendable {
     parent.isEmpty ? child : "\(parent).\(child)"
   }
 
-  /// The part of a dotted name that a dictionary key stands for.
+  /// Returns the component of a dotted name that a dictionary key stands for.
   package static func component(of key: ArchiveValue) -> String {
     switch key {
     case .text(let text): text
@@ -43,7 +43,7 @@ public indirect enum ArchiveStructure: Hashable, Sendable {
     }
   }
 
-  /// The structure with every leaf renamed.
+  /// Returns the structure with every leaf renamed.
   func renamingLeaves(_ rename: (String) -> String) -> ArchiveStructure {
     switch self {
     case .leaf(let name): .leaf(rename(name))

@@ -1,11 +1,11 @@
 import FoundationEssentials
 import Storage
 
-/// A leaf of a checkpoint that is not a tensor: a number, a flag or a text.
+/// A leaf of a checkpoint that is not a tensor: a number, a Boolean or a string.
 public enum ArchiveValue: Hashable, Sendable {
   /// Python's `None`.
   case none
-  /// A flag.
+  /// A Boolean.
   case boolean(Bool)
   /// An integer that fits `Int`.
   case integer(Int)
@@ -15,14 +15,14 @@ public enum ArchiveValue: Hashable, Sendable {
   case real(Double)
   /// A complex number.
   case complex(real: Double, imaginary: Double)
-  /// A text.
+  /// A string.
   case text(String)
   /// Raw bytes.
   case bytes([UInt8])
 }
 
 extension ArchiveValue: CustomStringConvertible {
-  /// As a person would write it in Python.
+  /// The value as a person would write it in Python.
   public var description: String {
     switch self {
     case .none: "None"
@@ -37,10 +37,10 @@ extension ArchiveValue: CustomStringConvertible {
   }
 }
 
-/// Values as typed JSON, the way packed headers and safetensors' metadata keep them.
+/// Typed JSON values, as in packed headers and the metadata of safetensors files.
 ///
-/// Texts, flags, `null` and finite numbers are themselves; what JSON lacks is an object with one
-/// member that names the type. A number with a fraction or an exponent is a `real`.
+/// Strings, Booleans, `null` and finite numbers represent themselves. A value that JSON lacks is an
+/// object with one member that names the type. A number with a fraction or an exponent is a `real`.
 extension ArchiveValue {
   package var json: JSONValue {
     switch self {
@@ -56,6 +56,8 @@ extension ArchiveValue {
     }
   }
 
+  /// Creates a value from its JSON form.
+  ///
   /// - Throws: `ModelError` when `json` is not one of the forms above.
   package init(json: JSONValue) throws {
     switch json {

@@ -1,11 +1,12 @@
 import Storage
 
-/// The metadata entry in which exported files say what exporting did.
+/// The metadata entry in which exported files record the changes made by the export.
 enum ExportMetadata {
   /// The entry's name.
   static let key = "condi.export"
 
-  /// The full names in an entry's text, by the names in the file; none where it is not of this form.
+  /// Returns the full names in an entry's text, by the names in the file; empty for text of another
+  /// form.
   static func fullNames(in text: String) -> [String: String] {
     guard case .object(let members)? = try? JSONDocument.parse(SharedBytes(text.utf8)),
       case .object(let names)? = members["names"]

@@ -1,9 +1,9 @@
 import Storage
 
-/// A shell-like pattern for tensor names: `*` matches any run of characters, dots included, `?` one
-/// character, `[abc]` and `[a-z]` one of a set, `[!…]` one outside it, `{a,b}` either text.
+/// A shell-like pattern for tensor names: `*` matches any run of characters, including dots, `?`
+/// one character, `[abc]` and `[a-z]` one of a set, `[!…]` one outside it, `{a,b}` either text.
 ///
-/// A backslash takes the next character literally. Matching is case-sensitive and covers the whole
+/// A backslash makes the next character literal. Matching is case-sensitive and covers the whole
 /// name.
 public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
   /// The pattern as it was written.
@@ -18,10 +18,10 @@ public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
     case set([ClosedRange<Character>], isNegated: Bool)
   }
 
-  /// Brace groups multiply; more alternatives than this are refused.
+  /// Brace groups multiply; a pattern with more alternatives than this is refused.
   private static let alternativeLimit = 256
 
-  /// Reads a pattern.
+  /// Parses a pattern.
   ///
   /// - Throws: `ModelError` when a bracket or brace is not closed, or the pattern is empty.
   public init(_ pattern: String) throws {
@@ -40,7 +40,7 @@ public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
     return alternatives.contains { Self.matches($0, characters) }
   }
 
-  /// Greedy matching with one point of return, the last `*`: linear in practice, never exponential.
+  /// Matches greedily, backtracking only to the last `*`: linear in practice, never exponential.
   private static func matches(_ steps: [Step], _ characters: [Character]) -> Bool {
     var step = 0
     var position = 0
@@ -150,7 +150,8 @@ public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension Sequence<String> {
-  /// The names that match any of `globs`, in their own order; all of them when there is no glob.
+  /// Returns the names that match any of `globs`, in their own order; all names if there is no
+  /// glob.
   ///
   /// - Throws: `ModelError` that names the first glob that matches nothing.
   package func matching(_ globs: [NameGlob]) throws -> [String] {

@@ -1,22 +1,24 @@
 import Glibc
 import Storage
 
-/// How a tensor's elements lie in a storage: an offset and a stride for each axis, in elements.
+/// The layout of a tensor's elements in a storage: an offset, and one stride per axis, in elements.
 ///
 /// Strides may be zero (broadcast axes) and may describe any permutation; negative strides do not
 /// occur in the supported formats.
 package struct StorageView: Sendable {
-  /// The bytes that are looked at.
+  /// The underlying storage.
   package let storage: TensorStorage
-  /// Where the first element lies, in elements.
+  /// The position of the first element, in elements.
   package let elementOffset: Int
-  /// Elements between neighbours along each axis.
+  /// The distance between neighbours along each axis, in elements.
   package let strides: [Int]
 
-  /// The largest broadcast expansion accepted: a few bytes that claim to be more elements than
+  /// The largest broadcast expansion accepted, in bytes: a few bytes that claim to be more than
   /// this are refused instead of allocated.
   package static let expansionLimit = 1 << 30
 
+  /// Creates a view.
+  ///
   /// - Throws: `ModelError` when an element would lie outside the storage, when a stride is
   ///   negative, or when zero strides expand the storage past `expansionLimit` bytes.
   package init(
@@ -62,7 +64,7 @@ package struct StorageView: Sendable {
     self.strides = strides
   }
 
-  /// True when the elements of `shape` lie without gaps in row-major order.
+  /// Whether the elements of `shape` are contiguous in row-major order.
   func isContiguous(_ shape: Shape) -> Bool {
     guard shape.elementCount > 1 else { return true }
     return zip(zip(shape.dimensions, strides), shape.rowMajorStrides).allSatisfy {
@@ -70,7 +72,8 @@ package struct StorageView: Sendable {
     }
   }
 
-  /// The elements of `shape` in row-major order; a slice of the storage where it is contiguous.
+  /// Returns the elements of `shape` in row-major order; a slice of the storage if it is
+  /// contiguous.
   func contiguousBytes(_ shape: Shape, elementWidth width: Int) throws -> SharedBytes {
     guard shape.elementCount > 0 else { return SharedBytes() }
     let bytes = try storage.bytes()

@@ -1,36 +1,38 @@
 import Storage
 
-/// An element type, a shape, and bytes that are touched only when asked for.
+/// An element type, a shape, and bytes that are loaded only on request.
 ///
 /// The value returned by `bytes()` is always contiguous, row-major and little-endian, whatever the
 /// layout in the file.
 public struct Tensor: Sendable {
   /// The type of every element.
   public let elementType: ElementType
-  /// The lengths of its axes; elements are in row-major order.
+  /// The lengths of the axes; elements are in row-major order.
   public let shape: Shape
-  /// Bytes of the contiguous elements.
+  /// The bytes of the contiguous elements.
   public let byteCount: Int
-  /// Where the elements lie in a storage that other tensors may share; `nil` for computed tensors.
+  /// The layout of the elements in a storage that other tensors may share; `nil` for computed
+  /// tensors.
   package let view: StorageView?
-  /// The file's own name of an element type that cannot be read; `nil` for tensors that can.
+  /// The file's own name of an element type that cannot be read; `nil` for readable tensors.
   ///
-  /// Such a tensor is listed so that nothing is hidden; its bytes are an error.
+  /// Such a tensor is listed so that nothing is hidden; reading its bytes is an error.
   public private(set) var unreadableType: String?
-  /// Why the elements cannot be read, as a lower-case sentence; `nil` for tensors that can.
+  /// The reason why the elements cannot be read, as a lower-case sentence; `nil` for readable
+  /// tensors.
   public private(set) var unreadableReason: String?
-  /// Gives the tensor with elements of a type that the file does not name.
+  /// Returns the tensor with elements of a type that the file does not name.
   private var interpretation: (@Sendable (ElementType) throws -> Tensor)?
-  /// Reads the bytes that stand for the elements in the file; only of tensors that cannot be read.
+  /// Reads the bytes that stand for the elements in the file; set only for unreadable tensors.
   var storedBytes: (@Sendable () throws -> SharedBytes)?
-  /// Reads the codes that the elements are dequantized from; `nil` for tensors that are not stored as
-  /// codes.
+  /// Reads the codes from which the elements are dequantized; `nil` for tensors that are not stored
+  /// as codes.
   package var quantized: (@Sendable () throws -> QuantizedTensor)?
   private let load: @Sendable () throws -> SharedBytes
 
-  /// A tensor that `load` gives, in contiguous row-major little-endian order.
+  /// Creates a tensor whose elements `load` returns in contiguous row-major little-endian order.
   ///
-  /// - Throws: `ModelError` when the shape's bytes overflow or do not fill whole bytes.
+  /// - Throws: `ModelError` when the byte count overflows or the elements do not fill whole bytes.
   public init(
     elementType: ElementType, shape: Shape, load: @escaping @Sendable () throws -> SharedBytes
   ) throws {
@@ -41,7 +43,7 @@ public struct Tensor: Sendable {
     self.load = load
   }
 
-  /// A tensor that is listed but cannot be read.
+  /// Creates a tensor that is listed but cannot be read.
   ///
   /// - Parameters:
   ///   - unreadableType: the file's own name of its element type.
@@ -59,13 +61,13 @@ public struct Tensor: Sendable {
     unreadableReason = "elements of type \(unreadableType) cannot be read"
   }
 
-  /// A tensor of raw bytes whose element type the file does not name.
+  /// Creates a tensor of raw bytes whose element type the file does not name.
   ///
   /// - Parameters:
-  ///   - descriptor: what the file says instead.
-  ///   - elementType: a type of raw bytes that is as wide.
+  ///   - descriptor: the file's description of the type.
+  ///   - elementType: a type of raw bytes of the same width.
   ///   - path: the file, for the error.
-  ///   - interpretation: gives the tensor as one of a type that is as wide.
+  ///   - interpretation: returns the tensor as one of a given type of the same width.
   init(
     untyped descriptor: String, as elementType: ElementType, shape: Shape, path: String?,
     interpretation: @escaping @Sendable (ElementType) throws -> Tensor
@@ -80,17 +82,17 @@ public struct Tensor: Sendable {
     self.interpretation = interpretation
   }
 
-  /// The tensor with the first of `types` that is as wide as its raw bytes; itself where its type is
-  /// known, or none of them fits.
+  /// Returns the tensor with the first of `types` that has the width of its raw bytes; the tensor
+  /// itself if its type is known or none of them fits.
   package func interpreted(asOneOf types: [ElementType]) throws -> Tensor {
     guard let interpretation, let type = types.first(where: { $0.bitWidth == elementType.bitWidth })
     else { return self }
     return try interpretation(type)
   }
 
-  /// A tensor whose contiguous bytes are in memory.
+  /// Creates a tensor whose contiguous bytes are in memory.
   ///
-  /// - Throws: `ModelError` when the bytes are not as many as the shape needs.
+  /// - Throws: `ModelError` when the byte count is not the one that the shape needs.
   public init(elementType: ElementType, shape: Shape, bytes: SharedBytes) throws {
     try self.init(elementType: elementType, shape: shape) { bytes }
     guard bytes.count == byteCount else {
@@ -100,7 +102,7 @@ public struct Tensor: Sendable {
     }
   }
 
-  /// A tensor that is a view of a storage.
+  /// Creates a tensor that is a view of a storage.
   package init(
     elementType: ElementType, shape: Shape, storage: TensorStorage, elementOffset: Int,
     strides: [Int]
@@ -116,7 +118,7 @@ public struct Tensor: Sendable {
     self.load = { try view.contiguousBytes(shape, elementWidth: width) }
   }
 
-  /// The contiguous row-major little-endian elements.
+  /// Returns the contiguous row-major little-endian elements.
   ///
   /// - Throws: `ModelError` when the file cannot be read or its checksum does not match.
   public func bytes() throws -> SharedBytes {
@@ -129,13 +131,13 @@ public struct Tensor: Sendable {
     return bytes
   }
 
-  /// The elements, or where these cannot be read the bytes that stand for them in the file: two
-  /// tensors of one type and shape are equal when these are.
+  /// Returns the elements, or, if they cannot be read, the bytes that stand for them in the file.
+  /// Two tensors of one type and shape are equal when these bytes are equal.
   ///
   /// - Throws: as `bytes()`.
   package func comparableBytes() throws -> SharedBytes { try storedBytes?() ?? bytes() }
 
-  /// The same bytes under another element type and shape that need exactly as many.
+  /// Returns the same bytes under another element type and shape of the same byte count.
   func reinterpreted(as elementType: ElementType, shape: Shape) throws -> Tensor {
     let needed = try Self.byteCount(elementType, shape)
     guard needed == byteCount else {
@@ -156,12 +158,13 @@ public struct Tensor: Sendable {
 }
 
 extension Tensor {
-  /// Every element as a `Float`, rounded to nearest where the type is wider; booleans are 0 and 1.
+  /// Returns every element as a `Float`, rounded to nearest if the type is wider; Booleans are 0
+  /// and 1.
   ///
   /// - Throws: `ModelError` for complex and uninterpreted element types, and on reading errors.
   public func floatValues() throws -> [Float] { try values(as: Float.self) }
 
-  /// Every element as a `Double`; integers past 2^53 are rounded to nearest.
+  /// Returns every element as a `Double`; integers past 2^53 are rounded to nearest.
   ///
   /// - Throws: `ModelError` for complex and uninterpreted element types, and on reading errors.
   public func doubleValues() throws -> [Double] { try values(as: Double.self) }
@@ -207,7 +210,7 @@ extension Tensor {
     }
   }
 
-  /// Narrow floating-point codes through a table of all their values.
+  /// Decodes narrow floating-point codes through a table of all their values.
   private func mapCodes<Value: BinaryFloatingPoint>(
     _ buffer: UnsafeRawBufferPointer, bitWidth: Int
   ) -> [Value] {
@@ -223,9 +226,9 @@ extension Tensor {
   }
 }
 
-/// A floating-point format of at most 8 bits: how many exponent and mantissa bits, and which codes
-/// are special. Sources: OCP 8-bit floating point (OFP8) 1.0, OCP microscaling (MX) 1.0, and the
-/// `fnuz` variants of LLVM's APFloat.
+/// A floating-point format of at most 8 bits: its exponent and mantissa bit counts, and its special
+/// codes. Sources: OCP 8-bit floating point (OFP8) 1.0, OCP microscaling (MX) 1.0, and the `fnuz`
+/// variants of LLVM's APFloat.
 struct NarrowFloat {
   private enum Specials { case none, ieee, nanOnlyAllOnes, nanIsNegativeZero }
   private let exponentBits: Int
@@ -234,6 +237,8 @@ struct NarrowFloat {
   private let specials: Specials
   private let isExponentOnly: Bool
 
+  /// Creates the format of an element type.
+  ///
   /// - Returns: `nil` for element types that are wider or not floating point.
   init?(_ elementType: ElementType) {
     let parameters: (exponent: Int, mantissa: Int, bias: Int, specials: Specials)
@@ -252,7 +257,7 @@ struct NarrowFloat {
     isExponentOnly = elementType == .float8E8M0FNU
   }
 
-  /// The value of `code`, exactly.
+  /// Returns the exact value of `code`.
   func decode(_ code: Int) -> Double {
     if isExponentOnly { return code == 255 ? .nan : power(code - bias) }
     let mantissaCount = 1 << mantissaBits
@@ -280,28 +285,30 @@ struct NarrowFloat {
   }
 }
 
-/// The bytes that one or more tensors lie in, loaded when asked for.
+/// The bytes that contain one or more tensors, loaded on request.
 ///
-/// Identity matters: two tensors share memory in their file exactly when they name the same
+/// Identity matters: two tensors share memory in their file exactly when they refer to the same
 /// storage object.
 package final class TensorStorage: Sendable {
   /// The storage's length, known from the file's index.
   package let byteCount: Int
   private let load: @Sendable () throws -> SharedBytes
 
-  /// - Parameter load: gives exactly `byteCount` bytes, each time it is called. Nothing is cached,
-  ///   so that memory is bounded by what callers hold.
+  /// Creates a storage.
+  ///
+  /// - Parameter load: returns exactly `byteCount` bytes on each call. Nothing is cached, so that
+  ///   memory is bounded by what callers hold.
   package init(byteCount: Int, load: @escaping @Sendable () throws -> SharedBytes) {
     self.byteCount = byteCount
     self.load = load
   }
 
-  /// A storage whose bytes are in memory already.
+  /// Creates a storage whose bytes are already in memory.
   package convenience init(_ bytes: SharedBytes) {
     self.init(byteCount: bytes.count) { bytes }
   }
 
-  /// All bytes, read anew.
+  /// Returns all bytes, read anew.
   package func bytes() throws -> SharedBytes {
     let bytes = try load()
     guard bytes.count == byteCount else {

@@ -2,19 +2,20 @@ import OrderedCollections
 
 /// The weights of one network in a checkpoint.
 public struct CheckpointNetwork: Hashable, Sendable {
-  /// What all its names begin with, for `TensorArchive.selecting(root:)`; `nil` for the whole file.
+  /// The common prefix of the network's names, for `TensorArchive.selecting(root:)`; `nil` for the
+  /// whole file.
   public let root: String?
-  /// Tensors below the root.
+  /// The number of tensors below the root.
   public let tensorCount: Int
 }
 
 extension TensorArchive {
-  /// The networks of a checkpoint, the one to take first.
+  /// The networks of a checkpoint, the preferred one first.
   ///
-  /// Dictionaries and prefixes that training tools put around weights are seen through: roots such as
+  /// Dictionaries and prefixes that training tools put around weights are unwrapped: roots such as
   /// `params_ema` and `state_dict`, `module.` of `DataParallel`, `_orig_mod.` of `torch.compile`,
-  /// `model.` and `generator.` below the root of a training checkpoint. The file as a whole is always
-  /// among them.
+  /// and `model.` and `generator.` below the root of a training checkpoint. The whole file is
+  /// always among the networks.
   ///
   /// ```swift
   /// let archive = try FormatRegistry.standard.open("gan.ckpt")
@@ -25,7 +26,7 @@ extension TensorArchive {
     var roots = [search.unwrapped("")]
     search.seesThroughAll = true
     roots.append(search.unwrapped(""))
-    // Looking below one may find more.
+    // Unwrapping one may find more.
     var index = 0
     while index < min(search.others.count, Self.networkLimit) {
       roots.append(search.unwrapped(search.others[index]))
@@ -37,55 +38,55 @@ extension TensorArchive {
     }
   }
 
-  /// More dictionaries than this are not looked into.
+  /// The most dictionaries that are searched.
   private static let networkLimit = 64
 
-  /// The root below which this checkpoint keeps its weights; `nil` where it is the whole file.
+  /// The root below which this checkpoint keeps its weights; `nil` if it is the whole file.
   public var conventionalRoot: String? { networks.first?.root }
 
-  /// Last parts of the names of counters that training tools leave among weights.
+  /// The last name components of counters that training tools leave among weights.
   package static let counterNames: Set<String> = [
     "total_ops", "total_params", "num_batches_tracked", "n_averaged",
   ]
 }
 
-/// Looks for weights below what training tools put around them.
+/// A search for weights below the wrappers that training tools put around them.
 private struct WrapperSearch {
   private let archive: TensorArchive
-  /// Whether prefixes that may as well be a module of the network's own are seen through everywhere,
-  /// and not only inside a checkpoint.
+  /// Whether to see everywhere, and not only inside a checkpoint, through prefixes that may as well
+  /// be a module of the network itself.
   var seesThroughAll = false
-  /// Roots of other networks beside those that were taken.
+  /// The roots of other networks, beside those that were selected.
   private(set) var others: [String] = []
 
   init(_ archive: TensorArchive) { self.archive = archive }
 
-  /// Dictionaries that hold a model's weights, the preferred one first.
+  /// Dictionaries that hold a model's weights, in order of preference.
   private static let dictionaries = [
     "params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net",
     "weights", "net_g_ema", "net_g", "netG", "generator_ema", "generator", "gen", "network",
     "model_state", "ema_model", "ema", "module", "G",
   ]
-  /// Prefixes that no network has of its own.
+  /// Prefixes that never belong to the network itself.
   private static let prefixes: Set<String> = [
     "module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module",
     "_checkpoint_wrapped_module", "params_ema", "params-ema", "params", "state_dict",
     "model_state_dict",
   ]
-  /// Prefixes of the network in a training tool's own module, the preferred one first.
+  /// Prefixes of the network in a training tool's own module, in order of preference.
   private static let generators = [
     "params_ema", "params-ema", "net_g_ema", "generator_ema", "ema_model", "net_g", "netG",
     "generator", "params", "model", "net", "network",
   ]
-  /// The generators that a network may have as modules of its own.
+  /// The generators that may also be modules of the network itself.
   private static let ambiguousGenerators: Set<String> = ["model", "net", "network"]
-  /// What stands beside a generator, by how it begins.
+  /// Prefixes of the modules that accompany a generator.
   private static let companions = [
     "discriminator", "disc", "net_d", "netD", "critic", "perceptual", "vgg", "lpips", "criterion",
     "loss", "cri_", "params", "net_g", "netG", "generator", "ema", "online_model", "metric",
     "val_", "train_", "teacher",
   ]
-  /// What holds tensors in a training checkpoint that are no weights, by a part of its name.
+  /// Parts of the names of training state, whose tensors are not weights.
   private static let states = ["optim", "sched", "scaler", "rng", "callback", "loop", "config"]
 
   func count(below root: String) -> Int {
@@ -93,12 +94,12 @@ private struct WrapperSearch {
       ? archive.tensors.count : archive.tensors.keys.count { $0.hasPrefix("\(root).") }
   }
 
-  /// The root of the network below `root`, which is `root` itself where nothing is around it.
+  /// Returns the root of the network below `root`, which is `root` itself if nothing wraps it.
   mutating func unwrapped(_ root: String) -> String {
     var root = root
     var isCheckpoint = !root.isEmpty
     while let next = step(below: root, isCheckpoint: isCheckpoint) {
-      // What is only a prefix does not make a file a checkpoint.
+      // A mere prefix does not make a file a checkpoint.
       isCheckpoint = isCheckpoint || !Self.prefixes.contains(next.name) || next.isContainer
       root = ArchiveStructure.join(root, next.name)
     }
@@ -144,15 +145,16 @@ private struct WrapperSearch {
     }
   }
 
-  /// What lies directly below a root.
+  /// The content directly below a root.
   private struct Level {
     enum Container { case dictionary, item }
 
-    /// First parts of names that have others, in the order of the file.
+    /// The first components of longer names, in the order of the file.
     let parts: OrderedSet<String>
-    /// Whether tensors of more than one number have no further part, so that weights begin here.
+    /// Whether a tensor of more than one element lies directly below the root, so that weights
+    /// begin here.
     let hasLooseTensors: Bool
-    /// Dictionaries and items of lists with tensors in them.
+    /// Dictionaries, and dictionaries in lists, that contain tensors.
     let containers: OrderedDictionary<String, Container>
 
     init(_ archive: TensorArchive, below root: String) {

@@ -3,45 +3,45 @@ import OrderedCollections
 import Storage
 import Synchronization
 
-/// What a model file holds: named tensors in file order, the other leaves, and the nesting.
+/// The content of a model file: named tensors in file order, the other leaves, and the nesting.
 ///
-/// Reading a file makes an archive from the file's index alone; tensors load their bytes when
-/// asked. Writers take an archive, so converting is reading and writing, tensor by tensor.
+/// Reading a file builds an archive from the file's index alone; tensors load their bytes on
+/// request. Writers take an archive, so conversion means reading and writing tensor by tensor.
 public struct TensorArchive: Sendable {
-  /// The format it was read from; `nil` when made in memory.
+  /// The format that the archive was read from; `nil` if it was made in memory.
   public var format: FormatIdentifier?
-  /// Every tensor under its full name; nested names are joined by dots.
+  /// Every tensor under its full name; the components of nested names are joined by dots.
   public var tensors: OrderedDictionary<String, Tensor>
-  /// Every other leaf (numbers, texts, flags) under its full name.
+  /// Every other leaf (number, string, Boolean) under its full name.
   public var values: OrderedDictionary<String, ArchiveValue>
   /// Free text about the file as a whole, such as safetensors' `__metadata__`.
   public var metadata: OrderedDictionary<String, String>
   /// The nesting, for formats that have it.
   public var structure: ArchiveStructure?
-  /// What the reader did that a user should know of: one sentence each, without an end.
+  /// Notes for the user on decisions of the reader: one sentence each, without a full stop.
   public var notes: [String]
-  /// What was left out when the file was read, in the file's order.
+  /// The entries that were left out when the file was read, in the file's order.
   public var unread: [UnreadEntry] = []
-  /// Stored tensors that belong together, and whether they were put together; filled in by
+  /// Stored tensors that belong together, and whether they were assembled; filled in by
   /// `assembled(configuration:)`.
   public var groups: [TensorGroup] = []
-  /// Bytes of the parts of each tensor that was put together, by its name.
+  /// The byte counts of the parts of each assembled tensor, by its name.
   package var storedByteCounts: [String: Int] = [:]
-  /// Dictionaries that a PyTorch module gave as its whole state, by their place; empty for the root.
+  /// The names of dictionaries that are the whole state of a PyTorch module; empty for the root.
   package var stateDictionaries: Set<String> = []
-  /// Whether the archive is all that a PyTorch module has for its state, or a part of that, so that what
-  /// is not there does not exist.
+  /// Whether the archive is the whole state of a PyTorch module, or a part of it, so that a missing
+  /// tensor does not exist.
   package var isWholeStateDictionary: Bool { stateDictionaries.contains("") }
-  /// Paths of every file that the archive was read from, the one that was opened first; empty when
-  /// made in memory.
+  /// The paths of all files that the archive was read from, starting with the one that was opened;
+  /// empty if it was made in memory.
   package var sourceFiles: [String] = []
-  /// The file that each tensor lies in, by name, where the archive has several.
+  /// The file of each tensor, by name, if the archive has several files.
   package var fileOfTensor: [String: String] = [:]
   /// How activations are rounded when the model runs; only packed files have such quantizers.
   public var activations: [ActivationQuantizer] = []
-  /// How small the file is, where the archive was read from a packed one.
+  /// Figures on the size of the file, if the archive was read from a packed one.
   public var packedSummary: PackedSummary?
-  /// The part of its source that a packed file holds; `nil` for the whole of it.
+  /// The part of its source that a packed file holds; `nil` for the whole source.
   package var sourceRoot: String?
 
   public init(
@@ -58,12 +58,12 @@ public struct TensorArchive: Sendable {
     self.notes = notes
   }
 
-  /// Bytes of all tensors, each counted as often as it is named.
+  /// The bytes of all tensors; a tensor with several names counts once per name.
   public var tensorByteCount: Int { tensors.values.reduce(0) { $0 + $1.byteCount } }
 }
 
 extension TensorArchive {
-  /// Only what lies below `root`, with names counted from there.
+  /// Returns only the content below `root`, with names relative to it.
   ///
   /// - Parameter root: a dotted path such as `params_ema` or `ema.model`.
   /// - Throws: `ModelError` when no tensor lies below it.
@@ -120,7 +120,7 @@ extension TensorArchive {
 }
 
 extension ArchiveStructure {
-  /// The container named `path`, a dotted name in which keys themselves may have dots.
+  /// Returns the container named `path`, a dotted name whose keys may themselves contain dots.
   func subtree(at path: String) -> ArchiveStructure? {
     let children: [(name: String, value: ArchiveStructure)]
     switch self {
@@ -143,12 +143,12 @@ extension ArchiveStructure {
 }
 
 extension TensorArchive {
-  /// Two archives with names that can be compared.
+  /// Returns two archives with comparable names.
   ///
-  /// Where they have no name in common because one keeps its weights below a root, the weights are
+  /// If they have no name in common because one keeps its weights below a root, the weights are
   /// taken from there.
   ///
-  /// - Returns: the archives, and the root that was taken in each, `nil` for the whole.
+  /// - Returns: the archives, and the root selected in each; `nil` for the whole.
   package static func aligned(_ first: TensorArchive, _ second: TensorArchive) -> (
     first: (archive: TensorArchive, root: String?), second: (archive: TensorArchive, root: String?)
   ) {
@@ -171,21 +171,21 @@ extension TensorArchive {
 }
 
 extension TensorArchive {
-  /// Bytes of all files that the archive was read from.
+  /// Returns the total bytes of all files that the archive was read from.
   ///
-  /// - Throws: `ModelError` when one of them cannot be opened any more.
+  /// - Throws: `ModelError` when one of them can no longer be opened.
   package func sourceByteCount() throws -> Int {
     try sourceFiles.reduce(0) { try $0 + InputFile(path: $1, access: .read).byteCount }
   }
 
-  /// What identifies the files that the archive was read from, in lower-case hexadecimal.
+  /// Returns a digest of the files that the archive was read from, in lower-case hexadecimal.
   ///
-  /// For one file it is its SHA-256. For several it is the SHA-256 of what `sha256sum` prints when
-  /// given their names, relative to the first one's folder and in the order of `sourceFiles`: a line
-  /// a file, of its SHA-256, two spaces, and its name.
+  /// The digest of a single file is its SHA-256. The digest of several files is the SHA-256 of the
+  /// output of `sha256sum` for their names, relative to the first one's folder and in the order of
+  /// `sourceFiles`: one line per file with its SHA-256, two spaces, and its name.
   ///
   /// - Parameter run: computes the files' digests.
-  /// - Throws: `ModelError` when one of them cannot be read any more.
+  /// - Throws: `ModelError` when one of them can no longer be read.
   func sourceSHA256(
     runningTasks run: TaskRunner = sequentially
   ) throws -> String {

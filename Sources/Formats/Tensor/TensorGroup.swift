@@ -1,6 +1,6 @@
 import Storage
 
-/// Stored tensors of a model file that belong together, and what became of them.
+/// Stored tensors of a model file that belong together, and the result of assembling them.
 ///
 /// ```swift
 /// let archive = try FormatRegistry.standard.open("fp8.safetensors").assembled()
@@ -8,17 +8,17 @@ import Storage
 /// // l.weight ["l.weight", "l.weight_scale_inv"] float8_e4m3fn codes times scales, …
 /// ```
 public struct TensorGroup: Codable, Hashable, Sendable {
-  /// What belongs together.
+  /// The kind of a group.
   public enum Kind: String, Codable, CaseIterable, Sendable {
-    /// Codes of 8 bits and their scales.
+    /// 8-bit codes and their scales.
     case scaledCodes = "scaled-codes"
-    /// Codes of 8-bit floating point without a scale.
+    /// 8-bit floating-point codes without a scale.
     case plainCodes = "plain-codes"
-    /// A direction and a length, as PyTorch's `weight_norm` keeps a weight.
+    /// A direction and a length, as PyTorch's `weight_norm` stores a weight.
     case weightNorm = "weight-norm"
     /// A weight and the singular vectors by which PyTorch's `spectral_norm` scales it.
     case spectralNorm = "spectral-norm"
-    /// Another parametrization of PyTorch, or a weight and the mask of what was pruned.
+    /// Another parametrization of PyTorch, or a pruned weight and its mask.
     case parametrization
     /// Codes, zero points and scales of GPTQ.
     case gptq
@@ -26,9 +26,9 @@ public struct TensorGroup: Codable, Hashable, Sendable {
     case awq
     /// Codes, scales and biases of MLX.
     case mlx
-    /// Codes of 4 or 8 bits of bitsandbytes.
+    /// 4-bit or 8-bit codes of bitsandbytes.
     case bitsandbytes
-    /// Codes of 4-bit floating point with scales of 8 bits: NVFP4 and MXFP4.
+    /// 4-bit floating-point codes with 8-bit scales: NVFP4 and MXFP4.
     case microscaling
     /// Packed integers of compressed-tensors.
     case compressedTensors = "compressed-tensors"
@@ -37,7 +37,7 @@ public struct TensorGroup: Codable, Hashable, Sendable {
     /// Factors of a difference to the weights of another model: LoRA, LoHa, LoKr and the like.
     case lowRank = "low-rank"
 
-    /// Whether the stored elements are codes, of which singular values say nothing.
+    /// Whether the stored elements are codes, whose singular values mean nothing.
     var isOfCodes: Bool {
       switch self {
       case .plainCodes, .weightNorm, .spectralNorm, .parametrization, .lowRank: false
@@ -48,16 +48,17 @@ public struct TensorGroup: Codable, Hashable, Sendable {
 
   /// The name of the tensor that the group stands for.
   public var name: String
-  /// What belongs together.
+  /// The kind of the group.
   public var kind: Kind
   /// The names of the stored tensors, the main one first.
   public var parts: [String]
-  /// How elements are made of the parts, or what the parts are: a lower-case phrase.
+  /// How elements are computed from the parts, or what the parts are, as a lower-case phrase.
   public var rule: String
-  /// What was assumed or left as it is: a lower-case sentence without an end; `nil` for nothing.
+  /// An assumption, or something left unchanged, as a lower-case sentence without a full stop;
+  /// `nil` if there is none.
   public var remark: String?
-  /// Why the parts stay as they are stored, and the way out where there is one: a lower-case sentence
-  /// without an end; `nil` where they were put together.
+  /// The reason why the parts stay as stored, with a way out if there is one, as a lower-case
+  /// sentence without a full stop; `nil` if they were assembled or are plain codes.
   public var obstacle: String?
 
   /// Whether the archive holds one tensor in place of the parts.
@@ -65,10 +66,10 @@ public struct TensorGroup: Codable, Hashable, Sendable {
 }
 
 extension [TensorGroup] {
-  /// Sentences beyond this many are only counted.
+  /// The number of sentences beyond which groups are only counted.
   private static let sentenceLimit = 12
 
-  /// Groups of the same kind and fate in one sentence each, without an end.
+  /// One sentence per kind and outcome of groups, without a full stop.
   package var sentences: [String] {
     var names: [TensorGroup: [String]] = [:]
     var order: [TensorGroup] = []
@@ -85,8 +86,8 @@ extension [TensorGroup] {
       + (others > 0 ? ["\(counted(others, "other kind")) of tensors that belong together"] : [])
   }
 
-  /// What stands in the way of figures about a stored tensor, by name: codes that were not put
-  /// together.
+  /// The reasons why figures about a stored tensor are impossible, by its name: codes that could
+  /// not be assembled.
   package var codeObstacles: [String: String] {
     reduce(into: [:]) { obstacles, group in
       guard let obstacle = group.obstacle, group.kind.isOfCodes else { return }
@@ -94,7 +95,8 @@ extension [TensorGroup] {
     }
   }
 
-  /// What the tensors of the archive are made of or belong to, by name.
+  /// Descriptions of tensors, by name: the parts of assembled ones, or the group that they belong
+  /// to.
   package var descriptions: [String: String] {
     reduce(into: [:]) { descriptions, group in
       if group.isAssembled {

@@ -1,18 +1,19 @@
 import Storage
 
-/// Something in a model file that was left out when it was read, because it is no tensor or value
-/// that can be read without executing code.
+/// An entry of a model file that was left out on reading, because it is not a tensor or value that
+/// can be read without executing code.
 ///
 /// ```swift
 /// for entry in archive.unread { print("left out \(entry)") }
 /// // left out 'when' (<M8[D]): NumPy dates are not supported
 /// ```
 public struct UnreadEntry: Codable, Hashable, Sendable, CustomStringConvertible {
-  /// The place in the file: a name as those of tensors are, or a member of an archive.
+  /// The location in the file: a name like those of tensors, or a member of an archive.
   public var name: String
-  /// The class or element type, as the file calls it.
+  /// The class or element type, as named in the file.
   public var kind: String
-  /// Why it was left out, and the way out where there is one: a lower-case sentence without an end.
+  /// The reason for leaving it out, with a way out if there is one, as a lower-case sentence
+  /// without a full stop.
   public var reason: String
 
   public init(name: String, kind: String, reason: String) {
@@ -25,10 +26,10 @@ public struct UnreadEntry: Codable, Hashable, Sendable, CustomStringConvertible 
 }
 
 extension [UnreadEntry] {
-  /// Entries beyond this many are only counted where they are listed in sentences.
+  /// The number of entries beyond which they are only counted in a list of sentences.
   private static let sentenceLimit = 20
 
-  /// One sentence for each entry, without an end.
+  /// One sentence per entry, without a full stop.
   package var sentences: [String] {
     let sentences = prefix(Self.sentenceLimit).map { "left out \($0)" }
     let others = count - sentences.count
@@ -37,11 +38,12 @@ extension [UnreadEntry] {
 }
 
 extension TensorArchive {
-  /// What a user should know of how the archive was read: its notes, and what was left out.
+  /// Remarks for the user on how the archive was read: its notes, and the entries that were left
+  /// out.
   package var remarks: [String] { notes + unread.sentences }
 
-  /// The archive with the tensors of raw bytes whose type the file does not name (`<V2` of NumPy) read
-  /// as the one of `types` that is as wide.
+  /// Returns the archive with raw bytes whose type the file does not name (`<V2` of NumPy) read as
+  /// the one of `types` that has the same width.
   package func interpretingRawBytes(as types: [ElementType]) throws -> TensorArchive {
     guard !types.isEmpty else { return self }
     var archive = self
@@ -51,10 +53,11 @@ extension TensorArchive {
     return archive
   }
 
-  /// Checks what no writer could write: tensors of an unknown element type, or none at all.
+  /// Checks that a writer could write the archive: element types are known, and some tensor was
+  /// read.
   ///
-  /// - Throws: `ModelError` when the elements of a tensor cannot be read, or tensors are in the file and
-  ///   none of them could be.
+  /// - Throws: `ModelError` when the elements of a tensor cannot be read, or when the file holds
+  ///   tensors but none of them could be read.
   package func requireReadableTensors() throws {
     if let (name, tensor) = tensors.elements.first(where: { $0.value.unreadableReason != nil }) {
       throw ModelError.unsupported(tensor.unreadableReason ?? "", tensor: name)

@@ -1,9 +1,9 @@
 import Storage
 
-/// A zip archive of model files, as stable-baselines3 saves its agents and people pack checkpoints.
+/// A zip archive of model files, such as stable-baselines3 agents and packed checkpoints.
 ///
-/// Every member that is a model file of a format of its own is read, and its tensors are named below
-/// the member: `policy.pth.log_std`. Members of other kinds are listed as left out.
+/// Every member in a supported format is read, and the member's name becomes the prefix of its
+/// tensors' names: `policy.pth.log_std`. Other members are listed as left out.
 public struct ZippedFormat: ReadOnlyModelFormat {
   public init() {}
 
@@ -11,14 +11,14 @@ public struct ZippedFormat: ReadOnlyModelFormat {
     FormatIdentifier(name: "zip", displayName: "zip archive of model files", fileExtensions: [])
   }
 
-  /// What a member may be.
+  /// The formats of members.
   private static let memberFormats: [any ModelFormat] = [
     PackedFormat(), SafetensorsFormat(), PyTorchFormat(), ExportedProgramFormat(), NPZFormat(),
     NPYFormat(), GGUFFormat(), ONNXFormat(),
   ]
 
-  /// Whether a member that has one of the formats' extensions is there, and the archive is none of
-  /// these formats itself.
+  /// Whether the archive has a member with an extension of one of the formats, and is not itself in
+  /// one of them.
   public func recognizes(_ file: InputFile) -> Bool {
     guard let signature = try? file.bytes(at: 0, count: 4, purpose: "the signature").array,
       signature == Array("PK\u{3}\u{4}".utf8), let entries = try? file.zipDirectory().entries
@@ -61,7 +61,9 @@ public struct ZippedFormat: ReadOnlyModelFormat {
     }
   }
 
-  /// - Throws: `ModelError` when the member is no model file, or one that cannot be read.
+  /// Reads a member.
+  ///
+  /// - Throws: `ModelError` when the member is not a model file, or is one that cannot be read.
   private static func read(_ entry: ZipArchive.Entry, of zip: ZipArchive) throws -> TensorArchive {
     try zip.checkReadable(entry)
     guard mayBeModel(entry.name) else {
@@ -82,10 +84,10 @@ extension ArchiveStructure {
 }
 
 extension TensorArchive {
-  /// Takes what the member `name` holds, named below it.
+  /// Adds the content of the member `name`, with its name as the prefix.
   ///
-  /// - Returns: where that stands.
-  /// - Throws: `ModelError` when something has one of its names.
+  /// - Returns: the place of the content in the structure.
+  /// - Throws: `ModelError` when a name is already taken.
   fileprivate mutating func add(
     _ member: TensorArchive, below name: String
   ) throws -> ArchiveStructure {

@@ -1,5 +1,5 @@
-/// Bicubic interpolation as performed by MATLAB's `imresize`: Keys' cubic convolution with a =
-/// −0.5, widened by the factor when downscaling to prevent aliasing.
+/// Bicubic interpolation as performed by MATLAB's `imresize`: Keys' cubic convolution with
+/// a = −0.5, widened by the factor when downscaling to prevent aliasing.
 ///
 /// R. Keys, "Cubic convolution interpolation for digital image processing", IEEE Transactions on
 /// Acoustics, Speech, and Signal Processing 29(6), 1981, equation 15.
@@ -145,8 +145,9 @@ public struct BicubicResampling: Hashable, Sendable {
 }
 
 extension BicubicResampling {
-  /// Returns the image downscaled by `scale`, rounded after each pass like MATLAB's `imresize(x,
-  /// 1/scale)` for `uint8` and `uint16`. The benchmarks' low-resolution images are made this way.
+  /// Returns the image downscaled by `scale`, rounded after each pass like MATLAB's
+  /// `imresize(x, 1/scale)` for `uint8` and `uint16`. The benchmarks' low-resolution images are
+  /// made this way.
   ///
   /// - Precondition: Both sides are multiples of `scale`; see `RasterImage.cropped(toMultipleOf:)`.
   public func reduced(_ image: RasterImage, by scale: Int) -> RasterImage {

@@ -30,8 +30,8 @@ public enum PictureFidelity {
 
   /// Returns the mean structural similarity index (SSIM), 1 for equal planes.
   ///
-  /// An 11×11 Gaussian window of σ 1.5 is placed wherever it fits, with K₁ = 0.01, K₂ = 0.03 and L
-  /// = 255, as in Z. Wang, A. Bovik, H. Sheikh, E. Simoncelli, "Image quality assessment: from
+  /// An 11×11 Gaussian window of σ 1.5 is placed wherever it fits, with K₁ = 0.01, K₂ = 0.03 and
+  /// L = 255, as in Z. Wang, A. Bovik, H. Sheikh, E. Simoncelli, "Image quality assessment: from
   /// error visibility to structural similarity", IEEE Transactions on Image Processing 13(4), 2004,
   /// equation 13.
   ///

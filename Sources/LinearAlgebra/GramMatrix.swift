@@ -3,9 +3,9 @@ import CLAPACKE
 /// The product of a matrix A with its own transpose in double precision, A·Aᵀ for a wide matrix and
 /// Aᵀ·A for a tall one.
 ///
-/// Its eigenvalues are the squared singular values of A, with an absolute error below about `√n ·
-/// 2⁻⁵² · σ_max²`, where n is the longer side. Measured errors are below this estimate, by a factor
-/// of five for the worst spectra tried.
+/// Its eigenvalues are the squared singular values of A, with an absolute error below about
+/// `√n · 2⁻⁵² · σ_max²`, where n is the longer side. Measured errors are below this estimate, by a
+/// factor of five for the worst spectra tried.
 struct GramMatrix {
   /// The number of rows and columns.
   let count: Int

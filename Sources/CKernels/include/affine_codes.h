@@ -55,8 +55,8 @@ void ck_affine_encode(
   const ck_affine_code *code, const float *values, size_t count, uint8_t *codes,
   ck_affine_cost *cost);
 
-// Packs codes of `bits` bits, 1 to 8, stored one per byte, into a little-endian stream of ⌈count ·
-// bits / 8⌉ bytes, low bits first. Bits after the last code are zero.
+// Packs codes of `bits` bits, 1 to 8, stored one per byte, into a little-endian stream of
+// ⌈count · bits / 8⌉ bytes, low bits first. Bits after the last code are zero.
 void ck_pack_codes(const uint8_t *codes, size_t count, unsigned bits, uint8_t *stream);
 
 #endif

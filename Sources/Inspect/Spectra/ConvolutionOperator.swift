@@ -24,8 +24,8 @@ public struct ConvolutionOperator: Hashable, Sendable {
   /// The weights `[outputs, inputs, kernelHeight, kernelWidth]`, row-major.
   public let weights: [Double]
 
-  /// Creates the operator of a convolution with weights `[outputs, inputs, kernelHeight,
-  /// kernelWidth]`.
+  /// Creates the operator of a convolution with weights
+  /// `[outputs, inputs, kernelHeight, kernelWidth]`.
   ///
   /// - Parameters:
   ///   - outputs: The number of output channels in all groups together.

@@ -22,7 +22,8 @@ public struct ElementStatistics: Codable, Hashable, Sendable {
   /// The number of infinite elements of either sign.
   public var infinityCount: Int
   /// The ratio of the largest to the smallest Euclidean norm of an output channel (a row); infinite
-  /// if a channel is zero, `nil` without channels or if an element is not finite.
+  /// if only some channels are zero. It is `nil` if all channels are zero, if there are none, or if
+  /// an element is not finite.
   public var channelNormSpread: Double?
   /// The cost of rounding to 2, 3 and 4 bits; `nil` if there are NaN or infinities.
   public var quantization: QuantizationOutlook?

@@ -16,8 +16,8 @@ public struct LayerReport: Codable, Hashable, Sendable {
   public var shape: [Int]
   /// `[rows, columns]` of the weight matrix: `[out, in]`, or `[out, in·kh·kw]` for a convolution.
   public var matrix: [Int]?
-  /// The operator that the singular values belong to, if it is not `matrix`: `circular convolution
-  /// on 64x64`.
+  /// The operator that the singular values belong to, if it is not `matrix`:
+  /// `circular convolution on 64x64`.
   public var view: String?
   /// The tensors this one was assembled from or belongs to; `nil` for an independent tensor.
   public var composition: String?

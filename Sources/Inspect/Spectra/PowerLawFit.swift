@@ -3,12 +3,12 @@ import Glibc
 /// A power law p(x) ∝ x^−α fitted to the upper tail of a matrix's eigenvalues λ = σ².
 ///
 /// The tail starts at the eigenvalue x_min at which the fitted law is closest to the observed
-/// distribution (smallest Kolmogorov–Smirnov distance). α is the maximum-likelihood estimate 1 + n
-/// / Σ ln(x / x_min) over the n eigenvalues from there on. WeightWatcher computes its `alpha` the
-/// same way.
+/// distribution (smallest Kolmogorov–Smirnov distance). α is the maximum-likelihood estimate
+/// 1 + n / Σ ln(x / x_min) over the n eigenvalues from there on. WeightWatcher computes its `alpha`
+/// the same way.
 ///
-/// Source: Clauset, Shalizi and Newman, "Power-law distributions in empirical data", SIAM Review 51,
-/// 2009, equations 3.1 and 3.9.
+/// Source: Clauset, Shalizi and Newman, "Power-law distributions in empirical data", SIAM Review
+/// 51, 2009, equations 3.1 and 3.9.
 public struct PowerLawFit: Codable, Hashable, Sendable {
   /// The exponent. Martin and Mahoney consider 2 to 6 well trained.
   public var alpha: Double

@@ -99,8 +99,7 @@ extension Picture {
 /// the folder's images by MATLAB's bicubic reduction, or used as they are.
 ///
 /// The images are PNG and JPEG files in natural order, from `HR` if the folder has high-resolution
-/// images there. They are read on demand; the most recently used ones, up to some megabytes, are
-/// cached.
+/// images there. They are read on demand, and those read last are cached.
 public struct ReducedPictures: Sendable {
   /// The folder that contains the files.
   package let folder: String

@@ -66,7 +66,7 @@ public struct RasterImage: Hashable, Sendable {
     self.tags = tags
   }
 
-  /// Whether the last channel is opacity.
+  /// Whether the last channel is alpha.
   public var hasAlpha: Bool { channelCount.isMultiple(of: 2) }
   /// The number of colour channels, 1 for grey and 3 for RGB, not counting alpha.
   public var colorChannelCount: Int { channelCount > 2 ? 3 : 1 }
@@ -224,7 +224,7 @@ public enum ImageFormat: String, Sendable, CaseIterable {
     }
   }
 
-  /// Checks that `image`, enlarged by `scale`, can be written in this format. Call it before the
+  /// Checks that `image`, upscaled by `scale`, can be written in this format. Call it before the
   /// work.
   ///
   /// - Throws: `ModelError` if the format cannot hold such an image.

@@ -96,7 +96,7 @@ extension RankGroup {
   ///   - progress: Called with each index, from any thread. It is called for this rank's own
   ///     indices when they are done, and for preceding indices of other ranks when they are done or
   ///     nearly done.
-  ///   - conclude: Called once at each rank after its last item, before other ranks learn of it.
+  ///   - conclude: Called once at each rank after its last item, before its results are sent.
   /// - Throws: For a single process, the error of the lowest index that failed. For several ranks,
   ///   an error of this rank, while the other ranks wait for its results; the caller must then end
   ///   all ranks by `fail`. `ModelError` if bytes of a mapped input were missing.

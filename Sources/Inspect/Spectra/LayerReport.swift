@@ -10,7 +10,7 @@ public struct LayerReport: Codable, Hashable, Sendable {
   public var position: Int
   /// `q`, `k` or `v` if the tensor is treated as three matrices.
   public var part: String?
-  /// As `ElementType.rawValue`.
+  /// The element type as `ElementType.rawValue`.
   public var elementType: String
   /// The dimensions of the whole tensor, outermost first, even for a part.
   public var shape: [Int]

@@ -95,7 +95,7 @@ package struct PositionalFile: Sendable {
   /// Checks that the disk has space for the file to grow.
   ///
   /// - Parameters:
-  ///   - growth: The largest number of bytes written to it before other files release space.
+  ///   - growth: The largest number of bytes written to it before other files are deleted.
   ///   - byteCount: The file's final length, part of which may already be allocated.
   /// - Throws: `ModelError` stating the free space if the file's disk has too little.
   package func requireSpace(toGrowBy growth: Int, upTo byteCount: Int) throws {

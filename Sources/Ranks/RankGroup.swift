@@ -57,7 +57,7 @@ package struct RankGroup: Sendable {
     if link.claim() {
       explain()
     } else {
-      // Another rank has printed its explanation and is about to end this one.
+      // Another rank prints its explanation and then ends this one.
       sleep(60)
     }
     link.abort(code: code)

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <turbojpeg.h>
 
-// The TurboJPEG functions return errors; libjpeg's own jumps stay inside them.
+// The TurboJPEG functions return errors; libjpeg's own jumps do not leave them.
 
 static int fail(tjhandle handle, char message[CONDI_IMAGE_MESSAGE_SIZE]) {
   condi_say(message, tjGetErrorStr2(handle));

@@ -4,7 +4,7 @@
 #include "image_codecs.h"
 #include <stdio.h>
 
-// Puts 'text' into 'message', shortened where needed.
+// Copies 'text' to 'message', truncated if necessary.
 static inline void condi_say(char message[CONDI_IMAGE_MESSAGE_SIZE], const char *text) {
   snprintf(message, CONDI_IMAGE_MESSAGE_SIZE, "%s", text ? text : "unknown error");
 }

@@ -89,7 +89,8 @@ int condi_png_read_header(condi_png_reader *reader, condi_png_header *header,
     condi_say(message, reader->message);
     return 0;
   }
-  // What is not used is not inflated and stored: a thousand texts of megabytes fit in a small file.
+  // Unused chunks are neither inflated nor stored: a small file can hold a thousand texts of
+  // megabytes.
   static const png_byte passed_over[] = "tEXt\0zTXt\0iTXt\0sPLT\0hIST\0pCAL\0sCAL\0eXIf";
   png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, passed_over, sizeof passed_over / 5);
   png_set_user_limits(png, reader->side_limit, reader->side_limit);
@@ -100,7 +101,8 @@ int condi_png_read_header(condi_png_reader *reader, condi_png_header *header,
   found->height = png_get_image_height(png, info);
   found->stored_bit_depth = png_get_bit_depth(png, info);
   found->stored_channels = png_get_channels(png, info);
-  // Palettes become RGB, grey of less than 8 bits becomes 8, a transparent colour becomes alpha.
+  // Palettes become RGB, grey of less than 8 bits becomes 8 bits, a transparent colour becomes
+  // alpha.
   png_set_expand(png);
   const uint16_t probe = 1;
   if (found->stored_bit_depth == 16 && *(const uint8_t *)&probe == 1) png_set_swap(png);
@@ -124,7 +126,7 @@ int condi_png_read_samples(condi_png_reader *reader, uint8_t *samples, size_t co
   size_t height = reader->header.height;
   size_t stride = png_get_rowbytes(png, reader->info);
   if (stride * height != count) png_error(png, "the rows have another length than announced");
-  // An interlaced image is put together from seven passes over all rows.
+  // An interlaced image is assembled in seven passes over all rows.
   for (int pass = 0; pass < reader->pass_count; pass++)
     for (size_t row = 0; row < height; row++) png_read_row(png, samples + row * stride, NULL);
   png_read_end(png, NULL);

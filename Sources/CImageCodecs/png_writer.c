@@ -50,7 +50,7 @@ static void set_tags(writer *state, const condi_image_tags *tags) {
     png_set_pHYs(state->png, state->info, tags->horizontal_density, tags->vertical_density,
                  tags->density_unit);
   }
-  // A file has at most one of these two.
+  // A file contains at most one of these two chunks.
   if (tags->profile) {
     png_set_iCCP(state->png, state->info, tags->profile_name, PNG_COMPRESSION_TYPE_BASE,
                  tags->profile, tags->profile_size);
@@ -59,7 +59,7 @@ static void set_tags(writer *state, const condi_image_tags *tags) {
   }
 }
 
-// Chunks that older versions of libpng do not know, between the others and the pixels.
+// Writes chunks that older versions of libpng do not know, before the pixels.
 static void write_chunks(writer *state, const condi_image_tags *tags) {
   png_structp png = state->png;
   if (tags->code_points) png_write_chunk(png, (png_const_bytep)"cICP", tags->code_points, 4);
@@ -76,7 +76,7 @@ static int encode(writer *state, const uint8_t *samples, uint32_t width, uint32_
   if (setjmp(png_jmpbuf(png))) return 0;
   png_set_write_fn(png, state, on_write, on_flush);
   png_set_user_limits(png, 0x7FFFFFFF, 0x7FFFFFFF);
-  // Fixed, so that a picture always becomes the same file.
+  // Fixed, so that an image always yields the same file.
   png_set_compression_level(png, 6);
   png_set_IHDR(png, state->info, width, height, bit_depth, color_types[channels - 1],
                PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);

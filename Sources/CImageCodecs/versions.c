@@ -7,12 +7,12 @@
 
 const char *condi_png_version(void) { return png_get_libpng_ver(NULL); }
 
-// TurboJPEG has no call for its version, but every libjpeg-turbo carries it as a text.
+// TurboJPEG has no function for its version, but every libjpeg-turbo contains it as a string.
 static const char marker[] = "libjpeg-turbo version ";
 
 static int find_version(struct dl_phdr_info *object, size_t size, void *result) {
   (void)size;
-  // The program itself has no name here: the library may be linked statically.
+  // The program itself has an empty name: the library may be statically linked.
   if (object->dlpi_name[0] != 0 && strstr(object->dlpi_name, "jpeg") == NULL) return 0;
   for (int index = 0; index < object->dlpi_phnum; index++) {
     const ElfW(Phdr) *segment = &object->dlpi_phdr[index];

@@ -29,7 +29,7 @@ size_t ck_extremes(const float *values, size_t count, float *least, float *large
   return count;
 }
 
-// In halves: the first eight with the last eight, and so on.
+// Adds the lanes in halves: the first eight to the last eight, and so on.
 static double sum_of(double lanes[ck_cost_lanes]) {
   for (size_t width = ck_cost_lanes / 2; width > 0; width /= 2)
     for (size_t lane = 0; lane < width; lane++) lanes[lane] += lanes[lane + width];
@@ -46,7 +46,7 @@ void ck_affine_encode(
     if (whole < count)
       ck_affine_scalar.encode(code, values + whole, count - whole, codes + whole, &sums);
   } else {
-    // Every value becomes the lower bound, and none counts as clipped.
+    // Every value becomes the lower bound, and none count as clipped.
     memset(codes, 0, count);
     float decoded = ck_rounded(code->lower, code->type);
     for (size_t index = 0; index < count; index++) {
@@ -64,7 +64,7 @@ void ck_affine_encode(
 
 // MARK: Bits
 
-// Moves the low bits of a word's eight bytes together, in three steps that each join neighbours.
+// Gathers the low bits of a word's eight bytes, in three steps that each join neighbours.
 static inline uint64_t joined(
   uint64_t word, unsigned bits, uint64_t codes, uint64_t pairs, uint64_t quads) {
   word = (word & codes) | (word >> 8 & codes) << bits;
@@ -79,7 +79,7 @@ void ck_pack_codes(const uint8_t *codes, size_t count, unsigned bits, uint8_t *s
   uint64_t quad_mask = (one << (4 * bits)) - 1;
   size_t byte_count = count / 8 * bits + (count % 8 * bits + 7) / 8;
   size_t first = 0, offset = 0;
-  // A whole word is stored where there is room for one: what follows overwrites its zeros.
+  // A whole word is stored if there is room for it; the next store overwrites its zeros.
   for (; first + 8 <= count && offset + 8 <= byte_count; first += 8, offset += bits) {
     uint64_t word;
     memcpy(&word, codes + first, 8);

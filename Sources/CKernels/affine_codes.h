@@ -1,4 +1,4 @@
-// The kernels of affine codes that have a version for each vector level.
+// The affine code kernels that have a version for each vector level.
 
 #ifndef CK_AFFINE_CODES_TABLE_H
 #define CK_AFFINE_CODES_TABLE_H
@@ -9,7 +9,7 @@
 
 enum { ck_cost_lanes = 16 };
 
-// Sums of `ck_affine_cost` before they are added up.
+// The partial sums of `ck_affine_cost`.
 typedef struct ck_cost_sums {
   double signal[ck_cost_lanes];
   double noise[ck_cost_lanes];
@@ -19,15 +19,15 @@ typedef struct ck_cost_sums {
 
 typedef struct ck_affine_table {
   void (*widen)(ck_element type, const void *elements, size_t count, float *values);
-  // Whether all values are finite; of zeros, any may be the least.
+  // Returns whether all values are finite. If the smallest value is zero, its sign is unspecified.
   bool (*extremes)(const float *values, size_t count, float *least, float *largest);
-  // For a positive scale and a multiple of `ck_cost_lanes` values.
+  // Requires a positive scale and a multiple of `ck_cost_lanes` values.
   void (*encode)(
     const ck_affine_code *code, const float *values, size_t count, uint8_t *codes,
     ck_cost_sums *sums);
 } ck_affine_table;
 
-// `value` as it is read back from `type`; within the type's range.
+// Returns `value` rounded to `type`. It must be within the type's range.
 float ck_rounded(float value, ck_element type);
 
 #define CK_AFFINE_TABLE {.widen = widen, .extremes = extremes, .encode = encode}

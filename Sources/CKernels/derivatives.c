@@ -37,7 +37,7 @@ typedef struct quantized_run {
   float upper;
 } quantized_run;
 
-// The gradients by both bounds, of which g becomes that by x.
+// The gradients with respect to both bounds; g becomes the gradient with respect to x.
 typedef struct bound_gradients {
   double by_lower;
   double by_upper;
@@ -56,13 +56,14 @@ static bound_gradients run_gradient(quantized_run run, float levels, float *g) {
   return (bound_gradients){sums.low - inner, sums.high + inner};
 }
 
-// Of elements that are a bound themselves, the gradient is all in that of the bound.
+// Clears the gradient of elements that are a bound themselves, because all of it belongs to the
+// bound.
 static void clear_at(float bound, quantized_run run, float *g) {
   for (size_t index = 0; index < run.count; index++)
     if (run.x[index] * run.factor == bound) g[index] = 0;
 }
 
-// Gives the first element of the row's largest magnitude the gradient by that.
+// Adds the gradient with respect to the row's largest magnitude to the first element that has it.
 static void lead_to_largest(
   quantized_run run, float magnitude, double by_magnitude, float *g) {
   size_t place = 0;
@@ -72,7 +73,7 @@ static void lead_to_largest(
   g[place] += copysignf(run.factor, run.x[place]) * (float)by_magnitude;
 }
 
-// The same for the first of the least and of the greatest of a group.
+// Does the same for the first smallest and first largest element of a group.
 static void lead_to_range(
   quantized_run run, ck_range range, double by_least, double by_greatest, float *g) {
   size_t least = 0, greatest = 0;
@@ -90,7 +91,7 @@ static void group_gradient(
   range.least *= run.factor;
   range.greatest *= run.factor;
   if (!ck_is_range(range)) {
-    // All elements become the least one, which is nearly what they are.
+    // All elements become the smallest one, which is approximately the identity.
     for (size_t index = 0; index < run.count; index++) g[index] *= run.factor;
     return;
   }
@@ -141,7 +142,7 @@ void ck_quantize_gradient(
   }
 }
 
-// MARK: The reference: plain C, one element after the other
+// MARK: The reference: plain C, one element at a time
 
 static void gelu_and_slope(float *x, float *y, size_t count) {
   for (size_t index = 0; index < count; index++) {
@@ -196,7 +197,7 @@ static void depthwise_weight_gradient(
   for (size_t row = 0; row < height; row++)
     for (size_t column = 0; column < width; column++)
       for (size_t tap = 0; tap < 9; tap++) {
-        // One more than the place, so that nothing goes below zero.
+        // Offset by one, so that the unsigned index does not go below zero.
         size_t tap_row = row + tap / 3, tap_column = column + tap % 3;
         if (tap_row < 1 || tap_row > height || tap_column < 1 || tap_column > width) continue;
         const float *pixel = x + ((tap_row - 1) * width + tap_column - 1) * channels;

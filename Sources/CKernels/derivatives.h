@@ -1,17 +1,17 @@
-// The kernels of learning that have a version for each vector level.
+// The training kernels that have a version for each vector level.
 
 #ifndef CK_DERIVATIVES_TABLE_H
 #define CK_DERIVATIVES_TABLE_H
 
 #include "include/derivatives.h"
 
-// What a row's gradient by its bounds is made of.
+// The sums that make up the gradient with respect to a row's bounds.
 typedef struct ck_bound_sums {
-  // Σ g over elements at the lower bound or below it.
+  // Σ g over elements at or below the lower bound.
   double low;
-  // Σ g over elements at the upper bound or above it.
+  // Σ g over elements at or above the upper bound.
   double high;
-  // Σ g · (round(t) − t) over the others.
+  // Σ g · (round(t) − t) over the other elements.
   double inner;
 } ck_bound_sums;
 
@@ -20,15 +20,15 @@ typedef struct ck_derivative_table {
   void (*biased_softmax)(
     float *x, const float *bias, const float *mask, size_t rows, size_t columns);
   void (*softmax_gradient)(const float *p, float *g, size_t rows, size_t columns, float *sum);
-  // One row with these bounds, which do not depend on it, and a scale above zero: g becomes the gradient
-  // by x.
+  // Processes one row with fixed bounds and a positive scale: g becomes the gradient with respect
+  // to x.
   ck_bound_sums (*row_gradient)(
     const float *x, float factor, size_t columns, float lower, float upper, float scale, float *g);
   void (*depthwise_weight_gradient)(
     size_t channels, size_t height, size_t width, const float *x, const float *g, float *sum);
 } ck_derivative_table;
 
-// The functions of these names in the file that says so, as a table.
+// A table of the functions with these names in the including file.
 #define CK_DERIVATIVE_TABLE \
   { \
     .gelu_and_slope = gelu_and_slope, \

@@ -10,7 +10,7 @@ struct ck_integer_linear {
   ck_integer_weights weights;
 };
 
-// Places `codes` in panels; returns whether each is below `limit`.
+// Stores `codes` in panels; returns whether each is less than `limit`.
 static bool pack_codes(ck_integer_weights *weights, const uint8_t *codes, int limit) {
   for (size_t output = 0; output < weights->outputs; output++)
     for (size_t input = 0; input < weights->inputs; input++) {
@@ -24,7 +24,7 @@ static bool pack_codes(ck_integer_weights *weights, const uint8_t *codes, int li
   return true;
 }
 
-// The terms that do not depend on the inputs.
+// Computes the terms that do not depend on the inputs.
 static void fold(
   ck_integer_weights *weights, size_t columns, const uint8_t *codes, int limit,
   const float *lower, const float *scale, const float *bias) {
@@ -73,7 +73,7 @@ ck_integer_linear *ck_integer_linear_create(
   weights->activations = *activations;
   weights->safe_steps = (size_t)(INT16_MAX / (2 * (int)levels * (limit / 2)));
   size_t columns = panel_count * ck_integer_panel_width;
-  // Never zero bytes, for which null would be no failure.
+  // Never zero bytes, for which null would not mean failure.
   weights->panels = calloc(columns + 1, (weights->steps + 1) * ck_integer_step);
   weights->biases = calloc(columns + 1, (3 + weights->groups) * sizeof(float));
   if (weights->panels == NULL || weights->biases == NULL ||

@@ -1,4 +1,4 @@
-// Weights of linear layers over whole numbers as the kernels read them.
+// The weights of integer linear layers in the kernels' layout.
 
 #ifndef CK_INTEGER_WEIGHTS_H
 #define CK_INTEGER_WEIGHTS_H
@@ -10,56 +10,59 @@
 
 enum {
   ck_integer_panel_width = 16,
-  // Inputs whose products with codes one instruction sums up.
+  // The number of inputs whose code products are summed by one instruction.
   ck_integer_step = 4,
-  // Bytes of the codes of the rows that are worked on at once.
+  // The size in bytes of the codes of rows that are processed at once.
   ck_integer_batch = 32768,
-  // Groups that an input's row may have.
+  // The largest number of groups in an input row.
   ck_integer_most_groups = 1024,
 };
 
-// Inputs lie in groups that share a lower bound l and a scale s: those of the quantizer, or all inputs
-// of a row. With the weight codes c − 2^(bits − 1), so that they are signed and nearly centred,
+// Inputs are divided into groups that share a lower bound l and a scale s: the quantizer's groups,
+// or all inputs of a row. With the weight codes c − 2^(bits − 1), which are signed and nearly
+// centred,
 //
-//     y[o] = biases[o] + centers[o] · Σ (l n + s Σ cx) + scales[o] · Σ (l · totals[group, o] + s Σ cx cw)
+//     y[o] = biases[o] + centers[o] · Σ (l n + s Σ cx)
+//       + scales[o] · Σ (l · totals[group, o] + s Σ cx cw)
 //
-// where the outer sums are over the groups, the inner ones over the n inputs of each.
+// where the outer sums run over groups and the inner ones over the n inputs of each.
 typedef struct ck_integer_weights {
   size_t outputs;
   size_t inputs;
-  // `ck_integer_step` inputs each, the last one filled up with zeros.
+  // The number of steps of `ck_integer_step` inputs, the last one padded with zeros.
   size_t steps;
   size_t groups;
-  // Of a group, but the last one may have fewer. A step lies in one group.
+  // The number of inputs per group; the last group may have fewer. Each step lies in one group.
   size_t group_inputs;
   // [panel, step, ck_integer_panel_width, ck_integer_step]
   int8_t *panels;
-  // Each [panel, ck_integer_panel_width]; the first one is what was allocated.
+  // Each is [panel, ck_integer_panel_width]; `biases` owns the allocation.
   float *biases;
-  // Of the weights' ranges.
+  // The centres and scales of the weights' ranges.
   float *centers;
   float *scales;
   // [group, panel, ck_integer_panel_width]: Σ cw.
   float *totals;
-  // For coding inputs.
+  // The quantizer that codes the inputs.
   ck_quantizer activations;
-  // How many sums of two products of codes add up in 16 bits for certain; may be none.
+  // The number of sums of two code products that cannot overflow 16 bits; may be 0.
   size_t safe_steps;
 } ck_integer_weights;
 
-// Outputs with those that fill up the last panel: what lies between two groups' totals.
+// Returns the number of outputs including padding, which is the distance between two groups'
+// totals.
 static inline size_t ck_integer_columns(const ck_integer_weights *weights) {
   return (size_t)(weights->centers - weights->biases);
 }
 
-// Codes `rows` rows, multiplies and finishes them.
+// Codes `rows` rows, multiplies them and applies the epilogue.
 typedef void ck_integer_kernel(
   const ck_integer_weights *weights, size_t rows, const float *x, size_t x_stride, float *y,
   size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride);
 
 ck_integer_kernel ck_integer_linear_scalar;
 ck_integer_kernel ck_integer_linear_256;
-// Needs AVX-512 VNNI as well.
+// Requires AVX-512 VNNI as well.
 ck_integer_kernel ck_integer_linear_512;
 
 #endif

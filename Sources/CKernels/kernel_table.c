@@ -73,6 +73,6 @@ void ck_attention(
 }
 
 size_t ck_attention_scratch_count(size_t queries, size_t keys, size_t head) {
-  // The transposed bias, and for one block of queries: the queries, their probabilities and results.
+  // The transposed bias, and the queries, probabilities and results of one block of queries.
   return queries * keys + ck_attention_block * (keys + 2 * head);
 }

@@ -30,7 +30,7 @@ typedef struct ck_kernel_table {
   ck_range (*range)(const float *x, size_t count);
   void (*quantize)(
     const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride);
-  // With the bias and mask transposed, [keys, queries].
+  // Takes the bias and mask transposed, [keys, queries].
   void (*attention)(
     size_t queries, size_t keys, size_t head, const float *q, size_t q_stride, const float *k,
     size_t k_stride, const float *v, size_t v_stride, float scale, const float *bias,
@@ -38,7 +38,7 @@ typedef struct ck_kernel_table {
     float *scratch);
 } ck_kernel_table;
 
-// The functions of these names in the file that says so, as a table.
+// A table of the functions with these names in the including file.
 #define CK_KERNEL_TABLE \
   { \
     .linear = linear, \
@@ -54,11 +54,11 @@ typedef struct ck_kernel_table {
     .attention = attention, \
   }
 
-// The kernels of the current thread's level.
+// Returns the kernels of the current thread's level.
 const ck_kernel_table *ck_kernels(void);
 
-// Attention works on at most this many queries at once; its scratch holds as many columns of
-// probabilities, one a key, and of the elements of q and of the result.
+// The largest number of queries that attention processes at once. Its scratch holds, for each of
+// them, one probability per key and the elements of q and of the result.
 enum { ck_attention_block = 64 };
 
 extern const ck_kernel_table ck_scalar_kernels;

@@ -1,4 +1,4 @@
-// How quantizers code the elements of a row.
+// The coding of a row's elements by a quantizer.
 
 #ifndef CK_ROW_CODING_H
 #define CK_ROW_CODING_H
@@ -9,17 +9,16 @@
 
 // An element x becomes round((clip(x, lower, upper) − lower) / scale) · scale + lower.
 typedef struct ck_row_coding {
-  // What the quantizer's bounds are multiples of; 1 where they are the same for all rows, and for
-  // those of a group.
+  // The factor of the quantizer's bounds; 1 for absolute bounds and those of a group.
   float magnitude;
   float lower;
   float upper;
-  // Above zero and finite, or 1 where lower = upper.
+  // Positive and finite, or 1 if lower = upper.
   float scale;
 } ck_row_coding;
 
-// Where the steps between codes vanish, every number becomes `lower`; where bounds are too large for
-// their difference, NaN.
+// If the steps between codes underflow, every number becomes `lower`; if the bounds' difference
+// overflows, NaN.
 static inline ck_row_coding ck_row_coding_between(
   float lower, float upper, float levels, float magnitude) {
   float width = upper - lower, scale = width / levels;
@@ -33,17 +32,17 @@ static inline ck_row_coding ck_row_coding_of(const ck_quantizer *quantizer, floa
     quantizer->lower * magnitude, quantizer->upper * magnitude, quantizer->levels, magnitude);
 }
 
-// How many of the elements from the first one of a group on are in it, of so many in the row.
+// Returns the length of a group that starts `rest` elements before the end of the row.
 static inline size_t ck_group_length(size_t rest, size_t group_size) {
   return rest < group_size ? rest : group_size;
 }
 
-// Whether bounds between these can be told apart: a group of others is one value.
+// Returns whether the range is wide enough to quantize; narrower groups become a single value.
 static inline bool ck_is_range(ck_range range) {
   return !(range.greatest - range.least < CK_LEAST_ROW_MAGNITUDE);
 }
 
-// Where a bound of a group lies: exactly at the least or the greatest element for −1 and 1.
+// Returns a group's bound, which is exactly the smallest or largest element for −1 and 1.
 static inline float ck_group_bound(float bound, ck_range range) {
 #pragma STDC FP_CONTRACT OFF  // the same bits everywhere
   float least = range.least * ((1 - bound) * 0.5f);

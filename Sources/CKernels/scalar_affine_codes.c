@@ -1,4 +1,4 @@
-// The reference: plain C, one element after the other.
+// The reference: plain C, one element at a time.
 
 #include <math.h>
 #include <string.h>
@@ -71,7 +71,7 @@ float ck_rounded(float value, ck_element type) {
     case CK_ELEMENT_BFLOAT16:
       return bits_as_float((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000);
     case CK_ELEMENT_FLOAT16:
-      // Below 2⁻¹⁴ the numbers of float16 are 2⁻²⁴ apart, as those of float32 between ½ and 1.
+      // Below 2⁻¹⁴, float16 numbers are 2⁻²⁴ apart, like float32 numbers between ½ and 1.
       if (magnitude < 0x38800000)
         return copysignf((bits_as_float(magnitude) + 0.5f) - 0.5f, value);
       return bits_as_float((bits + 0xFFF + (bits >> 13 & 1)) & 0xFFFFE000);
@@ -96,7 +96,7 @@ static void encode(
     sums->signal[index % ck_cost_lanes] += square;
     sums->noise[index % ck_cost_lanes] += lost;
     if (error > sums->largest_error) sums->largest_error = error;
-    // Half a step beyond the highest code, which is odd, rounds to the even one above.
+    // The highest code is odd, so half a step above it rounds to the next even number.
     sums->clipped += quotient < -0.5f || quotient >= highest + 0.5f;
   }
 }

@@ -1,4 +1,4 @@
-// What is done with one sum before it is stored.
+// The operation applied to a sum before it is stored.
 
 #ifndef CK_SCALAR_EPILOGUE_H
 #define CK_SCALAR_EPILOGUE_H
@@ -11,7 +11,7 @@ static inline float ck_gelu_of(float x) {
   return 0.5f * x * (1 + erff(x * 0.707106781f));
 }
 
-// `residual` is read only to be added.
+// `residual` is read only if it is added.
 static inline float ck_finished(float x, ck_epilogue epilogue, const float *residual) {
   switch (epilogue) {
     case CK_EPILOGUE_NONE: return x;

@@ -1,4 +1,4 @@
-// The reference of linear layers over whole numbers.
+// The reference for integer linear layers.
 
 #include <stdbool.h>
 
@@ -6,7 +6,7 @@
 #include "kernel_table.h"
 #include "scalar_epilogue.h"
 
-// Fills `codes` and returns their sum, or NaN when there is a NaN.
+// Fills `codes` and returns their sum, or NaN if an element is NaN.
 static float code_run(ck_row_coding coding, const float *x, size_t count, uint8_t *codes) {
   int32_t sum = 0;
   bool has_nan = false;
@@ -35,7 +35,7 @@ void ck_integer_linear_scalar(
   ck_row_coding codings[ck_integer_most_groups];
   size_t columns = ck_integer_columns(weights);
   for (size_t row = 0; row < rows; row++) {
-    // In double precision: with many groups there are many terms that nearly cancel.
+    // In double precision, because with many groups there are many terms that nearly cancel.
     double sum = 0;
     for (size_t group = 0; group < weights->groups; group++) {
       size_t first = group * weights->group_inputs;

@@ -1,4 +1,4 @@
-// The reference: plain C, one element after the other.
+// The reference: plain C, one element at a time.
 
 #include <math.h>
 
@@ -37,7 +37,7 @@ static void convolution(
           output / ck_panel_width * ck_panel_stride(weights) + output % ck_panel_width;
         float sum = weights->bias[output];
         for (size_t tap = 0; tap < 9; tap++) {
-          // One more than the place, so that nothing goes below zero.
+          // Offset by one, so that the unsigned index does not go below zero.
           size_t tap_row = row + tap / 3, tap_column = column + tap % 3;
           if (tap_row < 1 || tap_row > height || tap_column < 1 || tap_column > width) continue;
           const float *pixel = x + ((tap_row - 1) * width + tap_column - 1) * inputs;

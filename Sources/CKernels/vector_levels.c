@@ -8,10 +8,10 @@ enum { level_unknown = -1 };
 
 static _Atomic int default_level = level_unknown;
 static _Thread_local int thread_level = level_unknown;
-// What emulation adds; below every level otherwise.
+// The highest emulated level; below every level if there is none.
 static int emulated_level = level_unknown;
 
-// Levels have all kernels; where one has none of its own, it has those of the level below.
+// Every level has all kernels; missing ones are those of the level below.
 static ck_level levels[CK_VECTOR_LEVEL_COUNT] = {
   [CK_VECTOR_SCALAR] = {
     &ck_scalar_kernels, &ck_affine_scalar, &ck_scalar_derivatives, ck_integer_linear_scalar},
@@ -66,7 +66,7 @@ bool ck_find_vector_level(const char *name, ck_vector_level *level) {
 ck_vector_level ck_default_vector_level(void) {
   int level = atomic_load_explicit(&default_level, memory_order_relaxed);
   if (level == level_unknown) {
-    // Threads that come here together find the same.
+    // Concurrent threads find the same level.
     ck_vector_level found = ck_processor_vector_level();
     const char *name = getenv("CONDI_VECTOR_LEVEL");
     if (name != NULL) ck_find_vector_level(name, &found);

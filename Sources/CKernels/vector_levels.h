@@ -1,4 +1,4 @@
-// The kernels of each vector level, and which of them run.
+// The kernels of each vector level, and the selection of the current level.
 
 #ifndef CK_VECTOR_LEVELS_H
 #define CK_VECTOR_LEVELS_H
@@ -15,13 +15,13 @@ typedef struct ck_level {
   ck_integer_kernel *integer;
 } ck_level;
 
-// The kernels of the current thread's level.
+// Returns the kernels of the current thread's level.
 const ck_level *ck_current_level(void);
 
-// Makes levels that the processor lacks available to `ck_set_thread_vector_level`, for tests: kernels of
-// AVX-512 without VNNI and with it, whose instructions are computed by others. What the processor has
-// stays as it is, and so does what runs by default. Does nothing without AVX2, which emulation uses.
-// To be called before other threads run.
+// Makes levels that the processor lacks available to `ck_set_thread_vector_level`, for tests:
+// AVX-512 kernels without and with VNNI, whose instructions are emulated. The processor's own
+// levels and the default level do not change. Does nothing without AVX2, which the emulation
+// requires. Call this before other threads run.
 void ck_emulate_avx512(const ck_level *avx512, const ck_level *vnni);
 
 #endif

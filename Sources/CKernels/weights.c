@@ -16,7 +16,7 @@ struct ck_convolution {
   ck_weights weights;
 };
 
-// Zeros at a multiple of 64 bytes, or null.
+// Returns zeros aligned to 64 bytes, or null.
 static float *aligned_zeros(size_t count) {
   size_t byte_count = (count * sizeof(float) + 63) / 64 * 64;
   float *elements = aligned_alloc(64, byte_count == 0 ? 64 : byte_count);

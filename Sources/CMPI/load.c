@@ -3,7 +3,7 @@
 #include <dlfcn.h>
 
 const condi_mpi_table *condi_mpi_load(const char *path, const char **problem) {
-  // Open MPI loads components that look up its own symbols, so those are made global.
+  // Global, because Open MPI loads components that look up its symbols.
   void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
   const condi_mpi_table *table = library == NULL ? NULL : dlsym(library, "condi_mpi_calls");
   if (table == NULL) {

@@ -15,7 +15,7 @@
 
 enum { guard_count = 4096 };
 
-// `start` is zero while the slot is free and 1 while it is being filled in: no mapping begins there.
+// `start` is 0 in a free slot and 1 in a slot being filled; no mapping begins at these addresses.
 static struct {
   _Atomic uintptr_t start;
   _Atomic size_t count;
@@ -37,10 +37,10 @@ static void handle_bus(int signal, siginfo_t *info, void *context) {
     uintptr_t start = atomic_load(&guards[slot].start);
     size_t count = atomic_load(&guards[slot].count);
     if (start <= 1 || address < start || address - start >= count) continue;
-    // Before any thread can read a zero.
+    // Recorded before any thread can read a zero.
     atomic_store(&guards[slot].has_faulted, true);
     atomic_fetch_add(&fault_count, 1);
-    // What follows in a file that became shorter is missing as well: one fault is enough.
+    // The rest of a truncated file is missing as well, so one fault is enough.
     uintptr_t page = address & ~(page_byte_count - 1);
     void *zeros = mmap((void *)page, start + count - page, PROT_READ,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
@@ -48,7 +48,7 @@ static void handle_bus(int signal, siginfo_t *info, void *context) {
     errno = saved_errno;
     return;
   }
-  // Not ours: the instruction runs again, under the action that was there before.
+  // Not a guarded range: the instruction runs again under the previous action.
   sigaction(signal, &previous_bus_action, NULL);
   errno = saved_errno;
 }
@@ -106,8 +106,8 @@ static void handle_end(int signal) {
   for (int slot = 0; slot < cleanup_count; slot++) {
     if (atomic_load(&cleanups[slot].state) == slot_taken) unlink(cleanups[slot].path);
   }
-  // SA_RESETHAND restored the default action: the process ends by the signal that it was sent, as
-  // its parent expects, once this handler returns and the signal is no longer blocked.
+  // SA_RESETHAND has restored the default action. When this handler returns and the signal is
+  // unblocked, the process ends by the signal that it was sent, as its parent expects.
   raise(signal);
 }
 

@@ -1,39 +1,42 @@
 import FoundationEssentials
 import Storage
 
-/// The pictures that a model is measured on: originals, and their small versions where there are files
-/// of them.
+/// The images that a model is evaluated on: high-resolution images, and low-resolution images if
+/// the folder has them.
 ///
-/// A folder is one of these:
-/// - originals in `HR`, small ones in `LR_bicubic/X2` and the like, named `babyx2.png` or `baby.png`;
-/// - originals in `HR`, or in the folder itself, alone: the small ones are made by bicubic reduction;
+/// A folder has one of these layouts:
+/// - high-resolution images in `HR`, low-resolution images in `LR_bicubic/X2` or similar, named
+///   `babyx2.png` or `baby.png`;
+/// - only high-resolution images, in `HR` or in the folder itself, which are downscaled
+///   bicubically;
 /// - pairs `baby_HR.png` and `baby_LR.png`.
 ///
-/// Names are sorted naturally: `img_2` before `img_10`. Names that begin with a dot are left out.
+/// Names are sorted naturally: `img_2` before `img_10`. Names that begin with a dot are ignored.
 public struct BenchmarkSet: Hashable, Sendable {
-  /// An original, and the small picture of it where there is one.
+  /// A high-resolution image and its low-resolution image, if there is one.
   public struct Entry: Hashable, Sendable {
-    /// What reports call the picture.
+    /// The image's name in reports.
     public let name: String
-    /// The original's file.
+    /// The path of the high-resolution image.
     public let originalPath: String
-    /// `nil` when the small picture is made from the original.
+    /// The path of the low-resolution image; `nil` if it is made from the high-resolution image.
     public let reducedPath: String?
   }
 
-  /// The folder.
+  /// The path of the folder.
   public let path: String
-  /// How many times smaller the small pictures are.
+  /// The factor between high and low resolution.
   public let scale: Int
-  /// The folder of the small pictures, below `path`; `nil` when they are made or stand beside.
+  /// The folder of low-resolution images, below `path`; `nil` if they are made, or are stored
+  /// beside the others.
   public let reducedFolder: String?
-  /// In natural order of their names.
+  /// The entries in the natural order of their names.
   public let entries: [Entry]
 
-  /// Lists the pictures of a folder; none is read.
+  /// Lists the images in a folder without reading them.
   ///
-  /// - Throws: `ModelError` when the folder is none of those above, a partner is missing, or
-  ///   two files claim the same name.
+  /// - Throws: `ModelError` if the folder has none of the layouts above, a partner is missing, or
+  ///   two files have the same name.
   public init(folder path: String, scale: Int) throws {
     precondition(scale > 0, "a scale is positive")
     self.path = path
@@ -88,7 +91,7 @@ public struct BenchmarkSet: Hashable, Sendable {
     return entries
   }
 
-  /// The pictures of a folder without `HR`.
+  /// Returns the images of a folder without `HR`.
   private static func entries(in folder: PictureFolder) throws -> [Entry] {
     let files = try folder.pictures()
     guard !files.isEmpty else {
@@ -119,11 +122,11 @@ public struct BenchmarkSet: Hashable, Sendable {
   }
 }
 
-/// A folder with picture files.
+/// A folder with image files.
 struct PictureFolder {
   struct File {
     let path: String
-    /// The name without extension.
+    /// The name without its extension.
     let stem: String
   }
 
@@ -143,7 +146,8 @@ struct PictureFolder {
       && isFolder
   }
 
-  /// The PNG and JPEG files by their extensions, in natural order; no two have the same stem.
+  /// Returns the PNG and JPEG files, selected by extension, in natural order. Their stems are
+  /// distinct.
   func pictures() throws -> [File] {
     guard exists else { throw ModelError("there is no such folder", path: path) }
     let names: [String]
@@ -167,17 +171,17 @@ struct PictureFolder {
   }
 }
 
-/// The order of file names in which `img_2` precedes `img_10`, the same on every system.
+/// A natural order of file names, in which `img_2` precedes `img_10`; the same on every system.
 ///
-/// Runs of ASCII digits compare as numbers, all else by Unicode scalars; names that differ only in
-/// leading zeros compare by scalars.
+/// Runs of ASCII digits compare as numbers, everything else by Unicode scalars. Names that differ
+/// only in leading zeros compare by scalars.
 struct NaturalOrder: Comparable {
   private let name: String
   private let parts: [Part]
 
   private enum Part: Equatable {
     case text(String)
-    /// Digits without leading zeros: the longer number is the larger.
+    /// Digits without leading zeros; the longer number is the larger.
     case number(String)
   }
 
@@ -216,18 +220,20 @@ struct NaturalOrder: Comparable {
   private static func isDigit(_ scalar: Unicode.Scalar) -> Bool { ("0"..."9").contains(scalar) }
 }
 
-/// An original and its small version, ready to be measured.
+/// A high-resolution image and its low-resolution image, loaded for evaluation.
 package struct PicturePair {
   package let name: String
-  /// RGB of 8 bits, without alpha, its sides multiples of the scale.
+  /// 8-bit RGB without alpha; its sides are multiples of the scale.
   package let original: RasterImage
   package let reduced: RasterImage
   private let scale: Int
   private let originalPath: String
   private let reducedPath: String
 
-  /// - Throws: `ModelError` with the path of the picture that is too small or does not fit;
-  ///   whatever reading throws.
+  /// Loads the images of `entry`, downscaling the high-resolution image if there is no other.
+  ///
+  /// - Throws: `ModelError` with the path of an image that is too small or does not match its
+  ///   partner, or any error of reading.
   package init(_ entry: BenchmarkSet.Entry, scale: Int) throws {
     let whole = try RasterImage(contentsOf: entry.originalPath)
     guard let cropped = whole.cropped(toMultipleOf: scale) else {
@@ -238,7 +244,7 @@ package struct PicturePair {
     originalPath = entry.originalPath
     reducedPath = entry.reducedPath ?? entry.originalPath
     self.scale = scale
-    // As BasicSR reads them: everything is RGB. A model for grey pictures gets their luma.
+    // BasicSR also reads everything as RGB. A model for grey images gets their luma.
     original = cropped.asEightBit.asRGB
     guard let path = entry.reducedPath else {
       reduced = BicubicResampling().reduced(original, by: scale)
@@ -252,7 +258,7 @@ package struct PicturePair {
     }
   }
 
-  /// PSNR and SSIM without a border of `scale` pixels.
+  /// Returns PSNR and SSIM, excluding a border of `scale` pixels.
   package func compare(_ result: LumaPlane, with original: LumaPlane) throws -> (
     psnr: Double, ssim: Double
   ) {
@@ -269,7 +275,7 @@ package struct PicturePair {
     )
   }
 
-  /// Errors of models do not know which picture it was.
+  /// Adds the image's path to errors of a model, which does not know it.
   package func locatingErrors<Result>(_ body: () throws -> Result) throws -> Result {
     try Storage.locatingErrors(path: reducedPath, body)
   }

@@ -1,37 +1,40 @@
-/// Bicubic interpolation as MATLAB's `imresize` does it: Keys' cubic convolution with a = −0.5,
-/// stretched by the factor when shrinking, so that nothing aliases.
+/// Bicubic interpolation as performed by MATLAB's `imresize`: Keys' cubic convolution with
+/// a = −0.5, widened by the factor when downscaling to prevent aliasing.
 ///
 /// R. Keys, "Cubic convolution interpolation for digital image processing", IEEE Transactions on
 /// Acoustics, Speech, and Signal Processing 29(6), 1981, equation 15.
 public struct BicubicResampling: Hashable, Sendable {
-  /// What lies beyond the picture's edges.
+  /// How samples beyond the image's edges are defined.
   public enum Border: String, Sendable {
-    /// The picture mirrored, its edge pixels twice: MATLAB today, and nearly all published data.
+    /// The image mirrored, repeating its edge pixels: current MATLAB, and nearly all published
+    /// data.
     case symmetric
-    /// The edge pixels again and again: MATLAB once, and the published ×8 pictures.
+    /// The edge pixels replicated: old MATLAB, and the published ×8 images.
     case replicated
   }
 
-  /// What is taken to lie beyond the picture's edges.
+  /// How samples beyond the image's edges are defined.
   public let border: Border
 
   public init(border: Border = .symmetric) {
     self.border = border
   }
 
-  /// Which inputs become one output, along one axis.
+  /// The inputs that contribute to each output, along one axis.
   struct Axis {
     /// The inputs of output `i` are at `starts[i]..<starts[i + 1]`.
     private(set) var starts = [0]
     private(set) var indices: [Int] = []
-    /// For each output they sum to 1.
+    /// The weight of each input; the weights of one output sum to 1.
     private(set) var weights: [Double] = []
 
     var outputCount: Int { starts.count - 1 }
 
-    /// - Parameter factor: outputs an input.
+    /// Computes the weights of every output.
+    ///
+    /// - Parameter factor: The number of outputs per input.
     init(inputCount: Int, outputCount: Int, factor: Double, border: Border) {
-      // Positions count pixels from 1, as in MATLAB, so that sums come out the same.
+      // Positions count pixels from 1, as in MATLAB, so that the sums are identical.
       let stretch = min(1, factor)
       let kernelWidth = 4 / stretch
       let tapCount = Int(kernelWidth.rounded(.up)) + 2
@@ -70,12 +73,12 @@ public struct BicubicResampling: Hashable, Sendable {
     }
   }
 
-  /// A plane resampled down the columns, then along the rows.
+  /// Resamples a plane along the columns, then along the rows.
   ///
   /// - Parameters:
-  ///   - plane: `height · width` values in rows.
-  ///   - maximum: where given, each pass ends by rounding to whole numbers, halves up, and clipping to
-  ///     `0...maximum`, as MATLAB's does for integer classes.
+  ///   - plane: `height · width` values, row-major.
+  ///   - maximum: If given, each pass ends by rounding to integers, halves up, and clipping to
+  ///     `0...maximum`, as MATLAB does for integer classes.
   /// - Returns: `outputHeight · outputWidth` values.
   package func resample(
     _ plane: [Double], height: Int, width: Int, outputHeight: Int, outputWidth: Int,
@@ -142,10 +145,11 @@ public struct BicubicResampling: Hashable, Sendable {
 }
 
 extension BicubicResampling {
-  /// The picture `scale` times smaller, rounded after each pass as MATLAB's `imresize(x, 1/scale)` does
-  /// for `uint8` and `uint16`: how the low-resolution pictures of the benchmarks are made.
+  /// Returns the image downscaled by `scale`, rounded after each pass like MATLAB's
+  /// `imresize(x, 1/scale)` for `uint8` and `uint16`. The benchmarks' low-resolution images are
+  /// made this way.
   ///
-  /// - Precondition: both sides are multiples of `scale`; `RasterImage.cropped(toMultipleOf:)`.
+  /// - Precondition: Both sides are multiples of `scale`; see `RasterImage.cropped(toMultipleOf:)`.
   public func reduced(_ image: RasterImage, by scale: Int) -> RasterImage {
     precondition(
       scale > 0 && image.width.isMultiple(of: scale) && image.height.isMultiple(of: scale),
@@ -154,14 +158,15 @@ extension BicubicResampling {
       image, width: image.width / scale, height: image.height / scale, factor: 1 / Double(scale))
   }
 
-  /// The picture `scale` times larger, rounded after each pass as MATLAB does for integer classes.
+  /// Returns the image upscaled by `scale`, rounded after each pass as in MATLAB for integer
+  /// classes.
   public func enlarged(_ image: RasterImage, by scale: Int) -> RasterImage {
     precondition(scale > 0, "a scale is positive")
     return resized(
       image, width: image.width * scale, height: image.height * scale, factor: Double(scale))
   }
 
-  /// The picture `scale` times larger, nothing rounded; samples may leave 0…1 at sharp edges.
+  /// Returns the image upscaled by `scale` without rounding; samples may leave 0…1 at sharp edges.
   public func enlarged(_ picture: Picture, by scale: Int) -> Picture {
     precondition(scale > 0, "a scale is positive")
     let (height, width) = (picture.height * scale, picture.width * scale)

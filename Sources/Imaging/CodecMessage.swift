@@ -2,11 +2,13 @@ import CImageCodecs
 import Glibc
 import Storage
 
-/// Runs the C functions of `CImageCodecs`, which answer 0 with a message when something is wrong.
+/// Runs the C functions of `CImageCodecs`, which return 0 and a message on failure.
 enum CodecMessage {
   typealias Buffer = UnsafeMutablePointer<CChar>
 
-  /// - Throws: `ModelError` with the message, as in "it is not a valid PNG file: …".
+  /// Runs `body` and turns its failure into an error.
+  ///
+  /// - Throws: `ModelError` with the message, such as "it is not a valid PNG file: …".
   static func catching(_ format: String, _ body: (Buffer) -> Int32) throws {
     try withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(CONDI_IMAGE_MESSAGE_SIZE)) {
       buffer in
@@ -18,7 +20,7 @@ enum CodecMessage {
     }
   }
 
-  /// What an encoder puts into memory that is to be freed.
+  /// Returns an encoder's output, and frees the memory that the encoder allocated.
   static func bytes(
     _ format: String,
     _ encode: (
@@ -38,7 +40,7 @@ enum CodecMessage {
     return SharedBytes(UnsafeBufferPointer(start: output, count: count))
   }
 
-  /// The libraries' own words, fitted into a sentence.
+  /// Returns a library's message in a form that fits into a sentence.
   private static func sentence(_ text: String) -> String {
     let trimmed = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
     let words = trimmed.hasSuffix(".") ? String(trimmed.dropLast()) : trimmed
@@ -46,9 +48,9 @@ enum CodecMessage {
   }
 }
 
-/// The C libraries that read and write pictures.
+/// The C libraries that read and write images.
 package enum ImageLibraries {
-  /// Names and versions of the libraries in use.
+  /// The names and versions of the libraries in use.
   package static var versions: [(name: String, version: String)] {
     [
       ("libpng", String(cString: condi_png_version())),

@@ -1,23 +1,24 @@
-/// As much of EXIF data as an image needs: a TIFF structure (TIFF 6.0, section 2) whose first directory
-/// has an orientation.
+/// The part of EXIF data that an image needs: a TIFF structure (TIFF 6.0, section 2) whose first
+/// directory holds the orientation.
 struct EXIFData: Hashable {
-  /// Which edges the first row and column are, 1 to 8; 1, upright, where the data do not say.
+  /// The orientation, 1 to 8: which edges the first row and column are. The default is 1, upright.
   private(set) var orientation = 1
-  /// What is left out of the data, once the orientation is applied.
+  /// The items that are dropped after the orientation has been applied.
   private(set) var omissions: [ImageOmission] = []
 
-  /// What precedes the structure in JPEG files.
+  /// The bytes that precede the structure in JPEG files.
   static let prefix = Array("Exif\0\0".utf8)
 
   private static let orientationTag = 0x0112
 
-  /// Whether `bytes` begin as such data do.
+  /// Whether `bytes` begin like EXIF data.
   static func mayBegin(_ bytes: [UInt8]) -> Bool {
     bytes.starts(with: prefix) || bytes.starts(with: "II*\0".utf8)
       || bytes.starts(with: "MM\0*".utf8)
   }
 
-  /// Reads a TIFF structure, with or without `prefix`; what is damaged counts as absent, and is said.
+  /// Parses a TIFF structure, with or without `prefix`. Damaged parts are treated as absent and
+  /// listed among the omissions.
   init(_ bytes: [UInt8]) {
     let start = bytes.starts(with: Self.prefix) ? Self.prefix.count : 0
     guard let structure = TIFFStructure(Array(bytes[start...])) else {
@@ -56,12 +57,12 @@ struct EXIFData: Hashable {
 private struct TIFFStructure {
   struct Entry {
     let tag: Int
-    /// A first value of 16 or 32 bits; `nil` for other types.
+    /// The first value if it has 16 or 32 bits; `nil` for other types.
     let value: Int?
   }
 
   private(set) var entries: [Entry] = []
-  /// Whether every entry of the directory is there.
+  /// Whether every entry of the directory is present.
   private(set) var isWhole = false
   private(set) var hasFurtherDirectory = false
 
@@ -96,7 +97,8 @@ private struct TIFFStructure {
 }
 
 extension RasterImage {
-  /// The image upright, where `orientation` is EXIF's: which edges the first row and column are.
+  /// Returns the image upright, given its EXIF `orientation`: which edges the first row and column
+  /// are.
   package func turned(by orientation: Int) -> RasterImage {
     guard (2...8).contains(orientation) else { return self }
     let swapsSides = orientation >= 5

@@ -1,56 +1,56 @@
 import Storage
 
-/// What a file says of its image beside the samples, as far as it is carried from input to output: the
-/// colours that the samples mean, and how large a pixel is.
+/// The metadata carried from an input image to its output: the colour space of the samples and the
+/// pixel density.
 ///
-/// What is said of colours is carried unread: the samples themselves are processed as they are stored.
+/// Colour metadata is passed through uninterpreted; samples are processed as they are stored.
 package struct ImageTags: Hashable, Sendable {
   /// The rendering intent of PNG's sRGB chunk, 0 to 3.
   var standardIntent: Int?
-  /// PNG's gAMA chunk, in 1/100,000.
+  /// PNG's gAMA chunk, in units of 1/100,000.
   package var gamma: Int?
-  /// PNG's cHRM chunk: x and y of white, red, green and blue, in 1/100,000; eight numbers.
+  /// PNG's cHRM chunk: x and y of white, red, green and blue, in units of 1/100,000; eight numbers.
   var chromaticities: [Int]?
-  /// PNG's cICP chunk, 4 bytes: numbers of ITU-T H.273 for primaries, transfer function and matrix, and
-  /// whether samples take their full range.
+  /// PNG's cICP chunk, 4 bytes: ITU-T H.273 codes of the primaries, the transfer function and the
+  /// matrix, and the full-range flag.
   var codePoints: [UInt8]?
-  /// PNG's mDCV chunk, 24 bytes: the display that the image was made on.
+  /// PNG's mDCV chunk, 24 bytes: the mastering display's colour volume.
   var masteringDisplay: [UInt8]?
-  /// PNG's cLLI chunk, 8 bytes: how bright the image becomes.
+  /// PNG's cLLI chunk, 8 bytes: the content light level.
   var lightLevel: [UInt8]?
-  /// PNG's iCCP chunk, or the profile of a JPEG file.
+  /// PNG's iCCP chunk, or a JPEG file's profile.
   var profile: Profile?
-  /// PNG's pHYs chunk, or the density of a JPEG file.
+  /// PNG's pHYs chunk, or a JPEG file's density.
   var density: Density?
 
   /// An ICC profile.
   struct Profile: Hashable, Sendable {
-    /// 1 to 79 bytes of Latin-1, as PNG stores it.
+    /// The profile's name, 1 to 79 bytes of Latin-1, as PNG stores it.
     var name: [UInt8]
-    /// The profile itself, uncompressed.
+    /// The uncompressed profile.
     var bytes: [UInt8]
   }
 
-  /// How many pixels there are along a metre.
+  /// The number of pixels per metre.
   struct Density: Hashable, Sendable {
-    /// Along a row; positive.
+    /// The density along a row; positive.
     var horizontal: Double
-    /// Along a column; positive.
+    /// The density along a column; positive.
     var vertical: Double
-    /// Whether the numbers are only to be compared with one another: they tell the shape of a pixel.
+    /// Whether only the ratio of the two numbers is meaningful, as the pixel aspect ratio.
     var isRatio = false
 
-    /// That of an image with `factor` times as many pixels along the same length.
+    /// Returns the density of an image with `factor` times as many pixels along the same length.
     func scaled(by factor: Int) -> Density {
       guard !isRatio else { return self }
       return Density(horizontal: horizontal * Double(factor), vertical: vertical * Double(factor))
     }
   }
 
-  /// Nothing is said.
+  /// Creates empty tags.
   init() {}
 
-  /// The tags of the image with `factor` times as many pixels along each side.
+  /// Returns the tags of an image with `factor` times as many pixels along each side.
   package func enlarged(by factor: Int) -> ImageTags {
     var tags = self
     tags.density = density?.scaled(by: factor)
@@ -59,8 +59,9 @@ package struct ImageTags: Hashable, Sendable {
 }
 
 extension ImageTags.Profile {
-  /// The channels of the images that the profile is for, its own name for others' colours, as in `CMYK`,
-  /// or neither for what is no ICC profile (ICC.1:2022, 7.2).
+  /// The kind of images that an ICC profile is for (ICC.1:2022, 7.2): a number of colour channels,
+  /// or another colour space by name, such as `CMYK`. Anything that is not an ICC profile is
+  /// `none`.
   enum Colors: Hashable {
     case channels(Int)
     case others(String)
@@ -77,7 +78,7 @@ extension ImageTags.Profile {
     }
   }
 
-  /// Why the profile is not one for images of so many colour channels; `nil` where it is.
+  /// Returns why the profile does not fit images with this many colour channels; `nil` if it does.
   package func obstacle(toChannels channelCount: Int) -> String? {
     let names = [1: "grey", 3: "RGB"]
     switch colors {
@@ -91,14 +92,16 @@ extension ImageTags.Profile {
   }
 }
 
-/// Something that an image file holds and that no other image file gets from it, and why.
+/// An item of an image file that is not carried over to the output, and the reason.
 package struct ImageOmission: Codable, Hashable, Sendable {
-  /// What it is, in a few words.
+  /// The item, in a few words.
   package let what: String
-  /// Why it is left out: a clause without an end.
+  /// The reason, a clause without final punctuation.
   package let reason: String
 
-  /// - Parameter what: may hold names from the file.
+  /// Creates an omission, with control characters escaped.
+  ///
+  /// - Parameter what: The item, which may include names from the file.
   package init(_ what: String, _ reason: String) {
     self.what = what.escapingControlCharacters
     self.reason = reason.escapingControlCharacters
@@ -106,12 +109,12 @@ package struct ImageOmission: Codable, Hashable, Sendable {
 }
 
 extension ImageOmission: CustomStringConvertible {
-  /// As in `EXIF data: only its orientation is applied`.
+  /// A description such as `EXIF data: only its orientation is applied`.
   package var description: String { "\(what): \(reason)" }
 }
 
 extension ImageOmission {
-  /// Texts by the first of their names.
+  /// Returns an omission that lists texts by the first of their names, or `nil` without texts.
   static func texts(_ names: FirstNames) -> ImageOmission? {
     guard names.count > 0 else { return nil }
     return ImageOmission(
@@ -124,11 +127,11 @@ extension ImageOmission {
   }
 }
 
-/// Names that a file may have any number of, of which a few are written out.
+/// A bounded list of names from a file, together with their total number.
 struct FirstNames {
   private static let limit = 8
   private var names: [String] = []
-  /// How many were added, names that were there already included.
+  /// The number of names added, including repetitions.
   private(set) var count = 0
 
   mutating func add(_ name: String) {
@@ -136,7 +139,7 @@ struct FirstNames {
     if names.count <= Self.limit, !names.contains(name) { names.append(name) }
   }
 
-  /// As in `Author, Title`; others than the first are "…".
+  /// The first few names, such as `Author, Title`, followed by "…" if there are more.
   var list: String {
     (names.prefix(Self.limit) + (names.count > Self.limit ? ["…"] : [])).joined(separator: ", ")
   }

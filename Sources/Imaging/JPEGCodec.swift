@@ -1,20 +1,24 @@
 import CImageCodecs
 import Storage
 
-/// JPEG files, by libjpeg-turbo.
+/// JPEG files, read and written by libjpeg-turbo.
 ///
-/// Grey and RGB images of 8 bits are read, baseline and progressive, turned as their EXIF orientation
-/// says. An ICC profile and the density are kept, and what else there is is listed. CMYK is refused, and
-/// so is a file that ends too early.
+/// Grey and RGB images of 8 bits are read, baseline and progressive, and turned according to their
+/// EXIF orientation. The ICC profile and the density are kept; other contents are listed as
+/// omissions. CMYK and truncated files are rejected.
 enum JPEGCodec {
   static let signature: [UInt8] = [0xFF, 0xD8, 0xFF]
 
-  /// A block of 64 pixels takes at least a bit with Huffman codes, so a byte holds at most 512 pixels;
-  /// arithmetic codes may hold more, up to here.
+  /// The largest number of pixels that one byte can hold.
+  ///
+  /// A block of 64 pixels takes at least one bit with Huffman codes, so a byte holds at most 512
+  /// pixels; the limit leaves room for arithmetic coding.
   static let largestExpansion = 2048
 
-  /// - Throws: `ModelError` without a path when `bytes` are no whole, valid JPEG file, or its
-  ///   picture exceeds the limits.
+  /// Decodes `bytes` as a JPEG file.
+  ///
+  /// - Throws: `ModelError` without a path if `bytes` are not a complete, valid JPEG file, or if
+  ///   its image exceeds the limits.
   static func decode(_ bytes: SharedBytes) throws -> RasterImage {
     try bytes.withUnsafeBytes { buffer in
       let base = buffer.baseAddress?.assumingMemoryBound(to: UInt8.self)
@@ -58,10 +62,10 @@ enum JPEGCodec {
 
   /// The longest side that libjpeg writes, in pixels.
   static let sideLimit = 65_500
-  /// Bytes of an ICC profile that fit in one segment, beside its prefix and two numbers.
+  /// The bytes of an ICC profile that fit in one segment after its prefix and two numbers.
   private static let profilePieceByteCount = 65_533 - JPEGMarkers.profilePrefix.count - 2
 
-  /// What of `tags` a file can hold, and what it can't.
+  /// Returns the part of `tags` that a JPEG file can hold, and the omissions.
   static func fitted(_ tags: ImageTags, channelCount: Int) -> (ImageTags, [ImageOmission]) {
     let noPlace = "a JPEG file has a place for ICC profiles only"
     var fitted = ImageTags()
@@ -79,10 +83,10 @@ enum JPEGCodec {
         fitted.profile = profile
       }
     } else if tags.standardIntent == nil, !tags.isNearlyStandard {
-      // Without a profile colours are taken for sRGB's.
+      // Without a profile, colours are interpreted as sRGB.
       omissions.append(ImageOmission("gamma and primaries (gAMA, cHRM)", noPlace))
     }
-    // BT.709's primaries with sRGB's curve.
+    // BT.709's primaries with sRGB's transfer function.
     if let points = tags.codePoints, fitted.profile != nil || points.prefix(2) != [1, 13] {
       omissions.append(ImageOmission("colour code points (cICP)", noPlace))
     }
@@ -100,7 +104,8 @@ enum JPEGCodec {
     return (fitted, omissions)
   }
 
-  /// JFIF's unit, 0 for none or 1 for an inch, and the numbers; `nil` where they do not fit in 16 bits.
+  /// Returns JFIF's unit, 0 for none or 1 for inches, and the two numbers; `nil` if they do not fit
+  /// in 16 bits.
   private static func storedDensity(_ density: ImageTags.Density) -> (UInt8, UInt16, UInt16)? {
     let factor = density.isRatio ? 1 : 0.0254
     guard let horizontal = UInt16(exactly: (density.horizontal * factor).rounded()),
@@ -110,8 +115,11 @@ enum JPEGCodec {
     return (density.isRatio ? 0 : 1, horizontal, vertical)
   }
 
-  /// - Parameter quality: libjpeg's, 1 to 100. Colours are not subsampled.
-  /// - Precondition: the image has neither alpha nor 16 bits, and tags that fit; `ImageFormat`.
+  /// Encodes `image` without chroma subsampling.
+  ///
+  /// - Parameter quality: libjpeg's quality, 1 to 100.
+  /// - Precondition: The image has no alpha, 8 bits per sample and tags that fit; see
+  ///   `ImageFormat`.
   static func encode(_ image: RasterImage, quality: Int) throws -> SharedBytes {
     let bytes = try CodecMessage.bytes("JPEG") { output, count, message in
       image.withStoredSamples { samples in
@@ -124,9 +132,9 @@ enum JPEGCodec {
     return tagged(bytes, image.tags)
   }
 
-  /// The file with a density in its JFIF segment and a profile behind it.
+  /// Returns the file with the density in its JFIF segment and the profile after it.
   private static func tagged(_ bytes: SharedBytes, _ tags: ImageTags) -> SharedBytes {
-    // SOI, then JFIF's segment: a marker, its length of 16, five letters, a version, the density.
+    // SOI, then the JFIF segment: marker, length 16, five identifier bytes, version, density.
     let jfifByteCount = 20
     var start = bytes.slice(0..<min(jfifByteCount, bytes.count)).array
     guard start.count == jfifByteCount, start[2...5] == [0xFF, 0xE0, 0, 16] else { return bytes }
@@ -152,8 +160,7 @@ enum JPEGCodec {
 }
 
 extension ImageTags {
-  /// Whether gamma and primaries are sRGB's, as far as they are given: a gamma of 1/2.2 is what files
-  /// say for its curve.
+  /// Whether gamma and primaries, if given, are sRGB's. Files state a gamma of 1/2.2 for its curve.
   fileprivate var isNearlyStandard: Bool {
     (gamma.map { abs($0 - 45_455) <= 50 } ?? true)
       && (chromaticities.map {
@@ -163,20 +170,24 @@ extension ImageTags {
   }
 }
 
-/// What is in a JPEG file beside the pixels, which libjpeg-turbo's simple interface does not tell.
+/// Contents of a JPEG file besides the pixels, which libjpeg-turbo's simple interface does not
+/// report.
 ///
-/// Nothing here is an error: what is damaged counts as absent, and the decoder judges the rest.
+/// Nothing here is an error: damaged segments are treated as absent, and the decoder judges the
+/// rest.
 struct JPEGMarkers {
-  /// EXIF's orientation, 1 to 8; 1, upright, where there is none.
+  /// The EXIF orientation, 1 to 8; 1, upright, if there is none.
   private(set) var orientation = 1
-  /// The ICC profile, put together from its segments; `nil` where there is none or a segment lacks.
+  /// The ICC profile assembled from its segments; `nil` if there is none or a segment is missing.
   private(set) var profile: [UInt8]?
-  /// JFIF's pixels per inch or centimetre; `nil` where it says neither, or that pixels are square.
+  /// JFIF's density in pixels per inch or centimetre; `nil` if it has no unit and pixels are
+  /// square.
   private(set) var density: ImageTags.Density?
-  /// What the file holds beside that.
+  /// The file's other contents, which are dropped.
   private(set) var omissions: [ImageOmission] = []
 
-  /// What precedes the pieces of an ICC profile (ICC.1:2022, B.4): a number from 1 and how many follow.
+  /// The prefix of each piece of an ICC profile (ICC.1:2022, B.4), followed by the piece's number,
+  /// from 1, and the number of pieces.
   static let profilePrefix = Array("ICC_PROFILE\0".utf8)
 
   private static let jfif = Array("JFIF\0".utf8)
@@ -185,7 +196,7 @@ struct JPEGMarkers {
   private static let multiPicture = Array("MPF\0".utf8)
   private static let adobe = Array("Adobe".utf8)
 
-  /// The segments that are of interest, as they were found.
+  /// The relevant segments as found in the file.
   private struct Segments {
     var exif: EXIFData?
     var profile = ProfileSegments()
@@ -193,7 +204,7 @@ struct JPEGMarkers {
     var hasXMP = false
     var hasThumbnail = false
     var hasFurtherImages = false
-    /// `APP4` and the like.
+    /// Names such as `APP4`.
     var others: [String] = []
   }
 
@@ -201,10 +212,10 @@ struct JPEGMarkers {
     var segments = Segments()
     var position = 2
     var end: Int?
-    // A marker is FF and its code; a segment's length follows and counts itself.
+    // A marker is FF and its code; a segment's length follows and includes itself.
     while end == nil, position + 2 <= bytes.count, bytes[position] == 0xFF {
       let code = bytes[position + 1]
-      // Fill bytes; markers that stand alone; the end.
+      // Fill bytes, standalone markers, and the end of the image.
       if code == 0xFF {
         position += 1
         continue
@@ -242,7 +253,7 @@ struct JPEGMarkers {
     case 0xE2 where segment.starts(with: Self.profilePrefix):
       segments.profile.add(Array(segment.dropFirst(Self.profilePrefix.count)))
     case 0xE2 where segment.starts(with: Self.multiPicture): segments.hasFurtherImages = true
-    // How colours are coded, which the decoder heeds.
+    // The colour transform, which the decoder takes into account.
     case 0xEE where segment.starts(with: Self.adobe): break
     case 0xFE: segments.comments += 1
     case 0xE0...0xEF:
@@ -252,7 +263,7 @@ struct JPEGMarkers {
     }
   }
 
-  /// Version, units, both densities, and the sides of a thumbnail (ITU-T T.871, 10.1).
+  /// Reads the version, units, both densities and the thumbnail's size (ITU-T T.871, 10.1).
   private mutating func readJFIF(_ segment: [UInt8], _ segments: inout Segments) {
     guard segment.count >= 14 else { return }
     let horizontal = Double(Int(segment[8]) << 8 | Int(segment[9]))
@@ -267,7 +278,8 @@ struct JPEGMarkers {
     }
   }
 
-  /// Where the marker after a scan's data is: in them FF is followed by 0, or a restart marker's code.
+  /// Returns the offset of the marker after a scan's data, in which FF is followed by 0 or a
+  /// restart marker's code.
   private static func endOfScan(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Int {
     var position = start
     while position + 1 < bytes.count {
@@ -306,19 +318,21 @@ struct JPEGMarkers {
   }
 }
 
-/// The segments of an ICC profile in a JPEG file, in whatever order.
+/// The segments of an ICC profile in a JPEG file, in any order.
 private struct ProfileSegments {
   private var contents: [Int: [UInt8]] = [:]
-  /// Numbers of segments that are there more than once.
+  /// The numbers of segments that occur more than once.
   private var repeated: Set<Int> = []
   private var count: Int?
-  /// Why there is no profile, though there are segments of one.
+  /// The reason there is no profile although segments of one exist.
   private var obstacle: String?
   private(set) var omissions: [ImageOmission] = []
 
   private static let what = "the colour profile"
 
-  /// - Parameter segment: its number from 1, how many there are, and the content.
+  /// Adds a segment.
+  ///
+  /// - Parameter segment: The segment's number, from 1, the number of segments, and the content.
   mutating func add(_ segment: [UInt8]) {
     guard segment.count >= 2 else {
       obstacle = obstacle ?? "a segment of it is too short"
@@ -346,9 +360,9 @@ private struct ProfileSegments {
     contents[number] = content
   }
 
-  /// The profile; `nil` where there is none, and where something is wrong with its segments.
+  /// The profile, or `nil` if there is none or its segments are invalid.
   ///
-  /// Afterwards `omissions` says what.
+  /// Reading this property adds the reason to `omissions`.
   var bytes: [UInt8]? {
     mutating get {
       guard let count else {

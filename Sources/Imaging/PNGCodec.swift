@@ -2,20 +2,23 @@ import CImageCodecs
 import Glibc
 import Storage
 
-/// PNG files (ISO/IEC 15948), by libpng.
+/// PNG files (ISO/IEC 15948), read and written by libpng.
 ///
-/// Every colour type and bit depth is read: palettes become RGB, grey of 1, 2 or 4 bits becomes 8, a
-/// transparent colour or palette entry becomes alpha. Of an animation the first image is read, turned as
-/// its EXIF orientation says. Of the other chunks, those that say what colours are meant are kept, and
-/// the density: iCCP, sRGB, gAMA, cHRM, cICP, mDCV, cLLI and pHYs. The rest is listed.
+/// Every colour type and bit depth is read: palettes become RGB, grey of 1, 2 or 4 bits becomes 8
+/// bits, and a transparent colour or palette entry becomes alpha. Only the first image of an
+/// animation is read, and it is turned according to the EXIF orientation. Colour metadata and
+/// density are kept (iCCP, sRGB, gAMA, cHRM, cICP, mDCV, cLLI and pHYs); other chunks are listed as
+/// omissions.
 enum PNGCodec {
   static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
 
-  /// A byte of deflated data becomes at most so many.
+  /// The largest number of bytes that one byte of deflated data can become.
   static let largestExpansion = 1032
 
-  /// - Throws: `ModelError` without a path when `bytes` are no whole, valid PNG file, or its
-  ///   picture exceeds the limits.
+  /// Decodes `bytes` as a PNG file.
+  ///
+  /// - Throws: `ModelError` without a path if `bytes` are not a complete, valid PNG file, or if its
+  ///   image exceeds the limits.
   static func decode(_ bytes: SharedBytes) throws -> RasterImage {
     try bytes.withUnsafeBytes { buffer in
       guard
@@ -55,12 +58,13 @@ enum PNGCodec {
       "the colour profile", warning.isEmpty ? "libpng does not take it" : "libpng says: \(warning)")
   }
 
-  /// Refuses what is too large, and what the file is too short to hold, before memory is taken.
+  /// Rejects an image that is too large, or too large for the file's length, before allocating
+  /// memory.
   private static func check(_ header: condi_png_header, byteCount: Int) throws {
     let (width, height) = (Int(header.width), Int(header.height))
     try RasterImage.checkLimits(width: width, height: height)
     let bits = Int(header.stored_bit_depth) * Int(header.stored_channels)
-    // At most 2²⁷ pixels of at most 64 bits, and a byte for the filter of each row: no overflow.
+    // At most 2²⁷ pixels of at most 64 bits, plus one filter byte per row, so nothing overflows.
     let rawByteCount = height * (1 + width * bits / 8)
     guard rawByteCount / largestExpansion <= byteCount else {
       throw ModelError(
@@ -85,10 +89,11 @@ enum PNGCodec {
     return narrow.map(UInt16.init)
   }
 
-  /// The same image always becomes the same bytes, for one version of libpng and zlib: no dates or
-  /// texts, deflate level 6, not interlaced.
+  /// Encodes `image` reproducibly for one version of libpng and zlib: without dates or texts, at
+  /// deflate level 6, not interlaced.
   ///
-  /// - Throws: `ModelError` for a colour profile that libpng does not write; `ImageFormat.fitted`.
+  /// - Throws: `ModelError` for a colour profile that libpng refuses to write; see
+  ///   `ImageFormat.fitted`.
   static func encode(_ image: RasterImage) throws -> SharedBytes {
     try CodecMessage.bytes("PNG") { output, count, message in
       image.withStoredSamples { samples in
@@ -105,7 +110,9 @@ enum PNGCodec {
 }
 
 extension RasterImage {
-  /// - Throws: `ModelError` when a picture of that size is too large.
+  /// Checks the size of an image against the limits.
+  ///
+  /// - Throws: `ModelError` if an image of this size is empty or too large.
   package static func checkLimits(width: Int, height: Int) throws {
     guard width > 0, height > 0 else { throw ModelError("it has no pixels") }
     let (count, overflow) = width.multipliedReportingOverflow(by: height)
@@ -115,7 +122,7 @@ extension RasterImage {
     }
   }
 
-  /// Calls `body` with the samples in one byte each, or two in the machine's order.
+  /// Calls `body` with the samples as one byte each, or as two bytes in native order.
   func withStoredSamples<Result>(_ body: (UnsafeBufferPointer<UInt8>) throws -> Result) rethrows
     -> Result
   {
@@ -128,10 +135,12 @@ extension RasterImage {
 }
 
 extension ImageTags {
-  /// - Parameter chunks: what libpng does not tell.
+  /// Combines libpng's tags with those of `chunks`.
+  ///
+  /// - Parameter chunks: The tags that libpng does not report.
   fileprivate init(_ tags: condi_image_tags, chunks: ImageTags) {
     self = chunks
-    // An sRGB chunk says what gAMA and cHRM would.
+    // An sRGB chunk takes precedence over gAMA and cHRM.
     if tags.has_srgb != 0 {
       standardIntent = Int(tags.srgb_intent)
     } else {
@@ -190,12 +199,12 @@ extension ImageTags {
     }
   }
 
-  /// A density as PNG stores it: 31 bits, not 0.
+  /// Returns a density as PNG stores it: 31 bits, not 0.
   private static func stored(_ density: Double) -> UInt32 {
     UInt32(min(max(density.rounded(), 1), 0x7FFF_FFFF))
   }
 
-  /// Calls `body` with the place of each of `arrays`, `nil` for one that is not there.
+  /// Calls `body` with a pointer to each of `arrays`, `nil` for an absent array.
   private static func withPointers<Result>(
     _ arrays: [[UInt8]?], _ pointers: [UnsafePointer<UInt8>?] = [],
     _ body: ([UnsafePointer<UInt8>?]) throws -> Result
@@ -210,27 +219,28 @@ extension ImageTags {
   }
 }
 
-/// What a PNG file says of its image in chunks that libpng does not know in every version, or stores
-/// without a bound (ISO/IEC 15948:2024, section 11).
+/// Metadata in chunks that libpng does not know in every version, or stores without a bound
+/// (ISO/IEC 15948:2024, section 11).
 ///
-/// Nothing here is an error: what is damaged counts as absent, and libpng judges the rest.
+/// Nothing here is an error: damaged chunks are treated as absent, and libpng judges the rest.
 struct PNGChunks {
-  /// Code points, the display and light levels, and the density; libpng tells the other tags.
+  /// Code points, mastering display, light level and density; libpng reports the other tags.
   private(set) var tags = ImageTags()
-  /// EXIF's orientation, 1 to 8; 1, upright, where there is none.
+  /// The EXIF orientation, 1 to 8; 1, upright, if there is none.
   private(set) var orientation = 1
-  /// Whether there is an iCCP chunk, which libpng may refuse.
+  /// Whether the file has an iCCP chunk, which libpng may reject.
   private(set) var hasProfile = false
-  /// What the file holds beside that.
+  /// The file's other contents, which are dropped.
   private(set) var omissions: [ImageOmission] = []
 
-  /// What libpng reads, and the chunks of animations, which their frames stand for.
+  /// Chunks that libpng reads, and chunks of animations, which are reported as frames.
   private static let known: Set<String> = [
     "IHDR", "PLTE", "IDAT", "IEND", "tRNS", "gAMA", "cHRM", "sRGB", "fcTL", "fdAT",
   ]
-  /// How ImageMagick and its like store EXIF data: a text with a name, a length and hexadecimal digits.
+  /// The keywords under which ImageMagick and similar programs store EXIF data: the text holds a
+  /// name, a length and hexadecimal digits.
   private static let rawProfiles = ["Raw profile type exif", "Raw profile type APP1"]
-  /// EXIF data of a JPEG file are at most 64 KiB, and so are those that are taken from texts.
+  /// EXIF data in a JPEG file have at most 64 KiB; the same limit applies to EXIF data in texts.
   private static let exifByteLimit = 1 << 16
 
   init(_ bytes: SharedBytes) {
@@ -299,19 +309,19 @@ struct PNGChunks {
     let (horizontal, vertical) = (number(content[0..<4]), number(content[4..<8]))
     guard horizontal > 0, vertical > 0, content[8] <= 1 else { return nil }
     let isRatio = content[8] == 0
-    // Square pixels are what everybody expects.
+    // Square pixels are the default.
     guard !isRatio || horizontal != vertical else { return nil }
     return ImageTags.Density(
       horizontal: Double(horizontal), vertical: Double(vertical), isRatio: isRatio)
   }
 
-  /// EXIF data in a text; `nil` where there are none in it.
+  /// Returns the EXIF data in a text, or `nil` if it holds none.
   private static func rawProfile(_ chunk: Chunk, in bytes: SharedBytes, nameLength: Int)
     -> EXIFData?
   {
     guard chunk.isSound(in: bytes) else { return nil }
     var content = bytes.slice(chunk.content.dropFirst(nameLength + 1))
-    // Two digits and line breaks for each byte.
+    // Two digits per byte, plus line breaks.
     let limit = 3 * exifByteLimit
     switch chunk.type {
     case "zTXt" where !content.isEmpty:
@@ -326,7 +336,7 @@ struct PNGChunks {
     let digits = words[2...].joined().compactMap { Character(UnicodeScalar($0)).hexDigitValue }
     guard digits.count >= 2 * length else { return nil }
     let profile = (0..<length).map { UInt8(digits[2 * $0] << 4 | digits[2 * $0 + 1]) }
-    // 'APP1' may be XMP as well.
+    // 'APP1' may also be XMP.
     return EXIFData.mayBegin(profile) ? EXIFData(profile) : nil
   }
 
@@ -334,7 +344,7 @@ struct PNGChunks {
     bytes.reduce(0) { $0 << 8 | Int($1) }
   }
 
-  /// A length, a type of four letters, the content and a checksum of the type and content.
+  /// A chunk: a length, a type of four letters, the content, and a checksum of type and content.
   private struct Chunk {
     let type: String
     let content: Range<Int>
@@ -342,7 +352,9 @@ struct PNGChunks {
 
     var end: Int { content.upperBound + 4 }
 
-    /// - Returns: `nil` where no whole chunk begins.
+    /// Reads the chunk at `position`.
+    ///
+    /// - Returns: `nil` if no complete chunk begins there.
     init?(_ bytes: SharedBytes, at position: Int) {
       guard bytes.count - position >= 12 else { return nil }
       let start = bytes.slice(position..<position + 8).array
@@ -359,12 +371,14 @@ struct PNGChunks {
       return CRC32.isMatch(computed, UInt32(checksum))
     }
 
-    /// - Returns: `nil` for another length and a wrong checksum.
+    /// Returns the content.
+    ///
+    /// - Returns: `nil` if the length differs or the checksum is wrong.
     func content(of bytes: SharedBytes, byteCount: Int) -> [UInt8]? {
       content.count == byteCount && isSound(in: bytes) ? bytes.slice(content).array : nil
     }
 
-    /// The keyword of a text: Latin-1, 1 to 79 bytes before a zero.
+    /// Returns the keyword of a text: 1 to 79 bytes of Latin-1, terminated by a zero byte.
     func name(in bytes: SharedBytes) -> String {
       let start = bytes.slice(content.prefix(80)).array
       return String(start.prefix { $0 != 0 }.map { Character(UnicodeScalar($0)) })

@@ -2,28 +2,29 @@ import Glibc
 import Storage
 import Synchronization
 
-/// Draws square patches from small pictures: the same ones for the same seed, folder and size.
+/// Draws square patches from low-resolution images, reproducibly for the same seed, folder and
+/// size.
 ///
-/// Each round takes a patch of every picture, in an order that is drawn anew.
+/// Each round takes one patch from every image, in a new random order.
 public struct PatchSampler: Sendable {
-  /// What patches are drawn for: under one seed, others for each.
+  /// The purpose of the patches. Purposes draw different patches under the same seed.
   public enum Purpose: UInt64, Sendable {
-    /// To record activations on.
+    /// Calibration, which records activations.
     case calibration = 1
-    /// To learn from.
+    /// Training.
     case training = 2
-    /// To compare student and teacher on.
+    /// Validation, which compares student and teacher.
     case validation = 3
   }
 
-  /// What patches are cut from.
+  /// The images that patches are cut from.
   package let pictures: ReducedPictures
-  /// Pixels of a patch's side; pictures that are smaller are taken whole.
+  /// The side of a patch in pixels; smaller images are taken whole.
   package let side: Int
   private var generator: SeededGenerator
   private var remaining: [Int] = []
 
-  /// A sampler at its beginning.
+  /// Creates a sampler at its beginning.
   ///
   /// - Precondition: `side` is positive.
   public init(_ pictures: ReducedPictures, side: Int, seed: UInt64, for purpose: Purpose) {
@@ -33,10 +34,10 @@ public struct PatchSampler: Sendable {
     generator = SeededGenerator(seed: seed, stream: purpose.rawValue)
   }
 
-  /// How far the sampler has come, to go on from there.
+  /// The state of a sampler, from which it can continue.
   package struct Position: Hashable, Sendable {
     package var generatorState: UInt64
-    /// Indices of the pictures that this round has not come to, the next one last.
+    /// The indices of the images remaining in this round, the next one last.
     package var remaining: [Int]
 
     package init(generatorState: UInt64, remaining: [Int]) {
@@ -45,7 +46,9 @@ public struct PatchSampler: Sendable {
     }
   }
 
-  /// - Precondition: the indices are those of pictures.
+  /// The sampler's current position.
+  ///
+  /// - Precondition: The indices are those of images.
   package var position: Position {
     get { Position(generatorState: generator.state, remaining: remaining) }
     set {
@@ -56,10 +59,10 @@ public struct PatchSampler: Sendable {
     }
   }
 
-  /// The next patches, to measure something on.
+  /// Draws the next patches, for measurements.
   ///
-  /// - Throws: as `draw`, and `ModelError` with the folder's path when each patch is of one
-  ///   colour: black frames say nothing about the values that a model meets.
+  /// - Throws: Any error of `draw`, and `ModelError` with the folder's path if every patch is of a
+  ///   single colour: black frames reveal nothing about the values that a model encounters.
   public mutating func drawVaried(_ count: Int) throws -> [Picture] {
     let patches = try draw(count)
     guard patches.isEmpty || patches.contains(where: { !$0.isOfOneColor }) else {
@@ -70,9 +73,9 @@ public struct PatchSampler: Sendable {
     return patches
   }
 
-  /// The next patches.
+  /// Draws the next patches.
   ///
-  /// - Throws: `ModelError` for a picture that cannot be read or is too small, with its path.
+  /// - Throws: `ModelError` with the path of an image that cannot be read or is too small.
   public mutating func draw(_ count: Int) throws -> [Picture] {
     try (0..<count).map { _ in
       if remaining.isEmpty { remaining = generator.order(of: pictures.paths.count) }
@@ -82,7 +85,7 @@ public struct PatchSampler: Sendable {
 }
 
 extension Picture {
-  /// Whether all pixels are the same.
+  /// Whether all pixels are equal.
   fileprivate var isOfOneColor: Bool {
     let count = height * width
     return (0..<channelCount).allSatisfy { channel in
@@ -92,29 +95,29 @@ extension Picture {
   }
 }
 
-/// The small pictures of a folder, to calibrate and to train with: made from the originals in it by
-/// MATLAB's bicubic reduction, or small already.
+/// The low-resolution images of a folder, for calibration and training. They are downscaled from
+/// the folder's images by MATLAB's bicubic reduction, or used as they are.
 ///
-/// PNG and JPEG files in natural order, below `HR` where the folder has originals there. Pictures are
-/// read when they are needed; some megabytes of those used last are kept.
+/// The images are PNG and JPEG files in natural order, from `HR` if the folder has high-resolution
+/// images there. They are read on demand, and those read last are cached.
 public struct ReducedPictures: Sendable {
-  /// The folder that the files are in.
+  /// The folder that contains the files.
   package let folder: String
-  /// The files, in natural order; at least one.
+  /// The paths of the files, at least one, in natural order.
   public let paths: [String]
-  /// How many times smaller pictures are made; 1 where they are small already.
+  /// The factor by which images are downscaled; 1 if they already are of low resolution.
   public let reduction: Int
-  /// 1 for luma, 3 for RGB.
+  /// The number of channels: 1 for luma, 3 for RGB.
   public let channelCount: Int
   private let recent = RecentPictures()
 
-  /// Lists the pictures of a folder, in the order of their paths; none is read.
+  /// Lists the images in a folder, in natural order, without reading them.
   ///
   /// - Parameters:
-  ///   - scale: of the model.
-  ///   - channelCount: of the model, 1 or 3.
-  ///   - isSmall: pictures are taken as they are.
-  /// - Throws: `ModelError` when there is no such folder, or no picture in it.
+  ///   - scale: The model's scale.
+  ///   - channelCount: The model's channel count, 1 or 3.
+  ///   - isSmall: Whether images are used as they are, without downscaling.
+  /// - Throws: `ModelError` if the folder does not exist or contains no image.
   public init(folder path: String, scale: Int, channelCount: Int, isSmall: Bool = false) throws {
     precondition(scale > 0, "a scale is positive")
     var folder = PictureFolder(path)
@@ -128,15 +131,16 @@ public struct ReducedPictures: Sendable {
     self.channelCount = channelCount
   }
 
-  /// A SHA-256 in hexadecimal of what the files hold, in their order, whatever they are called.
+  /// Returns a SHA-256, in hexadecimal, of the files' contents in order, independent of their
+  /// names.
   ///
-  /// - Throws: `ModelError` when a file cannot be read.
+  /// - Throws: `ModelError` if a file cannot be read.
   package func sha256() throws -> String {
     let digests = try paths.map { try InputFile(path: $0).sha256() }
     return SharedBytes(digests.joined(separator: "\n").utf8).sha256
   }
 
-  /// A part of one of the pictures, at most `side` pixels high and wide, at a place that is drawn.
+  /// Returns a randomly placed part of an image, at most `side` pixels high and wide.
   func patch(of index: Int, side: Int, _ generator: inout SeededGenerator) throws -> Picture {
     let image = try picture(index)
     let (width, height) = (min(side, image.width), min(side, image.height))
@@ -146,7 +150,7 @@ public struct ReducedPictures: Sendable {
     return channelCount == 1 ? color.luma : color
   }
 
-  /// RGB of 8 bits.
+  /// Returns an image as 8-bit RGB, from the cache if possible.
   private func picture(_ index: Int) throws -> RasterImage {
     if let known = recent[index] { return known }
     let whole = try RasterImage(contentsOf: paths[index])
@@ -161,12 +165,12 @@ public struct ReducedPictures: Sendable {
   }
 }
 
-/// Pictures used last, as many as fit in a number of pixels.
+/// A cache of the most recently added images, bounded by their pixel count.
 private final class RecentPictures: Sendable {
   private static let pixelLimit = 1 << 23
   private struct State {
     var pictures: [Int: RasterImage] = [:]
-    /// The oldest first.
+    /// The indices of the images, oldest first.
     var order: [Int] = []
     var pixelCount = 0
   }

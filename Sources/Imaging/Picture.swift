@@ -1,18 +1,18 @@
-/// A picture of real samples, nominally from 0 to 1, in planes.
+/// An image of real samples, nominally from 0 to 1, stored as planes.
 public struct Picture: Hashable, Sendable {
-  /// 1 grey or luma, 2 colour differences, 3 RGB.
+  /// The number of channels: 1 for grey or luma, 2 for colour differences, 3 for RGB.
   public let channelCount: Int
-  /// Rows of pixels.
+  /// The number of rows.
   public let height: Int
-  /// Pixels of a row.
+  /// The number of pixels per row.
   public let width: Int
-  /// `channelCount · height · width` samples: planes, in them rows from the top, in them pixels from
-  /// the left.
+  /// The `channelCount · height · width` samples: one plane per channel, each row-major from the
+  /// top left.
   public var samples: [Float]
 
-  /// A picture of planar samples `[channelCount, height, width]`.
+  /// Creates an image from planar samples `[channelCount, height, width]`.
   ///
-  /// - Precondition: the counts are positive and agree.
+  /// - Precondition: The counts are positive and agree.
   public init(channelCount: Int, height: Int, width: Int, samples: [Float]) {
     precondition(
       channelCount > 0 && height > 0 && width > 0
@@ -26,7 +26,7 @@ public struct Picture: Hashable, Sendable {
 }
 
 extension Picture {
-  /// BT.601's luma of an RGB picture; of a grey picture the picture itself.
+  /// BT.601's luma of an RGB image; other images are returned unchanged.
   package var luma: Picture {
     guard channelCount == 3 else { return self }
     let count = height * width

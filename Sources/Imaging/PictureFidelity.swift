@@ -1,10 +1,10 @@
 import Glibc
 
-/// How near a picture is to the original, by the two numbers that the field reports.
+/// The similarity of an image to a reference, by the two metrics that the field reports.
 public enum PictureFidelity {
-  /// The mean of squared differences.
+  /// Returns the mean of the squared differences.
   ///
-  /// - Precondition: the planes have the same size.
+  /// - Precondition: The planes have the same size.
   public static func meanSquaredError(_ a: LumaPlane, _ b: LumaPlane) -> Double {
     precondition(a.height == b.height && a.width == b.width, "the planes differ in size")
     var sum = 0.0
@@ -15,8 +15,8 @@ public enum PictureFidelity {
     return sum / Double(a.samples.count)
   }
 
-  /// The peak signal-to-noise ratio `10 · log₁₀(255² / mean squared error)` in dB; infinite for equal
-  /// planes.
+  /// Returns the peak signal-to-noise ratio `10 · log₁₀(255² / mean squared error)` in dB, which is
+  /// infinite for equal planes.
   public static func peakSignalToNoise(_ a: LumaPlane, _ b: LumaPlane) -> Double {
     peakSignalToNoise(meanSquaredError: meanSquaredError(a, b))
   }
@@ -25,16 +25,17 @@ public enum PictureFidelity {
     10 * log10(255 * 255 / meanSquaredError)
   }
 
-  /// The side of the window that `structuralSimilarity` needs, in pixels.
+  /// The side of the window of `structuralSimilarity`, in pixels.
   public static let windowSide = 11
 
-  /// The mean structural similarity index (SSIM), 1 for equal planes.
+  /// Returns the mean structural similarity index (SSIM), 1 for equal planes.
   ///
-  /// An 11×11 Gaussian window of σ 1.5 wherever it fits, K₁ = 0.01, K₂ = 0.03, L = 255, as Z. Wang,
-  /// A. Bovik, H. Sheikh, E. Simoncelli, "Image quality assessment: from error visibility to structural
-  /// similarity", IEEE Transactions on Image Processing 13(4), 2004, equation 13.
+  /// An 11×11 Gaussian window of σ 1.5 is placed wherever it fits, with K₁ = 0.01, K₂ = 0.03 and
+  /// L = 255, as in Z. Wang, A. Bovik, H. Sheikh, E. Simoncelli, "Image quality assessment: from
+  /// error visibility to structural similarity", IEEE Transactions on Image Processing 13(4), 2004,
+  /// equation 13.
   ///
-  /// - Precondition: the planes have the same size, of at least `windowSide` both ways.
+  /// - Precondition: The planes have the same size, at least `windowSide` in both directions.
   public static func structuralSimilarity(_ a: LumaPlane, _ b: LumaPlane) -> Double {
     precondition(a.height == b.height && a.width == b.width, "the planes differ in size")
     precondition(
@@ -61,11 +62,12 @@ public enum PictureFidelity {
     return sum / Double(meanA.count)
   }
 
-  /// `(K · L)²` of the paper, with L = 255.
+  /// Returns the paper's `(K · L)²` with L = 255.
   private static func stabilizer(_ k: Double) -> Double { k * 255 * k * 255 }
 }
 
-/// The window of SSIM, applied down the columns and then along the rows: a Gaussian is a product.
+/// SSIM's Gaussian window, which is separable: it is applied along the columns, then along the
+/// rows.
 private struct GaussianWindow {
   let weights: [Double]
 
@@ -76,7 +78,7 @@ private struct GaussianWindow {
     weights = raw.map { $0 / sum }
   }
 
-  /// Means wherever the window fits: `(height − 10) · (width − 10)` of them.
+  /// Returns the weighted means wherever the window fits: `(height − 10) · (width − 10)` values.
   func filtered(_ plane: [Double], height: Int, width: Int) -> [Double] {
     let side = weights.count
     let (rows, columns) = (height - side + 1, width - side + 1)
@@ -108,18 +110,18 @@ private struct GaussianWindow {
   }
 }
 
-/// The luma of a picture, on which super-resolution is measured.
+/// The luma of an image, on which super-resolution is evaluated.
 ///
-/// `Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255` for samples of 8 bits, not rounded (ITU-R BT.601's
-/// studio range, as BasicSR and the papers that build on it). A grey picture counts as one with three
-/// equal channels, because those programs read it so; scripts that take the grey samples themselves
-/// report 20 · log₁₀(255/219) = 1.32 dB less.
+/// `Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255` for 8-bit samples, not rounded (ITU-R
+/// BT.601's studio range, as in BasicSR and the papers that build on it). A grey image counts as
+/// three equal channels, because those programs read it that way; scripts that use the grey samples
+/// directly report 20 · log₁₀(255/219) = 1.32 dB less.
 public struct LumaPlane: Hashable, Sendable {
-  /// Rows of pixels.
+  /// The number of rows.
   public let height: Int
-  /// Columns of pixels.
+  /// The number of columns.
   public let width: Int
-  /// Rows from the top; from 16 for black to 235 for white.
+  /// The samples in row-major order, from 16 for black to 235 for white.
   public private(set) var samples: [Double]
 
   package init(height: Int, width: Int, samples: [Double]) {
@@ -128,7 +130,7 @@ public struct LumaPlane: Hashable, Sendable {
     self.samples = samples
   }
 
-  /// The luma of `image` as 8 bits a sample; alpha is left out.
+  /// Computes the luma of `image`, converted to 8 bits per sample, without alpha.
   public init(of image: RasterImage) {
     let image = image.asEightBit
     let stride = image.channelCount
@@ -149,7 +151,8 @@ public struct LumaPlane: Hashable, Sendable {
     }
   }
 
-  /// The plane without `border` rows and columns on every side; `nil` when nothing would remain.
+  /// Returns the plane without `border` rows and columns on every side, or `nil` if nothing
+  /// remains.
   public func trimmed(by border: Int) -> LumaPlane? {
     precondition(border >= 0, "a border is no negative width")
     guard border > 0 else { return self }
@@ -158,7 +161,9 @@ public struct LumaPlane: Hashable, Sendable {
       x: border, y: border, width: width - 2 * border, height: height - 2 * border)
   }
 
-  /// - Precondition: the part lies inside the plane.
+  /// Returns a part of the plane.
+  ///
+  /// - Precondition: The part lies inside the plane.
   package func part(x: Int, y: Int, width: Int, height: Int) -> LumaPlane {
     var part: [Double] = []
     part.reserveCapacity(width * height)

@@ -1,8 +1,8 @@
 import Storage
 
-/// A picture as files hold it: whole-number samples of 8 or 16 bits, pixel after pixel.
+/// An image as stored in files: integer samples of 8 or 16 bits, interleaved by pixel.
 public struct RasterImage: Hashable, Sendable {
-  /// Bits of a sample.
+  /// The number of bits per sample.
   public enum BitDepth: Int, Hashable, Sendable {
     /// Samples from 0 to 255.
     case eight = 8
@@ -13,33 +13,33 @@ public struct RasterImage: Hashable, Sendable {
     public var maximum: Int { (1 << rawValue) - 1 }
   }
 
-  /// The most pixels that are read or made: 134,217,728.
+  /// The largest number of pixels in an image that is read or created: 134,217,728.
   public static let pixelLimit = 1 << 27
 
-  /// Pixels of a row.
+  /// The number of pixels per row.
   public let width: Int
-  /// Rows of pixels.
+  /// The number of rows.
   public let height: Int
-  /// 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+  /// The number of channels: 1 for grey, 2 for grey and alpha, 3 for RGB, 4 for RGB and alpha.
   public let channelCount: Int
-  /// How many bits a sample has.
+  /// The number of bits per sample.
   public let bitDepth: BitDepth
-  /// `height · width · channelCount` samples: rows from the top, in them pixels from the left, in
-  /// them channels; each at most `bitDepth.maximum`.
+  /// The `height · width · channelCount` samples in row-major order, from the top left, with
+  /// interleaved channels; each is at most `bitDepth.maximum`.
   public private(set) var samples: [UInt16]
-  /// What colours the samples mean and how large pixels are, where the file says.
+  /// The colour space of the samples and the pixel density, if the file states them.
   package var tags: ImageTags
-  /// What else the file holds that the image was read from, with the reason why it is left out; empty for
-  /// images that are made from others.
+  /// Items of the source file that are dropped, and the reasons; empty for images derived from
+  /// others.
   package var omissions: [ImageOmission] = []
 
-  /// A picture of samples whose colours are sRGB's.
+  /// Creates an image with sRGB colours.
   ///
   /// - Parameters:
-  ///   - channelCount: 1 to 4, as `channelCount` says.
+  ///   - channelCount: The number of channels, 1 to 4; see `channelCount`.
   ///   - samples: `[height, width, channelCount]`, row-major; each at most `bitDepth.maximum`.
-  /// - Precondition: the counts are positive and agree, there are at most four channels, and no sample
-  ///   exceeds the maximum.
+  /// - Precondition: The counts are positive and agree, there are at most four channels, and no
+  ///   sample exceeds the maximum.
   public init(
     width: Int, height: Int, channelCount: Int, bitDepth: BitDepth, samples: [UInt16]
   ) {
@@ -66,19 +66,19 @@ public struct RasterImage: Hashable, Sendable {
     self.tags = tags
   }
 
-  /// Whether the last channel is opacity.
+  /// Whether the last channel is alpha.
   public var hasAlpha: Bool { channelCount.isMultiple(of: 2) }
-  /// 1 for grey, 3 for RGB; alpha is not counted.
+  /// The number of colour channels, 1 for grey and 3 for RGB, not counting alpha.
   public var colorChannelCount: Int { channelCount > 2 ? 3 : 1 }
 
-  /// Width and height for people, as in `512×288`.
+  /// The width and height as text, such as `512×288`.
   public var sizeText: String { "\(width)×\(height)" }
 }
 
 extension RasterImage {
-  /// A part of the picture.
+  /// Returns a part of the image.
   ///
-  /// - Precondition: the part has pixels and lies inside the picture.
+  /// - Precondition: The part is not empty and lies inside the image.
   public func cropped(x: Int, y: Int, width: Int, height: Int) -> RasterImage {
     precondition(
       x >= 0 && y >= 0 && width > 0 && height > 0 && x + width <= self.width
@@ -95,25 +95,26 @@ extension RasterImage {
       tags: tags)
   }
 
-  /// The upper left part whose sides are multiples of `scale`; `nil` when a side is shorter than that.
+  /// Returns the upper left part whose sides are multiples of `scale`, or `nil` if a side is
+  /// shorter than `scale`.
   public func cropped(toMultipleOf scale: Int) -> RasterImage? {
     precondition(scale > 0, "a scale is positive")
     guard width >= scale, height >= scale else { return nil }
     return cropped(x: 0, y: 0, width: width / scale * scale, height: height / scale * scale)
   }
 
-  /// The picture without its alpha channel.
+  /// The image without its alpha channel.
   var withoutAlpha: RasterImage {
     guard hasAlpha else { return self }
     return selectingChannels(Array(0..<channelCount - 1))
   }
 
-  /// The picture with three equal channels where it is grey, without alpha.
+  /// The image with three channels and no alpha; grey becomes three equal channels.
   var asRGB: RasterImage {
     channelCount == 3 ? self : selectingChannels(channelCount == 4 ? [0, 1, 2] : [0, 0, 0])
   }
 
-  /// The picture with 8 bits a sample: `v · 255 / 65,535` rounded to the nearest.
+  /// The image with 8 bits per sample: `v · 255 / 65,535` rounded to nearest.
   var asEightBit: RasterImage {
     guard bitDepth == .sixteen else { return self }
     return RasterImage(
@@ -140,12 +141,12 @@ extension RasterImage {
 }
 
 extension RasterImage {
-  /// The colours as planes of reals from 0 to 1, alpha left out.
+  /// The colour channels as planes of real numbers from 0 to 1, without alpha.
   public var colorPicture: Picture {
     picture(ofChannels: Array(0..<colorChannelCount))
   }
 
-  /// The opacity as one plane of reals from 0 to 1; `nil` without alpha.
+  /// The alpha channel as one plane of real numbers from 0 to 1; `nil` if there is none.
   public var alphaPicture: Picture? {
     hasAlpha ? picture(ofChannels: [channelCount - 1]) : nil
   }
@@ -168,11 +169,12 @@ extension RasterImage {
       channelCount: channels.count, height: height, width: width, samples: planes)
   }
 
-  /// Whole numbers from reals: clipped to 0…1, then rounded to the nearest, halves up; a NaN is 0.
+  /// Creates an image from real samples, clipped to 0…1 and rounded to nearest, halves up; NaN
+  /// becomes 0.
   ///
   /// - Parameters:
   ///   - color: 1 or 3 channels.
-  ///   - alpha: 1 channel of the same height and width.
+  ///   - alpha: 1 channel with the same height and width.
   public init(color: Picture, alpha: Picture? = nil, bitDepth: BitDepth) {
     self.init(color: color, alpha: alpha, bitDepth: bitDepth, tags: ImageTags())
   }
@@ -207,11 +209,11 @@ extension RasterImage {
   }
 }
 
-/// The kinds of picture files that are read and written.
+/// The image file formats that can be read and written.
 public enum ImageFormat: String, Sendable, CaseIterable {
   case png, jpeg
 
-  /// The format that a file name's extension stands for: `.png`, `.jpg` or `.jpeg`, in any case.
+  /// Creates the format for a file name's extension: `.png`, `.jpg` or `.jpeg`, in any case.
   public init?(path: String) {
     let name = path.split(separator: "/").last ?? ""
     guard let dot = name.lastIndex(of: "."), dot > name.startIndex else { return nil }
@@ -222,10 +224,10 @@ public enum ImageFormat: String, Sendable, CaseIterable {
     }
   }
 
-  /// Whether an image of this kind can be written, `scale` times as wide and high: to be asked before
-  /// the work.
+  /// Checks that `image`, upscaled by `scale`, can be written in this format. Call it before the
+  /// work.
   ///
-  /// - Throws: `ModelError` when the format cannot hold such an image.
+  /// - Throws: `ModelError` if the format cannot hold such an image.
   public func check(_ image: RasterImage, scale: Int = 1) throws {
     guard self == .jpeg else { return }
     if image.hasAlpha || image.bitDepth == .sixteen {
@@ -239,8 +241,7 @@ public enum ImageFormat: String, Sendable, CaseIterable {
     }
   }
 
-  /// The image with those of its tags that a file of this format can hold, and what was left out for
-  /// that.
+  /// Returns the image with only the tags that a file of this format can hold, and the omissions.
   package func fitted(_ image: RasterImage) -> (image: RasterImage, omissions: [ImageOmission]) {
     var fitted = image
     switch self {
@@ -250,8 +251,8 @@ public enum ImageFormat: String, Sendable, CaseIterable {
       return (fitted, omissions)
     case .png:
       guard image.tags.profile != nil else { return (image, []) }
-      // libpng is stricter with the colour profiles that it writes than with those that it reads; an
-      // image of one pixel tells what it says.
+      // libpng is stricter with colour profiles when writing than when reading; encoding one pixel
+      // reveals its verdict.
       do {
         _ = try PNGCodec.encode(
           RasterImage(
@@ -268,9 +269,9 @@ public enum ImageFormat: String, Sendable, CaseIterable {
 }
 
 extension RasterImage {
-  /// Reads a PNG or JPEG file, which of them by its first bytes.
+  /// Decodes a PNG or JPEG file, recognized by its first bytes.
   ///
-  /// - Throws: `ModelError` without a path when the bytes are neither, damaged, cut off, or
+  /// - Throws: `ModelError` without a path if the bytes are neither, damaged or truncated, or
   ///   exceed `pixelLimit`.
   public init(parsing bytes: SharedBytes) throws {
     let start = bytes.slice(0..<min(bytes.count, PNGCodec.signature.count)).array
@@ -286,24 +287,23 @@ extension RasterImage {
 
   /// Reads a PNG or JPEG file, recognized by its content.
   ///
-  /// - Throws: `ModelError` with the path when the file cannot be read, or holds no picture that can
-  ///   be.
+  /// - Throws: `ModelError` with the path if the file cannot be read or holds no readable image.
   public init(contentsOf path: String, access: InputFile.Access = .mapped) throws {
     let file = try InputFile(path: path, access: access)
     let bytes = try file.bytes(at: 0, count: file.byteCount, purpose: "a picture")
     do {
       try self.init(parsing: bytes)
     } catch let error as ModelError {
-      // What is wrong with missing pages is that they are missing.
+      // Missing pages are the more specific error.
       try SignalHandlers.checkInputs()
       throw error.located(path: path)
     }
   }
 
-  /// The image as a file of `format`, with as much of what is known of its colours as that can hold.
+  /// Returns the image as a file of `format`, with as many of its tags as the format can hold.
   ///
-  /// - Parameter quality: of JPEG, 1 to 100.
-  /// - Throws: `ModelError` when the format cannot hold the image.
+  /// - Parameter quality: The JPEG quality, 1 to 100.
+  /// - Throws: `ModelError` if the format cannot hold the image.
   public func encoded(as format: ImageFormat, quality: Int = 95) throws -> SharedBytes {
     try format.check(self)
     let image = format.fitted(self).image

@@ -1,13 +1,15 @@
-/// A small generator of random numbers (SplitMix64; Steele, Lea and Flood 2014), the same on every
-/// system and in every version of Swift.
+/// A small random number generator (SplitMix64; Steele, Lea and Flood 2014) whose sequence is the
+/// same on every system and in every version of Swift.
 struct SeededGenerator: Sendable {
-  /// All that the next numbers follow from.
+  /// The state, which determines all subsequent numbers.
   private(set) var state: UInt64
 
-  /// A generator that goes on from a state.
+  /// Creates a generator that continues from `state`.
   init(state: UInt64) { self.state = state }
 
-  /// - Parameter stream: draws for different purposes under one seed.
+  /// Creates a generator at the beginning of a stream.
+  ///
+  /// - Parameter stream: The stream, which separates draws for different purposes under one seed.
   init(seed: UInt64, stream: UInt64) {
     state = seed
     state = next() &+ stream &* 0xD134_2543_DE82_EF95
@@ -21,7 +23,7 @@ struct SeededGenerator: Sendable {
     return mixed ^ (mixed >> 31)
   }
 
-  /// A number of `0..<count`, all of them as likely but for a share of `count / 2^64`.
+  /// Returns a number in `0..<count`, uniformly distributed up to a bias of `count / 2^64`.
   ///
   /// - Precondition: `count` is positive.
   mutating func number(below count: Int) -> Int {
@@ -29,7 +31,7 @@ struct SeededGenerator: Sendable {
     return Int(next().multipliedFullWidth(by: UInt64(count)).high)
   }
 
-  /// The numbers of `0..<count` in random order.
+  /// Returns the numbers of `0..<count` in random order.
   mutating func order(of count: Int) -> [Int] {
     var order = Array(0..<count)
     for last in stride(from: count - 1, to: 0, by: -1) {

@@ -2,7 +2,7 @@ import Formats
 import Reports
 
 extension PackedSummary {
-  /// How small a packed file is, as the summaries of reports say it.
+  /// The compression of a packed file, for the summaries of reports.
   package var facts: [ReportDocument.Fact] {
     var facts: [ReportDocument.Fact] = [
       .init("quantized weights", .integer(quantizedElementCount), kind: .integer),
@@ -20,12 +20,12 @@ extension PackedSummary {
 }
 
 extension ReportDocument {
-  /// Sentences on what could not be read of a model file.
+  /// Returns sentences about the parts of a model file that could not be read.
   package static func notes(on unread: [UnreadEntry]?) -> [String] {
     (unread ?? []).sentences.map { "\($0.prefix(1).uppercased())\($0.dropFirst())." }
   }
 
-  /// Sentences on tensors that belong together.
+  /// Returns sentences about tensors that belong together.
   package static func notes(on groups: [TensorGroup]?) -> [String] {
     (groups ?? []).sentences.map { "\($0.prefix(1).uppercased())\($0.dropFirst())." }
   }

@@ -1,15 +1,15 @@
 import CLAPACKE
 
-/// The factor `A = L · Lᵀ` of a symmetric positive definite matrix: LAPACK's `dpotrf`.
+/// The Cholesky factorization `A = L · Lᵀ` of a symmetric positive definite matrix.
 public struct Cholesky: Hashable, Sendable {
   /// L, with zeros above the diagonal.
   public let lower: Matrix
 
-  /// Factors `matrix`: LAPACK's `dpotrf`.
+  /// Factors `matrix` by LAPACK's `dpotrf`.
   ///
-  /// - Parameter matrix: square and symmetric; the lower triangle alone is read.
-  /// - Throws: `LAPACKError.noConvergence` when the matrix is not positive definite, with the order
-  ///   of the leading minor that is not; other cases when an element is not finite.
+  /// - Parameter matrix: A square symmetric matrix; only the lower triangle is read.
+  /// - Throws: `LAPACKError.noConvergence` with the order of the leading minor that is not positive
+  ///   if the matrix is not positive definite; other cases if an element is not finite.
   /// - Precondition: `matrix` is square.
   public init(of matrix: Matrix) throws {
     precondition(matrix.rows == matrix.columns, "a factor of a matrix that is not square")
@@ -17,7 +17,7 @@ public struct Cholesky: Hashable, Sendable {
     var factor = matrix
     let order = Int32(matrix.rows)
     if order > 0 {
-      // The lower triangle of rows is the upper one of LAPACK's columns.
+      // The lower triangle in row-major order is the upper one in LAPACK's column-major order.
       let info = factor.withUnsafeMutableValues { elements in
         BLASThreads.perform {
           LAPACKE_dpotrf(
@@ -32,7 +32,7 @@ public struct Cholesky: Hashable, Sendable {
     lower = factor
   }
 
-  /// `A⁻¹`: LAPACK's `dpotri`.
+  /// Returns `A⁻¹`, computed by LAPACK's `dpotri`.
   public func inverse() throws -> Matrix {
     var inverse = lower
     let order = Int32(lower.rows)
@@ -50,14 +50,14 @@ public struct Cholesky: Hashable, Sendable {
     return inverse
   }
 
-  /// X with `X · A = right`: LAPACK's `dpotrs`, which solves for the rows of `right`.
+  /// Returns the X with `X · A = right`, computed by LAPACK's `dpotrs` for the rows of `right`.
   ///
   /// - Precondition: `right` has as many columns as A.
   public func solve(rowsOf right: Matrix) throws -> Matrix {
     precondition(right.columns == lower.rows, "the rows are not as long as the factor")
     guard right.rows > 0, right.columns > 0 else { return right }
     var solution = right
-    // Rows here are LAPACK's columns, and A is symmetric.
+    // Row-major rows are LAPACK's columns, and A is symmetric.
     let order = Int32(lower.rows)
     let info = solution.withUnsafeMutableValues {
       LAPACKE_dpotrs(

@@ -1,38 +1,39 @@
 import CLAPACKE
 
-/// The largest and the smallest singular value of a matrix, without those between.
+/// The largest and the smallest singular value of a matrix, without the values between them.
 ///
-/// They come from the Gram matrix in double precision. Below 512 values all its
-/// eigenvalues take hardly longer than two. From there on σ_max² is found by the Lanczos iteration,
-/// and σ_min² by the same with the inverse, through a Cholesky factor. That no eigenvalue lies
-/// outside of the two is then proved by the Cholesky factors of the Gram matrix shifted by either.
-/// Where one of them does not exist, all eigenvalues are computed; where the condition number is too
-/// large for the Gram matrix, beyond about 50,000 to 100,000, as in `SingularValues`.
+/// They are computed from the Gram matrix in double precision. Below 512 values, all eigenvalues
+/// take little longer than two. For larger matrices, the Lanczos iteration finds σ_max², and the
+/// same iteration with the inverse, through a Cholesky factor, finds σ_min². Cholesky factors of
+/// the Gram matrix shifted by either value then prove that no eigenvalue lies outside the two. If
+/// one of these factors does not exist, all eigenvalues are computed; if the condition number is
+/// too large for the Gram matrix, beyond about 50,000 to 100,000, the method is that of
+/// `SingularValues`.
 ///
-/// The result is a function of the elements and of the number of BLAS's threads, on which its last
-/// digits depend: vectors start from fixed numbers.
+/// The result depends only on the elements and on the number of BLAS's threads, which affects its
+/// last digits: the start vectors are fixed.
 public struct ExtremeSingularValues: Hashable, Sendable {
   /// The largest singular value, σ_max.
   public let largest: Double
   /// The smallest of the `min(rows, columns)` singular values, σ_min.
   public let smallest: Double
 
-  /// A bound of the relative error of both values, for condition numbers up to a million.
+  /// A bound on the relative error of both values, for condition numbers up to a million.
   public static let relativeError = 1e-4
 
-  /// Below this many values all of them take no longer.
+  /// Below this many values, computing all of them takes no longer.
   private static let smallestIterated = 512
 
-  /// How far, relative to itself, an eigenvalue may lie outside of the one found: half of it is the
-  /// error of the singular value.
+  /// The relative distance by which an eigenvalue may lie outside the found range. The error of the
+  /// singular value is half of it.
   private static let slack = relativeError
 
-  /// The part of the error left to the rounding of the Gram matrix.
+  /// The part of the error reserved for the rounding of the Gram matrix.
   private static let roundingLimit = relativeError / 5
 
   /// Computes the largest and the smallest singular value of `matrix`.
   ///
-  /// - Precondition: the matrix is not empty.
+  /// - Precondition: The matrix is not empty.
   /// - Throws: `LAPACKError`, in particular for NaN and infinite elements.
   /// - Complexity: O(rows · columns · min(rows, columns)).
   public init(of matrix: Matrix) throws {
@@ -56,8 +57,9 @@ public struct ExtremeSingularValues: Hashable, Sendable {
     }
   }
 
-  /// - Returns: `nil` when the values found could not be proved to be the extreme ones, to
-  ///   `relativeError`.
+  /// Computes both values from `gram` and proves them.
+  ///
+  /// - Returns: `nil` if the values could not be proved to be the extreme ones, to `relativeError`.
   static func proven(_ gram: GramMatrix) throws -> ExtremeSingularValues? {
     guard let factor = gram.factor() else { return nil }
     let count = Int32(gram.count)
@@ -87,10 +89,10 @@ public struct ExtremeSingularValues: Hashable, Sendable {
     self.smallest = smallest
   }
 
-  /// The ends of a whole spectrum.
+  /// Takes both ends of a complete spectrum.
   ///
-  /// - Parameter values: largest first.
-  /// - Precondition: there is at least one.
+  /// - Parameter values: All singular values, largest first.
+  /// - Precondition: `values` is not empty.
   package init(of values: [Double]) {
     precondition(!values.isEmpty, "no singular values have no ends")
     self.init(largest: values[0], smallest: values[values.count - 1])
@@ -100,23 +102,24 @@ public struct ExtremeSingularValues: Hashable, Sendable {
 /// The Lanczos iteration with full reorthogonalization, for the largest eigenvalue of a symmetric
 /// positive operator.
 ///
-/// Source: Golub and Van Loan, "Matrix Computations", 4th edition, section 10.1. The start is a fixed
-/// pseudo-random vector, so that results repeat; that it has no part in the wanted direction has
-/// probability zero.
+/// Source: Golub and Van Loan, "Matrix Computations", 4th edition, section 10.1. The start is a
+/// fixed pseudo-random vector, so that results are reproducible; it is orthogonal to the wanted
+/// direction with probability zero.
 enum Lanczos {
-  /// How many steps lie between two looks at the convergence.
+  /// The number of steps between convergence checks.
   private static let stride = 4
 
-  /// Residuals up to this many times the Ritz value end the iteration. The value's own error is of
-  /// the order of the square.
+  /// The relative residual, as a multiple of the Ritz value, at which the iteration ends. The error
+  /// of the value itself is of the order of the square.
   private static let tolerance = 5e-4
 
-  /// The iteration ends there in any case, with what there is.
+  /// The number of steps after which the iteration ends in any case, with the current value.
   private static let maximumSteps = 128
 
-  /// The largest Ritz value, which is not above the largest eigenvalue, but for rounding.
+  /// Returns the largest Ritz value, which does not exceed the largest eigenvalue except by
+  /// rounding.
   ///
-  /// - Parameter count: the operator's dimension, at least 1.
+  /// - Parameter count: The operator's dimension, at least 1.
   static func largestEigenvalue(
     count: Int, apply: ([Double]) -> [Double]
   ) throws -> Double {
@@ -144,8 +147,8 @@ enum Lanczos {
     return diagonal[0]
   }
 
-  /// The largest eigenvalue of the tridiagonal matrix, and the last element of its eigenvector:
-  /// LAPACK's `dstevd`.
+  /// Returns the largest eigenvalue of the tridiagonal matrix and the last element of its
+  /// eigenvector, by LAPACK's `dstevd`.
   private static func largestRitzPair(
     _ diagonal: [Double], _ offDiagonal: [Double]
   ) throws -> (value: Double, lastWeight: Double) {
@@ -160,7 +163,7 @@ enum Lanczos {
     return (values[count - 1], vectors[count * count - 1])
   }
 
-  /// A unit vector of the numbers of a SplitMix64 sequence.
+  /// Returns a unit vector of numbers from a SplitMix64 sequence.
   private static func start(count: Int) -> [Double] {
     var state: UInt64 = 0x636f_6e64_6974_696f
     var vector = (0..<count).map { _ in
@@ -175,9 +178,9 @@ enum Lanczos {
   }
 }
 
-/// Orthonormal vectors, one after the other: the basis that the Lanczos iteration grows.
+/// A growing sequence of orthonormal vectors, the basis of the Lanczos iteration.
 struct VectorBasis {
-  /// Elements of a vector.
+  /// The number of elements of each vector.
   let dimension: Int
   private(set) var count = 0
   private var values: [Double] = []
@@ -186,14 +189,14 @@ struct VectorBasis {
     self.dimension = dimension
   }
 
-  /// Adds `vector` as it is.
+  /// Appends `vector` unchanged.
   mutating func append(_ vector: [Double]) {
     precondition(vector.count == dimension, "a vector of the basis's dimension")
     values += vector
     count += 1
   }
 
-  /// The scalar products of the vectors with `vector`.
+  /// Returns the scalar products of the basis vectors with `vector`.
   func products(with vector: [Double]) -> [Double] {
     guard count > 0 else { return [] }
     var products = [Double](repeating: 0, count: count)
@@ -203,7 +206,7 @@ struct VectorBasis {
     return products
   }
 
-  /// Σ weights[i] · vector i.
+  /// Returns Σ weights[i] · vector i.
   func combination(_ weights: [Double]) -> [Double] {
     var sum = [Double](repeating: 0, count: dimension)
     guard count > 0 else { return sum }
@@ -213,8 +216,8 @@ struct VectorBasis {
     return sum
   }
 
-  /// Takes from `vector` what lies in the basis: Gram–Schmidt, twice, which is enough for
-  /// orthogonality to rounding.
+  /// Removes the component of `vector` that lies in the basis, by Gram–Schmidt applied twice, which
+  /// suffices for orthogonality to rounding.
   ///
   /// Source: Giraud, Langou and Rozložník, "On the round-off error analysis of the Gram–Schmidt
   /// algorithm with reorthogonalization", 2005.
@@ -225,12 +228,12 @@ struct VectorBasis {
     }
   }
 
-  /// The Euclidean norm.
+  /// Returns the Euclidean norm.
   static func norm(_ vector: [Double]) -> Double {
     cblas_dnrm2(Int32(vector.count), vector, 1)
   }
 
-  /// `vector` to length one.
+  /// Scales `vector` to unit length.
   static func normalize(_ vector: inout [Double]) {
     let norm = norm(vector)
     guard norm > 0 else { return }

@@ -1,32 +1,32 @@
 import CLAPACKE
 
-/// The product of a matrix with its own transpose over the smaller dimension, A·Aᵀ for a wide
-/// matrix and Aᵀ·A for a tall one, in double precision.
+/// The product of a matrix A with its own transpose in double precision, A·Aᵀ for a wide matrix and
+/// Aᵀ·A for a tall one.
 ///
 /// Its eigenvalues are the squared singular values of A, with an absolute error below about
-/// `√n · 2⁻⁵² · σ_max²`, where n is the longer side. The errors measured are smaller than this
-/// estimate, by a factor of five in the worst spectra tried.
+/// `√n · 2⁻⁵² · σ_max²`, where n is the longer side. Measured errors are below this estimate, by a
+/// factor of five for the worst spectra tried.
 struct GramMatrix {
-  /// Rows, and columns.
+  /// The number of rows and columns.
   let count: Int
-  /// The longer side of A: how many products each element is the sum of.
+  /// The longer side of A, which is the number of products summed in each element.
   private let length: Int
-  /// A is 2^exponent times what was multiplied.
+  /// The scaling: A is 2^exponent times the matrix that was multiplied.
   private let exponent: Int
-  /// The upper triangle of a row-major square, which is the lower one of LAPACK's columns; the other
-  /// is zero.
+  /// The upper triangle in row-major order, which is the lower one in LAPACK's column-major order.
+  /// The other triangle is zero.
   private let values: [Double]
 
-  /// BLAS's `dsyrk`.
+  /// Multiplies `matrix` by its transpose with BLAS's `dsyrk`.
   ///
-  /// - Parameter largest: the largest absolute element of `matrix`, finite and not zero.
+  /// - Parameter largest: The largest absolute element of `matrix`, finite and not zero.
   /// - Complexity: O(rows · columns · count).
   init(of matrix: Matrix, largest: Double) {
     let isWide = matrix.rows <= matrix.columns
     let count = min(matrix.rows, matrix.columns)
     let length = max(matrix.rows, matrix.columns)
-    // A power of two brings the elements near 1, so that no square overflows or loses digits. Only
-    // matrices far outside the range of Float need it.
+    // A power of two scales the elements to about 1, so that no square overflows or loses digits.
+    // Only matrices far outside the range of Float need it.
     exponent = abs(largest.exponent) > 100 ? Int(largest.exponent) : 0
     var factor = matrix.values
     if exponent != 0 {
@@ -45,17 +45,17 @@ struct GramMatrix {
     values = product
   }
 
-  /// Matrices of so many rows are reduced in two stages.
+  /// The smallest number of rows that is reduced in two stages.
   private static let leastTwoStageCount = 2048
 
-  /// All eigenvalues, smallest first.
+  /// Returns all eigenvalues, smallest first.
   func eigenvalues() throws -> [Double] {
     try eigenvalues(inTwoStages: count >= Self.leastTwoStageCount)
   }
 
-  /// LAPACK's `dsyevd` with `jobz = 'N'`, or `dsyevd_2stage`, which reduces the matrix to a band
-  /// before it reduces the band to three diagonals. Most of that is products of matrices instead of
-  /// products with vectors, which wait for memory: half the time for 4096 rows, as much for 2048.
+  /// Computes the eigenvalues by LAPACK's `dsyevd` with `jobz = 'N'`, or by `dsyevd_2stage`, which
+  /// reduces the matrix to band form before tridiagonal form. Two stages replace most memory-bound
+  /// matrix-vector products by matrix products: half the time for 4096 rows, the same for 2048.
   func eigenvalues(inTwoStages: Bool) throws -> [Double] {
     let solve = inTwoStages ? LAPACKE_dsyevd_2stage : LAPACKE_dsyevd
     var matrix = values
@@ -69,18 +69,18 @@ struct GramMatrix {
     return eigenvalues
   }
 
-  /// The singular value of A that belongs to an eigenvalue.
+  /// Returns the singular value of A for an eigenvalue.
   func singularValue(ofEigenvalue eigenvalue: Double) -> Double {
     Double(sign: .plus, exponent: exponent, significand: eigenvalue.squareRoot())
   }
 
-  /// The estimated relative error that the smallest singular value has from the product's rounding:
-  /// `√n · 2⁻⁵² · (σ_max / σ_min)² / 2`.
+  /// Returns the estimated relative error of the smallest singular value due to the product's
+  /// rounding: `√n · 2⁻⁵² · (σ_max / σ_min)² / 2`.
   func relativeError(smallest: Double, greatest: Double) -> Double {
     Double(length).squareRoot() * .ulpOfOne * (greatest / smallest) / 2
   }
 
-  /// The product with `vector`, which has `count` elements: BLAS's `dsymv`.
+  /// Returns the product with `vector`, which has `count` elements, by BLAS's `dsymv`.
   func apply(_ vector: [Double]) -> [Double] {
     var product = [Double](repeating: 0, count: count)
     cblas_dsymv(
@@ -88,13 +88,14 @@ struct GramMatrix {
     return product
   }
 
-  /// R with `sign · (G − shift · 1) = Rᵀ · R`, in the upper triangle of a row-major square: LAPACK's
-  /// `dpotrf`.
+  /// Returns the R with `sign · (G − shift · 1) = Rᵀ · R`, in the upper triangle in row-major
+  /// order, by LAPACK's `dpotrf`.
   ///
-  /// By Sylvester's law of inertia there is such a factor exactly when all eigenvalues are above the
-  /// shift, or below it for the sign −1; nearer to it than the rounding of the product, it is open.
+  /// By Sylvester's law of inertia the factor exists exactly if all eigenvalues are above the
+  /// shift, or below it for the sign −1. For eigenvalues closer to the shift than the product's
+  /// rounding error the result is undetermined.
   ///
-  /// - Returns: `nil` when there is none.
+  /// - Returns: `nil` if the factor does not exist.
   func factor(shift: Double = 0, sign: Double = 1) -> [Double]? {
     var factor = values
     if sign != 1 {

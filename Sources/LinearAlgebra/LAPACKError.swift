@@ -1,17 +1,17 @@
 import CLAPACKE
 
-/// Why a decomposition has no result.
+/// The reason a decomposition has no result.
 public enum LAPACKError: Error, Hashable, Sendable {
   /// An element is NaN or infinite; rows and columns are counted from zero.
   case nonFiniteElement(row: Int, column: Int, value: String)
-  /// The routine's iteration did not converge; LAPACK's `info` says how much of it.
+  /// The routine's iteration did not converge; LAPACK's `info` gives the details.
   case noConvergence(routine: String, info: Int)
-  /// The routine refused an argument, or had no memory for its workspace.
+  /// The routine rejected an argument or could not allocate its workspace.
   case refused(routine: String, info: Int)
-  /// A dimension is beyond LAPACK's 32-bit integers.
+  /// A dimension exceeds LAPACK's 32-bit integers.
   case tooLarge(rows: Int, columns: Int)
 
-  /// Throws what `info`, the return value of `routine`, stands for; zero is success.
+  /// Throws the error represented by `info`, the return value of `routine`; zero is success.
   static func check(_ info: Int32, routine: String) throws {
     if info > 0 { throw noConvergence(routine: routine, info: Int(info)) }
     if info < 0 { throw refused(routine: routine, info: Int(info)) }
@@ -33,10 +33,10 @@ extension LAPACKError: CustomStringConvertible {
   }
 }
 
-/// The library that does the linear algebra.
+/// The library that performs the linear algebra.
 package enum LinkedBLAS {
-  /// What OpenBLAS says of itself: version, how it was built, and the processor it has chosen its
-  /// kernels for, such as `0.3.21 NO_LAPACKE DYNAMIC_ARCH NO_AFFINITY Haswell MAX_THREADS=64`.
+  /// OpenBLAS's own description: its version, build options and the processor whose kernels it
+  /// selected, such as `0.3.21 NO_LAPACKE DYNAMIC_ARCH NO_AFFINITY Haswell MAX_THREADS=64`.
   package static var version: String {
     guard let text = openblas_get_config() else { return "unknown" }
     let words = String(cString: text).split(separator: " ")

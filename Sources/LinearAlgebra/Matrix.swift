@@ -2,20 +2,20 @@ import CLAPACKE
 
 /// A dense real matrix that owns its elements, row-major and in double precision.
 ///
-/// Weights of every element type are widened to `Double`, so that what is computed from them is
+/// Weights of every element type are widened to `Double`, so that the accuracy of results is
 /// limited by the weights and not by the arithmetic.
 public struct Matrix: Hashable, Sendable {
-  /// Rows; may be 0.
+  /// The number of rows; may be 0.
   public let rows: Int
-  /// Columns; may be 0.
+  /// The number of columns; may be 0.
   public let columns: Int
-  /// `rows · columns` elements, row by row.
+  /// The `rows · columns` elements, row by row.
   public private(set) var values: [Double]
 
-  /// A matrix of elements that are there already.
+  /// Creates a matrix from its elements.
   ///
   /// - Parameter values: `rows · columns` elements, row by row.
-  /// - Precondition: the counts are not negative and agree.
+  /// - Precondition: The counts are not negative and agree.
   public init(rows: Int, columns: Int, values: [Double]) {
     precondition(rows >= 0 && columns >= 0, "a matrix has no negative dimensions")
     precondition(
@@ -33,7 +33,7 @@ public struct Matrix: Hashable, Sendable {
 
   /// The matrix with rows and columns exchanged.
   public var transposed: Matrix {
-    // Square tiles keep both sides of the copy in the cache.
+    // Square tiles keep the source and destination of the copy in the cache.
     let tile = 32
     let transposedValues = [Double](unsafeUninitializedCapacity: values.count) { output, count in
       values.withUnsafeBufferPointer { input in
@@ -53,7 +53,7 @@ public struct Matrix: Hashable, Sendable {
     return Matrix(rows: columns, columns: rows, values: transposedValues)
   }
 
-  /// Rows `range` alone.
+  /// Returns the rows in `range`.
   package func rows(_ range: Range<Int>) -> Matrix {
     Matrix(
       rows: range.count, columns: columns,
@@ -69,31 +69,31 @@ public struct Matrix: Hashable, Sendable {
 }
 
 extension Matrix {
-  /// How a factor enters a product.
+  /// Whether a factor enters a product transposed.
   public enum Side: Sendable {
     /// The matrix as it is.
     case plain
-    /// With rows and columns exchanged, without a copy.
+    /// The transposed matrix, without a copy.
     case transposed
 
     fileprivate var blas: CBLAS_TRANSPOSE { self == .plain ? CblasNoTrans : CblasTrans }
   }
 
-  /// The matrix of `rows` by `columns` zeros.
+  /// Creates a matrix of `rows` by `columns` zeros.
   public init(zerosOfRows rows: Int, columns: Int) {
     self.init(
       rows: rows, columns: columns, values: [Double](repeating: 0, count: rows * columns))
   }
 
-  /// The identity of `count` by `count`.
+  /// Creates the identity matrix of order `count`.
   public init(identity count: Int) {
     self.init(zerosOfRows: count, columns: count)
     for index in 0..<count { self[index, index] = 1 }
   }
 
-  /// `op(self) · op(other)`: BLAS's `dgemm`.
+  /// Returns `op(self) · op(other)`, computed by BLAS's `dgemm`.
   ///
-  /// - Precondition: the inner dimensions agree, and dimensions fit 32 bits.
+  /// - Precondition: The inner dimensions agree, and all dimensions fit in 32 bits.
   /// - Complexity: O(rows · inner · columns).
   public func multiplied(
     by other: Matrix, _ side: Side = .plain, otherSide: Side = .plain
@@ -112,9 +112,9 @@ extension Matrix {
     return Matrix(rows: rows, columns: otherColumns, values: result)
   }
 
-  /// `self + factor · other`, element by element.
+  /// Returns `self + factor · other`, element by element.
   ///
-  /// - Precondition: the shapes agree.
+  /// - Precondition: The shapes agree.
   package func adding(_ other: Matrix, times factor: Double = 1) -> Matrix {
     precondition(rows == other.rows && columns == other.columns, "the shapes differ")
     return Matrix(
@@ -122,29 +122,29 @@ extension Matrix {
       values: zip(values, other.values).map { $0 + factor * $1 })
   }
 
-  /// `factor · self`.
+  /// Returns `factor · self`.
   package func scaled(by factor: Double) -> Matrix {
     Matrix(rows: rows, columns: columns, values: values.map { $0 * factor })
   }
 
-  /// `self` with `value` added to every element of the diagonal.
+  /// Returns `self` with `value` added to every element of the diagonal.
   package func addingToDiagonal(_ value: Double) -> Matrix {
     var result = self
     for index in 0..<min(rows, columns) { result[index, index] += value }
     return result
   }
 
-  /// `Σᵢⱼ self[i, j] · other[i, j]`, summed in order.
+  /// Returns `Σᵢⱼ self[i, j] · other[i, j]`, summed in order.
   ///
-  /// - Precondition: the shapes agree.
+  /// - Precondition: The shapes agree.
   package func inner(_ other: Matrix) -> Double {
     precondition(rows == other.rows && columns == other.columns, "the shapes differ")
     return zip(values, other.values).reduce(0) { $0 + $1.0 * $1.1 }
   }
 
-  /// `self · vector`.
+  /// Returns `self · vector`.
   ///
-  /// - Precondition: the vector has a value a column.
+  /// - Precondition: The vector has one value per column.
   public func multiplied(by vector: [Double]) -> [Double] {
     precondition(vector.count == columns, "the vector has \(vector.count) of \(columns) values")
     return (0..<rows).map { row in
@@ -152,20 +152,20 @@ extension Matrix {
     }
   }
 
-  /// `trace(self · weight · selfᵀ)`: with a second moment `E[xxᵀ]` as the weight this is
-  /// `E‖self · x‖²`.
+  /// Returns `trace(self · weight · selfᵀ)`, which is `E‖self · x‖²` if the weight is a second
+  /// moment `E[xxᵀ]`.
   ///
-  /// - Precondition: `weight` is square, with a row a column.
+  /// - Precondition: `weight` is square, with one row per column of `self`.
   package func energy(_ weight: Matrix) -> Double { multiplied(by: weight).inner(self) }
 
   /// The elements on the diagonal.
   package var diagonal: [Double] { (0..<min(rows, columns)).map { self[$0, $0] } }
 
-  /// A symmetric sum that grows row by row: `self += Σ rᵀr` over the rows of `other`, in the lower
-  /// triangle and its mirror alike. BLAS's `dsyrk`.
+  /// Adds `Σ rᵀr` over the rows `r` of `other` to this symmetric matrix, in both triangles, by
+  /// BLAS's `dsyrk`.
   ///
   /// - Parameter other: `count · columns` values, row by row.
-  /// - Precondition: `self` is square, and symmetric before.
+  /// - Precondition: `self` is square and symmetric.
   package mutating func addProducts(ofRows other: UnsafeBufferPointer<Double>) {
     precondition(rows == columns && columns > 0, "a symmetric sum is square")
     precondition(other.count.isMultiple(of: columns), "the last row is not whole")
@@ -184,9 +184,10 @@ extension Matrix {
     }
   }
 
-  /// `self += leftᵀ · right` for rows of as many values as `self` has rows and columns.
+  /// Adds `leftᵀ · right`, where the rows of `left` have `rows` values and those of `right` have
+  /// `columns` values.
   ///
-  /// - Precondition: both have as many whole rows.
+  /// - Precondition: Both have the same number of complete rows.
   package mutating func addProducts(
     _ left: UnsafeBufferPointer<Double>, _ right: UnsafeBufferPointer<Double>
   ) {

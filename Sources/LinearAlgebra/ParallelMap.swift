@@ -4,13 +4,13 @@ import Synchronization
 
 /// Maps `transform` over `0..<count` on up to `threads` threads and returns the results by index.
 ///
-/// This is the one place where work is spread over tensors. Indices are handed out in order from a
+/// This is the only place that distributes work over tensors. Threads take indices in order from a
 /// shared counter, so put the largest items first. BLAS runs single-threaded inside, because its
 /// own threads would compete with these.
 ///
-/// - Parameter threads: at least 1; more than the processor has cores gains nothing.
-/// - Throws: the error of the lowest index that failed, whatever finished first; remaining indices
-///   are not started after a failure.
+/// - Parameter threads: The number of threads, at least 1; more threads than cores gain nothing.
+/// - Throws: The error of the lowest index that failed, whichever finished first; no further index
+///   is started after a failure.
 package func parallelMap<Result: Sendable>(
   count: Int, threads: Int, _ transform: @Sendable (Int) throws -> Result
 ) throws -> [Result] {
@@ -37,22 +37,21 @@ package func parallelMap<Result: Sendable>(
   return try slots.withLock { try $0.map { try $0!.get() } }
 }
 
-/// How many threads OpenBLAS uses, a setting of the whole process.
+/// The number of OpenBLAS's threads, a process-wide setting.
 package enum BLASThreads {
   private static let depth = Mutex((count: 0, outer: 1))
 
-  /// Held by the one call that may use BLAS's threads.
+  /// Held by the only call that may use BLAS's threads.
   private static let threadedCall = Mutex(())
 
-  /// Runs `body`, a single call of a BLAS or LAPACK routine: on one thread where that is asked for
-  /// anywhere in the process, and else with BLAS's threads, one such call at a time.
+  /// Runs `body`, a single call of a BLAS or LAPACK routine. It runs on one thread if any part of
+  /// the process requires that, otherwise on BLAS's threads, one such call at a time.
   ///
   /// OpenBLAS's threaded `syrk`, `potrf` and `getrf` are not safe against one another: two of them
-  /// at once on different threads of a program may give wrong results or wait for each other forever
-  /// (OpenBLAS issue 5620, in releases before 2026). All calls of routines that contain them go
-  /// through here.
+  /// on different threads of a program may give wrong results or deadlock (OpenBLAS issue 5620, in
+  /// releases before 2026). All calls of routines that contain them go through here.
   ///
-  /// - Precondition: `body` calls neither this again nor `parallelMap`.
+  /// - Precondition: `body` calls neither this function nor `parallelMap`.
   static func perform<Result: Sendable>(_ body: () -> Result) -> Result {
     let isJoining = depth.withLock { depth in
       if depth.count > 0 { depth.count += 1 }
@@ -60,7 +59,7 @@ package enum BLASThreads {
     }
     if isJoining {
       // Counted like a region of its own: the setting stays at one thread until this call is done,
-      // even if the region that it was found in ends before.
+      // even if the enclosing region ends earlier.
       defer { leave() }
       return body()
     }
@@ -74,7 +73,7 @@ package enum BLASThreads {
     }
   }
 
-  /// Runs `body` with BLAS on one thread; nested and concurrent uses are counted.
+  /// Runs `body` with BLAS on one thread. Calls may be nested and concurrent.
   package static func runningSingleThreaded<Result>(_ body: () throws -> Result) rethrows -> Result
   {
     depth.withLock { depth in
@@ -88,7 +87,7 @@ package enum BLASThreads {
     return try body()
   }
 
-  /// Sets the number of threads of a single large BLAS call.
+  /// Sets the number of threads used by a single large BLAS call.
   package static func setMaximum(_ count: Int) {
     precondition(count >= 1, "at least one thread is needed")
     depth.withLock { depth in

@@ -1,11 +1,11 @@
 import CLAPACKE
 
-/// A row-major float32 matrix in memory that someone else owns.
+/// A row-major float32 matrix in memory owned by the caller.
 package struct SinglePrecisionOperand {
   package let start: UnsafePointer<Float>
-  /// Elements from row to row, at least as many as a row has.
+  /// The distance between rows in elements, at least the length of a row.
   package let stride: Int
-  /// Whether it takes part with rows and columns exchanged.
+  /// Whether the product uses the transposed matrix.
   package let isTransposed: Bool
 
   package init(_ start: UnsafePointer<Float>, stride: Int, isTransposed: Bool = false) {
@@ -15,14 +15,15 @@ package struct SinglePrecisionOperand {
   }
 }
 
-/// `c = a · b`, or `c += a · b`, in single precision (BLAS `sgemm`), all row-major.
+/// Computes `c = a · b` or `c += a · b` in single precision by BLAS's `sgemm`, all row-major.
 ///
 /// - Parameters:
-///   - rows: of `a`, as it takes part, and of `c`.
-///   - columns: of `b`, as it takes part, and of `c`.
-///   - inner: columns of `a` and rows of `b`, as they take part.
-///   - isAdding: whether what `c` holds is kept and added to; otherwise it is not read.
-/// - Precondition: the counts are not negative and fit 32 bits; `c` overlaps neither factor.
+///   - rows: The rows of `c` and of `a` as it enters the product.
+///   - columns: The columns of `c` and of `b` as it enters the product.
+///   - inner: The columns of `a` and rows of `b` as they enter the product.
+///   - isAdding: Whether the product is added to `c`; otherwise `c` is overwritten without being
+///     read.
+/// - Precondition: The counts are not negative and fit in 32 bits; `c` overlaps neither factor.
 package func multiplySinglePrecision(
   rows: Int, columns: Int, inner: Int, _ a: SinglePrecisionOperand, _ b: SinglePrecisionOperand,
   to c: UnsafeMutablePointer<Float>, stride: Int, isAdding: Bool = false

@@ -1,21 +1,21 @@
 import CLAPACKE
 
-/// The thin decomposition `A = U · diag(σ) · Vᵀ`: LAPACK's `dgesdd` with `jobz = 'S'`.
+/// The thin decomposition `A = U · diag(σ) · Vᵀ`, computed by LAPACK's `dgesdd` with `jobz = 'S'`.
 ///
-/// With `k = min(rows, columns)`, U is `[rows, k]` and Vᵀ is `[k, columns]`; their columns and rows
-/// are orthonormal, also where singular values are zero or equal.
+/// With `k = min(rows, columns)`, U is `[rows, k]` and Vᵀ is `[k, columns]`. The columns of U and
+/// the rows of Vᵀ are orthonormal, even if singular values are zero or equal.
 public struct SingularValueDecomposition: Hashable, Sendable {
   /// U, `[rows, k]`.
   public let left: Matrix
-  /// The singular values σ, largest first, none of them negative.
+  /// The singular values σ, which are not negative, largest first.
   public let values: [Double]
   /// Vᵀ, `[k, columns]`.
   public let right: Matrix
 
   /// Decomposes `matrix`.
   ///
-  /// - Throws: `LAPACKError` when an element is NaN or infinite, when the iteration does not
-  ///   converge, or when a dimension is beyond 32 bits.
+  /// - Throws: `LAPACKError` if an element is NaN or infinite, if the iteration does not converge,
+  ///   or if a dimension exceeds 32 bits.
   /// - Complexity: O(rows · columns · min(rows, columns)).
   public init(of matrix: Matrix) throws {
     try LAPACKError.check(matrix)
@@ -27,7 +27,7 @@ public struct SingularValueDecomposition: Hashable, Sendable {
       right = Matrix(zerosOfRows: 0, columns: columns)
       return
     }
-    // LAPACK's matrices are column-major: there this one is its transpose, V · diag(σ) · Uᵀ.
+    // LAPACK's column-major view of this matrix is its transpose, V · diag(σ) · Uᵀ.
     var elements = matrix.values
     var values = [Double](repeating: 0, count: count)
     var right = [Double](repeating: 0, count: columns * count)
@@ -41,9 +41,9 @@ public struct SingularValueDecomposition: Hashable, Sendable {
     self.right = Matrix(rows: count, columns: columns, values: right)
   }
 
-  /// `U · diag(values) · Vᵀ` with other values in place of the singular ones.
+  /// Returns `U · diag(values) · Vᵀ`, with `values` in place of the singular values.
   ///
-  /// - Precondition: there are as many values.
+  /// - Precondition: There are as many values as singular values.
   public func reconstructed(with values: [Double]) -> Matrix {
     precondition(values.count == self.values.count, "one value a singular value")
     var scaled = right
@@ -55,7 +55,7 @@ public struct SingularValueDecomposition: Hashable, Sendable {
 }
 
 extension LAPACKError {
-  /// Checks that dimensions fit 32 bits and that every element is finite.
+  /// Checks that dimensions fit in 32 bits and that every element is finite.
   static func check(_ matrix: Matrix) throws {
     guard matrix.rows <= Int(Int32.max), matrix.columns <= Int(Int32.max) else {
       throw tooLarge(rows: matrix.rows, columns: matrix.columns)

@@ -5,26 +5,27 @@ import CLAPACKE
 /// There are `min(rows, columns)` of them. Zero, constant and rank-deficient matrices and single
 /// rows or columns are ordinary cases; an empty matrix has no singular values.
 ///
-/// BLAS's own threads are used on a lone matrix, and none where matrices are spread over threads.
+/// A single matrix is decomposed with BLAS's own threads; inside `parallelMap`, BLAS runs on one
+/// thread.
 public struct SingularValues: Hashable, Sendable {
-  /// How the values are computed.
+  /// The algorithm that computes the values.
   public enum Method: Sendable, CaseIterable {
-    /// The Gram matrix where that gives every value to a relative 1e-4, as its own result tells,
-    /// and the decomposition of the matrix otherwise. The limit is reached at condition numbers
-    /// from 100,000 (4,096 rows or columns) to 300,000 (100).
+    /// The Gram matrix if its error estimate guarantees every value to a relative 1e-4, otherwise
+    /// the decomposition of the matrix. The limit is reached at condition numbers from 100,000
+    /// (4,096 rows or columns) to 300,000 (100).
     case automatic
-    /// LAPACK's `dgesdd` (divide and conquer) on the matrix itself: every value to about
-    /// `2⁻⁵² · σ_max`.
+    /// LAPACK's `dgesdd` (divide and conquer) on the matrix itself, which gives every value with an
+    /// absolute error of about `2⁻⁵² · σ_max`.
     case decomposition
   }
 
-  /// The values, largest first, none of them negative.
+  /// The singular values, which are not negative, largest first.
   public let values: [Double]
 
   /// Computes all singular values of `matrix`.
   ///
-  /// - Throws: `LAPACKError` when an element is NaN or infinite, when the iteration does not
-  ///   converge, or when a dimension is beyond 32 bits.
+  /// - Throws: `LAPACKError` if an element is NaN or infinite, if the iteration does not converge,
+  ///   or if a dimension exceeds 32 bits.
   /// - Complexity: O(rows · columns · min(rows, columns)), and the memory of one more matrix.
   public init(of matrix: Matrix, method: Method = .automatic) throws {
     let largest = try Self.largestMagnitude(in: matrix)
@@ -39,8 +40,8 @@ public struct SingularValues: Hashable, Sendable {
     }
   }
 
-  /// The largest absolute element; all elements are checked to be finite, and dimensions to fit 32
-  /// bits.
+  /// Returns the largest absolute element, after checking that all elements are finite and that the
+  /// dimensions fit in 32 bits.
   static func largestMagnitude(in matrix: Matrix) throws -> Double {
     guard matrix.rows <= Int(Int32.max), matrix.columns <= Int(Int32.max) else {
       throw LAPACKError.tooLarge(rows: matrix.rows, columns: matrix.columns)
@@ -60,10 +61,10 @@ public struct SingularValues: Hashable, Sendable {
     }
   }
 
-  /// LAPACK's `dgesdd` with `jobz = 'N'`.
+  /// Computes the singular values by LAPACK's `dgesdd` with `jobz = 'N'`.
   ///
-  /// LAPACK is faster on matrices that are taller than wide. Its matrices are column-major, so a
-  /// wide row-major matrix is a tall one there as it stands, and a tall one is transposed first.
+  /// LAPACK is faster on matrices that are taller than wide. Its matrices are column-major, so it
+  /// sees a wide row-major matrix as a tall one; a tall matrix is transposed first.
   private static func decomposed(_ matrix: Matrix) throws -> [Double] {
     let isWide = matrix.rows <= matrix.columns
     let count = Int32(min(matrix.rows, matrix.columns))
@@ -81,27 +82,27 @@ public struct SingularValues: Hashable, Sendable {
 }
 
 extension SingularValues {
-  /// The estimated relative error up to which values from the Gram matrix are accepted.
+  /// The largest estimated relative error at which values from the Gram matrix are accepted.
   ///
-  /// The smallest value has the largest one, `√n · 2⁻⁵² · (σ_max / σ_min)² / 2`, where n is the longer
-  /// side. It is accepted up to condition numbers between 100,000 (n = 4096) and 300,000 (n = 100).
-  /// Beyond, and for singular matrices, the matrix itself is decomposed.
+  /// The smallest value has the largest relative error, `√n · 2⁻⁵² · (σ_max / σ_min)² / 2`, where n
+  /// is the longer side. The limit is reached at condition numbers between 100,000 (n = 4096) and
+  /// 300,000 (n = 100). Beyond it, and for singular matrices, the matrix itself is decomposed.
   static let gramErrorLimit = 1e-4
 
-  /// Below this many values the decomposition of the matrix itself takes no noticeable time.
+  /// Up to this many values, decomposing the matrix itself takes negligible time.
   private static let smallestGram = 64
 
-  /// Singular values as square roots of the eigenvalues of the smaller Gram matrix, three to five
-  /// times as fast as `dgesdd`.
+  /// Computes singular values as square roots of the eigenvalues of the smaller Gram matrix, three
+  /// to five times as fast as `dgesdd`.
   ///
-  /// - Parameter largest: the largest absolute element, not zero.
-  /// - Returns: `nil` when they would not be accurate enough.
+  /// - Parameter largest: The largest absolute element, not zero.
+  /// - Returns: `nil` if they would not be accurate enough.
   static func fromGram(of matrix: Matrix, largest: Double) throws -> [Double]? {
     guard min(matrix.rows, matrix.columns) > smallestGram else { return nil }
     return try values(of: GramMatrix(of: matrix, largest: largest))
   }
 
-  /// The singular values that belong to the eigenvalues of `gram`, largest first; `nil` when they
+  /// Returns the singular values for the eigenvalues of `gram`, largest first, or `nil` if they
   /// would not be accurate enough.
   static func values(of gram: GramMatrix) throws -> [Double]? {
     let eigenvalues = try gram.eigenvalues()

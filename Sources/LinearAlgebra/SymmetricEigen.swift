@@ -1,14 +1,15 @@
 import CLAPACKE
 
-/// The eigenvalues of a symmetric matrix: LAPACK's `dsyevd` with `jobz = 'N'`.
+/// The eigenvalues of a symmetric matrix, computed by LAPACK's `dsyevd` with `jobz = 'N'`.
 public struct SymmetricEigenvalues: Hashable, Sendable {
   /// The eigenvalues, smallest first.
   public let values: [Double]
 
   /// Computes all eigenvalues of `matrix`.
   ///
-  /// - Parameter matrix: square; the upper triangle alone is read.
-  /// - Throws: `LAPACKError` when an element is NaN or infinite, or the iteration does not converge.
+  /// - Parameter matrix: A square matrix; only the upper triangle is read.
+  /// - Throws: `LAPACKError` if an element is NaN or infinite, or if the iteration does not
+  ///   converge.
   /// - Precondition: `matrix` is square.
   public init(of matrix: Matrix) throws {
     precondition(matrix.rows == matrix.columns, "eigenvalues of a matrix that is not square")
@@ -19,7 +20,7 @@ public struct SymmetricEigenvalues: Hashable, Sendable {
     }
     var elements = matrix.values
     var values = [Double](repeating: 0, count: matrix.rows)
-    // The upper triangle of rows is the lower one of LAPACK's columns.
+    // The upper triangle in row-major order is the lower one in LAPACK's column-major order.
     let info = BLASThreads.perform {
       LAPACKE_dsyevd(
         LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), CChar(UInt8(ascii: "L")), Int32(matrix.rows),

@@ -3,23 +3,23 @@ import Dispatch
 import Glibc
 import Synchronization
 
-/// Ranks that MPI connects, by a library that `make mpi` makes (`condi_mpi.h`).
+/// Ranks connected by MPI, through the library that `make mpi` builds (`condi_mpi.h`).
 final class MPILink: RankLink {
-  /// A library that cannot be used.
+  /// The error for a library that cannot be used.
   struct LoadingError: Error, CustomStringConvertible {
     let description: String
   }
 
   let rank: Int
   let count: Int
-  // Constant, and valid until the process ends.
+  // The table is constant and valid until the process ends.
   private nonisolated(unsafe) let mpi: UnsafePointer<condi_mpi_table>
-  /// Held during every call of MPI; says whether the group has been left.
+  /// Held during every MPI call; whether the group has been left.
   private let isFinished = Mutex(false)
 
-  /// Joins the group; once per process.
+  /// Joins the group, which is possible once per process.
   ///
-  /// - Throws: `LoadingError` when there is no usable library at `path`.
+  /// - Throws: `LoadingError` if there is no usable library at `path`.
   init(libraryPath path: String) throws {
     var problem: UnsafePointer<CChar>?
     guard let mpi = condi_mpi_load(path, &problem) else {
@@ -35,8 +35,10 @@ final class MPILink: RankLink {
     if rank == 0 { serve() }
   }
 
-  /// The counter lies in rank 0's memory. Between machines others reach it only while rank 0 is in
-  /// a call of MPI, which it may not be for minutes when it works on a large tensor.
+  /// Makes MPI progress while rank 0 computes.
+  ///
+  /// The counter lies in rank 0's memory. Ranks on other machines can reach it only while rank 0 is
+  /// inside an MPI call, which may not happen for minutes while it works on a large tensor.
   private func serve() {
     DispatchQueue(label: "condi-convert.mpi").async { [self] in
       while isFinished.withLock({ isFinished in

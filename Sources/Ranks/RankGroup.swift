@@ -4,12 +4,12 @@ import LinearAlgebra
 import Storage
 import Synchronization
 
-/// The processes that a launcher such as `mpirun` started together, of which this is one.
+/// The processes started together by a launcher such as `mpirun`, including this one.
 ///
-/// Every rank runs the same program; rank 0 is the one that reads standard input, plans, prints and
-/// gives the output its name. A process on its own is rank 0 of one, and nothing is different.
+/// Every rank runs the same program. Only rank 0 reads standard input, plans, prints and names the
+/// output. A process without a launcher is rank 0 of a group of one and behaves the same.
 package struct RankGroup: Sendable {
-  /// Of one process.
+  /// The group of a single process.
   package static let alone = RankGroup(nil)
 
   let link: (any RankLink)?
@@ -18,19 +18,19 @@ package struct RankGroup: Sendable {
     self.link = link
   }
 
-  /// Which of the ranks this process is, from 0.
+  /// The index of this process among the ranks, from 0.
   package var rank: Int { link?.rank ?? 0 }
   package var count: Int { link?.count ?? 1 }
   package var isRoot: Bool { rank == 0 }
-  /// Whether a launcher that it knows has started this process.
+  /// Whether a supported launcher started this process.
   package var hasLauncher: Bool { link != nil }
-  /// Whether there are others to share work with.
+  /// Whether there are other ranks to share work with.
   package var isShared: Bool { count > 1 }
 
-  /// Rank 0's value, at every rank; all of them must call it.
+  /// Returns rank 0's value at every rank. All ranks must call it.
   ///
-  /// - Parameter value: ignored at the other ranks.
-  /// - Throws: `EncodingError` and `DecodingError` for values that cannot be sent.
+  /// - Parameter value: The value to send; ignored at the other ranks.
+  /// - Throws: `EncodingError` or `DecodingError` for values that cannot be sent.
   package func broadcast<Value: Codable>(_ value: Value?) throws -> Value {
     guard let link else {
       guard let value else { preconditionFailure("rank 0 has the value") }
@@ -41,14 +41,14 @@ package struct RankGroup: Sendable {
     return value
   }
 
-  /// Leaves the group when all ranks have come here; the last call.
+  /// Leaves the group once all ranks have called this. It must be the last call.
   package func finish() { link?.finish() }
 
-  /// Ends all ranks, because this one cannot go on.
+  /// Ends all ranks because this one cannot continue.
   ///
   /// - Parameters:
-  ///   - code: what the launcher is to end with.
-  ///   - explain: says why; called at one rank only, whatever happens at others meanwhile.
+  ///   - code: The launcher's exit code.
+  ///   - explain: Prints the reason. It is called at one rank only, even if several fail.
   package func fail(code: Int32, explaining explain: () -> Void) -> Never {
     guard let link else {
       explain()
@@ -57,16 +57,17 @@ package struct RankGroup: Sendable {
     if link.claim() {
       explain()
     } else {
-      // Another rank is ending this one, after its words.
+      // Another rank prints its explanation and then ends this one.
       sleep(60)
     }
     link.abort(code: code)
   }
 }
 
-/// Values as they travel: as binary property lists, which hold every number exactly, infinite ones too.
+/// The encoding of transmitted values: binary property lists, which hold every number exactly, even
+/// infinite ones.
 enum RankMessage {
-  /// Property lists begin with a container.
+  /// A container, because a property list must begin with one.
   private struct Envelope<Value: Codable>: Codable {
     let value: Value
   }
@@ -83,21 +84,22 @@ enum RankMessage {
 }
 
 extension RankGroup {
-  /// Maps `transform` over `0..<count` on the threads of all ranks, and returns the results by index,
+  /// Maps `transform` over `0..<count` on the threads of all ranks and returns the results by index
   /// at every rank.
   ///
-  /// Threads take indices in order from one counter, whichever rank they belong to, so put the largest
-  /// items first. Results do not depend on who made them; of a process alone this is `parallelMap`.
-  /// All ranks must call it, for the same items.
+  /// The threads of all ranks take indices in order from one counter, so put the largest items
+  /// first. Results do not depend on the rank that computes them; for a single process this is
+  /// `parallelMap`. All ranks must call it for the same items.
   ///
   /// - Parameters:
-  ///   - threads: of this rank, at least 1.
-  ///   - progress: called with each index, from any thread: with this rank's own ones when they are
-  ///     done, and with those before them when they are, or soon will be.
-  ///   - conclude: called once at each rank, when its last item is done and nobody knows of it yet.
-  /// - Throws: the error of the lowest index that failed, of a process alone; of several ranks, one
-  ///   that occurred at this one, while the others wait for results that it does not have: then end
-  ///   all by `fail`. `ModelError` when bytes of a mapped input turned out to be missing.
+  ///   - threads: The number of threads of this rank, at least 1.
+  ///   - progress: Called with each index, from any thread. It is called for this rank's own
+  ///     indices when they are done, and for preceding indices of other ranks when they are done or
+  ///     nearly done.
+  ///   - conclude: Called once at each rank after its last item, before its results are sent.
+  /// - Throws: For a single process, the error of the lowest index that failed. For several ranks,
+  ///   an error of this rank, while the other ranks wait for its results; the caller must then end
+  ///   all ranks by `fail`. `ModelError` if bytes of a mapped input were missing.
   package func map<Result: Codable & Sendable>(
     count: Int, threads: Int, progress: (@Sendable (Int) -> Void)? = nil,
     concluding conclude: () throws -> Void = {},
@@ -115,12 +117,12 @@ extension RankGroup {
     link.resetCounter()
     let share = try takeShare(of: count, from: link, threads: threads, progress, transform)
     try conclude()
-    // Zeros that stood in for missing bytes must not reach the others.
+    // Zeros substituted for missing bytes must not reach the other ranks.
     try SignalHandlers.checkInputs()
     return try exchange(share, count: count, over: link)
   }
 
-  /// What one rank made.
+  /// The results computed by one rank.
   private struct Share<Result: Codable & Sendable>: Codable, Sendable {
     var indices: [Int] = []
     var results: [Result] = []
@@ -131,10 +133,11 @@ extension RankGroup {
     _ transform: @Sendable (Int) throws -> Result
   ) throws -> Share<Result> {
     let share = Mutex(Share<Result>())
-    // Indices below this one have been shown, but for those that threads of this rank work on.
+    // Indices below this one have been reported, except those in progress on this rank.
     let shown = Mutex(0)
     let hasFailed = Atomic(false)
-    // As many as `parallelMap` would start for all items, so that BLAS has as many threads.
+    // The number that `parallelMap` would start for all items, so that BLAS has the same number of
+    // threads.
     let workers = min(threads, count)
     _ = try parallelMap(count: workers, threads: threads) { _ in
       while !hasFailed.load(ordering: .relaxed) {
@@ -161,7 +164,7 @@ extension RankGroup {
     return share.withLock { $0 }
   }
 
-  /// All results by index, at every rank.
+  /// Returns all results by index, at every rank.
   private func exchange<Result: Codable & Sendable>(
     _ share: Share<Result>, count: Int, over link: any RankLink
   ) throws -> [Result] {
@@ -184,9 +187,9 @@ extension RankGroup {
   }
 }
 
-/// Ranks that do not do the same work, such as different builds of the program.
+/// An error caused by ranks that do different work, such as different builds of the program.
 package struct RankError: Error, Hashable, CustomStringConvertible {
-  /// The rank whose results are not ones that were asked for; `nil` where results are missing.
+  /// The rank that sent unexpected results; `nil` if results are missing.
   let rank: Int?
 
   package var description: String {
@@ -196,8 +199,8 @@ package struct RankError: Error, Hashable, CustomStringConvertible {
 }
 
 extension RankGroup {
-  /// The library that connects ranks by MPI: the one that the environment names, or that which
-  /// `make mpi` puts beside the program.
+  /// Returns the path of the library that connects ranks by MPI: the one named by the environment,
+  /// or the one that `make mpi` puts next to the program.
   private static func libraryPath(environment: [String: String]) -> String? {
     if let path = environment["CONDI_MPI_LIBRARY"] { return path }
     let program = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
@@ -205,17 +208,18 @@ extension RankGroup {
     return FileManager.default.fileExists(atPath: path) ? path : nil
   }
 
-  /// Whether there is a library that connects ranks.
+  /// Whether a library that connects ranks is available.
   package static func isSupported(environment: [String: String]) -> Bool {
     libraryPath(environment: environment) != nil
   }
 
-  /// The group that a launcher started this process in: that of Open MPI, where its library is there
-  /// and the environment says that `mpirun`, or `srun` with PMIx or PMI, is; else the process alone.
+  /// Returns the group that a launcher started this process in.
   ///
-  /// To be called once, after signal handlers are installed.
+  /// This is Open MPI's group if its library is available and the environment shows that `mpirun`,
+  /// or `srun` with PMIx or PMI, started the process; otherwise it is the process alone. Call this
+  /// once, after signal handlers are installed.
   ///
-  /// - Throws: an error that names the library when it cannot be loaded.
+  /// - Throws: An error that names the library if it cannot be loaded.
   package static func launched(environment: [String: String]) throws -> RankGroup {
     let launchers = ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"]
     guard launchers.contains(where: { environment[$0] != nil }),
@@ -225,26 +229,27 @@ extension RankGroup {
   }
 }
 
-/// What the ranks of a group say to one another, by whatever carries it.
+/// The communication among the ranks of a group, independent of the transport.
 ///
-/// Calls come from any thread. Those marked collective are made by all ranks, in the same order.
+/// Calls may come from any thread. All ranks make the calls marked collective, in the same order.
 package protocol RankLink: Sendable {
-  /// Which of the ranks this process is, from 0.
+  /// The index of this process among the ranks, from 0.
   var rank: Int { get }
   var count: Int { get }
 
-  /// What a counter of the group was before this call added one to it.
+  /// Increments a counter of the group and returns its previous value.
   func take() -> Int
   /// Sets the counter to zero. Collective.
   func resetCounter()
-  /// Whether this call is the first one of all ranks, ever.
+  /// Whether this is the first call among all ranks.
   func claim() -> Bool
 
-  /// Rank 0's bytes. Collective.
+  /// Returns rank 0's bytes. Collective.
   ///
-  /// - Parameter bytes: ignored at the other ranks.
+  /// - Parameter bytes: The bytes to send; ignored at the other ranks.
   func broadcast(_ bytes: [UInt8]) -> [UInt8]
-  /// The bytes of every rank, in their order, at rank 0; nothing at the others. Collective.
+  /// Returns the bytes of every rank in rank order at rank 0, and nothing at the others.
+  /// Collective.
   func gather(_ bytes: [UInt8]) -> [[UInt8]]
 
   /// Ends the processes of all ranks.

@@ -1,9 +1,9 @@
 extension String {
-  /// The text in at most `limit` characters.
+  /// Returns the text shortened to at most `limit` characters.
   ///
-  /// A dotted name keeps its numbers, because they say which layer it is, and its last parts, which
-  /// say what: long words lose their ends first, as in `layers.0.resid….blocks.5.attn.qkv.weight`,
-  /// then words go, as in `…0…5.attn.qkv.weight`. Any other text loses its middle.
+  /// A dotted name keeps its numbers, which identify the layer, and its last parts, which identify
+  /// the tensor. Long words are truncated first, as in `layers.0.resid….blocks.5.attn.qkv.weight`;
+  /// then words are dropped, as in `…0…5.attn.qkv.weight`. Any other text loses its middle.
   func abbreviated(to limit: Int) -> String {
     guard count > limit, limit > 1 else { return self }
     let parts = split(separator: ".", omittingEmptySubsequences: false).map(String.init)
@@ -14,29 +14,29 @@ extension String {
         if shortened.count <= limit { return shortened }
       }
     }
-    // The end of a tensor's name tells more than its start.
+    // The end of a tensor's name is more informative than its start.
     let head = (limit - 1) / 3
     return "\(prefix(head))…\(suffix(limit - 1 - head))"
   }
 
-  /// Words are not cut below this many characters, the ellipsis included.
+  /// The smallest length of a truncated word, including the ellipsis.
   private static let leastWord = 4
 
-  /// Cuts the ends of the longest words but the last; `nil` when that is not enough.
+  /// Truncates the longest words except the last; `nil` if that is not enough.
   private static func cuttingWords(_ parts: [String], _ limit: Int) -> String? {
     var parts = parts
     var excess = parts.reduce(parts.count - 1) { $0 + $1.count } - limit
     while excess > 0 {
       let words = parts.indices.dropLast().filter { parts[$0].count > leastWord }
       guard let longest = words.max(by: { parts[$0].count < parts[$1].count }) else { return nil }
-      // The first cut replaces two characters by the ellipsis, the next ones one before it.
+      // The first cut replaces two characters by the ellipsis, each later cut one before it.
       parts[longest] = parts[longest].dropLast(2) + "…"
       excess -= 1
     }
     return parts.joined(separator: ".")
   }
 
-  /// Replaces the words before the last parts by ellipses.
+  /// Replaces words before the last parts by ellipses, keeping numbers.
   private static func keepingNumbers(_ parts: [String], lastParts: Int) -> String {
     var text = ""
     for (index, part) in parts.enumerated() {

@@ -1,9 +1,9 @@
 import Storage
 
-/// The main table as comma-separated values (RFC 4180, UTF-8): a header line, CRLF line ends,
-/// numbers in full precision, bytes as plain counts.
+/// Renders the main table as comma-separated values (RFC 4180, UTF-8): a header line, CRLF line
+/// ends, numbers in full precision, and bytes as plain counts.
 ///
-/// Control characters in texts are escaped as in every report, so a line is always a row.
+/// Control characters in texts are escaped as in every report, so each line is one row.
 struct CSVRenderer {
   func render(_ document: ReportDocument) -> String {
     guard let table = document.tables.first?.selectingColumns({ $0.audience != .people }) else {

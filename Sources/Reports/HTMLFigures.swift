@@ -2,7 +2,7 @@ import FoundationEssentials
 import Glibc
 
 extension HTMLRenderer {
-  /// A figure as HTML with inline SVG.
+  /// Returns a figure as HTML with inline SVG.
   func figure(_ figure: ReportFigure) -> String {
     switch figure {
     case .lines(let title, let axis, let series): lines(title, axis, series)
@@ -59,21 +59,21 @@ extension HTMLRenderer {
       """
   }
 
-  /// A name, which may break after its dots.
+  /// Returns a name that may break after its dots.
   private func dotted(_ name: String) -> String {
     escaped(name).replacing(".", with: ".<wbr>")
   }
 }
 
-/// Where the points of a logarithmic plot stand.
+/// The positions of points in a logarithmic plot.
 private struct LinePlot {
   static let width = 960
   static let height = 300
-  /// Series beyond so many repeat the colours.
+  /// The number of distinct colours; further series repeat them.
   static let colours = 4
 
   private let positions: ClosedRange<Int>
-  /// The powers of ten that have a grid line.
+  /// The powers of ten with a grid line.
   let decades: [Int]
 
   struct Place {
@@ -102,7 +102,7 @@ private struct LinePlot {
     }
   }
 
-  /// Infinite values stand at the edges.
+  /// Returns the y coordinate of a logarithm. Infinite values lie at the edges.
   func y(decade: Double) -> String {
     let (lower, upper) = (Double(decades[0]), Double(decades[decades.count - 1]))
     let share = (min(max(decade, lower), upper) - lower) / (upper - lower)
@@ -111,7 +111,7 @@ private struct LinePlot {
 }
 
 extension HTMLRenderer {
-  /// One section with a figure for each histogram.
+  /// Returns one section with a figure for each histogram.
   func section(_ title: String, _ histograms: [ReportHistogram]) -> String {
     """
     <section><h2>\(escaped(title))</h2>
@@ -121,8 +121,8 @@ extension HTMLRenderer {
     """
   }
 
-  /// Bars of equal width; the highest one fills the height. Each says its values and its count where
-  /// a pointer rests on it.
+  /// Returns a histogram with bars of equal width, the highest filling the height. Hovering over a
+  /// bar shows its values and its count.
   private func figure(_ histogram: ReportHistogram) -> String {
     let (width, height) = (320.0, 80.0)
     let largest = Double(max(1, histogram.bins.map(\.count).max() ?? 1))
@@ -147,7 +147,7 @@ extension HTMLRenderer {
 }
 
 extension HTMLRenderer {
-  /// Pictures in the page itself, as `data:` addresses.
+  /// Returns images embedded in the page as `data:` URLs.
   func section(_ pictures: ReportPictures) -> String {
     let rows = pictures.rows.map { row in
       """
@@ -172,17 +172,19 @@ extension HTMLRenderer {
   }
 }
 
-/// A falling spectrum in little room: heights of the logarithms between a floor and the largest value.
+/// A descending spectrum in compact form: logarithms scaled between a floor and the largest value.
 struct Sparkline {
-  /// Heights from 0, at or below the floor, to 1, the largest value.
+  /// The heights, from 0 at or below the floor to 1 for the largest value.
   let heights: [Double]
 
-  /// Values more than so many decades below the largest all look like zero.
+  /// The number of decades below the largest value at which values look like zero.
   private static let deepest = 8.0
-  /// A flatter spectrum does not fill the height, or it would look like a steep one.
+  /// The smallest range in decades: a flatter spectrum does not fill the height, to look flat.
   private static let shallowest = 1.0
 
-  /// - Parameter values: not negative, largest first.
+  /// Creates a sparkline.
+  ///
+  /// - Parameter values: Numbers that are not negative, largest first.
   init(_ values: [Double]) {
     guard let largest = values.first, largest > 0, largest.isFinite else {
       heights = values.map { _ in 0 }
@@ -194,20 +196,20 @@ struct Sparkline {
     heights = depths.map { max(0, 1 - $0 / scale) }
   }
 
-  /// Ten characters at most, `█▇▆▆▅▅▄▃▂▁`.
+  /// The sparkline as at most ten characters, such as `█▇▆▆▅▅▄▃▂▁`.
   var text: String {
     let blocks = Array("▁▂▃▄▅▆▇█")
     return sampled(10).map { String(blocks[Int(($0 * 7).rounded())]) }.joined()
   }
 
-  /// An SVG polyline in a box of 120 by 28 units, filled below.
+  /// The sparkline as an SVG polyline in a box of 120 by 28 units, with the area below filled.
   var svg: String {
     let count = Double(max(1, heights.count - 1))
     let points = heights.enumerated().map { index, height in
       String(printf: "%.1f,%.1f", Double(index) / count * 118 + 1, 26 - height * 24)
     }
     guard let first = points.first else { return "" }
-    // A single value is a line, too.
+    // A single value is drawn as a horizontal line.
     let line =
       points.count == 1
       ? "\(first) 119,\(first.split(separator: ",")[1])" : points.joined(separator: " ")

@@ -1,9 +1,9 @@
 import Glibc
 import Storage
 
-/// One self-contained HTML page: no files or scripts from elsewhere, light and dark, readable on a
-/// phone, tables that sort by a click on a heading and have a filter. The page's fragment presets
-/// both: `#filter=*.qkv.*&sort=conditionNumber&order=ascending`, with the keys of CSV.
+/// Renders a self-contained HTML page: no external files or scripts, light and dark, readable on a
+/// phone. Tables have a filter and sort when a heading is clicked. The page's fragment presets
+/// both, with the keys of CSV: `#filter=*.qkv.*&sort=conditionNumber&order=ascending`.
 ///
 /// Every text is escaped, and the page's content security policy forbids loading anything.
 struct HTMLRenderer {
@@ -11,7 +11,7 @@ struct HTMLRenderer {
     let hasPictures = document.figures.contains(where: \.hasPictures)
     var body: [String] = ["<h1>\(escaped(document.title))</h1>"]
     if !document.summary.isEmpty { body.append(summary(document.summary)) }
-    // Lines lead to the rows that stand out; bars are for the end.
+    // Plots precede the tables, to point to outliers; bars follow them.
     body += document.figures.filter(\.isPlot).map(figure)
     body += document.tables.map { section($0.selectingColumns { $0.audience != .programs }) }
     body += document.figures.filter { !$0.isPlot }.map(figure)
@@ -45,7 +45,7 @@ struct HTMLRenderer {
 
   private var imageStyle: String { "\n" + Self.text(of: PackageResources.images_css) }
 
-  /// The text of a file in `Resources`, without the line break at its end.
+  /// Returns the text of a file in `Resources`, without its final line break.
   private static func text(of resource: [UInt8]) -> String {
     String(decoding: resource.dropLast(), as: UTF8.self)
   }
@@ -61,7 +61,7 @@ struct HTMLRenderer {
   private func section(_ table: ReportTable) -> String {
     let title = "<h2>\(escaped(table.title))</h2>"
     guard !table.rows.isEmpty else { return "<section>\(title)\n<p>None.</p></section>" }
-    // Remarks stand below the first cell: a column of sentences would push the numbers away.
+    // Remarks go below the first cell: a column of sentences would displace the numbers.
     let columns = table.columns.indices.filter { table.columns[$0].kind != .remark }
     let remarks = table.columns.indices.filter { table.columns[$0].kind == .remark }
     let headings = columns.map { index in
@@ -91,7 +91,7 @@ struct HTMLRenderer {
       """
   }
 
-  /// Fewer rows are seen at a glance.
+  /// The smallest number of rows that gets a filter.
   private static let leastFiltered = 10
 
   private static let filter = """
@@ -127,14 +127,14 @@ struct HTMLRenderer {
     return start + "<i\(kind) style=\"width:\(percent)%\"></i></td>"
   }
 
-  /// The decimal logarithm that a full bar stands for: that of the largest finite value.
+  /// Returns the decimal logarithm of the largest finite value, which a full bar represents.
   private func scale(of column: Int, in table: ReportTable) -> Double {
     guard table.columns[column].hasBar else { return 0 }
     let largest = table.rows.compactMap { $0[column].number }.filter(\.isFinite).max() ?? 1
     return log10(max(1, largest))
   }
 
-  /// `text` with control characters made visible and HTML's own characters as entities.
+  /// Returns `text` with control characters made visible and HTML's special characters as entities.
   func escaped(_ text: String) -> String {
     var escaped = ""
     for scalar in text.escapingControlCharacters.unicodeScalars {

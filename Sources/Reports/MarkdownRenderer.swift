@@ -1,6 +1,7 @@
 import Storage
 
-/// GitHub-flavoured Markdown: a heading, the summary as a list, tables with aligned columns.
+/// Renders GitHub-flavoured Markdown: a heading, the summary as a list, and tables with aligned
+/// columns.
 struct MarkdownRenderer {
   func render(_ document: ReportDocument) -> String {
     var blocks = ["# \(escaped(document.title))"]
@@ -29,8 +30,8 @@ struct MarkdownRenderer {
       .joined(separator: "\n")
   }
 
-  /// `text` with everything that Markdown or HTML would read as markup behind a backslash or as an
-  /// entity. Underscores inside words are no markup, and tensor names are full of them.
+  /// Returns `text` with all Markdown and HTML markup escaped by backslashes or entities.
+  /// Underscores inside words are not markup, and tensor names are full of them.
   private func escaped(_ text: String) -> String {
     let characters = Array(text.escapingControlCharacters)
     return characters.indices.map { index in

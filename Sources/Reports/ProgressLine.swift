@@ -8,11 +8,13 @@ package struct ProgressLine {
   private let seconds: Double
   private let detail: String
 
+  /// Creates the text's contents.
+  ///
   /// - Parameters:
-  ///   - share: of the work that is done, from 0 to 1.
-  ///   - byteCount: bytes that are done; `nil` where the work is not counted in bytes.
-  ///   - seconds: since the work began.
-  ///   - detail: what stands after the share, such as a loss.
+  ///   - share: The share of the work that is done, from 0 to 1.
+  ///   - byteCount: The number of bytes done; `nil` if the work is not counted in bytes.
+  ///   - seconds: The time since the work began.
+  ///   - detail: Text after the share, such as a loss.
   package init(
     label: String, share: Double, byteCount: Int?, seconds: Double, detail: String = ""
   ) {
@@ -23,7 +25,7 @@ package struct ProgressLine {
     self.detail = detail
   }
 
-  /// Returns the line in fewer than `columns` characters: a wrapped line could not be drawn over.
+  /// Returns the line in fewer than `columns` characters, because a wrapped line cannot be redrawn.
   package func text(columns: Int) -> String {
     let filled = Int(share * 30)
     let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: 30 - filled)
@@ -36,7 +38,7 @@ package struct ProgressLine {
 
   private var percent: String { "\(Int(share * 100)) %" }
 
-  /// Rate and time left, once there is enough to tell them from.
+  /// The rate and the remaining time, once there is enough progress to estimate them.
   private var pace: [String] {
     guard seconds >= 1, share >= 0.01 else { return [] }
     var pace: [String] = []
@@ -47,7 +49,7 @@ package struct ProgressLine {
     return pace
   }
 
-  /// Returns `0:09`, `12:34` or `1:02:03`.
+  /// Returns a duration such as `0:09`, `12:34` or `1:02:03`.
   package static func clock(_ seconds: Double) -> String {
     let whole = Int(min(seconds, 359_999).rounded(.up))
     let (hours, minutes) = (whole / 3600, whole / 60 % 60)

@@ -2,48 +2,49 @@ import FoundationEssentials
 
 /// A result that can be printed in every report format.
 ///
-/// The reports of this module conform; JSON is the value itself, and `schemas` has its schema.
+/// The reports of this package conform. The JSON form is the value itself; its schema is in
+/// `schemas`.
 public protocol Report: Encodable, Sendable {
-  /// The report as `format`, ending in a line break.
+  /// Returns the report in `format`, ending in a line break.
   ///
-  /// Names that came from a file are escaped as the format needs it: no control character reaches a
-  /// terminal, no markup a page.
+  /// Names from a file are escaped as the format requires: no control character reaches a terminal
+  /// and no markup reaches a page.
   ///
   /// - Parameters:
-  ///   - format: the form to write it in.
-  ///   - rowLimit: at most so many rows a table, or `nil` for all; JSON has them all.
-  ///   - textWidth: columns that plain text may fill; the other formats ignore it.
-  /// - Throws: `EncodingError` when the value cannot be encoded as JSON.
+  ///   - format: The output format.
+  ///   - rowLimit: The largest number of rows per table, or `nil` for all; ignored by JSON.
+  ///   - textWidth: The width of plain text in columns; ignored by the other formats.
+  /// - Throws: `EncodingError` if the value cannot be encoded as JSON.
   func rendered(as format: ReportFormat, rowLimit: Int?, textWidth: Int) throws -> String
 }
 
 extension Report {
-  /// The report as `format`, ending in a line break, for 100 columns where it is plain text.
+  /// Returns the report in `format`, ending in a line break. Plain text is 100 columns wide.
   ///
   /// - Parameters:
-  ///   - format: the form to write it in.
-  ///   - rowLimit: at most so many rows a table, or `nil` for all; JSON has them all.
-  /// - Throws: `EncodingError` when the value cannot be encoded as JSON.
+  ///   - format: The output format.
+  ///   - rowLimit: The largest number of rows per table, or `nil` for all; ignored by JSON.
+  /// - Throws: `EncodingError` if the value cannot be encoded as JSON.
   public func rendered(as format: ReportFormat, rowLimit: Int? = nil) throws -> String {
     try rendered(as: format, rowLimit: rowLimit, textWidth: 100)
   }
 }
 
-/// How a report is written, as in `--format csv`.
+/// A format for reports, as in `--format csv`.
 public enum ReportFormat: String, Sendable, CaseIterable {
   case text, json, csv, markdown, html
 }
 
-/// A report that says what it has to say as a document, which the renderers write.
+/// A report that presents its contents as a document for the renderers.
 package protocol DocumentedReport: Report {
   /// The report's facts, tables and figures.
   var document: ReportDocument { get }
 
-  /// The report as plain text, where that is not just its document laid out.
+  /// Returns the report as plain text, for reports whose text is not just the document's layout.
   ///
   /// - Parameters:
-  ///   - width: columns that the text may fill.
-  ///   - rowLimit: at most so many rows a table.
+  ///   - width: The width of the text in columns.
+  ///   - rowLimit: The largest number of rows per table.
   func text(width: Int, rowLimit: Int?) -> String
 }
 
@@ -67,10 +68,12 @@ extension DocumentedReport {
   }
 }
 
-/// The JSON form of reports: sorted keys, indented, absent values left out, and numbers that JSON
-/// lacks as the texts `"inf"`, `"-inf"` and `"nan"`.
+/// The JSON form of reports: sorted keys, indented, without absent values. Numbers that JSON lacks
+/// are the strings `"inf"`, `"-inf"` and `"nan"`.
 package enum ReportJSON {
-  /// - Returns: one JSON document that ends in a line break.
+  /// Encodes `value`.
+  ///
+  /// - Returns: A JSON document that ends in a line break.
   package static func encode(_ value: some Encodable) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
@@ -79,7 +82,9 @@ package enum ReportJSON {
     return String(decoding: try encoder.encode(value), as: UTF8.self) + "\n"
   }
 
-  /// - Throws: `DecodingError` when `json` is not what `encode` makes of a `Value`.
+  /// Decodes a value encoded by `encode`.
+  ///
+  /// - Throws: `DecodingError` if `json` does not represent a `Value`.
   package static func decode<Value: Decodable>(_ type: Value.Type, from json: String) throws
     -> Value
   {

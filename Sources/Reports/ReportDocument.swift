@@ -1,15 +1,15 @@
-/// What a report says, before it is text, CSV, Markdown or HTML.
+/// The contents of a report, before they are rendered as text, CSV, Markdown or HTML.
 ///
-/// Texts are as they came, from file names and tensor names too: every renderer escapes them.
+/// Strings are raw, including file names and tensor names; every renderer escapes them.
 package struct ReportDocument: Hashable, Sendable {
   package var title: String
-  /// A few facts that stand before the tables.
+  /// Facts shown before the tables.
   package var summary: [Fact]
-  /// The first table is the main one, and the only one in CSV.
+  /// The tables. The first is the main one, and the only one in CSV.
   package var tables: [ReportTable]
-  /// Sentences that stand after the tables.
+  /// Sentences shown after the tables.
   package var notes: [String]
-  /// Drawings, which only HTML has; they show nothing that the value itself does not have.
+  /// Drawings, which only HTML contains. They show only data that the value itself contains.
   package var figures: [ReportFigure]
 
   package init(
@@ -42,8 +42,8 @@ package struct ReportDocument: Hashable, Sendable {
 }
 
 extension ReportDocument {
-  /// The document with at most `count` rows a table, but for summaries; a table's title says when
-  /// there are more.
+  /// Returns the document with at most `count` rows per table, except in summaries. The title of a
+  /// truncated table gives the total.
   package func limitingRows(to count: Int) -> ReportDocument {
     var document = self
     document.tables = tables.map { table in

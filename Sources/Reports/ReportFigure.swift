@@ -2,19 +2,19 @@
 package enum ReportFigure: Hashable, Sendable {
   /// Values over a common axis, on a logarithmic scale; the first series is the report's subject.
   case lines(title: String, axis: String, series: [Series])
-  /// Amounts from zero, one a row.
+  /// Amounts from zero, one bar per row.
   case bars(title: String, rows: [Bar])
-  /// How often which values occur, one histogram a thing that was measured.
+  /// Distributions of values, one histogram per measured item.
   case histograms(title: String, [ReportHistogram])
-  /// Pictures side by side.
+  /// Images side by side.
   case pictures(ReportPictures)
 
-  /// Whether it is a plot over an axis.
+  /// Whether the figure is a plot over an axis.
   var isPlot: Bool {
     if case .lines = self { true } else { false }
   }
 
-  /// Whether it holds pictures of pixels.
+  /// Whether the figure contains raster images.
   var hasPictures: Bool {
     if case .pictures = self { true } else { false }
   }
@@ -30,10 +30,10 @@ package enum ReportFigure: Hashable, Sendable {
   }
 
   package struct Point: Hashable, Sendable {
-    /// The place along the axis.
+    /// The position along the axis.
     package var position: Int
     package var label: String
-    /// Positive; infinite values stand at the upper edge.
+    /// A positive value; infinite values lie at the upper edge.
     package var value: Double
 
     package init(position: Int, label: String, value: Double) {
@@ -46,7 +46,7 @@ package enum ReportFigure: Hashable, Sendable {
   package struct Bar: Hashable, Sendable {
     package var label: String
     package var value: Double
-    /// The value as people read it.
+    /// The value formatted for people.
     package var text: String
 
     package init(label: String, value: Double, text: String) {
@@ -57,10 +57,10 @@ package enum ReportFigure: Hashable, Sendable {
   }
 }
 
-/// How often which values occur: bars side by side.
+/// A histogram, with its bars side by side.
 package struct ReportHistogram: Hashable, Sendable {
   package struct Bin: Hashable, Sendable {
-    /// The values that are counted, as a person reads them.
+    /// The counted values, formatted for people.
     package var label: String
     package var count: Int
 
@@ -71,7 +71,7 @@ package struct ReportHistogram: Hashable, Sendable {
   }
 
   package var title: String
-  /// A sentence that says what is counted.
+  /// A sentence that describes what is counted.
   package var caption: String
   package var bins: [Bin]
 
@@ -82,7 +82,7 @@ package struct ReportHistogram: Hashable, Sendable {
   }
 }
 
-/// Rows of small pictures to compare by eye.
+/// Rows of small images for visual comparison.
 package struct ReportPictures: Hashable, Sendable {
   package var title: String
   package var rows: [Row]
@@ -92,7 +92,7 @@ package struct ReportPictures: Hashable, Sendable {
     self.rows = rows
   }
 
-  /// Pictures of the same thing, side by side.
+  /// Images of the same subject, side by side.
   package struct Row: Hashable, Sendable {
     package var caption: String
     package var pictures: [Picture]
@@ -103,14 +103,14 @@ package struct ReportPictures: Hashable, Sendable {
     }
   }
 
-  /// A picture that the report holds itself.
+  /// An image embedded in the report.
   package struct Picture: Hashable, Sendable {
     package var label: String
-    /// What stands below the label, such as a measurement.
+    /// Text below the label, such as a measurement.
     package var note: String
     /// A PNG file.
     package var png: [UInt8]
-    /// How large it is shown, in CSS pixels; its own pixels become squares.
+    /// The displayed size in CSS pixels; the image's own pixels become squares.
     package var width: Int
     package var height: Int
 

@@ -1,13 +1,15 @@
-/// Rows under typed columns.
+/// A table with typed columns.
 package struct ReportTable: Hashable, Sendable {
   package var title: String
   package var columns: [Column]
-  /// Each row has one cell a column.
+  /// The rows, with one cell per column.
   package private(set) var rows: [[ReportCell]]
-  /// Whether a limit of rows leaves it whole: for tables of a few fixed rows.
+  /// Whether the table is exempt from row limits, as tables with a few fixed rows are.
   package var isSummary: Bool
 
-  /// - Precondition: every row has as many cells as there are columns.
+  /// Creates a table.
+  ///
+  /// - Precondition: Every row has as many cells as there are columns.
   package init(title: String, columns: [Column], rows: [[ReportCell]], isSummary: Bool = false) {
     precondition(
       rows.allSatisfy { $0.count == columns.count }, "a row of '\(title)' has not a cell a column")
@@ -18,18 +20,18 @@ package struct ReportTable: Hashable, Sendable {
   }
 
   package struct Column: Hashable, Sendable {
-    /// What the cells are, which decides how they are written and aligned.
+    /// The type of a column's cells, which determines their formatting and alignment.
     package enum Kind: Sendable {
       case text
-      /// A remark on the row; text output collects remarks under the table.
+      /// A remark on the row. Text output collects remarks below the table.
       case remark
       case integer
       case real
-      /// A fraction of one, shown in percent.
+      /// A fraction of one, shown as a percentage.
       case share
       /// A number of bytes.
       case bytes
-      /// Positive numbers that fall, drawn on a logarithmic scale.
+      /// Descending positive numbers, drawn on a logarithmic scale.
       case spectrum
 
       package var isNumeric: Bool {
@@ -40,18 +42,19 @@ package struct ReportTable: Hashable, Sendable {
       }
     }
 
-    /// Who a column is for: CSV has those for programs, the other formats those for people.
+    /// The audience of a column: CSV contains those for programs, the other formats those for
+    /// people.
     package enum Audience: Sendable { case everyone, people, programs }
 
-    /// The name in CSV.
+    /// The column's name in CSV.
     package var key: String
-    /// The heading for people.
+    /// The column's heading for people.
     package var heading: String
     package var kind: Kind
     package var audience: Audience
-    /// Whether plain text may leave the column out when there is no room for it.
+    /// Whether plain text may omit the column when there is too little room.
     package var isOptional: Bool
-    /// Whether HTML draws a bar on a logarithmic scale from 1 beside the number.
+    /// Whether HTML draws a bar beside the number, on a logarithmic scale from 1.
     package var hasBar: Bool
 
     package init(
@@ -67,7 +70,7 @@ package struct ReportTable: Hashable, Sendable {
     }
   }
 
-  /// The table with only the columns that `isIncluded` accepts.
+  /// Returns the table with only the columns accepted by `isIncluded`.
   package func selectingColumns(_ isIncluded: (Column) -> Bool) -> ReportTable {
     let indices = columns.indices.filter { isIncluded(columns[$0]) }
     return ReportTable(
@@ -76,16 +79,16 @@ package struct ReportTable: Hashable, Sendable {
   }
 }
 
-/// One value of a table or of a summary.
+/// A value of a table or a summary.
 package enum ReportCell: Hashable, Sendable {
   case empty
   case text(String)
   case integer(Int)
   case real(Double)
-  /// Several numbers, as a spectrum.
+  /// Several numbers, such as a spectrum.
   case series([Double])
 
-  /// `empty` when there is no value.
+  /// Creates a cell that is `empty` if there is no value.
   package init(_ value: Double?) { self = value.map(Self.real) ?? .empty }
   package init(_ value: Int?) { self = value.map(Self.integer) ?? .empty }
   package init(_ value: String?) { self = value.map(Self.text) ?? .empty }

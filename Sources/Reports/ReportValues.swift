@@ -1,20 +1,20 @@
 import Glibc
 
-/// Numbers as people read them.
+/// Numbers formatted for people.
 package enum ReportNumber {
-  /// Four significant digits, or all digits of the integer part up to 999,999: `12.50`, `18231`,
-  /// `1.234e-7`, `inf`.
+  /// Returns four significant digits, or all digits of the integer part up to 999,999: `12.50`,
+  /// `18231`, `1.234e-7`, `inf`.
   package static func real(_ value: Double) -> String {
     guard value.isFinite else { return value.isNaN ? "nan" : value < 0 ? "-inf" : "inf" }
     guard value != 0 else { return "0" }
-    // Rounded first: 9.99996 has one more digit before the point than it seems.
+    // Rounds first: 9.99996 gains a digit before the point.
     let scientific = String(printf: "%.3e", value).split(separator: "e")
     guard scientific.count == 2, let exponent = Int(scientific[1]) else { return "\(value)" }
     if (-3...5).contains(exponent) { return String(printf: "%.*f", max(0, 3 - exponent), value) }
     return "\(scientific[0])e\(exponent)"
   }
 
-  /// Digits in groups of three: `1,234,567`.
+  /// Returns the digits in groups of three: `1,234,567`.
   package static func integer(_ value: Int) -> String {
     var grouped = ""
     let digits = String(value.magnitude)
@@ -25,7 +25,7 @@ package enum ReportNumber {
     return value < 0 ? "-\(grouped)" : grouped
   }
 
-  /// `512 B`, `43.95 KiB`, `1.234 MiB`: powers of 1,024.
+  /// Returns a size in powers of 1,024: `512 B`, `43.95 KiB`, `1.234 MiB`.
   package static func bytes(_ count: Int) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     var value = Double(count)
@@ -37,7 +37,7 @@ package enum ReportNumber {
     return unit == 0 ? "\(count) B" : "\(real(value)) \(units[unit])"
   }
 
-  /// `12.3%`; a share that isn't quite none or all never reads `0%` or `100%`.
+  /// Returns a percentage such as `12.3%`. Only shares of exactly 0 and 1 become `0%` and `100%`.
   package static func share(_ fraction: Double) -> String {
     guard fraction.isFinite else { return real(fraction) }
     if fraction == 0 { return "0%" }
@@ -49,7 +49,7 @@ package enum ReportNumber {
 }
 
 extension ReportCell {
-  /// The value for people, not escaped yet.
+  /// Returns the value formatted for people, not yet escaped.
   package func formatted(as kind: ReportTable.Column.Kind) -> String {
     switch (self, kind) {
     case (.empty, _): ""
@@ -62,7 +62,7 @@ extension ReportCell {
     }
   }
 
-  /// The value in full, not escaped yet: shortest digits that read back as the same number.
+  /// The value in full, not yet escaped: the fewest digits that read back as the same number.
   package var plain: String {
     switch self {
     case .empty: ""
@@ -73,7 +73,7 @@ extension ReportCell {
     }
   }
 
-  /// The value for sorting; `nil` for texts and empty cells.
+  /// The value as a sort key; `nil` for texts, series and empty cells.
   package var number: Double? {
     switch self {
     case .empty, .text, .series: nil
@@ -83,7 +83,7 @@ extension ReportCell {
   }
 }
 
-/// A tensor's dimensions as reports write them.
+/// A tensor's dimensions as written in reports.
 package struct ReportShape {
   package let dimensions: [Int]
 
@@ -91,12 +91,12 @@ package struct ReportShape {
     self.dimensions = dimensions
   }
 
-  /// `180×60`; a vector is `[180]` and a scalar `[]`.
+  /// The dimensions as `180×60`; `[180]` for a vector and `[]` for a scalar.
   package var forPeople: String {
     dimensions.count < 2 ? "[\(joined(by: ""))]" : joined(by: "×")
   }
 
-  /// `180x60`, in ASCII; a scalar is empty.
+  /// The dimensions in ASCII, `180x60`; empty for a scalar.
   package var forPrograms: String { joined(by: "x") }
 
   private func joined(by separator: String) -> String {

@@ -1,20 +1,20 @@
 import Storage
 
-/// A table's cells as text, with the widths they take: the layout of `TextRenderer`.
+/// A table's cells as text with their widths, the layout of `TextRenderer`.
 struct TextGrid {
   struct Column {
     let heading: String
     let isNumeric: Bool
     let isOptional: Bool
     let canShrink: Bool
-    /// What the longest cell takes.
+    /// The width of the longest cell.
     var naturalWidth: Int
     var width: Int
   }
 
   private(set) var columns: [Column]
   private(set) var rows: [[String]]
-  /// Distinct remarks in the order they occur; cells refer to them by number, from 1.
+  /// The distinct remarks in order of occurrence; cells refer to them by number, from 1.
   let remarks: [String]
 
   var headings: [String] { columns.map(\.heading) }
@@ -43,16 +43,16 @@ struct TextGrid {
           heading: heading, isNumeric: column.kind.isNumeric, isOptional: column.isOptional,
           canShrink: column.kind == .text, naturalWidth: natural, width: natural))
     }
-    // A column without any content says nothing.
+    // Empty columns are removed.
     for index in columns.indices.reversed() where rows.allSatisfy({ $0[index].isEmpty }) {
       remove(index)
     }
   }
 
-  /// Shortens the names in the first column by the dotted parts that all of them begin with, when the
-  /// table is wider than `width`.
+  /// Removes the longest dotted prefix shared by all names in the first column, if the table is
+  /// wider than `width`.
   ///
-  /// - Returns: what was cut off everywhere; `nil` when nothing was.
+  /// - Returns: The prefix that was removed, or `nil` if there was none.
   mutating func dropCommonPrefix(ifWiderThan width: Int, gap: Int) -> String? {
     let natural = columns.reduce(0) { $0 + $1.naturalWidth + gap } - gap
     guard natural > width, rows.count > 1, let first = rows.first?.first else { return nil }
@@ -71,10 +71,10 @@ struct TextGrid {
     return nil
   }
 
-  /// Makes the columns fit: optional ones go, the last first, while a text column would be left
-  /// with less than a comfortable width; then the widest text columns shrink.
+  /// Fits the columns into `width`. Optional columns are removed, the last first, as long as a text
+  /// column would get less than a comfortable width; then the widest text columns shrink.
   ///
-  /// - Returns: the headings of the columns that went.
+  /// - Returns: The headings of the removed columns.
   mutating func fit(width: Int, gap: Int, comfortable: Int, narrowest: Int) -> [String] {
     var leftOut: [String] = []
     while true {

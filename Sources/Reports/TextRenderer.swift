@@ -1,13 +1,13 @@
 import Storage
 
-/// Plain text that fits `width` columns: numbers aligned on the right, long names shortened in the
-/// middle, remarks collected under their table.
+/// Renders plain text that fits `width` columns: numbers are right-aligned, long names shortened,
+/// and remarks collected below their table.
 struct TextRenderer {
-  /// At least 40.
+  /// The width in columns, at least 40.
   let width: Int
 
   private static let gap = "  "
-  /// Names keep this many characters while there are optional columns to leave out.
+  /// The width that names keep as long as optional columns can be omitted.
   private static let comfortableWidth = 40
   private static let narrowestText = 8
 
@@ -82,7 +82,8 @@ struct TextRenderer {
     String(text.reversed().drop { $0 == " " }.reversed())
   }
 
-  /// `text` broken at spaces into lines of at most `width`; a longer word is shortened.
+  /// Returns `text` broken at spaces into lines of at most `width` characters; longer words are
+  /// shortened.
   private func wrapped(_ text: String) -> String {
     var lines: [String] = []
     for word in text.split(separator: " ", omittingEmptySubsequences: false) {

@@ -1,4 +1,4 @@
 extension Array {
-  /// The array, or `nil` for an empty one, which a report leaves out.
+  /// The array, or `nil` if it is empty, so that a report omits it.
   package var nilIfEmpty: Self? { isEmpty ? nil : self }
 }

@@ -1,9 +1,9 @@
 import Glibc
 
-/// A lock with a condition that threads wait for while they hold it.
-// Sendable: POSIX's mutexes and conditions may be used from any thread.
+/// A mutex combined with a condition variable.
+// Sendable: POSIX mutexes and condition variables may be used from any thread.
 package final class Condition: @unchecked Sendable {
-  // At addresses of their own: neither may be moved.
+  // Allocated separately because neither may move in memory.
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
 
@@ -19,16 +19,17 @@ package final class Condition: @unchecked Sendable {
     mutex.deallocate()
   }
 
-  /// Calls `body` while no other thread holds the lock.
+  /// Calls `body` while holding the lock.
   package func withLock<Result>(_ body: () throws -> Result) rethrows -> Result {
     pthread_mutex_lock(mutex)
     defer { pthread_mutex_unlock(mutex) }
     return try body()
   }
 
-  /// Gives the lock away until `broadcast`, or for no reason: what is waited for is asked again.
+  /// Releases the lock until `broadcast` is called. Wakeups may be spurious, so the caller must
+  /// check its condition again.
   package func wait() { pthread_cond_wait(condition, mutex) }
 
-  /// Wakes all that wait.
+  /// Wakes all waiting threads.
   package func broadcast() { pthread_cond_broadcast(condition) }
 }

@@ -1,7 +1,7 @@
 import Glibc
 
 extension String {
-  /// `arguments` as C's `printf` writes them, in the locale "C".
+  /// Creates a string by formatting `arguments` like C's `printf` in the "C" locale.
   ///
   /// ```swift
   /// String(printf: "%.*f dB", 2, 38.142)  // "38.14 dB"

@@ -4,10 +4,12 @@ import CJSONC
 import CLibzip
 import CZlib
 
-/// The C libraries that this module stands on.
+/// The C libraries that this module uses.
 package enum LinkedLibraries {
-  /// Names and versions, as the libraries in use tell them; libdeflate tells none while a program
-  /// runs, so that its version is the one the program was built with.
+  /// The names and versions of the libraries.
+  ///
+  /// Each version is that of the library loaded at run time, except libdeflate's: libdeflate does
+  /// not report its version at run time, so the version at build time is given.
   package static var versions: [(name: String, version: String)] {
     [
       ("libzip", String(cString: zip_libzip_version())),

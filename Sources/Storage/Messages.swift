@@ -1,4 +1,4 @@
-/// A number with its noun: `1 tensor`, `2 tensors`, `2 entries`, `2 patches`.
+/// Returns a number with its noun: `1 tensor`, `2 tensors`, `2 entries`, `2 patches`.
 ///
 /// - Parameter noun: a regular noun in the singular.
 package func counted(_ count: Int, _ noun: String) -> String {
@@ -11,8 +11,8 @@ package func counted(_ count: Int, _ noun: String) -> String {
 }
 
 extension String {
-  /// The string with control characters, line separators and text-direction overrides written as
-  /// `\u{…}`, so that a name from a file cannot change what a terminal or a report shows.
+  /// The string with control characters, line separators and text-direction overrides escaped as
+  /// `\u{…}`, so that a name from a file cannot change the display of a terminal or a report.
   package var escapingControlCharacters: String {
     guard unicodeScalars.contains(where: \.changesDisplay) else { return self }
     return unicodeScalars.map { scalar in

@@ -22,7 +22,7 @@ CK_INLINE vector magnitude_of(vector x) {
 CK_INLINE vector widened_halves(short_vector halves) {
   unsigned_vector bits = __builtin_convertvector(halves, unsigned_vector);
   unsigned_vector magnitude = (bits & 0x7FFF) << 13;
-  // The exponent's offset is corrected by a product, which is right for subnormal numbers, too.
+  // A product corrects the exponent's offset, which is also right for subnormal numbers.
   vector scaled = __builtin_bit_cast(vector, magnitude) * splat(0x1p112f);
   unsigned_vector result = __builtin_bit_cast(unsigned_vector, scaled);
   unsigned_vector special = (unsigned_vector)(magnitude >= 0x0F800000u);
@@ -74,7 +74,7 @@ static bool extremes(const float *values, size_t count, float *least, float *lar
       vector value = load(values + index + (size_t)part * CK_WIDTH);
       low[part] = smaller(value, low[part]);
       high[part] = larger(value, high[part]);
-      // Zero for finite values, else NaN.
+      // Zero for finite values, otherwise NaN.
       odd[part] += value * splat(0);
     }
   }
@@ -134,7 +134,7 @@ CK_INLINE void encode_as(
       vector value = load(values + place);
       vector quotient = (value - lower) / scale;
       vector clipped = quotient < splat(0) ? splat(0) : quotient > highest ? highest : quotient;
-      // The last bits of a float near 1.5 · 2²³ are those of a whole number.
+      // The low bits of a float near 1.5 · 2²³ are those of an integer.
       vector shifted = clipped + splat(0x1.8p23f);
       byte_vector bytes = __builtin_convertvector(
         __builtin_bit_cast(unsigned_vector, shifted) & 0xFF, byte_vector);

@@ -1,5 +1,5 @@
-// Vectors of CK_WIDTH floats. This file and those beside it are compiled once a vector level: each
-// CK_WIDTH has a source file that names the instructions which the compiler may use.
+// Vectors of CK_WIDTH floats. This file and its neighbours are compiled once per vector level, by a
+// source file for each CK_WIDTH that names the instructions the compiler may use.
 
 #ifndef CK_WIDTH
 #error "define CK_WIDTH, the count of floats in a vector"
@@ -17,8 +17,8 @@
 #include "../kernel_table.h"
 #include "../row_coding.h"
 
-// Fused operations are asked for one by one, so that the result of an element does not depend on
-// the code around it.
+// Fused operations are requested individually, so that the result of an element does not depend on
+// the surrounding code.
 #pragma STDC FP_CONTRACT OFF
 
 #define CK_INLINE static inline __attribute__((always_inline))
@@ -34,7 +34,7 @@ CK_INLINE void store(float *x, vector value) { *(unaligned_vector *)x = value; }
 
 CK_INLINE vector splat(float x) { return (vector)x; }
 
-// Whether each place lies before `count`.
+// Returns a mask of the places before `count`.
 CK_INLINE int_vector places_before(size_t count) {
 #if CK_WIDTH == 16
   const int_vector places = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -46,7 +46,7 @@ CK_INLINE int_vector places_before(size_t count) {
   return places < (int_vector)(int)count;
 }
 
-// The first `count` elements, fewer than a vector; the others are zero.
+// Loads the first `count` elements, fewer than a vector; the others are zero.
 CK_INLINE vector load_first(const float *x, size_t count) {
 #if CK_WIDTH == 16 && !defined(CK_EMULATE_AVX512)
   return (vector)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), x);
@@ -69,7 +69,7 @@ CK_INLINE void store_first(float *x, vector value, size_t count) {
 #endif
 }
 
-// a · b + c, rounded once where the processor can.
+// Returns a · b + c, rounded once if the processor can.
 CK_INLINE vector fused(vector a, vector b, vector c) {
 #if CK_WIDTH == 4 && defined(__x86_64__)
   return a * b + c;
@@ -78,12 +78,12 @@ CK_INLINE vector fused(vector a, vector b, vector c) {
 #endif
 }
 
-// The larger of both; `b` where either is NaN.
+// Returns the larger of both, or `b` if either is NaN.
 CK_INLINE vector larger(vector a, vector b) { return a > b ? a : b; }
 
 CK_INLINE vector smaller(vector a, vector b) { return a < b ? a : b; }
 
-// Halves are added until one element is left.
+// Adds halves until one element is left.
 CK_INLINE float sum_of(vector x) {
 #if CK_WIDTH == 16
   __auto_type half = x.lo + x.hi;
@@ -97,7 +97,7 @@ CK_INLINE float sum_of(vector x) {
   return pair.x + pair.y;
 }
 
-// Of elements among which there is no NaN.
+// Returns the largest element; there must be no NaN.
 CK_INLINE float largest_of(vector x) {
 #if CK_WIDTH == 16
   __auto_type half = x.lo > x.hi ? x.lo : x.hi;
@@ -111,7 +111,7 @@ CK_INLINE float largest_of(vector x) {
   return pair.x > pair.y ? pair.x : pair.y;
 }
 
-// As `ck_row_magnitude`.
+// Returns the same as `ck_row_magnitude`.
 CK_INLINE float largest_magnitude(const float *x, size_t count) {
   vector largest = splat(0);
   size_t index = 0;
@@ -123,7 +123,7 @@ CK_INLINE float largest_magnitude(const float *x, size_t count) {
   return found < CK_LEAST_ROW_MAGNITUDE ? 0 : found;
 }
 
-// Likewise.
+// Returns the smallest element; there must be no NaN.
 CK_INLINE float least_of(vector x) {
 #if CK_WIDTH == 16
   __auto_type half = x.lo < x.hi ? x.lo : x.hi;
@@ -137,7 +137,7 @@ CK_INLINE float least_of(vector x) {
   return pair.x < pair.y ? pair.x : pair.y;
 }
 
-// As `ck_range_of`.
+// Returns the same as `ck_range_of`.
 CK_INLINE ck_range range_of(const float *x, size_t count) {
   vector least = splat(INFINITY), greatest = splat(-INFINITY);
   size_t index = 0;
@@ -155,13 +155,14 @@ CK_INLINE ck_range range_of(const float *x, size_t count) {
   return (ck_range){least_of(least), largest_of(greatest)};
 }
 
-// Within 2e-7 of the exponential, relatively, between −87.3 and 88.3; zero below and as at 88.3 above.
+// The exponential with a relative error of at most 2e-7 between −87.3 and 88.3. It is zero below,
+// and above has its value at 88.3.
 //
 // 2ⁿ eʳ with |r| ≤ ln 2 / 2, and eʳ = 1 + r + r² p(r) with p fitted for the least relative error.
 CK_INLINE vector exponential(vector x) {
   const vector lowest = splat(-87.3f), highest = splat(88.3f);
   vector clipped = x < lowest ? lowest : x > highest ? highest : x;
-  // The last bits of `shifted` are n: it is too large for bits after the point.
+  // The low bits of `shifted` are n: it is too large for fractional bits.
   vector shifted = fused(clipped, splat(1.44269504f), splat(0x1.8p23f));
   vector n = shifted - splat(0x1.8p23f);
   vector r = fused(n, splat(-0.693145752f), clipped);
@@ -178,8 +179,8 @@ CK_INLINE vector exponential(vector x) {
 
 CK_INLINE vector sigmoid_of(vector x) { return splat(1) / (splat(1) + exponential(-x)); }
 
-// Φ(x) = ½ + x p(x²) for |x| < 5.3 and 0 or 1 beyond; p was fitted for the least
-// error of x Φ(x), in the variable t = 2 x² / 5.3² − 1, in which its coefficients fall.
+// Φ(x) = ½ + x p(x²) for |x| < 5.3 and 0 or 1 beyond. p was fitted for the least error of x Φ(x),
+// in the variable t = 2 x² / 5.3² − 1, in which its coefficients decrease.
 CK_INLINE vector distribution_of(vector x) {
   static const float coefficients[] = {
     0x1.e1bc60p-13f, -0x1.78776ap-11f, 0x1.d1dd6ep-11f,  -0x1.41a06cp-10f, 0x1.83ff62p-9f,
@@ -198,7 +199,7 @@ CK_INLINE vector distribution_of(vector x) {
 
 CK_INLINE vector gelu_of(vector x) { return x * distribution_of(x); }
 
-// Whether any place of a comparison's result holds.
+// Returns whether a comparison holds at any place.
 CK_INLINE bool is_any(int_vector places) {
 #if CK_WIDTH == 16
   return _mm512_movepi32_mask((__m512i)places) != 0;
@@ -209,11 +210,11 @@ CK_INLINE bool is_any(int_vector places) {
 #endif
 }
 
-// The code of each element, round((clip(x) − lower) / scale), plus 1.5 · 2²³: the last bits of the
-// float are those of the code.
+// Returns the code of each element, round((clip(x) − lower) / scale), plus 1.5 · 2²³, so that the
+// low bits of the float are those of the code.
 //
-// `reciprocal` is 1 / coding.scale or, with more than 255 levels, NaN. The product with it stands for
-// the quotient unless the two might be rounded differently.
+// `reciprocal` is 1 / coding.scale, or NaN for more than 255 levels. The product with it replaces
+// the quotient unless the two might round differently.
 CK_INLINE vector shifted_codes(vector x, ck_row_coding coding, float reciprocal) {
   vector lower = splat(coding.lower), upper = splat(coding.upper);
   vector clipped = x < lower ? lower : x > upper ? upper : x;

@@ -1,10 +1,10 @@
 // Attention on transposed matrices: a vector holds one key's scores of several queries, so that the
-// softmax needs no sums across a vector and short heads leave no element of it empty.
+// softmax needs no sums across a vector, and short heads do not leave its elements unused.
 
 enum { query_count = group_vectors * CK_WIDTH };
 
-// sums[row] = Σ over `count` of x[row · x_stride + index · x_step] · matrix[index · query_count], in
-// the order of the indices.
+// Computes sum[row] = Σ x[row · x_stride + index · x_step] · matrix[index · query_count] over
+// `count` indices, in index order.
 CK_INLINE void accumulate_transposed(
   int rows, size_t count, const float *x, size_t x_stride, size_t x_step, const float *matrix,
   vector sum[block_rows][group_vectors]) {
@@ -27,7 +27,7 @@ CK_INLINE void accumulate_transposed(
   }
 }
 
-// What the scores of the first `count` queries of a block gain, from [keys, queries].
+// Adds part of a [keys, queries] bias to the scores of a block's first `count` queries.
 CK_INLINE vector added(vector score, const float *bias, int index, size_t count) {
   if (count == query_count) return score + load(bias + index * CK_WIDTH);
   size_t first = (size_t)index * CK_WIDTH;
@@ -35,7 +35,7 @@ CK_INLINE vector added(vector score, const float *bias, int index, size_t count)
   return first < count ? score + load_first(bias + first, count - first) : score;
 }
 
-// The scores of `rows` keys: their products with the queries, `q` [head, query_count].
+// Computes the scores of `rows` keys, which are products with the queries `q` [head, query_count].
 CK_INLINE void score_keys(
   int rows, size_t head, const float *q, const float *k, size_t k_stride, float scale,
   const float *bias, const float *mask, size_t queries, size_t count, float *scores,
@@ -54,7 +54,7 @@ CK_INLINE void score_keys(
     }
 }
 
-// `rows` elements of the results: Σ over the keys of their probabilities times v.
+// Computes `rows` elements of the results, which are sums over the keys of probabilities times v.
 CK_INLINE void sum_values(
   int rows, size_t keys, const float *probabilities, const float *v, size_t v_stride,
   const vector *factors, float *results) {
@@ -67,7 +67,7 @@ CK_INLINE void sum_values(
       store(results + (row * group_vectors + index) * CK_WIDTH, sum[row][index] * factors[index]);
 }
 
-// `count` queries, at most `query_count`.
+// Processes `count` queries, at most `query_count`.
 CK_INLINE void attend(
   size_t count, size_t queries, size_t keys, size_t head, const float *q, size_t q_stride,
   const float *k, size_t k_stride, const float *v, size_t v_stride, float scale,
@@ -110,7 +110,7 @@ CK_INLINE void attend(
 #pragma clang loop unroll(full)
   for (int index = 0; index < group_vectors; index++) sums[index] = splat(1) / sums[index];
   if (quantizer != NULL && quantizer->is_row_scaled) {
-    // The largest of a query's exponentials is 1: they are its probabilities over the largest one.
+    // The largest exponential of a query is 1, so each one equals its probability over the largest.
     ck_quantizer shared = *quantizer;
     shared.is_row_scaled = false;
     quantize(&shared, scores, 1, keys * query_count, 0);

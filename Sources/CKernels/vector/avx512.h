@@ -1,5 +1,5 @@
-// How sources for AVX-512 are compiled: for the processor, or, with CK_EMULATE_AVX512, for processors
-// without it, by SIMDe's versions of the same instructions. Tests do that.
+// Compiles sources for AVX-512, either natively or, with CK_EMULATE_AVX512, for processors without
+// it by SIMDe's versions of the same instructions. Tests use the emulation.
 
 #ifndef CK_AVX512_H
 #define CK_AVX512_H
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #ifdef CK_EMULATE_AVX512
-// Vectors are passed to inlined functions only.
+// Vectors are only passed to inlined functions.
 #pragma clang diagnostic ignored "-Wpsabi"
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>

@@ -1,9 +1,9 @@
-// 3×3 convolutions with a filter a channel: four pixels at a time share what they read.
+// 3×3 convolutions with one filter per channel. Four pixels at a time share their loads.
 
 enum { pixel_count = 4 };
 
-// `count` pixels from (row, column) on, whose filters lie inside of the picture from side to side;
-// `filter` is [9, CK_WIDTH].
+// Computes `count` pixels from (row, column) on, whose filters do not extend beyond the left and
+// right edges of the image; `filter` is [9, CK_WIDTH].
 CK_INLINE void depthwise_pixels(
   int count, const float *filter, vector bias, size_t height, size_t width, size_t row,
   size_t column, const float *x, size_t x_stride, float *y, size_t y_stride,
@@ -32,7 +32,7 @@ CK_INLINE void depthwise_pixels(
       finished(sum[pixel], epilogue, splat(0)));
 }
 
-// One pixel at a side of the picture.
+// Computes one pixel at the left or right edge of the image.
 static void depthwise_side(
   const float *filter, vector bias, size_t height, size_t width, size_t row, size_t column,
   const float *x, size_t x_stride, float *y, size_t y_stride, ck_epilogue epilogue) {
@@ -46,7 +46,7 @@ static void depthwise_side(
   store(y + (row * width + column) * y_stride, finished(sum, epilogue, splat(0)));
 }
 
-// CK_WIDTH channels.
+// Processes CK_WIDTH channels.
 CK_INLINE void depthwise_channels(
   const float *weight, const float *bias, size_t height, size_t width, size_t first_row,
   size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
@@ -82,7 +82,7 @@ static void depthwise_convolution(
     return;
   }
   for (size_t channel = 0; channel < channels; channel += CK_WIDTH) {
-    // The last vector begins early and computes some channels once more.
+    // The last vector starts early and computes some channels again.
     size_t start = channel + CK_WIDTH <= channels ? channel : channels - CK_WIDTH;
     const float *some_bias = bias == NULL ? NULL : bias + start;
     if (epilogue == CK_EPILOGUE_NONE)

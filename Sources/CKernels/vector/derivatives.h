@@ -1,9 +1,9 @@
-// Kernels of learning in vectors of CK_WIDTH floats.
+// Training kernels in vectors of CK_WIDTH floats.
 
 #include "../derivatives.h"
 #include "arithmetic.h"
 
-// As many of the first elements as there are, at most a vector; the others are zero.
+// Loads the first elements, at most a vector; missing ones are zero.
 CK_INLINE vector load_some(const float *x, size_t count) {
   return count < CK_WIDTH ? load_first(x, count) : load(x);
 }
@@ -37,7 +37,7 @@ static void biased_softmax(
       if (mask != NULL) value += load_some(mask + place, some);
       store_some(x + place, value, some);
     }
-    // While the row is at hand.
+    // While the row is in the cache.
     ck_softmax(x + row * columns, 1, columns);
   }
 }
@@ -64,7 +64,7 @@ static void softmax_gradient(
 
 // MARK: Quantization
 
-// Sums of so many elements are in float32, the sums of those in float64.
+// The number of elements summed in float32 before their sum is added in float64.
 enum { sum_length = 128 * CK_WIDTH };
 
 static ck_bound_sums row_gradient(
@@ -75,7 +75,7 @@ static ck_bound_sums row_gradient(
     size_t end = columns - first < sum_length ? columns : first + sum_length;
     vector low = splat(0), high = splat(0), inner = splat(0);
     for (size_t column = first; column < end; column += CK_WIDTH) {
-      // Beyond the end gradients are zero, and so is what they add.
+      // Gradients beyond the end are zero and add nothing.
       size_t some = end - column;
       vector value = load_some(x + column, some) * splat(factor);
       vector gradient = load_some(g + column, some);
@@ -97,7 +97,7 @@ static ck_bound_sums row_gradient(
 
 // MARK: Convolutions
 
-// Up to CK_WIDTH channels, of pixels that lie `stride` apart.
+// Processes up to CK_WIDTH channels of pixels that are `stride` apart.
 CK_INLINE void some_depthwise_weight_gradient(
   size_t some, size_t stride, size_t height, size_t width, const float *x, const float *g,
   float *sum) {
@@ -106,7 +106,7 @@ CK_INLINE void some_depthwise_weight_gradient(
   for (size_t row = 0; row < height; row++)
     for (size_t column = 0; column < width; column++) {
       vector gradient = load_some(g + (row * width + column) * stride, some);
-      // Taps of rows and columns outside of the picture are left out.
+      // Taps in rows and columns outside the image are skipped.
       size_t first_row = row == 0 ? 1 : 0, end_row = row + 1 == height ? 2 : 3;
       if (column == 0 || column + 1 == width) {
         for (size_t tap_row = first_row; tap_row < end_row; tap_row++)

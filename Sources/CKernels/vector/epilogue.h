@@ -1,4 +1,4 @@
-// What is done with sums before they are stored.
+// The operations applied to sums before they are stored.
 
 CK_INLINE vector finished(vector x, ck_epilogue epilogue, vector residual) {
   switch (epilogue) {
@@ -11,7 +11,7 @@ CK_INLINE vector finished(vector x, ck_epilogue epilogue, vector residual) {
   return x;
 }
 
-// Stores the first `count` sums of a row.
+// Stores the first `count` sums of a row, after the epilogue.
 CK_INLINE void store_sums(
   const float *sums, size_t count, float *y, ck_epilogue epilogue, const float *residual) {
   size_t index = 0;

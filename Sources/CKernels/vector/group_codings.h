@@ -1,9 +1,9 @@
-// How the groups of a row are coded, many at once.
+// The codings of a row's groups, many at once.
 
-// Groups whose codings are found at once, and so many elements of a row at most at a time.
+// The largest number of groups whose codings are computed at once.
 enum { groups_at_once = 64 };
 
-// What `ck_group_coding_of` gives for each group, and 1 over the scale.
+// The result of `ck_group_coding_of` for each group, and the reciprocal of its scale.
 typedef struct group_codings {
   _Alignas(64) float lower[groups_at_once];
   _Alignas(64) float upper[groups_at_once];
@@ -16,8 +16,8 @@ CK_INLINE vector group_bounds(float bound, vector least, vector greatest) {
   return part + greatest * splat((1 + bound) * 0.5f);
 }
 
-// Finds the codings of up to `groups_at_once` groups, the first `count` elements of a row or of what is
-// left of it; returns how many groups there are.
+// Computes the codings of up to `groups_at_once` groups in the first `count` elements of a row or
+// of its remainder; returns the number of groups.
 CK_INLINE size_t find_codings(
   const ck_quantizer *quantizer, const float *x, size_t count, group_codings *codings) {
   size_t groups = 0, size = quantizer->group_size;

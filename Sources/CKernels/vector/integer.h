@@ -1,10 +1,10 @@
-// Linear layers over whole numbers: rows are coded, then blocks of their codes multiplied.
+// Integer linear layers: rows are coded, then blocks of their codes are multiplied.
 
 #include "../integer_weights.h"
 #include "group_codings.h"
 
-// Codes `count` elements and fills up with zeros to a whole vector; returns the sum of the codes, or
-// NaN when there is a NaN.
+// Codes `count` elements and pads them with zeros to a whole vector. Returns the sum of the codes,
+// or NaN if an element is NaN.
 CK_INLINE float code_run(
   ck_row_coding coding, float reciprocal, const float *x, size_t count, uint8_t *codes) {
   int_vector sum = (int_vector)0, nans = (int_vector)0;
@@ -21,16 +21,16 @@ CK_INLINE float code_run(
   return is_any(nans) ? NAN : sum_of(__builtin_convertvector(sum, vector));
 }
 
-// What is known of a row beside its codes.
+// Properties of a row besides its codes.
 typedef struct coded_row {
-  // What the codes stand for, added up.
+  // The sum of the values that the codes represent.
   float sum;
-  // One a group.
+  // One per group.
   float *lower;
   float *scale;
 } coded_row;
 
-// Notes the coding of a group of `count` inputs, and the sum of their codes.
+// Records the coding of a group of `count` inputs and the sum of their codes.
 CK_INLINE void add_to_row(
   coded_row *row, size_t group, ck_row_coding coding, size_t count, float code_sum) {
   row->sum += coding.lower * (float)count + coding.scale * code_sum;
@@ -38,7 +38,8 @@ CK_INLINE void add_to_row(
   row->scale[group] = coding.scale;
 }
 
-// Codes a row; groups are written in order, so that the zeros after one are overwritten by the next.
+// Codes a row. Groups are written in order, so that each overwrites the padding of the previous
+// one.
 CK_INLINE void code_row(
   const ck_integer_weights *weights, const float *x, uint8_t *codes, coded_row *row) {
   const ck_quantizer *activations = &weights->activations;
@@ -63,22 +64,22 @@ CK_INLINE void code_row(
   }
 }
 
-// Bytes from one row of codes to the next one: a vector may be stored at the end.
+// Returns the distance between two rows of codes in bytes, with room for a whole vector at the end.
 CK_INLINE size_t code_stride(const ck_integer_weights *weights) {
   return (weights->inputs + CK_WIDTH - 1) / CK_WIDTH * CK_WIDTH + CK_WIDTH;
 }
 
-// Rows and columns that are worked on at once.
+// The rows and columns that are processed at once.
 typedef struct integer_block {
   size_t rows;
   size_t column;
   size_t count;
   _Alignas(64) int32_t products[integer_block_rows * integer_group_width];
-  // Σ over the groups so far of lower bounds times totals, and scales times products.
+  // Σ over the groups so far of lower bounds times totals plus scales times products.
   _Alignas(64) float scaled[integer_block_rows * integer_group_width];
 } integer_block;
 
-// The products of a group as they are added up, CK_WIDTH of them.
+// Returns CK_WIDTH scaled products of a group, ready to be added.
 CK_INLINE vector scaled_products(
   const ck_integer_weights *weights, size_t group, const coded_row *row, size_t column,
   const int32_t *products) {
@@ -89,7 +90,7 @@ CK_INLINE vector scaled_products(
   return fused(splat(row->scale[group]), __builtin_convertvector(product, vector), offset);
 }
 
-// Adds the products of a group but the last one.
+// Adds the products of any group but the last one.
 CK_INLINE void add_group(
   const ck_integer_weights *weights, size_t group, const coded_row *rows, integer_block *block) {
   for (size_t row = 0; row < block->rows; row++)
@@ -104,7 +105,7 @@ CK_INLINE void add_group(
 
 // Adds the products of the last group, scales the sums of a block and stores them.
 //
-// `has_groups`: there is more than one.
+// `has_groups`: whether there is more than one group.
 CK_INLINE void finish_block(
   const ck_integer_weights *weights, bool has_groups, const coded_row *rows,
   const integer_block *block, float *y, size_t y_stride, ck_epilogue epilogue,
@@ -134,7 +135,7 @@ CK_INLINE void finish_block(
     }
 }
 
-// All columns of as many rows as there is room for.
+// Multiplies all columns of a batch of rows.
 CK_INLINE void multiply_codes(
   const ck_integer_weights *weights, bool has_groups, size_t rows, const uint8_t *codes,
   const coded_row *coded, float *y, size_t y_stride, ck_epilogue epilogue, const float *residual,
@@ -180,7 +181,7 @@ void CK_INTEGER_KERNEL(
   if (batch > most_rows) batch = most_rows;
   if (batch > ck_integer_most_groups / weights->groups)
     batch = ck_integer_most_groups / weights->groups;
-  // Rows that are left over are worked on one by one.
+  // Rows left over from full blocks are processed one by one.
   if (batch > integer_block_rows) batch -= batch % integer_block_rows;
   for (size_t first = 0; first < rows; first += batch) {
     size_t count = rows - first < batch ? rows - first : batch;

@@ -1,4 +1,4 @@
-// Linear layers over whole numbers for AVX2, which sums up two products of bytes in 16 bits.
+// Integer linear layers for AVX2, which sums two products of bytes in 16 bits.
 
 #if defined(__x86_64__)
 
@@ -24,10 +24,11 @@ CK_INLINE void store_codes(uint8_t *codes, int_vector values) {
   _mm_storel_epi64((__m128i *)codes, _mm_packus_epi16(words, words));
 }
 
-// Which bits of the codes of inputs a pass takes.
+// The bits of the input codes that a pass uses.
 typedef enum code_part { code_whole, code_low_half, code_high_half } code_part;
 
-// Adds to `products`. Sums stay in 16 bits for as many steps as cannot overflow, then move to 32 bits.
+// Adds to `products`. Sums stay in 16 bits for as many steps as cannot overflow, then are added in
+// 32 bits.
 CK_INLINE void add_products(
   int rows, code_part part, size_t steps, size_t safe_steps, const int8_t *panel,
   const uint8_t *codes, size_t stride, int32_t *products) {
@@ -66,7 +67,7 @@ CK_INLINE void add_products(
 CK_INLINE void multiply(
   int rows, size_t steps, size_t safe_steps, const int8_t *panel, const uint8_t *codes,
   size_t stride, int32_t *products) {
-  // Two products of halves of a code and whole weights, at most 2 · 15 · 128 each time.
+  // Two products of half codes and whole weights per step, at most 2 · 15 · 128.
   enum { safe_half_steps = INT16_MAX / (2 * 15 * 128) };
   memset(products, 0, (size_t)rows * integer_group_width * sizeof *products);
   if (safe_steps > 0) {
@@ -77,7 +78,7 @@ CK_INLINE void multiply(
   }
 }
 
-// Products of the steps from `first` to `end`.
+// Computes the products of steps `first` to `end`.
 static void multiply_block(
   const ck_integer_weights *weights, int rows, size_t panels, size_t first_panel, size_t first,
   size_t end, const uint8_t *codes, size_t stride, int32_t *products) {

@@ -1,5 +1,5 @@
-// Linear layers over whole numbers for AVX-512 with VNNI, which sums up four products of bytes in 32
-// bits without saturation.
+// Integer linear layers for AVX-512 with VNNI, which sums four products of bytes in 32 bits without
+// saturation.
 
 #if defined(__x86_64__)
 
@@ -52,7 +52,7 @@ CK_INLINE void multiply(
       _mm512_storeu_si512(products + row * integer_group_width + index * 16, sum[row][index]);
 }
 
-// Products of the steps from `first` to `end`.
+// Computes the products of steps `first` to `end`.
 static void multiply_block(
   const ck_integer_weights *weights, int rows, size_t panels, size_t first_panel, size_t first,
   size_t end, const uint8_t *codes, size_t stride, int32_t *products) {

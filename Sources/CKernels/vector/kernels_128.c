@@ -1,4 +1,4 @@
-// For the vector units that every processor of the architecture has.
+// For the baseline vector units of the architecture.
 
 #if defined(__x86_64__) || defined(__aarch64__)
 

@@ -1,22 +1,24 @@
-// Products with packed weights: blocks of rows times groups of columns are summed up in registers.
+// Products with packed weights. Blocks of rows times groups of columns are accumulated in
+// registers.
 
 enum {
-  // Rows of a full block, and vectors of a full group of columns: as many as the registers hold.
+  // The rows of a full block and the vectors of a full group of columns: as many as fit in
+  // registers.
   block_rows = 6,
   group_vectors = CK_WIDTH == 16 ? 4 : 2,
-  // Rows for which one group of columns is computed before the next one, so that a group's weights
-  // are read from a near cache.
+  // The number of rows for which one group of columns is computed before the next, so that a
+  // group's weights stay in a near cache.
   batch_rows = 96,
   most_taps = 9,
 };
 
 // sums[row][vector] = bias + Σ over taps and inputs of sources[tap][row][input] · weights, in this
-// order for every element, whatever the sizes of block and group.
+// order for every element, regardless of the sizes of block and group.
 CK_INLINE void accumulate(
   int rows, int vectors, size_t taps, size_t inputs, const float *const *sources,
   const float *panel, size_t panel_stride, const float *bias, float *sums) {
   vector sum[block_rows][group_vectors];
-  // Vectors narrower than a panel lie side by side in it.
+  // Vectors narrower than a panel are adjacent in it.
   size_t step = CK_WIDTH < ck_panel_width ? CK_WIDTH : panel_stride;
 #pragma clang loop unroll(full)
   for (int row = 0; row < rows; row++)
@@ -47,7 +49,7 @@ CK_INLINE void accumulate(
       store(sums + (row * group_vectors + index) * CK_WIDTH, sum[row][index]);
 }
 
-// The instance of `accumulate` for a block of 6, 4, 2 or 1 rows.
+// Calls the instance of `accumulate` for a block of 6, 4, 2 or 1 rows.
 CK_INLINE void accumulate_rows(
   int rows, int vectors, size_t taps, size_t inputs, const float *const *sources,
   const float *panel, size_t panel_stride, const float *bias, float *sums) {
@@ -59,7 +61,7 @@ CK_INLINE void accumulate_rows(
   }
 }
 
-// Rows and vectors as `accumulate` has instances for.
+// Calls the instance of `accumulate_rows` for the number of vectors.
 static void accumulate_block(
   int rows, size_t vectors, size_t taps, size_t inputs, const float *const *sources,
   const float *panel, size_t panel_stride, const float *bias, float *sums) {
@@ -89,7 +91,7 @@ CK_INLINE void store_block(
       residual == NULL ? NULL : residual + row * residual_stride);
 }
 
-// Up to `batch_rows` rows, whose elements lie at `sources` [taps, batch_rows].
+// Multiplies up to `batch_rows` rows, whose elements are at `sources` [taps, batch_rows].
 static void multiply_batch(
   const ck_weights *weights, size_t rows, const float *const *sources, float *y, size_t y_stride,
   ck_epilogue epilogue, const float *residual, size_t residual_stride) {
@@ -148,7 +150,7 @@ static void convolution(
     size_t count = end - first < batch_rows ? end - first : batch_rows;
     for (size_t index = 0; index < count; index++) {
       for (size_t tap = 0; tap < most_taps; tap++) {
-        // One more than the place, so that nothing goes below zero.
+        // Offset by one, so that the unsigned index does not go below zero.
         size_t tap_row = row + tap / 3, tap_column = column + tap % 3;
         bool is_outside =
           tap_row < 1 || tap_row > height || tap_column < 1 || tap_column > width;

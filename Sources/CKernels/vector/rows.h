@@ -1,4 +1,4 @@
-// What is done row by row or element by element.
+// Operations on rows or single elements.
 
 #include "group_codings.h"
 
@@ -57,7 +57,7 @@ static void softmax(float *x, size_t rows, size_t columns) {
     vector largest = splat(-INFINITY);
     for (size_t column = 0; column < whole; column += CK_WIDTH)
       largest = larger(load(x + column), largest);
-    // The rest is taken with −∞ in the places that it does not fill.
+    // The rest is padded with −∞.
     vector last = splat(-INFINITY);
     if (rest != 0) last = places_before(rest) ? load_first(x + whole, rest) : last;
     largest = larger(last, largest);

@@ -1,23 +1,23 @@
-// The library that `make mpi` makes: condi_mpi.h by Open MPI.
+// The library built by `make mpi`: condi_mpi.h implemented with Open MPI.
 #include "condi_mpi.h"
 
 #include <mpi.h>
 #include <stdlib.h>
 #include <time.h>
 
-// Counts of MPI are ints: longer messages go in pieces.
+// MPI counts are ints, so longer messages are sent in pieces.
 enum { piece_byte_count = 1 << 30 };
 
 enum { tag = 1 };
 
-// What rank 0 keeps for all of them.
+// The cells in rank 0's memory, shared by all ranks.
 enum { counter, claims, cell_count };
 
 static MPI_Comm ranks;
 static MPI_Win window;
 static uint64_t *cells;
 
-// MPI's own waits keep a processor busy, which others may be working on.
+// MPI's own waits keep a processor busy that others may need.
 static void wait_for(MPI_Request *request) {
   struct timespec pause = {0, 10000};
   int is_done = 0;
@@ -40,8 +40,9 @@ static int rank_number(void) {
 }
 
 static bool start(void) {
-  // Debian's configuration leaves out what carries one-sided calls over TCP, which Open MPI itself
-  // has by default: between machines without InfiniBand nothing else does. UCX is left out as there.
+  // Debian's configuration disables the component that carries one-sided calls over TCP, which Open
+  // MPI enables by default and which is the only one between machines without InfiniBand. UCX
+  // remains disabled, as in Debian's configuration.
   setenv("OMPI_MCA_osc", "^ucx", 0);
   int provided = MPI_THREAD_SINGLE;
   MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided);
@@ -74,7 +75,7 @@ static uint64_t add(int cell, uint64_t amount) {
 static uint64_t take(void) { return add(counter, 1); }
 
 static void reset_counter(void) {
-  // Nobody takes from the counter any more, and nobody takes from it yet.
+  // After this barrier, no rank uses the old counter, and none uses the new one before the next.
   barrier();
   if (rank_number() == 0) {
     uint64_t zero = 0, before = 0;
@@ -124,7 +125,7 @@ static void progress(void) {
 static void abort_all(int code) { MPI_Abort(MPI_COMM_WORLD, code); }
 
 static void finish(void) {
-  // MPI_Finalize spins until all ranks are there.
+  // MPI_Finalize spins until all ranks have called it.
   barrier();
   MPI_Win_unlock_all(window);
   MPI_Win_free(&window);

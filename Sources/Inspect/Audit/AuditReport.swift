@@ -2,7 +2,7 @@ import Formats
 import Reports
 import Storage
 
-/// What loading a file would execute.
+/// An audit of the code that loading a file would execute.
 public struct AuditReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 1
 
@@ -12,57 +12,58 @@ public struct AuditReport: Codable, Hashable, Sendable {
   public let file: String
   /// The file's length.
   public let fileByteCount: Int
-  /// What the findings and problems come to.
+  /// The overall verdict on the findings and problems.
   public let verdict: FileAudit.Verdict
-  /// How many findings there are of each verdict.
+  /// The number of findings by verdict.
   public let counts: Counts
-  /// Every pickle found, whatever its name, in the order of the file.
+  /// Every pickle found, regardless of its name, in file order.
   public let pickles: [Pickle]
-  /// What else a program would run or load, in the order of the file.
+  /// Other things that a program would run or load, in file order.
   public let programs: [Program]
-  /// What could not be read. A file with a problem is never clean.
+  /// The parts that could not be read. A file with a problem is never clean.
   public let problems: [Problem]
-  /// What a user should know besides: one sentence each, without an end.
+  /// Additional remarks for the user, each a sentence without final punctuation.
   public let notes: [String]
 
-  /// How many findings there are of each verdict: what pickles would make Python do, and programs.
+  /// The number of findings by verdict, both actions of pickles and programs.
   public struct Counts: Codable, Hashable, Sendable {
-    /// What builds tensors and plain values, and is known to do nothing else.
+    /// Those that build tensors and plain values and are known to do nothing else.
     public let allowed: Int
-    /// What no list knows; it may do anything.
+    /// Those on no list, which may do anything.
     public let unknown: Int
-    /// What is known to run code, open files or reach the network.
+    /// Those known to run code, open files or access the network.
     public let dangerous: Int
   }
 
   /// One pickle of the file.
   public struct Pickle: Codable, Hashable, Sendable {
-    /// Where it is inside the file, outermost first; empty for the file itself.
+    /// The location inside the file, outermost first; empty for the file itself.
     public let place: String
-    /// Why it could not be followed to its end.
+    /// The reason it could not be followed to its end.
     public let problem: String?
-    /// What it would make Python do, in the order of its opcodes.
+    /// The actions it would make Python perform, in opcode order.
     public let findings: [Finding]
   }
 
-  /// One thing that loading would make Python do.
+  /// An action that loading would make Python perform.
   public struct Finding: Codable, Hashable, Sendable {
-    /// What Python would do.
+    /// The action.
     public let kind: Kind
-    /// The class or function concerned, by its dotted name; `nil` for what is computed.
+    /// The dotted name of the class or function; `nil` if it is computed.
     public let name: String?
     /// The beginning of a call's arguments, or a persistent identifier.
     public let argument: String?
-    /// As `pickletools` names it.
+    /// The opcode as named by `pickletools`.
     public let opcode: String
-    /// In the file, or in the pickle's place where that is compressed or inside another pickle.
+    /// The offset in the file, or in the pickle's location if that is compressed or inside another
+    /// pickle.
     public let offset: Int
-    /// Whether that is harmless.
+    /// The verdict on the action.
     public let verdict: PickleVerdict
-    /// What a known class or function does.
+    /// The known behaviour of the class or function.
     public let knownFor: String?
 
-    /// What a pickle's opcode makes Python do; `PickleEvent.Kind` explains each.
+    /// An action of a pickle's opcode; `PickleEvent.Kind` explains each.
     public enum Kind: String, Codable, CaseIterable, Sendable {
       case global
       case computedGlobal = "computed-global"
@@ -73,33 +74,33 @@ public struct AuditReport: Codable, Hashable, Sendable {
     }
   }
 
-  /// Something other than a pickle that a program runs or loads because it is in the file.
+  /// Something other than a pickle that a program runs or loads because the file contains it.
   public struct Program: Codable, Hashable, Sendable {
-    /// Where it is inside the file, outermost first; empty for the file itself.
+    /// The location inside the file, outermost first; empty for the file itself.
     public let place: String
-    /// What it is.
+    /// The kind of program.
     public let kind: FileAudit.Program.Kind
-    /// The class, template, operator or file; `nil` where the place says all.
+    /// The class, template, operator or file; `nil` if the location identifies it.
     public let name: String?
-    /// Whether it is known to do harm, or nothing is known of it.
+    /// Whether the program is known to be harmful or unknown.
     public let verdict: PickleVerdict
-    /// What it does.
+    /// The program's behaviour.
     public let knownFor: String
   }
 
-  /// Something that could not be read.
+  /// A part that could not be read.
   public struct Problem: Codable, Hashable, Sendable {
-    /// Where it is inside the file, outermost first; empty for the file itself.
+    /// The location inside the file, outermost first; empty for the file itself.
     public let place: String
-    /// What is wrong, in one line.
+    /// The problem, in one line.
     public let message: String
-    /// The byte in that place; `nil` when no byte is to blame.
+    /// The byte offset in that location; `nil` if no byte is at fault.
     public let offset: Int?
   }
 
-  /// Looks through the file at `path` without executing anything.
+  /// Audits the file at `path` without executing anything.
   ///
-  /// - Throws: `ModelError` when the file cannot be opened; what is wrong inside is part of the
+  /// - Throws: `ModelError` if the file cannot be opened; problems inside it are part of the
   ///   report.
   public init(auditing path: String, access: InputFile.Access = .mapped) throws {
     if let refusal = ModelFolder.refusal(of: path) { throw refusal }
@@ -185,7 +186,7 @@ extension AuditReport: DocumentedReport {
     return tables
   }
 
-  /// The worst first; within a verdict in the order of the file.
+  /// The findings sorted by severity, then in file order.
   private var findingTable: ReportTable {
     let all = pickles.flatMap { pickle in pickle.findings.map { (pickle.place, $0) } }
     let rows = [PickleVerdict.dangerous, .unknown, .allowed].flatMap { verdict in

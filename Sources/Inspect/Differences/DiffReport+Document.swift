@@ -154,7 +154,7 @@ extension DiffReport: DocumentedReport {
 }
 
 extension DiffReport {
-  /// How the magnitudes of the changes are spread, for the tensors that changed most.
+  /// The distributions of the changes' magnitudes, for the tensors that changed most.
   var histograms: [ReportHistogram] {
     let measured = changed.compactMap { change in
       change.numbers.flatMap { numbers in
@@ -175,6 +175,6 @@ extension DiffReport {
       }
   }
 
-  /// A page with a picture for each of a thousand tensors helps nobody.
+  /// The largest number of histograms on a page, which bounds reports on thousands of tensors.
   private static let histogramLimit = 48
 }

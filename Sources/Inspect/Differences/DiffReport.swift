@@ -4,82 +4,82 @@ import LinearAlgebra
 import Reports
 import Storage
 
-/// What differs between two model files, of whatever formats.
+/// The differences between two model files of any formats.
 public struct DiffReport: Codable, Hashable, Sendable {
   /// The version of the JSON form, `schemas/diff-report.schema.json`.
   package static let currentSchemaVersion = 2
 
-  /// One of the two files, and how much of it is compared.
+  /// One of the two files and the extent of its comparison.
   public struct Side: Codable, Hashable, Sendable {
     /// The path as the user gave it.
     public var file: String
     /// `FormatIdentifier.name`; `nil` for archives made in memory.
     public var format: String?
-    /// How many tensors are compared.
+    /// The number of tensors compared.
     public var tensorCount: Int
-    /// Bytes of those tensors, each counted as often as it is named.
+    /// The bytes of those tensors, counted once per name.
     public var tensorByteCount: Int
-    /// Stored tensors that belong together, put together or not; `nil` where there are none.
+    /// Stored tensors that belong together, whether assembled or not; `nil` if there are none.
     public var groups: [TensorGroup]?
   }
 
   /// The version of the JSON form.
   public var schemaVersion = Self.currentSchemaVersion
-  /// The first file, which differences start from.
+  /// The first file, the base of the differences.
   public var a: Side
   /// The second file.
   public var b: Side
-  /// Absolute differences up to this many are none.
+  /// The largest absolute difference that is ignored.
   public var tolerance: Double
-  /// What counts instead for tensors of some names.
+  /// Tolerances that apply instead to tensors with certain names.
   public var tolerances: [NamedTolerance]
-  /// Whether no tensor and no value differs and each name is in both. Metadata plays no part: it
-  /// is free text, of which every format has its own.
+  /// Whether no tensor and no value differs and every name is in both files. Metadata is ignored,
+  /// because it is free text specific to each format.
   public var isSame: Bool
   /// The result in one line.
   public var verdict: String
-  /// Tensors that are the same under the same name, in A's order.
+  /// Tensors that are equal under the same name, in A's order.
   public var same: [String]
-  /// Tensors of the same name that differ, in A's order.
+  /// Tensors with the same name that differ, in A's order.
   public var changed: [TensorDifference]
   /// Tensors found under another name, in A's order.
   public var renamed: [RenamedTensor]
-  /// Tensors that are laid out otherwise: transposed, fused or split.
+  /// Tensors with a different layout: transposed, fused or split.
   public var relaid: [RelaidTensor]
   /// Tensors of A without a counterpart in B, in A's order.
   public var onlyInA: [UnmatchedTensor]
   /// Tensors of B without a counterpart in A, in B's order.
   public var onlyInB: [UnmatchedTensor]
-  /// Leaves that are no tensors.
+  /// Differences of leaves that are not tensors.
   public var values: [ValueDifference]
-  /// Free texts about the files as a whole; they never make files different.
+  /// Differences of free texts about the files as a whole, which do not affect the verdict.
   public var metadata: [ValueDifference]
 }
 
 extension DiffReport {
-  /// What counts as a difference.
+  /// The criteria of a comparison.
   public struct Options: Sendable {
-    /// Tensors to compare; all of them when empty. Each glob must match in at least one file. Values
-    /// and metadata are compared only when empty.
+    /// Patterns of the tensors to compare; empty for all. Each glob must match in at least one
+    /// file. Values and metadata are compared only if this is empty.
     public var tensors: [NameGlob] = []
-    /// Tensors and values that are left out. Each glob must match in at least one file.
+    /// Patterns of tensors and values to ignore. Each glob must match in at least one file.
     public var ignored: [NameGlob] = []
-    /// Absolute differences up to this many are none; not negative.
+    /// The largest absolute difference that is ignored; not negative.
     public var tolerance = 0.0
-    /// What counts instead for tensors of some names: the first that matches. Each glob must match
-    /// a tensor that is compared.
+    /// Tolerances that apply instead to tensors with certain names; the first match applies. Each
+    /// glob must match a compared tensor.
     public var tolerances: [(glob: NameGlob, tolerance: Double)] = []
-    /// Whether equal numbers of another element type are the same.
+    /// Whether equal numbers with different element types are equal.
     public var ignoresElementTypes = false
     /// Whether NaN differs from NaN, as in IEEE 754. Otherwise NaN equals NaN, whatever its bits.
     public var distinguishesNaN = false
-    /// Whether tensors count as the same that are only named otherwise, transposed, fused or split.
+    /// Whether tensors are equal that are only renamed, transposed, fused or split.
     public var acceptsOtherLayouts = false
     /// Whether to compute both condition numbers of each changed matrix.
     public var includesConditionNumbers = false
-    /// How names of A become names of B. Globs are matched against the names after that.
+    /// The mapping from names of A to names of B. Globs are matched against the mapped names.
     public var names = NameMap()
-    /// Threads that compare, at least 1; the report does not depend on it.
+    /// The number of threads, at least 1; the report does not depend on it.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
 
     public init() {}
@@ -97,16 +97,16 @@ extension DiffReport {
   }
 }
 
-/// The tolerance for tensors whose name matches a pattern.
+/// The tolerance for tensors with names that match a pattern.
 public struct NamedTolerance: Codable, Hashable, Sendable {
-  /// The glob that the tensors' names match.
+  /// The glob for the tensors' names.
   public var pattern: String
-  /// Absolute differences up to this many are none.
+  /// The largest absolute difference that is ignored.
   public var tolerance: Double
 }
 
 extension DiffReport {
-  /// The result in one line, made from the rest of the report.
+  /// The result in one line, composed from the rest of the report.
   var verdictLine: String {
     let layouts = [
       (renamed.count, "renamed"), (relaid.count, "laid out otherwise"),
@@ -138,17 +138,18 @@ extension DiffReport {
 extension DiffReport {
   /// Compares archive `b`, the new one, with archive `a`, the old one, tensor by tensor.
   ///
-  /// Tensors of equal type are the same when their bytes or, up to the tolerance, their numbers are
-  /// equal; numbers of different types are compared in double precision. Where bytes are equal no
-  /// number is looked at. What has to be loaded for that is bounded by the largest pair of tensors,
-  /// whatever the number of threads; condition numbers take a few times as much.
+  /// Tensors of the same type are equal if their bytes are equal or their numbers are equal up to
+  /// the tolerance; numbers of different types are compared in double precision. Numbers are
+  /// examined only if the bytes differ. Loaded data is bounded by the largest pair of tensors,
+  /// regardless of the number of threads; condition numbers take a few times as much.
   ///
   /// - Parameters:
-  ///   - fileA: the path of `a`, for the report.
-  ///   - fileB: the path of `b`, for the report.
-  ///   - progress: called on any thread after each pair, with its bytes in `a`.
-  /// - Throws: `ModelError` when a tensor cannot be read, all of them are ignored, or a glob or a
-  ///   part of the name map matches nothing in either file; `LAPACKError` when singular values cannot be found.
+  ///   - fileA: The path of `a`, for the report.
+  ///   - fileB: The path of `b`, for the report.
+  ///   - progress: Called on any thread after each pair, with its bytes in `a`.
+  /// - Throws: `ModelError` if a tensor cannot be read, all of them are ignored, or a glob or a
+  ///   part of the name map matches nothing in either file; `LAPACKError` if singular values cannot
+  ///   be computed.
   public init(
     _ archiveA: TensorArchive, _ archiveB: TensorArchive, fileA: String, fileB: String,
     options: Options = Options(), progress: (@Sendable (_ byteCount: Int) -> Void)? = nil
@@ -213,10 +214,10 @@ extension DiffReport {
     verdict = verdictLine
   }
 
-  /// Bytes that tensors in work may always take together, so that small ones do not wait.
+  /// The smallest memory budget in bytes, so that small tensors do not wait for one another.
   private static let leastBudget = 64 << 20
 
-  /// One result a pair; the largest pairs are compared first.
+  /// Returns one result per pair, comparing the largest pairs first.
   private static func compare(
     _ pairs: [TensorPair], _ options: Options, _ budget: MemoryBudget,
     _ progress: (@Sendable (_ byteCount: Int) -> Void)?

@@ -1,9 +1,9 @@
 import Formats
 
-/// Finds a query-key-value tensor that one file has fused and the other split.
+/// Finds query-key-value tensors that are fused in one file and split in the other.
 struct FusedWeights {
-  /// What attention layers call three projections in one, stacked along the output axis, and what
-  /// they call each of them: the names' last parts but for `weight` and `bias`.
+  /// Names of attention layers that fuse three projections along the output axis, and names of the
+  /// separate projections. They are the last parts of a name before `weight` or `bias`.
   private static let fusedNames = [
     "qkv", "qkv_proj", "to_qkv", "Wqkv", "in_proj", "query_key_value",
   ]
@@ -13,12 +13,12 @@ struct FusedWeights {
   ]
   private static let labels = ["q", "k", "v"]
 
-  /// One fused tensor and its three counterparts, in the order of the rows.
+  /// A fused tensor and its three counterparts, in row order.
   struct Match: Sendable {
     let fused: NamedTensor
     let split: [NamedTensor]
 
-    /// The fused tensor's rows that belong to each counterpart.
+    /// Returns the rows of the fused tensor that correspond to each counterpart.
     func parts() throws -> [NamedTensor] {
       var start = 0
       return try zip(split, FusedWeights.labels).map { counterpart, label in
@@ -35,9 +35,11 @@ struct FusedWeights {
     }
   }
 
+  /// Finds all matches.
+  ///
   /// - Parameters:
-  ///   - fused: tensors of one file that the other lacks.
-  ///   - split: tensors of the other file that the one lacks.
+  ///   - fused: The tensors of one file that the other lacks.
+  ///   - split: The tensors of the other file that the first lacks.
   static func matches(_ fused: [NamedTensor], _ split: [NamedTensor]) -> [Match] {
     var counterparts: [String: NamedTensor] = [:]
     for tensor in split { counterparts[tensor.name] = tensor }
@@ -54,11 +56,11 @@ struct FusedWeights {
     }
   }
 
-  /// Names that the three parts of a fused tensor may have.
+  /// Returns possible names of the three parts of a fused tensor.
   private static func candidates(for name: String) -> [[String]] {
     let components = name.split(separator: ".", omittingEmptySubsequences: false)
     guard let last = components.last else { return [] }
-    // PyTorch's own attention joins the two by an underscore: `in_proj_weight`.
+    // PyTorch's own attention joins the two with an underscore: `in_proj_weight`.
     for (suffix, separator) in [("weight", "."), ("bias", "."), ("weight", "_"), ("bias", "_")] {
       let parent: [Substring]
       let own: String
@@ -80,7 +82,7 @@ struct FusedWeights {
     return []
   }
 
-  /// Whether the parts' rows, stacked, have the type and shape of the fused tensor.
+  /// Whether the stacked rows of the parts have the type and shape of the fused tensor.
   private static func fits(_ fused: Tensor, _ parts: [Tensor]) -> Bool {
     let dimensions = fused.shape.dimensions
     guard let rows = dimensions.first, fused.elementType.byteWidth != nil else { return false }

@@ -1,26 +1,27 @@
 import Glibc
 import Storage
 
-/// How the names of one file become those of another: prefixes that are left out, and replacements.
+/// A mapping of the names of one file to those of another: removed prefixes and replacements.
 public struct NameMap: Sendable {
-  /// Beginnings that are left out of the names of both files, such as `module.`; of each name the
-  /// first that it has.
+  /// Prefixes that are removed from the names of both files, such as `module.`; only the first that
+  /// matches a name is removed.
   public var strippedPrefixes: [String] = []
-  /// Replacements in the names of A, in order.
+  /// Replacements in the names of A, applied in order.
   public var replacements: [Replacement] = []
 
   public init() {}
 
-  /// A regular expression, and what takes the place of every part of a name that it matches.
+  /// A regular expression and the replacement for every match in a name.
   public struct Replacement: Hashable, Sendable {
-    /// As Swift's `Regex` has it: much as in Perl and Python, without lookbehind.
+    /// The pattern in the syntax of Swift's `Regex`: similar to Perl's and Python's, without
+    /// lookbehind.
     public let pattern: String
-    /// `$1` to `$9` stand for what the groups matched, `$0` for all of it.
+    /// The replacement, in which `$1` to `$9` stand for the groups and `$0` for the whole match.
     public let template: String
 
-    /// A replacement; its pattern is compiled to see that it is one.
+    /// Creates a replacement after validating its pattern.
     ///
-    /// - Throws: `ModelError` when `pattern` is no regular expression.
+    /// - Throws: `ModelError` if `pattern` is not a regular expression.
     public init(pattern: String, template: String) throws {
       self.pattern = pattern
       self.template = template
@@ -35,7 +36,7 @@ public struct NameMap: Sendable {
       }
     }
 
-    /// The template with the groups of a match; a backslash before a character stands for that.
+    /// Returns the template with a match's groups inserted; a backslash escapes the next character.
     fileprivate func text(for groups: AnyRegexOutput) -> String {
       var text = ""
       var rest = template[...]
@@ -53,10 +54,10 @@ public struct NameMap: Sendable {
     }
   }
 
-  /// The names of both files after the map, in their order.
+  /// Returns the mapped names of both files, in order.
   ///
-  /// - Throws: `ModelError` when a prefix begins no name, a replacement changes none, or two names
-  ///   of a file become the same.
+  /// - Throws: `ModelError` if a prefix matches no name, a replacement changes no name, or two
+  ///   names of a file become equal.
   func mapped(_ namesA: [String], _ namesB: [String]) throws -> (a: [String], b: [String]) {
     for prefix in strippedPrefixes
     where !(namesA + namesB).contains(where: { $0.hasPrefix(prefix) && $0 != prefix }) {

@@ -1,52 +1,56 @@
 import Formats
 import Glibc
 
-/// How far the numbers of tensor B are from those of tensor A.
+/// The numerical differences between tensor B and tensor A.
 ///
-/// Pairs in which a number is NaN or infinite are left out of everything but the counts. NaN equals
-/// NaN, whatever its bits, unless the comparison tells them apart; zeros of both signs are equal.
+/// Pairs with a NaN or infinite number are excluded from everything but the counts. NaN equals NaN,
+/// whatever its bits, unless the comparison distinguishes them; positive and negative zero are
+/// equal.
 public struct NumberComparison: Codable, Hashable, Sendable {
-  /// Pairs of numbers compared.
+  /// The number of pairs compared.
   public var elementCount: Int
-  /// Pairs that differ by more than the tolerance, or of which only one is NaN or infinite.
+  /// The number of pairs that differ by more than the tolerance, including unequal pairs with a NaN
+  /// or infinite number.
   public var changedElementCount: Int
-  /// `changedElementCount / elementCount`; 0 when there are no elements.
+  /// `changedElementCount / elementCount`; 0 if there are no elements.
   public var changedShare: Double
-  /// Pairs that differ and in which at least one number is NaN or infinite.
+  /// The number of pairs that differ and contain at least one NaN or infinite number.
   public var nonFiniteDifferenceCount: Int
   /// The largest absolute difference, max |b − a|.
   public var maximumAbsolute: Double
-  /// max |b − a| / |a| over the pairs with b ≠ a; infinite when a is zero in one of them.
+  /// max |b − a| / |a| over the pairs with b ≠ a; infinite if a is zero in one of them.
   public var maximumRelative: Double
-  /// The root mean square difference, √(mean (b − a)²).
+  /// The root-mean-square difference, √(mean (b − a)²).
   public var rootMeanSquare: Double
-  /// Σ(b − a)² / Σa²: 0 when nothing differs, infinite when only a is zero.
+  /// Σ(b − a)² / Σa²: 0 if nothing differs, infinite if only a is zero.
   public var normalizedMeanSquare: Double
-  /// 10 log₁₀(Σa² / Σ(b − a)²) in decibels; infinite when nothing differs.
+  /// 10 log₁₀(Σa² / Σ(b − a)²) in decibels; infinite if nothing differs.
   public var signalToNoise: Double
-  /// Σab / √(Σa² Σb²): 1 when both are zero, 0 when one is; `nil` when products of the numbers lie
+  /// Σab / √(Σa² Σb²): 1 if both are zero, 0 if one is; `nil` if products of the numbers lie
   /// outside the range of `Double`.
   public var cosine: Double?
-  /// The most floating-point numbers of the tensors' type that lie between a and b, b counted;
-  /// `nil` unless both tensors are of one IEEE type: float16, bfloat16, float32 or float64.
+  /// The largest distance between a and b in floating-point numbers of the tensors' type; `nil`
+  /// unless both tensors have the same IEEE type: float16, bfloat16, float32 or float64.
   public var maximumUnitsInLastPlace: UInt64?
-  /// How often which magnitudes of b − a occur; `nil` when nothing differs.
+  /// The distribution of the magnitudes of b − a; `nil` if nothing differs.
   public var histogram: ChangeHistogram?
 }
 
-/// How many differences lie between neighbouring powers of two.
+/// The number of differences between consecutive powers of two.
 public struct ChangeHistogram: Codable, Hashable, Sendable {
-  /// `counts[0]` is of 0 < |b − a| < 2^(lowestExponent + 1), `counts[i]` of those from
-  /// 2^(lowestExponent + i) to twice that.
+  /// The exponent of the first bin. `counts[0]` counts 0 < |b − a| < 2^(lowestExponent + 1), and
+  /// `counts[i]` counts magnitudes from 2^(lowestExponent + i) to twice that.
   public var lowestExponent: Int
-  /// At most 32 bins; smaller differences are counted in the first.
+  /// The counts in at most 32 bins; the first includes all smaller differences.
   public var counts: [Int]
 
-  /// Bins from the largest difference on: a factor of 2³².
+  /// The largest number of bins, which together cover a factor of 2³² below the largest difference.
   static let binLimit = 32
 
-  /// - Parameter counts: of each exponent from `lowestExponent` on.
-  /// - Returns: `nil` when there are none.
+  /// Creates a histogram.
+  ///
+  /// - Parameter counts: The counts for each exponent from `lowestExponent` on.
+  /// - Returns: `nil` if all counts are zero.
   init?(lowestExponent: Int, counts: [Int]) {
     guard let first = counts.firstIndex(where: { $0 > 0 }),
       let last = counts.lastIndex(where: { $0 > 0 })
@@ -58,13 +62,14 @@ public struct ChangeHistogram: Codable, Hashable, Sendable {
   }
 }
 
-/// Sums up a `NumberComparison` piece by piece. Pieces that are summed apart and then joined in order
-/// give the same on any number of threads.
+/// Accumulates a `NumberComparison` in pieces. Pieces accumulated separately and then joined in
+/// order give the same result on any number of threads.
 struct NumberComparisonSum: Sendable {
   let tolerance: Double
   /// Whether NaN differs from NaN.
   let distinguishesNaN: Bool
-  /// How far apart two numbers are, in units of their type's last place.
+  /// The type in which distances in units in the last place are measured; `nil` to not measure
+  /// them.
   let unitsInLastPlace: UnitsInLastPlace?
   private var elementCount = 0
   private var finiteCount = 0
@@ -77,10 +82,12 @@ struct NumberComparisonSum: Sendable {
   private var signalA = SquareSum()
   private var signalB = SquareSum()
   private var product = 0.0
-  /// Differences by their binary exponent.
+  /// The number of differences by binary exponent.
   private var exponents: [Int: Int] = [:]
 
-  /// - Parameter tolerance: absolute differences up to this many are none.
+  /// Creates an empty sum.
+  ///
+  /// - Parameter tolerance: The largest absolute difference that is ignored.
   init(tolerance: Double, distinguishesNaN: Bool, unitsInLastPlace: UnitsInLastPlace?) {
     self.tolerance = tolerance
     self.distinguishesNaN = distinguishesNaN
@@ -89,11 +96,11 @@ struct NumberComparisonSum: Sendable {
 
   /// Adds pairs of elements.
   ///
-  /// - Parameter differences: b − a where doubles cannot hold it: of 64-bit integers.
+  /// - Parameter differences: b − a for 64-bit integers, which doubles cannot represent exactly.
   mutating func add(_ a: [Double], _ b: [Double], differences: [Double]? = nil) {
     precondition(a.count == b.count, "pairs of elements come from equally many")
     elementCount += a.count
-    // Exponents of doubles, subnormal ones included, are from -1074 to 1023.
+    // Exponents of doubles, including subnormal ones, are from -1074 to 1023.
     var counts = [Int](repeating: 0, count: 1074 + 1024)
     a.withUnsafeBufferPointer { a in
       b.withUnsafeBufferPointer { b in
@@ -137,7 +144,7 @@ struct NumberComparisonSum: Sendable {
     if magnitude.isFinite { counts[Int(magnitude.exponent) + 1074] += 1 }
   }
 
-  /// Adds what comes after.
+  /// Adds the sum of the pieces that follow.
   mutating func add(_ other: NumberComparisonSum) {
     elementCount += other.elementCount
     finiteCount += other.finiteCount
@@ -181,12 +188,13 @@ struct NumberComparisonSum: Sendable {
   }
 }
 
-/// A sum of squares that neither overflows nor vanishes for any finite numbers.
+/// A sum of squares that neither overflows nor underflows for any finite numbers.
 ///
-/// Large, ordinary and small numbers are summed apart, after Blue, "A portable Fortran program to
-/// find the Euclidean norm of a vector", ACM TOMS 4(1), 1978.
+/// Large, ordinary and small numbers are summed separately, after Blue, "A portable Fortran program
+/// to find the Euclidean norm of a vector", ACM TOMS 4(1), 1978.
 private struct SquareSum: Sendable {
-  /// Brings large numbers, and by its inverse small ones, to where their squares are normal.
+  /// A factor that scales large numbers, and whose inverse scales small ones, so that their squares
+  /// are normal.
   private static let unit = 0x1p-600
   private static let large = 0x1p480
   static let small = 0x1p-480
@@ -223,13 +231,15 @@ private struct SquareSum: Sendable {
   }
 }
 
-/// Counts the floating-point numbers of a type from one to another.
+/// Measures distances in floating-point numbers of a type.
 ///
-/// Numbers of one sign are ordered as their bits are, so the count is the difference of the bits;
-/// across zero, the sum of the magnitudes' bits. Both zeros are one number.
+/// Numbers of one sign are ordered like their bits, so the distance is the difference of the bits;
+/// across zero it is the sum of the magnitudes' bits. Both zeros count as one number.
 enum UnitsInLastPlace: Sendable {
   case float16, bfloat16, float32, float64
 
+  /// Creates the measure for a type.
+  ///
   /// - Returns: `nil` for all types but these four.
   init?(_ elementType: ElementType) {
     switch elementType {
@@ -241,7 +251,7 @@ enum UnitsInLastPlace: Sendable {
     }
   }
 
-  /// How many steps from `a` to `b`, both finite and exact in the type.
+  /// Returns the number of steps from `a` to `b`, both finite and exact in the type.
   func distance(_ a: Double, _ b: Double) -> UInt64 {
     let (x, y) = (magnitudeBits(a), magnitudeBits(b))
     return a.sign == b.sign ? max(x, y) - min(x, y) : x + y

@@ -4,20 +4,22 @@ import OrderedCollections
 import Reports
 import Storage
 
-/// Which tensor of A is compared with which of B.
+/// The assignment of tensors of A to tensors of B.
 struct Pairing {
-  /// Tensors of the same name, then parts of fused ones.
+  /// Tensors with the same name, then parts of fused ones.
   private(set) var pairs: [TensorPair] = []
-  /// Tensors that one file has fused and the other split; their parts are among the pairs.
+  /// Tensors fused in one file and split in the other, whose parts are among the pairs.
   private(set) var relaid: [RelaidTensor] = []
   private(set) var onlyInA: [NamedTensor]
   private(set) var onlyInB: [NamedTensor]
-  /// All tensors that take part.
+  /// All tensors that are compared.
   let all: (a: [NamedTensor], b: [NamedTensor])
 
   var hasTensors: Bool { !all.a.isEmpty || !all.b.isEmpty }
 
-  /// - Throws: `ModelError` when a glob or a part of the name map matches nothing.
+  /// Pairs the tensors of two archives.
+  ///
+  /// - Throws: `ModelError` if a glob or a part of the name map matches nothing.
   init(_ a: TensorArchive, _ b: TensorArchive, options: DiffReport.Options) throws {
     let (all, isIncluded) = try Self.named(a, b, options)
     self.all = (all.a.filter(isIncluded), all.b.filter(isIncluded))
@@ -59,7 +61,7 @@ struct Pairing {
     }
   }
 
-  /// Takes tensors that were found under another name from what only one file has.
+  /// Removes renamed tensors from those found in only one file.
   mutating func remove(_ renamed: [TensorPair]) {
     let (a, b) = (Set(renamed.map(\.a.original)), Set(renamed.map(\.b.original)))
     onlyInA.removeAll { a.contains($0.original) }
@@ -97,11 +99,11 @@ struct Pairing {
   }
 }
 
-/// A tensor by the names it has: its own, and the one that both files' names are compared by.
+/// A tensor with its original name and the name used for comparison.
 struct NamedTensor: Sendable {
-  /// As the file has it.
+  /// The name in the file.
   let original: String
-  /// After the name map.
+  /// The name after applying the name map.
   let name: String
   let tensor: Tensor
 
@@ -117,11 +119,11 @@ struct TensorPair: Sendable {
   let a: NamedTensor
   let b: NamedTensor
 
-  /// What loading both takes.
+  /// The number of bytes that loading both takes.
   var byteCount: Int { a.tensor.byteCount + b.tensor.byteCount }
 }
 
-/// Pairs tensors that only one archive names with equal ones of another name.
+/// Pairs tensors whose names are in only one archive with equal tensors of other names.
 struct RenameSearch {
   let threads: Int
   let budget: MemoryBudget
@@ -133,10 +135,10 @@ struct RenameSearch {
     let digest: Int
   }
 
-  /// Equal tensors of which there are several are paired in the order of their archives. Empty
-  /// tensors are left alone.
+  /// Pairs equal tensors. Several equal ones are paired in the order of their archives; empty
+  /// tensors are ignored.
   ///
-  /// - Returns: pairs in the order of `a`.
+  /// - Returns: The pairs in the order of `a`.
   func pairs(_ a: [NamedTensor], _ b: [NamedTensor]) throws -> [TensorPair] {
     let common = Set(a.map(Self.outline)).intersection(b.map(Self.outline))
     let contentsA = try contents(of: a, outlines: common)
@@ -183,20 +185,22 @@ struct RenameSearch {
     }
   }
 
-  /// A digest alone proves nothing.
+  /// Compares the bytes, because equal digests prove nothing.
   private static func isEqual(_ a: NamedTensor, _ b: NamedTensor) throws -> Bool {
     try a.tensor.comparableBytes().elementsEqual(try b.tensor.comparableBytes())
   }
 }
 
-/// Every tensor, value and text of a model file, one a line: what `git diff` compares when it is told
-/// to turn model files into text.
+/// A listing with one line per tensor, value and metadata text of a model file, which `git diff`
+/// compares if it is configured to convert model files to text.
 package struct ArchiveListing: Sendable {
-  /// Lines without line ends: tensors in the file's order, then values, then metadata.
+  /// The lines without line breaks: tensors in file order, then values, then metadata.
   package let lines: [String]
 
-  /// - Parameter threads: at least 1; the lines do not depend on it.
-  /// - Throws: `ModelError` when a tensor cannot be read.
+  /// Lists an archive.
+  ///
+  /// - Parameter threads: The number of threads, at least 1; the lines do not depend on it.
+  /// - Throws: `ModelError` if a tensor cannot be read.
   package init(_ archive: TensorArchive, threads: Int) throws {
     let tensors = Array(archive.tensors)
     let budget = MemoryBudget(limit: max(1 << 26, tensors.map(\.value.byteCount).max() ?? 0))

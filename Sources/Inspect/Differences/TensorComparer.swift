@@ -2,28 +2,30 @@ import Formats
 import LinearAlgebra
 import Storage
 
-/// Compares two tensors piece by piece, so that memory does not grow with them beyond their bytes.
+/// Compares two tensors piece by piece, in memory bounded by their bytes.
 struct TensorComparer: Sendable {
-  /// Absolute differences up to this many are none.
+  /// The largest absolute difference that is ignored.
   let tolerance: Double
-  /// Whether an element type of its own makes a tensor differ.
+  /// Whether a different element type is ignored.
   let ignoresElementTypes: Bool
   /// Whether NaN differs from NaN.
   let distinguishesNaN: Bool
   let includesConditionNumbers: Bool
-  /// For the pieces of one tensor.
+  /// The number of threads for the pieces of one tensor.
   let threads: Int
 
   enum Outcome: Sendable {
-    /// Equal shapes, equal element types unless these are ignored, and no number that differs by
+    /// Equal shapes, equal element types unless these are ignored, and no numbers that differ by
     /// more than the tolerance.
     case same
-    /// As `same` once rows and columns of B are exchanged.
+    /// Equal after exchanging rows and columns of B.
     case transposed
     case different(TensorDifference)
   }
 
-  /// - Throws: `ModelError` when a tensor cannot be read.
+  /// Compares a pair of tensors.
+  ///
+  /// - Throws: `ModelError` if a tensor cannot be read.
   func compare(_ pair: TensorPair) throws -> Outcome {
     let (a, b) = (pair.a.tensor, pair.b.tensor)
     guard a.unreadableType == nil, b.unreadableType == nil else { return try compareStored(pair) }
@@ -57,8 +59,8 @@ struct TensorComparer: Sendable {
     return .different(difference)
   }
 
-  /// Tensors of which one at least cannot be read: equal bytes of one type are equal, whatever they
-  /// stand for.
+  /// Compares tensors at least one of which cannot be decoded: equal bytes of the same type are
+  /// equal, whatever they represent.
   private func compareStored(_ pair: TensorPair) throws -> Outcome {
     let (a, b) = (pair.a.tensor, pair.b.tensor)
     var difference = Self.difference(pair, a.shape == b.shape ? .elementType : .shape)
@@ -76,7 +78,7 @@ struct TensorComparer: Sendable {
     return .different(difference)
   }
 
-  /// Shapes that differ may still be those of a matrix and its transpose.
+  /// Compares tensors of different shapes, which may be those of a matrix and its transpose.
   private func compareShapes(_ pair: TensorPair) throws -> Outcome {
     let (a, b) = (pair.a.tensor, pair.b.tensor)
     var difference = Self.difference(pair, .shape)
@@ -94,7 +96,7 @@ struct TensorComparer: Sendable {
     return .different(difference)
   }
 
-  /// Whether byte-equal tensors may still differ.
+  /// Whether tensors with equal bytes may still differ.
   private func mayHoldNaN(_ type: ElementType) -> Bool {
     distinguishesNaN && type.componentType?.isFloatingPoint == true
   }
@@ -109,7 +111,8 @@ struct TensorComparer: Sendable {
     }.allSatisfy { $0 }
   }
 
-  /// Elements of a piece: a multiple of 4, so that pieces of 6-bit elements are whole bytes.
+  /// The number of elements per piece: a multiple of 4, so that pieces of 6-bit elements are whole
+  /// bytes.
   private static let pieceLength = 1 << 16
 
   private func compare(
@@ -134,8 +137,8 @@ struct TensorComparer: Sendable {
     return sums.reduce(into: empty) { $0.add($1) }.comparison
   }
 
-  /// The elements of `range` as a vector. The last piece of a type narrower than a byte ends with
-  /// the tensor, which fills whole bytes.
+  /// Returns the elements of `range` as a vector. The last piece of a type narrower than a byte
+  /// ends with the tensor, which fills whole bytes.
   private static func piece(_ range: Range<Int>, of bytes: SharedBytes, _ type: ElementType) throws
     -> Tensor
   {
@@ -147,7 +150,8 @@ struct TensorComparer: Sendable {
     return try Tensor(elementType: type, shape: shape, bytes: bytes.slice(start..<end))
   }
 
-  /// b − a of 64-bit integers, which doubles hold only up to 2^53; `nil` for all other types.
+  /// Returns b − a for 64-bit integers, which doubles represent only up to 2^53; `nil` for other
+  /// types.
   private static func exactDifferences(_ a: Tensor, _ b: Tensor) throws -> [Double]? {
     guard a.elementType.isInteger, b.elementType.isInteger,
       max(a.elementType.bitWidth, b.elementType.bitWidth) == 64
@@ -170,18 +174,19 @@ struct TensorComparer: Sendable {
   }
 }
 
-/// What two matrices have in common, or not, beyond their elements one by one.
+/// Comparisons of matrices beyond individual elements.
 extension TensorComparer {
   /// Whether `b` holds the elements of the matrix `a` with rows and columns exchanged.
   ///
-  /// - Parameter tensor: what `a` are the bytes of.
+  /// - Parameter tensor: The tensor that `a` is the content of.
   static func isTransposed(_ a: SharedBytes, _ b: SharedBytes, _ tensor: Tensor) throws -> Bool {
     guard tensor.shape.rank == 2, tensor.elementType.byteWidth != nil, a.count == b.count else {
       return false
     }
     let (rows, columns) = (tensor.shape.dimensions[0], tensor.shape.dimensions[1])
     guard rows > 1, columns > 1 else { return false }
-    // B is [columns, rows]; its first row is A's first column, which tells most others at once.
+    // B is [columns, rows]; comparing its first row with A's first column rejects most others
+    // early.
     let turned = try Tensor(
       elementType: tensor.elementType, shape: tensor.shape, storage: TensorStorage(b),
       elementOffset: 0, strides: [1, rows])
@@ -194,9 +199,9 @@ extension TensorComparer {
     return try turned.bytes().elementsEqual(a)
   }
 
-  /// The condition numbers of a pair of floating-point matrices.
+  /// Returns the condition numbers of a pair of floating-point matrices.
   ///
-  /// - Returns: `nil` for other tensors, and where elements are not finite.
+  /// - Returns: `nil` for other tensors, and if an element is not finite.
   func conditionNumbers(_ pair: TensorPair) throws -> TensorDifference.ConditionNumbers? {
     guard let a = try Self.conditionNumber(pair.a), let b = try Self.conditionNumber(pair.b) else {
       return nil
@@ -240,7 +245,7 @@ extension TensorComparer {
 }
 
 extension ElementType {
-  /// The real type whose numbers the elements consist of; `nil` for uninterpreted bits.
+  /// The real type that the elements consist of; `nil` for uninterpreted bits.
   var componentType: ElementType? {
     switch self {
     case .complex32: .float16

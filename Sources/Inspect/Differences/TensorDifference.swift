@@ -1,23 +1,23 @@
 import Formats
 import Storage
 
-/// How a tensor that both archives have differs.
+/// The difference between two tensors that both archives contain.
 public struct TensorDifference: Codable, Hashable, Sendable {
-  /// What differs; the first that applies.
+  /// The first property that differs.
   public enum Kind: String, Codable, Sendable {
-    /// The shapes, so that no numbers are compared.
+    /// The shapes, in which case no numbers are compared.
     case shape
-    /// The element types; `numbers` says whether the values do, too.
+    /// The element types; `numbers` shows whether the values differ as well.
     case elementType
-    /// The values alone.
+    /// Only the values.
     case values
   }
 
   /// A tensor's type and shape on one side.
   public struct Side: Codable, Hashable, Sendable {
-    /// As `ElementType.rawValue`; the file's own name of a type that cannot be read.
+    /// The element type as `ElementType.rawValue`, or the file's own name of an unreadable type.
     public var elementType: String
-    /// Dimensions, outermost first.
+    /// The dimensions, outermost first.
     public var shape: [Int]
   }
 
@@ -29,51 +29,51 @@ public struct TensorDifference: Codable, Hashable, Sendable {
     public var b: Double
   }
 
-  /// The name in A; a part of a fused tensor has its label behind it, as in `qkv.weight[q]`.
+  /// The name in A; part of a fused tensor has a label, as in `qkv.weight[q]`.
   public var name: String
-  /// The name in B, where it is another one.
+  /// The name in B if it is different.
   public var nameB: String?
-  /// What differs.
+  /// The first property that differs.
   public var kind: Kind
   /// The tensor's type and shape in A.
   public var a: Side
   /// The tensor's type and shape in B.
   public var b: Side
-  /// `nil` when the shapes differ or the elements are not numbers.
+  /// The numerical differences; `nil` if the shapes differ or the elements are not numbers.
   public var numbers: NumberComparison?
-  /// `nil` unless asked for, and for tensors that are no matrices or not finite.
+  /// The condition numbers; `nil` unless requested, and for tensors that are not finite matrices.
   public var conditionNumbers: ConditionNumbers?
-  /// What to know of the comparison, such as why there are no numbers; `nil` mostly.
+  /// A remark on the comparison, such as why there are no numbers; usually `nil`.
   public var note: String?
 }
 
-/// A tensor that only one archive names.
+/// A tensor that only one archive contains.
 public struct UnmatchedTensor: Codable, Hashable, Sendable {
   /// The name in its file.
   public var name: String
-  /// As `ElementType.rawValue`.
+  /// The element type as `ElementType.rawValue`.
   public var elementType: String
-  /// Dimensions, outermost first.
+  /// The dimensions, outermost first.
   public var shape: [Int]
 }
 
-/// A tensor that each archive names otherwise, with equal type, shape and bytes.
+/// A tensor with different names in the archives, but equal type, shape and bytes.
 public struct RenamedTensor: Codable, Hashable, Sendable {
   /// The name in A.
   public var nameA: String
   /// The name in B.
   public var nameB: String
-  /// As `ElementType.rawValue`.
+  /// The element type as `ElementType.rawValue`.
   public var elementType: String
-  /// Dimensions, outermost first.
+  /// The dimensions, outermost first.
   public var shape: [Int]
 }
 
-/// A tensor that each archive lays out otherwise.
+/// A tensor with different layouts in the archives.
 ///
-/// Whether the values of split and fused parts differ, `DiffReport.changed` says.
+/// `DiffReport.changed` shows whether the values of split and fused parts differ.
 public struct RelaidTensor: Codable, Hashable, Sendable {
-  /// What was done to get from A to B.
+  /// The change of layout from A to B.
   public enum Change: String, Codable, Sendable {
     /// B has the same numbers with rows and columns exchanged.
     case transposed
@@ -87,24 +87,24 @@ public struct RelaidTensor: Codable, Hashable, Sendable {
   public var namesA: [String]
   /// The tensors in B: one, or query, key and value.
   public var namesB: [String]
-  /// What was done to get from A to B.
+  /// The change of layout from A to B.
   public var change: Change
 }
 
-/// A value or a metadata text that differs; `nil` where one side has none.
+/// A value or a metadata text that differs; `nil` on a side that lacks it.
 public struct ValueDifference: Codable, Hashable, Sendable {
   /// The full name of the value, or the key of the metadata.
   public var name: String
-  /// The value in A as text; `nil` where A has none.
+  /// The value in A as text; `nil` if A lacks it.
   public var a: String?
-  /// The value in B as text; `nil` where B has none.
+  /// The value in B as text; `nil` if B lacks it.
   public var b: String?
 }
 
 extension ValueDifference {
-  /// Entries that differ or that only one side has, in the order of `names`.
+  /// Returns entries that differ or exist on only one side, in the order of `names`.
   ///
-  /// - Parameter names: of both sides; a repeated name counts where it occurs first.
+  /// - Parameter names: The names of both sides; repetitions are ignored.
   static func all<Value>(
     names: [String], a: (String) -> Value?, b: (String) -> Value?,
     isEqual: (Value, Value) -> Bool, describe: (Value) -> String
@@ -120,7 +120,7 @@ extension ValueDifference {
 }
 
 extension ArchiveValue {
-  /// Equality in which NaN equals NaN unless told otherwise.
+  /// Whether both values are equal, where NaN equals NaN unless it is distinguished.
   func isIdentical(to other: ArchiveValue, distinguishesNaN: Bool = false) -> Bool {
     func isIdentical(_ x: Double, _ y: Double) -> Bool {
       x == y || (!distinguishesNaN && x.isNaN && y.isNaN)
@@ -133,15 +133,15 @@ extension ArchiveValue {
     }
   }
 
-  /// A description in which different values differ: long bytes are shown by their start and a
-  /// digest.
+  /// A description that distinguishes different values: long byte strings are shown by their start
+  /// and a digest.
   var fullDescription: String {
     guard case .bytes(let bytes) = self else { return description }
     let shown = bytes.prefix(8).map { byte in
       (byte < 16 ? "0" : "") + String(byte, radix: 16)
     }.joined()
     guard bytes.count > 8 else { return "0x\(shown)" }
-    // FNV-1a, 64 bits: the same in every run.
+    // 64-bit FNV-1a, which is the same in every run.
     let digest = bytes.reduce(0xcbf2_9ce4_8422_2325 as UInt64) {
       ($0 ^ UInt64($1)) &* 0x100_0000_01b3
     }

@@ -1,11 +1,11 @@
 import Formats
 import Reports
 
-/// What writing a packed model for another runtime, or reading such a model, kept and changed.
+/// The effects of exporting a packed model for another runtime, or of importing such a model.
 package struct ExportReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 1
 
-  /// Which way the tensors went.
+  /// The direction of the conversion.
   package enum Direction: String, Codable, CaseIterable, Sendable {
     case export
     case `import`
@@ -13,12 +13,12 @@ package struct ExportReport: Codable, Hashable, Sendable {
 
   package let schemaVersion: Int
   package let direction: Direction
-  /// The other format: of the output for exports, of the input for imports.
+  /// The other format: the output's for exports, the input's for imports.
   package let format: String
   package let input: String
   package let inputByteCount: Int
   package let files: [ExportOutcome.File]
-  /// In the input's order.
+  /// The tensors in the input's order.
   package let tensors: [ExportedTensor]
   package let notes: [String]
 
@@ -43,13 +43,13 @@ extension ExportReport: DocumentedReport {
   }
 
   private var title: String {
-    // Only what is planned has no files.
+    // A planned conversion has no files.
     guard let output = files.first?.path else { return "Planned for \(format)" }
     return direction == .export
       ? "Exported for \(format): \(output)" : "Imported from \(format): \(output)"
   }
 
-  /// Of the files, or of the tensors where none are written.
+  /// The size of the files, or of the tensors if no files are written.
   private var outputByteCount: Int {
     files.isEmpty
       ? tensors.reduce(0) { $0 + $1.byteCount } : files.reduce(0) { $0 + $1.byteCount }
@@ -103,7 +103,8 @@ extension ExportReport: DocumentedReport {
       })
   }
 
-  /// Lossy tensors first, the worst before the others; then changed ones; each in the input's order.
+  /// Lossy tensors by descending error, then changed ones, then the rest, each in the input's
+  /// order.
   private var ordered: [ExportedTensor] {
     let lossy = tensors.filter { $0.fidelity == .lossy }.enumerated().sorted { left, right in
       (right.element.largestError, left.offset) < (left.element.largestError, right.offset)

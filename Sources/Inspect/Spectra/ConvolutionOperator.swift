@@ -3,34 +3,35 @@ import Glibc
 import LinearAlgebra
 import Storage
 
-/// A convolution as the linear map of feature maps that it is, with circular padding and stride 1.
+/// A convolution as a linear map of feature maps, with circular padding and stride 1.
 ///
-/// The discrete Fourier transform over a grid of `height · width` places makes it block diagonal: one
-/// complex `[out, in]` matrix a frequency, whose singular values together are exactly those of the
-/// operator `[out·height·width, in·height·width]`. Source: Sedghi, Gupta and Long, "The singular
-/// values of convolutional layers", ICLR 2019, theorem 6.
+/// The discrete Fourier transform over a grid of `height · width` positions makes it block
+/// diagonal, with one complex `[out, in]` matrix per frequency. The singular values of all blocks
+/// are exactly those of the operator `[out·height·width, in·height·width]`. Source: Sedghi, Gupta
+/// and Long, "The singular values of convolutional layers", ICLR 2019, theorem 6.
 public struct ConvolutionOperator: Hashable, Sendable {
-  /// Output channels.
+  /// The number of output channels.
   public let outputs: Int
-  /// Input channels of each group.
+  /// The number of input channels in each group.
   public let inputs: Int
-  /// Rows of the kernel.
+  /// The number of rows of the kernel.
   public let kernelHeight: Int
-  /// Columns of the kernel.
+  /// The number of columns of the kernel.
   public let kernelWidth: Int
-  /// Groups of channels that do not mix, so that the operator is block diagonal: 1 for an ordinary
-  /// convolution, as many as channels for a depthwise one.
+  /// The number of channel groups that do not mix, which make the operator block diagonal: 1 for an
+  /// ordinary convolution, the number of channels for a depthwise one.
   public let groups: Int
-  /// `[outputs, inputs, kernelHeight, kernelWidth]`, row-major.
+  /// The weights `[outputs, inputs, kernelHeight, kernelWidth]`, row-major.
   public let weights: [Double]
 
-  /// The operator of a convolution's weights `[outputs, inputs, kernelHeight, kernelWidth]`.
+  /// Creates the operator of a convolution with weights
+  /// `[outputs, inputs, kernelHeight, kernelWidth]`.
   ///
   /// - Parameters:
-  ///   - outputs: of all groups together.
-  ///   - inputs: of one group.
-  ///   - groups: how many there are.
-  /// - Precondition: the counts are positive and agree, and groups divide the outputs.
+  ///   - outputs: The number of output channels in all groups together.
+  ///   - inputs: The number of input channels in one group.
+  ///   - groups: The number of groups.
+  /// - Precondition: The counts are positive and agree, and `groups` divides `outputs`.
   public init(
     outputs: Int, inputs: Int, kernelHeight: Int, kernelWidth: Int, groups: Int = 1,
     weights: [Double]
@@ -49,11 +50,11 @@ public struct ConvolutionOperator: Hashable, Sendable {
     self.weights = weights
   }
 
-  /// The size of the feature maps that the operator works on, in pixels.
+  /// The size of the operator's feature maps in pixels.
   public struct Grid: Codable, Hashable, Sendable, CustomStringConvertible {
-    /// Columns of the feature maps.
+    /// The number of columns of the feature maps.
     public var width: Int
-    /// Rows of the feature maps.
+    /// The number of rows of the feature maps.
     public var height: Int
 
     public init(width: Int, height: Int) {
@@ -61,7 +62,7 @@ public struct ConvolutionOperator: Hashable, Sendable {
       self.height = height
     }
 
-    /// Reads `64x48`, width first; both from 1 to 1024.
+    /// Parses a size such as `64x48`, width first; both numbers are from 1 to 1024.
     public init?(_ text: String) {
       let parts = text.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
       guard parts.count == 2, let width = parts[0], let height = parts[1],
@@ -73,13 +74,14 @@ public struct ConvolutionOperator: Hashable, Sendable {
     public var description: String { "\(width)x\(height)" }
   }
 
-  /// All `height · width · min(outputs, groups · inputs)` singular values, largest first.
+  /// Returns all `height · width · min(outputs, groups · inputs)` singular values, largest first.
   ///
   /// A kernel larger than the grid wraps around it, as circular padding does.
   ///
   /// - Throws: `LAPACKError`, in particular for NaN and infinite elements.
   public func singularValues(on grid: Grid) throws -> [Double] {
-    // Rows and columns of NaN would be those of a transformed matrix, which mean nothing.
+    // Checks the weights themselves: an error in a transformed matrix would name meaningless
+    // indices.
     _ = try SingularValues(
       of: Matrix(
         rows: outputs, columns: weights.count / outputs,
@@ -87,7 +89,8 @@ public struct ConvolutionOperator: Hashable, Sendable {
     var all: [Double] = []
     for v in 0..<grid.height {
       for u in 0..<grid.width {
-        // Real weights give the opposite frequency the conjugate matrix, with the same values.
+        // Real weights give the opposite frequency the conjugate matrix, with equal singular
+        // values.
         let opposite = (grid.height - v) % grid.height * grid.width + (grid.width - u) % grid.width
         let own = v * grid.width + u
         guard own <= opposite else { continue }
@@ -99,7 +102,7 @@ public struct ConvolutionOperator: Hashable, Sendable {
     return all.sorted(by: >)
   }
 
-  /// Singular values of the blocks of frequency (u, v), one block for each group.
+  /// Returns the singular values of the blocks of frequency (u, v), one block per group.
   private func singularValues(u: Int, v: Int, _ grid: Grid) throws -> [Double] {
     let (real, imaginary) = transformed(u: u, v: v, grid)
     let size = outputs / groups * inputs
@@ -109,8 +112,8 @@ public struct ConvolutionOperator: Hashable, Sendable {
     }
   }
 
-  /// Singular values of one block: those of the real matrix [[Re, −Im], [Im, Re]], which has each of
-  /// them twice. A block of one row or column has one, its norm.
+  /// Returns the singular values of one block: those of the real matrix [[Re, −Im], [Im, Re]],
+  /// which contains each twice. A block with one row or column has a single value, its norm.
   private func singularValues(
     _ real: ArraySlice<Double>, _ imaginary: ArraySlice<Double>
   ) throws -> [Double] {
@@ -137,8 +140,8 @@ public struct ConvolutionOperator: Hashable, Sendable {
     return stride(from: 0, to: doubled.count, by: 2).map { doubled[$0] }
   }
 
-  /// The transform of all kernels at one frequency. Kernels are so small against the grid that the
-  /// sum itself is cheaper than a fast transform of the padded grid.
+  /// Returns the transform of all kernels at one frequency. Kernels are so small compared with the
+  /// grid that direct summation is cheaper than a fast transform of the padded grid.
   private func transformed(u: Int, v: Int, _ grid: Grid) -> (real: [Double], imaginary: [Double]) {
     let factors = (0..<kernelHeight * kernelWidth).map { tap in
       let turns =
@@ -159,26 +162,28 @@ public struct ConvolutionOperator: Hashable, Sendable {
   }
 }
 
-/// How many groups the convolutions of a model have, which no checkpoint says.
+/// The group counts of a model's convolutions, which checkpoints do not record.
 ///
-/// A kernel with one input channel and several outputs is taken for a depthwise one, unless it seems to
-/// be the first layer of a network of one channel. Any other kernel is taken for one group. What was
-/// assumed is said.
+/// A kernel with one input channel and several outputs is assumed to be depthwise, unless it
+/// appears to be the first layer of a single-channel network. Any other kernel is assumed to have
+/// one group. Reports state these assumptions.
 struct ConvolutionGroups {
-  /// The groups of one kernel, and what was assumed of them.
+  /// The group count of one kernel and the assumption behind it.
   struct Decision: Sendable {
     let count: Int
-    /// What was assumed or given; `nil` for an ordinary convolution.
+    /// The assumption or the user's choice; `nil` for an ordinary convolution.
     let remark: String?
   }
 
   private let given: [(glob: NameGlob, count: Int)]
-  /// Kernels in the order of the file.
+  /// The kernels in file order.
   private let kernels: [(name: String, outputs: Int, inputs: Int)]
-  /// Outputs of all weights, also once their channels are shuffled to pixels.
+  /// The output counts of all weights, including those after a pixel shuffle.
   private let outputs: Set<Int>
 
-  /// - Throws: `ModelError` when a pattern matches no weight of four dimensions.
+  /// Collects the kernels of `archive`.
+  ///
+  /// - Throws: `ModelError` if a pattern matches no four-dimensional weight.
   init(_ archive: TensorArchive, given: [(glob: NameGlob, count: Int)]) throws {
     self.given = given
     var kernels: [(name: String, outputs: Int, inputs: Int)] = []
@@ -199,7 +204,9 @@ struct ConvolutionGroups {
     for (glob, _) in given { _ = try kernels.map(\.name).matching([glob]) }
   }
 
-  /// - Throws: `ModelError` when the groups that were given do not divide the outputs.
+  /// Returns the group count of a tensor, or `nil` if it is not a kernel.
+  ///
+  /// - Throws: `ModelError` if the given group count does not divide the outputs.
   func decision(on name: String, _ tensor: Tensor) throws -> Decision? {
     guard tensor.shape.rank == 4, tensor.shape.elementCount > 0 else { return nil }
     let (outputs, inputs) = (tensor.shape.dimensions[0], tensor.shape.dimensions[1])
@@ -229,7 +236,8 @@ struct ConvolutionGroups {
       + "otherwise"
   }
 
-  /// Whether the inputs are no layer's outputs but a part of some, and not the network's input.
+  /// Whether the inputs are a part of some layer's outputs but no layer's outputs, and not the
+  /// network's input.
   private func mayBeGrouped(_ name: String, _ inputs: Int) -> Bool {
     guard !outputs.contains(inputs), kernels.first?.name != name, !Self.isFirst(name) else {
       return false
@@ -237,8 +245,8 @@ struct ConvolutionGroups {
     return outputs.contains { $0 > inputs && $0.isMultiple(of: inputs) }
   }
 
-  /// Whether a kernel of one input channel seems to be a network's first: no other kernel takes
-  /// channels that no layer gives, and the kernel's name or the network's output says so.
+  /// Whether a kernel with one input channel appears to be a network's first: no other kernel needs
+  /// channels that no layer provides, and the kernel's name or the network's output indicates it.
   private func isFirstOfOneChannel(_ name: String) -> Bool {
     let others = kernels.filter { $0.name != name }
     guard !others.contains(where: { $0.inputs > 1 && !outputs.contains($0.inputs) }) else {
@@ -258,7 +266,7 @@ struct ConvolutionGroups {
     "first_conv", "shallow",
   ]
 
-  /// Whether a layer's name says that it is a network's first.
+  /// Whether a layer's name marks it as a network's first.
   private static func isFirst(_ name: String) -> Bool {
     name.split(separator: ".").contains { firstNames.contains(String($0)) }
   }

@@ -1,35 +1,38 @@
 import Glibc
 
-/// What a tensor's elements say by themselves, without a decomposition.
+/// Statistics of a tensor's elements, which need no decomposition.
 ///
-/// Moments and norms are of the finite elements; NaN and infinities are counted.
+/// Moments and norms cover only the finite elements; NaN and infinities are counted.
 public struct ElementStatistics: Codable, Hashable, Sendable {
-  /// The smallest finite element; `nil` when there is none.
+  /// The smallest finite element; `nil` if there are none.
   public var minimum: Double?
-  /// The largest finite element; `nil` when there is none.
+  /// The largest finite element; `nil` if there are none.
   public var maximum: Double?
-  /// The mean of the finite elements; `nil` when there is none.
+  /// The mean of the finite elements; `nil` if there are none.
   public var mean: Double?
-  /// Their standard deviation, of the population: √(mean (w − mean)²); `nil` when there is none.
+  /// Their population standard deviation, √(mean (w − mean)²); `nil` if there are none.
   public var standardDeviation: Double?
-  /// The fourth central moment over the squared variance; 3 for a normal distribution, `nil`
-  /// when all elements are equal.
+  /// The fourth central moment over the squared variance; 3 for a normal distribution, `nil` if all
+  /// elements are equal.
   public var kurtosis: Double?
   /// The share of elements that are zero, 0…1.
   public var zeroShare: Double
-  /// Elements that are NaN.
+  /// The number of NaN elements.
   public var nanCount: Int
-  /// Elements that are infinite, of either sign.
+  /// The number of infinite elements of either sign.
   public var infinityCount: Int
-  /// The largest Euclidean norm of an output channel (a row) over the smallest; infinite when a
-  /// channel is zero, `nil` without channels or finite elements.
+  /// The ratio of the largest to the smallest Euclidean norm of an output channel (a row); infinite
+  /// if only some channels are zero. It is `nil` if all channels are zero, if there are none, or if
+  /// an element is not finite.
   public var channelNormSpread: Double?
-  /// What rounding to 2, 3 and 4 bits would cost; `nil` when there are NaN or infinities.
+  /// The cost of rounding to 2, 3 and 4 bits; `nil` if there are NaN or infinities.
   public var quantization: QuantizationOutlook?
 
+  /// Computes the statistics.
+  ///
   /// - Parameters:
-  ///   - values: row-major.
-  ///   - rows: output channels; 0 when the tensor has none.
+  ///   - values: The elements, row-major.
+  ///   - rows: The number of output channels; 0 if the tensor has none.
   package init(of values: [Double], rows: Int) {
     self = values.withUnsafeBufferPointer { Self($0, rows: rows) }
   }
@@ -55,7 +58,7 @@ public struct ElementStatistics: Codable, Hashable, Sendable {
     guard count > 0 else { return }
     (minimum, maximum) = range
     let mean = sum / count
-    // Deviations in units of the range: their fourth powers neither overflow nor vanish.
+    // Deviations in units of the range, so that fourth powers neither overflow nor underflow.
     let unit = max(range.upper - mean, mean - range.lower)
     var moments = (second: 0.0, fourth: 0.0)
     if unit > 0, unit.isFinite {

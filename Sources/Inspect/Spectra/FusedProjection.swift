@@ -1,27 +1,28 @@
-/// Where the weight of an attention layer holds q, k and v.
+/// The arrangement of q, k and v in the weight of an attention layer.
 enum FusedProjection: Sendable {
   /// Stacked along the output axis.
   case rows
-  /// Side by side, in layers that keep their weights as [inputs, outputs], as GPT-2's `c_attn`.
+  /// Side by side, in layers that store their weights as [inputs, outputs], such as GPT-2's
+  /// `c_attn`.
   case columns
 
   static let labels = ["q", "k", "v"]
 
-  /// What attention layers call three projections in one, where q comes before k before v. (BLOOM
-  /// and GPT-NeoX take turns by head in their `query_key_value`, which is no three matrices.)
+  /// Names of layers that fuse three projections with q before k before v. BLOOM and GPT-NeoX
+  /// interleave them by head in their `query_key_value`, which therefore is not three matrices.
   private static let names: Set<String> = [
     "qkv", "qkv_proj", "to_qkv", "Wqkv", "in_proj", "c_attn",
   ]
 
-  /// Whether a layer of this name has q, k and v in one, by what it is called.
+  /// Whether the name of the layer indicates that it fuses q, k and v.
   static func isNamed(_ tensor: String) -> Bool {
     moduleName(of: tensor).map(names.contains) ?? false
   }
 
-  /// The three parts of a matrix, by the layer's name, or by its shape where it is somewhere inside
-  /// an attention layer and has three times as many outputs as inputs.
+  /// Determines the arrangement of a matrix by the layer's name, or by its shape if it is inside an
+  /// attention layer and has three times as many outputs as inputs.
   ///
-  /// - Returns: `nil` when it is not known for three equal parts.
+  /// - Returns: `nil` unless the matrix is known to consist of three equal parts.
   init?(name: String, rows: Int, columns: Int) {
     guard rows > 0, columns > 0 else { return nil }
     let isInAttention = name.split(separator: ".").dropLast().contains {
@@ -36,7 +37,8 @@ enum FusedProjection: Sendable {
     }
   }
 
-  /// `qkv` of `blocks.0.attn.qkv.weight`, and `in_proj` of `attn.in_proj_weight`.
+  /// Returns the module's name: `qkv` for `blocks.0.attn.qkv.weight`, `in_proj` for
+  /// `attn.in_proj_weight`.
   private static func moduleName(of tensor: String) -> String? {
     let components = tensor.split(separator: ".", omittingEmptySubsequences: false)
     guard let last = components.last else { return nil }
@@ -44,7 +46,7 @@ enum FusedProjection: Sendable {
     return last.hasSuffix("_weight") ? String(last.dropLast("_weight".count)) : nil
   }
 
-  /// Rows and columns of each part.
+  /// Returns the rows and columns of each part.
   func partShape(rows: Int, columns: Int) -> (rows: Int, columns: Int) {
     switch self {
     case .rows: (rows / 3, columns)
@@ -52,7 +54,7 @@ enum FusedProjection: Sendable {
     }
   }
 
-  /// The elements of part `index`, row by row.
+  /// Returns the elements of part `index`, row by row.
   func part(_ index: Int, of values: [Double], rows: Int, columns: Int) -> [Double] {
     switch self {
     case .rows:

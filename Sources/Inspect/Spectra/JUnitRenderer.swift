@@ -1,9 +1,11 @@
-/// Outcomes of rules as JUnit XML, which CI systems show: one test suite a model and rule, one test
-/// case a layer.
+/// Renders outcomes of rules as JUnit XML for CI systems, with one test suite per model and rule
+/// and one test case per layer.
 package struct JUnitRenderer: Sendable {
   package init() {}
 
-  /// - Parameter models: each model's path with the outcomes of its rules.
+  /// Returns the XML document.
+  ///
+  /// - Parameter models: Each model's path with the outcomes of its rules.
   package func render(_ models: [(file: String, outcomes: [RuleOutcome])]) -> String {
     let outcomes = models.flatMap(\.outcomes)
     let cases = outcomes.reduce(0) { $0 + $1.layers.count }
@@ -39,8 +41,8 @@ package struct JUnitRenderer: Sendable {
       """
   }
 
-  /// `text` with XML's own characters as entities; control characters, which XML 1.0 forbids, made
-  /// visible, and its two non-characters left out.
+  /// Returns `text` with XML's special characters as entities, control characters, which XML 1.0
+  /// forbids, made visible, and its two noncharacters replaced by U+FFFD.
   private func escaped(_ text: String) -> String {
     var escaped = ""
     for scalar in text.escapingControlCharacters.unicodeScalars {

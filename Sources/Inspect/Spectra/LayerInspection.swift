@@ -3,20 +3,20 @@ import LinearAlgebra
 import Reports
 import Storage
 
-/// One tensor to be inspected: what it will cost, and its reports.
+/// One tensor to be inspected, with its estimated cost and its reports.
 struct LayerInspection: Sendable {
   let name: String
-  /// The tensor's place in the file.
+  /// The tensor's position in the file.
   let position: Int
   let tensor: Tensor
-  /// How the matrix is three; `nil` when it is seen as one.
+  /// The arrangement of q, k and v in a fused matrix; `nil` for a single matrix.
   private let fusion: FusedProjection?
   let options: ModelReport.Options
-  /// What the tensor was put together from.
+  /// The tensors this one was assembled from.
   private let composition: String?
-  /// Why the elements are codes that say nothing; `nil` for numbers.
+  /// The reason the elements are codes without numerical meaning; `nil` for numbers.
   private let codeObstacle: String?
-  /// How many groups a convolution has; `nil` where the tensor is seen as a matrix.
+  /// The number of groups of a convolution; `nil` if the tensor is treated as a matrix.
   let convolution: ConvolutionGroups.Decision?
 
   init(
@@ -38,21 +38,21 @@ struct LayerInspection: Sendable {
       } : nil
   }
 
-  /// Labels of the parts of the matrix; one unlabelled part otherwise.
+  /// The labels of the matrix's parts, or one unlabelled part.
   var parts: [String?] { fusion == nil ? [nil] : FusedProjection.labels }
 
-  /// Rows and columns of each part; `nil` when the tensor is no matrix.
+  /// The rows and columns of each part; `nil` if the tensor is not a matrix.
   private var partShape: (rows: Int, columns: Int)? {
     guard let (rows, columns) = tensor.shape.matrix else { return nil }
     return fusion?.partShape(rows: rows, columns: columns) ?? (rows, columns)
   }
 
-  /// The grid on which the tensor is seen as a convolution; `nil` when it is seen as a matrix.
+  /// The grid on which the tensor is treated as a convolution; `nil` if it is treated as a matrix.
   private var grid: ConvolutionOperator.Grid? {
     tensor.shape.rank == 4 ? options.convolutionGrid : nil
   }
 
-  /// Proportional to the time that the spectra take.
+  /// An estimate proportional to the time that the spectra take.
   var cost: Double {
     guard obstacle == nil, let (rows, columns) = partShape else { return 0 }
     if let grid {
@@ -65,7 +65,9 @@ struct LayerInspection: Sendable {
     return Double(parts.count * rows) * Double(columns) * Double(min(rows, columns))
   }
 
-  /// - Throws: `ModelError` when the tensor's bytes cannot be read.
+  /// Returns the reports of all parts.
+  ///
+  /// - Throws: `ModelError` if the tensor's bytes cannot be read.
   func reports() throws -> [LayerReport] {
     var reports = parts.map(emptyReport)
     if let obstacle {
@@ -130,7 +132,7 @@ struct LayerInspection: Sendable {
       columns: dimensions[1] * groups * places)
   }
 
-  /// √Σx², scaled by a power of two so that no square overflows or vanishes.
+  /// Returns √Σx², scaled by a power of two to prevent overflow and underflow of squares.
   private static func frobeniusNorm(of values: [Double]) -> Double {
     let largest = values.reduce(0) { max($0, $1.magnitude) }
     guard largest > 0 else { return 0 }
@@ -140,13 +142,13 @@ struct LayerInspection: Sendable {
     return Double(sign: .plus, exponent: exponent, significand: sum.squareRoot())
   }
 
-  /// Whether the elements are numbers that statistics can be made of.
+  /// Whether the elements are numbers suitable for statistics.
   private var isReadable: Bool {
     tensor.unreadableType == nil && codeObstacle == nil && tensor.elementType.isFloatingPoint
       && tensor.shape.elementCount > 0 && memoryNeeded <= options.memoryLimit
   }
 
-  /// Why the tensor has no singular values, known without its elements.
+  /// The reason the tensor has no singular values, as far as it is known without the elements.
   private var obstacle: String? {
     if let reason = tensor.unreadableReason { return reason }
     if let codeObstacle { return codeObstacle }
@@ -166,8 +168,8 @@ struct LayerInspection: Sendable {
     return nil
   }
 
-  /// Bytes at the peak: the elements in double precision, twice, and the Gram matrix or the grid's
-  /// singular values. `Int.max` when that overflows.
+  /// The peak memory in bytes: the elements in double precision, twice, and the Gram matrix or the
+  /// grid's singular values. `Int.max` on overflow.
   private var memoryNeeded: Int {
     let (rows, columns) = tensor.shape.matrix ?? (1, tensor.shape.elementCount)
     let smaller = Double(min(rows, columns))

@@ -1,6 +1,6 @@
 import Reports
 
-/// A number that a layer report may have: what layers are sorted by, and what rules compare.
+/// A number in a layer report, by which layers can be sorted and which rules can compare.
 public enum LayerMetric: String, Codable, Sendable, CaseIterable {
   case bytes, elements, condition
   case sigmaMax = "sigma-max"
@@ -14,7 +14,7 @@ public enum LayerMetric: String, Codable, Sendable, CaseIterable {
   case kurtosis, zeros, nan, infinities, sqnr2, sqnr3, sqnr4
   case referenceCondition = "reference-condition"
 
-  /// The layer's number; `nil` when it has none.
+  /// Returns the layer's number, or `nil` if it has none.
   public func value(of layer: LayerReport) -> Double? {
     switch self {
     case .bytes: Double(layer.byteCount)
@@ -41,8 +41,8 @@ public enum LayerMetric: String, Codable, Sendable, CaseIterable {
     }
   }
 
-  /// Why a layer lacks a number that it should have, so that it does not pass; `nil` where it need not
-  /// have one, as a vector need have no condition number.
+  /// Returns why a layer lacks a number that it should have, so that it fails; `nil` if the number
+  /// is present or not applicable, as the condition number of a vector.
   func obstacle(in layer: LayerReport) -> String? {
     if let value = value(of: layer) { return value.isNaN ? "its \(rawValue) is not a number" : nil }
     switch self {
@@ -63,7 +63,7 @@ public enum LayerMetric: String, Codable, Sendable, CaseIterable {
 
   private var isQuantizationNoise: Bool { [.sqnr2, .sqnr3, .sqnr4].contains(self) }
 
-  /// The name in JSON and CSV.
+  /// The key in JSON and CSV.
   var key: String {
     switch self {
     case .bytes: "byteCount"
@@ -118,12 +118,12 @@ public enum LayerMetric: String, Codable, Sendable, CaseIterable {
     }
   }
 
-  /// The number as reports write it.
+  /// Returns the number as formatted in reports.
   func formatted(_ value: Double) -> String {
     cell(value).formatted(as: kind)
   }
 
-  /// The number as a report's cell.
+  /// Returns the number as a report cell.
   func cell(_ value: Double?) -> ReportCell {
     guard let value else { return .empty }
     switch kind {
@@ -132,7 +132,7 @@ public enum LayerMetric: String, Codable, Sendable, CaseIterable {
     }
   }
 
-  /// What a number may be followed by in a rule, and what it is multiplied by.
+  /// The units that may follow a number in a rule, with their factors.
   var units: [String: Double] {
     switch self {
     case .bytes: ByteUnit.factors

@@ -1,61 +1,63 @@
 import LinearAlgebra
 
-/// What a model report says about one tensor, or about one of q, k and v of a fused tensor.
+/// The report on one tensor, or on one of q, k and v of a fused tensor.
 ///
-/// Quantities that the tensor has not are `nil`, and then `note` says why.
+/// Quantities that do not apply to the tensor are `nil`, and `note` gives the reason.
 public struct LayerReport: Codable, Hashable, Sendable {
   /// The tensor's name in the file.
   public var name: String
-  /// The tensor's place among the file's tensors, from 0: the depth of the layer, in most files.
+  /// The tensor's position in the file, from 0; in most files, the depth of the layer.
   public var position: Int
-  /// `q`, `k` or `v` when the tensor is seen as three matrices.
+  /// `q`, `k` or `v` if the tensor is treated as three matrices.
   public var part: String?
-  /// As `ElementType.rawValue`.
+  /// The element type as `ElementType.rawValue`.
   public var elementType: String
-  /// Dimensions of the whole tensor, outermost first, for a part, too.
+  /// The dimensions of the whole tensor, outermost first, even for a part.
   public var shape: [Int]
-  /// `[rows, columns]` of the weight matrix: `[out, in]`, for a convolution `[out, in·kh·kw]`.
+  /// `[rows, columns]` of the weight matrix: `[out, in]`, or `[out, in·kh·kw]` for a convolution.
   public var matrix: [Int]?
-  /// What the singular values are of, where that is not `matrix`: `circular convolution on 64x64`.
+  /// The operator that the singular values belong to, if it is not `matrix`:
+  /// `circular convolution on 64x64`.
   public var view: String?
-  /// What the tensor was put together from, or what it belongs to; `nil` for a tensor by itself.
+  /// The tensors this one was assembled from or belongs to; `nil` for an independent tensor.
   public var composition: String?
-  /// Elements of the tensor, or of the part.
+  /// The number of elements of the tensor or part.
   public var elementCount: Int
-  /// Bytes of those elements in their type, as the file's reader gives them.
+  /// The bytes of those elements in their type, as the file's reader provides them.
   public var byteCount: Int
 
-  /// The largest singular value; `nil` for what is no matrix, or not finite.
+  /// The largest singular value; `nil` if the tensor is not a matrix or not finite.
   public var sigmaMax: Double?
-  /// The smallest of the `min(rows, columns)` singular values; `nil` likewise.
+  /// The smallest of the `min(rows, columns)` singular values; `nil` in the same cases.
   public var sigmaMin: Double?
-  /// σ_max / σ_min, infinite when the matrix is rank-deficient; see `Spectrum.conditionNumber`.
+  /// σ_max / σ_min, infinite if the matrix is rank-deficient; see `Spectrum.conditionNumber`.
   public var conditionNumber: Double?
   /// ‖W‖_F² / σ_max²; see `Spectrum.stableRank`.
   public var stableRank: Double?
-  /// exp of the spectral entropy; see `Spectrum.effectiveRank`. `nil` with the extremes alone.
+  /// exp of the spectral entropy; see `Spectrum.effectiveRank`. `nil` if only extremes were
+  /// computed.
   public var effectiveRank: Double?
-  /// How many singular values are above `rankTolerance`; `nil` with the extremes alone.
+  /// The number of singular values above `rankTolerance`; `nil` if only extremes were computed.
   public var numericalRank: Int?
   /// The Frobenius norm, √Σσ².
   public var frobeniusNorm: Double?
-  /// In nats; see `Spectrum.spectralEntropy`.
+  /// The spectral entropy in nats; see `Spectrum.spectralEntropy`.
   public var spectralEntropy: Double?
-  /// The nuclear norm, Σσ; `nil` with the extremes alone.
+  /// The nuclear norm, Σσ; `nil` if only extremes were computed.
   public var nuclearNorm: Double?
-  /// Singular values up to this one count as zero.
+  /// The largest singular value that counts as zero.
   public var rankTolerance: Double?
-  /// The power law of the eigenvalues σ²; absent for fewer than 8 of them.
+  /// The power law of the eigenvalues σ²; `nil` for fewer than 8 of them.
   public var powerLaw: PowerLawFit?
-  /// Up to 32 of the singular values, evenly spread over their ranks, largest first.
+  /// Up to 32 of the singular values, evenly spaced by rank, largest first.
   public var spectrumOutline: [Double]?
-  /// What the elements say by themselves; absent when only the extremes were asked for.
+  /// Statistics of the elements; `nil` if only extremes were requested.
   public var statistics: ElementStatistics?
-  /// The same layer of the reference, when there is one.
+  /// The same layer of the reference, if there is one.
   public var reference: ReferenceLayer?
-  /// All singular values, largest first, when asked for.
+  /// All singular values, largest first, if requested.
   public var singularValues: [Double]?
-  /// Why there are no singular values.
+  /// The reason there are no singular values.
   public var note: String?
 
   package init(
@@ -73,10 +75,10 @@ public struct LayerReport: Codable, Hashable, Sendable {
     self.byteCount = byteCount
   }
 
-  /// The name with the part, as people read it.
+  /// The name with the part, formatted for people.
   package var title: String { part.map { "\(name) [\($0)]" } ?? name }
 
-  /// What tells the layer from all others of its model.
+  /// The key that distinguishes the layer from all others of its model.
   var identity: [String] { [name] + (part.map { [$0] } ?? []) }
 
   mutating func set(_ spectrum: Spectrum, includesSingularValues: Bool) {
@@ -102,16 +104,16 @@ public struct ReferenceLayer: Codable, Hashable, Sendable {
   public var sigmaMax: Double?
   /// The smallest singular value.
   public var sigmaMin: Double?
-  /// σ_max / σ_min; infinite when the matrix is rank-deficient.
+  /// σ_max / σ_min; infinite if the matrix is rank-deficient.
   public var conditionNumber: Double?
-  /// Why there are no singular values; `nil` where there are.
+  /// The reason there are no singular values; `nil` if there are.
   public var note: String?
 }
 
 extension LayerReport {
-  /// The ends of the spectrum alone.
+  /// Sets the quantities that follow from the ends of the spectrum alone.
   ///
-  /// - Parameter frobeniusNorm: of the same matrix.
+  /// - Parameter frobeniusNorm: The norm of the same matrix.
   mutating func set(_ extremes: ExtremeSingularValues, frobeniusNorm: Double) {
     let tolerance =
       Double(matrix?.max() ?? 0) * .ulpOfOne * extremes.largest
@@ -125,7 +127,7 @@ extension LayerReport {
     stableRank = ratio * ratio
   }
 
-  /// What another layer's report says of this one as its reference.
+  /// The report in the form used when this layer is another layer's reference.
   var asReference: ReferenceLayer {
     ReferenceLayer(
       sigmaMax: sigmaMax, sigmaMin: sigmaMin, conditionNumber: conditionNumber, note: note)

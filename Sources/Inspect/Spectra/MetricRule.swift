@@ -4,12 +4,13 @@ import Storage
 /// A condition that no layer may meet: `condition > 1e4 on *.qkv.weight`.
 ///
 /// The grammar is `metric comparison number [unit] [on glob]`. A metric is a `LayerMetric`, a
-/// comparison one of `>`, `>=`, `<`, `<=`, `==`, `!=`; units are `%` for shares, `dB` for SQNR, and `B`,
-/// `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB` for bytes. Without a glob the rule is for all layers.
+/// comparison one of `>`, `>=`, `<`, `<=`, `==`, `!=`; units are `%` for shares, `dB` for SQNR, and
+/// `B`, `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB` for bytes. Without a glob the rule applies to all
+/// layers.
 public struct MetricRule: Hashable, Sendable, CustomStringConvertible {
-  /// How a layer's number is compared with the threshold: the number stands to the left.
+  /// A comparison of a layer's number, on the left, with the threshold.
   public enum Comparison: String, Sendable, CaseIterable {
-    // Longer ones first: reading takes the first that fits.
+    // Longer ones come first, because the scanner takes the first match.
     case greaterOrEqual = ">="
     case lessOrEqual = "<="
     case equal = "=="
@@ -29,20 +30,20 @@ public struct MetricRule: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// The rule as it was written.
+  /// The rule's original text.
   public let description: String
-  /// The number of each layer that is compared.
+  /// The number that is compared for each layer.
   public let metric: LayerMetric
-  /// What a layer's number must not be to the threshold.
+  /// The comparison that must not hold between a layer's number and the threshold.
   public let comparison: Comparison
-  /// In the metric's own unit: bytes, fractions of one, dB.
+  /// The threshold in the metric's own unit: bytes, fractions of one, dB.
   public let threshold: Double
-  /// Names that the rule is for; `nil` for all.
+  /// The names that the rule applies to; `nil` for all.
   public let glob: NameGlob?
 
-  /// Reads a rule in the grammar above.
+  /// Parses a rule in the grammar above.
   ///
-  /// - Throws: `ModelError` that says what was expected at which character, counted from 1.
+  /// - Throws: `ModelError` stating what was expected at which character, counted from 1.
   public init(_ text: String) throws {
     var scanner = RuleScanner(text)
     description = text
@@ -95,7 +96,7 @@ public struct MetricRule: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
-/// Reads a rule from the left.
+/// Scans a rule from left to right.
 private struct RuleScanner {
   private let text: [Character]
   private var position = 0
@@ -106,7 +107,7 @@ private struct RuleScanner {
 
   var isAtEnd: Bool { positionOfNext == text.count }
 
-  /// Where the next thing that is no blank stands, from 0.
+  /// The index of the next non-blank character, from 0.
   var positionOfNext: Int {
     text[position...].firstIndex { !$0.isWhitespace } ?? text.count
   }
@@ -118,7 +119,7 @@ private struct RuleScanner {
     return String(word)
   }
 
-  /// The characters of a number: digits with sign, point and exponent, or `inf`.
+  /// Reads the characters of a number: digits with sign, point and exponent, or `inf`.
   mutating func number() -> String {
     position = positionOfNext
     let rest = String(text[position...])
@@ -143,7 +144,7 @@ private struct RuleScanner {
     return start < end ? String(text[start..<end]) : ""
   }
 
-  /// The error that `what` does not stand at the next place.
+  /// Returns the error for a missing `what` at the next position.
   func expected(_ what: String) -> ModelError {
     let start = positionOfNext
     let found = String(text[start...].prefix { !$0.isWhitespace })
@@ -158,37 +159,39 @@ private struct RuleScanner {
   }
 }
 
-/// What became of a rule: which layers it looked at, and which of them it found.
+/// The result of a rule: the layers it was applied to and those that failed.
 public struct RuleOutcome: Codable, Hashable, Sendable {
-  /// The rule as it was written.
+  /// The rule's original text.
   public var rule: String
   /// The number that the rule compares.
   public var metric: LayerMetric
-  /// Every layer that the rule is for, in the file's order, but those that cannot have the metric, as
-  /// a vector has no condition number.
+  /// Every layer that the rule applies to, in file order, except layers for which the metric is
+  /// undefined, such as the condition number of a vector.
   public var layers: [Finding]
 
-  /// One layer under a rule.
+  /// The result of a rule for one layer.
   public struct Finding: Codable, Hashable, Sendable {
     /// The tensor's name, with the part.
     public var layer: String
-    /// `nil` when the layer lacks the number that it should have; it fails then.
+    /// The number; `nil` if the layer lacks a number it should have, in which case it fails.
     public var value: Double?
-    /// Whether the rule's condition holds for the layer, or cannot be checked for want of a number.
+    /// Whether the rule's condition holds for the layer, or the number needed to check it is
+    /// missing.
     public var isOffender: Bool
-    /// Why there is no number; `nil` where there is one.
+    /// The reason there is no number; `nil` if there is one.
     public var note: String?
   }
 
-  /// The layers that fail, in the file's order.
+  /// The layers that fail, in file order.
   public var offenders: [Finding] { layers.filter(\.isOffender) }
-  /// Whether no layer fails.
+  /// Whether all layers pass.
   public var isPassed: Bool { offenders.isEmpty }
 
-  /// - Throws: `ModelError` when the rule's glob matches no layer, or no layer has the metric: a
-  ///   check of nothing is not passed.
+  /// Applies a rule.
   ///
-  /// - Parameter layers: in the file's order.
+  /// - Parameter layers: The layers in file order.
+  /// - Throws: `ModelError` if the rule's glob matches no layer, or no layer has the metric: a rule
+  ///   that checks nothing does not pass.
   package init(of rule: MetricRule, on layers: [LayerReport]) throws {
     let matching = layers.filter { rule.glob?.matches($0.name) ?? true }
     guard !matching.isEmpty else {
@@ -215,18 +218,18 @@ public struct RuleOutcome: Codable, Hashable, Sendable {
   }
 }
 
-/// The units that byte counts are written in: `kB`, `MB` and `GB` are powers of 1,000; `KiB`, `MiB` and
-/// `GiB` of 1,024 (IEC 80000-13).
+/// The units of byte counts: `kB`, `MB` and `GB` are powers of 1,000; `KiB`, `MiB` and `GiB` are
+/// powers of 1,024 (IEC 80000-13).
 package enum ByteUnit {
-  /// Bytes a unit, by its symbol.
+  /// The number of bytes per unit, by its symbol.
   static let factors: [String: Double] = [
     "B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 0x1p10, "MiB": 0x1p20, "GiB": 0x1p30,
   ]
 
-  /// The whole bytes of a text such as `700000`, `700KB`, `1.5MB` or `2GiB`; `nil` for any other text,
-  /// for nothing at all, and for what is no count of at least 1.
+  /// Returns the byte count in a text such as `700000`, `700KB`, `1.5MB` or `2GiB`; `nil` for any
+  /// other text and for counts less than 1.
   ///
-  /// `KB`, which people write, is `kB`. A part of a byte is cut off.
+  /// The common spelling `KB` means `kB`. Fractions of a byte are truncated.
   package static func byteCount(of text: String) -> Int? {
     let digits = text.prefix { ("0"..."9").contains($0) || $0 == "." }
     let symbol = text.dropFirst(digits.count).drop { $0 == " " }

@@ -7,21 +7,21 @@ public struct ModelComparison: Codable, Hashable, Sendable {
 
   /// The version of the JSON form.
   public var schemaVersion = Self.currentSchemaVersion
-  /// The models' reports, in the order asked for.
+  /// The models' reports, in the requested order.
   public var models: [ModelReport]
 
-  /// Sets reports side by side.
+  /// Creates a comparison of reports.
   ///
-  /// - Precondition: there are at least two models.
+  /// - Precondition: There are at least two models.
   public init(models: [ModelReport]) {
     precondition(models.count >= 2, "one model is compared with nothing")
     self.models = models
   }
 
-  /// Whether no layer of any model meets a rule.
+  /// Whether every model passes all rules.
   public var isPassed: Bool { models.allSatisfy(\.isPassed) }
 
-  /// The metric that is set side by side: what the layers are sorted by, or the condition number.
+  /// The compared metric: the sort key of the layers, or the condition number.
   private var metric: LayerMetric {
     models.first.flatMap { LayerMetric(rawValue: $0.sortedBy) } ?? .condition
   }
@@ -34,7 +34,7 @@ extension ModelComparison: DocumentedReport {
       notes: models.enumerated().map { "\(Self.label($0)) is \($1.file)." }, figures: figures)
   }
 
-  /// `A`, `B`, … and beyond Z the number.
+  /// Returns `A`, `B`, …, and numbers after Z.
   private static func label(_ index: Int) -> String {
     index < 26 ? String(UnicodeScalar(UInt8(ascii: "A") + UInt8(index))) : "#\(index + 1)"
   }
@@ -63,7 +63,7 @@ extension ModelComparison: DocumentedReport {
       }, isSummary: true)
   }
 
-  /// A row a layer that any model has, in the order of the first model that has it.
+  /// One row per layer of any model, in the order of the first model that has it.
   private var layerTable: ReportTable {
     var order: [[String]] = []
     var titles: [[String]: String] = [:]
@@ -112,7 +112,7 @@ extension ModelComparison: DocumentedReport {
   }
 
   private var figures: [ReportFigure] {
-    // Layers stand where the table has them, in every series.
+    // Each layer has the same position in every series, in the table's order.
     var places: [[String]: Int] = [:]
     for layer in models.flatMap(\.layersInFileOrder) where places[layer.identity] == nil {
       places[layer.identity] = places.count

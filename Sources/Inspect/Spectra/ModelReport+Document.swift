@@ -71,7 +71,7 @@ extension ModelReport: DocumentedReport {
     return notes + ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups)
   }
 
-  /// The layers that the rules found, a table a rule that found any.
+  /// The offending layers, one table per failed rule.
   var ruleTables: [ReportTable] {
     (rules ?? []).filter { !$0.isPassed }.map { outcome in
       ReportTable(
@@ -90,15 +90,15 @@ extension ModelReport: DocumentedReport {
 }
 
 extension ModelReport {
-  /// The main table: a row a layer, a column a metric.
+  /// The main table: one row per layer, one column per metric.
   ///
-  /// Plain text keeps the columns that answer "which layers are ill-conditioned and why" and the one
-  /// that the layers are sorted by, and has the others while there is room.
+  /// Plain text keeps the columns that show which layers are ill-conditioned and why, and the sort
+  /// column; others are shown if there is room.
   var layerTable: ReportTable {
     let leading = Self.leadingMetrics.map { metricColumn($0) }
     let following = Self.followingMetrics.map { metricColumn($0) }
     let rest = Self.otherMetrics.flatMap { metric -> [MetricColumn] in
-      // Counts that are nearly always zero are for people only where they aren't.
+      // Counts that are almost always zero are shown to people only if they are not.
       guard metric == .nan || metric == .infinities || metric == .zeros else {
         return [metricColumn(metric)]
       }
@@ -183,13 +183,13 @@ extension ModelReport {
 }
 
 extension LayerReport {
-  /// What the row's numbers don't say: why there are none, or what they are of.
+  /// Remarks on the row: why numbers are missing, or what they refer to.
   fileprivate var remark: String? {
     let remarks = [note, view, composition, differentReferenceNote].compactMap { $0 }
     return remarks.isEmpty ? nil : remarks.joined(separator: "; ")
   }
 
-  /// The reference's note, unless it says what the layer's own says.
+  /// The reference's note, unless it equals the layer's own.
   private var differentReferenceNote: String? {
     guard let theirs = reference?.note, theirs != note else { return nil }
     return "reference: \(theirs)"
@@ -197,7 +197,7 @@ extension LayerReport {
 }
 
 extension ModelReport {
-  /// The drawings of the HTML report.
+  /// The figures of the HTML report.
   var figures: [ReportFigure] {
     var figures: [ReportFigure] = []
     if let depth = conditionByDepth { figures.append(depth) }
@@ -221,7 +221,7 @@ extension ModelReport {
     return figures
   }
 
-  /// The layers as they lie in the file, q before k before v.
+  /// The layers in file order, q before k before v.
   var layersInFileOrder: [LayerReport] {
     let parts = ["q": 0, "k": 1, "v": 2]
     return layers.sorted {
@@ -229,7 +229,7 @@ extension ModelReport {
     }
   }
 
-  /// The condition numbers in the file's order, beside the reference's.
+  /// The condition numbers in file order, next to the reference's.
   private var conditionByDepth: ReportFigure? {
     let ordered = layersInFileOrder.filter { $0.conditionNumber != nil }
     guard ordered.count > 1 else { return nil }
@@ -250,7 +250,7 @@ extension ModelReport {
         + "Infinite values stand at the upper edge.", series: all)
   }
 
-  /// Bytes summed up by group, the largest first; what is left after 24 groups in one.
+  /// Returns the bytes summed by group, largest first; groups after the first 24 are combined.
   private func sizes(by group: (String) -> String) -> [ReportFigure.Bar] {
     var bytes: [String: Int] = [:]
     for layer in layers { bytes[group(layer.name), default: 0] += layer.byteCount }
@@ -263,7 +263,8 @@ extension ModelReport {
     return shown.map { .init(label: $0, value: Double($1), text: ReportNumber.bytes($1)) }
   }
 
-  /// The name's parts up to its first number: `layers.0` of `layers.0.blocks.1.attn.qkv.weight`.
+  /// Returns the parts of the name up to its first number: `layers.0` for
+  /// `layers.0.blocks.1.attn.qkv.weight`.
   private static func block(_ name: String) -> String {
     let parts = name.split(separator: ".", omittingEmptySubsequences: false)
     guard let number = parts.firstIndex(where: { !$0.isEmpty && $0.allSatisfy(\.isNumber) }) else {
@@ -272,7 +273,7 @@ extension ModelReport {
     return parts[...number].joined(separator: ".")
   }
 
-  /// The name's last two parts, which tell a layer's kind: `qkv.weight`.
+  /// Returns the last two parts of the name, which identify the kind of layer: `qkv.weight`.
   private static func kind(_ name: String) -> String {
     name.split(separator: ".").suffix(2).joined(separator: ".")
   }

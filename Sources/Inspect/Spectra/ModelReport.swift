@@ -4,7 +4,7 @@ import LinearAlgebra
 import Ranks
 import Storage
 
-/// What a model file holds, layer by layer, with the singular values of its weight matrices.
+/// The contents of a model file by layer, with the singular values of its weight matrices.
 public struct ModelReport: Codable, Hashable, Sendable {
   /// The version of the JSON form, `schemas/model-report.schema.json`.
   package static let currentSchemaVersion = 1
@@ -15,54 +15,56 @@ public struct ModelReport: Codable, Hashable, Sendable {
   public var file: String
   /// `FormatIdentifier.name`; `nil` for archives made in memory.
   public var format: String?
-  /// The file's length; `nil` when the caller did not say.
+  /// The file's length; `nil` if unknown.
   public var fileByteCount: Int?
-  /// How many tensors the file names, listed below or not.
+  /// The number of tensors named in the file, listed below or not.
   public var tensorCount: Int
-  /// Bytes of all tensors, each counted as often as it is named.
+  /// The bytes of all tensors, counted once per name.
   public var tensorByteCount: Int
-  /// Elements of all floating-point and complex tensors; a file does not tell buffers from
-  /// parameters.
+  /// The number of elements of all floating-point and complex tensors. A file does not distinguish
+  /// buffers from parameters.
   public var parameterCount: Int
-  /// The condition numbers listed below, in short; `nil` when there is none.
+  /// A summary of the condition numbers listed below; `nil` if there are none.
   public var condition: ConditionSummary?
-  /// The path of the model that the layers are set beside.
+  /// The path of the model that the layers are compared with.
   public var referenceFile: String?
   /// The condition numbers of the layers' counterparts in the reference.
   public var referenceCondition: ConditionSummary?
-  /// What a packed file saves; `nil` for other files.
+  /// The compression of a packed file; `nil` for other files.
   public var packed: PackedSummary?
-  /// What became of the rules; `nil` when there were none.
+  /// The results of the rules; `nil` if there were none.
   public var rules: [RuleOutcome]?
-  /// What could not be read of the file; `nil` where that is nothing.
+  /// The parts of the file that could not be read; `nil` if there are none.
   public var unread: [UnreadEntry]?
-  /// Stored tensors that belong together, put together or not; `nil` where there are none.
+  /// Stored tensors that belong together, whether assembled or not; `nil` if there are none.
   public var groups: [TensorGroup]?
-  /// What the layers are ordered by, as `SortKey.rawValue`.
+  /// The sort key of the layers, as `SortKey.rawValue`.
   public var sortedBy: String
-  /// The selected tensors, in the order asked for.
+  /// The selected tensors, in the requested order.
   public var layers: [LayerReport]
 
-  /// Whether no layer meets a rule.
+  /// Whether all rules passed.
   public var isPassed: Bool { rules?.allSatisfy(\.isPassed) ?? true }
 }
 
-/// The condition numbers of a model in a few numbers.
+/// A summary of a model's condition numbers.
 public struct ConditionSummary: Codable, Hashable, Sendable {
-  /// How many matrices have a condition number, finite or not.
+  /// The number of matrices with a condition number, finite or not.
   public var matrixCount: Int
-  /// How many of them are infinite; the following quantities leave them out.
+  /// The number of infinite condition numbers, which the following quantities exclude.
   public var rankDeficientCount: Int
   /// The arithmetic mean, by which the CondiQuant paper compares models.
   public var mean: Double?
-  /// The median of the finite ones; of an even count, the mean of the middle two.
+  /// The median of the finite ones; for an even count, the mean of the middle two.
   public var median: Double?
-  /// The largest of the finite ones; `nil` when none is finite.
+  /// The largest of the finite ones; `nil` if none are finite.
   public var maximum: Double?
-  /// The tensor (and part) that has the maximum.
+  /// The tensor (and part) with the maximum.
   public var maximumLayer: String?
 
-  /// - Returns: `nil` when no layer has a condition number.
+  /// Summarizes `layers`.
+  ///
+  /// - Returns: `nil` if no layer has a condition number.
   init?(of layers: [LayerReport], condition: (LayerReport) -> Double?) {
     let all = layers.compactMap { layer in
       condition(layer).map { (title: layer.title, value: $0) }
@@ -82,38 +84,39 @@ public struct ConditionSummary: Codable, Hashable, Sendable {
 }
 
 extension ModelReport {
-  /// The relative error of σ_max and σ_min when they alone are computed.
+  /// The relative error of σ_max and σ_min when only these are computed.
   package static let extremesError = ExtremeSingularValues.relativeError
 
-  /// What is inspected, and how it is listed.
+  /// The selection of layers to inspect and the format of the list.
   public struct Options: Sendable {
-    /// Tensors to list; all of them when empty.
+    /// Patterns of the tensors to list; empty for all.
     public var layers: [NameGlob] = []
-    /// What layers are ordered by.
+    /// The sort key of the layers.
     public var sortKey = SortKey.file
-    /// Whether the largest come first.
+    /// Whether to sort in descending order.
     public var isDescending = false
-    /// Whether q, k and v of a fused weight are three matrices.
+    /// Whether to treat q, k and v of a fused weight as three matrices.
     public var splitsFusedQKV = false
-    /// Whether each layer lists all its singular values.
+    /// Whether to list all singular values of each layer.
     public var includesSingularValues = false
-    /// Whether only σ_max and σ_min are computed, which is several times as fast.
+    /// Whether to compute only σ_max and σ_min, which is several times as fast.
     public var onlyExtremes = false
-    /// The grid on which weights of four dimensions are seen as circular convolutions; as matrices
-    /// otherwise.
+    /// The grid on which four-dimensional weights are treated as circular convolutions; `nil`
+    /// treats them as matrices.
     public var convolutionGrid: ConvolutionOperator.Grid?
-    /// Groups of convolutions whose names match, where they are seen as circular convolutions: the
-    /// first pattern that matches decides, and each must match a weight of four dimensions.
+    /// The group counts of convolutions with matching names, for circular convolutions. The first
+    /// matching pattern applies, and each must match a four-dimensional weight.
     public var convolutionGroups: [(glob: NameGlob, count: Int)] = []
-    /// The model that the layers are set beside, with the path for the report.
+    /// The model that the layers are compared with, and its path for the report.
     public var reference: (file: String, archive: TensorArchive)?
-    /// Conditions that no layer may meet; the report's `rules` says which layers do.
+    /// Conditions that no layer may meet; the report's `rules` lists the layers that do.
     public var rules: [MetricRule] = []
-    /// A matrix that would take more bytes than this is not decomposed, which its layer's note says.
+    /// The memory limit in bytes. A matrix that needs more is not decomposed, as its layer's note
+    /// says.
     public var memoryLimit = Int(clamping: ProcessInfo.processInfo.physicalMemory)
-    /// Threads that decompose, at least 1. Memory is bounded by so many of the largest matrices.
+    /// The number of threads, at least 1. Memory is bounded by this many of the largest matrices.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
-    /// Who shares the layers; every rank has the whole report in the end.
+    /// The ranks that share the layers; every rank obtains the whole report.
     package var ranks = RankGroup.alone
 
     public init() {}
@@ -121,16 +124,16 @@ extension ModelReport {
 
   /// Inspects `archive`.
   ///
-  /// Matrices are spread over the threads, the most expensive first; one for which the other
-  /// threads would have to wait is computed alone, with all threads inside BLAS. The last digits of
+  /// Matrices are distributed over the threads, the most expensive first. A matrix that would keep
+  /// the other threads waiting is computed alone, with all threads inside BLAS; the last digits of
   /// its singular values may depend on the number of threads.
   ///
   /// - Parameters:
-  ///   - file: the path, for the report.
-  ///   - fileByteCount: bytes of the file, for the report.
-  ///   - progress: called on any thread after each tensor, with its name.
-  /// - Throws: `ModelError` when a tensor cannot be read, or a glob matches none. Non-finite
-  ///   elements are no error: the layer's note names the first.
+  ///   - file: The path, for the report.
+  ///   - fileByteCount: The file's length, for the report.
+  ///   - progress: Called on any thread after each tensor, with its name.
+  /// - Throws: `ModelError` if a tensor cannot be read or a glob matches none. Non-finite elements
+  ///   are not an error: the layer's note names the first.
   public init(
     archive: TensorArchive, file: String, fileByteCount: Int? = nil, options: Options = Options(),
     progress: (@Sendable (_ tensor: String) -> Void)? = nil
@@ -180,7 +183,7 @@ extension ModelReport {
       layers: Self.sorted(layers, by: options.sortKey, isDescending: options.isDescending))
   }
 
-  /// The tensors of `archive` with the same names and shapes.
+  /// Returns the tensors of `archive` with the same names and shapes.
   private static func counterparts(
     of inspections: [LayerInspection], in archive: TensorArchive
   ) -> [LayerInspection] {
@@ -196,7 +199,7 @@ extension ModelReport {
     }
   }
 
-  /// The reports of all inspections, in their order.
+  /// Returns the reports of all inspections, in order.
   private static func run(
     _ inspections: [LayerInspection], ranks: RankGroup, threads: Int,
     progress: (@Sendable (_ tensor: String) -> Void)?
@@ -204,7 +207,7 @@ extension ModelReport {
     let costs = inspections.map(\.cost)
     let budget = MemoryBudget.forMatrices(
       ofElementCounts: inspections.map(\.tensor.shape.elementCount))
-    // Sorting by cost, then by position, does not depend on the sort's stability.
+    // Sorting by cost, then by position, makes the order independent of the sort's stability.
     let order = inspections.indices.sorted { (costs[$1], $0) < (costs[$0], $1) }
     let aloneCount = leadingGiants(order.map { costs[$0] }, threads: threads)
     func reports(at positions: Range<Int>, threads: Int) throws -> [[LayerReport]] {
@@ -229,8 +232,8 @@ extension ModelReport {
     return reports.flatMap { $0 }
   }
 
-  /// How many of the descending `costs` exceed a thread's fair share of what is left, so far that
-  /// threads inside BLAS, which gain less than their number, are the better use.
+  /// Returns how many of the descending `costs` exceed a thread's fair share of the remainder by so
+  /// much that threads inside BLAS, despite their imperfect speedup, are the better choice.
   static func leadingGiants(_ costs: [Double], threads: Int) -> Int {
     guard threads > 1 else { return 0 }
     var remaining = costs.reduce(0, +)
@@ -244,19 +247,19 @@ extension ModelReport {
     return count
   }
 
-  /// Below a square matrix of 512, threads inside BLAS cost more than they gain.
+  /// The cost of a square matrix of order 512, below which threads inside BLAS do not pay off.
   private static let smallestGiant = 512.0 * 512 * 512
 }
 
 extension ModelReport {
-  /// What the layers are ordered by. Layers without the quantity come last in either direction,
-  /// and equal ones keep the file's order.
+  /// The sort key of layers. Layers without the quantity come last in either direction, and equal
+  /// ones keep the file's order.
   public enum SortKey: Hashable, Sendable {
     /// The order of the file.
     case file
-    /// The name, and the part behind it.
+    /// The name, then the part.
     case name
-    /// A number of each layer.
+    /// A metric of each layer.
     case metric(LayerMetric)
 
     /// The condition number.

@@ -2,27 +2,30 @@ import Glibc
 
 /// A power law p(x) ∝ x^−α fitted to the upper tail of a matrix's eigenvalues λ = σ².
 ///
-/// The tail's start x_min is the eigenvalue at which the fitted law is nearest to the observed
-/// distribution (smallest Kolmogorov–Smirnov distance), and α the maximum-likelihood estimate
-/// 1 + n / Σ ln(x / x_min) over the n eigenvalues from there on. WeightWatcher fits its `alpha` so.
+/// The tail starts at the eigenvalue x_min at which the fitted law is closest to the observed
+/// distribution (smallest Kolmogorov–Smirnov distance). α is the maximum-likelihood estimate
+/// 1 + n / Σ ln(x / x_min) over the n eigenvalues from there on. WeightWatcher computes its `alpha`
+/// the same way.
 ///
-/// Source: Clauset, Shalizi and Newman, "Power-law distributions in empirical data", SIAM Review 51,
-/// 2009, equations 3.1 and 3.9.
+/// Source: Clauset, Shalizi and Newman, "Power-law distributions in empirical data", SIAM Review
+/// 51, 2009, equations 3.1 and 3.9.
 public struct PowerLawFit: Codable, Hashable, Sendable {
-  /// The exponent. Martin and Mahoney read 2 to 6 as well trained.
+  /// The exponent. Martin and Mahoney consider 2 to 6 well trained.
   public var alpha: Double
   /// The smallest eigenvalue of the tail.
   public var start: Double
-  /// How many eigenvalues are in the tail.
+  /// The number of eigenvalues in the tail.
   public var tailCount: Int
   /// The Kolmogorov–Smirnov distance, 0…1.
   public var distance: Double
 
-  /// Fewer eigenvalues are not fitted, as in WeightWatcher.
+  /// The smallest number of eigenvalues that is fitted, as in WeightWatcher.
   static let leastCount = 8
 
-  /// - Parameter eigenvalues: positive and finite, smallest first.
-  /// - Returns: `nil` for fewer than `leastCount` values, or when all are equal.
+  /// Fits a power law to `eigenvalues`.
+  ///
+  /// - Parameter eigenvalues: Positive finite values, smallest first.
+  /// - Returns: `nil` for fewer than `leastCount` values, or if all are equal.
   /// - Complexity: O(n²) for n eigenvalues.
   package init?(ascending eigenvalues: [Double]) {
     guard eigenvalues.count >= Self.leastCount else { return nil }
@@ -36,7 +39,7 @@ public struct PowerLawFit: Codable, Hashable, Sendable {
       guard excess > 0 else { continue }
       let alpha = 1 + count / excess
       let distance = Self.distance(logarithms[index...], alpha: alpha)
-      // Of equal distances the longest tail is kept, which is NumPy's first.
+      // Among equal distances, the longest tail wins, as with NumPy's first minimum.
       if distance <= best?.distance ?? .infinity { best = (distance, index, alpha) }
     }
     guard let best else { return nil }
@@ -46,7 +49,7 @@ public struct PowerLawFit: Codable, Hashable, Sendable {
     distance = best.distance
   }
 
-  /// max |1 − (x/x_min)^(1−α) − i/n| over the tail.
+  /// Returns max |1 − (x/x_min)^(1−α) − i/n| over the tail.
   private static func distance(_ tail: ArraySlice<Double>, alpha: Double) -> Double {
     let start = tail[tail.startIndex]
     let share = 1 / Double(tail.count)

@@ -1,22 +1,24 @@
 import Formats
 
-/// The signal-to-quantization-noise ratio in dB that plain rounding of a tensor would give.
+/// The signal-to-quantization-noise ratio in dB that plain rounding of a tensor would achieve.
 ///
-/// The bounds are the smallest and largest element of the whole tensor (min–max), without search,
-/// and the code is the packed format's affine one in Float32. What `convert` reaches with searched
-/// bounds is better, at 2 bits by several dB; the order of the layers is what this is for.
+/// The clipping bounds are the smallest and largest element of the whole tensor (min–max), without
+/// a search, and the code is the packed format's affine one in Float32. `convert` achieves more
+/// with searched bounds, by several dB at 2 bits; this estimate serves to rank the layers.
 public struct QuantizationOutlook: Codable, Hashable, Sendable {
-  /// dB; infinite when rounding changes nothing.
+  /// dB at 2 bits; infinite if rounding changes nothing.
   public var bits2: Double
-  /// dB at 3 bits; infinite when rounding changes nothing.
+  /// dB at 3 bits; infinite if rounding changes nothing.
   public var bits3: Double
-  /// dB at 4 bits; infinite when rounding changes nothing.
+  /// dB at 4 bits; infinite if rounding changes nothing.
   public var bits4: Double
 
+  /// Computes the ratios.
+  ///
   /// - Parameters:
-  ///   - values: finite.
-  ///   - range: the smallest and the largest of them.
-  /// - Returns: `nil` when all elements are zero, or the range exceeds Float's.
+  ///   - values: Finite values.
+  ///   - range: The smallest and the largest of them.
+  /// - Returns: `nil` if all elements are zero, or the range exceeds Float's.
   init?(of values: UnsafeBufferPointer<Double>, range: (lower: Double, upper: Double)) {
     let (lower, upper) = (Float(range.lower), Float(range.upper))
     guard (upper - lower).isFinite, lower != 0 || upper != 0 else { return nil }
@@ -41,7 +43,8 @@ public struct QuantizationOutlook: Codable, Hashable, Sendable {
     bits4 = QuantizationError.decibels(signal: signal, noise: noise[2])
   }
 
-  /// Elements whose squared errors are summed in lanes before they join the total.
+  /// The number of elements whose squared errors are summed in vector lanes before joining the
+  /// total.
   private static let chunk = 2048
 
   private static func sumOfSquares(_ values: UnsafeBufferPointer<Float>) -> Double {

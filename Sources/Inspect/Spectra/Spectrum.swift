@@ -1,29 +1,31 @@
 import Glibc
 import LinearAlgebra
 
-/// The singular values of a weight matrix and what they say about it.
+/// The singular values of a weight matrix and quantities derived from them.
 public struct Spectrum: Hashable, Sendable {
   /// All `min(rows, columns)` singular values, largest first.
   public let singularValues: [Double]
-  /// Singular values up to this many count as zero: `max(rows, columns) · 2⁻⁵² · σ_max`, NumPy's
+  /// The largest singular value that counts as zero: `max(rows, columns) · 2⁻⁵² · σ_max`, NumPy's
   /// rule for `matrix_rank` in double precision.
   ///
-  /// The element type plays no part: stored numbers are taken as exact. A matrix of repeated rows
-  /// is rank-deficient in any type, while one that is so only up to Float's rounding has a large
-  /// but finite condition number.
+  /// The element type is irrelevant: stored numbers are treated as exact. A matrix of repeated rows
+  /// is rank-deficient in any type, while one that is rank-deficient only up to Float's rounding
+  /// has a large but finite condition number.
   public let rankTolerance: Double
 
   /// Computes all singular values of `matrix`.
   ///
   /// - Throws: `LAPACKError`, in particular for NaN and infinite elements.
-  /// - Precondition: the matrix is not empty.
+  /// - Precondition: The matrix is not empty.
   public init(of matrix: Matrix) throws {
     self.init(
       singularValues: try SingularValues(of: matrix).values, rows: matrix.rows,
       columns: matrix.columns)
   }
 
-  /// - Parameter singularValues: all of them, largest first.
+  /// Creates a spectrum from known singular values.
+  ///
+  /// - Parameter singularValues: All singular values, largest first.
   init(singularValues: [Double], rows: Int, columns: Int) {
     precondition(
       singularValues.count == min(rows, columns) && !singularValues.isEmpty,
@@ -35,15 +37,15 @@ public struct Spectrum: Hashable, Sendable {
   /// The largest singular value, which is the matrix's spectral norm.
   public var sigmaMax: Double { singularValues[0] }
 
-  /// The smallest of the `min(rows, columns)` singular values, as computed: rounding keeps it from
-  /// being exactly zero for most rank-deficient matrices.
+  /// The smallest of the `min(rows, columns)` singular values, as computed: because of rounding, it
+  /// is rarely exactly zero for rank-deficient matrices.
   public var sigmaMin: Double { singularValues[singularValues.count - 1] }
 
-  /// How many singular values are above `rankTolerance`.
+  /// The number of singular values above `rankTolerance`.
   public var numericalRank: Int { singularValues.count { $0 > rankTolerance } }
 
-  /// σ_max / σ_min; infinite when the matrix is rank-deficient (σ_min ≤ `rankTolerance`), which
-  /// includes the zero matrix.
+  /// σ_max / σ_min; infinite if the matrix is rank-deficient (σ_min ≤ `rankTolerance`), as the zero
+  /// matrix is.
   public var conditionNumber: Double {
     sigmaMin > rankTolerance ? sigmaMax / sigmaMin : .infinity
   }
@@ -54,7 +56,7 @@ public struct Spectrum: Hashable, Sendable {
   /// ‖W‖_F² / σ_max², between 1 and the rank; 0 for the zero matrix.
   public var stableRank: Double {
     guard sigmaMax > 0 else { return 0 }
-    // Dividing first keeps the squares from overflowing.
+    // Dividing first prevents the squares from overflowing.
     return singularValues.reduce(0) { $0 + ($1 / sigmaMax) * ($1 / sigmaMax) }
   }
 
@@ -77,9 +79,9 @@ public struct Spectrum: Hashable, Sendable {
   /// The nuclear norm, Σσ.
   public var nuclearNorm: Double { singularValues.reduce(0, +) }
 
-  /// The power law of the eigenvalues σ² above the rank tolerance; `nil` when there are too few.
+  /// The power law of the eigenvalues σ² above the rank tolerance; `nil` if there are too few.
   public var powerLaw: PowerLawFit? {
-    // Scaled by σ_max, so that no square overflows or vanishes; the exponent has no scale.
+    // Scaling by σ_max prevents overflow and underflow of squares; the exponent is scale-invariant.
     let eigenvalues = singularValues.reversed().filter { $0 > rankTolerance }
       .map { ($0 / sigmaMax) * ($0 / sigmaMax) }
     guard var fit = PowerLawFit(ascending: eigenvalues) else { return nil }
@@ -87,7 +89,8 @@ public struct Spectrum: Hashable, Sendable {
     return fit
   }
 
-  /// At most `count` of the values, evenly spread over their ranks, the first and last among them.
+  /// Returns at most `count` of the values, evenly spaced by rank, including the first and the
+  /// last.
   package func outline(count: Int = 32) -> [Double] {
     precondition(count >= 2, "an outline has two ends")
     guard singularValues.count > count else { return singularValues }

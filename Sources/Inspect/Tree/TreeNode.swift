@@ -1,42 +1,42 @@
 import Formats
 import OrderedCollections
 
-/// A container, a tensor, a value, or what several dotted names begin with.
+/// A container, a tensor, a value, or a common prefix of several dotted names.
 public struct TreeNode: Codable, Hashable, Sendable {
-  /// What a node of the tree is: a container as Python names it, a leaf, or a common beginning.
+  /// The kind of a node: a container by its Python type, a leaf, or a common prefix.
   public enum Kind: String, Codable, Sendable {
     case dictionary, orderedDictionary, list, tuple, set
     case tensor, value
-    /// What could not be read.
+    /// An item that could not be read.
     case unread
-    /// No object of the file: names that begin alike. Where a tensor's whole name is the beginning
-    /// of others, the tensor itself has children.
+    /// A common prefix of names, which is not an object of the file. If a tensor's whole name is a
+    /// prefix of others, the tensor itself has children.
     case group
   }
 
-  /// A key, or an index in a list; for a group's children the rest of the name up to the next dot.
-  /// Empty for the root.
+  /// A key, or an index in a list; for a child of a group, the next part of the dotted name. Empty
+  /// for the root.
   public var key: String
-  /// What the node is.
+  /// The kind of the node.
   public var kind: Kind
-  /// The name in the archive; tensors, values and what could not be read only.
+  /// The name in the archive, for tensors, values and unread items.
   public var name: String?
-  /// As `ElementType.rawValue`; tensors only.
+  /// The element type as `ElementType.rawValue`, for tensors.
   public var elementType: String?
-  /// Dimensions, outermost first; tensors only.
+  /// The dimensions, outermost first, for tensors.
   public var shape: [Int]?
-  /// Bytes of this tensor; tensors only.
+  /// The bytes of this tensor, for tensors.
   public var byteCount: Int?
-  /// Bytes of all tensors below, this one included, each counted as often as it is named.
+  /// The bytes of all tensors below and including this one, counted once per name.
   public var totalByteCount: Int
-  /// Tensors below, this one included.
+  /// The number of tensors below and including this one.
   public var tensorCount: Int
-  /// The value as a person would write it in Python, or why there is none; values and what could not
-  /// be read only.
+  /// The value in Python notation, or the reason it is missing, for values and unread items.
   public var value: String?
-  /// Direct children, listed or not.
+  /// The number of direct children, listed or not.
   public var childCount: Int
-  /// In the file's order; left out below the depth asked for, and for what has none.
+  /// The children in the file's order; `nil` below the requested depth and for nodes without
+  /// children.
   public var children: [TreeNode]?
 
   init(key: String, kind: Kind) {
@@ -47,7 +47,7 @@ public struct TreeNode: Codable, Hashable, Sendable {
     childCount = 0
   }
 
-  /// Appends `nodes`, and counts what they hold.
+  /// Appends `nodes` and adds their counts.
   mutating func adopt(_ nodes: [TreeNode]) {
     guard !nodes.isEmpty else { return }
     children = (children ?? []) + nodes
@@ -56,7 +56,7 @@ public struct TreeNode: Codable, Hashable, Sendable {
     tensorCount += nodes.reduce(0) { $0 + $1.tensorCount }
   }
 
-  /// Leaves out what lies more than `depth` levels below this node.
+  /// Removes everything more than `depth` levels below this node.
   mutating func cut(below depth: Int) {
     guard depth > 0 else {
       children = nil
@@ -67,10 +67,12 @@ public struct TreeNode: Codable, Hashable, Sendable {
 }
 
 extension TreeNode {
-  /// Names are split at no more dots than this: a name of nothing but dots is no deep structure.
+  /// The largest number of dots at which a name is split, because a name of nothing but dots is not
+  /// a deep structure.
   static let groupingLimit = 64
 
-  /// The tree of a whole archive: its containers where the format has them, else its dotted names.
+  /// Creates the tree of a whole archive, from its containers if the format has them, otherwise
+  /// from its dotted names.
   init(archive: TensorArchive) {
     if let structure = archive.structure {
       self.init(structure, key: "", in: archive)
@@ -98,11 +100,11 @@ extension TreeNode {
           entries.map { entry in
             let key = ArchiveStructure.component(of: entry.key)
             let node = TreeNode(entry.value, key: key, in: archive)
-            // A number has no dots to split it at, even where it is written with one.
+            // A number has no dots to split at, even if it is written with one.
             guard case .text = entry.key else { return (nil, node) }
             return (key, node)
           }))
-      // Groups are not what the file has: a dictionary counts its own entries.
+      // Groups are not objects of the file: a dictionary counts its own entries.
       childCount = entries.count
     case .list(let items):
       self.init(key: key, kind: .list)
@@ -144,9 +146,9 @@ extension TreeNode {
 
   // MARK: Dotted names
 
-  /// The nodes, with those whose keys have dots put below groups named by the parts.
+  /// Returns the nodes, with those whose keys contain dots moved into groups named after the parts.
   ///
-  /// - Parameter items: a key to be split, or `nil` for a node that stays as it is.
+  /// - Parameter items: Each node with the key to split, or `nil` to keep the node as it is.
   private static func grouped(_ items: [(key: String?, node: TreeNode)]) -> [TreeNode] {
     let root = Group()
     for (key, node) in items {
@@ -161,14 +163,15 @@ extension TreeNode {
     return root.nodes()
   }
 
-  /// A tree under construction, which has to find children by their key.
+  /// A tree under construction, with children indexed by key.
   private final class Group {
     private enum Child {
       case node(TreeNode)
       case part(String)
     }
 
-    /// Strings that differ only in their normalization are equal, but not the same name.
+    /// UTF-8 bytes, because strings that differ only in normalization are equal but not the same
+    /// name.
     private typealias Spelling = [UInt8]
 
     private var order: [Child] = []

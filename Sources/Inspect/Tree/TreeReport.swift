@@ -13,26 +13,26 @@ public struct TreeReport: Codable, Hashable, Sendable {
   public var file: String
   /// `FormatIdentifier.name`; `nil` for archives made in memory.
   public var format: String?
-  /// The file's length; `nil` when the caller did not say.
+  /// The file's length; `nil` if unknown.
   public var fileByteCount: Int?
-  /// Tensors in the file, listed or not.
+  /// The number of tensors in the file, listed or not.
   public var tensorCount: Int
-  /// Leaves that are no tensors.
+  /// The number of leaves that are not tensors.
   public var valueCount: Int
-  /// Bytes of all tensors, each counted as often as it is named.
+  /// The bytes of all tensors, counted once per name.
   public var tensorByteCount: Int
-  /// What could not be read of the file; `nil` where that is nothing.
+  /// The parts of the file that could not be read; `nil` if there are none.
   public var unread: [UnreadEntry]?
-  /// How many levels below the root are listed; `nil` for all.
+  /// The number of levels listed below the root; `nil` for all.
   public var depth: Int?
   /// The outermost container, or the group of all names.
   public var root: TreeNode
 
-  /// The structure of `archive`, from its index alone.
+  /// Creates the structure of `archive` from its index alone.
   ///
   /// - Parameters:
-  ///   - file: the path, for the report.
-  ///   - depth: list so many levels; deeper ones are counted only. `nil` for all.
+  ///   - file: The path, for the report.
+  ///   - depth: The number of levels to list; deeper levels are only counted. `nil` for all.
   public init(archive: TensorArchive, file: String, fileByteCount: Int? = nil, depth: Int? = nil) {
     self.file = file
     self.fileByteCount = fileByteCount
@@ -48,10 +48,10 @@ public struct TreeReport: Codable, Hashable, Sendable {
 }
 
 extension TreeReport {
-  /// The tree as `tree` draws it, each line a node: nothing is shortened or left out but what lies
-  /// below the depth asked for. The width is not heeded.
+  /// Returns the tree as drawn by `tree`, with one line per node. Nothing is shortened or omitted
+  /// except nodes below the requested depth; the width is ignored.
   ///
-  /// - Parameter rowLimit: at most so many lines of the tree; a last line counts the others.
+  /// - Parameter rowLimit: The largest number of lines of the tree; a final line counts the others.
   package func text(width: Int, rowLimit: Int?) -> String {
     var lines = [headline]
     let rows = rows(branches: .text)
@@ -77,7 +77,7 @@ extension TreeReport {
       .joined(separator: "  ")
   }
 
-  /// How lines lead to their nodes.
+  /// The line-drawing characters that lead to nodes.
   struct Branches {
     let middle: String
     let last: String
@@ -85,7 +85,7 @@ extension TreeReport {
     let empty: String
 
     static let text = Branches(middle: "├── ", last: "└── ", passing: "│   ", empty: "    ")
-    /// With no-break spaces, which HTML and Markdown keep.
+    /// With no-break spaces, which HTML and Markdown preserve.
     static let page = Branches(
       middle: "├──\u{A0}", last: "└──\u{A0}", passing: "│\u{A0}\u{A0}\u{A0}",
       empty: "\u{A0}\u{A0}\u{A0}\u{A0}")
@@ -99,10 +99,10 @@ extension TreeReport {
     let node: TreeNode
   }
 
-  /// Every listed node but the root, in the order of their lines.
+  /// Returns every listed node except the root, in line order.
   func rows(branches: Branches) -> [Row] {
     var rows: [Row] = []
-    // The tree is at most as deep as a structure and a grouped name can be, both limited.
+    // The depth of the tree is bounded, because structures and grouped names both have limits.
     func visit(_ node: TreeNode, prefix: String, depth: Int) {
       let children = node.children ?? []
       for (index, child) in children.enumerated() {
@@ -128,7 +128,7 @@ extension TreeNode {
     }
   }
 
-  /// What stands behind the key: the kind, the shape, the size or the value.
+  /// The text after the key: the kind, the shape, the size or the value.
   fileprivate var particulars: [String] {
     let unlisted = childCount > 0 && children == nil ? "…" : ""
     return switch kind {
@@ -151,7 +151,7 @@ extension TreeNode {
 }
 
 extension TreeNode.Kind {
-  /// Python's word for a container.
+  /// Python's name of the container.
   var title: String {
     switch self {
     case .dictionary: "dict"
@@ -162,7 +162,7 @@ extension TreeNode.Kind {
 }
 
 extension TreeReport: DocumentedReport {
-  /// The tree as a table, a row a node; CSV has the depth as a number and the whole name.
+  /// The tree as a table with one row per node; CSV has the depth as a number and the full name.
   package var document: ReportDocument {
     var facts: [ReportDocument.Fact] = []
     if let format { facts.append(.init("format", format)) }

@@ -2,60 +2,60 @@ import Formats
 import Ranks
 import Storage
 
-/// A packed model beside the full-precision model it was made from.
+/// A comparison of a packed model with the full-precision model it was made from.
 public struct FidelityReport: Codable, Hashable, Sendable {
   /// The reference's path.
   public let reference: String
-  /// Stored tensors of the reference that belong together; `nil` where there are none.
+  /// Stored tensors of the reference that belong together; `nil` if there are none.
   public let groups: [TensorGroup]?
-  /// How many unquantized tensors have the reference's bits.
+  /// The number of unquantized tensors whose bits equal the reference's.
   public let identicalTensorCount: Int
-  /// Unquantized tensors whose bits, type or shape are not the reference's.
+  /// Unquantized tensors whose bits, type or shape differ from the reference's.
   public let alteredTensors: [String]
-  /// Quantized tensors with a value that is more than a step from where it belongs, in files whose
+  /// Quantized tensors with a value more than one step from its expected position, in files whose
   /// recipe rounds each weight on its own. A recipe with a method may move weights further.
   public let strayTensors: [String]
-  /// Unquantized tensors that the quantization method changed, as the file's header says.
+  /// Unquantized tensors that the quantization method changed, according to the file's header.
   public let adjustedTensors: [String]
-  /// Names of the reference that the packed file lacks.
+  /// Names in the reference that the packed file lacks.
   public let missingTensors: [String]
-  /// Names of the packed file that the reference lacks.
+  /// Names in the packed file that the reference lacks.
   public let extraTensors: [String]
-  /// Every quantized tensor that the reference has in the same shape, in the file's order.
+  /// Every quantized tensor that the reference has with the same shape, in the file's order.
   public let layers: [Layer]
-  /// The signal over all quantized weights to their quantization noise, in dB.
+  /// The signal-to-quantization-noise ratio over all quantized weights, in dB.
   public let signalToQuantizationNoise: Double
 
-  /// Everything that was to stay is as it was, quantized tensors are within their step, and nothing
-  /// is missing or added.
+  /// Whether every tensor that must be unchanged is unchanged, quantized tensors are within one
+  /// step, and none are missing or added.
   var isTrue: Bool {
     alteredTensors.isEmpty && missingTensors.isEmpty && extraTensors.isEmpty
       && strayTensors.isEmpty
   }
 
-  /// One quantized tensor beside its reference.
+  /// A quantized tensor compared with its reference.
   public struct Layer: Codable, Hashable, Sendable {
     /// The tensor's name in the packed file.
     public let name: String
-    /// Bits of a code, 1 to 8.
+    /// The bit width of a code, 1 to 8.
     public let bitWidth: Int
-    /// 10·log10(Σw² / Σ(w − ŵ)²) in dB; infinite where nothing was lost.
+    /// 10·log10(Σw² / Σ(w − ŵ)²) in dB; infinite if nothing was lost.
     public let signalToQuantizationNoise: Double
     /// The largest error of a weight, max |w − ŵ|.
     public let maximumError: Double
-    /// The largest error of a weight that is not clipped, in units of its cell's scale.
+    /// The largest error of an unclipped weight, in units of its cell's scale.
     public let maximumErrorInSteps: Double
     /// The share of weights whose error exceeds half a step because there is no nearer code, 0…1.
     public let clippedShare: Double
-    /// No code stands for a number more than a step from the reference's, or from the nearer clipping
-    /// bound where the reference's lies outside; rounding to the element type afterwards is not counted.
+    /// Whether every code is within one step of the reference's number, or of the nearer clipping
+    /// bound if that number lies outside. Subsequent rounding to the element type is ignored.
     public let isWithinStep: Bool
   }
 
   private struct Comparison: Codable, Sendable {
     var layer: Layer?
     var error: QuantizationError?
-    /// Type and shape are the reference's.
+    /// Whether type and shape equal the reference's.
     var isComparable = false
     var isIdentical = false
   }

@@ -8,12 +8,12 @@ import Storage
 public enum VerificationGate: Hashable, Sendable {
   /// A compression ratio of at least `minimum`.
   case ratio(RatioName, minimum: Double)
-  /// A file of at most so many bytes.
+  /// A file of at most this many bytes.
   case fileByteCount(maximum: Int)
-  /// Every quantized layer's signal-to-quantization-noise of at least `minimum` dB; needs a
-  /// reference.
+  /// A signal-to-quantization-noise ratio of at least `minimum` dB for every quantized layer; needs
+  /// a reference.
   case signalToQuantizationNoise(minimum: Double)
-  /// Every weight matrix's condition number, as dequantized, of at most `maximum`.
+  /// A condition number of at most `maximum` for every weight matrix, as dequantized.
   case conditionNumber(maximum: Double)
 
   /// The ratios of `PackedSummary`, by the names that reports and options use.
@@ -21,17 +21,17 @@ public enum VerificationGate: Hashable, Sendable {
     case paper, parameters, file, tensors
   }
 
-  /// A requirement beside what was found.
+  /// A requirement and its result.
   public struct Outcome: Codable, Hashable, Sendable {
-    /// What was asked for, in words.
+    /// The requirement in words.
     public let requirement: String
-    /// `nil` when it could not be measured, which does not meet the requirement.
+    /// The measured value; `nil` if it could not be measured, which fails the requirement.
     public let found: Double?
-    /// Why it could not be measured; `nil` where it was.
+    /// The reason it could not be measured; `nil` if it was.
     public let obstacle: String?
-    /// The layer that decided, where there is one.
+    /// The layer that determined the result, if there is one.
     public let layer: String?
-    /// Whether `found` meets it.
+    /// Whether `found` meets the requirement.
     public let isMet: Bool
 
     init(
@@ -39,7 +39,7 @@ public enum VerificationGate: Hashable, Sendable {
       _ isMet: (Double) -> Bool
     ) {
       self.requirement = requirement
-      // No number is no measurement.
+      // NaN counts as not measured.
       let measured = found.flatMap { $0.isNaN ? nil : $0 }
       self.found = measured
       self.obstacle = measured == nil ? obstacle : nil
@@ -48,7 +48,9 @@ public enum VerificationGate: Hashable, Sendable {
     }
   }
 
-  /// - Parameter condition: the worst of all layers, for the gate that asks for it.
+  /// Evaluates the gate.
+  ///
+  /// - Parameter condition: The worst layer, for the condition number gate.
   func outcome(
     summary: PackedSummary?, fidelity: FidelityReport?, condition: WorstCondition?
   ) -> Outcome {
@@ -93,7 +95,10 @@ public enum VerificationGate: Hashable, Sendable {
 }
 
 extension PackedSummary {
-  /// - Returns: `nil` for what cannot be measured: what quantization saved where nothing is quantized.
+  /// Returns the ratio by name.
+  ///
+  /// - Returns: `nil` if it cannot be measured, such as the savings of quantization when nothing is
+  ///   quantized.
   fileprivate func ratio(_ name: VerificationGate.RatioName) -> Double? {
     switch name {
     case .paper: quantizedTensorCount > 0 ? ratios.paper : nil
@@ -110,8 +115,10 @@ struct WorstCondition {
   /// σ_max/σ_min; infinite for a rank-deficient matrix.
   let conditionNumber: Double
 
-  /// - Returns: `nil` when the file has no weight matrices.
-  /// - Throws: `ModelError` when a tensor cannot be read; `LAPACKError` for one that is not finite.
+  /// Finds the matrix by computing the spectra of all weight matrices.
+  ///
+  /// - Returns: `nil` if the file has no weight matrices.
+  /// - Throws: `ModelError` if a tensor cannot be read; `LAPACKError` if one is not finite.
   init?(of model: PackedModel, ranks: RankGroup, threads: Int) throws {
     let weights = model.header.entries.filter {
       $0.role == .weight && $0.elementType.isFloatingPoint && $0.shape.matrix != nil

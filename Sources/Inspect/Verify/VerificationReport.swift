@@ -3,7 +3,8 @@ import Ranks
 import Reports
 import Storage
 
-/// Whether a packed file is whole, how small it is, and how true to a reference.
+/// The results of verifying a packed file: its integrity, its size, and its fidelity to a
+/// reference.
 public struct VerificationReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 2
 
@@ -13,35 +14,34 @@ public struct VerificationReport: Codable, Hashable, Sendable {
   public let file: String
   /// The result in one line.
   public let verdict: String
-  /// Every byte is accounted for and has the content its checksums say.
+  /// Whether every byte is accounted for and matches its checksums.
   public let isWhole: Bool
-  /// What is wrong with the file's bytes, in their order; empty for a whole file.
+  /// The file's faults in byte order; empty for an intact file.
   public let faults: [Fault]
-  /// `nil` when the header cannot be read.
+  /// The sizes and ratios; `nil` if the header cannot be read.
   public let summary: PackedSummary?
-  /// The comparison with a full-precision reference; `nil` when none was given, or the file is
-  /// damaged.
+  /// The comparison with a full-precision reference; `nil` if there is none or the file is damaged.
   public let fidelity: FidelityReport?
-  /// Whether packing the reference again gives the same file; `nil` unless asked for.
+  /// The result of packing the reference again; `nil` unless requested.
   public let reproduction: Reproduction?
-  /// For each fault, whether the reference can undo it; `nil` unless asked for.
+  /// For each fault, whether the reference can repair it; `nil` unless requested.
   public let repairs: [Repair]?
-  /// The requirements that were asked for, met or not.
+  /// The results of the requested requirements.
   public let gates: [VerificationGate.Outcome]
-  /// The file is whole and holds a tensor, is true to its reference, and every requirement is met.
+  /// Whether the file is intact, not empty and true to its reference, and every requirement is met.
   public let isPassed: Bool
 
-  /// Something wrong with the file, with its place.
+  /// A fault of the file and its location.
   public struct Fault: Codable, Hashable, Sendable {
-    /// What lies there.
+    /// The region of the file.
     public let region: PackedRegion
-    /// Whose record it is; `nil` for the other regions.
+    /// The tensor whose record is damaged; `nil` for other regions.
     public let tensor: String?
     /// The first byte in the file that may be wrong.
     public let offset: Int
-    /// How many bytes from `offset` on may be wrong.
+    /// The number of bytes from `offset` that may be wrong.
     public let byteCount: Int
-    /// What is wrong, in one line.
+    /// The fault, in one line.
     public let message: String
 
     init(_ fault: PackedFault) {
@@ -53,26 +53,26 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     }
   }
 
-  /// What packing the reference again by the header's recipe gave.
+  /// The result of packing the reference again by the header's recipe.
   public struct Reproduction: Codable, Hashable, Sendable {
-    /// Whether packing again gives every byte of the file.
+    /// Whether packing again reproduces every byte of the file.
     public let isIdentical: Bool
-    /// The parts that are not, in file order.
+    /// The parts that differ, in file order.
     public let deviations: [Deviation]
 
-    /// A part of the file that packing again makes otherwise.
+    /// A part of the file that differs from the newly packed one.
     public struct Deviation: Codable, Hashable, Sendable {
-      /// What lies there.
+      /// The region of the file.
       public let region: PackedRegion
-      /// Whose record it is; `nil` for the other regions.
+      /// The tensor whose record differs; `nil` for other regions.
       public let tensor: String?
       /// The part's first byte in the file.
       public let offset: Int
-      /// How it differs, in one line.
+      /// The difference, in one line.
       public let message: String
     }
 
-    /// What `PackedReproduction.deviations(of:)` of the Transform library found.
+    /// Creates the result from `PackedReproduction.deviations(of:)` of the Transform library.
     public init(_ deviations: [PackedDeviation]) {
       isIdentical = deviations.isEmpty
       self.deviations = deviations.map {
@@ -81,22 +81,22 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     }
   }
 
-  /// Whether a fault can be undone, so that checksums prove it.
+  /// Whether a fault can be repaired with the result proved by checksums.
   public struct Repair: Codable, Hashable, Sendable {
-    /// What lies at the fault.
+    /// The region of the fault.
     public let region: PackedRegion
-    /// Whose record it is; `nil` for the other regions.
+    /// The tensor whose record is damaged; `nil` for other regions.
     public let tensor: String?
     /// The fault's first byte in the file.
     public let offset: Int
-    /// Whether the right bytes can be had.
+    /// Whether the correct bytes are available.
     public let isRepairable: Bool
-    /// Where the bytes come from; `nil` when they cannot be had.
+    /// The source of the bytes; `nil` if they are not available.
     public let method: PackedRestoration.Method?
-    /// Why the right bytes cannot be had; `nil` when they can.
+    /// The reason the correct bytes are not available; `nil` if they are.
     public let obstacle: String?
 
-    /// What a restoration of the file would do about one fault.
+    /// Creates the result from one part of a restoration.
     public init(_ part: PackedRestoration.Part) {
       region = part.fault.region
       tensor = part.fault.tensor
@@ -107,11 +107,12 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     }
   }
 
-  /// What was found out elsewhere, by whoever can pack.
+  /// Results of checks that need the packer, computed by the caller.
   public struct Findings: Sendable {
-    /// What packing the reference again gave, for a whole file; `nil` where it was not tried.
+    /// The result of packing the reference again, for an intact file; `nil` if it was not
+    /// attempted.
     public var reproduction: Reproduction?
-    /// What can be done about each fault; `nil` where nobody asked.
+    /// The repairability of each fault; `nil` unless requested.
     public var repairs: [Repair]?
 
     public init(reproduction: Reproduction? = nil, repairs: [Repair]? = nil) {
@@ -120,15 +121,15 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     }
   }
 
-  /// Reports on `examination` and compares what it examined with `reference`.
+  /// Reports on `examination` and compares the packed file with `reference`.
   ///
   /// - Parameters:
-  ///   - file: the packed file's path as the user gave it.
-  ///   - reference: the full-precision tensors under the same names, and their file.
-  ///   - gates: requirements to check.
-  ///   - progress: called with the bytes of each tensor done, from any thread.
-  /// - Throws: `ModelError` when the reference cannot be read; faults of the packed file are part
-  ///   of the report.
+  ///   - file: The packed file's path as the user gave it.
+  ///   - reference: The full-precision tensors under the same names, and their file.
+  ///   - gates: The requirements to check.
+  ///   - progress: Called with the bytes of each completed tensor, from any thread.
+  /// - Throws: `ModelError` if the reference cannot be read; faults of the packed file are part of
+  ///   the report.
   public init(
     file: String, _ examination: PackedExamination,
     reference: (file: String, archive: TensorArchive)? = nil, findings: Findings = Findings(),
@@ -139,7 +140,8 @@ public struct VerificationReport: Codable, Hashable, Sendable {
       ranks: .alone, threads: threads, progress: progress)
   }
 
-  /// The same where `ranks` share the tensors; every rank has the whole report in the end.
+  /// Creates the same report with the tensors shared among `ranks`; every rank obtains the whole
+  /// report.
   package init(
     file: String, _ examination: PackedExamination,
     reference: (file: String, archive: TensorArchive)? = nil, findings: Findings = Findings(),
@@ -152,7 +154,7 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     isWhole = faults.isEmpty
     let model = examination.model
     summary = model.map(PackedSummary.init)
-    // Damaged tensors cannot be compared; saying so once, as a fault, is enough.
+    // Damaged tensors cannot be compared; reporting the fault once is enough.
     let whole = examination.faults.isEmpty ? model : nil
     fidelity = try whole.flatMap { model in
       try reference.map {
@@ -200,7 +202,7 @@ public struct VerificationReport: Codable, Hashable, Sendable {
 }
 
 extension VerificationReport.Fault {
-  /// The place in a few words.
+  /// The location in a few words.
   var place: String { region.place(tensor: tensor, offset: offset) }
 }
 

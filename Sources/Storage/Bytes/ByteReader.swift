@@ -3,25 +3,25 @@
 /// Multi-byte values are little-endian unless a method says otherwise and need not be aligned.
 /// Errors carry the offset; the caller adds the path.
 package struct ByteReader: Sendable {
-  /// All bytes, those that were read included.
+  /// All bytes, including those already read.
   package let bytes: SharedBytes
-  /// The cursor, counted from the first byte.
+  /// The position of the cursor, counted from the first byte.
   package private(set) var offset: Int
-  /// Where `bytes` begin in their file, so that errors name file offsets.
+  /// The offset of `bytes` in their file, so that errors name file offsets.
   private let baseOffset: Int
 
-  /// A cursor at the first byte.
+  /// Creates a cursor at the first byte.
   package init(_ bytes: SharedBytes, baseOffset: Int = 0) {
     self.bytes = bytes
     self.offset = 0
     self.baseOffset = baseOffset
   }
 
-  /// Bytes from the cursor to the end.
+  /// The number of bytes from the cursor to the end.
   package var remaining: Int { bytes.count - offset }
-  /// Whether all bytes were read.
+  /// Whether all bytes have been read.
   package var isAtEnd: Bool { remaining == 0 }
-  /// The cursor as an offset in the file.
+  /// The position of the cursor as an offset in the file.
   package var fileOffset: Int { baseOffset + offset }
 
   /// Moves the cursor to `offset`, counted from the first byte.
@@ -33,7 +33,7 @@ package struct ByteReader: Sendable {
     self.offset = offset
   }
 
-  /// The next `count` bytes.
+  /// Reads the next `count` bytes.
   package mutating func read(_ count: Int, for purpose: String) throws -> SharedBytes {
     guard count >= 0, count <= remaining else {
       throw ModelError(
@@ -44,7 +44,7 @@ package struct ByteReader: Sendable {
     return bytes.slice(offset..<offset + count)
   }
 
-  /// The next little-endian integer.
+  /// Reads the next little-endian integer.
   @inlinable package mutating func readInteger<Value: FixedWidthInteger & BitwiseCopyable>(
     _ type: Value.Type = Value.self, for purpose: String
   ) throws -> Value {
@@ -52,7 +52,7 @@ package struct ByteReader: Sendable {
     return slice.withUnsafeBytes { Value(littleEndian: $0.loadUnaligned(as: Value.self)) }
   }
 
-  /// The next little-endian unsigned integer, which must be a count or an offset that fits `Int`.
+  /// Reads the next little-endian unsigned integer, a count or an offset that must fit in `Int`.
   @inlinable
   package mutating func readCount<Value: UnsignedInteger & FixedWidthInteger & BitwiseCopyable>(
     _ type: Value.Type, for purpose: String
@@ -66,7 +66,7 @@ package struct ByteReader: Sendable {
     return count
   }
 
-  /// The next `count` bytes as UTF-8, refused when invalid.
+  /// Reads the next `count` bytes as UTF-8, which must be valid.
   package mutating func readUTF8(_ count: Int, for purpose: String) throws -> String {
     let start = fileOffset
     let slice = try read(count, for: purpose)
@@ -76,7 +76,7 @@ package struct ByteReader: Sendable {
     return text
   }
 
-  /// The bytes up to the next newline, which is consumed but not returned.
+  /// Reads the bytes up to the next newline, which is consumed but not returned.
   package mutating func readLine(for purpose: String) throws -> SharedBytes {
     let length = bytes.withUnsafeBytes { buffer in
       buffer[offset...].firstIndex(of: UInt8(ascii: "\n")).map { $0 - offset }
@@ -91,7 +91,7 @@ package struct ByteReader: Sendable {
 }
 
 extension UnsafeRawBufferPointer {
-  /// The little-endian unsigned integer of 1, 2, 4 or 8 bytes at `offset`.
+  /// Returns the little-endian unsigned integer of 1, 2, 4 or 8 bytes at `offset`.
   @inlinable package func loadUnsigned(at offset: Int, byteWidth: Int) -> UInt64 {
     switch byteWidth {
     case 1: UInt64(self[offset])
@@ -106,8 +106,9 @@ extension UnsafeRawBufferPointer {
 extension UnsafeMutableRawBufferPointer {
   /// Copies `bytes` to `offset`.
   ///
-  /// Not inlined, because of swiftlang/swift#90477: where `memmove` itself is the last call of a closure
-  /// that may throw, the caller sees an error that nobody threw. `make check-calls` looks for such calls.
+  /// Not inlined because of swiftlang/swift#90477: if `memmove` itself is the last call of a
+  /// closure that may throw, the caller sees an error that was never thrown. `make check-calls`
+  /// looks for such calls.
   @inline(never) @usableFromInline
   package func copy(_ bytes: UnsafeRawBufferPointer, at offset: Int = 0) {
     UnsafeMutableRawBufferPointer(rebasing: self[offset...]).copyMemory(from: bytes)

@@ -1,7 +1,7 @@
 import CFiles
 import Glibc
 
-/// Immutable bytes that keep the memory they lie in alive: a mapped file or an allocation.
+/// Immutable bytes that keep their memory alive, a mapped file or an allocation.
 ///
 /// Copying or slicing shares the memory. The pointer never leaves `withUnsafeBytes`.
 public struct SharedBytes: @unchecked Sendable {
@@ -9,22 +9,24 @@ public struct SharedBytes: @unchecked Sendable {
   @usableFromInline let owner: AnyObject?
   @usableFromInline let buffer: UnsafeRawBufferPointer
 
-  /// - Parameter owner: the object whose deinitializer releases `buffer`.
+  /// Creates bytes that share the memory of `buffer`.
+  ///
+  /// - Parameter owner: The object whose deinitializer releases `buffer`.
   package init(_ buffer: UnsafeRawBufferPointer, owner: AnyObject) {
     self.buffer = buffer
     self.owner = owner
   }
 
-  /// No bytes.
+  /// Creates an empty sequence of bytes.
   public init() {
     owner = nil
     buffer = UnsafeRawBufferPointer(start: nil, count: 0)
   }
 
-  /// A copy of `bytes`.
+  /// Creates a copy of `bytes`.
   @inlinable public init(_ bytes: some Collection<UInt8>) {
     self.init(count: bytes.count) { memory in
-      // Where this is not specialized it takes a call for each byte.
+      // Without specialization, `initializeMemory` makes one call per byte.
       let isCopied: Void? = bytes.withContiguousStorageIfAvailable {
         memory.copy(UnsafeRawBufferPointer($0))
       }
@@ -32,7 +34,7 @@ public struct SharedBytes: @unchecked Sendable {
     }
   }
 
-  /// The bytes of `parts`, one after another.
+  /// Creates bytes by concatenating `parts`.
   package init(joining parts: [SharedBytes]) {
     self.init(count: parts.reduce(0) { $0 + $1.count }) { memory in
       var offset = 0
@@ -43,7 +45,7 @@ public struct SharedBytes: @unchecked Sendable {
     }
   }
 
-  /// `count` bytes, zero at first, that `initialize` fills.
+  /// Creates `count` zeroed bytes and lets `initialize` fill them.
   public init(
     count: Int, initializingWith initialize: (UnsafeMutableRawBufferPointer) throws -> Void
   ) rethrows {
@@ -52,7 +54,7 @@ public struct SharedBytes: @unchecked Sendable {
     self.init(UnsafeRawBufferPointer(allocation.buffer), owner: allocation)
   }
 
-  /// The little-endian elements of `array`, copied.
+  /// Creates a copy of the elements of `array`, in little-endian order.
   @inlinable public init<Element: BitwiseCopyable>(elementsOf array: [Element]) {
     self = array.withUnsafeBytes { SharedBytes($0) }
   }
@@ -69,19 +71,19 @@ public struct SharedBytes: @unchecked Sendable {
     try withExtendedLifetime(owner) { try body(buffer) }
   }
 
-  /// The bytes of `range` counted from zero, sharing this memory.
+  /// Returns the bytes of `range`, counted from zero, sharing this memory.
   ///
-  /// - Precondition: `range` lies inside `0..<count`.
+  /// - Precondition: `range` lies within `0..<count`.
   public func slice(_ range: Range<Int>) -> SharedBytes {
     precondition(range.lowerBound >= 0 && range.upperBound <= count, "slice out of bounds")
     guard let owner else { return SharedBytes() }
     return SharedBytes(UnsafeRawBufferPointer(rebasing: buffer[range]), owner: owner)
   }
 
-  /// A copy as an array; for small pieces such as headers.
+  /// A copy as an array, intended for small pieces such as headers.
   public var array: [UInt8] { withUnsafeBytes { Array($0) } }
 
-  /// Where the bytes of `text` occur first.
+  /// Returns the first range in which the bytes of `text` occur.
   package func firstRange(of text: String) -> Range<Int>? {
     withUnsafeBytes { buffer in
       guard let start = buffer.baseAddress,
@@ -92,7 +94,7 @@ public struct SharedBytes: @unchecked Sendable {
     }
   }
 
-  /// Whether both have the same bytes, wherever these lie.
+  /// Whether both have equal contents, regardless of where they are stored.
   package func elementsEqual(_ other: SharedBytes) -> Bool {
     guard count == other.count else { return false }
     return withUnsafeBytes { left in
@@ -104,8 +106,8 @@ public struct SharedBytes: @unchecked Sendable {
 
   /// Zeroed memory aligned for SIMD loads.
   ///
-  /// Long pieces are pages of their own, which the system hands out zeroed and in large units where
-  /// it can: nothing is written here that is written again by the initializer.
+  /// Large allocations are mapped directly: the system provides zeroed pages, huge ones where it
+  /// can, so the memory is not cleared before the initializer writes it.
   private final class Allocation {
     let buffer: UnsafeMutableRawBufferPointer
     private let isMapped: Bool
@@ -118,13 +120,13 @@ public struct SharedBytes: @unchecked Sendable {
           nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
         pages != MAP_FAILED
       {
-        // A wish, which may be refused without harm.
+        // Only a hint; the system may ignore it.
         madvise(pages, byteCount, Int32(MADV_HUGEPAGE))
         buffer = UnsafeMutableRawBufferPointer(start: pages, count: byteCount)
         isMapped = true
         return
       }
-      // Ends the program with a message when there is no memory either.
+      // Traps with a message if memory is exhausted here as well.
       buffer = .allocate(byteCount: byteCount, alignment: 64)
       buffer.initializeMemory(as: UInt8.self, repeating: 0)
       isMapped = false

@@ -1,11 +1,11 @@
 import CZlib
 
-/// Compression by zlib.
+/// Compression with zlib.
 package enum Zlib {
-  /// Deflate cannot expand its input more than this: a stored block of a bit per 258-byte match.
+  /// The largest expansion of deflated data: a match of 258 bytes takes at least two bits.
   package static let largestExpansion = 1032
 
-  /// `bytes` as one deflated stream at level 9: the same for the same zlib version.
+  /// Returns `bytes` as one deflated stream at level 9, reproducibly for one zlib version.
   package static func compress(_ bytes: SharedBytes, in wrapping: Wrapping = .zlib) -> [UInt8] {
     let stream = ZlibStream(deflating: wrapping)
     return bytes.withUnsafeBytes { input in
@@ -22,17 +22,17 @@ package enum Zlib {
     }
   }
 
-  /// The length of `byteCount` bytes once deflated without a wrapping, at most: zlib's `deflateBound`
+  /// Returns the most bytes that `byteCount` bytes take once deflated without a wrapping: zlib's `deflateBound`
   /// for any settings, with its allowance for blocks that are stored.
   package static func deflatedLimit(_ byteCount: Int) -> Int {
     byteCount + byteCount >> 3 + byteCount >> 8 + byteCount >> 9 + 64
   }
 
-  /// The content of the zlib stream `bytes`.
+  /// Returns the content of the zlib stream `bytes`.
   ///
-  /// - Parameter byteCount: the declared length, which is checked before memory is taken.
-  /// - Throws: `ModelError` when the stream is damaged, is not all of `bytes`, or has another
-  ///   length than declared.
+  /// - Parameter byteCount: The declared length, which is checked before memory is allocated.
+  /// - Throws: `ModelError` if the stream is damaged, does not span all of `bytes`, or differs from
+  ///   the declared length.
   package static func decompress(_ bytes: SharedBytes, byteCount: Int, purpose: String) throws
     -> SharedBytes
   {
@@ -48,7 +48,7 @@ package enum Zlib {
     }
   }
 
-  /// What surrounds deflated data.
+  /// The container format around deflated data.
   package enum Wrapping: Int32 {
     case none = -15
     /// RFC 1950.
@@ -57,10 +57,9 @@ package enum Zlib {
     case gzip = 31
   }
 
-  /// The content of deflated data as far as it can be had, for looking into what is damaged or not
-  /// vouched for.
+  /// Inflates as much of `bytes` as possible, to look into damaged or unverified data.
   ///
-  /// - Returns: at most `limit` bytes.
+  /// - Returns: At most `limit` bytes.
   package static func inflateWhatCanBe(
     _ bytes: SharedBytes, in wrapping: Wrapping = .none, limit: Int
   ) -> SharedBytes {
@@ -80,8 +79,8 @@ package enum Zlib {
     return SharedBytes(output.prefix(limit))
   }
 
-  /// Whether the two bytes at `position` can be the first of a zlib stream (RFC 1950, 2.2) with the
-  /// largest window and without a preset dictionary.
+  /// Whether the two bytes at `position` can begin a zlib stream (RFC 1950, 2.2) with the largest
+  /// window and without a preset dictionary.
   package static func mayBegin(_ bytes: SharedBytes, at position: Int) -> Bool {
     bytes.withUnsafeBytes { buffer in
       guard position + 1 < buffer.count, buffer[position] == 0x78 else { return false }
@@ -90,10 +89,10 @@ package enum Zlib {
     }
   }
 
-  /// Inflates `bytes` without keeping what comes out.
+  /// Inflates `bytes` and discards the output.
   ///
-  /// - Returns: how many bytes came out, at most about `limit`, and whether `bytes` are one whole and
-  ///   sound zlib stream of no more than that, with nothing after it.
+  /// - Returns: The number of bytes inflated, at most about `limit`, and whether `bytes` are
+  ///   exactly one complete and valid zlib stream whose content does not exceed `limit`.
   package static func probe(_ bytes: SharedBytes, limit: Int) -> (byteCount: Int, isWhole: Bool) {
     let stream = ZlibStream(inflating: .zlib)
     return bytes.withUnsafeBytes { input in
@@ -117,7 +116,7 @@ package enum Zlib {
     let stream = ZlibStream(inflating: .zlib)
     var rest = input[...]
     var produced = 0
-    // One byte more than declared, so that a longer stream is noticed without being inflated.
+    // One byte more than declared, so that a longer stream is detected without inflating all of it.
     var surplus: UInt8 = 0
     var status = Z_OK
     while status != Z_STREAM_END {
@@ -149,8 +148,10 @@ package enum Zlib {
   }
 }
 
-/// A `z_stream` at an address of its own: the state behind it points back to it, and zlib refuses to go
-/// on from any other, where an `inout` may be a copy.
+/// A `z_stream` at a fixed address.
+///
+/// zlib's internal state points back to the `z_stream` and rejects any other address, and an
+/// `inout` argument may be a copy.
 private struct ZlibStream: ~Copyable {
   private let stream: UnsafeMutablePointer<z_stream>
   private let end: (z_streamp) -> Int32
@@ -176,14 +177,15 @@ private struct ZlibStream: ~Copyable {
     stream.deallocate()
   }
 
-  /// Takes what it can from `input`, ends the stream where that is all, and fills what it can of `output`.
+  /// Consumes `input` and fills `output` as far as possible, finishing the stream with the last
+  /// input.
   func deflate(
     _ input: inout Slice<UnsafeRawBufferPointer>, into output: UnsafeMutableRawBufferPointer
   ) -> (status: Int32, written: Int) {
     step(&input, output) { CZlib.deflate($0, $1 ? Z_FINISH : Z_NO_FLUSH) }
   }
 
-  /// Takes what it can from `input`, and fills what it can of `output`.
+  /// Consumes `input` and fills `output` as far as possible.
   func inflate(
     _ input: inout Slice<UnsafeRawBufferPointer>, into output: UnsafeMutableRawBufferPointer
   ) -> (status: Int32, written: Int) {

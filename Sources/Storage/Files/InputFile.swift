@@ -2,18 +2,18 @@ import CSignals
 import Glibc
 import Synchronization
 
-/// A regular file opened for reading, mapped or read on demand; or bytes that are in memory already.
+/// A regular file opened for reading, either mapped or read on demand, or bytes already in memory.
 ///
-/// Bytes are handed out as `SharedBytes` that keep the memory they lie in alive. Each request checks
-/// that the file is still the one that was opened: a file that another program changes meanwhile is
-/// an error, not a mixture of two contents.
+/// Bytes are returned as `SharedBytes`, which keep their memory alive. Each request checks that the
+/// file has not changed since it was opened: if another program modifies it meanwhile, the request
+/// fails instead of returning a mixture of two contents.
 public final class InputFile: Sendable {
-  /// How bytes reach memory.
+  /// How the file's bytes are brought into memory.
   public enum Access: Sendable {
-    /// Mapped pages, shared with the page cache. Where the file can shrink or its disk fail while in
-    /// use, the process needs `SignalHandlers` to survive that.
+    /// Mapped pages, shared with the page cache. The process needs `SignalHandlers` to survive if
+    /// the file shrinks or its disk fails while in use.
     case mapped
-    /// Read with `pread` when asked for: for network disks and for files that may change.
+    /// Read with `pread` on demand, for network disks and files that may change.
     case read
   }
 
@@ -21,10 +21,10 @@ public final class InputFile: Sendable {
   public let path: String
   /// The file's length when it was opened.
   public let byteCount: Int
-  /// How bytes reach memory; for files in memory, as if mapped.
+  /// How the file's bytes are brought into memory; `.mapped` for bytes already in memory.
   package let access: Access
   private let source: Source
-  /// What was made of the file by `once`.
+  /// Values derived from the file by `once`.
   private let derived = Mutex<[String: Result<any Sendable, any Error>]>([:])
 
   private enum Source: Sendable {
@@ -33,9 +33,9 @@ public final class InputFile: Sendable {
     case memory(SharedBytes)
   }
 
-  /// Opens the regular file at `path`; its bytes are read when asked for.
+  /// Opens the regular file at `path`; its bytes are read on demand.
   ///
-  /// - Throws: `ModelError` when the path cannot be opened or is not a regular file.
+  /// - Throws: `ModelError` if the path cannot be opened or is not a regular file.
   public init(path: String, access: Access = .mapped) throws {
     self.path = path
     self.access = access
@@ -49,7 +49,7 @@ public final class InputFile: Sendable {
       }
   }
 
-  /// Bytes in memory, read as if they were the file `path`.
+  /// Creates an input that presents bytes in memory as the file `path`.
   public init(_ bytes: SharedBytes, path: String) {
     self.path = path
     access = .mapped
@@ -57,13 +57,13 @@ public final class InputFile: Sendable {
     source = .memory(bytes)
   }
 
-  /// Whether the bytes are in memory, so that the path is only a name.
+  /// Whether the bytes are in memory, in which case the path is only a name.
   package var isInMemory: Bool { if case .memory = source { true } else { false } }
 
-  /// The bytes at `offset`, which is checked against the file's length first.
+  /// Returns `count` bytes at `offset`, after checking the range against the file's length.
   ///
-  /// - Parameter purpose: what the bytes are for, as it reads in "expected 8 bytes for …".
-  /// - Throws: `ModelError` when the file is shorter, has changed since it was opened, or cannot be
+  /// - Parameter purpose: What the bytes are for, completing "expected 8 bytes for …".
+  /// - Throws: `ModelError` if the file is too short, has changed since it was opened, or cannot be
   ///   read.
   public func bytes(at offset: Int, count: Int, purpose: String) throws -> SharedBytes {
     guard offset >= 0, count >= 0, offset <= byteCount, count <= byteCount - offset else {
@@ -87,14 +87,14 @@ public final class InputFile: Sendable {
     }
   }
 
-  /// What `make` returns or throws, made once however many ask for it.
+  /// Returns the result of `make`, or rethrows its error, and caches either under `key`.
   ///
-  /// - Parameter key: names what is made of the file; each has one type.
+  /// - Parameter key: The name of the derived value; each key has one type.
   package func once<Value: Sendable>(_ key: String, _ make: () throws -> Value) throws -> Value {
     if let known = derived.withLock({ $0[key] }), let value = try known.get() as? Value {
       return value
     }
-    // Made outside the lock: two that ask at once find the same.
+    // Made outside the lock: two concurrent callers compute the same result.
     let made = Result { try make() }
     derived.withLock { $0[key] = made.map { $0 as any Sendable } }
     return try made.get()
@@ -102,7 +102,7 @@ public final class InputFile: Sendable {
 }
 
 extension InputFile {
-  /// The SHA-256 of the file's bytes, in hexadecimal, as `sha256sum` prints it.
+  /// Returns the SHA-256 of the file's bytes in hexadecimal, as printed by `sha256sum`.
   package func sha256() throws -> String {
     var hash = SHA256()
     let pieceByteCount = 1 << 22
@@ -116,7 +116,7 @@ extension InputFile {
 }
 
 extension SharedBytes {
-  /// The SHA-256 of the bytes, in hexadecimal, as `sha256sum` prints it.
+  /// The SHA-256 of the bytes in hexadecimal, as printed by `sha256sum`.
   package var sha256: String {
     withUnsafeBytes { buffer in
       var hash = SHA256()
@@ -126,15 +126,18 @@ extension SharedBytes {
   }
 }
 
-/// The descriptor of a regular file, with the length and the date that it had when it was opened.
+/// The descriptor of a regular file, with its length and modification time at the time of opening.
 final class OpenFile: Sendable {
   let descriptor: Int32
   let byteCount: Int
   private let modification: (seconds: Int, nanoseconds: Int)
 
-  /// - Throws: `ModelError` when the path cannot be opened or is not a regular file.
+  /// Opens the regular file at `path`.
+  ///
+  /// - Throws: `ModelError` if the path cannot be opened or is not a regular file.
   init(path: String) throws {
-    // O_NONBLOCK: opening a pipe must report "not a regular file", not wait for a writer.
+    // O_NONBLOCK: opening a pipe must fail with "not a regular file" instead of waiting for a
+    // writer.
     descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else {
       throw ModelError(.system(operation: "open", code: errno), path: path)
@@ -155,7 +158,8 @@ final class OpenFile: Sendable {
 
   deinit { close(descriptor) }
 
-  /// Compares the file's length and date with those at the opening, which costs one system call.
+  /// Checks, with one system call, that the file's length and date are unchanged since it was
+  /// opened.
   func checkUnchanged(path: String) throws {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else {
@@ -186,20 +190,23 @@ final class OpenFile: Sendable {
   }
 }
 
-/// The pages of a file in memory. This is the only place that maps a file.
+/// A file mapped into memory. Files are mapped nowhere else.
 ///
-/// Touching a page that the file no longer has, or that its disk cannot give, is a SIGBUS, which
-/// ends a process. Looking at the length before each access cannot prevent that: the file may shrink
-/// a moment later, in the middle of a checksum. So where `SignalHandlers` are installed, each mapping
-/// is registered with them: its missing pages become zeros, which is remembered and makes every
-/// later request, and the end of every output file, an error.
-// Sendable: the mapping is read-only and lives until the last slice is gone.
+/// Touching a page that the file no longer has, or that its disk cannot deliver, raises SIGBUS,
+/// which ends the process. Checking the length before each access cannot prevent that, because the
+/// file may shrink a moment later, in the middle of a checksum. If `SignalHandlers` are installed,
+/// each mapping is therefore registered with them: missing pages become zeros, and the fault is
+/// recorded, so that every later request and the completion of every output file fails.
+// Sendable: the mapping is read-only and lives until its last slice is released.
 final class FileMapping: @unchecked Sendable {
   private let buffer: UnsafeRawBufferPointer
-  /// The place in the table that the SIGBUS handler looks through; negative without a handler.
+  /// The slot in the SIGBUS handler's table; negative without a handler.
   private let slot: Int32
 
-  /// - Returns: `nil` when the file is empty, or cannot be guarded because very many are open.
+  /// Maps `file`.
+  ///
+  /// - Returns: `nil` if the file is empty, or if it cannot be guarded because too many files are
+  ///   open.
   init?(_ file: OpenFile, path: String) throws {
     guard file.byteCount > 0 else { return nil }
     let address = mmap(nil, file.byteCount, PROT_READ, MAP_PRIVATE, file.descriptor, 0)
@@ -218,7 +225,7 @@ final class FileMapping: @unchecked Sendable {
 
   deinit {
     if slot >= 0 {
-      // The path of a mapping that lost bytes stays known until the process ends.
+      // The path of a mapping that lost bytes is kept until the process ends.
       if !condi_bus_guard_has_faulted(slot) {
         Self.guardedPaths.withLock { _ = $0.removeValue(forKey: slot) }
         condi_bus_guard_remove(slot)
@@ -227,7 +234,9 @@ final class FileMapping: @unchecked Sendable {
     munmap(UnsafeMutableRawPointer(mutating: buffer.baseAddress), buffer.count)
   }
 
-  /// - Throws: `ModelError` when bytes of the mapping were missing when they were touched.
+  /// Returns the bytes of `range`.
+  ///
+  /// - Throws: `ModelError` if bytes of the mapping were missing when they were touched.
   func bytes(_ range: Range<Int>, path: String) throws -> SharedBytes {
     if slot >= 0, condi_bus_guard_has_faulted(slot) { throw Self.fault(of: path) }
     let slice = UnsafeRawBufferPointer(rebasing: buffer[range])
@@ -235,8 +244,10 @@ final class FileMapping: @unchecked Sendable {
     return SharedBytes(slice, owner: MappedRange(slice, of: self))
   }
 
-  /// - Throws: `ModelError` that names the file when bytes of any guarded mapping of this process
-  ///   were missing when they were touched.
+  /// Checks every guarded mapping of the process.
+  ///
+  /// - Throws: `ModelError` naming the file if bytes of a mapping were missing when they were
+  ///   touched.
   static func checkAll() throws {
     guard condi_bus_guard_fault_count() > 0 else { return }
     let path = guardedPaths.withLock { paths in
@@ -247,8 +258,9 @@ final class FileMapping: @unchecked Sendable {
 
   private static let guardedPaths = Mutex<[Int32: String]>([:])
 
-  /// What is wrong when the system finds bytes missing: with the name of their file, which is known
-  /// once they have been touched here.
+  /// Returns the error for bytes that the kernel found missing, naming their file if known.
+  ///
+  /// The bytes are touched here first, because the handler identifies the file only then.
   static func fault(touching buffer: UnsafeRawBufferPointer) -> any Error {
     guard condi_bus_guard_is_installed() else { return fault(of: nil) }
     var sum: UInt8 = 0
@@ -269,16 +281,16 @@ final class FileMapping: @unchecked Sendable {
   }
 }
 
-/// Bytes of a mapping that somebody uses: their pages leave the process's memory afterwards.
+/// A range of a mapping whose pages leave the process's memory when it is released.
 ///
-/// A model that is larger than memory passes through it so, tensor by tensor. The pages stay in the
-/// system's cache for as long as there is room, and whoever touches them again has them back.
-// Sendable: the range is read-only, and its mapping lives as long as it does.
+/// A model larger than memory can thus be processed tensor by tensor. The pages stay in the
+/// system's cache while there is room, and touching them again brings them back.
+// Sendable: the range is read-only and keeps its mapping alive.
 private final class MappedRange: @unchecked Sendable {
   private let range: UnsafeRawBufferPointer
   private let mapping: FileMapping
 
-  /// Smaller ranges are not worth a system call.
+  /// The smallest range worth a system call, in bytes.
   static let threshold = 1 << 18
 
   init(_ range: UnsafeRawBufferPointer, of mapping: FileMapping) {
@@ -288,7 +300,7 @@ private final class MappedRange: @unchecked Sendable {
 
   deinit {
     guard let start = range.baseAddress else { return }
-    // Whole pages inside alone: the first and the last may be in use for what lies beside.
+    // Only whole pages inside the range: the first and last may hold neighbouring data in use.
     let pageByteCount = UInt(sysconf(Int32(_SC_PAGESIZE)))
     let first = (UInt(bitPattern: start) + pageByteCount - 1) / pageByteCount * pageByteCount
     let end = (UInt(bitPattern: start) + UInt(range.count)) / pageByteCount * pageByteCount
@@ -297,7 +309,7 @@ private final class MappedRange: @unchecked Sendable {
   }
 }
 
-/// What a path leads to.
+/// The kind of file that a path leads to.
 enum FileKind: String {
   case regular = "a regular file"
   case folder = "a directory"
@@ -318,6 +330,6 @@ enum FileKind: String {
       }
   }
 
-  /// Why neither reading nor writing it makes sense.
+  /// The error message for a kind of file that can be neither read nor written.
   var refusal: String { "not a regular file but \(rawValue)" }
 }

@@ -1,18 +1,20 @@
 import Glibc
 
-/// Where an output file will be, once it is known what is there now.
+/// The resolved location of an output file, after checking what exists there now.
 ///
-/// A symbolic link to a file is followed, as by `cp` and `>`: the file that it leads to is replaced,
-/// in its own folder, and the link stays. A link that leads nowhere is refused, because nothing says
-/// what it should become; so is whatever is no regular file.
+/// A symbolic link to a file is followed, as by `cp` and `>`: the file it leads to is replaced in
+/// its own folder, and the link stays. A dangling link is refused, because it does not reveal what
+/// it should become; so is anything that is not a regular file.
 package struct OutputDestination {
-  /// The path with a link at its end resolved.
+  /// The path with a final symbolic link resolved.
   package let path: String
   package let replacesExisting: Bool
-  /// The permissions of the file that is replaced.
+  /// The permissions of the file being replaced.
   let permissions: mode_t?
 
-  /// - Throws: `ModelError` when `path` cannot be written, or exists and may not be replaced.
+  /// Resolves `path` and checks that a file can be written there.
+  ///
+  /// - Throws: `ModelError` if `path` cannot be written, or exists and may not be replaced.
   package init(path: String, replacesExisting: Bool) throws {
     guard !path.isEmpty, !path.hasSuffix("/") else {
       throw ModelError(.system(operation: "write", code: EISDIR), path: path)
@@ -41,12 +43,14 @@ package struct OutputDestination {
     permissions = status.st_mode & 0o777
   }
 
-  /// - Throws: `ModelError` when `path` cannot be written, or exists and may not be replaced.
+  /// Checks that a file can be written at `path`.
+  ///
+  /// - Throws: `ModelError` if `path` cannot be written, or exists and may not be replaced.
   package static func check(_ path: String, replacesExisting: Bool) throws {
     _ = try OutputDestination(path: path, replacesExisting: replacesExisting)
   }
 
-  /// The path with a link at its end resolved; the path itself where that leads nowhere.
+  /// Returns the path with a final symbolic link resolved, or the path itself if that fails.
   package static func resolved(_ path: String) -> String {
     var status = stat()
     guard lstat(path, &status) == 0, FileKind(status) == .link,
@@ -58,7 +62,7 @@ package struct OutputDestination {
 
   package var folder: String { Self.folder(of: path) }
 
-  /// The folder that the file at `path` is in.
+  /// Returns the folder that contains the file at `path`.
   package static func folder(of path: String) -> String {
     let folder = path.deletingLastPathComponent
     return folder.isEmpty ? "." : folder
@@ -66,10 +70,10 @@ package struct OutputDestination {
 
   package var name: String { path.lastPathComponent }
 
-  /// Gives the whole and durable file at `temporaryPath` this path.
+  /// Moves the complete and durable file at `temporaryPath` to this path.
   ///
-  /// - Parameter name: the path as the user gave it.
-  /// - Throws: `ModelError` when something appeared at the path that may not be replaced.
+  /// - Parameter name: The path as the user gave it.
+  /// - Throws: `ModelError` if a file that may not be replaced has appeared at the path.
   package func place(_ temporaryPath: String, calledBy name: String) throws {
     // `link` refuses an existing path, so without --force nothing that appeared since the first
     // check is lost; `rename` replaces.
@@ -84,10 +88,10 @@ package struct OutputDestination {
     }
   }
 
-  /// Makes a rename itself durable; a folder that cannot be opened is no reason to fail.
+  /// Makes a rename durable. A folder that cannot be opened is not an error.
   package func synchronizeFolder() { Self.synchronizeFolder(of: path) }
 
-  /// Makes the name of a file durable that was created at `path`, or renamed to it.
+  /// Makes the name of a file durable after it was created at `path` or renamed to it.
   package static func synchronizeFolder(of path: String) {
     let number = open(folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard number >= 0 else { return }

@@ -1,26 +1,26 @@
 import SystemPackage
 
-/// Paths by their parts, as in `folder/model.pth`.
+/// Components of a path; the examples are those of `folder/model.pth`.
 extension String {
   /// `model.pth`; empty for the root.
   package var lastPathComponent: String { FilePath(self).lastComponent?.string ?? "" }
 
-  /// What stands before the last component: `folder`; empty where there is nothing.
+  /// The path without its last component: `folder`; empty if there is only one component.
   package var deletingLastPathComponent: String { FilePath(self).removingLastComponent().string }
 
-  /// `folder/`: what stands before the last component as it is written.
+  /// The path up to and including its last slash, verbatim: `folder/`.
   package var folderPrefix: String {
     let end = utf8.lastIndex(of: UInt8(ascii: "/"))
     return end.map { String(decoding: utf8[...$0], as: UTF8.self) } ?? ""
   }
 
-  /// `pth`, in lower case; empty without one.
+  /// `pth`, in lower case; empty if there is no extension.
   package var pathExtension: String { FilePath(self).extension?.lowercased() ?? "" }
 
-  /// `model`, as a file's name without its extension.
+  /// `model`, the last component without its extension.
   package var pathStem: String { FilePath(self).stem ?? "" }
 
-  /// `name` in the folder that this is the path of.
+  /// Returns the path of `name` inside the folder at this path.
   package func appendingPathComponent(_ name: String) -> String {
     FilePath(self).appending(name).string
   }

@@ -1,9 +1,9 @@
 import CFiles
 import Glibc
 
-/// Reads and writes at offsets of an open file, which its owner closes.
+/// Reads and writes an open file at given offsets. The owner closes the file.
 ///
-/// Threads may do so at the same time, where what they write is disjoint.
+/// Threads may read and write at the same time if their writes are disjoint.
 package struct PositionalFile: Sendable {
   package let path: String
   package let descriptor: Int32
@@ -23,7 +23,7 @@ package struct PositionalFile: Sendable {
       let rest = UnsafeRawBufferPointer(rebasing: buffer[done...])
       let count = pwrite(descriptor, rest.baseAddress, rest.count, off_t(offset + done))
       if count < 0 && errno == EINTR { continue }
-      // The kernel reads mapped input itself, so missing pages of it are an error and no signal.
+      // The kernel reads mapped input itself, so missing pages cause an error instead of a signal.
       if count < 0, errno == EFAULT { throw FileMapping.fault(touching: rest) }
       guard count > 0 else {
         throw ModelError(
@@ -34,9 +34,9 @@ package struct PositionalFile: Sendable {
     }
   }
 
-  /// Fills `buffer` with the bytes at `offset`, as far as there are any.
+  /// Fills `buffer` with the bytes at `offset`, up to the end of the file.
   ///
-  /// - Returns: how many there were: fewer than wanted where the file ends before.
+  /// - Returns: The number of bytes read, which is less than requested if the file ends earlier.
   package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws -> Int {
     var done = 0
     while done < buffer.count {
@@ -53,9 +53,9 @@ package struct PositionalFile: Sendable {
     return done
   }
 
-  /// Makes what was written durable.
+  /// Makes the written data durable.
   ///
-  /// - Throws: `ModelError` when the disk fails, and when the file has no name any more.
+  /// - Throws: `ModelError` if the disk fails or the file has been unlinked.
   package func synchronize() throws {
     guard fdatasync(descriptor) == 0 else {
       throw ModelError(.system(operation: "write", code: errno), path: path)
@@ -66,15 +66,15 @@ package struct PositionalFile: Sendable {
     }
   }
 
-  /// Makes the file at least so long, reserving the space for all of it where the file system can.
+  /// Extends the file to at least `byteCount` bytes and reserves the space if the file system can.
   ///
-  /// - Throws: `ModelError` when the disk has not enough space.
+  /// - Throws: `ModelError` if the disk has too little space.
   package func reserve(byteCount: Int) throws {
     guard byteCount > 0 else { return }
     try requireSpace(toGrowBy: byteCount, upTo: byteCount)
     switch condi_reserve(descriptor, off_t(byteCount)) {
     case 0: return
-    // Not by `posix_fallocate`, which then writes to every block, and over what others write meanwhile.
+    // `posix_fallocate` would fall back to writing every block, over concurrent writes by others.
     case EOPNOTSUPP, ENOSYS, EINVAL:
       var status = stat()
       guard fstat(descriptor, &status) != 0 || Int(status.st_size) < byteCount else { return }
@@ -92,10 +92,12 @@ package struct PositionalFile: Sendable {
     }
   }
 
+  /// Checks that the disk has space for the file to grow.
+  ///
   /// - Parameters:
-  ///   - growth: the most bytes that will be written to it before others are free.
-  ///   - byteCount: the length that it will have; of that it may have taken some space already.
-  /// - Throws: `ModelError` when the file's disk has not enough space; what there is, it says.
+  ///   - growth: The largest number of bytes written to it before other files are deleted.
+  ///   - byteCount: The file's final length, part of which may already be allocated.
+  /// - Throws: `ModelError` stating the free space if the file's disk has too little.
   package func requireSpace(toGrowBy growth: Int, upTo byteCount: Int) throws {
     var status = stat()
     guard fstat(descriptor, &status) == 0, let free = freeByteCount else { return }
@@ -106,11 +108,12 @@ package struct PositionalFile: Sendable {
     }
   }
 
-  /// Bytes that this process may still write on the file's disk; `nil` where it does not say.
+  /// The bytes that this process may still write on the file's disk; `nil` if the disk reports
+  /// none.
   private var freeByteCount: Int? {
     var status = statvfs()
     guard fstatvfs(descriptor, &status) == 0, status.f_blocks > 0 else { return nil }
-    // Some blocks are root's alone.
+    // Some blocks are reserved for root.
     let blocks = geteuid() == 0 ? status.f_bfree : status.f_bavail
     let (bytes, overflow) = UInt(blocks).multipliedReportingOverflow(
       by: UInt(status.f_frsize))

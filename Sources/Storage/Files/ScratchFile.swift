@@ -1,18 +1,18 @@
 import Glibc
 
-/// A file without a name, for bytes that would be too many for memory.
+/// An unnamed file for data that does not fit in memory.
 ///
-/// It is gone when nobody refers to it any more, however the process ends.
+/// It disappears when its last reference is released, however the process ends.
 package final class ScratchFile: Sendable {
   private let file: PositionalFile
 
-  /// Where this process can open the file.
+  /// A path by which this process can open the file.
   package var path: String { "/proc/self/fd/\(file.descriptor)" }
 
   /// Creates a file on the disk of `folder`.
   ///
-  /// - Parameter byteCount: what it is to hold, where that is known: the space is reserved.
-  /// - Throws: `ModelError` when the folder cannot be written, or its disk has not enough space.
+  /// - Parameter byteCount: The number of bytes to reserve, if the size is known.
+  /// - Throws: `ModelError` if the folder is not writable or its disk has too little space.
   package init(in folder: String, reserving byteCount: Int = 0) throws {
     var template = Array("\(folder)/.condi-convert-XXXXXX".utf8CString)
     let descriptor = mkstemp(&template)
@@ -28,16 +28,16 @@ package final class ScratchFile: Sendable {
 
   deinit { close(file.descriptor) }
 
-  /// Puts `bytes` at an offset; several threads may do so at the same time.
+  /// Writes `bytes` at `offset`. Several threads may write at the same time.
   ///
-  /// - Throws: `ModelError` when the disk is full or fails.
+  /// - Throws: `ModelError` if the disk is full or fails.
   package func write(_ bytes: SharedBytes, at offset: Int) throws {
     try file.write(bytes, at: offset)
   }
 
-  /// The bytes at an offset, read anew.
+  /// Reads the bytes at `offset` from the file.
   ///
-  /// - Throws: `ModelError` when the disk fails, or that many were not written there.
+  /// - Throws: `ModelError` if the disk fails or fewer than `count` bytes were written there.
   package func bytes(at offset: Int, count: Int) throws -> SharedBytes {
     try SharedBytes(count: count) { buffer in
       guard try file.read(into: buffer, at: offset) == count else {

@@ -1,27 +1,27 @@
 import FoundationEssentials
 import Glibc
 
-/// Files that a model file names, which lie in its folder or below.
+/// Files named by a model file, located in its folder or below.
 ///
-/// A name from a file is hostile: it must be a relative path without `..`. Symbolic links below the
-/// folder are followed, because download caches are made of them, and because whoever can put a link
-/// there could as well put the file there.
+/// A name from a file is untrusted: it must be a relative path without `..`. Symbolic links below
+/// the folder are followed, because download caches consist of them, and because anyone who can put
+/// a link there could also put the file there.
 package struct SiblingFiles: Sendable {
-  /// As a prefix of paths: empty, or ending with a slash.
+  /// The folder as a path prefix: empty, or ending with a slash.
   package let prefix: String
   package let access: InputFile.Access
 
   package static let nameByteCountLimit = 4096
 
-  /// The files beside `file`.
+  /// Creates a view of the files in the folder of `file`.
   package init(beside file: InputFile) {
     prefix = file.path.folderPrefix
     access = file.access
   }
 
-  /// The path of the file `name`.
+  /// Returns the path of the file `name`.
   ///
-  /// - Throws: `ModelError` when the name would leave the folder.
+  /// - Throws: `ModelError` if the name would leave the folder.
   package func path(of name: String) throws -> String {
     let parts = name.split(separator: "/", omittingEmptySubsequences: false)
     guard !name.isEmpty, !parts.contains(""), !parts.contains("."), !parts.contains("..") else {
@@ -34,17 +34,17 @@ package struct SiblingFiles: Sendable {
     return prefix + name
   }
 
-  /// The file `name`, opened.
+  /// Opens the file `name`.
   package func open(_ name: String) throws -> InputFile {
     try InputFile(path: path(of: name), access: access)
   }
 
-  /// Whether something is at `name`, which need not be readable.
+  /// Whether `name` exists, readable or not.
   package func exists(_ name: String) throws -> Bool {
     FileManager.default.fileExists(atPath: try path(of: name))
   }
 
-  /// The names directly in the folder, sorted by their bytes; none when it cannot be listed.
+  /// Returns the names in the folder, sorted by their bytes, or no names if it cannot be listed.
   package func names() -> [String] {
     let folder = prefix.isEmpty ? "." : prefix
     let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
@@ -53,12 +53,12 @@ package struct SiblingFiles: Sendable {
 }
 
 extension Sequence<String> {
-  /// In the order of the UTF-8 bytes, which is the same everywhere.
+  /// Returns the strings sorted by their UTF-8 bytes, an order that is the same on every machine.
   package func sortedByBytes() -> [String] {
     sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
   }
 
-  /// The first few in quotes, for messages: `'a', 'b' and 3 more`.
+  /// Returns the first few strings in quotes, for messages: `'a', 'b' and 3 more`.
   package func quotedList(limit: Int = 5) -> String {
     let names = Array(self)
     let shown = names.prefix(limit).map { "'\($0)'" }.joined(separator: ", ")

@@ -1,27 +1,31 @@
 import CSignals
 
-/// How the whole process meets signals that concern files. For a program's `main`, once, before
-/// other threads exist; a library must not decide this for its user.
+/// The process-wide handlers for signals that concern files.
+///
+/// A program's `main` should install them once, before other threads exist. A library must not
+/// decide this for its user.
 public enum SignalHandlers {
   /// Installs the handlers.
   ///
-  /// - SIGBUS below a mapped input puts zeros in place of the missing bytes, and makes
-  ///   `checkInputs()` throw.
-  /// - SIGINT, SIGTERM, SIGHUP and SIGQUIT, as far as not ignored, remove unfinished outputs before
-  ///   they end the process.
-  /// - SIGXFSZ is ignored, so that a file grown too large is an error of `write`.
+  /// - SIGBUS in a mapped input replaces the missing bytes by zeros and makes `checkInputs()`
+  ///   throw.
+  /// - SIGINT, SIGTERM, SIGHUP and SIGQUIT, unless ignored, remove unfinished outputs before they
+  ///   end the process.
+  /// - SIGXFSZ is ignored, so that exceeding the file size limit becomes an error of `write`.
   ///
-  /// - Throws: `ModelError` when the system refuses.
+  /// - Throws: `ModelError` if the system refuses to install a handler.
   public static func install() throws {
     for code in [condi_bus_guard_install(), condi_cleanup_install()] where code != 0 {
       throw ModelError(.system(operation: "handle signals", code: code))
     }
   }
 
-  /// To be asked before a result is shown that was computed from mapped files: where bytes of one
-  /// were missing, zeros stood in for them. Output files ask by themselves.
+  /// Checks that no bytes of a mapped file were missing, in which case zeros took their place.
   ///
-  /// - Throws: `ModelError` that names the file.
+  /// Call this before presenting a result computed from mapped files. Output files perform this
+  /// check themselves.
+  ///
+  /// - Throws: `ModelError` naming the file.
   public static func checkInputs() throws {
     try FileMapping.checkAll()
   }

@@ -2,24 +2,24 @@ import CJSONC
 import Glibc
 import OrderedCollections
 
-/// Reads JSON texts through json-c, held to RFC 8259.
+/// Parses JSON texts with json-c, restricted to RFC 8259.
 ///
-/// json-c alone keeps the last of duplicate keys, cuts keys at `\u0000`, caps large integers and
-/// takes several things that are not JSON; `JSONScanner` refuses those first.
+/// On its own, json-c keeps the last of duplicate keys, truncates keys at `\u0000`, caps large
+/// integers and accepts several things that are not JSON. `JSONScanner` rejects those first.
 package enum JSONDocument {
-  /// Containers inside containers that are accepted unless the caller says otherwise.
+  /// The default limit on the nesting of containers.
   package static let defaultDepthLimit = 64
 
-  /// The value that `bytes` hold.
+  /// Parses `bytes` as one JSON value.
   ///
   /// Integers outside `Int` become `.number`, rounded to the nearest `Double`. Keys that differ
   /// only in Unicode normalization count as duplicates, because Swift compares them as equal.
   ///
-  /// - Parameter maximumDepth: how deep containers may be nested; 1 takes `[]` but not `[[]]`.
-  /// - Parameter baseOffset: where `bytes` begin in their file, so that errors name file offsets.
-  /// - Throws: `ModelError` with the byte offset for whatever RFC 8259 does not allow, invalid
+  /// - Parameter maximumDepth: How deep containers may be nested; 1 allows `[]` but not `[[]]`.
+  /// - Parameter baseOffset: The offset of `bytes` in their file, so that errors name file offsets.
+  /// - Throws: `ModelError` with the byte offset of anything that RFC 8259 does not allow, invalid
   ///   UTF-8, unpaired surrogates, duplicate keys, `\u0000` in keys, numbers beyond `Double`, more
-  ///   than 4,194,304 values, and anything but white space after the value.
+  ///   than 4,194,304 values, or anything but white space after the value.
   package static func parse(
     _ bytes: SharedBytes, maximumDepth: Int = defaultDepthLimit, baseOffset: Int = 0
   ) throws -> JSONValue {
@@ -43,7 +43,7 @@ package enum JSONDocument {
     }
   }
 
-  /// json-c's tree of the text, which the caller releases; `nil` is JSON's `null`.
+  /// Returns json-c's tree of the text, which the caller releases; `nil` is JSON's `null`.
   private static func tree(
     _ buffer: UnsafeRawBufferPointer, length: Int32, _ maximumDepth: Int, _ baseOffset: Int
   ) throws -> OpaquePointer? {
@@ -58,7 +58,7 @@ package enum JSONDocument {
     var root = json_tokener_parse_ex(tokener, text, length)
     var end = json_tokener_get_parse_end(tokener)
     if json_tokener_get_error(tokener) == json_tokener_continue {
-      // A number at the very end is complete only once json-c sees the end of the text.
+      // json-c completes a number at the very end only after it sees the end of the text.
       root = json_tokener_parse_ex(tokener, "", 1)
       end = buffer.count
     }
@@ -71,7 +71,9 @@ package enum JSONDocument {
     return root
   }
 
-  /// - Parameter longIntegers: the integers of 19 and more digits, in the order of the text.
+  /// Converts json-c's tree to a `JSONValue`.
+  ///
+  /// - Parameter longIntegers: The integers of 19 and more digits, in the order of the text.
   private static func convert(
     _ object: OpaquePointer?, _ longIntegers: inout ArraySlice<JSONValue>
   ) throws -> JSONValue {
@@ -109,14 +111,13 @@ package enum JSONDocument {
   }
 }
 
-/// Refuses what json-c lets pass although RFC 8259 does not, and what it would lose silently.
+/// Rejects what json-c accepts in violation of RFC 8259, and what it would silently lose.
 ///
-/// One pass over the text that knows strings, numbers and nesting; the grammar between them is
-/// json-c's to check.
+/// One pass over the text tracks strings, numbers and nesting; json-c checks the remaining grammar.
 package struct JSONScanner {
   /// Integers of at least this magnitude are collected, because json-c caps them at 64 bits.
   static let longIntegerMagnitude: UInt64 = 1_000_000_000_000_000_000
-  /// A bound on memory: a value takes some 50 times the bytes of the text `0,`.
+  /// Bounds the memory used: a value takes about 50 times the bytes of the text `0,`.
   package static let valueCountLimit = 1 << 22
 
   /// The integers of 19 and more digits, in the order of the text.
@@ -140,7 +141,9 @@ package struct JSONScanner {
     self.baseOffset = baseOffset
   }
 
-  /// - Throws: `ModelError` with the offset of the first thing refused.
+  /// Scans the whole text.
+  ///
+  /// - Throws: `ModelError` with the offset of the first violation.
   package mutating func scan() throws {
     try validateUTF8()
     while position < bytes.count {
@@ -231,7 +234,7 @@ package struct JSONScanner {
     }
   }
 
-  /// The characters that a string with escapes stands for.
+  /// Returns the characters that a string with escapes represents.
   private func unescape(_ content: UnsafeRawBufferPointer, start: Int) throws -> String {
     var units: [UInt16] = []
     var rest = content[...]
@@ -330,7 +333,7 @@ package struct JSONScanner {
   // MARK: Errors
 
   private func validateUTF8() throws {
-    // json-c lets overlong forms and encoded surrogates pass.
+    // json-c accepts overlong forms and encoded surrogates.
     if String(validating: bytes, as: UTF8.self) != nil { return }
     var decoder = UTF8()
     var iterator = bytes.makeIterator()

@@ -1,40 +1,42 @@
 import OrderedCollections
 
-/// A JSON value whose members keep their order.
+/// A JSON value whose objects keep the order of their members.
 public enum JSONValue: Hashable, Sendable {
   /// JSON's `null`.
   case null
   /// `true` or `false`.
   case boolean(Bool)
-  /// A number written without fraction and exponent that fits `Int`.
+  /// A number written without a fraction or exponent that fits in `Int`.
   case integer(Int)
   /// Any other number, rounded to the nearest `Double`; never NaN or infinite.
   case number(Double)
-  /// A text, its escapes resolved.
+  /// A string, with its escapes resolved.
   case string(String)
-  /// A list.
+  /// An array.
   case array([JSONValue])
-  /// Members in the order of the text; a name occurs once.
+  /// An object, its members in the order of the text; each name occurs only once.
   case object(OrderedDictionary<String, JSONValue>)
 }
 
 extension JSONValue {
-  /// The value as JSON text, the same for the same value on every machine.
+  /// Returns the value as JSON text, which is the same for the same value on every machine.
   ///
-  /// Members keep their order. Doubles are the shortest digits that read back to the same value,
-  /// always with a fraction or an exponent, so that `.number` and `.integer` are told apart when
-  /// read again. Strings are UTF-8 with only `"`, `\` and control characters escaped. JSON has no
-  /// infinities and no NaN: they become `null`, so whoever must keep them encodes them otherwise.
+  /// Members keep their order. Doubles are written with the fewest digits that read back to the
+  /// same value, always with a fraction or an exponent, so that `.number` and `.integer` stay
+  /// distinct when read again. Strings are UTF-8 with only `"`, `\` and control characters escaped.
+  /// JSON cannot represent infinities and NaN, which become `null`; callers that must preserve them
+  /// need another encoding.
   ///
-  /// - Parameter pretty: two spaces of indentation, a member a line, and arrays of scalars on one
-  ///   line; otherwise no white space at all.
+  /// - Parameter pretty: Whether to indent by two spaces and write one member per line, with arrays
+  ///   of scalars on one line; otherwise the text contains no white space.
   public func serialized(pretty: Bool = false) -> String {
     var text = ""
     write(to: &text, indentation: pretty ? 0 : nil)
     return text
   }
 
-  /// Refuses keys with a NUL, which `JSONDocument` refuses too, before they are written.
+  /// Rejects keys that contain a NUL before they are written, because `JSONDocument` would reject
+  /// them.
   package func checkKeys() throws {
     switch self {
     case .null, .boolean, .integer, .number, .string: return
@@ -57,7 +59,7 @@ extension JSONValue {
     case .number(let value): text += value.isFinite ? value.description : "null"
     case .string(let value): Self.write(value, to: &text)
     case .array(let items):
-      // Numbers are easier to read side by side than one a line.
+      // Numbers are easier to read side by side than one per line.
       let isFlat = items.allSatisfy(\.isScalar)
       Self.writeItems(
         items, brackets: ("[", "]"), to: &text, indentation: isFlat ? nil : indentation,

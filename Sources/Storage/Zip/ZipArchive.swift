@@ -2,45 +2,47 @@ import CLibzip
 import Glibc
 import Synchronization
 
-/// A zip file opened for reading: its entries, and their bytes when asked for.
+/// A zip file opened for reading.
 ///
-/// Stored entries are slices of the mapped file, deflated ones go through libzip. Lengths and
-/// checksums are those of the central directory, which libzip and this library must read alike.
+/// Stored entries are slices of the mapped file; deflated entries are inflated by libzip. Lengths
+/// and checksums come from the central directory, which libzip and this library must read alike.
 package final class ZipArchive: Sendable {
-  /// How an entry's bytes lie in the file.
+  /// How an entry's bytes are encoded in the file.
   package enum Method: Hashable, Sendable {
     case stored
     case deflated
-    /// Another method, by its number in the directory.
+    /// Another method, identified by its number in the directory.
     case other(Int)
   }
 
   package struct Entry: Sendable {
     package let name: String
-    /// Bytes in the file.
+    /// The number of bytes in the file.
     package let compressedByteCount: Int
-    /// Bytes of the content.
+    /// The number of bytes of the content.
     package let byteCount: Int
     /// CRC-32 of the content.
     package let crc32: UInt32
     package let method: Method
-    /// Why the content cannot be read: encryption, or another method than deflate.
+    /// The reason the content cannot be read: encryption, or a method other than deflate.
     package let obstacle: String?
-    /// Where the bytes begin in the file.
+    /// The offset in the file at which the entry's bytes begin.
     package let dataOffset: Int
     /// Position in the central directory.
     package let index: Int
   }
 
   package let file: InputFile
-  /// In the order of the central directory.
+  /// The entries in the order of the central directory.
   package let entries: [Entry]
   private let indices: [String: Int]
   private let handle: Mutex<ZipHandle>
-  /// Which stored entries' checksums have been found right.
+  /// Whether each stored entry's checksum has been verified, by entry index.
   private let isVerified: Mutex<[Bool]>
 
-  /// - Throws: `ModelError` for anything in the directory that is damaged or contradictory.
+  /// Opens the zip archive in `file`.
+  ///
+  /// - Throws: `ModelError` if anything in the directory is damaged or contradictory.
   package init(_ file: InputFile) throws {
     let entries = try file.zipDirectory().entries
     let handle = try ZipHandle(opening: file)
@@ -52,15 +54,17 @@ package final class ZipArchive: Sendable {
     isVerified = Mutex([Bool](repeating: false, count: entries.count))
   }
 
-  /// The entry of exactly this name.
+  /// Returns the entry with exactly this name.
   package func entry(named name: String) -> Entry? {
     indices[name].map { entries[$0] }
   }
 
-  /// The content of `entry`, whose checksum is verified the first time. Inflated bytes are verified
-  /// each time and not kept.
+  /// Returns the content of `entry`.
   ///
-  /// - Throws: `ModelError` when the content is damaged, or cannot be read.
+  /// The checksum of a stored entry is verified on the first request. Inflated bytes are verified
+  /// on every request and are not kept.
+  ///
+  /// - Throws: `ModelError` if the content is damaged or cannot be read.
   package func bytes(of entry: Entry) throws -> SharedBytes {
     try checkReadable(entry)
     return try locatingErrors(path: file.path, entry: entry.name) {
@@ -71,8 +75,10 @@ package final class ZipArchive: Sendable {
     }
   }
 
-  /// - Throws: `ModelError` that is `unsupported` when the entry is encrypted, or compressed by a
-  ///   method other than deflate.
+  /// Checks that the content of `entry` can be read.
+  ///
+  /// - Throws: An `unsupported` `ModelError` if the entry is encrypted, or compressed by a method
+  ///   other than deflate.
   package func checkReadable(_ entry: Entry) throws {
     guard let obstacle = entry.obstacle else { return }
     throw ModelError(
@@ -104,14 +110,14 @@ package final class ZipArchive: Sendable {
   }
 }
 
-/// libzip's view of a zip file open for reading; one thread at a time.
+/// libzip's handle of a zip file opened for reading. Only one thread may use it at a time.
 struct ZipHandle: ~Copyable {
   private let archive: OpaquePointer
   private let source: ZipInputSource
 
-  /// Opens `file` with libzip's own consistency checks.
+  /// Opens `file`, with libzip's own consistency checks enabled.
   init(opening file: InputFile) throws {
-    // Reading through `InputFile` instead of a descriptor: duplicates of a descriptor share one
+    // Reads go through `InputFile` rather than a descriptor: duplicates of a descriptor share one
     // file position, so two archives over one file would disturb each other.
     source = ZipInputSource(file)
     var error = zip_error_t()
@@ -133,9 +139,9 @@ struct ZipHandle: ~Copyable {
 
   deinit { zip_discard(archive) }
 
-  /// Compares what libzip read of each entry with `entries`.
+  /// Compares each entry as libzip read it with `entries`.
   ///
-  /// - Throws: `ModelError` on the first difference: such a file shows different content to
+  /// - Throws: `ModelError` at the first difference, because such a file shows different content to
   ///   different programs.
   func checkAgreement(with entries: [ZipArchive.Entry], path: String) throws {
     let count = zip_get_num_entries(archive, 0)
@@ -162,13 +168,13 @@ struct ZipHandle: ~Copyable {
     }
   }
 
-  /// The content of a deflated entry, of exactly the declared length.
+  /// Returns the content of a deflated entry, which must have exactly the declared length.
   func inflate(_ entry: ZipArchive.Entry) throws -> SharedBytes {
-    // `ZipCentralHeader` compared the length with what deflate can reach, before this allocation.
+    // `ZipCentralHeader` has already checked the length against deflate's maximum ratio.
     try SharedBytes(count: entry.byteCount) { try inflate(entry, into: $0) }
   }
 
-  /// The most bytes that libzip is asked for at once.
+  /// The largest number of bytes requested from libzip in one call.
   private static let pieceByteCount = 1 << 30
 
   private func inflate(
@@ -180,7 +186,7 @@ struct ZipHandle: ~Copyable {
     defer { zip_fclose(file) }
     var done = 0
     while done < buffer.count {
-      // libzip returns lengths of 4 GiB and more cut to 32 bits.
+      // libzip truncates returned lengths of 4 GiB and more to 32 bits.
       let end = min(buffer.count, done + Self.pieceByteCount)
       let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<end])
       let count = zip_fread(file, rest.baseAddress, zip_uint64_t(rest.count))
@@ -193,7 +199,7 @@ struct ZipHandle: ~Copyable {
       }
       done += Int(count)
     }
-    // libzip compares length and checksum when it meets the end.
+    // libzip compares length and checksum when it reaches the end of the entry.
     var extra: UInt8 = 0
     let excess = zip_fread(file, &extra, 1)
     guard excess >= 0 else { throw source.takeFailure() ?? failure(of: file, at: entry) }
@@ -218,7 +224,7 @@ struct ZipHandle: ~Copyable {
 }
 
 extension ZipArchive.Method {
-  /// As the directory has it.
+  /// The method's number in the directory.
   fileprivate var number: UInt16 {
     switch self {
     case .stored: 0
@@ -228,7 +234,7 @@ extension ZipArchive.Method {
   }
 }
 
-/// libzip's message for an error.
+/// libzip's error messages.
 enum ZipError {
   static func message(_ error: UnsafeMutablePointer<zip_error_t>?) -> String {
     error.flatMap(zip_error_strerror).map { String(cString: $0) } ?? "unknown zip error"
@@ -242,7 +248,7 @@ enum ZipError {
 private final class ZipInputSource {
   private let file: InputFile
   private var position: Int = 0
-  /// The error of the operating system that made a call fail, which libzip knows as a number only.
+  /// The operating system error that made a call fail; libzip itself keeps only a number.
   private(set) var failure: ModelError?
 
   init(_ file: InputFile) { self.file = file }

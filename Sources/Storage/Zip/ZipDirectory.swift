@@ -1,20 +1,22 @@
-/// The central directory of a zip file, every field checked against the file and the local headers.
+/// The central directory of a zip file. Every field is checked against the file and the local
+/// headers.
 ///
-/// libzip reads the same directory but tells nobody where an entry's data begin, which mapping them
-/// needs. The layout is that of APPNOTE.TXT 6.3.10; numbers in comments are its sections.
+/// libzip reads the same directory but does not expose where an entry's data begins, which is
+/// needed to map entries. The layout follows APPNOTE.TXT 6.3.10; section numbers in comments refer
+/// to it.
 package struct ZipDirectory: Sendable {
   package let entries: [ZipArchive.Entry]
 
   package static let entryLimit = 1 << 20
   package static let nameByteLimit = 4096
-  /// Deflate codes at most 258 bytes in 2 bits, so 1032:1; the slack covers its last block.
+  /// Deflate codes at most 258 bytes in 2 bits, a ratio of 1032:1; the slack covers its last block.
   package static let deflateRatioLimit = 1032
 
   private static let endOfDirectory: UInt32 = 0x0605_4B50
   private static let endOfDirectory64: UInt32 = 0x0606_4B50
   private static let locator64: UInt32 = 0x0706_4B50
 
-  /// Where the central directory lies, from the end-of-directory records.
+  /// The location of the central directory, as given by the end-of-directory records.
   private struct Location {
     var entryCount: Int
     var byteCount: Int
@@ -23,6 +25,8 @@ package struct ZipDirectory: Sendable {
     var limit: Int
   }
 
+  /// Parses and checks the central directory of `file`.
+  ///
   /// - Throws: `ModelError` for a damaged, truncated, ambiguous or overlapping directory.
   package init(parsing file: InputFile) throws {
     let location = try Self.locate(in: file)
@@ -58,7 +62,7 @@ package struct ZipDirectory: Sendable {
     let tailOffset = file.byteCount - tailCount
     let tail = try file.bytes(at: tailOffset, count: tailCount, purpose: "the zip end record")
     let found = tail.withUnsafeBytes { buffer -> Int? in
-      // The record's comment must end with the file, or it is not the end record.
+      // Only a record whose comment ends exactly at the end of the file is the end record.
       stride(from: tailCount - 22, through: 0, by: -1).first { position in
         guard buffer.loadUnaligned(fromByteOffset: position, as: UInt32.self) == endOfDirectory
         else { return false }
@@ -90,7 +94,7 @@ package struct ZipDirectory: Sendable {
     let location = Location(
       entryCount: entryCount, byteCount: byteCount, offset: offset, limit: position)
     if let location64 = try locate64(before: position, in: file) {
-      // A 32-bit field that is not saturated must say the same.
+      // A 32-bit field that is not saturated must agree with the zip64 record.
       guard entryCount == 0xFFFF || entryCount == location64.entryCount,
         byteCount == 0xFFFF_FFFF || byteCount == location64.byteCount,
         offset == 0xFFFF_FFFF || offset == location64.offset
@@ -187,16 +191,19 @@ package struct ZipDirectory: Sendable {
 }
 
 extension InputFile {
-  /// The file's zip directory, parsed once however many formats ask for it.
+  /// Returns the file's zip directory, which is parsed only once even if several formats request
+  /// it.
   ///
-  /// - Throws: `ModelError` as `ZipDirectory(parsing:)`, each time the same.
+  /// - Throws: The same `ModelError` as `ZipDirectory(parsing:)` on every call.
   package func zipDirectory() throws -> ZipDirectory {
     try once("zip directory") { try ZipDirectory(parsing: self) }
   }
 }
 
-/// One header of the central directory, the only place whose sizes and checksum can be trusted to be
-/// filled in: torch leaves them zero in the local header.
+/// One header of the central directory.
+///
+/// Only this header reliably holds the sizes and the checksum: torch leaves them zero in the local
+/// header.
 struct ZipCentralHeader {
   private static let signature: UInt32 = 0x0201_4B50
   private static let localSignature: UInt32 = 0x0403_4B50
@@ -244,7 +251,8 @@ struct ZipCentralHeader {
     }
     var zip64 = try Self.zip64Field(
       try reader.read(extraCount, for: "the extra fields"), baseOffset: start)
-    // The order of the fields in the zip64 field (4.5.3), present only where saturated.
+    // The zip64 field lists these in a fixed order (4.5.3), each only if its 32-bit field is
+    // saturated.
     byteCount = try Self.widen(uncompressed, from: &zip64, for: "the length")
     compressedByteCount = try Self.widen(
       compressed, from: &zip64, for: "the compressed length")
@@ -252,14 +260,14 @@ struct ZipCentralHeader {
     _ = try reader.read(commentCount, for: "a zip entry's comment")
   }
 
-  /// `value`, or the next number of the zip64 field where the 32 bits are saturated.
+  /// Returns `value`, or the next number in the zip64 field if the 32-bit value is saturated.
   private static func widen(
     _ value: UInt32, from zip64: inout ByteReader, for purpose: String
   ) throws -> Int {
     value == .max ? try zip64.readCount(UInt64.self, for: "\(purpose) in zip64") : Int(value)
   }
 
-  /// The zip64 field, empty where there is none.
+  /// Returns the zip64 field, or an empty reader if there is none.
   private static func zip64Field(_ bytes: SharedBytes, baseOffset: Int) throws -> ByteReader {
     var extras = ByteReader(bytes, baseOffset: baseOffset)
     while extras.remaining >= 4 {
@@ -276,7 +284,7 @@ struct ZipCentralHeader {
 
   private var isEncrypted: Bool { flags & Self.encryptionFlags != 0 }
 
-  /// Why the entry's content cannot be read.
+  /// The reason the entry's content cannot be read, or `nil` if it can.
   private var obstacle: String? {
     if isEncrypted { return "encrypted zip entries are not supported" }
     guard method != 0, method != 8 else { return nil }
@@ -309,7 +317,8 @@ struct ZipCentralHeader {
     }
   }
 
-  /// Reads the local header (4.3.7), which must agree, and finds where it ends.
+  /// Reads the local header (4.3.7), checks that it agrees with this header, and returns the offset
+  /// of the data behind it.
   func dataOffset(in file: InputFile, limit: Int) throws -> Int {
     guard localOffset <= limit - 30 else {
       throw ModelError.mismatch(
@@ -335,7 +344,7 @@ struct ZipCentralHeader {
     func agrees(_ local: UInt32, _ central: Int) -> Bool {
       local == .max || Int(local) == central
     }
-    // Bit 3: checksum and lengths follow the data, and the local header does not have them.
+    // Bit 3: the checksum and lengths follow the data and are missing from the local header.
     let isFilledIn = localFlags & 0x0008 == 0
     guard localMethod == method,
       localFlags & Self.encryptionFlags == flags & Self.encryptionFlags,

@@ -3,38 +3,38 @@ import Glibc
 import Storage
 import Synchronization
 
-/// Where a command's words go: reports to standard output, all else to standard error.
+/// The command's output: reports go to standard output, everything else to standard error.
 enum Console {
   private static let isMute = Mutex(false)
 
-  /// From now on only errors are said: for the ranks that help another one.
+  /// Suppresses all further output except errors, for ranks that assist another one.
   static func mute() { isMute.withLock { $0 = true } }
 
-  /// Whether reports, notes and progress are for somebody.
+  /// Whether reports, notes and progress are shown.
   static var speaks: Bool { isMute.withLock { !$0 } }
 
-  /// Lets writing to a pipe that nobody reads any more be an error of `write`, so that unfinished
-  /// outputs are removed on the way out. For `main`, once.
+  /// Makes writing to a closed pipe an error of `write` instead of a signal, so that unfinished
+  /// outputs are removed. `main` calls this once.
   static func ignoreBrokenPipes() {
     signal(SIGPIPE, SIG_IGN)
   }
 
-  /// A report, followed by an end of line where it has none.
+  /// Prints a report, followed by a line break if it lacks one.
   ///
-  /// - Throws: `ModelError` when it cannot be written, as to a full disk; `Outcome.readerGone` when
-  ///   nobody reads it any more.
+  /// - Throws: `ModelError` if it cannot be written, for example to a full disk;
+  ///   `Outcome.readerGone` if the reader has closed the pipe.
   static func report(_ report: String) throws {
     guard speaks else { return }
     ProgressBar.erase()
     let text = StandardInput.named(report)
-    // By bytes: the last character of CSV is a carriage return and line feed together.
+    // Compares bytes: in CSV, the last character is a carriage return and line feed together.
     let end = text.utf8.last == UInt8(ascii: "\n") ? "" : "\n"
     guard let code = write(text + end, to: STDOUT_FILENO) else { return }
     if code == EPIPE { throw Outcome.readerGone }
     throw ModelError(.system(operation: "write", code: code), path: "standard output")
   }
 
-  /// Something the user should know though the command goes on.
+  /// Prints a message for the user about something that does not stop the command.
   static func note(_ message: String, unless isQuiet: Bool) {
     guard !isQuiet, speaks else { return }
     write("condi-convert: \(StandardInput.named(message))")
@@ -44,13 +44,13 @@ enum Console {
     write("condi-convert: \(StandardInput.named(message))")
   }
 
-  /// What is wrong with the command line, and how it should look, as the argument parser says it.
+  /// Prints the argument parser's message about a wrong command line and its usage.
   static func wrongUsage(_ message: String) { write(message) }
 
-  /// The columns that a text report may fill: 100, or more on a wider terminal.
+  /// The width of text reports in columns: 100, or more on a wider terminal.
   static var reportWidth: Int { max(100, columns(of: STDOUT_FILENO) ?? 100) }
 
-  /// The columns of the terminal that messages go to; 80 where it does not say.
+  /// The width of the terminal for messages in columns; 80 if it is unknown.
   static var messageWidth: Int { columns(of: STDERR_FILENO) ?? 80 }
 
   static var isErrorATerminal: Bool { isatty(STDERR_FILENO) == 1 }
@@ -66,12 +66,12 @@ enum Console {
     writeError("\(line)\n")
   }
 
-  /// Writes to standard error. There is nowhere left to say that this did not work.
+  /// Writes to standard error. A failure is ignored, because it cannot be reported anywhere.
   static func writeError(_ text: String) { _ = write(text, to: STDERR_FILENO) }
 
   /// Writes all of `text`.
   ///
-  /// - Returns: the number of the error that kept it from that.
+  /// - Returns: The number of the error that prevented it, or `nil`.
   private static func write(_ text: String, to descriptor: Int32) -> Int32? {
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {

@@ -3,7 +3,7 @@ import Imaging
 import Reports
 import SuperResolution
 
-/// `SuperResolution` makes the value and `Inspect` knows how to render one; they meet here.
+/// `SuperResolution` creates the value and `Reports` renders it; this extension connects them.
 extension EvaluationReport: DocumentedReport {
   package var document: ReportDocument {
     var document = ReportDocument(
@@ -31,7 +31,7 @@ extension EvaluationReport: DocumentedReport {
     return document
   }
 
-  /// Which pictures are no part of mean PSNRs, and why.
+  /// Explains which images are excluded from the mean PSNR.
   private var exactNotes: [String] {
     pictures.compactMap { picture in
       let names = methods.filter { $0.exactPictures.contains(picture.name) }.map(\.name)
@@ -112,7 +112,7 @@ extension EvaluationReport: DocumentedReport {
   private func pictureRow(_ region: Region) -> ReportPictures.Row? {
     guard let crops = region.crops else { return nil }
     func picture(_ label: String, _ note: String, _ image: RasterImage) -> ReportPictures.Picture? {
-      // A crop of 8-bit RGB pictures can always be encoded, but for want of memory.
+      // Encoding a crop of an 8-bit RGB image fails only if memory is exhausted.
       guard let png = try? image.encoded(as: .png).array else { return nil }
       return .init(
         label: label, note: note, png: png, width: 2 * region.width, height: 2 * region.height)

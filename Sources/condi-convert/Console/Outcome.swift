@@ -2,29 +2,30 @@ import ArgumentParser
 import Glibc
 import Storage
 
-/// How a command ends when it does not simply succeed; the exit code is for scripts.
+/// The ways in which a command ends other than success, with exit codes for scripts.
 enum Outcome: Error {
-  /// The command did its work and found something: a difference, a failed check.
+  /// The command did its work and found something: a difference or a failed check.
   case finding
   /// The command could not do its work.
   case error
-  /// Whoever read the report has left, as `head` does when it has its lines.
+  /// The reader of the report has closed the pipe, as `head` does after its last line.
   case readerGone
 
   var exitCode: ExitCode {
     switch self {
     case .finding: ExitCode(1)
     case .error: ExitCode(2)
-    // What shells show for a program that SIGPIPE has ended.
+    // The code that shells show for a program ended by SIGPIPE.
     case .readerGone: ExitCode(128 + SIGPIPE)
     }
   }
 }
 
 extension Console {
-  /// Returns the line that says what went wrong, and the way out where an option is one.
+  /// Returns the line that explains an error, with a remedy if an option provides one.
   ///
-  /// Where bytes of a mapped input went missing, whatever else is wrong follows from that.
+  /// If bytes of a mapped input were missing, that is reported instead, as the cause of other
+  /// errors.
   static func explanation(of error: any Error) -> String {
     do {
       try SignalHandlers.checkInputs()
@@ -37,7 +38,7 @@ extension Console {
 }
 
 extension ModelError {
-  /// The option that helps.
+  /// The option that solves the problem.
   fileprivate var advice: String? {
     switch problem {
     case .outputExists: "use --force to replace it"

@@ -3,7 +3,7 @@ import Reports
 import Storage
 import Transform
 
-/// `Transform` makes the value and `Inspect` knows how to render one; they meet here.
+/// `Transform` creates the value and `Reports` renders it; this extension connects them.
 extension PackingReport: DocumentedReport {
   package var document: ReportDocument {
     var facts: [ReportDocument.Fact] = [
@@ -29,7 +29,8 @@ extension PackingReport: DocumentedReport {
       notes: ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups) + kept.notes)
   }
 
-  /// The quantized tensors summed up by the last parts of their names, which tell a layer's kind.
+  /// The quantized tensors grouped by the last parts of their names, which identify the kind of
+  /// layer.
   private var kindTable: ReportTable {
     var kinds: [(name: String, layers: [QuantizationSummary])] = []
     for layer in layers {
@@ -91,7 +92,7 @@ extension PackingReport: DocumentedReport {
 }
 
 extension [KeptTensor] {
-  /// What is left in full precision: summed up by reason, then tensor by tensor.
+  /// Tables of the tensors left in full precision: by reason, then by tensor.
   var tables: [ReportTable] {
     guard !isEmpty else { return [] }
     return [
@@ -127,7 +128,7 @@ extension [KeptTensor] {
     ]
   }
 
-  /// The one line that says how much it is, where it is more than a tenth.
+  /// A line stating their share if it exceeds a tenth.
   var notes: [String] {
     KeptTensor.remark(on: self).map { ["\($0.prefix(1).uppercased())\($0.dropFirst())."] } ?? []
   }
@@ -148,9 +149,9 @@ extension DistillationSummary {
 }
 
 extension PackingReport {
-  /// The report of a file that was packed weight by weight.
+  /// Creates the report of a file that was packed weight by weight.
   ///
-  /// - Throws: `ModelError` when the outcome is not that of packing.
+  /// - Throws: `ModelError` if the outcome is not that of packing.
   init(_ outcome: ConversionOutcome, input: String, output: String) throws {
     guard let header = outcome.plan.header, let source = header.source,
       let recipe = header.recipe, let summary = outcome.summary

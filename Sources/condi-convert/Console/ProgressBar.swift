@@ -3,17 +3,16 @@ import Glibc
 import Reports
 import Synchronization
 
-/// A line on standard error that shows how much of the work is done, how fast, and how long it will
-/// still take; only on a terminal.
+/// A line on standard error that shows progress, speed and remaining time, if that is a terminal.
 ///
-/// The line is removed at the end, and before anything else is said, so that a terminal shows that
-/// alone.
+/// The line is erased at the end and before any other message, so that it never remains on the
+/// terminal.
 final class ProgressBar: Sendable {
-  /// What the work is counted in.
+  /// The unit in which work is counted.
   enum Unit: Sendable {
-    /// Bytes, whose rate is shown.
+    /// Bytes, with their rate shown.
     case bytes
-    /// Parts of the whole.
+    /// Shares of the whole.
     case share
   }
 
@@ -22,11 +21,13 @@ final class ProgressBar: Sendable {
   private let unit: Unit
   private let isShown: Bool
   private let start = ContinuousClock.now
-  /// Whether the terminal's last line is a bar's.
+  /// Whether the terminal's last line is a progress bar.
   private static let isLineDrawn = Mutex(false)
   private let state = Mutex((done: 0, lastDrawn: ContinuousClock.now - .seconds(1)))
 
-  /// - Parameter total: the amount of work.
+  /// Creates a progress bar.
+  ///
+  /// - Parameter total: The amount of work.
   init(_ label: String, total: Int, unit: Unit = .bytes, isQuiet: Bool) {
     self.label = label
     self.total = max(1, total)
@@ -36,7 +37,7 @@ final class ProgressBar: Sendable {
 
   deinit { Self.erase() }
 
-  /// Removes a bar's line, so that something else can be said there.
+  /// Erases a bar's line, to make room for a message.
   static func erase() {
     isLineDrawn.withLock { isDrawn in
       if isDrawn { Console.writeError("\r\u{1B}[K") }
@@ -44,9 +45,9 @@ final class ProgressBar: Sendable {
     }
   }
 
-  /// Counts `amount` more as done; may be called from any thread.
+  /// Adds `amount` to the completed work. It may be called from any thread.
   ///
-  /// - Parameter detail: what stands after the share.
+  /// - Parameter detail: Text after the share.
   func advance(_ amount: Int, detail: String = "") {
     guard isShown else { return }
     state.withLock { state in
@@ -66,7 +67,7 @@ final class ProgressBar: Sendable {
   }
 }
 
-/// A progress bar for work that tells which share of it is done.
+/// A progress bar for work that reports its completed share.
 final class ShareProgress: Sendable {
   private static let steps = 10_000
   private let bar: ProgressBar
@@ -76,7 +77,10 @@ final class ShareProgress: Sendable {
     bar = ProgressBar(label, total: Self.steps, unit: .share, isQuiet: isQuiet)
   }
 
-  /// - Parameter share: from 0 to 1; may be called from any thread, and never goes back.
+  /// Reports progress.
+  ///
+  /// - Parameter share: The completed share, from 0 to 1, from any thread; the bar never goes
+  ///   backwards.
   func report(_ share: Double, detail: String = "") {
     let target = Int(min(1, max(0, share)) * Double(Self.steps))
     let advance = shown.withLock { shown in

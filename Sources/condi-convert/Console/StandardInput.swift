@@ -5,27 +5,28 @@ import Synchronization
 
 /// Standard input in place of a file.
 ///
-/// Model files are read at the places that their indexes name, which a pipe cannot do. What comes
-/// out of a pipe is therefore kept in a temporary file first, in `TMPDIR` or `/tmp`; it has no name
-/// from the beginning, so that nothing is left behind however the program ends.
+/// Model files are read at the offsets that their indexes name, which a pipe does not support. Data
+/// from a pipe is therefore first stored in a temporary file, in `TMPDIR` or `/tmp`. The file never
+/// has a name, so nothing is left behind however the program ends.
 enum StandardInput {
-  /// What stands for standard input on the command line; a file of that name is `./-`.
+  /// The command-line argument for standard input; a file of that name is `./-`.
   static let argument = "-"
 
-  /// How messages and reports call it.
+  /// The name of standard input in messages and reports.
   private static let name = "standard input"
 
   private static let kept = Mutex<Kept?>(nil)
 
   private struct Kept {
     let path: String
-    /// The file, where standard input was not one itself.
+    /// The temporary file, unless standard input is a file itself.
     var scratch: ScratchFile?
   }
 
-  /// The path to open for an input argument: itself, or where standard input has been kept.
+  /// Returns the path to open for an input argument: the argument itself, or the stored standard
+  /// input.
   ///
-  /// - Throws: `ModelError` when standard input is a terminal, or cannot be read or kept.
+  /// - Throws: `ModelError` if standard input is a terminal, or cannot be read or stored.
   static func path(_ argument: String) throws -> String {
     guard argument == Self.argument else { return argument }
     return try kept.withLock { kept in
@@ -35,7 +36,7 @@ enum StandardInput {
     }
   }
 
-  /// `text` with the name of standard input in place of the path above.
+  /// Returns `text` with that path replaced by the name of standard input.
   static func named(_ text: String) -> String {
     guard let path = kept.withLock({ $0?.path }) else { return text }
     return text.replacing(path, with: name)
@@ -44,7 +45,7 @@ enum StandardInput {
   private static func keep() throws -> Kept {
     var status = stat()
     guard fstat(STDIN_FILENO, &status) == 0 else { throw failure("read") }
-    // A redirected file is as good as a named one.
+    // A redirected file can be read like a named one.
     if status.st_mode & S_IFMT == S_IFREG { return Kept(path: "/proc/self/fd/\(STDIN_FILENO)") }
     guard isatty(STDIN_FILENO) == 0 else {
       throw ModelError.unsupported("it is a terminal, not a file or a pipe", path: name)
@@ -67,7 +68,7 @@ enum StandardInput {
     return folder.isEmpty ? "/tmp" : folder
   }
 
-  /// Lets errors of the file say what it is for.
+  /// Makes errors of the temporary file state its purpose.
   private static func keeping<Result>(_ body: () throws -> Result) throws -> Result {
     do {
       return try body()

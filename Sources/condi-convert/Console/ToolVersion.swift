@@ -4,8 +4,8 @@ import LinearAlgebra
 import Storage
 import SuperResolution
 
-/// What `--version` prints: the tool's version, then one line for each library that it runs with and
-/// for the instruction set of its kernels.
+/// The output of `--version`: the tool's version, then one line for each linked library and for the
+/// instruction set of its kernels.
 enum ToolVersion {
   static var text: String {
     let libraries =

@@ -71,7 +71,7 @@ struct CalibrateCommand: ParsableCommand {
   }
 
   func run() throws {
-    // Whatever is in the way is found before the work.
+    // Detects obstacles to writing the output before the work.
     var writer = try AtomicFileWriter(path: output, replacesExisting: force)
     let (network, _) = try UpscalerArgument.open(
       model, name: UpscalerArgument.name(of: model), root: root, common: common)

@@ -62,7 +62,7 @@ struct DiffCommand: ParsableCommand {
     var left = try ModelArgument.open(first, root: firstRoot, stored: true, common: common)
     var right = try ModelArgument.open(second, root: secondRoot, stored: true, common: common)
     if !comparison.stored {
-      // Of two copies, one may lie where no configuration is beside it.
+      // One of two copies may have no configuration next to it.
       let (a, b) = (left.codeConfiguration, right.codeConfiguration)
       left = ModelArgument.assembled(left, path: first, configuration: a ?? b, common: common)
       right = ModelArgument.assembled(right, path: second, configuration: b ?? a, common: common)

@@ -91,7 +91,7 @@ struct EvaluateCommand: ParsableCommand {
     }
   }
 
-  /// The models in the order of their columns: what is compared against comes first.
+  /// The models in column order, beginning with the reference of the comparison.
   private var paths: [String] {
     guard let against, against != UpscalerArgument.bicubic, !models.contains(against) else {
       return models
@@ -121,7 +121,8 @@ struct EvaluateCommand: ParsableCommand {
     if !objections.isEmpty { throw Outcome.finding }
   }
 
-  /// The files' names without folder and extension, or the paths where that would not tell them apart.
+  /// Returns the files' names without folder and extension, or their paths if the names are
+  /// ambiguous.
   private func names(of paths: [String]) -> [String] {
     let short = paths.map(UpscalerArgument.name)
     let isClear = Set(short + [UpscalerArgument.bicubic]).count == short.count + 1

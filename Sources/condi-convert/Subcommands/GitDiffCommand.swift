@@ -68,15 +68,17 @@ struct GitDiffCommand: ParsableCommand {
         options: comparison.options(threads: common.threads)))
   }
 
-  /// What git compares with for a file that is added or removed.
+  /// The path that git passes for the missing side of an added or removed file.
   private static let nothing = "/dev/null"
 
-  /// - Returns: `nil` when it is no model file.
+  /// Opens a file.
+  ///
+  /// - Returns: `nil` if it is not a model file.
   private func archive(_ file: String) throws -> TensorArchive? {
     guard file != Self.nothing else { return TensorArchive() }
     do {
       let archive = try FormatRegistry.standard.open(file, access: common.access)
-      // Git puts one of the files where no configuration lies beside it.
+      // Git places one of the files where no configuration is next to it.
       return comparison.stored ? archive : archive.assembled(configuration: .object([:]))
     } catch let error as ModelError {
       guard case .unrecognizedFormat = error.problem else { throw error }

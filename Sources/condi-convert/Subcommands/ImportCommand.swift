@@ -68,7 +68,7 @@ struct ImportCommand: ParsableCommand {
         inputByteCount: try archive.sourceByteCount(), outcome: outcome), textLimit: 10)
   }
 
-  /// A folder with one unsplit model stands for that.
+  /// The path of the model; a folder with one unsplit model means that file.
   private var modelPath: String {
     let model = "\(input)/model.safetensors"
     let index = "\(model).index.json"

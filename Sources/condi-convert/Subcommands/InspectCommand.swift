@@ -198,11 +198,12 @@ struct InspectCommand: SharedCommand {
     if !models.allSatisfy(\.isPassed) { throw Outcome.finding }
   }
 
-  /// The models, with what is asked of them.
+  /// Opens the models and assembles the options.
   private func opened(_ ranks: RankGroup) throws -> (
     archives: [TensorArchive], options: ModelReport.Options
   ) {
-    // Rules are read before the first file is: a mistake in them should not cost a minute.
+    // Rules are parsed before the first file is read, so that a mistake in them is reported at
+    // once.
     var options = try options()
     options.ranks = ranks
     var archives = try files.map {
@@ -230,7 +231,7 @@ struct InspectCommand: SharedCommand {
     options.layers = try layers.map(NameGlob.init)
     options.rules = try failIf.map(MetricRule.init)
     options.sortKey = sort
-    // Numbers are most interesting from the largest on, names and the file's order from the first.
+    // Numbers are sorted largest first by default, names and the file's order ascending.
     options.isDescending = sort.isNumeric != reverse
     options.splitsFusedQKV = splitQKV
     options.includesSingularValues = singularValues
@@ -253,7 +254,7 @@ struct InspectCommand: SharedCommand {
   }
 }
 
-/// `*.dw.*=32` on the command line.
+/// A command-line argument such as `*.dw.*=32`.
 struct GroupCountArgument: ExpressibleByArgument {
   let pattern: String
   let count: Int

@@ -72,8 +72,8 @@ struct RepairCommand: ParsableCommand {
         : "wrote \(output), every byte as its checksums say", unless: common.quiet)
   }
 
-  /// Without a header nothing is known of the records, so the whole file is made again. The file's
-  /// prologue, if that is left, proves whether it is the one that was.
+  /// Packs the whole file again, because nothing is known about the records without a header. If
+  /// the file's prologue survives, it proves whether the result is the original file.
   private func packAgain(for examination: PackedExamination) throws {
     guard let proof = examination.headerProof else {
       throw ModelError.malformed(

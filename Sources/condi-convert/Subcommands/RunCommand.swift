@@ -35,7 +35,7 @@ struct RunCommand: SharedCommand {
   @OptionGroup var common: CommonOptions
 
   func run() throws {
-    // A job that the environment names is this rank's, and other ranks do theirs.
+    // A job given by the environment belongs to this rank; other ranks run theirs.
     guard job == nil else { return try runJob() }
     try SharedWork.share(among: SharedWork.ranks, preparing: {}, runJob)
   }

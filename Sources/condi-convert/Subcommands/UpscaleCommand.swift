@@ -99,7 +99,7 @@ struct UpscaleCommand: ParsableCommand {
 
   func run() throws {
     guard let imageFormat = ImageFormat(path: output) else { return }
-    // Whatever is in the way is found before the work.
+    // Detects obstacles to writing the output before the work.
     var writer = try AtomicFileWriter(path: output, replacesExisting: force)
     let original = try RasterImage(contentsOf: StandardInput.path(input), access: common.access)
     try locatingErrors(path: input) { try imageFormat.check(original, scale: scale ?? 1) }
@@ -144,7 +144,7 @@ struct UpscaleCommand: ParsableCommand {
     return network
   }
 
-  /// Pixels around tiles at most: what lies further away hardly matters, and exact results would
-  /// take well over a hundred, many times the work.
+  /// The largest overlap of tiles in pixels. Pixels further away hardly matter, and exact results
+  /// would take well over a hundred, at many times the work.
   private static let largestOverlap = 32
 }

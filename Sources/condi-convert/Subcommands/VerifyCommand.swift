@@ -135,7 +135,7 @@ struct VerifyCommand: SharedCommand {
     if !verification.isPassed { throw Outcome.finding }
   }
 
-  /// The reference, and what rank 0 alone finds out by it.
+  /// Returns the reference and the findings, which only rank 0 computes.
   private func material(_ examination: PackedExamination) throws -> (
     archive: TensorArchive?, findings: VerificationReport.Findings
   ) {
@@ -185,7 +185,7 @@ struct VerifyCommand: SharedCommand {
   }
 }
 
-/// `paper=3.3` on the command line.
+/// A command-line argument such as `paper=3.3`.
 struct RatioRequirement: ExpressibleByArgument {
   let name: VerificationGate.RatioName
   let minimum: Double

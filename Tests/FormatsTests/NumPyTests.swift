@@ -6,7 +6,7 @@ import Testing
 @testable import Storage
 
 @Suite struct NumPyTests {
-  /// Files of NumPy itself, and files broken in one way each.
+  /// Files that NumPy wrote, and files broken in one way each.
   @Test(arguments: try ExpectedArchive.all(in: "expected.json", below: ["npy/", "npz/"]))
   func readsWhatNumPyWrites(_ expected: ExpectedArchive) throws {
     for access in [InputFile.Access.mapped, .read] {
@@ -21,11 +21,11 @@ import Testing
     try expected.check(try SharedData.path(expected.path))
   }
 
-  /// Arrays of objects that Python 2 and 3 wrote, of NumPy's own tests.
+  /// Object arrays written by Python 2 and 3, from NumPy's own tests.
   @Test(
     SharedData.require("formats/npz/numpy_objarr_adversarial"),
     arguments: ["py2-objarr.npy", "py2-objarr.npz", "py3-objarr.npy", "py3-objarr.npz"])
-  func readsArraysOfObjects(name: String) throws {
+  func readsObjectArrays(name: String) throws {
     let archive = try FormatRegistry.standard.open(
       SharedData.path("formats/npz/numpy_objarr_adversarial/\(name)"))
     #expect(archive.tensors.isEmpty)
@@ -49,9 +49,9 @@ import Testing
     }
   }
 
-  /// Every entry of an archive is what `numpy.savez` writes into it.
+  /// Every entry of an archive equals the one that `numpy.savez` writes.
   @Test(arguments: ["stored", "deflated", "positional", "nested_names"], [false, true])
-  func writesTheEntriesThatNumPyWrites(name: String, isCompressed: Bool) throws {
+  func writesEntriesThatNumPyWrites(name: String, isCompressed: Bool) throws {
     let original = try ZipArchive(
       try InputFile(path: try PackageFolder.fixture("npz/\(name).npz")))
     let archive = try NPZFormat().read(original.file)
@@ -71,7 +71,7 @@ import Testing
 
   // MARK: The extra entry
 
-  @Test func theExtraEntryIsOnlyWrittenWhereNeeded() throws {
+  @Test func extraEntryIsWrittenOnlyWhereNeeded() throws {
     let plain = try Tensor(elementType: .float32, shape: [1], bytes: SharedBytes([0, 0, 0, 0]))
     let raw = try Tensor(elementType: .bfloat16, shape: [2], bytes: SharedBytes([1, 2, 3, 4]))
     let narrow = try Tensor(
@@ -91,7 +91,7 @@ import Testing
     #expect(try sidecar(of: TensorArchive()) == #"{"version":1}"#)
   }
 
-  /// The text of the extra entry of `archive` as written.
+  /// Writes `archive` and returns the text of its extra entry.
   private func sidecar(of archive: TensorArchive) throws -> String? {
     try withTemporaryFolder { folder in
       let path = folder.appending("file.npz")
@@ -132,7 +132,7 @@ import Testing
     ("./a", false), ("a\\b", false), ("a\nb", false), ("a.npy", false), ("a\0", false),
     (String(repeating: "a", count: 200), true), (String(repeating: "a", count: 201), false),
   ])
-  func unsafeNamesAreNoEntries(name: String, isPlain: Bool) {
+  func unsafeNamesAreNotEntryNames(name: String, isPlain: Bool) {
     #expect(NPZPlan.isPlain(name) == isPlain)
   }
 
@@ -204,8 +204,8 @@ import Testing
 
   // MARK: Raw bytes
 
-  /// `numpy.savez` of an array of ml_dtypes keeps the width and no more.
-  @Test func rawBytesAreATensorOnceTheirTypeIsNamed() throws {
+  /// `numpy.savez` keeps only the element width of an ml_dtypes array.
+  @Test func rawBytesBecomeTensorOnceTypeIsNamed() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("file.npz")
       var zip = ZipWriter()
@@ -241,8 +241,8 @@ import Testing
 
   // MARK: Long lists
 
-  /// The losses of 300 steps are one entry, and come back as the values that they were.
-  @Test func longListsAreOneEntry() throws {
+  /// The losses of 300 steps are stored as one entry and read back as the same values.
+  @Test func longListsAreStoredAsOneEntry() throws {
     var archive = TensorArchive()
     func list(_ name: String, _ values: [ArchiveValue]) -> ArchiveStructure {
       .list(
@@ -261,7 +261,7 @@ import Testing
       items.map { .init(key: .text($0.0), value: list($0.0, $0.1)) }, isOrdered: false)
     try withTemporaryFolder { folder in
       var source = archive
-      // An archive that was read has values that no list names, which stand together.
+      // An archive that was read has no list structure for its values, which are stored together.
       for (copy, short) in [("file.npz", ["short.0.npy", "short.1.npy"]), ("copy.npz", [])] {
         let copy = folder.appending(copy)
         try FormatRegistry.standard.write(source, as: NPZFormat(), to: copy)
@@ -274,7 +274,7 @@ import Testing
     }
   }
 
-  @Test func aSingleArrayFileHoldsNothingElse() throws {
+  @Test func npyFileHoldsExactlyOneTensor() throws {
     let tensor = try Tensor(elementType: .uint8, shape: [1], bytes: SharedBytes([1]))
     try withTemporaryFolder { folder in
       let path = folder.appending("file.npy")

@@ -4,7 +4,7 @@ import Testing
 @testable import Jobs
 @testable import Storage
 
-/// A file of records that nobody makes.
+/// A file of records that have sizes but no content.
 private struct Sizes: PlacedFile {
   let records: [PlacedRecord]
   var recordsEnd: Int { records.last.map { $0.offset + $0.byteCount } ?? 0 }
@@ -24,7 +24,7 @@ private struct Sizes: PlacedFile {
 
 @Suite struct JobShareTests {
   @Test(arguments: [1, 2, 3, 7, 100])
-  func sharesAreAllAndNoneTwice(_ count: Int) throws {
+  func sharesCoverEveryRecordOnce(_ count: Int) throws {
     var random = SplitMix(seed: UInt64(count))
     let sizes = (0..<50).map { _ in Int.random(in: 0...1_000_000, using: &random) }
     let file = Sizes(sizes)
@@ -36,8 +36,8 @@ private struct Sizes: PlacedFile {
     #expect(most <= mean + (sizes.max() ?? 0) + 50 * 4096)
   }
 
-  /// Written down, because jobs of one plan may run different builds.
-  @Test func theDealingIsThis() {
+  /// The assignment is fixed, because jobs of one plan may run different builds.
+  @Test func recordAssignmentIsStable() {
     let file = Sizes([10, 400_000, 300_000, 200_000, 100_000, 100_000])
     let shares = (1...2).compactMap { JobNumber($0, of: 2) }
       .map { JobShare.indices(of: file, job: $0) }

@@ -11,8 +11,8 @@ import Testing
     let tensor: QuantizedTensor
 
     /// - Parameters:
-    ///   - center: what values lie around, normally distributed.
-    ///   - change: applied to every code.
+    ///   - center: The mean of the normally distributed values.
+    ///   - change: A change applied to every code.
     init(
       _ type: ElementType, center: Float, spread: Float, bitWidth: Int,
       granularity: QuantizationGranularity, changing change: (UInt8) -> UInt8 = { $0 }

@@ -119,7 +119,7 @@ import Transform
       (["--method", "best", "--activation-scaling", "tensor"], .tensor),
       (["--method", "best", "--activation-scaling", "row"], .row),
     ] as [([String], ActivationScaling)])
-  func activationScalingFollowsMethodAndOption(_ options: [String], scaling: ActivationScaling) throws {
+  func activationScalingFollowsOptions(_ options: [String], scaling: ActivationScaling) throws {
     try withPictures { folder, pictures in
       let packed = folder.appending("a.condi")
       let outcome = try BuiltProgram().run(

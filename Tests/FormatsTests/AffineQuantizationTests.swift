@@ -48,7 +48,7 @@ struct AffineQuantizationTests {
       lower: lower, scale: scale, elementType: elementType, shape: shape)
   }
 
-  @Test("decoded values stay within half a scale and read back bit for bit", arguments: Case.all, 1...8)
+  @Test("values stay within half a scale and read back bit for bit", arguments: Case.all, 1...8)
   func decodedValuesStayWithinHalfScale(_ example: Case, bitWidth: Int) throws {
     let shape: Shape = [9, 11]
     let layout = try AffineLayout(

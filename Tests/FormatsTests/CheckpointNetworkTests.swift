@@ -7,7 +7,7 @@ import Testing
 
 /// Weights inside the wrappers that training tools put around them.
 @Suite struct CheckpointNetworkTests {
-  /// Returns an archive of vectors, nested at the slashes of their names.
+  /// Returns an archive of two-element vectors, nested at the slashes of their names.
   private func archive(_ names: [String]) throws -> TensorArchive {
     var archive = TensorArchive()
     for name in names {

@@ -47,7 +47,7 @@ import Testing
       ("safetensors/shapes.safetensors", ["format": "mlx"], "mlx"),
       ("torch/state_dict.pth", ["format": "np"], "np"),
     ] as [(String, [String: String], String?)])
-  func metadataNamesFramework(source: String, metadata: [String: String], framework: String?) throws {
+  func frameworkIsRecorded(source: String, metadata: [String: String], framework: String?) throws {
     var archive = try FormatRegistry.standard.open(PackageFolder.fixture(source))
     for (key, text) in metadata { archive.metadata[key] = text }
     try withTemporaryFolder { folder in

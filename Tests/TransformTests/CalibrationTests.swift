@@ -194,7 +194,7 @@ struct LinearNetwork: ActivationSource {
     }
   }
 
-  /// Queries and keys of tokens have a range for each head, values of mixed channels as well.
+  /// Queries and keys of tokens have one range per head, as do values whose channels are mixed.
   @Test func headsFormGroups() {
     func measure(
       _ kind: ActivationSite.Kind, _ heads: Int?, _ scaling: ActivationScaling

@@ -15,11 +15,11 @@ struct FaultyProgram {
     case pause = "PAUSE"
   }
 
-  /// Every call that changes what is on the disk.
+  /// Every call that changes the disk.
   static let writing = ["fallocate", "pwrite", "fsync", "rename", "link", "unlink"]
 
-  /// Every call with which a journaled conversion changes what is on the disk: it also appends to
-  /// the journal and truncates consumed files.
+  /// Every call with which a journaled conversion changes the disk: it also appends to the journal
+  /// and truncates consumed files.
   static let journaling = writing + ["write", "ftruncate", "truncate"]
 
   private let library: String

@@ -70,7 +70,7 @@ import Testing
   @Test(
     arguments: VectorLevels.available,
     [(1, 1, 1), (3, 1, 5), (16, 4, 3), (20, 5, 6), (37, 2, 2)])
-  func depthwiseWeightGradientMatchesDefinition(level: UInt32, size: (channels: Int, height: Int, width: Int)) {
+  func depthwiseGradientMatchesSums(level: UInt32, size: (channels: Int, height: Int, width: Int)) {
     let (channels, height, width) = size
     var random = SplitMix(seed: UInt64(channels))
     let count = channels * height * width

@@ -36,7 +36,7 @@ import Testing
     }
   }
 
-  @Test func inspectFindsTheWorstLayer() throws {
+  @Test func inspectFindsWorstLayer() throws {
     let outcome = try CommandLine.succeed(
       "inspect", CommandLine.checkpoint, "--sort", "condition", "--split-qkv", "--format", "json")
     let report = try CommandLine.json(outcome)

@@ -78,7 +78,7 @@ struct BitStreamTests {
     #expect(throws: extra) { try BitStream.unpackIntegers(bytes, count: 5, bitWidth: 3) }
   }
 
-  @Test func countsThatOverflowAreRefused() {
+  @Test func overflowingCountsAreRefused() {
     #expect(BitStream.byteCount(count: .max, bitWidth: 2) == nil)
     #expect(BitStream.byteCount(count: -1, bitWidth: 2) == nil)
     #expect(BitStream.byteCount(count: .max, bitWidth: 1) == 1 << 60)

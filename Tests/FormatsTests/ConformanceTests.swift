@@ -55,7 +55,7 @@ import Testing
   }
 
   @Test(arguments: FormatSubject.all)
-  func keepsEverythingInAnArchive(_ subject: FormatSubject) throws {
+  func keepsWholeArchive(_ subject: FormatSubject) throws {
     try withTemporaryFolder { folder in
       let archive = try subject.sampleArchive()
       let path = try subject.write(archive, in: folder)
@@ -108,7 +108,7 @@ import Testing
   }
 
   @Test(arguments: FormatSubject.all.filter { !$0.isSingleTensor })
-  func keepsAnEmptyArchive(_ subject: FormatSubject) throws {
+  func keepsEmptyArchive(_ subject: FormatSubject) throws {
     try withTemporaryFolder { folder in
       let path = try subject.write(TensorArchive(), in: folder)
       #expect(try subject.readWhole(path).firstDifference(from: TensorArchive()) == nil)
@@ -117,7 +117,7 @@ import Testing
   }
 
   @Test(arguments: FormatSubject.all)
-  func writesTheSameBytesTwice(_ subject: FormatSubject) throws {
+  func writesSameBytesTwice(_ subject: FormatSubject) throws {
     try withTemporaryFolder { folder in
       let archive = try subject.sampleArchive()
       let first = try subject.write(archive, in: folder, as: "first")

@@ -121,7 +121,7 @@ import Testing
     ),
     (#"[1]"#, .malformed("not a JSON object")),
   ])
-  func refusesSidecars(text: String, problem: ModelError.Problem) {
+  func refusesInvalidSidecars(text: String, problem: ModelError.Problem) {
     #expect(throws: ModelError(problem)) { try NPZSidecar(parsing: text) }
   }
 
@@ -165,14 +165,14 @@ import Testing
     (#"'\q'"#, 3, "an unknown escape"), (#"'\x4'"#, 3, "an unknown escape"),
     ("true", 0, "expected a literal"),
   ])
-  func refusesLiterals(text: String, position: Int, message: String) {
+  func refusesInvalidLiterals(text: String, position: Int, message: String) {
     #expect(
       throws: ModelError.malformed(
         "the NumPy header at its character \(position): \(message)")
     ) { try PythonLiteral(parsing: text) }
   }
 
-  @Test func limitsTheNestingOfLiterals() {
+  @Test func limitsNestingOfLiterals() {
     #expect(
       throws: ModelError(
         .limitExceeded(what: "the nesting of a NumPy header", limit: 16, found: "more"))
@@ -198,7 +198,7 @@ import Testing
     ("<U-1", .unsupported("the NumPy element type '<U-1' is not supported")),
     ("", .malformed("the NumPy element type '' has no byte order")),
   ])
-  func refusesElementTypes(descriptor: String, problem: ModelError.Problem) {
+  func refusesUnsupportedElementTypes(descriptor: String, problem: ModelError.Problem) {
     #expect(throws: ModelError(problem)) { try NPYElement(descriptor) }
   }
 
@@ -261,7 +261,8 @@ import Testing
       items.map { .init(key: .text($0.0), value: list($0.0, $0.1)) }, isOrdered: false)
     try withTemporaryFolder { folder in
       var source = archive
-      // An archive that was read has no list structure for its values, which are stored together.
+      // The values outside lists of an archive that was read form one container, which the extra
+      // entry holds.
       for (copy, short) in [("file.npz", ["short.0.npy", "short.1.npy"]), ("copy.npz", [])] {
         let copy = folder.appending(copy)
         try FormatRegistry.standard.write(source, as: NPZFormat(), to: copy)

@@ -9,7 +9,7 @@ import Testing
   @Test(
     arguments: try ExpectedArchive.all(
       in: "expected.json", below: ["sharded/", "safetensors/sharded/"]))
-  func readsShards(_ expected: ExpectedArchive) throws {
+  func readsShardedCheckpoints(_ expected: ExpectedArchive) throws {
     for access in [InputFile.Access.mapped, .read] {
       try expected.check(try PackageFolder.fixture(expected.path), access: access)
     }

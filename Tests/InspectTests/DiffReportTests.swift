@@ -120,7 +120,7 @@ import Testing
     #expect(report.changed.first?.numbers?.maximumAbsolute == 0x1p64)
   }
 
-  @Test func shapesThatDifferAreNotCompared() throws {
+  @Test func tensorsOfDifferentShapesAreNotCompared() throws {
     let report = try diff(
       TensorArchive(["w": .float32([2, 3], [1, 2, 3, 4, 5, 6])]),
       TensorArchive(["w": .float32([3, 2], [1, 2, 3, 4, 5, 6])]))

@@ -57,7 +57,7 @@ import Testing
     ([100, 1, 1, 1], 2, 0), ([1e9, 1, 1, 1], 2, 1), ([1e9, 1e9], 2, 0), ([1e9, 1e9], 1, 0),
     ([2e9, 4e8, 4e8], 2, 1), ([5e9, 4e9, 1e8], 2, 0), ([8e9, 7e8, 1e8], 2, 2), ([], 2, 0),
   ])
-  func giantsAreComputedAlone(_ costs: [Double], _ threads: Int, _ count: Int) {
+  func largestMatricesAreComputedAlone(_ costs: [Double], _ threads: Int, _ count: Int) {
     #expect(ModelReport.leadingGiants(costs, threads: threads) == count)
   }
 }

@@ -178,7 +178,7 @@ import Testing
     #expect(!json.contains("\u{1B}"))
   }
 
-  @Test func limitsLines() throws {
+  @Test func limitsTextLines() throws {
     let text = try TreeReport(archive: try nested(), file: "m").rendered(as: .text, rowLimit: 2)
     #expect(text.hasSuffix("… 12 more lines\n"))
     let table = try TreeReport(archive: try nested(), file: "m").rendered(as: .csv)

@@ -137,7 +137,7 @@ import Testing
     }
   }
 
-  /// When a disk fails, the first thread that makes bytes durable learns of all that was lost.
+  /// When a disk fails, only the first thread that makes bytes durable learns that some were lost.
   @Test func failureStopsFurtherDeletion() throws {
     try withConsumption { conversion, consumption, shards in
       let records = conversion.file.records.indices

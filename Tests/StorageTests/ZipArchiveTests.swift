@@ -80,7 +80,7 @@ import Testing
     #expect(try archive.bytes(of: archive.entries[0]).count == 0x1_0000_0007)
   }
 
-  @Test func writingTwiceGivesTheSameBytes() throws {
+  @Test func writingTwiceGivesSameBytes() throws {
     let files = try (0..<2).map { _ in
       try ZipFiles.write { writer in
         writer.add("a", SharedBytes([1, 2, 3]), alignment: 64)
@@ -104,7 +104,7 @@ import Testing
     }
   }
 
-  @Test func damagedContentIsFoundByItsChecksum() throws {
+  @Test func damagedContentIsFoundByChecksum() throws {
     for compression in [ZipWriter.Compression.stored, .deflated] {
       let content = Array("some content that matters".utf8)
       let file = try ZipFiles.write {

@@ -3,7 +3,7 @@ import TestSupport
 
 /// The built command with an injected system-call fault; see `Tests/Fixtures/faults/faults.c`.
 struct FaultyProgram {
-  /// What happens at the call.
+  /// The fault at the call.
   enum Fault: String {
     case noSpace = "ENOSPC"
     case readError = "EIO"

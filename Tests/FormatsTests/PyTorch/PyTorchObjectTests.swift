@@ -106,7 +106,7 @@ import Testing
     }
   }
 
-  @Test func damageIsStillAnError() throws {
+  @Test func damagedObjectsAreErrors() throws {
     let error = #expect(throws: ModelError.self) {
       try read("ccollections\nOrderedDict\n(I1\ntR.")
     }
@@ -269,7 +269,7 @@ import Testing
     #expect(archive.values == ["(1, 'a')": .integer(3), "(2,)": .integer(4)])
   }
 
-  @Test func constantsOfTorchScriptMustNotCollide() throws {
+  @Test func collidingTorchScriptConstantsAreRefused() throws {
     let file = try ZipFiles.write { writer in
       writer.add(
         "x/data.pkl",

@@ -33,14 +33,14 @@ import Testing
   }
 
   @Test(arguments: [ElementType.float6E2M3, .float6E3M2])
-  func typesThatTorchLacksAreRefused(elementType: ElementType) throws {
+  func typesMissingInTorchAreRefused(elementType: ElementType) throws {
     let tensor = try Tensor(elementType: elementType, shape: [4], bytes: SharedBytes([1, 2, 3]))
     #expect(
       throws: ModelError.unsupported("PyTorch has no element type \(elementType)", tensor: "x")
     ) { try PyTorchFixtures.rewrite(TensorArchive(tensors: ["x": tensor])) }
   }
 
-  @Test func oddRowsOfHalfBytesAreRefused() throws {
+  @Test func oddRowsOfHalfByteElementsAreRefused() throws {
     let tensor = try Tensor(
       elementType: .float4E2M1, shape: [2, 3], bytes: SharedBytes([1, 2, 3]))
     let error = #expect(throws: ModelError.self) {

@@ -227,7 +227,7 @@ import Transform
     }
   }
 
-  @Test func conditionAcceptsCalibrationImages() throws {
+  @Test func conditionAcceptsImages() throws {
     try withPictures { folder, pictures in
       let outcome = try BuiltProgram().run(
         [

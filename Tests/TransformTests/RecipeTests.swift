@@ -298,7 +298,7 @@ struct RecipeTests {
     #expect(try Recipe(others.jsonValue) == others)
   }
 
-  @Test func otherCalibrationImagesAreRefused() throws {
+  @Test func recipeForOtherImagesIsRefused() throws {
     var calibration = CalibrationRecipe(patches: .init())
     try calibration.identify("aa", as: "pictures")
     #expect(calibration.digest == "aa")

@@ -198,7 +198,7 @@ import Testing
 
   /// Returns a chunk of a PNG file.
   ///
-  /// - Parameter content: The four letters of the type, then at most 251 bytes.
+  /// - Parameter content: The four letters of the type, then at most 255 bytes.
   private static func chunk(_ content: [UInt8]) -> [UInt8] {
     let checksum = CRC32.checksum(SharedBytes(content))
     var chunk: [UInt8] = [0, 0, 0, UInt8(content.count - 4)]

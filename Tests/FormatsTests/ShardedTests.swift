@@ -28,8 +28,8 @@ import Testing
     #expect(archive.notes == [])
   }
 
-  /// The expected digest is that of `sha256sum model.safetensors.index.json model-0000* |
-  /// sha256sum` in the folder.
+  /// Expects what `sha256sum model.safetensors.index.json model-0000* | sha256sum` gives in the
+  /// folder.
   @Test func digestCoversEveryFile() throws {
     let folder = (try PackageFolder.fixture("safetensors/sharded") as NSString)
     let archive = try FormatRegistry.standard.open(folder as String)

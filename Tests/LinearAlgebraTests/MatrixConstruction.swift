@@ -17,8 +17,7 @@ struct SeededGenerator: RandomNumberGenerator {
 }
 
 extension Matrix {
-  /// Returns the pattern that the NumPy goldens are made of: `((37i + 101j + 13ij) mod 97) / 97 −
-  /// ½`.
+  /// Returns the pattern of the NumPy goldens: `((37i + 101j + 13ij) mod 97) / 97 − ½`.
   static func pattern(rows: Int, columns: Int) -> Matrix {
     filled(rows, columns) { i, j in Double((i * 37 + j * 101 + i * j * 13) % 97) / 97 - 0.5 }
   }
@@ -60,8 +59,7 @@ extension Matrix {
   }
 }
 
-/// Returns the largest |computed − expected| / expected over the expected values above `floor ·
-/// σ_max`.
+/// Returns the largest |computed − expected| / expected over expected values above `floor · σ_max`.
 func largestRelativeError(_ computed: [Double], _ expected: [Double], floor: Double) -> Double {
   zip(computed, expected).filter { $1 >= floor * expected[0] }
     .map { abs($0 - $1) / $1 }.max() ?? 0

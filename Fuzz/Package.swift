@@ -1,9 +1,9 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// The fuzzer: a package of its own, so that nobody builds it by building the tool.
+/// The fuzzer, a separate package so that building the tool does not build it.
 ///
-/// It has to be built with the flags that `make fuzz` gives; without them it does not link.
+/// It must be built with the flags that `make fuzz` passes; it does not link without them.
 let package = Package(
   name: "condi-fuzz",
   dependencies: [.package(name: "condi-convert", path: "..")],

@@ -2,13 +2,13 @@ import Formats
 import Imaging
 import Storage
 
-/// Something that takes bytes from anywhere and must answer with a value or a `ModelError`.
+/// Code that takes untrusted bytes and must return a value or throw a `ModelError`.
 public struct FuzzTarget: Sendable {
   public let name: String
-  /// Anything but a `ModelError` that is thrown, and any trap, is a finding.
+  /// Runs the target. Any trap, and any thrown error other than a `ModelError`, is a finding.
   public let run: @Sendable (SharedBytes) throws -> Void
 
-  /// Each reader, and what lies behind the outer layers that a fuzzer seldom gets through.
+  /// Every reader, and the code behind outer layers that a fuzzer seldom gets through.
   public static let all: [FuzzTarget] =
     FormatRegistry.standard.formats.map { format in
       FuzzTarget(name: format.identifier.name) { try read($0, as: format) }
@@ -39,16 +39,16 @@ public struct FuzzTarget: Sendable {
       },
     ]
 
-  /// Makes the readers accept every checksum; to be called before the first input.
+  /// Makes the readers accept every checksum. Call it before the first input.
   public static func acceptEveryChecksum() { CRC32.acceptsEveryChecksum = true }
 
-  /// More tensor bytes than this are not loaded: slow is not wrong.
+  /// The limit on tensor bytes loaded per input: being slow is not a bug.
   private static let byteLimit = 1 << 22
 
-  /// Longer pictures are not read: a byte can hold thousands of pixels.
+  /// The limit on an image's encoded length: one byte can hold thousands of pixels.
   private static let pictureByteLimit = 1 << 14
 
-  /// What can be read and written is read again, sample for sample.
+  /// Checks that an image that can be read and written reads back sample for sample.
   private static func readPicture(_ bytes: SharedBytes) throws {
     guard bytes.count <= pictureByteLimit else { return }
     let image: RasterImage

@@ -1,7 +1,7 @@
 import Formats
 import Storage
 
-/// A packed file around a header that a fuzzer made, compressed by stored blocks alone.
+/// A packed file around a fuzzer-made header, compressed with stored blocks only.
 public enum PackedBytes {
   /// - Parameter input: two bytes with the length of the records, which are zeros, then the header's
   ///   JSON text.
@@ -24,7 +24,7 @@ public enum PackedBytes {
     return SharedBytes(bytes + [UInt8](repeating: 0, count: recordByteCount) + header)
   }
 
-  /// The two bytes and the text that `file(header:)` takes, from a whole file.
+  /// Returns the two bytes and the text that `file(header:)` takes, from a complete file.
   public static func input(for model: PackedModel) -> [UInt8] {
     let end = model.header.entries.map { $0.offset + $0.byteCount }.max() ?? 64
     var bytes: [UInt8] = []
@@ -32,7 +32,7 @@ public enum PackedBytes {
     return bytes + Array(model.headerText.utf8)
   }
 
-  /// RFC 1950 around RFC 1951's stored blocks.
+  /// Returns an RFC 1950 stream of RFC 1951 stored blocks.
   private static func zlibStream(_ content: [UInt8]) -> [UInt8] {
     var bytes: [UInt8] = [0x78, 0x01]
     var start = 0

@@ -1,7 +1,7 @@
 import Storage
 
-/// A zip archive of stored entries around bytes that a fuzzer made, so that it does not spend its
-/// time on the directory.
+/// Builds zip archives of stored entries around fuzzer-made bytes, so that the fuzzer does not
+/// spend its time on the directory.
 enum ZipBytes {
   static func checkpoint(pickle: SharedBytes) -> SharedBytes {
     archive([

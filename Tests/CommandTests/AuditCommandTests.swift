@@ -6,14 +6,14 @@ import Testing
     ("torch/checkpoint.pth", 0, "clean"), ("torch/calls_system.pth", 1, "posix.system"),
     ("torch/truncated.pth", 2, "UNREADABLE"), ("torch/module.pth", 1, "__main__.Stage"),
   ])
-  func exitCodesAreForScripts(name: String, code: Int32, text: String) throws {
+  func exitCodeReflectsAuditVerdict(name: String, code: Int32, text: String) throws {
     let outcome = try BuiltProgram().run(["audit", PackageFolder.fixture(name)])
     #expect(outcome.exitCode == code)
     #expect(outcome.standardOutput.contains(text))
     #expect(outcome.standardError.isEmpty)
   }
 
-  /// What a call would be given says more than how it is written down.
+  /// A call's arguments tell the user more than its encoding does.
   @Test func argumentsOfDangerousCallsAreShown() throws {
     let fixture = try PackageFolder.fixture("torch/calls_system.pth")
     let text = try BuiltProgram().run(["audit", fixture]).standardOutput
@@ -28,7 +28,7 @@ import Testing
         == "condi-convert: /nowhere/x.pkl: cannot open: No such file or directory\n")
   }
 
-  @Test func readersNotesAreSaid() throws {
+  @Test func readerNotesGoToStandardErrorUnlessQuiet() throws {
     let fixture = try PackageFolder.fixture("torch/namespace.pth")
     let note = "treated 1 object of class 'argparse.Namespace' as plain data"
     try withTemporaryFolder { folder in

@@ -6,9 +6,9 @@ import TestSupport
 import Testing
 import Transform
 
-/// Statistics from pictures, and what commands do with them.
+/// Calibration statistics from images, and the commands that use them.
 @Suite struct CalibrateCommandTests {
-  /// A small SwinIR for scale 2, as a file in `folder`.
+  /// Writes a small SwinIR for scale 2 to a file in `folder` and returns its path.
   static func model(_ folder: TemporaryFolder) throws -> String {
     var archive = try FormatRegistry.standard.open(
       PackageFolder.fixture("superresolution/swinir_direct_x2.safetensors"))
@@ -19,12 +19,14 @@ import Transform
     return path
   }
 
-  /// Calls `body` with a folder of two originals, and another for results.
+  /// Calls `body` with a folder for results and the path of a folder with two high-resolution
+  /// images.
   private func withPictures(_ body: (TemporaryFolder, String) throws -> Void) throws {
     try EvaluateCommandTests.withDataSet { folder, set in try body(folder, "\(set)/HR") }
   }
 
-  /// The fixture's layers are smaller than built-in recipes quantize.
+  /// Returns the options for a recipe that quantizes the fixture's layers, which are too small for
+  /// the built-in recipes.
   static func recipe(_ folder: TemporaryFolder) throws -> [String] {
     let path = folder.appending("recipe.json")
     let rule = #"{"match": "*.weight", "where": {"rank": 2}, "action": "quantize"}"#
@@ -32,7 +34,7 @@ import Transform
     return ["--recipe", path]
   }
 
-  @Test func blackImagesAreNoCalibration() throws {
+  @Test func blackImagesAreRefused() throws {
     try withTemporaryFolder { folder in
       let images = folder.appending("black")
       try FileManager.default.createDirectory(atPath: images, withIntermediateDirectories: true)
@@ -54,7 +56,7 @@ import Transform
 
   private static let small = ["--patches", "3", "--patch-size", "16"]
 
-  /// Whether the tensors of two packed files differ in a bit, whatever their recipes say.
+  /// Whether the tensors of two packed files differ in any bit, regardless of their recipes.
   private static func differ(_ first: String, _ second: String, _ folder: TemporaryFolder) throws
     -> Bool
   {
@@ -64,7 +66,7 @@ import Transform
   }
 
   @Test(Python.require("jsonschema"))
-  func calibrationsAreWhatConvertTakes() throws {
+  func calibrationFileGivesSameModelAsImages() throws {
     try withPictures { folder, pictures in
       var files: [Data] = []
       var reports: [String] = []
@@ -88,7 +90,7 @@ import Transform
       let file = folder.appending("1.calib.npz")
       let calibration = try Calibration(contentsOf: file)
       #expect(calibration.sites.values.contains { $0.quantized[2] != nil })
-      // The same statistics from a file and from pictures are the same model.
+      // A statistics file and the images that it was made from give the same model.
       let (fromFile, fromPictures) = (folder.appending("a.condi"), folder.appending("b.condi"))
       let plain = try BuiltProgram().run(
         ["convert", Self.model(folder), fromFile, "--calibration", file, "--quiet"]
@@ -108,7 +110,7 @@ import Transform
     }
   }
 
-  /// What bounds are measured in, of which sites: by method, and as asked for.
+  /// The granularity of activation ranges at each site, by default for a method and as requested.
   @Test(
     arguments: [
       (["--method", "dobi"], .tensor), (["--method", "best"], .group(16)),
@@ -117,7 +119,7 @@ import Transform
       (["--method", "best", "--activation-scaling", "tensor"], .tensor),
       (["--method", "best", "--activation-scaling", "row"], .row),
     ] as [([String], ActivationScaling)])
-  func boundsAreMeasuredAsAsked(_ options: [String], scaling: ActivationScaling) throws {
+  func activationScalingFollowsOptions(_ options: [String], scaling: ActivationScaling) throws {
     try withPictures { folder, pictures in
       let packed = folder.appending("a.condi")
       let outcome = try BuiltProgram().run(
@@ -133,20 +135,20 @@ import Transform
           switch activation.name.split(separator: ".").last {
           case "input": scaling
           case "probabilities": scaling == .tensor ? .tensor : .row
-          // A range for each head of 6 channels; values are summed up over tokens.
+          // One range per head of 6 channels; values are summed over tokens.
           case "query", "key": scaling.groupSize == nil ? .tensor : .group(6)
           default: .tensor
           }
         #expect(activation.scaling == expected, "\(activation.name)")
       }
-      // The recipe in the file says it where it is not the method's.
+      // The stored recipe records the scaling only where it differs from the method's default.
       let header = try CommandLine.succeed("inspect", packed, "--raw-header").standardOutput
       #expect(header.contains("activationScaling") == (options.count > 2))
     }
   }
 
   @Test(arguments: ["2dquant", "best"])
-  func distillationIsTheSameForAnyNumberOfThreads(_ method: String) throws {
+  func distillationDoesNotDependOnThreadCount(_ method: String) throws {
     try withPictures { folder, pictures in
       func convert(_ name: String, _ arguments: String...) throws -> Data {
         let path = folder.appending(name)
@@ -168,8 +170,8 @@ import Transform
     }
   }
 
-  /// A distilled file comes out again from the same pictures, and from nothing less.
-  @Test(Python.require("jsonschema")) func distilledFilesCanBeMadeAgain() throws {
+  /// A distilled file can be reproduced, but only from the same images.
+  @Test(Python.require("jsonschema")) func distilledFileIsReproducedFromSameImages() throws {
     try withPictures { folder, pictures in
       let model = try Self.model(folder)
       let (packed, state) = (folder.appending("a.condi"), folder.appending("a.state"))
@@ -203,7 +205,8 @@ import Transform
       #expect(
         foreign.standardError.contains("the recipe is for other pictures: their SHA-256 is "))
 
-      // A finished checkpoint is the same result at once; another batch is another distillation.
+      // A finished checkpoint gives the same result at once; another batch size is another
+      // distillation.
       let bytes = try Data(contentsOf: URL(filePath: packed))
       let resumed = try convert("--steps", "9", "--checkpoint", state, "--force")
       #expect(resumed.exitCode == 0, "\(resumed.standardError)")
@@ -224,7 +227,7 @@ import Transform
     }
   }
 
-  @Test func conditioningTakesPictures() throws {
+  @Test func conditionAcceptsImages() throws {
     try withPictures { folder, pictures in
       let outcome = try BuiltProgram().run(
         [
@@ -238,7 +241,7 @@ import Transform
     }
   }
 
-  @Test func errorsNameThePlace() throws {
+  @Test func errorsNameFolderOrModel() throws {
     try withTemporaryFolder { folder in
       let empty = folder.appending("empty")
       try FileManager.default.createDirectory(

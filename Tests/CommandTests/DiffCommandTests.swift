@@ -17,7 +17,7 @@ import Testing
     try FormatRegistry.standard.write(archive, as: format, to: path, replacesExisting: true)
   }
 
-  @Test func optionsDecideWhatCounts() throws {
+  @Test func optionsSelectWhatCountsAsDifference() throws {
     try withTemporaryFolder { folder in
       let (a, b) = (folder.appending("a.safetensors"), folder.appending("b.npz"))
       try write(["module.norm": [1, 2], "module.fc": [1, .nan], "steps": [7]], to: a)
@@ -41,7 +41,7 @@ import Testing
     }
   }
 
-  @Test func otherTypesMayBeNoDifference() throws {
+  @Test func anyTypeOptionIgnoresElementType() throws {
     try withTemporaryFolder { folder in
       let (a, b) = (folder.appending("a.safetensors"), folder.appending("b.safetensors"))
       try write(["w": [1, -0.5, 4]], to: a)
@@ -60,11 +60,11 @@ import Testing
     ["--tolerance", "x"], ["--tolerance", "=1"], ["--tolerance", "1", "--tolerance", "2"],
     ["--map", "x"], ["--map", "=x"], ["--strip-prefix", ""],
   ])
-  func wrongUsageIs64(_ options: [String]) throws {
+  func wrongUsageExitsWith64(_ options: [String]) throws {
     #expect(try BuiltProgram().run(["diff", "a", "b"] + options).exitCode == 64)
   }
 
-  @Test func reportsCarryMeasuresAndPictures() throws {
+  @Test func reportsContainMeasuresAndImages() throws {
     try CommandLine.withPackedExample { _, packed in
       let html = try CommandLine.run(
         "diff", CommandLine.checkpoint, packed, "--layers", "*.0.attn.qkv.weight", "--format",
@@ -106,7 +106,8 @@ import Testing
   private static let hasGit =
     (try? BuiltProgram(path: "/usr/bin/env").run(["git", "--version"]).exitCode) == 0
 
-  /// A repository with `m.safetensors` and a text, both changed since the last commit.
+  /// Calls `body` with a repository in which `m.safetensors` and a text file have changed since the
+  /// last commit.
   private func withRepository(_ body: (Repository) throws -> Void) throws {
     try withTemporaryFolder { folder in
       let repository = Repository(folder: folder)
@@ -121,7 +122,7 @@ import Testing
     }
   }
 
-  @Test(.enabled(if: hasGit, "needs git")) func externalDiffShowsModels() throws {
+  @Test(.enabled(if: hasGit, "needs git")) func externalDiffReportsChangedModels() throws {
     try withRepository { repository in
       let tool = "'\(try BuiltProgram().path)' git-diff"
       let outcome = try repository.git("diff", environment: ["GIT_EXTERNAL_DIFF": tool])
@@ -130,7 +131,8 @@ import Testing
       #expect(outcome.standardOutput.contains("b/m.safetensors (safetensors)"))
       #expect(
         outcome.standardOutput.contains("note.txt: not a model file of a known format"))
-      // Added and removed files are compared with nothing; a renamed one has two more arguments.
+      // Added and removed files are compared with nothing; git passes two more arguments for a
+      // renamed one.
       try write(["n": [1]], to: repository.folder.appending("new.safetensors"))
       #expect(try repository.git("add", ".").exitCode == 0)
       #expect(try repository.git("mv", "note.txt", "moved.txt").exitCode == 0)
@@ -146,7 +148,7 @@ import Testing
     }
   }
 
-  @Test(.enabled(if: hasGit, "needs git")) func textconvMakesLinesThatGitCompares() throws {
+  @Test(.enabled(if: hasGit, "needs git")) func textconvPrintsOneLinePerTensor() throws {
     try withRepository { repository in
       try "*.safetensors diff=model\n".write(
         toFile: repository.folder.appending(".gitattributes"), atomically: true, encoding: .utf8)

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 @Suite struct EvaluateCommandTests {
-  /// Calls `body` with a data set of two small pictures whose small versions are to be made.
+  /// Calls `body` with a data set of two small images that lacks their low-resolution versions.
   static func withDataSet<Result>(
     _ body: (TemporaryFolder, String) throws -> Result
   ) throws -> Result {
@@ -23,13 +23,13 @@ import Testing
     }
   }
 
-  @Test func theBaselineAloneIsMeasured() throws {
+  @Test func baselineIsMeasuredWithoutModels() throws {
     try Self.withDataSet { _, set in
       let report = try CommandLine.json(
         CommandLine.succeed("evaluate", "--dataset", set, "--scale", "2", "--format", "json"))
       let pictures = try #require(report["pictures"] as? [[String: Any]])
       #expect(pictures.map { $0["name"] as? String } == ["b9", "b10"])
-      // As in Tests/Fixtures/images/metrics.json.
+      // The values are those of Tests/Fixtures/images/metrics.json.
       for (picture, expected) in zip(pictures, [33.99205612770314, 34.574779738280476]) {
         let scores = try #require(picture["scores"] as? [[String: Double]])
         #expect(scores.count == 1)
@@ -39,7 +39,7 @@ import Testing
     }
   }
 
-  @Test func modelsStandSideBySide() throws {
+  @Test func modelsAreComparedInOneReport() throws {
     try Self.withDataSet { folder, set in
       let packed = folder.appending("small.condi")
       try CommandLine.succeed("convert", CommandLine.checkpoint, packed, "--quiet")
@@ -61,7 +61,7 @@ import Testing
     }
   }
 
-  @Test func everyFormatIsPrinted() throws {
+  @Test func everyReportFormatIsPrinted() throws {
     try Self.withDataSet { _, set in
       func print(_ format: String) throws -> String {
         try CommandLine.succeed(
@@ -79,13 +79,14 @@ import Testing
       #expect(try print("markdown").contains("## Means"))
       let html = try print("html")
       #expect(html.contains("img-src data:"))
-      // The original, the small picture, and two results, a region in each of two pictures.
+      // Each of the two images has one region of the high-resolution image, the low-resolution
+      // image and two results.
       #expect(html.components(separatedBy: "<img src=\"data:image/png;base64,").count == 1 + 2 * 4)
       #expect(!html.contains("http://") && !html.contains("https://"))
     }
   }
 
-  @Test func againstChoosesTheReference() throws {
+  @Test func againstOptionSelectsReference() throws {
     try Self.withDataSet { folder, set in
       let copy = folder.appending("copy.pth")
       try CommandLine.copy(CommandLine.checkpoint, to: copy) { _ in }
@@ -105,7 +106,7 @@ import Testing
   }
 
   @Test(arguments: [("-20", Int32(1)), ("20", 0)])
-  func aLossBeyondTheLimitIsAFinding(_ limit: String, exitCode: Int32) throws {
+  func maxLossDeterminesExitCode(_ limit: String, exitCode: Int32) throws {
     try Self.withDataSet { folder, set in
       let packed = folder.appending("small.condi")
       try FileManager.default.copyItem(atPath: CommandLine.packedExample(), toPath: packed)
@@ -122,14 +123,16 @@ import Testing
     }
   }
 
-  /// A white picture, which both reproduce exactly once colours are clipped, does not let a loss pass.
-  @Test func exactPicturesDoNotLetALossPass() throws {
+  /// A white image, which both models reproduce exactly once colours are clipped, does not hide a
+  /// loss.
+  @Test func exactlyReproducedImagesDoNotHideLoss() throws {
     try Self.withDataSet { folder, set in
       let blank = RasterImage(
         width: 64, height: 64, channelCount: 3, bitDepth: .eight,
         samples: [UInt16](repeating: 255, count: 64 * 64 * 3))
       try Data(blank.encoded(as: .png).array).write(to: URL(filePath: "\(set)/HR/white.png"))
-      // Bicubic interpolation reproduces it, and so does a copy whose results are clipped.
+      // Bicubic interpolation reproduces the image, as does a copy of the example with clipped
+      // results.
       let good = try Self.brightened(folder.appending("good.safetensors"), bodyFactor: 1)
       let bad = try Self.brightened(folder.appending("bad.safetensors"), bodyFactor: -0.5)
       let outcome = try CommandLine.run(
@@ -147,7 +150,8 @@ import Testing
     }
   }
 
-  /// The example with so bright a bias that white stays white, and another weight behind its body.
+  /// Writes the example with a bias so bright that white stays white, and with the weight after its
+  /// body multiplied by `bodyFactor`.
   private static func brightened(_ path: String, bodyFactor: Float) throws -> String {
     var archive = try FormatRegistry.standard.open(CommandLine.checkpoint).selecting(root: "params")
     for (name, change) in [
@@ -163,7 +167,7 @@ import Testing
     return path
   }
 
-  @Test func missingPartnersAreErrors() throws {
+  @Test func missingLowResolutionImageIsAnError() throws {
     try Self.withDataSet { _, set in
       try FileManager.default.createDirectory(
         atPath: "\(set)/LR_bicubic/X2", withIntermediateDirectories: true)
@@ -184,7 +188,7 @@ import Testing
     ["evaluate", "m.pth", "--dataset", "d", "--max-loss", "1"],
     ["evaluate", "m.pth", "n.pth", "--dataset", "d", "--max-loss", "nan"],
   ])
-  func wrongUsageIs64(_ arguments: [String]) throws {
+  func wrongUsageExitsWith64(_ arguments: [String]) throws {
     let outcome = try BuiltProgram().run(arguments)
     #expect(outcome.exitCode == 64, "\(outcome.standardError)")
   }

@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct ExportCommandTests {
   @Test(arguments: ["export", "import"])
-  func helpTeachesWithExamples(_ command: String) throws {
+  func helpShowsExamples(_ command: String) throws {
     let outcome = try CommandLine.succeed(command, "--help")
     #expect(outcome.standardOutput.contains("EXAMPLES"))
     #expect(outcome.standardOutput.contains("condi-convert \(command)"))
@@ -15,14 +15,14 @@ import Testing
     ["export", "a.condi", "b.onnx", "--to", "coreml"], ["import", "a.safetensors", "b.condi"],
     ["import", "a.safetensors", "b.condi", "--from", "awq"],
   ])
-  func wrongUsageIs64(_ arguments: [String]) throws {
+  func wrongUsageExitsWith64(_ arguments: [String]) throws {
     let outcome = try BuiltProgram().run(arguments)
     #expect(outcome.exitCode == 64, "\(outcome.standardError)")
     #expect(outcome.standardError.contains("Usage:"))
   }
 
-  /// SwinIR-light's rows of 60 and 120 elements are what most runtimes refuse.
-  @Test func theExampleGoesToEveryRuntime() throws {
+  /// Most runtimes refuse SwinIR-light's rows of 60 and 120 elements.
+  @Test func exampleExportsToEveryRuntime() throws {
     try CommandLine.withPackedExample { folder, packed in
       for (target, name) in [
         ("mlx", "mlx"), ("onnx", "m.onnx"), ("gguf", "m.gguf"), ("safetensors", "m.safetensors"),
@@ -48,9 +48,9 @@ import Testing
     }
   }
 
-  /// Rows of 60 and 120 elements are written as they are; only kernels are dequantized, and there
-  /// are none at these settings.
-  @Test func layersMultiplyByTheirCodes() throws {
+  /// Rows of 60 and 120 elements are written unchanged. Only kernels are dequantized, and these
+  /// settings quantize none.
+  @Test func matMulNBitsExportNeedsNoPadding() throws {
     try CommandLine.withPackedExample { folder, packed in
       let outcome = try CommandLine.succeed(
         "export", packed, folder.appending("layers.onnx"), "--to", "onnx-matmulnbits",
@@ -65,7 +65,7 @@ import Testing
   }
 
   @Test(arguments: ["mlx", "gguf"])
-  func rowsAreNotPaddedUnasked(_ target: String) throws {
+  func rowsAreNotPaddedWithoutPadOption(_ target: String) throws {
     try CommandLine.withPackedExample { folder, packed in
       let outcome = try CommandLine.run(
         "export", packed, folder.appending("out"), "--to", target)
@@ -76,8 +76,8 @@ import Testing
     }
   }
 
-  /// What was exported for MLX is imported with the same values and row lengths.
-  @Test func mlxGoesAroundInACircle() throws {
+  /// A model exported for MLX is imported with the same values and row lengths.
+  @Test func mlxExportRoundTripsThroughImport() throws {
     try withTemporaryFolder { folder in
       let mlx = folder.appending("mlx")
       try CommandLine.succeed(
@@ -92,13 +92,14 @@ import Testing
       let changed = try #require(report["changed"] as? [[String: Any]])
       // Its elements are float32 now.
       #expect(changed.compactMap { $0["name"] as? String } == ["half.weight"])
-      // What the first export remarked is no obstacle to a second one.
+      // The notes that the first export left do not prevent a second one.
       try CommandLine.succeed("export", back, folder.appending("again"), "--to", "mlx", "--pad")
     }
   }
 
-  /// Rows of 60 and 120 elements are filled up for MLX, and the network runs again without that.
-  @Test func aModelRunsAfterTheCircle() throws {
+  /// Rows of 60 and 120 elements are padded for MLX, and the imported network runs without the
+  /// padding.
+  @Test func mlxRoundTripUpscalesIdentically() throws {
     try CommandLine.withPackedExample { folder, packed in
       let (mlx, back) = (folder.appending("mlx"), folder.appending("back.condi"))
       try CommandLine.succeed("export", packed, mlx, "--to", "mlx", "--pad")
@@ -113,7 +114,7 @@ import Testing
     }
   }
 
-  @Test func aDryRunPlansWhatIsWritten() throws {
+  @Test func dryRunReportMatchesExport() throws {
     try CommandLine.withPackedExample { folder, packed in
       let output = folder.appending("model.gguf")
       func tensors(_ flag: String) throws -> [NSDictionary] {
@@ -131,7 +132,7 @@ import Testing
     }
   }
 
-  @Test func formatsThatExportWritesAreSaidToBeSo() throws {
+  @Test func convertPointsToExportForGGUF() throws {
     let outcome = try CommandLine.run("convert", CommandLine.checkpoint, "x.gguf")
     #expect(outcome.exitCode == 64)
     #expect(
@@ -139,7 +140,7 @@ import Testing
         "Error: gguf files are written by 'export', from a packed file"))
   }
 
-  @Test func filesOfOtherKindsAreRefused() throws {
+  @Test func filesOfOtherFormatsAreRefused() throws {
     try withTemporaryFolder { folder in
       let outcome = try CommandLine.run(
         "export", CommandLine.checkpoint, folder.appending("x.onnx"))

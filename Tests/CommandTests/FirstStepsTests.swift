@@ -3,16 +3,16 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What the program says to users who do not know it yet.
+/// Messages for first-time users.
 @Suite struct FirstStepsTests {
-  @Test func withoutArgumentsItNamesThreeCommands() throws {
+  @Test func runWithoutArgumentsSuggestsThreeCommands() throws {
     let outcome = try CommandLine.run()
     #expect(outcome.exitCode == 0)
     #expect(outcome.standardError.isEmpty)
     let commands = outcome.standardOutput.split(separator: "\n")
       .filter { $0.hasPrefix("  condi-convert ") }.map { String($0.dropFirst(16)) }
     #expect(commands.count == 3)
-    // What it advises works.
+    // The suggested commands work.
     try withTemporaryFolder { folder in
       let model = folder.appending("model.pth")
       try CommandLine.copy(CommandLine.checkpoint, to: model) { _ in }
@@ -24,7 +24,7 @@ import Testing
     }
   }
 
-  @Test func aFileInPlaceOfACommandGetsSuggestions() throws {
+  @Test func fileInPlaceOfCommandGetsSuggestions() throws {
     try CommandLine.withPackedExample { folder, packed in
       let odd = folder.appending("my model's.pth")
       try CommandLine.copy(CommandLine.checkpoint, to: odd) { _ in }
@@ -47,7 +47,7 @@ import Testing
     }
   }
 
-  /// Up to two letters that are wrong, too many, missing or exchanged with their neighbours.
+  /// Up to two letters that are wrong, extra, missing or swapped with their neighbours.
   @Test(arguments: [
     ("inspct", "inspect"), ("covnert", "convert"), ("Verify", "verify"), ("upscal", "upscale"),
     ("gitdiff", "git-diff"), ("hepl", "help"), ("nispcet", "inspect"), ("fiff", "diff"),
@@ -61,16 +61,16 @@ import Testing
         "condi-convert: there is no command '\(word)'; is it '\(command)'?\nUsage:"))
   }
 
-  /// Three letters are too many. Between two letters that were exchanged nothing is inserted: by
-  /// optimal string alignment 'adxuit' is three steps from 'audit'.
+  /// Three wrong letters are too many. Optimal string alignment inserts nothing between two swapped
+  /// letters, so 'adxuit' is three steps from 'audit'.
   @Test(arguments: ["adxuit", "nspetcc", "xyzrun", "compress", "f"])
-  func otherWordsAreLeftToTheParser(_ word: String) throws {
+  func unknownWordsGetNoSuggestion(_ word: String) throws {
     let outcome = try CommandLine.run(word, "a.pth")
     #expect(outcome.exitCode == 64)
     #expect(!outcome.standardError.contains("there is no command"), "\(outcome.standardError)")
   }
 
-  @Test func aVectorLevelCanBeLoweredAndNothingElse() throws {
+  @Test func onlyAvailableVectorLevelsAreAccepted() throws {
     func version(_ level: String) throws -> BuiltProgram.Outcome {
       try BuiltProgram().run(["--version"], environment: [VectorLevel.variable: level])
     }
@@ -88,7 +88,7 @@ import Testing
     }
   }
 
-  @Test func theVersionNamesEveryLibrary() throws {
+  @Test func versionNamesEveryLibrary() throws {
     let outcome = try CommandLine.succeed("--version")
     var lines = outcome.standardOutput.split(separator: "\n")
     #expect(lines.popLast()?.hasPrefix("vector level ") == true)

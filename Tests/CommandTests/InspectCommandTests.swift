@@ -4,7 +4,7 @@ import Testing
 
 /// `inspect` as a person or a CI job runs it.
 @Suite struct InspectCommandTests {
-  @Test func extremesAgreeWithTheWholeSpectrum() throws {
+  @Test func extremesMatchFullSpectrum() throws {
     func layers(_ arguments: String...) throws -> [[String: Any]] {
       let outcome = try BuiltProgram().run(
         ["inspect", CommandLine.checkpoint, "--layers", "*.weight", "--format", "json"] + arguments)
@@ -22,7 +22,7 @@ import Testing
     }
   }
 
-  @Test func rulesDecideTheExitCode() throws {
+  @Test func failIfRulesDetermineExitCode() throws {
     try withTemporaryFolder { folder in
       let junit = folder.appending("report.xml")
       let failing = try CommandLine.run(
@@ -46,7 +46,7 @@ import Testing
     ("condition > 1 on nothing", "a tensor name that matches 'nothing'"),
     ("condition > x", "expected a number at character 13, found 'x'"),
   ])
-  func brokenRulesAreErrors(_ rule: String, _ message: String) throws {
+  func invalidFailIfRulesAreErrors(_ rule: String, _ message: String) throws {
     let outcome = try CommandLine.run("inspect", CommandLine.checkpoint, "--fail-if", rule)
     #expect(outcome.exitCode == 2)
     #expect(outcome.standardOutput == "")
@@ -58,12 +58,12 @@ import Testing
     ["a.pth", "--junit", "x.xml"], ["a.pth", "--conv-operator", "64"],
     ["a.pth", "--extremes", "--singular-values"], ["a.pth", "--tree", "--fail-if", "nan > 0"], [],
   ])
-  func wrongUsage(_ arguments: [String]) throws {
+  func wrongUsageExitsWith64(_ arguments: [String]) throws {
     #expect(try BuiltProgram().run(["inspect"] + arguments).exitCode == 64)
   }
 
-  /// A checkpoint keeps below 'params' what a packed file has on top.
-  @Test func modelsOfOtherNestingStandSideBySide() throws {
+  /// A checkpoint nests under 'params' the tensors that a packed file has at the top level.
+  @Test func modelsOfDifferentNestingAreCompared() throws {
     try CommandLine.withPackedExample { _, packed in
       for files in [[CommandLine.checkpoint, packed], [packed, CommandLine.checkpoint]] {
         let outcome = try BuiltProgram().run(
@@ -76,7 +76,7 @@ import Testing
     }
   }
 
-  @Test func packedModelBesideItsSource() throws {
+  @Test func packedModelIsComparedWithReference() throws {
     try CommandLine.withPackedExample { _, packed in
       let outcome = try CommandLine.succeed(
         "inspect", packed, "--reference", CommandLine.checkpoint, "--format", "json")
@@ -93,7 +93,7 @@ import Testing
     }
   }
 
-  @Test func convolutionsAsOperators() throws {
+  @Test func convOperatorOptionSelectsCircularConvolution() throws {
     let outcome = try CommandLine.succeed(
       "inspect", CommandLine.checkpoint, "--layers", "*conv_first.weight", "--conv-operator", "8x8",
       "--format", "json")

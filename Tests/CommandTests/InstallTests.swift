@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// `make install` and `make uninstall`, by the script that they call.
+/// `make install` and `make uninstall`, tested through the script that they call.
 @Suite struct InstallTests {
   private static let script = PackageFolder.root.appending(path: "Scripts/install.sh").path
 
@@ -85,9 +85,9 @@ import Testing
     }
   }
 
-  @Test func nothingIsLeftWhereNothingWas() throws {
+  @Test func uninstallRemovesPrefixThatInstallCreated() throws {
     try withInstallation { prefix in
-      // Installed over, the prefix is still one that was made for it.
+      // The prefix still counts as created by the installation after a second one.
       #expect(try Self.install("install", BuiltProgram().path, prefix).exitCode == 0)
       let outcome = try Self.install("uninstall", prefix)
       #expect(outcome.exitCode == 0, "\(outcome.standardError)")
@@ -95,7 +95,7 @@ import Testing
     }
   }
 
-  @Test func aListThatLeadsElsewhereIsRefused() throws {
+  @Test func installedListOutsidePrefixIsRefused() throws {
     try withInstallation { prefix in
       let list = URL(filePath: "\(prefix)/share/condi-convert/installed")
       let victim = URL(filePath: prefix).deletingLastPathComponent().appending(path: "victim")
@@ -114,7 +114,7 @@ import Testing
     ("condi-convert inspect --format j", ["json"]),
     ("condi-convert inspect /etc/hostnam", ["/etc/hostname"]),
   ])
-  func bashCompletes(_ line: String, _ expected: [String]) throws {
+  func bashCompletionOffersExpectedWords(_ line: String, _ expected: [String]) throws {
     let prefix = try Self.installation()
     let outcome = try BuiltProgram(path: "/bin/bash").run([
       "-c",
@@ -136,14 +136,14 @@ import Testing
       ("zsh", "share/zsh/site-functions/_condi-convert"),
       ("fish", "share/fish/vendor_completions.d/condi-convert.fish"),
     ].filter { exists($0.0) })
-  func otherShellsReadTheirs(_ shell: String, _ file: String) throws {
+  func zshAndFishParseTheirCompletions(_ shell: String, _ file: String) throws {
     let prefix = try Self.installation()
     let outcome = try BuiltProgram(path: "/usr/bin/\(shell)").run(["-n", "\(prefix)/\(file)"])
     #expect(outcome.exitCode == 0, "\(outcome.standardError)")
     #expect(outcome.standardError.isEmpty)
   }
 
-  @Test func everyCommandHasAPage() throws {
+  @Test func everyCommandHasManualPage() throws {
     let commands = try commands
     try #require(commands.contains("convert") && commands.contains("git-diff"))
     let prefix = try Self.installation()
@@ -154,7 +154,7 @@ import Testing
     for command in commands {
       let page = try String(
         contentsOfFile: "\(prefix)/share/man/man1/condi-convert-\(command).1", encoding: .utf8)
-      // Examples are there as they are typed.
+      // Examples are printed verbatim.
       #expect(page.contains("\n.SH EXAMPLES\n.nf\n"), "\(command)")
       #expect(page.contains("\n.SH OPTIONS\n"), "\(command)")
     }
@@ -163,7 +163,7 @@ import Testing
   @Test(
     arguments: [["man", "--warnings", "-l"], ["mandoc", "-T", "lint", "-W", "warning"]]
       .filter { exists($0[0]) })
-  func pagesAreWithoutWarnings(_ command: [String]) throws {
+  func manualPagesRaiseNoWarnings(_ command: [String]) throws {
     let prefix = try Self.installation()
     for page in try FileManager.default.contentsOfDirectory(atPath: "\(prefix)/share/man/man1") {
       let outcome = try BuiltProgram(path: "/usr/bin/\(command[0])").run(

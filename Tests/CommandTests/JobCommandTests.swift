@@ -2,12 +2,12 @@ import Foundation
 import TestSupport
 import Testing
 
-/// 'plan', 'run' and 'finish'.
+/// The commands `plan`, `run` and `finish`.
 @Suite struct JobCommandTests {
   private func bytes(_ path: String) throws -> Data { try Data(contentsOf: URL(filePath: path)) }
 
   @Test(arguments: ["condi", "safetensors"], [1, 2, 3, 7])
-  func anyNumberOfJobsGivesTheSameBytes(_ suffix: String, _ count: Int) throws {
+  func anyJobCountWritesSameBytes(_ suffix: String, _ count: Int) throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 6)
       let options = suffix == "condi" ? ["--bits", "2"] : []
@@ -17,7 +17,7 @@ import Testing
       let output = folder.appending("out.\(suffix)")
       let plan = "\(output).plan.json"
       try CommandLine.succeedAll(["plan", model.folder, output] + options)
-      // In another order than they are numbered.
+      // The jobs run in reverse order.
       for job in (1...count).reversed() {
         try CommandLine.succeedAll(["run", plan, "--job", "\(job)/\(count)"])
       }
@@ -42,7 +42,7 @@ import Testing
     return report
   }
 
-  @Test func conditionedWeightsAreTheSameFromJobs() throws {
+  @Test func jobsWriteSameConditionedWeights() throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 3)
       let options = ["--bits", "2", "--method", "best", "--recipe", "all-linear"]
@@ -79,7 +79,7 @@ import Testing
         incomplete.standardError.hasSuffix("tensors are missing; to be run are jobs 2/4, 4/4\n"),
         "\(incomplete.standardError)")
       try CommandLine.succeedAll(["run", plan, "--job", "4/4"])
-      // A job whose bytes were lost is to be run again.
+      // A job whose bytes were lost must run again.
       let file = try FileHandle(forUpdating: URL(filePath: "\(output).part"))
       let journal = try String(contentsOfFile: "\(output).job-3-of-4", encoding: .utf8)
       let size = try file.seekToEnd()
@@ -111,7 +111,7 @@ import Testing
     }
   }
 
-  // MARK: What others have begun
+  // MARK: Outputs that others have begun
 
   @Test func jobsOfAnotherPlanAreNotOverwritten() throws {
     try withTemporaryFolder { folder in
@@ -123,7 +123,7 @@ import Testing
       try CommandLine.succeedAll(["run", first, "--job", "1/2"])
       let names = try folder.names()
       let part = try bytes("\(output).part")
-      // Under the same number, under another, and of another count.
+      // The jobs have the same number, another number, and another count.
       for job in ["1/2", "2/2", "1/1"] {
         let outcome = try CommandLine.run("run", second, "--job", job)
         #expect(outcome.exitCode == 2)
@@ -136,14 +136,14 @@ import Testing
       #expect(try folder.names() == names)
       try CommandLine.succeedAll(["run", first, "--job", "2/2"])
       try CommandLine.succeedAll(["finish", first])
-      // Nothing is in the way then.
+      // The output is free now.
       try CommandLine.succeedAll(["run", second, "--job", "1/1"])
       try CommandLine.succeedAll(["finish", second, "--force"])
     }
   }
 
   @Test(arguments: ["condi", "safetensors"])
-  func aConversionDoesNotOverwriteJobs(_ suffix: String) throws {
+  func conversionDoesNotOverwriteJobs(_ suffix: String) throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 6)
       let options = suffix == "condi" ? ["--bits", "2"] : []
@@ -159,7 +159,7 @@ import Testing
         outcome.standardError.hasSuffix(
           "condi-convert: \(output).job-2-of-2: jobs of a plan have begun this output: 'finish' their "
             + "plan, or remove their journals and \(output).part\n"), "\(outcome.standardError)")
-      // However the path is written.
+      // The spelling of the path makes no difference.
       let respelt = output.replacing("/out.", with: "//out.")
       let again = try CommandLine.runAll(["convert", model.folder, respelt, "--journal"] + options)
       #expect(again.exitCode == 2)
@@ -170,7 +170,8 @@ import Testing
     }
   }
 
-  /// Calls `body` with a checkpoint, and the plan of packing it at 2 bits to an output.
+  /// Calls `body` with a checkpoint, an output path, and the plan that packs the one at 2 bits to
+  /// the other.
   private func withPlan(
     _ body: (_ model: LargeCheckpoint, _ output: String, _ plan: String) throws -> Void
   ) throws {
@@ -183,7 +184,7 @@ import Testing
     }
   }
 
-  @Test func aJobThatRunsIsNotRunAgain() throws {
+  @Test func runningJobIsNotStartedAgain() throws {
     let program = try FaultyProgram()
     try withPlan { model, output, plan in
       let result = try program.run(
@@ -202,7 +203,7 @@ import Testing
     }
   }
 
-  @Test func aJobThatIsKilledGoesOn() throws {
+  @Test func killedJobIsResumed() throws {
     let program = try FaultyProgram()
     try withPlan { model, output, plan in
       let plain = "\(output).plain.condi"
@@ -223,7 +224,7 @@ import Testing
       #expect(
         again.standardError.contains("going on with an earlier run, which has done 3 of"),
         "\(again.standardError)")
-      // In the middle of a record.
+      // This job is killed in the middle of a record.
       let torn = try program.run(["run", plan, "--job", "2/2"], .half, at: 2, of: ["pwrite"])
       #expect(torn.exitCode == -9)
       try CommandLine.succeedAll(["run", plan, "--job", "2/2"])
@@ -232,10 +233,10 @@ import Testing
     }
   }
 
-  /// A job that has looked at what is beside the output, and not yet said that it is there, while one
-  /// of another plan does both.
+  /// The first job has looked for other jobs' journals but not yet created its own, while a job of
+  /// another plan does both.
   @Test(arguments: ["1/2", "2/2"], ["flock", "fsync"])
-  func jobsOfTwoPlansThatBeginTogetherSeeEachOther(_ other: String, _ call: String) throws {
+  func jobsOfTwoPlansStartingTogetherSeeEachOther(_ other: String, _ call: String) throws {
     let program = try FaultyProgram()
     try withPlan { model, output, plan in
       let second = "\(output).second.json"
@@ -252,15 +253,15 @@ import Testing
         result.standardError
           == "condi-convert: \(journal): jobs of another plan have begun this output: 'finish' that "
           + "plan, or remove their journals and \(output).part\n")
-      // What was refused leaves nothing in the way of the other.
+      // The refused job leaves nothing in the way of the other.
       for job in ["1/2", "2/2"] { try CommandLine.succeedAll(["run", second, "--job", job]) }
       try CommandLine.succeedAll(["finish", second])
       try CommandLine.succeedAll(["verify", output])
     }
   }
 
-  /// A conversion that has looked for jobs, and has not locked the partial file yet.
-  @Test func aConversionSeesJobsThatBeganMeanwhile() throws {
+  /// The conversion has looked for jobs but not yet locked the partial file.
+  @Test func conversionSeesJobsStartedMeanwhile() throws {
     let program = try FaultyProgram()
     try withPlan { model, output, plan in
       let result = try program.run(
@@ -279,7 +280,7 @@ import Testing
     }
   }
 
-  @Test func aPartialFileThatIsGoneIsSaid() throws {
+  @Test func missingPartialFileIsReported() throws {
     try withPlan { model, output, plan in
       for job in ["1/2", "2/2"] { try CommandLine.succeedAll(["run", plan, "--job", job]) }
       try FileManager.default.removeItem(atPath: "\(output).part")
@@ -294,7 +295,7 @@ import Testing
     }
   }
 
-  @Test func theSchedulerSaysTheJob() throws {
+  @Test func schedulerVariablesSelectJob() throws {
     try withPlan { model, output, plan in
       for rank in 0..<2 {
         let outcome = try BuiltProgram().run(
@@ -305,7 +306,7 @@ import Testing
       try CommandLine.succeedAll(["finish", plan])
       let nobody = try CommandLine.run("run", plan)
       #expect(nobody.exitCode == 64)
-      // One task of an array that runs again is not the only job.
+      // A single array task that runs again is not the only job.
       let alone = try BuiltProgram().run(
         ["run", plan],
         environment: [
@@ -317,7 +318,7 @@ import Testing
     }
   }
 
-  @Test func aChangedInputIsRefused() throws {
+  @Test func changedInputIsRefused() throws {
     try withPlan { model, output, plan in
       try FileManager.default.setAttributes(
         [.modificationDate: Date(timeIntervalSince1970: 1e9)], ofItemAtPath: model.shards[0])
@@ -354,7 +355,7 @@ import Testing
     ["run", "plan.json", "--job", "two"],
     ["convert", "-", "b.condi", "--consume-input", "--no-journal"],
   ])
-  func wrongUsageIs64(_ arguments: [String]) throws {
+  func wrongUsageExitsWith64(_ arguments: [String]) throws {
     let outcome = try BuiltProgram().run(arguments)
     #expect(outcome.exitCode == 64, "\(outcome.standardError)")
   }

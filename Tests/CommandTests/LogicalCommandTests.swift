@@ -18,7 +18,7 @@ import Testing
   }
 
   @Test(arguments: [("fp8", "blocks.weight"), ("torch", "kernel_1.weight"), ("awq", "fc.weight")])
-  func figuresAreThoseOfTheWeight(_ name: String, _ tensor: String) throws {
+  func inspectReportsFiguresOfAssembledWeight(_ name: String, _ tensor: String) throws {
     let stored = try #require(try layers(fixture(name))[tensor])
     let values = try #require(
       try layers(PackageFolder.fixture("logical/\(name)/values.safetensors"))[tensor])
@@ -27,7 +27,7 @@ import Testing
     #expect(stored["composition"] as? String != nil)
   }
 
-  @Test func codesThatStayHaveNoFigures() throws {
+  @Test func unassembledCodesHaveNoFigures() throws {
     let layers = try layers(fixture("fp8_128"))
     for name in ["open.weight", "open.weight_scale"] {
       let layer = try #require(layers[name])
@@ -39,7 +39,7 @@ import Testing
   }
 
   @Test(arguments: ["fp8", "torch", "awq", "bitsandbytes", "microscaling", "compressed"])
-  func differencesAreThoseOfTheWeights(_ name: String) throws {
+  func diffComparesAssembledWeights(_ name: String) throws {
     let values = try PackageFolder.fixture("logical/\(name)/values.safetensors")
     let names = try layers(values).keys.flatMap { ["--layers", $0] }
     let same = try BuiltProgram().run(
@@ -54,8 +54,8 @@ import Testing
     #expect(stored.exitCode == 1)
   }
 
-  /// A copy elsewhere has no configuration beside it, and is the same all the same.
-  @Test func aCopyWithoutItsConfigurationIsTheSame() throws {
+  /// A copy elsewhere has no configuration beside it and still compares equal.
+  @Test func copyWithoutConfigurationComparesEqual() throws {
     try withTemporaryFolder { folder in
       for name in ["import/gptq-4", "import/mlx"] {
         let path = try PackageFolder.fixture("\(name)/model.safetensors")
@@ -67,7 +67,7 @@ import Testing
     }
   }
 
-  @Test func packedWeightsAreTrueToTheReference() throws {
+  @Test func packedAssembledWeightsVerifyAgainstReference() throws {
     try withTemporaryFolder { folder in
       for name in ["fp8", "awq", "bitsandbytes"] {
         let (input, output) = (try fixture(name), folder.appending("\(name).condi"))
@@ -86,7 +86,7 @@ import Testing
     }
   }
 
-  @Test func jobsMakeTheSameFile() throws {
+  @Test func jobsWriteSameFile() throws {
     try withTemporaryFolder { folder in
       let (alone, shared) = (folder.appending("a.condi"), folder.appending("b.condi"))
       let input = try fixture("fp8")
@@ -99,7 +99,7 @@ import Testing
     }
   }
 
-  @Test func changingTheFormatKeepsWhatIsStored() throws {
+  @Test func formatConversionKeepsStoredTensors() throws {
     try withTemporaryFolder { folder in
       let output = folder.appending("copy.pth")
       try CommandLine.succeed("convert", fixture("fp8"), output)
@@ -107,7 +107,7 @@ import Testing
     }
   }
 
-  @Test func factorsOfAdaptersAreNotTakenForLayers() throws {
+  @Test func adapterFactorsAreNotPackedAsLayers() throws {
     try withTemporaryFolder { folder in
       let path = try PackageFolder.fixture("logical/adapter/model.safetensors")
       let outcome = try CommandLine.run(

@@ -4,9 +4,9 @@ import Storage
 import TestSupport
 import Testing
 
-/// The main job on the checkpoint that the repository ships.
+/// The main workflow on the checkpoint that the repository ships.
 @Suite struct MainJobTests {
-  @Test func packingReachesThePapersRatio() throws {
+  @Test func packingReachesPaperRatio() throws {
     try withTemporaryFolder { folder in
       let packed = folder.appending("model.condi")
       let outcome = try CommandLine.succeed(
@@ -36,7 +36,7 @@ import Testing
     }
   }
 
-  @Test func inspectFindsTheWorstLayer() throws {
+  @Test func inspectFindsWorstLayer() throws {
     let outcome = try CommandLine.succeed(
       "inspect", CommandLine.checkpoint, "--sort", "condition", "--split-qkv", "--format", "json")
     let report = try CommandLine.json(outcome)
@@ -49,7 +49,7 @@ import Testing
     #expect(abs(condition / 143_217 - 1) < 1e-3)
   }
 
-  @Test func diffSeesOnlyTheQuantizedWeights() throws {
+  @Test func diffReportsOnlyQuantizedWeights() throws {
     try CommandLine.withPackedExample { _, packed in
       let outcome = try CommandLine.run(
         "diff", CommandLine.checkpoint, packed, "--format", "json")
@@ -82,7 +82,7 @@ import Testing
     }
   }
 
-  @Test func verifyNoticesAnotherReference() throws {
+  @Test func verifyReportsDifferentReference() throws {
     try CommandLine.withPackedExample { folder, packed in
       var archive = try FormatRegistry.standard.open(CommandLine.checkpoint)
       let name = "params.norm.bias"
@@ -100,7 +100,7 @@ import Testing
   }
 
   @Test(arguments: ["pth", "npz", "safetensors"])
-  func unpackingGivesWhatThePackedFileSays(_ suffix: String) throws {
+  func unpackedFileEqualsPackedFile(_ suffix: String) throws {
     try CommandLine.withPackedExample { folder, packed in
       let unpacked = folder.appending("unpacked.\(suffix)")
       try CommandLine.succeed("unpack", packed, unpacked, "--quiet")
@@ -109,7 +109,7 @@ import Testing
     }
   }
 
-  @Test func formatsConvertBackBitForBit() throws {
+  @Test func formatConversionsRoundTripBitForBit() throws {
     try withTemporaryFolder { folder in
       var previous = CommandLine.checkpoint
       for name in ["a.safetensors", "b.npz", "c.pth"] {

@@ -2,13 +2,13 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Exit codes, messages, and what is left behind.
+/// Exit codes, messages and leftover files.
 @Suite struct MannersTests {
   @Test(arguments: [
     [], ["convert"], ["inspect"], ["diff"], ["verify"], ["unpack"], ["upscale"], ["evaluate"],
     ["repair"], ["git-diff"],
   ])
-  func helpTeachesWithExamples(_ command: [String]) throws {
+  func helpShowsExamples(_ command: [String]) throws {
     let outcome = try BuiltProgram().run(command + ["--help"])
     #expect(outcome.exitCode == 0)
     #expect(outcome.standardOutput.contains("EXAMPLES"))
@@ -32,18 +32,18 @@ import Testing
     ["inspect", "a.pth", "--threads", "0"],
     ["fold", "a.pth"],
   ])
-  func wrongUsageIs64(_ arguments: [String]) throws {
+  func wrongUsageExitsWith64(_ arguments: [String]) throws {
     let outcome = try BuiltProgram().run(arguments)
     #expect(outcome.exitCode == 64, "\(outcome.standardError)")
     #expect(outcome.standardOutput.isEmpty)
     #expect(outcome.standardError.contains("Usage:"))
   }
 
-  /// Also where not the parser but the command itself finds the mistake.
+  /// The usage is shown even where the command itself, not the parser, finds the mistake.
   @Test(arguments: [
     ["convert", "a.pth", "b.unknown"], ["convert", "a.pth", "b.npz", "--dry-run"],
     ["unpack", "a.condi", "b.unknown"],
-  ]) func wrongUsageShowsTheCommandsUsage(_ arguments: [String]) throws {
+  ]) func wrongUsageShowsCommandUsage(_ arguments: [String]) throws {
     func said(_ arguments: [String]) throws -> [Substring] {
       try BuiltProgram().run(arguments).standardError.split(separator: "\n")
     }
@@ -58,13 +58,13 @@ import Testing
     ["verify", "a.condi", "--max-bytes=2Mb"], ["verify", "a.condi", "--max-bytes=0"],
     ["convert", "a.pth", "b.condi", "--target-size=1e3"],
     ["convert", "a.pth", "b.condi", "--target-size=-5"],
-  ]) func whatIsNoSizeIsRefused(_ arguments: [String]) throws {
+  ]) func invalidByteSizesAreRefused(_ arguments: [String]) throws {
     let outcome = try BuiltProgram().run(arguments)
     #expect(outcome.exitCode == 64, "\(outcome.standardError)")
     #expect(outcome.standardError.contains("is invalid for '--"))
   }
 
-  @Test func aMissingFileIsOneLine() throws {
+  @Test func missingFileIsReportedInOneLine() throws {
     let outcome = try CommandLine.run("inspect", "/nowhere/a.pth")
     #expect(outcome.exitCode == 2)
     #expect(
@@ -72,7 +72,7 @@ import Testing
         == "condi-convert: /nowhere/a.pth: cannot open: No such file or directory\n")
   }
 
-  @Test func aGlobThatMatchesNothingIsAnError() throws {
+  @Test func unmatchedGlobIsAnError() throws {
     for command in [
       ["inspect", CommandLine.checkpoint],
       ["diff", CommandLine.checkpoint, CommandLine.checkpoint],
@@ -83,7 +83,7 @@ import Testing
     }
   }
 
-  @Test func outputsAreReplacedOnlyByForce() throws {
+  @Test func outputIsReplacedOnlyWithForce() throws {
     try CommandLine.withPackedExample { folder, packed in
       let before = try Data(contentsOf: URL(filePath: packed))
       let refused = try CommandLine.run("convert", CommandLine.checkpoint, packed, "--bits", "3")
@@ -97,10 +97,11 @@ import Testing
     }
   }
 
-  @Test func aFailedConversionLeavesNothing() throws {
+  @Test func failedConversionLeavesNoFiles() throws {
     try withTemporaryFolder { folder in
       let damaged = folder.appending("damaged.pth")
-      // The middle of the largest tensor: the index is whole, the checksum is not.
+      // The damage is in the middle of the largest tensor: the index is intact, the checksum is
+      // wrong.
       try CommandLine.copy(CommandLine.checkpoint, to: damaged) { $0[4_000_000] ^= 0x40 }
       for name in ["out.condi", "out.npz", "out.safetensors", "out.pth"] {
         let outcome = try CommandLine.run("convert", damaged, folder.appending(name), "--quiet")
@@ -117,7 +118,7 @@ import Testing
   }
 
   @Test(arguments: ["pth", "npz", "safetensors", "condi"])
-  func damagedFilesGiveOneLine(_ suffix: String) throws {
+  func damagedFilesAreReportedInOneLine(_ suffix: String) throws {
     try withTemporaryFolder { folder in
       let whole = folder.appending("whole.\(suffix)")
       try CommandLine.succeed("convert", CommandLine.checkpoint, whole, "--quiet")
@@ -127,7 +128,7 @@ import Testing
         ("text", { $0 = Data("<html>not found</html>".utf8) }),
       ]
       for (name, damage) in damages {
-        // The extension lies: content decides.
+        // The extension is wrong; the content decides.
         let path = folder.appending("\(name).pth")
         try CommandLine.copy(whole, to: path, changing: damage)
         let outcome = try CommandLine.run("inspect", path)
@@ -139,7 +140,7 @@ import Testing
     }
   }
 
-  @Test func aDamagedPackedFileFailsVerification() throws {
+  @Test func damagedPackedFileFailsVerification() throws {
     try CommandLine.withPackedExample { folder, packed in
       let damaged = folder.appending("damaged.condi")
       try CommandLine.copy(packed, to: damaged) { $0[700_000] ^= 1 }
@@ -159,7 +160,7 @@ import Testing
     }
   }
 
-  @Test func quietIsQuiet() throws {
+  @Test func quietConversionPrintsNothing() throws {
     try withTemporaryFolder { folder in
       let outcome = try CommandLine.succeed(
         "convert", CommandLine.checkpoint, folder.appending("a.npz"), "--quiet")

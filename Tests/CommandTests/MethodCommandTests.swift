@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 import Transform
 
-/// Rows at the inputs of the example's linear layers: seeded, correlated, and of few directions.
+/// Input rows for the example's linear layers: seeded, correlated, and spanning few directions.
 private struct ExampleActivations: ActivationSource {
   let sites: [ActivationSite]
   let sampleCount = 3
@@ -50,7 +50,7 @@ private struct ExampleActivations: ActivationSource {
   }
 
   @Test(.timeLimit(.minutes(5)), Python.require("jsonschema"))
-  func conditionChangesOnlyWhatItShould() throws {
+  func conditionChangesOnlyQuantizableWeights() throws {
     try withTemporaryFolder { folder in
       let statistics = folder.appending("a.calib.npz")
       try ExampleActivations.write(to: statistics)
@@ -79,7 +79,7 @@ private struct ExampleActivations: ActivationSource {
       #expect(conditions.count == 144)
       #expect(conditions.allSatisfy { $0 <= 28 * (1 + 1e-6) })
 
-      // A conditioned model has nothing left to do: it comes back bit for bit.
+      // A conditioned model needs no further conditioning and comes back bit for bit.
       let again = folder.appending("again.pth")
       try CommandLine.succeed("condition", output, again, "--quiet")
       #expect(try CommandLine.run("diff", output, again).exitCode == 0)
@@ -87,7 +87,7 @@ private struct ExampleActivations: ActivationSource {
   }
 
   @Test(.timeLimit(.minutes(5)), Python.require("jsonschema"))
-  func calibratedPackingIsWholeAndVerifiable() throws {
+  func calibratedPackingVerifies() throws {
     try withTemporaryFolder { folder in
       let statistics = folder.appending("a.calib.npz")
       try ExampleActivations.write(to: statistics)
@@ -107,7 +107,7 @@ private struct ExampleActivations: ActivationSource {
       try Schema.expectValid([String(decoding: recipe, as: UTF8.self)], "recipe")
       #expect((json?["adjusted"] as? [String])?.count == 96)
 
-      // Corrected biases are the method's doing, not damage.
+      // Biases corrected by the method are not reported as damage.
       let verified = try CommandLine.succeed(
         "verify", packed, "--reference", CommandLine.checkpoint, "--format", "json")
       try Schema.expectValid([verified.standardOutput], "verification-report")
@@ -124,7 +124,7 @@ private struct ExampleActivations: ActivationSource {
   }
 
   @Test(.timeLimit(.minutes(5)), Python.require("jsonschema"))
-  func budgetsAreKept() throws {
+  func sizeTargetsAreMet() throws {
     try withTemporaryFolder { folder in
       let packed = folder.appending("a.condi")
       for limit in [1_100_000, 1_250_000] {
@@ -169,7 +169,7 @@ private struct ExampleActivations: ActivationSource {
     #expect(outcome.exitCode == 64, "\(outcome.standardError)")
   }
 
-  @Test func methodsArePointlessForOtherFormats() throws {
+  @Test func methodIsRefusedForUnpackedFormats() throws {
     let outcome = try CommandLine.run(
       "convert", CommandLine.checkpoint, "/nonexistent/a.npz", "--method", "best")
     #expect(outcome.exitCode == 64)

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Standard input, output and error that are pipes.
+/// Standard input, output and error as pipes.
 @Suite struct PipeTests {
   private func shell(
     _ script: String, _ arguments: [String] = [], environment: [String: String] = [:]
@@ -13,8 +13,8 @@ import Testing
       environment: environment)
   }
 
-  /// The report is longer than a pipe holds, so that the reader has left before it is written.
-  @Test func aReaderThatLeavesIsNoError() throws {
+  /// The report exceeds a pipe's capacity, so the reader has left before it is written.
+  @Test func closedPipeEndsCommandSilently() throws {
     let whole = try CommandLine.succeed(
       "inspect", CommandLine.checkpoint, "--tree", "--format", "json")
     try #require(whole.standardOutput.utf8.count > 1 << 16)
@@ -24,7 +24,7 @@ import Testing
     #expect(outcome.standardOutput == "{\n")
   }
 
-  /// Runs the program with a pipe as its output or error whose reader is gone from the beginning.
+  /// Runs the program with a pipe as its output or error whose reader is gone from the start.
   private func run(_ arguments: [String], losing lost: Int32) throws -> Int32 {
     let process = Process()
     process.executableURL = URL(filePath: try BuiltProgram().path)
@@ -40,7 +40,7 @@ import Testing
     return process.terminationStatus
   }
 
-  @Test func outputsAreWholeThoughNobodyReadsTheMessages() throws {
+  @Test func outputIsCompleteWhenNobodyReadsMessages() throws {
     try withTemporaryFolder { folder in
       let (lost, whole) = (folder.appending("lost.condi"), folder.appending("whole.condi"))
       try CommandLine.succeed("convert", CommandLine.checkpoint, whole, "--quiet")
@@ -57,7 +57,7 @@ import Testing
     ["inspect", "FILE", "--layers", "*conv_first*"], ["inspect", "FILE", "--tree", "--depth", "2"],
     ["audit", "FILE"], ["diff", "FILE", "MODEL"],
   ])
-  func aPipeIsReadAsAFile(_ command: [String]) throws {
+  func pipedInputGivesSameReportAsFile(_ command: [String]) throws {
     try withTemporaryFolder { folder in
       func arguments(_ file: String) -> [String] {
         command.map { $0 == "FILE" ? file : $0 == "MODEL" ? CommandLine.checkpoint : $0 }
@@ -70,7 +70,7 @@ import Testing
       #expect(piped.exitCode == named.exitCode, "\(piped.standardError)")
       #expect(!piped.standardOutput.contains("/proc/"))
       func withoutNames(_ outcome: BuiltProgram.Outcome) -> String {
-        // A file that is named twice is in the result of 'diff' as well, so its name stays there.
+        // The result of 'diff' also names the second file, which is a path in both runs.
         outcome.standardOutput.replacing("\"-\"", with: "NAME")
           .replacing("\"standard input\"", with: "NAME")
           .replacing("\"\(CommandLine.checkpoint.replacing("/", with: "\\/"))\"", with: "NAME")
@@ -85,7 +85,7 @@ import Testing
     }
   }
 
-  @Test func whatIsPackedFromAPipeIsTheSame() throws {
+  @Test func packingFromPipeWritesSameFile() throws {
     try CommandLine.withPackedExample { folder, packed in
       let piped = folder.appending("piped.condi")
       let outcome = try shell(
@@ -96,7 +96,7 @@ import Testing
     }
   }
 
-  @Test func whatIsExportedFromAPipeIsTheSame() throws {
+  @Test func exportFromPipeWritesSameFile() throws {
     try CommandLine.withPackedExample { folder, packed in
       let (named, piped) = (folder.appending("named.onnx"), folder.appending("piped.onnx"))
       try CommandLine.succeed("export", packed, named)
@@ -118,7 +118,7 @@ import Testing
         "condi-convert: standard input: cannot keep it in /nowhere: No such file or directory"))
   }
 
-  @Test func outputsAreFiles() throws {
+  @Test func standardOutputIsRefusedAsOutput() throws {
     for command in ["convert", "unpack"] {
       let outcome = try CommandLine.run(command, CommandLine.checkpoint, "-", "--to", "npz")
       #expect(outcome.exitCode == 64)
@@ -134,7 +134,7 @@ import Testing
     ["unpack", "PACKED", "OUT.npz"],
     ["inspect", "MODEL", "--layers", "*conv_first*", "--fail-if", "nan > 0", "--junit", "OUT.xml"],
   ])
-  func anInterruptedCommandLeavesNothing(_ command: [String]) throws {
+  func interruptedCommandLeavesNoFiles(_ command: [String]) throws {
     try CommandLine.withPackedExample { tools, packed in
       let program = try FaultyProgram()
       try withTemporaryFolder { folder in

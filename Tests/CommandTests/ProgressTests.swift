@@ -3,9 +3,9 @@ import TestSupport
 import Testing
 
 @Suite struct ProgressTests {
-  /// On a terminal, which `script` makes; the line is gone at the end. None anywhere else.
+  /// Progress appears only on a terminal, which `script` provides; the line is gone at the end.
   @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/script")))
-  func terminalsShowProgress() throws {
+  func progressIsShownOnlyOnTerminals() throws {
     try withTemporaryFolder { folder in
       let program = try BuiltProgram().path
       func command(_ output: String, _ options: String = "") -> String {

@@ -3,9 +3,9 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Formats that are only read, as a user meets them.
+/// Read-only formats as a user encounters them.
 @Suite struct ReadOnlyFormatCommandTests {
-  @Test func aShardedCheckpointIsConvertedInspectedAndCompared() throws {
+  @Test func shardedCheckpointIsConvertedInspectedAndCompared() throws {
     try withTemporaryFolder { folder in
       let shards = try PackageFolder.fixture("sharded/torch")
       let whole = folder.appending("whole.safetensors")
@@ -22,7 +22,7 @@ import Testing
     }
   }
 
-  @Test func remarksGoToStandardErrorAndDoNotFail() throws {
+  @Test func readerNotesGoToStandardErrorWithoutFailing() throws {
     let model = try PackageFolder.fixture("onnx/nodes.onnx")
     let outcome = try CommandLine.succeed("inspect", model)
     #expect(
@@ -34,7 +34,7 @@ import Testing
     #expect(try CommandLine.succeed("inspect", model, "--quiet").standardError == "")
   }
 
-  @Test func tensorsThatCannotBeReadAreListed() throws {
+  @Test func unreadableTensorsAreListed() throws {
     let model = try PackageFolder.fixture("gguf/unreadable_q6_k.gguf")
     let outcome = try CommandLine.succeed("inspect", model, "--format", "csv")
     #expect(outcome.standardOutput.contains("elements of type Q6_K cannot be read"))
@@ -47,11 +47,11 @@ import Testing
     }
   }
 
-  /// Equal bytes are equal, whatever they encode.
+  /// Equal bytes compare equal, whatever they encode.
   @Test(arguments: [
     "gguf/unreadable_q6_k.gguf", "onnx/unreadable_string.onnx", "onnx/unreadable_int4.onnx",
   ])
-  func whatCannotBeReadIsComparedByItsBytes(fixture: String) throws {
+  func unreadableTensorsAreComparedByBytes(fixture: String) throws {
     let model = try PackageFolder.fixture(fixture)
     try CommandLine.succeed("diff", model, model)
     try withTemporaryFolder { folder in
@@ -59,21 +59,21 @@ import Testing
       let needle = Data(fixture.contains("string") ? Array("b".utf8) : [0x10])
       try CommandLine.copy(model, to: changed) { bytes in
         let place = bytes.range(of: needle)?.lowerBound ?? bytes.count - 1
-        // The end may be padding, of less than 32 bytes.
+        // The end may be padding of less than 32 bytes.
         bytes[fixture.hasPrefix("gguf") ? bytes.count - 40 : place] ^= 1
       }
       let outcome = try CommandLine.run("diff", model, changed, "--format", "json")
-      // Whatever the flipped bit belongs to, the files are not the same.
+      // The files differ, whatever the flipped bit belongs to.
       #expect(outcome.exitCode != 0, "\(outcome.standardOutput)\(outcome.standardError)")
     }
   }
 
-  /// Odd entries beside weights are said, and cost nothing else.
+  /// Odd entries beside weights are reported and do not prevent anything else.
   @Test(arguments: [
     ("npz/odd_entries.npz", 7, 2), ("npz/methods.npz", 2, 1), ("torch/dtensors.pth", 2, 4),
     ("zipped/agent.zip", 2, 2), ("torch/parameter_attributes.pth", 1, 3),
   ])
-  func whatCannotBeReadIsListed(name: String, unreadCount: Int, tensorCount: Int) throws {
+  func unreadableEntriesAreListed(name: String, unreadCount: Int, tensorCount: Int) throws {
     let model = try PackageFolder.fixture(name)
     try withTemporaryFolder { folder in
       let output = folder.appending("out.safetensors")
@@ -94,7 +94,7 @@ import Testing
     }
   }
 
-  @Test func aFileOfWhichNothingCanBeReadIsNotConverted() throws {
+  @Test func fileWithoutReadableTensorsIsNotConverted() throws {
     let model = try PackageFolder.fixture("torch/meta_tensor.pth")
     try withTemporaryFolder { folder in
       let outcome = try CommandLine.run("convert", model, folder.appending("out.npz"), "--quiet")
@@ -107,7 +107,7 @@ import Testing
     }
   }
 
-  @Test func typesOfRawBytesAreNamed() throws {
+  @Test func voidTypeOptionNamesRawElementTypes() throws {
     let model = try PackageFolder.fixture("npz/ml_dtypes.npz")
     try withTemporaryFolder { folder in
       let output = folder.appending("out.safetensors")
@@ -127,7 +127,7 @@ import Testing
     }
   }
 
-  @Test func theyAreNoOutputs() throws {
+  @Test func readOnlyFormatsAreRefusedAsOutputs() throws {
     let outcome = try CommandLine.run("convert", "a.pth", "b.npz", "--to", "gguf")
     #expect(outcome.exitCode == 64)
     #expect(
@@ -136,9 +136,9 @@ import Testing
     #expect(try CommandLine.run("convert", "a.pth", "b.onnx").exitCode == 64)
   }
 
-  /// The packed file's digest is that of the index and its shards, and its content that of the
-  /// whole checkpoint packed.
-  @Test func packingNamesEveryFileOfTheSource() throws {
+  /// The packed file's source digest covers the index and its shards, and its content is that of
+  /// the whole checkpoint packed.
+  @Test func packedSourceDigestCoversIndexAndShards() throws {
     try withTemporaryFolder { folder in
       let nested = try FormatRegistry.standard.open(CommandLine.checkpoint)
       let checkpoint = try nested.conventionalRoot.map(nested.selecting) ?? nested

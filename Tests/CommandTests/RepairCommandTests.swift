@@ -23,7 +23,7 @@ import Testing
     }
   }
 
-  @Test func keptAndQuantizedTensorsComeBack() throws {
+  @Test func keptAndQuantizedTensorsAreRestored() throws {
     try CommandLine.withPackedExample { folder, packed in
       let names = [
         "layers.0.residual_group.blocks.0.attn.qkv.weight", "conv_first.weight", "norm.bias",
@@ -34,7 +34,7 @@ import Testing
       bytes[33] ^= 1  // the prologue
       let damaged = folder.appending("damaged.condi")
       try (bytes + [1, 2]).write(to: URL(filePath: damaged))
-      // What follows the end hides the header, which the damaged prologue does not tell.
+      // Bytes after the end hide the header, and the damaged prologue does not locate it.
       let lost = try CommandLine.run(
         "repair", damaged, CommandLine.checkpoint, folder.appending("no.condi"))
       #expect(lost.exitCode == 2)
@@ -62,7 +62,7 @@ import Testing
     }
   }
 
-  @Test func anotherReferenceRestoresNothing() throws {
+  @Test func differentReferenceRestoresNothing() throws {
     try CommandLine.withPackedExample { folder, packed in
       var archive = try FormatRegistry.standard.open(CommandLine.checkpoint)
       let name = "params.norm.bias"
@@ -86,7 +86,7 @@ import Testing
     }
   }
 
-  @Test func aLostHeaderNeedsTheRecipe() throws {
+  @Test func lostHeaderIsRestoredWithRecipe() throws {
     try CommandLine.withPackedExample { folder, packed in
       let whole = try contents(packed)
       var flipped = whole
@@ -106,7 +106,7 @@ import Testing
     }
   }
 
-  @Test func aWholeFileIsCopied() throws {
+  @Test func intactFileIsCopied() throws {
     try CommandLine.withPackedExample { folder, packed in
       let output = folder.appending("copy.condi")
       let outcome = try CommandLine.succeed("repair", packed, CommandLine.checkpoint, output)
@@ -115,7 +115,7 @@ import Testing
     }
   }
 
-  @Test func seededDamageOfARealFileIsFoundAndNamed() throws {
+  @Test func seededDamageIsLocated() throws {
     try CommandLine.withPackedExample { _, packed in
       let whole = Array(try contents(packed))
       let model = try model(packed)

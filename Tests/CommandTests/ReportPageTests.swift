@@ -4,7 +4,7 @@ import Testing
 
 /// The HTML report in a real browser.
 @Suite(.enabled(if: Browser.path != nil, "needs chromium")) struct ReportPageTests {
-  /// What the browser makes of the report with `fragment`, after its script ran.
+  /// Returns the browser's document for the report at `fragment` after its script has run.
   private func page(fragment: String, _ arguments: String...) throws -> String {
     try withTemporaryFolder { folder in
       let outcome = try BuiltProgram().run(
@@ -24,7 +24,7 @@ import Testing
     }
   }
 
-  @Test func sortsAndFilters() throws {
+  @Test func reportSortsAndFiltersRows() throws {
     let page = try page(fragment: "filter=*.proj.weight&sort=conditionNumber")
     let names = try shownNames(in: page)
     #expect(names.count == 24)
@@ -36,7 +36,7 @@ import Testing
     #expect(try shownNames(in: reversed) == names.reversed())
   }
 
-  @Test func showsEveryLayerAtFirst() throws {
+  @Test func reportInitiallyShowsEveryLayer() throws {
     let page = try page(fragment: "", "--split-qkv")
     #expect(try shownNames(in: page).count == 402)
     #expect(page.contains("Condition number by depth"))
@@ -45,13 +45,13 @@ import Testing
   }
 }
 
-/// Chromium without a window.
+/// Headless Chromium.
 enum Browser {
   static let path = ["chromium", "chromium-browser", "google-chrome"].flatMap { name in
     ["/usr/bin/\(name)", "/usr/local/bin/\(name)"]
   }.first { FileManager.default.isExecutableFile(atPath: $0) }
 
-  /// The document of `address` after its scripts ran.
+  /// Returns the document at `address` after its scripts have run.
   static func dump(_ address: String, in folder: TemporaryFolder) throws -> String {
     let outcome = try BuiltProgram(path: try #require(path)).run([
       "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",

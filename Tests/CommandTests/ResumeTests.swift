@@ -2,14 +2,14 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Conversions that are killed and go on, whose inputs are consumed, and that several jobs share.
+/// Conversions that are killed and resumed, that consume their inputs, and that several jobs share.
 @Suite struct ResumeTests {
   private func bytes(_ path: String) throws -> Data { try Data(contentsOf: URL(filePath: path)) }
 
   private static let packing = ["--bits", "2"]
 
   @Test(arguments: ["condi", "safetensors"])
-  func theJournalChangesNoByte(_ suffix: String) throws {
+  func journalDoesNotChangeOutput(_ suffix: String) throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 8)
       let options = suffix == "condi" ? Self.packing : []
@@ -29,7 +29,7 @@ import Testing
     }
   }
 
-  /// Calls at which one run after the other is killed, counted in each run from its beginning.
+  /// Calls at which consecutive runs are killed, counted from the start of each run.
   struct Kills: Sendable, CustomTestStringConvertible {
     let fault: FaultyProgram.Fault
     let calls: [String]
@@ -38,12 +38,12 @@ import Testing
 
     static let all = [
       Kills(fault: .kill, calls: FaultyProgram.journaling, indices: [9, 24, 2, 17, 12]),
-      // Records and lines of the journal take turns.
+      // Records and journal lines alternate.
       Kills(fault: .half, calls: ["pwrite", "write"], indices: [4, 12, 1, 20, 7]),
     ]
   }
 
-  /// Converts in several runs, of which all but the last are killed.
+  /// Converts in several runs and kills all but the last.
   private func convert(_ arguments: [String], _ kills: Kills) throws {
     let program = try FaultyProgram()
     for index in kills.indices {
@@ -57,7 +57,7 @@ import Testing
   }
 
   @Test(arguments: ["condi", "safetensors"], Kills.all)
-  func whatIsKilledGoesOn(_ suffix: String, _ kills: Kills) throws {
+  func killedConversionIsResumed(_ suffix: String, _ kills: Kills) throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 8)
       let options = suffix == "condi" ? Self.packing : []
@@ -70,15 +70,16 @@ import Testing
     }
   }
 
-  /// Every call that makes something durable, gives it its name or removes one, one after another.
+  /// Kills at every call, one after another, that makes something durable, names it or removes a
+  /// name.
   @Test(arguments: ["condi", "safetensors"], ["--journal", "--consume-input"])
-  func anyStepMayBeTheLast(_ suffix: String, _ option: String) throws {
+  func conversionKilledAtAnyStepIsResumed(_ suffix: String, _ option: String) throws {
     let program = try FaultyProgram()
     let options = [option, "--threads", "1"] + (suffix == "condi" ? Self.packing : [])
     let steps = ["fallocate", "fsync", "rename", "link", "unlink", "truncate", "ftruncate"]
-    /// Converts with a kill at `step`, and again.
+    /// Converts with a kill at `step`, then converts again.
     ///
-    /// - Returns: whether the step was reached, and the output.
+    /// - Returns: Whether the step was reached, and the output.
     func convert(killedAt step: Int) throws -> (isKilled: Bool, output: Data) {
       try withTemporaryFolder { folder in
         let model = try LargeCheckpoint(in: folder, layers: 4)
@@ -89,7 +90,7 @@ import Testing
           #expect(first.exitCode == -9, "step \(step): \(first.standardError)")
           let isThere = FileManager.default.fileExists(atPath: output)
           let again = try CommandLine.runAll(arguments)
-          // Killed after the output took its name, and before the journal was gone.
+          // The run was killed after the output took its name and before the journal was removed.
           #expect(again.exitCode == (isThere ? 2 : 0), "step \(step): \(again.standardError)")
         }
         #expect(try folder.names() == ["model", "out.\(suffix)"], "step \(step)")
@@ -104,14 +105,14 @@ import Testing
       outputs.append(output)
       if !isKilled { break }
     }
-    // The last one is that of a run which nothing disturbed.
+    // The last output is that of an undisturbed run.
     #expect(outputs.allSatisfy { $0 == outputs.last })
     #expect(outputs.count > (option == "--journal" ? 6 : 18))
   }
 
-  /// What is killed on some threads goes on with others.
+  /// A killed run is resumed with another number of threads.
   @Test(arguments: ["condi", "safetensors"], [("3", "1"), ("1", "4")])
-  func theNumberOfThreadsMayChange(_ suffix: String, _ threads: (String, String)) throws {
+  func threadCountMayChangeOnResume(_ suffix: String, _ threads: (String, String)) throws {
     let program = try FaultyProgram()
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder)
@@ -131,9 +132,9 @@ import Testing
     }
   }
 
-  /// The partial file and the journal are both beside the file that is replaced, so that whoever
-  /// writes it by its own name meets them, too.
-  @Test func aLinkedOutputIsContinuedWhereItIs() throws {
+  /// The partial file and the journal are beside the replaced file, so that a run that writes it by
+  /// its own name finds them as well.
+  @Test func symlinkedOutputIsResumedAtItsTarget() throws {
     let program = try FaultyProgram()
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 8)
@@ -162,14 +163,14 @@ import Testing
     }
   }
 
-  /// Without a look at the input, which is not even there.
+  /// The input is not examined; it does not even exist.
   @Test(arguments: [
     ["convert", "IN", "out.condi", "--journal"], ["convert", "IN", "out.condi", "--no-journal"],
     ["quantize", "IN", "out.condi", "--calibration", "none.calib.npz"],
     ["convert", "IN", "out.safetensors", "--journal"], ["convert", "IN", "out.npz"],
     ["condition", "IN", "out.pth"],
   ])
-  func anOutputThatExistsIsSaidBeforeTheWork(_ arguments: [String]) throws {
+  func existingOutputIsRefusedBeforeWork(_ arguments: [String]) throws {
     try withTemporaryFolder { folder in
       let output = folder.appending(arguments[2])
       try Data("another".utf8).write(to: URL(filePath: output))
@@ -182,8 +183,8 @@ import Testing
     }
   }
 
-  /// A run that stops in the middle, made by hand: the journal loses its last lines, and a record its
-  /// bytes.
+  /// Calls `body` with a run that stopped in the middle, made by hand: the journal loses its last
+  /// lines and ends in an incomplete one.
   private func withInterrupted(
     _ body: (TemporaryFolder, LargeCheckpoint, String, [String]) throws -> Void
   ) throws {
@@ -191,7 +192,7 @@ import Testing
       let model = try LargeCheckpoint(in: folder, layers: 8)
       let output = folder.appending("out.condi")
       let arguments = ["convert", model.folder, output, "--journal"] + Self.packing
-      // A job of one writes all records and seals nothing: the same as a run that was killed late.
+      // A single job writes all records and seals nothing, like a run that was killed late.
       try CommandLine.succeedAll(["plan", model.folder, output, "--quiet"] + Self.packing)
       try CommandLine.succeedAll(["run", "\(output).plan.json", "--job", "1/1", "--quiet"])
       let journal = "\(output).job-1-of-1"
@@ -207,7 +208,7 @@ import Testing
     }
   }
 
-  @Test func whatIsDoneIsNotDoneAgain() throws {
+  @Test func resumedConversionSkipsFinishedTensors() throws {
     try withInterrupted { folder, model, output, arguments in
       let outcome = try CommandLine.succeedAll(arguments)
       #expect(
@@ -218,7 +219,7 @@ import Testing
       let undisturbed = try CommandLine.succeedAll(
         ["convert", model.folder, plain, "--no-journal"] + Self.packing)
       #expect(try bytes(output) == bytes(plain))
-      // What was quantized by the first run is reported by the second.
+      // The second run reports the tensors that the first run quantized.
       #expect(
         outcome.standardOutput
           == undisturbed.standardOutput.replacing("plain.condi", with: "out.condi"))
@@ -226,9 +227,9 @@ import Testing
     }
   }
 
-  /// Killed after the output took its name, and before the journal was gone.
+  /// The run was killed after the output took its name and before the journal was removed.
   @Test(arguments: [false, true], [false, true])
-  func aJournalThatOutlivedItsRunIsKnown(_ isConsumed: Bool, _ isDamaged: Bool) throws {
+  func leftoverJournalOfFinishedRunIsRecognized(_ isConsumed: Bool, _ isDamaged: Bool) throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 8)
       let output = folder.appending("out.condi")
@@ -271,8 +272,8 @@ import Testing
     }
   }
 
-  /// Nothing was consumed: the record that a damaged line spoke of is made again.
-  @Test func aDamagedLineIsNoLine() throws {
+  /// Nothing was consumed, so the record of the damaged line is made again.
+  @Test func damagedJournalLineIsIgnored() throws {
     try withInterrupted { folder, model, output, arguments in
       try damage(line: 5, of: "\(output).journal")
       let outcome = try CommandLine.succeedAll(arguments)
@@ -286,7 +287,7 @@ import Testing
     }
   }
 
-  /// Makes a line, counted from one, of a journal unreadable.
+  /// Makes one line of a journal unreadable; lines are counted from one.
   private func damage(line: Int, of path: String) throws {
     var lines = try String(contentsOfFile: path, encoding: .utf8)
       .split(separator: "\n", omittingEmptySubsequences: false)
@@ -294,7 +295,7 @@ import Testing
     try Data(lines.joined(separator: "\n").utf8).write(to: URL(filePath: path))
   }
 
-  @Test func damagedRecordsAreMadeAgain() throws {
+  @Test func damagedRecordsAreRewritten() throws {
     try withInterrupted { folder, model, output, arguments in
       let file = try FileHandle(forUpdating: URL(filePath: "\(output).part"))
       try file.seek(toOffset: 64)
@@ -309,8 +310,8 @@ import Testing
     }
   }
 
-  /// A file that was moved is not called lost.
-  @Test func aShardThatIsElsewhereCanBePutBack() throws {
+  /// A file that was moved is not reported as lost.
+  @Test func movedShardCanBePutBack() throws {
     try withInterrupted { folder, model, output, arguments in
       let shard = model.shards[2]
       try FileManager.default.moveItem(atPath: shard, toPath: folder.appending("elsewhere"))
@@ -328,7 +329,7 @@ import Testing
     }
   }
 
-  @Test func anotherConversionStartsAnew() throws {
+  @Test func differentConversionStartsAnew() throws {
     try withInterrupted { folder, model, output, _ in
       let outcome = try CommandLine.succeedAll(["convert", model.folder, output, "--bits", "3"])
       #expect(
@@ -346,7 +347,7 @@ import Testing
     }
   }
 
-  @Test func aJournalThatIsNoneStartsAnew() throws {
+  @Test func invalidJournalStartsAnew() throws {
     for text in ["", "{}\n", "no JSON\n", "{\"schemaVersion\":2}\n", "{\"schemaVersion\":1"] {
       try withTemporaryFolder { folder in
         let model = try LargeCheckpoint(in: folder, layers: 4)
@@ -361,7 +362,7 @@ import Testing
   // MARK: Consumed inputs
 
   @Test(arguments: ["condi", "safetensors"], ["1", "2", "5"])
-  func shardsAreConsumed(_ suffix: String, _ threads: String) throws {
+  func consumeInputDeletesShards(_ suffix: String, _ threads: String) throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 8)
       let options = suffix == "condi" ? Self.packing : []
@@ -378,7 +379,7 @@ import Testing
   }
 
   @Test(arguments: ["condi", "safetensors"], Kills.all)
-  func consumedShardsSurviveKills(_ suffix: String, _ kills: Kills) throws {
+  func killedConsumingConversionIsResumed(_ suffix: String, _ kills: Kills) throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 8)
       let options = suffix == "condi" ? Self.packing : []
@@ -393,12 +394,12 @@ import Testing
     }
   }
 
-  @Test func aShardThatIsGoneIsNotMissed() throws {
+  @Test func consumedShardIsNotNeededAgain() throws {
     try withInterrupted { folder, model, output, arguments in
       let plain = folder.appending("plain.condi")
       try CommandLine.succeedAll(
         ["convert", model.folder, plain, "--no-journal", "--quiet"] + Self.packing)
-      // All its records are in place and journaled: the first shard may go.
+      // The first shard may be deleted, because all its records are in place and journaled.
       let plan = folder.appending("all.condi")
       try CommandLine.succeedAll(["plan", model.folder, plan, "--quiet"] + Self.packing)
       try CommandLine.succeedAll(["run", "\(plan).plan.json", "--job", "1/1", "--quiet"])
@@ -409,7 +410,7 @@ import Testing
       try Data("\(head)\n\(all)\n{\"consumed\":\"\(model.shards[0])\"}\n".utf8)
         .write(to: URL(filePath: "\(output).journal"))
       try FileManager.default.removeItem(atPath: model.shards[0])
-      // With other options nothing may be thrown away.
+      // Nothing may be discarded when the options differ.
       let other = try CommandLine.run("convert", model.folder, output, "--bits", "3")
       #expect(other.exitCode == 2)
       #expect(
@@ -421,7 +422,8 @@ import Testing
     }
   }
 
-  /// Leaves a conversion that has consumed its first shard, with all records in place and journaled.
+  /// Calls `body` with a conversion that has consumed its first shard, all records in place and
+  /// journaled.
   private func withConsumed(
     _ body: (TemporaryFolder, LargeCheckpoint, String, [String], _ plain: Data) throws -> Void
   ) throws {
@@ -433,7 +435,7 @@ import Testing
       let plain = try bytes(output)
       try FileManager.default.removeItem(atPath: output)
       try CommandLine.succeedAll(["plan", model.folder, output, "--quiet"] + Self.packing)
-      // On one thread, so that lines have an order.
+      // One thread keeps the lines in a fixed order.
       try CommandLine.succeedAll(
         ["run", "\(output).plan.json", "--job", "1/1", "--quiet", "--threads", "1"])
       let lines = try String(contentsOfFile: "\(output).job-1-of-1", encoding: .utf8)
@@ -447,7 +449,7 @@ import Testing
     }
   }
 
-  @Test func jobsDoNotOverwriteWhatWasConsumed() throws {
+  @Test func jobsDoNotOverwriteConsumedContent() throws {
     try withConsumed { folder, model, output, arguments, plain in
       let plan = folder.appending("plan.json")
       try withTemporaryFolder { elsewhere in
@@ -470,7 +472,7 @@ import Testing
     }
   }
 
-  @Test func jobsDoNotOverwriteWhatCanBeContinued() throws {
+  @Test func jobsDoNotOverwriteResumableConversion() throws {
     try withInterrupted { folder, model, output, arguments in
       let plan = folder.appending("plan.json")
       try CommandLine.succeedAll(
@@ -486,15 +488,15 @@ import Testing
     }
   }
 
-  /// Where the partial file has lost what was consumed, the rest of the input stays.
-  @Test func nothingMoreIsConsumedOnceSomethingIsLost() throws {
+  /// The rest of the input stays when the partial file has lost consumed content.
+  @Test func lostConsumedContentStopsConsumption() throws {
     try withConsumed { folder, model, output, arguments, _ in
       let head = try #require(
         String(contentsOfFile: "\(output).journal", encoding: .utf8).split(separator: "\n").first)
       let plan = try JSONSerialization.jsonObject(with: Data(head.utf8)) as? [String: Any]
       let header = try #require(plan?["header"] as? [String: Any])
       let entries = try #require(header["tensors"] as? [[String: Any]])
-      // Of the shard that is gone; all records of the others are as they were.
+      // This tensor belongs to the deleted shard; all records of the others are unchanged.
       let entry = entries.first { $0["name"] as? String == "layers.4.norm.weight" }
       let offset = try #require(entry?["offset"] as? Int)
       try CommandLine.copy("\(output).part", to: "\(output).part") { $0[offset] ^= 1 }
@@ -512,8 +514,8 @@ import Testing
     }
   }
 
-  /// A journal that another version of the program wrote may be all that says what was consumed.
-  @Test func aJournalOfAnotherVersionIsKeptWhereFilesWereConsumed() throws {
+  /// A journal of another program version may be the only record of what was consumed.
+  @Test func journalOfOtherVersionIsKeptAfterConsumption() throws {
     try withConsumed { folder, _, output, arguments, _ in
       let path = "\(output).journal"
       let journal = try String(contentsOfFile: path, encoding: .utf8)
@@ -548,13 +550,14 @@ import Testing
     }
   }
 
-  /// Where a damaged line may be the only word of what was consumed, nothing is begun anew.
+  /// Nothing starts anew when a damaged line may be the only record of what was consumed.
   @Test(arguments: [true, false])
-  func aDamagedJournalOfWhatWasConsumedIsRefused(_ isConsumedLine: Bool) throws {
+  func damagedJournalAfterConsumptionIsRefused(_ isConsumedLine: Bool) throws {
     try withConsumed { folder, _, output, arguments, plain in
       let path = "\(output).journal"
       let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n")
-      // Of a tensor whose shard is there yet; those of layer 0 come first, and theirs is gone.
+      // Line 4 is of a tensor whose shard still exists; those of layer 0, whose shard is gone, come
+      // first.
       let line = isConsumedLine ? lines.count : 4
       try damage(line: line, of: path)
       let damaged = try bytes(path)
@@ -579,7 +582,7 @@ import Testing
     }
   }
 
-  @Test func aDamagedPlanOfWhatWasConsumedIsRefused() throws {
+  @Test func damagedPlanAfterConsumptionIsRefused() throws {
     try withConsumed { folder, _, output, arguments, _ in
       let path = "\(output).journal"
       try damage(line: 1, of: path)
@@ -594,7 +597,7 @@ import Testing
     }
   }
 
-  @Test func whatMustNotBeConsumedIsRefused() throws {
+  @Test func unsafeInputsAreNotConsumed() throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 4)
       let output = folder.appending("out.condi")
@@ -639,8 +642,8 @@ import Testing
     return Int(status.st_blocks) * 512
   }
 
-  /// Whenever a shard is about to be deleted, the output has grown by two shards more than were
-  /// deleted, at most.
+  /// Just before a shard is deleted, the output has grown by at most two shards more than were
+  /// deleted.
   @Test(arguments: [1, 2, 3, 4])
   func consumingNeedsRoomForTwoShards(_ deletion: Int) throws {
     let program = try FaultyProgram()
@@ -655,7 +658,7 @@ import Testing
         ["convert", model.folder, output, "--consume-input", "--threads", "3", "--quiet"],
         pausedAt: deletion, of: ["truncate"]
       ) { (process: Process, pausedThread: Int32) throws in
-        // The other threads get as far as they may.
+        // The other threads get as far as they can.
         try ThreadStates.waitUntilAsleep(in: process.processIdentifier) { $0 != pausedThread }
         #expect(used() <= before + before / 2 + 65_536, "\(used()) of \(before)")
         let gone = model.shards.filter { !FileManager.default.fileExists(atPath: $0) }
@@ -669,9 +672,9 @@ import Testing
     geteuid() == 0
     && (try? BuiltProgram(path: "/usr/bin/env").run(["unshare", "-m", "true"]).exitCode) == 0
 
-  /// On a disk that has room for the model and 0.6 of it more.
+  /// The disk has room for 1.6 times the model.
   @Test(.enabled(if: canMount), arguments: [true, false])
-  func aDiskWithoutRoomForBothIsEnough(_ isConsumed: Bool) throws {
+  func consumingFitsDiskWithoutRoomForBoth(_ isConsumed: Bool) throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder)
       let plain = folder.appending("plain.safetensors")
@@ -699,7 +702,7 @@ import Testing
     }
   }
 
-  /// Of every writer; a disk of 64 KiB has room for none of these files.
+  /// A disk of 64 KiB has no room for any of these files.
   @Test(
     .enabled(if: canMount),
     arguments: [
@@ -707,7 +710,7 @@ import Testing
       ["condition", "pth"], ["unpack", "npz"], ["export", "gguf"], ["export", "onnx"],
       ["export", "bin", "--to", "safetensors"], ["export", "folder", "--to", "mlx"],
     ])
-  func aSmallDiskIsSaidByEveryWriter(_ command: [String]) throws {
+  func everyWriterReportsLackOfDiskSpace(_ command: [String]) throws {
     try withTemporaryFolder { folder in
       let isPacked = ["unpack", "export"].contains(command[0])
       let input = try isPacked ? CommandLine.packedExample() : CommandLine.checkpoint
@@ -732,8 +735,8 @@ import Testing
     }
   }
 
-  /// A file of holes that no disk has room for a copy of.
-  @Test func aDiskThatIsTooSmallIsSaidBefore() throws {
+  /// The input is a sparse file, too large for any disk to hold a copy.
+  @Test func lackOfDiskSpaceIsReportedBeforeWork() throws {
     try withTemporaryFolder { folder in
       let input = folder.appending("huge.safetensors")
       let byteCount = 8 << 40

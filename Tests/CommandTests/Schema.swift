@@ -6,7 +6,7 @@ import Testing
 enum Schema {
   private static let suffix = ".schema.json"
 
-  /// The names of all of them, without the suffix.
+  /// Returns the names of all schemas, without the suffix.
   static func names() throws -> [String] {
     let folder = PackageFolder.root.appending(path: "schemas").path
     return try FileManager.default.contentsOfDirectory(atPath: folder).map { file in
@@ -15,7 +15,7 @@ enum Schema {
     }.sorted()
   }
 
-  /// Checks that a schema accepts all of `documents`, and refuses one that only pretends.
+  /// Checks that a schema accepts all of `documents` and refuses an invalid one.
   ///
   /// A schema that accepts everything would prove nothing.
   static func expectValid(

@@ -2,12 +2,12 @@ import Foundation
 import TestSupport
 import Testing
 
-/// JSON that the command prints or stores, against the published schemas.
+/// JSON that the command prints or stores, validated against the published schemas.
 @Suite(Python.require("jsonschema")) struct SchemaTests {
   /// Documents that one schema describes.
   struct Documents: Sendable, CustomTestStringConvertible {
     let schema: String
-    /// Makes them, with a folder for files.
+    /// Makes the documents, given a folder for files.
     let make: @Sendable (TemporaryFolder) throws -> [String]
 
     init(_ schema: String, _ make: @escaping @Sendable (TemporaryFolder) throws -> [String]) {
@@ -164,7 +164,7 @@ import Testing
     },
   ]
 
-  /// A file of which several entries cannot be read.
+  /// Returns the path of a file with several unreadable entries.
   private static func oddEntries() throws -> String {
     try PackageFolder.fixture("npz/odd_entries.npz")
   }
@@ -173,7 +173,7 @@ import Testing
     try CommandLine.succeed("inspect", CommandLine.packedExample(), "--raw-header").standardOutput
   }
 
-  /// Plans a packed file and a lossless one, and returns where the plans are and what is reported.
+  /// Plans a packed and a lossless conversion, and returns the path and the report of each plan.
   private static func conversionPlans(
     _ folder: TemporaryFolder
   ) throws -> [(path: String, report: String)] {
@@ -186,7 +186,7 @@ import Testing
   }
 
   @Test(arguments: all)
-  func documentsAreValid(_ documents: Documents) throws {
+  func documentsMatchSchema(_ documents: Documents) throws {
     try withTemporaryFolder { folder in
       let texts = try documents.make(folder)
       try #require(!texts.isEmpty)

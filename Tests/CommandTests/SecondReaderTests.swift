@@ -4,7 +4,7 @@ import Storage
 import TestSupport
 import Testing
 
-/// The Swift reader of packed files beside the independent one in `python/`, bit by bit.
+/// The Swift reader of packed files, compared bit by bit with the independent one in `python/`.
 @Suite(Python.require("numpy")) struct SecondReaderTests {
   private struct Dumped: Decodable, Equatable {
     var elementType: String
@@ -20,7 +20,7 @@ import Testing
     ["--bits", "2"], ["--bits", "3", "--granularity", "channel"],
     ["--bits", "5", "--granularity", "group:32"], ["--recipe", "keep-all"],
   ])
-  func readersAgree(_ options: [String]) throws {
+  func swiftAndPythonReadersAgree(_ options: [String]) throws {
     try withTemporaryFolder { folder in
       let packed = folder.appending("model.condi")
       let outcome = try BuiltProgram().run(
@@ -42,7 +42,7 @@ import Testing
     }
   }
 
-  @Test func bothRefuseADamagedFile() throws {
+  @Test func bothReadersRefuseDamagedFile() throws {
     try CommandLine.withPackedExample { folder, packed in
       let damaged = folder.appending("damaged.condi")
       for offset in [3, 45, 900_000] {

@@ -15,7 +15,7 @@ import Testing
     ("rgb8.png", 3), ("rgba16.png", 4), ("grey1.png", 1), ("grey_alpha16_interlaced.png", 2),
     ("palette8_transparent.png", 4), ("turned_6.jpg", 3),
   ])
-  func bicubicKeepsTheForm(_ name: String, channelCount: Int) throws {
+  func bicubicKeepsChannelsBitDepthAndTags(_ name: String, channelCount: Int) throws {
     try withTemporaryFolder { folder in
       let output = folder.appending("out.png")
       let outcome = try CommandLine.succeed(
@@ -33,8 +33,8 @@ import Testing
     }
   }
 
-  /// The example checkpoint, its packed form, and the same cut in tiles.
-  @Test func modelsEnlargePictures() throws {
+  /// Upscales with the example checkpoint, its packed form, and the checkpoint on one thread.
+  @Test func modelsUpscaleImages() throws {
     try CommandLine.withPackedExample { folder, packed in
       let input = try fixture("metric_3.png")
       let original = try RasterImage(contentsOf: input)
@@ -56,7 +56,7 @@ import Testing
       #expect(results["again"] == whole)
       let packedResult = try #require(results["packed"])
       #expect(packedResult != whole)
-      // Both look like the picture that interpolation makes of it.
+      // Both results resemble the interpolated image.
       let bicubic = LumaPlane(of: BicubicResampling().enlarged(original, by: 2))
       for result in [whole, packedResult] {
         #expect(PictureFidelity.peakSignalToNoise(LumaPlane(of: result), bicubic) > 20)
@@ -64,8 +64,8 @@ import Testing
     }
   }
 
-  /// A packed model with quantizers for all inputs of linear layers, in both arithmetics.
-  @Test func quantizedLayersAreMultipliedAsWholeNumbers() throws {
+  /// Runs a packed model that has quantizers for all inputs of linear layers in both arithmetics.
+  @Test func quantizedLayersUseIntegerArithmetic() throws {
     try CommandLine.withPackedExample { folder, packed in
       let model = folder.appending("quantized.condi")
       try Self.addQuantizers(to: packed, as: model)
@@ -87,7 +87,7 @@ import Testing
     }
   }
 
-  /// Writes `path` again with a quantizer of 8 bits at the input of every layer of codes.
+  /// Rewrites `path` with an 8-bit quantizer at the input of every quantized layer.
   private static func addQuantizers(to path: String, as output: String) throws {
     let archive = try FormatRegistry.standard.open(path)
     var header = PackedHeader(producer: "tests")
@@ -110,9 +110,9 @@ import Testing
     try PackedPlan(header: header, items: items).file.write(to: output)
   }
 
-  /// Six tiles of 48 pixels with 32 around them; what lies further away than those changes a sample by
-  /// less than a step of eight bits, so that only what is about to be rounded may differ, by one.
-  @Test func tilesArePutTogether() throws {
+  /// Six tiles of 48 pixels have margins of 32. Pixels beyond a margin change a sample by less than
+  /// one 8-bit step, so samples may differ only by rounding, by one.
+  @Test func tiledResultMatchesWholeImage() throws {
     try withTemporaryFolder { folder in
       let small = folder.appending("small.png")
       let source = try RasterImage(contentsOf: fixture("metric_3.png"))
@@ -132,13 +132,13 @@ import Testing
       #expect((tiled.width, tiled.height) == (whole.width, whole.height))
       #expect(
         zip(whole.samples, tiled.samples).allSatisfy { abs(Int($0) - Int($1)) <= 1 })
-      // A tile as large as the picture is the picture.
+      // A tile as large as the image gives the identical result.
       #expect(try upscale("--tile", "4096") == whole)
     }
   }
 
-  /// libpng does not write this profile: the image is made without it, which is said.
-  @Test func profilesThatCannotBeWrittenAreLeftOut() throws {
+  /// libpng does not write this profile: the image is written without it, and a message says so.
+  @Test func unwritableProfilesAreLeftOut() throws {
     try withTemporaryFolder { folder in
       let input = PackageFolder.root.appending(
         path: "Fuzz/Findings/picture/crash-59f08dd260f24fd527de5e5383e2c591a5782a88"
@@ -150,8 +150,9 @@ import Testing
     }
   }
 
-  /// One line each for what the file holds beside the image, and for what the output has no place for.
-  @Test func whatIsLeftOutIsSaid() throws {
+  /// Each thing beside the image in the file, and each thing that the output has no place for, has
+  /// one line.
+  @Test func omissionsAreReported() throws {
     try withTemporaryFolder { folder in
       let input = try fixture("described.png")
       let output = folder.appending("out.jpg")
@@ -181,8 +182,8 @@ import Testing
     }
   }
 
-  /// JPEG files cannot have such a side, which is known before the work.
-  @Test func jpegSidesAreLimited() throws {
+  /// JPEG files cannot have such a side; the command fails before any work.
+  @Test func oversizedJPEGOutputIsRefused() throws {
     try withTemporaryFolder { folder in
       let input = folder.appending("wide.png")
       let image = RasterImage(
@@ -203,7 +204,7 @@ import Testing
     }
   }
 
-  @Test func greyPicturesStayGrey() throws {
+  @Test func greyImagesStayGrey() throws {
     try withTemporaryFolder { folder in
       let output = folder.appending("out.png")
       try CommandLine.succeed(
@@ -214,7 +215,7 @@ import Testing
     }
   }
 
-  @Test func outputsAreReplacedOnlyByForce() throws {
+  @Test func outputIsReplacedOnlyWithForce() throws {
     try withTemporaryFolder { folder in
       let output = folder.appending("out.jpg")
       try Data("mine".utf8).write(to: URL(filePath: output))
@@ -235,7 +236,7 @@ import Testing
     ("pictures.json", "out.png", "it is neither a PNG nor a JPEG file"),
     ("rgba8.png", "out.jpg", "a JPEG file holds neither alpha nor 16 bits a sample"),
   ])
-  func failuresAreOneLineAndLeaveNothing(input: String, output: String, reason: String) throws {
+  func failuresPrintOneLineAndLeaveNoFiles(input: String, output: String, reason: String) throws {
     try withTemporaryFolder { folder in
       let outcome = try CommandLine.run(
         "upscale", "bicubic", fixture(input), folder.appending(output), "--scale", "2")
@@ -248,7 +249,7 @@ import Testing
     }
   }
 
-  @Test func whatIsNoNetworkIsSaid() throws {
+  @Test func fileWithoutNetworkIsRefused() throws {
     try withTemporaryFolder { folder in
       let model = try PackageFolder.fixture("safetensors/shapes.safetensors")
       let outcome = try CommandLine.run(
@@ -268,7 +269,7 @@ import Testing
     ["upscale", "m.pth", "a.png", "b.png", "--tile", "1"],
     ["upscale", "m.pth", "a.png", "b.jpg", "--quality", "0"],
   ])
-  func wrongUsageIs64(_ arguments: [String]) throws {
+  func wrongUsageExitsWith64(_ arguments: [String]) throws {
     let outcome = try BuiltProgram().run(arguments)
     #expect(outcome.exitCode == 64, "\(outcome.standardError)")
   }

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 @Suite struct VerifyCommandTests {
-  @Test func packingAgainGivesTheSameBytes() throws {
+  @Test func reproduceRepacksToSameBytes() throws {
     try CommandLine.withPackedExample { folder, packed in
       let outcome = try CommandLine.succeed(
         "verify", packed, "--reference", CommandLine.checkpoint, "--reproduce", "--format", "json")
@@ -14,7 +14,7 @@ import Testing
       #expect(reproduction["isIdentical"] as? Bool == true)
       #expect(report["verdict"] as? String == "passed")
 
-      // The same tensors in another file: every record is the same, the source's digest is not.
+      // The same tensors in another file give the same records, but the source digest differs.
       let copy = folder.appending("copy.pth")
       try CommandLine.succeed("convert", CommandLine.checkpoint, copy, "--quiet")
       let other = try CommandLine.run(
@@ -27,8 +27,8 @@ import Testing
     }
   }
 
-  /// The part that was packed, in a file of its own, does for a reference as the whole does.
-  @Test func referenceMayHoldThePackedPartAlone() throws {
+  /// A file with only the packed part serves as a reference as well as the whole checkpoint.
+  @Test func referenceMayHoldOnlyPackedPart() throws {
     try CommandLine.withPackedExample { folder, packed in
       let flat = folder.appending("flat.safetensors")
       try CommandLine.succeed(
@@ -51,8 +51,9 @@ import Testing
     }
   }
 
-  /// Weights whose steps are finer than the spacing of their own type: nothing is lost, and nothing stray.
-  @Test func stepsFinerThanTheTypeAreTrue() throws {
+  /// The steps are finer than the spacing of the weights' own type, yet no code strays from its
+  /// value.
+  @Test func stepsFinerThanElementTypeVerify() throws {
     try withTemporaryFolder { folder in
       var generator = SplitMix(seed: 5)
       let values = (0..<1024).map { _ in Float16(3e-7 * generator.nextNormal()) }
@@ -77,11 +78,11 @@ import Testing
     ["--min-sqnr", "nan", "--reference", "m.pth"], ["--min-sqnr=-inf", "--reference", "m.pth"],
     ["--max-condition", "inf"], ["--min-ratio", "nan"], ["--min-ratio", "inf"],
   ])
-  func limitsThatAreNoNumbersAreWrongUsage(_ options: [String]) throws {
+  func nonFiniteLimitsExitWith64(_ options: [String]) throws {
     #expect(try BuiltProgram().run(["verify", "m.condi"] + options).exitCode == 64)
   }
 
-  @Test func conditionNumbersCanBeRequired() throws {
+  @Test func maxConditionIsEnforced() throws {
     try CommandLine.withPackedExample { _, packed in
       try CommandLine.succeed("verify", packed, "--max-condition", "1e9", "--quiet")
       let outcome = try CommandLine.run("verify", packed, "--max-condition", "10")
@@ -93,11 +94,11 @@ import Testing
   @Test(arguments: [
     ["--reproduce"], ["--repairable"], ["--max-condition", "0.5"], ["--max-condition", "nan"],
   ])
-  func wrongUsageIs64(_ options: [String]) throws {
+  func wrongUsageExitsWith64(_ options: [String]) throws {
     #expect(try BuiltProgram().run(["verify", "a.condi"] + options).exitCode == 64)
   }
 
-  @Test func damageIsNamedInTheReportAndTheMessage() throws {
+  @Test func damageIsLocatedInReportAndMessage() throws {
     try CommandLine.withPackedExample { folder, packed in
       let size = try Data(contentsOf: URL(filePath: packed)).count
       let places = try PackedModel(parsing: InputFile(path: packed)).header.entries

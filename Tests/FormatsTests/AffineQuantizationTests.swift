@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Affine quantization")
 struct AffineQuantizationTests {
-  /// One combination of everything that shapes a quantized tensor.
+  /// One combination of the properties that shape a quantized tensor.
   struct Case: Sendable, CustomTestStringConvertible {
     let granularity: QuantizationGranularity
     let parts: Int
@@ -34,7 +34,7 @@ struct AffineQuantizationTests {
     }()
   }
 
-  /// Encodes with the minimum and maximum of each cell as bounds.
+  /// Encodes with each cell's minimum and maximum as bounds.
   private func encode(
     _ values: [Float], _ layout: AffineLayout, bitWidth: Int,
     parameterType: QuantizationParameterType = .float32, elementType: ElementType = .float32,
@@ -48,8 +48,8 @@ struct AffineQuantizationTests {
       lower: lower, scale: scale, elementType: elementType, shape: shape)
   }
 
-  @Test("stays within half a scale, and is read back bit for bit", arguments: Case.all, 1...8)
-  func staysWithinHalfAScale(_ example: Case, bitWidth: Int) throws {
+  @Test("values stay within half a scale and read back bit for bit", arguments: Case.all, 1...8)
+  func decodedValuesStayWithinHalfScale(_ example: Case, bitWidth: Int) throws {
     let shape: Shape = [9, 11]
     let layout = try AffineLayout(
       shape: shape, granularity: example.granularity, parts: example.parts)
@@ -66,7 +66,7 @@ struct AffineQuantizationTests {
       let upper = lower + scale * Float(1 << bitWidth - 1)
       for element in layout.elements(ofCell: cell) {
         let value = values[element]
-        // The definition, spelled out with the library's rounding.
+        // The definition, written out with the standard library's rounding.
         let position = scale > 0 ? ((value - lower) / scale).rounded(.toNearestOrEven) : 0
         let code = min(max(position, 0), Float(1 << bitWidth - 1))
         #expect(Float(codes[element]) == code)
@@ -102,7 +102,7 @@ struct AffineQuantizationTests {
     #expect(tensor.codes.count == QuantizedTensor.codeByteCount(layout, bitWidth: bitWidth))
   }
 
-  /// The nearest of both neighbours by comparison of distances, ties to the even one.
+  /// Returns the closer of the two neighbours by comparing distances; ties go to the even one.
   private func nearestBFloat16(_ value: Float) -> Double {
     let below = value.bitPattern & 0xFFFF_0000
     let candidates = [below, below + 0x1_0000].map { Double(Float(bitPattern: $0)) }
@@ -111,7 +111,7 @@ struct AffineQuantizationTests {
     return candidates[distances[0] < distances[1] ? 0 : 1]
   }
 
-  @Test func bytesAreAsDocumented() throws {
+  @Test func bytesMatchDocumentedLayout() throws {
     let layout = try AffineLayout(rows: 2, columns: 3, granularity: .channel)
     let tensor = try QuantizedTensor.encode(
       values: [-1, 0, 2, 5, 5, 5], layout: layout, bitWidth: 2, parameterType: .float32,
@@ -124,7 +124,7 @@ struct AffineQuantizationTests {
     #expect(try tensor.floatValues() == [-1, 0, 2, 5, 5, 5])
   }
 
-  @Test func roundsTiesToEvenAndClips() throws {
+  @Test func encodingRoundsTiesToEvenAndClips() throws {
     let values: [Float] = [-9, -0.5, 0.5, 1.5, 2.5, 2.5000002, 6.5, 7.5, 1e30]
     let tensor = try QuantizedTensor.encode(
       values: values, layout: AffineLayout(rows: 1, columns: 9, granularity: .tensor), bitWidth: 3,
@@ -152,7 +152,7 @@ struct AffineQuantizationTests {
     #expect(abs(try tensor.floatValues()[1] - 0.7) <= tensor.scale[0])
   }
 
-  @Test func lossesOfParametersAreErrors() throws {
+  @Test func unrepresentableParametersAreErrors() throws {
     let layout = try AffineLayout(rows: 1, columns: 2, granularity: .tensor)
     func encode(
       lower: Float, scale: Float, _ type: QuantizationParameterType = .float16,
@@ -192,7 +192,7 @@ struct AffineQuantizationTests {
   }
 
   @Test(arguments: [Float.nan, .infinity, -.infinity])
-  func valuesThatAreNotFiniteAreNamed(value: Float) throws {
+  func nonFiniteValuesAreRefused(value: Float) throws {
     let layout = try AffineLayout(rows: 1, columns: 3, granularity: .tensor)
     #expect(
       throws: ModelError.mismatch(
@@ -204,7 +204,7 @@ struct AffineQuantizationTests {
     }
   }
 
-  @Test func formsThatDoNotFitAreRefused() throws {
+  @Test func inconsistentParametersAndCodesAreRefused() throws {
     let layout = try AffineLayout(rows: 2, columns: 3, granularity: .channel)
     func parse(
       parameters: [Float] = [0, 0, 1, 1], codes: [UInt8] = [0, 0],
@@ -302,7 +302,7 @@ struct AffineQuantizationTests {
     #expect(indices == Array(0..<layout.cellCount))
   }
 
-  @Test func raggedGroups() throws {
+  @Test func lastGroupOfRowMayBeShorter() throws {
     let layout = try AffineLayout(rows: 2, columns: 5, granularity: .group(3))
     #expect(layout.cellCount == 4)
     let cells: [AffineLayout.Cell] = (0..<4).map { layout.cell($0) }
@@ -322,7 +322,7 @@ struct AffineQuantizationTests {
   }
 
   @Test(arguments: ["", "group", "group:", "group:0", "group:-1", "group:+4", "group:04", "Tensor"])
-  func otherNamesAreNoGranularity(name: String) {
+  func unknownGranularityNamesAreRefused(name: String) {
     #expect(QuantizationGranularity(name) == nil)
   }
 }

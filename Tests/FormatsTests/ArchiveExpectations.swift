@@ -6,7 +6,7 @@ import Testing
 @testable import Storage
 
 extension ExpectedArchive {
-  /// Reads the file at `path` with any format, and compares it with what is expected.
+  /// Reads the file at `path` with any format and compares it with the expectation.
   func check(
     _ path: String, access: InputFile.Access = .mapped,
     sourceLocation: SourceLocation = #_sourceLocation

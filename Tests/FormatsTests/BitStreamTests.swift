@@ -3,7 +3,7 @@ import Storage
 import TestSupport
 import Testing
 
-/// The definition, bit by bit.
+/// Packs integers by the definition, bit by bit.
 private func referencePack(_ integers: [UInt64], bitWidth: Int) -> [UInt8] {
   var bytes = [UInt8](repeating: 0, count: (integers.count * bitWidth + 7) / 8)
   for (element, integer) in integers.enumerated() {
@@ -22,12 +22,12 @@ struct BitStreamTests {
   private func integers(_ count: Int, bitWidth: Int) -> [UInt64] {
     var generator = SplitMix(seed: UInt64(count * 64 + bitWidth))
     let mask = UInt64.max >> (64 - bitWidth)
-    // The first elements are all ones, where neighbours would be overwritten most visibly.
+    // The first elements are all ones, which makes overwritten neighbours most visible.
     return (0..<count).map { $0 < 3 ? mask : generator.next() & mask }
   }
 
   @Test(arguments: 1...64)
-  func integersRoundTripInTheDefinedOrder(bitWidth: Int) throws {
+  func integersRoundTripInDefinedOrder(bitWidth: Int) throws {
     for count in Self.counts {
       let integers = integers(count, bitWidth: bitWidth)
       let packed = BitStream.pack(integers, bitWidth: bitWidth)
@@ -39,7 +39,7 @@ struct BitStreamTests {
   }
 
   @Test(arguments: 1...8)
-  func codesRoundTripInTheDefinedOrder(bitWidth: Int) throws {
+  func codesRoundTripInDefinedOrder(bitWidth: Int) throws {
     for count in Self.counts {
       let integers = integers(count, bitWidth: bitWidth)
       let codes = integers.map(UInt8.init)
@@ -50,7 +50,7 @@ struct BitStreamTests {
   }
 
   @Test(arguments: 1...64)
-  func everyBitOfTheTailIsChecked(bitWidth: Int) {
+  func everyTailBitIsChecked(bitWidth: Int) {
     for count in Self.counts {
       let bytes = BitStream.pack(integers(count, bitWidth: bitWidth), bitWidth: bitWidth).array
       #expect(
@@ -78,7 +78,7 @@ struct BitStreamTests {
     #expect(throws: extra) { try BitStream.unpackIntegers(bytes, count: 5, bitWidth: 3) }
   }
 
-  @Test func countsThatOverflowAreRefused() {
+  @Test func overflowingCountsAreRefused() {
     #expect(BitStream.byteCount(count: .max, bitWidth: 2) == nil)
     #expect(BitStream.byteCount(count: -1, bitWidth: 2) == nil)
     #expect(BitStream.byteCount(count: .max, bitWidth: 1) == 1 << 60)
@@ -91,7 +91,7 @@ struct BitStreamTests {
   @Test(arguments: [
     (UInt64(0), 1), (1, 1), (2, 2), (3, 2), (4, 3), (255, 8), (256, 9), (.max, 64),
   ])
-  func fewestBits(value: UInt64, bitWidth: Int) {
+  func bitWidthIsSmallestThatHoldsValue(value: UInt64, bitWidth: Int) {
     #expect(BitStream.bitWidth(holding: value) == bitWidth)
   }
 }

@@ -5,9 +5,9 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// Weights in what training tools put around them.
+/// Weights inside the wrappers that training tools put around them.
 @Suite struct CheckpointNetworkTests {
-  /// An archive of single-element vectors, nested where a name has a slash.
+  /// Returns an archive of two-element vectors, nested at the slashes of their names.
   private func archive(_ names: [String]) throws -> TensorArchive {
     var archive = TensorArchive()
     for name in names {
@@ -46,7 +46,7 @@ import Testing
       (["model.a.weight", "loss.a.weight"], nil), (["params.a.weight"], "params"),
       (["encoder/a", "decoder/a"], nil),
     ] as [([String], String?)])
-  func findsTheWeights(names: [String], root: String?) throws {
+  func conventionalRootSelectsWeights(names: [String], root: String?) throws {
     var archive = try archive(names)
     if names.contains("n_averaged") || names.contains("total_ops") {
       for name in ["n_averaged", "total_ops"] where archive.tensors[name] != nil {
@@ -70,7 +70,7 @@ import Testing
     (["net_g/a", "net_d/a", "optimizers/a"], ["net_g", "net_d"]),
     (["model.a.weight"], ["model"]), (["custom/module.a"], ["custom.module"]),
   ])
-  func namesEveryNetwork(names: [String], roots: [String]) throws {
+  func everyNetworkRootIsListed(names: [String], roots: [String]) throws {
     #expect(try archive(names).networks.compactMap(\.root) == roots)
   }
 }

@@ -5,10 +5,10 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// What every format has to do, whatever it is.
+/// The conformance kit that every writable format passes.
 @Suite struct ConformanceTests {
-  /// Those that are only read are in `ReadOnlyFormatTests`.
-  @Test func everyFormatThatIsWrittenIsHere() {
+  /// `ReadOnlyFormatTests` has the formats that are only read.
+  @Test func everyWritableFormatIsTested() {
     let names = Set(FormatSubject.all.map(\.format.identifier.name))
     #expect(names == Set(FormatRegistry.standard.writableFormats.map(\.identifier.name)))
   }
@@ -55,7 +55,7 @@ import Testing
   }
 
   @Test(arguments: FormatSubject.all)
-  func keepsEverythingInAnArchive(_ subject: FormatSubject) throws {
+  func keepsWholeArchive(_ subject: FormatSubject) throws {
     try withTemporaryFolder { folder in
       let archive = try subject.sampleArchive()
       let path = try subject.write(archive, in: folder)
@@ -80,9 +80,9 @@ import Testing
     }
   }
 
-  /// A name with a NUL is kept or refused, but never cut.
+  /// A name with a NUL is either kept or refused, but never truncated.
   @Test(arguments: FormatSubject.all.filter { !$0.isSingleTensor })
-  func neverCutsNames(_ subject: FormatSubject) throws {
+  func neverTruncatesNames(_ subject: FormatSubject) throws {
     let tensor = try FormatSubject.sampleTensor(.uint8, [3], seed: 1)
     var archives = [TensorArchive(tensors: ["a\0b": try #require(tensor)])]
     if subject.keepsValues { archives.append(TensorArchive(values: ["a\0b": .integer(1)])) }
@@ -108,7 +108,7 @@ import Testing
   }
 
   @Test(arguments: FormatSubject.all.filter { !$0.isSingleTensor })
-  func keepsAnEmptyArchive(_ subject: FormatSubject) throws {
+  func keepsEmptyArchive(_ subject: FormatSubject) throws {
     try withTemporaryFolder { folder in
       let path = try subject.write(TensorArchive(), in: folder)
       #expect(try subject.readWhole(path).firstDifference(from: TensorArchive()) == nil)
@@ -117,7 +117,7 @@ import Testing
   }
 
   @Test(arguments: FormatSubject.all)
-  func writesTheSameBytesTwice(_ subject: FormatSubject) throws {
+  func writesSameBytesTwice(_ subject: FormatSubject) throws {
     try withTemporaryFolder { folder in
       let archive = try subject.sampleArchive()
       let first = try subject.write(archive, in: folder, as: "first")

@@ -13,7 +13,7 @@ import Testing
     ("{a,b}{c,d}", "bd", true), ("\\*", "*", true), ("\\*", "a", false), ("\\{a\\}", "{a}", true),
     ("**a", "ba", true), ("*a*b*c*", "xxaxxbxxc", true), ("*a*b*c*", "xxcxxbxxa", false),
   ])
-  func matches(pattern: String, name: String, isMatch: Bool) throws {
+  func patternsMatchNames(pattern: String, name: String, isMatch: Bool) throws {
     #expect(try NameGlob(pattern).matches(name) == isMatch)
   }
 
@@ -22,11 +22,11 @@ import Testing
     ("{a,b", "'{' is not closed in the name pattern '{a,b'"),
     ("[c-a]", "the range 'c-a' is empty in the name pattern '[c-a]'"),
   ])
-  func refuses(pattern: String, message: String) {
+  func refusesInvalidPatterns(pattern: String, message: String) {
     #expect(throws: ModelError.malformed(message)) { try NameGlob(pattern) }
   }
 
-  @Test func boundsTheAlternatives() throws {
+  @Test func limitsAlternatives() throws {
     let eight = String(repeating: "{a,b}", count: 8)
     #expect(try NameGlob(eight).matches("abababab"))
     #expect(
@@ -41,12 +41,12 @@ import Testing
   }
 
   /// Backtracking into every star would take longer than the age of the universe.
-  @Test func manyStarsAreNoTrouble() throws {
+  @Test func manyStarsMatchWithoutBacktracking() throws {
     let glob = try NameGlob(String(repeating: "*a", count: 40) + "b")
     #expect(!glob.matches(String(repeating: "a", count: 2000)))
   }
 
-  @Test func selectsNamesInTheirOrder() throws {
+  @Test func selectsNamesInOriginalOrder() throws {
     let names = ["b.weight", "a.weight", "a.bias"]
     #expect(try names.matching([]) == names)
     #expect(try names.matching([NameGlob("a.*"), NameGlob("*.weight")]) == names)

@@ -6,7 +6,7 @@ import Testing
 @testable import Storage
 
 @Suite struct CoreNumbersTests {
-  /// Every code of every type of at most 8 bits, against PyTorch and the OCP tables.
+  /// Every code of every type of at most 8 bits, compared with PyTorch and the OCP tables.
   @Test(arguments: [
     ElementType.float8E4M3FN, .float8E4M3FNUZ, .float8E5M2, .float8E5M2FNUZ, .float8E8M0FNU,
     .float4E2M1, .float6E2M3, .float6E3M2,
@@ -35,7 +35,7 @@ import Testing
     }
   }
 
-  /// Codes as a bit stream, low bits first.
+  /// Returns the codes as a bit stream, low bits first.
   private static func packed(_ codes: Range<Int>, bitWidth: Int) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: codes.count * bitWidth / 8)
     for (index, code) in codes.enumerated() {
@@ -80,7 +80,7 @@ import Testing
         == [.greatestFiniteMagnitude])
   }
 
-  /// Unaligned bytes, as safetensors files have them.
+  /// Unaligned bytes occur in safetensors files.
   @Test func readsUnalignedBytes() throws {
     let bytes = SharedBytes([9] + withUnsafeBytes(of: Float(1.5)) { Array($0) })
     let tensor = try Tensor(elementType: .float32, shape: [], bytes: bytes.slice(1..<5))
@@ -90,7 +90,7 @@ import Testing
   @Test(arguments: [
     ElementType.complex32, .complex64, .complex128, .bits8, .bits16, .bits1x8, .bits2x4, .bits4x2,
   ])
-  func refusesWhatIsNoRealNumber(_ type: ElementType) throws {
+  func refusesElementsThatAreNotRealNumbers(_ type: ElementType) throws {
     let tensor = try Tensor(elementType: type, shape: [0], bytes: SharedBytes())
     #expect(throws: ModelError.unsupported("\(type) elements are not real numbers")) {
       try tensor.doubleValues()

@@ -12,11 +12,11 @@ import Testing
     #expect(type.byteCount(forElements: .max) == nil)
     #expect(type.byteWidth.map { $0 * 8 } == (type.bitWidth % 8 == 0 ? type.bitWidth : nil))
     #expect(ElementType(rawValue: type.description) == type)
-    // Half bytes are refused, not rounded.
+    // Partial bytes are refused, not rounded up.
     #expect(type.byteCount(forElements: 1) == type.byteWidth)
   }
 
-  @Test func elementTypesFallIntoKinds() {
+  @Test func elementTypesHaveAtMostOneKind() {
     for type in ElementType.allCases {
       let kinds = [type.isFloatingPoint, type.isInteger, type.isComplex].filter { $0 }
       #expect(kinds.count <= 1, "\(type)")
@@ -40,11 +40,11 @@ import Testing
     arguments: [
       [-1], [2, -3], [-2, -3], [.max, 2], [1 << 32, 1 << 31], [.max, 2, 0], [0, .max, 2],
     ] as [[Int]])
-  func refusesShapes(dimensions: [Int]) {
+  func refusesNegativeAndOverflowingShapes(dimensions: [Int]) {
     #expect(Shape(dimensions) == nil)
   }
 
-  @Test func describesShapesAsMatrices() {
+  @Test func derivesStridesAndMatrixFromShape() {
     #expect(Shape([3, 5, 7])?.rowMajorStrides == [35, 7, 1])
     #expect(Shape([2, 0, 4])?.rowMajorStrides == [4, 4, 1])
     #expect(Shape([])?.rowMajorStrides == [])
@@ -57,7 +57,7 @@ import Testing
 
   // MARK: Views
 
-  /// A storage of the bytes 0, 1, 2, ….
+  /// Returns a storage of the bytes 0, 1, 2, ….
   private func storage(_ byteCount: Int) -> TensorStorage {
     TensorStorage(SharedBytes((0..<byteCount).map { UInt8(truncatingIfNeeded: $0) }))
   }
@@ -72,7 +72,7 @@ import Testing
     ).bytes().array
   }
 
-  @Test func gathersViews() throws {
+  @Test func gathersStridedViews() throws {
     #expect(try view([3, 4], offset: 0, strides: [4, 1]) == Array(0..<12))
     #expect(
       try view([4, 3], offset: 0, strides: [1, 4]) == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11])
@@ -84,12 +84,12 @@ import Testing
       try view([2, 2, 3], offset: 0, strides: [1, 6, 2]) == [0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11])
     #expect(
       try view([2, 2], offset: 1, strides: [1, 2], type: .int16) == [2, 3, 6, 7, 4, 5, 8, 9])
-    // An axis of one element may have any stride, and an empty view any place.
+    // An axis of one element may have any stride, and an empty view any offset.
     #expect(try view([1, 3], offset: 0, strides: [999, 1]) == [0, 1, 2])
     #expect(try view([0, 3], offset: 999, strides: [999, 999]) == [])
   }
 
-  @Test func contiguousViewsShareTheStorage() throws {
+  @Test func contiguousViewsShareStorage() throws {
     let tensor = try Tensor(
       elementType: .uint8, shape: [2, 2], storage: storage(12), elementOffset: 4, strides: [2, 1])
     #expect(tensor.view?.isContiguous(tensor.shape) == true)
@@ -102,7 +102,7 @@ import Testing
       ([2], 11, [1], "offset 11, strides [1], shape [2]"),
       ([1], 12, [1], "offset 12, strides [1], shape [1]"),
     ] as [([Int], Int, [Int], String)])
-  func refusesViewsOutsideTheStorage(
+  func refusesViewsOutsideStorage(
     dimensions: [Int], offset: Int, strides: [Int], found: String
   ) throws {
     let shape = try #require(Shape(dimensions))
@@ -113,7 +113,7 @@ import Testing
     }
   }
 
-  @Test func refusesOtherBadViews() throws {
+  @Test func refusesInvalidStridesAndOffsets() throws {
     #expect(
       throws: ModelError.mismatch(
         expected: "non-negative offset and strides", found: "offset 0 [-1]")
@@ -148,7 +148,7 @@ import Testing
     }
   }
 
-  @Test func checksTheBytesOfTensors() throws {
+  @Test func checksByteCountOfTensors() throws {
     let expected = ModelError(
       .truncated(expectedBytes: 8, foundBytes: 7, purpose: "float32 [2]"))
     let seven = SharedBytes([UInt8](repeating: 0, count: 7))

@@ -5,7 +5,7 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// Files of other programs: each is named, with the way out.
+/// Files of other programs are identified, with advice on how to proceed.
 @Suite struct FileSignatureTests {
   private static func text(_ text: String) -> [UInt8] { Array(text.utf8) }
 
@@ -36,7 +36,7 @@ import Testing
     Zlib.compress(SharedBytes(parts.flatMap(\.self)))
   }
 
-  /// A field of a protobuf message that has a length.
+  /// Returns a length-delimited field of a protobuf message.
   private static func field(_ number: UInt8, _ parts: [UInt8]...) -> [UInt8] {
     let content: [UInt8] = parts.flatMap(\.self)
     let tag = UInt64(number) << 3 | 2
@@ -101,7 +101,7 @@ import Testing
   ]
 
   @Test(arguments: cases.indices)
-  func foreignFilesAreNamed(index: Int) throws {
+  func foreignFilesAreIdentified(index: Int) throws {
     let sample = Self.cases[index]
     let file = InputFile(SharedBytes(sample.bytes), path: sample.name)
     let error = #expect(throws: ModelError.self) { try FormatRegistry.standard.format(of: file) }
@@ -114,7 +114,7 @@ import Testing
     #expect(!message.contains("\n"))
   }
 
-  @Test func anEmptyFileIsCalledEmpty() throws {
+  @Test func emptyFileIsReportedAsEmpty() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("empty")
       try Data().write(to: URL(filePath: path))
@@ -124,7 +124,7 @@ import Testing
     }
   }
 
-  @Test func weightsOfNcnnAreKnownByTheirDescription() throws {
+  @Test func ncnnWeightsAreIdentifiedByTheirDescription() throws {
     try withTemporaryFolder { folder in
       try Data("7767517\n1 1\n".utf8).write(to: URL(filePath: folder.appending("net.param")))
       let path = folder.appending("net.bin")
@@ -142,7 +142,7 @@ import Testing
     (["tf_model.h5"], "a folder of a Keras model in HDF5"), (["data.pkl", "data"], "unpacked"),
     (["notes.txt"], "a folder without a model file"), ([], "a folder without a model file"),
   ])
-  func foreignFoldersAreNamed(names: [String], message: String) throws {
+  func foreignFoldersAreIdentified(names: [String], message: String) throws {
     try withTemporaryFolder { folder in
       for name in names { try Data("x".utf8).write(to: URL(filePath: folder.appending(name))) }
       let error = #expect(throws: ModelError.self) {
@@ -152,8 +152,8 @@ import Testing
     }
   }
 
-  /// The one model of a folder is opened; a pointer in its place says what it is.
-  @Test func theOneModelOfAFolderIsOpened() throws {
+  /// The only model in a folder is opened; a Git LFS pointer in its place is identified.
+  @Test func onlyModelInFolderIsOpened() throws {
     try withTemporaryFolder { folder in
       let source = try PackageFolder.fixture("npz/stored.npz")
       for name in ["config.json", "README.md"] {
@@ -182,7 +182,7 @@ import Testing
     }
   }
 
-  @Test func severalModelsOfAFolderHaveToBeNamed() throws {
+  @Test func folderWithSeveralModelsIsRefused() throws {
     try withTemporaryFolder { folder in
       for name in ["a.safetensors", "b.safetensors"] {
         try Data().write(to: URL(filePath: folder.appending(name)))
@@ -205,11 +205,11 @@ import Testing
     ("class A(B):", .source), ("class of its own", .plain), ("#!/bin/sh", .source),
     ("f(x)", .source), ("see f(x) here", .plain), ("```\nimport os\n```", .plain),
   ])
-  func textsAreToldApart(text: String, kind: TextContent.Kind) {
+  func textKindsAreDistinguished(text: String, kind: TextContent.Kind) {
     #expect(TextContent(SharedBytes(Array(text.utf8)))?.kind == kind)
   }
 
-  @Test func bytesThatNoTextHasAreNoText() {
+  @Test func binaryBytesAreNotText() {
     for bytes in [[], [0x61, 0], [0xFF, 0x61], [0x61, 0x7F], [0xC3]] as [[UInt8]] {
       #expect(TextContent(SharedBytes(bytes)) == nil)
     }

@@ -5,9 +5,9 @@ import Storage
 import TestSupport
 import Testing
 
-/// What the fuzzer found once, and a few inputs a target so that the targets themselves are tried.
+/// Past findings of the fuzzer, and a few inputs per target to exercise the targets themselves.
 @Suite struct FindingsTests {
-  @Test func everyFormatHasATarget() {
+  @Test func everyFormatHasFuzzTarget() {
     let targets = Set(FuzzTarget.all.map(\.name))
     #expect(targets.count == FuzzTarget.all.count)
     for format in FormatRegistry.standard.formats {
@@ -16,7 +16,7 @@ import Testing
   }
 
   @Test(arguments: FuzzTarget.all.map(\.name))
-  func pastFindingsStayRight(_ name: String) throws {
+  func pastFindingsStayFixed(_ name: String) throws {
     let target = try #require(FuzzTarget.all.first { $0.name == name })
     let folder = PackageFolder.root.appending(path: "Fuzz/Findings/\(name)").path
     let files = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []

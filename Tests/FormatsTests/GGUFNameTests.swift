@@ -8,7 +8,7 @@ import Testing
   @Test(arguments: [
     String(repeating: "a", count: 63), "blk.0.attn_q.weight", "", String(repeating: "ü", count: 31),
   ])
-  func namesThatFitStay(name: String) {
+  func shortNamesAreKept(name: String) {
     #expect(GGUFName(name).stored == name)
     #expect(!GGUFName(name).isShortened)
   }
@@ -28,13 +28,13 @@ import Testing
     #expect(GGUFName(stored).stored == stored)
   }
 
-  @Test func theRuleIsAsDocumented() {
+  @Test func shorteningFollowsDocumentedRule() {
     #expect(
       GGUFName("layers.0.residual_group.blocks.0.attn.relative_position_bias_table").stored
         .hasPrefix("layers.0.residual_group.blo~"))
   }
 
-  /// Names are long in the file, and full again when it is read.
+  /// Long names are shortened in the file and complete again when it is read.
   @Test func writtenNamesAreReadBackInFull() throws {
     let long = "layers.0.residual_group.blocks.0.attn.relative_position_bias_table"
     let tensor = try Tensor(

@@ -6,10 +6,10 @@ import Testing
 @testable import Storage
 
 @Suite struct GGUFTests {
-  /// Files of the gguf package, and files broken in one way each. The package's own dequantization
-  /// gives the expected bits.
+  /// Files of the gguf package, and files broken in one way each. The expected bits come from the
+  /// package's own dequantization.
   @Test(arguments: try ExpectedArchive.all(in: "expected.json", below: ["gguf/"]))
-  func readsWhatThePackageReads(_ expected: ExpectedArchive) throws {
+  func readsFilesOfGGUFPackage(_ expected: ExpectedArchive) throws {
     for access in [InputFile.Access.mapped, .read] {
       try expected.check(try PackageFolder.fixture(expected.path), access: access)
     }
@@ -18,7 +18,7 @@ import Testing
   @Test(arguments: [
     ("q6_k", "Q6_K", [2, 256]), ("iq4_nl", "IQ4_NL", [2, 32]), ("mxfp4", "MXFP4", [2, 32]),
   ])
-  func listsTypesThatItCannotRead(file: String, type: String, shape: [Int]) throws {
+  func listsUnreadableTypes(file: String, type: String, shape: [Int]) throws {
     let path = try PackageFolder.fixture("gguf/unreadable_\(file).gguf")
     let archive = try FormatRegistry.standard.open(path)
     #expect(Array(archive.tensors.keys) == ["good", "weight"])
@@ -81,13 +81,13 @@ import Testing
         .limitExceeded(what: "the nesting of metadata arrays", limit: 4, found: "5"), offset: 85)
     ),
   ])
-  func refuses(file: String, expected: ModelError) throws {
+  func refusesBrokenFiles(file: String, expected: ModelError) throws {
     let path = try PackageFolder.fixture("gguf/\(file).gguf")
     #expect(throws: expected.located(path: path)) { try FormatRegistry.standard.open(path) }
   }
 
   /// Metadata and arrays survive a change of format.
-  @Test func metadataIsKeptByConversion() throws {
+  @Test func conversionKeepsMetadata() throws {
     let archive = try FormatRegistry.standard.open(
       try PackageFolder.fixture("gguf/metadata.gguf"))
     #expect(archive.values["k.uint64"] == .largeInteger("18446744073709551615"))
@@ -101,11 +101,11 @@ import Testing
     }
   }
 
-  @Test func notesThatAModelIsSplit() throws {
+  @Test func notesThatModelIsSplit() throws {
     let path = try PackageFolder.fixture("gguf/no_tensors.gguf")
     try withTemporaryFolder { folder in
       var bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
-      // One more pair, a u16, after the one that is there.
+      // Adds one more pair, a u16, after the existing one.
       let key = Array("split.count".utf8)
       let end = 24 + 8 + "general.architecture".utf8.count + 4 + 8 + "condi-test".utf8.count
       bytes[16] += 1

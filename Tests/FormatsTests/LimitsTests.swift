@@ -6,7 +6,7 @@ import Testing
 @testable import FuzzTargets
 @testable import Storage
 
-/// Files that ask for too much, or that say two things at once.
+/// Files that request too much, or that contradict themselves.
 @Suite struct LimitsTests {
   private func open(_ bytes: [UInt8]) throws -> TensorArchive {
     let file = InputFile(SharedBytes(bytes), path: "file")
@@ -37,7 +37,7 @@ import Testing
       sourceLocation: sourceLocation)
   }
 
-  @Test func thePageListsEveryLimit() throws {
+  @Test func documentationListsEveryLimit() throws {
     let page = try String(
       contentsOf: PackageFolder.root.appending(path: "Sources/Formats/Formats.docc/Limits.md"),
       encoding: .utf8)
@@ -56,7 +56,7 @@ import Testing
       }.reversed())
   }
 
-  @Test func headersThatAreTooLong() {
+  @Test func overlongHeadersAreRefused() {
     expect(
       safetensors("{}", length: 100_000_001),
       "a safetensors header in bytes is limited to 100000000, found 100000001")
@@ -65,7 +65,7 @@ import Testing
     expect(numpy + [UInt8](repeating: 0x20, count: 65_537), "is limited to 65536, found 65537")
   }
 
-  @Test func nestingThatIsTooDeep() {
+  @Test func deepNestingIsRefused() {
     let deep = String(repeating: "[", count: 65) + String(repeating: "]", count: 65)
     expect(safetensors("{\"a\":\(deep)}"), "nesting")
     let tuples = String(repeating: "(", count: 100_000)
@@ -75,7 +75,7 @@ import Testing
     expect(numpy + Array(header.utf8), "the nesting of a NumPy header is limited to 16")
   }
 
-  @Test func offsetsThatOverlapOrLieAnywhere() {
+  @Test func overlappingAndStrayOffsetsAreRefused() {
     func entry(_ name: String, _ begin: String, _ end: String, count: Int = 4) -> String {
       "\"\(name)\":{\"dtype\":\"U8\",\"shape\":[\(count)],\"data_offsets\":[\(begin),\(end)]}"
     }
@@ -91,10 +91,11 @@ import Testing
       "'a'")
   }
 
-  @Test func namesThatSayTwoThings() throws {
+  @Test func ambiguousNamesAreRefused() throws {
     let twice = ZipBytes.archive([("a.npy", npy()), ("a.npy", npy())]).array
     expect(twice, "two zip entries have this name")
-    // Equal strings for Swift, two names for others: refused rather than one of them lost.
+    // Swift considers these strings equal, others see two names: they are refused so that neither
+    // is lost.
     let composed = ("\u{E9}.npy", npy())
     let decomposed = ("e\u{301}.npy", npy())
     expect(ZipBytes.archive([composed, decomposed]).array, "two zip entries have this name")
@@ -104,13 +105,13 @@ import Testing
     expect(
       safetensors("{\(entry("\u{E9}", 0)),\(entry("e\u{301}", 1))}", data: 2), "\u{E9}")
     expect(safetensors("{\(entry("a", 0)),\(entry("a", 1))}", data: 2), "'a'")
-    // Names that differ in case alone are as different as any others.
+    // Names that differ only in case are distinct.
     let cases = try open(ZipBytes.archive([("A.npy", npy(1)), ("a.npy", npy(2))]).array)
     #expect(try cases.tensors.values.map { try $0.bytes().array } == [[1], [2]])
   }
 
-  /// Nothing is ever written by a name from a file, so these are names like any others.
-  @Test func namesThatLookLikePaths() throws {
+  /// No file is ever written under a name from a file, so these names are like any others.
+  @Test func pathLikeNamesAreAccepted() throws {
     let names = ["../a", "/etc/passwd", "C:\\a", "a/../../b"]
     let archive = try open(ZipBytes.archive(names.map { ("\($0).npy", npy()) }).array)
     #expect(Array(archive.tensors.keys) == names)
@@ -121,19 +122,19 @@ import Testing
     expect(ZipBytes.archive([("a\0b.npy", npy())]).array, "is empty or holds a NUL")
   }
 
-  @Test func checkpointsWithEntriesElsewhere() {
+  @Test func checkpointsWithTwoPicklesAreRefused() {
     let pickle = SharedBytes([0x80, 2, 0x7D, 0x2E])
     expect(
       ZipBytes.archive([("a/data.pkl", pickle), ("b/data.pkl", pickle)]).array,
       "expected one 'data.pkl' in a folder of the archive, found 2")
   }
 
-  /// A length that deflate cannot reach is refused before memory is taken; one that it could reach
-  /// but does not is found when inflating.
+  /// A length that deflate cannot reach is refused before allocating; one that it could reach but
+  /// does not is found when inflating.
   @Test(arguments: [(1_000_000_000, "is limited to"), (900, "900")])
-  func declaredBombs(byteCount: Int, message: String) {
+  func falseInflatedLengthsAreRefused(byteCount: Int, message: String) {
     var bytes = ZipBytes.archive([("a.npy", npy())]).array
-    // Deflated instead of stored, in the local and the central header.
+    // Marks the entry as deflated instead of stored, in the local and the central header.
     for (signature, method, length) in [([3, 4], 8, 22), ([1, 2], 10, 24)] {
       let start = bytes.indices.dropLast(4).first {
         bytes[$0] == 0x50 && bytes[$0 + 1] == 0x4B && bytes[$0 + 2] == signature[0]

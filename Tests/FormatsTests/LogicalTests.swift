@@ -6,8 +6,8 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// Weights that are stored as several tensors, against what the programs compute that wrote them
-/// (`generate_logical.py`).
+/// Weights stored as several tensors, compared with the values that the programs that wrote them
+/// compute (`generate_logical.py`).
 @Suite struct LogicalTests {
   private func folder(_ name: String) throws -> (archive: TensorArchive, values: TensorArchive) {
     let file = name == "torch" ? "model.pth" : "model.safetensors"
@@ -21,7 +21,7 @@ import Testing
     ("fp8", 0), ("fp8_128", 0), ("bitsandbytes", 0), ("awq", 0), ("compressed", 0),
     ("microscaling", 0), ("torch", 6e-8),
   ])
-  func weightsAreWhatTheirProgramsCompute(_ name: String, _ tolerance: Double) throws {
+  func assembledWeightsMatchTheirPrograms(_ name: String, _ tolerance: Double) throws {
     let (archive, values) = try folder(name)
     let assembled = archive.assembled()
     for (name, expected) in values.tensors {
@@ -40,7 +40,7 @@ import Testing
         assembled.storedByteCounts[name]
           == group.parts.reduce(0) { $0 + (archive.tensors[$1]?.byteCount ?? 0) })
     }
-    // What no group has taken keeps its bytes.
+    // Tensors outside every group keep their bytes.
     let parts = Set(assembled.groups.filter(\.isAssembled).flatMap(\.parts))
     for (name, tensor) in archive.tensors where !parts.contains(name) {
       let kept = try #require(assembled.tensors[name])
@@ -62,7 +62,7 @@ import Testing
     ),
     ("microscaling", "experts.down_proj", "dequantized from MXFP4, blocks of 32"),
   ])
-  func groupsSayHowElementsAreMade(_ folder: String, _ name: String, _ rule: String) throws {
+  func groupRuleDescribesComposition(_ folder: String, _ name: String, _ rule: String) throws {
     let group = try self.folder(folder).archive.assembled().groups.first { $0.name == name }
     #expect(group?.rule == rule)
     #expect(group?.obstacle == nil)
@@ -82,7 +82,7 @@ import Testing
         + "in its place"
     ),
   ])
-  func whatCannotBePutTogetherStays(
+  func unassembledTensorsStay(
     _ folder: String, _ name: String, _ obstacle: String
   ) throws {
     let archive = try self.folder(folder).archive
@@ -92,7 +92,7 @@ import Testing
     #expect(group.parts.allSatisfy { assembled.tensors[$0] != nil })
   }
 
-  @Test func scalesOfActivationsAreKeptAndSaid() throws {
+  @Test func activationScalesAreKeptAndNoted() throws {
     let assembled = try folder("fp8").archive.assembled()
     #expect(assembled.tensors["comfy.scale_input"] != nil)
     #expect(assembled.tensors["scaled_fp8"] == nil)
@@ -101,7 +101,7 @@ import Testing
         == "scales of activations beside it are kept as they are")
   }
 
-  @Test func aPartOfTheArchiveKeepsItsGroups() throws {
+  @Test func selectedPartKeepsItsGroups() throws {
     let part = try folder("torch").archive.assembled().selecting(root: "linear")
     #expect(Array(part.tensors.keys) == ["bias", "weight"])
     #expect(part.groups.map(\.parts) == [["weight_v", "weight_g"]])
@@ -116,18 +116,18 @@ import Testing
     #expect(!entries.contains { $0.key == .text("linear.weight_v") })
   }
 
-  @Test func aPackedFileTellsAWholeStateDictionary() throws {
+  @Test func packedHeaderRecordsWholeStateDictionary() throws {
     var header = PackedHeader(producer: "tests")
     header.source = try PackedHeader.Source(folder("torch").archive, root: nil)
     #expect(header.source?.isWholeState == true)
     #expect(try PackedHeader(parsing: header.json).source == header.source)
     header.source = try PackedHeader.Source(folder("fp8").archive.assembled(), root: nil)
     #expect(header.source?.isWholeState == false)
-    // Bytes are counted as they are stored.
+    // The byte count is that of the stored tensors.
     #expect(try header.source?.tensorByteCount == folder("fp8").archive.tensorByteCount)
   }
 
-  // MARK: Which elements share a scale
+  // MARK: Scale layouts
 
   @Test(
     arguments: [
@@ -138,7 +138,7 @@ import Testing
       ([4, 8, 64], [4, 1, 1], nil, false, [1, 8, 64]), ([12, 4], [4, 1], nil, false, [3, 4]),
       ([4, 8, 3, 3], [4, 1], nil, false, [1, 8, 3, 3]), ([6, 5], [6, 1, 1], nil, false, [1, 5]),
     ] as [([Int], [Int], [Int]?, Bool, [Int])])
-  func blocksFollowFromShapes(
+  func blocksAreDerivedFromShapes(
     _ codes: [Int], _ scale: [Int], _ configured: [Int]?, _ prefers128: Bool, _ blocks: [Int]
   ) throws {
     let layout = try ScaleLayout(
@@ -170,7 +170,7 @@ import Testing
       ([64, 64], [4, 4], [32, 32], false),
       ([8, 16, 16], [2, 2], nil, false), ([8, 6], [8, 1, 2], nil, false),
     ] as [([Int], [Int], [Int]?, Bool)])
-  func shapesThatLeaveBlocksOpenAreRefused(
+  func ambiguousBlockShapesAreRefused(
     _ codes: [Int], _ scale: [Int], _ configured: [Int]?, _ prefers128: Bool
   ) throws {
     let shapes = try (#require(Shape(codes)), #require(Shape(scale)))
@@ -186,9 +186,9 @@ import Testing
     try JSONDocument.parse(SharedBytes(text.utf8))
   }
 
-  /// The very values that importing gives.
+  /// The values are exactly those that importing gives.
   @Test(arguments: ["gptq-2", "gptq-3", "gptq-4", "gptq-8", "gptq_v2-4"])
-  func gptqIsDecodedAsByImport(_ name: String) throws {
+  func gptqDecodesAsInImport(_ name: String) throws {
     let archive = try FormatRegistry.standard.open(
       PackageFolder.fixture("import/\(name)/model.safetensors"))
     let values = try FormatRegistry.standard.open(
@@ -201,7 +201,7 @@ import Testing
     #expect(assembled.groups.first?.remark?.contains("'sym' is false") == true)
   }
 
-  @Test func mlxIsDecodedAsByItsProgram() throws {
+  @Test func mlxDecodesAsInMLX() throws {
     let archive = try FormatRegistry.standard.open(
       PackageFolder.fixture("import/mlx/model.safetensors"))
     let values = try FormatRegistry.standard.open(
@@ -215,7 +215,7 @@ import Testing
     #expect(alone.groups.allSatisfy { $0.kind == .mlx && $0.obstacle != nil })
   }
 
-  /// A symmetric checkpoint, whose zero points tell v1 from v2 whatever the label is.
+  /// A symmetric checkpoint whose zero points tell v1 from v2 whatever its label.
   @Test(
     arguments: [2, 3, 4, 8],
     [
@@ -223,7 +223,7 @@ import Testing
       ("gptq_v2", 1, "read as v1's"), (nil, 1, nil), (nil, 0, "read as v2's"),
       ("none", 0, "they are v2's"), ("none", 1, "they are v1's"),
     ] as [(String?, Int, String?)])
-  func symmetricZeroPointsDecide(_ bits: Int, _ label: (String?, Int, String?)) throws {
+  func symmetricZeroPointsDetermineVersion(_ bits: Int, _ label: (String?, Int, String?)) throws {
     let (format, offset, remark) = label
     var archive = try FormatRegistry.standard.open(
       PackageFolder.fixture("import/gptq-\(bits)/model.safetensors"))
@@ -244,7 +244,7 @@ import Testing
     let found = try #require(assembled.tensors["fc.weight"]).doubleValues()
     let steps = try #require(archive.tensors["fc.scales"]).doubleValues()
     let outputs = try #require(assembled.tensors["fc.weight"]).shape.dimensions[0]
-    // Every value is a whole number of steps from −2^(bits − 1) to 2^(bits − 1) − 1.
+    // Every value is an integer multiple of the step, from −2^(bits − 1) to 2^(bits − 1) − 1.
     let multiples = found.enumerated().map { element, value in
       let (output, input) = (element / 96, element % 96)
       return (value / steps[input / 32 * outputs + output]).rounded()
@@ -253,7 +253,7 @@ import Testing
     #expect(multiples.max() == Double(middle - 1))
   }
 
-  @Test func inputsInTheOrderOfActivationsHaveValues() throws {
+  @Test func activationOrderedInputsAreDecoded() throws {
     let path = try PackageFolder.fixture("import/gptq-4/model.safetensors")
     var archive = try FormatRegistry.standard.open(path)
     let plain = try #require(archive.assembled().tensors["fc.weight"]).doubleValues()
@@ -279,14 +279,14 @@ import Testing
       ),
       (#"{"bits": 4, "group_size": 32, "quant_method": "bitsandbytes"}"#, nil),
     ] as [(String, String?)])
-  func otherMethodsAreNamed(_ config: String, _ message: String?) throws {
+  func otherQuantizationMethodsAreNamed(_ config: String, _ message: String?) throws {
     let error = #expect(throws: ModelError.self) {
       try ModelImport(TensorArchive(), from: .gptq, config: json(config))
     }
     if let message { #expect(error?.description == message) }
   }
 
-  @Test func gptqLabelledAWQIsReadAsItIs() throws {
+  @Test func gptqLabelledAWQIsReadAsGPTQ() throws {
     let archive = try FormatRegistry.standard.open(
       PackageFolder.fixture("import/gptq-4/model.safetensors"))
     let config = try json(
@@ -297,7 +297,7 @@ import Testing
     #expect(group.remark?.hasPrefix("the configuration's 'quant_method' is 'awq'") == true)
   }
 
-  @Test func awqLabelledGPTQIsReadAsItIs() throws {
+  @Test func awqLabelledGPTQIsReadAsAWQ() throws {
     let (archive, values) = try folder("awq")
     let config = try json(
       #"{"bits": 4, "group_size": 32, "sym": true, "quant_method": "gptq"}"#)
@@ -328,7 +328,7 @@ import Testing
     (["p.to_q.lora.up.weight", "p.to_q.lora.down.weight"], "p.to_q"),
     (["m.q.lora_A.default.weight", "m.q.lora_B.default.weight"], "m.q"),
   ])
-  func factorsOfAdaptersAreNamed(_ names: [String], _ base: String) throws {
+  func adapterFactorsAreGrouped(_ names: [String], _ base: String) throws {
     var archive = TensorArchive()
     for name in names + ["plain.weight"] {
       archive.tensors[name] = try Tensor(
@@ -341,9 +341,9 @@ import Testing
       groups.first?.obstacle == "differences to another model's weights; merge them into it first")
   }
 
-  /// Tensors with the names of groups, and shapes and types that no program writes.
+  /// Tensors with the names of group members, but with shapes and types that no program writes.
   @Test(arguments: 0..<400)
-  func anyShapesAndTypesEndInAGroupOrAnObstacle(seed: Int) throws {
+  func arbitraryShapesAndTypesAreHandled(seed: Int) throws {
     var random = SplitMix(seed: UInt64(seed))
     let suffixes = [
       "qweight", "qzeros", "scales", "g_idx", "weight", "weight_scale", "weight_scale_inv",

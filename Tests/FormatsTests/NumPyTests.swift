@@ -6,7 +6,7 @@ import Testing
 @testable import Storage
 
 @Suite struct NumPyTests {
-  /// Files of NumPy itself, and files broken in one way each.
+  /// Files that NumPy wrote, and files broken in one way each.
   @Test(arguments: try ExpectedArchive.all(in: "expected.json", below: ["npy/", "npz/"]))
   func readsWhatNumPyWrites(_ expected: ExpectedArchive) throws {
     for access in [InputFile.Access.mapped, .read] {
@@ -21,11 +21,11 @@ import Testing
     try expected.check(try SharedData.path(expected.path))
   }
 
-  /// Arrays of objects that Python 2 and 3 wrote, of NumPy's own tests.
+  /// Object arrays written by Python 2 and 3, from NumPy's own tests.
   @Test(
     SharedData.require("formats/npz/numpy_objarr_adversarial"),
     arguments: ["py2-objarr.npy", "py2-objarr.npz", "py3-objarr.npy", "py3-objarr.npz"])
-  func readsArraysOfObjects(name: String) throws {
+  func readsObjectArrays(name: String) throws {
     let archive = try FormatRegistry.standard.open(
       SharedData.path("formats/npz/numpy_objarr_adversarial/\(name)"))
     #expect(archive.tensors.isEmpty)
@@ -49,9 +49,9 @@ import Testing
     }
   }
 
-  /// Every entry of an archive is what `numpy.savez` writes into it.
+  /// Every entry of an archive equals the one that `numpy.savez` writes.
   @Test(arguments: ["stored", "deflated", "positional", "nested_names"], [false, true])
-  func writesTheEntriesThatNumPyWrites(name: String, isCompressed: Bool) throws {
+  func writesEntriesThatNumPyWrites(name: String, isCompressed: Bool) throws {
     let original = try ZipArchive(
       try InputFile(path: try PackageFolder.fixture("npz/\(name).npz")))
     let archive = try NPZFormat().read(original.file)
@@ -71,7 +71,7 @@ import Testing
 
   // MARK: The extra entry
 
-  @Test func theExtraEntryIsOnlyWrittenWhereNeeded() throws {
+  @Test func extraEntryIsWrittenOnlyWhereNeeded() throws {
     let plain = try Tensor(elementType: .float32, shape: [1], bytes: SharedBytes([0, 0, 0, 0]))
     let raw = try Tensor(elementType: .bfloat16, shape: [2], bytes: SharedBytes([1, 2, 3, 4]))
     let narrow = try Tensor(
@@ -91,7 +91,7 @@ import Testing
     #expect(try sidecar(of: TensorArchive()) == #"{"version":1}"#)
   }
 
-  /// The text of the extra entry of `archive` as written.
+  /// Writes `archive` and returns the text of its extra entry.
   private func sidecar(of archive: TensorArchive) throws -> String? {
     try withTemporaryFolder { folder in
       let path = folder.appending("file.npz")
@@ -121,7 +121,7 @@ import Testing
     ),
     (#"[1]"#, .malformed("not a JSON object")),
   ])
-  func refusesSidecars(text: String, problem: ModelError.Problem) {
+  func refusesInvalidSidecars(text: String, problem: ModelError.Problem) {
     #expect(throws: ModelError(problem)) { try NPZSidecar(parsing: text) }
   }
 
@@ -132,7 +132,7 @@ import Testing
     ("./a", false), ("a\\b", false), ("a\nb", false), ("a.npy", false), ("a\0", false),
     (String(repeating: "a", count: 200), true), (String(repeating: "a", count: 201), false),
   ])
-  func unsafeNamesAreNoEntries(name: String, isPlain: Bool) {
+  func unsafeNamesAreNotEntryNames(name: String, isPlain: Bool) {
     #expect(NPZPlan.isPlain(name) == isPlain)
   }
 
@@ -165,14 +165,14 @@ import Testing
     (#"'\q'"#, 3, "an unknown escape"), (#"'\x4'"#, 3, "an unknown escape"),
     ("true", 0, "expected a literal"),
   ])
-  func refusesLiterals(text: String, position: Int, message: String) {
+  func refusesInvalidLiterals(text: String, position: Int, message: String) {
     #expect(
       throws: ModelError.malformed(
         "the NumPy header at its character \(position): \(message)")
     ) { try PythonLiteral(parsing: text) }
   }
 
-  @Test func limitsTheNestingOfLiterals() {
+  @Test func limitsNestingOfLiterals() {
     #expect(
       throws: ModelError(
         .limitExceeded(what: "the nesting of a NumPy header", limit: 16, found: "more"))
@@ -198,14 +198,14 @@ import Testing
     ("<U-1", .unsupported("the NumPy element type '<U-1' is not supported")),
     ("", .malformed("the NumPy element type '' has no byte order")),
   ])
-  func refusesElementTypes(descriptor: String, problem: ModelError.Problem) {
+  func refusesUnsupportedElementTypes(descriptor: String, problem: ModelError.Problem) {
     #expect(throws: ModelError(problem)) { try NPYElement(descriptor) }
   }
 
   // MARK: Raw bytes
 
-  /// `numpy.savez` of an array of ml_dtypes keeps the width and no more.
-  @Test func rawBytesAreATensorOnceTheirTypeIsNamed() throws {
+  /// `numpy.savez` keeps only the element width of an ml_dtypes array.
+  @Test func rawBytesBecomeTensorOnceTypeIsNamed() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("file.npz")
       var zip = ZipWriter()
@@ -241,8 +241,8 @@ import Testing
 
   // MARK: Long lists
 
-  /// The losses of 300 steps are one entry, and come back as the values that they were.
-  @Test func longListsAreOneEntry() throws {
+  /// The losses of 300 steps are stored as one entry and read back as the same values.
+  @Test func longListsAreStoredAsOneEntry() throws {
     var archive = TensorArchive()
     func list(_ name: String, _ values: [ArchiveValue]) -> ArchiveStructure {
       .list(
@@ -261,7 +261,8 @@ import Testing
       items.map { .init(key: .text($0.0), value: list($0.0, $0.1)) }, isOrdered: false)
     try withTemporaryFolder { folder in
       var source = archive
-      // An archive that was read has values that no list names, which stand together.
+      // The values outside lists of an archive that was read form one container, which the extra
+      // entry holds.
       for (copy, short) in [("file.npz", ["short.0.npy", "short.1.npy"]), ("copy.npz", [])] {
         let copy = folder.appending(copy)
         try FormatRegistry.standard.write(source, as: NPZFormat(), to: copy)
@@ -274,7 +275,7 @@ import Testing
     }
   }
 
-  @Test func aSingleArrayFileHoldsNothingElse() throws {
+  @Test func npyFileHoldsExactlyOneTensor() throws {
     let tensor = try Tensor(elementType: .uint8, shape: [1], bytes: SharedBytes([1]))
     try withTemporaryFolder { folder in
       let path = folder.appending("file.npy")

@@ -8,14 +8,14 @@ import Testing
 @Suite struct ONNXTests {
   /// Models of the onnx package, and models broken in one way each.
   @Test(arguments: try ExpectedArchive.all(in: "expected.json", below: ["onnx/"]))
-  func readsWhatThePackageReads(_ expected: ExpectedArchive) throws {
+  func readsModelsOfONNXPackage(_ expected: ExpectedArchive) throws {
     for access in [InputFile.Access.mapped, .read] {
       try expected.check(try PackageFolder.fixture(expected.path), access: access)
     }
   }
 
   @Test(arguments: ["INT4", "UINT4", "INT2", "UINT2"])
-  func listsTypesThatItCannotRead(type: String) throws {
+  func listsUnreadableTypes(type: String) throws {
     let path = try PackageFolder.fixture("onnx/unreadable_\(type.lowercased()).onnx")
     let archive = try FormatRegistry.standard.open(path)
     #expect(Array(archive.tensors.keys) == ["good", "w"])
@@ -65,7 +65,7 @@ import Testing
     ("segment", .unsupported("tensors in segments are not supported", tensor: "w")),
     ("no_graph", .malformed("the model has no graph")),
   ])
-  func refuses(file: String, expected: ModelError) throws {
+  func refusesBrokenModels(file: String, expected: ModelError) throws {
     let path = try PackageFolder.fixture("onnx/\(file).onnx")
     #expect(throws: expected.located(path: path)) { try ONNXFormat().read(InputFile(path: path)) }
   }
@@ -85,7 +85,7 @@ import Testing
     #expect(error?.path == path)
   }
 
-  @Test func saysWhatIsNotRead() throws {
+  @Test func notesGraphThatIsNotRead() throws {
     let archive = try FormatRegistry.standard.open(try PackageFolder.fixture("onnx/nodes.onnx"))
     #expect(
       archive.notes == [
@@ -107,7 +107,7 @@ import Testing
         "'if.then_branch.inner' (float32 [2, 3]): it is an initializer in 'then_branch' of a node "
           + "If, and only the model's own initializers are read",
       ])
-    // A file whose tensors are all in nodes is no empty model.
+    // A file whose tensors are all in nodes is not an empty model.
     #expect(throws: Never.self) { try archive.requireReadableTensors() }
     var empty = archive
     empty.tensors = [:]

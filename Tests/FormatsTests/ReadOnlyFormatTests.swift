@@ -5,9 +5,9 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// What every format that is only read has to do, whatever it is.
+/// The conformance kit that every read-only format passes.
 @Suite struct ReadOnlyFormatTests {
-  /// A format and files of it, below the fixtures.
+  /// A format and files of it, relative to the fixtures.
   struct Subject: Sendable, CustomTestStringConvertible {
     let format: any ModelFormat
     let files: [String]
@@ -32,13 +32,13 @@ import Testing
   ]
 
   @Test(arguments: try ExpectedArchive.all(in: "expected.json", below: ["zipped/"]))
-  func readsWhatProgramsZip(_ expected: ExpectedArchive) throws {
+  func readsZippedModels(_ expected: ExpectedArchive) throws {
     for access in [InputFile.Access.mapped, .read] {
       try expected.check(try PackageFolder.fixture(expected.path), access: access)
     }
   }
 
-  @Test func everyFormatThatIsOnlyReadIsHere() {
+  @Test func everyReadOnlyFormatIsTested() {
     let names = Set(Self.subjects.map(\.format.identifier.name))
     let standard = FormatRegistry.standard
     #expect(
@@ -75,7 +75,7 @@ import Testing
     }
   }
 
-  /// Every fixture of another format stays one.
+  /// No fixture of another format is recognized.
   @Test(arguments: subjects)
   func recognizesNoOtherFormat(_ subject: Subject) throws {
     let own =
@@ -95,7 +95,7 @@ import Testing
 
   // MARK: Damage
 
-  /// The fixture `name`, its whole folder copied.
+  /// Calls `body` with a copy of the fixture `name` and of its whole folder.
   private func withCopy(
     of name: String, _ body: (String, TensorArchive, [UInt8]) throws -> Void
   ) throws {
@@ -110,7 +110,7 @@ import Testing
     }
   }
 
-  /// The readable tensors, loaded.
+  /// Reads an archive and loads its readable tensors.
   private func readWhole(_ path: String, _ format: any ModelFormat) throws -> TensorArchive {
     let archive = try format.read(try InputFile(path: path))
     for tensor in archive.tensors.values where tensor.unreadableType == nil {
@@ -119,7 +119,7 @@ import Testing
     return archive
   }
 
-  /// A file cut anywhere is an error, or, where only padding or a trailing note is cut, holds the
+  /// A truncated file is an error, unless only padding or a trailing note is cut; then it holds the
   /// same tensors.
   @Test(arguments: subjects)
   func refusesEveryTruncation(_ subject: Subject) throws {
@@ -142,7 +142,8 @@ import Testing
     }
   }
 
-  /// One to four bytes changed, inserted or removed: an error or another archive, never a crash.
+  /// Changing, inserting or removing one to four bytes gives an error or another archive, never a
+  /// crash.
   @Test(arguments: subjects, 1...4)
   func survivesMutation(_ subject: Subject, seed: UInt64) throws {
     print("mutating \(subject.testDescription), seed \(seed)")

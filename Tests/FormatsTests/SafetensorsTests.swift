@@ -8,7 +8,7 @@ import Testing
 @Suite struct SafetensorsTests {
   /// Files of the safetensors package, and files broken in one way each.
   @Test(arguments: try ExpectedArchive.all(in: "expected.json", below: ["safetensors/"]))
-  func readsWhatThePackageWrites(_ expected: ExpectedArchive) throws {
+  func readsFilesOfSafetensorsPackage(_ expected: ExpectedArchive) throws {
     for access in [InputFile.Access.mapped, .read] {
       try expected.check(try PackageFolder.fixture(expected.path), access: access)
     }
@@ -22,12 +22,12 @@ import Testing
     try expected.check(try SharedData.path(expected.path))
   }
 
-  /// The fixtures that the Rust core wrote come out byte for byte the same.
+  /// Fixtures written by the Rust core are rewritten byte for byte.
   @Test(arguments: [
     "all_types", "bool", "uint8", "float32", "bfloat16", "float4_e2m1", "shapes", "metadata",
     "names", "no_tensors",
   ])
-  func writesWhatThePackageWrites(name: String) throws {
+  func writesSameBytesAsSafetensorsPackage(name: String) throws {
     let path = try PackageFolder.fixture("safetensors/\(name).safetensors")
     var archive = try SafetensorsFormat().read(try InputFile(path: path))
     archive.tensors.reverse()
@@ -39,15 +39,15 @@ import Testing
     }
   }
 
-  /// Transformers loads a file only if it says whose tensors it holds; what a safetensors file says
-  /// stays.
+  /// Transformers loads a file only if its metadata names the framework; an entry that a
+  /// safetensors file already has stays.
   @Test(
     arguments: [
       ("torch/state_dict.pth", [:], "pt"), ("safetensors/shapes.safetensors", [:], nil),
       ("safetensors/shapes.safetensors", ["format": "mlx"], "mlx"),
       ("torch/state_dict.pth", ["format": "np"], "np"),
     ] as [(String, [String: String], String?)])
-  func namesTheFramework(source: String, metadata: [String: String], framework: String?) throws {
+  func frameworkIsRecorded(source: String, metadata: [String: String], framework: String?) throws {
     var archive = try FormatRegistry.standard.open(PackageFolder.fixture(source))
     for (key, text) in metadata { archive.metadata[key] = text }
     try withTemporaryFolder { folder in
@@ -57,8 +57,8 @@ import Testing
     }
   }
 
-  /// As MLX writes no metadata.
-  @Test func nullIsNoMetadata() throws {
+  /// MLX writes absent metadata as null.
+  @Test func nullMetadataIsReadAsEmpty() throws {
     let archive = try read(
       #"{"__metadata__":null,"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#, data: [1, 2])
     #expect(archive.metadata.isEmpty)
@@ -67,7 +67,7 @@ import Testing
 
   // MARK: Errors
 
-  /// A file of `header` and `data`, read.
+  /// Writes a file of `header` and `data` and reads it.
   private func read(_ header: String, data: [UInt8] = []) throws -> TensorArchive {
     try withTemporaryFolder { folder in
       let path = folder.appending("file.safetensors")
@@ -141,11 +141,11 @@ import Testing
     ),
     (#"[]"#, .malformed("the header does not begin with '{'", offset: 8)),
   ])
-  func refuses(header: String, expected: ModelError) {
+  func refusesInvalidHeaders(header: String, expected: ModelError) {
     #expect(throws: expected) { try read(header, data: [1, 2, 3, 4]) }
   }
 
-  @Test func reportsAHeaderThatIsTooLong() throws {
+  @Test func refusesOverlongHeader() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("file.safetensors")
       try Data([0x01, 0xE1, 0xF5, 0x05, 0, 0, 0, 0] + Array("{}".utf8)).write(
@@ -185,8 +185,8 @@ import Testing
     }
   }
 
-  /// Values stand in the metadata as text that other programs leave alone.
-  @Test func valuesAreOneMetadataEntry() throws {
+  /// Values are stored in the metadata as text that other programs leave alone.
+  @Test func valuesAreStoredInOneMetadataEntry() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("file.safetensors")
       try FormatRegistry.standard.write(

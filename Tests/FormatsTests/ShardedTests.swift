@@ -9,13 +9,13 @@ import Testing
   @Test(
     arguments: try ExpectedArchive.all(
       in: "expected.json", below: ["sharded/", "safetensors/sharded/"]))
-  func readsShards(_ expected: ExpectedArchive) throws {
+  func readsShardedCheckpoints(_ expected: ExpectedArchive) throws {
     for access in [InputFile.Access.mapped, .read] {
       try expected.check(try PackageFolder.fixture(expected.path), access: access)
     }
   }
 
-  @Test func aFolderStandsForItsIndex() throws {
+  @Test func folderOpensItsIndex() throws {
     let index = try PackageFolder.fixture("safetensors/sharded/model.safetensors.index.json")
     let folder = (index as NSString).deletingLastPathComponent
     let archive = try FormatRegistry.standard.open(folder)
@@ -28,8 +28,9 @@ import Testing
     #expect(archive.notes == [])
   }
 
-  /// `sha256sum model.safetensors.index.json model-0000* | sha256sum` in the folder.
-  @Test func theDigestCoversEveryFile() throws {
+  /// Expects what `sha256sum model.safetensors.index.json model-0000* | sha256sum` gives in the
+  /// folder.
+  @Test func digestCoversEveryFile() throws {
     let folder = (try PackageFolder.fixture("safetensors/sharded") as NSString)
     let archive = try FormatRegistry.standard.open(folder as String)
     let names = [
@@ -52,7 +53,7 @@ import Testing
       elementType: .float32, shape: [values.count], bytes: SharedBytes(elementsOf: values))
   }
 
-  /// A folder of safetensors shards and the index text.
+  /// Calls `body` with a folder of safetensors shards and the path of its index.
   private func withShards(
     _ shards: [String: [String: [Float]]], index: String,
     metadata: [String: [String: String]] = [:], _ body: (TemporaryFolder, String) throws -> Void
@@ -98,7 +99,7 @@ import Testing
     }
   }
 
-  @Test func takesTensorsThatTheIndexForgot() throws {
+  @Test func takesTensorsMissingFromIndex() throws {
     try withShards(
       [Self.one: ["a": [1], "c": [3]], Self.two: ["a": [9], "b": [2]]], index: Self.map
     ) { _, path in
@@ -113,7 +114,7 @@ import Testing
     }
   }
 
-  @Test func refusesTensorsInTwoShardsAndNotInTheIndex() throws {
+  @Test func refusesUnindexedTensorsInTwoShards() throws {
     try withShards(
       [Self.one: ["a": [1], "c": [3]], Self.two: ["b": [2], "c": [4]]], index: Self.map
     ) { _, path in
@@ -140,7 +141,7 @@ import Testing
     }
   }
 
-  @Test func notesShardsThatNobodyNames() throws {
+  @Test func notesShardCountMismatch() throws {
     try withShards([Self.one: ["a": [1]]], index: #"{"weight_map":{"a":"\#(Self.one)"}}"#) {
       _, path in
       let notes = try FormatRegistry.standard.open(path).notes
@@ -148,7 +149,7 @@ import Testing
     }
   }
 
-  @Test func aWrongTotalIsANote() throws {
+  @Test func wrongTotalSizeIsNoted() throws {
     let index = #"{"metadata":{"total_size":9,"k":"v"},"weight_map":{"a":"a.st"},"extra":1}"#
     try withShards(["a.st": ["a": [1]]], index: index) { _, path in
       let archive = try FormatRegistry.standard.open(path)
@@ -161,7 +162,7 @@ import Testing
     }
   }
 
-  @Test func metadataThatDiffersIsKeptByShard() throws {
+  @Test func differingMetadataIsKeptPerShard() throws {
     try withShards(
       [Self.one: ["a": [1]], Self.two: ["b": [1]]], index: Self.map,
       metadata: [
@@ -179,7 +180,7 @@ import Testing
   @Test(arguments: [
     "../a.st", "/etc/passwd", "b/../../a.st", "", "./a.st", "b//a.st", "..", "b/", "a.st/",
   ])
-  func neverLeavesTheFolder(name: String) throws {
+  func refusesShardPathsOutsideFolder(name: String) throws {
     try withShards(["a.st": ["a": [1]]], index: #"{"weight_map":{"a":"\#(name)"}}"#) { _, path in
       #expect(
         throws: ModelError.unsupported(
@@ -197,7 +198,7 @@ import Testing
     (#"{"weight_map":{"a":"x","a":"y"}}"#, "the JSON key 'a' occurs twice"),
     (#"{"a":"weight_map","b":{"weight_map":{}}}"#, "the index has no 'weight_map'"),
   ])
-  func refuses(index: String, message: String) throws {
+  func refusesInvalidIndexes(index: String, message: String) throws {
     try withShards([:], index: index) { _, path in
       let error = #expect(throws: ModelError.self) { try FormatRegistry.standard.open(path) }
       #expect(error?.problem == .malformed(message))
@@ -205,7 +206,7 @@ import Testing
     }
   }
 
-  @Test func aShardMustBeAModelFile() throws {
+  @Test func shardThatIsNoModelFileIsRefused() throws {
     try withShards([:], index: #"{"weight_map":{"a":"a.st"}}"#) { folder, path in
       try Data(Self.map.utf8).write(to: URL(filePath: folder.appending("a.st")))
       #expect(
@@ -218,7 +219,7 @@ import Testing
     }
   }
 
-  @Test func aFolderNeedsExactlyOneIndex() throws {
+  @Test func folderNeedsExactlyOneIndex() throws {
     try withShards(["a.st": ["a": [1]]], index: #"{"weight_map":{"a":"a.st"}}"#) { folder, path in
       try FileManager.default.copyItem(
         atPath: path, toPath: folder.appending("other.index.json"))

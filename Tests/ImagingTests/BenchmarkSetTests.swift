@@ -19,14 +19,14 @@ import Testing
     }
   }
 
-  @Test func namesAreInNaturalOrder() {
+  @Test func namesSortInNaturalOrder() {
     let names = ["b", "a10", "a2", "a02", "img_100_x", "img_9_y", "a", "Z", "10", "9", "a2b"]
     #expect(
       names.sorted { NaturalOrder($0) < NaturalOrder($1) }
         == ["9", "10", "Z", "a", "a02", "a2", "a2b", "a10", "b", "img_9_y", "img_100_x"])
   }
 
-  @Test func originalsWithSmallPictures() throws {
+  @Test func highResolutionImagesPairWithLowResolutionFolder() throws {
     try withFiles([
       "HR/b10.png", "HR/b9.png", "HR/notes.txt", "HR/.hidden.png", "LR_bicubic/X2/b9x2.png",
       "LR_bicubic/X2/b10.png",
@@ -47,7 +47,7 @@ import Testing
   }
 
   @Test(arguments: [["HR/a.png", "HR/b.jpg"], ["a.png", "b.jpg"]])
-  func originalsAlone(_ files: [String]) throws {
+  func highResolutionImagesMayStandAlone(_ files: [String]) throws {
     try withFiles(files) { folder in
       let set = try BenchmarkSet(folder: folder, scale: 4)
       #expect(set.entries.map(\.name) == ["a", "b"])
@@ -56,7 +56,7 @@ import Testing
     }
   }
 
-  @Test func pairsInOneFolder() throws {
+  @Test func pairsMayShareOneFolder() throws {
     try withFiles(["img_2_HR.png", "img_2_LR.png", "img_1_HR.png", "img_1_LR.jpg"]) { folder in
       let set = try BenchmarkSet(folder: folder, scale: 2)
       #expect(set.entries.map(\.name) == ["img_1", "img_2"])
@@ -82,7 +82,7 @@ import Testing
     (["HR/a.txt"], "HR", "there is no PNG or JPEG file in it"),
     (["a.txt"], "", "there is neither a folder 'HR' nor a PNG or JPEG file in it"),
   ])
-  func whatDoesNotFitIsNamed(files: [String], place: String, reason: String) throws {
+  func inconsistentSetsAreRefused(files: [String], place: String, reason: String) throws {
     try withFiles(files) { folder in
       let error = try #require(
         #expect(throws: ModelError.self) { try BenchmarkSet(folder: folder, scale: 2) })
@@ -91,7 +91,7 @@ import Testing
     }
   }
 
-  @Test func aMissingFolderIsAnError() {
+  @Test func missingFolderIsAnError() {
     #expect(throws: ModelError("there is no such folder", path: "/nowhere/Set5")) {
       try BenchmarkSet(folder: "/nowhere/Set5", scale: 2)
     }

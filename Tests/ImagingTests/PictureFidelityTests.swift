@@ -18,8 +18,8 @@ import Testing
     return try #require(LumaPlane(of: image).trimmed(by: border))
   }
 
-  /// Against NumPy and SciPy; grey pictures as three equal channels.
-  @Test func numbersAgreeWithTheOracle() throws {
+  /// The expected values come from NumPy and SciPy, with grey images as three equal channels.
+  @Test func fidelityMatchesNumPyAndSciPy() throws {
     let cases = try PictureFixtures.json([Case].self, "metrics.json")
     #expect(cases.count == 4)
     for item in cases {
@@ -30,13 +30,13 @@ import Testing
     }
   }
 
-  @Test func equalPicturesArePerfect() throws {
+  @Test func equalImagesHavePerfectFidelity() throws {
     let plane = LumaPlane(of: PictureFixtures.sample(width: 20, height: 15, channelCount: 3))
     #expect(PictureFidelity.peakSignalToNoise(plane, plane) == .infinity)
     #expect(abs(PictureFidelity.structuralSimilarity(plane, plane) - 1) < 1e-12)
   }
 
-  @Test func lumaIsOfTheStudioRange() {
+  @Test func lumaUsesStudioRange() {
     let image = RasterImage(
       width: 2, height: 2, channelCount: 4, bitDepth: .eight,
       samples: [0, 0, 0, 9, 255, 255, 255, 9, 255, 0, 0, 9, 0, 0, 255, 9])
@@ -52,7 +52,7 @@ import Testing
     }
   }
 
-  @Test func bordersThatLeaveNothingAreNoPicture() {
+  @Test func trimmingWholeImageGivesNil() {
     let plane = LumaPlane(of: PictureFixtures.sample(width: 9, height: 6, channelCount: 1))
     #expect(plane.trimmed(by: 2)?.samples.count == 10)
     #expect(plane.trimmed(by: 3) == nil)

@@ -10,7 +10,7 @@ import Testing
     #expect(PictureFixtures.names.count > 40)
   }
 
-  @Test func thePageListsTheLimits() throws {
+  @Test func documentationListsLimits() throws {
     let page = try String(
       contentsOf: PackageFolder.root.appending(
         path: "Sources/Imaging/Imaging.docc/Images.md"),
@@ -18,7 +18,7 @@ import Testing
     let limits = page.split(separator: "\n").filter { $0.hasPrefix("| ") }.dropFirst().map { row in
       row.split(separator: "|")[1].filter(\.isNumber)
     }
-    // libjpeg-turbo's own limit of scans comes last.
+    // libjpeg-turbo's own scan limit comes last.
     let expected = [
       RasterImage.pixelLimit, JPEGCodec.sideLimit, PNGCodec.largestExpansion,
       JPEGCodec.largestExpansion, 500,
@@ -26,7 +26,7 @@ import Testing
     #expect(limits == expected.map(String.init))
   }
 
-  @Test(arguments: PictureFixtures.names) func everyKindIsRead(_ name: String) throws {
+  @Test(arguments: PictureFixtures.names) func everyFixtureIsRead(_ name: String) throws {
     let expected = try #require(try PictureFixtures.expected()[name])
     let image = try RasterImage(contentsOf: PictureFixtures.path(name))
     #expect(image.width == expected.width)
@@ -36,14 +36,14 @@ import Testing
     if let checksum = expected.crc32 {
       #expect(PictureFixtures.checksum(image) == checksum)
     } else {
-      // Versions of libjpeg-turbo may round differently, never by more than a step or two.
+      // Versions of libjpeg-turbo may round differently, but never by more than a step or two.
       let samples = try #require(expected.samples.flatMap { Data(base64Encoded: $0) })
       #expect(samples.count == image.samples.count)
       #expect(zip(samples, image.samples).allSatisfy { abs(Int($0) - Int($1)) <= 2 })
     }
   }
 
-  /// Without its last bytes a file is an error, wherever it was cut.
+  /// A truncated file is an error, wherever it was cut.
   @Test(arguments: ["rgb8.png", "palette4.png", "rgba16_interlaced.png", "tagged_profile.png"])
   func everyTruncationIsAnError(_ name: String) throws {
     let bytes = try PictureFixtures.bytes(name)
@@ -65,9 +65,9 @@ import Testing
     }
   }
 
-  /// Any changed byte gives the picture, another picture or an error, never a crash.
+  /// Any changed byte gives the same image, another image or an error, never a crash.
   @Test(arguments: ["rgb8.png", "palette8_transparent.png", "tagged_profile.png", "profile.jpg"])
-  func changedBytesDoNoHarm(_ name: String) throws {
+  func changedBytesNeverCrash(_ name: String) throws {
     let bytes = try PictureFixtures.bytes(name)
     var refusals = 0
     for index in bytes.indices {
@@ -97,7 +97,7 @@ import Testing
     ("refused_few_rows.png", "not a valid PNG file: Not enough image data"),
     ("refused_cmyk.jpg", "it has CMYK colours; only grey and RGB pictures are read"),
   ])
-  func whatIsWrongIsSaid(name: String, reason: String) throws {
+  func refusalsNameReason(name: String, reason: String) throws {
     let path = try PictureFixtures.path(name)
     let error = try #require(
       #expect(throws: ModelError.self) { try RasterImage(contentsOf: path) })
@@ -105,7 +105,7 @@ import Testing
     #expect("\(error.problem)".contains(reason), "\(error)")
   }
 
-  @Test func otherFilesAreNoPictures() throws {
+  @Test func otherFilesAreRefused() throws {
     for (bytes, reason) in [
       ([], "it is empty, no picture"),
       (Array("GIF89a".utf8), "it is neither a PNG nor a JPEG file"),
@@ -119,7 +119,7 @@ import Testing
   @Test(arguments: [
     "rgb8.png", "turned_6.png", "turned_6.jpg", "profile.jpg", "tagged_profile.png",
   ])
-  func filesOfNothingElseLeaveNothingOut(_ name: String) throws {
+  func plainFilesHaveNoOmissions(_ name: String) throws {
     #expect(try RasterImage(contentsOf: PictureFixtures.path(name)).omissions.isEmpty)
   }
 
@@ -156,14 +156,14 @@ import Testing
       ]
     ),
   ])
-  func whatIsLeftOutIsListed(_ name: String, _ omissions: [String]) throws {
+  func omissionsAreListed(_ name: String, _ omissions: [String]) throws {
     let image = try RasterImage(contentsOf: PictureFixtures.path(name))
     #expect(image.omissions.map(\.description) == omissions)
     #expect(image.tags.profile == nil)
   }
 
-  /// What a file has very much of is said once.
-  @Test func omissionsAreFew() throws {
+  /// Many items of one kind are listed as one omission.
+  @Test func omissionsOfOneKindAreSummarized() throws {
     var bytes = try PictureFixtures.bytes("rgb8.png")
     let end = bytes.count - 12
     var chunks: [UInt8] = []
@@ -181,7 +181,7 @@ import Testing
       ])
   }
 
-  /// EXIF data that cannot be read turn nothing, and are listed.
+  /// Unreadable EXIF data do not rotate the image and are listed.
   @Test(arguments: [
     ("tEXtRaw profile type exif\0\nexif\n 4\n00", "1 text (Raw profile type exif)"),
     ("eXIfII", "EXIF data"),
@@ -189,16 +189,16 @@ import Testing
   func damagedEXIFDataAreListed(_ content: String, _ what: String) throws {
     let plain = try PictureFixtures.bytes("rgb8.png")
     var bytes = plain
-    // Behind the header.
+    // The chunk follows the header.
     bytes.insert(contentsOf: Self.chunk(Array(content.utf8)), at: 33)
     let image = try RasterImage(parsing: SharedBytes(bytes))
     #expect(image.omissions.map(\.what) == [what])
     #expect(try RasterImage(parsing: SharedBytes(plain)).samples == image.samples)
   }
 
-  /// A chunk of a PNG file.
+  /// Returns a chunk of a PNG file.
   ///
-  /// - Parameter content: four letters, and at most 255 bytes.
+  /// - Parameter content: The four letters of the type, then at most 255 bytes.
   private static func chunk(_ content: [UInt8]) -> [UInt8] {
     let checksum = CRC32.checksum(SharedBytes(content))
     var chunk: [UInt8] = [0, 0, 0, UInt8(content.count - 4)]
@@ -209,7 +209,7 @@ import Testing
     return chunk
   }
 
-  @Test func furtherTagsAreRead() throws {
+  @Test func codePointAndDensityTagsAreRead() throws {
     let tags = try RasterImage(contentsOf: PictureFixtures.path("described.png")).tags
     #expect(tags.codePoints == [12, 13, 0, 1])
     #expect(tags.masteringDisplay?.count == 24 && tags.lightLevel?.count == 8)
@@ -220,7 +220,7 @@ import Testing
     #expect((density.vertical * 0.0254).rounded() == 150)
   }
 
-  /// A profile in three segments, `numbers` of which are in the file, in that order.
+  /// A profile in three segments, of which the file has `numbers`, in that order.
   @Test(
     arguments: [
       ([1, 2, 3], true, nil), ([3, 1, 2], true, nil),
@@ -233,14 +233,14 @@ import Testing
       ([1, 2, 3, 0], false, "the colour profile: there is a segment 0 of 3"),
       ([4, 1, 2, 3], false, "the colour profile: there is a segment 4 of 3"),
     ] as [([Int], Bool, String?)])
-  func profilesAreInSegments(_ numbers: [Int], isKept: Bool, omission: String?) throws {
+  func profilesAreJoinedFromSegments(_ numbers: [Int], isKept: Bool, omission: String?) throws {
     let image = try RasterImage(
       parsing: Self.profileFile(numbers.map { ($0, 3, $0) }))
     #expect(image.omissions.map(\.description) == (omission.map { [$0] } ?? []))
     #expect(image.tags.profile?.bytes == (isKept ? try Self.profile() : nil))
   }
 
-  @Test func segmentsThatDisagreeAreNoProfile() throws {
+  @Test func conflictingProfileSegmentsAreOmitted() throws {
     for (segments, reason) in [
       (
         [(1, 3, 1), (2, 3, 2), (2, 3, 1), (3, 3, 3)], "there are two segments 2 of 3, which differ"
@@ -258,9 +258,10 @@ import Testing
     return try #require(image.tags.profile).bytes
   }
 
-  /// `profile.jpg` with its profile in thirds.
+  /// Returns `profile.jpg` with its profile in thirds.
   ///
-  /// - Parameter segments: the number that each says, how many it counts, and whose third it holds.
+  /// - Parameter segments: The number and the count that each segment states, and the third that it
+  ///   holds.
   private static func profileFile(_ segments: [(number: Int, count: Int, content: Int)]) throws
     -> SharedBytes
   {
@@ -278,7 +279,7 @@ import Testing
   }
 
   @Test(arguments: [(70_000, 1), (1, 70_000), (1_200_000, 1)])
-  func sidesMayBeLong(width: Int, height: Int) throws {
+  func longSidesRoundTrip(width: Int, height: Int) throws {
     let image = PictureFixtures.sample(width: width, height: height, channelCount: 1)
     let read = try RasterImage(parsing: image.encoded(as: .png))
     #expect(read == image)

@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct PictureWritingTests {
   @Test(arguments: [1, 2, 3, 4], [RasterImage.BitDepth.eight, .sixteen])
-  func picturesComeBack(channelCount: Int, bitDepth: RasterImage.BitDepth) throws {
+  func pngImagesRoundTrip(channelCount: Int, bitDepth: RasterImage.BitDepth) throws {
     for (width, height) in [(1, 1), (1, 9), (17, 1), (31, 33)] {
       let image = PictureFixtures.sample(
         width: width, height: height, channelCount: channelCount, bitDepth: bitDepth)
@@ -20,14 +20,14 @@ import Testing
   @Test(arguments: [
     "tagged_srgb.png", "tagged_gamma.png", "tagged_profile.png", "profile.jpg", "described.png",
   ])
-  func colorTagsComeBack(_ name: String) throws {
+  func colorTagsRoundTrip(_ name: String) throws {
     let image = try RasterImage(contentsOf: PictureFixtures.path(name))
     #expect(image.tags != ImageTags())
     #expect(try RasterImage(parsing: image.encoded(as: .png)).tags == image.tags)
   }
 
-  /// libpng reads this profile, whose length is not the one that it states, and does not write it.
-  @Test func profilesThatCannotBeWrittenAreLeftOut() throws {
+  /// libpng reads this profile, whose length differs from the one it states, but does not write it.
+  @Test func unwritableProfilesAreLeftOut() throws {
     let path = PackageFolder.root.appending(
       path: "Fuzz/Findings/picture/crash-59f08dd260f24fd527de5e5383e2c591a5782a88")
     let image = try RasterImage(contentsOf: path.path)
@@ -38,9 +38,9 @@ import Testing
     #expect(try RasterImage(parsing: image.encoded(as: .png)).tags.profile == nil)
   }
 
-  /// Profiles of one segment and of several come back from JPEG byte for byte.
+  /// Profiles of one segment and of several round-trip through JPEG byte for byte.
   @Test(arguments: [280, 65_519, 65_520, 200_000])
-  func profilesComeBackFromJPEG(byteCount: Int) throws {
+  func profilesRoundTripThroughJPEG(byteCount: Int) throws {
     var image = PictureFixtures.sample(width: 8, height: 8, channelCount: 3)
     image.tags.profile = .init(name: Array("p".utf8), bytes: try Self.profile(byteCount))
     let read = try RasterImage(parsing: image.encoded(as: .jpeg))
@@ -49,7 +49,7 @@ import Testing
     #expect(ImageFormat.jpeg.fitted(image).omissions.isEmpty)
   }
 
-  /// The fixtures' profile, followed by bytes that nobody reads.
+  /// Returns the fixtures' profile, followed by bytes that no reader uses.
   private static func profile(_ byteCount: Int) throws -> [UInt8] {
     let image = try RasterImage(contentsOf: PictureFixtures.path("profile.jpg"))
     var bytes = try #require(image.tags.profile).bytes
@@ -58,7 +58,7 @@ import Testing
     return bytes
   }
 
-  @Test func whatJPEGHasNoPlaceForIsLeftOut() throws {
+  @Test func tagsUnsupportedByJPEGAreLeftOut() throws {
     var image = PictureFixtures.sample(width: 8, height: 8, channelCount: 1)
     func omissions() -> [String] { ImageFormat.jpeg.fitted(image).omissions.map(\.description) }
     let place = "a JPEG file has a place for ICC profiles only"
@@ -79,7 +79,7 @@ import Testing
     image.tags.density = .init(horizontal: 1e9, vertical: 1e9)
     #expect(
       omissions() == ["the density: its numbers are not 1 to 65535 in pixels per inch"])
-    // Nothing that a program would show otherwise.
+    // These tags do not change how a program shows the image.
     image.tags = ImageTags()
     image.tags.gamma = 45_455
     image.tags.chromaticities = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000]
@@ -98,7 +98,7 @@ import Testing
   }
 
   @Test(arguments: [ImageFormat.png, .jpeg])
-  func densitiesComeBack(format: ImageFormat) throws {
+  func densitiesRoundTrip(format: ImageFormat) throws {
     for (horizontal, vertical, isRatio) in [
       (300 / 0.0254, 150 / 0.0254, false), (2835, 2835, false), (3, 2, true),
     ] {
@@ -112,7 +112,7 @@ import Testing
     }
   }
 
-  @Test func jpegSidesAreLimited() throws {
+  @Test func oversizedJPEGImagesAreRefused() throws {
     let image = PictureFixtures.sample(width: 40_000, height: 1, channelCount: 1)
     #expect(throws: Never.self) { try ImageFormat.jpeg.check(image) }
     #expect(
@@ -122,7 +122,7 @@ import Testing
     #expect(throws: Never.self) { try ImageFormat.png.check(image, scale: 2) }
   }
 
-  @Test func jpegIsNearlyThePicture() throws {
+  @Test func jpegResemblesImage() throws {
     for (source, channels) in [("metric_1.png", 1), ("metric_3.png", 3)] {
       let image = try RasterImage(contentsOf: PictureFixtures.path(source))
       let read = try RasterImage(parsing: image.encoded(as: .jpeg, quality: 100))
@@ -132,7 +132,7 @@ import Testing
     }
   }
 
-  @Test func jpegHoldsNeitherAlphaNorSixteenBits() throws {
+  @Test func jpegRefusesAlphaAndSixteenBits() throws {
     for image in [
       PictureFixtures.sample(width: 4, height: 4, channelCount: 4),
       PictureFixtures.sample(width: 4, height: 4, channelCount: 3, bitDepth: .sixteen),
@@ -148,13 +148,13 @@ import Testing
     ("a.png", ImageFormat.png), ("x/a.PNG", .png), ("a.jpg", .jpeg), ("a.b.jpeg", .jpeg),
     ("a.gif", nil), ("png", nil), (".png", nil), ("x.png/a", nil),
   ])
-  func extensionsChooseTheFormat(path: String, format: ImageFormat?) {
+  func extensionSelectsFormat(path: String, format: ImageFormat?) {
     #expect(ImageFormat(path: path) == format)
   }
 
-  /// Each orientation undone twice, or by its inverse, is the picture again.
+  /// Each orientation followed by its inverse gives the image back.
   @Test(arguments: [(2, 2), (3, 3), (4, 4), (5, 5), (6, 8), (7, 7), (8, 6)])
-  func orientationsAreTurns(orientation: Int, inverse: Int) {
+  func orientationsAreInvertible(orientation: Int, inverse: Int) {
     let image = PictureFixtures.sample(width: 5, height: 3, channelCount: 3)
     let turned = image.turned(by: orientation)
     #expect(turned != image)
@@ -162,7 +162,7 @@ import Testing
     #expect(turned.turned(by: inverse) == image)
   }
 
-  @Test func realsAreClippedAndRounded() {
+  @Test func realSamplesAreClippedAndRounded() {
     let color = Picture(
       channelCount: 1, height: 1, width: 6, samples: [-1, 0.5, 2, .nan, 1 / 255.0 * 0.49, 1])
     let alpha = Picture(
@@ -171,7 +171,7 @@ import Testing
     #expect(image.samples == [0, 0, 128, 255, 255, 255, 0, 0, 0, 64, 255, 191])
   }
 
-  @Test func realsKeepEverySample() {
+  @Test func realSamplesRoundTripExactly() {
     for bitDepth in [RasterImage.BitDepth.eight, .sixteen] {
       let image = RasterImage(
         width: bitDepth.maximum + 1, height: 1, channelCount: 1, bitDepth: bitDepth,

@@ -6,7 +6,7 @@ import Testing
 @testable import Inspect
 @testable import Reports
 
-/// Files whose every byte is written here, and those that are known to be malicious.
+/// Files assembled here byte by byte, and files that are known to be malicious.
 @Suite struct AuditReportTests {
   func audit(_ bytes: [UInt8], named name: String = "file") throws -> AuditReport {
     try withTemporaryFolder { folder in
@@ -20,7 +20,7 @@ import Testing
     try audit(text.unicodeScalars.map { UInt8($0.value) }, named: name)
   }
 
-  /// Kind, name, byte and verdict of all findings, in order.
+  /// Returns the opcode, name, byte and verdict of every finding, in order.
   func findings(_ report: AuditReport) -> [String] {
     report.pickles.flatMap { pickle in
       pickle.findings.map {
@@ -46,7 +46,7 @@ import Testing
       ["STACK_GLOBAL os.system @12 dangerous", "NEWOBJ os.system @19 dangerous"]
     ),
     ("\u{82}\u{01}.", ["EXT1 - @0 dangerous"]),
-    // A name that is computed, and what is then called.
+    // A computed name, and the call of it.
     (
       "cmod\nname\n)RVsystem\n\u{93})R.",
       [
@@ -70,7 +70,7 @@ import Testing
       ]
     ),
     ("ccommands\ngetoutput\n.", ["GLOBAL subprocess.getoutput @0 dangerous"]),
-    // Functions that are harmless only with what can be seen.
+    // Functions that are harmless only with visible arguments.
     (
       "ctorch.storage\n_load_from_bytes\n(cmod\nf\n)RtR.",
       [
@@ -91,11 +91,11 @@ import Testing
     #expect(report.verdict == (isClean ? .clean : .suspicious))
   }
 
-  /// They execute nothing, but a checkpoint's name storages, and these do not.
+  /// These identifiers execute nothing, but unlike a checkpoint's they do not name storages.
   @Test(arguments: [
     ("(Vpid\ntQ.", "BINPERSID - @7 allowed"), ("Ppid\n.", "PERSID - @0 allowed"),
   ])
-  func strangeIdentifiersAreNotClean(pickle: String, finding: String) throws {
+  func unknownPersistentIdentifiersAreNotClean(pickle: String, finding: String) throws {
     let report = try audit(pickle)
     #expect(findings(report) == [finding])
     #expect(
@@ -109,7 +109,7 @@ import Testing
   }
 
   @Test func nestedPicklesAreFound() throws {
-    // Bytes, and a text in which Python 2 kept bytes.
+    // The pickle is in bytes, and in a text in which Python 2 kept bytes.
     let inner = "cos\nsystem\n(Vid\ntR."
     let bytes = Array("C\u{13}\(inner).".unicodeScalars.map { UInt8($0.value) })
     #expect(
@@ -118,7 +118,7 @@ import Testing
       ])
     let text = try audit("X\u{13}\0\0\0\(inner).")
     #expect(text.verdict == .suspicious)
-    // Through a pickle that does nothing itself, and a zip archive.
+    // The pickle is also in a pickle that does nothing itself, and in a zip archive.
     let twice = Array("C".utf8) + [UInt8(bytes.count)] + bytes + Array(".".utf8)
     #expect(
       findings(try audit(twice)).first
@@ -126,11 +126,11 @@ import Testing
     let zip = stored([("data.pkl", evil)])
     let archive = Array("C".utf8) + [UInt8(zip.count)] + zip + Array(".".utf8)
     #expect(try audit(archive).verdict == .suspicious)
-    // A text that only begins like one says nothing.
+    // A text that only begins like a pickle is not reported.
     #expect(try audit("Vcat\\u000adog\\u000a and more\n.").verdict == .clean)
   }
 
-  @Test func severalPicklesInAStreamAreFollowed() throws {
+  @Test func everyPickleInStreamIsAudited() throws {
     let report = try audit("N.N.cos\nsystem\n.")
     #expect(report.pickles.map(\.place) == ["", "pickle 2", "pickle 3"])
     #expect(findings(report) == ["pickle 3: GLOBAL os.system @4 dangerous"])
@@ -142,13 +142,14 @@ import Testing
       ])
   }
 
-  /// What cannot be read whole is never clean; what is dangerous before the break is still said.
+  /// A file that cannot be read completely is never clean; dangers before the break are still
+  /// reported.
   @Test(arguments: [
     ("cos\nsystem\n(Vid\ntR", AuditReport.Verdict.suspicious),
     ("cmod\nNet\n)R\u{FF}", .unreadable), ("(lp0\nVa", .unreadable), ("", .unreadable),
     ("\u{89}PNG\r\n\u{1A}\n", .unreadable), ("7z\u{BC}\u{AF}\u{27}\u{1C}", .unreadable),
     ("g1\n.", .unreadable), (".", .unreadable), ("(.", .unreadable),
-    // Whole pickles that are no checkpoint that could be read.
+    // Complete pickles that are not readable checkpoints.
     ("Ppid\n.", .unreadable), ("ctorch.storage\n_load_from_bytes\n(Vid\ntR.", .unreadable),
     (
       String(repeating: "]", count: 1000) + String(repeating: "a", count: 999) + ".", .unreadable
@@ -158,17 +159,17 @@ import Testing
     #expect(try audit(content, named: "file.pkl").verdict == verdict)
   }
 
-  /// Numbers and texts that only Python's own parsers take must not end the search.
+  /// Numbers and texts that only Python's own parsers accept must not end the search.
   @Test(arguments: [
     "I0x10\n0cos\nsystem\n.", "F1_0.5\n0cos\nsystem\n.", "L 5 L\n0cos\nsystem\n.",
     "NN0cos\nsystem\n.", "(N1cos\nsystem\n.", "Np 1 \n0cos\nsystem\n.", "V\\ud800\n0cos\nsystem\n.",
     "X\u{3}\0\0\0\u{ED}\u{A0}\u{80}0cos\nsystem\n.", "}N0cos\nsystem\n(Va\nd.",
   ])
-  func pythonsLeniencyHidesNothing(pickle: String) throws {
+  func lenientPythonLiteralsHideNothing(pickle: String) throws {
     #expect(try audit(pickle).verdict == .suspicious)
   }
 
-  @Test func objectArraysArePickles() throws {
+  @Test func objectArraysAreAuditedAsPickles() throws {
     let header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n"
     let file = "\u{93}NUMPY\u{1}\0\(Character(Unicode.Scalar(UInt8(header.utf8.count))))\0\(header)"
     let report = try audit("\(file)cos\nsystem\n.")
@@ -224,7 +225,7 @@ import Testing
 
   var evil: [UInt8] { Array("cos\nsystem\n.".utf8) }
 
-  @Test func archivesAreSearchedWhateverTheirNames() throws {
+  @Test func archivesAreSearchedRegardlessOfNames() throws {
     let inner = stored([("weights.bin", evil)])
     let report = try audit(stored([("notes.txt", Array("hello".utf8)), ("inner.dat", inner)]))
     #expect(findings(report) == ["inner.dat/weights.bin: GLOBAL os.system @41 dangerous"])
@@ -251,13 +252,13 @@ import Testing
     #expect(try audit(harmless).verdict == .unreadable)
   }
 
-  @Test func archivesBehindPicklesAreSearched() throws {
+  @Test func archivesAfterPicklesAreSearched() throws {
     let report = try audit(Array("N.".utf8) + stored([("a", evil)]))
     #expect(report.verdict == .suspicious)
     #expect(report.problems.map(\.message) == ["a zip archive follows the pickle"])
   }
 
-  @Test func nestingIsLimited() throws {
+  @Test func archiveNestingIsLimited() throws {
     var archive = evil
     for depth in 0..<12 { archive = stored([("level\(depth)", archive)]) }
     #expect(try audit(archive).verdict == .unreadable)
@@ -296,7 +297,7 @@ import Testing
     ("torch/legacy_truncated.pth", .unreadable), ("torch/flipped_storage.pth", .unreadable),
     ("torch/truncated.pth", .unreadable), ("torch/no_stop.pth", .unreadable),
   ])
-  func otherFilesAreNot(name: String, verdict: AuditReport.Verdict) throws {
+  func maliciousAndBrokenFilesAreNotClean(name: String, verdict: AuditReport.Verdict) throws {
     #expect(try AuditReport(auditing: PackageFolder.fixture(name)).verdict == verdict)
   }
 

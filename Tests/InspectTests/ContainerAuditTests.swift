@@ -7,7 +7,7 @@ import Testing
 @testable import Reports
 @testable import Storage
 
-/// What programs other than an unpickler run or load, and members that are not understood.
+/// Content that programs other than an unpickler run or load, and members of unknown kinds.
 @Suite struct ContainerAuditTests {
   private let files = AuditReportTests()
 
@@ -19,7 +19,7 @@ import Testing
     try audit([(name, Array(text.utf8))])
   }
 
-  // MARK: Members that are not understood
+  // MARK: Members of unknown kinds
 
   @Test(
     arguments: [
@@ -54,15 +54,15 @@ import Testing
       ),
       ([0, 0, 0, 0], "its content is of no known kind, so nothing is vouched for"),
     ] as [([UInt8], String)])
-  func whatIsNotUnderstoodIsNotVouchedFor(content: [UInt8], message: String) throws {
+  func unknownContentIsNotVouchedFor(content: [UInt8], message: String) throws {
     let report = try audit([("weights", content), ("config.json", Array("{}".utf8))])
     #expect(report.verdict == .unreadable)
     #expect(report.problems.first?.place == "weights")
     #expect(report.problems.first?.message == message)
   }
 
-  /// Numbers are numbers where a pickle of the archive says so, and nowhere else.
-  @Test func storagesThatNoPickleNamesAreNotUnderstood() throws {
+  /// Bytes count as numbers only where a pickle of the archive says so.
+  @Test func storagesUnnamedByPickleAreNotVouchedFor() throws {
     let random: [UInt8] = [0xEE, 1, 2, 3, 0xEE, 5, 6, 7]
     let pickle = Array(
       "(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI2\ntQ.".utf8)
@@ -74,12 +74,12 @@ import Testing
     #expect(short.problems.contains { $0.place == "a/data/0" })
   }
 
-  @Test func picklesBehindPicklesAreFound() throws {
+  @Test func picklesAfterPicklesAreFound() throws {
     let report = try audit("N.N.cos\nsystem\n.", as: "notes")
     #expect(files.findings(report) == ["notes/pickle 3: GLOBAL os.system @39 dangerous"])
   }
 
-  @Test func picklesBehindPaddingAreFound() throws {
+  @Test func picklesAfterPaddingAreFound() throws {
     let padded = try audit([("weights", [UInt8](repeating: 0, count: 64) + files.evil)])
     #expect(padded.verdict == .suspicious)
     #expect(files.findings(padded) == ["weights: GLOBAL os.system @101 dangerous"])
@@ -103,7 +103,7 @@ import Testing
     return header + content + padding
   }
 
-  @Test func tarArchivesAreLookedInto() throws {
+  @Test func tarArchivesAreSearched() throws {
     let evil = try audit([("weights", tar("inner.bin", files.evil))])
     #expect(files.findings(evil) == ["weights/inner.bin: GLOBAL os.system @549 dangerous"])
     #expect(try files.audit(tar("settings.yaml", Array("a: 1\n".utf8))).verdict == .clean)
@@ -124,7 +124,7 @@ import Testing
     "[net]\nbatch=64\n", "0 1 2\n", "N.B. this is text.\n", "# x\n```python\nimport os\n```\n",
     "<html><body></body></html>", "Grüße\n", "ios\nandroid\n", "S3 bucket\n'quoted'\n",
   ])
-  func textsAreNoPickles(text: String) throws {
+  func textsAreNotTakenForPickles(text: String) throws {
     let report = try audit(text, as: "notes")
     #expect(report.verdict == .clean, "\(report)")
     #expect(report.pickles.isEmpty)
@@ -167,7 +167,7 @@ import Testing
 
   // MARK: Programs that load containers
 
-  /// cloudpickle in base64, as stable-baselines3 keeps what JSON cannot.
+  /// stable-baselines3 stores what JSON cannot hold as cloudpickle in base64.
   @Test func picklesInJSONAreFound() throws {
     let base64 = Data(files.evil).base64EncodedString()
     let data = #"{"policy_class": {":type:": "x", ":serialized:": "\#(base64)"}, "gamma": 0.99}"#
@@ -195,7 +195,7 @@ import Testing
         #""module": null, "registered_name": "mine>Net", "class_name": "Net""#, .unknown
       ),
     ] as [(String, PickleVerdict?)])
-  func kerasConfigurationsAreRead(members: String, verdict: PickleVerdict?) throws {
+  func kerasConfigurationsAreJudged(members: String, verdict: PickleVerdict?) throws {
     let config = #"{"config": {"layers": [{\#(members), "config": {}}]}, "class_name": "Model"}"#
     let report = try audit(config, as: "config.json")
     #expect(report.programs.map(\.verdict) == (verdict.map { [$0] } ?? []))
@@ -243,7 +243,7 @@ import Testing
 
   /// Decoding and safety are different questions.
   @Test(arguments: ["q6_k", "iq4_nl", "mxfp4"])
-  func blocksThatCannotBeDecodedHoldNoCode(type: String) throws {
+  func undecodableBlocksAreClean(type: String) throws {
     let path = try PackageFolder.fixture("gguf/unreadable_\(type).gguf")
     #expect(try AuditReport(auditing: path).verdict == .clean)
   }
@@ -251,14 +251,14 @@ import Testing
   @Test(arguments: [
     ("npz/odd_entries.npz", true), ("npy/objects.npy", false),
   ])
-  func arraysThatCannotBeDecodedHoldNoCode(name: String, isPlain: Bool) throws {
+  func undecodableArraysAreClean(name: String, isPlain: Bool) throws {
     let report = try AuditReport(auditing: PackageFolder.fixture(name))
     #expect(report.problems.isEmpty)
     #expect(report.pickles.isEmpty == isPlain)
     #expect(report.verdict == .clean)
   }
 
-  @Test func foldersAreNamedAndRefused() throws {
+  @Test func foldersAreIdentifiedAndRefused() throws {
     try withTemporaryFolder { folder in
       try Data().write(to: URL(filePath: folder.appending("saved_model.pb")))
       let error = #expect(throws: ModelError.self) { try AuditReport(auditing: folder.path) }

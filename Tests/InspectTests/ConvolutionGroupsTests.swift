@@ -24,7 +24,7 @@ import Testing
 
   @Test(
     arguments: [
-      // A kernel by itself, and one in a network of colour images.
+      // A kernel on its own, and one in a network for colour images.
       ("dw", [("dw", [16, 1, 3, 3])], 16, "16 groups, \(assumed)"),
       (
         "a.dw.weight",
@@ -33,7 +33,7 @@ import Testing
           ("conv_first.weight", [32, 3, 3, 3]),
         ], 32, "32 groups, \(assumed)"
       ),
-      // The first layer of a network of grey images, by its name or its output.
+      // The first layer of a network for grey images, known by its name or by the network's output.
       (
         "conv_first.weight",
         [("conv_first.weight", [64, 1, 3, 3]), ("body.weight", [64, 64, 3, 3])], 1,
@@ -46,7 +46,7 @@ import Testing
         ], 1,
         "its one input channel taken for the network's input; --groups says otherwise"
       ),
-      // Behind it, kernels of one channel are depthwise.
+      // After the first layer, kernels of one channel are depthwise.
       (
         "1.weight",
         [("0.weight", [64, 1, 3, 3]), ("1.weight", [64, 1, 3, 3]), ("2.weight", [1, 64, 3, 3])], 64,
@@ -67,7 +67,7 @@ import Testing
     #expect(decision?.remark == remark)
   }
 
-  @Test func whatIsGivenDecides() throws {
+  @Test func givenGroupsTakePrecedence() throws {
     let shapes = [("a", [12, 1, 3, 3]), ("b", [12, 2, 3, 3])]
     #expect(try groups(of: "a", in: shapes, given: [("a", 1)])?.count == 1)
     let given = try groups(of: "b", in: shapes, given: [("a", 4), ("*", 6)])

@@ -3,13 +3,13 @@ import LinearAlgebra
 import Testing
 
 @Suite struct ConvolutionOperatorTests {
-  /// Against the operator itself as a dense matrix.
+  /// Compares with the operator itself as a dense matrix.
   @Test(arguments: [
     (2, 3, 3, 3, 5, 4, 1), (3, 2, 1, 1, 3, 2, 1), (2, 2, 3, 2, 1, 1, 1), (1, 1, 3, 3, 2, 2, 1),
     (4, 1, 3, 3, 4, 3, 4), (6, 1, 3, 2, 3, 2, 3), (4, 2, 3, 3, 3, 3, 2), (6, 3, 2, 2, 3, 2, 2),
     (2, 4, 3, 3, 3, 2, 2),
   ])
-  func agreesWithTheDenseMatrix(
+  func singularValuesMatchDenseMatrix(
     _ outputs: Int, _ inputs: Int, _ kernelHeight: Int, _ kernelWidth: Int, _ width: Int,
     _ height: Int, _ groups: Int
   ) throws {
@@ -40,7 +40,7 @@ import Testing
     }
   }
 
-  @Test func nonFiniteWeights() {
+  @Test func nonFiniteWeightsAreRefused() {
     let convolution = ConvolutionOperator(
       outputs: 2, inputs: 1, kernelHeight: 1, kernelWidth: 2, weights: [1, 2, 3, .nan])
     #expect(throws: LAPACKError.nonFiniteElement(row: 1, column: 1, value: "nan")) {
@@ -49,7 +49,7 @@ import Testing
   }
 
   @Test(arguments: ["", "64", "64x", "x4", "0x4", "4x0", "4x4x4", "1025x4", "-3x3", "4 x 4"])
-  func grids(_ text: String) {
+  func invalidGridsAreRefused(_ text: String) {
     #expect(ConvolutionOperator.Grid(text) == nil)
     #expect(ConvolutionOperator.Grid("64x48")?.description == "64x48")
   }

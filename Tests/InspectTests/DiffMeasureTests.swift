@@ -4,7 +4,7 @@ import Testing
 
 @testable import Inspect
 
-/// What is measured of a change, against plain definitions.
+/// The measures of a change, compared with plain definitions.
 @Suite struct DiffMeasureTests {
   private func difference(
     _ a: Tensor, _ b: Tensor, _ change: (inout DiffReport.Options) throws -> Void = { _ in }
@@ -17,7 +17,7 @@ import Testing
     ).changed.first
   }
 
-  @Test func normalizedMeanSquare() throws {
+  @Test func normalizedMeanSquareMatchesDefinition() throws {
     let numbers = try #require(
       try difference(.float32([3], [3, 4, 0]), .float32([3], [3, 5, 2]))?.numbers)
     #expect(abs(numbers.normalizedMeanSquare - 5.0 / 25) < 1e-15)
@@ -29,7 +29,7 @@ import Testing
   }
 
   @Test(arguments: [0, 1, 2, 7, 1000])
-  func unitsInLastPlaceAreStepsOfTheType(_ steps: Int) throws {
+  func unitsInLastPlaceCountStepsOfType(_ steps: Int) throws {
     func advance<Number: BinaryFloatingPoint>(_ start: Number) -> Number {
       (0..<steps).reduce(start) { value, _ in value.nextUp }
     }
@@ -72,7 +72,7 @@ import Testing
       )?.numbers?.histogram)
     #expect(histogram.lowestExponent == -2)
     #expect(histogram.counts == [1, 0, 3, 1])
-    // What is smaller than the largest by more than the bins hold is counted in the first.
+    // Values too small for the range of the bins are counted in the first bin.
     let wide = try #require(
       try difference(
         .of(.float64, [3], [0.0, 0, 0]),
@@ -93,7 +93,7 @@ import Testing
     #expect(try difference(none, none) { $0.distinguishesNaN = true } == nil)
   }
 
-  @Test func conditionNumbersOnRequest() throws {
+  @Test func conditionNumbersAreIncludedOnRequest() throws {
     let a = try Tensor.diagonal([4, 1], rows: 2, columns: 2)
     let b = try Tensor.diagonal([4, 2], rows: 2, columns: 2)
     #expect(try difference(a, b)?.conditionNumbers == nil)
@@ -106,7 +106,7 @@ import Testing
     #expect(vector != nil && vector?.conditionNumbers == nil)
   }
 
-  /// Longer than several pieces: the sums are joined in order, on any number of threads.
+  /// The tensors span several pieces, whose sums are joined in order for any number of threads.
   @Test func measuresDoNotDependOnThreads() throws {
     var generator = SplitMix(seed: 3)
     let count = 300_001

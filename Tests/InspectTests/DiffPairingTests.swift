@@ -5,7 +5,7 @@ import Testing
 @testable import Inspect
 @testable import Storage
 
-/// Which tensors are compared with which.
+/// The pairing of the tensors of two files.
 @Suite struct DiffPairingTests {
   private func diff(
     _ a: TensorArchive, _ b: TensorArchive,
@@ -21,7 +21,7 @@ import Testing
     try .float32(shape, (0..<shape.elementCount).map { start + Float($0) })
   }
 
-  @Test func prefixesAreLeftOutOnBothSides() throws {
+  @Test func prefixesAreStrippedOnBothSides() throws {
     let a = TensorArchive(["module.w": try ramp([2]), "x": try ramp([3])])
     let b = TensorArchive(["w": try ramp([2]), "model.x": try ramp([3])])
     let report = try diff(a, b) { $0.names.strippedPrefixes = ["module.", "model."] }
@@ -37,13 +37,13 @@ import Testing
     (#"(l)(\d)?"#, #"<$0,$2,\$1,$7>"#, "<l3,3,$1,>.w"), (#"\.w$"#, "", "l3"), ("[l3]", "x", "xx.w"),
     (#"3(?=\.)"#, "$", "l$.w"),
   ])
-  func templatesNameGroups(pattern: String, template: String, expected: String) throws {
+  func templatesInsertCaptureGroups(pattern: String, template: String, expected: String) throws {
     var map = NameMap()
     map.replacements = [try NameMap.Replacement(pattern: pattern, template: template)]
     #expect(try map.mapped(["l3.w"], []).a == [expected])
   }
 
-  @Test func regularExpressionsRewriteTheFirstFilesNames() throws {
+  @Test func regularExpressionsRewriteNamesOfFirstFile() throws {
     let a = TensorArchive(["layers.0.w": try ramp([2]), "layers.11.w": try ramp([3])])
     let b = TensorArchive(["blocks.0.w": try ramp([2]), "blocks.11.w": try ramp([3], from: 1)])
     let map = try NameMap.Replacement(pattern: #"^layers\.(\d+)\."#, template: "blocks.$1.")
@@ -71,7 +71,7 @@ import Testing
     }
   }
 
-  @Test func tolerancesByNameAreFirstMatchWins() throws {
+  @Test func firstMatchingToleranceApplies() throws {
     let a = TensorArchive(["norm.w": try ramp([2]), "fc.w": try ramp([2])])
     let b = TensorArchive(["norm.w": try ramp([2], from: 0.5), "fc.w": try ramp([2], from: 0.5)])
     #expect(try diff(a, b).changed.count == 2)
@@ -94,7 +94,7 @@ import Testing
     ) { try diff(a, b) { $0.tolerances = [(try NameGlob("bias"), 1)] } }
   }
 
-  @Test func ignoredNamesPlayNoPart() throws {
+  @Test func ignoredNamesAreNotCompared() throws {
     var a = TensorArchive(["w": try ramp([2]), "old.steps": try ramp([1])])
     let b = TensorArchive(["w": try ramp([2])])
     a.values["epoch"] = .integer(3)
@@ -116,7 +116,7 @@ import Testing
   @Test(arguments: splits)
   func fusedAndSplitWeightsAreRecognized(_ fused: String, _ split: [String]) throws {
     let isBias = fused.hasSuffix("bias")
-    // Fewer rows for keys and values, as in grouped-query attention.
+    // Keys and values have fewer rows, as in grouped-query attention.
     let rows = [4, 2, 2]
     let whole = try ramp(isBias ? [8] : [8, 3])
     var start: Float = 0
@@ -170,7 +170,7 @@ import Testing
     #expect(reshaped.changed.map(\.note) == ["the same elements in the same order"])
   }
 
-  @Test func verdictSaysWhatChanged() throws {
+  @Test func verdictSummarizesChanges() throws {
     let a = TensorArchive(["w": try ramp([2]), "gone": try ramp([3]), "s": try ramp([4])])
     let b = TensorArchive(["w": try ramp([2], from: 1), "new": try ramp([5]), "s": try ramp([4])])
     #expect(
@@ -185,7 +185,7 @@ import Testing
         == "the same: 1 tensor, 1 renamed")
   }
 
-  @Test func budgetBoundsWhatIsLoadedTogether() throws {
+  @Test func budgetLimitsConcurrentLoading() throws {
     let budget = MemoryBudget(limit: 100)
     let inUse = NSCountedSet()
     let lock = NSLock()
@@ -205,7 +205,7 @@ import Testing
     #expect(largest > 0 && largest <= 100)
   }
 
-  @Test func listingHasALineForEverything() throws {
+  @Test func listingHasOneLinePerEntry() throws {
     var archive = TensorArchive(["w": try ramp([2, 3]), "e": try .float32([0], [])])
     archive.values["epoch"] = .integer(3)
     archive.metadata["format"] = "pt\nx"

@@ -15,7 +15,7 @@ import Testing
     return try DiffReport(a, b, fileA: "a.pth", fileB: "b.npz", options: options)
   }
 
-  @Test func archiveIsTheSameAsItself() throws {
+  @Test func archiveEqualsItself() throws {
     let report = try diff(.varied(), .varied())
     #expect(report.isSame)
     #expect(report.same == Array(try TensorArchive.varied().tensors.keys))
@@ -29,7 +29,7 @@ import Testing
     #expect(try diff(TensorArchive(), TensorArchive()).isSame)
   }
 
-  @Test func measuresOfChangedNumbers() throws {
+  @Test func changedNumbersAreMeasured() throws {
     let report = try diff(
       TensorArchive(["w": .float32([4], [1, 2, 0, -4])]),
       TensorArchive(["w": .float32([4], [1, 2.5, 0, -3])]))
@@ -50,7 +50,7 @@ import Testing
     #expect(abs(found - cosine) < 1e-15)
   }
 
-  @Test func equalNumbersOfAnotherTypeAreATypeChange() throws {
+  @Test func equalNumbersOfOtherTypeAreTypeChange() throws {
     let a = TensorArchive(["w": try .float32([2], [1, 2])])
     let b = TensorArchive(["w": try .of(.float16, [2], [1, 2] as [Float16])])
     let report = try diff(a, b)
@@ -84,7 +84,7 @@ import Testing
     #expect(try !diff(a, b) { $0.tolerance = 0.499 }.isSame)
   }
 
-  @Test func nanEqualsNaNAndZerosAreEqual() throws {
+  @Test func nanEqualsNaNAndZerosOfEitherSignAreEqual() throws {
     let report = try diff(
       TensorArchive(["w": .of(.float32, [3], [0x7FC0_0000, 0, 0x7F80_0000] as [UInt32])]),
       TensorArchive([
@@ -93,7 +93,7 @@ import Testing
     #expect(report.isSame)
   }
 
-  @Test func nanOnOneSideIsADifference() throws {
+  @Test func nanOnOneSideIsDifference() throws {
     let report = try diff(
       TensorArchive(["w": .float32([4], [.nan, 1, .infinity, 2])]),
       TensorArchive(["w": .float32([4], [1, .nan, -.infinity, 2])]))
@@ -120,7 +120,7 @@ import Testing
     #expect(report.changed.first?.numbers?.maximumAbsolute == 0x1p64)
   }
 
-  @Test func shapesThatDifferAreNotCompared() throws {
+  @Test func tensorsOfDifferentShapesAreNotCompared() throws {
     let report = try diff(
       TensorArchive(["w": .float32([2, 3], [1, 2, 3, 4, 5, 6])]),
       TensorArchive(["w": .float32([3, 2], [1, 2, 3, 4, 5, 6])]))
@@ -130,7 +130,7 @@ import Testing
     #expect(report.changed.first?.numbers == nil)
   }
 
-  @Test func namesOfOneSide() throws {
+  @Test func unmatchedTensorsAreListedBySide() throws {
     let report = try diff(
       TensorArchive(["both": .float32([1], [1]), "old": .float32([2], [1, 2])]),
       TensorArchive(["new": .float32([2], [1, 3]), "both": .float32([1], [1])]))
@@ -179,10 +179,10 @@ import Testing
         == "bits8 and uint8 cannot be compared as numbers")
   }
 
-  /// Longer than a piece, with a difference in the last element; 4-bit elements end in a piece of
-  /// their own.
+  /// The tensors are longer than a piece and differ in the last element; 4-bit elements end in a
+  /// piece of their own.
   @Test(arguments: [200_000, 65_536, 65_538])
-  func piecesCoverTheTensor(_ count: Int) throws {
+  func piecesCoverWholeTensor(_ count: Int) throws {
     let shape = try #require(Shape([count]))
     var bytes = [UInt8](repeating: 0x21, count: count / 2)
     let a = try Tensor.of(.float4E2M1, shape, bytes)
@@ -192,12 +192,12 @@ import Testing
       try diff(TensorArchive(["w": a]), TensorArchive(["w": b])).changed.first?.numbers)
     #expect(numbers.elementCount == count)
     #expect(numbers.changedElementCount == 1)
-    // Code 7 is 6 and code 2 is 1.
+    // Code 7 stands for 6 and code 2 for 1.
     #expect(numbers.maximumAbsolute == 5)
   }
 
   @Test(arguments: [1e-200, 1.0, 1e200])
-  func measuresNeitherOverflowNorVanish(_ scale: Double) throws {
+  func measuresNeitherOverflowNorUnderflow(_ scale: Double) throws {
     let numbers = try #require(
       try diff(
         TensorArchive(["w": .of(.float64, [2], [3 * scale, 4 * scale])]),
@@ -208,7 +208,7 @@ import Testing
     #expect((numbers.cosine == nil) == (scale != 1))
   }
 
-  @Test func zerosHaveACosine() throws {
+  @Test func cosineIsDefinedForZeros() throws {
     func cosine(_ a: [Float], _ b: [Float16]) throws -> Double? {
       try diff(
         TensorArchive(["w": .float32([2], a)]), TensorArchive(["w": .of(.float16, [2], b)])
@@ -219,7 +219,7 @@ import Testing
     #expect(try cosine([0, 2], [0, -1]) == -1)
   }
 
-  @Test func valuesAndMetadata() throws {
+  @Test func valuesAndMetadataAreCompared() throws {
     let a = TensorArchive(
       values: ["epoch": .integer(5), "loss": .real(.nan), "key": .bytes([1, 2])],
       metadata: ["format": "pt"])
@@ -249,7 +249,7 @@ import Testing
     ) { try diff(a, b) { $0.tensors = [try NameGlob("z")] } }
   }
 
-  @Test func unreadableTensorNamesItself() throws {
+  @Test func unreadableTensorIsNamed() throws {
     let broken = try Tensor(elementType: .float32, shape: [1]) {
       throw ModelError.malformed("the disk is gone")
     }

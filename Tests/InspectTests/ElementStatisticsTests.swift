@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct ElementStatisticsTests {
   /// Goldens: NumPy's `std`, `mean`, `linalg.norm`, and the fourth moment over the squared variance.
-  @Test func agreesWithNumPy() throws {
+  @Test func statisticsMatchNumPy() throws {
     let values = (0..<15).map { index in
       let (i, j) = (index / 5, index % 5)
       return Double((i * 37 + j * 101 + i * j * 13) % 97) / 97 - 0.5
@@ -34,7 +34,7 @@ import Testing
     #expect(nothing.minimum == nil && nothing.mean == nil && nothing.nanCount == 2)
   }
 
-  @Test func constantsAndZeros() {
+  @Test func constantAndZeroTensorsHaveDefinedStatistics() {
     let constant = ElementStatistics(of: [2, 2, 2, 2], rows: 2)
     #expect(constant.kurtosis == nil)
     #expect(constant.standardDeviation == 0)
@@ -48,8 +48,8 @@ import Testing
     #expect(ElementStatistics(of: [1, 2], rows: 0).channelNormSpread == nil)
   }
 
-  /// Against plain rounding to the nearest of evenly spaced levels, over more than one chunk.
-  @Test func outlookIsThatOfRoundingToLevels() throws {
+  /// Compares with plain rounding to the nearest of evenly spaced levels, over more than one chunk.
+  @Test func quantizationOutlookMatchesPlainRounding() throws {
     let values = (0..<5000).map { Double(Float(sin(Double($0 * $0 % 911)))) }
     let outlook = try #require(ElementStatistics(of: values, rows: 1).quantization)
     let lower = try #require(values.min())

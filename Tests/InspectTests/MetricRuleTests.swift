@@ -9,7 +9,7 @@ import Testing
 #endif
 
 @Suite struct MetricRuleTests {
-  @Test func everyPartIsRead() throws {
+  @Test func everyPartOfRuleIsParsed() throws {
     let rule = try MetricRule("  condition>=1e4 on *.qkv.weight ")
     #expect(rule.metric == .condition)
     #expect(rule.comparison == .greaterOrEqual)
@@ -23,7 +23,7 @@ import Testing
     ("sqnr4 < 12 dB", 12), ("sqnr2 <= -3", -3), ("condition == inf", .infinity),
     ("kurtosis != .5", 0.5), ("condition > 1E+4 on a", 1e4),
   ])
-  func numbersAndUnits(_ text: String, _ threshold: Double) throws {
+  func numbersAndUnitsAreParsed(_ text: String, _ threshold: Double) throws {
     #expect(try MetricRule(text).threshold == threshold)
   }
 
@@ -38,13 +38,13 @@ import Testing
     ("alpha > nan", "expected a number at character 9, found 'nan'"),
     ("alpha > 1.2.3", "expected a number at character 9, found '1.2.3'"),
   ])
-  func mistakesAreLocated(_ text: String, _ message: String) {
+  func syntaxErrorsAreLocated(_ text: String, _ message: String) {
     #expect(throws: ModelError.malformed("the rule '\(text)': \(message)")) {
       try MetricRule(text)
     }
   }
 
-  @Test func unknownMetricsListTheKnown() throws {
+  @Test func unknownMetricListsKnownMetrics() throws {
     let error = #expect(throws: ModelError.self) { try MetricRule("cond\u{1B} > 1") }
     let text = "\(try #require(error))"
     #expect(text.contains("expected one of bytes, elements, condition, "))
@@ -60,7 +60,7 @@ import Testing
     return try #require(report.rules)
   }
 
-  @Test func offendersComeInFileOrder() throws {
+  @Test func offendersAreInFileOrder() throws {
     let outcome = try outcomes("condition > 10 on {layers*,conv*,singular*}")[0]
     #expect(
       outcome.offenders.map(\.layer) == [
@@ -71,8 +71,8 @@ import Testing
     #expect(try outcomes("condition > 20 on conv*")[0].isPassed)
   }
 
-  /// A gate must not pass because a number could not be had.
-  @Test func aMatrixWithoutTheNumberFails() throws {
+  /// A gate must not pass because a number is unavailable.
+  @Test func matrixWithoutNumberFailsRule() throws {
     let outcome = try outcomes("condition > 1e9 on {broken,norm,index}*")[0]
     #expect(outcome.layers.map(\.layer) == ["broken.weight"])
     #expect(outcome.offenders.first?.value == nil)
@@ -82,7 +82,7 @@ import Testing
     #expect(try outcomes("nan > 0")[0].offenders.map(\.layer) == ["broken.weight"])
   }
 
-  /// Metrics of elements that NaN or the range of Float32 make impossible.
+  /// These metrics of elements are impossible because of NaN or the range of Float32.
   @Test(arguments: [
     ("sqnr4 < 1", "broken", "1 of its elements are not finite"),
     ("channel-spread > 1e9", "broken", "1 of its elements are not finite"),
@@ -90,7 +90,7 @@ import Testing
     ("sqnr2 < 1", "tiny", "Float32 cannot hold its values from 1e-60 to 4e-60"),
     ("sqnr3 < 1", "huge", "Float32 cannot hold its values from -1e+300 to 1e+300"),
   ])
-  func aLayerWithoutTheNumberFails(_ rule: String, _ name: String, _ note: String) throws {
+  func layerWithoutNumberFailsRule(_ rule: String, _ name: String, _ note: String) throws {
     let archive = TensorArchive([
       "broken.weight": try .of(.float64, [2, 2], [1, 2, Double.nan, 4]),
       "tiny.weight": try .of(.float64, [2, 2], [1e-60, 2e-60, 3e-60, 4e-60]),
@@ -110,13 +110,13 @@ import Testing
     ("condition > 1 on nothing*", "a tensor name that matches 'nothing*' for the rule "),
     ("condition > 1 on norm.bias", "a layer with 'condition' for the rule "),
   ])
-  func checkingNothingIsAnError(_ rule: String, _ expected: String) {
+  func ruleWithoutLayersIsAnError(_ rule: String, _ expected: String) {
     #expect(throws: ModelError.mismatch(expected: "\(expected)'\(rule)'", found: "none")) {
       try outcomes(rule)
     }
   }
 
-  @Test func junitIsXMLWithACaseALayer() throws {
+  @Test func junitReportHasOneCasePerLayer() throws {
     let outcomes = try outcomes("condition > 10", "nan > 0 on broken*")
     let xml = JUnitRenderer().render([(file: "a<&\">.pth", outcomes: outcomes)])
     let parser = XMLParser(data: Data(xml.utf8))

@@ -28,7 +28,7 @@ import Testing
     #expect(report.schemaVersion == 1)
   }
 
-  @Test func convolutionIsAMatrixOfItsOutputs() throws {
+  @Test func convolutionIsViewedAsMatrixOfOutputs() throws {
     let layer = try layer("conv.weight", in: report())
     #expect(layer.shape == [2, 1, 1, 3])
     #expect(layer.matrix == [2, 3])
@@ -80,7 +80,7 @@ import Testing
     #expect(report.condition == nil)
   }
 
-  @Test func fusedWeightsAreSplitWhenAskedFor() throws {
+  @Test func fusedWeightsAreSplitOnRequest() throws {
     let name = "layers.0.residual_group.blocks.0.attn.qkv.weight"
     let parts = try report { $0.splitsFusedQKV = true }.layers.filter { $0.name == name }
     #expect(parts.map(\.part) == ["q", "k", "v"])
@@ -91,7 +91,7 @@ import Testing
     #expect(try report().layers.first?.part == nil)
   }
 
-  @Test func rowsThatThreeDoesNotDivideAreNotSplit() throws {
+  @Test func rowsNotDivisibleByThreeAreNotSplit() throws {
     var options = ModelReport.Options()
     options.splitsFusedQKV = true
     let archive = TensorArchive([
@@ -105,8 +105,9 @@ import Testing
     #expect(layers[4].view == nil)
   }
 
-  /// Columns of weights that are stored as [inputs, outputs]; and layers known by their shape alone.
-  @Test func fusedWeightsAreKnownByPlaceAndShape() throws {
+  /// Covers columns of weights that are stored as [inputs, outputs], and layers known only by their
+  /// shape.
+  @Test func fusedWeightsAreRecognizedByPlaceAndShape() throws {
     var options = ModelReport.Options()
     options.splitsFusedQKV = true
     var sideBySide = [Float](repeating: 0, count: 12)
@@ -140,7 +141,7 @@ import Testing
     ) { try report { $0.layers = [try NameGlob("nothing*")] } }
   }
 
-  @Test func missingQuantitiesSortLastEitherWay() throws {
+  @Test func missingQuantitiesSortLastInEitherOrder() throws {
     let names = ["conv.weight", "singular.weight", "norm.bias", "index"]
     func sorted(_ isDescending: Bool) throws -> [String] {
       try report {
@@ -158,18 +159,18 @@ import Testing
     #expect(Set(report.layers.map(\.name)) == Set(try TensorArchive.varied().tensors.keys))
   }
 
-  @Test func threadsChangeNothing() throws {
+  @Test func reportDoesNotDependOnThreads() throws {
     let reports = try [1, 2, 5].map { threads in try report { $0.threads = threads } }
     #expect(reports[0] == reports[1])
     #expect(reports[0] == reports[2])
   }
 
-  @Test func singularValuesOnRequest() throws {
+  @Test func singularValuesAreIncludedOnRequest() throws {
     let layer = try layer("conv.weight", in: report { $0.includesSingularValues = true })
     #expect(layer.singularValues == [3, 0.25])
   }
 
-  @Test func unreadableTensorNamesItself() throws {
+  @Test func unreadableTensorIsNamed() throws {
     let tensor = try Tensor(elementType: .float32, shape: [2, 2]) {
       throw ModelError.malformed("the disk is gone")
     }
@@ -179,8 +180,8 @@ import Testing
   }
 
   @Test(arguments: [ElementType.float16, .float64, .bfloat16, .float8E5M2])
-  func everyFloatingPointTypeHasASpectrum(_ type: ElementType) throws {
-    // The identity, with 1.0 as each type writes it.
+  func everyFloatingPointTypeHasSpectrum(_ type: ElementType) throws {
+    // The identity, with 1.0 as each type encodes it.
     let tensor =
       switch type {
       case .float16: try Tensor.of(type, [2, 2], [1, 0, 0, 1] as [Float16])
@@ -194,7 +195,7 @@ import Testing
   }
 }
 
-/// What the report says beyond one file's singular values.
+/// Options of the report beyond one file's singular values.
 @Suite struct ModelReportOptionsTests {
   private func report(
     _ archive: TensorArchive? = nil, _ change: (inout ModelReport.Options) throws -> Void
@@ -206,7 +207,7 @@ import Testing
       archive: archive ?? .varied(), file: "model.pth", options: options)
   }
 
-  @Test func extremesAreTheEndsOfTheSpectrum() throws {
+  @Test func extremesMatchEndsOfSpectrum() throws {
     let all = try report { _ in }
     let extremes = try report { $0.onlyExtremes = true }
     #expect(all.layers.count == extremes.layers.count)
@@ -222,7 +223,7 @@ import Testing
     }
   }
 
-  @Test func referenceIsSetBeside() throws {
+  @Test func referenceValuesAreReported() throws {
     var other = try TensorArchive.varied()
     other.tensors["conv.weight"] = try .float32([2, 1, 1, 3], [1, 0, 0, 0, 1, 0])
     other.tensors["singular.weight"] = try .float32([1, 4], [1, 2, 2, 4])
@@ -250,14 +251,14 @@ import Testing
     #expect(text.contains("reference                      fp.pth\n"))
   }
 
-  @Test func convolutionsAreOperatorsOnRequest() throws {
+  @Test func convolutionsAreViewedAsOperatorsOnRequest() throws {
     let depthwise = try report { $0.convolutionGrid = .init(width: 4, height: 2) }
     let channels = try #require(depthwise.layers.first { $0.name == "conv.weight" })
     #expect(
       channels.view
         == "circular convolution on 4x2, 2 groups, taken for depthwise as each kernel has one input "
         + "channel; --groups says otherwise")
-    // One tap a filter: each channel has its length at every frequency.
+    // With one tap per filter, each channel has its length at every frequency.
     #expect(abs(try #require(channels.conditionNumber) - 12) < 1e-12)
     let glob = try NameGlob("conv.*")
     let report = try report {
@@ -266,13 +267,13 @@ import Testing
     }
     let layer = try #require(report.layers.first { $0.name == "conv.weight" })
     #expect(layer.view == "circular convolution on 4x2")
-    // One tap a filter: every frequency has a column of the lengths 3 and ¼.
+    // With one tap per filter, every frequency has a column of the lengths 3 and ¼.
     #expect(abs(try #require(layer.sigmaMax) - (9.0625).squareRoot()) < 1e-12)
     #expect(abs(try #require(layer.conditionNumber) - 1) < 1e-12)
     #expect(report.layers.first { $0.name == "singular.weight" }?.view == nil)
   }
 
-  @Test func whatNeedsTooMuchMemoryIsSaid() throws {
+  @Test func layersBeyondMemoryLimitAreNoted() throws {
     let report = try report { $0.memoryLimit = 500 }
     let layer = try #require(report.layers.first { $0.name.hasSuffix("qkv.weight") })
     #expect(
@@ -281,7 +282,7 @@ import Testing
     #expect(report.layers.first { $0.name == "conv.weight" }?.conditionNumber == 12)
   }
 
-  @Test func statisticsOfEveryRealTensor() throws {
+  @Test func everyRealTensorHasStatistics() throws {
     let report = try report { _ in }
     let statistics = Dictionary(
       uniqueKeysWithValues: report.layers.map { ($0.name, $0.statistics) })
@@ -292,7 +293,7 @@ import Testing
     #expect(statistics["index"] == .some(nil))
   }
 
-  @Test func sortingShowsTheColumn() throws {
+  @Test func sortColumnIsShown() throws {
     let text = try report { $0.sortKey = .metric(.kurtosis) }.rendered(as: .text)
     #expect(text.contains("kurtosis"))
     #expect(!text.contains("left out at this width: kurtosis"))
@@ -310,7 +311,7 @@ import Testing
     #expect(try !report.rendered(as: .csv).contains("█"))
   }
 
-  @Test func modelsStandSideBySide() throws {
+  @Test func modelsAreComparedByLayer() throws {
     var other = try TensorArchive.varied()
     other.tensors["conv.weight"] = nil
     other.tensors["new.weight"] = try .diagonal([4, 1], rows: 2, columns: 2)
@@ -326,7 +327,7 @@ import Testing
     let text = try comparison.rendered(as: .text)
     #expect(text.contains("A is model.pth.") && text.contains("B is b.npz."))
     #expect(text.split(separator: "\n").allSatisfy { $0.count <= 100 })
-    // A limit is for the layers.
+    // The row limit applies to the layers only.
     let tables = comparison.document.limitingRows(to: 2).tables
     #expect(tables.map(\.rows.count) == [2, 8])
     #expect(tables.map(\.title) == ["Layers (the first 2 of 8)", "Models"])

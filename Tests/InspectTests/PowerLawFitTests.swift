@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 @Suite struct PowerLawFitTests {
-  /// One of `Tests/Fixtures/power_law.json`.
+  /// One entry of `Tests/Fixtures/power_law.json`.
   private struct Golden: Decodable {
     struct Fit: Decodable {
       let alpha: Double
@@ -16,14 +16,14 @@ import Testing
     let powerlaw: Fit
     let weightwatcher: Fit
 
-    /// The data of `generate_power_law.py`.
+    /// The data that `generate_power_law.py` uses.
     var data: [Double] {
       (0..<count).map { pow(Double($0 + 1), -exponent) * (1 + wobble * sin(3 * Double($0))) }
         .sorted()
     }
   }
 
-  @Test func agreesWithPowerlawAndWeightWatcher() throws {
+  @Test func fitMatchesPowerlawAndWeightWatcher() throws {
     let json = try Data(contentsOf: URL(filePath: PackageFolder.fixture("power_law.json")))
     let goldens = try JSONDecoder().decode([Golden].self, from: json)
     #expect(goldens.count == 4)
@@ -45,7 +45,7 @@ import Testing
     #expect(PowerLawFit(ascending: []) == nil)
   }
 
-  @Test func scaleChangesNothingButTheStart() throws {
+  @Test func scaleChangesOnlyStart() throws {
     let data = (1...60).map { 1 / Double(61 - $0) }
     let fit = try #require(PowerLawFit(ascending: data))
     let scaled = try #require(PowerLawFit(ascending: data.map { $0 * 1024 }))

@@ -25,7 +25,7 @@ import Testing
     return try DiffReport(.varied(), other, fileA: "a.pth", fileB: "b.npz")
   }
 
-  @Test func modelReportSurvivesJSON() throws {
+  @Test func modelReportRoundTripsAsJSON() throws {
     let report = try modelReport()
     let json = try report.rendered(as: .json)
     #expect(json.contains("\"conditionNumber\" : \"inf\""))
@@ -34,7 +34,7 @@ import Testing
     #expect(try ReportJSON.decode(ModelReport.self, from: json) == report)
   }
 
-  @Test func diffReportSurvivesJSON() throws {
+  @Test func diffReportRoundTripsAsJSON() throws {
     let report = try diffReport()
     let json = try report.rendered(as: .json)
     #expect(json.contains("\"signalToNoise\" : \"inf\""))
@@ -76,7 +76,7 @@ import Testing
     }
   }
 
-  @Test func hostileNameInHTML() throws {
+  @Test func hostileNameIsEscapedInHTML() throws {
     let html = try modelReport().rendered(as: .html)
     #expect(
       html.contains(
@@ -84,7 +84,7 @@ import Testing
       ))
   }
 
-  @Test func csvHasOneRowALayer() throws {
+  @Test func csvHasOneRowPerLayer() throws {
     let report = try modelReport()
     let lines = try report.rendered(as: .csv).split(separator: "\r\n")
     #expect(lines.count == report.layers.count + 1)
@@ -98,7 +98,7 @@ import Testing
     #expect(lines[4].hasPrefix("conv.weight,,1,2x1x1x3,2,3,6,12.0,,3.0,0.25,1.00694444"))
   }
 
-  @Test func textOfRealReportsFits() throws {
+  @Test func textReportsFitHundredColumns() throws {
     for report in [try modelReport() as any DocumentedReport, try diffReport()] {
       let lines = try report.rendered(as: .text).split(separator: "\n")
       #expect(lines.allSatisfy { $0.count <= 100 })

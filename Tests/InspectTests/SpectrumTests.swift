@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct SpectrumTests {
   /// Goldens: NumPy's `svd`, `linalg.cond`, `linalg.norm`, and the formulas in the documentation.
-  @Test func agreesWithNumPy() throws {
+  @Test func spectrumMatchesNumPy() throws {
     let values = (0..<15).map { index in
       let (i, j) = (index / 5, index % 5)
       return Double((i * 37 + j * 101 + i * j * 13) % 97) / 97 - 0.5
@@ -18,7 +18,7 @@ import Testing
     #expect(spectrum.numericalRank == 3)
   }
 
-  @Test func zeroMatrix() throws {
+  @Test func zeroMatrixHasInfiniteCondition() throws {
     let zero = Matrix(rows: 2, columns: 3, values: .init(repeating: 0, count: 6))
     let spectrum = try Spectrum(of: zero)
     #expect(spectrum.conditionNumber == .infinity)
@@ -29,7 +29,7 @@ import Testing
   }
 
   @Test(arguments: [(1, 5), (5, 1)])
-  func singleRowOrColumn(_ rows: Int, _ columns: Int) throws {
+  func singleRowOrColumnHasConditionOne(_ rows: Int, _ columns: Int) throws {
     let spectrum = try Spectrum(of: Matrix(rows: rows, columns: columns, values: [3, 0, 4, 0, 0]))
     #expect(spectrum.singularValues.count == 1)
     #expect(abs(spectrum.sigmaMax - 5) < 1e-14)
@@ -57,7 +57,7 @@ import Testing
     ([100, 1, 1, 1], 2, 0), ([1e9, 1, 1, 1], 2, 1), ([1e9, 1e9], 2, 0), ([1e9, 1e9], 1, 0),
     ([2e9, 4e8, 4e8], 2, 1), ([5e9, 4e9, 1e8], 2, 0), ([8e9, 7e8, 1e8], 2, 2), ([], 2, 0),
   ])
-  func giantsAreComputedAlone(_ costs: [Double], _ threads: Int, _ count: Int) {
+  func largestMatricesAreComputedAlone(_ costs: [Double], _ threads: Int, _ count: Int) {
     #expect(ModelReport.leadingGiants(costs, threads: threads) == count)
   }
 }

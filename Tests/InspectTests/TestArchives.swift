@@ -3,19 +3,19 @@ import OrderedCollections
 import Storage
 
 extension Tensor {
-  /// A float32 tensor of the given numbers.
+  /// Returns a float32 tensor of the given numbers.
   static func float32(_ shape: Shape, _ values: [Float]) throws -> Tensor {
     try Tensor(elementType: .float32, shape: shape, bytes: SharedBytes(elementsOf: values))
   }
 
-  /// A tensor of `elementType` whose elements are those of `values`, bit for bit.
+  /// Returns a tensor of `elementType` whose elements are those of `values`, bit for bit.
   static func of<Element: BitwiseCopyable>(
     _ elementType: ElementType, _ shape: Shape, _ values: [Element]
   ) throws -> Tensor {
     try Tensor(elementType: elementType, shape: shape, bytes: SharedBytes(elementsOf: values))
   }
 
-  /// A float32 matrix with `diagonal` on its main diagonal and zeros elsewhere.
+  /// Returns a float32 matrix with `diagonal` on its main diagonal and zeros elsewhere.
   static func diagonal(_ diagonal: [Float], rows: Int, columns: Int) throws -> Tensor {
     var values = [Float](repeating: 0, count: rows * columns)
     for (index, value) in diagonal.enumerated() { values[index * columns + index] = value }
@@ -31,11 +31,11 @@ extension TensorArchive {
     self.init(tensors: OrderedDictionary(uniqueKeysWithValues: tensors.map { ($0, $1) }))
   }
 
-  /// A name as an attacker would choose it.
+  /// A name that an attacker would choose.
   static let hostileName =
     "<img src=x onerror=alert(1)>|`\"a\",\u{1B}[31m\n\u{202E}'&[x](javascript:1)*_"
 
-  /// One tensor of each kind that a report treats in its own way.
+  /// Returns an archive with one tensor of each kind that a report treats in its own way.
   static func varied() throws -> TensorArchive {
     TensorArchive([
       "layers.0.residual_group.blocks.0.attn.qkv.weight": try .diagonal(

@@ -67,7 +67,7 @@ import Testing
         """)
   }
 
-  @Test func showsWhatCouldNotBeRead() throws {
+  @Test func showsUnreadEntries() throws {
     var archive = TensorArchive(tensors: ["w": try tensor([1])])
     archive.unread = [UnreadEntry(name: "d", kind: "<M8[D]", reason: "dates")]
     let flat = TreeReport(archive: archive, file: "a.npz")
@@ -90,7 +90,7 @@ import Testing
     }
   }
 
-  @Test func depthCutsAndCounts() throws {
+  @Test func depthLimitSummarizesSubtrees() throws {
     let report = TreeReport(archive: try nested(), file: "model.pth", depth: 1)
     #expect(
       try report.rendered(as: .text) == """
@@ -128,12 +128,12 @@ import Testing
 
         """)
     #expect(report.root.tensorCount == 7)
-    // A tensor that has names below it counts them as well.
+    // A tensor with names below it counts them as well.
     #expect(report.root.children?[0].tensorCount == 3)
   }
 
   /// Neither a name of thousands of dots nor one of many parts may exhaust the stack.
-  @Test func aNameOfDotsIsNotDeep() throws {
+  @Test func dottedNameDoesNotExhaustStack() throws {
     let name = String(repeating: "a.", count: 20_000)
     let report = TreeReport(
       archive: TensorArchive(tensors: [name: try tensor([1])]), file: "deep")
@@ -151,8 +151,8 @@ import Testing
     for format in ReportFormat.allCases { _ = try report.rendered(as: format) }
   }
 
-  /// "é" as one scalar and as two are equal strings, and different names.
-  @Test func keepsBothSpellings() throws {
+  /// "é" as one scalar and as two are equal strings but different names.
+  @Test func keepsBothUnicodeSpellings() throws {
     var archive = TensorArchive()
     archive.tensors["\u{E9}.a"] = try tensor([1])
     archive.tensors["e\u{301}.b"] = try tensor([1])
@@ -160,7 +160,7 @@ import Testing
     #expect(keys == [Array("\u{E9}".utf8), Array("e\u{301}".utf8)])
   }
 
-  @Test func everyLeafIsThereOnce() throws {
+  @Test func everyLeafOccursOnce() throws {
     for subject in FormatSubject.all {
       let archive = try subject.sampleArchive()
       func names(_ node: TreeNode) -> [String] {
@@ -178,7 +178,7 @@ import Testing
     #expect(!json.contains("\u{1B}"))
   }
 
-  @Test func limitsLines() throws {
+  @Test func limitsTextLines() throws {
     let text = try TreeReport(archive: try nested(), file: "m").rendered(as: .text, rowLimit: 2)
     #expect(text.hasSuffix("… 12 more lines\n"))
     let table = try TreeReport(archive: try nested(), file: "m").rendered(as: .csv)

@@ -12,7 +12,7 @@ import Testing
     try .float32([2, 4], [0, 0.25, 0.5, 1, 2, -3, 0.125, 7])
   }
 
-  /// A file with one tensor at 2 bits and one that is kept.
+  /// Returns the examination of a file with one tensor at 2 bits and one that is kept.
   private func examination(
     lower: Float = 0, scale: Float = 0.5, changing change: (inout [UInt8]) -> Void = { _ in }
   ) throws -> PackedExamination {
@@ -49,7 +49,7 @@ import Testing
       threads: 2)
   }
 
-  @Test func clippedValuesAreWithinTheirStep() throws {
+  @Test func clippedValuesAreNotStray() throws {
     let reference = TensorArchive(["w": try Self.weight(), "b": try .float32([2], [1, 2])])
     let report = try report(examination(), reference: reference)
     #expect(report.isPassed && report.verdict == "passed")
@@ -58,7 +58,7 @@ import Testing
     #expect(layer.clippedShare == 3.0 / 8 && layer.isWithinStep)
   }
 
-  @Test func valuesFarFromTheReferenceAreNamed() throws {
+  @Test func strayTensorsAreNamed() throws {
     let other = TensorArchive([
       "w": try .float32([2, 4], [1.25, 0.25, 0.5, 1, 2, -3, 0.125, 7]),
       "b": try .float32([2], [1, 2]),
@@ -68,7 +68,7 @@ import Testing
     #expect(!report.isPassed && report.verdict == "FAILED: not true to the reference")
   }
 
-  @Test func conditionGate() throws {
+  @Test func conditionGateLimitsConditionNumber() throws {
     let whole = try examination()
     let outcome = try report(whole, gates: [.conditionNumber(maximum: 1e6)]).gates[0]
     let found = try #require(outcome.found)
@@ -78,8 +78,8 @@ import Testing
     #expect(strict.verdict.hasPrefix("FAILED: not met: condition number"))
   }
 
-  /// What was not measured is not met, and the report says why.
-  @Test func requirementsOnNothingAreNotMet() throws {
+  /// A requirement that was not measured is not met, and the report gives the reason.
+  @Test func unmeasuredRequirementsAreNotMet() throws {
     let packed = try packed(["b": .float32([2], [1, 2])])
     let reference = TensorArchive(["b": try .float32([2], [1, 2])])
     let found = try report(
@@ -103,14 +103,14 @@ import Testing
     #expect(try report(packed, gates: [.ratio(.tensors, minimum: 0)]).isPassed)
   }
 
-  @Test func aFileWithoutTensorsDoesNotPass() throws {
+  @Test func fileWithoutTensorsDoesNotPass() throws {
     let found = try report(packed([:]), reference: TensorArchive([:]))
     #expect(found.isWhole && !found.isPassed)
     #expect(
       found.verdict == "FAILED: the file holds no tensor, so there is nothing to verify")
   }
 
-  /// A file that keeps all of its tensors.
+  /// Returns the examination of a file that keeps all of its tensors.
   private func packed(_ tensors: KeyValuePairs<String, Tensor>) throws -> PackedExamination {
     try withTemporaryFolder { folder in
       let path = folder.appending("m.condi")
@@ -123,7 +123,7 @@ import Testing
     }
   }
 
-  @Test func aDamagedHeaderLeavesAReport() throws {
+  @Test func damagedHeaderIsReported() throws {
     let report = try report(
       examination { $0[$0.count - 5] ^= 1 }, gates: [.fileByteCount(maximum: 1 << 30)])
     #expect(report.summary == nil && !report.isWhole && !report.isPassed)

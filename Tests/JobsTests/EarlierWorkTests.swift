@@ -6,7 +6,7 @@ import Testing
 @testable import Jobs
 @testable import Storage
 
-/// What is beside an output from others, and partial files that lose their name.
+/// The work of others beside an output, and partial files that lose their name.
 @Suite struct EarlierWorkTests {
   private func plan(in folder: TemporaryFolder) throws -> ConversionPlan {
     let input = folder.appending("in.safetensors")
@@ -23,7 +23,7 @@ import Testing
     ).plan
   }
 
-  /// Several of one plan and one of another may begin at the same moment.
+  /// Several jobs of one plan and one of another may begin at the same moment.
   @Test func jobsSeeEveryOtherPlan() throws {
     try withTemporaryFolder { folder in
       let plan = try plan(in: folder)
@@ -41,8 +41,8 @@ import Testing
     }
   }
 
-  /// What has no name any more is no copy of what is about to be deleted.
-  @Test func aPartialFileThatWasRemovedIsNotDurable() throws {
+  /// A file without a name is no copy of the source that is about to be deleted.
+  @Test func removedPartialFileIsNotDurable() throws {
     try withTemporaryFolder { folder in
       let output = try PartialFile(
         for: folder.appending("out"), replacesExisting: false, opening: .either)
@@ -52,7 +52,7 @@ import Testing
     }
   }
 
-  @Test func aJournalThatWasRemovedIsNotDurable() throws {
+  @Test func removedJournalIsNotDurable() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("out.journal")
       let journal = try ConversionJournal(beginningAt: path, with: .object([:]))

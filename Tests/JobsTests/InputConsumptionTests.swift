@@ -8,9 +8,9 @@ import Testing
 @testable import Jobs
 @testable import Storage
 
-/// In which order sources are used up, and how much room the output needs meanwhile.
+/// The order in which sources are consumed, and the room that the output needs meanwhile.
 @Suite struct InputConsumptionTests {
-  /// Five shards of eight tensors each, of which some are much larger than others.
+  /// Writes five shards of eight tensors each, some much larger than others.
   private func shardedModel(
     in folder: TemporaryFolder
   ) throws -> (index: String, shards: [String]) {
@@ -56,7 +56,7 @@ import Testing
 
   private func isThere(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
 
-  @Test func shardsAreUsedUpOneAfterAnother() throws {
+  @Test func shardsAreConsumedInOrder() throws {
     try withConsumption { conversion, consumption, shards in
       #expect(consumption.files == shards)
       let records = try consumption.order.map {
@@ -72,9 +72,9 @@ import Testing
     }
   }
 
-  /// However long a record takes: nobody touches the third shard while the first one is there.
+  /// No thread touches the third shard while the first one exists, however long a record takes.
   @Test(arguments: [1, 2, 4, 16])
-  func aShardIsGoneBeforeTheOneAfterTheNextIsTouched(_ threads: Int) throws {
+  func shardIsDeletedBeforeSecondNextIsTouched(_ threads: Int) throws {
     try withConsumption { conversion, consumption, shards in
       let order = consumption.order
       let prepared = Mutex<[String]>([])
@@ -87,8 +87,8 @@ import Testing
             #expect(!isThere(earlier), "shard \(shard) with \(earlier)")
           }
           #expect(isThere(shards[shard]))
-          // The first of each shard takes the longest, which gives others more time to come too
-          // early; whoever does so is found at any rate.
+          // The first record of each shard takes the longest, which gives other threads more time
+          // to come too early; any that does is detected.
           usleep(position % 8 == 0 ? 30_000 : 500)
         }
       }
@@ -99,10 +99,10 @@ import Testing
 
   private struct Failure: Error {}
 
-  @Test func aFailureEndsThoseThatWait() throws {
+  @Test func failureCancelsWaitingThreads() throws {
     try withConsumption { conversion, consumption, shards in
       let order = consumption.order
-      // Of the third shard, whose turn does not come while the first one is there.
+      // These records are of the third shard, which has to wait while the first one exists.
       let late = try order.filter { try shard(of: conversion.file.records[$0]) == 2 }.prefix(3)
       let waiting = Mutex<[Int32]>([])
       let errors = Mutex<[any Error]>([])
@@ -137,8 +137,8 @@ import Testing
     }
   }
 
-  /// Of a disk that fails, the first who makes bytes durable hears of all that was lost.
-  @Test func afterAFailureNothingMoreIsDeleted() throws {
+  /// When a disk fails, only the first thread that makes bytes durable learns that some were lost.
+  @Test func failureStopsFurtherDeletion() throws {
     try withConsumption { conversion, consumption, shards in
       let records = conversion.file.records.indices
       let first = try records.filter { try shard(of: conversion.file.records[$0]) == 0 }
@@ -153,25 +153,25 @@ import Testing
     }
   }
 
-  @Test func theRoomIsThatOfTwoShards() throws {
+  @Test func requiredRoomIsThatOfTwoShards() throws {
     try withConsumption { conversion, consumption, shards in
       let records = conversion.file.records
       var byteCounts = [Int](repeating: 0, count: 5)
       for record in records { byteCounts[try shard(of: record)] += record.byteCount }
-      // A shard that is deleted gives back what its tensors took.
+      // A deleted shard frees what its tensors took.
       let growth = consumption.largestGrowth(done: []) { path in
         shards.firstIndex(of: path).map { byteCounts[$0] } ?? 0
       }
       #expect(growth == zip(byteCounts, byteCounts.dropFirst()).map(+).max())
-      // On another disk nothing is given back.
+      // Nothing is freed if the shards are on another disk.
       let whole = records.reduce(0) { $0 + $1.byteCount }
       #expect(consumption.largestGrowth(done: []) { _ in 0 } == whole)
-      // What is in its place already needs no room.
+      // A record that is already in place needs no room.
       let largest = try #require(
         records.indices.max { records[$0].byteCount < records[$1].byteCount })
       #expect(
         consumption.largestGrowth(done: [largest]) { _ in 0 } == whole - records[largest].byteCount)
-      // Nor does anything where a file is used up already: it gives room for the two after it.
+      // A file that is already consumed has made room for the two after it.
       let first = try records.indices.filter { try shard(of: records[$0]) == 0 }
       let next = consumption.largestGrowth(done: Set(first)) { $0 == shards[0] ? whole : 0 }
       #expect(next == 0)

@@ -4,12 +4,12 @@ import Testing
 
 @Suite struct JobNumberTests {
   @Test(arguments: ["1/1", "3/16", "1000000/1000000"])
-  func readsWhatItWrites(_ text: String) {
+  func descriptionParsesBack(_ text: String) {
     #expect(JobNumber(text)?.description == text)
   }
 
   @Test(arguments: ["", "1", "0/4", "5/4", "1/0", "a/b", "1/2/3", "-1/3", "1/1000001", " 1/2"])
-  func refusesNonsense(_ text: String) {
+  func refusesInvalidNumbers(_ text: String) {
     #expect(JobNumber(text) == nil)
   }
 
@@ -31,7 +31,7 @@ import Testing
       (["SLURM_PROCID": "0", "SLURM_NTASKS": "8"], "1/8"),
       (["OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4", "SLURM_PROCID": "0"], "4/4"),
       (["PMI_RANK": "1", "PMI_SIZE": "2"], "2/2"),
-      // Three tasks of an array, two ranks each.
+      // Three array tasks with two ranks each.
       (
         [
           "SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_COUNT": "3",
@@ -39,7 +39,7 @@ import Testing
         ], "4/6"
       ),
       (["PMI_RANK": "2", "PMI_SIZE": "2"], nil),
-      // Tasks that run again, by themselves or some of them.
+      // Array tasks that run again, alone or with some of the others.
       (
         [
           "SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_MIN": "2", "SLURM_ARRAY_TASK_MAX": "2",
@@ -56,7 +56,7 @@ import Testing
       (["SLURM_PROCID": "1"], nil),
       (["OMPI_COMM_WORLD_RANK": "x", "OMPI_COMM_WORLD_SIZE": "4"], nil),
     ] as [([String: String], String?)])
-  func theEnvironmentSaysTheJob(_ environment: [String: String], _ expected: String?) {
+  func environmentDeterminesJob(_ environment: [String: String], _ expected: String?) {
     #expect(JobNumber(environment: environment)?.description == expected)
   }
 }

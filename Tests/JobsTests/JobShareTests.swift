@@ -4,7 +4,7 @@ import Testing
 @testable import Jobs
 @testable import Storage
 
-/// A file of records that nobody makes.
+/// Returns a file of records that have sizes but no content.
 private func file(ofSizes sizes: [Int]) -> PlannedFile<Never> {
   var end = 0
   let records = sizes.enumerated().map { index, size in
@@ -18,7 +18,7 @@ private func file(ofSizes sizes: [Int]) -> PlannedFile<Never> {
 
 @Suite struct JobShareTests {
   @Test(arguments: [1, 2, 3, 7, 100])
-  func sharesAreAllAndNoneTwice(_ count: Int) throws {
+  func sharesCoverEveryRecordOnce(_ count: Int) throws {
     var random = SplitMix(seed: UInt64(count))
     let sizes = (0..<50).map { _ in Int.random(in: 0...1_000_000, using: &random) }
     let file = file(ofSizes: sizes)

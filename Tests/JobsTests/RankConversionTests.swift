@@ -8,7 +8,7 @@ import Transform
 @testable import Jobs
 @testable import Storage
 
-/// Conversions that ranks make together: here threads; `Tests/MPI` has processes.
+/// Conversions that several ranks share, here threads; `Tests/MPI` has processes.
 @Suite struct RankConversionTests {
   private func model(in folder: TemporaryFolder) throws -> String {
     var random = SplitMix(seed: 11)
@@ -48,7 +48,7 @@ import Transform
         recipe: recipe), packing: archive, root: nil, with: packer)
   }
 
-  /// Runs a conversion on so many ranks; what rank 0 returns.
+  /// Runs a conversion on `count` ranks and returns the outcome of rank 0.
   private func run(
     _ count: Int, from input: String, to output: String, bits: Int?, keepsJournal: Bool
   ) throws -> ConversionOutcome {
@@ -89,8 +89,8 @@ import Transform
     }
   }
 
-  /// What ranks noted before they ended is not made again, whoever goes on.
-  @Test func journalsOfRanksCount() throws {
+  /// Records that ranks journaled before they ended are not made again, whichever ranks resume.
+  @Test func journalsOfAllRanksAreResumed() throws {
     try withTemporaryFolder { folder in
       let input = try model(in: folder)
       let output = folder.appending("out")
@@ -98,7 +98,7 @@ import Transform
       let whole = try bytes(output)
       try FileManager.default.removeItem(atPath: output)
 
-      // Three ranks that were ended after 5, 7 and 9 records.
+      // Three ranks ended after 5, 7 and 9 records.
       let conversion = try conversion(of: input, to: output, bits: 2)
       try whole.write(to: URL(filePath: PartialFile.path(of: output)))
       let records = conversion.file.records
@@ -120,7 +120,7 @@ import Transform
         try Data("\(lines.joined(separator: "\n"))\n{\"reco".utf8)
           .write(to: URL(filePath: output + suffix))
       }
-      // A journal of another plan says nothing of this one.
+      // A journal of another plan is ignored.
       try Data("{\"plan\":\"0\"}\n\(line(30))\n".utf8)
         .write(to: URL(filePath: "\(output).journal-rank-9"))
 

@@ -5,7 +5,7 @@ import Testing
 @testable import Ranks
 
 @Suite struct RankGroupTests {
-  /// What reports are made of, with numbers that JSON has not.
+  /// An item like those of reports, with numbers that JSON lacks.
   private struct Item: Codable, Equatable, Sendable {
     var name: String
     var numbers: [Double]
@@ -36,7 +36,7 @@ import Testing
     }
   }
 
-  @Test func nothingIsDoneTwice() throws {
+  @Test func everyIndexIsMappedOnce() throws {
     let calls = Mutex([Int](repeating: 0, count: 100))
     let outcomes = ThreadRanks.run(4) { ranks in
       for _ in 0..<3 {
@@ -50,7 +50,7 @@ import Testing
     #expect(calls.withLock { $0 } == [Int](repeating: 3, count: 100))
   }
 
-  /// A bar that counts what others do would else stop early, or run over.
+  /// A progress bar, which also counts the work of others, would otherwise stop early or overrun.
   @Test(arguments: [1, 3], [1, 4])
   func progressShowsEachIndexOnce(_ count: Int, _ threads: Int) throws {
     let outcomes = ThreadRanks.run(count) { ranks in
@@ -58,7 +58,7 @@ import Testing
       _ = try ranks.map(
         count: 60, threads: threads, progress: { index in shown.withLock { $0.append(index) } }
       ) { index in
-        // Mixes up the order in which indices are done; any order must show each of them once.
+        // Shuffles the order in which indices are done; any order must show each of them once.
         usleep(UInt32(index * 7 % 5) * 50)
         return index
       }
@@ -67,7 +67,7 @@ import Testing
     for outcome in outcomes { #expect(try outcome.get() == Array(0..<60)) }
   }
 
-  @Test func eachRankConcludesBeforeAnybodyKnows() throws {
+  @Test func everyRankConcludesBeforeResultsAreReturned() throws {
     let concluded = Mutex(0)
     let outcomes = ThreadRanks.run(3) { ranks in
       _ = try ranks.map(count: 9, threads: 1, concluding: { concluded.withLock { $0 += 1 } }) { $0 }
@@ -80,7 +80,7 @@ import Testing
     var index: Int
   }
 
-  @Test func anErrorIsThrownWhereItOccurs() throws {
+  @Test func errorIsThrownOnRankWhereItOccurs() throws {
     let group = RankGroup.alone
     #expect(throws: Failure(index: 3)) {
       try group.map(count: 9, threads: 2) { index in
@@ -97,7 +97,7 @@ import Testing
     #expect(throws: Failure(index: 3)) { try outcome[0].get() }
   }
 
-  @Test func rankZeroSaysItToAll() throws {
+  @Test func rootBroadcastsToAllRanks() throws {
     let outcomes = ThreadRanks.run(3) { ranks in
       let said: Item = try ranks.broadcast(ranks.isRoot ? Self.item(7) : nil)
       return (said, ranks.isRoot, ranks.isShared)
@@ -112,14 +112,14 @@ import Testing
     #expect(!RankGroup.alone.isShared)
   }
 
-  @Test func withoutALauncherAProcessIsAlone() throws {
+  @Test func processWithoutLauncherIsAlone() throws {
     let group = try RankGroup.launched(environment: ["PATH": "/bin"])
     #expect(group.count == 1)
     #expect(group.isRoot)
   }
 
   @Test(arguments: ["/missing/libcondi-mpi.so", "/dev/null"])
-  func aLibraryThatCannotBeLoadedIsAnError(_ path: String) throws {
+  func unloadableMPILibraryIsAnError(_ path: String) throws {
     let environment = ["PMIX_RANK": "0", "CONDI_MPI_LIBRARY": path]
     let error = #expect(throws: MPILink.LoadingError.self) {
       try RankGroup.launched(environment: environment)

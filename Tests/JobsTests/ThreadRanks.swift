@@ -3,7 +3,7 @@ import Synchronization
 
 @testable import Ranks
 
-/// Ranks that are threads of one process, for what ranks do together without MPI.
+/// Ranks that are threads of one process, for tests of their cooperation without MPI.
 struct ThreadRanks: RankLink {
   let rank: Int
   private let hub: Hub
@@ -27,7 +27,7 @@ struct ThreadRanks: RankLink {
       state = Mutex(State(slots: Array(repeating: [], count: count)))
     }
 
-    /// Returns when all ranks are here.
+    /// Waits until all ranks have arrived.
     func meet() {
       let meeting = state.withLock { state in
         defer {
@@ -40,7 +40,7 @@ struct ThreadRanks: RankLink {
     }
   }
 
-  /// Runs `body` at every rank and returns what each made of it.
+  /// Runs `body` on every rank and returns the result of each.
   static func run<Value: Sendable>(
     _ count: Int, _ body: @escaping @Sendable (RankGroup) throws -> Value
   ) -> [Result<Value, any Error>] {
@@ -49,7 +49,7 @@ struct ThreadRanks: RankLink {
     let group = DispatchGroup()
     for rank in 0..<count {
       group.enter()
-      // Not a queue's: all of them must run at once.
+      // A queue's threads do not suffice: all ranks must run at once.
       Thread.detachNewThread {
         let result = Result { try body(RankGroup(ThreadRanks(rank: rank, hub: hub))) }
         results.withLock { $0[rank] = result }

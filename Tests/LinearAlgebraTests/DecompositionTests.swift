@@ -2,7 +2,7 @@ import Testing
 
 @testable import LinearAlgebra
 
-/// Decompositions and products against plain loops over their definitions.
+/// Decompositions and products, compared with plain loops over their definitions.
 @Suite struct DecompositionTests {
   private static let shapes = [(1, 1), (1, 7), (7, 1), (5, 3), (3, 5), (12, 12), (40, 17)]
 
@@ -16,7 +16,7 @@ import Testing
     }
   }
 
-  @Test(arguments: shapes) func productsAreThoseOfPlainLoops(_ shape: (Int, Int)) {
+  @Test(arguments: shapes) func productsMatchPlainLoops(_ shape: (Int, Int)) {
     let left = Matrix.pattern(rows: shape.0, columns: shape.1)
     let right = Matrix.pattern(rows: shape.1, columns: 4)
     let expected = naiveProduct(left, right)
@@ -29,7 +29,7 @@ import Testing
     #expect(left.multiplied(by: vector) == column.values)
   }
 
-  @Test(arguments: shapes) func decompositionsGiveTheMatrixBack(_ shape: (Int, Int)) throws {
+  @Test(arguments: shapes) func decompositionsReconstructMatrix(_ shape: (Int, Int)) throws {
     let matrix = Matrix.pattern(rows: shape.0, columns: shape.1)
     let decomposition = try SingularValueDecomposition(of: matrix)
     let count = min(shape.0, shape.1)
@@ -61,7 +61,7 @@ import Testing
     }
   }
 
-  @Test func elementsThatAreNotFiniteAreNamed() {
+  @Test func nonFiniteElementsAreNamed() {
     var matrix = Matrix.pattern(rows: 3, columns: 3)
     matrix[1, 2] = .nan
     let error = LAPACKError.nonFiniteElement(row: 1, column: 2, value: "nan")
@@ -76,7 +76,7 @@ import Testing
     return matrix.multiplied(by: matrix, otherSide: .transposed).addingToDiagonal(0.5)
   }
 
-  @Test(arguments: [1, 2, 9, 33]) func factorsSolveAndInvert(_ count: Int) throws {
+  @Test(arguments: [1, 2, 9, 33]) func choleskyFactorsSolveAndInvert(_ count: Int) throws {
     let matrix = definite(count)
     let factor = try Cholesky(of: matrix)
     let lower = factor.lower
@@ -92,7 +92,7 @@ import Testing
     #expect(difference(solution.multiplied(by: matrix), right) < 1e-11)
   }
 
-  @Test func matricesThatAreNotDefiniteAreRefused() {
+  @Test func indefiniteMatricesAreRefused() {
     var matrix = Matrix(identity: 3)
     matrix[1, 1] = -1
     let indefinite = matrix
@@ -101,14 +101,14 @@ import Testing
     }
   }
 
-  @Test func eigenvaluesOfAKnownMatrix() throws {
+  @Test func eigenvaluesMatchKnownMatrix() throws {
     let matrix = Matrix(rows: 2, columns: 2, values: [2, 1, 1, 2])
     let values = try SymmetricEigenvalues(of: matrix).values
     #expect(zip(values, [1, 3]).allSatisfy { abs($0 - $1) < 1e-14 })
     #expect(try SymmetricEigenvalues(of: Matrix(zerosOfRows: 0, columns: 0)).values.isEmpty)
   }
 
-  @Test func sumsOfProductsGrow() {
+  @Test func productsAccumulate() {
     let rows = Matrix.pattern(rows: 11, columns: 5)
     let others = Matrix.pattern(rows: 11, columns: 3)
     var square = Matrix(identity: 5)
@@ -122,7 +122,7 @@ import Testing
     #expect(difference(mixed, naiveProduct(rows.transposed, others)) < 1e-13)
   }
 
-  @Test func energyIsTheExpectedSquare() {
+  @Test func energyMatchesSumOfSquaredOutputs() {
     let matrix = Matrix.pattern(rows: 4, columns: 3)
     let samples = Matrix.pattern(rows: 50, columns: 3)
     let moment = naiveProduct(samples.transposed, samples)

@@ -1,7 +1,7 @@
 import Imaging
 import LinearAlgebra
 
-/// A small seeded generator (SplitMix64), so that tests are the same in every run.
+/// A small seeded generator (SplitMix64), which makes tests the same in every run.
 struct SeededGenerator: RandomNumberGenerator {
   private var state: UInt64
 
@@ -17,7 +17,7 @@ struct SeededGenerator: RandomNumberGenerator {
 }
 
 extension Matrix {
-  /// The pattern that the NumPy goldens are made of: `((37i + 101j + 13ij) mod 97) / 97 − ½`.
+  /// Returns the pattern of the NumPy goldens: `((37i + 101j + 13ij) mod 97) / 97 − ½`.
   static func pattern(rows: Int, columns: Int) -> Matrix {
     filled(rows, columns) { i, j in Double((i * 37 + j * 101 + i * j * 13) % 97) / 97 - 0.5 }
   }
@@ -28,7 +28,8 @@ extension Matrix {
       values: (0..<rows * columns).map { element($0 / columns, $0 % columns) })
   }
 
-  /// U · diag(`values`) · Vᵀ with seeded orthogonal U and V, products of Householder reflections.
+  /// Returns U · diag(`values`) · Vᵀ with seeded orthogonal U and V, products of Householder
+  /// reflections.
   static func withSingularValues(
     _ values: [Double], rows: Int, columns: Int, seed: UInt64
   ) -> Matrix {
@@ -43,7 +44,7 @@ extension Matrix {
     return matrix
   }
 
-  /// A ← (I − 2vvᵀ) A for a random unit vector v.
+  /// Replaces A by (I − 2vvᵀ) A for a random unit vector v.
   private mutating func reflectColumns(_ generator: inout SeededGenerator) {
     var vector = (0..<rows).map { _ in Double.random(in: -1...1, using: &generator) }
     let norm = vector.reduce(0) { $0 + $1 * $1 }.squareRoot()
@@ -58,7 +59,7 @@ extension Matrix {
   }
 }
 
-/// The largest |computed − expected| / expected over the expected values above `floor · σ_max`.
+/// Returns the largest |computed − expected| / expected over expected values above `floor · σ_max`.
 func largestRelativeError(_ computed: [Double], _ expected: [Double], floor: Double) -> Double {
   zip(computed, expected).filter { $1 >= floor * expected[0] }
     .map { abs($0 - $1) / $1 }.max() ?? 0

@@ -3,7 +3,7 @@ import Testing
 
 @Suite struct MatrixTests {
   @Test(arguments: [(0, 4), (1, 5), (33, 65), (64, 3)])
-  func transposingTwiceIsTheSame(_ rows: Int, _ columns: Int) {
+  func transposingTwiceGivesSameMatrix(_ rows: Int, _ columns: Int) {
     let matrix = Matrix.pattern(rows: rows, columns: columns)
     let transposed = matrix.transposed
     #expect(transposed.rows == columns && transposed.columns == rows)
@@ -13,7 +13,7 @@ import Testing
     }
   }
 
-  @Test func someRows() {
+  @Test func rowRangesAreExtracted() {
     let matrix = Matrix(rows: 3, columns: 2, values: [1, 2, 3, 4, 5, 6])
     #expect(matrix.rows(1..<3) == Matrix(rows: 2, columns: 2, values: [3, 4, 5, 6]))
     #expect(matrix.rows(1..<1) == Matrix(rows: 0, columns: 2, values: []))

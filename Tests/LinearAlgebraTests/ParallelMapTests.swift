@@ -7,7 +7,7 @@ import Testing
   }
 
   @Test(arguments: [1, 2, 3, 16])
-  func resultsComeByIndex(_ threads: Int) throws {
+  func resultsAreInIndexOrder(_ threads: Int) throws {
     #expect(try parallelMap(count: 100, threads: threads) { $0 * $0 } == (0..<100).map { $0 * $0 })
     #expect(try parallelMap(count: 0, threads: threads) { $0 } == [])
   }

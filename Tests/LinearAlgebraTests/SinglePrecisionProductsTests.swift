@@ -2,17 +2,17 @@ import LinearAlgebra
 import Testing
 
 @Suite struct SinglePrecisionProductsTests {
-  /// Small whole numbers, so that sums are exact in any order.
+  /// Returns small integers, whose sums are exact in any order.
   private func values(_ count: Int, _ seed: Int) -> [Float] {
     (0..<count).map { Float(($0 * 7 + seed * 5) % 11 - 5) }
   }
 
   @Test(arguments: [(1, 1, 1), (2, 3, 4), (17, 5, 33), (3, 4, 0), (0, 3, 2), (3, 0, 2)])
-  func multiplies(rows: Int, columns: Int, inner: Int) {
+  func productsMatchPlainLoops(rows: Int, columns: Int, inner: Int) {
     for (isLeftTransposed, isRightTransposed, isAdding) in [
       (false, false, false), (true, false, true), (false, true, true), (true, true, false),
     ] {
-      // Two elements between rows that belong to nobody.
+      // Two unused elements separate the rows.
       let aStride = (isLeftTransposed ? rows : inner) + 2
       let bStride = (isRightTransposed ? inner : columns) + 2
       let stride = columns + 2

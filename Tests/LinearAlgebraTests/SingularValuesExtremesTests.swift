@@ -8,7 +8,7 @@ import Testing
   }
 
   @Test(arguments: [(7, 5), (5, 7), (3, 1500), (40, 1), (1, 40)])
-  func gramMatrixIsTheProduct(_ rows: Int, _ columns: Int) throws {
+  func gramMatrixMatchesProduct(_ rows: Int, _ columns: Int) throws {
     let matrix = Matrix.pattern(rows: rows, columns: columns)
     let gram = try gram(of: matrix)
     let vector = (0..<gram.count).map { Double($0 % 5) - 1.5 }
@@ -26,7 +26,7 @@ import Testing
   }
 
   @Test(arguments: [1, 2, 70, 150])
-  func reductionsAgree(_ count: Int) throws {
+  func oneAndTwoStageReductionsAgree(_ count: Int) throws {
     let spectrum = (0..<count).map { 1 / Double($0 + 1) }
     let gram = try gram(of: .withSingularValues(spectrum, rows: count, columns: count, seed: 8))
     let found = try gram.eigenvalues(inTwoStages: true)
@@ -38,8 +38,8 @@ import Testing
     }
   }
 
-  /// Sylvester's inertia at either side of the ends of a spectrum.
-  @Test func factorsExistUpToTheEnds() throws {
+  /// Checks Sylvester's inertia on either side of the ends of a spectrum.
+  @Test func factorsExistUpToEndsOfSpectrum() throws {
     let spectrum = (0..<100).map { 2 - Double($0) / 99 }
     let gram = try gram(of: .withSingularValues(spectrum, rows: 100, columns: 130, seed: 3))
     #expect(gram.factor(shift: 0.999) != nil)
@@ -48,7 +48,8 @@ import Testing
     #expect(gram.factor(shift: 3.999, sign: -1) == nil)
   }
 
-  /// κ in equal steps, in equal ratios, in a cluster at each end, in pairs, and one small value.
+  /// Returns spectra that span κ in equal steps, in equal ratios, in a cluster at each end, in
+  /// pairs, and with one small value.
   private func spectra(_ count: Int, condition: Double) -> [[Double]] {
     let ratio = exponential(condition, 1 / Double(count - 1))
     let even = (0..<count).map { 1 - (1 - 1 / condition) * Double($0) / Double(count - 1) }
@@ -64,9 +65,9 @@ import Testing
     ]
   }
 
-  /// What the iterations and the proofs let pass is right, whatever the spectrum.
+  /// Values that the iterations and the proofs accept are correct, whatever the spectrum.
   @Test(arguments: [(100, 100), (100, 160), (160, 100)], [1.01, 30, 1e3, 1e5, 1e7, 1e12])
-  func provenEndsAreTheEnds(_ size: (Int, Int), _ condition: Double) throws {
+  func provenExtremesMatchDecomposition(_ size: (Int, Int), _ condition: Double) throws {
     let count = min(size.0, size.1)
     for (seed, spectrum) in spectra(count, condition: condition).enumerated() {
       let matrix = Matrix.withSingularValues(
@@ -78,7 +79,7 @@ import Testing
     }
   }
 
-  /// Ordinary spectra must not be sent the slow way.
+  /// Ordinary spectra must not take the slow path.
   @Test(arguments: [30.0, 1e3, 2e4])
   func ordinarySpectraAreProven(_ condition: Double) throws {
     for (seed, spectrum) in spectra(100, condition: condition).enumerated() {
@@ -87,9 +88,10 @@ import Testing
     }
   }
 
-  /// Large enough for the iterations, on either side of what the Gram matrix can resolve.
+  /// The matrices are large enough for the iterations, on either side of what the Gram matrix can
+  /// resolve.
   @Test(arguments: [1e3, 1e5, 1e6, 1e12])
-  func largeMatricesAgreeWithTheDecomposition(_ condition: Double) throws {
+  func extremesOfLargeMatricesMatchSpectrum(_ condition: Double) throws {
     let spectrum = spectra(512, condition: condition)[1]
     let matrix = Matrix.withSingularValues(spectrum, rows: 512, columns: 530, seed: 1)
     let ends = try ExtremeSingularValues(of: matrix)
@@ -98,7 +100,7 @@ import Testing
     #expect(abs(ends.smallest - 1 / condition) <= bound)
   }
 
-  /// What cannot be resolved must not pass for a result.
+  /// A value that cannot be resolved must not pass for a result.
   @Test func rankDeficientMatricesAreDecomposed() throws {
     let spectrum = (0..<512).map { $0 < 300 ? 1.0 : 0 }
     let matrix = Matrix.withSingularValues(spectrum, rows: 512, columns: 512, seed: 9)
@@ -109,14 +111,14 @@ import Testing
   }
 
   @Test(arguments: [(1, 1), (2, 9), (9, 2), (120, 130), (512, 513)])
-  func zero(_ rows: Int, _ columns: Int) throws {
+  func zeroMatrixHasZeroExtremes(_ rows: Int, _ columns: Int) throws {
     let ends = try ExtremeSingularValues(of: Matrix(zerosOfRows: rows, columns: columns))
     #expect(ends.largest == 0)
     #expect(ends.smallest == 0)
   }
 
   @Test(arguments: [(110, 100), (513, 512)], [Double.nan, .infinity])
-  func nonFiniteElement(_ size: (Int, Int), _ value: Double) {
+  func nonFiniteElementIsRefused(_ size: (Int, Int), _ value: Double) {
     var matrix = Matrix.pattern(rows: size.0, columns: size.1)
     matrix[2, 3] = value
     #expect(throws: LAPACKError.nonFiniteElement(row: 2, column: 3, value: "\(value)")) {
@@ -125,7 +127,7 @@ import Testing
   }
 
   @Test(arguments: [0x1p-600, 0x1p-100, 0x1p100, 0x1p600])
-  func farFromOne(_ scale: Double) throws {
+  func extremesScaleWithMatrix(_ scale: Double) throws {
     let spectrum = spectra(100, condition: 50)[0]
     let matrix = Matrix.withSingularValues(spectrum, rows: 120, columns: 100, seed: 2)
     let scaled = Matrix.filled(120, 100) { matrix[$0, $1] * scale }
@@ -135,9 +137,9 @@ import Testing
     #expect(abs(ends.smallest / (expected.smallest * scale) - 1) < 1e-12)
   }
 
-  /// Threaded calls of BLAS at once, on threads that know nothing of each other, some of them beside
-  /// a region that asks for one thread.
-  @Test func sameFromManyThreadsAtOnce() async throws {
+  /// Makes threaded BLAS calls at once on threads that are unaware of each other, some of them
+  /// beside a region that requests one thread.
+  @Test func extremesAreSameOnConcurrentThreads() async throws {
     let spectrum = spectra(200, condition: 100)[0]
     let matrix = Matrix.withSingularValues(spectrum, rows: 200, columns: 300, seed: 6)
     let expected = try ExtremeSingularValues(of: matrix)
@@ -152,14 +154,14 @@ import Testing
       }
       for try await found in group {
         let ends = try #require(found)
-        // Iterated, beside all eigenvalues.
+        // The found ends are iterated; the expected ones come from all eigenvalues.
         #expect(abs(ends.largest / expected.largest - 1) < ExtremeSingularValues.relativeError)
         #expect(abs(ends.smallest / expected.smallest - 1) < ExtremeSingularValues.relativeError)
       }
     }
   }
 
-  /// `condition^(−t)` for t in 0…1, by repeated square roots.
+  /// Returns `condition^(−t)` for t in 0…1, by repeated square roots.
   private func exponential(_ condition: Double, _ t: Double) -> Double {
     var (result, factor, rest) = (1.0, condition, t)
     for _ in 0..<52 where rest > 0 {

@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct SingularValuesTests {
   @Test(arguments: SingularValues.Method.allCases)
-  func diagonal(_ method: SingularValues.Method) throws {
+  func diagonalMatrixHasMagnitudesOfDiagonal(_ method: SingularValues.Method) throws {
     let diagonal = [3.0, -7, 0.5, 2]
     let matrix = Matrix.filled(4, 6) { $0 == $1 ? diagonal[$0] : 0 }
     let values = try SingularValues(of: matrix, method: method).values
@@ -12,7 +12,7 @@ import Testing
   }
 
   /// Golden: `scipy.linalg.hilbert(6)`, `numpy.linalg.svd`.
-  @Test func hilbert() throws {
+  @Test func hilbertMatrixMatchesNumPy() throws {
     let golden = [
       1.6188998589243393, 0.2423608705752095, 0.01632152131987582, 0.0006157483541826447,
       1.2570757122632472e-05, 1.0827994844462713e-07,
@@ -28,18 +28,18 @@ import Testing
     (3, 5, [0.9951665199053916, 0.8053653122083716, 0.46204481139323317]),
     (5, 3, [0.9345864236338578, 0.7030210334569866, 0.3864469029487983]),
   ])
-  func pattern(_ rows: Int, _ columns: Int, _ golden: [Double]) throws {
+  func patternMatchesNumPy(_ rows: Int, _ columns: Int, _ golden: [Double]) throws {
     let matrix = Matrix.pattern(rows: rows, columns: columns)
     let values = try SingularValues(of: matrix).values
     #expect(largestRelativeError(values, golden, floor: 0) < 1e-14)
   }
 
-  /// Large enough for the Gram matrix. Goldens: `numpy.linalg.svd`.
+  /// The matrices are large enough for the Gram matrix. Goldens: `numpy.linalg.svd`.
   @Test(arguments: [
     (90, 130, 5.988181792738237, 3.02189645570138, 0.7633326572324632),
     (130, 90, 5.8665981612531635, 2.964923361383888, 0.7941696919502205),
   ])
-  func largerPattern(
+  func largerPatternMatchesNumPy(
     _ rows: Int, _ columns: Int, _ first: Double, _ middle: Double, _ last: Double
   ) throws {
     let values = try SingularValues(of: Matrix.pattern(rows: rows, columns: columns)).values
@@ -49,7 +49,7 @@ import Testing
   }
 
   @Test(arguments: [(20, 60), (60, 20), (80, 200), (200, 80)])
-  func transposingChangesNothing(_ rows: Int, _ columns: Int) throws {
+  func transposingKeepsSingularValues(_ rows: Int, _ columns: Int) throws {
     let matrix = Matrix.pattern(rows: rows, columns: columns)
     for method in SingularValues.Method.allCases {
       let values = try SingularValues(of: matrix, method: method).values
@@ -59,13 +59,13 @@ import Testing
   }
 
   @Test(arguments: [(1, 1), (1, 7), (7, 1), (3, 4), (4, 3), (70, 90)])
-  func zero(_ rows: Int, _ columns: Int) throws {
+  func zeroMatrixHasZeroSingularValues(_ rows: Int, _ columns: Int) throws {
     let values = try SingularValues(of: Matrix.filled(rows, columns) { _, _ in 0 }).values
     #expect(values == [Double](repeating: 0, count: min(rows, columns)))
   }
 
   @Test(arguments: [(0, 0), (0, 3), (3, 0)])
-  func empty(_ rows: Int, _ columns: Int) throws {
+  func emptyMatrixHasNoSingularValues(_ rows: Int, _ columns: Int) throws {
     #expect(try SingularValues(of: Matrix(rows: rows, columns: columns, values: [])).values == [])
   }
 
@@ -78,7 +78,7 @@ import Testing
   }
 
   @Test(arguments: [Double.nan, .infinity, -.infinity])
-  func nonFiniteElement(_ value: Double) throws {
+  func nonFiniteElementIsRefused(_ value: Double) throws {
     var matrix = Matrix.pattern(rows: 4, columns: 3)
     matrix[2, 1] = value
     #expect(throws: LAPACKError.nonFiniteElement(row: 2, column: 1, value: "\(value)")) {
@@ -86,7 +86,7 @@ import Testing
     }
   }
 
-  @Test func errorDescriptions() {
+  @Test func errorsDescribeElementOrRoutine() {
     #expect(
       "\(LAPACKError.nonFiniteElement(row: 2, column: 1, value: "nan"))"
         == "the element in row 2, column 1 is nan")
@@ -118,21 +118,21 @@ import Testing
     }
   }
 
-  /// The check must neither let inaccurate values pass nor send ordinary weights the slow way.
+  /// The check must neither accept inaccurate values nor send ordinary weights to the slow path.
   @Test(arguments: [(1e2, true), (1e4, true), (1e6, false), (1e15, false)])
-  func gramPathKnowsItsLimit(_ condition: Double, _ isAccepted: Bool) throws {
+  func gramPathRefusesInaccurateSpectra(_ condition: Double, _ isAccepted: Bool) throws {
     let spectrum = (0..<80).map { $0 == 79 ? 1 / condition : 1 }
     let matrix = Matrix.withSingularValues(spectrum, rows: 80, columns: 100, seed: 5)
     let values = try SingularValues.fromGram(of: matrix, largest: 1)
     #expect((values != nil) == isAccepted)
   }
 
-  /// κ^−t.
+  /// Returns κ^−t.
   private func exponential(_ condition: Double, _ t: Double) -> Double {
     var result = 1.0
     var factor = condition
     var rest = t
-    // Binary digits of t by repeated square roots: no need for Foundation's pow.
+    // The binary digits of t select repeated square roots, which avoids Foundation's pow.
     for _ in 0..<52 where rest > 0 {
       if rest >= 1 {
         result /= factor
@@ -145,7 +145,7 @@ import Testing
   }
 
   @Test(arguments: [1e-300, 1e-200, 1e200, 1e300])
-  func farFromOne(_ scale: Double) throws {
+  func singularValuesScaleWithMatrix(_ scale: Double) throws {
     let matrix = Matrix.pattern(rows: 90, columns: 100)
     let scaled = Matrix.filled(90, 100) { matrix[$0, $1] * scale }
     let expected = try SingularValues(of: matrix, method: .decomposition).values.map { $0 * scale }
@@ -155,7 +155,7 @@ import Testing
     }
   }
 
-  @Test func sameInsideParallelMap() throws {
+  @Test func singularValuesAreSameInsideParallelMap() throws {
     let matrices = (0..<6).map { Matrix.pattern(rows: 70 + $0, columns: 90) }
     let together = try parallelMap(count: 6, threads: 3) { index in
       try SingularValues(of: matrices[index]).values

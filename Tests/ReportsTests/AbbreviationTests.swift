@@ -12,13 +12,13 @@ import Testing
     (13, "…0…5…weight"),
     (8, "la…eight"),
   ])
-  func namesKeepTheirNumbers(_ limit: Int, _ expected: String) {
+  func abbreviatedNamesKeepNumbers(_ limit: Int, _ expected: String) {
     let name = "layers.0.residual_group.blocks.5.attn.qkv.weight"
     #expect(name.abbreviated(to: limit) == expected)
     #expect(expected.count <= limit)
   }
 
-  @Test func otherTextsLoseTheirMiddle() {
+  @Test func otherTextsLoseMiddle() {
     #expect("abcdefghijklmnop".abbreviated(to: 7) == "ab…mnop")
   }
 }

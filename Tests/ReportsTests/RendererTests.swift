@@ -38,7 +38,7 @@ import Testing
         ])
     ], notes: ["A note."])
 
-  @Test func text() {
+  @Test func textReportMatchesGolden() {
     #expect(
       TextRenderer(width: 100).render(Self.document) == """
         Report of a_b
@@ -60,7 +60,7 @@ import Testing
         """)
   }
 
-  @Test func csv() {
+  @Test func csvReportMatchesGolden() {
     #expect(
       CSVRenderer().render(Self.document)
         == "name,plain,byteCount,condition,changed,note\r\n"
@@ -69,7 +69,7 @@ import Testing
         + "x,1x1,1073741824,inf,1.0,a vector\r\n")
   }
 
-  @Test func markdown() {
+  @Test func markdownReportMatchesGolden() {
     #expect(
       MarkdownRenderer().render(Self.document) == """
         # Report of a_b
@@ -91,7 +91,7 @@ import Testing
         """)
   }
 
-  @Test func htmlRow() {
+  @Test func htmlRowsHaveValuesAndBars() {
     let html = HTMLRenderer().render(Self.document)
     #expect(html.contains("<title>Report of a_b</title>"))
     #expect(
@@ -104,7 +104,7 @@ import Testing
     #expect(html.contains("inf<i class=\"infinite\" style=\"width:100.0%\"></i>"))
   }
 
-  @Test func htmlLoadsNothing() {
+  @Test func htmlLoadsNoExternalResources() {
     let html = HTMLRenderer().render(Self.document)
     for forbidden in ["http:", "https:", "src=", "href=", "@import", "url("] {
       #expect(!html.contains(forbidden), "\(forbidden)")
@@ -114,7 +114,7 @@ import Testing
   }
 
   @Test(arguments: [40, 60, 80, 100, 160])
-  func textFitsTheWidth(_ width: Int) {
+  func textFitsWidth(_ width: Int) {
     var document = Self.document
     let long = String(repeating: "layers.0.", count: 20) + "weight"
     document.title = long
@@ -136,7 +136,7 @@ import Testing
     #expect(lines.contains { $0.contains("…") && $0.contains("weight") })
   }
 
-  @Test func columnsThatHaveNoRoomAreNamed() {
+  @Test func omittedColumnsAreNamed() {
     let name = String(repeating: "n", count: 38)
     let table = ReportTable(
       title: "T",
@@ -159,7 +159,7 @@ import Testing
         """)
   }
 
-  @Test func emptyTables() {
+  @Test func emptyTablesSayNone() {
     let document = ReportDocument(
       title: "R", summary: [], tables: [ReportTable(title: "T", columns: [], rows: [])])
     #expect(TextRenderer(width: 80).render(document) == "R\n\nT: none\n")
@@ -175,7 +175,7 @@ import Testing
       (.infinity, "inf"), (-.infinity, "-inf"), (.nan, "nan"),
       (.leastNonzeroMagnitude, "4.941e-324"),
     ] as [(Double, String)])
-  func realNumbers(_ value: Double, _ text: String) {
+  func realNumbersAreFormatted(_ value: Double, _ text: String) {
     #expect(ReportNumber.real(value) == text)
   }
 
@@ -183,7 +183,7 @@ import Testing
     (0, "0 B"), (1023, "1023 B"), (1024, "1.000 KiB"), (1_048_064, "0.9995 MiB"),
     (1_047_552, "1023 KiB"), (4_096_000_000, "3.815 GiB"), (Int.max, "8.000 EiB"),
   ])
-  func byteCounts(_ count: Int, _ text: String) {
+  func byteCountsAreFormatted(_ count: Int, _ text: String) {
     #expect(ReportNumber.bytes(count) == text)
   }
 
@@ -191,7 +191,7 @@ import Testing
     (0, "0"), (999, "999"), (1000, "1,000"), (-123_456, "-123,456"),
     (Int.min, "-9,223,372,036,854,775,808"),
   ])
-  func integers(_ value: Int, _ text: String) {
+  func integersAreFormatted(_ value: Int, _ text: String) {
     #expect(ReportNumber.integer(value) == text)
   }
 
@@ -199,7 +199,7 @@ import Testing
     arguments: [
       (0, "0%"), (1e-9, "<0.1%"), (0.5, "50.0%"), (0.9999, ">99.9%"), (1, "100%"),
     ] as [(Double, String)])
-  func shares(_ value: Double, _ text: String) {
+  func sharesAreFormatted(_ value: Double, _ text: String) {
     #expect(ReportNumber.share(value) == text)
   }
 }

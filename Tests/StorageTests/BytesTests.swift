@@ -5,12 +5,12 @@ import Testing
 
 @Suite struct BytesTests {
   @Test(arguments: [[], [[]], [[1, 2, 3]], [[1], [], [2, 3]], [[], [4]]] as [[[UInt8]]])
-  func joinedBytesStandOneAfterAnother(parts: [[UInt8]]) {
+  func joinedBytesAreConcatenated(parts: [[UInt8]]) {
     #expect(SharedBytes(joining: parts.map { SharedBytes($0) }).array == parts.flatMap(\.self))
   }
 
-  /// Through a closure that may throw, which is where an error that nobody threw was seen.
-  @Test func copiesThroughThrowingClosuresThrowNothing() throws {
+  /// A closure that may throw is where an error that nothing had thrown was once seen.
+  @Test func copyInThrowingClosureThrowsNothing() throws {
     let content: [UInt8] = (0..<240).map { $0 }
     let copied: (UnsafeMutableRawBufferPointer) throws -> Void = { output in
       content.withUnsafeBytes { output.copy($0, at: 8) }
@@ -19,9 +19,9 @@ import Testing
     #expect(bytes.array == [UInt8](repeating: 0, count: 8) + content)
   }
 
-  /// Lengths about the edges of the pieces that are inflated at a time.
+  /// The lengths lie around the boundaries of the pieces that are inflated at a time.
   @Test(arguments: [0, 1, 65_535, 65_536, 65_537, 300_000])
-  func zlibStreamsComeBack(byteCount: Int) throws {
+  func zlibStreamsRoundTrip(byteCount: Int) throws {
     var random = SplitMix(seed: 1)
     let content = SharedBytes((0..<byteCount).map { _ in UInt8(random.next() & 15) })
     let stream = SharedBytes(Zlib.compress(content))

@@ -7,7 +7,7 @@ import Testing
     (1, "entry", "1 entry"), (2, "other entry", "2 other entries"), (2, "array", "2 arrays"),
     (3, "patch", "3 patches"), (2, "box", "2 boxes"), (2, "class", "2 classes"),
   ])
-  func nounsAgreeWithTheirNumber(count: Int, noun: String, text: String) {
+  func nounsAgreeWithCount(count: Int, noun: String, text: String) {
     #expect(counted(count, noun) == text)
   }
 }

@@ -32,7 +32,7 @@ import Testing
     #expect(reader.remaining == 11)
   }
 
-  @Test func refusesWhatDoesNotFit() throws {
+  @Test func refusesReadsBeyondLimits() throws {
     var reader = ByteReader(SharedBytes([UInt8](repeating: 0xFF, count: 9)))
     #expect(
       throws: ModelError.mismatch(
@@ -119,7 +119,7 @@ import Testing
     [UInt8](try Data(contentsOf: URL(filePath: path)))
   }
 
-  @Test func aFileAppearsWholeAtTheEnd() throws {
+  @Test func fileAppearsWholeOnFinish() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("file")
       var writer = try AtomicFileWriter(path: path)
@@ -133,7 +133,7 @@ import Testing
     }
   }
 
-  @Test func anUnfinishedFileLeavesNothing() throws {
+  @Test func unfinishedFileLeavesNothing() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("file")
       try Data([9]).write(to: URL(filePath: path))
@@ -148,7 +148,7 @@ import Testing
     }
   }
 
-  @Test func anExistingFileIsReplacedOnlyWhenAsked() throws {
+  @Test func existingFileIsReplacedOnlyOnRequest() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("file")
       try Data([9]).write(to: URL(filePath: path))
@@ -164,7 +164,7 @@ import Testing
   }
 
   /// A file that appears while writing is not lost either.
-  @Test func aFileThatAppearsMeanwhileIsKept() throws {
+  @Test func fileThatAppearsDuringWriteIsKept() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("file")
       var writer = try AtomicFileWriter(path: path)
@@ -181,7 +181,7 @@ import Testing
     }
   }
 
-  @Test func refusesPathsThatCannotBeWritten() throws {
+  @Test func refusesUnwritablePaths() throws {
     try withTemporaryFolder { folder in
       let missing = folder.appending("missing/file")
       #expect(

@@ -24,7 +24,7 @@ import Testing
     #expect(try parse(text) == expected)
   }
 
-  @Test func keepsTheOrderOfMembers() throws {
+  @Test func keepsMemberOrder() throws {
     let value = try parse(#"{"z": 1, "a": 2, "": 3, "m": {"b": 4, "a": 5}}"#)
     #expect(
       value
@@ -34,7 +34,7 @@ import Testing
         ]))
   }
 
-  /// json-c caps all of these at 64 bits without a word.
+  /// json-c silently caps all of these at 64 bits.
   @Test func integersOutsideIntBecomeNumbers() throws {
     let text = """
       [9223372036854775807, 9223372036854775808, 18446744073709551616, 1000000000000000000,
@@ -87,7 +87,7 @@ import Testing
     ("[", "not valid JSON: unexpected end of data", 1),
     ("", "not valid JSON: unexpected end of data", 0),
   ])
-  func refuses(text: String, message: String, offset: Int) {
+  func refusesInvalidJSON(text: String, message: String, offset: Int) {
     #expect(throws: ModelError.malformed(message, offset: offset)) { try parse(text) }
   }
 
@@ -104,7 +104,7 @@ import Testing
     }
   }
 
-  @Test(arguments: [1, 2, 33, 64]) func limitsTheDepth(depth: Int) throws {
+  @Test(arguments: [1, 2, 33, 64]) func limitsNestingDepth(depth: Int) throws {
     func nested(_ count: Int) -> String {
       String(repeating: "[", count: count) + String(repeating: "]", count: count)
     }
@@ -134,7 +134,7 @@ import Testing
     #expect(value.serialized() == text)
   }
 
-  @Test func serializesPrettily() {
+  @Test func serializesWithIndentation() {
     let value = JSONValue.object([
       "a": .array([.integer(1), .integer(2)]), "b": .object([:]), "c": .array([]),
       "d": .array([.object(["e": .null])]),
@@ -154,7 +154,7 @@ import Testing
         """)
   }
 
-  @Test(arguments: [true, false]) func whatIsWrittenReadsBack(pretty: Bool) throws {
+  @Test(arguments: [true, false]) func serializedTextParsesBack(pretty: Bool) throws {
     let value = JSONValue.object([
       "": .array([.number(0.1), .number(1e-7), .number(123456789.125), .integer(.max), .null]),
       "käy \"n\"\t\u{0}".replacingOccurrences(of: "\0", with: ""): .string("\0\u{2028}"),

@@ -11,11 +11,11 @@ import Testing
       ("a.b/model", "model", "a.b", "a.b/", "", "model"),
       ("a/.hidden", ".hidden", "a", "a/", "", ".hidden"),
       ("a/ü\u{301}.npz", "ü\u{301}.npz", "a", "a/", "npz", "ü\u{301}"),
-      // A mark that joins the slash before it does not hide it.
+      // A combining mark after a slash does not hide the slash.
       ("a/\u{301}.npz", "\u{301}.npz", "a", "a/", "npz", "\u{301}"),
       ("", "", "", "", "", ""),
     ] as [(String, String, String, String, String, String)])
-  func pathsHaveParts(
+  func pathComponentsAreExtracted(
     path: String, last: String, folder: String, prefix: String, pathExtension: String, stem: String
   ) {
     #expect(path.lastPathComponent == last)
@@ -31,7 +31,7 @@ import Testing
     #expect("a/".appendingPathComponent("b") == "a/b")
   }
 
-  @Test func numbersAreWrittenAsByPrintf() {
+  @Test func numbersAreFormattedLikePrintf() {
     #expect(String(printf: "%.*f", 2, 38.125) == "38.12")
     #expect(String(printf: "%.3e", 123_456.0) == "1.235e+05")
     #expect(String(printf: "%d:%02d %%", 3, 7) == "3:07 %")
@@ -40,7 +40,7 @@ import Testing
     #expect(String(printf: "") == "")
   }
 
-  @Test func textsAreFoundInBytes() {
+  @Test func firstRangeFindsTextInBytes() {
     let bytes = SharedBytes(Array("abcabd".utf8))
     #expect(bytes.firstRange(of: "abd") == 3..<6)
     #expect(bytes.firstRange(of: "ab") == 0..<2)

@@ -40,7 +40,7 @@ import Testing
     #expect(try archive.bytes(of: entry).array == bytes)
   }
 
-  @Test func alignedEntriesBeginAtMultiples() throws {
+  @Test func alignedEntriesStartAtMultiples() throws {
     let file = try ZipFiles.write { writer in
       for count in [0, 1, 3, 64, 1000, 17] {
         writer.add(
@@ -52,13 +52,13 @@ import Testing
     #expect(try archive.entries.map { try archive.bytes(of: $0).count } == [0, 1, 3, 64, 1000, 17])
   }
 
-  @Test func anArchiveMayBeEmpty() throws {
+  @Test func emptyArchiveIsValid() throws {
     let file = try ZipFiles.write { _ in }
     #expect(file.byteCount == 22)
     #expect(try ZipArchive(file).entries.isEmpty)
   }
 
-  /// Needs 9 GB of disk.
+  /// This test needs 9 GB of disk space.
   @Test(.enabled(if: ProcessInfo.processInfo.environment["CONDI_LARGE_TESTS"] == "1"))
   func largeArchivesUseZip64() throws {
     let path = try ZipFiles.temporaryPath()
@@ -80,7 +80,7 @@ import Testing
     #expect(try archive.bytes(of: archive.entries[0]).count == 0x1_0000_0007)
   }
 
-  @Test func writingTwiceGivesTheSameBytes() throws {
+  @Test func writingTwiceGivesSameBytes() throws {
     let files = try (0..<2).map { _ in
       try ZipFiles.write { writer in
         writer.add("a", SharedBytes([1, 2, 3]), alignment: 64)
@@ -91,7 +91,7 @@ import Testing
     #expect(bytes[0].elementsEqual(bytes[1]))
   }
 
-  @Test func contentErrorsComeBackAsThemselves() throws {
+  @Test func contentErrorsAreRethrown() throws {
     struct Refusal: Error {}
     #expect(throws: Refusal.self) {
       try ZipFiles.write { $0.add("a", byteCount: 3) { throw Refusal() } }
@@ -104,7 +104,7 @@ import Testing
     }
   }
 
-  @Test func damagedContentIsFoundByItsChecksum() throws {
+  @Test func damagedContentIsFoundByChecksum() throws {
     for compression in [ZipWriter.Compression.stored, .deflated] {
       let content = Array("some content that matters".utf8)
       let file = try ZipFiles.write {
@@ -140,7 +140,7 @@ import Testing
     }
   }
 
-  /// Any single changed byte is either refused or harmless: what is read is what was written.
+  /// A single changed byte is either refused or harmless: the content read is the content written.
   @Test func changedBytesNeverChangeContent() throws {
     let contents: [[UInt8]] = [[1, 2, 3, 4], Array("deflated deflated".utf8), []]
     let file = try ZipFiles.write { writer in

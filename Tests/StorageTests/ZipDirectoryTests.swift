@@ -4,17 +4,17 @@ import Testing
 
 @testable import Storage
 
-/// Archives assembled by hand, to say things that no writer says.
+/// Hand-assembled archives with contents that no writer produces.
 @Suite struct ZipDirectoryTests {
-  @Test func lengthsComeFromTheCentralDirectory() throws {
-    // As torch writes: zeros in the local header, a data descriptor behind the content.
+  @Test func lengthsComeFromCentralDirectory() throws {
+    // torch writes zeros in the local header and a data descriptor after the content.
     var zip = HandmadeZip()
     zip.add("a", [1, 2, 3], localFlags: 0x0808, localCRC32: 0, localByteCount: 0)
     let archive = try ZipArchive(zip.file())
     #expect(try archive.bytes(of: archive.entries[0]).array == [1, 2, 3])
   }
 
-  @Test func emptyEntriesReadAsNothing() throws {
+  @Test func emptyEntriesReadAsEmpty() throws {
     // libzip 1.7.3 crashes when asked to seek in one of these.
     var zip = HandmadeZip()
     zip.add("a", [])
@@ -30,7 +30,7 @@ import Testing
     expectRefusal(zip, "two zip entries have this name")
   }
 
-  /// Entries that cannot be read do not cost the others.
+  /// Unreadable entries do not cost the others.
   @Test(
     arguments: [
       (0x0001, 0, "encrypted zip entries are not supported"),
@@ -39,7 +39,7 @@ import Testing
       (0, 12, "zip compression method 12 (bzip2) is not supported, only stored and deflated are"),
       (0, 77, "zip compression method 77 is not supported, only stored and deflated are"),
     ] as [(UInt16, UInt16, String)])
-  func entriesThatCannotBeRead(flags: UInt16, method: UInt16, message: String) throws {
+  func unreadableEntriesLeaveOthersReadable(flags: UInt16, method: UInt16, message: String) throws {
     var zip = HandmadeZip()
     zip.add("a", [1], method: method, flags: flags, localFlags: flags)
     zip.add("b", [2])
@@ -74,19 +74,19 @@ import Testing
     #expect(throws: ModelError.self) { try ZipArchive(same.file()) }
   }
 
-  @Test func namesMustAgree() throws {
+  @Test func localAndCentralNamesMustAgree() throws {
     var zip = HandmadeZip()
     zip.add("a", [1], localName: "b")
     expectRefusal(zip, "the name in the local zip header differs from the directory's")
   }
 
-  @Test func contentMustEndBeforeTheDirectory() throws {
+  @Test func contentMustEndBeforeDirectory() throws {
     var zip = HandmadeZip()
     zip.add("a", [1, 2], byteCount: 5000, compressedByteCount: 5000)
     expectRefusal(zip, "expected 5000 bytes for a zip entry, found 2")
   }
 
-  @Test func entryCountsAreCompared() throws {
+  @Test func wrongEntryCountIsRefused() throws {
     var zip = HandmadeZip()
     zip.add("a", [1])
     zip.declaredEntryCount = 2
@@ -104,7 +104,7 @@ import Testing
     #expect(try archive.bytes(of: archive.entries[0]).array == [1, 2, 3])
   }
 
-  @Test func aCommentIsAllowed() throws {
+  @Test func archiveCommentIsAllowed() throws {
     var zip = HandmadeZip()
     zip.add("a", [1, 2, 3])
     zip.comment = Array("PK is how it starts".utf8)

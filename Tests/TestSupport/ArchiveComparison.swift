@@ -1,9 +1,9 @@
 import Formats
 
 extension TensorArchive {
-  /// The first thing in which two archives differ, in words; `nil` when they are the same.
+  /// Returns the first difference of two archives in words, or `nil` if they are the same.
   ///
-  /// Tensors are loaded and compared bit by bit; reals too, so that NaN equals NaN.
+  /// Tensors are loaded and compared bit by bit, as are reals, so that NaN equals NaN.
   public func firstDifference(from other: TensorArchive, ignoringOrder: Bool = false) throws
     -> String?
   {
@@ -29,7 +29,8 @@ extension TensorArchive {
 }
 
 extension Tensor {
-  /// What differs between two tensors: type, shape or the first byte; `nil` when they are the same.
+  /// Returns what differs between two tensors (type, shape or the first byte), or `nil` if they are
+  /// the same.
   public func firstDifference(from other: Tensor) throws -> String? {
     if elementType != other.elementType { return "\(elementType) and \(other.elementType)" }
     if shape != other.shape { return "\(shape) and \(other.shape)" }
@@ -41,7 +42,7 @@ extension Tensor {
 }
 
 extension ArchiveValue {
-  /// Equality by bits: NaN equals NaN, and zero differs from negative zero.
+  /// Whether the values are equal bit by bit: NaN equals NaN, and zero differs from negative zero.
   public func isIdentical(to other: ArchiveValue?) -> Bool {
     switch (self, other) {
     case (.real(let left), .real(let right)?): Self.isSame(left, right)

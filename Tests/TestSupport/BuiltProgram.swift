@@ -2,11 +2,11 @@ import Foundation
 
 /// A program, run as a user would run it.
 public struct BuiltProgram: Sendable {
-  /// What a finished run left behind.
+  /// The outcome of a finished run.
   public struct Outcome: Sendable {
     public let standardOutput: String
     public let standardError: String
-    /// Negative: the signal that ended the program.
+    /// The exit code or, negated, the signal that ended the program.
     public let exitCode: Int32
   }
 
@@ -15,8 +15,8 @@ public struct BuiltProgram: Sendable {
   /// Creates a program that does not belong to this package.
   public init(path: String) { self.path = path }
 
-  /// Finds `condi-convert` where `make build` puts it, or where the environment variable
-  /// `CONDI_PROGRAM` says.
+  /// Finds `condi-convert` where `make build` puts it, or at the path in the environment variable
+  /// `CONDI_PROGRAM`.
   ///
   /// - Throws: `ProgramNotBuilt` when it is missing.
   public init() throws {
@@ -33,8 +33,8 @@ public struct BuiltProgram: Sendable {
   /// Runs the program to its end.
   ///
   /// - Parameters:
-  ///   - environment: replaces the test's own for the given names.
-  ///   - folder: the working directory; the test's own when `nil`.
+  ///   - environment: Variables that replace the test's own of the same names.
+  ///   - folder: The working directory; the test's own if `nil`.
   public func run(
     _ arguments: [String], environment: [String: String] = [:], in folder: String? = nil
   ) throws -> Outcome {
@@ -44,7 +44,8 @@ public struct BuiltProgram: Sendable {
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     if let folder { process.currentDirectoryURL = URL(filePath: folder) }
     process.standardInput = FileHandle.nullDevice
-    // Files, not pipes: a program that fills one pipe while the other is read would wait forever.
+    // The outputs are files, because a program that fills one pipe while the other is read would
+    // wait forever.
     return try withTemporaryFolder { temporary in
       let outputPath = temporary.appending("stdout")
       let errorPath = temporary.appending("stderr")

@@ -2,7 +2,7 @@ import Formats
 import Storage
 
 extension ElementType {
-  /// `values` as little-endian elements of a floating-point type, rounded to nearest.
+  /// Returns `values` as little-endian elements of a floating-point type, rounded to nearest.
   public func bytes(rounding values: [Double]) -> SharedBytes {
     switch self {
     case .float16: SharedBytes(elementsOf: values.map { Float16($0) })

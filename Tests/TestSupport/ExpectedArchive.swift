@@ -3,13 +3,14 @@ import Foundation
 import Storage
 import Testing
 
-/// What the real programs read from a file, as `Tests/Fixtures/generate.py` wrote it down.
+/// The content that the original programs read from a file, as recorded by
+/// `Tests/Fixtures/generate.py`.
 public struct ExpectedArchive: Sendable, CustomTestStringConvertible {
   public struct ExpectedTensor: Sendable {
     public let name: String
     public let elementType: String
     public let shape: [Int]
-    /// Of the contiguous row-major little-endian bytes.
+    /// The checksum of the contiguous row-major little-endian bytes.
     public let crc32: UInt32
   }
 
@@ -18,17 +19,17 @@ public struct ExpectedArchive: Sendable, CustomTestStringConvertible {
   public let tensors: [ExpectedTensor]
   public let values: [(name: String, value: ArchiveValue)]
   public let metadata: [String: String]
-  /// Names of what is listed as left out.
+  /// The names of the entries that are listed as left out.
   public let unread: [String]
-  /// Opening the file or reading a tensor must be an error.
+  /// Whether opening the file or reading a tensor must be an error.
   public let isRefused: Bool
-  /// An error is as good as the tensors given.
+  /// Whether an error is accepted in place of the given tensors.
   public let mayBeRefused: Bool
   public let reason: String
 
   public var testDescription: String { path }
 
-  /// The entries of `Tests/Fixtures/<list>` whose path begins with one of `prefixes`.
+  /// Returns the entries of `Tests/Fixtures/<list>` whose path begins with one of `prefixes`.
   ///
   /// - Throws: `MissingFile`, or an error when the list is not as documented.
   public static func all(in list: String, below prefixes: [String]) throws -> [ExpectedArchive] {

@@ -4,10 +4,10 @@ import Storage
 import Testing
 
 extension FormatSubject {
-  /// Reads a damaged file, which must be an error of this library or, as far as the format cannot
-  /// notice, another archive. A crash ends the process; the file is then found in `folder`.
+  /// Reads a damaged file, which must give an error of this library or, where the format cannot
+  /// detect the damage, another archive. A crash ends the process and leaves the file in `folder`.
   ///
-  /// - Returns: a complaint, or `nil`.
+  /// - Returns: A complaint, or `nil`.
   private func complaint(
     reading bytes: [UInt8], original: TensorArchive, in folder: TemporaryFolder
   ) throws -> String? {
@@ -28,7 +28,7 @@ extension FormatSubject {
       .map { "read without an error, with a difference: \($0)" }
   }
 
-  /// Reads the sample file cut at every length: always an error.
+  /// Checks that reading the sample file cut to any length is an error.
   public func checkTruncation(sourceLocation: SourceLocation = #_sourceLocation) throws {
     try withTemporaryFolder { folder in
       let path = try write(try sampleArchive(typeLimit: 3), in: folder)
@@ -51,7 +51,7 @@ extension FormatSubject {
 
   /// Reads the sample file with one or a few bytes changed, inserted or removed at random.
   ///
-  /// - Parameter seed: repeats the same damage.
+  /// - Parameter seed: The seed, which repeats the same damage.
   public func checkMutation(
     seed: UInt64, count: Int, sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
@@ -72,7 +72,8 @@ extension FormatSubject {
     }
   }
 
-  /// One byte in half of the cases, because checksums find some larger damage only probably.
+  /// Damages one byte in half of the cases, because checksums detect some larger damage only with
+  /// high probability.
   private static func damage(_ bytes: [UInt8], using random: inout SplitMix) -> [UInt8] {
     var bytes = bytes
     for _ in 0..<[1, 1, 2, 4].randomElement(using: &random)! {

@@ -7,9 +7,9 @@ extension FormatSubject {
     [], [0], [1], [17], [3, 5, 7], [2, 0, 4], [0, 0], [4, 6], [1, 1, 1, 1, 1, 1, 1, 1], [251, 3],
   ]
 
-  /// A tensor of random bits; truth values are 0 and 1.
+  /// Returns a tensor of random bits; truth values are 0 and 1.
   ///
-  /// - Returns: `nil` where the elements do not fill whole bytes.
+  /// - Returns: `nil` if the elements do not fill whole bytes.
   public static func sampleTensor(_ type: ElementType, _ shape: Shape, seed: UInt64) throws
     -> Tensor?
   {
@@ -30,7 +30,7 @@ extension FormatSubject {
     String(repeating: "long.", count: 2000),
   ]
 
-  /// Values of every kind, with those that formats lose easily.
+  /// Values of every kind, including those that formats easily lose.
   public static let values: [(name: String, value: ArchiveValue)] = [
     ("none", .none), ("true", .boolean(true)), ("false", .boolean(false)), ("zero", .integer(0)),
     ("epoch", .integer(12)), ("minimum", .integer(.min)), ("maximum", .integer(.max)),
@@ -45,9 +45,10 @@ extension FormatSubject {
     ("empty bytes", .bytes([])), ("zero bytes", .bytes([0, 0])),
   ]
 
-  /// An archive of a few tensors, with values and metadata as far as the format keeps them.
+  /// Returns an archive of a few tensors, with values and metadata as far as the format keeps them.
   ///
-  /// - Parameter typeLimit: how many of the format's element types occur, a tensor each.
+  /// - Parameter typeLimit: The number of the format's element types that occur, one tensor per
+  ///   type.
   public func sampleArchive(seed: UInt64 = 1, typeLimit: Int = .max) throws -> TensorArchive {
     var archive = TensorArchive()
     guard !isSingleTensor else {
@@ -70,7 +71,7 @@ extension FormatSubject {
 
   /// Writes `archive` into `folder`.
   ///
-  /// - Returns: the path of the file.
+  /// - Returns: The path of the file.
   public func write(_ archive: TensorArchive, in folder: TemporaryFolder, as name: String = "file")
     throws -> String
   {
@@ -79,7 +80,7 @@ extension FormatSubject {
     return path
   }
 
-  /// Reads `path` with the subject's format, and every tensor's bytes.
+  /// Reads `path` with the subject's format and loads every tensor's bytes.
   public func readWhole(_ path: String, access: InputFile.Access = .mapped) throws
     -> TensorArchive
   {

@@ -1,25 +1,25 @@
 import Formats
 import Testing
 
-/// A format under the conformance kit, with what it is documented to be able to keep.
+/// A format under the conformance kit, and what it is documented to keep.
 public struct FormatSubject: Sendable, CustomTestStringConvertible {
-  /// What a reader can notice when bytes of a file change.
+  /// The changes to a file's bytes that a reader can detect.
   public enum Detection: Sendable {
     /// Any changed byte is an error, or changes nothing that is read.
     case everyByte
-    /// Only what breaks the format's rules: there are no checksums.
+    /// Only violations of the format's rules are found: there are no checksums.
     case rulesOnly
   }
 
   public var format: any ModelFormat
-  /// For tests' names: formats may be tested with several settings.
+  /// The label in tests' names, as formats may be tested with several settings.
   public var label: String
   public var elementTypes: [ElementType] = ElementType.allCases
-  /// Tensors come back in the order given; otherwise in an order of the format's own.
+  /// Whether tensors come back in the order given; otherwise they have the format's own order.
   public var keepsOrder = true
   public var keepsValues = true
   public var keepsMetadata = true
-  /// The format holds exactly one tensor, without a name.
+  /// Whether the format holds exactly one tensor, without a name.
   public var isSingleTensor = false
   public var detection: Detection
 
@@ -33,8 +33,8 @@ public struct FormatSubject: Sendable, CustomTestStringConvertible {
 }
 
 extension FormatSubject {
-  /// Every format of the library that is written, in the order of `FormatRegistry.standard`. A test
-  /// checks that none is missing.
+  /// Every writable format of the library, in the order of `FormatRegistry.standard`. A test checks
+  /// that none is missing.
   public static let all: [FormatSubject] = [
     packed, safetensors, pytorch, npz, compressedNPZ, npy,
   ]

@@ -10,10 +10,10 @@ public struct LargeCheckpoint: Sendable {
 
   private static let shardCount = 4
 
-  /// Creates a checkpoint that the test may change or consume: a copy of one that is made once.
+  /// Creates a checkpoint that the test may change or consume, as a copy of one that is made once.
   ///
   /// - Parameters:
-  ///   - layers: of two weights of 128 × 192, with a norm and positions.
+  ///   - layers: The number of layers, each of two weights of 128 × 192, a norm and positions.
   public init(in parent: TemporaryFolder, layers: Int = 12, seed: UInt64 = 5) throws {
     let name = "checkpoint-\(layers)-\(seed)"
     let original = try SharedMaterial.folder(name) {
@@ -46,7 +46,7 @@ public struct LargeCheckpoint: Sendable {
           }
           if layer % 7 == 6 { values = values.map { abs($0) } }
           var bytes = type.bytes(rounding: values)
-          // Tied weights, in different shards.
+          // These weights are tied across different shards.
           if type == .float32, part == "up" {
             if layer == layers - layers % 3 - 3 { bytes = first ?? bytes }
             first = first ?? bytes

@@ -1,11 +1,11 @@
 import Foundation
 
-/// Where the package's own files are.
+/// The paths of the package's own files.
 public enum PackageFolder {
   public static let root = URL(filePath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 
-  /// The path of a committed fixture below `Tests/Fixtures`.
+  /// Returns the path of a committed fixture below `Tests/Fixtures`.
   ///
   /// - Throws: `MissingFile` when it is absent.
   public static func fixture(_ name: String) throws -> String {

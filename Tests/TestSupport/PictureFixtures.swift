@@ -2,7 +2,7 @@ import Foundation
 import Imaging
 import Storage
 
-/// The files in `Tests/Fixtures/images`; `generate_images.py` says what they are.
+/// The files in `Tests/Fixtures/images`, which `generate_images.py` describes.
 package enum PictureFixtures {
   package struct Expected: Decodable {
     package let width: Int
@@ -30,15 +30,15 @@ package enum PictureFixtures {
     try json([String: Expected].self, "pictures.json")
   }
 
-  /// The name of every file that must be read.
+  /// The name of every file that must be readable.
   package static let names: [String] = ((try? expected()) ?? [:]).keys.sorted()
 
-  /// What a picture's samples are compared by, as in `pictures.json`.
+  /// Returns the checksum of an image's samples, as in `pictures.json`.
   package static func checksum(_ image: RasterImage) -> UInt32 {
     CRC32.checksum(SharedBytes(elementsOf: image.samples))
   }
 
-  /// A picture of waves and noise.
+  /// Returns an image of seeded noise.
   package static func sample(
     width: Int, height: Int, channelCount: Int, bitDepth: RasterImage.BitDepth = .eight,
     seed: UInt64 = 1

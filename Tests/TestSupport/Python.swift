@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// The Python that checks what needs a second opinion; only tests need it, never the tool.
+/// The Python interpreter that gives a second opinion. Only tests need it, never the tool.
 public enum Python {
   /// A trait that skips a test where `python3` lacks one of `modules`.
   ///

@@ -1,9 +1,10 @@
 import Foundation
 import Testing
 
-/// The real files beside the package, at `../shared/data`, which are not part of it.
+/// The real files at `../shared/data`, beside the package and not part of it.
 public enum SharedData {
-  /// With `CONDI_REQUIRE_SHARED=1` a test whose files are missing fails instead of being skipped.
+  /// Whether a test whose files are missing fails instead of being skipped, which
+  /// `CONDI_REQUIRE_SHARED=1` selects.
   public static let isRequired =
     ProcessInfo.processInfo.environment["CONDI_REQUIRE_SHARED"] == "1"
 
@@ -20,7 +21,7 @@ public enum SharedData {
     FileManager.default.fileExists(atPath: root.appending(path: path).path)
   }
 
-  /// The absolute path of a file or folder.
+  /// Returns the absolute path of a file or folder.
   ///
   /// - Throws: `MissingFile` when it is absent, so that a required test fails.
   public static func path(_ path: String) throws -> String {
@@ -32,7 +33,7 @@ public enum SharedData {
   }
 }
 
-/// A file that a test needs is not there.
+/// An error of tests that need a missing file.
 public struct MissingFile: Error, CustomStringConvertible {
   public let path: String
   public var description: String { "\(path) is missing" }

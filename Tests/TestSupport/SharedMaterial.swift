@@ -1,7 +1,7 @@
 import Foundation
 import Synchronization
 
-/// Files that several tests need and that take long to make: each is made once per run.
+/// Files that several tests need and that take long to make. Each is made once per run.
 ///
 /// Tests read them where they are, or change a copy.
 public enum SharedMaterial {
@@ -21,9 +21,9 @@ public enum SharedMaterial {
 
   /// Returns the folder called `name`, which `make` fills at the first call.
   ///
-  /// A test that asks for what another one is making waits for it.
+  /// A test that requests material that another test is making waits for it.
   ///
-  /// - Throws: the error of `make`; the next call tries again.
+  /// - Throws: The error of `make`; the next call tries again.
   public static func folder(
     _ name: String, _ make: (TemporaryFolder) throws -> Void
   ) throws -> TemporaryFolder {

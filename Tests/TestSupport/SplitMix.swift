@@ -1,4 +1,5 @@
-/// A small seeded generator (SplitMix64), so that random tests repeat: print the seed on failure.
+/// A small seeded generator (SplitMix64), which makes random tests repeatable: print the seed on
+/// failure.
 public struct SplitMix: RandomNumberGenerator, Sendable {
   private var state: UInt64
 
@@ -14,7 +15,8 @@ public struct SplitMix: RandomNumberGenerator, Sendable {
     return mixed ^ (mixed >> 31)
   }
 
-  /// A value near a normal distribution with mean 0 and variance 1: the sum of twelve uniform ones.
+  /// Returns a nearly normally distributed value with mean 0 and variance 1, from the sum of twelve
+  /// uniform ones.
   public mutating func nextNormal() -> Float {
     (0..<12).reduce(-6) { sum, _ in sum + Float.random(in: 0..<1, using: &self) }
   }

@@ -6,7 +6,7 @@ public struct TemporaryFolder: Sendable {
 
   public func appending(_ name: String) -> String { "\(path)/\(name)" }
 
-  /// Names in the folder, hidden ones included.
+  /// Returns the names in the folder, including hidden ones.
   public func names() throws -> [String] {
     try FileManager.default.contentsOfDirectory(atPath: path).sorted()
   }

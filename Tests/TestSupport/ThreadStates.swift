@@ -1,19 +1,19 @@
 import Foundation
 
-/// What the threads of a process do, as Linux shows it in `/proc`.
+/// The states of a process's threads, as Linux shows them in `/proc`.
 public enum ThreadStates {
   /// A thread that sleeps until another one or a signal wakes it.
   private struct Sleep: Equatable {
     let thread: Int32
-    /// How often the thread has left a processor so far.
+    /// The number of times that the thread has left a processor so far.
     let switchCount: Int
   }
 
-  /// Waits until threads of `process` sleep, all at the same time.
+  /// Waits until all observed threads of `process` sleep at the same time.
   ///
-  /// Where they sleep on account of one another, or of a thread that is held up, they do so for good.
+  /// Threads that wait for one another, or for a thread that is held up, sleep for good.
   ///
-  /// - Parameter isObserved: which threads; the others may do what they like.
+  /// - Parameter isObserved: Selects the threads to wait for; the others may do anything.
   /// - Throws: `NotAsleep` after a minute.
   public static func waitUntilAsleep(
     in process: Int32, where isObserved: (_ thread: Int32) -> Bool
@@ -22,7 +22,7 @@ public enum ThreadStates {
     var earlier: [Sleep]?
     while Date.now < deadline {
       let sleeps = try sleeps(in: process, where: isObserved)
-      // Whoever ran in between has left the processor once more since.
+      // A thread that ran in between has left the processor once more.
       if let sleeps, sleeps == earlier { return }
       earlier = sleeps
       usleep(2000)
@@ -30,7 +30,7 @@ public enum ThreadStates {
     throw NotAsleep(process: process)
   }
 
-  /// The number of the thread that asks.
+  /// Returns the ID of the calling thread.
   public static func currentThread() throws -> Int32 {
     let path = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/thread-self")
     guard let number = path.split(separator: "/").last.flatMap({ Int32($0) }) else {
@@ -39,7 +39,7 @@ public enum ThreadStates {
     return number
   }
 
-  /// Returns `nil` when one of the threads does not sleep.
+  /// Returns the observed threads' sleeps, or `nil` if one of the threads does not sleep.
   private static func sleeps(
     in process: Int32, where isObserved: (Int32) -> Bool
   ) throws -> [Sleep]? {

@@ -1,8 +1,8 @@
 import CEmulatedKernels
 import CKernels
 
-/// The levels at which kernels are tested, the scalar reference first: those of the processor, and on
-/// x86-64 those of AVX-512, which are emulated where the processor lacks them.
+/// The levels at which kernels are tested, the scalar reference first: the processor's and, on
+/// x86-64, those of AVX-512, which are emulated where the processor lacks them.
 public enum VectorLevels {
   public static let available: [UInt32] = {
     emulate_missing_vector_levels()

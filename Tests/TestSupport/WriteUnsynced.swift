@@ -1,9 +1,9 @@
 import Foundation
 
-/// Writes a file, or over one, and does not wait for the disk.
+/// Writes or overwrites a file without waiting for the disk.
 ///
-/// `Data.write(to:)` waits until the bytes are there, and ext4 writes out a file that is emptied first:
-/// either takes most of the time of a test that damages a file thousands of times.
+/// `Data.write(to:)` waits until the bytes are on the disk, and ext4 writes out a file that is
+/// truncated first. Either takes most of the time of a test that damages a file thousands of times.
 public func writeUnsynced(_ bytes: some ContiguousBytes, to path: String) throws {
   func failure() -> POSIXError { POSIXError(.init(rawValue: errno) ?? .EIO) }
   let file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)

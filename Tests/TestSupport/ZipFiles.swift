@@ -24,7 +24,7 @@ package enum ZipFiles {
     return try open(path)
   }
 
-  /// A copy of `file` with changed bytes.
+  /// Returns a copy of `file` with changed bytes.
   package static func modify(_ file: InputFile, _ change: (inout [UInt8]) -> Void) throws
     -> InputFile
   {

@@ -18,7 +18,7 @@ import Testing
     }
   }
 
-  @Test(arguments: 0..<6, [1, 2, 7, 300]) func splittingAndMergingChangeNothing(
+  @Test(arguments: 0..<6, [1, 2, 7, 300]) func splittingAndMergingGiveSameHistogram(
     _ seed: Int, _ pieces: Int
   ) {
     let values = values(UInt64(seed))
@@ -47,7 +47,7 @@ import Testing
       expected[Int(bin)] += 1
     }
     #expect(histogram.counts == expected)
-    // The least width that suffices: more than half of the bins are spanned.
+    // The bin width is the smallest that suffices: the values span more than half of the bins.
     let span = (histogram.maximum - histogram.minimum) / histogram.binWidth
     #expect(span > Double(ActivationHistogram.binCount / 2 - 2))
   }
@@ -62,19 +62,19 @@ import Testing
     #expect(weights == [3])
   }
 
-  @Test func extremesFitTogether() {
+  @Test func extremeValuesFitOneHistogram() {
     let histogram = histogram([-.greatestFiniteMagnitude, 0, 1, .greatestFiniteMagnitude])
     #expect(histogram.count == 4)
     #expect(histogram.binWidth.isFinite)
   }
 
-  /// Bounds from the histogram cost the values themselves hardly more than bounds from the values.
-  @Test(arguments: [2, 3, 4, 6, 8]) func boundsFromBinsAreNearlyThoseFromValues(_ bits: Int) {
+  /// Bounds from the histogram have hardly more error on the values than bounds from the values.
+  @Test(arguments: [2, 3, 4, 6, 8]) func boundsFromBinsAreNearlyAsGoodAsFromValues(_ bits: Int) {
     let values = values(8, count: 20_000)
     let histogram = histogram(values)
     for method in [BoundSearchMethod.minimumMaximum, .dobi, .free] {
       let search = BoundSearch(method: method, bitWidth: bits)
-      // A pattern search may end in another minimum, but begins at what DOBI finds.
+      // A pattern search may end in another minimum but starts from DOBI's result.
       let reference = BoundSearch(
         method: method == .free ? .dobi : method, bitWidth: bits)
       let exact = reference.squaredError(of: values, bounds: reference.bounds(of: values))
@@ -86,7 +86,7 @@ import Testing
     }
   }
 
-  @Test func attentionWeightsKeepTheirLowerBound() {
+  @Test func probabilitiesKeepTheirLowerBound() {
     var generator = SplitMix(seed: 6)
     let values = (0..<5000).map { _ in exp(3 * generator.nextNormal() - 8) }
     let histogram = histogram(values)

@@ -20,8 +20,8 @@ import Testing
     points.reduce((0, 0)) { ($0.0 + $1.cost, $0.1 + $1.error) }
   }
 
-  /// Against all combinations.
-  @Test(arguments: 0..<20) func isNearTheBestOfAllCombinations(_ seed: Int) throws {
+  /// Compares with all combinations.
+  @Test(arguments: 0..<20) func allocationIsNearBestCombination(_ seed: Int) throws {
     let layers = layers(UInt64(seed))
     let all = (0..<625).map { index in
       layers.enumerated().map { layer, points in
@@ -33,8 +33,8 @@ import Testing
       let found = try #require(BitAllocation.choose(layers, budget: cheapest * share))
       let (cost, error) = total(found)
       #expect(cost <= cheapest * share)
-      // Up to the first step that does not fit, the choice is the best for what it costs; so it is
-      // at least as good as any that leaves the cost of the largest step unspent.
+      // The choice is the best for its cost up to the first step that does not fit, so it is at
+      // least as good as any that leaves the cost of the largest step unspent.
       let largestStep = layers.map { $0[1].cost - $0[0].cost }.max() ?? 0
       func best(_ limit: Double) -> Double? {
         all.map(total).filter { $0.cost <= limit }.map(\.error).min()
@@ -44,7 +44,7 @@ import Testing
     }
   }
 
-  @Test func tooSmallBudgetsHaveNoChoice() {
+  @Test func tooSmallBudgetsHaveNoAllocation() {
     let layers = layers(1)
     let cheapest = total(layers.map { $0[0] }).cost
     #expect(BitAllocation.choose(layers, budget: cheapest - 0.01) == nil)
@@ -52,7 +52,7 @@ import Testing
     #expect(BitAllocation.choose(layers, budget: .infinity)?.map(\.bitWidth) == [6, 6, 6, 6])
   }
 
-  @Test func bitsThatSaveNothingAreNotSpent() {
+  @Test func uselessBitsAreNotSpent() {
     let flat = [2, 3, 4].map { BitAllocation.Point(bitWidth: $0, cost: Double($0), error: 0) }
     let steep = [2, 3, 4].map {
       BitAllocation.Point(bitWidth: $0, cost: Double($0), error: 1 / Double($0))
@@ -61,8 +61,8 @@ import Testing
       BitAllocation.choose([flat, steep], budget: 6)?.map(\.bitWidth) == [2, 4])
   }
 
-  /// Of equal layers the earlier gets more.
-  @Test func tiesGoToTheFirst() {
+  /// The earlier of two equal layers gets more.
+  @Test func tiesGoToFirstLayer() {
     let layer = [2, 3].map {
       BitAllocation.Point(bitWidth: $0, cost: Double($0), error: 1 / Double($0))
     }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Transform
 
-/// What `Tests/Fixtures/generate_bounds.py` wrote.
+/// The goldens that `Tests/Fixtures/generate_bounds.py` wrote.
 private struct Goldens: Decodable {
   struct Case: Decodable, Sendable, CustomTestStringConvertible {
     let name: String
@@ -34,7 +34,7 @@ private struct Goldens: Decodable {
 
 @Suite("Bound search")
 struct BoundSearchTests {
-  @Test func findsWhatNumPyFinds() throws {
+  @Test func boundsMatchNumPy() throws {
     let cases = try Goldens.load()
     #expect(cases.count == 10)
     for example in cases {
@@ -53,7 +53,7 @@ struct BoundSearchTests {
   }
 
   @Test(arguments: 1...8, [1, 2, 7, 8, 9, 60, 301])
-  func noMethodIsWorseThanTheOneItStartsFrom(bitWidth: Int, count: Int) {
+  func methodsAreNoWorseThanTheirStart(bitWidth: Int, count: Int) {
     var generator = SplitMix(seed: UInt64(bitWidth * 1_000 + count))
     for exponent in [Float(1), 3] {
       let values = (0..<count).map { _ in
@@ -86,13 +86,13 @@ struct BoundSearchTests {
   }
 
   @Test(arguments: BoundSearchMethod.allCases, [Float(0), 0.1, -3e38, .leastNonzeroMagnitude])
-  func constantsHaveNoScale(method: BoundSearchMethod, value: Float) {
+  func constantsHaveZeroScale(method: BoundSearchMethod, value: Float) {
     let values = [Float](repeating: value, count: 13)
     let bounds = BoundSearch(method: method, bitWidth: 2).bounds(of: values)
     #expect(bounds == .init(lower: value, scale: 0))
   }
 
-  /// Adds up in the order that `AffineCode.squaredError` promises, one element at a time.
+  /// Returns the sum in the order that `AffineCode.squaredError` promises, one element at a time.
   private func plainSquaredError(of values: [Float], _ code: AffineCode) -> Double {
     let rounding: Float = 0x1.8p23
     let divisor = code.scale > 0 ? code.scale : .infinity
@@ -111,7 +111,7 @@ struct BoundSearchTests {
   }
 
   @Test(arguments: 1...8, [0, 1, 7, 8, 9, 16, 203])
-  func squaredErrorIsSummedInAFixedOrder(bitWidth: Int, count: Int) {
+  func squaredErrorIsSummedInFixedOrder(bitWidth: Int, count: Int) {
     var generator = SplitMix(seed: UInt64(bitWidth * 1_000 + count))
     let values = (0..<count).map { _ in generator.nextNormal() }
     for (lower, scale) in [(Float(-1), Float(0.25)), (-3, 0.01), (0.5, 0), (-1e30, 1e30)] {
@@ -123,7 +123,7 @@ struct BoundSearchTests {
 
   /// The quantizer that is searched must be the one that is stored.
   @Test(arguments: 1...8, [1, 5, 8, 100])
-  func squaredErrorIsThatOfTheCodec(bitWidth: Int, count: Int) throws {
+  func squaredErrorMatchesCodec(bitWidth: Int, count: Int) throws {
     var generator = SplitMix(seed: UInt64(bitWidth))
     let values = (0..<count).map { _ in generator.nextNormal() }
     let search = BoundSearch(method: .dobi, bitWidth: bitWidth, parameterType: .float16)
@@ -139,8 +139,8 @@ struct BoundSearchTests {
     #expect(abs(search.squaredError(of: values, bounds: bounds) - error) <= 1e-12 * error)
   }
 
-  /// The whole range has no finite step in Float32, but narrower ones have.
-  @Test func rangesPastFloatAreNarrowed() {
+  /// The whole range has no finite step in Float32, but narrower ones do.
+  @Test func rangesBeyondFloat32AreNarrowed() {
     let values: [Float] = [-3e38, 0, 1, 3e38]
     let bounds = BoundSearch(method: .dobi, bitWidth: 2).bounds(of: values)
     #expect((bounds.lower + bounds.scale * 3).isFinite)

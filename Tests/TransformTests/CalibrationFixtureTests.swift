@@ -5,7 +5,7 @@ import Testing
 
 @testable import Transform
 
-/// Archives that the PyTorch recorder wrote: `generate_calibration.py`.
+/// Archives that the PyTorch recorder wrote (`generate_calibration.py`).
 @Suite struct CalibrationFixtureTests {
   static let scalings = [ActivationScaling.tensor, .row, .group(4)]
 
@@ -36,9 +36,9 @@ import Testing
     #expect(calibration.input(ofWeight: "second.weight")?.moments?.columnCount == 4)
   }
 
-  /// The recorder searches in Float64, this library in the Float32 of the stored quantizer: two
-  /// neighbours of DOBI's candidates at most may be as good.
-  @Test(arguments: scalings) func bothSearchesFindTheSameBounds(
+  /// The recorder searches in Float64, this library in the Float32 of the stored quantizer, so at
+  /// most two neighbouring candidates of DOBI may be equally good.
+  @Test(arguments: scalings) func boundsMatchRecorderSearch(
     _ scaling: ActivationScaling
   ) throws {
     for (name, site) in try calibration(scaling).sites {
@@ -54,7 +54,7 @@ import Testing
     }
   }
 
-  @Test(arguments: scalings) func writtenAgainNothingChanges(_ scaling: ActivationScaling) throws {
+  @Test(arguments: scalings) func recordedArchivesRoundTrip(_ scaling: ActivationScaling) throws {
     let calibration = try calibration(scaling)
     #expect(try Calibration(calibration.archive()) == calibration)
   }

@@ -6,10 +6,10 @@ import Testing
 
 @testable import Transform
 
-/// Two linear layers whose samples are seeded rows: enough of a model to calibrate.
+/// Two linear layers with seeded rows as samples: enough of a model to calibrate.
 struct LinearNetwork: ActivationSource {
   static let columns = [6, 4]
-  /// Values a row at each site, as the model quantizes them.
+  /// The number of values per row at each site, as the model quantizes them.
   static let rowLengths = [6, 4, 4]
   let sampleCount: Int
   var rowCount = 50
@@ -31,7 +31,7 @@ struct LinearNetwork: ActivationSource {
       values: (0..<rows * columns).map { _ in Double(Float(generator.nextNormal())) })
   }
 
-  /// Rows of both inputs of a sample, and something positive.
+  /// Returns the rows of both inputs of a sample, and positive values.
   func rows(_ sample: Int) -> [[Float]] {
     var generator = SplitMix(seed: UInt64(sample))
     let first = (0..<rowCount * 6).map { (index: Int) -> Float in
@@ -53,7 +53,7 @@ struct LinearNetwork: ActivationSource {
     sample: Int, observe: (Int, UnsafeBufferPointer<Float>, Int) throws -> Void
   ) throws {
     for (site, values) in rows(sample).enumerated() {
-      // In two pieces, as an engine that works window by window would.
+      // The rows come in two pieces, as from an engine that works window by window.
       let columns = Self.rowLengths[site]
       let half = values.count / columns / 2 * columns
       try values.withUnsafeBufferPointer {
@@ -79,7 +79,7 @@ struct LinearNetwork: ActivationSource {
 }
 
 @Suite struct CalibrationTests {
-  @Test(arguments: [1, 3, 8]) func statisticsAreThoseOfPlainSums(_ threads: Int) throws {
+  @Test(arguments: [1, 3, 8]) func statisticsMatchPlainSums(_ threads: Int) throws {
     let network = LinearNetwork(sampleCount: 7)
     let calibration = try Calibrator(bitWidths: [2, 4], threads: threads).calibrate(network)
     #expect(Array(calibration.sites.keys) == network.sites.map(\.name))
@@ -120,7 +120,7 @@ struct LinearNetwork: ActivationSource {
     }
   }
 
-  @Test func rowsAreThoseOfTheModel() throws {
+  @Test func rowStatisticsMatchModel() throws {
     let network = LinearNetwork(sampleCount: 7)
     let calibration = try Calibrator(bitWidths: [2], scaling: .row, threads: 2).calibrate(network)
     for (index, site) in network.sites.enumerated() {
@@ -157,7 +157,7 @@ struct LinearNetwork: ActivationSource {
     }
   }
 
-  @Test func groupsAreThoseOfTheModel() throws {
+  @Test func groupStatisticsMatchModel() throws {
     let network = LinearNetwork(sampleCount: 7)
     let calibration = try Calibrator(bitWidths: [2], scaling: .group(4), threads: 2)
       .calibrate(network)
@@ -194,8 +194,8 @@ struct LinearNetwork: ActivationSource {
     }
   }
 
-  /// Queries and keys of tokens have a range for each head, values of mixed channels as well.
-  @Test func headsAreGroups() {
+  /// Queries and keys of tokens have one range per head, as do values whose channels are mixed.
+  @Test func headsFormGroups() {
     func measure(
       _ kind: ActivationSite.Kind, _ heads: Int?, _ scaling: ActivationScaling
     ) -> ActivationScaling {
@@ -215,7 +215,7 @@ struct LinearNetwork: ActivationSource {
       ActivationSite.Kind.allCases.map { measure($0, 10, .tensor) }.allSatisfy { $0 == .tensor })
   }
 
-  @Test func groupsOfOneValueAreNoGroups() {
+  @Test func uniformGroupsAreNotCounted() {
     var histogram = RowHistogram(.group(2))
     let equal: [Float] = [3, 3, 1e-35, -1e-38, 5]
     equal.withUnsafeBufferPointer { histogram.add($0, columns: 5) }
@@ -226,8 +226,8 @@ struct LinearNetwork: ActivationSource {
     #expect(histogram.range == -1...1)
   }
 
-  /// Bounds lose least where the search says so: a little wider or narrower ones lose more.
-  @Test(arguments: [2, 4]) func boundsOfRowsLoseLeast(_ bits: Int) throws {
+  /// The bounds found lose least: slightly wider or narrower ones lose more.
+  @Test(arguments: [2, 4]) func rowBoundsLoseLeast(_ bits: Int) throws {
     var generator = SplitMix(seed: 9)
     var histogram = RowHistogram()
     var rows: [[Float]] = []
@@ -253,8 +253,8 @@ struct LinearNetwork: ActivationSource {
     #expect(loss(1) < loss(0.85) && loss(1) < loss(1.15))
   }
 
-  /// What is no row at all, and rows of the least magnitudes, are rows of zeros.
-  @Test func rowsOfZerosHaveNoBounds() {
+  /// Rows of zeros and rows of the smallest magnitudes both count as rows of zeros.
+  @Test func zeroRowsHaveNoBounds() {
     var histogram = RowHistogram()
     [Float](repeating: 0, count: 8).withUnsafeBufferPointer { histogram.add($0, columns: 4) }
     [1e-35, -1e-38, 0, 0].withUnsafeBufferPointer { histogram.add($0, columns: 4) }
@@ -266,14 +266,14 @@ struct LinearNetwork: ActivationSource {
     #expect(found.scaling == .tensor && found.lower == 0 && found.upper == 0)
   }
 
-  @Test(arguments: [2, 5]) func threadsChangeNothing(_ threads: Int) throws {
+  @Test(arguments: [2, 5]) func calibrationDoesNotDependOnThreads(_ threads: Int) throws {
     let network = LinearNetwork(sampleCount: 9)
     let single = try Calibrator(bitWidths: [3], threads: 1).calibrate(network)
     #expect(try Calibrator(bitWidths: [3], threads: threads).calibrate(network) == single)
   }
 
   @Test(arguments: [ActivationScaling.row, .group(4)])
-  func archivesBringEverythingBack(_ scaling: ActivationScaling) throws {
+  func calibrationArchivesRoundTrip(_ scaling: ActivationScaling) throws {
     var calibration = try Calibrator(bitWidths: [2, 8], scaling: scaling, threads: 2).calibrate(
       LinearNetwork(sampleCount: 3))
     calibration.metadata["images"] = "none"
@@ -284,7 +284,7 @@ struct LinearNetwork: ActivationSource {
     }
   }
 
-  @Test func valuesThatAreNotFiniteAreNamed() throws {
+  @Test func invalidValuesAreNamed() throws {
     let site = ActivationSite(name: "a.input", kind: .input, weightName: nil, columnCount: 2)
     var accumulator = SiteAccumulator(site)
     #expect(
@@ -421,7 +421,7 @@ struct LinearNetwork: ActivationSource {
     },
   ]
 
-  @Test(arguments: damages) private func damagesAreNamed(_ damage: Damage) throws {
+  @Test(arguments: damages) private func archiveDamageIsNamed(_ damage: Damage) throws {
     var archive = try Calibrator(bitWidths: [2], threads: 1).calibrate(
       LinearNetwork(sampleCount: 3)
     ).archive()
@@ -433,7 +433,7 @@ struct LinearNetwork: ActivationSource {
     ) { try Calibration(broken) }
   }
 
-  /// Energies that are not Σ m², say counts.
+  /// The energies are not Σ m² but, for example, counts.
   @Test func rowsThatContradictMomentsAreRefused() throws {
     let network = LinearNetwork(sampleCount: 3)
     var archive = try Calibrator(bitWidths: [2], threads: 1).calibrate(network).archive()
@@ -446,7 +446,7 @@ struct LinearNetwork: ActivationSource {
     _ = try Calibration(archive)
   }
 
-  @Test func rowsOfSitesThatHaveNoneAreRefused() throws {
+  @Test func rowsOfRowlessSitesAreRefused() throws {
     let network = LinearNetwork(sampleCount: 3)
     var calibration = try Calibrator(bitWidths: [2], scaling: .row, threads: 1).calibrate(network)
     let input = try #require(calibration.sites["a.input"])
@@ -462,7 +462,7 @@ struct LinearNetwork: ActivationSource {
     try calibration.check(against: archive)
   }
 
-  @Test func rowsAreAskedForWhereTheyWereRecorded() throws {
+  @Test func requestedScalingNeedsRecordedRows() throws {
     var calibration = try Calibrator(bitWidths: [2], scaling: .row, threads: 1).calibrate(
       LinearNetwork(sampleCount: 3))
     let archive = try LinearNetwork.archive()
@@ -502,7 +502,7 @@ struct LinearNetwork: ActivationSource {
     }
   }
 
-  @Test func othersModelsAreNoticed() throws {
+  @Test func calibrationOfOtherModelIsRefused() throws {
     let calibration = try Calibrator(threads: 1).calibrate(LinearNetwork(sampleCount: 1))
     let archive = try LinearNetwork.archive()
     try calibration.check(against: archive)

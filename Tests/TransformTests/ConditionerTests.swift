@@ -7,7 +7,7 @@ import Testing
 @testable import Transform
 
 @Suite struct ConditionerTests {
-  /// A matrix of the given condition number and inputs of few strong directions.
+  /// A matrix with the given condition number, and inputs with few strong directions.
   private struct Problem {
     let weight: Matrix
     let moment: Matrix
@@ -38,7 +38,7 @@ import Testing
     other.adding(weight, times: -1).energy(moment) / weight.energy(moment)
   }
 
-  @Test(arguments: shapes, [1, 2.5, 30]) func meetsTheTargetAndBeatsClipping(
+  @Test(arguments: shapes, [1, 2.5, 30]) func targetIsMetWithLessErrorThanClipping(
     _ shape: (Int, Int), _ target: Double
   ) throws {
     for seed in 0..<4 as Range<UInt64> {
@@ -59,8 +59,8 @@ import Testing
     }
   }
 
-  /// Where inputs have no energy W may change freely: descent must make use of it.
-  @Test func descentIsFarBetterThanClippingOnRankDeficientInputs() throws {
+  /// W may change freely where inputs have no energy, and descent must make use of it.
+  @Test func descentBeatsClippingOnRankDeficientInputs() throws {
     let problem = try Problem(rows: 16, columns: 16, conditionNumber: 1e4, seed: 9)
     let clipped = try Conditioner(.target(10)).condition(problem.weight)
     let descended = try Conditioner(.target(10), iterationLimit: 200).condition(
@@ -71,7 +71,7 @@ import Testing
     #expect(descended.iterationCount > 1)
   }
 
-  @Test func penaltyLowersTheConditionNumber() throws {
+  @Test func penaltyLowersConditionNumber() throws {
     let problem = try Problem(rows: 14, columns: 10, conditionNumber: 1e4, seed: 3)
     var previous = 1e4
     for weight in [1e-6, 1e-4, 1e-2] {
@@ -85,7 +85,7 @@ import Testing
     #expect(free.matrix == problem.weight)
   }
 
-  @Test func whatMeetsTheTargetStaysAsItIs() throws {
+  @Test func matrixThatMeetsTargetIsUnchanged() throws {
     let problem = try Problem(rows: 8, columns: 6, conditionNumber: 29, seed: 1)
     let outcome = try Conditioner(.target(30)).condition(problem.weight, moment: problem.moment)
     #expect(outcome.matrix == problem.weight)
@@ -93,7 +93,7 @@ import Testing
     #expect(outcome.relativeOutputError == 0)
   }
 
-  @Test func orthogonalChangesOfTheOutputCarryOver() throws {
+  @Test func orthogonalOutputChangesCarryOver() throws {
     let problem = try Problem(rows: 10, columns: 8, conditionNumber: 1e3, seed: 5)
     var generator = SplitMix(seed: 77)
     let rotation = try SingularValueDecomposition(of: Problem.normal(10, 10, &generator)).left
@@ -134,7 +134,7 @@ import Testing
   }
 
   @Test(arguments: [ElementType.float64, .float32, .float16, .bfloat16])
-  func theTargetHoldsAfterRounding(_ elementType: ElementType) throws {
+  func targetHoldsAfterRounding(_ elementType: ElementType) throws {
     for target in [2.0, 30] {
       let problem = try Problem(rows: 24, columns: 24, conditionNumber: 1e4, seed: 12)
       let values = problem.weight.values.map(elementType.rounded)
@@ -150,7 +150,7 @@ import Testing
     }
   }
 
-  @Test func targetsThatRoundingForbidsAreErrors() throws {
+  @Test func targetsUnreachableByRoundingAreErrors() throws {
     let problem = try Problem(rows: 24, columns: 24, conditionNumber: 1e4, seed: 12)
     let values = problem.weight.values.map(ElementType.bfloat16.rounded)
     #expect(

@@ -14,7 +14,7 @@ import Testing
       values: (0..<rows * columns).map { _ in Double(generator.nextNormal()) })
   }
 
-  /// Correlated rows about a mean, and their exact moments with a quantizer.
+  /// Returns correlated rows about a mean, and their exact moments with a quantizer.
   private static func site(bits: Int, columns: Int = 8, seed: UInt64 = 1, isMeasured: Bool = true)
     throws -> (rows: Matrix, site: SiteStatistics, activation: ActivationQuantizer)
   {
@@ -44,7 +44,7 @@ import Testing
       values: rows.values.map { Double(code.decode(code.encode(Float($0)))) })
   }
 
-  @Test(arguments: [2, 3, 4]) func relativeErrorIsThatOfTheSamples(_ bits: Int) throws {
+  @Test(arguments: [2, 3, 4]) func relativeErrorMatchesSamples(_ bits: Int) throws {
     let (rows, site, activation) = try Self.site(bits: bits)
     let weight = Self.normal(5, 8, seed: 40)
     let other = weight.adding(Self.normal(5, 8, seed: 41), times: 0.1)
@@ -87,7 +87,7 @@ import Testing
     }
   }
 
-  /// The same where each row has its own bounds, which leave little of a Gaussian's tails out.
+  /// Each row has its own bounds, which cut off little of a Gaussian's tails.
   @Test(arguments: [2, 4]) func momentsOfScaledRowsAreNearMeasuredOnes(_ bits: Int) throws {
     let (rows, plain, _) = try Self.site(bits: bits)
     let activation = ActivationBounds(method: .free, bitWidth: bits, scaling: .row)
@@ -114,7 +114,7 @@ import Testing
   }
 
   /// The gradient of `E‖Wx − W*x̂‖² + λ‖W* − W‖²` vanishes at `W*`.
-  @Test func absorbingSolvesTheRidgeProblem() throws {
+  @Test func absorbingSolvesRidgeProblem() throws {
     let (_, site, activation) = try Self.site(bits: 2)
     let moments = try #require(InputMoments(site, activation: activation, isCentered: true))
     let weight = Self.normal(5, 8, seed: 3)
@@ -130,7 +130,8 @@ import Testing
         < moments.relativeError(of: weight, from: weight))
   }
 
-  /// A plain transcription of GPTQ's algorithm: the inverse is updated column by column.
+  /// Returns the codes of a plain transcription of GPTQ's algorithm, which updates the inverse
+  /// column by column.
   private func reference(_ weight: Matrix, _ moment: Matrix, _ code: AffineCode) throws -> [UInt8] {
     let count = weight.columns
     let order = (0..<count).sorted {
@@ -161,7 +162,7 @@ import Testing
     return codes
   }
 
-  @Test(arguments: [1, 2, 4, 8]) func roundingIsGPTQ(_ bits: Int) throws {
+  @Test(arguments: [1, 2, 4, 8]) func roundingMatchesGPTQ(_ bits: Int) throws {
     let (_, site, _) = try Self.site(bits: 2)
     let moment = try #require(site.moments).second
     let weight = Self.normal(6, 8, seed: 50)
@@ -170,7 +171,7 @@ import Testing
     #expect(found == (try reference(weight, moment, code)))
   }
 
-  @Test func roundingIsBetterThanNearestAndPlainWithoutCorrelation() throws {
+  @Test func roundingBeatsNearestUnlessUncorrelated() throws {
     let (_, site, _) = try Self.site(bits: 2)
     let moment = try #require(site.moments).second
     var sums = (aware: 0.0, nearest: 0.0)
@@ -195,7 +196,7 @@ import Testing
   }
 
   @Test(arguments: [QuantizationGranularity.tensor, .channel, .group(3)])
-  func cellsAreThoseOfTheLayout(_ granularity: QuantizationGranularity) throws {
+  func cellIndexMatchesLayout(_ granularity: QuantizationGranularity) throws {
     let layout = try AffineLayout(
       rows: 6, columns: 8, granularity: granularity, parts: granularity == .tensor ? 3 : 1)
     for index in 0..<layout.cellCount {

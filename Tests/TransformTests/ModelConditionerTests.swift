@@ -8,8 +8,8 @@ import Testing
 @testable import Transform
 
 @Suite struct ModelConditionerTests {
-  /// A fused weight of which only the second part is badly conditioned, one that is well conditioned,
-  /// and a bias.
+  /// Returns a fused weight with only its second part ill-conditioned, a well-conditioned weight,
+  /// an ill-conditioned one, and a bias.
   private func archive() throws -> TensorArchive {
     let good: [Float] = [2, 0, 0, 0, 3, 0, 0, 0, 2]
     let bad: [Float] = [1000, 0, 0, 0, 1, 0, 0, 0, 0.001]
@@ -37,13 +37,13 @@ import Testing
   }
 
   @Test(arguments: [1, 4])
-  func onlyWhatIsIllConditionedChanges(threads: Int) throws {
+  func onlyIllConditionedMatricesChange(threads: Int) throws {
     let before = try archive()
     try withTemporaryFolder { folder in
       let (after, matrices) = try ModelConditioner(
         before, recipe: recipe, calibration: nil, conditioner: Conditioner(.target(10))
       ).conditioned(threads: threads, keepingWeightsIn: folder.appending(""))
-      // The file that weights wait in has no name, and they are read from it after that.
+      // The file that holds the weights has no name, and they are read from it afterwards.
       let names = try folder.names()
       #expect(names.isEmpty)
       #expect(matrices.map(\.isChanged) == [false, true, false, false, true])
@@ -62,7 +62,7 @@ import Testing
   }
 
   /// All parts of a fused weight come from one reading of it.
-  @Test func aFusedWeightIsReadOnce() throws {
+  @Test func fusedWeightIsReadOnce() throws {
     let readings = Mutex<[String: Int]>([:])
     var counted = TensorArchive()
     for (name, tensor) in try archive().tensors {
@@ -81,7 +81,7 @@ import Testing
       readings.withLock { $0 } == ["a.qkv.weight": 1, "a.fc.weight": 1, "b.fc.weight": 1])
   }
 
-  @Test func aFolderThatCannotBeWrittenIsAnError() throws {
+  @Test func unwritableFolderIsAnError() throws {
     let error = #expect(throws: ModelError.self) {
       _ = try ModelConditioner(
         archive(), recipe: recipe, calibration: nil, conditioner: Conditioner(.target(10))

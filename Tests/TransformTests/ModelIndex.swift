@@ -12,13 +12,13 @@ struct ModelIndex {
     }
   }
 
-  /// A weight and the bias that goes with it.
+  /// Adds a weight and its bias.
   private mutating func add(layer name: String, _ weight: Shape) throws {
     try add("\(name).weight", weight)
     try add("\(name).bias", [weight.dimensions[0]])
   }
 
-  /// SwinIR-light: width 60, 4 groups of 6 blocks, 6 heads, window 8, `pixelshuffledirect`.
+  /// Returns SwinIR-light: width 60, 4 groups of 6 blocks, 6 heads, window 8, `pixelshuffledirect`.
   static func swinIRLight(scale: Int) throws -> TensorArchive {
     var index = ModelIndex()
     try index.add(layer: "conv_first", [60, 3, 3, 3])
@@ -45,7 +45,7 @@ struct ModelIndex {
     return index.archive
   }
 
-  /// One block of DAT-light with spatial attention, and what lies around the blocks.
+  /// Returns blocks of DAT-light with spatial attention, and the layers around them.
   static func datLight(blocks: Int) throws -> TensorArchive {
     var index = ModelIndex()
     try index.add(layer: "conv_first", [60, 3, 3, 3])
@@ -73,7 +73,7 @@ struct ModelIndex {
     return index.archive
   }
 
-  /// One block of HiT-SRF, one of NGswin, and the layers around those.
+  /// Returns one block of HiT-SRF, one of NGswin, and the layers around those.
   static func hierarchical() throws -> TensorArchive {
     var index = ModelIndex()
     let block = "layers.0.residual_group.blocks.0"
@@ -97,7 +97,7 @@ struct ModelIndex {
     return index.archive
   }
 
-  /// What a small language model of two kinds has outside its layers.
+  /// Returns the embeddings, heads and a few layers of small language models of two kinds.
   static func language() throws -> TensorArchive {
     var index = ModelIndex()
     try index.add("model.embed_tokens.weight", [320, 64])

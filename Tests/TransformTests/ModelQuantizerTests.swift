@@ -7,7 +7,7 @@ import Testing
 @testable import Storage
 @testable import Transform
 
-/// Methods from end to end on a network of two linear layers.
+/// The methods from end to end on a network of two linear layers.
 @Suite struct ModelQuantizerTests {
   private func recipe(_ method: QuantizationMethod, bits: Int, isWeightsOnly: Bool = false) throws
     -> Recipe
@@ -36,7 +36,8 @@ import Testing
     ).quantized(threads: threads)
   }
 
-  /// The mean square of what both layers put out wrongly, on samples that calibration did not see.
+  /// Returns the relative mean square error of both layers' outputs on samples that calibration did
+  /// not see.
   private func outputError(_ model: QuantizedModel) throws -> Double {
     let network = LinearNetwork(sampleCount: 40)
     var (noise, signal) = (0.0, 0.0)
@@ -72,7 +73,7 @@ import Testing
     return noise / signal
   }
 
-  @Test(arguments: [2, 3]) func betterMethodsLoseLess(_ bits: Int) throws {
+  @Test(arguments: [2, 3]) func betterMethodsHaveLessError(_ bits: Int) throws {
     let calibration = try calibration([bits])
     func error(_ method: QuantizationMethod) throws -> Double {
       try outputError(quantized(method, bits: bits, calibration: calibration))
@@ -84,7 +85,7 @@ import Testing
     #expect(best < 0.85 * dobi)
   }
 
-  @Test func everyMethodQuantizesActivationsUnlessToldNotTo() throws {
+  @Test func activationsAreQuantizedUnlessWeightsOnly() throws {
     let calibration = try calibration()
     for method in QuantizationMethod.allCases {
       let model = try quantized(method, bits: 3, calibration: calibration)
@@ -97,9 +98,9 @@ import Testing
     }
   }
 
-  /// Layers whose input is the same for every sample: moments about the mean are rounding errors.
+  /// The layers' input is the same for every sample, so moments about the mean are rounding errors.
   @Test(arguments: [ActivationScaling.tensor, .row], [false, true])
-  func constantInputsLeaveWeightsAsTheyAre(_ scaling: ActivationScaling, isMeasured: Bool) throws {
+  func constantInputsLeaveWeightsUnchanged(_ scaling: ActivationScaling, isMeasured: Bool) throws {
     struct Constant: ActivationSource {
       var sites: [ActivationSite] {
         LinearNetwork(sampleCount: 1).sites.filter { $0.kind == .input }
@@ -132,7 +133,7 @@ import Testing
     }
   }
 
-  @Test func onlyTheErrorAwareMethodChangesBiases() throws {
+  @Test func onlyErrorAwareMethodChangesBiases() throws {
     let calibration = try calibration()
     for method in QuantizationMethod.allCases {
       let model = try quantized(method, bits: 2, calibration: calibration)
@@ -142,9 +143,9 @@ import Testing
     }
   }
 
-  @Test func conditionedTargetsMeetTheLimit() throws {
+  @Test func conditionedTargetsMeetLimit() throws {
     var archive = try LinearNetwork.archive()
-    // Nearly singular: the last row repeats the first.
+    // The matrix is nearly singular: the last row repeats the first.
     var values = LinearNetwork.weight(0).values
     for column in 0..<6 { values[18 + column] = values[column] * 1.001 }
     archive.tensors["a.weight"] = try Tensor(
@@ -171,7 +172,7 @@ import Testing
     }
   }
 
-  @Test(arguments: [2, 5]) func threadsChangeNothing(_ threads: Int) throws {
+  @Test(arguments: [2, 5]) func resultDoesNotDependOnThreads(_ threads: Int) throws {
     let calibration = try calibration([2])
     let single = try quantized(.best, bits: 2, calibration: calibration)
     let several = try quantized(.best, bits: 2, calibration: calibration, threads: threads)
@@ -185,7 +186,7 @@ import Testing
     #expect(single.activations == several.activations)
   }
 
-  @Test func packedFilesHoldBoundsAndSayWhatChanged() throws {
+  @Test func packedFileHasBoundsAndAdjustedNames() throws {
     let archive = try LinearNetwork.archive()
     let recipe = try recipe(.best, bits: 2)
     let calibration = try calibration()
@@ -210,7 +211,7 @@ import Testing
     }
   }
 
-  @Test func refinersAreAskedByMethodsThatDistil() throws {
+  @Test func onlyDistillingMethodsUseRefiner() throws {
     struct Widening: QuantizationRefiner {
       func refined(_ model: QuantizedModel, original: TensorArchive) throws -> QuantizedModel {
         var model = model
@@ -236,7 +237,7 @@ import Testing
     }
   }
 
-  @Test func equalWeightsOfDifferentLayersAreKeptApart() throws {
+  @Test func equalWeightsOfDifferentLayersStaySeparate() throws {
     var archive = try LinearNetwork.archive()
     let weight = try #require(archive.tensors["a.weight"])
     archive.tensors["b.weight"] = try Tensor(

@@ -14,9 +14,10 @@ struct QuantizationPlanTests {
     return try QuantizationPlan(archive, recipe: recipe)
   }
 
-  /// The table in the packed format's page, to the digits that it shows.
+  /// The expected ratios are those of the table in the packed format's page, to the digits that it
+  /// shows.
   @Test(arguments: [(2, 3.600, 3.301), (3, 3.313, 3.066), (4, 3.068, 2.862)])
-  func ratiosAreThoseOfThePapers(bits: Int, paper: Double, parameters: Double) throws {
+  func ratiosMatchPapers(bits: Int, paper: Double, parameters: Double) throws {
     let plan = try plan(ModelIndex.swinIRLight(scale: 4), "body-linear", bits: bits)
     #expect(plan.quantizedNames.count == 96)
     #expect(plan.quantizedElementCount == 691_200)
@@ -27,7 +28,7 @@ struct QuantizationPlanTests {
     #expect((plan.ratios.parameters * 1_000).rounded() / 1_000 == parameters)
   }
 
-  @Test func sizesAreExact() throws {
+  @Test func plannedSizesAreExact() throws {
     let plan = try plan(ModelIndex.swinIRLight(scale: 2), "body-linear", bits: 2)
     let qkv = try #require(plan.entries["layers.0.residual_group.blocks.0.attn.qkv.weight"])
     #expect(qkv.role == .weight)
@@ -42,14 +43,14 @@ struct QuantizationPlanTests {
     #expect(plan.entries["norm.weight"]?.role == .parameter)
     #expect(plan.entries["conv_first.weight"]?.role == .weight)
     #expect(plan.entries["conv_first.weight"]?.quantization == nil)
-    // Codes, (3 + 1 + 1 + 1) quantizers a block, and every other parameter in full.
+    // Codes, (3 + 1 + 1 + 1) quantizers per block, and every other parameter in full.
     #expect(
       plan.payloadByteCount
         == 691_200 / 4 + 24 * 6 * 8 + 4 * (plan.parameterCount - 691_200))
     #expect(plan.bufferByteCount == 24 * 64 * 64 * 8 + 12 * 64 * 64 * 64 * 4)
   }
 
-  @Test func bodyLinearOfDAT() throws {
+  @Test func bodyLinearSelectsLayersOfDAT() throws {
     let plan = try plan(ModelIndex.datLight(blocks: 18), "body-linear")
     #expect(plan.quantizedNames.count == 72)
     #expect(
@@ -68,7 +69,7 @@ struct QuantizationPlanTests {
     #expect(plan.entries["\(block).temperature"]?.role == .parameter)
   }
 
-  @Test func builtInRecipesOnOtherModels() throws {
+  @Test func builtInRecipesSelectLayersOfOtherModels() throws {
     let block = "layers.0.residual_group.blocks.0"
     let ngram = "encoder_layer1.blocks.0.ngram_window_partition.ngram_context"
     let linear = [
@@ -99,7 +100,7 @@ struct QuantizationPlanTests {
     #expect(try plan(ModelIndex.language(), "all-linear").quantizedNames.count == 7)
   }
 
-  @Test func keepAllKeepsAll() throws {
+  @Test func keepAllKeepsEveryTensor() throws {
     let archive = try ModelIndex.swinIRLight(scale: 2)
     let plan = try plan(archive, "keep-all")
     #expect(plan.quantizedNames == [])
@@ -111,7 +112,7 @@ struct QuantizationPlanTests {
     #expect(empty.ratios.paper == 1)
   }
 
-  @Test func granularityAndPartsGiveTheLayout() throws {
+  @Test func granularityAndPartsDetermineLayout() throws {
     var recipe = try Recipe.named("body-linear")
     recipe.defaults.granularity = .group(32)
     recipe.defaults.parameterType = .float16
@@ -138,7 +139,8 @@ struct QuantizationPlanTests {
     #expect("\(error)" == "recipe 'mine': no tensor name matches '*.fc9.*'")
   }
 
-  /// Models of one kind each: what the default recipe quantizes of them, and why it keeps the rest.
+  /// Models of different kinds, with the tensors that the default recipe quantizes and its reasons
+  /// for keeping the rest.
   private static let kinds:
     [(model: [String: [Int]], quantized: [String], kept: [String: String])] =
       [
@@ -158,7 +160,8 @@ struct QuantizationPlanTests {
           ]
         ),
         (
-          // The last convolution is known by its outputs, whatever its name; 48 channels inside are not.
+          // The last convolution is known by its outputs, whatever its name; 48 channels inside do
+          // not count.
           [
             "a.weight": [48, 3, 3, 3], "b.weight": [48, 48, 3, 3], "c.weight": [64, 48, 3, 3],
             "d.weight": [64, 64, 1, 1], "dw.weight": [64, 1, 7, 7], "z.weight": [27, 64, 3, 3],
@@ -171,7 +174,7 @@ struct QuantizationPlanTests {
           ]
         ),
         (
-          // A few linear layers do not make a network of convolutions another one.
+          // A few linear layers do not change the kind of a convolutional network.
           ["conv.weight": [64, 64, 3, 3], "se.fc1.weight": [16, 64], "fc.weight": [10, 64]],
           ["conv.weight", "se.fc1.weight"], ["fc.weight": "head"]
         ),
@@ -192,7 +195,7 @@ struct QuantizationPlanTests {
           ]
         ),
         (
-          // Weights are not always named so.
+          // Weights are not always named `weight`.
           [
             "a.kernel": [64, 64], "a.qkv_w": [64, 64], "lstm.weight_ih_l0": [64, 32],
             "h.0.attn.c_attn.weight": [48, 144], "A_log": [64, 16], "lora_A.weight": [8, 64],
@@ -206,7 +209,7 @@ struct QuantizationPlanTests {
           ]
         ),
         (
-          // An embedding is what it is, not what lies below something of the name.
+          // Only the table itself is an embedding, not everything below a module of that name.
           [
             "conditioner.embedders.0.encoder.layers.0.q_proj.weight": [64, 64],
             "time_embed.0.weight": [64, 64], "context_embedder.weight": [64, 64],
@@ -253,7 +256,7 @@ struct QuantizationPlanTests {
       ]
 
   @Test(arguments: kinds.indices)
-  func theDefaultRecipeQuantizesTheBody(kind: Int) throws {
+  func defaultRecipeQuantizesBody(kind: Int) throws {
     let (model, quantized, kept) = Self.kinds[kind]
     var index = ModelIndex()
     // No decision depends on the order of the file.
@@ -265,7 +268,7 @@ struct QuantizationPlanTests {
     #expect(plan.quantizedNames.allSatisfy { plan.entries[$0]?.role == .weight })
   }
 
-  @Test func stackedExpertsHaveBoundsOfTheirOwn() throws {
+  @Test func stackedExpertsHaveTheirOwnBounds() throws {
     var index = ModelIndex()
     try index.add("l.mlp.experts.down_proj", [4, 64, 128])
     let layout = try plan(index.archive, "body").entries.values.first?.quantization?.layout
@@ -308,7 +311,7 @@ struct QuantizationPlanTests {
         kept in full precision: 57.9 % of the bytes, in 3 tensors: 42.1 % head \
         (as 'lm_head.weight'); 10.5 % elements of fewer than 16 bits; 5.3 % int64 elements
         """)
-    // A tenth at most is not worth a line.
+    // A share of at most a tenth is not worth a line.
     #expect(KeptTensor.remark(on: Array(plan.keptTensors[1...2])) == nil)
   }
 
@@ -333,7 +336,7 @@ struct QuantizationPlanTests {
         "('lora_A.weight': \(factor))"
       ),
       (
-        // A pattern that a scalar fits as well would be refused.
+        // A pattern that also matches a scalar would be refused.
         ["a.x[0]": [8, 64], "b.x[0]": []],
         """
         ('a.x[0]': not named as a weight; 'b.x[0]': vector or single number); write a recipe such as \
@@ -342,7 +345,7 @@ struct QuantizationPlanTests {
       ),
       (["a": []], "('a': vector or single number)"),
     ] as [([String: [Int]], String)])
-  func aRecipeThatSelectsNothingIsAnErrorWithAWayOut(model: [String: [Int]], message: String)
+  func emptySelectionErrorGivesWorkingAdvice(model: [String: [Int]], message: String)
     throws
   {
     var index = ModelIndex()
@@ -353,7 +356,7 @@ struct QuantizationPlanTests {
     let error = #expect(throws: TransformError.self) { try plan(archive, "body", bits: 3) }
     let text = "\(try #require(error))"
     #expect(text == "recipe 'body': selects no tensor of this model \(message)")
-    // The advice, taken, works.
+    // Following the advice works.
     if let name = text.firstMatch(of: /the recipe '(.*)' selects 1/)?.1 {
       #expect(try plan(archive, String(name)).quantizedNames.count == 1)
     }
@@ -365,7 +368,7 @@ struct QuantizationPlanTests {
     }
   }
 
-  @Test func tensorsThatCannotBeQuantizedAreRefused() throws {
+  @Test func unquantizableTensorsAreRefused() throws {
     func plan(_ shape: Shape, _ elementType: ElementType, parts: Int = 1) throws {
       var index = ModelIndex()
       try index.add("a.weight", shape, elementType)

@@ -33,7 +33,7 @@ struct QuantizerTests {
     return Quantizer(plan: try QuantizationPlan(archive, recipe: recipe))
   }
 
-  /// Every planned tensor, on several threads as the program does it.
+  /// Returns the outcome of every planned tensor, on several threads as in the program.
   private func outcomes(_ quantizer: Quantizer, _ archive: TensorArchive, threads: Int) throws
     -> [(name: String, outcome: Quantizer.Outcome)]
   {
@@ -45,7 +45,7 @@ struct QuantizerTests {
   }
 
   @Test(arguments: [2, 3, 8])
-  func isTheSameOnAnyNumberOfThreads(threads: Int) throws {
+  func quantizationDoesNotDependOnThreads(threads: Int) throws {
     let archive = try archive(seed: 1)
     let quantizer = try quantizer(archive)
     let single = try outcomes(quantizer, archive, threads: 1)
@@ -88,7 +88,7 @@ struct QuantizerTests {
     }
   }
 
-  @Test func summaryOfKnownValues() throws {
+  @Test func summaryMatchesKnownValues() throws {
     // One bit, bounds 0 and 1: errors 0, 0.25, 0, −0.5; the last value's nearest code is 2.
     let values: [Float] = [0, 0.25, 1, 1.5]
     let quantized = try QuantizedTensor.encode(
@@ -106,7 +106,7 @@ struct QuantizerTests {
     #expect(try JSONDecoder().decode(QuantizationSummary.self, from: data) == summary)
   }
 
-  /// Weights that Float32 cannot hold are an error, in both ways of quantizing.
+  /// Weights that Float32 cannot hold are an error in both ways of quantizing.
   @Test(
     arguments: [
       (
@@ -154,8 +154,8 @@ struct QuantizerTests {
     try Recipe(JSONDocument.parse(SharedBytes(text.utf8)))
   }
 
-  /// One vanishing group beside others is lost in rounding.
-  @Test func tinyGroupsBesideOthersAreNoErrors() throws {
+  /// One vanishing group beside others is merely lost in rounding.
+  @Test func vanishingGroupBesideOthersIsNoError() throws {
     let tensor = try self.tensor([1, 2, 3, 4, 0, .leastNonzeroMagnitude, 0, 0], [2, 4])
     var archive = TensorArchive()
     archive.tensors["body.weight"] = tensor
@@ -176,7 +176,7 @@ struct QuantizerTests {
     #expect(outcome?.summary.clippedShare == 0)
   }
 
-  @Test func minimumAndMaximumClipNothing() throws {
+  @Test func minimumMaximumBoundsClipNothing() throws {
     let archive = try archive(seed: 4)
     var recipe = try Recipe.named("body-linear")
     recipe.defaults.search = .minimumMaximum
@@ -189,7 +189,7 @@ struct QuantizerTests {
   }
 
   @Test(arguments: [Float.nan, .infinity, -.infinity], [1, 2])
-  func elementsThatAreNotFiniteAreNamed(value: Float, threads: Int) throws {
+  func nonFiniteElementsAreNamed(value: Float, threads: Int) throws {
     var archive = try archive(seed: 5)
     var values = [Float](repeating: 1, count: 400)
     values[17] = value
@@ -204,7 +204,7 @@ struct QuantizerTests {
         == "tensor 'layers.9.weight': element 17 is \(value), which cannot be quantized")
   }
 
-  @Test func otherTensorsAreRefused() throws {
+  @Test func unplannedTensorsAreRefused() throws {
     let archive = try archive(seed: 6)
     let quantizer = try quantizer(archive)
     let bias = try #require(archive.tensors["layers.0.qkv.bias"])

@@ -11,7 +11,7 @@ struct RecipeTests {
     try Recipe(JSONDocument.parse(SharedBytes(text.utf8)), source: source)
   }
 
-  @Test func readsEverything() throws {
+  @Test func everyMemberIsRead() throws {
     let recipe = try recipe(
       """
       {"schemaVersion": 1, "name": "mine", "bits": 2, "granularity": "group:32", "search": "free",
@@ -59,7 +59,7 @@ struct RecipeTests {
     #expect(decision("other", [48]) == .keep(reason: "no rule of the recipe matches it"))
   }
 
-  @Test func conditionsReadBack() throws {
+  @Test func conditionsRoundTrip() throws {
     let condition = RecipeCondition(
       ranks: [3], minimumChannels: 16, channelAxes: .last, elementKind: .narrow, hasBias: false,
       makesPixels: true, model: .convolutional)
@@ -94,11 +94,11 @@ struct RecipeTests {
       RecipeSubject(name: "a", elementType: .float32, shape: [4]), false
     ),
   ])
-  func conditionsHold(condition: RecipeCondition, subject: RecipeSubject, isMet: Bool) {
+  func conditionsMatchSubjects(condition: RecipeCondition, subject: RecipeSubject, isMet: Bool) {
     #expect(condition.holds(for: subject) == isMet)
   }
 
-  @Test func leavesDefaults() throws {
+  @Test func missingMembersHaveDefaults() throws {
     let recipe = try recipe(#"{"rules": []}"#)
     #expect(recipe == Recipe(name: "custom", rules: []))
     #expect(recipe.defaults == QuantizationSettings())
@@ -106,7 +106,7 @@ struct RecipeTests {
   }
 
   @Test(arguments: [nil, "tensor", "row", "group:16", "group:65536"] as [String?])
-  func whatBoundsAreMeasuredInReadsBack(_ scaling: String?) throws {
+  func activationScalingRoundTrips(_ scaling: String?) throws {
     let member = scaling.map { #""activationScaling": "\#($0)","# } ?? ""
     for method in QuantizationMethod.allCases {
       let recipe = try recipe(#"{"method": "\#(method.rawValue)", \#(member) "rules": []}"#)
@@ -118,7 +118,7 @@ struct RecipeTests {
   }
 
   @Test(arguments: Recipe.builtInNames)
-  func builtInRecipesReadBack(name: String) throws {
+  func builtInRecipesRoundTrip(name: String) throws {
     let recipe = try Recipe.named(name)
     #expect(recipe.name == name)
     let text = recipe.jsonValue.serialized()
@@ -126,7 +126,7 @@ struct RecipeTests {
     #expect(try self.recipe(text).jsonValue == recipe.jsonValue)
   }
 
-  @Test func unknownNamesListTheKnown() {
+  @Test func unknownNameListsBuiltInRecipes() {
     let error = TransformError(
       .unknownRecipe(
         known: ["body", "body-linear", "body-linear-and-conv", "all-linear", "keep-all"]),
@@ -267,13 +267,13 @@ struct RecipeTests {
       """
     ),
   ])
-  func mistakesAreNamed(text: String, message: String) throws {
+  func recipeMistakesAreLocated(text: String, message: String) throws {
     let error = #expect(throws: TransformError.self) { try recipe(text) }
     #expect(error?.recipe == "mine.json")
     #expect("\(try #require(error))" == "mine.json: \(message)")
   }
 
-  @Test func samplesReadBack() throws {
+  @Test func calibrationAndDistillationRoundTrip() throws {
     let digest = String(repeating: "0a", count: 32)
     let recipe = try recipe(
       """
@@ -298,7 +298,7 @@ struct RecipeTests {
     #expect(try Recipe(others.jsonValue) == others)
   }
 
-  @Test func aRecipeIsForItsPicturesAlone() throws {
+  @Test func recipeForOtherImagesIsRefused() throws {
     var calibration = CalibrationRecipe(patches: .init())
     try calibration.identify("aa", as: "pictures")
     #expect(calibration.digest == "aa")
@@ -310,7 +310,7 @@ struct RecipeTests {
   }
 
   /// The schema is for editors and other programs; the reader must know the same keys.
-  @Test func schemaHasTheKeysOfTheReader() throws {
+  @Test func schemaKeysMatchReader() throws {
     let path = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent().appending(path: "schemas/recipe.schema.json").path()
     let file = try InputFile(path: path)
@@ -341,7 +341,7 @@ struct RecipeTests {
         == known(#"{"rules": [{"match": "*", "where": {"?": 0}, "action": "keep"}]}"#))
   }
 
-  @Test func readsAFile() throws {
+  @Test func recipeFileIsRead() throws {
     let path = FileManager.default.temporaryDirectory
       .appending(path: "recipe-\(UUID().uuidString).json").path()
     defer { try? FileManager.default.removeItem(atPath: path) }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Transform
 
-/// The proximal operators against a fine grid over the only two numbers they choose.
+/// The proximal operators, compared with a fine grid over the only two numbers that they choose.
 @Suite struct SpectrumProximalTests {
   private static func spectrum(_ seed: UInt64) -> [Double] {
     var generator = SplitMix(seed: seed)
@@ -24,7 +24,7 @@ import Testing
     return (0..<400).map { top * exp(-Double($0) / 30) }
   }
 
-  @Test(arguments: 0..<60, [1, 1.5, 3, 30]) func projectionIsTheNearest(
+  @Test(arguments: 0..<60, [1, 1.5, 3, 30]) func projectionIsNearest(
     _ seed: Int, _ target: Double
   ) {
     let values = Self.spectrum(UInt64(seed))
@@ -60,7 +60,7 @@ import Testing
     }
   }
 
-  @Test func whatMeetsTheTargetStays() {
+  @Test func spectraThatMeetTargetAreUnchanged() {
     #expect(SpectrumProximal.projected([30, 2, 1], target: 30) == [30, 2, 1])
     #expect(SpectrumProximal.projected([0, 0], target: 30) == [0, 0])
     #expect(SpectrumProximal.projected([5], target: 1) == [5])
@@ -69,7 +69,7 @@ import Testing
   }
 
   /// Two values and κ = 1: both become their mean. One zero and κ = 2: t minimizes t² + (1 − 2t)².
-  @Test func knownProjections() {
+  @Test func projectionsMatchKnownValues() {
     #expect(SpectrumProximal.projected([3, 1], target: 1) == [2, 2])
     let found = SpectrumProximal.projected([1, 0], target: 2)
     #expect(distance(found, [0.8, 0.4]) < 1e-24)

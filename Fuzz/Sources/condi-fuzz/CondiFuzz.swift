@@ -3,8 +3,8 @@ import FuzzTargets
 import Storage
 
 /// ```
-/// condi-fuzz --list                the names of the targets
-/// condi-fuzz --seeds FOLDER FILE…  packs what can be read, as seeds for the targets of that format
+/// condi-fuzz --list                lists the names of the targets
+/// condi-fuzz --seeds FOLDER FILE…  packs readable files as seeds for the targets of that format
 /// FUZZ_TARGET=name condi-fuzz …    fuzzes, with libFuzzer's own options and folders
 /// ```
 @main
@@ -34,8 +34,9 @@ struct CondiFuzz {
   }
 }
 
-/// What libFuzzer calls, which is C and takes no context: one target a process. Its own `main`, which
-/// the linker brings along and the package manager's replaces, wants this name.
+/// Runs the target on one input from libFuzzer. This C function takes no context, so each process
+/// fuzzes one target. libFuzzer's own `main`, which is linked in but replaced by the package
+/// manager's, requires this name.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func testOneInput(_ data: UnsafePointer<UInt8>?, _ byteCount: Int) -> Int32 {
   do {

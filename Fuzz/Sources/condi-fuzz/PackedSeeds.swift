@@ -4,12 +4,12 @@ import FuzzTargets
 import Storage
 import Transform
 
-/// Packed files of every encoding, which no fixture is, as seeds.
+/// Seeds that are packed files of every encoding, which the fixtures lack.
 struct PackedSeeds {
   let folder: String
 
   func write(from paths: [String]) throws {
-    // Everything that can be quantized at all, however small.
+    // Selects every tensor that can be quantized at all, however small.
     let matrices = RecipeCondition(ranks: [2, 3, 4], minimumDimension: 1, elementKind: .floating)
     let recipe = Recipe(
       name: "seeds",
@@ -33,7 +33,7 @@ struct PackedSeeds {
             try FormatRegistry.standard.write(
               archive, as: PackedFormat(), to: output, replacesExisting: true)
           }
-        } catch { continue }  // a recipe that matches nothing here, a tensor that is damaged
+        } catch { continue }  // the recipe matches nothing here, or a tensor is damaged
         let model = try PackedModel(parsing: InputFile(path: output))
         let target = "\(folder)/condi-header/\((output as NSString).lastPathComponent)"
         try Data(PackedBytes.input(for: model)).write(to: URL(filePath: target))

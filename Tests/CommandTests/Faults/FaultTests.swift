@@ -3,13 +3,13 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Disks that fill up or fail, and processes that are killed: an output is the old one or the new
-/// one, and nothing else stays behind for long.
+/// Disks that fill up or fail, and processes that are killed. The output is either the old file or
+/// the new one, and nothing else stays behind for long.
 @Suite struct FaultTests {
   static let writers = ["pth", "npz", "safetensors", "condi"]
 
-  /// Returns a checkpoint that takes every writer few calls of each kind: an integer, a bias, and a
-  /// weight under two names.
+  /// Returns the path of a checkpoint that every writer writes with few calls of each kind: an
+  /// integer, a bias, and a weight under two names.
   private static func source() throws -> String {
     try SharedMaterial.folder("four-tensors") { folder in
       let whole = try FormatRegistry.standard.open(PackageFolder.fixture("torch/state_dict.pth"))
@@ -32,7 +32,8 @@ import Testing
     return ["convert", try Self.source(), output, "--quiet", "--force"] + packing
   }
 
-  /// Calls `body` with a program, a folder for outputs and what a faultless run makes.
+  /// Calls `body` with a program, a folder, an output path and the bytes that a faultless run
+  /// writes.
   private func withOutput(
     _ suffix: String, _ body: (FaultyProgram, TemporaryFolder, String, Data) throws -> Void
   ) throws {
@@ -46,11 +47,11 @@ import Testing
   }
 
   @Test(arguments: writers)
-  func aFullDiskLeavesTheOldFile(_ suffix: String) throws {
+  func fullDiskLeavesOldFile(_ suffix: String) throws {
     try withOutput(suffix) { program, folder, output, _ in
       let old = Data("old".utf8)
       try old.write(to: URL(filePath: output))
-      // The last call is the unlink of a temporary file that has been renamed away.
+      // The last call unlinks a temporary file that has been renamed away.
       let calls = FaultyProgram.writing.filter { $0 != "unlink" }
       var index = 1
       while true {
@@ -70,7 +71,7 @@ import Testing
   }
 
   @Test(arguments: writers, [FaultyProgram.Fault.kill, .half])
-  func aKilledWriterLeavesTheOldFileOrTheNew(_ suffix: String, fault: FaultyProgram.Fault) throws {
+  func killedWriterLeavesOldOrNewFile(_ suffix: String, fault: FaultyProgram.Fault) throws {
     try withOutput(suffix) { program, folder, output, new in
       let old = Data("old".utf8)
       try old.write(to: URL(filePath: output))
@@ -84,7 +85,7 @@ import Testing
         let found = try #require(bytes(output))
         #expect(found == old || found == new, "call \(index)")
         if found == new { try old.write(to: URL(filePath: output)) }
-        // Each run removes what the one before left.
+        // Each run removes the leftovers of the previous one.
         let count = try leftovers(folder).count
         #expect(count <= 1, "call \(index)")
         leftoverCount += count
@@ -96,9 +97,9 @@ import Testing
     }
   }
 
-  /// The example takes hundreds of calls, at some of which other threads are at work.
+  /// The example takes hundreds of calls, during some of which other threads are working.
   @Test(arguments: writers)
-  func aWriterKilledAmidTheExampleLeavesTheOldFile(_ suffix: String) throws {
+  func writerKilledMidwayLeavesOldFile(_ suffix: String) throws {
     try withTemporaryFolder { folder in
       let program = try FaultyProgram()
       let output = folder.appending("out.\(suffix)")
@@ -117,7 +118,7 @@ import Testing
   }
 
   @Test(arguments: [SIGINT, SIGTERM, SIGHUP, SIGQUIT])
-  func anInterruptedWriterCleansUp(_ signal: Int32) throws {
+  func interruptedWriterCleansUp(_ signal: Int32) throws {
     for suffix in Self.writers {
       try withOutput(suffix) { program, folder, output, new in
         let result = try program.run(
@@ -134,9 +135,9 @@ import Testing
     }
   }
 
-  /// What every other writer does, too: `aFullDiskLeavesTheOldFile`, and in `ResumeTests`.
+  /// `fullDiskLeavesOldFile` and `ResumeTests` check the other writers.
   @Test(arguments: ["onnx", "onnx-matmulnbits", "gguf", "safetensors"])
-  func anExportReservesItsSpace(_ target: String) throws {
+  func exportReservesSpaceBeforeWriting(_ target: String) throws {
     let program = try FaultyProgram()
     let packed = try PackageFolder.fixture("export/sample.condi")
     try withTemporaryFolder { folder in
@@ -157,9 +158,10 @@ import Testing
     }
   }
 
-  /// Nor does it try it in another way: glibc would write to every block, beneath other jobs' bytes.
+  /// The writer does not fall back to another way: glibc's would write to every block, beneath
+  /// other jobs' bytes.
   @Test(arguments: ["condi", "npz"])
-  func aFileSystemNeedNotReserveSpace(_ suffix: String) throws {
+  func fileSystemWithoutFallocateIsAccepted(_ suffix: String) throws {
     try withOutput(suffix) { program, folder, output, new in
       let outcome = try program.run(
         try arguments(output), .notSupported, at: 1, of: ["fallocate"])
@@ -169,8 +171,8 @@ import Testing
     }
   }
 
-  /// Only what nobody works on any more is removed.
-  @Test func aLiveWriterKeepsItsTemporaryFile() throws {
+  /// Only temporary files that no process is writing any more are removed.
+  @Test func liveWriterKeepsItsTemporaryFile() throws {
     try withOutput("npz") { program, folder, output, new in
       let result = try program.run(
         try arguments(output), pausedAt: 1, of: ["fsync"]
@@ -185,11 +187,11 @@ import Testing
     }
   }
 
-  @Test func aReadErrorIsOneLine() throws {
+  @Test func readErrorIsReportedInOneLine() throws {
     try withOutput("safetensors") { program, folder, output, new in
       let arguments = try arguments(output) + ["--no-mmap"]
       let callCount = try program.count(of: ["pread"], by: arguments)
-      // Formats that are asked whether the file is theirs may fail to look: it is another's then.
+      // A format probe that cannot read the file counts as not recognizing it.
       var failureCount = 0
       for index in 1...callCount {
         let outcome = try program.run(arguments, .readError, at: index, of: ["pread"])
@@ -223,9 +225,9 @@ import Testing
     }
   }
 
-  /// Between asking for bytes and touching them no check can be made: this is a SIGBUS.
+  /// No check is possible between requesting bytes and touching them, so this raises SIGBUS.
   @Test(arguments: ["convert", "inspect"])
-  func anInputThatShrinksUnderAChecksum(_ command: String) throws {
+  func inputTruncatedDuringChecksumIsAnError(_ command: String) throws {
     let result = try withShrinkingInput(at: 40, of: ["crc32"]) { input, output in
       command == "convert" ? ["convert", input, output, "--quiet"] : ["inspect", input]
     } change: {
@@ -242,8 +244,8 @@ import Testing
     #expect(result.names == ["in.pth"])
   }
 
-  /// What zeros may have stood in for is not noted as done.
-  @Test func anInputThatShrinksUnderAJournal() throws {
+  /// Records that may have been made from zeros are not journaled as done.
+  @Test func truncatedInputIsNotJournaledAsDone() throws {
     let program = try FaultyProgram()
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 8)
@@ -260,7 +262,7 @@ import Testing
   }
 
   @Test(arguments: [[], ["--no-mmap"]])
-  func anInputThatShrinksBetweenReads(_ options: [String]) throws {
+  func inputTruncatedBetweenReadsIsAnError(_ options: [String]) throws {
     let result = try withShrinkingInput(at: 3, of: ["pwrite"]) { input, output in
       ["convert", input, output, "--quiet"] + options
     } change: {
@@ -272,7 +274,7 @@ import Testing
     #expect(result.names == ["in.pth"])
   }
 
-  @Test func anInputThatIsChanged() throws {
+  @Test func inputChangedDuringReadIsAnError() throws {
     let result = try withShrinkingInput(at: 3, of: ["pwrite"]) { input, output in
       ["convert", input, output, "--quiet"]
     } change: { path in

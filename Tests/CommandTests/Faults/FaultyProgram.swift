@@ -1,9 +1,9 @@
 import Foundation
 import TestSupport
 
-/// The built command with a system call that goes wrong; see `Tests/Fixtures/faults/faults.c`.
+/// The built command with an injected system-call fault; see `Tests/Fixtures/faults/faults.c`.
 struct FaultyProgram {
-  /// What happens at the call.
+  /// The fault at the call.
   enum Fault: String {
     case noSpace = "ENOSPC"
     case readError = "EIO"
@@ -15,11 +15,11 @@ struct FaultyProgram {
     case pause = "PAUSE"
   }
 
-  /// Every call that changes what is on the disk.
+  /// Every call that changes the disk.
   static let writing = ["fallocate", "pwrite", "fsync", "rename", "link", "unlink"]
 
-  /// Every call with which a conversion that has a journal changes what is on the disk: it appends to
-  /// the journal and cuts consumed files.
+  /// Every call with which a journaled conversion changes the disk: it also appends to the journal
+  /// and truncates consumed files.
   static let journaling = writing + ["write", "ftruncate", "truncate"]
 
   private let library: String
@@ -47,7 +47,7 @@ struct FaultyProgram {
     ]
   }
 
-  /// Runs to the end, with `fault` at the call `index`, counted from one, of those in `calls`.
+  /// Runs to the end, with `fault` at call number `index` of those in `calls`, counted from one.
   func run(
     _ arguments: [String], _ fault: Fault, at index: Int, of calls: [String] = writing
   ) throws -> BuiltProgram.Outcome {
@@ -70,9 +70,9 @@ struct FaultyProgram {
     }
   }
 
-  /// Runs until the call, calls `meanwhile` with the process, then lets it go on to its end.
+  /// Runs until the call, calls `meanwhile` with the process, then lets the process finish.
   ///
-  /// - Parameter meanwhile: also gets the number of the thread that waits at the call.
+  /// - Parameter meanwhile: Also receives the ID of the thread that waits at the call.
   func run(
     _ arguments: [String], pausedAt index: Int, of calls: [String],
     meanwhile: (Process, _ pausedThread: Int32) throws -> Void
@@ -82,8 +82,7 @@ struct FaultyProgram {
       let errors = folder.appending("stderr")
       _ = FileManager.default.createFile(atPath: errors, contents: nil)
       let process = Process()
-      // A test that runs in the background of a shell is told to ignore interruptions, and would
-      // hand that on.
+      // A test in the background of a shell is told to ignore interrupts and would pass that on.
       process.executableURL = URL(filePath: "/usr/bin/env")
       process.arguments = ["--default-signal", program.path] + arguments
       process.environment = ProcessInfo.processInfo.environment.merging(
@@ -110,7 +109,7 @@ struct FaultyProgram {
     try run(arguments, pausedAt: index, of: calls) { process, _ in try meanwhile(process) }
   }
 
-  /// Waits until the process is at the call.
+  /// Waits until the process reaches the call, and returns the ID of the paused thread.
   private func pausedThread(of process: Process, writtenTo path: String) throws -> Int32 {
     let deadline = Date.now.addingTimeInterval(60)
     while process.isRunning {

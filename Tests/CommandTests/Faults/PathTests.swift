@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Paths that lead to no ordinary file, for reading and for writing: one line, exit code 2, no wait.
+/// Input and output paths that are not regular files: one line, exit code 2, no waiting.
 @Suite struct PathTests {
   private func expectOneLine(
     _ arguments: [String], endingIn end: String, sourceLocation: SourceLocation = #_sourceLocation
@@ -19,12 +19,12 @@ import Testing
   }
 
   @Test(arguments: [[], ["--no-mmap"]])
-  func inputsThatAreNoFiles(_ options: [String]) throws {
+  func nonRegularInputsAreRefused(_ options: [String]) throws {
     try withTemporaryFolder { folder in
       let pipe = folder.appending("pipe")
       #expect(mkfifo(pipe, 0o600) == 0)
       let cases = [
-        // A folder may be that of a model, except for a command that wants a packed file.
+        // A folder may hold a model, except for a command that requires a packed file.
         (folder.path, "without a model file or an index of one (*.index.json); name a file"),
         ("/dev/zero", "not a regular file but a device"),
         (pipe, "not a regular file but a pipe"),
@@ -46,7 +46,7 @@ import Testing
     }
   }
 
-  @Test func outputsThatAreNoFiles() throws {
+  @Test func nonRegularOutputsAreRefused() throws {
     try withTemporaryFolder { folder in
       let pipe = folder.appending("pipe.npz")
       #expect(mkfifo(pipe, 0o600) == 0)
@@ -79,7 +79,7 @@ import Testing
     }
   }
 
-  @Test func aLinkedOutputIsReplacedWhereItIs() throws {
+  @Test func symlinkedOutputIsReplacedAtItsTarget() throws {
     try withTemporaryFolder { folder in
       let elsewhere = folder.appending("elsewhere")
       try FileManager.default.createDirectory(atPath: elsewhere, withIntermediateDirectories: false)
@@ -101,8 +101,8 @@ import Testing
     }
   }
 
-  /// A name as long as file systems allow leaves room for no suffix.
-  @Test func theLongestNamesCanBeWritten() throws {
+  /// A name of the greatest length that file systems allow leaves no room for a suffix.
+  @Test func outputNamesOfMaximumLengthAreWritten() throws {
     try withTemporaryFolder { folder in
       for name in [String(repeating: "x", count: 251), String(repeating: "名", count: 83)] {
         let path = folder.appending("\(name).npz")
@@ -113,8 +113,8 @@ import Testing
     }
   }
 
-  /// The user of a shared machine, not root, whom nothing is forbidden.
-  @Test func whatIsForbiddenIsOneLine() throws {
+  /// Runs as an unprivileged user, because root is denied nothing.
+  @Test func permissionErrorsAreReportedInOneLine() throws {
     try withTemporaryFolder { folder in
       #expect(chmod(folder.path, 0o555) == 0)
       let input = folder.appending("secret.npz")
@@ -127,7 +127,7 @@ import Testing
         return try BuiltProgram(path: "/usr/bin/env").run(
           ["setpriv", "--reuid=65534", "--clear-groups", program] + arguments)
       }
-      // The build folder may be hidden from others as well, and then there is nothing to run.
+      // The build folder may be inaccessible to that user, and then there is nothing to run.
       guard isRoot, try run(["--version"]).exitCode == 0 else { return }
       let unreadable = try run(["inspect", input])
       #expect(unreadable.exitCode == 2)
@@ -142,7 +142,7 @@ import Testing
     }
   }
 
-  @Test func aFileLargerThanAllowedIsAnError() throws {
+  @Test func outputBeyondFileSizeLimitIsAnError() throws {
     try withTemporaryFolder { folder in
       for name in ["out.pth", "out.npz", "out.safetensors", "out.condi"] {
         let outcome = try BuiltProgram(path: "/bin/sh").run([
@@ -156,7 +156,7 @@ import Testing
     }
   }
 
-  @Test func aFullStandardOutputIsAnError() throws {
+  @Test func fullStandardOutputIsAnError() throws {
     let outcome = try BuiltProgram(path: "/bin/sh").run([
       "-c", "exec \"$0\" \"$@\" > /dev/full", try BuiltProgram().path, "inspect",
       CommandLine.checkpoint, "--tree",

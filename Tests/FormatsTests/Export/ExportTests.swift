@@ -6,8 +6,8 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// Exports of a sample that the Python tests' writer made, against files that mlx, onnx and gguf made
-/// of the same codes, and errors that were measured on what those packages read
+/// Exports of a sample written by the Python tests' writer, compared with files that mlx, onnx and
+/// gguf made of the same codes, and with errors measured on what those packages read
 /// (`generate_exports.py`).
 @Suite struct ExportTests {
   static let options = ExportOptions(padsRows: true, dequantizes: true)
@@ -30,7 +30,7 @@ import Testing
 
   /// Threads wait until their tensors fit into memory together.
   @Test(arguments: ExportTarget.allCases)
-  func memoryIsBoundedByBytes(_ target: ExportTarget) throws {
+  func memoryStaysWithinByteLimit(_ target: ExportTarget) throws {
     let model = try sample()
     let largest = try #require(
       model.header.entries.filter { $0.affineBitWidth != nil }.map(\.shape.elementCount).max())
@@ -44,7 +44,7 @@ import Testing
   }
 
   @Test(arguments: ExportTarget.allCases)
-  func anOutputThatExistsIsSaidBeforeTheWork(_ target: ExportTarget) throws {
+  func existingOutputIsRefusedBeforeWork(_ target: ExportTarget) throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("out")
       _ = try export(target, to: path)
@@ -57,7 +57,7 @@ import Testing
   }
 
   @Test(arguments: [ExportTarget.onnx, .onnxMatMulNBits, .gguf])
-  func filesEqualThoseOfTheRealPackage(_ target: ExportTarget) throws {
+  func filesEqualThoseOfOriginalPackage(_ target: ExportTarget) throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("sample.\(target.rawValue)")
       let outcome = try export(target, to: path)
@@ -69,7 +69,7 @@ import Testing
     }
   }
 
-  @Test func mlxTensorsEqualThoseOfTheRealPackage() throws {
+  @Test func mlxTensorsEqualThoseOfMLX() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("model")
       let outcome = try export(.mlx, to: path)
@@ -98,7 +98,7 @@ import Testing
   }
 
   @Test(arguments: [ExportTarget.mlx, .onnx, .onnxMatMulNBits, .gguf])
-  func errorsAreThoseOfWhatTheRealPackageReads(_ target: ExportTarget) throws {
+  func reportedErrorsMatchOriginalPackage(_ target: ExportTarget) throws {
     let text = try Data(
       contentsOf: URL(filePath: PackageFolder.fixture("export/expected.json")))
     let expected = try JSONDecoder().decode([String: [String: Expected]].self, from: text)
@@ -117,7 +117,7 @@ import Testing
     }
   }
 
-  @Test func activationQuantizersAreKeptWhole() throws {
+  @Test func activationScalingIsKept() throws {
     var members = try JSONMembers(
       ExportDescription(PackedSamples.header()).json, subject: "the description")
     let activations = try #require(try members.takeArray("activations"))
@@ -128,7 +128,7 @@ import Testing
       } == [nil, .string("row")])
   }
 
-  @Test func codesAndParametersAreKeptAsTheyAre() throws {
+  @Test func codesAndParametersAreKeptExactly() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("codes.safetensors")
       let outcome = try export(.safetensors, to: path, options: ExportOptions())
@@ -153,8 +153,8 @@ import Testing
     }
   }
 
-  /// The same bytes in whatever order tasks run.
-  @Test func orderOfTasksDoesNotMatter() throws {
+  /// The bytes are the same for any task order.
+  @Test func bytesDoNotDependOnTaskOrder() throws {
     try withTemporaryFolder { folder in
       let backwards: TaskRunner = { count, task in
         for index in (0..<count).reversed() { try task(index) }
@@ -190,7 +190,7 @@ import Testing
     ),
     (.gguf, true, "'eight.weight': GGUF has no block for codes of 8 bits with a lower bound"),
   ])
-  func whatATargetCannotHoldIsRefused(target: ExportTarget, pads: Bool, message: String) throws {
+  func unrepresentableTensorsAreRefused(target: ExportTarget, pads: Bool, message: String) throws {
     try withTemporaryFolder { folder in
       let input = try PackageFolder.fixture("export/sample.condi")
       let error = #expect(throws: ModelError.self) {
@@ -202,7 +202,7 @@ import Testing
     }
   }
 
-  @Test func existingOutputsStay() throws {
+  @Test func existingOutputsAreNotReplaced() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending("model")
       _ = try export(.mlx, to: path)
@@ -221,7 +221,7 @@ import Testing
   }
 }
 
-/// Runs every task on a thread of its own.
+/// Runs all tasks concurrently.
 func allAtOnce(_ count: Int, _ task: @escaping @Sendable (Int) throws -> Void) throws {
   let failure = Mutex<(any Error)?>(nil)
   DispatchQueue.concurrentPerform(iterations: count) { index in

@@ -6,7 +6,7 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// Checkpoints quantized by mlx, and GPTQ's layouts from a NumPy oracle (`generate_exports.py`).
+/// Checkpoints quantized by mlx, and GPTQ layouts from a NumPy oracle (`generate_exports.py`).
 @Suite struct ImportTests {
   private func packed(
     _ folder: String, _ source: ImportSource,
@@ -27,7 +27,7 @@ import Testing
 
   /// Threads wait until their matrices fit into memory together.
   @Test(arguments: [("mlx", ImportSource.mlx), ("gptq-4", .gptq)])
-  func memoryIsBoundedByBytes(_ folder: String, _ source: ImportSource) throws {
+  func memoryStaysWithinByteLimit(_ folder: String, _ source: ImportSource) throws {
     let path = try PackageFolder.fixture("import/\(folder)/model.safetensors")
     let archive = try FormatRegistry.standard.open(path)
     let config = try ModelImport.configuration(beside: path, of: source).json
@@ -36,7 +36,7 @@ import Testing
       let (bounded, free) = (temporary.appending("bounded"), temporary.appending("free"))
       let outcome = try ModelImport(archive, from: source, config: config, budget: budget)
         .write(to: bounded, runningTasks: allAtOnce)
-      // With no room for two, the most that was in use is the largest alone.
+      // Without room for two matrices, the peak is the largest one alone.
       let largest = try #require(
         outcome.tensors.filter { $0.bitWidth != nil }.map { $0.shape.reduce(1, *) }.max())
       #expect(budget.peakByteCount == MemoryBudget.matrixByteCount(elementCount: largest))
@@ -46,7 +46,7 @@ import Testing
     }
   }
 
-  @Test func anOutputThatExistsIsSaidBeforeTheWork() throws {
+  @Test func existingOutputIsRefusedBeforeWork() throws {
     let path = try PackageFolder.fixture("import/mlx/model.safetensors")
     let model = try ModelImport(
       FormatRegistry.standard.open(path), from: .mlx,
@@ -62,7 +62,7 @@ import Testing
     }
   }
 
-  @Test func mlxCodesComeBackAsMLXDequantizesThem() throws {
+  @Test func mlxCodesDecodeAsInMLX() throws {
     let values = try FormatRegistry.standard.open(
       PackageFolder.fixture("import/mlx-values.safetensors"))
     try packed("mlx", .mlx) { model, outcome in
@@ -74,7 +74,7 @@ import Testing
         let found = try tensor.floatValues()
         let difference = try largestDifference(found, expected.floatValues())
         #expect(record.largestError == difference, "\(name)")
-        // Scales in 16 bits leave Float32 room for every sum.
+        // With 16-bit scales every sum is exact in Float32.
         if tensor.elementType != .float32 { #expect(difference == 0, "\(name)") }
         #expect(difference < 1e-7, "\(name)")
         let module = name.dropLast("weight".count)
@@ -84,13 +84,13 @@ import Testing
           ).tensors["\(module)scales"])
         negative += try scales.floatValues().filter { $0 < 0 }.count
       }
-      // The case that needs mirrored codes does occur.
+      // Negative scales, which need mirrored codes, do occur.
       #expect(negative > 0)
     }
   }
 
   @Test(arguments: ["gptq", "gptq_v2"], [2, 3, 4, 8])
-  func gptqCodesComeBackExactly(_ version: String, _ bits: Int) throws {
+  func gptqCodesDecodeExactly(_ version: String, _ bits: Int) throws {
     let values = try FormatRegistry.standard.open(
       PackageFolder.fixture("import/\(version)-\(bits)/values.safetensors"))
     try packed("\(version)-\(bits)", .gptq) { model, outcome in
@@ -164,7 +164,7 @@ import Testing
   }
 
   @Test(arguments: [(1, "1"), (UInt64.max, "1.8446744073709552e+19")])
-  func inputsInTheOrderOfActivationsAreRefused(group: UInt64, text: String) throws {
+  func activationOrderedInputsAreRefused(group: UInt64, text: String) throws {
     let path = try PackageFolder.fixture("import/gptq-4/model.safetensors")
     var archive = try FormatRegistry.standard.open(path)
     var order = (0..<96).map { UInt64($0 / 32) }

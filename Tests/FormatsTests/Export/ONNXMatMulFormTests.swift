@@ -18,7 +18,7 @@ import Testing
 
   /// `scale · code − scale · zero` is within the rounding of the lower bound, and equal to
   /// `lower + scale · code` where the product is exact.
-  @Test func zeroPointsGiveTheLowerBound() throws {
+  @Test func zeroPointReproducesLowerBound() throws {
     var random = SplitMix(seed: 31)
     var exact = 0
     for _ in 0..<1000 {
@@ -30,12 +30,12 @@ import Testing
       #expect(abs(product + lower) <= lower.ulp)
       if product == -lower { exact += 1 }
     }
-    // More than the nearest quotient alone would give, and fewer than all.
+    // More are exact than the nearest quotient alone would give, but not all.
     #expect((700..<1000).contains(exact), "\(exact)")
   }
 
   @Test(arguments: [Float(-0.75), 0, 0.3])
-  func constantBlocksStandForTheirBound(_ lower: Float) throws {
+  func constantBlocksDecodeToTheirBound(_ lower: Float) throws {
     let tensor = try tensor(
       rows: [[Float](repeating: lower, count: 20), (0..<20).map { Float($0 % 4) }],
       lower: [lower, 0], scale: [0, 1])
@@ -45,12 +45,12 @@ import Testing
     #expect(values == (try tensor.floatValues()))
   }
 
-  /// 60 columns at 2 bits: one block of 64 takes 24 bytes, four of 16 take 48.
+  /// At 2 bits, 60 columns take 24 bytes in one block of 64 and 48 bytes in four of 16.
   @Test(arguments: [
     (60, 2, QuantizationGranularity.channel, 64), (256, 2, .tensor, 256), (260, 4, .tensor, 64),
     (96, 4, .group(32), 32), (16, 1, .channel, 16), (512, 2, .group(48), 16),
   ])
-  func theSmallestFormIsChosen(
+  func smallestFormIsChosen(
     columns: Int, bitWidth: Int, granularity: QuantizationGranularity, blockSize: Int
   ) throws {
     let layout = try AffineLayout(shape: [1, columns], granularity: granularity)
@@ -63,7 +63,7 @@ import Testing
     #expect(form.bitWidth == (bitWidth <= 2 ? 2 : 4))
   }
 
-  @Test func aScaleThatIsTooSmallIsSaid() {
+  @Test func tooSmallScaleIsRefused() {
     #expect(
       throws: ModelError.unsupported(
         "the scale 1e-45 is too small beside the lower bound -1.0 for MatMulNBits")

@@ -6,9 +6,11 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// The kernels that round tensors, at every level that this processor has, beside plain Swift.
+/// The kernels that quantize tensors, compared with plain Swift at every vector level of this
+/// processor.
 @Suite struct AffineKernelTests {
-  /// Normal values of different sizes, some of them halfway between two codes.
+  /// Returns normally distributed values of different magnitudes, some of them halfway between two
+  /// codes.
   private static func values(_ count: Int, seed: UInt64) -> [Float] {
     var random = SplitMix(seed: seed)
     return (0..<count).map { index in
@@ -25,7 +27,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available, [ElementType.float16, .bfloat16])
-  func everyHalfIsWidenedExactly(_ level: UInt32, _ type: ElementType) throws {
+  func everyHalfPrecisionValueIsWidenedExactly(_ level: UInt32, _ type: ElementType) throws {
     let all = (0...UInt16.max).map { $0 }
     var found = [Float](repeating: 0, count: all.count)
     VectorLevels.at(level) {
@@ -42,7 +44,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available, [1, 2, 15, 16, 17, 63, 64, 65, 1000])
-  func extremesAreThoseOfThePlainLoop(_ level: UInt32, _ count: Int) {
+  func extremesMatchPlainLoop(_ level: UInt32, _ count: Int) {
     let values = Self.values(count, seed: UInt64(count))
     var (least, largest): (Float, Float) = (0, 0)
     let found = VectorLevels.at(level) { ck_extremes(values, count, &least, &largest) }
@@ -53,7 +55,7 @@ import Testing
 
   /// The lower bound is stored, so the sign of its zero must not depend on the processor.
   @Test(arguments: VectorLevels.available, [3, 40, 200])
-  func ofZerosTheFirstIsTheLeast(_ level: UInt32, _ place: Int) {
+  func firstOfSeveralZerosIsMinimum(_ level: UInt32, _ place: Int) {
     for zero: Float in [0, -0.0] {
       var values = [Float](repeating: 1, count: 300)
       values[place] = zero
@@ -66,7 +68,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available, [Float.nan, .infinity, -.infinity])
-  func theFirstValueThatIsNotFiniteIsFound(_ level: UInt32, _ odd: Float) {
+  func firstNonFiniteValueIsFound(_ level: UInt32, _ odd: Float) {
     for place in [0, 1, 17, 64, 129, 299] {
       var values = [Float](repeating: 1, count: 300)
       values[place] = odd
@@ -78,7 +80,7 @@ import Testing
   }
 
   @Test(arguments: 1...8)
-  func codesArePackedAsABitStream(_ bits: Int) throws {
+  func packedCodesMatchBitStream(_ bits: Int) throws {
     for count in [0, 1, 7, 8, 9, 63, 64, 65, 1003] {
       var random = SplitMix(seed: UInt64(count))
       let codes = (0..<count).map { _ in UInt8.random(in: 0...UInt8(1 << bits - 1), using: &random)
@@ -105,16 +107,16 @@ import Testing
       Case(type: $0, rows: 6, columns: 37, granularity: .tensor, parts: 3),
       Case(type: $0, rows: 9, columns: 41, granularity: .channel, parts: 1),
       Case(type: $0, rows: 5, columns: 50, granularity: .group(20), parts: 1),
-      // Longer than a block, and cells that lie across blocks.
+      // These are longer than a block, or have cells that span blocks.
       Case(type: $0, rows: 3, columns: 16_411, granularity: .tensor, parts: 1),
       Case(type: $0, rows: 5, columns: 9_001, granularity: .channel, parts: 1),
     ]
   }
 
-  /// Bounds and codes are those of the plain loops, bit for bit, and the cost is what is measured
-  /// afterwards.
+  /// The bounds and codes equal those of the plain loops bit for bit, and the cost equals the one
+  /// measured afterwards.
   @Test(arguments: VectorLevels.available, cases.indices)
-  private func encodingIsThatOfThePlainLoops(_ level: UInt32, _ index: Int) throws {
+  private func encodingMatchesPlainLoops(_ level: UInt32, _ index: Int) throws {
     let item = Self.cases[index]
     let layout = try AffineLayout(
       rows: item.rows, columns: item.columns, granularity: item.granularity, parts: item.parts)
@@ -157,7 +159,7 @@ import Testing
     }
   }
 
-  @Test func everyLevelGivesTheSameSums() throws {
+  @Test func everyVectorLevelGivesSameSums() throws {
     let values = Self.values(5003, seed: 9)
     var costs: [[UInt64]] = []
     for level in VectorLevels.available {
@@ -173,7 +175,7 @@ import Testing
     #expect(Set(costs).count == 1)
   }
 
-  @Test func whatDoesNotFitIsRefused() throws {
+  @Test func unsuitableBytesAndTypesAreRefused() throws {
     let layout = try AffineLayout(rows: 2, columns: 3, granularity: .tensor)
     let shape = try #require(Shape([2, 3]))
     let short = SharedBytes([UInt8](repeating: 0, count: 20))

@@ -5,13 +5,13 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// Damage of every kind at every place: found, with the place named, and undone where it can be.
+/// Damage of every kind at every place is found, located, and undone where it can be.
 @Suite struct PackedDamageTests {
   private func examine(_ bytes: [UInt8]) throws -> PackedExamination {
     try PackedExamination(InputFile(SharedBytes(bytes), path: "file"))
   }
 
-  /// What lies at each byte of a whole file.
+  /// Returns the region and tensor of each byte of an intact file.
   private func places(_ bytes: [UInt8]) throws -> [(region: PackedRegion, tensor: String?)] {
     let model = try PackedModel(parsing: InputFile(SharedBytes(bytes), path: "file"))
     var places = [(region: PackedRegion, tensor: String?)](
@@ -26,7 +26,7 @@ import Testing
     return places
   }
 
-  /// One small tensor of each kind of record but for long ones.
+  /// Returns a file with one small tensor per kind of record, except long ones.
   private func smallFile() throws -> [UInt8] {
     try PackedSamples.file(
       PackedPlan(
@@ -36,7 +36,7 @@ import Testing
         ]))
   }
 
-  @Test func everyFlippedBitOfASmallFileIsFoundAndPlaced() throws {
+  @Test func everyFlippedBitOfSmallFileIsLocated() throws {
     let whole = try smallFile()
     #expect(try examine(whole).faults.isEmpty)
     let places = try places(whole)
@@ -55,7 +55,7 @@ import Testing
     }
   }
 
-  @Test func everyChangedByteOfEveryKindOfRecordIsPlaced() throws {
+  @Test func changedByteOfAnyRecordKindIsLocated() throws {
     let whole = try PackedSamples.file()
     let places = try places(whole)
     #expect(Set(places.map(\.region)) == [.prologue, .record, .padding, .header])
@@ -69,7 +69,7 @@ import Testing
     }
   }
 
-  @Test func everyTruncationIsFoundWhereTheFileEnds() throws {
+  @Test func everyTruncationIsLocatedAtEnd() throws {
     let whole = try PackedSamples.file()
     for count in whole.indices {
       let faults = try examine(Array(whole[..<count])).faults
@@ -81,7 +81,7 @@ import Testing
   }
 
   @Test(arguments: [1, 2, 64, 5000])
-  func appendedBytesAreFoundAndTheRestIsStillRead(_ count: Int) throws {
+  func appendedBytesAreFoundAndRestIsRead(_ count: Int) throws {
     let whole = try PackedSamples.file()
     var bytes = whole + [UInt8](repeating: 0, count: count)
     let place = try PackedSamples.open(whole) { try #require($0.entry(named: "channel")).offset }
@@ -93,8 +93,8 @@ import Testing
     #expect(examination.model?.header.names.count == 9)
   }
 
-  @Test func blocksThatChangedPlacesAreNamed() throws {
-    // Two records of one length: only their checksums tell them apart.
+  @Test func swappedRecordsAreNamed() throws {
+    // Only their checksums distinguish two records of equal length.
     let a = try Tensor(
       elementType: .float32, shape: [1100],
       bytes: SharedBytes(elementsOf: (0..<1100).map { Float(sin(Double($0 * $0))) }))
@@ -136,7 +136,7 @@ import Testing
     }
   }
 
-  @Test func aDamagedVersionIsNoOtherVersion() throws {
+  @Test func damagedVersionIsNotReportedAsOtherVersion() throws {
     var bytes = try PackedSamples.file()
     bytes[8] = 7
     #expect(try examine(bytes).faults.map(\.region) == [.prologue])
@@ -148,7 +148,7 @@ import Testing
     ) { try examine(bytes) }
   }
 
-  @Test func onlyPackedFilesResembleOne() throws {
+  @Test func onlyPackedFilesResemblePackedFiles() throws {
     func resembles(_ bytes: [UInt8]) -> Bool {
       PackedExamination.resembles(InputFile(SharedBytes(bytes), path: "file"))
     }

@@ -7,7 +7,7 @@ import Testing
 @testable import Storage
 
 @Suite struct PackedFileTests {
-  @Test func everythingComesBack() throws {
+  @Test func everythingRoundTrips() throws {
     let items = try PackedSamples.items()
     try PackedSamples.open(PackedSamples.file()) { model in
       #expect(Array(model.header.names.keys) == items.map(\.name))
@@ -32,7 +32,7 @@ import Testing
     }
   }
 
-  @Test func eachTensorHasTheEncodingThatFitsIt() throws {
+  @Test func eachTensorHasSmallestEncoding() throws {
     try PackedSamples.open(PackedSamples.file()) { model in
       #expect(model.entry(named: "bias")?.encoding == .raw)
       #expect(model.entry(named: "long")?.encoding == .raw)
@@ -62,7 +62,7 @@ import Testing
     #expect(try !PackedSamples.faults(whole + [0]).isEmpty)
   }
 
-  @Test func anotherMajorVersionIsNamed() throws {
+  @Test func otherMajorVersionIsNamed() throws {
     var bytes = try PackedSamples.file()
     bytes[8] = 7
     #expect(
@@ -71,7 +71,7 @@ import Testing
       ])
   }
 
-  @Test func aRecordFaultNamesTensorAndPlace() throws {
+  @Test func recordFaultNamesTensorAndOffset() throws {
     var bytes = try PackedSamples.file()
     let place = try PackedSamples.open(bytes) { try #require($0.entry(named: "channel")).offset }
     bytes[place + 5] ^= 0x10
@@ -84,12 +84,12 @@ import Testing
     }
   }
 
-  @Test func anEmptyModelIsAFile() throws {
+  @Test func emptyModelIsPacked() throws {
     let bytes = try PackedSamples.file(PackedPlan(losslessly: TensorArchive()))
     #expect(try PackedSamples.faults(bytes).isEmpty)
   }
 
-  @Test func namesOccurOnce() throws {
+  @Test func duplicateNamesAreRefused() throws {
     var items = try PackedSamples.items()
     items.append(items[0])
     #expect(throws: ModelError.malformed("two tensors have this name", tensor: "bias")) {

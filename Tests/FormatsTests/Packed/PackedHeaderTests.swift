@@ -5,9 +5,9 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// Headers that contradict themselves, in files whose checksums are right.
+/// Headers that contradict themselves, in files whose checksums are correct.
 @Suite struct PackedHeaderTests {
-  /// A file of one two-element tensor whose header text is `change`d.
+  /// Returns the faults of a file of one two-element tensor whose header text `change` has edited.
   private func faults(_ change: (String) -> String) throws -> [String] {
     let tensor = try Tensor(
       elementType: .float32, shape: [2], bytes: SharedBytes(elementsOf: [1, 2] as [Float]))
@@ -71,7 +71,7 @@ import Testing
     #expect(faults.count == 1 && faults[0].contains(message), "\(faults)")
   }
 
-  /// Whatever may change what an activation's bounds mean is refused.
+  /// Any member that may change the meaning of an activation's bounds is refused if unknown.
   @Test(arguments: [
     (#""bits":2,"lower":-0.5,"upper":1"#, nil),
     (#""bits":2,"lower":-0.5,"upper":1,"scaling":"row""#, nil),
@@ -89,7 +89,7 @@ import Testing
     (#""bits":2,"lower":0.1,"upper":1"#, "exact in Float32"),
     (#""bits":9,"lower":0,"upper":1"#, "1 to 8 bits"),
   ])
-  func activationsAreReadWholly(_ members: String, _ message: String?) throws {
+  func activationMembersAreChecked(_ members: String, _ message: String?) throws {
     let faults = try faults {
       $0.replacingOccurrences(
         of: #""format":"#,
@@ -104,7 +104,7 @@ import Testing
       try faults { $0.replacingOccurrences(of: #""format""#, with: #""x":{},"format""#) }.isEmpty)
   }
 
-  @Test func aConstantCannotAskForAllMemory() throws {
+  @Test func constantTensorCannotRequestAllMemory() throws {
     let faults = try faults {
       $0.replacingOccurrences(of: #""shape":[2]"#, with: #""shape":[1099511627776]"#)
         .replacingOccurrences(

@@ -5,13 +5,13 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// What is restored is the original, byte for byte; what is not proven is not restored.
+/// A restored file equals the original byte for byte, and nothing unproven is restored.
 @Suite struct PackedRestorationTests {
   private struct NoReference: Error, CustomStringConvertible {
     var description: String { "there is no reference" }
   }
 
-  /// The file with its faults undone, and the obstacles where it cannot be.
+  /// Returns the file with its faults undone, or the obstacles that prevent it.
   private func restore(
     _ bytes: [UInt8], record: @escaping PackedRestoration.RecordMaker = { _ in throw NoReference() }
   ) throws -> (bytes: [UInt8]?, obstacles: [String]) {
@@ -33,12 +33,12 @@ import Testing
     }
   }
 
-  /// Records as they are in `whole`, which stands for a reference.
+  /// Returns the records of `whole`, which stands in for a reference.
   private func records(of whole: [UInt8]) -> PackedRestoration.RecordMaker {
     { SharedBytes(whole[$0.offset..<$0.offset + $0.byteCount]) }
   }
 
-  @Test func everyFlippedBitOfThePrologueIsUndone() throws {
+  @Test func everyFlippedPrologueBitIsUndone() throws {
     let whole = try PackedSamples.file()
     for bit in 0..<PackedPrologue.byteCount * 8 {
       var bytes = whole
@@ -47,8 +47,8 @@ import Testing
     }
   }
 
-  /// The producer of the samples is not this program, which may have written another minor version.
-  @Test func aLostPrologueIsRestoredWhereTheProducerIsKnown() throws {
+  /// The samples' producer is not this program and may have written another minor version.
+  @Test func lostPrologueIsRestoredForKnownProducer() throws {
     var bytes = try PackedSamples.file()
     bytes.replaceSubrange(8..<64, with: [UInt8](repeating: 0, count: 56))
     #expect(
@@ -63,7 +63,7 @@ import Testing
     #expect(try restore(damaged).bytes == own)
   }
 
-  @Test func everyDamagedRecordAndPaddingIsUndone() throws {
+  @Test func damagedRecordsAndPaddingAreUndone() throws {
     let whole = try PackedSamples.file()
     let model = try PackedModel(parsing: InputFile(SharedBytes(whole), path: "file"))
     var all = whole
@@ -81,7 +81,7 @@ import Testing
     #expect(try restore(all, record: records(of: whole)).bytes == whole)
   }
 
-  @Test func aRecordThatIsNotTheOriginalIsRefused() throws {
+  @Test func recordThatDiffersFromOriginalIsRefused() throws {
     var bytes = try PackedSamples.file()
     let entry = try PackedSamples.open(bytes) { try #require($0.entry(named: "channel")) }
     bytes[entry.offset] ^= 1
@@ -96,7 +96,7 @@ import Testing
       ])
   }
 
-  @Test func withoutAHeaderNothingIsClaimed() throws {
+  @Test func nothingIsRestoredWithoutHeader() throws {
     let whole = try PackedSamples.file()
     var damaged = whole
     damaged[whole.count - 9] ^= 1
@@ -105,12 +105,12 @@ import Testing
     #expect(try restore(Array(whole[..<10]), record: records(of: whole)).bytes == nil)
   }
 
-  @Test func aWholeFileIsCopied() throws {
+  @Test func intactFileIsCopied() throws {
     let whole = try PackedSamples.file()
     #expect(try restore(whole).bytes == whole)
   }
 
-  @Test func packingAgainGivesNoDeviations() throws {
+  @Test func repackingGivesNoDeviations() throws {
     let whole = try PackedSamples.file()
     let model = try PackedModel(parsing: InputFile(SharedBytes(whole), path: "file"))
     let plan = try PackedPlan(header: PackedSamples.header(), items: PackedSamples.items())

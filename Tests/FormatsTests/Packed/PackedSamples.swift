@@ -7,7 +7,7 @@ import TestSupport
 
 /// Small packed files for tests.
 enum PackedSamples {
-  /// Every encoding once, padding, an alias, and all optional header members.
+  /// Returns items with every encoding once, padding, an alias, and all optional header members.
   static func items() throws -> [PackedItem<Never>] {
     let weights = (0..<60).map { Float(sin(Double($0) * 1.7)) }
     let weight = try Tensor(
@@ -80,7 +80,7 @@ enum PackedSamples {
     return header
   }
 
-  /// The bytes of a file with all of the above.
+  /// Returns the bytes of a file with all of the above.
   static func file(
     runningTasks run: @escaping TaskRunner = sequentially
   ) throws -> [UInt8] {
@@ -106,7 +106,8 @@ enum PackedSamples {
     try body(PackedModel(parsing: InputFile(SharedBytes(bytes), path: "sample.condi")))
   }
 
-  /// Every fault of `bytes`: one when the file cannot be opened, else those of its records.
+  /// Returns every fault of `bytes`: one if the file cannot be opened, otherwise those of its
+  /// records.
   static func faults(_ bytes: [UInt8]) throws -> [String] {
     do {
       return try open(bytes) { try $0.verifyRecords().map(\.message) }

@@ -5,22 +5,22 @@ import Testing
 @testable import Storage
 
 @Suite struct PlannedRecordsTests {
-  @Test func thereIsRoomForSoManyBytes() throws {
+  @Test func keptRecordsStayWithinByteLimit() throws {
     let records = PlannedRecords(limit: 10)
     let first = try #require(records.keep([1, 2, 3, 4, 5, 6]))
     #expect(records.keep([7, 8, 9, 10, 11]) == nil)
     let second = try #require(records.keep([7, 8, 9, 10]))
     #expect(first.take()?.array == [1, 2, 3, 4, 5, 6])
-    // What was taken is gone, and its room is free.
+    // A record that was taken is gone and its room is free.
     #expect(first.take() == nil)
     #expect(records.keep([UInt8](repeating: 0, count: 7)) == nil)
     #expect(records.keep([UInt8](repeating: 0, count: 6)) != nil)
     #expect(second.take()?.array == [7, 8, 9, 10])
   }
 
-  /// With room for the record and without, and when it is asked for again.
+  /// Covers a limit with room for the record, one without, and a repeated request.
   @Test(arguments: [0, PlannedRecords.limit])
-  func recordsAreTheSame(_ limit: Int) throws {
+  func recordDoesNotDependOnLimit(_ limit: Int) throws {
     var random = SplitMix(seed: 3)
     let values = (0..<5000).map { _ in Double(Int32(truncatingIfNeeded: random.next())) * 0x1p-34 }
     let tensor = try Tensor(

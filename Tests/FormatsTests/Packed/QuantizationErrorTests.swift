@@ -5,14 +5,14 @@ import Testing
 @testable import Storage
 
 @Suite struct QuantizationErrorTests {
-  /// A tensor, bounds that clip a tenth of it on either side, and the codes nearest to it.
+  /// A tensor, bounds that clip a tenth of it at either end, and its nearest codes.
   private struct Subject {
     let values: [Float]
     let tensor: QuantizedTensor
 
     /// - Parameters:
-    ///   - center: what values lie around, normally distributed.
-    ///   - change: applied to every code.
+    ///   - center: The mean of the normally distributed values.
+    ///   - change: A change applied to every code.
     init(
       _ type: ElementType, center: Float, spread: Float, bitWidth: Int,
       granularity: QuantizationGranularity, changing change: (UInt8) -> UInt8 = { $0 }
@@ -49,10 +49,10 @@ import Testing
     (0, .leastNormalMagnitude / 8), (1, 1e-7),
   ]
 
-  /// Codes that are the nearest are within a step, also where the element type, or Float32 itself, is
-  /// coarser than a step.
+  /// The nearest codes are within a step even where the element type, or Float32 itself, is coarser
+  /// than a step.
   @Test(arguments: [ElementType.float16, .bfloat16, .float32, .float64], [1, 4, 8])
-  func nearestCodesAreWithinTheirStep(type: ElementType, bitWidth: Int) throws {
+  func nearestCodesAreWithinOneStep(type: ElementType, bitWidth: Int) throws {
     for (center, spread) in Self.places {
       for granularity in [QuantizationGranularity.tensor, .channel, .group(5)] {
         let subject = try Subject(
@@ -64,9 +64,9 @@ import Testing
     }
   }
 
-  /// Two steps too far is too far, also where rounding to the element type is as much.
+  /// Codes two steps off are found even where rounding to the element type is as large.
   @Test(arguments: [ElementType.float16, .bfloat16, .float32])
-  func otherCodesAreFound(type: ElementType) throws {
+  func wrongCodesAreFound(type: ElementType) throws {
     for (center, spread) in Self.places where spread >= 0.003 {
       for granularity in [QuantizationGranularity.tensor, .channel] {
         let subject = try Subject(
@@ -78,7 +78,7 @@ import Testing
   }
 
   @Test(arguments: [Float.nan, .infinity, -.infinity])
-  func numbersThatAreNotFiniteAreNoReference(_ value: Float) throws {
+  func nonFiniteReferenceValuesAreRefused(_ value: Float) throws {
     let subject = try Subject(
       .float32, center: 0, spread: 1, bitWidth: 4, granularity: .tensor)
     var values = subject.values
@@ -90,9 +90,9 @@ import Testing
     ) { try QuantizationError(of: subject.tensor, from: values) }
   }
 
-  /// A scale that float16 cannot hold would make all weights of a block the same.
+  /// A scale that float16 cannot hold would make all weights of a block equal.
   @Test(arguments: [GGUFTensorType.Written.tq2, .q4, .q4m, .q5m, .q2k])
-  func scalesThatVanishInFloat16AreRefused(_ type: GGUFTensorType.Written) throws {
+  func scalesThatUnderflowFloat16AreRefused(_ type: GGUFTensorType.Written) throws {
     var encoder = GGUFBlockEncoder(type)
     let codes = [UInt8](repeating: 1, count: 256)
     let (lower, scale) = ([Float](repeating: 0, count: 16), [Float](repeating: 1e-9, count: 16))

@@ -26,7 +26,7 @@ import Testing
     ("(I1\nI2\nd.", "dictionary([Formats.PickleGraph.Item(key: 0, value: 1)])"),
     ("I1\np0\n0g0\n.", "integer(1)"), ("I1\n2\u{85}.", ""),
   ])
-  func protocolZero(pickle: String, expected: String) throws {
+  func protocolZeroIsRead(pickle: String, expected: String) throws {
     let bytes = pickle.unicodeScalars.map { UInt8($0.value) }
     if expected.isEmpty {
       #expect(throws: ModelError.self) { try value(bytes) }
@@ -35,7 +35,7 @@ import Testing
     }
   }
 
-  /// Names are data, and so are calls that do nothing to whoever does not execute them.
+  /// Names are data, and so are calls that are harmless because they are not executed.
   @Test(arguments: [
     "cos\nsystem\n.", "c__builtin__\ngetattr\n(ctorch._C\n_VariableFunctionsClass\nVrelu\ntR.",
     "coperator\nattrgetter\n(Vx\ntR.", "csignal\nSignals\n(I2\ntR.", "cposixpath\njoin\n.",
@@ -50,7 +50,7 @@ import Testing
     }
   }
 
-  @Test func laterOpcodes() throws {
+  @Test func laterProtocolOpcodesAreRead() throws {
     // PROTO 4, FRAME, SHORT_BINUNICODE, MEMOIZE, BINGET, TUPLE2
     let bytes: [UInt8] = [
       0x80, 4, 0x95, 9, 0, 0, 0, 0, 0, 0, 0, 0x8C, 2, 0x68, 0x69, 0x94, 0x68, 0, 0x86, 0x2E,
@@ -67,7 +67,7 @@ import Testing
     #expect(try value([0x28, 0x4B, 3, 0x91, 0x2E]) == "set([0])")
   }
 
-  @Test func callsAreNodes() throws {
+  @Test func callsBecomeObjectNodes() throws {
     let bytes = Array("ccollections\nOrderedDict\n)R}b.".utf8)
     let graph = try graph(bytes)
     guard case .object(let object) = graph.nodes[graph.root] else {
@@ -90,7 +90,7 @@ import Testing
     ("ccommands\ngetoutput\n(tR.", "refuses global 'subprocess.getoutput'", 0),
     ("S'numpy'\nS'os.system'\n\u{93}(tR.", "refuses global 'numpy.os.system'", 22),
     ("csubprocess\nPopen\n(tR.", "refuses global 'subprocess.Popen'", 0),
-    // What calls functions, and what is computed, may not be given a harmful one.
+    // Functions that call their arguments, and computed names, must not get a harmful one.
     ("c__builtin__\nmap\n(cos\nsystem\n(ltR.", "refuses global 'os.system'", 18),
     ("cfunctools\npartial\n(cos\nsystem\ntR(tR.", "refuses global 'os.system'", 20),
     ("NN\u{93}.", "the pickle names a global by something that is no text", 2),
@@ -110,7 +110,7 @@ import Testing
     ("Iabc\n.", "'abc' is not an integer", 0),
     ("N", "expected 1 byte for a pickle opcode, found 0", 1),
   ])
-  func refusals(pickle: String, message: String, offset: Int) throws {
+  func harmfulAndMalformedPicklesAreRefused(pickle: String, message: String, offset: Int) throws {
     let bytes = pickle.unicodeScalars.map { UInt8($0.value) }
     let error = #expect(throws: ModelError.self) { try graph(bytes) }
     #expect(error?.problem.description == message)

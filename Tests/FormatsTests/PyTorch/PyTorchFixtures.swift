@@ -5,13 +5,13 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// The files that PyTorch wrote, and what is expected of them; see Tests/Fixtures/generate.py.
+/// Files written by PyTorch, and their expected contents; see Tests/Fixtures/generate.py.
 enum PyTorchFixtures {
   static let folder = URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
     .appendingPathComponent("Fixtures")
 
-  /// Beside the package root.
+  /// The shared data beside the package root.
   static let sharedData = folder.deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("shared/data")
 
@@ -87,7 +87,7 @@ enum PyTorchFixtures {
     try PyTorchFormat().read(open(name))
   }
 
-  /// Opens and loads everything.
+  /// Reads `file` and loads every tensor.
   static func load(_ file: InputFile) throws -> TensorArchive {
     let archive = try PyTorchFormat().read(file)
     for tensor in archive.tensors.values { _ = try tensor.bytes() }
@@ -102,7 +102,7 @@ enum PyTorchFixtures {
     // A bare tensor has no name of its own; the archive calls it "tensor".
     let names = expected.map { $0.name.isEmpty && expected.count == 1 ? "tensor" : $0.name }
     #expect(Array(archive.tensors.keys) == names, sourceLocation: sourceLocation)
-    // By their descriptions, in which NaN equals NaN.
+    // Values are compared by their descriptions, in which NaN equals NaN.
     let values = Dictionary(
       uniqueKeysWithValues: (expectation.values ?? [:]).map {
         ($0.key.isEmpty ? "value" : $0.key, "\($0.value.value)")

@@ -4,8 +4,9 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// Writes files for PyTorch itself to open: with `CONDI_INTEROP_FOLDER=DIR` set, every readable
-/// fixture goes to `DIR/pytorch`, and `Tests/Fixtures/interop/check_written.py DIR/pytorch` checks it.
+/// Writes files for PyTorch itself to open. With `CONDI_INTEROP_FOLDER=DIR` set, every readable
+/// fixture goes to `DIR/pytorch`, and `Tests/Fixtures/interop/check_written.py DIR/pytorch` checks
+/// it.
 @Suite struct PyTorchInteropTests {
   static let folder = ProcessInfo.processInfo.environment["CONDI_INTEROP_FOLDER"]
 

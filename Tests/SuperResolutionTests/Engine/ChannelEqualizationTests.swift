@@ -9,7 +9,7 @@ import Transform
 @testable import SuperResolution
 
 @Suite struct ChannelEqualizationTests {
-  /// A small network with its calibration, and every linear layer to be quantized.
+  /// A small network with its calibration and a plan that quantizes every linear layer.
   private struct Subject {
     let archive: TensorArchive
     let network: SuperResolutionNetwork
@@ -52,7 +52,7 @@ import Transform
   }
 
   @Test(arguments: ActivationSiteTests.fixtures)
-  func theModelComputesTheSame(_ name: String) throws {
+  func equalizedModelGivesSameOutput(_ name: String) throws {
     let subject = try Subject(name)
     let equalization = try subject.equalization()
     let equalized = try SuperResolutionNetwork(
@@ -63,9 +63,10 @@ import Transform
     #expect(!equalization.tensors.isEmpty)
   }
 
-  /// Each channel varies by the root of what it did, about a mean of zero where an offset can move.
+  /// Each channel varies by the square root of what it did, about a mean of zero where an offset
+  /// can move.
   @Test(arguments: ActivationSiteTests.fixtures)
-  func channelsComeNearer(_ name: String) throws {
+  func channelDeviationsGetCloser(_ name: String) throws {
     let subject = try Subject(name)
     let archive = try subject.equalization().applied(to: subject.archive)
     let calibration = try Subject.calibration(
@@ -96,14 +97,15 @@ import Transform
     }
   }
 
-  /// Of those that vary at all.
+  /// Returns the ratio of the largest to the smallest deviation of the channels that vary at all.
   private func spread(_ deviations: [Double]) -> Double {
     let varying = deviations.filter { $0 > 1e-6 }
     return (varying.max() ?? 1) / (varying.min() ?? 1)
   }
 
-  /// What is not Float32 would be rounded, and what other layers have as well must not change.
-  @Test func whatCannotBeMovedExactlyStays() throws {
+  /// Tensors that are not Float32 would be rounded, and tensors that other layers use as well must
+  /// not change.
+  @Test func roundedOrSharedTensorsAreNotEqualized() throws {
     let (norm, layer) = ("layers.0.residual_group.blocks.0.norm1", "attn.qkv")
     let module = "layers.0.residual_group.blocks.0.\(layer)"
     let whole = try Subject("swinir_direct_x2").equalization().tensors
@@ -128,8 +130,9 @@ import Transform
     #expect(kept["\(norm).weight"] == nil && kept.count == whole.count - 4)
   }
 
-  /// The packed file has the changed tensors, says so, and computes what the quantized model does.
-  @Test func packedFilesHaveWhatChanged() throws {
+  /// The packed file has the changed tensors, lists them, and computes what the quantized model
+  /// does.
+  @Test func packedFileHasEqualizedTensors() throws {
     let subject = try Subject("dat_direct_x2")
     let equalization = try subject.equalization()
     let equalized = equalization.applied(to: subject.archive)

@@ -31,13 +31,13 @@ import Transform
     }
   }
 
-  /// What a network gives in whole numbers, in their simulation and in full precision.
+  /// The outputs of a network in integers, in their simulation and in full precision.
   private struct Outputs {
     let found: Picture
     let expected: Picture
     let full: Picture
 
-    /// In dB.
+    /// Returns the PSNR of two images, in dB.
     static func psnr(_ first: Picture, _ second: Picture) -> Double {
       let errors = zip(first.samples, second.samples).map { Double($0 - $1) * Double($0 - $1) }
       return -10 * log10(errors.reduce(0, +) / Double(errors.count))
@@ -46,10 +46,10 @@ import Transform
 
   /// Compares whole networks in dB.
   ///
-  /// Sums are exact here and rounded there, so a value on the edge between two codes may fall on either
-  /// side, and attention carries that step over the whole picture. It costs less than quantization does.
-  /// In networks where no value lies there, only the rounding of the last layers remains: at each level
-  /// there are such.
+  /// Integer sums are exact and simulated ones are rounded, so a value on the edge between two
+  /// codes may fall on either side, and attention carries that step over the whole image. It costs
+  /// less than quantization does. Where no value lies on such an edge, only the rounding of the
+  /// last layers remains; at each level there are such networks.
   private func check(_ networks: [Outputs]) {
     var agreements: [Double] = []
     for outputs in networks {
@@ -64,7 +64,7 @@ import Transform
   }
 
   @Test(arguments: fixtures)
-  func wholeNumbersGiveWhatTheSimulationGives(name: String) throws {
+  func integerNetworkMatchesSimulation(name: String) throws {
     var networks: [Outputs] = []
     for settings in Self.settings {
       try withPacked(name, settings) { fixture, packed in
@@ -84,9 +84,9 @@ import Transform
     check(networks)
   }
 
-  /// Layer by layer there is no staircase behind the sums, so every value agrees.
+  /// A single layer has no quantization step after its sums, so every value agrees.
   @Test(arguments: fixtures, settings.indices)
-  func everyLayerGivesWhatItsSimulationGives(name: String, index: Int) throws {
+  func everyIntegerLayerMatchesSimulation(name: String, index: Int) throws {
     try withPacked(name, Self.settings[index], activationBits: 4) { _, packed in
       let network = try packed.network(usesIntegers: true)
       var integers = ForwardContext(threads: 1)
@@ -123,10 +123,10 @@ import Transform
     }
   }
 
-  /// Groups that cut the kernel's steps are multiplied in floating point; a group as long as the row is
-  /// none.
+  /// Groups that split the kernel's steps are multiplied in floating point; a group as long as the
+  /// row does not count as a group.
   @Test(arguments: fixtures)
-  func inputsInGroupsGiveWhatTheSimulationGives(name: String) throws {
+  func groupedInputsMatchSimulation(name: String) throws {
     let groups = [(2, false), (4, true), (6, false), (16, true), (65536, true)]
     try withPacked(name, Self.settings[0]) { fixture, packed in
       let input = try fixture.input()
@@ -154,7 +154,7 @@ import Transform
     }
   }
 
-  @Test func attentionWeightsHaveNoGroups() throws {
+  @Test func groupsOfProbabilitiesAreRefused() throws {
     let fixture = try NetworkFixture("swinir_direct_x2")
     let network = try fixture.network()
     let site = try #require(network.sites.first { $0.kind == .probabilities })
@@ -173,7 +173,7 @@ import Transform
     }
   }
 
-  @Test func theExampleNetworkGivesWhatItsSimulationGives() throws {
+  @Test func exampleNetworkMatchesSimulation() throws {
     let weights = try ExampleNetwork.weights()
     let fixture = try NetworkFixture("swinir_example")
     let input = try fixture.input()
@@ -206,7 +206,7 @@ import Transform
     }
   }
 
-  /// What the kernel cannot hold, and what is rounded once more after decoding.
+  /// The kernel cannot hold the first layout; the second is rounded once more after decoding.
   @Test(arguments: [
     (QuantizationSettings(bitWidth: 4, granularity: .group(4)), true),
     (QuantizationSettings(bitWidth: 4), false),
@@ -235,7 +235,7 @@ import Transform
   }
 
   /// Calibration sees the network in full precision, whatever its quantizers.
-  @Test func observersSeeTheFloatingPointNetwork() throws {
+  @Test func observersSeeFloatingPointNetwork() throws {
     try withPacked("dat_direct_x2", QuantizationSettings(), activationBits: 2) { fixture, packed in
       func sums(_ network: SuperResolutionNetwork) throws -> [Int: Float] {
         var sums: [Int: Float] = [:]
@@ -252,7 +252,7 @@ import Transform
     }
   }
 
-  @Test func damagedCodesAreAnErrorWithTheTensor() throws {
+  @Test func unreadableCodesAreAnError() throws {
     try withPacked("swinir_direct_x2", QuantizationSettings()) { _, packed in
       struct Unreadable: Error, Equatable {}
       var archive = packed.archive
@@ -266,7 +266,7 @@ import Transform
   }
 }
 
-/// The network that the package brings along.
+/// The example network that the package includes.
 enum ExampleNetwork {
   static func weights() throws -> TensorArchive {
     let archive = try FormatRegistry.standard.open(

@@ -6,7 +6,7 @@ import Testing
 @testable import Imaging
 @testable import SuperResolution
 
-/// A small network of `Tests/Fixtures/superresolution` and what PyTorch computed with it.
+/// A small network of `Tests/Fixtures/superresolution` and PyTorch's results for it.
 struct NetworkFixture {
   let weights: TensorArchive
   private let goldens: TensorArchive
@@ -37,14 +37,15 @@ struct NetworkFixture {
   func input() throws -> Picture { try goldens.picture("input") }
   func output() throws -> Picture { try goldens.picture("output") }
 
+  /// Returns PyTorch's output of the quantized network.
   ///
-  /// - Parameter byRows: with layers' inputs and probabilities rounded within 0.95 of the largest
-  ///   magnitude of each row, and not within their range.
+  /// - Parameter byRows: Whether layers' inputs and probabilities are rounded within 0.95 of the
+  ///   largest magnitude of each row instead of within their range.
   func quantizedOutput(byRows: Bool = false) throws -> Picture {
     try goldens.picture(byRows ? "quantized_by_rows" : "quantized")
   }
 
-  /// The smallest and largest value at every activation site, where the file has them.
+  /// Returns the smallest and largest value at every activation site, if the file has them.
   func ranges() throws -> [String: ClosedRange<Float>] {
     var ranges: [String: ClosedRange<Float>] = [:]
     for (name, tensor) in goldens.tensors where name.hasPrefix("range.") {
@@ -61,13 +62,13 @@ struct NetworkFixture {
     let rows: Int
     let inputs: Int
     let outputs: Int
-    /// Before rounding, `[rows, inputs]`.
+    /// The inputs before rounding, `[rows, inputs]`.
     let input: [Float]
-    /// What the codes of `input` stand for.
+    /// The values that the codes of `input` stand for.
     let decodedInput: [Float]
     let weight: [Float]
     let bias: [Float]
-    /// `[rows, outputs]`.
+    /// The outputs, `[rows, outputs]`.
     let output: [Float]
   }
 
@@ -97,7 +98,7 @@ struct NetworkFixture {
     }
   }
 
-  /// The features after each residual group, where the file has them.
+  /// Returns the features after each residual group, if the file has them.
   func groups() throws -> [[Float]] {
     var groups: [[Float]] = []
     while let tensor = goldens.tensors["group.\(groups.count)"] {
@@ -108,7 +109,7 @@ struct NetworkFixture {
 }
 
 extension TensorArchive {
-  /// A tensor `[1, channels, height, width]`.
+  /// Returns the image in a tensor `[1, channels, height, width]`.
   func picture(_ name: String) throws -> Picture {
     let tensor = try #require(tensors[name])
     let dimensions = tensor.shape.dimensions
@@ -118,12 +119,12 @@ extension TensorArchive {
   }
 }
 
-/// The largest difference, in units of 1 or of the expected value where that is larger.
+/// Returns the largest difference, in units of 1 or of the expected value, whichever is larger.
 func largestDifference(_ found: [Float], _ expected: [Float]) -> Float {
   guard found.count == expected.count else { return .infinity }
   return zip(found, expected).reduce(0) { largest, pair in
     let difference = abs(pair.0 - pair.1) / max(1, abs(pair.1))
-    // A NaN must not pass as no difference.
+    // A NaN must not count as no difference.
     return difference.isNaN ? .infinity : max(largest, difference)
   }
 }
@@ -143,12 +144,12 @@ func squaredDifference(_ first: Picture, _ second: Picture) -> Double {
   }
 }
 
-/// How far the difference of two results of a quantized network lies below what quantization changes,
-/// in dB; `full` is the result without quantization.
+/// Returns how far, in dB, the difference of two results of a quantized network lies below what
+/// quantization changes; `full` is the result without quantization.
 ///
-/// A value at the edge between two codes falls on either side, depending on the order of additions
-/// before it, and what follows differs by a whole step there. That is why whole networks are compared
-/// so, and layers one by one from equal codes.
+/// A value at the edge between two codes falls on either side, depending on the order of the
+/// additions before it, and everything after it differs by a whole step. Whole networks are
+/// therefore compared in this way, and layers one by one from equal codes.
 func decibelsBelowQuantization(
   _ found: Picture, _ expected: Picture, full: Picture
 ) -> Double {
@@ -156,7 +157,7 @@ func decibelsBelowQuantization(
 }
 
 extension SuperResolutionNetwork {
-  /// The result and the features after each residual group.
+  /// Returns the result and the features after each residual group.
   func runWithGroups(_ picture: Picture) throws -> (output: Picture, groups: [[Float]]) {
     var groups: [[Float]] = []
     var context = ForwardContext(threads: threads)
@@ -168,7 +169,7 @@ extension SuperResolutionNetwork {
   }
 }
 
-/// A picture of seeded noise.
+/// Returns an image of seeded noise.
 func noise(channelCount: Int = 3, height: Int, width: Int, seed: UInt64) -> Picture {
   var generator = SplitMix(seed: seed)
   return Picture(

@@ -33,7 +33,7 @@ import Testing
     }
   }
 
-  @Test func anotherCountOfChannelsIsRefused() throws {
+  @Test func otherChannelCountIsRefused() throws {
     let network = try NetworkFixture("swinir_direct_x2").network()
     let grey = noise(channelCount: 1, height: 9, width: 9, seed: 7)
     let error = ModelError("the picture has 1 channel, the network takes 3")
@@ -41,7 +41,7 @@ import Testing
     #expect(throws: error) { try NetworkActivations(network: network, pictures: [grey]) }
   }
 
-  // MARK: Checkpoints that are none
+  // MARK: Checkpoints without a network
 
   private static func error(_ closest: String, _ tensor: String, _ problem: String)
     -> ModelError
@@ -62,13 +62,13 @@ import Testing
     ("dat_direct_x2", "DAT", "layers.0.blocks.1.attn.dwconv.1.running_var"),
     ("dat_shuffle_x3", "DAT", "norm.weight"),
   ])
-  func theFirstMissingTensorIsNamed(name: String, closest: String, tensor: String) throws {
+  func firstMissingTensorIsNamed(name: String, closest: String, tensor: String) throws {
     var weights = try NetworkFixture(name).weights
     #expect(weights.tensors.removeValue(forKey: tensor) != nil)
     #expect(throws: Self.error(closest, tensor, "is missing")) { try load(weights) }
   }
 
-  @Test func anotherShapeIsNamed() throws {
+  @Test func wrongShapeIsNamed() throws {
     var weights = try NetworkFixture("swinir_direct_x2").weights
     let name = "layers.1.residual_group.blocks.0.attn.proj.weight"
     weights.tensors[name] = weights.tensors["norm.weight"]
@@ -77,7 +77,7 @@ import Testing
     }
   }
 
-  @Test func aTensorWithoutAPlaceIsNamed() throws {
+  @Test func surplusTensorIsNamed() throws {
     var weights = try NetworkFixture("dat_shuffle_x3").weights
     weights.tensors["layers.0.blocks.0.attn.attns.0.gate"] = weights.tensors["norm.weight"]
     #expect(
@@ -85,7 +85,7 @@ import Testing
     ) { try load(weights) }
   }
 
-  @Test func headsMustDivideTheChannels() throws {
+  @Test func headCountMustDivideChannels() throws {
     var weights = try NetworkFixture("swinir_direct_x2").weights
     let name = "layers.1.residual_group.blocks.0.attn.relative_position_bias_table"
     weights.tensors[name] = try Tensor(
@@ -95,7 +95,7 @@ import Testing
     ) { try load(weights) }
   }
 
-  @Test func anEmptyArchiveIsNoNetwork() {
+  @Test func emptyArchiveIsRefused() {
     #expect(throws: Self.error("SwinIR", "conv_first.weight", "is missing")) {
       try load(TensorArchive())
     }

@@ -7,17 +7,17 @@ import Transform
 @testable import Storage
 @testable import SuperResolution
 
-/// A network whose linear layers are packed in codes, with quantizers at all its activations.
+/// A network with packed linear layers and quantizers at all its activations.
 struct PackedNetworkFixture {
-  /// Lazily read from a file in the folder that `init` was given.
+  /// The packed weights, lazily read from a file in the folder that `init` was given.
   let archive: TensorArchive
-  /// Those that the full-precision network has on the fixture's input, from the least to the largest
-  /// value.
+  /// Quantizers from the least to the largest value that the full-precision network has on the
+  /// fixture's input.
   let activations: [ActivationQuantizer]
 
   /// - Parameters:
-  ///   - archive: a network's weights.
-  ///   - settings: of all the linear layers that have activation sites.
+  ///   - archive: The weights of a network.
+  ///   - settings: The settings of all linear layers that have activation sites.
   ///   - activationBits: 1 to 8.
   init(
     _ archive: TensorArchive, settings: QuantizationSettings, activationBits: Int,
@@ -62,7 +62,7 @@ struct PackedNetworkFixture {
 }
 
 extension TensorArchive {
-  /// The same values as Float32, which the kernels multiply as whole numbers.
+  /// Returns the same values as Float32, which the kernels multiply as integers.
   func widened() throws -> TensorArchive {
     var archive = self
     for (name, tensor) in tensors where tensor.elementType == .float16 {

@@ -18,7 +18,7 @@ import Testing
     }
   }
 
-  @Test func tilesOfAnUpscalerWithoutReachAreExact() throws {
+  @Test func tilesOfPixelwiseUpscalerAreExact() throws {
     let picture = noise(channelCount: 2, height: 21, width: 30, seed: 8)
     var tiles: [(height: Int, width: Int)] = []
     let tiled = try TileOptions(size: 7, overlap: 3).assemble(picture, scale: 3, period: 4) {
@@ -43,18 +43,18 @@ import Testing
       channelCount: picture.channelCount, height: height, width: width, samples: samples)
   }
 
-  /// The overlap that is said to be enough is, with real windows, shifts, masks and convolutions.
+  /// The stated overlap suffices with real windows, shifts, masks and convolutions.
   @Test(arguments: [
     "swinir_direct_x2", "swinir_shuffle_x4", "swinir_nearest_x4", "swinir_jpeg_colour",
     "swinir_shuffle_x8",
   ])
-  func theExactOverlapIsExact(name: String) throws {
+  func exactTileOverlapGivesWholeResult(name: String) throws {
     var network = try NetworkFixture(name).network()
     let overlap = try #require(network.exactTileOverlap)
     let period = network.architecture.windowPeriod
     #expect(overlap % period == 0)
-    // Tiles are cut off above, below, or both. The last is no multiple of the window, so it is padded
-    // as the whole picture is.
+    // Tiles are cut off above, below, or both. The last is no multiple of the window, so it is
+    // padded like the whole image.
     let picture = noise(
       height: 2 * overlap + 2 * period + 3, width: overlap + period + 1, seed: 9)
     let whole = try network.upscale(picture, progress: nil)
@@ -64,12 +64,12 @@ import Testing
     #expect(try network.upscale(picture, progress: nil) != whole)
   }
 
-  @Test func noOverlapIsExactWhereChannelsLookAtEverything() throws {
+  @Test func channelAttentionHasNoExactOverlap() throws {
     let network = try NetworkFixture("dat_direct_x2").network()
     #expect(network.exactTileOverlap == nil)
   }
 
-  @Test func aPictureOfOneTileIsRunWhole() throws {
+  @Test func imageOfOneTileIsRunWhole() throws {
     var network = try NetworkFixture("dat_direct_x2").network()
     let picture = noise(height: 13, width: 16, seed: 10)
     let whole = try network.upscale(picture, progress: nil)

@@ -11,7 +11,7 @@ import Testing
     WindowGrid(height: 4, width: 4, window: (4, 4), shift: (2, 2), multiple: 4),
   ]
 
-  /// The token in the picture at a place of a window, by the definition of a cyclic shift.
+  /// Returns the token of the image at a place of a window, by the definition of a cyclic shift.
   private func token(_ grid: WindowGrid, _ window: Int, _ place: Int) -> Int? {
     let y =
       (window / grid.columns * grid.windowHeight + place / grid.windowWidth + grid.shiftDown)
@@ -23,7 +23,7 @@ import Testing
   }
 
   @Test(arguments: grids.indices)
-  func gatheringFollowsTheShift(index: Int) {
+  func gatheringFollowsCyclicShift(index: Int) {
     let grid = Self.grids[index]
     let (stride, channels) = (5, 2)
     var picture = (0..<grid.height * grid.width * stride).map(Float.init)
@@ -50,7 +50,7 @@ import Testing
         }
       }
     }
-    // Every token came back to its place, and what lies beside it was not touched.
+    // Every token is back in its place, and the elements beside it are untouched.
     for place in picture.indices where !(1...channels).contains(place % stride) {
       picture[place] = -1
     }
@@ -59,7 +59,7 @@ import Testing
 
   /// Tokens are kept apart exactly when the shift has carried one but not the other around an edge.
   @Test(arguments: grids.indices)
-  func masksKeepApartWhatTheShiftBroughtTogether(index: Int) {
+  func masksSeparateTokensWrappedByShift(index: Int) {
     let grid = Self.grids[index]
     let masks = grid.masks()
     for window in 0..<grid.windowCount {

@@ -7,7 +7,7 @@ import Testing
 @testable import SuperResolution
 
 @Suite struct EvaluationTests {
-  /// Bicubic interpolation that forgets colours or detail, as a model that is worse in one place.
+  /// Bicubic interpolation with a darkened square, as a model that is worse in one place.
   struct Spoiled: Upscaler {
     var scale = 2
     var requiredChannelCount: Int? { nil }
@@ -16,7 +16,7 @@ import Testing
     func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws -> Picture {
       var large = try BicubicUpscaler(scale: scale, bitDepth: .eight).upscale(
         picture, progress: progress)
-      // A dark square in the lower right quarter.
+      // The darkened square is in the lower right quarter.
       for channel in 0..<large.channelCount {
         for y in large.height / 2..<large.height / 2 + 48 {
           for x in large.width / 2..<large.width / 2 + 48 {
@@ -35,9 +35,9 @@ import Testing
     let ssim: Double
   }
 
-  /// The bicubic baseline of the shipped sets, as NumPy and SciPy measure it.
+  /// The bicubic baseline of the shipped sets is compared with NumPy and SciPy.
   @Test(SharedData.require("testsets"), arguments: ["Set5", "Set14"], [2, 3, 4])
-  func theBaselineIsTheOracles(set: String, scale: Int) throws {
+  func baselineMatchesReferenceImplementation(set: String, scale: Int) throws {
     let means = try PictureFixtures.json([Mean].self, "sets.json")
     let expected = try #require(means.first { $0.set == set && $0.scale == scale })
     let folder = try SharedData.path("testsets/\(set)")
@@ -49,7 +49,7 @@ import Testing
     #expect(report.regions.isEmpty)
   }
 
-  /// A folder with one original of smooth noise.
+  /// Calls `body` with a folder of one high-resolution image of smooth noise.
   private func withSet(
     width: Int = 202, height: Int = 171, _ body: (String) throws -> Void
   ) throws {
@@ -63,7 +63,7 @@ import Testing
     }
   }
 
-  @Test func theWorstRegionIsFound() throws {
+  @Test func worstRegionIsFound() throws {
     try withSet { folder in
       let set = try BenchmarkSet(folder: folder, scale: 2)
       let report = try Evaluation(
@@ -78,7 +78,7 @@ import Testing
       let means = report.methods.compactMap(\.meanPSNR)
       #expect(gain == means[1] - means[0])
       let worst = try #require(report.regions.first)
-      // All of the spoiled square (101…149, 85…133) lies in it.
+      // The region contains the whole spoiled square (101…149, 85…133).
       #expect(worst.x <= 101 && worst.x + worst.width >= 149, "\(worst.x)")
       #expect(worst.y <= 85 && worst.y + worst.height >= 133, "\(worst.y)")
       #expect(worst.psnr[1] < worst.psnr[0])
@@ -88,7 +88,7 @@ import Testing
     }
   }
 
-  @Test func aRegionIsNoPartOfJSONButItsNumbersAre() throws {
+  @Test func jsonOmitsCropsButKeepsRegionNumbers() throws {
     try withSet { folder in
       let report = try Evaluation(
         set: BenchmarkSet(folder: folder, scale: 2),
@@ -102,7 +102,7 @@ import Testing
     }
   }
 
-  @Test func gainsAreAgainstTheReference() throws {
+  @Test func gainsAreRelativeToReference() throws {
     try withSet { folder in
       let set = try BenchmarkSet(folder: folder, scale: 2)
       let models: [Evaluation.Method] = [
@@ -123,7 +123,7 @@ import Testing
     }
   }
 
-  /// Calls `body` with a set of one picture of noise and one, `blank`, of one colour.
+  /// Calls `body` with a set of one image of noise and one, `blank`, of a single colour.
   private func withBlank(noise: Bool = true, _ body: (BenchmarkSet) throws -> Void) throws {
     try withTemporaryFolder { folder in
       var images = [
@@ -147,7 +147,7 @@ import Testing
 
   private static let exact = BicubicUpscaler(scale: 2, bitDepth: .eight)
 
-  /// Loses on noise, and leaves what is blank alone.
+  /// An upscaler that loses on noise and leaves blank images alone.
   private struct Blurred: Upscaler {
     var scale: Int { 2 }
     var requiredChannelCount: Int? { nil }
@@ -165,8 +165,9 @@ import Testing
     }
   }
 
-  /// A picture that both reproduce exactly is named, and neither mean nor limit are of it.
-  @Test func exactPicturesAreCountedApart() throws {
+  /// An image that both models reproduce exactly is named and counts neither for the mean nor for
+  /// the limit.
+  @Test func exactImagesAreExcludedFromMeans() throws {
     try withBlank { set in
       let report = try Evaluation(
         set: set,
@@ -184,7 +185,7 @@ import Testing
     }
   }
 
-  /// What the reference alone reproduces exactly is a loss without a bound.
+  /// An image that only the reference reproduces exactly is a loss without a bound.
   @Test func lostExactnessIsAnObjection() throws {
     try withBlank { set in
       let report = try Evaluation(
@@ -203,7 +204,7 @@ import Testing
     }
   }
 
-  @Test func blankPicturesAloneAreAnObjection() throws {
+  @Test func onlyExactImagesAreAnObjection() throws {
     try withBlank(noise: false) { set in
       let report = try Evaluation(
         set: set, models: [Self.model("good", Self.exact), Self.model("other", Self.exact)]
@@ -213,7 +214,7 @@ import Testing
         report.objections(toLossesAbove: 1000).map(\.reason) == [
           "and good reproduce every picture exactly, which leaves nothing to measure a loss by"
         ])
-      // Exact where the reference is not: no loss.
+      // Exactness where the reference is not exact is no loss.
       let better = try Evaluation(
         set: set, models: [Self.model("bad", Spoiled()), Self.model("good", Self.exact)]
       ).run()
@@ -221,8 +222,8 @@ import Testing
     }
   }
 
-  /// Patches to measure something on are not all of one colour.
-  @Test func blankPicturesAreNothingToMeasureOn() throws {
+  /// Patches that something is measured on are not all of one colour.
+  @Test func uniformPatchesAreRefused() throws {
     try withBlank(noise: false) { set in
       let pictures = try ReducedPictures(folder: set.path, scale: 2, channelCount: 3)
       var sampler = PatchSampler(pictures, side: 16, seed: 1, for: .calibration)
@@ -239,7 +240,7 @@ import Testing
     }
   }
 
-  @Test func whatCannotBeMeasuredIsNamed() throws {
+  @Test func unmeasurableImagesAndModelsAreNamed() throws {
     try withSet(width: 14, height: 20) { folder in
       let set = try BenchmarkSet(folder: folder, scale: 2)
       #expect(
@@ -258,7 +259,7 @@ import Testing
     }
   }
 
-  @Test func smallPicturesMustFit() throws {
+  @Test func lowResolutionSizeMustMatch() throws {
     try withTemporaryFolder { folder in
       for (name, width) in [("a_HR.png", 40), ("a_LR.png", 21)] {
         let image = PictureFixtures.sample(width: width, height: width, channelCount: 3)

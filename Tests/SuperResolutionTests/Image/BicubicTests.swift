@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct BicubicTests {
   struct Case: Decodable {
-    /// Negative for shrinking.
+    /// The factor, negative for downscaling.
     let scale: Int
     let maximum: Int?
     let border: String
@@ -17,8 +17,8 @@ import Testing
     let result: [Double]
   }
 
-  /// Against the definition in NumPy.
-  @Test func resizingAgreesWithTheDefinition() throws {
+  /// Compares with the definition in NumPy.
+  @Test func resamplingMatchesDefinition() throws {
     let cases = try PictureFixtures.json([Case].self, "resizing.json")
     #expect(cases.count == 42)
     for item in cases {
@@ -35,11 +35,11 @@ import Testing
     }
   }
 
-  /// Every small picture of the shipped sets, pixel for pixel. Those of ×8 were made by an older MATLAB,
-  /// which took the edge pixels for what lies beyond the edges.
+  /// Every low-resolution image of the shipped sets is compared pixel for pixel. Those of ×8 were
+  /// made by an older MATLAB, which repeated the edge pixels beyond the edges.
   @Test(
     SharedData.require("testsets"), arguments: ["Set5", "Set14"], [2, 3, 4, 8])
-  func shippedPicturesAreReproduced(set: String, scale: Int) throws {
+  func shippedLowResolutionImagesAreReproduced(set: String, scale: Int) throws {
     let folder = try SharedData.path("testsets/\(set)")
     let entries = try BenchmarkSet(folder: folder, scale: scale).entries
     #expect(entries.count == (set == "Set5" ? 5 : 14))
@@ -49,13 +49,13 @@ import Testing
       let published = try RasterImage(contentsOf: try #require(entry.reducedPath))
       let cropped = try #require(original.cropped(toMultipleOf: scale))
       let reduced = resampling.reduced(cropped, by: scale)
-      // Of the grey picture 'bridge', the ×8 version has three equal channels.
+      // The ×8 version of the grey image 'bridge' has three equal channels.
       let isGreyOnly = reduced.channelCount == 1 && published.channelCount == 3
       #expect((isGreyOnly ? reduced.asRGB : reduced).samples == published.samples, "\(entry.name)")
     }
   }
 
-  @Test func constantPicturesStayConstant() {
+  @Test func constantImagesStayConstant() {
     for scale in [1, 2, 3, 4, 5, 8] {
       let image = RasterImage(
         width: 3 * scale, height: scale, channelCount: 3, bitDepth: .sixteen,
@@ -65,7 +65,7 @@ import Testing
     }
   }
 
-  @Test func theBaselineRoundsAsItsBitDepthSays() throws {
+  @Test func baselineRoundsToBitDepth() throws {
     let image = PictureFixtures.sample(width: 9, height: 7, channelCount: 3)
     let rounded = try BicubicUpscaler(scale: 3, bitDepth: .eight).upscale(
       image.colorPicture, progress: nil)

@@ -6,7 +6,7 @@ import Testing
 @testable import Storage
 @testable import SuperResolution
 
-/// Repeats pixels, and takes only pictures of so many channels.
+/// An upscaler that repeats pixels and takes only images of the required channel count.
 private struct NearestUpscaler: Upscaler {
   var scale = 2
   var requiredChannelCount: Int?
@@ -31,7 +31,7 @@ private struct NearestUpscaler: Upscaler {
 
 @Suite struct RasterUpscalingTests {
   @Test(arguments: [1, 2, 3, 4], [RasterImage.BitDepth.eight, .sixteen])
-  func theFormIsKept(channelCount: Int, bitDepth: RasterImage.BitDepth) throws {
+  func channelsBitDepthAndTagsAreKept(channelCount: Int, bitDepth: RasterImage.BitDepth) throws {
     var image = PictureFixtures.sample(
       width: 6, height: 5, channelCount: channelCount, bitDepth: bitDepth)
     image.tags.gamma = 45_455
@@ -45,23 +45,24 @@ private struct NearestUpscaler: Upscaler {
     }
   }
 
-  /// A grey picture comes out of an RGB model as it would out of a grey one.
-  @Test func greyGoesThroughRGB() throws {
+  /// An RGB model gives a grey image the same result as a grey model.
+  @Test func greyImageThroughRGBModelMatchesGreyModel() throws {
     let image = PictureFixtures.sample(width: 6, height: 5, channelCount: 1)
     let direct = try RasterUpscaling(NearestUpscaler()).upscale(image)
     let threefold = try RasterUpscaling(NearestUpscaler(requiredChannelCount: 3)).upscale(image)
     #expect(direct == threefold)
   }
 
-  /// Luma by the model, the rest interpolated: grey pixels stay grey, and luma is the model's.
-  @Test func colorGoesThroughGrey() throws {
+  /// The model upscales luma and the rest is interpolated: grey pixels stay grey, and luma is the
+  /// model's.
+  @Test func colorImageThroughGreyModelKeepsModelLuma() throws {
     let grey = PictureFixtures.sample(width: 6, height: 5, channelCount: 1)
     let upscaler = NearestUpscaler(requiredChannelCount: 1)
     let direct = try RasterUpscaling(upscaler).upscale(grey)
     let threefold = try RasterUpscaling(upscaler).upscale(grey.asRGB)
     #expect(threefold.samples == direct.asRGB.samples)
 
-    // Colours in the middle of the range, so that nothing is clipped.
+    // The colours are in the middle of the range, so that nothing is clipped.
     let image = RasterImage(
       width: 6, height: 5, channelCount: 3, bitDepth: .sixteen,
       samples: PictureFixtures.sample(
@@ -88,8 +89,8 @@ private struct NearestUpscaler: Upscaler {
     let samples: String
   }
 
-  /// Bicubic interpolation of colours times alpha, as NumPy does it.
-  @Test func interpolationIsOfPremultipliedColours() throws {
+  /// The expected values are NumPy's bicubic interpolation of colours times alpha.
+  @Test func interpolationUsesPremultipliedColours() throws {
     let cases = try PictureFixtures.json([String: Premultiplied].self, "premultiplied.json")
     #expect(cases.count == 6)
     for (name, expected) in cases {
@@ -102,12 +103,13 @@ private struct NearestUpscaler: Upscaler {
       }
       #expect(samples.count == result.samples.count)
       let largest = zip(samples, result.samples).map { abs($0 - Int($1)) }.max()
-      // In Float32 colours are divided by an alpha of perhaps 1/255.
+      // The Float32 colours are divided by an alpha of perhaps 1/255.
       #expect(try #require(largest) <= (image.bitDepth == .eight ? 1 : 2), "\(name)")
     }
   }
 
-  /// White pixels, some of them transparent and black: whatever is visible of the result is white.
+  /// The pixels are white, some of them transparent and black; every visible pixel of the result is
+  /// white.
   @Test(arguments: [2, 4], [RasterImage.BitDepth.eight, .sixteen])
   func transparentColoursDoNotShow(channelCount: Int, bitDepth: RasterImage.BitDepth) throws {
     let maximum = UInt16(bitDepth.maximum)
@@ -138,7 +140,7 @@ private struct NearestUpscaler: Upscaler {
     }
   }
 
-  /// Interpolates, but is no `BicubicUpscaler`: what a network may do.
+  /// An upscaler that interpolates but is not a `BicubicUpscaler`, as a network may be.
   private struct Smooth: Upscaler {
     var scale: Int { 2 }
     var requiredChannelCount: Int?
@@ -149,8 +151,8 @@ private struct NearestUpscaler: Upscaler {
     }
   }
 
-  /// Opaque pixels are enlarged as without alpha, and so are images without a visible pixel.
-  @Test func opaqueAndInvisibleImagesAreAsBefore() throws {
+  /// Opaque pixels are upscaled as without alpha, as are images without a visible pixel.
+  @Test func opaqueAndInvisibleImagesIgnoreAlpha() throws {
     let plain = PictureFixtures.sample(width: 6, height: 5, channelCount: 3)
     let opaque = RasterImage(
       width: 6, height: 5, channelCount: 4, bitDepth: .eight,
@@ -167,7 +169,7 @@ private struct NearestUpscaler: Upscaler {
     }
   }
 
-  @Test func densitiesGrow() throws {
+  @Test func densityGrowsWithScale() throws {
     var image = PictureFixtures.sample(width: 6, height: 5, channelCount: 3)
     image.tags.density = .init(horizontal: 2835, vertical: 1000)
     let upscaling = RasterUpscaling(NearestUpscaler(scale: 3))
@@ -177,9 +179,9 @@ private struct NearestUpscaler: Upscaler {
     #expect(try upscaling.upscale(image).tags.density == image.tags.density)
   }
 
-  /// A network that fails makes no picture.
+  /// A network that fails gives no image.
   @Test(arguments: [Float.nan, .infinity, -.infinity])
-  func resultsThatAreNotFiniteAreErrors(_ value: Float) {
+  func nonFiniteResultsAreErrors(_ value: Float) {
     struct Broken: Upscaler {
       let value: Float
       var scale: Int { 2 }
@@ -198,7 +200,7 @@ private struct NearestUpscaler: Upscaler {
     }
   }
 
-  @Test func whatWouldBeTooLargeIsRefused() {
+  @Test func tooLargeResultIsRefused() {
     let image = RasterImage(
       width: 40_000, height: 1, channelCount: 1, bitDepth: .eight,
       samples: [UInt16](repeating: 0, count: 40_000))
@@ -208,7 +210,7 @@ private struct NearestUpscaler: Upscaler {
     ) { try RasterUpscaling(NearestUpscaler(scale: 64)).upscale(image) }
   }
 
-  @Test func otherChannelsAreRefused() {
+  @Test func otherChannelCountIsRefused() {
     let image = PictureFixtures.sample(width: 6, height: 5, channelCount: 3)
     #expect(throws: ModelError("the model takes 4 channels, and the picture has 3")) {
       try RasterUpscaling(NearestUpscaler(requiredChannelCount: 4)).upscale(image)

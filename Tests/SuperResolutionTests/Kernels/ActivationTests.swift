@@ -7,13 +7,13 @@ import Testing
 @testable import Transform
 
 @Suite struct ActivationTests {
-  /// Small and large, both signs, and what is not finite; an odd count.
+  /// Small and large values of both signs, and non-finite ones; their count is odd.
   static let inputs: [Float] =
     stride(from: Float(-12), through: 12, by: 0.0137).map { $0 }
     + [0, -0.0, 1e-30, -1e-30, 100, -100, 3e38, -3e38, .infinity, -.infinity, .nan]
 
   @Test(arguments: VectorLevels.available)
-  func geluKeepsWithinItsBound(level: UInt32) {
+  func geluStaysWithinErrorBound(level: UInt32) {
     var y = Self.inputs
     VectorLevels.at(level) { y.write { ck_gelu($0, Self.inputs.count) } }
     for (x, y) in zip(Self.inputs, y) {
@@ -27,7 +27,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func sigmoidAgreesWithTheDefinition(level: UInt32) {
+  func sigmoidMatchesDefinition(level: UInt32) {
     var y = Self.inputs
     VectorLevels.at(level) { y.write { ck_sigmoid($0, Self.inputs.count) } }
     let expected = Self.inputs.map { 1 / (1 + exp(-Double($0))) }
@@ -35,10 +35,10 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available, [1, 7, 10, 16, 60, 61, 180])
-  func softmaxAgreesWithTheDefinition(level: UInt32, columns: Int) {
+  func softmaxMatchesDefinition(level: UInt32, columns: Int) {
     var random = SplitMix(seed: UInt64(columns))
     var x = random.normals(9 * columns).map { $0 * 20 }
-    // One probability of zero, then rows that have none.
+    // The first row has one probability of zero; the next three have no probabilities.
     if columns > 1 { x[columns - 1] = -.infinity }
     x[columns] = .nan
     x[2 * columns] = .infinity
@@ -53,7 +53,8 @@ import Testing
       }
       let logits = x[row * columns..<(row + 1) * columns]
       let highest = logits.max() ?? 0
-      // The difference is rounded, which a large one multiplies; the rest must be precise.
+      // The rounded difference is taken here, because a large one multiplies the rounding error;
+      // the rest must be precise.
       let powers = logits.map { exp(Double($0 - highest)) }
       let sum = powers.reduce(0, +)
       for (found, power) in zip(found, powers) {
@@ -63,7 +64,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available, [1, 10, 60, 61, 180])
-  func layerNormAgreesWithTheDefinition(level: UInt32, columns: Int) {
+  func layerNormMatchesDefinition(level: UInt32, columns: Int) {
     var random = SplitMix(seed: UInt64(columns))
     let stride = columns + 3
     let x = random.normals(7 * stride).map { $0 * 3 + 5 }
@@ -83,7 +84,7 @@ import Testing
       let expected = values.indices.map {
         (values[$0] - mean) / (variance + 1e-5).squareRoot() * Double(gamma[$0]) + Double(beta[$0])
       }
-      // One column: the mean of one rounded number is that number, so nothing is left of it.
+      // With one column, the mean of one rounded number is that number, so nothing is left of it.
       #expect(largestDifference(Array(y[row * stride..<row * stride + columns]), expected) < 2e-5)
       let rest = row * stride + columns..<(row + 1) * stride
       #expect(Array(y[rest]).bits == Array(x[rest]).bits)
@@ -91,14 +92,14 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func quantizingGivesTheBitsOfItsFormula(level: UInt32) {
+  func quantizationMatchesFormulaBitForBit(level: UInt32) {
     var random = SplitMix(seed: 7)
     for (lower, upper, levels) in [
       (-0.7, 0.9, 3), (0, 1, 15), (-1.3, 1.7, 255), (-8, 7.5, 31), (-100, 100, 65535),
       (1, 1, 15), (1, -1, 15),
     ] as [(Float, Float, Float)] {
       let step = (upper - lower) / levels
-      // Every tie, and values on both sides of it.
+      // These are all ties, and values on both sides of them.
       let ties = (0..<Int(min(levels, 300))).map { lower + (Float($0) + 0.5) * step }
       let x =
         ties + ties.map(\.nextUp) + ties.map(\.nextDown) + random.normals(301)
@@ -151,7 +152,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func whatIsNotFiniteStaysInItsRow(level: UInt32) {
+  func nonFiniteValuesStayInTheirRow(level: UInt32) {
     var quantizer = ck_quantizer(
       lower: -1, upper: 1, levels: 15, is_row_scaled: true, group_size: 0)
     var y: [Float] = [1, .nan, 0.4, 1, .infinity, 0.4, 1, 1, 0.4]
@@ -193,7 +194,7 @@ import Testing
               #expect(y[index] == (greatest > least ? code * step + low : least))
             }
             guard lower == -1, upper == 1, greatest > least else { continue }
-            // What a group is measured by lies on its first and its last level.
+            // The extremes of a group lie on its first and its last level.
             #expect(y[group].min() == least)
             #expect(abs((y[group].max() ?? 0) - greatest) <= 1e-6 * max(abs(least), abs(greatest)))
           }
@@ -205,7 +206,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func whatIsNotFiniteStaysInItsGroup(level: UInt32) {
+  func nonFiniteValuesStayInTheirGroup(level: UInt32) {
     var quantizer = ck_quantizer(
       lower: -1, upper: 1, levels: 3, is_row_scaled: false, group_size: 3)
     var y: [Float] = [0, .nan, 3, 1, .infinity, 2, 0, 1, 3, .nan, .nan, .nan, 3e38, -3e38]
@@ -213,15 +214,15 @@ import Testing
     #expect(y[0] == 0 && y[1].isNaN && y[2] == 3)
     #expect(y[3...5].allSatisfy { $0.isNaN })
     #expect(y[6...8] == [0, 1, 3])
-    // No numbers at all, and a range beyond Float32.
+    // One group has no numbers at all, and one has a range beyond Float32.
     #expect(y[9...].allSatisfy { $0.isNaN })
   }
 
-  /// Bounds that are the same for all rows, and a row's own that come to the same.
+  /// Bounds shared by all rows, and a row's own bounds that come to the same.
   @Test(arguments: VectorLevels.available)
-  func stepsThatVanishOrOverflow(level: UInt32) {
+  func vanishingAndOverflowingStepsAreHandled(level: UInt32) {
     for (lower, upper, levels, x, expected) in [
-      // Steps below the least number, all bounds of one row being zero, and equal ones.
+      // Steps below the smallest number, as if all bounds were zero, and equal bounds.
       (0, 7 * Float.leastNonzeroMagnitude, 255, [-1, 0, 2], [0, 0, 0]),
       (0.5, 0.5, 3, [-1, 0, 2], [0.5, 0.5, 0.5]),
       // Bounds whose difference is beyond Float32.
@@ -245,7 +246,7 @@ import Testing
     #expect(y.allSatisfy { $0.isNaN })
   }
 
-  @Test func rowsOfZerosAreTheSameToCalibrationAndKernels() {
+  @Test func calibrationAndKernelsAgreeOnZeroRows() {
     for value in [CK_LEAST_ROW_MAGNITUDE.nextDown, CK_LEAST_ROW_MAGNITUDE, 1] {
       withUnsafePointer(to: value) { place in
         let row = UnsafeBufferPointer(start: place, count: 1)
@@ -255,7 +256,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func groupsOfOneValueAreTheSameToCalibrationAndKernels(level: UInt32) {
+  func calibrationAndKernelsAgreeOnUniformGroups(level: UInt32) {
     let least = CK_LEAST_ROW_MAGNITUDE
     for values in [[0, least.nextDown], [0, least], [1, 1], [-2, 3, 1], [5]] as [[Float]] {
       values.withUnsafeBufferPointer { group in

@@ -6,7 +6,8 @@ import Testing
 @Suite struct ConvolutionTests {
   static let sizes = [(1, 1), (1, 5), (4, 1), (2, 2), (5, 11)]
 
-  /// Output (row, column, output) in double precision; `weight` is [outputs, inputs, 3, 3].
+  /// Returns the outputs (row, column, output) in double precision; `weight` is [outputs, inputs,
+  /// 3, 3].
   static func reference(
     height: Int, width: Int, x: [Float], weight: [Float], bias: [Float], outputs: Int, inputs: Int
   ) -> [Double] {
@@ -32,7 +33,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available, sizes)
-  func agreesWithTheDefinition(level: UInt32, size: (height: Int, width: Int)) {
+  func convolutionMatchesDefinition(level: UInt32, size: (height: Int, width: Int)) {
     let (height, width) = size
     var random = SplitMix(seed: UInt64(height * 100 + width))
     for (inputs, outputs) in [(1, 1), (3, 60), (10, 12), (17, 61)] {
@@ -75,7 +76,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available, sizes + [(6, 6), (2, 9)])
-  func eachChannelHasItsFilter(level: UInt32, size: (height: Int, width: Int)) {
+  func depthwiseConvolutionFiltersEachChannel(level: UInt32, size: (height: Int, width: Int)) {
     let (height, width) = size
     var random = SplitMix(seed: UInt64(height * 100 + width))
     for channels in [1, 5, 10, 16, 60, 61] {

@@ -5,10 +5,10 @@ import Testing
 
 @testable import SuperResolution
 
-/// The kernels of learning against their definitions in double precision.
+/// The training kernels, compared with their definitions in double precision.
 @Suite struct DerivativeTests {
   @Test(arguments: VectorLevels.available)
-  func geluHasItsSlope(level: UInt32) {
+  func geluSlopeMatchesDefinition(level: UInt32) {
     let inputs = stride(from: Float(-12), through: 12, by: 0.0137).map { $0 }
     var (slopes, values) = (inputs, [Float](repeating: 0, count: inputs.count))
     VectorLevels.at(level) {
@@ -23,7 +23,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available, [1, 7, 16, 60, 256])
-  func softmaxTakesABiasAndAMask(level: UInt32, columns: Int) {
+  func biasedSoftmaxMatchesDefinition(level: UInt32, columns: Int) {
     var random = SplitMix(seed: UInt64(columns))
     let rows = 3
     let (x, bias) = (random.normals(rows * columns), random.normals(rows * columns))
@@ -45,7 +45,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available, [1, 7, 16, 60, 256])
-  func softmaxLeadsGradientsBack(level: UInt32, columns: Int) {
+  func softmaxGradientMatchesDefinition(level: UInt32, columns: Int) {
     var random = SplitMix(seed: UInt64(columns))
     let rows = 3
     let p = random.normals(rows * columns).map { abs($0) / Float(columns) }
@@ -70,7 +70,7 @@ import Testing
   @Test(
     arguments: VectorLevels.available,
     [(1, 1, 1), (3, 1, 5), (16, 4, 3), (20, 5, 6), (37, 2, 2)])
-  func depthwiseFiltersLearn(level: UInt32, size: (channels: Int, height: Int, width: Int)) {
+  func depthwiseGradientMatchesSums(level: UInt32, size: (channels: Int, height: Int, width: Int)) {
     let (channels, height, width) = size
     var random = SplitMix(seed: UInt64(channels))
     let count = channels * height * width

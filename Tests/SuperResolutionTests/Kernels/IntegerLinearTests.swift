@@ -9,7 +9,7 @@ import Testing
   static let shapes = [(1, 1), (10, 7), (60, 180), (61, 60), (180, 61), (2100, 3)]
 
   @Test(arguments: VectorLevels.available, 1...8)
-  func agreesWithTheFloatSimulation(level: UInt32, bitWidth: Int) throws {
+  func integerLinearMatchesFloatSimulation(level: UInt32, bitWidth: Int) throws {
     try expectAgreement(level: level, bitWidth: bitWidth, isRowScaled: false)
     try expectAgreement(level: level, bitWidth: bitWidth, isRowScaled: true)
     for size in [4, 16, 20] {
@@ -70,16 +70,16 @@ import Testing
       let found = rowElements(y, rows: rows, columns: outputs, stride: outputs + 2)
       let largest = expected.reduce(1) { max($0, abs($1)) }
       let difference = zip(found, expected).reduce(0) { max($0, abs(Double($1.0) - $1.1)) }
-      // Bounds as far out as the largest input make larger sums, which nearly cancel.
+      // Bounds that depend on the largest input give larger sums, which nearly cancel.
       #expect(difference <= (isMeasured ? 3e-5 : 1e-5) * largest)
       let between = gapElements(y, rows: rows, columns: outputs, stride: outputs + 2)
       #expect(between.allSatisfy { $0 == 12345 })
     }
   }
 
-  /// Sums of the largest products must not overflow on the way.
+  /// Partial sums of the largest products must not overflow.
   @Test(arguments: VectorLevels.available, [(8, 255), (7, 127), (4, 15), (8, 15), (4, 255)])
-  func largestCodesAreSummedUpExactly(level: UInt32, widths: (bits: Int, levels: Int)) throws {
+  func largestCodesAreSummedExactly(level: UInt32, widths: (bits: Int, levels: Int)) throws {
     let inputs = 16384
     let highest = UInt8((1 << widths.bits) - 1)
     for code in [0, highest] {
@@ -101,7 +101,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func finishesLikeOtherLayers(level: UInt32) throws {
+  func epiloguesMatchOtherLayers(level: UInt32) throws {
     let layer = try IntegerLinear(
       codes: [0, 3, 1, 2], bitWidth: 2, lower: [-2, -1], scale: [1, 1], bias: [0.5, 0],
       outputs: 2, inputs: 2,
@@ -129,7 +129,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func whatIsNotFiniteStaysInItsRow(level: UInt32) throws {
+  func nonFiniteInputsStayInTheirRow(level: UInt32) throws {
     let layer = try IntegerLinear(
       codes: [0, 3, 1, 2], bitWidth: 2, lower: [-2, -1], scale: [1, 1], bias: [0.5, 0],
       outputs: 2, inputs: 2,
@@ -143,7 +143,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func whatIsNotFiniteOfAGroupStaysInItsRow(level: UInt32) throws {
+  func nonFiniteInputsOfGroupStayInTheirRow(level: UInt32) throws {
     let layer = try IntegerLinear(
       codes: [UInt8](repeating: 1, count: 10), bitWidth: 2, lower: [-1], scale: [1], bias: [7],
       outputs: 1, inputs: 10,
@@ -160,9 +160,9 @@ import Testing
     #expect(y[1...].allSatisfy { $0.isNaN })
   }
 
-  /// Sums would be cut in the middle of a step, or into more groups than there is room for.
+  /// The groups would split a step, or be more than there is room for.
   @Test(arguments: [(6, 12), (3, 12), (4, 5000), (16, 0)])
-  func refusesGroupsThatCutSteps(size: Int, inputs: Int) {
+  func refusesGroupsThatSplitSteps(size: Int, inputs: Int) {
     #expect(!ck_integer_linear_takes(inputs, size))
     let error = ModelError(
       "no integer kernel for 1 × \(inputs) codes of 2 bits and inputs of 3.0 levels in groups of "
@@ -177,7 +177,7 @@ import Testing
   }
 
   @Test(arguments: [(2, 4, 15), (0, 0, 15), (9, 0, 15), (4, 1, 256), (4, 1, 0), (4, 1, 2.5)])
-  func refusesWhatItCannotHold(bitWidth: Int, code: UInt8, levels: Float) {
+  func refusesUnsupportedCodesAndLevels(bitWidth: Int, code: UInt8, levels: Float) {
     let error = ModelError(
       "no integer kernel for 1 × 1 codes of \(bitWidth) bits and inputs of \(levels) levels")
     #expect(throws: error) {

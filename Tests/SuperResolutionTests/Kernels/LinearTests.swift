@@ -6,7 +6,7 @@ import Testing
 @Suite struct LinearTests {
   static let shapes = [(1, 1), (10, 7), (60, 180), (61, 60), (180, 61), (120, 16), (3, 65)]
 
-  /// In double precision, row-major, from the layer's own definition.
+  /// Returns the outputs in double precision, row-major, from the layer's own definition.
   static func reference(
     rows: Int, x: [Float], xStride: Int, weight: [Float], bias: [Float]?, outputs: Int, inputs: Int
   ) -> [Double] {
@@ -24,10 +24,10 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available, shapes)
-  func agreesWithTheDefinition(level: UInt32, shape: (inputs: Int, outputs: Int)) {
+  func linearMatchesDefinition(level: UInt32, shape: (inputs: Int, outputs: Int)) {
     let (inputs, outputs) = shape
     var random = SplitMix(seed: UInt64(inputs * 1000 + outputs))
-    // Sums near 1, as in trained layers.
+    // The sums are near 1, as in trained layers.
     let weight = random.normals(inputs * outputs).map { $0 / Float(inputs).squareRoot() }
     let bias = random.normals(outputs)
     for rows in [0, 1, 7, 13] {
@@ -73,7 +73,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func aRowDoesNotDependOnTheOthers(level: UInt32) {
+  func rowsDoNotDependOnEachOther(level: UInt32) {
     var random = SplitMix(seed: 5)
     let linear = Linear(
       weight: random.normals(60 * 61), bias: random.normals(61), outputs: 61, inputs: 60)
@@ -99,7 +99,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func whatIsNotFiniteStaysInItsRow(level: UInt32) {
+  func nonFiniteInputsStayInTheirRow(level: UInt32) {
     let linear = Linear(
       weight: [Float](repeating: 1, count: 40), bias: nil, outputs: 20, inputs: 2)
     let x: [Float] = [1, 2, .nan, 1, .infinity, 1, .infinity, -.infinity, 3, 4]

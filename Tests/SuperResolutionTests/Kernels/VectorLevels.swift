@@ -10,7 +10,7 @@ extension SplitMix {
   }
 }
 
-/// The largest |a − b| / max(1, |b|), and infinity where only one is NaN.
+/// Returns the largest |a − b| / max(1, |b|), or infinity if only one of a and b is NaN.
 func largestDifference(_ a: [Float], _ b: [Double]) -> Double {
   precondition(a.count == b.count)
   return zip(a, b).reduce(0) { largest, pair in
@@ -23,7 +23,7 @@ func largestDifference(_ a: [Float], _ b: [Double]) -> Double {
 func exactGELU(_ x: Double) -> Double { 0.5 * x * (1 + erf(x / 2.0.squareRoot())) }
 
 extension [Float] {
-  /// A pointer for kernels to write to; nothing for none.
+  /// Calls `body` with a pointer for kernels to write to, unless the array is empty.
   mutating func write(_ body: (UnsafeMutablePointer<Float>) -> Void) {
     withUnsafeMutableBufferPointer { buffer in
       if let start = buffer.baseAddress { body(start) }
@@ -33,14 +33,14 @@ extension [Float] {
   var bits: [UInt32] { map(\.bitPattern) }
 }
 
-/// The first `columns` elements of each row, whose starts lie `stride` apart.
+/// Returns the first `columns` elements of each row, whose starts lie `stride` apart.
 func rowElements(_ values: [Float], rows: Int, columns: Int, stride: Int) -> [Float] {
   var found: [Float] = []
   for row in 0..<rows { found += values[row * stride..<row * stride + columns] }
   return found
 }
 
-/// What lies behind those.
+/// Returns the elements after the first `columns` of each row.
 func gapElements(_ values: [Float], rows: Int, columns: Int, stride: Int) -> [Float] {
   var found: [Float] = []
   for row in 0..<rows { found += values[row * stride + columns..<(row + 1) * stride] }

@@ -26,7 +26,7 @@ import Testing
       mask = (0..<queries * keys + 1).map { $0 % 7 == 3 ? -100 : 0 }
     }
 
-    /// The probabilities, [queries, keys], in double precision.
+    /// Returns the probabilities, [queries, keys], in double precision.
     func probabilities(scale: Double) -> [[Double]] {
       (0..<queries).map { query in
         let scores = (0..<keys).map { key -> Double in
@@ -50,7 +50,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available, shapes)
-  func agreesWithTheDefinition(level: UInt32, shape: (Int, Int, Int)) {
+  func windowAttentionMatchesDefinition(level: UInt32, shape: (Int, Int, Int)) {
     let sample = Sample(shape)
     let (queries, keys, head) = shape
     let stride = sample.stride
@@ -92,7 +92,7 @@ import Testing
     }
   }
 
-  /// With the unit matrix for values, the results are the probabilities.
+  /// Returns the probabilities, which are the results when the values are the unit matrix.
   private func quantizedProbabilities(
     _ sample: Sample, _ quantizer: ck_quantizer, level: UInt32
   ) -> [Float] {
@@ -115,7 +115,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func quantizesTheProbabilities(level: UInt32) {
+  func quantizesProbabilities(level: UInt32) {
     let sample = Sample((19, 13, 13))
     let quantizer = ck_quantizer(
       lower: 0, upper: 0.6, levels: 15, is_row_scaled: false, group_size: 0)
@@ -129,7 +129,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func quantizesProbabilitiesByTheLargestOfTheirQuery(level: UInt32) {
+  func quantizesProbabilitiesByLargestOfQuery(level: UInt32) {
     let sample = Sample((19, 13, 13))
     let quantizer = ck_quantizer(
       lower: 0, upper: 0.9, levels: 15, is_row_scaled: true, group_size: 0)
@@ -146,11 +146,11 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func whatIsMaskedCountsForNothing(level: UInt32) {
+  func maskedKeysAreIgnored(level: UInt32) {
     let attention = WindowAttention(queries: 2, keys: 2, head: 1, scale: 1)
     var scratch = [Float](repeating: .nan, count: attention.scratchCount)
     var out: [Float] = [0, 0]
-    // Query 0 sees key 1 alone, query 1 none.
+    // Query 0 sees only key 1; query 1 sees no key.
     let mask: [Float] = [-.infinity, -.infinity, 0, -.infinity]
     VectorLevels.at(level) {
       scratch.write { scratch in

@@ -11,7 +11,7 @@ import Testing
     ("shuffle_x8", 8), ("nearest_x4", 4), ("nearest_x2", 2), ("denoise_grey", 1),
     ("jpeg_colour", 1), ("positions", 1),
   ])
-  func agreesWithPyTorch(name: String, scale: Int) throws {
+  func swinIRMatchesPyTorch(name: String, scale: Int) throws {
     let fixture = try NetworkFixture("swinir_\(name)")
     let network = try fixture.network()
     let input = try fixture.input()
@@ -24,11 +24,11 @@ import Testing
     }
   }
 
-  @Test func groupsAreCompared() throws {
+  @Test func fixtureHasTwoGroups() throws {
     #expect(try NetworkFixture("swinir_direct_x2").groups().count == 2)
   }
 
-  @Test func configurationIsReadOffTheTensors() throws {
+  @Test func configurationIsInferredFromTensors() throws {
     let fixture = try NetworkFixture("swinir_shuffle_x4")
     let configuration = try SwinIRConfiguration(WeightReader(fixture.weights))
     #expect(configuration.channels == 12)
@@ -39,7 +39,7 @@ import Testing
     #expect(configuration.upsampler == .pixelShuffle)
   }
 
-  @Test func theExampleNetworkAgreesWithPyTorch() throws {
+  @Test func exampleNetworkMatchesPyTorch() throws {
     let archive = try FormatRegistry.standard.open(
       PackageFolder.root.appending(path: "Examples/swinir_light_x2.pth").path)
     let weights = try archive.conventionalRoot.map { try archive.selecting(root: $0) } ?? archive
@@ -53,7 +53,7 @@ import Testing
   }
 
   @Test(SharedData.require("golden/swinir_light_x2_forward.npz"))
-  func everyResidualGroupAgreesWithTheReference() throws {
+  func residualGroupsMatchReference() throws {
     let goldens = try FormatRegistry.standard.open(
       SharedData.path("golden/swinir_light_x2_forward.npz"))
     let archive = try FormatRegistry.standard.open(
@@ -83,7 +83,7 @@ import Testing
       ),
       ("direct_x2", [false, true, false, true], nil),
     ] as [(String, [Bool], String?)])
-  func layersWithoutAMaskDoNotShift(_ name: String, _ shifts: [Bool], _ remark: String?) throws {
+  func layersWithoutMaskDoNotShift(_ name: String, _ shifts: [Bool], _ remark: String?) throws {
     let fixture = try NetworkFixture("swinir_\(name)")
     var weights = fixture.weights
     weights.stateDictionaries = [""]
@@ -95,8 +95,9 @@ import Testing
     #expect(largestDifference(output, try fixture.output()) <= 1e-4)
   }
 
-  /// Without any mask, and where buffers may have been left out, layers shift as in published networks.
-  @Test func layersShiftWhereNothingSaysOtherwise() throws {
+  /// Layers shift as in published networks if there is no mask at all and buffers may have been
+  /// left out.
+  @Test func layersShiftByDefaultWithoutMasks() throws {
     let network = try NetworkFixture("swinir_shuffle_x4").network()
     let swinIR = try #require(network.architecture as? SwinIR)
     #expect(swinIR.groups.flatMap(\.layers).map(\.isShifted) == [false, true, false, true])
@@ -107,7 +108,7 @@ import Testing
       ])
   }
 
-  @Test func aPictureSmallerThanItsPaddingIsRefused() throws {
+  @Test func imageSmallerThanPaddingIsRefused() throws {
     let network = try NetworkFixture("swinir_denoise_grey").network()
     #expect(
       throws: ModelError(
@@ -117,7 +118,7 @@ import Testing
     #expect(try network.upscale(smallest, progress: nil).height == 5)
   }
 
-  @Test func aPositionEmbeddingFitsOneSizeOnly() throws {
+  @Test func positionEmbeddingFitsOneSize() throws {
     let network = try NetworkFixture("swinir_positions").network()
     #expect(
       throws: ModelError(

@@ -9,7 +9,7 @@ import Transform
 @testable import SuperResolution
 
 @Suite struct DistillationCheckpointTests {
-  /// A distillation of a small network on pictures in `folder`.
+  /// A distillation of a small network on images in `folder`.
   private struct Subject {
     let fixture: DistillationFixture
     let pictures: ReducedPictures
@@ -52,7 +52,7 @@ import Transform
     }
   }
 
-  /// Everything that the rest of a run and its result follow from, bit for bit.
+  /// Returns everything that the rest of a run and its result follow from, bit for bit.
   private func state(_ run: DistillationRun) -> [String: [UInt64]] {
     func bits(_ values: [Float]) -> [UInt64] { values.map { UInt64($0.bitPattern) } }
     let store = run.distillation.store
@@ -72,9 +72,9 @@ import Transform
     ]
   }
 
-  /// Interrupted after 0, 1, 5 and 12 of 12 steps, it ends as if it had not been.
+  /// A run interrupted after 0, 1, 5 or 12 of 12 steps ends like one that was not.
   @Test(arguments: [0, 1, 5, 12])
-  func goesOnAsIfUndisturbed(_ interruption: Int) throws {
+  func resumedRunEndsLikeUninterruptedRun(_ interruption: Int) throws {
     try withTemporaryFolder { folder in
       let subject = try Subject(folder)
       let settings = subject.settings()
@@ -87,7 +87,7 @@ import Transform
       var checkpoint = try subject.checkpoint(settings, path)
       try checkpoint.save(first, isDue: true)
 
-      // Another number of threads is the same distillation.
+      // Another number of threads continues the same distillation.
       let others = subject.settings(threads: 1)
       var second = try subject.run(others)
       try subject.checkpoint(others, path).restore(&second)
@@ -98,7 +98,7 @@ import Transform
     }
   }
 
-  @Test func otherDistillationsAreRefused() throws {
+  @Test func checkpointsOfOtherDistillationsAreRefused() throws {
     try withTemporaryFolder { folder in
       let subject = try Subject(folder)
       let settings = subject.settings()
@@ -126,7 +126,7 @@ import Transform
           + "rootMeanSquare"
       ) { $0.loss.features = 0.5 }
 
-      // Other pictures, by what is in them.
+      // Other images are recognized by their content.
       let extra = try PackageFolder.fixture("images/metric_1.png")
       try FileManager.default.copyItem(atPath: extra, toPath: folder.appending("metric_2.png"))
       let more = try ReducedPictures(
@@ -146,7 +146,7 @@ import Transform
     }
   }
 
-  @Test func whatIsNoCheckpointIsRefused() throws {
+  @Test func invalidCheckpointsAreRefused() throws {
     try withTemporaryFolder { folder in
       let subject = try Subject(folder)
       let settings = subject.settings()
@@ -190,8 +190,8 @@ import Transform
     }
   }
 
-  /// Nothing is gained on other pictures by learning at an absurd rate, so patience ends.
-  @Test func patienceEndsWithoutGains() throws {
+  /// Learning at an absurd rate gains nothing on other images, so patience ends.
+  @Test func patienceEndsRunWithoutGains() throws {
     try withTemporaryFolder { folder in
       let subject = try Subject(folder)
       var settings = subject.settings(steps: 16)

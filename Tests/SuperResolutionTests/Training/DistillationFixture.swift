@@ -5,15 +5,15 @@ import Testing
 @testable import Imaging
 @testable import SuperResolution
 
-/// What PyTorch's autograd gives for a network of `NetworkFixture`, quantized to 2 bits
+/// The results of PyTorch's autograd for a network of `NetworkFixture`, quantized to 2 bits
 /// (`Tests/Fixtures/makers/training.py`).
 struct DistillationFixture {
   let network: NetworkFixture
   private let archive: TensorArchive
   private let scaling: ActivationScaling
 
-  /// - Parameter name: of the network; with `_rows` behind it layers' inputs and probabilities are
-  ///   rounded row by row, with `_groups` inputs in groups of a row.
+  /// - Parameter name: The network's name. With the suffix `_rows`, layers' inputs and
+  ///   probabilities are rounded row by row; with `_groups`, inputs are rounded in groups of a row.
   init(_ name: String) throws {
     scaling = name.hasSuffix("_rows") ? .row : name.hasSuffix("_groups") ? .group(5) : .tensor
     network = try NetworkFixture(name.replacing(/_(rows|groups)$/, with: ""))
@@ -24,7 +24,7 @@ struct DistillationFixture {
   func pictures() throws -> [Picture] { try split("input") }
   func output() throws -> [Picture] { try split("output") }
 
-  /// The total, that of the pixels, that of the features.
+  /// Returns the total loss, the pixels' loss and the features' loss.
   func loss() throws -> [Float] { try #require(archive.tensors["loss"]).floatValues() }
 
   private func split(_ name: String) throws -> [Picture] {
@@ -68,7 +68,7 @@ struct DistillationFixture {
     }.filter { isWanted($0.0) }
   }
 
-  /// By name: the gradient divided by its largest magnitude, and that.
+  /// Returns each gradient by name, divided by its largest magnitude, and that magnitude.
   func gradients() throws -> [(name: String, values: [Float], magnitude: Float)] {
     try archive.tensors.filter { $0.key.hasPrefix("gradient.") }.map { key, tensor in
       let name = String(key.dropFirst("gradient.".count))
@@ -87,7 +87,7 @@ struct DistillationFixture {
 }
 
 extension Distillation.Options {
-  /// Learns all there is, with features that count.
+  /// Returns options that learn every parameter group, with features that count.
   static func everything(threads: Int, rate: Float = 1e-3) -> Self {
     let rates = Dictionary(uniqueKeysWithValues: ParameterGroup.allCases.map { ($0, rate) })
     var options = Distillation.Options(optimizer: Adam(rates: rates), threads: threads)

@@ -10,7 +10,7 @@ import Transform
 @testable import SuperResolution
 
 @Suite struct DistillationRefinerTests {
-  /// A small network, quantized by a method, with pictures to learn from.
+  /// A small network, quantized by a method, with images to learn from.
   private struct Subject {
     let archive: TensorArchive
     let model: QuantizedModel
@@ -25,7 +25,7 @@ import Transform
       var sampler = PatchSampler(pictures, side: 16, seed: 1, for: .calibration)
       let calibration = try Calibrator(threads: 2).calibrate(
         NetworkActivations(network: network, pictures: sampler.draw(4)))
-      // The fixture's layers are smaller than built-in recipes quantize.
+      // The fixture's layers are too small for the built-in recipes.
       let path = folder.appending("recipe.json")
       let rule = #"{"match": "*.weight", "where": {"rank": 2}, "action": "quantize"}"#
       try Data("{\"bits\": \(bits), \"rules\": [\(rule)]}".utf8).write(to: URL(filePath: path))
@@ -55,7 +55,7 @@ import Transform
     return try ReducedPictures(folder: folder.path, scale: 2, channelCount: channelCount)
   }
 
-  /// Rates are those of 2 bits times this, where everything is learned.
+  /// The rates are those of 2 bits times `factor` where everything is learned.
   @Test(arguments: [(1, 1), (2, 1), (3, 3 / 7), (4, 0.2)] as [(Int, Float)])
   func finerCodesAreLearnedMoreSlowly(bits: Int, factor: Float) throws {
     try withTemporaryFolder { folder in
@@ -79,7 +79,7 @@ import Transform
   }
 
   @Test(arguments: [QuantizationMethod.twoDQuant, .best])
-  func theErrorFalls(_ method: QuantizationMethod) throws {
+  func distillationLowersError(_ method: QuantizationMethod) throws {
     try withTemporaryFolder { folder in
       let subject = try Subject(method, folder)
       let reports = Mutex<[DistillationProgress]>([])
@@ -109,14 +109,14 @@ import Transform
   }
 
   @Test(arguments: [QuantizationMethod.twoDQuant, .condiQuant, .best])
-  func withoutStepsTheModelStays(_ method: QuantizationMethod) throws {
+  func zeroStepsKeepModel(_ method: QuantizationMethod) throws {
     try withTemporaryFolder { folder in
       let subject = try Subject(method, folder)
       let refined = try DistillationRefiner(
         subject.settings(method, steps: 0), pictures: subject.pictures
       ).refined(subject.model, original: subject.archive)
       #expect(refined.activations == subject.model.activations)
-      // What distillation starts from has the codes of the method.
+      // Distillation starts from the codes of the method.
       let student = try QuantizedStudent(
         subject.model, original: subject.archive, isLearned: method == .best)
       let options = Distillation.Options(optimizer: Adam(rates: [:]), threads: 1)
@@ -130,7 +130,7 @@ import Transform
     }
   }
 
-  @Test func aLossThatIsNoNumberIsAnError() throws {
+  @Test func nonFiniteLossIsAnError() throws {
     try withTemporaryFolder { folder in
       let subject = try Subject(.best, folder)
       var settings = subject.settings(.best, steps: 5)
@@ -144,7 +144,7 @@ import Transform
     }
   }
 
-  @Test func patchesFollowFromTheSeed() throws {
+  @Test func patchesAreDeterminedBySeed() throws {
     try withTemporaryFolder { folder in
       let pictures = try Self.pictures(folder, channelCount: 1)
       func patches(_ seed: UInt64, _ purpose: PatchSampler.Purpose = .training) throws -> [Picture]

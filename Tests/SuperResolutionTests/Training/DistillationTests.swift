@@ -16,7 +16,7 @@ import Testing
     "swinir_jpeg_colour", "swinir_positions", "dat_direct_x2", "dat_shuffle_x3",
     "dat_shuffle_x2_tall",
   ])
-  func withoutQuantizersGivesWhatPyTorchGives(_ name: String) throws {
+  func unquantizedNetworkMatchesPyTorch(_ name: String) throws {
     let fixture = try NetworkFixture(name)
     let distillation = try Distillation(
       teacher: fixture.weights, student: fixture.weights, weights: [], activations: [],
@@ -39,7 +39,7 @@ import Testing
     arguments: goldens
       + ["swinir_nearest_x4_rows", "dat_shuffle_x3_rows"]
       + ["swinir_nearest_x4_groups", "dat_shuffle_x3_groups"])
-  func gradientsAreThoseOfPyTorch(_ name: String) throws {
+  func gradientsMatchPyTorch(_ name: String) throws {
     let fixture = try DistillationFixture(name)
     var distillation = try fixture.distillation()
     let pictures = try fixture.pictures()
@@ -61,7 +61,7 @@ import Testing
         let difference = abs(pair.0 / magnitude - pair.1)
         return difference.isNaN ? .infinity : max(largest, difference)
       }
-      // Where all gradients are rounding errors, so are their differences.
+      // If all gradients are rounding errors, so are their differences.
       if magnitude > 1e-6 { #expect(error < 2e-3, "\(name)") }
       #expect(found.count == expected.count, "\(name)")
     }
@@ -82,7 +82,7 @@ import Testing
   }
 
   @Test(arguments: ["swinir_direct_x2", "dat_shuffle_x3"])
-  func learningBoundsLowersTheLoss(_ name: String) throws {
+  func learningBoundsLowersLoss(_ name: String) throws {
     let fixture = try DistillationFixture(name)
     var options = Distillation.Options.everything(threads: 2)
     options.optimizer = Adam(rates: [.activationBounds: 0.03, .weightBounds: 0.03])
@@ -97,8 +97,8 @@ import Testing
     #expect(distillation.stepCount == 12)
   }
 
-  /// What comes out, put in again, is the same network.
-  @Test func whatIsLearnedIsWhatComesOut() throws {
+  /// The learned result, used as input again, is the same network.
+  @Test func learnedResultReproducesNetwork() throws {
     let fixture = try DistillationFixture("swinir_direct_x2")
     var distillation = try fixture.distillation()
     let pictures = try fixture.pictures()
@@ -116,8 +116,8 @@ import Testing
     #expect(try again.upscale(pictures) == distillation.upscale(pictures))
   }
 
-  /// As of a site whose values are all the same.
-  @Test func boundsThatAreEqualStay() throws {
+  /// A site whose values are all equal has such bounds.
+  @Test func equalBoundsAreUnchanged() throws {
     let fixture = try DistillationFixture("swinir_direct_x2")
     var activations = try fixture.activations()
     activations[0].upper = activations[0].lower
@@ -136,7 +136,7 @@ import Testing
     #expect(try network.upscale(picture, progress: nil).samples.allSatisfy(\.isFinite))
   }
 
-  @Test func refusesWhatDoesNotFit() throws {
+  @Test func refusesMismatchedNetworksAndQuantizers() throws {
     let fixture = try DistillationFixture("swinir_direct_x2")
     let other = try NetworkFixture("swinir_shuffle_x3")
     let (weights, archive) = (try fixture.weights(), fixture.network.weights)

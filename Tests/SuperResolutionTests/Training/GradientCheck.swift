@@ -2,18 +2,18 @@ import TestSupport
 
 @testable import SuperResolution
 
-/// Compares what an operation's backward pass gives with central differences.
+/// Compares an operation's backward pass with central differences.
 ///
 /// The loss is a sum of the operation's results with fixed random factors; all operands are
 /// parameters.
 struct GradientCheck {
-  /// Elements of each operand.
+  /// The element count of each operand.
   let counts: [Int]
   var quantizers: [SiteQuantizer?] = []
   var seed: UInt64 = 1
 
-  /// The largest difference of a derivative from the difference quotient, in units of 1 or of the
-  /// derivative where that is larger.
+  /// Returns the largest difference of a derivative from the difference quotient, in units of 1 or
+  /// of the derivative, whichever is larger.
   func largestError(_ operation: (Tape, [ParameterReference]) -> Variable) -> Float {
     var generator = SplitMix(seed: seed)
     var offset = 0
@@ -21,7 +21,7 @@ struct GradientCheck {
       defer { offset += count }
       return ParameterReference(index: index, offset: offset, count: count)
     }
-    // Away from zero, where some operations have a kink.
+    // The values stay away from zero, where some operations have a kink.
     var values = (0..<offset).map { _ in
       Float.random(in: 0.1...1, using: &generator) * (Bool.random(using: &generator) ? 1 : -1)
     }

@@ -3,11 +3,11 @@ import Testing
 
 @testable import SuperResolution
 
-/// Every operation's backward pass against difference quotients.
+/// The backward pass of every operation, compared with difference quotients.
 @Suite struct OperationTests {
   struct Case: CustomTestStringConvertible, Sendable {
     let testDescription: String
-    /// Elements of each operand.
+    /// The element count of each operand.
     let counts: [Int]
     let operation: @Sendable (Tape, [ParameterReference]) -> Variable
 
@@ -148,13 +148,13 @@ import Testing
   }
 
   @Test(arguments: arithmetic + functions + pictures + attentions)
-  func hasTheDerivativesOfItsValues(_ operation: Case) {
+  func derivativesMatchDifferenceQuotients(_ operation: Case) {
     let error = GradientCheck(counts: operation.counts).largestError(operation.operation)
     #expect(error < 2e-3, "\(operation.testDescription)")
   }
 
   @Test(arguments: [-100, -87.5, -10, -1, -0.3, 0, 1e-6, 0.7, 5, 80, 88, 200] as [Float])
-  func exponentialIsThatOfTheMathLibrary(_ x: Float) {
+  func exponentialMatchesMathLibrary(_ x: Float) {
     let expected = Float(exp(Double(max(-87, min(88, x)))))
     #expect(abs(exponential(x) - expected) <= 3e-7 * expected)
   }

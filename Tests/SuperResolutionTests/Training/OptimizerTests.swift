@@ -3,8 +3,9 @@ import Testing
 @testable import SuperResolution
 
 @Suite struct OptimizerTests {
-  /// What `torch.optim.Adam(lr=0.1, betas=(0.9, 0.99))` makes of the same gradients.
-  @Test func adamStepsAsInPyTorch() {
+  /// The expected values are those of `torch.optim.Adam(lr=0.1, betas=(0.9, 0.99))` for the same
+  /// gradients.
+  @Test func adamMatchesPyTorch() {
     var store = ParameterStore()
     store.add("a", [1, -2, 0.5], group: .biases)
     store.add("b", [7], group: .norms)
@@ -19,7 +20,7 @@ import Testing
     #expect(store.values[3] == 7)
   }
 
-  @Test func stepsAreInTheParametersUnit() {
+  @Test func stepsScaleWithParameterUnit() {
     var store = ParameterStore()
     store.add("a", [1], group: .activationBounds, unit: 20)
     store.gradients = [-1e-3]
@@ -37,7 +38,7 @@ import Testing
     #expect(abs(store.firstMoments[0] - 0.06) < 1e-6 && abs(store.firstMoments[1] - 0.08) < 1e-6)
   }
 
-  @Test func ratesFallAlongHalfACosine() {
+  @Test func rateFollowsHalfCosine() {
     let schedule = CosineSchedule(stepCount: 4, finalFactor: 0.2)
     let factors = (1...6).map(schedule.factor)
     #expect(factors[0] == 1 && abs(factors[2] - 0.6) < 1e-6)
@@ -45,7 +46,7 @@ import Testing
     #expect(factors[1] > factors[2] && factors[2] > factors[3])
   }
 
-  @Test func sumsInOrderWhateverTheOrderOfArrival() {
+  @Test func sumDoesNotDependOnArrivalOrder() {
     let arrays: [[Float]] = [[1e8, 1], [1, 1e8], [-1e8, 3], [1, -1e8]]
     func sum(_ order: [Int]) -> [Float] {
       let sum = OrderedSum(count: 2)

@@ -23,12 +23,12 @@ import Testing
   }
 
   @Test(arguments: [1, 3, 15, 255] as [Float])
-  func roundsTheMultipleAsDocumented(levels: Float) {
+  func roundingMatchesDocumentedFormula(levels: Float) {
     for (lower, upper) in [(-1, 1), (-0.3, 1.7), (0, 0.01), (1, 1), (2, 1)] as [(Float, Float)] {
       let x = values(202)
       var found = x
       let columns = x.count / 3
-      // Rows of all but one column, whose elements stay.
+      // The rows have all but one column, whose elements stay.
       quantizer(lower, upper, levels: levels).apply(
         x, factor: 0.5, rows: 3, columns: columns - 1, stride: columns, to: &found)
       let expected = x.enumerated().map { index, value in
@@ -43,7 +43,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available)
-  func leadsGradientsThroughAsDocumented(level: UInt32) {
+  func gradientsMatchDocumentedFormula(level: UInt32) {
     let (lower, upper, levels) = (Float(-0.75), Float(1.25), Float(3))
     let x = values(2100).filter(\.isFinite)
     var g = x.map { 0.5 - $0 * 0.25 }
@@ -75,7 +75,7 @@ import Testing
   }
 
   @Test(arguments: VectorLevels.available, [1, 3, 16, 37])
-  func rowsApartLearnAsRowsByThemselves(level: UInt32, columns: Int) {
+  func stridedRowsLearnLikeSeparateRows(level: UInt32, columns: Int) {
     let (rows, stride) = (5, columns + 2)
     var random = SplitMix(seed: UInt64(columns))
     let (x, given) = (random.normals(rows * stride), random.normals(rows * stride))
@@ -109,7 +109,7 @@ import Testing
     }
   }
 
-  /// Q(factor · x), weights of a sum of it, and the gradients of that sum.
+  /// Returns Q(factor · x), weights of a sum of it, and the gradients of that sum.
   private func weightedSum(
     of x: [Float], _ factor: Float, _ quantizer: SiteQuantizer
   ) -> (y: [Float], weights: [Float], g: [Float], sum: ck_bound_gradient) {
@@ -145,7 +145,7 @@ import Testing
           found += Double(g[index]) * Double(x[index])
         }
         #expect(abs(found - expected) <= 1e-5 * size, "\(x)")
-        // Rows of zeros, and what counts as such, give nothing.
+        // Rows of zeros, and rows that count as such, give nothing.
         let magnitude = x.reduce(0) { max($0, abs($1)) } * factor
         if magnitude < CK_LEAST_ROW_MAGNITUDE {
           #expect(g.allSatisfy { $0 == 0 } && sum.lower == 0)
@@ -154,12 +154,13 @@ import Testing
     }
   }
 
-  /// With bounds within a group's range, Q(c x) = c Q(x) and Q(x + a) = Q(x) + a: of any weighted sum of
-  /// Q, Σ x ∂/∂x is that sum, and Σ ∂/∂x the sum of the weights, whichever elements are the extremes.
+  /// With bounds within a group's range, Q(c x) = c Q(x) and Q(x + a) = Q(x) + a: for any weighted
+  /// sum of Q, Σ x ∂/∂x is that sum and Σ ∂/∂x is the sum of the weights, whichever elements are
+  /// the extremes.
   @Test(
     arguments: [(-0.9, 0.8), (-1, 1), (-1, 0.7), (-0.6, 1), (-1.1, 1.2)] as [(Float, Float)],
     [2, 5, 16])
-  func gradientsOfGroupsAreThoseOfRanges(_ bounds: (Float, Float), size: Int) {
+  func groupGradientsFollowRange(_ bounds: (Float, Float), size: Int) {
     let rows: [[Float]] = [
       values(33).filter { abs($0) < 3 }, [0, 0, 0], [-3, 1, 2, 2, -3], [3, -3, 3], [0.5],
       [7, 7 + 1e-6, 7.25, 7.5, 7, 6.75], values(40).filter { abs($0) < 2 }.map { $0 * 1e-12 },
@@ -185,8 +186,9 @@ import Testing
     }
   }
 
-  /// Where all lies between the bounds, those have the gradients of the quantizer with these bounds.
-  @Test func boundsOfAGroupAreMeasuredInHalfItsRange() {
+  /// A group's bounds have the gradients of the plain quantizer with the same absolute bounds, in
+  /// units of half the group's range.
+  @Test func groupBoundsAreRelativeToHalfRange() {
     let x: [Float] = [-1, 0.3, 3, 0.9]
     let given: [Float] = [0.2, -0.4, 0.7, 0.5]
     var (grouped, plain) = (given, given)
@@ -195,13 +197,14 @@ import Testing
     quantizer(0, 2.5, levels: 3).differentiate(x, columns: 4, &plain, &plainSum)
     #expect(abs(sum.lower - 2 * plainSum.lower) < 1e-6)
     #expect(abs(sum.upper - 2 * plainSum.upper) < 1e-6)
-    // (1 − l) / 2 and (1 − u) / 2 of the bounds' gradients go to the least, the rest to the greatest.
+    // (1 − l) / 2 and (1 − u) / 2 of the bounds' gradients go to the smallest value, the rest to
+    // the largest.
     #expect(abs(Double(grouped[0]) - (0.75 * plainSum.lower + 0.125 * plainSum.upper)) < 1e-6)
     #expect(abs(Double(grouped[2]) - (0.25 * plainSum.lower + 0.875 * plainSum.upper)) < 1e-6)
     #expect(grouped[1] == plain[1] && grouped[3] == plain[3])
   }
 
-  @Test func groupsOfOneValueArePassed() {
+  @Test func uniformGroupsPassGradientsThrough() {
     var g: [Float] = [1, 2, 3]
     var sum = ck_bound_gradient()
     quantizer(-1, 1, levels: 3, .group(3)).differentiate([2, 2, 2], columns: 3, &g, &sum)
@@ -209,7 +212,7 @@ import Testing
     #expect(sum.lower == 0 && sum.upper == 0)
   }
 
-  @Test func anEmptyRangeLearnsItsLowerBoundAlone() {
+  @Test func emptyRangeLearnsOnlyLowerBound() {
     var g: [Float] = [1, 2, 3]
     var sum = ck_bound_gradient()
     quantizer(1, 1, levels: 3).differentiate([0, 1, 2], columns: 3, &g, &sum)
@@ -220,7 +223,7 @@ import Testing
   @Test(arguments: [
     ("tensor", 1), ("tensor", 3), ("channel", 1), ("group:4", 1),
   ])
-  func weightsRoundAsPackedFilesDo(_ granularity: String, parts: Int) throws {
+  func weightRoundingMatchesPackedFiles(_ granularity: String, parts: Int) throws {
     let layout = try AffineLayout(
       rows: 6, columns: 10, granularity: #require(QuantizationGranularity(granularity)),
       parts: parts)
@@ -238,7 +241,7 @@ import Testing
       scale: scale, elementType: .float32, shape: #require(Shape([6, 10])))
     #expect(try Array(parameters.rounded(store.values)[..<60]) == packed.floatValues())
 
-    // The same with the codes that this gives, whatever the weights are.
+    // The codes that this gives have the same result, whatever the weights are.
     let learned = try #require(parameters.weights(store).first)
     var other = ParameterStore()
     other.add("w", [Float](repeating: 0, count: 60), group: .others)
@@ -246,7 +249,7 @@ import Testing
     #expect(try Array(fixed.rounded(other.values)[..<60]) == packed.floatValues())
   }
 
-  @Test func fixedCodesGiveTheirBoundsTheirGradients() throws {
+  @Test func fixedCodesPassGradientsToBounds() throws {
     let layout = try AffineLayout(rows: 2, columns: 2, granularity: .channel)
     var store = ParameterStore()
     store.add("w", [9, 9, 9, 9], group: .others)

@@ -87,14 +87,20 @@ let package = Package(
       ]),
     // Work that several processes share: one alone, or those of mpirun.
     .target(name: "Ranks", dependencies: ["Storage", "Formats", "LinearAlgebra", "CMPI"]),
+    // Images: files, colours, resampling and how alike two are.
+    .target(name: "Imaging", dependencies: ["Storage", "CImageCodecs"]),
     .target(
-      name: "Inspect", dependencies: ["Storage", "Formats", "LinearAlgebra", "Ranks", "Reports"]),
+      name: "SuperResolution",
+      dependencies: ["Storage", "Formats", "Imaging", "LinearAlgebra", "CKernels"]),
     .target(
       name: "Transform",
       dependencies: [
-        "Storage", "Formats", "LinearAlgebra",
+        "Storage", "Formats", "Imaging", "LinearAlgebra", "SuperResolution",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
+    .target(
+      name: "Inspect",
+      dependencies: ["Storage", "Formats", "LinearAlgebra", "Ranks", "Reports", "Transform"]),
     // Conversions that are interrupted and continued, or shared out to several machines.
     .target(
       name: "Jobs",
@@ -102,11 +108,6 @@ let package = Package(
         "Storage", "Formats", "LinearAlgebra", "Ranks", "Transform",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
-    // Images: files, colours, resampling and how alike two are.
-    .target(name: "Imaging", dependencies: ["Storage", "CImageCodecs"]),
-    .target(
-      name: "SuperResolution",
-      dependencies: ["Storage", "Formats", "Imaging", "LinearAlgebra", "Transform", "CKernels"]),
     .executableTarget(
       name: "condi-convert",
       dependencies: [
@@ -147,7 +148,7 @@ let package = Package(
       name: "JobsTests", dependencies: ["CKernels", "Jobs", "Ranks", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "SuperResolutionTests", dependencies: ["SuperResolution", "TestSupport"],
+      name: "SuperResolutionTests", dependencies: ["SuperResolution", "TestSupport", "Transform"],
       swiftSettings: testSettings),
     // These start the program that 'make build' made.
     .testTarget(

@@ -103,24 +103,22 @@ struct ConversionWriting: WritingPolicy {
   ) throws -> ConversionOutcome {
     let end = try writer.seal(results, clearsGaps: !wasEmpty)
     try output.finish(byteCount: end)
+    guard let header = conversion.plan.header else { return .copied(conversion.plan) }
     var summaries: [String: QuantizationSummary] = [:]
     for summary in results.compactMap(\.cost) { summaries[summary.name] = summary }
-    return ConversionOutcome(
-      plan: conversion.plan,
-      layers: conversion.plan.tensors.keys.compactMap { summaries[$0] },
-      summary: conversion.plan.header.map { PackedSummary($0, fileByteCount: end) },
-      fileByteCount: end)
+    return .packed(
+      CompressionOutcome(
+        header: header, layers: header.names.keys.compactMap { summaries[$0] },
+        summary: PackedSummary(header, fileByteCount: end)))
   }
 }
 
 /// What a conversion wrote.
-package struct ConversionOutcome: Sendable {
-  package let plan: ConversionPlan
-  /// What quantizing each tensor cost, in the archive's order; empty where every bit is kept.
-  package let layers: [QuantizationSummary]
-  /// How small a packed file is.
-  package let summary: PackedSummary?
-  package let fileByteCount: Int
+package enum ConversionOutcome: Sendable {
+  /// A packed file.
+  case packed(CompressionOutcome)
+  /// A file of another format that keeps every bit, as planned.
+  case copied(ConversionPlan)
 }
 
 /// A journal's note that a record is in its place.

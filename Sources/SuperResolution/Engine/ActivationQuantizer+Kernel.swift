@@ -1,12 +1,11 @@
 import CKernels
 import Formats
 import Storage
-import Transform
 
 extension ActivationQuantizer {
   /// - Throws: `ModelError` when the bit width or the bounds are invalid, or when the site does not
   ///   support the quantizer's scaling.
-  func check(at site: ActivationSite) throws {
+  package func check(at site: ActivationSite) throws {
     guard site.kind.has(scaling) else {
       throw ModelError("the activation '\(name)' has no rows to scale its bounds by")
     }

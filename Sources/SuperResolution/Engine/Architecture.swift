@@ -38,7 +38,7 @@ protocol Architecture: Sendable {
 }
 
 extension Architecture {
-  var remarks: [String] { [] }
+  package var remarks: [String] { [] }
 }
 
 enum Architectures {

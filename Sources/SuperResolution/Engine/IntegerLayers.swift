@@ -1,7 +1,6 @@
 import CKernels
 import Formats
 import Storage
-import Transform
 
 /// The linear layers of a packed model that run in integer arithmetic: their weights are stored as
 /// codes, and their inputs have a quantizer.

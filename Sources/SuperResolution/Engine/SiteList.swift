@@ -1,4 +1,5 @@
-import Transform
+import Formats
+
 
 /// The activation sites of a model, collected while its layers are created, in the order of the
 /// forward pass.

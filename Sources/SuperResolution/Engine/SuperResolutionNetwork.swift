@@ -3,7 +3,6 @@ import Formats
 import Imaging
 import LinearAlgebra
 import Storage
-import Transform
 
 /// A super-resolution network with its weights, ready to run on the processor.
 ///
@@ -41,9 +40,9 @@ public struct SuperResolutionNetwork: Upscaler {
   /// Linear layers that run in integer arithmetic.
   public var integerLayerCount: Int { integerLayers.count }
 
-  let architecture: any Architecture
+  package let architecture: any Architecture
   /// One entry per site; empty when no activation is quantized.
-  let quantizers: [ck_quantizer?]
+  package let quantizers: [ck_quantizer?]
   let integerLayers: IntegerLayers
 
   /// Recognizes the network by its tensors and loads their values.
@@ -114,19 +113,19 @@ public struct SuperResolutionNetwork: Upscaler {
   }
 
   /// Processes one image whole.
-  func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture {
+  package func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture {
     // Set once here, so that the passes inside do not change the setting each time.
     try BLASThreads.runningSingleThreaded { try architecture.run(picture, context) }
   }
 
-  func check(_ picture: Picture) throws { try picture.check(channelCount: channelCount) }
+  package func check(_ picture: Picture) throws { try picture.check(channelCount: channelCount) }
 }
 
 extension Picture {
   /// Checks that the number of channels is the one that a network requires.
   ///
   /// - Throws: `ModelError` with both numbers.
-  func check(channelCount expected: Int) throws {
+  package func check(channelCount expected: Int) throws {
     guard channelCount == expected else {
       throw ModelError(
         "the picture has \(counted(channelCount, "channel")), the network takes \(expected)")

@@ -3,10 +3,10 @@ import LinearAlgebra
 import OrderedCollections
 import Storage
 
-/// Quantizes a model by a recipe and packs it: the plan first, then its execution.
-public struct ModelPacker: Sendable {
+/// Packs a model as planned: one that is quantized already, or weight by weight.
+package struct ModelPacker: Sendable {
   /// What becomes of each tensor.
-  public let plan: QuantizationPlan
+  package let plan: QuantizationPlan
   private let archive: TensorArchive
   private let source: PackedHeader.Source?
   private let threads: Int
@@ -32,7 +32,7 @@ public struct ModelPacker: Sendable {
   ///   - source: where the archive came from, for the packed file's header.
   ///   - threads: at least 1; the file does not depend on it.
   /// - Throws: `TransformError` when the recipe does not fit the archive.
-  public init(
+  package init(
     _ archive: TensorArchive, recipe: Recipe, source: PackedHeader.Source?, threads: Int
   ) throws {
     plan = try QuantizationPlan(archive, recipe: recipe)
@@ -74,27 +74,13 @@ public struct ModelPacker: Sendable {
   /// Writes the packed file, which appears whole at `path` or not at all.
   ///
   /// - Parameters:
-  ///   - path: the file to write.
-  ///   - replacesExisting: whether a file that is there already is replaced; otherwise it is an error.
+  ///   - proof: what is known of the file, for one that is made again; another file is an error.
   ///   - progress: called with the bytes of each tensor done, from any thread.
-  /// - Returns: what quantizing each tensor cost, in the archive's order, and how small the file is.
-  /// - Throws: `ModelError` on reading and writing; `TransformError` for tensors that cannot be
-  ///   quantized.
-  public func write(
-    to path: String, replacesExisting: Bool = false, progress: WriteProgress? = nil
-  ) throws -> (layers: [QuantizationSummary], summary: PackedSummary) {
-    try write(
-      to: path, replacesExisting: replacesExisting, expecting: nil, progress: progress)
-  }
-
-  /// Writes the packed file, as `write(to:replacesExisting:progress:)` does.
-  ///
-  /// - Parameter proof: what is known of the file, for one that is made again; another file is an
-  ///   error.
+  /// - Throws: `ModelError` for tensors that cannot be quantized, and on reading and writing.
   package func write(
-    to path: String, replacesExisting: Bool, expecting proof: PackedHeaderProof?,
+    to path: String, replacesExisting: Bool = false, expecting proof: PackedHeaderProof? = nil,
     progress: WriteProgress? = nil
-  ) throws -> (layers: [QuantizationSummary], summary: PackedSummary) {
+  ) throws -> CompressionOutcome {
     try OutputDestination.check(path, replacesExisting: replacesExisting)
     let plan = try packedPlan()
     var output = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
@@ -108,10 +94,9 @@ public struct ModelPacker: Sendable {
         recipe: self.plan.recipe.errorName)
     }
     try output.finish()
-    return (
-      plan.summaries(of: written.costs),
-      PackedSummary(plan.header, fileByteCount: written.byteCount)
-    )
+    return CompressionOutcome(
+      header: plan.header, layers: plan.summaries(of: written.costs),
+      summary: PackedSummary(plan.header, fileByteCount: written.byteCount))
   }
 
   /// The plan of the file, with every place in it.

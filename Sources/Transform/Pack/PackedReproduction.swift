@@ -17,27 +17,27 @@ public struct PackedReproduction: Sendable {
   /// - Parameters:
   ///   - header: of the packed file.
   ///   - reference: the full-precision model that the file was made from, below the same root.
-  ///   - calibration: the statistics that the file was quantized with, if it was.
-  ///   - equalization: what was changed before that, if anything was.
-  ///   - refiner: what distils as the file's model was, if it was.
+  ///   - name: the reference's name in errors, such as its path.
+  ///   - material: what the file was calibrated and distilled with, if it was.
   ///   - threads: at least 1; results do not depend on it.
+  ///   - report: called as the work goes on, from any thread.
   public init(
-    of header: PackedHeader, from reference: TensorArchive, calibration: Calibration? = nil,
-    equalization: ChannelEqualization? = nil, refiner: (any QuantizationRefiner)? = nil,
-    threads: Int
+    of header: PackedHeader, from reference: TensorArchive, name: String = "the reference",
+    calibratedWith material: Compressor.Material = .init(), threads: Int,
+    reporting report: @escaping @Sendable (CompressionEvent) -> Void = { _ in }
   ) {
     self.reference = reference
     producer = header.producer
     packer = Result {
       let recipe = try Self.recipe(of: header)
-      if let settings = recipe.method {
-        try Self.check(settings, header, calibration: calibration, refiner: refiner)
-      }
-      let source = try header.source.map { try PackedHeader.Source(reference, root: $0.root) }
-      let pipeline = try QuantizationPipeline(
-        reference, recipe: recipe, calibration: calibration, equalization: equalization,
-        source: source, threads: threads)
-      return pipeline.packer(of: try pipeline.quantized(refiner: refiner))
+      var compressor = Compressor(
+        reference, recipe: recipe, name: name,
+        source: try header.source.map { try PackedHeader.Source(reference, root: $0.root) },
+        threads: threads, reporting: report)
+      try compressor.calibrate(with: material)
+      if let settings = recipe.method { try Self.check(settings, header, compressor) }
+      let plan = try compressor.plan()
+      return plan.packer(of: try plan.quantized())
     }
   }
 
@@ -53,8 +53,7 @@ public struct PackedReproduction: Sendable {
 
   /// Whether all that the method had is at hand.
   private static func check(
-    _ settings: MethodSettings, _ header: PackedHeader, calibration: Calibration?,
-    refiner: (any QuantizationRefiner)?
+    _ settings: MethodSettings, _ header: PackedHeader, _ compressor: Compressor
   ) throws {
     func refuse(_ reason: String) -> TransformError {
       TransformError(.cannotReproduce(reason: reason))
@@ -64,8 +63,8 @@ public struct PackedReproduction: Sendable {
         "it was distilled for \(minutes) minutes of the clock, which no other run repeats; a number "
           + "of steps can be repeated")
     }
-    guard calibration == nil else {
-      if settings.distillation != nil, refiner == nil {
+    guard compressor.calibration == nil else {
+      if settings.distillation != nil, !compressor.distills {
         throw refuse("it was distilled; the pictures that it learned from are needed")
       }
       return

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 /// What packing a model did: sizes, ratios, and what each quantized tensor lost.
 package struct PackingReport: Codable, Hashable, Sendable {
@@ -30,21 +31,6 @@ package struct PackingReport: Codable, Hashable, Sendable {
   /// All other tensors, in the same order.
   package let kept: [KeptTensor]
 
-  /// - Parameter header: of the packed file. What is kept is listed from it alone, as it is for a file
-  ///   that several processes wrote.
-  /// - Throws: `TransformError` when the header has no recipe that this program knows.
-  package init(
-    input: String, output: String, source: PackedHeader.Source, plan: QuantizationPlan,
-    header: PackedHeader, calibration: String? = nil, distillation: DistillationSummary? = nil,
-    activationCount: Int = 0, summary: PackedSummary, layers: [QuantizationSummary]
-  ) throws {
-    self.init(
-      input: input, output: output, source: source, recipe: plan.recipe,
-      tensorCount: plan.entries.count, calibration: calibration, distillation: distillation,
-      activationCount: activationCount, summary: summary, layers: layers,
-      kept: try KeptTensor.list(of: header))
-  }
-
   /// The report with what is known of the input alone.
   package func describing(_ archive: TensorArchive) -> PackingReport {
     var report = self
@@ -53,13 +39,17 @@ package struct PackingReport: Codable, Hashable, Sendable {
     return report
   }
 
-  /// - Parameter tensorCount: of the part of the model that was packed.
+  /// - Parameter calibration: what the model was calibrated on, by its path.
+  /// - Throws: `ModelError` when the file's header does not say what it was made from, or has no recipe
+  ///   that this program knows.
   package init(
-    input: String, output: String, source: PackedHeader.Source, recipe: Recipe, tensorCount: Int,
-    calibration: String? = nil, distillation: DistillationSummary? = nil,
-    activationCount: Int = 0, summary: PackedSummary, layers: [QuantizationSummary],
-    kept: [KeptTensor]
-  ) {
+    _ outcome: CompressionOutcome, input: String, output: String, calibration: String? = nil
+  ) throws {
+    let header = outcome.header
+    guard let source = header.source, let json = header.recipe else {
+      throw ModelError.malformed("the plan is not one for packing", path: output)
+    }
+    let recipe = try Recipe(json, source: "the plan's recipe")
     schemaVersion = Self.currentSchemaVersion
     self.input = input
     self.output = output
@@ -67,12 +57,12 @@ package struct PackingReport: Codable, Hashable, Sendable {
     self.recipe = recipe.name
     method = recipe.method?.method
     self.calibration = calibration
-    self.distillation = distillation
-    self.activationCount = activationCount
+    distillation = outcome.distillation
+    activationCount = header.activations.count
     sourceByteCount = source.byteCount
-    self.tensorCount = tensorCount
-    self.summary = summary
-    self.layers = layers
-    self.kept = kept
+    tensorCount = header.names.count
+    summary = outcome.summary
+    layers = outcome.layers
+    kept = try KeptTensor.list(of: header)
   }
 }

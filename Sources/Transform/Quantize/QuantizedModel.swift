@@ -67,17 +67,6 @@ public struct QuantizedModel: Sendable {
   }
 }
 
-/// Improves a quantized model by what the whole model puts out, as distillation does.
-///
-/// Layouts, bit widths and names must stay as they are: they are planned. Bounds, scales, codes,
-/// biases, tensors in full precision and the bounds of activations may change.
-public protocol QuantizationRefiner: Sendable {
-  /// Returns the model with what the refiner changed.
-  ///
-  /// - Parameter original: the model in full precision.
-  func refined(_ model: QuantizedModel, original: TensorArchive) throws -> QuantizedModel
-}
-
 /// What quantizing one tensor cost: of the values as they are read back, in the element type.
 public struct QuantizationSummary: Hashable, Sendable, Codable {
   /// The tensor's full name.

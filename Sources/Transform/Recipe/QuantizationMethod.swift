@@ -36,7 +36,7 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   /// in the place of groups, in these. The papers' methods have the same bounds for all values.
   public var activationScaling: ActivationScaling { self == .best ? .group(16) : .tensor }
 
-  /// Whether a `QuantizationRefiner` belongs to the method.
+  /// Whether the quantized model learns from the model in full precision.
   public var distills: Bool {
     switch self {
     case .minimumMaximum, .dobi: false

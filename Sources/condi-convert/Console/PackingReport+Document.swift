@@ -147,20 +147,3 @@ extension DistillationSummary {
     ]
   }
 }
-
-extension PackingReport {
-  /// Creates the report of a file that was packed weight by weight.
-  ///
-  /// - Throws: `ModelError` if the outcome is not that of packing.
-  init(_ outcome: ConversionOutcome, input: String, output: String) throws {
-    guard let header = outcome.plan.header, let source = header.source,
-      let recipe = header.recipe, let summary = outcome.summary
-    else {
-      throw ModelError.malformed("the plan is not one for packing", path: output)
-    }
-    self.init(
-      input: input, output: output, source: source,
-      recipe: try Recipe(recipe, source: "the plan's recipe"), tensorCount: header.names.count,
-      summary: summary, layers: outcome.layers, kept: try KeptTensor.list(of: header))
-  }
-}

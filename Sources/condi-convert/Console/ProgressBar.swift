@@ -35,6 +35,11 @@ final class ProgressBar: Sendable {
     isShown = !isQuiet && Console.speaks && Console.isErrorATerminal
   }
 
+  /// Creates a progress bar for work that reports its completed share.
+  convenience init(_ label: String, isQuiet: Bool) {
+    self.init(label, total: 10_000, unit: .share, isQuiet: isQuiet)
+  }
+
   deinit { Self.erase() }
 
   /// Erases a bar's line, to make room for a message.
@@ -46,12 +51,22 @@ final class ProgressBar: Sendable {
   }
 
   /// Adds `amount` to the completed work. It may be called from any thread.
+  func advance(_ amount: Int) { draw { $0 += amount } }
+
+  /// Sets the completed work. It may be called from any thread; the bar never goes backwards.
   ///
   /// - Parameter detail: Text after the share.
-  func advance(_ amount: Int, detail: String = "") {
+  func reach(_ done: Int, detail: String = "") { draw(detail) { $0 = max($0, done) } }
+
+  /// Sets the completed share, from 0 to 1, of a bar that counts shares.
+  func reach(share: Double, detail: String = "") {
+    reach(Int(min(1, max(0, share)) * Double(total)), detail: detail)
+  }
+
+  private func draw(_ detail: String = "", _ change: (inout Int) -> Void) {
     guard isShown else { return }
     state.withLock { state in
-      state.done += amount
+      change(&state.done)
       let now = ContinuousClock.now
       guard now - state.lastDrawn > .milliseconds(100) else { return }
       state.lastDrawn = now
@@ -64,30 +79,5 @@ final class ProgressBar: Sendable {
         isDrawn = true
       }
     }
-  }
-}
-
-/// A progress bar for work that reports its completed share.
-final class ShareProgress: Sendable {
-  private static let steps = 10_000
-  private let bar: ProgressBar
-  private let shown = Mutex(0)
-
-  init(_ label: String, isQuiet: Bool) {
-    bar = ProgressBar(label, total: Self.steps, unit: .share, isQuiet: isQuiet)
-  }
-
-  /// Reports progress.
-  ///
-  /// - Parameter share: The completed share, from 0 to 1, from any thread; the bar never goes
-  ///   backwards.
-  func report(_ share: Double, detail: String = "") {
-    let target = Int(min(1, max(0, share)) * Double(Self.steps))
-    let advance = shown.withLock { shown in
-      let advance = max(0, target - shown)
-      shown += advance
-      return advance
-    }
-    bar.advance(advance, detail: detail)
   }
 }

@@ -1,7 +1,5 @@
 import ArgumentParser
 import Formats
-import Imaging
-import SuperResolution
 import Transform
 
 /// Where statistics of activations come from.
@@ -51,30 +49,5 @@ struct CalibrationOptions: ParsableArguments {
     return CalibrationRecipe(
       patches: images == nil ? nil : samples.applied(to: recipe?.patches ?? .init()),
       digest: recipe?.digest)
-  }
-}
-
-/// A calibration of a network on patches, with a progress bar.
-struct NetworkCalibration {
-  var network: SuperResolutionNetwork
-  let pictures: ReducedPictures
-  let patches: CalibrationRecipe.Patches
-  /// At which quantized inputs are measured in a second run.
-  var bitWidths: [Int]
-  let search: BoundSearchMethod
-  let scaling: ActivationScaling
-  let common: CommonOptions
-
-  func run() throws -> Calibration {
-    var sampler = PatchSampler(
-      pictures, side: patches.side, seed: patches.seed, for: .calibration)
-    let source = try NetworkActivations(
-      network: network, pictures: sampler.drawVaried(patches.count))
-    let runCount = bitWidths.isEmpty ? 1 : 2
-    let bar = ProgressBar(
-      "calibrating", total: runCount * patches.count, unit: .share, isQuiet: common.quiet)
-    return try Calibrator(
-      bitWidths: bitWidths, search: search, scaling: scaling, threads: common.threads
-    ).calibrate(source) { bar.advance(1) }
   }
 }

@@ -107,10 +107,11 @@ struct MethodOptions: ParsableArguments {
     recipe.budget = budget ?? recipe.budget
   }
 
-  var places: MethodMaterial.Places {
-    MethodMaterial.Places(
+  func material(_ common: CommonOptions) -> Compressor.Material {
+    Compressor.Material(
       statistics: calibration.file, images: calibration.images,
-      validation: distillation.validation, checkpoint: distillation.checkpoint)
+      validation: distillation.validation, checkpoint: distillation.checkpoint,
+      access: common.access)
   }
 
   private var budget: SizeBudget? {

@@ -33,7 +33,7 @@ struct PackingOptions: ParsableArguments {
     if !dryRun, !method.calibration.isGiven,
       let outcome = try streaming.continued(request, destination: destination, common: common)
     {
-      return try report.print(PackingReport(outcome, input: input, output: output), textLimit: 10)
+      return try print(outcome, input: input, output: output)
     }
     if !dryRun { try destination.check(output) }
     let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
@@ -41,46 +41,46 @@ struct PackingOptions: ParsableArguments {
     guard archive.format != PackedFormat.identifier else {
       throw ModelError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
-    let source = try PackedHeader.Source(
-      archive, root: root, runningTasks: PackedArgument.tasks(common))
-    let material = try MethodMaterial(
-      method.places, for: &recipe, archive: archive, path: input, common: common)
-    let pipeline = try QuantizationPipeline(
-      archive, recipe: recipe, calibration: material.calibration,
-      equalization: material.equalization, source: source, threads: common.threads)
+    let progress = CompressionProgress(byteCount: archive.tensorByteCount, common: common)
+    var compressor = Compressor(
+      archive, recipe: recipe, name: input,
+      source: try PackedHeader.Source(
+        archive, root: root, runningTasks: PackedArgument.tasks(common)),
+      threads: common.threads, reporting: progress.show)
+    try compressor.calibrate(with: method.material(common))
+    let plan = try compressor.plan()
     guard !dryRun else {
-      var plan = PlanReport(
-        input: input, root: root, plan: pipeline.plan, choices: pipeline.choices)
-      plan.unread = archive.unread.nilIfEmpty
-      plan.groups = archive.groups.nilIfEmpty
-      return try report.print(plan, textLimit: 20)
+      var planned = PlanReport(input: input, root: root, plan: plan.plan, choices: plan.choices)
+      planned.unread = archive.unread.nilIfEmpty
+      planned.groups = archive.groups.nilIfEmpty
+      return try report.print(planned, textLimit: 20)
     }
-    noteWhatIsMissing(material.calibration, for: recipe)
-    if let conversion = try streaming.conversion(
-      of: archive, input: input, common: common,
-      planning: {
-        try pipeline.streamingPacker.map {
-          try Conversion(request, packing: archive, root: root, with: $0)
-        }
-      })
-    {
-      let outcome = try streaming.run(
-        conversion, of: archive, destination: destination, common: common)
-      return try report.print(
-        PackingReport(outcome, input: input, output: output).describing(archive), textLimit: 10)
+    noteWhatIsMissing(compressor.calibration, for: compressor.recipe)
+    let shared = try streaming.conversion(of: archive, input: input, common: common) {
+      try plan.streamingPacker.map {
+        try Conversion(request, packing: archive, root: root, with: $0)
+      }
     }
-    let bar = ProgressBar("packing", total: archive.tensorByteCount, isQuiet: common.quiet)
-    let outcome = try locatingErrors(path: input) {
-      try pipeline.write(
-        to: output, replacesExisting: destination.force, refiner: material.refiner
-      ) { bar.advance($1) }
-    }
+    let outcome =
+      try shared.map {
+        try streaming.run($0, of: archive, destination: destination, common: common)
+      }
+      ?? .packed(
+        locatingErrors(path: input) {
+          try plan.write(to: output, replacesExisting: destination.force) {
+            progress.show(.packing(tensor: $0, byteCount: $1))
+          }
+        })
+    try print(outcome, of: archive, input: input, output: output)
+  }
+
+  private func print(
+    _ outcome: ConversionOutcome, of archive: TensorArchive? = nil, input: String, output: String
+  ) throws {
+    guard case .packed(let outcome) = outcome else { return }
     let packing = try PackingReport(
-      input: input, output: output, source: source, plan: pipeline.plan,
-      header: PackedModel(parsing: InputFile(path: output)).header,
-      calibration: method.calibration.name, distillation: outcome.distillation,
-      activationCount: outcome.activationCount, summary: outcome.summary, layers: outcome.layers)
-    try report.print(packing.describing(archive), textLimit: 10)
+      outcome, input: input, output: output, calibration: method.calibration.name)
+    try report.print(archive.map(packing.describing) ?? packing, textLimit: 10)
   }
 
   private func noteWhatIsMissing(_ calibration: Calibration?, for recipe: Recipe) {

@@ -114,10 +114,11 @@ struct StreamingOptions: ParsableArguments {
 
   /// Says what was written where every bit was kept.
   static func note(_ outcome: ConversionOutcome, output: String, common: CommonOptions) {
-    let name = outcome.plan.request.format
+    guard case .copied(let plan) = outcome else { return }
+    let name = plan.request.format
     let format = FormatRegistry.standard.format(named: name)?.identifier.displayName ?? name
     Console.note(
-      "wrote \(counted(outcome.plan.tensors.count, "tensor")) to \(output) as "
+      "wrote \(counted(plan.tensors.count, "tensor")) to \(output) as "
         + format, unless: common.quiet)
   }
 }

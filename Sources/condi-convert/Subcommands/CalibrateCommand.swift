@@ -79,11 +79,13 @@ struct CalibrateCommand: ParsableCommand {
     let pictures = try ReducedPictures(
       folder: images, scale: network.scale, channelCount: network.channelCount,
       isSmall: patches.isSmall)
+    let progress = CompressionProgress(byteCount: 0, common: common)
     let calibrating = NetworkCalibration(
-      network: network, pictures: pictures, patches: patches, bitWidths: bits.map { [$0] } ?? [],
+      network: network, images: pictures, patches: patches, bitWidths: bits.map { [$0] } ?? [],
       search: search, scaling: activationScaling ?? QuantizationMethod.best.activationScaling,
-      common: common)
-    let calibration = try locatingErrors(path: model) { try calibrating.run() }
+      threads: common.threads
+    ) { progress.show(.calibrating($0)) }
+    let calibration = try locatingErrors(path: model) { try calibrating.calibration() }
     try locatingErrors(path: output) {
       _ = try writer.write(
         NPZFormat(isCompressed: true).plan(calibration.archive()),

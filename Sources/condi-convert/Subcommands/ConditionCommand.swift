@@ -75,12 +75,15 @@ struct ConditionCommand: ParsableCommand {
     let constraint = constraint.value ?? .standard
     recipe.method = MethodSettings(
       .condiQuant, constraint: constraint, calibration: try calibration.applied(to: nil))
-    let material = try MethodMaterial(
-      .init(statistics: calibration.file, images: calibration.images), for: &recipe,
-      archive: weights, path: input, common: common)
+    var compressor = Compressor(
+      weights, recipe: recipe, name: input, threads: common.threads,
+      reporting: CompressionProgress(byteCount: weights.tensorByteCount, common: common).show)
+    try compressor.calibrate(
+      with: .init(
+        statistics: calibration.file, images: calibration.images, access: common.access))
     let bar = ProgressBar("conditioning", total: weights.tensorByteCount, isQuiet: common.quiet)
     let (conditioned, matrices) = try ModelConditioner(
-      weights, recipe: recipe, calibration: material.calibration,
+      weights, recipe: compressor.recipe, calibration: compressor.calibration,
       conditioner: Conditioner(constraint, iterationLimit: iterations)
     ).conditioned(
       threads: common.threads, keepingWeightsIn: OutputDestination.folder(of: output)

@@ -113,8 +113,8 @@ struct EvaluateCommand: ParsableCommand {
     }
     let evaluation = try Evaluation(
       set: BenchmarkSet(folder: dataset, scale: scale), models: methods, reference: reference)
-    let bar = ShareProgress("evaluating", isQuiet: common.quiet)
-    let evaluated = try evaluation.run { bar.report($0) }
+    let bar = ProgressBar("evaluating", isQuiet: common.quiet)
+    let evaluated = try evaluation.run { bar.reach(share: $0) }
     try report.print(evaluated)
     let objections = maxLoss.map { evaluated.objections(toLossesAbove: $0) } ?? []
     for (name, reason) in objections { Console.note("\(name) \(reason)", unless: common.quiet) }

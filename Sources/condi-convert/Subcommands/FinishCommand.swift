@@ -28,11 +28,11 @@ struct FinishCommand: ParsableCommand {
     let plan = try ConversionPlan(contentsOf: plan)
     let outcome = try JobCompletion(plan, access: common.access, threads: common.threads)
       .finish(replacesExisting: force)
-    guard plan.request.isPacked else {
+    guard case .packed(let packed) = outcome else {
       return StreamingOptions.note(outcome, output: plan.request.output, common: common)
     }
     try report.print(
-      PackingReport(outcome, input: plan.request.input, output: plan.request.output),
+      PackingReport(packed, input: plan.request.input, output: plan.request.output),
       textLimit: 10)
   }
 }

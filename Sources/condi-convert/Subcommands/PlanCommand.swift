@@ -86,11 +86,12 @@ struct PlanCommand: ParsableCommand {
     guard archive.format != PackedFormat.identifier else {
       throw ModelError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
-    let pipeline = try QuantizationPipeline(
-      archive, recipe: recipe, calibration: nil,
+    let plan = try Compressor(
+      archive, recipe: recipe, name: input,
       source: PackedHeader.Source(
-        archive, root: root, runningTasks: PackedArgument.tasks(common)), threads: common.threads)
-    guard let packer = pipeline.streamingPacker else {
+        archive, root: root, runningTasks: PackedArgument.tasks(common)), threads: common.threads
+    ).plan()
+    guard let packer = plan.streamingPacker else {
       throw ValidationError("the recipe's budget of bytes is for 'convert'")
     }
     return try Conversion(request, packing: archive, root: root, with: packer)

@@ -106,9 +106,9 @@ struct UpscaleCommand: ParsableCommand {
     let (image, omissions) = imageFormat.fitted(original)
     let upscaler = try openUpscaler(for: image)
     try locatingErrors(path: input) { try imageFormat.check(image, scale: upscaler.scale) }
-    let bar = ShareProgress("upscaling", isQuiet: common.quiet)
+    let bar = ProgressBar("upscaling", isQuiet: common.quiet)
     let result = try locatingErrors(path: input) {
-      try RasterUpscaling(upscaler).upscale(image) { bar.report($0) }
+      try RasterUpscaling(upscaler).upscale(image) { bar.reach(share: $0) }
     }
     try writer.append(
       try locatingErrors(path: output) {

@@ -164,16 +164,14 @@ struct VerifyCommand: SharedCommand {
     return findings
   }
 
-  private func reproduction(of header: PackedHeader, _ archive: TensorArchive) throws
-    -> PackedReproduction
-  {
-    var recipe = try PackedReproduction.recipe(of: header)
-    let material = try MethodMaterial(
-      .init(statistics: statistics, images: calibrationImages, validation: validation),
-      for: &recipe, archive: archive, path: reference ?? packed, common: common)
-    return PackedReproduction(
-      of: header, from: archive, calibration: material.calibration,
-      equalization: material.equalization, refiner: material.refiner, threads: common.threads)
+  private func reproduction(of header: PackedHeader, _ archive: TensorArchive) -> PackedReproduction {
+    PackedReproduction(
+      of: header, from: archive, name: reference ?? packed,
+      calibratedWith: .init(
+        statistics: statistics, images: calibrationImages, validation: validation,
+        access: common.access),
+      threads: common.threads,
+      reporting: CompressionProgress(byteCount: archive.tensorByteCount, common: common).show)
   }
 
   private var gates: [VerificationGate] {

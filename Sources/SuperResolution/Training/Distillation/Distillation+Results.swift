@@ -3,14 +3,14 @@ import OrderedCollections
 
 extension Distillation {
   /// The quantized weights with the learned bounds and their current codes.
-  var weights: [WeightQuantization] { quantization.weights(store) }
+  package var weights: [WeightQuantization] { quantization.weights(store) }
 
   /// The quantized activations with the learned bounds.
-  var activations: [ActivationQuantizer] { quantization.activations(store) }
+  package var activations: [ActivationQuantizer] { quantization.activations(store) }
 
   /// All tensors in full precision: those that are not quantized, and the latent values of
   /// quantized weights.
-  var tensors: OrderedDictionary<String, [Float]> {
+  package var tensors: OrderedDictionary<String, [Float]> {
     var tensors: OrderedDictionary<String, [Float]> = [:]
     for entry in store.entries
     where entry.group != .activationBounds && entry.group != .weightBounds {
@@ -22,7 +22,7 @@ extension Distillation {
   /// Returns the gradient that `differentiate` computed for a parameter, by its name in the
   /// checkpoint, or `<weight>.lower`, `<weight>.scale`, `<site>.lower`, `<site>.upper`; `nil` for
   /// other names.
-  func gradient(_ name: String) -> [Float]? {
+  package func gradient(_ name: String) -> [Float]? {
     store[name].map { Array(store.gradients[$0.range]) }
   }
 }

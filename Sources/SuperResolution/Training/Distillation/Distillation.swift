@@ -2,7 +2,6 @@ import Formats
 import Imaging
 import LinearAlgebra
 import Storage
-import Transform
 
 /// Learns the bounds of a quantized network, and optionally its biases, norms and latent weights,
 /// from the network before quantization (distillation-oriented quantization of 2DQuant, Liu et al.
@@ -19,32 +18,32 @@ import Transform
 ///     let (weights, bounds, tensors) = (distillation.weights, distillation.activations, …)
 ///
 /// The threads share the images of a batch; results do not depend on the number of threads.
-struct Distillation: Sendable {
+package struct Distillation: Sendable {
   /// Hyperparameters of a training run.
-  struct Options: Hashable, Sendable {
-    var loss = DistillationLossWeights()
-    var optimizer: Adam
+  package struct Options: Hashable, Sendable {
+    package var loss = DistillationLossWeights()
+    package var optimizer: Adam
     /// `nil` for constant rates.
     var schedule: CosineSchedule?
     /// At least 1.
-    var threads: Int
+    package var threads: Int
 
-    init(optimizer: Adam, schedule: CosineSchedule? = nil, threads: Int) {
+    package init(optimizer: Adam, schedule: CosineSchedule? = nil, threads: Int) {
       self.optimizer = optimizer
       self.schedule = schedule
       self.threads = threads
     }
   }
 
-  let options: Options
+  package let options: Options
   /// The number of updates so far.
-  var stepCount = 0
+  package var stepCount = 0
 
-  let teacher: DifferentiableNetwork
-  let student: DifferentiableNetwork
-  let teacherValues: [Float]
-  var store: ParameterStore
-  let quantization: QuantizationParameters
+  package let teacher: DifferentiableNetwork
+  package let student: DifferentiableNetwork
+  package let teacherValues: [Float]
+  package var store: ParameterStore
+  package let quantization: QuantizationParameters
   private let memory = PoolOfPools()
 
   /// - Parameters:
@@ -54,7 +53,7 @@ struct Distillation: Sendable {
   ///   - activations: the activations to quantize.
   /// - Throws: `ModelError` when an archive is not a network that can be trained, when the two
   ///   networks differ, when a quantizer does not fit, or when a tensor cannot be read.
-  init(
+  package init(
     teacher: TensorArchive, student: TensorArchive, weights: [WeightQuantization],
     activations: [ActivationQuantizer], _ options: Options
   ) throws {
@@ -81,7 +80,7 @@ struct Distillation: Sendable {
   /// Returns the teacher's output for each image.
   ///
   /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.
-  func teach(_ pictures: [Picture]) throws -> [TeacherOutput] {
+  package func teach(_ pictures: [Picture]) throws -> [TeacherOutput] {
     for picture in pictures { try teacher.check(picture) }
     return try mapPictures(pictures.count) { index in
       forward(teacher, teacherValues, quantizers: [], pictures[index])
@@ -91,7 +90,7 @@ struct Distillation: Sendable {
   /// Returns the current student's output for each image.
   ///
   /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.
-  func upscale(_ pictures: [Picture]) throws -> [Picture] {
+  package func upscale(_ pictures: [Picture]) throws -> [Picture] {
     for picture in pictures { try student.check(picture) }
     let rounded = quantization.rounded(store.values)
     let quantizers = quantization.quantizers(store)
@@ -125,7 +124,7 @@ struct Distillation: Sendable {
   /// - Parameter targets: the result of `teach` for these images.
   /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.
   /// - Precondition: `targets` has one entry per image, of its size.
-  mutating func differentiate(
+  package mutating func differentiate(
     _ pictures: [Picture], _ targets: [TeacherOutput]
   ) throws -> DistillationLoss {
     precondition(pictures.count == targets.count, "a target for every picture")
@@ -190,7 +189,7 @@ struct Distillation: Sendable {
   /// - Parameter factor: the factor of the rates; `nil` for that of the schedule.
   /// - Returns: the Euclidean norm of the gradients before any clipping.
   @discardableResult
-  mutating func update(factor: Float? = nil) -> Float {
+  package mutating func update(factor: Float? = nil) -> Float {
     stepCount += 1
     let norm = options.optimizer.update(
       &store, number: stepCount, factor: factor ?? options.schedule?.factor(stepCount) ?? 1)
@@ -202,7 +201,7 @@ struct Distillation: Sendable {
   ///
   /// - Returns: the loss before the update.
   /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.
-  mutating func step(_ pictures: [Picture]) throws -> DistillationLoss {
+  package mutating func step(_ pictures: [Picture]) throws -> DistillationLoss {
     let loss = try differentiate(pictures, teach(pictures))
     update()
     return loss

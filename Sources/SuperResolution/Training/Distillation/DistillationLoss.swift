@@ -25,7 +25,7 @@ struct DistillationLoss: Hashable, Sendable {
 ///
 /// where F is a group's whole output for one image, normalized separately for each image, and ‖·‖
 /// is the norm `norm`. Losses are averaged over the images of a batch.
-struct DistillationLossWeights: Hashable, Sendable {
+package struct DistillationLossWeights: Hashable, Sendable {
   /// The norm by which features are divided.
   enum FeatureNorm: String, Hashable, Sendable, CaseIterable {
     /// √Σ F², as in the paper; the mean squared difference is then tiny.
@@ -34,11 +34,11 @@ struct DistillationLossWeights: Hashable, Sendable {
     case rootMeanSquare
   }
 
-  var pixels: Double = 1
-  var features: Double = 5
-  var norm: FeatureNorm = .euclidean
+  package var pixels: Double = 1
+  package var features: Double = 5
+  package var norm: FeatureNorm = .euclidean
 
-  init() {}
+  package init() {}
 }
 
 /// The teacher's output for one image.
@@ -52,7 +52,7 @@ extension DistillationLossWeights {
   /// Returns the loss of one image, and adds its gradients to the variables of the pass.
   ///
   /// - Parameter share: the weight of the image in the batch's loss.
-  func seed(
+  package func seed(
     _ pass: DifferentiableNetwork.Pass, range: PixelRange, target: TeacherOutput, share: Double,
     _ pool: BufferPool
   ) -> DistillationLoss {

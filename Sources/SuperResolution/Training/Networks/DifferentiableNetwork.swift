@@ -2,7 +2,6 @@ import Formats
 import Imaging
 import Storage
 import Synchronization
-import Transform
 
 /// A network whose parameters come from a checkpoint, and whose passes are recorded on tapes.
 struct DifferentiableNetwork: Sendable {

@@ -1,9 +1,9 @@
 /// The optimizer Adam (Kingma and Ba 2015, algorithm 1), with one rate per group of parameters.
-struct Adam: Hashable, Sendable {
+package struct Adam: Hashable, Sendable {
   /// The learning rates; absent groups are not learned. A step is about the rate times the
   /// parameter's unit: the initial step between codes for bounds and latent weights, 1 for all
   /// others.
-  var rates: [ParameterGroup: Float]
+  package var rates: [ParameterGroup: Float]
   /// The decay rates of the averages of gradients and of their squares.
   var firstDecay: Float = 0.9
   var secondDecay: Float = 0.99
@@ -11,7 +11,7 @@ struct Adam: Hashable, Sendable {
   /// The Euclidean norm to which larger gradients are scaled down together; `nil` for no limit.
   var largestGradientNorm: Float? = nil
 
-  init(rates: [ParameterGroup: Float]) {
+  package init(rates: [ParameterGroup: Float]) {
     self.rates = rates
   }
 
@@ -25,7 +25,7 @@ struct Adam: Hashable, Sendable {
   ///   - factor: the factor of the rates, from a schedule.
   /// - Returns: the gradients' Euclidean norm before any scaling.
   @discardableResult
-  func update(_ store: inout ParameterStore, number: Int, factor: Float) -> Float {
+  package func update(_ store: inout ParameterStore, number: Int, factor: Float) -> Float {
     let norm = gradientNorm(store)
     var clip: Float = 1
     if let largest = largestGradientNorm, norm > largest { clip = largest / norm }

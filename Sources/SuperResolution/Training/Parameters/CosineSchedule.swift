@@ -1,25 +1,25 @@
 import Glibc
 
 /// Learning rates that fall along half a cosine (Loshchilov and Hutter 2017, without restarts).
-struct CosineSchedule: Hashable, Sendable {
+package struct CosineSchedule: Hashable, Sendable {
   /// The number of steps over which the rates fall.
-  var stepCount: Int
+  package var stepCount: Int
   /// The factor of the rates at the end.
   var finalFactor: Float
 
   /// - Precondition: `stepCount` is at least 1.
-  init(stepCount: Int, finalFactor: Float = 0) {
+  package init(stepCount: Int, finalFactor: Float = 0) {
     precondition(stepCount >= 1, "a schedule has at least one step")
     self.stepCount = stepCount
     self.finalFactor = finalFactor
   }
 
   /// Returns the factor of step `number`, from 1; 1 for the first step.
-  func factor(_ number: Int) -> Float {
+  package func factor(_ number: Int) -> Float {
     let share = Float(min(number - 1, stepCount)) / Float(stepCount)
     return finalFactor + (1 - finalFactor) * Self.factor(share: share)
   }
 
   /// Returns the factor, falling to zero, after a share of the work from 0 to 1.
-  static func factor(share: Float) -> Float { 0.5 * (1 + cos(.pi * share)) }
+  package static func factor(share: Float) -> Float { 0.5 * (1 + cos(.pi * share)) }
 }

@@ -1,5 +1,5 @@
 /// A kind of parameter. Each kind has a learning rate of its own, or is not learned.
-enum ParameterGroup: String, Hashable, Sendable, CaseIterable {
+package enum ParameterGroup: String, Hashable, Sendable, CaseIterable {
   /// Lower and upper bounds of activation quantizers.
   case activationBounds
   /// Lower bounds and scales of quantized weights.

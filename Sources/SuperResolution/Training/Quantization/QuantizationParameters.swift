@@ -1,6 +1,5 @@
 import Formats
 import Storage
-import Transform
 
 /// The quantized parameters of a store, with the parameters that quantize them.
 struct QuantizationParameters: Sendable {

@@ -2,7 +2,7 @@ import Formats
 import Storage
 
 /// The quantization of a weight, with the initial or the learned bounds.
-struct WeightQuantization: Hashable, Sendable {
+package struct WeightQuantization: Hashable, Sendable {
   /// How codes are derived from weights while bounds are learned.
   enum Rounding: Hashable, Sendable {
     /// Weights are rounded to nearest in every step; derivatives pass straight through to them.
@@ -12,18 +12,18 @@ struct WeightQuantization: Hashable, Sendable {
   }
 
   /// The weight's name in the checkpoint.
-  var name: String
+  package var name: String
   /// Which elements share a lower bound and a scale.
-  var layout: AffineLayout
+  package var layout: AffineLayout
   /// 1 to 8.
-  var bitWidth: Int
+  package var bitWidth: Int
   /// One lower bound per cell of the layout.
-  var lower: [Float]
+  package var lower: [Float]
   /// One scale per cell of the layout, not negative.
-  var scale: [Float]
-  var rounding: Rounding
+  package var scale: [Float]
+  package var rounding: Rounding
 
-  init(
+  package init(
     name: String, layout: AffineLayout, bitWidth: Int, lower: [Float], scale: [Float],
     rounding: Rounding = .nearest
   ) {
@@ -36,7 +36,7 @@ struct WeightQuantization: Hashable, Sendable {
   }
 
   /// - Throws: `ModelError` when it does not match a weight of `elementCount` elements.
-  func check(elementCount: Int) throws {
+  package func check(elementCount: Int) throws {
     func refuse(_ problem: String) -> ModelError {
       ModelError("the weight '\(name)' cannot be quantized: \(problem)")
     }

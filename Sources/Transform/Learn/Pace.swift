@@ -1,3 +1,5 @@
+import SuperResolution
+
 /// The progress of a distillation towards its limit.
 struct Pace: Sendable {
   private let limit: DistillationSettings.Limit

@@ -1,5 +1,6 @@
 import Glibc
 import Imaging
+import SuperResolution
 
 /// Patches that are not used for training, with the full-precision model's output.
 struct ValidationPatches: Sendable {

@@ -1,6 +1,6 @@
 import Imaging
 import Storage
-import Transform
+import SuperResolution
 
 /// A distillation between two of its steps: the state that determines the next ones.
 ///

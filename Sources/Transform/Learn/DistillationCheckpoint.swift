@@ -2,6 +2,7 @@ import Formats
 import FoundationEssentials
 import Glibc
 import Storage
+import SuperResolution
 
 /// A file with the state of a distillation, from which an interrupted one continues as if there had
 /// been no interruption.

@@ -1,13 +1,14 @@
 import Formats
 import Imaging
-import Transform
+import SuperResolution
 
 /// Refines a quantized model by distillation from the full-precision model, on patches of images.
 ///
 /// The student is compared with its teacher at intervals, on patches that are not used for
 /// training. The result is the state that did best there, or the given model if no state did
-/// better.
-public struct DistillationRefiner: QuantizationRefiner {
+/// better. Layouts, bit widths and names stay as they are planned; bounds, scales, codes, biases,
+/// tensors in full precision and the bounds of activations may change.
+package struct DistillationRefiner: Sendable {
   /// The length of the distillation and its hyperparameters.
   package let settings: DistillationSettings
   /// The images to train on.
@@ -24,7 +25,7 @@ public struct DistillationRefiner: QuantizationRefiner {
   /// - Parameters:
   ///   - checkpoint: a path; an existing file must be a checkpoint of the same distillation.
   ///   - report: called after each step.
-  public init(
+  package init(
     _ settings: DistillationSettings, pictures: ReducedPictures,
     validation: ReducedPictures? = nil, checkpoint: String? = nil,
     report: @escaping @Sendable (DistillationProgress) -> Void = { _ in }
@@ -41,7 +42,7 @@ public struct DistillationRefiner: QuantizationRefiner {
   /// - Throws: `ModelError` for a model that cannot be trained, an image that cannot be used, a
   ///   loss that is not finite, a checkpoint of another distillation, a tensor that cannot be read,
   ///   and a checkpoint that cannot be written.
-  public func refined(_ model: QuantizedModel, original: TensorArchive) throws -> QuantizedModel {
+  package func refined(_ model: QuantizedModel, original: TensorArchive) throws -> QuantizedModel {
     let start = try QuantizedStudent(
       model, original: original, isLearned: settings.learnsEverything)
     var options = Distillation.Options(

@@ -1,7 +1,7 @@
 import Formats
 import OrderedCollections
 import Storage
-import Transform
+import SuperResolution
 
 /// Converts a quantized model to the form that distillation needs, and back.
 struct QuantizedStudent {

@@ -1,7 +1,7 @@
 import Formats
 import Imaging
 import Storage
-import Transform
+import SuperResolution
 
 /// The inputs that determine a distillation: with a limit in steps, equal inputs make equal steps.
 struct DistillationIdentity: Hashable, Sendable {

@@ -1,4 +1,5 @@
-import Transform
+import SuperResolution
+
 
 /// Settings of the distillation of a quantized model.
 public struct DistillationSettings: Hashable, Sendable {

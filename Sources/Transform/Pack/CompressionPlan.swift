@@ -1,11 +1,8 @@
 import Formats
 import Storage
 
-/// From a full-precision model to a packed file: the plan, its bit widths, the method, the file.
-///
-/// Without a calibration and a refiner each weight is quantized on its own, and the model streams:
-/// one tensor in memory a thread. Otherwise the quantized model is in memory.
-public struct QuantizationPipeline: Sendable {
+/// What a compressor is about to do: the plan with its bit widths, and all that carrying it out takes.
+public struct CompressionPlan: Sendable {
   /// The plan, with the bit widths that the budget allows.
   public let plan: QuantizationPlan
   /// What each layer's bits are expected to cost; empty without a budget.
@@ -14,7 +11,8 @@ public struct QuantizationPipeline: Sendable {
   private let archive: TensorArchive
   private let equalized: TensorArchive
   private let equalization: ChannelEqualization?
-  private let calibration: Calibration?
+  package let calibration: Calibration?
+  private let refiner: DistillationRefiner?
   private let source: PackedHeader.Source?
   private let threads: Int
 
@@ -26,9 +24,10 @@ public struct QuantizationPipeline: Sendable {
   ///   - threads: at least 1; no result depends on it.
   /// - Throws: `TransformError` when the recipe, the calibration or the budget does not fit the
   ///   archive; `ModelError` on reading.
-  public init(
+  package init(
     _ archive: TensorArchive, recipe: Recipe, calibration: Calibration?,
-    equalization: ChannelEqualization? = nil, source: PackedHeader.Source?, threads: Int
+    equalization: ChannelEqualization? = nil, refiner: DistillationRefiner? = nil,
+    source: PackedHeader.Source?, threads: Int
   ) throws {
     try calibration?.check(against: archive)
     self.archive = archive
@@ -36,6 +35,7 @@ public struct QuantizationPipeline: Sendable {
     let equalized = equalization?.applied(to: archive) ?? archive
     self.equalized = equalized
     self.calibration = calibration
+    self.refiner = refiner
     self.source = source
     self.threads = threads
     let plan = try QuantizationPlan(archive, recipe: recipe)
@@ -65,31 +65,28 @@ public struct QuantizationPipeline: Sendable {
       Dictionary(uniqueKeysWithValues: choices.map { ($0.name, $0.bitWidth) }))
   }
 
-  /// Quantizes by the recipe's method, refines where the method does so and a refiner is at hand, and
-  /// writes the packed file, which appears whole at `path` or not at all.
+  /// Quantizes by the recipe's method, distils where it does, and writes the packed file, which
+  /// appears whole at `path` or not at all.
   ///
-  /// - Returns: what quantizing each tensor cost, in the archive's order, how small the file is, and
-  ///   how many activation quantizers it has.
-  /// - Throws: `TransformError`, `ModelError`.
+  /// - Parameters:
+  ///   - replacesExisting: whether a file that is there already is replaced; otherwise it is an error.
+  ///   - progress: called with the bytes of each tensor done, from any thread.
+  /// - Throws: `ModelError` for tensors that cannot be quantized, and on reading and writing.
   public func write(
-    to path: String, replacesExisting: Bool = false, refiner: (any QuantizationRefiner)? = nil,
-    progress: WriteProgress? = nil
-  ) throws -> Outcome {
-    let model = try quantized(refiner: refiner, progress: progress)
-    let (layers, summary) = try packer(of: model).write(
+    to path: String, replacesExisting: Bool = false, progress: WriteProgress? = nil
+  ) throws -> CompressionOutcome {
+    let model = try quantized(progress: progress)
+    var outcome = try packer(of: model).write(
       to: path, replacesExisting: replacesExisting, progress: model == nil ? progress : nil)
-    return Outcome(
-      layers: layers, summary: summary, activationCount: model?.activations.count ?? 0,
-      distillation: model?.distillation)
+    outcome.distillation = model?.distillation
+    return outcome
   }
 
   /// What the recipe's method makes of the model; `nil` without a method, and with one that has no
   /// calibration and nothing to learn from, where each weight is quantized as it is written.
   ///
   /// - Throws: as `write`.
-  func quantized(
-    refiner: (any QuantizationRefiner)?, progress: WriteProgress? = nil
-  ) throws -> QuantizedModel? {
+  func quantized(progress: WriteProgress? = nil) throws -> QuantizedModel? {
     guard let settings = plan.recipe.method, calibration != nil || refiner != nil else {
       return nil
     }
@@ -118,16 +115,26 @@ public struct QuantizationPipeline: Sendable {
     if case .byteCount = plan.recipe.budget { return nil }
     return ModelPacker(archive, plan: plan, model: nil, source: source, threads: threads)
   }
+}
 
-  /// What a written file is.
-  public struct Outcome: Sendable {
-    /// What quantizing each tensor cost, in the archive's order.
-    public let layers: [QuantizationSummary]
-    /// How small the file is.
-    public let summary: PackedSummary
-    /// Activation quantizers in the file.
-    public let activationCount: Int
-    /// What distillation did; `nil` without.
-    public let distillation: DistillationSummary?
+/// What compressing a model gave.
+public struct CompressionOutcome: Sendable {
+  /// The packed file's header, without checksums.
+  public let header: PackedHeader
+  /// What quantizing each tensor cost, in the archive's order.
+  public let layers: [QuantizationSummary]
+  /// How small the file is.
+  public let summary: PackedSummary
+  /// What distillation did; `nil` without.
+  public internal(set) var distillation: DistillationSummary?
+
+  package init(
+    header: PackedHeader, layers: [QuantizationSummary], summary: PackedSummary,
+    distillation: DistillationSummary? = nil
+  ) {
+    self.header = header
+    self.layers = layers
+    self.summary = summary
+    self.distillation = distillation
   }
 }

@@ -1,0 +1,206 @@
+import Formats
+import Imaging
+import Storage
+import SuperResolution
+
+/// The whole method as one value: calibrates a model, plans its quantization, and writes the packed
+/// file.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth").weights()
+/// var recipe = Recipe.standard(bitWidth: 2)
+/// recipe.method = MethodSettings(.best, calibration: CalibrationRecipe(patches: .init()))
+/// var compressor = Compressor(archive, recipe: recipe)
+/// try compressor.calibrate(with: .images("photos"))
+/// let outcome = try compressor.write(to: "model.condi")
+/// print(outcome.summary.fileByteCount)
+/// ```
+///
+/// Without a calibration each weight is quantized on its own, and the model streams: one tensor per
+/// thread is in memory. Otherwise the quantized model is in memory.
+public struct Compressor: Sendable {
+  /// The model in full precision.
+  public let archive: TensorArchive
+  /// How the model is quantized. Calibrating adds the digests of what the model was calibrated on.
+  public private(set) var recipe: Recipe
+  /// Statistics of the activations; `nil` until the model is calibrated.
+  public private(set) var calibration: Calibration?
+  /// What is changed of the model before it is quantized; the calibration is of the changed model.
+  private var equalization: ChannelEqualization?
+  private var refiner: DistillationRefiner?
+  private let name: String
+  private let source: PackedHeader.Source?
+  private let threads: Int
+  private let report: @Sendable (CompressionEvent) -> Void
+
+  /// Creates a compressor; nothing is read.
+  ///
+  /// - Parameters:
+  ///   - archive: the weights, not nested.
+  ///   - name: the model's name in errors, such as its path.
+  ///   - source: where the archive came from, for the packed file's header.
+  ///   - threads: at least 1; no result depends on it.
+  ///   - report: called as the work goes on, from any thread.
+  public init(
+    _ archive: TensorArchive, recipe: Recipe, name: String = "the model",
+    source: PackedHeader.Source? = nil, threads: Int = 1,
+    reporting report: @escaping @Sendable (CompressionEvent) -> Void = { _ in }
+  ) {
+    self.archive = archive
+    self.recipe = recipe
+    self.name = name
+    self.source = source
+    self.threads = threads
+    self.report = report
+  }
+
+  /// What a model is calibrated with, and learns from.
+  public struct Material: Sendable {
+    /// The path of an archive of statistics, as `calibrate` writes it.
+    public var statistics: String?
+    /// A folder of images to calibrate on and to learn from.
+    public var images: String?
+    /// A folder of images to compare on while learning; by default other patches of `images`.
+    public var validation: String?
+    /// The path of the file that keeps the state of the distillation.
+    public var checkpoint: String?
+    /// How the statistics are read.
+    public var access: InputFile.Access
+
+    public init(
+      statistics: String? = nil, images: String? = nil, validation: String? = nil,
+      checkpoint: String? = nil, access: InputFile.Access = .mapped
+    ) {
+      self.statistics = statistics
+      self.images = images
+      self.validation = validation
+      self.checkpoint = checkpoint
+      self.access = access
+    }
+
+    /// The images of a folder.
+    public static func images(_ folder: String) -> Material { Material(images: folder) }
+  }
+
+  /// Reads statistics of the activations, or records them by running the model as the recipe's
+  /// method asks.
+  ///
+  /// Does nothing where the recipe has no method, or the material holds neither statistics nor
+  /// images.
+  ///
+  /// - Throws: `ModelError` when the recipe is for another calibration, when the model cannot be run
+  ///   or trained, and when a file cannot be read.
+  public mutating func calibrate(with material: Material) throws {
+    guard let settings = recipe.method else { return }
+    if let path = material.statistics {
+      try recipe.method?.calibration?.identify(
+        InputFile(path: path, access: material.access).sha256(), as: "statistics")
+      calibration = try Calibration(contentsOf: path, access: material.access)
+      return
+    }
+    guard let folder = material.images, let patches = settings.calibration?.patches else { return }
+    let network = try network(of: archive)
+    for remark in network.remarks { report(.remark("\(name): \(remark)")) }
+    func images(in folder: String) throws -> ReducedPictures {
+      try ReducedPictures(
+        folder: folder, scale: network.scale, channelCount: network.channelCount,
+        isSmall: patches.isSmall)
+    }
+    let samples = try images(in: folder)
+    try recipe.method?.calibration?.identify(samples.sha256(), as: "pictures")
+    if let distillation = settings.distillation {
+      let validation = try material.validation.map(images)
+      if let validation {
+        try recipe.method?.distillation?.identify(validation: validation.sha256())
+      } else if distillation.validationDigest != nil {
+        throw TransformError(
+          .invalidCalibration(reason: "the recipe compares on pictures that --validation names"))
+      }
+      refiner = DistillationRefiner(
+        DistillationSettings(distillation, for: settings.method, threads: threads),
+        pictures: samples, validation: validation, checkpoint: material.checkpoint
+      ) { [report] in report(.distilling($0)) }
+    }
+    var run = NetworkCalibration(
+      network: network, images: samples, patches: patches, search: settings.method.search,
+      scaling: settings.scaling, threads: threads
+    ) { [report] in report(.calibrating($0)) }
+    try locatingErrors(path: name) {
+      guard recipe.equalizes else {
+        calibration = try run.calibration()
+        return
+      }
+      let equalization = try ChannelEqualization(
+        archive, plan: QuantizationPlan(archive, recipe: recipe), sites: network.sites,
+        calibration: run.calibration())
+      run.bitWidths = recipe.measuredBitWidths
+      run.network = try self.network(of: equalization.applied(to: archive))
+      calibration = try run.calibration()
+      self.equalization = equalization
+    }
+  }
+
+  private func network(of archive: TensorArchive) throws -> SuperResolutionNetwork {
+    try locatingErrors(path: name) {
+      try SuperResolutionNetwork(archive, name: name, threads: threads)
+    }
+  }
+
+  /// Plans the packed file, and measures what bits of each layer are worth where the recipe has a
+  /// budget; nothing is written.
+  ///
+  /// - Throws: `ModelError` when the recipe, the calibration or the budget does not fit the model, and
+  ///   when a tensor cannot be read.
+  public func plan() throws -> CompressionPlan {
+    try CompressionPlan(
+      archive, recipe: recipe, calibration: calibration, equalization: equalization,
+      refiner: refiner, source: source, threads: threads)
+  }
+
+  /// Quantizes the model and writes the packed file, which appears whole at `path` or not at all.
+  ///
+  /// - Parameter replacesExisting: whether a file that is there already is replaced; otherwise it is
+  ///   an error.
+  /// - Returns: what quantizing each tensor cost, and how small the file is.
+  /// - Throws: `ModelError` as `plan()` does, and on writing.
+  @discardableResult
+  public func write(
+    to path: String, replacesExisting: Bool = false
+  ) throws -> CompressionOutcome {
+    try plan().write(to: path, replacesExisting: replacesExisting) { [report] in
+      report(.packing(tensor: $0, byteCount: $1))
+    }
+  }
+
+  /// Whether the model learns once it is quantized.
+  var distills: Bool { refiner != nil }
+}
+
+/// What a compressor is doing.
+public enum CompressionEvent: Sendable {
+  /// Something worth knowing about the model.
+  case remark(String)
+  /// A sample was run; `ofCount` samples are run in all.
+  case calibrating(Progress)
+  /// A step of the distillation was made.
+  case distilling(DistillationProgress)
+  /// A tensor was packed.
+  case packing(tensor: String, byteCount: Int)
+
+  /// How many samples of how many have been run.
+  public struct Progress: Sendable {
+    public let doneCount: Int
+    public let count: Int
+  }
+}
+
+extension Recipe {
+  /// Whether the method brings channels nearer to one another before it quantizes them together.
+  fileprivate var equalizes: Bool { !measuredBitWidths.isEmpty }
+
+  /// The bit widths at which calibration measures quantized inputs, for methods that use it.
+  fileprivate var measuredBitWidths: [Int] {
+    guard let method, method.method.isErrorAware, !method.isWeightsOnly else { return [] }
+    return [method.activationBitWidth ?? defaults.bitWidth]
+  }
+}

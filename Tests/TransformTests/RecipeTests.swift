@@ -127,13 +127,9 @@ struct RecipeTests {
   }
 
   @Test func unknownNamesListTheKnown() {
-    let error = TransformError(
-      .unknownRecipe(
-        known: ["body", "body-linear", "body-linear-and-conv", "all-linear", "keep-all"]),
-      recipe: "recipe 'corpus'")
-    #expect(throws: error) { try Recipe.named("corpus") }
+    let error = #expect(throws: ModelError.self) { try Recipe.named("corpus") }
     #expect(
-      "\(error)" == """
+      error?.description == """
         recipe 'corpus': no built-in recipe of this name; there are body, body-linear, \
         body-linear-and-conv, all-linear, keep-all
         """)
@@ -268,8 +264,8 @@ struct RecipeTests {
     ),
   ])
   func mistakesAreNamed(text: String, message: String) throws {
-    let error = #expect(throws: TransformError.self) { try recipe(text) }
-    #expect(error?.recipe == "mine.json")
+    let error = #expect(throws: ModelError.self) { try recipe(text) }
+    #expect(error?.path == "mine.json")
     #expect("\(try #require(error))" == "mine.json: \(message)")
   }
 
@@ -303,9 +299,7 @@ struct RecipeTests {
     try calibration.identify("aa", as: "pictures")
     #expect(calibration.digest == "aa")
     #expect(
-      throws: TransformError(
-        .invalidCalibration(
-          reason: "the recipe is for other pictures: their SHA-256 is aa, not bb"))
+      throws: ModelError("the recipe is for other pictures: their SHA-256 is aa, not bb")
     ) { try calibration.identify("bb", as: "pictures") }
   }
 

@@ -32,7 +32,7 @@ public struct ModelPacker: Sendable {
   /// - Parameters:
   ///   - source: where the archive came from, for the packed file's header.
   ///   - threads: at least 1; the file does not depend on it.
-  /// - Throws: `TransformError` when the recipe does not fit the archive.
+  /// - Throws: `ModelError` when the recipe does not fit the archive.
   public init(
     _ archive: TensorArchive, recipe: Recipe, source: PackedHeader.Source?, threads: Int
   ) throws {
@@ -48,10 +48,10 @@ public struct ModelPacker: Sendable {
   /// - Parameters:
   ///   - archive: with every tensor that the plan names.
   ///   - header: of the planned file, whose weights are quantized one by one.
-  /// - Throws: `TransformError` when the plan keeps no recipe that fits the archive.
+  /// - Throws: `ModelError` when the plan keeps no recipe that fits the archive.
   package init(_ archive: TensorArchive, planned header: PackedHeader, threads: Int) throws {
     guard let recipe = header.recipe else {
-      throw TransformError(.notPlanned(reason: "the plan has no recipe"))
+      throw ModelError("the plan has no recipe")
     }
     var bitWidths: [String: Int] = [:]
     for entry in header.entries {
@@ -81,8 +81,7 @@ public struct ModelPacker: Sendable {
   ///   - replacesExisting: whether a file that is there already is replaced; otherwise it is an error.
   ///   - progress: called with the bytes of each tensor done, from any thread.
   /// - Returns: what quantizing each tensor cost, in the archive's order, and how small the file is.
-  /// - Throws: `ModelError` on reading and writing; `TransformError` for tensors that cannot be
-  ///   quantized.
+  /// - Throws: `ModelError` on reading and writing, and for tensors that cannot be quantized.
   public func write(
     to path: String, replacesExisting: Bool = false, progress: WriteProgress? = nil
   ) throws -> (layers: [QuantizationSummary], summary: PackedSummary) {
@@ -104,11 +103,9 @@ public struct ModelPacker: Sendable {
     let summary = try writer.write(
       to: &output, expecting: proof, runningTasks: runTasks, progress: progress)
     if case .byteCount(let limit) = plan.recipe.budget, summary.fileByteCount > limit {
-      throw TransformError(
-        .budgetTooSmall(
-          reason:
-            "the file would have \(counted(summary.fileByteCount, "byte")), more than \(limit)"),
-        recipe: plan.recipe.errorName)
+      throw ModelError(
+        "the file would have \(counted(summary.fileByteCount, "byte")), more than \(limit)",
+        path: plan.recipe.errorName)
     }
     try output.finish()
     let layers = summaries.withLock { found in archive.tensors.keys.compactMap { found[$0] } }
@@ -186,7 +183,7 @@ public struct ModelPacker: Sendable {
       guard let tensor = archive.tensors[name], plan.entries[name]?.quantization == nil,
         QuantizedTensor.supportedElementTypes.contains(tensor.elementType)
       else { continue }
-      let bytes = try namingTensor(name) { try tensor.elementType.bytes(of: values) }
+      let bytes = try locatingErrors(tensor: name) { try tensor.elementType.bytes(of: values) }
       if try !tensor.bytes().elementsEqual(bytes) {
         adjusted[name] = try locatingErrors(tensor: name) {
           try Tensor(elementType: tensor.elementType, shape: tensor.shape, bytes: bytes)
@@ -223,7 +220,7 @@ public struct ModelPacker: Sendable {
           return layer.tensor
         }
         guard let (tensor, summary) = try quantize?() else {
-          throw TransformError(.notPlanned(reason: "nothing quantizes it"), tensor: name)
+          throw ModelError("nothing quantizes it", tensor: name)
         }
         record(summary)
         return tensor

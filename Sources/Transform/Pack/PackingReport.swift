@@ -32,7 +32,7 @@ package struct PackingReport: Codable, Hashable, Sendable {
 
   /// - Parameter header: of the packed file. What is kept is listed from it alone, as it is for a file
   ///   that several processes wrote.
-  /// - Throws: `TransformError` when the header has no recipe that this program knows.
+  /// - Throws: `ModelError` when the header has no recipe that this program knows.
   package init(
     input: String, output: String, source: PackedHeader.Source, plan: QuantizationPlan,
     header: PackedHeader, calibration: String? = nil, distillation: DistillationSummary? = nil,

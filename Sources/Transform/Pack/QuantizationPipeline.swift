@@ -23,8 +23,8 @@ public struct QuantizationPipeline: Sendable {
   ///   - equalization: what is changed of the model before it is quantized; the calibration is of the
   ///     changed one.
   ///   - threads: at least 1; no result depends on it.
-  /// - Throws: `TransformError` when the recipe, the calibration or the budget does not fit the
-  ///   archive; `ModelError` on reading.
+  /// - Throws: `ModelError` when the recipe, the calibration or the budget does not fit the
+  ///   archive, and on reading.
   public init(
     _ archive: TensorArchive, recipe: Recipe, calibration: Calibration?,
     equalization: ChannelEqualization? = nil, source: PackedHeader.Source?, threads: Int
@@ -69,7 +69,7 @@ public struct QuantizationPipeline: Sendable {
   ///
   /// - Returns: what quantizing each tensor cost, in the archive's order, how small the file is, and
   ///   how many activation quantizers it has.
-  /// - Throws: `TransformError`, `ModelError`.
+  /// - Throws: `ModelError`.
   public func write(
     to path: String, replacesExisting: Bool = false, refiner: (any QuantizationRefiner)? = nil,
     progress: WriteProgress? = nil

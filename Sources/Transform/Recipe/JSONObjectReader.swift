@@ -10,12 +10,12 @@ struct JSONObjectReader {
   private let recipe: String?
   private var knownKeys: [String] = []
 
-  /// - Throws: `TransformError` when `value` is no object.
+  /// - Throws: `ModelError` when `value` is no object.
   init(_ value: JSONValue, path: String, recipe: String?) throws {
     guard case .object(let members) = value else {
-      throw TransformError(
-        .invalidRecipe(key: path, message: "expected an object, found \(value.kindDescription)"),
-        recipe: recipe)
+      throw ModelError.malformed(
+        (path.isEmpty ? "" : "\(path): ") + "expected an object, found \(value.kindDescription)",
+        path: recipe)
     }
     self.members = members
     self.path = path
@@ -121,20 +121,19 @@ struct JSONObjectReader {
   /// The path of a member, for a reader of what it holds.
   func path(of key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
 
-  func error(at key: String, _ message: String) -> TransformError {
-    TransformError(.invalidRecipe(key: path(of: key), message: message), recipe: recipe)
+  func error(at key: String, _ message: String) -> ModelError {
+    .malformed("\(path(of: key)): \(message)", path: recipe)
   }
 
   /// Checks that every member was asked for.
   ///
-  /// - Throws: `TransformError` that names the first that was not, and lists those that were.
+  /// - Throws: `ModelError` that names the first that was not, and lists those that were.
   func finish() throws {
     guard let unknown = members.keys.first(where: { !knownKeys.contains($0) }) else { return }
-    throw TransformError(
-      .invalidRecipe(
-        key: path,
-        message: "unknown key '\(unknown)'; known keys are \(knownKeys.joined(separator: ", "))"),
-      recipe: recipe)
+    throw ModelError.malformed(
+      (path.isEmpty ? "" : "\(path): ")
+        + "unknown key '\(unknown)'; known keys are \(knownKeys.joined(separator: ", "))",
+      path: recipe)
   }
 
   private mutating func known(_ key: String) {

@@ -15,8 +15,7 @@ extension Recipe {
 
   /// Reads a recipe file.
   ///
-  /// - Throws: `ModelError` when the file cannot be read or is not JSON, `TransformError` when it
-  ///   is no recipe.
+  /// - Throws: `ModelError` when the file cannot be read, is not JSON or is no recipe.
   public init(contentsOf path: String) throws {
     let file = try InputFile(path: path)
     guard file.byteCount <= Self.fileLimit else {
@@ -34,7 +33,7 @@ extension Recipe {
   /// The recipe that `json` describes, as in `schemas/recipe.schema.json`.
   ///
   /// - Parameter source: the file's path, for errors; it is no part of the recipe.
-  /// - Throws: `TransformError` that names the key and what was expected there.
+  /// - Throws: `ModelError` that names the key and what was expected there.
   public init(_ json: JSONValue, source: String? = nil) throws {
     var reader = try JSONObjectReader(json, path: "", recipe: source)
     _ = try reader.integer(

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Formats
 import Imaging
+import Storage
 import SuperResolution
 import Transform
 
@@ -39,14 +40,13 @@ struct CalibrationOptions: ParsableArguments {
 
   /// What a recipe says of the calibration, with what is given here in its place.
   ///
-  /// - Throws: `TransformError` when the recipe is for a calibrated model and nothing is given.
+  /// - Throws: `ModelError` when the recipe is for a calibrated model and nothing is given.
   func applied(to recipe: CalibrationRecipe?) throws -> CalibrationRecipe? {
     guard isGiven else {
       guard recipe != nil else { return nil }
-      throw TransformError(
-        .invalidCalibration(
-          reason: "the recipe is for a calibrated model; give --calibration or "
-            + "--calibration-images"))
+      throw ModelError(
+        "the recipe is for a calibrated model; give --calibration or "
+          + "--calibration-images")
     }
     return CalibrationRecipe(
       patches: images == nil ? nil : samples.applied(to: recipe?.patches ?? .init()),

@@ -31,7 +31,7 @@ struct MethodMaterial {
   ///   - recipe: is told the digests of what is used; those that it has already must be the same.
   ///   - archive: the weights, not nested.
   ///   - path: of the model.
-  /// - Throws: `TransformError` when the recipe is for another calibration; errors of reading.
+  /// - Throws: `ModelError` when the recipe is for another calibration; errors of reading.
   init(
     _ places: Places, for recipe: inout Recipe, archive: TensorArchive, path: String,
     common: CommonOptions
@@ -67,8 +67,7 @@ struct MethodMaterial {
       if let validation {
         try recipe.method?.distillation?.identify(validation: validation.sha256())
       } else if distillation.validationDigest != nil {
-        throw TransformError(
-          .invalidCalibration(reason: "the recipe compares on pictures that --validation names"))
+        throw ModelError("the recipe compares on pictures that --validation names")
       }
       refiner = Self.refiner(
         DistillationSettings(distillation, for: settings.method, threads: common.threads), images,

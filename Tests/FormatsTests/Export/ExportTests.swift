@@ -174,21 +174,23 @@ import Testing
   @Test(arguments: [
     (
       ExportTarget.mlx, false,
-      "'qkv.weight': rows of 60 elements are not whole groups of 32 in MLX; --pad fills them up"
+      "tensor 'qkv.weight': rows of 60 elements are not whole groups of 32 in MLX; --pad fills them up"
     ),
     (
       .gguf, false,
-      "'qkv.weight': rows of 60 elements are not whole blocks of 32 in GGUF; --pad fills them up"
+      "tensor 'qkv.weight': rows of 60 elements are not whole blocks of 32 in GGUF; --pad fills them up"
     ),
     (
       .mlx, true,
-      "'ragged.weight': bounds per group:8 are none of MLX's groups of 32, 64 or 128"
+      "tensor 'ragged.weight': bounds per group:8 are none of MLX's groups of 32, 64 or 128"
     ),
     (
       .onnxMatMulNBits, false,
-      "'five.weight': MatMulNBits has no codes of 5 bits with a lower bound"
+      "tensor 'five.weight': MatMulNBits has no codes of 5 bits with a lower bound"
     ),
-    (.gguf, true, "'eight.weight': GGUF has no block for codes of 8 bits with a lower bound"),
+    (
+      .gguf, true, "tensor 'eight.weight': GGUF has no block for codes of 8 bits with a lower bound"
+    ),
   ])
   func whatATargetCannotHoldIsRefused(target: ExportTarget, pads: Bool, message: String) throws {
     try withTemporaryFolder { folder in

@@ -118,7 +118,7 @@ import Testing
     ),
     (
       #"{"bits": 4, "group_size": 48}"#,
-      "'fc.qweight': expected shapes of 4 bits in groups of 48, found [12, 32], qzeros [3, 4] and "
+      "tensor 'fc.qweight': expected shapes of 4 bits in groups of 48, found [12, 32], qzeros [3, 4] and "
         + "scales [3, 32]"
     ),
   ])
@@ -144,12 +144,12 @@ import Testing
     ),
     (
       #"{"quantization": {"bits": 4, "group_size": 128}}"#,
-      "'m3.weight': expected shapes of 4 bits in groups of 128, found [3, 12], scales [3, 2] and "
+      "tensor 'm3.weight': expected shapes of 4 bits in groups of 128, found [3, 12], scales [3, 2] and "
         + "biases [3, 2]"
     ),
     (
       #"{"quantization": {}}"#,
-      "'m3.weight': expected bits and a group size in the configuration, found none"
+      "tensor 'm3.weight': expected bits and a group size in the configuration, found none"
     ),
   ])
   func badMLXConfigurationsAreRefused(config: String, message: String) throws {

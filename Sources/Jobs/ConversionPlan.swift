@@ -32,18 +32,18 @@ package struct ConversionPlan: Sendable {
 
   /// - Throws: `ModelError` for whatever is no plan, or one of another version.
   package init(parsing json: JSONValue) throws {
-    var members = try JSONMembers(json, subject: "the plan")
-    let version = try members.require("schemaVersion", members.takeInteger("schemaVersion"))
+    var members = try JSONObjectReader(json)
+    let version = try members.require("schemaVersion", members.integer("schemaVersion"))
     guard version == Self.schemaVersion else {
       throw ModelError.unsupported(
         "plans of version \(version) are not known; this program reads version "
           + "\(Self.schemaVersion)")
     }
-    request = try ConversionRequest(
-      parsing: members.require("request", members.take("request")))
-    sources = try members.require("sources", members.takeArray("sources"))
-      .map(SourceFile.init(parsing:))
-    root = try members.takeString("root")
+    request = try members.require(
+      "request", members.object("request") { try ConversionRequest(parsing: &$0) })
+    sources = try members.require(
+      "sources", members.objects("sources") { try SourceFile(parsing: &$0) })
+    root = try members.string("root")
     header = try PackedHeader(parsing: members.require("header", members.take("header")))
   }
 
@@ -119,14 +119,13 @@ package struct ConversionRequest: Hashable, Sendable {
 }
 
 extension ConversionRequest {
-  init(parsing json: JSONValue) throws {
-    var members = try JSONMembers(json, subject: "the plan's 'request'")
-    input = try members.require("input", members.takeString("input"))
-    output = try members.require("output", members.takeString("output"))
-    root = try members.takeString("root")
-    format = try members.require("format", members.takeString("format"))
+  init(parsing members: inout JSONObjectReader) throws {
+    input = try members.require("input", members.string("input"))
+    output = try members.require("output", members.string("output"))
+    root = try members.string("root")
+    format = try members.require("format", members.string("format"))
     recipe = members.take("recipe")
-    producer = try members.require("producer", members.takeString("producer"))
+    producer = try members.require("producer", members.string("producer"))
     guard isPacked == (recipe != nil) else {
       throw ModelError.malformed("the plan's format and recipe do not go together")
     }

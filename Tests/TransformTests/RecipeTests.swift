@@ -137,8 +137,8 @@ struct RecipeTests {
 
   @Test(arguments: [
     ("[]", "expected an object, found an empty list"),
-    ("{}", "rules: expected a list of rules, found none"),
-    (#"{"rules": {}}"#, "rules: expected a list of rules, found an object"),
+    ("{}", "rules: expected a list of objects, found none"),
+    (#"{"rules": {}}"#, "rules: expected a list of objects, found an object"),
     (
       #"{"rules": [], "bit": 4}"#,
       """
@@ -196,7 +196,7 @@ struct RecipeTests {
     ),
     (
       #"{"rules": [{"match": "*"}]}"#,
-      #"rules[0].action: expected "keep" or "quantize", found none"#
+      #"rules[0].action: expected one of "keep", "quantize", found none"#
     ),
     (
       #"{"rules": [{"match": "*", "action": "drop"}]}"#,

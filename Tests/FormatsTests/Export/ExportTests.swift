@@ -88,11 +88,9 @@ import Testing
       }
       #expect(archive.metadata["format"] == "mlx")
       #expect(archive.values == ["epoch": .integer(3)])
-      var config = try JSONMembers(
-        ModelImport.configuration(at: "\(path)/config.json"), subject: "config.json")
-      var expected = try JSONMembers(
-        ModelImport.configuration(at: PackageFolder.fixture("export/mlx/config.json")),
-        subject: "the golden")
+      var config = try JSONObjectReader(ModelImport.configuration(at: "\(path)/config.json"))
+      var expected = try JSONObjectReader(
+        ModelImport.configuration(at: PackageFolder.fixture("export/mlx/config.json")))
       #expect(config.take("quantization") == expected.take("quantization"))
     }
   }
@@ -118,9 +116,8 @@ import Testing
   }
 
   @Test func activationQuantizersAreKeptWhole() throws {
-    var members = try JSONMembers(
-      ExportDescription(PackedSamples.header()).json, subject: "the description")
-    let activations = try #require(try members.takeArray("activations"))
+    var members = try JSONObjectReader(ExportDescription(PackedSamples.header()).json)
+    let activations = try #require(try members.array("activations"))
     #expect(
       activations.map { activation -> JSONValue? in
         guard case .object(let members) = activation else { return nil }
@@ -174,11 +171,13 @@ import Testing
   @Test(arguments: [
     (
       ExportTarget.mlx, false,
-      "tensor 'qkv.weight': rows of 60 elements are not whole groups of 32 in MLX; --pad fills them up"
+      "tensor 'qkv.weight': rows of 60 elements are not whole groups of 32 in MLX; --pad "
+        + "fills them up"
     ),
     (
       .gguf, false,
-      "tensor 'qkv.weight': rows of 60 elements are not whole blocks of 32 in GGUF; --pad fills them up"
+      "tensor 'qkv.weight': rows of 60 elements are not whole blocks of 32 in GGUF; --pad "
+        + "fills them up"
     ),
     (
       .mlx, true,

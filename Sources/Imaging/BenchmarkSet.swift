@@ -137,11 +137,7 @@ struct PictureFolder {
     PictureFolder(path.appendingPathComponent(name))
   }
 
-  var exists: Bool {
-    var isFolder = false
-    return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
-      && isFolder
-  }
+  var exists: Bool { path.isFolder }
 
   /// The PNG and JPEG files by their extensions, in natural order; no two have the same stem.
   func pictures() throws -> [File] {

@@ -9,9 +9,7 @@ package enum ModelFolder {
   ///
   /// - Throws: `ModelError` when a folder holds no model, or several.
   static func modelPath(in path: String) throws -> String {
-    var isFolder = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder
-    else { return path }
+    guard path.isFolder else { return path }
     let names = try names(in: path)
     let indexes = names.filter { isIndex($0, in: path) }
     if !indexes.isEmpty { return try only(of: indexes, "indexes", in: path) }
@@ -32,9 +30,7 @@ package enum ModelFolder {
 
   /// What the folder at `path` is, and that a file of it has to be named; `nil` for other paths.
   package static func refusal(of path: String) -> ModelError? {
-    var isFolder = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder
-    else { return nil }
+    guard path.isFolder else { return nil }
     let signature = (try? names(in: path)).flatMap { FileSignature(ofFolder: path, names: $0) }
     return signature.map { unreadable($0, path) }
       ?? ModelError.unsupported("a folder; name each file of it", path: path)

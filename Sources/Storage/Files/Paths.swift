@@ -1,3 +1,4 @@
+import Glibc
 import SystemPackage
 
 /// Paths by their parts, as in `folder/model.pth`.
@@ -19,6 +20,12 @@ extension String {
 
   /// `model`, as a file's name without its extension.
   package var pathStem: String { FilePath(self).stem ?? "" }
+
+  /// Whether a folder is at this path, or a link to one.
+  package var isFolder: Bool {
+    var status = stat()
+    return stat(self, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+  }
 
   /// `name` in the folder that this is the path of.
   package func appendingPathComponent(_ name: String) -> String {

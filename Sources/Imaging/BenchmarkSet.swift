@@ -140,11 +140,7 @@ struct PictureFolder {
     PictureFolder(path.appendingPathComponent(name))
   }
 
-  var exists: Bool {
-    var isFolder = false
-    return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
-      && isFolder
-  }
+  var exists: Bool { path.isFolder }
 
   /// Returns the PNG and JPEG files, selected by extension, in natural order. Their stems are
   /// distinct.

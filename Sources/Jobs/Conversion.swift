@@ -164,11 +164,10 @@ package struct SourceFile: Hashable, Sendable {
 }
 
 extension SourceFile {
-  init(parsing json: JSONValue) throws {
-    var members = try JSONMembers(json, subject: "a source of the plan")
-    path = try members.require("path", members.takeString("path"))
-    byteCount = try members.require("byteCount", members.takeCount("byteCount"))
-    modification = try members.require("modification", members.takeInteger("modification"))
+  init(parsing members: inout JSONObjectReader) throws {
+    path = try members.require("path", members.string("path"))
+    byteCount = try members.require("byteCount", members.count("byteCount"))
+    modification = try members.require("modification", members.integer("modification"))
   }
 
   var json: JSONValue {

@@ -36,22 +36,23 @@ package struct ConversionPlan: Sendable {
 
   /// - Throws: `ModelError` for whatever is no plan, or one of another version.
   package init(parsing json: JSONValue) throws {
-    var members = try JSONMembers(json, subject: "the plan")
-    let version = try members.require("schemaVersion", members.takeInteger("schemaVersion"))
+    var members = try JSONObjectReader(json)
+    let version = try members.require("schemaVersion", members.integer("schemaVersion"))
     guard version == Self.schemaVersion else {
       throw ModelError.unsupported(
         "plans of version \(version) are not known; this program reads version "
           + "\(Self.schemaVersion)")
     }
-    request = try ConversionRequest(
-      parsing: members.require("request", members.take("request")))
-    sources = try members.require("sources", members.takeArray("sources"))
-      .map(SourceFile.init(parsing:))
-    root = try members.takeString("root")
+    request = try members.require(
+      "request", members.object("request") { try ConversionRequest(parsing: &$0) })
+    sources = try members.require(
+      "sources", members.objects("sources") { try SourceFile(parsing: &$0) })
+    root = try members.string("root")
     content =
       request.isPacked
       ? .packed(try PackedHeader(parsing: members.require("header", members.take("header"))))
-      : .copy(try CopyOutline(parsing: members.require("copy", members.take("copy"))))
+      : .copy(
+        try members.require("copy", members.object("copy") { try CopyOutline(parsing: &$0) }))
   }
 
   /// - Throws: `ModelError` when the file cannot be read, or is no plan.
@@ -145,32 +146,23 @@ package struct CopyOutline: Sendable {
     places = file.records.map { RecordPlace(offset: $0.offset, byteCount: $0.byteCount) }
   }
 
-  init(parsing json: JSONValue) throws {
-    var members = try JSONMembers(json, subject: "the plan's 'copy'")
-    tensors = try Self.members(&members, "tensors").mapValues(TensorForm.init(parsing:))
-    values = try Self.members(&members, "values").mapValues(ArchiveValue.init(json:))
-    metadata = try Self.members(&members, "metadata").mapValues { value in
-      guard case .string(let text) = value else {
-        throw ModelError.malformed("the plan's 'metadata' holds something else than texts")
-      }
-      return text
+  init(parsing members: inout JSONObjectReader) throws {
+    func all<Value>(
+      _ key: String, _ convert: (JSONValue) throws -> Value
+    ) throws -> OrderedDictionary<String, Value> {
+      try members.require(
+        key, members.object(key) { try $0.remaining.mapValues(convert) })
     }
-    places = try members.require("places", members.takeArray("places")).map { place in
+    tensors = try all("tensors", TensorForm.init(parsing:))
+    values = try all("values", ArchiveValue.init(json:))
+    metadata = try members.require("metadata", members.object("metadata") { try $0.strings() })
+    places = try members.require("places", members.array("places")).map { place in
       guard case .array(let numbers) = place, numbers.count == 2,
         case .integer(let offset) = numbers[0], case .integer(let byteCount) = numbers[1],
         offset >= 0, byteCount >= 0, !offset.addingReportingOverflow(byteCount).overflow
-      else { throw ModelError.malformed("a place of the plan is not an offset and a length") }
+      else { throw members.error(at: "places", "expected offsets and lengths") }
       return RecordPlace(offset: offset, byteCount: byteCount)
     }
-  }
-
-  private static func members(
-    _ members: inout JSONMembers, _ name: String
-  ) throws -> OrderedDictionary<String, JSONValue> {
-    guard case .object(let found) = try members.require(name, members.take(name)) else {
-      throw ModelError.malformed("the plan's '\(name)' is not an object")
-    }
-    return found
   }
 
   var json: JSONValue {
@@ -185,18 +177,15 @@ package struct CopyOutline: Sendable {
 
 extension TensorForm {
   init(parsing json: JSONValue) throws {
-    var members = try JSONMembers(json, subject: "a tensor of the plan")
-    let name = try members.require("elementType", members.takeString("elementType"))
-    let dimensions = try members.require("shape", members.takeArray("shape")).map { value in
-      guard case .integer(let dimension) = value else {
-        throw ModelError.malformed("a shape of the plan is not a list of counts")
-      }
-      return dimension
+    var members = try JSONObjectReader(json)
+    let elementType: ElementType? = try members.choice("elementType")
+    let dimensions = try members.require("shape", members.array("shape")).map { value in
+      if case .integer(let dimension) = value { dimension } else { -1 }
     }
-    guard let elementType = ElementType(rawValue: name), let shape = Shape(dimensions) else {
-      throw ModelError.malformed("a tensor of the plan has no known element type or shape")
+    guard let shape = Shape(dimensions) else {
+      throw members.error(at: "shape", "expected the lengths of axes")
     }
-    self.init(elementType: elementType, shape: shape)
+    self.init(elementType: try members.require("elementType", elementType), shape: shape)
   }
 
   var json: JSONValue {
@@ -245,14 +234,13 @@ package struct ConversionRequest: Hashable, Sendable {
 }
 
 extension ConversionRequest {
-  init(parsing json: JSONValue) throws {
-    var members = try JSONMembers(json, subject: "the plan's 'request'")
-    input = try members.require("input", members.takeString("input"))
-    output = try members.require("output", members.takeString("output"))
-    root = try members.takeString("root")
-    format = try members.require("format", members.takeString("format"))
+  init(parsing members: inout JSONObjectReader) throws {
+    input = try members.require("input", members.string("input"))
+    output = try members.require("output", members.string("output"))
+    root = try members.string("root")
+    format = try members.require("format", members.string("format"))
     recipe = members.take("recipe")
-    producer = try members.require("producer", members.takeString("producer"))
+    producer = try members.require("producer", members.string("producer"))
     guard isPacked == (recipe != nil) else {
       throw ModelError.malformed("the plan's format and recipe do not go together")
     }

@@ -219,12 +219,15 @@ package struct ConversionRun: Sendable {
   ///
   /// - Parameter progress: called with the bytes of each tensor done, from any thread; at once for
   ///   those that an earlier run did.
-  /// - Throws: `ModelError`; a journal stays, so that the run can be continued. `TransformError` for
+  /// - Throws: `ModelError`; a journal stays, so that the run can be continued. `isUnsuitable` for
   ///   weights that cannot be quantized, ever: then nothing stays, unless inputs were to be consumed.
   package func finish(progress: WriteProgress? = nil) throws -> ConversionOutcome {
     do {
       return try completed(progress: progress)
-    } catch  where journal == nil || error is TransformError && consumption == nil {
+    } catch
+      where journal == nil
+      || (error as? ModelError)?.isUnsuitable == true && consumption == nil
+    {
       output.remove()
       ConversionJournal.removeAll(of: conversion.plan.request.output)
       throw error

@@ -138,9 +138,9 @@ struct RecordNote: Sendable {
 
 extension RecordNote {
   init(parsing json: JSONValue) throws {
-    var members = try JSONMembers(json, subject: "a line of the journal")
-    index = try members.require("record", members.takeCount("record"))
-    let digits = try members.require("crc32", members.takeString("crc32"))
+    var members = try JSONObjectReader(json)
+    index = try members.require("record", members.count("record"))
+    let digits = try members.require("crc32", members.string("crc32"))
     guard digits.utf8.count == 8, let value = UInt32(digits, radix: 16) else {
       throw ModelError.malformed("'crc32' is not 8 hexadecimal digits")
     }

@@ -71,7 +71,7 @@ package struct JobRun: Sendable {
   /// Makes the job's records.
   ///
   /// - Parameter progress: called with the bytes of each tensor done, from any thread.
-  /// - Throws: `ModelError`, `TransformError`; what is done stays done.
+  /// - Throws: `ModelError`; what is done stays done.
   package func run(progress: WriteProgress? = nil) throws {
     _ = try ConversionWriting(
       conversion: conversion, output: output, threads: threads, journal: journal

@@ -27,7 +27,7 @@ package struct RankShare: Codable, Sendable {
 
   /// Makes records of the conversion that rank 0 finishes meanwhile: see `ConversionRun.finish`.
   ///
-  /// - Throws: `ModelError`, `TransformError`. What must not stay of a run that failed is removed.
+  /// - Throws: `ModelError`. What must not stay of a run that failed is removed.
   package static func join(_ ranks: RankGroup) throws {
     try ranks.broadcast(nil as RankShare?).run(ranks)
   }
@@ -39,7 +39,7 @@ package struct RankShare: Codable, Sendable {
       staysOnSignals: keepsJournal)
     do {
       try place(plan, in: output, ranks)
-    } catch  where !keepsJournal || error is TransformError {
+    } catch  where !keepsJournal || (error as? ModelError)?.isUnsuitable == true {
       output.remove()
       ConversionJournal.removeAll(of: plan.request.output)
       throw error

@@ -20,7 +20,7 @@ public struct ModelError: Error, Hashable, Sendable {
     case limitExceeded(what: String, limit: Int, found: String)
     /// A valid file that uses what this version cannot represent.
     case unsupported(String)
-    /// What was asked for does not fit the model, the image or the data set: a lower-case sentence.
+    /// What was asked for does not fit the model, the image or the data set.
     case unsuitable(String)
     /// The stored checksum is not that of the bytes read.
     case checksumMismatch(expected: UInt32, found: UInt32)
@@ -32,7 +32,7 @@ public struct ModelError: Error, Hashable, Sendable {
 
   /// What is wrong; the other members say where.
   public var problem: Problem
-  /// The file's path as the user gave it.
+  /// The file's path as the user gave it, or what else names the source: `recipe 'body'`.
   public var path: String?
   /// The tensor concerned.
   public var tensor: String?
@@ -53,36 +53,43 @@ public struct ModelError: Error, Hashable, Sendable {
   }
 
   /// An error of kind `Problem.unsuitable`.
-  package init(_ message: String, path: String? = nil) {
-    self.init(.unsuitable(message), path: path)
+  package init(_ message: String, path: String? = nil, tensor: String? = nil) {
+    self.init(.unsuitable(message), path: path, tensor: tensor)
   }
 
-  /// Whether nothing is wrong with the file itself.
+  /// Whether what was asked for does not fit the content, such as a recipe that quantizes weights
+  /// that are not finite.
+  ///
+  /// Every try ends like this, whatever the disk does: nothing need be kept for another one. False
+  /// for damaged files, which can be put right, and for whatever the operating system refuses.
   package var isUnsuitable: Bool {
     if case .unsuitable = problem { true } else { false }
   }
 
   /// An error of kind `Problem.malformed`.
   package static func malformed(
-    _ message: String, path: String? = nil, tensor: String? = nil, offset: Int? = nil
+    _ message: String, path: String? = nil, tensor: String? = nil, entry: String? = nil,
+    offset: Int? = nil
   ) -> ModelError {
-    ModelError(.malformed(message), path: path, tensor: tensor, offset: offset)
+    ModelError(.malformed(message), path: path, tensor: tensor, entry: entry, offset: offset)
   }
 
   /// An error of kind `Problem.unsupported`.
   package static func unsupported(
-    _ message: String, path: String? = nil, tensor: String? = nil, offset: Int? = nil
+    _ message: String, path: String? = nil, tensor: String? = nil, entry: String? = nil,
+    offset: Int? = nil
   ) -> ModelError {
-    ModelError(.unsupported(message), path: path, tensor: tensor, offset: offset)
+    ModelError(.unsupported(message), path: path, tensor: tensor, entry: entry, offset: offset)
   }
 
   /// An error of kind `Problem.mismatch`.
   package static func mismatch(
     expected: String, found: String, path: String? = nil, tensor: String? = nil,
-    offset: Int? = nil
+    entry: String? = nil, offset: Int? = nil
   ) -> ModelError {
     ModelError(
-      .mismatch(expected: expected, found: found), path: path, tensor: tensor, offset: offset)
+      .mismatch(expected: expected, found: found), path: path, tensor: tensor, entry: entry,
+      offset: offset)
   }
 
   /// This error with the place filled in where it is not known yet.
@@ -112,7 +119,9 @@ package func locatingErrors<Result>(
 extension ModelError: CustomStringConvertible {
   public var description: String {
     var place: [String] = []
-    if let name = tensor ?? entry { place.append("'\(name.escapingControlCharacters)'") }
+    if let name = tensor.map({ "tensor '\($0)'" }) ?? entry.map({ "entry '\($0)'" }) {
+      place.append(name.escapingControlCharacters)
+    }
     if let offset { place.append("at byte \(offset)") }
     let prefix = [
       path?.escapingControlCharacters, place.isEmpty ? nil : place.joined(separator: " "),

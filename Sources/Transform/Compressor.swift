@@ -113,8 +113,7 @@ public struct Compressor: Sendable {
       if let validation {
         try recipe.method?.distillation?.identify(validation: validation.sha256())
       } else if distillation.validationDigest != nil {
-        throw TransformError(
-          .invalidCalibration(reason: "the recipe compares on pictures that --validation names"))
+        throw ModelError("the recipe compares on pictures that --validation names")
       }
       refiner = DistillationRefiner(
         DistillationSettings(distillation, for: settings.method, threads: threads),

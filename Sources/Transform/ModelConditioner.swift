@@ -15,7 +15,7 @@ public struct ModelConditioner: Sendable {
   /// - Parameters:
   ///   - recipe: its rules that quantize choose the weights; its parts are conditioned apart.
   ///   - calibration: second moments of the inputs; `nil` where nothing is known of them.
-  /// - Throws: `TransformError` when the recipe or the calibration does not fit the archive.
+  /// - Throws: `ModelError` when the recipe or the calibration does not fit the archive.
   public init(
     _ archive: TensorArchive, recipe: Recipe, calibration: Calibration?, conditioner: Conditioner
   ) throws {
@@ -34,7 +34,7 @@ public struct ModelConditioner: Sendable {
   /// - Parameters:
   ///   - threads: at least 1; the result does not depend on it.
   ///   - folder: a folder on a disk with room for the conditioned weights.
-  /// - Throws: `TransformError`, `ModelError`, with the tensor that failed.
+  /// - Throws: `ModelError` with the tensor that failed.
   public func conditioned(
     threads: Int, keepingWeightsIn folder: String, progress: WriteProgress? = nil
   ) throws -> (archive: TensorArchive, matrices: [ConditionedMatrix]) {
@@ -108,14 +108,14 @@ public struct ModelConditioner: Sendable {
   /// Conditions the parts of a weight, and puts them in their places, changed or not.
   private func condition(_ job: Job, to scratch: ScratchFile) throws -> [ConditionedMatrix] {
     guard let tensor = archive.tensors[job.name] else {
-      throw TransformError(
-        .notPlanned(reason: "the plan is for an archive with a tensor of this name"),
+      throw ModelError(
+        "the plan is for an archive with a tensor of this name",
         tensor: job.name)
     }
     let values = try locatingErrors(tensor: job.name) { try tensor.doubleValues() }
     if let element = values.firstIndex(where: { !$0.isFinite }) {
-      throw TransformError(
-        .notFinite(value: "\(values[element])", element: element), tensor: job.name)
+      throw WeightValues.notFinite(
+        job.name, element: element, value: Float(values[element]), exact: values[element])
     }
     let count = job.partElementCount
     do {
@@ -130,10 +130,9 @@ public struct ModelConditioner: Sendable {
         return job.report(part, at: index)
       }
     } catch let error as LAPACKError {
-      throw TransformError(.cannotCondition(reason: "\(error)"), tensor: job.name)
-    } catch var error as TransformError {
-      error.tensor = error.tensor ?? job.name
-      throw error
+      throw ModelError("\(error)", tensor: job.name)
+    } catch let error as ModelError {
+      throw error.located(tensor: job.name)
     }
   }
 

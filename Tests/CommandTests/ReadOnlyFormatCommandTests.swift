@@ -42,7 +42,8 @@ import Testing
       let conversion = try CommandLine.run("convert", model, folder.appending("out.npz"))
       #expect(conversion.exitCode == 2)
       #expect(
-        conversion.standardError.contains("'weight': elements of type Q6_K cannot be read\n"))
+        conversion.standardError.contains("tensor 'weight': elements of type Q6_K cannot be read\n")
+      )
       #expect(try folder.names() == [])
     }
   }
@@ -113,7 +114,7 @@ import Testing
       let output = folder.appending("out.safetensors")
       let refused = try CommandLine.run("convert", model, output, "--void-type", "bfloat16")
       #expect(refused.exitCode == 2)
-      #expect(refused.standardError.contains("'f': NumPy did not keep the type"))
+      #expect(refused.standardError.contains("tensor 'f': NumPy did not keep the type"))
       #expect(refused.standardError.contains("--void-type"))
       try CommandLine.succeed(
         "convert", model, output, "--void-type", "bfloat16", "--void-type", "float8_e4m3fn")

@@ -504,7 +504,7 @@ import Testing
       #expect(outcome.exitCode == 2)
       #expect(
         outcome.standardError
-          == "condi-convert: \(output).part: 'layers.4.norm.weight': it does not hold what its "
+          == "condi-convert: \(output).part: tensor 'layers.4.norm.weight': it does not hold what its "
           + "journal says, and the file that the tensor was in has been consumed; 1 of 31 tensors are "
           + "lost, and no more is consumed\n")
       for shard in model.shards.dropFirst() {

@@ -313,7 +313,7 @@ import Testing
     }
     #expect(
       error?.description
-        == "'fc.qweight': the shapes are those of AWQ's layout, whatever the configuration says; "
+        == "tensor 'fc.qweight': the shapes are those of AWQ's layout, whatever the configuration says; "
         + "'convert' quantizes the weights anew")
   }
 

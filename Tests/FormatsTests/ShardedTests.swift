@@ -193,10 +193,10 @@ import Testing
   }
 
   @Test(arguments: [
-    (#"{"weight_map":[]}"#, "'weight_map' is not a JSON object"),
-    (#"{"weight_map":{"a":1}}"#, "'weight_map' has a file name that is not a string"),
+    (#"{"weight_map":[]}"#, "weight_map: expected an object, found an empty list"),
+    (#"{"weight_map":{"a":1}}"#, "weight_map.a: expected a string, found 1"),
     (#"{"weight_map":{"a":"x","a":"y"}}"#, "the JSON key 'a' occurs twice"),
-    (#"{"a":"weight_map","b":{"weight_map":{}}}"#, "the index has no 'weight_map'"),
+    (#"{"a":"weight_map","b":{"weight_map":{}}}"#, "weight_map: expected an object, found none"),
   ])
   func refusesInvalidIndexes(index: String, message: String) throws {
     try withShards([:], index: index) { _, path in

@@ -67,7 +67,7 @@ import Testing
     zip.add("a", [1, 2, 3])
     zip.add("a", [1, 2, 3], centralName: "b", centralOffset: 0)
     let error = #expect(throws: ModelError.self) { try ZipArchive(zip.file()) }
-    #expect(error?.tensor == "b")
+    #expect(error?.entry == "b")
     var same = HandmadeZip()
     same.add("a", [1, 2, 3])
     same.add("a", [1, 2, 3], centralName: "b", localName: "b", centralOffset: 2)

@@ -42,18 +42,18 @@ public struct ExpectedArchive: Sendable, CustomTestStringConvertible {
   }
 
   private init(path: String, _ json: JSONValue) throws {
-    var entry = try JSONMembers(json, subject: path)
+    var entry = try JSONObjectReader(json, path: path)
     self.path = path
     isRefused = entry.take("refused") == .boolean(true)
     mayBeRefused = entry.take("mayRefuse") == .boolean(true)
-    reason = try entry.takeString("reason") ?? ""
-    unread = try (entry.takeArray("unread") ?? []).map { name in
+    reason = try entry.string("reason") ?? ""
+    unread = try (entry.array("unread") ?? []).map { name in
       guard case .string(let name) = name else {
         throw ModelError.malformed("a name of what is left out is no text")
       }
       return name
     }
-    tensors = try (entry.takeArray("tensors") ?? []).map { try ExpectedTensor($0) }
+    tensors = try (entry.array("tensors") ?? []).map { try ExpectedTensor($0) }
     values = try Self.members(entry.take("values")).map { name, value in
       (name, try Self.value(value))
     }
@@ -70,8 +70,8 @@ public struct ExpectedArchive: Sendable, CustomTestStringConvertible {
   }
 
   private static func value(_ json: JSONValue) throws -> ArchiveValue {
-    var entry = try JSONMembers(json, subject: "a value")
-    switch (try entry.takeString("kind"), entry.take("value")) {
+    var entry = try JSONObjectReader(json)
+    switch (try entry.string("kind"), entry.take("value")) {
     case ("none", _): return .none
     case ("boolean", .boolean(let flag)?): return .boolean(flag)
     case ("integer", .integer(let integer)?): return .integer(integer)
@@ -101,13 +101,13 @@ public struct ExpectedArchive: Sendable, CustomTestStringConvertible {
 
 extension ExpectedArchive.ExpectedTensor {
   fileprivate init(_ json: JSONValue) throws {
-    var entry = try JSONMembers(json, subject: "a tensor")
-    name = try entry.require("name", entry.takeString("name"))
-    elementType = try entry.require("elementType", entry.takeString("elementType"))
-    shape = try entry.require("shape", entry.takeArray("shape")).compactMap { item in
+    var entry = try JSONObjectReader(json)
+    name = try entry.require("name", entry.string("name"))
+    elementType = try entry.require("elementType", entry.string("elementType"))
+    shape = try entry.require("shape", entry.array("shape")).compactMap { item in
       guard case .integer(let dimension) = item else { return nil }
       return dimension
     }
-    crc32 = UInt32(truncatingIfNeeded: try entry.require("crc32", entry.takeInteger("crc32")))
+    crc32 = UInt32(truncatingIfNeeded: try entry.require("crc32", entry.integer("crc32")))
   }
 }

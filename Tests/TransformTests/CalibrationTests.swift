@@ -1,6 +1,7 @@
 import Formats
 import Foundation
 import LinearAlgebra
+import Storage
 import TestSupport
 import Testing
 
@@ -288,29 +289,26 @@ struct LinearNetwork: ActivationSource {
     let site = ActivationSite(name: "a.input", kind: .input, weightName: nil, columnCount: 2)
     var accumulator = SiteAccumulator(site)
     #expect(
-      throws: TransformError(
-        .invalidCalibration(reason: "value 1 is nan"), tensor: "a.input")
+      throws: ModelError("value 1 is nan", tensor: "a.input")
     ) { try [1, .nan].withUnsafeBufferPointer { try accumulator.add($0, columns: 2) } }
     #expect(
-      throws: TransformError(
-        .invalidCalibration(reason: "expected rows of 2, found 3 values in rows of 2"),
+      throws: ModelError(
+        "expected rows of 2, found 3 values in rows of 2",
         tensor: "a.input")
     ) { try [1, 2, 3].withUnsafeBufferPointer { try accumulator.add($0, columns: 2) } }
     #expect(
-      throws: TransformError(
-        .invalidCalibration(reason: "expected rows of 2, found 4 values in rows of 4"),
+      throws: ModelError(
+        "expected rows of 2, found 4 values in rows of 4",
         tensor: "a.input")
     ) { try [1, 2, 3, 4].withUnsafeBufferPointer { try accumulator.add($0, columns: 4) } }
     #expect(
-      throws: TransformError(
-        .invalidCalibration(reason: "no values were seen"), tensor: "a.input")
+      throws: ModelError("no values were seen", tensor: "a.input")
     ) { try accumulator.statistics() }
   }
 
   @Test func sourcesWithoutSamplesAreRefused() {
     #expect(
-      throws: TransformError(
-        .invalidCalibration(reason: "there is nothing to calibrate with"))
+      throws: ModelError("there is nothing to calibrate with")
     ) { try Calibrator(threads: 1).calibrate(LinearNetwork(sampleCount: 0)) }
   }
 
@@ -428,8 +426,7 @@ struct LinearNetwork: ActivationSource {
     try damage.change(&archive)
     let broken = archive
     #expect(
-      throws: TransformError(
-        .invalidCalibration(reason: damage.testDescription), tensor: damage.tensor)
+      throws: ModelError.malformed(damage.testDescription, tensor: damage.tensor)
     ) { try Calibration(broken) }
   }
 
@@ -440,7 +437,7 @@ struct LinearNetwork: ActivationSource {
     let energies = try #require(archive.tensors["a.input/row_histogram"]).doubleValues()
     archive.tensors["a.input/row_histogram"] = try .reals(energies.map { $0 * 1.02 }, [2048])
     let broken = archive
-    let error = #expect(throws: TransformError.self) { try Calibration(broken) }
+    let error = #expect(throws: ModelError.self) { try Calibration(broken) }
     #expect("\(try #require(error))".contains("squares of all values"))
     archive.tensors["a.input/row_histogram"] = try .reals(energies.map { $0 * 1.005 }, [2048])
     _ = try Calibration(archive)
@@ -452,8 +449,8 @@ struct LinearNetwork: ActivationSource {
     let input = try #require(calibration.sites["a.input"])
     calibration.sites["a.query"] = input
     let archive = try LinearNetwork.archive()
-    let error = TransformError(
-      .invalidCalibration(reason: "a query has no rows that bounds could be measured in"),
+    let error = ModelError(
+      "a query has no rows that bounds could be measured in",
       tensor: "a.query")
     #expect(throws: error) { try calibration.check(against: archive) }
     calibration.sites["a.query"]?.rows = nil
@@ -482,8 +479,8 @@ struct LinearNetwork: ActivationSource {
         calibration: calibration)
     }
     #expect(
-      throws: TransformError(
-        .invalidCalibration(reason: "bounds measured in rows need a 'row_histogram' of those"),
+      throws: ModelError(
+        "bounds measured in rows need a 'row_histogram' of those",
         tensor: "a.input")
     ) {
       try ModelQuantizer(
@@ -491,9 +488,8 @@ struct LinearNetwork: ActivationSource {
         calibration: calibration)
     }
     #expect(
-      throws: TransformError(
-        .invalidCalibration(
-          reason: "bounds measured in groups of 4 need a 'row_histogram' of those"),
+      throws: ModelError(
+        "bounds measured in groups of 4 need a 'row_histogram' of those",
         tensor: "a.input")
     ) {
       try ModelQuantizer(
@@ -506,8 +502,8 @@ struct LinearNetwork: ActivationSource {
     let calibration = try Calibrator(threads: 1).calibrate(LinearNetwork(sampleCount: 1))
     let archive = try LinearNetwork.archive()
     try calibration.check(against: archive)
-    func refusal(_ site: String, _ reason: String) -> TransformError {
-      TransformError(.invalidCalibration(reason: reason), tensor: site)
+    func refusal(_ site: String, _ reason: String) -> ModelError {
+      ModelError(reason, tensor: site)
     }
     var other = archive
     other.tensors["b.weight"] = nil

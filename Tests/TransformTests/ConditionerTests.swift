@@ -1,6 +1,7 @@
 import Formats
 import Foundation
 import LinearAlgebra
+import Storage
 import TestSupport
 import Testing
 
@@ -154,8 +155,7 @@ import Testing
     let problem = try Problem(rows: 24, columns: 24, conditionNumber: 1e4, seed: 12)
     let values = problem.weight.values.map(ElementType.bfloat16.rounded)
     #expect(
-      throws: TransformError(
-        .cannotCondition(reason: "a condition number of 1.0 cannot be reached in bfloat16"))
+      throws: ModelError("a condition number of 1.0 cannot be reached in bfloat16")
     ) {
       try WeightConditioner(Conditioner(.target(1))).condition(
         values, rows: 24, columns: 24, elementType: .bfloat16, moment: nil)

@@ -132,7 +132,7 @@ struct QuantizationPlanTests {
         RecipeRule(match: [try glob("*.fc1.*")], action: .keep),
         RecipeRule(match: [try glob("*.qkv.weight"), try glob("*.fc9.*")], action: .keep),
       ])
-    let error = TransformError(.unmatchedPattern("*.fc9.*"), recipe: "recipe 'mine'")
+    let error = ModelError("no tensor name matches '*.fc9.*'", path: "recipe 'mine'")
     #expect(throws: error) {
       try QuantizationPlan(ModelIndex.swinIRLight(scale: 2), recipe: recipe)
     }
@@ -353,7 +353,7 @@ struct QuantizationPlanTests {
       try index.add(name, try #require(Shape(shape)))
     }
     let archive = index.archive
-    let error = #expect(throws: TransformError.self) { try plan(archive, "body", bits: 3) }
+    let error = #expect(throws: ModelError.self) { try plan(archive, "body", bits: 3) }
     let text = "\(try #require(error))"
     #expect(text == "recipe 'body': selects no tensor of this model \(message)")
     // Following the advice works.
@@ -377,9 +377,8 @@ struct QuantizationPlanTests {
         rules: [RecipeRule(match: [try glob("*")], action: .quantize(.init(parts: .count(parts))))])
       _ = try QuantizationPlan(index.archive, recipe: recipe)
     }
-    func error(_ reason: String) -> TransformError {
-      TransformError(
-        .cannotQuantize(reason: reason), recipe: "recipe 'mine'", tensor: "a.weight")
+    func error(_ reason: String) -> ModelError {
+      ModelError(reason, path: "recipe 'mine'", tensor: "a.weight")
     }
     try plan([2, 3], .float64)
     try plan([7], .bfloat16)
@@ -395,9 +394,8 @@ struct QuantizationPlanTests {
     ) { try plan([0, 3], .float32) }
     // A buffer is never quantized, so nothing is left.
     #expect(
-      throws: TransformError(
-        .nothingToQuantize(reason: "'a.weight': int64 elements", advice: nil),
-        recipe: "recipe 'mine'")
+      throws: ModelError(
+        "selects no tensor of this model ('a.weight': int64 elements)", path: "recipe 'mine'")
     ) { try plan([2, 3], .int64) }
   }
 

@@ -138,11 +138,11 @@ struct QuantizerTests {
     let recipe = try Self.recipe(#"{"bits": 4, "rules": [{"match": "*", "action": "quantize"}]}"#)
     let plan = try QuantizationPlan(archive, recipe: recipe)
     let text = "tensor '\(name)': \(reason)"
-    let plain = #expect(throws: TransformError.self) {
+    let plain = #expect(throws: ModelError.self) {
       try Quantizer(plan: plan).quantize(name, tensor: tensor)
     }
     #expect(plain?.description == text)
-    let byMethod = #expect(throws: TransformError.self) {
+    let byMethod = #expect(throws: ModelError.self) {
       try ModelQuantizer(
         archive, plan: plan, settings: MethodSettings(.minimumMaximum), calibration: nil
       ).layer(name, activations: [:])
@@ -196,8 +196,8 @@ struct QuantizerTests {
     archive.tensors["layers.9.weight"] = try tensor(values, [20, 20])
     let quantizer = try quantizer(archive)
     let complete = archive
-    let error = TransformError(
-      .notFinite(value: "\(value)", element: 17), tensor: "layers.9.weight")
+    let error = ModelError(
+      "element 17 is \(value), which cannot be quantized", tensor: "layers.9.weight")
     #expect(throws: error) { try outcomes(quantizer, complete, threads: threads) }
     #expect(
       "\(error)"
@@ -209,12 +209,11 @@ struct QuantizerTests {
     let quantizer = try quantizer(archive)
     let bias = try #require(archive.tensors["layers.0.qkv.bias"])
     #expect(
-      throws: TransformError(
-        .notPlanned(reason: "the plan does not quantize it"), tensor: "layers.0.qkv.bias")
+      throws: ModelError("the plan does not quantize it", tensor: "layers.0.qkv.bias")
     ) { try quantizer.quantize("layers.0.qkv.bias", tensor: bias) }
     #expect(
-      throws: TransformError(
-        .notPlanned(reason: "the plan is for float32 [18, 20], found float32 [18]"),
+      throws: ModelError(
+        "the plan is for float32 [18, 20], found float32 [18]",
         tensor: "layers.0.qkv.weight")
     ) { try quantizer.quantize("layers.0.qkv.weight", tensor: bias) }
   }
@@ -231,7 +230,7 @@ struct QuantizerTests {
     let source = try #require(archive.tensors["a.weight"])
     let scale = Float(Double(Float(1e-7)) / 255)
     #expect(
-      throws: ModelError.unsupported(
+      throws: ModelError(
         "the scale \(scale) of cell 0 is too small for float16", tensor: "a.weight")
     ) { try quantizer.quantize("a.weight", tensor: source) }
   }

@@ -127,13 +127,9 @@ struct RecipeTests {
   }
 
   @Test func unknownNameListsBuiltInRecipes() {
-    let error = TransformError(
-      .unknownRecipe(
-        known: ["body", "body-linear", "body-linear-and-conv", "all-linear", "keep-all"]),
-      recipe: "recipe 'corpus'")
-    #expect(throws: error) { try Recipe.named("corpus") }
+    let error = #expect(throws: ModelError.self) { try Recipe.named("corpus") }
     #expect(
-      "\(error)" == """
+      error?.description == """
         recipe 'corpus': no built-in recipe of this name; there are body, body-linear, \
         body-linear-and-conv, all-linear, keep-all
         """)
@@ -141,8 +137,8 @@ struct RecipeTests {
 
   @Test(arguments: [
     ("[]", "expected an object, found an empty list"),
-    ("{}", "rules: expected a list of rules, found none"),
-    (#"{"rules": {}}"#, "rules: expected a list of rules, found an object"),
+    ("{}", "rules: expected a list of objects, found none"),
+    (#"{"rules": {}}"#, "rules: expected a list of objects, found an object"),
     (
       #"{"rules": [], "bit": 4}"#,
       """
@@ -200,7 +196,7 @@ struct RecipeTests {
     ),
     (
       #"{"rules": [{"match": "*"}]}"#,
-      #"rules[0].action: expected "keep" or "quantize", found none"#
+      #"rules[0].action: expected one of "keep", "quantize", found none"#
     ),
     (
       #"{"rules": [{"match": "*", "action": "drop"}]}"#,
@@ -268,8 +264,8 @@ struct RecipeTests {
     ),
   ])
   func recipeMistakesAreLocated(text: String, message: String) throws {
-    let error = #expect(throws: TransformError.self) { try recipe(text) }
-    #expect(error?.recipe == "mine.json")
+    let error = #expect(throws: ModelError.self) { try recipe(text) }
+    #expect(error?.path == "mine.json")
     #expect("\(try #require(error))" == "mine.json: \(message)")
   }
 
@@ -303,9 +299,7 @@ struct RecipeTests {
     try calibration.identify("aa", as: "pictures")
     #expect(calibration.digest == "aa")
     #expect(
-      throws: TransformError(
-        .invalidCalibration(
-          reason: "the recipe is for other pictures: their SHA-256 is aa, not bb"))
+      throws: ModelError("the recipe is for other pictures: their SHA-256 is aa, not bb")
     ) { try calibration.identify("bb", as: "pictures") }
   }
 

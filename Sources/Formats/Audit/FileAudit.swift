@@ -136,7 +136,7 @@ public struct FileAudit: Sendable {
 
   mutating func addProblem(_ error: any Error, place: String) {
     let error = error as? ModelError
-    let inner = error?.tensor.map {
+    let inner = (error?.tensor ?? error?.entry).map {
       place.isEmpty ? $0 : place.hasSuffix($0) ? place : "\(place)/\($0)"
     }
     problems.append(

@@ -60,17 +60,14 @@ struct ExportDescription: Sendable {
   static func origin(in metadata: OrderedDictionary<String, String>) throws -> Origin {
     var origin = Origin()
     guard let text = metadata[key] else { return origin }
-    let subject = "the metadata '\(key)'"
-    var members = try JSONMembers(
-      JSONDocument.parse(SharedBytes(text.utf8)), subject: subject)
-    if let json = members.take("columns") {
-      var columns = try JSONMembers(json, subject: "'columns' of \(subject)")
+    var members = try JSONObjectReader(
+      JSONDocument.parse(SharedBytes(text.utf8)), path: "metadata.\(key)")
+    _ = try members.object("columns") { columns in
       for name in columns.remaining.keys {
-        origin.columnsBeforePadding[name] = try columns.takeCount(name)
+        origin.columnsBeforePadding[name] = try columns.count(name)
       }
     }
-    origin.activations = try ActivationQuantizer.list(
-      parsing: members.takeArray("activations") ?? [], of: subject)
+    origin.activations = try ActivationQuantizer.list(&members)
     return origin
   }
 

@@ -40,21 +40,19 @@ struct GPTQImporter {
   /// - Parameter config: the text of `quantize_config.json`, or of a `config.json` that has it under
   ///   `quantization_config`.
   init(config: JSONValue) throws {
-    var members = try JSONMembers(config, subject: "the configuration")
-    if let nested = members.take("quantization_config") {
-      members = try JSONMembers(nested, subject: "'quantization_config'")
-    }
-    let bits = try members.require("bits", members.takeInteger("bits"))
+    var members = try JSONObjectReader(config, path: "config")
+    if let nested = try members.object("quantization_config", { $0 }) { members = nested }
+    let bits = try members.require("bits", members.integer("bits"))
     guard Self.bitWidths.contains(bits) else {
       throw ModelError.unsupported("GPTQ codes of \(bits) bits; 2, 3, 4 and 8 are supported")
     }
     bitWidth = bits
-    let size = try members.require("group_size", members.takeInteger("group_size"))
+    let size = try members.require("group_size", members.integer("group_size"))
     guard size > 0 || size == -1 else {
       throw ModelError.malformed("'group_size' is \(size)")
     }
     groupSize = size == -1 ? .wholeRows : .fixed(size)
-    let format = try members.takeString("checkpoint_format") ?? "gptq"
+    let format = try members.string("checkpoint_format") ?? "gptq"
     switch format {
     case "gptq": label = .v1
     case "gptq_v2": label = .v2
@@ -67,7 +65,7 @@ struct GPTQImporter {
     } else {
       isSymmetric = nil
     }
-    let method = try members.takeString("quant_method")
+    let method = try members.string("quant_method")
     otherMethod = method.flatMap { $0.lowercased().hasPrefix("gptq") ? nil : $0 }
     if case .object(let rules)? = members.take("dynamic"), !rules.isEmpty {
       throw ModelError.unsupported("modules with settings of their own ('dynamic')")

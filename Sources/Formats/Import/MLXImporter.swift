@@ -20,36 +20,33 @@ struct MLXImporter {
   /// - Parameter config: the text of `config.json`.
   /// - Throws: `ModelError` when it has no affine quantization.
   init(config: JSONValue) throws {
-    var config = try JSONMembers(config, subject: "the configuration")
-    guard let json = config.take("quantization") else {
-      throw ModelError.malformed("the configuration has no 'quantization'")
-    }
-    var members = try JSONMembers(json, subject: "'quantization'")
-    defaults = try Self.settings(&members, subject: "'quantization'", defaults: nil)
+    var config = try JSONObjectReader(config, path: "config")
+    var members = try config.require("quantization", config.object("quantization") { $0 })
+    defaults = try Self.settings(&members, defaults: nil)
     var modules: [String: Settings] = [:]
     for (path, value) in members.remaining {
       // A module that is left out is marked with false; other scalars are none of ours.
       guard case .object = value else { continue }
-      let subject = "'\(path)' of 'quantization'"
-      var members = try JSONMembers(value, subject: subject)
-      modules[path] = try Self.settings(&members, subject: subject, defaults: defaults)
+      var module = try JSONObjectReader(value, path: members.path(of: path))
+      modules[path] = try Self.settings(&module, defaults: defaults)
     }
     self.modules = modules
   }
 
   private static func settings(
-    _ members: inout JSONMembers, subject: String, defaults: Settings?
+    _ members: inout JSONObjectReader, defaults: Settings?
   ) throws -> Settings? {
-    let mode = try members.takeString("mode") ?? "affine"
+    let mode = try members.string("mode") ?? "affine"
     guard mode == "affine" else {
-      throw ModelError.unsupported("\(subject) has the mode '\(mode)'; 'affine' is supported")
+      throw ModelError.unsupported("\(members.path) has the mode '\(mode)'; 'affine' is supported")
     }
-    let bits = try members.takeInteger("bits") ?? defaults?.bitWidth
-    let groupSize = try members.takeInteger("group_size") ?? defaults?.groupSize
+    let bits = try members.integer("bits") ?? defaults?.bitWidth
+    let groupSize = try members.integer("group_size") ?? defaults?.groupSize
     guard let bits, let groupSize else { return nil }
     guard MLXForm.bitWidths.contains(bits), MLXForm.groupSizes.contains(groupSize) else {
       throw ModelError.unsupported(
-        "\(subject) has \(bits) bits in groups of \(groupSize), which MLX's affine mode has not")
+        "\(members.path) has \(bits) bits in groups of \(groupSize), which MLX's affine mode has "
+          + "not")
     }
     return Settings(bitWidth: bits, groupSize: groupSize)
   }

@@ -67,15 +67,11 @@ public struct ModelImport: Sendable {
   public static func configuration(beside path: String, of source: ImportSource) throws
     -> (path: String, json: JSONValue)
   {
-    var isFolder = false
-    let manager = FileManager.default
-    let isThere = manager.fileExists(atPath: path, isDirectory: &isFolder)
-    let folder =
-      isThere && isFolder ? path : path.deletingLastPathComponent
+    let folder = path.isFolder ? path : path.deletingLastPathComponent
     let names =
       source == .gptq ? ["quantize_config.json", "config.json"] : ["config.json"]
     let candidates = names.map { folder.isEmpty ? $0 : "\(folder)/\($0)" }
-    guard let found = candidates.first(where: { manager.fileExists(atPath: $0) }) else {
+    guard let found = candidates.first(where: FileManager.default.fileExists(atPath:)) else {
       throw ModelError.mismatch(
         expected: "\(names.joined(separator: " or ")) beside it", found: "none", path: path)
     }

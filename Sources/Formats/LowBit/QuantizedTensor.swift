@@ -128,7 +128,7 @@ public struct QuantizedTensor: Sendable {
     _ lower: [Float], _ scale: [Float], to parameterType: QuantizationParameterType
   ) throws -> (lower: [Float], scale: [Float]) {
     for index in scale.indices where scale[index] > 0 && parameterType.rounded(scale[index]) == 0 {
-      throw ModelError.unsupported(
+      throw ModelError(
         "the scale \(scale[index]) of cell \(index) is too small for \(parameterType)")
     }
     return (lower.map(parameterType.rounded), scale.map(parameterType.rounded))

@@ -134,7 +134,7 @@ struct NPZReader {
     for entry in [sidecar.names.keys, sidecar.elementTypes.keys, sidecar.shapes.keys].joined()
     where !entries.contains(entry) {
       throw ModelError.malformed(
-        "'\(NPZSidecar.arrayName)' describes a missing array", tensor: entry)
+        "'\(NPZSidecar.arrayName)' describes a missing array", entry: entry)
     }
   }
 

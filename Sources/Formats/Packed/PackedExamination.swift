@@ -112,8 +112,8 @@ public struct PackedExamination: Sendable {
 
   /// The header's own words, with the tensor that they are about.
   private static func message(of error: ModelError) -> String {
-    guard let tensor = error.tensor, tensor != "the header" else { return "\(error.problem)" }
-    return "'\(tensor)': \(error.problem)"
+    guard let tensor = error.tensor else { return "\(error.problem)" }
+    return "tensor '\(tensor)': \(error.problem)"
   }
 }
 

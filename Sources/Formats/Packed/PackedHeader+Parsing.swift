@@ -5,33 +5,23 @@ extension PackedHeader {
   /// Reads a header and checks everything about it that needs no tensor bytes, except where records
   /// lie, which depends on the file.
   package init(parsing json: JSONValue) throws {
-    var members = try JSONMembers(json, subject: "the header")
-    guard try members.takeString("format") == "condi" else {
+    var members = try JSONObjectReader(json, path: "header")
+    guard try members.string("format") == "condi" else {
       throw ModelError.malformed("the header's 'format' is not 'condi'")
     }
-    let producer = try members.require("producer", members.takeString("producer"))
+    let producer = try members.require("producer", members.string("producer"))
     guard !producer.isEmpty else {
       throw ModelError.malformed("the header's 'producer' is empty")
     }
     self.init(producer: producer)
-    source = try members.take("source").map { try Source(parsing: $0) }
+    source = try members.object("source") { try Source(parsing: &$0) }
     recipe = members.take("recipe")
-    metadata = try Self.object(members.take("metadata"), named: "metadata") { name, value in
-      guard case .string(let text) = value else {
-        throw ModelError.malformed("'\(name)' of the header's metadata is not a string")
-      }
-      return text
-    }
-    values = try Self.object(members.take("values"), named: "values") { _, value in
-      try ArchiveValue(json: value)
-    }
-    activations = try ActivationQuantizer.list(
-      parsing: members.takeArray("activations") ?? [], of: "the header")
-    let adjusted = try members.takeArray("adjusted") ?? []
-    let tensors = try members.require("tensors", members.takeArray("tensors"))
-    for (index, tensor) in tensors.enumerated() {
-      try appendTensor(JSONMembers(tensor, subject: "tensor \(index) of the header"))
-    }
+    metadata = try members.object("metadata") { try $0.strings() } ?? [:]
+    values =
+      try members.object("values") { try $0.remaining.mapValues(ArchiveValue.init(json:)) } ?? [:]
+    activations = try ActivationQuantizer.list(&members)
+    let adjusted = try members.array("adjusted") ?? []
+    _ = try members.require("tensors", members.objects("tensors") { try appendTensor(&$0) })
     adjustedNames = try adjusted.map(checkAdjusted)
     unknownMembers = members.remaining
   }
@@ -50,22 +40,12 @@ extension PackedHeader {
     return name
   }
 
-  private static func object<Value>(
-    _ json: JSONValue?, named name: String, _ convert: (String, JSONValue) throws -> Value
-  ) throws -> OrderedDictionary<String, Value> {
-    guard let json else { return [:] }
-    let members = try JSONMembers(json, subject: "the header's '\(name)'").remaining
-    return OrderedDictionary(
-      uniqueKeysWithValues: try members.map { ($0.key, try convert($0.key, $0.value)) })
-  }
-
-  private mutating func appendTensor(_ tensor: JSONMembers) throws {
-    var members = tensor
-    let name = try members.require("name", members.takeString("name"))
+  private mutating func appendTensor(_ members: inout JSONObjectReader) throws {
+    let name = try members.require("name", members.string("name"))
     guard names[name] == nil else {
       throw ModelError.malformed("the name occurs twice in the header", tensor: name)
     }
-    if let original = try members.takeString("sharesWith") {
+    if let original = try members.string("sharesWith") {
       guard let index = names[original], entries[index].name == original else {
         throw ModelError.malformed(
           "it shares the bytes of '\(original)', which is not a tensor before it", tensor: name)
@@ -90,38 +70,32 @@ extension PackedHeader {
 }
 
 extension PackedHeader.Source {
-  fileprivate init(parsing json: JSONValue) throws {
-    var members = try JSONMembers(json, subject: "the header's 'source'")
-    let sha256 = try members.require("sha256", members.takeString("sha256"))
+  fileprivate init(parsing members: inout JSONObjectReader) throws {
+    let sha256 = try members.require("sha256", members.string("sha256"))
     guard sha256.utf8.count == 64, sha256.allSatisfy({ "0123456789abcdef".contains($0) }) else {
       throw ModelError.malformed("the source's 'sha256' is not 64 hexadecimal digits")
     }
     self.init(
-      format: try members.require("format", members.takeString("format")),
-      byteCount: try members.require("byteCount", members.takeCount("byteCount")), sha256: sha256,
+      format: try members.require("format", members.string("format")),
+      byteCount: try members.require("byteCount", members.count("byteCount")), sha256: sha256,
       tensorByteCount: try members.require(
-        "tensorByteCount", members.takeCount("tensorByteCount")),
-      root: try members.takeString("root"))
+        "tensorByteCount", members.count("tensorByteCount")),
+      root: try members.string("root"))
     isWholeState = members.take("isWholeState") == .boolean(true)
   }
 }
 
 extension ActivationQuantizer {
-  /// The quantizers of a list as `json` makes them.
-  ///
-  /// - Parameter subject: what the list stands in, for errors.
-  static func list(parsing list: [JSONValue], of subject: String) throws -> [Self] {
-    try list.enumerated().map { index, json in
-      try Self(parsing: JSONMembers(json, subject: "activation \(index) of \(subject)"))
-    }
+  /// The quantizers of the member `activations` as `json` makes them.
+  static func list(_ members: inout JSONObjectReader) throws -> [Self] {
+    try members.objects("activations") { try Self(parsing: &$0) } ?? []
   }
 
-  private init(parsing members: JSONMembers) throws {
-    var members = members
-    let name = try members.require("name", members.takeString("name"))
-    let bitWidth = try members.require("bits", members.takeInteger("bits"))
-    let lower = try members.require("lower", members.takeNumber("lower"))
-    let upper = try members.require("upper", members.takeNumber("upper"))
+  private init(parsing members: inout JSONObjectReader) throws {
+    let name = try members.require("name", members.string("name"))
+    let bitWidth = try members.require("bits", members.integer("bits"))
+    let lower = try members.require("lower", members.number("lower"))
+    let upper = try members.require("upper", members.number("upper"))
     guard (1...8).contains(bitWidth), lower <= upper,
       [lower, upper].allSatisfy({ Float($0).isFinite && Double(Float($0)) == $0 })
     else {
@@ -129,7 +103,7 @@ extension ActivationQuantizer {
         expected: "1 to 8 bits and finite bounds in order, exact in Float32",
         found: "\(bitWidth) bits, \(lower) to \(upper)", tensor: name)
     }
-    let text = try members.takeString("scaling") ?? ActivationScaling.tensor.rawValue
+    let text = try members.string("scaling") ?? ActivationScaling.tensor.rawValue
     guard let scaling = ActivationScaling(rawValue: text) else {
       throw ModelError.unsupported("scaling '\(text)' of the activation '\(name)' is not known")
     }
@@ -143,12 +117,12 @@ extension ActivationQuantizer {
 }
 
 extension PackedEntry {
-  fileprivate init(parsing members: inout JSONMembers, name: String) throws {
-    let type = try members.require("type", members.takeString("type"))
+  fileprivate init(parsing members: inout JSONObjectReader, name: String) throws {
+    let type = try members.require("type", members.string("type"))
     guard let elementType = ElementType(rawValue: type) else {
       throw ModelError.unsupported("element type '\(type)' is not known")
     }
-    let dimensions = try members.require("shape", members.takeArray("shape")).map { json in
+    let dimensions = try members.require("shape", members.array("shape")).map { json in
       guard case .integer(let dimension) = json else {
         throw ModelError.malformed("a dimension is not an integer")
       }
@@ -159,7 +133,7 @@ extension PackedEntry {
     else {
       throw ModelError.malformed("the shape \(dimensions) of \(elementType) is not possible")
     }
-    let role = try members.require("role", members.takeString("role"))
+    let role = try members.require("role", members.string("role"))
     guard let role = TensorRole(rawValue: role) else {
       throw ModelError.unsupported("role '\(role)' is not known")
     }
@@ -167,15 +141,15 @@ extension PackedEntry {
       name: name, elementType: elementType, shape: shape, role: role,
       encoding: try PackedEncoding(parsing: &members, elementType: elementType, shape: shape),
       inflatedByteCount: try Self.inflatedByteCount(parsing: &members),
-      offset: try members.require("offset", members.takeCount("offset")),
-      byteCount: try members.require("bytes", members.takeCount("bytes")),
-      checksum: try Self.checksum(members.require("crc32", members.takeString("crc32"))))
+      offset: try members.require("offset", members.count("offset")),
+      byteCount: try members.require("bytes", members.count("bytes")),
+      checksum: try Self.checksum(members.require("crc32", members.string("crc32"))))
     try checkLength()
   }
 
-  private static func inflatedByteCount(parsing members: inout JSONMembers) throws -> Int? {
-    let compression = try members.takeString("compression")
-    let byteCount = try members.takeCount("encodedBytes")
+  private static func inflatedByteCount(parsing members: inout JSONObjectReader) throws -> Int? {
+    let compression = try members.string("compression")
+    let byteCount = try members.count("encodedBytes")
     guard compression == nil || compression == "zlib" else {
       throw ModelError.unsupported("compression '\(compression!)' is not known")
     }
@@ -211,10 +185,10 @@ extension PackedEntry {
 
 extension PackedEncoding {
   fileprivate init(
-    parsing members: inout JSONMembers, elementType: ElementType, shape: Shape
+    parsing members: inout JSONObjectReader, elementType: ElementType, shape: Shape
   ) throws {
-    let name = try members.require("encoding", members.takeString("encoding"))
-    let bits = name == "raw" ? nil : try members.takeInteger("bits")
+    let name = try members.require("encoding", members.string("encoding"))
+    let bits = name == "raw" ? nil : try members.integer("bits")
     switch name {
     case "raw":
       self = .raw
@@ -224,7 +198,7 @@ extension PackedEncoding {
           parsing: &members, bitWidth: members.require("bits", bits), elementType: elementType,
           shape: shape))
     case "palette":
-      let distinctCount = try members.require("distinct", members.takeInteger("distinct"))
+      let distinctCount = try members.require("distinct", members.integer("distinct"))
       guard (1...256).contains(distinctCount), bits == Self.paletteBitWidth(distinctCount),
         LosslessEncoding.paletteWidths.contains(elementType.bitWidth)
       else {
@@ -240,7 +214,7 @@ extension PackedEncoding {
           "\(bitWidth)-bit differences of \(elementType) are not possible")
       }
       self = .integer(
-        base: try members.require("base", members.takeInteger("base")), bitWidth: bitWidth)
+        base: try members.require("base", members.integer("base")), bitWidth: bitWidth)
     default:
       throw ModelError.unsupported("encoding '\(name)' is not known")
     }
@@ -249,10 +223,10 @@ extension PackedEncoding {
 
 extension AffineEncoding {
   fileprivate init(
-    parsing members: inout JSONMembers, bitWidth: Int, elementType: ElementType, shape: Shape
+    parsing members: inout JSONObjectReader, bitWidth: Int, elementType: ElementType, shape: Shape
   ) throws {
-    let granularity = try members.require("granularity", members.takeString("granularity"))
-    let parameters = try members.takeString("parameters") ?? "float32"
+    let granularity = try members.require("granularity", members.string("granularity"))
+    let parameters = try members.string("parameters") ?? "float32"
     guard let granularity = QuantizationGranularity(granularity) else {
       throw ModelError.unsupported("granularity '\(granularity)' is not known")
     }
@@ -265,7 +239,7 @@ extension AffineEncoding {
     }
     self.init(
       layout: try AffineLayout(
-        shape: shape, granularity: granularity, parts: members.takeInteger("parts") ?? 1),
+        shape: shape, granularity: granularity, parts: members.integer("parts") ?? 1),
       bitWidth: bitWidth, parameterType: parameterType)
   }
 }

@@ -41,7 +41,7 @@ public struct PackedModel: Sendable {
     let found = CRC32.checksum(stored)
     guard CRC32.isMatch(found, prologue.headerChecksum) else {
       throw ModelError(
-        .checksumMismatch(expected: prologue.headerChecksum, found: found), tensor: "the header",
+        .checksumMismatch(expected: prologue.headerChecksum, found: found), entry: "header",
         offset: prologue.headerOffset)
     }
     let inflated = try Zlib.decompress(

@@ -50,7 +50,7 @@ struct PackedPrologue: Equatable {
     let expected = try reader.readInteger(UInt32.self, for: "the prologue's checksum")
     guard CRC32.isMatch(found, expected) else {
       throw ModelError(
-        .checksumMismatch(expected: expected, found: found), tensor: "the prologue", offset: 60)
+        .checksumMismatch(expected: expected, found: found), entry: "prologue", offset: 60)
     }
     try reader.seek(to: 12)
     let reserved = try reader.readInteger(UInt32.self, for: "reserved bytes")

@@ -107,7 +107,7 @@ public struct PackedRestoration: Sendable {
     if let part = parts.first(where: { $0.method == nil }) {
       throw ModelError.malformed(
         "cannot be restored: \(part.obstacle ?? "")", path: content.path,
-        tensor: part.fault.tensor ?? "the \(part.fault.region.rawValue)",
+        tensor: part.fault.tensor, entry: part.fault.region.rawValue,
         offset: part.fault.offset)
     }
     var records: [PlannedRecord<Never>] = []

@@ -48,7 +48,7 @@ public struct ExportedProgramFormat: ReadOnlyModelFormat {
       let configurations = Self.configurations(in: zip, folder)
       let models = Set(configurations.map(\.model))
       for configuration in configurations {
-        try locatingErrors(tensor: configuration.entry.name) {
+        try locatingErrors(entry: configuration.entry.name) {
           try archive.add(
             configuration, of: zip, prefix: models.count > 1 ? configuration.model : "",
             isBigEndian: isBigEndian, used: &used)

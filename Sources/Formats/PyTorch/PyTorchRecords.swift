@@ -47,7 +47,7 @@ struct PyTorchRecords {
       guard order == "little" || order == "big" else {
         throw ModelError.mismatch(
           expected: "a byte order of 'little' or 'big'", found: "'\(order)'", path: path,
-          tensor: entry.name)
+          entry: entry.name)
       }
       isBigEndian = order == "big"
     } else {
@@ -90,9 +90,9 @@ struct PyTorchRecords {
       throw ModelError(
         .limitExceeded(
           what: "a pickle's bytes", limit: PickleMachine.byteLimit, found: "\(entry.byteCount)"),
-        path: zip.file.path, tensor: entry.name)
+        path: zip.file.path, entry: entry.name)
     }
-    return try locatingErrors(path: zip.file.path, tensor: entry.name) {
+    return try locatingErrors(path: zip.file.path, entry: entry.name) {
       let baseOffset = entry.method == .stored ? entry.dataOffset : 0
       var reader = ByteReader(try zip.bytes(of: entry), baseOffset: baseOffset)
       let graph = try PickleMachine.read(from: &reader)
@@ -141,7 +141,7 @@ struct PyTorchRecords {
   /// Returns the metadata of another format that condi-convert kept.
   func metadata() throws -> OrderedDictionary<String, String> {
     guard let entry = zip.entry(named: "\(folder)\(Self.metadataName)") else { return [:] }
-    return try locatingErrors(path: zip.file.path, tensor: entry.name) {
+    return try locatingErrors(path: zip.file.path, entry: entry.name) {
       let value = try JSONDocument.parse(try zip.bytes(of: entry), maximumDepth: 2)
       guard case .object(let members) = value else {
         throw ModelError.malformed("the metadata is no JSON object")

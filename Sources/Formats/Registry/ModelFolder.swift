@@ -11,9 +11,7 @@ package enum ModelFolder {
   ///
   /// - Throws: `ModelError` when the folder holds no model, or several.
   static func modelPath(in path: String) throws -> String {
-    var isFolder = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder
-    else { return path }
+    guard path.isFolder else { return path }
     let names = try names(in: path)
     let indexes = names.filter { isIndex($0, in: path) }
     if !indexes.isEmpty { return try only(of: indexes, "indexes", in: path) }
@@ -35,9 +33,7 @@ package enum ModelFolder {
   /// Returns an error that describes the folder at `path` and asks for one of its files; `nil` for
   /// other paths.
   package static func refusal(of path: String) -> ModelError? {
-    var isFolder = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder
-    else { return nil }
+    guard path.isFolder else { return nil }
     let signature = (try? names(in: path)).flatMap { FileSignature(ofFolder: path, names: $0) }
     return signature.map { unreadable($0, path) }
       ?? ModelError.unsupported("a folder; name each file of it", path: path)

@@ -28,26 +28,18 @@ struct ShardIndex: Sendable {
           what: "an index in bytes", limit: Self.byteCountLimit, found: "\(file.byteCount)"))
     }
     let text = try file.bytes(at: 0, count: file.byteCount, purpose: "the index")
-    var members = try JSONMembers(JSONDocument.parse(text), subject: "the index")
-    let map = try JSONMembers(
-      members.require("weight_map", members.take("weight_map")), subject: "'weight_map'")
-    weightMap = try map.remaining.mapValues { value in
-      guard case .string(let name) = value else {
-        throw ModelError.malformed("'weight_map' has a file name that is not a string")
-      }
-      return name
-    }
-    var remarks = try members.take("metadata").map { try JSONMembers($0, subject: "'metadata'") }
-    if case .integer(let size)? = remarks?.take("total_size") {
+    var members = try JSONObjectReader(JSONDocument.parse(text))
+    weightMap = try members.require(
+      "weight_map", members.object("weight_map") { try $0.strings() })
+    var remarks = try members.object("metadata") { $0.remaining } ?? [:]
+    if case .integer(let size)? = remarks.removeValue(forKey: "total_size") {
       totalSize = size
     } else {
       totalSize = nil
     }
-    metadata =
-      remarks?.remaining.mapValues { value in
-        if case .string(let text) = value { return text }
-        return value.serialized()
-      } ?? [:]
+    metadata = remarks.mapValues { value in
+      if case .string(let text) = value { text } else { value.serialized() }
+    }
     unknownMembers = Array(members.remaining.keys)
   }
 

@@ -96,7 +96,7 @@ extension TensorArchive {
     }
     let names = (Array(member.tensors.keys) + member.values.keys).map(inner)
     if let taken = names.first(where: { tensors[$0] != nil || values[$0] != nil }) {
-      throw ModelError.malformed("two members of the archive hold the name", tensor: taken)
+      throw ModelError.malformed("two members of the archive hold the name", entry: taken)
     }
     for (child, tensor) in member.tensors { tensors[inner(child)] = tensor }
     for (child, value) in member.values { values[inner(child)] = value }

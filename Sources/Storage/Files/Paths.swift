@@ -1,3 +1,4 @@
+import Glibc
 import SystemPackage
 
 /// Components of a path; the examples are those of `folder/model.pth`.
@@ -19,6 +20,12 @@ extension String {
 
   /// `model`, the last component without its extension.
   package var pathStem: String { FilePath(self).stem ?? "" }
+
+  /// Whether a folder is at this path, or a link to one.
+  package var isFolder: Bool {
+    var status = stat()
+    return stat(self, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+  }
 
   /// Returns the path of `name` inside the folder at this path.
   package func appendingPathComponent(_ name: String) -> String {

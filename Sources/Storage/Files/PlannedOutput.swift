@@ -81,8 +81,7 @@ private struct OutputFolder {
     guard isCreated || errno == EEXIST else {
       throw ModelError(.system(operation: "create the folder", code: errno), path: path)
     }
-    var status = stat()
-    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+    guard path.isFolder else {
       throw ModelError(.system(operation: "write into it", code: ENOTDIR), path: path)
     }
   }

@@ -163,7 +163,7 @@ struct ZipHandle: ~Copyable {
         status.comp_method == entry.method.number
       else {
         throw ModelError.malformed(
-          "the zip directory can be read in two ways", path: path, tensor: entry.name)
+          "the zip directory can be read in two ways", path: path, entry: entry.name)
       }
     }
   }

@@ -161,9 +161,9 @@ package struct ZipDirectory: Sendable {
       let header = try ZipCentralHeader(parsing: &reader)
       guard names.insert(header.name).inserted else {
         throw ModelError.malformed(
-          "two zip entries have this name", tensor: header.name, offset: start)
+          "two zip entries have this name", entry: header.name, offset: start)
       }
-      try locatingErrors(tensor: header.name) {
+      try locatingErrors(entry: header.name) {
         try header.check(at: start)
         let dataOffset = try header.dataOffset(in: file, limit: location.offset)
         found.append((header.entry(index: index, dataOffset: dataOffset), header.localOffset))
@@ -183,7 +183,7 @@ package struct ZipDirectory: Sendable {
     for (entry, localOffset) in found.sorted(by: { $0.localOffset < $1.localOffset }) {
       guard localOffset >= end else {
         throw ModelError.malformed(
-          "the zip entry overlaps another one", tensor: entry.name, offset: localOffset)
+          "the zip entry overlaps another one", entry: entry.name, offset: localOffset)
       }
       end = entry.dataOffset + entry.compressedByteCount
     }
@@ -247,7 +247,7 @@ struct ZipCentralHeader {
     }
     guard disk == 0 || disk == 0xFFFF else {
       throw ModelError.unsupported(
-        "a zip archive split over several disks is not supported", tensor: name, offset: start)
+        "a zip archive split over several disks is not supported", entry: name, offset: start)
     }
     var zip64 = try Self.zip64Field(
       try reader.read(extraCount, for: "the extra fields"), baseOffset: start)

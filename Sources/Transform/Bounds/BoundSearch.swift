@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 /// Finds the lower bound and the scale with which a cell's values are quantized.
 ///
@@ -97,23 +98,19 @@ public struct BoundSearch: Hashable, Sendable {
   /// - Parameters:
   ///   - bounds: what the search found for a cell from `minimum` to `maximum`.
   ///   - largest: the largest magnitude in all cells of the tensor.
-  /// - Throws: `TransformError` when the range is infinite in Float32, or one step of it is zero and the
-  ///   tensor has no values beside which that would be nothing.
+  /// - Throws: `ModelError` when the range is infinite in Float32, or one step of it is zero and
+  ///   the tensor has no values beside which that would be nothing.
   static func check(_ bounds: Bounds, minimum: Float, maximum: Float, largest: Float) throws {
     guard minimum < maximum else { return }
     guard (maximum - minimum).isFinite else {
-      throw TransformError(
-        .cannotQuantize(
-          reason:
-            "its values from \(minimum) to \(maximum) lie further apart than Float32's largest "
-            + "number"))
+      throw ModelError(
+        "its values from \(minimum) to \(maximum) lie further apart than Float32's largest "
+          + "number")
     }
     guard bounds.scale > 0 || largest >= .leastNormalMagnitude else {
-      throw TransformError(
-        .cannotQuantize(
-          reason:
-            "its values from \(minimum) to \(maximum) lie so close that a step between them is "
-            + "less than Float32's smallest number"))
+      throw ModelError(
+        "its values from \(minimum) to \(maximum) lie so close that a step between them is "
+          + "less than Float32's smallest number")
     }
   }
 

@@ -65,7 +65,7 @@ public struct Calibration: Hashable, Sendable {
   /// Checks that every site belongs to a module of the model, and moments to its weight.
   ///
   /// - Parameter archive: every tensor of the model with its shape.
-  /// - Throws: `TransformError` that names the first site that does not fit.
+  /// - Throws: `ModelError` that names the first site that does not fit.
   public func check(against archive: TensorArchive) throws {
     var modules: Set<Substring> = []
     for name in archive.tensors.keys {
@@ -76,8 +76,8 @@ public struct Calibration: Hashable, Sendable {
       }
     }
     for (name, statistics) in sites {
-      func refused(_ reason: String) -> TransformError {
-        TransformError(.invalidCalibration(reason: reason), tensor: name)
+      func refused(_ reason: String) -> ModelError {
+        ModelError(reason, tensor: name)
       }
       guard let kind = ActivationSite.Kind(ofSite: name) else {
         let kinds = ActivationSite.Kind.allCases.map(\.rawValue).joined(separator: ", ")
@@ -148,27 +148,17 @@ extension Calibration {
 
   /// Reads a `.calib.npz` file.
   ///
-  /// - Throws: `ModelError` when it is no archive of arrays, `TransformError` for whatever breaks
-  ///   the rules of a calibration.
+  /// - Throws: `ModelError` when it is no archive of arrays, or breaks the rules of a calibration.
   public init(contentsOf path: String, access: InputFile.Access = .mapped) throws {
     let archive = try FormatRegistry.standard.open(path, access: access)
-    do {
-      try self.init(archive)
-    } catch var error as TransformError {
-      error.recipe = error.recipe ?? path
-      throw error
-    } catch let error as ModelError {
-      throw error.located(path: path)
-    }
+    self = try locatingErrors(path: path) { try Calibration(archive) }
   }
 
   /// Reads the statistics out of an archive in the layout of the page on calibration archives.
   ///
-  /// - Throws: `TransformError` that names the site and its fault; `ModelError` on reading.
+  /// - Throws: `ModelError` that names the site and its fault.
   public init(_ archive: TensorArchive) throws {
-    func refused(_ reason: String) -> TransformError {
-      TransformError(.invalidCalibration(reason: reason))
-    }
+    func refused(_ reason: String) -> ModelError { .malformed(reason) }
     guard let tensor = archive.tensors["version"], tensor.elementType.isInteger,
       tensor.shape.elementCount == 1, let version = try tensor.doubleValues().first
     else {
@@ -189,14 +179,7 @@ extension Calibration {
     }
     self.init(metadata: archive.metadata)
     for (name, tensors) in fields {
-      do {
-        sites[name] = try SiteReader(tensors).statistics()
-      } catch var error as TransformError {
-        error.tensor = name
-        throw error
-      } catch let error as ModelError {
-        throw error.located(tensor: name)
-      }
+      sites[name] = try locatingErrors(tensor: name) { try SiteReader(tensors).statistics() }
     }
   }
 }

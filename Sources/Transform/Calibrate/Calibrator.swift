@@ -1,6 +1,7 @@
 import Formats
 import LinearAlgebra
 import OrderedCollections
+import Storage
 
 /// Runs a model on samples and keeps the statistics of its activations.
 ///
@@ -40,7 +41,7 @@ public struct Calibrator: Sendable {
   /// Runs the model on every sample, and once more where bit widths are given.
   ///
   /// - Parameter progress: called after each sample, from any thread.
-  /// - Throws: what `source` throws; `TransformError` for values that are not finite, and for a
+  /// - Throws: what `source` throws; `ModelError` for values that are not finite, and for a
   ///   source without samples or values.
   public func calibrate(
     _ source: some ActivationSource, progress: (@Sendable () -> Void)? = nil
@@ -63,7 +64,7 @@ public struct Calibrator: Sendable {
   ) throws -> Calibration {
     let sites = source.sites
     guard source.sampleCount > 0, !sites.isEmpty else {
-      throw TransformError(.invalidCalibration(reason: "there is nothing to calibrate with"))
+      throw ModelError("there is nothing to calibrate with")
     }
     let empty = sites.map {
       SiteAccumulator($0, scaling: scaling, quantizers: quantizers[$0.name] ?? [])

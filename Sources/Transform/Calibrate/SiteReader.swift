@@ -1,5 +1,6 @@
 import Formats
 import LinearAlgebra
+import Storage
 
 /// Reads the arrays of one site and checks all that they say about each other.
 struct SiteReader {
@@ -13,7 +14,7 @@ struct SiteReader {
     self.tensors = tensors
   }
 
-  /// - Throws: `TransformError` without the site's name; `ModelError` on reading.
+  /// - Throws: `ModelError` without the site's name.
   func statistics() throws -> SiteStatistics {
     try checkFields()
     let scaling = try rowScaling()
@@ -224,7 +225,5 @@ struct SiteReader {
     return values
   }
 
-  private func refused(_ reason: String) -> TransformError {
-    TransformError(.invalidCalibration(reason: reason))
-  }
+  private func refused(_ reason: String) -> ModelError { .malformed(reason) }
 }

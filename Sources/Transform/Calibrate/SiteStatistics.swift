@@ -127,7 +127,7 @@ struct SiteAccumulator: Sendable {
   private static let chunkByteCount = 1 << 20
 
   /// - Parameter columns: values a row, as the model has them: the site's, where that is not 1.
-  /// - Throws: `TransformError` when a value is not finite, or the last row is not whole.
+  /// - Throws: `ModelError` when a value is not finite, or the last row is not whole.
   mutating func add(_ values: UnsafeBufferPointer<Float>, columns rowLength: Int) throws {
     let columns = site.columnCount
     guard rowLength > 0, columns == 1 || rowLength == columns,
@@ -185,7 +185,7 @@ struct SiteAccumulator: Sendable {
     }
   }
 
-  /// - Throws: `TransformError` when there were no values.
+  /// - Throws: `ModelError` when there were no values.
   func statistics() throws -> SiteStatistics {
     guard rowCount > 0 else { throw error("no values were seen") }
     let share = 1 / Double(rowCount)
@@ -207,7 +207,7 @@ struct SiteAccumulator: Sendable {
       quantized: Dictionary(images) { first, _ in first })
   }
 
-  private func error(_ reason: String) -> TransformError {
-    TransformError(.invalidCalibration(reason: reason), tensor: site.name)
+  private func error(_ reason: String) -> ModelError {
+    ModelError(reason, tensor: site.name)
   }
 }

@@ -23,7 +23,7 @@ struct WeightConditioner: Hashable, Sendable {
   /// - Parameters:
   ///   - values: one matrix, `[rows, columns]`, row-major and finite.
   ///   - elementType: what the result must be exact in.
-  /// - Throws: `LAPACKError`; `TransformError` when no rounded matrix meets the target.
+  /// - Throws: `LAPACKError`; `ModelError` when no rounded matrix meets the target.
   func condition(
     _ values: [Double], rows: Int, columns: Int, elementType: ElementType, moment: Matrix?
   ) throws -> Part {
@@ -47,9 +47,7 @@ struct WeightConditioner: Hashable, Sendable {
       // What rounding adds is about the same again.
       lowered = max(1, lowered * min(target / reached, 1 - 1e-7) * (1 - 1e-7))
     }
-    throw TransformError(
-      .cannotCondition(
-        reason: "a condition number of \(target) cannot be reached in \(elementType)"))
+    throw ModelError("a condition number of \(target) cannot be reached in \(elementType)")
   }
 
   private static let attemptLimit = 8
@@ -87,12 +85,11 @@ extension ElementType {
 
   /// The little-endian bytes of finite values in a floating-point type that can be quantized.
   ///
-  /// - Throws: `TransformError` for the first value that passes the type's largest number.
+  /// - Throws: `ModelError` for the first value that passes the type's largest number.
   func bytes(of values: [Double]) throws -> SharedBytes {
     if let element = values.firstIndex(where: { !rounded($0).isFinite }) {
-      throw TransformError(
-        .cannotCondition(
-          reason: "element \(element) would become \(values[element]), past the largest \(self)"))
+      throw ModelError(
+        "element \(element) would become \(values[element]), past the largest \(self)")
     }
     return switch self {
     case .float64: SharedBytes(elementsOf: values)

@@ -22,8 +22,8 @@ public struct CompressionPlan: Sendable {
   ///   - equalization: what is changed of the model before it is quantized; the calibration is of the
   ///     changed one.
   ///   - threads: at least 1; no result depends on it.
-  /// - Throws: `TransformError` when the recipe, the calibration or the budget does not fit the
-  ///   archive; `ModelError` on reading.
+  /// - Throws: `ModelError` when the recipe, the calibration or the budget does not fit the
+  ///   archive, and on reading.
   package init(
     _ archive: TensorArchive, recipe: Recipe, calibration: Calibration?,
     equalization: ChannelEqualization? = nil, refiner: DistillationRefiner? = nil,

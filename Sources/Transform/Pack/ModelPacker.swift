@@ -31,7 +31,7 @@ package struct ModelPacker: Sendable {
   /// - Parameters:
   ///   - source: where the archive came from, for the packed file's header.
   ///   - threads: at least 1; the file does not depend on it.
-  /// - Throws: `TransformError` when the recipe does not fit the archive.
+  /// - Throws: `ModelError` when the recipe does not fit the archive.
   package init(
     _ archive: TensorArchive, recipe: Recipe, source: PackedHeader.Source?, threads: Int
   ) throws {
@@ -47,10 +47,10 @@ package struct ModelPacker: Sendable {
   /// - Parameters:
   ///   - archive: with every tensor that the plan names.
   ///   - header: of the planned file, whose weights are quantized one by one.
-  /// - Throws: `TransformError` when the plan keeps no recipe that fits the archive.
+  /// - Throws: `ModelError` when the plan keeps no recipe that fits the archive.
   package init(_ archive: TensorArchive, planned header: PackedHeader, threads: Int) throws {
     guard let recipe = header.recipe else {
-      throw TransformError(.notPlanned(reason: "the plan has no recipe"))
+      throw ModelError("the plan has no recipe")
     }
     var bitWidths: [String: Int] = [:]
     for entry in header.entries {
@@ -87,11 +87,9 @@ package struct ModelPacker: Sendable {
     let written = try output.write(
       plan.file(expecting: proof), runningTasks: runTasks, progress: progress)
     if case .byteCount(let limit) = self.plan.recipe.budget, written.byteCount > limit {
-      throw TransformError(
-        .budgetTooSmall(
-          reason:
-            "the file would have \(counted(written.byteCount, "byte")), more than \(limit)"),
-        recipe: self.plan.recipe.errorName)
+      throw ModelError(
+        "the file would have \(counted(written.byteCount, "byte")), more than \(limit)",
+        path: self.plan.recipe.errorName)
     }
     try output.finish()
     return CompressionOutcome(
@@ -167,7 +165,7 @@ package struct ModelPacker: Sendable {
       guard let tensor = archive.tensors[name], plan.entries[name]?.quantization == nil,
         QuantizedTensor.supportedElementTypes.contains(tensor.elementType)
       else { continue }
-      let bytes = try namingTensor(name) { try tensor.elementType.bytes(of: values) }
+      let bytes = try locatingErrors(tensor: name) { try tensor.elementType.bytes(of: values) }
       if try !tensor.bytes().elementsEqual(bytes) {
         adjusted[name] = try locatingErrors(tensor: name) {
           try Tensor(elementType: tensor.elementType, shape: tensor.shape, bytes: bytes)
@@ -200,7 +198,7 @@ package struct ModelPacker: Sendable {
       ) {
         if let layer { return (layer.tensor, layer.summary) }
         guard let outcome = try quantize?() else {
-          throw TransformError(.notPlanned(reason: "nothing quantizes it"), tensor: name)
+          throw ModelError("nothing quantizes it", tensor: name)
         }
         return outcome
       })

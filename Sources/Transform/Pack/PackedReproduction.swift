@@ -43,10 +43,10 @@ public struct PackedReproduction: Sendable {
 
   /// The recipe that the header keeps.
   ///
-  /// - Throws: `TransformError` when there is none, or none that this program knows.
+  /// - Throws: `ModelError` when there is none, or none that this program knows.
   package static func recipe(of header: PackedHeader) throws -> Recipe {
     guard let recipe = header.recipe else {
-      throw TransformError(.notPlanned(reason: "the packed file's header keeps no recipe"))
+      throw ModelError("the packed file's header keeps no recipe")
     }
     return try Recipe(recipe, source: "the packed file's recipe")
   }
@@ -55,8 +55,8 @@ public struct PackedReproduction: Sendable {
   private static func check(
     _ settings: MethodSettings, _ header: PackedHeader, _ compressor: Compressor
   ) throws {
-    func refuse(_ reason: String) -> TransformError {
-      TransformError(.cannotReproduce(reason: reason))
+    func refuse(_ reason: String) -> ModelError {
+      ModelError(reason)
     }
     if case .minutes(let minutes) = settings.distillation?.limit {
       throw refuse(
@@ -85,7 +85,7 @@ public struct PackedReproduction: Sendable {
   /// The program that the header names as the producer is taken from the file: the recipe does not
   /// say it.
   ///
-  /// - Throws: `TransformError` when the recipe does not fit the reference, or the header keeps none.
+  /// - Throws: `ModelError` when the recipe does not fit the reference, or the header keeps none.
   public func deviations(of model: PackedModel) throws -> [PackedDeviation] {
     let packer = try packer.get()
     return try packer.packedPlan(producer: producer)
@@ -94,7 +94,7 @@ public struct PackedReproduction: Sendable {
 
   /// The record of `entry`, made anew; whether it is the original one, its checksum tells.
   ///
-  /// - Throws: `ModelError` and `TransformError` when the reference has no such tensor, or gives
+  /// - Throws: `ModelError` when the reference has no such tensor, or gives
   ///   none.
   package func record(of entry: PackedEntry) throws -> SharedBytes {
     guard let tensor = reference.tensors[entry.name] else {

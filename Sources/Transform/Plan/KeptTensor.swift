@@ -69,7 +69,7 @@ extension KeptTensor {
 extension KeptTensor {
   /// What a packed file keeps, by its header alone.
   ///
-  /// - Throws: `TransformError` when the header has no recipe that this program knows.
+  /// - Throws: `ModelError` when the header has no recipe that this program knows.
   package static func list(of header: PackedHeader) throws -> [KeptTensor] {
     guard let recipe = header.recipe else { return [] }
     var archive = TensorArchive()

@@ -59,15 +59,17 @@ public struct QuantizationPlan: Sendable {
 
   /// Plans the quantization of `archive` from its index.
   ///
-  /// - Throws: `TransformError` when a pattern matches nothing, a rule quantizes what cannot be, or
+  /// - Throws: `ModelError` when a pattern matches nothing, a rule quantizes what cannot be, or
   ///   a recipe that quantizes selects nothing.
   public init(_ archive: TensorArchive, recipe: Recipe) throws {
     self = try QuantizationPlan(allowingNothing: archive, recipe: recipe)
     guard !quantizesNothing || recipe.rules.allSatisfy({ $0.action == .keep }) else {
-      throw TransformError(
-        .nothingToQuantize(
-          reason: KeptTensor.reasons(of: keptTensors),
-          advice: RecipeAdvice(archive, insteadOf: recipe)?.text), recipe: recipe.errorName)
+      let reasons = KeptTensor.reasons(of: keptTensors)
+      let advice = RecipeAdvice(archive, insteadOf: recipe)?.text
+      throw ModelError(
+        "selects no tensor of this model"
+          + (reasons.isEmpty ? "" : " (\(reasons))") + (advice.map { "; \($0)" } ?? ""),
+        path: recipe.errorName)
     }
   }
 
@@ -169,7 +171,7 @@ struct Planner {
   private let sharedNames: [String: [String]]
   private let model: ModelOutline
 
-  /// - Throws: `TransformError` when a pattern of a rule matches no name and none may.
+  /// - Throws: `ModelError` when a pattern of a rule matches no name and none may.
   init(_ archive: TensorArchive, recipe: Recipe) throws {
     self.recipe = recipe
     sharedNames = Self.sharedNames(archive)
@@ -177,7 +179,7 @@ struct Planner {
     guard !recipe.allowsUnmatchedPatterns else { return }
     for glob in recipe.rules.flatMap(\.match)
     where !archive.tensors.keys.contains(where: glob.matches) {
-      throw TransformError(.unmatchedPattern(glob.pattern), recipe: recipe.errorName)
+      throw ModelError("no tensor name matches '\(glob.pattern)'", path: recipe.errorName)
     }
   }
 
@@ -220,9 +222,8 @@ struct Planner {
   private func quantization(_ settings: QuantizationSettings, _ name: String, _ tensor: Tensor)
     throws -> QuantizationPlan.Quantization
   {
-    func refused(_ reason: String) -> TransformError {
-      TransformError(
-        .cannotQuantize(reason: reason), recipe: recipe.errorName, tensor: name)
+    func refused(_ reason: String) -> ModelError {
+      ModelError(reason, path: recipe.errorName, tensor: name)
     }
     guard QuantizedTensor.supportedElementTypes.contains(tensor.elementType) else {
       throw refused("\(tensor.elementType) elements cannot be quantized")

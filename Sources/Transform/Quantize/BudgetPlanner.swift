@@ -1,6 +1,7 @@
 import Formats
 import LinearAlgebra
 import OrderedCollections
+import Storage
 
 /// Chooses the bit width of every quantized weight for a budget, by what each costs the layer's
 /// output at 2 to 8 bits.
@@ -40,17 +41,16 @@ package struct BudgetPlanner: Sendable {
     package let relativeOutputError: Double
   }
 
-  /// - Throws: `TransformError` when even 2 bits exceed the budget, or a weight cannot be read.
+  /// - Throws: `ModelError` when even 2 bits exceed the budget, or a weight cannot be read.
   package func choices(threads: Int) throws -> [Choice] {
     let names = plan.quantizedNames
     let layers = try parallelMap(count: names.count, threads: threads) { index in
       try points(names[index])
     }
     guard let chosen = BitAllocation.choose(layers, budget: limit()) else {
-      throw TransformError(
-        .budgetTooSmall(
-          reason: "\(budget) cannot be had even at \(Self.bitWidths.lowerBound) bits"),
-        recipe: plan.recipe.errorName)
+      throw ModelError(
+        "\(budget) cannot be had even at \(Self.bitWidths.lowerBound) bits",
+        path: plan.recipe.errorName)
     }
     return zip(names, chosen).map { name, point in
       Choice(name: name, bitWidth: point.bitWidth, relativeOutputError: point.error)
@@ -87,7 +87,7 @@ package struct BudgetPlanner: Sendable {
 
   private func points(_ name: String) throws -> [BitAllocation.Point] {
     guard let tensor = archive.tensors[name], let planned = plan.entries[name]?.quantization else {
-      throw TransformError(.notPlanned(reason: "the plan does not quantize it"), tensor: name)
+      throw ModelError("the plan does not quantize it", tensor: name)
     }
     let layout = planned.layout
     let moment = calibration?.moment(ofWeight: name, columns: layout.columns)
@@ -119,7 +119,7 @@ package struct BudgetPlanner: Sendable {
 extension QuantizationPlan {
   /// The plan with other bit widths, by the names of quantized tensors; shared tensors follow.
   ///
-  /// - Throws: `TransformError` when a record's length overflows.
+  /// - Throws: `ModelError` when a record's length overflows.
   func settingBitWidths(_ bitWidths: [String: Int]) throws -> QuantizationPlan {
     var plan = self
     for (name, entry) in entries {
@@ -136,8 +136,7 @@ extension QuantizationPlan.Entry {
   fileprivate func settingBitWidth(_ bitWidth: Int) throws -> Self {
     guard let old = quantization else { return self }
     guard let codeByteCount = QuantizedTensor.codeByteCount(old.layout, bitWidth: bitWidth) else {
-      throw TransformError(
-        .cannotQuantize(reason: "\(shape) at \(bitWidth) bits overflows"), tensor: name)
+      throw ModelError("\(shape) at \(bitWidth) bits overflows", tensor: name)
     }
     return QuantizationPlan.Entry(
       name: name, elementType: elementType, shape: shape, role: role, sharedWith: sharedWith,

@@ -25,7 +25,7 @@ struct LayerQuantizer {
   }
 
   /// - Parameter values: the weight, row-major and finite.
-  /// - Throws: `LAPACKError`, `ModelError`, `TransformError`.
+  /// - Throws: `LAPACKError`, `ModelError`.
   func quantize(_ values: [Float], elementType: ElementType, shape: Shape) throws -> Outcome {
     let layout = planned.layout
     let weight = Matrix(
@@ -159,7 +159,7 @@ extension Matrix {
 enum WeightValues {
   /// The elements of `tensor`, row-major.
   ///
-  /// - Throws: `ModelError` when they cannot be read; `TransformError` for the first that is not finite,
+  /// - Throws: `ModelError` when they cannot be read, and for the first that is not finite,
   ///   or passes Float32's largest number, and for a float64 tensor of which Float32 keeps only zeros.
   static func of(_ name: String, _ tensor: Tensor) throws -> [Float] {
     let values = try locatingErrors(tensor: name) { try tensor.floatValues() }
@@ -179,25 +179,23 @@ enum WeightValues {
 
   /// - Parameter exact: the value before rounding to Float32; `nil` where it was not rounded.
   static func notFinite(_ name: String, element: Int, value: Float, exact: Double?)
-    -> TransformError
+    -> ModelError
   {
     let text =
       exact.map { $0.isFinite ? "\($0), past Float32's largest number" : "\($0)" } ?? "\(value)"
-    return TransformError(.notFinite(value: text, element: element), tensor: name)
+    return ModelError("element \(element) is \(text), which cannot be quantized", tensor: name)
   }
 
   /// Checks a tensor whose elements all are zero in Float32.
   ///
   /// - Parameter exact: an element before rounding.
-  /// - Throws: `TransformError` when one is not zero.
+  /// - Throws: `ModelError` when one is not zero.
   static func checkUnderflow(_ name: String, count: Int, exact: (Int) -> Double) throws {
     var largest = 0.0
     for index in 0..<count { largest = max(largest, exact(index).magnitude) }
     guard largest > 0 else { return }
-    throw TransformError(
-      .cannotQuantize(
-        reason:
-          "its largest magnitude, \(largest), is less than Float32's smallest number, so that "
-          + "every weight would become zero"), tensor: name)
+    throw ModelError(
+      "its largest magnitude, \(largest), is less than Float32's smallest number, so that "
+        + "every weight would become zero", tensor: name)
   }
 }

@@ -13,7 +13,7 @@ package struct ModelQuantizer: Sendable {
   package let calibration: Calibration?
   private let archive: TensorArchive
 
-  /// - Throws: `TransformError` when the calibration does not fit the archive, or the settings need rows
+  /// - Throws: `ModelError` when the calibration does not fit the archive, or the settings need rows
   ///   that it does not know.
   package init(
     _ archive: TensorArchive, plan: QuantizationPlan, settings: MethodSettings,
@@ -24,9 +24,7 @@ package struct ModelQuantizer: Sendable {
       let name = calibration?.sitesWithoutRows(for: scaling).first
     {
       let rows = scaling.groupSize.map { "groups of \($0)" } ?? "rows"
-      throw TransformError(
-        .invalidCalibration(
-          reason: "bounds measured in \(rows) need a 'row_histogram' of those"), tensor: name)
+      throw ModelError("bounds measured in \(rows) need a 'row_histogram' of those", tensor: name)
     }
     self.archive = archive
     self.plan = plan
@@ -39,7 +37,7 @@ package struct ModelQuantizer: Sendable {
   /// - Parameters:
   ///   - threads: at least 1.
   ///   - progress: called with the bytes of each tensor done, from any thread.
-  /// - Throws: `TransformError`, `ModelError`, with the tensor that failed.
+  /// - Throws: `ModelError` with the tensor that failed.
   package func quantized(threads: Int, progress: WriteProgress? = nil) throws -> QuantizedModel {
     let activations = activationQuantizers()
     let names = plan.quantizedNames
@@ -98,7 +96,7 @@ package struct ModelQuantizer: Sendable {
     _ name: String, activations: OrderedDictionary<String, ActivationQuantizer>
   ) throws -> QuantizedLayer {
     guard let tensor = archive.tensors[name], let planned = plan.entries[name]?.quantization else {
-      throw TransformError(.notPlanned(reason: "the plan does not quantize it"), tensor: name)
+      throw ModelError("the plan does not quantize it", tensor: name)
     }
     let values = try WeightValues.of(name, tensor)
     let bias = try bias(of: name, rows: planned.layout.rows)
@@ -119,12 +117,9 @@ package struct ModelQuantizer: Sendable {
         bias: outcome.biasShift.flatMap { shift in bias.map { zip($0, shift).map(+) } },
         summary: summary)
     } catch let error as LAPACKError {
-      throw TransformError(.cannotQuantize(reason: "\(error)"), tensor: name)
+      throw ModelError("\(error)", tensor: name)
     } catch let error as ModelError {
       throw error.located(tensor: name)
-    } catch var error as TransformError {
-      error.tensor = error.tensor ?? name
-      throw error
     }
   }
 

@@ -16,9 +16,9 @@ struct Quantizer: Sendable {
 
   /// The tensor of that name, quantized as planned.
   ///
-  /// - Throws: `TransformError` when the plan keeps the tensor, is for another type or shape, or
-  ///   the elements are not finite; `ModelError` when the elements cannot be read, or their bounds
-  ///   do not fit the type of the parameters.
+  /// - Throws: `ModelError` when the plan keeps the tensor, is for another type or shape, or the
+  ///   elements are not finite or cannot be read, or their bounds do not fit the type of the
+  ///   parameters.
   func quantize(_ name: String, tensor: Tensor) throws -> QuantizedTensor {
     try outcome(name, tensor: tensor).tensor
   }
@@ -28,15 +28,14 @@ struct Quantizer: Sendable {
   /// - Throws: as `quantize(_:tensor:)`.
   func outcome(_ name: String, tensor: Tensor) throws -> Outcome {
     guard let entry = plan.entries[name], let planned = entry.quantization else {
-      throw TransformError(.notPlanned(reason: "the plan does not quantize it"), tensor: name)
+      throw ModelError("the plan does not quantize it", tensor: name)
     }
     guard entry.elementType == tensor.elementType, entry.shape == tensor.shape else {
-      throw TransformError(
-        .notPlanned(
-          reason: """
-            the plan is for \(entry.elementType) \(entry.shape), found \(tensor.elementType) \
-            \(tensor.shape)
-            """), tensor: name)
+      throw ModelError(
+        """
+        the plan is for \(entry.elementType) \(entry.shape), found \(tensor.elementType) \
+        \(tensor.shape)
+        """, tensor: name)
     }
     return try locatingErrors(tensor: name) {
       let encoder = try TensorEncoder(
@@ -80,7 +79,7 @@ struct Quantizer: Sendable {
             }
           }
         }
-        try namingTensor(name) {
+        try locatingErrors(tensor: name) {
           try BoundSearch.check(
             found, minimum: extremes.least, maximum: extremes.largest, largest: largest)
         }

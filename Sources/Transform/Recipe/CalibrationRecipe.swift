@@ -1,3 +1,5 @@
+import Storage
+
 /// What a model's activations are recorded on.
 public struct CalibrationRecipe: Hashable, Sendable {
   /// How patches are taken from pictures.
@@ -38,12 +40,10 @@ public struct CalibrationRecipe: Hashable, Sendable {
 
   /// Takes on the digest of what is at hand.
   ///
-  /// - Throws: `TransformError` when the recipe asks for other pictures, or another file.
+  /// - Throws: `ModelError` when the recipe asks for other pictures, or another file.
   package mutating func identify(_ found: String, as name: String) throws {
     if let digest, digest != found {
-      throw TransformError(
-        .invalidCalibration(
-          reason: "the recipe is for other \(name): their SHA-256 is \(digest), not \(found)"))
+      throw ModelError("the recipe is for other \(name): their SHA-256 is \(digest), not \(found)")
     }
     digest = found
   }

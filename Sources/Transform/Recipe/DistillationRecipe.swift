@@ -53,13 +53,12 @@ public struct DistillationRecipe: Hashable, Sendable {
 
   /// Takes on the digest of the pictures that the student is compared on.
   ///
-  /// - Throws: `TransformError` when the recipe asks for others.
+  /// - Throws: `ModelError` when the recipe asks for others.
   package mutating func identify(validation found: String) throws {
     if let validationDigest, validationDigest != found {
-      throw TransformError(
-        .invalidCalibration(
-          reason: "the recipe is for other pictures to compare on: their SHA-256 is "
-            + "\(validationDigest), not \(found)"))
+      throw ModelError(
+        "the recipe is for other pictures to compare on: their SHA-256 is "
+          + "\(validationDigest), not \(found)")
     }
     validationDigest = found
   }

@@ -1,4 +1,5 @@
 import Formats
+import Storage
 
 extension Recipe {
   /// The names that `named(_:)` knows, the default first.
@@ -17,7 +18,7 @@ extension Recipe {
   /// - `all-linear`: every matrix that is a weight.
   /// - `keep-all`: nothing; packing without loss.
   ///
-  /// - Throws: `TransformError` that lists the names there are.
+  /// - Throws: `ModelError` that lists the names there are.
   public static func named(_ name: String) throws -> Recipe {
     let rules: [RecipeRule]
     switch name {
@@ -29,7 +30,9 @@ extension Recipe {
     case "all-linear": rules = [codes, halves, parametrized, factors] + linear(from: 1)
     case "keep-all": rules = [keep("*", because: "the recipe keeps every tensor")]
     default:
-      throw TransformError(.unknownRecipe(known: builtInNames), recipe: "recipe '\(name)'")
+      throw ModelError(
+        "no built-in recipe of this name; there are \(builtInNames.joined(separator: ", "))",
+        path: "recipe '\(name)'")
     }
     return Recipe(
       name: name, rules: name == "keep-all" ? rules : rules + remainder,

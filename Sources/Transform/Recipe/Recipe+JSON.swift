@@ -15,8 +15,7 @@ extension Recipe {
 
   /// Reads a recipe file.
   ///
-  /// - Throws: `ModelError` when the file cannot be read or is not JSON, `TransformError` when it
-  ///   is no recipe.
+  /// - Throws: `ModelError` when the file cannot be read, is not JSON or is no recipe.
   public init(contentsOf path: String) throws {
     let file = try InputFile(path: path)
     guard file.byteCount <= Self.fileLimit else {
@@ -34,9 +33,13 @@ extension Recipe {
   /// The recipe that `json` describes, as in `schemas/recipe.schema.json`.
   ///
   /// - Parameter source: the file's path, for errors; it is no part of the recipe.
-  /// - Throws: `TransformError` that names the key and what was expected there.
+  /// - Throws: `ModelError` that names the key and what was expected there.
   public init(_ json: JSONValue, source: String? = nil) throws {
-    var reader = try JSONObjectReader(json, path: "", recipe: source)
+    self = try locatingErrors(path: source) { try Recipe(parsing: json) }
+  }
+
+  private init(parsing json: JSONValue) throws {
+    var reader = try JSONObjectReader(json)
     _ = try reader.integer(
       "schemaVersion", in: Self.schemaVersion...Self.schemaVersion,
       expected: "\(Self.schemaVersion), the version that this program knows")
@@ -47,19 +50,13 @@ extension Recipe {
     let buffers = try reader.globs("buffers", allowsNone: true)
     let positionTables = try reader.globs("positionTables", allowsNone: true)
     let allowsUnmatched = try reader.boolean("allowsUnmatchedPatterns")
-    let items = try reader.value("rules", expected: "a list of rules") { value -> [JSONValue]? in
-      guard case .array(let items) = value else { return nil }
-      return items
-    }
-    guard let items else { throw reader.error(at: "rules", "expected a list of rules, found none") }
+    let rules = try reader.require("rules", reader.objects("rules") { try Self.rule(&$0) })
     try reader.finish()
     self.init(
       name: name ?? "custom",
       defaults: overrides.applied(
         to: QuantizationSettings(search: method?.method.search ?? .dobi)),
-      rules: try items.enumerated().map { index, item in
-        try Self.rule(item, path: "rules[\(index)]", recipe: source)
-      },
+      rules: rules,
       buffers: buffers ?? Self.conventionalBuffers,
       positionTables: positionTables ?? Self.conventionalPositionTables,
       allowsUnmatchedPatterns: allowsUnmatched ?? false, method: method, budget: budget)
@@ -84,17 +81,10 @@ extension Recipe {
     return .object(members)
   }
 
-  private static func rule(_ json: JSONValue, path: String, recipe: String?) throws -> RecipeRule {
-    var reader = try JSONObjectReader(json, path: path, recipe: recipe)
-    guard let match = try reader.globs("match") else {
-      throw reader.error(at: "match", "expected a name pattern or a list of them, found none")
-    }
-    let condition = try reader.value("where", expected: "conditions") { $0 }.map {
-      try Self.condition($0, path: reader.path(of: "where"), recipe: recipe)
-    }
-    guard let action: ActionName = try reader.choice("action") else {
-      throw reader.error(at: "action", "expected \"keep\" or \"quantize\", found none")
-    }
+  private static func rule(_ reader: inout JSONObjectReader) throws -> RecipeRule {
+    let match = try reader.require("match", reader.globs("match"))
+    let condition = try reader.object("where") { try Self.condition(&$0) }
+    let action: ActionName = try reader.require("action", reader.choice("action"))
     let reason = try reader.string("reason")
     let overrides = try overrides(&reader)
     try reader.finish()
@@ -111,10 +101,7 @@ extension Recipe {
 
   private enum ActionName: String, CaseIterable { case keep, quantize }
 
-  private static func condition(_ json: JSONValue, path: String, recipe: String?) throws
-    -> RecipeCondition
-  {
-    var reader = try JSONObjectReader(json, path: path, recipe: recipe)
+  private static func condition(_ reader: inout JSONObjectReader) throws -> RecipeCondition {
     let ranks = try reader.value("rank", expected: "a rank or a list of ranks") {
       value -> [Int]? in
       let items = if case .array(let items) = value { items } else { [value] }
@@ -126,14 +113,11 @@ extension Recipe {
     }
     let condition = RecipeCondition(
       ranks: ranks,
-      minimumDimension: try reader.integer(
-        "minimumDimension", in: 1...(.max), expected: "an integer of at least 1"),
-      minimumChannels: try reader.integer(
-        "minimumChannels", in: 1...(.max), expected: "an integer of at least 1"),
+      minimumDimension: try reader.positiveInteger("minimumDimension"),
+      minimumChannels: try reader.positiveInteger("minimumChannels"),
       channelAxes: try reader.choice("channelAxes") ?? .first,
       elementKind: try reader.choice("elementKind"),
-      rowMultiple: try reader.integer(
-        "rowMultiple", in: 1...(.max), expected: "an integer of at least 1"),
+      rowMultiple: try reader.positiveInteger("rowMultiple"),
       hasBias: try reader.boolean("hasBias"),
       makesPixels: try reader.boolean("makesPixels"),
       model: try reader.choice("model"))
@@ -144,7 +128,7 @@ extension Recipe {
   /// The settings that the top of a recipe and a rule have in common.
   private static func overrides(_ reader: inout JSONObjectReader) throws -> RecipeRule.Overrides {
     RecipeRule.Overrides(
-      bitWidth: try reader.integer("bits", in: 1...8, expected: "an integer from 1 to 8"),
+      bitWidth: try reader.integer("bits", in: 1...8),
       granularity: try reader.value(
         "granularity", expected: "\"tensor\", \"channel\" or \"group:N\""
       ) { value in
@@ -220,14 +204,10 @@ extension Recipe {
   static func method(_ reader: inout JSONObjectReader) throws -> MethodSettings? {
     let method: QuantizationMethod? = try reader.choice("method")
     let conditions = try reader.boolean("conditions")
-    let target = try reader.number(
-      "targetCondition", expected: "a number of at least 1"
-    ) { $0 >= 1 }
-    let penalty = try reader.number(
-      "conditionPenalty", expected: "a number of at least 0"
-    ) { $0 >= 0 }
+    let target = try reader.number("targetCondition", atLeast: 1)
+    let penalty = try reader.number("conditionPenalty", atLeast: 0)
     let bitWidth = try reader.integer(
-      "activationBits", in: 1...8, expected: "an integer from 1 to 8")
+      "activationBits", in: 1...8)
     let scaling = try reader.value(
       "activationScaling", expected: #""tensor", "row" or "group:N""#
     ) { value -> ActivationScaling? in
@@ -325,8 +305,8 @@ extension SizeBudget {
 /// The members of a recipe that say what a model is calibrated on and how it learns.
 extension CalibrationRecipe {
   init(_ reader: inout JSONObjectReader) throws {
-    let count = try reader.count("patches")
-    let side = try reader.count("patchSize")
+    let count = try reader.positiveInteger("patches")
+    let side = try reader.positiveInteger("patchSize")
     let seed = try reader.seed()
     let isSmall = try reader.boolean("alreadySmall")
     let isPictures = count != nil || side != nil || seed != nil || isSmall != nil
@@ -335,6 +315,7 @@ extension CalibrationRecipe {
         ? Patches(
           count: count ?? Patches.standardCount, side: side ?? Patches.standardSide,
           seed: seed ?? 0, isSmall: isSmall ?? false) : nil, digest: try reader.digest("sha256"))
+    try reader.finish()
   }
 
   var jsonMembers: JSONValue.Members {
@@ -352,8 +333,8 @@ extension CalibrationRecipe {
 
 extension DistillationRecipe {
   init(_ reader: inout JSONObjectReader) throws {
-    let steps = try reader.integer("steps", in: 0...(.max), expected: "an integer of at least 0")
-    let minutes = try reader.number("minutes", expected: "a number of at least 0") { $0 >= 0 }
+    let steps = try reader.count("steps")
+    let minutes = try reader.number("minutes", atLeast: 0)
     let limit: Limit
     switch (steps, minutes) {
     case (let steps?, nil): limit = .steps(steps)
@@ -362,10 +343,11 @@ extension DistillationRecipe {
     }
     let seed = try reader.seed()
     self.init(
-      limit: limit, batchCount: try reader.count("batch") ?? Self.standardBatchCount,
-      patchSide: try reader.count("patchSize") ?? Self.standardPatchSide, seed: seed ?? 0,
-      patience: try reader.count("patience"),
+      limit: limit, batchCount: try reader.positiveInteger("batch") ?? Self.standardBatchCount,
+      patchSide: try reader.positiveInteger("patchSize") ?? Self.standardPatchSide, seed: seed ?? 0,
+      patience: try reader.positiveInteger("patience"),
       validationDigest: try reader.digest("validationSHA256"))
+    try reader.finish()
   }
 
   var jsonMembers: JSONValue.Members {
@@ -384,12 +366,35 @@ extension DistillationRecipe {
 }
 
 extension JSONObjectReader {
-  fileprivate mutating func count(_ key: String) throws -> Int? {
-    try integer(key, in: 1...(.max), expected: "an integer of at least 1")
+  fileprivate mutating func positiveInteger(_ key: String) throws -> Int? {
+    try integer(key, in: 1...(.max))
   }
 
   fileprivate mutating func seed() throws -> UInt64? {
-    try integer("seed", in: 0...(.max), expected: "an integer of at least 0").map { UInt64($0) }
+    try count("seed").map { UInt64($0) }
+  }
+
+  /// A pattern or a list of at least one.
+  fileprivate mutating func globs(_ key: String, allowsNone: Bool = false) throws -> [NameGlob]? {
+    let patterns: [String]? = try value(key, expected: "a name pattern or a list of them") {
+      switch $0 {
+      case .string(let pattern): return [pattern]
+      case .array(let items):
+        let texts = items.compactMap { item -> String? in
+          guard case .string(let pattern) = item else { return nil }
+          return pattern
+        }
+        return texts.count == items.count && (allowsNone || !texts.isEmpty) ? texts : nil
+      default: return nil
+      }
+    }
+    return try patterns?.map { pattern in
+      do {
+        return try NameGlob(pattern)
+      } catch let failure as ModelError {
+        throw error(at: key, "\(failure)")
+      }
+    }
   }
 
   fileprivate mutating func digest(_ key: String) throws -> String? {

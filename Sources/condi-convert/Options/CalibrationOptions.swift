@@ -1,5 +1,6 @@
 import ArgumentParser
 import Formats
+import Storage
 import Transform
 
 /// Where statistics of activations come from.
@@ -37,14 +38,13 @@ struct CalibrationOptions: ParsableArguments {
 
   /// What a recipe says of the calibration, with what is given here in its place.
   ///
-  /// - Throws: `TransformError` when the recipe is for a calibrated model and nothing is given.
+  /// - Throws: `ModelError` when the recipe is for a calibrated model and nothing is given.
   func applied(to recipe: CalibrationRecipe?) throws -> CalibrationRecipe? {
     guard isGiven else {
       guard recipe != nil else { return nil }
-      throw TransformError(
-        .invalidCalibration(
-          reason: "the recipe is for a calibrated model; give --calibration or "
-            + "--calibration-images"))
+      throw ModelError(
+        "the recipe is for a calibrated model; give --calibration or "
+          + "--calibration-images")
     }
     return CalibrationRecipe(
       patches: images == nil ? nil : samples.applied(to: recipe?.patches ?? .init()),

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Formats
+import Storage
 import Transform
 
 /// How long a quantized model learns from the model in full precision.
@@ -67,7 +68,7 @@ struct DistillationOptions: ParsableArguments {
   /// without pictures or time, or for a method that does not distil.
   ///
   /// - Parameter patches: how the model is calibrated; `nil` without pictures.
-  /// - Throws: `TransformError` when the recipe distils and there are no pictures;
+  /// - Throws: `ModelError` when the recipe distils and there are no pictures;
   ///   `ValidationError` for options that would do nothing.
   func applied(
     to recipe: DistillationRecipe?, method: QuantizationMethod,
@@ -75,8 +76,7 @@ struct DistillationOptions: ParsableArguments {
   ) throws -> DistillationRecipe? {
     guard let patches else {
       guard recipe == nil else {
-        throw TransformError(
-          .invalidCalibration(reason: "the recipe distils, which takes --calibration-images"))
+        throw ModelError("the recipe distils, which takes --calibration-images")
       }
       return nil
     }

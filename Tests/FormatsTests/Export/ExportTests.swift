@@ -88,11 +88,9 @@ import Testing
       }
       #expect(archive.metadata["format"] == "mlx")
       #expect(archive.values == ["epoch": .integer(3)])
-      var config = try JSONMembers(
-        ModelImport.configuration(at: "\(path)/config.json"), subject: "config.json")
-      var expected = try JSONMembers(
-        ModelImport.configuration(at: PackageFolder.fixture("export/mlx/config.json")),
-        subject: "the golden")
+      var config = try JSONObjectReader(ModelImport.configuration(at: "\(path)/config.json"))
+      var expected = try JSONObjectReader(
+        ModelImport.configuration(at: PackageFolder.fixture("export/mlx/config.json")))
       #expect(config.take("quantization") == expected.take("quantization"))
     }
   }
@@ -118,9 +116,8 @@ import Testing
   }
 
   @Test func activationScalingIsKept() throws {
-    var members = try JSONMembers(
-      ExportDescription(PackedSamples.header()).json, subject: "the description")
-    let activations = try #require(try members.takeArray("activations"))
+    var members = try JSONObjectReader(ExportDescription(PackedSamples.header()).json)
+    let activations = try #require(try members.array("activations"))
     #expect(
       activations.map { activation -> JSONValue? in
         guard case .object(let members) = activation else { return nil }
@@ -174,21 +171,25 @@ import Testing
   @Test(arguments: [
     (
       ExportTarget.mlx, false,
-      "'qkv.weight': rows of 60 elements are not whole groups of 32 in MLX; --pad fills them up"
+      "tensor 'qkv.weight': rows of 60 elements are not whole groups of 32 in MLX; --pad "
+        + "fills them up"
     ),
     (
       .gguf, false,
-      "'qkv.weight': rows of 60 elements are not whole blocks of 32 in GGUF; --pad fills them up"
+      "tensor 'qkv.weight': rows of 60 elements are not whole blocks of 32 in GGUF; --pad "
+        + "fills them up"
     ),
     (
       .mlx, true,
-      "'ragged.weight': bounds per group:8 are none of MLX's groups of 32, 64 or 128"
+      "tensor 'ragged.weight': bounds per group:8 are none of MLX's groups of 32, 64 or 128"
     ),
     (
       .onnxMatMulNBits, false,
-      "'five.weight': MatMulNBits has no codes of 5 bits with a lower bound"
+      "tensor 'five.weight': MatMulNBits has no codes of 5 bits with a lower bound"
     ),
-    (.gguf, true, "'eight.weight': GGUF has no block for codes of 8 bits with a lower bound"),
+    (
+      .gguf, true, "tensor 'eight.weight': GGUF has no block for codes of 8 bits with a lower bound"
+    ),
   ])
   func unrepresentableTensorsAreRefused(target: ExportTarget, pads: Bool, message: String) throws {
     try withTemporaryFolder { folder in

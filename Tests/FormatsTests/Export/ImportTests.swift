@@ -105,7 +105,7 @@ import Testing
   }
 
   @Test(arguments: [
-    (#"{}"#, "the configuration has no 'bits'"),
+    (#"{}"#, "config.bits: expected an integer, found none"),
     (#"{"bits": 5, "group_size": 32}"#, "GPTQ codes of 5 bits; 2, 3, 4 and 8 are supported"),
     (#"{"bits": 4, "group_size": 0}"#, "'group_size' is 0"),
     (
@@ -118,8 +118,8 @@ import Testing
     ),
     (
       #"{"bits": 4, "group_size": 48}"#,
-      "'fc.qweight': expected shapes of 4 bits in groups of 48, found [12, 32], qzeros [3, 4] and "
-        + "scales [3, 32]"
+      "tensor 'fc.qweight': expected shapes of 4 bits in groups of 48, found [12, 32], qzeros [3, 4] "
+        + "and scales [3, 32]"
     ),
   ])
   func badGPTQConfigurationsAreRefused(config: String, message: String) throws {
@@ -133,23 +133,23 @@ import Testing
   }
 
   @Test(arguments: [
-    (#"{}"#, "the configuration has no 'quantization'"),
+    (#"{}"#, "config.quantization: expected an object, found none"),
     (
       #"{"quantization": {"mode": "mxfp4", "bits": 4, "group_size": 32}}"#,
-      "'quantization' has the mode 'mxfp4'; 'affine' is supported"
+      "config.quantization has the mode 'mxfp4'; 'affine' is supported"
     ),
     (
       #"{"quantization": {"bits": 7, "group_size": 32}}"#,
-      "'quantization' has 7 bits in groups of 32, which MLX's affine mode has not"
+      "config.quantization has 7 bits in groups of 32, which MLX's affine mode has not"
     ),
     (
       #"{"quantization": {"bits": 4, "group_size": 128}}"#,
-      "'m3.weight': expected shapes of 4 bits in groups of 128, found [3, 12], scales [3, 2] and "
-        + "biases [3, 2]"
+      "tensor 'm3.weight': expected shapes of 4 bits in groups of 128, found [3, 12], scales [3, 2] "
+        + "and biases [3, 2]"
     ),
     (
       #"{"quantization": {}}"#,
-      "'m3.weight': expected bits and a group size in the configuration, found none"
+      "tensor 'm3.weight': expected bits and a group size in the configuration, found none"
     ),
   ])
   func badMLXConfigurationsAreRefused(config: String, message: String) throws {

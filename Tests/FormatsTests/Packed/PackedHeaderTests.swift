@@ -32,7 +32,10 @@ import Testing
     (#""role":"parameter""#, #""role":"guest""#, "role 'guest' is not known"),
     (#""encoding":"raw""#, #""encoding":"magic""#, "encoding 'magic' is not known"),
     (#""offset":64"#, #""offset":68"#, "expected its record at byte 64, found 68"),
-    (#""offset":64"#, #""offset":"64""#, "'offset' of tensor 0 of the header is not an integer"),
+    (
+      #""offset":64"#, #""offset":"64""#,
+      ##"header.tensors[0].offset: expected an integer of at least 0, found "64""##
+    ),
     (#""bytes":8"#, #""bytes":4"#, "expected 8 bytes for float32 [2], found 4"),
     (#""crc32":""#, #""crc32":"0"#, "is not 8 hexadecimal digits"),
     (#""encoding":"raw""#, #""encoding":"raw","compression":"zlib""#, "do not occur together"),
@@ -64,7 +67,7 @@ import Testing
     (#""producer":"condi-convert 0.1.0""#, ##""producer":"""##, "the header's 'producer' is empty"),
     (#"}]}"#, #"},{"name":"a","sharesWith":"a"}]}"#, "the name occurs twice in the header"),
     (#"}]}"#, #"},{"name":"b","sharesWith":"c"}]}"#, "which is not a tensor before it"),
-    (#""producer""#, #""maker""#, "the header has no 'producer'"),
+    (#""producer""#, #""maker""#, "header.producer: expected a string, found none"),
   ])
   func contradictionsAreRefused(_ found: String, _ replacement: String, _ message: String) throws {
     let faults = try faults { $0.replacingOccurrences(of: found, with: replacement) }
@@ -83,7 +86,10 @@ import Testing
     (#""bits":2,"lower":-0.5,"upper":1,"scaling":"group:016""#, "scaling 'group:016' of the"),
     (#""bits":2,"lower":-0.5,"upper":1,"scaling":"group:+16""#, "scaling 'group:+16' of the"),
     (#""bits":2,"lower":-0.5,"upper":1,"scaling":"group:""#, "scaling 'group:' of the"),
-    (#""bits":2,"lower":-0.5,"upper":1,"scaling":1"#, "is not a string"),
+    (
+      #""bits":2,"lower":-0.5,"upper":1,"scaling":1"#,
+      "header.activations[0].scaling: expected a string, found 1"
+    ),
     (#""bits":2,"lower":-0.5,"upper":1,"sclaing":"row""#, "'sclaing' of the activation 'a.input'"),
     (#""bits":2,"lower":1,"upper":-0.5"#, "finite bounds in order"),
     (#""bits":2,"lower":0.1,"upper":1"#, "exact in Float32"),

@@ -41,11 +41,11 @@ import Testing
   @Test(arguments: [
     (
       "torch/calls_system.pth",
-      "'archive/data.pkl' at byte 59: refuses global 'posix.system'"
+      "entry 'archive/data.pkl' at byte 59: refuses global 'posix.system'"
     ),
     (
       "torch/name_collision.pth",
-      "'a.b' at byte 224: two objects of the checkpoint have this name"
+      "tensor 'a.b' at byte 224: two objects of the checkpoint have this name"
     ),
     (
       "torch/tar_calls_system.pth", "at byte 1536: refuses global 'os.system'"

@@ -119,6 +119,11 @@ package enum ConversionOutcome: Sendable {
   case packed(CompressionOutcome)
   /// A file of another format that keeps every bit, as planned.
   case copied(ConversionPlan)
+
+  /// What packing gave; `nil` for a copy.
+  package var packed: CompressionOutcome? {
+    if case .packed(let outcome) = self { outcome } else { nil }
+  }
 }
 
 /// A journal's note that a record is in its place.

@@ -7,10 +7,8 @@ import SuperResolution
 /// file.
 ///
 /// ```swift
-/// let archive = try FormatRegistry.standard.open("model.pth").weights()
-/// var recipe = Recipe.standard(bitWidth: 2)
-/// recipe.method = MethodSettings(.best, calibration: CalibrationRecipe(patches: .init()))
-/// var compressor = Compressor(archive, recipe: recipe)
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// var compressor = try Compressor(archive, recipe: .calibrated(bitWidth: 2))
 /// try compressor.calibrate(with: .images("photos"))
 /// let outcome = try compressor.write(to: "model.condi")
 /// print(outcome.summary.fileByteCount)
@@ -33,7 +31,27 @@ public struct Compressor: Sendable {
   private let threads: Int
   private let report: @Sendable (CompressionEvent) -> Void
 
-  /// Creates a compressor; nothing is read.
+  /// Creates a compressor of a checkpoint.
+  ///
+  /// - Parameters:
+  ///   - archive: the checkpoint, whose tensors that belong together are put together.
+  ///   - root: where the weights are in a nested checkpoint; by default the conventional place, such
+  ///     as `params_ema`.
+  ///   - threads: at least 1; no result depends on it.
+  ///   - report: called as the work goes on, from any thread.
+  /// - Throws: `ModelError` when there is nothing below `root`, and when a file cannot be read.
+  public init(
+    _ archive: TensorArchive, root: String? = nil, recipe: Recipe, threads: Int = 1,
+    reporting report: @escaping @Sendable (CompressionEvent) -> Void = { _ in }
+  ) throws {
+    let root = root ?? archive.conventionalRoot
+    let weights = try (root.map { try archive.selecting(root: $0) } ?? archive).assembled()
+    self.init(
+      weights: weights, recipe: recipe, name: archive.sourceFiles.first ?? "the model",
+      source: try PackedHeader.Source(weights, root: root), threads: threads, reporting: report)
+  }
+
+  /// Creates a compressor of weights; nothing is read.
   ///
   /// - Parameters:
   ///   - archive: the weights, not nested.
@@ -41,9 +59,9 @@ public struct Compressor: Sendable {
   ///   - source: where the archive came from, for the packed file's header.
   ///   - threads: at least 1; no result depends on it.
   ///   - report: called as the work goes on, from any thread.
-  public init(
-    _ archive: TensorArchive, recipe: Recipe, name: String = "the model",
-    source: PackedHeader.Source? = nil, threads: Int = 1,
+  package init(
+    weights archive: TensorArchive, recipe: Recipe, name: String,
+    source: PackedHeader.Source?, threads: Int,
     reporting report: @escaping @Sendable (CompressionEvent) -> Void = { _ in }
   ) {
     self.archive = archive
@@ -151,9 +169,11 @@ public struct Compressor: Sendable {
   /// - Throws: `ModelError` when the recipe, the calibration or the budget does not fit the model, and
   ///   when a tensor cannot be read.
   public func plan() throws -> CompressionPlan {
-    try CompressionPlan(
+    var refine: CompressionPlan.Refinement?
+    if let refiner { refine = { try refiner.refined($0, original: $1) } }
+    return try CompressionPlan(
       archive, recipe: recipe, calibration: calibration, equalization: equalization,
-      refiner: refiner, source: source, threads: threads)
+      refining: refine, source: source, threads: threads)
   }
 
   /// Quantizes the model and writes the packed file, which appears whole at `path` or not at all.

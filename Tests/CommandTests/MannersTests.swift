@@ -147,7 +147,7 @@ import Testing
       let outcome = try CommandLine.run("verify", damaged)
       #expect(outcome.exitCode == 2)
       #expect(outcome.standardOutput.contains("FAILED"))
-      #expect(outcome.standardError.contains("damaged.condi: '"))
+      #expect(outcome.standardError.contains("damaged.condi: tensor '"))
       #expect(outcome.standardError.contains("expected checksum"))
     }
   }

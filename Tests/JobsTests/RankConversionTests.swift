@@ -76,14 +76,14 @@ import Transform
       let output = folder.appending("out")
       let alone = try run(1, from: input, to: output, bits: bits, keepsJournal: keepsJournal)
       let expected = try bytes(output)
-      #expect(alone.layers.count == (bits == nil ? 0 : 20))
+      #expect((alone.packed?.layers.count ?? 0) == (bits == nil ? 0 : 20))
       for count in [2, 3, 7] {
         try FileManager.default.removeItem(atPath: output)
         let outcome = try run(
           count, from: input, to: output, bits: bits, keepsJournal: keepsJournal)
         #expect(try bytes(output) == expected, "\(count) ranks")
-        #expect(outcome.layers == alone.layers)
-        #expect(outcome.summary == alone.summary)
+        #expect(outcome.packed?.layers == alone.packed?.layers)
+        #expect(outcome.packed?.summary == alone.packed?.summary)
         #expect(try folder.names() == ["model.safetensors", "out"])
       }
     }

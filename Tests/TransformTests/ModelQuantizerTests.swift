@@ -192,9 +192,9 @@ import Testing
     let calibration = try calibration()
     try withTemporaryFolder { folder in
       let path = folder.appending("a.condi")
-      let pipeline = try QuantizationPipeline(
+      let plan = try CompressionPlan(
         archive, recipe: recipe, calibration: calibration, source: nil, threads: 2)
-      let summaries = try pipeline.write(to: path).layers
+      let summaries = try plan.write(to: path).layers
       #expect(summaries.map(\.name) == ["a.weight", "b.weight"])
       #expect(summaries.allSatisfy { $0.relativeOutputError != nil })
       let model = try PackedModel(parsing: InputFile(path: path))
@@ -212,27 +212,25 @@ import Testing
   }
 
   @Test func onlyDistillingMethodsUseRefiner() throws {
-    struct Widening: QuantizationRefiner {
-      func refined(_ model: QuantizedModel, original: TensorArchive) throws -> QuantizedModel {
-        var model = model
-        for name in model.activations.keys { model.activations[name]?.upper += 1 }
-        return model
-      }
+    let widening: CompressionPlan.Refinement = { model, _ in
+      var model = model
+      for name in model.activations.keys { model.activations[name]?.upper += 1 }
+      return model
     }
     let archive = try LinearNetwork.archive()
     let calibration = try calibration()
     try withTemporaryFolder { folder in
       for method in QuantizationMethod.allCases {
-        let pipeline = try QuantizationPipeline(
-          archive, recipe: recipe(method, bits: 4), calibration: calibration, source: nil,
-          threads: 1)
-        func uppers(_ refiner: (any QuantizationRefiner)?) throws -> [Float] {
+        func uppers(_ refine: CompressionPlan.Refinement?) throws -> [Float] {
           let path = folder.appending("a.condi")
-          _ = try pipeline.write(to: path, replacesExisting: true, refiner: refiner)
+          _ = try CompressionPlan(
+            archive, recipe: recipe(method, bits: 4), calibration: calibration, refining: refine,
+            source: nil, threads: 1
+          ).write(to: path, replacesExisting: true)
           return try PackedModel(parsing: InputFile(path: path)).header.activations.map(\.upper)
         }
         let plain = try uppers(nil)
-        #expect(try uppers(Widening()) == (method.distills ? plain.map { $0 + 1 } : plain))
+        #expect(try uppers(widening) == (method.distills ? plain.map { $0 + 1 } : plain))
       }
     }
   }
@@ -250,9 +248,9 @@ import Testing
     let changed = calibration
     try withTemporaryFolder { folder in
       let path = folder.appending("a.condi")
-      let pipeline = try QuantizationPipeline(
+      let plan = try CompressionPlan(
         archive, recipe: recipe(.best, bits: 2), calibration: changed, source: nil, threads: 1)
-      _ = try pipeline.write(to: path)
+      _ = try plan.write(to: path)
       let model = try PackedModel(parsing: InputFile(path: path))
       let first = try #require(try model.quantizedTensor(named: "a.weight"))
       let second = try #require(try model.quantizedTensor(named: "b.weight"))

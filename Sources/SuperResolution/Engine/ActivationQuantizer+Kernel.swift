@@ -5,7 +5,7 @@ import Storage
 extension ActivationQuantizer {
   /// - Throws: `ModelError` when the bit width or the bounds are invalid, or when the site does not
   ///   support the quantizer's scaling.
-  package func check(at site: ActivationSite) throws {
+  func check(at site: ActivationSite) throws {
     guard site.kind.has(scaling) else {
       throw ModelError("the activation '\(name)' has no rows to scale its bounds by")
     }

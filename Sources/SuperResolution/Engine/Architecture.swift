@@ -38,7 +38,7 @@ protocol Architecture: Sendable {
 }
 
 extension Architecture {
-  package var remarks: [String] { [] }
+  var remarks: [String] { [] }
 }
 
 enum Architectures {

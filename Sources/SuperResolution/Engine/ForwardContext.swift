@@ -6,26 +6,26 @@ import LinearAlgebra
 ///
 /// Layers are written once and call `visit` at their sites. Without quantizers and an observer,
 /// this costs one comparison per block of rows.
-package struct ForwardContext: @unchecked Sendable {
+struct ForwardContext: @unchecked Sendable {
   // Unchecked because of the closures: with an observer, all work runs on the calling thread. The
   // other closures are called between passes over the image, also on the calling thread.
 
   typealias Observer = (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws
     -> Void
 
-  package let threads: Int
-  package let scratch = ScratchPool()
+  let threads: Int
+  let scratch = ScratchPool()
   /// One entry per site; empty when no site is quantized.
-  package var quantizers: [ck_quantizer?] = []
+  var quantizers: [ck_quantizer?] = []
   /// The layers that run in integer arithmetic, which quantize their inputs themselves.
   var integerLayers = IntegerLayers()
-  package var observer: Observer?
+  var observer: Observer?
   /// Receives the output of each residual group of the body.
   var groupObserver: ((_ group: Int, _ output: FeatureMap) throws -> Void)?
   /// Receives the completed share of the work, from 0 to 1.
-  package var progress: ((Double) -> Void)?
+  var progress: ((Double) -> Void)?
 
-  package init(threads: Int) {
+  init(threads: Int) {
     self.threads = threads
   }
 
@@ -41,7 +41,7 @@ package struct ForwardContext: @unchecked Sendable {
   ///
   /// - Parameter scratchCount: floats of scratch memory for each call.
   @discardableResult
-  package func map<Result: Sendable>(
+  func map<Result: Sendable>(
     _ count: Int, by stride: Int, scratchCount: Int,
     _ body: @Sendable (Range<Int>, UnsafeMutablePointer<Float>) throws -> Result
   ) throws -> [Result] {
@@ -56,7 +56,7 @@ package struct ForwardContext: @unchecked Sendable {
   // MARK: Sites
 
   /// Quantizes `rows` rows of values at a site, then shows them to the observer.
-  package func visit(
+  func visit(
     _ site: Int, _ values: UnsafeMutablePointer<Float>, rows: Int, columns: Int, stride: Int
   ) throws {
     guard isActive else { return }
@@ -81,7 +81,7 @@ package struct ForwardContext: @unchecked Sendable {
   /// - Parameters:
   ///   - x: as for `LinearLayer.apply`; its values are undefined afterwards.
   ///   - y: may be the epilogue's residual, but not `x`.
-  package func apply(
+  func apply(
     _ layer: LinearLayer, at site: Int, rows: Int, _ x: UnsafeMutablePointer<Float>,
     stride xStride: Int, to y: UnsafeMutablePointer<Float>, stride yStride: Int,
     then epilogue: Epilogue = .none
@@ -96,7 +96,7 @@ package struct ForwardContext: @unchecked Sendable {
   }
 
   /// Returns the quantizer of a site, if it has one.
-  package func quantizer(at site: Int) -> ck_quantizer? {
+  func quantizer(at site: Int) -> ck_quantizer? {
     quantizers.isEmpty ? nil : quantizers[site]
   }
 }

@@ -61,7 +61,7 @@ extension PixelRange {
   ///
   /// - Parameter added: an image as large as the features whose samples are added, in the network's
   ///   range.
-  package func picture(
+  func picture(
     of features: FeatureMap, through reconstruction: Reconstruction, height: Int, width: Int,
     adding added: FeatureMap? = nil, _ context: ForwardContext
   ) throws -> Picture {

@@ -40,9 +40,9 @@ public struct SuperResolutionNetwork: Upscaler {
   /// Linear layers that run in integer arithmetic.
   public var integerLayerCount: Int { integerLayers.count }
 
-  package let architecture: any Architecture
+  let architecture: any Architecture
   /// One entry per site; empty when no activation is quantized.
-  package let quantizers: [ck_quantizer?]
+  let quantizers: [ck_quantizer?]
   let integerLayers: IntegerLayers
 
   /// Recognizes the network by its tensors and loads their values.
@@ -112,8 +112,22 @@ public struct SuperResolutionNetwork: Upscaler {
     return try run(picture, context)
   }
 
+  /// Processes one image whole with the network's own weights and no quantizers, on this thread.
+  ///
+  /// - Parameter observe: called with an index in `sites`, rows of values and the length of a row.
+  package func observe(
+    _ picture: Picture,
+    with observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws -> Void
+  ) throws {
+    try withoutActuallyEscaping(observe) { observe in
+      var context = ForwardContext(threads: 1)
+      context.observer = observe
+      _ = try run(picture, context)
+    }
+  }
+
   /// Processes one image whole.
-  package func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture {
+  func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture {
     // Set once here, so that the passes inside do not change the setting each time.
     try BLASThreads.runningSingleThreaded { try architecture.run(picture, context) }
   }
@@ -125,7 +139,7 @@ extension Picture {
   /// Checks that the number of channels is the one that a network requires.
   ///
   /// - Throws: `ModelError` with both numbers.
-  package func check(channelCount expected: Int) throws {
+  func check(channelCount expected: Int) throws {
     guard channelCount == expected else {
       throw ModelError(
         "the picture has \(counted(channelCount, "channel")), the network takes \(expected)")

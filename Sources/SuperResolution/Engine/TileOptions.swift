@@ -62,12 +62,12 @@ public struct TileOptions: Hashable, Sendable {
   }
 
   /// The extent of a tile along one axis: the part that is kept, and the part that is processed.
-  package struct Span: Hashable {
-    package let inner: Range<Int>
-    package let outer: Range<Int>
+  struct Span: Hashable {
+    let inner: Range<Int>
+    let outer: Range<Int>
   }
 
-  package static func spans(_ length: Int, size: Int, overlap: Int) -> [Span] {
+  static func spans(_ length: Int, size: Int, overlap: Int) -> [Span] {
     stride(from: 0, to: length, by: size).map { start in
       let end = min(length, start + size)
       return Span(
@@ -77,7 +77,7 @@ public struct TileOptions: Hashable, Sendable {
 }
 
 extension Picture {
-  package func cropped(rows: Range<Int>, columns: Range<Int>) -> Picture {
+  func cropped(rows: Range<Int>, columns: Range<Int>) -> Picture {
     var cropped: [Float] = []
     cropped.reserveCapacity(channelCount * rows.count * columns.count)
     for channel in 0..<channelCount {

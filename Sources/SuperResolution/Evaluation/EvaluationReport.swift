@@ -44,7 +44,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
   /// when there is no other.
   package var subject: Int? { Self.subject(of: methods.count, reference: reference) }
 
-  package static func subject(of methodCount: Int, reference: Int) -> Int? {
+  static func subject(of methodCount: Int, reference: Int) -> Int? {
     (0..<methodCount).last { $0 != reference }
   }
 

@@ -48,10 +48,6 @@ public struct NetworkActivations: ActivationSource {
     sample: Int,
     observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws -> Void
   ) throws {
-    try withoutActuallyEscaping(observe) { observe in
-      var context = ForwardContext(threads: 1)
-      context.observer = observe
-      _ = try network.run(pictures[sample], context)
-    }
+    try network.observe(pictures[sample], with: observe)
   }
 }

@@ -12,9 +12,15 @@ public struct CompressionPlan: Sendable {
   private let equalized: TensorArchive
   private let equalization: ChannelEqualization?
   package let calibration: Calibration?
-  private let refiner: DistillationRefiner?
+  private let refine: Refinement?
   private let source: PackedHeader.Source?
   private let threads: Int
+
+  /// Improves a quantized model by what the whole model in full precision puts out.
+  package typealias Refinement =
+    @Sendable (
+      _ model: QuantizedModel, _ original: TensorArchive
+    ) throws -> QuantizedModel
 
   /// Plans, and with a budget measures what bits of each layer are worth; nothing is written.
   ///
@@ -26,7 +32,7 @@ public struct CompressionPlan: Sendable {
   ///   archive, and on reading.
   package init(
     _ archive: TensorArchive, recipe: Recipe, calibration: Calibration?,
-    equalization: ChannelEqualization? = nil, refiner: DistillationRefiner? = nil,
+    equalization: ChannelEqualization? = nil, refining refine: Refinement? = nil,
     source: PackedHeader.Source?, threads: Int
   ) throws {
     try calibration?.check(against: archive)
@@ -35,7 +41,7 @@ public struct CompressionPlan: Sendable {
     let equalized = equalization?.applied(to: archive) ?? archive
     self.equalized = equalized
     self.calibration = calibration
-    self.refiner = refiner
+    self.refine = refine
     self.source = source
     self.threads = threads
     let plan = try QuantizationPlan(archive, recipe: recipe)
@@ -87,7 +93,7 @@ public struct CompressionPlan: Sendable {
   ///
   /// - Throws: as `write`.
   func quantized(progress: WriteProgress? = nil) throws -> QuantizedModel? {
-    guard let settings = plan.recipe.method, calibration != nil || refiner != nil else {
+    guard let settings = plan.recipe.method, calibration != nil || refine != nil else {
       return nil
     }
     var model = try ModelQuantizer(
@@ -100,8 +106,8 @@ public struct CompressionPlan: Sendable {
     where model.layers[name] == nil && !corrected.contains(name) {
       model.tensors[name] = try tensor.floatValues()
     }
-    guard settings.method.distills, let refiner else { return model }
-    return try refiner.refined(model, original: equalized)
+    guard settings.method.distills, let refine else { return model }
+    return try refine(model, equalized)
   }
 
   func packer(of model: QuantizedModel?) -> ModelPacker {

@@ -31,7 +31,7 @@ public struct PackedReproduction: Sendable {
     packer = Result {
       let recipe = try Self.recipe(of: header)
       var compressor = Compressor(
-        reference, recipe: recipe, name: name,
+        weights: reference, recipe: recipe, name: name,
         source: try header.source.map { try PackedHeader.Source(reference, root: $0.root) },
         threads: threads, reporting: report)
       try compressor.calibrate(with: material)

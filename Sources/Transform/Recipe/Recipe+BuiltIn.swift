@@ -7,6 +7,31 @@ extension Recipe {
     "body", "body-linear", "body-linear-and-conv", "all-linear", "keep-all",
   ]
 
+  /// Returns the recipe `body` with a method that is calibrated on images of a folder, as
+  /// `convert --calibration-images` follows it.
+  ///
+  /// - Parameters:
+  ///   - bitWidth: bits of a quantized weight, 1 to 8.
+  ///   - limit: how long the quantized model learns from the model in full precision; `nil` for not
+  ///     at all. With a number of steps the result is the same on every machine of a kind.
+  public static func calibrated(
+    bitWidth: Int, method: QuantizationMethod = .best,
+    learningFor limit: DistillationRecipe.Limit? = .minutes(2)
+  ) -> Recipe {
+    var recipe = Recipe(
+      name: builtInNames[0], rules: bodyRules + remainder, allowsUnmatchedPatterns: true)
+    recipe.defaults.bitWidth = bitWidth
+    recipe.defaults.search = method.search
+    recipe.method = MethodSettings(
+      method, calibration: CalibrationRecipe(patches: .init()),
+      distillation: limit.map { DistillationRecipe(limit: $0) })
+    return recipe
+  }
+
+  private static var bodyRules: [RecipeRule] {
+    outsideBody + linear(from: leastDimension) + convolutions(in: .convolutional)
+  }
+
   /// A built-in recipe.
   ///
   /// - `body`: the linear layers of the body, and its convolutions where they hold most of the
@@ -22,8 +47,7 @@ extension Recipe {
   public static func named(_ name: String) throws -> Recipe {
     let rules: [RecipeRule]
     switch name {
-    case "body":
-      rules = outsideBody + linear(from: leastDimension) + convolutions(in: .convolutional)
+    case "body": rules = bodyRules
     case "body-linear": rules = outsideBody + linear(from: leastDimension)
     case "body-linear-and-conv":
       rules = outsideBody + linear(from: leastDimension) + convolutions(in: nil)

@@ -43,7 +43,7 @@ struct PackingOptions: ParsableArguments {
     }
     let progress = CompressionProgress(byteCount: archive.tensorByteCount, common: common)
     var compressor = Compressor(
-      archive, recipe: recipe, name: input,
+      weights: archive, recipe: recipe, name: input,
       source: try PackedHeader.Source(
         archive, root: root, runningTasks: PackedArgument.tasks(common)),
       threads: common.threads, reporting: progress.show)

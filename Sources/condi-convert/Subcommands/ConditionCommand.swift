@@ -76,7 +76,7 @@ struct ConditionCommand: ParsableCommand {
     recipe.method = MethodSettings(
       .condiQuant, constraint: constraint, calibration: try calibration.applied(to: nil))
     var compressor = Compressor(
-      weights, recipe: recipe, name: input, threads: common.threads,
+      weights: weights, recipe: recipe, name: input, source: nil, threads: common.threads,
       reporting: CompressionProgress(byteCount: weights.tensorByteCount, common: common).show)
     try compressor.calibrate(
       with: .init(

@@ -87,7 +87,7 @@ struct PlanCommand: ParsableCommand {
       throw ModelError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
     let plan = try Compressor(
-      archive, recipe: recipe, name: input,
+      weights: archive, recipe: recipe, name: input,
       source: PackedHeader.Source(
         archive, root: root, runningTasks: PackedArgument.tasks(common)), threads: common.threads
     ).plan()

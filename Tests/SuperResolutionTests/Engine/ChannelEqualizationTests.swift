@@ -143,7 +143,7 @@ import Transform
     recipe.method = MethodSettings(.best, constraint: nil)
     try withTemporaryFolder { folder in
       let path = folder.appending("a.condi")
-      _ = try QuantizationPipeline(
+      _ = try CompressionPlan(
         subject.archive, recipe: recipe, calibration: calibration, equalization: equalization,
         source: nil, threads: 2
       ).write(to: path)

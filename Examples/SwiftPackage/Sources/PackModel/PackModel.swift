@@ -1,22 +1,17 @@
 import Formats
 import Transform
 
-/// Quantizes a checkpoint to three bits and packs it.
+/// Packs a super-resolution model at two bits, calibrated on the images of a folder.
 @main
 struct PackModel {
   static func main() throws {
-    guard CommandLine.arguments.count == 3 else {
-      fatalError("usage: PackModel CHECKPOINT OUT.condi")
-    }
-    var archive = try FormatRegistry.standard.open(CommandLine.arguments[1])
-    let root = archive.conventionalRoot
-    if let root { archive = try archive.selecting(root: root) }
-    var recipe = try Recipe.named("body-linear")
-    recipe.defaults.bitWidth = 3
-    let packer = try ModelPacker(
-      archive, recipe: recipe, source: PackedHeader.Source(archive, root: root), threads: 2)
-    let (layers, summary) = try packer.write(to: CommandLine.arguments[2])
-    let noise = layers.compactMap(\.signalToQuantizationNoise).min() ?? .infinity
-    print("\(layers.count) weights in \(summary.fileByteCount) bytes, each at least \(noise) dB")
+    let arguments = CommandLine.arguments
+    guard arguments.count == 4 else { fatalError("usage: PackModel CHECKPOINT IMAGES OUT.condi") }
+    var compressor = try Compressor(
+      FormatRegistry.standard.open(arguments[1]),
+      recipe: .calibrated(bitWidth: 2, learningFor: .steps(10)), threads: 2)
+    try compressor.calibrate(with: .images(arguments[2]))
+    let outcome = try compressor.write(to: arguments[3])
+    print("\(outcome.layers.count) weights in \(outcome.summary.fileByteCount) bytes")
   }
 }

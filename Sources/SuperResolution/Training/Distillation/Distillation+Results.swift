@@ -22,7 +22,7 @@ extension Distillation {
   /// Returns the gradient that `differentiate` computed for a parameter, by its name in the
   /// checkpoint, or `<weight>.lower`, `<weight>.scale`, `<site>.lower`, `<site>.upper`; `nil` for
   /// other names.
-  package func gradient(_ name: String) -> [Float]? {
+  func gradient(_ name: String) -> [Float]? {
     store[name].map { Array(store.gradients[$0.range]) }
   }
 }

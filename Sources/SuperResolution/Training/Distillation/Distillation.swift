@@ -24,7 +24,7 @@ package struct Distillation: Sendable {
     package var loss = DistillationLossWeights()
     package var optimizer: Adam
     /// `nil` for constant rates.
-    var schedule: CosineSchedule?
+    package var schedule: CosineSchedule?
     /// At least 1.
     package var threads: Int
 
@@ -39,11 +39,11 @@ package struct Distillation: Sendable {
   /// The number of updates so far.
   package var stepCount = 0
 
-  package let teacher: DifferentiableNetwork
-  package let student: DifferentiableNetwork
+  let teacher: DifferentiableNetwork
+  let student: DifferentiableNetwork
   package let teacherValues: [Float]
   package var store: ParameterStore
-  package let quantization: QuantizationParameters
+  let quantization: QuantizationParameters
   private let memory = PoolOfPools()
 
   /// - Parameters:

@@ -1,13 +1,13 @@
 import Imaging
 
 /// The distance between the student and its teacher.
-struct DistillationLoss: Hashable, Sendable {
+package struct DistillationLoss: Hashable, Sendable {
   /// mean|O_Q − O_F| over all samples of the upscaled images, in units of the sample range.
-  var pixels: Double
+  package var pixels: Double
   /// Σ over residual groups of the mean squared difference of the normalized features.
-  var features: Double
+  package var features: Double
   /// The weighted sum of both.
-  var total: Double
+  package var total: Double
 
   static let zero = DistillationLoss(pixels: 0, features: 0, total: 0)
 
@@ -27,7 +27,7 @@ struct DistillationLoss: Hashable, Sendable {
 /// is the norm `norm`. Losses are averaged over the images of a batch.
 package struct DistillationLossWeights: Hashable, Sendable {
   /// The norm by which features are divided.
-  enum FeatureNorm: String, Hashable, Sendable, CaseIterable {
+  package enum FeatureNorm: String, Hashable, Sendable, CaseIterable {
     /// √Σ F², as in the paper; the mean squared difference is then tiny.
     case euclidean
     /// √mean F²: the loss is the squared relative error, whatever the size of the image.
@@ -42,8 +42,8 @@ package struct DistillationLossWeights: Hashable, Sendable {
 }
 
 /// The teacher's output for one image.
-struct TeacherOutput: Sendable {
-  let picture: Picture
+package struct TeacherOutput: Sendable {
+  package let picture: Picture
   /// The features after each residual group.
   let groups: [[Float]]
 }
@@ -52,7 +52,7 @@ extension DistillationLossWeights {
   /// Returns the loss of one image, and adds its gradients to the variables of the pass.
   ///
   /// - Parameter share: the weight of the image in the batch's loss.
-  package func seed(
+  func seed(
     _ pass: DifferentiableNetwork.Pass, range: PixelRange, target: TeacherOutput, share: Double,
     _ pool: BufferPool
   ) -> DistillationLoss {

@@ -25,7 +25,7 @@ package struct Adam: Hashable, Sendable {
   ///   - factor: the factor of the rates, from a schedule.
   /// - Returns: the gradients' Euclidean norm before any scaling.
   @discardableResult
-  package func update(_ store: inout ParameterStore, number: Int, factor: Float) -> Float {
+  func update(_ store: inout ParameterStore, number: Int, factor: Float) -> Float {
     let norm = gradientNorm(store)
     var clip: Float = 1
     if let largest = largestGradientNorm, norm > largest { clip = largest / norm }

@@ -1,10 +1,10 @@
 /// The place of a parameter in a `ParameterStore`.
-struct ParameterReference: Hashable, Sendable {
+package struct ParameterReference: Hashable, Sendable {
   /// The index of the parameter's entry.
   let index: Int
   /// The offset of its first element in the arrays of all elements.
   let offset: Int
-  let count: Int
+  package let count: Int
 
   var range: Range<Int> { offset..<offset + count }
 }

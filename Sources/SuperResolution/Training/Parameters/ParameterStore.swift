@@ -3,25 +3,25 @@
 ///
 /// Names are those of the checkpoint's tensors. The bounds of a quantized weight are called
 /// `<weight>.lower` and `<weight>.scale`, those of an activation `<site>.lower` and `<site>.upper`.
-struct ParameterStore: Sendable {
-  struct Entry: Sendable {
-    let name: String
-    fileprivate(set) var group: ParameterGroup
-    let reference: ParameterReference
+package struct ParameterStore: Sendable {
+  package struct Entry: Sendable {
+    package let name: String
+    package fileprivate(set) var group: ParameterGroup
+    package let reference: ParameterReference
     /// The unit of learning rates for this parameter: the initial step between two codes for bounds
     /// and latent weights; 1 for all others.
     fileprivate(set) var unit: Float
   }
 
-  private(set) var entries: [Entry] = []
+  package private(set) var entries: [Entry] = []
   private var places: [String: Int] = [:]
   /// All elements; those of an entry are in its reference's range.
-  var values: [Float] = []
+  package var values: [Float] = []
   /// The derivatives of the loss, one per element.
   var gradients: [Float] = []
   /// The optimizer's averages of gradients and of their squares, one per element.
-  var firstMoments: [Float] = []
-  var secondMoments: [Float] = []
+  package var firstMoments: [Float] = []
+  package var secondMoments: [Float] = []
 
   /// - Parameter unit: see `Adam.rates`; 0 for parameters that are not learned.
   /// - Precondition: the name is new, and `unit` is finite and not negative.

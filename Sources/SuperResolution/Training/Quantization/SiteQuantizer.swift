@@ -59,7 +59,7 @@ struct SiteQuantizer: Sendable {
 extension Tape {
   /// Returns the values rounded by the quantizer of a site; returns `x` itself if the site has
   /// none.
-  package func quantize(_ x: Variable, at site: Int) -> Variable {
+  func quantize(_ x: Variable, at site: Int) -> Variable {
     guard let quantizer = quantizer(at: site) else { return x }
     let y = result(
       rows: x.rows, columns: x.columns, needsGradient: x.needsGradient || isLearning(quantizer))
@@ -74,7 +74,7 @@ extension Tape {
     return y
   }
 
-  package func quantizer(at site: Int) -> SiteQuantizer? {
+  func quantizer(at site: Int) -> SiteQuantizer? {
     quantizers.isEmpty ? nil : quantizers[site]
   }
 
@@ -84,7 +84,7 @@ extension Tape {
     return gradient(quantizer.lowerReference) != nil || gradient(quantizer.upperReference) != nil
   }
 
-  package func add(_ sum: ck_bound_gradient, to quantizer: SiteQuantizer) {
+  func add(_ sum: ck_bound_gradient, to quantizer: SiteQuantizer) {
     gradient(quantizer.lowerReference)?.pointee += Float(sum.lower)
     gradient(quantizer.upperReference)?.pointee += Float(sum.upper)
   }

@@ -4,7 +4,7 @@ import Storage
 /// The quantization of a weight, with the initial or the learned bounds.
 package struct WeightQuantization: Hashable, Sendable {
   /// How codes are derived from weights while bounds are learned.
-  enum Rounding: Hashable, Sendable {
+  package enum Rounding: Hashable, Sendable {
     /// Weights are rounded to nearest in every step; derivatives pass straight through to them.
     case nearest
     /// The codes, one per element, are fixed; only bounds are learned.
@@ -36,7 +36,7 @@ package struct WeightQuantization: Hashable, Sendable {
   }
 
   /// - Throws: `ModelError` when it does not match a weight of `elementCount` elements.
-  package func check(elementCount: Int) throws {
+  func check(elementCount: Int) throws {
     func refuse(_ problem: String) -> ModelError {
       ModelError("the weight '\(name)' cannot be quantized: \(problem)")
     }

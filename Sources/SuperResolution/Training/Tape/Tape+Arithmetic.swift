@@ -3,7 +3,7 @@ extension Tape {
   ///
   /// - Parameter y: the result of an operation whose backward step does not read it, used nowhere
   ///   else.
-  package func add(_ x: Variable, consuming y: Variable) -> Variable {
+  func add(_ x: Variable, consuming y: Variable) -> Variable {
     precondition(x.count == y.count && x.columns == y.columns, "addends of different shapes")
     let sum = result(
       rows: x.rows, columns: x.columns, needsGradient: x.needsGradient || y.needsGradient,
@@ -24,7 +24,7 @@ extension Tape {
   }
 
   /// Returns the same values in a buffer of their own, for an operation that consumes them.
-  package func copy(_ x: Variable) -> Variable {
+  func copy(_ x: Variable) -> Variable {
     let y = result(rows: x.rows, columns: x.columns, needsGradient: x.needsGradient)
     y.values.update(from: x.values, count: x.count)
     record(y) { x.add(gradient: $0) }
@@ -32,7 +32,7 @@ extension Tape {
   }
 
   /// Returns `x ∘ y`, the product element by element.
-  package func multiply(_ x: Variable, _ y: Variable) -> Variable {
+  func multiply(_ x: Variable, _ y: Variable) -> Variable {
     precondition(x.rows == y.rows && x.columns == y.columns, "factors of different shapes")
     let product = result(
       rows: x.rows, columns: x.columns, needsGradient: x.needsGradient || y.needsGradient)
@@ -100,7 +100,7 @@ extension Tape {
   }
 
   /// Returns a range of columns.
-  package func columns(_ range: Range<Int>, of x: Variable) -> Variable {
+  func columns(_ range: Range<Int>, of x: Variable) -> Variable {
     let (rows, stride, count) = (x.rows, x.columns, range.count)
     let y = result(rows: rows, columns: count, needsGradient: x.needsGradient)
     for row in 0..<rows {

@@ -4,7 +4,7 @@ extension Tape {
   /// Returns a 3×3 convolution with zero padding of 1; `weight` is `[outputs, inputs, 3, 3]`.
   ///
   /// - Parameter height: the height of the image whose pixels are the rows of `x`.
-  package func convolution(
+  func convolution(
     _ x: Variable, height: Int, _ weight: ParameterReference, _ bias: ParameterReference?,
     outputs: Int
   ) -> Variable {

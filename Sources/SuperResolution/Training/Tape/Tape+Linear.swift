@@ -2,7 +2,7 @@ import LinearAlgebra
 
 extension Tape {
   /// Returns `x Wᵀ + b`; `weight` is `[outputs, inputs]`.
-  package func linear(
+  func linear(
     _ x: Variable, _ weight: ParameterReference, _ bias: ParameterReference?, outputs: Int
   ) -> Variable {
     let (rows, inputs) = (x.rows, x.columns)
@@ -37,7 +37,7 @@ extension Tape {
   }
 
   /// Copies a bias to every row; does nothing without a bias.
-  package func spread(
+  func spread(
     _ bias: ParameterReference?, rows: Int, columns: Int, to y: UnsafeMutablePointer<Float>
   ) {
     guard let bias else { return }

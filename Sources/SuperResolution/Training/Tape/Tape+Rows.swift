@@ -8,7 +8,7 @@ struct RowOrder: Sendable {
 
 extension Tape {
   /// Returns the rows of `x` in another order, restricted to ranges of columns placed side by side.
-  package func gather(_ x: Variable, _ order: RowOrder, columns: [Range<Int>]) -> Variable {
+  func gather(_ x: Variable, _ order: RowOrder, columns: [Range<Int>]) -> Variable {
     let width = columns.reduce(0) { $0 + $1.count }
     let (rows, stride) = (order.sources.count, x.columns)
     precondition(order.sourceCount == x.rows, "an order of other rows")

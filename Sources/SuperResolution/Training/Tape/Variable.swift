@@ -2,17 +2,17 @@
 /// respect to it.
 ///
 /// Features of an image have one row per pixel, in row-major order.
-package final class Variable {
-  package let rows: Int
-  package let columns: Int
+final class Variable {
+  let rows: Int
+  let columns: Int
   /// Whether the variable depends on anything that is learned.
   let needsGradient: Bool
   private let owner: BufferPool.Buffer?
-  package let values: UnsafeMutablePointer<Float>
-  package private(set) var gradient: BufferPool.Buffer?
+  let values: UnsafeMutablePointer<Float>
+  private(set) var gradient: BufferPool.Buffer?
 
   /// Creates a variable whose values `buffer` owns.
-  package init(rows: Int, columns: Int, needsGradient: Bool, _ buffer: BufferPool.Buffer) {
+  init(rows: Int, columns: Int, needsGradient: Bool, _ buffer: BufferPool.Buffer) {
     precondition(buffer.count == rows * columns, "a buffer of another size")
     self.rows = rows
     self.columns = columns
@@ -23,7 +23,7 @@ package final class Variable {
 
   /// Creates a variable whose values belong to an owner that outlives the tape. No operation
   /// changes them.
-  package init(borrowing values: UnsafePointer<Float>, rows: Int, columns: Int, needsGradient: Bool) {
+  init(borrowing values: UnsafePointer<Float>, rows: Int, columns: Int, needsGradient: Bool) {
     self.rows = rows
     self.columns = columns
     self.needsGradient = needsGradient
@@ -31,11 +31,11 @@ package final class Variable {
     self.values = UnsafeMutablePointer(mutating: values)
   }
 
-  package var count: Int { rows * columns }
+  var count: Int { rows * columns }
 
   /// Returns the buffer of the values, for an operation that may store its result there because the
   /// operation that made this variable does not read them again.
-  package func buffer() -> BufferPool.Buffer {
+  func buffer() -> BufferPool.Buffer {
     guard let owner else { preconditionFailure("borrowed values are not given away") }
     return owner
   }
@@ -49,7 +49,7 @@ package final class Variable {
   }
 
   /// Adds `part`, which may itself become the gradient.
-  package func add(gradient part: BufferPool.Buffer) {
+  func add(gradient part: BufferPool.Buffer) {
     guard needsGradient else { return }
     precondition(part.count == count, "a gradient of another size")
     guard let gradient else {

@@ -22,7 +22,7 @@ func exponential(_ x: Float) -> Float {
   return power * scale
 }
 
-package typealias Lanes = SIMD8<Float>
+typealias Lanes = SIMD8<Float>
 
 @inline(__always)
 func loadLanes(_ pointer: UnsafePointer<Float>) -> Lanes {
@@ -46,7 +46,7 @@ func dotProduct(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: I
 }
 
 /// `Σ a` and `Σ a²`.
-package func sums(_ a: UnsafePointer<Float>, _ count: Int) -> (values: Float, squares: Float) {
+func sums(_ a: UnsafePointer<Float>, _ count: Int) -> (values: Float, squares: Float) {
   var (lanes, squares) = (Lanes(), Lanes())
   var index = 0
   while index + Lanes.scalarCount <= count {

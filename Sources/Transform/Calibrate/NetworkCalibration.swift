@@ -13,13 +13,14 @@ package struct NetworkCalibration: Sendable {
   let search: BoundSearchMethod
   let scaling: ActivationScaling
   let threads: Int
-  private let progress: @Sendable (CompressionEvent.Progress) -> Void
+  private let progress: @Sendable (_ doneCount: Int, _ count: Int) -> Void
 
-  /// - Parameter progress: called after each patch, from any thread.
+  /// - Parameter progress: called after each patch with how many of how many are done, from any
+  ///   thread.
   package init(
     network: SuperResolutionNetwork, images: ReducedPictures, patches: CalibrationRecipe.Patches,
     bitWidths: [Int] = [], search: BoundSearchMethod, scaling: ActivationScaling, threads: Int,
-    progress: @escaping @Sendable (CompressionEvent.Progress) -> Void
+    progress: @escaping @Sendable (_ doneCount: Int, _ count: Int) -> Void
   ) {
     self.network = network
     self.images = images
@@ -48,7 +49,7 @@ package struct NetworkCalibration: Sendable {
         done += 1
         return done
       }
-      progress(CompressionEvent.Progress(doneCount: doneCount, count: count))
+      progress(doneCount, count)
     }
   }
 }

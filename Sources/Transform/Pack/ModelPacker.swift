@@ -235,3 +235,25 @@ extension PackedPlan where Cost == QuantizationSummary {
     return header.names.keys.compactMap { found[$0] }
   }
 }
+
+/// What compressing a model gave.
+public struct CompressionOutcome: Sendable {
+  /// The packed file's header, without checksums.
+  public let header: PackedHeader
+  /// What quantizing each tensor cost, in the archive's order.
+  public let layers: [QuantizationSummary]
+  /// How small the file is.
+  public let summary: PackedSummary
+  /// What distillation did; `nil` without.
+  public internal(set) var distillation: DistillationSummary?
+
+  package init(
+    header: PackedHeader, layers: [QuantizationSummary], summary: PackedSummary,
+    distillation: DistillationSummary? = nil
+  ) {
+    self.header = header
+    self.layers = layers
+    self.summary = summary
+    self.distillation = distillation
+  }
+}

@@ -9,17 +9,17 @@ final class CompressionProgress: Sendable {
   private let current = Mutex<(label: String, bar: ProgressBar)?>(nil)
 
   /// - Parameter byteCount: the bytes of the model's tensors.
-  init(byteCount: Int, common: CommonOptions) {
+  init(byteCount: Int, isQuiet: Bool) {
     self.byteCount = byteCount
-    isQuiet = common.quiet
+    self.isQuiet = isQuiet
   }
 
   /// Shows an event. It may be called from any thread.
   func show(_ event: CompressionEvent) {
     switch event {
     case .remark(let text): Console.note(text, unless: isQuiet)
-    case .calibrating(let progress):
-      bar("calibrating", total: progress.count, .share).reach(progress.doneCount)
+    case .calibrating(let doneCount, let count):
+      bar("calibrating", total: count, .share).reach(doneCount)
     case .distilling(let progress):
       let loss = String(printf: "%.4g", progress.loss)
       let psnr = String(printf: "%.2f", progress.psnr)

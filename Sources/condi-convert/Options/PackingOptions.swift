@@ -41,7 +41,7 @@ struct PackingOptions: ParsableArguments {
     guard archive.format != PackedFormat.identifier else {
       throw ModelError.unsupported("it is packed already; 'unpack' it first", path: input)
     }
-    let progress = CompressionProgress(byteCount: archive.tensorByteCount, common: common)
+    let progress = CompressionProgress(byteCount: archive.tensorByteCount, isQuiet: common.quiet)
     var compressor = Compressor(
       weights: archive, recipe: recipe, name: input,
       source: try PackedHeader.Source(

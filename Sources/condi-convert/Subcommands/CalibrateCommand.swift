@@ -79,12 +79,12 @@ struct CalibrateCommand: ParsableCommand {
     let pictures = try ReducedPictures(
       folder: images, scale: network.scale, channelCount: network.channelCount,
       isSmall: patches.isSmall)
-    let progress = CompressionProgress(byteCount: 0, common: common)
+    let progress = CompressionProgress(byteCount: 0, isQuiet: common.quiet)
     let calibrating = NetworkCalibration(
       network: network, images: pictures, patches: patches, bitWidths: bits.map { [$0] } ?? [],
       search: search, scaling: activationScaling ?? QuantizationMethod.best.activationScaling,
       threads: common.threads
-    ) { progress.show(.calibrating($0)) }
+    ) { progress.show(.calibrating(doneCount: $0, count: $1)) }
     let calibration = try locatingErrors(path: model) { try calibrating.calibration() }
     try locatingErrors(path: output) {
       _ = try writer.write(

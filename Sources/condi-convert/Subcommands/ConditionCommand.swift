@@ -77,7 +77,8 @@ struct ConditionCommand: ParsableCommand {
       .condiQuant, constraint: constraint, calibration: try calibration.applied(to: nil))
     var compressor = Compressor(
       weights: weights, recipe: recipe, name: input, source: nil, threads: common.threads,
-      reporting: CompressionProgress(byteCount: weights.tensorByteCount, common: common).show)
+      reporting: CompressionProgress(byteCount: weights.tensorByteCount, isQuiet: common.quiet).show
+    )
     try compressor.calibrate(
       with: .init(
         statistics: calibration.file, images: calibration.images, access: common.access))

@@ -164,14 +164,16 @@ struct VerifyCommand: SharedCommand {
     return findings
   }
 
-  private func reproduction(of header: PackedHeader, _ archive: TensorArchive) -> PackedReproduction {
+  private func reproduction(of header: PackedHeader, _ archive: TensorArchive) -> PackedReproduction
+  {
     PackedReproduction(
       of: header, from: archive, name: reference ?? packed,
       calibratedWith: .init(
         statistics: statistics, images: calibrationImages, validation: validation,
         access: common.access),
       threads: common.threads,
-      reporting: CompressionProgress(byteCount: archive.tensorByteCount, common: common).show)
+      reporting: CompressionProgress(byteCount: archive.tensorByteCount, isQuiet: common.quiet).show
+    )
   }
 
   private var gates: [VerificationGate] {

@@ -141,7 +141,7 @@ public struct Compressor: Sendable {
     var run = NetworkCalibration(
       network: network, images: samples, patches: patches, search: settings.method.search,
       scaling: settings.scaling, threads: threads
-    ) { [report] in report(.calibrating($0)) }
+    ) { [report] in report(.calibrating(doneCount: $0, count: $1)) }
     try locatingErrors(path: name) {
       guard recipe.equalizes else {
         calibration = try run.calibration()
@@ -199,18 +199,12 @@ public struct Compressor: Sendable {
 public enum CompressionEvent: Sendable {
   /// Something worth knowing about the model.
   case remark(String)
-  /// A sample was run; `ofCount` samples are run in all.
-  case calibrating(Progress)
+  /// A sample was run: so many of so many are done.
+  case calibrating(doneCount: Int, count: Int)
   /// A step of the distillation was made.
   case distilling(DistillationProgress)
   /// A tensor was packed.
   case packing(tensor: String, byteCount: Int)
-
-  /// How many samples of how many have been run.
-  public struct Progress: Sendable {
-    public let doneCount: Int
-    public let count: Int
-  }
 }
 
 extension Recipe {

@@ -114,8 +114,8 @@ public struct ModelConditioner: Sendable {
     }
     let values = try locatingErrors(tensor: job.name) { try tensor.doubleValues() }
     if let element = values.firstIndex(where: { !$0.isFinite }) {
-      throw WeightValues.notFinite(
-        job.name, element: element, value: Float(values[element]), exact: values[element])
+      throw ModelError(
+        "element \(element) is \(values[element]), which cannot be conditioned", tensor: job.name)
     }
     let count = job.partElementCount
     do {

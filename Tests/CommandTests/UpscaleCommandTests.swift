@@ -97,7 +97,7 @@ import Testing
       if let quantized = tensor.quantized {
         let codes = try quantized()
         item.action = .quantize(
-          AffineEncoding(
+          AffineSpec(
             layout: codes.layout, bitWidth: codes.bitWidth, parameterType: codes.parameterType),
           method: "given"
         ) { (codes, nil) }

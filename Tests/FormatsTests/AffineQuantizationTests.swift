@@ -44,7 +44,8 @@ struct AffineQuantizationTests {
     let lower = cells.map { $0.min() ?? 0 }
     let scale = zip(cells, lower).map { (($0.max() ?? 0) - $1) / Float(1 << bitWidth - 1) }
     return try QuantizedTensor.encode(
-      values: values, layout: layout, bitWidth: bitWidth, parameterType: parameterType,
+      values: values,
+      spec: AffineSpec(layout: layout, bitWidth: bitWidth, parameterType: parameterType),
       lower: lower, scale: scale, elementType: elementType, shape: shape)
   }
 
@@ -92,14 +93,15 @@ struct AffineQuantizationTests {
 
     let parsed = try QuantizedTensor(
       parsing: tensor.parameterBytes, codes: tensor.codes, elementType: example.elementType,
-      shape: shape, layout: layout, bitWidth: bitWidth, parameterType: example.parameterType)
+      shape: shape,
+      spec: AffineSpec(layout: layout, bitWidth: bitWidth, parameterType: example.parameterType))
     #expect(parsed.lower == tensor.lower)
     #expect(parsed.scale == tensor.scale)
     #expect(try parsed.dequantized().elementsEqual(bytes))
     #expect(
       tensor.parameterBytes.count
-        == QuantizedTensor.parameterByteCount(layout, example.parameterType))
-    #expect(tensor.codes.count == QuantizedTensor.codeByteCount(layout, bitWidth: bitWidth))
+        == tensor.spec.parameterByteCount)
+    #expect(tensor.codes.count == tensor.spec.codeByteCount)
   }
 
   /// Returns the closer of the two neighbours by comparing distances; ties go to the even one.
@@ -114,7 +116,8 @@ struct AffineQuantizationTests {
   @Test func bytesMatchDocumentedLayout() throws {
     let layout = try AffineLayout(rows: 2, columns: 3, granularity: .channel)
     let tensor = try QuantizedTensor.encode(
-      values: [-1, 0, 2, 5, 5, 5], layout: layout, bitWidth: 2, parameterType: .float32,
+      values: [-1, 0, 2, 5, 5, 5],
+      spec: AffineSpec(layout: layout, bitWidth: 2, parameterType: .float32),
       lower: [-1, 5], scale: [1, 0], elementType: .float32, shape: [2, 3])
     // Codes 0, 1, 3, 0, 0, 0 from the low bits up, then lower bounds, then scales.
     #expect(tensor.codes.array == [0b00_11_01_00, 0])
@@ -127,8 +130,10 @@ struct AffineQuantizationTests {
   @Test func encodingRoundsTiesToEvenAndClips() throws {
     let values: [Float] = [-9, -0.5, 0.5, 1.5, 2.5, 2.5000002, 6.5, 7.5, 1e30]
     let tensor = try QuantizedTensor.encode(
-      values: values, layout: AffineLayout(rows: 1, columns: 9, granularity: .tensor), bitWidth: 3,
-      parameterType: .float32, lower: [0], scale: [1], elementType: .float32, shape: [9])
+      values: values,
+      spec: AffineSpec(
+        layout: AffineLayout(rows: 1, columns: 9, granularity: .tensor), bitWidth: 3,
+        parameterType: .float32), lower: [0], scale: [1], elementType: .float32, shape: [9])
     #expect(try tensor.unpackedCodes() == [0, 0, 0, 2, 2, 3, 6, 7, 7])
   }
 
@@ -144,7 +149,8 @@ struct AffineQuantizationTests {
   @Test func float16ParametersAreRoundedBeforeEncoding() throws {
     let layout = try AffineLayout(rows: 1, columns: 2, granularity: .tensor)
     let tensor = try QuantizedTensor.encode(
-      values: [0.1, 0.7], layout: layout, bitWidth: 8, parameterType: .float16, lower: [0.1],
+      values: [0.1, 0.7], spec: AffineSpec(layout: layout, bitWidth: 8, parameterType: .float16),
+      lower: [0.1],
       scale: [0.6 / 255], elementType: .float32, shape: [2])
     #expect(tensor.lower == [Float(Float16(0.1))])
     #expect(tensor.scale == [Float(Float16(0.6 / 255 as Float))])
@@ -159,7 +165,8 @@ struct AffineQuantizationTests {
       _ elementType: ElementType = .float32
     ) throws {
       _ = try QuantizedTensor.encode(
-        values: [0, 1], layout: layout, bitWidth: 2, parameterType: type, lower: [lower],
+        values: [0, 1], spec: AffineSpec(layout: layout, bitWidth: 2, parameterType: type),
+        lower: [lower],
         scale: [scale], elementType: elementType, shape: [2])
     }
     #expect(
@@ -199,7 +206,8 @@ struct AffineQuantizationTests {
         expected: "finite values to quantize", found: "\(value) at element 1")
     ) {
       try QuantizedTensor.encode(
-        values: [0, value, .nan], layout: layout, bitWidth: 2, parameterType: .float32, lower: [0],
+        values: [0, value, .nan],
+        spec: AffineSpec(layout: layout, bitWidth: 2, parameterType: .float32), lower: [0],
         scale: [1], elementType: .float32, shape: [3])
     }
   }
@@ -213,8 +221,8 @@ struct AffineQuantizationTests {
     ) throws {
       _ = try QuantizedTensor(
         parsing: SharedBytes(elementsOf: parameters), codes: SharedBytes(codes),
-        elementType: elementType, shape: shape, layout: layout, bitWidth: bitWidth,
-        parameterType: parameterType)
+        elementType: elementType, shape: shape,
+        spec: AffineSpec(layout: layout, bitWidth: bitWidth, parameterType: parameterType))
     }
     try parse()
     #expect(

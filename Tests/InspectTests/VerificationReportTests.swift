@@ -21,10 +21,11 @@ import Testing
     let item = PackedItem<Never>(
       name: "w", role: .weight, source: weight,
       action: .quantize(
-        AffineEncoding(layout: layout, bitWidth: 2, parameterType: .float32), method: "test"
+        AffineSpec(layout: layout, bitWidth: 2, parameterType: .float32), method: "test"
       ) {
         let quantized = try QuantizedTensor.encode(
-          values: weight.floatValues(), layout: layout, bitWidth: 2, parameterType: .float32,
+          values: weight.floatValues(),
+          spec: AffineSpec(layout: layout, bitWidth: 2, parameterType: .float32),
           lower: [lower], scale: [scale], elementType: .float32, shape: weight.shape)
         return (quantized, nil)
       })

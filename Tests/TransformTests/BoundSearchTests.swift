@@ -129,8 +129,10 @@ struct BoundSearchTests {
     let search = BoundSearch(method: .dobi, bitWidth: bitWidth, parameterType: .float16)
     let bounds = search.bounds(of: values)
     let tensor = try QuantizedTensor.encode(
-      values: values, layout: AffineLayout(shape: [count], granularity: .tensor),
-      bitWidth: bitWidth, parameterType: .float16, lower: [bounds.lower], scale: [bounds.scale],
+      values: values,
+      spec: AffineSpec(
+        layout: AffineLayout(shape: [count], granularity: .tensor), bitWidth: bitWidth,
+        parameterType: .float16), lower: [bounds.lower], scale: [bounds.scale],
       elementType: .float32, shape: #require(Shape([count])))
     let error = zip(values, try tensor.floatValues()).reduce(0.0) { sum, pair in
       let difference = Double(pair.0 - pair.1)

@@ -78,15 +78,6 @@ extension TensorArchive {
 }
 
 extension AffineLayout {
-  /// The cell that holds the element at `row` and `column`, by its index.
-  func cellIndex(row: Int, column: Int) -> Int {
-    switch granularity {
-    case .tensor: row / (rows / parts)
-    case .channel: row
-    case .group(let groupSize): row * ((columns - 1) / groupSize + 1) + column / groupSize
-    }
-  }
-
   /// Whether the elements of each block of `length` neighbours, counted from a row's first, share
   /// their parameters.
   func hasUniformBlocks(of length: Int) -> Bool {

@@ -23,7 +23,7 @@ struct ONNXExporter: ONNXGraphExporter {
       case 3...4: (4, .uint4, "UINT4")
       default: (8, .uint8, "UINT8")
       }
-    guard let codeByteCount = QuantizedTensor.codeByteCount(layout, bitWidth: bitWidth) else {
+    guard let codeByteCount = AffineSpec(layout: layout, bitWidth: bitWidth).codeByteCount else {
       throw ModelError.unsupported("it has too many elements")
     }
     var graph = ONNXGraph()

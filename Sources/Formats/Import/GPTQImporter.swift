@@ -160,7 +160,7 @@ struct GPTQImporter {
     let remarks = [method, form.remark].compactMap { $0 }
     return ImportedMatrix(
       name: "\(prefix)weight", parts: parts, elementType: scales.elementType, shape: shape,
-      layout: layout, bitWidth: bitWidth,
+      spec: AffineSpec(layout: layout, bitWidth: bitWidth),
       form: "GPTQ, \(bitWidth) bits, groups of \(size)",
       remark: remarks.isEmpty ? nil : remarks.joined(separator: "; "),
       load: { try load(module) }, values: { try decoded(module).values })
@@ -290,8 +290,9 @@ struct GPTQImporter {
     let decoded = try decoded(module)
     return ImportedMatrix.Loaded(
       tensor: try QuantizedTensor(
-        elementType: module.scales.elementType, shape: module.shape, layout: module.layout,
-        bitWidth: module.bitWidth, parameterType: .float32, lower: decoded.lower,
+        elementType: module.scales.elementType, shape: module.shape,
+        spec: AffineSpec(layout: module.layout, bitWidth: module.bitWidth, parameterType: .float32),
+        lower: decoded.lower,
         scale: decoded.scale, codes: BitStream.pack(decoded.codes, bitWidth: module.bitWidth)),
       values: decoded.values)
   }

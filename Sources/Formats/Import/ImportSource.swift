@@ -16,8 +16,7 @@ struct ImportedMatrix: Sendable {
   /// The type that the checkpoint's reader gives its elements.
   let elementType: ElementType
   let shape: Shape
-  let layout: AffineLayout
-  let bitWidth: Int
+  let spec: AffineSpec
   let form: String
   /// What was detected or assumed; `nil` for nothing.
   var remark: String?

@@ -109,8 +109,8 @@ struct MLXImporter {
     }
     return ImportedMatrix(
       name: "\(path).weight", parts: ["\(path).weight", "\(path).scales", "\(path).biases"],
-      elementType: scales.elementType, shape: shape, layout: layout,
-      bitWidth: settings.bitWidth,
+      elementType: scales.elementType, shape: shape,
+      spec: AffineSpec(layout: layout, bitWidth: settings.bitWidth),
       form: "MLX, \(settings.bitWidth) bits, groups of \(settings.groupSize)", load: load,
       values: { try load().values })
   }
@@ -140,8 +140,9 @@ struct MLXImporter {
     }
     return ImportedMatrix.Loaded(
       tensor: try QuantizedTensor(
-        elementType: elementType, shape: shape, layout: layout, bitWidth: settings.bitWidth,
-        parameterType: .float32, lower: lower, scale: scale,
+        elementType: elementType, shape: shape,
+        spec: AffineSpec(layout: layout, bitWidth: settings.bitWidth, parameterType: .float32),
+        lower: lower, scale: scale,
         codes: BitStream.pack(codes, bitWidth: settings.bitWidth)),
       values: values.map(elementType.rounded))
   }

@@ -136,8 +136,6 @@ public struct ModelImport: Sendable {
   }
 
   private func item(_ matrix: ImportedMatrix) throws -> PackedItem<Double> {
-    let encoding = AffineEncoding(
-      layout: matrix.layout, bitWidth: matrix.bitWidth, parameterType: .float32)
     // Equal sources would share a record, so the source is the matrix as it is dequantized.
     let elementCount = matrix.shape.elementCount
     let tensor = try Tensor(elementType: matrix.elementType, shape: matrix.shape) { [budget] in
@@ -145,7 +143,7 @@ public struct ModelImport: Sendable {
     }
     return PackedItem(
       name: matrix.name, role: .weight, source: tensor,
-      action: .quantize(encoding, method: matrix.name) { [budget] in
+      action: .quantize(matrix.spec, method: matrix.name) { [budget] in
         // The values that the checkpoint's reader computes are in memory beside the packed file's.
         try budget.using(elementCount: elementCount) {
           let loaded = try matrix.load()
@@ -168,7 +166,7 @@ public struct ModelImport: Sendable {
       name: name, shape: entry.shape.dimensions, elementType: entry.elementType.rawValue,
       bitWidth: entry.affineBitWidth,
       form: matrix.map {
-        "affine, \($0.bitWidth) bits, per \($0.layout.granularity)"
+        "affine, \($0.spec.bitWidth) bits, per \($0.spec.layout.granularity)"
       } ?? entry.elementType.rawValue,
       fidelity: largestError == 0 ? .exact : .lossy, largestError: largestError,
       paddedColumns: nil, byteCount: entry.byteCount,

@@ -102,6 +102,15 @@ public struct AffineLayout: Hashable, Sendable {
     }
   }
 
+  /// The index of the cell that holds the element at `row` and `column`.
+  package func cellIndex(row: Int, column: Int) -> Int {
+    switch granularity {
+    case .tensor: row / (rows / parts)
+    case .channel: row
+    case .group(let groupSize): row * groupsPerRow + column / groupSize
+    }
+  }
+
   /// The elements of the cell at `index`, which follow one another in row-major order.
   package func elements(ofCell index: Int) -> Range<Int> {
     let cell = cell(index)

@@ -106,16 +106,6 @@ public struct AffineCode: Hashable, Sendable {
     (value + 12_582_912) - 12_582_912
   }
 
-  /// Writes the codes of a run of finite values.
-  package func encode(
-    _ values: UnsafeBufferPointer<Float>, into codes: UnsafeMutableBufferPointer<UInt8>
-  ) {
-    precondition(values.count == codes.count, "one code a value")
-    for index in 0..<values.count {
-      codes[index] = UInt8(truncatingIfNeeded: Int32(encode(values[index])))
-    }
-  }
-
   /// Writes the values of a run of codes.
   package func decode(
     _ codes: UnsafeBufferPointer<UInt8>, into values: UnsafeMutableBufferPointer<Float>

@@ -1,9 +1,10 @@
+import CKernels
 import Glibc
 import Storage
 
-/// What quantizing cost a tensor: its values before beside those that its codes stand for.
-public struct QuantizationError: Hashable, Sendable, Codable {
-  /// Elements that were compared.
+/// What rounding a tensor to codes cost.
+public struct RoundingCost: Hashable, Sendable, Codable {
+  /// Elements that were rounded.
   public let elementCount: Int
   /// The sum of squares of the values before, Σ w².
   public let signal: Double
@@ -11,6 +12,37 @@ public struct QuantizationError: Hashable, Sendable, Codable {
   public let noise: Double
   /// The largest error, max |w − ŵ|.
   public let maximum: Double
+  /// Elements whose nearest multiple of the scale lies outside the range of codes.
+  public let clippedCount: Int
+
+  /// The signal-to-quantization-noise ratio 10·log₁₀(Σ w² / Σ (w − ŵ)²) in dB; infinite without
+  /// noise.
+  public var signalToNoise: Double { Self.decibels(signal: signal, noise: noise) }
+
+  /// The root of the mean squared error.
+  public var rootMeanSquare: Double { (noise / Double(max(1, elementCount))).squareRoot() }
+
+  /// The share of clipped elements, 0…1.
+  public var clippedShare: Double { Double(clippedCount) / Double(max(1, elementCount)) }
+
+  package static func decibels(signal: Double, noise: Double) -> Double {
+    noise > 0 ? 10 * log10(signal / noise) : .infinity
+  }
+}
+
+extension RoundingCost {
+  /// The cost that the kernel sums up while it rounds.
+  init(_ cost: ck_affine_cost, elementCount: Int) {
+    self.init(
+      elementCount: elementCount, signal: cost.signal, noise: cost.noise,
+      maximum: cost.largest_error, clippedCount: Int(cost.clipped))
+  }
+}
+
+/// How far a quantized tensor, as it is read back, is from what it was made from.
+public struct QuantizationError: Hashable, Sendable, Codable {
+  /// The cost of rounding, measured afterwards.
+  public let cost: RoundingCost
   /// max |w − ŵ| / scale over the elements that are not clipped; about ½ for round to nearest.
   public let maximumInSteps: Double
   /// max |clip(w) − x| / scale, where w is first clipped to its cell's bounds and x is what its code
@@ -18,8 +50,6 @@ public struct QuantizationError: Hashable, Sendable, Codable {
   /// type's own spacing. What Float32 adds is forgiven, `2⁻²² · max(|lower|, |upper|)`, or 2⁻¹⁴⁸ below
   /// its normal numbers.
   public let maximumStrayInSteps: Double
-  /// Elements whose nearest multiple of the scale lies outside the range of codes.
-  public let clippedCount: Int
 
   /// Compares a quantized tensor, as it is read back, with what it was made from.
   ///
@@ -57,24 +87,10 @@ public struct QuantizationError: Hashable, Sendable, Codable {
         }
       }
     }
-    elementCount = values.count
-    (signal, noise) = sums
-    (maximum, maximumInSteps, maximumStrayInSteps) = largest
-    self.clippedCount = clippedCount
-  }
-
-  /// The signal-to-quantization-noise ratio 10·log₁₀(Σ w² / Σ (w − ŵ)²) in dB; infinite without
-  /// noise.
-  public var signalToNoise: Double { Self.decibels(signal: signal, noise: noise) }
-
-  /// The root of the mean squared difference.
-  public var rootMeanSquare: Double { (noise / Double(max(1, elementCount))).squareRoot() }
-
-  /// The share of clipped elements, 0…1.
-  public var clippedShare: Double { Double(clippedCount) / Double(max(1, elementCount)) }
-
-  package static func decibels(signal: Double, noise: Double) -> Double {
-    noise > 0 ? 10 * log10(signal / noise) : .infinity
+    cost = RoundingCost(
+      elementCount: values.count, signal: sums.signal, noise: sums.noise, maximum: largest.error,
+      clippedCount: clippedCount)
+    (maximumInSteps, maximumStrayInSteps) = (largest.steps, largest.stray)
   }
 }
 

@@ -14,12 +14,8 @@ public struct QuantizedTensor: Sendable {
   public let elementType: ElementType
   /// The shape of the logical tensor.
   public let shape: Shape
-  /// Which elements share a lower bound and a scale.
-  public let layout: AffineLayout
-  /// Bits of a code, 1 to 8.
-  public let bitWidth: Int
-  /// How lower bounds and scales are stored.
-  public let parameterType: QuantizationParameterType
+  /// Which elements share parameters, how wide codes are, and how parameters are stored.
+  public let spec: AffineSpec
   /// The lower bound of each cell, exact in `parameterType`.
   public let lower: [Float]
   /// The distance of neighbouring values in each cell, exact in `parameterType`.
@@ -37,14 +33,12 @@ public struct QuantizedTensor: Sendable {
   ///
   /// - Throws: `ModelError` for whatever breaks the rules above.
   public init(
-    elementType: ElementType, shape: Shape, layout: AffineLayout, bitWidth: Int,
-    parameterType: QuantizationParameterType, lower: [Float], scale: [Float], codes: SharedBytes
+    elementType: ElementType, shape: Shape, spec: AffineSpec, lower: [Float], scale: [Float],
+    codes: SharedBytes
   ) throws {
     self.elementType = elementType
     self.shape = shape
-    self.layout = layout
-    self.bitWidth = bitWidth
-    self.parameterType = parameterType
+    self.spec = spec
     self.lower = lower
     self.scale = scale
     self.codes = codes
@@ -61,65 +55,27 @@ public struct QuantizedTensor: Sendable {
   /// - Throws: `ModelError` for whatever breaks the rules above.
   package init(
     parsing parameters: SharedBytes, codes: SharedBytes, elementType: ElementType, shape: Shape,
-    layout: AffineLayout, bitWidth: Int, parameterType: QuantizationParameterType
+    spec: AffineSpec
   ) throws {
-    let expected = Self.parameterByteCount(layout, parameterType)
+    let (cellCount, expected) = (spec.layout.cellCount, spec.parameterByteCount)
     guard parameters.count == expected else {
       throw ModelError(
         .truncated(
           expectedBytes: expected, foundBytes: parameters.count,
-          purpose: "\(layout.cellCount) lower bounds and scales in \(parameterType)"))
+          purpose: "\(cellCount) lower bounds and scales in \(spec.parameterType)"))
     }
-    let values = Self.parameterValues(parameters, parameterType)
+    let values = Self.parameterValues(parameters, spec.parameterType)
     try self.init(
-      elementType: elementType, shape: shape, layout: layout, bitWidth: bitWidth,
-      parameterType: parameterType, lower: Array(values[..<layout.cellCount]),
-      scale: Array(values[layout.cellCount...]), codes: codes)
+      elementType: elementType, shape: shape, spec: spec, lower: Array(values[..<cellCount]),
+      scale: Array(values[cellCount...]), codes: codes)
   }
 
-  /// The tensor closest to `values` under the given parameters, which are first rounded to
-  /// `parameterType`.
-  ///
-  /// The code of `w` is `clip(rint((w − lower) / scale), 0, 2^bitWidth − 1)` in Float32, ties to
-  /// even, and 0 where the scale is 0. For `w` in a cell's `lower…upper`, as rounded,
-  /// `|w − decode(encode(w))| ≤ scale / 2`, give or take the roundings of Float32
-  /// (`2⁻²² · max(|lower|, |upper|)`) and of the element type.
-  ///
-  /// - Parameters:
-  ///   - values: the elements, row-major, finite.
-  ///   - lower: the lower bound of each cell.
-  ///   - scale: the scale of each cell, not negative.
-  /// - Throws: `ModelError` for values that are not finite, naming the first, and for parameters
-  ///   that are not finite, or lose a positive scale, in `parameterType`.
-  public static func encode(
-    values: [Float], layout: AffineLayout, bitWidth: Int,
-    parameterType: QuantizationParameterType, lower: [Float], scale: [Float],
-    elementType: ElementType, shape: Shape
-  ) throws -> QuantizedTensor {
-    try checkCounts(layout, values: values.count, lower: lower.count, scale: scale.count)
-    try checkBitWidth(bitWidth)
-    if let index = values.firstIndex(where: { !$0.isFinite }) {
-      throw ModelError.mismatch(
-        expected: "finite values to quantize", found: "\(values[index]) at element \(index)")
-    }
-    let (lower, scale) = try rounded(lower, scale, to: parameterType)
-    let codes = [UInt8](unsafeUninitializedCapacity: values.count) { output, count in
-      output.initialize(repeating: 0)
-      values.withUnsafeBufferPointer { input in
-        for index in 0..<layout.cellCount {
-          let elements = layout.elements(ofCell: index)
-          AffineCode(lower: lower[index], scale: scale[index], bitWidth: bitWidth).encode(
-            UnsafeBufferPointer(rebasing: input[elements]),
-            into: UnsafeMutableBufferPointer(rebasing: output[elements]))
-        }
-      }
-      count = values.count
-    }
-    return try QuantizedTensor(
-      elementType: elementType, shape: shape, layout: layout, bitWidth: bitWidth,
-      parameterType: parameterType, lower: lower, scale: scale,
-      codes: BitStream.pack(codes, bitWidth: bitWidth))
-  }
+  /// Which elements share a lower bound and a scale.
+  public var layout: AffineLayout { spec.layout }
+  /// Bits of a code, 1 to 8.
+  public var bitWidth: Int { spec.bitWidth }
+  /// How lower bounds and scales are stored.
+  public var parameterType: QuantizationParameterType { spec.parameterType }
 
   /// The parameters as they are stored.
   ///
@@ -167,24 +123,6 @@ public struct QuantizedTensor: Sendable {
     case .float32: SharedBytes(elementsOf: lower + scale)
     case .float16: SharedBytes(elementsOf: (lower + scale).map { Float16($0) })
     }
-  }
-
-  /// Bytes of the codes of a tensor of this layout.
-  ///
-  /// - Returns: `nil` when the number of bits overflows.
-  package static func codeByteCount(_ layout: AffineLayout, bitWidth: Int) -> Int? {
-    BitStream.byteCount(count: layout.elementCount, bitWidth: bitWidth)
-  }
-
-  /// Bytes of the parameters of a tensor of this layout.
-  package static func parameterByteCount(
-    _ layout: AffineLayout, _ parameterType: QuantizationParameterType
-  ) -> Int {
-    // A cell has at least one element, whose own bytes were checked to fit; saturating keeps a
-    // layout that claims more from ever equalling a real length.
-    let (byteCount, overflow) = layout.cellCount.multipliedReportingOverflow(
-      by: 2 * parameterType.byteWidth)
-    return overflow ? .max : byteCount
   }
 
   /// The code of the cell at `index`.
@@ -255,11 +193,11 @@ extension QuantizedTensor {
   }
 
   func checkCodes() throws {
-    guard let expected = Self.codeByteCount(layout, bitWidth: bitWidth), codes.count == expected
+    guard let expected = spec.codeByteCount, codes.count == expected
     else {
       throw ModelError(
         .truncated(
-          expectedBytes: Self.codeByteCount(layout, bitWidth: bitWidth) ?? .max,
+          expectedBytes: spec.codeByteCount ?? .max,
           foundBytes: codes.count,
           purpose: "\(counted(layout.elementCount, "code")) of \(bitWidth) bits"))
     }

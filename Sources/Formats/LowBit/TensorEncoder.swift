@@ -9,55 +9,86 @@ package struct TensorEncoder {
   private let bytes: SharedBytes
   private let elementType: ElementType
   private let shape: Shape
-  private let layout: AffineLayout
+  private let spec: AffineSpec
+  /// The type of the elements in `bytes`.
   private let element: ck_element
   private let elementWidth: Int
 
   /// Elements that are worked on at once: a multiple of eight, whose codes fill whole bytes.
   private static let blockCount = 1 << 14
 
+  private var layout: AffineLayout { spec.layout }
+
+  /// Elements of the tensor.
+  package var elementCount: Int { layout.elementCount }
+
   /// - Parameters:
   ///   - bytes: the tensor's elements, row-major.
-  ///   - layout: of a tensor of this shape.
+  ///   - spec: of a tensor of this shape.
   /// - Throws: `ModelError` for element types that cannot be quantized, and for other lengths.
   package init(
-    _ bytes: SharedBytes, elementType: ElementType, shape: Shape, layout: AffineLayout
+    _ bytes: SharedBytes, elementType: ElementType, shape: Shape, spec: AffineSpec
   ) throws {
-    (element, elementWidth) =
-      switch elementType {
-      case .float32: (CK_ELEMENT_FLOAT32, 4)
-      case .float16: (CK_ELEMENT_FLOAT16, 2)
-      case .bfloat16: (CK_ELEMENT_BFLOAT16, 2)
-      case .float64: (CK_ELEMENT_FLOAT64, 8)
-      default: throw ModelError.unsupported("\(elementType) elements cannot be quantized")
-      }
-    guard bytes.count == layout.elementCount * elementWidth else {
+    (element, elementWidth) = try Self.kernelType(elementType)
+    guard bytes.count == spec.layout.elementCount * elementWidth else {
       throw ModelError(
         .truncated(
-          expectedBytes: layout.elementCount * elementWidth, foundBytes: bytes.count,
+          expectedBytes: spec.layout.elementCount * elementWidth, foundBytes: bytes.count,
           purpose: "\(elementType) \(shape)"))
     }
     self.bytes = bytes
     self.elementType = elementType
     self.shape = shape
-    self.layout = layout
+    self.spec = spec
   }
+
+  /// - Parameter values: as many as the layout has elements.
+  fileprivate init(
+    _ values: [Float], elementType: ElementType, shape: Shape, spec: AffineSpec
+  ) {
+    precondition(values.count == spec.layout.elementCount, "one value per element")
+    (element, elementWidth) = (CK_ELEMENT_FLOAT32, 4)
+    bytes = SharedBytes(elementsOf: values)
+    self.elementType = elementType
+    self.shape = shape
+    self.spec = spec
+  }
+
+  /// An encoder of values that are to become the same tensor.
+  package func encoder(of values: [Float]) throws -> TensorEncoder {
+    TensorEncoder(values, elementType: elementType, shape: shape, spec: spec)
+  }
+
+  private static func kernelType(
+    _ elementType: ElementType
+  ) throws -> (element: ck_element, width: Int) {
+    switch elementType {
+    case .float32: (CK_ELEMENT_FLOAT32, 4)
+    case .float16: (CK_ELEMENT_FLOAT16, 2)
+    case .bfloat16: (CK_ELEMENT_BFLOAT16, 2)
+    case .float64: (CK_ELEMENT_FLOAT64, 8)
+    default: throw ModelError.unsupported("\(elementType) elements cannot be quantized")
+    }
+  }
+
+  /// The least and the largest value of a cell.
+  package typealias CellExtremes = (least: Float, largest: Float)
 
   /// What `extremes` finds.
   package enum Extremes: Sendable {
     /// The least and the largest value of each cell; of zeros, the least is the first.
-    case found([(least: Float, largest: Float)])
+    case found([CellExtremes])
     /// The first element that is no finite number.
     case notFinite(element: Int, value: Float)
   }
 
   /// The least and the largest value of each cell.
   package func extremes() -> Extremes {
-    var found: [(least: Float, largest: Float)] = []
+    var found: [CellExtremes] = []
     found.reserveCapacity(layout.cellCount)
     for cell in 0..<layout.cellCount {
       let elements = layout.elements(ofCell: cell)
-      var extremes: (least: Float, largest: Float)?
+      var extremes: CellExtremes?
       for start in stride(from: elements.lowerBound, to: elements.upperBound, by: Self.blockCount) {
         let block = start..<min(start + Self.blockCount, elements.upperBound)
         var (least, largest): (Float, Float) = (0, 0)
@@ -116,13 +147,15 @@ package struct TensorEncoder {
   ///   - scale: the scale of each cell, not negative.
   /// - Throws: as `QuantizedTensor.encode`.
   package func encode(
-    bitWidth: Int, parameterType: QuantizationParameterType, lower: [Float], scale: [Float]
-  ) throws -> (tensor: QuantizedTensor, cost: QuantizationCost) {
+    lower: [Float], scale: [Float]
+  ) throws -> (tensor: QuantizedTensor, cost: RoundingCost) {
     try QuantizedTensor.checkCounts(
       layout, values: layout.elementCount, lower: lower.count, scale: scale.count)
-    try QuantizedTensor.checkBitWidth(bitWidth)
-    let (lower, scale) = try QuantizedTensor.rounded(lower, scale, to: parameterType)
-    guard let byteCount = QuantizedTensor.codeByteCount(layout, bitWidth: bitWidth) else {
+    try QuantizedTensor.checkBitWidth(spec.bitWidth)
+    let bitWidth = spec.bitWidth
+    let type = try Self.kernelType(elementType).element
+    let (lower, scale) = try QuantizedTensor.rounded(lower, scale, to: spec.parameterType)
+    guard let byteCount = spec.codeByteCount else {
       throw ModelError.unsupported("\(shape) at \(bitWidth) bits overflows")
     }
     var cost = ck_affine_cost()
@@ -142,7 +175,7 @@ package struct TensorEncoder {
               }
               let pieceEnd = min(cellEnd, end)
               var code = ck_affine_code(
-                lower: lower[cell], scale: scale[cell], bits: UInt32(bitWidth), type: element)
+                lower: lower[cell], scale: scale[cell], bits: UInt32(bitWidth), type: type)
               // Both have as many elements as the block, from `start` on.
               ck_affine_encode(
                 &code, values.baseAddress?.advanced(by: position - start), pieceEnd - position,
@@ -159,48 +192,37 @@ package struct TensorEncoder {
       }
     }
     let tensor = try QuantizedTensor(
-      elementType: elementType, shape: shape, layout: layout, bitWidth: bitWidth,
-      parameterType: parameterType, lower: lower, scale: scale, codes: codes)
-    return (tensor, QuantizationCost(cost, elementCount: layout.elementCount))
+      elementType: elementType, shape: shape, spec: spec, lower: lower, scale: scale, codes: codes)
+    return (tensor, RoundingCost(cost, elementCount: layout.elementCount))
   }
 }
 
-/// What rounding a tensor cost, measured while it was rounded.
-package struct QuantizationCost: Hashable, Sendable {
-  package let elementCount: Int
-  /// Σ w².
-  package let signal: Double
-  /// Σ (w − ŵ)², with ŵ in the element type.
-  package let noise: Double
-  /// max |w − ŵ|.
-  package let maximum: Double
-  /// Elements whose nearest multiple of the scale lies outside the range of codes.
-  package let clippedCount: Int
-
-  init(_ cost: ck_affine_cost, elementCount: Int) {
-    self.elementCount = elementCount
-    signal = cost.signal
-    noise = cost.noise
-    maximum = cost.largest_error
-    clippedCount = Int(cost.clipped)
+extension QuantizedTensor {
+  /// The tensor closest to `values` under the given parameters, which are first rounded to the type
+  /// that they are stored in.
+  ///
+  /// The code of `w` is `clip(rint((w − lower) / scale), 0, 2^bitWidth − 1)` in Float32, ties to
+  /// even, and 0 where the scale is 0. For `w` in a cell's `lower…upper`, as rounded,
+  /// `|w − decode(encode(w))| ≤ scale / 2`, give or take the roundings of Float32
+  /// (`2⁻²² · max(|lower|, |upper|)`) and of the element type.
+  ///
+  /// - Parameters:
+  ///   - values: the elements, row-major, finite.
+  ///   - lower: the lower bound of each cell.
+  ///   - scale: the scale of each cell, not negative.
+  /// - Throws: `ModelError` for values that are not finite, naming the first, and for parameters
+  ///   that are not finite, or lose a positive scale, in the type that they are stored in.
+  public static func encode(
+    values: [Float], spec: AffineSpec, lower: [Float], scale: [Float], elementType: ElementType,
+    shape: Shape
+  ) throws -> QuantizedTensor {
+    try checkCounts(spec.layout, values: values.count, lower: lower.count, scale: scale.count)
+    try checkBitWidth(spec.bitWidth)
+    if let index = values.firstIndex(where: { !$0.isFinite }) {
+      throw ModelError.mismatch(
+        expected: "finite values to quantize", found: "\(values[index]) at element \(index)")
+    }
+    return try TensorEncoder(values, elementType: elementType, shape: shape, spec: spec)
+      .encode(lower: lower, scale: scale).tensor
   }
-
-  /// The same, measured afterwards.
-  package init(_ error: QuantizationError) {
-    elementCount = error.elementCount
-    signal = error.signal
-    noise = error.noise
-    maximum = error.maximum
-    clippedCount = error.clippedCount
-  }
-
-  /// 10·log₁₀(Σ w² / Σ (w − ŵ)²) in dB; infinite without noise.
-  package var signalToNoise: Double {
-    QuantizationError.decibels(signal: signal, noise: noise)
-  }
-
-  package var rootMeanSquare: Double { (noise / Double(max(1, elementCount))).squareRoot() }
-
-  /// The share of clipped elements, 0…1.
-  package var clippedShare: Double { Double(clippedCount) / Double(max(1, elementCount)) }
 }

@@ -36,7 +36,7 @@ public enum PackedEncoding: Hashable, Sendable {
   /// The elements as they are.
   case raw
   /// Low-bit codes with a scale and a lower bound for each cell.
-  case affine(AffineEncoding)
+  case affine(AffineSpec)
   /// Indices into a table of at most 256 element values.
   case palette(distinctCount: Int)
   /// Integers as unsigned differences from the least one.
@@ -45,22 +45,6 @@ public enum PackedEncoding: Hashable, Sendable {
   /// Bits of one index into a table of `distinctCount` values; 0 for a constant tensor.
   static func paletteBitWidth(_ distinctCount: Int) -> Int {
     Int.bitWidth - (distinctCount - 1).leadingZeroBitCount
-  }
-}
-
-/// What an affine record says besides its codes.
-public struct AffineEncoding: Hashable, Sendable {
-  /// Which elements share a lower bound and a scale.
-  public var layout: AffineLayout
-  /// Bits of one code, 1 to 8.
-  public var bitWidth: Int
-  /// How lower bounds and scales are stored.
-  public var parameterType: QuantizationParameterType
-
-  public init(layout: AffineLayout, bitWidth: Int, parameterType: QuantizationParameterType) {
-    self.layout = layout
-    self.bitWidth = bitWidth
-    self.parameterType = parameterType
   }
 }
 
@@ -116,9 +100,8 @@ extension PackedEntry {
   }
 
   /// The codes and parameters of an affine record.
-  func quantizedTensor(of record: SharedBytes, _ affine: AffineEncoding) throws -> QuantizedTensor {
-    let parameterByteCount = QuantizedTensor.parameterByteCount(
-      affine.layout, affine.parameterType)
+  func quantizedTensor(of record: SharedBytes, _ affine: AffineSpec) throws -> QuantizedTensor {
+    let parameterByteCount = affine.parameterByteCount
     guard parameterByteCount <= record.count else {
       throw ModelError(
         .truncated(
@@ -128,18 +111,7 @@ extension PackedEntry {
     return try QuantizedTensor(
       parsing: record.slice(0..<parameterByteCount),
       codes: record.slice(parameterByteCount..<record.count), elementType: elementType,
-      shape: shape, layout: affine.layout, bitWidth: affine.bitWidth,
-      parameterType: affine.parameterType)
-  }
-}
-
-extension AffineEncoding {
-  /// Bytes of the record: parameters, then codes; `nil` when the count overflows.
-  public var byteCount: Int? {
-    guard let codes = QuantizedTensor.codeByteCount(layout, bitWidth: bitWidth) else { return nil }
-    let parameters = QuantizedTensor.parameterByteCount(layout, parameterType)
-    let (sum, overflow) = codes.addingReportingOverflow(parameters)
-    return overflow ? nil : sum
+      shape: shape, spec: affine)
   }
 }
 

@@ -194,7 +194,7 @@ extension PackedEncoding {
       self = .raw
     case "affine":
       self = .affine(
-        try AffineEncoding(
+        try AffineSpec(
           parsing: &members, bitWidth: members.require("bits", bits), elementType: elementType,
           shape: shape))
     case "palette":
@@ -221,7 +221,7 @@ extension PackedEncoding {
   }
 }
 
-extension AffineEncoding {
+extension AffineSpec {
   fileprivate init(
     parsing members: inout JSONObjectReader, bitWidth: Int, elementType: ElementType, shape: Shape
   ) throws {

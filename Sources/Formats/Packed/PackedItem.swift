@@ -22,7 +22,7 @@ public struct PackedItem<Cost: Sendable>: Sendable {
     /// `method` names how `quantize` finds the parameters, so that equal sources with equal methods
     /// are stored once.
     case quantize(
-      AffineEncoding, method: String,
+      AffineSpec, method: String,
       quantize: @Sendable () throws -> (tensor: QuantizedTensor, cost: Cost?))
   }
 
@@ -51,7 +51,7 @@ public struct PackedItem<Cost: Sendable>: Sendable {
 private struct SharingKey: Hashable {
   let elementType: ElementType
   let shape: Shape
-  let encoding: AffineEncoding?
+  let encoding: AffineSpec?
   let method: String?
 }
 

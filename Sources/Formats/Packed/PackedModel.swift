@@ -114,7 +114,7 @@ public struct PackedModel: Sendable {
     return try quantizedTensor(of: entry, affine)
   }
 
-  private func quantizedTensor(of entry: PackedEntry, _ affine: AffineEncoding) throws
+  private func quantizedTensor(of entry: PackedEntry, _ affine: AffineSpec) throws
     -> QuantizedTensor
   {
     try locatingErrors(path: file.path, tensor: entry.name) {

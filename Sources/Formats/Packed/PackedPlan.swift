@@ -194,9 +194,7 @@ private struct RecordMaker<Cost: Sendable>: Sendable {
       return MadeRecord(try lossless.record(of: item.source))
     case .quantize(let affine, _, let quantize):
       let (quantized, cost) = try quantize()
-      guard quantized.layout == affine.layout, quantized.bitWidth == affine.bitWidth,
-        quantized.parameterType == affine.parameterType, quantized.shape == item.source.shape
-      else {
+      guard quantized.spec == affine, quantized.shape == item.source.shape else {
         throw ModelError.malformed("it was quantized otherwise than planned")
       }
       return MadeRecord(

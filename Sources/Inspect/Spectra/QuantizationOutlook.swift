@@ -38,9 +38,9 @@ public struct QuantizationOutlook: Codable, Hashable, Sendable {
         for (index, code) in codes.enumerated() { noise[index] += code.squaredError(of: part) }
       }
     }
-    bits2 = QuantizationError.decibels(signal: signal, noise: noise[0])
-    bits3 = QuantizationError.decibels(signal: signal, noise: noise[1])
-    bits4 = QuantizationError.decibels(signal: signal, noise: noise[2])
+    bits2 = RoundingCost.decibels(signal: signal, noise: noise[0])
+    bits3 = RoundingCost.decibels(signal: signal, noise: noise[1])
+    bits4 = RoundingCost.decibels(signal: signal, noise: noise[2])
   }
 
   /// The number of elements whose squared errors are summed in vector lanes before joining the

@@ -100,9 +100,9 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     adjustedTensors = zip(shared, comparisons).compactMap { name, comparison in
       isAdjusted(name, comparison) ? name : nil
     }
-    let errors = comparisons.compactMap(\.error)
-    signalToQuantizationNoise = QuantizationError.decibels(
-      signal: errors.reduce(0) { $0 + $1.signal }, noise: errors.reduce(0) { $0 + $1.noise })
+    let costs = comparisons.compactMap(\.error?.cost)
+    signalToQuantizationNoise = RoundingCost.decibels(
+      signal: costs.reduce(0) { $0 + $1.signal }, noise: costs.reduce(0) { $0 + $1.noise })
   }
 
   private static func roundsEachWeight(_ header: PackedHeader) -> Bool {
@@ -119,9 +119,10 @@ public struct FidelityReport: Codable, Hashable, Sendable {
     if let quantized = try model.quantizedTensor(named: name) {
       let error = try QuantizationError(of: quantized, from: reference.floatValues())
       let layer = Layer(
-        name: name, bitWidth: quantized.bitWidth, signalToQuantizationNoise: error.signalToNoise,
-        maximumError: error.maximum, maximumErrorInSteps: error.maximumInSteps,
-        clippedShare: error.clippedShare, isWithinStep: error.maximumStrayInSteps <= 1)
+        name: name, bitWidth: quantized.bitWidth,
+        signalToQuantizationNoise: error.cost.signalToNoise,
+        maximumError: error.cost.maximum, maximumErrorInSteps: error.maximumInSteps,
+        clippedShare: error.cost.clippedShare, isWithinStep: error.maximumStrayInSteps <= 1)
       return Comparison(layer: layer, error: error)
     }
     guard let packed = try model.tensor(named: name)?.bytes() else { return Comparison() }

@@ -28,7 +28,7 @@ package struct PlannedOutput: Sendable {
   ///   - path: the file or folder to write.
   ///   - run: runs the making of the records.
   ///   - progress: called with each record's tensor and source bytes, from any thread.
-  /// - Returns: the paths and lengths of the files.
+  /// - Returns: the paths and lengths of the files, in the order in which they appeared.
   /// - Throws: `ModelError` on reading and writing.
   package func write(
     to path: String, replacesExisting: Bool, runningTasks run: @escaping TaskRunner,
@@ -58,7 +58,7 @@ package struct PlannedOutput: Sendable {
       files.dropFirst(), replacesExisting: replacesExisting, runningTasks: run,
       progress: progress)
     try writer.finish()
-    return [(path, written.byteCount)] + others
+    return others + [(path, written.byteCount)]
   }
 }
 

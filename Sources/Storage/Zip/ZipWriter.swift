@@ -147,7 +147,7 @@ package struct ZipWriter {
         pieces.append(
           FilePiece(
             offset: header,
-            bytes: SharedBytes(entry.localHeader(storedByteCount, checksum) + padding)))
+            bytes: SharedBytes(entry.localHeader(storedByteCount, checksum, padding))))
         directory += entry.directoryHeader(storedByteCount, checksum, offset: header)
       }
       let tail =
@@ -222,7 +222,9 @@ extension ZipWriter.Entry {
     return bytes
   }
 
-  fileprivate func localHeader(_ storedByteCount: Int, _ checksum: UInt32) -> [UInt8] {
+  fileprivate func localHeader(
+    _ storedByteCount: Int, _ checksum: UInt32, _ padding: [UInt8]
+  ) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.append(fields: UInt32(0x0403_4B50))
     bytes += commonFields(storedByteCount, checksum)
@@ -230,12 +232,13 @@ extension ZipWriter.Entry {
     bytes.append(
       fields: isLong ? UInt32.max : UInt32(storedByteCount), isLong ? UInt32.max : UInt32(byteCount)
     )
-    bytes.append(fields: UInt16(name.utf8.count), UInt16(isLong ? 20 : 0))
+    bytes.append(
+      fields: UInt16(name.utf8.count), UInt16((isLong ? 20 : 0) + padding.count))
     bytes += Array(name.utf8)
     if isLong {
       bytes.append(fields: UInt16(1), UInt16(16), UInt64(byteCount), UInt64(storedByteCount))
     }
-    return bytes
+    return bytes + padding
   }
 
   fileprivate func directoryHeader(

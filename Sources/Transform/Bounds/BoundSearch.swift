@@ -35,6 +35,10 @@ public struct BoundSearch: Hashable, Sendable {
     self.parameterType = parameterType
   }
 
+  init(method: BoundSearchMethod, _ spec: AffineSpec) {
+    self.init(method: method, bitWidth: spec.bitWidth, parameterType: spec.parameterType)
+  }
+
   /// The parameters of one quantizer in Float32, not yet rounded to the stored type.
   public struct Bounds: Hashable, Sendable {
     /// What code 0 stands for.

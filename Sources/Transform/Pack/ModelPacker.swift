@@ -68,7 +68,7 @@ package struct ModelPacker: Sendable {
   package func plan(
     continuing header: PackedHeader
   ) throws -> PackedPlan<QuantizationSummary> {
-    try PackedPlan(planned: header, items: try archive.tensors.map { try item($0, $1) })
+    try PackedPlan(planned: header, items: archive.tensors.map { item($0, $1) })
   }
 
   /// Writes the packed file, which appears whole at `path` or not at all.
@@ -105,7 +105,7 @@ package struct ModelPacker: Sendable {
   ) throws -> PackedPlan<QuantizationSummary> {
     let adjusted = try adjustedTensors()
     let items = try archive.tensors.filter { names?.contains($0.key) ?? true }
-      .map { try item($0, adjusted[$0] ?? $1) }
+      .map { item($0, adjusted[$0] ?? $1) }
     var header = header
     header.producer = producer
     header.activations = model.map { Array($0.activations.values) } ?? []
@@ -124,7 +124,7 @@ package struct ModelPacker: Sendable {
   /// - Parameter activations: the quantizers that the header will list.
   /// - Throws: `ModelError` when a kept tensor cannot be read.
   func fixedByteCount(activations: [ActivationQuantizer]) throws -> Int {
-    let items = try archive.tensors.map { try item($0, $1) }
+    let items = archive.tensors.map { item($0, $1) }
     var header = header
     header.activations = activations
     header.adjustedNames = plan.quantizedNames.compactMap(ModelQuantizer.biasName)
@@ -177,51 +177,27 @@ package struct ModelPacker: Sendable {
 
   private func item(
     _ name: String, _ tensor: Tensor
-  ) throws -> PackedItem<QuantizationSummary> {
+  ) -> PackedItem<QuantizationSummary> {
     guard let entry = plan.entries[name], let quantization = entry.quantization else {
       return PackedItem(
         name: name, role: plan.entries[name]?.role ?? .parameter, source: tensor, action: .keep)
     }
     let original = entry.sharedWith ?? name
     let layer = model?.layers[original]
-    let quantize = try layer == nil ? quantizing(name, tensor, original: original) : nil
-    let encoding = AffineEncoding(
-      layout: quantization.layout, bitWidth: quantization.bitWidth,
-      parameterType: quantization.parameterType)
-    let isOfMethod = layer != nil || model == nil && plan.recipe.method != nil
+    let settings = model == nil ? plan.recipe.method : nil
     return PackedItem(
       name: name, role: entry.role, source: tensor,
       action: .quantize(
-        // What a method makes of a weight depends on its inputs, too: equal weights of two layers
+        quantization.spec,
+        // What a method makes of a weight depends on its inputs as well: equal weights of two layers
         // are not the same.
-        encoding, method: isOfMethod ? "layer \(original)" : quantization.search.rawValue
-      ) {
+        method: layer != nil || settings != nil
+          ? "layer \(original)" : quantization.search.rawValue
+      ) { [plan] in
         if let layer { return (layer.tensor, layer.summary) }
-        guard let outcome = try quantize?() else {
-          throw ModelError("nothing quantizes it", tensor: name)
-        }
-        return outcome
+        let outcome = try WeightQuantizer(plan: plan, settings: settings).quantize(name, tensor)
+        return (outcome.tensor, QuantizationSummary(name: name, plan: plan, outcome))
       })
-  }
-
-  /// What quantizes one weight on its own: rounding to nearest, unless the recipe's method does more
-  /// to a weight whose inputs are not known.
-  private func quantizing(_ name: String, _ tensor: Tensor, original: String) throws
-    -> @Sendable () throws -> (QuantizedTensor, QuantizationSummary)
-  {
-    if model == nil, let settings = plan.recipe.method, settings.conditioner != nil {
-      let quantizer = try ModelQuantizer(
-        archive, plan: plan, settings: settings, calibration: nil)
-      return {
-        let layer = try quantizer.layer(original, activations: [:])
-        return (layer.tensor, layer.summary)
-      }
-    }
-    let quantizer = Quantizer(plan: plan)
-    return {
-      let outcome = try quantizer.outcome(name, tensor: tensor)
-      return (outcome.tensor, outcome.summary)
-    }
   }
 }
 
@@ -229,7 +205,7 @@ extension PackedPlan where Cost == QuantizationSummary {
   /// What quantizing each tensor cost, in the archive's order.
   ///
   /// - Parameter costs: of the records.
-  package func summaries(of costs: [QuantizationSummary?]) -> [QuantizationSummary] {
+  fileprivate func summaries(of costs: [QuantizationSummary?]) -> [QuantizationSummary] {
     var found: [String: QuantizationSummary] = [:]
     for summary in costs.compactMap(\.self) { found[summary.name] = summary }
     return header.names.keys.compactMap { found[$0] }

@@ -9,21 +9,32 @@ import Storage
 public struct QuantizationPlan: Sendable {
   /// How a quantized tensor is stored.
   public struct Quantization: Hashable, Sendable {
-    /// Bits of a code, 1 to 8.
-    public let bitWidth: Int
-    /// Which elements share a lower bound and a scale.
-    public let layout: AffineLayout
+    /// Which elements share parameters, how wide codes are, and how parameters are stored.
+    public let spec: AffineSpec
     /// Matrices stacked along the rows, which are conditioned apart: the layout's parts, which
     /// granularities other than per tensor do not show.
     let stackedCount: Int
-    /// How lower bounds and scales are stored.
-    public let parameterType: QuantizationParameterType
     /// How bounds are found.
     public let search: BoundSearchMethod
     /// Bytes of the packed codes.
     package let codeByteCount: Int
     /// Bytes of the lower bounds and scales.
-    package let parameterByteCount: Int
+    package var parameterByteCount: Int { spec.parameterByteCount }
+    /// Bits of a code, 1 to 8.
+    public var bitWidth: Int { spec.bitWidth }
+    /// Which elements share a lower bound and a scale.
+    public var layout: AffineLayout { spec.layout }
+
+    /// - Throws: `ModelError` when the number of bits overflows.
+    init(_ spec: AffineSpec, of shape: Shape, stackedCount: Int, search: BoundSearchMethod) throws {
+      guard let codeByteCount = spec.codeByteCount else {
+        throw ModelError("\(shape) at \(spec.bitWidth) bits overflows")
+      }
+      self.spec = spec
+      self.stackedCount = stackedCount
+      self.search = search
+      self.codeByteCount = codeByteCount
+    }
   }
 
   /// What becomes of one tensor.
@@ -229,21 +240,18 @@ struct Planner {
       throw refused("\(tensor.elementType) elements cannot be quantized")
     }
     let parts = settings.parts.resolved(for: tensor.shape)
-    let layout: AffineLayout
     do {
-      layout = try AffineLayout(
+      let layout = try AffineLayout(
         shape: tensor.shape, granularity: settings.granularity,
         parts: settings.granularity == .tensor ? parts : 1)
+      return try QuantizationPlan.Quantization(
+        AffineSpec(
+          layout: layout, bitWidth: settings.bitWidth, parameterType: settings.parameterType),
+        of: tensor.shape, stackedCount: layout.rows.isMultiple(of: parts) ? parts : 1,
+        search: settings.search)
     } catch let error as ModelError {
       throw refused("\(error)")
     }
-    guard let codeByteCount = QuantizedTensor.codeByteCount(layout, bitWidth: settings.bitWidth)
-    else { throw refused("\(tensor.shape) at \(settings.bitWidth) bits overflows") }
-    return QuantizationPlan.Quantization(
-      bitWidth: settings.bitWidth, layout: layout,
-      stackedCount: layout.rows.isMultiple(of: parts) ? parts : 1,
-      parameterType: settings.parameterType, search: settings.search, codeByteCount: codeByteCount,
-      parameterByteCount: QuantizedTensor.parameterByteCount(layout, settings.parameterType))
   }
 
   private struct View: Hashable {

@@ -80,7 +80,7 @@ package struct BudgetPlanner: Sendable {
     case .ratio, .paperRatio: Double(quantization.layout.elementCount * bitWidth) / 8
     case .byteCount, .bitsPerWeight:
       Double(
-        (QuantizedTensor.codeByteCount(quantization.layout, bitWidth: bitWidth) ?? .max / 2)
+        (AffineSpec(layout: quantization.layout, bitWidth: bitWidth).codeByteCount ?? .max / 2)
           + quantization.parameterByteCount)
     }
   }
@@ -91,7 +91,7 @@ package struct BudgetPlanner: Sendable {
     }
     let layout = planned.layout
     let moment = calibration?.moment(ofWeight: name, columns: layout.columns)
-    let values = try WeightValues.of(name, tensor)
+    let values = try WeightValues.of(name, tensor, planned.spec)
     func energy(_ values: [Double]) -> Double {
       let matrix = Matrix(rows: layout.rows, columns: layout.columns, values: values)
       return moment.map(matrix.energy) ?? matrix.inner(matrix)
@@ -100,7 +100,7 @@ package struct BudgetPlanner: Sendable {
     return Self.bitWidths.map { bitWidth in
       let search = BoundSearch(
         method: planned.search == .free ? .dobi : planned.search, bitWidth: bitWidth,
-        parameterType: planned.parameterType)
+        parameterType: planned.spec.parameterType)
       var errors = [Double](repeating: 0, count: values.count)
       for cell in 0..<layout.cellCount {
         let elements = layout.elements(ofCell: cell)
@@ -135,15 +135,15 @@ extension QuantizationPlan {
 extension QuantizationPlan.Entry {
   fileprivate func settingBitWidth(_ bitWidth: Int) throws -> Self {
     guard let old = quantization else { return self }
-    guard let codeByteCount = QuantizedTensor.codeByteCount(old.layout, bitWidth: bitWidth) else {
-      throw ModelError("\(shape) at \(bitWidth) bits overflows", tensor: name)
+    var spec = old.spec
+    spec.bitWidth = bitWidth
+    let changed = try locatingErrors(tensor: name) {
+      try QuantizationPlan.Quantization(
+        spec, of: shape, stackedCount: old.stackedCount, search: old.search)
     }
     return QuantizationPlan.Entry(
       name: name, elementType: elementType, shape: shape, role: role, sharedWith: sharedWith,
-      quantization: .init(
-        bitWidth: bitWidth, layout: old.layout, stackedCount: old.stackedCount,
-        parameterType: old.parameterType, search: old.search, codeByteCount: codeByteCount,
-        parameterByteCount: old.parameterByteCount),
+      quantization: changed,
       keptBecause: keptBecause, sourceByteCount: sourceByteCount)
   }
 }

@@ -95,32 +95,21 @@ package struct ModelQuantizer: Sendable {
   func layer(
     _ name: String, activations: OrderedDictionary<String, ActivationQuantizer>
   ) throws -> QuantizedLayer {
-    guard let tensor = archive.tensors[name], let planned = plan.entries[name]?.quantization else {
+    guard let tensor = archive.tensors[name] else {
       throw ModelError("the plan does not quantize it", tensor: name)
     }
-    let values = try WeightValues.of(name, tensor)
-    let bias = try bias(of: name, rows: planned.layout.rows)
-    let quantizer = LayerQuantizer(
-      settings: settings, planned: planned, site: calibration?.input(ofWeight: name),
-      activation: Calibration.inputSite(ofWeight: name).flatMap { activations[$0] },
-      hasBias: bias != nil)
-    do {
-      let outcome = try quantizer.quantize(
-        values, elementType: tensor.elementType, shape: tensor.shape)
-      var summary = try QuantizationSummary(
-        name: name, values: values, tensor: outcome.tensor, search: planned.search)
-      summary.relativeOutputError = outcome.outputError
-      summary.conditionNumberBefore = outcome.conditionNumbers?.before
-      summary.conditionNumberAfter = outcome.conditionNumbers?.after
-      return QuantizedLayer(
-        tensor: outcome.tensor, target: outcome.target,
-        bias: outcome.biasShift.flatMap { shift in bias.map { zip($0, shift).map(+) } },
-        summary: summary)
-    } catch let error as LAPACKError {
-      throw ModelError("\(error)", tensor: name)
-    } catch let error as ModelError {
-      throw error.located(tensor: name)
-    }
+    let bias = try bias(of: name, rows: tensor.shape.matrix?.rows ?? 1)
+    let outcome = try WeightQuantizer(plan: plan, settings: settings).quantize(
+      name, tensor,
+      of: .init(
+        site: calibration?.input(ofWeight: name),
+        activation: Calibration.inputSite(ofWeight: name).flatMap { activations[$0] },
+        hasBias: bias != nil))
+    return QuantizedLayer(
+      tensor: outcome.tensor,
+      target: try outcome.target ?? locatingErrors(tensor: name) { try tensor.floatValues() },
+      bias: outcome.biasShift.flatMap { shift in bias.map { zip($0, shift).map(+) } },
+      summary: QuantizationSummary(name: name, plan: plan, outcome))
   }
 
   /// `layers.0.fc1.weight` → `layers.0.fc1.bias`.

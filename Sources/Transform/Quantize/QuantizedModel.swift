@@ -30,8 +30,7 @@ package struct QuantizedLayer: Sendable {
   ) throws -> QuantizedLayer {
     var layer = self
     layer.tensor = try QuantizedTensor(
-      elementType: tensor.elementType, shape: tensor.shape, layout: tensor.layout,
-      bitWidth: tensor.bitWidth, parameterType: tensor.parameterType,
+      elementType: tensor.elementType, shape: tensor.shape, spec: tensor.spec,
       lower: lower.map(tensor.parameterType.rounded),
       scale: scale.map(tensor.parameterType.rounded),
       codes: BitStream.pack(codes, bitWidth: tensor.bitWidth))
@@ -110,12 +109,23 @@ public struct QuantizationSummary: Hashable, Sendable, Codable {
   ) throws {
     self.init(
       name: name, tensor: tensor, search: search,
-      cost: QuantizationCost(try QuantizationError(of: tensor, from: values)))
+      cost: try QuantizationError(of: tensor, from: values).cost)
+  }
+
+  /// What quantizing a weight of `plan` cost.
+  init(name: String, plan: QuantizationPlan, _ outcome: WeightQuantizer.Outcome) {
+    self.init(
+      name: name, tensor: outcome.tensor,
+      search: plan.entries[name]?.quantization?.search ?? plan.recipe.defaults.search,
+      cost: outcome.cost)
+    relativeOutputError = outcome.outputError
+    conditionNumberBefore = outcome.conditionNumbers?.before
+    conditionNumberAfter = outcome.conditionNumbers?.after
   }
 
   /// - Parameter cost: of rounding the tensor of that name to `tensor`.
   init(
-    name: String, tensor: QuantizedTensor, search: BoundSearchMethod, cost: QuantizationCost
+    name: String, tensor: QuantizedTensor, search: BoundSearchMethod, cost: RoundingCost
   ) {
     self.name = name
     elementType = tensor.elementType.rawValue
@@ -124,10 +134,7 @@ public struct QuantizationSummary: Hashable, Sendable, Codable {
     granularity = "\(tensor.layout.granularity)"
     parts = tensor.layout.parts
     self.search = search
-    payloadByteCount =
-      tensor.codes.count
-      + QuantizedTensor.parameterByteCount(tensor.layout, tensor.parameterType)
-
+    payloadByteCount = tensor.codes.count + tensor.spec.parameterByteCount
     signalToQuantizationNoise = cost.signal > 0 && cost.noise > 0 ? cost.signalToNoise : nil
     rootMeanSquareError = cost.rootMeanSquare
     maximumError = cost.maximum

@@ -12,8 +12,9 @@ import Testing
     let shape: Shape = [rows.count, rows[0].count]
     return try .encode(
       values: Array(rows.joined()),
-      layout: AffineLayout(shape: shape, granularity: granularity), bitWidth: bitWidth,
-      parameterType: .float32, lower: lower, scale: scale, elementType: .float32, shape: shape)
+      spec: AffineSpec(
+        layout: AffineLayout(shape: shape, granularity: granularity), bitWidth: bitWidth,
+        parameterType: .float32), lower: lower, scale: scale, elementType: .float32, shape: shape)
   }
 
   /// `scale · code − scale · zero` is within the rounding of the lower bound, and equal to

@@ -127,7 +127,8 @@ import Testing
     for (bits, narrowing) in [(1, 1), (2, 1), (2, 0.6), (4, 0.8), (8, 1)] as [(Int, Float)] {
       try VectorLevels.at(level) {
         let encoder = try TensorEncoder(
-          bytes, elementType: item.type, shape: shape, layout: layout)
+          bytes, elementType: item.type, shape: shape,
+          spec: AffineSpec(layout: layout, bitWidth: bits))
         guard case .found(let extremes) = encoder.extremes() else {
           Issue.record("all values are finite")
           return
@@ -141,15 +142,18 @@ import Testing
         let scale = zip(lower, extremes).map {
           max(0, $1.largest * narrowing - $0) / Float(1 << bits - 1)
         }
-        let (found, cost) = try encoder.encode(
-          bitWidth: bits, parameterType: .float32, lower: lower, scale: scale)
-        let expected = try QuantizedTensor.encode(
-          values: values, layout: layout, bitWidth: bits, parameterType: .float32, lower: lower,
-          scale: scale, elementType: item.type, shape: shape)
+        let (found, cost) = try encoder.encode(lower: lower, scale: scale)
+        let codes = (0..<layout.cellCount).flatMap { cell in
+          let code = AffineCode(lower: lower[cell], scale: scale[cell], bitWidth: bits)
+          return values[layout.elements(ofCell: cell)].map { UInt8(code.encode($0)) }
+        }
+        let expected = try QuantizedTensor(
+          elementType: item.type, shape: shape, spec: AffineSpec(layout: layout, bitWidth: bits),
+          lower: lower, scale: scale, codes: BitStream.pack(codes, bitWidth: bits))
         #expect(found.codes.elementsEqual(expected.codes), "\(item) at \(bits) bits")
         #expect(found.lower.map(\.bitPattern) == expected.lower.map(\.bitPattern))
         #expect(found.scale.map(\.bitPattern) == expected.scale.map(\.bitPattern))
-        let measured = QuantizationCost(try QuantizationError(of: expected, from: values))
+        let measured = try QuantizationError(of: expected, from: values).cost
         #expect(cost.elementCount == measured.elementCount)
         #expect(cost.clippedCount == measured.clippedCount, "\(item) at \(bits) bits")
         #expect(cost.maximum == measured.maximum)
@@ -180,11 +184,13 @@ import Testing
     let shape = try #require(Shape([2, 3]))
     let short = SharedBytes([UInt8](repeating: 0, count: 20))
     let tooShort = try #require(throws: ModelError.self) {
-      try TensorEncoder(short, elementType: .float32, shape: shape, layout: layout)
+      try TensorEncoder(
+        short, elementType: .float32, shape: shape, spec: AffineSpec(layout: layout, bitWidth: 2))
     }
     #expect("\(tooShort)" == "expected 24 bytes for float32 [2, 3], found 20")
     let integers = try #require(throws: ModelError.self) {
-      try TensorEncoder(short, elementType: .int32, shape: shape, layout: layout)
+      try TensorEncoder(
+        short, elementType: .int32, shape: shape, spec: AffineSpec(layout: layout, bitWidth: 2))
     }
     #expect("\(integers)" == "int32 elements cannot be quantized")
   }

@@ -45,15 +45,16 @@ enum PackedSamples {
     bits: Int, parameterType: QuantizationParameterType = .float32
   ) throws -> PackedItem<Never> {
     let layout = try AffineLayout(shape: tensor.shape, granularity: granularity, parts: parts)
-    let encoding = AffineEncoding(layout: layout, bitWidth: bits, parameterType: parameterType)
+    let encoding = AffineSpec(layout: layout, bitWidth: bits, parameterType: parameterType)
     return PackedItem(
       name: name, role: .weight, source: tensor,
       action: .quantize(encoding, method: "sample") {
         let lower = [Float](repeating: -1, count: layout.cellCount)
         let scale = [Float](repeating: 2 / Float(1 << bits - 1), count: layout.cellCount)
         let quantized = try QuantizedTensor.encode(
-          values: tensor.floatValues(), layout: layout, bitWidth: bits,
-          parameterType: parameterType, lower: lower, scale: scale,
+          values: tensor.floatValues(),
+          spec: AffineSpec(layout: layout, bitWidth: bits, parameterType: parameterType),
+          lower: lower, scale: scale,
           elementType: tensor.elementType, shape: tensor.shape)
         return (quantized, nil)
       })

@@ -29,12 +29,14 @@ import Testing
         scale.append(Float(range / Double(1 << bitWidth - 1)))
       }
       let nearest = try QuantizedTensor.encode(
-        values: values, layout: layout, bitWidth: bitWidth, parameterType: .float32, lower: lower,
+        values: values,
+        spec: AffineSpec(layout: layout, bitWidth: bitWidth, parameterType: .float32), lower: lower,
         scale: scale, elementType: type, shape: [16, 16])
       let codes = try nearest.unpackedCodes().map(change)
       tensor = try QuantizedTensor(
-        elementType: type, shape: [16, 16], layout: layout, bitWidth: bitWidth,
-        parameterType: .float32, lower: lower, scale: scale,
+        elementType: type, shape: [16, 16],
+        spec: AffineSpec(layout: layout, bitWidth: bitWidth, parameterType: .float32), lower: lower,
+        scale: scale,
         codes: BitStream.pack(codes, bitWidth: bitWidth))
       self.values = values
     }

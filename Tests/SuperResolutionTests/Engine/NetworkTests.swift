@@ -2,6 +2,7 @@ import Formats
 import Synchronization
 import TestSupport
 import Testing
+import Transform
 
 @testable import Storage
 @testable import SuperResolution

@@ -2,11 +2,11 @@ import Formats
 import Foundation
 import TestSupport
 import Testing
-import Transform
 
 @testable import Imaging
 @testable import Storage
 @testable import SuperResolution
+@testable import Transform
 
 @Suite struct DistillationCheckpointTests {
   /// A distillation of a small network on images in `folder`.

@@ -3,11 +3,11 @@ import Foundation
 import Synchronization
 import TestSupport
 import Testing
-import Transform
 
 @testable import Imaging
 @testable import Storage
 @testable import SuperResolution
+@testable import Transform
 
 @Suite struct DistillationRefinerTests {
   /// A small network, quantized by a method, with images to learn from.

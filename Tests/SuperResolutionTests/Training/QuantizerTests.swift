@@ -237,7 +237,8 @@ import Testing
       name: "w", layout: layout, bitWidth: 2, lower: lower, scale: scale)
     let parameters = try QuantizationParameters([quantization], [], sites: [], &store)
     let packed = try QuantizedTensor.encode(
-      values: weight, layout: layout, bitWidth: 2, parameterType: .float32, lower: lower,
+      values: weight, spec: AffineSpec(layout: layout, bitWidth: 2, parameterType: .float32),
+      lower: lower,
       scale: scale, elementType: .float32, shape: #require(Shape([6, 10])))
     #expect(try Array(parameters.rounded(store.values)[..<60]) == packed.floatValues())
 

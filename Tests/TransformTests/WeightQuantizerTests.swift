@@ -7,8 +7,8 @@ import Testing
 @testable import Storage
 @testable import Transform
 
-@Suite("Quantizer")
-struct QuantizerTests {
+@Suite("WeightQuantizer")
+struct WeightQuantizerTests {
   private func tensor(_ values: [Float], _ shape: Shape) throws -> Tensor {
     try Tensor(elementType: .float32, shape: shape, bytes: SharedBytes(elementsOf: values))
   }
@@ -27,21 +27,24 @@ struct QuantizerTests {
     return archive
   }
 
-  private func quantizer(_ archive: TensorArchive, bits: Int = 3) throws -> Quantizer {
+  private func quantizer(_ archive: TensorArchive, bits: Int = 3) throws -> WeightQuantizer {
     var recipe = try Recipe.named("body-linear")
     recipe.defaults.bitWidth = bits
-    return Quantizer(plan: try QuantizationPlan(archive, recipe: recipe))
+    return WeightQuantizer(plan: try QuantizationPlan(archive, recipe: recipe))
   }
 
   /// Returns the outcome of every planned tensor, on several threads as in the program.
-  private func outcomes(_ quantizer: Quantizer, _ archive: TensorArchive, threads: Int) throws
-    -> [(name: String, outcome: Quantizer.Outcome)]
+  private func outcomes(_ quantizer: WeightQuantizer, _ archive: TensorArchive, threads: Int) throws
+    -> [(name: String, outcome: (tensor: QuantizedTensor, summary: QuantizationSummary))]
   {
     let names = quantizer.plan.quantizedNames
     let found = try parallelMap(count: names.count, threads: threads) { index in
-      try quantizer.outcome(names[index], tensor: #require(archive.tensors[names[index]]))
+      try quantizer.quantize(names[index], #require(archive.tensors[names[index]]))
     }
-    return zip(names, found).map { ($0, $1) }
+    return zip(names, found).map { name, outcome in
+      let summary = QuantizationSummary(name: name, plan: quantizer.plan, outcome)
+      return (name, (outcome.tensor, summary))
+    }
   }
 
   @Test(arguments: [2, 3, 8])
@@ -56,7 +59,7 @@ struct QuantizerTests {
       #expect(other.tensor.parameterBytes.elementsEqual(outcome.tensor.parameterBytes))
       #expect(other.summary == outcome.summary)
       #expect(outcome.summary.name == name)
-      let alone = try quantizer.quantize(name, tensor: #require(archive.tensors[name]))
+      let alone = try quantizer.quantize(name, #require(archive.tensors[name])).tensor
       #expect(alone.codes.elementsEqual(outcome.tensor.codes))
     }
   }
@@ -65,7 +68,7 @@ struct QuantizerTests {
     let archive = try archive(seed: 2)
     let name = "layers.0.qkv.weight"
     let source = try #require(archive.tensors[name])
-    let result = try quantizer(archive).quantize(name, tensor: source)
+    let result = try quantizer(archive).quantize(name, source).tensor
     let values = try source.floatValues()
     let search = BoundSearch(method: .dobi, bitWidth: 3)
     #expect(result.layout.parts == 3)
@@ -92,8 +95,10 @@ struct QuantizerTests {
     // One bit, bounds 0 and 1: errors 0, 0.25, 0, −0.5; the last value's nearest code is 2.
     let values: [Float] = [0, 0.25, 1, 1.5]
     let quantized = try QuantizedTensor.encode(
-      values: values, layout: AffineLayout(rows: 2, columns: 2, granularity: .tensor), bitWidth: 1,
-      parameterType: .float32, lower: [0], scale: [1], elementType: .float32, shape: [2, 2])
+      values: values,
+      spec: AffineSpec(
+        layout: AffineLayout(rows: 2, columns: 2, granularity: .tensor), bitWidth: 1,
+        parameterType: .float32), lower: [0], scale: [1], elementType: .float32, shape: [2, 2])
     let summary = try QuantizationSummary(
       name: "w", values: values, tensor: quantized, search: .dobi)
     #expect(summary.signalToQuantizationNoise == 10 * log10((0.0625 + 1 + 2.25) / 0.3125))
@@ -139,7 +144,7 @@ struct QuantizerTests {
     let plan = try QuantizationPlan(archive, recipe: recipe)
     let text = "tensor '\(name)': \(reason)"
     let plain = #expect(throws: ModelError.self) {
-      try Quantizer(plan: plan).quantize(name, tensor: tensor)
+      try WeightQuantizer(plan: plan).quantize(name, tensor)
     }
     #expect(plain?.description == text)
     let byMethod = #expect(throws: ModelError.self) {
@@ -161,8 +166,8 @@ struct QuantizerTests {
     archive.tensors["body.weight"] = tensor
     let recipe = try Self.recipe(
       #"{"bits": 4, "granularity": "channel", "rules": [{"match": "*", "action": "quantize"}]}"#)
-    let quantizer = Quantizer(plan: try QuantizationPlan(archive, recipe: recipe))
-    #expect(try quantizer.quantize("body.weight", tensor: tensor).scale[1] == 0)
+    let quantizer = WeightQuantizer(plan: try QuantizationPlan(archive, recipe: recipe))
+    #expect(try quantizer.quantize("body.weight", tensor).tensor.scale[1] == 0)
   }
 
   @Test(arguments: [Float(0), 0.3])
@@ -180,7 +185,7 @@ struct QuantizerTests {
     let archive = try archive(seed: 4)
     var recipe = try Recipe.named("body-linear")
     recipe.defaults.search = .minimumMaximum
-    let quantizer = Quantizer(plan: try QuantizationPlan(archive, recipe: recipe))
+    let quantizer = WeightQuantizer(plan: try QuantizationPlan(archive, recipe: recipe))
     for (_, outcome) in try outcomes(quantizer, archive, threads: 2) {
       #expect(outcome.summary.clippedShare == 0)
       let scale = try #require(outcome.tensor.scale.max())
@@ -210,12 +215,12 @@ struct QuantizerTests {
     let bias = try #require(archive.tensors["layers.0.qkv.bias"])
     #expect(
       throws: ModelError("the plan does not quantize it", tensor: "layers.0.qkv.bias")
-    ) { try quantizer.quantize("layers.0.qkv.bias", tensor: bias) }
+    ) { try quantizer.quantize("layers.0.qkv.bias", bias) }
     #expect(
       throws: ModelError(
         "the plan is for float32 [18, 20], found float32 [18]",
         tensor: "layers.0.qkv.weight")
-    ) { try quantizer.quantize("layers.0.qkv.weight", tensor: bias) }
+    ) { try quantizer.quantize("layers.0.qkv.weight", bias) }
   }
 
   @Test func scalesBelowFloat16AreErrors() throws {
@@ -226,12 +231,12 @@ struct QuantizerTests {
     var recipe = try Recipe.named("body-linear")
     recipe.defaults = QuantizationSettings(
       bitWidth: 8, search: .minimumMaximum, parameterType: .float16)
-    let quantizer = Quantizer(plan: try QuantizationPlan(archive, recipe: recipe))
+    let quantizer = WeightQuantizer(plan: try QuantizationPlan(archive, recipe: recipe))
     let source = try #require(archive.tensors["a.weight"])
     let scale = Float(Double(Float(1e-7)) / 255)
     #expect(
       throws: ModelError(
         "the scale \(scale) of cell 0 is too small for float16", tensor: "a.weight")
-    ) { try quantizer.quantize("a.weight", tensor: source) }
+    ) { try quantizer.quantize("a.weight", source) }
   }
 }

@@ -6,7 +6,7 @@ import Testing
 @Suite struct JobCommandTests {
   private func bytes(_ path: String) throws -> Data { try Data(contentsOf: URL(filePath: path)) }
 
-  @Test(arguments: ["condi", "safetensors"], [1, 2, 3, 7])
+  @Test(arguments: ["condi", "safetensors", "pth", "npz"], [1, 2, 3, 7])
   func anyJobCountWritesSameBytes(_ suffix: String, _ count: Int) throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 6)
@@ -349,7 +349,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ["plan", "a.safetensors", "b.npz"], ["plan", "-", "b.condi"],
+    ["plan", "-", "b.condi"],
     ["plan", "a.safetensors", "b.condi", "--target-size", "9"],
     ["run", "plan.json", "--job", "0/2"],
     ["run", "plan.json", "--job", "two"],

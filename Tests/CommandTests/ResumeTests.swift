@@ -8,7 +8,7 @@ import Testing
 
   private static let packing = ["--bits", "2"]
 
-  @Test(arguments: ["condi", "safetensors"])
+  @Test(arguments: ["condi", "safetensors", "pth", "npz"])
   func journalDoesNotChangeOutput(_ suffix: String) throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 8)
@@ -56,7 +56,7 @@ import Testing
       outcome.standardError.contains("going on with an earlier run"), "\(outcome.standardError)")
   }
 
-  @Test(arguments: ["condi", "safetensors"], Kills.all)
+  @Test(arguments: ["condi", "safetensors", "pth", "npz"], Kills.all)
   func killedConversionIsResumed(_ suffix: String, _ kills: Kills) throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 8)
@@ -111,7 +111,7 @@ import Testing
   }
 
   /// A killed run is resumed with another number of threads.
-  @Test(arguments: ["condi", "safetensors"], [("3", "1"), ("1", "4")])
+  @Test(arguments: ["condi", "safetensors", "pth", "npz"], [("3", "1"), ("1", "4")])
   func threadCountMayChangeOnResume(_ suffix: String, _ threads: (String, String)) throws {
     let program = try FaultyProgram()
     try withTemporaryFolder { folder in
@@ -361,7 +361,7 @@ import Testing
 
   // MARK: Consumed inputs
 
-  @Test(arguments: ["condi", "safetensors"], ["1", "2", "5"])
+  @Test(arguments: ["condi", "safetensors", "pth", "npz"], ["1", "2", "5"])
   func consumeInputDeletesShards(_ suffix: String, _ threads: String) throws {
     try withTemporaryFolder { folder in
       let model = try LargeCheckpoint(in: folder, layers: 8)

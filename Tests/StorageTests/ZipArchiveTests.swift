@@ -91,6 +91,30 @@ import Testing
     #expect(bytes[0].elementsEqual(bytes[1]))
   }
 
+  /// The header fields are those of libzip, and the last entry is made from the others' checksums.
+  @Test func plannedArchiveHasKnownBytes() throws {
+    let file = try ZipFiles.write { writer in
+      writer.add("a", SharedBytes([1, 2, 3]), alignment: 16)
+      writer.add("ä", byteCount: 8, alignment: 16) { checksums in
+        SharedBytes(checksums.flatMap { String($0, radix: 16).utf8 })
+      }
+    }
+    let archive = try ZipArchive(file)
+    let derived = try #require(archive.entry(named: "ä"))
+    #expect(try archive.bytes(of: derived).array == Array("55bc801d".utf8))
+    let bytes = try file.bytes(at: 0, count: file.byteCount, purpose: "test").array
+    let text = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    #expect(
+      text == """
+        504b03040a0000000000000021001d80bc550300000003000000010011006146420d005a5a5a5a5a\
+        5a5a5a5a5a5a5a5a010203504b03040a000008000000002100643c8c54080000000800000002000d\
+        00c3a4464209005a5a5a5a5a5a5a5a5a3535626338303164504b01023f030a000000000000002100\
+        1d80bc550300000003000000010000000000000000000000b6810000000061504b01023f030a0000\
+        08000000002100643c8c540800000008000000020000000000000000000000b68133000000c3a450\
+        4b050600000000020002005f000000680000000000
+        """)
+  }
+
   @Test func contentErrorsAreRethrown() throws {
     struct Refusal: Error {}
     #expect(throws: Refusal.self) {

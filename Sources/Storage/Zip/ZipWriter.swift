@@ -211,11 +211,11 @@ extension ZipWriter.Entry {
   }
 
   /// Method, flags and version, date and checksum: what both headers have alike (4.4.4 to 4.4.7).
-  private func commonFields(_ storedByteCount: Int, _ checksum: UInt32) -> [UInt8] {
+  private func commonFields(_ checksum: UInt32, usesZip64: Bool) -> [UInt8] {
     let isDeflated = compression == .deflated
     let isUTF8 = name.utf8.contains { $0 >= 0x80 }
     var bytes: [UInt8] = []
-    bytes.append(fields: UInt16(isLong(storedByteCount) ? 45 : isDeflated ? 20 : 10))
+    bytes.append(fields: UInt16(usesZip64 ? 45 : isDeflated ? 20 : 10))
     // Bit 1: deflated at the highest level; bit 11: the name is UTF-8.
     bytes.append(fields: UInt16((isDeflated ? 0x0002 : 0) | (isUTF8 ? 0x0800 : 0)))
     bytes.append(fields: UInt16(isDeflated ? 8 : 0), UInt16(0), UInt16(0x0021), checksum)
@@ -227,8 +227,8 @@ extension ZipWriter.Entry {
   ) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.append(fields: UInt32(0x0403_4B50))
-    bytes += commonFields(storedByteCount, checksum)
     let isLong = isLong(storedByteCount)
+    bytes += commonFields(checksum, usesZip64: isLong)
     bytes.append(
       fields: isLong ? UInt32.max : UInt32(storedByteCount), isLong ? UInt32.max : UInt32(byteCount)
     )
@@ -251,7 +251,7 @@ extension ZipWriter.Entry {
     var bytes: [UInt8] = []
     // Made by version 6.3 on Unix.
     bytes.append(fields: UInt32(0x0201_4B50), UInt16(0x033F))
-    bytes += commonFields(storedByteCount, checksum)
+    bytes += commonFields(checksum, usesZip64: !extra.isEmpty)
     bytes.append(fields: UInt32(clamping: storedByteCount), UInt32(clamping: byteCount))
     bytes.append(fields: UInt16(name.utf8.count), UInt16(extra.isEmpty ? 0 : extra.count + 4))
     bytes.append(fields: UInt16(0), UInt16(0), UInt16(0))

@@ -104,7 +104,7 @@ package struct ModelPacker: Sendable {
     of names: Set<String>? = nil, producer: String = Producer.current
   ) throws -> PackedPlan<QuantizationSummary> {
     let adjusted = try adjustedTensors()
-    let items = try archive.tensors.filter { names?.contains($0.key) ?? true }
+    let items = archive.tensors.filter { names?.contains($0.key) ?? true }
       .map { item($0, adjusted[$0] ?? $1) }
     var header = header
     header.producer = producer

@@ -24,7 +24,7 @@ public protocol ActivationSource: Sendable {
 /// A network's activations on given images, for calibration.
 ///
 /// The network runs in full precision: with its own weights, but without activation quantizers.
-public struct NetworkActivations: ActivationSource {
+package struct NetworkActivations: ActivationSource {
   /// The network.
   package let network: SuperResolutionNetwork
   /// The images on which the network runs, one after the other.
@@ -33,18 +33,18 @@ public struct NetworkActivations: ActivationSource {
   /// Creates a source whose samples are the activations on `pictures`, one sample per image.
   ///
   /// - Throws: `ModelError` when an image and the network have different numbers of channels.
-  public init(network: SuperResolutionNetwork, pictures: [Picture]) throws {
+  package init(network: SuperResolutionNetwork, pictures: [Picture]) throws {
     for picture in pictures { try network.check(picture) }
     self.network = network
     self.pictures = pictures
   }
 
   /// The sites at which the network can be observed, in the order of the forward pass.
-  public var sites: [ActivationSite] { network.sites }
+  package var sites: [ActivationSite] { network.sites }
   /// The number of images.
-  public var sampleCount: Int { pictures.count }
+  package var sampleCount: Int { pictures.count }
 
-  public func run(
+  package func run(
     sample: Int,
     observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws -> Void
   ) throws {

@@ -2,12 +2,12 @@ import SuperResolution
 
 
 /// Settings of the distillation of a quantized model.
-public struct DistillationSettings: Hashable, Sendable {
+package struct DistillationSettings: Hashable, Sendable {
   /// The end of distillation: after a number of steps or of minutes.
-  public typealias Limit = DistillationRecipe.Limit
+  package typealias Limit = DistillationRecipe.Limit
 
   /// The end of distillation, until which rates fall along half a cosine.
-  public var limit: Limit
+  package var limit: Limit
   /// Whether everything that takes no space in the packed file is learned: latent weights, biases,
   /// norms and all other tensors in full precision. Otherwise only bounds are learned.
   var learnsEverything: Bool
@@ -16,20 +16,20 @@ public struct DistillationSettings: Hashable, Sendable {
   var rates: [ParameterGroup: Float]
   var loss = DistillationLossWeights()
   /// Patches per step.
-  public var batchCount = DistillationRecipe.standardBatchCount
+  package var batchCount = DistillationRecipe.standardBatchCount
   /// The side of a patch in pixels, before upscaling.
-  public var patchSide = DistillationRecipe.standardPatchSide
+  package var patchSide = DistillationRecipe.standardPatchSide
   /// The seed from which patches are drawn.
-  public var seed: UInt64 = 0
+  package var seed: UInt64 = 0
   /// Successive comparisons without a gain after which distillation ends early; `nil` for never.
-  public var patience: Int?
+  package var patience: Int?
   /// The number of threads, at least 1; with a limit in steps, results do not depend on it.
-  public var threads: Int
+  package var threads: Int
 
   /// Creates settings for a method. The papers' methods learn only bounds, with the papers' loss.
   /// `best` learns everything, and compares features by their relative error, which the papers'
   /// loss hardly weighs.
-  public init(for method: QuantizationMethod, limit: Limit, threads: Int) {
+  package init(for method: QuantizationMethod, limit: Limit, threads: Int) {
     self.limit = limit
     self.threads = threads
     learnsEverything = method == .best
@@ -44,7 +44,7 @@ public struct DistillationSettings: Hashable, Sendable {
   }
 
   /// Creates the settings that a recipe specifies.
-  public init(_ recipe: DistillationRecipe, for method: QuantizationMethod, threads: Int) {
+  package init(_ recipe: DistillationRecipe, for method: QuantizationMethod, threads: Int) {
     self.init(for: method, limit: recipe.limit, threads: threads)
     batchCount = recipe.batchCount
     patchSide = recipe.patchSide

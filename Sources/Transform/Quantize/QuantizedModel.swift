@@ -46,7 +46,7 @@ package struct QuantizedLayer: Sendable {
 }
 
 /// A model as a method leaves it, and as it is packed: what refinement starts from and gives back.
-public struct QuantizedModel: Sendable {
+package struct QuantizedModel: Sendable {
   /// By the weight's name, in the order of the archive, shared tensors once.
   package var layers: OrderedDictionary<String, QuantizedLayer>
   /// By the name of the site.

@@ -1,9 +1,9 @@
 import CLAPACKE
 
 /// The Cholesky factorization `A = L · Lᵀ` of a symmetric positive definite matrix.
-public struct Cholesky: Hashable, Sendable {
+package struct Cholesky: Hashable, Sendable {
   /// L, with zeros above the diagonal.
-  public let lower: Matrix
+  package let lower: Matrix
 
   /// Factors `matrix` by LAPACK's `dpotrf`.
   ///
@@ -11,7 +11,7 @@ public struct Cholesky: Hashable, Sendable {
   /// - Throws: `LAPACKError.noConvergence` with the order of the leading minor that is not positive
   ///   if the matrix is not positive definite; other cases if an element is not finite.
   /// - Precondition: `matrix` is square.
-  public init(of matrix: Matrix) throws {
+  package init(of matrix: Matrix) throws {
     precondition(matrix.rows == matrix.columns, "a factor of a matrix that is not square")
     try LAPACKError.check(matrix)
     var factor = matrix
@@ -33,7 +33,7 @@ public struct Cholesky: Hashable, Sendable {
   }
 
   /// Returns `A⁻¹`, computed by LAPACK's `dpotri`.
-  public func inverse() throws -> Matrix {
+  package func inverse() throws -> Matrix {
     var inverse = lower
     let order = Int32(lower.rows)
     guard order > 0 else { return inverse }
@@ -53,7 +53,7 @@ public struct Cholesky: Hashable, Sendable {
   /// Returns the X with `X · A = right`, computed by LAPACK's `dpotrs` for the rows of `right`.
   ///
   /// - Precondition: `right` has as many columns as A.
-  public func solve(rowsOf right: Matrix) throws -> Matrix {
+  package func solve(rowsOf right: Matrix) throws -> Matrix {
     precondition(right.columns == lower.rows, "the rows are not as long as the factor")
     guard right.rows > 0, right.columns > 0 else { return right }
     var solution = right

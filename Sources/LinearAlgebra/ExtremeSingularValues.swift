@@ -12,14 +12,14 @@ import CLAPACKE
 ///
 /// The result depends only on the elements and on the number of BLAS's threads, which affects its
 /// last digits: the start vectors are fixed.
-public struct ExtremeSingularValues: Hashable, Sendable {
+package struct ExtremeSingularValues: Hashable, Sendable {
   /// The largest singular value, σ_max.
-  public let largest: Double
+  package let largest: Double
   /// The smallest of the `min(rows, columns)` singular values, σ_min.
-  public let smallest: Double
+  package let smallest: Double
 
   /// A bound on the relative error of both values, for condition numbers up to a million.
-  public static let relativeError = 1e-4
+  package static let relativeError = 1e-4
 
   /// Below this many values, computing all of them takes no longer.
   private static let smallestIterated = 512
@@ -36,7 +36,7 @@ public struct ExtremeSingularValues: Hashable, Sendable {
   /// - Precondition: The matrix is not empty.
   /// - Throws: `LAPACKError`, in particular for NaN and infinite elements.
   /// - Complexity: O(rows · columns · min(rows, columns)).
-  public init(of matrix: Matrix) throws {
+  package init(of matrix: Matrix) throws {
     precondition(matrix.rows > 0 && matrix.columns > 0, "an empty matrix has no singular values")
     guard min(matrix.rows, matrix.columns) >= Self.smallestIterated else {
       self.init(of: try SingularValues(of: matrix).values)

@@ -4,20 +4,20 @@ import CLAPACKE
 ///
 /// With `k = min(rows, columns)`, U is `[rows, k]` and Vᵀ is `[k, columns]`. The columns of U and
 /// the rows of Vᵀ are orthonormal, even if singular values are zero or equal.
-public struct SingularValueDecomposition: Hashable, Sendable {
+package struct SingularValueDecomposition: Hashable, Sendable {
   /// U, `[rows, k]`.
-  public let left: Matrix
+  package let left: Matrix
   /// The singular values σ, which are not negative, largest first.
-  public let values: [Double]
+  package let values: [Double]
   /// Vᵀ, `[k, columns]`.
-  public let right: Matrix
+  package let right: Matrix
 
   /// Decomposes `matrix`.
   ///
   /// - Throws: `LAPACKError` if an element is NaN or infinite, if the iteration does not converge,
   ///   or if a dimension exceeds 32 bits.
   /// - Complexity: O(rows · columns · min(rows, columns)).
-  public init(of matrix: Matrix) throws {
+  package init(of matrix: Matrix) throws {
     try LAPACKError.check(matrix)
     let (rows, columns) = (matrix.rows, matrix.columns)
     let count = min(rows, columns)
@@ -44,7 +44,7 @@ public struct SingularValueDecomposition: Hashable, Sendable {
   /// Returns `U · diag(values) · Vᵀ`, with `values` in place of the singular values.
   ///
   /// - Precondition: There are as many values as singular values.
-  public func reconstructed(with values: [Double]) -> Matrix {
+  package func reconstructed(with values: [Double]) -> Matrix {
     precondition(values.count == self.values.count, "one value a singular value")
     var scaled = right
     for row in 0..<values.count {

@@ -1,9 +1,9 @@
 import CLAPACKE
 
 /// The eigenvalues of a symmetric matrix, computed by LAPACK's `dsyevd` with `jobz = 'N'`.
-public struct SymmetricEigenvalues: Hashable, Sendable {
+package struct SymmetricEigenvalues: Hashable, Sendable {
   /// The eigenvalues, smallest first.
-  public let values: [Double]
+  package let values: [Double]
 
   /// Computes all eigenvalues of `matrix`.
   ///
@@ -11,7 +11,7 @@ public struct SymmetricEigenvalues: Hashable, Sendable {
   /// - Throws: `LAPACKError` if an element is NaN or infinite, or if the iteration does not
   ///   converge.
   /// - Precondition: `matrix` is square.
-  public init(of matrix: Matrix) throws {
+  package init(of matrix: Matrix) throws {
     precondition(matrix.rows == matrix.columns, "eigenvalues of a matrix that is not square")
     try LAPACKError.check(matrix)
     guard matrix.rows > 0 else {

@@ -4,7 +4,7 @@ import OrderedCollections
 import Storage
 
 /// Conditions the weights that a recipe would quantize, and leaves everything else bit for bit.
-public struct ModelConditioner: Sendable {
+package struct ModelConditioner: Sendable {
   private let archive: TensorArchive
   private let plan: QuantizationPlan
   private let calibration: Calibration?
@@ -16,7 +16,7 @@ public struct ModelConditioner: Sendable {
   ///   - recipe: its rules that quantize choose the weights; its parts are conditioned apart.
   ///   - calibration: second moments of the inputs; `nil` where nothing is known of them.
   /// - Throws: `ModelError` when the recipe or the calibration does not fit the archive.
-  public init(
+  package init(
     _ archive: TensorArchive, recipe: Recipe, calibration: Calibration?, conditioner: Conditioner
   ) throws {
     try calibration?.check(against: archive)
@@ -35,7 +35,7 @@ public struct ModelConditioner: Sendable {
   ///   - threads: at least 1; the result does not depend on it.
   ///   - folder: a folder on a disk with room for the conditioned weights.
   /// - Throws: `ModelError` with the tensor that failed.
-  public func conditioned(
+  package func conditioned(
     threads: Int, keepingWeightsIn folder: String, progress: WriteProgress? = nil
   ) throws -> (archive: TensorArchive, matrices: [ConditionedMatrix]) {
     let jobs = try jobs()

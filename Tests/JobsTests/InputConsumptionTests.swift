@@ -3,6 +3,7 @@ import LinearAlgebra
 import Synchronization
 import TestSupport
 import Testing
+import Transform
 
 @testable import Formats
 @testable import Jobs
@@ -50,7 +51,7 @@ import Testing
     }
   }
 
-  private func shard(of record: PlacedRecord) throws -> Int {
+  private func shard(of record: PlannedRecord<QuantizationSummary>) throws -> Int {
     try #require(Int(record.name.dropFirst(2))) - 1
   }
 

@@ -27,8 +27,7 @@ struct PackedSeeds {
         let output = "\(folder)/condi/\(name)-\(isQuantized ? "quantized" : "lossless")"
         do {
           if isQuantized {
-            _ = try ModelPacker(archive, recipe: recipe, source: nil, threads: 1)
-              .write(to: output, replacesExisting: true)
+            try Compressor(archive, recipe: recipe).write(to: output, replacesExisting: true)
           } else {
             try FormatRegistry.standard.write(
               archive, as: PackedFormat(), to: output, replacesExisting: true)

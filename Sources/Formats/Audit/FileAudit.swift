@@ -9,9 +9,9 @@ import Storage
 /// program runs or loads: Python modules, classes that a configuration names, templates, libraries.
 /// Anything that cannot be read to its end, or is of no known kind, is a problem, and a file with a
 /// problem is never clean.
-public struct FileAudit: Sendable {
+package struct FileAudit: Sendable {
   /// The outcome of an audit.
-  public enum Verdict: String, Codable, CaseIterable, Sendable {
+  package enum Verdict: String, Codable, CaseIterable, Sendable {
     /// The file was read whole, and it holds nothing but data.
     case clean
     /// The file holds a dangerous or unknown class, function or call, or something else that runs.
@@ -21,20 +21,20 @@ public struct FileAudit: Sendable {
   }
 
   /// One pickle.
-  public struct Pickle: Sendable {
+  package struct Pickle: Sendable {
     /// The location inside the file: archive entries and positions, outermost first; empty for the
     /// file itself.
-    public let place: String
+    package let place: String
     /// The effects that loading the pickle would have, in the order of its bytes.
-    public let events: [PickleEvent]
+    package let events: [PickleEvent]
     /// The reason why the pickle could not be followed to its end; `nil` if it was.
-    public let problem: String?
+    package let problem: String?
   }
 
   /// Something other than a pickle that a program runs or loads because it is in the file.
-  public struct Program: Hashable, Sendable {
+  package struct Program: Hashable, Sendable {
     /// The kind of a program.
-    public enum Kind: String, Codable, CaseIterable, Sendable {
+    package enum Kind: String, Codable, CaseIterable, Sendable {
       /// The text of a program, such as a Python module.
       case source
       /// A class or function that a configuration names, which loading imports and calls.
@@ -50,35 +50,35 @@ public struct FileAudit: Sendable {
     }
 
     /// The location inside the file, outermost first; empty for the file itself.
-    public let place: String
+    package let place: String
     /// The kind of the program.
-    public let kind: Kind
+    package let kind: Kind
     /// The class, template, operator or file; `nil` if the place already identifies it.
-    public let name: String?
+    package let name: String?
     /// Whether the program is known to do harm, or nothing is known about it.
-    public let verdict: PickleVerdict
+    package let verdict: PickleVerdict
     /// The effect of the program.
-    public let knownFor: String
+    package let knownFor: String
   }
 
   /// Something that could not be read.
-  public struct Problem: Hashable, Sendable {
+  package struct Problem: Hashable, Sendable {
     /// The file, or the member of an archive.
-    public let place: String
+    package let place: String
     /// What is wrong, as a lower-case sentence.
-    public let message: String
+    package let message: String
     /// The byte where the problem was found; `nil` if no particular byte is at fault.
-    public let offset: Int?
+    package let offset: Int?
   }
 
   /// All pickles found, including pickles inside pickles.
-  public private(set) var pickles: [Pickle] = []
+  package private(set) var pickles: [Pickle] = []
   /// Everything else that a program would run or load, in the order of the file.
-  public private(set) var programs: [Program] = []
+  package private(set) var programs: [Program] = []
   /// Everything that could not be read to its end.
-  public private(set) var problems: [Problem] = []
+  package private(set) var problems: [Problem] = []
   /// Notes for the user, such as on programs that are not Python's.
-  public private(set) var notes: [String] = []
+  package private(set) var notes: [String] = []
 
   /// The byte counts of the storages that the pickles of the current archive name, by storage key;
   /// `nil` for storages of an unknown type.
@@ -92,7 +92,7 @@ public struct FileAudit: Sendable {
   static let pickleLimit = 100_000
 
   /// The worst finding.
-  public var verdict: Verdict {
+  package var verdict: Verdict {
     // A program outside the pickles runs whatever the rest of the file holds.
     guard programs.isEmpty else { return .suspicious }
     var isUnknown = false
@@ -105,7 +105,7 @@ public struct FileAudit: Sendable {
   }
 
   /// Audits `file`, which is read but never executed.
-  public init(of file: InputFile) {
+  package init(of file: InputFile) {
     audit(file)
     if verdict == .clean { requireReadable(file) }
   }

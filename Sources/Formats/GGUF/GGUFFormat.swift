@@ -4,19 +4,19 @@ import Storage
 ///
 /// Blocks of quantized weights are dequantized to `float32` when a tensor is loaded. Unsupported
 /// types are listed, and refused when read.
-public struct GGUFFormat: ReadOnlyModelFormat {
-  public init() {}
+package struct GGUFFormat: ReadOnlyModelFormat {
+  package init() {}
 
-  public var identifier: FormatIdentifier {
+  package var identifier: FormatIdentifier {
     FormatIdentifier(name: "gguf", displayName: "GGUF", fileExtensions: ["gguf"])
   }
 
-  public func recognizes(_ file: InputFile) -> Bool {
+  package func recognizes(_ file: InputFile) -> Bool {
     let head = try? file.bytes(at: 0, count: GGUFHeader.magic.count, purpose: "the signature")
     return head?.array == GGUFHeader.magic
   }
 
-  public func read(_ file: InputFile) throws -> TensorArchive {
+  package func read(_ file: InputFile) throws -> TensorArchive {
     try locatingErrors(path: file.path) {
       let header = try GGUFHeader(reading: file)
       var archive = TensorArchive(

@@ -1,7 +1,7 @@
 /// A place in a model whose values calibration looks at, and quantization rounds.
-public struct ActivationSite: Hashable, Sendable {
+package struct ActivationSite: Hashable, Sendable {
   /// What the values at a site are in their layer.
-  public enum Kind: String, Hashable, Sendable, CaseIterable {
+  package enum Kind: String, Hashable, Sendable, CaseIterable {
     /// What a linear layer or a convolution multiplies with its weight.
     case input
     /// Queries after their scaling, keys and values of an attention. Of a channel attention, queries and
@@ -32,51 +32,51 @@ public struct ActivationSite: Hashable, Sendable {
 
   /// The module's name in the state dictionary and the kind: `layers.0.….attn.qkv.input`,
   /// `layers.0.….attn.query`. Activation quantizers of a packed file bear the same names.
-  public let name: String
+  package let name: String
   /// What the values are; the name ends with it.
-  public let kind: Kind
+  package let kind: Kind
   /// The weight that multiplies an input: `layers.0.….attn.qkv.weight`.
-  public let weightName: String?
+  package let weightName: String?
   /// Values a row: a token's features. 1 where rows mean nothing.
-  public let columnCount: Int
+  package let columnCount: Int
   /// Channels of a head, where an attention sums up products over them: of queries and keys, where tokens
   /// are compared, and of values, where channels are mixed. Products with what a head of a token is
   /// measured in are then one product of their sum. `nil` elsewhere.
-  public let headChannelCount: Int?
+  package let headChannelCount: Int?
   /// What can put the values out with other factors and offsets of the channels; `nil` where nothing
   /// can.
-  public let origin: Origin?
+  package let origin: Origin?
 
   /// Tensors that the channels of an input are proportional to, or shifted by.
   ///
   /// A normalization's scale and offset are both scaled, and the offset is one; a convolution of each
   /// channel whose results are multiplied with others has a weight and a bias that are scaled, and no
   /// offset.
-  public struct Origin: Hashable, Sendable {
+  package struct Origin: Hashable, Sendable {
     /// Names of tensors with an entry a channel along the first axis; the channel is multiplied when
     /// all of them are.
-    public let scaledNames: [String]
+    package let scaledNames: [String]
     /// The one of them that is added to the channels; `nil` for none.
-    public let offsetName: String?
+    package let offsetName: String?
 
-    public init(scaledNames: [String], offsetName: String?) {
+    package init(scaledNames: [String], offsetName: String?) {
       self.scaledNames = scaledNames
       self.offsetName = offsetName
     }
 
     /// A normalization with a scale and an offset a channel.
-    public static func normalization(_ module: String) -> Origin {
+    package static func normalization(_ module: String) -> Origin {
       Origin(
         scaledNames: ["\(module).weight", "\(module).bias"], offsetName: "\(module).bias")
     }
 
     /// A convolution of each channel with a filter of its own, by whose result another is multiplied.
-    public static func gate(_ module: String) -> Origin {
+    package static func gate(_ module: String) -> Origin {
       Origin(scaledNames: ["\(module).weight", "\(module).bias"], offsetName: nil)
     }
   }
 
-  public init(
+  package init(
     name: String, kind: Kind, weightName: String?, columnCount: Int,
     headChannelCount: Int? = nil, origin: Origin? = nil
   ) {

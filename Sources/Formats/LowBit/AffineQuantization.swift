@@ -61,18 +61,18 @@ public enum QuantizationParameterType: String, Hashable, Sendable, CaseIterable 
 ///
 /// Every operation is one in Float32, rounded to nearest; nothing is fused, so that NumPy's float32
 /// arithmetic gives the same bits.
-public struct AffineCode: Hashable, Sendable {
+package struct AffineCode: Hashable, Sendable {
   /// What code 0 stands for.
-  public let lower: Float
+  package let lower: Float
   /// Not negative; zero makes every code 0 and every value `lower`.
-  public let scale: Float
+  package let scale: Float
   /// `2^bitWidth − 1`.
-  public let maximumCode: Float
+  package let maximumCode: Float
 
   /// The code of a cell that begins at `lower`, in steps of `scale`.
   ///
   /// - Parameter bitWidth: 1 to 8.
-  public init(lower: Float, scale: Float, bitWidth: Int) {
+  package init(lower: Float, scale: Float, bitWidth: Int) {
     precondition((1...8).contains(bitWidth), "a code has 1 to 8 bits")
     self.lower = lower
     self.scale = scale
@@ -80,20 +80,20 @@ public struct AffineCode: Hashable, Sendable {
   }
 
   /// The value of the largest code.
-  public var upper: Float { decode(maximumCode) }
+  package var upper: Float { decode(maximumCode) }
 
   /// `clip(rint((value − lower) / scale), 0, maximumCode)`, ties to even.
   ///
   /// - Parameter value: finite.
   @inline(__always)
-  public func encode(_ value: Float) -> Float {
+  package func encode(_ value: Float) -> Float {
     guard scale > 0 else { return 0 }
     return Self.rint(Swift.min(Swift.max((value - lower) / scale, 0), maximumCode))
   }
 
   /// `lower + scale · code`.
   @inline(__always)
-  public func decode(_ code: Float) -> Float {
+  package func decode(_ code: Float) -> Float {
     lower + scale * code
   }
 

@@ -3,27 +3,27 @@ import Glibc
 import Storage
 
 /// What rounding a tensor to codes cost.
-public struct RoundingCost: Hashable, Sendable, Codable {
+package struct RoundingCost: Hashable, Sendable, Codable {
   /// Elements that were rounded.
-  public let elementCount: Int
+  package let elementCount: Int
   /// The sum of squares of the values before, Σ w².
-  public let signal: Double
+  package let signal: Double
   /// The sum of squared errors, Σ (w − ŵ)², with ŵ in the element type.
-  public let noise: Double
+  package let noise: Double
   /// The largest error, max |w − ŵ|.
-  public let maximum: Double
+  package let maximum: Double
   /// Elements whose nearest multiple of the scale lies outside the range of codes.
-  public let clippedCount: Int
+  package let clippedCount: Int
 
   /// The signal-to-quantization-noise ratio 10·log₁₀(Σ w² / Σ (w − ŵ)²) in dB; infinite without
   /// noise.
-  public var signalToNoise: Double { Self.decibels(signal: signal, noise: noise) }
+  package var signalToNoise: Double { Self.decibels(signal: signal, noise: noise) }
 
   /// The root of the mean squared error.
-  public var rootMeanSquare: Double { (noise / Double(max(1, elementCount))).squareRoot() }
+  package var rootMeanSquare: Double { (noise / Double(max(1, elementCount))).squareRoot() }
 
   /// The share of clipped elements, 0…1.
-  public var clippedShare: Double { Double(clippedCount) / Double(max(1, elementCount)) }
+  package var clippedShare: Double { Double(clippedCount) / Double(max(1, elementCount)) }
 
   package static func decibels(signal: Double, noise: Double) -> Double {
     noise > 0 ? 10 * log10(signal / noise) : .infinity
@@ -40,23 +40,23 @@ extension RoundingCost {
 }
 
 /// How far a quantized tensor, as it is read back, is from what it was made from.
-public struct QuantizationError: Hashable, Sendable, Codable {
+package struct QuantizationError: Hashable, Sendable, Codable {
   /// The cost of rounding, measured afterwards.
-  public let cost: RoundingCost
+  package let cost: RoundingCost
   /// max |w − ŵ| / scale over the elements that are not clipped; about ½ for round to nearest.
-  public let maximumInSteps: Double
+  package let maximumInSteps: Double
   /// max |clip(w) − x| / scale, where w is first clipped to its cell's bounds and x is what its code
   /// stands for in Float32, before rounding to the element type: a step may be finer than the element
   /// type's own spacing. What Float32 adds is forgiven, `2⁻²² · max(|lower|, |upper|)`, or 2⁻¹⁴⁸ below
   /// its normal numbers.
-  public let maximumStrayInSteps: Double
+  package let maximumStrayInSteps: Double
 
   /// Compares a quantized tensor, as it is read back, with what it was made from.
   ///
   /// - Parameter values: the elements before quantization, row-major.
   /// - Throws: `ModelError` when there are not as many values as elements, one of them is not finite
   ///   (in Float32), or codes are damaged.
-  public init(of tensor: QuantizedTensor, from values: [Float]) throws {
+  package init(of tensor: QuantizedTensor, from values: [Float]) throws {
     let decoded = try tensor.floatValues()
     guard values.count == decoded.count else {
       throw ModelError.mismatch(

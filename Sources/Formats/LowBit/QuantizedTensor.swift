@@ -126,7 +126,7 @@ public struct QuantizedTensor: Sendable {
   }
 
   /// The code of the cell at `index`.
-  public func code(ofCell index: Int) -> AffineCode {
+  package func code(ofCell index: Int) -> AffineCode {
     AffineCode(lower: lower[index], scale: scale[index], bitWidth: bitWidth)
   }
 }

@@ -5,16 +5,16 @@ import Storage
 ///
 /// Nodes, inputs, outputs and functions are not read, and a note says so; tensors in nodes are
 /// listed as left out. `ONNX.md` lists the supported tensors and data locations.
-public struct ONNXFormat: ReadOnlyModelFormat {
-  public init() {}
+package struct ONNXFormat: ReadOnlyModelFormat {
+  package init() {}
 
-  public var identifier: FormatIdentifier {
+  package var identifier: FormatIdentifier {
     FormatIdentifier(name: "onnx", displayName: "ONNX", fileExtensions: ["onnx"])
   }
 
   /// Whether the fields up to the graph are those of a `ModelProto` that begins with a version;
   /// protobuf has no signature.
-  public func recognizes(_ file: InputFile) -> Bool {
+  package func recognizes(_ file: InputFile) -> Bool {
     var fields = ProtobufFields(in: file, range: 0..<file.byteCount)
     var hasVersion = false
     while true {
@@ -34,7 +34,7 @@ public struct ONNXFormat: ReadOnlyModelFormat {
     }
   }
 
-  public func read(_ file: InputFile) throws -> TensorArchive {
+  package func read(_ file: InputFile) throws -> TensorArchive {
     try locatingErrors(path: file.path) {
       let model = try ONNXModel(reading: file)
       var archive = TensorArchive(

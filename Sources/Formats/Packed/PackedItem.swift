@@ -3,18 +3,18 @@ import Storage
 /// A tensor to be packed, and how.
 ///
 /// `Cost` is what quantizing it costs; it is `Never` in files whose tensors keep their bits.
-public struct PackedItem<Cost: Sendable>: Sendable {
+package struct PackedItem<Cost: Sendable>: Sendable {
   /// The tensor's full name, unique in its file.
-  public var name: String
+  package var name: String
   /// What the tensor is in its model, which decides how ratios count it.
-  public var role: TensorRole
+  package var role: TensorRole
   /// The tensor in full precision; its bytes are read when its record is made.
-  public var source: Tensor
+  package var source: Tensor
   /// What its record holds.
-  public var action: Action
+  package var action: Action
 
   /// What becomes of a tensor.
-  public enum Action: Sendable {
+  package enum Action: Sendable {
     /// Keeps every bit, in the smallest lossless encoding.
     case keep
     /// Stores codes of a length that is known before they are.
@@ -26,7 +26,7 @@ public struct PackedItem<Cost: Sendable>: Sendable {
       quantize: @Sendable () throws -> (tensor: QuantizedTensor, cost: Cost?))
   }
 
-  public init(name: String, role: TensorRole, source: Tensor, action: Action) {
+  package init(name: String, role: TensorRole, source: Tensor, action: Action) {
     self.name = name
     self.role = role
     self.source = source

@@ -13,11 +13,11 @@ import Synchronization
 /// let plan = try PackedPlan(header: PackedHeader(producer: "example"), items: items)
 /// try plan.file.write(to: "model.condi")
 /// ```
-public struct PackedPlan<Cost: Sendable>: Sendable {
+package struct PackedPlan<Cost: Sendable>: Sendable {
   /// The header with every entry in place; checksums are known when the records are.
-  public let header: PackedHeader
+  package let header: PackedHeader
   /// The records, one per entry of the header; header and prologue seal the file.
-  public let file: PlannedFile<Cost>
+  package let file: PlannedFile<Cost>
 
   /// Plans the file: finds tensors that are the same, the lossless encoding of each kept tensor, and
   /// the place of every record.
@@ -27,7 +27,7 @@ public struct PackedPlan<Cost: Sendable>: Sendable {
   ///   - items: the tensors in the archive's order; names are distinct.
   ///   - run: runs the search for encodings, one task per kept tensor.
   /// - Throws: `ModelError` when two items have one name, and when a tensor cannot be read.
-  public init(
+  package init(
     header: PackedHeader, items: [PackedItem<Cost>], runningTasks run: TaskRunner = sequentially
   ) throws {
     let originals = try items.originals()

@@ -7,9 +7,9 @@ import Synchronization
 /// and records determine the prologue. So a part that was made anew is known to be the original one,
 /// and nothing else is ever called restored. Without a header nothing proves anything here: only
 /// packing the source again can help, and the prologue's checksum of the header can confirm it.
-public struct PackedRestoration: Sendable {
+package struct PackedRestoration: Sendable {
   /// Where the bytes come from.
-  public enum Method: String, Hashable, Sendable, Codable {
+  package enum Method: String, Hashable, Sendable, Codable {
     /// Padding is zero.
     case zeros
     /// The prologue follows from the header.
@@ -21,33 +21,33 @@ public struct PackedRestoration: Sendable {
   }
 
   /// A damaged part and what can be done about it.
-  public struct Part: Sendable {
+  package struct Part: Sendable {
     /// What was damaged.
-    public let fault: PackedFault
+    package let fault: PackedFault
     /// `nil` when it cannot be restored.
-    public let method: Method?
+    package let method: Method?
     /// Why it cannot be restored; `nil` when it can.
-    public let obstacle: String?
+    package let obstacle: String?
     /// What belongs at the fault's offset.
     fileprivate let bytes: SharedBytes
   }
 
   /// Makes the record of an entry anew.
-  public typealias RecordMaker = @Sendable (PackedEntry) throws -> SharedBytes
+  package typealias RecordMaker = @Sendable (PackedEntry) throws -> SharedBytes
 
   /// In file order, one a fault.
-  public let parts: [Part]
+  package let parts: [Part]
   private let content: InputFile
 
   /// Whether every part can be restored.
-  public var isComplete: Bool { parts.allSatisfy { $0.method != nil } }
+  package var isComplete: Bool { parts.allSatisfy { $0.method != nil } }
 
   /// Finds for each fault of `examination` where its right bytes can be had; nothing is written.
   ///
   /// - Parameters:
   ///   - make: makes records anew from a reference; what it throws for a record is the obstacle.
   ///   - run: runs one task a damaged part.
-  public init(
+  package init(
     of examination: PackedExamination, makingRecords make: @escaping RecordMaker,
     runningTasks run: TaskRunner = sequentially
   ) throws {
@@ -103,7 +103,7 @@ public struct PackedRestoration: Sendable {
   /// Plans the file with every damaged part restored.
   ///
   /// - Throws: `ModelError` that names the first part that cannot be.
-  public func plan() throws -> PlannedFile<Never> {
+  package func plan() throws -> PlannedFile<Never> {
     if let part = parts.first(where: { $0.method == nil }) {
       throw ModelError.malformed(
         "cannot be restored: \(part.obstacle ?? "")", path: content.path,

@@ -84,15 +84,15 @@ extension PackedModel {
 }
 
 /// A part of a packed file that is not what packing its source again gives.
-public struct PackedDeviation: Hashable, Sendable {
+package struct PackedDeviation: Hashable, Sendable {
   /// The part of the file.
-  public let region: PackedRegion
+  package let region: PackedRegion
   /// The tensor concerned; `nil` outside records.
-  public let tensor: String?
+  package let tensor: String?
   /// Where it lies in the file.
-  public let offset: Int
+  package let offset: Int
   /// What differs there: a lower-case sentence.
-  public let message: String
+  package let message: String
 }
 
 extension PackedPlan {

@@ -1,9 +1,9 @@
 import Storage
 
 /// Something that a pickle would make Python do beyond building plain data.
-public struct PickleEvent: Hashable, Sendable {
+package struct PickleEvent: Hashable, Sendable {
   /// The kind of an event.
-  public enum Kind: Hashable, Sendable {
+  package enum Kind: Hashable, Sendable {
     /// A lookup of a class or function, which imports its module.
     case global(name: String)
     /// A lookup of a global whose name is computed while unpickling, so that the file does not show
@@ -20,15 +20,15 @@ public struct PickleEvent: Hashable, Sendable {
   }
 
   /// The kind of the event.
-  public let kind: Kind
+  package let kind: Kind
   /// The assessment of the event.
-  public let verdict: PickleVerdict
+  package let verdict: PickleVerdict
   /// The known effect of the global.
-  public let knownFor: String?
+  package let knownFor: String?
   /// The opcode as `pickletools` names it.
-  public let opcode: String
+  package let opcode: String
   /// The offset in the file, or in the decompressed stream if the file holds the pickle compressed.
-  public let offset: Int
+  package let offset: Int
 
   init(_ kind: Kind, _ judgement: PickleGlobalJudgement, opcode: PickleOpcode, offset: Int) {
     self.init(kind, judgement, opcodeName: opcode.name, offset: offset)
@@ -64,7 +64,7 @@ public struct PickleEvent: Hashable, Sendable {
 }
 
 /// The degree to which a class or function that a pickle names can be trusted.
-public enum PickleVerdict: String, Codable, CaseIterable, Sendable {
+package enum PickleVerdict: String, Codable, CaseIterable, Sendable {
   /// The name is known to be data or a constructor of data.
   case allowed
   /// Nothing is known about the name.

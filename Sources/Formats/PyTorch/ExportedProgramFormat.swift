@@ -6,10 +6,10 @@ import Storage
 ///
 /// `data/weights/<model>_weights_config.json` lists the file, type, sizes and strides of each
 /// weight; `data/constants` has the same form.
-public struct ExportedProgramFormat: ReadOnlyModelFormat {
-  public init() {}
+package struct ExportedProgramFormat: ReadOnlyModelFormat {
+  package init() {}
 
-  public var identifier: FormatIdentifier {
+  package var identifier: FormatIdentifier {
     FormatIdentifier(name: "pt2", displayName: "PyTorch exported program", fileExtensions: ["pt2"])
   }
 
@@ -17,7 +17,7 @@ public struct ExportedProgramFormat: ReadOnlyModelFormat {
     "weights": "_weights_config.json", "constants": "_constants_config.json",
   ]
 
-  public func recognizes(_ file: InputFile) -> Bool {
+  package func recognizes(_ file: InputFile) -> Bool {
     guard let signature = try? file.bytes(at: 0, count: 4, purpose: "the signature").array,
       signature == Array("PK\u{3}\u{4}".utf8), let entries = try? file.zipDirectory().entries
     else { return false }
@@ -32,7 +32,7 @@ public struct ExportedProgramFormat: ReadOnlyModelFormat {
     }.first
   }
 
-  public func read(_ file: InputFile) throws -> TensorArchive {
+  package func read(_ file: InputFile) throws -> TensorArchive {
     try locatingErrors(path: file.path) {
       let zip = try ZipArchive(file)
       guard let folder = Self.folder(of: zip.entries.map(\.name)),

@@ -4,14 +4,14 @@ import Storage
 /// A checkpoint split over several safetensors or PyTorch files, read through its index.
 ///
 /// The archive looks like that of one file: it has every tensor once, in the order of the index.
-public struct ShardedFormat: ReadOnlyModelFormat {
+package struct ShardedFormat: ReadOnlyModelFormat {
   /// The formats of shards.
   private let shardFormats: [any ModelFormat] = [SafetensorsFormat(), PyTorchFormat()]
 
   /// Paths of shards that are gone, with all of their tensors; the others must exist.
   private let absentFiles: Set<String>
 
-  public init() { self.init(absentFiles: []) }
+  package init() { self.init(absentFiles: []) }
 
   /// Creates a format that tolerates missing shards.
   ///
@@ -21,14 +21,14 @@ public struct ShardedFormat: ReadOnlyModelFormat {
     self.absentFiles = absentFiles
   }
 
-  public var identifier: FormatIdentifier {
+  package var identifier: FormatIdentifier {
     FormatIdentifier(name: "sharded", displayName: "sharded checkpoint", fileExtensions: [])
   }
 
-  public func recognizes(_ file: InputFile) -> Bool { ShardIndex.isRecognized(file) }
+  package func recognizes(_ file: InputFile) -> Bool { ShardIndex.isRecognized(file) }
 
   /// Reads the index and the index of every shard.
-  public func read(_ file: InputFile) throws -> TensorArchive {
+  package func read(_ file: InputFile) throws -> TensorArchive {
     try locatingErrors(path: file.path) {
       let index = try ShardIndex(reading: file)
       let siblings = SiblingFiles(beside: file)

@@ -56,15 +56,15 @@ public struct FormatIdentifier: Hashable, Sendable {
 }
 
 /// A format whose files are read and never written.
-public protocol ReadOnlyModelFormat: ModelFormat {}
+package protocol ReadOnlyModelFormat: ModelFormat {}
 
 extension ReadOnlyModelFormat {
-  public var canWrite: Bool { false }
+  package var canWrite: Bool { false }
 
   /// Refuses: the format is only read.
   ///
   /// - Throws: `ModelError`, always.
-  public func plan(
+  package func plan(
     _ archive: TensorArchive, runningTasks run: TaskRunner
   ) throws -> PlannedFile<Never> {
     throw ModelError.unsupported("\(identifier.displayName) files are read, never written")

@@ -1,12 +1,12 @@
 import OrderedCollections
 
 /// The weights of one network in a checkpoint.
-public struct CheckpointNetwork: Hashable, Sendable {
+package struct CheckpointNetwork: Hashable, Sendable {
   /// The common prefix of the network's names, for `TensorArchive.selecting(root:)`; `nil` for the
   /// whole file.
-  public let root: String?
+  package let root: String?
   /// The number of tensors below the root.
-  public let tensorCount: Int
+  package let tensorCount: Int
 }
 
 extension TensorArchive {
@@ -21,7 +21,7 @@ extension TensorArchive {
   /// let archive = try FormatRegistry.standard.open("gan.ckpt")
   /// for network in archive.networks { print(network.root ?? "all", network.tensorCount) }
   /// ```
-  public var networks: [CheckpointNetwork] {
+  package var networks: [CheckpointNetwork] {
     var search = WrapperSearch(self)
     var roots = [search.unwrapped("")]
     search.seesThroughAll = true

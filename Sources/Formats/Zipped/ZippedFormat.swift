@@ -4,10 +4,10 @@ import Storage
 ///
 /// Every member in a supported format is read, and the member's name becomes the prefix of its
 /// tensors' names: `policy.pth.log_std`. Other members are listed as left out.
-public struct ZippedFormat: ReadOnlyModelFormat {
-  public init() {}
+package struct ZippedFormat: ReadOnlyModelFormat {
+  package init() {}
 
-  public var identifier: FormatIdentifier {
+  package var identifier: FormatIdentifier {
     FormatIdentifier(name: "zip", displayName: "zip archive of model files", fileExtensions: [])
   }
 
@@ -19,7 +19,7 @@ public struct ZippedFormat: ReadOnlyModelFormat {
 
   /// Whether the archive has a member with an extension of one of the formats, and is not itself in
   /// one of them.
-  public func recognizes(_ file: InputFile) -> Bool {
+  package func recognizes(_ file: InputFile) -> Bool {
     guard let signature = try? file.bytes(at: 0, count: 4, purpose: "the signature").array,
       signature == Array("PK\u{3}\u{4}".utf8), let entries = try? file.zipDirectory().entries
     else { return false }
@@ -37,7 +37,7 @@ public struct ZippedFormat: ReadOnlyModelFormat {
     return extensions.contains(name[name.index(after: dot)...].lowercased())
   }
 
-  public func read(_ file: InputFile) throws -> TensorArchive {
+  package func read(_ file: InputFile) throws -> TensorArchive {
     try locatingErrors(path: file.path) {
       let zip = try ZipArchive(file)
       var archive = TensorArchive(format: identifier)

@@ -13,7 +13,7 @@ public struct AuditReport: Codable, Hashable, Sendable {
   /// The file's length.
   public let fileByteCount: Int
   /// The overall verdict on the findings and problems.
-  public let verdict: FileAudit.Verdict
+  package let verdict: FileAudit.Verdict
   /// The number of findings by verdict.
   public let counts: Counts
   /// Every pickle found, regardless of its name, in file order.
@@ -59,7 +59,7 @@ public struct AuditReport: Codable, Hashable, Sendable {
     /// pickle.
     public let offset: Int
     /// The verdict on the action.
-    public let verdict: PickleVerdict
+    package let verdict: PickleVerdict
     /// The known behaviour of the class or function.
     public let knownFor: String?
 
@@ -79,11 +79,11 @@ public struct AuditReport: Codable, Hashable, Sendable {
     /// The location inside the file, outermost first; empty for the file itself.
     public let place: String
     /// The kind of program.
-    public let kind: FileAudit.Program.Kind
+    package let kind: FileAudit.Program.Kind
     /// The class, template, operator or file; `nil` if the location identifies it.
     public let name: String?
     /// Whether the program is known to be harmful or unknown.
-    public let verdict: PickleVerdict
+    package let verdict: PickleVerdict
     /// The program's behaviour.
     public let knownFor: String
   }

@@ -32,7 +32,7 @@ public struct DiffReport: Codable, Hashable, Sendable {
   /// The largest absolute difference that is ignored.
   public var tolerance: Double
   /// Tolerances that apply instead to tensors with certain names.
-  public var tolerances: [NamedTolerance]
+  package var tolerances: [NamedTolerance]
   /// Whether no tensor and no value differs and every name is in both files. Metadata is ignored,
   /// because it is free text specific to each format.
   public var isSame: Bool
@@ -43,17 +43,17 @@ public struct DiffReport: Codable, Hashable, Sendable {
   /// Tensors with the same name that differ, in A's order.
   public var changed: [TensorDifference]
   /// Tensors found under another name, in A's order.
-  public var renamed: [RenamedTensor]
+  package var renamed: [RenamedTensor]
   /// Tensors with a different layout: transposed, fused or split.
-  public var relaid: [RelaidTensor]
+  package var relaid: [RelaidTensor]
   /// Tensors of A without a counterpart in B, in A's order.
-  public var onlyInA: [UnmatchedTensor]
+  package var onlyInA: [UnmatchedTensor]
   /// Tensors of B without a counterpart in A, in B's order.
-  public var onlyInB: [UnmatchedTensor]
+  package var onlyInB: [UnmatchedTensor]
   /// Differences of leaves that are not tensors.
-  public var values: [ValueDifference]
+  package var values: [ValueDifference]
   /// Differences of free texts about the files as a whole, which do not affect the verdict.
-  public var metadata: [ValueDifference]
+  package var metadata: [ValueDifference]
 }
 
 extension DiffReport {
@@ -98,11 +98,11 @@ extension DiffReport {
 }
 
 /// The tolerance for tensors with names that match a pattern.
-public struct NamedTolerance: Codable, Hashable, Sendable {
+package struct NamedTolerance: Codable, Hashable, Sendable {
   /// The glob for the tensors' names.
-  public var pattern: String
+  package var pattern: String
   /// The largest absolute difference that is ignored.
-  public var tolerance: Double
+  package var tolerance: Double
 }
 
 extension DiffReport {

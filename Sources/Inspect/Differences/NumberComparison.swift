@@ -6,43 +6,43 @@ import Glibc
 /// Pairs with a NaN or infinite number are excluded from everything but the counts. NaN equals NaN,
 /// whatever its bits, unless the comparison distinguishes them; positive and negative zero are
 /// equal.
-public struct NumberComparison: Codable, Hashable, Sendable {
+package struct NumberComparison: Codable, Hashable, Sendable {
   /// The number of pairs compared.
-  public var elementCount: Int
+  package var elementCount: Int
   /// The number of pairs that differ by more than the tolerance, including unequal pairs with a NaN
   /// or infinite number.
-  public var changedElementCount: Int
+  package var changedElementCount: Int
   /// `changedElementCount / elementCount`; 0 if there are no elements.
-  public var changedShare: Double
+  package var changedShare: Double
   /// The number of pairs that differ and contain at least one NaN or infinite number.
-  public var nonFiniteDifferenceCount: Int
+  package var nonFiniteDifferenceCount: Int
   /// The largest absolute difference, max |b − a|.
-  public var maximumAbsolute: Double
+  package var maximumAbsolute: Double
   /// max |b − a| / |a| over the pairs with b ≠ a; infinite if a is zero in one of them.
-  public var maximumRelative: Double
+  package var maximumRelative: Double
   /// The root-mean-square difference, √(mean (b − a)²).
-  public var rootMeanSquare: Double
+  package var rootMeanSquare: Double
   /// Σ(b − a)² / Σa²: 0 if nothing differs, infinite if only a is zero.
-  public var normalizedMeanSquare: Double
+  package var normalizedMeanSquare: Double
   /// 10 log₁₀(Σa² / Σ(b − a)²) in decibels; infinite if nothing differs.
-  public var signalToNoise: Double
+  package var signalToNoise: Double
   /// Σab / √(Σa² Σb²): 1 if both are zero, 0 if one is; `nil` if products of the numbers lie
   /// outside the range of `Double`.
-  public var cosine: Double?
+  package var cosine: Double?
   /// The largest distance between a and b in floating-point numbers of the tensors' type; `nil`
   /// unless both tensors have the same IEEE type: float16, bfloat16, float32 or float64.
-  public var maximumUnitsInLastPlace: UInt64?
+  package var maximumUnitsInLastPlace: UInt64?
   /// The distribution of the magnitudes of b − a; `nil` if nothing differs.
-  public var histogram: ChangeHistogram?
+  package var histogram: ChangeHistogram?
 }
 
 /// The number of differences between consecutive powers of two.
-public struct ChangeHistogram: Codable, Hashable, Sendable {
+package struct ChangeHistogram: Codable, Hashable, Sendable {
   /// The exponent of the first bin. `counts[0]` counts 0 < |b − a| < 2^(lowestExponent + 1), and
   /// `counts[i]` counts magnitudes from 2^(lowestExponent + i) to twice that.
-  public var lowestExponent: Int
+  package var lowestExponent: Int
   /// The counts in at most 32 bins; the first includes all smaller differences.
-  public var counts: [Int]
+  package var counts: [Int]
 
   /// The largest number of bins, which together cover a factor of 2³² below the largest difference.
   static let binLimit = 32

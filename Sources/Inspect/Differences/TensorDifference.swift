@@ -40,7 +40,7 @@ public struct TensorDifference: Codable, Hashable, Sendable {
   /// The tensor's type and shape in B.
   public var b: Side
   /// The numerical differences; `nil` if the shapes differ or the elements are not numbers.
-  public var numbers: NumberComparison?
+  package var numbers: NumberComparison?
   /// The condition numbers; `nil` unless requested, and for tensors that are not finite matrices.
   public var conditionNumbers: ConditionNumbers?
   /// A remark on the comparison, such as why there are no numbers; usually `nil`.
@@ -48,33 +48,33 @@ public struct TensorDifference: Codable, Hashable, Sendable {
 }
 
 /// A tensor that only one archive contains.
-public struct UnmatchedTensor: Codable, Hashable, Sendable {
+package struct UnmatchedTensor: Codable, Hashable, Sendable {
   /// The name in its file.
-  public var name: String
+  package var name: String
   /// The element type as `ElementType.rawValue`.
-  public var elementType: String
+  package var elementType: String
   /// The dimensions, outermost first.
-  public var shape: [Int]
+  package var shape: [Int]
 }
 
 /// A tensor with different names in the archives, but equal type, shape and bytes.
-public struct RenamedTensor: Codable, Hashable, Sendable {
+package struct RenamedTensor: Codable, Hashable, Sendable {
   /// The name in A.
-  public var nameA: String
+  package var nameA: String
   /// The name in B.
-  public var nameB: String
+  package var nameB: String
   /// The element type as `ElementType.rawValue`.
-  public var elementType: String
+  package var elementType: String
   /// The dimensions, outermost first.
-  public var shape: [Int]
+  package var shape: [Int]
 }
 
 /// A tensor with different layouts in the archives.
 ///
 /// `DiffReport.changed` shows whether the values of split and fused parts differ.
-public struct RelaidTensor: Codable, Hashable, Sendable {
+package struct RelaidTensor: Codable, Hashable, Sendable {
   /// The change of layout from A to B.
-  public enum Change: String, Codable, Sendable {
+  package enum Change: String, Codable, Sendable {
     /// B has the same numbers with rows and columns exchanged.
     case transposed
     /// A query-key-value tensor of A is three tensors in B.
@@ -84,21 +84,21 @@ public struct RelaidTensor: Codable, Hashable, Sendable {
   }
 
   /// The tensors in A: one, or query, key and value.
-  public var namesA: [String]
+  package var namesA: [String]
   /// The tensors in B: one, or query, key and value.
-  public var namesB: [String]
+  package var namesB: [String]
   /// The change of layout from A to B.
-  public var change: Change
+  package var change: Change
 }
 
 /// A value or a metadata text that differs; `nil` on a side that lacks it.
-public struct ValueDifference: Codable, Hashable, Sendable {
+package struct ValueDifference: Codable, Hashable, Sendable {
   /// The full name of the value, or the key of the metadata.
-  public var name: String
+  package var name: String
   /// The value in A as text; `nil` if A lacks it.
-  public var a: String?
+  package var a: String?
   /// The value in B as text; `nil` if B lacks it.
-  public var b: String?
+  package var b: String?
 }
 
 extension ValueDifference {

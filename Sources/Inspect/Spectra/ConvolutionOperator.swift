@@ -9,20 +9,20 @@ import Storage
 /// diagonal, with one complex `[out, in]` matrix per frequency. The singular values of all blocks
 /// are exactly those of the operator `[out·height·width, in·height·width]`. Source: Sedghi, Gupta
 /// and Long, "The singular values of convolutional layers", ICLR 2019, theorem 6.
-public struct ConvolutionOperator: Hashable, Sendable {
+package struct ConvolutionOperator: Hashable, Sendable {
   /// The number of output channels.
-  public let outputs: Int
+  package let outputs: Int
   /// The number of input channels in each group.
-  public let inputs: Int
+  package let inputs: Int
   /// The number of rows of the kernel.
-  public let kernelHeight: Int
+  package let kernelHeight: Int
   /// The number of columns of the kernel.
-  public let kernelWidth: Int
+  package let kernelWidth: Int
   /// The number of channel groups that do not mix, which make the operator block diagonal: 1 for an
   /// ordinary convolution, the number of channels for a depthwise one.
-  public let groups: Int
+  package let groups: Int
   /// The weights `[outputs, inputs, kernelHeight, kernelWidth]`, row-major.
-  public let weights: [Double]
+  package let weights: [Double]
 
   /// Creates the operator of a convolution with weights
   /// `[outputs, inputs, kernelHeight, kernelWidth]`.
@@ -32,7 +32,7 @@ public struct ConvolutionOperator: Hashable, Sendable {
   ///   - inputs: The number of input channels in one group.
   ///   - groups: The number of groups.
   /// - Precondition: The counts are positive and agree, and `groups` divides `outputs`.
-  public init(
+  package init(
     outputs: Int, inputs: Int, kernelHeight: Int, kernelWidth: Int, groups: Int = 1,
     weights: [Double]
   ) {
@@ -51,19 +51,19 @@ public struct ConvolutionOperator: Hashable, Sendable {
   }
 
   /// The size of the operator's feature maps in pixels.
-  public struct Grid: Codable, Hashable, Sendable, CustomStringConvertible {
+  package struct Grid: Codable, Hashable, Sendable, CustomStringConvertible {
     /// The number of columns of the feature maps.
-    public var width: Int
+    package var width: Int
     /// The number of rows of the feature maps.
-    public var height: Int
+    package var height: Int
 
-    public init(width: Int, height: Int) {
+    package init(width: Int, height: Int) {
       self.width = width
       self.height = height
     }
 
     /// Parses a size such as `64x48`, width first; both numbers are from 1 to 1024.
-    public init?(_ text: String) {
+    package init?(_ text: String) {
       let parts = text.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
       guard parts.count == 2, let width = parts[0], let height = parts[1],
         (1...1024).contains(width), (1...1024).contains(height)
@@ -71,7 +71,7 @@ public struct ConvolutionOperator: Hashable, Sendable {
       self.init(width: width, height: height)
     }
 
-    public var description: String { "\(width)x\(height)" }
+    package var description: String { "\(width)x\(height)" }
   }
 
   /// Returns all `height · width · min(outputs, groups · inputs)` singular values, largest first.
@@ -79,7 +79,7 @@ public struct ConvolutionOperator: Hashable, Sendable {
   /// A kernel larger than the grid wraps around it, as circular padding does.
   ///
   /// - Throws: `LAPACKError`, in particular for NaN and infinite elements.
-  public func singularValues(on grid: Grid) throws -> [Double] {
+  package func singularValues(on grid: Grid) throws -> [Double] {
     // Checks the weights themselves: an error in a transformed matrix would name meaningless
     // indices.
     _ = try SingularValues(

@@ -3,30 +3,30 @@ import Glibc
 /// Statistics of a tensor's elements, which need no decomposition.
 ///
 /// Moments and norms cover only the finite elements; NaN and infinities are counted.
-public struct ElementStatistics: Codable, Hashable, Sendable {
+package struct ElementStatistics: Codable, Hashable, Sendable {
   /// The smallest finite element; `nil` if there are none.
-  public var minimum: Double?
+  package var minimum: Double?
   /// The largest finite element; `nil` if there are none.
-  public var maximum: Double?
+  package var maximum: Double?
   /// The mean of the finite elements; `nil` if there are none.
-  public var mean: Double?
+  package var mean: Double?
   /// Their population standard deviation, √(mean (w − mean)²); `nil` if there are none.
-  public var standardDeviation: Double?
+  package var standardDeviation: Double?
   /// The fourth central moment over the squared variance; 3 for a normal distribution, `nil` if all
   /// elements are equal.
-  public var kurtosis: Double?
+  package var kurtosis: Double?
   /// The share of elements that are zero, 0…1.
-  public var zeroShare: Double
+  package var zeroShare: Double
   /// The number of NaN elements.
-  public var nanCount: Int
+  package var nanCount: Int
   /// The number of infinite elements of either sign.
-  public var infinityCount: Int
+  package var infinityCount: Int
   /// The ratio of the largest to the smallest Euclidean norm of an output channel (a row); infinite
   /// if only some channels are zero. It is `nil` if all channels are zero, if there are none, or if
   /// an element is not finite.
-  public var channelNormSpread: Double?
+  package var channelNormSpread: Double?
   /// The cost of rounding to 2, 3 and 4 bits; `nil` if there are NaN or infinities.
-  public var quantization: QuantizationOutlook?
+  package var quantization: QuantizationOutlook?
 
   /// Computes the statistics.
   ///

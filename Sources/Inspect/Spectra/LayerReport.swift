@@ -48,13 +48,13 @@ public struct LayerReport: Codable, Hashable, Sendable {
   /// The largest singular value that counts as zero.
   public var rankTolerance: Double?
   /// The power law of the eigenvalues σ²; `nil` for fewer than 8 of them.
-  public var powerLaw: PowerLawFit?
+  package var powerLaw: PowerLawFit?
   /// Up to 32 of the singular values, evenly spaced by rank, largest first.
   public var spectrumOutline: [Double]?
   /// Statistics of the elements; `nil` if only extremes were requested.
-  public var statistics: ElementStatistics?
+  package var statistics: ElementStatistics?
   /// The same layer of the reference, if there is one.
-  public var reference: ReferenceLayer?
+  package var reference: ReferenceLayer?
   /// All singular values, largest first, if requested.
   public var singularValues: [Double]?
   /// The reason there are no singular values.
@@ -99,15 +99,15 @@ public struct LayerReport: Codable, Hashable, Sendable {
 }
 
 /// The singular values of a layer's counterpart in the reference model.
-public struct ReferenceLayer: Codable, Hashable, Sendable {
+package struct ReferenceLayer: Codable, Hashable, Sendable {
   /// The largest singular value.
-  public var sigmaMax: Double?
+  package var sigmaMax: Double?
   /// The smallest singular value.
-  public var sigmaMin: Double?
+  package var sigmaMin: Double?
   /// σ_max / σ_min; infinite if the matrix is rank-deficient.
-  public var conditionNumber: Double?
+  package var conditionNumber: Double?
   /// The reason there are no singular values; `nil` if there are.
-  public var note: String?
+  package var note: String?
 }
 
 extension LayerReport {

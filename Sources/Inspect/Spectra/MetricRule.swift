@@ -7,9 +7,9 @@ import Storage
 /// comparison one of `>`, `>=`, `<`, `<=`, `==`, `!=`; units are `%` for shares, `dB` for SQNR, and
 /// `B`, `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB` for bytes. Without a glob the rule applies to all
 /// layers.
-public struct MetricRule: Hashable, Sendable, CustomStringConvertible {
+package struct MetricRule: Hashable, Sendable, CustomStringConvertible {
   /// A comparison of a layer's number, on the left, with the threshold.
-  public enum Comparison: String, Sendable, CaseIterable {
+  package enum Comparison: String, Sendable, CaseIterable {
     // Longer ones come first, because the scanner takes the first match.
     case greaterOrEqual = ">="
     case lessOrEqual = "<="
@@ -31,20 +31,20 @@ public struct MetricRule: Hashable, Sendable, CustomStringConvertible {
   }
 
   /// The rule's original text.
-  public let description: String
+  package let description: String
   /// The number that is compared for each layer.
-  public let metric: LayerMetric
+  package let metric: LayerMetric
   /// The comparison that must not hold between a layer's number and the threshold.
-  public let comparison: Comparison
+  package let comparison: Comparison
   /// The threshold in the metric's own unit: bytes, fractions of one, dB.
-  public let threshold: Double
+  package let threshold: Double
   /// The names that the rule applies to; `nil` for all.
-  public let glob: NameGlob?
+  package let glob: NameGlob?
 
   /// Parses a rule in the grammar above.
   ///
   /// - Throws: `ModelError` stating what was expected at which character, counted from 1.
-  public init(_ text: String) throws {
+  package init(_ text: String) throws {
     var scanner = RuleScanner(text)
     description = text
     let names = LayerMetric.allCases.map(\.rawValue).joined(separator: ", ")
@@ -160,32 +160,32 @@ private struct RuleScanner {
 }
 
 /// The result of a rule: the layers it was applied to and those that failed.
-public struct RuleOutcome: Codable, Hashable, Sendable {
+package struct RuleOutcome: Codable, Hashable, Sendable {
   /// The rule's original text.
-  public var rule: String
+  package var rule: String
   /// The number that the rule compares.
-  public var metric: LayerMetric
+  package var metric: LayerMetric
   /// Every layer that the rule applies to, in file order, except layers for which the metric is
   /// undefined, such as the condition number of a vector.
-  public var layers: [Finding]
+  package var layers: [Finding]
 
   /// The result of a rule for one layer.
-  public struct Finding: Codable, Hashable, Sendable {
+  package struct Finding: Codable, Hashable, Sendable {
     /// The tensor's name, with the part.
-    public var layer: String
+    package var layer: String
     /// The number; `nil` if the layer lacks a number it should have, in which case it fails.
-    public var value: Double?
+    package var value: Double?
     /// Whether the rule's condition holds for the layer, or the number needed to check it is
     /// missing.
-    public var isOffender: Bool
+    package var isOffender: Bool
     /// The reason there is no number; `nil` if there is one.
-    public var note: String?
+    package var note: String?
   }
 
   /// The layers that fail, in file order.
-  public var offenders: [Finding] { layers.filter(\.isOffender) }
+  package var offenders: [Finding] { layers.filter(\.isOffender) }
   /// Whether all layers pass.
-  public var isPassed: Bool { offenders.isEmpty }
+  package var isPassed: Bool { offenders.isEmpty }
 
   /// Applies a rule.
   ///

@@ -25,15 +25,15 @@ public struct ModelReport: Codable, Hashable, Sendable {
   /// buffers from parameters.
   public var parameterCount: Int
   /// A summary of the condition numbers listed below; `nil` if there are none.
-  public var condition: ConditionSummary?
+  package var condition: ConditionSummary?
   /// The path of the model that the layers are compared with.
   public var referenceFile: String?
   /// The condition numbers of the layers' counterparts in the reference.
-  public var referenceCondition: ConditionSummary?
+  package var referenceCondition: ConditionSummary?
   /// The compression of a packed file; `nil` for other files.
   public var packed: PackedSummary?
   /// The results of the rules; `nil` if there were none.
-  public var rules: [RuleOutcome]?
+  package var rules: [RuleOutcome]?
   /// The parts of the file that could not be read; `nil` if there are none.
   public var unread: [UnreadEntry]?
   /// Stored tensors that belong together, whether assembled or not; `nil` if there are none.
@@ -48,19 +48,19 @@ public struct ModelReport: Codable, Hashable, Sendable {
 }
 
 /// A summary of a model's condition numbers.
-public struct ConditionSummary: Codable, Hashable, Sendable {
+package struct ConditionSummary: Codable, Hashable, Sendable {
   /// The number of matrices with a condition number, finite or not.
-  public var matrixCount: Int
+  package var matrixCount: Int
   /// The number of infinite condition numbers, which the following quantities exclude.
-  public var rankDeficientCount: Int
+  package var rankDeficientCount: Int
   /// The arithmetic mean, by which the CondiQuant paper compares models.
-  public var mean: Double?
+  package var mean: Double?
   /// The median of the finite ones; for an even count, the mean of the middle two.
-  public var median: Double?
+  package var median: Double?
   /// The largest of the finite ones; `nil` if none are finite.
-  public var maximum: Double?
+  package var maximum: Double?
   /// The tensor (and part) with the maximum.
-  public var maximumLayer: String?
+  package var maximumLayer: String?
 
   /// Summarizes `layers`.
   ///
@@ -92,7 +92,7 @@ extension ModelReport {
     /// Patterns of the tensors to list; empty for all.
     public var layers: [NameGlob] = []
     /// The sort key of the layers.
-    public var sortKey = SortKey.file
+    package var sortKey = SortKey.file
     /// Whether to sort in descending order.
     public var isDescending = false
     /// Whether to treat q, k and v of a fused weight as three matrices.
@@ -103,14 +103,14 @@ extension ModelReport {
     public var onlyExtremes = false
     /// The grid on which four-dimensional weights are treated as circular convolutions; `nil`
     /// treats them as matrices.
-    public var convolutionGrid: ConvolutionOperator.Grid?
+    package var convolutionGrid: ConvolutionOperator.Grid?
     /// The group counts of convolutions with matching names, for circular convolutions. The first
     /// matching pattern applies, and each must match a four-dimensional weight.
     public var convolutionGroups: [(glob: NameGlob, count: Int)] = []
     /// The model that the layers are compared with, and its path for the report.
     public var reference: (file: String, archive: TensorArchive)?
     /// Conditions that no layer may meet; the report's `rules` lists the layers that do.
-    public var rules: [MetricRule] = []
+    package var rules: [MetricRule] = []
     /// The memory limit in bytes. A matrix that needs more is not decomposed, as its layer's note
     /// says.
     public var memoryLimit = Int(clamping: ProcessInfo.processInfo.physicalMemory)
@@ -254,7 +254,7 @@ extension ModelReport {
 extension ModelReport {
   /// The sort key of layers. Layers without the quantity come last in either direction, and equal
   /// ones keep the file's order.
-  public enum SortKey: Hashable, Sendable {
+  package enum SortKey: Hashable, Sendable {
     /// The order of the file.
     case file
     /// The name, then the part.

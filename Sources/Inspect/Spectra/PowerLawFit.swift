@@ -9,15 +9,15 @@ import Glibc
 ///
 /// Source: Clauset, Shalizi and Newman, "Power-law distributions in empirical data", SIAM Review
 /// 51, 2009, equations 3.1 and 3.9.
-public struct PowerLawFit: Codable, Hashable, Sendable {
+package struct PowerLawFit: Codable, Hashable, Sendable {
   /// The exponent. Martin and Mahoney consider 2 to 6 well trained.
-  public var alpha: Double
+  package var alpha: Double
   /// The smallest eigenvalue of the tail.
-  public var start: Double
+  package var start: Double
   /// The number of eigenvalues in the tail.
-  public var tailCount: Int
+  package var tailCount: Int
   /// The Kolmogorov–Smirnov distance, 0…1.
-  public var distance: Double
+  package var distance: Double
 
   /// The smallest number of eigenvalues that is fitted, as in WeightWatcher.
   static let leastCount = 8

@@ -5,13 +5,13 @@ import Formats
 /// The clipping bounds are the smallest and largest element of the whole tensor (min–max), without
 /// a search, and the code is the packed format's affine one in Float32. `convert` achieves more
 /// with searched bounds, by several dB at 2 bits; this estimate serves to rank the layers.
-public struct QuantizationOutlook: Codable, Hashable, Sendable {
+package struct QuantizationOutlook: Codable, Hashable, Sendable {
   /// dB at 2 bits; infinite if rounding changes nothing.
-  public var bits2: Double
+  package var bits2: Double
   /// dB at 3 bits; infinite if rounding changes nothing.
-  public var bits3: Double
+  package var bits3: Double
   /// dB at 4 bits; infinite if rounding changes nothing.
-  public var bits4: Double
+  package var bits4: Double
 
   /// Computes the ratios.
   ///

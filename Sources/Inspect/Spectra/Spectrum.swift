@@ -80,7 +80,7 @@ public struct Spectrum: Hashable, Sendable {
   public var nuclearNorm: Double { singularValues.reduce(0, +) }
 
   /// The power law of the eigenvalues σ² above the rank tolerance; `nil` if there are too few.
-  public var powerLaw: PowerLawFit? {
+  package var powerLaw: PowerLawFit? {
     // Scaling by σ_max prevents overflow and underflow of squares; the exponent is scale-invariant.
     let eigenvalues = singularValues.reversed().filter { $0 > rankTolerance }
       .map { ($0 / sigmaMax) * ($0 / sigmaMax) }

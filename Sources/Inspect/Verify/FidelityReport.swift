@@ -3,28 +3,28 @@ import Ranks
 import Storage
 
 /// A comparison of a packed model with the full-precision model it was made from.
-public struct FidelityReport: Codable, Hashable, Sendable {
+package struct FidelityReport: Codable, Hashable, Sendable {
   /// The reference's path.
-  public let reference: String
+  package let reference: String
   /// Stored tensors of the reference that belong together; `nil` if there are none.
-  public let groups: [TensorGroup]?
+  package let groups: [TensorGroup]?
   /// The number of unquantized tensors whose bits equal the reference's.
-  public let identicalTensorCount: Int
+  package let identicalTensorCount: Int
   /// Unquantized tensors whose bits, type or shape differ from the reference's.
-  public let alteredTensors: [String]
+  package let alteredTensors: [String]
   /// Quantized tensors with a value more than one step from its expected position, in files whose
   /// recipe rounds each weight on its own. A recipe with a method may move weights further.
-  public let strayTensors: [String]
+  package let strayTensors: [String]
   /// Unquantized tensors that the quantization method changed, according to the file's header.
-  public let adjustedTensors: [String]
+  package let adjustedTensors: [String]
   /// Names in the reference that the packed file lacks.
-  public let missingTensors: [String]
+  package let missingTensors: [String]
   /// Names in the packed file that the reference lacks.
-  public let extraTensors: [String]
+  package let extraTensors: [String]
   /// Every quantized tensor that the reference has with the same shape, in the file's order.
-  public let layers: [Layer]
+  package let layers: [Layer]
   /// The signal-to-quantization-noise ratio over all quantized weights, in dB.
-  public let signalToQuantizationNoise: Double
+  package let signalToQuantizationNoise: Double
 
   /// Whether every tensor that must be unchanged is unchanged, quantized tensors are within one
   /// step, and none are missing or added.
@@ -34,22 +34,22 @@ public struct FidelityReport: Codable, Hashable, Sendable {
   }
 
   /// A quantized tensor compared with its reference.
-  public struct Layer: Codable, Hashable, Sendable {
+  package struct Layer: Codable, Hashable, Sendable {
     /// The tensor's name in the packed file.
-    public let name: String
+    package let name: String
     /// The bit width of a code, 1 to 8.
-    public let bitWidth: Int
+    package let bitWidth: Int
     /// 10·log10(Σw² / Σ(w − ŵ)²) in dB; infinite if nothing was lost.
-    public let signalToQuantizationNoise: Double
+    package let signalToQuantizationNoise: Double
     /// The largest error of a weight, max |w − ŵ|.
-    public let maximumError: Double
+    package let maximumError: Double
     /// The largest error of an unclipped weight, in units of its cell's scale.
-    public let maximumErrorInSteps: Double
+    package let maximumErrorInSteps: Double
     /// The share of weights whose error exceeds half a step because there is no nearer code, 0…1.
-    public let clippedShare: Double
+    package let clippedShare: Double
     /// Whether every code is within one step of the reference's number, or of the nearer clipping
     /// bound if that number lies outside. Subsequent rounding to the element type is ignored.
-    public let isWithinStep: Bool
+    package let isWithinStep: Bool
   }
 
   private struct Comparison: Codable, Sendable {

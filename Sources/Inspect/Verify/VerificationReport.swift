@@ -21,7 +21,7 @@ public struct VerificationReport: Codable, Hashable, Sendable {
   /// The sizes and ratios; `nil` if the header cannot be read.
   public let summary: PackedSummary?
   /// The comparison with a full-precision reference; `nil` if there is none or the file is damaged.
-  public let fidelity: FidelityReport?
+  package let fidelity: FidelityReport?
   /// The result of packing the reference again; `nil` unless requested.
   public let reproduction: Reproduction?
   /// For each fault, whether the reference can repair it; `nil` unless requested.
@@ -73,7 +73,7 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     }
 
     /// Creates the result from `PackedReproduction.deviations(of:)` of the Transform library.
-    public init(_ deviations: [PackedDeviation]) {
+    package init(_ deviations: [PackedDeviation]) {
       isIdentical = deviations.isEmpty
       self.deviations = deviations.map {
         Deviation(region: $0.region, tensor: $0.tensor, offset: $0.offset, message: $0.message)
@@ -92,12 +92,12 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     /// Whether the correct bytes are available.
     public let isRepairable: Bool
     /// The source of the bytes; `nil` if they are not available.
-    public let method: PackedRestoration.Method?
+    package let method: PackedRestoration.Method?
     /// The reason the correct bytes are not available; `nil` if they are.
     public let obstacle: String?
 
     /// Creates the result from one part of a restoration.
-    public init(_ part: PackedRestoration.Part) {
+    package init(_ part: PackedRestoration.Part) {
       region = part.fault.region
       tensor = part.fault.tensor
       offset = part.fault.offset

@@ -31,7 +31,7 @@ public struct SuperResolutionNetwork: Upscaler {
   public var exactTileOverlap: Int? { architecture.exactOverlap }
   /// The sites at which activations can be observed and quantized, in the order of the forward
   /// pass.
-  public let sites: [ActivationSite]
+  package let sites: [ActivationSite]
   /// The most threads that work on an image; results do not depend on it.
   public let threads: Int
   /// How to cut large images into tiles; `nil` to process them whole.

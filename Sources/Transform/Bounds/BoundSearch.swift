@@ -10,13 +10,13 @@ import Storage
 /// first wins, which makes the result independent of everything but the values and their order.
 ///
 /// Source of `dobi` and `dobiOneSided`: 2DQuant (arXiv:2406.06649), algorithm 1, with 100 steps.
-public struct BoundSearch: Hashable, Sendable {
+package struct BoundSearch: Hashable, Sendable {
   /// How bounds are found.
-  public let method: BoundSearchMethod
+  package let method: BoundSearchMethod
   /// Bits of a code, 1 to 8.
-  public let bitWidth: Int
+  package let bitWidth: Int
   /// The type that bounds are rounded to before ranges are compared.
-  public let parameterType: QuantizationParameterType
+  package let parameterType: QuantizationParameterType
 
   /// Ranges that DOBI compares, the first of which is the minimum and maximum.
   static let candidateCount = 100
@@ -25,7 +25,7 @@ public struct BoundSearch: Hashable, Sendable {
   /// Rounds of the pattern search, four ranges each; it stops earlier almost always.
   private static let roundLimit = 200
 
-  public init(
+  package init(
     method: BoundSearchMethod, bitWidth: Int,
     parameterType: QuantizationParameterType = .float32
   ) {
@@ -40,13 +40,13 @@ public struct BoundSearch: Hashable, Sendable {
   }
 
   /// The parameters of one quantizer in Float32, not yet rounded to the stored type.
-  public struct Bounds: Hashable, Sendable {
+  package struct Bounds: Hashable, Sendable {
     /// What code 0 stands for.
-    public let lower: Float
+    package let lower: Float
     /// Zero for values that are all the same.
-    public let scale: Float
+    package let scale: Float
 
-    public init(lower: Float, scale: Float) {
+    package init(lower: Float, scale: Float) {
       self.lower = lower
       self.scale = scale
     }
@@ -58,7 +58,7 @@ public struct BoundSearch: Hashable, Sendable {
   /// above that of `minimumMaximum`, and that of `free` never above that of `dobi`.
   ///
   /// - Complexity: O(*n*) for `minimumMaximum`, 100 times as much for DOBI.
-  public func bounds(of values: [Float]) -> Bounds {
+  package func bounds(of values: [Float]) -> Bounds {
     values.withUnsafeBufferPointer(bounds)
   }
 
@@ -119,7 +119,7 @@ public struct BoundSearch: Hashable, Sendable {
   }
 
   /// The squared error `‖x − Q(x)‖²` of quantizing `values` with `bounds`, as stored.
-  public func squaredError(of values: [Float], bounds: Bounds) -> Double {
+  package func squaredError(of values: [Float], bounds: Bounds) -> Double {
     values.withUnsafeBufferPointer { squaredError(of: $0, bounds: bounds) }
   }
 

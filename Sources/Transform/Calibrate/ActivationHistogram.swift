@@ -7,17 +7,17 @@ import Glibc
 /// which all values fit: a value lies in bin `floor(value / width)`. Two neighbouring bins of one
 /// width are exactly a bin of twice that width, so the histogram depends on the values alone, not on
 /// their order or on how they were split before merging. Read from a file, bins may lie anywhere.
-public struct ActivationHistogram: Hashable, Sendable {
+package struct ActivationHistogram: Hashable, Sendable {
   static let binCount = 2048
 
   /// The smallest value; `+∞` without values.
-  public private(set) var minimum: Double
+  package private(set) var minimum: Double
   /// The largest value; `−∞` without values.
-  public private(set) var maximum: Double
+  package private(set) var maximum: Double
   /// Where the first bin begins and the last one ends.
-  public private(set) var edges: ClosedRange<Double>
+  package private(set) var edges: ClosedRange<Double>
   /// Values in each of the 2,048 bins.
-  public private(set) var counts: [Int]
+  package private(set) var counts: [Int]
 
   package init() {
     minimum = .infinity
@@ -36,9 +36,9 @@ public struct ActivationHistogram: Hashable, Sendable {
   }
 
   /// How many values there are in all bins.
-  public var count: Int { counts.reduce(0, +) }
+  package var count: Int { counts.reduce(0, +) }
   /// The width of one bin, in the values' own unit.
-  public var binWidth: Double { (edges.upperBound - edges.lowerBound) / Double(Self.binCount) }
+  package var binWidth: Double { (edges.upperBound - edges.lowerBound) / Double(Self.binCount) }
 
   /// Adds finite values.
   package mutating func add(_ values: UnsafeBufferPointer<Float>) {
@@ -134,16 +134,16 @@ public struct ActivationHistogram: Hashable, Sendable {
 /// Of whole rows `c` is 0 and `m = max |x|`; of groups `c` is the middle between the least and the
 /// greatest value and `m` half of what lies between. What a quantizer `c + m · Q((x − c) / m)` loses on
 /// all rows is then `Σ energy · (t − Q(t))²` over the bins.
-public struct RowHistogram: Hashable, Sendable {
+package struct RowHistogram: Hashable, Sendable {
   static let binCount = 2048
   /// Rows whose largest magnitude is below this count as zeros, and groups whose values are less far
   /// apart as one value; see `CK_LEAST_ROW_MAGNITUDE`.
   static let leastMagnitude: Float = 1e-30
 
   /// What values are measured in: rows or groups.
-  public let scaling: ActivationScaling
+  package let scaling: ActivationScaling
   /// `Σ m²` of the values in each of the 2,048 bins, in the activation's unit squared.
-  public private(set) var energies: [Double]
+  package private(set) var energies: [Double]
 
   /// - Precondition: `scaling` is not `tensor`.
   init(_ scaling: ActivationScaling = .row) {

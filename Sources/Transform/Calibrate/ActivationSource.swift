@@ -3,7 +3,7 @@ import Imaging
 import SuperResolution
 
 /// A model that can be run on samples, and shows what flows through its layers meanwhile.
-public protocol ActivationSource: Sendable {
+package protocol ActivationSource: Sendable {
   /// Places that can be looked at, in the order of the forward pass.
   var sites: [ActivationSite] { get }
   /// Samples that `run` takes, counted from 0.

@@ -5,11 +5,11 @@ import OrderedCollections
 import Storage
 
 /// What calibration learned of a model's activations, by site.
-public struct Calibration: Hashable, Sendable {
+package struct Calibration: Hashable, Sendable {
   /// Statistics under the names of `ActivationSite`, in the order of the forward pass.
-  public var sites: OrderedDictionary<String, SiteStatistics>
+  package var sites: OrderedDictionary<String, SiteStatistics>
   /// How they were made; free text.
-  public var metadata: OrderedDictionary<String, String>
+  package var metadata: OrderedDictionary<String, String>
 
   package init(
     sites: OrderedDictionary<String, SiteStatistics> = [:],
@@ -66,7 +66,7 @@ public struct Calibration: Hashable, Sendable {
   ///
   /// - Parameter archive: every tensor of the model with its shape.
   /// - Throws: `ModelError` that names the first site that does not fit.
-  public func check(against archive: TensorArchive) throws {
+  package func check(against archive: TensorArchive) throws {
     var modules: Set<Substring> = []
     for name in archive.tensors.keys {
       var module = name[...]
@@ -110,7 +110,7 @@ extension Calibration {
   package static let version = 2
 
   /// The calibration as arrays, to be written as `.npz`.
-  public func archive() throws -> TensorArchive {
+  package func archive() throws -> TensorArchive {
     var archive = TensorArchive(metadata: metadata)
     archive.tensors["version"] = try .integers([Self.version], .scalar)
     for (name, site) in sites {
@@ -149,7 +149,7 @@ extension Calibration {
   /// Reads a `.calib.npz` file.
   ///
   /// - Throws: `ModelError` when it is no archive of arrays, or breaks the rules of a calibration.
-  public init(contentsOf path: String, access: InputFile.Access = .mapped) throws {
+  package init(contentsOf path: String, access: InputFile.Access = .mapped) throws {
     let archive = try FormatRegistry.standard.open(path, access: access)
     self = try locatingErrors(path: path) { try Calibration(archive) }
   }
@@ -157,7 +157,7 @@ extension Calibration {
   /// Reads the statistics out of an archive in the layout of the page on calibration archives.
   ///
   /// - Throws: `ModelError` that names the site and its fault.
-  public init(_ archive: TensorArchive) throws {
+  package init(_ archive: TensorArchive) throws {
     func refused(_ reason: String) -> ModelError { .malformed(reason) }
     guard let tensor = archive.tensors["version"], tensor.elementType.isInteger,
       tensor.shape.elementCount == 1, let version = try tensor.doubleValues().first

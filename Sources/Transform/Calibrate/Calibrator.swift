@@ -8,7 +8,7 @@ import Storage
 /// Samples are run several at a time, each with sums of its own, which are added in the order of the
 /// samples: the result depends on neither the number of threads nor on which sample ends first.
 /// Memory is bounded by `batchCount` sets of sums, whatever the number of samples.
-public struct Calibrator: Sendable {
+package struct Calibrator: Sendable {
   /// Bit widths whose quantized inputs a second run records; none, no second run.
   package let bitWidths: [Int]
   /// How the bounds of those quantizers are found.
@@ -28,7 +28,7 @@ public struct Calibrator: Sendable {
   ///   - scaling: what the bounds of quantized inputs are measured in; unless it is `tensor`, how rows
   ///     lie in that is recorded, else how they lie in whole rows.
   ///   - threads: at least 1.
-  public init(
+  package init(
     bitWidths: [Int] = [], search: BoundSearchMethod = .dobi,
     scaling: ActivationScaling = .tensor, threads: Int
   ) {
@@ -43,7 +43,7 @@ public struct Calibrator: Sendable {
   /// - Parameter progress: called after each sample, from any thread.
   /// - Throws: what `source` throws; `ModelError` for values that are not finite, and for a
   ///   source without samples or values.
-  public func calibrate(
+  package func calibrate(
     _ source: some ActivationSource, progress: (@Sendable () -> Void)? = nil
   ) throws -> Calibration {
     let plain = try run(source, quantizers: [:], progress: progress)

@@ -3,14 +3,14 @@ import LinearAlgebra
 import Storage
 
 /// What is known of the values at one place of a model.
-public struct SiteStatistics: Hashable, Sendable {
+package struct SiteStatistics: Hashable, Sendable {
   /// How often which values occurred, over all rows and columns.
-  public var histogram: ActivationHistogram
+  package var histogram: ActivationHistogram
   /// How values lie in their rows; `nil` where rows have no quantizer of their own or were not
   /// recorded.
-  public var rows: RowHistogram?
+  package var rows: RowHistogram?
   /// Moments of the rows; `nil` where rows mean nothing or were not recorded.
-  public var moments: Moments?
+  package var moments: Moments?
   /// Moments of the quantized rows, by bit width.
   package var quantized: [Int: QuantizedMoments]
 
@@ -27,7 +27,7 @@ public struct SiteStatistics: Hashable, Sendable {
   }
 
   /// How many values there were.
-  public var count: Int { histogram.count }
+  package var count: Int { histogram.count }
 
   package init(
     histogram: ActivationHistogram, rows: RowHistogram? = nil, moments: Moments? = nil,
@@ -40,14 +40,14 @@ public struct SiteStatistics: Hashable, Sendable {
   }
 
   /// Moments of rows `x` of `columnCount` values.
-  public struct Moments: Hashable, Sendable {
+  package struct Moments: Hashable, Sendable {
     /// The first moment `μ = E[x]`.
-    public var mean: [Double]
+    package var mean: [Double]
     /// The second moment `H = E[xxᵀ]`, `[columnCount, columnCount]` and symmetric.
-    public var second: Matrix
+    package var second: Matrix
 
     /// Values a row: the dimension of both moments.
-    public var columnCount: Int { mean.count }
+    package var columnCount: Int { mean.count }
 
     package init(mean: [Double], second: Matrix) {
       self.mean = mean

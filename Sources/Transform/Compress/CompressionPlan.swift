@@ -4,7 +4,7 @@ import Storage
 /// What a compressor is about to do: the plan with its bit widths, and all that carrying it out takes.
 public struct CompressionPlan: Sendable {
   /// The plan, with the bit widths that the budget allows.
-  public let plan: QuantizationPlan
+  package let plan: QuantizationPlan
   /// What each layer's bits are expected to cost; empty without a budget.
   package let choices: [BudgetPlanner.Choice]
   /// The model as it came, and as it is quantized.

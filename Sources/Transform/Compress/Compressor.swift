@@ -22,7 +22,7 @@ public struct Compressor: Sendable {
   /// How the model is quantized. Calibrating adds the digests of what the model was calibrated on.
   public private(set) var recipe: Recipe
   /// Statistics of the activations; `nil` until the model is calibrated.
-  public private(set) var calibration: Calibration?
+  package private(set) var calibration: Calibration?
   /// What is changed of the model before it is quantized; the calibration is of the changed model.
   private var equalization: ChannelEqualization?
   private var refiner: DistillationRefiner?

@@ -6,7 +6,7 @@ import Storage
 ///
 /// Packing is the same for the same source and recipe, whatever the number of threads, so records
 /// come out bit for bit. The file's checksums say whether they did.
-public struct PackedReproduction: Sendable {
+package struct PackedReproduction: Sendable {
   private let reference: TensorArchive
   private let producer: String
   /// Or why the recipe cannot be followed, which matters to quantized tensors alone.
@@ -21,7 +21,7 @@ public struct PackedReproduction: Sendable {
   ///   - material: what the file was calibrated and distilled with, if it was.
   ///   - threads: at least 1; results do not depend on it.
   ///   - report: called as the work goes on, from any thread.
-  public init(
+  package init(
     of header: PackedHeader, from reference: TensorArchive, name: String = "the reference",
     calibratedWith material: Compressor.Material = .init(), threads: Int,
     reporting report: @escaping @Sendable (CompressionEvent) -> Void = { _ in }
@@ -86,7 +86,7 @@ public struct PackedReproduction: Sendable {
   /// say it.
   ///
   /// - Throws: `ModelError` when the recipe does not fit the reference, or the header keeps none.
-  public func deviations(of model: PackedModel) throws -> [PackedDeviation] {
+  package func deviations(of model: PackedModel) throws -> [PackedDeviation] {
     let packer = try packer.get()
     return try packer.packedPlan(producer: producer)
       .deviations(of: model, runningTasks: packer.runTasks)

@@ -15,15 +15,15 @@ import LinearAlgebra
 /// Descent starts at the plain projection of W and every step that is kept lowers the objective, so
 /// the result is never worse than clipping the spectrum. Steps are accelerated by Nesterov's
 /// momentum, which restarts wherever it would not descend (O'Donoghue and Candès 2015).
-public struct Conditioner: Hashable, Sendable {
+package struct Conditioner: Hashable, Sendable {
   /// What the condition number is brought down to, or what it costs.
-  public let constraint: ConditionConstraint
+  package let constraint: ConditionConstraint
   /// Steps at most; one step is one singular value decomposition.
-  public let iterationLimit: Int
+  package let iterationLimit: Int
   /// Descent ends when a step lowers the objective by less than this share of it.
-  public let tolerance: Double
+  package let tolerance: Double
 
-  public init(
+  package init(
     _ constraint: ConditionConstraint = .standard, iterationLimit: Int = 50,
     tolerance: Double = 1e-3
   ) {
@@ -33,17 +33,17 @@ public struct Conditioner: Hashable, Sendable {
   }
 
   /// A conditioned matrix and what that took.
-  public struct Outcome: Hashable, Sendable {
+  package struct Outcome: Hashable, Sendable {
     /// The conditioned matrix, of the same shape.
-    public let matrix: Matrix
+    package let matrix: Matrix
     /// `σ_max / σ_min`; infinite for singular matrices, `nil` for zero and empty ones.
-    public let conditionNumberBefore: Double?
+    package let conditionNumberBefore: Double?
     /// `σ_max / σ_min` of the conditioned matrix, likewise.
-    public let conditionNumberAfter: Double?
+    package let conditionNumberAfter: Double?
     /// Steps taken; 0 where nothing was to be done.
-    public let iterationCount: Int
+    package let iterationCount: Int
     /// `E‖(W' − W)x‖² / E‖Wx‖²`; zero where nothing changed.
-    public let relativeOutputError: Double
+    package let relativeOutputError: Double
   }
 
   /// Conditions `matrix`, `[out, in]`.
@@ -55,7 +55,7 @@ public struct Conditioner: Hashable, Sendable {
   ///   nothing is known of the inputs, which means the identity.
   /// - Throws: `LAPACKError` when an element is not finite or a decomposition does not converge.
   /// - Complexity: O(iterations · out · in · min(out, in)).
-  public func condition(_ matrix: Matrix, moment: Matrix? = nil) throws -> Outcome {
+  package func condition(_ matrix: Matrix, moment: Matrix? = nil) throws -> Outcome {
     let spectrum = try SingularValueDecomposition(of: matrix)
     let before = Self.conditionNumber(spectrum.values)
     guard let before, spectrum.values.count > 1, needsWork(before) else {
@@ -183,25 +183,25 @@ private struct Problem {
 }
 
 /// What conditioning did to one weight matrix of a model.
-public struct ConditionedMatrix: Codable, Hashable, Sendable {
+package struct ConditionedMatrix: Codable, Hashable, Sendable {
   /// The tensor's name.
-  public let name: String
+  package let name: String
   /// Which of several stacked matrices, counted from zero; `nil` where the weight is one.
-  public let part: Int?
+  package let part: Int?
   /// Output features of the matrix `[rows, columns]`.
-  public let rows: Int
+  package let rows: Int
   /// Input features; for a convolution `in·kh·kw`.
-  public let columns: Int
+  package let columns: Int
   /// Whether the inputs' second moment was known; otherwise it was taken to be the identity.
-  public let isCalibrated: Bool
+  package let isCalibrated: Bool
   /// `σ_max / σ_min` as it was; `nil` for zero matrices and infinite for singular ones.
-  public let conditionNumberBefore: Double?
+  package let conditionNumberBefore: Double?
   /// `σ_max / σ_min` of the result, likewise.
-  public let conditionNumberAfter: Double?
+  package let conditionNumberAfter: Double?
   /// Steps of proximal gradient descent; 0 where the matrix met the target.
-  public let iterationCount: Int
+  package let iterationCount: Int
   /// `E‖(W' − W)x‖² / E‖Wx‖²`; zero for matrices that stay bit for bit.
-  public let relativeOutputError: Double
+  package let relativeOutputError: Double
   /// Whether any bit changed.
-  public let isChanged: Bool
+  package let isChanged: Bool
 }

@@ -19,14 +19,14 @@ import Storage
 /// keep normalizations, convolutions and biases in full precision, so that this costs no bytes. Weights
 /// of the packed file differ from the original's by the factors, too: what a comparison weight by weight
 /// says of them is not what quantization cost.
-public struct ChannelEqualization: Sendable {
+package struct ChannelEqualization: Sendable {
   /// 0 leaves factors at 1; 1 makes all channels vary alike, and the weight's columns differ instead.
   static let strength = 0.5
   /// Factors are not beyond this, nor below its inverse.
   static let largestFactor = 16.0
 
   /// The tensors that change, in Float32, by name.
-  public let tensors: [String: Tensor]
+  package let tensors: [String: Tensor]
 
   /// Finds what to move, layer by layer; layers where it cannot be moved exactly stay as they are.
   ///
@@ -36,7 +36,7 @@ public struct ChannelEqualization: Sendable {
   ///   - sites: of the model; those with an origin can be.
   ///   - calibration: of the model as it is, with moments.
   /// - Throws: `ModelError` when a tensor cannot be read.
-  public init(
+  package init(
     _ archive: TensorArchive, plan: QuantizationPlan, sites: [ActivationSite],
     calibration: Calibration
   ) throws {
@@ -52,7 +52,7 @@ public struct ChannelEqualization: Sendable {
   }
 
   /// The model with the changed tensors.
-  public func applied(to archive: TensorArchive) -> TensorArchive {
+  package func applied(to archive: TensorArchive) -> TensorArchive {
     var result = archive
     for (name, tensor) in tensors { result.tensors[name] = tensor }
     return result

@@ -3,19 +3,19 @@ import OrderedCollections
 import Storage
 
 /// A tensor that a recipe leaves in full precision, and why.
-public struct KeptTensor: Codable, Hashable, Sendable {
+package struct KeptTensor: Codable, Hashable, Sendable {
   /// The tensor's full name; the first of a shared tensor's.
-  public let name: String
+  package let name: String
   /// As `ElementType.rawValue`.
-  public let elementType: String
+  package let elementType: String
   /// Dimensions, outermost first.
-  public let shape: [Int]
+  package let shape: [Int]
   /// Bytes of the elements.
-  public let byteCount: Int
+  package let byteCount: Int
   /// Its share of the bytes of all tensors but buffers, 0…1; `nil` for buffers themselves.
-  public let share: Double?
+  package let share: Double?
   /// Why, in a few words.
-  public let reason: String
+  package let reason: String
 }
 
 extension KeptTensor {

@@ -6,24 +6,24 @@ import Storage
 ///
 /// Sizes of quantized tensors are exact; tensors that are kept are counted as they are, before a
 /// packed file codes buffers losslessly.
-public struct QuantizationPlan: Sendable {
+package struct QuantizationPlan: Sendable {
   /// How a quantized tensor is stored.
-  public struct Quantization: Hashable, Sendable {
+  package struct Quantization: Hashable, Sendable {
     /// Which elements share parameters, how wide codes are, and how parameters are stored.
-    public let spec: AffineSpec
+    package let spec: AffineSpec
     /// Matrices stacked along the rows, which are conditioned apart: the layout's parts, which
     /// granularities other than per tensor do not show.
     let stackedCount: Int
     /// How bounds are found.
-    public let search: BoundSearchMethod
+    package let search: BoundSearchMethod
     /// Bytes of the packed codes.
     package let codeByteCount: Int
     /// Bytes of the lower bounds and scales.
     package var parameterByteCount: Int { spec.parameterByteCount }
     /// Bits of a code, 1 to 8.
-    public var bitWidth: Int { spec.bitWidth }
+    package var bitWidth: Int { spec.bitWidth }
     /// Which elements share a lower bound and a scale.
-    public var layout: AffineLayout { spec.layout }
+    package var layout: AffineLayout { spec.layout }
 
     /// - Throws: `ModelError` when the number of bits overflows.
     init(_ spec: AffineSpec, of shape: Shape, stackedCount: Int, search: BoundSearchMethod) throws {
@@ -38,41 +38,41 @@ public struct QuantizationPlan: Sendable {
   }
 
   /// What becomes of one tensor.
-  public struct Entry: Hashable, Sendable {
+  package struct Entry: Hashable, Sendable {
     /// The tensor's full name.
-    public let name: String
+    package let name: String
     /// The type of its elements in full precision.
-    public let elementType: ElementType
+    package let elementType: ElementType
     /// The lengths of its axes.
-    public let shape: Shape
+    package let shape: Shape
     /// What it is in its model, which decides how ratios count it.
-    public let role: TensorRole
+    package let role: TensorRole
     /// The earlier tensor that has the same elements in the same storage, such as the embedding
     /// that a head is tied to. Both are treated alike and counted once.
-    public let sharedWith: String?
+    package let sharedWith: String?
     /// `nil` for tensors that are kept.
-    public let quantization: Quantization?
+    package let quantization: Quantization?
     /// Why the tensor is kept; `nil` for tensors that are quantized.
-    public let keptBecause: String?
+    package let keptBecause: String?
     /// Bytes in full precision.
-    public let sourceByteCount: Int
+    package let sourceByteCount: Int
 
     /// Bytes of codes and parameters, or of the elements as they are.
-    public var payloadByteCount: Int {
+    package var payloadByteCount: Int {
       quantization.map { $0.codeByteCount + $0.parameterByteCount } ?? sourceByteCount
     }
   }
 
   /// The recipe that was asked for.
-  public let recipe: Recipe
+  package let recipe: Recipe
   /// Every tensor under its name, in the order of the archive.
-  public internal(set) var entries: OrderedDictionary<String, Entry>
+  package internal(set) var entries: OrderedDictionary<String, Entry>
 
   /// Plans the quantization of `archive` from its index.
   ///
   /// - Throws: `ModelError` when a pattern matches nothing, a rule quantizes what cannot be, or
   ///   a recipe that quantizes selects nothing.
-  public init(_ archive: TensorArchive, recipe: Recipe) throws {
+  package init(_ archive: TensorArchive, recipe: Recipe) throws {
     self = try QuantizationPlan(allowingNothing: archive, recipe: recipe)
     guard !quantizesNothing || recipe.rules.allSatisfy({ $0.action == .keep }) else {
       let reasons = KeptTensor.reasons(of: keptTensors)
@@ -98,7 +98,7 @@ public struct QuantizationPlan: Sendable {
   var quantizesNothing: Bool { entries.values.allSatisfy { $0.quantization == nil } }
 
   /// What is kept in full precision, in the order of the archive, shared tensors once.
-  public var keptTensors: [KeptTensor] {
+  package var keptTensors: [KeptTensor] {
     let entries = distinctEntries
     let total = entries.reduce(0) { $0 + (recipe.isDerived($1.name) ? 0 : $1.sourceByteCount) }
     return entries.compactMap { entry in
@@ -113,22 +113,22 @@ public struct QuantizationPlan: Sendable {
   }
 
   /// The names of quantized tensors in the order of the archive, shared ones once.
-  public var quantizedNames: [String] {
+  package var quantizedNames: [String] {
     distinctEntries.filter { $0.quantization != nil }.map(\.name)
   }
 
   /// Elements that are quantized, shared ones counted once.
-  public var quantizedElementCount: Int {
+  package var quantizedElementCount: Int {
     distinctEntries.reduce(0) { $0 + ($1.quantization == nil ? 0 : $1.shape.elementCount) }
   }
 
   /// Elements of all parameters, tables included, shared ones counted once.
-  public var parameterCount: Int {
+  package var parameterCount: Int {
     distinctEntries.reduce(0) { $0 + ($1.role == .buffer ? 0 : $1.shape.elementCount) }
   }
 
   /// Codes, quantizer parameters and full-precision tensors, without buffers.
-  public var payloadByteCount: Int {
+  package var payloadByteCount: Int {
     distinctEntries.reduce(0) { $0 + ($1.role == .buffer ? 0 : $1.payloadByteCount) }
   }
 
@@ -138,7 +138,7 @@ public struct QuantizationPlan: Sendable {
   }
 
   /// How much smaller the parameters become.
-  public var ratios: CompressionRatios {
+  package var ratios: CompressionRatios {
     CompressionRatios(
       distinctEntries.map { entry in
         CompressionRatios.Item(

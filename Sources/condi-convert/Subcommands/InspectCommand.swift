@@ -273,5 +273,5 @@ extension ModelReport.SortKey: ExpressibleByArgument {
 }
 
 extension ConvolutionOperator.Grid: ExpressibleByArgument {
-  public init?(argument: String) { self.init(argument) }
+  package init?(argument: String) { self.init(argument) }
 }

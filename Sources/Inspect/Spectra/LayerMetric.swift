@@ -1,7 +1,7 @@
 import Reports
 
 /// A number in a layer report, by which layers can be sorted and which rules can compare.
-package enum LayerMetric: String, Codable, Sendable, CaseIterable {
+public enum LayerMetric: String, Codable, Sendable, CaseIterable {
   case bytes, elements, condition
   case sigmaMax = "sigma-max"
   case sigmaMin = "sigma-min"
@@ -15,7 +15,7 @@ package enum LayerMetric: String, Codable, Sendable, CaseIterable {
   case referenceCondition = "reference-condition"
 
   /// Returns the layer's number, or `nil` if it has none.
-  package func value(of layer: LayerReport) -> Double? {
+  public func value(of layer: LayerReport) -> Double? {
     switch self {
     case .bytes: Double(layer.byteCount)
     case .elements: Double(layer.elementCount)

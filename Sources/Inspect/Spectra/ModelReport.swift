@@ -25,11 +25,11 @@ public struct ModelReport: Codable, Hashable, Sendable {
   /// buffers from parameters.
   public var parameterCount: Int
   /// A summary of the condition numbers listed below; `nil` if there are none.
-  package var condition: ConditionSummary?
+  public var condition: ConditionSummary?
   /// The path of the model that the layers are compared with.
   public var referenceFile: String?
   /// The condition numbers of the layers' counterparts in the reference.
-  package var referenceCondition: ConditionSummary?
+  public var referenceCondition: ConditionSummary?
   /// The compression of a packed file; `nil` for other files.
   public var packed: PackedSummary?
   /// The results of the rules; `nil` if there were none.
@@ -48,19 +48,19 @@ public struct ModelReport: Codable, Hashable, Sendable {
 }
 
 /// A summary of a model's condition numbers.
-package struct ConditionSummary: Codable, Hashable, Sendable {
+public struct ConditionSummary: Codable, Hashable, Sendable {
   /// The number of matrices with a condition number, finite or not.
-  package var matrixCount: Int
+  public var matrixCount: Int
   /// The number of infinite condition numbers, which the following quantities exclude.
-  package var rankDeficientCount: Int
+  public var rankDeficientCount: Int
   /// The arithmetic mean, by which the CondiQuant paper compares models.
-  package var mean: Double?
+  public var mean: Double?
   /// The median of the finite ones; for an even count, the mean of the middle two.
-  package var median: Double?
+  public var median: Double?
   /// The largest of the finite ones; `nil` if none are finite.
-  package var maximum: Double?
+  public var maximum: Double?
   /// The tensor (and part) with the maximum.
-  package var maximumLayer: String?
+  public var maximumLayer: String?
 
   /// Summarizes `layers`.
   ///
@@ -92,7 +92,7 @@ extension ModelReport {
     /// Patterns of the tensors to list; empty for all.
     public var layers: [NameGlob] = []
     /// The sort key of the layers.
-    package var sortKey = SortKey.file
+    public var sortKey = SortKey.file
     /// Whether to sort in descending order.
     public var isDescending = false
     /// Whether to treat q, k and v of a fused weight as three matrices.
@@ -254,7 +254,7 @@ extension ModelReport {
 extension ModelReport {
   /// The sort key of layers. Layers without the quantity come last in either direction, and equal
   /// ones keep the file's order.
-  package enum SortKey: Hashable, Sendable {
+  public enum SortKey: Hashable, Sendable {
     /// The order of the file.
     case file
     /// The name, then the part.

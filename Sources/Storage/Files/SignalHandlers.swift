@@ -4,7 +4,7 @@ import CSignals
 ///
 /// A program's `main` should install them once, before other threads exist. A library must not
 /// decide this for its user.
-package enum SignalHandlers {
+public enum SignalHandlers {
   /// Installs the handlers.
   ///
   /// - SIGBUS in a mapped input replaces the missing bytes by zeros and makes `checkInputs()`
@@ -14,7 +14,7 @@ package enum SignalHandlers {
   /// - SIGXFSZ is ignored, so that exceeding the file size limit becomes an error of `write`.
   ///
   /// - Throws: `ModelError` if the system refuses to install a handler.
-  package static func install() throws {
+  public static func install() throws {
     for code in [condi_bus_guard_install(), condi_cleanup_install()] where code != 0 {
       throw ModelError(.system(operation: "handle signals", code: code))
     }
@@ -26,7 +26,7 @@ package enum SignalHandlers {
   /// check themselves.
   ///
   /// - Throws: `ModelError` naming the file.
-  package static func checkInputs() throws {
+  public static func checkInputs() throws {
     try FileMapping.checkAll()
   }
 }

@@ -19,7 +19,7 @@ import Testing
         switch item.action {
         case .keep: #expect(try tensor.bytes().elementsEqual(item.source.bytes()))
         case .quantize(_, _, let quantize):
-          #expect(try tensor.bytes().elementsEqual(quantize().dequantized()))
+          #expect(try tensor.bytes().elementsEqual(quantize().tensor.dequantized()))
         }
       }
       let header = PackedSamples.header()

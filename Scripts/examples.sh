@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the programs of Examples/SwiftPackage and runs each once on the example checkpoint.
+# Builds the programs of Examples/SwiftPackage and runs each once on the example checkpoint. One of them is
+# made of the examples in the documentation.
 # Usage: examples.sh [OPTION OF 'swift build']...
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,6 +10,8 @@ out=out/examples
 rm -rf "$out"
 mkdir -p "$out"
 
+Scripts/doc-examples.py \
+  Examples/SwiftPackage/Sources/DocumentationExamples/GeneratedExamples.swift
 # The scratch folder of the package itself: what is built there already is not built again.
 build=("${SWIFT:-swift}" build --package-path Examples/SwiftPackage
   --scratch-path "$PWD/.build" "$@")
@@ -19,6 +22,7 @@ run() {
   printf '$ %s\n' "$*"
   "$bin/$1" "${@:2}" | tail -n 5
 }
+run DocumentationExamples
 run ListTensors "$model" "$out/model.safetensors"
 run WorstConditioned "$model"
 mkdir "$out/images"

@@ -32,6 +32,14 @@ let package = Package(
         .product(name: "Storage", package: "condi-convert"),
         .product(name: "SuperResolution", package: "condi-convert"),
       ]),
+    .executableTarget(
+      name: "DocumentationExamples",
+      dependencies: [
+        "Formats", "Imaging", "Inspect", "LinearAlgebra", "Reports", "Storage", "SuperResolution",
+        "Transform",
+      ].map { .product(name: $0, package: "condi-convert") },
+      // An example may name a value and leave it at that.
+      swiftSettings: [.unsafeFlags(["-suppress-warnings"])]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -8,7 +8,7 @@ Between targets the `import` statements of Sources count; the map names what eac
 Foundation is imported nowhere: it brings along ICU's tables, 40 MB of a program.
 Between folders a file depends on the files that declare the types and functions at file level that it
 names. Members of extensions are not looked at. With --list every edge is printed. Exits with 1 where an
-edge points up, and where a circle is among folders that is not in CIRCLES: that list only shrinks.
+edge points up, and where folders form a circle.
 
 It reads lines, not syntax trees: sources are formatted by `swift format`. Needs nothing but Python's
 standard library.
@@ -22,13 +22,6 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "Sources"
-
-# Circles that are known, each by two folders; the description of a network will end them.
-CIRCLES = {
-    ("SuperResolution/DAT", "SuperResolution/Engine"),
-    ("SuperResolution/DAT", "SuperResolution/Training"),
-    ("SuperResolution/Engine", "SuperResolution/SwinIR"),
-}
 
 DECLARATION = re.compile(
     r"^(?:@\w+(?:\([^)]*\))? )*(?:(?:public|package|internal|final|indirect) )*"
@@ -108,17 +101,13 @@ def main() -> int:
             reachable[start] = found
         return reachable[start]
 
-    known = {name for pair in CIRCLES for name in pair}
     for start in sorted(edges):
         if arguments.list:
             print(start, "->", ", ".join(sorted(edges[start])) or "nothing")
         for end in sorted(edges[start]):
             if start < end or start not in edges[end]:
-                if start in reach(end) and not {start, end} <= known:
+                if start in reach(end):
                     problems.append(f"{start} and {end} import each other, or by way of others")
-    for pair in sorted(CIRCLES):
-        if not (pair[1] in edges[pair[0]] and pair[0] in edges[pair[1]]):
-            problems.append(f"Scripts/architecture.py: {pair[0]} and {pair[1]} are no circle any more")
     print("\n".join(problems), end="\n" if problems else "")
     return 1 if problems else 0
 

@@ -15,7 +15,7 @@ extension Tape {
     let (gamma, beta) = (values(scale), values(offset))
     for row in 0..<rows {
       let (source, target) = (x.values + row * columns, y.values + row * columns)
-      let mean = sums(source, columns).values / Float(columns)
+      let mean = valueAndSquareSums(source, columns).values / Float(columns)
       for column in 0..<columns { target[column] = source[column] - mean }
       let variance = dotProduct(target, target, columns) / Float(columns)
       let inverse = 1 / (variance + epsilon).squareRoot()
@@ -37,7 +37,7 @@ extension Tape {
           }
           if let dOffset { for column in 0..<columns { dOffset[column] += g[column] } }
           for column in 0..<columns { g[column] *= gamma[column] }
-          let average = sums(g, columns).values / Float(columns)
+          let average = valueAndSquareSums(g, columns).values / Float(columns)
           let slope = dotProduct(g, normalized, columns) / Float(columns)
           for column in 0..<columns {
             g[column] = inverse * (g[column] - average - normalized[column] * slope)

@@ -46,7 +46,8 @@ func dotProduct(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: I
 }
 
 /// `Σ a` and `Σ a²`.
-func sums(_ a: UnsafePointer<Float>, _ count: Int) -> (values: Float, squares: Float) {
+func valueAndSquareSums(_ a: UnsafePointer<Float>, _ count: Int) -> (values: Float, squares: Float)
+{
   var (lanes, squares) = (Lanes(), Lanes())
   var index = 0
   while index + Lanes.scalarCount <= count {

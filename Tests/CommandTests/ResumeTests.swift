@@ -348,7 +348,7 @@ import Testing
   }
 
   @Test func invalidJournalStartsAnew() throws {
-    for text in ["", "{}\n", "no JSON\n", "{\"schemaVersion\":2}\n", "{\"schemaVersion\":1"] {
+    for text in ["", "{}\n", "no JSON\n", "{\"schemaVersion\":3}\n", "{\"schemaVersion\":2"] {
       try withTemporaryFolder { folder in
         let model = try LargeCheckpoint(in: folder, layers: 4)
         let output = folder.appending("out.condi")
@@ -519,12 +519,12 @@ import Testing
     try withConsumed { folder, _, output, arguments, _ in
       let path = "\(output).journal"
       let journal = try String(contentsOfFile: path, encoding: .utf8)
-      try Data(journal.replacing("\"schemaVersion\":1", with: "\"schemaVersion\":2").utf8)
+      try Data(journal.replacing("\"schemaVersion\":2", with: "\"schemaVersion\":3").utf8)
         .write(to: URL(filePath: path))
       let outcome = try CommandLine.runAll(arguments)
       #expect(outcome.exitCode == 2)
       #expect(
-        outcome.standardError.hasPrefix("condi-convert: \(path): plans of version 2 are not known")
+        outcome.standardError.hasPrefix("condi-convert: \(path): plans of version 3 are not known")
           && outcome.standardError.contains("it has the content of 1 consumed file: "),
         "\(outcome.standardError)")
       #expect(try folder.names() == ["model", "out.condi.journal", "out.condi.part"])

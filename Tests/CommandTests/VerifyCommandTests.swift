@@ -104,10 +104,10 @@ import Testing
       let places = try PackedModel(parsing: InputFile(path: packed)).header.entries
       let entry = try #require(places.first { $0.name == "conv_first.weight" })
       let cases: [(String, (inout Data) -> Void, String, Int)] = [
-        ("flipped", { $0[entry.offset] ^= 1 }, "'conv_first.weight'", entry.offset),
-        ("prologue", { $0[3] ^= 1 }, "'the prologue'", 0),
-        ("appended", { $0.append(0) }, "'the end'", size),
-        ("cut", { $0.removeLast(10) }, "'the end'", size - 10),
+        ("flipped", { $0[entry.offset] ^= 1 }, "tensor 'conv_first.weight'", entry.offset),
+        ("prologue", { $0[3] ^= 1 }, "entry 'prologue'", 0),
+        ("appended", { $0.append(0) }, "entry 'end'", size),
+        ("cut", { $0.removeLast(10) }, "entry 'end'", size - 10),
       ]
       for (label, change, place, offset) in cases {
         let damaged = folder.appending("\(label).condi")

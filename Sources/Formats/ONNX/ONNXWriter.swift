@@ -70,7 +70,7 @@ struct ONNXWriter {
     }
     pieces.append(
       FilePiece(offset: position, bytes: SharedBytes(gap + after.bytes + end.bytes)))
-    return PlannedFile(records) { [pieces] _ in pieces }
+    return PlannedFile(records, knownByteCount: byteCount) { [pieces] _ in pieces }
   }
 
   private static func limitExceeded(by tensor: String?) -> ModelError {

@@ -20,6 +20,8 @@ public struct PlannedFile<Cost: Sendable>: Sendable {
   package let isFlowing: Bool
   /// The end of the last record and what pads it: exact unless the file is flowing.
   package let recordsEnd: Int
+  /// Bytes of the file that are known in advance: the least that it takes.
+  package let knownByteCount: Int
   /// Makes everything between and after the records.
   private let seal: @Sendable ([RecordResult<Cost>]) throws -> [FilePiece]
 
@@ -29,18 +31,22 @@ public struct PlannedFile<Cost: Sendable>: Sendable {
   ///   - records: in the order of the file, without overlap.
   ///   - isFlowing: whether lengths and offsets of the records are upper bounds.
   ///   - recordsEnd: the end of the records; by default that of the last one.
+  ///   - knownByteCount: what is known of the file's length; by default the end of the records.
   ///   - seal: makes the rest of the file from the results of all records, in their order.
   package init(
     _ records: [PlannedRecord<Cost>], isFlowing: Bool = false, recordsEnd: Int? = nil,
+    knownByteCount: Int? = nil,
     sealing seal: @escaping @Sendable ([RecordResult<Cost>]) throws -> [FilePiece]
   ) {
     self.records = records
     self.isFlowing = isFlowing
-    self.recordsEnd = recordsEnd ?? records.last.map { $0.offset + $0.byteCount } ?? 0
+    let end = recordsEnd ?? records.last.map { $0.offset + $0.byteCount } ?? 0
+    self.recordsEnd = end
+    self.knownByteCount = knownByteCount ?? (isFlowing ? 0 : end)
     self.seal = seal
   }
 
-  /// Bytes of the file without what is only known once all records are made, at most.
+  /// Bytes of the file up to the end of its records, at most.
   public var byteCountLimit: Int { recordsEnd }
 
   /// The record at `index`.
@@ -90,7 +96,7 @@ extension PlannedFile where Cost == Never {
           let made = try record.make()
           return MadeRecord(made.bytes, contentChecksum: made.contentChecksum)
         }
-      }, isFlowing: isFlowing, recordsEnd: recordsEnd
+      }, isFlowing: isFlowing, recordsEnd: recordsEnd, knownByteCount: knownByteCount
     ) { results in
       try seal(results.map { $0.withCost(nil) })
     }

@@ -51,8 +51,8 @@ package struct PlannedFileWriter<Cost: Sendable>: Sendable {
       "the records of a flowing file are made in order")
     let flow = file.isFlowing ? RecordFlow() : nil
     let making = policy.making
-    return try policy.map(count: indices.count, progress: { show(indices[$0], progress) }) {
-      position in
+    @Sendable func show(_ position: Int) { self.show(indices[position], progress) }
+    return try policy.map(count: indices.count, progress: show) { position in
       let index = indices[position]
       do {
         return try making(index) { try place(index, flow) }
@@ -189,7 +189,7 @@ extension AtomicFileWriter {
     _ file: PlannedFile<Cost>, runningTasks run: @escaping TaskRunner = sequentially,
     progress: WriteProgress? = nil
   ) throws -> WrittenFile<Cost> {
-    if !file.isFlowing { try preallocate(byteCount: file.recordsEnd) }
+    try preallocate(byteCount: file.knownByteCount)
     let writer = PlannedFileWriter(file, to: placement)
     let order = file.isFlowing ? Array(file.records.indices) : file.largestFirst
     let results = try writer.place(

@@ -65,7 +65,9 @@ package struct PlannedOutput: Sendable {
 extension PlannedFile where Cost == Never {
   /// A file of bytes that are known already.
   package init(content: SharedBytes) {
-    self.init([], recordsEnd: 0) { _ in [FilePiece(offset: 0, bytes: content)] }
+    self.init([], recordsEnd: 0, knownByteCount: content.count) { _ in
+      [FilePiece(offset: 0, bytes: content)]
+    }
   }
 }
 

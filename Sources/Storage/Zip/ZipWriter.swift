@@ -102,9 +102,23 @@ package struct ZipWriter {
       places.append(place)
       end = offset + limit
     }
-    return PlannedFile(records, isFlowing: hasDeflated, recordsEnd: end) { [places] results in
+    // Of deflated contents nobody knows the length.
+    let deflatedLimit = places.reduce(0) { sum, place in
+      let isDeflated = place.entry.compression == .deflated
+      return sum + (isDeflated ? Zlib.deflatedLimit(place.entry.byteCount) : 0)
+    }
+    return PlannedFile(
+      records, isFlowing: hasDeflated, recordsEnd: end,
+      knownByteCount: end + directoryByteCountLimit - deflatedLimit
+    ) { [places] results in
       try ZipSeal(places, results).pieces
     }
+  }
+
+  /// What follows the contents, at most: a header of 46 bytes for each entry, with its name and three
+  /// lengths of zip64, and the two end records with the locator between them.
+  private var directoryByteCountLimit: Int {
+    entries.reduce(22 + 56 + 20) { $0 + 46 + $1.name.utf8.count + 28 }
   }
 
   /// Where an entry is planned to lie.

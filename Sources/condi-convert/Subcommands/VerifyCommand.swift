@@ -128,9 +128,9 @@ struct VerifyCommand: SharedCommand {
     guard ranks.isRoot else { return }
     try report.print(verification, textLimit: 10)
     if let fault = verification.faults.first {
-      throw ModelError.malformed(
-        fault.message, path: packed, tensor: fault.tensor ?? "the \(fault.region.rawValue)",
-        offset: fault.offset)
+      throw ModelError(
+        .malformed(fault.message), path: packed, tensor: fault.tensor,
+        entry: fault.region.rawValue, offset: fault.offset)
     }
     if !verification.isPassed { throw Outcome.finding }
   }

@@ -1,6 +1,5 @@
 import SuperResolution
 
-
 /// Settings of the distillation of a quantized model.
 package struct DistillationSettings: Hashable, Sendable {
   /// The end of distillation: after a number of steps or of minutes.

@@ -28,26 +28,26 @@ public struct NetworkActivations: ActivationSource {
   /// The network.
   package let network: SuperResolutionNetwork
   /// The images on which the network runs, one after the other.
-  package let pictures: [Picture]
+  package let images: [Image]
 
-  /// Creates a source whose samples are the activations on `pictures`, one sample per image.
+  /// Creates a source whose samples are the activations on `images`, one sample per image.
   ///
   /// - Throws: `ModelError` when an image and the network have different numbers of channels.
-  public init(network: SuperResolutionNetwork, pictures: [Picture]) throws {
-    for picture in pictures { try network.check(picture) }
+  public init(network: SuperResolutionNetwork, images: [Image]) throws {
+    for image in images { try network.check(image) }
     self.network = network
-    self.pictures = pictures
+    self.images = images
   }
 
   /// The sites at which the network can be observed, in the order of the forward pass.
   public var sites: [ActivationSite] { network.sites }
   /// The number of images.
-  public var sampleCount: Int { pictures.count }
+  public var sampleCount: Int { images.count }
 
   public func run(
     sample: Int,
     observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws -> Void
   ) throws {
-    try network.observe(pictures[sample], with: observe)
+    try network.observe(images[sample], with: observe)
   }
 }

@@ -3,10 +3,10 @@
     python baseline_super_resolution.py [--timings FILE] [--threads 2] run NETWORK MODEL SET5
     python baseline_super_resolution.py ranges NETWORK MODEL SET5
 
-NETWORK is `dat`, by spandrel, or the path of a Python file with a class SwinIR. `run` enlarges every
-picture of LR_bicubic/X2 and prints the average PSNR on luma; `--timings` writes the seconds of each
-step, importing included, as JSON. `ranges` prints the smallest and largest value at every activation
-site on the first picture as JSON: it serves the benchmark and is not measured.
+NETWORK is `dat`, by spandrel, or the path of a Python file with a class SwinIR. `run` upscales
+every image of LR_bicubic/X2 and prints the average PSNR on luma; `--timings` writes the seconds of
+each step, importing included, as JSON. `ranges` prints the smallest and largest value at every
+activation site on the first image as JSON: it serves the benchmark and is not measured.
 """
 
 import time
@@ -42,7 +42,7 @@ def network(kind: str, path: str) -> torch.nn.Module:
         specification.loader.exec_module(module)
         model = module.SwinIR(SCALE)
     missing, unexpected = model.load_state_dict(state, strict=False)
-    # Masks are computed for the picture at hand.
+    # Masks are computed for the image at hand.
     buffers = ("attn_mask", "attn_mask_0", "attn_mask_1", "relative_position_index")
     assert all(name.split(".")[-1] in buffers for name in [*missing, *unexpected])
     return model.eval()
@@ -57,20 +57,20 @@ def luma(x: torch.Tensor) -> torch.Tensor:
     return 16 + 65.481 * x[:, 0] + 128.553 * x[:, 1] + 24.966 * x[:, 2]
 
 
-def psnr(found: torch.Tensor, original: torch.Tensor) -> float:
+def psnr(found: torch.Tensor, expected: torch.Tensor) -> float:
     found = (found.clamp(0, 1) * 255).round() / 255
     inner = slice(SCALE, -SCALE)
-    original = original[:, :, : found.shape[2], : found.shape[3]]
-    error = (luma(found) - luma(original))[:, inner, inner].square().mean().item()
+    expected = expected[:, :, : found.shape[2], : found.shape[3]]
+    error = (luma(found) - luma(expected))[:, inner, inner].square().mean().item()
     return 10 * math.log10(255**2 / error)
 
 
-def pictures(folder: str) -> list[Path]:
+def images(folder: str) -> list[Path]:
     return sorted((Path(folder) / f"LR_bicubic/X{SCALE}").glob("*.png"))
 
 
-def original(small: Path, folder: str) -> Path:
-    name = small.stem.removesuffix(f"x{SCALE}")
+def high_resolution(path: Path, folder: str) -> Path:
+    name = path.stem.removesuffix(f"x{SCALE}")
     return Path(folder) / "HR" / f"{name}.png"
 
 
@@ -81,11 +81,11 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
     model = network(arguments.network, arguments.model)
     steps = {"import torch": TORCH - STARTED, "load": time.perf_counter() - loaded, "run": 0.0, "measure": 0.0}
     scores = []
-    for path in pictures(arguments.folder):
+    for path in images(arguments.folder):
         started = time.perf_counter()
         found = model(read(path))
         done = time.perf_counter()
-        scores.append(psnr(found, read(original(path, arguments.folder))))
+        scores.append(psnr(found, read(high_resolution(path, arguments.folder))))
         steps["run"] += done - started
         steps["measure"] += time.perf_counter() - done
     print(json.dumps({"psnr": sum(scores) / len(scores)}))
@@ -108,7 +108,7 @@ def ranges(arguments: argparse.Namespace) -> None:
 
     model = network(arguments.network, arguments.model)
     with Sites(model, record):
-        model(read(pictures(arguments.folder)[0]))
+        model(read(images(arguments.folder)[0]))
     print(json.dumps(found))
 
 

@@ -5,7 +5,7 @@
 
 Needs torch, spandrel and Pillow; `--reference` is a file with SwinIR in PyTorch. Both sides use two
 threads and take turns, each in a process of its own, after one unmeasured run. The packed models have
-4-bit weights and 4-bit activations between the least and the largest value on one picture: they show
+4-bit weights and 4-bit activations between the least and the largest value on one image: they show
 speed, not what calibrated models reach.
 """
 
@@ -84,7 +84,7 @@ def rows(binary: str, model: Model, set5: str, runs: int, folder: Path) -> list[
             psnr, note = scores["psnr"], ", ".join(f"{k} {v:.2f}" for k, v in torch.steps.items())
         else:
             method = scores["methods"][-1]
-            psnr, note = method["meanPSNR"], f"{method['meanSeconds']:.3f} s a picture"
+            psnr, note = method["meanPSNR"], f"{method['meanSeconds']:.3f} s per image"
         table.append(
             f"| {model.name} | {tool.name} | {own.seconds:.2f} s | {own.cpu_seconds:.2f} s "
             f"| {megabytes(own.peak_bytes)} | {torch.seconds / own.seconds:.2f}× "

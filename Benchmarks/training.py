@@ -4,7 +4,7 @@
     python Benchmarks/training.py [--dat-weights FOLDER] [--threads N] [--rounds N] [--write]
 
 A step: forward and backward of a network of which weights and activations of the body are quantized to
-2 bits, for a batch of pictures, with the loss against the teacher's outputs (computed before), and an
+2 bits, for a batch of images, with the loss against the teacher's outputs (computed before), and an
 update by Adam of all parameters, bounds included. Both sides start from the same numbers; their first
 losses are compared. Steps alternate, so that whatever else the machine does slows both; medians are
 reported. `--write` puts the table in `Benchmarks/results/training.md`.

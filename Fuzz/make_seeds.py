@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "Tests" / "Fixtures"
 LONGEST = 1 << 16
 # Fixture folders whose name is not the format's.
-FORMATS = {"torch": "pytorch", "torch-legacy": "pytorch", "images": "picture"}
+FORMATS = {"torch": "pytorch", "torch-legacy": "pytorch", "images": "image"}
 
 
 def unwrapped(path: Path) -> list[tuple[str, bytes]]:

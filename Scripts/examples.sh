@@ -26,7 +26,7 @@ run DocumentationExamples
 run ListTensors "$model" "$out/model.safetensors"
 run WorstConditioned "$model"
 mkdir "$out/images"
-cp Documentation/pictures/side_by_side.png "$out/images"
+cp Documentation/images/side_by_side.png "$out/images"
 run PackModel "$model" "$out/images" "$out/model.condi"
-run EnlargePicture "$out/model.condi" Tests/Fixtures/images/rgb8.png "$out/large.png"
+run UpscaleImage "$out/model.condi" Tests/Fixtures/images/rgb8.png "$out/large.png"
 ls -l "$out" | awk 'NF > 8 { printf "  %9d bytes  %s\n", $5, $9 }'

@@ -25,7 +25,7 @@ let package = Package(
         .product(name: "Transform", package: "condi-convert"),
       ]),
     .executableTarget(
-      name: "EnlargePicture",
+      name: "UpscaleImage",
       dependencies: [
         .product(name: "Formats", package: "condi-convert"),
         .product(name: "Imaging", package: "condi-convert"),

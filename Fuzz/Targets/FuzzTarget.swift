@@ -28,7 +28,7 @@ public struct FuzzTarget: Sendable {
       FuzzTarget(name: "audit") { bytes in
         _ = FileAudit(of: InputFile(bytes, path: "input")).verdict
       },
-      FuzzTarget(name: "picture") { try readPicture($0) },
+      FuzzTarget(name: "image") { try readImage($0) },
       FuzzTarget(name: "json") { bytes in
         _ = try JSONDocument.parse(bytes).serialized(pretty: true)
       },
@@ -46,11 +46,11 @@ public struct FuzzTarget: Sendable {
   private static let byteLimit = 1 << 22
 
   /// The limit on an image's encoded length: one byte can hold thousands of pixels.
-  private static let pictureByteLimit = 1 << 14
+  private static let imageByteLimit = 1 << 14
 
   /// Checks that an image that can be read and written reads back sample for sample.
-  private static func readPicture(_ bytes: SharedBytes) throws {
-    guard bytes.count <= pictureByteLimit else { return }
+  private static func readImage(_ bytes: SharedBytes) throws {
+    guard bytes.count <= imageByteLimit else { return }
     let image: RasterImage
     do { image = try RasterImage(parsing: bytes) } catch is ModelError { return }
     guard image.samples.count <= byteLimit else { return }

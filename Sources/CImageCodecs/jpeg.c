@@ -22,7 +22,7 @@ int condi_jpeg_read_header(const uint8_t *bytes, size_t count, condi_jpeg_header
     return fail(handle, message);
   tjDestroy(handle);
   if (colorspace == TJCS_CMYK || colorspace == TJCS_YCCK) {
-    condi_say(message, "it has CMYK colours; only grey and RGB pictures are read");
+    condi_say(message, "it has CMYK colours; only grey and RGB images are read");
     return 0;
   }
   if (width <= 0 || height <= 0) {

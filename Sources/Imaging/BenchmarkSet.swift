@@ -18,9 +18,9 @@ public struct BenchmarkSet: Hashable, Sendable {
     /// The image's name in reports.
     public let name: String
     /// The path of the high-resolution image.
-    public let originalPath: String
+    public let highResolutionPath: String
     /// The path of the low-resolution image; `nil` if it is made from the high-resolution image.
-    public let reducedPath: String?
+    public let lowResolutionPath: String?
   }
 
   /// The path of the folder.
@@ -29,7 +29,7 @@ public struct BenchmarkSet: Hashable, Sendable {
   public let scale: Int
   /// The folder of low-resolution images, below `path`; `nil` if they are made, or are stored
   /// beside the others.
-  public let reducedFolder: String?
+  public let lowResolutionFolder: String?
   /// The entries in the natural order of their names.
   public let entries: [Entry]
 
@@ -41,89 +41,93 @@ public struct BenchmarkSet: Hashable, Sendable {
     precondition(scale > 0, "a scale is positive")
     self.path = path
     self.scale = scale
-    let folder = PictureFolder(path)
-    let originals = folder.below("HR")
-    guard originals.exists else {
-      reducedFolder = nil
+    let folder = ImageFileFolder(path)
+    let highResolution = folder.below("HR")
+    guard highResolution.exists else {
+      lowResolutionFolder = nil
       entries = try Self.entries(in: folder)
       return
     }
-    let files = try originals.pictures()
+    let files = try highResolution.files()
     guard !files.isEmpty else {
-      throw ModelError("there is no PNG or JPEG file in it", path: originals.path)
+      throw ModelError("there is no PNG or JPEG file in it", path: highResolution.path)
     }
     guard folder.below("LR_bicubic").exists else {
-      reducedFolder = nil
-      entries = files.map { .init(name: $0.stem, originalPath: $0.path, reducedPath: nil) }
+      lowResolutionFolder = nil
+      entries = files.map {
+        .init(name: $0.stem, highResolutionPath: $0.path, lowResolutionPath: nil)
+      }
       return
     }
     let name = "LR_bicubic/X\(scale)"
-    let reduced = folder.below(name)
-    guard reduced.exists else {
+    let lowResolution = folder.below(name)
+    guard lowResolution.exists else {
       throw ModelError(
         "there is no folder '\(name)' for scale \(scale), though there is 'LR_bicubic'",
         path: path)
     }
-    reducedFolder = name
-    entries = try Self.pairing(files, with: try reduced.pictures(), in: reduced, scale: scale)
+    lowResolutionFolder = name
+    entries = try Self.pairing(
+      files, with: try lowResolution.files(), in: lowResolution, scale: scale)
   }
 
   private static func pairing(
-    _ originals: [PictureFolder.File], with reduced: [PictureFolder.File],
-    in folder: PictureFolder, scale: Int
+    _ highResolution: [ImageFileFolder.File], with lowResolution: [ImageFileFolder.File],
+    in folder: ImageFileFolder, scale: Int
   ) throws -> [Entry] {
-    var rest = Dictionary(uniqueKeysWithValues: reduced.map { ($0.stem, $0) })
-    let entries = try originals.map { original in
+    var rest = Dictionary(uniqueKeysWithValues: lowResolution.map { ($0.stem, $0) })
+    let entries = try highResolution.map { file in
       guard
-        let partner = rest.removeValue(forKey: "\(original.stem)x\(scale)")
-          ?? rest.removeValue(forKey: original.stem)
+        let partner = rest.removeValue(forKey: "\(file.stem)x\(scale)")
+          ?? rest.removeValue(forKey: file.stem)
       else {
         throw ModelError(
-          "its partner '\(original.stem)x\(scale).png' is missing in \(folder.path)",
-          path: original.path)
+          "its partner '\(file.stem)x\(scale).png' is missing in \(folder.path)",
+          path: file.path)
       }
       return Entry(
-        name: original.stem, originalPath: original.path, reducedPath: partner.path)
+        name: file.stem, highResolutionPath: file.path, lowResolutionPath: partner.path)
     }
-    if let lone = reduced.first(where: { rest[$0.stem] != nil }) {
-      throw ModelError("there is no original for it in 'HR'", path: lone.path)
+    if let lone = lowResolution.first(where: { rest[$0.stem] != nil }) {
+      throw ModelError("there is no high-resolution image for it in 'HR'", path: lone.path)
     }
     return entries
   }
 
   /// Returns the images of a folder without `HR`.
-  private static func entries(in folder: PictureFolder) throws -> [Entry] {
-    let files = try folder.pictures()
+  private static func entries(in folder: ImageFileFolder) throws -> [Entry] {
+    let files = try folder.files()
     guard !files.isEmpty else {
       throw ModelError(
         "there is neither a folder 'HR' nor a PNG or JPEG file in it", path: folder.path)
     }
-    let (original, small) = ("_HR", "_LR")
-    guard files.contains(where: { $0.stem.hasSuffix(original) || $0.stem.hasSuffix(small) }) else {
-      return files.map { .init(name: $0.stem, originalPath: $0.path, reducedPath: nil) }
+    let (high, low) = ("_HR", "_LR")
+    guard files.contains(where: { $0.stem.hasSuffix(high) || $0.stem.hasSuffix(low) }) else {
+      return files.map { .init(name: $0.stem, highResolutionPath: $0.path, lowResolutionPath: nil) }
     }
     let byStem = Dictionary(uniqueKeysWithValues: files.map { ($0.stem, $0) })
     var entries: [Entry] = []
     for file in files {
-      let isOriginal = file.stem.hasSuffix(original)
-      guard isOriginal || file.stem.hasSuffix(small) else {
+      let isHighResolution = file.stem.hasSuffix(high)
+      guard isHighResolution || file.stem.hasSuffix(low) else {
         throw ModelError(
-          "it is neither named '…\(original)' nor '…\(small)', as others here are", path: file.path)
+          "it is neither named '…\(high)' nor '…\(low)', as others here are", path: file.path)
       }
-      let name = String(file.stem.dropLast(original.count))
-      guard let partner = byStem[name + (isOriginal ? small : original)] else {
+      let name = String(file.stem.dropLast(high.count))
+      guard let partner = byStem[name + (isHighResolution ? low : high)] else {
         throw ModelError(
-          "its partner '\(name)\(isOriginal ? small : original)' is missing", path: file.path)
+          "its partner '\(name)\(isHighResolution ? low : high)' is missing", path: file.path)
       }
-      guard isOriginal else { continue }
-      entries.append(.init(name: name, originalPath: file.path, reducedPath: partner.path))
+      guard isHighResolution else { continue }
+      entries.append(
+        .init(name: name, highResolutionPath: file.path, lowResolutionPath: partner.path))
     }
     return entries
   }
 }
 
 /// A folder with image files.
-struct PictureFolder {
+struct ImageFileFolder {
   struct File {
     let path: String
     /// The name without its extension.
@@ -136,15 +140,15 @@ struct PictureFolder {
     self.path = path
   }
 
-  func below(_ name: String) -> PictureFolder {
-    PictureFolder(path.appendingPathComponent(name))
+  func below(_ name: String) -> ImageFileFolder {
+    ImageFileFolder(path.appendingPathComponent(name))
   }
 
   var exists: Bool { path.isFolder }
 
   /// Returns the PNG and JPEG files, selected by extension, in natural order. Their stems are
   /// distinct.
-  func pictures() throws -> [File] {
+  func files() throws -> [File] {
     guard exists else { throw ModelError("there is no such folder", path: path) }
     let names: [String]
     do {
@@ -161,7 +165,7 @@ struct PictureFolder {
       }
     var stems: Set<String> = []
     for file in files where !stems.insert(file.stem).inserted {
-      throw ModelError("there is another picture of that name", path: file.path)
+      throw ModelError("there is another image of that name", path: file.path)
     }
     return files
   }
@@ -217,62 +221,65 @@ struct NaturalOrder: Comparable {
 }
 
 /// A high-resolution image and its low-resolution image, loaded for evaluation.
-package struct PicturePair {
+package struct ImagePair {
   package let name: String
   /// 8-bit RGB without alpha; its sides are multiples of the scale.
-  package let original: RasterImage
-  package let reduced: RasterImage
+  package let highResolution: RasterImage
+  package let lowResolution: RasterImage
   private let scale: Int
-  private let originalPath: String
-  private let reducedPath: String
+  private let highResolutionPath: String
+  private let lowResolutionPath: String
 
   /// Loads the images of `entry`, downscaling the high-resolution image if there is no other.
   ///
   /// - Throws: `ModelError` with the path of an image that is too small or does not match its
   ///   partner, or any error of reading.
   package init(_ entry: BenchmarkSet.Entry, scale: Int) throws {
-    let whole = try RasterImage(contentsOf: entry.originalPath)
+    let whole = try RasterImage(contentsOf: entry.highResolutionPath)
     guard let cropped = whole.cropped(toMultipleOf: scale) else {
       throw ModelError(
-        "its \(whole.sizeText) pixels are too few for scale \(scale)", path: entry.originalPath)
+        "its \(whole.sizeText) pixels are too few for scale \(scale)",
+        path: entry.highResolutionPath)
     }
     name = entry.name
-    originalPath = entry.originalPath
-    reducedPath = entry.reducedPath ?? entry.originalPath
+    highResolutionPath = entry.highResolutionPath
+    lowResolutionPath = entry.lowResolutionPath ?? entry.highResolutionPath
     self.scale = scale
     // BasicSR also reads everything as RGB. A model for grey images gets their luma.
-    original = cropped.asEightBit.asRGB
-    guard let path = entry.reducedPath else {
-      reduced = BicubicResampling().reduced(original, by: scale)
+    highResolution = cropped.asEightBit.asRGB
+    guard let path = entry.lowResolutionPath else {
+      lowResolution = BicubicResampling().downscaled(highResolution, by: scale)
       return
     }
-    reduced = try RasterImage(contentsOf: path).asEightBit.asRGB
-    guard reduced.width * scale == original.width, reduced.height * scale == original.height else {
+    lowResolution = try RasterImage(contentsOf: path).asEightBit.asRGB
+    guard lowResolution.width * scale == highResolution.width,
+      lowResolution.height * scale == highResolution.height
+    else {
       throw ModelError(
-        "its \(reduced.sizeText) pixels times \(scale) are not the \(original.sizeText) of "
-          + entry.originalPath, path: path)
+        "its \(lowResolution.sizeText) pixels times \(scale) are not the "
+          + "\(highResolution.sizeText) of \(entry.highResolutionPath)", path: path)
     }
   }
 
   /// Returns PSNR and SSIM, excluding a border of `scale` pixels.
-  package func compare(_ result: LumaPlane, with original: LumaPlane) throws -> (
+  package func compare(_ result: LumaPlane, with highResolution: LumaPlane) throws -> (
     psnr: Double, ssim: Double
   ) {
-    let least = PictureFidelity.windowSide
-    guard let a = result.trimmed(by: scale), let b = original.trimmed(by: scale),
+    let least = ImageFidelity.windowSide
+    guard let a = result.trimmed(by: scale), let b = highResolution.trimmed(by: scale),
       a.height >= least, a.width >= least
     else {
       throw ModelError(
-        "its \(original.width)×\(original.height) pixels are too few: without a border of \(scale), "
-          + "SSIM needs \(least)×\(least)", path: originalPath)
+        "its \(highResolution.width)×\(highResolution.height) pixels are too few: without a "
+          + "border of \(scale), SSIM needs \(least)×\(least)", path: highResolutionPath)
     }
     return (
-      PictureFidelity.peakSignalToNoise(a, b), PictureFidelity.structuralSimilarity(a, b)
+      ImageFidelity.peakSignalToNoise(a, b), ImageFidelity.structuralSimilarity(a, b)
     )
   }
 
   /// Adds the image's path to errors of a model, which does not know it.
   package func locatingErrors<Result>(_ body: () throws -> Result) throws -> Result {
-    try Storage.locatingErrors(path: reducedPath, body)
+    try Storage.locatingErrors(path: lowResolutionPath, body)
   }
 }

@@ -150,7 +150,7 @@ extension BicubicResampling {
   /// made this way.
   ///
   /// - Precondition: Both sides are multiples of `scale`; see `RasterImage.cropped(toMultipleOf:)`.
-  public func reduced(_ image: RasterImage, by scale: Int) -> RasterImage {
+  public func downscaled(_ image: RasterImage, by scale: Int) -> RasterImage {
     precondition(
       scale > 0 && image.width.isMultiple(of: scale) && image.height.isMultiple(of: scale),
       "\(image.sizeText) pixels are no multiple of \(scale)")
@@ -160,28 +160,28 @@ extension BicubicResampling {
 
   /// Returns the image upscaled by `scale`, rounded after each pass as in MATLAB for integer
   /// classes.
-  public func enlarged(_ image: RasterImage, by scale: Int) -> RasterImage {
+  public func upscaled(_ image: RasterImage, by scale: Int) -> RasterImage {
     precondition(scale > 0, "a scale is positive")
     return resized(
       image, width: image.width * scale, height: image.height * scale, factor: Double(scale))
   }
 
   /// Returns the image upscaled by `scale` without rounding; samples may leave 0…1 at sharp edges.
-  public func enlarged(_ picture: Picture, by scale: Int) -> Picture {
+  public func upscaled(_ image: Image, by scale: Int) -> Image {
     precondition(scale > 0, "a scale is positive")
-    let (height, width) = (picture.height * scale, picture.width * scale)
-    let count = picture.height * picture.width
+    let (height, width) = (image.height * scale, image.width * scale)
+    let count = image.height * image.width
     var samples: [Float] = []
-    samples.reserveCapacity(picture.channelCount * height * width)
-    for channel in 0..<picture.channelCount {
-      let plane = picture.samples[channel * count..<(channel + 1) * count].map(Double.init)
+    samples.reserveCapacity(image.channelCount * height * width)
+    for channel in 0..<image.channelCount {
+      let plane = image.samples[channel * count..<(channel + 1) * count].map(Double.init)
       samples += resample(
-        plane, height: picture.height, width: picture.width, outputHeight: height,
+        plane, height: image.height, width: image.width, outputHeight: height,
         outputWidth: width, factor: Double(scale), roundingUpTo: nil
       ).map(Float.init)
     }
-    return Picture(
-      channelCount: picture.channelCount, height: height, width: width, samples: samples)
+    return Image(
+      channelCount: image.channelCount, height: height, width: width, samples: samples)
   }
 
   private func resized(_ image: RasterImage, width: Int, height: Int, factor: Double)

@@ -51,7 +51,7 @@ package struct ImageTags: Hashable, Sendable {
   init() {}
 
   /// Returns the tags of an image with `factor` times as many pixels along each side.
-  package func enlarged(by factor: Int) -> ImageTags {
+  package func upscaled(by factor: Int) -> ImageTags {
     var tags = self
     tags.density = density?.scaled(by: factor)
     return tags

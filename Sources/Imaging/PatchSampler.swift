@@ -18,7 +18,7 @@ public struct PatchSampler: Sendable {
   }
 
   /// The images that patches are cut from.
-  package let pictures: ReducedPictures
+  package let images: ImageFolder
   /// The side of a patch in pixels; smaller images are taken whole.
   package let side: Int
   private var generator: SeededGenerator
@@ -27,9 +27,9 @@ public struct PatchSampler: Sendable {
   /// Creates a sampler at its beginning.
   ///
   /// - Precondition: `side` is positive.
-  public init(_ pictures: ReducedPictures, side: Int, seed: UInt64, for purpose: Purpose) {
+  public init(_ images: ImageFolder, side: Int, seed: UInt64, for purpose: Purpose) {
     precondition(side > 0, "a patch has pixels")
-    self.pictures = pictures
+    self.images = images
     self.side = side
     generator = SeededGenerator(seed: seed, stream: purpose.rawValue)
   }
@@ -53,7 +53,7 @@ public struct PatchSampler: Sendable {
     get { Position(generatorState: generator.state, remaining: remaining) }
     set {
       precondition(
-        newValue.remaining.allSatisfy(pictures.paths.indices.contains), "no such picture")
+        newValue.remaining.allSatisfy(images.paths.indices.contains), "no such image")
       generator = SeededGenerator(state: newValue.generatorState)
       remaining = newValue.remaining
     }
@@ -63,12 +63,12 @@ public struct PatchSampler: Sendable {
   ///
   /// - Throws: Any error of `draw`, and `ModelError` with the folder's path if every patch is of a
   ///   single colour: black frames reveal nothing about the values that a model encounters.
-  public mutating func drawVaried(_ count: Int) throws -> [Picture] {
+  public mutating func drawVaried(_ count: Int) throws -> [Image] {
     let patches = try draw(count)
     guard patches.isEmpty || patches.contains(where: { !$0.isOfOneColor }) else {
       throw ModelError(
         "each of the \(counted(count, "patch")) drawn from its images is of one colour, on which nothing "
-          + "can be measured", path: pictures.folder)
+          + "can be measured", path: images.folder)
     }
     return patches
   }
@@ -76,15 +76,15 @@ public struct PatchSampler: Sendable {
   /// Draws the next patches.
   ///
   /// - Throws: `ModelError` with the path of an image that cannot be read or is too small.
-  public mutating func draw(_ count: Int) throws -> [Picture] {
+  public mutating func draw(_ count: Int) throws -> [Image] {
     try (0..<count).map { _ in
-      if remaining.isEmpty { remaining = generator.order(of: pictures.paths.count) }
-      return try pictures.patch(of: remaining.removeLast(), side: side, &generator)
+      if remaining.isEmpty { remaining = generator.order(of: images.paths.count) }
+      return try images.patch(of: remaining.removeLast(), side: side, &generator)
     }
   }
 }
 
-extension Picture {
+extension Image {
   /// Whether all pixels are equal.
   fileprivate var isOfOneColor: Bool {
     let count = height * width
@@ -96,38 +96,40 @@ extension Picture {
 }
 
 /// The low-resolution images of a folder, for calibration and training. They are downscaled from
-/// the folder's images by MATLAB's bicubic reduction, or used as they are.
+/// the folder's images by MATLAB's bicubic downscaling, or used as they are.
 ///
 /// The images are PNG and JPEG files in natural order, from `HR` if the folder has high-resolution
 /// images there. They are read on demand, and those read last are cached.
-public struct ReducedPictures: Sendable {
+public struct ImageFolder: Sendable {
   /// The folder that contains the files.
   package let folder: String
   /// The paths of the files, at least one, in natural order.
   public let paths: [String]
-  /// The factor by which images are downscaled; 1 if they already are of low resolution.
-  public let reduction: Int
+  /// The factor by which images are downscaled; 1 if they are of low resolution.
+  public let downscalingFactor: Int
   /// The number of channels: 1 for luma, 3 for RGB.
   public let channelCount: Int
-  private let recent = RecentPictures()
+  private let recent = RecentImages()
 
   /// Lists the images in a folder, in natural order, without reading them.
   ///
   /// - Parameters:
   ///   - scale: The model's scale.
   ///   - channelCount: The model's channel count, 1 or 3.
-  ///   - isSmall: Whether images are used as they are, without downscaling.
+  ///   - isLowResolution: Whether the images are of low resolution and used as they are.
   /// - Throws: `ModelError` if the folder does not exist or contains no image.
-  public init(folder path: String, scale: Int, channelCount: Int, isSmall: Bool = false) throws {
+  public init(folder path: String, scale: Int, channelCount: Int, isLowResolution: Bool = false)
+    throws
+  {
     precondition(scale > 0, "a scale is positive")
-    var folder = PictureFolder(path)
-    if !isSmall, folder.below("HR").exists { folder = folder.below("HR") }
+    var folder = ImageFileFolder(path)
+    if !isLowResolution, folder.below("HR").exists { folder = folder.below("HR") }
     self.folder = folder.path
-    paths = try folder.pictures().map(\.path)
+    paths = try folder.files().map(\.path)
     guard !paths.isEmpty else {
       throw ModelError("there is no PNG or JPEG file in it", path: folder.path)
     }
-    reduction = isSmall ? 1 : scale
+    downscalingFactor = isLowResolution ? 1 : scale
     self.channelCount = channelCount
   }
 
@@ -141,35 +143,38 @@ public struct ReducedPictures: Sendable {
   }
 
   /// Returns a randomly placed part of an image, at most `side` pixels high and wide.
-  func patch(of index: Int, side: Int, _ generator: inout SeededGenerator) throws -> Picture {
-    let image = try picture(index)
+  func patch(of index: Int, side: Int, _ generator: inout SeededGenerator) throws -> Image {
+    let image = try load(index)
     let (width, height) = (min(side, image.width), min(side, image.height))
     let x = generator.number(below: image.width - width + 1)
     let y = generator.number(below: image.height - height + 1)
-    let color = image.cropped(x: x, y: y, width: width, height: height).colorPicture
+    let color = image.cropped(x: x, y: y, width: width, height: height).colorImage
     return channelCount == 1 ? color.luma : color
   }
 
   /// Returns an image as 8-bit RGB, from the cache if possible.
-  private func picture(_ index: Int) throws -> RasterImage {
+  private func load(_ index: Int) throws -> RasterImage {
     if let known = recent[index] { return known }
     let whole = try RasterImage(contentsOf: paths[index])
-    guard let cropped = whole.cropped(toMultipleOf: reduction) else {
+    guard let cropped = whole.cropped(toMultipleOf: downscalingFactor) else {
       throw ModelError(
-        "its \(whole.sizeText) pixels are too few for scale \(reduction)", path: paths[index])
+        "its \(whole.sizeText) pixels are too few for scale \(downscalingFactor)",
+        path: paths[index])
     }
     var image = cropped.asEightBit.asRGB
-    if reduction > 1 { image = BicubicResampling().reduced(image, by: reduction) }
+    if downscalingFactor > 1 {
+      image = BicubicResampling().downscaled(image, by: downscalingFactor)
+    }
     recent[index] = image
     return image
   }
 }
 
 /// A cache of the most recently added images, bounded by their pixel count.
-private final class RecentPictures: Sendable {
+private final class RecentImages: Sendable {
   private static let pixelLimit = 1 << 23
   private struct State {
-    var pictures: [Int: RasterImage] = [:]
+    var images: [Int: RasterImage] = [:]
     /// The indices of the images, oldest first.
     var order: [Int] = []
     var pixelCount = 0
@@ -177,15 +182,15 @@ private final class RecentPictures: Sendable {
   private let state = Mutex(State())
 
   subscript(index: Int) -> RasterImage? {
-    get { state.withLock { $0.pictures[index] } }
+    get { state.withLock { $0.images[index] } }
     set {
       guard let newValue else { return }
       state.withLock { state in
-        guard state.pictures.updateValue(newValue, forKey: index) == nil else { return }
+        guard state.images.updateValue(newValue, forKey: index) == nil else { return }
         state.order.append(index)
         state.pixelCount += newValue.width * newValue.height
         while state.pixelCount > Self.pixelLimit, state.order.count > 1 {
-          let oldest = state.pictures.removeValue(forKey: state.order.removeFirst())
+          let oldest = state.images.removeValue(forKey: state.order.removeFirst())
           state.pixelCount -= oldest.map { $0.width * $0.height } ?? 0
         }
       }

@@ -82,7 +82,7 @@ extension RasterImage {
   public func cropped(x: Int, y: Int, width: Int, height: Int) -> RasterImage {
     precondition(
       x >= 0 && y >= 0 && width > 0 && height > 0 && x + width <= self.width
-        && y + height <= self.height, "the part does not lie inside the picture")
+        && y + height <= self.height, "the part does not lie inside the image")
     guard width != self.width || height != self.height else { return self }
     var part: [UInt16] = []
     part.reserveCapacity(width * height * channelCount)
@@ -142,16 +142,16 @@ extension RasterImage {
 
 extension RasterImage {
   /// The colour channels as planes of real numbers from 0 to 1, without alpha.
-  public var colorPicture: Picture {
-    picture(ofChannels: Array(0..<colorChannelCount))
+  public var colorImage: Image {
+    image(ofChannels: Array(0..<colorChannelCount))
   }
 
   /// The alpha channel as one plane of real numbers from 0 to 1; `nil` if there is none.
-  public var alphaPicture: Picture? {
-    hasAlpha ? picture(ofChannels: [channelCount - 1]) : nil
+  public var alphaImage: Image? {
+    hasAlpha ? image(ofChannels: [channelCount - 1]) : nil
   }
 
-  private func picture(ofChannels channels: [Int]) -> Picture {
+  private func image(ofChannels channels: [Int]) -> Image {
     let maximum = Float(bitDepth.maximum)
     let count = width * height
     let planes = [Float](unsafeUninitializedCapacity: channels.count * count) { target, filled in
@@ -165,7 +165,7 @@ extension RasterImage {
       }
       filled = channels.count * count
     }
-    return Picture(
+    return Image(
       channelCount: channels.count, height: height, width: width, samples: planes)
   }
 
@@ -175,15 +175,15 @@ extension RasterImage {
   /// - Parameters:
   ///   - color: 1 or 3 channels.
   ///   - alpha: 1 channel with the same height and width.
-  public init(color: Picture, alpha: Picture? = nil, bitDepth: BitDepth) {
+  public init(color: Image, alpha: Image? = nil, bitDepth: BitDepth) {
     self.init(color: color, alpha: alpha, bitDepth: bitDepth, tags: ImageTags())
   }
 
-  package init(color: Picture, alpha: Picture?, bitDepth: BitDepth, tags: ImageTags) {
+  package init(color: Image, alpha: Image?, bitDepth: BitDepth, tags: ImageTags) {
     precondition(color.channelCount == 1 || color.channelCount == 3, "colours are grey or RGB")
     precondition(
       alpha.map { ($0.channelCount, $0.height, $0.width) == (1, color.height, color.width) }
-        ?? true, "alpha is one plane of the picture's size")
+        ?? true, "alpha is one plane of the image's size")
     let count = color.height * color.width
     let channelCount = color.channelCount + (alpha == nil ? 0 : 1)
     let maximum = Float(bitDepth.maximum)
@@ -281,7 +281,7 @@ extension RasterImage {
       self = try JPEGCodec.decode(bytes)
     } else {
       throw ModelError(
-        bytes.isEmpty ? "it is empty, no picture" : "it is neither a PNG nor a JPEG file")
+        bytes.isEmpty ? "it is empty" : "it is neither a PNG nor a JPEG file")
     }
   }
 
@@ -290,7 +290,7 @@ extension RasterImage {
   /// - Throws: `ModelError` with the path if the file cannot be read or holds no readable image.
   public init(contentsOf path: String, access: InputFile.Access = .mapped) throws {
     let file = try InputFile(path: path, access: access)
-    let bytes = try file.bytes(at: 0, count: file.byteCount, purpose: "a picture")
+    let bytes = try file.bytes(at: 0, count: file.byteCount, purpose: "an image")
     do {
       try self.init(parsing: bytes)
     } catch let error as ModelError {

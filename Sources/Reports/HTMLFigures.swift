@@ -8,7 +8,7 @@ extension HTMLRenderer {
     case .lines(let title, let axis, let series): lines(title, axis, series)
     case .bars(let title, let rows): bars(title, rows)
     case .histograms(let title, let histograms): section(title, histograms)
-    case .pictures(let pictures): section(pictures)
+    case .images(let images): section(images)
     }
   }
 
@@ -148,26 +148,26 @@ extension HTMLRenderer {
 
 extension HTMLRenderer {
   /// Returns images embedded in the page as `data:` URLs.
-  func section(_ pictures: ReportPictures) -> String {
-    let rows = pictures.rows.map { row in
+  func section(_ images: ReportImages) -> String {
+    let rows = images.rows.map { row in
       """
       <h3>\(escaped(row.caption))</h3>
-      <div class="pictures">
-      \(row.pictures.map(figure).joined(separator: "\n"))
+      <div class="images">
+      \(row.images.map(figure).joined(separator: "\n"))
       </div>
       """
     }
     let content = rows.isEmpty ? "<p>None.</p>" : rows.joined(separator: "\n")
-    return "<section><h2>\(escaped(pictures.title))</h2>\n\(content)\n</section>"
+    return "<section><h2>\(escaped(images.title))</h2>\n\(content)\n</section>"
   }
 
-  private func figure(_ picture: ReportPictures.Picture) -> String {
-    let name = escaped("\(picture.label) \(picture.note)")
-    let data = Data(picture.png).base64EncodedString()
+  private func figure(_ image: ReportImages.Image) -> String {
+    let name = escaped("\(image.label) \(image.note)")
+    let data = Data(image.png).base64EncodedString()
     return """
       <figure><img src="data:image/png;base64,\(data)" alt="\(name)" \
-      width="\(picture.width)" height="\(picture.height)">\
-      <figcaption>\(escaped(picture.label))<small>\(escaped(picture.note))</small></figcaption></figure>
+      width="\(image.width)" height="\(image.height)">\
+      <figcaption>\(escaped(image.label))<small>\(escaped(image.note))</small></figcaption></figure>
       """
   }
 }

@@ -8,7 +8,7 @@ import Storage
 /// Every text is escaped, and the page's content security policy forbids loading anything.
 struct HTMLRenderer {
   func render(_ document: ReportDocument) -> String {
-    let hasPictures = document.figures.contains(where: \.hasPictures)
+    let hasImages = document.figures.contains(where: \.hasImages)
     var body: [String] = ["<h1>\(escaped(document.title))</h1>"]
     if !document.summary.isEmpty { body.append(summary(document.summary)) }
     // Plots precede the tables, to point to outliers; bars follow them.
@@ -24,10 +24,10 @@ struct HTMLRenderer {
       <meta name="viewport" content="width=device-width, initial-scale=1">
       <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
       style-src 'unsafe-inline'; script-src 'unsafe-inline'\
-      \(hasPictures ? "; img-src data:" : "")">
+      \(hasImages ? "; img-src data:" : "")">
       <title>\(escaped(document.title))</title>
       <style>
-      \(Self.text(of: PackageResources.page_css))\(hasPictures ? imageStyle : "")
+      \(Self.text(of: PackageResources.page_css))\(hasImages ? imageStyle : "")
       </style>
       </head>
       <body>

@@ -7,7 +7,7 @@ package enum ReportFigure: Hashable, Sendable {
   /// Distributions of values, one histogram per measured item.
   case histograms(title: String, [ReportHistogram])
   /// Images side by side.
-  case pictures(ReportPictures)
+  case images(ReportImages)
 
   /// Whether the figure is a plot over an axis.
   var isPlot: Bool {
@@ -15,8 +15,8 @@ package enum ReportFigure: Hashable, Sendable {
   }
 
   /// Whether the figure contains raster images.
-  var hasPictures: Bool {
-    if case .pictures = self { true } else { false }
+  var hasImages: Bool {
+    if case .images = self { true } else { false }
   }
 
   package struct Series: Hashable, Sendable {
@@ -83,7 +83,7 @@ package struct ReportHistogram: Hashable, Sendable {
 }
 
 /// Rows of small images for visual comparison.
-package struct ReportPictures: Hashable, Sendable {
+package struct ReportImages: Hashable, Sendable {
   package var title: String
   package var rows: [Row]
 
@@ -95,16 +95,16 @@ package struct ReportPictures: Hashable, Sendable {
   /// Images of the same subject, side by side.
   package struct Row: Hashable, Sendable {
     package var caption: String
-    package var pictures: [Picture]
+    package var images: [Image]
 
-    package init(caption: String, pictures: [Picture]) {
+    package init(caption: String, images: [Image]) {
       self.caption = caption
-      self.pictures = pictures
+      self.images = images
     }
   }
 
   /// An image embedded in the report.
-  package struct Picture: Hashable, Sendable {
+  package struct Image: Hashable, Sendable {
     package var label: String
     /// Text below the label, such as a measurement.
     package var note: String

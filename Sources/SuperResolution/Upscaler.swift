@@ -9,11 +9,11 @@ public protocol Upscaler: Sendable {
   /// The channels that an image must have; `nil` when any number is accepted.
   var requiredChannelCount: Int? { get }
 
-  /// Returns the upscaled image, with as many channels as `picture`; samples may lie outside 0…1.
+  /// Returns the upscaled image, with as many channels as `image`; samples may lie outside 0…1.
   ///
   /// - Parameter progress: called with the completed share of the work, from 0 to 1, from any
   ///   thread.
   /// - Throws: `ModelError` when the image has too few pixels, or a number of channels that the
   ///   model does not accept.
-  func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws -> Picture
+  func upscale(_ image: Image, progress: (@Sendable (Double) -> Void)?) throws -> Image
 }

@@ -21,7 +21,7 @@ import Transform
 
   /// Calls `body` with a folder for results and the path of a folder with two high-resolution
   /// images.
-  private func withPictures(_ body: (TemporaryFolder, String) throws -> Void) throws {
+  private func withImages(_ body: (TemporaryFolder, String) throws -> Void) throws {
     try EvaluateCommandTests.withDataSet { folder, set in try body(folder, "\(set)/HR") }
   }
 
@@ -67,21 +67,21 @@ import Transform
 
   @Test(Python.require("jsonschema"))
   func calibrationFileGivesSameModelAsImages() throws {
-    try withPictures { folder, pictures in
+    try withImages { folder, images in
       var files: [Data] = []
       var reports: [String] = []
       for threads in ["1", "2"] {
         let path = folder.appending("\(threads).calib.npz")
         let outcome = try BuiltProgram().run(
           [
-            "calibrate", Self.model(folder), path, "--images", pictures, "--bits", "2", "--threads",
+            "calibrate", Self.model(folder), path, "--images", images, "--bits", "2", "--threads",
             threads,
             "--format", "json",
           ] + Self.small)
         #expect(outcome.exitCode == 0, "\(outcome.standardError)")
         files.append(try Data(contentsOf: URL(filePath: path)))
         let report = try CommandLine.json(outcome)
-        #expect(report["pictureCount"] as? Int == 2)
+        #expect(report["imageCount"] as? Int == 2)
         #expect(report["patchCount"] as? Int == 3)
         reports.append(outcome.standardOutput)
       }
@@ -91,21 +91,21 @@ import Transform
       let calibration = try Calibration(contentsOf: file)
       #expect(calibration.sites.values.contains { $0.quantized[2] != nil })
       // A statistics file and the images that it was made from give the same model.
-      let (fromFile, fromPictures) = (folder.appending("a.condi"), folder.appending("b.condi"))
+      let (fromFile, fromImages) = (folder.appending("a.condi"), folder.appending("b.condi"))
       let plain = try BuiltProgram().run(
         ["convert", Self.model(folder), fromFile, "--calibration", file, "--quiet"]
           + Self.recipe(folder))
       #expect(plain.exitCode == 0, "\(plain.standardError)")
       let outcome = try BuiltProgram().run(
         [
-          "convert", Self.model(folder), fromPictures, "--calibration-images",
-          pictures,
+          "convert", Self.model(folder), fromImages, "--calibration-images",
+          images,
           "--minutes", "0", "--quiet",
         ] + Self.small + Self.recipe(folder))
       #expect(outcome.exitCode == 0, "\(outcome.standardError)")
-      #expect(try Self.differ(fromFile, fromPictures, folder) == false)
+      #expect(try Self.differ(fromFile, fromImages, folder) == false)
       let again = try BuiltProgram().run(
-        ["calibrate", Self.model(folder), file, "--images", pictures, "--quiet"] + Self.small)
+        ["calibrate", Self.model(folder), file, "--images", images, "--quiet"] + Self.small)
       #expect(again.exitCode == 2)
     }
   }
@@ -120,11 +120,11 @@ import Transform
       (["--method", "best", "--activation-scaling", "row"], .row),
     ] as [([String], ActivationScaling)])
   func activationScalingFollowsOptions(_ options: [String], scaling: ActivationScaling) throws {
-    try withPictures { folder, pictures in
+    try withImages { folder, images in
       let packed = folder.appending("a.condi")
       let outcome = try BuiltProgram().run(
         [
-          "convert", Self.model(folder), packed, "--calibration-images", pictures, "--minutes",
+          "convert", Self.model(folder), packed, "--calibration-images", images, "--minutes",
           "0", "--quiet",
         ] + Self.small + Self.recipe(folder) + options)
       #expect(outcome.exitCode == 0, "\(outcome.standardError)")
@@ -149,13 +149,13 @@ import Transform
 
   @Test(arguments: ["2dquant", "best"])
   func distillationDoesNotDependOnThreadCount(_ method: String) throws {
-    try withPictures { folder, pictures in
+    try withImages { folder, images in
       func convert(_ name: String, _ arguments: String...) throws -> Data {
         let path = folder.appending(name)
         let outcome = try BuiltProgram().run(
           [
             "convert", Self.model(folder), path, "--method", method,
-            "--calibration-images", pictures, "--quiet",
+            "--calibration-images", images, "--quiet",
           ] + Self.small + Self.recipe(folder) + arguments)
         #expect(outcome.exitCode == 0, "\(outcome.standardError)")
         return try Data(contentsOf: URL(filePath: path))
@@ -166,18 +166,18 @@ import Transform
       try CommandLine.succeed(
         "verify", folder.appending("1.condi"), "--reference", Self.model(folder), "--quiet")
       try CommandLine.succeed(
-        "evaluate", folder.appending("1.condi"), "--dataset", pictures, "--quiet")
+        "evaluate", folder.appending("1.condi"), "--dataset", images, "--quiet")
     }
   }
 
   /// A distilled file can be reproduced, but only from the same images.
   @Test(Python.require("jsonschema")) func distilledFileIsReproducedFromSameImages() throws {
-    try withPictures { folder, pictures in
+    try withImages { folder, images in
       let model = try Self.model(folder)
       let (packed, state) = (folder.appending("a.condi"), folder.appending("a.state"))
       func convert(_ arguments: String...) throws -> BuiltProgram.Outcome {
         try BuiltProgram().run(
-          ["convert", model, packed, "--calibration-images", pictures, "--format", "json"]
+          ["convert", model, packed, "--calibration-images", images, "--format", "json"]
             + Self.small + Self.recipe(folder) + arguments)
       }
       let converted = try convert("--steps", "9", "--checkpoint", state)
@@ -188,14 +188,14 @@ import Transform
       #expect(distillation["stepCount"] as? Int == 9)
 
       let verify = ["verify", packed, "--reference", model, "--reproduce", "--quiet"]
-      let again = try BuiltProgram().run(verify + ["--calibration-images", pictures])
+      let again = try BuiltProgram().run(verify + ["--calibration-images", images])
       #expect(again.exitCode == 0, "\(again.standardOutput)\(again.standardError)")
       func refused(_ reason: String, _ arguments: [String] = []) throws {
         let outcome = try BuiltProgram().run(verify + arguments)
         #expect(outcome.exitCode == 2)
         #expect(outcome.standardError.hasSuffix("\(reason)\n"), "\(outcome.standardError)")
       }
-      try refused("it was calibrated; the same pictures are needed")
+      try refused("it was calibrated; the same images are needed")
       let others = folder.appending("others")
       try FileManager.default.createDirectory(atPath: others, withIntermediateDirectories: true)
       try FileManager.default.copyItem(
@@ -203,7 +203,7 @@ import Transform
       let foreign = try BuiltProgram().run(verify + ["--calibration-images", others])
       #expect(foreign.exitCode == 2)
       #expect(
-        foreign.standardError.contains("the recipe is for other pictures: their SHA-256 is "))
+        foreign.standardError.contains("the recipe is for other images: their SHA-256 is "))
 
       // A finished checkpoint gives the same result at once; another batch size is another
       // distillation.
@@ -223,17 +223,17 @@ import Transform
       #expect(byTheClock.exitCode == 0, "\(byTheClock.standardError)")
       try refused(
         "it was distilled for 0.001 minutes of the clock, which no other run repeats; a number of "
-          + "steps can be repeated", ["--calibration-images", pictures])
+          + "steps can be repeated", ["--calibration-images", images])
     }
   }
 
   @Test func conditionAcceptsImages() throws {
-    try withPictures { folder, pictures in
+    try withImages { folder, images in
       let outcome = try BuiltProgram().run(
         [
           "condition", Self.model(folder), folder.appending("a.safetensors"),
           "--calibration-images",
-          pictures, "--iterations", "2", "--format", "json",
+          images, "--iterations", "2", "--format", "json",
         ] + Self.small + Self.recipe(folder))
       #expect(outcome.exitCode == 0, "\(outcome.standardError)")
       let matrices = try #require(try CommandLine.json(outcome)["matrices"] as? [[String: Any]])
@@ -295,7 +295,7 @@ import Transform
     let convert = try CommandLine.succeed("convert", "--help").standardOutput
     for option in [
       "--calibration-images", "--minutes", "--steps", "--batch", "--seed", "--patches",
-      "--patch-size", "--already-small", "--validation", "--patience", "--checkpoint",
+      "--patch-size", "--low-resolution", "--validation", "--patience", "--checkpoint",
       "--activation-scaling",
     ] { #expect(convert.contains(option), "\(option)") }
     let calibrate = try CommandLine.succeed("calibrate", "--help").standardOutput

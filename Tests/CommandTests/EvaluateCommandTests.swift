@@ -27,11 +27,11 @@ import Testing
     try Self.withDataSet { _, set in
       let report = try CommandLine.json(
         CommandLine.succeed("evaluate", "--dataset", set, "--scale", "2", "--format", "json"))
-      let pictures = try #require(report["pictures"] as? [[String: Any]])
-      #expect(pictures.map { $0["name"] as? String } == ["b9", "b10"])
+      let images = try #require(report["images"] as? [[String: Any]])
+      #expect(images.map { $0["name"] as? String } == ["b9", "b10"])
       // The values are those of Tests/Fixtures/images/metrics.json.
-      for (picture, expected) in zip(pictures, [33.99205612770314, 34.574779738280476]) {
-        let scores = try #require(picture["scores"] as? [[String: Double]])
+      for (image, expected) in zip(images, [33.99205612770314, 34.574779738280476]) {
+        let scores = try #require(image["scores"] as? [[String: Double]])
         #expect(scores.count == 1)
         #expect(abs((scores[0]["psnr"] ?? 0) - expected) < 1e-9)
       }
@@ -74,7 +74,7 @@ import Testing
       #expect(csv.count == 3)
       #expect(
         csv[0]
-          == "picture,width,height,bicubic psnr,bicubic ssim,bicubic seconds,"
+          == "image,width,height,bicubic psnr,bicubic ssim,bicubic seconds,"
           + "swinir_light_x2 psnr,swinir_light_x2 ssim,swinir_light_x2 seconds")
       #expect(try print("markdown").contains("## Means"))
       let html = try print("html")
@@ -141,7 +141,7 @@ import Testing
       #expect(outcome.exitCode == 1, "\(outcome.standardError)")
       #expect(outcome.standardError.contains("bad loses "), "\(outcome.standardError)")
       let methods = try #require(try CommandLine.json(outcome)["methods"] as? [[String: Any]])
-      #expect(methods.allSatisfy { $0["exactPictures"] as? [String] == ["white"] })
+      #expect(methods.allSatisfy { $0["exactImages"] as? [String] == ["white"] })
       #expect(methods.allSatisfy { $0["meanPSNR"] is Double })
       let text = try CommandLine.run(
         "evaluate", bad, "--against", good, "--dataset", set, "--quiet")

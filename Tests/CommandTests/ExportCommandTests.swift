@@ -104,10 +104,10 @@ import Testing
       let (mlx, back) = (folder.appending("mlx"), folder.appending("back.condi"))
       try CommandLine.succeed("export", packed, mlx, "--to", "mlx", "--pad")
       try CommandLine.succeed("import", mlx, back, "--from", "mlx")
-      let picture = try PackageFolder.fixture("images/rgb8.png")
+      let image = try PackageFolder.fixture("images/rgb8.png")
       func upscaled(_ model: String) throws -> Data {
         let output = folder.appending("\((model as NSString).lastPathComponent).png")
-        try CommandLine.succeed("upscale", model, picture, output, "--quiet")
+        try CommandLine.succeed("upscale", model, image, output, "--quiet")
         return try Data(contentsOf: URL(filePath: output))
       }
       #expect(try upscaled(back) == upscaled(packed))

@@ -130,7 +130,7 @@ import Testing
 
   /// Commands that other tests do not interrupt.
   @Test(arguments: [
-    ["upscale", "bicubic", "PICTURE", "OUT.png", "--scale", "2"],
+    ["upscale", "bicubic", "IMAGE", "OUT.png", "--scale", "2"],
     ["unpack", "PACKED", "OUT.npz"],
     ["inspect", "MODEL", "--layers", "*conv_first*", "--fail-if", "nan > 0", "--junit", "OUT.xml"],
   ])
@@ -140,7 +140,7 @@ import Testing
       try withTemporaryFolder { folder in
         let arguments = try command.map { word in
           switch word {
-          case "PICTURE": try PackageFolder.fixture("images/rgb8.png")
+          case "IMAGE": try PackageFolder.fixture("images/rgb8.png")
           case "PACKED": packed
           case "MODEL": CommandLine.checkpoint
           case let word where word.hasPrefix("OUT"): folder.appending(word)

@@ -37,7 +37,7 @@ import Testing
   @Test func modelsUpscaleImages() throws {
     try CommandLine.withPackedExample { folder, packed in
       let input = try fixture("metric_3.png")
-      let original = try RasterImage(contentsOf: input)
+      let image = try RasterImage(contentsOf: input)
       var results: [String: RasterImage] = [:]
       for (name, model, options) in [
         ("whole", CommandLine.checkpoint, []), ("packed", packed, []),
@@ -49,7 +49,7 @@ import Testing
         #expect(outcome.exitCode == 0, "\(outcome.standardError)")
         #expect(outcome.standardError.isEmpty)
         let result = try RasterImage(contentsOf: output)
-        #expect(result.width == 2 * original.width && result.height == 2 * original.height)
+        #expect(result.width == 2 * image.width && result.height == 2 * image.height)
         results[name] = result
       }
       let whole = try #require(results["whole"])
@@ -57,9 +57,9 @@ import Testing
       let packedResult = try #require(results["packed"])
       #expect(packedResult != whole)
       // Both results resemble the interpolated image.
-      let bicubic = LumaPlane(of: BicubicResampling().enlarged(original, by: 2))
+      let bicubic = LumaPlane(of: BicubicResampling().upscaled(image, by: 2))
       for result in [whole, packedResult] {
-        #expect(PictureFidelity.peakSignalToNoise(LumaPlane(of: result), bicubic) > 20)
+        #expect(ImageFidelity.peakSignalToNoise(LumaPlane(of: result), bicubic) > 20)
       }
     }
   }
@@ -81,7 +81,7 @@ import Testing
       #expect(integers.note.hasSuffix("×2 by quantized, 96 layers in whole numbers\n"))
       let float = try upscale("--float")
       #expect(float.note.hasSuffix("×2 by quantized\n"))
-      let fidelity = PictureFidelity.peakSignalToNoise(
+      let fidelity = ImageFidelity.peakSignalToNoise(
         LumaPlane(of: integers.result), LumaPlane(of: float.result))
       #expect(fidelity > 50)
     }
@@ -114,15 +114,16 @@ import Testing
   /// one 8-bit step, so samples may differ only by rounding, by one.
   @Test func tiledResultMatchesWholeImage() throws {
     try withTemporaryFolder { folder in
-      let small = folder.appending("small.png")
+      let lowResolution = folder.appending("low.png")
       let source = try RasterImage(contentsOf: fixture("metric_3.png"))
       let large = RasterImage(
-        color: BicubicResampling().enlarged(source.colorPicture, by: 2), bitDepth: .eight)
-      try Data(large.encoded(as: .png).array).write(to: URL(filePath: small))
+        color: BicubicResampling().upscaled(source.colorImage, by: 2), bitDepth: .eight)
+      try Data(large.encoded(as: .png).array).write(to: URL(filePath: lowResolution))
       func upscale(_ options: String...) throws -> RasterImage {
         let output = folder.appending("out.png")
         let outcome = try BuiltProgram().run(
-          ["upscale", CommandLine.checkpoint, small, output, "--quiet", "--force"] + options)
+          ["upscale", CommandLine.checkpoint, lowResolution, output, "--quiet", "--force"] + options
+        )
         #expect(outcome.exitCode == 0, "\(outcome.standardError)")
         return try RasterImage(contentsOf: output)
       }
@@ -141,7 +142,7 @@ import Testing
   @Test func unwritableProfilesAreLeftOut() throws {
     try withTemporaryFolder { folder in
       let input = PackageFolder.root.appending(
-        path: "Fuzz/Findings/picture/crash-59f08dd260f24fd527de5e5383e2c591a5782a88"
+        path: "Fuzz/Findings/image/crash-59f08dd260f24fd527de5e5383e2c591a5782a88"
       ).path
       let outcome = try CommandLine.succeed(
         "upscale", "bicubic", input, folder.appending("out.png"), "--scale", "2")
@@ -233,7 +234,7 @@ import Testing
   @Test(arguments: [
     ("refused_short.png", "out.png", "its 10000×10000 pixels cannot be in a file of 69 bytes"),
     ("refused_cmyk.jpg", "out.png", "it has CMYK colours"),
-    ("pictures.json", "out.png", "it is neither a PNG nor a JPEG file"),
+    ("images.json", "out.png", "it is neither a PNG nor a JPEG file"),
     ("rgba8.png", "out.jpg", "a JPEG file holds neither alpha nor 16 bits a sample"),
   ])
   func failuresPrintOneLineAndLeaveNoFiles(input: String, output: String, reason: String) throws {

@@ -1,4 +1,4 @@
-"""Makes the pictures in `images/` and what is expected of them.
+"""Makes the images in `images/` and what is expected of them.
 
     python Tests/Fixtures/generate_images.py                  # rewrites images/
     python Tests/Fixtures/generate_images.py --sets FOLDER    # rewrites images/sets.json as well,
@@ -7,13 +7,13 @@
 Needs NumPy 2, SciPy and Pillow. PNG files are assembled in `makers/png_bytes.py`; JPEG files are
 written by Pillow. Nothing depends on the clock or on random numbers.
 
-    pictures.json  {file: {width, height, channels, bitDepth, crc32}}: zlib.crc32 of the interleaved
+    images.json    {file: {width, height, channels, bitDepth, crc32}}: zlib.crc32 of the interleaved
                    samples, two little-endian bytes each; JPEG files have `samples` in base64 instead,
                    a byte each, as Pillow decodes them
-    resizing.json  what bicubic resizing gives, from its definition in `makers/picture_resizing.py`
-    premultiplied.json  {file: {scale, samples}}: images with alpha enlarged with colours times alpha by
-                   the same; samples in base64, two little-endian bytes each
-    metrics.json   PSNR and SSIM on luma of pairs of pictures, by NumPy and SciPy
+    resizing.json  what bicubic resizing gives, from its definition in `makers/image_resizing.py`
+    premultiplied.json  {file: {scale, samples}}: images with alpha, upscaled with colours times alpha
+                   by the same; samples in base64, two little-endian bytes each
+    metrics.json   PSNR and SSIM on luma of pairs of images, by NumPy and SciPy
     sets.json      the means of bicubic interpolation over data sets, by the same
 """
 
@@ -28,7 +28,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from makers import picture_resizing, png_bytes
+from makers import image_resizing, png_bytes
 from makers.png_bytes import GREY, GREY_ALPHA, PALETTE, RGB, RGBA, chunk
 from PIL import Image, ImageOps
 from scipy.signal import convolve2d
@@ -50,7 +50,7 @@ def pattern(height: int, width: int, channels: int, maximum: int) -> np.ndarray:
 SAMPLES: dict[str, tuple[np.ndarray, int]] = {}
 
 
-class Pictures:
+class Images:
     def __init__(self) -> None:
         self.expected: dict[str, dict] = {}
 
@@ -83,7 +83,7 @@ class Pictures:
         }
 
 
-def plain_pngs(pictures: Pictures) -> None:
+def plain_pngs(images: Images) -> None:
     kinds = [("grey", GREY, 1), ("grey_alpha", GREY_ALPHA, 2), ("rgb", RGB, 3), ("rgba", RGBA, 4)]
     for name, color, channels in kinds:
         for depth in [1, 2, 4, 8, 16] if color == GREY else [8, 16]:
@@ -92,10 +92,10 @@ def plain_pngs(pictures: Pictures) -> None:
             wide = samples * 255 // (2**depth - 1) if depth < 8 else samples
             for suffix, interlaced in [("", False), ("_interlaced", True)]:
                 content = png_bytes.file(samples, depth, color, interlaced=interlaced)
-                pictures.add(f"{name}{depth}{suffix}.png", content, wide, max(8, depth))
+                images.add(f"{name}{depth}{suffix}.png", content, wide, max(8, depth))
 
 
-def palette_pngs(pictures: Pictures) -> None:
+def palette_pngs(images: Images) -> None:
     for depth in [1, 2, 4, 8]:
         count = min(2**depth, 200)
         colors = np.stack([np.arange(count) * 255 // (count - 1), 255 - np.arange(count),
@@ -103,7 +103,7 @@ def palette_pngs(pictures: Pictures) -> None:
         samples = pattern(HEIGHT, WIDTH, 1, count - 1)
         table = chunk(b"PLTE", colors.astype(np.uint8).tobytes())
         content = png_bytes.file(samples, depth, PALETTE, table, interlaced=depth == 4)
-        pictures.add(f"palette{depth}.png", content, colors[samples[..., 0]], 8)
+        images.add(f"palette{depth}.png", content, colors[samples[..., 0]], 8)
         if depth in (2, 8):
             # Fewer entries than colours: the rest is opaque.
             opacity = np.full(count, 255)
@@ -111,10 +111,10 @@ def palette_pngs(pictures: Pictures) -> None:
             table += chunk(b"tRNS", opacity[:3].astype(np.uint8).tobytes())
             content = png_bytes.file(samples, depth, PALETTE, table)
             both = np.concatenate([colors, opacity[:, None]], 1)[samples[..., 0]]
-            pictures.add(f"palette{depth}_transparent.png", content, both, 8)
+            images.add(f"palette{depth}_transparent.png", content, both, 8)
 
 
-def transparent_pngs(pictures: Pictures) -> None:
+def transparent_pngs(images: Images) -> None:
     for name, color, channels, depth in [
         ("grey", GREY, 1, 4), ("grey", GREY, 1, 8), ("rgb", RGB, 3, 8), ("rgb", RGB, 3, 16)
     ]:  # fmt: skip
@@ -125,13 +125,13 @@ def transparent_pngs(pictures: Pictures) -> None:
         wide = samples * 17 if depth == 4 else samples
         alpha = opaque * (2 ** max(8, depth) - 1)
         content = png_bytes.file(samples, depth, color, before)
-        pictures.add(
+        images.add(
             f"{name}{depth}_transparent.png", content, np.concatenate([wide, alpha], 2),
             max(8, depth),
         )  # fmt: skip
 
 
-def tagged_pngs(pictures: Pictures) -> None:
+def tagged_pngs(images: Images) -> None:
     samples = pattern(HEIGHT, WIDTH, 3, 255)
     profile = zlib.compress(png_bytes.icc_profile(b"RGB "))
     primaries = [31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000]
@@ -141,10 +141,10 @@ def tagged_pngs(pictures: Pictures) -> None:
             + chunk(b"cHRM", struct.pack(">8I", *primaries))),
         ("profile", chunk(b"iCCP", b"a profile\0\0" + profile)),
     ]:  # fmt: skip
-        pictures.add(f"tagged_{name}.png", png_bytes.file(samples, 8, RGB, before), samples, 8)
+        images.add(f"tagged_{name}.png", png_bytes.file(samples, 8, RGB, before), samples, 8)
 
 
-def refused(pictures: Pictures) -> None:
+def refused(images: Images) -> None:
     """Files that must be refused, and why is in the tests."""
     data = chunk(b"IDAT", zlib.compress(bytes(100)))
     end = chunk(b"IEND", b"")
@@ -167,22 +167,22 @@ def refused(pictures: Pictures) -> None:
     cmyk.save(FOLDER / "refused_cmyk.jpg", "JPEG")
 
 
-def jpegs(pictures: Pictures) -> None:
+def jpegs(images: Images) -> None:
     color = pattern(24, 40, 3, 255)
-    pictures.add_jpeg("color.jpg", color, quality=90, subsampling=0)
-    pictures.add_jpeg("subsampled.jpg", color, quality=80, subsampling=2)
-    pictures.add_jpeg("progressive.jpg", color, quality=85, progressive=True)
-    pictures.add_jpeg("grey.jpg", pattern(24, 40, 1, 255), quality=90)
-    pictures.add_jpeg(
+    images.add_jpeg("color.jpg", color, quality=90, subsampling=0)
+    images.add_jpeg("subsampled.jpg", color, quality=80, subsampling=2)
+    images.add_jpeg("progressive.jpg", color, quality=85, progressive=True)
+    images.add_jpeg("grey.jpg", pattern(24, 40, 1, 255), quality=90)
+    images.add_jpeg(
         "profile.jpg", color, quality=70, icc_profile=png_bytes.icc_profile(b"RGB ")
     )
     for orientation in (3, 6):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        pictures.add_jpeg(f"turned_{orientation}.jpg", color, quality=90, exif=exif)
+        images.add_jpeg(f"turned_{orientation}.jpg", color, quality=90, exif=exif)
 
 
-def turned_pngs(pictures: Pictures) -> None:
+def turned_pngs(images: Images) -> None:
     """Files whose EXIF orientation Pillow writes, and texts in which ImageMagick keeps one."""
     samples = pattern(9, 14, 3, 255)
     image = Image.fromarray(samples.astype(np.uint8))
@@ -192,7 +192,7 @@ def turned_pngs(pictures: Pictures) -> None:
         buffer = io.BytesIO()
         image.save(buffer, "PNG", exif=exif)
         turned = np.array(ImageOps.exif_transpose(Image.open(buffer))).astype(np.int64)
-        pictures.add(f"turned_{orientation}.png", buffer.getvalue(), turned, 8)
+        images.add(f"turned_{orientation}.png", buffer.getvalue(), turned, 8)
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = np.rot90(samples, -1)
@@ -207,10 +207,10 @@ def turned_pngs(pictures: Pictures) -> None:
             if name == "text"
             else chunk(b"zTXt", b"Raw profile type APP1\0\0" + zlib.compress(content))
         )
-        pictures.add(f"turned_6_{name}.png", png_bytes.file(samples, 8, RGB, text), turned, 8)
+        images.add(f"turned_6_{name}.png", png_bytes.file(samples, 8, RGB, text), turned, 8)
 
 
-def described(pictures: Pictures) -> None:
+def described(images: Images) -> None:
     """Files with much beside the image."""
     samples = pattern(HEIGHT, WIDTH, 3, 255)
     before = b"".join([
@@ -222,25 +222,25 @@ def described(pictures: Pictures) -> None:
         chunk(b"tIME", bytes([7, 230, 1, 2, 3, 4, 5])), chunk(b"bKGD", bytes(6)),
         chunk(b"acTL", struct.pack(">II", 3, 0)),
     ])  # fmt: skip
-    pictures.add(
+    images.add(
         "described.png", png_bytes.file(samples, 8, RGB, before) + b"trailing", samples, 8
     )
     for name, space in [("grey", b"GRAY"), ("cmyk", b"CMYK")]:
         profile = zlib.compress(png_bytes.icc_profile(space))
         content = png_bytes.file(samples, 8, RGB, chunk(b"iCCP", b"a profile\0\0" + profile))
-        pictures.add(f"misfit_{name}.png", content, samples, 8)
+        images.add(f"misfit_{name}.png", content, samples, 8)
     color = pattern(24, 40, 3, 255)
     exif = Image.Exif()
     exif[0x010F] = "a camera"
-    pictures.add_jpeg(
+    images.add_jpeg(
         "described.jpg", color, quality=90, exif=exif, dpi=(300, 150), comment="a comment",
         icc_profile=png_bytes.icc_profile(b"CMYK"),
     )  # fmt: skip
 
 
 def premultiplied() -> dict:
-    """Colours times alpha are enlarged and divided by the enlarged alpha; pixels whose alpha becomes 0
-    are black."""
+    """Colours times alpha are upscaled and divided by the upscaled alpha; pixels whose alpha becomes
+    0 are black."""
     cases = {}
     for name, scale in [
         ("rgba8.png", 2), ("rgba16.png", 2), ("grey_alpha8.png", 3), ("grey_alpha16.png", 2),
@@ -249,8 +249,8 @@ def premultiplied() -> dict:
         samples, depth = SAMPLES[name]
         maximum = 2**depth - 1
         alpha = samples[..., -1:] / maximum
-        color = picture_resizing.resize(samples[..., :-1] / maximum * alpha, scale, None)
-        large = picture_resizing.resize(alpha, scale, None)
+        color = image_resizing.resize(samples[..., :-1] / maximum * alpha, scale, None)
+        large = image_resizing.resize(alpha, scale, None)
         with np.errstate(divide="ignore", invalid="ignore"):
             color = np.where(large * maximum >= 0.5, color / large, 0)
         result = np.floor(np.clip(np.concatenate([color, large], 2), 0, 1) * maximum + 0.5)
@@ -268,20 +268,20 @@ def resizing() -> list[dict]:
     ]:  # fmt: skip
         for maximum in (255, 65_535, None):
             for border in ("symmetric", "replicated"):
-                picture = pattern(height, width, 1, maximum or 1000)
-                result = picture_resizing.resize(picture, factor, maximum, border)
+                image = pattern(height, width, 1, maximum or 1000)
+                result = image_resizing.resize(image, factor, maximum, border)
                 scale = round(factor) if factor > 1 else -round(1 / factor)
                 cases.append({
                     "scale": scale, "maximum": maximum, "border": border,
-                    "height": height, "width": width, "samples": picture.ravel().tolist(),
+                    "height": height, "width": width, "samples": image.ravel().tolist(),
                     "result": result.ravel().tolist(),
                 })  # fmt: skip
     return cases
 
 
-def luma(picture: np.ndarray) -> np.ndarray:
+def luma(image: np.ndarray) -> np.ndarray:
     """Y of 8-bit RGB or of grey as three equal channels, not rounded."""
-    rgb = np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture
+    rgb = np.repeat(image, 3, 2) if image.shape[2] == 1 else image
     return 16 + rgb.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255
 
 
@@ -307,18 +307,18 @@ def ssim(a: np.ndarray, b: np.ndarray, border: int) -> float:
     return float(np.mean(top / ((mx**2 + my**2 + c1) * (vx + vy + c2))))
 
 
-def metrics(pictures: Pictures) -> list[dict]:
+def metrics(images: Images) -> list[dict]:
     cases = []
     for channels in (1, 3):
         original = pattern(40, 52, channels, 255)
         name = f"metric_{channels}.png"
         color = GREY if channels == 1 else RGB
-        pictures.add(name, png_bytes.file(original, 8, color), original, 8)
+        images.add(name, png_bytes.file(original, 8, color), original, 8)
         for scale in (2, 4):
-            small = picture_resizing.resize(original, 1 / scale, 255)
-            result = picture_resizing.resize(small, scale, 255).astype(np.int64)
+            low = image_resizing.resize(original, 1 / scale, 255)
+            result = image_resizing.resize(low, scale, 255).astype(np.int64)
             other = f"metric_{channels}_x{scale}.png"
-            pictures.add(other, png_bytes.file(result, 8, color), result, 8)
+            images.add(other, png_bytes.file(result, 8, color), result, 8)
             cases.append({
                 "original": name, "result": other, "border": scale,
                 "psnr": psnr(original, result, scale), "ssim": ssim(original, result, scale),
@@ -327,18 +327,18 @@ def metrics(pictures: Pictures) -> list[dict]:
 
 
 def sets(folder: Path) -> list[dict]:
-    """Bicubic interpolation of the small pictures that a data set has."""
+    """Bicubic interpolation of the low-resolution images that a data set has."""
     results = []
     for name in ("Set5", "Set14"):
         for scale in (2, 3, 4):
             values = []
             for path in sorted((folder / name / "HR").glob("*.png")):
-                original = np.array(Image.open(path).convert("RGB"))
-                small = folder / name / f"LR_bicubic/X{scale}/{path.stem}x{scale}.png"
-                reduced = np.array(Image.open(small).convert("RGB"))
-                result = picture_resizing.resize(reduced, scale, 255)
-                original = original[: result.shape[0], : result.shape[1]]
-                values.append((psnr(original, result, scale), ssim(original, result, scale)))
+                high = np.array(Image.open(path).convert("RGB"))
+                low_path = folder / name / f"LR_bicubic/X{scale}/{path.stem}x{scale}.png"
+                low = np.array(Image.open(low_path).convert("RGB"))
+                result = image_resizing.resize(low, scale, 255)
+                high = high[: result.shape[0], : result.shape[1]]
+                values.append((psnr(high, result, scale), ssim(high, result, scale)))
             mean = np.mean(values, 0)
             results.append({"set": name, "scale": scale, "psnr": mean[0], "ssim": mean[1]})
     return results
@@ -353,12 +353,12 @@ def main() -> None:
     parser.add_argument("--sets", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
-    pictures = Pictures()
+    images = Images()
     for make in (plain_pngs, palette_pngs, transparent_pngs, tagged_pngs, refused, jpegs, turned_pngs,
                  described):
-        make(pictures)
-    write("metrics.json", metrics(pictures))
-    write("pictures.json", pictures.expected)
+        make(images)
+    write("metrics.json", metrics(images))
+    write("images.json", images.expected)
     write("resizing.json", resizing())
     write("premultiplied.json", premultiplied())
     if arguments.sets:

@@ -33,9 +33,9 @@ import Testing
     ]) { folder in
       let set = try BenchmarkSet(folder: folder, scale: 2)
       #expect(set.entries.map(\.name) == ["b9", "b10"])
-      #expect(set.reducedFolder == "LR_bicubic/X2")
+      #expect(set.lowResolutionFolder == "LR_bicubic/X2")
       #expect(
-        set.entries.map(\.reducedPath) == [
+        set.entries.map(\.lowResolutionPath) == [
           "\(folder)/LR_bicubic/X2/b9x2.png", "\(folder)/LR_bicubic/X2/b10.png",
         ])
       #expect(
@@ -51,8 +51,8 @@ import Testing
     try withFiles(files) { folder in
       let set = try BenchmarkSet(folder: folder, scale: 4)
       #expect(set.entries.map(\.name) == ["a", "b"])
-      #expect(set.entries.allSatisfy { $0.reducedPath == nil })
-      #expect(set.reducedFolder == nil)
+      #expect(set.entries.allSatisfy { $0.lowResolutionPath == nil })
+      #expect(set.lowResolutionFolder == nil)
     }
   }
 
@@ -61,7 +61,7 @@ import Testing
       let set = try BenchmarkSet(folder: folder, scale: 2)
       #expect(set.entries.map(\.name) == ["img_1", "img_2"])
       #expect(
-        set.entries.map(\.reducedPath)
+        set.entries.map(\.lowResolutionPath)
           == ["img_1_LR.jpg", "img_2_LR.png"].map { "\(folder)/\($0)" })
     }
   }
@@ -70,7 +70,7 @@ import Testing
     (["HR/a.png", "LR_bicubic/X2/b.png"], "HR/a.png", "its partner 'ax2.png' is missing"),
     (
       ["HR/a.png", "LR_bicubic/X2/ax2.png", "LR_bicubic/X2/c.png"], "LR_bicubic/X2/c.png",
-      "there is no original for it in 'HR'"
+      "there is no high-resolution image for it in 'HR'"
     ),
     (["a_HR.png"], "a_HR.png", "its partner 'a_LR' is missing"),
     (["a_LR.png"], "a_LR.png", "its partner 'a_HR' is missing"),
@@ -78,7 +78,7 @@ import Testing
       ["a_HR.png", "a_LR.png", "b.png"], "b.png",
       "it is neither named '…_HR' nor '…_LR', as others here are"
     ),
-    (["a.png", "a.k.png", "a.jpg"], "a.png", "there is another picture of that name"),
+    (["a.png", "a.k.png", "a.jpg"], "a.png", "there is another image of that name"),
     (["HR/a.txt"], "HR", "there is no PNG or JPEG file in it"),
     (["a.txt"], "", "there is neither a folder 'HR' nor a PNG or JPEG file in it"),
   ])

@@ -296,11 +296,11 @@ struct RecipeTests {
 
   @Test func recipeForOtherImagesIsRefused() throws {
     var calibration = CalibrationRecipe(patches: .init())
-    try calibration.identify("aa", as: "pictures")
+    try calibration.identify("aa", as: "images")
     #expect(calibration.digest == "aa")
     #expect(
-      throws: ModelError("the recipe is for other pictures: their SHA-256 is aa, not bb")
-    ) { try calibration.identify("bb", as: "pictures") }
+      throws: ModelError("the recipe is for other images: their SHA-256 is aa, not bb")
+    ) { try calibration.identify("bb", as: "images") }
   }
 
   /// The schema is for editors and other programs; the reader must know the same keys.

@@ -2,7 +2,7 @@
 // of standard input, and answers with its seconds and its loss.
 //
 // SETTING is a safetensors file that `training.py` writes: the state dictionary, `benchmark.input`
-// [pictures, channels, height, width], and the bounds of quantizers as in
+// [images, channels, height, width], and the bounds of quantizers as in
 // `Tests/Fixtures/makers/training.py`.
 
 import Foundation
@@ -14,7 +14,7 @@ import Imaging
 
 struct Setting {
   var archive = TensorArchive()
-  var pictures: [Picture] = []
+  var images: [Image] = []
   var weights: [WeightQuantization] = []
   var activations: [ActivationQuantizer] = []
 
@@ -25,8 +25,8 @@ struct Setting {
       if name == "benchmark.input" {
         let (shape, values) = (tensor.shape.dimensions, try tensor.floatValues())
         let count = values.count / shape[0]
-        pictures = (0..<shape[0]).map {
-          Picture(
+        images = (0..<shape[0]).map {
+          Image(
             channelCount: shape[1], height: shape[2], width: shape[3],
             samples: Array(values[$0 * count..<($0 + 1) * count]))
         }
@@ -62,12 +62,12 @@ let rates = Dictionary(uniqueKeysWithValues: ParameterGroup.allCases.map { ($0, 
 var distillation = try Distillation(
   teacher: setting.archive, student: setting.archive, weights: setting.weights,
   activations: setting.activations, .init(optimizer: Adam(rates: rates), threads: threads))
-let targets = try distillation.teach(setting.pictures)
+let targets = try distillation.teach(setting.images)
 let clock = ContinuousClock()
 while readLine() != nil {
   var loss = 0.0
   let time = try clock.measure {
-    loss = try distillation.differentiate(setting.pictures, targets).total
+    loss = try distillation.differentiate(setting.images, targets).total
     distillation.update()
   }
   print(Double(time.components.seconds) + Double(time.components.attoseconds) * 1e-18, loss)

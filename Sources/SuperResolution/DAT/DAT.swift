@@ -68,11 +68,11 @@ struct DAT: Architecture {
       + "windows of \(configuration.split.height) × \(configuration.split.width)"
   }
 
-  func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture {
-    let pixels = range.features(of: picture, height: picture.height, width: picture.width)
-    return try range.picture(
+  func run(_ image: Image, _ context: ForwardContext) throws -> Image {
+    let pixels = range.features(of: image, height: image.height, width: image.width)
+    return try range.image(
       of: try features(of: pixels, context), through: reconstruction,
-      height: picture.height * scale, width: picture.width * scale, context)
+      height: image.height * scale, width: image.width * scale, context)
   }
 
   /// Returns the features from which the result is reconstructed.

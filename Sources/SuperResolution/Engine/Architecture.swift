@@ -34,7 +34,7 @@ protocol Architecture: Sendable {
   /// Upscales one image whose number of channels has been checked.
   ///
   /// - Throws: `ModelError` when the image has too few pixels, and the errors of an observer.
-  func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture
+  func run(_ image: Image, _ context: ForwardContext) throws -> Image
 }
 
 extension Architecture {

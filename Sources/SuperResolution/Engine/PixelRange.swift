@@ -21,17 +21,17 @@ struct PixelRange: Sendable {
   /// `width`.
   ///
   /// - Precondition: the padding is smaller than the image.
-  func features(of picture: Picture, height: Int, width: Int) -> FeatureMap {
-    precondition(height < 2 * picture.height && width < 2 * picture.width)
-    let map = FeatureMap(height: height, width: width, channels: picture.channelCount)
-    for channel in 0..<picture.channelCount {
+  func features(of image: Image, height: Int, width: Int) -> FeatureMap {
+    precondition(height < 2 * image.height && width < 2 * image.width)
+    let map = FeatureMap(height: height, width: width, channels: image.channelCount)
+    for channel in 0..<image.channelCount {
       for row in 0..<height {
-        let mirrored = row < picture.height ? row : 2 * (picture.height - 1) - row
-        let source = (channel * picture.height + mirrored) * picture.width
+        let mirrored = row < image.height ? row : 2 * (image.height - 1) - row
+        let source = (channel * image.height + mirrored) * image.width
         let target = map.token(row * width) + channel
         for column in 0..<width {
-          let from = column < picture.width ? column : 2 * (picture.width - 1) - column
-          target[column * map.channels] = (picture.samples[source + from] - mean[channel]) * range
+          let from = column < image.width ? column : 2 * (image.width - 1) - column
+          target[column * map.channels] = (image.samples[source + from] - mean[channel]) * range
         }
       }
     }
@@ -61,10 +61,10 @@ extension PixelRange {
   ///
   /// - Parameter added: an image as large as the features whose samples are added, in the network's
   ///   range.
-  func picture(
+  func image(
     of features: FeatureMap, through reconstruction: Reconstruction, height: Int, width: Int,
     adding added: FeatureMap? = nil, _ context: ForwardContext
-  ) throws -> Picture {
+  ) throws -> Image {
     let fullWidth = features.width * reconstruction.scale
     let count = mean.count * height * width
     let samples = FeatureMap(height: mean.count * height, width: width, channels: 1)
@@ -78,7 +78,7 @@ extension PixelRange {
         keptWidth: width)
     }
     context.progress?(1)
-    return Picture(
+    return Image(
       channelCount: mean.count, height: height, width: width,
       samples: Array(UnsafeBufferPointer(start: samples.values, count: count)))
   }

@@ -31,31 +31,31 @@ public struct TileOptions: Hashable, Sendable {
   ///
   /// - Parameters:
   ///   - period: the number at whose multiples tiles begin.
-  ///   - enlarge: called for one tile after the other, with the share of the work completed before
+  ///   - upscale: called for one tile after the other, with the share of the work completed before
   ///     it and its own share.
   func assemble(
-    _ picture: Picture, scale: Int, period: Int,
-    enlarge: (_ tile: Picture, _ done: Double, _ share: Double) throws -> Picture
-  ) throws -> Picture {
+    _ image: Image, scale: Int, period: Int,
+    upscale: (_ tile: Image, _ done: Double, _ share: Double) throws -> Image
+  ) throws -> Image {
     func roundedUp(_ count: Int) -> Int { (count + period - 1) / period * period }
     let size = roundedUp(size)
     let overlap = roundedUp(overlap)
-    let rows = Self.spans(picture.height, size: size, overlap: overlap)
-    let columns = Self.spans(picture.width, size: size, overlap: overlap)
-    guard rows.count * columns.count > 1 else { return try enlarge(picture, 0, 1) }
+    let rows = Self.spans(image.height, size: size, overlap: overlap)
+    let columns = Self.spans(image.width, size: size, overlap: overlap)
+    guard rows.count * columns.count > 1 else { return try upscale(image, 0, 1) }
 
     let share = 1 / Double(rows.count * columns.count)
-    var result = Picture(
-      channelCount: picture.channelCount, height: picture.height * scale,
-      width: picture.width * scale,
+    var result = Image(
+      channelCount: image.channelCount, height: image.height * scale,
+      width: image.width * scale,
       samples: [Float](
-        repeating: 0, count: picture.samples.count * scale * scale))
+        repeating: 0, count: image.samples.count * scale * scale))
     for (row, vertical) in rows.enumerated() {
       for (column, horizontal) in columns.enumerated() {
-        let tile = picture.cropped(rows: vertical.outer, columns: horizontal.outer)
+        let tile = image.cropped(rows: vertical.outer, columns: horizontal.outer)
         let done = Double(row * columns.count + column) * share
         result.paste(
-          try enlarge(tile, done, share), scale: scale, vertical: vertical, horizontal: horizontal)
+          try upscale(tile, done, share), scale: scale, vertical: vertical, horizontal: horizontal)
       }
     }
     return result
@@ -76,8 +76,8 @@ public struct TileOptions: Hashable, Sendable {
   }
 }
 
-extension Picture {
-  func cropped(rows: Range<Int>, columns: Range<Int>) -> Picture {
+extension Image {
+  func cropped(rows: Range<Int>, columns: Range<Int>) -> Image {
     var cropped: [Float] = []
     cropped.reserveCapacity(channelCount * rows.count * columns.count)
     for channel in 0..<channelCount {
@@ -86,13 +86,13 @@ extension Picture {
         cropped += samples[start + columns.lowerBound..<start + columns.upperBound]
       }
     }
-    return Picture(
+    return Image(
       channelCount: channelCount, height: rows.count, width: columns.count, samples: cropped)
   }
 
   /// Copies the inner part of an upscaled tile to its place in the result.
   fileprivate mutating func paste(
-    _ tile: Picture, scale: Int, vertical: TileOptions.Span, horizontal: TileOptions.Span
+    _ tile: Image, scale: Int, vertical: TileOptions.Span, horizontal: TileOptions.Span
   ) {
     let firstRow = (vertical.inner.lowerBound - vertical.outer.lowerBound) * scale
     let firstColumn = (horizontal.inner.lowerBound - horizontal.outer.lowerBound) * scale

@@ -50,7 +50,7 @@ public struct Evaluation: Sendable {
   ) throws {
     for model in models where model.upscaler.scale != set.scale {
       throw ModelError(
-        "the model enlarges \(model.upscaler.scale) times, and the data set is for \(set.scale)",
+        "the model upscales \(model.upscaler.scale) times, and the data set is for \(set.scale)",
         path: model.path)
     }
     let baseline = BicubicUpscaler(scale: set.scale, bitDepth: .eight)
@@ -68,14 +68,14 @@ public struct Evaluation: Sendable {
   /// - Throws: `ModelError` with the file's path when an image cannot be read, is too small, does
   ///   not match its partner, or is not accepted by a model.
   public func run(progress: (@Sendable (Double) -> Void)? = nil) throws -> EvaluationReport {
-    var pictures: [EvaluationReport.PictureScores] = []
+    var images: [EvaluationReport.ImageScores] = []
     var regions: [EvaluationReport.Region] = []
     for (index, entry) in set.entries.enumerated() {
-      let pair = try PicturePair(entry, scale: set.scale)
+      let pair = try ImagePair(entry, scale: set.scale)
       let result = try measure(pair) { share in
         progress?((Double(index) + share) / Double(set.entries.count))
       }
-      pictures.append(result.scores)
+      images.append(result.scores)
       regions += result.regions
     }
     let worst = regions.enumerated().sorted {
@@ -84,28 +84,28 @@ public struct Evaluation: Sendable {
     }
     return EvaluationReport(
       dataset: set.path, scale: set.scale,
-      lowResolution: set.entries.contains { $0.reducedPath == nil } ? .bicubic : .files,
-      methods: summaries(of: pictures), reference: reference, pictures: pictures,
+      lowResolution: set.entries.contains { $0.lowResolutionPath == nil } ? .bicubic : .files,
+      methods: summaries(of: images), reference: reference, images: images,
       regions: worst.prefix(regionLimit).map(\.element))
   }
 
   private func measure(
-    _ pair: PicturePair, progress: @escaping @Sendable (Double) -> Void
-  ) throws -> (scores: EvaluationReport.PictureScores, regions: [EvaluationReport.Region]) {
-    let original = LumaPlane(of: pair.original)
+    _ pair: ImagePair, progress: @escaping @Sendable (Double) -> Void
+  ) throws -> (scores: EvaluationReport.ImageScores, regions: [EvaluationReport.Region]) {
+    let highResolution = LumaPlane(of: pair.highResolution)
     var results: [RasterImage] = []
     var planes: [LumaPlane] = []
     var scores: [EvaluationReport.Score] = []
     for (index, method) in methods.enumerated() {
       let start = ContinuousClock.now
       let result = try pair.locatingErrors {
-        try RasterUpscaling(method.upscaler).upscale(pair.reduced) { share in
+        try RasterUpscaling(method.upscaler).upscale(pair.lowResolution) { share in
           progress((Double(index) + share) / Double(methods.count))
         }
       }
       let seconds = (ContinuousClock.now - start) / .seconds(1)
       let plane = LumaPlane(of: result)
-      let (psnr, ssim) = try pair.compare(plane, with: original)
+      let (psnr, ssim) = try pair.compare(plane, with: highResolution)
       scores.append(.init(psnr: psnr, ssim: ssim, seconds: seconds))
       results.append(result)
       planes.append(plane)
@@ -114,31 +114,32 @@ public struct Evaluation: Sendable {
     let squares =
       subject.map {
         WorstRegions(scale: set.scale).find(
-          original: original, reference: planes[reference], subject: planes[$0])
+          highResolution: highResolution, reference: planes[reference], subject: planes[$0])
       } ?? []
     let regions = squares.map { square in
       EvaluationReport.Region(
-        picture: pair.name, x: square.x, y: square.y, width: square.side, height: square.side,
-        psnr: planes.map { square.psnr(of: $0, against: original) },
+        image: pair.name, x: square.x, y: square.y, width: square.side, height: square.side,
+        psnr: planes.map { square.psnr(of: $0, against: highResolution) },
         errorIncrease: square.errorIncrease,
         crops: .init(
-          original: square.crop(pair.original), reduced: square.crop(pair.reduced, by: set.scale),
+          highResolution: square.crop(pair.highResolution),
+          lowResolution: square.crop(pair.lowResolution, by: set.scale),
           results: results.map { square.crop($0) }))
     }
     return (
       .init(
-        name: pair.name, width: pair.original.width, height: pair.original.height,
+        name: pair.name, width: pair.highResolution.width, height: pair.highResolution.height,
         scores: scores), regions
     )
   }
 
-  private func summaries(of pictures: [EvaluationReport.PictureScores])
+  private func summaries(of images: [EvaluationReport.ImageScores])
     -> [EvaluationReport.Method]
   {
     func mean(_ values: [Double]) -> Double? {
       values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
     }
-    func scores(_ index: Int) -> [EvaluationReport.Score] { pictures.map { $0.scores[index] } }
+    func scores(_ index: Int) -> [EvaluationReport.Score] { images.map { $0.scores[index] } }
     func meanSSIM(_ index: Int) -> Double { mean(scores(index).map(\.ssim)) ?? .nan }
     return methods.enumerated().map { index, method in
       let own = scores(index)
@@ -147,7 +148,7 @@ public struct Evaluation: Sendable {
       let isReference = index == reference
       return .init(
         name: method.name, path: method.path, fileByteCount: method.fileByteCount,
-        exactPictures: zip(pictures, own).filter(\.1.isExact).map(\.0.name),
+        exactImages: zip(images, own).filter(\.1.isExact).map(\.0.name),
         meanPSNR: mean(own.filter { !$0.isExact }.map(\.psnr)), meanSSIM: meanSSIM(index),
         meanSeconds: mean(own.map(\.seconds)) ?? 0,
         gainPSNR: isReference ? nil : mean(gains),

@@ -3,7 +3,7 @@ import Imaging
 
 /// The result of an evaluation: PSNR and SSIM on luma, per image and on average.
 public struct EvaluationReport: Codable, Hashable, Sendable {
-  package static let currentSchemaVersion = 2
+  package static let currentSchemaVersion = 3
 
   /// The version of the JSON form, `schemas/evaluation-report.schema.json`.
   public let schemaVersion: Int
@@ -20,14 +20,14 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
   /// The index in `methods` of the method with which the others are compared.
   public let reference: Int
   /// The scores of each image, in the data set's order.
-  public let pictures: [PictureScores]
+  public let images: [ImageScores]
   /// The regions in which the last method other than the reference loses most against it, the worst
   /// first.
   public let regions: [Region]
 
   package init(
     dataset: String, scale: Int, lowResolution: LowResolution, methods: [Method], reference: Int,
-    pictures: [PictureScores], regions: [Region]
+    images: [ImageScores], regions: [Region]
   ) {
     schemaVersion = Self.currentSchemaVersion
     self.dataset = dataset
@@ -36,7 +36,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     self.lowResolution = lowResolution
     self.methods = methods
     self.reference = reference
-    self.pictures = pictures
+    self.images = images
     self.regions = regions
   }
 
@@ -64,7 +64,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
 
   private func objection(to index: Int, limit: Double) -> String? {
     let (model, other) = (methods[index], methods[reference])
-    let lost = other.exactPictures.filter { !model.exactPictures.contains($0) }
+    let lost = other.exactImages.filter { !model.exactImages.contains($0) }
     if let first = lost.first {
       let more = lost.count > 1 ? " and \(lost.count - 1) more" : ""
       return "does not reproduce '\(first)'\(more) exactly, as \(other.name) does: "
@@ -72,8 +72,8 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     }
     guard let gain = model.gainPSNR else {
       // The model is exact wherever the reference is not, so nothing is lost.
-      guard model.exactPictures.count == other.exactPictures.count else { return nil }
-      return "and \(other.name) reproduce every picture exactly, which leaves nothing to measure a "
+      guard model.exactImages.count == other.exactImages.count else { return nil }
+      return "and \(other.name) reproduce every image exactly, which leaves nothing to measure a "
         + "loss by"
     }
     // A comparison with NaN is false, so a NaN gain is an objection.
@@ -99,7 +99,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     public let fileByteCount: Int?
     /// The names of the images that the method reproduces exactly, as measured. Their PSNR is
     /// infinite, and they are excluded from its means.
-    public let exactPictures: [String]
+    public let exactImages: [String]
     /// The mean PSNR of the other images in dB; `nil` when there are none.
     public let meanPSNR: Double?
     /// The mean SSIM of all images, at most 1.
@@ -114,7 +114,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
   }
 
   /// One row: an image of the data set.
-  public struct PictureScores: Codable, Hashable, Sendable {
+  public struct ImageScores: Codable, Hashable, Sendable {
     /// The image's name in the data set.
     public let name: String
     /// The high-resolution image's width, cropped to a multiple of the scale.
@@ -130,7 +130,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     /// The peak signal-to-noise ratio on luma, in dB; infinite for an image that is restored
     /// exactly.
     public let psnr: Double
-    /// The structural similarity on luma, at most 1; see `PictureFidelity`.
+    /// The structural similarity on luma, at most 1; see `ImageFidelity`.
     public let ssim: Double
     /// The seconds that the method took, without reading and measuring.
     public let seconds: Double
@@ -142,7 +142,7 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
   /// A square of an image, in pixels of the high-resolution image.
   public struct Region: Codable, Hashable, Sendable {
     /// The image's name in the data set.
-    public let picture: String
+    public let image: String
     /// The left edge, in pixels from 0.
     public let x: Int
     /// The upper edge, in pixels from 0.
@@ -159,16 +159,16 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     public var crops: Crops?
 
     private enum CodingKeys: String, CodingKey {
-      case picture, x, y, width, height, psnr, errorIncrease
+      case image, x, y, width, height, psnr, errorIncrease
     }
   }
 
   /// The pixels of a region.
   public struct Crops: Hashable, Sendable {
     /// The region of the high-resolution image.
-    public let original: RasterImage
+    public let highResolution: RasterImage
     /// The same region of the low-resolution image, not upscaled.
-    public let reduced: RasterImage
+    public let lowResolution: RasterImage
     /// The same region of each method's result, in the order of `methods`.
     public let results: [RasterImage]
   }

@@ -23,10 +23,10 @@ struct WorstRegions {
     let side: Int
     let errorIncrease: Double
 
-    func psnr(of plane: LumaPlane, against original: LumaPlane) -> Double {
-      PictureFidelity.peakSignalToNoise(
+    func psnr(of plane: LumaPlane, against highResolution: LumaPlane) -> Double {
+      ImageFidelity.peakSignalToNoise(
         plane.part(x: x, y: y, width: side, height: side),
-        original.part(x: x, y: y, width: side, height: side))
+        highResolution.part(x: x, y: y, width: side, height: side))
     }
 
     /// - Parameter scale: the factor by which `image` is smaller than the high-resolution image.
@@ -41,15 +41,15 @@ struct WorstRegions {
 
   /// Returns at most two squares that do not overlap, the worst first. An image smaller than a
   /// square gives one smaller square.
-  func find(original: LumaPlane, reference: LumaPlane, subject: LumaPlane) -> [Square] {
-    let side = min(side, original.width, original.height)
+  func find(highResolution: LumaPlane, reference: LumaPlane, subject: LumaPlane) -> [Square] {
+    let side = min(side, highResolution.width, highResolution.height)
     var squares: [Square] = []
-    for y in starts(length: original.height, side: side) {
-      for x in starts(length: original.width, side: side) {
+    for y in starts(length: highResolution.height, side: side) {
+      for x in starts(length: highResolution.width, side: side) {
         func error(_ plane: LumaPlane) -> Double {
-          PictureFidelity.meanSquaredError(
+          ImageFidelity.meanSquaredError(
             plane.part(x: x, y: y, width: side, height: side),
-            original.part(x: x, y: y, width: side, height: side))
+            highResolution.part(x: x, y: y, width: side, height: side))
         }
         squares.append(
           Square(x: x, y: y, side: side, errorIncrease: error(subject) - error(reference)))

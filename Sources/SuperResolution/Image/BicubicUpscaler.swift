@@ -22,14 +22,14 @@ public struct BicubicUpscaler: Upscaler {
     self.bitDepth = bitDepth
   }
 
-  public func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws
-    -> Picture
+  public func upscale(_ image: Image, progress: (@Sendable (Double) -> Void)?) throws
+    -> Image
   {
     defer { progress?(1) }
-    guard let bitDepth, picture.channelCount == 1 || picture.channelCount == 3 else {
-      return BicubicResampling().enlarged(picture, by: scale)
+    guard let bitDepth, image.channelCount == 1 || image.channelCount == 3 else {
+      return BicubicResampling().upscaled(image, by: scale)
     }
-    let image = RasterImage(color: picture, bitDepth: bitDepth)
-    return BicubicResampling().enlarged(image, by: scale).colorPicture
+    let raster = RasterImage(color: image, bitDepth: bitDepth)
+    return BicubicResampling().upscaled(raster, by: scale).colorImage
   }
 }

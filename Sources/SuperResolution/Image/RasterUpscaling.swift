@@ -37,9 +37,9 @@ public struct RasterUpscaling: Sendable {
     do {
       try RasterImage.checkLimits(width: width, height: height)
     } catch let error as ModelError {
-      throw ModelError("enlarged \(scale) times, \(error.problem)")
+      throw ModelError("upscaled \(scale) times, \(error.problem)")
     }
-    var (color, alpha) = try enlarged(image, progress: progress)
+    var (color, alpha) = try upscaled(image, progress: progress)
     guard color.height == height, color.width == width else {
       throw ModelError(
         "the model made \(color.width)×\(color.height) pixels of \(image.sizeText)")
@@ -51,18 +51,18 @@ public struct RasterUpscaling: Sendable {
     }
     if let alpha { color.clear(where: alpha, maximum: image.bitDepth.maximum) }
     return RasterImage(
-      color: color, alpha: alpha, bitDepth: image.bitDepth, tags: image.tags.enlarged(by: scale))
+      color: color, alpha: alpha, bitDepth: image.bitDepth, tags: image.tags.upscaled(by: scale))
   }
 
-  private func enlarged(_ image: RasterImage, progress: (@Sendable (Double) -> Void)?) throws -> (
-    color: Picture, alpha: Picture?
+  private func upscaled(_ image: RasterImage, progress: (@Sendable (Double) -> Void)?) throws -> (
+    color: Image, alpha: Image?
   ) {
-    let color = image.colorPicture
-    guard let alpha = image.alphaPicture else {
+    let color = image.colorImage
+    guard let alpha = image.alphaImage else {
       return (try upscale(color, progress: progress), nil)
     }
     let bicubic = BicubicResampling()
-    let largeAlpha = bicubic.enlarged(alpha, by: upscaler.scale)
+    let largeAlpha = bicubic.upscaled(alpha, by: upscaler.scale)
     if alpha.samples.allSatisfy({ $0 == 1 }) {
       return (try upscale(color, progress: progress), largeAlpha)
     }
@@ -70,36 +70,36 @@ public struct RasterUpscaling: Sendable {
       return (try upscale(color.continued(where: alpha), progress: progress), largeAlpha)
     }
     defer { progress?(1) }
-    let weighted = bicubic.enlarged(color.combined(with: alpha, *), by: upscaler.scale)
+    let weighted = bicubic.upscaled(color.combined(with: alpha, *), by: upscaler.scale)
     return (weighted.combined(with: largeAlpha) { $1 > 0 ? $0 / $1 : 0 }, largeAlpha)
   }
 
-  private func upscale(_ color: Picture, progress: (@Sendable (Double) -> Void)?) throws
-    -> Picture
+  private func upscale(_ color: Image, progress: (@Sendable (Double) -> Void)?) throws
+    -> Image
   {
     switch (color.channelCount, upscaler.requiredChannelCount ?? color.channelCount) {
     case (let given, let taken) where given == taken:
       return try upscaler.upscale(color, progress: progress)
     case (1, 3):
       let grey = color.samples
-      let rgb = Picture(
+      let rgb = Image(
         channelCount: 3, height: color.height, width: color.width, samples: grey + grey + grey)
       return try upscaler.upscale(rgb, progress: progress).luma
     case (3, 1):
-      return try color.replacingLuma(enlargedBy: upscaler.scale) {
+      return try color.replacingLuma(upscaledBy: upscaler.scale) {
         try upscaler.upscale($0, progress: progress)
       }
     case (let given, let taken):
       throw ModelError(
-        "the model takes \(taken) channels, and the picture has \(given)")
+        "the model takes \(taken) channels, and the image has \(given)")
     }
   }
 }
 
-extension Picture {
+extension Image {
   /// Returns the image in which `combine` maps each sample and the alpha of its pixel to a new
   /// sample.
-  fileprivate func combined(with alpha: Picture, _ combine: (Float, Float) -> Float) -> Picture {
+  fileprivate func combined(with alpha: Image, _ combine: (Float, Float) -> Float) -> Image {
     var result = self
     let count = alpha.samples.count
     for index in samples.indices {
@@ -109,7 +109,7 @@ extension Picture {
   }
 
   /// Makes every pixel black whose alpha rounds to 0 of `maximum`.
-  fileprivate mutating func clear(where alpha: Picture, maximum: Int) {
+  fileprivate mutating func clear(where alpha: Image, maximum: Int) {
     let (count, least) = (alpha.samples.count, 0.5 / Float(maximum))
     for index in samples.indices where alpha.samples[index % count] < least { samples[index] = 0 }
   }
@@ -120,7 +120,7 @@ extension Picture {
   ///
   /// - Parameter alpha: one plane, 0 where a pixel is transparent. Without a visible pixel, the
   ///   image stays as it is.
-  fileprivate func continued(where alpha: Picture) -> Picture {
+  fileprivate func continued(where alpha: Image) -> Image {
     let count = height * width
     var result = self
     // 0: unknown, 1: known after this round, 2: known.
@@ -164,21 +164,21 @@ extension Picture {
     }
   }
 
-  /// Returns an RGB image with its luma upscaled by `enlarge`, the rest by bicubic interpolation.
+  /// Returns an RGB image with its luma upscaled by `upscale`, the rest by bicubic interpolation.
   fileprivate func replacingLuma(
-    enlargedBy scale: Int, _ enlarge: (Picture) throws -> Picture
-  ) throws -> Picture {
+    upscaledBy scale: Int, _ upscale: (Image) throws -> Image
+  ) throws -> Image {
     let luma = luma
     let count = height * width
     // R − Y and B − Y determine G = Y − (0.299 (R − Y) + 0.114 (B − Y)) / 0.587.
-    let differences = Picture(
+    let differences = Image(
       channelCount: 2, height: height, width: width,
       samples: (0..<count).map { samples[$0] - luma.samples[$0] }
         + (0..<count).map { samples[2 * count + $0] - luma.samples[$0] })
-    let large = try enlarge(luma)
-    let rest = BicubicResampling().enlarged(differences, by: scale)
+    let large = try upscale(luma)
+    let rest = BicubicResampling().upscaled(differences, by: scale)
     guard (large.channelCount, large.height, large.width) == (1, rest.height, rest.width) else {
-      throw ModelError("the model made a picture of another size than announced")
+      throw ModelError("the model made an image of another size than announced")
     }
     let largeCount = large.samples.count
     var rgb = large.samples + large.samples + large.samples
@@ -188,7 +188,7 @@ extension Picture {
       rgb[largeCount + pixel] -= (0.299 * red + 0.114 * blue) / 0.587
       rgb[2 * largeCount + pixel] += blue
     }
-    return Picture(
+    return Image(
       channelCount: 3, height: large.height, width: large.width, samples: rgb)
   }
 }

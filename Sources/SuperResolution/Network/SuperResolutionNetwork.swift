@@ -94,55 +94,55 @@ public struct SuperResolutionNetwork: Upscaler {
   }
 
   public func upscale(
-    _ picture: Picture, progress: (@Sendable (Double) -> Void)?
-  ) throws -> Picture {
-    try check(picture)
-    guard let tiles else { return try run(picture, progress: progress) }
-    return try tiles.assemble(picture, scale: scale, period: architecture.windowPeriod) {
+    _ image: Image, progress: (@Sendable (Double) -> Void)?
+  ) throws -> Image {
+    try check(image)
+    guard let tiles else { return try run(image, progress: progress) }
+    return try tiles.assemble(image, scale: scale, period: architecture.windowPeriod) {
       tile, first, share in
       try run(tile, progress: progress.map { report in { report(first + $0 * share) } })
     }
   }
 
-  private func run(_ picture: Picture, progress: ((Double) -> Void)?) throws -> Picture {
+  private func run(_ image: Image, progress: ((Double) -> Void)?) throws -> Image {
     var context = ForwardContext(threads: threads)
     context.quantizers = quantizers
     context.integerLayers = integerLayers
     context.progress = progress
-    return try run(picture, context)
+    return try run(image, context)
   }
 
   /// Processes one image whole with the network's own weights and no quantizers, on this thread.
   ///
   /// - Parameter observe: called with an index in `sites`, rows of values and the length of a row.
   package func observe(
-    _ picture: Picture,
+    _ image: Image,
     with observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws -> Void
   ) throws {
     try withoutActuallyEscaping(observe) { observe in
       var context = ForwardContext(threads: 1)
       context.observer = observe
-      _ = try run(picture, context)
+      _ = try run(image, context)
     }
   }
 
   /// Processes one image whole.
-  func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture {
+  func run(_ image: Image, _ context: ForwardContext) throws -> Image {
     // Set once here, so that the passes inside do not change the setting each time.
-    try BLASThreads.runningSingleThreaded { try architecture.run(picture, context) }
+    try BLASThreads.runningSingleThreaded { try architecture.run(image, context) }
   }
 
-  package func check(_ picture: Picture) throws { try picture.check(channelCount: channelCount) }
+  package func check(_ image: Image) throws { try image.check(channelCount: channelCount) }
 }
 
-extension Picture {
+extension Image {
   /// Checks that the number of channels is the one that a network requires.
   ///
   /// - Throws: `ModelError` with both numbers.
   func check(channelCount expected: Int) throws {
     guard channelCount == expected else {
       throw ModelError(
-        "the picture has \(counted(channelCount, "channel")), the network takes \(expected)")
+        "the image has \(counted(channelCount, "channel")), the network takes \(expected)")
     }
   }
 }

@@ -133,19 +133,19 @@ struct SwinIR: Architecture {
     )
   }
 
-  func run(_ picture: Picture, _ context: ForwardContext) throws -> Picture {
+  func run(_ image: Image, _ context: ForwardContext) throws -> Image {
     let window = configuration.window
-    let height = (picture.height + window - 1) / window * window
-    let width = (picture.width + window - 1) / window * window
+    let height = (image.height + window - 1) / window * window
+    let width = (image.width + window - 1) / window * window
     let shortest = window / 2 + 1
-    guard height < 2 * picture.height, width < 2 * picture.width else {
+    guard height < 2 * image.height, width < 2 * image.width else {
       throw ModelError(
-        "the picture has \(picture.width) × \(picture.height) pixels, of which the network needs "
+        "the image has \(image.width) × \(image.height) pixels, of which the network needs "
           + "at least \(shortest) × \(shortest)")
     }
-    let pixels = range.features(of: picture, height: height, width: width)
+    let pixels = range.features(of: image, height: height, width: width)
     return try reconstruct(
-      try features(of: pixels, context), pixels: pixels, size: (picture.height, picture.width),
+      try features(of: pixels, context), pixels: pixels, size: (image.height, image.width),
       context)
   }
 
@@ -182,8 +182,8 @@ struct SwinIR: Architecture {
     guard let positionEmbedding else { return }
     guard positionEmbedding.count == x.count else {
       throw ModelError(
-        "the picture has \(counted(x.tokenCount, "pixel")) with its padding, the network's position embedding "
-          + "is for \(positionEmbedding.count / x.channels)")
+        "the image has \(counted(x.tokenCount, "pixel")) with its padding, the network's "
+          + "position embedding is for \(positionEmbedding.count / x.channels)")
     }
     for (index, value) in positionEmbedding.enumerated() { x.values[index] += value }
   }
@@ -191,9 +191,9 @@ struct SwinIR: Architecture {
   private func reconstruct(
     _ features: FeatureMap, pixels: FeatureMap, size: (height: Int, width: Int),
     _ context: ForwardContext
-  ) throws -> Picture {
+  ) throws -> Image {
     let added = configuration.upsampler == .none ? pixels : nil
-    return try range.picture(
+    return try range.image(
       of: features, through: reconstruction, height: size.height * scale,
       width: size.width * scale, adding: added, context)
   }

@@ -28,26 +28,26 @@ package struct NetworkActivations: ActivationSource {
   /// The network.
   package let network: SuperResolutionNetwork
   /// The images on which the network runs, one after the other.
-  package let pictures: [Picture]
+  package let images: [Image]
 
-  /// Creates a source whose samples are the activations on `pictures`, one sample per image.
+  /// Creates a source whose samples are the activations on `images`, one sample per image.
   ///
   /// - Throws: `ModelError` when an image and the network have different numbers of channels.
-  package init(network: SuperResolutionNetwork, pictures: [Picture]) throws {
-    for picture in pictures { try network.check(picture) }
+  package init(network: SuperResolutionNetwork, images: [Image]) throws {
+    for image in images { try network.check(image) }
     self.network = network
-    self.pictures = pictures
+    self.images = images
   }
 
   /// The sites at which the network can be observed, in the order of the forward pass.
   package var sites: [ActivationSite] { network.sites }
   /// The number of images.
-  package var sampleCount: Int { pictures.count }
+  package var sampleCount: Int { images.count }
 
   package func run(
     sample: Int,
     observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws -> Void
   ) throws {
-    try network.observe(pictures[sample], with: observe)
+    try network.observe(images[sample], with: observe)
   }
 }

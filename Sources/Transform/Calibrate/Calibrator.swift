@@ -93,17 +93,17 @@ package struct Calibrator: Sendable {
 
 /// What a calibration was made from, and what it saw.
 package struct CalibrationReport: Codable, Hashable, Sendable {
-  package static let currentSchemaVersion = 1
+  package static let currentSchemaVersion = 2
 
   package let schemaVersion: Int
   package let model: String
   package let output: String
-  /// The folder of pictures.
+  /// The folder of images.
   package let images: String
-  /// Pictures in it.
-  package let pictureCount: Int
+  /// The number of images in the folder.
+  package let imageCount: Int
   package let patchCount: Int
-  /// Pixels of a patch's side, before enlargement.
+  /// Pixels of a patch's side, before upscaling.
   package let patchSide: Int
   package let seed: UInt64
   /// Rows of inputs with moments, over all sites.
@@ -122,14 +122,14 @@ package struct CalibrationReport: Codable, Hashable, Sendable {
   }
 
   package init(
-    model: String, output: String, images: String, pictureCount: Int, patchCount: Int,
+    model: String, output: String, images: String, imageCount: Int, patchCount: Int,
     patchSide: Int, seed: UInt64, calibration: Calibration
   ) {
     schemaVersion = Self.currentSchemaVersion
     self.model = model
     self.output = output
     self.images = images
-    self.pictureCount = pictureCount
+    self.imageCount = imageCount
     self.patchCount = patchCount
     self.patchSide = patchSide
     self.seed = seed

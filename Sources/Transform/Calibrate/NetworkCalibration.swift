@@ -6,7 +6,7 @@ import Synchronization
 /// A calibration of a network on patches of images.
 package struct NetworkCalibration: Sendable {
   package var network: SuperResolutionNetwork
-  let images: ReducedPictures
+  let images: ImageFolder
   let patches: CalibrationRecipe.Patches
   /// The bit widths at which a second run measures quantized inputs; empty for no second run.
   package var bitWidths: [Int]
@@ -18,7 +18,7 @@ package struct NetworkCalibration: Sendable {
   /// - Parameter progress: called after each patch with how many of how many are done, from any
   ///   thread.
   package init(
-    network: SuperResolutionNetwork, images: ReducedPictures, patches: CalibrationRecipe.Patches,
+    network: SuperResolutionNetwork, images: ImageFolder, patches: CalibrationRecipe.Patches,
     bitWidths: [Int] = [], search: BoundSearchMethod, scaling: ActivationScaling, threads: Int,
     progress: @escaping @Sendable (_ doneCount: Int, _ count: Int) -> Void
   ) {
@@ -39,7 +39,7 @@ package struct NetworkCalibration: Sendable {
     var sampler = PatchSampler(
       images, side: patches.side, seed: patches.seed, for: .calibration)
     let source = try NetworkActivations(
-      network: network, pictures: sampler.drawVaried(patches.count))
+      network: network, images: sampler.drawVaried(patches.count))
     let count = (bitWidths.isEmpty ? 1 : 2) * patches.count
     let done = Mutex(0)
     return try Calibrator(

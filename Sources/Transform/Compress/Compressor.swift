@@ -119,23 +119,23 @@ public struct Compressor: Sendable {
     guard let folder = material.images, let patches = settings.calibration?.patches else { return }
     let network = try network(of: archive)
     for remark in network.remarks { report(.remark("\(name): \(remark)")) }
-    func images(in folder: String) throws -> ReducedPictures {
-      try ReducedPictures(
+    func images(in folder: String) throws -> ImageFolder {
+      try ImageFolder(
         folder: folder, scale: network.scale, channelCount: network.channelCount,
-        isSmall: patches.isSmall)
+        isLowResolution: patches.isLowResolution)
     }
     let samples = try images(in: folder)
-    try recipe.method?.calibration?.identify(samples.sha256(), as: "pictures")
+    try recipe.method?.calibration?.identify(samples.sha256(), as: "images")
     if let distillation = settings.distillation {
       let validation = try material.validation.map(images)
       if let validation {
         try recipe.method?.distillation?.identify(validation: validation.sha256())
       } else if distillation.validationDigest != nil {
-        throw ModelError("the recipe compares on pictures that --validation names")
+        throw ModelError("the recipe compares on images that --validation names")
       }
       refiner = DistillationRefiner(
         DistillationSettings(distillation, for: settings.method, threads: threads),
-        pictures: samples, validation: validation, checkpoint: material.checkpoint
+        images: samples, validation: validation, checkpoint: material.checkpoint
       ) { [report] in report(.distilling($0)) }
     }
     var run = NetworkCalibration(

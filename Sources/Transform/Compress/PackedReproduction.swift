@@ -65,7 +65,7 @@ package struct PackedReproduction: Sendable {
     }
     guard compressor.calibration == nil else {
       if settings.distillation != nil, !compressor.distills {
-        throw refuse("it was distilled; the pictures that it learned from are needed")
+        throw refuse("it was distilled; the images that it learned from are needed")
       }
       return
     }
@@ -73,7 +73,7 @@ package struct PackedReproduction: Sendable {
       throw refuse(
         recipe.patches == nil
           ? "it was calibrated; the same file of statistics is needed"
-          : "it was calibrated; the same pictures are needed")
+          : "it was calibrated; the same images are needed")
     }
     if !header.activations.isEmpty {
       throw refuse("it was calibrated, and its recipe does not say on what")

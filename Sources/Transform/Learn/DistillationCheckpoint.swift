@@ -63,19 +63,19 @@ struct DistillationCheckpoint: Sendable {
       ])
     let position = run.training.position
     try add(.generator, [Int(bitPattern: UInt(position.generatorState))])
-    try add(.pictures, position.remaining)
+    try add(.images, position.remaining)
     return archive
   }
 
   /// The arrays of the file.
   private enum Field: String {
-    case values, firstMoments, secondMoments, best, counts, record, generator, pictures
+    case values, firstMoments, secondMoments, best, counts, record, generator, images
 
     var elementType: ElementType {
       switch self {
       case .values, .firstMoments, .secondMoments, .best: .float32
       case .record: .float64
-      case .counts, .generator, .pictures: .int64
+      case .counts, .generator, .images: .int64
       }
     }
   }
@@ -118,12 +118,12 @@ struct DistillationCheckpoint: Sendable {
     let counts: [Int] = try elements(.counts, archive, count: 3)
     let record: [Double] = try elements(.record, archive, count: 6)
     let generator: [Int] = try elements(.generator, archive, count: 1)
-    let remaining: [Int] = try elements(.pictures, archive)
-    let pictures = run.training.pictures.paths.indices
+    let remaining: [Int] = try elements(.images, archive)
+    let images = run.training.images.paths.indices
     guard best.isEmpty || best.count == count, values.allSatisfy(\.isFinite),
       best.allSatisfy(\.isFinite), counts.allSatisfy({ (0...10_000_000).contains($0) }),
-      record[0] >= 0, record[0].isFinite, remaining.count <= pictures.count,
-      remaining.allSatisfy(pictures.contains)
+      record[0] >= 0, record[0].isFinite, remaining.count <= images.count,
+      remaining.allSatisfy(images.contains)
     else { throw ModelError("the checkpoint is damaged: its numbers are impossible") }
     run.distillation.store.values = values
     run.distillation.store.firstMoments = try elements(.firstMoments, archive, count: count)

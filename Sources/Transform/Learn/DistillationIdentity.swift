@@ -11,8 +11,8 @@ struct DistillationIdentity: Hashable, Sendable {
   /// - Parameter distillation: the distillation before its first step.
   /// - Throws: `ModelError` when an image file cannot be read.
   init(
-    _ distillation: Distillation, _ settings: DistillationSettings, pictures: ReducedPictures,
-    validation: ReducedPictures?
+    _ distillation: Distillation, _ settings: DistillationSettings, images: ImageFolder,
+    validation: ImageFolder?
   ) throws {
     let rates = ParameterGroup.allCases.map { "\($0) \(settings.rates[$0] ?? 0)" }
     let loss = settings.loss
@@ -20,7 +20,7 @@ struct DistillationIdentity: Hashable, Sendable {
       ("the program", Producer.current),
       ("the model in full precision", distillation.teacherSHA256),
       ("the quantized model", distillation.studentSHA256),
-      ("the pictures", try Self.text(pictures)),
+      ("the image folder", try Self.text(images)),
       ("the validation", try validation.map(Self.text) ?? "held-out patches"),
       ("the limit", "\(settings.limit)"), ("the batch", "\(settings.batchCount)"),
       ("the patches' size", "\(settings.patchSide)"), ("the seed", "\(settings.seed)"),
@@ -30,8 +30,8 @@ struct DistillationIdentity: Hashable, Sendable {
     ]
   }
 
-  private static func text(_ pictures: ReducedPictures) throws -> String {
-    "\(try pictures.sha256()) reduced by \(pictures.reduction)"
+  private static func text(_ images: ImageFolder) throws -> String {
+    "\(try images.sha256()) downscaled by \(images.downscalingFactor)"
   }
 
   static func == (left: Self, right: Self) -> Bool {

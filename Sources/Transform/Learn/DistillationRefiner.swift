@@ -12,26 +12,26 @@ package struct DistillationRefiner: Sendable {
   /// The length of the distillation and its hyperparameters.
   package let settings: DistillationSettings
   /// The images to train on.
-  package let pictures: ReducedPictures
+  package let images: ImageFolder
   /// The images for comparisons; `nil` for other patches of the training images.
-  package let validation: ReducedPictures?
+  package let validation: ImageFolder?
   /// The path of the file with the state, from which an interrupted distillation continues; `nil`
   /// for no file.
   package let checkpoint: String?
   private let report: @Sendable (DistillationProgress) -> Void
 
-  /// Creates a refiner that trains on `pictures`; nothing is read before `refined(_:original:)`.
+  /// Creates a refiner that trains on `images`; nothing is read before `refined(_:original:)`.
   ///
   /// - Parameters:
   ///   - checkpoint: a path; an existing file must be a checkpoint of the same distillation.
   ///   - report: called after each step.
   package init(
-    _ settings: DistillationSettings, pictures: ReducedPictures,
-    validation: ReducedPictures? = nil, checkpoint: String? = nil,
+    _ settings: DistillationSettings, images: ImageFolder,
+    validation: ImageFolder? = nil, checkpoint: String? = nil,
     report: @escaping @Sendable (DistillationProgress) -> Void = { _ in }
   ) {
     self.settings = settings
-    self.pictures = pictures
+    self.images = images
     self.validation = validation
     self.checkpoint = checkpoint
     self.report = report
@@ -52,12 +52,12 @@ package struct DistillationRefiner: Sendable {
       teacher: original, student: start.archive, weights: start.weights,
       activations: Array(model.activations.values), options)
     var run = try DistillationRun(
-      distillation, settings, pictures: pictures, validation: validation)
+      distillation, settings, images: images, validation: validation)
     var keeper = try checkpoint.map { path in
       try DistillationCheckpoint(
         path: path,
         identity: DistillationIdentity(
-          distillation, settings, pictures: pictures, validation: validation))
+          distillation, settings, images: images, validation: validation))
     }
     try keeper?.restore(&run)
     while !run.isDone {

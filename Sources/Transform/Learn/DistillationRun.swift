@@ -38,15 +38,15 @@ struct DistillationRun: Sendable {
 
   /// - Throws: `ModelError` for an image that cannot be used.
   init(
-    _ distillation: Distillation, _ settings: DistillationSettings, pictures: ReducedPictures,
-    validation: ReducedPictures?
+    _ distillation: Distillation, _ settings: DistillationSettings, images: ImageFolder,
+    validation: ImageFolder?
   ) throws {
     self.distillation = distillation
     self.settings = settings
     self.validation = try ValidationPatches(
-      validation ?? pictures, settings: settings, teacher: distillation)
+      validation ?? images, settings: settings, teacher: distillation)
     training = PatchSampler(
-      pictures, side: settings.patchSide, seed: settings.seed, for: .training)
+      images, side: settings.patchSide, seed: settings.seed, for: .training)
     let psnr = try self.validation.psnr(of: distillation)
     record = Record(firstPSNR: psnr, bestPSNR: psnr, lastPSNR: psnr)
     pace = Pace(settings.limit)

@@ -5,17 +5,17 @@ import SuperResolution
 /// Patches that are not used for training, with the full-precision model's output.
 struct ValidationPatches: Sendable {
   private static let count = 32
-  private let patches: [Picture]
-  private let targets: [Picture]
+  private let patches: [Image]
+  private let targets: [Image]
 
   /// - Throws: `ModelError` for an image that cannot be used.
   init(
-    _ pictures: ReducedPictures, settings: DistillationSettings, teacher distillation: Distillation
+    _ images: ImageFolder, settings: DistillationSettings, teacher distillation: Distillation
   ) throws {
     var sampler = PatchSampler(
-      pictures, side: settings.patchSide, seed: settings.seed, for: .validation)
+      images, side: settings.patchSide, seed: settings.seed, for: .validation)
     patches = try sampler.drawVaried(Self.count)
-    targets = try distillation.teach(patches).map(\.picture)
+    targets = try distillation.teach(patches).map(\.image)
   }
 
   /// Returns the similarity of the student's images to the teacher's: 10 · log10(1 / mean (O_Q −

@@ -157,7 +157,7 @@ public struct DistillationSummary: Codable, Hashable, Sendable {
   public let firstLoss: Double?
   /// The loss of the last step; `nil` without steps.
   public let lastLoss: Double?
-  /// How near the quantized model's pictures are to those of the model in full precision, on
+  /// How near the quantized model's images are to those of the model in full precision, on
   /// patches that were not learned from: PSNR in dB over all samples, before any step.
   public let psnrBefore: Double
   /// The same of the model that is kept.

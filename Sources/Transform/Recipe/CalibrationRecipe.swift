@@ -2,35 +2,36 @@ import Storage
 
 /// What a model's activations are recorded on.
 public struct CalibrationRecipe: Hashable, Sendable {
-  /// How patches are taken from pictures.
+  /// How patches are taken from images.
   public struct Patches: Hashable, Sendable {
     /// The patches that are taken unless a recipe says otherwise.
     public static let standardCount = 32
     /// The pixels of a patch's side unless a recipe says otherwise.
     public static let standardSide = 64
 
-    /// How many patches are taken, of all pictures together.
+    /// How many patches are taken, of all images together.
     public var count: Int
-    /// Pixels of a patch's side, before enlargement.
+    /// Pixels of a patch's side, before upscaling.
     public var side: Int
     /// What the places of patches are drawn by.
     public var seed: UInt64
-    /// Whether the pictures are what the model enlarges, not originals.
-    public var isSmall: Bool
+    /// Whether the images are of low resolution and used as they are, not downscaled first.
+    public var isLowResolution: Bool
 
     public init(
-      count: Int = standardCount, side: Int = standardSide, seed: UInt64 = 0, isSmall: Bool = false
+      count: Int = standardCount, side: Int = standardSide, seed: UInt64 = 0,
+      isLowResolution: Bool = false
     ) {
       self.count = count
       self.side = side
       self.seed = seed
-      self.isSmall = isSmall
+      self.isLowResolution = isLowResolution
     }
   }
 
   /// `nil` where a file of statistics is read.
   public var patches: Patches?
-  /// The SHA-256 of the pictures or of the file, in hexadecimal; `nil` for any.
+  /// The SHA-256 of the images or of the file, in hexadecimal; `nil` for any.
   public var digest: String?
 
   public init(patches: Patches?, digest: String? = nil) {
@@ -40,7 +41,7 @@ public struct CalibrationRecipe: Hashable, Sendable {
 
   /// Takes on the digest of what is at hand.
   ///
-  /// - Throws: `ModelError` when the recipe asks for other pictures, or another file.
+  /// - Throws: `ModelError` when the recipe asks for other images, or another file.
   package mutating func identify(_ found: String, as name: String) throws {
     if let digest, digest != found {
       throw ModelError("the recipe is for other \(name): their SHA-256 is \(digest), not \(found)")

@@ -29,14 +29,14 @@ public struct DistillationRecipe: Hashable, Sendable {
   public var limit: Limit
   /// Patches that one step learns from.
   public var batchCount: Int
-  /// Pixels of a patch's side, before enlargement.
+  /// Pixels of a patch's side, before upscaling.
   public var patchSide: Int
   /// What the places of patches are drawn by.
   public var seed: UInt64
   /// Comparisons in a row without a gain after which distillation ends early; `nil` for never.
   public var patience: Int?
-  /// The SHA-256 of the pictures that the student is compared on, in hexadecimal; `nil` for other
-  /// patches of the pictures that it learns from, which are those of the calibration.
+  /// The SHA-256 of the images that the student is compared on, in hexadecimal; `nil` for other
+  /// patches of the images that it learns from, which are those of the calibration.
   public var validationDigest: String?
 
   public init(
@@ -51,13 +51,13 @@ public struct DistillationRecipe: Hashable, Sendable {
     self.validationDigest = validationDigest
   }
 
-  /// Takes on the digest of the pictures that the student is compared on.
+  /// Takes on the digest of the images that the student is compared on.
   ///
   /// - Throws: `ModelError` when the recipe asks for others.
   package mutating func identify(validation found: String) throws {
     if let validationDigest, validationDigest != found {
       throw ModelError(
-        "the recipe is for other pictures to compare on: their SHA-256 is "
+        "the recipe is for other images to compare on: their SHA-256 is "
           + "\(validationDigest), not \(found)")
     }
     validationDigest = found

@@ -11,7 +11,7 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   case twoDQuant = "2dquant"
   /// CondiQuant (arXiv:2502.15478): weights are conditioned first, then as 2DQuant.
   case condiQuant = "condiquant"
-  /// Equalized channels where the model runs on pictures (see `ChannelEqualization`), bounds of
+  /// Equalized channels where the model runs on images (see `ChannelEqualization`), bounds of
   /// activations that follow the range of each group of 16 values (see `ActivationScaling`), conditioned
   /// weights that absorb the error of activations, free bounds, error-aware rounding, corrected biases;
   /// then as 2DQuant.

@@ -308,13 +308,14 @@ extension CalibrationRecipe {
     let count = try reader.positiveInteger("patches")
     let side = try reader.positiveInteger("patchSize")
     let seed = try reader.seed()
-    let isSmall = try reader.boolean("alreadySmall")
-    let isPictures = count != nil || side != nil || seed != nil || isSmall != nil
+    let isLowResolution = try reader.boolean("alreadySmall")
+    let hasPatches = count != nil || side != nil || seed != nil || isLowResolution != nil
     self.init(
-      patches: isPictures
+      patches: hasPatches
         ? Patches(
           count: count ?? Patches.standardCount, side: side ?? Patches.standardSide,
-          seed: seed ?? 0, isSmall: isSmall ?? false) : nil, digest: try reader.digest("sha256"))
+          seed: seed ?? 0, isLowResolution: isLowResolution ?? false) : nil,
+      digest: try reader.digest("sha256"))
     try reader.finish()
   }
 
@@ -324,7 +325,7 @@ extension CalibrationRecipe {
       members["patches"] = .integer(patches.count)
       members["patchSize"] = .integer(patches.side)
       members["seed"] = .integer(Int(clamping: patches.seed))
-      members["alreadySmall"] = .boolean(patches.isSmall)
+      members["alreadySmall"] = .boolean(patches.isLowResolution)
     }
     members["sha256"] = digest.map(JSONValue.string)
     return members

@@ -9,23 +9,23 @@ extension EvaluationReport: DocumentedReport {
     var document = ReportDocument(
       title: "Evaluation: \(dataset)",
       summary: [
-        .init("pictures", .integer(pictures.count), kind: .integer),
+        .init("images", .integer(images.count), kind: .integer),
         .init("scale", "×\(scale)"),
         .init(
-          "small pictures",
-          lowResolution == .files ? "from files" : "made by bicubic reduction"),
+          "low-resolution images",
+          lowResolution == .files ? "from files" : "made by bicubic downscaling"),
         .init("measured on", "luma, border of \(border) left out"),
         .init("gains are against", methods[reference].name),
       ],
-      tables: [pictureTable, methodTable], notes: exactNotes)
+      tables: [imageTable, methodTable], notes: exactNotes)
     guard let subject, !regions.isEmpty else { return document }
     let title =
       "Regions where \(methods[subject].name) does worst against \(methods[reference].name)"
     document.tables.append(regionTable(title))
-    let rows = regions.compactMap(pictureRow)
+    let rows = regions.compactMap(imageRow)
     if !rows.isEmpty {
       document.figures = [
-        .pictures(ReportPictures(title: "The same regions in pictures", rows: rows))
+        .images(ReportImages(title: "The same regions as images", rows: rows))
       ]
     }
     return document
@@ -33,18 +33,18 @@ extension EvaluationReport: DocumentedReport {
 
   /// Explains which images are excluded from the mean PSNR.
   private var exactNotes: [String] {
-    pictures.compactMap { picture in
-      let names = methods.filter { $0.exactPictures.contains(picture.name) }.map(\.name)
+    images.compactMap { image in
+      let names = methods.filter { $0.exactImages.contains(image.name) }.map(\.name)
       return names.isEmpty
         ? nil
-        : "'\(picture.name)' is reproduced exactly by \(names.joined(separator: ", ")): its PSNR is "
+        : "'\(image.name)' is reproduced exactly by \(names.joined(separator: ", ")): its PSNR is "
           + "infinite there, and no part of the mean"
     }
   }
 
-  private var pictureTable: ReportTable {
+  private var imageTable: ReportTable {
     var columns: [ReportTable.Column] = [
-      .init(key: "picture", heading: "picture", kind: .text),
+      .init(key: "image", heading: "image", kind: .text),
       .init(key: "width", heading: "width", kind: .integer, isOptional: true),
       .init(key: "height", heading: "height", kind: .integer, isOptional: true),
     ]
@@ -58,10 +58,10 @@ extension EvaluationReport: DocumentedReport {
       ]
     }
     return ReportTable(
-      title: "PSNR and SSIM of each picture", columns: columns,
-      rows: pictures.map { picture in
-        [.text(picture.name), .integer(picture.width), .integer(picture.height)]
-          + picture.scores.flatMap { score -> [ReportCell] in
+      title: "PSNR and SSIM of each image", columns: columns,
+      rows: images.map { image in
+        [.text(image.name), .integer(image.width), .integer(image.height)]
+          + image.scores.flatMap { score -> [ReportCell] in
             [.real(score.psnr), .real(score.ssim), .real(score.seconds)]
           }
       })
@@ -76,15 +76,15 @@ extension EvaluationReport: DocumentedReport {
         .init(key: "ssim", heading: "SSIM", kind: .real),
         .init(key: "gainPSNR", heading: "gain dB", kind: .real),
         .init(key: "gainSSIM", heading: "gain SSIM", kind: .real),
-        .init(key: "exactPictures", heading: "exact", kind: .integer),
-        .init(key: "seconds", heading: "s a picture", kind: .real),
+        .init(key: "exactImages", heading: "exact", kind: .integer),
+        .init(key: "seconds", heading: "s per image", kind: .real),
         .init(key: "fileByteCount", heading: "file", kind: .bytes),
       ],
       rows: methods.map { method in
         [
           .text(method.name), ReportCell(method.meanPSNR), .real(method.meanSSIM),
           ReportCell(method.gainPSNR), ReportCell(method.gainSSIM),
-          .integer(method.exactPictures.count), .real(method.meanSeconds),
+          .integer(method.exactImages.count), .real(method.meanSeconds),
           ReportCell(method.fileByteCount),
         ]
       })
@@ -94,7 +94,7 @@ extension EvaluationReport: DocumentedReport {
     ReportTable(
       title: title,
       columns: [
-        .init(key: "picture", heading: "picture", kind: .text),
+        .init(key: "image", heading: "image", kind: .text),
         .init(key: "x", heading: "x", kind: .integer),
         .init(key: "y", heading: "y", kind: .integer),
         .init(key: "side", heading: "side", kind: .integer),
@@ -104,28 +104,28 @@ extension EvaluationReport: DocumentedReport {
         },
       rows: regions.map { region in
         [
-          .text(region.picture), .integer(region.x), .integer(region.y), .integer(region.width),
+          .text(region.image), .integer(region.x), .integer(region.y), .integer(region.width),
         ] + region.psnr.map(ReportCell.real)
       })
   }
 
-  private func pictureRow(_ region: Region) -> ReportPictures.Row? {
+  private func imageRow(_ region: Region) -> ReportImages.Row? {
     guard let crops = region.crops else { return nil }
-    func picture(_ label: String, _ note: String, _ image: RasterImage) -> ReportPictures.Picture? {
+    func panel(_ label: String, _ note: String, _ image: RasterImage) -> ReportImages.Image? {
       // Encoding a crop of an 8-bit RGB image fails only if memory is exhausted.
       guard let png = try? image.encoded(as: .png).array else { return nil }
       return .init(
         label: label, note: note, png: png, width: 2 * region.width, height: 2 * region.height)
     }
     let results = zip(methods, zip(region.psnr, crops.results)).map { method, result in
-      picture(method.name, String(printf: "%.2f dB", result.0), result.1)
+      panel(method.name, String(printf: "%.2f dB", result.0), result.1)
     }
     let ends = [
-      picture("original", "\(region.width)×\(region.height)", crops.original),
-      picture("small picture", crops.reduced.sizeText, crops.reduced),
+      panel("high resolution", "\(region.width)×\(region.height)", crops.highResolution),
+      panel("low resolution", crops.lowResolution.sizeText, crops.lowResolution),
     ]
     return .init(
-      caption: "\(region.picture), from \(region.x), \(region.y)",
-      pictures: (ends + results).compactMap(\.self))
+      caption: "\(region.image), from \(region.x), \(region.y)",
+      images: (ends + results).compactMap(\.self))
   }
 }

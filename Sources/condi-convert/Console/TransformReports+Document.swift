@@ -94,7 +94,7 @@ extension CalibrationReport: DocumentedReport {
       title: "Calibration: \(output)",
       summary: [
         .init("model", model),
-        .init("pictures", .integer(pictureCount), kind: .integer),
+        .init("images", .integer(imageCount), kind: .integer),
         .init("patches", .integer(patchCount), kind: .integer),
         .init("pixels of a side", .integer(patchSide), kind: .integer),
         .init("seed", "\(seed)"),

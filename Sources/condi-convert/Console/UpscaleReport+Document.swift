@@ -4,7 +4,7 @@ import SuperResolution
 extension UpscaleReport: DocumentedReport {
   package var document: ReportDocument {
     ReportDocument(
-      title: "Enlarged: \(input)",
+      title: "Upscaled: \(input)",
       summary: [
         .init("model", model), .init("scale", "×\(scale)"), .init("output", output),
         .init("pixels", "\(width)×\(height)"),

@@ -15,7 +15,7 @@ struct CalibrationOptions: ParsableArguments {
   @Option(
     name: .customLong("calibration-images"),
     help: ArgumentHelp(
-      "Run the model on patches of the PNG and JPEG pictures of a folder instead.",
+      "Run the model on patches of the PNG and JPEG images of a folder instead.",
       valueName: "folder"), completion: .directory)
   var images: String?
 
@@ -32,7 +32,7 @@ struct CalibrationOptions: ParsableArguments {
     }
     guard images != nil || !samples.isGiven else {
       throw ValidationError(
-        "--already-small, --patches, --patch-size and --seed need --calibration-images")
+        "--low-resolution, --patches, --patch-size and --seed need --calibration-images")
     }
   }
 

@@ -25,7 +25,7 @@ struct DistillationOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Compare with the model in full precision on patches of these pictures, not on other patches "
+      "Compare with the model in full precision on patches of these images, not on other patches "
         + "of those that are learned from.", valueName: "folder"))
   var validation: String?
 
@@ -65,10 +65,10 @@ struct DistillationOptions: ParsableArguments {
   }
 
   /// What a recipe says of distillation, with what is given here in its place; `nil` for none, as
-  /// without pictures or time, or for a method that does not distil.
+  /// without images or time, or for a method that does not distil.
   ///
-  /// - Parameter patches: how the model is calibrated; `nil` without pictures.
-  /// - Throws: `ModelError` when the recipe distils and there are no pictures;
+  /// - Parameter patches: how the model is calibrated; `nil` without images.
+  /// - Throws: `ModelError` when the recipe distils and there are no images;
   ///   `ValidationError` for options that would do nothing.
   func applied(
     to recipe: DistillationRecipe?, method: QuantizationMethod,

@@ -2,12 +2,12 @@ import ArgumentParser
 import SuperResolution
 import Transform
 
-/// How patches are taken from the pictures of a folder.
+/// How patches are taken from the images of a folder.
 struct SampleOptions: ParsableArguments {
   private typealias Patches = CalibrationRecipe.Patches
 
-  @Flag(help: "The pictures are small already: what the model enlarges, not originals.")
-  var alreadySmall = false
+  @Flag(help: "The images are of low resolution and used as they are, not downscaled first.")
+  var lowResolution = false
 
   @Option(
     help: ArgumentHelp("Patches to calibrate on (\(Patches.standardCount)).", valueName: "n"))
@@ -15,13 +15,13 @@ struct SampleOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Pixels of their sides, before enlargement (\(Patches.standardSide)).", valueName: "n"))
+      "Pixels of their sides, before upscaling (\(Patches.standardSide)).", valueName: "n"))
   var patchSize: Int?
 
   @Option(help: ArgumentHelp("What the places of patches are drawn by (0).", valueName: "n"))
   var seed: UInt64?
 
-  var isGiven: Bool { alreadySmall || patches != nil || patchSize != nil || seed != nil }
+  var isGiven: Bool { lowResolution || patches != nil || patchSize != nil || seed != nil }
 
   func validate() throws {
     if let patches, !(1...10_000).contains(patches) {
@@ -41,6 +41,6 @@ struct SampleOptions: ParsableArguments {
   ) -> CalibrationRecipe.Patches {
     CalibrationRecipe.Patches(
       count: self.patches ?? patches.count, side: patchSize ?? patches.side,
-      seed: seed ?? patches.seed, isSmall: alreadySmall || patches.isSmall)
+      seed: seed ?? patches.seed, isLowResolution: lowResolution || patches.isLowResolution)
   }
 }

@@ -4,7 +4,7 @@ import Glibc
 import Storage
 import SuperResolution
 
-/// Opens what enlarges pictures: a model file, or `bicubic`.
+/// Opens an upscaler: a model file, or `bicubic`.
 enum UpscalerArgument {
   static let bicubic = "bicubic"
 

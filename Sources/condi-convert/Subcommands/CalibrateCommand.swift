@@ -10,18 +10,18 @@ struct CalibrateCommand: ParsableCommand {
     commandName: "calibrate",
     abstract: "Record statistics of a super-resolution model's activations.",
     discussion: """
-      Runs the model in full precision on patches of the pictures in a folder, and writes counts, \
+      Runs the model in full precision on patches of the images in a folder, and writes counts, \
       ranges, histograms and moments of what its layers multiply, for --calibration of 'convert', \
-      'quantize' and 'condition'. The pictures are originals, which are first made smaller by the \
-      model's scale as MATLAB's imresize does, or small already (--already-small). Patches are the \
-      same for the same seed, and so is the file for any number of threads.
+      'quantize' and 'condition'. High-resolution images are first downscaled by the model's scale \
+      as MATLAB's imresize does; low-resolution images are used as they are (--low-resolution). \
+      Patches are the same for the same seed, and so is the file for any number of threads.
 
       With --bits, a second run records what inputs are once they are quantized.
 
       EXAMPLES
         condi-convert calibrate model.pth stats.calib.npz --images photos/
         condi-convert calibrate model.pth stats.calib.npz --images photos/ --bits 2 --search free
-        condi-convert calibrate model.pth stats.calib.npz --images small/ --already-small
+        condi-convert calibrate model.pth stats.calib.npz --images lr/ --low-resolution
       """)
 
   @Argument(help: "A super-resolution model in full precision.", completion: .file())
@@ -31,7 +31,7 @@ struct CalibrateCommand: ParsableCommand {
   var output: String
 
   @Option(
-    help: ArgumentHelp("A folder with PNG and JPEG pictures.", valueName: "folder"),
+    help: ArgumentHelp("A folder with PNG and JPEG images.", valueName: "folder"),
     completion: .directory)
   var images: String
 
@@ -76,12 +76,12 @@ struct CalibrateCommand: ParsableCommand {
     let (network, _) = try UpscalerArgument.open(
       model, name: UpscalerArgument.name(of: model), root: root, common: common)
     let patches = samples.applied()
-    let pictures = try ReducedPictures(
+    let folder = try ImageFolder(
       folder: images, scale: network.scale, channelCount: network.channelCount,
-      isSmall: patches.isSmall)
+      isLowResolution: patches.isLowResolution)
     let progress = CompressionProgress(byteCount: 0, isQuiet: common.quiet)
     let calibrating = NetworkCalibration(
-      network: network, images: pictures, patches: patches, bitWidths: bits.map { [$0] } ?? [],
+      network: network, images: folder, patches: patches, bitWidths: bits.map { [$0] } ?? [],
       search: search, scaling: activationScaling ?? QuantizationMethod.best.activationScaling,
       threads: common.threads
     ) { progress.show(.calibrating(doneCount: $0, count: $1)) }
@@ -95,7 +95,7 @@ struct CalibrateCommand: ParsableCommand {
     try report.print(
       CalibrationReport(
         model: model, output: output, images: images,
-        pictureCount: pictures.paths.count, patchCount: patches.count,
+        imageCount: folder.paths.count, patchCount: patches.count,
         patchSide: patches.side, seed: patches.seed, calibration: calibration),
       textLimit: 20)
   }

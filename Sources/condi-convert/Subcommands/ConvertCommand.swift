@@ -15,7 +15,7 @@ struct ConvertCommand: SharedCommand {
       what is kept, and why. With a calibration activations are quantized, too, \
       and the method 'best' conditions weights and rounds them for the least error of the output; \
       biases change then. With --calibration-images a super-resolution model is calibrated on \
-      patches of the pictures in a folder, and what was quantized learns from the model in full \
+      patches of the images in a folder, and what was quantized learns from the model in full \
       precision what that puts out for others, for --minutes or --steps; with --steps the file is \
       the same for any number of threads. Weights are taken from below 'params_ema', \
       'params', 'state_dict', … and from what training tools put around them, such as 'module.'; \

@@ -7,23 +7,23 @@ struct EvaluateCommand: ParsableCommand {
     commandName: "evaluate",
     abstract: "Measure PSNR and SSIM of super-resolution models over a data set.",
     discussion: """
-      The data set is a folder with originals in HR and small pictures in LR_bicubic/X2 (X3, X4, …); \
-      with originals in HR or in itself alone, whose small pictures are made as MATLAB's imresize makes \
-      them; or with pairs …_HR.png and …_LR.png.
+      The data set is a folder with high-resolution images in HR and low-resolution images in \
+      LR_bicubic/X2 (X3, X4, …); with only high-resolution images, in HR or in itself, which are \
+      downscaled as MATLAB's imresize does; or with pairs …_HR.png and …_LR.png.
 
-      Measured as papers do: results are rounded to 8 bits, originals are cropped to a multiple of the \
-      scale, and luma is compared without a border of as many pixels as the scale. Bicubic \
-      interpolation is always measured first. Gains are against the first of several models, or \
-      against bicubic; --against chooses. The HTML page shows the regions where the last other model \
-      does worst against that.
+      Measured as papers do: results are rounded to 8 bits, high-resolution images are cropped to \
+      a multiple of the scale, and luma is compared without a border of as many pixels as the \
+      scale. Bicubic interpolation is always measured first. Gains are against the first of several \
+      models, or against bicubic; --against chooses. The HTML page shows the regions where the last \
+      other model does worst against that.
 
-      A picture that is reproduced exactly has an infinite PSNR: it is named, counted by itself, and no \
-      part of a mean.
+      An image that is reproduced exactly has an infinite PSNR: it is named, counted by itself, and \
+      no part of a mean.
 
-      With --max-loss the exit code is 1 when a model loses more than so many dB on average: a check \
-      for models whose weights say little beside the original's. Pictures that both reproduce exactly \
-      decide nothing, and when there are no others the check fails, for want of anything to measure; a \
-      picture that the original alone reproduces exactly fails it as well.
+      With --max-loss the exit code is 1 when a model loses more than so many dB on average: a \
+      check for models whose weights say little beside the original's. Images that both reproduce \
+      exactly decide nothing, and when there are no others the check fails, for want of anything to \
+      measure; an image that the original alone reproduces exactly fails it as well.
 
       EXAMPLES
         condi-convert evaluate model.condi --dataset Set5
@@ -44,7 +44,7 @@ struct EvaluateCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Times that small pictures are enlarged; by default as the models say.", valueName: "n"))
+      "The factor that images are upscaled by; by default the models' own.", valueName: "n"))
   var scale: Int?
 
   @Option(

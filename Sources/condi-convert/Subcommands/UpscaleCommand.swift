@@ -8,10 +8,10 @@ import SuperResolution
 struct UpscaleCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "upscale",
-    abstract: "Enlarge a picture by a super-resolution model.",
+    abstract: "Upscale an image with a super-resolution model.",
     discussion: """
-      The model is a full-precision checkpoint or a packed file; what it is and how far it enlarges is \
-      read from its tensors. 'bicubic' instead of a file interpolates, --scale times.
+      The model is a full-precision checkpoint or a packed file; its kind and its scale are read \
+      from its tensors. 'bicubic' instead of a file interpolates, --scale times.
 
       PNG and JPEG images are read, upright as their EXIF orientation says; PNG or JPEG is written as \
       OUT's extension says. A colour profile is kept, and the size on paper; a bit depth of 16, \
@@ -21,7 +21,7 @@ struct UpscaleCommand: ParsableCommand {
 
       Transparency is interpolated; colours under transparent pixels do not show at edges. A grey image \
       stays grey: a model for RGB gets it three times and its result's luma is taken; a model for grey \
-      images enlarges the luma of an RGB image, and the rest is interpolated.
+      images upscales the luma of an RGB image, and the rest is interpolated.
 
       EXAMPLES
         condi-convert upscale model.condi photo.png big.png
@@ -42,13 +42,13 @@ struct UpscaleCommand: ParsableCommand {
   var output: String
 
   @Option(
-    help: ArgumentHelp("How far 'bicubic' enlarges; models know it themselves.", valueName: "n"))
+    help: ArgumentHelp("The factor of 'bicubic'; models have their own.", valueName: "n"))
   var scale: Int?
 
   @Option(
     help: ArgumentHelp(
       "Run the model on tiles of so many pixels of the input a side, to bound memory; each sees 32 "
-        + "more around it, so results differ a little from those of the whole picture.",
+        + "more around it, so results differ a little from those of the whole image.",
       valueName: "n"))
   var tile: Int?
 

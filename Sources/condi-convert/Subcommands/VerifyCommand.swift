@@ -15,7 +15,7 @@ struct VerifyCommand: SharedCommand {
       it, and the signal-to-quantization-noise ratio (SQNR) of every quantized layer is measured. \
       With --reproduce, the reference is packed again by the recipe in the file's header, which must \
       give the same bytes; a file that was calibrated or distilled needs the same statistics or \
-      pictures for that, on a machine of the same kind, and a number of steps.
+      images for that, on a machine of the same kind, and a number of steps.
 
       A requirement that cannot be measured is not met, as a ratio of a file without quantized tensors; \
       the report says why. A file without tensors does not pass.
@@ -56,13 +56,13 @@ struct VerifyCommand: SharedCommand {
 
   @Option(
     help: ArgumentHelp(
-      "The pictures that it was calibrated and distilled with, for --reproduce.",
+      "The images that it was calibrated and distilled with, for --reproduce.",
       valueName: "folder"))
   var calibrationImages: String?
 
   @Option(
     help: ArgumentHelp(
-      "The pictures that its distillation was compared on, for --reproduce.", valueName: "folder"))
+      "The images that its distillation was compared on, for --reproduce.", valueName: "folder"))
   var validation: String?
 
   @Flag(help: "Say of a damaged file what 'repair' can restore from the reference.")

@@ -1,4 +1,4 @@
-"""Has images that condi-convert enlarged opened by Pillow, as a viewer would.
+"""Opens images that condi-convert upscaled with Pillow, as a viewer would.
 
     python check_images.py [--require] path/to/condi-convert
 
@@ -23,7 +23,7 @@ except ImportError:
 
 
 class Upscaler:
-    """Enlarges files in a folder, and keeps what went wrong."""
+    """Upscales files in a folder, and keeps what went wrong."""
 
     def __init__(self, tool: str, folder: Path) -> None:
         self.tool, self.folder = tool, folder

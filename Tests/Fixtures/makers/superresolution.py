@@ -63,7 +63,7 @@ def randomize(model: nn.Module, seed: int) -> None:
 
 
 def narrow(model: nn.Module, upsampler: str, channels: int, width: int, scale: int, outputs: int) -> None:
-    """Replaces the enlargement, 64 channels wide in the reference, by a narrower one."""
+    """Replaces the upscaling convolutions, 64 channels wide in the reference, by narrower ones."""
     model.conv_before_upsample = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1), nn.LeakyReLU())
     if upsampler == "pixelshuffle":
         factors = [3] if scale == 3 else [2] * int(math.log2(scale))
@@ -81,7 +81,7 @@ def narrow(model: nn.Module, upsampler: str, channels: int, width: int, scale: i
     model.conv_last = nn.Conv2d(width, outputs, 3, 1, 1)
 
 
-def picture(channels: int, height: int, width: int, seed: int) -> torch.Tensor:
+def random_image(channels: int, height: int, width: int, seed: int) -> torch.Tensor:
     """Waves and noise."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(height).view(1, height, 1)
@@ -252,7 +252,7 @@ def swinir(
         block = model.layers[group].residual_group.blocks[layer]
         block.shift_size, block.attn_mask = 0, None
     randomize(model, seed)
-    save(f"swinir_{name}", model, picture(channels, *size, seed), groups, buffers)
+    save(f"swinir_{name}", model, random_image(channels, *size, seed), groups, buffers)
 
 
 def dat(
@@ -267,7 +267,7 @@ def dat(
     if upsampler == "pixelshuffle":
         narrow(model, upsampler, 32, 4, scale, channels)
     randomize(model, seed)
-    save(f"dat_{name}", model, picture(channels, *size, seed), groups, buffers)
+    save(f"dat_{name}", model, random_image(channels, *size, seed), groups, buffers)
 
 
 def published(weights: Path) -> None:
@@ -279,7 +279,7 @@ def published(weights: Path) -> None:
         state = torch.load(weights / f"DAT_light_x{scale}.pth", map_location="cpu", weights_only=True)["params"]
         model = DATArch().load(state).model
         model.load_state_dict(state)
-        x = picture(3, *size, scale)
+        x = random_image(3, *size, scale)
         with torch.inference_mode():
             tensors[f"x{scale}.input"] = x.contiguous()
             tensors[f"x{scale}.output"] = model.eval()(x).contiguous()
@@ -296,7 +296,7 @@ def example() -> None:
     )
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected and all(name.endswith("attn_mask") for name in missing)
-    tensors = goldens(model, picture(3, 19, 13, 1), False)
+    tensors = goldens(model, random_image(3, 19, 13, 1), False)
     save_file({k: v.contiguous() for k, v in tensors.items()}, FOLDER / "swinir_example.safetensors")
 
 

@@ -5,7 +5,7 @@
 Needs torch and safetensors. The networks are those of `Tests/Fixtures/superresolution`, whose weights
 the tests read from there; each file of `Tests/Fixtures/training` holds for one of them
 
-    input                [pictures, channels, height, width]
+    input                [images, channels, height, width]
     bound.<site>         [lower, upper] of every activation quantizer
     bound.<weight>       [cells, 2], lower bound and scale of every cell of every quantized weight
     loss                 [total, pixels, features]

@@ -39,8 +39,8 @@ import Testing
       network.summary == "DAT ×\(scale), 60 channels, 18 blocks in 1 group, windows of 8 × 32")
     let goldens = try FormatRegistry.standard.open(
       PackageFolder.fixture("superresolution/dat_light.safetensors"))
-    let output = try network.upscale(goldens.picture("x\(scale).input"), progress: nil)
-    #expect(largestDifference(output, try goldens.picture("x\(scale).output")) <= 1e-4)
+    let output = try network.upscale(goldens.image("x\(scale).input"), progress: nil)
+    #expect(largestDifference(output, try goldens.image("x\(scale).output")) <= 1e-4)
   }
 
   @Test func configurationIsInferredFromTensors() throws {

@@ -46,7 +46,7 @@ import Transform
   func observedRangesMatchPyTorch(name: String) throws {
     let fixture = try NetworkFixture(name)
     let network = try fixture.network()
-    let source = try NetworkActivations(network: network, pictures: [fixture.input()])
+    let source = try NetworkActivations(network: network, images: [fixture.input()])
     #expect(source.sampleCount == 1)
     #expect(source.sites == network.sites)
     var found: [String: ClosedRange<Float>] = [:]
@@ -70,11 +70,11 @@ import Transform
 
   @Test func observingDoesNotChangeOutput() throws {
     let network = try NetworkFixture("swinir_direct_x2").network()
-    let picture = noise(height: 9, width: 9, seed: 3)
+    let image = noise(height: 9, width: 9, seed: 3)
     var context = ForwardContext(threads: 1)
     context.observer = { _, _, _ in }
     let difference = largestDifference(
-      try network.run(picture, context), try network.upscale(picture, progress: nil))
+      try network.run(image, context), try network.upscale(image, progress: nil))
     #expect(difference <= 1e-5)
   }
 
@@ -82,7 +82,7 @@ import Transform
     struct Stop: Error, Equatable {}
     let fixture = try NetworkFixture("dat_direct_x2")
     let source = try NetworkActivations(
-      network: try fixture.network(), pictures: [fixture.input()])
+      network: try fixture.network(), images: [fixture.input()])
     var calls = 0
     #expect(throws: Stop()) {
       try source.run(sample: 0) { _, _, _ in

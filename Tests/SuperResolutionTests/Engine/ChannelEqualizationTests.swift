@@ -14,7 +14,7 @@ import Transform
     let archive: TensorArchive
     let network: SuperResolutionNetwork
     let plan: QuantizationPlan
-    let input: Picture
+    let input: Image
     let calibration: Calibration
 
     init(_ name: String, changing change: (inout TensorArchive) throws -> Void = { _ in }) throws {
@@ -38,11 +38,11 @@ import Transform
         ])
     }
 
-    static func calibration(of network: SuperResolutionNetwork, _ input: Picture) throws
+    static func calibration(of network: SuperResolutionNetwork, _ input: Image) throws
       -> Calibration
     {
       try Calibrator(threads: 2).calibrate(
-        NetworkActivations(network: network, pictures: [input]))
+        NetworkActivations(network: network, images: [input]))
     }
 
     func equalization() throws -> ChannelEqualization {

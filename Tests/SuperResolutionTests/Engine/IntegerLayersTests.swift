@@ -33,12 +33,12 @@ import Transform
 
   /// The outputs of a network in integers, in their simulation and in full precision.
   private struct Outputs {
-    let found: Picture
-    let expected: Picture
-    let full: Picture
+    let found: Image
+    let expected: Image
+    let full: Image
 
     /// Returns the PSNR of two images, in dB.
-    static func psnr(_ first: Picture, _ second: Picture) -> Double {
+    static func psnr(_ first: Image, _ second: Image) -> Double {
       let errors = zip(first.samples, second.samples).map { Double($0 - $1) * Double($0 - $1) }
       return -10 * log10(errors.reduce(0, +) / Double(errors.count))
     }
@@ -57,7 +57,7 @@ import Transform
       let quality = Outputs.psnr(outputs.expected, outputs.full)
       #expect(agreement >= quality + 3)
       #expect(abs(Outputs.psnr(outputs.found, outputs.full) - quality) <= 1.5)
-      #expect(quality <= 60, "quantization changes the picture")
+      #expect(quality <= 60, "quantization changes the image")
       agreements.append(agreement)
     }
     #expect(agreements.contains { $0 >= 95 && $0.isFinite }, "\(agreements)")
@@ -196,12 +196,12 @@ import Transform
   @Test(arguments: fixtures)
   func resultsDoNotDependOnThreads(name: String) throws {
     try withPacked(name, QuantizationSettings(bitWidth: 4), activationBits: 4) { _, packed in
-      let picture = noise(height: 33, width: 38, seed: 5)
+      let image = noise(height: 33, width: 38, seed: 5)
       let expected = try packed.network(threads: 1, usesIntegers: true)
-        .upscale(picture, progress: nil)
+        .upscale(image, progress: nil)
       for threads in [2, 5] {
         let network = try packed.network(threads: threads, usesIntegers: true)
-        #expect(try network.upscale(picture, progress: nil) == expected)
+        #expect(try network.upscale(image, progress: nil) == expected)
       }
     }
   }
@@ -239,7 +239,7 @@ import Transform
     try withPacked("dat_direct_x2", QuantizationSettings(), activationBits: 2) { fixture, packed in
       func sums(_ network: SuperResolutionNetwork) throws -> [Int: Float] {
         var sums: [Int: Float] = [:]
-        try NetworkActivations(network: network, pictures: [fixture.input()]).run(sample: 0) {
+        try NetworkActivations(network: network, images: [fixture.input()]).run(sample: 0) {
           site, values, _ in sums[site, default: 0] += values.reduce(0, +)
         }
         return sums

@@ -34,15 +34,15 @@ struct NetworkFixture {
     try SuperResolutionNetwork(weights, name: "fixture", threads: threads)
   }
 
-  func input() throws -> Picture { try goldens.picture("input") }
-  func output() throws -> Picture { try goldens.picture("output") }
+  func input() throws -> Image { try goldens.image("input") }
+  func output() throws -> Image { try goldens.image("output") }
 
   /// Returns PyTorch's output of the quantized network.
   ///
   /// - Parameter byRows: Whether layers' inputs and probabilities are rounded within 0.95 of the
   ///   largest magnitude of each row instead of within their range.
-  func quantizedOutput(byRows: Bool = false) throws -> Picture {
-    try goldens.picture(byRows ? "quantized_by_rows" : "quantized")
+  func quantizedOutput(byRows: Bool = false) throws -> Image {
+    try goldens.image(byRows ? "quantized_by_rows" : "quantized")
   }
 
   /// Returns the smallest and largest value at every activation site, if the file has them.
@@ -110,10 +110,10 @@ struct NetworkFixture {
 
 extension TensorArchive {
   /// Returns the image in a tensor `[1, channels, height, width]`.
-  func picture(_ name: String) throws -> Picture {
+  func image(_ name: String) throws -> Image {
     let tensor = try #require(tensors[name])
     let dimensions = tensor.shape.dimensions
-    return Picture(
+    return Image(
       channelCount: dimensions[1], height: dimensions[2], width: dimensions[3],
       samples: try tensor.floatValues())
   }
@@ -129,7 +129,7 @@ func largestDifference(_ found: [Float], _ expected: [Float]) -> Float {
   }
 }
 
-func largestDifference(_ found: Picture, _ expected: Picture) -> Float {
+func largestDifference(_ found: Image, _ expected: Image) -> Float {
   guard
     (found.channelCount, found.height, found.width)
       == (expected.channelCount, expected.height, expected.width)
@@ -137,7 +137,7 @@ func largestDifference(_ found: Picture, _ expected: Picture) -> Float {
   return largestDifference(found.samples, expected.samples)
 }
 
-func squaredDifference(_ first: Picture, _ second: Picture) -> Double {
+func squaredDifference(_ first: Image, _ second: Image) -> Double {
   zip(first.samples, second.samples).reduce(0) { sum, pair in
     let difference = Double(pair.0) - Double(pair.1)
     return sum + difference * difference
@@ -151,28 +151,28 @@ func squaredDifference(_ first: Picture, _ second: Picture) -> Double {
 /// additions before it, and everything after it differs by a whole step. Whole networks are
 /// therefore compared in this way, and layers one by one from equal codes.
 func decibelsBelowQuantization(
-  _ found: Picture, _ expected: Picture, full: Picture
+  _ found: Image, _ expected: Image, full: Image
 ) -> Double {
   10 * log10(squaredDifference(expected, full) / squaredDifference(found, expected))
 }
 
 extension SuperResolutionNetwork {
   /// Returns the result and the features after each residual group.
-  func runWithGroups(_ picture: Picture) throws -> (output: Picture, groups: [[Float]]) {
+  func runWithGroups(_ image: Image) throws -> (output: Image, groups: [[Float]]) {
     var groups: [[Float]] = []
     var context = ForwardContext(threads: threads)
     context.groupObserver = { index, map in
       #expect(index == groups.count)
       groups.append(Array(UnsafeBufferPointer(start: map.values, count: map.count)))
     }
-    return (try run(picture, context), groups)
+    return (try run(image, context), groups)
   }
 }
 
 /// Returns an image of seeded noise.
-func noise(channelCount: Int = 3, height: Int, width: Int, seed: UInt64) -> Picture {
+func noise(channelCount: Int = 3, height: Int, width: Int, seed: UInt64) -> Image {
   var generator = SplitMix(seed: seed)
-  return Picture(
+  return Image(
     channelCount: channelCount, height: height, width: width,
     samples: (0..<channelCount * height * width).map { _ in
       Float.random(in: 0...1, using: &generator)

@@ -11,10 +11,10 @@ import Transform
   @Test(arguments: ["swinir_shuffle_x4", "swinir_jpeg_colour", "dat_direct_x2", "dat_shuffle_x3"])
   func resultsDoNotDependOnThreads(name: String) throws {
     let fixture = try NetworkFixture(name)
-    let picture = noise(height: 45, width: 38, seed: 5)
-    let expected = try fixture.network(threads: 1).upscale(picture, progress: nil)
+    let image = noise(height: 45, width: 38, seed: 5)
+    let expected = try fixture.network(threads: 1).upscale(image, progress: nil)
     for threads in [2, 3, 7] {
-      #expect(try fixture.network(threads: threads).upscale(picture, progress: nil) == expected)
+      #expect(try fixture.network(threads: threads).upscale(image, progress: nil) == expected)
     }
   }
 
@@ -37,9 +37,9 @@ import Transform
   @Test func otherChannelCountIsRefused() throws {
     let network = try NetworkFixture("swinir_direct_x2").network()
     let grey = noise(channelCount: 1, height: 9, width: 9, seed: 7)
-    let error = ModelError("the picture has 1 channel, the network takes 3")
+    let error = ModelError("the image has 1 channel, the network takes 3")
     #expect(throws: error) { try network.upscale(grey, progress: nil) }
-    #expect(throws: error) { try NetworkActivations(network: network, pictures: [grey]) }
+    #expect(throws: error) { try NetworkActivations(network: network, images: [grey]) }
   }
 
   // MARK: Checkpoints without a network

@@ -21,7 +21,7 @@ struct PackedNetworkFixture {
   ///   - activationBits: 1 to 8.
   init(
     _ archive: TensorArchive, settings: QuantizationSettings, activationBits: Int,
-    input: Picture, folder: TemporaryFolder
+    input: Image, folder: TemporaryFolder
   ) throws {
     let network = try SuperResolutionNetwork(archive, name: "full", threads: 1)
     let sites = network.sites.compactMap(\.weightName)
@@ -47,9 +47,9 @@ struct PackedNetworkFixture {
   }
 
   private static func ranges(
-    _ network: SuperResolutionNetwork, _ input: Picture
+    _ network: SuperResolutionNetwork, _ input: Image
   ) throws -> [String: ClosedRange<Float>] {
-    let source = try NetworkActivations(network: network, pictures: [input])
+    let source = try NetworkActivations(network: network, images: [input])
     var ranges: [String: ClosedRange<Float>] = [:]
     try source.run(sample: 0) { site, values, _ in
       guard let least = values.min(), let largest = values.max() else { return }

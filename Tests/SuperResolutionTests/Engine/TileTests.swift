@@ -19,28 +19,28 @@ import Testing
   }
 
   @Test func tilesOfPixelwiseUpscalerAreExact() throws {
-    let picture = noise(channelCount: 2, height: 21, width: 30, seed: 8)
+    let image = noise(channelCount: 2, height: 21, width: 30, seed: 8)
     var tiles: [(height: Int, width: Int)] = []
-    let tiled = try TileOptions(size: 7, overlap: 3).assemble(picture, scale: 3, period: 4) {
+    let tiled = try TileOptions(size: 7, overlap: 3).assemble(image, scale: 3, period: 4) {
       tile, _, _ in
       tiles.append((tile.height, tile.width))
       return repeated(tile, 3)
     }
-    #expect(tiled == repeated(picture, 3))
+    #expect(tiled == repeated(image, 3))
     // A side of 7 becomes 8, an overlap of 3 becomes 4.
     #expect(tiles.count == 3 * 4)
     #expect(tiles[5] == (16, 16))
   }
 
-  private func repeated(_ picture: Picture, _ factor: Int) -> Picture {
-    let (height, width) = (picture.height * factor, picture.width * factor)
-    let samples = (0..<picture.channelCount * height * width).map { index in
+  private func repeated(_ image: Image, _ factor: Int) -> Image {
+    let (height, width) = (image.height * factor, image.width * factor)
+    let samples = (0..<image.channelCount * height * width).map { index in
       let (channel, row, column) = (index / (height * width), index / width % height, index % width)
-      return picture.samples[
-        (channel * picture.height + row / factor) * picture.width + column / factor]
+      return image.samples[
+        (channel * image.height + row / factor) * image.width + column / factor]
     }
-    return Picture(
-      channelCount: picture.channelCount, height: height, width: width, samples: samples)
+    return Image(
+      channelCount: image.channelCount, height: height, width: width, samples: samples)
   }
 
   /// The stated overlap suffices with real windows, shifts, masks and convolutions.
@@ -55,13 +55,13 @@ import Testing
     #expect(overlap % period == 0)
     // Tiles are cut off above, below, or both. The last is no multiple of the window, so it is
     // padded like the whole image.
-    let picture = noise(
+    let image = noise(
       height: 2 * overlap + 2 * period + 3, width: overlap + period + 1, seed: 9)
-    let whole = try network.upscale(picture, progress: nil)
+    let whole = try network.upscale(image, progress: nil)
     network.tiles = TileOptions(size: (overlap + period) / 2, overlap: overlap)
-    #expect(try network.upscale(picture, progress: nil) == whole)
+    #expect(try network.upscale(image, progress: nil) == whole)
     network.tiles = TileOptions(size: (overlap + period) / 2, overlap: period)
-    #expect(try network.upscale(picture, progress: nil) != whole)
+    #expect(try network.upscale(image, progress: nil) != whole)
   }
 
   @Test func channelAttentionHasNoExactOverlap() throws {
@@ -71,9 +71,9 @@ import Testing
 
   @Test func imageOfOneTileIsRunWhole() throws {
     var network = try NetworkFixture("dat_direct_x2").network()
-    let picture = noise(height: 13, width: 16, seed: 10)
-    let whole = try network.upscale(picture, progress: nil)
+    let image = noise(height: 13, width: 16, seed: 10)
+    let whole = try network.upscale(image, progress: nil)
     network.tiles = TileOptions(size: 16, overlap: 8)
-    #expect(try network.upscale(picture, progress: nil) == whole)
+    #expect(try network.upscale(image, progress: nil) == whole)
   }
 }

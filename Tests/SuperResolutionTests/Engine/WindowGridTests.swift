@@ -26,11 +26,11 @@ import Testing
   func gatheringFollowsCyclicShift(index: Int) {
     let grid = Self.grids[index]
     let (stride, channels) = (5, 2)
-    var picture = (0..<grid.height * grid.width * stride).map(Float.init)
+    var image = (0..<grid.height * grid.width * stride).map(Float.init)
     var rows = [Float](repeating: -1, count: grid.tokenCount * channels)
-    var back = [Float](repeating: -1, count: picture.count)
+    var back = [Float](repeating: -1, count: image.count)
     for window in 0..<grid.windowCount {
-      picture.withUnsafeBufferPointer { x in
+      image.withUnsafeBufferPointer { x in
         rows.withUnsafeMutableBufferPointer { y in
           guard let x = x.baseAddress, let y = y.baseAddress else { return }
           grid.gather(window, from: x + 1, stride: stride, channels: channels, to: y)
@@ -51,10 +51,10 @@ import Testing
       }
     }
     // Every token is back in its place, and the elements beside it are untouched.
-    for place in picture.indices where !(1...channels).contains(place % stride) {
-      picture[place] = -1
+    for place in image.indices where !(1...channels).contains(place % stride) {
+      image[place] = -1
     }
-    #expect(back == picture)
+    #expect(back == image)
   }
 
   /// Tokens are kept apart exactly when the shift has carried one but not the other around an edge.

@@ -13,9 +13,9 @@ import Testing
     var requiredChannelCount: Int? { nil }
     var name: String { "spoiled" }
 
-    func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws -> Picture {
+    func upscale(_ image: Image, progress: (@Sendable (Double) -> Void)?) throws -> Image {
       var large = try BicubicUpscaler(scale: scale, bitDepth: .eight).upscale(
-        picture, progress: progress)
+        image, progress: progress)
       // The darkened square is in the lower right quarter.
       for channel in 0..<large.channelCount {
         for y in large.height / 2..<large.height / 2 + 48 {
@@ -38,7 +38,7 @@ import Testing
   /// The bicubic baseline of the shipped sets is compared with NumPy and SciPy.
   @Test(SharedData.require("testsets"), arguments: ["Set5", "Set14"], [2, 3, 4])
   func baselineMatchesReferenceImplementation(set: String, scale: Int) throws {
-    let means = try PictureFixtures.json([Mean].self, "sets.json")
+    let means = try ImageFixtures.json([Mean].self, "sets.json")
     let expected = try #require(means.first { $0.set == set && $0.scale == scale })
     let folder = try SharedData.path("testsets/\(set)")
     let report = try Evaluation(set: BenchmarkSet(folder: folder, scale: scale), models: []).run()
@@ -54,9 +54,9 @@ import Testing
     width: Int = 202, height: Int = 171, _ body: (String) throws -> Void
   ) throws {
     try withTemporaryFolder { folder in
-      let small = PictureFixtures.sample(
+      let lowResolution = ImageFixtures.sample(
         width: (width + 3) / 4, height: (height + 3) / 4, channelCount: 3)
-      let image = BicubicResampling().enlarged(small, by: 4)
+      let image = BicubicResampling().upscaled(lowResolution, by: 4)
         .cropped(x: 0, y: 0, width: width, height: height)
       try Data(image.encoded(as: .png).array).write(to: URL(filePath: folder.appending("a.png")))
       try body(folder.path)
@@ -71,8 +71,8 @@ import Testing
       ).run()
       #expect(report.lowResolution == .bicubic)
       #expect(report.reference == 0)
-      #expect(report.pictures.map(\.width) == [202])
-      #expect(report.pictures.map(\.height) == [170])
+      #expect(report.images.map(\.width) == [202])
+      #expect(report.images.map(\.height) == [170])
       let gain = try #require(report.methods[1].gainPSNR)
       #expect(gain < -1)
       let means = report.methods.compactMap(\.meanPSNR)
@@ -83,7 +83,7 @@ import Testing
       #expect(worst.y <= 85 && worst.y + worst.height >= 133, "\(worst.y)")
       #expect(worst.psnr[1] < worst.psnr[0])
       let crops = try #require(worst.crops)
-      #expect(crops.original.width == 96 && crops.reduced.width == 48)
+      #expect(crops.highResolution.width == 96 && crops.lowResolution.width == 48)
       #expect(crops.results.count == 2)
     }
   }
@@ -132,7 +132,7 @@ import Testing
           samples: [UInt16](repeating: 200, count: 30_000))
       ]
       images["noise"] =
-        noise ? PictureFixtures.sample(width: 100, height: 100, channelCount: 3) : nil
+        noise ? ImageFixtures.sample(width: 100, height: 100, channelCount: 3) : nil
       for (name, image) in images {
         let path = folder.appending("\(name).png")
         try Data(image.encoded(as: .png).array).write(to: URL(filePath: path))
@@ -153,13 +153,13 @@ import Testing
     var requiredChannelCount: Int? { nil }
     var name: String { "blurred" }
 
-    func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws -> Picture {
-      let mean = picture.samples.reduce(0, +) / Float(picture.samples.count)
-      let isBlank = picture.samples.allSatisfy { $0 == picture.samples[0] }
-      let large = try EvaluationTests.exact.upscale(picture, progress: progress)
+    func upscale(_ image: Image, progress: (@Sendable (Double) -> Void)?) throws -> Image {
+      let mean = image.samples.reduce(0, +) / Float(image.samples.count)
+      let isBlank = image.samples.allSatisfy { $0 == image.samples[0] }
+      let large = try EvaluationTests.exact.upscale(image, progress: progress)
       return isBlank
         ? large
-        : Picture(
+        : Image(
           channelCount: large.channelCount, height: large.height, width: large.width,
           samples: large.samples.map { mean + ($0 - mean) * -0.5 })
     }
@@ -173,8 +173,8 @@ import Testing
         set: set,
         models: [Self.model("good", Self.exact), Self.model("bad", Blurred())]
       ).run()
-      #expect(report.methods.map(\.exactPictures) == [["blank"], ["blank"], ["blank"]])
-      let noise = try #require(report.pictures.first { $0.name == "noise" })
+      #expect(report.methods.map(\.exactImages) == [["blank"], ["blank"], ["blank"]])
+      let noise = try #require(report.images.first { $0.name == "noise" })
       #expect(report.methods.map(\.meanPSNR) == noise.scores.map(\.psnr))
       let loss = noise.scores[1].psnr - noise.scores[2].psnr
       #expect(report.methods[2].gainPSNR == -loss)
@@ -191,7 +191,7 @@ import Testing
       let report = try Evaluation(
         set: set, models: [Self.model("good", Self.exact), Self.model("bad", Spoiled())]
       ).run()
-      #expect(report.methods[2].exactPictures.isEmpty)
+      #expect(report.methods[2].exactImages.isEmpty)
       #expect(
         report.objections(toLossesAbove: 1000).map(\.reason) == [
           "does not reproduce 'blank' exactly, as good does: a loss without a bound"
@@ -212,7 +212,7 @@ import Testing
       #expect(report.methods.allSatisfy { $0.meanPSNR == nil && $0.gainPSNR == nil })
       #expect(
         report.objections(toLossesAbove: 1000).map(\.reason) == [
-          "and good reproduce every picture exactly, which leaves nothing to measure a loss by"
+          "and good reproduce every image exactly, which leaves nothing to measure a loss by"
         ])
       // Exactness where the reference is not exact is no loss.
       let better = try Evaluation(
@@ -225,8 +225,8 @@ import Testing
   /// Patches that something is measured on are not all of one colour.
   @Test func uniformPatchesAreRefused() throws {
     try withBlank(noise: false) { set in
-      let pictures = try ReducedPictures(folder: set.path, scale: 2, channelCount: 3)
-      var sampler = PatchSampler(pictures, side: 16, seed: 1, for: .calibration)
+      let images = try ImageFolder(folder: set.path, scale: 2, channelCount: 3)
+      var sampler = PatchSampler(images, side: 16, seed: 1, for: .calibration)
       #expect(
         throws: ModelError(
           "each of the 4 patches drawn from its images is of one colour, on which nothing can be "
@@ -234,8 +234,8 @@ import Testing
       ) { try sampler.drawVaried(4) }
     }
     try withBlank { set in
-      let pictures = try ReducedPictures(folder: set.path, scale: 2, channelCount: 3)
-      var sampler = PatchSampler(pictures, side: 16, seed: 1, for: .calibration)
+      let images = try ImageFolder(folder: set.path, scale: 2, channelCount: 3)
+      var sampler = PatchSampler(images, side: 16, seed: 1, for: .calibration)
       #expect(try sampler.drawVaried(4).count == 4)
     }
   }
@@ -250,7 +250,7 @@ import Testing
       ) { try Evaluation(set: set, models: []).run() }
       #expect(
         throws: ModelError(
-          "the model enlarges 3 times, and the data set is for 2", path: "m.pth")
+          "the model upscales 3 times, and the data set is for 2", path: "m.pth")
       ) {
         try Evaluation(
           set: set,
@@ -262,7 +262,7 @@ import Testing
   @Test func lowResolutionSizeMustMatch() throws {
     try withTemporaryFolder { folder in
       for (name, width) in [("a_HR.png", 40), ("a_LR.png", 21)] {
-        let image = PictureFixtures.sample(width: width, height: width, channelCount: 3)
+        let image = ImageFixtures.sample(width: width, height: width, channelCount: 3)
         try Data(image.encoded(as: .png).array).write(to: URL(filePath: folder.appending(name)))
       }
       let set = try BenchmarkSet(folder: folder.path, scale: 2)

@@ -19,7 +19,7 @@ import Testing
 
   /// Compares with the definition in NumPy.
   @Test func resamplingMatchesDefinition() throws {
-    let cases = try PictureFixtures.json([Case].self, "resizing.json")
+    let cases = try ImageFixtures.json([Case].self, "resizing.json")
     #expect(cases.count == 42)
     for item in cases {
       let factor = item.scale > 0 ? Double(item.scale) : 1 / Double(-item.scale)
@@ -45,13 +45,14 @@ import Testing
     #expect(entries.count == (set == "Set5" ? 5 : 14))
     let resampling = BicubicResampling(border: scale == 8 ? .replicated : .symmetric)
     for entry in entries {
-      let original = try RasterImage(contentsOf: entry.originalPath)
-      let published = try RasterImage(contentsOf: try #require(entry.reducedPath))
-      let cropped = try #require(original.cropped(toMultipleOf: scale))
-      let reduced = resampling.reduced(cropped, by: scale)
+      let image = try RasterImage(contentsOf: entry.highResolutionPath)
+      let published = try RasterImage(contentsOf: try #require(entry.lowResolutionPath))
+      let cropped = try #require(image.cropped(toMultipleOf: scale))
+      let downscaled = resampling.downscaled(cropped, by: scale)
       // The ×8 version of the grey image 'bridge' has three equal channels.
-      let isGreyOnly = reduced.channelCount == 1 && published.channelCount == 3
-      #expect((isGreyOnly ? reduced.asRGB : reduced).samples == published.samples, "\(entry.name)")
+      let isGreyOnly = downscaled.channelCount == 1 && published.channelCount == 3
+      #expect(
+        (isGreyOnly ? downscaled.asRGB : downscaled).samples == published.samples, "\(entry.name)")
     }
   }
 
@@ -60,18 +61,18 @@ import Testing
       let image = RasterImage(
         width: 3 * scale, height: scale, channelCount: 3, bitDepth: .sixteen,
         samples: [UInt16](repeating: 40_000, count: 9 * scale * scale))
-      #expect(BicubicResampling().reduced(image, by: scale).samples.allSatisfy { $0 == 40_000 })
-      #expect(BicubicResampling().enlarged(image, by: scale).samples.allSatisfy { $0 == 40_000 })
+      #expect(BicubicResampling().downscaled(image, by: scale).samples.allSatisfy { $0 == 40_000 })
+      #expect(BicubicResampling().upscaled(image, by: scale).samples.allSatisfy { $0 == 40_000 })
     }
   }
 
   @Test func baselineRoundsToBitDepth() throws {
-    let image = PictureFixtures.sample(width: 9, height: 7, channelCount: 3)
+    let image = ImageFixtures.sample(width: 9, height: 7, channelCount: 3)
     let rounded = try BicubicUpscaler(scale: 3, bitDepth: .eight).upscale(
-      image.colorPicture, progress: nil)
+      image.colorImage, progress: nil)
     #expect(
-      RasterImage(color: rounded, bitDepth: .eight) == BicubicResampling().enlarged(image, by: 3))
-    let real = try BicubicUpscaler(scale: 3).upscale(image.colorPicture, progress: nil)
+      RasterImage(color: rounded, bitDepth: .eight) == BicubicResampling().upscaled(image, by: 3))
+    let real = try BicubicUpscaler(scale: 3).upscale(image.colorImage, progress: nil)
     #expect(zip(real.samples, rounded.samples).contains { $0 != $1 })
   }
 }

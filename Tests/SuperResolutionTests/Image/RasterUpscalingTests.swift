@@ -12,27 +12,27 @@ private struct NearestUpscaler: Upscaler {
   var requiredChannelCount: Int?
   var name: String { "nearest" }
 
-  func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws -> Picture {
-    #expect(requiredChannelCount.map { $0 == picture.channelCount } ?? true)
-    let (height, width) = (picture.height * scale, picture.width * scale)
+  func upscale(_ image: Image, progress: (@Sendable (Double) -> Void)?) throws -> Image {
+    #expect(requiredChannelCount.map { $0 == image.channelCount } ?? true)
+    let (height, width) = (image.height * scale, image.width * scale)
     var samples: [Float] = []
-    for channel in 0..<picture.channelCount {
+    for channel in 0..<image.channelCount {
       for y in 0..<height {
         for x in 0..<width {
-          let row = channel * picture.height + y / scale
-          samples.append(picture.samples[row * picture.width + x / scale])
+          let row = channel * image.height + y / scale
+          samples.append(image.samples[row * image.width + x / scale])
         }
       }
     }
-    return Picture(
-      channelCount: picture.channelCount, height: height, width: width, samples: samples)
+    return Image(
+      channelCount: image.channelCount, height: height, width: width, samples: samples)
   }
 }
 
 @Suite struct RasterUpscalingTests {
   @Test(arguments: [1, 2, 3, 4], [RasterImage.BitDepth.eight, .sixteen])
   func channelsBitDepthAndTagsAreKept(channelCount: Int, bitDepth: RasterImage.BitDepth) throws {
-    var image = PictureFixtures.sample(
+    var image = ImageFixtures.sample(
       width: 6, height: 5, channelCount: channelCount, bitDepth: bitDepth)
     image.tags.gamma = 45_455
     for required in [nil, 1, 3] {
@@ -47,7 +47,7 @@ private struct NearestUpscaler: Upscaler {
 
   /// An RGB model gives a grey image the same result as a grey model.
   @Test func greyImageThroughRGBModelMatchesGreyModel() throws {
-    let image = PictureFixtures.sample(width: 6, height: 5, channelCount: 1)
+    let image = ImageFixtures.sample(width: 6, height: 5, channelCount: 1)
     let direct = try RasterUpscaling(NearestUpscaler()).upscale(image)
     let threefold = try RasterUpscaling(NearestUpscaler(requiredChannelCount: 3)).upscale(image)
     #expect(direct == threefold)
@@ -56,7 +56,7 @@ private struct NearestUpscaler: Upscaler {
   /// The model upscales luma and the rest is interpolated: grey pixels stay grey, and luma is the
   /// model's.
   @Test func colorImageThroughGreyModelKeepsModelLuma() throws {
-    let grey = PictureFixtures.sample(width: 6, height: 5, channelCount: 1)
+    let grey = ImageFixtures.sample(width: 6, height: 5, channelCount: 1)
     let upscaler = NearestUpscaler(requiredChannelCount: 1)
     let direct = try RasterUpscaling(upscaler).upscale(grey)
     let threefold = try RasterUpscaling(upscaler).upscale(grey.asRGB)
@@ -65,19 +65,19 @@ private struct NearestUpscaler: Upscaler {
     // The colours are in the middle of the range, so that nothing is clipped.
     let image = RasterImage(
       width: 6, height: 5, channelCount: 3, bitDepth: .sixteen,
-      samples: PictureFixtures.sample(
+      samples: ImageFixtures.sample(
         width: 6, height: 5, channelCount: 3, bitDepth: .sixteen
       ).samples.map { 24_000 + $0 / 4 })
-    let result = try RasterUpscaling(upscaler).upscale(image).colorPicture.luma
-    let expected = try upscaler.upscale(image.colorPicture.luma, progress: nil)
+    let result = try RasterUpscaling(upscaler).upscale(image).colorImage.luma
+    let expected = try upscaler.upscale(image.colorImage.luma, progress: nil)
     #expect(zip(result.samples, expected.samples).allSatisfy { abs($0 - $1) < 3e-5 })
   }
 
   @Test func alphaIsInterpolated() throws {
-    let image = PictureFixtures.sample(width: 6, height: 5, channelCount: 4)
+    let image = ImageFixtures.sample(width: 6, height: 5, channelCount: 4)
     let result = try RasterUpscaling(NearestUpscaler()).upscale(image)
-    let alpha = try #require(image.alphaPicture)
-    let expected = BicubicResampling().enlarged(alpha, by: 2)
+    let alpha = try #require(image.alphaImage)
+    let expected = BicubicResampling().upscaled(alpha, by: 2)
     #expect(
       stride(from: 3, to: result.samples.count, by: 4).map { result.samples[$0] }
         == RasterImage(color: expected, bitDepth: .eight).samples)
@@ -91,10 +91,10 @@ private struct NearestUpscaler: Upscaler {
 
   /// The expected values are NumPy's bicubic interpolation of colours times alpha.
   @Test func interpolationUsesPremultipliedColours() throws {
-    let cases = try PictureFixtures.json([String: Premultiplied].self, "premultiplied.json")
+    let cases = try ImageFixtures.json([String: Premultiplied].self, "premultiplied.json")
     #expect(cases.count == 6)
     for (name, expected) in cases {
-      let image = try RasterImage(contentsOf: PictureFixtures.path(name))
+      let image = try RasterImage(contentsOf: ImageFixtures.path(name))
       let upscaler = BicubicUpscaler(scale: expected.scale, bitDepth: image.bitDepth)
       let result = try RasterUpscaling(upscaler).upscale(image)
       let bytes = try #require(Data(base64Encoded: expected.samples))
@@ -146,14 +146,14 @@ private struct NearestUpscaler: Upscaler {
     var requiredChannelCount: Int?
     var name: String { "smooth" }
 
-    func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws -> Picture {
-      BicubicResampling().enlarged(picture, by: scale)
+    func upscale(_ image: Image, progress: (@Sendable (Double) -> Void)?) throws -> Image {
+      BicubicResampling().upscaled(image, by: scale)
     }
   }
 
   /// Opaque pixels are upscaled as without alpha, as are images without a visible pixel.
   @Test func opaqueAndInvisibleImagesIgnoreAlpha() throws {
-    let plain = PictureFixtures.sample(width: 6, height: 5, channelCount: 3)
+    let plain = ImageFixtures.sample(width: 6, height: 5, channelCount: 3)
     let opaque = RasterImage(
       width: 6, height: 5, channelCount: 4, bitDepth: .eight,
       samples: (0..<30).flatMap { plain.samples[3 * $0..<3 * $0 + 3] + [255] })
@@ -170,7 +170,7 @@ private struct NearestUpscaler: Upscaler {
   }
 
   @Test func densityGrowsWithScale() throws {
-    var image = PictureFixtures.sample(width: 6, height: 5, channelCount: 3)
+    var image = ImageFixtures.sample(width: 6, height: 5, channelCount: 3)
     image.tags.density = .init(horizontal: 2835, vertical: 1000)
     let upscaling = RasterUpscaling(NearestUpscaler(scale: 3))
     #expect(
@@ -188,13 +188,13 @@ private struct NearestUpscaler: Upscaler {
       var requiredChannelCount: Int? { nil }
       var name: String { "broken" }
 
-      func upscale(_ picture: Picture, progress: (@Sendable (Double) -> Void)?) throws -> Picture {
-        var large = BicubicResampling().enlarged(picture, by: scale)
+      func upscale(_ image: Image, progress: (@Sendable (Double) -> Void)?) throws -> Image {
+        var large = BicubicResampling().upscaled(image, by: scale)
         large.samples[large.height * large.width + large.width + 3] = value
         return large
       }
     }
-    let image = PictureFixtures.sample(width: 6, height: 5, channelCount: 3)
+    let image = ImageFixtures.sample(width: 6, height: 5, channelCount: 3)
     #expect(throws: ModelError("the model made \(value) of it, at pixel 3, 1")) {
       try RasterUpscaling(Broken(value: value)).upscale(image)
     }
@@ -206,13 +206,13 @@ private struct NearestUpscaler: Upscaler {
       samples: [UInt16](repeating: 0, count: 40_000))
     #expect(
       throws: ModelError(
-        "enlarged 64 times, its 2560000×64 pixels exceed the limit of 134217728 in all")
+        "upscaled 64 times, its 2560000×64 pixels exceed the limit of 134217728 in all")
     ) { try RasterUpscaling(NearestUpscaler(scale: 64)).upscale(image) }
   }
 
   @Test func otherChannelCountIsRefused() {
-    let image = PictureFixtures.sample(width: 6, height: 5, channelCount: 3)
-    #expect(throws: ModelError("the model takes 4 channels, and the picture has 3")) {
+    let image = ImageFixtures.sample(width: 6, height: 5, channelCount: 3)
+    #expect(throws: ModelError("the model takes 4 channels, and the image has 3")) {
       try RasterUpscaling(NearestUpscaler(requiredChannelCount: 4)).upscale(image)
     }
   }

@@ -60,13 +60,13 @@ import Testing
       SharedData.path("weights/swinir_light_x2.pth"))
     let weights = try archive.conventionalRoot.map { try archive.selecting(root: $0) } ?? archive
     let network = try SuperResolutionNetwork(weights, name: "SwinIR-light", threads: 2)
-    let (output, groups) = try network.runWithGroups(goldens.picture("input"))
+    let (output, groups) = try network.runWithGroups(goldens.image("input"))
     #expect(groups.count == 4)
     for (index, found) in groups.enumerated() {
       let expected = try #require(goldens.tensors["layer\(index)"]).floatValues()
       #expect(largestDifference(found, expected) <= 1e-4, "group \(index)")
     }
-    #expect(largestDifference(output, try goldens.picture("output")) <= 1e-4)
+    #expect(largestDifference(output, try goldens.image("output")) <= 1e-4)
   }
 
   /// The original code registers a mask exactly in the layers that shift their windows.
@@ -112,7 +112,7 @@ import Testing
     let network = try NetworkFixture("swinir_denoise_grey").network()
     #expect(
       throws: ModelError(
-        "the picture has 9 × 4 pixels, of which the network needs at least 5 × 5")
+        "the image has 9 × 4 pixels, of which the network needs at least 5 × 5")
     ) { try network.upscale(noise(channelCount: 1, height: 4, width: 9, seed: 1), progress: nil) }
     let smallest = noise(channelCount: 1, height: 5, width: 9, seed: 1)
     #expect(try network.upscale(smallest, progress: nil).height == 5)
@@ -122,7 +122,7 @@ import Testing
     let network = try NetworkFixture("swinir_positions").network()
     #expect(
       throws: ModelError(
-        "the picture has 320 pixels with its padding, the network's position embedding is for 256")
+        "the image has 320 pixels with its padding, the network's position embedding is for 256")
     ) { try network.upscale(noise(height: 16, width: 17, seed: 1), progress: nil) }
   }
 }

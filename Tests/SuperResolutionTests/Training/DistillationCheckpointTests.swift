@@ -12,16 +12,16 @@ import Testing
   /// A distillation of a small network on images in `folder`.
   private struct Subject {
     let fixture: DistillationFixture
-    let pictures: ReducedPictures
+    let images: ImageFolder
 
     init(_ folder: TemporaryFolder) throws {
       fixture = try DistillationFixture("swinir_direct_x2")
-      let channelCount = try #require(fixture.pictures().first).channelCount
+      let channelCount = try #require(fixture.images().first).channelCount
       for name in ["metric_1.png", "metric_3.png"] {
         try FileManager.default.copyItem(
           atPath: PackageFolder.fixture("images/\(name)"), toPath: folder.appending(name))
       }
-      pictures = try ReducedPictures(folder: folder.path, scale: 2, channelCount: channelCount)
+      images = try ImageFolder(folder: folder.path, scale: 2, channelCount: channelCount)
     }
 
     func settings(steps: Int = 12, threads: Int = 2) -> DistillationSettings {
@@ -39,7 +39,7 @@ import Testing
     }
 
     func run(_ settings: DistillationSettings) throws -> DistillationRun {
-      try DistillationRun(distillation(settings), settings, pictures: pictures, validation: nil)
+      try DistillationRun(distillation(settings), settings, images: images, validation: nil)
     }
 
     func checkpoint(_ settings: DistillationSettings, _ path: String) throws
@@ -48,7 +48,7 @@ import Testing
       DistillationCheckpoint(
         path: path,
         identity: try DistillationIdentity(
-          distillation(settings), settings, pictures: pictures, validation: nil))
+          distillation(settings), settings, images: images, validation: nil))
     }
   }
 
@@ -129,18 +129,18 @@ import Testing
       // Other images are recognized by their content.
       let extra = try PackageFolder.fixture("images/metric_1.png")
       try FileManager.default.copyItem(atPath: extra, toPath: folder.appending("metric_2.png"))
-      let more = try ReducedPictures(
-        folder: folder.path, scale: 2, channelCount: subject.pictures.channelCount)
-      let (before, after) = (try subject.pictures.sha256(), try more.sha256())
+      let more = try ImageFolder(
+        folder: folder.path, scale: 2, channelCount: subject.images.channelCount)
+      let (before, after) = (try subject.images.sha256(), try more.sha256())
       let other = DistillationCheckpoint(
         path: path,
         identity: try DistillationIdentity(
-          subject.distillation(settings), settings, pictures: more, validation: nil))
+          subject.distillation(settings), settings, images: more, validation: nil))
       var unchanged = run
       #expect(
         throws: ModelError(
-          "it is the checkpoint of another distillation: the pictures was \(before) reduced by 2, "
-            + "and is \(after) reduced by 2", path: path)
+          "it is the checkpoint of another distillation: the image folder was \(before) "
+            + "downscaled by 2, and is \(after) downscaled by 2", path: path)
       ) { try other.restore(&unchanged) }
       #expect(state(unchanged) == state(run))
     }
@@ -180,7 +180,7 @@ import Testing
           "the checkpoint is damaged: its numbers are impossible", path: path)
       ) { try subject.checkpoint(settings, path).restore(&run) }
       try damaged { archive in
-        archive.tensors["pictures"] = try Tensor(
+        archive.tensors["images"] = try Tensor(
           elementType: .int64, shape: [1], bytes: SharedBytes(elementsOf: [2]))
       }
       #expect(throws: ModelError.self) {

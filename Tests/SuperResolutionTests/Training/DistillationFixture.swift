@@ -21,18 +21,18 @@ struct DistillationFixture {
       PackageFolder.fixture("training/\(name).safetensors"))
   }
 
-  func pictures() throws -> [Picture] { try split("input") }
-  func output() throws -> [Picture] { try split("output") }
+  func images() throws -> [Image] { try split("input") }
+  func output() throws -> [Image] { try split("output") }
 
   /// Returns the total loss, the pixels' loss and the features' loss.
   func loss() throws -> [Float] { try #require(archive.tensors["loss"]).floatValues() }
 
-  private func split(_ name: String) throws -> [Picture] {
+  private func split(_ name: String) throws -> [Image] {
     let tensor = try #require(archive.tensors[name])
     let (shape, values) = (tensor.shape.dimensions, try tensor.floatValues())
     let count = shape[1] * shape[2] * shape[3]
     return (0..<shape[0]).map {
-      Picture(
+      Image(
         channelCount: shape[1], height: shape[2], width: shape[3],
         samples: Array(values[$0 * count..<($0 + 1) * count]))
     }

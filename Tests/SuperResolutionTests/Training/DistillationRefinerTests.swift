@@ -14,17 +14,17 @@ import Testing
   private struct Subject {
     let archive: TensorArchive
     let model: QuantizedModel
-    let pictures: ReducedPictures
+    let images: ImageFolder
 
     init(_ method: QuantizationMethod, _ folder: TemporaryFolder, bits: Int = 2) throws {
       let name = "swinir_direct_x2"
       archive = try NetworkFixture(name).weights
       let network = try SuperResolutionNetwork(archive, name: name, threads: 2)
-      pictures = try DistillationRefinerTests.pictures(
+      images = try DistillationRefinerTests.images(
         folder, channelCount: network.channelCount)
-      var sampler = PatchSampler(pictures, side: 16, seed: 1, for: .calibration)
+      var sampler = PatchSampler(images, side: 16, seed: 1, for: .calibration)
       let calibration = try Calibrator(threads: 2).calibrate(
-        NetworkActivations(network: network, pictures: sampler.draw(4)))
+        NetworkActivations(network: network, images: sampler.draw(4)))
       // The fixture's layers are too small for the built-in recipes.
       let path = folder.appending("recipe.json")
       let rule = #"{"match": "*.weight", "where": {"rank": 2}, "action": "quantize"}"#
@@ -45,14 +45,14 @@ import Testing
     }
   }
 
-  private static func pictures(_ folder: TemporaryFolder, channelCount: Int) throws
-    -> ReducedPictures
+  private static func images(_ folder: TemporaryFolder, channelCount: Int) throws
+    -> ImageFolder
   {
     for name in ["metric_1.png", "metric_3.png"] {
       try FileManager.default.copyItem(
         atPath: PackageFolder.fixture("images/\(name)"), toPath: folder.appending(name))
     }
-    return try ReducedPictures(folder: folder.path, scale: 2, channelCount: channelCount)
+    return try ImageFolder(folder: folder.path, scale: 2, channelCount: channelCount)
   }
 
   /// The rates are those of 2 bits times `factor` where everything is learned.
@@ -84,7 +84,7 @@ import Testing
       let subject = try Subject(method, folder)
       let reports = Mutex<[DistillationProgress]>([])
       let refined = try DistillationRefiner(
-        subject.settings(method, steps: 24), pictures: subject.pictures
+        subject.settings(method, steps: 24), images: subject.images
       ) { progress in reports.withLock { $0.append(progress) } }
       .refined(subject.model, original: subject.archive)
       let summary = try #require(refined.distillation)
@@ -113,7 +113,7 @@ import Testing
     try withTemporaryFolder { folder in
       let subject = try Subject(method, folder)
       let refined = try DistillationRefiner(
-        subject.settings(method, steps: 0), pictures: subject.pictures
+        subject.settings(method, steps: 0), images: subject.images
       ).refined(subject.model, original: subject.archive)
       #expect(refined.activations == subject.model.activations)
       // Distillation starts from the codes of the method.
@@ -138,7 +138,7 @@ import Testing
       #expect(
         throws: ModelError("the loss of distillation is not finite in step 2")
       ) {
-        _ = try DistillationRefiner(settings, pictures: subject.pictures)
+        _ = try DistillationRefiner(settings, images: subject.images)
           .refined(subject.model, original: subject.archive)
       }
     }
@@ -146,10 +146,9 @@ import Testing
 
   @Test func patchesAreDeterminedBySeed() throws {
     try withTemporaryFolder { folder in
-      let pictures = try Self.pictures(folder, channelCount: 1)
-      func patches(_ seed: UInt64, _ purpose: PatchSampler.Purpose = .training) throws -> [Picture]
-      {
-        var sampler = PatchSampler(pictures, side: 5, seed: seed, for: purpose)
+      let images = try Self.images(folder, channelCount: 1)
+      func patches(_ seed: UInt64, _ purpose: PatchSampler.Purpose = .training) throws -> [Image] {
+        var sampler = PatchSampler(images, side: 5, seed: seed, for: purpose)
         return try sampler.draw(20)
       }
       let first = try patches(3)

@@ -21,11 +21,11 @@ import Testing
     let distillation = try Distillation(
       teacher: fixture.weights, student: fixture.weights, weights: [], activations: [],
       .everything(threads: 2))
-    let picture = try fixture.input()
+    let image = try fixture.input()
     let expected = try fixture.output()
-    #expect(try largestDifference(distillation.upscale([picture])[0], expected) < 1e-4)
-    let target = try #require(try distillation.teach([picture]).first)
-    #expect(largestDifference(target.picture, expected) < 1e-4)
+    #expect(try largestDifference(distillation.upscale([image])[0], expected) < 1e-4)
+    let target = try #require(try distillation.teach([image]).first)
+    #expect(largestDifference(target.image, expected) < 1e-4)
     let groups = try fixture.groups()
     if !groups.isEmpty {
       #expect(groups.count == target.groups.count)
@@ -42,12 +42,12 @@ import Testing
   func gradientsMatchPyTorch(_ name: String) throws {
     let fixture = try DistillationFixture(name)
     var distillation = try fixture.distillation()
-    let pictures = try fixture.pictures()
-    for (found, expected) in try zip(distillation.upscale(pictures), fixture.output()) {
+    let images = try fixture.images()
+    for (found, expected) in try zip(distillation.upscale(images), fixture.output()) {
       #expect(largestDifference(found, expected) < 1e-4)
     }
-    let targets = try distillation.teach(pictures)
-    let loss = try distillation.differentiate(pictures, targets)
+    let targets = try distillation.teach(images)
+    let loss = try distillation.differentiate(images, targets)
     let expectedLoss = try fixture.loss().map(Double.init)
     #expect(abs(loss.total - expectedLoss[0]) < 1e-4 * expectedLoss[0])
     #expect(abs(loss.pixels - expectedLoss[1]) < 1e-4 * expectedLoss[1])
@@ -70,10 +70,10 @@ import Testing
   @Test(arguments: ["swinir_direct_x2", "dat_shuffle_x3"])
   func resultsDoNotDependOnThreads(_ name: String) throws {
     let fixture = try DistillationFixture(name)
-    let pictures = try fixture.pictures() + fixture.pictures()
+    let images = try fixture.images() + fixture.images()
     func values(threads: Int) throws -> [UInt32] {
       var distillation = try fixture.distillation(.everything(threads: threads))
-      for _ in 0..<2 { _ = try distillation.step(pictures) }
+      for _ in 0..<2 { _ = try distillation.step(images) }
       return distillation.store.values.map(\.bitPattern)
     }
     let expected = try values(threads: 1)
@@ -88,9 +88,9 @@ import Testing
     options.optimizer = Adam(rates: [.activationBounds: 0.03, .weightBounds: 0.03])
     options.schedule = CosineSchedule(stepCount: 12)
     var distillation = try fixture.distillation(options)
-    let pictures = try fixture.pictures()
+    let images = try fixture.images()
     let before = distillation.tensors
-    let losses = try (0..<12).map { _ in try distillation.step(pictures).total }
+    let losses = try (0..<12).map { _ in try distillation.step(images).total }
     #expect(losses[11] < 0.97 * losses[0])
     #expect(distillation.tensors == before)
     #expect(try distillation.activations != fixture.activations())
@@ -101,8 +101,8 @@ import Testing
   @Test func learnedResultReproducesNetwork() throws {
     let fixture = try DistillationFixture("swinir_direct_x2")
     var distillation = try fixture.distillation()
-    let pictures = try fixture.pictures()
-    _ = try distillation.step(pictures)
+    let images = try fixture.images()
+    _ = try distillation.step(images)
     var archive = fixture.network.weights
     for (name, values) in distillation.tensors {
       let shape = try #require(archive.tensors[name]).shape
@@ -113,7 +113,7 @@ import Testing
     let again = try Distillation(
       teacher: archive, student: archive, weights: distillation.weights,
       activations: distillation.activations, .everything(threads: 1))
-    #expect(try again.upscale(pictures) == distillation.upscale(pictures))
+    #expect(try again.upscale(images) == distillation.upscale(images))
   }
 
   /// A site whose values are all equal has such bounds.
@@ -127,13 +127,13 @@ import Testing
     var distillation = try Distillation(
       teacher: archive, student: archive, weights: fixture.weights(), activations: activations,
       .everything(threads: 1))
-    for _ in 0..<3 { #expect(try distillation.step(fixture.pictures()).total.isFinite) }
+    for _ in 0..<3 { #expect(try distillation.step(fixture.images()).total.isFinite) }
     #expect(Array(distillation.activations[..<2]) == Array(activations[..<2]))
     #expect(distillation.activations[2...] != activations[2...])
     let network = try SuperResolutionNetwork(
       archive, name: "test", threads: 1, activations: distillation.activations)
-    let picture = try fixture.pictures()[0]
-    #expect(try network.upscale(picture, progress: nil).samples.allSatisfy(\.isFinite))
+    let image = try fixture.images()[0]
+    #expect(try network.upscale(image, progress: nil).samples.allSatisfy(\.isFinite))
   }
 
   @Test func refusesMismatchedNetworksAndQuantizers() throws {
@@ -173,7 +173,7 @@ import Testing
     activation.name = "nowhere"
     expect("the network has no activation 'nowhere' to quantize") { try attempt([], [activation]) }
     let distillation = try fixture.distillation()
-    expect("the picture has 1 channel, the network takes 3") {
+    expect("the image has 1 channel, the network takes 3") {
       _ = try distillation.teach([noise(channelCount: 1, height: 8, width: 8, seed: 1)])
     }
   }

@@ -77,7 +77,7 @@ import Testing
     },
   ]
 
-  static let pictures = [
+  static let images = [
     Case("3×3 convolution", [3 * 4 * 2, 5 * 2 * 9, 5]) { tape, p in
       tape.convolution(tape.variable(p[0], columns: 2), height: 3, p[1], p[2], outputs: 5)
     },
@@ -147,7 +147,7 @@ import Testing
     return tape.scatter([(attended, layout.order)])
   }
 
-  @Test(arguments: arithmetic + functions + pictures + attentions)
+  @Test(arguments: arithmetic + functions + images + attentions)
   func derivativesMatchDifferenceQuotients(_ operation: Case) {
     let error = GradientCheck(counts: operation.counts).largestError(operation.operation)
     #expect(error < 2e-3, "\(operation.testDescription)")

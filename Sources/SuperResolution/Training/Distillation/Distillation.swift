@@ -80,28 +80,28 @@ package struct Distillation: Sendable {
   /// Returns the teacher's output for each image.
   ///
   /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.
-  package func teach(_ pictures: [Picture]) throws -> [TeacherOutput] {
-    for picture in pictures { try teacher.check(picture) }
-    return try mapPictures(pictures.count) { index in
-      forward(teacher, teacherValues, quantizers: [], pictures[index])
+  package func teach(_ images: [Image]) throws -> [TeacherOutput] {
+    for image in images { try teacher.check(image) }
+    return try mapImages(images.count) { index in
+      forward(teacher, teacherValues, quantizers: [], images[index])
     }
   }
 
   /// Returns the current student's output for each image.
   ///
   /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.
-  package func upscale(_ pictures: [Picture]) throws -> [Picture] {
-    for picture in pictures { try student.check(picture) }
+  package func upscale(_ images: [Image]) throws -> [Image] {
+    for image in images { try student.check(image) }
     let rounded = quantization.rounded(store.values)
     let quantizers = quantization.quantizers(store)
-    return try mapPictures(pictures.count) { index in
-      forward(student, rounded, quantizers: quantizers, pictures[index]).picture
+    return try mapImages(images.count) { index in
+      forward(student, rounded, quantizers: quantizers, images[index]).image
     }
   }
 
   private func forward(
     _ network: DifferentiableNetwork, _ values: [Float], quantizers: [SiteQuantizer?],
-    _ picture: Picture
+    _ image: Image
   ) -> TeacherOutput {
     memory.withPool { pool in
       values.withUnsafeBufferPointer { values in
@@ -109,9 +109,9 @@ package struct Distillation: Sendable {
         let tape = Tape(
           pool: pool, parameters: parameters, gradients: nil, isWanted: [],
           quantizers: quantizers)
-        let pass = network.run(picture, tape)
+        let pass = network.run(image, tape)
         return TeacherOutput(
-          picture: network.picture(pass, of: picture),
+          image: network.image(pass, of: image),
           groups: pass.groups.map {
             Array(UnsafeBufferPointer(start: $0.values, count: $0.count))
           })
@@ -125,23 +125,23 @@ package struct Distillation: Sendable {
   /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.
   /// - Precondition: `targets` has one entry per image, of its size.
   package mutating func differentiate(
-    _ pictures: [Picture], _ targets: [TeacherOutput]
+    _ images: [Image], _ targets: [TeacherOutput]
   ) throws -> DistillationLoss {
-    precondition(pictures.count == targets.count, "a target for every picture")
-    for picture in pictures { try student.check(picture) }
+    precondition(images.count == targets.count, "one target per image")
+    for image in images { try student.check(image) }
     let rounded = quantization.rounded(store.values)
     let quantizers = quantization.quantizers(store)
     let isWanted = quantization.isWanted(store, options.optimizer)
     let sum = OrderedSum(count: store.values.count)
     let (student, weights, memory) = (student, options.loss, memory)
-    let share = 1 / Double(max(1, pictures.count))
-    let losses = try mapPictures(pictures.count) { index in
+    let share = 1 / Double(max(1, images.count))
+    let losses = try mapImages(images.count) { index in
       var gradients = sum.takeZeros()
       let loss = memory.withPool { pool in
         Self.run(
           student, rounded, &gradients, isWanted: isWanted, quantizers: quantizers, pool
         ) { tape in
-          let pass = student.run(pictures[index], tape)
+          let pass = student.run(images[index], tape)
           return weights.seed(
             pass, range: student.network.range, target: targets[index], share: share, pool)
         }
@@ -176,7 +176,7 @@ package struct Distillation: Sendable {
   ///
   /// BLAS uses one thread even if there is only one image or one thread, since its sums depend on
   /// its number of threads.
-  private func mapPictures<Result: Sendable>(
+  private func mapImages<Result: Sendable>(
     _ count: Int, _ transform: @Sendable (Int) throws -> Result
   ) throws -> [Result] {
     try BLASThreads.runningSingleThreaded {
@@ -201,8 +201,8 @@ package struct Distillation: Sendable {
   ///
   /// - Returns: the loss before the update.
   /// - Throws: `ModelError` when an image has too few pixels or the wrong number of channels.
-  package mutating func step(_ pictures: [Picture]) throws -> DistillationLoss {
-    let loss = try differentiate(pictures, teach(pictures))
+  package mutating func step(_ images: [Image]) throws -> DistillationLoss {
+    let loss = try differentiate(images, teach(images))
     update()
     return loss
   }

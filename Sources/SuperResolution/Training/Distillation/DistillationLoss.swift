@@ -43,7 +43,7 @@ package struct DistillationLossWeights: Hashable, Sendable {
 
 /// The teacher's output for one image.
 package struct TeacherOutput: Sendable {
-  package let picture: Picture
+  package let image: Image
   /// The features after each residual group.
   let groups: [[Float]]
 }
@@ -57,7 +57,7 @@ extension DistillationLossWeights {
     _ pool: BufferPool
   ) -> DistillationLoss {
     var loss = DistillationLoss.zero
-    loss.pixels = share * seedPixels(pass, range, target.picture, share, pool)
+    loss.pixels = share * seedPixels(pass, range, target.image, share, pool)
     if features != 0 {
       for (student, teacher) in zip(pass.groups, target.groups) {
         loss.features += share * seedFeatures(student, teacher, share, pool)
@@ -68,7 +68,7 @@ extension DistillationLossWeights {
   }
 
   private func seedPixels(
-    _ pass: DifferentiableNetwork.Pass, _ range: PixelRange, _ target: Picture, _ share: Double,
+    _ pass: DifferentiableNetwork.Pass, _ range: PixelRange, _ target: Image, _ share: Double,
     _ pool: BufferPool
   ) -> Double {
     let gradient = pass.output.gradientToAddTo(pool).pointer

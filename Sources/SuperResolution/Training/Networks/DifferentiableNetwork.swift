@@ -73,27 +73,27 @@ struct DifferentiableNetwork: Sendable {
   }
 
   /// - Throws: `ModelError` when the image has too few pixels or the wrong number of channels.
-  func check(_ picture: Picture) throws {
-    try picture.check(channelCount: network.channelCount)
-    let (height, width) = padded(picture)
-    guard height < 2 * picture.height, width < 2 * picture.width else {
+  func check(_ image: Image) throws {
+    try image.check(channelCount: network.channelCount)
+    let (height, width) = padded(image)
+    guard height < 2 * image.height, width < 2 * image.width else {
       throw ModelError(
-        "the picture has \(picture.width) × \(picture.height) pixels, of which the network needs "
+        "the image has \(image.width) × \(image.height) pixels, of which the network needs "
           + "more than half of \(width) × \(height)")
     }
     try network.check(height: height, width: width)
   }
 
-  private func padded(_ picture: Picture) -> (height: Int, width: Int) {
+  private func padded(_ image: Image) -> (height: Int, width: Int) {
     let multiple = network.paddingMultiple
     func up(_ side: Int) -> Int { (side + multiple - 1) / multiple * multiple }
-    return (up(picture.height), up(picture.width))
+    return (up(image.height), up(image.width))
   }
 
   /// - Precondition: `check` has accepted the image.
-  func run(_ picture: Picture, _ tape: Tape) -> Pass {
-    let (height, width) = padded(picture)
-    let features = network.range.features(of: picture, height: height, width: width)
+  func run(_ image: Image, _ tape: Tape) -> Pass {
+    let (height, width) = padded(image)
+    let features = network.range.features(of: image, height: height, width: width)
     let pixels = tape.result(
       rows: height * width, columns: features.channels, needsGradient: false)
     pixels.values.update(from: features.values, count: features.count)
@@ -103,18 +103,18 @@ struct DifferentiableNetwork: Sendable {
   }
 
   /// Returns the image in the output of a pass, without the padding.
-  func picture(_ pass: Pass, of input: Picture) -> Picture {
+  func image(_ pass: Pass, of input: Image) -> Image {
     let (height, width) = (input.height * network.scale, input.width * network.scale)
-    var picture = Picture(
+    var image = Image(
       channelCount: input.channelCount, height: height, width: width,
       samples: [Float](repeating: 0, count: input.channelCount * height * width))
-    picture.samples.withUnsafeMutableBufferPointer { samples in
+    image.samples.withUnsafeMutableBufferPointer { samples in
       guard let start = samples.baseAddress else { return }
       network.range.store(
         pass.output.values, rows: 0..<height, width: pass.outputWidth, in: start, height: height,
         keptWidth: width)
     }
-    return picture
+    return image
   }
 }
 

@@ -23,7 +23,7 @@ struct TrainableReconstruction: Sendable {
       case .nearest(let factor): return .nearest(factor)
       case .convolution(_, let activation):
         guard let name = names.popFirst() else {
-          throw ModelError("a convolution of the enlargement is missing")
+          throw ModelError("an upscaling convolution is missing")
         }
         return .convolution(try finder.layer(name), slope: activation.slope)
       }

@@ -52,7 +52,7 @@ struct TrainableSwinIR: TrainableNetwork {
     guard let count = positionEmbedding?.count else { return }
     guard count == height * width * first.outputs else {
       throw ModelError(
-        "the picture has \(height * width) pixels with its padding, the network's position "
+        "the image has \(height * width) pixels with its padding, the network's position "
           + "embedding is for \(count / first.outputs)")
     }
   }

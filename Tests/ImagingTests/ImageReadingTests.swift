@@ -5,9 +5,9 @@ import Testing
 @testable import Imaging
 @testable import Storage
 
-@Suite struct PictureReadingTests {
+@Suite struct ImageReadingTests {
   @Test func fixturesArePresent() {
-    #expect(PictureFixtures.names.count > 40)
+    #expect(ImageFixtures.names.count > 40)
   }
 
   @Test func documentationListsLimits() throws {
@@ -26,15 +26,15 @@ import Testing
     #expect(limits == expected.map(String.init))
   }
 
-  @Test(arguments: PictureFixtures.names) func everyFixtureIsRead(_ name: String) throws {
-    let expected = try #require(try PictureFixtures.expected()[name])
-    let image = try RasterImage(contentsOf: PictureFixtures.path(name))
+  @Test(arguments: ImageFixtures.names) func everyFixtureIsRead(_ name: String) throws {
+    let expected = try #require(try ImageFixtures.expected()[name])
+    let image = try RasterImage(contentsOf: ImageFixtures.path(name))
     #expect(image.width == expected.width)
     #expect(image.height == expected.height)
     #expect(image.channelCount == expected.channels)
     #expect(image.bitDepth.rawValue == expected.bitDepth)
     if let checksum = expected.crc32 {
-      #expect(PictureFixtures.checksum(image) == checksum)
+      #expect(ImageFixtures.checksum(image) == checksum)
     } else {
       // Versions of libjpeg-turbo may round differently, but never by more than a step or two.
       let samples = try #require(expected.samples.flatMap { Data(base64Encoded: $0) })
@@ -46,7 +46,7 @@ import Testing
   /// A truncated file is an error, wherever it was cut.
   @Test(arguments: ["rgb8.png", "palette4.png", "rgba16_interlaced.png", "tagged_profile.png"])
   func everyTruncationIsAnError(_ name: String) throws {
-    let bytes = try PictureFixtures.bytes(name)
+    let bytes = try ImageFixtures.bytes(name)
     for count in 0..<bytes.count {
       #expect(throws: ModelError.self, "\(count) bytes") {
         try RasterImage(parsing: SharedBytes(bytes[..<count]))
@@ -56,7 +56,7 @@ import Testing
 
   @Test(arguments: ["color.jpg", "progressive.jpg", "turned_6.jpg"])
   func truncatedJPEGsAreErrors(_ name: String) throws {
-    let bytes = try PictureFixtures.bytes(name)
+    let bytes = try ImageFixtures.bytes(name)
     // The last two bytes, the end marker, are all that a decoder can do without.
     for count in 0..<bytes.count - 2 {
       #expect(throws: ModelError.self, "\(count) bytes") {
@@ -68,7 +68,7 @@ import Testing
   /// Any changed byte gives the same image, another image or an error, never a crash.
   @Test(arguments: ["rgb8.png", "palette8_transparent.png", "tagged_profile.png", "profile.jpg"])
   func changedBytesNeverCrash(_ name: String) throws {
-    let bytes = try PictureFixtures.bytes(name)
+    let bytes = try ImageFixtures.bytes(name)
     var refusals = 0
     for index in bytes.indices {
       for mask: UInt8 in [0x01, 0x80, 0xFF] {
@@ -95,10 +95,10 @@ import Testing
     ("refused_no_pixels.png", "not a valid PNG file"),
     ("refused_filter_9.png", "not a valid PNG file: bad adaptive filter value"),
     ("refused_few_rows.png", "not a valid PNG file: Not enough image data"),
-    ("refused_cmyk.jpg", "it has CMYK colours; only grey and RGB pictures are read"),
+    ("refused_cmyk.jpg", "it has CMYK colours; only grey and RGB images are read"),
   ])
   func refusalsNameReason(name: String, reason: String) throws {
-    let path = try PictureFixtures.path(name)
+    let path = try ImageFixtures.path(name)
     let error = try #require(
       #expect(throws: ModelError.self) { try RasterImage(contentsOf: path) })
     #expect(error.path == path)
@@ -107,7 +107,7 @@ import Testing
 
   @Test func otherFilesAreRefused() throws {
     for (bytes, reason) in [
-      ([], "it is empty, no picture"),
+      ([], "it is empty"),
       (Array("GIF89a".utf8), "it is neither a PNG nor a JPEG file"),
     ] {
       #expect(throws: ModelError(reason)) {
@@ -120,7 +120,7 @@ import Testing
     "rgb8.png", "turned_6.png", "turned_6.jpg", "profile.jpg", "tagged_profile.png",
   ])
   func plainFilesHaveNoOmissions(_ name: String) throws {
-    #expect(try RasterImage(contentsOf: PictureFixtures.path(name)).omissions.isEmpty)
+    #expect(try RasterImage(contentsOf: ImageFixtures.path(name)).omissions.isEmpty)
   }
 
   @Test(arguments: [
@@ -157,14 +157,14 @@ import Testing
     ),
   ])
   func omissionsAreListed(_ name: String, _ omissions: [String]) throws {
-    let image = try RasterImage(contentsOf: PictureFixtures.path(name))
+    let image = try RasterImage(contentsOf: ImageFixtures.path(name))
     #expect(image.omissions.map(\.description) == omissions)
     #expect(image.tags.profile == nil)
   }
 
   /// Many items of one kind are listed as one omission.
   @Test func omissionsOfOneKindAreSummarized() throws {
-    var bytes = try PictureFixtures.bytes("rgb8.png")
+    var bytes = try ImageFixtures.bytes("rgb8.png")
     let end = bytes.count - 12
     var chunks: [UInt8] = []
     for (index, letter) in (UInt8(ascii: "A")...UInt8(ascii: "Z")).enumerated() {
@@ -187,7 +187,7 @@ import Testing
     ("eXIfII", "EXIF data"),
   ])
   func damagedEXIFDataAreListed(_ content: String, _ what: String) throws {
-    let plain = try PictureFixtures.bytes("rgb8.png")
+    let plain = try ImageFixtures.bytes("rgb8.png")
     var bytes = plain
     // The chunk follows the header.
     bytes.insert(contentsOf: Self.chunk(Array(content.utf8)), at: 33)
@@ -210,12 +210,12 @@ import Testing
   }
 
   @Test func codePointAndDensityTagsAreRead() throws {
-    let tags = try RasterImage(contentsOf: PictureFixtures.path("described.png")).tags
+    let tags = try RasterImage(contentsOf: ImageFixtures.path("described.png")).tags
     #expect(tags.codePoints == [12, 13, 0, 1])
     #expect(tags.masteringDisplay?.count == 24 && tags.lightLevel?.count == 8)
     #expect(tags.density == .init(horizontal: 11_811, vertical: 5_906))
     let density = try #require(
-      try RasterImage(contentsOf: PictureFixtures.path("described.jpg")).tags.density)
+      try RasterImage(contentsOf: ImageFixtures.path("described.jpg")).tags.density)
     #expect((density.horizontal * 0.0254).rounded() == 300)
     #expect((density.vertical * 0.0254).rounded() == 150)
   }
@@ -254,7 +254,7 @@ import Testing
   }
 
   private static func profile() throws -> [UInt8] {
-    let image = try RasterImage(contentsOf: PictureFixtures.path("profile.jpg"))
+    let image = try RasterImage(contentsOf: ImageFixtures.path("profile.jpg"))
     return try #require(image.tags.profile).bytes
   }
 
@@ -266,7 +266,7 @@ import Testing
     -> SharedBytes
   {
     let profile = try profile()
-    let bytes = try PictureFixtures.bytes("color.jpg")
+    let bytes = try ImageFixtures.bytes("color.jpg")
     let third = (profile.count + 2) / 3
     let pieces = segments.flatMap { segment -> [UInt8] in
       let first = min(max(0, segment.content - 1) * third, profile.count)
@@ -280,22 +280,22 @@ import Testing
 
   @Test(arguments: [(70_000, 1), (1, 70_000), (1_200_000, 1)])
   func longSidesRoundTrip(width: Int, height: Int) throws {
-    let image = PictureFixtures.sample(width: width, height: height, channelCount: 1)
+    let image = ImageFixtures.sample(width: width, height: height, channelCount: 1)
     let read = try RasterImage(parsing: image.encoded(as: .png))
     #expect(read == image)
   }
 
   @Test func colorTagsAreRead() throws {
-    let standard = try RasterImage(contentsOf: PictureFixtures.path("tagged_srgb.png")).tags
+    let standard = try RasterImage(contentsOf: ImageFixtures.path("tagged_srgb.png")).tags
     #expect(standard.standardIntent == 1)
     #expect(standard.gamma == nil && standard.chromaticities == nil && standard.profile == nil)
-    let gamma = try RasterImage(contentsOf: PictureFixtures.path("tagged_gamma.png")).tags
+    let gamma = try RasterImage(contentsOf: ImageFixtures.path("tagged_gamma.png")).tags
     #expect(gamma.gamma == 50_000)
     #expect(
       gamma.chromaticities == [31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000])
     for name in ["tagged_profile.png", "profile.jpg"] {
       let profile = try #require(
-        try RasterImage(contentsOf: PictureFixtures.path(name)).tags.profile)
+        try RasterImage(contentsOf: ImageFixtures.path(name)).tags.profile)
       #expect(profile.bytes.count == 280)
       #expect(Array(profile.bytes[16..<20]) == Array("RGB ".utf8))
     }

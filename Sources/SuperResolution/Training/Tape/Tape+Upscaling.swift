@@ -52,7 +52,7 @@ extension Tape {
 @inline(__always)
 private func forEachPixel(
   height: Int, width: Int, factor: Int,
-  _ body: (_ token: Int, _ i: Int, _ j: Int, _ enlarged: Int) -> Void
+  _ body: (_ token: Int, _ i: Int, _ j: Int, _ upscaled: Int) -> Void
 ) {
   for row in 0..<height {
     for column in 0..<width {

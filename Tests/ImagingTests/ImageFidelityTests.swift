@@ -4,7 +4,7 @@ import Testing
 
 @testable import Imaging
 
-@Suite struct PictureFidelityTests {
+@Suite struct ImageFidelityTests {
   struct Case: Decodable {
     let original: String
     let result: String
@@ -14,26 +14,26 @@ import Testing
   }
 
   private func plane(_ name: String, border: Int) throws -> LumaPlane {
-    let image = try RasterImage(contentsOf: PictureFixtures.path(name))
+    let image = try RasterImage(contentsOf: ImageFixtures.path(name))
     return try #require(LumaPlane(of: image).trimmed(by: border))
   }
 
   /// The expected values come from NumPy and SciPy, with grey images as three equal channels.
   @Test func fidelityMatchesNumPyAndSciPy() throws {
-    let cases = try PictureFixtures.json([Case].self, "metrics.json")
+    let cases = try ImageFixtures.json([Case].self, "metrics.json")
     #expect(cases.count == 4)
     for item in cases {
       let original = try plane(item.original, border: item.border)
       let result = try plane(item.result, border: item.border)
-      #expect(abs(PictureFidelity.peakSignalToNoise(original, result) - item.psnr) < 1e-9)
-      #expect(abs(PictureFidelity.structuralSimilarity(original, result) - item.ssim) < 1e-9)
+      #expect(abs(ImageFidelity.peakSignalToNoise(original, result) - item.psnr) < 1e-9)
+      #expect(abs(ImageFidelity.structuralSimilarity(original, result) - item.ssim) < 1e-9)
     }
   }
 
   @Test func equalImagesHavePerfectFidelity() throws {
-    let plane = LumaPlane(of: PictureFixtures.sample(width: 20, height: 15, channelCount: 3))
-    #expect(PictureFidelity.peakSignalToNoise(plane, plane) == .infinity)
-    #expect(abs(PictureFidelity.structuralSimilarity(plane, plane) - 1) < 1e-12)
+    let plane = LumaPlane(of: ImageFixtures.sample(width: 20, height: 15, channelCount: 3))
+    #expect(ImageFidelity.peakSignalToNoise(plane, plane) == .infinity)
+    #expect(abs(ImageFidelity.structuralSimilarity(plane, plane) - 1) < 1e-12)
   }
 
   @Test func lumaUsesStudioRange() {
@@ -53,7 +53,7 @@ import Testing
   }
 
   @Test func trimmingWholeImageGivesNil() {
-    let plane = LumaPlane(of: PictureFixtures.sample(width: 9, height: 6, channelCount: 1))
+    let plane = LumaPlane(of: ImageFixtures.sample(width: 9, height: 6, channelCount: 1))
     #expect(plane.trimmed(by: 2)?.samples.count == 10)
     #expect(plane.trimmed(by: 3) == nil)
     #expect(plane.trimmed(by: 0) == plane)

@@ -1,8 +1,9 @@
-"""Makes `side_by_side.png`: one picture reduced, enlarged again by condi-convert, and as it was.
+"""Makes `side_by_side.png`: one image downscaled, upscaled again by condi-convert, and as it was.
 
     python side_by_side.py path/to/condi-convert MODEL PACKED [OUT]
 
-The original is drawn here, so that anyone may publish it. Needs Pillow. PACKED is, for the README,
+The high-resolution image is drawn here, so that anyone may publish it. Needs Pillow. PACKED is, for
+the README,
 
     condi-convert convert Examples/swinir_light_x2.pth 2bit.condi --bits 2 --calibration-images PHOTOS
 """
@@ -18,14 +19,14 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 SIDE = 96
-# Pixels of the drawing for one of the original, averaged.
+# Pixels of the drawing per pixel of the high-resolution image, averaged.
 FINE = 8
-# Pixels of the page for one of the original.
+# Pixels of the page per pixel of the high-resolution image.
 ZOOM = 3
 MARGIN = 6
 
 
-def original() -> Image.Image:
+def high_resolution() -> Image.Image:
     """Edges in all directions, letters, thin lines and a gradient."""
     size = SIDE * FINE
     image = Image.linear_gradient("L").resize((size, size)).convert("RGB")
@@ -61,21 +62,21 @@ def noise_ratio(image: Image.Image, reference: Image.Image) -> float:
 def main() -> None:
     tool, model, packed = sys.argv[1:4]
     output = Path(sys.argv[4] if len(sys.argv) > 4 else Path(__file__).with_name("side_by_side.png"))
-    large = original()
+    high = high_resolution()
     panels = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        small = folder / "small.png"
-        large.resize((SIDE // 2, SIDE // 2), Image.Resampling.BICUBIC).save(small)
+        low = folder / "low.png"
+        high.resize((SIDE // 2, SIDE // 2), Image.Resampling.BICUBIC).save(low)
         for title, arguments in (
-            ("bicubic", ["bicubic", small, folder / "bicubic.png", "--scale", "2"]),
-            ("32 bits", [model, small, folder / "full.png"]),
-            ("2 bits", [packed, small, folder / "packed.png"]),
+            ("bicubic", ["bicubic", low, folder / "bicubic.png", "--scale", "2"]),
+            ("32 bits", [model, low, folder / "full.png"]),
+            ("2 bits", [packed, low, folder / "packed.png"]),
         ):
             subprocess.run([tool, "upscale", *map(str, arguments), "--quiet"], check=True)
-            enlarged = Image.open(arguments[2]).convert("RGB")
-            panels.append((f"{title}: {noise_ratio(enlarged, large):.1f} dB", enlarged))
-    panels.append(("original", large))
+            upscaled = Image.open(arguments[2]).convert("RGB")
+            panels.append((f"{title}: {noise_ratio(upscaled, high):.1f} dB", upscaled))
+    panels.append(("original", high))
     side = SIDE * ZOOM
     page = Image.new("RGB", ((side + MARGIN) * len(panels) + MARGIN, side + 34), "white")
     draw = ImageDraw.Draw(page)

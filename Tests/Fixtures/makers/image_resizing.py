@@ -27,8 +27,8 @@ def contributions(inputs: int, outputs: int, factor: float, border: str):
     return weights / weights.sum(1, keepdims=True), index
 
 
-def resize(picture: np.ndarray, factor: float, maximum: int | None, border: str = "symmetric"):
-    """`picture` is `[height, width, channels]`; the vertical pass comes first.
+def resize(image: np.ndarray, factor: float, maximum: int | None, border: str = "symmetric"):
+    """`image` is `[height, width, channels]`; the vertical pass comes first.
 
     With a `maximum`, each pass is rounded half up and clipped to 0…maximum, as for uint8.
     """
@@ -36,9 +36,9 @@ def resize(picture: np.ndarray, factor: float, maximum: int | None, border: str 
     def finish(values: np.ndarray) -> np.ndarray:
         return values if maximum is None else np.clip(np.floor(values + 0.5), 0, maximum)
 
-    height, width = (round(side * factor) for side in picture.shape[:2])
-    values = picture.astype(np.float64)
-    weights, index = contributions(picture.shape[0], height, factor, border)
+    height, width = (round(side * factor) for side in image.shape[:2])
+    values = image.astype(np.float64)
+    weights, index = contributions(image.shape[0], height, factor, border)
     values = finish(np.einsum("op,opwc->owc", weights, values[index]))
-    weights, index = contributions(picture.shape[1], width, factor, border)
+    weights, index = contributions(image.shape[1], width, factor, border)
     return finish(np.einsum("op,hopc->hoc", weights, values[:, index]))

@@ -3,7 +3,7 @@ import Imaging
 import Storage
 
 /// The files in `Tests/Fixtures/images`, which `generate_images.py` describes.
-package enum PictureFixtures {
+package enum ImageFixtures {
   package struct Expected: Decodable {
     package let width: Int
     package let height: Int
@@ -27,13 +27,13 @@ package enum PictureFixtures {
   }
 
   package static func expected() throws -> [String: Expected] {
-    try json([String: Expected].self, "pictures.json")
+    try json([String: Expected].self, "images.json")
   }
 
   /// The name of every file that must be readable.
   package static let names: [String] = ((try? expected()) ?? [:]).keys.sorted()
 
-  /// Returns the checksum of an image's samples, as in `pictures.json`.
+  /// Returns the checksum of an image's samples, as in `images.json`.
   package static func checksum(_ image: RasterImage) -> UInt32 {
     CRC32.checksum(SharedBytes(elementsOf: image.samples))
   }

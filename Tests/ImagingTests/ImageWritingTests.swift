@@ -5,11 +5,11 @@ import Testing
 @testable import Imaging
 @testable import Storage
 
-@Suite struct PictureWritingTests {
+@Suite struct ImageWritingTests {
   @Test(arguments: [1, 2, 3, 4], [RasterImage.BitDepth.eight, .sixteen])
   func pngImagesRoundTrip(channelCount: Int, bitDepth: RasterImage.BitDepth) throws {
     for (width, height) in [(1, 1), (1, 9), (17, 1), (31, 33)] {
-      let image = PictureFixtures.sample(
+      let image = ImageFixtures.sample(
         width: width, height: height, channelCount: channelCount, bitDepth: bitDepth)
       let bytes = try image.encoded(as: .png)
       #expect(try RasterImage(parsing: bytes) == image)
@@ -21,7 +21,7 @@ import Testing
     "tagged_srgb.png", "tagged_gamma.png", "tagged_profile.png", "profile.jpg", "described.png",
   ])
   func colorTagsRoundTrip(_ name: String) throws {
-    let image = try RasterImage(contentsOf: PictureFixtures.path(name))
+    let image = try RasterImage(contentsOf: ImageFixtures.path(name))
     #expect(image.tags != ImageTags())
     #expect(try RasterImage(parsing: image.encoded(as: .png)).tags == image.tags)
   }
@@ -29,7 +29,7 @@ import Testing
   /// libpng reads this profile, whose length differs from the one it states, but does not write it.
   @Test func unwritableProfilesAreLeftOut() throws {
     let path = PackageFolder.root.appending(
-      path: "Fuzz/Findings/picture/crash-59f08dd260f24fd527de5e5383e2c591a5782a88")
+      path: "Fuzz/Findings/image/crash-59f08dd260f24fd527de5e5383e2c591a5782a88")
     let image = try RasterImage(contentsOf: path.path)
     #expect(image.tags.profile != nil)
     let (fitted, omissions) = ImageFormat.png.fitted(image)
@@ -41,7 +41,7 @@ import Testing
   /// Profiles of one segment and of several round-trip through JPEG byte for byte.
   @Test(arguments: [280, 65_519, 65_520, 200_000])
   func profilesRoundTripThroughJPEG(byteCount: Int) throws {
-    var image = PictureFixtures.sample(width: 8, height: 8, channelCount: 3)
+    var image = ImageFixtures.sample(width: 8, height: 8, channelCount: 3)
     image.tags.profile = .init(name: Array("p".utf8), bytes: try Self.profile(byteCount))
     let read = try RasterImage(parsing: image.encoded(as: .jpeg))
     #expect(read.tags.profile?.bytes == image.tags.profile?.bytes)
@@ -51,7 +51,7 @@ import Testing
 
   /// Returns the fixtures' profile, followed by bytes that no reader uses.
   private static func profile(_ byteCount: Int) throws -> [UInt8] {
-    let image = try RasterImage(contentsOf: PictureFixtures.path("profile.jpg"))
+    let image = try RasterImage(contentsOf: ImageFixtures.path("profile.jpg"))
     var bytes = try #require(image.tags.profile).bytes
     var generator = SplitMix(seed: 3)
     while bytes.count < byteCount { bytes.append(UInt8.random(in: 0...255, using: &generator)) }
@@ -59,7 +59,7 @@ import Testing
   }
 
   @Test func tagsUnsupportedByJPEGAreLeftOut() throws {
-    var image = PictureFixtures.sample(width: 8, height: 8, channelCount: 1)
+    var image = ImageFixtures.sample(width: 8, height: 8, channelCount: 1)
     func omissions() -> [String] { ImageFormat.jpeg.fitted(image).omissions.map(\.description) }
     let place = "a JPEG file has a place for ICC profiles only"
     image.tags.profile = .init(name: Array("p".utf8), bytes: try Self.profile(280))
@@ -87,7 +87,7 @@ import Testing
     #expect(omissions().isEmpty)
     image.tags.standardIntent = 0
     #expect(omissions().isEmpty)
-    var color = PictureFixtures.sample(width: 8, height: 8, channelCount: 3)
+    var color = ImageFixtures.sample(width: 8, height: 8, channelCount: 3)
     color.tags.profile = .init(
       name: Array("p".utf8), bytes: try Self.profile(280) + [UInt8](repeating: 1, count: 17_000_000)
     )
@@ -102,7 +102,7 @@ import Testing
     for (horizontal, vertical, isRatio) in [
       (300 / 0.0254, 150 / 0.0254, false), (2835, 2835, false), (3, 2, true),
     ] {
-      var image = PictureFixtures.sample(width: 8, height: 8, channelCount: 3)
+      var image = ImageFixtures.sample(width: 8, height: 8, channelCount: 3)
       image.tags.density = .init(horizontal: horizontal, vertical: vertical, isRatio: isRatio)
       let read = try #require(
         try RasterImage(parsing: image.encoded(as: format)).tags.density)
@@ -113,7 +113,7 @@ import Testing
   }
 
   @Test func oversizedJPEGImagesAreRefused() throws {
-    let image = PictureFixtures.sample(width: 40_000, height: 1, channelCount: 1)
+    let image = ImageFixtures.sample(width: 40_000, height: 1, channelCount: 1)
     #expect(throws: Never.self) { try ImageFormat.jpeg.check(image) }
     #expect(
       throws: ModelError(
@@ -124,7 +124,7 @@ import Testing
 
   @Test func jpegResemblesImage() throws {
     for (source, channels) in [("metric_1.png", 1), ("metric_3.png", 3)] {
-      let image = try RasterImage(contentsOf: PictureFixtures.path(source))
+      let image = try RasterImage(contentsOf: ImageFixtures.path(source))
       let read = try RasterImage(parsing: image.encoded(as: .jpeg, quality: 100))
       #expect(read.channelCount == channels)
       #expect(
@@ -134,8 +134,8 @@ import Testing
 
   @Test func jpegRefusesAlphaAndSixteenBits() throws {
     for image in [
-      PictureFixtures.sample(width: 4, height: 4, channelCount: 4),
-      PictureFixtures.sample(width: 4, height: 4, channelCount: 3, bitDepth: .sixteen),
+      ImageFixtures.sample(width: 4, height: 4, channelCount: 4),
+      ImageFixtures.sample(width: 4, height: 4, channelCount: 3, bitDepth: .sixteen),
     ] {
       #expect(
         throws: ModelError(
@@ -155,7 +155,7 @@ import Testing
   /// Each orientation followed by its inverse gives the image back.
   @Test(arguments: [(2, 2), (3, 3), (4, 4), (5, 5), (6, 8), (7, 7), (8, 6)])
   func orientationsAreInvertible(orientation: Int, inverse: Int) {
-    let image = PictureFixtures.sample(width: 5, height: 3, channelCount: 3)
+    let image = ImageFixtures.sample(width: 5, height: 3, channelCount: 3)
     let turned = image.turned(by: orientation)
     #expect(turned != image)
     #expect(turned.width == (orientation >= 5 ? 3 : 5))
@@ -163,9 +163,9 @@ import Testing
   }
 
   @Test func realSamplesAreClippedAndRounded() {
-    let color = Picture(
+    let color = Image(
       channelCount: 1, height: 1, width: 6, samples: [-1, 0.5, 2, .nan, 1 / 255.0 * 0.49, 1])
-    let alpha = Picture(
+    let alpha = Image(
       channelCount: 1, height: 1, width: 6, samples: [0, 1, .infinity, -.infinity, 0.25, 0.75])
     let image = RasterImage(color: color, alpha: alpha, bitDepth: .eight)
     #expect(image.samples == [0, 0, 128, 255, 255, 255, 0, 0, 0, 64, 255, 191])
@@ -176,7 +176,7 @@ import Testing
       let image = RasterImage(
         width: bitDepth.maximum + 1, height: 1, channelCount: 1, bitDepth: bitDepth,
         samples: (0...bitDepth.maximum).map(UInt16.init))
-      #expect(RasterImage(color: image.colorPicture, bitDepth: bitDepth) == image)
+      #expect(RasterImage(color: image.colorImage, bitDepth: bitDepth) == image)
     }
   }
 }

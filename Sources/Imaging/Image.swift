@@ -1,5 +1,5 @@
 /// An image of real samples, nominally from 0 to 1, stored as planes.
-public struct Picture: Hashable, Sendable {
+public struct Image: Hashable, Sendable {
   /// The number of channels: 1 for grey or luma, 2 for colour differences, 3 for RGB.
   public let channelCount: Int
   /// The number of rows.
@@ -25,14 +25,14 @@ public struct Picture: Hashable, Sendable {
   }
 }
 
-extension Picture {
+extension Image {
   /// BT.601's luma of an RGB image; other images are returned unchanged.
-  package var luma: Picture {
+  package var luma: Image {
     guard channelCount == 3 else { return self }
     let count = height * width
     let plane = (0..<count).map { pixel in
       0.299 * samples[pixel] + 0.587 * samples[count + pixel] + 0.114 * samples[2 * count + pixel]
     }
-    return Picture(channelCount: 1, height: height, width: width, samples: plane)
+    return Image(channelCount: 1, height: height, width: width, samples: plane)
   }
 }

@@ -1,7 +1,7 @@
 import Glibc
 
 /// The similarity of an image to a reference, by the two metrics that the field reports.
-public enum PictureFidelity {
+public enum ImageFidelity {
   /// Returns the mean of the squared differences.
   ///
   /// - Precondition: The planes have the same size.
@@ -72,7 +72,7 @@ private struct GaussianWindow {
   let weights: [Double]
 
   init() {
-    let radius = PictureFidelity.windowSide / 2
+    let radius = ImageFidelity.windowSide / 2
     let raw = (-radius...radius).map { exp(-Double($0 * $0) / (2 * 1.5 * 1.5)) }
     let sum = raw.reduce(0, +)
     weights = raw.map { $0 / sum }

@@ -3,13 +3,13 @@ import Imaging
 import Storage
 import SuperResolution
 
-/// Enlarges a picture by a super-resolution model, full-precision or packed.
+/// Upscales an image with a super-resolution model, full-precision or packed.
 @main
-struct EnlargePicture {
+struct UpscaleImage {
   static func main() throws {
     let arguments = CommandLine.arguments.dropFirst()
     guard arguments.count == 3, let path = arguments.first, let output = arguments.last else {
-      fatalError("usage: EnlargePicture MODEL PICTURE OUT.png")
+      fatalError("usage: UpscaleImage MODEL IMAGE OUT.png")
     }
     var archive = try FormatRegistry.standard.open(path)
     if let root = archive.conventionalRoot { archive = try archive.selecting(root: root) }

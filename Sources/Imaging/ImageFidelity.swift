@@ -1,11 +1,11 @@
 import Glibc
 
 /// The similarity of an image to a reference, by the two metrics that the field reports.
-public enum ImageFidelity {
+package enum ImageFidelity {
   /// Returns the mean of the squared differences.
   ///
   /// - Precondition: The planes have the same size.
-  public static func meanSquaredError(_ a: LumaPlane, _ b: LumaPlane) -> Double {
+  package static func meanSquaredError(_ a: LumaPlane, _ b: LumaPlane) -> Double {
     precondition(a.height == b.height && a.width == b.width, "the planes differ in size")
     var sum = 0.0
     for index in a.samples.indices {
@@ -17,7 +17,7 @@ public enum ImageFidelity {
 
   /// Returns the peak signal-to-noise ratio `10 · log₁₀(255² / mean squared error)` in dB, which is
   /// infinite for equal planes.
-  public static func peakSignalToNoise(_ a: LumaPlane, _ b: LumaPlane) -> Double {
+  package static func peakSignalToNoise(_ a: LumaPlane, _ b: LumaPlane) -> Double {
     peakSignalToNoise(meanSquaredError: meanSquaredError(a, b))
   }
 
@@ -26,7 +26,7 @@ public enum ImageFidelity {
   }
 
   /// The side of the window of `structuralSimilarity`, in pixels.
-  public static let windowSide = 11
+  package static let windowSide = 11
 
   /// Returns the mean structural similarity index (SSIM), 1 for equal planes.
   ///
@@ -36,7 +36,7 @@ public enum ImageFidelity {
   /// equation 13.
   ///
   /// - Precondition: The planes have the same size, at least `windowSide` in both directions.
-  public static func structuralSimilarity(_ a: LumaPlane, _ b: LumaPlane) -> Double {
+  package static func structuralSimilarity(_ a: LumaPlane, _ b: LumaPlane) -> Double {
     precondition(a.height == b.height && a.width == b.width, "the planes differ in size")
     precondition(
       a.height >= windowSide && a.width >= windowSide, "the planes are smaller than the window")
@@ -116,13 +116,13 @@ private struct GaussianWindow {
 /// BT.601's studio range, as in BasicSR and the papers that build on it). A grey image counts as
 /// three equal channels, because those programs read it that way; scripts that use the grey samples
 /// directly report 20 · log₁₀(255/219) = 1.32 dB less.
-public struct LumaPlane: Hashable, Sendable {
+package struct LumaPlane: Hashable, Sendable {
   /// The number of rows.
-  public let height: Int
+  package let height: Int
   /// The number of columns.
-  public let width: Int
+  package let width: Int
   /// The samples in row-major order, from 16 for black to 235 for white.
-  public private(set) var samples: [Double]
+  package private(set) var samples: [Double]
 
   package init(height: Int, width: Int, samples: [Double]) {
     self.height = height
@@ -131,7 +131,7 @@ public struct LumaPlane: Hashable, Sendable {
   }
 
   /// Computes the luma of `image`, converted to 8 bits per sample, without alpha.
-  public init(of image: RasterImage) {
+  package init(of image: RasterImage) {
     let image = image.asEightBit
     let stride = image.channelCount
     let count = image.width * image.height
@@ -153,7 +153,7 @@ public struct LumaPlane: Hashable, Sendable {
 
   /// Returns the plane without `border` rows and columns on every side, or `nil` if nothing
   /// remains.
-  public func trimmed(by border: Int) -> LumaPlane? {
+  package func trimmed(by border: Int) -> LumaPlane? {
     precondition(border >= 0, "a border is no negative width")
     guard border > 0 else { return self }
     guard height > 2 * border, width > 2 * border else { return nil }

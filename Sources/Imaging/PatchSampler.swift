@@ -6,9 +6,9 @@ import Synchronization
 /// size.
 ///
 /// Each round takes one patch from every image, in a new random order.
-public struct PatchSampler: Sendable {
+package struct PatchSampler: Sendable {
   /// The purpose of the patches. Purposes draw different patches under the same seed.
-  public enum Purpose: UInt64, Sendable {
+  package enum Purpose: UInt64, Sendable {
     /// Calibration, which records activations.
     case calibration = 1
     /// Training.
@@ -27,7 +27,7 @@ public struct PatchSampler: Sendable {
   /// Creates a sampler at its beginning.
   ///
   /// - Precondition: `side` is positive.
-  public init(_ images: ImageFolder, side: Int, seed: UInt64, for purpose: Purpose) {
+  package init(_ images: ImageFolder, side: Int, seed: UInt64, for purpose: Purpose) {
     precondition(side > 0, "a patch has pixels")
     self.images = images
     self.side = side
@@ -63,7 +63,7 @@ public struct PatchSampler: Sendable {
   ///
   /// - Throws: Any error of `draw`, and `ModelError` with the folder's path if every patch is of a
   ///   single colour: black frames reveal nothing about the values that a model encounters.
-  public mutating func drawVaried(_ count: Int) throws -> [Image] {
+  package mutating func drawVaried(_ count: Int) throws -> [Image] {
     let patches = try draw(count)
     guard patches.isEmpty || patches.contains(where: { !$0.isOfOneColor }) else {
       throw ModelError(
@@ -76,7 +76,7 @@ public struct PatchSampler: Sendable {
   /// Draws the next patches.
   ///
   /// - Throws: `ModelError` with the path of an image that cannot be read or is too small.
-  public mutating func draw(_ count: Int) throws -> [Image] {
+  package mutating func draw(_ count: Int) throws -> [Image] {
     try (0..<count).map { _ in
       if remaining.isEmpty { remaining = generator.order(of: images.paths.count) }
       return try images.patch(of: remaining.removeLast(), side: side, &generator)
@@ -100,15 +100,15 @@ extension Image {
 ///
 /// The images are PNG and JPEG files in natural order, from `HR` if the folder has high-resolution
 /// images there. They are read on demand, and those read last are cached.
-public struct ImageFolder: Sendable {
+package struct ImageFolder: Sendable {
   /// The folder that contains the files.
   package let folder: String
   /// The paths of the files, at least one, in natural order.
-  public let paths: [String]
+  package let paths: [String]
   /// The factor by which images are downscaled; 1 if they are of low resolution.
-  public let downscalingFactor: Int
+  package let downscalingFactor: Int
   /// The number of channels: 1 for luma, 3 for RGB.
-  public let channelCount: Int
+  package let channelCount: Int
   private let recent = RecentImages()
 
   /// Lists the images in a folder, in natural order, without reading them.
@@ -118,7 +118,7 @@ public struct ImageFolder: Sendable {
   ///   - channelCount: The model's channel count, 1 or 3.
   ///   - isLowResolution: Whether the images are of low resolution and used as they are.
   /// - Throws: `ModelError` if the folder does not exist or contains no image.
-  public init(folder path: String, scale: Int, channelCount: Int, isLowResolution: Bool = false)
+  package init(folder path: String, scale: Int, channelCount: Int, isLowResolution: Bool = false)
     throws
   {
     precondition(scale > 0, "a scale is positive")

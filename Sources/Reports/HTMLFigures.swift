@@ -17,10 +17,10 @@ extension HTMLRenderer {
     let items = rows.map { row in
       let share = largest > 0 && row.value.isFinite ? max(0, row.value / largest) * 100 : 0
       return "<tr><th scope=\"row\">\(dotted(row.label))</th><td><i style=\"width:"
-        + String(printf: "%.1f", share) + "%\"></i></td><td>\(escaped(row.text))</td></tr>"
+        + String(printf: "%.1f", share) + "%\"></i></td><td>\(row.text.escapingMarkup)</td></tr>"
     }
     return """
-      <section><h2>\(escaped(title))</h2>
+      <section><h2>\(title.escapingMarkup)</h2>
       <div class="scroll"><table class="bars">
       \(items.joined(separator: "\n"))
       </table></div></section>
@@ -30,13 +30,13 @@ extension HTMLRenderer {
   private func lines(_ title: String, _ axis: String, _ series: [ReportFigure.Series]) -> String {
     let plot = LinePlot(series)
     let legend = series.enumerated().map { index, series in
-      "<span class=\"series\(index % LinePlot.colours)\">\(escaped(series.label))</span>"
+      "<span class=\"series\(index % LinePlot.colours)\">\(series.label.escapingMarkup)</span>"
     }
     let drawn = series.enumerated().map { index, series in
       let points = plot.places(of: series)
       let line = points.map { $0.text }.joined(separator: " ")
       let dots = zip(points, series.points).map { place, point in
-        "<circle cx=\"\(place.x)\" cy=\"\(place.y)\" r=\"3\"><title>\(escaped(point.label)): "
+        "<circle cx=\"\(place.x)\" cy=\"\(place.y)\" r=\"3\"><title>\(point.label.escapingMarkup): "
           + "\(ReportNumber.real(point.value))</title></circle>"
       }
       return "<g class=\"series\(index % LinePlot.colours)\"><polyline points=\"\(line)\"/>"
@@ -48,20 +48,20 @@ extension HTMLRenderer {
         + "<text x=\"48\" y=\"\(y)\" dy=\".32em\">10<tspan dy=\"-.5em\">\(decade)</tspan></text>"
     }
     return """
-      <section><h2>\(escaped(title))</h2>
+      <section><h2>\(title.escapingMarkup)</h2>
       <figure><p class="legend">\(legend.joined(separator: " "))</p>
       <div class="scroll"><svg class="plot" viewBox="0 0 \(LinePlot.width) \(LinePlot.height)" \
-      role="img" aria-label="\(escaped(title))">
+      role="img" aria-label="\(title.escapingMarkup)">
       <g class="grid">\(grid.joined())</g>
       \(drawn.joined(separator: "\n"))
       </svg></div>
-      <figcaption>\(escaped(axis))</figcaption></figure></section>
+      <figcaption>\(axis.escapingMarkup)</figcaption></figure></section>
       """
   }
 
   /// Returns a name that may break after its dots.
   private func dotted(_ name: String) -> String {
-    escaped(name).replacing(".", with: ".<wbr>")
+    name.escapingMarkup.replacing(".", with: ".<wbr>")
   }
 }
 
@@ -114,7 +114,7 @@ extension HTMLRenderer {
   /// Returns one section with a figure for each histogram.
   func section(_ title: String, _ histograms: [ReportHistogram]) -> String {
     """
-    <section><h2>\(escaped(title))</h2>
+    <section><h2>\(title.escapingMarkup)</h2>
     <div style="display:flex;flex-wrap:wrap;gap:1rem">
     \(histograms.map(figure).joined(separator: "\n"))
     </div></section>
@@ -131,14 +131,14 @@ extension HTMLRenderer {
       let bar = bin.count == 0 ? 0 : max(1, Double(bin.count) / largest * height)
       return "<rect x=\"\(number(Double(index) * step))\" y=\"\(number(height - bar))\" "
         + "width=\"\(number(step * 0.9))\" height=\"\(number(bar))\">"
-        + "<title>\(escaped(bin.label)): \(bin.count)</title></rect>"
+        + "<title>\(bin.label.escapingMarkup): \(bin.count)</title></rect>"
     }
-    let title = escaped(histogram.title)
+    let title = histogram.title.escapingMarkup
     return """
       <figure style="margin:0;max-width:20rem">
       <svg viewBox="0 0 \(number(width)) \(number(height))" role="img" aria-label="\(title)" \
       style="width:100%;fill:var(--bar)">\(bars.joined())</svg>
-      <figcaption><strong>\(title)</strong><br><small>\(escaped(histogram.caption))</small></figcaption>
+      <figcaption><strong>\(title)</strong><br><small>\(histogram.caption.escapingMarkup)</small></figcaption>
       </figure>
       """
   }
@@ -151,23 +151,23 @@ extension HTMLRenderer {
   func section(_ images: ReportImages) -> String {
     let rows = images.rows.map { row in
       """
-      <h3>\(escaped(row.caption))</h3>
+      <h3>\(row.caption.escapingMarkup)</h3>
       <div class="images">
       \(row.images.map(figure).joined(separator: "\n"))
       </div>
       """
     }
     let content = rows.isEmpty ? "<p>None.</p>" : rows.joined(separator: "\n")
-    return "<section><h2>\(escaped(images.title))</h2>\n\(content)\n</section>"
+    return "<section><h2>\(images.title.escapingMarkup)</h2>\n\(content)\n</section>"
   }
 
   private func figure(_ image: ReportImages.Image) -> String {
-    let name = escaped("\(image.label) \(image.note)")
+    let name = "\(image.label) \(image.note)".escapingMarkup
     let data = Data(image.png).base64EncodedString()
     return """
       <figure><img src="data:image/png;base64,\(data)" alt="\(name)" \
       width="\(image.width)" height="\(image.height)">\
-      <figcaption>\(escaped(image.label))<small>\(escaped(image.note))</small></figcaption></figure>
+      <figcaption>\(image.label.escapingMarkup)<small>\(image.note.escapingMarkup)</small></figcaption></figure>
       """
   }
 }

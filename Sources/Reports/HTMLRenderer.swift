@@ -9,13 +9,13 @@ import Storage
 struct HTMLRenderer {
   func render(_ document: ReportDocument) -> String {
     let hasImages = document.figures.contains(where: \.hasImages)
-    var body: [String] = ["<h1>\(escaped(document.title))</h1>"]
+    var body: [String] = ["<h1>\(document.title.escapingMarkup)</h1>"]
     if !document.summary.isEmpty { body.append(summary(document.summary)) }
     // Plots precede the tables, to point to outliers; bars follow them.
     body += document.figures.filter(\.isPlot).map(figure)
     body += document.tables.map { section($0.selectingColumns { $0.audience != .programs }) }
     body += document.figures.filter { !$0.isPlot }.map(figure)
-    body += document.notes.map { "<p class=\"note\">\(escaped($0))</p>" }
+    body += document.notes.map { "<p class=\"note\">\($0.escapingMarkup)</p>" }
     return """
       <!DOCTYPE html>
       <html lang="en">
@@ -25,7 +25,7 @@ struct HTMLRenderer {
       <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
       style-src 'unsafe-inline'; script-src 'unsafe-inline'\
       \(hasImages ? "; img-src data:" : "")">
-      <title>\(escaped(document.title))</title>
+      <title>\(document.title.escapingMarkup)</title>
       <style>
       \(Self.text(of: PackageResources.page_css))\(hasImages ? imageStyle : "")
       </style>
@@ -52,26 +52,26 @@ struct HTMLRenderer {
 
   private func summary(_ facts: [ReportDocument.Fact]) -> String {
     let items = facts.map { fact in
-      "<div><dt>\(escaped(fact.label))</dt>"
-        + "<dd>\(escaped(fact.value.formatted(as: fact.kind)))</dd></div>"
+      "<div><dt>\(fact.label.escapingMarkup)</dt>"
+        + "<dd>\((fact.value.formatted(as: fact.kind)).escapingMarkup)</dd></div>"
     }
     return "<dl>\n\(items.joined(separator: "\n"))\n</dl>"
   }
 
   private func section(_ table: ReportTable) -> String {
-    let title = "<h2>\(escaped(table.title))</h2>"
+    let title = "<h2>\(table.title.escapingMarkup)</h2>"
     guard !table.rows.isEmpty else { return "<section>\(title)\n<p>None.</p></section>" }
     // Remarks go below the first cell: a column of sentences would displace the numbers.
     let columns = table.columns.indices.filter { table.columns[$0].kind != .remark }
     let remarks = table.columns.indices.filter { table.columns[$0].kind == .remark }
     let headings = columns.map { index in
       "<th scope=\"col\"\(classes(table.columns[index])) "
-        + "data-key=\"\(escaped(table.columns[index].key))\">"
-        + "<button type=\"button\">\(escaped(table.columns[index].heading))</button></th>"
+        + "data-key=\"\((table.columns[index].key).escapingMarkup)\">"
+        + "<button type=\"button\">\((table.columns[index].heading).escapingMarkup)</button></th>"
     }
     let scales = table.columns.indices.map { scale(of: $0, in: table) }
     let rows = table.rows.map { row in
-      let remark = remarks.map { escaped(row[$0].formatted(as: .remark)) }
+      let remark = remarks.map { (row[$0].formatted(as: .remark)).escapingMarkup }
         .filter { !$0.isEmpty }.map { "<small>\($0)</small>" }.joined()
       let cells = columns.map { index in
         cell(
@@ -116,7 +116,7 @@ struct HTMLRenderer {
     }
     // Dotted names may break after a dot.
     let text =
-      escaped(value.formatted(as: column.kind))
+      (value.formatted(as: column.kind)).escapingMarkup
       .replacing(".", with: column.kind == .text ? ".<wbr>" : ".") + remark
     guard let number = value.number else { return "<td\(classes(column))>\(text)</td>" }
     let start = "<td\(classes(column)) data-value=\"\(number)\" title=\"\(value.plain)\">\(text)"
@@ -133,17 +133,21 @@ struct HTMLRenderer {
     let largest = table.rows.compactMap { $0[column].number }.filter(\.isFinite).max() ?? 1
     return log10(max(1, largest))
   }
+}
 
-  /// Returns `text` with control characters made visible and HTML's special characters as entities.
-  func escaped(_ text: String) -> String {
+extension String {
+  /// The text as HTML and XML 1.0 hold it: special characters as entities, control characters made
+  /// visible, and XML's two noncharacters replaced by U+FFFD.
+  package var escapingMarkup: String {
     var escaped = ""
-    for scalar in text.escapingControlCharacters.unicodeScalars {
+    for scalar in escapingControlCharacters.unicodeScalars {
       switch scalar {
       case "&": escaped += "&amp;"
       case "<": escaped += "&lt;"
       case ">": escaped += "&gt;"
       case "\"": escaped += "&quot;"
       case "'": escaped += "&#39;"
+      case "\u{FFFE}", "\u{FFFF}": escaped += "\u{FFFD}"
       default: escaped.unicodeScalars.append(scalar)
       }
     }

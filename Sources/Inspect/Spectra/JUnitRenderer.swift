@@ -1,3 +1,5 @@
+import Reports
+
 /// Renders outcomes of rules as JUnit XML for CI systems, with one test suite per model and rule
 /// and one test case per layer.
 package struct JUnitRenderer: Sendable {
@@ -25,37 +27,19 @@ package struct JUnitRenderer: Sendable {
   private func suite(_ outcome: RuleOutcome, file: String) -> String {
     let cases = outcome.layers.map { finding in
       let start =
-        "    <testcase classname=\"\(escaped("\(file): \(outcome.rule)"))\" "
-        + "name=\"\(escaped(finding.layer))\""
+        "    <testcase classname=\"\("\(file): \(outcome.rule)".escapingMarkup)\" "
+        + "name=\"\(finding.layer.escapingMarkup)\""
       guard finding.isOffender else { return start + "/>" }
       let message =
         finding.value.map { "\(outcome.metric.rawValue) is \(outcome.metric.formatted($0))" }
         ?? finding.note ?? "no \(outcome.metric.rawValue)"
-      return start + "><failure message=\"\(escaped(message))\"/></testcase>"
+      return start + "><failure message=\"\(message.escapingMarkup)\"/></testcase>"
     }
     return """
-        <testsuite name="\(escaped("\(file): \(outcome.rule)"))" \
+        <testsuite name="\("\(file): \(outcome.rule)".escapingMarkup)" \
       tests="\(outcome.layers.count)" failures="\(outcome.offenders.count)">
       \(cases.joined(separator: "\n"))
         </testsuite>
       """
-  }
-
-  /// Returns `text` with XML's special characters as entities, control characters, which XML 1.0
-  /// forbids, made visible, and its two noncharacters replaced by U+FFFD.
-  private func escaped(_ text: String) -> String {
-    var escaped = ""
-    for scalar in text.escapingControlCharacters.unicodeScalars {
-      switch scalar {
-      case "&": escaped += "&amp;"
-      case "<": escaped += "&lt;"
-      case ">": escaped += "&gt;"
-      case "\"": escaped += "&quot;"
-      case "'": escaped += "&apos;"
-      case "\u{FFFE}", "\u{FFFF}": escaped += "\u{FFFD}"
-      default: escaped.unicodeScalars.append(scalar)
-      }
-    }
-    return escaped
   }
 }

@@ -1,6 +1,14 @@
 import CLAPACKE
 
 /// The reason a decomposition has no result.
+///
+/// ```swift
+/// do {
+///   print(try SingularValues(of: Matrix(rows: 1, columns: 2, values: [1, .nan])).values)
+/// } catch let error as LAPACKError {
+///   print(error)  // the element in row 0, column 1 is nan
+/// }
+/// ```
 public enum LAPACKError: Error, Hashable, Sendable {
   /// An element is NaN or infinite; rows and columns are counted from zero.
   case nonFiniteElement(row: Int, column: Int, value: String)

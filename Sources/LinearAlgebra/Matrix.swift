@@ -4,6 +4,12 @@ import CLAPACKE
 ///
 /// Weights of every element type are widened to `Double`, so that the accuracy of results is
 /// limited by the weights and not by the arithmetic.
+///
+/// ```swift
+/// let matrix = Matrix(rows: 2, columns: 3, values: [1, 2, 3, 4, 5, 6])
+/// print(matrix[1, 0])  // 4.0
+/// print(matrix.multiplied(by: matrix.transposed).values)  // [14.0, 32.0, 32.0, 77.0]
+/// ```
 public struct Matrix: Hashable, Sendable {
   /// The number of rows; may be 0.
   public let rows: Int

@@ -7,6 +7,11 @@ import CLAPACKE
 ///
 /// A single matrix is decomposed with BLAS's own threads; inside `parallelMap`, BLAS runs on one
 /// thread.
+///
+/// ```swift
+/// let matrix = Matrix(rows: 2, columns: 2, values: [3, 0, 0, -2])
+/// print(try SingularValues(of: matrix).values)  // 3 and 2, up to rounding
+/// ```
 public struct SingularValues: Hashable, Sendable {
   /// The algorithm that computes the values.
   public enum Method: Sendable, CaseIterable {

@@ -4,6 +4,13 @@ import FoundationEssentials
 ///
 /// The reports of this package conform. The JSON form is the value itself; its schema is in
 /// `schemas`.
+///
+/// ```swift
+/// func show(_ report: some Report) throws {
+///   print(try report.rendered(as: .text, rowLimit: 20))
+/// }
+/// try show(AuditReport(auditing: "download.pkl"))
+/// ```
 public protocol Report: Encodable, Sendable {
   /// Returns the report in `format`, ending in a line break.
   ///
@@ -31,6 +38,14 @@ extension Report {
 }
 
 /// A format for reports, as in `--format csv`.
+///
+/// ```swift
+/// let report = try AuditReport(auditing: "download.pkl")
+/// for format in [ReportFormat.json, .html] {
+///   let url = URL(filePath: "audit.\(format.rawValue)")
+///   try Data(report.rendered(as: format).utf8).write(to: url)
+/// }
+/// ```
 public enum ReportFormat: String, Sendable, CaseIterable {
   case text, json, csv, markdown, html
 }

@@ -5,6 +5,15 @@ import Glibc
 /// The description is one line for a person: file, tensor, byte offset, then the problem, as in
 /// `model.safetensors: tensor 'h.0.weight' at byte 4096: expected 2048 bytes for float16 [32, 32],
 /// found 2000`.
+///
+/// ```swift
+/// do {
+///   let archive = try FormatRegistry.standard.open("model.pth")
+///   try SafetensorsFormat().plan(archive).write(to: "model.safetensors")
+/// } catch let error as ModelError where error.problem == .outputExists {
+///   print(error)  // model.safetensors: exists already
+/// }
+/// ```
 public struct ModelError: Error, Hashable, Sendable {
   /// What is wrong.
   public enum Problem: Hashable, Sendable {

@@ -3,13 +3,22 @@
 /// If tasks fail, it throws the error of the failed task with the lowest index.
 ///
 /// ```swift
-/// let onAllCores: TaskRunner = { count, task in try parallelMap(0..<count, threads: 8, task) }
+/// let cancellable: TaskRunner = { count, task in
+///   for index in 0..<count {
+///     try Task.checkCancellation()
+///     try task(index)
+///   }
+/// }
 /// ```
 public typealias TaskRunner = (
   _ count: Int, _ task: @escaping @Sendable (Int) throws -> Void
 ) throws -> Void
 
 /// A `TaskRunner` that runs the tasks one after another.
+///
+/// ```swift
+/// try sequentially(3) { print($0) }  // 0, 1, 2
+/// ```
 public let sequentially: @Sendable (Int, @Sendable (Int) throws -> Void) throws -> Void = {
   count, task in
   for index in 0..<count { try task(index) }

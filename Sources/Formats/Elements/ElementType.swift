@@ -2,6 +2,11 @@
 ///
 /// Every type is stored little-endian in memory and in files that condi-convert writes. The raw
 /// value is the stable name used in reports and in packed headers; it follows PyTorch's naming.
+///
+/// ```swift
+/// let type = ElementType.float4E2M1
+/// print(type, type.bitWidth, type.byteCount(forElements: 1000) ?? 0)  // float4_e2m1 4 500
+/// ```
 public enum ElementType: String, Sendable, CaseIterable, Hashable {
   case bool
   case uint8, uint16, uint32, uint64

@@ -1,6 +1,12 @@
 /// The dimensions of a tensor, outermost first, with a product that is known to fit in `Int`.
 ///
 /// A scalar has no dimensions and one element; a dimension of zero gives an empty tensor.
+///
+/// ```swift
+/// let shape: Shape = [64, 3, 3, 3]
+/// print(shape.elementCount, shape.rowMajorStrides)  // 1728 [27, 9, 3, 1]
+/// if let (rows, columns) = shape.matrix { print(rows, columns) }  // 64 27
+/// ```
 public struct Shape: Hashable, Sendable {
   /// The lengths of the axes, outermost first; none is negative.
   public let dimensions: [Int]

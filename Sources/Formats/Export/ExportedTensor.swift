@@ -1,6 +1,14 @@
 import Storage
 
 /// What became of one tensor on its way between a packed file and a runtime's format.
+///
+/// ```swift
+/// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
+/// let export = ModelExport(model, to: .gguf, options: ExportOptions(padsRows: true))
+/// for tensor in try export.planned().tensors where tensor.fidelity == .lossy {
+///   print(tensor.name, tensor.form, tensor.largestError)
+/// }
+/// ```
 public struct ExportedTensor: Codable, Hashable, Sendable {
   /// Whether the reader of the result computes the same values as the reader of the source.
   public enum Fidelity: String, Codable, CaseIterable, Sendable {
@@ -33,6 +41,13 @@ public struct ExportedTensor: Codable, Hashable, Sendable {
 }
 
 /// What writing a model in another form did.
+///
+/// ```swift
+/// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
+/// let outcome = try ModelExport(model, to: .safetensors).write(to: "codes.safetensors")
+/// for file in outcome.files { print(file.path, file.byteCount) }
+/// for note in outcome.notes { print(note) }
+/// ```
 public struct ExportOutcome: Hashable, Sendable {
   /// What became of each tensor, in the source's order.
   public var tensors: [ExportedTensor]

@@ -7,6 +7,12 @@ import Synchronization
 ///
 /// Every tensor is compared with what `PackedModel` dequantizes: the values that the target's reader
 /// computes, by its documented arithmetic, are either the same or the largest difference is reported.
+///
+/// ```swift
+/// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
+/// let outcome = try ModelExport(model, to: .onnx).write(to: "model.onnx")
+/// print(outcome.tensors.map(\.largestError).max() ?? 0)  // 0.0: DequantizeLinear is exact
+/// ```
 public struct ModelExport: Sendable {
   private let model: PackedModel
   private let target: ExportTarget
@@ -217,6 +223,15 @@ extension PackedEntry {
 }
 
 /// A runtime's own form of low-bit weights that a packed model can be written in.
+///
+/// ```swift
+/// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
+/// for target in ExportTarget.allCases {
+///   let options = ExportOptions(padsRows: true, dequantizes: true)
+///   let outcome = try ModelExport(model, to: target, options: options).planned()
+///   print(target.rawValue, outcome.tensors.reduce(0) { $0 + $1.byteCount })
+/// }
+/// ```
 public enum ExportTarget: String, Sendable, CaseIterable, Codable {
   /// Apple's MLX: a folder of `model.safetensors` and `config.json`.
   case mlx
@@ -231,6 +246,13 @@ public enum ExportTarget: String, Sendable, CaseIterable, Codable {
 }
 
 /// What an exporter may do to tensors that a target does not hold as they are.
+///
+/// ```swift
+/// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
+/// let options = ExportOptions(padsRows: true)  // for rows that are not whole blocks of 32
+/// let outcome = try ModelExport(model, to: .gguf, options: options).write(to: "model.gguf")
+/// print(outcome.tensors.filter { $0.paddedColumns != nil }.map(\.name))
+/// ```
 public struct ExportOptions: Hashable, Sendable {
   /// Fill rows with code 0 up to the next multiple of the target's blocks.
   public var padsRows: Bool

@@ -1,6 +1,14 @@
 import Storage
 
 /// The layouts of quantized checkpoints that become packed files.
+///
+/// ```swift
+/// for source in ImportSource.allCases {
+///   let found = try? ModelImport.configuration(beside: "checkpoint", of: source)
+///   print(source.rawValue, found?.path ?? "not found")
+/// }
+/// // mlx not found, gptq checkpoint/quantize_config.json
+/// ```
 public enum ImportSource: String, Sendable, CaseIterable, Codable {
   /// MLX's affine mode: `weight`, `scales`, `biases`.
   case mlx

@@ -7,6 +7,13 @@ import Storage
 ///
 /// Codes are taken as they are. Every tensor is compared with what the checkpoint's documented
 /// arithmetic gives, in Float32 and rounded to the scales' type.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("gptq-model/model.safetensors")
+/// let config = try ModelImport.configuration(beside: "gptq-model", of: .gptq).json
+/// let outcome = try ModelImport(archive, from: .gptq, config: config).write(to: "model.condi")
+/// print(outcome.tensors.allSatisfy { $0.fidelity == .exact })
+/// ```
 public struct ModelImport: Sendable {
   private let archive: TensorArchive
   private let source: ImportSource

@@ -1,4 +1,11 @@
 /// What the bounds of an activation quantizer are measured in.
+///
+/// ```swift
+/// for quantizer in try FormatRegistry.standard.open("model.condi").activations {
+///   print(quantizer.name, quantizer.scaling.rawValue)
+/// }
+/// // layers.0.attn.qkv.input group:16
+/// ```
 public enum ActivationScaling: Hashable, Sendable {
   /// The activation's own values: the same bounds for all of them, as 2DQuant has it.
   case tensor
@@ -44,6 +51,14 @@ extension ActivationScaling: RawRepresentable, Codable {
 }
 
 /// The clipping bounds of one activation, as 2DQuant places them.
+///
+/// ```swift
+/// let activations = try FormatRegistry.standard.open("model.condi").activations
+/// for quantizer in activations where quantizer.scaling == .tensor {
+///   let steps = Float((1 << quantizer.bitWidth) - 1)
+///   print(quantizer.name, "step \((quantizer.upper - quantizer.lower) / steps)")
+/// }
+/// ```
 public struct ActivationQuantizer: Hashable, Sendable {
   /// The site of the network, such as `layers.0.attn.qkv.input`.
   public var name: String

@@ -4,6 +4,11 @@ import Storage
 ///
 /// The matrix is divided in cells, each with one lower bound and one scale. Parameters are stored in
 /// row-major order of the cells: cells of upper rows first, within a row from left to right.
+///
+/// ```swift
+/// let layout = try AffineLayout(rows: 2, columns: 96, granularity: .group(64))
+/// print(layout.cellCount, layout.cell(1).columns)  // 4 64..<96
+/// ```
 public struct AffineLayout: Hashable, Sendable {
   /// Elements that share a lower bound and a scale; cells of several rows span all columns.
   public struct Cell: Hashable, Sendable {

@@ -1,4 +1,12 @@
 /// How many elements share one lower bound and one scale.
+///
+/// ```swift
+/// for granularity in [QuantizationGranularity.tensor, .channel, .group(32)] {
+///   let layout = try AffineLayout(rows: 180, columns: 60, granularity: granularity)
+///   print(granularity, layout.cellCount)
+/// }
+/// // tensor 1, channel 180, group:32 360
+/// ```
 public enum QuantizationGranularity: Hashable, Sendable {
   /// The whole tensor, or each of its equal parts along the rows.
   case tensor
@@ -33,6 +41,10 @@ extension QuantizationGranularity: CustomStringConvertible {
 }
 
 /// How lower bounds and scales are stored.
+///
+/// ```swift
+/// print(QuantizationParameterType.float16.rounded(0.1))  // 0.099975586
+/// ```
 public enum QuantizationParameterType: String, Hashable, Sendable, CaseIterable {
   case float32
   case float16

@@ -47,6 +47,11 @@ public struct CompressionRatios: Hashable, Sendable {
 }
 
 /// What a tensor is in a model, which decides how compression ratios count it.
+///
+/// ```swift
+/// let entries = try PackedModel(parsing: InputFile(path: "model.condi")).header.entries
+/// print(entries.filter { $0.role == .buffer }.map(\.name))
+/// ```
 public enum TensorRole: String, Sendable, CaseIterable, Codable {
   /// A floating-point matrix or convolution, quantized or not.
   case weight
@@ -59,6 +64,12 @@ public enum TensorRole: String, Sendable, CaseIterable, Codable {
 }
 
 /// What a packed file holds and how small it is, from its header alone.
+///
+/// ```swift
+/// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
+/// let summary = PackedSummary(model)
+/// print(summary.bitsPerWeight, summary.ratios.parameters, summary.ratios.file ?? 0)
+/// ```
 public struct PackedSummary: Hashable, Sendable, Codable {
   /// Program and version that wrote the file.
   public let producer: String

@@ -9,6 +9,15 @@ import Storage
 ///
 /// The initializers check everything that `dequantized()` relies on: finite bounds, scales of at
 /// least zero, finite values at both ends of every cell, lengths, and a zero tail after the codes.
+///
+/// ```swift
+/// let layout = try AffineLayout(rows: 1, columns: 4, granularity: .tensor)
+/// let tensor = try QuantizedTensor.encode(
+///   values: [-1, -0.3, 0.4, 2], spec: AffineSpec(layout: layout, bitWidth: 2), lower: [-1],
+///   scale: [1], elementType: .float32, shape: [1, 4])
+/// print(try tensor.unpackedCodes())  // [0, 1, 1, 3]
+/// print(try tensor.floatValues())  // [-1.0, 0.0, 0.0, 2.0]
+/// ```
 public struct QuantizedTensor: Sendable {
   /// The type of the elements before quantization and after: float16, bfloat16, float32, float64.
   public let elementType: ElementType

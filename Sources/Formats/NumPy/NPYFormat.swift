@@ -6,6 +6,11 @@ import Storage
 /// whole content. What an array of objects holds, a dictionary of arrays mostly, has its own names; its
 /// pickle is read as data, and never executed. An archive is written when it is one tensor of a type that NumPy has and nothing
 /// else; the tensor's name is not kept.
+///
+/// ```swift
+/// let archive = try NPYFormat().read(InputFile(path: "features.npy"))
+/// if let array = archive.tensors[""] { print(array.shape, try array.doubleValues()) }
+/// ```
 public struct NPYFormat: ModelFormat {
   public init() {}
 

@@ -5,6 +5,12 @@ import Storage
 /// Every entry holds what `numpy.savez` writes for the same array. What NumPy has no way to say
 /// (bfloat16 and other element types, values, metadata, names unfit for a zip entry) stands in one
 /// more entry, `__condi__`.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// let format = NPZFormat(isCompressed: true)
+/// try FormatRegistry.standard.write(archive, as: format, to: "model.npz")
+/// ```
 public struct NPZFormat: ModelFormat {
   private let isCompressed: Bool
 

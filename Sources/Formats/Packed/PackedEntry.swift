@@ -1,6 +1,12 @@
 import Storage
 
 /// One tensor of a packed file as its header describes it.
+///
+/// ```swift
+/// for entry in try PackedModel(parsing: InputFile(path: "model.condi")).header.entries {
+///   print(entry.name, entry.elementType, entry.shape, "\(entry.byteCount) bytes")
+/// }
+/// ```
 public struct PackedEntry: Hashable, Sendable {
   /// The tensor's name in the source.
   public var name: String
@@ -32,6 +38,12 @@ public struct PackedEntry: Hashable, Sendable {
 }
 
 /// How a tensor's record is to be read.
+///
+/// ```swift
+/// for entry in try PackedModel(parsing: InputFile(path: "model.condi")).header.entries {
+///   if case .affine(let spec) = entry.encoding { print(entry.name, "\(spec.bitWidth) bits") }
+/// }
+/// ```
 public enum PackedEncoding: Hashable, Sendable {
   /// The elements as they are.
   case raw

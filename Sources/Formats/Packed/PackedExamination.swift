@@ -6,6 +6,13 @@ import Storage
 /// A bit that is flipped anywhere, a file that is cut off or continued, and blocks that changed
 /// places are found, because the prologue, the header and each record have checksums, and padding
 /// is zero. What is damaged is named as far as the checksums can tell.
+///
+/// ```swift
+/// let examination = try PackedExamination(InputFile(path: "model.condi"))
+/// if let model = examination.model {
+///   print("\(model.header.entries.count) tensors, \(examination.faults.count) faults")
+/// }
+/// ```
 public struct PackedExamination: Sendable {
   /// In file order; none when the file is whole.
   public let faults: [PackedFault]
@@ -132,6 +139,12 @@ extension ModelError {
 }
 
 /// What lies at a place of a packed file.
+///
+/// ```swift
+/// let faults = try PackedExamination(InputFile(path: "model.condi")).faults
+/// let damagedTensors = faults.filter { $0.region == .record }.compactMap(\.tensor)
+/// print(damagedTensors)
+/// ```
 public enum PackedRegion: String, Hashable, Sendable, Codable {
   case prologue, header
   /// Zeros before a record that is aligned.
@@ -156,6 +169,13 @@ public enum PackedRegion: String, Hashable, Sendable, Codable {
 }
 
 /// A fault found in a packed file, with its place.
+///
+/// ```swift
+/// for fault in try PackedExamination(InputFile(path: "model.condi")).faults {
+///   print("\(fault.place): \(fault.message)")
+/// }
+/// // tensor 'conv.weight' at byte 7744: expected checksum ead1f1f0, found 0bcd27ba
+/// ```
 public struct PackedFault: Hashable, Sendable, Codable {
   /// The part of the file that is damaged.
   public let region: PackedRegion

@@ -5,6 +5,13 @@ import Storage
 /// Reading gives every tensor in its logical type, dequantized when loaded; `PackedModel` gives
 /// access to codes and parameters. Writing stores every tensor losslessly; `PackedPlan` is for
 /// quantized ones.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// try FormatRegistry.standard.write(archive, as: PackedFormat(), to: "model.condi")
+/// let copy = try PackedFormat().read(InputFile(path: "model.condi"))
+/// print(copy.tensorByteCount == archive.tensorByteCount)  // true
+/// ```
 public struct PackedFormat: ModelFormat {
   package static let identifier = FormatIdentifier(
     name: "condi", displayName: "condi packed", fileExtensions: ["condi"])

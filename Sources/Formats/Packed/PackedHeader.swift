@@ -2,6 +2,12 @@ import OrderedCollections
 import Storage
 
 /// The JSON header of a packed file.
+///
+/// ```swift
+/// let header = try PackedModel(parsing: InputFile(path: "model.condi")).header
+/// print(header.producer, header.source?.format ?? "unknown source")
+/// if let recipe = header.recipe { print(recipe.serialized(pretty: true)) }
+/// ```
 public struct PackedHeader: Sendable {
   /// Program and version that wrote the file.
   public var producer: String

@@ -2,6 +2,14 @@ import OrderedCollections
 import Storage
 
 /// A packed file opened for reading: its header, checked, and its records, read when asked for.
+///
+/// ```swift
+/// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
+/// for entry in model.header.entries {
+///   guard let tensor = try model.quantizedTensor(named: entry.name) else { continue }
+///   print(entry.name, tensor.bitWidth, try tensor.unpackedCodes().prefix(8))
+/// }
+/// ```
 public struct PackedModel: Sendable {
   /// What the file says of its tensors.
   public let header: PackedHeader

@@ -5,6 +5,12 @@ import Storage
 ///
 /// Pickles are read as data: globals known to be dangerous are refused, objects of unknown classes
 /// are read as the plain data they hold, and nothing in a file is ever executed.
+///
+/// ```swift
+/// let archive = try PyTorchFormat().read(InputFile(path: "checkpoint.pth"))
+/// print(archive.tensors.count)
+/// if let epoch = archive.values["epoch"] { print("epoch \(epoch)") }
+/// ```
 public struct PyTorchFormat: ModelFormat {
   public init() {}
 

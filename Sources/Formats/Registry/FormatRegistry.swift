@@ -2,6 +2,12 @@ import Glibc
 import Storage
 
 /// The formats that a program knows, in the order in which they are tried on a file.
+///
+/// ```swift
+/// let registry = FormatRegistry([SafetensorsFormat(), NPZFormat()])
+/// let archive = try registry.open("upload.bin")  // throws for a pickle, whatever its name
+/// print(archive.format?.name ?? "", archive.tensors.count)
+/// ```
 public struct FormatRegistry: Sendable {
   /// The formats, in the order in which they are asked whether they recognize a file.
   public let formats: [any ModelFormat]

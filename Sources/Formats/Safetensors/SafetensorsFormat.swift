@@ -6,6 +6,12 @@ import Storage
 /// What is written equals, byte for byte, what the `safetensors` package 0.8 writes for the same
 /// tensors and metadata. Values that are not tensors are kept under one name in `__metadata__`, and
 /// what comes from another format is marked `{"format": "pt"}`, as Transformers asks for.
+///
+/// ```swift
+/// var archive = try FormatRegistry.standard.open("model.pth")
+/// archive.metadata["license"] = "Apache-2.0"
+/// try FormatRegistry.standard.write(archive, as: SafetensorsFormat(), to: "model.safetensors")
+/// ```
 public struct SafetensorsFormat: ModelFormat {
   public init() {}
 

@@ -3,6 +3,16 @@
 /// A format with nesting (PyTorch) provides a structure; other formats do not, and their tensors
 /// are a flat list of names. Leaves refer to `TensorArchive.tensors` and `TensorArchive.values` by
 /// their dotted name, so that the containers never hold data.
+///
+/// ```swift
+/// let bytes = SharedBytes(elementsOf: [Float(1), 2])
+/// let bias = try Tensor(elementType: .float32, shape: [2], bytes: bytes)
+/// let entry = ArchiveStructure.Entry(key: .text("bias"), value: .leaf("bias"))
+/// var archive = TensorArchive(tensors: ["bias": bias])
+/// archive.structure = .dictionary([entry], isOrdered: false)
+/// try FormatRegistry.standard.write(archive, as: PyTorchFormat(), to: "bias.pth")
+/// // torch.load("bias.pth") is {'bias': tensor([1., 2.])}
+/// ```
 public indirect enum ArchiveStructure: Hashable, Sendable {
   /// A tensor or a value of the archive, by its name there.
   case leaf(String)

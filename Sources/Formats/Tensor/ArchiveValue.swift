@@ -2,6 +2,12 @@ import FoundationEssentials
 import Storage
 
 /// A leaf of a checkpoint that is not a tensor: a number, a Boolean or a string.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("checkpoint.pth")
+/// for (name, value) in archive.values { print("\(name) = \(value)") }
+/// if case .integer(let epoch) = archive.values["epoch"] { print(epoch + 1) }
+/// ```
 public enum ArchiveValue: Hashable, Sendable {
   /// Python's `None`.
   case none

@@ -4,6 +4,13 @@ import Storage
 ///
 /// Conforming types are stateless. Adding a format means one folder with one conforming type, and
 /// one line in `FormatRegistry.standard`.
+///
+/// ```swift
+/// let file = try InputFile(path: "model.bin")
+/// let format = try FormatRegistry.standard.format(of: file)
+/// print(format.identifier.displayName, format.canWrite)
+/// print(try format.read(file).tensors.count)
+/// ```
 public protocol ModelFormat: Sendable {
   /// The format's name and file name extensions; the same for every value of the type.
   var identifier: FormatIdentifier { get }
@@ -40,6 +47,11 @@ extension ModelFormat {
 }
 
 /// The stable name of a format, as in `--to safetensors` and in reports.
+///
+/// ```swift
+/// let identifiers = FormatRegistry.standard.writableFormats.map(\.identifier)
+/// for identifier in identifiers { print(identifier.name, identifier.fileExtensions) }
+/// ```
 public struct FormatIdentifier: Hashable, Sendable {
   /// The name used on the command line and in reports.
   public let name: String

@@ -5,6 +5,12 @@ import Storage
 ///
 /// A backslash makes the next character literal. Matching is case-sensitive and covers the whole
 /// name.
+///
+/// ```swift
+/// let glob = try NameGlob("layers.*.{q,k}.weight")
+/// print(glob.matches("layers.0.attn.q.weight"))  // true
+/// print(glob.matches("layers.0.attn.v.weight"))  // false
+/// ```
 public struct NameGlob: Hashable, Sendable, CustomStringConvertible {
   /// The pattern as it was written.
   public let pattern: String

@@ -4,6 +4,12 @@ import Storage
 ///
 /// The value returned by `bytes()` is always contiguous, row-major and little-endian, whatever the
 /// layout in the file.
+///
+/// ```swift
+/// let tensor = try Tensor(
+///   elementType: .bfloat16, shape: [2, 1], bytes: SharedBytes([0x80, 0x3F, 0x00, 0xC0]))
+/// print(try tensor.floatValues())  // [1.0, -2.0]
+/// ```
 public struct Tensor: Sendable {
   /// The type of every element.
   public let elementType: ElementType

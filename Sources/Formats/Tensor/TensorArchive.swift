@@ -7,6 +7,14 @@ import Synchronization
 ///
 /// Reading a file builds an archive from the file's index alone; tensors load their bytes on
 /// request. Writers take an archive, so conversion means reading and writing tensor by tensor.
+///
+/// ```swift
+/// var archive = try FormatRegistry.standard.open("checkpoint.pth")
+/// if let root = archive.conventionalRoot { archive = try archive.selecting(root: root) }
+/// for (name, tensor) in archive.tensors where tensor.elementType.isFloatingPoint {
+///   print(name, tensor.shape, try tensor.floatValues().max() ?? 0)
+/// }
+/// ```
 public struct TensorArchive: Sendable {
   /// The format that the archive was read from; `nil` if it was made in memory.
   public var format: FormatIdentifier?

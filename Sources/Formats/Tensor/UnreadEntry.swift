@@ -4,8 +4,10 @@ import Storage
 /// can be read without executing code.
 ///
 /// ```swift
-/// for entry in archive.unread { print("left out \(entry)") }
-/// // left out 'when' (<M8[D]): NumPy dates are not supported
+/// for entry in try FormatRegistry.standard.open("records.npz").unread {
+///   print("left out \(entry)")
+/// }
+/// // left out 'when' (<M8[D]): NumPy dates ('<M8[D]') are not supported; save them as int64
 /// ```
 public struct UnreadEntry: Codable, Hashable, Sendable, CustomStringConvertible {
   /// The location in the file: a name like those of tensors, or a member of an archive.

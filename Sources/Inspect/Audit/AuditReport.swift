@@ -3,6 +3,14 @@ import Reports
 import Storage
 
 /// An audit of the code that loading a file would execute.
+///
+/// ```swift
+/// let report = try AuditReport(auditing: "download.pkl")
+/// print(report.counts.dangerous, report.counts.unknown, report.problems.count)
+/// for finding in report.pickles.flatMap(\.findings) {
+///   print(finding.name ?? finding.opcode, "at byte \(finding.offset)")
+/// }
+/// ```
 public struct AuditReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 1
 

@@ -5,6 +5,14 @@ import Reports
 import Storage
 
 /// The differences between two model files of any formats.
+///
+/// ```swift
+/// var options = DiffReport.Options()
+/// options.tolerance = 1e-6
+/// let (a, b) = try (FormatRegistry.standard.open("a.pth"), FormatRegistry.standard.open("b.pth"))
+/// let report = try DiffReport(a, b, fileA: "a.pth", fileB: "b.pth", options: options)
+/// print(report.isSame, report.verdict)
+/// ```
 public struct DiffReport: Codable, Hashable, Sendable {
   /// The version of the JSON form, `schemas/diff-report.schema.json`.
   package static let currentSchemaVersion = 2

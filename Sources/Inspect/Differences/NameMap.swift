@@ -2,6 +2,14 @@ import Glibc
 import Storage
 
 /// A mapping of the names of one file to those of another: removed prefixes and replacements.
+///
+/// ```swift
+/// var options = DiffReport.Options()
+/// options.names.strippedPrefixes = ["module."]
+/// options.names.replacements = [try .init(pattern: #"^blocks\.(\d+)"#, template: "layers.$1")]
+/// let (a, b) = try (FormatRegistry.standard.open("a.pth"), FormatRegistry.standard.open("b.pth"))
+/// print(try DiffReport(a, b, fileA: "a.pth", fileB: "b.pth", options: options).verdict)
+/// ```
 public struct NameMap: Sendable {
   /// Prefixes that are removed from the names of both files, such as `module.`; only the first that
   /// matches a name is removed.

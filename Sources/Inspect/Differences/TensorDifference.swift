@@ -2,6 +2,13 @@ import Formats
 import Storage
 
 /// The difference between two tensors that both archives contain.
+///
+/// ```swift
+/// let (a, b) = try (FormatRegistry.standard.open("a.pth"), FormatRegistry.standard.open("b.pth"))
+/// for difference in try DiffReport(a, b, fileA: "a.pth", fileB: "b.pth").changed {
+///   print(difference.name, difference.kind, difference.a.shape, difference.b.shape)
+/// }
+/// ```
 public struct TensorDifference: Codable, Hashable, Sendable {
   /// The first property that differs.
   public enum Kind: String, Codable, Sendable {

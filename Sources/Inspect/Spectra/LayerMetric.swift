@@ -1,6 +1,13 @@
 import Reports
 
 /// A number in a layer report, by which layers can be sorted and which rules can compare.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// for layer in try ModelReport(archive: archive, file: "model.pth").layers {
+///   if let kurtosis = LayerMetric.kurtosis.value(of: layer) { print(layer.name, kurtosis) }
+/// }
+/// ```
 public enum LayerMetric: String, Codable, Sendable, CaseIterable {
   case bytes, elements, condition
   case sigmaMax = "sigma-max"

@@ -3,6 +3,13 @@ import LinearAlgebra
 /// The report on one tensor, or on one of q, k and v of a fused tensor.
 ///
 /// Quantities that do not apply to the tensor are `nil`, and `note` gives the reason.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// for layer in try ModelReport(archive: archive, file: "model.pth").layers {
+///   if let number = layer.conditionNumber { print(layer.name, number, layer.stableRank ?? 0) }
+/// }
+/// ```
 public struct LayerReport: Codable, Hashable, Sendable {
   /// The tensor's name in the file.
   public var name: String

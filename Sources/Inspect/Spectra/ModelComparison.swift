@@ -1,6 +1,13 @@
 import Reports
 
 /// Several models side by side, layer by layer.
+///
+/// ```swift
+/// let reports = try ["model.pth", "model.condi"].map { path in
+///   try ModelReport(archive: FormatRegistry.standard.open(path), file: path)
+/// }
+/// print(try ModelComparison(models: reports).rendered(as: .markdown))
+/// ```
 public struct ModelComparison: Codable, Hashable, Sendable {
   /// The version of the JSON form, `schemas/model-comparison.schema.json`.
   package static let currentSchemaVersion = 1

@@ -5,6 +5,15 @@ import Ranks
 import Storage
 
 /// The contents of a model file by layer, with the singular values of its weight matrices.
+///
+/// ```swift
+/// var options = ModelReport.Options()
+/// options.sortKey = .condition
+/// options.isDescending = true
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// let report = try ModelReport(archive: archive, file: "model.pth", options: options)
+/// print(try report.rendered(as: .text, rowLimit: 10))
+/// ```
 public struct ModelReport: Codable, Hashable, Sendable {
   /// The version of the JSON form, `schemas/model-report.schema.json`.
   package static let currentSchemaVersion = 1
@@ -48,6 +57,13 @@ public struct ModelReport: Codable, Hashable, Sendable {
 }
 
 /// A summary of a model's condition numbers.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// if let summary = try ModelReport(archive: archive, file: "model.pth").condition {
+///   print(summary.mean ?? .infinity, summary.maximumLayer ?? "", summary.rankDeficientCount)
+/// }
+/// ```
 public struct ConditionSummary: Codable, Hashable, Sendable {
   /// The number of matrices with a condition number, finite or not.
   public var matrixCount: Int

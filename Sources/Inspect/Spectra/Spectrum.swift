@@ -2,6 +2,11 @@ import Glibc
 import LinearAlgebra
 
 /// The singular values of a weight matrix and quantities derived from them.
+///
+/// ```swift
+/// let spectrum = try Spectrum(of: Matrix(rows: 2, columns: 2, values: [4, 0, 0, 2]))
+/// print(spectrum.conditionNumber, spectrum.stableRank)  // 2.0 1.25
+/// ```
 public struct Spectrum: Hashable, Sendable {
   /// All `min(rows, columns)` singular values, largest first.
   public let singularValues: [Double]

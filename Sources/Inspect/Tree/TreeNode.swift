@@ -2,6 +2,12 @@ import Formats
 import OrderedCollections
 
 /// A container, a tensor, a value, or a common prefix of several dotted names.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("checkpoint.pth")
+/// let root = TreeReport(archive: archive, file: "checkpoint.pth").root
+/// for node in root.children ?? [] { print(node.key, node.kind, node.totalByteCount) }
+/// ```
 public struct TreeNode: Codable, Hashable, Sendable {
   /// The kind of a node: a container by its Python type, a leaf, or a common prefix.
   public enum Kind: String, Codable, Sendable {

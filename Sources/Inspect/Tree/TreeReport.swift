@@ -3,6 +3,13 @@ import Reports
 import Storage
 
 /// The structure of a model file: its containers, and the tensors and values in them.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("checkpoint.pth")
+/// let report = TreeReport(archive: archive, file: "checkpoint.pth", depth: 2)
+/// print(report.tensorCount, report.valueCount)
+/// print(try report.rendered(as: .text))
+/// ```
 public struct TreeReport: Codable, Hashable, Sendable {
   /// The version of the JSON form, `schemas/tree-report.schema.json`.
   package static let currentSchemaVersion = 1

@@ -5,6 +5,13 @@ import Reports
 import Storage
 
 /// A requirement that a packed file must meet.
+///
+/// ```swift
+/// let report = try VerificationReport(
+///   file: "model.condi", PackedExamination(InputFile(path: "model.condi")),
+///   gates: [.ratio(.paper, minimum: 3.3), .fileByteCount(maximum: 1_000_000)], threads: 4)
+/// for gate in report.gates where !gate.isMet { print(gate.requirement, gate.found ?? .nan) }
+/// ```
 public enum VerificationGate: Hashable, Sendable {
   /// A compression ratio of at least `minimum`.
   case ratio(RatioName, minimum: Double)

@@ -5,6 +5,14 @@ import Storage
 
 /// The results of verifying a packed file: its integrity, its size, and its fidelity to a
 /// reference.
+///
+/// ```swift
+/// let original = try FormatRegistry.standard.open("model.pth").selecting(root: "params")
+/// let report = try VerificationReport(
+///   file: "model.condi", PackedExamination(InputFile(path: "model.condi")),
+///   reference: ("model.pth", original), threads: 4)
+/// print(report.isPassed, report.verdict)
+/// ```
 public struct VerificationReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 2
 

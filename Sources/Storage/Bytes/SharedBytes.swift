@@ -4,6 +4,13 @@ import Glibc
 /// Immutable bytes that keep their memory alive, a mapped file or an allocation.
 ///
 /// Copying or slicing shares the memory. The pointer never leaves `withUnsafeBytes`.
+///
+/// ```swift
+/// let bytes = SharedBytes(elementsOf: [Float(1), -1])
+/// print(bytes.count, bytes.slice(4..<8).array)  // 8 [0, 0, 128, 191]
+/// let second = bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 4, as: Float.self) }
+/// print(second)  // -1.0
+/// ```
 public struct SharedBytes: @unchecked Sendable {
   // Sendable: the memory is never written after initialization, and `owner` keeps it allocated.
   @usableFromInline let owner: AnyObject?

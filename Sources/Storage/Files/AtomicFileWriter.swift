@@ -8,6 +8,14 @@ import Glibc
 /// file into place. A writer that is dropped before that removes its temporary file, so nothing is
 /// left behind and an existing file stays as it was. What a process leaves that is killed without
 /// warning, the next writer in the same folder removes.
+///
+/// ```swift
+/// var writer = try AtomicFileWriter(path: "features.bin", replacesExisting: true)
+/// try writer.append([1, 0, 0, 0])
+/// try writer.append(SharedBytes(elementsOf: [Float(0.5), 0.25]))
+/// print(writer.byteCount)  // 12
+/// try writer.finish()
+/// ```
 public struct AtomicFileWriter: ~Copyable {
   /// The path as the user gave it.
   public let path: String

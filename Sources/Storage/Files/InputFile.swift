@@ -7,6 +7,12 @@ import Synchronization
 /// Bytes are returned as `SharedBytes`, which keep their memory alive. Each request checks that the
 /// file has not changed since it was opened: if another program modifies it meanwhile, the request
 /// fails instead of returning a mixture of two contents.
+///
+/// ```swift
+/// let file = try InputFile(path: "model.gguf", access: .read)
+/// let magic = try file.bytes(at: 0, count: 4, purpose: "the magic number")
+/// print(magic.array == Array("GGUF".utf8), file.byteCount)
+/// ```
 public final class InputFile: Sendable {
   /// How the file's bytes are brought into memory.
   public enum Access: Sendable {

@@ -8,6 +8,7 @@
 /// every bit is kept.
 ///
 /// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
 /// let file = try SafetensorsFormat().plan(archive)
 /// print(file.records.map(\.name), file.byteCountLimit)
 /// try file.write(to: "model.safetensors")
@@ -104,6 +105,13 @@ extension PlannedFile where Cost == Never {
 }
 
 /// One record of a planned file.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// for record in try SafetensorsFormat().plan(archive).records {
+///   print("\(record.name): \(record.byteCount) bytes from byte \(record.offset)")
+/// }
+/// ```
 public struct PlannedRecord<Cost: Sendable>: Sendable {
   /// The first of `names`; what else the record is, where it holds no tensor.
   public let name: String

@@ -1,6 +1,12 @@
 import Synchronization
 
 /// Called by writers after each record, from any thread, with its tensor's name and the bytes read.
+///
+/// ```swift
+/// let progress: WriteProgress = { tensor, byteCount in print("\(tensor): \(byteCount) bytes") }
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// try SafetensorsFormat().plan(archive).write(to: "model.safetensors", progress: progress)
+/// ```
 public typealias WriteProgress = @Sendable (_ tensor: String, _ byteCount: Int) -> Void
 
 /// How the records of a planned file are made: by which threads or processes, and what is done
@@ -170,6 +176,12 @@ private struct LocalWriting<Cost: Sendable>: WritingPolicy {
 }
 
 /// What writing a planned file did.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// let written = try SafetensorsFormat().plan(archive).write(to: "model.safetensors")
+/// print("\(written.costs.count) records, \(written.byteCount) bytes")
+/// ```
 public struct WrittenFile<Cost: Sendable>: Sendable {
   /// The file's length.
   public let byteCount: Int

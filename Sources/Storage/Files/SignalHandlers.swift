@@ -4,6 +4,14 @@ import CSignals
 ///
 /// A program's `main` should install them once, before other threads exist. A library must not
 /// decide this for its user.
+///
+/// ```swift
+/// try SignalHandlers.install()
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// let values = try archive.tensors["params.conv_first.weight"]?.floatValues() ?? []
+/// try SignalHandlers.checkInputs()  // throws if the file was truncated meanwhile
+/// print(values.max() ?? 0)
+/// ```
 public enum SignalHandlers {
   /// Installs the handlers.
   ///

@@ -1,6 +1,13 @@
 import OrderedCollections
 
 /// A JSON value whose objects keep the order of their members.
+///
+/// ```swift
+/// let value = JSONValue.object([
+///   "name": .string("body"), "bitWidths": .array([.integer(2), .integer(4)]),
+/// ])
+/// print(value.serialized())  // {"name":"body","bitWidths":[2,4]}
+/// ```
 public enum JSONValue: Hashable, Sendable {
   /// JSON's `null`.
   case null

@@ -2,6 +2,13 @@ import Formats
 import Storage
 
 /// What a compressor is about to do: the plan with its bit widths, and all that carrying it out takes.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// let plan = try Compressor(archive, recipe: .named("body")).plan()
+/// let outcome = try plan.write(to: "model.condi") { tensor, _ in print(tensor) }
+/// print(outcome.summary.bitsPerWeight)
+/// ```
 public struct CompressionPlan: Sendable {
   /// The plan, with the bit widths that the budget allows.
   package let plan: QuantizationPlan

@@ -196,6 +196,14 @@ public struct Compressor: Sendable {
 }
 
 /// What a compressor is doing.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// let compressor = try Compressor(archive, recipe: .named("body")) { event in
+///   if case .packing(let tensor, let byteCount) = event { print(tensor, byteCount) }
+/// }
+/// try compressor.write(to: "model.condi")
+/// ```
 public enum CompressionEvent: Sendable {
   /// Something worth knowing about the model.
   case remark(String)

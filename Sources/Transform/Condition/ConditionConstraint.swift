@@ -1,6 +1,15 @@
 import Glibc
 
 /// What conditioning asks of a matrix's singular values.
+///
+/// ```swift
+/// var recipe = Recipe.calibrated(bitWidth: 2, method: .condiQuant)
+/// recipe.method?.constraint = .target(10)
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// var compressor = try Compressor(archive, recipe: recipe)
+/// try compressor.calibrate(with: .images("photos"))
+/// print(try compressor.write(to: "model.condi").layers.compactMap(\.conditionNumberAfter))
+/// ```
 public enum ConditionConstraint: Hashable, Sendable {
   /// The condition number is at most this, which is at least 1.
   case target(Double)

@@ -53,6 +53,15 @@ package struct DistillationSettings: Hashable, Sendable {
 }
 
 /// The progress of a distillation.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// var compressor = try Compressor(archive, recipe: .calibrated(bitWidth: 2)) { event in
+///   if case .distilling(let progress) = event { print(progress.stepCount, progress.psnr) }
+/// }
+/// try compressor.calibrate(with: .images("photos"))
+/// try compressor.write(to: "model.condi")
+/// ```
 public struct DistillationProgress: Hashable, Sendable {
   /// Steps taken so far.
   public let stepCount: Int

@@ -213,6 +213,13 @@ extension PackedPlan where Cost == QuantizationSummary {
 }
 
 /// What compressing a model gave.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// let outcome = try Compressor(archive, recipe: .named("body")).write(to: "model.condi")
+/// let worst = outcome.layers.max { $0.rootMeanSquareError < $1.rootMeanSquareError }
+/// print(outcome.summary.ratios.tensors, worst?.name ?? "nothing was quantized")
+/// ```
 public struct CompressionOutcome: Sendable {
   /// The packed file's header, without checksums.
   public let header: PackedHeader

@@ -67,6 +67,14 @@ package struct QuantizedModel: Sendable {
 }
 
 /// What quantizing one tensor cost: of the values as they are read back, in the element type.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// let outcome = try Compressor(archive, recipe: .named("body")).write(to: "model.condi")
+/// for layer in outcome.layers {
+///   print(layer.name, layer.bitWidth, layer.signalToQuantizationNoise ?? .infinity)
+/// }
+/// ```
 public struct QuantizationSummary: Hashable, Sendable, Codable {
   /// The tensor's full name.
   public var name: String
@@ -143,6 +151,15 @@ public struct QuantizationSummary: Hashable, Sendable, Codable {
 }
 
 /// What distillation did to a quantized model.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// var compressor = try Compressor(archive, recipe: .calibrated(bitWidth: 2))
+/// try compressor.calibrate(with: .images("photos"))
+/// if let learned = try compressor.write(to: "model.condi").distillation {
+///   print("\(learned.stepCount) steps: \(learned.psnrBefore) to \(learned.psnrAfter) dB")
+/// }
+/// ```
 public struct DistillationSummary: Codable, Hashable, Sendable {
   /// Steps taken, those of earlier runs that a checkpoint continued included.
   public let stepCount: Int

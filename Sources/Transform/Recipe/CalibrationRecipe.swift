@@ -1,6 +1,15 @@
 import Storage
 
 /// What a model's activations are recorded on.
+///
+/// ```swift
+/// var recipe = Recipe.calibrated(bitWidth: 3)
+/// recipe.method?.calibration = CalibrationRecipe(patches: .init(count: 64, side: 48))
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// var compressor = try Compressor(archive, recipe: recipe)
+/// try compressor.calibrate(with: .images("photos"))
+/// try compressor.write(to: "model.condi")
+/// ```
 public struct CalibrationRecipe: Hashable, Sendable {
   /// How patches are taken from images.
   public struct Patches: Hashable, Sendable {

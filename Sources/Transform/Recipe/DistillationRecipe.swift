@@ -4,6 +4,15 @@ import Storage
 /// How long and on how many patches a quantized model learns from the model in full precision.
 ///
 /// What it learns, and at which rates, follows from the method.
+///
+/// ```swift
+/// var recipe = Recipe.calibrated(bitWidth: 2)
+/// recipe.method?.distillation = DistillationRecipe(limit: .steps(1000), patience: 5)
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// var compressor = try Compressor(archive, recipe: recipe)
+/// try compressor.calibrate(with: .images("photos"))
+/// try compressor.write(to: "model.condi")
+/// ```
 public struct DistillationRecipe: Hashable, Sendable {
   /// When distillation ends.
   public enum Limit: Hashable, Sendable, CustomStringConvertible {

@@ -1,6 +1,13 @@
 import Formats
 
 /// How a model is quantized as a whole; each method adds to those before it.
+///
+/// ```swift
+/// print(QuantizationMethod.allCases.filter(\.distills).map(\.rawValue))
+/// // ["2dquant", "condiquant", "best"]
+/// let recipe = Recipe.calibrated(bitWidth: 4, method: .condiQuant, learningFor: .steps(500))
+/// print(recipe.jsonValue.serialized(pretty: true))
+/// ```
 public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codable {
   /// Bounds from the smallest to the largest value.
   case minimumMaximum = "minmax"
@@ -46,6 +53,14 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
 }
 
 /// A method and its numbers.
+///
+/// ```swift
+/// var recipe = try Recipe.named("body-linear")
+/// recipe.method = MethodSettings(
+///   .condiQuant, activationBitWidth: 8, calibration: CalibrationRecipe(patches: .init()),
+///   distillation: DistillationRecipe(limit: .steps(500)))
+/// print(recipe.jsonValue.serialized(pretty: true))
+/// ```
 public struct MethodSettings: Hashable, Sendable {
   /// The method that the other settings are for.
   public var method: QuantizationMethod
@@ -90,6 +105,14 @@ public struct MethodSettings: Hashable, Sendable {
 }
 
 /// How the bounds of a quantizer are found.
+///
+/// ```swift
+/// var recipe = try Recipe.named("all-linear")
+/// recipe.defaults.search = .minimumMaximum  // fast, and good enough at 8 bits
+/// recipe.defaults.bitWidth = 8
+/// let archive = try FormatRegistry.standard.open("model.safetensors")
+/// try Compressor(archive, recipe: recipe).write(to: "model.condi")
+/// ```
 public enum BoundSearchMethod: String, Hashable, Sendable, CaseIterable, Codable {
   /// The smallest and the largest value.
   case minimumMaximum = "minmax"
@@ -103,6 +126,14 @@ public enum BoundSearchMethod: String, Hashable, Sendable, CaseIterable, Codable
 }
 
 /// What the bit widths of a model's weights are chosen for.
+///
+/// ```swift
+/// var recipe = try Recipe.named("body")
+/// recipe.budget = .byteCount(1_500_000)
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// let outcome = try Compressor(archive, recipe: recipe).write(to: "model.condi")
+/// print(outcome.layers.map(\.bitWidth), outcome.summary.fileByteCount)
+/// ```
 public enum SizeBudget: Hashable, Sendable {
   /// The packed file has at most so many bytes.
   case byteCount(Int)

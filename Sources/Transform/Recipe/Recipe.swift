@@ -4,6 +4,13 @@ import Formats
 ///
 /// Rules are tried in order, and the first that matches a tensor decides; what no rule matches is
 /// kept as it is. Buffers are never quantized, whatever the rules say.
+///
+/// ```swift
+/// let attention = try RecipeRule(match: [NameGlob("*.attn.*.weight")], action: .quantize(.init()))
+/// let recipe = Recipe(name: "attention", defaults: .init(bitWidth: 3), rules: [attention])
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// try Compressor(archive, recipe: recipe).write(to: "model.condi")
+/// ```
 public struct Recipe: Hashable, Sendable {
   /// The name of a built-in recipe, or the one that the recipe's author gave it.
   public var name: String
@@ -77,6 +84,14 @@ struct RecipeSubject: Hashable, Sendable {
 }
 
 /// How a tensor is quantized.
+///
+/// ```swift
+/// var recipe = try Recipe.named("body")
+/// recipe.defaults = QuantizationSettings(
+///   bitWidth: 3, granularity: .group(64), parameterType: .float16)
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// try Compressor(archive, recipe: recipe).write(to: "model.condi")
+/// ```
 public struct QuantizationSettings: Hashable, Sendable {
   /// Bits of a code, 1 to 8.
   public var bitWidth: Int
@@ -104,6 +119,14 @@ public struct QuantizationSettings: Hashable, Sendable {
 }
 
 /// How many matrices a tensor stacks along its first axis.
+///
+/// ```swift
+/// var overrides = RecipeRule.Overrides(parts: 3)  // queries, keys and values
+/// let fused = try RecipeRule(match: [NameGlob("*.qkv.weight")], action: .quantize(overrides))
+/// overrides.parts = .firstAxis  // one part per expert
+/// let experts = try RecipeRule(match: [NameGlob("*.experts.*")], action: .quantize(overrides))
+/// print(Recipe(name: "mixture", rules: [fused, experts]).jsonValue.serialized(pretty: true))
+/// ```
 public enum PartCount: Hashable, Sendable, ExpressibleByIntegerLiteral {
   /// As many, such as the three of a fused query-key-value weight.
   case count(Int)
@@ -123,6 +146,13 @@ public enum PartCount: Hashable, Sendable, ExpressibleByIntegerLiteral {
 }
 
 /// One rule of a recipe.
+///
+/// ```swift
+/// let head = try RecipeRule(match: [NameGlob("head.*")], action: .keep, reason: "head")
+/// let rest = try RecipeRule(match: [NameGlob("*.weight")], action: .quantize(.init(bitWidth: 2)))
+/// let recipe = Recipe(name: "two bits", rules: [head, rest])
+/// print(recipe.jsonValue.serialized(pretty: true))
+/// ```
 public struct RecipeRule: Hashable, Sendable {
   /// What becomes of a tensor that a rule matches.
   public enum Action: Hashable, Sendable {
@@ -192,6 +222,14 @@ public struct RecipeRule: Hashable, Sendable {
 }
 
 /// What a tensor must be, besides its name, for a rule to apply.
+///
+/// ```swift
+/// let isMatrix = RecipeCondition(ranks: [2], minimumDimension: 32, elementKind: .floating)
+/// let rule = try RecipeRule(match: [NameGlob("*")], where: isMatrix, action: .quantize(.init()))
+/// let recipe = Recipe(name: "matrices", rules: [rule])
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// try Compressor(archive, recipe: recipe).write(to: "model.condi")
+/// ```
 public struct RecipeCondition: Hashable, Sendable {
   /// Element types by what they hold; complex numbers and booleans are `other`.
   public enum ElementKind: String, Hashable, Sendable, CaseIterable {

@@ -3,7 +3,7 @@ import Glibc
 import Storage
 import Transform
 
-/// Checks what the jobs of a plan made, and seals the file.
+/// Checks the results of a plan's jobs and seals the file.
 package struct JobCompletion: Sendable {
   private let plan: ConversionPlan
   private let access: InputFile.Access
@@ -22,9 +22,9 @@ package struct JobCompletion: Sendable {
     let results: [RecordNote]
   }
 
-  /// - Parameter replacesExisting: whether an output that is there is replaced.
-  /// - Throws: `ModelError` that names the jobs which are missing, or whose records are not in the
-  ///   file as they say; and when the output cannot be written.
+  /// - Parameter replacesExisting: whether to replace an existing output.
+  /// - Throws: `ModelError` that names the jobs that are missing or whose records are not in the
+  ///   file as noted, and when the output cannot be written.
   package func finish(replacesExisting: Bool) throws -> ConversionOutcome {
     let conversion = try Conversion(continuing: plan, access: access, threads: threads)
     let begun = try jobs()
@@ -37,7 +37,7 @@ package struct JobCompletion: Sendable {
     }
     try EarlierWork.refuseConversion(of: plan.request.output)
     let output = try partialFile(of: begun, replacesExisting: replacesExisting)
-    // With the lock no job runs: what was done until now is all there is.
+    // While the lock is held no job runs, so the journals are final.
     let jobs = try jobs()
     let writing = ConversionWriting(conversion: conversion, output: output, threads: threads)
     let found = try writing.confirmed(latestOf: jobs.flatMap(\.results))
@@ -62,7 +62,7 @@ package struct JobCompletion: Sendable {
     }
   }
 
-  /// The jobs of this plan that have left a journal.
+  /// Returns the jobs of this plan that have left a journal.
   private func jobs() throws -> [Job] {
     let fingerprint = JSONValue.string(plan.fingerprint)
     return try EarlierWork.jobJournals(of: plan.request.output)

@@ -1,7 +1,7 @@
 import OrderedCollections
 import Storage
 
-/// A GGUF file with quantized matrices in ggml's blocks; `GGUF.md` says which.
+/// Writes a GGUF file with quantized matrices in ggml's blocks; `GGUF.md` lists them.
 struct GGUFExporter: ModelExporter {
   typealias Piece = GGUFWriter.Entry
 
@@ -55,7 +55,7 @@ struct GGUFExporter: ModelExporter {
       ? ["a name longer than ggml's \(GGUFName.byteCountLimit) bytes is '\(name.stored)'"] : []
   }
 
-  /// The elements as signed integers of twice the width.
+  /// Returns the elements as signed integers of twice the width.
   private static func widen(_ tensor: Tensor, to type: ElementType) throws -> SharedBytes {
     let values = try tensor.doubleValues()  // of at most 32 bits, so exact
     return switch type {
@@ -90,14 +90,14 @@ struct GGUFExporter: ModelExporter {
 }
 
 extension GGUFExporter {
-  /// ggml's type for elements that keep their values.
+  /// The ggml type of elements that keep their values.
   private struct StoredType {
     let name: String
     let number: UInt32
     /// The wider type that elements are converted to; `nil` when they keep their bits.
     var widened: ElementType?
 
-    /// - Throws: `ModelError` when ggml has none.
+    /// - Throws: `ModelError` when ggml has no such type.
     init(_ type: ElementType) throws {
       switch type {
       case .float32: (name, number) = ("F32", 0)

@@ -4,20 +4,20 @@ import Storage
 /// (v2).
 ///
 /// A module `x` has `x.qweight` (`int32` `[in · bits / 32, out]`: codes low bits first down each
-/// column), `x.qzeros` (`int32` `[groups, out · bits / 32]`: along each row), `x.scales`
-/// (`[groups, out]`) and `x.g_idx` (the group of each input). An element of `x.weight` (`[out, in]`)
-/// is `scale · (code − zero)`; v1 stores `zero − 1`. A symmetric checkpoint has the middle zero point
-/// everywhere, so that a wrong label of the version is detected. The lower bound is `−scale · zero`, which Float32
-/// holds exactly for scales in 16 bits.
+/// column), `x.qzeros` (`int32` `[groups, out · bits / 32]`: along each row), `x.scales` (`[groups,
+/// out]`) and `x.g_idx` (the group of each input). An element of `x.weight` (`[out, in]`) is `scale
+/// · (code − zero)`; v1 stores `zero − 1`. A symmetric checkpoint has the middle zero point
+/// everywhere, which reveals a wrong version label. The lower bound is `−scale · zero`, which
+/// Float32 holds exactly for 16-bit scales.
 struct GPTQImporter {
-  /// `nil` where the shapes of each module say it.
+  /// The configured bit width; `nil` if each module's shapes determine it.
   private let bitWidth: Int?
   private let groupSize: GroupSize
-  /// Whether zero points are as the label says: `nil` where there is no label.
+  /// The configured form of zero points; `nil` if there is no label.
   private let label: Label?
-  /// Whether every zero point is the middle one; `nil` where the configuration does not say.
+  /// Whether every zero point is the middle one; `nil` if the configuration does not say.
   private let isSymmetric: Bool?
-  /// The method that the configuration names, where it is another one.
+  /// The method that the configuration names, if it is not GPTQ.
   private let otherMethod: String?
 
   static let bitWidths = [2, 3, 4, 8]
@@ -28,7 +28,7 @@ struct GPTQImporter {
     case asShaped
   }
 
-  /// The form of zero points: v1 stores one less than they are.
+  /// The form of stored zero points: v1 stores each reduced by one.
   private enum Label: Int {
     case v2 = 0
     case v1 = 1
@@ -37,8 +37,8 @@ struct GPTQImporter {
     var other: Label { self == .v1 ? .v2 : .v1 }
   }
 
-  /// - Parameter config: the text of `quantize_config.json`, or of a `config.json` that has it under
-  ///   `quantization_config`.
+  /// - Parameter config: the content of `quantize_config.json`, or of a `config.json` that holds it
+  ///   under `quantization_config`.
   init(config: JSONValue) throws {
     var members = try JSONObjectReader(config, path: "config")
     if let nested = try members.object("quantization_config", { $0 }) { members = nested }
@@ -72,7 +72,8 @@ struct GPTQImporter {
     }
   }
 
-  /// For a checkpoint without a configuration: bits and groups are as the shapes of each module say.
+  /// Creates an importer for a checkpoint without a configuration: each module's shapes determine
+  /// its bit width and groups.
   init() {
     bitWidth = nil
     groupSize = .asShaped
@@ -86,9 +87,9 @@ struct GPTQImporter {
       .map { try matrix(String($0.dropLast("qweight".count)), of: archive) }
   }
 
-  /// Plans one module; of its elements nothing is read but the zero points.
+  /// Plans one module, reading only its zero points.
   ///
-  /// - Parameter prefix: of the module's tensors, with its dot.
+  /// - Parameter prefix: the prefix of the module's tensors, including the dot.
   func matrix(_ prefix: String, of archive: TensorArchive) throws -> ImportedMatrix {
     let name = "\(prefix)qweight"
     let words: Set<ElementType> = [.int32, .uint32]
@@ -166,12 +167,12 @@ struct GPTQImporter {
       load: { try load(module) }, values: { try decoded(module).values })
   }
 
-  /// Whether zero points are v1's or v2's, and what there is to say about that.
+  /// Determines whether zero points are v1's or v2's, and any remark about that.
   ///
   /// Symmetric codes have the middle zero point, `2^(bits − 1)`, everywhere, which tells the forms
-  /// apart. Others may be of either form, so the label decides.
+  /// apart. Others may have either form, so the label decides.
   ///
-  /// - Throws: `ModelError` when neither the label nor the zero points say it.
+  /// - Throws: `ModelError` when neither the label nor the zero points determine the form.
   private func zeroForm(_ stored: [UInt8], bitWidth: Int) throws -> (label: Label, remark: String?)
   {
     let middle = 1 << (bitWidth - 1)
@@ -221,7 +222,7 @@ struct GPTQImporter {
     let shape: Shape
     let groupSize: Int
     let bitWidth: Int
-    /// What is added to stored zero points.
+    /// The offset to add to stored zero points.
     let zeroOffset: Int
     let name: String
   }
@@ -240,7 +241,7 @@ struct GPTQImporter {
     var groupOfInput = (0..<inputs).map { $0 / module.groupSize }
     for (input, group) in try (module.order?.doubleValues() ?? []).enumerated() {
       guard group != Double(groupOfInput[input]) else { continue }
-      // Some programs count groups from the end.
+      // Some programs write negative indices, which count groups from the end.
       let place = group < 0 ? group + Double(groups) : group
       guard let index = Int(exactly: place), (0..<groups).contains(index) else {
         throw ModelError.mismatch(
@@ -297,7 +298,7 @@ struct GPTQImporter {
       values: decoded.values)
   }
 
-  /// The codes of each column of words, one column after the other: `[out, in]`.
+  /// Returns the codes of each column of words, one column after the other: `[out, in]`.
   private func columns(of module: Module, count: Int) throws -> [UInt8] {
     let weight = module.weight
     let (rows, columns) = (weight.shape.dimensions[0], weight.shape.dimensions[1])

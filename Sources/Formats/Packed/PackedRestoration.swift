@@ -1,52 +1,53 @@
 import Storage
 import Synchronization
 
-/// How each damaged part of a packed file can be had back, as far as the file's checksums prove it.
+/// How each damaged part of a packed file can be restored, as far as the file's checksums prove it.
 ///
-/// The header holds every record's checksum, the prologue that of the header, and the header's end
-/// and records determine the prologue. So a part that was made anew is known to be the original one,
-/// and nothing else is ever called restored. Without a header nothing proves anything here: only
-/// packing the source again can help, and the prologue's checksum of the header can confirm it.
+/// The header holds every record's checksum, the prologue holds that of the header, and the
+/// header's end and records determine the prologue. A rebuilt part is therefore known to be the
+/// original one, and nothing else is ever called restored. Without a header nothing can be proved
+/// here: only packing the source again can help, and the header's checksum in the prologue can
+/// confirm it.
 public struct PackedRestoration: Sendable {
-  /// Where the bytes come from.
+  /// The origin of the restored bytes.
   public enum Method: String, Hashable, Sendable, Codable {
     /// Padding is zero.
     case zeros
     /// The prologue follows from the header.
     case header
-    /// What follows the end is left out.
+    /// Bytes after the end are left out.
     case cut
-    /// The record was made again from the reference: encoded, or quantized by the header's recipe.
+    /// The record was made again from the reference, encoded or quantized by the header's recipe.
     case reference
   }
 
-  /// A damaged part and what can be done about it.
+  /// A damaged part and how it can be restored.
   public struct Part: Sendable {
-    /// What was damaged.
+    /// The damage.
     public let fault: PackedFault
     /// `nil` when it cannot be restored.
     public let method: Method?
     /// Why it cannot be restored; `nil` when it can.
     public let obstacle: String?
-    /// What belongs at the fault's offset.
+    /// The bytes that belong at the fault's offset.
     fileprivate let bytes: SharedBytes
   }
 
-  /// Makes the record of an entry anew.
+  /// A closure that makes the record of an entry anew.
   public typealias RecordMaker = @Sendable (PackedEntry) throws -> SharedBytes
 
-  /// In file order, one a fault.
+  /// The parts in file order, one per fault.
   public let parts: [Part]
   private let content: InputFile
 
   /// Whether every part can be restored.
   public var isComplete: Bool { parts.allSatisfy { $0.method != nil } }
 
-  /// Finds for each fault of `examination` where its right bytes can be had; nothing is written.
+  /// Finds a source of the right bytes for each fault of `examination`, without writing anything.
   ///
   /// - Parameters:
-  ///   - make: makes records anew from a reference; what it throws for a record is the obstacle.
-  ///   - run: runs one task a damaged part.
+  ///   - make: makes records anew from a reference; its error for a record is the obstacle.
+  ///   - run: runs one task per damaged part.
   public init(
     of examination: PackedExamination, makingRecords make: @escaping RecordMaker,
     runningTasks run: TaskRunner = sequentially
@@ -102,7 +103,7 @@ public struct PackedRestoration: Sendable {
 
   /// Plans the file with every damaged part restored.
   ///
-  /// - Throws: `ModelError` that names the first part that cannot be.
+  /// - Throws: `ModelError` that names the first part that cannot be restored.
   public func plan() throws -> PlannedFile<Never> {
     if let part = parts.first(where: { $0.method == nil }) {
       throw ModelError.malformed(
@@ -139,7 +140,7 @@ public struct PackedRestoration: Sendable {
 }
 
 extension ModelError {
-  /// The problem with its place but without the file, for a sentence about another file.
+  /// The error's description without its path, for a sentence about another file.
   fileprivate var reason: String {
     var error = self
     error.path = nil

@@ -13,7 +13,7 @@ struct ErrorAwareRounding: Hashable, Sendable {
   /// The amount added to the diagonal before inversion, relative to its mean.
   var damping = 0.01
 
-  /// Returns `(W C + λ W)(Ĥ + λ I)⁻¹`.
+  /// Computes `(W C + λ W)(Ĥ + λ I)⁻¹`.
   ///
   /// - Returns: `weight` if inputs are constant.
   /// - Throws: `LAPACKError`.

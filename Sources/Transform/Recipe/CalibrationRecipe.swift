@@ -1,19 +1,19 @@
 import Storage
 
-/// What a model's activations are recorded on.
+/// The material on which a model's activations are recorded.
 public struct CalibrationRecipe: Hashable, Sendable {
   /// How patches are taken from pictures.
   public struct Patches: Hashable, Sendable {
-    /// The patches that are taken unless a recipe says otherwise.
+    /// The default number of patches.
     public static let standardCount = 32
-    /// The pixels of a patch's side unless a recipe says otherwise.
+    /// The default side of a patch in pixels.
     public static let standardSide = 64
 
     /// How many patches are taken, of all pictures together.
     public var count: Int
     /// Pixels of a patch's side, before enlargement.
     public var side: Int
-    /// What the places of patches are drawn by.
+    /// The seed from which the places of patches are drawn.
     public var seed: UInt64
     /// Whether the pictures are what the model enlarges, not originals.
     public var isSmall: Bool
@@ -28,7 +28,7 @@ public struct CalibrationRecipe: Hashable, Sendable {
     }
   }
 
-  /// `nil` where a file of statistics is read.
+  /// How patches are taken; `nil` if a file of statistics is read.
   public var patches: Patches?
   /// The SHA-256 of the pictures or of the file, in hexadecimal; `nil` for any.
   public var digest: String?
@@ -38,7 +38,7 @@ public struct CalibrationRecipe: Hashable, Sendable {
     self.digest = digest
   }
 
-  /// Takes on the digest of what is at hand.
+  /// Records the digest of the given material.
   ///
   /// - Throws: `ModelError` when the recipe asks for other pictures, or another file.
   package mutating func identify(_ found: String, as name: String) throws {

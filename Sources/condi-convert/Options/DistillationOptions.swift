@@ -3,7 +3,7 @@ import Formats
 import Storage
 import Transform
 
-/// How long a quantized model learns from the model in full precision.
+/// Options for the distillation of a quantized model from the full-precision one.
 struct DistillationOptions: ParsableArguments {
   private static let standardMinutes = 2.0
 

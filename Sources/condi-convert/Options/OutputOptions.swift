@@ -17,7 +17,7 @@ struct OutputOptions: ParsableArguments {
   @Flag(help: "Replace an existing output.")
   var force = false
 
-  /// The format that OUT is to be written in.
+  /// Returns the format in which OUT is to be written.
   func format(for path: String) throws -> any ModelFormat {
     guard path != StandardInput.argument else {
       throw ValidationError("the output is a file, which appears whole or not at all; not '-'")
@@ -46,14 +46,14 @@ struct OutputOptions: ParsableArguments {
     return format
   }
 
-  /// Refuses before the work what could not be written after it.
+  /// Checks before the work that the output can be written.
   ///
-  /// - Throws: `ModelError` when something is at `path` that may not be replaced.
+  /// - Throws: `ModelError` when something at `path` may not be replaced.
   func check(_ path: String) throws {
     try OutputDestination.check(path, replacesExisting: force)
   }
 
-  /// Writes `archive` to `path` with a progress bar, and says so.
+  /// Writes `archive` to `path` with a progress bar, and prints a note.
   func write(
     _ archive: TensorArchive, as format: any ModelFormat, to path: String, activity: String,
     common: CommonOptions

@@ -4,7 +4,7 @@ import Jobs
 import Storage
 import Transform
 
-/// What 'convert' and 'quantize' have in common: from a model file to a packed one.
+/// Options that 'convert' and 'quantize' share for packing a model file.
 struct PackingOptions: ParsableArguments {
   @OptionGroup var destination: OutputOptions
   @OptionGroup(title: "Packing") var quantization: QuantizationOptions
@@ -21,7 +21,7 @@ struct PackingOptions: ParsableArguments {
   @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
-  /// Quantizes and packs, or with `--dry-run` prints the plan and writes nothing.
+  /// Quantizes and packs; with `--dry-run`, prints the plan and writes nothing.
   ///
   /// - Parameter conditions: whether a method may condition weights.
   func pack(_ input: String, to output: String, conditions: Bool = true) throws {

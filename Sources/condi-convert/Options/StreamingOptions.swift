@@ -3,7 +3,7 @@ import Formats
 import Jobs
 import Storage
 
-/// How models are converted that take long, or whose files the disk has no room for twice.
+/// Options for conversions that take long, or whose files do not fit on the disk twice.
 struct StreamingOptions: ParsableArguments {
   @Flag(
     inversion: .prefixedNo,
@@ -19,7 +19,7 @@ struct StreamingOptions: ParsableArguments {
         + "Until then, OUT.part and OUT.journal are the only copy of what was deleted."))
   var consumeInput = false
 
-  /// Bytes of tensors from which on a conversion keeps a journal unasked.
+  /// The number of bytes of tensors from which a conversion keeps a journal by default.
   private static let journaledByteCount = 1 << 30
 
   func validate() throws {
@@ -31,13 +31,13 @@ struct StreamingOptions: ParsableArguments {
     }
   }
 
-  /// Goes on with what an earlier run of the same request left, if there is such a thing.
+  /// Continues an earlier run of the same request, if there is one.
   ///
-  /// - Returns: `nil` when there is nothing to go on with.
+  /// - Returns: `nil` when there is nothing to continue.
   func continued(
     _ request: ConversionRequest, destination: OutputOptions, common: CommonOptions
   ) throws -> ConversionOutcome? {
-    // Ranks would write into the partial file of a run that can be continued.
+    // Otherwise ranks would write into the partial file of a run that can be continued.
     guard journal != false || SharedWork.ranks.isShared else { return nil }
     switch try ConversionRun.earlier(request, consumes: consumeInput) {
     case .none: return nil
@@ -62,10 +62,10 @@ struct StreamingOptions: ParsableArguments {
     }
   }
 
-  /// The conversion to be run with a journal, or by several ranks; `nil` where neither is to be.
+  /// Returns the conversion to run with a journal or by several ranks; `nil` if neither is wanted.
   ///
-  /// - Parameter plan: makes it; `nil` where the conversion cannot be interrupted.
-  /// - Throws: `ValidationError` when a journal was asked for that cannot be.
+  /// - Parameter plan: makes the conversion; returns `nil` if it cannot be interrupted.
+  /// - Throws: `ValidationError` when a journal was requested but is not possible.
   func conversion(
     of archive: TensorArchive, input: String, common: CommonOptions,
     planning plan: () throws -> Conversion?
@@ -112,7 +112,7 @@ struct StreamingOptions: ParsableArguments {
     return try SharedWork.share(.conversion) { try run.finish { bar.advance($1) } }
   }
 
-  /// Says what was written where every bit was kept.
+  /// Prints a note on the output of a conversion that kept every bit.
   static func note(_ outcome: ConversionOutcome, output: String, common: CommonOptions) {
     guard case .copied(let plan) = outcome else { return }
     let name = plan.request.format

@@ -4,11 +4,11 @@ import Storage
 /// (v2).
 ///
 /// A module `x` has `x.qweight` (`int32` `[in · bits / 32, out]`: codes low bits first down each
-/// column), `x.qzeros` (`int32` `[groups, out · bits / 32]`: along each row), `x.scales` (`[groups,
-/// out]`) and `x.g_idx` (the group of each input). An element of `x.weight` (`[out, in]`) is `scale
-/// · (code − zero)`; v1 stores `zero − 1`. A symmetric checkpoint has the middle zero point
-/// everywhere, which reveals a wrong version label. The lower bound is `−scale · zero`, which
-/// Float32 holds exactly for 16-bit scales.
+/// column), `x.qzeros` (`int32` `[groups, out · bits / 32]`: along each row), `x.scales`
+/// (`[groups, out]`) and `x.g_idx` (the group of each input). An element of `x.weight`
+/// (`[out, in]`) is `scale · (code − zero)`; v1 stores `zero − 1`. A symmetric checkpoint has the
+/// middle zero point everywhere, which reveals a wrong version label. The lower bound is
+/// `−scale · zero`, which Float32 holds exactly for 16-bit scales.
 struct GPTQImporter {
   /// The configured bit width; `nil` if each module's shapes determine it.
   private let bitWidth: Int?

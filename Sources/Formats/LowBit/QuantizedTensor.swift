@@ -3,9 +3,9 @@ import Storage
 
 /// A tensor stored as codes of 1 to 8 bits with real-valued lower bounds and scales.
 ///
-/// Each cell of the layout has a lower bound and a scale, and a code represents `w = lower + scale
-/// · code`: a product and a sum in Float32, each rounded to nearest, which are then converted to
-/// the logical element type, rounded to nearest, ties to even.
+/// Each cell of the layout has a lower bound and a scale, and a code represents
+/// `w = lower + scale · code`: a product and a sum in Float32, each rounded to nearest, which are
+/// then converted to the logical element type, rounded to nearest, ties to even.
 ///
 /// The initializers check everything that `dequantized()` relies on: finite bounds, scales of at
 /// least zero, finite values at both ends of every cell, lengths, and a zero tail after the codes.

@@ -2,9 +2,9 @@ import OrderedCollections
 
 /// Reads the members of a JSON object one by one, with their types checked.
 ///
-/// Errors name the member by its path, as in `rules[1].bits: expected an integer from 1 to 8, found
-/// 9`. Members that have not been read stay in `remaining`; a format keeps them, ignores them, or
-/// rejects them with `finish()`.
+/// Errors name the member by its path, as in
+/// `rules[1].bits: expected an integer from 1 to 8, found 9`. Members that have not been read stay
+/// in `remaining`; a format keeps them, ignores them, or rejects them with `finish()`.
 ///
 /// ```swift
 /// var reader = try JSONObjectReader(json)

@@ -3,9 +3,9 @@ import Storage
 
 /// Finds the lower bound and the scale with which a cell's values are quantized.
 ///
-/// A range `l…u` represents the quantizer `Q` with the lower bound `l` and the scale `(u − l) /
-/// (2^b − 1)`, computed in Double, rounded to Float32, and then to the type in which parameters are
-/// stored. Ranges are compared by `‖x − Q(x)‖²` of exactly this quantizer
+/// A range `l…u` represents the quantizer `Q` with the lower bound `l` and the scale
+/// `(u − l) / (2^b − 1)`, computed in Double, rounded to Float32, and then to the type in which
+/// parameters are stored. Ranges are compared by `‖x − Q(x)‖²` of exactly this quantizer
 /// (`AffineCode.squaredError(of:)`), so the search minimizes the error of the file. Among equals
 /// the first wins, so the result depends only on the values and their order.
 ///

@@ -132,8 +132,8 @@ public struct ActivationHistogram: Hashable, Sendable {
 /// 1, each with `Σ m²` of the values `(x − c) / m` that lie in it.
 ///
 /// For whole rows `c` is 0 and `m = max |x|`; for groups `c` is the middle between the least and
-/// the greatest value and `m` is half their distance. The error of a quantizer `c + m · Q((x − c) /
-/// m)` on all rows is then `Σ energy · (t − Q(t))²` over the bins.
+/// the greatest value and `m` is half their distance. The error of a quantizer
+/// `c + m · Q((x − c) / m)` on all rows is then `Σ energy · (t − Q(t))²` over the bins.
 public struct RowHistogram: Hashable, Sendable {
   static let binCount = 2048
   /// Rows whose largest magnitude is below this count as zeros, and groups with a smaller range

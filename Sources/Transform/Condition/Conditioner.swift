@@ -9,8 +9,8 @@ import LinearAlgebra
 ///
 ///     ½ E‖(W' − W)x‖² + λ·G(W')
 ///
-/// by proximal gradient descent: a step of `1/λ_max(H)` against the gradient `(W' − W)H`, where `H
-/// = E[xxᵀ]`, then the proximal operator of G on the singular values, which keeps the singular
+/// by proximal gradient descent: a step of `1/λ_max(H)` against the gradient `(W' − W)H`, where
+/// `H = E[xxᵀ]`, then the proximal operator of G on the singular values, which keeps the singular
 /// vectors (Parikh and Boyd, "Proximal Algorithms", 2014, section 6.7). Descent starts at the plain
 /// projection of W, and every step that is kept lowers the objective, so the result is never worse
 /// than clipping the spectrum. Steps are accelerated by Nesterov's momentum, which restarts

@@ -21,8 +21,8 @@ struct InputMoments: Sendable {
   let varies: Bool
 
   /// - Parameters:
-  ///   - activation: the input's quantizer; `nil` if inputs are not quantized, in which case `x̂ =
-  ///     x`.
+  ///   - activation: the input's quantizer; `nil` if inputs are not quantized, in which case
+  ///     `x̂ = x`.
   ///   - isCentered: whether moments are taken about the means.
   /// - Returns: `nil` without moments of the input.
   init?(_ site: SiteStatistics, activation: ActivationQuantizer?, isCentered: Bool) {
@@ -113,10 +113,10 @@ extension RowHistogram {
 
 /// The moments of quantized Gaussian rows, an estimate for rows that a second run has not measured.
 ///
-/// For jointly Gaussian `x` and any function of one of its components, `Cov(x, Q(xⱼ)) = aⱼ Cov(x,
-/// xⱼ)` with `aⱼ = Cov(xⱼ, Q(xⱼ)) / Var(xⱼ)` (Bussgang 1952). Beyond that, quantization errors of
-/// two components are assumed to be uncorrelated. Means, gains and variances are exact sums over
-/// the steps.
+/// For jointly Gaussian `x` and any function of one of its components,
+/// `Cov(x, Q(xⱼ)) = aⱼ Cov(x, xⱼ)` with `aⱼ = Cov(xⱼ, Q(xⱼ)) / Var(xⱼ)` (Bussgang 1952). Beyond
+/// that, quantization errors of two components are assumed to be uncorrelated. Means, gains and
+/// variances are exact sums over the steps.
 struct QuantizedGaussian {
   let mean: [Double]
   let cross: Matrix

@@ -47,8 +47,8 @@ public struct QuantizationError: Hashable, Sendable, Codable {
   public let maximumInSteps: Double
   /// max |clip(w) − x| / scale, where clip(w) is w clipped to its cell's bounds and x is the value
   /// of its code in Float32, before rounding to the element type: a step may be finer than the
-  /// element type's own spacing. Float32's own error is allowed for: `2⁻²² · max(|lower|,
-  /// |upper|)`, or 2⁻¹⁴⁸ below its normal numbers.
+  /// element type's own spacing. Float32's own error is allowed for:
+  /// `2⁻²² · max(|lower|, |upper|)`, or 2⁻¹⁴⁸ below its normal numbers.
   public let maximumStrayInSteps: Double
 
   /// Compares a quantized tensor, as read back, with its original values.

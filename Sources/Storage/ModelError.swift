@@ -149,7 +149,7 @@ extension ModelError.Problem: CustomStringConvertible {
     case .system(let operation, let code):
       "cannot \(operation): \(String(cString: strerror(code)))"
     case .outputExists:
-      "exists already"
+      "already exists"
     }
   }
 

@@ -88,7 +88,7 @@ import Testing
       let before = try Data(contentsOf: URL(filePath: packed))
       let refused = try CommandLine.run("convert", CommandLine.checkpoint, packed, "--bits", "3")
       #expect(refused.exitCode == 2)
-      #expect(refused.standardError.hasSuffix("exists already; use --force to replace it\n"))
+      #expect(refused.standardError.hasSuffix("already exists; use --force to replace it\n"))
       #expect(try Data(contentsOf: URL(filePath: packed)) == before)
       try CommandLine.succeed(
         "convert", CommandLine.checkpoint, packed, "--bits", "3", "--force", "--quiet")

@@ -179,7 +179,7 @@ import Testing
       #expect(outcome.exitCode == 2)
       #expect(
         outcome.standardError
-          == "condi-convert: \(output): exists already; use --force to replace it\n")
+          == "condi-convert: \(output): already exists; use --force to replace it\n")
     }
   }
 
@@ -250,7 +250,7 @@ import Testing
         ["convert", model.folder, output] + (isConsumed ? ["--consume-input"] : ["--journal"])
           + Self.packing)
       #expect(outcome.exitCode == 2)
-      let exists = "condi-convert: \(output): exists already; use --force to replace it\n"
+      let exists = "condi-convert: \(output): already exists; use --force to replace it\n"
       switch (isConsumed, isDamaged) {
       case (false, false): #expect(outcome.standardError == exists)
       case (false, true):

@@ -222,7 +222,7 @@ import Testing
       let arguments = ["upscale", "bicubic", try fixture("rgb8.png"), output, "--scale", "2"]
       let refused = try BuiltProgram().run(arguments)
       #expect(refused.exitCode == 2)
-      #expect(refused.standardError.hasSuffix("exists already; use --force to replace it\n"))
+      #expect(refused.standardError.hasSuffix("already exists; use --force to replace it\n"))
       #expect(try Data(contentsOf: URL(filePath: output)) == Data("mine".utf8))
       #expect(try BuiltProgram().run(arguments + ["--force"]).exitCode == 0)
       #expect(try RasterImage(contentsOf: output).width == 26)

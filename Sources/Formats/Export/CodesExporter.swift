@@ -93,7 +93,7 @@ extension AffineLayout {
     let (sum, overflow) = columns.addingReportingOverflow(length - 1)
     let padded = sum / length * length
     guard !overflow, !padded.multipliedReportingOverflow(by: rows).overflow else {
-      throw ModelError.unsupported("rows of \(columns) elements are too long to fill up")
+      throw ModelError.unsupported("rows of \(columns) elements are too long to pad")
     }
     return padded
   }

@@ -22,7 +22,7 @@ struct GGUFExporter: ModelExporter {
     plan.changes += Self.changes(ofName: name)
     let width = form.type.bitWidths.upperBound
     if width > tensor.bitWidth {
-      plan.changes.append("codes of \(tensor.bitWidth) bits take \(width)")
+      plan.changes.append("\(tensor.bitWidth)-bit codes are stored in \(width) bits")
     }
     return plan
   }
@@ -45,14 +45,17 @@ struct GGUFExporter: ModelExporter {
     if tensor.elementType == .bool || stored.widened != nil {
       plan.changes.append("\(tensor.elementType) as \(stored.name)")
     }
-    if tensor.shape.rank == 0 { plan.changes.append("a scalar as one element of one axis") }
+    if tensor.shape.rank == 0 { plan.changes.append("a scalar as one element along one axis") }
     return plan
   }
 
   private static func changes(ofName name: String) -> [String] {
     let name = GGUFName(name)
     return name.isShortened
-      ? ["a name longer than ggml's \(GGUFName.byteCountLimit) bytes is '\(name.stored)'"] : []
+      ? [
+        "the name exceeds ggml's limit of \(GGUFName.byteCountLimit) bytes and is shortened to "
+          + "'\(name.stored)'"
+      ] : []
   }
 
   /// Returns the elements as signed integers of twice the width.

@@ -21,7 +21,7 @@ struct MLXExporter: ModelExporter {
     load: @escaping @Sendable () throws -> QuantizedTensor
   ) throws -> PlannedTensor<Piece> {
     guard name.hasSuffix(".weight") else {
-      throw ModelError.unsupported("MLX quantizes the 'weight' of a module only")
+      throw ModelError.unsupported("MLX quantizes only the 'weight' of a module")
     }
     let path = String(name.dropLast(".weight".count))
     let form = try MLXForm(tensor, padsRows: padsRows)
@@ -56,7 +56,7 @@ struct MLXExporter: ModelExporter {
       groupSize: form.groupSize)
     if form.paddedColumns > form.columns { plan.paddedColumns = form.paddedColumns }
     if form.bitWidth > tensor.bitWidth {
-      plan.changes.append("codes of \(tensor.bitWidth) bits take \(form.bitWidth)")
+      plan.changes.append("\(tensor.bitWidth)-bit codes are stored in \(form.bitWidth) bits")
     }
     return plan
   }
@@ -134,12 +134,12 @@ struct MLXForm: Hashable, Sendable {
       throw ModelError.unsupported("MLX quantizes matrices, not \(tensor.shape)")
     }
     guard let bitWidth = Self.bitWidths.first(where: { $0 >= tensor.bitWidth }) else {
-      throw ModelError.unsupported("MLX has no codes of \(tensor.bitWidth) bits")
+      throw ModelError.unsupported("MLX has no \(tensor.bitWidth)-bit codes")
     }
     let fitting = Self.groupSizes.filter(layout.hasUniformBlocks)
     guard !fitting.isEmpty else {
       throw ModelError.unsupported(
-        "bounds per \(layout.granularity) are none of MLX's groups of 32, 64 or 128")
+        "bounds per \(layout.granularity) cannot be expressed in MLX's groups of 32, 64 or 128")
     }
     var best: (groupSize: Int, paddedColumns: Int)?
     for groupSize in fitting {

@@ -127,7 +127,7 @@ public struct ModelExport: Sendable {
     do {
       return try exporter.plan(name, quantized, padsRows: options.padsRows) { [model] in
         guard let quantized = try model.quantizedTensor(named: name) else {
-          throw ModelError.malformed("it is not quantized any more", tensor: name)
+          throw ModelError.malformed("it is no longer quantized", tensor: name)
         }
         return quantized
       }
@@ -159,7 +159,7 @@ public struct ModelExport: Sendable {
     var changes = plan.changes
     if let paddedColumns = plan.paddedColumns {
       changes.append(
-        "rows filled up with code 0 to \(paddedColumns): give the layer as many zeros more")
+        "rows are padded with code 0 to \(paddedColumns): pad the layer's input with zeros")
     }
     return ExportedTensor(
       name: name, shape: entry.shape.dimensions, elementType: entry.elementType.rawValue,
@@ -180,13 +180,13 @@ public struct ModelExport: Sendable {
     if sharing > 0 {
       notes.append(
         (sharing == 1 ? "1 name shares" : "\(sharing) names share")
-          + " another's bytes in the packed file, and not here")
+          + " another's bytes in the packed file, but not here")
     }
     let shortened = header.names.keys.count { GGUFName($0).isShortened }
     if target == .gguf, shortened > 0 {
       notes.append(
         "names longer than ggml's \(GGUFName.byteCountLimit) bytes (\(shortened)) are shortened; the "
-          + "metadata '\(ExportDescription.key)' has them in full")
+          + "metadata '\(ExportDescription.key)' holds the full names")
     }
     return notes
   }

@@ -48,7 +48,7 @@ struct ONNXExporter: ONNXGraphExporter {
       pieces: [ONNXPiece(graph: graph, operatorSet: operatorSet)],
       byteCount: graph.initializers.reduce(0) { $0 + $1.byteCount })
     if bitWidth > tensor.bitWidth {
-      plan.changes.append("codes of \(tensor.bitWidth) bits take \(bitWidth)")
+      plan.changes.append("\(tensor.bitWidth)-bit codes are stored in \(bitWidth) bits")
     }
     return plan
   }

@@ -48,7 +48,7 @@ struct ONNXMatMulExporter: ONNXGraphExporter {
       byteCount: form.byteCount)
     plan.values = form.values(codes: try form.codes(of: tensor, parameters), parameters)
     if form.bitWidth > tensor.bitWidth {
-      plan.changes.append("codes of \(tensor.bitWidth) bits take \(form.bitWidth)")
+      plan.changes.append("\(tensor.bitWidth)-bit codes are stored in \(form.bitWidth) bits")
     }
     return plan
   }
@@ -91,7 +91,7 @@ struct ONNXMatMulForm: Hashable, Sendable {
     }
     guard let bitWidth = Self.bitWidths.first(where: { $0 >= tensor.bitWidth }) else {
       throw ModelError.unsupported(
-        "MatMulNBits has no codes of \(tensor.bitWidth) bits with a lower bound")
+        "MatMulNBits has no \(tensor.bitWidth)-bit codes with a lower bound")
     }
     let forms = try Self.blockSizes.filter(layout.hasUniformBlocks).map { blockSize in
       _ = try layout.paddedColumns(toMultipleOf: blockSize)
@@ -101,7 +101,7 @@ struct ONNXMatMulForm: Hashable, Sendable {
     // Among equals, the one with the fewest blocks.
     guard let best = forms.reversed().min(by: { $0.byteCount < $1.byteCount }) else {
       throw ModelError.unsupported(
-        "bounds per \(layout.granularity) are none of MatMulNBits's blocks of 16 to 256")
+        "bounds per \(layout.granularity) cannot be expressed in MatMulNBits's blocks of 16 to 256")
     }
     self = best
   }
@@ -138,7 +138,7 @@ struct ONNXMatMulForm: Hashable, Sendable {
     let quotient = -lower / scale
     guard quotient.isFinite else {
       throw ModelError.unsupported(
-        "the scale \(scale) is too small beside the lower bound \(lower) for MatMulNBits")
+        "the scale \(scale) is too small relative to the lower bound \(lower) for MatMulNBits")
     }
     let exact = [quotient, quotient.nextUp, quotient.nextDown].first { $0 * scale == -lower }
     return Parameters(scale: scale, zeroPoint: exact ?? quotient, isConstant: false)

@@ -44,12 +44,13 @@ struct GPTQImporter {
     if let nested = try members.object("quantization_config", { $0 }) { members = nested }
     let bits = try members.require("bits", members.integer("bits"))
     guard Self.bitWidths.contains(bits) else {
-      throw ModelError.unsupported("GPTQ codes of \(bits) bits; 2, 3, 4 and 8 are supported")
+      throw ModelError.unsupported(
+        "GPTQ codes of \(bits) bits are not supported, only 2, 3, 4 and 8")
     }
     bitWidth = bits
     let size = try members.require("group_size", members.integer("group_size"))
     guard size > 0 || size == -1 else {
-      throw ModelError.malformed("'group_size' is \(size)")
+      throw ModelError.malformed("'group_size' is \(size), not positive or -1")
     }
     groupSize = size == -1 ? .wholeRows : .fixed(size)
     let format = try members.string("checkpoint_format") ?? "gptq"
@@ -58,7 +59,7 @@ struct GPTQImporter {
     case "gptq_v2": label = .v2
     default:
       throw ModelError.unsupported(
-        "the checkpoint format '\(format)'; 'gptq' and 'gptq_v2' are supported")
+        "the checkpoint format '\(format)' is not supported, only 'gptq' and 'gptq_v2'")
     }
     if case .boolean(let flag)? = members.take("sym") {
       isSymmetric = flag
@@ -68,7 +69,7 @@ struct GPTQImporter {
     let method = try members.string("quant_method")
     otherMethod = method.flatMap { $0.lowercased().hasPrefix("gptq") ? nil : $0 }
     if case .object(let rules)? = members.take("dynamic"), !rules.isEmpty {
-      throw ModelError.unsupported("modules with settings of their own ('dynamic')")
+      throw ModelError.unsupported("modules with their own settings ('dynamic') are not supported")
     }
   }
 
@@ -101,7 +102,7 @@ struct GPTQImporter {
       weight.shape.dimensions[1] == zeros.shape.dimensions[1]
     {
       throw ModelError.unsupported(
-        "the shapes are those of AWQ's layout, whatever the configuration says; 'convert' quantizes "
+        "the shapes are those of AWQ's layout, despite the configuration; 'convert' quantizes "
           + "the weights anew", tensor: name)
     }
     let outputs = weight.shape.dimensions[1]
@@ -187,13 +188,14 @@ struct GPTQImporter {
       }
       return (
         found,
-        "without a configuration beside it, its zero points say that they are \(found.text)'s"
+        "there is no configuration beside it, but its zero points show that they are "
+          + "\(found.text)'s"
       )
     }
     if isSymmetric == false {
       return (
         label,
-        "zero points are read as \(label.text)'s, as 'checkpoint_format' says; as 'sym' is false, "
+        "zero points are read as \(label.text)'s, as 'checkpoint_format' says; 'sym' is false, so "
           + "nothing in the file confirms that"
       )
     }
@@ -208,8 +210,8 @@ struct GPTQImporter {
     guard found != label else { return (label, nil) }
     return (
       found,
-      "'checkpoint_format' says \(label.text), but zero points of symmetric codes are \(middle), as "
-        + "they are in \(found.text): read as \(found.text)'s"
+      "'checkpoint_format' says \(label.text), but the zero points of symmetric codes are "
+        + "\(middle), as they are in \(found.text): they are read as \(found.text)'s"
     )
   }
 
@@ -284,8 +286,8 @@ struct GPTQImporter {
     if let order = try module.order?.doubleValues() {
       for (input, group) in order.enumerated() where group != Double(input / module.groupSize) {
         throw ModelError.unsupported(
-          "inputs in the order of their activations (desc_act): input \(input) is in group "
-            + "\(Self.text(group)); packed groups are neighbours", tensor: module.name)
+          "inputs are ordered by their activations (desc_act): input \(input) is in group "
+            + "\(Self.text(group)), but packed groups are contiguous", tensor: module.name)
       }
     }
     let decoded = try decoded(module)

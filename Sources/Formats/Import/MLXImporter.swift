@@ -39,15 +39,16 @@ struct MLXImporter {
   ) throws -> Settings? {
     let mode = try members.string("mode") ?? "affine"
     guard mode == "affine" else {
-      throw ModelError.unsupported("\(members.path) has the mode '\(mode)'; 'affine' is supported")
+      throw ModelError.unsupported(
+        "\(members.path) has the mode '\(mode)'; only 'affine' is supported")
     }
     let bits = try members.integer("bits") ?? defaults?.bitWidth
     let groupSize = try members.integer("group_size") ?? defaults?.groupSize
     guard let bits, let groupSize else { return nil }
     guard MLXForm.bitWidths.contains(bits), MLXForm.groupSizes.contains(groupSize) else {
       throw ModelError.unsupported(
-        "\(members.path) has \(bits) bits in groups of \(groupSize), which MLX's affine mode has "
-          + "not")
+        "\(members.path) has \(bits) bits in groups of \(groupSize), which MLX's affine mode "
+          + "does not support")
     }
     return Settings(bitWidth: bits, groupSize: groupSize)
   }
@@ -92,8 +93,8 @@ struct MLXImporter {
     // Padding only completes the last group.
     guard columns <= stored, columns > stored - settings.groupSize else {
       throw ModelError.mismatch(
-        expected: "rows filled up to \(stored) elements",
-        found: "\(columns) elements before that in '\(ExportDescription.key)'",
+        expected: "rows padded to \(stored) elements",
+        found: "\(columns) elements before padding in '\(ExportDescription.key)'",
         tensor: "\(path).weight")
     }
     let layout = try locatingErrors(tensor: "\(path).weight") {

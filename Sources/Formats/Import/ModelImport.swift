@@ -56,8 +56,8 @@ public struct ModelImport: Sendable {
     else { return }
     throw ModelError.mismatch(
       expected: "modules quantized by GPTQ",
-      found: "none, and the configuration's 'quant_method' is '\(method)'; 'convert' puts such "
-        + "weights together and quantizes them anew")
+      found: "none, and the configuration's 'quant_method' is '\(method)'; 'convert' assembles "
+        + "such weights and quantizes them anew")
   }
 
   /// Reads the configuration beside a checkpoint: `config.json`, or GPTQ's `quantize_config.json`.

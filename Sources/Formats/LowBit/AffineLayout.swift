@@ -37,7 +37,7 @@ public struct AffineLayout: Hashable, Sendable {
   ) throws {
     guard rows > 0, columns > 0, !rows.multipliedReportingOverflow(by: columns).overflow else {
       throw ModelError.mismatch(
-        expected: "a matrix of at least one element and below 2^63",
+        expected: "a matrix of at least one element and fewer than 2^63",
         found: "\(rows) rows of \(columns)")
     }
     if case .group(let groupSize) = granularity, groupSize < 1 {

@@ -111,7 +111,7 @@ public struct AffineCode: Hashable, Sendable {
   package func decode(
     _ codes: UnsafeBufferPointer<UInt8>, into values: UnsafeMutableBufferPointer<Float>
   ) {
-    precondition(values.count == codes.count, "one value a code")
+    precondition(values.count == codes.count, "one value per code")
     for index in 0..<codes.count {
       values[index] = decode(Float(codes[index]))
     }

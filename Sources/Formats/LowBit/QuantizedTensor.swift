@@ -134,7 +134,7 @@ public struct QuantizedTensor: Sendable {
 extension QuantizedTensor {
   static func checkBitWidth(_ bitWidth: Int) throws {
     guard (1...8).contains(bitWidth) else {
-      throw ModelError.mismatch(expected: "1 to 8 bits a code", found: "\(bitWidth)")
+      throw ModelError.mismatch(expected: "1 to 8 bits per code", found: "\(bitWidth)")
     }
   }
 

@@ -104,12 +104,12 @@ extension TensorArchive {
     let content = try objects.read(named: name)
     for (name, tensor) in content.tensors {
       guard values[name] == nil, tensors.updateValue(tensor, forKey: name) == nil else {
-        throw ModelError.malformed("two arrays have the name", tensor: name)
+        throw ModelError.malformed("two arrays have this name", tensor: name)
       }
     }
     for (name, value) in content.values {
       guard tensors[name] == nil, values.updateValue(value, forKey: name) == nil else {
-        throw ModelError.malformed("two values have the name", tensor: name)
+        throw ModelError.malformed("two values have this name", tensor: name)
       }
     }
     notes += content.notes.filter { !notes.contains($0) }
@@ -122,7 +122,7 @@ extension TensorArchive {
   ) throws -> ArchiveStructure {
     guard let dimension = dimensions.first else {
       guard values[name] == nil else {
-        throw ModelError.malformed("two values have the name", tensor: name)
+        throw ModelError.malformed("two values have this name", tensor: name)
       }
       values[name] = texts.popFirst()
       return .leaf(name)

@@ -24,7 +24,7 @@ struct ONNXWriter {
         throw ModelError.unsupported("two tensors would have this name", tensor: name)
       }
       guard !name.isEmpty else {
-        throw ModelError.unsupported("ONNX tensors must have a name, and one has none")
+        throw ModelError.unsupported("ONNX tensors must have names, but one has none")
       }
     }
     self.graph = graph

@@ -102,11 +102,11 @@ public struct PackedExamination: Sendable {
     }
     guard missing > 0 else { return nil }
     let records = prologue.headerOffset - byteCount
-    let what = records > 0 ? "\(records) bytes of records and the header" : "a part of the header"
+    let what = records > 0 ? "\(records) bytes of records and the header" : "part of the header"
     return PackedFault(
       .end, offset: byteCount, byteCount: missing,
-      message: "the file is cut off: of \(counted(prologue.fileByteCount, "byte")) it lacks \(what)"
-    )
+      message: "the file is truncated: of \(counted(prologue.fileByteCount, "byte")) it lacks "
+        + what)
   }
 
   /// Returns the error's problem, with the tensor that it concerns.

@@ -196,8 +196,8 @@ package struct PackedHeaderProof: Hashable, Sendable {
   func check(_ other: PackedPrologue) throws {
     guard prologue == other.bytes else {
       throw ModelError.malformed(
-        "packing gives a file with another header than the prologue says: the recipe, its settings, "
-          + "the source or the program's version were others")
+        "packing gives a file whose header does not match the prologue: the recipe, its settings, "
+          + "the source or the program's version differ")
     }
   }
 }

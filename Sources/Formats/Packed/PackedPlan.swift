@@ -195,7 +195,7 @@ private struct RecordMaker<Cost: Sendable>: Sendable {
     case .quantize(let affine, _, let quantize):
       let (quantized, cost) = try quantize()
       guard quantized.spec == affine, quantized.shape == item.source.shape else {
-        throw ModelError.malformed("it was quantized otherwise than planned")
+        throw ModelError.malformed("it was not quantized as planned")
       }
       return MadeRecord(
         SharedBytes(joining: [quantized.parameterBytes, quantized.codes]), cost: cost)

@@ -79,7 +79,7 @@ struct PackedPrologue: Equatable {
       headerByteCount == fileByteCount - headerOffset
     else {
       throw ModelError.mismatch(
-        expected: "a header from \(Self.byteCount) or later up to the file's end",
+        expected: "a header that begins at byte \(Self.byteCount) or later and ends with the file",
         found: "\(headerByteCount) bytes at \(headerOffset)", offset: 16)
     }
     guard inflatedHeaderByteCount <= Self.headerLimit else {

@@ -77,7 +77,7 @@ public struct PackedRestoration: Sendable {
     switch fault.region {
     case .padding: return restored(.zeros, SharedBytes(count: fault.byteCount) { _ in })
     case .end: return restored(.cut, SharedBytes())
-    case .header: return lost("nothing else in the file says what the header was")
+    case .header: return lost("nothing else in the file determines the header")
     case .prologue:
       guard let prologue = examination.prologue else {
         return lost("the header does not say which minor version the prologue named")
@@ -91,12 +91,13 @@ public struct PackedRestoration: Sendable {
       do {
         let record = try make(entry)
         guard record.count == entry.byteCount, CRC32.checksum(record) == entry.checksum else {
-          return lost("what the reference gives has not the checksum that the header says")
+          return lost("the record made from the reference does not have the checksum in the header")
         }
         return restored(.reference, record)
       } catch {
         return lost(
-          "the reference does not give it: \((error as? ModelError)?.reason ?? "\(error)")")
+          "the record cannot be made from the reference: "
+            + ((error as? ModelError)?.reason ?? "\(error)"))
       }
     }
   }

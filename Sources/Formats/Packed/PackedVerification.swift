@@ -118,7 +118,7 @@ extension PackedPlan {
       guard !own.elementsEqual(stored) else { return }
       let deviation = PackedDeviation(
         region: .record, tensor: entry.name, offset: entry.offset + own.firstDifference(stored),
-        message: "its record is another one")
+        message: "its record differs")
       found.withLock { $0[index] = deviation }
     }
     var deviations = found.withLock { $0.compactMap { $0 } }
@@ -132,7 +132,7 @@ extension PackedPlan {
       deviations.append(
         PackedDeviation(
           region: .header, tensor: nil, offset: header.recordsEnd,
-          message: "the header is another one: \(model.headerText.difference(from: seal.text))"))
+          message: "the header differs: \(model.headerText.difference(from: seal.text))"))
     }
     return deviations
   }
@@ -143,13 +143,13 @@ extension PackedPlan {
     if let index {
       return PackedDeviation(
         region: .record, tensor: stored[index].name, offset: stored[index].offset,
-        message: "packing gives '\(own[index].name)' as \(own[index].outline) here, the file has "
-          + stored[index].outline)
+        message: "packing gives '\(own[index].name)' as \(own[index].outline) here, but the file "
+          + "has \(stored[index].outline)")
     }
     return PackedDeviation(
       region: .header, tensor: nil, offset: model.prologue.headerOffset,
       message:
-        "packing gives \(counted(header.names.count, "name")) and \(counted(own.count, "record")), the file has "
+        "packing gives \(counted(header.names.count, "name")) and \(counted(own.count, "record")), but the file has "
         + "\(model.header.names.count) and \(stored.count)")
   }
 }
@@ -198,7 +198,7 @@ extension String {
       return String(excerpt)
     }
     return own == others
-      ? "the same text, compressed otherwise"
-      : "it has '…\(excerpt(own))…', packing gives '…\(excerpt(others))…'"
+      ? "the same text, compressed differently"
+      : "it has '…\(excerpt(own))…', but packing gives '…\(excerpt(others))…'"
   }
 }

@@ -47,7 +47,7 @@ struct PyTorchArchiveWriter {
       }
     }
     if let stray = names.first(where: { !placed.contains($0) }) {
-      throw ModelError.malformed("has no place in the checkpoint's structure", tensor: stray)
+      throw ModelError.malformed("it has no place in the checkpoint's structure", tensor: stray)
     }
     return structure
   }

@@ -69,6 +69,6 @@ extension ReadOnlyModelFormat {
   public func plan(
     _ archive: TensorArchive, runningTasks run: TaskRunner
   ) throws -> PlannedFile<Never> {
-    throw ModelError.unsupported("\(identifier.displayName) files are read, never written")
+    throw ModelError.unsupported("\(identifier.displayName) files can be read but not written")
   }
 }

@@ -181,14 +181,15 @@ import Testing
     ),
     (
       .mlx, true,
-      "tensor 'ragged.weight': bounds per group:8 are none of MLX's groups of 32, 64 or 128"
+      "tensor 'ragged.weight': bounds per group:8 cannot be expressed in MLX's groups of 32, 64 or 128"
     ),
     (
       .onnxMatMulNBits, false,
-      "tensor 'five.weight': MatMulNBits has no codes of 5 bits with a lower bound"
+      "tensor 'five.weight': MatMulNBits has no 5-bit codes with a lower bound"
     ),
     (
-      .gguf, true, "tensor 'eight.weight': GGUF has no block for codes of 8 bits with a lower bound"
+      .gguf, true,
+      "tensor 'eight.weight': GGUF has no block type for 8-bit codes with a lower bound"
     ),
   ])
   func unrepresentableTensorsAreRefused(target: ExportTarget, pads: Bool, message: String) throws {

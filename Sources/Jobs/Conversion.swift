@@ -76,7 +76,7 @@ package struct Conversion: Sendable {
   ) throws {
     guard plan.request.producer == Producer.current else {
       throw ModelError.unsupported(
-        "it was planned by \(plan.request.producer), which may write other bytes than "
+        "it was planned by \(plan.request.producer), whose output may differ from that of "
           + "\(Producer.current)", path: plan.request.input)
     }
     try plan.checkSources(absentFiles: absentFiles)

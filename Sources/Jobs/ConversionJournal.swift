@@ -223,7 +223,7 @@ struct JournalContent: Sendable {
     throw ModelError.malformed(
       "line \(line) is damaged, and the partial file may be the only copy of files that were consumed: "
         + (line > 1
-          ? "remove that line and repeat the command, which says what is lost, if anything is, or "
+          ? "remove that line and repeat the command, which says what is lost, if anything, or "
           : "put it back from a copy, or ")
         + "remove the journal to give them up", path: path)
   }
@@ -234,7 +234,7 @@ struct JournalContent: Sendable {
     try refuseDamage(of: try? plan(), path: path)
     guard consumedFiles.isEmpty else {
       throw ModelError.unsupported(
-        "\(reason), but it has the content of \(counted(consumedFiles.count, "consumed file")): "
+        "\(reason), but it holds the content of \(counted(consumedFiles.count, "consumed file")): "
           + "repeat the command that wrote it, or remove it", path: path)
     }
   }

@@ -114,7 +114,7 @@ package struct ConversionPlan: Sendable {
   package func checkSources(absentFiles: Set<String> = []) throws {
     for source in sources where !absentFiles.contains(source.path) && !source.isUnchanged {
       throw ModelError.malformed(
-        "it is gone or was changed since the conversion was planned", path: source.path)
+        "it has been removed or changed since the conversion was planned", path: source.path)
     }
   }
 }
@@ -243,7 +243,7 @@ extension ConversionRequest {
     recipe = members.take("recipe")
     producer = try members.require("producer", members.string("producer"))
     guard isPacked == (recipe != nil) else {
-      throw ModelError.malformed("the plan's format and recipe do not go together")
+      throw ModelError.malformed("the plan's format and recipe do not match")
     }
   }
 

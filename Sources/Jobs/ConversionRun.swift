@@ -58,7 +58,7 @@ package struct ConversionRun: Sendable {
       ConversionJournal.removeAll(of: request.output)
       guard content.consumedFiles.isEmpty else {
         throw ModelError.unsupported(
-          "an earlier run has finished it, and consumed its input", path: request.output)
+          "an earlier run finished it and consumed its input", path: request.output)
       }
       return .none
     }
@@ -74,11 +74,11 @@ package struct ConversionRun: Sendable {
     if !isPartial {
       reason = "its partial file is gone"
     } else if plan.request != request {
-      reason = "it is of another input or of other options"
+      reason = "it belongs to another input or to other options"
     } else if let changed = plan.sources.first(where: {
       !absent.contains($0.path) && !$0.isUnchanged && !(consumes && $0.isGone)
     }) {
-      reason = "\(changed.path) was changed since"
+      reason = "\(changed.path) has changed since"
     } else {
       return .resumable(plan)
     }
@@ -155,7 +155,7 @@ package struct ConversionRun: Sendable {
       of: plan, among: content.consumedFiles, orGone: consumes)
     guard absent.isEmpty || !ranks.isShared else {
       throw ModelError.unsupported(
-        "files of the input have been consumed, which only a process alone goes on with", path: path
+        "files of the input have been consumed, so only a single process can continue", path: path
       )
     }
     conversion = try Conversion(
@@ -210,8 +210,9 @@ package struct ConversionRun: Sendable {
         "it is gone, and no journal says that it was consumed: put it back", path: moved.path)
     }
     throw ModelError.malformed(
-      "it does not hold what its journal says, and the file that the tensor was in has been consumed; "
-        + "\(lost.count) of \(counted(conversion.file.records.count, "tensor")) are lost, and no more is consumed",
+      "it does not match its journal, and the file that held the tensor has been consumed; "
+        + "\(lost.count) of \(counted(conversion.file.records.count, "tensor")) are lost, and "
+        + "nothing more is consumed",
       path: output.path, tensor: first.element.name)
   }
 

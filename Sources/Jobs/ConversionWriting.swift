@@ -156,7 +156,7 @@ extension RecordNote {
         return try JSONDecoder().decode(
           QuantizationSummary.self, from: Data(json.serialized().utf8))
       } catch {
-        throw ModelError.malformed("'summary' is not what quantizing a tensor cost")
+        throw ModelError.malformed("'summary' is not a valid quantization summary")
       }
     }
   }

@@ -22,7 +22,7 @@ enum EarlierWork {
           + PartialFile.path(of: output), path: journal)
     }
     let path = ConversionJournal.path(of: output)
-    try JournalContent(path: path)?.refuseToDiscard("it is another conversion's", path: path)
+    try JournalContent(path: path)?.refuseToDiscard("it belongs to another conversion", path: path)
   }
 
   /// Checks before a job begins.
@@ -34,8 +34,8 @@ enum EarlierWork {
     let consumedCount = (try? JournalContent(path: path))?.consumedFiles.count ?? 0
     throw ModelError.unsupported(
       consumedCount > 0
-        ? "a conversion is not finished, and has the content of \(counted(consumedCount, "consumed file")): "
-          + "repeat the command that wrote it before jobs write this output"
+        ? "a conversion is not finished, and its partial file holds the content of "
+          + "\(counted(consumedCount, "consumed file")): repeat the command that wrote it before jobs write this output"
         : "a conversion is not finished: repeat the command that wrote it, or remove it before jobs "
           + "write this output", path: path)
   }

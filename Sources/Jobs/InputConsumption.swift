@@ -239,7 +239,7 @@ package struct InputConsumption: Sendable {
         throw refused("it is not a regular file", path: source.path)
       }
       guard status.st_nlink == 1 else {
-        throw refused("it has other names, under which its space stays in use", path: source.path)
+        throw refused("it has other hard links, which keep its space in use", path: source.path)
       }
       guard realpath(source.path) != realpath(plan.request.output) else {
         throw refused("it is the output", path: source.path)
@@ -263,7 +263,7 @@ package struct InputConsumption: Sendable {
     let left = archive.tensors.keys.first { plan.tensors[$0] == nil }
     if let left {
       throw refused(
-        "the conversion leaves its tensor '\(left)' out", path: plan.request.input)
+        "the conversion leaves out its tensor '\(left)'", path: plan.request.input)
     }
     let used = Set(archive.fileOfTensor.values)
     if plan.sources.count > 1,
@@ -277,7 +277,7 @@ package struct InputConsumption: Sendable {
     let remarks = archive.remarks
     guard remarks.isEmpty || archive.unread.isEmpty && !absentFiles.isEmpty else {
       throw refused(
-        "reading it left something to remark: \(remarks[0])", path: plan.request.input)
+        "reading it produced a remark: \(remarks[0])", path: plan.request.input)
     }
   }
 

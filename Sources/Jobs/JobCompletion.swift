@@ -30,10 +30,11 @@ package struct JobCompletion: Sendable {
     let begun = try jobs()
     guard !begun.isEmpty else {
       let isThere = FileManager.default.fileExists(atPath: plan.request.output)
-      throw ModelError.malformed(
+      let error = ModelError.malformed(
         isThere
           ? "no job of this plan has run since this file was sealed"
-          : "no job of this plan has run; 'run PLAN --job i/n' runs one", path: plan.request.output)
+          : "no job of this plan has run", path: plan.request.output)
+      throw isThere ? error : error.offering(.jobs)
     }
     try EarlierWork.refuseConversion(of: plan.request.output)
     let output = try partialFile(of: begun, replacesExisting: replacesExisting)
@@ -56,8 +57,8 @@ package struct JobCompletion: Sendable {
       guard case .system(_, ENOENT) = error.problem, let path = error.path else { throw error }
       let names = jobs.prefix(8).map(\.number.description).joined(separator: ", ")
       throw ModelError.malformed(
-        "it is gone, with what \(jobs.count == 1 ? "job" : "jobs") \(names)"
-          + "\(jobs.count > 8 ? " and \(jobs.count - 8) more" : "") have done: run all jobs again",
+        "it is gone, along with the work of \(jobs.count == 1 ? "job" : "jobs") \(names)"
+          + "\(jobs.count > 8 ? " and \(jobs.count - 8) more" : ""): run all jobs again",
         path: path)
     }
   }
@@ -86,8 +87,8 @@ package struct JobCompletion: Sendable {
     let names = unfinished.prefix(8).map(\.description).joined(separator: ", ")
     let more = unfinished.count > 8 ? " and \(unfinished.count - 8) more" : ""
     return ModelError.malformed(
-      "\(missing.count) of \(counted(conversion.file.records.count, "tensor")) are missing; to be run "
-        + "\(unfinished.count == 1 ? "is job" : "are jobs") \(names)\(more)",
+      "\(missing.count) of \(counted(conversion.file.records.count, "tensor")) are missing; run "
+        + "\(unfinished.count == 1 ? "job" : "jobs") \(names)\(more)",
       path: plan.request.output)
   }
 }

@@ -50,7 +50,7 @@ package struct JobRun: Sendable {
       "plan": .string(plan.fingerprint), "job": .integer(job.number), "jobs": .integer(job.count),
     ])
     let (journal, results) = try ConversionJournal.alone(
-      at: path, head: head, refusal: "job \(job) is running already"
+      at: path, head: head, refusal: "job \(job) is already running"
     ) { _ in throw EarlierWork.otherPlan(than: plan, journal: path) }
     self.journal = journal
     do {

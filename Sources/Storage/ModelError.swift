@@ -30,6 +30,18 @@ public struct ModelError: Error, Hashable, Sendable {
     case outputExists
   }
 
+  /// A way out of a problem, for a program to offer, such as by an option.
+  package enum Remedy: Hashable, Sendable {
+    /// Padding rows to whole blocks.
+    case padding
+    /// Naming the element type of raw bytes.
+    case rawElementType
+    /// Giving the images on which a distilled model is compared.
+    case validationImages
+    /// Running the jobs of a plan.
+    case jobs
+  }
+
   /// What is wrong; the other members say where.
   public var problem: Problem
   /// The file's path as the user gave it, or another name of the source, such as `recipe 'body'`.
@@ -40,6 +52,8 @@ public struct ModelError: Error, Hashable, Sendable {
   public var entry: String?
   /// Byte offset in the file, or in `tensor`'s own bytes where the file holds them compressed.
   public var offset: Int?
+  /// A way out, if there is one; not part of the description.
+  package var remedy: Remedy?
 
   public init(
     _ problem: Problem, path: String? = nil, tensor: String? = nil, entry: String? = nil,
@@ -90,6 +104,13 @@ public struct ModelError: Error, Hashable, Sendable {
     ModelError(
       .mismatch(expected: expected, found: found), path: path, tensor: tensor, entry: entry,
       offset: offset)
+  }
+
+  /// Returns this error with a way out.
+  package func offering(_ remedy: Remedy) -> ModelError {
+    var error = self
+    error.remedy = remedy
+    return error
   }
 
   /// Returns this error with the parts of its place filled in that it does not know yet.

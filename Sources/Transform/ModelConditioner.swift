@@ -110,7 +110,7 @@ public struct ModelConditioner: Sendable {
   private func condition(_ job: Job, to scratch: ScratchFile) throws -> [ConditionedMatrix] {
     guard let tensor = archive.tensors[job.name] else {
       throw ModelError(
-        "the plan is for an archive with a tensor of this name",
+        "the archive has no tensor of this name, but the plan does",
         tensor: job.name)
     }
     let values = try locatingErrors(tensor: job.name) { try tensor.doubleValues() }

@@ -76,7 +76,7 @@ import Testing
       let incomplete = try CommandLine.run("finish", plan)
       #expect(incomplete.exitCode == 2)
       #expect(
-        incomplete.standardError.hasSuffix("tensors are missing; to be run are jobs 2/4, 4/4\n"),
+        incomplete.standardError.hasSuffix("tensors are missing; run jobs 2/4, 4/4\n"),
         "\(incomplete.standardError)")
       try CommandLine.succeedAll(["run", plan, "--job", "4/4"])
       // A job whose bytes were lost must run again.
@@ -91,7 +91,7 @@ import Testing
       let damaged = try CommandLine.run("finish", plan)
       #expect(damaged.exitCode == 2)
       #expect(
-        damaged.standardError.hasSuffix("to be run are jobs 1/4, 2/4, 3/4, 4/4\n"),
+        damaged.standardError.hasSuffix("run jobs 1/4, 2/4, 3/4, 4/4\n"),
         "\(damaged.standardError)")
       for job in 1...4 { try CommandLine.succeedAll(["run", plan, "--job", "\(job)/4"]) }
       try CommandLine.succeedAll(["finish", plan])
@@ -194,7 +194,7 @@ import Testing
         #expect(again.exitCode == 2)
         #expect(
           again.standardError
-            == "condi-convert: \(output).job-1-of-2: job 1/2 is running already\n")
+            == "condi-convert: \(output).job-1-of-2: job 1/2 is already running\n")
         try CommandLine.succeedAll(["run", plan, "--job", "2/2"])
       }
       #expect(result.exitCode == 0, "\(result.standardError)")
@@ -288,7 +288,7 @@ import Testing
       #expect(outcome.exitCode == 2)
       #expect(
         outcome.standardError
-          == "condi-convert: \(output).part: it is gone, with what jobs 1/2, 2/2 have done: run all "
+          == "condi-convert: \(output).part: it is gone, along with the work of jobs 1/2, 2/2: run all "
           + "jobs again\n")
       for job in ["1/2", "2/2"] { try CommandLine.succeedAll(["run", plan, "--job", job]) }
       try CommandLine.succeedAll(["finish", plan])
@@ -326,7 +326,7 @@ import Testing
       #expect(outcome.exitCode == 2)
       #expect(
         outcome.standardError
-          == "condi-convert: \(model.shards[0]): it is gone or was changed since the conversion was "
+          == "condi-convert: \(model.shards[0]): it has been removed or changed since the conversion was "
           + "planned\n")
     }
   }

@@ -225,8 +225,8 @@ import Testing
       #expect(archive.unread.map(\.name) == ["v"])
       #expect(
         throws: ModelError.unsupported(
-          "NumPy did not keep the type of its raw bytes ('<V2'), which --void-type names",
-          tensor: "b")
+          "NumPy did not keep the type of its raw bytes ('<V2')", tensor: "b"
+        ).offering(.rawElementType)
       ) { try archive.requireReadableTensors() }
 
       let one = try archive.interpretingRawBytes(as: [.bfloat16])

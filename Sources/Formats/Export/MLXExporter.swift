@@ -150,7 +150,8 @@ struct MLXForm: Hashable, Sendable {
     guard let best else {
       throw ModelError.unsupported(
         "rows of \(layout.columns) elements are not whole groups of \(Self.groupSizes.last ?? 0) in "
-          + "MLX; --pad fills them up")
+          + "MLX"
+      ).offering(.padding)
     }
     self.bitWidth = bitWidth
     (groupSize, paddedColumns) = best

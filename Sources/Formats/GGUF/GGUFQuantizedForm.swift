@@ -44,8 +44,8 @@ struct GGUFQuantizedForm: Hashable, Sendable {
     guard let smallest = allowed.min(by: { $0.byteCount < $1.byteCount }) else {
       let shortest = fitting.map(\.blocks.elementCount).min() ?? 0
       throw ModelError.unsupported(
-        "rows of \(layout.columns) elements are not whole blocks of \(shortest) in GGUF; "
-          + "--pad fills them up")
+        "rows of \(layout.columns) elements are not whole blocks of \(shortest) in GGUF"
+      ).offering(.padding)
     }
     self = smallest
   }

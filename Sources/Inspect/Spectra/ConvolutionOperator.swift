@@ -223,17 +223,15 @@ struct ConvolutionGroups {
     if isFirstOfOneChannel(name) {
       return Decision(
         count: 1,
-        remark: "its one input channel taken for the network's input; --groups says otherwise")
+        remark: "its one input channel assumed to be the network's input")
     }
     return Decision(
       count: outputs,
-      remark: "\(outputs) groups, taken for depthwise as each kernel has one input channel; "
-        + "--groups says otherwise")
+      remark: "\(outputs) groups, assumed depthwise because each kernel has one input channel")
   }
 
   private static func oneGroup(_ inputs: Int) -> String {
-    "taken for one group, though no layer has its \(inputs) input channels as outputs; --groups says "
-      + "otherwise"
+    "one group assumed, although no layer has its \(inputs) input channels as outputs"
   }
 
   /// Whether the inputs are a part of some layer's outputs but no layer's outputs, and not the

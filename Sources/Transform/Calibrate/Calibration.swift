@@ -90,7 +90,7 @@ public struct Calibration: Hashable, Sendable {
       }
       let scalings = statistics.quantized.values.map(\.scaling)
       guard (scalings + (statistics.rows.map { [$0.scaling] } ?? [])).allSatisfy(kind.has) else {
-        throw refused("a \(kind) has no rows that bounds could be measured in")
+        throw refused("the bounds of a \(kind) cannot be relative to rows")
       }
       guard kind == .input, let moments = statistics.moments else { continue }
       guard let weight = archive.tensors["\(module).weight"] else {
@@ -99,7 +99,8 @@ public struct Calibration: Hashable, Sendable {
       guard weight.shape.rank == 2, let columns = weight.shape.matrix?.columns else { continue }
       guard columns == moments.columnCount else {
         throw refused(
-          "'\(module).weight' has \(columns) columns, the calibrated inputs \(moments.columnCount)")
+          "'\(module).weight' has \(columns) columns, but the calibrated inputs have "
+            + "\(moments.columnCount)")
       }
     }
   }
@@ -164,12 +165,12 @@ extension Calibration {
     guard let tensor = archive.tensors["version"], tensor.elementType.isInteger,
       tensor.shape.elementCount == 1, let version = try tensor.doubleValues().first
     else {
-      throw refused("it is no calibration: the array 'version' is missing")
+      throw refused("it is not a calibration: the array 'version' is missing")
     }
     guard version == Double(Self.version) else {
       let advice = version == 1 ? ": calibrate again" : ""
       let found = String(printf: "%.0f", version)
-      throw refused("version \(found) is not read, only \(Self.version)\(advice)")
+      throw refused("version \(found) is not supported, only \(Self.version)\(advice)")
     }
     var fields: OrderedDictionary<String, [String: Tensor]> = [:]
     for (name, tensor) in archive.tensors where name != "version" {

@@ -75,12 +75,12 @@ struct SiteReader {
     }
     let wholes = counts.map { Int(exactly: $0) ?? -1 }
     guard wholes.allSatisfy({ (0..<1 << 53).contains($0) }) else {
-      throw refused("'histogram' has a count that is negative or not whole")
+      throw refused("'histogram' has a count that is negative or not an integer")
     }
     // Below 2^53 the sum of 2,048 counts fits in 64 bits.
     let sum = wholes.reduce(0, +)
     guard sum > 0, Double(sum) == total else {
-      throw refused("the counts of 'histogram' add up to \(sum), 'count' is \(total)")
+      throw refused("the counts of 'histogram' add up to \(sum), but 'count' is \(total)")
     }
     return ActivationHistogram(
       minimum: range[0], maximum: range[1], edges: edges[0]...edges[1], counts: wholes)
@@ -93,7 +93,7 @@ struct SiteReader {
     guard let size = Int(exactly: size), ActivationScaling.groupSizes.contains(size) else {
       let sizes = ActivationScaling.groupSizes
       throw refused(
-        "'group_size' is \(size), not a whole number from \(sizes.lowerBound) to \(sizes.upperBound)"
+        "'group_size' is \(size), not an integer from \(sizes.lowerBound) to \(sizes.upperBound)"
       )
     }
     let isOfUse = tensors.keys.contains { $0 == "row_histogram" || $0.hasSuffix("/is_row_scaled") }
@@ -126,8 +126,8 @@ struct SiteReader {
       let energy = rows.energies.reduce(0, +)
       guard energy <= 0.505 * Double(size) * expected else {
         throw refused(
-          "by 'row_histogram' groups are wider than the squares of all values by 'second_moment', "
-            + "which add up to \(expected)")
+          "the groups of 'row_histogram' are too wide for the squares of all values in "
+            + "'second_moment', which add up to \(expected)")
       }
       return
     }
@@ -136,8 +136,8 @@ struct SiteReader {
     let zeros = rows.energies.reduce(0, +) * 0x1p-22 + Double(count) * 1e-60
     guard abs(found - expected) <= 0.01 * max(found, expected) + zeros else {
       throw refused(
-        "by 'row_histogram' the squares of all values add up to \(found), by 'second_moment' to "
-          + "\(expected)")
+        "the squares of all values add up to \(found) in 'row_histogram', but in "
+          + "'second_moment' to \(expected)")
     }
   }
 
@@ -208,7 +208,7 @@ struct SiteReader {
   private func optionalVector(_ field: String) throws -> [Double]? {
     guard let tensor = tensors[field] else { return nil }
     guard tensor.shape.rank == 1 else {
-      throw refused("'\(field)' has the shape \(tensor.shape), which is no vector")
+      throw refused("'\(field)' has the shape \(tensor.shape), which is not a vector")
     }
     return try values(field, tensor)
   }

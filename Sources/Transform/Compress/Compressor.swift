@@ -130,7 +130,8 @@ public struct Compressor: Sendable {
       if let validation {
         try recipe.method?.distillation?.identify(validation: validation.sha256())
       } else if distillation.validationDigest != nil {
-        throw ModelError("the recipe compares on pictures that --validation names")
+        throw ModelError("the recipe compares on other pictures, which are not given")
+          .offering(.validationImages)
       }
       refiner = DistillationRefiner(
         DistillationSettings(distillation, for: settings.method, threads: threads),

@@ -47,7 +47,7 @@ public struct PackedReproduction: Sendable {
   /// - Throws: `ModelError` when there is no recipe or this program cannot read it.
   package static func recipe(of header: PackedHeader) throws -> Recipe {
     guard let recipe = header.recipe else {
-      throw ModelError("the packed file's header keeps no recipe")
+      throw ModelError("the packed file's header has no recipe")
     }
     return try Recipe(recipe, source: "the packed file's recipe")
   }
@@ -61,8 +61,8 @@ public struct PackedReproduction: Sendable {
     }
     if case .minutes(let minutes) = settings.distillation?.limit {
       throw refuse(
-        "it was distilled for \(minutes) minutes of the clock, which no other run repeats; a number "
-          + "of steps can be repeated")
+        "it was distilled for \(minutes) minutes of elapsed time, which cannot be reproduced; "
+          + "a number of steps can")
     }
     guard compressor.calibration == nil else {
       if settings.distillation != nil, !compressor.distills {
@@ -77,7 +77,7 @@ public struct PackedReproduction: Sendable {
           : "it was calibrated; the same pictures are needed")
     }
     if !header.activations.isEmpty {
-      throw refuse("it was calibrated, and its recipe does not say on what")
+      throw refuse("it was calibrated, and its recipe does not say with what")
     }
   }
 

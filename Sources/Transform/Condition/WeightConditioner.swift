@@ -90,7 +90,7 @@ extension ElementType {
   func bytes(of values: [Double]) throws -> SharedBytes {
     if let element = values.firstIndex(where: { !rounded($0).isFinite }) {
       throw ModelError(
-        "element \(element) would become \(values[element]), past the largest \(self)")
+        "element \(element) would become \(values[element]), which exceeds the largest \(self)")
     }
     return switch self {
     case .float64: SharedBytes(elementsOf: values)

@@ -48,7 +48,7 @@ package struct PackingReport: Codable, Hashable, Sendable {
   ) throws {
     let header = outcome.header
     guard let source = header.source, let json = header.recipe else {
-      throw ModelError.malformed("the plan is not one for packing", path: output)
+      throw ModelError.malformed("the plan is not for packing", path: output)
     }
     let recipe = try Recipe(json, source: "the plan's recipe")
     schemaVersion = Self.currentSchemaVersion

@@ -53,7 +53,7 @@ package struct BudgetPlanner: Sendable {
     }
     guard let chosen = BitAllocation.choose(layers, budget: limit()) else {
       throw ModelError(
-        "\(budget) cannot be had even at \(Self.bitWidths.lowerBound) bits",
+        "\(budget) cannot be reached even at \(Self.bitWidths.lowerBound) bits",
         path: plan.recipe.errorName)
     }
     return zip(names, chosen).map { name, point in

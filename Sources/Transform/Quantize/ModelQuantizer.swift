@@ -24,7 +24,7 @@ package struct ModelQuantizer: Sendable {
       let name = calibration?.sitesWithoutRows(for: scaling).first
     {
       let rows = scaling.groupSize.map { "groups of \($0)" } ?? "rows"
-      throw ModelError("bounds measured in \(rows) need a 'row_histogram' of those", tensor: name)
+      throw ModelError("bounds relative to \(rows) need a 'row_histogram' of them", tensor: name)
     }
     self.archive = archive
     self.plan = plan

@@ -259,7 +259,7 @@ enum WeightValues {
     switch encoder.extremes() {
     case .notFinite(let element, let value):
       let exact = encoder.exactValue(at: element)
-      let text = exact.isFinite ? "\(exact), past Float32's largest number" : "\(value)"
+      let text = exact.isFinite ? "\(exact), beyond Float32's largest number" : "\(value)"
       throw ModelError("element \(element) is \(text), which cannot be quantized")
     case .found(let cells):
       if cells.allSatisfy({ $0.least == 0 && $0.largest == 0 }) {

@@ -121,7 +121,7 @@ extension SizeBudget: CustomStringConvertible {
     case .byteCount(let count): "at most \(count) bytes"
     case .ratio(let ratio): "a parameters ratio of at least \(ratio)"
     case .paperRatio(let ratio): "a paper ratio of at least \(ratio)"
-    case .bitsPerWeight(let bits): "at most \(bits) bits a weight"
+    case .bitsPerWeight(let bits): "at most \(bits) bits per weight"
     }
   }
 }

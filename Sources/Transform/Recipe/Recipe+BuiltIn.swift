@@ -55,7 +55,7 @@ extension Recipe {
     case "keep-all": rules = [keep("*", because: "the recipe keeps every tensor")]
     default:
       throw ModelError(
-        "no built-in recipe of this name; there are \(builtInNames.joined(separator: ", "))",
+        "there is no built-in recipe of this name, only \(builtInNames.joined(separator: ", "))",
         path: "recipe '\(name)'")
     }
     return Recipe(

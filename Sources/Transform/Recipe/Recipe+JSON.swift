@@ -92,7 +92,7 @@ extension Recipe {
       throw reader.error(at: key, "a rule that keeps tensors has no settings")
     }
     if action == .quantize, reason != nil {
-      throw reader.error(at: "reason", "it says why a rule keeps tensors, and this one quantizes")
+      throw reader.error(at: "reason", "it says why a rule keeps tensors, but this one quantizes")
     }
     return RecipeRule(
       match: match, where: condition ?? RecipeCondition(),
@@ -231,7 +231,7 @@ extension Recipe {
       return nil
     }
     guard target == nil || penalty == nil else {
-      throw reader.error(at: "conditionPenalty", "there is a \"targetCondition\" already")
+      throw reader.error(at: "conditionPenalty", "there is already a \"targetCondition\"")
     }
     let constraint =
       penalty.map(ConditionConstraint.penalty)
@@ -244,7 +244,7 @@ extension Recipe {
 
   /// Reads the budget for which bit widths are chosen: an object with one member.
   static func budget(_ reader: inout JSONObjectReader) throws -> SizeBudget? {
-    try reader.value("budget", expected: "an object of one limit") { value in
+    try reader.value("budget", expected: "an object with one limit") { value in
       guard case .object(let members) = value, members.count == 1,
         let (key, limit) = members.elements.first
       else { return nil }
@@ -339,7 +339,7 @@ extension DistillationRecipe {
     switch (steps, minutes) {
     case (let steps?, nil): limit = .steps(steps)
     case (nil, let minutes?): limit = .minutes(minutes)
-    default: throw reader.error(at: "steps", "there must be either it or \"minutes\"")
+    default: throw reader.error(at: "steps", "either it or \"minutes\" is required")
     }
     let seed = try reader.seed()
     self.init(

@@ -106,7 +106,7 @@ import Testing
         "plan", model.folder, output, "--bits", "2", "--plan", folder.appending("other.json"))
       #expect(planned.exitCode == 0)
       #expect(
-        planned.standardError.contains("\(output) exists: 'finish' replaces it with --force only\n")
+        planned.standardError.contains("\(output) exists: 'finish' replaces it only with --force\n")
       )
     }
   }
@@ -222,7 +222,7 @@ import Testing
       #expect(early.standardError.hasSuffix("to be run are jobs 1/2, 2/2\n"))
       let again = try CommandLine.succeedAll(["run", plan, "--job", "1/2", "--threads", "3"])
       #expect(
-        again.standardError.contains("going on with an earlier run, which has done 3 of"),
+        again.standardError.contains("continuing an earlier run, which has done 3 of"),
         "\(again.standardError)")
       // This job is killed in the middle of a record.
       let torn = try program.run(["run", plan, "--job", "2/2"], .half, at: 2, of: ["pwrite"])
@@ -314,7 +314,7 @@ import Testing
           "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "1",
         ])
       #expect(alone.exitCode == 64)
-      #expect(alone.standardError.contains("task 2 of an array of one task"))
+      #expect(alone.standardError.contains("task 2 of an array with one task"))
     }
   }
 

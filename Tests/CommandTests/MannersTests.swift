@@ -156,7 +156,7 @@ import Testing
     try CommandLine.withPackedExample { folder, packed in
       let outcome = try CommandLine.run("convert", packed, folder.appending("again.condi"))
       #expect(outcome.exitCode == 2)
-      #expect(outcome.standardError.contains("it is packed already; 'unpack' it first"))
+      #expect(outcome.standardError.contains("it is already packed; 'unpack' it first"))
     }
   }
 

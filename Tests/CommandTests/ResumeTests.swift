@@ -53,7 +53,7 @@ import Testing
     }
     let outcome = try CommandLine.succeedAll(arguments)
     #expect(
-      outcome.standardError.contains("going on with an earlier run"), "\(outcome.standardError)")
+      outcome.standardError.contains("continuing an earlier run"), "\(outcome.standardError)")
   }
 
   @Test(arguments: ["condi", "safetensors"], Kills.all)
@@ -125,7 +125,7 @@ import Testing
       #expect(killed.exitCode == -9)
       let outcome = try CommandLine.succeedAll(arguments + [threads.1])
       #expect(
-        outcome.standardError.contains("going on with an earlier run, which has done 1"),
+        outcome.standardError.contains("continuing an earlier run, which has done 1"),
         "\(outcome.standardError)")
       #expect(try bytes(output) == bytes(plain))
       #expect(try folder.names() == ["model", "out.\(suffix)", "plain.\(suffix)"])
@@ -155,7 +155,7 @@ import Testing
       #expect(try names() == ["real", "real.journal", "real.part"])
       #expect(try folder.names() == ["elsewhere", "model", "out.condi", "plain.condi"])
       let outcome = try CommandLine.succeedAll(arguments)
-      #expect(outcome.standardError.contains("going on with an earlier run"))
+      #expect(outcome.standardError.contains("continuing an earlier run"))
       #expect(try bytes("\(elsewhere)/real") == bytes(plain))
       #expect(try names() == ["real"])
       #expect(
@@ -213,7 +213,7 @@ import Testing
       let outcome = try CommandLine.succeedAll(arguments)
       #expect(
         outcome.standardError.contains(
-          "going on with an earlier run, which has done 10 of 31 tensors"),
+          "continuing an earlier run, which has done 10 of 31 tensors"),
         "\(outcome.standardError)")
       let plain = folder.appending("plain.condi")
       let undisturbed = try CommandLine.succeedAll(
@@ -255,7 +255,7 @@ import Testing
       case (false, false): #expect(outcome.standardError == exists)
       case (false, true):
         #expect(
-          outcome.standardError.hasSuffix("is of no use: its partial file is gone\n\(exists)"),
+          outcome.standardError.hasSuffix("cannot be used: its partial file is gone\n\(exists)"),
           "\(outcome.standardError)")
       case (true, false):
         #expect(
@@ -334,7 +334,7 @@ import Testing
       let outcome = try CommandLine.succeedAll(["convert", model.folder, output, "--bits", "3"])
       #expect(
         outcome.standardError.contains(
-          "starting anew, because the journal beside it is of no use: it belongs to another input or to "
+          "starting anew, because the journal beside it cannot be used: it belongs to another input or to "
             + "other options"), "\(outcome.standardError)")
     }
     try withInterrupted { folder, model, output, arguments in

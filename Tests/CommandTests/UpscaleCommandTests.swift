@@ -78,7 +78,7 @@ import Testing
         return (outcome.standardError, try RasterImage(contentsOf: output))
       }
       let integers = try upscale()
-      #expect(integers.note.hasSuffix("×2 by quantized, 96 layers in whole numbers\n"))
+      #expect(integers.note.hasSuffix("×2 by quantized, 96 layers in integer arithmetic\n"))
       let float = try upscale("--float")
       #expect(float.note.hasSuffix("×2 by quantized\n"))
       let fidelity = PictureFidelity.peakSignalToNoise(

@@ -277,7 +277,8 @@ import Testing
     let report = try report { $0.memoryLimit = 500 }
     let layer = try #require(report.layers.first { $0.name.hasSuffix("qkv.weight") })
     #expect(
-      layer.note == "no singular values: they would take 864 B of memory, and 500 B may be used")
+      layer.note
+        == "no singular values: they would take 864 B of memory, but only 500 B may be used")
     #expect(layer.statistics == nil)
     #expect(report.layers.first { $0.name == "conv.weight" }?.conditionNumber == 12)
   }

@@ -38,9 +38,9 @@ public struct ConvolutionOperator: Hashable, Sendable {
   ) {
     precondition(
       outputs > 0 && inputs > 0 && kernelHeight > 0 && kernelWidth > 0,
-      "an empty convolution is no operator")
+      "an empty convolution is not an operator")
     precondition(
-      weights.count == outputs * inputs * kernelHeight * kernelWidth, "one weight a place")
+      weights.count == outputs * inputs * kernelHeight * kernelWidth, "one weight per place")
     precondition(groups > 0 && outputs.isMultiple(of: groups), "groups have as many outputs each")
     self.outputs = outputs
     self.inputs = inputs

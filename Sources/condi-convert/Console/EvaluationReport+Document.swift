@@ -37,8 +37,8 @@ extension EvaluationReport: DocumentedReport {
       let names = methods.filter { $0.exactPictures.contains(picture.name) }.map(\.name)
       return names.isEmpty
         ? nil
-        : "'\(picture.name)' is reproduced exactly by \(names.joined(separator: ", ")): its PSNR is "
-          + "infinite there, and no part of the mean"
+        : "'\(picture.name)' is reproduced exactly by \(names.joined(separator: ", ")): its PSNR "
+          + "is infinite there and not part of the mean"
     }
   }
 

@@ -28,7 +28,7 @@ struct CalibrationOptions: ParsableArguments {
 
   func validate() throws {
     guard file == nil || images == nil else {
-      throw ValidationError("--calibration and --calibration-images exclude one another")
+      throw ValidationError("--calibration and --calibration-images cannot be used together")
     }
     guard images != nil || !samples.isGiven else {
       throw ValidationError(

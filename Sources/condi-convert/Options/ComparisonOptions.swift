@@ -56,7 +56,7 @@ struct ComparisonOptions: ParsableArguments {
       throw ValidationError("--tolerance takes one number without a pattern")
     }
     guard stripPrefix.allSatisfy({ !$0.isEmpty }) else {
-      throw ValidationError("--strip-prefix takes a text that is not empty")
+      throw ValidationError("--strip-prefix takes a nonempty text")
     }
   }
 

@@ -66,7 +66,8 @@ struct MethodOptions: ParsableArguments {
     }
     let targets = [targetRatio != nil, targetSize != nil, targetBitsPerWeight != nil]
     guard targets.count(where: { $0 }) <= 1 else {
-      throw ValidationError("--target-ratio, --target-size and --target-bpw exclude one another")
+      throw ValidationError(
+        "--target-ratio, --target-size and --target-bpw cannot be used together")
     }
   }
 
@@ -158,7 +159,7 @@ struct ConstraintOptions: ParsableArguments {
       throw ValidationError("--penalty takes a number of at least 0")
     }
     guard targetCondition == nil || penalty == nil else {
-      throw ValidationError("--target-condition and --penalty exclude one another")
+      throw ValidationError("--target-condition and --penalty cannot be used together")
     }
   }
 }

@@ -104,8 +104,8 @@ enum ModelArgument {
     Console.note(
       "\(path): taking the \(counted(selected.tensors.count, "tensor")) below '\(root)'"
         + (others > 0 ? ", leaving \(counted(others, "other"))" : "")
-        + (networks.map { "; --root takes another network: \($0)" }
-          ?? "; --root chooses another part"),
+        + (networks.map { "; --root selects another network: \($0)" }
+          ?? "; --root selects another part"),
       unless: common.quiet)
     return selected
   }

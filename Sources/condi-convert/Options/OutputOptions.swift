@@ -20,17 +20,19 @@ struct OutputOptions: ParsableArguments {
   /// Returns the format in which OUT is to be written.
   func format(for path: String) throws -> any ModelFormat {
     guard path != StandardInput.argument else {
-      throw ValidationError("the output is a file, which appears whole or not at all; not '-'")
+      throw ValidationError("the output must be a file, which appears whole or not at all, not '-'")
     }
     let registry = FormatRegistry.standard
     let names = registry.writableFormats.map(\.identifier.name).joined(separator: ", ")
     if let formatName {
       guard let format = registry.format(named: formatName) else {
-        throw ValidationError("--to knows no format '\(formatName)'; it takes one of: \(names)")
+        throw ValidationError(
+          "--to does not know the format '\(formatName)'; it takes one of: \(names)")
       }
       guard format.canWrite else {
         throw ValidationError(
-          "\(format.identifier.displayName) is read, never written; --to takes one of: \(names)")
+          "\(format.identifier.displayName) can be read but not written; --to takes one of: "
+            + names)
       }
       return format
     }
@@ -41,7 +43,7 @@ struct OutputOptions: ParsableArguments {
           "\(target.rawValue) files are written by 'export', from a packed file")
       }
       throw ValidationError(
-        "the extension of '\(path)' stands for no format; say --to with one of: \(names)")
+        "the extension of '\(path)' belongs to no format; give --to with one of: \(names)")
     }
     return format
   }

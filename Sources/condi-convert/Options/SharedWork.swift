@@ -43,7 +43,7 @@ enum SharedWork {
   /// Returns the ranks that may share work on these inputs: only rank 0 if one is standard input.
   static func ranks(reading inputs: [String?], common: CommonOptions) -> RankGroup {
     guard ranks.isShared, inputs.contains(StandardInput.argument) else { return ranks }
-    noteRootIsAlone("standard input comes to rank 0 only", common: common)
+    noteRootIsAlone("only rank 0 receives standard input", common: common)
     return .alone
   }
 
@@ -59,12 +59,12 @@ enum SharedWork {
       count > 1
     {
       throw ValidationError(
-        "Slurm has started \(count) tasks that know nothing of one another: use "
-          + "'srun --mpi=pmix', or mpirun")
+        "Slurm has started \(count) tasks that are not connected: use "
+          + "'srun --mpi=pmix' or mpirun")
     }
     guard ranks.isShared, !(command is any SharedCommand) else { return }
     Console.note(
-      "rank 0 works alone: this command is not one that ranks share",
+      "rank 0 works alone: ranks cannot share this command",
       unless: arguments.contains("--quiet") || arguments.contains("-q"))
   }
 

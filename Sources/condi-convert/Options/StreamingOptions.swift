@@ -27,7 +27,7 @@ struct StreamingOptions: ParsableArguments {
       throw ValidationError("--consume-input needs the journal")
     }
     guard !consumeInput || !SharedWork.ranks.isShared else {
-      throw ValidationError("--consume-input is for a process alone, not for several ranks")
+      throw ValidationError("--consume-input is for a single process, not for several ranks")
     }
   }
 
@@ -43,20 +43,20 @@ struct StreamingOptions: ParsableArguments {
     case .none: return nil
     case .other(let reason):
       Console.note(
-        "\(request.output): starting anew, because the journal beside it is of no use: \(reason)",
+        "\(request.output): starting anew, because the journal beside it cannot be used: \(reason)",
         unless: common.quiet)
       return nil
     case .resumable(let plan):
       guard journal != false else {
         throw ModelError.unsupported(
-          "a run that kept a journal is not finished: go on with it by --journal, or remove this",
+          "a run that kept a journal is not finished: continue it with --journal, or remove this",
           path: PartialFile.path(of: request.output))
       }
       let run = try ConversionRun(
         continuing: plan, access: common.access, replacesExisting: destination.force,
         consumes: consumeInput, ranks: SharedWork.ranks, threads: common.threads)
       Console.note(
-        "\(request.output): going on with an earlier run, which has done \(run.resumedCount) of "
+        "\(request.output): continuing an earlier run, which has done \(run.resumedCount) of "
           + counted(run.recordCount, "tensor"), unless: common.quiet)
       return try finish(run, common: common)
     }
@@ -74,16 +74,17 @@ struct StreamingOptions: ParsableArguments {
     guard input != StandardInput.argument else {
       guard !isAskedFor else {
         throw ValidationError(
-          "--journal and --consume-input need a file: standard input comes only once")
+          "--journal and --consume-input need a file: standard input can be read only once")
       }
-      SharedWork.noteRootIsAlone("standard input comes to rank 0 only", common: common)
+      SharedWork.noteRootIsAlone("only rank 0 receives standard input", common: common)
       return nil
     }
     guard keepsJournal(of: archive) || SharedWork.ranks.isShared else { return nil }
     if let conversion = try plan() { return conversion }
     guard !isAskedFor else {
       throw ValidationError(
-        "--journal and --consume-input are not for packing with a calibration or --target-size")
+        "--journal and --consume-input cannot be used for packing with a calibration or "
+          + "--target-size")
     }
     SharedWork.noteRootIsAlone(
       "packing with a calibration or --target-size is not shared", common: common)

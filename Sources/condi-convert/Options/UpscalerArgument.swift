@@ -54,12 +54,12 @@ enum UpscalerArgument {
     if running.count == 1 { return running[0] }
     guard running.isEmpty, let failure else {
       let names = running.compactMap(\.root).map { "'\($0)'" }.joined(separator: " and ")
-      throw ModelError("the file holds several networks; --root takes one: \(names)")
+      throw ModelError("the file holds several networks; --root selects one: \(names)")
     }
     guard let others = ModelArgument.networkList(of: archive, besides: roots[0]) else {
       throw failure
     }
-    throw ModelError("\(failure.problem); --root takes another network: \(others)")
+    throw ModelError("\(failure.problem); --root selects another network: \(others)")
   }
 
   /// Returns the file's name without its extension: `swinir_light_x2`.

@@ -19,7 +19,7 @@ package enum VectorLevel {
     let levels: [String]
 
     package var description: String {
-      "\(VectorLevel.variable) is '\(value)'; this processor has \(levels.joined(separator: ", "))"
+      "\(VectorLevel.variable) is '\(value)'; this processor supports \(levels.joined(separator: ", "))"
     }
   }
 

@@ -4,11 +4,11 @@ import Glibc
 import Storage
 import Transform
 
-/// A planned output file with its sources at hand, so that any of its records can be made.
+/// A planned output file with its open sources, from which any of its records can be made.
 package struct Conversion: Sendable {
   package let plan: ConversionPlan
   package let file: PlannedFile<QuantizationSummary>
-  /// Tensors whose file a conversion has consumed, so that their records cannot be made.
+  /// The tensors whose file a conversion has consumed; their records cannot be made.
   let absentTensors: Set<String>
 
   private init(
@@ -33,7 +33,7 @@ package struct Conversion: Sendable {
   ///
   /// - Parameters:
   ///   - archive: the part of the model that `packer` packs.
-  ///   - root: where that part lies.
+  ///   - root: the place of that part in the checkpoint.
   /// - Throws: `ModelError` when kept tensors cannot be read.
   package init(
     _ request: ConversionRequest, packing archive: TensorArchive, root: String?,
@@ -44,9 +44,9 @@ package struct Conversion: Sendable {
       request, of: archive, root: root, file: packed.file, content: .packed(packed.header))
   }
 
-  /// Plans to write `archive` in the request's format, every bit as it is.
+  /// Plans to write `archive` in the request's format, keeping every bit.
   ///
-  /// - Throws: `ModelError` for what the format cannot hold.
+  /// - Throws: `ModelError` when the format cannot hold the archive.
   package init(
     _ request: ConversionRequest, copying archive: TensorArchive, root: String?
   ) throws {
@@ -66,16 +66,17 @@ package struct Conversion: Sendable {
   /// Opens the sources of `plan` again.
   ///
   /// - Parameters:
-  ///   - absentFiles: sources that a conversion has consumed; records of their tensors cannot be made.
+  ///   - absentFiles: sources that a conversion has consumed; records of their tensors cannot be
+  ///     made.
   ///   - threads: at least 1.
-  /// - Throws: `ModelError` when sources are not as they were, or the plan is not one for them.
+  /// - Throws: `ModelError` when sources have changed or the plan was made for others.
   package init(
     continuing plan: ConversionPlan, access: InputFile.Access, absentFiles: Set<String> = [],
     threads: Int
   ) throws {
     guard plan.request.producer == Producer.current else {
       throw ModelError.unsupported(
-        "it was planned by \(plan.request.producer), which may write other bytes than "
+        "it was planned by \(plan.request.producer), whose output may differ from that of "
           + "\(Producer.current)", path: plan.request.input)
     }
     try plan.checkSources(absentFiles: absentFiles)
@@ -98,7 +99,7 @@ package struct Conversion: Sendable {
     self.init(plan, file: file, absentTensors: absentTensors)
   }
 
-  /// The archive as planned: tensors of absent files are there, but cannot be read.
+  /// Returns the archive as planned; tensors of absent files are included but cannot be read.
   private static func archive(
     of plan: ConversionPlan, access: InputFile.Access, absentFiles: Set<String>
   ) throws -> (archive: TensorArchive, absentTensors: Set<String>) {
@@ -114,7 +115,7 @@ package struct Conversion: Sendable {
     var planned = archive
     switch plan.content {
     case .packed(let header):
-      // What is packed are tensors that others were put together to; copies are as they are stored.
+      // Packing takes assembled tensors; copying takes tensors as they are stored.
       archive = archive.assembled()
       planned = TensorArchive(
         format: archive.format, values: header.values, metadata: header.metadata)
@@ -135,11 +136,11 @@ package struct Conversion: Sendable {
   }
 }
 
-/// A file that a model was read from, as it was then.
+/// The state of a file when a model was read from it.
 package struct SourceFile: Hashable, Sendable {
   package let path: String
   package let byteCount: Int
-  /// When it was last changed: nanoseconds since 1970.
+  /// The time of its last change in nanoseconds since 1970.
   package let modification: Int
 
   /// - Throws: `ModelError` when there is no such file.
@@ -153,10 +154,10 @@ package struct SourceFile: Hashable, Sendable {
     modification = Int(status.st_mtim.tv_sec) * 1_000_000_000 + Int(status.st_mtim.tv_nsec)
   }
 
-  /// Whether the file is as it was; a file that is gone is not.
+  /// Whether the file still exists and has not changed.
   package var isUnchanged: Bool { (try? SourceFile(path: path)) == self }
 
-  /// Whether nothing has the file's name any more, or an empty file: it is emptied before it is deleted.
+  /// Whether the file no longer exists or is empty: a file is emptied before it is deleted.
   var isGone: Bool {
     var status = stat()
     return stat(path, &status) == 0 ? status.st_size == 0 : errno == ENOENT
@@ -178,10 +179,9 @@ extension SourceFile {
   }
 }
 
-/// An output that took its name in the moment before its journal was to be removed.
+/// An output that got its name just before its journal was to be removed.
 enum FinishedOutput {
-  /// Whether the output of `plan` is there with every record that was planned, as the journal says
-  /// them.
+  /// Whether the output of `plan` exists with every planned record, as listed in the journal.
   ///
   /// - Throws: `ModelError` when the output cannot be read.
   static func isThere(of plan: ConversionPlan, _ journal: JournalContent) throws -> Bool {
@@ -199,7 +199,7 @@ enum FinishedOutput {
 }
 
 extension InputFile {
-  /// The CRC-32 of bytes of the file, read by pieces.
+  /// Returns the CRC-32 of bytes of the file, read in pieces.
   fileprivate func checksum(at offset: Int, byteCount: Int) throws -> UInt32 {
     let pieceByteCount = 1 << 20
     var checksum: UInt32 = 0

@@ -3,36 +3,37 @@ import Glibc
 import Storage
 import Synchronization
 
-/// What a conversion has done so far, in a file beside its output.
+/// The record of a conversion's progress, in a file beside its output.
 ///
-/// JSON lines: the plan, then a line a record in its place, with its checksum, and a line a source
-/// that was consumed. Lines are only ever appended, so whatever ends the process leaves a journal that
-/// is true; a last line without its end is no line. Which records are really in the partial file their
-/// checksums say.
+/// It consists of JSON lines: the plan, then one line per written record with its checksum, and one
+/// line per consumed source. Lines are only ever appended, so the journal is correct whenever the
+/// process ends; an unterminated last line is ignored. The checksums tell which records really are
+/// in the partial file.
 final class ConversionJournal: Sendable {
   let path: String
   private let descriptor: Int32
   private let hasFailed = Mutex(false)
 
-  /// Where the journal of `output` is that has the plan: of a process alone, or of rank 0.
+  /// Returns the path of the journal of `output` that holds the plan: that of a single process or
+  /// rank 0.
   static func path(of output: String) -> String { path(of: output, suffix: ".journal") }
 
-  /// Where another rank keeps its own; several machines cannot append to one file.
+  /// Returns the path of another rank's journal; several machines cannot append to one file.
   static func path(of output: String, rank: Int) -> String {
     path(of: output, suffix: "\(rankSuffix)\(rank)")
   }
 
-  /// Beside the partial file: where the output is a link, both are with what it leads to.
+  /// Returns a path beside the partial file; if the output is a link, both lie beside its target.
   static func path(of output: String, suffix: String) -> String {
     OutputDestination.resolved(output) + suffix
   }
 
-  /// What follows the output's path in those of ranks' journals, before the number.
+  /// The part of a rank journal's path between the output's path and the rank's number.
   static let rankSuffix = ".journal-rank-"
 
-  /// The files beside `output` whose paths begin with its own and `suffix`, sorted.
+  /// Returns the files beside `output` whose paths begin with its own and `suffix`, sorted.
   ///
-  /// - Parameter isOne: whether what follows in the path makes it one of them.
+  /// - Parameter isOne: whether the rest of a path identifies such a file.
   static func paths(
     beside output: String, suffix: String, where isOne: (Substring) -> Bool = { _ in true }
   ) throws -> [String] {
@@ -45,35 +46,35 @@ final class ConversionJournal: Sendable {
 
   /// Removes every journal of a conversion to `output`.
   static func removeAll(of output: String) {
-    // That with the plan first: without it the others say nothing.
+    // The one with the plan goes first: without it the others mean nothing.
     unlink(path(of: output))
     for path in (try? paths(beside: output, suffix: rankSuffix)) ?? [] { unlink(path) }
   }
 
-  /// Begins a journal, in the place of an earlier one.
+  /// Begins a journal, replacing an earlier one.
   ///
-  /// - Parameter plan: that of the conversion, or a reference to it.
+  /// - Parameter plan: the conversion's plan, or a reference to it.
   /// - Throws: `ModelError` when it cannot be written.
   convenience init(beginningAt path: String, with plan: JSONValue) throws {
     try self.init(opening: path, creates: true)
     try begin(with: plan)
   }
 
-  /// Goes on with a journal.
+  /// Continues a journal.
   ///
-  /// - Parameter wholeByteCount: where its last whole line ends.
+  /// - Parameter wholeByteCount: the end of its last whole line.
   convenience init(continuingAt path: String, wholeByteCount: Int) throws {
     try self.init(opening: path, creates: false)
     try cut(at: wholeByteCount)
   }
 
-  /// Goes on with the journal at `path` where it begins with `head`, and begins one in the place of any
-  /// other; nobody else may write it meanwhile.
+  /// Continues the journal at `path` if it begins with `head`, or replaces it with a new one; no
+  /// other process may write it meanwhile.
   ///
   /// - Parameters:
-  ///   - refusal: what is said when another process writes it.
-  ///   - check: throws where one with another first line is to stay.
-  /// - Returns: the journal, and what it says; `nil` where it was begun.
+  ///   - refusal: the error's message when another process is writing it.
+  ///   - check: throws if a journal with another first line must stay.
+  /// - Returns: the journal and its results; `nil` results if it was begun.
   /// - Throws: `ModelError` when it cannot be written.
   static func alone(
     at path: String, head: JSONValue, refusal: String,
@@ -108,7 +109,7 @@ final class ConversionJournal: Sendable {
     try cut(at: 0)
     try append(head)
     try synchronize()
-    // Its name, too.
+    // The name must be durable as well.
     OutputDestination.synchronizeFolder(of: path)
   }
 
@@ -124,7 +125,7 @@ final class ConversionJournal: Sendable {
   func append(_ json: JSONValue) throws {
     let line = Array("\(json.serialized())\n".utf8)
     try hasFailed.withLock { hasFailed in
-      // After half a line no other line may follow.
+      // No other line may follow an incomplete one.
       guard !hasFailed else {
         throw ModelError(.system(operation: "write", code: EIO), path: path)
       }
@@ -144,25 +145,25 @@ final class ConversionJournal: Sendable {
 
   /// Makes all lines durable.
   ///
-  /// - Throws: `ModelError` when the disk fails, and when the journal has been removed meanwhile.
+  /// - Throws: `ModelError` when the disk fails or the journal has been removed meanwhile.
   func synchronize() throws {
     try PositionalFile(path: path, descriptor: descriptor).synchronize()
   }
 }
 
-/// What a journal says.
+/// The content of a journal.
 struct JournalContent: Sendable {
-  /// The first line; `nil` where it is damaged.
+  /// The first line; `nil` if it is damaged.
   let head: JSONValue?
   let results: [RecordNote]
-  /// Paths of sources that are deleted, or may be.
+  /// The paths of sources that are deleted, or may be.
   let consumedFiles: [String]
-  /// The numbers of lines, counted from one, that say nothing because they are damaged.
+  /// The numbers, counted from one, of damaged lines.
   let damagedLines: [Int]
-  /// Where the last whole line ends.
+  /// The end of the last whole line.
   let wholeByteCount: Int
 
-  /// - Returns: `nil` when there is no journal, or none with a whole first line.
+  /// - Returns: `nil` when there is no journal or its first line is incomplete.
   /// - Throws: `ModelError` when it cannot be read.
   init?(path: String) throws {
     guard FileManager.default.fileExists(atPath: path) else { return nil }
@@ -200,19 +201,19 @@ struct JournalContent: Sendable {
     self.damagedLines = damagedLines
   }
 
-  /// The plan that a conversion's journal begins with.
+  /// Returns the plan with which a conversion's journal begins.
   ///
-  /// - Throws: `ModelError` when there is none that this program knows.
+  /// - Throws: `ModelError` when there is no plan that this program can read.
   func plan() throws -> ConversionPlan {
     guard let head else { throw ModelError.malformed("its first line is damaged") }
     return try ConversionPlan(parsing: head)
   }
 
-  /// Refuses a journal one of whose damaged lines may be the only word of what was consumed.
+  /// Rejects a journal if a damaged line may be the only record of consumed files.
   ///
-  /// Where nothing was, the record that such a line spoke of is simply made again.
+  /// If nothing was consumed, the records of damaged lines are simply made again.
   ///
-  /// - Parameter plan: of the conversion, where that can be read.
+  /// - Parameter plan: the conversion's plan, if it can be read.
   /// - Throws: `ModelError` that says what to do.
   func refuseDamage(of plan: ConversionPlan?, path: String) throws {
     guard let line = damagedLines.first else { return }
@@ -222,25 +223,25 @@ struct JournalContent: Sendable {
     throw ModelError.malformed(
       "line \(line) is damaged, and the partial file may be the only copy of files that were consumed: "
         + (line > 1
-          ? "remove that line and repeat the command, which says what is lost, if anything is, or "
+          ? "remove that line and repeat the command, which says what is lost, if anything, or "
           : "put it back from a copy, or ")
         + "remove the journal to give them up", path: path)
   }
 
-  /// - Parameter reason: why the journal is of no use.
-  /// - Throws: `ModelError` when beginning anew would lose what was consumed.
+  /// - Parameter reason: why the journal cannot be used.
+  /// - Throws: `ModelError` when beginning anew would lose the content of consumed files.
   func refuseToDiscard(_ reason: String, path: String) throws {
     try refuseDamage(of: try? plan(), path: path)
     guard consumedFiles.isEmpty else {
       throw ModelError.unsupported(
-        "\(reason), but it has the content of \(counted(consumedFiles.count, "consumed file")): "
+        "\(reason), but it holds the content of \(counted(consumedFiles.count, "consumed file")): "
           + "repeat the command that wrote it, or remove it", path: path)
     }
   }
 
-  /// The first line alone; `nil` where there is no whole one of at most 4 KiB.
+  /// Reads only the first line; returns `nil` if it is incomplete or longer than 4 KiB.
   ///
-  /// - Throws: `ModelError` when it cannot be read, or is not a journal's.
+  /// - Throws: `ModelError` when it cannot be read or is not that of a journal.
   static func head(path: String) throws -> JSONValue? {
     let file = try InputFile(path: path, access: .read)
     let bytes = try file.bytes(at: 0, count: min(file.byteCount, 4096), purpose: "the journal")

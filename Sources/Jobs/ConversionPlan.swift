@@ -4,20 +4,20 @@ import OrderedCollections
 import Storage
 import Transform
 
-/// Everything about an output file but its bytes: what it is made from, and each record's place and
-/// encoding.
+/// The complete description of an output file except its bytes: its sources, and the place and
+/// encoding of each record.
 ///
-/// It is what the `plan` command writes, the first line of a journal, and what rank 0 sends to the
-/// others. Whoever has it makes any of the records, bit for bit as every other.
+/// The `plan` command writes it, a journal begins with it, and rank 0 sends it to the other ranks.
+/// Every process that has it can make any of the records, with the same bits.
 package struct ConversionPlan: Sendable {
   package static let schemaVersion = 2
 
   package let request: ConversionRequest
-  /// The files that the model was read from, the one that was opened first.
+  /// The files from which the model was read, beginning with the one that was opened.
   package let sources: [SourceFile]
   /// The part of a nested checkpoint that was taken; `nil` for all of it.
   package let root: String?
-  /// What the output holds.
+  /// The content of the output.
   package let content: Content
 
   package enum Content: Sendable {
@@ -34,7 +34,7 @@ package struct ConversionPlan: Sendable {
     self.content = content
   }
 
-  /// - Throws: `ModelError` for whatever is no plan, or one of another version.
+  /// - Throws: `ModelError` when `json` is not a plan or has another version.
   package init(parsing json: JSONValue) throws {
     var members = try JSONObjectReader(json)
     let version = try members.require("schemaVersion", members.integer("schemaVersion"))
@@ -55,7 +55,7 @@ package struct ConversionPlan: Sendable {
         try members.require("copy", members.object("copy") { try CopyOutline(parsing: &$0) }))
   }
 
-  /// - Throws: `ModelError` when the file cannot be read, or is no plan.
+  /// - Throws: `ModelError` when the file cannot be read or is not a plan.
   package init(contentsOf path: String) throws {
     self = try locatingErrors(path: path) {
       let file = try InputFile(path: path, access: .read)
@@ -95,7 +95,7 @@ package struct ConversionPlan: Sendable {
     }
   }
 
-  /// Where the records of the output lie.
+  /// The places of the output's records.
   var places: [RecordPlace] {
     switch content {
     case .packed(let header):
@@ -104,16 +104,17 @@ package struct ConversionPlan: Sendable {
     }
   }
 
-  /// What tells plans apart: a SHA-256 in hexadecimal.
+  /// The plan's SHA-256 in hexadecimal, which identifies it.
   package var fingerprint: String { SharedBytes(json.serialized().utf8).sha256 }
 
-  /// - Throws: `ModelError` that names the first source that is not as it was planned with.
+  /// Checks that the sources have not changed since the plan was made.
   ///
   /// - Parameter absentFiles: sources that a conversion has consumed.
+  /// - Throws: `ModelError` that names the first source that has changed.
   package func checkSources(absentFiles: Set<String> = []) throws {
     for source in sources where !absentFiles.contains(source.path) && !source.isUnchanged {
       throw ModelError.malformed(
-        "it is gone or was changed since the conversion was planned", path: source.path)
+        "it has been removed or changed since the conversion was planned", path: source.path)
     }
   }
 }
@@ -124,7 +125,7 @@ package struct TensorForm: Hashable, Sendable {
   let shape: Shape
 }
 
-/// Where a record lies in the output.
+/// The place of a record in the output.
 struct RecordPlace: Hashable, Sendable {
   let offset: Int
   let byteCount: Int
@@ -196,26 +197,26 @@ extension TensorForm {
   }
 }
 
-/// What a user asked for: from which model, to which file, how.
+/// A request to convert a model to a file of another format.
 ///
-/// Two runs whose requests and input files are the same write the same bytes, so that one can go on
-/// where the other stopped.
+/// Two runs with equal requests and input files write the same bytes, so one can continue where the
+/// other stopped.
 package struct ConversionRequest: Hashable, Sendable {
-  /// Absolute path of the model.
+  /// The absolute path of the model.
   package let input: String
-  /// Absolute path of the file to be written.
+  /// The absolute path of the output file.
   package let output: String
-  /// The part of a nested checkpoint that was asked for; `nil` for the conventional one, or all.
+  /// The requested part of a nested checkpoint; `nil` for the conventional one, or all.
   package let root: String?
-  /// Name of the output's format.
+  /// The name of the output's format.
   package let format: String
-  /// How weights are quantized; `nil` where every bit is kept.
+  /// The recipe by which weights are quantized; `nil` if every bit is kept.
   package let recipe: JSONValue?
-  /// The program, whose other versions may write other bytes.
+  /// The program and its version; other versions may write other bytes.
   package let producer: String
 
   /// - Parameters:
-  ///   - input, output: paths, which are taken from the working folder where they are relative.
+  ///   - input, output: paths; relative ones are resolved against the working folder.
   package init(input: String, output: String, root: String?, format: String, recipe: Recipe?) {
     self.input = Self.absolute(input)
     self.output = Self.absolute(output)
@@ -242,7 +243,7 @@ extension ConversionRequest {
     recipe = members.take("recipe")
     producer = try members.require("producer", members.string("producer"))
     guard isPacked == (recipe != nil) else {
-      throw ModelError.malformed("the plan's format and recipe do not go together")
+      throw ModelError.malformed("the plan's format and recipe do not match")
     }
   }
 
@@ -258,16 +259,16 @@ extension ConversionRequest {
   }
 }
 
-/// What a plan says of the work, for deciding how many jobs are to do it.
+/// A report of a plan's work, for choosing the number of jobs.
 package struct ConversionPlanReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 1
 
-  /// How evenly so many jobs have the work.
+  /// The balance of the work among a number of jobs.
   package struct Division: Codable, Hashable, Sendable {
     package let jobCount: Int
-    /// Bytes that the job reads which has the most.
+    /// The bytes read by the job that reads the most.
     package let largestShareByteCount: Int
-    /// That share over the mean; with 1, all have the same.
+    /// The ratio of that share to the mean; 1 if all shares are equal.
     package let imbalance: Double
   }
 
@@ -277,17 +278,17 @@ package struct ConversionPlanReport: Codable, Hashable, Sendable {
   package let input: String
   package let output: String
   package let format: String
-  /// Tensors that have a record of their own.
+  /// The number of tensors with their own record.
   package let recordCount: Int
-  /// Bytes that are read.
+  /// The number of bytes read.
   package let sourceByteCount: Int
-  /// Bytes of the output up to what seals it.
+  /// The number of bytes of the output before the part that seals it.
   package let recordsByteCount: Int
   package let largestTensor: String?
   package let largestTensorByteCount: Int
   package let divisions: [Division]
 
-  /// - Parameter plan: where the plan is kept.
+  /// - Parameter plan: the path of the plan.
   package init(_ conversion: Conversion, plan: String) {
     let file = conversion.file
     let records = file.records

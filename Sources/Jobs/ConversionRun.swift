@@ -4,43 +4,42 @@ import Ranks
 import Storage
 import Transform
 
-/// A conversion by one process or by all ranks of a group, which writes `OUT.part` until that is whole
-/// and becomes `OUT`.
+/// A conversion by one process or by all ranks of a group, which writes `OUT.part` until that is
+/// whole and becomes `OUT`.
 ///
-/// With a journal, `OUT.journal` with one more a rank, it can be interrupted at any moment and
-/// continued, by another number of ranks where that is at hand. Without one nothing is left of a run
-/// that was interrupted.
+/// With a journal, `OUT.journal` and another one per rank, it can be interrupted at any moment and
+/// continued, even by a different number of ranks. Without one, an interrupted run leaves nothing.
 package struct ConversionRun: Sendable {
   package let conversion: Conversion
   private let output: PartialFile
   private let journal: ConversionJournal?
-  /// Records that are in the file already.
+  /// The records that are in the file already.
   private let done: [RecordResult<QuantizationSummary>]
-  /// Whether nothing else was ever in the partial file.
+  /// Whether the partial file has never held anything else.
   private let beganEmpty: Bool
   private let consumption: InputConsumption?
   private let access: InputFile.Access
   private let ranks: RankGroup
   private let threads: Int
 
-  /// How many tensors an earlier run has done.
+  /// The number of tensors that an earlier run has done.
   package var resumedCount: Int { done.count }
   package var recordCount: Int { conversion.file.records.count }
 
-  /// What is beside an output from an earlier run.
+  /// The remains of an earlier run beside an output.
   package enum Earlier: Sendable {
     case none
     /// A run of the same request on the same files, to be continued.
     case resumable(ConversionPlan)
-    /// Something that is of no use, and why.
+    /// Remains that cannot be used, and why.
     case other(reason: String)
   }
 
-  /// Looks for what an earlier run left.
+  /// Looks for the remains of an earlier run.
   ///
   /// - Parameter consumes: whether the request is to consume sources, so that some may be gone.
-  /// - Throws: `ModelError` when the journal cannot be read, or when consumed files make it the only
-  ///   copy of their content and it is damaged or does not fit the request.
+  /// - Throws: `ModelError` when the journal cannot be read, or when files have been consumed and
+  ///   the journal, which their content depends on, is damaged or does not fit the request.
   package static func earlier(
     _ request: ConversionRequest, consumes: Bool = false
   ) throws -> Earlier {
@@ -59,7 +58,7 @@ package struct ConversionRun: Sendable {
       ConversionJournal.removeAll(of: request.output)
       guard content.consumedFiles.isEmpty else {
         throw ModelError.unsupported(
-          "an earlier run has finished it, and consumed its input", path: request.output)
+          "an earlier run finished it and consumed its input", path: request.output)
       }
       return .none
     }
@@ -75,11 +74,11 @@ package struct ConversionRun: Sendable {
     if !isPartial {
       reason = "its partial file is gone"
     } else if plan.request != request {
-      reason = "it is of another input or of other options"
+      reason = "it belongs to another input or to other options"
     } else if let changed = plan.sources.first(where: {
       !absent.contains($0.path) && !$0.isUnchanged && !(consumes && $0.isGone)
     }) {
-      reason = "\(changed.path) was changed since"
+      reason = "\(changed.path) has changed since"
     } else {
       return .resumable(plan)
     }
@@ -87,16 +86,16 @@ package struct ConversionRun: Sendable {
     return .other(reason: reason)
   }
 
-  /// Begins, in the place of whatever an earlier run left.
+  /// Begins a run, discarding the remains of any earlier one.
   ///
   /// - Parameters:
   ///   - keepsJournal: whether the run can be continued.
-  ///   - consumption: how sources are deleted; `nil` to keep them. It needs the journal, and a process
-  ///     alone.
+  ///   - consumption: how sources are deleted; `nil` to keep them. It requires the journal and a
+  ///     single process.
   ///   - access: how the other ranks open the sources.
-  ///   - ranks: of which this is rank 0.
-  /// - Throws: `ModelError` when the output may not be replaced, when jobs have begun it, or when the
-  ///   disk has not enough space.
+  ///   - ranks: the group in which this process is rank 0.
+  /// - Throws: `ModelError` when the output may not be replaced, jobs have begun it, or the disk
+  ///   lacks the space.
   package init(
     beginning conversion: Conversion, replacesExisting: Bool, keepsJournal: Bool,
     consumption: InputConsumption?, access: InputFile.Access, ranks: RankGroup = .alone,
@@ -108,7 +107,7 @@ package struct ConversionRun: Sendable {
     output = try PartialFile(
       for: plan.request.output, replacesExisting: replacesExisting, opening: .either,
       staysOnSignals: keepsJournal)
-    // Again, with the partial file locked: nobody begins anything beside it now.
+    // Checked again with the partial file locked, when nothing else can begin.
     try EarlierWork.refuseAny(of: plan.request.output)
     try output.empty()
     ConversionJournal.removeAll(of: plan.request.output)
@@ -131,14 +130,15 @@ package struct ConversionRun: Sendable {
     beganEmpty = true
   }
 
-  /// Goes on where an earlier run stopped.
+  /// Continues where an earlier run stopped.
   ///
   /// - Parameters:
-  ///   - plan: as `earlier` found it.
+  ///   - plan: the plan that `earlier` found.
   ///   - consumes: whether sources are deleted, as in the earlier run.
-  ///   - ranks: of which this is rank 0; how many the earlier run had is of no matter.
-  /// - Throws: `ModelError` when another process is at it, files are not as they were, or the partial
-  ///   file has lost what was consumed.
+  ///   - ranks: the group in which this process is rank 0; the earlier run may have had another
+  ///     size.
+  /// - Throws: `ModelError` when another process is writing the output, files have changed, or the
+  ///   partial file has lost the content of consumed files.
   package init(
     continuing plan: ConversionPlan, access: InputFile.Access, replacesExisting: Bool,
     consumes: Bool, ranks: RankGroup = .alone, threads: Int
@@ -146,16 +146,16 @@ package struct ConversionRun: Sendable {
     let path = ConversionJournal.path(of: plan.request.output)
     output = try PartialFile(
       for: plan.request.output, replacesExisting: replacesExisting, opening: .existing)
-    // Read with the partial file locked, so that nobody appends to it.
+    // Read with the partial file locked, so that no process appends to it.
     guard let content = try JournalContent(path: path) else {
       throw ModelError.malformed("the journal is gone", path: path)
     }
-    // What is there as it was can be read, and will be consumed again.
+    // Sources that are unchanged can be read, and will be consumed again.
     let absent = InputConsumption.absentFiles(
       of: plan, among: content.consumedFiles, orGone: consumes)
     guard absent.isEmpty || !ranks.isShared else {
       throw ModelError.unsupported(
-        "files of the input have been consumed, which only a process alone goes on with", path: path
+        "files of the input have been consumed, so only a single process can continue", path: path
       )
     }
     conversion = try Conversion(
@@ -164,7 +164,7 @@ package struct ConversionRun: Sendable {
     if consumes { output.forgetCache() }
     done = try writing.confirmed(
       latestOf: content.results + RankShare.results(of: plan))
-    // Before anything more is consumed.
+    // This must precede any further consumption.
     try Self.checkConsumed(
       conversion, done: done, in: output, consumed: Set(content.consumedFiles))
     journal = try ConversionJournal(
@@ -178,10 +178,10 @@ package struct ConversionRun: Sendable {
       for: conversion, in: output, done: Set(done.map(\.index)), consumption: consumption)
   }
 
-  /// Reserves the space of all records; where shards are consumed, the file takes space as records are
-  /// made, and it is checked only that there will be enough.
+  /// Reserves the space of all records. If shards are consumed, the file grows as records are made,
+  /// so this only checks that there will be enough space.
   ///
-  /// - Throws: `ModelError` when there is not.
+  /// - Throws: `ModelError` when the disk lacks the space.
   private static func makeRoom(
     for conversion: Conversion, in output: PartialFile, done: Set<Int> = [],
     consumption: InputConsumption?
@@ -194,8 +194,8 @@ package struct ConversionRun: Sendable {
     try output.requireSpace(toGrowBy: growth, upTo: conversion.file.recordsEnd)
   }
 
-  /// - Parameter files: those that the journal calls consumed.
-  /// - Throws: `ModelError` when records are neither in the partial file nor can be made again.
+  /// - Parameter files: the files that are consumed according to the journal.
+  /// - Throws: `ModelError` when a record is not in the partial file and cannot be made again.
   private static func checkConsumed(
     _ conversion: Conversion, done: [RecordResult<QuantizationSummary>], in output: PartialFile,
     consumed files: Set<String>
@@ -204,23 +204,25 @@ package struct ConversionRun: Sendable {
     let lost = conversion.file.records.enumerated()
       .filter { !isDone.contains($0) && !conversion.absentTensors.isDisjoint(with: $1.names) }
     guard let first = lost.first else { return }
-    // A file that is merely elsewhere can be put back.
+    // A file that was only moved can be put back.
     if let moved = conversion.plan.sources.first(where: { $0.isGone && !files.contains($0.path) }) {
       throw ModelError.unsupported(
         "it is gone, and no journal says that it was consumed: put it back", path: moved.path)
     }
     throw ModelError.malformed(
-      "it does not hold what its journal says, and the file that the tensor was in has been consumed; "
-        + "\(lost.count) of \(counted(conversion.file.records.count, "tensor")) are lost, and no more is consumed",
+      "it does not match its journal, and the file that held the tensor has been consumed; "
+        + "\(lost.count) of \(counted(conversion.file.records.count, "tensor")) are lost, and "
+        + "nothing more is consumed",
       path: output.path, tensor: first.element.name)
   }
 
-  /// Makes what is missing, and seals the file. The other ranks call `RankShare.join` meanwhile.
+  /// Makes the missing records and seals the file. Meanwhile the other ranks call `RankShare.join`.
   ///
-  /// - Parameter progress: called with the bytes of each tensor done, from any thread; at once for
-  ///   those that an earlier run did.
-  /// - Throws: `ModelError`; a journal stays, so that the run can be continued. `isUnsuitable` for
-  ///   weights that cannot be quantized, ever: then nothing stays, unless inputs were to be consumed.
+  /// - Parameter progress: called with the bytes of each finished tensor, from any thread;
+  ///   immediately for those that an earlier run did.
+  /// - Throws: `ModelError`; a journal stays, so that the run can be continued. If the error is
+  ///   `isUnsuitable`, for weights that can never be quantized, nothing stays unless inputs were to
+  ///   be consumed.
   package func finish(progress: WriteProgress? = nil) throws -> ConversionOutcome {
     do {
       return try completed(progress: progress)

@@ -6,28 +6,28 @@ import Ranks
 import Storage
 import Transform
 
-/// Writes a conversion's output: on the threads of one process or of several ranks, with a journal of
-/// the records in their places, and deleting sources that are used up.
+/// Writes a conversion's output on the threads of one process or of several ranks, keeping a
+/// journal of the written records and deleting sources that are used up.
 struct ConversionWriting: WritingPolicy {
   let conversion: Conversion
   let output: PartialFile
   var ranks = RankGroup.alone
   let threads: Int
-  /// Gets one line per record that this process made.
+  /// The journal, which gets one line per record that this process makes.
   var journal: ConversionJournal?
-  /// Deletes sources whose records are all in their places; it needs the journal.
+  /// Deletes sources whose records are all written; requires the journal.
   var consumption: InputConsumption?
 
   private var writer: PlannedFileWriter<QuantizationSummary> {
     PlannedFileWriter(conversion.file, to: output.placement)
   }
 
-  /// Makes those of the records at `indices` that are not `done`, in that order.
+  /// Makes the records at `indices` that are not `done`, in that order.
   ///
   /// - Parameters:
   ///   - done: results of records that are in the file.
-  ///   - progress: called with the bytes of each tensor, from any thread; at once for what is done.
-  /// - Returns: `done`, and the results of what was missing, of all ranks.
+  ///   - progress: called with the bytes of each tensor, from any thread; immediately for `done`.
+  /// - Returns: `done` and the results of the missing records, from all ranks.
   /// - Throws: the error of the first index in the order that failed.
   func placeMissing(
     of indices: [Int], done: [RecordResult<QuantizationSummary>], progress: WriteProgress?
@@ -46,7 +46,7 @@ struct ConversionWriting: WritingPolicy {
     try ranks.map(
       count: count, threads: threads, progress: progress,
       concluding: {
-        // Whoever seals the file may be on another machine.
+        // The rank that seals the file may be on another machine.
         if ranks.isShared { try output.synchronize() }
       }, transform)
   }
@@ -64,7 +64,7 @@ struct ConversionWriting: WritingPolicy {
     }
   }
 
-  /// Makes everything durable that depends on the source at a path.
+  /// Makes everything durable that depends on the source at the given path.
   private var prepareToConsume: @Sendable (_ path: String) throws -> Void {
     { [output, journal] path in
       try output.synchronize()
@@ -73,7 +73,8 @@ struct ConversionWriting: WritingPolicy {
     }
   }
 
-  /// The latest of `notes` about each record, where the file holds what the note says; by index.
+  /// Returns the results of the latest of `notes` about each record, if the file holds those bytes;
+  /// by index.
   func confirmed(latestOf notes: [RecordNote]) throws -> [RecordResult<QuantizationSummary>] {
     let records = conversion.file.records
     let notes = Dictionary(notes.map { ($0.index, $0) }) { $1 }.values
@@ -92,12 +93,12 @@ struct ConversionWriting: WritingPolicy {
     }.compactMap(\.self)
   }
 
-  /// Seals a file whose records are all in place, and gives it its name.
+  /// Seals a file whose records are all written, and gives it its name.
   ///
   /// - Parameters:
   ///   - results: one per record.
-  ///   - wasEmpty: whether nothing but these records was ever in the file; what lies between them is
-  ///     zero then.
+  ///   - wasEmpty: whether the file never held anything but these records, so that the bytes
+  ///     between them are zero.
   func finish(
     _ results: [RecordResult<QuantizationSummary>], wasEmpty: Bool
   ) throws -> ConversionOutcome {
@@ -113,25 +114,25 @@ struct ConversionWriting: WritingPolicy {
   }
 }
 
-/// What a conversion wrote.
+/// The output of a conversion.
 package enum ConversionOutcome: Sendable {
   /// A packed file.
   case packed(CompressionOutcome)
   /// A file of another format that keeps every bit, as planned.
   case copied(ConversionPlan)
 
-  /// What packing gave; `nil` for a copy.
+  /// The outcome of packing; `nil` for a copy.
   package var packed: CompressionOutcome? {
     if case .packed(let outcome) = self { outcome } else { nil }
   }
 }
 
-/// A journal's note that a record is in its place.
+/// A journal's note that a record is written.
 struct RecordNote: Sendable {
   /// The record's index in the file.
   let index: Int
   let checksum: UInt32
-  /// What quantizing cost, for quantized tensors.
+  /// The cost of quantizing; `nil` for tensors that are not quantized.
   let summary: QuantizationSummary?
 
   init(_ result: RecordResult<QuantizationSummary>) {
@@ -155,7 +156,7 @@ extension RecordNote {
         return try JSONDecoder().decode(
           QuantizationSummary.self, from: Data(json.serialized().utf8))
       } catch {
-        throw ModelError.malformed("'summary' is not what quantizing a tensor cost")
+        throw ModelError.malformed("'summary' is not a valid quantization summary")
       }
     }
   }

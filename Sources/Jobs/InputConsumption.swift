@@ -7,44 +7,45 @@ import Transform
 
 /// Deletes each source when every tensor in it is safely in the output's partial file.
 ///
-/// Sources are used up one after another: a record of one is made only when the one but last before it
-/// is gone. So what the output takes beyond what the input gave back is known, and small.
+/// Sources are used up one after another: no source is read until the one two before it has been
+/// deleted. The space that the output needs beyond what the input has freed is thus known, and
+/// small.
 ///
-/// Until the output is whole, what was deleted is in the partial file alone, and the journal beside it
-/// says where. Losing either loses it.
+/// Until the output is whole, the content of deleted sources exists only in the partial file, and
+/// only the journal beside it says where. Losing either of them loses that content.
 package struct InputConsumption: Sendable {
-  /// The sources that are deleted one by one, in the order in which they are used up; empty for a model
-  /// that is one file.
+  /// The sources that are deleted one by one, in the order in which they are used up; empty for a
+  /// model in a single file.
   let files: [String]
-  /// The places in `files` of those that each record stands for.
+  /// The indices in `files` of the sources of each record.
   private let filesOfRecord: [[Int]]
   private let records: [PlannedRecord<QuantizationSummary>]
   private let progress: Progress
 
   /// - Parameters:
-  ///   - archive: the whole model, of which nothing is left out.
-  /// - Throws: `ModelError` for sources whose deletion would lose something, or free nothing.
+  ///   - archive: the whole model.
+  /// - Throws: `ModelError` when deleting a source would lose something or free nothing.
   package init(_ conversion: Conversion, of archive: TensorArchive) throws {
     try Self.check(conversion, archive)
     self.init(conversion, fileOfTensor: archive.fileOfTensor)
   }
 
-  /// The sources among `paths` that are gone; one that was emptied, but not deleted yet, is deleted.
+  /// Returns the sources among `paths` that are gone, and deletes those that were only emptied.
   ///
-  /// - Parameter others: whether those count, too, that are gone and not among `paths`: the journal may
-  ///   have lost the line that says so, and what their records are is checked anyway.
+  /// - Parameter others: whether to include other sources that are gone: the journal may have lost
+  ///   the line about them, and their records are checked anyway.
   static func absentFiles(
     of plan: ConversionPlan, among paths: [String], orGone others: Bool
   ) -> Set<String> {
     let absent = plan.sources
       .filter { paths.contains($0.path) && !$0.isUnchanged || others && $0.isGone }.map(\.path)
-    // A file that no line names may be one that somebody is about to put back.
+    // A file without a line may be about to be put back.
     for path in absent
     where paths.contains(path) && (try? SourceFile(path: path))?.byteCount == 0 { unlink(path) }
     return Set(absent)
   }
 
-  /// Goes on deleting, as an earlier run of the same conversion did.
+  /// Continues the deletion of an earlier run of the same conversion.
   init(_ conversion: Conversion, absentFiles: Set<String>) throws {
     let path = conversion.plan.sources.first?.path ?? conversion.plan.request.input
     guard conversion.plan.sources.count > 1 else {
@@ -71,10 +72,10 @@ package struct InputConsumption: Sendable {
 
   // MARK: The order of work
 
-  /// The file whose turn a record is made in: the first of those that it stands for.
+  /// Returns the index of the file in whose turn a record is made: the first of its sources.
   private func turn(of index: Int) -> Int { filesOfRecord[index].first ?? 0 }
 
-  /// The records' indices, file after file, of each those made from the most bytes first.
+  /// The records' indices, file after file, and by decreasing source bytes within each.
   var order: [Int] {
     records.indices.sorted {
       (turn(of: $0), -records[$0].sourceByteCount, $0)
@@ -82,11 +83,12 @@ package struct InputConsumption: Sendable {
     }
   }
 
-  /// The most bytes that the partial file grows by at a time beyond what was deleted until then.
+  /// Returns the most bytes by which the growth of the partial file ever exceeds the space freed so
+  /// far.
   ///
   /// - Parameters:
   ///   - done: records that are in the partial file already.
-  ///   - freedByteCount: what deleting a source gives back on the output's disk.
+  ///   - freedByteCount: returns the bytes that deleting a source frees on the output's disk.
   func largestGrowth(done: Set<Int>, freedByteCount: (_ path: String) -> Int) -> Int {
     var written = [Int](repeating: 0, count: files.count)
     var isNeeded = [Bool](repeating: false, count: files.count)
@@ -94,14 +96,14 @@ package struct InputConsumption: Sendable {
       written[turn(of: index)] += records[index].byteCount
       for place in filesOfRecord[index] { isNeeded[place] = true }
     }
-    // Files that nothing is missing of are deleted before anything is written.
+    // Files whose records are all done are deleted before anything is written.
     let used = files.indices.filter { !isNeeded[$0] }
     var growth = -used.reduce(0) { $0 + freedByteCount(files[$1]) }
     var largest = 0
     let left = files.indices.filter { isNeeded[$0] }
     growth += left.first.map { written[$0] } ?? 0
     for (position, place) in left.enumerated() {
-      // While a file is there yet, records of the next one may be in their places.
+      // While a file still exists, records of the next one may already be written.
       if position + 1 < left.count { growth += written[left[position + 1]] }
       largest = max(largest, growth)
       growth -= freedByteCount(files[place])
@@ -111,13 +113,13 @@ package struct InputConsumption: Sendable {
 
   // MARK: Deleting
 
-  /// Makes a record when its turn has come, and deletes the files that nothing is missing of then.
+  /// Makes a record when its turn has come, and deletes the files whose records are then all done.
   ///
   /// Records must be begun in `order`, on any number of threads.
   ///
   /// - Parameters:
-  ///   - prepare: called before a file is deleted, to make all of it durable elsewhere.
-  ///   - make: puts the record in its place.
+  ///   - prepare: called before a file is deleted, to make its content durable elsewhere.
+  ///   - make: makes and writes the record.
   func making<Result>(
     _ index: Int, preparing prepare: (_ path: String) throws -> Void, _ make: () throws -> Result
   ) throws -> Result {
@@ -132,7 +134,7 @@ package struct InputConsumption: Sendable {
     }
   }
 
-  /// Notes that records are in place, and deletes the files that nothing is missing of.
+  /// Notes that records are written, and deletes the files whose records are all done.
   func complete(_ indices: [Int], preparing prepare: (_ path: String) throws -> Void) throws {
     for place in progress.completed(by: indices.lazy.flatMap { filesOfRecord[$0] }) {
       try progress.deleting(place) {
@@ -142,16 +144,16 @@ package struct InputConsumption: Sendable {
     }
   }
 
-  /// How far the files are used up, for threads that wait for their turn.
-  // Sendable: its variables are touched under the condition's lock only.
+  /// The progress through the files, for threads that wait for their turn.
+  // Sendable: its variables are accessed only under the condition's lock.
   private final class Progress: @unchecked Sendable {
     private let condition = Condition()
     /// Held while a file is deleted.
     private let deletion = Mutex(())
-    /// By file, how many of its records are still to be made.
+    /// The number of records still to be made, by file.
     private var missingCounts: [Int]
     private var isDeleted: [Bool]
-    /// The first file that is there yet.
+    /// The first file that still exists.
     private var first = 0
     private var isAbandoned = false
 
@@ -161,7 +163,7 @@ package struct InputConsumption: Sendable {
       for place in filesOfRecord.joined() { missingCounts[place] += 1 }
     }
 
-    /// - Throws: `CancellationError` when a record failed that is before this one in the order.
+    /// - Throws: `CancellationError` when an earlier record failed.
     func waitForTurn(_ turn: Int) throws {
       try condition.withLock {
         while turn > first + 1 {
@@ -171,7 +173,7 @@ package struct InputConsumption: Sendable {
       }
     }
 
-    /// - Returns: the files that nothing is missing of any more.
+    /// - Returns: the files whose records are now all done.
     func completed(by places: some Sequence<Int>) -> [Int] {
       condition.withLock {
         places.filter { place in
@@ -181,8 +183,8 @@ package struct InputConsumption: Sendable {
       }
     }
 
-    /// Deletes a file, one at a time and none after a failure: of a failing disk, whoever makes bytes
-    /// durable first hears that some were lost, and the next one does not.
+    /// Deletes a file, one at a time and never after a failure: when a disk fails, only the first
+    /// attempt to make bytes durable reports it, and later ones succeed.
     func deleting(_ place: Int, _ body: () throws -> Void) throws {
       try deletion.withLock { _ in
         guard !condition.withLock({ isAbandoned }) else { throw CancellationError() }
@@ -208,13 +210,13 @@ package struct InputConsumption: Sendable {
     }
   }
 
-  /// Deletes a model that is one file, once the output is in its place.
+  /// Deletes a model in a single file, once the output has its name.
   func deleteWhole(_ plan: ConversionPlan) throws {
     guard plan.sources.count == 1, let source = plan.sources.first else { return }
     try Self.delete(source.path)
   }
 
-  /// Frees the file's space though this process still has it open, then its name.
+  /// Frees the file's space even though this process still has it open, then removes its name.
   private static func delete(_ path: String) throws {
     guard truncate(path, 0) == 0, unlink(path) == 0 else {
       throw ModelError(.system(operation: "delete the consumed file", code: errno), path: path)
@@ -237,7 +239,7 @@ package struct InputConsumption: Sendable {
         throw refused("it is not a regular file", path: source.path)
       }
       guard status.st_nlink == 1 else {
-        throw refused("it has other names, under which its space stays in use", path: source.path)
+        throw refused("it has other hard links, which keep its space in use", path: source.path)
       }
       guard realpath(source.path) != realpath(plan.request.output) else {
         throw refused("it is the output", path: source.path)
@@ -261,7 +263,7 @@ package struct InputConsumption: Sendable {
     let left = archive.tensors.keys.first { plan.tensors[$0] == nil }
     if let left {
       throw refused(
-        "the conversion leaves its tensor '\(left)' out", path: plan.request.input)
+        "the conversion leaves out its tensor '\(left)'", path: plan.request.input)
     }
     let used = Set(archive.fileOfTensor.values)
     if plan.sources.count > 1,
@@ -271,15 +273,15 @@ package struct InputConsumption: Sendable {
     {
       throw refused("no tensor is taken from it", path: idle.path)
     }
-    // Where files are absent, reading the others has that to remark.
+    // When files are absent, reading the others produces a remark about them.
     let remarks = archive.remarks
     guard remarks.isEmpty || archive.unread.isEmpty && !absentFiles.isEmpty else {
       throw refused(
-        "reading it left something to remark: \(remarks[0])", path: plan.request.input)
+        "reading it produced a remark: \(remarks[0])", path: plan.request.input)
     }
   }
 
-  /// The path with all links followed; `nil` where nothing is there.
+  /// Returns the path with all links resolved; `nil` if nothing exists there.
   private static func realpath(_ path: String) -> String? {
     guard let resolved = Glibc.realpath(path, nil) else { return nil }
     defer { free(resolved) }

@@ -3,7 +3,7 @@ import Glibc
 import Storage
 import Transform
 
-/// Checks what the jobs of a plan made, and seals the file.
+/// Checks the results of a plan's jobs and seals the file.
 package struct JobCompletion: Sendable {
   private let plan: ConversionPlan
   private let access: InputFile.Access
@@ -22,22 +22,23 @@ package struct JobCompletion: Sendable {
     let results: [RecordNote]
   }
 
-  /// - Parameter replacesExisting: whether an output that is there is replaced.
-  /// - Throws: `ModelError` that names the jobs which are missing, or whose records are not in the
-  ///   file as they say; and when the output cannot be written.
+  /// - Parameter replacesExisting: whether to replace an existing output.
+  /// - Throws: `ModelError` that names the jobs that are missing or whose records are not in the
+  ///   file as noted, and when the output cannot be written.
   package func finish(replacesExisting: Bool) throws -> ConversionOutcome {
     let conversion = try Conversion(continuing: plan, access: access, threads: threads)
     let begun = try jobs()
     guard !begun.isEmpty else {
       let isThere = FileManager.default.fileExists(atPath: plan.request.output)
-      throw ModelError.malformed(
+      let error = ModelError.malformed(
         isThere
           ? "no job of this plan has run since this file was sealed"
-          : "no job of this plan has run; 'run PLAN --job i/n' runs one", path: plan.request.output)
+          : "no job of this plan has run", path: plan.request.output)
+      throw isThere ? error : error.offering(.jobs)
     }
     try EarlierWork.refuseConversion(of: plan.request.output)
     let output = try partialFile(of: begun, replacesExisting: replacesExisting)
-    // With the lock no job runs: what was done until now is all there is.
+    // While the lock is held no job runs, so the journals are final.
     let jobs = try jobs()
     let writing = ConversionWriting(conversion: conversion, output: output, threads: threads)
     let found = try writing.confirmed(latestOf: jobs.flatMap(\.results))
@@ -56,13 +57,13 @@ package struct JobCompletion: Sendable {
       guard case .system(_, ENOENT) = error.problem, let path = error.path else { throw error }
       let names = jobs.prefix(8).map(\.number.description).joined(separator: ", ")
       throw ModelError.malformed(
-        "it is gone, with what \(jobs.count == 1 ? "job" : "jobs") \(names)"
-          + "\(jobs.count > 8 ? " and \(jobs.count - 8) more" : "") have done: run all jobs again",
+        "it is gone, along with the work of \(jobs.count == 1 ? "job" : "jobs") \(names)"
+          + "\(jobs.count > 8 ? " and \(jobs.count - 8) more" : ""): run all jobs again",
         path: path)
     }
   }
 
-  /// The jobs of this plan that have left a journal.
+  /// Returns the jobs of this plan that have left a journal.
   private func jobs() throws -> [Job] {
     let fingerprint = JSONValue.string(plan.fingerprint)
     return try EarlierWork.jobJournals(of: plan.request.output)
@@ -86,8 +87,8 @@ package struct JobCompletion: Sendable {
     let names = unfinished.prefix(8).map(\.description).joined(separator: ", ")
     let more = unfinished.count > 8 ? " and \(unfinished.count - 8) more" : ""
     return ModelError.malformed(
-      "\(missing.count) of \(counted(conversion.file.records.count, "tensor")) are missing; to be run "
-        + "\(unfinished.count == 1 ? "is job" : "are jobs") \(names)\(more)",
+      "\(missing.count) of \(counted(conversion.file.records.count, "tensor")) are missing; run "
+        + "\(unfinished.count == 1 ? "job" : "jobs") \(names)\(more)",
       path: plan.request.output)
   }
 }

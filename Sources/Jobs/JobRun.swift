@@ -5,9 +5,9 @@ import Transform
 
 /// One job's share of a planned conversion.
 ///
-/// Jobs write into one partial file, each its own records, which never overlap; so it must lie on a
-/// file system that all of them see. Beside it each job keeps a journal of its own, with which it can
-/// be continued, and from which `JobCompletion` learns what is done.
+/// All jobs write into one partial file, each its own records, which never overlap; the file must
+/// lie on a file system that all of them share. Beside it each job keeps its own journal, from
+/// which it can be continued and `JobCompletion` learns what is done.
 package struct JobRun: Sendable {
   package let conversion: Conversion
   package let job: JobNumber
@@ -17,11 +17,11 @@ package struct JobRun: Sendable {
   private let share: [Int]
   private let threads: Int
 
-  /// How many tensors of the share an earlier run has done.
+  /// The number of tensors of the share that an earlier run has done.
   package var resumedCount: Int { done.count }
   package var recordCount: Int { share.count }
 
-  /// What follows the output's path in those of jobs' journals, before the number.
+  /// The part of a job journal's path between the output's path and the job's number.
   static let journalSuffix = ".job-"
 
   static func journalPath(of output: String, job: JobNumber) -> String {
@@ -29,8 +29,8 @@ package struct JobRun: Sendable {
       of: output, suffix: "\(journalSuffix)\(job.number)-of-\(job.count)")
   }
 
-  /// - Throws: `ModelError` when sources are not as planned, when the output cannot be written or has
-  ///   been begun by others, and when the job runs already.
+  /// - Throws: `ModelError` when sources have changed, the output cannot be written or has been
+  ///   begun by another conversion, or the job is already running.
   package init(
     _ plan: ConversionPlan, job: JobNumber, replacesExisting: Bool, access: InputFile.Access,
     threads: Int
@@ -44,18 +44,18 @@ package struct JobRun: Sendable {
     share = JobShare.indices(of: conversion.file, job: job)
     output = try PartialFile(
       for: plan.request.output, replacesExisting: replacesExisting, opening: .either, lock: .shared)
-    // With the lock nobody begins one.
+    // While the lock is held, no conversion can begin.
     try EarlierWork.refuseConversion(of: plan.request.output)
     let head = JSONValue.object([
       "plan": .string(plan.fingerprint), "job": .integer(job.number), "jobs": .integer(job.count),
     ])
     let (journal, results) = try ConversionJournal.alone(
-      at: path, head: head, refusal: "job \(job) is running already"
+      at: path, head: head, refusal: "job \(job) is already running"
     ) { _ in throw EarlierWork.otherPlan(than: plan, journal: path) }
     self.journal = journal
     do {
-      // Jobs share the lock. Each looks for those of other plans after it has said that it is there
-      // itself, so that of two that begin at once at least one sees the other.
+      // Jobs share the lock. Each writes its own journal before it looks for those of other plans,
+      // so when two begin at once, at least one sees the other.
       try EarlierWork.refuseOtherPlans(
         than: plan, journal: path, areOthersBeginning: results == nil)
       try output.reserve(byteCount: conversion.file.recordsEnd)
@@ -70,44 +70,44 @@ package struct JobRun: Sendable {
 
   /// Makes the job's records.
   ///
-  /// - Parameter progress: called with the bytes of each tensor done, from any thread.
-  /// - Throws: `ModelError`; what is done stays done.
+  /// - Parameter progress: called with the bytes of each finished tensor, from any thread.
+  /// - Throws: `ModelError`; finished records are kept.
   package func run(progress: WriteProgress? = nil) throws {
     _ = try ConversionWriting(
       conversion: conversion, output: output, threads: threads, journal: journal
     ).placeMissing(of: share, done: done, progress: progress)
-    // Another machine will read it.
+    // Another machine may read the files.
     try output.synchronize()
     try journal.synchronize()
   }
 
-  /// Bytes that the job reads.
+  /// The number of bytes that the job reads.
   package var sourceByteCount: Int {
     let records = conversion.file.records
     return share.reduce(0) { $0 + records[$1].sourceByteCount }
   }
 }
 
-/// How records are shared out to jobs.
+/// The division of records among jobs.
 package enum JobShare {
-  /// The records of one job, those made from the most bytes first.
+  /// Returns the records of one job by decreasing source bytes.
   ///
-  /// Records are dealt out in that order, each to the job that has the fewest bytes so far, of equals
-  /// the lowest. Every job works this out alone, and no job has more than the mean and the largest
-  /// record together.
+  /// Records are assigned in that order, each to the job with the fewest bytes so far or, among
+  /// equals, the lowest number. Every job computes this on its own, and no job gets more than the
+  /// mean plus the largest record.
   package static func indices(of file: PlannedFile<some Sendable>, job: JobNumber) -> [Int] {
     all(of: file, count: job.count)[job.number - 1]
   }
 
-  /// The records of every job.
+  /// Returns the records of every job.
   static func all(of file: PlannedFile<some Sendable>, count: Int) -> [[Int]] {
     let records = file.records
-    // Jobs with what they have so far, as a heap: its first has the least.
+    // A heap of jobs with their bytes so far; the first one has the fewest.
     var heap = (0..<count).map { (bytes: 0, job: $0) }
     var shares = [[Int]](repeating: [], count: count)
     for index in file.largestFirst {
       shares[heap[0].job].append(index)
-      // A tensor takes some time even where it has few bytes.
+      // Even a small tensor takes some time.
       heap[0].bytes += records[index].sourceByteCount + 4096
       sink(&heap)
     }
@@ -128,7 +128,7 @@ package enum JobShare {
   }
 }
 
-/// Which of how many jobs a process is, counted from 1.
+/// The number of a job, counted from 1, and the number of jobs.
 package struct JobNumber: Hashable, Sendable, CustomStringConvertible {
   package let number: Int
   package let count: Int
@@ -154,17 +154,17 @@ package struct JobNumber: Hashable, Sendable, CustomStringConvertible {
 
   package var description: String { "\(number)/\(count)" }
 
-  /// What Slurm calls the number of a task of an array.
+  /// Slurm's environment variable for the number of a task of an array.
   package static let arrayTaskVariable = "SLURM_ARRAY_TASK_ID"
 
-  /// The job that schedulers say in the environment: a task of a Slurm array, a rank of Open MPI or of
-  /// a launcher that speaks PMI, or a task of `srun`. Ranks inside the tasks of an array are counted
-  /// through.
+  /// Reads the job from a scheduler's environment variables: a task of a Slurm array, a rank of
+  /// Open MPI or of a launcher that supports PMI, or a task of `srun`. Ranks within the tasks of an
+  /// array are numbered consecutively.
   ///
-  /// An array of one task, or with gaps, is often one of some tasks that run again: it does not say
-  /// which of how many jobs they were.
+  /// An array with one task or with gaps often reruns a few tasks, so it does not tell the original
+  /// number of jobs.
   ///
-  /// - Returns: `nil` where the environment says nothing, or nothing that makes sense.
+  /// - Returns: `nil` if the environment names no job or an inconsistent one.
   package init?(environment: [String: String]) {
     func value(_ name: String) -> Int? { environment[name].flatMap { Int($0) } }
     func place(_ rank: String, _ size: String) -> (index: Int, count: Int)? {

@@ -4,15 +4,15 @@ import Ranks
 import Storage
 import Transform
 
-/// What rank 0 says to the others of a conversion that it has begun, and what they do then.
+/// The message of rank 0 to the others about a conversion that it has begun, and their share of it.
 package struct RankShare: Codable, Sendable {
-  /// As JSON.
+  /// The plan as JSON.
   private let plan: String
-  /// Records that are in the file already.
+  /// The records that are in the file already.
   private let done: [Int]
   private let keepsJournal: Bool
   private let isMapped: Bool
-  /// Of each rank.
+  /// The number of threads of each rank.
   private let threads: Int
 
   init(
@@ -25,9 +25,9 @@ package struct RankShare: Codable, Sendable {
     self.threads = threads
   }
 
-  /// Makes records of the conversion that rank 0 finishes meanwhile: see `ConversionRun.finish`.
+  /// Makes records of the conversion that rank 0 is finishing; see `ConversionRun.finish`.
   ///
-  /// - Throws: `ModelError`. What must not stay of a run that failed is removed.
+  /// - Throws: `ModelError`, after removing whatever a failed run must not leave.
   package static func join(_ ranks: RankGroup) throws {
     try ranks.broadcast(nil as RankShare?).run(ranks)
   }
@@ -57,7 +57,7 @@ package struct RankShare: Codable, Sendable {
       of: conversion.file.largestFirst.filter { !isDone.contains($0) }, done: [], progress: nil)
   }
 
-  /// The journal of a rank, continued where it is of the same plan.
+  /// Returns the journal of a rank, continued if it belongs to the same plan.
   private static func journal(of plan: ConversionPlan, rank: Int) throws -> ConversionJournal {
     try ConversionJournal.alone(
       at: ConversionJournal.path(of: plan.request.output, rank: rank), head: head(of: plan),
@@ -65,7 +65,7 @@ package struct RankShare: Codable, Sendable {
     ).journal
   }
 
-  /// What the journals of ranks say that are of this plan.
+  /// Returns the notes in the ranks' journals that belong to this plan.
   ///
   /// - Throws: `ModelError` when the output's folder cannot be read.
   static func results(of plan: ConversionPlan) throws -> [RecordNote] {
@@ -73,7 +73,7 @@ package struct RankShare: Codable, Sendable {
     return try ConversionJournal.paths(
       beside: plan.request.output, suffix: ConversionJournal.rankSuffix
     ).flatMap { path in
-      // One that cannot be read is none: its records are made again.
+      // The records of an unreadable journal are made again.
       guard let content = try? JournalContent(path: path), content.head == head else {
         return [RecordNote]()
       }
@@ -81,7 +81,7 @@ package struct RankShare: Codable, Sendable {
     }
   }
 
-  /// A rank's journal begins with it.
+  /// Returns the first line of a rank's journal.
   private static func head(of plan: ConversionPlan) -> JSONValue {
     .object(["plan": .string(plan.fingerprint)])
   }

@@ -12,7 +12,8 @@ package struct ReportTable: Hashable, Sendable {
   /// - Precondition: Every row has as many cells as there are columns.
   package init(title: String, columns: [Column], rows: [[ReportCell]], isSummary: Bool = false) {
     precondition(
-      rows.allSatisfy { $0.count == columns.count }, "a row of '\(title)' has not a cell a column")
+      rows.allSatisfy { $0.count == columns.count },
+      "a row of '\(title)' does not have one cell per column")
     self.title = title
     self.columns = columns
     self.rows = rows

@@ -1,6 +1,6 @@
 import Glibc
 
-/// Why a model, an image or another file could not be used, with the place where it went wrong.
+/// An error that says why a file, such as a model or an image, cannot be used, and where in it.
 ///
 /// The description is one line for a person: file, tensor, byte offset, then the problem, as in
 /// `model.safetensors: tensor 'h.0.weight' at byte 4096: expected 2048 bytes for float16 [32, 32],
@@ -17,7 +17,7 @@ import Glibc
 public struct ModelError: Error, Hashable, Sendable {
   /// What is wrong.
   public enum Problem: Hashable, Sendable {
-    /// The file's content belongs to none of the registered formats.
+    /// The content matches none of the registered formats.
     case unrecognizedFormat(found: String)
     /// The bytes break the format's rules.
     case malformed(String)
@@ -25,13 +25,13 @@ public struct ModelError: Error, Hashable, Sendable {
     case mismatch(expected: String, found: String)
     /// The data ends before it should.
     case truncated(expectedBytes: Int, foundBytes: Int, purpose: String)
-    /// Valid or not, the file asks for more than a documented limit allows.
+    /// The file, valid or not, exceeds a documented limit.
     case limitExceeded(what: String, limit: Int, found: String)
-    /// A valid file that uses what this version cannot represent.
+    /// The file is valid but uses a feature that this version cannot represent.
     case unsupported(String)
-    /// What was asked for does not fit the model, the image or the data set.
+    /// The request does not fit the model, the image or the data set.
     case unsuitable(String)
-    /// The stored checksum is not that of the bytes read.
+    /// The stored checksum differs from that of the bytes read.
     case checksumMismatch(expected: UInt32, found: UInt32)
     /// The operating system refused.
     case system(operation: String, code: Int32)
@@ -39,16 +39,30 @@ public struct ModelError: Error, Hashable, Sendable {
     case outputExists
   }
 
+  /// A way out of a problem, for a program to offer, such as by an option.
+  package enum Remedy: Hashable, Sendable {
+    /// Padding rows to whole blocks.
+    case padding
+    /// Naming the element type of raw bytes.
+    case rawElementType
+    /// Giving the images on which a distilled model is compared.
+    case validationImages
+    /// Running the jobs of a plan.
+    case jobs
+  }
+
   /// What is wrong; the other members say where.
   public var problem: Problem
-  /// The file's path as the user gave it, or what else names the source: `recipe 'body'`.
+  /// The file's path as the user gave it, or another name of the source, such as `recipe 'body'`.
   public var path: String?
   /// The tensor concerned.
   public var tensor: String?
-  /// The zip entry or the like that holds the bytes, for errors that know no tensor.
+  /// The zip entry or similar part that holds the bytes, when the tensor is unknown.
   public var entry: String?
   /// Byte offset in the file, or in `tensor`'s own bytes where the file holds them compressed.
   public var offset: Int?
+  /// A way out, if there is one; not part of the description.
+  package var remedy: Remedy?
 
   public init(
     _ problem: Problem, path: String? = nil, tensor: String? = nil, entry: String? = nil,
@@ -61,21 +75,21 @@ public struct ModelError: Error, Hashable, Sendable {
     self.offset = offset
   }
 
-  /// An error of kind `Problem.unsuitable`.
+  /// Creates an error of kind `Problem.unsuitable`.
   package init(_ message: String, path: String? = nil, tensor: String? = nil) {
     self.init(.unsuitable(message), path: path, tensor: tensor)
   }
 
-  /// Whether what was asked for does not fit the content, such as a recipe that quantizes weights
-  /// that are not finite.
+  /// Whether the request does not fit the content, such as a recipe that quantizes weights that are
+  /// not finite.
   ///
-  /// Every try ends like this, whatever the disk does: nothing need be kept for another one. False
-  /// for damaged files, which can be put right, and for whatever the operating system refuses.
+  /// Another attempt fails the same way, so nothing need be kept for it. False for damaged files,
+  /// which can be repaired, and for errors of the operating system.
   package var isUnsuitable: Bool {
     if case .unsuitable = problem { true } else { false }
   }
 
-  /// An error of kind `Problem.malformed`.
+  /// Returns an error of kind `Problem.malformed`.
   package static func malformed(
     _ message: String, path: String? = nil, tensor: String? = nil, entry: String? = nil,
     offset: Int? = nil
@@ -83,7 +97,7 @@ public struct ModelError: Error, Hashable, Sendable {
     ModelError(.malformed(message), path: path, tensor: tensor, entry: entry, offset: offset)
   }
 
-  /// An error of kind `Problem.unsupported`.
+  /// Returns an error of kind `Problem.unsupported`.
   package static func unsupported(
     _ message: String, path: String? = nil, tensor: String? = nil, entry: String? = nil,
     offset: Int? = nil
@@ -91,7 +105,7 @@ public struct ModelError: Error, Hashable, Sendable {
     ModelError(.unsupported(message), path: path, tensor: tensor, entry: entry, offset: offset)
   }
 
-  /// An error of kind `Problem.mismatch`.
+  /// Returns an error of kind `Problem.mismatch`.
   package static func mismatch(
     expected: String, found: String, path: String? = nil, tensor: String? = nil,
     entry: String? = nil, offset: Int? = nil
@@ -101,7 +115,14 @@ public struct ModelError: Error, Hashable, Sendable {
       offset: offset)
   }
 
-  /// This error with the place filled in where it is not known yet.
+  /// Returns this error with a way out.
+  package func offering(_ remedy: Remedy) -> ModelError {
+    var error = self
+    error.remedy = remedy
+    return error
+  }
+
+  /// Returns this error with the parts of its place filled in that it does not know yet.
   package func located(
     path: String? = nil, tensor: String? = nil, entry: String? = nil, offset: Int? = nil
   ) -> ModelError {
@@ -114,7 +135,7 @@ public struct ModelError: Error, Hashable, Sendable {
   }
 }
 
-/// Runs `body`, and fills in the place of a `ModelError` that does not know it.
+/// Runs `body` and fills in the place of any `ModelError` that does not know it.
 package func locatingErrors<Result>(
   path: String? = nil, tensor: String? = nil, entry: String? = nil, _ body: () throws -> Result
 ) throws -> Result {
@@ -158,7 +179,7 @@ extension ModelError.Problem: CustomStringConvertible {
     case .system(let operation, let code):
       "cannot \(operation): \(String(cString: strerror(code)))"
     case .outputExists:
-      "exists already"
+      "already exists"
     }
   }
 

@@ -3,7 +3,7 @@ import LinearAlgebra
 import OrderedCollections
 import Storage
 
-/// Conditions the weights that a recipe would quantize, and leaves everything else bit for bit.
+/// Conditions the weights that a recipe would quantize, and keeps every bit of everything else.
 package struct ModelConditioner: Sendable {
   private let archive: TensorArchive
   private let plan: QuantizationPlan
@@ -13,8 +13,9 @@ package struct ModelConditioner: Sendable {
   /// Chooses the weights to condition, from the archive's index.
   ///
   /// - Parameters:
-  ///   - recipe: its rules that quantize choose the weights; its parts are conditioned apart.
-  ///   - calibration: second moments of the inputs; `nil` where nothing is known of them.
+  ///   - recipe: the recipe whose rules choose the weights; stacked parts are conditioned
+  ///     separately.
+  ///   - calibration: second moments of the inputs; `nil` if they are unknown.
   /// - Throws: `ModelError` when the recipe or the calibration does not fit the archive.
   package init(
     _ archive: TensorArchive, recipe: Recipe, calibration: Calibration?, conditioner: Conditioner
@@ -26,10 +27,10 @@ package struct ModelConditioner: Sendable {
     self.conditioner = WeightConditioner(conditioner)
   }
 
-  /// The archive with conditioned weights, and what that did to each matrix.
+  /// Returns the archive with conditioned weights, and the result for each matrix.
   ///
-  /// Names that share a tensor share the conditioned one. Conditioned weights wait in a file without a
-  /// name until they are asked for, so that memory is bounded by the largest weights.
+  /// Names that share a tensor share the conditioned one. Conditioned weights are kept in an
+  /// unnamed file until they are loaded, so memory is bounded by the largest weights.
   ///
   /// - Parameters:
   ///   - threads: at least 1; the result does not depend on it.
@@ -56,24 +57,24 @@ package struct ModelConditioner: Sendable {
     return (result, Array(reports.joined()))
   }
 
-  /// One weight, with all its parts: it is read once.
+  /// One weight with all its parts, which is read once.
   private struct Job: Sendable {
     let name: String
     let partCount: Int
-    /// Of each part.
+    /// The rows of each part.
     let rows: Int
     let columns: Int
     let moment: Matrix?
-    /// Where the tensor's elements begin in the scratch file, and the bytes of one.
+    /// The offset of the tensor's elements in the scratch file, and the bytes of one element.
     let offset: Int
     let elementWidth: Int
 
     var partElementCount: Int { rows * columns }
 
-    /// Where its elements end in the scratch file.
+    /// The end of its elements in the scratch file.
     var end: Int { offset + partCount * partElementCount * elementWidth }
 
-    /// Grows with the operations of the decompositions.
+    /// A measure of the operations of the decompositions.
     var cost: Int { partCount * partElementCount * min(rows, columns) }
 
     func report(_ part: WeightConditioner.Part, at index: Int) -> ConditionedMatrix {
@@ -105,11 +106,11 @@ package struct ModelConditioner: Sendable {
     }
   }
 
-  /// Conditions the parts of a weight, and puts them in their places, changed or not.
+  /// Conditions the parts of a weight and writes them to the scratch file, changed or not.
   private func condition(_ job: Job, to scratch: ScratchFile) throws -> [ConditionedMatrix] {
     guard let tensor = archive.tensors[job.name] else {
       throw ModelError(
-        "the plan is for an archive with a tensor of this name",
+        "the archive has no tensor of this name, but the plan does",
         tensor: job.name)
     }
     let values = try locatingErrors(tensor: job.name) { try tensor.doubleValues() }
@@ -136,7 +137,7 @@ package struct ModelConditioner: Sendable {
     }
   }
 
-  /// Lets all names of a tensor stand for what was put in its place.
+  /// Replaces a tensor under all its names by the conditioned one.
   private func replace(
     _ job: Job, by scratch: ScratchFile, in result: inout TensorArchive
   ) throws {

@@ -1,6 +1,6 @@
 import Formats
 
-/// What a recipe would make of a model, before anything is written.
+/// A report on what a recipe would do to a model, before anything is written.
 package struct PlanReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 1
 
@@ -9,20 +9,20 @@ package struct PlanReport: Codable, Hashable, Sendable {
   /// The part of a nested checkpoint; `nil` for all of it.
   package let root: String?
   package let recipe: String
-  /// What bit widths were chosen for, in words; `nil` where the recipe fixes them.
+  /// The budget for which bit widths were chosen, in words; `nil` if the recipe determines them.
   package let budget: String?
   package let quantizedTensorCount: Int
   package let quantizedElementCount: Int
   package let parameterCount: Int
-  /// Codes, bounds and full-precision tensors, without buffers.
+  /// The number of bytes of codes, bounds and full-precision tensors, without buffers.
   package let payloadByteCount: Int
-  /// Bits of codes, bounds and scales a quantized weight; 0 when there is none.
+  /// The bits of codes, bounds and scales per quantized weight; 0 if there is none.
   package let bitsPerWeight: Double
   package let paperRatio: Double
   package let parametersRatio: Double
-  /// What could not be read of the input; `nil` where that is nothing.
+  /// The parts of the input that could not be read; `nil` if there are none.
   package var unread: [UnreadEntry]?
-  /// Stored tensors of the input that belong together; `nil` where there are none.
+  /// The groups of stored tensors in the input; `nil` if there are none.
   package var groups: [TensorGroup]?
   /// Quantized tensors in the archive's order, shared ones once.
   package let layers: [Layer]
@@ -34,9 +34,9 @@ package struct PlanReport: Codable, Hashable, Sendable {
     package let shape: [Int]
     package let bitWidth: Int
     package let granularity: String
-    /// Bytes of codes and bounds.
+    /// The number of bytes of codes and bounds.
     package let payloadByteCount: Int
-    /// What rounding to nearest at these bits is expected to cost the output,
+    /// The expected output error of rounding to nearest at this bit width,
     /// `E‖(W − Ŵ)x‖² / E‖Wx‖²`; `nil` without a budget.
     package let relativeOutputError: Double?
   }

@@ -216,14 +216,14 @@ import Transform
       #expect(
         other.standardError
           == "condi-convert: \(state): it is the checkpoint of another distillation: the batch was "
-          + "4, and is 3\n")
+          + "4, but is 3\n")
       #expect(try Data(contentsOf: URL(filePath: packed)) == bytes)
 
       let byTheClock = try convert("--minutes", "0.001", "--force")
       #expect(byTheClock.exitCode == 0, "\(byTheClock.standardError)")
       try refused(
-        "it was distilled for 0.001 minutes of the clock, which no other run repeats; a number of "
-          + "steps can be repeated", ["--calibration-images", images])
+        "it was distilled for 0.001 minutes of elapsed time, which cannot be reproduced; a number "
+          + "of steps can", ["--calibration-images", images])
     }
   }
 

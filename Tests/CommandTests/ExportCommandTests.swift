@@ -140,6 +140,16 @@ import Testing
         "Error: gguf files are written by 'export', from a packed file"))
   }
 
+  @Test func paddingIsAdvisedForPartialBlocks() throws {
+    try withTemporaryFolder { folder in
+      let outcome = try CommandLine.run(
+        "export", PackageFolder.fixture("export/sample.condi"), folder.appending("mlx"), "--to",
+        "mlx")
+      #expect(outcome.exitCode == 2)
+      #expect(outcome.standardError.hasSuffix("in MLX; --pad pads them\n"))
+    }
+  }
+
   @Test func filesOfOtherFormatsAreRefused() throws {
     try withTemporaryFolder { folder in
       let outcome = try CommandLine.run(

@@ -83,7 +83,7 @@ import Testing
       #expect(outcome.standardOutput.isEmpty)
       #expect(
         outcome.standardError
-          == "condi-convert: CONDI_VECTOR_LEVEL is '\(level)'; this processor has "
+          == "condi-convert: CONDI_VECTOR_LEVEL is '\(level)'; this processor supports "
           + "\(VectorLevel.available.joined(separator: ", "))\n")
     }
   }

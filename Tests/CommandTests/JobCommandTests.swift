@@ -76,7 +76,7 @@ import Testing
       let incomplete = try CommandLine.run("finish", plan)
       #expect(incomplete.exitCode == 2)
       #expect(
-        incomplete.standardError.hasSuffix("tensors are missing; to be run are jobs 2/4, 4/4\n"),
+        incomplete.standardError.hasSuffix("tensors are missing; run jobs 2/4, 4/4\n"),
         "\(incomplete.standardError)")
       try CommandLine.succeedAll(["run", plan, "--job", "4/4"])
       // A job whose bytes were lost must run again.
@@ -91,7 +91,7 @@ import Testing
       let damaged = try CommandLine.run("finish", plan)
       #expect(damaged.exitCode == 2)
       #expect(
-        damaged.standardError.hasSuffix("to be run are jobs 1/4, 2/4, 3/4, 4/4\n"),
+        damaged.standardError.hasSuffix("run jobs 1/4, 2/4, 3/4, 4/4\n"),
         "\(damaged.standardError)")
       for job in 1...4 { try CommandLine.succeedAll(["run", plan, "--job", "\(job)/4"]) }
       try CommandLine.succeedAll(["finish", plan])
@@ -106,7 +106,7 @@ import Testing
         "plan", model.folder, output, "--bits", "2", "--plan", folder.appending("other.json"))
       #expect(planned.exitCode == 0)
       #expect(
-        planned.standardError.contains("\(output) exists: 'finish' replaces it with --force only\n")
+        planned.standardError.contains("\(output) exists: 'finish' replaces it only with --force\n")
       )
     }
   }
@@ -194,7 +194,7 @@ import Testing
         #expect(again.exitCode == 2)
         #expect(
           again.standardError
-            == "condi-convert: \(output).job-1-of-2: job 1/2 is running already\n")
+            == "condi-convert: \(output).job-1-of-2: job 1/2 is already running\n")
         try CommandLine.succeedAll(["run", plan, "--job", "2/2"])
       }
       #expect(result.exitCode == 0, "\(result.standardError)")
@@ -222,7 +222,7 @@ import Testing
       #expect(early.standardError.hasSuffix("to be run are jobs 1/2, 2/2\n"))
       let again = try CommandLine.succeedAll(["run", plan, "--job", "1/2", "--threads", "3"])
       #expect(
-        again.standardError.contains("going on with an earlier run, which has done 3 of"),
+        again.standardError.contains("continuing an earlier run, which has done 3 of"),
         "\(again.standardError)")
       // This job is killed in the middle of a record.
       let torn = try program.run(["run", plan, "--job", "2/2"], .half, at: 2, of: ["pwrite"])
@@ -288,7 +288,7 @@ import Testing
       #expect(outcome.exitCode == 2)
       #expect(
         outcome.standardError
-          == "condi-convert: \(output).part: it is gone, with what jobs 1/2, 2/2 have done: run all "
+          == "condi-convert: \(output).part: it is gone, along with the work of jobs 1/2, 2/2: run all "
           + "jobs again\n")
       for job in ["1/2", "2/2"] { try CommandLine.succeedAll(["run", plan, "--job", job]) }
       try CommandLine.succeedAll(["finish", plan])
@@ -314,7 +314,7 @@ import Testing
           "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "1",
         ])
       #expect(alone.exitCode == 64)
-      #expect(alone.standardError.contains("task 2 of an array of one task"))
+      #expect(alone.standardError.contains("task 2 of an array with one task"))
     }
   }
 
@@ -326,7 +326,7 @@ import Testing
       #expect(outcome.exitCode == 2)
       #expect(
         outcome.standardError
-          == "condi-convert: \(model.shards[0]): it is gone or was changed since the conversion was "
+          == "condi-convert: \(model.shards[0]): it has been removed or changed since the conversion was "
           + "planned\n")
     }
   }

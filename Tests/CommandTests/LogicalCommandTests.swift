@@ -32,7 +32,7 @@ import Testing
     for name in ["open.weight", "open.weight_scale"] {
       let layer = try #require(layers[name])
       #expect(layer["sigmaMax"] == nil)
-      #expect((layer["note"] as? String)?.contains("leave open how long the blocks") == true)
+      #expect((layer["note"] as? String)?.contains("do not determine the block length") == true)
     }
     #expect(try self.layers(fixture("fp8_128"), "--stored")["open.weight"]?["sigmaMax"] != nil)
     #expect(try self.layers(fixture("fp8"), "--stored")["blocks.weight_scale_inv"] != nil)

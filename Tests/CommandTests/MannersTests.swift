@@ -88,7 +88,7 @@ import Testing
       let before = try Data(contentsOf: URL(filePath: packed))
       let refused = try CommandLine.run("convert", CommandLine.checkpoint, packed, "--bits", "3")
       #expect(refused.exitCode == 2)
-      #expect(refused.standardError.hasSuffix("exists already; use --force to replace it\n"))
+      #expect(refused.standardError.hasSuffix("already exists; use --force to replace it\n"))
       #expect(try Data(contentsOf: URL(filePath: packed)) == before)
       try CommandLine.succeed(
         "convert", CommandLine.checkpoint, packed, "--bits", "3", "--force", "--quiet")
@@ -156,7 +156,7 @@ import Testing
     try CommandLine.withPackedExample { folder, packed in
       let outcome = try CommandLine.run("convert", packed, folder.appending("again.condi"))
       #expect(outcome.exitCode == 2)
-      #expect(outcome.standardError.contains("it is packed already; 'unpack' it first"))
+      #expect(outcome.standardError.contains("it is already packed; 'unpack' it first"))
     }
   }
 

@@ -152,7 +152,7 @@ private struct ExampleActivations: ActivationSource {
       #expect(refused.exitCode == 2)
       #expect(
         refused.standardError
-          == "condi-convert: recipe 'body': at most 1.5 bits a weight cannot be had even at "
+          == "condi-convert: recipe 'body': at most 1.5 bits per weight cannot be reached even at "
           + "2 bits\n")
     }
   }

@@ -124,7 +124,7 @@ import Testing
       #expect(outcome.exitCode == 64)
       #expect(
         outcome.standardError.hasPrefix(
-          "Error: the output is a file, which appears whole or not at all; not '-'"))
+          "Error: the output must be a file, which appears whole or not at all, not '-'"))
     }
   }
 

@@ -133,7 +133,8 @@ import Testing
     #expect(outcome.exitCode == 64)
     #expect(
       outcome.standardError.contains(
-        "GGUF is read, never written; --to takes one of: condi, safetensors, pytorch, npz, npy"))
+        "GGUF can be read but not written; --to takes one of: condi, safetensors, pytorch, npz, "
+          + "npy"))
     #expect(try CommandLine.run("convert", "a.pth", "b.onnx").exitCode == 64)
   }
 

@@ -53,7 +53,7 @@ import Testing
     }
     let outcome = try CommandLine.succeedAll(arguments)
     #expect(
-      outcome.standardError.contains("going on with an earlier run"), "\(outcome.standardError)")
+      outcome.standardError.contains("continuing an earlier run"), "\(outcome.standardError)")
   }
 
   @Test(arguments: ["condi", "safetensors", "pth", "npz"], Kills.all)
@@ -125,7 +125,7 @@ import Testing
       #expect(killed.exitCode == -9)
       let outcome = try CommandLine.succeedAll(arguments + [threads.1])
       #expect(
-        outcome.standardError.contains("going on with an earlier run, which has done 1"),
+        outcome.standardError.contains("continuing an earlier run, which has done 1"),
         "\(outcome.standardError)")
       #expect(try bytes(output) == bytes(plain))
       #expect(try folder.names() == ["model", "out.\(suffix)", "plain.\(suffix)"])
@@ -155,7 +155,7 @@ import Testing
       #expect(try names() == ["real", "real.journal", "real.part"])
       #expect(try folder.names() == ["elsewhere", "model", "out.condi", "plain.condi"])
       let outcome = try CommandLine.succeedAll(arguments)
-      #expect(outcome.standardError.contains("going on with an earlier run"))
+      #expect(outcome.standardError.contains("continuing an earlier run"))
       #expect(try bytes("\(elsewhere)/real") == bytes(plain))
       #expect(try names() == ["real"])
       #expect(
@@ -179,7 +179,7 @@ import Testing
       #expect(outcome.exitCode == 2)
       #expect(
         outcome.standardError
-          == "condi-convert: \(output): exists already; use --force to replace it\n")
+          == "condi-convert: \(output): already exists; use --force to replace it\n")
     }
   }
 
@@ -213,7 +213,7 @@ import Testing
       let outcome = try CommandLine.succeedAll(arguments)
       #expect(
         outcome.standardError.contains(
-          "going on with an earlier run, which has done 10 of 31 tensors"),
+          "continuing an earlier run, which has done 10 of 31 tensors"),
         "\(outcome.standardError)")
       let plain = folder.appending("plain.condi")
       let undisturbed = try CommandLine.succeedAll(
@@ -250,17 +250,17 @@ import Testing
         ["convert", model.folder, output] + (isConsumed ? ["--consume-input"] : ["--journal"])
           + Self.packing)
       #expect(outcome.exitCode == 2)
-      let exists = "condi-convert: \(output): exists already; use --force to replace it\n"
+      let exists = "condi-convert: \(output): already exists; use --force to replace it\n"
       switch (isConsumed, isDamaged) {
       case (false, false): #expect(outcome.standardError == exists)
       case (false, true):
         #expect(
-          outcome.standardError.hasSuffix("is of no use: its partial file is gone\n\(exists)"),
+          outcome.standardError.hasSuffix("cannot be used: its partial file is gone\n\(exists)"),
           "\(outcome.standardError)")
       case (true, false):
         #expect(
           outcome.standardError
-            == "condi-convert: \(output): an earlier run has finished it, and consumed its input\n")
+            == "condi-convert: \(output): an earlier run finished it and consumed its input\n")
       case (true, true):
         #expect(
           outcome.standardError.hasPrefix(
@@ -334,7 +334,7 @@ import Testing
       let outcome = try CommandLine.succeedAll(["convert", model.folder, output, "--bits", "3"])
       #expect(
         outcome.standardError.contains(
-          "starting anew, because the journal beside it is of no use: it is of another input or of "
+          "starting anew, because the journal beside it cannot be used: it belongs to another input or to "
             + "other options"), "\(outcome.standardError)")
     }
     try withInterrupted { folder, model, output, arguments in
@@ -342,7 +342,7 @@ import Testing
         [.modificationDate: Date(timeIntervalSince1970: 1e9)], ofItemAtPath: model.shards[1])
       let outcome = try CommandLine.succeedAll(arguments)
       #expect(
-        outcome.standardError.contains("\(model.shards[1]) was changed since"),
+        outcome.standardError.contains("\(model.shards[1]) has changed since"),
         "\(outcome.standardError)")
     }
   }
@@ -415,7 +415,7 @@ import Testing
       #expect(other.exitCode == 2)
       #expect(
         other.standardError.contains(
-          "it is of another input or of other options, but it has the content of 1 "
+          "it belongs to another input or to other options, but it holds the content of 1 "
             + "consumed file: "), "\(other.standardError)")
       try CommandLine.succeedAll(arguments)
       #expect(try bytes(output) == bytes(plain))
@@ -461,7 +461,7 @@ import Testing
           #expect(outcome.exitCode == 2)
           #expect(
             outcome.standardError
-              == "condi-convert: \(output).journal: a conversion is not finished, and has the content "
+              == "condi-convert: \(output).journal: a conversion is not finished, and its partial file holds the content "
               + "of 1 consumed file: repeat the command that wrote it before jobs write "
               + "this output\n")
         }
@@ -504,9 +504,9 @@ import Testing
       #expect(outcome.exitCode == 2)
       #expect(
         outcome.standardError
-          == "condi-convert: \(output).part: tensor 'layers.4.norm.weight': it does not hold what its "
-          + "journal says, and the file that the tensor was in has been consumed; 1 of 31 tensors are "
-          + "lost, and no more is consumed\n")
+          == "condi-convert: \(output).part: tensor 'layers.4.norm.weight': it does not match its "
+          + "journal, and the file that held the tensor has been consumed; 1 of 31 tensors are "
+          + "lost, and nothing more is consumed\n")
       for shard in model.shards.dropFirst() {
         #expect(FileManager.default.fileExists(atPath: shard), "\(shard)")
       }
@@ -525,7 +525,7 @@ import Testing
       #expect(outcome.exitCode == 2)
       #expect(
         outcome.standardError.hasPrefix("condi-convert: \(path): plans of version 3 are not known")
-          && outcome.standardError.contains("it has the content of 1 consumed file: "),
+          && outcome.standardError.contains("it holds the content of 1 consumed file: "),
         "\(outcome.standardError)")
       #expect(try folder.names() == ["model", "out.condi.journal", "out.condi.part"])
     }
@@ -568,7 +568,7 @@ import Testing
           outcome.standardError
             == "condi-convert: \(path): line \(line) is damaged, and the partial file may be the only "
             + "copy of files that were consumed: remove that line and repeat the command, which says "
-            + "what is lost, if anything is, or remove the journal to give them up\n")
+            + "what is lost, if anything, or remove the journal to give them up\n")
       }
       #expect(try bytes(path) == damaged)
       #expect(try folder.names() == ["model", "out.condi.journal", "out.condi.part"])
@@ -628,7 +628,7 @@ import Testing
       try FileManager.default.linkItem(
         atPath: model.shards[2], toPath: folder.appending("second name"))
       let named = try refusal(model.folder)
-      #expect(named.0 == 2 && named.1.contains("it has other names"), "\(named.1)")
+      #expect(named.0 == 2 && named.1.contains("it has other hard links"), "\(named.1)")
       for shard in model.shards { #expect(FileManager.default.fileExists(atPath: shard)) }
       #expect(try folder.names() == ["linked", "model", "second name"])
     }

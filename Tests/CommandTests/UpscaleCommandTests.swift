@@ -78,7 +78,7 @@ import Testing
         return (outcome.standardError, try RasterImage(contentsOf: output))
       }
       let integers = try upscale()
-      #expect(integers.note.hasSuffix("×2 by quantized, 96 layers in whole numbers\n"))
+      #expect(integers.note.hasSuffix("×2 by quantized, 96 layers in integer arithmetic\n"))
       let float = try upscale("--float")
       #expect(float.note.hasSuffix("×2 by quantized\n"))
       let fidelity = ImageFidelity.peakSignalToNoise(
@@ -223,7 +223,7 @@ import Testing
       let arguments = ["upscale", "bicubic", try fixture("rgb8.png"), output, "--scale", "2"]
       let refused = try BuiltProgram().run(arguments)
       #expect(refused.exitCode == 2)
-      #expect(refused.standardError.hasSuffix("exists already; use --force to replace it\n"))
+      #expect(refused.standardError.hasSuffix("already exists; use --force to replace it\n"))
       #expect(try Data(contentsOf: URL(filePath: output)) == Data("mine".utf8))
       #expect(try BuiltProgram().run(arguments + ["--force"]).exitCode == 0)
       #expect(try RasterImage(contentsOf: output).width == 26)

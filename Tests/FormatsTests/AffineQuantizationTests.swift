@@ -252,7 +252,7 @@ struct AffineQuantizationTests {
         expected: "a finite lower bound and a finite scale of at least 0 in cell 0",
         found: "0.0 and inf")
     ) { try parse(parameters: [0, 0, .infinity, 1]) }
-    #expect(throws: ModelError.mismatch(expected: "1 to 8 bits a code", found: "9")) {
+    #expect(throws: ModelError.mismatch(expected: "1 to 8 bits per code", found: "9")) {
       try parse(bitWidth: 9)
     }
     #expect(throws: ModelError.unsupported("int32 elements cannot be quantized")) {
@@ -267,11 +267,11 @@ struct AffineQuantizationTests {
   @Test func emptyAndOverflowingLayoutsAreRefused() {
     #expect(
       throws: ModelError.mismatch(
-        expected: "a matrix of at least one element and below 2^63", found: "0 rows of 3")
+        expected: "a matrix of at least one element and fewer than 2^63", found: "0 rows of 3")
     ) { try AffineLayout(rows: 0, columns: 3, granularity: .tensor) }
     #expect(
       throws: ModelError.mismatch(
-        expected: "a matrix of at least one element and below 2^63",
+        expected: "a matrix of at least one element and fewer than 2^63",
         found: "2 rows of \(Int.max)")
     ) { try AffineLayout(rows: 2, columns: .max, granularity: .tensor) }
     #expect(
@@ -291,7 +291,7 @@ struct AffineQuantizationTests {
     }
     #expect(
       throws: ModelError.mismatch(
-        expected: "a matrix of at least one element and below 2^63", found: "1 rows of 0")
+        expected: "a matrix of at least one element and fewer than 2^63", found: "1 rows of 0")
     ) { try AffineLayout(shape: [3, 0], granularity: .tensor) }
   }
 

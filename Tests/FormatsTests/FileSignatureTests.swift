@@ -140,7 +140,7 @@ import Testing
     (["__0_0.distcp"], "without its '.metadata'"), (["Manifest.json", "Data"], "a Core ML model"),
     (["flax_model.msgpack", "config.json"], "a folder of a Flax model"),
     (["tf_model.h5"], "a folder of a Keras model in HDF5"), (["data.pkl", "data"], "unpacked"),
-    (["notes.txt"], "a folder without a model file"), ([], "a folder without a model file"),
+    (["notes.txt"], "neither a model file nor"), ([], "neither a model file nor"),
   ])
   func foreignFoldersAreIdentified(names: [String], message: String) throws {
     try withTemporaryFolder { folder in

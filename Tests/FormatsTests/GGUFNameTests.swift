@@ -53,12 +53,14 @@ import Testing
       ).write(to: path)
       #expect(
         outcome.tensors.map(\.changes) == [
-          ["a name longer than ggml's 63 bytes is '\(GGUFName(long).stored)'"], [],
+          [
+            "the name exceeds ggml's limit of 63 bytes and is shortened to '\(GGUFName(long).stored)'"
+          ], [],
         ])
       #expect(
         outcome.notes.contains(
-          "names longer than ggml's 63 bytes (1) are shortened; the metadata 'condi.export' has "
-            + "them in full"))
+          "names longer than ggml's 63 bytes (1) are shortened; the metadata 'condi.export' holds "
+            + "the full names"))
       let header = try GGUFHeader(reading: InputFile(path: path))
       #expect(header.entries.map(\.name) == [GGUFName(long).stored, "short"])
       #expect(try FormatRegistry.standard.open(path).tensors.keys == [long, "short"])

@@ -119,7 +119,7 @@ import Testing
     expect(
       ZipBytes.archive([("\(long).npy", npy())]).array,
       "the bytes of a zip entry's name is limited to 4096, found 4097")
-    expect(ZipBytes.archive([("a\0b.npy", npy())]).array, "is empty or holds a NUL")
+    expect(ZipBytes.archive([("a\0b.npy", npy())]).array, "is empty or contains a NUL")
   }
 
   @Test func checkpointsWithTwoPicklesAreRefused() {

@@ -54,7 +54,7 @@ import Testing
     ("fp8", "experts.weight", "float8_e4m3fn codes times scales, one for each row"),
     ("fp8", "integers.weight", "int8 codes less zero points times scales, one for each row"),
     ("fp8", "bnb.weight", "int8 codes times scales / 127, one for each row"),
-    ("fp8", "plain.weight", "unscaled float8_e4m3fn codes, taken as the numbers that they are"),
+    ("fp8", "plain.weight", "unscaled float8_e4m3fn codes, read as plain numbers"),
     ("fp8_128", "edge.weight", "float8_e4m3fn codes times scales, one for each block of 128×8"),
     (
       "torch", "kernel_1.weight",
@@ -71,8 +71,8 @@ import Testing
   @Test(arguments: [
     (
       "fp8_128", "open.weight",
-      "the shapes [60, 8] and [2, 1] leave open how long the blocks of a scale are, from 30 to 59; "
-        + "'weight_block_size' in a config.json beside the file says it"
+      "the shapes [60, 8] and [2, 1] do not determine the block length of a scale, from 30 to 59; "
+        + "'weight_block_size' in a config.json beside the file does"
     ),
     ("fp8_128", "orphan.weight", "'orphan.weight' is float32"),
     ("halves", "a.weight", "'a.weight_g' is missing"),
@@ -275,7 +275,7 @@ import Testing
       (
         #"{"quantization_config": {"quant_method": "fp8"}}"#,
         "expected modules quantized by GPTQ, found none, and the configuration's 'quant_method' is 'fp8'; "
-          + "'convert' puts such weights together and quantizes them anew"
+          + "'convert' assembles such weights and quantizes them anew"
       ),
       (#"{"bits": 4, "group_size": 32, "quant_method": "bitsandbytes"}"#, nil),
     ] as [(String, String?)])
@@ -313,7 +313,7 @@ import Testing
     }
     #expect(
       error?.description
-        == "tensor 'fc.qweight': the shapes are those of AWQ's layout, whatever the configuration says; "
+        == "tensor 'fc.qweight': the shapes are those of AWQ's layout, despite the configuration; "
         + "'convert' quantizes the weights anew")
   }
 

@@ -161,7 +161,7 @@ import Testing
     ("1 2", 2, "expected the end of the literal"), ("007", 0, "an integer that cannot be read"),
     ("99999999999999999999", 0, "an integer that cannot be read"),
     ("-", 0, "an integer that cannot be read"), ("__import__('os')", 0, "expected a literal"),
-    ("'a", 2, "a text that is not closed"), ("'a\n'", 3, "a text that is not closed"),
+    ("'a", 2, "an unterminated text"), ("'a\n'", 3, "an unterminated text"),
     (#"'\q'"#, 3, "an unknown escape"), (#"'\x4'"#, 3, "an unknown escape"),
     ("true", 0, "expected a literal"),
   ])
@@ -225,8 +225,8 @@ import Testing
       #expect(archive.unread.map(\.name) == ["v"])
       #expect(
         throws: ModelError.unsupported(
-          "NumPy did not keep the type of its raw bytes ('<V2'), which --void-type names",
-          tensor: "b")
+          "NumPy did not keep the type of its raw bytes ('<V2')", tensor: "b"
+        ).offering(.rawElementType)
       ) { try archive.requireReadableTensors() }
 
       let one = try archive.interpretingRawBytes(as: [.bfloat16])

@@ -57,9 +57,12 @@ import Testing
     ),
     (
       "external_negative",
-      .malformed("the external data's offset is no count: '-1'", tensor: "w")
+      .malformed("the external data's offset is not a count: '-1'", tensor: "w")
     ),
-    ("two_places", .malformed("data in several fields: float_data, raw_data", tensor: "w")),
+    (
+      "two_places",
+      .malformed("the tensor has data in several fields: float_data, raw_data", tensor: "w")
+    ),
     ("typed_field", .malformed("FLOAT data in int32_data", tensor: "w")),
     ("duplicate", .malformed("two initializers have this name", tensor: "w")),
     ("segment", .unsupported("tensors in segments are not supported", tensor: "w")),

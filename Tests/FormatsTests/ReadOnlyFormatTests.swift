@@ -57,7 +57,7 @@ import Testing
       let path = folder.appending("model")
       #expect(
         throws: ModelError.unsupported(
-          "\(subject.format.identifier.displayName) files are read, never written", path: path)
+          "\(subject.format.identifier.displayName) files can be read but not written", path: path)
       ) {
         try FormatRegistry.standard.write(TensorArchive(), as: subject.format, to: path)
       }

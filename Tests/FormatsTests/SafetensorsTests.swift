@@ -125,7 +125,7 @@ import Testing
     ),
     (
       #"{"w":{"dtype":"U8","shape":[4.0],"data_offsets":[0,4]}}"#,
-      .malformed("'shape' has an item that is no count: 4.0", tensor: "w")
+      .malformed("'shape' has an item that is not a count: 4.0", tensor: "w")
     ),
     (
       #"{"w":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"w":{}}"#,

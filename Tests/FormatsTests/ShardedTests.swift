@@ -92,7 +92,7 @@ import Testing
     try withShards([Self.one: ["a": [1]], Self.two: ["c": [1]]], index: Self.map) { _, path in
       #expect(
         throws: ModelError.malformed(
-          "the shard '\(Self.two)' does not hold what the index says: 'b'", path: path)
+          "the shard '\(Self.two)' lacks tensors that the index assigns to it: 'b'", path: path)
       ) {
         try FormatRegistry.standard.open(path)
       }
@@ -109,7 +109,7 @@ import Testing
       #expect(
         archive.notes == [
           "the shard '\(Self.two)' also holds tensors that the index takes from another one: 'a'",
-          "the index lacks 1 tensor of the shards, which the model has: 'c'",
+          "the index lacks 1 tensor of the shards, which are part of the model: 'c'",
         ])
     }
   }
@@ -120,7 +120,7 @@ import Testing
     ) { _, path in
       #expect(
         throws: ModelError.malformed(
-          "not in the index, and both in '\(Self.one)' and in '\(Self.two)'", path: path,
+          "it is not in the index, but in both '\(Self.one)' and '\(Self.two)'", path: path,
           tensor: "c")
       ) {
         try FormatRegistry.standard.open(path)
@@ -145,7 +145,7 @@ import Testing
     try withShards([Self.one: ["a": [1]]], index: #"{"weight_map":{"a":"\#(Self.one)"}}"#) {
       _, path in
       let notes = try FormatRegistry.standard.open(path).notes
-      #expect(notes == ["the shards' names speak of 2 shards, the index of 1"])
+      #expect(notes == ["the shards' names imply 2 shards, but the index has 1"])
     }
   }
 
@@ -156,7 +156,7 @@ import Testing
       #expect(archive.metadata == ["k": "v"])
       #expect(
         archive.notes == [
-          "the index says 9 bytes of tensors (total_size), the shards hold 4",
+          "the index says 9 bytes of tensors (total_size), but the shards hold 4",
           "the index has members that are not read: 'extra'",
         ])
     }
@@ -235,7 +235,7 @@ import Testing
       try Data("{}".utf8).write(to: URL(filePath: folder.appending("no.index.json")))
       #expect(
         throws: ModelError.unsupported(
-          "a folder without a model file or an index of one (*.index.json); name a file",
+          "the folder holds neither a model file nor an index of one (*.index.json); name a file",
           path: folder.path)
       ) {
         try FormatRegistry.standard.open(folder.path)

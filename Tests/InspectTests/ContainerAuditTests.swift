@@ -46,9 +46,9 @@ import Testing
       ),
       (
         [0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A],
-        "it is an HDF5 file, which is not looked into"
+        "it is an HDF5 file, which is not examined"
       ),
-      ([0x89, 0x50, 0x4E, 0x47], "it is a PNG image, which is not looked into"),
+      ([0x89, 0x50, 0x4E, 0x47], "it is a PNG image, which is not examined"),
       (
         [0xEE, 1, 2, 3, 0xEE], "its content is of no known kind, so nothing is vouched for"
       ),

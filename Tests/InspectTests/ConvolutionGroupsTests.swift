@@ -20,7 +20,7 @@ import Testing
   }
 
   private static let assumed =
-    "taken for depthwise as each kernel has one input channel; --groups says otherwise"
+    "assumed depthwise because each kernel has one input channel"
 
   @Test(
     arguments: [
@@ -37,14 +37,14 @@ import Testing
       (
         "conv_first.weight",
         [("conv_first.weight", [64, 1, 3, 3]), ("body.weight", [64, 64, 3, 3])], 1,
-        "its one input channel taken for the network's input; --groups says otherwise"
+        "its one input channel assumed to be the network's input"
       ),
       (
         "0.weight",
         [
           ("0.weight", [64, 1, 3, 3]), ("1.weight", [64, 64, 3, 3]), ("2.weight", [4, 64, 3, 3]),
         ], 1,
-        "its one input channel taken for the network's input; --groups says otherwise"
+        "its one input channel assumed to be the network's input"
       ),
       // After the first layer, kernels of one channel are depthwise.
       (
@@ -55,7 +55,7 @@ import Testing
       ("body", [("first", [64, 3, 3, 3]), ("body", [64, 64, 3, 3])], 1, nil),
       (
         "grouped", [("first", [64, 3, 3, 3]), ("grouped", [64, 8, 3, 3])], 1,
-        "taken for one group, though no layer has its 8 input channels as outputs; --groups says otherwise"
+        "one group assumed, although no layer has its 8 input channels as outputs"
       ),
       ("linear", [("linear", [8, 8])], nil, nil),
     ] as [(String, [(String, [Int])], Int?, String?)])

@@ -51,7 +51,7 @@ import Testing
     #expect(report.same == ["layers.0.w"])
     #expect(report.changed.map(\.name) == ["layers.11.w"])
     #expect(report.changed.map(\.nameB) == ["blocks.11.w"])
-    #expect(throws: ModelError.malformed("'(' is not a regular expression")) {
+    #expect(throws: ModelError.malformed("'(' is not a valid regular expression")) {
       try NameMap.Replacement(pattern: "(", template: "")
     }
     #expect(

@@ -256,8 +256,8 @@ import Testing
     let channels = try #require(depthwise.layers.first { $0.name == "conv.weight" })
     #expect(
       channels.view
-        == "circular convolution on 4x2, 2 groups, taken for depthwise as each kernel has one input "
-        + "channel; --groups says otherwise")
+        == "circular convolution on 4x2, 2 groups, assumed depthwise because each kernel has one "
+        + "input channel")
     // With one tap per filter, each channel has its length at every frequency.
     #expect(abs(try #require(channels.conditionNumber) - 12) < 1e-12)
     let glob = try NameGlob("conv.*")
@@ -277,7 +277,8 @@ import Testing
     let report = try report { $0.memoryLimit = 500 }
     let layer = try #require(report.layers.first { $0.name.hasSuffix("qkv.weight") })
     #expect(
-      layer.note == "no singular values: they would take 864 B of memory, and 500 B may be used")
+      layer.note
+        == "no singular values: they would take 864 B of memory, but only 500 B may be used")
     #expect(layer.statistics == nil)
     #expect(report.layers.first { $0.name == "conv.weight" }?.conditionNumber == 12)
   }

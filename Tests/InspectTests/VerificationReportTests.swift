@@ -95,7 +95,7 @@ import Testing
       found.gates.map(\.obstacle) == [
         "the file holds no quantized tensor", "the file holds no quantized tensor",
         "the file does not say how large its source was",
-        "no quantized tensor of the file is in the reference in the same shape",
+        "the reference has no quantized tensor of the file in the same shape",
         "the file has no weight matrix",
       ])
     #expect(

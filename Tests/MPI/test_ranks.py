@@ -178,10 +178,10 @@ class MannersTests(RankTests):
         outcome = self.expect(self.programs.ranks(3, "diff", SWINIR, SWINIR))
         self.assertEqual(outcome.output, self.programs.alone("diff", SWINIR, SWINIR).output)
         self.assertEqual(
-            outcome.own_errors, [f"{lone}this command is not one that ranks share"])
+            outcome.own_errors, [f"{lone}ranks cannot share this command"])
         outcome = self.expect(
             self.programs.ranks(2, "inspect", "-", given=SWINIR.read_bytes()))
-        self.assertEqual(outcome.own_errors, [f"{lone}standard input comes to rank 0 only"])
+        self.assertEqual(outcome.own_errors, [f"{lone}only rank 0 receives standard input"])
         # But for its name, it is the report of the file.
         self.assertEqual(
             outcome.output.splitlines()[1:],
@@ -311,7 +311,7 @@ class FailureTests(RankTests):
     def test_killed_and_continued(self) -> None:
         _, model, output, *options = self.arguments()
         expected, report = self.converted(model, output, *options)
-        words = "going on with an earlier run, which has done"
+        words = "continuing an earlier run, which has done"
         for last, counts in (("alone", (3, 2)), ("ranks", (4, 3))):
             for attempt, count in enumerate(counts):
                 done = self.journaled()
@@ -336,7 +336,7 @@ class FailureTests(RankTests):
                 self.assertIn("out.condi.part", self.names())
             # What could be continued is not overwritten by the way.
             refused = self.programs.ranks(2, *self.arguments("--no-journal"))
-            self.expect_one_error(refused, f"{self.output}.part: ", "go on with it by --journal")
+            self.expect_one_error(refused, f"{self.output}.part: ", "continue it with --journal")
             # Either program goes on where ranks stopped.
             arguments = self.arguments("--journal")
             outcome = self.expect(

@@ -330,13 +330,13 @@ struct LinearNetwork: ActivationSource {
   }
 
   private static let damages: [Damage] = [
-    Damage("it is no calibration: the array 'version' is missing", at: nil) {
+    Damage("it is not a calibration: the array 'version' is missing", at: nil) {
       $0.tensors["version"] = nil
     },
-    Damage("version 1 is not read, only 2: calibrate again", at: nil) {
+    Damage("version 1 is not supported, only 2: calibrate again", at: nil) {
       $0.tensors["version"] = try .integers([1], .scalar)
     },
-    Damage("version 9223372036854775808 is not read, only 2", at: nil) {
+    Damage("version 9223372036854775808 is not supported, only 2", at: nil) {
       $0.tensors["version"] = try .integers([.max], .scalar)
     },
     Damage("the array 'stray' belongs to no site", at: nil) {
@@ -354,10 +354,10 @@ struct LinearNetwork: ActivationSource {
     Damage("'edges' do not enclose 'range'") {
       $0.tensors["a.input/edges"] = try .reals([0, 1e-3], [2])
     },
-    Damage("the counts of 'histogram' add up to 900, 'count' is 901.0") {
+    Damage("the counts of 'histogram' add up to 900, but 'count' is 901.0") {
       $0.tensors["a.input/count"] = try .integers([901], .scalar)
     },
-    Damage("'histogram' has a count that is negative or not whole") {
+    Damage("'histogram' has a count that is negative or not an integer") {
       var counts = [Double](repeating: 0, count: 2048)
       counts[5] = -1
       $0.tensors["a.input/histogram"] = try .reals(counts, [2048])
@@ -400,7 +400,7 @@ struct LinearNetwork: ActivationSource {
     Damage("'row_histogram' has the shape [2], not [2048]") {
       $0.tensors["a.input/row_histogram"] = try .reals([1, 2], [2])
     },
-    Damage("'group_size' is 1.0, not a whole number from 2 to 65536") {
+    Damage("'group_size' is 1.0, not an integer from 2 to 65536") {
       $0.tensors["a.input/group_size"] = try .integers([1], .scalar)
     },
     Damage("there is 'group_size' but nothing measured in groups") {
@@ -408,7 +408,7 @@ struct LinearNetwork: ActivationSource {
       $0.tensors["a.input/row_histogram"] = nil
       $0.tensors["a.input/quantized/2/is_row_scaled"] = nil
     },
-    Damage("'group_size' is 2.5, not a whole number from 2 to 65536") {
+    Damage("'group_size' is 2.5, not an integer from 2 to 65536") {
       $0.tensors["a.input/group_size"] = try .reals([2.5], [])
     },
     Damage("'quantized/2/is_row_scaled' is 2.0, not 0 or 1") {
@@ -450,7 +450,7 @@ struct LinearNetwork: ActivationSource {
     calibration.sites["a.query"] = input
     let archive = try LinearNetwork.archive()
     let error = ModelError(
-      "a query has no rows that bounds could be measured in",
+      "the bounds of a query cannot be relative to rows",
       tensor: "a.query")
     #expect(throws: error) { try calibration.check(against: archive) }
     calibration.sites["a.query"]?.rows = nil
@@ -480,7 +480,7 @@ struct LinearNetwork: ActivationSource {
     }
     #expect(
       throws: ModelError(
-        "bounds measured in rows need a 'row_histogram' of those",
+        "bounds relative to rows need a 'row_histogram' of them",
         tensor: "a.input")
     ) {
       try ModelQuantizer(
@@ -489,7 +489,7 @@ struct LinearNetwork: ActivationSource {
     }
     #expect(
       throws: ModelError(
-        "bounds measured in groups of 4 need a 'row_histogram' of those",
+        "bounds relative to groups of 4 need a 'row_histogram' of them",
         tensor: "a.input")
     ) {
       try ModelQuantizer(
@@ -521,7 +521,7 @@ struct LinearNetwork: ActivationSource {
     other.tensors["b.weight"] = archive.tensors["a.weight"]
     let wide = other
     #expect(
-      throws: refusal("b.input", "'b.weight' has 6 columns, the calibrated inputs 4")
+      throws: refusal("b.input", "'b.weight' has 6 columns, but the calibrated inputs have 4")
     ) { try calibration.check(against: wide) }
     var strange = calibration
     strange.sites["a.output"] = strange.sites["a.input"]

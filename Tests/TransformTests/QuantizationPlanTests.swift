@@ -390,7 +390,8 @@ struct QuantizationPlanTests {
       try plan([4, 3], .float32, parts: 3)
     }
     #expect(
-      throws: error("expected a matrix of at least one element and below 2^63, found 1 rows of 0")
+      throws: error(
+        "expected a matrix of at least one element and fewer than 2^63, found 1 rows of 0")
     ) { try plan([0, 3], .float32) }
     // A buffer is never quantized, so nothing is left.
     #expect(

@@ -130,7 +130,7 @@ struct RecipeTests {
     let error = #expect(throws: ModelError.self) { try Recipe.named("corpus") }
     #expect(
       error?.description == """
-        recipe 'corpus': no built-in recipe of this name; there are body, body-linear, \
+        recipe 'corpus': there is no built-in recipe of this name, only body, body-linear, \
         body-linear-and-conv, all-linear, keep-all
         """)
   }
@@ -208,7 +208,7 @@ struct RecipeTests {
     ),
     (
       #"{"rules": [{"match": "*", "action": "quantize", "reason": "why"}]}"#,
-      "rules[0].reason: it says why a rule keeps tensors, and this one quantizes"
+      "rules[0].reason: it says why a rule keeps tensors, but this one quantizes"
     ),
     (
       #"{"rules": [{"match": "*", "action": "quantize", "parts": 0}]}"#,
@@ -238,11 +238,11 @@ struct RecipeTests {
     ),
     (
       #"{"rules": [], "method": "best", "distillation": {"batch": 2}}"#,
-      #"distillation.steps: there must be either it or "minutes""#
+      #"distillation.steps: either it or "minutes" is required"#
     ),
     (
       #"{"rules": [], "method": "best", "distillation": {"steps": 2, "minutes": 1}}"#,
-      #"distillation.steps: there must be either it or "minutes""#
+      #"distillation.steps: either it or "minutes" is required"#
     ),
     (
       #"{"rules": [], "method": "best", "distillation": {"steps": 2, "rate": 1}}"#,

@@ -116,7 +116,7 @@ struct WeightQuantizerTests {
     arguments: [
       (
         [1, 2, 1e300, 4],
-        "element 2 is 1e+300, past Float32's largest number, which cannot be quantized"
+        "element 2 is 1e+300, beyond Float32's largest number, which cannot be quantized"
       ),
       ([1, 2, -.infinity, 4], "element 2 is -inf, which cannot be quantized"),
       (

@@ -63,7 +63,7 @@ extension FileAudit {
   mutating func audit(_ content: Content) {
     let (bytes, place) = (content.bytes, content.place)
     guard content.depth <= Self.depthLimit else {
-      addProblem("archives inside archives more than \(Self.depthLimit) deep", place: place)
+      addProblem("archives are nested more than \(Self.depthLimit) deep", place: place)
       return
     }
     if bytes.isEmpty {
@@ -221,7 +221,7 @@ extension FileAudit {
     }
     let name = FileSignature(of: content.file)?.name
     addProblem(
-      name.map { "it is \($0), which is not looked into" }
+      name.map { "it is \($0), which is not examined" }
         ?? "its content is of no known kind, so nothing is vouched for", place: content.place)
   }
 

@@ -43,7 +43,7 @@ extension FileAudit {
       let hazard = Self.operatorHazards[String(name.split(separator: ".").last ?? "")]
       addProgram(
         .customOperator, name, place: content.place, hazard == nil ? .unknown : .dangerous,
-        hazard ?? "an operator of a library that a program has to load (\(counted(count, "node")))")
+        hazard ?? "an operator of a library that the program must load (\(counted(count, "node")))")
     }
   }
 
@@ -59,7 +59,7 @@ extension FileAudit {
   ) throws {
     guard depth <= Self.graphDepthLimit else {
       addProblem(
-        "graphs inside graphs more than \(Self.graphDepthLimit) deep", place: content.place)
+        "graphs are nested more than \(Self.graphDepthLimit) deep", place: content.place)
       return
     }
     var fields = ProtobufFields(in: content.file, range: range)

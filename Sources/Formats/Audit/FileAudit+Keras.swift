@@ -44,7 +44,7 @@ extension FileAudit {
       {
         addProgram(
           .configuredClass, registered, place: place, .unknown,
-          "a class that the program has to bring along")
+          "a class that the program must provide")
       }
       return
     }
@@ -67,7 +67,7 @@ extension FileAudit {
       return
     }
     addConfiguredClass(
-      full, place: place, "a class or function that Keras imports, which is not its own")
+      full, place: place, "a class or function from outside Keras that Keras imports")
   }
 
   /// Audits the files, such as vocabularies, that a layer reads when the model is loaded.

@@ -86,7 +86,7 @@ extension FileAudit {
       let inner = Self.join(place, "bytes at \(record.graph.positions[reference])")
       if PyTorchLegacyStream.isBeginning(bytes) {
         guard depth < Self.depthLimit else {
-          addProblem("pickles inside pickles more than \(Self.depthLimit) deep", place: place)
+          addProblem("pickles are nested more than \(Self.depthLimit) deep", place: place)
           return
         }
         auditStream(bytes, baseOffset: 0, place: inner, depth: depth + 1)
@@ -103,7 +103,7 @@ extension FileAudit {
       let isEvidence = nested.isEvidence(isWhole: reader.isAtEnd, isText: isText)
       guard isEvidence || isWhole && nested.holdsContent else { continue }
       guard depth < Self.depthLimit else {
-        addProblem("pickles inside pickles more than \(Self.depthLimit) deep", place: place)
+        addProblem("pickles are nested more than \(Self.depthLimit) deep", place: place)
         return
       }
       if isEvidence {

@@ -95,7 +95,7 @@ extension FileAudit {
     addProgram(
       .template, name, place: place, hazard == nil ? .unknown : .dangerous,
       hazard.map {
-        "a Jinja template that reaches for '\($0)', which leads out of a template into Python"
+        "a Jinja template that uses '\($0)', which gives access to Python"
       } ?? "a Jinja template, a program that is run for each conversation")
   }
 

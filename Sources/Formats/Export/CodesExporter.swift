@@ -1,11 +1,12 @@
 import OrderedCollections
 import Storage
 
-/// Codes and parameters as plain tensors of a safetensors file, which keeps everything.
+/// Writes codes and parameters as plain tensors of a safetensors file, which loses nothing.
 ///
 /// A quantized tensor `x` becomes `x.codes` (`uint8`, in the tensor's shape), `x.lower` and
-/// `x.scale` (one a cell); an element is `lower + scale · code`. The metadata entry `condi.export` is
-/// a JSON object that says which cells there are: `quantization.x` with `granularity` and `parts`.
+/// `x.scale` (one value per cell); an element is `lower + scale · code`. The metadata entry
+/// `condi.export` is a JSON object that describes the cells: `quantization.x` with `granularity`
+/// and `parts`.
 struct CodesExporter: ModelExporter {
   typealias Piece = NamedTensor
 
@@ -50,7 +51,7 @@ struct CodesExporter: ModelExporter {
   }
 }
 
-/// A tensor of a safetensors file that is being made.
+/// A tensor of a safetensors file under construction.
 struct NamedTensor: Sendable {
   let name: String
   let tensor: Tensor
@@ -78,28 +79,28 @@ extension TensorArchive {
 }
 
 extension AffineLayout {
-  /// Whether the elements of each block of `length` neighbours, counted from a row's first, share
-  /// their parameters.
+  /// Whether each block of `length` adjacent elements, counted from the start of a row, shares its
+  /// parameters.
   func hasUniformBlocks(of length: Int) -> Bool {
     guard case .group(let groupSize) = granularity else { return true }
     return groupSize >= columns || groupSize.isMultiple(of: length)
   }
 
-  /// The row length filled up to whole blocks.
+  /// Returns the row length padded to whole blocks.
   ///
-  /// - Throws: `ModelError` when that overflows.
+  /// - Throws: `ModelError` when it overflows.
   func paddedColumns(toMultipleOf length: Int) throws -> Int {
     let (sum, overflow) = columns.addingReportingOverflow(length - 1)
     let padded = sum / length * length
     guard !overflow, !padded.multipliedReportingOverflow(by: rows).overflow else {
-      throw ModelError.unsupported("rows of \(columns) elements are too long to fill up")
+      throw ModelError.unsupported("rows of \(columns) elements are too long to pad")
     }
     return padded
   }
 }
 
 extension QuantizedTensor {
-  /// The codes, each row filled up with code 0.
+  /// Returns the codes, with each row padded with code 0.
   func unpackedCodes(paddingRowsTo paddedColumns: Int) throws -> [UInt8] {
     let codes = try unpackedCodes()
     let columns = layout.columns
@@ -113,7 +114,7 @@ extension QuantizedTensor {
     return padded
   }
 
-  /// The elements in their own type, as `Float`.
+  /// Returns the elements, rounded to their own type, as `Float`.
   func logicalValues() throws -> [Float] {
     try Tensor(elementType: elementType, shape: shape, bytes: dequantized()).floatValues()
   }

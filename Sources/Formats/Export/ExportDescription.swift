@@ -1,18 +1,18 @@
 import OrderedCollections
 import Storage
 
-/// What a packed file says besides its tensors, for the exported file's metadata.
+/// The content of a packed file other than its tensors, for the exported file's metadata.
 struct ExportDescription: Sendable {
-  /// The metadata entry that says what exporting did.
+  /// The metadata entry that describes the export.
   static let key = ExportMetadata.key
 
   var metadata: OrderedDictionary<String, String>
   var values: OrderedDictionary<String, ArchiveValue>
-  /// The row lengths of tensors whose rows were filled up, before that.
+  /// The original row lengths of tensors whose rows were padded.
   var columnsBeforePadding: OrderedDictionary<String, Int> = [:]
-  /// The names of tensors that were shortened, by what they are in the file.
+  /// The full names of tensors whose names were shortened, by their names in the file.
   var fullNames: OrderedDictionary<String, String> = [:]
-  /// How quantized tensors were packed.
+  /// The parameters of quantized tensors, by name.
   var quantization: OrderedDictionary<String, JSONValue> = [:]
   var activations: [ActivationQuantizer]
 
@@ -48,15 +48,15 @@ struct ExportDescription: Sendable {
     return .object(members)
   }
 
-  /// What an exported file's metadata says of the packed file that its tensors do not.
+  /// Facts about the packed file that an exported file keeps only in its metadata.
   struct Origin: Sendable {
     var columnsBeforePadding: [String: Int] = [:]
     var activations: [ActivationQuantizer] = []
   }
 
-  /// The origin of an exported file; of another program's, nothing is said.
+  /// Returns the origin of an exported file; an empty one for files of other programs.
   ///
-  /// - Throws: `ModelError` when the entry is not what `json` makes.
+  /// - Throws: `ModelError` when the entry differs from what `json` writes.
   static func origin(in metadata: OrderedDictionary<String, String>) throws -> Origin {
     var origin = Origin()
     guard let text = metadata[key] else { return origin }
@@ -71,7 +71,7 @@ struct ExportDescription: Sendable {
     return origin
   }
 
-  /// All of it but the values as texts.
+  /// Returns the description as texts, without the values.
   func texts() throws -> OrderedDictionary<String, String> {
     var texts = metadata
     guard texts[Self.key] == nil else {
@@ -83,7 +83,7 @@ struct ExportDescription: Sendable {
     return texts
   }
 
-  /// All of it as texts, the values under the name that safetensors files have them under.
+  /// Returns the description as texts, with the values under the name used in safetensors files.
   func textsWithValues() throws -> OrderedDictionary<String, String> {
     var texts = try texts()
     guard !values.isEmpty else { return texts }

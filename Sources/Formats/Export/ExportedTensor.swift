@@ -1,6 +1,6 @@
 import Storage
 
-/// What became of one tensor on its way between a packed file and a runtime's format.
+/// The outcome of converting one tensor between a packed file and a runtime's format.
 ///
 /// ```swift
 /// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
@@ -14,7 +14,7 @@ public struct ExportedTensor: Codable, Hashable, Sendable {
   public enum Fidelity: String, Codable, CaseIterable, Sendable {
     /// Equal in every element.
     case exact
-    /// Different in at least one; `largestError` says by how much.
+    /// Different in at least one element; `largestError` says by how much.
     case lossy
   }
 
@@ -22,25 +22,25 @@ public struct ExportedTensor: Codable, Hashable, Sendable {
   public let name: String
   /// The shape in the source.
   public let shape: [Int]
-  /// The type of its elements once dequantized, by its name in packed files.
+  /// The type of the dequantized elements, by its name in packed files.
   public let elementType: String
-  /// Bits of a code in the packed file; `nil` for tensors that are not quantized.
+  /// The bit width of a code in the packed file; `nil` for tensors that are not quantized.
   public let bitWidth: Int?
-  /// How the result holds it, as in `Q2_K` or `float32`.
+  /// The tensor's form in the result, such as `Q2_K` or `float32`.
   public let form: String
-  /// How true the result is.
+  /// Whether the result's values equal the source's.
   public let fidelity: Fidelity
   /// max |w − ŵ| over all elements; 0 when exact.
   public let largestError: Double
-  /// Elements of a row in the result, where rows were filled up.
+  /// The row length in the result, if rows were padded.
   public let paddedColumns: Int?
   /// Bytes in the result: codes, parameters, and padding of rows.
   public let byteCount: Int
-  /// What differs from the source besides the encoding: a sentence each, without an end.
+  /// Differences from the source besides the encoding: one sentence each, without a full stop.
   public let changes: [String]
 }
 
-/// What writing a model in another form did.
+/// The outcome of writing a model in another form.
 ///
 /// ```swift
 /// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
@@ -49,34 +49,34 @@ public struct ExportedTensor: Codable, Hashable, Sendable {
 /// for note in outcome.notes { print(note) }
 /// ```
 public struct ExportOutcome: Hashable, Sendable {
-  /// What became of each tensor, in the source's order.
+  /// The outcome for each tensor, in the source's order.
   public var tensors: [ExportedTensor]
-  /// Every file written.
+  /// The files written.
   public var files: [File]
-  /// What concerns the whole model: a sentence each, without an end.
+  /// Remarks on the whole model: one sentence each, without a full stop.
   public var notes: [String]
 
   /// A file that was written.
   public struct File: Codable, Hashable, Sendable {
-    /// As it was given, or below the folder that was given.
+    /// The path as given, or below the folder as given.
     public let path: String
     /// The file's length.
     public let byteCount: Int
   }
 }
 
-/// How an exporter will write one tensor.
+/// The form in which an exporter will write one tensor.
 ///
-/// `Piece` is what the target's writer takes; pieces load their bytes when they are written, so
-/// that a plan holds no weights.
+/// `Piece` is the input of the target's writer; pieces load their bytes when they are written, so a
+/// plan holds no weights.
 struct PlannedTensor<Piece: Sendable>: Sendable {
   var form: String
   var pieces: [Piece]
   var byteCount: Int
   var paddedColumns: Int?
   var changes: [String] = []
-  /// The values that the target's reader computes, row-major without padding; `nil` where the
-  /// elements keep their bits.
+  /// The values that the target's reader computes, row-major without padding; `nil` if the elements
+  /// keep their bits.
   var values: [Float]?
 }
 
@@ -84,20 +84,22 @@ struct PlannedTensor<Piece: Sendable>: Sendable {
 protocol ModelExporter: Sendable {
   associatedtype Piece: Sendable
 
-  /// - Parameter load: the same tensor, for pieces to load again.
+  /// Plans a quantized tensor.
+  ///
+  /// - Parameter load: loads the same tensor again, for pieces.
   /// - Throws: `ModelError` when the target has no form for it.
   func plan(
     _ name: String, _ tensor: QuantizedTensor, padsRows: Bool,
     load: @escaping @Sendable () throws -> QuantizedTensor
   ) throws -> PlannedTensor<Piece>
 
-  /// The plan for a tensor that keeps its bits.
+  /// Plans a tensor that keeps its bits.
   ///
-  /// - Throws: `ModelError` when the target has no such elements.
+  /// - Throws: `ModelError` when the target has no such element type.
   func plan(_ name: String, keeping tensor: Tensor) throws -> PlannedTensor<Piece>
 
-  /// The files that hold the pieces, in their order.
+  /// Plans the files that hold the pieces, in their order.
   ///
-  /// - Throws: `ModelError` for what the target's format cannot hold.
+  /// - Throws: `ModelError` when the target's format cannot hold the pieces.
   func output(_ pieces: [Piece], of description: ExportDescription) throws -> PlannedOutput
 }

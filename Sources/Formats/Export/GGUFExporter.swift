@@ -1,7 +1,7 @@
 import OrderedCollections
 import Storage
 
-/// A GGUF file with quantized matrices in ggml's blocks; `GGUF.md` says which.
+/// Writes a GGUF file with quantized matrices in ggml's blocks; `GGUF.md` lists them.
 struct GGUFExporter: ModelExporter {
   typealias Piece = GGUFWriter.Entry
 
@@ -22,7 +22,7 @@ struct GGUFExporter: ModelExporter {
     plan.changes += Self.changes(ofName: name)
     let width = form.type.bitWidths.upperBound
     if width > tensor.bitWidth {
-      plan.changes.append("codes of \(tensor.bitWidth) bits take \(width)")
+      plan.changes.append("\(tensor.bitWidth)-bit codes are stored in \(width) bits")
     }
     return plan
   }
@@ -45,17 +45,20 @@ struct GGUFExporter: ModelExporter {
     if tensor.elementType == .bool || stored.widened != nil {
       plan.changes.append("\(tensor.elementType) as \(stored.name)")
     }
-    if tensor.shape.rank == 0 { plan.changes.append("a scalar as one element of one axis") }
+    if tensor.shape.rank == 0 { plan.changes.append("a scalar as one element along one axis") }
     return plan
   }
 
   private static func changes(ofName name: String) -> [String] {
     let name = GGUFName(name)
     return name.isShortened
-      ? ["a name longer than ggml's \(GGUFName.byteCountLimit) bytes is '\(name.stored)'"] : []
+      ? [
+        "the name exceeds ggml's limit of \(GGUFName.byteCountLimit) bytes and is shortened to "
+          + "'\(name.stored)'"
+      ] : []
   }
 
-  /// The elements as signed integers of twice the width.
+  /// Returns the elements as signed integers of twice the width.
   private static func widen(_ tensor: Tensor, to type: ElementType) throws -> SharedBytes {
     let values = try tensor.doubleValues()  // of at most 32 bits, so exact
     return switch type {
@@ -90,14 +93,14 @@ struct GGUFExporter: ModelExporter {
 }
 
 extension GGUFExporter {
-  /// ggml's type for elements that keep their values.
+  /// The ggml type of elements that keep their values.
   private struct StoredType {
     let name: String
     let number: UInt32
     /// The wider type that elements are converted to; `nil` when they keep their bits.
     var widened: ElementType?
 
-    /// - Throws: `ModelError` when ggml has none.
+    /// - Throws: `ModelError` when ggml has no such type.
     init(_ type: ElementType) throws {
       switch type {
       case .float32: (name, number) = ("F32", 0)

@@ -1,13 +1,13 @@
 import OrderedCollections
 import Storage
 
-/// A folder that MLX opens: `model.safetensors` with `weight`, `scales` and `biases` of each
-/// quantized module, and `config.json` with the widths and group sizes.
+/// Writes a folder that MLX opens: `model.safetensors` with `weight`, `scales` and `biases` of each
+/// quantized module, and `config.json` with the bit widths and group sizes.
 ///
 /// Scales and biases are `float32`, so that `scale · code + bias` is bit for bit the packed file's
-/// `lower + scale · code` in Float32; tensors of narrower elements differ by the rounding to those.
+/// `lower + scale · code` in Float32; tensors with narrower elements differ by their rounding.
 struct MLXExporter: ModelExporter {
-  /// The configuration and the tensors.
+  /// The names of the configuration and the tensors.
   static let fileNames = ["config.json", "model.safetensors"]
 
   struct Piece: Sendable {
@@ -21,7 +21,7 @@ struct MLXExporter: ModelExporter {
     load: @escaping @Sendable () throws -> QuantizedTensor
   ) throws -> PlannedTensor<Piece> {
     guard name.hasSuffix(".weight") else {
-      throw ModelError.unsupported("MLX quantizes the 'weight' of a module only")
+      throw ModelError.unsupported("MLX quantizes only the 'weight' of a module")
     }
     let path = String(name.dropLast(".weight".count))
     let form = try MLXForm(tensor, padsRows: padsRows)
@@ -56,7 +56,7 @@ struct MLXExporter: ModelExporter {
       groupSize: form.groupSize)
     if form.paddedColumns > form.columns { plan.paddedColumns = form.paddedColumns }
     if form.bitWidth > tensor.bitWidth {
-      plan.changes.append("codes of \(tensor.bitWidth) bits take \(form.bitWidth)")
+      plan.changes.append("\(tensor.bitWidth)-bit codes are stored in \(form.bitWidth) bits")
     }
     return plan
   }
@@ -79,7 +79,8 @@ struct MLXExporter: ModelExporter {
     return PlannedOutput(folderOf: zip(Self.fileNames, contents).map { (name: $0, file: $1) })
   }
 
-  /// The most frequent form is the default; modules with another one are named.
+  /// Returns the configuration, with the most frequent form as the default and entries for modules
+  /// with another form.
   private func configuration(
     _ modules: [(path: String, form: MLXForm)], _ description: ExportDescription
   ) -> JSONValue {
@@ -107,13 +108,13 @@ struct MLXExporter: ModelExporter {
   }
 }
 
-/// How MLX's affine mode holds a matrix: `scale · code + bias` for groups along a row.
+/// A matrix in MLX's affine mode: `scale · code + bias` for groups along a row.
 ///
-/// Codes are a little-endian bit stream, low bits first, in `uint32` words; every row is whole words
-/// because rows are whole groups. Source: `affine_quantize` in MLX's `ops.cpp`, and its CPU kernels,
-/// which round the product before the sum.
+/// Codes are a little-endian bit stream, low bits first, in `uint32` words; every row has whole
+/// words because it has whole groups. Source: `affine_quantize` in MLX's `ops.cpp`, and its CPU
+/// kernels, which round the product before the sum.
 struct MLXForm: Hashable, Sendable {
-  /// Bits of a code in MLX; wider than the packed file's where MLX has no such width.
+  /// The bit width in MLX, which is wider than the packed file's if MLX lacks that.
   let bitWidth: Int
   let groupSize: Int
   let rows: Int
@@ -121,24 +122,24 @@ struct MLXForm: Hashable, Sendable {
   let paddedColumns: Int
 
   static let bitWidths = [2, 3, 4, 5, 6, 8]
-  /// The largest first: it needs the fewest parameters.
+  /// The largest comes first, because it needs the fewest parameters.
   static let groupSizes = [128, 64, 32]
 
-  /// The form with the shortest rows, and of these the one with the largest groups.
+  /// Chooses the form with the shortest rows and, among those, the largest groups.
   ///
-  /// - Throws: `ModelError` when MLX has none.
+  /// - Throws: `ModelError` when MLX has no form for the tensor.
   init(_ tensor: QuantizedTensor, padsRows: Bool) throws {
     let layout = tensor.layout
     guard tensor.shape.rank == 2 else {
       throw ModelError.unsupported("MLX quantizes matrices, not \(tensor.shape)")
     }
     guard let bitWidth = Self.bitWidths.first(where: { $0 >= tensor.bitWidth }) else {
-      throw ModelError.unsupported("MLX has no codes of \(tensor.bitWidth) bits")
+      throw ModelError.unsupported("MLX has no \(tensor.bitWidth)-bit codes")
     }
     let fitting = Self.groupSizes.filter(layout.hasUniformBlocks)
     guard !fitting.isEmpty else {
       throw ModelError.unsupported(
-        "bounds per \(layout.granularity) are none of MLX's groups of 32, 64 or 128")
+        "bounds per \(layout.granularity) cannot be expressed in MLX's groups of 32, 64 or 128")
     }
     var best: (groupSize: Int, paddedColumns: Int)?
     for groupSize in fitting {
@@ -149,7 +150,8 @@ struct MLXForm: Hashable, Sendable {
     guard let best else {
       throw ModelError.unsupported(
         "rows of \(layout.columns) elements are not whole groups of \(Self.groupSizes.last ?? 0) in "
-          + "MLX; --pad fills them up")
+          + "MLX"
+      ).offering(.padding)
     }
     self.bitWidth = bitWidth
     (groupSize, paddedColumns) = best
@@ -157,7 +159,7 @@ struct MLXForm: Hashable, Sendable {
     columns = layout.columns
   }
 
-  /// `uint32` words of a row.
+  /// The number of `uint32` words in a row.
   var wordsPerRow: Int { paddedColumns / 32 * bitWidth }
   var groupsPerRow: Int { paddedColumns / groupSize }
 
@@ -166,14 +168,14 @@ struct MLXForm: Hashable, Sendable {
       try tensor.unpackedCodes(paddingRowsTo: paddedColumns), bitWidth: bitWidth)
   }
 
-  /// One of a group's parameters for every group, row-major.
+  /// Returns one parameter per group, row-major.
   func perGroup(_ parameters: [Float], _ layout: AffineLayout) -> [Float] {
     (0..<rows).flatMap { row in
       (0..<groupsPerRow).map { parameters[layout.cellIndex(row: row, column: $0 * groupSize)] }
     }
   }
 
-  /// What MLX dequantizes in `float32`, without padding.
+  /// Returns the values that MLX dequantizes in `float32`, without padding.
   static func values(
     codes: [UInt8], scales: [Float], biases: [Float], columns: Int, paddedColumns: Int,
     groupSize: Int

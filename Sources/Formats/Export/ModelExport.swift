@@ -3,10 +3,11 @@ import OrderedCollections
 import Storage
 import Synchronization
 
-/// A packed model and the form that it is to be written in for another runtime.
+/// The export of a packed model to another runtime's form.
 ///
-/// Every tensor is compared with what `PackedModel` dequantizes: the values that the target's reader
-/// computes, by its documented arithmetic, are either the same or the largest difference is reported.
+/// Every tensor is compared with the values that `PackedModel` dequantizes: those that the target's
+/// reader computes, by its documented arithmetic, are either the same or the largest difference is
+/// reported.
 ///
 /// ```swift
 /// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
@@ -19,14 +20,14 @@ public struct ModelExport: Sendable {
   private let options: ExportOptions
   private let budget: MemoryBudget
 
-  /// Plans nothing yet; `write` does all the work.
+  /// Creates an export; `write` does all the work.
   public init(_ model: PackedModel, to target: ExportTarget, options: ExportOptions = .init()) {
     self.init(
       model, to: target, options: options,
       budget: .forMatrices(ofElementCounts: model.header.entries.map(\.quantizedElementCount)))
   }
 
-  /// - Parameter budget: what the tensors that are compared at the same time may take.
+  /// - Parameter budget: the memory for tensors that are compared at the same time.
   init(
     _ model: PackedModel, to target: ExportTarget, options: ExportOptions, budget: MemoryBudget
   ) {
@@ -36,11 +37,11 @@ public struct ModelExport: Sendable {
     self.budget = budget
   }
 
-  /// Writes the model to `path`, a folder for MLX and a file for the others; each file appears whole
-  /// or not at all. The result does not depend on how tasks are run.
+  /// Writes the model to `path`, a folder for MLX and a file for the others; each file appears
+  /// whole or not at all. The result does not depend on how tasks are run.
   ///
   /// - Throws: `ModelError` that names the first tensor that the target cannot hold under the
-  ///   options, and on reading and writing.
+  ///   options, and when reading or writing fails.
   public func write(
     to path: String, replacesExisting: Bool = false,
     runningTasks run: @escaping TaskRunner = sequentially,
@@ -64,9 +65,9 @@ public struct ModelExport: Sendable {
     return try withExporter { try write($0) }
   }
 
-  /// Finds before the work what would be in the way of the files after it.
+  /// Checks before the work that nothing will be in the way of the output files.
   private func checkOutput(_ path: String, replacesExisting: Bool) throws {
-    // MLX's are in a folder, which need not be there yet.
+    // MLX's files lie in a folder, which need not exist yet.
     let files =
       target == .mlx
       ? MLXExporter.fileNames.map { "\(path)/\($0)" }
@@ -76,9 +77,9 @@ public struct ModelExport: Sendable {
     }
   }
 
-  /// What `write` would make of each tensor, without writing anything: there are no files.
+  /// Returns the outcome that `write` would have for each tensor, without writing any file.
   ///
-  /// - Throws: `ModelError` as `write` does, but for what writing meets.
+  /// - Throws: `ModelError` as `write` does, except for errors of writing.
   public func planned(
     runningTasks run: TaskRunner = sequentially
   ) throws -> ExportOutcome {
@@ -110,7 +111,7 @@ public struct ModelExport: Sendable {
     try run(names.count) { index in
       let name = names[index]
       let planned = try locatingErrors(path: model.file.path, tensor: name) {
-        // The values that the target computes are in memory beside those of the packed file.
+        // The target's values and those of the packed file are in memory together.
         try budget.using(elementCount: model.entry(named: name)?.quantizedElementCount ?? 0) {
           var plan = try plan(name, exporter)
           let record = try record(of: plan, name)
@@ -132,7 +133,7 @@ public struct ModelExport: Sendable {
     do {
       return try exporter.plan(name, quantized, padsRows: options.padsRows) { [model] in
         guard let quantized = try model.quantizedTensor(named: name) else {
-          throw ModelError.malformed("it is not quantized any more", tensor: name)
+          throw ModelError.malformed("it is no longer quantized", tensor: name)
         }
         return quantized
       }
@@ -164,7 +165,7 @@ public struct ModelExport: Sendable {
     var changes = plan.changes
     if let paddedColumns = plan.paddedColumns {
       changes.append(
-        "rows filled up with code 0 to \(paddedColumns): give the layer as many zeros more")
+        "rows are padded with code 0 to \(paddedColumns): pad the layer's input with zeros")
     }
     return ExportedTensor(
       name: name, shape: entry.shape.dimensions, elementType: entry.elementType.rawValue,
@@ -185,19 +186,19 @@ public struct ModelExport: Sendable {
     if sharing > 0 {
       notes.append(
         (sharing == 1 ? "1 name shares" : "\(sharing) names share")
-          + " another's bytes in the packed file, and not here")
+          + " another's bytes in the packed file, but not here")
     }
     let shortened = header.names.keys.count { GGUFName($0).isShortened }
     if target == .gguf, shortened > 0 {
       notes.append(
         "names longer than ggml's \(GGUFName.byteCountLimit) bytes (\(shortened)) are shortened; the "
-          + "metadata '\(ExportDescription.key)' has them in full")
+          + "metadata '\(ExportDescription.key)' holds the full names")
     }
     return notes
   }
 }
 
-/// max |left − right|, in double precision; infinite where only one is finite.
+/// Returns max |left − right| in double precision; infinite if any difference is NaN.
 func largestDifference(_ left: [Float], _ right: [Float]) throws -> Double {
   guard left.count == right.count else {
     throw ModelError.mismatch(
@@ -212,17 +213,17 @@ func largestDifference(_ left: [Float], _ right: [Float]) throws -> Double {
 }
 
 extension PackedEntry {
-  /// How many elements are dequantized to look at them; 0 of a tensor that keeps its bits.
+  /// The number of elements to dequantize for the comparison; 0 for a tensor that keeps its bits.
   fileprivate var quantizedElementCount: Int { affineBitWidth == nil ? 0 : shape.elementCount }
 
-  /// Bits of a code; `nil` when it is not quantized.
+  /// The bit width of a code; `nil` if the tensor is not quantized.
   var affineBitWidth: Int? {
     if case .affine(let affine) = encoding { return affine.bitWidth }
     return nil
   }
 }
 
-/// A runtime's own form of low-bit weights that a packed model can be written in.
+/// A runtime's form of low-bit weights in which a packed model can be written.
 ///
 /// ```swift
 /// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
@@ -237,15 +238,15 @@ public enum ExportTarget: String, Sendable, CaseIterable, Codable {
   case mlx
   /// ONNX's `DequantizeLinear`, for ONNX Runtime and others.
   case onnx
-  /// ONNX Runtime's `MatMulNBits`, which multiplies by low-bit weights as they are.
+  /// ONNX Runtime's `MatMulNBits`, which multiplies by low-bit weights directly.
   case onnxMatMulNBits = "onnx-matmulnbits"
   /// The blocks of ggml and llama.cpp.
   case gguf
-  /// Codes and parameters as plain tensors, for whatever reads safetensors.
+  /// Codes and parameters as plain tensors, for any reader of safetensors.
   case safetensors
 }
 
-/// What an exporter may do to tensors that a target does not hold as they are.
+/// What an exporter may do to tensors that a target cannot hold unchanged.
 ///
 /// ```swift
 /// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
@@ -254,12 +255,12 @@ public enum ExportTarget: String, Sendable, CaseIterable, Codable {
 /// print(outcome.tensors.filter { $0.paddedColumns != nil }.map(\.name))
 /// ```
 public struct ExportOptions: Hashable, Sendable {
-  /// Fill rows with code 0 up to the next multiple of the target's blocks.
+  /// Whether to pad rows with code 0 to the next multiple of the target's blocks.
   public var padsRows: Bool
-  /// Write tensors that the target has no low-bit form for with all their bits.
+  /// Whether to dequantize tensors for which the target has no low-bit form.
   public var dequantizes: Bool
 
-  /// Options; by default nothing is done to tensors that a target does not hold as they are.
+  /// Creates options, which by default forbid any change.
   public init(padsRows: Bool = false, dequantizes: Bool = false) {
     self.padsRows = padsRows
     self.dequantizes = dequantizes

@@ -1,15 +1,15 @@
 import OrderedCollections
 import Storage
 
-/// An ONNX model that computes every weight: `DequantizeLinear` of the codes, then `Add` of the lower
-/// bound, whose fraction no integer zero point can hold.
+/// Writes an ONNX model that computes every weight: `DequantizeLinear` of the codes, then `Add` of
+/// the lower bound, whose fraction no integer zero point can hold.
 ///
 /// Only standard operators are used. Both round to Float32 as the packed file's reader does, and a
-/// `Cast` follows to narrower or wider types, so that every output is exact. Codes of 1 and 2 bits
-/// are UINT2 (operator set 25), of 3 and 4 bits UINT4 (21), wider ones UINT8. Rows of any length are
-/// held without padding: `block_size` takes a last block that is shorter.
+/// `Cast` to narrower or wider types follows, so every output is exact. Codes of 1 and 2 bits are
+/// UINT2 (operator set 25), those of 3 and 4 bits UINT4 (21), and wider ones UINT8. Rows of any
+/// length need no padding, because `block_size` allows a shorter last block.
 struct ONNXExporter: ONNXGraphExporter {
-  /// The first with UINT2.
+  /// The first operator set with UINT2.
   static let operatorSetForTwoBits = 25
 
   func plan(
@@ -48,12 +48,12 @@ struct ONNXExporter: ONNXGraphExporter {
       pieces: [ONNXPiece(graph: graph, operatorSet: operatorSet)],
       byteCount: graph.initializers.reduce(0) { $0 + $1.byteCount })
     if bitWidth > tensor.bitWidth {
-      plan.changes.append("codes of \(tensor.bitWidth) bits take \(bitWidth)")
+      plan.changes.append("\(tensor.bitWidth)-bit codes are stored in \(bitWidth) bits")
     }
     return plan
   }
 
-  /// Scales, lower bounds, and the nodes that apply them.
+  /// Appends scales, lower bounds, and the nodes that apply them.
   private static func append(
     parametersOf tensor: QuantizedTensor, _ name: String, to graph: inout ONNXGraph
   ) {
@@ -103,7 +103,7 @@ struct ONNXExporter: ONNXGraphExporter {
       .init(operation: "Add", inputs: [product, lower], output: "\(name)/sum"))
   }
 
-  /// The nodes from the Float32 matrix to the tensor, the last of which has its name.
+  /// Appends the nodes from the Float32 matrix to the tensor; the last one has the tensor's name.
   private static func append(
     conversionOf tensor: QuantizedTensor, _ name: String, to graph: inout ONNXGraph
   ) throws {
@@ -130,16 +130,16 @@ struct ONNXExporter: ONNXGraphExporter {
   }
 }
 
-/// What one tensor adds to an ONNX model.
+/// The part of an ONNX model that holds one tensor.
 struct ONNXPiece: Sendable {
-  /// The version of the `ai.onnx` operators of models that need no later one.
+  /// The version of the `ai.onnx` operators in models that need no later one.
   static let smallestOperatorSet = 21
 
   let graph: ONNXGraph
   let operatorSet: Int
 }
 
-/// Writes packed models as one ONNX graph, whose outputs have the tensors' names or begin with them.
+/// Writes a packed model as one ONNX graph, whose outputs are named after the tensors.
 protocol ONNXGraphExporter: ModelExporter where Piece == ONNXPiece {}
 
 extension ONNXGraphExporter {

@@ -1,10 +1,10 @@
 import Storage
 
-/// An ONNX model of layers: a `MatMulNBits` for every quantized matrix, which multiplies its input by
-/// the matrix as it is stored. The operator is ONNX Runtime's own.
+/// Writes an ONNX model of layers, with one `MatMulNBits` per quantized matrix, which multiplies
+/// its input by the stored matrix. The operator is ONNX Runtime's own.
 ///
-/// A matrix `x` of `[rows, columns]` turns `x/input`, `[n, columns]`, into `x/output`, `[n, rows]`: the
-/// input by the transposed matrix, as PyTorch's linear layers do without their bias.
+/// A matrix `x` of `[rows, columns]` turns `x/input`, `[n, columns]`, into `x/output`, `[n, rows]`:
+/// it multiplies the input by the transposed matrix, as a PyTorch linear layer without bias does.
 struct ONNXMatMulExporter: ONNXGraphExporter {
   func plan(
     _ name: String, _ tensor: QuantizedTensor, padsRows: Bool,
@@ -48,18 +48,18 @@ struct ONNXMatMulExporter: ONNXGraphExporter {
       byteCount: form.byteCount)
     plan.values = form.values(codes: try form.codes(of: tensor, parameters), parameters)
     if form.bitWidth > tensor.bitWidth {
-      plan.changes.append("codes of \(tensor.bitWidth) bits take \(form.bitWidth)")
+      plan.changes.append("\(tensor.bitWidth)-bit codes are stored in \(form.bitWidth) bits")
     }
     return plan
   }
 }
 
-/// How ONNX Runtime's `MatMulNBits` holds a matrix: `scale · code − scale · zero` for blocks along a
-/// row, with a zero point that need not be whole.
+/// A matrix in the form of ONNX Runtime's `MatMulNBits`: `scale · code − scale · zero` for blocks
+/// along a row, with a zero point that need not be an integer.
 ///
-/// Rows of codes are whole blocks; codes past a row's end are 0 and never read, so that no input is
-/// filled up. A zero point is searched whose product with the scale rounds to the negated lower
-/// bound; where there is one for every block, values are those of the packed file in Float32.
+/// Rows of codes are whole blocks; codes past a row's end are 0 and never read, so no input needs
+/// padding. The zero point is chosen so that its product with the scale rounds to the negated lower
+/// bound. If every block has such a zero point, the values are those of the packed file in Float32.
 ///
 /// Source: `com.microsoft.MatMulNBits`, version 1, and ONNX Runtime's CPU kernel for zero points in
 /// Float32, which exists for 2 and 4 bits.
@@ -68,11 +68,11 @@ struct ONNXMatMulForm: Hashable, Sendable {
   struct Parameters: Hashable, Sendable {
     let scale: Float
     let zeroPoint: Float
-    /// Whether all its codes stand for the lower bound, and are written as 0.
+    /// Whether all its codes represent the lower bound and are written as 0.
     let isConstant: Bool
   }
 
-  /// Bits of a code in the operator; wider than the packed file's where it has no such width.
+  /// The operator's bit width, which is wider than the packed file's if the operator lacks that.
   let bitWidth: Int
   let blockSize: Int
   let rows: Int
@@ -81,9 +81,9 @@ struct ONNXMatMulForm: Hashable, Sendable {
   static let bitWidths = [2, 4]
   static let blockSizes = [16, 32, 64, 128, 256]
 
-  /// The form with the fewest bytes.
+  /// Chooses the form with the fewest bytes.
   ///
-  /// - Throws: `ModelError` when the operator has none.
+  /// - Throws: `ModelError` when the operator has no form for the tensor.
   init(_ tensor: QuantizedTensor) throws {
     let layout = tensor.layout
     guard tensor.shape.rank == 2 else {
@@ -91,17 +91,17 @@ struct ONNXMatMulForm: Hashable, Sendable {
     }
     guard let bitWidth = Self.bitWidths.first(where: { $0 >= tensor.bitWidth }) else {
       throw ModelError.unsupported(
-        "MatMulNBits has no codes of \(tensor.bitWidth) bits with a lower bound")
+        "MatMulNBits has no \(tensor.bitWidth)-bit codes with a lower bound")
     }
     let forms = try Self.blockSizes.filter(layout.hasUniformBlocks).map { blockSize in
       _ = try layout.paddedColumns(toMultipleOf: blockSize)
       return Self(
         bitWidth: bitWidth, blockSize: blockSize, rows: layout.rows, columns: layout.columns)
     }
-    // Of several, the one with the fewest blocks.
+    // Among equals, the one with the fewest blocks.
     guard let best = forms.reversed().min(by: { $0.byteCount < $1.byteCount }) else {
       throw ModelError.unsupported(
-        "bounds per \(layout.granularity) are none of MatMulNBits's blocks of 16 to 256")
+        "bounds per \(layout.granularity) cannot be expressed in MatMulNBits's blocks of 16 to 256")
     }
     self = best
   }
@@ -118,7 +118,7 @@ struct ONNXMatMulForm: Hashable, Sendable {
   /// Codes, scales and zero points.
   var byteCount: Int { codeByteCount + rows * blocksPerRow * 2 * MemoryLayout<Float>.size }
 
-  /// The parameters of every block, row-major.
+  /// Returns the parameters of every block, row-major.
   ///
   /// - Throws: `ModelError` when a lower bound is too many scales away for Float32.
   func parameters(of tensor: QuantizedTensor) throws -> [Parameters] {
@@ -138,13 +138,13 @@ struct ONNXMatMulForm: Hashable, Sendable {
     let quotient = -lower / scale
     guard quotient.isFinite else {
       throw ModelError.unsupported(
-        "the scale \(scale) is too small beside the lower bound \(lower) for MatMulNBits")
+        "the scale \(scale) is too small relative to the lower bound \(lower) for MatMulNBits")
     }
     let exact = [quotient, quotient.nextUp, quotient.nextDown].first { $0 * scale == -lower }
     return Parameters(scale: scale, zeroPoint: exact ?? quotient, isConstant: false)
   }
 
-  /// One byte a code, each row filled up to whole blocks.
+  /// Returns one byte per code, with each row padded to whole blocks.
   func codes(of tensor: QuantizedTensor, _ parameters: [Parameters]) throws -> [UInt8] {
     var codes = try tensor.unpackedCodes(paddingRowsTo: blocksPerRow * blockSize)
     for (block, parameter) in parameters.enumerated() where parameter.isConstant {
@@ -155,7 +155,7 @@ struct ONNXMatMulForm: Hashable, Sendable {
     return codes
   }
 
-  /// The matrix that the operator multiplies by, row-major.
+  /// Returns the matrix that the operator multiplies by, row-major.
   func values(codes: [UInt8], _ parameters: [Parameters]) -> [Float] {
     var values: [Float] = []
     values.reserveCapacity(rows * columns)

@@ -278,6 +278,6 @@ struct HalfFactors {
   }
 
   static func overflow(_ value: Float) -> ModelError {
-    .unsupported("the parameter \(value) passes the largest float16")
+    .unsupported("the parameter \(value) exceeds the largest float16")
   }
 }

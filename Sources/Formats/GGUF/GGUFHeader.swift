@@ -301,7 +301,7 @@ struct GGUFMetadata: Sendable {
       let byte = try reader.readInteger(UInt8.self, for: purpose)
       guard byte <= 1 else {
         throw ModelError.mismatch(
-          expected: "a truth value of 0 or 1", found: "\(byte)", offset: start)
+          expected: "a Boolean of 0 or 1", found: "\(byte)", offset: start)
       }
       return .boolean(byte == 1)
     case .string: return .text(try reader.readGGUFString(limit: .max, for: purpose))

@@ -24,7 +24,7 @@ struct GGUFQuantizedForm: Hashable, Sendable {
     let types = GGUFTensorType.Written.allCases.filter { $0.bitWidths.contains(tensor.bitWidth) }
     guard !types.isEmpty else {
       throw ModelError.unsupported(
-        "GGUF has no block for codes of \(tensor.bitWidth) bits with a lower bound")
+        "GGUF has no block type for \(tensor.bitWidth)-bit codes with a lower bound")
     }
     let fitting = types.filter { layout.hasUniformBlocks(of: $0.sharedLength) }
     guard !fitting.isEmpty else {
@@ -44,8 +44,8 @@ struct GGUFQuantizedForm: Hashable, Sendable {
     guard let smallest = allowed.min(by: { $0.byteCount < $1.byteCount }) else {
       let shortest = fitting.map(\.blocks.elementCount).min() ?? 0
       throw ModelError.unsupported(
-        "rows of \(layout.columns) elements are not whole blocks of \(shortest) in GGUF; "
-          + "--pad fills them up")
+        "rows of \(layout.columns) elements are not whole blocks of \(shortest) in GGUF"
+      ).offering(.padding)
     }
     self = smallest
   }

@@ -5,11 +5,11 @@ import Storage
 struct GGUFWriter {
   /// A tensor of the file.
   struct Entry: Sendable {
-    /// The full name; the file has what `GGUFName` makes of it.
+    /// The full name; the file holds the name that `GGUFName` makes of it.
     let name: String
     /// ggml's `ggml_type`.
     let typeNumber: UInt32
-    /// Row-major: the file has the dimensions in reverse order.
+    /// The row-major shape; the file has the dimensions in reverse order.
     let shape: Shape
     let byteCount: Int
     let load: @Sendable () throws -> SharedBytes
@@ -67,7 +67,7 @@ struct GGUFWriter {
     var offset = 0
     for entry in entries {
       bytes.append(text: GGUFName(entry.name).stored)
-      // ggml has no scalars: one element along one axis.
+      // ggml has no scalars, so a scalar is one element along one axis.
       let dimensions = entry.shape.rank == 0 ? [1] : entry.shape.dimensions
       bytes.append(fields: UInt32(dimensions.count))
       for dimension in dimensions.reversed() {
@@ -87,20 +87,20 @@ struct GGUFWriter {
 }
 
 extension [UInt8] {
-  /// A length (u64) and UTF-8.
+  /// Appends a length (u64) and UTF-8.
   fileprivate mutating func append(text: String) {
     append(fields: UInt64(text.utf8.count))
     append(contentsOf: text.utf8)
   }
 }
 
-/// A tensor's name as ggml can read it.
+/// A tensor's name in a form that ggml can read.
 ///
-/// ggml refuses a whole file for one name of 64 bytes and more (`GGML_MAX_NAME`, which counts a zero
-/// at the end). The middle of a longer name is replaced by 8 hexadecimal digits of its SHA-256 between
-/// tildes, which keeps the ends readable and names apart.
+/// ggml rejects a whole file for a single name of 64 bytes or more (`GGML_MAX_NAME`, which includes
+/// a terminating zero). The middle of a longer name is replaced by 8 hexadecimal digits of its
+/// SHA-256 between tildes, which keeps the ends readable and the names distinct.
 struct GGUFName: Hashable, Sendable {
-  /// The longest name in UTF-8.
+  /// The length of the longest name in UTF-8.
   static let byteCountLimit = 63
 
   /// The name outside the file.

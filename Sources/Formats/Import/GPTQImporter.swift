@@ -5,19 +5,19 @@ import Storage
 ///
 /// A module `x` has `x.qweight` (`int32` `[in · bits / 32, out]`: codes low bits first down each
 /// column), `x.qzeros` (`int32` `[groups, out · bits / 32]`: along each row), `x.scales`
-/// (`[groups, out]`) and `x.g_idx` (the group of each input). An element of `x.weight` (`[out, in]`)
-/// is `scale · (code − zero)`; v1 stores `zero − 1`. A symmetric checkpoint has the middle zero point
-/// everywhere, so that a wrong label of the version is detected. The lower bound is `−scale · zero`, which Float32
-/// holds exactly for scales in 16 bits.
+/// (`[groups, out]`) and `x.g_idx` (the group of each input). An element of `x.weight`
+/// (`[out, in]`) is `scale · (code − zero)`; v1 stores `zero − 1`. A symmetric checkpoint has the
+/// middle zero point everywhere, which reveals a wrong version label. The lower bound is
+/// `−scale · zero`, which Float32 holds exactly for 16-bit scales.
 struct GPTQImporter {
-  /// `nil` where the shapes of each module say it.
+  /// The configured bit width; `nil` if each module's shapes determine it.
   private let bitWidth: Int?
   private let groupSize: GroupSize
-  /// Whether zero points are as the label says: `nil` where there is no label.
+  /// The configured form of zero points; `nil` if there is no label.
   private let label: Label?
-  /// Whether every zero point is the middle one; `nil` where the configuration does not say.
+  /// Whether every zero point is the middle one; `nil` if the configuration does not say.
   private let isSymmetric: Bool?
-  /// The method that the configuration names, where it is another one.
+  /// The method that the configuration names, if it is not GPTQ.
   private let otherMethod: String?
 
   static let bitWidths = [2, 3, 4, 8]
@@ -28,7 +28,7 @@ struct GPTQImporter {
     case asShaped
   }
 
-  /// The form of zero points: v1 stores one less than they are.
+  /// The form of stored zero points: v1 stores each reduced by one.
   private enum Label: Int {
     case v2 = 0
     case v1 = 1
@@ -37,19 +37,20 @@ struct GPTQImporter {
     var other: Label { self == .v1 ? .v2 : .v1 }
   }
 
-  /// - Parameter config: the text of `quantize_config.json`, or of a `config.json` that has it under
-  ///   `quantization_config`.
+  /// - Parameter config: the content of `quantize_config.json`, or of a `config.json` that holds it
+  ///   under `quantization_config`.
   init(config: JSONValue) throws {
     var members = try JSONObjectReader(config, path: "config")
     if let nested = try members.object("quantization_config", { $0 }) { members = nested }
     let bits = try members.require("bits", members.integer("bits"))
     guard Self.bitWidths.contains(bits) else {
-      throw ModelError.unsupported("GPTQ codes of \(bits) bits; 2, 3, 4 and 8 are supported")
+      throw ModelError.unsupported(
+        "GPTQ codes of \(bits) bits are not supported, only 2, 3, 4 and 8")
     }
     bitWidth = bits
     let size = try members.require("group_size", members.integer("group_size"))
     guard size > 0 || size == -1 else {
-      throw ModelError.malformed("'group_size' is \(size)")
+      throw ModelError.malformed("'group_size' is \(size), not positive or -1")
     }
     groupSize = size == -1 ? .wholeRows : .fixed(size)
     let format = try members.string("checkpoint_format") ?? "gptq"
@@ -58,7 +59,7 @@ struct GPTQImporter {
     case "gptq_v2": label = .v2
     default:
       throw ModelError.unsupported(
-        "the checkpoint format '\(format)'; 'gptq' and 'gptq_v2' are supported")
+        "the checkpoint format '\(format)' is not supported, only 'gptq' and 'gptq_v2'")
     }
     if case .boolean(let flag)? = members.take("sym") {
       isSymmetric = flag
@@ -68,11 +69,12 @@ struct GPTQImporter {
     let method = try members.string("quant_method")
     otherMethod = method.flatMap { $0.lowercased().hasPrefix("gptq") ? nil : $0 }
     if case .object(let rules)? = members.take("dynamic"), !rules.isEmpty {
-      throw ModelError.unsupported("modules with settings of their own ('dynamic')")
+      throw ModelError.unsupported("modules with their own settings ('dynamic') are not supported")
     }
   }
 
-  /// For a checkpoint without a configuration: bits and groups are as the shapes of each module say.
+  /// Creates an importer for a checkpoint without a configuration: each module's shapes determine
+  /// its bit width and groups.
   init() {
     bitWidth = nil
     groupSize = .asShaped
@@ -86,9 +88,9 @@ struct GPTQImporter {
       .map { try matrix(String($0.dropLast("qweight".count)), of: archive) }
   }
 
-  /// Plans one module; of its elements nothing is read but the zero points.
+  /// Plans one module, reading only its zero points.
   ///
-  /// - Parameter prefix: of the module's tensors, with its dot.
+  /// - Parameter prefix: the prefix of the module's tensors, including the dot.
   func matrix(_ prefix: String, of archive: TensorArchive) throws -> ImportedMatrix {
     let name = "\(prefix)qweight"
     let words: Set<ElementType> = [.int32, .uint32]
@@ -100,7 +102,7 @@ struct GPTQImporter {
       weight.shape.dimensions[1] == zeros.shape.dimensions[1]
     {
       throw ModelError.unsupported(
-        "the shapes are those of AWQ's layout, whatever the configuration says; 'convert' quantizes "
+        "the shapes are those of AWQ's layout, despite the configuration; 'convert' quantizes "
           + "the weights anew", tensor: name)
     }
     let outputs = weight.shape.dimensions[1]
@@ -166,12 +168,12 @@ struct GPTQImporter {
       load: { try load(module) }, values: { try decoded(module).values })
   }
 
-  /// Whether zero points are v1's or v2's, and what there is to say about that.
+  /// Determines whether zero points are v1's or v2's, and any remark about that.
   ///
   /// Symmetric codes have the middle zero point, `2^(bits − 1)`, everywhere, which tells the forms
-  /// apart. Others may be of either form, so the label decides.
+  /// apart. Others may have either form, so the label decides.
   ///
-  /// - Throws: `ModelError` when neither the label nor the zero points say it.
+  /// - Throws: `ModelError` when neither the label nor the zero points determine the form.
   private func zeroForm(_ stored: [UInt8], bitWidth: Int) throws -> (label: Label, remark: String?)
   {
     let middle = 1 << (bitWidth - 1)
@@ -186,13 +188,14 @@ struct GPTQImporter {
       }
       return (
         found,
-        "without a configuration beside it, its zero points say that they are \(found.text)'s"
+        "there is no configuration beside it, but its zero points show that they are "
+          + "\(found.text)'s"
       )
     }
     if isSymmetric == false {
       return (
         label,
-        "zero points are read as \(label.text)'s, as 'checkpoint_format' says; as 'sym' is false, "
+        "zero points are read as \(label.text)'s, as 'checkpoint_format' says; 'sym' is false, so "
           + "nothing in the file confirms that"
       )
     }
@@ -207,8 +210,8 @@ struct GPTQImporter {
     guard found != label else { return (label, nil) }
     return (
       found,
-      "'checkpoint_format' says \(label.text), but zero points of symmetric codes are \(middle), as "
-        + "they are in \(found.text): read as \(found.text)'s"
+      "'checkpoint_format' says \(label.text), but the zero points of symmetric codes are "
+        + "\(middle), as they are in \(found.text): they are read as \(found.text)'s"
     )
   }
 
@@ -221,7 +224,7 @@ struct GPTQImporter {
     let shape: Shape
     let groupSize: Int
     let bitWidth: Int
-    /// What is added to stored zero points.
+    /// The offset to add to stored zero points.
     let zeroOffset: Int
     let name: String
   }
@@ -240,7 +243,7 @@ struct GPTQImporter {
     var groupOfInput = (0..<inputs).map { $0 / module.groupSize }
     for (input, group) in try (module.order?.doubleValues() ?? []).enumerated() {
       guard group != Double(groupOfInput[input]) else { continue }
-      // Some programs count groups from the end.
+      // Some programs write negative indices, which count groups from the end.
       let place = group < 0 ? group + Double(groups) : group
       guard let index = Int(exactly: place), (0..<groups).contains(index) else {
         throw ModelError.mismatch(
@@ -283,8 +286,8 @@ struct GPTQImporter {
     if let order = try module.order?.doubleValues() {
       for (input, group) in order.enumerated() where group != Double(input / module.groupSize) {
         throw ModelError.unsupported(
-          "inputs in the order of their activations (desc_act): input \(input) is in group "
-            + "\(Self.text(group)); packed groups are neighbours", tensor: module.name)
+          "inputs are ordered by their activations (desc_act): input \(input) is in group "
+            + "\(Self.text(group)), but packed groups are contiguous", tensor: module.name)
       }
     }
     let decoded = try decoded(module)
@@ -297,7 +300,7 @@ struct GPTQImporter {
       values: decoded.values)
   }
 
-  /// The codes of each column of words, one column after the other: `[out, in]`.
+  /// Returns the codes of each column of words, one column after the other: `[out, in]`.
   private func columns(of module: Module, count: Int) throws -> [UInt8] {
     let weight = module.weight
     let (rows, columns) = (weight.shape.dimensions[0], weight.shape.dimensions[1])

@@ -1,6 +1,6 @@
 import Storage
 
-/// The layouts of quantized checkpoints that become packed files.
+/// The layouts of quantized checkpoints that can become packed files.
 ///
 /// ```swift
 /// for source in ImportSource.allCases {
@@ -16,32 +16,33 @@ public enum ImportSource: String, Sendable, CaseIterable, Codable {
   case gptq
 }
 
-/// A quantized matrix of a checkpoint and the names of the tensors that it is made of.
+/// A quantized matrix of a checkpoint, and the tensors that make it up.
 struct ImportedMatrix: Sendable {
-  /// The name that it gets.
+  /// The name in the packed file.
   let name: String
+  /// The names of the tensors that make it up.
   let parts: Set<String>
-  /// The type that the checkpoint's reader gives its elements.
+  /// The type of the elements that the checkpoint's reader computes.
   let elementType: ElementType
   let shape: Shape
   let spec: AffineSpec
   let form: String
-  /// What was detected or assumed; `nil` for nothing.
+  /// A remark on what was detected or assumed, if anything.
   var remark: String?
-  /// The codes with their parameters, and the values that the checkpoint's reader computes.
+  /// Loads the codes with their parameters, and the values that the checkpoint's reader computes.
   let load: @Sendable () throws -> Loaded
-  /// The values alone, also of codes that a packed file could not hold.
+  /// Loads only the values, even of codes that a packed file could not hold.
   let values: @Sendable () throws -> [Float]
 
   struct Loaded: Sendable {
     let tensor: QuantizedTensor
-    /// In Float32 with each operation rounded, then rounded to `elementType`.
+    /// The values computed in Float32, with each operation rounded, then rounded to `elementType`.
     let values: [Float]
   }
 }
 
 extension ElementType {
-  /// A Float32 rounded to this type, to nearest, ties to even.
+  /// Returns a Float32 rounded to this type, to nearest, ties to even.
   ///
   /// - Precondition: the type is float16, bfloat16 or float32.
   func rounded(_ value: Float) -> Float {
@@ -55,7 +56,7 @@ extension ElementType {
 }
 
 extension SharedBytes {
-  /// `values` as elements of float64, float16, bfloat16 or else float32: to nearest, ties to even.
+  /// Rounds `values` to float64, float16, bfloat16 or else float32: to nearest, ties to even.
   init(_ values: [Float], roundedTo elementType: ElementType) {
     switch elementType {
     case .float64: self.init(elementsOf: values.map(Double.init))
@@ -72,7 +73,7 @@ extension SharedBytes {
 }
 
 extension TensorArchive {
-  /// The tensor `name`, which must have the type and the rank.
+  /// Returns the tensor `name`, which must have one of the types and the rank.
   func require(_ name: String, _ types: Set<ElementType>, rank: Int) throws -> Tensor {
     guard let tensor = tensors[name] else {
       throw ModelError.mismatch(expected: "a tensor of this name", found: "none", tensor: name)

@@ -3,11 +3,12 @@ import Storage
 /// Finds the quantized modules of an MLX checkpoint.
 ///
 /// A module `x` has `x.weight` (`uint32`, codes low bits first), `x.scales` and `x.biases`, and an
-/// element is `scale · code + bias`. MLX's scales may be negative, and packed ones may not: there the
-/// codes are mirrored, and the lower bound is `bias + scale · (2^bits − 1)` in Float32. That is exact
-/// for scales and biases in 16 bits unless they lie far apart; the report says where it is not.
+/// element is `scale · code + bias`. MLX's scales may be negative, but packed ones may not. For a
+/// negative scale the codes are mirrored, and the lower bound is `bias + scale · (2^bits − 1)` in
+/// Float32. That is exact for 16-bit scales and biases unless they lie far apart; the report says
+/// where it is not.
 ///
-/// Rows that `export` filled up get the lengths back that its metadata has for them.
+/// Rows that `export` padded get back the lengths recorded in its metadata.
 struct MLXImporter {
   private let defaults: Settings?
   private let modules: [String: Settings]
@@ -17,15 +18,15 @@ struct MLXImporter {
     var groupSize: Int
   }
 
-  /// - Parameter config: the text of `config.json`.
-  /// - Throws: `ModelError` when it has no affine quantization.
+  /// - Parameter config: the content of `config.json`.
+  /// - Throws: `ModelError` when it describes no affine quantization.
   init(config: JSONValue) throws {
     var config = try JSONObjectReader(config, path: "config")
     var members = try config.require("quantization", config.object("quantization") { $0 })
     defaults = try Self.settings(&members, defaults: nil)
     var modules: [String: Settings] = [:]
     for (path, value) in members.remaining {
-      // A module that is left out is marked with false; other scalars are none of ours.
+      // `false` marks a module that is not quantized; other scalars do not describe modules.
       guard case .object = value else { continue }
       var module = try JSONObjectReader(value, path: members.path(of: path))
       modules[path] = try Self.settings(&module, defaults: defaults)
@@ -38,20 +39,21 @@ struct MLXImporter {
   ) throws -> Settings? {
     let mode = try members.string("mode") ?? "affine"
     guard mode == "affine" else {
-      throw ModelError.unsupported("\(members.path) has the mode '\(mode)'; 'affine' is supported")
+      throw ModelError.unsupported(
+        "\(members.path) has the mode '\(mode)'; only 'affine' is supported")
     }
     let bits = try members.integer("bits") ?? defaults?.bitWidth
     let groupSize = try members.integer("group_size") ?? defaults?.groupSize
     guard let bits, let groupSize else { return nil }
     guard MLXForm.bitWidths.contains(bits), MLXForm.groupSizes.contains(groupSize) else {
       throw ModelError.unsupported(
-        "\(members.path) has \(bits) bits in groups of \(groupSize), which MLX's affine mode has "
-          + "not")
+        "\(members.path) has \(bits) bits in groups of \(groupSize), which MLX's affine mode "
+          + "does not support")
     }
     return Settings(bitWidth: bits, groupSize: groupSize)
   }
 
-  /// - Parameter columnsBeforePadding: row lengths of weights whose rows were filled up.
+  /// - Parameter columnsBeforePadding: the original row lengths of weights whose rows were padded.
   func matrices(
     of archive: TensorArchive, columnsBeforePadding: [String: Int]
   ) throws -> [ImportedMatrix] {
@@ -63,7 +65,7 @@ struct MLXImporter {
     }
   }
 
-  /// Plans one module; no weight is read.
+  /// Plans one module without reading any weight.
   func matrix(
     _ path: String, of archive: TensorArchive, columnsBeforePadding: Int?
   ) throws -> ImportedMatrix {
@@ -88,11 +90,11 @@ struct MLXImporter {
         tensor: "\(path).weight")
     }
     let columns = columnsBeforePadding ?? stored
-    // Padding fills up the last group alone.
+    // Padding only completes the last group.
     guard columns <= stored, columns > stored - settings.groupSize else {
       throw ModelError.mismatch(
-        expected: "rows filled up to \(stored) elements",
-        found: "\(columns) elements before that in '\(ExportDescription.key)'",
+        expected: "rows padded to \(stored) elements",
+        found: "\(columns) elements before padding in '\(ExportDescription.key)'",
         tensor: "\(path).weight")
     }
     let layout = try locatingErrors(tensor: "\(path).weight") {
@@ -119,7 +121,7 @@ struct MLXImporter {
     _ weight: Tensor, _ scales: [Float], _ biases: [Float], _ layout: AffineLayout,
     storedColumns: Int, _ settings: Settings, _ elementType: ElementType, _ shape: Shape
   ) throws -> ImportedMatrix.Loaded {
-    // Rows are whole groups and so whole words: one stream for the matrix.
+    // Rows have whole groups and thus whole words, so the matrix is one stream.
     let stored = try BitStream.unpackCodes(
       weight.bytes(), count: layout.rows * storedColumns, bitWidth: settings.bitWidth)
     let values = MLXForm.values(

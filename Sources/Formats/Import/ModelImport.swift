@@ -3,10 +3,10 @@ import Glibc
 import OrderedCollections
 import Storage
 
-/// A checkpoint quantized by another program, and how it becomes a packed file.
+/// The import of a checkpoint that another program quantized into a packed file.
 ///
-/// Codes are taken as they are. Every tensor is compared with what the checkpoint's documented
-/// arithmetic gives, in Float32 and rounded to the scales' type.
+/// Codes are kept. Every tensor is compared with the result of the checkpoint's documented
+/// arithmetic, in Float32 and rounded to the scales' type.
 ///
 /// ```swift
 /// let archive = try FormatRegistry.standard.open("gptq-model/model.safetensors")
@@ -21,19 +21,19 @@ public struct ModelImport: Sendable {
   private let origin: ExportDescription.Origin
   private let budget: MemoryBudget
 
-  /// Plans the import from the checkpoint's index and configuration; of weights, nothing is
-  /// read but GPTQ's zero points.
+  /// Plans the import from the checkpoint's index and configuration, reading only GPTQ's zero
+  /// points.
   ///
   /// - Parameters:
   ///   - archive: the checkpoint's tensors.
   ///   - config: its `config.json` or `quantize_config.json`.
-  /// - Throws: `ModelError` when the configuration or a module is not what the layout says, and
-  ///   when there is no quantized module at all.
+  /// - Throws: `ModelError` when the configuration or a module does not match the layout, or there
+  ///   is no quantized module.
   public init(_ archive: TensorArchive, from source: ImportSource, config: JSONValue) throws {
     try self.init(archive, from: source, config: config, budget: nil)
   }
 
-  /// - Parameter budget: what the matrices that are compared at the same time may take.
+  /// - Parameter budget: the memory for matrices that are compared at the same time.
   init(
     _ archive: TensorArchive, from source: ImportSource, config: JSONValue, budget: MemoryBudget?
   ) throws {
@@ -56,21 +56,21 @@ public struct ModelImport: Sendable {
     }
   }
 
-  /// A configuration of another method beside tensors that are not GPTQ's either.
+  /// Rejects a configuration of another method if the tensors are not GPTQ's either.
   private static func refuseOtherMethods(_ archive: TensorArchive, _ config: JSONValue) throws {
     guard let method = QuantizationConfiguration(config).method, !method.hasPrefix("gptq"),
       !archive.tensors.keys.contains(where: { $0 == "qweight" || $0.hasSuffix(".qweight") })
     else { return }
     throw ModelError.mismatch(
       expected: "modules quantized by GPTQ",
-      found: "none, and the configuration's 'quant_method' is '\(method)'; 'convert' puts such "
-        + "weights together and quantizes them anew")
+      found: "none, and the configuration's 'quant_method' is '\(method)'; 'convert' assembles "
+        + "such weights and quantizes them anew")
   }
 
-  /// The configuration beside a checkpoint: `config.json`, or GPTQ's own `quantize_config.json`.
+  /// Reads the configuration beside a checkpoint: `config.json`, or GPTQ's `quantize_config.json`.
   ///
   /// - Parameter path: the checkpoint's file or folder.
-  /// - Throws: `ModelError` when there is none, or it is not JSON.
+  /// - Throws: `ModelError` when there is no configuration or it is not JSON.
   public static func configuration(beside path: String, of source: ImportSource) throws
     -> (path: String, json: JSONValue)
   {
@@ -85,9 +85,9 @@ public struct ModelImport: Sendable {
     return (found, try configuration(at: found))
   }
 
-  /// Reads a configuration from a file of its own.
+  /// Reads a configuration from the file at `path`.
   ///
-  /// - Throws: `ModelError` when the file cannot be read, or is not JSON.
+  /// - Throws: `ModelError` when the file cannot be read or is not JSON.
   public static func configuration(at path: String) throws -> JSONValue {
     let file = try InputFile(path: path, access: .read)
     return try locatingErrors(path: path) {
@@ -110,7 +110,7 @@ public struct ModelImport: Sendable {
     var header = PackedHeader(producer: Producer.current)
     header.source = try PackedHeader.Source(archive, root: nil)
     header.metadata = archive.metadata
-    // What it says is in the file now, and the next export says it anew.
+    // The packed file now holds its content, and the next export writes it anew.
     header.metadata.removeValue(forKey: ExportDescription.key)
     header.activations = origin.activations
     header.values = archive.values
@@ -125,8 +125,9 @@ public struct ModelImport: Sendable {
       notes: OrderedSet(matrices.compactMap(\.remark)).elements)
   }
 
-  /// The tensors in the checkpoint's order; a matrix stands where the first of its parts does. What a
-  /// matrix costs is its largest difference from the values that the checkpoint's reader computes.
+  /// Returns the tensors in the checkpoint's order; a matrix takes the place of the first of its
+  /// parts. The cost of a matrix is its largest difference from the values that the checkpoint's
+  /// reader computes.
   private func items() throws -> [PackedItem<Double>] {
     var matrixOfPart: [String: Int] = [:]
     for (index, matrix) in matrices.enumerated() {
@@ -143,7 +144,7 @@ public struct ModelImport: Sendable {
   }
 
   private func item(_ matrix: ImportedMatrix) throws -> PackedItem<Double> {
-    // Equal sources would share a record, so the source is the matrix as it is dequantized.
+    // Equal sources share a record, so the source is the dequantized matrix.
     let elementCount = matrix.shape.elementCount
     let tensor = try Tensor(elementType: matrix.elementType, shape: matrix.shape) { [budget] in
       try budget.using(elementCount: elementCount) { try matrix.load().tensor.dequantized() }
@@ -151,7 +152,7 @@ public struct ModelImport: Sendable {
     return PackedItem(
       name: matrix.name, role: .weight, source: tensor,
       action: .quantize(matrix.spec, method: matrix.name) { [budget] in
-        // The values that the checkpoint's reader computes are in memory beside the packed file's.
+        // The reader's values and those of the packed file are in memory together.
         try budget.using(elementCount: elementCount) {
           let loaded = try matrix.load()
           return (

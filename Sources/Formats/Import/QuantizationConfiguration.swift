@@ -2,11 +2,11 @@ import FoundationEssentials
 import OrderedCollections
 import Storage
 
-/// What a configuration beside a checkpoint says of its codes, as far as it can be read.
+/// The description of a checkpoint's codes by the configuration beside it.
 ///
-/// Nothing in it is an error: what is missing or of another type is not said.
+/// Nothing in it is an error: members that are missing or have another type are `nil`.
 struct QuantizationConfiguration: Sendable {
-  /// The whole configuration; `nil` where there is none.
+  /// The whole configuration; `nil` if there is none.
   let json: JSONValue?
   private let members: OrderedDictionary<String, JSONValue>
 
@@ -25,7 +25,7 @@ struct QuantizationConfiguration: Sendable {
     members = whole
   }
 
-  /// The configuration in the folder of the archive's file: the first that says anything of codes.
+  /// Reads the first file in the folder of the archive that describes codes.
   init(beside archive: TensorArchive) {
     guard let file = archive.sourceFiles.first else {
       self.init(nil)
@@ -68,7 +68,7 @@ struct QuantizationConfiguration: Sendable {
   /// The method that the configuration names, such as `gptq`, `awq`, `fp8`.
   var method: String? { text("quant_method") }
 
-  /// Rows and columns of a block that shares a scale.
+  /// The rows and columns of a block that shares a scale.
   var blockSize: [Int]? {
     guard case .array(let sizes)? = members["weight_block_size"] else { return nil }
     let numbers = sizes.compactMap { size -> Int? in
@@ -77,7 +77,8 @@ struct QuantizationConfiguration: Sendable {
     return numbers.count == sizes.count && numbers.count == 2 ? numbers : nil
   }
 
-  /// Bits of the weights in the scheme of compressed-tensors, where all groups of modules agree.
+  /// The bit width of the weights in the scheme of compressed-tensors, if all groups of modules
+  /// agree.
   var compressedBitWidth: Int? {
     guard case .object(let groups)? = members["config_groups"] else { return nil }
     let widths = Set(

@@ -65,7 +65,7 @@ extension TensorAssembly {
     return Assembled(
       tensor: tensor,
       rule: "dequantized from bitsandbytes, \(marker), blocks of \(block)"
-        + (nested == nil ? "" : ", magnitudes quantized themselves"))
+        + (nested == nil ? "" : ", with quantized magnitudes"))
   }
 
   /// Returns a function that decodes magnitudes that are codes themselves; `nil` if they are

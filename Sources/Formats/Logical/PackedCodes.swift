@@ -62,7 +62,7 @@ extension TensorAssembly {
     let bits = configuration.integer("bits") ?? configuration.integer("w_bit") ?? 4
     guard version == "gemm", bits == 4 else {
       throw ModelError.unsupported(
-        "AWQ's layout '\(version)' with \(bits) bits; 'gemm' with 4 bits is read")
+        "AWQ's layout '\(version)' with \(bits) bits is not supported, only 'gemm' with 4 bits")
     }
     let (inputs, words) = (weight.shape.dimensions[0], weight.shape.dimensions[1])
     let groups = scales.shape.dimensions[0]

@@ -175,7 +175,8 @@ extension TensorAssembly {
         let (w, left, right) = try (weight.doubleValues(), u.doubleValues(), v.doubleValues())
         let fits = candidates.map { Self.alignment(w, left, right, dimensions, axis: $0) }
         if fits[1] > fits[0] { axis = candidates[1] }
-        remark = "outputs are taken to lie along axis \(axis), which fits the singular vectors best"
+        remark =
+          "outputs are assumed to lie along axis \(axis), which fits the singular vectors best"
       }
       let tensor = try Tensor(shape: weight.shape) { [axis] in
         let w = try locatingErrors(tensor: parts[0]) { try weight.doubleValues() }

@@ -74,8 +74,8 @@ struct ScaleLayout: Hashable, Sendable {
     if let power, even == nil || even == power { return power }
     if let even, power == nil { return even }
     throw ModelError.unsupported(
-      "the shapes \(codes) and \(scale) leave open how long the blocks of a scale are, from \(least) "
-        + "to \(most); 'weight_block_size' in a config.json beside the file says it")
+      "the shapes \(codes) and \(scale) do not determine the block length of a scale, from \(least) "
+        + "to \(most); 'weight_block_size' in a config.json beside the file does")
   }
 
   /// The layout in words, such as `one for each block of 128×128`.

@@ -39,7 +39,7 @@ extension TensorAssembly {
         if isFloat, codes.shape.rank > 0 {
           add(
             name, .plainCodes, [name],
-            rule: "unscaled \(codes.elementType) codes, taken as the numbers that they are",
+            rule: "unscaled \(codes.elementType) codes, read as plain numbers",
             obstacle: nil)
         }
         continue
@@ -99,12 +99,13 @@ extension TensorAssembly {
       rule: "\(codes.elementType) codes with scales"
     ) {
       guard scale.isMagnitude == false || codes.shape.rank == 2 else {
-        throw ModelError.unsupported("codes of the shape \(codes.shape)")
+        throw ModelError.unsupported("codes of the shape \(codes.shape) are not supported")
       }
       if scale.isMagnitude {
         for other in scale.others {
           guard try stored.tensors[other]?.doubleValues() == [0] else {
-            throw ModelError.unsupported("codes that are not in rows ('\(other)')")
+            throw ModelError.unsupported(
+              "codes that are not in rows ('\(other)') are not supported")
           }
         }
       }
@@ -121,7 +122,8 @@ extension TensorAssembly {
       let isExpected = layout.blocks.last == 32 && layout.blocks.dropLast().allSatisfy { $0 == 1 }
       guard !exponents || isExpected else {
         throw ModelError.unsupported(
-          "scales of uint8 that are not the exponents of 32 neighbours", tensor: scale.name)
+          "scales of uint8 are only supported as exponents of 32 adjacent codes",
+          tensor: scale.name)
       }
       if let zeros {
         guard zeros.shape == scales.shape,

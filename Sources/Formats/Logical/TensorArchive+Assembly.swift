@@ -228,7 +228,7 @@ extension Tensor {
   func jsonMembers() throws -> OrderedDictionary<String, JSONValue> {
     guard elementType == .uint8, byteCount <= 1 << 16,
       case .object(let members)? = try? JSONDocument.parse(bytes())
-    else { throw ModelError.malformed("it is no JSON object") }
+    else { throw ModelError.malformed("it is not a JSON object") }
     return members
   }
 }

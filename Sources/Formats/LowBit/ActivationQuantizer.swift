@@ -1,4 +1,4 @@
-/// What the bounds of an activation quantizer are measured in.
+/// The granularity of activation bounds.
 ///
 /// ```swift
 /// for quantizer in try FormatRegistry.standard.open("model.condi").activations {
@@ -7,21 +7,22 @@
 /// // layers.0.attn.qkv.input group:16
 /// ```
 public enum ActivationScaling: Hashable, Sendable {
-  /// The activation's own values: the same bounds for all of them, as 2DQuant has it.
+  /// The same bounds, in the activation's own units, for all values, as in 2DQuant.
   case tensor
-  /// The largest magnitude of each row of values, which is found when the model runs: a token's
-  /// features (token-wise quantization of ZeroQuant, Yao et al. 2022, arXiv:2206.01861), a query's
-  /// attention weights. Bounds are multiples of it, most often from −1 to 1.
+  /// Bounds relative to the largest magnitude of each row of values, which is found when the model
+  /// runs; they are usually −1 and 1. A row is a token's features (token-wise quantization of
+  /// ZeroQuant, Yao et al. 2022, arXiv:2206.01861) or a query's attention weights.
   case row
-  /// The range of each group of so many successive values of a row, at least 2, found when the model
-  /// runs: −1 is the least value of the group, 1 the greatest. The last group of a row may be shorter.
-  /// (Asymmetric group-wise quantization, as weights of GPTQ and GGUF have it, of activations.)
+  /// Bounds relative to the range of each group of the given number of successive values of a row,
+  /// at least 2, which is found when the model runs: −1 is the group's least value, 1 its greatest.
+  /// The last group of a row may be shorter. (Asymmetric group-wise quantization of activations, as
+  /// GPTQ and GGUF apply it to weights.)
   case group(Int)
 }
 
-/// `tensor`, `row`, and `group:16` for groups of 16.
+/// The raw values are `tensor`, `row`, and, for groups of 16, `group:16`.
 extension ActivationScaling: RawRepresentable, Codable {
-  /// What a group's size may be.
+  /// The valid group sizes.
   public static let groupSizes = 2...65536
 
   public init?(rawValue: String) {
@@ -44,13 +45,13 @@ extension ActivationScaling: RawRepresentable, Codable {
     }
   }
 
-  /// Values of a group; `nil` where there are none.
+  /// The number of values per group; `nil` without groups.
   public var groupSize: Int? {
     if case .group(let size) = self { size } else { nil }
   }
 }
 
-/// The clipping bounds of one activation, as 2DQuant places them.
+/// The clipping bounds of one activation, placed as in 2DQuant.
 ///
 /// ```swift
 /// let activations = try FormatRegistry.standard.open("model.condi").activations
@@ -62,13 +63,13 @@ extension ActivationScaling: RawRepresentable, Codable {
 public struct ActivationQuantizer: Hashable, Sendable {
   /// The site of the network, such as `layers.0.attn.qkv.input`.
   public var name: String
-  /// Bits of a code, 1 to 8.
+  /// The bit width of a code, 1 to 8.
   public var bitWidth: Int
-  /// What code 0 stands for, as `scaling` says.
+  /// The value of code 0, in the units of `scaling`.
   public var lower: Float
-  /// What the largest code stands for, as `scaling` says.
+  /// The value of the largest code, in the units of `scaling`.
   public var upper: Float
-  /// What the bounds are measured in.
+  /// The granularity of the bounds.
   public var scaling: ActivationScaling
 
   public init(

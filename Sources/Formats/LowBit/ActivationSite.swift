@@ -1,20 +1,20 @@
-/// A place in a model whose values calibration looks at, and quantization rounds.
+/// A place in a model whose values are observed by calibration and rounded by quantization.
 package struct ActivationSite: Hashable, Sendable {
-  /// What the values at a site are in their layer.
+  /// The role of a site's values in their layer.
   package enum Kind: String, Hashable, Sendable, CaseIterable {
-    /// What a linear layer or a convolution multiplies with its weight.
+    /// The values that a linear layer or a convolution multiplies by its weight.
     case input
-    /// Queries after their scaling, keys and values of an attention. Of a channel attention, queries and
-    /// keys are normalized to a root mean square of 1 over all tokens.
+    /// The scaled queries, the keys and the values of an attention. In a channel attention, queries
+    /// and keys are normalized to a root mean square of 1 over all tokens.
     case query, key, value
     /// An attention's weights, after the softmax.
     case probabilities
 
-    /// Whether quantizers may measure bounds in each row's largest magnitude: of a token's features on
-    /// their way into a layer, and of a query's attention weights.
+    /// Whether bounds may be relative to each row's largest magnitude: that of a token's features
+    /// at the input of a layer, or of a query's attention weights.
     package var hasRowScales: Bool { self == .input || self == .probabilities }
 
-    /// Whether quantizers may measure bounds in this: groups are of a token's channels.
+    /// Whether bounds may have this granularity; groups consist of a token's channels.
     package func has(_ scaling: ActivationScaling) -> Bool {
       switch scaling {
       case .tensor: true
@@ -23,7 +23,7 @@ package struct ActivationSite: Hashable, Sendable {
       }
     }
 
-    /// What a site's name ends in; `nil` for other names.
+    /// Creates the kind that ends a site's name; `nil` for other names.
     package init?(ofSite name: String) {
       guard let dot = name.lastIndex(of: ".") else { return nil }
       self.init(rawValue: String(name[name.index(after: dot)...]))
@@ -31,32 +31,31 @@ package struct ActivationSite: Hashable, Sendable {
   }
 
   /// The module's name in the state dictionary and the kind: `layers.0.….attn.qkv.input`,
-  /// `layers.0.….attn.query`. Activation quantizers of a packed file bear the same names.
+  /// `layers.0.….attn.query`. A packed file's activation quantizers have the same names.
   package let name: String
-  /// What the values are; the name ends with it.
+  /// The values' kind, which ends the name.
   package let kind: Kind
   /// The weight that multiplies an input: `layers.0.….attn.qkv.weight`.
   package let weightName: String?
-  /// Values a row: a token's features. 1 where rows mean nothing.
+  /// The number of values per row, such as a token's features; 1 if rows have no meaning.
   package let columnCount: Int
-  /// Channels of a head, where an attention sums up products over them: of queries and keys, where tokens
-  /// are compared, and of values, where channels are mixed. Products with what a head of a token is
-  /// measured in are then one product of their sum. `nil` elsewhere.
+  /// The number of channels per head, if an attention sums products over them: for queries and keys
+  /// when it compares tokens, for values when it mixes channels. A scale of a head of a token is
+  /// then a common factor of the whole sum. `nil` elsewhere.
   package let headChannelCount: Int?
-  /// What can put the values out with other factors and offsets of the channels; `nil` where nothing
-  /// can.
+  /// The tensors that can scale and shift the values' channels; `nil` if there are none.
   package let origin: Origin?
 
-  /// Tensors that the channels of an input are proportional to, or shifted by.
+  /// Tensors that the channels of an input are proportional to or shifted by.
   ///
-  /// A normalization's scale and offset are both scaled, and the offset is one; a convolution of each
-  /// channel whose results are multiplied with others has a weight and a bias that are scaled, and no
-  /// offset.
+  /// For a normalization, scaling applies to its scale and offset, and the offset shifts. For a
+  /// depthwise convolution whose results are multiplied with others, scaling applies to its weight
+  /// and bias, and nothing shifts.
   package struct Origin: Hashable, Sendable {
-    /// Names of tensors with an entry a channel along the first axis; the channel is multiplied when
-    /// all of them are.
+    /// The names of tensors with one entry per channel along the first axis; multiplying all of
+    /// them multiplies the channel.
     package let scaledNames: [String]
-    /// The one of them that is added to the channels; `nil` for none.
+    /// The name of the scaled tensor that is added to the channels, if any.
     package let offsetName: String?
 
     package init(scaledNames: [String], offsetName: String?) {
@@ -64,13 +63,13 @@ package struct ActivationSite: Hashable, Sendable {
       self.offsetName = offsetName
     }
 
-    /// A normalization with a scale and an offset a channel.
+    /// Returns the origin of a normalization with one scale and one offset per channel.
     package static func normalization(_ module: String) -> Origin {
       Origin(
         scaledNames: ["\(module).weight", "\(module).bias"], offsetName: "\(module).bias")
     }
 
-    /// A convolution of each channel with a filter of its own, by whose result another is multiplied.
+    /// Returns the origin of a depthwise convolution whose result multiplies another.
     package static func gate(_ module: String) -> Origin {
       Origin(scaledNames: ["\(module).weight", "\(module).bias"], offsetName: nil)
     }
@@ -88,8 +87,8 @@ package struct ActivationSite: Hashable, Sendable {
     self.origin = origin
   }
 
-  /// What bounds are measured in where this was asked for: attention weights have rows in the place of
-  /// groups, and what is summed up within heads has heads.
+  /// Returns the granularity to use when `scaling` is requested: attention weights use rows instead
+  /// of groups, and values that are summed within heads use heads.
   package func nearest(to scaling: ActivationScaling) -> ActivationScaling {
     switch (kind, scaling) {
     case (.input, _), (_, .tensor): scaling

@@ -1,9 +1,9 @@
 import Storage
 
-/// Which elements of a matrix share quantization parameters.
+/// The division of a matrix into cells that share quantization parameters.
 ///
-/// The matrix is divided in cells, each with one lower bound and one scale. Parameters are stored in
-/// row-major order of the cells: cells of upper rows first, within a row from left to right.
+/// Each cell has one lower bound and one scale. Parameters are stored in row-major order of the
+/// cells: those of upper rows first, and from left to right within a row.
 ///
 /// ```swift
 /// let layout = try AffineLayout(rows: 2, columns: 96, granularity: .group(64))
@@ -12,27 +12,27 @@ import Storage
 public struct AffineLayout: Hashable, Sendable {
   /// Elements that share a lower bound and a scale; cells of several rows span all columns.
   public struct Cell: Hashable, Sendable {
-    /// Rows of the matrix that it spans.
+    /// The rows that it spans.
     public let rows: Range<Int>
-    /// Columns that it spans, in each of these rows.
+    /// The columns that it spans in each of these rows.
     public let columns: Range<Int>
 
-    /// Elements of the cell.
+    /// The number of elements.
     public var elementCount: Int { rows.count * columns.count }
   }
 
-  /// Rows of the matrix.
+  /// The number of rows of the matrix.
   public let rows: Int
-  /// Columns of the matrix.
+  /// The number of columns of the matrix.
   public let columns: Int
   /// Which elements share parameters.
   public let granularity: QuantizationGranularity
-  /// Matrices stacked along the rows, such as the three of a fused query-key-value weight. They
-  /// have parameters of their own under `.tensor`; the other granularities tell rows apart anyway
-  /// and have one part.
+  /// The number of matrices stacked along the rows, such as the three of a fused query-key-value
+  /// weight. Each has its own parameters under `.tensor`; the other granularities separate rows
+  /// anyway and have one part.
   public let parts: Int
 
-  /// The layout of a matrix `[rows, columns]`.
+  /// Creates the layout of a matrix `[rows, columns]`.
   ///
   /// - Parameter parts: a divisor of `rows`; 1 unless `granularity` is `.tensor`.
   /// - Throws: `ModelError` when the matrix is empty, its element count overflows, or the
@@ -42,7 +42,7 @@ public struct AffineLayout: Hashable, Sendable {
   ) throws {
     guard rows > 0, columns > 0, !rows.multipliedReportingOverflow(by: columns).overflow else {
       throw ModelError.mismatch(
-        expected: "a matrix of at least one element and below 2^63",
+        expected: "a matrix of at least one element and fewer than 2^63",
         found: "\(rows) rows of \(columns)")
     }
     if case .group(let groupSize) = granularity, groupSize < 1 {
@@ -62,7 +62,7 @@ public struct AffineLayout: Hashable, Sendable {
     self.parts = parts
   }
 
-  /// The layout of a tensor seen as `Shape.matrix`; a vector is one row.
+  /// Creates the layout of a tensor viewed as `Shape.matrix`; a vector is one row.
   ///
   /// - Throws: `ModelError` as above, and for scalars.
   public init(
@@ -76,10 +76,10 @@ public struct AffineLayout: Hashable, Sendable {
       rows: matrix.rows, columns: matrix.columns, granularity: granularity, parts: parts)
   }
 
-  /// Elements of the matrix.
+  /// The number of elements of the matrix.
   public var elementCount: Int { rows * columns }
 
-  /// How many lower bounds, and as many scales, there are; at most `elementCount`.
+  /// The number of lower bounds, which equals that of scales; at most `elementCount`.
   public var cellCount: Int {
     switch granularity {
     case .tensor: parts
@@ -88,7 +88,7 @@ public struct AffineLayout: Hashable, Sendable {
     }
   }
 
-  /// The cell at `index` in the order of the parameters.
+  /// Returns the cell at `index` in the order of the parameters.
   ///
   /// - Precondition: `index` is in `0..<cellCount`.
   public func cell(_ index: Int) -> Cell {
@@ -107,7 +107,7 @@ public struct AffineLayout: Hashable, Sendable {
     }
   }
 
-  /// The index of the cell that holds the element at `row` and `column`.
+  /// Returns the index of the cell that holds the element at `row` and `column`.
   package func cellIndex(row: Int, column: Int) -> Int {
     switch granularity {
     case .tensor: row / (rows / parts)
@@ -116,7 +116,7 @@ public struct AffineLayout: Hashable, Sendable {
     }
   }
 
-  /// The elements of the cell at `index`, which follow one another in row-major order.
+  /// Returns the elements of the cell at `index`, which are contiguous in row-major order.
   package func elements(ofCell index: Int) -> Range<Int> {
     let cell = cell(index)
     let first = cell.rows.lowerBound * columns + cell.columns.lowerBound

@@ -1,4 +1,4 @@
-/// How many elements share one lower bound and one scale.
+/// The set of elements that share one lower bound and one scale.
 ///
 /// ```swift
 /// for granularity in [QuantizationGranularity.tensor, .channel, .group(32)] {
@@ -12,7 +12,7 @@ public enum QuantizationGranularity: Hashable, Sendable {
   case tensor
   /// One output channel: a row.
   case channel
-  /// So many neighbouring elements of a row; the last group of a row may be shorter.
+  /// The given number of adjacent elements of a row; the last group of a row may be shorter.
   case group(Int)
 
   /// Reads `tensor`, `channel` or `group:N` with a positive `N`.
@@ -40,7 +40,7 @@ extension QuantizationGranularity: CustomStringConvertible {
   }
 }
 
-/// How lower bounds and scales are stored.
+/// The type in which lower bounds and scales are stored.
 ///
 /// ```swift
 /// print(QuantizationParameterType.float16.rounded(0.1))  // 0.099975586
@@ -49,7 +49,7 @@ public enum QuantizationParameterType: String, Hashable, Sendable, CaseIterable 
   case float32
   case float16
 
-  /// Bytes of one stored parameter.
+  /// The number of bytes of a stored parameter.
   package var byteWidth: Int {
     switch self {
     case .float32: 4
@@ -57,10 +57,10 @@ public enum QuantizationParameterType: String, Hashable, Sendable, CaseIterable 
     }
   }
 
-  /// The parameter as it is read back: rounded to nearest, ties to even.
+  /// Returns the parameter as it is read back: rounded to nearest, ties to even.
   ///
-  /// Past the type's largest number the result is infinite, and a small scale may become zero;
-  /// `QuantizedTensor` refuses both.
+  /// The result is infinite beyond the type's largest number, and a small scale may become zero;
+  /// `QuantizedTensor` rejects both.
   public func rounded(_ parameter: Float) -> Float {
     switch self {
     case .float32: parameter
@@ -71,17 +71,17 @@ public enum QuantizationParameterType: String, Hashable, Sendable, CaseIterable 
 
 /// The affine code of one cell: `w = lower + scale · code` with codes `0…maximumCode`.
 ///
-/// Every operation is one in Float32, rounded to nearest; nothing is fused, so that NumPy's float32
-/// arithmetic gives the same bits.
+/// Every operation is in Float32, rounded to nearest; none are fused, so NumPy's float32 arithmetic
+/// gives the same bits.
 package struct AffineCode: Hashable, Sendable {
-  /// What code 0 stands for.
+  /// The value of code 0.
   package let lower: Float
-  /// Not negative; zero makes every code 0 and every value `lower`.
+  /// The distance between values, not negative; zero makes every code 0 and every value `lower`.
   package let scale: Float
   /// `2^bitWidth − 1`.
   package let maximumCode: Float
 
-  /// The code of a cell that begins at `lower`, in steps of `scale`.
+  /// Creates the code of a cell that begins at `lower`, in steps of `scale`.
   ///
   /// - Parameter bitWidth: 1 to 8.
   package init(lower: Float, scale: Float, bitWidth: Int) {
@@ -94,25 +94,26 @@ package struct AffineCode: Hashable, Sendable {
   /// The value of the largest code.
   package var upper: Float { decode(maximumCode) }
 
-  /// `clip(rint((value − lower) / scale), 0, maximumCode)`, ties to even.
+  /// Returns `clip(rint((value − lower) / scale), 0, maximumCode)`, ties to even.
   ///
-  /// - Parameter value: finite.
+  /// - Parameter value: a finite value.
   @inline(__always)
   package func encode(_ value: Float) -> Float {
     guard scale > 0 else { return 0 }
     return Self.rint(Swift.min(Swift.max((value - lower) / scale, 0), maximumCode))
   }
 
-  /// `lower + scale · code`.
+  /// Returns `lower + scale · code`.
   @inline(__always)
   package func decode(_ code: Float) -> Float {
     lower + scale * code
   }
 
-  /// The nearest whole number of `0 ≤ value ≤ 255`, ties to even.
+  /// Returns the integer nearest to `0 ≤ value ≤ 255`, ties to even.
   ///
-  /// At 1.5·2²³ a Float's last bit is one, so the addition itself rounds, which vectorizes on every
-  /// processor; clipping before rounding gives the same as after, because both limits are whole.
+  /// At 1.5·2²³ the last bit of a Float is worth one, so the addition itself rounds, which
+  /// vectorizes on every processor. Clipping before rounding equals clipping afterwards, because
+  /// both limits are integers.
   @inline(__always)
   private static func rint(_ value: Float) -> Float {
     (value + 12_582_912) - 12_582_912
@@ -122,7 +123,7 @@ package struct AffineCode: Hashable, Sendable {
   package func decode(
     _ codes: UnsafeBufferPointer<UInt8>, into values: UnsafeMutableBufferPointer<Float>
   ) {
-    precondition(values.count == codes.count, "one value a code")
+    precondition(values.count == codes.count, "one value per code")
     for index in 0..<codes.count {
       values[index] = decode(Float(codes[index]))
     }
@@ -130,11 +131,11 @@ package struct AffineCode: Hashable, Sendable {
 }
 
 extension AffineCode {
-  /// `Σ (x − Q(x))²` over `values`, where `Q` encodes and decodes.
+  /// Returns `Σ (x − Q(x))²` over `values`, where `Q` encodes and decodes.
   ///
   /// Differences are Float32, their squares and sums Double. The order of the sum is fixed: eight
   /// partial sums over the elements of equal index modulo 8, then `(0+4)+(2+6)` plus
-  /// `(1+5)+(3+7)`. Not finite where the quantizer's values are not.
+  /// `(1+5)+(3+7)`. The result is not finite if the quantizer's values are not.
   package func squaredError(of values: UnsafeBufferPointer<Float>) -> Double {
     typealias Lanes = SIMD8<Float>
     let lower = Lanes(repeating: lower)
@@ -172,9 +173,10 @@ extension AffineCode {
     return (sums[0] + sums[2]) + (sums[1] + sums[3])
   }
 
-  /// Without a scale every code is zero; a division by infinity says the same without a branch.
+  /// The scale, or infinity if it is zero: dividing by infinity makes every code 0 without a
+  /// branch.
   private var divisor: Float { scale > 0 ? scale : .infinity }
 
-  /// 1.5·2²³: adding it rounds `0…255` to a whole number, ties to even.
+  /// 1.5·2²³: adding it rounds `0…255` to an integer, ties to even.
   private static var rounding: Float { 12_582_912 }
 }

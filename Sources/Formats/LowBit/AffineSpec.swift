@@ -1,5 +1,5 @@
-/// How a tensor is stored as codes: which elements share parameters, how wide the codes are, and how
-/// lower bounds and scales are stored.
+/// The storage of a tensor as codes: which elements share parameters, how wide the codes are, and
+/// how lower bounds and scales are stored.
 ///
 /// ```swift
 /// let spec = AffineSpec(
@@ -10,7 +10,7 @@
 public struct AffineSpec: Hashable, Sendable {
   /// Which elements share a lower bound and a scale.
   public var layout: AffineLayout
-  /// Bits of one code, 1 to 8.
+  /// The bit width of a code, 1 to 8.
   public var bitWidth: Int
   /// How lower bounds and scales are stored.
   public var parameterType: QuantizationParameterType
@@ -23,21 +23,21 @@ public struct AffineSpec: Hashable, Sendable {
     self.parameterType = parameterType
   }
 
-  /// Bytes of the codes; `nil` when the number of bits overflows.
+  /// The number of bytes of the codes; `nil` if the number of bits overflows.
   public var codeByteCount: Int? {
     BitStream.byteCount(count: layout.elementCount, bitWidth: bitWidth)
   }
 
-  /// Bytes of all lower bounds and scales.
+  /// The number of bytes of all lower bounds and scales.
   public var parameterByteCount: Int {
-    // A cell has at least one element, whose own bytes were checked to fit; saturating keeps a
-    // layout that claims more from ever equalling a real length.
+    // A cell has at least one element, whose bytes were checked to fit; a saturated count of a
+    // layout that claims more never equals a real length.
     let (byteCount, overflow) = layout.cellCount.multipliedReportingOverflow(
       by: 2 * parameterType.byteWidth)
     return overflow ? .max : byteCount
   }
 
-  /// Bytes of parameters and codes; `nil` when the count overflows.
+  /// The number of bytes of parameters and codes; `nil` if it overflows.
   public var byteCount: Int? {
     guard let codes = codeByteCount else { return nil }
     let (sum, overflow) = parameterByteCount.addingReportingOverflow(codes)

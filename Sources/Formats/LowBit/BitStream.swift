@@ -3,11 +3,11 @@ import Storage
 
 /// Unsigned integers of a fixed width of 1 to 64 bits, packed without gaps.
 ///
-/// One little-endian stream, low bits first: element `k` takes the bits `[k·b, (k+1)·b)`, where bit
-/// `i` of the stream is bit `i mod 8` of byte `⌊i/8⌋`. The bits after the last element, up to the
-/// next whole byte, are zero.
+/// The stream is little-endian, low bits first: element `k` takes the bits `[k·b, (k+1)·b)`, where
+/// bit `i` of the stream is bit `i mod 8` of byte `⌊i/8⌋`. The bits after the last element, up to
+/// the next whole byte, are zero.
 package enum BitStream {
-  /// The bytes that `count` elements take: `⌈count · bitWidth / 8⌉`.
+  /// Returns the number of bytes that `count` elements take: `⌈count · bitWidth / 8⌉`.
   ///
   /// - Returns: `nil` when the number of bits overflows or `count` is negative.
   package static func byteCount(count: Int, bitWidth: Int) -> Int? {
@@ -16,7 +16,7 @@ package enum BitStream {
     return bits / 8 + (bits % 8 == 0 ? 0 : 1)
   }
 
-  /// The fewest bits that hold `value`, at least 1.
+  /// Returns the smallest bit width that holds `value`, at least 1.
   package static func bitWidth(holding value: UInt64) -> Int {
     max(1, UInt64.bitWidth - value.leadingZeroBitCount)
   }
@@ -24,7 +24,7 @@ package enum BitStream {
   /// Packs codes that are each below `2^bitWidth`.
   ///
   /// - Parameter bitWidth: 1 to 8.
-  /// - Complexity: eight codes at a time, because eight codes fill `bitWidth` whole bytes.
+  /// - Complexity: handles eight codes at a time, because they fill `bitWidth` whole bytes.
   package static func pack(_ codes: [UInt8], bitWidth: Int) -> SharedBytes {
     precondition((1...8).contains(bitWidth), "a code has 1 to 8 bits")
     let lanes = ByteLanes(bitWidth: bitWidth)
@@ -63,9 +63,9 @@ package enum BitStream {
     }
   }
 
-  /// The codes of a stream of `count` elements of 1 to 8 bits.
+  /// Returns the codes of a stream of `count` elements of 1 to 8 bits.
   ///
-  /// - Throws: `ModelError` when the bytes are not exactly as many as the elements take.
+  /// - Throws: `ModelError` when the number of bytes is not exactly what the elements take.
   package static func unpackCodes(_ bytes: SharedBytes, count: Int, bitWidth: Int) throws -> [UInt8]
   {
     precondition((1...8).contains(bitWidth), "a code has 1 to 8 bits")
@@ -85,9 +85,9 @@ package enum BitStream {
     }
   }
 
-  /// The integers of a stream of `count` elements of 1 to 64 bits.
+  /// Returns the integers of a stream of `count` elements of 1 to 64 bits.
   ///
-  /// - Throws: `ModelError` when the bytes are not exactly as many as the elements take.
+  /// - Throws: `ModelError` when the number of bytes is not exactly what the elements take.
   package static func unpackIntegers(_ bytes: SharedBytes, count: Int, bitWidth: Int) throws
     -> [UInt64]
   {
@@ -120,7 +120,7 @@ package enum BitStream {
 
   /// Whether the bits after the last of `count` elements are zero, as they must be.
   ///
-  /// Bytes past the stream's length are none of its tail; `unpack` refuses them.
+  /// Bytes past the stream's length do not belong to its tail; unpacking rejects them.
   package static func hasZeroTail(_ bytes: SharedBytes, count: Int, bitWidth: Int) -> Bool {
     let usedBits = (count % 8) * bitWidth % 8
     guard usedBits > 0, !bytes.isEmpty else { return true }
@@ -150,7 +150,7 @@ package enum BitStream {
     }
   }
 
-  /// The eight bytes at `offset` as a little-endian word; bytes past the end count as zero.
+  /// Returns the eight bytes at `offset` as a little-endian word; bytes past the end are zero.
   @inline(__always)
   private static func word(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> UInt64 {
     if offset + 8 <= bytes.count {
@@ -178,10 +178,11 @@ package enum BitStream {
   }
 
   /// Moves the low bits of a word's eight bytes together, and back, in three steps that each join
-  /// neighbouring lanes (SIMD within a register).
+  /// adjacent lanes (SIMD within a register).
   private struct ByteLanes {
     private let bitWidth: UInt64
-    /// The low `bitWidth` bits of every other byte; twice, four times as many of wider lanes.
+    /// The low `bitWidth` bits of every other byte; `pairs` and `quads` mask two and four times as
+    /// many bits of wider lanes.
     private let codes: UInt64
     private let pairs: UInt64
     private let quads: UInt64
@@ -194,7 +195,7 @@ package enum BitStream {
       quads = (1 << (4 * width)) - 1
     }
 
-    /// Eight codes, one a byte, to `8 · bitWidth` bits.
+    /// Compresses eight codes, one per byte, to `8 · bitWidth` bits.
     @inline(__always)
     func compress(_ word: UInt64) -> UInt64 {
       var bits = word & codes | (word >> 8 & codes) << bitWidth
@@ -202,7 +203,7 @@ package enum BitStream {
       return bits & quads | (bits >> 32 & quads) << (4 * bitWidth)
     }
 
-    /// The reverse of `compress`; higher bits of `word` are ignored.
+    /// Reverses `compress`, ignoring higher bits of `word`.
     @inline(__always)
     func expand(_ word: UInt64) -> UInt64 {
       var bits = word & quads | (word >> (4 * bitWidth) & quads) << 32

@@ -1,22 +1,22 @@
-/// How much smaller a model's parameters became, counted the way the papers do and in full.
+/// The compression ratios of a model's parameters, counted as in the papers and in full.
 ///
-/// Every parameter counts at its original width before; after, quantized weights count at their
-/// code width and the rest as before. Bounds and scales, buffers, and the file's own overhead are
-/// left out: that is what the `file` ratio of `PackedSummary` is for.
+/// Before quantization, every parameter counts at its original bit width; afterwards, quantized
+/// weights count at the width of their codes and the rest as before. Bounds, scales, buffers, and
+/// the file's overhead are left out; the `file` ratio of `PackedSummary` includes them.
 public struct CompressionRatios: Hashable, Sendable {
-  /// Relative-position tables are not counted at all, as in 2DQuant and CondiQuant: SwinIR-light ×4
-  /// has 3.600 at 2 bits.
+  /// The ratio without relative-position tables, as in 2DQuant and CondiQuant: 3.600 for
+  /// SwinIR-light ×4 at 2 bits.
   public let paper: Double
-  /// Every parameter is counted: SwinIR-light ×4 has 3.301 at 2 bits.
+  /// The ratio of all parameters: 3.301 for SwinIR-light ×4 at 2 bits.
   public let parameters: Double
 
-  /// What the ratios need to know of a tensor.
+  /// The properties of a tensor on which the ratios depend.
   package struct Item: Hashable, Sendable {
     package var role: TensorRole
     package var elementCount: Int
-    /// Bits of an element before.
+    /// The original bit width of an element.
     package var originalBitWidth: Int
-    /// Bits of an element after, without bounds and scales.
+    /// The bit width of an element after quantization, without bounds and scales.
     package var bitWidth: Int
 
     package init(role: TensorRole, elementCount: Int, originalBitWidth: Int, bitWidth: Int) {
@@ -27,8 +27,9 @@ public struct CompressionRatios: Hashable, Sendable {
     }
   }
 
-  /// - Parameter items: every tensor once, whatever it is; buffers are passed over. Both ratios are
-  ///   1 when there is nothing to count.
+  /// Computes the ratios, which are both 1 if there is nothing to count.
+  ///
+  /// - Parameter items: every tensor once, of any role; buffers are skipped.
   package init(_ items: some Sequence<Item>) {
     var paper = (before: 0.0, after: 0.0)
     var all = (before: 0.0, after: 0.0)
@@ -46,7 +47,7 @@ public struct CompressionRatios: Hashable, Sendable {
   }
 }
 
-/// What a tensor is in a model, which decides how compression ratios count it.
+/// The role of a tensor in a model, which decides how compression ratios count it.
 ///
 /// ```swift
 /// let entries = try PackedModel(parsing: InputFile(path: "model.condi")).header.entries
@@ -59,11 +60,11 @@ public enum TensorRole: String, Sendable, CaseIterable, Codable {
   case parameter
   /// A learned table of position biases, which the papers' ratio leaves out.
   case positionTable
-  /// A tensor that follows from the architecture (index, mask) or a running statistic.
+  /// A running statistic, or a tensor that the architecture determines, such as an index or a mask.
   case buffer
 }
 
-/// What a packed file holds and how small it is, from its header alone.
+/// The content and size of a packed file, from its header alone.
 ///
 /// ```swift
 /// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
@@ -71,34 +72,34 @@ public enum TensorRole: String, Sendable, CaseIterable, Codable {
 /// print(summary.bitsPerWeight, summary.ratios.parameters, summary.ratios.file ?? 0)
 /// ```
 public struct PackedSummary: Hashable, Sendable, Codable {
-  /// Program and version that wrote the file.
+  /// The program and version that wrote the file.
   public let producer: String
   /// The length of the whole file.
   public let fileByteCount: Int
-  /// Codes, quantizer parameters, and the records of all other tensors.
+  /// The bytes of codes, quantizer parameters, and the records of all other tensors.
   public let payloadByteCount: Int
   /// `fileByteCount / payloadByteCount`: 1 would mean no header and no padding.
   public let fileToPayload: Double
-  /// Bytes of all tensors before packing, each counted as often as it is named.
+  /// The bytes of all tensors before packing, each counted once per name.
   public let tensorByteCount: Int
-  /// Tensors stored as low-bit codes, shared ones once.
+  /// The number of tensors stored as low-bit codes; a shared tensor counts once.
   public let quantizedTensorCount: Int
-  /// Elements of those tensors.
+  /// The number of elements of those tensors.
   public let quantizedElementCount: Int
-  /// Bits of codes, bounds and scales for each quantized weight; 0 when there is none.
+  /// The bits of codes, bounds and scales per quantized weight; 0 if there is none.
   public let bitsPerWeight: Double
-  /// How much smaller the model became, counted in four ways.
+  /// The compression ratios, counted in four ways.
   public let ratios: Ratios
 
-  /// Sizes before over sizes after; each counts something else.
+  /// Ratios of the original size to the packed size; each counts different parts.
   public struct Ratios: Hashable, Sendable, Codable {
-    /// Parameters at their code width, without position tables and bounds, as the papers count.
+    /// The ratio of parameters, without position tables and bounds, as in the papers.
     public let paper: Double
-    /// The same with every parameter counted.
+    /// The ratio of all parameters, without bounds.
     public let parameters: Double
-    /// The source file's bytes over this file's; `nil` when the source is not recorded.
+    /// The ratio of the source file's bytes to this file's; `nil` if the source is not recorded.
     public let file: Double?
-    /// The bytes of all tensors, buffers included, over this file's.
+    /// The ratio of the bytes of all tensors, including buffers, to this file's.
     public let tensors: Double
   }
 }

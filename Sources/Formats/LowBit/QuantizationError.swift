@@ -2,27 +2,27 @@ import CKernels
 import Glibc
 import Storage
 
-/// What rounding a tensor to codes cost.
+/// The error of rounding a tensor to codes.
 package struct RoundingCost: Hashable, Sendable, Codable {
-  /// Elements that were rounded.
+  /// The number of rounded elements.
   package let elementCount: Int
-  /// The sum of squares of the values before, Σ w².
+  /// The sum of squares of the original values, Σ w².
   package let signal: Double
   /// The sum of squared errors, Σ (w − ŵ)², with ŵ in the element type.
   package let noise: Double
   /// The largest error, max |w − ŵ|.
   package let maximum: Double
-  /// Elements whose nearest multiple of the scale lies outside the range of codes.
+  /// The number of elements whose nearest multiple of the scale lies outside the range of codes.
   package let clippedCount: Int
 
   /// The signal-to-quantization-noise ratio 10·log₁₀(Σ w² / Σ (w − ŵ)²) in dB; infinite without
   /// noise.
   package var signalToNoise: Double { Self.decibels(signal: signal, noise: noise) }
 
-  /// The root of the mean squared error.
+  /// The root mean square error.
   package var rootMeanSquare: Double { (noise / Double(max(1, elementCount))).squareRoot() }
 
-  /// The share of clipped elements, 0…1.
+  /// The fraction of clipped elements, 0…1.
   package var clippedShare: Double { Double(clippedCount) / Double(max(1, elementCount)) }
 
   package static func decibels(signal: Double, noise: Double) -> Double {
@@ -31,7 +31,7 @@ package struct RoundingCost: Hashable, Sendable, Codable {
 }
 
 extension RoundingCost {
-  /// The cost that the kernel sums up while it rounds.
+  /// Creates the cost that the kernel accumulates while it rounds.
   init(_ cost: ck_affine_cost, elementCount: Int) {
     self.init(
       elementCount: elementCount, signal: cost.signal, noise: cost.noise,
@@ -39,23 +39,23 @@ extension RoundingCost {
   }
 }
 
-/// How far a quantized tensor, as it is read back, is from what it was made from.
+/// The difference between a quantized tensor, as read back, and its original values.
 package struct QuantizationError: Hashable, Sendable, Codable {
-  /// The cost of rounding, measured afterwards.
+  /// The cost of rounding, measured on the decoded tensor.
   package let cost: RoundingCost
   /// max |w − ŵ| / scale over the elements that are not clipped; about ½ for round to nearest.
   package let maximumInSteps: Double
-  /// max |clip(w) − x| / scale, where w is first clipped to its cell's bounds and x is what its code
-  /// stands for in Float32, before rounding to the element type: a step may be finer than the element
-  /// type's own spacing. What Float32 adds is forgiven, `2⁻²² · max(|lower|, |upper|)`, or 2⁻¹⁴⁸ below
-  /// its normal numbers.
+  /// max |clip(w) − x| / scale, where clip(w) is w clipped to its cell's bounds and x is the value
+  /// of its code in Float32, before rounding to the element type: a step may be finer than the
+  /// element type's own spacing. Float32's own error is allowed for:
+  /// `2⁻²² · max(|lower|, |upper|)`, or 2⁻¹⁴⁸ below its normal numbers.
   package let maximumStrayInSteps: Double
 
-  /// Compares a quantized tensor, as it is read back, with what it was made from.
+  /// Compares a quantized tensor, as read back, with its original values.
   ///
   /// - Parameter values: the elements before quantization, row-major.
-  /// - Throws: `ModelError` when there are not as many values as elements, one of them is not finite
-  ///   (in Float32), or codes are damaged.
+  /// - Throws: `ModelError` when the number of values differs from that of elements, a value is not
+  ///   finite in Float32, or codes are damaged.
   package init(of tensor: QuantizedTensor, from values: [Float]) throws {
     let decoded = try tensor.floatValues()
     guard values.count == decoded.count else {
@@ -95,8 +95,8 @@ package struct QuantizationError: Hashable, Sendable, Codable {
 }
 
 extension AffineCode {
-  /// How far `decoded`, in Float32, is from the clipped `value`, in steps, less what Float32's rounding
-  /// may add: twice the spacing of numbers as large as the bounds.
+  /// Returns the distance of `decoded`, in Float32, from the clipped `value` in steps, minus what
+  /// Float32's rounding may add: twice the spacing of numbers as large as the bounds.
   fileprivate func stray(_ value: Double, _ decoded: Float) -> Double {
     let clipped = min(max(value, Double(lower)), Double(upper))
     let spacing = max(

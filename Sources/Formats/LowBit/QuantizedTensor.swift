@@ -3,9 +3,9 @@ import Storage
 
 /// A tensor stored as codes of 1 to 8 bits with real-valued lower bounds and scales.
 ///
-/// Each cell of the layout has a lower bound and a scale, and a code stands for
-/// `w = lower + scale · code`: a product and a sum in Float32, each rounded to nearest, and then
-/// converted to the logical element type, rounded to nearest, ties to even.
+/// Each cell of the layout has a lower bound and a scale, and a code represents
+/// `w = lower + scale · code`: a product and a sum in Float32, each rounded to nearest, which are
+/// then converted to the logical element type, rounded to nearest, ties to even.
 ///
 /// The initializers check everything that `dequantized()` relies on: finite bounds, scales of at
 /// least zero, finite values at both ends of every cell, lengths, and a zero tail after the codes.
@@ -19,7 +19,7 @@ import Storage
 /// print(try tensor.floatValues())  // [-1.0, 0.0, 0.0, 2.0]
 /// ```
 public struct QuantizedTensor: Sendable {
-  /// The type of the elements before quantization and after: float16, bfloat16, float32, float64.
+  /// The type of the original and dequantized elements: float16, bfloat16, float32 or float64.
   public let elementType: ElementType
   /// The shape of the logical tensor.
   public let shape: Shape
@@ -27,9 +27,9 @@ public struct QuantizedTensor: Sendable {
   public let spec: AffineSpec
   /// The lower bound of each cell, exact in `parameterType`.
   public let lower: [Float]
-  /// The distance of neighbouring values in each cell, exact in `parameterType`.
+  /// The distance between adjacent values in each cell, exact in `parameterType`.
   public let scale: [Float]
-  /// One code an element, row-major, packed without gaps: code `k` takes the bits
+  /// One code per element, row-major, packed without gaps: code `k` takes the bits
   /// `[k·bitWidth, (k+1)·bitWidth)`, low bits of low bytes first; bits after the last are zero.
   public let codes: SharedBytes
 
@@ -38,9 +38,9 @@ public struct QuantizedTensor: Sendable {
     .float16, .bfloat16, .float32, .float64,
   ]
 
-  /// A tensor of codes that exist already.
+  /// Creates a tensor from existing codes.
   ///
-  /// - Throws: `ModelError` for whatever breaks the rules above.
+  /// - Throws: `ModelError` when the rules above are violated.
   public init(
     elementType: ElementType, shape: Shape, spec: AffineSpec, lower: [Float], scale: [Float],
     codes: SharedBytes
@@ -56,12 +56,12 @@ public struct QuantizedTensor: Sendable {
     try checkCodes()
   }
 
-  /// A tensor read from a file.
+  /// Creates a tensor from the bytes of a file.
   ///
   /// - Parameters:
   ///   - parameters: all lower bounds in the order of the cells, then all scales, little-endian.
-  ///   - codes: a `BitStream` of one code an element.
-  /// - Throws: `ModelError` for whatever breaks the rules above.
+  ///   - codes: a `BitStream` of one code per element.
+  /// - Throws: `ModelError` when the rules above are violated.
   package init(
     parsing parameters: SharedBytes, codes: SharedBytes, elementType: ElementType, shape: Shape,
     spec: AffineSpec
@@ -81,14 +81,14 @@ public struct QuantizedTensor: Sendable {
 
   /// Which elements share a lower bound and a scale.
   public var layout: AffineLayout { spec.layout }
-  /// Bits of a code, 1 to 8.
+  /// The bit width of a code, 1 to 8.
   public var bitWidth: Int { spec.bitWidth }
   /// How lower bounds and scales are stored.
   public var parameterType: QuantizationParameterType { spec.parameterType }
 
-  /// The parameters as they are stored.
+  /// Returns the parameters as they are stored.
   ///
-  /// - Throws: `ModelError` where a positive scale would become zero.
+  /// - Throws: `ModelError` when a positive scale would become zero.
   static func rounded(
     _ lower: [Float], _ scale: [Float], to parameterType: QuantizationParameterType
   ) throws -> (lower: [Float], scale: [Float]) {
@@ -99,12 +99,12 @@ public struct QuantizedTensor: Sendable {
     return (lower.map(parameterType.rounded), scale.map(parameterType.rounded))
   }
 
-  /// The code of each element, row-major.
+  /// Returns the code of each element, row-major.
   public func unpackedCodes() throws -> [UInt8] {
     try BitStream.unpackCodes(codes, count: layout.elementCount, bitWidth: bitWidth)
   }
 
-  /// The values that the codes stand for in Float32, row-major, before conversion to `elementType`.
+  /// Returns the values of the codes in Float32, row-major, before conversion to `elementType`.
   public func floatValues() throws -> [Float] {
     let codes = try unpackedCodes()
     return [Float](unsafeUninitializedCapacity: codes.count) { output, count in
@@ -121,7 +121,7 @@ public struct QuantizedTensor: Sendable {
     }
   }
 
-  /// The elements as `elementType`: row-major, little-endian, all finite.
+  /// Returns the elements as `elementType`: row-major, little-endian, all finite.
   public func dequantized() throws -> SharedBytes {
     SharedBytes(try floatValues(), roundedTo: elementType)
   }
@@ -134,7 +134,7 @@ public struct QuantizedTensor: Sendable {
     }
   }
 
-  /// The code of the cell at `index`.
+  /// Returns the code of the cell at `index`.
   package func code(ofCell index: Int) -> AffineCode {
     AffineCode(lower: lower[index], scale: scale[index], bitWidth: bitWidth)
   }
@@ -143,7 +143,7 @@ public struct QuantizedTensor: Sendable {
 extension QuantizedTensor {
   static func checkBitWidth(_ bitWidth: Int) throws {
     guard (1...8).contains(bitWidth) else {
-      throw ModelError.mismatch(expected: "1 to 8 bits a code", found: "\(bitWidth)")
+      throw ModelError.mismatch(expected: "1 to 8 bits per code", found: "\(bitWidth)")
     }
   }
 
@@ -158,7 +158,7 @@ extension QuantizedTensor {
     }
   }
 
-  /// What can be quantized at all, and that the layout is one of this shape.
+  /// Checks that the element type can be quantized and that the layout fits the shape.
   func checkForm() throws {
     guard Self.supportedElementTypes.contains(elementType) else {
       throw ModelError.unsupported("\(elementType) elements cannot be quantized")
@@ -175,7 +175,7 @@ extension QuantizedTensor {
       layout, values: shape.elementCount, lower: lower.count, scale: scale.count)
   }
 
-  /// Parameters that make every code a finite element.
+  /// Checks that the parameters make every code a finite element.
   func checkParameters() throws {
     for index in 0..<layout.cellCount {
       guard lower[index].isFinite, scale[index].isFinite, scale[index] >= 0 else {
@@ -190,7 +190,7 @@ extension QuantizedTensor {
           expected: "parameters that are exact in \(parameterType) in cell \(index)",
           found: "\(lower[index]) and \(scale[index])")
       }
-      // Values grow with the code, so the ends stand for all between them.
+      // Values increase with the code, so checking both ends suffices.
       let code = code(ofCell: index)
       guard elementType.rounded(code.lower).isFinite, elementType.rounded(code.upper).isFinite
       else {
@@ -215,7 +215,7 @@ extension QuantizedTensor {
     }
   }
 
-  /// The parameters that `bytes` hold, all lower bounds first.
+  /// Returns the parameters in `bytes`, all lower bounds first.
   static func parameterValues(
     _ bytes: SharedBytes, _ parameterType: QuantizationParameterType
   ) -> [Float] {
@@ -230,7 +230,7 @@ extension QuantizedTensor {
     }
   }
 
-  /// The upper half of a finite or infinite Float, rounded to nearest, ties to even.
+  /// Returns the upper half of a finite or infinite Float, rounded to nearest, ties to even.
   static func bfloat16Bits(_ value: Float) -> UInt16 {
     let bits = value.bitPattern
     return UInt16(truncatingIfNeeded: (bits + 0x7FFF + (bits >> 16 & 1)) >> 16)

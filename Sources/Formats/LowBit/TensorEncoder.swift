@@ -1,10 +1,10 @@
 import CKernels
 import Storage
 
-/// Rounds a tensor to nearest as its bytes lie in a file, block by block.
+/// Rounds a tensor's stored bytes to nearest, block by block.
 ///
-/// Beside the codes it takes a few hundred kilobytes, whatever the tensor's length. The codes are those
-/// of `QuantizedTensor.encode`, on every processor.
+/// Besides the codes it takes a few hundred kilobytes, regardless of the tensor's length. The codes
+/// are those of `QuantizedTensor.encode`, on every processor.
 package struct TensorEncoder {
   private let bytes: SharedBytes
   private let elementType: ElementType
@@ -14,17 +14,17 @@ package struct TensorEncoder {
   private let element: ck_element
   private let elementWidth: Int
 
-  /// Elements that are worked on at once: a multiple of eight, whose codes fill whole bytes.
+  /// The number of elements per block: a multiple of eight, so that codes fill whole bytes.
   private static let blockCount = 1 << 14
 
   private var layout: AffineLayout { spec.layout }
 
-  /// Elements of the tensor.
+  /// The number of elements of the tensor.
   package var elementCount: Int { layout.elementCount }
 
   /// - Parameters:
   ///   - bytes: the tensor's elements, row-major.
-  ///   - spec: of a tensor of this shape.
+  ///   - spec: a specification for this shape.
   /// - Throws: `ModelError` for element types that cannot be quantized, and for other lengths.
   package init(
     _ bytes: SharedBytes, elementType: ElementType, shape: Shape, spec: AffineSpec
@@ -42,7 +42,7 @@ package struct TensorEncoder {
     self.spec = spec
   }
 
-  /// - Parameter values: as many as the layout has elements.
+  /// - Parameter values: one per element of the layout.
   fileprivate init(
     _ values: [Float], elementType: ElementType, shape: Shape, spec: AffineSpec
   ) {
@@ -54,7 +54,7 @@ package struct TensorEncoder {
     self.spec = spec
   }
 
-  /// An encoder of values that are to become the same tensor.
+  /// Returns an encoder of other values for the same tensor.
   package func encoder(of values: [Float]) throws -> TensorEncoder {
     TensorEncoder(values, elementType: elementType, shape: shape, spec: spec)
   }
@@ -74,15 +74,15 @@ package struct TensorEncoder {
   /// The least and the largest value of a cell.
   package typealias CellExtremes = (least: Float, largest: Float)
 
-  /// What `extremes` finds.
+  /// The result of `extremes`.
   package enum Extremes: Sendable {
     /// The least and the largest value of each cell; of zeros, the least is the first.
     case found([CellExtremes])
-    /// The first element that is no finite number.
+    /// The first element that is not finite.
     case notFinite(element: Int, value: Float)
   }
 
-  /// The least and the largest value of each cell.
+  /// Finds the least and the largest value of each cell.
   package func extremes() -> Extremes {
     var found: [CellExtremes] = []
     found.reserveCapacity(layout.cellCount)
@@ -106,7 +106,7 @@ package struct TensorEncoder {
     return .found(found)
   }
 
-  /// Calls `body` with elements that follow one another, in Float32, rounded to nearest.
+  /// Calls `body` with contiguous elements in Float32, rounded to nearest.
   package func withValues<Result>(
     _ elements: Range<Int>, _ body: (UnsafeBufferPointer<Float>) throws -> Result
   ) rethrows -> Result {
@@ -130,7 +130,7 @@ package struct TensorEncoder {
     }
   }
 
-  /// The element at `index` as it is stored, before rounding to Float32.
+  /// Returns the stored element at `index`, before rounding to Float32.
   package func exactValue(at index: Int) -> Double {
     guard element == CK_ELEMENT_FLOAT64 else {
       return withValues(index..<index + 1) { Double($0[0]) }
@@ -139,13 +139,13 @@ package struct TensorEncoder {
     return bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 8 * index, as: Double.self) }
   }
 
-  /// The tensor of codes under the given parameters, which are first rounded to `parameterType`, and
-  /// what that loses. Elements must be finite.
+  /// Encodes the tensor with the given parameters, which are first rounded to `parameterType`, and
+  /// returns it with its cost. Elements must be finite.
   ///
   /// - Parameters:
   ///   - lower: the lower bound of each cell.
   ///   - scale: the scale of each cell, not negative.
-  /// - Throws: as `QuantizedTensor.encode`.
+  /// - Throws: `ModelError` as `QuantizedTensor.encode` does.
   package func encode(
     lower: [Float], scale: [Float]
   ) throws -> (tensor: QuantizedTensor, cost: RoundingCost) {
@@ -176,14 +176,14 @@ package struct TensorEncoder {
               let pieceEnd = min(cellEnd, end)
               var code = ck_affine_code(
                 lower: lower[cell], scale: scale[cell], bits: UInt32(bitWidth), type: type)
-              // Both have as many elements as the block, from `start` on.
+              // `values` and `block` both hold the elements of the block, from `start` on.
               ck_affine_encode(
                 &code, values.baseAddress?.advanced(by: position - start), pieceEnd - position,
                 block.baseAddress?.advanced(by: position - start), &cost)
               position = pieceEnd
             }
           }
-          // Blocks before were whole, so their codes end with a byte.
+          // Earlier blocks were whole, so their codes end at a byte boundary.
           ck_pack_codes(
             block.baseAddress, end - start, UInt32(bitWidth),
             stream.baseAddress?.advanced(by: start / 8 * bitWidth)
@@ -198,20 +198,20 @@ package struct TensorEncoder {
 }
 
 extension QuantizedTensor {
-  /// The tensor closest to `values` under the given parameters, which are first rounded to the type
-  /// that they are stored in.
+  /// Returns the tensor closest to `values` under the given parameters, which are first rounded to
+  /// the type in which they are stored.
   ///
   /// The code of `w` is `clip(rint((w − lower) / scale), 0, 2^bitWidth − 1)` in Float32, ties to
-  /// even, and 0 where the scale is 0. For `w` in a cell's `lower…upper`, as rounded,
-  /// `|w − decode(encode(w))| ≤ scale / 2`, give or take the roundings of Float32
+  /// even, and 0 if the scale is 0. For `w` in a cell's rounded `lower…upper`,
+  /// `|w − decode(encode(w))| ≤ scale / 2`, up to the rounding of Float32
   /// (`2⁻²² · max(|lower|, |upper|)`) and of the element type.
   ///
   /// - Parameters:
   ///   - values: the elements, row-major, finite.
   ///   - lower: the lower bound of each cell.
   ///   - scale: the scale of each cell, not negative.
-  /// - Throws: `ModelError` for values that are not finite, naming the first, and for parameters
-  ///   that are not finite, or lose a positive scale, in the type that they are stored in.
+  /// - Throws: `ModelError` that names the first value that is not finite, and when parameters are
+  ///   not finite or a positive scale becomes zero in the type in which they are stored.
   public static func encode(
     values: [Float], spec: AffineSpec, lower: [Float], scale: [Float], elementType: ElementType,
     shape: Shape

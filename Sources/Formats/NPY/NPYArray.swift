@@ -34,7 +34,7 @@ struct NPYArray: Sendable {
     let element = header.element
     let widths: [Int: ElementType] = [1: .bits8, 2: .bits16]
     guard element.descriptor.hasPrefix("<"), let type = widths[element.itemByteCount] else {
-      throw ModelError.unsupported("raw bytes ('\(element.descriptor)') are no numbers")
+      throw ModelError.unsupported("raw bytes ('\(element.descriptor)') are not numbers")
     }
     return try Tensor(
       untyped: element.descriptor, as: type, shape: header.shape, path: path
@@ -53,7 +53,7 @@ struct NPYArray: Sendable {
       throw ModelError.mismatch(
         expected: "raw bytes of \(given)", found: "'\(header.element.descriptor)'")
     case (.text, nil), (.bytes, nil):
-      throw ModelError.unsupported("texts are no tensor")
+      throw ModelError.unsupported("texts are not a tensor")
     }
     let storage = TensorStorage(byteCount: header.dataByteCount) { try items() }
     return try Tensor(
@@ -121,7 +121,7 @@ struct NPYArray: Sendable {
     for start in stride(from: 0, to: codes.count, by: 4) {
       let code = (0..<4).reduce(UInt32(0)) { $0 | UInt32(codes[start + $1]) << (8 * UInt32($1)) }
       guard let scalar = Unicode.Scalar(code) else {
-        throw ModelError.malformed("a text has the code \(code), which is no Unicode character")
+        throw ModelError.malformed("a text has the code \(code), which is not a Unicode character")
       }
       text.append(scalar)
     }

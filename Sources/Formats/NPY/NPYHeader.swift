@@ -33,7 +33,7 @@ struct NPYHeader {
     let minor = try prefix.readInteger(UInt8.self, for: "the NumPy version")
     guard (1...3).contains(major), minor == 0 else {
       throw ModelError.unsupported(
-        "version \(major).\(minor) of the NumPy format is unknown; known are 1.0, 2.0 and 3.0",
+        "version \(major).\(minor) of the NumPy format is not supported, only 1.0, 2.0 and 3.0",
         offset: 6)
     }
     let width = major == 1 ? 2 : 4
@@ -223,7 +223,7 @@ struct NPYElement: Hashable, Sendable {
     case .text(let descriptor): try self.init(descriptor)
     case .list: throw Self.structured
     case .tuple: throw ModelError.unsupported("NumPy subarray types are not supported")
-    default: throw ModelError.malformed("'descr' of the NumPy header is no element type")
+    default: throw ModelError.malformed("'descr' of the NumPy header is not an element type")
     }
   }
 

@@ -146,16 +146,16 @@ private struct PythonLiteralParser {
       position += 1
       switch scalar {
       case quote: return String(text)
-      case "\n": throw error("a text that is not closed")
+      case "\n": throw error("an unterminated text")
       case "\\": text.append(try parseEscape())
       default: text.append(scalar)
       }
     }
-    throw error("a text that is not closed")
+    throw error("an unterminated text")
   }
 
   private mutating func parseEscape() throws -> Unicode.Scalar {
-    guard let kind = next else { throw error("a text that is not closed") }
+    guard let kind = next else { throw error("an unterminated text") }
     position += 1
     switch kind {
     case "\\", "'", "\"": return kind

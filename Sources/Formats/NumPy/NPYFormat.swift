@@ -3,9 +3,9 @@ import Storage
 /// A single NumPy array, `.npy`.
 ///
 /// The format has no names: the array's name is empty, like that of any tensor that is a file's
-/// whole content. What an array of objects holds, a dictionary of arrays mostly, has its own names; its
-/// pickle is read as data, and never executed. An archive is written when it is one tensor of a type that NumPy has and nothing
-/// else; the tensor's name is not kept.
+/// whole content. The content of an array of objects, usually a dictionary of arrays, has its own
+/// names; its pickle is read as data and never executed. An archive can be written if it is exactly
+/// one tensor of a type that NumPy has; the tensor's name is not kept.
 ///
 /// ```swift
 /// let archive = try NPYFormat().read(InputFile(path: "features.npy"))
@@ -41,7 +41,8 @@ public struct NPYFormat: ModelFormat {
     }
   }
 
-  /// The content of an array of objects, such as a dictionary of arrays; `nil` for any other array.
+  /// Reads the content of an array of objects, such as a dictionary of arrays; returns `nil` for
+  /// any other array.
   private func readObjects(_ file: InputFile) throws -> TensorArchive? {
     let headByteCount = min(file.byteCount, NPYHeader.headByteLimit)
     let head = try file.bytes(at: 0, count: headByteCount, purpose: "the NumPy header")
@@ -82,10 +83,10 @@ public struct NPYFormat: ModelFormat {
 extension TensorArchive {
   /// Adds an array under `name`: numbers and raw bytes as a tensor, texts as values.
   ///
-  /// An array of texts with axes becomes a value for each item, named by its indices
-  /// (`names.0.2`), inside nested lists.
+  /// An array of texts with axes becomes one value per item, named by its indices (`names.0.2`),
+  /// inside nested lists.
   ///
-  /// - Returns: where the tensor or the values stand.
+  /// - Returns: the places of the tensor or the values.
   mutating func add(_ array: NPYArray, named name: String) throws -> ArchiveStructure {
     guard array.holdsTexts else {
       tensors[name] = try array.tensor()
@@ -108,12 +109,12 @@ extension TensorArchive {
     let content = try objects.read(named: name)
     for (name, tensor) in content.tensors {
       guard values[name] == nil, tensors.updateValue(tensor, forKey: name) == nil else {
-        throw ModelError.malformed("two arrays have the name", tensor: name)
+        throw ModelError.malformed("two arrays have this name", tensor: name)
       }
     }
     for (name, value) in content.values {
       guard tensors[name] == nil, values.updateValue(value, forKey: name) == nil else {
-        throw ModelError.malformed("two values have the name", tensor: name)
+        throw ModelError.malformed("two values have this name", tensor: name)
       }
     }
     notes += content.notes.filter { !notes.contains($0) }
@@ -126,7 +127,7 @@ extension TensorArchive {
   ) throws -> ArchiveStructure {
     guard let dimension = dimensions.first else {
       guard values[name] == nil else {
-        throw ModelError.malformed("two values have the name", tensor: name)
+        throw ModelError.malformed("two values have this name", tensor: name)
       }
       values[name] = texts.popFirst()
       return .leaf(name)

@@ -2,9 +2,9 @@ import Storage
 
 /// NumPy's archive: a zip file of `.npy` arrays.
 ///
-/// Every entry holds what `numpy.savez` writes for the same array. What NumPy has no way to say
-/// (bfloat16 and other element types, values, metadata, names unfit for a zip entry) stands in one
-/// more entry, `__condi__`.
+/// Every entry holds what `numpy.savez` writes for the same array. Anything that NumPy cannot
+/// express (bfloat16 and other element types, values, metadata, names unfit for a zip entry) is
+/// kept in an additional entry, `__condi__`.
 ///
 /// ```swift
 /// let archive = try FormatRegistry.standard.open("model.pth")
@@ -14,10 +14,10 @@ import Storage
 public struct NPZFormat: ModelFormat {
   private let isCompressed: Bool
 
-  /// The format, with the kind of entries that writing makes; reading takes both.
+  /// Creates the format, which writes the given kind of entries and reads both.
   ///
-  /// - Parameter isCompressed: write deflated entries, as `numpy.savez_compressed` does. Stored
-  ///   ones, the default, are read by mapping.
+  /// - Parameter isCompressed: whether to write deflated entries, as `numpy.savez_compressed` does.
+  ///   Stored ones, the default, are read by mapping.
   public init(isCompressed: Bool = false) {
     self.isCompressed = isCompressed
   }
@@ -30,7 +30,8 @@ public struct NPZFormat: ModelFormat {
   private static let localHeaderSignature = Array("PK\u{3}\u{4}".utf8)
   private static let endRecordSignature = Array("PK\u{5}\u{6}".utf8)
 
-  /// By the entries' names; where the directory is damaged, by the name of the first entry.
+  /// Whether the entries' names are those of the format or, if the directory is damaged, the name
+  /// of the first entry is.
   public func recognizes(_ file: InputFile) -> Bool {
     guard let signature = try? file.bytes(at: 0, count: 4, purpose: "the signature").array,
       signature == Self.localHeaderSignature || signature == Self.endRecordSignature
@@ -43,7 +44,7 @@ public struct NPZFormat: ModelFormat {
     return names.isEmpty || names.contains { $0.hasSuffix(Self.suffix) }
   }
 
-  /// The name in the local header at the file's beginning.
+  /// Returns the name in the local header at the beginning of the file.
   private static func firstName(in file: InputFile) -> String? {
     guard let head = try? file.bytes(at: 0, count: 30, purpose: "a zip header").array,
       head.starts(with: localHeaderSignature)
@@ -81,7 +82,7 @@ public struct NPZFormat: ModelFormat {
   }
 }
 
-/// The entries that an archive is written as, known before the first of them is written.
+/// The entries of an archive, all known before the first of them is written.
 struct NPZPlan {
   struct Item: Sendable {
     /// The zip entry without its suffix.
@@ -114,7 +115,7 @@ struct NPZPlan {
       }
     }
     sidecar.metadata = archive.metadata
-    // An archive of nothing has an entry, so that it is told from any other empty zip file.
+    // An empty archive has an entry, which distinguishes it from any other empty zip file.
     if !sidecar.isEmpty || items.isEmpty { try addSidecar() }
   }
 
@@ -171,8 +172,8 @@ struct NPZPlan {
         contentByteCount: bytes.count, content: { bytes }))
   }
 
-  /// The entry for `name`: the name itself where that is safe to unpack and not taken, otherwise
-  /// a made-up one, with the name in the sidecar.
+  /// Returns the entry for `name`: the name itself if that is safe to unpack and not taken,
+  /// otherwise a generated one, with the name in the sidecar.
   private mutating func makeEntry(for name: String, kind: String) -> String {
     if Self.isPlain(name), usedEntries.insert(name).inserted { return name }
     var number = items.count
@@ -181,9 +182,9 @@ struct NPZPlan {
     return "\(kind)_\(number)"
   }
 
-  /// Whether a zip entry of this name stays below the folder it is unpacked to, on any system, and
-  /// NumPy gives the name back unchanged. A colon is fine, as in TensorFlow's `layer/kernel:0`, but
-  /// not after the letter of a drive.
+  /// Whether a zip entry with this name stays below the folder it is unpacked to, on any system,
+  /// and NumPy returns the name unchanged. A colon is allowed, as in TensorFlow's `layer/kernel:0`,
+  /// but not after a drive letter.
   static func isPlain(_ name: String) -> Bool {
     guard name.utf8.count <= 200, !name.hasSuffix(NPZFormat.suffix) else { return false }
     let isPrintable = name.unicodeScalars.allSatisfy { scalar in

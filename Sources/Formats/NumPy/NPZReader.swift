@@ -33,7 +33,7 @@ struct NPZReader {
         continue
       }
       guard seen.insert(name).inserted else {
-        throw ModelError.malformed("two arrays have the name", tensor: name)
+        throw ModelError.malformed("two arrays have this name", tensor: name)
       }
       guard name != NPZSidecar.arrayName else { continue }
       try locatingErrors(tensor: name) {
@@ -45,7 +45,7 @@ struct NPZReader {
       }
     }
     if let name = archive.values.keys.first(where: { archive.tensors[$0] != nil }) {
-      throw ModelError.malformed("a text and a tensor have the name", tensor: name)
+      throw ModelError.malformed("a text and a tensor have this name", tensor: name)
     }
     for (name, value) in sidecar.values {
       let place = try locatingErrors(tensor: name) {
@@ -72,8 +72,8 @@ struct NPZReader {
       UnreadEntry(
         name: entry.name, kind: isFolder ? "folder" : "file",
         reason: isFolder
-          ? "a folder, which holds nothing itself"
-          : "no NumPy array: \(counted(entry.byteCount, "byte"))"))
+          ? "a folder, which has no content of its own"
+          : "not a NumPy array: \(counted(entry.byteCount, "byte"))"))
   }
 
   /// Adds the content of `entry`; an array of an unreadable type is listed as left out.
@@ -118,7 +118,7 @@ struct NPZReader {
   private mutating func add(_ array: NPYArray, entry: String, _ sidecar: NPZSidecar) throws {
     let name = sidecar.names[entry] ?? entry
     guard archive.tensors[name] == nil else {
-      throw ModelError.malformed("two arrays stand for the tensor '\(name)'")
+      throw ModelError.malformed("two arrays represent the tensor '\(name)'")
     }
     if let type = sidecar.elementTypes[entry] {
       archive.tensors[name] = try array.tensor(elementType: type, shape: sidecar.shapes[entry])
@@ -216,7 +216,7 @@ extension TensorArchive {
 
   private mutating func add(_ value: ArchiveValue, named name: String) throws -> ArchiveStructure {
     guard values.updateValue(value, forKey: name) == nil else {
-      throw ModelError.malformed("two values have the name", tensor: name)
+      throw ModelError.malformed("two values have this name", tensor: name)
     }
     return .leaf(name)
   }

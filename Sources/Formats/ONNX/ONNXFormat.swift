@@ -98,7 +98,7 @@ struct ONNXModel {
     guard !graphs.isEmpty else { throw ModelError.malformed("the model has no graph") }
     // Protobuf does not mark its end; this detects most files that were cut after the graph.
     guard (description.irVersion ?? 0) < 3 || !description.opsetImport.isEmpty else {
-      throw ModelError.malformed("the model imports no operator set; it may be cut")
+      throw ModelError.malformed("the model imports no operator set; it may be truncated")
     }
     // Protobuf merges the occurrences of a singular message field.
     for range in graphs { try readGraph(file, range) }

@@ -210,7 +210,7 @@ struct ONNXTypedElements {
     guard width <= byteCount - bytes.count else { throw tooMany(offset) }
     guard isInRange(value) else {
       throw ModelError.malformed(
-        "\(field.name) holds \(Int64(bitPattern: value)), which is no \(elementType)",
+        "\(field.name) holds \(Int64(bitPattern: value)), which is not a valid \(elementType)",
         offset: offset)
     }
     var value = value
@@ -263,7 +263,7 @@ struct ONNXExternalData: Hashable, Sendable {
     func count(_ key: String) throws -> Int? {
       guard let text = values[key] else { return nil }
       guard let value = Int(text), value >= 0 else {
-        throw ModelError.malformed("the external data's \(key) is no count: '\(text)'")
+        throw ModelError.malformed("the external data's \(key) is not a count: '\(text)'")
       }
       return value
     }

@@ -109,14 +109,14 @@ struct ONNXTensorDescription: Sendable {
     let count = typed.count + (raw == nil ? 0 : 1)
     if isExternal {
       guard count == 0 else {
-        throw ModelError.malformed("external data and data in the file at once")
+        throw ModelError.malformed("the tensor has both external data and data in the file")
       }
       return .external(try ONNXExternalData(header.externalData))
     }
     guard count <= 1 else {
       let names = typed.map(\.name).sorted() + (raw == nil ? [] : ["raw_data"])
       throw ModelError.malformed(
-        "data in several fields: \(names.joined(separator: ", "))")
+        "the tensor has data in several fields: \(names.joined(separator: ", "))")
     }
     return raw.map { .raw($0) } ?? typed.first.map { .typed($0) } ?? .none
   }

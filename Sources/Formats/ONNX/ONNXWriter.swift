@@ -3,18 +3,18 @@ import Storage
 
 /// Plans a graph as an ONNX model.
 ///
-/// Field numbers are those of `onnx.proto` (ONNX 1.23), and fields are in their order, so that the
-/// bytes are those that the `onnx` package writes.
+/// Field numbers are those of `onnx.proto` (ONNX 1.23), and fields are in their order, so the bytes
+/// are those that the `onnx` package writes.
 struct ONNXWriter {
-  /// Protobuf messages, and so models with their weights inside, end here.
+  /// The limit of a Protobuf message, and thus of a model that contains its weights.
   static let byteCountLimit = Int(Int32.max)
 
   let graph: ONNXGraph
-  /// The version of the `ai.onnx` operators; of those of other domains it is 1.
+  /// The version of the `ai.onnx` operators; other domains have version 1.
   let operatorSet: Int
   let metadata: OrderedDictionary<String, String>
 
-  /// - Throws: `ModelError` when two values of the graph have one name.
+  /// - Throws: `ModelError` when two values of the graph have the same name, or one has none.
   init(_ graph: ONNXGraph, operatorSet: Int, metadata: OrderedDictionary<String, String>) throws {
     var names: Set<String> = []
     for name in graph.inputs.map(\.name) + graph.initializers.map(\.name)
@@ -24,7 +24,7 @@ struct ONNXWriter {
         throw ModelError.unsupported("two tensors would have this name", tensor: name)
       }
       guard !name.isEmpty else {
-        throw ModelError.unsupported("ONNX tensors must have a name, and one has none")
+        throw ModelError.unsupported("ONNX tensors must have names, but one has none")
       }
     }
     self.graph = graph
@@ -35,14 +35,14 @@ struct ONNXWriter {
   /// The first version of ONNX's file format that knows the operators.
   private var version: Int { operatorSet >= 25 ? 13 : 10 }
 
-  /// Every initializer's `raw_data` is a record; the messages around them are the gaps.
+  /// Plans the file: every initializer's `raw_data` is a record; the messages around them are gaps.
   func plan() throws -> PlannedFile<Never> {
     let heads = graph.initializers.map(Self.head)
     let (before, after, end) = (graphUpToInitializers, graphAfterInitializers, modelAfterGraph)
     var graphByteCount = before.bytes.count + after.bytes.count
     for (head, initializer) in zip(heads, graph.initializers) {
       graphByteCount += head.bytes.count
-      // What fits was checked before, so the sum cannot overflow.
+      // The previous sum was checked, so this one cannot overflow.
       guard initializer.byteCount <= Self.byteCountLimit - graphByteCount else {
         throw Self.limitExceeded(by: initializer.name)
       }
@@ -79,7 +79,7 @@ struct ONNXWriter {
       tensor: tensor)
   }
 
-  /// `ModelProto` up to its graph.
+  /// The `ModelProto` up to its graph.
   private var modelUpToGraph: ProtobufEncoder {
     var model = ProtobufEncoder()
     model.append(1, integer: version)
@@ -107,7 +107,8 @@ struct ONNXWriter {
     return model
   }
 
-  /// The field of `GraphProto` that holds an initializer, up to its `raw_data`, which comes last.
+  /// Returns the field of `GraphProto` that holds an initializer, up to its `raw_data`, which comes
+  /// last.
   private static func head(of initializer: ONNXGraph.Initializer) -> ProtobufEncoder {
     var tensor = ProtobufEncoder()
     for dimension in initializer.dimensions { tensor.append(1, integer: dimension) }
@@ -151,7 +152,7 @@ struct ONNXWriter {
     return message
   }
 
-  /// `ValueInfoProto` with a tensor type.
+  /// Returns a `ValueInfoProto` with a tensor type.
   private static func message(_ port: ONNXGraph.Port) -> ProtobufEncoder {
     var shape = ProtobufEncoder()
     for dimension in port.dimensions {

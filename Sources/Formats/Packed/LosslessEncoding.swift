@@ -1,25 +1,25 @@
 import Storage
 
-/// How a tensor that is not quantized is stored: chosen from its values, undone exactly.
+/// The lossless encoding of a tensor that is not quantized, chosen by its values.
 struct LosslessEncoding {
   let encoding: PackedEncoding
-  /// The encoded record's length when it is kept as a zlib stream; `nil` when it is not.
+  /// The encoded record's length if it is kept as a zlib stream; `nil` if it is not.
   let inflatedByteCount: Int?
   /// The record's length in the file.
   let byteCount: Int
-  /// The record itself, where it was compressed to choose and there was room for it.
+  /// The record itself, if it was compressed for the choice and there was room for it.
   private let planned: PlannedRecords.Record?
 
   /// Element widths in bits that a palette can have.
   static let paletteWidths: Set<Int> = [8, 16, 32, 64]
   private static let paletteLimit = 256
 
-  /// The encoding of `tensor` that takes the fewest bytes.
+  /// Chooses the encoding of `tensor` that takes the fewest bytes.
   ///
-  /// zlib is used where it saves at least a tenth. Long raw data is probed first, because trained
+  /// zlib is used when it saves at least a tenth. Long raw data is probed first, because trained
   /// weights do not compress and trying takes far longer than writing.
   ///
-  /// - Parameter records: keeps what was compressed.
+  /// - Parameter records: keeps compressed records.
   init(choosingFor tensor: Tensor, keepingIn records: PlannedRecords) throws {
     let bytes = try tensor.bytes()
     var best = Candidate(storing: bytes, as: .raw, isProbed: true)
@@ -42,7 +42,7 @@ struct LosslessEncoding {
     planned = best.compressed.flatMap(records.keep)
   }
 
-  /// The encoding that `entry` was planned with; `nil` for codes.
+  /// Restores the encoding that `entry` was planned with; `nil` for codes.
   init?(plannedFor entry: PackedEntry) {
     if case .affine = entry.encoding { return nil }
     encoding = entry.encoding
@@ -55,7 +55,7 @@ struct LosslessEncoding {
   private struct Candidate {
     let encoding: PackedEncoding
     let encodedByteCount: Int
-    /// As a zlib stream, where that is worth it.
+    /// The zlib stream, if it is short enough to be worth it.
     let compressed: [UInt8]?
 
     var byteCount: Int { compressed?.count ?? encodedByteCount }
@@ -89,7 +89,7 @@ struct LosslessEncoding {
     }
   }
 
-  /// The record of `tensor`, of exactly `byteCount` bytes.
+  /// Makes the record of `tensor`, of exactly `byteCount` bytes.
   func record(of tensor: Tensor) throws -> SharedBytes {
     if let record = planned?.take() { return record }
     let encoded = try Self.encode(tensor.bytes(), of: tensor, as: encoding)
@@ -112,9 +112,9 @@ struct LosslessEncoding {
     }
   }
 
-  /// The elements of a record whose encoding is not affine, in row-major order.
+  /// Returns the elements of a record whose encoding is not affine, in row-major order.
   ///
-  /// - Parameter encoded: the record, inflated, of the length the entry needs.
+  /// - Parameter encoded: the inflated record, of the length that the entry requires.
   /// - Throws: `ModelError` for unused bits that are not zero, indices outside the palette and
   ///   elements outside the type.
   static func decode(_ encoded: SharedBytes, of entry: PackedEntry) throws -> SharedBytes {
@@ -137,7 +137,7 @@ struct Palette {
 
   static let limit = 256
 
-  /// - Returns: `nil` when there are more values, none, or the elements' width is not supported.
+  /// - Returns: `nil` when there are more values or none, or the elements' width is not supported.
   init?(_ bytes: SharedBytes, elementType: ElementType) {
     guard LosslessEncoding.paletteWidths.contains(elementType.bitWidth), !bytes.isEmpty else {
       return nil
@@ -160,7 +160,7 @@ struct Palette {
     elementWidth = width
   }
 
-  /// The values, then the indices of `bytes`' elements among them.
+  /// Returns the values, then the indices of `bytes`' elements among them.
   func encode(_ bytes: SharedBytes) -> SharedBytes {
     let indexOfValue = Dictionary(
       uniqueKeysWithValues: values.enumerated().map { ($1, UInt8($0)) })
@@ -179,7 +179,7 @@ struct Palette {
     return SharedBytes(joining: [table, stream])
   }
 
-  /// The elements of a record of `distinctCount` values and indices into them.
+  /// Returns the elements of a record of `distinctCount` values and indices into them.
   static func decode(
     _ encoded: SharedBytes, distinctCount: Int, of entry: PackedEntry
   ) throws -> SharedBytes {
@@ -215,7 +215,7 @@ struct Palette {
   }
 }
 
-/// A range that holds all elements of an integer tensor, as a base and the width of differences.
+/// A range of all elements of an integer tensor, as a base and the bit width of differences.
 struct IntegerRange {
   let base: Int
   /// 0 when all elements are `base`.
@@ -226,9 +226,9 @@ struct IntegerRange {
     self.bitWidth = bitWidth
   }
 
-  /// The narrowest range from the least to the greatest element.
+  /// Finds the range from the least to the greatest element.
   ///
-  /// - Returns: `nil` for other element types, for empty tensors, and where narrowing gains nothing.
+  /// - Returns: `nil` for other element types, for empty tensors, and when narrowing gains nothing.
   init?(_ bytes: SharedBytes, elementType: ElementType) {
     guard elementType.isInteger, !bytes.isEmpty else { return nil }
     let width = elementType.bitWidth / 8
@@ -297,7 +297,7 @@ struct IntegerRange {
     }
   }
 
-  /// The element at `offset`; `nil` for a `uint64` outside `Int`.
+  /// Returns the element at `offset`; `nil` for a `uint64` outside `Int`.
   private static func load(
     _ buffer: UnsafeRawBufferPointer, at offset: Int, _ elementType: ElementType
   ) -> Int? {

@@ -10,34 +10,34 @@ import Storage
 public struct PackedEntry: Hashable, Sendable {
   /// The tensor's name in the source.
   public var name: String
-  /// The type and shape of the tensor as a user sees it, before quantization.
+  /// The element type of the logical tensor, before quantization.
   public var elementType: ElementType
   /// The shape of the logical tensor.
   public var shape: Shape
-  /// Whether it is counted as a parameter.
+  /// The tensor's role, which decides whether it counts as a parameter.
   public var role: TensorRole
-  /// How its bytes stand for elements.
+  /// How the record's bytes represent elements.
   public var encoding: PackedEncoding
-  /// The record's length once inflated, for records kept as a zlib stream; `nil` for others.
+  /// The inflated length of a record kept as a zlib stream; `nil` for other records.
   public var inflatedByteCount: Int?
-  /// Where the record lies in the file.
+  /// The record's offset in the file.
   public var offset: Int
   /// The record's length in the file.
   public var byteCount: Int
   /// CRC-32 of the record's bytes in the file.
   public var checksum: UInt32
 
-  /// Records from this length on start at a multiple of `alignment`.
+  /// Records of at least this length start at a multiple of `alignment`.
   static let alignmentThreshold = 4096
   static let alignment = 64
 
-  /// Where a record of `byteCount` bytes goes when the bytes before it end at `end`.
+  /// Returns the offset of a record of `byteCount` bytes when the bytes before it end at `end`.
   static func offset(after end: Int, byteCount: Int) -> Int {
     byteCount >= alignmentThreshold ? (end + alignment - 1) / alignment * alignment : end
   }
 }
 
-/// How a tensor's record is to be read.
+/// The encoding of a tensor's record.
 ///
 /// ```swift
 /// for entry in try PackedModel(parsing: InputFile(path: "model.condi")).header.entries {
@@ -54,14 +54,15 @@ public enum PackedEncoding: Hashable, Sendable {
   /// Integers as unsigned differences from the least one.
   case integer(base: Int, bitWidth: Int)
 
-  /// Bits of one index into a table of `distinctCount` values; 0 for a constant tensor.
+  /// Returns the bit width of an index into a table of `distinctCount` values; 0 for a constant
+  /// tensor.
   static func paletteBitWidth(_ distinctCount: Int) -> Int {
     Int.bitWidth - (distinctCount - 1).leadingZeroBitCount
   }
 }
 
 extension PackedEntry {
-  /// The length that the encoded record must have, before any compression.
+  /// Returns the length that the encoded record must have, before any compression.
   ///
   /// - Throws: `ModelError` when it overflows.
   func encodedByteCount() throws -> Int {
@@ -86,7 +87,7 @@ extension PackedEntry {
     return count
   }
 
-  /// The elements in the logical type, row-major, from the record's bytes in the file.
+  /// Decodes the record's bytes into row-major elements of the logical type.
   func elements(of record: SharedBytes) throws -> SharedBytes {
     try checkExpansion()
     guard let inflatedByteCount else {
@@ -99,8 +100,10 @@ extension PackedEntry {
     return try LosslessEncoding.decode(encoded, of: self)
   }
 
+  /// Checks that the elements do not take too much memory.
+  ///
   /// A constant tensor takes no bytes, so a damaged or hostile header could ask for any amount of
-  /// memory; past the limit, elements must come from at least a bit each.
+  /// memory; above the limit, elements must take at least one bit each.
   private func checkExpansion() throws {
     let elementBytes = elementType.byteCount(forElements: shape.elementCount) ?? .max
     let limit = max(StorageView.expansionLimit, try encodedByteCount().multipliedSaturating(by: 64))
@@ -111,7 +114,7 @@ extension PackedEntry {
     }
   }
 
-  /// The codes and parameters of an affine record.
+  /// Returns the codes and parameters of an affine record.
   func quantizedTensor(of record: SharedBytes, _ affine: AffineSpec) throws -> QuantizedTensor {
     let parameterByteCount = affine.parameterByteCount
     guard parameterByteCount <= record.count else {

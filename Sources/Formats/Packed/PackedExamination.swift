@@ -1,11 +1,11 @@
 import Storage
 
-/// A packed file looked at as a whole, damaged or not: every fault with its place, and what of the
-/// file can be read in spite of them.
+/// The result of examining a whole packed file, damaged or not: every fault with its place, and the
+/// part of the file that can still be read.
 ///
-/// A bit that is flipped anywhere, a file that is cut off or continued, and blocks that changed
-/// places are found, because the prologue, the header and each record have checksums, and padding
-/// is zero. What is damaged is named as far as the checksums can tell.
+/// A flipped bit, a truncated or extended file, and swapped blocks are all found, because the
+/// prologue, the header and each record have checksums, and padding is zero. Damage is located as
+/// precisely as the checksums allow.
 ///
 /// ```swift
 /// let examination = try PackedExamination(InputFile(path: "model.condi"))
@@ -14,21 +14,21 @@ import Storage
 /// }
 /// ```
 public struct PackedExamination: Sendable {
-  /// In file order; none when the file is whole.
+  /// The faults in file order; empty if the file is whole.
   public let faults: [PackedFault]
-  /// The file with its header; `nil` when the header cannot be read. Records with a fault cannot
-  /// be, either.
+  /// The file with its header; `nil` if the header cannot be read. Records with a fault cannot be
+  /// read either.
   public let model: PackedModel?
-  /// The prologue as it must have been: as it is, or made anew from the header, where what is left
-  /// proves it. `nil` where nothing does.
+  /// The original prologue: the stored one, or the one rebuilt from the header if the remaining
+  /// bytes prove it. `nil` if they do not.
   let prologue: PackedPrologue?
-  /// The bytes up to where the file should end.
+  /// The bytes up to the intended end of the file.
   let content: InputFile
 
   /// Examines a file: its prologue, its header, and every record's checksum.
   ///
-  /// - Parameter map: runs the checks of the records.
-  /// - Throws: `ModelError` when the file cannot be read or is of another version.
+  /// - Parameter map: checks the records.
+  /// - Throws: `ModelError` when the file cannot be read or has another version.
   public init(
     _ file: InputFile, mappingChecks map: PackedModel.CheckMap = PackedModel.checkingInOrder
   ) throws {
@@ -74,14 +74,13 @@ public struct PackedExamination: Sendable {
     self.faults = faults.sorted { $0.offset < $1.offset }
   }
 
-  /// What the file's prologue says of the header, where the prologue is whole: enough to tell whether
-  /// another file is the one that this was.
+  /// The proof that another file equals the original of this one; `nil` if the prologue is damaged.
   package var headerProof: PackedHeaderProof? {
     faults.contains { $0.region == .prologue } ? nil : prologue.map(PackedHeaderProof.init)
   }
 
-  /// Whether `file` is a packed one, however damaged: at least half of the first eight bytes are
-  /// those of the format.
+  /// Whether `file` is a packed file, however damaged: at least half of its first eight bytes match
+  /// the format's.
   public static func resembles(_ file: InputFile) -> Bool {
     let magic = PackedPrologue.magic
     guard
@@ -94,7 +93,7 @@ public struct PackedExamination: Sendable {
 
   private static func intactPrologue(of file: InputFile) throws -> PackedPrologue {
     let bytes = try file.bytes(at: 0, count: PackedPrologue.byteCount, purpose: "the prologue")
-    // A damaged version must not look like another one.
+    // A damaged version must not be taken for another one.
     try PackedPrologue.checkChecksum(of: bytes)
     let prologue = try PackedPrologue(parsing: bytes)
     try prologue.checkPlaces()
@@ -110,14 +109,14 @@ public struct PackedExamination: Sendable {
     }
     guard missing > 0 else { return nil }
     let records = prologue.headerOffset - byteCount
-    let what = records > 0 ? "\(records) bytes of records and the header" : "a part of the header"
+    let what = records > 0 ? "\(records) bytes of records and the header" : "part of the header"
     return PackedFault(
       .end, offset: byteCount, byteCount: missing,
-      message: "the file is cut off: of \(counted(prologue.fileByteCount, "byte")) it lacks \(what)"
-    )
+      message: "the file is truncated: of \(counted(prologue.fileByteCount, "byte")) it lacks "
+        + what)
   }
 
-  /// The header's own words, with the tensor that they are about.
+  /// Returns the error's problem, with the tensor that it concerns.
   private static func message(of error: ModelError) -> String {
     guard let tensor = error.tensor else { return "\(error.problem)" }
     return "tensor '\(tensor)': \(error.problem)"
@@ -125,7 +124,7 @@ public struct PackedExamination: Sendable {
 }
 
 extension ModelError {
-  /// Whether the bytes are wrong, rather than out of reach or of another version.
+  /// Whether the bytes are wrong, rather than unreadable or of another version.
   fileprivate var isDamage: Bool {
     switch problem {
     case .system, .unsupported, .unsuitable, .outputExists: false
@@ -138,7 +137,7 @@ extension ModelError {
   }
 }
 
-/// What lies at a place of a packed file.
+/// A region of a packed file.
 ///
 /// ```swift
 /// let faults = try PackedExamination(InputFile(path: "model.condi")).faults
@@ -147,14 +146,14 @@ extension ModelError {
 /// ```
 public enum PackedRegion: String, Hashable, Sendable, Codable {
   case prologue, header
-  /// Zeros before a record that is aligned.
+  /// Zeros before an aligned record.
   case padding
   /// The bytes of a tensor.
   case record
-  /// The end of the file: bytes that follow it, or bytes that it lacks.
+  /// The end of the file: excess or missing bytes.
   case end
 
-  /// A place in a few words: `tensor 'a.weight' at byte 4096`.
+  /// Describes a place in a few words: `tensor 'a.weight' at byte 4096`.
   package func place(tensor: String?, offset: Int) -> String {
     let what =
       switch self {
@@ -179,16 +178,16 @@ public enum PackedRegion: String, Hashable, Sendable, Codable {
 public struct PackedFault: Hashable, Sendable, Codable {
   /// The part of the file that is damaged.
   public let region: PackedRegion
-  /// The tensor whose record it is; `nil` for the other regions.
+  /// The tensor whose record is damaged; `nil` for other regions.
   public let tensor: String?
-  /// The first byte in the file of which it is known that it may be wrong. A checksum covers a whole
-  /// prologue, header or record, and says no more than which of them.
+  /// The offset of the first byte that may be wrong. A checksum covers a whole prologue, header or
+  /// record, and cannot locate an error any closer.
   public let offset: Int
-  /// Bytes from `offset` on that may be wrong; of a file that is too short, those that are missing.
+  /// The number of bytes from `offset` on that may be wrong or, in a truncated file, are missing.
   public let byteCount: Int
-  /// What is wrong there: a lower-case sentence.
+  /// A lower-case sentence that says what is wrong.
   public let message: String
-  /// Whether a record's checksum is right and only what it says is not: it was written so.
+  /// Whether a record's checksum is right but its content is invalid: it was written like this.
   let hasRightChecksum: Bool
 
   /// The place in a few words.

@@ -1,9 +1,9 @@
 import Storage
 
-/// The packed low-bit format; `Packed.md` in the documentation has its byte layout.
+/// The packed low-bit format; `Packed.md` in the documentation describes its byte layout.
 ///
-/// Reading gives every tensor in its logical type, dequantized when loaded; `PackedModel` gives
-/// access to codes and parameters. Writing stores every tensor losslessly; `PackedPlan` is for
+/// Reading returns every tensor in its logical type, dequantized when loaded; `PackedModel` gives
+/// access to codes and parameters. Writing stores every tensor losslessly; `PackedPlan` writes
 /// quantized ones.
 ///
 /// ```swift
@@ -33,7 +33,7 @@ public struct PackedFormat: ModelFormat {
     archive.packedSummary = PackedSummary(model)
     if model.header.source?.isWholeState == true { archive.stateDictionaries = [""] }
     archive.sourceRoot = model.header.source?.root
-    // One storage an entry, so that names that share bytes here share them after conversion.
+    // One storage per entry, so that names that share bytes here share them after conversion.
     let storages = model.header.entries.map(model.storage)
     for (name, index) in model.header.names {
       archive.tensors[name] = try model.tensor(named: name, in: storages[index])

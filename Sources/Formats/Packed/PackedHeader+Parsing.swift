@@ -2,8 +2,8 @@ import OrderedCollections
 import Storage
 
 extension PackedHeader {
-  /// Reads a header and checks everything about it that needs no tensor bytes, except where records
-  /// lie, which depends on the file.
+  /// Reads a header and checks everything that needs no tensor bytes, except the records' offsets,
+  /// which depend on the file.
   package init(parsing json: JSONValue) throws {
     var members = try JSONObjectReader(json, path: "header")
     guard try members.string("format") == "condi" else {
@@ -26,7 +26,7 @@ extension PackedHeader {
     unknownMembers = members.remaining
   }
 
-  /// The name of a tensor that is kept in full precision.
+  /// Returns the name in `json`, which must be that of a tensor kept in full precision.
   private func checkAdjusted(_ json: JSONValue) throws -> String {
     guard case .string(let name) = json else {
       throw ModelError.malformed("'adjusted' has an item that is not a string")
@@ -56,13 +56,13 @@ extension PackedHeader {
       entries.append(
         try locatingErrors(tensor: name) { try PackedEntry(parsing: &members, name: name) })
     }
-    // What is known but was not taken contradicts the rest of the entry.
+    // A known member that was not read contradicts the rest of the entry.
     if let misplaced = members.remaining.keys.first(where: Self.tensorMembers.contains) {
       throw ModelError.malformed("'\(misplaced)' does not belong in this entry", tensor: name)
     }
   }
 
-  /// Every member that some kind of tensor entry has.
+  /// The members of all kinds of tensor entries.
   private static let tensorMembers: Set<String> = [
     "name", "sharesWith", "type", "shape", "role", "encoding", "bits", "granularity", "parts",
     "parameters", "base", "distinct", "compression", "encodedBytes", "offset", "bytes", "crc32",
@@ -86,7 +86,7 @@ extension PackedHeader.Source {
 }
 
 extension ActivationQuantizer {
-  /// The quantizers of the member `activations` as `json` makes them.
+  /// Reads the quantizers of the member `activations`, as `json` writes them.
   static func list(_ members: inout JSONObjectReader) throws -> [Self] {
     try members.objects("activations") { try Self(parsing: &$0) } ?? []
   }
@@ -107,7 +107,7 @@ extension ActivationQuantizer {
     guard let scaling = ActivationScaling(rawValue: text) else {
       throw ModelError.unsupported("scaling '\(text)' of the activation '\(name)' is not known")
     }
-    // It may change what the bounds mean.
+    // It may change the meaning of the bounds.
     if let unknown = members.remaining.keys.first {
       throw ModelError.unsupported("'\(unknown)' of the activation '\(name)' is not known")
     }
@@ -168,7 +168,7 @@ extension PackedEntry {
     return checksum
   }
 
-  /// The record must be as long as its encoding needs.
+  /// Checks that the record is as long as its encoding requires.
   private func checkLength() throws {
     if inflatedByteCount != nil, case .affine = encoding {
       throw ModelError.malformed("an affine record is never compressed")

@@ -9,48 +9,49 @@ import Storage
 /// if let recipe = header.recipe { print(recipe.serialized(pretty: true)) }
 /// ```
 public struct PackedHeader: Sendable {
-  /// Program and version that wrote the file.
+  /// The program and version that wrote the file.
   public var producer: String
-  /// The file that was packed; `nil` when it was not said.
+  /// The file that was packed; `nil` if it is not recorded.
   public var source: Source?
-  /// The recipe as it was asked for, in canonical form.
+  /// The requested recipe in canonical form.
   public var recipe: JSONValue?
   /// The source's texts, in its order.
   public var metadata: OrderedDictionary<String, String> = [:]
-  /// The source's values that are no tensors, in its order.
+  /// The source's values other than tensors, in its order.
   public var values: OrderedDictionary<String, ArchiveValue> = [:]
   /// How activations are quantized; empty when they are not.
   public var activations: [ActivationQuantizer] = []
-  /// Names of full-precision tensors that quantization changed, such as corrected biases; all other
-  /// kept tensors have the source's bits.
+  /// The names of full-precision tensors that quantization changed, such as corrected biases; all
+  /// other kept tensors have the source's bits.
   package var adjustedNames: [String] = []
   /// Every tensor that has a record, in the order of the records.
   public var entries: [PackedEntry] = []
-  /// Every name in the archive's order, with the index of its entry; a shared tensor's entry occurs
-  /// under several names.
+  /// Every name in the archive's order, with the index of its entry; several names may share an
+  /// entry.
   package var names: OrderedDictionary<String, Int> = [:]
-  /// Members this version does not know, kept for rewriting.
+  /// Members that this version does not know, kept for rewriting.
   var unknownMembers: OrderedDictionary<String, JSONValue> = [:]
 
-  /// A header of no tensors.
+  /// Creates a header without tensors.
   public init(producer: String) {
     self.producer = producer
   }
 
-  /// Where the tensors came from.
+  /// The origin of the tensors.
   public struct Source: Hashable, Sendable {
-    /// Name of the source's format, such as `pytorch`.
+    /// The name of the source's format, such as `pytorch`.
     public var format: String
     /// The source's length.
     public var byteCount: Int
-    /// The source's SHA-256 in lower-case hexadecimal; of several files that of the list of theirs.
+    /// The source's SHA-256 in lower-case hexadecimal; for several files, that of the list of their
+    /// digests.
     public var sha256: String
-    /// Bytes of the tensors taken from it, each counted as often as it is named.
+    /// The bytes of the tensors taken from it, each counted once per name.
     public var tensorByteCount: Int
     /// The part of a nested checkpoint that was taken; `nil` for all of it.
     public var root: String?
-    /// Whether it is all that a PyTorch module has for its state, so that buffers that are not there do
-    /// not exist.
+    /// Whether it is the whole state of a PyTorch module, so that buffers missing here do not
+    /// exist.
     public var isWholeState = false
 
     public init(
@@ -63,12 +64,12 @@ public struct PackedHeader: Sendable {
       self.root = root
     }
 
-    /// Where the tensors of `archive` came from.
+    /// Describes the source of `archive`.
     ///
     /// - Parameters:
-    ///   - root: the part of a nested checkpoint that the archive is.
+    ///   - root: the part of a nested checkpoint that the archive holds.
     ///   - run: computes the digests of its files.
-    /// - Throws: `ModelError` when one of its files cannot be read any more.
+    /// - Throws: `ModelError` when one of its files can no longer be read.
     public init(
       _ archive: TensorArchive, root: String?,
       runningTasks run: TaskRunner = sequentially
@@ -188,8 +189,8 @@ extension PackedEncoding {
   }
 }
 
-/// The prologue of a file whose header is lost. It has the header's checksum, and the header those of
-/// all records, so a file with an equal prologue is the same file.
+/// The prologue of a file whose header is lost. It holds the header's checksum, and the header
+/// holds those of all records, so a file with an equal prologue is the same file.
 package struct PackedHeaderProof: Hashable, Sendable {
   private let prologue: [UInt8]
 
@@ -201,8 +202,8 @@ package struct PackedHeaderProof: Hashable, Sendable {
   func check(_ other: PackedPrologue) throws {
     guard prologue == other.bytes else {
       throw ModelError.malformed(
-        "packing gives a file with another header than the prologue says: the recipe, its settings, "
-          + "the source or the program's version were others")
+        "packing gives a file whose header does not match the prologue: the recipe, its settings, "
+          + "the source or the program's version differ")
     }
   }
 }

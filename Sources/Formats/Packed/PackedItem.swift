@@ -1,26 +1,27 @@
 import Storage
 
-/// A tensor to be packed, and how.
+/// A tensor to be packed, and how to pack it.
 ///
-/// `Cost` is what quantizing it costs; it is `Never` in files whose tensors keep their bits.
+/// `Cost` describes the cost of quantizing it; it is `Never` in files whose tensors keep their
+/// bits.
 package struct PackedItem<Cost: Sendable>: Sendable {
   /// The tensor's full name, unique in its file.
   package var name: String
-  /// What the tensor is in its model, which decides how ratios count it.
+  /// The tensor's role in its model, which decides how ratios count it.
   package var role: TensorRole
   /// The tensor in full precision; its bytes are read when its record is made.
   package var source: Tensor
-  /// What its record holds.
+  /// How its record is made.
   package var action: Action
 
-  /// What becomes of a tensor.
+  /// How a tensor is packed.
   package enum Action: Sendable {
     /// Keeps every bit, in the smallest lossless encoding.
     case keep
-    /// Stores codes of a length that is known before they are.
+    /// Stores codes, whose length is known in advance.
     ///
-    /// `method` names how `quantize` finds the parameters, so that equal sources with equal methods
-    /// are stored once.
+    /// `method` names the way in which `quantize` finds the parameters, so that equal sources with
+    /// equal methods are stored once.
     case quantize(
       AffineSpec, method: String,
       quantize: @Sendable () throws -> (tensor: QuantizedTensor, cost: Cost?))
@@ -46,8 +47,8 @@ package struct PackedItem<Cost: Sendable>: Sendable {
   }
 }
 
-/// What must agree, besides the source's bytes, for two items to share a record, whose role is then
-/// that of the first one.
+/// The properties that must agree, besides the source's bytes, for two items to share a record,
+/// which then has the first one's role.
 private struct SharingKey: Hashable {
   let elementType: ElementType
   let shape: Shape
@@ -56,10 +57,10 @@ private struct SharingKey: Hashable {
 }
 
 extension Array {
-  /// For each item, the index of the first item with the same key and the same bytes: its own, when
-  /// it is the first.
+  /// Returns, for each item, the index of the first item with the same key and the same bytes,
+  /// which may be its own.
   ///
-  /// Only tensors of equal keys are read, and of those only samples unless they agree.
+  /// Only tensors with equal keys are read, and only samples of them unless those agree.
   func originals<Cost>() throws -> [Int] where Element == PackedItem<Cost> {
     var originals = [Int](indices)
     let groups = Dictionary(grouping: indices) { self[$0].sharingKey }
@@ -85,7 +86,7 @@ extension Array {
 }
 
 extension SharedBytes {
-  /// A checksum of the first, the middle and the last bytes, to tell most different contents apart.
+  /// A checksum of the first, middle and last bytes, which tells most different contents apart.
   fileprivate var sampleChecksum: UInt32 {
     let length = Swift.min(count, 4096)
     return [0, (count - length) / 2, count - length].reduce(0) { seed, start in

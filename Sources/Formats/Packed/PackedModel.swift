@@ -1,7 +1,7 @@
 import OrderedCollections
 import Storage
 
-/// A packed file opened for reading: its header, checked, and its records, read when asked for.
+/// A packed file opened for reading, with a checked header and records that are read on demand.
 ///
 /// ```swift
 /// let model = try PackedModel(parsing: InputFile(path: "model.condi"))
@@ -11,7 +11,7 @@ import Storage
 /// }
 /// ```
 public struct PackedModel: Sendable {
-  /// What the file says of its tensors.
+  /// The file's header, which describes its tensors.
   public let header: PackedHeader
   /// The header's JSON text as stored.
   package let headerText: String
@@ -20,16 +20,16 @@ public struct PackedModel: Sendable {
   let prologue: PackedPrologue
   let file: InputFile
 
-  /// Reads the prologue and the header of `file` and checks all they say about each other and about
-  /// the file. Records are not touched.
+  /// Reads the prologue and the header of `file` and checks them against each other and the file.
+  /// No record is read.
   ///
-  /// - Throws: `ModelError` for whatever breaks the format's rules.
+  /// - Throws: `ModelError` when the file violates the format's rules.
   public init(parsing file: InputFile) throws {
     let prologue = try locatingErrors(path: file.path) { try PackedPrologue(parsing: file) }
     try self.init(parsing: file, prologue)
   }
 
-  /// Reads the header where `prologue` says it is, whatever the file's first bytes say.
+  /// Reads the header at the place given by `prologue`, ignoring the file's first bytes.
   init(parsing file: InputFile, _ prologue: PackedPrologue) throws {
     self.file = file
     self.prologue = prologue
@@ -58,7 +58,8 @@ public struct PackedModel: Sendable {
     return try reader.readUTF8(inflated.count, for: "the header")
   }
 
-  /// Every record must lie exactly where the layout rule puts it, and the header right after.
+  /// Checks that every record lies exactly where the layout rule puts it, and the header right
+  /// after.
   private static func checkPlaces(of entries: [PackedEntry], upTo headerOffset: Int) throws {
     var end = PackedPrologue.byteCount
     for entry in entries {
@@ -81,7 +82,7 @@ public struct PackedModel: Sendable {
     }
   }
 
-  /// The tensor `name` in its logical type; quantized tensors are dequantized when loaded.
+  /// Returns the tensor `name` in its logical type; quantized tensors are dequantized when loaded.
   ///
   /// - Returns: `nil` when there is no such name.
   public func tensor(named name: String) throws -> Tensor? {
@@ -89,7 +90,7 @@ public struct PackedModel: Sendable {
     return try tensor(named: name, in: storage(of: entry))
   }
 
-  /// The elements of `entry` in its logical type.
+  /// Returns the elements of `entry` in its logical type.
   func storage(of entry: PackedEntry) -> TensorStorage {
     // A parsed entry's element bytes are known not to overflow.
     let byteCount = entry.elementType.byteCount(forElements: entry.shape.elementCount) ?? 0
@@ -114,7 +115,7 @@ public struct PackedModel: Sendable {
     return tensor
   }
 
-  /// The codes and parameters of `name`; `nil` for tensors that are not quantized.
+  /// Returns the codes and parameters of `name`; `nil` for tensors that are not quantized.
   public func quantizedTensor(named name: String) throws -> QuantizedTensor? {
     guard let entry = entry(named: name), case .affine(let affine) = entry.encoding else {
       return nil
@@ -130,19 +131,19 @@ public struct PackedModel: Sendable {
     }
   }
 
-  /// The entry that holds the bytes of `name`.
+  /// Returns the entry that holds the bytes of `name`.
   public func entry(named name: String) -> PackedEntry? {
     header.names[name].map { header.entries[$0] }
   }
 
-  /// The bytes of a record as stored, with their checksum checked.
+  /// Reads the bytes of a record and checks their checksum.
   func record(of entry: PackedEntry) throws -> SharedBytes {
     let bytes = try file.bytes(at: entry.offset, count: entry.byteCount, purpose: "its record")
     try Self.check(CRC32.checksum(bytes), of: entry)
     return bytes
   }
 
-  /// Checks a record's checksum by pieces that stay in the processor's cache.
+  /// Checks a record's checksum in pieces that stay in the processor's cache.
   func checkChecksum(of entry: PackedEntry) throws {
     let pieceByteCount = 1 << 18
     var checksum: UInt32 = 0
@@ -163,7 +164,7 @@ public struct PackedModel: Sendable {
     }
   }
 
-  /// The bytes between the record at `index` and what lies before it, which must all be zero.
+  /// Returns the bytes between the record at `index` and whatever precedes it, which must be zero.
   func padding(before index: Int) throws -> (offset: Int, bytes: SharedBytes) {
     let end =
       index == 0
@@ -175,7 +176,7 @@ public struct PackedModel: Sendable {
 }
 
 extension PackedSummary {
-  /// The summary of an opened file; no record is read.
+  /// Summarizes an opened file without reading any record.
   public init(_ model: PackedModel) {
     self.init(model.header, fileByteCount: model.fileByteCount)
   }

@@ -2,9 +2,9 @@ import OrderedCollections
 import Storage
 import Synchronization
 
-/// A packed file, planned: every length and place is known before any record is made.
+/// The plan of a packed file: every length and offset is known before any record is made.
 ///
-/// `Cost` is what quantizing a tensor cost; it is `Never` where every tensor keeps its bits.
+/// `Cost` describes the cost of quantizing a tensor; it is `Never` if every tensor keeps its bits.
 ///
 /// ```swift
 /// let items = archive.tensors.map {
@@ -14,19 +14,19 @@ import Synchronization
 /// try plan.file.write(to: "model.condi")
 /// ```
 package struct PackedPlan<Cost: Sendable>: Sendable {
-  /// The header with every entry in place; checksums are known when the records are.
+  /// The header with all entries; checksums are filled in once the records are made.
   package let header: PackedHeader
-  /// The records, one per entry of the header; header and prologue seal the file.
+  /// The records, one per entry of the header; the header and the prologue seal the file.
   package let file: PlannedFile<Cost>
 
-  /// Plans the file: finds tensors that are the same, the lossless encoding of each kept tensor, and
-  /// the place of every record.
+  /// Plans the file: finds identical tensors, the lossless encoding of each kept tensor, and the
+  /// offset of every record.
   ///
   /// - Parameters:
   ///   - header: everything but the tensors.
   ///   - items: the tensors in the archive's order; names are distinct.
-  ///   - run: runs the search for encodings, one task per kept tensor.
-  /// - Throws: `ModelError` when two items have one name, and when a tensor cannot be read.
+  ///   - run: searches for encodings, one task per kept tensor.
+  /// - Throws: `ModelError` when two items have the same name or a tensor cannot be read.
   package init(
     header: PackedHeader, items: [PackedItem<Cost>], runningTasks run: TaskRunner = sequentially
   ) throws {
@@ -67,12 +67,12 @@ package struct PackedPlan<Cost: Sendable>: Sendable {
     self.init(planned, makers)
   }
 
-  /// A file that was planned before, perhaps by another process.
+  /// Restores an earlier plan, perhaps of another process.
   ///
   /// - Parameters:
-  ///   - header: of the plan.
-  ///   - items: the tensors, among which are all that have an entry.
-  /// - Throws: `ModelError` when the plan is not one for these items, or no plan at all.
+  ///   - header: the plan's header.
+  ///   - items: the tensors, including all that have an entry.
+  /// - Throws: `ModelError` when the plan is invalid or was made for other items.
   package init(planned header: PackedHeader, items: [PackedItem<Cost>]) throws {
     let itemOfName = Dictionary(items.map { ($0.name, $0) }) { first, _ in first }
     var end = PackedPrologue.byteCount
@@ -143,7 +143,7 @@ package struct PackedPlan<Cost: Sendable>: Sendable {
     return entry
   }
 
-  /// The file, which is an error when sealing it gives another prologue than `proof` says.
+  /// Returns the file; sealing it throws when its prologue differs from the one in `proof`.
   package func file(expecting proof: PackedHeaderProof?) -> PlannedFile<Cost> {
     guard let proof else { return file }
     return PlannedFile(file.records, recordsEnd: file.recordsEnd) { [header, file] results in
@@ -152,9 +152,9 @@ package struct PackedPlan<Cost: Sendable>: Sendable {
     }
   }
 
-  /// About how many bytes the header will take in the file.
+  /// The approximate length of the header in the file.
   ///
-  /// Checksums are not known before the records are; other random numbers compress like them.
+  /// Checksums are not known before the records are made; other random numbers compress like them.
   package var estimatedHeaderByteCount: Int {
     var planned = header
     for index in planned.entries.indices {
@@ -195,7 +195,7 @@ private struct RecordMaker<Cost: Sendable>: Sendable {
     case .quantize(let affine, _, let quantize):
       let (quantized, cost) = try quantize()
       guard quantized.spec == affine, quantized.shape == item.source.shape else {
-        throw ModelError.malformed("it was quantized otherwise than planned")
+        throw ModelError.malformed("it was not quantized as planned")
       }
       return MadeRecord(
         SharedBytes(joining: [quantized.parameterBytes, quantized.codes]), cost: cost)
@@ -204,20 +204,20 @@ private struct RecordMaker<Cost: Sendable>: Sendable {
 }
 
 extension PackedHeader {
-  /// Where the records end and the header begins.
+  /// The offset at which the records end and the header begins.
   package var recordsEnd: Int {
     entries.last.map { $0.offset + $0.byteCount } ?? PackedPrologue.byteCount
   }
 
-  /// What makes the records a file: the header, as text and as stored, and the prologue.
+  /// The parts that complete the file: the header, as text and as stored, and the prologue.
   struct Seal {
     let text: String
     let header: SharedBytes
     let prologue: PackedPrologue
   }
 
-  /// - Parameter checksums: of every record.
-  /// - Throws: `ModelError` when the header is longer than a file may have.
+  /// - Parameter checksums: one per record.
+  /// - Throws: `ModelError` when the header exceeds the limit of its length.
   func seal(checksums: [UInt32]) throws -> Seal {
     var sealed = self
     for (index, checksum) in checksums.enumerated() { sealed.entries[index].checksum = checksum }
@@ -238,10 +238,10 @@ extension PackedHeader {
   }
 }
 
-/// Room for records that were compressed to learn their lengths, until they are written: compressing
-/// takes longer than all else that is done to a tensor that is kept.
+/// A cache of records that were compressed to learn their lengths, until they are written:
+/// compressing takes longer than all other work on a kept tensor.
 final class PlannedRecords: Sendable {
-  /// Bytes that are in memory at once, at most; what finds no room is compressed again.
+  /// The most bytes in memory at once; records that find no room are compressed again.
   static let limit = 256 << 20
   private let room: Mutex<Int>
 
@@ -259,7 +259,7 @@ final class PlannedRecords: Sendable {
       self.planned = planned
     }
 
-    /// The record, for the first one that asks.
+    /// Returns the record to the first caller, and `nil` to all others.
     func take() -> SharedBytes? {
       bytes.withLock { bytes in
         defer { bytes = nil }

@@ -1,6 +1,6 @@
 import Storage
 
-/// The fixed fields at the start of a packed file; see the format page for the layout.
+/// The fixed fields at the start of a packed file; the format page describes the layout.
 struct PackedPrologue: Equatable {
   static let magic: [UInt8] = [0x89] + Array("CONDI".utf8) + [0x0D, 0x0A]
   static let byteCount = 64
@@ -33,7 +33,7 @@ struct PackedPrologue: Equatable {
     try checkPlaces()
   }
 
-  /// Reads the prologue's bytes and checks what they say by themselves, but for its places.
+  /// Reads the prologue's bytes and checks every field except the offsets and lengths.
   init(parsing bytes: SharedBytes) throws {
     var reader = ByteReader(bytes)
     guard try reader.read(8, for: "the magic").array == Self.magic else {
@@ -73,13 +73,13 @@ struct PackedPrologue: Equatable {
     }
   }
 
-  /// Checks that the header lies where one can, and is no longer than one may be.
+  /// Checks that the header lies at a possible place and does not exceed the limit of its length.
   func checkPlaces() throws {
     guard headerOffset >= Self.byteCount, headerOffset <= fileByteCount,
       headerByteCount == fileByteCount - headerOffset
     else {
       throw ModelError.mismatch(
-        expected: "a header from \(Self.byteCount) or later up to the file's end",
+        expected: "a header that begins at byte \(Self.byteCount) or later and ends with the file",
         found: "\(headerByteCount) bytes at \(headerOffset)", offset: 16)
     }
     guard inflatedHeaderByteCount <= Self.headerLimit else {
@@ -111,7 +111,7 @@ struct PackedPrologue: Equatable {
 }
 
 extension PackedPrologue {
-  /// - Throws: `ModelError` when the prologue's `bytes` have another checksum than they say.
+  /// - Throws: `ModelError` when the prologue's `bytes` do not match their checksum.
   static func checkChecksum(of bytes: SharedBytes) throws {
     guard bytes.slice(0..<magic.count).array == magic else {
       throw ModelError.malformed("the first bytes are not those of a packed file", offset: 0)
@@ -125,12 +125,12 @@ extension PackedPrologue {
     }
   }
 
-  /// The prologue that must stand before the header of `file`, whose own is damaged.
+  /// Recovers the prologue of `file`, whose own is damaged, from the header.
   ///
-  /// All that a prologue says follows from where the header lies and what it is. The header is the
-  /// zlib stream that ends with the file; it is found by trying, from the end on, each place where
-  /// such a stream may begin. That it inflates to a header whose records end where it begins, and
-  /// has the checksum that zlib keeps with it (Adler-32), tells it from anything else.
+  /// A prologue follows entirely from the header's place and content. The header is the zlib stream
+  /// that ends with the file; it is found by trying, from the end backwards, each place where such
+  /// a stream may begin. It is identified by zlib's own checksum (Adler-32) and by inflating to a
+  /// header whose records end where it begins.
   ///
   /// - Returns: `nil` when there is no such header.
   /// - Throws: `ModelError` when the file cannot be read.
@@ -142,7 +142,7 @@ extension PackedPrologue {
     var inflatedByteCount = 0
     for position in stride(from: tailByteCount - 2, through: 0, by: -1)
     where Zlib.mayBegin(tail, at: position) {
-      // Bytes that are made to look like many long streams must not take forever.
+      // Hostile bytes that look like many long streams must not take forever.
       guard inflatedByteCount <= 2 * Self.headerLimit else { return nil }
       let stored = tail.slice(position..<tailByteCount)
       let (inflated, isWhole) = Zlib.probe(stored, limit: Self.headerLimit)
@@ -159,17 +159,17 @@ extension PackedPrologue {
     return nil
   }
 
-  /// Headers longer than this, as stored, are not searched for.
+  /// The longest stored header that is searched for.
   private static let recoveryLimit = 1 << 24
   static let checksumOffset = 60
 }
 
 extension PackedModel {
-  /// Whether it is certain that the file's prologue was the one that was made anew from its header.
+  /// Whether the prologue rebuilt from the header is certainly the file's original one.
   ///
-  /// The header does not say which minor version the prologue named. Either half of the damaged
-  /// prologue settles that, the fields or their checksum; and so does a header that this very
-  /// program wrote, which writes one version only.
+  /// The header does not record which minor version the prologue named. Either half of the damaged
+  /// prologue, the fields or their checksum, settles that. So does a header written by this version
+  /// of the program, which writes only one minor version.
   func provesItsPrologue() throws -> Bool {
     let remade = prologue.bytes
     let split = PackedPrologue.checksumOffset

@@ -1,52 +1,53 @@
 import Storage
 import Synchronization
 
-/// How each damaged part of a packed file can be had back, as far as the file's checksums prove it.
+/// How each damaged part of a packed file can be restored, as far as the file's checksums prove it.
 ///
-/// The header holds every record's checksum, the prologue that of the header, and the header's end
-/// and records determine the prologue. So a part that was made anew is known to be the original one,
-/// and nothing else is ever called restored. Without a header nothing proves anything here: only
-/// packing the source again can help, and the prologue's checksum of the header can confirm it.
+/// The header holds every record's checksum, the prologue holds that of the header, and the
+/// header's end and records determine the prologue. A rebuilt part is therefore known to be the
+/// original one, and nothing else is ever called restored. Without a header nothing can be proved
+/// here: only packing the source again can help, and the header's checksum in the prologue can
+/// confirm it.
 package struct PackedRestoration: Sendable {
-  /// Where the bytes come from.
+  /// The origin of the restored bytes.
   package enum Method: String, Hashable, Sendable, Codable {
     /// Padding is zero.
     case zeros
     /// The prologue follows from the header.
     case header
-    /// What follows the end is left out.
+    /// Bytes after the end are left out.
     case cut
-    /// The record was made again from the reference: encoded, or quantized by the header's recipe.
+    /// The record was made again from the reference, encoded or quantized by the header's recipe.
     case reference
   }
 
-  /// A damaged part and what can be done about it.
+  /// A damaged part and how it can be restored.
   package struct Part: Sendable {
-    /// What was damaged.
+    /// The damage.
     package let fault: PackedFault
     /// `nil` when it cannot be restored.
     package let method: Method?
     /// Why it cannot be restored; `nil` when it can.
     package let obstacle: String?
-    /// What belongs at the fault's offset.
+    /// The bytes that belong at the fault's offset.
     fileprivate let bytes: SharedBytes
   }
 
-  /// Makes the record of an entry anew.
+  /// A closure that makes the record of an entry anew.
   package typealias RecordMaker = @Sendable (PackedEntry) throws -> SharedBytes
 
-  /// In file order, one a fault.
+  /// The parts in file order, one per fault.
   package let parts: [Part]
   private let content: InputFile
 
   /// Whether every part can be restored.
   package var isComplete: Bool { parts.allSatisfy { $0.method != nil } }
 
-  /// Finds for each fault of `examination` where its right bytes can be had; nothing is written.
+  /// Finds a source of the right bytes for each fault of `examination`, without writing anything.
   ///
   /// - Parameters:
-  ///   - make: makes records anew from a reference; what it throws for a record is the obstacle.
-  ///   - run: runs one task a damaged part.
+  ///   - make: makes records anew from a reference; its error for a record is the obstacle.
+  ///   - run: runs one task per damaged part.
   package init(
     of examination: PackedExamination, makingRecords make: @escaping RecordMaker,
     runningTasks run: TaskRunner = sequentially
@@ -76,7 +77,7 @@ package struct PackedRestoration: Sendable {
     switch fault.region {
     case .padding: return restored(.zeros, SharedBytes(count: fault.byteCount) { _ in })
     case .end: return restored(.cut, SharedBytes())
-    case .header: return lost("nothing else in the file says what the header was")
+    case .header: return lost("nothing else in the file determines the header")
     case .prologue:
       guard let prologue = examination.prologue else {
         return lost("the header does not say which minor version the prologue named")
@@ -90,19 +91,20 @@ package struct PackedRestoration: Sendable {
       do {
         let record = try make(entry)
         guard record.count == entry.byteCount, CRC32.checksum(record) == entry.checksum else {
-          return lost("what the reference gives has not the checksum that the header says")
+          return lost("the record made from the reference does not have the checksum in the header")
         }
         return restored(.reference, record)
       } catch {
         return lost(
-          "the reference does not give it: \((error as? ModelError)?.reason ?? "\(error)")")
+          "the record cannot be made from the reference: "
+            + ((error as? ModelError)?.reason ?? "\(error)"))
       }
     }
   }
 
   /// Plans the file with every damaged part restored.
   ///
-  /// - Throws: `ModelError` that names the first part that cannot be.
+  /// - Throws: `ModelError` that names the first part that cannot be restored.
   package func plan() throws -> PlannedFile<Never> {
     if let part = parts.first(where: { $0.method == nil }) {
       throw ModelError.malformed(
@@ -139,7 +141,7 @@ package struct PackedRestoration: Sendable {
 }
 
 extension ModelError {
-  /// The problem with its place but without the file, for a sentence about another file.
+  /// The error's description without its path, for a sentence about another file.
   fileprivate var reason: String {
     var error = self
     error.path = nil

@@ -2,13 +2,13 @@ import Storage
 import Synchronization
 
 extension PackedModel {
-  /// Checks every byte after the header was read: records' checksums and contents, and padding.
+  /// Checks the bytes that opening does not: records' checksums and contents, and padding.
   ///
-  /// Opening the file has already checked the prologue, the header, and where records lie, so
-  /// together every byte of the file is accounted for. `PackedExamination` does both.
+  /// Opening the file has already checked the prologue, the header, and the records' offsets, so
+  /// together they cover every byte of the file. `PackedExamination` does both.
   ///
-  /// - Parameter map: checks the records, on several threads or ranks where it helps.
-  /// - Returns: the faults in file order; none when the file is whole.
+  /// - Parameter map: checks the records, on several threads or ranks if need be.
+  /// - Returns: the faults in file order; empty if the file is whole.
   package func verifyRecords(mappingChecks map: CheckMap = checkingInOrder) throws -> [PackedFault]
   {
     let entries = header.entries
@@ -23,12 +23,12 @@ extension PackedModel {
     return faults.flatMap { $0 }
   }
 
-  /// Runs a number of independent checks, in any order, and returns what they found by index.
+  /// A closure that runs independent checks in any order and returns their results by index.
   public typealias CheckMap = (
     _ count: Int, _ check: @escaping @Sendable (Int) throws -> [PackedFault]
   ) throws -> [[PackedFault]]
 
-  /// One check after the other.
+  /// Runs one check after the other.
   public static let checkingInOrder:
     @Sendable (Int, @Sendable (Int) throws -> [PackedFault]) throws -> [[PackedFault]] = {
       count, check in try (0..<count).map(check)
@@ -62,7 +62,7 @@ extension PackedModel {
     var isIntact = false
     do {
       if entry.encoding == .raw, entry.inflatedByteCount == nil {
-        // Any bytes are elements: nothing but the checksum needs them, and never all at once.
+        // Any bytes are valid elements, so only the checksum needs them, and never all at once.
         try checkChecksum(of: entry)
         return []
       }
@@ -83,23 +83,23 @@ extension PackedModel {
   }
 }
 
-/// A part of a packed file that is not what packing its source again gives.
+/// A part of a packed file that differs from the result of packing its source again.
 package struct PackedDeviation: Hashable, Sendable {
   /// The part of the file.
   package let region: PackedRegion
   /// The tensor concerned; `nil` outside records.
   package let tensor: String?
-  /// Where it lies in the file.
+  /// The offset of the difference in the file.
   package let offset: Int
-  /// What differs there: a lower-case sentence.
+  /// A lower-case sentence that says what differs.
   package let message: String
 }
 
 extension PackedPlan {
   /// Makes every record, the header and the prologue, and compares them with a file instead of
-  /// writing them: one record a thread in memory, and nothing on a disk.
+  /// writing them. Each thread holds one record in memory; nothing goes to a disk.
   ///
-  /// - Returns: what differs, in file order; empty when the file is what writing would give.
+  /// - Returns: the differences in file order; empty if the file is what writing would give.
   /// - Throws: `ModelError` when the source cannot be read.
   package func deviations(
     of model: PackedModel, runningTasks run: TaskRunner = sequentially
@@ -118,11 +118,11 @@ extension PackedPlan {
       guard !own.elementsEqual(stored) else { return }
       let deviation = PackedDeviation(
         region: .record, tensor: entry.name, offset: entry.offset + own.firstDifference(stored),
-        message: "its record is another one")
+        message: "its record differs")
       found.withLock { $0[index] = deviation }
     }
     var deviations = found.withLock { $0.compactMap { $0 } }
-    // A header with other checksums says nothing new.
+    // The header holds the records' checksums, so it would differ for no new reason.
     guard deviations.isEmpty else { return deviations }
     let seal = try header.seal(checksums: checksums.withLock { $0 })
     let stored = try model.file.bytes(
@@ -132,7 +132,7 @@ extension PackedPlan {
       deviations.append(
         PackedDeviation(
           region: .header, tensor: nil, offset: header.recordsEnd,
-          message: "the header is another one: \(model.headerText.difference(from: seal.text))"))
+          message: "the header differs: \(model.headerText.difference(from: seal.text))"))
     }
     return deviations
   }
@@ -143,19 +143,19 @@ extension PackedPlan {
     if let index {
       return PackedDeviation(
         region: .record, tensor: stored[index].name, offset: stored[index].offset,
-        message: "packing gives '\(own[index].name)' as \(own[index].outline) here, the file has "
-          + stored[index].outline)
+        message: "packing gives '\(own[index].name)' as \(own[index].outline) here, but the file "
+          + "has \(stored[index].outline)")
     }
     return PackedDeviation(
       region: .header, tensor: nil, offset: model.prologue.headerOffset,
       message:
-        "packing gives \(counted(header.names.count, "name")) and \(counted(own.count, "record")), the file has "
+        "packing gives \(counted(header.names.count, "name")) and \(counted(own.count, "record")), but the file has "
         + "\(model.header.names.count) and \(stored.count)")
   }
 }
 
 extension PackedEntry {
-  /// The entry but for the checksum, which is known only with the record.
+  /// The entry without its checksum, which is known only once the record is made.
   fileprivate var place: PackedEntry {
     var place = self
     place.checksum = 0
@@ -175,7 +175,8 @@ extension PackedEntry {
 }
 
 extension SharedBytes {
-  /// The first index at which the bytes differ from `other`; the shorter length when there is none.
+  /// Returns the first index at which the bytes differ from `other`; the shorter length if there is
+  /// none.
   func firstDifference(_ other: SharedBytes) -> Int {
     withUnsafeBytes { a in
       other.withUnsafeBytes { b in
@@ -186,7 +187,7 @@ extension SharedBytes {
 }
 
 extension String {
-  /// The first place where two texts differ, with a few characters of both.
+  /// Describes the first difference of two texts, with a few characters of both.
   fileprivate func difference(from other: String) -> String {
     let (own, others) = (Array(unicodeScalars), Array(other.unicodeScalars))
     let count = Swift.min(own.count, others.count)
@@ -197,7 +198,7 @@ extension String {
       return String(excerpt)
     }
     return own == others
-      ? "the same text, compressed otherwise"
-      : "it has '…\(excerpt(own))…', packing gives '…\(excerpt(others))…'"
+      ? "the same text, compressed differently"
+      : "it has '…\(excerpt(own))…', but packing gives '…\(excerpt(others))…'"
   }
 }

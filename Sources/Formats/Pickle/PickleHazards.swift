@@ -245,7 +245,7 @@ enum PickleHazards {
     "tensorflow.raw_ops.WriteFile": files,
     "tensorflow.load_op_library": native,
     "transformers.utils.import_utils._LazyModule": imports,
-    "nltk.data.load": "loads any file or address, pickles too",
+    "nltk.data.load": "loads any file or address, including pickles",
     "nltk.downloader.download": network,
   ]
 }

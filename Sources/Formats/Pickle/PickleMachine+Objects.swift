@@ -21,7 +21,9 @@ extension PickleMachine {
       try pushCall(of: callee, with: try make(.tuple(try popToMark())), by: opcode)
     case .obj:
       let parts = try popToMark()
-      guard let callee = parts.first else { throw failure("the pickle makes an object of nothing") }
+      guard let callee = parts.first else {
+        throw failure("the pickle makes an object without a class")
+      }
       try pushCall(of: callee, with: try make(.tuple(Array(parts.dropFirst()))), by: opcode)
     case .reduce, .newObj:
       let arguments = try pop()
@@ -42,14 +44,14 @@ extension PickleMachine {
 
   /// Pushes the global of an extension code, which only a registry outside the pickle names.
   mutating func pushExtension(_ code: Int, by opcode: PickleOpcode) throws {
-    guard isAuditing else { throw failure("refuses extension code \(code)") }
+    guard isAuditing else { throw failure("extension code \(code) is refused") }
     events.append(PickleEvent(.extensionCode(code), opcode: opcode, offset: position))
     try push(.global("extension code \(code)"))
   }
 
   private mutating func pushComputedGlobal(by opcode: PickleOpcode) throws {
     guard isAuditing else {
-      throw failure("the pickle names a global by something that is no text")
+      throw failure("the pickle names a global by something that is not text")
     }
     events.append(PickleEvent(.computedGlobal, opcode: opcode, offset: position))
     try push(.global("a computed name"))
@@ -69,13 +71,13 @@ extension PickleMachine {
     } else {
       switch node(callee) {
       case .global, .object, .persistent: break
-      default: throw failure("the pickle calls something that is no global")
+      default: throw failure("the pickle calls something that is not a global")
       }
       guard case .tuple = node(arguments) else {
-        throw failure("the pickle calls with something that is no tuple")
+        throw failure("the pickle calls with something that is not a tuple")
       }
       if let harm = harm(ofCalling: callee, with: arguments), case .global(let name) = node(harm) {
-        throw ModelError.malformed("refuses global '\(name)'", offset: position(of: harm))
+        throw ModelError.malformed("the global '\(name)' is refused", offset: position(of: harm))
       }
     }
     try push(
@@ -110,7 +112,7 @@ extension PickleMachine {
   ) -> PickleGlobalJudgement? {
     guard case .tuple(let parts) = node(arguments), let first = parts.first else {
       return name(of: callee) == "torch.storage._load_from_bytes"
-        ? .init(.dangerous, "unpickles data that are computed") : nil
+        ? .init(.dangerous, "unpickles computed data") : nil
     }
     switch name(of: callee) {
     case "torch.storage._load_from_bytes":
@@ -123,8 +125,8 @@ extension PickleMachine {
         {
           return nil
         }
-        return .init(.dangerous, "unpickles data that are computed")
-      default: return .init(.dangerous, "unpickles data that are computed")
+        return .init(.dangerous, "unpickles computed data")
+      default: return .init(.dangerous, "unpickles computed data")
       }
     case "_codecs.encode":
       guard parts.count == 2, isPlainEncoding(parts[1]) else {
@@ -163,7 +165,7 @@ extension PickleMachine {
         object.state = state
         node = .object(object)
         return true
-      }, orFail: "the pickle sets the state of something that has none to set")
+      }, orFail: "the pickle sets the state of something without a state")
   }
 
   /// Pushes an object by its persistent identifier. torch writes a class whose source it keeps as

@@ -438,8 +438,8 @@ extension PickleMachine {
         return true
       },
       orFail: isSet
-        ? "the pickle adds members to something that is no set"
-        : "the pickle appends to something that is no list")
+        ? "the pickle adds members to something that is not a set"
+        : "the pickle appends to something that is not a list")
   }
 
   private mutating func setItems(
@@ -460,6 +460,6 @@ extension PickleMachine {
         default: return false
         }
         return true
-      }, orFail: "the pickle sets items of something that is no dictionary")
+      }, orFail: "the pickle sets items of something that is not a dictionary")
   }
 }

@@ -17,7 +17,7 @@ enum PickleText {
         continue
       }
       guard let escape = rest.popFirst() else {
-        throw ModelError.malformed("a pickled string ends with half an escape")
+        throw ModelError.malformed("a pickled string ends inside an escape")
       }
       switch escape {
       case UInt8(ascii: "a"): result.append(0x07)
@@ -61,7 +61,7 @@ enum PickleText {
       rest.removeFirst()
       let scalar = Unicode.Scalar(try hexadecimal(&rest, count: count))
       guard scalar != nil || isLenient else {
-        throw ModelError.malformed("a pickled text has an escape that is no character")
+        throw ModelError.malformed("a pickled text has an escape that is not a character")
       }
       scalars.append(scalar ?? "\u{FFFD}")
     }

@@ -75,7 +75,7 @@ struct PickleWriter {
   mutating func write(_ text: String) throws {
     let content = Array(text.utf8)
     guard let count = UInt32(exactly: content.count) else {
-      throw ModelError.unsupported("texts of 4 GiB and more are not supported")
+      throw ModelError.unsupported("texts of 4 GiB or more are not supported")
     }
     write(.binUnicode)
     append(count)

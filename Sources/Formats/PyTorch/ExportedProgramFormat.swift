@@ -37,7 +37,7 @@ package struct ExportedProgramFormat: ReadOnlyModelFormat {
       let zip = try ZipArchive(file)
       guard let folder = Self.folder(of: zip.entries.map(\.name)),
         let format = zip.entry(named: "\(folder)archive_format")
-      else { throw ModelError.malformed("no exported program") }
+      else { throw ModelError.malformed("not an exported program") }
       let name = String(decoding: try zip.bytes(of: format).array, as: UTF8.self)
       guard name == "pt2" else {
         throw ModelError.unsupported("exported programs of the format '\(name)' are not supported")
@@ -135,7 +135,7 @@ extension TensorArchive {
         else {
           unread.append(
             UnreadEntry(
-              name: name, kind: "object", reason: "no plain tensor, but an object of a class"))
+              name: name, kind: "object", reason: "not a plain tensor, but an object of a class"))
           return
         }
         guard let entry = zip.entry(named: place) else {
@@ -226,7 +226,7 @@ extension PyTorchObjectReader {
   /// Reads the constants of a TorchScript archive: `CONSTANTS.c0`, `CONSTANTS.c1`, …
   mutating func readConstants() throws -> TensorArchive {
     guard let items = sequence(graph.root) else {
-      throw ModelError.malformed("the constants are no tuple")
+      throw ModelError.malformed("the constants are not a tuple")
     }
     var entries: [ArchiveStructure.Entry] = []
     for (index, item) in items.enumerated() {

@@ -1,18 +1,18 @@
 import OrderedCollections
 import Storage
 
-/// Plans a checkpoint as `torch.save` lays it out.
+/// Plans a checkpoint in the layout of `torch.save`.
 struct PyTorchArchiveWriter {
   private let archive: TensorArchive
   private let storagePlan: PyTorchStoragePlan
   private let pickle: [UInt8]
 
-  /// The name that torch gives the folder when it does not save to a path; the output's own name
-  /// would make the bytes depend on it.
+  /// The name that torch gives the folder when it does not save to a path. The output's own name is
+  /// not used, because the bytes would then depend on it.
   private static let folder = "archive"
   private static let alignment = 64
 
-  /// - Throws: `ModelError` for what PyTorch cannot represent.
+  /// - Throws: `ModelError` when PyTorch cannot represent the archive.
   init(_ archive: TensorArchive) throws {
     self.archive = archive
     let structure = try Self.structure(of: archive)
@@ -26,7 +26,8 @@ struct PyTorchArchiveWriter {
     pickle = writer.finish()
   }
 
-  /// The archive's own structure, which must hold every name once, or one flat dictionary.
+  /// Returns the archive's own structure, which must hold every name once, or else a flat
+  /// dictionary.
   private static func structure(of archive: TensorArchive) throws -> ArchiveStructure {
     if let both = archive.values.keys.first(where: { archive.tensors[$0] != nil }) {
       throw ModelError.malformed("a tensor and a value have the same name", tensor: both)
@@ -46,7 +47,7 @@ struct PyTorchArchiveWriter {
       }
     }
     if let stray = names.first(where: { !placed.contains($0) }) {
-      throw ModelError.malformed("has no place in the checkpoint's structure", tensor: stray)
+      throw ModelError.malformed("it has no place in the checkpoint's structure", tensor: stray)
     }
     return structure
   }
@@ -91,7 +92,7 @@ struct PyTorchArchiveWriter {
     return zip.plan()
   }
 
-  /// torch's `serialization_id`: 20 digits that stand for the names and 20 for the content.
+  /// Returns torch's `serialization_id`: 20 digits for the names and 20 for the content.
   private static func serializationID(names: [String], checksums: [UInt32]) -> String {
     let (seed, prime): (UInt64, UInt64) = (0xCBF2_9CE4_8422_2325, 0x100_0000_01B3)
     let name = names.joined().utf8.reduce(seed) { ($0 ^ UInt64($1)) &* prime }
@@ -117,7 +118,7 @@ struct PyTorchArchiveWriter {
           try writer.write(value)
         }
       }
-    // Something stands for it in a list, whose other items keep their places.
+    // A placeholder is written, so that the other items of a list keep their places.
     case .unread: try writer.write(ArchiveValue.none)
     case .dictionary(let entries, let isOrdered):
       if isOrdered {
@@ -231,16 +232,16 @@ extension ArchiveStructure {
   }
 }
 
-/// Which storages a checkpoint gets, and where in them each tensor lies.
+/// The storages of a checkpoint, and the place of each tensor in them.
 ///
-/// Tensors whose bytes overlap in one `TensorStorage` share a storage in the output as well, so that
+/// Tensors whose bytes overlap in one `TensorStorage` share a storage in the output as well, so
 /// tied weights stay tied and are written once. Every other tensor gets a compact storage.
 struct PyTorchStoragePlan {
   struct Storage: Sendable {
     let elementType: ElementType
     let byteCount: Int
     let content: @Sendable () throws -> SharedBytes
-    /// The tensors first met here, for reporting progress.
+    /// The tensors in the storage, for reporting progress.
     var tensors: [(name: String, byteCount: Int)] = []
   }
 

@@ -1,9 +1,9 @@
 import Storage
 
-/// PyTorch checkpoints: the zip archives that `torch.save` has written since version 1.6, what it
-/// wrote before, TorchScript archives, and bare pickles of arrays.
+/// PyTorch checkpoints: the zip archives that `torch.save` has written since version 1.6, its
+/// earlier formats, TorchScript archives, and bare pickles of arrays.
 ///
-/// Pickles are read as data: globals known to be dangerous are refused, objects of unknown classes
+/// Pickles are read as data: globals known to be dangerous are rejected, objects of unknown classes
 /// are read as the plain data they hold, and nothing in a file is ever executed.
 ///
 /// ```swift
@@ -94,7 +94,7 @@ public struct PyTorchFormat: ModelFormat {
     }
   }
 
-  /// - Parameter open: gives the objects and where their storages are.
+  /// - Parameter open: returns the objects and the source of their storages.
   private func read(
     _ file: InputFile,
     open: (_ load: @escaping @Sendable (Range<Int>) throws -> SharedBytes) throws -> (
@@ -136,8 +136,8 @@ public struct PyTorchFormat: ModelFormat {
     return isPickle(file) ? .pickle : nil
   }
 
-  /// Whether the file is a pickle: by the first opcode from protocol 2 on, which has no other use;
-  /// before that by following it to its end.
+  /// Whether the file is a pickle. From protocol 2 on, the first opcode tells, because it has no
+  /// other use; earlier pickles are followed to their end.
   private static func isPickle(_ file: InputFile) -> Bool {
     guard file.byteCount >= 2,
       let head = try? file.bytes(at: 0, count: 2, purpose: "a pickle").array
@@ -160,7 +160,7 @@ public struct PyTorchFormat: ModelFormat {
     return head?.array == signature
   }
 
-  /// The name in the first local header.
+  /// Returns the name in the first local header.
   private static func firstName(in file: InputFile) -> String? {
     guard let head = try? file.bytes(at: 26, count: 2, purpose: "the name's length").array,
       let name = try? file.bytes(
@@ -170,7 +170,7 @@ public struct PyTorchFormat: ModelFormat {
   }
 }
 
-/// What a reader did that a user should know of, in the order in which it came up.
+/// Remarks of a reader to the user, in the order in which they came up.
 struct PyTorchNotes: Sendable {
   private var opaqueCounts: [(className: String, count: Int)] = []
   private var indices: [String: Int] = [:]
@@ -179,7 +179,7 @@ struct PyTorchNotes: Sendable {
   /// Classes and other remarks beyond this many are only counted.
   private static let limit = 20
 
-  /// An object of a class that is not known was read as plain data.
+  /// Notes that an object of an unknown class was read as plain data.
   mutating func addOpaque(_ className: String) {
     if let index = indices[className] {
       opaqueCounts[index].count += 1
@@ -189,7 +189,7 @@ struct PyTorchNotes: Sendable {
     }
   }
 
-  /// The object at `name` is one of those around it, and was not followed.
+  /// Notes that the object at `name` is one that contains it and was not followed.
   mutating func addCycle(_ name: String) {
     add("'\(name)' refers back to an object that contains it; it is left empty")
   }

@@ -64,7 +64,7 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
     let keysOffset = reader.fileOffset
     let keys = try read(&reader, "storage keys")
     guard case .list(let references) = keys.nodes[keys.root] else {
-      throw ModelError.malformed("the storages' keys are no list", offset: keysOffset)
+      throw ModelError.malformed("the storages' keys are not a list", offset: keysOffset)
     }
     let identifiers = try Self.identifiers(in: graph)
     for reference in references {
@@ -73,7 +73,7 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
       switch keys.nodes[reference] {
       case .text(let text): key = text
       case .integer(let number): key = "\(number)"
-      default: throw ModelError.malformed("a storage's key is no text", offset: keysOffset)
+      default: throw ModelError.malformed("a storage's key is not text", offset: keysOffset)
       }
       guard let identifier = identifiers[key] else {
         throw ModelError.malformed("no tensor has the storage '\(key)'", offset: offset)
@@ -88,7 +88,7 @@ struct PyTorchLegacyStream: PyTorchStorageSource {
       let begin = reader.offset
       _ = try reader.read(byteCount, for: "a storage")
       guard ranges.updateValue(begin..<begin + byteCount, forKey: key) == nil else {
-        throw ModelError.malformed("the storage '\(key)' is there twice", offset: offset)
+        throw ModelError.malformed("the storage '\(key)' occurs twice", offset: offset)
       }
     }
     guard reader.isAtEnd else {

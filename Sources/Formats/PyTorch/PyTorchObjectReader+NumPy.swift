@@ -263,7 +263,7 @@ extension NPYArray {
       "{'descr': '\(descriptor)', 'fortran_order': \(isFortranOrder ? "True" : "False"), "
       + "'shape': (\(dimensions)), }\n"
     guard !descriptor.contains("'"), !descriptor.contains("\\") else {
-      throw ModelError.malformed("the NumPy element type '\(descriptor)' is none")
+      throw ModelError.malformed("'\(descriptor)' is not a NumPy element type")
     }
     let length = UInt32(truncatingIfNeeded: text.utf8.count)
     let head = SharedBytes(

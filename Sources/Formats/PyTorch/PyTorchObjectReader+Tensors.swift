@@ -160,7 +160,7 @@ extension PyTorchObjectReader {
     var elementType: ElementType?
     if let dtype {
       guard case .global(let name) = node(dtype) else {
-        throw ModelError.malformed("a tensor's dtype is not one")
+        throw ModelError.malformed("a tensor's dtype is invalid")
       }
       guard let known = PyTorchTypes.elementType(ofDtype: name) else {
         throw ModelError.unsupported("tensors of '\(name)' are not supported")
@@ -245,7 +245,7 @@ extension PyTorchObjectReader {
         case (.text("conj"), .boolean(let isConjugated)): bits.isConjugated = isConjugated
         case (.text("neg"), .boolean(let isNegated)): bits.isNegated = isNegated
         default:
-          throw ModelError.unsupported("tensors with metadata of their own are not supported")
+          throw ModelError.unsupported("tensors with their own metadata are not supported")
         }
       }
       return bits
@@ -380,7 +380,7 @@ extension PyTorchObjectReader {
     of storage: TensorStorage, _ identifier: PyTorchStorageIdentifier, dtype: ElementType?
   ) throws -> PyTorchStorageView {
     guard dtype == nil || identifier.isUntyped else {
-      throw ModelError.malformed("a tensor with a dtype lies in a storage of another one")
+      throw ModelError.malformed("a tensor's dtype differs from that of its storage")
     }
     let elementType = try dtype ?? identifier.elementType()
     let width = max(1, elementType.byteWidth ?? 1)
@@ -431,7 +431,7 @@ extension PyTorchObjectReader {
     if let known = nestedStorages[reference] { return known }
     let arguments = try arguments(of: object)
     guard arguments.count == 1, let bytes = try bytes(at: arguments[0]) else {
-      throw ModelError.malformed("a pickled storage is made of something that is no bytes")
+      throw ModelError.malformed("a pickled storage is made of something that is not bytes")
     }
     var stream = try PyTorchLegacyStream(parsing: ByteReader(bytes)) { bytes.slice($0) }
     let identifier = try PyTorchStorageIdentifier(stream.graph.root, in: stream.graph)

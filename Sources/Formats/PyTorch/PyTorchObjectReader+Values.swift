@@ -40,13 +40,13 @@ extension PyTorchObjectReader {
       }
       return "the result of \(callee)"
     case .persistent: return "something outside the pickle"
-    default: throw ModelError.malformed("the pickle calls something that is no global")
+    default: throw ModelError.malformed("the pickle calls something that is not a global")
     }
   }
 
   func arguments(of object: PickleGraph.Object) throws -> [PickleGraph.Reference] {
     guard case .tuple(let arguments) = node(object.arguments) else {
-      throw ModelError.malformed("the pickle calls with something that is no tuple")
+      throw ModelError.malformed("the pickle calls with something that is not a tuple")
     }
     return arguments
   }
@@ -245,7 +245,7 @@ extension PyTorchObjectReader {
   /// Encodes pickled bytes, which Python 3 writes as Latin-1 text in protocols without bytes.
   private func encode(_ text: String, _ encoding: String) throws -> [UInt8] {
     guard encoding == "latin1" || encoding == "latin-1" else {
-      throw ModelError.unsupported("bytes pickled in the encoding '\(encoding)'")
+      throw ModelError.unsupported("bytes pickled in the encoding '\(encoding)' are not supported")
     }
     return try text.unicodeScalars.map { scalar in
       guard let byte = UInt8(exactly: scalar.value) else {

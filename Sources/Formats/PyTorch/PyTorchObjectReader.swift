@@ -225,7 +225,7 @@ struct PyTorchObjectReader {
   mutating func attach(attributes items: [PickleGraph.Item]) throws {
     for item in items {
       guard holdsTensors(below: item.value) else {
-        notes.add("attributes of tensors are left out where they hold no tensor themselves")
+        notes.add("attributes of tensors that hold no tensor themselves are left out")
         continue
       }
       attach(item.value, as: ArchiveStructure.component(of: try self.key(of: item.key)))
@@ -298,7 +298,7 @@ extension PyTorchObjectReader {
       try requirePlain(object)
       let arguments = try arguments(of: object)
       guard arguments.count == 1, let items = sequence(arguments[0]) else {
-        throw ModelError.malformed("a pickled torch.Size is made of something that is no tuple")
+        throw ModelError.malformed("a pickled torch.Size is made of something that is not a tuple")
       }
       return .tuple(try structures(of: items, named: name))
     case "torch.jit._pickle.restore_type_tag", "torch.jit._pickle.build_intlist",
@@ -404,7 +404,7 @@ extension PyTorchObjectReader {
     // A deque also has its maximum length.
     guard arguments.count <= 2, let items = sequence(members) else {
       throw ModelError.malformed(
-        "a pickled '\(try callee(of: object))' is made of something that is no list")
+        "a pickled '\(try callee(of: object))' is made of something that is not a list")
     }
     return items + object.elements
   }
@@ -423,6 +423,6 @@ extension PyTorchObjectReader {
         if items.count == pairs.count { return items }
       }
     }
-    throw ModelError.malformed("a pickled dictionary is made of something that is none")
+    throw ModelError.malformed("a pickled dictionary is made of something that is not a dictionary")
   }
 }

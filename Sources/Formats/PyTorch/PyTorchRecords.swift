@@ -144,7 +144,7 @@ struct PyTorchRecords {
     return try locatingErrors(path: zip.file.path, entry: entry.name) {
       let value = try JSONDocument.parse(try zip.bytes(of: entry), maximumDepth: 2)
       guard case .object(let members) = value else {
-        throw ModelError.malformed("the metadata is no JSON object")
+        throw ModelError.malformed("the metadata is not a JSON object")
       }
       return try members.mapValues { member in
         guard case .string(let text) = member else {

@@ -43,7 +43,7 @@ struct PyTorchTarCheckpoint: PyTorchStorageSource {
     graph = try read(&pickle, "pickle")
     for rest in [machine, storages, tensors, pickle] where !rest.isAtEnd {
       throw ModelError.malformed(
-        "\(counted(rest.remaining, "byte")) after what was expected", offset: rest.fileOffset)
+        "\(counted(rest.remaining, "byte")) after the expected end", offset: rest.fileOffset)
     }
   }
 
@@ -87,7 +87,7 @@ struct PyTorchTarCheckpoint: PyTorchStorageSource {
     let start = reader.fileOffset
     let views = try read(&reader, "views of storages")
     guard case .list(let references) = views.nodes[views.root] else {
-      throw ModelError.malformed("the views of storages are no list", offset: start)
+      throw ModelError.malformed("the views of storages are not a list", offset: start)
     }
     for reference in references {
       guard let parts = tuple(views, reference)?.compactMap({ number(views, $0) }),

@@ -26,7 +26,7 @@ package enum ModelFolder {
       throw unreadable(signature, path)
     }
     throw ModelError.unsupported(
-      "a folder without a model file or an index of one (*\(ShardIndex.fileNameSuffix)); name a file",
+      "the folder holds neither a model file nor an index of one (*\(ShardIndex.fileNameSuffix)); name a file",
       path: path)
   }
 
@@ -36,7 +36,7 @@ package enum ModelFolder {
     guard path.isFolder else { return nil }
     let signature = (try? names(in: path)).flatMap { FileSignature(ofFolder: path, names: $0) }
     return signature.map { unreadable($0, path) }
-      ?? ModelError.unsupported("a folder; name each file of it", path: path)
+      ?? ModelError.unsupported("it is a folder; name its files instead", path: path)
   }
 
   private static func unreadable(_ signature: FileSignature, _ path: String) -> ModelError {

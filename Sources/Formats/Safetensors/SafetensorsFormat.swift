@@ -3,9 +3,9 @@ import Storage
 
 /// Hugging Face's safetensors: a JSON header that names the tensors, then their bytes.
 ///
-/// What is written equals, byte for byte, what the `safetensors` package 0.8 writes for the same
-/// tensors and metadata. Values that are not tensors are kept under one name in `__metadata__`, and
-/// what comes from another format is marked `{"format": "pt"}`, as Transformers asks for.
+/// The output equals, byte for byte, that of the `safetensors` package 0.8 for the same tensors and
+/// metadata. Values that are not tensors are kept under one name in `__metadata__`, and archives
+/// from other formats are marked `{"format": "pt"}`, as Transformers requires.
 ///
 /// ```swift
 /// var archive = try FormatRegistry.standard.open("model.pth")
@@ -23,11 +23,12 @@ public struct SafetensorsFormat: ModelFormat {
   /// The `__metadata__` entry that holds `TensorArchive.values`, as the text of a JSON object.
   static let valuesKey = "condi.values"
 
-  /// The `__metadata__` entry that names the framework a file is for, by which Transformers decides
-  /// whether it loads one.
+  /// The `__metadata__` entry that names a file's framework, by which Transformers decides whether
+  /// to load it.
   static let frameworkKey = "format"
 
-  /// Header lengths below 2^40, to tell a header that is too long from another format's file.
+  /// Whether a JSON object follows a header length below 2^40. Lengths above the format's limit are
+  /// included, to tell a header that is too long from another format's file.
   public func recognizes(_ file: InputFile) -> Bool {
     guard let head = try? file.bytes(at: 0, count: 9, purpose: "the signature").array else {
       return false
@@ -35,7 +36,7 @@ public struct SafetensorsFormat: ModelFormat {
     return head[8] == UInt8(ascii: "{") && head[5...7].allSatisfy { $0 == 0 }
   }
 
-  /// Tensors are in the order of their data; those without bytes, in the order of the header.
+  /// Reads the tensors in the order of their data; those without bytes are in the header's order.
   public func read(_ file: InputFile) throws -> TensorArchive {
     try locatingErrors(path: file.path) {
       let header = try SafetensorsHeader(reading: file)
@@ -77,7 +78,7 @@ public struct SafetensorsFormat: ModelFormat {
     ) { _ in [FilePiece(offset: 0, bytes: head)] }
   }
 
-  /// The texts of `__metadata__`.
+  /// Returns the texts of `__metadata__`.
   private static func metadata(
     of archive: TensorArchive
   ) throws -> OrderedDictionary<String, String> {
@@ -90,8 +91,8 @@ public struct SafetensorsFormat: ModelFormat {
       try values.checkKeys()
       metadata[valuesKey] = values.serialized()
     }
-    // Transformers 4 refuses files that do not say whose tensors they hold. What is in safetensors
-    // already keeps what it says, or does not.
+    // Transformers 4 rejects files that do not name a framework. A file that comes from safetensors
+    // keeps its metadata as it is.
     if metadata[frameworkKey] == nil, let format = archive.format,
       format != SafetensorsFormat().identifier
     {

@@ -150,7 +150,8 @@ extension SafetensorsHeader.Entry {
     }
     return try items.map { item in
       guard case .integer(let value) = item, value >= 0 else {
-        throw ModelError.malformed("'\(field)' has an item that is no count: \(item.serialized())")
+        throw ModelError.malformed(
+          "'\(field)' has an item that is not a count: \(item.serialized())")
       }
       return value
     }

@@ -121,7 +121,7 @@ struct ShardNames {
     let counts = Set(names.compactMap { Parts($0)?.count })
     if counts.count == 1, let count = counts.first, names.count < count {
       notes.append(
-        "the shards' names speak of \(counted(count, "shard")), the index of \(names.count)")
+        "the shards' names imply \(counted(count, "shard")), but the index has \(names.count)")
     }
     return notes
   }

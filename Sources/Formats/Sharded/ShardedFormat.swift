@@ -92,7 +92,7 @@ struct ShardMerging {
     let absent = expected.filter { shard.tensors[$0] == nil && !unreadNames.contains($0) }
     guard absent.isEmpty else {
       throw ModelError.malformed(
-        "the shard '\(name)' does not hold what the index says: \(absent.quotedList())")
+        "the shard '\(name)' lacks tensors that the index assigns to it: \(absent.quotedList())")
     }
     var copies: [String] = []
     for (tensorName, tensor) in shard.tensors {
@@ -104,7 +104,8 @@ struct ShardMerging {
       case nil:
         if let other = unmapped[tensorName] {
           throw ModelError.malformed(
-            "not in the index, and both in '\(other.shard)' and in '\(name)'", tensor: tensorName)
+            "it is not in the index, but in both '\(other.shard)' and '\(name)'",
+            tensor: tensorName)
         }
         unmapped[tensorName] = (tensor, name)
         shardOfTensor[tensorName] = name
@@ -132,12 +133,12 @@ struct ShardMerging {
     archive.unread = unread
     if !unmapped.isEmpty {
       archive.notes.append(
-        "the index lacks \(counted(unmapped.count, "tensor")) of the shards, which the model has: "
+        "the index lacks \(counted(unmapped.count, "tensor")) of the shards, which are part of the model: "
           + unmapped.keys.quotedList())
     }
     if let totalSize = index.totalSize, totalSize != archive.tensorByteCount {
       archive.notes.append(
-        "the index says \(counted(totalSize, "byte")) of tensors (total_size), the shards hold "
+        "the index says \(counted(totalSize, "byte")) of tensors (total_size), but the shards hold "
           + "\(archive.tensorByteCount)")
     }
     if !index.unknownMembers.isEmpty {
@@ -159,7 +160,7 @@ struct ShardMerging {
     var merged: OrderedDictionary<String, Value> = [:]
     func insert(_ key: String, _ value: Value) throws {
       guard merged.updateValue(value, forKey: key) == nil else {
-        throw ModelError.malformed("two shards give '\(key)' in different ways")
+        throw ModelError.malformed("two shards differ in '\(key)'")
       }
     }
     for (key, entries) in found {

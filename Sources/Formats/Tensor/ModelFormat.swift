@@ -1,6 +1,7 @@
 import Storage
 
-/// A file format for named tensors: recognizes its files by content, reads their index, writes.
+/// A file format for named tensors, which recognizes its files by content, reads their index, and
+/// writes them.
 ///
 /// Conforming types are stateless. Adding a format means one folder with one conforming type, and
 /// one line in `FormatRegistry.standard`.
@@ -18,20 +19,21 @@ public protocol ModelFormat: Sendable {
   /// Whether `write` can succeed; a format that is only read conforms to `ReadOnlyModelFormat`.
   var canWrite: Bool { get }
 
-  /// Whether the content is this format's, judged by its first bytes or its directory.
+  /// Whether the content has this format, judged by its first bytes or its directory.
   ///
-  /// A damaged file of this format is still recognized where its signature is intact, so that
-  /// `read` can say what is wrong with it. Extensions are never looked at.
+  /// A damaged file of this format is still recognized if its signature is intact, so that `read`
+  /// can say what is wrong with it. Extensions are ignored.
   func recognizes(_ file: InputFile) -> Bool
 
-  /// Reads the index. Tensor bytes are loaded from `file` when asked for.
+  /// Reads the index. Tensor bytes are loaded from `file` on demand.
   ///
-  /// - Throws: `ModelError` for whatever breaks the format's rules.
+  /// - Throws: `ModelError` when the file violates the format's rules.
   func read(_ file: InputFile) throws -> TensorArchive
 
-  /// Plans a file of every tensor, value and metadata of `archive`; the plan holds no tensor's bytes.
+  /// Plans a file of all tensors, values and metadata of `archive`; the plan holds no tensor's
+  /// bytes.
   ///
-  /// - Parameter run: runs what has to be read of tensors before their records' lengths are known.
+  /// - Parameter run: runs the work on tensors that is needed to know their records' lengths.
   /// - Throws: `ModelError`, in particular when the format cannot represent something: nothing is
   ///   ever left out.
   func plan(_ archive: TensorArchive, runningTasks run: TaskRunner) throws -> PlannedFile<Never>
@@ -57,7 +59,7 @@ public struct FormatIdentifier: Hashable, Sendable {
   public let name: String
   /// The name used in sentences.
   public let displayName: String
-  /// File name extensions that writing chooses this format by, the preferred one first.
+  /// The file name extensions for which this format is written, the preferred one first.
   public let fileExtensions: [String]
 
   public init(name: String, displayName: String, fileExtensions: [String]) {
@@ -67,18 +69,18 @@ public struct FormatIdentifier: Hashable, Sendable {
   }
 }
 
-/// A format whose files are read and never written.
+/// A format whose files can only be read.
 package protocol ReadOnlyModelFormat: ModelFormat {}
 
 extension ReadOnlyModelFormat {
   package var canWrite: Bool { false }
 
-  /// Refuses: the format is only read.
+  /// Throws an error, because the format is only read.
   ///
   /// - Throws: `ModelError`, always.
   package func plan(
     _ archive: TensorArchive, runningTasks run: TaskRunner
   ) throws -> PlannedFile<Never> {
-    throw ModelError.unsupported("\(identifier.displayName) files are read, never written")
+    throw ModelError.unsupported("\(identifier.displayName) files can be read but not written")
   }
 }

@@ -28,7 +28,7 @@ public struct Tensor: Sendable {
   /// tensors.
   public private(set) var unreadableReason: String?
   /// Returns the tensor with elements of a type that the file does not name.
-  private var interpretation: (@Sendable (ElementType) throws -> Tensor)?
+  private(set) var interpretation: (@Sendable (ElementType) throws -> Tensor)?
   /// Reads the bytes that stand for the elements in the file; set only for unreadable tensors.
   var storedBytes: (@Sendable () throws -> SharedBytes)?
   /// Reads the codes from which the elements are dequantized; `nil` for tensors that are not stored
@@ -78,10 +78,9 @@ public struct Tensor: Sendable {
     untyped descriptor: String, as elementType: ElementType, shape: Shape, path: String?,
     interpretation: @escaping @Sendable (ElementType) throws -> Tensor
   ) throws {
-    let reason =
-      "NumPy did not keep the type of its raw bytes ('\(descriptor)'), which --void-type names"
+    let reason = "NumPy did not keep the type of its raw bytes ('\(descriptor)')"
     try self.init(elementType: elementType, shape: shape) {
-      throw ModelError.unsupported(reason, path: path)
+      throw ModelError.unsupported(reason, path: path).offering(.rawElementType)
     }
     unreadableType = descriptor
     unreadableReason = reason

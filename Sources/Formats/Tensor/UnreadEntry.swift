@@ -62,7 +62,8 @@ extension TensorArchive {
   ///   tensors but none of them could be read.
   package func requireReadableTensors() throws {
     if let (name, tensor) = tensors.elements.first(where: { $0.value.unreadableReason != nil }) {
-      throw ModelError.unsupported(tensor.unreadableReason ?? "", tensor: name)
+      let error = ModelError.unsupported(tensor.unreadableReason ?? "", tensor: name)
+      throw tensor.interpretation == nil ? error : error.offering(.rawElementType)
     }
     guard tensors.isEmpty, let first = unread.first else { return }
     throw ModelError.unsupported(

@@ -67,7 +67,7 @@ package struct ZippedFormat: ReadOnlyModelFormat {
   private static func read(_ entry: ZipArchive.Entry, of zip: ZipArchive) throws -> TensorArchive {
     try zip.checkReadable(entry)
     guard mayBeModel(entry.name) else {
-      throw ModelError.unsupported("no model file: \(counted(entry.byteCount, "byte"))")
+      throw ModelError.unsupported("not a model file: \(counted(entry.byteCount, "byte"))")
     }
     let file = InputFile(try zip.bytes(of: entry), path: "\(zip.file.path)/\(entry.name)")
     guard let format = memberFormats.first(where: { $0.recognizes(file) }) else {
@@ -96,7 +96,7 @@ extension TensorArchive {
     }
     let names = (Array(member.tensors.keys) + member.values.keys).map(inner)
     if let taken = names.first(where: { tensors[$0] != nil || values[$0] != nil }) {
-      throw ModelError.malformed("two members of the archive hold the name", entry: taken)
+      throw ModelError.malformed("two members of the archive contain this name", entry: taken)
     }
     for (child, tensor) in member.tensors { tensors[inner(child)] = tensor }
     for (child, value) in member.values { values[inner(child)] = value }

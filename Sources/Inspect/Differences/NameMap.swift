@@ -40,7 +40,7 @@ public struct NameMap: Sendable {
       do {
         return try Regex(pattern).matchingSemantics(.unicodeScalar)
       } catch {
-        throw ModelError.malformed("'\(pattern)' is not a regular expression")
+        throw ModelError.malformed("'\(pattern)' is not a valid regular expression")
       }
     }
 

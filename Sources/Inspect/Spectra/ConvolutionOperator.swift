@@ -38,9 +38,9 @@ package struct ConvolutionOperator: Hashable, Sendable {
   ) {
     precondition(
       outputs > 0 && inputs > 0 && kernelHeight > 0 && kernelWidth > 0,
-      "an empty convolution is no operator")
+      "an empty convolution is not an operator")
     precondition(
-      weights.count == outputs * inputs * kernelHeight * kernelWidth, "one weight a place")
+      weights.count == outputs * inputs * kernelHeight * kernelWidth, "one weight per place")
     precondition(groups > 0 && outputs.isMultiple(of: groups), "groups have as many outputs each")
     self.outputs = outputs
     self.inputs = inputs
@@ -223,17 +223,15 @@ struct ConvolutionGroups {
     if isFirstOfOneChannel(name) {
       return Decision(
         count: 1,
-        remark: "its one input channel taken for the network's input; --groups says otherwise")
+        remark: "its one input channel assumed to be the network's input")
     }
     return Decision(
       count: outputs,
-      remark: "\(outputs) groups, taken for depthwise as each kernel has one input channel; "
-        + "--groups says otherwise")
+      remark: "\(outputs) groups, assumed depthwise because each kernel has one input channel")
   }
 
   private static func oneGroup(_ inputs: Int) -> String {
-    "taken for one group, though no layer has its \(inputs) input channels as outputs; --groups says "
-      + "otherwise"
+    "one group assumed, although no layer has its \(inputs) input channels as outputs"
   }
 
   /// Whether the inputs are a part of some layer's outputs but no layer's outputs, and not the

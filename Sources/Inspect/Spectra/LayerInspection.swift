@@ -162,7 +162,7 @@ struct LayerInspection: Sendable {
     default: break
     }
     guard memoryNeeded <= options.memoryLimit else {
-      return "they would take \(ReportNumber.bytes(memoryNeeded)) of memory, and "
+      return "they would take \(ReportNumber.bytes(memoryNeeded)) of memory, but only "
         + "\(ReportNumber.bytes(options.memoryLimit)) may be used"
     }
     return nil

@@ -64,9 +64,9 @@ extension ModelReport: DocumentedReport {
     }
     if layers.contains(where: { $0.statistics?.quantization != nil }) {
       notes.append(
-        "SQNR in dB of rounding to so many bits between the tensor's smallest and largest element; "
-          + "searched bounds do better. alpha: exponent of the power law of the σ², fitted from "
-          + "\(PowerLawFit.leastCount) values on.")
+        "SQNR in dB of rounding to 2, 3 or 4 bits between the tensor's smallest and largest "
+          + "element; searched bounds do better. alpha: exponent of the power law of the σ², fitted to "
+          + "\(PowerLawFit.leastCount) values or more.")
     }
     return notes + ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups)
   }

@@ -34,7 +34,7 @@ public struct Spectrum: Hashable, Sendable {
   init(singularValues: [Double], rows: Int, columns: Int) {
     precondition(
       singularValues.count == min(rows, columns) && !singularValues.isEmpty,
-      "[\(rows), \(columns)] has not \(singularValues.count) singular values")
+      "[\(rows), \(columns)] does not have \(singularValues.count) singular values")
     self.singularValues = singularValues
     rankTolerance = Double(max(rows, columns)) * .ulpOfOne * singularValues[0]
   }

@@ -79,7 +79,7 @@ public enum VerificationGate: Hashable, Sendable {
       return Outcome(
         "SQNR of every layer of at least \(minimum) dB", found: worst?.signalToQuantizationNoise,
         orElse: fidelity == nil
-          ? Self.damage : "no quantized tensor of the file is in the reference in the same shape",
+          ? Self.damage : "the reference has no quantized tensor of the file in the same shape",
         layer: worst?.name
       ) { $0 >= minimum }
     case .conditionNumber(let maximum):

@@ -200,7 +200,7 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     if isEmpty { problems.append("the file holds no tensor, so there is nothing to verify") }
     if let fidelity, !fidelity.isTrue { problems.append("not true to the reference") }
     if let reproduction, !reproduction.isIdentical {
-      problems.append("packing the reference again gives another file")
+      problems.append("packing the reference again gives a different file")
     }
     problems += gates.filter { !$0.isMet }.map { gate in
       "not met: \(gate.requirement)" + (gate.obstacle.map { " (\($0))" } ?? "")

@@ -6,8 +6,8 @@ import Glibc
 ///
 /// Bytes go to a temporary file in the same folder; `finish()` makes them durable and renames the
 /// file into place. A writer that is dropped before that removes its temporary file, so nothing is
-/// left behind and an existing file stays as it was. What a process leaves that is killed without
-/// warning, the next writer in the same folder removes.
+/// left behind and an existing file stays as it was. If a process is killed, the next writer in the
+/// same folder removes the temporary file.
 ///
 /// ```swift
 /// var writer = try AtomicFileWriter(path: "features.bin", replacesExisting: true)
@@ -24,11 +24,12 @@ public struct AtomicFileWriter: ~Copyable {
   private var position: Int
   private var isFinished: Bool
 
-  /// Begins a file, under another name in the folder of `path` until it is finished.
+  /// Creates a writer, whose file has a temporary name in the folder of `path` until it is
+  /// finished.
   ///
   /// - Parameter replacesExisting: when false, an existing file at `path` is an error, both now
   ///   and at `finish()`.
-  /// - Throws: `ModelError` when something is in the way, and when the folder cannot be written.
+  /// - Throws: `ModelError` when something is in the way or the folder cannot be written.
   public init(path: String, replacesExisting: Bool = false) throws {
     let destination = try OutputDestination(path: path, replacesExisting: replacesExisting)
     let temporary = try TemporaryFile(for: destination, path: path)
@@ -43,18 +44,20 @@ public struct AtomicFileWriter: ~Copyable {
     if !isFinished { temporary.remove() }
   }
 
-  /// Bytes appended so far: the offset of what is appended next.
+  /// The number of bytes appended so far, which is the offset of the next one.
   public var byteCount: Int { position }
 
-  /// Sets the file's length, reserving the space: what every writer does before its first tensor.
+  /// Sets the file's length and reserves the space; every writer calls this before its first
+  /// tensor.
   ///
-  /// - Parameter byteCount: the file's length; one that may grow less calls `advance(to:)` at its end.
-  /// - Throws: `ModelError` when the disk has not enough space, before anything is written.
+  /// - Parameter byteCount: the file's length; a writer that may need less calls `advance(to:)`
+  ///   last.
+  /// - Throws: `ModelError` when the disk lacks the space, before anything is written.
   package func preallocate(byteCount: Int) throws {
     try placement.reserve(byteCount: byteCount)
   }
 
-  /// For placing bytes at offsets, from several threads where it helps; valid until `finish()`.
+  /// Writes bytes at offsets, from several threads if need be; valid until `finish()`.
   package var placement: PositionalFile {
     PositionalFile(path: path, descriptor: temporary.descriptor)
   }
@@ -71,8 +74,8 @@ public struct AtomicFileWriter: ~Copyable {
     position += bytes.count
   }
 
-  /// Counts bytes that were put at offsets as appended, up to `end`; what was reserved beyond is given
-  /// back.
+  /// Counts the bytes up to `end`, which were written at offsets, as appended, and releases the
+  /// space reserved beyond.
   package mutating func advance(to end: Int) throws {
     try placement.truncate(toByteCount: end)
     position = end
@@ -94,20 +97,20 @@ public struct AtomicFileWriter: ~Copyable {
   }
 }
 
-/// The file that an output's bytes go to until it is whole: `.NAME.PID-RANDOM.condi-tmp`, beside it.
+/// The file beside an output, `.NAME.PID-RANDOM.condi-tmp`, that holds its bytes until it is whole.
 ///
-/// It is locked for as long as its process works on it. A lock ends with its process, so that an
-/// unlocked file of such a name is what a killed process left; process numbers would not tell, since
-/// they are given out again and mean nothing in another container or on another machine.
+/// It is locked while its process works on it. A lock ends with its process, so an unlocked file
+/// with such a name was left by a killed process. Process numbers cannot tell: they are reused, and
+/// they mean nothing in another container or on another machine.
 final class TemporaryFile: Sendable {
   let path: String
   let descriptor: Int32
-  /// The place in the table of files that signals remove; negative when it is full.
+  /// The index in the table of files that signals remove; negative when the table is full.
   private let slot: Int32
 
   private static let suffix = ".condi-tmp"
 
-  /// Creates and locks a file, after removing what earlier processes left in the folder.
+  /// Removes what earlier processes left in the folder, then creates and locks a file.
   init(for destination: OutputDestination, path outputPath: String) throws {
     Self.removeLeftovers(in: destination.folder)
     var attempts = 0
@@ -119,15 +122,15 @@ final class TemporaryFile: Sendable {
       guard descriptor >= 0 else {
         throw ModelError(.system(operation: "create the file", code: errno), path: outputPath)
       }
-      // A file system without locks keeps leftovers, which is better than to take what is in use.
+      // A file system without locks keeps leftovers, which is better than removing files in use.
       _ = flock(descriptor, LOCK_EX | LOCK_NB)
-      // Between creation and lock, another process could take the file for a leftover.
+      // Another process may have removed the file as a leftover between its creation and its lock.
       var status = stat()
       if fstat(descriptor, &status) == 0, status.st_nlink == 0, attempts < 100 {
         close(descriptor)
         continue
       }
-      // The mask of the process is for new files.
+      // `open` applied the process's mask, which is meant for new files only.
       if let permissions = destination.permissions { fchmod(descriptor, permissions) }
       self.path = path
       self.descriptor = descriptor
@@ -141,12 +144,12 @@ final class TemporaryFile: Sendable {
     close(descriptor)
   }
 
-  /// Removes the name; the bytes stay where they have another one.
+  /// Removes the name; the bytes stay if they have another one.
   func remove() {
     unlink(path)
   }
 
-  /// A name that no other process chooses, and that is not too long for a file.
+  /// Returns a name that no other process chooses and that is not too long for a file system.
   private static func name(for output: String) -> String {
     var prefix = output
     while prefix.utf8.count > 100 { prefix.removeLast() }
@@ -154,7 +157,7 @@ final class TemporaryFile: Sendable {
     return ".\(prefix).\(getpid())-\(random)\(suffix)"
   }
 
-  /// Removes the files that processes which are gone left in `folder`; what cannot be judged stays.
+  /// Removes the files in `folder` whose processes are gone; keeps those it cannot judge.
   private static func removeLeftovers(in folder: String) {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
     for name in names where name.hasPrefix(".") && name.hasSuffix(suffix) {

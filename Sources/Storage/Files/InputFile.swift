@@ -178,7 +178,7 @@ final class OpenFile: Sendable {
     }
     guard (status.st_mtim.tv_sec, status.st_mtim.tv_nsec) == modification else {
       throw ModelError.malformed(
-        "the file was changed by another program while it was read", path: path)
+        "another program changed the file while it was being read", path: path)
     }
   }
 
@@ -282,7 +282,7 @@ final class FileMapping: @unchecked Sendable {
 
   private static func fault(of path: String?) -> ModelError {
     .malformed(
-      "bytes of an input file vanished while it was read: another program made it shorter, or its "
+      "bytes of an input file vanished while it was being read: another program truncated it, or its "
         + "disk failed", path: path)
   }
 }

@@ -33,7 +33,7 @@ package struct OutputDestination {
       guard errno == ENOENT else {
         throw ModelError(.system(operation: "follow the link", code: errno), path: path)
       }
-      throw ModelError.unsupported("it is a symbolic link that leads nowhere", path: path)
+      throw ModelError.unsupported("it is a broken symbolic link", path: path)
     }
     self.path = Self.resolved(path)
     guard FileKind(status) == .regular else {

@@ -1,16 +1,17 @@
 import CSignals
 import Glibc
 
-/// The file `OUT.part` that a conversion writes which may be interrupted and continued: it stays when
-/// its process ends, and becomes `OUT` when it is whole.
+/// The file `OUT.part` of a conversion that can be interrupted and continued: it stays when its
+/// process ends, and becomes `OUT` when it is whole.
 ///
-/// Several processes may place records in one partial file. Each holds a shared lock; whoever finishes
-/// or begins one anew needs it alone. Of ranks that write one together, the first holds the lock.
+/// Several processes may place records in one partial file, each under a shared lock; finishing or
+/// restarting a file needs an exclusive one. When ranks write a file together, the first holds the
+/// lock.
 package final class PartialFile: Sendable {
-  /// Whether a process needs the file alone, or another one holds the lock for it.
+  /// The lock that a process takes; `heldElsewhere` when another process holds one for it.
   package enum Lock: Sendable { case shared, exclusive, heldElsewhere }
 
-  /// Whether the file must be there already.
+  /// Whether the file must exist already.
   package enum Opening: Sendable { case existing, either }
 
   /// `OUT.part`.
@@ -18,16 +19,16 @@ package final class PartialFile: Sendable {
   private let output: String
   private let destination: OutputDestination
   private let descriptor: Int32
-  /// The place in the table of files that signals remove; negative where it stays.
+  /// The index in the table of files that signals remove; negative if the file is to stay.
   private let slot: Int32
 
-  /// Where the partial file of `output` is: beside the file that a link leads to.
+  /// Returns the path of the partial file of `output`: beside the file that a link leads to.
   package static func path(of output: String) -> String {
     "\(OutputDestination.resolved(output)).part"
   }
 
-  /// Takes the partial name from an output that is whole: the process that finished it ended before it
-  /// could. Whatever began anew under that name would destroy the output.
+  /// Removes the partial name of a finished output whose process ended before it could do so
+  /// itself. A file begun anew under that name would destroy the output.
   package static func removeName(ofFinished output: String) {
     let path = path(of: output)
     let descriptor = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)
@@ -41,12 +42,14 @@ package final class PartialFile: Sendable {
     unlink(path)
   }
 
+  /// Opens the partial file of `output`; an existing one keeps its content.
+  ///
   /// - Parameters:
-  ///   - output: where the file will be.
-  ///   - opening: what an existing partial file holds stays.
-  ///   - staysOnSignals: whether it is left when a signal ends the process, for a run that continues.
-  /// - Throws: `ModelError` when something is in the way at `output`, when another process uses the
-  ///   partial file, and when it cannot be opened.
+  ///   - output: the path of the finished file.
+  ///   - opening: whether the partial file must exist already.
+  ///   - staysOnSignals: whether the file stays when a signal ends the process, to be continued.
+  /// - Throws: `ModelError` when something is in the way at `output`, another process uses the
+  ///   partial file, or it cannot be opened.
   package init(
     for output: String, replacesExisting: Bool, opening: Opening, lock: Lock = .exclusive,
     staysOnSignals: Bool = true
@@ -67,7 +70,7 @@ package final class PartialFile: Sendable {
       lock == .heldElsewhere
       || flock(descriptor, (lock == .shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0
       || errno != EWOULDBLOCK  // a file system without locks
-    // Whoever had the lock before may have given the file another name, or removed it.
+    // The previous holder of the lock may have renamed or removed the file.
     var named = stat()
     let hasName =
       lstat(path, &named) == 0 && (named.st_dev, named.st_ino) == (status.st_dev, status.st_ino)
@@ -78,7 +81,7 @@ package final class PartialFile: Sendable {
     }
     if let permissions = destination.permissions { fchmod(descriptor, permissions) }
     slot = staysOnSignals ? -1 : condi_cleanup_add(path)
-    // What is placed in it may be the only copy: its name must be as durable as its bytes.
+    // It may hold the only copy of its records, so its name must be as durable as its bytes.
     if opening != .existing { destination.synchronizeFolder() }
   }
 
@@ -87,28 +90,29 @@ package final class PartialFile: Sendable {
     close(descriptor)
   }
 
-  /// For placing bytes at offsets, from several threads and processes where it helps.
+  /// Writes bytes at offsets, from several threads and processes if need be.
   package var placement: PositionalFile { PositionalFile(path: path, descriptor: descriptor) }
 
-  /// Discards what is in the file.
+  /// Discards the file's content.
   package func empty() throws { try placement.truncate(toByteCount: 0) }
 
-  /// Makes the file at least `byteCount` long, reserving the space; what is there stays.
+  /// Makes the file at least `byteCount` long and reserves the space; its content stays.
   ///
-  /// - Throws: `ModelError` when the disk has not enough space.
+  /// - Throws: `ModelError` when the disk lacks the space.
   package func reserve(byteCount: Int) throws {
     try placement.reserve(byteCount: byteCount)
   }
 
-  /// Checks that the disk has space where the file is to grow by parts to `byteCount`.
+  /// Checks that the disk has space for a file that grows step by step to `byteCount`.
   ///
-  /// - Parameter growth: what it grows by at most before other files are deleted.
-  /// - Throws: `ModelError` when it has not.
+  /// - Parameter growth: the most it grows by before other files are deleted.
+  /// - Throws: `ModelError` when the disk lacks the space.
   package func requireSpace(toGrowBy growth: Int, upTo byteCount: Int) throws {
     try placement.requireSpace(toGrowBy: growth, upTo: byteCount)
   }
 
-  /// What deleting the file at `path` gives back on this file's disk; 0 for one on another disk.
+  /// Returns the bytes that deleting the file at `path` frees on this file's disk; 0 if it lies on
+  /// another one.
   package func byteCountFreed(byDeleting path: String) -> Int {
     var (own, other) = (stat(), stat())
     guard fstat(descriptor, &own) == 0, stat(path, &other) == 0, own.st_dev == other.st_dev else {
@@ -117,7 +121,7 @@ package final class PartialFile: Sendable {
     return Int(other.st_blocks) * 512
   }
 
-  /// Whether the bytes at `offset` have this CRC-32; false where the file ends before.
+  /// Whether the bytes at `offset` have this CRC-32; false if the file ends before they do.
   package func holds(checksum: UInt32, at offset: Int, byteCount: Int) throws -> Bool {
     let pieceByteCount = 1 << 20
     var found: UInt32 = 0
@@ -134,19 +138,19 @@ package final class PartialFile: Sendable {
     }
   }
 
-  /// Makes what was written durable.
+  /// Makes the written bytes durable.
   ///
-  /// - Throws: `ModelError` when the disk fails, and when the file has been removed meanwhile.
+  /// - Throws: `ModelError` when the disk fails or the file has been removed meanwhile.
   package func synchronize() throws { try placement.synchronize() }
 
-  /// Makes the next bytes that are read come from the disk, as far as it can be asked to: after a disk
-  /// has failed, memory may still hold what was lost.
+  /// Asks the system to read the next bytes from the disk: after a disk has failed, memory may
+  /// still hold what was lost.
   package func forgetCache() { posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) }
 
-  /// Cuts the file at `byteCount`, makes it durable and gives it its name.
+  /// Truncates the file to `byteCount`, makes it durable and gives it its name.
   ///
-  /// - Throws: `ModelError` when the disk fails, when something appeared at the output's path, and
-  ///   when bytes of a mapped input turned out to be missing.
+  /// - Throws: `ModelError` when the disk fails, something appeared at the output's path, or bytes
+  ///   of a mapped input turned out to be missing.
   package func finish(byteCount: Int) throws {
     try SignalHandlers.checkInputs()
     try placement.truncate(toByteCount: byteCount)

@@ -1,11 +1,11 @@
-/// A file planned record by record before any of its bytes is made.
+/// A file planned record by record before any of its bytes are made.
 ///
-/// Every format that is written describes its file as such a plan, and `PlannedFileWriter` executes
-/// it. Records can be made in any order, by threads, jobs and ranks alike; the bytes of the file are
-/// always the same.
+/// Every writable format describes its file as such a plan, and `PlannedFileWriter` executes it.
+/// Threads, jobs and ranks can make records in any order; the bytes of the file are always the
+/// same.
 ///
-/// `Cost` is what making a record lost, such as the error of rounding its tensor; it is `Never` where
-/// every bit is kept.
+/// `Cost` describes what making a record lost, such as its tensor's rounding error; it is `Never`
+/// when every bit is kept.
 ///
 /// ```swift
 /// let archive = try FormatRegistry.standard.open("model.pth")
@@ -19,7 +19,7 @@ public struct PlannedFile<Cost: Sendable>: Sendable {
   /// Whether records may turn out shorter than planned. Each then begins where the one before it
   /// ended, after the planned gap.
   package let isFlowing: Bool
-  /// The end of the last record and what pads it: exact unless the file is flowing.
+  /// The end of the last record and its padding: exact unless the file is flowing.
   package let recordsEnd: Int
   /// Bytes of the file that are known in advance: the least that it takes.
   package let knownByteCount: Int
@@ -50,9 +50,9 @@ public struct PlannedFile<Cost: Sendable>: Sendable {
   /// Bytes of the file up to the end of its records, at most.
   public var byteCountLimit: Int { recordsEnd }
 
-  /// The record at `index`.
+  /// Makes the record at `index`.
   ///
-  /// - Throws: `ModelError` when its source cannot be read, or it has another length than planned.
+  /// - Throws: `ModelError` when its source cannot be read or its length is not the planned one.
   package func record(at index: Int) throws -> MadeRecord<Cost> {
     let record = records[index]
     return try locatingErrors(
@@ -69,15 +69,15 @@ public struct PlannedFile<Cost: Sendable>: Sendable {
     }
   }
 
-  /// The pieces between and after the records.
+  /// Returns the pieces between and after the records.
   ///
   /// - Parameter results: one per record, in the order of the records.
   package func pieces(sealing results: [RecordResult<Cost>]) throws -> [FilePiece] {
     try seal(results)
   }
 
-  /// The records' indices, those made from the most bytes first, so that no worker is left with a
-  /// long one at the end.
+  /// The records' indices by decreasing source bytes, so that no worker is left with a long record
+  /// at the end.
   package var largestFirst: [Int] {
     records.indices.sorted {
       (records[$0].sourceByteCount, $1) > (records[$1].sourceByteCount, $0)
@@ -86,7 +86,7 @@ public struct PlannedFile<Cost: Sendable>: Sendable {
 }
 
 extension PlannedFile where Cost == Never {
-  /// The same file, for a writer of files whose records may have a cost.
+  /// Returns the same file for a writer of files whose records may have a cost.
   package func withCost<Other: Sendable>(of type: Other.Type = Other.self) -> PlannedFile<Other> {
     PlannedFile<Other>(
       records.map { record in
@@ -113,17 +113,17 @@ extension PlannedFile where Cost == Never {
 /// }
 /// ```
 public struct PlannedRecord<Cost: Sendable>: Sendable {
-  /// The first of `names`; what else the record is, where it holds no tensor.
+  /// The first of `names`, or a description of a record that holds no tensor.
   public let name: String
   /// Every tensor whose content the record holds.
   public let names: [String]
   /// The name of the record in an archive's directory; `nil` in other files.
   package let entry: String?
-  /// Where the record lies in the file.
+  /// The record's offset in the file.
   public let offset: Int
   /// The record's length in the file.
   public let byteCount: Int
-  /// Bytes that are read to make the record.
+  /// The number of bytes read to make the record.
   public let sourceByteCount: Int
   fileprivate let make: @Sendable () throws -> MadeRecord<Cost>
 
@@ -141,11 +141,11 @@ public struct PlannedRecord<Cost: Sendable>: Sendable {
   }
 }
 
-/// A record's bytes, and what making them cost.
+/// A record's bytes and the cost of making them.
 package struct MadeRecord<Cost: Sendable>: Sendable {
   package let bytes: SharedBytes
   package let cost: Cost?
-  /// CRC-32 of the content that `bytes` hold compressed; `nil` where they are the content.
+  /// CRC-32 of the content that `bytes` hold compressed; `nil` if they are the content.
   package let contentChecksum: UInt32?
 
   package init(_ bytes: SharedBytes, cost: Cost? = nil, contentChecksum: UInt32? = nil) {
@@ -155,7 +155,7 @@ package struct MadeRecord<Cost: Sendable>: Sendable {
   }
 }
 
-/// A record that is in its place: what remains known of it once its bytes are gone.
+/// A written record, as remembered once its bytes are gone.
 package struct RecordResult<Cost: Sendable>: Sendable {
   /// The record's index in the file.
   package let index: Int

@@ -1,6 +1,7 @@
 import Synchronization
 
-/// Called by writers after each record, from any thread, with its tensor's name and the bytes read.
+/// A closure that writers call after each record, from any thread, with its tensor's name and the
+/// bytes read.
 ///
 /// ```swift
 /// let progress: WriteProgress = { tensor, byteCount in print("\(tensor): \(byteCount) bytes") }
@@ -9,12 +10,12 @@ import Synchronization
 /// ```
 public typealias WriteProgress = @Sendable (_ tensor: String, _ byteCount: Int) -> Void
 
-/// How the records of a planned file are made: by which threads or processes, and what is done
-/// around each record.
+/// Determines which threads or processes make the records of a planned file, and what surrounds the
+/// making of each.
 package protocol WritingPolicy<Cost> {
   associatedtype Cost: Sendable
 
-  /// Maps `transform` over `0..<count`; tasks start in the order of their indices.
+  /// Maps `transform` over `0..<count`, starting tasks in the order of their indices.
   ///
   /// - Parameter progress: called with each index, from any thread.
   func map(
@@ -45,7 +46,7 @@ package struct PlannedFileWriter<Cost: Sendable>: Sendable {
   /// Makes the records at `indices`, in that order.
   ///
   /// - Parameters:
-  ///   - indices: of a flowing file all, in the order of the file.
+  ///   - indices: for a flowing file, those of all records in order.
   ///   - progress: called with each record's tensor and source bytes, from any thread.
   /// - Returns: one result per index, in the order of `indices`.
   /// - Throws: the error of the first index that failed.
@@ -85,11 +86,11 @@ package struct PlannedFileWriter<Cost: Sendable>: Sendable {
       checksum: CRC32.checksum(made.bytes), contentChecksum: made.contentChecksum, cost: made.cost)
   }
 
-  /// Puts everything that is not a record in its place.
+  /// Writes everything that is not a record.
   ///
   /// - Parameters:
   ///   - results: one per record, in any order.
-  ///   - clearsGaps: whether the file may hold other bytes between the records, which become zero.
+  ///   - clearsGaps: whether to zero the gaps between records, which may hold other bytes.
   /// - Returns: the file's length.
   package func seal(_ results: [RecordResult<Cost>], clearsGaps: Bool) throws -> Int {
     let results = results.sorted { $0.index < $1.index }
@@ -119,15 +120,16 @@ package struct PlannedFileWriter<Cost: Sendable>: Sendable {
   }
 }
 
-/// Finds the places of a flowing file's records: a record's place is known when all before it are made.
-// Sendable: its variables are touched under the condition's lock only.
+/// Finds the offsets of a flowing file's records: each is known once all records before it are
+/// made.
+// Sendable: its variables are accessed only under the condition's lock.
 private final class RecordFlow: @unchecked Sendable {
   private let condition = Condition()
   private var next = 0
   private var end = 0
   private var isAbandoned = false
 
-  /// The offset of the record at `index`, once its turn has come.
+  /// Waits for the turn of the record at `index` and returns its offset.
   ///
   /// - Throws: `CancellationError` when a record before it failed.
   func offset<Cost>(of byteCount: Int, at index: Int, in file: PlannedFile<Cost>) throws -> Int {
@@ -155,7 +157,7 @@ private final class RecordFlow: @unchecked Sendable {
   }
 }
 
-/// Makes records on the threads of this process alone.
+/// Makes records on the threads of this process only.
 private struct LocalWriting<Cost: Sendable>: WritingPolicy {
   let run: TaskRunner
 
@@ -175,7 +177,7 @@ private struct LocalWriting<Cost: Sendable>: WritingPolicy {
   var making: RecordMaking<Cost> { { try $1() } }
 }
 
-/// What writing a planned file did.
+/// The result of writing a planned file.
 ///
 /// ```swift
 /// let archive = try FormatRegistry.standard.open("model.pth")
@@ -185,7 +187,7 @@ private struct LocalWriting<Cost: Sendable>: WritingPolicy {
 public struct WrittenFile<Cost: Sendable>: Sendable {
   /// The file's length.
   public let byteCount: Int
-  /// What making each record cost, in the order of the records; `nil` where every bit was kept.
+  /// The cost of making each record, in the order of the records; `nil` if every bit was kept.
   public let costs: [Cost?]
 }
 
@@ -193,9 +195,9 @@ extension AtomicFileWriter {
   /// Writes a planned file as the whole content, which `finish()` puts at its path.
   ///
   /// - Parameters:
-  ///   - run: runs the making of the records; must start them in order for a compressed archive.
+  ///   - run: makes the records; must start them in order for a compressed archive.
   ///   - progress: called with each record's tensor and source bytes, from any thread.
-  /// - Throws: `ModelError` on reading and writing.
+  /// - Throws: `ModelError` when reading or writing fails.
   @discardableResult
   public mutating func write<Cost: Sendable>(
     _ file: PlannedFile<Cost>, runningTasks run: @escaping TaskRunner = sequentially,
@@ -217,10 +219,10 @@ extension PlannedFile {
   /// Writes the file, which appears whole at `path` or not at all.
   ///
   /// - Parameters:
-  ///   - replacesExisting: whether a file that is there already is replaced; otherwise it is an error.
-  ///   - run: runs the making of the records; must start them in order for a compressed archive.
+  ///   - replacesExisting: whether to replace an existing file, which is an error otherwise.
+  ///   - run: makes the records; must start them in order for a compressed archive.
   ///   - progress: called with each record's tensor and source bytes, from any thread.
-  /// - Throws: `ModelError` on reading and writing.
+  /// - Throws: `ModelError` when reading or writing fails.
   @discardableResult
   public func write(
     to path: String, replacesExisting: Bool = false,

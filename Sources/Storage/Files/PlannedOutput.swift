@@ -2,18 +2,18 @@ import Glibc
 
 /// Planned files that belong together, such as weights and their configuration in one folder.
 package struct PlannedOutput: Sendable {
-  /// The files; of several, the one that names the others comes first and appears last.
+  /// The files. If there are several, the one that names the others comes first and appears last.
   private let files: [(name: String, file: PlannedFile<Never>)]
   /// Whether the files lie in a folder; `false` for one file, which has no name of its own.
   private let isFolder: Bool
 
-  /// One file.
+  /// Creates an output of one file.
   package init(_ file: PlannedFile<Never>) {
     files = [("", file)]
     isFolder = false
   }
 
-  /// Files of a folder, which is made where it is not there.
+  /// Creates an output of files in a folder, which is created if it does not exist.
   package init(folderOf files: [(name: String, file: PlannedFile<Never>)]) {
     self.files = files
     isFolder = true
@@ -21,15 +21,15 @@ package struct PlannedOutput: Sendable {
 
   /// Writes every file, each of which appears whole or not at all.
   ///
-  /// All files are begun before any of them appears, so that what is in the way of one is found
-  /// before another is written.
+  /// All files are begun before any of them appears, so that an obstacle to one is found before
+  /// another is written.
   ///
   /// - Parameters:
   ///   - path: the file or folder to write.
-  ///   - run: runs the making of the records.
+  ///   - run: makes the records.
   ///   - progress: called with each record's tensor and source bytes, from any thread.
   /// - Returns: the paths and lengths of the files, in the order in which they appeared.
-  /// - Throws: `ModelError` on reading and writing.
+  /// - Throws: `ModelError` when reading or writing fails.
   package func write(
     to path: String, replacesExisting: Bool, runningTasks run: @escaping TaskRunner,
     progress: WriteProgress?
@@ -63,7 +63,7 @@ package struct PlannedOutput: Sendable {
 }
 
 extension PlannedFile where Cost == Never {
-  /// A file of bytes that are known already.
+  /// Plans a file whose bytes are known already.
   package init(content: SharedBytes) {
     self.init([], recordsEnd: 0, knownByteCount: content.count) { _ in
       [FilePiece(offset: 0, bytes: content)]
@@ -71,12 +71,12 @@ extension PlannedFile where Cost == Never {
   }
 }
 
-/// A folder that output files go to, made when it is not there.
+/// A folder for output files, created if it does not exist.
 private struct OutputFolder {
   private let path: String
   private let isCreated: Bool
 
-  /// - Throws: `ModelError` when something else is at `path`, or the folder cannot be made.
+  /// - Throws: `ModelError` when something else is at `path` or the folder cannot be created.
   init(creating path: String) throws {
     self.path = path
     isCreated = mkdir(path, 0o777) == 0
@@ -88,7 +88,7 @@ private struct OutputFolder {
     }
   }
 
-  /// Removes the folder again if it was made and nothing is in it.
+  /// Removes the folder if it was created here and is empty.
   func removeIfCreated() {
     if isCreated { rmdir(path) }
   }

@@ -29,7 +29,7 @@ package struct SiblingFiles: Sendable {
         "the file name '\(name)' is not a plain path below the folder of the file that names it")
     }
     guard !name.utf8.contains(0), name.utf8.count <= Self.nameByteCountLimit else {
-      throw ModelError.malformed("a file name has a NUL or more than 4096 bytes")
+      throw ModelError.malformed("a file name contains a NUL or exceeds 4096 bytes")
     }
     return prefix + name
   }

@@ -37,7 +37,7 @@ package enum JSONDocument {
       var longIntegers = scanner.longIntegers[...]
       let value = try convert(root, &longIntegers)
       guard longIntegers.isEmpty else {
-        throw ModelError.malformed("a number is read in two ways", offset: baseOffset)
+        throw ModelError.malformed("a number is ambiguous", offset: baseOffset)
       }
       return value
     }
@@ -200,7 +200,7 @@ package struct JSONScanner {
     position += 1
     var hasEscapes = false
     while true {
-      guard position < bytes.count else { throw error("a JSON string has no end", at: start) }
+      guard position < bytes.count else { throw error("an unterminated JSON string", at: start) }
       switch bytes[position] {
       case UInt8(ascii: "\""):
         let content = UnsafeRawBufferPointer(rebasing: bytes[(start + 1)..<position])

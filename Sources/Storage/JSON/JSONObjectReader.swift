@@ -3,8 +3,8 @@ import OrderedCollections
 /// Reads the members of a JSON object one by one, with their types checked.
 ///
 /// Errors name the member by its path, as in
-/// `rules[1].bits: expected an integer from 1 to 8, found 9`. Members that nobody asked for stay in
-/// `remaining`: a format keeps them, ignores them, or refuses them with `finish()`.
+/// `rules[1].bits: expected an integer from 1 to 8, found 9`. Members that have not been read stay
+/// in `remaining`; a format keeps them, ignores them, or rejects them with `finish()`.
 ///
 /// ```swift
 /// var reader = try JSONObjectReader(json)
@@ -13,11 +13,11 @@ import OrderedCollections
 /// try reader.finish()
 /// ```
 package struct JSONObjectReader {
-  /// Where the object is in the text, such as `rules[1].where`; empty for the text as a whole.
+  /// The object's path in the text, such as `rules[1].where`; empty for the whole text.
   package let path: String
   /// The members that have not been read.
   package private(set) var remaining: OrderedDictionary<String, JSONValue>
-  /// What was expected of the members that were asked for, there or not.
+  /// What was expected of each member that was asked for, whether present or not.
   private var expectations: OrderedDictionary<String, String> = [:]
 
   /// - Throws: `ModelError` when `json` is not an object.
@@ -29,15 +29,15 @@ package struct JSONObjectReader {
     remaining = members
   }
 
-  /// Returns the member at `key`, whatever it is, or `nil` where there is none.
+  /// Returns the member at `key` whatever its type, or `nil` if there is none.
   package mutating func take(_ key: String) -> JSONValue? {
     expectations[key] = expectations[key] ?? "a value"
     return remaining.removeValue(forKey: key)
   }
 
-  /// Returns the member at `key` as `convert` reads it, or `nil` where there is none.
+  /// Returns the member at `key` as `convert` reads it, or `nil` if there is none.
   ///
-  /// - Parameter expected: what the error says was expected where `convert` returns `nil`.
+  /// - Parameter expected: what the error names as expected when `convert` returns `nil`.
   package mutating func value<Value>(
     _ key: String, expected: String, _ convert: (JSONValue) throws -> Value?
   ) throws -> Value? {
@@ -49,7 +49,7 @@ package struct JSONObjectReader {
     return converted
   }
 
-  /// Returns `value`, read from the member at `key`, which must be there.
+  /// Returns `value`, which was read from the required member at `key`.
   package mutating func require<Value>(_ key: String, _ value: Value?) throws -> Value {
     guard let value else {
       throw error(at: key, "expected \(expectations[key] ?? "a value"), found none")
@@ -147,7 +147,7 @@ package struct JSONObjectReader {
 
   /// Checks that every member was asked for.
   ///
-  /// - Throws: `ModelError` that names the first that was not, and lists those that were.
+  /// - Throws: `ModelError` that names the first unread member and lists the known ones.
   package func finish() throws {
     guard let unknown = remaining.keys.first else { return }
     throw Self.error(
@@ -175,7 +175,7 @@ package struct JSONObjectReader {
 }
 
 extension JSONValue {
-  /// The value as an error shows it: scalars as they are written, containers by their kind.
+  /// The value as an error shows it: scalars verbatim, containers by their kind.
   fileprivate var kindDescription: String {
     switch self {
     case .array(let items): items.isEmpty ? "an empty list" : "a list"

@@ -51,7 +51,7 @@ extension JSONValue {
     case .object(let members):
       for (key, value) in members {
         guard !key.utf8.contains(0) else {
-          throw ModelError.unsupported("the name '\(key)' has a NUL, which a JSON key cannot have")
+          throw ModelError.unsupported("the name '\(key)' contains a NUL, which a JSON key cannot")
         }
         try value.checkKeys()
       }

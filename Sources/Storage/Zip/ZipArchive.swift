@@ -132,7 +132,7 @@ struct ZipHandle: ~Copyable {
       zip_source_free(function)
       throw source.failure
         ?? ModelError.malformed(
-          "not a sound zip archive: \(ZipError.message(&error))", path: file.path)
+          "not a valid zip archive: \(ZipError.message(&error))", path: file.path)
     }
     self.archive = archive
   }
@@ -163,7 +163,7 @@ struct ZipHandle: ~Copyable {
         status.comp_method == entry.method.number
       else {
         throw ModelError.malformed(
-          "the zip directory can be read in two ways", path: path, entry: entry.name)
+          "the zip directory is ambiguous", path: path, entry: entry.name)
       }
     }
   }

@@ -106,7 +106,7 @@ package struct ZipDirectory: Sendable {
     }
     guard disk == 0, directoryDisk == 0, entriesHere == entryCount else {
       throw ModelError.unsupported(
-        "a zip archive split over several disks is not supported", offset: position)
+        "multi-disk zip archives are not supported", offset: position)
     }
     return location
   }
@@ -141,7 +141,7 @@ package struct ZipDirectory: Sendable {
     let directoryOffset = try reader.readCount(UInt64.self, for: "the directory's offset")
     guard disk == 0, directoryDisk == 0, entriesHere == entryCount else {
       throw ModelError.unsupported(
-        "a zip archive split over several disks is not supported", offset: offset)
+        "multi-disk zip archives are not supported", offset: offset)
     }
     return Location(
       entryCount: entryCount, byteCount: byteCount, offset: directoryOffset, limit: offset)
@@ -243,11 +243,11 @@ struct ZipCentralHeader {
     }
     name = try reader.readUTF8(nameCount, for: "a zip entry's name")
     guard !name.isEmpty, !name.utf8.contains(0) else {
-      throw ModelError.malformed("a zip entry's name is empty or holds a NUL", offset: start)
+      throw ModelError.malformed("a zip entry's name is empty or contains a NUL", offset: start)
     }
     guard disk == 0 || disk == 0xFFFF else {
       throw ModelError.unsupported(
-        "a zip archive split over several disks is not supported", entry: name, offset: start)
+        "multi-disk zip archives are not supported", entry: name, offset: start)
     }
     var zip64 = try Self.zip64Field(
       try reader.read(extraCount, for: "the extra fields"), baseOffset: start)

@@ -1,9 +1,9 @@
-/// Plans a zip archive whose bytes depend on its entries alone.
+/// Plans a zip archive whose bytes depend only on its entries.
 ///
-/// Entries keep the order in which they were added; their dates are all 1980-01-01. Entries from
-/// 4 GiB on, and archives that grow beyond, use zip64. The layout is that of APPNOTE.TXT 6.3.10, with
-/// the fields as libzip fills them in; libzip itself writes entries one after another and tells
-/// nobody their places in advance, so it cannot follow a plan.
+/// Entries keep the order in which they were added; their dates are all 1980-01-01. Entries and
+/// archives of 4 GiB or more use zip64. The layout is that of APPNOTE.TXT 6.3.10, with the fields
+/// as libzip fills them in. libzip itself writes entries one after another and does not tell their
+/// offsets in advance, so it cannot follow a plan.
 package struct ZipWriter {
   package enum Compression: Sendable {
     case stored
@@ -14,7 +14,7 @@ package struct ZipWriter {
     let name: String
     let tensors: [String]
     let sourceByteCount: Int
-    /// Of the content, before compression.
+    /// The content's length before compression.
     let byteCount: Int
     let compression: Compression
     let alignment: Int
@@ -23,7 +23,7 @@ package struct ZipWriter {
 
   fileprivate enum Content: Sendable {
     case made(@Sendable () throws -> SharedBytes)
-    /// Made from the CRC-32 of all entries before it.
+    /// Made from the CRC-32s of all entries before it.
     case derived(@Sendable ([UInt32]) -> SharedBytes)
   }
 
@@ -37,12 +37,12 @@ package struct ZipWriter {
   /// - Parameters:
   ///   - name: must not have been added before.
   ///   - tensors: the tensors whose content the entry holds, for reports of progress.
-  ///   - sourceByteCount: bytes that are read to make the content.
-  ///   - byteCount: of the content, before compression.
-  ///   - alignment: the content of a stored entry begins at a multiple of this, by padding the local
-  ///     header with an extra field `FB` as torch does. Every entry before an aligned one must be
-  ///     stored, because only then its place is known in advance.
-  ///   - content: gives exactly `byteCount` bytes; its error ends the writing and is rethrown.
+  ///   - sourceByteCount: the number of bytes read to make the content.
+  ///   - byteCount: the content's length before compression.
+  ///   - alignment: the content of a stored entry begins at a multiple of this; the local header is
+  ///     padded with an extra field `FB`, as torch does. Every entry before an aligned one must be
+  ///     stored, because only then is its offset known in advance.
+  ///   - content: returns exactly `byteCount` bytes; its error ends the writing and is rethrown.
   package mutating func add(
     _ name: String, tensors: [String] = [], sourceByteCount: Int = 0, byteCount: Int,
     compression: Compression = .stored, alignment: Int = 1,
@@ -54,14 +54,14 @@ package struct ZipWriter {
         compression: compression, alignment: alignment, content: .made(content)))
   }
 
-  /// Adds a stored or deflated entry that is in memory already.
+  /// Adds a stored or deflated entry whose content is in memory.
   package mutating func add(
     _ name: String, _ bytes: SharedBytes, compression: Compression = .stored, alignment: Int = 1
   ) {
     add(name, byteCount: bytes.count, compression: compression, alignment: alignment) { bytes }
   }
 
-  /// Adds a stored entry that is made last, from the CRC-32 of every entry before it.
+  /// Adds a stored entry that is made last, from the CRC-32s of all entries before it.
   package mutating func add(
     _ name: String, byteCount: Int, alignment: Int = 1,
     derivedFromChecksums content: @escaping @Sendable ([UInt32]) -> SharedBytes
@@ -80,7 +80,7 @@ package struct ZipWriter {
     entries.append(entry)
   }
 
-  /// The plan of the archive: one record per entry that is not derived.
+  /// Plans the archive, with one record per entry that is not derived.
   package func plan() -> PlannedFile<Never> {
     var records: [PlannedRecord<Never>] = []
     var places: [Place] = []
@@ -121,17 +121,17 @@ package struct ZipWriter {
     entries.reduce(22 + 56 + 20) { $0 + 46 + $1.name.utf8.count + 28 }
   }
 
-  /// Where an entry is planned to lie.
+  /// The planned place of an entry.
   private struct Place: Sendable {
     let entry: Entry
     /// The extra field that aligns the content.
     let padding: [UInt8]
     let offset: Int
-    /// The index of its record; `nil` where it is derived.
+    /// The index of its record; `nil` if it is derived.
     var record: Int?
   }
 
-  /// The local headers, derived entries and directory of an archive whose records are made.
+  /// The local headers, derived entries and directory of an archive whose records have been made.
   private struct ZipSeal {
     private(set) var pieces: [FilePiece] = []
     private var directory: [UInt8] = []
@@ -171,7 +171,8 @@ package struct ZipWriter {
       pieces.append(FilePiece(offset: end, bytes: SharedBytes(tail)))
     }
 
-    /// The end of the central directory record, after those of zip64 where a number needs them.
+    /// Returns the end of central directory record, preceded by those of zip64 if a number needs
+    /// them.
     private static func endRecords(entryCount: Int, offset: Int, byteCount: Int) -> [UInt8] {
       var bytes: [UInt8] = []
       if entryCount >= 0xFFFF || offset >= 0xFFFF_FFFF || byteCount >= 0xFFFF_FFFF {
@@ -196,12 +197,12 @@ extension ZipWriter.Entry {
     byteCount >= 0xFFFF_FFFF || storedByteCount >= 0xFFFF_FFFF
   }
 
-  /// 30 bytes, the name, and 20 bytes of zip64 lengths where they need them.
+  /// 30 bytes, the name, and 20 bytes of zip64 lengths if they are needed.
   fileprivate var localHeaderByteCount: Int {
     30 + name.utf8.count + (isLong(0) ? 20 : 0)
   }
 
-  /// The extra field that makes the content begin at a multiple of the alignment.
+  /// Returns the extra field that makes the content begin at a multiple of the alignment.
   fileprivate func padding(after end: Int) -> [UInt8] {
     let start = end + localHeaderByteCount
     guard alignment > 1, !start.isMultiple(of: alignment) else { return [] }
@@ -224,7 +225,8 @@ extension ZipWriter.Entry {
       SharedBytes(Zlib.compress(bytes, in: .none)), contentChecksum: CRC32.checksum(bytes))
   }
 
-  /// Method, flags and version, date and checksum: what both headers have alike (4.4.4 to 4.4.7).
+  /// Returns the fields that both headers share: version, flags, method, date and checksum (4.4.4
+  /// to 4.4.7).
   private func commonFields(_ checksum: UInt32, usesZip64: Bool) -> [UInt8] {
     let isDeflated = compression == .deflated
     let isUTF8 = name.utf8.contains { $0 >= 0x80 }
@@ -269,7 +271,7 @@ extension ZipWriter.Entry {
     bytes.append(fields: UInt32(clamping: storedByteCount), UInt32(clamping: byteCount))
     bytes.append(fields: UInt16(name.utf8.count), UInt16(extra.isEmpty ? 0 : extra.count + 4))
     bytes.append(fields: UInt16(0), UInt16(0), UInt16(0))
-    // A regular file that all may read and write.
+    // A regular file that everyone may read and write.
     bytes.append(fields: UInt32(0o100666) << 16, UInt32(clamping: offset))
     bytes += Array(name.utf8)
     if !extra.isEmpty { bytes.append(fields: UInt16(1), UInt16(extra.count)) }

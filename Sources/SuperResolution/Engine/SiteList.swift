@@ -1,6 +1,5 @@
 import Formats
 
-
 /// The activation sites of a model, collected while its layers are created, in the order of the
 /// forward pass.
 struct SiteList {

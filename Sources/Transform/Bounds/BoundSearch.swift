@@ -3,26 +3,27 @@ import Storage
 
 /// Finds the lower bound and the scale with which a cell's values are quantized.
 ///
-/// A range `l…u` stands for the quantizer `Q` with the lower bound `l` and the scale
-/// `(u − l) / (2^b − 1)`, computed in Double, rounded to Float32, and then to the type that
-/// parameters are stored in. Ranges are compared by `‖x − Q(x)‖²` of exactly this quantizer
-/// (`AffineCode.squaredError(of:)`), so what is minimized is the error of the file. Of equals the
-/// first wins, which makes the result independent of everything but the values and their order.
+/// A range `l…u` represents the quantizer `Q` with the lower bound `l` and the scale
+/// `(u − l) / (2^b − 1)`, computed in Double, rounded to Float32, and then to the type in which
+/// parameters are stored. Ranges are compared by `‖x − Q(x)‖²` of exactly this quantizer
+/// (`AffineCode.squaredError(of:)`), so the search minimizes the error of the file. Among equals
+/// the first wins, so the result depends only on the values and their order.
 ///
 /// Source of `dobi` and `dobiOneSided`: 2DQuant (arXiv:2406.06649), algorithm 1, with 100 steps.
 package struct BoundSearch: Hashable, Sendable {
-  /// How bounds are found.
+  /// The search method.
   package let method: BoundSearchMethod
-  /// Bits of a code, 1 to 8.
+  /// The bit width of a code, 1 to 8.
   package let bitWidth: Int
-  /// The type that bounds are rounded to before ranges are compared.
+  /// The type to which bounds are rounded before ranges are compared.
   package let parameterType: QuantizationParameterType
 
-  /// Ranges that DOBI compares, the first of which is the minimum and maximum.
+  /// The number of ranges that DOBI compares, beginning with that from minimum to maximum.
   static let candidateCount = 100
-  /// Times that the pattern search halves its step, starting from a fiftieth of the range.
+  /// The number of times that the pattern search halves its step, which starts at a fiftieth of the
+  /// range.
   private static let halvingCount = 10
-  /// Rounds of the pattern search, four ranges each; it stops earlier almost always.
+  /// The limit of rounds of the pattern search, with four ranges each; it is rarely reached.
   private static let roundLimit = 200
 
   package init(
@@ -41,9 +42,9 @@ package struct BoundSearch: Hashable, Sendable {
 
   /// The parameters of one quantizer in Float32, not yet rounded to the stored type.
   package struct Bounds: Hashable, Sendable {
-    /// What code 0 stands for.
+    /// The value of code 0.
     package let lower: Float
-    /// Zero for values that are all the same.
+    /// The distance between values; zero for values that are all equal.
     package let scale: Float
 
     package init(lower: Float, scale: Float) {
@@ -52,10 +53,10 @@ package struct BoundSearch: Hashable, Sendable {
     }
   }
 
-  /// The bounds for `values`, which must be finite and at least one.
+  /// Returns the bounds for `values`, which must be finite and not empty.
   ///
-  /// Values that are all the same give their value and a scale of zero. The squared error is never
-  /// above that of `minimumMaximum`, and that of `free` never above that of `dobi`.
+  /// Values that are all equal give their value and a scale of zero. The squared error never
+  /// exceeds that of `minimumMaximum`, and that of `free` never exceeds that of `dobi`.
   ///
   /// - Complexity: O(*n*) for `minimumMaximum`, 100 times as much for DOBI.
   package func bounds(of values: [Float]) -> Bounds {
@@ -73,11 +74,11 @@ package struct BoundSearch: Hashable, Sendable {
     return bounds(minimum: minimum, maximum: maximum) { $0.squaredError(of: values) }
   }
 
-  /// The bounds that minimize another error than that of values at hand.
+  /// Returns the bounds that minimize a given error.
   ///
   /// - Parameters:
-  ///   - start: where a free search starts instead of at DOBI's bounds.
-  ///   - error: what a quantizer, as stored, costs.
+  ///   - start: the start of a free search; by default DOBI's bounds.
+  ///   - error: returns the error of a quantizer as stored.
   func bounds(
     minimum: Float, maximum: Float, startingAt start: Bounds? = nil,
     error: Objective
@@ -97,13 +98,13 @@ package struct BoundSearch: Hashable, Sendable {
     return parameters(of: found)
   }
 
-  /// Checks that Float32, in which codes are computed, can tell the values of a cell apart.
+  /// Checks that Float32, in which codes are computed, can distinguish the values of a cell.
   ///
   /// - Parameters:
-  ///   - bounds: what the search found for a cell from `minimum` to `maximum`.
+  ///   - bounds: the bounds found for a cell with values from `minimum` to `maximum`.
   ///   - largest: the largest magnitude in all cells of the tensor.
-  /// - Throws: `ModelError` when the range is infinite in Float32, or one step of it is zero and
-  ///   the tensor has no values beside which that would be nothing.
+  /// - Throws: `ModelError` when the range is infinite in Float32, or when its step is zero and the
+  ///   tensor has no values large enough to make that negligible.
   static func check(_ bounds: Bounds, minimum: Float, maximum: Float, largest: Float) throws {
     guard minimum < maximum else { return }
     guard (maximum - minimum).isFinite else {
@@ -118,12 +119,12 @@ package struct BoundSearch: Hashable, Sendable {
     }
   }
 
-  /// The squared error `‖x − Q(x)‖²` of quantizing `values` with `bounds`, as stored.
+  /// Returns the squared error `‖x − Q(x)‖²` of quantizing `values` with `bounds`, as stored.
   package func squaredError(of values: [Float], bounds: Bounds) -> Double {
     values.withUnsafeBufferPointer { squaredError(of: $0, bounds: bounds) }
   }
 
-  /// What a quantizer costs; lower is better.
+  /// A closure that returns the error of a quantizer.
   typealias Objective = (AffineCode) -> Double
 
   private struct Interval {
@@ -140,7 +141,7 @@ package struct BoundSearch: Hashable, Sendable {
     code(bounds).squaredError(of: values)
   }
 
-  /// The quantizer with `bounds` as they are stored.
+  /// Returns the quantizer with `bounds` as they are stored.
   func code(_ bounds: Bounds) -> AffineCode {
     AffineCode(
       lower: parameterType.rounded(bounds.lower), scale: parameterType.rounded(bounds.scale),
@@ -151,7 +152,7 @@ package struct BoundSearch: Hashable, Sendable {
     Candidate(span: span, error: error(code(parameters(of: span))))
   }
 
-  /// `nil` for bounds that lie on one another.
+  /// Returns the interval of `bounds`; `nil` if it is empty.
   private func interval(_ bounds: Bounds) -> Interval? {
     guard bounds.scale > 0 else { return nil }
     let lower = Double(bounds.lower)
@@ -164,7 +165,7 @@ package struct BoundSearch: Hashable, Sendable {
       scale: Float((span.upper - span.lower) / Double(1 << bitWidth - 1)))
   }
 
-  /// The best of `candidateCount` ranges that narrow in equal steps down to nearly nothing.
+  /// Returns the best of `candidateCount` ranges that narrow in equal steps to almost zero.
   private func narrowed(
     _ whole: Interval, isTwoSided: Bool, _ error: Objective
   ) -> Candidate {
@@ -176,13 +177,13 @@ package struct BoundSearch: Hashable, Sendable {
       let next = candidate(
         Interval(lower: isTwoSided ? whole.lower + inset : whole.lower, upper: whole.upper - inset),
         error)
-      // A range too wide for Float32 has no finite error, and any other is better.
+      // A range too wide for Float32 has no finite error, so any other is better.
       if next.error < best.error || !best.error.isFinite && next.error.isFinite { best = next }
     }
     return best
   }
 
-  /// Moves one bound at a time by a step while that helps, then halves the step.
+  /// Moves one bound at a time by a step as long as that helps, then halves the step.
   private func moved(_ start: Candidate, _ error: Objective) -> Interval {
     var best = start
     var step = (start.span.upper - start.span.lower) / 50

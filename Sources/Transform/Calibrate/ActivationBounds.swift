@@ -2,20 +2,21 @@ import Formats
 
 /// Finds the clipping bounds of an activation from its histogram.
 ///
-/// The error of a candidate is `Σ count · (x − Q(x))²` over the bins' middles; from 5 bits on, where
-/// a quantizer's steps come near the bins' width, over several values a bin. DOBI narrows both bounds
-/// at the same pace, and the upper one alone for attention weights, which are positive with a long
-/// tail (2DQuant, section 3.2). `free` starts at the better of both and moves each bound on its own.
+/// The error of a candidate is `Σ count · (x − Q(x))²` over the bins' middles; from 5 bits on, when
+/// a quantizer's steps approach the bins' width, it is taken over several values per bin. DOBI
+/// narrows both bounds at the same pace, but only the upper one for attention weights, which are
+/// positive with a long tail (2DQuant, section 3.2). `free` starts at the better of both and moves
+/// each bound separately.
 ///
-/// Where bounds are measured in rows or groups, values are those of a `RowHistogram`.
+/// If bounds are relative to rows or groups, values are those of a `RowHistogram`.
 struct ActivationBounds: Hashable, Sendable {
   let method: BoundSearchMethod
-  /// 1 to 8.
+  /// The bit width, 1 to 8.
   let bitWidth: Int
-  /// What bounds shall be measured in, where the site's rows were recorded.
+  /// The granularity of bounds, if the site's rows were recorded.
   var scaling = ActivationScaling.tensor
 
-  /// - Parameter siteName: as in `ActivationSite`, and the name of the quantizer.
+  /// - Parameter siteName: the name of the site and of the quantizer.
   /// - Precondition: the site's histogram has values.
   func bounds(of site: SiteStatistics, siteName: String) -> ActivationQuantizer {
     let points = bitWidth > 4 ? 8 : 1
@@ -64,17 +65,17 @@ struct ActivationBounds: Hashable, Sendable {
 }
 
 extension ActivationQuantizer {
-  /// The quantizer `s · round((clip(x, l, u) − l) / s) + l` with `s = (u − l) / (2^b − 1)`; where bounds
-  /// are measured in rows or groups, that of rows whose largest magnitude is 1 and of groups from −1
-  /// to 1.
+  /// The quantizer `s · round((clip(x, l, u) − l) / s) + l` with `s = (u − l) / (2^b − 1)`. If
+  /// bounds are relative to rows or groups, it is that of rows whose largest magnitude is 1, or of
+  /// groups from −1 to 1.
   package var code: AffineCode { code(rowMagnitude: 1) }
 
-  /// The quantizer of rows with this largest magnitude.
+  /// Returns the quantizer of rows with this largest magnitude.
   func code(rowMagnitude: Float) -> AffineCode {
     code(lower * rowMagnitude, upper * rowMagnitude)
   }
 
-  /// The quantizer of a group; of one value where there is no range.
+  /// Returns the quantizer of a group, which has a single value if the group has no range.
   private func code(of group: UnsafeBufferPointer<Float>) -> AffineCode {
     guard let range = RowHistogram.range(of: group) else {
       let value = group.min() ?? 0
@@ -92,7 +93,7 @@ extension ActivationQuantizer {
       bitWidth: bitWidth)
   }
 
-  /// What rows of `columns` values each become.
+  /// Returns the quantized values of rows of `columns` values each.
   func images(of values: UnsafeBufferPointer<Float>, columns: Int) -> [Double] {
     var images: [Double] = []
     images.reserveCapacity(values.count)
@@ -115,7 +116,7 @@ extension ActivationQuantizer {
 }
 
 extension AffineCode {
-  /// `Σ weight · (x − Q(x))²` in Double, in order.
+  /// Returns `Σ weight · (x − Q(x))²` in Double, summed in order.
   fileprivate func squaredError(of values: [Float], weights: [Double]) -> Double {
     var sum = 0.0
     for index in values.indices {

@@ -3,10 +3,10 @@ import Glibc
 
 /// Counts of values in 2,048 bins of equal width.
 ///
-/// Made by adding values, bins are aligned at zero and as wide as a power of two, the least for
-/// which all values fit: a value lies in bin `floor(value / width)`. Two neighbouring bins of one
-/// width are exactly a bin of twice that width, so the histogram depends on the values alone, not on
-/// their order or on how they were split before merging. Read from a file, bins may lie anywhere.
+/// When values are added, bins are aligned at zero, and their width is the least power of two for
+/// which all values fit: a value lies in bin `floor(value / width)`. Two adjacent bins of one width
+/// make exactly one bin of twice that width, so the histogram depends only on the values, not on
+/// their order or on how they were split before merging. Bins read from a file may lie anywhere.
 package struct ActivationHistogram: Hashable, Sendable {
   static let binCount = 2048
 
@@ -14,9 +14,9 @@ package struct ActivationHistogram: Hashable, Sendable {
   package private(set) var minimum: Double
   /// The largest value; `−∞` without values.
   package private(set) var maximum: Double
-  /// Where the first bin begins and the last one ends.
+  /// The lower edge of the first bin and the upper edge of the last one.
   package private(set) var edges: ClosedRange<Double>
-  /// Values in each of the 2,048 bins.
+  /// The number of values in each of the 2,048 bins.
   package private(set) var counts: [Int]
 
   package init() {
@@ -35,7 +35,7 @@ package struct ActivationHistogram: Hashable, Sendable {
     self.counts = counts
   }
 
-  /// How many values there are in all bins.
+  /// The number of values in all bins.
   package var count: Int { counts.reduce(0, +) }
   /// The width of one bin, in the values' own unit.
   package var binWidth: Double { (edges.upperBound - edges.lowerBound) / Double(Self.binCount) }
@@ -57,7 +57,7 @@ package struct ActivationHistogram: Hashable, Sendable {
     counts.withUnsafeMutableBufferPointer { counts in
       for value in values {
         let place = Double(value) * inverse
-        // Rounded down; `rounded(.down)` is a call on processors without SSE 4.1.
+        // This rounds down; `rounded(.down)` is a call on processors without SSE 4.1.
         let towardsZero = Int(place)
         let bin = Double(towardsZero) > place ? towardsZero - 1 : towardsZero
         counts[bin - first] += 1
@@ -65,14 +65,14 @@ package struct ActivationHistogram: Hashable, Sendable {
     }
   }
 
-  /// Adds the values of a histogram that was made by adding, too.
+  /// Adds the values of another histogram that was also made by adding values.
   package mutating func merge(_ other: ActivationHistogram) {
     guard other.minimum <= other.maximum else { return }
     widen(to: other.minimum, other.maximum)
     addCounts(of: other)
   }
 
-  /// Finds the bins for all values so far and those between `low` and `high`, and moves counts.
+  /// Chooses bins for all values so far and those between `low` and `high`, and moves the counts.
   private mutating func widen(to low: Double, _ high: Double) {
     let before = self
     minimum = min(minimum, low)
@@ -96,8 +96,8 @@ package struct ActivationHistogram: Hashable, Sendable {
     }
   }
 
-  /// The least power of two for which values from `low` to `high` need at most `binCount` bins, and
-  /// bin numbers stay far below 2^53.
+  /// Returns the least power of two for which values from `low` to `high` need at most `binCount`
+  /// bins and bin numbers stay far below 2^53.
   private static func leastWidth(_ low: Double, _ high: Double) -> Double {
     let largest = max(abs(low), abs(high))
     guard largest > 0 else { return Double(sign: .plus, exponent: -140, significand: 1) }
@@ -108,10 +108,10 @@ package struct ActivationHistogram: Hashable, Sendable {
     return width
   }
 
-  /// Bins that have values: the values they stand for and how many there are.
+  /// Returns the values that nonempty bins represent, and their counts.
   ///
-  /// A bin stands for its middle, or for `points` values spread evenly over it, each with its share
-  /// of the count; never for one outside `minimum…maximum`.
+  /// A bin represents its middle, or `points` values spread evenly over it, each with its share of
+  /// the count; values are clamped to `minimum…maximum`.
   func weightedValues(points: Int = 1) -> (values: [Float], weights: [Double]) {
     var values: [Float] = []
     var weights: [Double] = []
@@ -128,21 +128,21 @@ package struct ActivationHistogram: Hashable, Sendable {
   }
 }
 
-/// How the values of rows lie relative to what their quantizer's bounds are measured in: in 2,048 bins
-/// of equal width from −1 to 1, each with `Σ m²` of the values `(x − c) / m` that lie in it.
+/// The distribution of values relative to their row or group: 2,048 bins of equal width from −1 to
+/// 1, each with `Σ m²` of the values `(x − c) / m` that lie in it.
 ///
-/// Of whole rows `c` is 0 and `m = max |x|`; of groups `c` is the middle between the least and the
-/// greatest value and `m` half of what lies between. What a quantizer `c + m · Q((x − c) / m)` loses on
-/// all rows is then `Σ energy · (t − Q(t))²` over the bins.
+/// For whole rows `c` is 0 and `m = max |x|`; for groups `c` is the middle between the least and
+/// the greatest value and `m` is half their distance. The error of a quantizer
+/// `c + m · Q((x − c) / m)` on all rows is then `Σ energy · (t − Q(t))²` over the bins.
 package struct RowHistogram: Hashable, Sendable {
   static let binCount = 2048
-  /// Rows whose largest magnitude is below this count as zeros, and groups whose values are less far
-  /// apart as one value; see `CK_LEAST_ROW_MAGNITUDE`.
+  /// Rows whose largest magnitude is below this count as zeros, and groups with a smaller range
+  /// count as one value; see `CK_LEAST_ROW_MAGNITUDE`.
   static let leastMagnitude: Float = 1e-30
 
-  /// What values are measured in: rows or groups.
+  /// The granularity: rows or groups.
   package let scaling: ActivationScaling
-  /// `Σ m²` of the values in each of the 2,048 bins, in the activation's unit squared.
+  /// `Σ m²` of the values in each of the 2,048 bins, in the square of the activation's unit.
   package private(set) var energies: [Double]
 
   /// - Precondition: `scaling` is not `tensor`.
@@ -150,7 +150,7 @@ package struct RowHistogram: Hashable, Sendable {
     self.init(energies: [Double](repeating: 0, count: Self.binCount), scaling: scaling)
   }
 
-  /// - Precondition: there are `binCount` energies, none negative, and their sum is finite.
+  /// - Precondition: there are `binCount` energies, none of them negative, and their sum is finite.
   init(energies: [Double], scaling: ActivationScaling = .row) {
     precondition(scaling != .tensor, "rows are measured in rows or groups")
     self.scaling = scaling
@@ -159,13 +159,13 @@ package struct RowHistogram: Hashable, Sendable {
     self.energies = energies
   }
 
-  /// About `Σ (x − c)²` over all values, for rows `Σ x²`.
+  /// An approximation of `Σ (x − c)²` over all values; for rows, of `Σ x²`.
   var energy: Double {
     let (values, energies) = weightedValues()
     return zip(values, energies).reduce(0) { $0 + $1.1 * Double($1.0) * Double($1.0) }
   }
 
-  /// Whether there was no row that is not all zeros.
+  /// Whether all rows were zero.
   var isEmpty: Bool { energies.allSatisfy { $0 == 0 } }
 
   /// Adds rows of `columns` finite values each.
@@ -198,8 +198,8 @@ package struct RowHistogram: Hashable, Sendable {
     }
   }
 
-  /// From the least to the greatest value of a group, as the engine's quantizers take it; `nil` where
-  /// they count as one value.
+  /// Returns the range of a group's values, as the engine's quantizers compute it; `nil` if they
+  /// count as one value.
   static func range(of group: UnsafeBufferPointer<Float>) -> ClosedRange<Float>? {
     guard let first = group.first else { return nil }
     var (least, greatest) = (first, first)
@@ -210,7 +210,7 @@ package struct RowHistogram: Hashable, Sendable {
     return greatest - least < leastMagnitude ? nil : least...greatest
   }
 
-  /// The largest magnitude of a row, as the engine's quantizers take it.
+  /// Returns the largest magnitude of a row, as the engine's quantizers compute it.
   static func magnitude(of row: UnsafeBufferPointer<Float>) -> Float {
     let largest = row.reduce(Float(0)) { max($0, abs($1)) }
     return largest < leastMagnitude ? 0 : largest
@@ -221,9 +221,9 @@ package struct RowHistogram: Hashable, Sendable {
     for bin in energies.indices { energies[bin] += other.energies[bin] }
   }
 
-  /// From where to where values lie: edges of bins.
+  /// The range of values, from bin edge to bin edge.
   ///
-  /// - Precondition: it is not empty.
+  /// - Precondition: the histogram is not empty.
   var range: ClosedRange<Float> {
     guard let first = energies.firstIndex(where: { $0 > 0 }),
       let last = energies.lastIndex(where: { $0 > 0 })
@@ -233,7 +233,8 @@ package struct RowHistogram: Hashable, Sendable {
 
   private static func edge(_ bin: Int) -> Float { Float(bin) / Float(binCount / 2) - 1 }
 
-  /// Bins that have values: the values they stand for and their energies; see `ActivationHistogram`.
+  /// Returns the values that nonempty bins represent, and their energies; see
+  /// `ActivationHistogram`.
   func weightedValues(points: Int = 1) -> (values: [Float], weights: [Double]) {
     var (values, weights) = ([Float](), [Double]())
     for (bin, energy) in energies.enumerated() where energy > 0 {

@@ -2,19 +2,19 @@ import Formats
 import Imaging
 import SuperResolution
 
-/// A model that can be run on samples, and shows what flows through its layers meanwhile.
+/// A model that can be run on samples and exposes the activations of its layers.
 package protocol ActivationSource: Sendable {
-  /// Places that can be looked at, in the order of the forward pass.
+  /// The sites that can be observed, in the order of the forward pass.
   var sites: [ActivationSite] { get }
-  /// Samples that `run` takes, counted from 0.
+  /// The number of samples, which `run` counts from 0.
   var sampleCount: Int { get }
 
   /// Runs the full-precision model on one sample.
   ///
-  /// - Parameter observe: called with an index in `sites`, rows of values and how many are a row:
-  ///   `columnCount` of them, or, where that is 1, as many as the model quantizes as one row, such as a
-  ///   query's attention weights. Once or several times a site, on the calling thread, always in the
-  ///   same order.
+  /// - Parameter observe: called with an index in `sites`, rows of values and the length of a row:
+  ///   `columnCount` or, if that is 1, the number of values that the model quantizes as one row,
+  ///   such as a query's attention weights. It is called one or more times per site, on the calling
+  ///   thread, always in the same order.
   func run(
     sample: Int,
     observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws -> Void

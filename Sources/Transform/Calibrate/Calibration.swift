@@ -4,11 +4,11 @@ import LinearAlgebra
 import OrderedCollections
 import Storage
 
-/// What calibration learned of a model's activations, by site.
+/// Statistics of a model's activations, by site.
 package struct Calibration: Hashable, Sendable {
-  /// Statistics under the names of `ActivationSite`, in the order of the forward pass.
+  /// The statistics by the names of `ActivationSite`, in the order of the forward pass.
   package var sites: OrderedDictionary<String, SiteStatistics>
-  /// How they were made; free text.
+  /// Free text on how they were made.
   package var metadata: OrderedDictionary<String, String>
 
   package init(
@@ -19,12 +19,12 @@ package struct Calibration: Hashable, Sendable {
     self.metadata = metadata
   }
 
-  /// The statistics of what the layer with this weight multiplies with it.
+  /// Returns the statistics of the input that the layer with this weight multiplies by it.
   package func input(ofWeight name: String) -> SiteStatistics? {
     Self.inputSite(ofWeight: name).flatMap { sites[$0] }
   }
 
-  /// `H = E[xxᵀ]` of that input, where it has as many values a row as the weight.
+  /// Returns `H = E[xxᵀ]` of that input, if its rows are as long as the weight's.
   package func moment(ofWeight name: String, columns: Int) -> Matrix? {
     guard let moments = input(ofWeight: name)?.moments, moments.columnCount == columns else {
       return nil
@@ -32,13 +32,13 @@ package struct Calibration: Hashable, Sendable {
     return moments.second
   }
 
-  /// Sites whose bounds could be measured in rows, had these been recorded.
+  /// The sites whose bounds could be relative to rows if these had been recorded.
   package var sitesWithoutRows: [String] {
     sites.filter { $1.rows == nil && ActivationSite.Kind(ofSite: $0)?.hasRowScales == true }
       .map(\.key)
   }
 
-  /// Sites whose rows were not recorded in what bounds would be measured in.
+  /// Returns the sites whose rows were not recorded at this granularity.
   package func sitesWithoutRows(for scaling: ActivationScaling) -> [String] {
     sites.filter { name, statistics in
       switch (ActivationSite.Kind(ofSite: name), scaling) {
@@ -49,20 +49,21 @@ package struct Calibration: Hashable, Sendable {
     }.map(\.key)
   }
 
-  /// Sites that know how inputs are quantized within bounds measured in something else.
+  /// Returns the sites with moments of inputs that were quantized at another granularity.
   package func sitesMeasured(otherThan scaling: ActivationScaling) -> [String] {
     sites.filter { _, statistics in
       statistics.quantized.values.contains { $0.scaling != statistics.scaling(for: scaling) }
     }.map(\.key)
   }
 
-  /// `layers.0.mlp.fc1.weight` → `layers.0.mlp.fc1.input`; `nil` for names that end otherwise.
+  /// Returns the site of a weight's input: `layers.0.mlp.fc1.weight` → `layers.0.mlp.fc1.input`;
+  /// `nil` for other names.
   package static func inputSite(ofWeight name: String) -> String? {
     guard name.hasSuffix(".weight") else { return nil }
     return "\(name.dropLast(".weight".count)).input"
   }
 
-  /// Checks that every site belongs to a module of the model, and moments to its weight.
+  /// Checks that every site belongs to a module of the model, and that moments fit its weight.
   ///
   /// - Parameter archive: every tensor of the model with its shape.
   /// - Throws: `ModelError` that names the first site that does not fit.
@@ -89,7 +90,7 @@ package struct Calibration: Hashable, Sendable {
       }
       let scalings = statistics.quantized.values.map(\.scaling)
       guard (scalings + (statistics.rows.map { [$0.scaling] } ?? [])).allSatisfy(kind.has) else {
-        throw refused("a \(kind) has no rows that bounds could be measured in")
+        throw refused("the bounds of a \(kind) cannot be relative to rows")
       }
       guard kind == .input, let moments = statistics.moments else { continue }
       guard let weight = archive.tensors["\(module).weight"] else {
@@ -98,7 +99,8 @@ package struct Calibration: Hashable, Sendable {
       guard weight.shape.rank == 2, let columns = weight.shape.matrix?.columns else { continue }
       guard columns == moments.columnCount else {
         throw refused(
-          "'\(module).weight' has \(columns) columns, the calibrated inputs \(moments.columnCount)")
+          "'\(module).weight' has \(columns) columns, but the calibrated inputs have "
+            + "\(moments.columnCount)")
       }
     }
   }
@@ -106,10 +108,10 @@ package struct Calibration: Hashable, Sendable {
 
 /// The archive of a calibration, described on the page `Calibration` of the documentation.
 extension Calibration {
-  /// The version of the archive that this reads and writes.
+  /// The version of the archives that this reads and writes.
   package static let version = 2
 
-  /// The calibration as arrays, to be written as `.npz`.
+  /// Returns the calibration as arrays, to be written as `.npz`.
   package func archive() throws -> TensorArchive {
     var archive = TensorArchive(metadata: metadata)
     archive.tensors["version"] = try .integers([Self.version], .scalar)
@@ -148,13 +150,14 @@ extension Calibration {
 
   /// Reads a `.calib.npz` file.
   ///
-  /// - Throws: `ModelError` when it is no archive of arrays, or breaks the rules of a calibration.
+  /// - Throws: `ModelError` when it is not an archive of arrays or violates the rules of a
+  ///   calibration.
   package init(contentsOf path: String, access: InputFile.Access = .mapped) throws {
     let archive = try FormatRegistry.standard.open(path, access: access)
     self = try locatingErrors(path: path) { try Calibration(archive) }
   }
 
-  /// Reads the statistics out of an archive in the layout of the page on calibration archives.
+  /// Reads the statistics from an archive in the layout of the page on calibration archives.
   ///
   /// - Throws: `ModelError` that names the site and its fault.
   package init(_ archive: TensorArchive) throws {
@@ -162,12 +165,12 @@ extension Calibration {
     guard let tensor = archive.tensors["version"], tensor.elementType.isInteger,
       tensor.shape.elementCount == 1, let version = try tensor.doubleValues().first
     else {
-      throw refused("it is no calibration: the array 'version' is missing")
+      throw refused("it is not a calibration: the array 'version' is missing")
     }
     guard version == Double(Self.version) else {
       let advice = version == 1 ? ": calibrate again" : ""
       let found = String(printf: "%.0f", version)
-      throw refused("version \(found) is not read, only \(Self.version)\(advice)")
+      throw refused("version \(found) is not supported, only \(Self.version)\(advice)")
     }
     var fields: OrderedDictionary<String, [String: Tensor]> = [:]
     for (name, tensor) in archive.tensors where name != "version" {

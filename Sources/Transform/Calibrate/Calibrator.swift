@@ -5,28 +5,29 @@ import Storage
 
 /// Runs a model on samples and keeps the statistics of its activations.
 ///
-/// Samples are run several at a time, each with sums of its own, which are added in the order of the
-/// samples: the result depends on neither the number of threads nor on which sample ends first.
-/// Memory is bounded by `batchCount` sets of sums, whatever the number of samples.
+/// Several samples run at a time, each with its own sums, which are added in the order of the
+/// samples: the result depends neither on the number of threads nor on which sample finishes first.
+/// Memory is bounded by `batchCount` sets of sums, regardless of the number of samples.
 package struct Calibrator: Sendable {
-  /// Bit widths whose quantized inputs a second run records; none, no second run.
+  /// The bit widths for which a second run records quantized inputs; empty for no second run.
   package let bitWidths: [Int]
-  /// How the bounds of those quantizers are found.
+  /// The method by which the bounds of those quantizers are found.
   package let search: BoundSearchMethod
-  /// What their bounds are measured in, where a site's rows have such.
+  /// The granularity of their bounds, for sites that support it.
   package let scaling: ActivationScaling
-  /// Samples that run at a time, at most `batchCount`; no result depends on it.
+  /// The number of samples that run at a time, at most `batchCount`; no result depends on it.
   package let threads: Int
 
-  /// Samples whose sums are in memory at once. A constant, so that it cannot change a result.
+  /// The number of samples whose sums are in memory at once; constant, so it cannot change a
+  /// result.
   static let batchCount = 4
 
-  /// A calibrator; `calibrate(_:progress:)` runs it.
+  /// Creates a calibrator; `calibrate(_:progress:)` runs it.
   ///
   /// - Parameters:
   ///   - bitWidths: each 1 to 8.
-  ///   - scaling: what the bounds of quantized inputs are measured in; unless it is `tensor`, how rows
-  ///     lie in that is recorded, else how they lie in whole rows.
+  ///   - scaling: the granularity of the bounds of quantized inputs, at which rows are recorded;
+  ///     for `tensor`, whole rows are recorded.
   ///   - threads: at least 1.
   package init(
     bitWidths: [Int] = [], search: BoundSearchMethod = .dobi,
@@ -38,11 +39,11 @@ package struct Calibrator: Sendable {
     self.threads = threads
   }
 
-  /// Runs the model on every sample, and once more where bit widths are given.
+  /// Runs the model on every sample, and a second time if bit widths are given.
   ///
   /// - Parameter progress: called after each sample, from any thread.
-  /// - Throws: what `source` throws; `ModelError` for values that are not finite, and for a
-  ///   source without samples or values.
+  /// - Throws: any error of `source`; `ModelError` for values that are not finite, and for a source
+  ///   without samples or values.
   package func calibrate(
     _ source: some ActivationSource, progress: (@Sendable () -> Void)? = nil
   ) throws -> Calibration {
@@ -91,7 +92,7 @@ package struct Calibrator: Sendable {
   }
 }
 
-/// What a calibration was made from, and what it saw.
+/// A report on the material and the statistics of a calibration.
 package struct CalibrationReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 2
 
@@ -106,18 +107,18 @@ package struct CalibrationReport: Codable, Hashable, Sendable {
   /// Pixels of a patch's side, before upscaling.
   package let patchSide: Int
   package let seed: UInt64
-  /// Rows of inputs with moments, over all sites.
+  /// The number of rows of inputs with moments, over all sites.
   package let rowCount: Int
-  /// In the order of the forward pass.
+  /// The sites in the order of the forward pass.
   package let sites: [Site]
 
   package struct Site: Codable, Hashable, Sendable {
     package let name: String
-    /// Values seen.
+    /// The number of values seen.
     package let valueCount: Int
     package let minimum: Double
     package let maximum: Double
-    /// Values a row; `nil` where no moments were taken.
+    /// The number of values per row; `nil` if no moments were taken.
     package let columnCount: Int?
   }
 

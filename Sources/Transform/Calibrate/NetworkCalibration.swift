@@ -15,8 +15,8 @@ package struct NetworkCalibration: Sendable {
   let threads: Int
   private let progress: @Sendable (_ doneCount: Int, _ count: Int) -> Void
 
-  /// - Parameter progress: called after each patch with how many of how many are done, from any
-  ///   thread.
+  /// - Parameter progress: called after each patch, from any thread, with the number done and the
+  ///   total.
   package init(
     network: SuperResolutionNetwork, images: ImageFolder, patches: CalibrationRecipe.Patches,
     bitWidths: [Int] = [], search: BoundSearchMethod, scaling: ActivationScaling, threads: Int,

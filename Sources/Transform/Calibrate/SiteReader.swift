@@ -2,12 +2,12 @@ import Formats
 import LinearAlgebra
 import Storage
 
-/// Reads the arrays of one site and checks all that they say about each other.
+/// Reads the arrays of one site and checks their consistency.
 struct SiteReader {
   private let tensors: [String: Tensor]
 
-  /// How far a moment's elements may be from symmetric, and its eigenvalues below zero, as a share of
-  /// the largest element: what a moment that was summed up in Float32 may have.
+  /// The largest asymmetry of a moment's elements, and the most its eigenvalues may be below zero,
+  /// relative to the largest element. A moment summed in Float32 stays within it.
   private static let tolerance = 1e-5
 
   init(_ tensors: [String: Tensor]) {
@@ -75,25 +75,25 @@ struct SiteReader {
     }
     let wholes = counts.map { Int(exactly: $0) ?? -1 }
     guard wholes.allSatisfy({ (0..<1 << 53).contains($0) }) else {
-      throw refused("'histogram' has a count that is negative or not whole")
+      throw refused("'histogram' has a count that is negative or not an integer")
     }
     // Below 2^53 the sum of 2,048 counts fits in 64 bits.
     let sum = wholes.reduce(0, +)
     guard sum > 0, Double(sum) == total else {
-      throw refused("the counts of 'histogram' add up to \(sum), 'count' is \(total)")
+      throw refused("the counts of 'histogram' add up to \(sum), but 'count' is \(total)")
     }
     return ActivationHistogram(
       minimum: range[0], maximum: range[1], edges: edges[0]...edges[1], counts: wholes)
   }
 
-  /// What rows are measured in.
+  /// Returns the granularity of recorded rows.
   private func rowScaling() throws -> ActivationScaling {
     guard tensors["group_size"] != nil else { return .row }
     let size = try vector("group_size", count: 1, isScalar: true)[0]
     guard let size = Int(exactly: size), ActivationScaling.groupSizes.contains(size) else {
       let sizes = ActivationScaling.groupSizes
       throw refused(
-        "'group_size' is \(size), not a whole number from \(sizes.lowerBound) to \(sizes.upperBound)"
+        "'group_size' is \(size), not an integer from \(sizes.lowerBound) to \(sizes.upperBound)"
       )
     }
     let isOfUse = tensors.keys.contains { $0 == "row_histogram" || $0.hasSuffix("/is_row_scaled") }
@@ -116,8 +116,9 @@ struct SiteReader {
     return RowHistogram(energies: energies, scaling: scaling)
   }
 
-  /// Of rows both say what the squares of all values add up to; bins know values to half a thousandth
-  /// of their row's largest. Of a group, the squares are at least twice that of half its range.
+  /// Checks that both agree on the sum of the squares of all values. Bins resolve values to half a
+  /// thousandth of their row's largest. For groups, the squares are at least twice the square of
+  /// half the group's range.
   private func check(_ rows: RowHistogram, _ moments: SiteStatistics.Moments, count: Int) throws {
     let expected =
       moments.second.diagonal.reduce(0, +) * Double(count) / Double(moments.columnCount)
@@ -125,22 +126,22 @@ struct SiteReader {
       let energy = rows.energies.reduce(0, +)
       guard energy <= 0.505 * Double(size) * expected else {
         throw refused(
-          "by 'row_histogram' groups are wider than the squares of all values by 'second_moment', "
-            + "which add up to \(expected)")
+          "the groups of 'row_histogram' are too wide for the squares of all values in "
+            + "'second_moment', which add up to \(expected)")
       }
       return
     }
     let found = rows.energy
-    // Zeros have bins of small values, and rows of the least magnitudes count as zeros.
+    // Zeros lie in bins of small values, and rows with tiny magnitudes count as zeros.
     let zeros = rows.energies.reduce(0, +) * 0x1p-22 + Double(count) * 1e-60
     guard abs(found - expected) <= 0.01 * max(found, expected) + zeros else {
       throw refused(
-        "by 'row_histogram' the squares of all values add up to \(found), by 'second_moment' to "
-          + "\(expected)")
+        "the squares of all values add up to \(found) in 'row_histogram', but in "
+          + "'second_moment' to \(expected)")
     }
   }
 
-  /// - Parameter rows: what bounds of rows are measured in.
+  /// - Parameter rows: the granularity of bounds that are relative to rows.
   private func scaling(
     _ prefix: String, _ rows: ActivationScaling
   ) throws -> ActivationScaling {
@@ -165,7 +166,7 @@ struct SiteReader {
       cross: try square("\(prefix)/cross_moment", columns: columns))
   }
 
-  /// A square matrix that is symmetric and positive semidefinite, but for rounding.
+  /// Reads a square matrix that is symmetric and positive semidefinite up to rounding.
   private func moment(_ field: String, columns: Int) throws -> Matrix {
     var matrix = try square(field, columns: columns)
     let largest = matrix.values.reduce(0) { max($0, $1.magnitude) }
@@ -207,7 +208,7 @@ struct SiteReader {
   private func optionalVector(_ field: String) throws -> [Double]? {
     guard let tensor = tensors[field] else { return nil }
     guard tensor.shape.rank == 1 else {
-      throw refused("'\(field)' has the shape \(tensor.shape), which is no vector")
+      throw refused("'\(field)' has the shape \(tensor.shape), which is not a vector")
     }
     return try values(field, tensor)
   }

@@ -2,31 +2,30 @@ import Formats
 import LinearAlgebra
 import Storage
 
-/// What is known of the values at one place of a model.
+/// Statistics of the values at one site of a model.
 package struct SiteStatistics: Hashable, Sendable {
-  /// How often which values occurred, over all rows and columns.
+  /// The distribution of values over all rows and columns.
   package var histogram: ActivationHistogram
-  /// How values lie in their rows; `nil` where rows have no quantizer of their own or were not
-  /// recorded.
+  /// The distribution of values relative to their rows; `nil` if rows have no quantizer of their
+  /// own or were not recorded.
   package var rows: RowHistogram?
-  /// Moments of the rows; `nil` where rows mean nothing or were not recorded.
+  /// Moments of the rows; `nil` if rows have no meaning or were not recorded.
   package var moments: Moments?
   /// Moments of the quantized rows, by bit width.
   package var quantized: [Int: QuantizedMoments]
 
-  /// What bounds are measured in where `wanted` is, as far as rows were recorded: in what these were
-  /// measured in.
+  /// Returns the granularity to use when `wanted` is requested: that of the recorded rows, if any.
   func scaling(for wanted: ActivationScaling) -> ActivationScaling {
     guard wanted != .tensor, let rows, !rows.isEmpty else { return .tensor }
     return rows.scaling
   }
 
-  /// Values of a group, where rows or bounds were measured in groups.
+  /// The group size, if rows or bounds were measured in groups.
   var groupSize: Int? {
     rows?.scaling.groupSize ?? quantized.values.lazy.compactMap(\.scaling.groupSize).first
   }
 
-  /// How many values there were.
+  /// The number of values.
   package var count: Int { histogram.count }
 
   package init(
@@ -46,7 +45,7 @@ package struct SiteStatistics: Hashable, Sendable {
     /// The second moment `H = E[xxᵀ]`, `[columnCount, columnCount]` and symmetric.
     package var second: Matrix
 
-    /// Values a row: the dimension of both moments.
+    /// The number of values per row, which is the dimension of both moments.
     package var columnCount: Int { mean.count }
 
     package init(mean: [Double], second: Matrix) {
@@ -55,12 +54,12 @@ package struct SiteStatistics: Hashable, Sendable {
     }
   }
 
-  /// Moments of the quantized rows `x̂ = Q(x)`, and with the rows themselves.
+  /// Moments of the quantized rows `x̂ = Q(x)`, and cross moments with the rows themselves.
   package struct QuantizedMoments: Hashable, Sendable {
-    /// The bounds that Q was made of.
+    /// The bounds of Q.
     package var lower: Float
     package var upper: Float
-    /// What those bounds are measured in.
+    /// The granularity of those bounds.
     package var scaling: ActivationScaling
     /// `E[x̂]`.
     package var mean: [Double]
@@ -83,8 +82,7 @@ package struct SiteStatistics: Hashable, Sendable {
   }
 }
 
-/// Sums over the values of one site; how much memory they take does not depend on how many values
-/// there are.
+/// Sums over the values of one site; their memory does not depend on the number of values.
 struct SiteAccumulator: Sendable {
   private struct QuantizedSums: Sendable {
     let quantizer: ActivationQuantizer
@@ -102,8 +100,9 @@ struct SiteAccumulator: Sendable {
   private var quantized: [QuantizedSums]
 
   /// - Parameters:
-  ///   - scaling: what rows are measured in where it is not `tensor`, else in whole rows.
-  ///   - quantizers: of the rows, in a second run, when their bounds are known.
+  ///   - scaling: the granularity at which rows are recorded; for `tensor`, whole rows are
+  ///     recorded.
+  ///   - quantizers: the quantizers of the rows in a second run, when their bounds are known.
   init(
     _ site: ActivationSite, scaling: ActivationScaling = .row,
     quantizers: [ActivationQuantizer] = []
@@ -123,11 +122,11 @@ struct SiteAccumulator: Sendable {
     }
   }
 
-  /// Rows that are widened to Double at a time.
+  /// The number of bytes of rows that are widened to Double at a time.
   private static let chunkByteCount = 1 << 20
 
-  /// - Parameter columns: values a row, as the model has them: the site's, where that is not 1.
-  /// - Throws: `ModelError` when a value is not finite, or the last row is not whole.
+  /// - Parameter columns: the length of a row in the model; that of the site unless it is 1.
+  /// - Throws: `ModelError` when a value is not finite or the last row is incomplete.
   mutating func add(_ values: UnsafeBufferPointer<Float>, columns rowLength: Int) throws {
     let columns = site.columnCount
     guard rowLength > 0, columns == 1 || rowLength == columns,

@@ -1,7 +1,8 @@
 import Formats
 import Storage
 
-/// What a compressor is about to do: the plan with its bit widths, and all that carrying it out takes.
+/// A compressor's plan: the quantization plan with its bit widths, and everything needed to execute
+/// it.
 ///
 /// ```swift
 /// let archive = try FormatRegistry.standard.open("model.pth")
@@ -12,9 +13,9 @@ import Storage
 public struct CompressionPlan: Sendable {
   /// The plan, with the bit widths that the budget allows.
   package let plan: QuantizationPlan
-  /// What each layer's bits are expected to cost; empty without a budget.
+  /// The bit width and the expected error of each layer; empty without a budget.
   package let choices: [BudgetPlanner.Choice]
-  /// The model as it came, and as it is quantized.
+  /// The original model and the equalized one, which is quantized.
   private let archive: TensorArchive
   private let equalized: TensorArchive
   private let equalization: ChannelEqualization?
@@ -23,20 +24,21 @@ public struct CompressionPlan: Sendable {
   private let source: PackedHeader.Source?
   private let threads: Int
 
-  /// Improves a quantized model by what the whole model in full precision puts out.
+  /// A closure that improves a quantized model by means of the full-precision model.
   package typealias Refinement =
     @Sendable (
       _ model: QuantizedModel, _ original: TensorArchive
     ) throws -> QuantizedModel
 
-  /// Plans, and with a budget measures what bits of each layer are worth; nothing is written.
+  /// Plans the compression and, with a budget, measures the value of each layer's bits; nothing is
+  /// written.
   ///
   /// - Parameters:
-  ///   - equalization: what is changed of the model before it is quantized; the calibration is of the
-  ///     changed one.
+  ///   - equalization: the changes to the model before it is quantized; the calibration is that of
+  ///     the changed model.
   ///   - threads: at least 1; no result depends on it.
   /// - Throws: `ModelError` when the recipe, the calibration or the budget does not fit the
-  ///   archive, and on reading.
+  ///   archive, and when a tensor cannot be read.
   package init(
     _ archive: TensorArchive, recipe: Recipe, calibration: Calibration?,
     equalization: ChannelEqualization? = nil, refining refine: Refinement? = nil,
@@ -78,13 +80,14 @@ public struct CompressionPlan: Sendable {
       Dictionary(uniqueKeysWithValues: choices.map { ($0.name, $0.bitWidth) }))
   }
 
-  /// Quantizes by the recipe's method, distils where it does, and writes the packed file, which
-  /// appears whole at `path` or not at all.
+  /// Quantizes by the recipe's method, distils if the method does, and writes the packed file,
+  /// which appears whole at `path` or not at all.
   ///
   /// - Parameters:
-  ///   - replacesExisting: whether a file that is there already is replaced; otherwise it is an error.
-  ///   - progress: called with the bytes of each tensor done, from any thread.
-  /// - Throws: `ModelError` for tensors that cannot be quantized, and on reading and writing.
+  ///   - replacesExisting: whether to replace an existing file, which is an error otherwise.
+  ///   - progress: called with the bytes of each finished tensor, from any thread.
+  /// - Throws: `ModelError` for tensors that cannot be quantized, and when reading or writing
+  ///   fails.
   public func write(
     to path: String, replacesExisting: Bool = false, progress: WriteProgress? = nil
   ) throws -> CompressionOutcome {
@@ -95,10 +98,10 @@ public struct CompressionPlan: Sendable {
     return outcome
   }
 
-  /// What the recipe's method makes of the model; `nil` without a method, and with one that has no
-  /// calibration and nothing to learn from, where each weight is quantized as it is written.
+  /// Quantizes the model by the recipe's method. Returns `nil` without a method, or without both a
+  /// calibration and a refinement, in which case each weight is quantized as it is written.
   ///
-  /// - Throws: as `write`.
+  /// - Throws: `ModelError` as `write` does.
   func quantized(progress: WriteProgress? = nil) throws -> QuantizedModel? {
     guard let settings = plan.recipe.method, calibration != nil || refine != nil else {
       return nil
@@ -106,7 +109,7 @@ public struct CompressionPlan: Sendable {
     var model = try ModelQuantizer(
       equalized, plan: plan, settings: settings, calibration: calibration
     ).quantized(threads: threads, progress: progress)
-    // Weights and biases that the method made are made from the changed tensors already.
+    // The method has already made its weights and biases from the changed tensors.
     let corrected = Set(
       model.layers.compactMap { $1.bias == nil ? nil : ModelQuantizer.biasName(ofWeight: $0) })
     for (name, tensor) in equalization?.tensors ?? [:]
@@ -121,8 +124,8 @@ public struct CompressionPlan: Sendable {
     ModelPacker(archive, plan: plan, model: model, source: source, threads: threads)
   }
 
-  /// Packs weight by weight; `nil` where a calibration makes weights depend on more than themselves,
-  /// or a budget of bytes makes the file's last byte decide.
+  /// A packer that works weight by weight; `nil` if a calibration makes weights depend on more than
+  /// themselves, or a budget in bytes limits the whole file.
   package var streamingPacker: ModelPacker? {
     guard calibration == nil else { return nil }
     if case .byteCount = plan.recipe.budget { return nil }

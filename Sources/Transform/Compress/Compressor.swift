@@ -19,11 +19,11 @@ import SuperResolution
 public struct Compressor: Sendable {
   /// The model in full precision.
   public let archive: TensorArchive
-  /// How the model is quantized. Calibrating adds the digests of what the model was calibrated on.
+  /// The recipe by which the model is quantized. Calibration adds the digests of its material.
   public private(set) var recipe: Recipe
   /// Statistics of the activations; `nil` until the model is calibrated.
   package private(set) var calibration: Calibration?
-  /// What is changed of the model before it is quantized; the calibration is of the changed model.
+  /// The changes to the model before it is quantized; the calibration is that of the changed model.
   private var equalization: ChannelEqualization?
   private var refiner: DistillationRefiner?
   private let name: String
@@ -34,12 +34,12 @@ public struct Compressor: Sendable {
   /// Creates a compressor of a checkpoint.
   ///
   /// - Parameters:
-  ///   - archive: the checkpoint, whose tensors that belong together are put together.
-  ///   - root: where the weights are in a nested checkpoint; by default the conventional place, such
-  ///     as `params_ema`.
+  ///   - archive: the checkpoint, whose groups of tensors are assembled.
+  ///   - root: the place of the weights in a nested checkpoint; by default the conventional one,
+  ///     such as `params_ema`.
   ///   - threads: at least 1; no result depends on it.
   ///   - report: called as the work goes on, from any thread.
-  /// - Throws: `ModelError` when there is nothing below `root`, and when a file cannot be read.
+  /// - Throws: `ModelError` when there is nothing below `root` or a file cannot be read.
   public init(
     _ archive: TensorArchive, root: String? = nil, recipe: Recipe, threads: Int = 1,
     reporting report: @escaping @Sendable (CompressionEvent) -> Void = { _ in }
@@ -56,7 +56,7 @@ public struct Compressor: Sendable {
   /// - Parameters:
   ///   - archive: the weights, not nested.
   ///   - name: the model's name in errors, such as its path.
-  ///   - source: where the archive came from, for the packed file's header.
+  ///   - source: the origin of the archive, for the packed file's header.
   ///   - threads: at least 1; no result depends on it.
   ///   - report: called as the work goes on, from any thread.
   package init(
@@ -72,7 +72,7 @@ public struct Compressor: Sendable {
     self.report = report
   }
 
-  /// What a model is calibrated with, and learns from.
+  /// The material with which a model is calibrated and distilled.
   public struct Material: Sendable {
     /// The path of an archive of statistics, as `calibrate` writes it.
     public var statistics: String?
@@ -82,7 +82,7 @@ public struct Compressor: Sendable {
     public var validation: String?
     /// The path of the file that keeps the state of the distillation.
     public var checkpoint: String?
-    /// How the statistics are read.
+    /// How the statistics are accessed.
     public var access: InputFile.Access
 
     public init(
@@ -96,18 +96,17 @@ public struct Compressor: Sendable {
       self.access = access
     }
 
-    /// The images of a folder.
+    /// Returns the images of a folder.
     public static func images(_ folder: String) -> Material { Material(images: folder) }
   }
 
   /// Reads statistics of the activations, or records them by running the model as the recipe's
-  /// method asks.
+  /// method requires.
   ///
-  /// Does nothing where the recipe has no method, or the material holds neither statistics nor
-  /// images.
+  /// Does nothing if the recipe has no method, or the material holds neither statistics nor images.
   ///
-  /// - Throws: `ModelError` when the recipe is for another calibration, when the model cannot be run
-  ///   or trained, and when a file cannot be read.
+  /// - Throws: `ModelError` when the recipe is for another calibration, the model cannot be run or
+  ///   trained, or a file cannot be read.
   public mutating func calibrate(with material: Material) throws {
     guard let settings = recipe.method else { return }
     if let path = material.statistics {
@@ -131,7 +130,8 @@ public struct Compressor: Sendable {
       if let validation {
         try recipe.method?.distillation?.identify(validation: validation.sha256())
       } else if distillation.validationDigest != nil {
-        throw ModelError("the recipe compares on images that --validation names")
+        throw ModelError("the recipe compares on other images, which are not given")
+          .offering(.validationImages)
       }
       refiner = DistillationRefiner(
         DistillationSettings(distillation, for: settings.method, threads: threads),
@@ -163,11 +163,11 @@ public struct Compressor: Sendable {
     }
   }
 
-  /// Plans the packed file, and measures what bits of each layer are worth where the recipe has a
-  /// budget; nothing is written.
+  /// Plans the packed file and, if the recipe has a budget, measures the value of each layer's
+  /// bits; nothing is written.
   ///
-  /// - Throws: `ModelError` when the recipe, the calibration or the budget does not fit the model, and
-  ///   when a tensor cannot be read.
+  /// - Throws: `ModelError` when the recipe, the calibration or the budget does not fit the model,
+  ///   or a tensor cannot be read.
   public func plan() throws -> CompressionPlan {
     var refine: CompressionPlan.Refinement?
     if let refiner { refine = { try refiner.refined($0, original: $1) } }
@@ -178,10 +178,10 @@ public struct Compressor: Sendable {
 
   /// Quantizes the model and writes the packed file, which appears whole at `path` or not at all.
   ///
-  /// - Parameter replacesExisting: whether a file that is there already is replaced; otherwise it is
-  ///   an error.
-  /// - Returns: what quantizing each tensor cost, and how small the file is.
-  /// - Throws: `ModelError` as `plan()` does, and on writing.
+  /// - Parameter replacesExisting: whether to replace an existing file, which is an error
+  ///   otherwise.
+  /// - Returns: the cost of quantizing each tensor and the size of the file.
+  /// - Throws: `ModelError` as `plan()` does, and when writing fails.
   @discardableResult
   public func write(
     to path: String, replacesExisting: Bool = false
@@ -191,11 +191,11 @@ public struct Compressor: Sendable {
     }
   }
 
-  /// Whether the model learns once it is quantized.
+  /// Whether the quantized model is distilled.
   var distills: Bool { refiner != nil }
 }
 
-/// What a compressor is doing.
+/// An event in the work of a compressor.
 ///
 /// ```swift
 /// let archive = try FormatRegistry.standard.open("model.pth")
@@ -205,18 +205,18 @@ public struct Compressor: Sendable {
 /// try compressor.write(to: "model.condi")
 /// ```
 public enum CompressionEvent: Sendable {
-  /// Something worth knowing about the model.
+  /// A remark about the model.
   case remark(String)
-  /// A sample was run: so many of so many are done.
+  /// A calibration sample was run.
   case calibrating(doneCount: Int, count: Int)
-  /// A step of the distillation was made.
+  /// A step of the distillation was taken.
   case distilling(DistillationProgress)
   /// A tensor was packed.
   case packing(tensor: String, byteCount: Int)
 }
 
 extension Recipe {
-  /// Whether the method brings channels nearer to one another before it quantizes them together.
+  /// Whether the method equalizes channels before it quantizes them together.
   fileprivate var equalizes: Bool { !measuredBitWidths.isEmpty }
 
   /// The bit widths at which calibration measures quantized inputs, for methods that use it.

@@ -1,24 +1,25 @@
 import Formats
 import Storage
 
-/// A model packed again, by the recipe that a packed file's header keeps, to compare with the file or
-/// to replace what is damaged in it.
+/// A model packed again by the recipe in a packed file's header, to compare it with the file or to
+/// replace damaged parts.
 ///
-/// Packing is the same for the same source and recipe, whatever the number of threads, so records
-/// come out bit for bit. The file's checksums say whether they did.
+/// Packing depends only on the source and the recipe, not on the number of threads, so records are
+/// reproduced bit for bit. The file's checksums confirm that.
 package struct PackedReproduction: Sendable {
   private let reference: TensorArchive
   private let producer: String
-  /// Or why the recipe cannot be followed, which matters to quantized tensors alone.
+  /// The packer, or why the recipe cannot be followed, which only matters to quantized tensors.
   private let packer: Result<ModelPacker, any Error>
 
-  /// Prepares to pack the reference again as the header says; a method's model is quantized here.
+  /// Prepares to pack the reference again by the header's recipe. If the recipe has a method, this
+  /// quantizes the model.
   ///
   /// - Parameters:
-  ///   - header: of the packed file.
-  ///   - reference: the full-precision model that the file was made from, below the same root.
+  ///   - header: the packed file's header.
+  ///   - reference: the full-precision model from which the file was made, below the same root.
   ///   - name: the reference's name in errors, such as its path.
-  ///   - material: what the file was calibrated and distilled with, if it was.
+  ///   - material: the material with which the file was calibrated and distilled, if it was.
   ///   - threads: at least 1; results do not depend on it.
   ///   - report: called as the work goes on, from any thread.
   package init(
@@ -41,17 +42,17 @@ package struct PackedReproduction: Sendable {
     }
   }
 
-  /// The recipe that the header keeps.
+  /// Returns the recipe in the header.
   ///
-  /// - Throws: `ModelError` when there is none, or none that this program knows.
+  /// - Throws: `ModelError` when there is no recipe or this program cannot read it.
   package static func recipe(of header: PackedHeader) throws -> Recipe {
     guard let recipe = header.recipe else {
-      throw ModelError("the packed file's header keeps no recipe")
+      throw ModelError("the packed file's header has no recipe")
     }
     return try Recipe(recipe, source: "the packed file's recipe")
   }
 
-  /// Whether all that the method had is at hand.
+  /// Checks that all inputs of the method are available.
   private static func check(
     _ settings: MethodSettings, _ header: PackedHeader, _ compressor: Compressor
   ) throws {
@@ -60,8 +61,8 @@ package struct PackedReproduction: Sendable {
     }
     if case .minutes(let minutes) = settings.distillation?.limit {
       throw refuse(
-        "it was distilled for \(minutes) minutes of the clock, which no other run repeats; a number "
-          + "of steps can be repeated")
+        "it was distilled for \(minutes) minutes of elapsed time, which cannot be reproduced; "
+          + "a number of steps can")
     }
     guard compressor.calibration == nil else {
       if settings.distillation != nil, !compressor.distills {
@@ -76,26 +77,25 @@ package struct PackedReproduction: Sendable {
           : "it was calibrated; the same images are needed")
     }
     if !header.activations.isEmpty {
-      throw refuse("it was calibrated, and its recipe does not say on what")
+      throw refuse("it was calibrated, and its recipe does not say with what")
     }
   }
 
-  /// What in `model` is not what packing gives; none when the file is the same byte for byte.
+  /// Returns the differences of `model` from the result of packing; empty if the file is the same
+  /// byte for byte.
   ///
-  /// The program that the header names as the producer is taken from the file: the recipe does not
-  /// say it.
+  /// The header's producer is taken from the file, because the recipe does not determine it.
   ///
-  /// - Throws: `ModelError` when the recipe does not fit the reference, or the header keeps none.
+  /// - Throws: `ModelError` when the recipe does not fit the reference or the header has none.
   package func deviations(of model: PackedModel) throws -> [PackedDeviation] {
     let packer = try packer.get()
     return try packer.packedPlan(producer: producer)
       .deviations(of: model, runningTasks: packer.runTasks)
   }
 
-  /// The record of `entry`, made anew; whether it is the original one, its checksum tells.
+  /// Makes the record of `entry` anew; its checksum tells whether it is the original one.
   ///
-  /// - Throws: `ModelError` when the reference has no such tensor, or gives
-  ///   none.
+  /// - Throws: `ModelError` when the reference has no such tensor or the record cannot be made.
   package func record(of entry: PackedEntry) throws -> SharedBytes {
     guard let tensor = reference.tensors[entry.name] else {
       throw ModelError.mismatch(expected: "a tensor of this name", found: "none")
@@ -103,7 +103,7 @@ package struct PackedReproduction: Sendable {
     if case .affine = entry.encoding {
       return try packer.get().packedPlan(of: [entry.name]).file.record(at: 0).bytes
     }
-    // What is kept is so whatever the recipe says of it.
+    // A kept tensor does not depend on the recipe.
     let item = PackedItem<Never>(
       name: entry.name, role: entry.role, source: tensor, action: .keep)
     return try PackedPlan(header: PackedHeader(producer: producer), items: [item]).file

@@ -1,6 +1,6 @@
 import Glibc
 
-/// What conditioning asks of a matrix's singular values.
+/// The constraint that conditioning imposes on a matrix's singular values.
 ///
 /// ```swift
 /// var recipe = Recipe.calibrated(bitWidth: 2, method: .condiQuant)
@@ -11,32 +11,33 @@ import Glibc
 /// print(try compressor.write(to: "model.condi").layers.compactMap(\.conditionNumberAfter))
 /// ```
 public enum ConditionConstraint: Hashable, Sendable {
-  /// The condition number is at most this, which is at least 1.
+  /// The limit of the condition number, at least 1.
   case target(Double)
-  /// `G = log σ_max − log σ_min` costs this share of the output's energy `E‖Wx‖²`; not negative.
+  /// The weight of `G = log σ_max − log σ_min`, relative to the output's energy `E‖Wx‖²`; not
+  /// negative.
   case penalty(Double)
 
-  /// The limit of the condition number unless a user says otherwise: the mean that CondiQuant reaches.
+  /// The default limit of the condition number: the mean that CondiQuant reaches.
   public static let standard = target(28)
 }
 
 /// The two proximal operators of conditioning on a spectrum, both exact.
 ///
-/// They act on singular values alone: the norm and both functions are unitarily invariant, so the
+/// They act only on singular values: the norm and both functions are unitarily invariant, so the
 /// proximal point of a matrix keeps its singular vectors (Parikh and Boyd, Proximal Algorithms,
 /// section 6.7).
 enum SpectrumProximal {
-  /// The nearest values, by squares, with `largest ≤ target · smallest`: `clip(σ, t, target · t)`.
+  /// Returns the values nearest in the least-squares sense with `largest ≤ target · smallest`:
+  /// `clip(σ, t, target · t)`.
   ///
-  /// `t` minimizes the convex, piecewise quadratic
-  /// `Σ_{σ<t} (t − σ)² + Σ_{σ>κt} (σ − κt)²`, whose derivative grows with `t`. Its pieces end at the
-  /// values themselves and at their `κ`-th parts; the sorted ends are searched for the piece with
-  /// the zero, which is then found in closed form.
+  /// `t` minimizes the convex, piecewise quadratic `Σ_{σ<t} (t − σ)² + Σ_{σ>κt} (σ − κt)²`, whose
+  /// derivative grows with `t`. Its pieces end at the values `σ` and `σ/κ`; a search of the sorted
+  /// ends finds the piece with the derivative's zero, which is then computed in closed form.
   ///
   /// - Parameters:
-  ///   - values: largest first, none negative.
+  ///   - values: in descending order, none negative.
   ///   - target: at least 1.
-  /// - Returns: `values` where they meet the target already or are all zero.
+  /// - Returns: `values` if they already meet the target or are all zero.
   /// - Complexity: O(n log n).
   static func projected(_ values: [Double], target: Double) -> [Double] {
     precondition(target >= 1, "a condition number is at least 1")
@@ -56,7 +57,7 @@ enum SpectrumProximal {
       )
     }
     let ends = (ascending + ascending.map { $0 / target }).sorted()
-    // The first end where the derivative is not negative closes the piece with the zero.
+    // The first end at which the derivative is not negative closes the piece with the zero.
     var low = 0
     var high = ends.count - 1
     while low < high {
@@ -70,14 +71,14 @@ enum SpectrumProximal {
     return values.map { min(max($0, t), target * t) }
   }
 
-  /// The values `s` that minimize `½ Σ (s − σ)² + weight · (log s_max − log s_min)`.
+  /// Returns the values `s` that minimize `½ Σ (s − σ)² + weight · (log s_max − log s_min)`.
   ///
-  /// The solution is `clip(σ, l, h)`. Each end has one stationary point a piece of the sorted
-  /// values, the root of a quadratic; where no pair of them has `l < h`, or a single value is
-  /// cheaper, all become their mean.
+  /// The solution is `clip(σ, l, h)`. Each end has one stationary point per piece of the sorted
+  /// values, the root of a quadratic; if no pair of them has `l < h`, or a single value is cheaper,
+  /// all values become their mean.
   ///
   /// - Parameters:
-  ///   - values: largest first, none negative.
+  ///   - values: in descending order, none negative.
   ///   - weight: not negative.
   static func penalized(_ values: [Double], weight: Double) -> [Double] {
     precondition(weight >= 0, "a penalty is not negative")
@@ -135,7 +136,8 @@ enum SpectrumProximal {
     return sums
   }
 
-  /// How many of `ascending`'s first values hold `predicate`, which none after them does.
+  /// Returns the number of leading values of `ascending` that satisfy `predicate`; no later one
+  /// does.
   private static func partition(_ ascending: [Double], _ predicate: (Double) -> Bool) -> Int {
     var low = 0
     var high = ascending.count

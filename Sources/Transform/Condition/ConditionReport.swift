@@ -1,6 +1,6 @@
 import Formats
 
-/// What conditioning did to each weight matrix of a model.
+/// A report on conditioning each weight matrix of a model.
 package struct ConditionReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 1
 
@@ -9,15 +9,16 @@ package struct ConditionReport: Codable, Hashable, Sendable {
   package let output: String
   /// The part of a nested checkpoint whose weights were conditioned; `nil` for all of it.
   package let root: String?
-  /// The calibration's file; `nil` without one, then every input was taken to be white (`H = I`).
+  /// The path of the calibration; `nil` without one, when every input was assumed to be white
+  /// (`H = I`).
   package let calibration: String?
-  /// The limit of the condition number, or `nil` with a penalty.
+  /// The limit of the condition number; `nil` with a penalty.
   package let targetCondition: Double?
-  /// The weight of the penalty, or `nil` with a target.
+  /// The weight of the penalty; `nil` with a target.
   package let penalty: Double?
-  /// Stored tensors of the input that belong together; `nil` where there are none.
+  /// The groups of stored tensors in the input; `nil` if there are none.
   package var groups: [TensorGroup]?
-  /// The matrices in the archive's order; those of a stacked weight apart.
+  /// The matrices in the archive's order; those of a stacked weight are listed separately.
   package let matrices: [ConditionedMatrix]
 
   package init(

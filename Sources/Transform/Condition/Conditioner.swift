@@ -1,26 +1,26 @@
 import Glibc
 import LinearAlgebra
 
-/// Lowers the condition number of a weight matrix while keeping what the layer puts out.
+/// Lowers the condition number of a weight matrix while preserving the layer's output.
 ///
-/// For `y = Wx`, `‖Δy‖/‖y‖ ≤ κ(W) · ‖Δx‖/‖x‖`: what quantization adds to activations grows by at
-/// most the condition number. Activations are far from full rank, so W may change where inputs have
-/// no energy. CondiQuant minimizes
+/// For `y = Wx`, `‖Δy‖/‖y‖ ≤ κ(W) · ‖Δx‖/‖x‖`: the relative error that quantization adds to
+/// activations grows by at most the condition number. Activations are far from full rank, so W may
+/// change where inputs have no energy. CondiQuant minimizes
 ///
 ///     ½ E‖(W' − W)x‖² + λ·G(W')
 ///
 /// by proximal gradient descent: a step of `1/λ_max(H)` against the gradient `(W' − W)H`, where
 /// `H = E[xxᵀ]`, then the proximal operator of G on the singular values, which keeps the singular
-/// vectors (Parikh and Boyd, "Proximal Algorithms", 2014, section 6.7).
-/// Descent starts at the plain projection of W and every step that is kept lowers the objective, so
-/// the result is never worse than clipping the spectrum. Steps are accelerated by Nesterov's
-/// momentum, which restarts wherever it would not descend (O'Donoghue and Candès 2015).
+/// vectors (Parikh and Boyd, "Proximal Algorithms", 2014, section 6.7). Descent starts at the plain
+/// projection of W, and every step that is kept lowers the objective, so the result is never worse
+/// than clipping the spectrum. Steps are accelerated by Nesterov's momentum, which restarts
+/// whenever it would not descend (O'Donoghue and Candès 2015).
 package struct Conditioner: Hashable, Sendable {
-  /// What the condition number is brought down to, or what it costs.
+  /// The target or the penalty of the condition number.
   package let constraint: ConditionConstraint
-  /// Steps at most; one step is one singular value decomposition.
+  /// The limit of steps; each takes one singular value decomposition.
   package let iterationLimit: Int
-  /// Descent ends when a step lowers the objective by less than this share of it.
+  /// The relative decrease of the objective below which descent ends.
   package let tolerance: Double
 
   package init(
@@ -32,7 +32,7 @@ package struct Conditioner: Hashable, Sendable {
     self.tolerance = tolerance
   }
 
-  /// A conditioned matrix and what that took.
+  /// A conditioned matrix with its condition numbers and its cost.
   package struct Outcome: Hashable, Sendable {
     /// The conditioned matrix, of the same shape.
     package let matrix: Matrix
@@ -40,19 +40,19 @@ package struct Conditioner: Hashable, Sendable {
     package let conditionNumberBefore: Double?
     /// `σ_max / σ_min` of the conditioned matrix, likewise.
     package let conditionNumberAfter: Double?
-    /// Steps taken; 0 where nothing was to be done.
+    /// The number of steps taken; 0 if there was nothing to do.
     package let iterationCount: Int
-    /// `E‖(W' − W)x‖² / E‖Wx‖²`; zero where nothing changed.
+    /// `E‖(W' − W)x‖² / E‖Wx‖²`; zero if nothing changed.
     package let relativeOutputError: Double
   }
 
   /// Conditions `matrix`, `[out, in]`.
   ///
-  /// Matrices of one row or column, zero ones, and those that meet the target are returned as they
-  /// are. Of rank-deficient matrices the missing directions are filled up.
+  /// Matrices with one row or column, zero matrices, and those that meet the target are returned
+  /// unchanged. For rank-deficient matrices, the missing directions are filled in.
   ///
-  /// - Parameter moment: `H = E[xxᵀ]`, `[in, in]`, symmetric and positive semidefinite; `nil` where
-  ///   nothing is known of the inputs, which means the identity.
+  /// - Parameter moment: `H = E[xxᵀ]`, `[in, in]`, symmetric and positive semidefinite; `nil` for
+  ///   unknown inputs, which means the identity.
   /// - Throws: `LAPACKError` when an element is not finite or a decomposition does not converge.
   /// - Complexity: O(iterations · out · in · min(out, in)).
   package func condition(_ matrix: Matrix, moment: Matrix? = nil) throws -> Outcome {
@@ -76,11 +76,11 @@ package struct Conditioner: Hashable, Sendable {
       relativeOutputError: problem.energy > 0 ? 2 * current.fidelity / problem.energy : 0)
   }
 
-  /// How far a condition number may exceed the target, as a share of it: what rounding to the element
-  /// type may leave, so that a matrix that was conditioned before stays as it is.
+  /// The relative amount by which a condition number may exceed the target: rounding to the element
+  /// type may leave it, so a matrix that was conditioned before stays unchanged.
   static let targetSlack = 1e-6
 
-  /// `σ_max / σ_min` of values that are largest first.
+  /// Returns `σ_max / σ_min` of values in descending order.
   package static func conditionNumber(_ values: [Double]) -> Double? {
     guard let largest = values.first, let smallest = values.last, largest > 0 else { return nil }
     return smallest > 0 ? largest / smallest : .infinity
@@ -108,7 +108,7 @@ package struct Conditioner: Hashable, Sendable {
         momentum = 1
         next = try problem.step(from: current.matrix)
       }
-      // A plain step descends, but for rounding.
+      // A plain step descends, up to rounding.
       guard next.objective < current.objective else { return (current, iteration) }
       let isSettled = current.objective - next.objective <= tolerance * current.objective.magnitude
       (previous, current) = (current, next)
@@ -118,7 +118,7 @@ package struct Conditioner: Hashable, Sendable {
   }
 }
 
-/// A matrix that meets the constraint, with its spectrum and what it costs.
+/// A matrix that meets the constraint, with its spectrum and its cost.
 private struct Point {
   let matrix: Matrix
   let values: [Double]
@@ -134,7 +134,7 @@ private struct Problem {
   let constraint: ConditionConstraint
   /// `E‖Wx‖²`.
   let energy: Double
-  /// `1/λ_max(H)`; zero where inputs are zero.
+  /// `1/λ_max(H)`; zero if inputs are zero.
   let step: Double
 
   init(_ original: Matrix, moment: Matrix?, constraint: ConditionConstraint) throws {
@@ -159,7 +159,7 @@ private struct Problem {
     return point(decomposition, step: step)
   }
 
-  /// The proximal point of a decomposed matrix.
+  /// Returns the proximal point of a decomposed matrix.
   func point(_ decomposition: SingularValueDecomposition, step: Double) -> Point {
     let values =
       switch constraint {
@@ -182,25 +182,25 @@ private struct Problem {
   }
 }
 
-/// What conditioning did to one weight matrix of a model.
+/// The result of conditioning one weight matrix of a model.
 package struct ConditionedMatrix: Codable, Hashable, Sendable {
   /// The tensor's name.
   package let name: String
-  /// Which of several stacked matrices, counted from zero; `nil` where the weight is one.
+  /// The index, counted from zero, of one of several stacked matrices; `nil` if there is only one.
   package let part: Int?
-  /// Output features of the matrix `[rows, columns]`.
+  /// The number of output features of the matrix `[rows, columns]`.
   package let rows: Int
-  /// Input features; for a convolution `in·kh·kw`.
+  /// The number of input features; for a convolution `in·kh·kw`.
   package let columns: Int
-  /// Whether the inputs' second moment was known; otherwise it was taken to be the identity.
+  /// Whether the inputs' second moment was known; otherwise it was assumed to be the identity.
   package let isCalibrated: Bool
-  /// `σ_max / σ_min` as it was; `nil` for zero matrices and infinite for singular ones.
+  /// The original `σ_max / σ_min`; `nil` for zero matrices and infinite for singular ones.
   package let conditionNumberBefore: Double?
   /// `σ_max / σ_min` of the result, likewise.
   package let conditionNumberAfter: Double?
-  /// Steps of proximal gradient descent; 0 where the matrix met the target.
+  /// The number of steps of proximal gradient descent; 0 if the matrix met the target.
   package let iterationCount: Int
-  /// `E‖(W' − W)x‖² / E‖Wx‖²`; zero for matrices that stay bit for bit.
+  /// `E‖(W' − W)x‖² / E‖Wx‖²`; zero for matrices that keep every bit.
   package let relativeOutputError: Double
   /// Whether any bit changed.
   package let isChanged: Bool

@@ -4,8 +4,8 @@ import Storage
 
 /// Conditions a weight in its own element type, part by part.
 ///
-/// Rounding to the element type moves singular values, the smallest the most, so the target of the
-/// descent is lowered until the rounded matrix meets the one that was asked for.
+/// Rounding to the element type moves singular values, the smallest ones most, so the target of the
+/// descent is lowered until the rounded matrix meets the requested one.
 struct WeightConditioner: Hashable, Sendable {
   let conditioner: Conditioner
 
@@ -16,13 +16,13 @@ struct WeightConditioner: Hashable, Sendable {
   /// The conditioned rows of one part.
   struct Part: Sendable {
     let outcome: Conditioner.Outcome
-    /// Row-major, exact in the element type; `nil` where they are to stay as they are.
+    /// The rows, row-major and exact in the element type; `nil` if they stay unchanged.
     let values: [Double]?
   }
 
   /// - Parameters:
   ///   - values: one matrix, `[rows, columns]`, row-major and finite.
-  ///   - elementType: what the result must be exact in.
+  ///   - elementType: the type in which the result must be exact.
   /// - Throws: `LAPACKError`; `ModelError` when no rounded matrix meets the target.
   func condition(
     _ values: [Double], rows: Int, columns: Int, elementType: ElementType, moment: Matrix?
@@ -37,14 +37,14 @@ struct WeightConditioner: Hashable, Sendable {
       let attempt = Conditioner(
         .target(max(1, lowered)), iterationLimit: conditioner.iterationLimit,
         tolerance: conditioner.tolerance)
-      // The first attempt decides whether there is anything to do.
+      // The first attempt decides whether any work is needed.
       let outcome = try (lowered == target ? conditioner : attempt)
         .condition(original, moment: moment)
       let part = try part(outcome, elementType, original, moment)
       let reached = part.outcome.conditionNumberAfter ?? 1
       if part.values == nil || reached <= target * (1 + Conditioner.targetSlack) { return part }
       guard lowered > 1 else { break }
-      // What rounding adds is about the same again.
+      // Rounding adds about the same amount again.
       lowered = max(1, lowered * min(target / reached, 1 - 1e-7) * (1 - 1e-7))
     }
     throw ModelError("a condition number of \(target) cannot be reached in \(elementType)")
@@ -52,7 +52,7 @@ struct WeightConditioner: Hashable, Sendable {
 
   private static let attemptLimit = 8
 
-  /// The outcome with its matrix rounded, and the numbers of the rounded matrix.
+  /// Returns the outcome with its matrix rounded and the numbers of the rounded matrix.
   private func part(
     _ outcome: Conditioner.Outcome, _ elementType: ElementType, _ original: Matrix,
     _ moment: Matrix?
@@ -73,7 +73,7 @@ struct WeightConditioner: Hashable, Sendable {
 }
 
 extension ElementType {
-  /// `value` as a floating-point tensor of this type holds it, rounded to nearest, ties to even.
+  /// Returns `value` rounded to this floating-point type, to nearest, ties to even.
   func rounded(_ value: Double) -> Double {
     switch self {
     case .float64: value
@@ -83,13 +83,14 @@ extension ElementType {
     }
   }
 
-  /// The little-endian bytes of finite values in a floating-point type that can be quantized.
+  /// Returns the little-endian bytes of finite values in a floating-point type that can be
+  /// quantized.
   ///
-  /// - Throws: `ModelError` for the first value that passes the type's largest number.
+  /// - Throws: `ModelError` for the first value that exceeds the type's largest number.
   func bytes(of values: [Double]) throws -> SharedBytes {
     if let element = values.firstIndex(where: { !rounded($0).isFinite }) {
       throw ModelError(
-        "element \(element) would become \(values[element]), past the largest \(self)")
+        "element \(element) would become \(values[element]), which exceeds the largest \(self)")
     }
     return switch self {
     case .float64: SharedBytes(elementsOf: values)

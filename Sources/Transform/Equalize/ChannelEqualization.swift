@@ -3,38 +3,40 @@ import Glibc
 import LinearAlgebra
 import Storage
 
-/// Brings the channels of layers' inputs nearer to one another before quantization, without changing
-/// what the model computes.
+/// Equalizes the channels of layers' inputs before quantization, without changing what the model
+/// computes.
 ///
-/// One quantizer serves all channels of an input, and channels that vary much leave few steps to those
-/// that vary little. Where a normalization or a convolution of each channel puts the input out, it can
-/// put out `(x − z) / d` instead, with an offset `z` and a factor `d` a channel, and the layer take
-/// that back:
+/// One quantizer serves all channels of an input, so channels with a wide range leave few steps to
+/// those with a narrow one. If a normalization or a depthwise convolution produces the input, it
+/// can produce `(x − z) / d` instead, with one offset `z` and one factor `d` per channel, and the
+/// layer can undo that:
 ///
 ///     W x + c = (W diag d) ((x − z) / d) + (c + W z)
 ///
-/// Factors are those of SmoothQuant (Xiao et al. 2023, arXiv:2211.10438, equation 3), offsets those of
-/// Outlier Suppression+ (Wei et al. 2023, arXiv:2304.09145, equation 3) with the mean as the center:
-/// `z = E[x]` and `d = σ^strength`, with σ the standard deviation over its geometric mean. Packed files
-/// keep normalizations, convolutions and biases in full precision, so that this costs no bytes. Weights
-/// of the packed file differ from the original's by the factors, too: what a comparison weight by weight
-/// says of them is not what quantization cost.
+/// Factors are those of SmoothQuant (Xiao et al. 2023, arXiv:2211.10438, equation 3), offsets those
+/// of Outlier Suppression+ (Wei et al. 2023, arXiv:2304.09145, equation 3) with the mean as the
+/// center: `z = E[x]` and `d = σ^strength`, with σ the standard deviation over its geometric mean.
+/// Packed files keep normalizations, convolutions and biases in full precision, so this costs no
+/// bytes. The packed file's weights also differ from the original's by these factors, so a
+/// comparison weight by weight does not show the cost of quantization.
 package struct ChannelEqualization: Sendable {
-  /// 0 leaves factors at 1; 1 makes all channels vary alike, and the weight's columns differ instead.
+  /// The exponent of factors: 0 leaves them at 1; 1 makes all channels vary alike, so that the
+  /// weight's columns differ instead.
   static let strength = 0.5
-  /// Factors are not beyond this, nor below its inverse.
+  /// The limit of factors, whose inverse is their lower limit.
   static let largestFactor = 16.0
 
   /// The tensors that change, in Float32, by name.
   package let tensors: [String: Tensor]
 
-  /// Finds what to move, layer by layer; layers where it cannot be moved exactly stay as they are.
+  /// Finds the offsets and factors layer by layer; layers that cannot be equalized exactly stay as
+  /// they are.
   ///
   /// - Parameters:
   ///   - archive: the model in full precision.
-  ///   - plan: layers that it quantizes are equalized.
-  ///   - sites: of the model; those with an origin can be.
-  ///   - calibration: of the model as it is, with moments.
+  ///   - plan: the plan, whose quantized layers are equalized.
+  ///   - sites: the model's sites; those with an origin can be equalized.
+  ///   - calibration: the calibration, with moments, of the unchanged model.
   /// - Throws: `ModelError` when a tensor cannot be read.
   package init(
     _ archive: TensorArchive, plan: QuantizationPlan, sites: [ActivationSite],
@@ -51,14 +53,14 @@ package struct ChannelEqualization: Sendable {
     self.tensors = tensors
   }
 
-  /// The model with the changed tensors.
+  /// Returns the model with the changed tensors.
   package func applied(to archive: TensorArchive) -> TensorArchive {
     var result = archive
     for (name, tensor) in tensors { result.tensors[name] = tensor }
     return result
   }
 
-  /// What to subtract from channels and to divide them by.
+  /// Returns the offsets to subtract from channels and the factors by which to divide them.
   ///
   /// - Parameter isCentered: whether offsets can be moved.
   static func shift(
@@ -74,7 +76,7 @@ package struct ChannelEqualization: Sendable {
     return (
       offsets,
       deviations.map { deviation in
-        // A channel that is always the same has its offset alone.
+        // A constant channel only has an offset.
         guard deviation > 0 else { return 1 }
         return max(1 / largestFactor, min(largestFactor, exp(strength * (log(deviation) - center))))
       }
@@ -88,12 +90,12 @@ private struct EqualizedLayer {
 
   let weight: NamedTensor
   let bias: NamedTensor?
-  /// Whose first axis is the channels.
+  /// The tensors to scale, whose first axis is the channels.
   let scaled: [NamedTensor]
   let offset: NamedTensor?
 
-  /// `nil` where a tensor is not there, not Float32, or other layers' as well, and where the plan
-  /// keeps the weight or quantizes one of the others.
+  /// Creates the layer; `nil` if a tensor is missing, not Float32 or shared with other layers, or
+  /// if the plan keeps the weight or quantizes one of the others.
   init?(
     _ archive: TensorArchive, plan: QuantizationPlan, weightName: String,
     origin: ActivationSite.Origin
@@ -113,7 +115,7 @@ private struct EqualizedLayer {
     self.scaled = scaled
     let bias = ModelQuantizer.biasName(ofWeight: weightName).flatMap { tensor($0) }
     let offset = origin.offsetName.flatMap { tensor($0) }
-    // An offset needs both ends.
+    // Moving an offset requires both the offset and the bias.
     self.bias = offset == nil ? nil : bias
     self.offset = bias == nil ? nil : offset
   }

@@ -99,13 +99,13 @@ struct DistillationCheckpoint: Sendable {
 
   private func check(_ archive: TensorArchive) throws {
     guard archive.metadata[Self.kindKey] == Self.kind else {
-      throw ModelError("it is there already, and no checkpoint of a distillation")
+      throw ModelError("it already exists and is not a checkpoint of a distillation")
     }
     for (name, value) in identity.facts {
       guard let found = archive.metadata[name], found == value else {
         throw ModelError(
           "it is the checkpoint of another distillation: \(name) was "
-            + "\(archive.metadata[name] ?? "not given"), and is \(value)")
+            + "\(archive.metadata[name] ?? "not given"), but is \(value)")
       }
     }
   }

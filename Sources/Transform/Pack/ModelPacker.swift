@@ -3,18 +3,18 @@ import LinearAlgebra
 import OrderedCollections
 import Storage
 
-/// Packs a model as planned: one that is quantized already, or weight by weight.
+/// Packs a model as planned, either one that is already quantized or weight by weight.
 package struct ModelPacker: Sendable {
-  /// What becomes of each tensor.
+  /// The treatment of each tensor.
   package let plan: QuantizationPlan
   private let archive: TensorArchive
   private let source: PackedHeader.Source?
   private let threads: Int
-  /// What a method made of the model; `nil` where each weight is quantized as it is written.
+  /// The quantized model; `nil` if each weight is quantized as it is written.
   private let model: QuantizedModel?
 
-  /// Packs a model that is quantized already, as planned; without one, each weight is quantized on
-  /// its own, by the recipe's method where it has one.
+  /// Creates a packer of an already quantized model; without one, each weight is quantized on its
+  /// own, by the recipe's method if it has one.
   package init(
     _ archive: TensorArchive, plan: QuantizationPlan, model: QuantizedModel?,
     source: PackedHeader.Source?, threads: Int
@@ -29,7 +29,7 @@ package struct ModelPacker: Sendable {
   /// Plans the packing of `archive` from its index alone.
   ///
   /// - Parameters:
-  ///   - source: where the archive came from, for the packed file's header.
+  ///   - source: the origin of the archive, for the packed file's header.
   ///   - threads: at least 1; the file does not depend on it.
   /// - Throws: `ModelError` when the recipe does not fit the archive.
   package init(
@@ -42,12 +42,12 @@ package struct ModelPacker: Sendable {
     model = nil
   }
 
-  /// Goes on with a file that was planned before, perhaps by another process.
+  /// Continues a file that was planned before, perhaps by another process.
   ///
   /// - Parameters:
-  ///   - archive: with every tensor that the plan names.
-  ///   - header: of the planned file, whose weights are quantized one by one.
-  /// - Throws: `ModelError` when the plan keeps no recipe that fits the archive.
+  ///   - archive: an archive with every tensor that the plan names.
+  ///   - header: the header of the planned file, whose weights are quantized one by one.
+  /// - Throws: `ModelError` when the plan has no recipe that fits the archive.
   package init(_ archive: TensorArchive, planned header: PackedHeader, threads: Int) throws {
     guard let recipe = header.recipe else {
       throw ModelError("the plan has no recipe")
@@ -62,7 +62,7 @@ package struct ModelPacker: Sendable {
       threads: threads)
   }
 
-  /// The file of `init(_:planned:threads:)`, with the places that `header` gives.
+  /// Returns the file of `init(_:planned:threads:)`, with the record offsets in `header`.
   ///
   /// - Throws: `ModelError` when it is the plan of another model.
   package func plan(
@@ -74,9 +74,10 @@ package struct ModelPacker: Sendable {
   /// Writes the packed file, which appears whole at `path` or not at all.
   ///
   /// - Parameters:
-  ///   - proof: what is known of the file, for one that is made again; another file is an error.
-  ///   - progress: called with the bytes of each tensor done, from any thread.
-  /// - Throws: `ModelError` for tensors that cannot be quantized, and on reading and writing.
+  ///   - proof: the proof of a file that is made again; any other file is an error.
+  ///   - progress: called with the bytes of each finished tensor, from any thread.
+  /// - Throws: `ModelError` for tensors that cannot be quantized, and when reading or writing
+  ///   fails.
   package func write(
     to path: String, replacesExisting: Bool = false, expecting proof: PackedHeaderProof? = nil,
     progress: WriteProgress? = nil
@@ -97,7 +98,7 @@ package struct ModelPacker: Sendable {
       summary: PackedSummary(plan.header, fileByteCount: written.byteCount))
   }
 
-  /// The plan of the file, with every place in it.
+  /// Plans the file, with the place of every record.
   ///
   /// - Parameter names: the tensors to plan; all of them when `nil`.
   package func packedPlan(
@@ -118,8 +119,8 @@ package struct ModelPacker: Sendable {
     { [threads] count, task in _ = try parallelMap(count: count, threads: threads, task) }
   }
 
-  /// Bytes that the file will have beside codes, bounds and scales, at most: records of kept tensors
-  /// and biases, the header, and what alignment may add.
+  /// Returns an upper bound of the file's bytes other than codes, bounds and scales: records of
+  /// kept tensors and biases, the header, and what alignment may add.
   ///
   /// - Parameter activations: the quantizers that the header will list.
   /// - Throws: `ModelError` when a kept tensor cannot be read.
@@ -133,8 +134,8 @@ package struct ModelPacker: Sendable {
     let kept = packed.header.entries.reduce(64) { sum, entry in
       if case .affine = entry.encoding { sum } else { sum + entry.byteCount }
     }
-    // Other bit widths, offsets and biases change the header's length a little, and each record that
-    // may grow to 4,096 bytes may come to lie up to 63 bytes further.
+    // Other bit widths, offsets and biases change the header's length a little, and each record
+    // that may grow to 4,096 bytes may move by up to 63 bytes.
     let text = packed.estimatedHeaderByteCount
     let slack = text / 20 + 256 + 63 * packed.header.entries.count { $0.byteCount >= 1024 }
     return kept + text + slack
@@ -149,7 +150,7 @@ package struct ModelPacker: Sendable {
     return header
   }
 
-  /// Changed tensors in full precision, by name, where they differ from the archive's.
+  /// Returns the full-precision tensors that differ from the archive's, by name.
   private func adjustedTensors() throws -> [String: Tensor] {
     guard let model else { return [:] }
     var changes: [String: [Double]] = [:]
@@ -189,8 +190,8 @@ package struct ModelPacker: Sendable {
       name: name, role: entry.role, source: tensor,
       action: .quantize(
         quantization.spec,
-        // What a method makes of a weight depends on its inputs as well: equal weights of two layers
-        // are not the same.
+        // A method's result also depends on a weight's inputs, so equal weights of two layers may
+        // get different codes.
         method: layer != nil || settings != nil
           ? "layer \(original)" : quantization.search.rawValue
       ) { [plan] in
@@ -202,9 +203,9 @@ package struct ModelPacker: Sendable {
 }
 
 extension PackedPlan where Cost == QuantizationSummary {
-  /// What quantizing each tensor cost, in the archive's order.
+  /// Returns the cost of quantizing each tensor, in the archive's order.
   ///
-  /// - Parameter costs: of the records.
+  /// - Parameter costs: one per record.
   fileprivate func summaries(of costs: [QuantizationSummary?]) -> [QuantizationSummary] {
     var found: [String: QuantizationSummary] = [:]
     for summary in costs.compactMap(\.self) { found[summary.name] = summary }
@@ -212,7 +213,7 @@ extension PackedPlan where Cost == QuantizationSummary {
   }
 }
 
-/// What compressing a model gave.
+/// The outcome of compressing a model.
 ///
 /// ```swift
 /// let archive = try FormatRegistry.standard.open("model.pth")
@@ -223,11 +224,11 @@ extension PackedPlan where Cost == QuantizationSummary {
 public struct CompressionOutcome: Sendable {
   /// The packed file's header, without checksums.
   public let header: PackedHeader
-  /// What quantizing each tensor cost, in the archive's order.
+  /// The cost of quantizing each tensor, in the archive's order.
   public let layers: [QuantizationSummary]
-  /// How small the file is.
+  /// The content and size of the file.
   public let summary: PackedSummary
-  /// What distillation did; `nil` without.
+  /// The summary of distillation; `nil` without it.
   public internal(set) var distillation: DistillationSummary?
 
   package init(

@@ -1,7 +1,7 @@
 import Formats
 import Storage
 
-/// What packing a model did: sizes, ratios, and what each quantized tensor lost.
+/// A report on packing a model: sizes, ratios, and the loss of each quantized tensor.
 package struct PackingReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 1
 
@@ -11,27 +11,28 @@ package struct PackingReport: Codable, Hashable, Sendable {
   /// The part of a nested checkpoint that was packed; `nil` for all of it.
   package let root: String?
   package let recipe: String
-  /// How the model was quantized as a whole; `nil` where each weight was rounded on its own.
+  /// The method by which the whole model was quantized; `nil` if each weight was rounded on its
+  /// own.
   package let method: QuantizationMethod?
-  /// The calibration's file; `nil` without one, then the weights alone are quantized.
+  /// The path of the calibration; `nil` without one, in which case only weights are quantized.
   package let calibration: String?
-  /// What distillation did; `nil` without.
+  /// The summary of distillation; `nil` without it.
   package let distillation: DistillationSummary?
-  /// Activations that are quantized.
+  /// The number of quantized activations.
   package let activationCount: Int
   package let sourceByteCount: Int
   package let tensorCount: Int
   package let summary: PackedSummary
-  /// What could not be read of the input; `nil` where that is nothing.
+  /// The parts of the input that could not be read; `nil` if there are none.
   package var unread: [UnreadEntry]?
-  /// Stored tensors of the input that belong together; `nil` where there are none.
+  /// The groups of stored tensors in the input; `nil` if there are none.
   package var groups: [TensorGroup]?
   /// Quantized tensors in the archive's order, shared ones once.
   package let layers: [QuantizationSummary]
   /// All other tensors, in the same order.
   package let kept: [KeptTensor]
 
-  /// The report with what is known of the input alone.
+  /// Returns the report with the facts about the input added.
   package func describing(_ archive: TensorArchive) -> PackingReport {
     var report = self
     report.unread = archive.unread.nilIfEmpty
@@ -39,15 +40,15 @@ package struct PackingReport: Codable, Hashable, Sendable {
     return report
   }
 
-  /// - Parameter calibration: what the model was calibrated on, by its path.
-  /// - Throws: `ModelError` when the file's header does not say what it was made from, or has no recipe
-  ///   that this program knows.
+  /// - Parameter calibration: the path of the material with which the model was calibrated.
+  /// - Throws: `ModelError` when the file's header names no source or has no recipe that this
+  ///   program can read.
   package init(
     _ outcome: CompressionOutcome, input: String, output: String, calibration: String? = nil
   ) throws {
     let header = outcome.header
     guard let source = header.source, let json = header.recipe else {
-      throw ModelError.malformed("the plan is not one for packing", path: output)
+      throw ModelError.malformed("the plan is not for packing", path: output)
     }
     let recipe = try Recipe(json, source: "the plan's recipe")
     schemaVersion = Self.currentSchemaVersion

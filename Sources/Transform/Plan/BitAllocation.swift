@@ -1,20 +1,21 @@
-/// Chooses a bit width for each layer so that the sum of errors is least within a budget.
+/// Chooses a bit width for each layer so that the sum of errors is minimal within a budget.
 ///
-/// Each layer has points (cost, error), one a bit width. On the lower convex hull of a layer's points
-/// every step to more bits saves less error a unit of cost than the one before. Steps of all layers
-/// are taken in the order of what they save a unit of cost, which is the optimum of the Lagrangian
-/// relaxation, until one does not fit; steps of other layers that still fit follow in the same order.
-/// Of equal savings the earlier layer's is taken, so that nothing but the numbers decides.
+/// Each layer has one point (cost, error) per bit width. On the lower convex hull of a layer's
+/// points, every step to more bits saves less error per unit of cost than the one before. Steps of
+/// all layers are taken in the order of their savings per unit of cost, which is the optimum of the
+/// Lagrangian relaxation, until one does not fit; steps of other layers that still fit follow in
+/// the same order. Among equal savings the earlier layer's is taken, so the result is
+/// deterministic.
 struct BitAllocation {
   struct Point: Hashable, Sendable {
     let bitWidth: Int
-    /// In the unit of the budget; grows with the bit width.
+    /// The cost in the unit of the budget; it grows with the bit width.
     let cost: Double
     let error: Double
   }
 
   /// - Parameters:
-  ///   - layers: each with at least one point, by growing cost.
+  ///   - layers: each with at least one point, in order of increasing cost.
   ///   - budget: the largest sum of costs.
   /// - Returns: the point chosen for each layer; `nil` when the cheapest points exceed the budget.
   static func choose(_ layers: [[Point]], budget: Double) -> [Point]? {
@@ -45,7 +46,8 @@ struct BitAllocation {
     return chosen
   }
 
-  /// The points from the cheapest to the one of least error between which no chord passes below.
+  /// Returns the lower convex hull of the points, from the cheapest to the one with the least
+  /// error.
   private static func lowerHull(_ points: [Point]) -> [Point] {
     var hull: [Point] = []
     for point in points {

@@ -4,17 +4,17 @@ import Storage
 
 /// A tensor that a recipe leaves in full precision, and why.
 package struct KeptTensor: Codable, Hashable, Sendable {
-  /// The tensor's full name; the first of a shared tensor's.
+  /// The tensor's full name; for a shared tensor, the first one.
   package let name: String
-  /// As `ElementType.rawValue`.
+  /// The element type, as `ElementType.rawValue`.
   package let elementType: String
-  /// Dimensions, outermost first.
+  /// The dimensions, outermost first.
   package let shape: [Int]
-  /// Bytes of the elements.
+  /// The number of bytes of the elements.
   package let byteCount: Int
-  /// Its share of the bytes of all tensors but buffers, 0…1; `nil` for buffers themselves.
+  /// Its fraction of the bytes of all tensors except buffers, 0…1; `nil` for buffers.
   package let share: Double?
-  /// Why, in a few words.
+  /// The reason in a few words.
   package let reason: String
 }
 
@@ -27,7 +27,7 @@ extension KeptTensor {
     package fileprivate(set) var share = 0.0
   }
 
-  /// The tensors by reason, those with the most bytes first; buffers come last.
+  /// Groups the tensors by reason, those with the most bytes first; buffers come last.
   package static func groups(_ kept: [KeptTensor]) -> [Group] {
     var groups: OrderedDictionary<String, Group> = [:]
     for tensor in kept {
@@ -40,7 +40,8 @@ extension KeptTensor {
     return groups.values.sorted { ($0.share, $0.byteCount) > ($1.share, $1.byteCount) }
   }
 
-  /// One sentence on what is kept, without an end; `nil` where it is no more than a tenth of the bytes.
+  /// Returns one sentence on the kept tensors, without a full stop; `nil` if they are at most a
+  /// tenth of the bytes.
   package static func remark(on kept: [KeptTensor]) -> String? {
     let share = kept.reduce(0) { $0 + ($1.share ?? 0) }
     guard share > 0.1 else { return nil }
@@ -51,7 +52,7 @@ extension KeptTensor {
       + (counted.count == 1 ? "tensor" : "tensors") + ": " + parts.joined(separator: "; ")
   }
 
-  /// The reasons that most bytes are kept for, each with a tensor.
+  /// Returns the reasons for which most bytes are kept, each with a tensor.
   static func reasons(of kept: [KeptTensor]) -> String {
     groups(kept).prefix(3).map { group in
       let others = group.names.count - 1
@@ -67,9 +68,9 @@ extension KeptTensor {
 }
 
 extension KeptTensor {
-  /// What a packed file keeps, by its header alone.
+  /// Returns the tensors that a packed file keeps, from its header alone.
   ///
-  /// - Throws: `ModelError` when the header has no recipe that this program knows.
+  /// - Throws: `ModelError` when the header's recipe is one that this program cannot read.
   package static func list(of header: PackedHeader) throws -> [KeptTensor] {
     guard let recipe = header.recipe else { return [] }
     var archive = TensorArchive()

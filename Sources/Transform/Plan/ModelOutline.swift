@@ -1,12 +1,12 @@
 import Formats
 import OrderedCollections
 
-/// What rules may ask about a model as a whole, known from its index alone.
+/// The properties of a whole model that rules may test, known from its index alone.
 struct ModelOutline {
-  /// Whether rules for convolutional models hold.
+  /// Whether rules for convolutional models apply.
   private let isConvolutional: Bool
   private let names: Set<String>
-  /// Input channels of convolutions and columns of linear weights.
+  /// The input channels of convolutions and the columns of linear weights.
   private let inputCounts: Set<Int>
 
   init(_ archive: TensorArchive, recipe: Recipe) {
@@ -32,7 +32,8 @@ struct ModelOutline {
       makesPixels: makesPixels(tensor.shape), isInConvolutionalModel: isConvolutional)
   }
 
-  /// Whether rules for convolutional models, if they held, would quantize more elements than others.
+  /// Whether rules for convolutional models, if they applied, would quantize more elements than
+  /// other rules.
   private func areConvolutionsMost(
     of weights: OrderedDictionary<String, Tensor>, _ recipe: Recipe
   ) -> Bool {
@@ -51,15 +52,16 @@ struct ModelOutline {
     return inside > outside
   }
 
-  /// Whether a tensor of this shape is a convolution whose outputs are pixels of three colours,
-  /// shuffled to squares of 2×2 and more, and no other layer's inputs.
+  /// Whether a tensor of this shape is a convolution whose outputs are pixels with three color
+  /// channels, shuffled to squares of 2×2 or more, and not inputs of another layer.
   private func makesPixels(_ shape: Shape) -> Bool {
     guard shape.rank == 4 else { return false }
     let count = shape.dimensions[0]
     return (2...8).contains { count == 3 * $0 * $0 } && !inputCounts.contains(count)
   }
 
-  /// The name that the bias of a weight's layer has, in PyTorch's, Flax's and TensorFlow's manner.
+  /// Returns the name of the bias of a weight's layer by PyTorch's, Flax's and TensorFlow's
+  /// conventions.
   private static func biasName(ofWeight name: String) -> String? {
     for ending in ["weight", "kernel", "kernel:0"] where name.hasSuffix(ending) {
       return name.dropLast(ending.count) + (ending.hasSuffix(":0") ? "bias:0" : "bias")
@@ -69,7 +71,7 @@ struct ModelOutline {
 }
 
 extension Recipe {
-  /// What a tensor is by its name, type and shape, before it is known whether it is quantized.
+  /// Returns a tensor's role by its name, type and shape, regardless of whether it is quantized.
   func role(_ name: String, _ tensor: Tensor) -> TensorRole {
     let isNumber = tensor.elementType.isFloatingPoint || tensor.elementType.isComplex
     if !isNumber || isDerived(name) { return .buffer }
@@ -77,6 +79,6 @@ extension Recipe {
     return name.hasSuffix("weight") && tensor.shape.rank >= 2 ? .weight : .parameter
   }
 
-  /// Whether a tensor of this name follows from the architecture or is a running statistic.
+  /// Whether a tensor of this name is determined by the architecture or is a running statistic.
   func isDerived(_ name: String) -> Bool { buffers.contains { $0.matches(name) } }
 }

@@ -2,25 +2,25 @@ import Formats
 import OrderedCollections
 import Storage
 
-/// What a recipe makes of each tensor of a model, known from the model's index alone.
+/// The treatment of each tensor of a model by a recipe, known from the model's index alone.
 ///
-/// Sizes of quantized tensors are exact; tensors that are kept are counted as they are, before a
-/// packed file codes buffers losslessly.
+/// Sizes of quantized tensors are exact; kept tensors are counted in full precision, without the
+/// lossless encoding of a packed file.
 package struct QuantizationPlan: Sendable {
   /// How a quantized tensor is stored.
   package struct Quantization: Hashable, Sendable {
     /// Which elements share parameters, how wide codes are, and how parameters are stored.
     package let spec: AffineSpec
-    /// Matrices stacked along the rows, which are conditioned apart: the layout's parts, which
-    /// granularities other than per tensor do not show.
+    /// The number of matrices stacked along the rows, which are conditioned separately. The
+    /// layout's parts equal it only for the granularity per tensor.
     let stackedCount: Int
-    /// How bounds are found.
+    /// The method by which bounds are found.
     package let search: BoundSearchMethod
-    /// Bytes of the packed codes.
+    /// The number of bytes of the packed codes.
     package let codeByteCount: Int
-    /// Bytes of the lower bounds and scales.
+    /// The number of bytes of the lower bounds and scales.
     package var parameterByteCount: Int { spec.parameterByteCount }
-    /// Bits of a code, 1 to 8.
+    /// The bit width of a code, 1 to 8.
     package var bitWidth: Int { spec.bitWidth }
     /// Which elements share a lower bound and a scale.
     package var layout: AffineLayout { spec.layout }
@@ -37,7 +37,7 @@ package struct QuantizationPlan: Sendable {
     }
   }
 
-  /// What becomes of one tensor.
+  /// The treatment of one tensor.
   package struct Entry: Hashable, Sendable {
     /// The tensor's full name.
     package let name: String
@@ -45,33 +45,33 @@ package struct QuantizationPlan: Sendable {
     package let elementType: ElementType
     /// The lengths of its axes.
     package let shape: Shape
-    /// What it is in its model, which decides how ratios count it.
+    /// Its role in the model, which decides how ratios count it.
     package let role: TensorRole
-    /// The earlier tensor that has the same elements in the same storage, such as the embedding
-    /// that a head is tied to. Both are treated alike and counted once.
+    /// The earlier tensor that has the same elements in the same storage, such as the embedding to
+    /// which a head is tied. Both are treated alike and counted once.
     package let sharedWith: String?
-    /// `nil` for tensors that are kept.
+    /// How it is quantized; `nil` for tensors that are kept.
     package let quantization: Quantization?
     /// Why the tensor is kept; `nil` for tensors that are quantized.
     package let keptBecause: String?
-    /// Bytes in full precision.
+    /// The number of bytes in full precision.
     package let sourceByteCount: Int
 
-    /// Bytes of codes and parameters, or of the elements as they are.
+    /// The number of bytes of codes and parameters, or of the elements of a kept tensor.
     package var payloadByteCount: Int {
       quantization.map { $0.codeByteCount + $0.parameterByteCount } ?? sourceByteCount
     }
   }
 
-  /// The recipe that was asked for.
+  /// The requested recipe.
   package let recipe: Recipe
   /// Every tensor under its name, in the order of the archive.
   package internal(set) var entries: OrderedDictionary<String, Entry>
 
   /// Plans the quantization of `archive` from its index.
   ///
-  /// - Throws: `ModelError` when a pattern matches nothing, a rule quantizes what cannot be, or
-  ///   a recipe that quantizes selects nothing.
+  /// - Throws: `ModelError` when a pattern matches nothing, a rule selects a tensor that cannot be
+  ///   quantized, or a recipe that quantizes selects nothing.
   package init(_ archive: TensorArchive, recipe: Recipe) throws {
     self = try QuantizationPlan(allowingNothing: archive, recipe: recipe)
     guard !quantizesNothing || recipe.rules.allSatisfy({ $0.action == .keep }) else {
@@ -84,7 +84,7 @@ package struct QuantizationPlan: Sendable {
     }
   }
 
-  /// The plan, which may quantize nothing.
+  /// Creates a plan that may quantize nothing.
   init(allowingNothing archive: TensorArchive, recipe: Recipe) throws {
     let planner = try Planner(archive, recipe: recipe)
     var entries: OrderedDictionary<String, Entry> = [:]
@@ -97,7 +97,7 @@ package struct QuantizationPlan: Sendable {
 
   var quantizesNothing: Bool { entries.values.allSatisfy { $0.quantization == nil } }
 
-  /// What is kept in full precision, in the order of the archive, shared tensors once.
+  /// The tensors kept in full precision, in the order of the archive, shared ones once.
   package var keptTensors: [KeptTensor] {
     let entries = distinctEntries
     let total = entries.reduce(0) { $0 + (recipe.isDerived($1.name) ? 0 : $1.sourceByteCount) }
@@ -117,27 +117,28 @@ package struct QuantizationPlan: Sendable {
     distinctEntries.filter { $0.quantization != nil }.map(\.name)
   }
 
-  /// Elements that are quantized, shared ones counted once.
+  /// The number of quantized elements, with shared ones counted once.
   package var quantizedElementCount: Int {
     distinctEntries.reduce(0) { $0 + ($1.quantization == nil ? 0 : $1.shape.elementCount) }
   }
 
-  /// Elements of all parameters, tables included, shared ones counted once.
+  /// The number of elements of all parameters, including tables, with shared ones counted once.
   package var parameterCount: Int {
     distinctEntries.reduce(0) { $0 + ($1.role == .buffer ? 0 : $1.shape.elementCount) }
   }
 
-  /// Codes, quantizer parameters and full-precision tensors, without buffers.
+  /// The number of bytes of codes, quantizer parameters and full-precision tensors, without
+  /// buffers.
   package var payloadByteCount: Int {
     distinctEntries.reduce(0) { $0 + ($1.role == .buffer ? 0 : $1.payloadByteCount) }
   }
 
-  /// Bytes of the buffers as they are.
+  /// The number of bytes of the buffers, not encoded.
   var bufferByteCount: Int {
     distinctEntries.reduce(0) { $0 + ($1.role == .buffer ? $1.payloadByteCount : 0) }
   }
 
-  /// How much smaller the parameters become.
+  /// The compression ratios of the parameters.
   package var ratios: CompressionRatios {
     CompressionRatios(
       distinctEntries.map { entry in
@@ -148,7 +149,8 @@ package struct QuantizationPlan: Sendable {
       })
   }
 
-  /// The plan with tensors kept for the reasons that `reason` gives, where the plan itself has none.
+  /// Returns the plan with the tensors kept for which `reason` returns a reason; the plan's own
+  /// reasons take precedence.
   func settingKept(_ reason: (_ name: String) -> String?) -> QuantizationPlan {
     var plan = self
     for (name, entry) in entries {
@@ -162,7 +164,7 @@ package struct QuantizationPlan: Sendable {
     return plan
   }
 
-  /// Whether another name has the same storage as this one.
+  /// Whether another tensor shares this one's storage.
   func isShared(_ name: String) -> Bool {
     entries[name]?.sharedWith != nil || entries.values.contains { $0.sharedWith == name }
   }
@@ -171,18 +173,19 @@ package struct QuantizationPlan: Sendable {
 }
 
 extension Recipe {
-  /// The recipe in an error about a model.
+  /// The recipe's name in an error about a model.
   var errorName: String { "recipe '\(name)'" }
 }
 
-/// Decides tensor by tensor, with what must be known of the whole archive.
+/// Decides on each tensor, with facts about the whole archive.
 struct Planner {
   private let recipe: Recipe
-  /// For a name of a shared tensor, all its names in the order of the archive.
+  /// All names of a shared tensor in the order of the archive, by each of its names.
   private let sharedNames: [String: [String]]
   private let model: ModelOutline
 
-  /// - Throws: `ModelError` when a pattern of a rule matches no name and none may.
+  /// - Throws: `ModelError` when a rule's pattern matches no name and the recipe does not allow
+  ///   that.
   init(_ archive: TensorArchive, recipe: Recipe) throws {
     self.recipe = recipe
     sharedNames = Self.sharedNames(archive)
@@ -205,8 +208,9 @@ struct Planner {
       quantization: quantization, keptBecause: reason, sourceByteCount: tensor.byteCount)
   }
 
-  /// The quantization under the first name, or why the tensor is kept: a rule that keeps it under any
-  /// of its names does, because what a head may not lose the embedding that is tied to it must keep.
+  /// Returns the quantization under the first name, or why the tensor is kept. A rule that keeps it
+  /// under any of its names decides: if a head must keep its bits, so must the embedding tied to
+  /// it.
   private func outcome(_ names: [String], _ tensor: Tensor) throws
     -> (quantization: QuantizationPlan.Quantization?, keptBecause: String?)
   {
@@ -265,7 +269,7 @@ struct Planner {
   private static func sharedNames(_ archive: TensorArchive) -> [String: [String]] {
     var names: [View: [String]] = [:]
     for (name, tensor) in archive.tensors {
-      // Empty tensors of one storage have nothing to share.
+      // Empty tensors have nothing to share.
       guard let view = tensor.view, tensor.shape.elementCount > 0 else { continue }
       let key = View(
         storage: ObjectIdentifier(view.storage), offset: view.elementOffset,

@@ -2,13 +2,13 @@ import Formats
 import OrderedCollections
 import Storage
 
-/// What to use in place of a recipe that selects nothing of a model: it does select something.
+/// An alternative to a recipe that selects no tensor of a model.
 struct RecipeAdvice {
-  /// What to do, without an end.
+  /// A sentence that says what to do, without a full stop.
   let text: String
 
-  /// - Returns: `nil` where nothing of the model should be quantized. Factors of adapters are merged
-  ///   first, as the reason for keeping them says.
+  /// - Returns: `nil` when nothing of the model should be quantized. Factors of adapters should be
+  ///   merged first, as the reason for keeping them says.
   init?(_ archive: TensorArchive, insteadOf recipe: Recipe) {
     func count(_ candidate: Recipe) -> Int? {
       let plan = try? QuantizationPlan(allowingNothing: archive, recipe: candidate)
@@ -34,8 +34,8 @@ struct RecipeAdvice {
     return nil
   }
 
-  /// Patterns that match the largest tensor that could be quantized and is no factor of an adapter,
-  /// the widest first.
+  /// Returns patterns, from the widest to the narrowest, that match the largest tensor that could
+  /// be quantized and is not a factor of an adapter.
   private static func patterns(_ archive: TensorArchive) -> [String] {
     let adapters = archive.assembled().groups.filter { $0.kind == .lowRank }
     let factors = Set(adapters.flatMap(\.parts))

@@ -3,11 +3,11 @@ import LinearAlgebra
 import OrderedCollections
 import Storage
 
-/// Chooses the bit width of every quantized weight for a budget, by what each costs the layer's
-/// output at 2 to 8 bits.
+/// Chooses the bit width of every quantized weight for a budget, by the error of the layer's output
+/// at 2 to 8 bits.
 ///
-/// A layer's error at a bit width is `E‖(W − Ŵ)x‖² / E‖Wx‖²` with Ŵ rounded to nearest in the bounds
-/// that the plan's search finds; without calibration inputs are taken to be white.
+/// A layer's error at a bit width is `E‖(W − Ŵ)x‖² / E‖Wx‖²` with Ŵ rounded to nearest in the
+/// bounds that the plan's search finds; without calibration, inputs are assumed to be white.
 package struct BudgetPlanner: Sendable {
   package static let bitWidths = 2...8
 
@@ -15,12 +15,14 @@ package struct BudgetPlanner: Sendable {
   private let plan: QuantizationPlan
   private let calibration: Calibration?
   private let budget: SizeBudget
-  /// Bytes of the file beside codes, bounds and scales: kept tensors, the header, alignment.
+  /// The number of bytes of the file besides codes, bounds and scales: kept tensors, the header,
+  /// and alignment.
   private let fixedByteCount: Int
 
   /// - Parameters:
-  ///   - plan: with any bit widths; layouts and searches are taken from it.
-  ///   - fixedByteCount: what a budget in bytes must hold besides the quantized tensors' records.
+  ///   - plan: a plan with any bit widths; layouts and searches are taken from it.
+  ///   - fixedByteCount: the bytes, other than quantized tensors' records, that count in a budget
+  ///     in bytes.
   package init(
     _ archive: TensorArchive, plan: QuantizationPlan, calibration: Calibration?,
     budget: SizeBudget, fixedByteCount: Int
@@ -33,7 +35,7 @@ package struct BudgetPlanner: Sendable {
     self.fixedByteCount = fixedByteCount
   }
 
-  /// A layer's choice and what it is expected to cost.
+  /// The bit width of a layer and its expected error.
   package struct Choice: Hashable, Sendable {
     package let name: String
     package let bitWidth: Int
@@ -41,7 +43,9 @@ package struct BudgetPlanner: Sendable {
     package let relativeOutputError: Double
   }
 
-  /// - Throws: `ModelError` when even 2 bits exceed the budget, or a weight cannot be read.
+  /// Chooses the bit widths.
+  ///
+  /// - Throws: `ModelError` when even 2 bits exceed the budget or a weight cannot be read.
   package func choices(threads: Int) throws -> [Choice] {
     let names = plan.quantizedNames
     let layers = try parallelMap(count: names.count, threads: threads) { index in
@@ -49,7 +53,7 @@ package struct BudgetPlanner: Sendable {
     }
     guard let chosen = BitAllocation.choose(layers, budget: limit()) else {
       throw ModelError(
-        "\(budget) cannot be had even at \(Self.bitWidths.lowerBound) bits",
+        "\(budget) cannot be reached even at \(Self.bitWidths.lowerBound) bits",
         path: plan.recipe.errorName)
     }
     return zip(names, chosen).map { name, point in
@@ -57,7 +61,7 @@ package struct BudgetPlanner: Sendable {
     }
   }
 
-  /// The budget for the quantized tensors, in the unit of `cost`.
+  /// Returns the budget for the quantized tensors, in the unit of `cost`.
   private func limit() -> Double {
     switch budget {
     case .byteCount(let count): return Double(count - fixedByteCount)
@@ -117,7 +121,8 @@ package struct BudgetPlanner: Sendable {
 }
 
 extension QuantizationPlan {
-  /// The plan with other bit widths, by the names of quantized tensors; shared tensors follow.
+  /// Returns the plan with other bit widths, by the names of quantized tensors; shared tensors
+  /// follow.
   ///
   /// - Throws: `ModelError` when a record's length overflows.
   func settingBitWidths(_ bitWidths: [String: Int]) throws -> QuantizationPlan {

@@ -1,21 +1,21 @@
 import Formats
 import LinearAlgebra
 
-/// Rounds a weight so that the layer's output suffers least, not the weight.
+/// Rounds a weight so that the error of the layer's output, rather than of the weight, is minimal.
 ///
-/// With the moments of the quantized input: `absorbing` finds the weight that undoes what
-/// quantizing the input did, by least squares with a ridge towards the weight; `round` rounds column
-/// by column and lets the columns still to come make up for each error (GPTQ, arXiv:2210.17323,
-/// algorithm 1, which is OBQ with a fixed order).
+/// Both steps use the moments of the quantized input. `absorbing` finds the weight that compensates
+/// for the quantization of the input, by least squares with a ridge towards the weight. `round`
+/// rounds column by column and lets the remaining columns compensate for each error (GPTQ,
+/// arXiv:2210.17323, algorithm 1, which is OBQ with a fixed order).
 struct ErrorAwareRounding: Hashable, Sendable {
-  /// The ridge as a share of the mean variance of a quantized input.
+  /// The ridge relative to the mean variance of a quantized input.
   var ridge = 0.02
-  /// What is added to the diagonal before it is inverted, as a share of its mean.
+  /// The amount added to the diagonal before inversion, relative to its mean.
   var damping = 0.01
 
-  /// `(W C + λ W)(Ĥ + λ I)⁻¹`.
+  /// Computes `(W C + λ W)(Ĥ + λ I)⁻¹`.
   ///
-  /// - Returns: `weight` where inputs are constant.
+  /// - Returns: `weight` if inputs are constant.
   /// - Throws: `LAPACKError`.
   func absorbing(_ moments: InputMoments, in weight: Matrix) throws -> Matrix {
     let diagonal = moments.quantized.diagonal
@@ -25,12 +25,13 @@ struct ErrorAwareRounding: Hashable, Sendable {
       .solve(rowsOf: weight.multiplied(by: moments.cross).adding(weight, times: lambda))
   }
 
-  /// The codes of `weight`, row-major.
+  /// Returns the codes of `weight`, row-major.
   ///
-  /// Columns are taken in the order of the diagonal of `moment`, largest first; of equals the first.
+  /// Columns are rounded in the order of the diagonal of `moment`, largest first; among equals, in
+  /// their own order.
   ///
   /// - Parameters:
-  ///   - code: the quantizer of the element in a row and a column.
+  ///   - code: returns the quantizer of the element in a row and a column.
   ///   - moment: `[columns, columns]`, symmetric and positive semidefinite.
   /// - Throws: `LAPACKError`.
   /// - Complexity: O(rows · columns²).
@@ -47,7 +48,7 @@ struct ErrorAwareRounding: Hashable, Sendable {
     for (row, source) in order.enumerated() {
       for (column, other) in order.enumerated() { ordered[row, column] = moment[source, other] }
     }
-    // Inputs that are always zero pose no condition: any positive diagonal leaves them alone.
+    // Inputs that are always zero impose no condition, so any positive diagonal will do.
     let inverse = try Cholesky(of: ordered.addingToDiagonal(added > 0 ? added : 1)).inverse()
     let factor = try Cholesky(of: inverse).lower.transposed
 

@@ -2,10 +2,10 @@ import Formats
 import Glibc
 import LinearAlgebra
 
-/// Second moments of a layer's input `x` and of what quantization makes of it, `x̂ = Q(x)`.
+/// Second moments of a layer's input `x` and of the quantized input, `x̂ = Q(x)`.
 ///
-/// Of a layer with a bias they are taken about the means, because the bias takes up what the means
-/// lose; of a layer without one, about zero.
+/// If the layer has a bias, they are taken about the means, because the bias compensates for the
+/// error of the means; otherwise they are taken about zero.
 struct InputMoments: Sendable {
   /// `E[xxᵀ]`, or the covariance.
   let plain: Matrix
@@ -16,13 +16,14 @@ struct InputMoments: Sendable {
   /// `E[x]` and `E[x̂]`.
   let mean: [Double]
   let quantizedMean: [Double]
-  /// Whether inputs vary by more than rounding in single precision; always, where moments are taken
-  /// about zero.
+  /// Whether inputs vary by more than rounding in single precision; always true if moments are
+  /// taken about zero.
   let varies: Bool
 
   /// - Parameters:
-  ///   - activation: the input's quantizer; `nil` where inputs are not quantized, then `x̂ = x`.
-  ///   - isCentered: about the means.
+  ///   - activation: the input's quantizer; `nil` if inputs are not quantized, in which case
+  ///     `x̂ = x`.
+  ///   - isCentered: whether moments are taken about the means.
   /// - Returns: `nil` without moments of the input.
   init?(_ site: SiteStatistics, activation: ActivationQuantizer?, isCentered: Bool) {
     guard let moments = site.moments else { return nil }
@@ -41,7 +42,7 @@ struct InputMoments: Sendable {
       } else {
         if let rows = site.rows, activation.scaling != .tensor {
           let gain = rows.gain(activation.code, count: site.count)
-          // The gain is of values about zero; what becomes of the mean is nearer to the mean itself.
+          // The gain describes values about zero; the mean itself is closer to the quantized mean.
           quantizedMean = mean
           centered = (
             covariance.scaled(by: gain.factor),
@@ -76,7 +77,7 @@ struct InputMoments: Sendable {
     }
   }
 
-  /// `E‖Wx − Ŵx̂‖² / E‖Wx‖²`, about the means where these moments are.
+  /// Returns `E‖Wx − Ŵx̂‖² / E‖Wx‖²`, about the means if these moments are.
   func relativeError(of quantizedWeight: Matrix, from weight: Matrix) -> Double {
     let signal = weight.energy(plain)
     let mixed = weight.multiplied(by: cross).inner(quantizedWeight)
@@ -86,12 +87,12 @@ struct InputMoments: Sendable {
 }
 
 extension RowHistogram {
-  /// How quantized rows depend on what they were: `a`, and the mean square of `x̂ − a x`. For rows that
-  /// are quantized by their largest magnitude that is the least, for groups `a` is 1, because their
-  /// middles, which stay, hold much of `x`. Both are sums over all values; errors of two columns are taken
-  /// to be uncorrelated.
+  /// Returns how quantized rows depend on the original ones: the factor `a`, and the mean square of
+  /// `x̂ − a x`. For rows that are quantized by their largest magnitude, `a` minimizes that; for
+  /// groups `a` is 1, because their middles, which quantization keeps, make up much of `x`. Both
+  /// are sums over all values; errors of two columns are assumed to be uncorrelated.
   ///
-  /// - Parameter count: of values.
+  /// - Parameter count: the number of values.
   func gain(_ code: AffineCode, count: Int) -> (factor: Double, noise: Double) {
     let (values, energies) = weightedValues()
     var (signal, mixed, image) = (0.0, 0.0, 0.0)
@@ -110,11 +111,12 @@ extension RowHistogram {
   }
 }
 
-/// The moments of quantized Gaussian rows, where a second run has not measured those of the rows.
+/// The moments of quantized Gaussian rows, an estimate for rows that a second run has not measured.
 ///
-/// For jointly Gaussian `x` and any function of one of its components, `Cov(x, Q(xⱼ)) = aⱼ Cov(x, xⱼ)`
-/// with `aⱼ = Cov(xⱼ, Q(xⱼ)) / Var(xⱼ)` (Bussgang 1952). Quantization errors of two components are
-/// taken to be uncorrelated beyond that. Means, gains and variances are exact sums over the steps.
+/// For jointly Gaussian `x` and any function of one of its components,
+/// `Cov(x, Q(xⱼ)) = aⱼ Cov(x, xⱼ)` with `aⱼ = Cov(xⱼ, Q(xⱼ)) / Var(xⱼ)` (Bussgang 1952). Beyond
+/// that, quantization errors of two components are assumed to be uncorrelated. Means, gains and
+/// variances are exact sums over the steps.
 struct QuantizedGaussian {
   let mean: [Double]
   let cross: Matrix
@@ -132,7 +134,7 @@ struct QuantizedGaussian {
         variances.append(0)
         continue
       }
-      // Between two levels lies a threshold, whose density and distribution give all three.
+      // The density and the distribution at the threshold between two levels give all three.
       var expected = levels[0]
       var gain = 0.0
       var below = 0.0
@@ -168,7 +170,7 @@ struct QuantizedGaussian {
 }
 
 extension Matrix {
-  /// `self − left · rightᵀ`.
+  /// Returns `self − left · rightᵀ`.
   fileprivate func subtracting(_ left: [Double], _ right: [Double]) -> Matrix {
     var result = self
     for row in 0..<rows {

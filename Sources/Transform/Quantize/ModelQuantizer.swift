@@ -5,16 +5,16 @@ import Storage
 
 /// Quantizes the layers and activations of a model by a method.
 ///
-/// The result is in memory as a whole: codes, and each target in Float32. It depends on the plan, the
-/// archive and the calibration alone, on no number of threads.
+/// The whole result is in memory: codes, and each target in Float32. It depends only on the plan,
+/// the archive and the calibration, not on the number of threads.
 package struct ModelQuantizer: Sendable {
   package let plan: QuantizationPlan
   package let settings: MethodSettings
   package let calibration: Calibration?
   private let archive: TensorArchive
 
-  /// - Throws: `ModelError` when the calibration does not fit the archive, or the settings need rows
-  ///   that it does not know.
+  /// - Throws: `ModelError` when the calibration does not fit the archive or lacks rows that the
+  ///   settings need.
   package init(
     _ archive: TensorArchive, plan: QuantizationPlan, settings: MethodSettings,
     calibration: Calibration?
@@ -24,7 +24,7 @@ package struct ModelQuantizer: Sendable {
       let name = calibration?.sitesWithoutRows(for: scaling).first
     {
       let rows = scaling.groupSize.map { "groups of \($0)" } ?? "rows"
-      throw ModelError("bounds measured in \(rows) need a 'row_histogram' of those", tensor: name)
+      throw ModelError("bounds relative to \(rows) need a 'row_histogram' of them", tensor: name)
     }
     self.archive = archive
     self.plan = plan
@@ -32,17 +32,17 @@ package struct ModelQuantizer: Sendable {
     self.calibration = calibration
   }
 
-  /// The model as the method leaves it.
+  /// Quantizes the model.
   ///
   /// - Parameters:
   ///   - threads: at least 1.
-  ///   - progress: called with the bytes of each tensor done, from any thread.
+  ///   - progress: called with the bytes of each finished tensor, from any thread.
   /// - Throws: `ModelError` with the tensor that failed.
   package func quantized(threads: Int, progress: WriteProgress? = nil) throws -> QuantizedModel {
     let activations = activationQuantizers()
     let names = plan.quantizedNames
     let byteCounts = names.map { plan.entries[$0]?.sourceByteCount ?? 0 }
-    // The largest first, so that no thread is left with one at the end.
+    // The largest come first, so that no thread is left with one at the end.
     let order = names.indices.sorted { (byteCounts[$0], $1) > (byteCounts[$1], $0) }
     let layers = try parallelMap(count: order.count, threads: threads) { position in
       let name = names[order[position]]
@@ -58,8 +58,8 @@ package struct ModelQuantizer: Sendable {
       activations: activations)
   }
 
-  /// Inputs of quantized weights at the weights' bits, and what flows through attentions at the
-  /// recipe's.
+  /// Returns the quantizers of quantized weights' inputs, at the weights' bit widths, and of values
+  /// inside attentions, at the recipe's bit width.
   func activationQuantizers() -> OrderedDictionary<String, ActivationQuantizer> {
     guard !settings.isWeightsOnly, let calibration else { return [:] }
     var bitWidths: [String: Int] = [:]
@@ -77,7 +77,7 @@ package struct ModelQuantizer: Sendable {
       let bits = settings.activationBitWidth ?? bitWidth
       let bounds = ActivationBounds(
         method: settings.method.search, bitWidth: bits, scaling: settings.scaling)
-      // What a second run was made with is what its moments are of.
+      // The moments of a second run hold only for the bounds with which it was made.
       if settings.method.isErrorAware, let images = site.quantized[bits],
         images.scaling == site.scaling(for: bounds.scaling)
       {
@@ -91,7 +91,7 @@ package struct ModelQuantizer: Sendable {
     return found
   }
 
-  /// One weight as the method leaves it, with the quantizers of its inputs.
+  /// Quantizes one weight by the method, given the quantizers of its inputs.
   func layer(
     _ name: String, activations: OrderedDictionary<String, ActivationQuantizer>
   ) throws -> QuantizedLayer {
@@ -112,12 +112,12 @@ package struct ModelQuantizer: Sendable {
       summary: QuantizationSummary(name: name, plan: plan, outcome))
   }
 
-  /// `layers.0.fc1.weight` → `layers.0.fc1.bias`.
+  /// Returns the name of a weight's bias: `layers.0.fc1.weight` → `layers.0.fc1.bias`.
   static func biasName(ofWeight name: String) -> String? {
     name.hasSuffix(".weight") ? "\(name.dropLast("weight".count))bias" : nil
   }
 
-  /// The layer's bias, where it is this layer's alone and kept in full precision.
+  /// Returns the layer's bias if no other layer shares it and it is kept in full precision.
   private func bias(of name: String, rows: Int) throws -> [Double]? {
     guard let biasName = Self.biasName(ofWeight: name), let entry = plan.entries[biasName],
       let tensor = archive.tensors[biasName], entry.shape == Shape([rows]),

@@ -1,28 +1,28 @@
 import Formats
 import OrderedCollections
 
-/// A quantized layer: codes and bounds, and what they came from.
+/// A quantized layer: codes and bounds, and their target.
 package struct QuantizedLayer: Sendable {
-  /// Codes, a lower bound and a scale a cell. `w = lower + scale · code`: a refiner that learns a
-  /// scale and an offset of the weight changes these alone.
+  /// The codes, with one lower bound and one scale per cell. `w = lower + scale · code`: a refiner
+  /// that learns a scale and an offset of the weight changes only these.
   package var tensor: QuantizedTensor
-  /// What the codes approximate, row-major: the weight, conditioned where the method does so. A
-  /// refiner that moves bounds encodes it again.
+  /// The values that the codes approximate, row-major: the weight, conditioned if the method does
+  /// so. A refiner that moves bounds encodes it again.
   package var target: [Float]
-  /// The bias as it is to be stored; `nil` for the model's own, or none.
+  /// The bias to store; `nil` for the model's own, or none.
   package var bias: [Double]?
-  /// What quantization cost.
+  /// The cost of quantization.
   package var summary: QuantizationSummary
 
-  /// The layer with bounds and codes that were learned, its costs measured anew.
+  /// Returns the layer with learned bounds and codes and newly measured costs.
   ///
-  /// What the summary said of the output holds no longer, nor of conditioning where `target` changed.
+  /// The new summary drops the error of the output and, if `target` changed, the condition numbers.
   ///
   /// - Parameters:
-  ///   - lower: one a cell; rounded to the type that they are stored in.
+  ///   - lower: one per cell; rounded to the type in which they are stored.
   ///   - scale: likewise.
-  ///   - codes: one an element.
-  ///   - target: what the codes approximate now.
+  ///   - codes: one per element.
+  ///   - target: the values that the codes now approximate.
   ///   - original: the weight in full precision.
   /// - Throws: `ModelError` when they do not fit the layer or cannot be stored.
   package func refined(
@@ -45,16 +45,16 @@ package struct QuantizedLayer: Sendable {
   }
 }
 
-/// A model as a method leaves it, and as it is packed: what refinement starts from and gives back.
+/// A quantized model before packing, which refinement takes and returns.
 package struct QuantizedModel: Sendable {
-  /// By the weight's name, in the order of the archive, shared tensors once.
+  /// The layers by the weight's name, in the order of the archive, shared tensors once.
   package var layers: OrderedDictionary<String, QuantizedLayer>
-  /// By the name of the site.
+  /// The activation quantizers by the name of the site.
   package var activations: OrderedDictionary<String, ActivationQuantizer>
-  /// Other tensors in full precision that a refiner changed, by name, row-major; for a bias they stand
-  /// in the place of the layer's.
+  /// Other tensors in full precision that a refiner changed, by name, row-major; a bias here
+  /// replaces that of the layer.
   package var tensors: [String: [Float]] = [:]
-  /// What a refiner that distils did; `nil` without one.
+  /// The summary of distillation; `nil` without it.
   package var distillation: DistillationSummary?
 
   package init(
@@ -66,7 +66,7 @@ package struct QuantizedModel: Sendable {
   }
 }
 
-/// What quantizing one tensor cost: of the values as they are read back, in the element type.
+/// The cost of quantizing one tensor, measured on the values as read back in the element type.
 ///
 /// ```swift
 /// let archive = try FormatRegistry.standard.open("model.pth")
@@ -78,19 +78,19 @@ package struct QuantizedModel: Sendable {
 public struct QuantizationSummary: Hashable, Sendable, Codable {
   /// The tensor's full name.
   public var name: String
-  /// As `ElementType.rawValue`, in full precision.
+  /// The full-precision element type, as `ElementType.rawValue`.
   public var elementType: String
-  /// Dimensions, outermost first.
+  /// The dimensions, outermost first.
   public var shape: [Int]
-  /// Bits of a code, 1 to 8.
+  /// The bit width of a code, 1 to 8.
   public var bitWidth: Int
-  /// `tensor`, `channel` or `group:N`.
+  /// The granularity: `tensor`, `channel` or `group:N`.
   public var granularity: String
-  /// Matrices stacked along the rows that have bounds of their own.
+  /// The number of matrices stacked along the rows that have their own bounds.
   public var parts: Int
-  /// How bounds were found.
+  /// The method by which bounds were found.
   public var search: BoundSearchMethod
-  /// Bytes of codes and quantizer parameters.
+  /// The number of bytes of codes and quantizer parameters.
   public var payloadByteCount: Int
   /// 10·log₁₀(Σ w² / Σ (w − Q(w))²) in decibels; `nil` when there is no error or no signal.
   public var signalToQuantizationNoise: Double?
@@ -98,18 +98,18 @@ public struct QuantizationSummary: Hashable, Sendable, Codable {
   public var rootMeanSquareError: Double
   /// The largest error, max |w − Q(w)|.
   public var maximumError: Double
-  /// The share, 0 to 1, of elements whose nearest code lies outside the range of codes.
+  /// The fraction, 0 to 1, of elements whose nearest code lies outside the range of codes.
   public var clippedShare: Double
-  /// `E‖Wx − Ŵx̂‖² / E‖Wx‖²`, the bias as stored taken into account; `nil` without calibration.
+  /// `E‖Wx − Ŵx̂‖² / E‖Wx‖²`, including the stored bias; `nil` without calibration.
   public var relativeOutputError: Double?
-  /// `σ_max / σ_min` of the worst part before conditioning; `nil` where the weight was not
+  /// `σ_max / σ_min` of the worst part before conditioning; `nil` if the weight was not
   /// conditioned.
   public var conditionNumberBefore: Double?
-  /// `σ_max / σ_min` of the worst part of what was rounded; `nil` where the weight was not
+  /// `σ_max / σ_min` of the worst part of the rounded matrix; `nil` if the weight was not
   /// conditioned.
   public var conditionNumberAfter: Double?
 
-  /// Compares `values` in Float32 with what `tensor` makes of them.
+  /// Compares `values` in Float32 with those of `tensor`.
   ///
   /// - Throws: `ModelError` when the tensor cannot be decoded.
   init(
@@ -120,7 +120,7 @@ public struct QuantizationSummary: Hashable, Sendable, Codable {
       cost: try QuantizationError(of: tensor, from: values).cost)
   }
 
-  /// What quantizing a weight of `plan` cost.
+  /// Creates the summary of quantizing a weight of `plan`.
   init(name: String, plan: QuantizationPlan, _ outcome: WeightQuantizer.Outcome) {
     self.init(
       name: name, tensor: outcome.tensor,
@@ -131,7 +131,7 @@ public struct QuantizationSummary: Hashable, Sendable, Codable {
     conditionNumberAfter = outcome.conditionNumbers?.after
   }
 
-  /// - Parameter cost: of rounding the tensor of that name to `tensor`.
+  /// - Parameter cost: the cost of rounding the original tensor to `tensor`.
   init(
     name: String, tensor: QuantizedTensor, search: BoundSearchMethod, cost: RoundingCost
   ) {
@@ -150,7 +150,7 @@ public struct QuantizationSummary: Hashable, Sendable, Codable {
   }
 }
 
-/// What distillation did to a quantized model.
+/// The summary of the distillation of a quantized model.
 ///
 /// ```swift
 /// let archive = try FormatRegistry.standard.open("model.pth")
@@ -161,14 +161,14 @@ public struct QuantizationSummary: Hashable, Sendable, Codable {
 /// }
 /// ```
 public struct DistillationSummary: Codable, Hashable, Sendable {
-  /// Steps taken, those of earlier runs that a checkpoint continued included.
+  /// The number of steps taken, including those of earlier runs that a checkpoint continued.
   public let stepCount: Int
-  /// The step after which the model was what is kept: that which did best; 0 for the model as it was
-  /// before any step.
+  /// The step after which the kept model, the best one, was reached; 0 for the model before any
+  /// step.
   public let keptStepCount: Int
-  /// Whether it ended before its limit, for want of gains.
+  /// Whether it ended before its limit because there was no more gain.
   public let isStoppedEarly: Bool
-  /// Seconds of the clock on the wall, earlier runs that a checkpoint continued included.
+  /// The elapsed seconds, including those of earlier runs that a checkpoint continued.
   public let seconds: Double
   /// The loss of the first step; `nil` without steps.
   public let firstLoss: Double?
@@ -177,7 +177,7 @@ public struct DistillationSummary: Codable, Hashable, Sendable {
   /// How near the quantized model's images are to those of the model in full precision, on
   /// patches that were not learned from: PSNR in dB over all samples, before any step.
   public let psnrBefore: Double
-  /// The same of the model that is kept.
+  /// The same PSNR for the model that is kept.
   public let psnrAfter: Double
 
   package init(

@@ -4,20 +4,19 @@ import Storage
 
 /// Quantizes the weights of a plan, one call per weight.
 ///
-/// A weight whose inputs are unknown, and which no method changes first, is rounded block by block as
-/// its bytes lie in the file; any other is a matrix in memory. The result depends on the plan, the
-/// weight and what is known of its input alone, so calls may run in any order and on any number of
-/// threads.
+/// A weight whose inputs are unknown and that no method changes is rounded block by block from its
+/// stored bytes; any other is a matrix in memory. The result depends only on the plan, the weight
+/// and the statistics of its input, so calls may run in any order and on any number of threads.
 struct WeightQuantizer: Sendable {
   let plan: QuantizationPlan
-  /// The method; `nil` where weights are rounded to nearest on their own.
+  /// The method; `nil` if weights are rounded to nearest on their own.
   var settings: MethodSettings?
 
-  /// What is known of the layer that multiplies by a weight.
+  /// The known properties of the layer that multiplies by a weight.
   struct Layer: Sendable {
     /// Statistics of the input; `nil` without calibration.
     var site: SiteStatistics?
-    /// The input's quantizer; `nil` where inputs stay in full precision.
+    /// The input's quantizer; `nil` if inputs stay in full precision.
     var activation: ActivationQuantizer?
     /// Whether the layer has a bias that may be changed.
     var hasBias = false
@@ -25,23 +24,23 @@ struct WeightQuantizer: Sendable {
 
   struct Outcome: Sendable {
     let tensor: QuantizedTensor
-    /// Of rounding the weight, as it was before the method changed it.
+    /// The cost of rounding, relative to the weight before the method changed it.
     let cost: RoundingCost
-    /// What the codes approximate, row-major; `nil` where that is the weight itself.
+    /// The values that the codes approximate, row-major; `nil` if they are the weight itself.
     var target: [Float]?
-    /// What is to be added to the bias, one value per row; `nil` where it stays.
+    /// The correction to add to the bias, one value per row; `nil` if the bias stays.
     var biasShift: [Double]?
-    /// `E‖Wx − Ŵx̂‖² / E‖Wx‖²` with the bias as corrected; `nil` without moments.
+    /// `E‖Wx − Ŵx̂‖² / E‖Wx‖²` with the corrected bias; `nil` without moments.
     var outputError: Double?
-    /// Of the worst of the weight's parts before and after conditioning; `nil` where there was none.
+    /// The condition numbers of the worst part before and after conditioning; `nil` without it.
     var conditionNumbers: (before: Double, after: Double)?
   }
 
-  /// The tensor of that name, quantized as planned.
+  /// Quantizes the tensor of that name as planned.
   ///
-  /// - Throws: `ModelError` when the plan keeps the tensor, or is for another type or shape; when the
-  ///   elements are not finite, cannot be read or conditioned, or have bounds that do not fit the
-  ///   type of the parameters.
+  /// - Throws: `ModelError` when the plan keeps the tensor or is for another type or shape, or when
+  ///   the elements are not finite, cannot be read or conditioned, or have bounds that do not fit
+  ///   the type of the parameters.
   func quantize(_ name: String, _ tensor: Tensor, of layer: Layer = Layer()) throws -> Outcome {
     guard let entry = plan.entries[name], let planned = entry.quantization else {
       throw ModelError("the plan does not quantize it", tensor: name)
@@ -76,7 +75,7 @@ struct WeightQuantizer: Sendable {
     }
   }
 
-  /// The bounds of each cell by the error of its values alone.
+  /// Returns the bounds of each cell that minimize the error of its values.
   fileprivate static func bounds(
     _ method: BoundSearchMethod, _ spec: AffineSpec, _ encoder: TensorEncoder,
     _ extremes: [TensorEncoder.CellExtremes]
@@ -100,7 +99,7 @@ struct WeightQuantizer: Sendable {
 }
 
 extension TensorEncoder {
-  /// The tensor of codes between `bounds`, one per cell, and what rounding costs.
+  /// Encodes the tensor between `bounds`, one per cell, and returns it with the cost of rounding.
   fileprivate func encode(
     _ bounds: [BoundSearch.Bounds]
   ) throws -> (tensor: QuantizedTensor, cost: RoundingCost) {
@@ -108,8 +107,8 @@ extension TensorEncoder {
   }
 }
 
-/// A weight in memory, which a method changes before it is rounded, or rounds for the least error of
-/// the layer's output.
+/// A weight in memory that a method changes before rounding, or rounds so that the error of the
+/// layer's output is minimal.
 private struct WeightMatrix {
   let planned: QuantizationPlan.Quantization
   let settings: MethodSettings
@@ -120,7 +119,7 @@ private struct WeightMatrix {
 
   private var layout: AffineLayout { planned.spec.layout }
 
-  /// - Parameter extremes: of each cell.
+  /// - Parameter extremes: the extremes of each cell.
   /// - Throws: `LAPACKError`, `ModelError`.
   func quantized(
     _ encoder: TensorEncoder, _ extremes: [TensorEncoder.CellExtremes]
@@ -132,12 +131,12 @@ private struct WeightMatrix {
     let moments = site.flatMap {
       InputMoments($0, activation: activation, isCentered: isErrorAware && hasBias)
     }
-    // Where inputs hardly vary their moments are rounding errors, and no weight is better than itself.
+    // If inputs hardly vary, their moments are rounding errors, which cannot improve a weight.
     let aware = isErrorAware ? moments.flatMap { $0.varies ? $0 : nil } : nil
     let (target, conditionNumbers) = try target(
       weight, aware: aware, moment: aware?.quantized ?? site?.moments?.second)
     var (targetEncoder, targetExtremes) = (encoder, extremes)
-    // Nothing was changed: the values themselves, whatever a Double makes of them.
+    // An unchanged weight keeps its own values, without a round trip through Double.
     let isChanged = target != weight
     let targetValues = isChanged ? target.values.map { Float($0) } : values
     if isChanged {
@@ -163,8 +162,8 @@ private struct WeightMatrix {
     return outcome
   }
 
-  /// What is to be rounded: the weight, made to absorb the activations' error and conditioned, part
-  /// by part, as the method asks for.
+  /// Returns the matrix to round: the weight, which, as the method requires, absorbs the
+  /// activations' error and is conditioned, part by part.
   private func target(_ weight: Matrix, aware: InputMoments?, moment: Matrix?) throws
     -> (matrix: Matrix, conditionNumbers: (before: Double, after: Double)?)
   {
@@ -189,8 +188,8 @@ private struct WeightMatrix {
     return (Matrix(rows: weight.rows, columns: weight.columns, values: values), worst)
   }
 
-  /// The bounds of each cell: by the values' own error, then, where the inputs' moment is known, by
-  /// the output's.
+  /// Returns the bounds of each cell, found by the values' own error and then, if the inputs'
+  /// moment is known, by that of the output.
   private func bounds(
     _ encoder: TensorEncoder, _ extremes: [TensorEncoder.CellExtremes], moment: Matrix?
   ) throws -> [BoundSearch.Bounds] {
@@ -212,7 +211,8 @@ private struct WeightMatrix {
     }
   }
 
-  /// The codes that make the layer's output err least, between the bounds of `nearest`.
+  /// Returns the codes, between the bounds of `nearest`, that minimize the error of the layer's
+  /// output.
   private func rounded(
     _ target: Matrix, moment: Matrix, _ nearest: QuantizedTensor
   ) throws -> QuantizedTensor {
@@ -228,7 +228,7 @@ private struct WeightMatrix {
 }
 
 extension Matrix {
-  /// The square block on the diagonal at `range`.
+  /// Returns the square block on the diagonal at `range`.
   fileprivate func block(_ range: Range<Int>) -> Matrix {
     guard range != 0..<columns else { return self }
     return Matrix(
@@ -239,7 +239,7 @@ extension Matrix {
 
 /// The elements of a weight in Float32, in which codes are computed.
 enum WeightValues {
-  /// The elements of `tensor`, row-major.
+  /// Returns the elements of `tensor`, row-major.
   ///
   /// - Throws: `ModelError` when they cannot be read, and as `extremes(of:)` does.
   static func of(_ name: String, _ tensor: Tensor, _ spec: AffineSpec) throws -> [Float] {
@@ -251,15 +251,15 @@ enum WeightValues {
     }
   }
 
-  /// The least and the largest value of each cell.
+  /// Finds the least and the largest value of each cell.
   ///
-  /// - Throws: `ModelError` for the first element that is not finite, or passes Float32's largest
-  ///   number, and for a float64 tensor of which Float32 keeps only zeros.
+  /// - Throws: `ModelError` for the first element that is not finite or exceeds Float32's largest
+  ///   number, and for a float64 tensor whose elements all become zero in Float32.
   static func extremes(of encoder: TensorEncoder) throws -> [TensorEncoder.CellExtremes] {
     switch encoder.extremes() {
     case .notFinite(let element, let value):
       let exact = encoder.exactValue(at: element)
-      let text = exact.isFinite ? "\(exact), past Float32's largest number" : "\(value)"
+      let text = exact.isFinite ? "\(exact), beyond Float32's largest number" : "\(value)"
       throw ModelError("element \(element) is \(text), which cannot be quantized")
     case .found(let cells):
       if cells.allSatisfy({ $0.least == 0 && $0.largest == 0 }) {

@@ -1,6 +1,6 @@
 import Storage
 
-/// What a model's activations are recorded on.
+/// The material on which a model's activations are recorded.
 ///
 /// ```swift
 /// var recipe = Recipe.calibrated(bitWidth: 3)
@@ -13,16 +13,16 @@ import Storage
 public struct CalibrationRecipe: Hashable, Sendable {
   /// How patches are taken from images.
   public struct Patches: Hashable, Sendable {
-    /// The patches that are taken unless a recipe says otherwise.
+    /// The default number of patches.
     public static let standardCount = 32
-    /// The pixels of a patch's side unless a recipe says otherwise.
+    /// The default side of a patch in pixels.
     public static let standardSide = 64
 
     /// How many patches are taken, of all images together.
     public var count: Int
     /// Pixels of a patch's side, before upscaling.
     public var side: Int
-    /// What the places of patches are drawn by.
+    /// The seed from which the places of patches are drawn.
     public var seed: UInt64
     /// Whether the images are of low resolution and used as they are, not downscaled first.
     public var isLowResolution: Bool
@@ -38,7 +38,7 @@ public struct CalibrationRecipe: Hashable, Sendable {
     }
   }
 
-  /// `nil` where a file of statistics is read.
+  /// How patches are taken; `nil` if a file of statistics is read.
   public var patches: Patches?
   /// The SHA-256 of the images or of the file, in hexadecimal; `nil` for any.
   public var digest: String?
@@ -48,7 +48,7 @@ public struct CalibrationRecipe: Hashable, Sendable {
     self.digest = digest
   }
 
-  /// Takes on the digest of what is at hand.
+  /// Records the digest of the given material.
   ///
   /// - Throws: `ModelError` when the recipe asks for other images, or another file.
   package mutating func identify(_ found: String, as name: String) throws {

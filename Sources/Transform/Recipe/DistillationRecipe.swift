@@ -1,9 +1,9 @@
 import Formats
 import Storage
 
-/// How long and on how many patches a quantized model learns from the model in full precision.
+/// The length of a distillation from the full-precision model, and its patches.
 ///
-/// What it learns, and at which rates, follows from the method.
+/// The method determines what is learned and at which rates.
 ///
 /// ```swift
 /// var recipe = Recipe.calibrated(bitWidth: 2)
@@ -14,11 +14,11 @@ import Storage
 /// try compressor.write(to: "model.condi")
 /// ```
 public struct DistillationRecipe: Hashable, Sendable {
-  /// When distillation ends.
+  /// The end of distillation.
   public enum Limit: Hashable, Sendable, CustomStringConvertible {
-    /// Then the result is the same for any number of threads.
+    /// A number of steps; the result is the same for any number of threads.
     case steps(Int)
-    /// Of the clock on the wall; what is reached depends on the machine.
+    /// A number of elapsed minutes; the result depends on the machine.
     case minutes(Double)
 
     public var description: String {
@@ -29,20 +29,21 @@ public struct DistillationRecipe: Hashable, Sendable {
     }
   }
 
-  /// The patches of a step unless a recipe says otherwise.
+  /// The default number of patches per step.
   public static let standardBatchCount = 4
-  /// The pixels of a patch's side unless a recipe says otherwise.
+  /// The default side of a patch in pixels.
   public static let standardPatchSide = 32
 
-  /// When distillation ends, if patience does not end it before.
+  /// The end of distillation, unless patience ends it earlier.
   public var limit: Limit
-  /// Patches that one step learns from.
+  /// The number of patches per step.
   public var batchCount: Int
   /// Pixels of a patch's side, before upscaling.
   public var patchSide: Int
-  /// What the places of patches are drawn by.
+  /// The seed from which the places of patches are drawn.
   public var seed: UInt64
-  /// Comparisons in a row without a gain after which distillation ends early; `nil` for never.
+  /// The number of successive comparisons without a gain after which distillation ends early; `nil`
+  /// for never.
   public var patience: Int?
   /// The SHA-256 of the images that the student is compared on, in hexadecimal; `nil` for other
   /// patches of the images that it learns from, which are those of the calibration.

@@ -1,6 +1,6 @@
 import Formats
 
-/// How a model is quantized as a whole; each method adds to those before it.
+/// The method by which a whole model is quantized; each method extends those before it.
 ///
 /// ```swift
 /// print(QuantizationMethod.allCases.filter(\.distills).map(\.rawValue))
@@ -13,18 +13,18 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   case minimumMaximum = "minmax"
   /// Bounds by DOBI, the search of 2DQuant.
   case dobi
-  /// 2DQuant (arXiv:2406.06649): DOBI, and bounds refined by distillation where a refiner is at
-  /// hand.
+  /// 2DQuant (arXiv:2406.06649): DOBI, and bounds refined by distillation if a refiner is
+  /// available.
   case twoDQuant = "2dquant"
-  /// CondiQuant (arXiv:2502.15478): weights are conditioned first, then as 2DQuant.
+  /// CondiQuant (arXiv:2502.15478): weights are conditioned first, then quantized as in 2DQuant.
   case condiQuant = "condiquant"
   /// Equalized channels where the model runs on images (see `ChannelEqualization`), bounds of
-  /// activations that follow the range of each group of 16 values (see `ActivationScaling`), conditioned
-  /// weights that absorb the error of activations, free bounds, error-aware rounding, corrected biases;
-  /// then as 2DQuant.
+  /// activations that follow the range of each group of 16 values (see `ActivationScaling`),
+  /// conditioned weights that absorb the error of activations, free bounds, error-aware rounding,
+  /// corrected biases; then as 2DQuant.
   case best
 
-  /// How bounds of weights and activations are found.
+  /// The method by which bounds of weights and activations are found.
   public var search: BoundSearchMethod {
     switch self {
     case .minimumMaximum: .minimumMaximum
@@ -36,14 +36,15 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   /// Whether weights are conditioned.
   public var conditions: Bool { self == .condiQuant || self == .best }
 
-  /// Whether weights are rounded for the least error of the layer's output, and biases corrected.
+  /// Whether weights are rounded so that the error of the layer's output is minimal, and biases are
+  /// corrected.
   public var isErrorAware: Bool { self == .best }
 
-  /// What bounds of activations are measured in where settings do not say; where whole rows were recorded
-  /// in the place of groups, in these. The papers' methods have the same bounds for all values.
+  /// The default granularity of activation bounds. If whole rows were recorded instead of groups,
+  /// rows are used. The papers' methods use the same bounds for all values.
   public var activationScaling: ActivationScaling { self == .best ? .group(16) : .tensor }
 
-  /// Whether the quantized model learns from the model in full precision.
+  /// Whether the quantized model is distilled from the full-precision model.
   public var distills: Bool {
     switch self {
     case .minimumMaximum, .dobi: false
@@ -52,7 +53,7 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   }
 }
 
-/// A method and its numbers.
+/// A method and its settings.
 ///
 /// ```swift
 /// var recipe = try Recipe.named("body-linear")
@@ -62,23 +63,23 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
 /// print(recipe.jsonValue.serialized(pretty: true))
 /// ```
 public struct MethodSettings: Hashable, Sendable {
-  /// The method that the other settings are for.
+  /// The method to which the other settings apply.
   public var method: QuantizationMethod
-  /// What conditioning aims at; `nil` leaves weights as they are, for a model that is conditioned
-  /// already.
+  /// The constraint of conditioning; `nil` to leave weights as they are, for a model that is
+  /// already conditioned.
   public var constraint: ConditionConstraint?
-  /// Bits of activations; `nil` for those of the layer's weight.
+  /// The bit width of activations; `nil` for that of the layer's weight.
   public var activationBitWidth: Int?
-  /// What bounds of layers' inputs are measured in. With groups, queries, keys and values have heads as
-  /// theirs where products are summed up within heads, else bounds in their own values; attention weights
-  /// have whole rows. `nil` for the method's; a calibration whose inputs and attention weights cannot
-  /// serve what is said here is refused.
+  /// The granularity of the bounds of layers' inputs; `nil` for the method's. With groups, queries,
+  /// keys and values use heads as groups if products are summed within heads, and otherwise the
+  /// same bounds for all values; attention weights use whole rows. A calibration that lacks the
+  /// required statistics of inputs and attention weights is rejected.
   public var activationScaling: ActivationScaling?
-  /// Activations stay in full precision.
+  /// Whether activations stay in full precision.
   public var isWeightsOnly: Bool
-  /// What activations are recorded on; `nil` where nothing is known of them.
+  /// The material on which activations are recorded; `nil` without calibration.
   public var calibration: CalibrationRecipe?
-  /// How the quantized model learns; `nil` where it does not.
+  /// How the quantized model is distilled; `nil` if it is not.
   public var distillation: DistillationRecipe?
 
   public init(
@@ -96,7 +97,7 @@ public struct MethodSettings: Hashable, Sendable {
     self.isWeightsOnly = isWeightsOnly
   }
 
-  /// What is said of activations' bounds, or what suits the method.
+  /// The granularity of activation bounds in these settings, or that of the method.
   package var scaling: ActivationScaling { activationScaling ?? method.activationScaling }
 
   var conditioner: Conditioner? {
@@ -104,7 +105,7 @@ public struct MethodSettings: Hashable, Sendable {
   }
 }
 
-/// How the bounds of a quantizer are found.
+/// The method by which the bounds of a quantizer are found.
 ///
 /// ```swift
 /// var recipe = try Recipe.named("all-linear")
@@ -118,14 +119,14 @@ public enum BoundSearchMethod: String, Hashable, Sendable, CaseIterable, Codable
   case minimumMaximum = "minmax"
   /// The best of 100 ranges that narrow at both ends at the same pace: DOBI of 2DQuant.
   case dobi
-  /// The best of 100 ranges that narrow at the upper end alone: DOBI for long-tailed data of one
+  /// The best of 100 ranges that narrow only at the upper end: DOBI for long-tailed data of one
   /// sign, such as the output of a softmax.
   case dobiOneSided = "dobi-one-sided"
-  /// `dobi`, and from there a pattern search that moves both bounds on their own.
+  /// A pattern search that starts from `dobi` and moves both bounds separately.
   case free
 }
 
-/// What the bit widths of a model's weights are chosen for.
+/// The budget for which the bit widths of a model's weights are chosen.
 ///
 /// ```swift
 /// var recipe = try Recipe.named("body")
@@ -135,13 +136,13 @@ public enum BoundSearchMethod: String, Hashable, Sendable, CaseIterable, Codable
 /// print(outcome.layers.map(\.bitWidth), outcome.summary.fileByteCount)
 /// ```
 public enum SizeBudget: Hashable, Sendable {
-  /// The packed file has at most so many bytes.
+  /// The packed file has at most this many bytes.
   case byteCount(Int)
   /// `CompressionRatios.parameters` is at least this.
   case ratio(Double)
   /// `CompressionRatios.paper` is at least this.
   case paperRatio(Double)
-  /// Codes, bounds and scales take at most so many bits a quantized weight.
+  /// Codes, bounds and scales take at most this many bits per quantized weight.
   case bitsPerWeight(Double)
 }
 
@@ -151,7 +152,7 @@ extension SizeBudget: CustomStringConvertible {
     case .byteCount(let count): "at most \(count) bytes"
     case .ratio(let ratio): "a parameters ratio of at least \(ratio)"
     case .paperRatio(let ratio): "a paper ratio of at least \(ratio)"
-    case .bitsPerWeight(let bits): "at most \(bits) bits a weight"
+    case .bitsPerWeight(let bits): "at most \(bits) bits per weight"
     }
   }
 }

@@ -2,18 +2,18 @@ import Formats
 import Storage
 
 extension Recipe {
-  /// The names that `named(_:)` knows, the default first.
+  /// The names that `named(_:)` accepts, beginning with the default.
   public static let builtInNames = [
     "body", "body-linear", "body-linear-and-conv", "all-linear", "keep-all",
   ]
 
   /// Returns the recipe `body` with a method that is calibrated on images of a folder, as
-  /// `convert --calibration-images` follows it.
+  /// `convert --calibration-images` uses it.
   ///
   /// - Parameters:
-  ///   - bitWidth: bits of a quantized weight, 1 to 8.
-  ///   - limit: how long the quantized model learns from the model in full precision; `nil` for not
-  ///     at all. With a number of steps the result is the same on every machine of a kind.
+  ///   - bitWidth: the bit width of a quantized weight, 1 to 8.
+  ///   - limit: the length of the distillation; `nil` for none. With a number of steps, the result
+  ///     is the same on all machines of one kind.
   public static func calibrated(
     bitWidth: Int, method: QuantizationMethod = .best,
     learningFor limit: DistillationRecipe.Limit? = .minutes(2)
@@ -32,18 +32,18 @@ extension Recipe {
     outsideBody + linear(from: leastDimension) + convolutions(in: .convolutional)
   }
 
-  /// A built-in recipe.
+  /// Returns a built-in recipe.
   ///
-  /// - `body`: the linear layers of the body, and its convolutions where they hold most of the
-  ///   model's weights; embedding tables, heads, tails, position networks, norms and depthwise
+  /// - `body`: quantizes the linear layers of the body, and its convolutions if they hold most of
+  ///   the model's weights; embedding tables, heads, tails, position networks, norms and depthwise
   ///   convolutions are kept.
-  /// - `body-linear`: the linear layers alone, as the papers quantize transformers.
-  /// - `body-linear-and-conv`: linear layers and convolutions of the body, whichever there are more
-  ///   of.
-  /// - `all-linear`: every matrix that is a weight.
-  /// - `keep-all`: nothing; packing without loss.
+  /// - `body-linear`: quantizes only the linear layers, as the papers do for transformers.
+  /// - `body-linear-and-conv`: quantizes both linear layers and convolutions of the body,
+  ///   regardless of which hold more weights.
+  /// - `all-linear`: quantizes every matrix that is a weight.
+  /// - `keep-all`: quantizes nothing, which packs without loss.
   ///
-  /// - Throws: `ModelError` that lists the names there are.
+  /// - Throws: `ModelError` that lists the valid names.
   public static func named(_ name: String) throws -> Recipe {
     let rules: [RecipeRule]
     switch name {
@@ -55,7 +55,7 @@ extension Recipe {
     case "keep-all": rules = [keep("*", because: "the recipe keeps every tensor")]
     default:
       throw ModelError(
-        "no built-in recipe of this name; there are \(builtInNames.joined(separator: ", "))",
+        "there is no built-in recipe of this name, only \(builtInNames.joined(separator: ", "))",
         path: "recipe '\(name)'")
     }
     return Recipe(
@@ -63,7 +63,7 @@ extension Recipe {
       allowsUnmatchedPatterns: true)
   }
 
-  /// Names of buffers in published models of super-resolution, vision and language, and of the
+  /// Names of buffers in published models for super-resolution, vision and language, and of the
   /// counters that training tools leave in them.
   public static let conventionalBuffers = globs(
     "*relative_position_index*", "*relative_coords_table", "*attn_mask*", "*rpe_biases",
@@ -74,7 +74,7 @@ extension Recipe {
   public static let conventionalPositionTables = globs(
     "*relative_position_bias_table", "*relative_attention_bias.weight")
 
-  /// A weight below this in either dimension saves next to nothing.
+  /// A weight that is smaller than this in either dimension saves almost nothing.
   private static let leastDimension = 16
 
   private static let convolutionRanks = [3, 4, 5]
@@ -118,11 +118,11 @@ extension Recipe {
 
   private static let firstOrLast = "first, last or enlarging convolution"
 
-  /// Of a format with scales of its own.
+  /// Keeps elements of formats that have their own scales.
   private static let codes = keep(
     "*", where: RecipeCondition(elementKind: .narrow), because: "elements of fewer than 16 bits")
 
-  /// Of what could not be put together.
+  /// Keeps parts that could not be assembled.
   private static let halves = keep(
     "*weight_[gv]", "*parametrizations.*.original[01]", where: matrices(),
     because: "half of a weight-norm pair")
@@ -130,7 +130,7 @@ extension Recipe {
     "*parametrizations.*.original", "*weight_orig", where: matrices(),
     because: "part of a parametrized weight")
 
-  /// Of adapters.
+  /// Keeps factors of adapters.
   private static let factors = keep(
     "*{lora_A,lora_B,lora_up,lora_down,lora_mid,lora_embedding_A,lora_embedding_B}*",
     "*{lora.up,lora.down,_lora.up,_lora.down}.*", "*{hada_w,hada_t,lokr_w,lokr_t}*", "*.oft_*",
@@ -139,9 +139,9 @@ extension Recipe {
 
   // MARK: What is quantized
 
-  /// Linear layers, and experts that are stacked in one tensor.
+  /// Returns rules for linear layers, and for experts that are stacked in one tensor.
   ///
-  /// - Parameter dimension: what is smaller in a dimension is left for the rules behind.
+  /// - Parameter dimension: the least dimension; smaller weights are left to later rules.
   private static func linear(from dimension: Int) -> [RecipeRule] {
     [
       RecipeRule(
@@ -163,7 +163,7 @@ extension Recipe {
     ]
   }
 
-  /// Convolutions but for those of few channels, such as depthwise ones.
+  /// Returns rules for convolutions, except those with few channels, such as depthwise ones.
   private static func convolutions(in model: RecipeCondition.ModelKind?) -> [RecipeRule] {
     [(weights, .first), (kernels, .last)].map { names, axes in
       RecipeRule(
@@ -189,7 +189,7 @@ extension Recipe {
 
   // MARK: What is left
 
-  /// The last rules, which say why nothing quantized what has come to them.
+  /// The last rules, which say why the remaining tensors are kept.
   private static let remainder = [
     keep("*", where: RecipeCondition(ranks: [0, 1]), because: "vector or single number"),
     keep(
@@ -234,7 +234,7 @@ extension Recipe {
 
   private static func globs(_ patterns: String...) -> [NameGlob] { globs(patterns) }
 
-  /// Patterns written here, so that one that does not parse is a mistake here.
+  /// Parses patterns that are written in this file, so an invalid one is a programming error.
   private static func globs(_ patterns: [String]) -> [NameGlob] {
     patterns.map { pattern in
       guard let glob = try? NameGlob(pattern) else {

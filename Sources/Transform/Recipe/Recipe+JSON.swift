@@ -7,15 +7,15 @@ extension JSONValue {
 }
 
 extension Recipe {
-  /// The version of `schemas/recipe.schema.json` that this reads and writes.
+  /// The version of `schemas/recipe.schema.json` that this program reads and writes.
   package static let schemaVersion = 1
 
-  /// Bytes of the longest recipe that is read.
+  /// The length in bytes of the longest recipe that is read.
   private static let fileLimit = 1 << 20
 
   /// Reads a recipe file.
   ///
-  /// - Throws: `ModelError` when the file cannot be read, is not JSON or is no recipe.
+  /// - Throws: `ModelError` when the file cannot be read, is not JSON or is not a recipe.
   public init(contentsOf path: String) throws {
     let file = try InputFile(path: path)
     guard file.byteCount <= Self.fileLimit else {
@@ -30,9 +30,9 @@ extension Recipe {
     try self.init(json, source: path)
   }
 
-  /// The recipe that `json` describes, as in `schemas/recipe.schema.json`.
+  /// Creates the recipe that `json` describes, as in `schemas/recipe.schema.json`.
   ///
-  /// - Parameter source: the file's path, for errors; it is no part of the recipe.
+  /// - Parameter source: the file's path for errors, which is not part of the recipe.
   /// - Throws: `ModelError` that names the key and what was expected there.
   public init(_ json: JSONValue, source: String? = nil) throws {
     self = try locatingErrors(path: source) { try Recipe(parsing: json) }
@@ -62,8 +62,8 @@ extension Recipe {
       allowsUnmatchedPatterns: allowsUnmatched ?? false, method: method, budget: budget)
   }
 
-  /// The recipe in full, defaults included: what a packed file's header keeps. Reading it gives an
-  /// equal recipe.
+  /// The complete recipe, including defaults, as kept in a packed file's header. Reading it gives
+  /// an equal recipe.
   public var jsonValue: JSONValue {
     var members: JSONValue.Members = [
       "schemaVersion": .integer(Self.schemaVersion), "name": .string(name),
@@ -92,7 +92,7 @@ extension Recipe {
       throw reader.error(at: key, "a rule that keeps tensors has no settings")
     }
     if action == .quantize, reason != nil {
-      throw reader.error(at: "reason", "it says why a rule keeps tensors, and this one quantizes")
+      throw reader.error(at: "reason", "it says why a rule keeps tensors, but this one quantizes")
     }
     return RecipeRule(
       match: match, where: condition ?? RecipeCondition(),
@@ -125,7 +125,7 @@ extension Recipe {
     return condition
   }
 
-  /// The settings that the top of a recipe and a rule have in common.
+  /// Reads the settings that are common to the top level of a recipe and its rules.
   private static func overrides(_ reader: inout JSONObjectReader) throws -> RecipeRule.Overrides {
     RecipeRule.Overrides(
       bitWidth: try reader.integer("bits", in: 1...8),
@@ -200,7 +200,7 @@ extension RecipeCondition {
 }
 
 extension Recipe {
-  /// The members that say how the model is quantized as a whole.
+  /// Reads the members that describe how the whole model is quantized.
   static func method(_ reader: inout JSONObjectReader) throws -> MethodSettings? {
     let method: QuantizationMethod? = try reader.choice("method")
     let conditions = try reader.boolean("conditions")
@@ -231,7 +231,7 @@ extension Recipe {
       return nil
     }
     guard target == nil || penalty == nil else {
-      throw reader.error(at: "conditionPenalty", "there is a \"targetCondition\" already")
+      throw reader.error(at: "conditionPenalty", "there is already a \"targetCondition\"")
     }
     let constraint =
       penalty.map(ConditionConstraint.penalty)
@@ -242,9 +242,9 @@ extension Recipe {
       distillation: distillation)
   }
 
-  /// The budget that bit widths are chosen for: an object of one member.
+  /// Reads the budget for which bit widths are chosen: an object with one member.
   static func budget(_ reader: inout JSONObjectReader) throws -> SizeBudget? {
-    try reader.value("budget", expected: "an object of one limit") { value in
+    try reader.value("budget", expected: "an object with one limit") { value in
       guard case .object(let members) = value, members.count == 1,
         let (key, limit) = members.elements.first
       else { return nil }
@@ -302,7 +302,7 @@ extension SizeBudget {
   }
 }
 
-/// The members of a recipe that say what a model is calibrated on and how it learns.
+// The members of a recipe that describe calibration and distillation.
 extension CalibrationRecipe {
   init(_ reader: inout JSONObjectReader) throws {
     let count = try reader.positiveInteger("patches")
@@ -340,7 +340,7 @@ extension DistillationRecipe {
     switch (steps, minutes) {
     case (let steps?, nil): limit = .steps(steps)
     case (nil, let minutes?): limit = .minutes(minutes)
-    default: throw reader.error(at: "steps", "there must be either it or \"minutes\"")
+    default: throw reader.error(at: "steps", "either it or \"minutes\" is required")
     }
     let seed = try reader.seed()
     self.init(
@@ -375,7 +375,7 @@ extension JSONObjectReader {
     try count("seed").map { UInt64($0) }
   }
 
-  /// A pattern or a list of at least one.
+  /// Reads a pattern or a list of at least one, or of none if that is allowed.
   fileprivate mutating func globs(_ key: String, allowsNone: Bool = false) throws -> [NameGlob]? {
     let patterns: [String]? = try value(key, expected: "a name pattern or a list of them") {
       switch $0 {

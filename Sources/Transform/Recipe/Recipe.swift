@@ -1,9 +1,9 @@
 import Formats
 
-/// Which tensors of a model are quantized, and how.
+/// A description of which tensors of a model are quantized, and how.
 ///
-/// Rules are tried in order, and the first that matches a tensor decides; what no rule matches is
-/// kept as it is. Buffers are never quantized, whatever the rules say.
+/// Rules are tried in order, and the first that matches a tensor decides; tensors that no rule
+/// matches are kept. Buffers are never quantized, regardless of the rules.
 ///
 /// ```swift
 /// let attention = try RecipeRule(match: [NameGlob("*.attn.*.weight")], action: .quantize(.init()))
@@ -14,23 +14,23 @@ import Formats
 public struct Recipe: Hashable, Sendable {
   /// The name of a built-in recipe, or the one that the recipe's author gave it.
   public var name: String
-  /// What rules that quantize leave open.
+  /// The settings that rules do not override.
   public var defaults: QuantizationSettings
-  /// Which tensors are quantized: the first rule that matches a tensor decides.
+  /// The rules; the first one that matches a tensor decides.
   public var rules: [RecipeRule]
-  /// How the model is quantized as a whole; `nil` where each weight is rounded to nearest on its own
-  /// and activations stay in full precision.
+  /// The method by which the whole model is quantized; `nil` if each weight is rounded to nearest
+  /// on its own and activations stay in full precision.
   public var method: MethodSettings?
-  /// What bit widths are chosen for; `nil` where rules and defaults fix them.
+  /// The budget for which bit widths are chosen; `nil` if rules and defaults determine them.
   public var budget: SizeBudget?
-  /// Names of tensors that are no parameters but derived from the model's configuration or its
+  /// Names of tensors that are not parameters but derived from the model's configuration or its
   /// training: indices, masks, running statistics. Tensors that are not floating point are buffers
   /// under any name.
   public var buffers: [NameGlob]
-  /// Names of relative-position tables, parameters that the papers leave out of their ratios.
+  /// Names of relative-position tables, which the papers leave out of their ratios.
   public var positionTables: [NameGlob]
-  /// Whether a rule's pattern may match no tensor at all. Built-in recipes allow it, because they
-  /// serve many models; in a recipe for one model it is a mistake.
+  /// Whether a rule's pattern may match no tensor. Built-in recipes allow it, because they serve
+  /// many models; in a recipe for one model it is a mistake.
   public var allowsUnmatchedPatterns: Bool
 
   public init(
@@ -50,15 +50,15 @@ public struct Recipe: Hashable, Sendable {
     self.allowsUnmatchedPatterns = allowsUnmatchedPatterns
   }
 
-  /// What becomes of a tensor.
+  /// The decision on a tensor.
   enum Decision: Hashable, Sendable {
     case quantize(QuantizationSettings)
     case keep(reason: String)
   }
 
-  /// What the first rule that matches makes of a tensor.
+  /// Returns the decision of the first rule that matches a tensor.
   ///
-  /// Buffers are for the caller to leave out.
+  /// The caller must leave out buffers.
   func decision(on subject: RecipeSubject) -> Decision {
     guard let index = rules.firstIndex(where: { $0.matches(subject) }) else {
       return .keep(reason: "no rule of the recipe matches it")
@@ -70,20 +70,20 @@ public struct Recipe: Hashable, Sendable {
   }
 }
 
-/// A tensor as rules see it: what is known of it from its model's index.
+/// The properties of a tensor that rules test, known from its model's index.
 struct RecipeSubject: Hashable, Sendable {
   let name: String
   let elementType: ElementType
   let shape: Shape
-  /// Whether a bias goes with it, as with linear layers and convolutions, but not with tables.
+  /// Whether its layer has a bias, as linear layers and convolutions may, but tables do not.
   var hasBias = false
-  /// Whether it is a convolution that puts out the colours of pixels.
+  /// Whether it is a convolution that outputs the color channels of pixels.
   var makesPixels = false
-  /// Whether it lies in a model most of whose weights are convolutions.
+  /// Whether convolutions hold most of the weights of its model.
   var isInConvolutionalModel = false
 }
 
-/// How a tensor is quantized.
+/// Settings by which a tensor is quantized.
 ///
 /// ```swift
 /// var recipe = try Recipe.named("body")
@@ -93,16 +93,16 @@ struct RecipeSubject: Hashable, Sendable {
 /// try Compressor(archive, recipe: recipe).write(to: "model.condi")
 /// ```
 public struct QuantizationSettings: Hashable, Sendable {
-  /// Bits of a code, 1 to 8.
+  /// The bit width of a code, 1 to 8.
   public var bitWidth: Int
-  /// How many elements share one lower bound and one scale.
+  /// The elements that share one lower bound and one scale.
   public var granularity: QuantizationGranularity
-  /// How bounds are found.
+  /// The method by which bounds are found.
   public var search: BoundSearchMethod
-  /// How lower bounds and scales are stored.
+  /// The type in which lower bounds and scales are stored.
   public var parameterType: QuantizationParameterType
-  /// Matrices stacked along the output axis that have bounds of their own; it matters under
-  /// `.tensor` only.
+  /// The number of matrices stacked along the output axis that have their own bounds; it only
+  /// matters for `.tensor`.
   public var parts: PartCount
 
   public init(
@@ -118,7 +118,7 @@ public struct QuantizationSettings: Hashable, Sendable {
   }
 }
 
-/// How many matrices a tensor stacks along its first axis.
+/// The number of matrices that a tensor stacks along its first axis.
 ///
 /// ```swift
 /// var overrides = RecipeRule.Overrides(parts: 3)  // queries, keys and values
@@ -128,15 +128,15 @@ public struct QuantizationSettings: Hashable, Sendable {
 /// print(Recipe(name: "mixture", rules: [fused, experts]).jsonValue.serialized(pretty: true))
 /// ```
 public enum PartCount: Hashable, Sendable, ExpressibleByIntegerLiteral {
-  /// As many, such as the three of a fused query-key-value weight.
+  /// A given number, such as the three of a fused query-key-value weight.
   case count(Int)
-  /// As many as the first axis is long, such as the experts of `[expert, in, out]`.
+  /// The length of the first axis, such as the experts of `[expert, in, out]`.
   case firstAxis
 
   /// Creates `count(_:)`.
   public init(integerLiteral count: Int) { self = .count(count) }
 
-  /// The number for a tensor of this shape.
+  /// Returns the number for a tensor of this shape.
   func resolved(for shape: Shape) -> Int {
     switch self {
     case .count(let count): count
@@ -154,25 +154,25 @@ public enum PartCount: Hashable, Sendable, ExpressibleByIntegerLiteral {
 /// print(recipe.jsonValue.serialized(pretty: true))
 /// ```
 public struct RecipeRule: Hashable, Sendable {
-  /// What becomes of a tensor that a rule matches.
+  /// The action on a tensor that a rule matches.
   public enum Action: Hashable, Sendable {
-    /// It keeps every bit.
+    /// Keeps every bit.
     case keep
-    /// It is quantized by the recipe's defaults, but for these settings.
+    /// Quantizes by the recipe's defaults, except for these settings.
     case quantize(Overrides)
   }
 
-  /// What a rule says itself; the rest is the recipe's default.
+  /// The settings of a rule; `nil` ones are the recipe's defaults.
   public struct Overrides: Hashable, Sendable {
-    /// Bits of a code, 1 to 8; `nil` for the default.
+    /// The bit width of a code, 1 to 8; `nil` for the default.
     public var bitWidth: Int?
-    /// How many elements share bounds; `nil` for the default.
+    /// The elements that share bounds; `nil` for the default.
     public var granularity: QuantizationGranularity?
-    /// How bounds are found; `nil` for the default.
+    /// The method by which bounds are found; `nil` for the default.
     public var search: BoundSearchMethod?
-    /// How bounds are stored; `nil` for the default.
+    /// The type in which bounds are stored; `nil` for the default.
     public var parameterType: QuantizationParameterType?
-    /// Stacked matrices with bounds of their own; `nil` for the default.
+    /// The number of stacked matrices with their own bounds; `nil` for the default.
     public var parts: PartCount?
 
     public init(
@@ -195,17 +195,16 @@ public struct RecipeRule: Hashable, Sendable {
     }
   }
 
-  /// Names, any of which the rule is for.
+  /// The name patterns, one of which must match.
   public var match: [NameGlob]
-  /// What the tensor must be besides.
+  /// Further conditions on the tensor.
   public var condition: RecipeCondition
-  /// What becomes of a tensor that matches.
+  /// The action on a tensor that matches.
   public var action: Action
-  /// Why a tensor is kept, as reports say it; `nil` for rules that need no word, and those that
-  /// quantize.
+  /// Why a tensor is kept, for reports; `nil` for rules without a reason and those that quantize.
   public var reason: String?
 
-  /// A rule for tensors with a name that one of `match` fits, and that meet `condition`.
+  /// Creates a rule for tensors whose name matches one of `match` and that meet `condition`.
   public init(
     match: [NameGlob], where condition: RecipeCondition = .init(), action: Action,
     reason: String? = nil
@@ -221,7 +220,7 @@ public struct RecipeRule: Hashable, Sendable {
   }
 }
 
-/// What a tensor must be, besides its name, for a rule to apply.
+/// Conditions on a tensor, besides its name, for a rule to apply.
 ///
 /// ```swift
 /// let isMatrix = RecipeCondition(ranks: [2], minimumDimension: 32, elementKind: .floating)
@@ -231,13 +230,13 @@ public struct RecipeRule: Hashable, Sendable {
 /// try Compressor(archive, recipe: recipe).write(to: "model.condi")
 /// ```
 public struct RecipeCondition: Hashable, Sendable {
-  /// Element types by what they hold; complex numbers and booleans are `other`.
+  /// Kinds of element types; complex numbers and booleans are `other`.
   public enum ElementKind: String, Hashable, Sendable, CaseIterable {
-    /// Floating-point numbers of 16 bits and more, which can be quantized.
+    /// Floating-point numbers of 16 or more bits, which can be quantized.
     case floating
-    /// Floating-point numbers of fewer bits, which are codes already.
+    /// Floating-point numbers of fewer bits, which are already codes.
     case narrow
-    /// Whole numbers.
+    /// Integers.
     case integer
     /// Anything else.
     case other
@@ -250,7 +249,7 @@ public struct RecipeCondition: Hashable, Sendable {
     }
   }
 
-  /// Which two axes of a convolution count its channels.
+  /// The two axes of a convolution that count its channels.
   public enum ChannelAxes: String, Hashable, Sendable, CaseIterable {
     /// `[out, in, height, width]`, as in PyTorch.
     case first
@@ -258,31 +257,33 @@ public struct RecipeCondition: Hashable, Sendable {
     case last
   }
 
-  /// Kinds of models, by where most of their weights are.
+  /// Kinds of models, by the kind of layer that holds most of their weights.
   public enum ModelKind: String, Hashable, Sendable, CaseIterable {
-    /// What rules with this condition match has more elements than what all other rules quantize.
+    /// The rules with this condition quantize more elements than all other rules together.
     case convolutional
   }
 
-  /// The ranks that are accepted; `nil` for all.
+  /// The accepted ranks; `nil` for all.
   public var ranks: [Int]?
-  /// The least of both dimensions of the tensor as a weight matrix `[out, in·kh·kw]`. Tensors that
-  /// are no matrices have none.
+  /// The least length of both dimensions of the tensor as a weight matrix `[out, in·kh·kw]`.
+  /// Tensors that are not matrices do not match.
   public var minimumDimension: Int?
-  /// The least length of both axes that `channelAxes` names. Tensors that are no matrices have none.
+  /// The least length of both axes named by `channelAxes`. Tensors that are not matrices do not
+  /// match.
   public var minimumChannels: Int?
-  /// The axes that `minimumChannels` is about.
+  /// The axes to which `minimumChannels` applies.
   public var channelAxes: ChannelAxes
-  /// What the elements must be; `nil` for anything.
+  /// The required kind of elements; `nil` for any.
   public var elementKind: ElementKind?
-  /// What the output dimension must be a multiple of.
+  /// A number of which the output dimension must be a multiple.
   public var rowMultiple: Int?
-  /// Whether a tensor named as the bias of the same layer must be there, or must not.
+  /// Whether a tensor with the name of the same layer's bias must exist or must not.
   public var hasBias: Bool?
-  /// Whether the tensor must be a convolution that puts out the colours of pixels, or must not: one
-  /// of 3r² outputs, to be shuffled to r×r pixels of three colours, which no other weight takes in.
+  /// Whether the tensor must or must not be a convolution that outputs the color channels of
+  /// pixels: one with 3r² outputs, which are shuffled to r×r pixels with three color channels and
+  /// are not the input of another weight.
   public var makesPixels: Bool?
-  /// What the whole model must be; `nil` for any.
+  /// The required kind of the whole model; `nil` for any.
   public var model: ModelKind?
 
   public init(

@@ -37,8 +37,8 @@ extension EvaluationReport: DocumentedReport {
       let names = methods.filter { $0.exactImages.contains(image.name) }.map(\.name)
       return names.isEmpty
         ? nil
-        : "'\(image.name)' is reproduced exactly by \(names.joined(separator: ", ")): its PSNR is "
-          + "infinite there, and no part of the mean"
+        : "'\(image.name)' is reproduced exactly by \(names.joined(separator: ", ")): its PSNR "
+          + "is infinite there and not part of the mean"
     }
   }
 

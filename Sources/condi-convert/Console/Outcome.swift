@@ -38,11 +38,15 @@ extension Console {
 }
 
 extension ModelError {
-  /// The option that solves the problem.
+  /// The option or command that solves the problem.
   fileprivate var advice: String? {
-    switch problem {
-    case .outputExists: "use --force to replace it"
-    default: nil
+    if case .outputExists = problem { return "use --force to replace it" }
+    return switch remedy {
+    case .padding: "--pad pads them"
+    case .rawElementType: "--void-type names it"
+    case .validationImages: "--validation gives them"
+    case .jobs: "'run PLAN --job i/n' runs one"
+    case nil: nil
     }
   }
 }

@@ -17,7 +17,8 @@ extension PackingReport: DocumentedReport {
     if let method {
       facts += [
         .init("method", method.rawValue),
-        .init("calibration", calibration ?? "none: weights only, inputs taken to be white (H = I)"),
+        .init(
+          "calibration", calibration ?? "none: weights only, inputs assumed to be white (H = I)"),
         .init("quantized activations", .integer(activationCount), kind: .integer),
       ]
     }

@@ -49,7 +49,7 @@ extension ConditionReport: DocumentedReport {
     }
     var facts: [ReportDocument.Fact] = [
       .init("source", input),
-      .init("calibration", calibration ?? "none: inputs taken to be white (H = I)"),
+      .init("calibration", calibration ?? "none: inputs assumed to be white (H = I)"),
       .init("matrices", .integer(matrices.count), kind: .integer),
       .init("changed", .integer(changed.count), kind: .integer),
       .init("mean condition number before", ReportCell(mean(before)), kind: .real),

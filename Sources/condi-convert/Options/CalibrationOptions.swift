@@ -3,7 +3,7 @@ import Formats
 import Storage
 import Transform
 
-/// Where statistics of activations come from.
+/// Options for the source of activation statistics.
 struct CalibrationOptions: ParsableArguments {
   @Option(
     name: .customLong("calibration"),
@@ -23,12 +23,12 @@ struct CalibrationOptions: ParsableArguments {
 
   var isGiven: Bool { file != nil || images != nil }
 
-  /// What reports call the calibration.
+  /// The calibration's name in reports.
   var name: String? { file ?? images }
 
   func validate() throws {
     guard file == nil || images == nil else {
-      throw ValidationError("--calibration and --calibration-images exclude one another")
+      throw ValidationError("--calibration and --calibration-images cannot be used together")
     }
     guard images != nil || !samples.isGiven else {
       throw ValidationError(
@@ -36,9 +36,9 @@ struct CalibrationOptions: ParsableArguments {
     }
   }
 
-  /// What a recipe says of the calibration, with what is given here in its place.
+  /// Returns a recipe's calibration, overridden by these options.
   ///
-  /// - Throws: `ModelError` when the recipe is for a calibrated model and nothing is given.
+  /// - Throws: `ModelError` when the recipe is for a calibrated model and no option is given.
   func applied(to recipe: CalibrationRecipe?) throws -> CalibrationRecipe? {
     guard isGiven else {
       guard recipe != nil else { return nil }

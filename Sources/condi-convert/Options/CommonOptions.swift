@@ -4,7 +4,7 @@ import FoundationEssentials
 import Inspect
 import Storage
 
-/// Options that every command has.
+/// Options common to all commands.
 struct CommonOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp("Worker threads.", valueName: "n"))
@@ -62,7 +62,7 @@ extension ElementType: ExpressibleByArgument {}
 
 /// A number of bytes on the command line: `700000`, `700KB`, `1.5MB`, `2GiB`.
 struct SizeArgument: ExpressibleByArgument {
-  /// What the help says of such an argument.
+  /// The description of such an argument in the help.
   static let help = "bytes, or with a unit such as kB, MB or MiB"
 
   let byteCount: Int

@@ -2,7 +2,7 @@ import ArgumentParser
 import Formats
 import Inspect
 
-/// What counts as a difference between two models.
+/// Options that define what counts as a difference between two models.
 struct ComparisonOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -56,11 +56,12 @@ struct ComparisonOptions: ParsableArguments {
       throw ValidationError("--tolerance takes one number without a pattern")
     }
     guard stripPrefix.allSatisfy({ !$0.isEmpty }) else {
-      throw ValidationError("--strip-prefix takes a text that is not empty")
+      throw ValidationError("--strip-prefix takes a nonempty text")
     }
   }
 
-  /// Whether names are rewritten, so that the files' own say nothing about what belongs together.
+  /// Whether names are rewritten, so that the files' own names do not tell which tensors form
+  /// groups.
   var mapsNames: Bool { !map.isEmpty || !stripPrefix.isEmpty }
 
   func options(threads: Int) throws -> DiffReport.Options {
@@ -84,9 +85,9 @@ struct ComparisonOptions: ParsableArguments {
   }
 }
 
-/// `1e-6` or `*.norm*=1e-6` on the command line.
+/// A tolerance on the command line: `1e-6` or `*.norm*=1e-6`.
 struct ToleranceArgument: ExpressibleByArgument {
-  /// `nil` for all tensors.
+  /// The name pattern; `nil` for all tensors.
   let pattern: String?
   let tolerance: Double
 
@@ -101,7 +102,8 @@ struct ToleranceArgument: ExpressibleByArgument {
   }
 }
 
-/// `regex=replacement` on the command line; the last `=` divides, because names have none.
+/// A replacement on the command line: `regex=replacement`. The last `=` divides, because names have
+/// none.
 struct NameReplacementArgument: ExpressibleByArgument {
   let pattern: String
   let template: String

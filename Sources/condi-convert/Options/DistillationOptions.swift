@@ -3,7 +3,7 @@ import Formats
 import Storage
 import Transform
 
-/// How long a quantized model learns from the model in full precision.
+/// Options for the distillation of a quantized model from the full-precision one.
 struct DistillationOptions: ParsableArguments {
   private static let standardMinutes = 2.0
 
@@ -54,7 +54,7 @@ struct DistillationOptions: ParsableArguments {
       throw ValidationError("--steps takes a number from 0 to 10000000")
     }
     guard minutes == nil || steps == nil else {
-      throw ValidationError("--minutes and --steps exclude one another")
+      throw ValidationError("--minutes and --steps cannot be used together")
     }
     if let batch, !(1...1024).contains(batch) {
       throw ValidationError("--batch takes a number from 1 to 1024")
@@ -76,7 +76,7 @@ struct DistillationOptions: ParsableArguments {
   ) throws -> DistillationRecipe? {
     guard let patches else {
       guard recipe == nil else {
-        throw ModelError("the recipe distils, which takes --calibration-images")
+        throw ModelError("the recipe distils, which requires --calibration-images")
       }
       return nil
     }
@@ -86,7 +86,7 @@ struct DistillationOptions: ParsableArguments {
     guard method.distills, limit != .steps(0), limit != .minutes(0) else {
       guard validation == nil, patience == nil, checkpoint == nil else {
         throw ValidationError(
-          "--validation, --patience and --checkpoint are for distillation, of which there is none")
+          "--validation, --patience and --checkpoint need distillation, but there is none")
       }
       return nil
     }

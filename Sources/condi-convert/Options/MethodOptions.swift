@@ -4,7 +4,7 @@ import Transform
 
 extension QuantizationMethod: ExpressibleByArgument {}
 
-/// How a model is quantized as a whole, and how small it is to become.
+/// Options for the method by which a whole model is quantized, and for its target size.
 struct MethodOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -66,11 +66,12 @@ struct MethodOptions: ParsableArguments {
     }
     let targets = [targetRatio != nil, targetSize != nil, targetBitsPerWeight != nil]
     guard targets.count(where: { $0 }) <= 1 else {
-      throw ValidationError("--target-ratio, --target-size and --target-bpw exclude one another")
+      throw ValidationError(
+        "--target-ratio, --target-size and --target-bpw cannot be used together")
     }
   }
 
-  /// Puts the command line's settings in the place of the recipe's.
+  /// Overrides the recipe's settings by the command line's.
   ///
   /// - Parameter conditions: whether a method may condition weights.
   func apply(to recipe: inout Recipe, conditions: Bool = true) throws {
@@ -98,7 +99,7 @@ struct MethodOptions: ParsableArguments {
     if let activationBits { settings.activationBitWidth = activationBits }
     if let activationScaling { settings.activationScaling = activationScaling }
     if weightsOnly { settings.isWeightsOnly = true }
-    // A method of the command line's stands in the place of the recipe's, on the same samples.
+    // A method from the command line replaces the recipe's, on the same samples.
     settings.calibration = try calibration.applied(to: recipe.method?.calibration)
     settings.distillation = try distillation.applied(
       to: recipe.method?.distillation, method: settings.method,
@@ -119,7 +120,7 @@ struct MethodOptions: ParsableArguments {
       ?? targetBitsPerWeight.map(SizeBudget.bitsPerWeight)
   }
 
-  /// These options mean nothing for plain conversion.
+  /// Rejects these options for plain conversion.
   func refuse(for format: any ModelFormat) throws {
     guard method == nil, !calibration.isGiven, !weightsOnly, activationBits == nil,
       activationScaling == nil, !constraint.isGiven, budget == nil
@@ -131,7 +132,7 @@ struct MethodOptions: ParsableArguments {
   }
 }
 
-/// What conditioning aims at.
+/// Options for the constraint of conditioning.
 struct ConstraintOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -158,12 +159,12 @@ struct ConstraintOptions: ParsableArguments {
       throw ValidationError("--penalty takes a number of at least 0")
     }
     guard targetCondition == nil || penalty == nil else {
-      throw ValidationError("--target-condition and --penalty exclude one another")
+      throw ValidationError("--target-condition and --penalty cannot be used together")
     }
   }
 }
 
-/// `3.5` or `paper=3.6` on the command line.
+/// A target ratio on the command line: `3.5` or `paper=3.6`.
 struct RatioTarget: ExpressibleByArgument {
   let budget: SizeBudget
 

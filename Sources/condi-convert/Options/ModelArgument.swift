@@ -3,9 +3,9 @@ import Storage
 
 /// Opens the model files that commands are given.
 enum ModelArgument {
-  /// The archive at `path`, or its part below `root`. What reading remarks is said.
+  /// Opens the archive at `path`, or its part below `root`, and prints the remarks of reading it.
   ///
-  /// - Parameter isStored: whether tensors that belong together stay as they are stored.
+  /// - Parameter isStored: whether groups of tensors stay as they are stored.
   static func open(
     _ path: String, root: String? = nil, stored isStored: Bool = false, common: CommonOptions
   ) throws -> TensorArchive {
@@ -21,9 +21,9 @@ enum ModelArgument {
     return isStored ? part : assembled(part, path: path, common: common)
   }
 
-  /// The archive with tensors put together that belong together, which is said.
+  /// Returns the archive with groups of tensors assembled, and prints notes about them.
   ///
-  /// - Parameter configuration: `nil` for the one beside the file.
+  /// - Parameter configuration: the configuration; `nil` for the one beside the file.
   static func assembled(
     _ archive: TensorArchive, path: String, configuration: JSONValue? = nil, common: CommonOptions
   ) -> TensorArchive {
@@ -37,13 +37,13 @@ enum ModelArgument {
     return assembled
   }
 
-  /// The model that a packed file is set beside: the part below `root`, or else the part that was
-  /// packed, where the file has it. A copy may hold that part alone.
+  /// Opens the model with which a packed file is compared: the part below `root`, or else the part
+  /// that was packed, if the file has it. A copy may hold only that part.
   ///
   /// - Parameters:
-  ///   - isStored: whether tensors that belong together stay as they are stored.
-  ///   - header: of the packed file: where it holds tensors as they are stored that belong together, the
-  ///     reference's are not put together either.
+  ///   - isStored: whether groups of tensors stay as they are stored.
+  ///   - header: the packed file's header; if the file holds groups of tensors as they are stored,
+  ///     the reference's are not assembled either.
   static func openReference(
     _ path: String, root: String?, sourceRoot: String?, stored isStored: Bool = false,
     header: PackedHeader? = nil, common: CommonOptions
@@ -64,8 +64,8 @@ enum ModelArgument {
     return assembled(archive, path: path, common: common)
   }
 
-  /// Models whose layers can be set side by side: where they share no name because one keeps its
-  /// weights below a conventional root, they are taken from there, which is said.
+  /// Returns models whose layers can be compared: if two share no name because one keeps its
+  /// weights below a conventional root, the weights are taken from there, with a note.
   static func aligned(
     _ models: [(path: String, archive: TensorArchive)], common: CommonOptions
   ) -> [TensorArchive] {
@@ -84,8 +84,8 @@ enum ModelArgument {
     return all.map(\.archive)
   }
 
-  /// The weights of a checkpoint: below `root`, or those of the first of its networks, which is said
-  /// where it is not the whole file.
+  /// Opens the weights of a checkpoint below `root`, or those of the first of its networks, with a
+  /// note if that is not the whole file.
   static func openWeights(
     _ path: String, root: String?, common: CommonOptions
   ) throws -> (archive: TensorArchive, root: String?) {
@@ -94,7 +94,7 @@ enum ModelArgument {
     return (try select(taken, of: archive, path: path, common: common), taken)
   }
 
-  /// The network of `archive` below `root`, which is said, with those that are left.
+  /// Selects the network of `archive` below `root`, with a note that lists the other networks.
   static func select(
     _ root: String, of archive: TensorArchive, path: String, common: CommonOptions
   ) throws -> TensorArchive {
@@ -104,13 +104,14 @@ enum ModelArgument {
     Console.note(
       "\(path): taking the \(counted(selected.tensors.count, "tensor")) below '\(root)'"
         + (others > 0 ? ", leaving \(counted(others, "other"))" : "")
-        + (networks.map { "; --root takes another network: \($0)" }
-          ?? "; --root chooses another part"),
+        + (networks.map { "; --root selects another network: \($0)" }
+          ?? "; --root selects another part"),
       unless: common.quiet)
     return selected
   }
 
-  /// The roots of the networks that lie beside `root`, neither around it nor in it; `nil` without any.
+  /// Lists the roots of the networks beside `root` that neither contain it nor lie in it; returns
+  /// `nil` if there are none.
   static func networkList(of archive: TensorArchive, besides root: String?) -> String? {
     let others = archive.networks.filter { network in
       guard let other = network.root else { return false }

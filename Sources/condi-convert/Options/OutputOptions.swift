@@ -17,20 +17,22 @@ struct OutputOptions: ParsableArguments {
   @Flag(help: "Replace an existing output.")
   var force = false
 
-  /// The format that OUT is to be written in.
+  /// Returns the format in which OUT is to be written.
   func format(for path: String) throws -> any ModelFormat {
     guard path != StandardInput.argument else {
-      throw ValidationError("the output is a file, which appears whole or not at all; not '-'")
+      throw ValidationError("the output must be a file, which appears whole or not at all, not '-'")
     }
     let registry = FormatRegistry.standard
     let names = registry.writableFormats.map(\.identifier.name).joined(separator: ", ")
     if let formatName {
       guard let format = registry.format(named: formatName) else {
-        throw ValidationError("--to knows no format '\(formatName)'; it takes one of: \(names)")
+        throw ValidationError(
+          "--to does not know the format '\(formatName)'; it takes one of: \(names)")
       }
       guard format.canWrite else {
         throw ValidationError(
-          "\(format.identifier.displayName) is read, never written; --to takes one of: \(names)")
+          "\(format.identifier.displayName) can be read but not written; --to takes one of: "
+            + names)
       }
       return format
     }
@@ -41,19 +43,19 @@ struct OutputOptions: ParsableArguments {
           "\(target.rawValue) files are written by 'export', from a packed file")
       }
       throw ValidationError(
-        "the extension of '\(path)' stands for no format; say --to with one of: \(names)")
+        "the extension of '\(path)' belongs to no format; give --to with one of: \(names)")
     }
     return format
   }
 
-  /// Refuses before the work what could not be written after it.
+  /// Checks before the work that the output can be written.
   ///
-  /// - Throws: `ModelError` when something is at `path` that may not be replaced.
+  /// - Throws: `ModelError` when something at `path` may not be replaced.
   func check(_ path: String) throws {
     try OutputDestination.check(path, replacesExisting: force)
   }
 
-  /// Writes `archive` to `path` with a progress bar, and says so.
+  /// Writes `archive` to `path` with a progress bar, and prints a note.
   func write(
     _ archive: TensorArchive, as format: any ModelFormat, to path: String, activity: String,
     common: CommonOptions

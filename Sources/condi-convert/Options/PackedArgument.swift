@@ -4,11 +4,11 @@ import Ranks
 import Storage
 import Transform
 
-/// Packed files that commands are given to look at as a whole, damaged or not.
+/// Opens and examines the packed files, damaged or not, that commands are given.
 enum PackedArgument {
-  /// The file at `path`, to be examined.
+  /// Opens the file at `path` for examination.
   ///
-  /// - Throws: `ModelError` when it is not a packed file at all, or cannot be opened.
+  /// - Throws: `ModelError` when it is not a packed file or cannot be opened.
   static func open(_ path: String, common: CommonOptions) throws -> InputFile {
     let input = try InputFile(path: StandardInput.path(path), access: common.access)
     guard PackedExamination.resembles(input) else {
@@ -17,7 +17,7 @@ enum PackedArgument {
     return input
   }
 
-  /// Every fault of a file that `open` has opened.
+  /// Finds every fault of a file opened by `open`.
   ///
   /// - Throws: `ModelError` when it cannot be read.
   static func examine(
@@ -30,7 +30,8 @@ enum PackedArgument {
     }
   }
 
-  /// What can be restored of a damaged file, by packing its reference again as its header says.
+  /// Finds what can be restored of a damaged file by packing its reference again by its header's
+  /// recipe.
   static func restoration(
     _ examination: PackedExamination, _ reference: TensorArchive, common: CommonOptions
   ) throws -> PackedRestoration {

@@ -4,7 +4,7 @@ import Jobs
 import Storage
 import Transform
 
-/// What 'convert' and 'quantize' have in common: from a model file to a packed one.
+/// Options that 'convert' and 'quantize' share for packing a model file.
 struct PackingOptions: ParsableArguments {
   @OptionGroup var destination: OutputOptions
   @OptionGroup(title: "Packing") var quantization: QuantizationOptions
@@ -21,7 +21,7 @@ struct PackingOptions: ParsableArguments {
   @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
-  /// Quantizes and packs, or with `--dry-run` prints the plan and writes nothing.
+  /// Quantizes and packs; with `--dry-run`, prints the plan and writes nothing.
   ///
   /// - Parameter conditions: whether a method may condition weights.
   func pack(_ input: String, to output: String, conditions: Bool = true) throws {
@@ -39,7 +39,7 @@ struct PackingOptions: ParsableArguments {
     let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
     try locatingErrors(path: input) { try archive.requireReadableTensors() }
     guard archive.format != PackedFormat.identifier else {
-      throw ModelError.unsupported("it is packed already; 'unpack' it first", path: input)
+      throw ModelError.unsupported("it is already packed; 'unpack' it first", path: input)
     }
     let progress = CompressionProgress(byteCount: archive.tensorByteCount, isQuiet: common.quiet)
     var compressor = Compressor(
@@ -87,7 +87,7 @@ struct PackingOptions: ParsableArguments {
     guard let settings = recipe.method else { return }
     func note(_ text: String) { Console.note(text, unless: common.quiet) }
     guard let calibration else {
-      return note("no calibration: weights only, inputs taken to be white (H = I)")
+      return note("no calibration: weights only, inputs assumed to be white (H = I)")
     }
     guard !settings.isWeightsOnly else { return note("activations stay in full precision") }
     let rowless = settings.scaling == .tensor ? 0 : calibration.sitesWithoutRows.count
@@ -97,14 +97,14 @@ struct PackingOptions: ParsableArguments {
     let otherwise = calibration.sitesWithoutRows(for: settings.scaling).count - rowless
     if settings.scaling != .tensor, otherwise > 0 {
       note(
-        "\(otherwise) sites were recorded for other bounds than \(settings.scaling.rawValue), and have "
-          + "those")
+        "\(otherwise) sites were recorded for bounds other than \(settings.scaling.rawValue), and "
+          + "keep those")
     }
     let others = calibration.sitesMeasured(otherThan: settings.scaling).count
     if settings.method.isErrorAware, others > 0 {
       note(
-        "what quantized inputs are like was recorded with bounds of another scaling at \(others) "
-          + "sites, and is estimated instead")
+        "quantized inputs were recorded with bounds of another scaling at \(others) "
+          + "sites, so their moments are estimated instead")
     }
   }
 }

@@ -2,7 +2,7 @@ import ArgumentParser
 import Formats
 import Transform
 
-/// How weights are quantized when the output is packed.
+/// Options for the quantization of weights in packed output.
 struct QuantizationOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -31,7 +31,7 @@ struct QuantizationOptions: ParsableArguments {
     }
   }
 
-  /// The recipe, with the command line's settings in place of its defaults.
+  /// Returns the recipe with its defaults overridden by the command line.
   func recipe() throws -> Recipe {
     var recipe = try Self.recipe(recipeName ?? Recipe.builtInNames[0])
     if let bits { recipe.defaults.bitWidth = bits }
@@ -43,12 +43,12 @@ struct QuantizationOptions: ParsableArguments {
 
   static func recipe(_ name: String) throws -> Recipe {
     guard !Recipe.builtInNames.contains(name) else { return try Recipe.named(name) }
-    // What is neither a built-in name nor looks like a path is a misspelt name.
+    // A name that is not built in and does not look like a path is a misspelt name.
     guard name.contains("/") || name.contains(".") else { return try Recipe.named(name) }
     return try Recipe(contentsOf: name)
   }
 
-  /// These options mean nothing for plain conversion.
+  /// Rejects these options for plain conversion.
   func refuse(for format: any ModelFormat) throws {
     guard bits == nil, granularity == nil, recipeName == nil else {
       throw ValidationError(

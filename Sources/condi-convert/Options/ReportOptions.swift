@@ -20,7 +20,7 @@ struct ReportOptions: ParsableArguments {
     if let limit, limit < 1 { throw ValidationError("--limit takes a number of at least 1") }
   }
 
-  /// - Parameter textLimit: the rows of plain text when the user does not say.
+  /// - Parameter textLimit: the default number of rows in plain text.
   func print(_ report: some Report, textLimit: Int? = nil) throws {
     let text = try report.rendered(
       as: format, rowLimit: limit ?? (format == .text ? textLimit : nil),

@@ -35,7 +35,7 @@ struct SampleOptions: ParsableArguments {
     }
   }
 
-  /// What is given here, and otherwise as in `patches`.
+  /// Returns `patches` overridden by these options.
   func applied(
     to patches: CalibrationRecipe.Patches = CalibrationRecipe.Patches()
   ) -> CalibrationRecipe.Patches {

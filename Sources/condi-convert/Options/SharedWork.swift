@@ -5,9 +5,9 @@ import Jobs
 import Ranks
 import Synchronization
 
-/// A command that several ranks do together.
+/// A command that several ranks run together.
 protocol SharedCommand: ParsableCommand {
-  /// Whether processes that know nothing of one another may run it at the same time.
+  /// Whether unconnected processes may run it at the same time.
   static var sharesWithoutLauncher: Bool { get }
 }
 
@@ -15,41 +15,41 @@ extension SharedCommand {
   static var sharesWithoutLauncher: Bool { false }
 }
 
-/// Work that the ranks of `mpirun` do together; a program that nobody launched so is rank 0 of one.
+/// Work that the ranks of `mpirun` share; a process without a launcher is rank 0 of a group of one.
 ///
-/// Rank 0 runs its command as ever. The others wait, and do what it announces: so whatever cannot be
-/// shared is done once, and said once.
+/// Rank 0 runs its command as usual. The others wait and do the tasks that it announces, so work
+/// that cannot be shared is done once and reported once.
 enum SharedWork {
   static var ranks: RankGroup { (try? launch.get()) ?? .alone }
 
-  /// Joins the other ranks, at the first use.
+  /// Joins the other ranks at the first use.
   static let launch = Result {
     try RankGroup.launched(environment: ProcessInfo.processInfo.environment)
   }
 
-  /// What rank 0 announces.
+  /// A task that rank 0 announces.
   enum Task: String, Codable {
-    /// To run the same command, from its last `share` to the next.
+    /// Run the same command, from its last `share` to the next.
     case command
-    /// To make records of a conversion, which says its plan itself.
+    /// Make records of a conversion, which announces its own plan.
     case conversion
-    /// To leave.
+    /// Leave.
     case end
   }
 
-  /// At rank 0, whether others work now; at the others, whether they were told to.
+  /// At rank 0, whether the others are working; at the others, whether they were told to.
   private static let isUnderWay = Mutex(false)
 
-  /// The ranks that may share work on these inputs: rank 0 alone where it has one by standard input.
+  /// Returns the ranks that may share work on these inputs: only rank 0 if one is standard input.
   static func ranks(reading inputs: [String?], common: CommonOptions) -> RankGroup {
     guard ranks.isShared, inputs.contains(StandardInput.argument) else { return ranks }
-    noteRootIsAlone("standard input comes to rank 0 only", common: common)
+    noteRootIsAlone("only rank 0 receives standard input", common: common)
     return .alone
   }
 
-  /// To be asked before a command runs; says that rank 0 works alone where it is none that ranks share.
+  /// Checks a command before it runs, and prints a note if ranks cannot share it.
   ///
-  /// - Throws: `ValidationError` when several processes would each do all of it.
+  /// - Throws: `ValidationError` when several processes would each do all of the work.
   static func check(
     _ command: any ParsableCommand, arguments: [String], environment: [String: String]
   ) throws {
@@ -59,27 +59,27 @@ enum SharedWork {
       count > 1
     {
       throw ValidationError(
-        "Slurm has started \(count) tasks that know nothing of one another: use "
-          + "'srun --mpi=pmix', or mpirun")
+        "Slurm has started \(count) tasks that are not connected: use "
+          + "'srun --mpi=pmix' or mpirun")
     }
     guard ranks.isShared, !(command is any SharedCommand) else { return }
     Console.note(
-      "rank 0 works alone: this command is not one that ranks share",
+      "rank 0 works alone: ranks cannot share this command",
       unless: arguments.contains("--quiet") || arguments.contains("-q"))
   }
 
-  /// Says that rank 0 works alone.
+  /// Prints a note that rank 0 works alone.
   static func noteRootIsAlone(_ reason: String, common: CommonOptions) {
     guard ranks.isShared else { return }
     Console.note("rank 0 works alone: \(reason)", unless: common.quiet)
   }
 
-  /// Runs a part of a command at all ranks. Rank 0 prepares it first: what is wrong there, say with a
-  /// path, is its own error, and the others hear nothing of it.
+  /// Runs a part of a command at all ranks. Rank 0 prepares it first, so an error there, such as a
+  /// wrong path, is reported by rank 0 alone, and the others do not start.
   ///
   /// - Parameters:
-  ///   - group: of `ranks(reading:common:)`.
-  ///   - prepare: gives every rank what the body needs, by reading the same files.
+  ///   - group: the result of `ranks(reading:common:)`.
+  ///   - prepare: returns the body's input, which every rank reads from the same files.
   ///   - body: maps over `group`.
   static func share<Input, Result>(
     among group: RankGroup, preparing prepare: () throws -> Input,
@@ -90,7 +90,7 @@ enum SharedWork {
       let input = try prepare()
       return try share(.command) { try body(input) }
     }
-    // For the first part of a command, `assist` was told.
+    // For the first part of a command, `assist` has received the announcement.
     let wasTold = isUnderWay.withLock { isUnderWay in
       defer { isUnderWay = false }
       return isUnderWay
@@ -99,7 +99,7 @@ enum SharedWork {
     return try body(prepare())
   }
 
-  /// Runs `body` at rank 0, while the others do their part of `task`.
+  /// Runs `body` at rank 0 while the others do their part of `task`.
   static func share<Result>(_ task: Task, _ body: () throws -> Result) throws -> Result {
     guard ranks.isShared else { return try body() }
     _ = try ranks.broadcast(task)
@@ -109,7 +109,7 @@ enum SharedWork {
     return result
   }
 
-  /// Does what rank 0 announces, to its end.
+  /// Does the tasks that rank 0 announces until it ends.
   ///
   /// - Parameter runCommand: parses the command line and runs its command.
   static func assist(_ runCommand: () throws -> Void) -> Never {
@@ -134,9 +134,9 @@ enum SharedWork {
     exit(0)
   }
 
-  /// Lets the other ranks leave, before this one ends.
+  /// Lets the other ranks leave before this one ends.
   ///
-  /// - Parameter error: for which it ends. Where others still work with it, they end with it.
+  /// - Parameter error: the error for which it ends; ranks that are still working end as well.
   static func end(_ error: (any Error)? = nil) {
     if let error, isUnderWay.withLock({ $0 }) { fail(error) }
     do {
@@ -147,7 +147,7 @@ enum SharedWork {
     ranks.finish()
   }
 
-  /// Ends all ranks with one line, from whichever of them fails first.
+  /// Ends all ranks with one message, from the one that fails first.
   private static func fail(_ error: any Error) -> Never {
     ranks.fail(code: Outcome.error.exitCode.rawValue) {
       Console.error("rank \(ranks.rank): \(Console.explanation(of: error))")

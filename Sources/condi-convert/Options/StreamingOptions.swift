@@ -3,7 +3,7 @@ import Formats
 import Jobs
 import Storage
 
-/// How models are converted that take long, or whose files the disk has no room for twice.
+/// Options for conversions that take long, or whose files do not fit on the disk twice.
 struct StreamingOptions: ParsableArguments {
   @Flag(
     inversion: .prefixedNo,
@@ -19,7 +19,7 @@ struct StreamingOptions: ParsableArguments {
         + "Until then, OUT.part and OUT.journal are the only copy of what was deleted."))
   var consumeInput = false
 
-  /// Bytes of tensors from which on a conversion keeps a journal unasked.
+  /// The number of bytes of tensors from which a conversion keeps a journal by default.
   private static let journaledByteCount = 1 << 30
 
   func validate() throws {
@@ -27,45 +27,45 @@ struct StreamingOptions: ParsableArguments {
       throw ValidationError("--consume-input needs the journal")
     }
     guard !consumeInput || !SharedWork.ranks.isShared else {
-      throw ValidationError("--consume-input is for a process alone, not for several ranks")
+      throw ValidationError("--consume-input is for a single process, not for several ranks")
     }
   }
 
-  /// Goes on with what an earlier run of the same request left, if there is such a thing.
+  /// Continues an earlier run of the same request, if there is one.
   ///
-  /// - Returns: `nil` when there is nothing to go on with.
+  /// - Returns: `nil` when there is nothing to continue.
   func continued(
     _ request: ConversionRequest, destination: OutputOptions, common: CommonOptions
   ) throws -> ConversionOutcome? {
-    // Ranks would write into the partial file of a run that can be continued.
+    // Otherwise ranks would write into the partial file of a run that can be continued.
     guard journal != false || SharedWork.ranks.isShared else { return nil }
     switch try ConversionRun.earlier(request, consumes: consumeInput) {
     case .none: return nil
     case .other(let reason):
       Console.note(
-        "\(request.output): starting anew, because the journal beside it is of no use: \(reason)",
+        "\(request.output): starting anew, because the journal beside it cannot be used: \(reason)",
         unless: common.quiet)
       return nil
     case .resumable(let plan):
       guard journal != false else {
         throw ModelError.unsupported(
-          "a run that kept a journal is not finished: go on with it by --journal, or remove this",
+          "a run that kept a journal is not finished: continue it with --journal, or remove this",
           path: PartialFile.path(of: request.output))
       }
       let run = try ConversionRun(
         continuing: plan, access: common.access, replacesExisting: destination.force,
         consumes: consumeInput, ranks: SharedWork.ranks, threads: common.threads)
       Console.note(
-        "\(request.output): going on with an earlier run, which has done \(run.resumedCount) of "
+        "\(request.output): continuing an earlier run, which has done \(run.resumedCount) of "
           + counted(run.recordCount, "tensor"), unless: common.quiet)
       return try finish(run, common: common)
     }
   }
 
-  /// The conversion to be run with a journal, or by several ranks; `nil` where neither is to be.
+  /// Returns the conversion to run with a journal or by several ranks; `nil` if neither is wanted.
   ///
-  /// - Parameter plan: makes it; `nil` where the conversion cannot be interrupted.
-  /// - Throws: `ValidationError` when a journal was asked for that cannot be.
+  /// - Parameter plan: makes the conversion; returns `nil` if it cannot be interrupted.
+  /// - Throws: `ValidationError` when a journal was requested but is not possible.
   func conversion(
     of archive: TensorArchive, input: String, common: CommonOptions,
     planning plan: () throws -> Conversion?
@@ -74,16 +74,17 @@ struct StreamingOptions: ParsableArguments {
     guard input != StandardInput.argument else {
       guard !isAskedFor else {
         throw ValidationError(
-          "--journal and --consume-input need a file: standard input comes only once")
+          "--journal and --consume-input need a file: standard input can be read only once")
       }
-      SharedWork.noteRootIsAlone("standard input comes to rank 0 only", common: common)
+      SharedWork.noteRootIsAlone("only rank 0 receives standard input", common: common)
       return nil
     }
     guard keepsJournal(of: archive) || SharedWork.ranks.isShared else { return nil }
     if let conversion = try plan() { return conversion }
     guard !isAskedFor else {
       throw ValidationError(
-        "--journal and --consume-input are not for packing with a calibration or --target-size")
+        "--journal and --consume-input cannot be used for packing with a calibration or "
+          + "--target-size")
     }
     SharedWork.noteRootIsAlone(
       "packing with a calibration or --target-size is not shared", common: common)
@@ -112,7 +113,7 @@ struct StreamingOptions: ParsableArguments {
     return try SharedWork.share(.conversion) { try run.finish { bar.advance($1) } }
   }
 
-  /// Says what was written where every bit was kept.
+  /// Prints a note on the output of a conversion that kept every bit.
   static func note(_ outcome: ConversionOutcome, output: String, common: CommonOptions) {
     guard case .copied(let plan) = outcome else { return }
     let name = plan.request.format

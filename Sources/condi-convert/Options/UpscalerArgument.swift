@@ -8,12 +8,13 @@ import SuperResolution
 enum UpscalerArgument {
   static let bicubic = "bicubic"
 
-  /// The network of a checkpoint's or packed file's weights, and the bytes that the model takes on disk.
+  /// Opens the network of a checkpoint or packed file, and returns it with the model's bytes on
+  /// disk.
   ///
   /// - Parameters:
-  ///   - name: what reports call it.
+  ///   - name: the network's name in reports.
   ///   - root: the part of a nested checkpoint.
-  ///   - usesIntegers: whether quantized layers are multiplied as whole numbers.
+  ///   - usesIntegers: whether quantized layers are multiplied in integer arithmetic.
   static func open(
     _ path: String, name: String, root: String?, usesIntegers: Bool = true, common: CommonOptions
   ) throws -> (network: SuperResolutionNetwork, fileByteCount: Int) {
@@ -32,9 +33,10 @@ enum UpscalerArgument {
     }
   }
 
-  /// The network to take, or the only other one of the file that can be run, with its root.
+  /// Returns the preferred network, or the only other one of the file that can be run, with its
+  /// root.
   ///
-  /// - Throws: what is wrong with the network to take, with the roots of others where there are any.
+  /// - Throws: the error of the preferred network, with the roots of any others.
   private static func firstThatRuns(
     _ archive: TensorArchive, load: (String?) throws -> SuperResolutionNetwork
   ) throws -> (network: SuperResolutionNetwork, root: String?) {
@@ -52,14 +54,14 @@ enum UpscalerArgument {
     if running.count == 1 { return running[0] }
     guard running.isEmpty, let failure else {
       let names = running.compactMap(\.root).map { "'\($0)'" }.joined(separator: " and ")
-      throw ModelError("the file holds several networks; --root takes one: \(names)")
+      throw ModelError("the file holds several networks; --root selects one: \(names)")
     }
     guard let others = ModelArgument.networkList(of: archive, besides: roots[0]) else {
       throw failure
     }
-    throw ModelError("\(failure.problem); --root takes another network: \(others)")
+    throw ModelError("\(failure.problem); --root selects another network: \(others)")
   }
 
-  /// The file's name without extension: `swinir_light_x2`.
+  /// Returns the file's name without its extension: `swinir_light_x2`.
   static func name(of path: String) -> String { path.pathStem }
 }

@@ -79,14 +79,14 @@ struct EvaluateCommand: ParsableCommand {
       throw ValidationError("without a model, --scale must be given")
     }
     if models.contains(UpscalerArgument.bicubic) {
-      throw ValidationError("'bicubic' is always measured; name models alone")
+      throw ValidationError("'bicubic' is always measured; name only models")
     }
     if Set(models).count < models.count { throw ValidationError("a model is named twice") }
     if let maxLoss {
       guard maxLoss.isFinite else { throw ValidationError("--max-loss takes a number of dB") }
       guard paths.count > 1 || against == UpscalerArgument.bicubic else {
         throw ValidationError(
-          "--max-loss needs two models, or --against with what one model is compared with")
+          "--max-loss needs two models, or one model and --against")
       }
     }
   }

@@ -69,7 +69,7 @@ struct ExportCommand: ParsableCommand {
       let pathExtension = output.pathExtension
       guard let target = ExportTarget(rawValue: pathExtension), target != .mlx else {
         throw ValidationError(
-          "the extension of '\(output)' stands for no runtime; say --to with one of: "
+          "the extension of '\(output)' belongs to no runtime; give --to with one of: "
             + ExportTarget.allCases.map(\.rawValue).joined(separator: ", "))
       }
       return target

@@ -139,12 +139,13 @@ struct InspectCommand: SharedCommand {
 
   func validate() throws {
     if let depth, depth < 0 { throw ValidationError("--depth takes a number of at least 0") }
-    if depth != nil, !tree { throw ValidationError("--depth is for --tree") }
+    if depth != nil, !tree { throw ValidationError("--depth needs --tree") }
     if tree || rawHeader, files.count > 1 {
       throw ValidationError("--tree and --raw-header take one file")
     }
     if reference != nil, files.count > 1 {
-      throw ValidationError("--reference takes one file; several files are set side by side as is")
+      throw ValidationError(
+        "--reference takes one file; several files are compared side by side anyway")
     }
     if extremes, singularValues {
       throw ValidationError("--extremes computes no other singular values to list")
@@ -158,7 +159,8 @@ struct InspectCommand: SharedCommand {
       || extremes || convolutionGrid != nil || reference != nil || !failIf.isEmpty
     if tree, changesNumbers {
       throw ValidationError(
-        "--tree shows the structure alone; it goes with --depth, --root, --limit and --format")
+        "--tree shows only the structure; it can be combined with --depth, --root, --limit and "
+          + "--format")
     }
   }
 

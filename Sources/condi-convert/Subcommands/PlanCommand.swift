@@ -63,7 +63,7 @@ struct PlanCommand: ParsableCommand {
     try file.append(Array("\(conversion.plan.json.serialized())\n".utf8))
     try file.finish()
     if !destination.force, FileManager.default.fileExists(atPath: output) {
-      Console.note("\(output) exists: 'finish' replaces it with --force only", unless: common.quiet)
+      Console.note("\(output) exists: 'finish' replaces it only with --force", unless: common.quiet)
     }
     try report.print(ConversionPlanReport(conversion, plan: path), textLimit: 20)
   }
@@ -84,7 +84,7 @@ struct PlanCommand: ParsableCommand {
       input: input, output: output, root: root, format: format.identifier.name, recipe: recipe)
     let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
     guard archive.format != PackedFormat.identifier else {
-      throw ModelError.unsupported("it is packed already; 'unpack' it first", path: input)
+      throw ModelError.unsupported("it is already packed; 'unpack' it first", path: input)
     }
     let plan = try Compressor(
       weights: archive, recipe: recipe, name: input,
@@ -92,7 +92,7 @@ struct PlanCommand: ParsableCommand {
         archive, root: root, runningTasks: PackedArgument.tasks(common)), threads: common.threads
     ).plan()
     guard let packer = plan.streamingPacker else {
-      throw ValidationError("the recipe's budget of bytes is for 'convert'")
+      throw ValidationError("a recipe with a budget in bytes is for 'convert'")
     }
     return try Conversion(request, packing: archive, root: root, with: packer)
   }

@@ -34,7 +34,8 @@ struct QuantizeCommand: SharedCommand {
   func run() throws {
     let format = try packing.destination.format(for: output)
     guard format.identifier == PackedFormat.identifier else {
-      throw ValidationError("'quantize' writes packed files; name the output '….condi' or say --to")
+      throw ValidationError(
+        "'quantize' writes packed files; name the output '….condi' or give --to")
     }
     try packing.pack(input, to: output, conditions: false)
   }

@@ -69,7 +69,7 @@ struct RepairCommand: ParsableCommand {
     Console.note(
       restoration.parts.isEmpty
         ? "\(damaged) is whole; \(output) is a copy of it"
-        : "wrote \(output), every byte as its checksums say", unless: common.quiet)
+        : "wrote \(output); its checksums confirm every byte", unless: common.quiet)
   }
 
   /// Packs the whole file again, because nothing is known about the records without a header. If
@@ -88,7 +88,7 @@ struct RepairCommand: ParsableCommand {
       _ = try packer.write(to: output, replacesExisting: force, expecting: proof)
     }
     Console.note(
-      "\(damaged): the header was lost; \(output) is packed again and has the header's checksum",
+      "\(damaged): the header was lost; \(output) was packed again and has the header's checksum",
       unless: common.quiet)
   }
 }

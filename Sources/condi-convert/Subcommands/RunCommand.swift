@@ -45,16 +45,16 @@ struct RunCommand: SharedCommand {
     guard let job = job ?? JobNumber(environment: environment) else {
       throw ValidationError(
         environment[JobNumber.arrayTaskVariable].map {
-          "task \($0) of an array of one task, or of one with gaps, does not say which of how many jobs "
+          "task \($0) of an array with one task or with gaps does not tell which of how many jobs "
             + "this is: give --job i/n"
-        } ?? "which job this is neither --job says nor the environment (Slurm, Open MPI, PMI)")
+        } ?? "neither --job nor the environment (Slurm, Open MPI, PMI) tells which job this is")
     }
     let share = try JobRun(
       ConversionPlan(contentsOf: plan), job: job, replacesExisting: true, access: common.access,
       threads: common.threads)
     if share.resumedCount > 0 {
       Console.note(
-        "job \(job): going on with an earlier run, which has done \(share.resumedCount) of "
+        "job \(job): continuing an earlier run, which has done \(share.resumedCount) of "
           + counted(share.recordCount, "tensor"), unless: common.quiet)
     }
     let bar = ProgressBar("job \(job)", total: share.sourceByteCount, isQuiet: common.quiet)

@@ -129,7 +129,7 @@ struct UpscaleCommand: ParsableCommand {
     let integers = (upscaler as? SuperResolutionNetwork)?.integerLayerCount ?? 0
     Console.note(
       "wrote \(result.sizeText) pixels to \(output), ×\(upscaler.scale) by \(upscaler.name)"
-        + (integers > 0 ? ", \(integers) layers in whole numbers" : ""), unless: common.quiet)
+        + (integers > 0 ? ", \(integers) layers in integer arithmetic" : ""), unless: common.quiet)
   }
 
   private func openUpscaler(for image: RasterImage) throws -> any Upscaler {

@@ -96,7 +96,7 @@ struct VerifyCommand: SharedCommand {
       if repairable { throw ValidationError("--repairable needs --reference") }
     }
     guard statistics == nil || calibrationImages == nil else {
-      throw ValidationError("--calibration and --calibration-images exclude one another")
+      throw ValidationError("--calibration and --calibration-images cannot be used together")
     }
     guard reproduce || statistics ?? calibrationImages ?? validation == nil else {
       throw ValidationError("--calibration, --calibration-images and --validation need --reproduce")

@@ -238,7 +238,7 @@ import Testing
     #expect(lines.count == 1 && lines[0].contains("in.pth: "), "\(lines)")
     #expect(
       lines.allSatisfy {
-        $0.contains("vanished while it was read") || $0.contains("another program")
+        $0.contains("vanished while it was being read") || $0.contains("another program")
       },
       "\(lines)")
     #expect(result.names == ["in.pth"])
@@ -255,7 +255,7 @@ import Testing
         for shard in model.shards { #expect(truncate(shard, 4096) == 0) }
       }
       #expect(result.exitCode == 2)
-      #expect(result.standardError.contains("vanished while it was read"))
+      #expect(result.standardError.contains("vanished while it was being read"))
       let journal = try String(contentsOfFile: "\(output).journal", encoding: .utf8)
       #expect(journal.split(separator: "\n").count == 1 + 4, "the plan, and a line a record")
     }
@@ -285,7 +285,7 @@ import Testing
     #expect(result.exitCode == 2)
     #expect(
       result.standardError.hasSuffix(
-        ": the file was changed by another program while it was read\n"),
+        ": another program changed the file while it was being read\n"),
       "\(result.standardError)")
     #expect(result.names == ["in.pth"])
   }

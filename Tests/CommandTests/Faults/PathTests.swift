@@ -25,7 +25,7 @@ import Testing
       #expect(mkfifo(pipe, 0o600) == 0)
       let cases = [
         // A folder may hold a model, except for a command that requires a packed file.
-        (folder.path, "without a model file or an index of one (*.index.json); name a file"),
+        (folder.path, "neither a model file nor an index of one (*.index.json); name a file"),
         ("/dev/zero", "not a regular file but a device"),
         (pipe, "not a regular file but a pipe"),
         ("", "cannot open: No such file or directory"),
@@ -64,7 +64,7 @@ import Testing
         ("/dev/full", "not a regular file but a device"),
         (pipe, "not a regular file but a pipe"),
         (toFolder, "not a regular file but a directory"),
-        (dangling, "it is a symbolic link that leads nowhere"),
+        (dangling, "it is a broken symbolic link"),
         (loop, "cannot follow the link: Too many levels of symbolic links"),
         (folder.appending("missing/out.npz"), "cannot create the file: No such file or directory"),
         (pipe + "/out.npz", "cannot create the file: Not a directory"),
@@ -90,7 +90,7 @@ import Testing
       #expect(symlink("elsewhere/real.npz", link) == 0)
       try expectOneLine(
         ["convert", CommandLine.checkpoint, link],
-        endingIn: "exists already; use --force to replace it")
+        endingIn: "already exists; use --force to replace it")
       try CommandLine.succeed("convert", CommandLine.checkpoint, link, "--force", "--quiet")
       #expect(
         try FileManager.default.destinationOfSymbolicLink(atPath: link) == "elsewhere/real.npz")

@@ -171,24 +171,23 @@ import Testing
   @Test(arguments: [
     (
       ExportTarget.mlx, false,
-      "tensor 'qkv.weight': rows of 60 elements are not whole groups of 32 in MLX; --pad "
-        + "fills them up"
+      "tensor 'qkv.weight': rows of 60 elements are not whole groups of 32 in MLX"
     ),
     (
       .gguf, false,
-      "tensor 'qkv.weight': rows of 60 elements are not whole blocks of 32 in GGUF; --pad "
-        + "fills them up"
+      "tensor 'qkv.weight': rows of 60 elements are not whole blocks of 32 in GGUF"
     ),
     (
       .mlx, true,
-      "tensor 'ragged.weight': bounds per group:8 are none of MLX's groups of 32, 64 or 128"
+      "tensor 'ragged.weight': bounds per group:8 cannot be expressed in MLX's groups of 32, 64 or 128"
     ),
     (
       .onnxMatMulNBits, false,
-      "tensor 'five.weight': MatMulNBits has no codes of 5 bits with a lower bound"
+      "tensor 'five.weight': MatMulNBits has no 5-bit codes with a lower bound"
     ),
     (
-      .gguf, true, "tensor 'eight.weight': GGUF has no block for codes of 8 bits with a lower bound"
+      .gguf, true,
+      "tensor 'eight.weight': GGUF has no block type for 8-bit codes with a lower bound"
     ),
   ])
   func unrepresentableTensorsAreRefused(target: ExportTarget, pads: Bool, message: String) throws {

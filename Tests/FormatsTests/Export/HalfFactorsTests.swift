@@ -27,7 +27,7 @@ import Testing
 
   @Test func valuesBeyondFloat16RangeAreRefused() {
     #expect(
-      throws: ModelError.unsupported("the parameter 1000000.0 passes the largest float16")
+      throws: ModelError.unsupported("the parameter 1000000.0 exceeds the largest float16")
     ) { try HalfFactors([1_000_000]) }
   }
 }

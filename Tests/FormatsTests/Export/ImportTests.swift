@@ -106,15 +106,18 @@ import Testing
 
   @Test(arguments: [
     (#"{}"#, "config.bits: expected an integer, found none"),
-    (#"{"bits": 5, "group_size": 32}"#, "GPTQ codes of 5 bits; 2, 3, 4 and 8 are supported"),
-    (#"{"bits": 4, "group_size": 0}"#, "'group_size' is 0"),
+    (
+      #"{"bits": 5, "group_size": 32}"#,
+      "GPTQ codes of 5 bits are not supported, only 2, 3, 4 and 8"
+    ),
+    (#"{"bits": 4, "group_size": 0}"#, "'group_size' is 0, not positive or -1"),
     (
       #"{"bits": 4, "group_size": 32, "checkpoint_format": "marlin"}"#,
-      "the checkpoint format 'marlin'; 'gptq' and 'gptq_v2' are supported"
+      "the checkpoint format 'marlin' is not supported, only 'gptq' and 'gptq_v2'"
     ),
     (
       #"{"bits": 4, "group_size": 32, "dynamic": {"+:a": {"bits": 8}}}"#,
-      "modules with settings of their own ('dynamic')"
+      "modules with their own settings ('dynamic') are not supported"
     ),
     (
       #"{"bits": 4, "group_size": 48}"#,
@@ -136,11 +139,11 @@ import Testing
     (#"{}"#, "config.quantization: expected an object, found none"),
     (
       #"{"quantization": {"mode": "mxfp4", "bits": 4, "group_size": 32}}"#,
-      "config.quantization has the mode 'mxfp4'; 'affine' is supported"
+      "config.quantization has the mode 'mxfp4'; only 'affine' is supported"
     ),
     (
       #"{"quantization": {"bits": 7, "group_size": 32}}"#,
-      "config.quantization has 7 bits in groups of 32, which MLX's affine mode has not"
+      "config.quantization has 7 bits in groups of 32, which MLX's affine mode does not support"
     ),
     (
       #"{"quantization": {"bits": 4, "group_size": 128}}"#,
@@ -180,8 +183,8 @@ import Testing
       #expect(
         error?.problem
           == .unsupported(
-            "inputs in the order of their activations (desc_act): input 3 is in group \(text); "
-              + "packed groups are neighbours"))
+            "inputs are ordered by their activations (desc_act): input 3 is in group \(text), "
+              + "but packed groups are contiguous"))
       #expect(error?.tensor == "fc.qweight")
       let names = try folder.names()
       #expect(names.isEmpty)

@@ -67,7 +67,7 @@ import Testing
   @Test func tooSmallScaleIsRefused() {
     #expect(
       throws: ModelError.unsupported(
-        "the scale 1e-45 is too small beside the lower bound -1.0 for MatMulNBits")
+        "the scale 1e-45 is too small relative to the lower bound -1.0 for MatMulNBits")
     ) {
       try ONNXMatMulForm.parameters(lower: -1, scale: .leastNonzeroMagnitude)
     }

@@ -88,11 +88,11 @@ import Testing
     let damaged = bytes
     #expect(
       try restore(damaged, record: records(of: damaged)).obstacles == [
-        "what the reference gives has not the checksum that the header says"
+        "the record made from the reference does not have the checksum in the header"
       ])
     #expect(
       try restore(damaged).obstacles == [
-        "the reference does not give it: there is no reference"
+        "the record cannot be made from the reference: there is no reference"
       ])
   }
 

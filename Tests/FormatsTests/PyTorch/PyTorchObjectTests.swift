@@ -79,7 +79,7 @@ import Testing
     ),
     (
       "ctorch._utils\n_rebuild_tensor_v2\n\(arguments.dropLast())(dVother\nI01\nstR",
-      "torch.Tensor", "tensors with metadata of their own are not supported"
+      "torch.Tensor", "tensors with their own metadata are not supported"
     ),
   ])
   func unreadableObjectsAreListed(pickle: String, kind: String, reason: String) throws {
@@ -110,7 +110,9 @@ import Testing
     let error = #expect(throws: ModelError.self) {
       try read("ccollections\nOrderedDict\n(I1\ntR.")
     }
-    #expect(error?.problem == .malformed("a pickled dictionary is made of something that is none"))
+    #expect(
+      error?.problem
+        == .malformed("a pickled dictionary is made of something that is not a dictionary"))
     #expect(throws: ModelError.self) {
       try read("(dVx\n\(Self.tensor.replacing("V0\n", with: "V7\n"))s.")
     }

@@ -41,14 +41,14 @@ import Testing
   @Test(arguments: [
     (
       "torch/calls_system.pth",
-      "entry 'archive/data.pkl' at byte 59: refuses global 'posix.system'"
+      "entry 'archive/data.pkl' at byte 59: the global 'posix.system' is refused"
     ),
     (
       "torch/name_collision.pth",
       "tensor 'a.b' at byte 224: two objects of the checkpoint have this name"
     ),
     (
-      "torch/tar_calls_system.pth", "at byte 1536: refuses global 'os.system'"
+      "torch/tar_calls_system.pth", "at byte 1536: the global 'os.system' is refused"
     ),
     (
       "torch/legacy_truncated.pth",

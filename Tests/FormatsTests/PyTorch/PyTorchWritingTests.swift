@@ -144,7 +144,7 @@ import Testing
   @Test func incompleteStructuresAreRefused() throws {
     let tensor = try Tensor(elementType: .uint8, shape: [1], bytes: SharedBytes([1]))
     #expect(
-      throws: ModelError.malformed("has no place in the checkpoint's structure", tensor: "y")
+      throws: ModelError.malformed("it has no place in the checkpoint's structure", tensor: "y")
     ) {
       try PyTorchFixtures.rewrite(
         TensorArchive(

@@ -115,14 +115,14 @@ import Testing
             "it is the checkpoint of another distillation: \(difference)", path: path)
         ) { try subject.checkpoint(other, path).restore(&run) }
       }
-      try expect("the limit was 12 steps, and is 13 steps") { $0.limit = .steps(13) }
-      try expect("the limit was 12 steps, and is 1.5 minutes") { $0.limit = .minutes(1.5) }
-      try expect("the batch was 2, and is 3") { $0.batchCount = 3 }
-      try expect("the patches' size was 16, and is 17") { $0.patchSide = 17 }
-      try expect("the seed was 0, and is 4") { $0.seed = 4 }
-      try expect("the patience was unlimited, and is 2") { $0.patience = 2 }
+      try expect("the limit was 12 steps, but is 13 steps") { $0.limit = .steps(13) }
+      try expect("the limit was 12 steps, but is 1.5 minutes") { $0.limit = .minutes(1.5) }
+      try expect("the batch was 2, but is 3") { $0.batchCount = 3 }
+      try expect("the patches' size was 16, but is 17") { $0.patchSide = 17 }
+      try expect("the seed was 0, but is 4") { $0.seed = 4 }
+      try expect("the patience was unlimited, but is 2") { $0.patience = 2 }
       try expect(
-        "the loss was pixels 1.0, features 0.02 rootMeanSquare, and is pixels 1.0, features 0.5 "
+        "the loss was pixels 1.0, features 0.02 rootMeanSquare, but is pixels 1.0, features 0.5 "
           + "rootMeanSquare"
       ) { $0.loss.features = 0.5 }
 
@@ -157,7 +157,7 @@ import Testing
       try registry.write(subject.fixture.network.weights, as: SafetensorsFormat(), to: path)
       #expect(
         throws: ModelError(
-          "it is there already, and no checkpoint of a distillation", path: path)
+          "it already exists and is not a checkpoint of a distillation", path: path)
       ) { try subject.checkpoint(settings, path).restore(&run) }
 
       func damaged(_ change: (inout TensorArchive) throws -> Void) throws {

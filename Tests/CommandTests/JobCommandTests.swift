@@ -219,7 +219,7 @@ import Testing
       }
       let early = try CommandLine.run("finish", plan)
       #expect(early.exitCode == 2)
-      #expect(early.standardError.hasSuffix("to be run are jobs 1/2, 2/2\n"))
+      #expect(early.standardError.hasSuffix("run jobs 1/2, 2/2\n"))
       let again = try CommandLine.succeedAll(["run", plan, "--job", "1/2", "--threads", "3"])
       #expect(
         again.standardError.contains("continuing an earlier run, which has done 3 of"),

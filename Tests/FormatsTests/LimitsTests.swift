@@ -84,8 +84,8 @@ import Testing
     expect(
       safetensors("{\(entry("a", "9223372036854775804", "9223372036854775807", count: 3))}"),
       "begins at")
-    expect(safetensors("{\(entry("a", "0", "18446744073709551615"))}"), "is no count")
-    expect(safetensors("{\(entry("a", "-4", "0"))}"), "is no count")
+    expect(safetensors("{\(entry("a", "0", "18446744073709551615"))}"), "is not a count")
+    expect(safetensors("{\(entry("a", "-4", "0"))}"), "is not a count")
     expect(
       safetensors("{\(entry("a", "0", "9223372036854775807", count: .max))}", data: 1),
       "'a'")

@@ -84,7 +84,7 @@ import Testing
     let path = try PackageFolder.fixture("onnx/typed_range.onnx")
     let tensor = try #require(try FormatRegistry.standard.open(path).tensors["w"])
     let error = #expect(throws: ModelError.self) { try tensor.bytes() }
-    #expect(error?.problem == .malformed("int32_data holds 128, which is no int8"))
+    #expect(error?.problem == .malformed("int32_data holds 128, which is not a valid int8"))
     #expect(error?.path == path)
   }
 

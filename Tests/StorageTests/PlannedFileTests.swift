@@ -37,22 +37,24 @@ import Testing
   }
 
   /// Runs tasks on four threads, which take them in the order of their indices.
-  private static let inParallel: TaskRunner = { count, task in
-    let next = Atomic(0)
-    let failure = Mutex<(index: Int, error: any Error)?>(nil)
-    DispatchQueue.concurrentPerform(iterations: 4) { _ in
-      while failure.withLock({ $0 == nil }) {
-        let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
-        guard index < count else { return }
-        do {
-          try task(index)
-        } catch {
-          failure.withLock { if $0.map({ index < $0.index }) ?? true { $0 = (index, error) } }
+  private static let inParallel:
+    @Sendable (Int, @escaping @Sendable (Int) throws -> Void) throws -> Void = {
+      count, task in
+      let next = Atomic(0)
+      let failure = Mutex<(index: Int, error: any Error)?>(nil)
+      DispatchQueue.concurrentPerform(iterations: 4) { _ in
+        while failure.withLock({ $0 == nil }) {
+          let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+          guard index < count else { return }
+          do {
+            try task(index)
+          } catch {
+            failure.withLock { if $0.map({ index < $0.index }) ?? true { $0 = (index, error) } }
+          }
         }
       }
+      if let failure = failure.withLock({ $0 }) { throw failure.error }
     }
-    if let failure = failure.withLock({ $0 }) { throw failure.error }
-  }
 
   @Test func anyOrderOfRecordsGivesSameFile() throws {
     let backwards: TaskRunner = { count, task in
@@ -60,7 +62,7 @@ import Testing
     }
     try withTemporaryFolder { folder in
       let expected: [UInt8] = [0xAA, 3, 1, 1, 1, 0xAA, 0, 0xAA, 5, 3, 3, 3, 3, 3]
-      for run in [sequentially, backwards, Self.inParallel] {
+      for run in [sequentially, backwards, Self.inParallel] as [TaskRunner] {
         let path = folder.appending("out")
         let names = Mutex(Set<String>())
         let written = try file(lengths: [3, 0, 5]).write(
@@ -82,7 +84,8 @@ import Testing
           .truncated(expectedBytes: 3, foundBytes: made, purpose: "its planned record"),
           path: folder.appending("out"), tensor: "r1")
         #expect(throws: error) { try file.write(to: folder.appending("out")) }
-        #expect(try folder.names().isEmpty)
+        let left = try folder.names()
+        #expect(left.isEmpty)
       }
     }
   }
@@ -92,11 +95,11 @@ import Testing
     var random = SplitMix(seed: seed)
     let lengths = (0..<40).map { _ in Int.random(in: 1...50, using: &random) }
     let made = lengths.map { Int.random(in: 0...$0, using: &random) }
-    let expected = made.enumerated().flatMap { index, count in
+    let expected = made.enumerated().flatMap { index, count -> [UInt8] in
       [0xAA, UInt8(count)] + [UInt8](repeating: UInt8(index + 1), count: count)
     }
     try withTemporaryFolder { folder in
-      for run in [sequentially, Self.inParallel] {
+      for run in [sequentially, Self.inParallel] as [TaskRunner] {
         let path = folder.appending("out")
         try file(lengths: lengths, made: made, isFlowing: true)
           .write(to: path, replacesExisting: true, runningTasks: run)
@@ -114,7 +117,8 @@ import Testing
       #expect(throws: Refusal.self) {
         try file.write(to: folder.appending("out"), runningTasks: Self.inParallel)
       }
-      #expect(try folder.names().isEmpty)
+      let left = try folder.names()
+      #expect(left.isEmpty)
     }
   }
 
@@ -162,7 +166,7 @@ import Testing
       // One file that is in the way keeps the other from being written.
       unlink("\(path)/index")
       #expect(throws: ModelError(.outputExists, path: "\(path)/data")) {
-        try output().write(
+        _ = try output().write(
           to: path, replacesExisting: false, runningTasks: sequentially, progress: nil)
       }
       #expect(try FileManager.default.contentsOfDirectory(atPath: path) == ["data"])

@@ -51,6 +51,9 @@ package struct PlannedOutput: Sendable {
   ) throws -> [(path: String, byteCount: Int)] {
     guard let (path, file) = files.first else { return [] }
     var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
+    // Of the first file: the disk has room for all of them.
+    let byteCount = files.reduce(0) { $0 + $1.file.knownByteCount }
+    try writer.placement.requireSpace(toGrowBy: byteCount, upTo: byteCount)
     let written = try locatingErrors(path: path) {
       try writer.write(file, runningTasks: run, progress: progress)
     }

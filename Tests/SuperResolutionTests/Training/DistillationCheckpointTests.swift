@@ -140,7 +140,7 @@ import Testing
       #expect(
         throws: ModelError(
           "it is the checkpoint of another distillation: the image folder was \(before) "
-            + "downscaled by 2, and is \(after) downscaled by 2", path: path)
+            + "downscaled by 2, but is \(after) downscaled by 2", path: path)
       ) { try other.restore(&unchanged) }
       #expect(state(unchanged) == state(run))
     }

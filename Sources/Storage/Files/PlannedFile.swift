@@ -79,9 +79,8 @@ public struct PlannedFile<Cost: Sendable>: Sendable {
   /// The records' indices by decreasing source bytes, so that no worker is left with a long record
   /// at the end.
   package var largestFirst: [Int] {
-    records.indices.sorted {
-      (records[$0].sourceByteCount, $1) > (records[$1].sourceByteCount, $0)
-    }
+    let sizes = records.map(\.sourceByteCount)
+    return sizes.indices.sorted { (sizes[$0], $1) > (sizes[$1], $0) }
   }
 }
 

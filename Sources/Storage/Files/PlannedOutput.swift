@@ -51,7 +51,7 @@ package struct PlannedOutput: Sendable {
   ) throws -> [(path: String, byteCount: Int)] {
     guard let (path, file) = files.first else { return [] }
     var writer = try AtomicFileWriter(path: path, replacesExisting: replacesExisting)
-    // Of the first file: the disk has room for all of them.
+    // The disk must have room for this file and those that follow.
     let byteCount = files.reduce(0) { $0 + $1.file.knownByteCount }
     try writer.placement.requireSpace(toGrowBy: byteCount, upTo: byteCount)
     let written = try locatingErrors(path: path) {

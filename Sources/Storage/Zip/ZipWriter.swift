@@ -138,6 +138,7 @@ package struct ZipWriter {
 
     init(_ places: [Place], _ results: [RecordResult<Never>]) throws {
       var checksums: [UInt32] = []
+      directory.reserveCapacity(places.reduce(0) { $0 + 80 + $1.entry.name.utf8.count })
       var end = 0
       for place in places {
         let (entry, padding) = (place.entry, place.padding)

@@ -3,7 +3,7 @@
 
 Usage: doc-examples.py OUT.swift
 
-Takes every block of Swift from the catalogs' pages and from the documentation comments of public
+Takes every block of Swift from the README, the catalogs' pages and the documentation comments of public
 declarations, each as a function of its own, so that an example must hold all that it uses. Errors of
 the compiler name the page. Blocks that are no program, such as parts of a Package.swift, are the few
 in SKIPPED. Needs nothing but Python's standard library.
@@ -60,7 +60,11 @@ def main() -> int:
         print(__doc__.split("\n\n")[1], file=sys.stderr)
         return 64
     found = []
-    pages = [*ROOT.glob("Sources/*/*.docc/*.md"), *ROOT.glob("Documentation/*.docc/*.md")]
+    pages = [
+        ROOT / "README.md",
+        *ROOT.glob("Sources/*/*.docc/*.md"),
+        *ROOT.glob("Documentation/*.docc/*.md"),
+    ]
     for path in sorted(pages):
         found += [(path, *block) for block in blocks_of_page(path)]
     for path in sorted(ROOT.glob("Sources/**/*.swift")):

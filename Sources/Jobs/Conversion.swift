@@ -122,10 +122,16 @@ package struct Conversion: Sendable {
       planned.sourceFiles = archive.sourceFiles
     case .copy(let outline):
       planned.tensors = [:]
-      planned.values = outline.values
-      planned.metadata = outline.metadata
+      // What the sources still say is exact; JSON does not keep the bits of a NaN.
+      if !absentFiles.isEmpty {
+        planned.values = outline.values
+        planned.metadata = outline.metadata
+      }
     }
     for (name, form) in plan.tensors {
+      guard archive.tensors[name] != nil || !absentFiles.isEmpty else {
+        throw ModelError.malformed("the plan is for another model", path: path, tensor: name)
+      }
       planned.tensors[name] =
         try archive.tensors[name]?.interpreted(asOneOf: [form.elementType])
         ?? Tensor(elementType: form.elementType, shape: form.shape) {

@@ -155,6 +155,9 @@ package struct CopyOutline: Sendable {
         key, members.object(key) { try $0.remaining.mapValues(convert) })
     }
     tensors = try all("tensors", TensorForm.init(parsing:))
+    guard Self.areReadable(tensors.values) else {
+      throw members.error(at: "tensors", "expected tensors of at most 2^60 bytes together")
+    }
     values = try all("values", ArchiveValue.init(json:))
     metadata = try members.require("metadata", members.object("metadata") { try $0.strings() })
     places = try members.require("places", members.array("places")).map { place in
@@ -164,6 +167,17 @@ package struct CopyOutline: Sendable {
       else { throw members.error(at: "places", "expected offsets and lengths") }
       return RecordPlace(offset: offset, byteCount: byteCount)
     }
+  }
+
+  private static func areReadable(_ forms: some Sequence<TensorForm>) -> Bool {
+    var sum = 0
+    for form in forms {
+      guard let byteCount = form.elementType.byteCount(forElements: form.shape.elementCount),
+        byteCount <= 1 << 60 - sum
+      else { return false }
+      sum += byteCount
+    }
+    return true
   }
 
   var json: JSONValue {
@@ -298,7 +312,7 @@ package struct ConversionPlanReport: Codable, Hashable, Sendable {
     input = conversion.plan.request.input
     output = conversion.plan.request.output
     format = conversion.plan.request.format
-    recordCount = records.count
+    recordCount = file.tensorRecordCount(of: records.indices)
     let total = records.reduce(0) { $0 + $1.sourceByteCount }
     sourceByteCount = total
     recordsByteCount = file.recordsEnd

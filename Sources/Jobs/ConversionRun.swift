@@ -23,8 +23,10 @@ package struct ConversionRun: Sendable {
   private let threads: Int
 
   /// The number of tensors that an earlier run has done.
-  package var resumedCount: Int { done.count }
-  package var recordCount: Int { conversion.file.records.count }
+  package var resumedCount: Int { conversion.file.tensorRecordCount(of: done.map(\.index)) }
+  package var recordCount: Int {
+    conversion.file.tensorRecordCount(of: conversion.file.records.indices)
+  }
 
   /// The remains of an earlier run beside an output.
   package enum Earlier: Sendable {
@@ -211,7 +213,7 @@ package struct ConversionRun: Sendable {
     }
     throw ModelError.malformed(
       "it does not match its journal, and the file that held the tensor has been consumed; "
-        + "\(lost.count) of \(counted(conversion.file.records.count, "tensor")) are lost, and "
+        + "\(lost.count) of \(counted(conversion.plan.tensors.count, "tensor")) are lost, and "
         + "nothing more is consumed",
       path: output.path, tensor: first.element.name)
   }

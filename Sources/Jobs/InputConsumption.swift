@@ -233,6 +233,9 @@ package struct InputConsumption: Sendable {
     guard plan.root == nil else {
       throw refused("only a part of it is taken", path: plan.request.input)
     }
+    guard plan.request.format != NPYFormat().identifier.name else {
+      throw refused("the output does not keep its tensor's name", path: plan.request.input)
+    }
     for (position, source) in plan.sources.enumerated() where !absentFiles.contains(source.path) {
       var status = stat()
       guard lstat(source.path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {

@@ -87,7 +87,7 @@ package struct JobCompletion: Sendable {
     let names = unfinished.prefix(8).map(\.description).joined(separator: ", ")
     let more = unfinished.count > 8 ? " and \(unfinished.count - 8) more" : ""
     return ModelError.malformed(
-      "\(missing.count) of \(counted(conversion.file.records.count, "tensor")) are missing; run "
+      "\(missing.count) of \(counted(conversion.file.records.count, "record")) are missing; run "
         + "\(unfinished.count == 1 ? "job" : "jobs") \(names)\(more)",
       path: plan.request.output)
   }

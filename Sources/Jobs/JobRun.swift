@@ -18,8 +18,8 @@ package struct JobRun: Sendable {
   private let threads: Int
 
   /// The number of tensors of the share that an earlier run has done.
-  package var resumedCount: Int { done.count }
-  package var recordCount: Int { share.count }
+  package var resumedCount: Int { conversion.file.tensorRecordCount(of: done.map(\.index)) }
+  package var recordCount: Int { conversion.file.tensorRecordCount(of: share) }
 
   /// The part of a job journal's path between the output's path and the job's number.
   static let journalSuffix = ".job-"

@@ -11,7 +11,7 @@ import Glibc
 ///   let archive = try FormatRegistry.standard.open("model.pth")
 ///   try SafetensorsFormat().plan(archive).write(to: "model.safetensors")
 /// } catch let error as ModelError where error.problem == .outputExists {
-///   print(error)  // model.safetensors: exists already
+///   print(error)  // model.safetensors: already exists
 /// }
 /// ```
 public struct ModelError: Error, Hashable, Sendable {

@@ -1,6 +1,7 @@
-/// A function that runs `count` independent tasks, in any order and on any number of threads.
+/// A function that runs `count` independent tasks on any number of threads.
 ///
-/// If tasks fail, it throws the error of the failed task with the lowest index.
+/// Tasks may end in any order. Those that write a compressed archive wait for those before them, so
+/// tasks are started in the order of their indices. If tasks fail, it throws the error of the failed task with the lowest index.
 ///
 /// ```swift
 /// let cancellable: TaskRunner = { count, task in

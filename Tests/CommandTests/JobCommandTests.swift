@@ -1,4 +1,6 @@
+import Formats
 import Foundation
+import Storage
 import TestSupport
 import Testing
 
@@ -76,7 +78,7 @@ import Testing
       let incomplete = try CommandLine.run("finish", plan)
       #expect(incomplete.exitCode == 2)
       #expect(
-        incomplete.standardError.hasSuffix("tensors are missing; run jobs 2/4, 4/4\n"),
+        incomplete.standardError.hasSuffix("records are missing; run jobs 2/4, 4/4\n"),
         "\(incomplete.standardError)")
       try CommandLine.succeedAll(["run", plan, "--job", "4/4"])
       // A job whose bytes were lost must run again.
@@ -331,11 +333,55 @@ import Testing
     }
   }
 
+  /// JSON does not keep the bits of a NaN, so values come from the input itself.
+  @Test(arguments: ["pth", "npz"])
+  func jobsKeepBitsOfValues(_ suffix: String) throws {
+    try withTemporaryFolder { folder in
+      let input = folder.appending("in.pth")
+      var archive = TensorArchive()
+      archive.tensors["a"] = try Tensor(
+        elementType: .uint8, shape: [3], bytes: SharedBytes([1, 2, 3]))
+      archive.values["loss"] = .real(Double(bitPattern: 0xFFF8_0000_0000_0001))
+      try FormatRegistry.standard.write(archive, as: PyTorchFormat(), to: input)
+      let (plain, output) = (folder.appending("plain.\(suffix)"), folder.appending("out.\(suffix)"))
+      try CommandLine.succeedAll(["convert", input, plain])
+      try CommandLine.succeedAll(["plan", input, output])
+      try CommandLine.succeedAll(["run", "\(output).plan.json", "--job", "1/1"])
+      try CommandLine.succeedAll(["finish", "\(output).plan.json"])
+      #expect(try bytes(output) == bytes(plain))
+    }
+  }
+
+  /// A plan from elsewhere cannot ask for tensors that the input does not have, nor for any length.
+  @Test(arguments: ["npz", "pth", "npy", "safetensors"])
+  func plansOfOtherTensorsAreRefused(_ suffix: String) throws {
+    try withTemporaryFolder { folder in
+      let input = folder.appending("in.safetensors")
+      var archive = TensorArchive()
+      archive.tensors["a"] = try Tensor(
+        elementType: .uint8, shape: [3], bytes: SharedBytes([1, 2, 3]))
+      try FormatRegistry.standard.write(archive, as: SafetensorsFormat(), to: input)
+      let plan = folder.appending("plan.json")
+      try CommandLine.succeedAll(
+        ["plan", input, folder.appending("out.\(suffix)"), "--plan", plan])
+      let text = try String(contentsOfFile: plan, encoding: .utf8)
+      for (old, new) in [
+        (#""a":{"#, #""b":{"#), ("[3]", "[9223372036854775807]"), ("[3]", "[1152921504606846976]"),
+      ] {
+        try #require(text.contains(old))
+        try Data(text.replacing(old, with: new).utf8).write(to: URL(filePath: plan))
+        let outcome = try CommandLine.run("run", plan, "--job", "1/1")
+        #expect(outcome.exitCode == 2, "\(new): \(outcome.standardError)")
+        #expect(outcome.standardError.split(separator: "\n").count == 1)
+      }
+    }
+  }
+
   @Test func damagedPlansAreRefused() throws {
     try withPlan { model, output, plan in
       let text = try String(contentsOfFile: plan, encoding: .utf8)
       for (old, new) in [
-        (#""schemaVersion":1"#, #""schemaVersion":9"#), (#""offset":64"#, #""offset":65"#),
+        (#"{"schemaVersion":2"#, #"{"schemaVersion":9"#), (#""offset":64"#, #""offset":65"#),
         (#""type":"float16""#, #""type":"float32""#), (#""bits":2"#, #""bits":9"#),
         (#""request""#, #""demand""#), ("[128,192]", "[192,128]"),
       ] {

@@ -1,4 +1,6 @@
+import Formats
 import Foundation
+import Storage
 import TestSupport
 import Testing
 
@@ -631,6 +633,25 @@ import Testing
       #expect(named.0 == 2 && named.1.contains("it has other hard links"), "\(named.1)")
       for shard in model.shards { #expect(FileManager.default.fileExists(atPath: shard)) }
       #expect(try folder.names() == ["linked", "model", "second name"])
+    }
+  }
+
+  /// The file of one array has no names.
+  @Test func inputIsNotConsumedWhereItsNamesAreLost() throws {
+    try withTemporaryFolder { folder in
+      let input = folder.appending("in.safetensors")
+      var archive = TensorArchive()
+      archive.tensors["a"] = try Tensor(
+        elementType: .uint8, shape: [3], bytes: SharedBytes([1, 2, 3]))
+      archive.format = SafetensorsFormat().identifier
+      try FormatRegistry.standard.write(archive, as: SafetensorsFormat(), to: input)
+      let outcome = try CommandLine.runAll(
+        ["convert", input, folder.appending("out.npy"), "--consume-input"])
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError.contains("the output does not keep its tensor's name"),
+        "\(outcome.standardError)")
+      #expect(try folder.names() == ["in.safetensors"])
     }
   }
 

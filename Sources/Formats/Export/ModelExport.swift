@@ -57,8 +57,10 @@ public struct ModelExport: Sendable {
       let output = try locatingErrors(path: path) {
         try exporter.output(planned.flatMap(\.plan.pieces), of: description)
       }
+      // One after another, so that one tensor is in memory.
       let files = try output.write(
-        to: path, replacesExisting: replacesExisting, runningTasks: run, progress: progress
+        to: path, replacesExisting: replacesExisting, runningTasks: sequentially,
+        progress: progress
       ).map(ExportOutcome.File.init)
       return ExportOutcome(tensors: planned.map(\.record), files: files, notes: notes)
     }

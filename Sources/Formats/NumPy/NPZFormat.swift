@@ -71,7 +71,7 @@ public struct NPZFormat: ModelFormat {
     for item in plan.items {
       zip.add(
         item.entry + Self.suffix, tensors: item.isTensor ? [item.name] : [],
-        sourceByteCount: item.contentByteCount,
+        sourceByteCount: item.isTensor ? item.contentByteCount : 0,
         byteCount: item.header.count + item.contentByteCount, compression: compression
       ) {
         let content = try locatingErrors(tensor: item.name, item.content)

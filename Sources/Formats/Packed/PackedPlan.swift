@@ -81,7 +81,11 @@ package struct PackedPlan<Cost: Sendable>: Sendable {
         throw ModelError.mismatch(
           expected: "a record after \(end)", found: "\(entry.offset)", tensor: entry.name)
       }
-      end = entry.offset + entry.byteCount
+      let (next, overflow) = entry.offset.addingReportingOverflow(entry.byteCount)
+      guard !overflow else {
+        throw ModelError.malformed("the plan's record is too long", tensor: entry.name)
+      }
+      end = next
       guard let item = itemOfName[entry.name], try Self.isPlanned(entry, for: item) else {
         throw ModelError.malformed("the plan is for another tensor", tensor: entry.name)
       }

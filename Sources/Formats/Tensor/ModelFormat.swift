@@ -16,7 +16,7 @@ public protocol ModelFormat: Sendable {
   /// The format's name and file name extensions; the same for every value of the type.
   var identifier: FormatIdentifier { get }
 
-  /// Whether `write` can succeed; a format that is only read conforms to `ReadOnlyModelFormat`.
+  /// Whether `plan` can succeed; a format that is only read conforms to `ReadOnlyModelFormat`.
   var canWrite: Bool { get }
 
   /// Whether the content has this format, judged by its first bytes or its directory.
@@ -30,8 +30,10 @@ public protocol ModelFormat: Sendable {
   /// - Throws: `ModelError` when the file violates the format's rules.
   func read(_ file: InputFile) throws -> TensorArchive
 
-  /// Plans a file of all tensors, values and metadata of `archive`; the plan holds no tensor's
-  /// bytes.
+  /// Plans a file of all tensors, values and metadata of `archive`.
+  ///
+  /// Tensors are loaded when their records are made. A plan keeps at most 256 MiB of what had to be
+  /// compressed to learn its length.
   ///
   /// - Parameter run: runs the work on tensors that is needed to know their records' lengths.
   /// - Throws: `ModelError`, in particular when the format cannot represent something: nothing is

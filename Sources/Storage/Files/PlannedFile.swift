@@ -69,6 +69,11 @@ public struct PlannedFile<Cost: Sendable>: Sendable {
     }
   }
 
+  /// The number of the records at `indices` that hold tensors; an archive has others besides.
+  package func tensorRecordCount(of indices: some Sequence<Int>) -> Int {
+    indices.count { !records[$0].names.isEmpty }
+  }
+
   /// Returns the pieces between and after the records.
   ///
   /// - Parameter results: one per record, in the order of the records.

@@ -64,7 +64,7 @@ package struct PlannedFileWriter<Cost: Sendable>: Sendable {
       do {
         return try making(index) { try place(index, flow) }
       } catch {
-        flow?.abandon()
+        flow?.abandon(at: index)
         throw error
       }
     }
@@ -127,7 +127,8 @@ private final class RecordFlow: @unchecked Sendable {
   private let condition = Condition()
   private var next = 0
   private var end = 0
-  private var isAbandoned = false
+  /// The first record that failed.
+  private var failed = Int.max
 
   /// Waits for the turn of the record at `index` and returns its offset.
   ///
@@ -135,7 +136,7 @@ private final class RecordFlow: @unchecked Sendable {
   func offset<Cost>(of byteCount: Int, at index: Int, in file: PlannedFile<Cost>) throws -> Int {
     try condition.withLock {
       while next < index {
-        if isAbandoned { throw CancellationError() }
+        if index > failed { throw CancellationError() }
         condition.wait()
       }
       let planned = file.records[index]
@@ -149,9 +150,10 @@ private final class RecordFlow: @unchecked Sendable {
     }
   }
 
-  func abandon() {
+  /// Lets those that wait for the record at `index` give up; those before it still get their turn.
+  func abandon(at index: Int) {
     condition.withLock {
-      isAbandoned = true
+      failed = min(failed, index)
       condition.broadcast()
     }
   }

@@ -21,8 +21,8 @@ package struct PlannedOutput: Sendable {
 
   /// Writes every file, each of which appears whole or not at all.
   ///
-  /// All files are begun before any of them appears, so that an obstacle to one is found before
-  /// another is written.
+  /// All files are begun before any of them appears, so that none appears where there is an obstacle
+  /// to another.
   ///
   /// - Parameters:
   ///   - path: the file or folder to write.

@@ -77,6 +77,9 @@ package struct ZipWriter {
     hasDeflated = hasDeflated || entry.compression == .deflated
     precondition(
       entry.alignment == 1 || !hasDeflated, "an aligned zip entry and all before it are stored")
+    if case .derived = entry.content {
+      precondition(!hasDeflated, "a derived zip entry and all before it are stored")
+    }
     entries.append(entry)
   }
 
@@ -88,8 +91,7 @@ package struct ZipWriter {
     for entry in entries {
       let padding = entry.padding(after: end)
       let offset = end + entry.localHeaderByteCount + padding.count
-      let limit =
-        entry.compression == .stored ? entry.byteCount : Zlib.deflatedLimit(entry.byteCount)
+      let limit = entry.storedByteCountLimit
       var place = Place(entry: entry, padding: padding, offset: offset)
       if case .made(let content) = entry.content {
         place.record = records.count
@@ -105,7 +107,7 @@ package struct ZipWriter {
     // Of deflated contents nobody knows the length.
     let deflatedLimit = places.reduce(0) { sum, place in
       let isDeflated = place.entry.compression == .deflated
-      return sum + (isDeflated ? Zlib.deflatedLimit(place.entry.byteCount) : 0)
+      return sum + (isDeflated ? place.entry.storedByteCountLimit : 0)
     }
     return PlannedFile(
       records, isFlowing: hasDeflated, recordsEnd: end,
@@ -193,14 +195,17 @@ package struct ZipWriter {
 }
 
 extension ZipWriter.Entry {
-  /// Whether lengths need more than 32 bits.
-  private func isLong(_ storedByteCount: Int) -> Bool {
-    byteCount >= 0xFFFF_FFFF || storedByteCount >= 0xFFFF_FFFF
+  /// The length of the content in the file, at most.
+  fileprivate var storedByteCountLimit: Int {
+    compression == .stored ? byteCount : Zlib.deflatedLimit(byteCount)
   }
+
+  /// Whether lengths may need more than 32 bits, for which the local header keeps room.
+  private var isLong: Bool { max(byteCount, storedByteCountLimit) >= 0xFFFF_FFFF }
 
   /// 30 bytes, the name, and 20 bytes of zip64 lengths if they are needed.
   fileprivate var localHeaderByteCount: Int {
-    30 + name.utf8.count + (isLong(0) ? 20 : 0)
+    30 + name.utf8.count + (isLong ? 20 : 0)
   }
 
   /// Returns the extra field that makes the content begin at a multiple of the alignment.
@@ -244,7 +249,6 @@ extension ZipWriter.Entry {
   ) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.append(fields: UInt32(0x0403_4B50))
-    let isLong = isLong(storedByteCount)
     bytes += commonFields(checksum, usesZip64: isLong)
     bytes.append(
       fields: isLong ? UInt32.max : UInt32(storedByteCount), isLong ? UInt32.max : UInt32(byteCount)

@@ -85,7 +85,12 @@ struct ConvertCommand: SharedCommand {
     try locatingErrors(path: input) { try archive.requireReadableTensors() }
     if let conversion = try streaming.conversion(
       of: archive, input: input, common: common,
-      planning: { try Conversion(request, copying: archive, root: packing.root) })
+      planning: {
+        let conversion = try Conversion(request, copying: archive, root: packing.root)
+        // A journal is JSON, whose keys cannot be all that a checkpoint's names can.
+        guard (try? conversion.plan.json.checkKeys()) != nil else { return nil }
+        return conversion
+      })
     {
       let outcome = try streaming.run(
         conversion, of: archive, destination: packing.destination, common: common)

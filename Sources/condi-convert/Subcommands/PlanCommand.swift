@@ -26,7 +26,7 @@ struct PlanCommand: ParsableCommand {
   @Argument(help: "A model file of any known format, or the folder of one.")
   var input: String
 
-  @Argument(help: "The packed or safetensors file that the jobs are to write.")
+  @Argument(help: "The file that the jobs are to write.")
   var output: String
 
   @Option(
@@ -59,8 +59,10 @@ struct PlanCommand: ParsableCommand {
     let format = try destination.format(for: output)
     let conversion = try conversion(as: format)
     let path = planPath ?? "\(output).plan.json"
+    let json = conversion.plan.json
+    try locatingErrors(path: input) { try json.checkKeys() }
     var file = try AtomicFileWriter(path: path, replacesExisting: destination.force)
-    try file.append(Array("\(conversion.plan.json.serialized())\n".utf8))
+    try file.append(Array("\(json.serialized())\n".utf8))
     try file.finish()
     if !destination.force, FileManager.default.fileExists(atPath: output) {
       Console.note("\(output) exists: 'finish' replaces it only with --force", unless: common.quiet)

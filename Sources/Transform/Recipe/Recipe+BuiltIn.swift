@@ -12,10 +12,12 @@ extension Recipe {
   ///
   /// - Parameters:
   ///   - bitWidth: the bit width of a quantized weight, 1 to 8.
+  ///   - patches: the patches of images that activations are recorded on.
   ///   - limit: the length of the distillation; `nil` for none. With a number of steps, the result
   ///     is the same on all machines of one kind.
   public static func calibrated(
     bitWidth: Int, method: QuantizationMethod = .best,
+    patches: CalibrationRecipe.Patches = .init(),
     learningFor limit: DistillationRecipe.Limit? = .minutes(2)
   ) -> Recipe {
     var recipe = Recipe(
@@ -23,8 +25,12 @@ extension Recipe {
     recipe.defaults.bitWidth = bitWidth
     recipe.defaults.search = method.search
     recipe.method = MethodSettings(
-      method, calibration: CalibrationRecipe(patches: .init()),
-      distillation: limit.map { DistillationRecipe(limit: $0) })
+      method, calibration: CalibrationRecipe(patches: patches),
+      distillation: limit.map {
+        DistillationRecipe(
+          limit: $0, patchSide: min(DistillationRecipe.standardPatchSide, patches.side),
+          seed: patches.seed)
+      })
     return recipe
   }
 

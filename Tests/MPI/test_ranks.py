@@ -195,8 +195,8 @@ class MannersTests(RankTests):
         self.assertEqual(outcome.output, report)
         self.assertEqual(
             [line for line in outcome.own_errors if "alone" in line],
-            ["condi-convert: rank 0 works alone: what is shared is packing without a calibration or "
-             "--target-size, and safetensors output"])
+            ["condi-convert: rank 0 works alone: packing with a calibration or --target-size is not "
+             "shared"])
 
     def test_tasks_of_slurm_that_know_nothing_of_one_another(self) -> None:
         for command, code in (["convert", self.many, self.output, "--bits", "2"], 64), (

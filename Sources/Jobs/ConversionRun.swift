@@ -211,9 +211,10 @@ package struct ConversionRun: Sendable {
       throw ModelError.unsupported(
         "it is gone, and no journal says that it was consumed: put it back", path: moved.path)
     }
+    let total = conversion.file.tensorRecordCount(of: conversion.file.records.indices)
     throw ModelError.malformed(
       "it does not match its journal, and the file that held the tensor has been consumed; "
-        + "\(lost.count) of \(counted(conversion.plan.tensors.count, "tensor")) are lost, and "
+        + "\(lost.count) of \(counted(total, "tensor")) are lost, and "
         + "nothing more is consumed",
       path: output.path, tensor: first.element.name)
   }

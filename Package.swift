@@ -86,7 +86,7 @@ let package = Package(
         .embedInCode("Resources/page.js"),
       ]),
     // Work that several processes share: one alone, or those of mpirun.
-    .target(name: "Ranks", dependencies: ["Storage", "Formats", "LinearAlgebra", "CMPI"]),
+    .target(name: "Ranks", dependencies: ["Storage", "LinearAlgebra", "CMPI"]),
     // Images: files, colours, resampling and how alike two are.
     .target(name: "Imaging", dependencies: ["Storage", "CImageCodecs"]),
     .target(
@@ -106,6 +106,7 @@ let package = Package(
       name: "Jobs",
       dependencies: [
         "Storage", "Formats", "LinearAlgebra", "Ranks", "Transform",
+        .product(name: "HeapModule", package: "swift-collections"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
     .executableTarget(

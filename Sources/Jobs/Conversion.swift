@@ -128,7 +128,8 @@ package struct Conversion: Sendable {
         planned.metadata = outline.metadata
       }
     }
-    for (name, form) in plan.tensors {
+    let forms = plan.tensors
+    for (name, form) in forms {
       guard archive.tensors[name] != nil || !absentFiles.isEmpty else {
         throw ModelError.malformed("the plan is for another model", path: path, tensor: name)
       }
@@ -138,7 +139,7 @@ package struct Conversion: Sendable {
           throw ModelError.malformed("the file that it was in has been consumed", tensor: name)
         }
     }
-    return (planned, Set(plan.tensors.keys.filter { archive.tensors[$0] == nil }))
+    return (planned, Set(forms.keys.filter { archive.tensors[$0] == nil }))
   }
 }
 

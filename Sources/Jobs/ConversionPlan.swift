@@ -155,8 +155,14 @@ package struct CopyOutline: Sendable {
         key, members.object(key) { try $0.remaining.mapValues(convert) })
     }
     tensors = try all("tensors", TensorForm.init(parsing:))
-    guard Self.areReadable(tensors.values) else {
-      throw members.error(at: "tensors", "expected tensors of at most 2^60 bytes together")
+    var sum = 0
+    for form in tensors.values {
+      guard let byteCount = form.elementType.byteCount(forElements: form.shape.elementCount),
+        byteCount <= 1 << 60 - sum
+      else {
+        throw members.error(at: "tensors", "expected tensors of at most 2^60 bytes together")
+      }
+      sum += byteCount
     }
     values = try all("values", ArchiveValue.init(json:))
     metadata = try members.require("metadata", members.object("metadata") { try $0.strings() })
@@ -167,17 +173,6 @@ package struct CopyOutline: Sendable {
       else { throw members.error(at: "places", "expected offsets and lengths") }
       return RecordPlace(offset: offset, byteCount: byteCount)
     }
-  }
-
-  private static func areReadable(_ forms: some Sequence<TensorForm>) -> Bool {
-    var sum = 0
-    for form in forms {
-      guard let byteCount = form.elementType.byteCount(forElements: form.shape.elementCount),
-        byteCount <= 1 << 60 - sum
-      else { return false }
-      sum += byteCount
-    }
-    return true
   }
 
   var json: JSONValue {

@@ -19,8 +19,7 @@ package struct ConversionRun: Sendable {
   private let beganEmpty: Bool
   private let consumption: InputConsumption?
   private let access: InputFile.Access
-  private let ranks: RankGroup
-  private let threads: Int
+  private let workers: Workers
 
   /// The number of tensors that an earlier run has done.
   package var resumedCount: Int { conversion.file.tensorRecordCount(of: done.map(\.index)) }
@@ -95,15 +94,15 @@ package struct ConversionRun: Sendable {
   ///   - consumption: how sources are deleted; `nil` to keep them. It requires the journal and a
   ///     single process.
   ///   - access: how the other ranks open the sources.
-  ///   - ranks: the group in which this process is rank 0.
+  ///   - workers: their ranks are a group in which this process is rank 0.
   /// - Throws: `ModelError` when the output may not be replaced, jobs have begun it, or the disk
   ///   lacks the space.
   package init(
     beginning conversion: Conversion, replacesExisting: Bool, keepsJournal: Bool,
-    consumption: InputConsumption?, access: InputFile.Access, ranks: RankGroup = .alone,
-    threads: Int
+    consumption: InputConsumption?, access: InputFile.Access, workers: Workers
   ) throws {
-    precondition(consumption == nil || keepsJournal && !ranks.isShared, "the journal is needed")
+    precondition(
+      consumption == nil || keepsJournal && !workers.ranks.isShared, "the journal is needed")
     let plan = conversion.plan
     try EarlierWork.refuseAny(of: plan.request.output)
     output = try PartialFile(
@@ -126,8 +125,7 @@ package struct ConversionRun: Sendable {
     self.conversion = conversion
     self.consumption = consumption
     self.access = access
-    self.ranks = ranks
-    self.threads = threads
+    self.workers = workers
     done = []
     beganEmpty = true
   }
@@ -137,13 +135,12 @@ package struct ConversionRun: Sendable {
   /// - Parameters:
   ///   - plan: the plan that `earlier` found.
   ///   - consumes: whether sources are deleted, as in the earlier run.
-  ///   - ranks: the group in which this process is rank 0; the earlier run may have had another
-  ///     size.
+  ///   - workers: as before; the earlier run may have had others.
   /// - Throws: `ModelError` when another process is writing the output, files have changed, or the
   ///   partial file has lost the content of consumed files.
   package init(
     continuing plan: ConversionPlan, access: InputFile.Access, replacesExisting: Bool,
-    consumes: Bool, ranks: RankGroup = .alone, threads: Int
+    consumes: Bool, workers: Workers
   ) throws {
     let path = ConversionJournal.path(of: plan.request.output)
     output = try PartialFile(
@@ -155,14 +152,14 @@ package struct ConversionRun: Sendable {
     // Sources that are unchanged can be read, and will be consumed again.
     let absent = InputConsumption.absentFiles(
       of: plan, among: content.consumedFiles, orGone: consumes)
-    guard absent.isEmpty || !ranks.isShared else {
+    guard absent.isEmpty || !workers.ranks.isShared else {
       throw ModelError.unsupported(
         "files of the input have been consumed, so only a single process can continue", path: path
       )
     }
     conversion = try Conversion(
-      continuing: plan, access: access, absentFiles: absent, threads: threads)
-    let writing = ConversionWriting(conversion: conversion, output: output, threads: threads)
+      continuing: plan, access: access, absentFiles: absent, threads: workers.threads)
+    let writing = ConversionWriting(conversion: conversion, output: output, workers: workers)
     if consumes { output.forgetCache() }
     done = try writing.confirmed(
       latestOf: content.results + RankShare.results(of: plan))
@@ -174,8 +171,7 @@ package struct ConversionRun: Sendable {
     beganEmpty = false
     consumption = consumes ? try InputConsumption(conversion, absentFiles: absent) : nil
     self.access = access
-    self.ranks = ranks
-    self.threads = threads
+    self.workers = workers
     try Self.makeRoom(
       for: conversion, in: output, done: Set(done.map(\.index)), consumption: consumption)
   }
@@ -240,14 +236,14 @@ package struct ConversionRun: Sendable {
   }
 
   private func completed(progress: WriteProgress?) throws -> ConversionOutcome {
-    if ranks.isShared {
-      _ = try ranks.broadcast(
+    if workers.ranks.isShared {
+      _ = try workers.ranks.broadcast(
         RankShare(
           of: conversion.plan, done: done.map(\.index), keepsJournal: journal != nil,
-          access: access, threads: threads))
+          access: access, threads: workers.threads))
     }
     let writing = ConversionWriting(
-      conversion: conversion, output: output, ranks: ranks, threads: threads, journal: journal,
+      conversion: conversion, output: output, workers: workers, journal: journal,
       consumption: consumption)
     let results = try writing.placeMissing(
       of: consumption?.order ?? conversion.file.largestFirst, done: done, progress: progress)

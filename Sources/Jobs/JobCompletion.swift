@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import Ranks
 import Storage
 import Transform
 
@@ -40,7 +41,8 @@ package struct JobCompletion: Sendable {
     let output = try partialFile(of: begun, replacesExisting: replacesExisting)
     // While the lock is held no job runs, so the journals are final.
     let jobs = try jobs()
-    let writing = ConversionWriting(conversion: conversion, output: output, threads: threads)
+    let writing = ConversionWriting(
+      conversion: conversion, output: output, workers: Workers(threads: threads))
     let found = try writing.confirmed(latestOf: jobs.flatMap(\.results))
     let missing = Set(conversion.file.records.indices).subtracting(found.map(\.index))
     guard missing.isEmpty else { throw incomplete(missing, of: conversion, jobs) }

@@ -1,5 +1,7 @@
 import Formats
 import Glibc
+import HeapModule
+import Ranks
 import Storage
 import Transform
 
@@ -63,7 +65,8 @@ package struct JobRun: Sendable {
       unlink(path)
       throw error
     }
-    let writing = ConversionWriting(conversion: conversion, output: output, threads: threads)
+    let writing = ConversionWriting(
+      conversion: conversion, output: output, workers: Workers(threads: threads))
     let isMine = Set(share)
     done = try writing.confirmed(latestOf: (results ?? []).filter { isMine.contains($0.index) })
   }
@@ -74,7 +77,7 @@ package struct JobRun: Sendable {
   /// - Throws: `ModelError`; finished records are kept.
   package func run(progress: WriteProgress? = nil) throws {
     _ = try ConversionWriting(
-      conversion: conversion, output: output, threads: threads, journal: journal
+      conversion: conversion, output: output, workers: Workers(threads: threads), journal: journal
     ).placeMissing(of: share, done: done, progress: progress)
     // Another machine may read the files.
     try output.synchronize()
@@ -102,29 +105,24 @@ package enum JobShare {
   /// Returns the records of every job.
   static func all(of file: PlannedFile<some Sendable>, count: Int) -> [[Int]] {
     let records = file.records
-    // A heap of jobs with their bytes so far; the first one has the fewest.
-    var heap = (0..<count).map { (bytes: 0, job: $0) }
+    var loads = Heap((0..<count).map { Load(byteCount: 0, job: $0) })
     var shares = [[Int]](repeating: [], count: count)
     for index in file.largestFirst {
-      shares[heap[0].job].append(index)
+      guard var least = loads.min else { return [] }
+      shares[least.job].append(index)
       // Even a small tensor takes some time.
-      heap[0].bytes += records[index].sourceByteCount + 4096
-      sink(&heap)
+      least.byteCount += records[index].sourceByteCount + 4096
+      loads.replaceMin(with: least)
     }
     return shares
   }
 
-  private static func sink(_ heap: inout [(bytes: Int, job: Int)]) {
-    var parent = 0
-    while true {
-      var least = parent
-      for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count {
-        if heap[child] < heap[least] { least = child }
-      }
-      guard least != parent else { return }
-      heap.swapAt(parent, least)
-      parent = least
-    }
+  /// The bytes that a job has been given so far.
+  private struct Load: Comparable {
+    var byteCount: Int
+    let job: Int
+
+    static func < (a: Load, b: Load) -> Bool { (a.byteCount, a.job) < (b.byteCount, b.job) }
   }
 }
 

@@ -51,7 +51,7 @@ package struct RankShare: Codable, Sendable {
       continuing: plan, access: isMapped ? .mapped : .read, threads: threads)
     let isDone = Set(done)
     _ = try ConversionWriting(
-      conversion: conversion, output: output, ranks: ranks, threads: threads,
+      conversion: conversion, output: output, workers: Workers(threads: threads, ranks: ranks),
       journal: keepsJournal ? Self.journal(of: plan, rank: ranks.rank) : nil
     ).placeMissing(
       of: conversion.file.largestFirst.filter { !isDone.contains($0) }, done: [], progress: nil)

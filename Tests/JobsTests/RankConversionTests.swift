@@ -60,7 +60,7 @@ import Transform
       }
       return try ConversionRun(
         beginning: conversion, replacesExisting: false, keepsJournal: keepsJournal,
-        consumption: nil, access: .mapped, ranks: ranks, threads: 2
+        consumption: nil, access: .mapped, workers: Workers(threads: 2, ranks: ranks)
       ).finish()
     }
     for outcome in outcomes.dropFirst() { _ = try outcome.get() }
@@ -135,7 +135,7 @@ import Transform
         }
         let run = try ConversionRun(
           continuing: found, access: .mapped, replacesExisting: false, consumes: false,
-          ranks: ranks, threads: 1)
+          workers: Workers(threads: 1, ranks: ranks))
         _ = try run.finish()
         return run.resumedCount
       }

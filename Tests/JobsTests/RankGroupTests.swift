@@ -24,7 +24,7 @@ import Testing
     for items in [0, 1, 2, 17, 200] {
       let expected = (0..<items).map(Self.item)
       let outcomes = ThreadRanks.run(count) { ranks in
-        try ranks.map(count: items, threads: threads, Self.item)
+        try Workers(threads: threads, ranks: ranks).map(count: items, Self.item)
       }
       #expect(outcomes.count == count)
       for outcome in outcomes {
@@ -32,7 +32,7 @@ import Testing
         #expect(results == expected)
         #expect(results.allSatisfy { $0.numbers[1].sign == .minus })
       }
-      #expect(try RankGroup.alone.map(count: items, threads: threads, Self.item) == expected)
+      #expect(try Workers(threads: threads).map(count: items, Self.item) == expected)
     }
   }
 
@@ -40,7 +40,7 @@ import Testing
     let calls = Mutex([Int](repeating: 0, count: 100))
     let outcomes = ThreadRanks.run(4) { ranks in
       for _ in 0..<3 {
-        _ = try ranks.map(count: 100, threads: 2) { index in
+        _ = try Workers(threads: 2, ranks: ranks).map(count: 100) { index in
           calls.withLock { $0[index] += 1 }
           return index
         }
@@ -55,8 +55,8 @@ import Testing
   func progressShowsEachIndexOnce(_ count: Int, _ threads: Int) throws {
     let outcomes = ThreadRanks.run(count) { ranks in
       let shown = Mutex<[Int]>([])
-      _ = try ranks.map(
-        count: 60, threads: threads, progress: { index in shown.withLock { $0.append(index) } }
+      _ = try Workers(threads: threads, ranks: ranks).map(
+        count: 60, progress: { index in shown.withLock { $0.append(index) } }
       ) { index in
         // Shuffles the order in which indices are done; any order must show each of them once.
         usleep(UInt32(index * 7 % 5) * 50)
@@ -70,7 +70,9 @@ import Testing
   @Test func everyRankConcludesBeforeResultsAreReturned() throws {
     let concluded = Mutex(0)
     let outcomes = ThreadRanks.run(3) { ranks in
-      _ = try ranks.map(count: 9, threads: 1, concluding: { concluded.withLock { $0 += 1 } }) { $0 }
+      _ = try Workers(threads: 1, ranks: ranks).map(
+        count: 9, concluding: { concluded.withLock { $0 += 1 } }
+      ) { $0 }
       return concluded.withLock { $0 }
     }
     for outcome in outcomes { #expect(try outcome.get() == 3) }
@@ -81,15 +83,14 @@ import Testing
   }
 
   @Test func errorIsThrownOnRankWhereItOccurs() throws {
-    let group = RankGroup.alone
     #expect(throws: Failure(index: 3)) {
-      try group.map(count: 9, threads: 2) { index in
+      try Workers(threads: 2).map(count: 9) { index in
         guard index < 3 else { throw Failure(index: index) }
         return index
       }
     }
     let outcome = ThreadRanks.run(1) { ranks in
-      try ranks.map(count: 9, threads: 1) { index in
+      try Workers(threads: 1, ranks: ranks).map(count: 9) { index in
         guard index < 3 else { throw Failure(index: index) }
         return index
       }

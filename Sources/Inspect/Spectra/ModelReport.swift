@@ -172,8 +172,8 @@ extension ModelReport {
     }
     let references = options.reference.map { Self.counterparts(of: inspections, in: $0.archive) }
     var layers = try Self.run(
-      inspections + (references ?? []), ranks: options.ranks, threads: options.threads,
-      progress: progress)
+      inspections + (references ?? []),
+      sharedAmong: Workers(threads: options.threads, ranks: options.ranks), progress: progress)
     let referenceStart = inspections.reduce(0) { $0 + $1.parts.count }
     if references != nil {
       let counterparts = Dictionary(
@@ -217,31 +217,26 @@ extension ModelReport {
 
   /// Returns the reports of all inspections, in order.
   private static func run(
-    _ inspections: [LayerInspection], ranks: RankGroup, threads: Int,
+    _ inspections: [LayerInspection], sharedAmong workers: Workers,
     progress: (@Sendable (_ tensor: String) -> Void)?
   ) throws -> [LayerReport] {
     let costs = inspections.map(\.cost)
-    let budget = MemoryBudget.forMatrices(
-      ofElementCounts: inspections.map(\.tensor.shape.elementCount))
     // Sorting by cost, then by position, makes the order independent of the sort's stability.
     let order = inspections.indices.sorted { (costs[$1], $0) < (costs[$0], $1) }
-    let aloneCount = leadingGiants(order.map { costs[$0] }, threads: threads)
-    func reports(at positions: Range<Int>, threads: Int) throws -> [[LayerReport]] {
-      let indices = order[positions].map { $0 }
-      return try ranks.map(
-        count: indices.count, threads: threads,
-        progress: { progress?(inspections[indices[$0]].name) },
-        { index in
-          let inspection = inspections[indices[index]]
-          return try budget.using(elementCount: inspection.tensor.shape.elementCount) {
-            try inspection.reports()
-          }
-        })
+    let aloneCount = leadingGiants(order.map { costs[$0] }, threads: workers.threads)
+    func reports(
+      at positions: Range<Int>, sharedAmong workers: Workers
+    ) throws -> [[LayerReport]] {
+      let shared = order[positions].map { inspections[$0] }
+      return try workers.mapMatrices(
+        ofElementCounts: shared.map(\.tensor.shape.elementCount),
+        progress: { progress?(shared[$0].name) }, { try shared[$0].reports() })
     }
 
-    BLASThreads.setMaximum(threads)
-    let alone = try reports(at: 0..<aloneCount, threads: 1)
-    let together = try reports(at: aloneCount..<order.count, threads: threads)
+    BLASThreads.setMaximum(workers.threads)
+    let alone = try reports(
+      at: 0..<aloneCount, sharedAmong: Workers(threads: 1, ranks: workers.ranks))
+    let together = try reports(at: aloneCount..<order.count, sharedAmong: workers)
 
     var reports = [[LayerReport]](repeating: [], count: inspections.count)
     for (index, layers) in zip(order, alone + together) { reports[index] = layers }

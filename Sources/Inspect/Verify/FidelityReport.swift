@@ -61,23 +61,19 @@ package struct FidelityReport: Codable, Hashable, Sendable {
   }
 
   init(
-    model: PackedModel, reference: TensorArchive, file: String, ranks: RankGroup, threads: Int,
+    model: PackedModel, reference: TensorArchive, file: String, sharedAmong workers: Workers,
     progress: (@Sendable (Int) -> Void)?
   ) throws {
     let names = Array(model.header.names.keys)
     let shared = names.filter { reference.tensors[$0] != nil }
-    let budget = MemoryBudget.forMatrices(
-      ofElementCounts: shared.compactMap { reference.tensors[$0]?.shape.elementCount })
-    let comparisons = try ranks.map(
-      count: shared.count, threads: threads,
+    let comparisons = try workers.mapMatrices(
+      ofElementCounts: shared.map { reference.tensors[$0]?.shape.elementCount ?? 0 },
       progress: { progress?(reference.tensors[shared[$0]]?.byteCount ?? 0) },
       { index in
         let name = shared[index]
         guard let tensor = reference.tensors[name] else { return Comparison() }
-        return try budget.using(elementCount: tensor.shape.elementCount) {
-          try locatingErrors(tensor: name) {
-            try Self.compare(model, name: name, reference: tensor)
-          }
+        return try locatingErrors(tensor: name) {
+          try Self.compare(model, name: name, reference: tensor)
         }
       })
     let adjusted = Set(model.header.adjustedNames)

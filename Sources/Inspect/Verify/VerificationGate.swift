@@ -126,21 +126,20 @@ struct WorstCondition {
   ///
   /// - Returns: `nil` if the file has no weight matrices.
   /// - Throws: `ModelError` if a tensor cannot be read; `LAPACKError` if one is not finite.
-  init?(of model: PackedModel, ranks: RankGroup, threads: Int) throws {
+  init?(of model: PackedModel, sharedAmong workers: Workers) throws {
     let weights = model.header.entries.filter {
       $0.role == .weight && $0.elementType.isFloatingPoint && $0.shape.matrix != nil
     }.sorted { $0.shape.elementCount > $1.shape.elementCount }
-    let budget = MemoryBudget.forMatrices(ofElementCounts: weights.map(\.shape.elementCount))
-    let numbers = try ranks.map(count: weights.count, threads: threads) { index -> Double in
+    let numbers = try workers.mapMatrices(
+      ofElementCounts: weights.map(\.shape.elementCount)
+    ) { index -> Double in
       let entry = weights[index]
       guard let tensor = try model.tensor(named: entry.name),
         let (rows, columns) = entry.shape.matrix
       else { return 0 }
-      return try budget.using(elementCount: rows * columns) {
-        try locatingErrors(tensor: entry.name) {
-          try Spectrum(of: Matrix(rows: rows, columns: columns, values: tensor.doubleValues()))
-            .conditionNumber
-        }
+      return try locatingErrors(tensor: entry.name) {
+        try Spectrum(of: Matrix(rows: rows, columns: columns, values: tensor.doubleValues()))
+          .conditionNumber
       }
     }
     guard let worst = numbers.indices.max(by: { numbers[$0] < numbers[$1] }) else { return nil }

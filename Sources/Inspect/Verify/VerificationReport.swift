@@ -145,15 +145,15 @@ public struct VerificationReport: Codable, Hashable, Sendable {
   ) throws {
     try self.init(
       file: file, examination, reference: reference, findings: findings, gates: gates,
-      ranks: .alone, threads: threads, progress: progress)
+      sharedAmong: Workers(threads: threads), progress: progress)
   }
 
-  /// Creates the same report with the tensors shared among `ranks`; every rank obtains the whole
-  /// report.
+  /// Creates the same report with the tensors shared among `workers`; every rank obtains the
+  /// whole report.
   package init(
     file: String, _ examination: PackedExamination,
     reference: (file: String, archive: TensorArchive)? = nil, findings: Findings = Findings(),
-    gates: [VerificationGate] = [], ranks: RankGroup, threads: Int,
+    gates: [VerificationGate] = [], sharedAmong workers: Workers,
     progress: (@Sendable (Int) -> Void)? = nil
   ) throws {
     schemaVersion = Self.currentSchemaVersion
@@ -167,7 +167,7 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     fidelity = try whole.flatMap { model in
       try reference.map {
         try FidelityReport(
-          model: model, reference: $0.archive, file: $0.file, ranks: ranks, threads: threads,
+          model: model, reference: $0.archive, file: $0.file, sharedAmong: workers,
           progress: progress)
       }
     }
@@ -175,7 +175,7 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     repairs = findings.repairs
     let worst =
       gates.contains { if case .conditionNumber = $0 { true } else { false } }
-      ? try whole.flatMap { try WorstCondition(of: $0, ranks: ranks, threads: threads) } : nil
+      ? try whole.flatMap { try WorstCondition(of: $0, sharedAmong: workers) } : nil
     self.gates = gates.map { [summary, fidelity] gate in
       gate.outcome(summary: summary, fidelity: fidelity, condition: worst)
     }

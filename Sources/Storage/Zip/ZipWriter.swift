@@ -88,6 +88,8 @@ package struct ZipWriter {
     var records: [PlannedRecord<Never>] = []
     var places: [Place] = []
     var end = 0
+    // Of deflated contents nobody knows the length.
+    var unknownByteCount = 0
     for entry in entries {
       let padding = entry.padding(after: end)
       let offset = end + entry.localHeaderByteCount + padding.count
@@ -103,15 +105,11 @@ package struct ZipWriter {
       }
       places.append(place)
       end = offset + limit
-    }
-    // Of deflated contents nobody knows the length.
-    let deflatedLimit = places.reduce(0) { sum, place in
-      let isDeflated = place.entry.compression == .deflated
-      return sum + (isDeflated ? place.entry.storedByteCountLimit : 0)
+      if entry.compression == .deflated { unknownByteCount += limit }
     }
     return PlannedFile(
       records, isFlowing: hasDeflated, recordsEnd: end,
-      knownByteCount: end + directoryByteCountLimit - deflatedLimit
+      knownByteCount: end + directoryByteCountLimit - unknownByteCount
     ) { [places] results in
       try ZipSeal(places, results).pieces
     }

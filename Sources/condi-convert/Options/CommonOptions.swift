@@ -2,6 +2,7 @@ import ArgumentParser
 import Formats
 import FoundationEssentials
 import Inspect
+import Ranks
 import Storage
 
 /// Options common to all commands.
@@ -17,6 +18,11 @@ struct CommonOptions: ParsableArguments {
 
   /// How model files are opened.
   var access: InputFile.Access { input.access }
+
+  /// This process's threads and those of the other `ranks`.
+  func workers(of ranks: RankGroup = .alone) -> Workers {
+    Workers(threads: threads, ranks: ranks)
+  }
 
   func validate() throws {
     guard (1...1024).contains(threads) else {

@@ -63,7 +63,7 @@ struct OutputOptions: ParsableArguments {
     let bar = ProgressBar(activity, total: archive.tensorByteCount, isQuiet: common.quiet)
     try FormatRegistry.standard.write(
       archive, as: format, to: path, replacesExisting: force,
-      runningTasks: PackedArgument.tasks(common)
+      runningTasks: common.workers().tasks
     ) { bar.advance($1) }
     Console.note(
       "wrote \(counted(archive.tensors.count, "tensor")) to \(path) as "

@@ -1,5 +1,4 @@
 import Formats
-import LinearAlgebra
 import Ranks
 import Storage
 import Transform
@@ -25,7 +24,7 @@ enum PackedArgument {
   ) throws -> PackedExamination {
     try locatingErrors(path: path) {
       try PackedExamination(input) { count, check in
-        try ranks.map(count: count, threads: common.threads, check)
+        try common.workers(of: ranks).map(count: count, check)
       }
     }
   }
@@ -45,10 +44,6 @@ enum PackedArgument {
           throw ModelError.malformed("the header with its recipe cannot be read")
         }
         return try reproduction.record(of: entry)
-      }, runningTasks: tasks(common))
-  }
-
-  static func tasks(_ common: CommonOptions) -> TaskRunner {
-    { count, task in _ = try parallelMap(count: count, threads: common.threads, task) }
+      }, runningTasks: common.workers().tasks)
   }
 }

@@ -54,7 +54,7 @@ struct StreamingOptions: ParsableArguments {
       }
       let run = try ConversionRun(
         continuing: plan, access: common.access, replacesExisting: destination.force,
-        consumes: consumeInput, ranks: SharedWork.ranks, threads: common.threads)
+        consumes: consumeInput, workers: common.workers(of: SharedWork.ranks))
       Console.note(
         "\(request.output): continuing an earlier run, which has done \(run.resumedCount) of "
           + counted(run.recordCount, "tensor"), unless: common.quiet)
@@ -103,7 +103,7 @@ struct StreamingOptions: ParsableArguments {
       beginning: conversion, replacesExisting: destination.force,
       keepsJournal: keepsJournal(of: archive),
       consumption: consumeInput ? InputConsumption(conversion, of: archive) : nil,
-      access: common.access, ranks: SharedWork.ranks, threads: common.threads)
+      access: common.access, workers: common.workers(of: SharedWork.ranks))
     return try finish(run, common: common)
   }
 

@@ -89,7 +89,7 @@ struct CalibrateCommand: ParsableCommand {
     try locatingErrors(path: output) {
       _ = try writer.write(
         NPZFormat(isCompressed: true).plan(calibration.archive()),
-        runningTasks: PackedArgument.tasks(common))
+        runningTasks: common.workers().tasks)
     }
     try writer.finish()
     try report.print(

@@ -87,7 +87,7 @@ struct ExportCommand: ParsableCommand {
     let export = ModelExport(
       model, to: target,
       options: ExportOptions(padsRows: pad, dequantizes: dequantize))
-    let tasks = PackedArgument.tasks(common)
+    let tasks = common.workers().tasks
     let outcome =
       try dryRun
       ? export.planned(runningTasks: tasks)

@@ -60,7 +60,7 @@ struct ImportCommand: ParsableCommand {
     }
     let outcome = try locatingErrors(path: input) {
       try model.write(
-        to: output, replacesExisting: force, runningTasks: PackedArgument.tasks(common))
+        to: output, replacesExisting: force, runningTasks: common.workers().tasks)
     }
     try report.print(
       ExportReport(

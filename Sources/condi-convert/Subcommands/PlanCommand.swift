@@ -91,7 +91,7 @@ struct PlanCommand: ParsableCommand {
     let plan = try Compressor(
       weights: archive, recipe: recipe, name: input,
       source: PackedHeader.Source(
-        archive, root: root, runningTasks: PackedArgument.tasks(common)), threads: common.threads
+        archive, root: root, runningTasks: common.workers().tasks), threads: common.threads
     ).plan()
     guard let packer = plan.streamingPacker else {
       throw ValidationError("a recipe with a budget in bytes is for 'convert'")

@@ -65,7 +65,7 @@ struct RepairCommand: ParsableCommand {
     }
     try OutputDestination.check(output, replacesExisting: force)
     try restoration.plan().write(
-      to: output, replacesExisting: force, runningTasks: PackedArgument.tasks(common))
+      to: output, replacesExisting: force, runningTasks: common.workers().tasks)
     Console.note(
       restoration.parts.isEmpty
         ? "\(damaged) is whole; \(output) is a copy of it"

@@ -122,7 +122,7 @@ struct VerifyCommand: SharedCommand {
         return try VerificationReport(
           file: packed, examination,
           reference: archive.flatMap { archive in reference.map { ($0, archive) } },
-          findings: findings, gates: gates, ranks: ranks, threads: common.threads
+          findings: findings, gates: gates, sharedAmong: common.workers(of: ranks)
         ) { bar.advance($0) }
       })
     guard ranks.isRoot else { return }

@@ -11,8 +11,7 @@ import Transform
 struct ConversionWriting: WritingPolicy {
   let conversion: Conversion
   let output: PartialFile
-  var ranks = RankGroup.alone
-  let threads: Int
+  let workers: Workers
   /// The journal, which gets one line per record that this process makes.
   var journal: ConversionJournal?
   /// Deletes sources whose records are all written; requires the journal.
@@ -43,11 +42,11 @@ struct ConversionWriting: WritingPolicy {
     count: Int, progress: @escaping @Sendable (Int) -> Void,
     _ transform: @escaping @Sendable (Int) throws -> RecordResult<QuantizationSummary>
   ) throws -> [RecordResult<QuantizationSummary>] {
-    try ranks.map(
-      count: count, threads: threads, progress: progress,
+    try workers.map(
+      count: count, progress: progress,
       concluding: {
         // The rank that seals the file may be on another machine.
-        if ranks.isShared { try output.synchronize() }
+        if workers.ranks.isShared { try output.synchronize() }
       }, transform)
   }
 
@@ -79,7 +78,7 @@ struct ConversionWriting: WritingPolicy {
     let records = conversion.file.records
     let notes = Dictionary(notes.map { ($0.index, $0) }) { $1 }.values
       .sorted { $0.index < $1.index }
-    return try parallelMap(count: notes.count, threads: threads) { position in
+    return try parallelMap(count: notes.count, threads: workers.threads) { position in
       let note = notes[position]
       guard records.indices.contains(note.index) else { return nil }
       let record = records[note.index]
@@ -105,12 +104,8 @@ struct ConversionWriting: WritingPolicy {
     let end = try writer.seal(results, clearsGaps: !wasEmpty)
     try output.finish(byteCount: end)
     guard let header = conversion.plan.header else { return .copied(conversion.plan) }
-    var summaries: [String: QuantizationSummary] = [:]
-    for summary in results.compactMap(\.cost) { summaries[summary.name] = summary }
     return .packed(
-      CompressionOutcome(
-        header: header, layers: header.names.keys.compactMap { summaries[$0] },
-        summary: PackedSummary(header, fileByteCount: end)))
+      CompressionOutcome(header, costs: results.map(\.cost), fileByteCount: end))
   }
 }
 

@@ -157,7 +157,24 @@ private struct ExampleActivations: ActivationSource {
     }
   }
 
+  @Test(Python.require("jsonschema")) func methodIsNearestUnlessAnotherIsNamed() throws {
+    try withTemporaryFolder { folder in
+      let files = try [[], ["--method", "nearest"]].map { method in
+        let packed = folder.appending("a.condi")
+        let outcome = try CommandLine.succeedAll(
+          ["convert", CommandLine.checkpoint, packed, "--bits", "2", "--force", "--format", "json"]
+            + method)
+        try Schema.expectValid([outcome.standardOutput], "packing-report")
+        #expect(try CommandLine.json(outcome)["method"] as? String == "nearest")
+        return try Data(contentsOf: URL(filePath: packed))
+      }
+      #expect(files[0] == files[1])
+    }
+  }
+
   @Test(arguments: [
+    ["convert", "--method", "nearest", "--calibration", "a.npz"],
+    ["convert", "--method", "nearest", "--activation-bits", "4"],
     ["convert", "--weights-only"], ["convert", "--target-condition", "0.5"],
     ["convert", "--target-condition", "3", "--penalty", "1"],
     ["convert", "--activation-bits", "9"],

@@ -29,7 +29,7 @@ import Testing
   ) throws -> QuantizedModel {
     let archive = try LinearNetwork.archive()
     let recipe = try recipe(method, bits: bits, isWeightsOnly: isWeightsOnly)
-    let settings = try #require(recipe.method)
+    let settings = recipe.method
     return try ModelQuantizer(
       archive, plan: QuantizationPlan(archive, recipe: recipe), settings: settings,
       calibration: calibration
@@ -89,6 +89,10 @@ import Testing
     let calibration = try calibration()
     for method in QuantizationMethod.allCases {
       let model = try quantized(method, bits: 3, calibration: calibration)
+      guard method != .nearest else {
+        #expect(model.activations.isEmpty)
+        continue
+      }
       #expect(Array(model.activations.keys) == ["a.input", "b.input", "b.probabilities"])
       #expect(model.activations.values.allSatisfy { $0.bitWidth == 3 && $0.lower <= $0.upper })
       let weights = try quantized(

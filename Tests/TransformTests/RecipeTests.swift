@@ -102,15 +102,17 @@ struct RecipeTests {
     let recipe = try recipe(#"{"rules": []}"#)
     #expect(recipe == Recipe(name: "custom", rules: []))
     #expect(recipe.defaults == QuantizationSettings())
+    #expect(recipe.method == MethodSettings(.nearest))
+    #expect(try self.recipe(#"{"method": "nearest", "rules": []}"#) == recipe)
     #expect(recipe.buffers == Recipe.conventionalBuffers)
   }
 
   @Test(arguments: [nil, "tensor", "row", "group:16", "group:65536"] as [String?])
   func activationScalingRoundTrips(_ scaling: String?) throws {
     let member = scaling.map { #""activationScaling": "\#($0)","# } ?? ""
-    for method in QuantizationMethod.allCases {
+    for method in QuantizationMethod.allCases where method.quantizesActivations {
       let recipe = try recipe(#"{"method": "\#(method.rawValue)", \#(member) "rules": []}"#)
-      let settings = try #require(recipe.method)
+      let settings = recipe.method
       #expect(settings.activationScaling?.rawValue == scaling)
       #expect(settings.scaling.rawValue == scaling ?? (method == .best ? "group:16" : "tensor"))
       #expect(try self.recipe(recipe.jsonValue.serialized()) == recipe)
@@ -277,7 +279,7 @@ struct RecipeTests {
        "distillation": {"steps": 40, "batch": 2, "patchSize": 24, "seed": 3, "patience": 2,
                         "validationSHA256": "\(digest)"}, "rules": []}
       """)
-    let method = try #require(recipe.method)
+    let method = recipe.method
     #expect(
       method.calibration
         == CalibrationRecipe(patches: .init(count: 5, side: 64, seed: 9), digest: digest))
@@ -289,8 +291,8 @@ struct RecipeTests {
     #expect(try Recipe(recipe.jsonValue) == recipe)
     let others = try self.recipe(
       #"{"method": "dobi", "calibration": {}, "distillation": {"minutes": 1.5}, "rules": []}"#)
-    #expect(others.method?.calibration == CalibrationRecipe(patches: nil))
-    #expect(others.method?.distillation == DistillationRecipe(limit: .minutes(1.5)))
+    #expect(others.method.calibration == CalibrationRecipe(patches: nil))
+    #expect(others.method.distillation == DistillationRecipe(limit: .minutes(1.5)))
     #expect(try Recipe(others.jsonValue) == others)
   }
 

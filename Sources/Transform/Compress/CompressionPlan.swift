@@ -64,13 +64,12 @@ public struct CompressionPlan: Sendable {
         uniqueKeysWithValues: plan.quantizedNames.map { ($0, BudgetPlanner.bitWidths.lowerBound) }))
     var fixedByteCount = 0
     if case .byteCount = budget {
-      let activations = try recipe.method.map {
-        try ModelQuantizer(equalized, plan: cheapest, settings: $0, calibration: calibration)
-          .activationQuantizers()
-      }
+      let activations = try ModelQuantizer(
+        equalized, plan: cheapest, settings: recipe.method, calibration: calibration
+      ).activationQuantizers()
       fixedByteCount = try ModelPacker(
         equalized, plan: cheapest, model: QuantizedModel(), source: source, threads: threads
-      ).fixedByteCount(activations: activations.map { Array($0.values) } ?? [])
+      ).fixedByteCount(activations: Array(activations.values))
     }
     choices = try BudgetPlanner(
       equalized, plan: plan, calibration: calibration, budget: budget,
@@ -98,14 +97,13 @@ public struct CompressionPlan: Sendable {
     return outcome
   }
 
-  /// Quantizes the model by the recipe's method. Returns `nil` without a method, or without both a
-  /// calibration and a refinement, in which case each weight is quantized as it is written.
+  /// Quantizes the model by the recipe's method. Returns `nil` if each weight is quantized as it is
+  /// written: rounded to nearest, or without both a calibration and a refinement.
   ///
   /// - Throws: `ModelError` as `write` does.
   func quantized(progress: WriteProgress? = nil) throws -> QuantizedModel? {
-    guard let settings = plan.recipe.method, calibration != nil || refine != nil else {
-      return nil
-    }
+    let settings = plan.recipe.method
+    guard settings.method != .nearest, calibration != nil || refine != nil else { return nil }
     var model = try ModelQuantizer(
       equalized, plan: plan, settings: settings, calibration: calibration
     ).quantized(threads: threads, progress: progress)
@@ -129,6 +127,6 @@ public struct CompressionPlan: Sendable {
   package var streamingPacker: ModelPacker? {
     guard calibration == nil else { return nil }
     if case .byteCount = plan.recipe.budget { return nil }
-    return ModelPacker(archive, plan: plan, model: nil, source: source, threads: threads)
+    return packer(of: nil)
   }
 }

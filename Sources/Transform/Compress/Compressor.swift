@@ -103,14 +103,15 @@ public struct Compressor: Sendable {
   /// Reads statistics of the activations, or records them by running the model as the recipe's
   /// method requires.
   ///
-  /// Does nothing if the recipe has no method, or the material holds neither statistics nor images.
+  /// Does nothing if the method rounds to nearest, or the material holds neither statistics nor images.
   ///
   /// - Throws: `ModelError` when the recipe is for another calibration, the model cannot be run or
   ///   trained, or a file cannot be read.
   public mutating func calibrate(with material: Material) throws {
-    guard let settings = recipe.method else { return }
+    let settings = recipe.method
+    guard settings.method != .nearest else { return }
     if let path = material.statistics {
-      try recipe.method?.calibration?.identify(
+      try recipe.method.calibration?.identify(
         InputFile(path: path, access: material.access).sha256(), as: "statistics")
       calibration = try Calibration(contentsOf: path, access: material.access)
       return
@@ -124,11 +125,11 @@ public struct Compressor: Sendable {
         isLowResolution: patches.isLowResolution)
     }
     let samples = try images(in: folder)
-    try recipe.method?.calibration?.identify(samples.sha256(), as: "images")
+    try recipe.method.calibration?.identify(samples.sha256(), as: "images")
     if let distillation = settings.distillation {
       let validation = try material.validation.map(images)
       if let validation {
-        try recipe.method?.distillation?.identify(validation: validation.sha256())
+        try recipe.method.distillation?.identify(validation: validation.sha256())
       } else if distillation.validationDigest != nil {
         throw ModelError("the recipe compares on other images, which are not given")
           .offering(.validationImages)
@@ -221,7 +222,7 @@ extension Recipe {
 
   /// The bit widths at which calibration measures quantized inputs, for methods that use it.
   fileprivate var measuredBitWidths: [Int] {
-    guard let method, method.method.isErrorAware, !method.isWeightsOnly else { return [] }
+    guard method.method.isErrorAware, method.quantizesActivations else { return [] }
     return [method.activationBitWidth ?? defaults.bitWidth]
   }
 }

@@ -12,8 +12,8 @@ package struct PackedReproduction: Sendable {
   /// The packer, or why the recipe cannot be followed, which only matters to quantized tensors.
   private let packer: Result<ModelPacker, any Error>
 
-  /// Prepares to pack the reference again by the header's recipe. If the recipe has a method, this
-  /// quantizes the model.
+  /// Prepares to pack the reference again by the header's recipe. Unless its method is to round
+  /// to nearest, this quantizes the model.
   ///
   /// - Parameters:
   ///   - header: the packed file's header.
@@ -36,7 +36,7 @@ package struct PackedReproduction: Sendable {
         source: try header.source.map { try PackedHeader.Source(reference, root: $0.root) },
         threads: threads, reporting: report)
       try compressor.calibrate(with: material)
-      if let settings = recipe.method { try Self.check(settings, header, compressor) }
+      try Self.check(recipe.method, header, compressor)
       let plan = try compressor.plan()
       return plan.packer(of: try plan.quantized())
     }

@@ -4,7 +4,7 @@ import Glibc
 ///
 /// ```swift
 /// var recipe = Recipe.calibrated(bitWidth: 2, method: .condiQuant)
-/// recipe.method?.constraint = .target(10)
+/// recipe.method.constraint = .target(10)
 /// let archive = try FormatRegistry.standard.open("model.pth")
 /// var compressor = try Compressor(archive, recipe: recipe)
 /// try compressor.calibrate(with: .images("photos"))

@@ -14,7 +14,7 @@ package struct ModelPacker: Sendable {
   private let model: QuantizedModel?
 
   /// Creates a packer of an already quantized model; without one, each weight is quantized on its
-  /// own, by the recipe's method if it has one.
+  /// own, by the recipe's method.
   package init(
     _ archive: TensorArchive, plan: QuantizationPlan, model: QuantizedModel?,
     source: PackedHeader.Source?, threads: Int
@@ -94,8 +94,7 @@ package struct ModelPacker: Sendable {
     }
     try output.finish()
     return CompressionOutcome(
-      header: plan.header, layers: plan.summaries(of: written.costs),
-      summary: PackedSummary(plan.header, fileByteCount: written.byteCount))
+      plan.header, costs: written.costs, fileByteCount: written.byteCount)
   }
 
   /// Plans the file, with the place of every record.
@@ -185,31 +184,19 @@ package struct ModelPacker: Sendable {
     }
     let original = entry.sharedWith ?? name
     let layer = model?.layers[original]
-    let settings = model == nil ? plan.recipe.method : nil
     return PackedItem(
       name: name, role: entry.role, source: tensor,
       action: .quantize(
         quantization.spec,
         // A method's result also depends on a weight's inputs, so equal weights of two layers may
         // get different codes.
-        method: layer != nil || settings != nil
-          ? "layer \(original)" : quantization.search.rawValue
+        method: plan.recipe.method.method == .nearest
+          ? quantization.search.rawValue : "layer \(original)"
       ) { [plan] in
         if let layer { return (layer.tensor, layer.summary) }
-        let outcome = try WeightQuantizer(plan: plan, settings: settings).quantize(name, tensor)
+        let outcome = try WeightQuantizer(plan: plan).quantize(name, tensor)
         return (outcome.tensor, QuantizationSummary(name: name, plan: plan, outcome))
       })
-  }
-}
-
-extension PackedPlan where Cost == QuantizationSummary {
-  /// Returns the cost of quantizing each tensor, in the archive's order.
-  ///
-  /// - Parameter costs: one per record.
-  fileprivate func summaries(of costs: [QuantizationSummary?]) -> [QuantizationSummary] {
-    var found: [String: QuantizationSummary] = [:]
-    for summary in costs.compactMap(\.self) { found[summary.name] = summary }
-    return header.names.keys.compactMap { found[$0] }
   }
 }
 
@@ -231,13 +218,14 @@ public struct CompressionOutcome: Sendable {
   /// The summary of distillation; `nil` without it.
   public internal(set) var distillation: DistillationSummary?
 
+  /// - Parameter costs: those of the file's records, in any order.
   package init(
-    header: PackedHeader, layers: [QuantizationSummary], summary: PackedSummary,
-    distillation: DistillationSummary? = nil
+    _ header: PackedHeader, costs: [QuantizationSummary?], fileByteCount: Int
   ) {
+    var found: [String: QuantizationSummary] = [:]
+    for cost in costs.compactMap(\.self) { found[cost.name] = cost }
     self.header = header
-    self.layers = layers
-    self.summary = summary
-    self.distillation = distillation
+    layers = header.names.keys.compactMap { found[$0] }
+    summary = PackedSummary(header, fileByteCount: fileByteCount)
   }
 }

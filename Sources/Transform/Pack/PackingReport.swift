@@ -11,9 +11,8 @@ package struct PackingReport: Codable, Hashable, Sendable {
   /// The part of a nested checkpoint that was packed; `nil` for all of it.
   package let root: String?
   package let recipe: String
-  /// The method by which the whole model was quantized; `nil` if each weight was rounded on its
-  /// own.
-  package let method: QuantizationMethod?
+  /// The method by which the whole model was quantized.
+  package let method: QuantizationMethod
   /// The path of the calibration; `nil` without one, in which case only weights are quantized.
   package let calibration: String?
   /// The summary of distillation; `nil` without it.
@@ -56,7 +55,7 @@ package struct PackingReport: Codable, Hashable, Sendable {
     self.output = output
     root = source.root
     self.recipe = recipe.name
-    method = recipe.method?.method
+    method = recipe.method.method
     self.calibration = calibration
     distillation = outcome.distillation
     activationCount = header.activations.count

@@ -20,7 +20,7 @@ package struct ModelQuantizer: Sendable {
     calibration: Calibration?
   ) throws {
     try calibration?.check(against: archive)
-    if let scaling = settings.activationScaling, !settings.isWeightsOnly,
+    if let scaling = settings.activationScaling, settings.quantizesActivations,
       let name = calibration?.sitesWithoutRows(for: scaling).first
     {
       let rows = scaling.groupSize.map { "groups of \($0)" } ?? "rows"
@@ -61,7 +61,7 @@ package struct ModelQuantizer: Sendable {
   /// Returns the quantizers of quantized weights' inputs, at the weights' bit widths, and of values
   /// inside attentions, at the recipe's bit width.
   func activationQuantizers() -> OrderedDictionary<String, ActivationQuantizer> {
-    guard !settings.isWeightsOnly, let calibration else { return [:] }
+    guard settings.quantizesActivations, let calibration else { return [:] }
     var bitWidths: [String: Int] = [:]
     for (name, entry) in plan.entries {
       guard let quantization = entry.quantization, let site = Calibration.inputSite(ofWeight: name)

@@ -9,8 +9,13 @@ import Storage
 /// and the statistics of its input, so calls may run in any order and on any number of threads.
 struct WeightQuantizer: Sendable {
   let plan: QuantizationPlan
-  /// The method; `nil` if weights are rounded to nearest on their own.
-  var settings: MethodSettings?
+  let settings: MethodSettings
+
+  /// - Parameter settings: the method in place of that of the plan's recipe.
+  init(plan: QuantizationPlan, settings: MethodSettings? = nil) {
+    self.plan = plan
+    self.settings = settings ?? plan.recipe.method
+  }
 
   /// The known properties of the layer that multiplies by a weight.
   struct Layer: Sendable {
@@ -60,7 +65,7 @@ struct WeightQuantizer: Sendable {
         let known = layer.site.flatMap {
           $0.moments?.columnCount == planned.spec.layout.columns ? $0 : nil
         }
-        guard let settings, settings.conditioner != nil || known?.moments != nil else {
+        guard settings.conditioner != nil || known?.moments != nil else {
           let (quantized, cost) = try encoder.encode(
             Self.bounds(planned.search, planned.spec, encoder, extremes))
           return Outcome(tensor: quantized, cost: cost)

@@ -4,7 +4,7 @@ import Storage
 ///
 /// ```swift
 /// var recipe = Recipe.calibrated(bitWidth: 3)
-/// recipe.method?.calibration = CalibrationRecipe(patches: .init(count: 64, side: 48))
+/// recipe.method.calibration = CalibrationRecipe(patches: .init(count: 64, side: 48))
 /// let archive = try FormatRegistry.standard.open("model.pth")
 /// var compressor = try Compressor(archive, recipe: recipe)
 /// try compressor.calibrate(with: .images("photos"))

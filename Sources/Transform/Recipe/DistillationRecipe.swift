@@ -7,7 +7,7 @@ import Storage
 ///
 /// ```swift
 /// var recipe = Recipe.calibrated(bitWidth: 2)
-/// recipe.method?.distillation = DistillationRecipe(limit: .steps(1000), patience: 5)
+/// recipe.method.distillation = DistillationRecipe(limit: .steps(1000), patience: 5)
 /// let archive = try FormatRegistry.standard.open("model.pth")
 /// var compressor = try Compressor(archive, recipe: recipe)
 /// try compressor.calibrate(with: .images("photos"))

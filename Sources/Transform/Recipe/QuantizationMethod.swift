@@ -9,6 +9,8 @@ import Formats
 /// print(recipe.jsonValue.serialized(pretty: true))
 /// ```
 public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codable {
+  /// Each weight is rounded to nearest on its own, and activations stay in full precision.
+  case nearest
   /// Bounds from the smallest to the largest value.
   case minimumMaximum = "minmax"
   /// Bounds by DOBI, the search of 2DQuant.
@@ -28,10 +30,13 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   public var search: BoundSearchMethod {
     switch self {
     case .minimumMaximum: .minimumMaximum
-    case .dobi, .twoDQuant, .condiQuant: .dobi
+    case .nearest, .dobi, .twoDQuant, .condiQuant: .dobi
     case .best: .free
     }
   }
+
+  /// Whether activations are quantized, if a calibration is available.
+  public var quantizesActivations: Bool { self != .nearest }
 
   /// Whether weights are conditioned.
   public var conditions: Bool { self == .condiQuant || self == .best }
@@ -47,7 +52,7 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   /// Whether the quantized model is distilled from the full-precision model.
   public var distills: Bool {
     switch self {
-    case .minimumMaximum, .dobi: false
+    case .nearest, .minimumMaximum, .dobi: false
     case .twoDQuant, .condiQuant, .best: true
     }
   }
@@ -99,6 +104,9 @@ public struct MethodSettings: Hashable, Sendable {
 
   /// The granularity of activation bounds in these settings, or that of the method.
   package var scaling: ActivationScaling { activationScaling ?? method.activationScaling }
+
+  /// Whether activations are quantized, if a calibration is available.
+  var quantizesActivations: Bool { method.quantizesActivations && !isWeightsOnly }
 
   var conditioner: Conditioner? {
     method.conditions ? constraint.map { Conditioner($0) } : nil

@@ -55,7 +55,7 @@ extension Recipe {
     self.init(
       name: name ?? "custom",
       defaults: overrides.applied(
-        to: QuantizationSettings(search: method?.method.search ?? .dobi)),
+        to: QuantizationSettings(search: method.method.search)),
       rules: rules,
       buffers: buffers ?? Self.conventionalBuffers,
       positionTables: positionTables ?? Self.conventionalPositionTables,
@@ -72,7 +72,7 @@ extension Recipe {
       bitWidth: defaults.bitWidth, granularity: defaults.granularity, search: defaults.search,
       parameterType: defaults.parameterType, parts: defaults.parts)
     members.merge(settings.jsonMembers) { $1 }
-    if let method { members.merge(method.jsonMembers) { $1 } }
+    members.merge(method.jsonMembers) { $1 }
     if let budget { members["budget"] = budget.jsonValue }
     members["buffers"] = .array(buffers.map { .string($0.pattern) })
     members["positionTables"] = .array(positionTables.map { .string($0.pattern) })
@@ -201,8 +201,8 @@ extension RecipeCondition {
 
 extension Recipe {
   /// Reads the members that describe how the whole model is quantized.
-  static func method(_ reader: inout JSONObjectReader) throws -> MethodSettings? {
-    let method: QuantizationMethod? = try reader.choice("method")
+  static func method(_ reader: inout JSONObjectReader) throws -> MethodSettings {
+    let method: QuantizationMethod = try reader.choice("method") ?? .nearest
     let conditions = try reader.boolean("conditions")
     let target = try reader.number("targetCondition", atLeast: 1)
     let penalty = try reader.number("conditionPenalty", atLeast: 0)
@@ -217,7 +217,7 @@ extension Recipe {
     let isWeightsOnly = try reader.boolean("weightsOnly")
     let calibration = try reader.object("calibration") { try CalibrationRecipe(&$0) }
     let distillation = try reader.object("distillation") { try DistillationRecipe(&$0) }
-    guard let method else {
+    guard method != .nearest else {
       let settings: [(key: String, isGiven: Bool)] = [
         ("targetCondition", target != nil), ("conditionPenalty", penalty != nil),
         ("activationBits", bitWidth != nil), ("conditions", conditions != nil),
@@ -226,9 +226,9 @@ extension Recipe {
         ("distillation", distillation != nil),
       ]
       if let first = settings.first(where: \.isGiven) {
-        throw reader.error(at: first.key, "it needs a \"method\"")
+        throw reader.error(at: first.key, "it needs another \"method\" than \"nearest\"")
       }
-      return nil
+      return MethodSettings(method)
     }
     guard target == nil || penalty == nil else {
       throw reader.error(at: "conditionPenalty", "there is already a \"targetCondition\"")
@@ -261,6 +261,8 @@ extension Recipe {
 
 extension MethodSettings {
   var jsonMembers: JSONValue.Members {
+    // Left out, the method is this one: so packed files have always said it.
+    guard method != .nearest else { return [:] }
     var members: JSONValue.Members = ["method": .string(method.rawValue)]
     if method.conditions {
       switch constraint {

@@ -18,9 +18,8 @@ public struct Recipe: Hashable, Sendable {
   public var defaults: QuantizationSettings
   /// The rules; the first one that matches a tensor decides.
   public var rules: [RecipeRule]
-  /// The method by which the whole model is quantized; `nil` if each weight is rounded to nearest
-  /// on its own and activations stay in full precision.
-  public var method: MethodSettings?
+  /// The method by which the whole model is quantized.
+  public var method: MethodSettings
   /// The budget for which bit widths are chosen; `nil` if rules and defaults determine them.
   public var budget: SizeBudget?
   /// Names of tensors that are not parameters but derived from the model's configuration or its
@@ -37,7 +36,7 @@ public struct Recipe: Hashable, Sendable {
     name: String, defaults: QuantizationSettings = QuantizationSettings(), rules: [RecipeRule],
     buffers: [NameGlob] = Recipe.conventionalBuffers,
     positionTables: [NameGlob] = Recipe.conventionalPositionTables,
-    allowsUnmatchedPatterns: Bool = false, method: MethodSettings? = nil,
+    allowsUnmatchedPatterns: Bool = false, method: MethodSettings = MethodSettings(.nearest),
     budget: SizeBudget? = nil
   ) {
     self.method = method

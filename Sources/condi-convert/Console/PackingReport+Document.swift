@@ -13,10 +13,10 @@ extension PackingReport: DocumentedReport {
       .init("recipe", recipe),
       .init("tensors", .integer(tensorCount), kind: .integer),
       .init("quantized tensors", .integer(summary.quantizedTensorCount), kind: .integer),
+      .init("method", method.rawValue),
     ]
-    if let method {
+    if method != .nearest {
       facts += [
-        .init("method", method.rawValue),
         .init(
           "calibration", calibration ?? "none: weights only, inputs assumed to be white (H = I)"),
         .init("quantized activations", .integer(activationCount), kind: .integer),

@@ -8,8 +8,8 @@ extension QuantizationMethod: ExpressibleByArgument {}
 struct MethodOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "How bounds and codes are found: minmax, dobi, 2dquant, condiquant or best ('best' with "
-        + "a calibration; otherwise each weight is rounded to nearest in DOBI's bounds).",
+      "How bounds and codes are found: nearest (each weight on its own, in DOBI's bounds), minmax, "
+        + "dobi, 2dquant, condiquant or best ('best' with a calibration, 'nearest' without).",
       valueName: "name"))
   var method: QuantizationMethod?
 
@@ -78,19 +78,24 @@ struct MethodOptions: ParsableArguments {
     var settings = recipe.method
     if let method {
       settings = MethodSettings(method)
-    } else if settings == nil, calibration.isGiven {
+    } else if settings.method == .nearest, calibration.isGiven {
       settings = MethodSettings(.best)
     }
-    if method != nil || recipe.method == nil, let settings {
+    if method != nil || settings != recipe.method {
       recipe.defaults.search = settings.method.search
     }
-    guard var settings else {
+    guard settings.method != .nearest else {
+      guard !calibration.isGiven else {
+        throw ValidationError("the method 'nearest' takes no calibration")
+      }
       guard !weightsOnly, activationBits == nil, activationScaling == nil, !constraint.isGiven
       else {
         throw ValidationError(
           "--weights-only, --activation-bits, --activation-scaling, --target-condition and "
-            + "--penalty need --method, --calibration or --calibration-images")
+            + "--penalty need another --method than 'nearest', --calibration or "
+            + "--calibration-images")
       }
+      recipe.method = settings
       recipe.budget = budget ?? recipe.budget
       return
     }
@@ -100,9 +105,9 @@ struct MethodOptions: ParsableArguments {
     if let activationScaling { settings.activationScaling = activationScaling }
     if weightsOnly { settings.isWeightsOnly = true }
     // A method from the command line replaces the recipe's, on the same samples.
-    settings.calibration = try calibration.applied(to: recipe.method?.calibration)
+    settings.calibration = try calibration.applied(to: recipe.method.calibration)
     settings.distillation = try distillation.applied(
-      to: recipe.method?.distillation, method: settings.method,
+      to: recipe.method.distillation, method: settings.method,
       patches: settings.calibration?.patches)
     recipe.method = settings
     recipe.budget = budget ?? recipe.budget

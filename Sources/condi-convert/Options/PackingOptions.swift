@@ -45,7 +45,7 @@ struct PackingOptions: ParsableArguments {
     var compressor = Compressor(
       weights: archive, recipe: recipe, name: input,
       source: try PackedHeader.Source(
-        archive, root: root, runningTasks: PackedArgument.tasks(common)),
+        archive, root: root, runningTasks: common.workers().tasks),
       threads: common.threads, reporting: progress.show)
     try compressor.calibrate(with: method.material(common))
     let plan = try compressor.plan()
@@ -84,7 +84,8 @@ struct PackingOptions: ParsableArguments {
   }
 
   private func noteWhatIsMissing(_ calibration: Calibration?, for recipe: Recipe) {
-    guard let settings = recipe.method else { return }
+    let settings = recipe.method
+    guard settings.method != .nearest else { return }
     func note(_ text: String) { Console.note(text, unless: common.quiet) }
     guard let calibration else {
       return note("no calibration: weights only, inputs assumed to be white (H = I)")

@@ -182,7 +182,10 @@ struct RecipeTests {
       #"{"method": "best", "activationScaling": "group:1", "rules": []}"#,
       #"activationScaling: expected "tensor", "row" or "group:N", found "group:1""#
     ),
-    (#"{"activationScaling": "row", "rules": []}"#, #"activationScaling: it needs a "method""#),
+    (
+      #"{"activationScaling": "row", "rules": []}"#,
+      #"activationScaling: it needs a "method" other than "nearest""#
+    ),
     (#"{"rules": ["*"]}"#, #"rules[0]: expected an object, found "*""#),
     (
       #"{"rules": [{"action": "keep"}]}"#,
@@ -224,7 +227,8 @@ struct RecipeTests {
       """
     ),
     (
-      #"{"rules": [], "calibration": {}}"#, #"calibration: it needs a "method""#
+      #"{"rules": [], "calibration": {}}"#,
+      #"calibration: it needs a "method" other than "nearest""#
     ),
     (
       #"{"rules": [], "method": "best", "calibration": {"sha256": "ab"}}"#,

@@ -226,7 +226,7 @@ extension Recipe {
         ("distillation", distillation != nil),
       ]
       if let first = settings.first(where: \.isGiven) {
-        throw reader.error(at: first.key, "it needs another \"method\" than \"nearest\"")
+        throw reader.error(at: first.key, "it needs a \"method\" other than \"nearest\"")
       }
       return MethodSettings(method)
     }

@@ -100,7 +100,9 @@ let package = Package(
       ]),
     .target(
       name: "Inspect",
-      dependencies: ["Storage", "Formats", "LinearAlgebra", "Ranks", "Reports", "Transform"]),
+      dependencies: [
+        "Storage", "Formats", "LinearAlgebra", "Ranks", "Reports", "SuperResolution", "Transform",
+      ]),
     // Conversions that are interrupted and continued, or shared out to several machines.
     .target(
       name: "Jobs",

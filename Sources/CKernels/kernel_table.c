@@ -24,6 +24,10 @@ void ck_gelu(float *x, size_t count) { ck_kernels()->gelu(x, count); }
 
 void ck_sigmoid(float *x, size_t count) { ck_kernels()->sigmoid(x, count); }
 
+void ck_silu(float *x, size_t count) { ck_kernels()->silu(x, count); }
+
+void ck_mish(float *x, size_t count) { ck_kernels()->mish(x, count); }
+
 void ck_softmax(float *x, size_t rows, size_t columns) { ck_kernels()->softmax(x, rows, columns); }
 
 float ck_row_magnitude(const float *x, size_t count) {

@@ -14,8 +14,9 @@ typedef struct ck_kernel_table {
     const ck_weights *weights, size_t rows, const float *x, size_t x_stride, float *y,
     size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride);
   void (*convolution)(
-    const ck_weights *weights, size_t height, size_t width, size_t first_row, size_t rows,
-    const float *x, float *y, ck_epilogue epilogue, const float *residual);
+    const ck_weights *weights, const ck_convolution_shape *shape, size_t height, size_t width,
+    size_t first_row, size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
+    ck_epilogue epilogue, const float *residual, size_t residual_stride);
   void (*depthwise_convolution)(
     const float *weight, const float *bias, size_t channels, size_t height, size_t width,
     size_t first_row, size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
@@ -25,6 +26,8 @@ typedef struct ck_kernel_table {
     const float *beta, float epsilon, float *y, size_t y_stride);
   void (*gelu)(float *x, size_t count);
   void (*sigmoid)(float *x, size_t count);
+  void (*silu)(float *x, size_t count);
+  void (*mish)(float *x, size_t count);
   void (*softmax)(float *x, size_t rows, size_t columns);
   float (*row_magnitude)(const float *x, size_t count);
   ck_range (*range)(const float *x, size_t count);
@@ -47,6 +50,8 @@ typedef struct ck_kernel_table {
     .layer_norm = layer_norm, \
     .gelu = gelu, \
     .sigmoid = sigmoid, \
+    .silu = silu, \
+    .mish = mish, \
     .softmax = softmax, \
     .row_magnitude = row_magnitude, \
     .range = range, \

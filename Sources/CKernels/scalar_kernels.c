@@ -27,26 +27,30 @@ static void linear(
 }
 
 static void convolution(
-  const ck_weights *weights, size_t height, size_t width, size_t first_row, size_t rows,
-  const float *x, float *y, ck_epilogue epilogue, const float *residual) {
-  size_t inputs = weights->inputs, outputs = weights->outputs;
-  for (size_t row = first_row; row < first_row + rows; row++)
-    for (size_t column = 0; column < width; column++)
-      for (size_t output = 0; output < outputs; output++) {
-        const float *panel = weights->panels +
-          output / ck_panel_width * ck_panel_stride(weights) + output % ck_panel_width;
-        float sum = weights->bias[output];
-        for (size_t tap = 0; tap < 9; tap++) {
-          // Offset by one, so that the unsigned index does not go below zero.
-          size_t tap_row = row + tap / 3, tap_column = column + tap % 3;
-          if (tap_row < 1 || tap_row > height || tap_column < 1 || tap_column > width) continue;
-          const float *pixel = x + ((tap_row - 1) * width + tap_column - 1) * inputs;
-          for (size_t input = 0; input < inputs; input++)
-            sum += pixel[input] * panel[(tap * inputs + input) * ck_panel_width];
-        }
-        size_t place = (row * width + column) * outputs + output;
-        y[place] = ck_finished(sum, epilogue, residual == NULL ? NULL : residual + place);
+  const ck_weights *weights, const ck_convolution_shape *shape, size_t height, size_t width,
+  size_t first_row, size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
+  ck_epilogue epilogue, const float *residual, size_t residual_stride) {
+  size_t inputs = weights->inputs;
+  size_t columns = ck_output_side(shape, width, shape->kernel_width, shape->padding_width);
+  for (size_t place = first_row * columns; place < (first_row + rows) * columns; place++)
+    for (size_t output = 0; output < weights->outputs; output++) {
+      const float *panel = weights->panels +
+        output / ck_panel_width * ck_panel_stride(weights) + output % ck_panel_width;
+      float sum = weights->bias[output];
+      for (size_t tap = 0; tap < weights->taps; tap++) {
+        size_t row = place / columns * shape->step + tap / shape->kernel_width * shape->dilation;
+        size_t column =
+          place % columns * shape->step + tap % shape->kernel_width * shape->dilation;
+        if (!ck_find_pixel(shape->padding, height, shape->padding_height, row, &row) ||
+            !ck_find_pixel(shape->padding, width, shape->padding_width, column, &column))
+          continue;
+        const float *pixel = x + (row * width + column) * x_stride;
+        for (size_t input = 0; input < inputs; input++)
+          sum += pixel[input] * panel[(tap * inputs + input) * ck_panel_width];
       }
+      const float *other = residual == NULL ? NULL : residual + place * residual_stride + output;
+      y[place * y_stride + output] = ck_finished(sum, epilogue, other);
+    }
 }
 
 static void depthwise_convolution(
@@ -90,6 +94,18 @@ static void gelu(float *x, size_t count) {
 
 static void sigmoid(float *x, size_t count) {
   for (size_t index = 0; index < count; index++) x[index] = sigmoid_of(x[index]);
+}
+
+static void silu(float *x, size_t count) {
+  for (size_t index = 0; index < count; index++) x[index] *= sigmoid_of(x[index]);
+}
+
+static void mish(float *x, size_t count) {
+  for (size_t index = 0; index < count; index++) {
+    // tanh(ln(1 + n)) = (n² + 2 n) / (n² + 2 n + 2), which is 1 long before n = e⁴⁰.
+    float n = expf(x[index] < 40 ? x[index] : 40), t = n * (n + 2);
+    x[index] *= t / (t + 2);
+  }
 }
 
 static void softmax(float *x, size_t rows, size_t columns) {

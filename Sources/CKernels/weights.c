@@ -14,6 +14,7 @@ struct ck_linear {
 
 struct ck_convolution {
   ck_weights weights;
+  ck_convolution_shape shape;
 };
 
 // Returns zeros aligned to 64 bytes, or null.
@@ -86,9 +87,12 @@ void ck_linear_apply(
 // MARK: Convolutions
 
 ck_convolution *ck_convolution_create(
-  const float *weight, const float *bias, size_t outputs, size_t inputs) {
+  const float *weight, const float *bias, const ck_convolution_shape *shape) {
   ck_convolution *convolution = calloc(1, sizeof *convolution);
-  if (convolution != NULL && !pack(&convolution->weights, weight, bias, outputs, inputs, 9)) {
+  if (convolution == NULL) return NULL;
+  size_t taps = shape->kernel_height * shape->kernel_width;
+  convolution->shape = *shape;
+  if (!pack(&convolution->weights, weight, bias, shape->outputs, shape->inputs, taps)) {
     ck_convolution_destroy(convolution);
     return NULL;
   }
@@ -102,7 +106,9 @@ void ck_convolution_destroy(ck_convolution *convolution) {
 
 void ck_convolution_apply(
   const ck_convolution *convolution, size_t height, size_t width, size_t first_row, size_t rows,
-  const float *x, float *y, ck_epilogue epilogue, const float *residual) {
+  const float *x, size_t x_stride, float *y, size_t y_stride, ck_epilogue epilogue,
+  const float *residual, size_t residual_stride) {
   ck_kernels()->convolution(
-    &convolution->weights, height, width, first_row, rows, x, y, epilogue, residual);
+    &convolution->weights, &convolution->shape, height, width, first_row, rows, x, x_stride, y,
+    y_stride, epilogue, residual, residual_stride);
 }

@@ -94,17 +94,47 @@ void ck_linear_apply(
 
 typedef struct ck_convolution ck_convolution;
 
-// Creates a 3×3 convolution with zero padding 1 from `weight` [outputs, inputs, 3, 3] and `bias`,
+// What pixels outside an image are.
+typedef enum ck_padding {
+  CK_PADDING_ZEROS,
+  // Mirrored at the pixels of the edge, which are not repeated.
+  CK_PADDING_REFLECT,
+  // The nearest pixel of the edge.
+  CK_PADDING_REPLICATE,
+} ck_padding;
+
+typedef struct ck_convolution_shape {
+  size_t outputs;
+  size_t inputs;
+  size_t kernel_height;
+  size_t kernel_width;
+  // How many pixels neighbouring results are apart in the input, and neighbouring taps.
+  size_t step;
+  size_t dilation;
+  // The pixels added above and below, and left and right.
+  size_t padding_height;
+  size_t padding_width;
+  ck_padding padding;
+} ck_convolution_shape;
+
+// A kernel has at most this many taps.
+enum { CK_CONVOLUTION_MOST_TAPS = 4096 };
+
+// Creates a convolution from `weight` [outputs, inputs, kernel_height, kernel_width] and `bias`,
 // which may be null. Returns null if memory is exhausted.
 ck_convolution *ck_convolution_create(
-  const float *weight, const float *bias, size_t outputs, size_t inputs);
+  const float *weight, const float *bias, const ck_convolution_shape *shape);
 void ck_convolution_destroy(ck_convolution *convolution);
 
-// Computes rows [first_row, first_row + rows) of the output. `x` and `y` are whole images;
-// `residual` is as above.
+// Computes rows [first_row, first_row + rows) of the output, whose sides are
+// (side + 2 · padding − dilation · (kernel − 1) − 1) / step + 1, rounded down. `x`, of `height` ×
+// `width` pixels, and `y` are whole images. Strides are those of pixels, so that a subset of an
+// image's channels can be read or written; `residual` is as above. Mirrored padding is smaller than
+// the image.
 void ck_convolution_apply(
   const ck_convolution *convolution, size_t height, size_t width, size_t first_row, size_t rows,
-  const float *x, float *y, ck_epilogue epilogue, const float *residual);
+  const float *x, size_t x_stride, float *y, size_t y_stride, ck_epilogue epilogue,
+  const float *residual, size_t residual_stride);
 
 // Computes the same with one 3×3 filter per channel. `weight` is [channels, 1, 3, 3], as in
 // PyTorch; `bias` may be null. Strides are those of pixels, so that a subset of an image's channels
@@ -126,6 +156,10 @@ void ck_layer_norm(
 // ∞ for ∞ and NaN for −∞, as in PyTorch.
 void ck_gelu(float *x, size_t count);
 void ck_sigmoid(float *x, size_t count);
+// x / (1 + e⁻ˣ).
+void ck_silu(float *x, size_t count);
+// x · tanh(ln(1 + eˣ)).
+void ck_mish(float *x, size_t count);
 // Replaces each row by exp(x − max) / Σ; rows are contiguous. A row with a NaN or +∞, or with
 // nothing but −∞, becomes entirely NaN.
 void ck_softmax(float *x, size_t rows, size_t columns);

@@ -179,6 +179,14 @@ CK_INLINE vector exponential(vector x) {
 
 CK_INLINE vector sigmoid_of(vector x) { return splat(1) / (splat(1) + exponential(-x)); }
 
+CK_INLINE vector silu_of(vector x) { return x * sigmoid_of(x); }
+
+// tanh(ln(1 + n)) = (n² + 2 n) / (n² + 2 n + 2), which is 1 long before n = e⁴⁰.
+CK_INLINE vector mish_of(vector x) {
+  vector n = exponential(x < splat(40) ? x : splat(40)), t = n * (n + splat(2));
+  return x * (t / (t + splat(2)));
+}
+
 // Φ(x) = ½ + x p(x²) for |x| < 5.3 and 0 or 1 beyond. p was fitted for the least error of x Φ(x),
 // in the variable t = 2 x² / 5.3² − 1, in which its coefficients decrease.
 CK_INLINE vector distribution_of(vector x) {

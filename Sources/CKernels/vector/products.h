@@ -9,13 +9,12 @@ enum {
   // The number of rows for which one group of columns is computed before the next, so that a
   // group's weights stay in a near cache.
   batch_rows = 96,
-  most_taps = 9,
 };
 
 // sums[row][vector] = bias + Σ over taps and inputs of sources[tap][row][input] · weights, in this
 // order for every element, regardless of the sizes of block and group.
 CK_INLINE void accumulate(
-  int rows, int vectors, size_t taps, size_t inputs, const float *const *sources,
+  int rows, int vectors, size_t taps, size_t inputs, const float *const *sources, size_t batch,
   const float *panel, size_t panel_stride, const float *bias, float *sums) {
   vector sum[block_rows][group_vectors];
   // Vectors narrower than a panel are adjacent in it.
@@ -27,7 +26,7 @@ CK_INLINE void accumulate(
   for (size_t tap = 0; tap < taps; tap++) {
     const float *x[block_rows];
 #pragma clang loop unroll(full)
-    for (int row = 0; row < rows; row++) x[row] = sources[tap * batch_rows + row];
+    for (int row = 0; row < rows; row++) x[row] = sources[tap * batch + row];
     for (size_t input = 0; input < inputs; input++) {
       vector weights[group_vectors];
 #pragma clang loop unroll(full)
@@ -51,33 +50,40 @@ CK_INLINE void accumulate(
 
 // Calls the instance of `accumulate` for a block of 6, 4, 2 or 1 rows.
 CK_INLINE void accumulate_rows(
-  int rows, int vectors, size_t taps, size_t inputs, const float *const *sources,
+  int rows, int vectors, size_t taps, size_t inputs, const float *const *sources, size_t batch,
   const float *panel, size_t panel_stride, const float *bias, float *sums) {
   switch (rows) {
-    case 6: accumulate(6, vectors, taps, inputs, sources, panel, panel_stride, bias, sums); break;
-    case 4: accumulate(4, vectors, taps, inputs, sources, panel, panel_stride, bias, sums); break;
-    case 2: accumulate(2, vectors, taps, inputs, sources, panel, panel_stride, bias, sums); break;
-    default: accumulate(1, vectors, taps, inputs, sources, panel, panel_stride, bias, sums);
+    case 6:
+      accumulate(6, vectors, taps, inputs, sources, batch, panel, panel_stride, bias, sums);
+      break;
+    case 4:
+      accumulate(4, vectors, taps, inputs, sources, batch, panel, panel_stride, bias, sums);
+      break;
+    case 2:
+      accumulate(2, vectors, taps, inputs, sources, batch, panel, panel_stride, bias, sums);
+      break;
+    default:
+      accumulate(1, vectors, taps, inputs, sources, batch, panel, panel_stride, bias, sums);
   }
 }
 
 // Calls the instance of `accumulate_rows` for the number of vectors.
 static void accumulate_block(
-  int rows, size_t vectors, size_t taps, size_t inputs, const float *const *sources,
+  int rows, size_t vectors, size_t taps, size_t inputs, const float *const *sources, size_t batch,
   const float *panel, size_t panel_stride, const float *bias, float *sums) {
   switch (vectors) {
     case 1:
-      accumulate_rows(rows, 1, taps, inputs, sources, panel, panel_stride, bias, sums);
+      accumulate_rows(rows, 1, taps, inputs, sources, batch, panel, panel_stride, bias, sums);
       break;
     case 2:
-      accumulate_rows(rows, 2, taps, inputs, sources, panel, panel_stride, bias, sums);
+      accumulate_rows(rows, 2, taps, inputs, sources, batch, panel, panel_stride, bias, sums);
       break;
 #if CK_WIDTH == 16
     case 3:
-      accumulate_rows(rows, 3, taps, inputs, sources, panel, panel_stride, bias, sums);
+      accumulate_rows(rows, 3, taps, inputs, sources, batch, panel, panel_stride, bias, sums);
       break;
     default:
-      accumulate_rows(rows, 4, taps, inputs, sources, panel, panel_stride, bias, sums);
+      accumulate_rows(rows, 4, taps, inputs, sources, batch, panel, panel_stride, bias, sums);
 #endif
   }
 }
@@ -91,10 +97,10 @@ CK_INLINE void store_block(
       residual == NULL ? NULL : residual + row * residual_stride);
 }
 
-// Multiplies up to `batch_rows` rows, whose elements are at `sources` [taps, batch_rows].
+// Multiplies up to `batch` rows, whose elements are at `sources` [taps, batch].
 static void multiply_batch(
-  const ck_weights *weights, size_t rows, const float *const *sources, float *y, size_t y_stride,
-  ck_epilogue epilogue, const float *residual, size_t residual_stride) {
+  const ck_weights *weights, size_t rows, const float *const *sources, size_t batch, float *y,
+  size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {
   enum { group_width = group_vectors * CK_WIDTH };
   _Alignas(64) float sums[block_rows * group_width];
   for (size_t column = 0; column < weights->outputs; column += group_width) {
@@ -107,7 +113,7 @@ static void multiply_batch(
       size_t rest = rows - row;
       step = rest >= 6 ? 6 : rest >= 4 ? 4 : rest >= 2 ? 2 : 1;
       accumulate_block(
-        (int)step, vectors, weights->taps, weights->inputs, sources + row, panel,
+        (int)step, vectors, weights->taps, weights->inputs, sources + row, batch, panel,
         ck_panel_stride(weights), weights->bias + column, sums);
       float *target = y + row * y_stride + column;
       const float *other =
@@ -134,36 +140,57 @@ static void linear(
     size_t count = rows - first < batch_rows ? rows - first : batch_rows;
     for (size_t row = 0; row < count; row++) sources[row] = x + (first + row) * x_stride;
     multiply_batch(
-      weights, count, sources, y + first * y_stride, y_stride, epilogue,
+      weights, count, sources, batch_rows, y + first * y_stride, y_stride, epilogue,
       residual == NULL ? NULL : residual + first * residual_stride, residual_stride);
   }
 }
 
+// Finds the pixels of one result under all taps.
+//
+// `lines` are the rows of the image under the kernel's rows; null where there is none.
+CK_INLINE void find_sources(
+  const ck_weights *weights, const ck_convolution_shape *shape, size_t width, size_t column,
+  const float *const *lines, size_t x_stride, size_t batch, const float **sources) {
+  for (size_t tap_column = 0; tap_column < shape->kernel_width; tap_column++) {
+    size_t place = column * shape->step + tap_column * shape->dilation;
+    bool is_inside = ck_find_pixel(shape->padding, width, shape->padding_width, place, &place);
+    const float **source = sources + tap_column * batch;
+    for (size_t line = 0; line < shape->kernel_height; line++) {
+      *source = is_inside && lines[line] != NULL ? lines[line] + place * x_stride : weights->zeros;
+      source += shape->kernel_width * batch;
+    }
+  }
+}
+
 static void convolution(
-  const ck_weights *weights, size_t height, size_t width, size_t first_row, size_t rows,
-  const float *x, float *y, ck_epilogue epilogue, const float *residual) {
-  const float *sources[most_taps * batch_rows];
-  size_t inputs = weights->inputs, outputs = weights->outputs;
+  const ck_weights *weights, const ck_convolution_shape *shape, size_t height, size_t width,
+  size_t first_row, size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
+  ck_epilogue epilogue, const float *residual, size_t residual_stride) {
+  const float *sources[CK_CONVOLUTION_MOST_TAPS], *lines[CK_CONVOLUTION_MOST_TAPS];
+  size_t batch = CK_CONVOLUTION_MOST_TAPS / weights->taps;
+  if (batch > batch_rows) batch = batch_rows;
+  size_t columns = ck_output_side(shape, width, shape->kernel_width, shape->padding_width);
   size_t row = first_row, column = 0;
-  size_t end = (first_row + rows) * width;
-  for (size_t first = first_row * width; first < end; first += batch_rows) {
-    size_t count = end - first < batch_rows ? end - first : batch_rows;
+  size_t end = (first_row + rows) * columns;
+  for (size_t first = first_row * columns; first < end; first += batch) {
+    size_t count = end - first < batch ? end - first : batch;
     for (size_t index = 0; index < count; index++) {
-      for (size_t tap = 0; tap < most_taps; tap++) {
-        // Offset by one, so that the unsigned index does not go below zero.
-        size_t tap_row = row + tap / 3, tap_column = column + tap % 3;
-        bool is_outside =
-          tap_row < 1 || tap_row > height || tap_column < 1 || tap_column > width;
-        sources[tap * batch_rows + index] =
-          is_outside ? weights->zeros : x + ((tap_row - 1) * width + tap_column - 1) * inputs;
-      }
-      if (++column == width) {
+      if (index == 0 || column == 0)
+        for (size_t line = 0; line < shape->kernel_height; line++) {
+          size_t place = row * shape->step + line * shape->dilation;
+          lines[line] =
+            ck_find_pixel(shape->padding, height, shape->padding_height, place, &place)
+            ? x + place * width * x_stride
+            : NULL;
+        }
+      find_sources(weights, shape, width, column, lines, x_stride, batch, sources + index);
+      if (++column == columns) {
         column = 0;
         row++;
       }
     }
     multiply_batch(
-      weights, count, sources, y + first * outputs, outputs, epilogue,
-      residual == NULL ? NULL : residual + first * outputs, outputs);
+      weights, count, sources, batch, y + first * y_stride, y_stride, epilogue,
+      residual == NULL ? NULL : residual + first * residual_stride, residual_stride);
   }
 }

@@ -36,20 +36,20 @@ static void layer_norm(
   }
 }
 
-static void gelu(float *x, size_t count) {
-  size_t index = 0;
-  for (; index + CK_WIDTH <= count; index += CK_WIDTH) store(x + index, gelu_of(load(x + index)));
-  if (index < count)
-    store_first(x + index, gelu_of(load_first(x + index, count - index)), count - index);
-}
+// Defines a function that applies `function` to `count` elements in place.
+#define CK_ELEMENTWISE(name, function) \
+  static void name(float *x, size_t count) { \
+    size_t index = 0; \
+    for (; index + CK_WIDTH <= count; index += CK_WIDTH) \
+      store(x + index, function(load(x + index))); \
+    if (index < count) \
+      store_first(x + index, function(load_first(x + index, count - index)), count - index); \
+  }
 
-static void sigmoid(float *x, size_t count) {
-  size_t index = 0;
-  for (; index + CK_WIDTH <= count; index += CK_WIDTH)
-    store(x + index, sigmoid_of(load(x + index)));
-  if (index < count)
-    store_first(x + index, sigmoid_of(load_first(x + index, count - index)), count - index);
-}
+CK_ELEMENTWISE(gelu, gelu_of)
+CK_ELEMENTWISE(sigmoid, sigmoid_of)
+CK_ELEMENTWISE(silu, silu_of)
+CK_ELEMENTWISE(mish, mish_of)
 
 static void softmax(float *x, size_t rows, size_t columns) {
   size_t whole = columns / CK_WIDTH * CK_WIDTH, rest = columns - whole;

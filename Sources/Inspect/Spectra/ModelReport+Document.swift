@@ -11,6 +11,7 @@ extension ModelReport: DocumentedReport {
   private var facts: [ReportDocument.Fact] {
     var facts: [ReportDocument.Fact] = []
     if let format { facts.append(.init("format", format)) }
+    if let network { facts.append(.init("network", network)) }
     if let fileByteCount {
       facts.append(.init("file size", .integer(fileByteCount), kind: .bytes))
     }

@@ -3,6 +3,7 @@ import FoundationEssentials
 import LinearAlgebra
 import Ranks
 import Storage
+import SuperResolution
 
 /// The contents of a model file by layer, with the singular values of its weight matrices.
 ///
@@ -24,6 +25,9 @@ public struct ModelReport: Codable, Hashable, Sendable {
   public var file: String
   /// `FormatIdentifier.name`; `nil` for archives made in memory.
   public var format: String?
+  /// The super-resolution network that the tensors are those of, if there is one: its architecture,
+  /// scale and configuration.
+  public var network: String?
   /// The file's length; `nil` if unknown.
   public var fileByteCount: Int?
   /// The number of tensors named in the file, listed below or not.
@@ -185,7 +189,8 @@ extension ModelReport {
       $0.elementType.isFloatingPoint || $0.elementType.isComplex
     }
     self.init(
-      file: file, format: archive.format?.name, fileByteCount: fileByteCount,
+      file: file, format: archive.format?.name,
+      network: SuperResolutionNetwork.summary(of: archive), fileByteCount: fileByteCount,
       tensorCount: archive.tensors.count, tensorByteCount: archive.tensorByteCount,
       parameterCount: parameters.reduce(0) { $0 + $1.shape.elementCount },
       condition: ConditionSummary(of: layers) { $0.conditionNumber },

@@ -9,13 +9,18 @@ import Storage
 protocol Architecture: Sendable {
   static var name: String { get }
   /// Parts of tensor names that only this architecture has. They tell which architecture a
-  /// checkpoint is closest to.
+  /// checkpoint is closest to, and after them how many tensors fitted.
   static var landmarks: [String] { get }
 
   /// Infers the configuration, checks every tensor, and prepares the weights.
   ///
   /// - Throws: `WeightMismatch` for the first tensor that differs.
   init(_ weights: inout WeightReader, sites: inout SiteList) throws
+
+  /// Returns the summary of the network that the tensors are those of.
+  ///
+  /// - Throws: as the initializer does.
+  static func summary(of weights: WeightReader) throws -> String
 
   var scale: Int { get }
   /// Channels of the input and of the output.
@@ -38,5 +43,10 @@ protocol Architecture: Sendable {
 }
 
 extension Architecture {
+  static func summary(of weights: WeightReader) throws -> String {
+    var (weights, sites) = (weights, SiteList())
+    return try Self(&weights, sites: &sites).summary
+  }
+
   var remarks: [String] { [] }
 }

@@ -13,7 +13,8 @@ struct ConvolutionLayer: Sendable {
     self.inputs = inputs
     weight = try weights.values("\(name).weight", [outputs, inputs, 3, 3])
     bias = try weights.values("\(name).bias", [outputs])
-    kernel = Convolution(weight: weight, bias: bias, outputs: outputs, inputs: inputs)
+    kernel = Convolution(
+      weight: weight, bias: bias, shape: ConvolutionShape(outputs: outputs, inputs: inputs))
   }
 
   /// Computes `rows` of the result; `x` and `y` are whole images of `height` × `width` pixels.
@@ -23,7 +24,7 @@ struct ConvolutionLayer: Sendable {
     residual: UnsafePointer<Float>? = nil
   ) {
     kernel.apply(
-      height: height, width: width, rows: rows, x, to: y,
+      height: height, width: width, rows: rows, x, stride: inputs, to: y, stride: outputs,
       then: residual.map { .add($0, stride: outputs) } ?? activation.epilogue)
     if activation == .leakySlope20 {
       let start = rows.lowerBound * width * outputs

@@ -1,3 +1,16 @@
+/// The memory of a feature map.
+final class FeatureBuffer: @unchecked Sendable {
+  let count: Int
+  fileprivate let start: UnsafeMutablePointer<Float>
+
+  init(count: Int) {
+    self.count = count
+    start = .allocate(capacity: count)
+  }
+
+  deinit { start.deallocate() }
+}
+
 /// Features of an image's pixels, `[height, width, channels]`: the channels of a pixel are
 /// contiguous.
 ///
@@ -9,21 +22,30 @@ final class FeatureMap: @unchecked Sendable {
   let channels: Int
   /// `height · width · channels` values, uninitialized at first.
   let values: UnsafeMutablePointer<Float>
+  /// What holds the values.
+  let buffer: FeatureBuffer
 
   /// - Precondition: the counts are positive, and their product is known not to overflow.
-  init(height: Int, width: Int, channels: Int) {
+  convenience init(height: Int, width: Int, channels: Int) {
+    self.init(
+      height: height, width: width, channels: channels,
+      in: FeatureBuffer(count: height * width * channels))
+  }
+
+  /// - Precondition: the buffer has at least as many floats as the map.
+  init(height: Int, width: Int, channels: Int, in buffer: FeatureBuffer) {
+    precondition(height * width * channels <= buffer.count, "a buffer of another size")
     self.height = height
     self.width = width
     self.channels = channels
-    values = .allocate(capacity: height * width * channels)
+    self.buffer = buffer
+    values = buffer.start
   }
 
   convenience init(copying other: FeatureMap) {
     self.init(height: other.height, width: other.width, channels: other.channels)
     copy(other)
   }
-
-  deinit { values.deallocate() }
 
   var tokenCount: Int { height * width }
   var count: Int { tokenCount * channels }

@@ -17,6 +17,11 @@ struct PixelRange: Sendable {
       ? [0.4488, 0.4371, 0.4040] : [Float](repeating: 0, count: channelCount)
   }
 
+  init(mean: [Float], range: Float = 1) {
+    self.mean = mean
+    self.range = range
+  }
+
   /// Returns the image with channels last, mirrored at the right and lower edges up to `height` ×
   /// `width`.
   ///

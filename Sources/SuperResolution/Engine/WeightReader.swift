@@ -29,11 +29,11 @@ struct WeightReader {
     return dimensions
   }
 
-  /// Returns the elements of a tensor.
+  /// Takes a tensor without reading it.
   ///
-  /// - Throws: `WeightMismatch` when it is missing or has another shape, `ModelError` when it
-  ///   cannot be read.
-  mutating func values(_ name: String, _ shape: [Int]) throws -> [Float] {
+  /// - Throws: `WeightMismatch` when it is missing or has another shape.
+  @discardableResult
+  mutating func take(_ name: String, _ shape: [Int]) throws -> Tensor {
     guard let tensor = archive.tensors[name] else {
       throw WeightMismatch(tensor: name, problem: "is missing")
     }
@@ -42,6 +42,14 @@ struct WeightReader {
         tensor: name, problem: "has the shape \(tensor.shape.dimensions), expected \(shape)")
     }
     taken.insert(name)
+    return tensor
+  }
+
+  /// Returns the elements of a tensor.
+  ///
+  /// - Throws: `WeightMismatch` as `take` does, `ModelError` when it cannot be read.
+  mutating func values(_ name: String, _ shape: [Int]) throws -> [Float] {
+    let tensor = try take(name, shape)
     return try locatingErrors(tensor: name) { try tensor.floatValues() }
   }
 

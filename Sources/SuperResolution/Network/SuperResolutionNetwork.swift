@@ -93,6 +93,17 @@ public struct SuperResolutionNetwork: Upscaler {
     return quantizers
   }
 
+  /// Returns a description of the network in a checkpoint, such as `RRDBNet ×4, 64 channels, 23
+  /// blocks`; `nil` if it holds none that can be run.
+  ///
+  /// The tensors may lie below the conventional root of a training checkpoint. Most networks are
+  /// recognized by the names and shapes of their tensors alone.
+  package static func summary(of archive: TensorArchive) -> String? {
+    let root = archive.conventionalRoot
+    guard let weights = try? root.map(archive.selecting(root:)) ?? archive else { return nil }
+    return Architectures.summary(of: weights)
+  }
+
   public func upscale(
     _ image: Image, progress: (@Sendable (Double) -> Void)?
   ) throws -> Image {

@@ -34,6 +34,20 @@ import Testing
     #expect(largestDifference(y, expected) < 1e-6)
   }
 
+  @Test(arguments: VectorLevels.available)
+  func siluAndMishMatchDefinitions(level: UInt32) {
+    let inputs = Self.inputs.filter { $0 > -1e38 }
+    var (silu, mish) = (inputs, inputs)
+    VectorLevels.at(level) {
+      silu.write { ck_silu($0, inputs.count) }
+      mish.write { ck_mish($0, inputs.count) }
+    }
+    #expect(largestDifference(silu, inputs.map { Double($0) / (1 + exp(-Double($0))) }) < 1e-6)
+    #expect(
+      largestDifference(mish, inputs.map { Double($0) * tanh(log1p(exp(min(700, Double($0))))) })
+        < 1e-6)
+  }
+
   @Test(arguments: VectorLevels.available, [1, 7, 10, 16, 60, 61, 180])
   func softmaxMatchesDefinition(level: UInt32, columns: Int) {
     var random = SplitMix(seed: UInt64(columns))

@@ -41,7 +41,7 @@ import Testing
       let bias = random.normals(outputs)
       let x = random.normals(height * width * inputs)
       let convolution = Convolution(
-        weight: weight, bias: bias, outputs: outputs, inputs: inputs)
+        weight: weight, bias: bias, shape: ConvolutionShape(outputs: outputs, inputs: inputs))
       let expected = Self.reference(
         height: height, width: width, x: x, weight: weight, bias: bias, outputs: outputs,
         inputs: inputs)
@@ -49,11 +49,15 @@ import Testing
       var parts = y
       VectorLevels.at(level) {
         y.write {
-          convolution.apply(height: height, width: width, rows: 0..<height, x, to: $0)
+          convolution.apply(
+            height: height, width: width, rows: 0..<height, x, stride: inputs, to: $0,
+            stride: outputs)
         }
         for row in 0..<height {
           parts.write {
-            convolution.apply(height: height, width: width, rows: row..<row + 1, x, to: $0)
+            convolution.apply(
+              height: height, width: width, rows: row..<row + 1, x, stride: inputs, to: $0,
+              stride: outputs)
           }
         }
       }
@@ -65,14 +69,80 @@ import Testing
         VectorLevels.at(level) {
           y.write {
             convolution.apply(
-              height: height, width: width, rows: 0..<height, x, to: $0,
-              then: .add(start, stride: outputs))
+              height: height, width: width, rows: 0..<height, x, stride: inputs, to: $0,
+              stride: outputs, then: .add(start, stride: outputs))
           }
         }
       }
       let sums = zip(expected, residual).map { $0 + Double($1) }
       #expect(largestDifference(y, sums) < 1e-5)
     }
+  }
+
+  /// Any kernel, step, dilation and padding, with pixels that lie apart.
+  @Test(
+    arguments: VectorLevels.available,
+    [
+      ConvolutionShape(outputs: 5, inputs: 3, kernel: (1, 1)),
+      ConvolutionShape(outputs: 17, inputs: 4, kernel: (5, 3), mode: .reflect),
+      ConvolutionShape(outputs: 16, inputs: 16, kernel: (3, 3), step: 2, padding: (0, 0)),
+      ConvolutionShape(outputs: 7, inputs: 2, kernel: (3, 3), dilation: 2, mode: .replicate),
+      ConvolutionShape(outputs: 9, inputs: 6, kernel: (17, 17)),
+      ConvolutionShape(outputs: 3, inputs: 1, kernel: (1, 7), step: 3),
+      ConvolutionShape(outputs: 33, inputs: 1, kernel: (2, 2), padding: (1, 0)),
+    ])
+  func anyShapeMatchesDefinition(level: UInt32, shape: ConvolutionShape) {
+    let (height, width, gap) = (13, 11, 3)
+    var random = SplitMix(seed: UInt64(shape.outputs))
+    let (rows, columns) = shape.kernel
+    let weight = random.normals(shape.outputs * shape.inputs * rows * columns)
+    let bias = random.normals(shape.outputs)
+    let x = random.normals(height * width * (shape.inputs + gap))
+    let size = shape.output(height: height, width: width)
+    var expected: [Double] = []
+    for place in 0..<size.height * size.width {
+      for output in 0..<shape.outputs {
+        var sum = Double(bias[output])
+        for row in 0..<rows {
+          for column in 0..<columns {
+            let down =
+              place / size.width * shape.step + row * shape.dilation - shape.padding.height
+            let right =
+              place % size.width * shape.step + column * shape.dilation - shape.padding.width
+            guard let fromRow = shape.mode.pixel(down, of: height),
+              let fromColumn = shape.mode.pixel(right, of: width)
+            else { continue }
+            for input in 0..<shape.inputs {
+              let index = ((output * shape.inputs + input) * rows + row) * columns + column
+              sum +=
+                Double(weight[index])
+                * Double(x[(fromRow * width + fromColumn) * (shape.inputs + gap) + input])
+            }
+          }
+        }
+        expected.append(sum)
+      }
+    }
+    let convolution = Convolution(weight: weight, bias: bias, shape: shape)
+    let stride = shape.outputs + gap
+    var y = [Float](repeating: 12345, count: size.height * size.width * stride)
+    VectorLevels.at(level) {
+      y.write { y in
+        // In two calls, the second of which begins in the middle.
+        for rows in [0..<size.height / 2, size.height / 2..<size.height] {
+          convolution.apply(
+            height: height, width: width, rows: rows, x, stride: shape.inputs + gap, to: y,
+            stride: stride)
+        }
+      }
+    }
+    let found = (0..<size.height * size.width).flatMap {
+      y[$0 * stride..<$0 * stride + shape.outputs]
+    }
+    #expect(largestDifference(found, expected) < 3e-5)
+    let between = gapElements(
+      y, rows: size.height * size.width, columns: shape.outputs, stride: stride)
+    #expect(between.allSatisfy { $0 == 12345 })
   }
 
   @Test(arguments: VectorLevels.available, sizes + [(6, 6), (2, 9)])

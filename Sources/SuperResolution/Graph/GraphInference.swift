@@ -1,0 +1,367 @@
+import CKernels
+import Storage
+
+/// A network of a graph, ready to run: its plan, and its weights in the kernels' order.
+struct GraphInference: Sendable {
+  private let plan: GraphPlan
+  /// What runs each step, one per step of the plan.
+  private let runners: [Runner]
+
+  /// A step with its weights.
+  struct Runner: Sendable {
+    let kernel: Kernel
+    /// The result that a convolution adds to its own.
+    let residual: Int?
+    /// The operators that follow, each with the other result that it takes.
+    let following: [(operator: Following, other: Int?)]
+    let channels: Int
+
+    init(
+      _ step: GraphPlan.Step, _ plan: GraphPlan, _ weights: inout WeightReader
+    ) throws {
+      let graph = plan.graph
+      var following: [(operator: Following, other: Int?)] = []
+      for link in step.following {
+        following.append((try Following(link, graph, &weights), link.other))
+      }
+      var residual: Int?
+      switch step.kernel {
+      case .copy: kernel = .copy
+      case .region(let region): kernel = .region(try GraphRegionRunner(region, graph, &weights))
+      case .bands(let chain):
+        var stages: [Runner] = []
+        for step in chain { stages.append(try Runner(step, plan, &weights)) }
+        kernel = .bands(GraphBands(stages))
+      case .node(let node):
+        var operation = graph.nodes[node].operation
+        if case .scale(let factor)? = following.first?.operator, operation.absorb(factor) {
+          following.removeFirst()
+        }
+        kernel = try Kernel(operation, &weights)
+        if case .convolution = kernel, case .add? = following.first?.operator,
+          let other = following[0].other, !plan.isPixel[other],
+          graph.nodes[other].channels == graph.nodes[node].channels
+        {
+          following.removeFirst()
+          residual = other
+        }
+      }
+      self.following = following
+      self.residual = residual
+      channels = graph.nodes[step.result].channels
+    }
+  }
+
+  /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
+  init(_ graph: NetworkGraph, _ weights: inout WeightReader) throws {
+    plan = GraphPlan(graph)
+    var runners: [Runner] = []
+    for step in plan.steps { runners.append(try Runner(step, plan, &weights)) }
+    self.runners = runners
+  }
+
+  /// Features in a part of a buffer's channels.
+  struct View {
+    let height: Int
+    let width: Int
+    let channels: Int
+    /// The floats between pixels.
+    let stride: Int
+    let start: UnsafeMutablePointer<Float>
+
+    func row(_ row: Int) -> UnsafeMutablePointer<Float> { start + row * width * stride }
+    /// Whether there is but one pixel.
+    var isPixel: Bool { height == 1 && width == 1 }
+  }
+
+  /// Whether an image of `height` × `width` pixels has enough of them.
+  func takes(height: Int, width: Int) -> Bool {
+    var sizes: [Int: (height: Int, width: Int)] = [:]
+    func size(_ node: Int) -> (height: Int, width: Int) {
+      switch plan.graph.nodes[node].operation {
+      case .channels, .concatenate: size(plan.graph.nodes[node].inputs[0].node)
+      default: sizes[node] ?? (height, width)
+      }
+    }
+    for (step, runner) in zip(plan.steps, runners) {
+      guard let made = runner.kernel.size(of: plan.inputs(of: step).map(size)) else { return false }
+      if step.target == nil { sizes[step.result] = made }
+    }
+    return true
+  }
+
+  /// Returns the result for `pixels`, in the network's range.
+  ///
+  /// - Throws: `ModelError` when the image has too few pixels.
+  func run(_ pixels: FeatureMap, _ context: ForwardContext) throws -> FeatureMap {
+    var memory = GraphMemory(plan, pixels)
+    for (position, step) in plan.steps.enumerated() {
+      let inputs = plan.inputs(of: step).map { memory.view($0) }
+      guard let size = runners[position].kernel.size(of: inputs.map { ($0.height, $0.width) })
+      else { preconditionFailure("the size of the image was checked") }
+      let residual = runners[position].residual.map { memory.view($0) }
+      let target = memory.target(
+        of: step, at: position, height: size.height, width: size.width,
+        inPlaceOf: runners[position].residual ?? runners[position].kernel.place(inputs: step, plan))
+      try runners[position].run(inputs, residual: residual, to: target, context) {
+        memory.view($0)
+      }
+      if let group = plan.graph.groups.firstIndex(where: { $0.node == step.result }) {
+        try context.groupObserver?(group, memory.map(step.result))
+      }
+      memory.release(after: position)
+      context.progress?(Double(position + 1) / Double(plan.steps.count + 1))
+    }
+    guard let output = plan.graph.output else { preconditionFailure("a graph has an output") }
+    return memory.map(output.node)
+  }
+}
+
+extension GraphInference.Runner {
+  /// - Parameter view: returns a result that was made before.
+  fileprivate func run(
+    _ inputs: [GraphInference.View], residual: GraphInference.View?,
+    to y: GraphInference.View, _ context: ForwardContext,
+    view: (Int) -> GraphInference.View
+  ) throws {
+    if case .bands(let chain) = kernel {
+      return try chain.run(inputs[0], to: y, context, view: view)
+    }
+    let following = bound(view)
+    try kernel.run(inputs, residual: residual, to: y, context) { rows in
+      for (following, other) in following { following.apply(rows: rows, of: y, other: other) }
+    }
+  }
+
+  /// Returns the operators that follow with the results that they take.
+  func bound(
+    _ view: (Int) -> GraphInference.View
+  ) -> [(operator: Following, other: GraphInference.View?)] {
+    following.map { ($0.operator, $0.other.map(view)) }
+  }
+}
+
+/// The buffers of one run, each of which is used again once its result is no longer needed.
+private struct GraphMemory {
+  private let plan: GraphPlan
+  private let pixels: FeatureMap
+  /// By the node that is a buffer's root.
+  private var maps: [Int: FeatureMap] = [:]
+  /// The sizes of results, by node.
+  private var sizes: [Int: (height: Int, width: Int)] = [:]
+  private var idle: [FeatureBuffer] = []
+
+  init(_ plan: GraphPlan, _ pixels: FeatureMap) {
+    self.plan = plan
+    self.pixels = pixels
+    for (index, node) in plan.graph.nodes.enumerated() {
+      if case .input = node.operation { maps[index] = pixels }
+    }
+  }
+
+  func view(_ node: Int) -> GraphInference.View { view(plan.places[node], of: node) }
+
+  private func view(_ place: GraphPlan.Place, of node: Int) -> GraphInference.View {
+    guard let map = maps[place.root] else {
+      preconditionFailure("a result is used after it is made")
+    }
+    return GraphInference.View(
+      height: map.height, width: map.width, channels: plan.graph.nodes[node].channels,
+      stride: map.channels, start: map.values + place.firstChannel)
+  }
+
+  /// Returns where a step writes, in a new buffer if it is the first to write there.
+  ///
+  /// - Parameter other: a result whose buffer the step may write to, if nothing needs it later.
+  mutating func target(
+    of step: GraphPlan.Step, at position: Int, height: Int, width: Int, inPlaceOf other: Int?
+  ) -> GraphInference.View {
+    let place = step.target ?? plan.places[step.result]
+    if maps[place.root] == nil, place == GraphPlan.Place(root: step.result, firstChannel: 0),
+      let root = other.map({ plan.places[$0].root }), plan.lastUse[root] == position,
+      let map = maps[root], map !== pixels,
+      (map.height, map.width, map.channels)
+        == (height, width, plan.graph.nodes[step.result].channels)
+    {
+      maps[place.root] = map
+      maps[root] = nil
+    }
+    if maps[place.root] == nil {
+      maps[place.root] = map(
+        height: height, width: width, channels: plan.graph.nodes[place.root].channels)
+    }
+    if case .copy(let node) = step.kernel { return view(place, of: node) }
+    return view(place, of: step.result)
+  }
+
+  private mutating func map(height: Int, width: Int, channels: Int) -> FeatureMap {
+    let count = height * width * channels
+    // The smallest that fits, unless most of it would stay unused.
+    let fitting = idle.indices.filter { idle[$0].count >= count && idle[$0].count <= 2 * count }
+    if let index = fitting.min(by: { idle[$0].count < idle[$1].count }) {
+      return FeatureMap(
+        height: height, width: width, channels: channels, in: idle.remove(at: index))
+    }
+    return FeatureMap(height: height, width: width, channels: channels)
+  }
+
+  /// Gives back the buffers that no later step uses.
+  mutating func release(after position: Int) {
+    for (root, map) in maps where plan.lastUse[root] == position && map !== pixels {
+      idle.append(map.buffer)
+      maps[root] = nil
+    }
+  }
+
+  /// Returns a result that is a whole buffer.
+  func map(_ node: Int) -> FeatureMap {
+    let place = plan.places[node]
+    guard let map = maps[place.root], map.channels == plan.graph.nodes[node].channels else {
+      preconditionFailure("the output of a network is no part of another result")
+    }
+    return map
+  }
+}
+
+/// An operator on single elements, with its parameters.
+enum Following: Sendable {
+  case function(ElementFunction)
+  case slopes([Float])
+  case scale(Float)
+  case factors([Float])
+  case offsets([Float])
+  /// One value per pixel and channel.
+  case positions([Float])
+  case add
+  case multiply
+
+  init(
+    _ link: GraphPlan.Following, _ graph: NetworkGraph, _ weights: inout WeightReader
+  ) throws {
+    switch link {
+    case .add: self = .add
+    case .multiply: self = .multiply
+    case .node(let index):
+      let node = graph.nodes[index]
+      switch node.operation {
+      case .function(let function): self = .function(function)
+      case .scale(let factor): self = .scale(factor)
+      case .scaleChannels(let factors): self = .factors(try factors.values(&weights))
+      case .addChannels(let offsets): self = .offsets(try offsets.values(&weights))
+      case .addPositions(let positions): self = .positions(try positions.values(&weights))
+      case .parametricReLU(let parameter):
+        let slopes = try parameter.values(&weights)
+        self = .slopes(
+          slopes.count == node.channels
+            ? slopes : [Float](repeating: slopes[0], count: node.channels))
+      default: preconditionFailure("an operator on single elements")
+      }
+    }
+  }
+
+  /// Applies the operator in place to some rows of `view`.
+  func apply(rows: Range<Int>, of view: GraphInference.View, other: GraphInference.View?) {
+    switch self {
+    case .function(let function):
+      if view.stride == view.channels {
+        return function.apply(
+          view.row(rows.lowerBound), count: rows.count * view.width * view.channels)
+      }
+      forEachPixel(rows, of: view) { pixel, _ in function.apply(pixel, count: view.channels) }
+    case .scale(let factor):
+      forEachPixel(rows, of: view) { pixel, _ in
+        for channel in 0..<view.channels { pixel[channel] *= factor }
+      }
+    case .factors(let factors):
+      factors.withUnsafeBufferPointer { factors in
+        forEachPixel(rows, of: view) { pixel, _ in
+          for channel in 0..<view.channels { pixel[channel] *= factors[channel] }
+        }
+      }
+    case .offsets(let offsets):
+      offsets.withUnsafeBufferPointer { offsets in
+        forEachPixel(rows, of: view) { pixel, _ in
+          for channel in 0..<view.channels { pixel[channel] += offsets[channel] }
+        }
+      }
+    case .positions(let positions):
+      positions.withUnsafeBufferPointer { positions in
+        forEachPixel(rows, of: view) { pixel, index in
+          let first = index * view.channels
+          for channel in 0..<view.channels { pixel[channel] += positions[first + channel] }
+        }
+      }
+    case .slopes(let slopes):
+      slopes.withUnsafeBufferPointer { slopes in
+        forEachPixel(rows, of: view) { pixel, _ in
+          for channel in 0..<view.channels {
+            let value = pixel[channel]
+            pixel[channel] = max(value, 0) + slopes[channel] * min(value, 0)
+          }
+        }
+      }
+    case .add:
+      combine(rows, of: view, other) { pixel, value, count in
+        for channel in 0..<count { pixel[channel] += value[channel] }
+      } all: { pixel, value, count in
+        for channel in 0..<count { pixel[channel] += value }
+      }
+    case .multiply:
+      combine(rows, of: view, other) { pixel, value, count in
+        for channel in 0..<count { pixel[channel] *= value[channel] }
+      } all: { pixel, value, count in
+        for channel in 0..<count { pixel[channel] *= value }
+      }
+    }
+  }
+
+  @inline(__always)
+  private func forEachPixel(
+    _ rows: Range<Int>, of view: GraphInference.View,
+    _ body: (_ pixel: UnsafeMutablePointer<Float>, _ index: Int) -> Void
+  ) {
+    let pixels = rows.lowerBound * view.width..<rows.upperBound * view.width
+    for index in pixels { body(view.start + index * view.stride, index) }
+  }
+
+  /// Combines every pixel with that of `other`: the pixel at the same place or the only one, with as
+  /// many channels or one.
+  @inline(__always)
+  private func combine(
+    _ rows: Range<Int>, of view: GraphInference.View, _ other: GraphInference.View?,
+    each: (UnsafeMutablePointer<Float>, UnsafePointer<Float>, Int) -> Void,
+    all: (UnsafeMutablePointer<Float>, Float, Int) -> Void
+  ) {
+    guard let other else { preconditionFailure("a sum or a product has two inputs") }
+    let stride = other.isPixel ? 0 : other.stride
+    forEachPixel(rows, of: view) { pixel, index in
+      let value = other.start + index * stride
+      if other.channels == 1, view.channels > 1 {
+        all(pixel, value[0], view.channels)
+      } else {
+        each(pixel, value, view.channels)
+      }
+    }
+  }
+}
+
+extension ElementFunction {
+  /// Applies the function in place.
+  func apply(_ x: UnsafeMutablePointer<Float>, count: Int) {
+    switch self {
+    case .relu: for index in 0..<count { x[index] = max(x[index], 0) }
+    case .leakyReLU(let slope):
+      for index in 0..<count { x[index] = max(x[index], slope * x[index]) }
+    case .gelu: ck_gelu(x, count)
+    case .sigmoid: ck_sigmoid(x, count)
+    case .silu: ck_silu(x, count)
+    case .mish: ck_mish(x, count)
+    case .tanh:
+      // tanh x = 2 / (1 + e⁻²ˣ) − 1.
+      for index in 0..<count { x[index] *= 2 }
+      ck_sigmoid(x, count)
+      for index in 0..<count { x[index] = 2 * x[index] - 1 }
+    case .offset(let offset): for index in 0..<count { x[index] += offset }
+    }
+  }
+}

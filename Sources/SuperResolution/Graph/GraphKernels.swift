@@ -1,0 +1,494 @@
+import CKernels
+import Storage
+
+extension GraphInference {
+  /// What computes the operator of a node, with its weights.
+  enum Kernel: Sendable {
+    case copy
+    case region(GraphRegionRunner)
+    case linear(LinearLayer, site: Int)
+    /// Several operators, one after another, in bands of rows.
+    case bands(GraphBands)
+    /// One convolution for each group of channels.
+    case convolution([Convolution])
+    case depthwise(DepthwiseConvolution)
+    /// One filter for each channel, of any shape: `[height, width, channels]`, and the bias.
+    case filters(ConvolutionShape, weight: [Float], bias: [Float])
+    case repeatChannels(Int)
+    case pixelShuffle(Int)
+    case pixelUnshuffle(Int)
+    case nearest(Int)
+    case bilinear
+    case sample(factor: Int, groups: Int)
+    case average
+    case largest(side: Int, step: Int)
+    case largestInGrid(divisor: Int)
+    case nearestPixel
+    case normalizePixels(LayerNormalization)
+    case normalizeGroups(Int, scale: [Float], offset: [Float], epsilon: Float)
+  }
+}
+
+extension GraphInference.View: @unchecked Sendable {
+  // Unchecked because of the pointer: threads write disjoint rows.
+
+  func pixel(_ row: Int, _ column: Int) -> UnsafeMutablePointer<Float> {
+    start + (row * width + column) * stride
+  }
+}
+
+extension GraphInference.Kernel {
+  private typealias View = GraphInference.View
+
+  /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
+  init(_ operation: GraphOperation, _ weights: inout WeightReader) throws {
+    switch operation {
+    case .convolution(let shape, let groups, let weight, let bias):
+      let values = try weight.values(&weights)
+      let offsets = try bias?.values(&weights)
+      let taps = shape.kernel.height * shape.kernel.width
+      if groups > 1, shape.inputs == 1, shape.outputs == 1, shape.isSimple {
+        self = .depthwise(DepthwiseConvolution(weight: values, bias: offsets, channels: groups))
+        return
+      }
+      if groups > 1, shape.inputs == 1, shape.outputs == 1 {
+        self = .filters(
+          shape,
+          weight: (0..<taps * groups).map { values[$0 % groups * taps + $0 / groups] },
+          bias: offsets ?? [Float](repeating: 0, count: groups))
+        return
+      }
+      let count = shape.outputs * shape.inputs * taps
+      self = .convolution(
+        (0..<groups).map { group in
+          Convolution(
+            weight: Array(values[group * count..<(group + 1) * count]),
+            bias: offsets.map { Array($0[group * shape.outputs..<(group + 1) * shape.outputs]) },
+            shape: shape)
+        })
+    case .linear(let weight, let bias, let site):
+      self = .linear(
+        LinearLayer(
+          outputs: weight.shape[0], inputs: weight.shape[1], weight: try weight.values(&weights),
+          bias: try bias?.values(&weights)), site: site)
+    case .repeatChannels(let count): self = .repeatChannels(count)
+    case .pixelShuffle(let factor): self = .pixelShuffle(factor)
+    case .pixelUnshuffle(let factor): self = .pixelUnshuffle(factor)
+    case .nearest(let factor): self = .nearest(factor)
+    case .bilinear: self = .bilinear
+    case .sample(let factor, let groups): self = .sample(factor: factor, groups: groups)
+    case .average: self = .average
+    case .largest(let side, let step): self = .largest(side: side, step: step)
+    case .largestInGrid(let divisor): self = .largestInGrid(divisor: divisor)
+    case .nearestPixel: self = .nearestPixel
+    case .normalizePixels(let scale, let offset, let epsilon):
+      self = .normalizePixels(
+        LayerNormalization(
+          gamma: try scale.values(&weights), beta: try offset.values(&weights), epsilon: epsilon))
+    case .normalizeGroups(let groups, let scale, let offset, let epsilon):
+      self = .normalizeGroups(
+        groups, scale: try scale.values(&weights), offset: try offset.values(&weights),
+        epsilon: epsilon)
+    case .input, .function, .parametricReLU, .scale, .scaleChannels, .addChannels, .addPositions,
+      .add, .multiply, .concatenate, .channels, .windowAttention:
+      preconditionFailure("a plan has no step for \(operation)")
+    }
+  }
+
+  /// Runs the operator, and `finish` on the rows of the result that a thread has just made.
+  func run(
+    _ inputs: [GraphInference.View], residual: GraphInference.View?,
+    to y: GraphInference.View, _ context: ForwardContext,
+    then finish: @Sendable (_ rows: Range<Int>) -> Void
+  ) throws {
+    let x = inputs[0]
+    /// Makes the result in bands of rows.
+    func rows(_ body: @Sendable (_ row: Int) -> Void) throws {
+      try context.map(y.height, by: y.rowsAtOnce, scratchCount: 0) { rows, _ in
+        for row in rows { body(row) }
+        finish(rows)
+      }
+    }
+    switch self {
+    case .region(let region): try region.run(inputs, to: y, context)
+    case .linear(let layer, let site):
+      try context.map(
+        y.height, by: y.rowsAtOnce, scratchCount: y.rowsAtOnce * y.width * x.channels
+      ) { rows, scratch in
+        let count = rows.count * y.width
+        // The layer may change its input.
+        for pixel in 0..<count {
+          (scratch + pixel * x.channels).update(
+            from: x.row(rows.lowerBound) + pixel * x.stride, count: x.channels)
+        }
+        try context.apply(
+          layer, at: site, rows: count, scratch, stride: x.channels,
+          to: y.row(rows.lowerBound), stride: y.stride)
+        finish(rows)
+      }
+    case .average:
+      let count = Double(x.height * x.width)
+      for (channel, sums) in try Self.sums(of: x, context).enumerated() {
+        y.start[channel] = Float(sums.sum / count)
+      }
+      finish(0..<1)
+    case .normalizeGroups(let groups, let scale, let offset, let epsilon):
+      let (factors, additions) = Self.normalization(
+        try Self.sums(of: x, context), pixels: x.height * x.width, groups: groups, scale: scale,
+        offset: offset, epsilon: epsilon)
+      try rows { row in
+        for column in 0..<y.width {
+          let (source, target) = (x.pixel(row, column), y.pixel(row, column))
+          for channel in 0..<y.channels {
+            target[channel] = source[channel] * factors[channel] + additions[channel]
+          }
+        }
+      }
+    case .bilinear:
+      let down = Self.linearPlaces(from: x.height, to: y.height)
+      let right = Self.linearPlaces(from: x.width, to: y.width)
+      try rows { row in
+        let (top, bottom, low) = down[row]
+        for column in 0..<y.width {
+          let (left, next, share) = right[column]
+          let corners = (
+            x.pixel(top, left), x.pixel(top, next), x.pixel(bottom, left), x.pixel(bottom, next)
+          )
+          let target = y.pixel(row, column)
+          for channel in 0..<y.channels {
+            let upper = corners.0[channel] * (1 - share) + corners.1[channel] * share
+            let lower = corners.2[channel] * (1 - share) + corners.3[channel] * share
+            target[channel] = upper * (1 - low) + lower * low
+          }
+        }
+      }
+    case .bands: preconditionFailure("a chain of operators has a run of its own")
+    default:
+      try context.map(y.height, by: y.rowsAtOnce, scratchCount: 0) { rows, _ in
+        make(rows, of: y, inputs, residual: residual)
+        finish(rows)
+      }
+    }
+  }
+
+  /// Makes some rows of the result of an operator for which each row depends on a few rows of the
+  /// input.
+  func make(
+    _ rows: Range<Int>, of y: GraphInference.View, _ inputs: [GraphInference.View],
+    residual: GraphInference.View?
+  ) {
+    let x = inputs[0]
+    switch self {
+    case .copy:
+      for row in rows {
+        for column in 0..<y.width {
+          y.pixel(row, column).update(from: x.pixel(row, column), count: x.channels)
+        }
+      }
+    case .convolution(let parts):
+      for (index, part) in parts.enumerated() {
+        part.apply(
+          height: x.height, width: x.width, rows: rows, x.start + index * part.shape.inputs,
+          stride: x.stride, to: y.start + index * part.shape.outputs, stride: y.stride,
+          then: residual.map {
+            .add($0.start + index * part.shape.outputs, stride: $0.stride)
+          } ?? .none)
+      }
+    case .depthwise(let kernel):
+      kernel.apply(
+        height: x.height, width: x.width, rows: rows, x.start, stride: x.stride, to: y.start,
+        stride: y.stride)
+    case .filters(let shape, let weight, let bias):
+      for row in rows {
+        for column in 0..<y.width {
+          let target = y.pixel(row, column)
+          for channel in 0..<y.channels { target[channel] = bias[channel] }
+          for tap in 0..<shape.kernel.height * shape.kernel.width {
+            let (down, right) = (tap / shape.kernel.width, tap % shape.kernel.width)
+            guard
+              let fromRow = shape.mode.pixel(
+                row * shape.step + down * shape.dilation - shape.padding.height, of: x.height),
+              let fromColumn = shape.mode.pixel(
+                column * shape.step + right * shape.dilation - shape.padding.width, of: x.width)
+            else { continue }
+            let source = x.pixel(fromRow, fromColumn)
+            weight.withUnsafeBufferPointer { weight in
+              for channel in 0..<y.channels {
+                target[channel] += source[channel] * weight[tap * y.channels + channel]
+              }
+            }
+          }
+        }
+      }
+    case .repeatChannels(let count):
+      for row in rows {
+        for column in 0..<y.width {
+          let (source, target) = (x.pixel(row, column), y.pixel(row, column))
+          for channel in 0..<y.channels { target[channel] = source[channel / count] }
+        }
+      }
+    case .pixelShuffle(let factor):
+      for row in rows {
+        let area = factor * factor
+        for column in 0..<y.width {
+          let source =
+            x.pixel(row / factor, column / factor) + row % factor * factor + column % factor
+          let target = y.pixel(row, column)
+          for channel in 0..<y.channels { target[channel] = source[channel * area] }
+        }
+      }
+    case .pixelUnshuffle(let factor):
+      for row in rows {
+        for column in 0..<y.width {
+          let target = y.pixel(row, column)
+          for i in 0..<factor {
+            for j in 0..<factor {
+              let source = x.pixel(row * factor + i, column * factor + j)
+              for channel in 0..<x.channels {
+                target[(channel * factor + i) * factor + j] = source[channel]
+              }
+            }
+          }
+        }
+      }
+    case .nearest(let factor):
+      for row in rows {
+        for column in 0..<y.width {
+          y.pixel(row, column).update(
+            from: x.pixel(row / factor, column / factor), count: y.channels)
+        }
+      }
+    case .sample(let factor, let groups):
+      let offsets = inputs[1]
+      for row in rows {
+        let size = y.channels / groups
+        let component = groups * factor * factor
+        for column in 0..<y.width {
+          let (fromRow, fromColumn) = (row / factor, column / factor)
+          let offset =
+            offsets.pixel(fromRow, fromColumn) + row % factor * factor + column % factor
+          let target = y.pixel(row, column)
+          for group in 0..<groups {
+            let place = offset + group * factor * factor
+            let right = Self.linearPlace(Float(fromColumn) + place[0], count: x.width)
+            let down = Self.linearPlace(Float(fromRow) + place[component], count: x.height)
+            let corners = (
+              x.pixel(down.first, right.first), x.pixel(down.first, right.second),
+              x.pixel(down.second, right.first), x.pixel(down.second, right.second)
+            )
+            for channel in group * size..<(group + 1) * size {
+              let upper =
+                corners.0[channel] * (1 - right.share) + corners.1[channel] * right.share
+              let lower =
+                corners.2[channel] * (1 - right.share) + corners.3[channel] * right.share
+              target[channel] = upper * (1 - down.share) + lower * down.share
+            }
+          }
+        }
+      }
+    case .largest(let side, let step):
+      for row in rows {
+        for column in 0..<y.width {
+          let target = y.pixel(row, column)
+          target.update(from: x.pixel(row * step, column * step), count: y.channels)
+          for i in 0..<side {
+            for j in 0..<side {
+              let source = x.pixel(row * step + i, column * step + j)
+              for channel in 0..<y.channels {
+                target[channel] = max(target[channel], source[channel])
+              }
+            }
+          }
+        }
+      }
+    case .largestInGrid:
+      for row in rows {
+        let fromRows = Self.cell(row, of: y.height, over: x.height)
+        for column in 0..<y.width {
+          let fromColumns = Self.cell(column, of: y.width, over: x.width)
+          let target = y.pixel(row, column)
+          target.update(
+            from: x.pixel(fromRows.lowerBound, fromColumns.lowerBound), count: y.channels)
+          for fromRow in fromRows {
+            for fromColumn in fromColumns {
+              let source = x.pixel(fromRow, fromColumn)
+              for channel in 0..<y.channels {
+                target[channel] = max(target[channel], source[channel])
+              }
+            }
+          }
+        }
+      }
+    case .nearestPixel:
+      let (down, right) = (
+        Float(x.height) / Float(y.height), Float(x.width) / Float(y.width)
+      )
+      for row in rows {
+        let fromRow = min(Int(Float(row) * down), x.height - 1)
+        for column in 0..<y.width {
+          let fromColumn = min(Int(Float(column) * right), x.width - 1)
+          y.pixel(row, column).update(from: x.pixel(fromRow, fromColumn), count: y.channels)
+        }
+      }
+    case .normalizePixels(let kernel):
+      kernel.apply(
+        rows: rows.count * y.width, x.row(rows.lowerBound), stride: x.stride,
+        to: y.row(rows.lowerBound), stride: y.stride)
+    case .region, .bands, .linear, .bilinear, .average, .normalizeGroups:
+      preconditionFailure("the operator is made as a whole")
+    }
+  }
+
+  /// Returns the result among the step's inputs in whose place its own may be written.
+  func place(inputs step: GraphPlan.Step, _ plan: GraphPlan) -> Int? {
+    guard case .region = self else { return nil }
+    return plan.inputs(of: step).first {
+      plan.graph.nodes[$0].channels == plan.graph.nodes[step.result].channels
+    }
+  }
+
+  // MARK: Sizes
+
+  /// Returns the rows of the input, of `height` rows, on which `rows` of the result depend.
+  ///
+  /// - Precondition: the operator is one of `GraphOperation.isMadeInBands`.
+  func rowsNeeded(for rows: Range<Int>, of height: Int) -> Range<Int> {
+    switch self {
+    case .convolution(let parts):
+      let shape = parts[0].shape
+      let first = rows.lowerBound * shape.step - shape.padding.height
+      let last =
+        (rows.upperBound - 1) * shape.step + shape.dilation * (shape.kernel.height - 1)
+        - shape.padding.height
+      // What is mirrored at the edge lies no farther inside than the padding outside.
+      let inside = shape.mode == .zeros ? 0 : shape.padding.height
+      return max(0, min(first, height - 1 - inside))..<min(height, max(last, inside) + 1)
+    case .pixelShuffle(let factor), .nearest(let factor):
+      return rows.lowerBound / factor..<(rows.upperBound + factor - 1) / factor
+    default: preconditionFailure("the operator is not made in bands")
+    }
+  }
+
+  /// Returns the size of the result; `nil` where an input has too few pixels.
+  func size(
+    of inputs: [(height: Int, width: Int)]
+  ) -> (height: Int, width: Int)? {
+    let (height, width) = inputs[0]
+    func convolved(_ shape: ConvolutionShape) -> (height: Int, width: Int)? {
+      let isMirrored = shape.mode == .reflect
+      guard !isMirrored || shape.padding.height < height && shape.padding.width < width else {
+        return nil
+      }
+      let size = shape.output(height: height, width: width)
+      return size.height > 0 && size.width > 0 ? size : nil
+    }
+    switch self {
+    case .bands(let chain): return chain.size(of: inputs[0])
+    case .copy, .region, .linear, .depthwise, .repeatChannels, .normalizePixels,
+      .normalizeGroups:
+      return inputs[0]
+    case .filters(let shape, _, _): return convolved(shape)
+    case .convolution(let parts): return convolved(parts[0].shape)
+    case .pixelShuffle(let factor), .nearest(let factor), .sample(let factor, _):
+      return (height * factor, width * factor)
+    case .pixelUnshuffle(let factor):
+      return height % factor == 0 && width % factor == 0 ? (height / factor, width / factor) : nil
+    case .bilinear, .nearestPixel: return inputs[1]
+    case .largestInGrid(let divisor): return (max(1, height / divisor), max(1, width / divisor))
+    case .average: return (1, 1)
+    case .largest(let side, let step):
+      guard height >= side, width >= side else { return nil }
+      return ((height - side) / step + 1, (width - side) / step + 1)
+    }
+  }
+
+  // MARK: Parts of operators
+
+  /// Returns the pixels between which each of `count` equally spaced places lies, and the share of the
+  /// second.
+  private static func linearPlaces(
+    from side: Int, to count: Int
+  ) -> [(first: Int, second: Int, share: Float)] {
+    let scale = Float(side) / Float(count)
+    return (0..<count).map { linearPlace((Float($0) + 0.5) * scale - 0.5, count: side) }
+  }
+
+  @inline(__always)
+  private static func linearPlace(
+    _ place: Float, count: Int
+  ) -> (first: Int, second: Int, share: Float) {
+    // A place that is no number is the first: an index must be one.
+    let clamped = max(0, min(place, Float(count - 1)))
+    let first = clamped.isNaN ? 0 : Int(clamped)
+    return (first, min(first + 1, count - 1), clamped - Float(first))
+  }
+
+  /// Returns the pixels that cell `index` of `count` has, of `side` pixels.
+  private static func cell(_ index: Int, of count: Int, over side: Int) -> Range<Int> {
+    index * side / count..<((index + 1) * side + count - 1) / count
+  }
+
+  /// The sum of a channel over the image, and that of its squares.
+  private typealias Sums = (sum: Double, squares: Double)
+
+  /// Returns the sums of every channel, the same for any number of threads.
+  private static func sums(
+    of x: GraphInference.View, _ context: ForwardContext
+  ) throws -> [Sums] {
+    let parts = try context.map(x.height, by: x.rowsAtOnce, scratchCount: 0) { rows, _ in
+      var sums = [Sums](repeating: (0, 0), count: x.channels)
+      for row in rows {
+        for column in 0..<x.width {
+          let pixel = x.pixel(row, column)
+          for channel in 0..<x.channels {
+            let value = Double(pixel[channel])
+            sums[channel].sum += value
+            sums[channel].squares += value * value
+          }
+        }
+      }
+      return sums
+    }
+    var total = [Sums](repeating: (0, 0), count: x.channels)
+    for part in parts {
+      for (channel, sums) in part.enumerated() {
+        total[channel].sum += sums.sum
+        total[channel].squares += sums.squares
+      }
+    }
+    return total
+  }
+
+  /// Returns one factor and one addend per channel, by which each group gets a mean of zero and a
+  /// variance of one before `scale` and `offset`.
+  private static func normalization(
+    _ sums: [Sums], pixels: Int, groups: Int, scale: [Float], offset: [Float], epsilon: Float
+  ) -> (factors: [Float], additions: [Float]) {
+    let size = sums.count / groups
+    let count = Double(pixels * size)
+    var (factors, additions) = ([Float](), [Float]())
+    for group in 0..<groups {
+      let channels = group * size..<(group + 1) * size
+      let mean = channels.reduce(0) { $0 + sums[$1].sum } / count
+      let variance = channels.reduce(0) { $0 + sums[$1].squares } / count - mean * mean
+      let inverse = 1 / (max(0, variance) + Double(epsilon)).squareRoot()
+      for channel in channels {
+        factors.append(Float(inverse * Double(scale[channel])))
+        additions.append(Float(Double(offset[channel]) - mean * inverse * Double(scale[channel])))
+      }
+    }
+    return (factors, additions)
+  }
+}
+
+extension GraphInference.View {
+  /// How many rows a thread makes at once: few enough to stay in its cache.
+  fileprivate var rowsAtOnce: Int { max(1, 1024 / width) }
+}
+
+extension ConvolutionShape {
+  /// Whether the convolution is one of 3×3 with zeros around the image, whose size it keeps.
+  fileprivate var isSimple: Bool {
+    kernel == (3, 3) && step == 1 && dilation == 1 && padding == (1, 1) && mode == .zeros
+  }
+}

@@ -1,0 +1,165 @@
+import Formats
+import Imaging
+import Storage
+
+/// A kind of network, as a function from the names and shapes of a checkpoint's tensors to a graph.
+protocol NetworkDescription: Sendable {
+  static var name: String { get }
+  /// Parts of tensor names that only this kind has. They tell which kind a checkpoint is closest to.
+  static var landmarks: [String] { get }
+  /// Buffers that a graph does not need, by the last component of their names.
+  static var buffers: Set<String> { get }
+
+  /// Builds the graph, checking every tensor.
+  ///
+  /// - Throws: `WeightMismatch` for the first tensor that differs.
+  static func describe(_ build: inout NetworkBuilder) throws -> NetworkTraits
+}
+
+extension NetworkDescription {
+  static var buffers: Set<String> { [] }
+}
+
+/// What a description says of a network besides its graph.
+struct NetworkTraits: Sendable {
+  var scale: Int
+  /// The conversion of samples into the network's range, which also says how many channels images
+  /// have.
+  var range: PixelRange
+  /// The conversion of the result; `nil` for that of the input.
+  var outputRange: PixelRange?
+  /// Images are mirrored at the right and lower edges up to multiples of this.
+  var multiple = 1
+  /// What follows the name and the scale in a summary, such as `64 channels, 23 blocks`.
+  var configuration: String
+  var remarks: [String] = []
+}
+
+/// A network that runs from its graph.
+struct GraphNetwork<Description: NetworkDescription>: Architecture {
+  static var name: String { Description.name }
+  static var landmarks: [String] { Description.landmarks }
+
+  let traits: NetworkTraits
+  let graph: NetworkGraph
+  private let inference: GraphInference
+
+  init(_ weights: inout WeightReader, sites: inout SiteList) throws {
+    var build = NetworkBuilder(weights)
+    // What was taken before an error tells how close the checkpoint is.
+    defer { weights = build.weights }
+    traits = try Description.describe(&build)
+    graph = build.graph
+    try build.weights.finish(ignoring: Description.buffers)
+    inference = try GraphInference(graph, &build.weights)
+    sites = graph.sites
+  }
+
+  /// Reads nothing but names and shapes.
+  static func summary(of weights: WeightReader) throws -> String {
+    var build = NetworkBuilder(weights)
+    let traits = try Description.describe(&build)
+    try build.weights.finish(ignoring: Description.buffers)
+    return summary(traits)
+  }
+
+  private static func summary(_ traits: NetworkTraits) -> String {
+    "\(name) ×\(traits.scale), \(traits.configuration)"
+  }
+
+  var scale: Int { traits.scale }
+  var channelCount: Int { traits.range.mean.count }
+  var windowPeriod: Int { traits.multiple }
+  var exactOverlap: Int? {
+    graph.reach.map { ($0 + windowPeriod - 1) / windowPeriod * windowPeriod }
+  }
+  var summary: String { Self.summary(traits) }
+  var remarks: [String] { traits.remarks }
+
+  func run(_ image: Image, _ context: ForwardContext) throws -> Image {
+    func padded(_ side: Int) -> Int {
+      (side + traits.multiple - 1) / traits.multiple * traits.multiple
+    }
+    let (height, width) = (padded(image.height), padded(image.width))
+    guard height < 2 * image.height, width < 2 * image.width,
+      inference.takes(height: height, width: width)
+    else {
+      let least = (1...256).first {
+        padded($0) < 2 * $0 && inference.takes(height: padded($0), width: padded($0))
+      }
+      throw ModelError(
+        "the image has \(image.width) × \(image.height) pixels, of which the network needs "
+          + (least.map { "at least \($0) × \($0)" } ?? "more"))
+    }
+    if let tokens = graph.positionCount, tokens != height * width {
+      throw ModelError(
+        "the image has \(counted(height * width, "pixel")) with its padding, the network's "
+          + "position embedding is for \(tokens)")
+    }
+    let pixels = traits.range.features(of: image, height: height, width: width)
+    let result = try inference.run(pixels, context)
+    let (keptHeight, keptWidth) = (image.height * scale, image.width * scale)
+    let channels = channelCount
+    let samples = [Float](unsafeUninitializedCapacity: channels * keptHeight * keptWidth) {
+      samples, count in
+      guard let start = samples.baseAddress else { return }
+      (traits.outputRange ?? traits.range).store(
+        result.values, rows: 0..<result.height, width: result.width, in: start,
+        height: keptHeight, keptWidth: keptWidth)
+      count = channels * keptHeight * keptWidth
+    }
+    context.progress?(1)
+    return Image(
+      channelCount: channels, height: keptHeight, width: keptWidth, samples: samples)
+  }
+}
+
+extension NetworkGraph {
+  /// The pixels that an image must have; `nil` for any number.
+  fileprivate var positionCount: Int? {
+    for case .addPositions(let positions) in nodes.map(\.operation) {
+      return positions.shape[positions.shape.count - 2]
+    }
+    return nil
+  }
+
+  /// The distance, in pixels of the image, from which the output depends on others; `nil` where every
+  /// pixel depends on the whole image or on its size.
+  var reach: Int? {
+    /// A distance and the size of a result's pixel, both in pixels of the image.
+    typealias Extent = (reach: Double, pixel: Double)
+    var extents: [Extent] = []
+    for node in nodes {
+      let inputs = node.inputs.map { extents[$0.node] }
+      let (reach, pixel) = inputs.reduce((0, inputs.first?.pixel ?? 1)) {
+        (max($0.0, $1.reach), $0.1)
+      }
+      switch node.operation {
+      case .windowAttention(let shape, _, _):
+        // Windows end at shifted multiples of their side. At the opposite edge the shift counts from
+        // the other side, so the larger of the two distances is taken.
+        func next(_ side: Int, _ offset: Int) -> Int {
+          let (reach, offset) = (Int(reach.rounded(.up)), offset % side)
+          return reach <= offset ? offset : offset + (reach - offset + side - 1) / side * side
+        }
+        let edges = [
+          next(shape.height, shape.shiftDown), next(shape.height, shape.height - shape.shiftDown),
+          next(shape.width, shape.shiftRight), next(shape.width, shape.width - shape.shiftRight),
+        ]
+        extents.append((Double(edges.max() ?? 0), pixel))
+      case .average, .normalizeGroups, .bilinear, .largest, .largestInGrid, .nearestPixel, .sample:
+        return nil
+      case .convolution(let shape, _, _, _):
+        guard shape.step == 1 else { return nil }
+        let radius = max(shape.kernel.height, shape.kernel.width) / 2 * shape.dilation
+        extents.append((reach + Double(radius) * pixel, pixel))
+      case .pixelShuffle(let factor), .nearest(let factor):
+        extents.append((reach, pixel / Double(factor)))
+      case .pixelUnshuffle(let factor):
+        extents.append((reach + pixel * Double(factor - 1), pixel * Double(factor)))
+      default: extents.append((reach, pixel))
+      }
+    }
+    return output.map { Int(extents[$0.node].reach.rounded(.up)) }
+  }
+}

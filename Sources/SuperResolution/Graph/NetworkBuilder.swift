@@ -1,0 +1,268 @@
+import Formats
+import Storage
+
+/// Builds the graph of a network from the names and shapes of a checkpoint's tensors, whose values
+/// it leaves alone.
+///
+/// ```swift
+/// var x = try build.convolution(build.image(channels: 3), "conv_first")
+/// x = build.apply(.leakyReLU(slope: 0.2), to: x)
+/// x = build.pixelShuffle(try build.convolution(x, "conv_last"), 2)
+/// ```
+struct NetworkBuilder {
+  typealias Value = NetworkGraph.Value
+
+  private(set) var graph = NetworkGraph()
+  /// The tensors, of which those with a place in the graph are marked as taken.
+  var weights: WeightReader
+
+  init(_ weights: WeightReader) {
+    self.weights = weights
+  }
+
+  mutating func finish(_ output: Value) { graph.output = output }
+
+  /// Notes a result as that of the next residual group.
+  mutating func endGroup(_ x: Value) { graph.groups.append(x) }
+
+  // MARK: Tensors
+
+  func contains(_ name: String) -> Bool { weights.contains(name) }
+
+  /// The number of modules `prefix.0`, `prefix.1`, … that have the tensor `probe`.
+  func count(_ prefix: String, probe: String) -> Int { weights.count(prefix, probe: probe) }
+
+  /// - Throws: `WeightMismatch` when the tensor is missing or has another rank.
+  func dimensions(of name: String, rank: Int) throws -> [Int] {
+    try weights.dimensions(of: name, rank: rank)
+  }
+
+  /// Takes a tensor as a parameter.
+  ///
+  /// - Throws: `WeightMismatch` when it is missing or has another shape.
+  mutating func parameter(_ name: String, _ shape: [Int]) throws -> GraphParameter {
+    try weights.take(name, shape)
+    return GraphParameter(name, shape: shape)
+  }
+
+  /// Reads the few values of a tensor that say what names and shapes do not.
+  ///
+  /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
+  mutating func values(_ name: String, _ shape: [Int]) throws -> [Float] {
+    try weights.values(name, shape)
+  }
+
+  /// The number of modules `block_1`, `block_2`, … that have the tensor `probe`.
+  func blockCount(probe: String) -> Int {
+    var count = 0
+    while contains("block_\(count + 1).\(probe)") { count += 1 }
+    return count
+  }
+
+  /// The factor of the pixel shuffle after the convolution `name`, which makes `outputs` channels.
+  ///
+  /// - Throws: `WeightMismatch` when the convolution has another number of outputs than a square
+  ///   times so many.
+  func squareFactor(of name: String, outputs: Int) throws -> Int {
+    let count = try dimensions(of: "\(name).weight", rank: 4)[0]
+    guard let factor = (1...8).first(where: { $0 * $0 * outputs == count }) else {
+      throw WeightMismatch(
+        tensor: "\(name).weight",
+        problem: "has \(counted(count, "output")), expected \(outputs) times a square up to 64")
+    }
+    return factor
+  }
+
+  // MARK: Operators
+
+  mutating func image(channels: Int) -> Value { graph.add(.input, [], channels: channels) }
+
+  /// Applies the convolution `name`, whose outputs and kernel are those of its weight.
+  ///
+  /// - Parameters:
+  ///   - outputs, side: what the weight must have; `nil` for any.
+  ///   - padding: the pixels added on each side; as many as keep the size, by default.
+  /// - Throws: `WeightMismatch` when the weight or the bias does not fit.
+  mutating func convolution(
+    _ x: Value, _ name: String, outputs: Int? = nil, side: Int? = nil, step: Int = 1,
+    dilation: Int = 1, padding: Int? = nil, mode: ConvolutionShape.Padding = .zeros,
+    groups: Int = 1
+  ) throws -> Value {
+    let found = try dimensions(of: "\(name).weight", rank: 4)
+    let outputs = outputs ?? found[0]
+    let kernel = side.map { ($0, $0) } ?? (found[2], found[3])
+    guard outputs % groups == 0, x.channels % groups == 0 else {
+      throw WeightMismatch(
+        tensor: "\(name).weight",
+        problem: "has \(counted(found[0], "output")), which \(groups) groups do not divide")
+    }
+    let weight = try parameter(
+      "\(name).weight", [outputs, x.channels / groups, kernel.0, kernel.1])
+    let bias = contains("\(name).bias") ? try parameter("\(name).bias", [outputs]) : nil
+    return convolution(
+      x, weight, bias, step: step, dilation: dilation,
+      padding: padding.map { ($0, $0) }, mode: mode, groups: groups)
+  }
+
+  /// Applies a convolution whose weight is `[outputs, inputs / groups, height, width]`.
+  mutating func convolution(
+    _ x: Value, _ weight: GraphParameter, _ bias: GraphParameter?, step: Int = 1,
+    dilation: Int = 1, padding: (Int, Int)? = nil, mode: ConvolutionShape.Padding = .zeros,
+    groups: Int = 1
+  ) -> Value {
+    let shape = ConvolutionShape(
+      outputs: weight.shape[0] / groups, inputs: weight.shape[1],
+      kernel: (weight.shape[2], weight.shape[3]), step: step, dilation: dilation,
+      padding: padding, mode: mode)
+    return graph.add(
+      .convolution(shape, groups: groups, weight: weight, bias: bias), [x],
+      channels: weight.shape[0])
+  }
+
+  /// Applies the linear layer `name`.
+  ///
+  /// - Parameter origin: the tensors that can rescale the input, if there are any.
+  mutating func linear(
+    _ x: Value, _ name: String, outputs: Int, from origin: ActivationSite.Origin? = nil,
+    mayLackBias: Bool = false
+  ) throws -> Value {
+    let weight = try parameter("\(name).weight", [outputs, x.channels])
+    let bias =
+      mayLackBias && !contains("\(name).bias") ? nil : try parameter("\(name).bias", [outputs])
+    let site = graph.sites.addInput(of: name, columnCount: x.channels, from: origin)
+    return graph.add(
+      .linear(weight: weight, bias: bias, site: site), [x], channels: outputs)
+  }
+
+  /// Applies attention within windows to queries, keys and values.
+  ///
+  /// - Parameters:
+  ///   - module: the name under which its sites are known.
+  ///   - positions: the bias of every relative position, `[(2·height − 1)·(2·width − 1), heads]`.
+  mutating func windowAttention(
+    _ x: Value, _ module: String, _ shape: WindowAttentionShape, positions: GraphParameter
+  ) -> Value {
+    let sites = graph.sites.addAttention(
+      module, columnCount: x.channels / 3, heads: shape.heads)
+    return graph.add(
+      .windowAttention(shape, positions: positions, sites: sites), [x], channels: x.channels / 3)
+  }
+
+  mutating func addPositions(_ x: Value, _ positions: GraphParameter) -> Value {
+    graph.add(.addPositions(positions), [x], channels: x.channels)
+  }
+
+  mutating func apply(_ function: ElementFunction, to x: Value) -> Value {
+    graph.add(.function(function), [x], channels: x.channels)
+  }
+
+  /// Applies the PReLU `name`, which has a slope for each channel or one for all.
+  mutating func parametricReLU(_ x: Value, _ name: String) throws -> Value {
+    let count = try dimensions(of: "\(name).weight", rank: 1)[0]
+    let slopes = try parameter("\(name).weight", [count == 1 ? 1 : x.channels])
+    return graph.add(.parametricReLU(slopes), [x], channels: x.channels)
+  }
+
+  mutating func scale(_ x: Value, by factor: Float) -> Value {
+    graph.add(.scale(factor), [x], channels: x.channels)
+  }
+
+  mutating func scaleChannels(_ x: Value, by factors: GraphParameter) -> Value {
+    graph.add(.scaleChannels(factors), [x], channels: x.channels)
+  }
+
+  mutating func addChannels(_ x: Value, _ offsets: GraphParameter) -> Value {
+    graph.add(.addChannels(offsets), [x], channels: x.channels)
+  }
+
+  mutating func add(_ a: Value, _ b: Value) -> Value {
+    graph.add(.add, [a, b], channels: max(a.channels, b.channels))
+  }
+
+  mutating func multiply(_ a: Value, _ b: Value) -> Value {
+    graph.add(.multiply, [a, b], channels: max(a.channels, b.channels))
+  }
+
+  mutating func concatenate(_ parts: Value...) -> Value {
+    graph.add(.concatenate, parts, channels: parts.reduce(0) { $0 + $1.channels })
+  }
+
+  mutating func channels(_ range: Range<Int>, of x: Value) -> Value {
+    graph.add(.channels(range), [x], channels: range.count)
+  }
+
+  mutating func repeatChannels(_ x: Value, _ count: Int) -> Value {
+    graph.add(.repeatChannels(count), [x], channels: x.channels * count)
+  }
+
+  mutating func pixelShuffle(_ x: Value, _ factor: Int) -> Value {
+    graph.add(.pixelShuffle(factor), [x], channels: x.channels / (factor * factor))
+  }
+
+  mutating func pixelUnshuffle(_ x: Value, _ factor: Int) -> Value {
+    graph.add(.pixelUnshuffle(factor), [x], channels: x.channels * factor * factor)
+  }
+
+  mutating func nearest(_ x: Value, _ factor: Int) -> Value {
+    graph.add(.nearest(factor), [x], channels: x.channels)
+  }
+
+  mutating func bilinear(_ x: Value, toSizeOf other: Value) -> Value {
+    graph.add(.bilinear, [x, other], channels: x.channels)
+  }
+
+  mutating func sample(_ x: Value, at offsets: Value, factor: Int, groups: Int) -> Value {
+    graph.add(.sample(factor: factor, groups: groups), [x, offsets], channels: x.channels)
+  }
+
+  /// Applies the dynamic upsampling `name`: DySample (Liu et al. 2023, "Learning to Upsample by
+  /// Learning to Sample").
+  ///
+  /// - Parameter outputs: the channels of the convolution at its end; `nil` where there is none.
+  mutating func dynamicSample(
+    _ x: Value, _ name: String, factor: Int, groups: Int, outputs: Int?
+  ) throws -> Value {
+    let count = 2 * groups * factor * factor
+    let scope = apply(.sigmoid, to: try convolution(x, "\(name).scope", outputs: count, side: 1))
+    var offsets = try convolution(x, "\(name).offset", outputs: count, side: 1)
+    offsets = scale(multiply(offsets, scope), by: 0.5)
+    offsets = addChannels(offsets, try parameter("\(name).init_pos", [1, count, 1, 1]))
+    let made = sample(x, at: offsets, factor: factor, groups: groups)
+    return try outputs.map { try convolution(made, "\(name).end_conv", outputs: $0, side: 1) }
+      ?? made
+  }
+
+  mutating func average(_ x: Value) -> Value { graph.add(.average, [x], channels: x.channels) }
+
+  mutating func largest(_ x: Value, side: Int, step: Int) -> Value {
+    graph.add(.largest(side: side, step: step), [x], channels: x.channels)
+  }
+
+  mutating func largest(_ x: Value, inGridOf divisor: Int) -> Value {
+    graph.add(.largestInGrid(divisor: divisor), [x], channels: x.channels)
+  }
+
+  mutating func nearest(_ x: Value, toSizeOf other: Value) -> Value {
+    graph.add(.nearestPixel, [x, other], channels: x.channels)
+  }
+
+  /// Applies the layer normalization `name` to the channels of each pixel.
+  mutating func normalizePixels(_ x: Value, _ name: String, epsilon: Float = 1e-5) throws -> Value {
+    graph.add(
+      .normalizePixels(
+        scale: try parameter("\(name).weight", [x.channels]),
+        offset: try parameter("\(name).bias", [x.channels]), epsilon: epsilon), [x],
+      channels: x.channels)
+  }
+
+  /// Applies the group normalization `name`.
+  mutating func normalizeGroups(
+    _ x: Value, _ name: String, groups: Int, epsilon: Float
+  ) throws -> Value {
+    graph.add(
+      .normalizeGroups(
+        groups, scale: try parameter("\(name).weight", [x.channels]),
+        offset: try parameter("\(name).bias", [x.channels]), epsilon: epsilon), [x],
+      channels: x.channels)
+  }
+}

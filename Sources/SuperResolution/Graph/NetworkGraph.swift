@@ -1,0 +1,208 @@
+/// A network as a graph of the field's operators on feature maps.
+///
+/// A network is described once, from the names and shapes of its tensors alone; whatever runs it,
+/// learns with it or writes it elsewhere reads this value. No operator is a whole layer: what is
+/// best computed together is for the reader to find.
+struct NetworkGraph: Sendable {
+  /// The result of a node: features of `channels` channels, at a size that follows from the image's.
+  struct Value: Hashable, Sendable {
+    /// The index of the node.
+    let node: Int
+    let channels: Int
+  }
+
+  struct Node: Sendable {
+    let operation: GraphOperation
+    /// The results that it takes, all of nodes before it.
+    let inputs: [Value]
+    /// The channels of its own result.
+    let channels: Int
+  }
+
+  private(set) var nodes: [Node] = []
+  /// The result of the whole network.
+  var output: Value?
+  /// The results of the residual groups, which learning compares.
+  var groups: [Value] = []
+  /// The sites at which activations may be quantized, in the order of the forward pass.
+  var sites = SiteList()
+
+  mutating func add(
+    _ operation: GraphOperation, _ inputs: [Value], channels: Int
+  ) -> Value {
+    nodes.append(Node(operation: operation, inputs: inputs, channels: channels))
+    return Value(node: nodes.count - 1, channels: channels)
+  }
+}
+
+/// An operator of a network. Features are `[height, width, channels]`.
+enum GraphOperation: Sendable {
+  /// The image, in the network's range.
+  case input
+  /// A convolution, whose channels are divided into groups that have inputs and outputs of their
+  /// own. The shape is that of one group.
+  case convolution(
+    ConvolutionShape, groups: Int, weight: GraphParameter, bias: GraphParameter?)
+  /// A linear layer on the channels of each pixel, whose input may be quantized.
+  case linear(weight: GraphParameter, bias: GraphParameter?, site: Int)
+  /// Attention among the pixels of each window: softmax(q kᵀ / √n + bias + mask) v for every head of n
+  /// channels. The input has the queries, keys and values, one after another.
+  case windowAttention(WindowAttentionShape, positions: GraphParameter, sites: AttentionSites)
+  case function(ElementFunction)
+  /// max(x, 0) + slope · min(x, 0), with one slope per channel.
+  case parametricReLU(GraphParameter)
+  /// x · factor.
+  case scale(Float)
+  /// x · factor, with one factor per channel.
+  case scaleChannels(GraphParameter)
+  /// x + offset, with one offset per channel.
+  case addChannels(GraphParameter)
+  /// x + position, with one value per pixel and channel, for images of one size.
+  case addPositions(GraphParameter)
+  /// The sum of two results. Either may have one pixel, which counts for all of the other, or one
+  /// channel, which counts for all.
+  case add
+  /// The product of two results, as in `add`.
+  case multiply
+  /// The channels of all inputs, one input after another.
+  case concatenate
+  /// Some of the channels.
+  case channels(Range<Int>)
+  /// Every channel so many times, next to one another.
+  case repeatChannels(Int)
+  /// PyTorch's `PixelShuffle`: channel `(c·r + i)·r + j` becomes row `i`, column `j` of channel `c`.
+  case pixelShuffle(Int)
+  /// The inverse of `pixelShuffle`.
+  case pixelUnshuffle(Int)
+  /// Each pixel becomes `r` × `r`.
+  case nearest(Int)
+  /// Bilinear interpolation to the size of the second input, with the centres of corner pixels half a
+  /// pixel from the edge (`align_corners=False`).
+  case bilinear
+  /// Dynamic upsampling: each pixel of the result is interpolated from the first input at its place
+  /// in it plus an offset, which groups of channels share. The second input has the offsets, `[2,
+  /// groups, factor, factor]`: to the right, then down.
+  case sample(factor: Int, groups: Int)
+  /// The average over the image of each channel: one pixel.
+  case average
+  /// The largest value of each channel under a square that moves by `step` pixels.
+  case largest(side: Int, step: Int)
+  /// The largest value of each channel in each cell of a grid with a `divisor`-th as many rows and
+  /// columns, at least one (adaptive max pooling). Neighbouring cells share pixels where the grid does
+  /// not divide the image.
+  case largestInGrid(divisor: Int)
+  /// The nearest pixel above and to the left, at the size of the second input.
+  case nearestPixel
+  /// Layer normalization over the channels of each pixel.
+  case normalizePixels(scale: GraphParameter, offset: GraphParameter, epsilon: Float)
+  /// Group normalization: over all pixels and the channels of each group.
+  case normalizeGroups(Int, scale: GraphParameter, offset: GraphParameter, epsilon: Float)
+}
+
+/// The windows of an attention and its heads.
+struct WindowAttentionShape: Hashable, Sendable {
+  var heads: Int
+  var height: Int
+  var width: Int
+  /// The windows' cyclic shift, down and to the right.
+  var shiftDown: Int
+  var shiftRight: Int
+  /// Images are extended by zeros to multiples of this.
+  var multiple: Int
+
+  func grid(height: Int, width: Int) -> WindowGrid {
+    WindowGrid(
+      height: height, width: width, window: (self.height, self.width),
+      shift: (shiftDown, shiftRight), multiple: multiple)
+  }
+}
+
+extension GraphOperation {
+  /// Whether the operator makes more pixels.
+  var isUpscaling: Bool {
+    switch self {
+    case .pixelShuffle, .nearest: true
+    default: false
+    }
+  }
+
+  /// Whether a few rows of the result depend on a few rows of its only input.
+  var isMadeInBands: Bool {
+    if case .convolution(let shape, let groups, _, _) = self {
+      return shape.step == 1 && groups == 1
+    }
+    return isUpscaling
+  }
+
+  /// Multiplies the result by `factor` through the parameters, and returns whether that was possible.
+  mutating func absorb(_ factor: Float) -> Bool {
+    guard case .convolution(let shape, let groups, let weight, let bias) = self else {
+      return false
+    }
+    self = .convolution(
+      shape, groups: groups, weight: weight.scaled(by: factor), bias: bias?.scaled(by: factor))
+    return true
+  }
+}
+
+/// A function of single elements.
+enum ElementFunction: Hashable, Sendable {
+  case relu
+  /// max(x, slope · x), for a slope from 0 to 1.
+  case leakyReLU(slope: Float)
+  /// The exact GELU, x · Φ(x).
+  case gelu
+  /// 1 / (1 + e⁻ˣ).
+  case sigmoid
+  /// x / (1 + e⁻ˣ).
+  case silu
+  /// x · tanh(ln(1 + eˣ)).
+  case mish
+  case tanh
+  /// x − ½ of a sigmoid's result and the like.
+  case offset(Float)
+}
+
+/// A parameter of an operator: one tensor of the checkpoint, or what several amount to.
+struct GraphParameter: Sendable {
+  /// Returns the values that the given tensors amount to, in the order of `names`.
+  typealias Derivation = @Sendable (_ tensors: [[Float]]) -> [Float]
+
+  let shape: [Int]
+  /// The tensors, and the shape of each.
+  let tensors: [(name: String, shape: [Int])]
+  /// `nil` where the parameter is the only tensor.
+  let derivation: Derivation?
+
+  /// A tensor of the checkpoint.
+  init(_ name: String, shape: [Int]) {
+    self.shape = shape
+    tensors = [(name, shape)]
+    derivation = nil
+  }
+
+  /// What several tensors amount to.
+  init(
+    shape: [Int], of tensors: [(name: String, shape: [Int])],
+    derivation: @escaping Derivation
+  ) {
+    self.shape = shape
+    self.tensors = tensors
+    self.derivation = derivation
+  }
+
+  func scaled(by factor: Float) -> GraphParameter {
+    GraphParameter(shape: shape, of: tensors) { [derivation] tensors in
+      (derivation?(tensors) ?? tensors[0]).map { $0 * factor }
+    }
+  }
+
+  /// Reads the values.
+  ///
+  /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
+  func values(_ weights: inout WeightReader) throws -> [Float] {
+    var read: [[Float]] = []
+    for tensor in tensors { read.append(try weights.values(tensor.name, tensor.shape)) }
+    return derivation?(read) ?? read[0]
+  }
+}

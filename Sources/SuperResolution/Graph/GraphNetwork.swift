@@ -35,8 +35,14 @@ struct NetworkTraits: Sendable {
   var remarks: [String] = []
 }
 
+/// An architecture with a graph, from which it can be learned.
+protocol GraphArchitecture: Architecture {
+  var graph: NetworkGraph { get }
+  var traits: NetworkTraits { get }
+}
+
 /// A network that runs from its graph.
-struct GraphNetwork<Description: NetworkDescription>: Architecture {
+struct GraphNetwork<Description: NetworkDescription>: GraphArchitecture {
   static var name: String { Description.name }
   static var landmarks: [String] { Description.landmarks }
 
@@ -116,7 +122,7 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
 
 extension NetworkGraph {
   /// The pixels that an image must have; `nil` for any number.
-  fileprivate var positionCount: Int? {
+  var positionCount: Int? {
     for case .addPositions(let positions) in nodes.map(\.operation) {
       return positions.shape[positions.shape.count - 2]
     }

@@ -71,11 +71,7 @@ struct GraphPlan: Sendable {
   init(_ graph: NetworkGraph) {
     self.graph = graph
     let nodes = graph.nodes
-    var consumers = [[Int]](repeating: [], count: nodes.count)
-    for (index, node) in nodes.enumerated() {
-      for input in node.inputs { consumers[input.node].append(index) }
-    }
-    if let output = graph.output { consumers[output.node].append(nodes.count) }
+    let consumers = graph.consumers
 
     var isPixel = [Bool](repeating: false, count: nodes.count)
     for (index, node) in nodes.enumerated() {
@@ -108,8 +104,6 @@ struct GraphPlan: Sendable {
       }
     }
 
-    // Results that are shown to observers are made, even where nothing else needs them.
-    let keptResults = Set(graph.groups.map(\.node))
     var isAbsorbed = [Bool](repeating: false, count: nodes.count)
     var made: [(step: Step, reads: [Int])] = []
     places = nodes.indices.map { Place(root: $0, firstChannel: 0) }
@@ -181,8 +175,7 @@ struct GraphPlan: Sendable {
       default: break
       }
       var last = index
-      while consumers[last].count == 1, !keptResults.contains(last),
-        let next = consumers[last].first, next < nodes.count,
+      while consumers[last].count == 1, let next = consumers[last].first, next < nodes.count,
         let link = following(next, last)
       {
         if let other = link.other {

@@ -27,6 +27,18 @@ struct NetworkGraph: Sendable {
   /// The sites at which activations may be quantized, in the order of the forward pass.
   var sites = SiteList()
 
+  /// The nodes that take each node's result, those that lie beyond the last one for the output and for
+  /// groups.
+  var consumers: [[Int]] {
+    var consumers = [[Int]](repeating: [], count: nodes.count)
+    for (index, node) in nodes.enumerated() {
+      for input in node.inputs { consumers[input.node].append(index) }
+    }
+    if let output { consumers[output.node].append(nodes.count) }
+    for group in groups { consumers[group.node].append(nodes.count) }
+    return consumers
+  }
+
   mutating func add(
     _ operation: GraphOperation, _ inputs: [Value], channels: Int
   ) -> Value {

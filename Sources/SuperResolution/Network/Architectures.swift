@@ -4,7 +4,7 @@ import Storage
 /// The architectures that are known.
 enum Architectures {
   static let all: [any Architecture.Type] = [
-    GraphNetwork<SwinIRDescription>.self, DAT.self, SwinIR.self, GraphNetwork<RRDBNet>.self, GraphNetwork<SRVGGNet>.self,
+    GraphNetwork<SwinIR>.self, DAT.self, GraphNetwork<RRDBNet>.self, GraphNetwork<SRVGGNet>.self,
     GraphNetwork<SPAN>.self, GraphNetwork<EDSR>.self, GraphNetwork<RCAN>.self,
     GraphNetwork<RLFN>.self, GraphNetwork<RealPLKSR>.self, GraphNetwork<SAFMN>.self,
     GraphNetwork<MoSR>.self,

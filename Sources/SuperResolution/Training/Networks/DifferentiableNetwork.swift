@@ -35,7 +35,8 @@ struct DifferentiableNetwork: Sendable {
       sites: Dictionary(uniqueKeysWithValues: sites.sites.enumerated().map { ($1.name, $0) }))
     let network: any TrainableNetwork
     switch architecture {
-    case let swinIR as SwinIR: network = try TrainableSwinIR(swinIR, finder)
+    case let described as any GraphArchitecture:
+      network = try TrainableGraph(described.graph, described.traits, finder)
     case let dat as DAT: network = try TrainableDAT(dat, finder)
     default:
       throw ModelError("networks of this kind can be run, but not trained")

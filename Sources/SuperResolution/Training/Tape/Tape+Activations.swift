@@ -25,6 +25,34 @@ extension Tape {
     }
   }
 
+  /// Applies a function of single elements. Consumes `x` as `gelu` does.
+  func apply(_ function: ElementFunction, consuming x: Variable) -> Variable {
+    switch function {
+    case .relu: leakyReLU(consuming: x, slope: 0)
+    case .leakyReLU(let slope): leakyReLU(consuming: x, slope: slope)
+    case .gelu: gelu(consuming: x)
+    case .sigmoid: sigmoid(consuming: x)
+    case .silu:
+      apply(consuming: x) { x in
+        let sigmoid = 1 / (1 + exponential(-x))
+        return (x * sigmoid, sigmoid * (1 + x * (1 - sigmoid)))
+      }
+    case .mish:
+      apply(consuming: x) { x in
+        // tanh(ln(1 + n)) = (n² + 2 n) / (n² + 2 n + 2).
+        let n = exponential(min(x, 40))
+        let share = n * (n + 2) / (n * (n + 2) + 2)
+        return (x * share, share + x * (1 - share * share) / (1 + exponential(-x)))
+      }
+    case .tanh:
+      apply(consuming: x) { x in
+        let value = 2 / (1 + exponential(-2 * x)) - 1
+        return (value, 1 - value * value)
+      }
+    case .offset(let offset): apply(consuming: x) { ($0 + offset, 1) }
+    }
+  }
+
   @inline(__always)
   private func apply(
     consuming x: Variable, _ function: (Float) -> (value: Float, derivative: Float)

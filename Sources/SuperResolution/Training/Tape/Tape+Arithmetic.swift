@@ -31,6 +31,17 @@ extension Tape {
     return y
   }
 
+  /// Returns `factor · x`.
+  func scale(_ x: Variable, by factor: Float) -> Variable {
+    let y = result(rows: x.rows, columns: x.columns, needsGradient: x.needsGradient)
+    for index in 0..<y.count { y.values[index] = x.values[index] * factor }
+    record(y) { gradient in
+      for index in 0..<gradient.count { gradient.pointer[index] *= factor }
+      x.add(gradient: gradient)
+    }
+    return y
+  }
+
   /// Returns `x ∘ y`, the product element by element.
   func multiply(_ x: Variable, _ y: Variable) -> Variable {
     precondition(x.rows == y.rows && x.columns == y.columns, "factors of different shapes")

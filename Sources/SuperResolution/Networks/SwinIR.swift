@@ -3,7 +3,7 @@ import Storage
 
 /// SwinIR (Liang et al. 2021, "SwinIR: Image Restoration Using Swin Transformer") in all its
 /// published variants.
-enum SwinIRDescription: NetworkDescription {
+enum SwinIR: NetworkDescription {
   static let name = "SwinIR"
   static let landmarks = [".residual_group.blocks.", ".mlp.fc"]
   static let buffers: Set<String> = ["attn_mask", "relative_position_index"]

@@ -1,0 +1,251 @@
+import Storage
+
+/// A network of a graph, on a tape; equal to what inference computes, up to rounding.
+struct TrainableGraph: TrainableNetwork {
+  let channelCount: Int
+  let scale: Int
+  let range: PixelRange
+  let paddingMultiple: Int
+  private let graph: NetworkGraph
+  /// The parameters of each node's operator, in the order in which it names them.
+  private let parameters: [[ParameterReference]]
+  /// The regions in which rows are in the order of windows, by the node of the attention.
+  private let regions: [Int: GraphRegion]
+  /// The attention of the region that a node is in; `nil` outside regions.
+  private let attentions: [Int?]
+  private let uses: [Int]
+
+  /// - Throws: `ModelError` when an operator has no derivative, or a parameter is missing.
+  init(_ graph: NetworkGraph, _ traits: NetworkTraits, _ finder: ParameterFinder) throws {
+    self.graph = graph
+    channelCount = traits.range.mean.count
+    scale = traits.scale
+    range = traits.range
+    paddingMultiple = traits.multiple
+    guard traits.outputRange == nil else {
+      throw ModelError("networks whose result has another range cannot be trained")
+    }
+    parameters = try graph.nodes.map { node in
+      guard node.operation.isDifferentiable else {
+        throw ModelError("networks of this kind can be run, but not trained")
+      }
+      return try node.operation.parameters.map { parameter in
+        guard parameter.tensors.count == 1, parameter.derivation == nil else {
+          throw ModelError("networks of this kind can be run, but not trained")
+        }
+        return try finder.parameter(parameter.tensors[0].name)
+      }
+    }
+    let consumers = graph.consumers
+    uses = consumers.map(\.count)
+    var regions: [Int: GraphRegion] = [:]
+    var attentions = [Int?](repeating: nil, count: graph.nodes.count)
+    for (index, node) in graph.nodes.enumerated() {
+      guard case .windowAttention = node.operation else { continue }
+      let region = GraphRegion(around: index, in: graph, consumers: consumers)
+      for node in region.nodes { attentions[node] = index }
+      regions[index] = region
+    }
+    self.regions = regions
+    self.attentions = attentions
+  }
+
+  func check(height: Int, width: Int) throws {
+    guard let count = graph.positionCount, count != height * width else { return }
+    throw ModelError(
+      "the image has \(height * width) pixels with its padding, the network's position "
+        + "embedding is for \(count)")
+  }
+
+  /// The windows of all attentions, each kind once.
+  private var shapes: [WindowAttentionShape] {
+    var shapes: [WindowAttentionShape] = []
+    for case .windowAttention(let shape, _, _) in graph.nodes.map(\.operation)
+    where !shapes.contains(where: shape.hasSameWindows) { shapes.append(shape) }
+    return shapes
+  }
+
+  func layouts(height: Int, width: Int) -> [WindowLayout] {
+    shapes.map { WindowLayout($0.grid(height: height, width: width)) }
+  }
+
+  func run(_ pixels: Variable, height: Int, _ layouts: [WindowLayout], _ tape: Tape) -> (
+    output: Variable, groups: [Variable]
+  ) {
+    var pass = Pass(height: height, uses: uses)
+    let shapes = shapes
+    func layout(_ attention: Int) -> WindowLayout {
+      guard case .windowAttention(let shape, _, _) = graph.nodes[attention].operation,
+        let index = shapes.firstIndex(where: shape.hasSameWindows)
+      else { preconditionFailure("an attention has windows") }
+      return layouts[index]
+    }
+    for (index, node) in graph.nodes.enumerated() {
+      var inputs = node.inputs.map { (variable: pass.take($0.node), height: pass.heights[$0.node]) }
+      if let attention = attentions[index], let region = regions[attention] {
+        // Inside a region, rows are in the order of windows.
+        for (place, input) in node.inputs.enumerated() where !region.nodes.contains(input.node) {
+          inputs[place].variable = pass.gathered(
+            input.node, inputs[place].variable, for: attention, layout(attention).order, tape)
+        }
+        var result = self.result(
+          index, inputs, pixels, layout: index == attention ? layout(attention) : nil, &pass, tape)
+        if index == region.result {
+          result = tape.scatter([(result, layout(attention).order)])
+          pass.forget(attention)
+        }
+        pass.put(index, result, height: inputs[0].height)
+        continue
+      }
+      let result = self.result(index, inputs, pixels, layout: nil, &pass, tape)
+      pass.put(index, result, height: node.operation.height(of: inputs.first?.height ?? height))
+    }
+    guard let output = graph.output else { preconditionFailure("a graph has an output") }
+    return (pass.take(output.node), graph.groups.map { pass.take($0.node) })
+  }
+
+  /// Computes the operator of a node.
+  private func result(
+    _ index: Int, _ inputs: [(variable: Variable, height: Int)], _ pixels: Variable,
+    layout: WindowLayout?, _ pass: inout Pass, _ tape: Tape
+  ) -> Variable {
+    let (node, parameters) = (graph.nodes[index], parameters[index])
+    guard let (x, height) = inputs.first else { return pixels }
+    /// The input for an operation that consumes it, a copy where others need it.
+    func consumed(_ place: Int = 0) -> Variable {
+      let input = node.inputs[place].node
+      return uses[input] == 1 && graph.nodes[input].operation.ownsResult
+        && (attentions[index] == nil || attentions[input] == attentions[index])
+        ? inputs[place].variable : tape.copy(inputs[place].variable)
+    }
+    switch node.operation {
+    case .input: return pixels
+    case .linear(_, let bias, let site):
+      return tape.linear(
+        tape.quantize(x, at: site), parameters[0], bias == nil ? nil : parameters[1],
+        outputs: node.channels)
+    case .convolution(let shape, let groups, _, let bias):
+      let offset = bias == nil ? nil : parameters[1]
+      if shape.kernel == (1, 1) {
+        return tape.linear(x, parameters[0], offset, outputs: node.channels)
+      }
+      return groups == 1
+        ? tape.convolution(x, height: height, parameters[0], offset, outputs: node.channels)
+        : tape.depthwiseConvolution(x, height: height, parameters[0], offset)
+    case .windowAttention(let shape, _, let sites):
+      guard let layout else { preconditionFailure("an attention is in a region") }
+      return tape.windowAttention(
+        x, table: tape.variable(parameters[0], columns: shape.heads),
+        WindowAttentionSetting(layout: layout, heads: shape.heads, sites: sites))
+    case .normalizePixels(_, _, let epsilon):
+      return tape.layerNormalization(x, parameters[0], parameters[1], epsilon: epsilon)
+    case .function(let function): return tape.apply(function, consuming: consumed())
+    case .scale(let factor): return tape.scale(x, by: factor)
+    case .addPositions:
+      return tape.add(tape.variable(parameters[0], columns: x.columns), consuming: consumed())
+    case .add:
+      // The sum takes the place of an input that nothing else needs.
+      let first = uses[node.inputs[0].node] == 1 && uses[node.inputs[1].node] != 1
+      return tape.add(inputs[first ? 1 : 0].variable, consuming: consumed(first ? 0 : 1))
+    case .pixelShuffle(let factor):
+      return tape.pixelShuffle(x, height: height, factor: factor)
+    case .nearest(let factor): return tape.repeatPixels(x, height: height, factor: factor)
+    default: preconditionFailure("the operator was found to have a derivative")
+    }
+  }
+
+  /// The variables of one pass, each until its last use.
+  private struct Pass {
+    private var variables: [Int: Variable] = [:]
+    /// The height of each result as an image.
+    private(set) var heights: [Int]
+    private var uses: [Int]
+    /// The inputs of a region in the order of its windows, by region and node.
+    private var gathered: [Int: [Int: Variable]] = [:]
+
+    init(height: Int, uses: [Int]) {
+      self.uses = uses
+      heights = [Int](repeating: height, count: uses.count)
+    }
+
+    mutating func put(_ node: Int, _ variable: Variable, height: Int) {
+      variables[node] = variable
+      heights[node] = height
+    }
+
+    mutating func take(_ node: Int) -> Variable {
+      guard let variable = variables[node] else {
+        preconditionFailure("a result is used after it is made")
+      }
+      uses[node] -= 1
+      if uses[node] == 0 { variables[node] = nil }
+      return variable
+    }
+
+    mutating func gathered(
+      _ node: Int, _ variable: Variable, for region: Int, _ order: RowOrder, _ tape: Tape
+    ) -> Variable {
+      if let found = gathered[region]?[node] { return found }
+      let made = tape.gather(variable, order, columns: [0..<variable.columns])
+      gathered[region, default: [:]][node] = made
+      return made
+    }
+
+    mutating func forget(_ region: Int) { gathered[region] = nil }
+  }
+}
+
+extension WindowAttentionShape {
+  /// Whether the windows are the same, whatever the heads.
+  fileprivate func hasSameWindows(as other: WindowAttentionShape) -> Bool {
+    var same = other
+    same.heads = heads
+    return same == self
+  }
+}
+
+extension GraphOperation {
+  /// Whether a tape has the operator with its derivative.
+  fileprivate var isDifferentiable: Bool {
+    switch self {
+    case .convolution(let shape, let groups, _, _):
+      let isDepthwise = groups > 1 && shape.inputs == 1 && shape.outputs == 1
+      return shape.step == 1 && shape.dilation == 1 && shape.mode == .zeros
+        && (shape.kernel == (3, 3) && shape.padding == (1, 1) && (groups == 1 || isDepthwise)
+          || shape.kernel == (1, 1) && shape.padding == (0, 0) && groups == 1)
+    case .input, .linear, .windowAttention, .normalizePixels, .function, .scale, .addPositions,
+      .add, .pixelShuffle, .nearest:
+      return true
+    default: return false
+    }
+  }
+
+  /// Whether the result is a new variable, which may be consumed.
+  fileprivate var ownsResult: Bool {
+    if case .input = self { return false }
+    return true
+  }
+
+  fileprivate func height(of input: Int) -> Int {
+    switch self {
+    case .pixelShuffle(let factor), .nearest(let factor): input * factor
+    default: input
+    }
+  }
+
+  /// The parameters, in the order of the operator's own.
+  var parameters: [GraphParameter] {
+    switch self {
+    case .convolution(_, _, let weight, let bias), .linear(let weight, let bias, _):
+      [weight] + (bias.map { [$0] } ?? [])
+    case .windowAttention(_, let positions, _): [positions]
+    case .parametricReLU(let parameter), .scaleChannels(let parameter),
+      .addChannels(let parameter), .addPositions(let parameter):
+      [parameter]
+    case .normalizePixels(let scale, let offset, _),
+      .normalizeGroups(_, let scale, let offset, _):
+      [scale, offset]
+    default: []
+    }
+  }
+}

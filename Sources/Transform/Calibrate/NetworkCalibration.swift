@@ -1,5 +1,6 @@
 import Formats
 import Imaging
+import Storage
 import SuperResolution
 import Synchronization
 
@@ -34,8 +35,13 @@ package struct NetworkCalibration: Sendable {
 
   /// Runs the network and returns the statistics of its activations.
   ///
-  /// - Throws: `ModelError` for images that cannot be used, and for values that are not finite.
+  /// - Throws: `ModelError` for networks without activations that can be quantized, for images that
+  ///   cannot be used, and for values that are not finite.
   package func calibration() throws -> Calibration {
+    guard !network.sites.isEmpty else {
+      throw ModelError(
+        "the inputs of convolutions cannot be quantized yet, and the network has no linear layers")
+    }
     var sampler = PatchSampler(
       images, side: patches.side, seed: patches.seed, for: .calibration)
     let source = try NetworkActivations(

@@ -5,6 +5,7 @@ import Testing
 
 @testable import Storage
 @testable import SuperResolution
+@testable import Transform
 
 /// Networks that are described as graphs, beside the results of PyTorch.
 @Suite struct GraphNetworkTests {

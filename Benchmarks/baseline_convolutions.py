@@ -20,14 +20,16 @@ NETWORKS = ["RRDBNet ×4", "SRVGGNetCompact ×4", "SPAN ×4"]
 
 def network(name: str):
     import torch
-    from spandrel.architectures import ESRGAN, SPAN, Compact
+    from spandrel.architectures.Compact import Compact
+    from spandrel.architectures.ESRGAN import ESRGAN
+    from spandrel.architectures.SPAN import SPAN
 
     torch.manual_seed(1)
     if name == "RRDBNet ×4":
-        return ESRGAN.RRDBNet(in_nc=3, out_nc=3, num_filters=64, num_blocks=23, scale=4)
+        return ESRGAN(in_nc=3, out_nc=3, num_filters=64, num_blocks=23, scale=4)
     if name == "SRVGGNetCompact ×4":
-        return Compact.SRVGGNetCompact(3, 3, num_feat=64, num_conv=32, upscale=4)
-    return SPAN.SPAN(num_in_ch=3, num_out_ch=3, feature_channels=48, upscale=4)
+        return Compact(num_in_ch=3, num_out_ch=3, num_feat=64, num_conv=32, upscale=4)
+    return SPAN(num_in_ch=3, num_out_ch=3, feature_channels=48, upscale=4)
 
 
 def make(arguments: argparse.Namespace) -> None:

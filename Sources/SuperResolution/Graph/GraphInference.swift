@@ -187,6 +187,8 @@ private struct GraphMemory {
       maps[root] = nil
     }
     if maps[place.root] == nil {
+      // The output may be large, and nothing comes after it.
+      if position == plan.steps.count - 1 { idle = [] }
       maps[place.root] = map(
         height: height, width: width, channels: plan.graph.nodes[place.root].channels)
     }

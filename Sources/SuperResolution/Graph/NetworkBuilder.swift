@@ -86,7 +86,7 @@ struct NetworkBuilder {
   mutating func convolution(
     _ x: Value, _ name: String, outputs: Int? = nil, side: Int? = nil, step: Int = 1,
     dilation: Int = 1, padding: Int? = nil, mode: ConvolutionShape.Padding = .zeros,
-    groups: Int = 1
+    groups: Int = 1, hasBias: Bool = true
   ) throws -> Value {
     let found = try dimensions(of: "\(name).weight", rank: 4)
     let outputs = outputs ?? found[0]
@@ -98,7 +98,7 @@ struct NetworkBuilder {
     }
     let weight = try parameter(
       "\(name).weight", [outputs, x.channels / groups, kernel.0, kernel.1])
-    let bias = contains("\(name).bias") ? try parameter("\(name).bias", [outputs]) : nil
+    let bias = hasBias ? try parameter("\(name).bias", [outputs]) : nil
     return convolution(
       x, weight, bias, step: step, dilation: dilation,
       padding: padding.map { ($0, $0) }, mode: mode, groups: groups)
@@ -223,7 +223,9 @@ struct NetworkBuilder {
     _ x: Value, _ name: String, factor: Int, groups: Int, outputs: Int?
   ) throws -> Value {
     let count = 2 * groups * factor * factor
-    let scope = apply(.sigmoid, to: try convolution(x, "\(name).scope", outputs: count, side: 1))
+    let scope = apply(
+      .sigmoid,
+      to: try convolution(x, "\(name).scope", outputs: count, side: 1, hasBias: false))
     var offsets = try convolution(x, "\(name).offset", outputs: count, side: 1)
     offsets = scale(multiply(offsets, scope), by: 0.5)
     offsets = addChannels(offsets, try parameter("\(name).init_pos", [1, count, 1, 1]))

@@ -84,7 +84,8 @@ enum RRDBNet: NetworkDescription {
       // ESRGAN+ has a second way around two of the convolutions.
       if build.contains("\(name).conv1x1.weight") {
         if index == 2 {
-          made = build.add(made, try build.convolution(x, "\(name).conv1x1", side: 1))
+          made = build.add(
+            made, try build.convolution(x, "\(name).conv1x1", side: 1, hasBias: false))
           second = made
         } else if index == 4, let second {
           made = build.add(made, second)

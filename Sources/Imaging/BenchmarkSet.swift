@@ -127,16 +127,16 @@ public struct BenchmarkSet: Hashable, Sendable {
 }
 
 /// A folder with image files.
-struct ImageFileFolder {
-  struct File {
-    let path: String
+package struct ImageFileFolder {
+  package struct File {
+    package let path: String
     /// The name without its extension.
     let stem: String
   }
 
   let path: String
 
-  init(_ path: String) {
+  package init(_ path: String) {
     self.path = path
   }
 
@@ -148,7 +148,7 @@ struct ImageFileFolder {
 
   /// Returns the PNG and JPEG files, selected by extension, in natural order. Their stems are
   /// distinct.
-  func files() throws -> [File] {
+  package func files() throws -> [File] {
     guard exists else { throw ModelError("there is no such folder", path: path) }
     let names: [String]
     do {

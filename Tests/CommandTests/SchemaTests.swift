@@ -144,6 +144,13 @@ import Testing
           "--scale", "2", "--force", "--format", "json"
         ).standardOutput
       }
+        + [
+          CommandLine.run(
+            "upscale", "bicubic", UpscaleCommandTests.mixedImages(below: folder),
+            folder.appending("large"), "--scale",
+            "2", "--format", "json"
+          ).standardOutput
+        ]
     },
     Documents("verification-report") { folder in
       let packed = try CommandLine.packedExample()

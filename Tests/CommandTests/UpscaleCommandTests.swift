@@ -175,11 +175,76 @@ import Testing
       let report = try CommandLine.json(
         CommandLine.succeed(
           "upscale", "bicubic", input, output, "--scale", "2", "--force", "--format", "json"))
-      let listed = try #require(report["omissions"] as? [[String: String]])
+      let image = try #require((report["images"] as? [[String: Any]])?.first)
+      let listed = try #require(image["omissions"] as? [[String: String]])
       #expect(listed.count == 7)
       #expect(
         listed.last == ["what": "the mastering display (mDCV, cLLI)", "reason": place])
-      #expect(report["width"] as? Int == 26 && report["scale"] as? Int == 2)
+      #expect(image["width"] as? Int == 26 && image["scale"] as? Int == 2)
+    }
+  }
+
+  // MARK: Folders
+
+  /// Makes a folder with two images and one that cannot be read, and returns its path.
+  static func mixedImages(below folder: TemporaryFolder) throws -> String {
+    let images = folder.appending("small")
+    try FileManager.default.createDirectory(atPath: images, withIntermediateDirectories: true)
+    for name in ["rgb8.png", "grey1.png"] {
+      try FileManager.default.copyItem(
+        atPath: PackageFolder.fixture("images/\(name)"), toPath: "\(images)/\(name)")
+    }
+    try Data("no image".utf8).write(to: URL(filePath: "\(images)/odd.png"))
+    try Data("no image".utf8).write(to: URL(filePath: "\(images)/notes.txt"))
+    return images
+  }
+
+  @Test func folderIsUpscaledImageByImage() throws {
+    try withTemporaryFolder { folder in
+      let images = try Self.mixedImages(below: folder)
+      let large = folder.appending("a/large")
+      let outcome = try CommandLine.run(
+        "upscale", "bicubic", images, large, "--scale", "2", "--format", "json")
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError.hasSuffix(
+          "condi-convert: \(images): 1 of 3 images could not be upscaled\n"))
+      let report = try CommandLine.json(outcome)
+      let made = try #require(report["images"] as? [[String: Any]])
+      #expect(
+        made.compactMap { $0["output"] as? String } == ["\(large)/grey1.png", "\(large)/rgb8.png"])
+      let failures = try #require(report["failures"] as? [[String: String]])
+      #expect(failures.map { $0["input"] } == ["\(images)/odd.png"])
+      #expect(try FileManager.default.contentsOfDirectory(atPath: large).count == 2)
+
+      // An image of a folder is what it is alone.
+      let alone = folder.appending("alone.png")
+      try CommandLine.succeed("upscale", "bicubic", "\(images)/rgb8.png", alone, "--scale", "2")
+      #expect(
+        try RasterImage(contentsOf: alone) == RasterImage(contentsOf: "\(large)/rgb8.png"))
+    }
+  }
+
+  /// Nothing is made when an output exists, when there is no image, or in the folder itself.
+  @Test func folderIsCheckedBeforeTheWork() throws {
+    try withTemporaryFolder { folder in
+      let images = try Self.mixedImages(below: folder)
+      let large = folder.appending("large")
+      try FileManager.default.createDirectory(atPath: large, withIntermediateDirectories: true)
+      try Data("mine".utf8).write(to: URL(filePath: "\(large)/rgb8.png"))
+      for (input, output, message) in [
+        (images, large, "\(large)/rgb8.png: already exists"),
+        (images, images, "\(images): it is the folder of the images to upscale"),
+        (large, folder.appending("b"), nil),
+        (folder.appending("none"), folder.appending("c"), nil),
+      ] {
+        let outcome = try CommandLine.run("upscale", "bicubic", input, output, "--scale", "2")
+        #expect(outcome.exitCode != 0)
+        if let message {
+          #expect(outcome.standardError.contains(message), "\(outcome.standardError)")
+        }
+      }
+      #expect(try FileManager.default.contentsOfDirectory(atPath: large) == ["rgb8.png"])
     }
   }
 

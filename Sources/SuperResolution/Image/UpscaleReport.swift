@@ -1,17 +1,48 @@
 import Imaging
 
-/// The outcome of upscaling an image file.
+/// What upscaling image files gave.
 package struct UpscaleReport: Codable, Hashable, Sendable {
-  package static let currentSchemaVersion = 1
+  package static let currentSchemaVersion = 2
 
   /// The version of the JSON form, `schemas/upscale-report.schema.json`.
   package let schemaVersion: Int
+  /// The path of the image, or of the folder of images.
+  package let input: String
+  /// The path of the model's file, or `bicubic`.
+  package let model: String
+  /// The images that were upscaled.
+  package let images: [UpscaledImage]
+  /// The images that could not be upscaled.
+  package let failures: [Failure]
+
+  /// An image that could not be upscaled.
+  package struct Failure: Codable, Hashable, Sendable {
+    package let input: String
+    package let message: String
+
+    package init(input: String, message: String) {
+      self.input = input
+      self.message = message
+    }
+  }
+
+  package init(
+    input: String, model: String, images: [UpscaledImage], failures: [Failure] = []
+  ) {
+    schemaVersion = Self.currentSchemaVersion
+    self.input = input
+    self.model = model
+    self.images = images
+    self.failures = failures
+  }
+}
+
+/// An image file that was upscaled.
+package struct UpscaledImage: Codable, Hashable, Sendable {
   /// The path of the input file.
   package let input: String
   /// The path of the output file.
   package let output: String
-  /// The path of the model's file, or `bicubic`.
-  package let model: String
   /// The factor by which each side was upscaled.
   package let scale: Int
   /// The width of the result in pixels.
@@ -20,18 +51,4 @@ package struct UpscaleReport: Codable, Hashable, Sendable {
   package let height: Int
   /// Parts of the input that are missing from the output, with the reasons.
   package let omissions: [ImageOmission]
-
-  package init(
-    input: String, output: String, model: String, scale: Int, result: RasterImage,
-    omissions: [ImageOmission]
-  ) {
-    schemaVersion = Self.currentSchemaVersion
-    self.input = input
-    self.output = output
-    self.model = model
-    self.scale = scale
-    width = result.width
-    height = result.height
-    self.omissions = omissions
-  }
 }

@@ -8,7 +8,7 @@ import SuperResolution
 struct UpscaleCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "upscale",
-    abstract: "Upscale an image with a super-resolution model.",
+    abstract: "Upscale an image, or all of a folder, with a super-resolution model.",
     discussion: """
       The model is a full-precision checkpoint or a packed file; its kind and its scale are read \
       from its tensors. 'bicubic' instead of a file interpolates, --scale times.
@@ -19,6 +19,9 @@ struct UpscaleCommand: ParsableCommand {
       (EXIF and XMP data, texts, thumbnails, further frames), and what the output has no place for, is \
       left out, which is said with the reason; --format prints that as a report as well.
 
+      Of a folder, all PNG and JPEG files are upscaled into another folder, under their names. One that \
+      cannot be is told, and the others follow; the exit code is then 2.
+
       Transparency is interpolated; colours under transparent pixels do not show at edges. A grey image \
       stays grey: a model for RGB gets it three times and its result's luma is taken; a model for grey \
       images upscales the luma of an RGB image, and the rest is interpolated.
@@ -27,6 +30,7 @@ struct UpscaleCommand: ParsableCommand {
         condi-convert upscale model.condi photo.png big.png
         condi-convert upscale swinir_light_x2.pth photo.jpg big.jpg --quality 90
         condi-convert upscale model.condi scan.png big.png --tile 256
+        condi-convert upscale model.condi photos/ large/
         condi-convert upscale bicubic photo.png big.png --scale 4
         condi-convert upscale model.condi photo.jpg big.png --format json
       """)
@@ -35,10 +39,11 @@ struct UpscaleCommand: ParsableCommand {
     help: "A super-resolution model, full-precision or packed, or 'bicubic'.", completion: .file())
   var model: String
 
-  @Argument(help: "A PNG or JPEG file.", completion: .file())
+  @Argument(help: "A PNG or JPEG file, or a folder of them.", completion: .file())
   var input: String
 
-  @Argument(help: "The file to write: .png, .jpg or .jpeg.", completion: .file())
+  @Argument(
+    help: "The file to write: .png, .jpg or .jpeg; for a folder, a folder.", completion: .file())
   var output: String
 
   @Option(
@@ -78,7 +83,7 @@ struct UpscaleCommand: ParsableCommand {
   private var isBicubic: Bool { model == UpscalerArgument.bicubic }
 
   func validate() throws {
-    if ImageFormat(path: output) == nil {
+    if !input.isFolder, ImageFormat(path: output) == nil {
       throw ValidationError("'\(output)' must end in .png, .jpg or .jpeg")
     }
     if let scale, !(1...64).contains(scale) {
@@ -98,42 +103,72 @@ struct UpscaleCommand: ParsableCommand {
   }
 
   func run() throws {
-    guard let imageFormat = ImageFormat(path: output) else { return }
-    // Detects obstacles to writing the output before the work.
-    var writer = try AtomicFileWriter(path: output, replacesExisting: force)
-    let original = try RasterImage(contentsOf: StandardInput.path(input), access: common.access)
-    try locatingErrors(path: input) { try imageFormat.check(original, scale: scale ?? 1) }
-    let (image, omissions) = imageFormat.fitted(original)
-    let upscaler = try openUpscaler(for: image)
-    try locatingErrors(path: input) { try imageFormat.check(image, scale: upscaler.scale) }
-    let bar = ProgressBar("upscaling", isQuiet: common.quiet)
-    let result = try locatingErrors(path: input) {
-      try RasterUpscaling(upscaler).upscale(image) { bar.reach(share: $0) }
+    var opened: (any Upscaler)?
+    let files = FileUpscaling(
+      quality: quality, replacesExisting: force, access: common.access
+    ) { image in
+      if let scale { return BicubicUpscaler(scale: scale, bitDepth: image.bitDepth) }
+      let network = try opened ?? openNetwork()
+      opened = network
+      return network
     }
-    try writer.append(
-      try locatingErrors(path: output) {
-        try result.encoded(as: imageFormat, quality: quality)
-      })
-    try writer.finish()
-    let allOmissions = original.omissions + omissions
-    if let format {
-      let report = UpscaleReport(
-        input: input, output: output, model: model, scale: upscaler.scale, result: result,
-        omissions: allOmissions)
-      try Console.report(
-        report.rendered(as: format, rowLimit: nil, textWidth: Console.reportWidth))
-    }
-    for omission in allOmissions {
-      Console.note("\(input): left out \(omission)", unless: common.quiet)
-    }
-    let integers = (upscaler as? SuperResolutionNetwork)?.integerLayerCount ?? 0
+    let result = input.isFolder ? try upscaleFolder(files) : try upscaleImage(files)
+    let integers = (opened as? SuperResolutionNetwork)?.integerLayerCount ?? 0
+    let (factor, name) = (opened?.scale ?? scale ?? 1, opened?.name ?? UpscalerArgument.bicubic)
     Console.note(
-      "wrote \(result.sizeText) pixels to \(output), ×\(upscaler.scale) by \(upscaler.name)"
+      "wrote \(result) to \(output), ×\(factor) by \(name)"
         + (integers > 0 ? ", \(integers) layers in integer arithmetic" : ""), unless: common.quiet)
   }
 
-  private func openUpscaler(for image: RasterImage) throws -> any Upscaler {
-    if let scale { return BicubicUpscaler(scale: scale, bitDepth: image.bitDepth) }
+  /// - Returns: what was made, for a message.
+  private func upscaleImage(_ files: FileUpscaling) throws -> String {
+    let bar = ProgressBar("upscaling", isQuiet: common.quiet)
+    let image = try files.upscale(StandardInput.path(input), named: input, to: output) {
+      bar.reach(share: $0)
+    }
+    try print(UpscaleReport(input: input, model: model, images: [image]))
+    return "\(image.width)×\(image.height) pixels"
+  }
+
+  /// Upscales every image of a folder. One that cannot be is told, and the others follow.
+  ///
+  /// - Returns: what was made, for a message.
+  /// - Throws: `ModelError` when an image could not be upscaled, after all others.
+  private func upscaleFolder(_ files: FileUpscaling) throws -> String {
+    let pairs = try files.files(of: input, to: output)
+    var images: [UpscaledImage] = []
+    var failures: [UpscaleReport.Failure] = []
+    for (index, pair) in pairs.enumerated() {
+      let bar = ProgressBar("upscaling \(index + 1) of \(pairs.count)", isQuiet: common.quiet)
+      do {
+        images.append(try files.upscale(pair.input, to: pair.output) { bar.reach(share: $0) })
+      } catch let error as ModelError where error.path != model {
+        Console.error(Console.explanation(of: error))
+        failures.append(.init(input: pair.input, message: "\(error)"))
+      }
+    }
+    try print(UpscaleReport(input: input, model: model, images: images, failures: failures))
+    guard failures.isEmpty else {
+      throw ModelError(
+        "\(failures.count) of \(counted(pairs.count, "image")) could not be upscaled",
+        path: input)
+    }
+    return counted(images.count, "image")
+  }
+
+  private func print(_ report: UpscaleReport) throws {
+    if let format {
+      try Console.report(
+        report.rendered(as: format, rowLimit: nil, textWidth: Console.reportWidth))
+    }
+    for image in report.images {
+      for omission in image.omissions {
+        Console.note("\(image.input): left out \(omission)", unless: common.quiet)
+      }
+    }
+  }
+
+  private func openNetwork() throws -> SuperResolutionNetwork {
     var (network, _) = try UpscalerArgument.open(
       model, name: UpscalerArgument.name(of: model), root: root, usesIntegers: !float,
       common: common)

@@ -14,7 +14,7 @@ import Testing
     "swinir_direct_x2", "swinir_direct_x3_grey", "swinir_shuffle_x4", "swinir_shuffle_x3",
     "swinir_shuffle_x8", "swinir_nearest_x4", "swinir_nearest_x2", "swinir_denoise_grey",
     "swinir_jpeg_colour", "swinir_positions", "dat_direct_x2", "dat_shuffle_x3",
-    "dat_shuffle_x2_tall",
+    "dat_shuffle_x2_tall", "edsr_x4", "edsr_x2_unshifted",
   ])
   func unquantizedNetworkMatchesPyTorch(_ name: String) throws {
     let fixture = try NetworkFixture(name)

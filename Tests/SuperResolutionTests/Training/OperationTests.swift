@@ -66,6 +66,23 @@ import Testing
     Case("sigmoid", [20]) { tape, p in
       tape.sigmoid(consuming: tape.copy(tape.variable(p[0], columns: 5)))
     },
+    Case("SiLU", [20]) { tape, p in
+      tape.apply(.silu, consuming: tape.copy(tape.variable(p[0], columns: 5)))
+    },
+    Case("Mish", [20]) { tape, p in
+      tape.apply(.mish, consuming: tape.copy(tape.variable(p[0], columns: 5)))
+    },
+    Case("tanh", [20]) { tape, p in
+      tape.apply(.tanh, consuming: tape.copy(tape.variable(p[0], columns: 5)))
+    },
+    Case("offset", [20]) { tape, p in
+      let x = tape.variable(p[0], columns: 5)
+      return tape.multiply(x, tape.apply(.offset(-0.5), consuming: tape.copy(x)))
+    },
+    Case("scale", [20]) { tape, p in
+      let x = tape.variable(p[0], columns: 5)
+      return tape.multiply(x, tape.scale(x, by: 0.2))
+    },
     Case("layer normalization", [33, 11, 11]) { tape, p in
       tape.layerNormalization(tape.variable(p[0], columns: 11), p[1], p[2])
     },

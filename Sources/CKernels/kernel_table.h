@@ -17,6 +17,10 @@ typedef struct ck_kernel_table {
     const ck_weights *weights, const ck_convolution_shape *shape, size_t height, size_t width,
     size_t first_row, size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
     ck_epilogue epilogue, const float *residual, size_t residual_stride);
+  // The weights have one tap for each of the `ck_patch_area` places at which filters are evaluated.
+  void (*winograd)(
+    const ck_weights *weights, size_t height, size_t width, size_t first_row, size_t rows,
+    const float *x, size_t x_stride, float *y, size_t y_stride, float *scratch);
   void (*depthwise_convolution)(
     const float *weight, const float *bias, size_t channels, size_t height, size_t width,
     size_t first_row, size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
@@ -46,6 +50,7 @@ typedef struct ck_kernel_table {
   { \
     .linear = linear, \
     .convolution = convolution, \
+    .winograd = winograd, \
     .depthwise_convolution = depthwise_convolution, \
     .layer_norm = layer_norm, \
     .gelu = gelu, \

@@ -5,6 +5,7 @@
 #include "kernel_table.h"
 #include "row_coding.h"
 #include "scalar_epilogue.h"
+#include "scalar_winograd.h"
 
 static inline float sigmoid_of(float x) { return 1 / (1 + expf(-x)); }
 
@@ -50,6 +51,25 @@ static void convolution(
       }
       const float *other = residual == NULL ? NULL : residual + place * residual_stride + output;
       y[place * y_stride + output] = ck_finished(sum, epilogue, other);
+    }
+}
+
+static void winograd(
+  const ck_weights *weights, size_t height, size_t width, size_t first_row, size_t rows,
+  const float *x, size_t x_stride, float *y, size_t y_stride, float *scratch) {
+  size_t end_row = first_row + rows;
+  for (size_t row = first_row; row < end_row; row += ck_tile_side)
+    for (size_t column = 0; column < width; column += ck_tile_side) {
+      ck_transform_pixels(weights->inputs, height, width, row, column, x, x_stride, scratch);
+      for (size_t output = 0; output < weights->outputs; output++) {
+        float results[ck_tile_area];
+        ck_multiply_tile(weights, output, scratch, results);
+        for (size_t place = 0; place < ck_tile_area; place++) {
+          size_t down = row + place / ck_tile_side, across = column + place % ck_tile_side;
+          if (down < end_row && across < width)
+            y[(down * width + across) * y_stride + output] = results[place];
+        }
+      }
     }
 }
 

@@ -7,8 +7,14 @@
 
 #include "ckernels.h"
 #include "kernel_table.h"
+#include "winograd.h"
 
 struct ck_linear {
+  ck_weights weights;
+};
+
+struct ck_winograd {
+  // The filters' values: one tap for each of the places at which they are evaluated.
   ck_weights weights;
 };
 
@@ -111,4 +117,60 @@ void ck_convolution_apply(
   ck_kernels()->convolution(
     &convolution->weights, &convolution->shape, height, width, first_row, rows, x, x_stride, y,
     y_stride, epilogue, residual, residual_stride);
+}
+
+// MARK: Winograd's convolutions
+
+// values = G g Gᵀ, rounded once.
+static void transform_filter(const float *filter, float *values) {
+  const double a = CK_POINT_A, b = CK_POINT_B, a2 = a * a, b2 = b * b;
+  // At every point but infinity: its powers, divided by its distances from the other points.
+  const double at_a = 1 / (2 * a2 * (a2 - b2)), at_b = 1 / (2 * b2 * (b2 - a2));
+  const double transform[ck_patch_side][3] = {
+    {1 / (a2 * b2), 0, 0},
+    {at_a, at_a * a, at_a * a2},
+    {at_a, at_a * -a, at_a * a2},
+    {at_b, at_b * b, at_b * b2},
+    {at_b, at_b * -b, at_b * b2},
+    {0, 0, 1},
+  };
+  for (size_t place = 0; place < ck_patch_area; place++) {
+    const double *left = transform[place / ck_patch_side];
+    const double *right = transform[place % ck_patch_side];
+    double sum = 0;
+    for (size_t tap = 0; tap < 9; tap++) sum += left[tap / 3] * right[tap % 3] * filter[tap];
+    values[place] = (float)sum;
+  }
+}
+
+ck_winograd *ck_winograd_create(
+  const float *weight, const float *bias, size_t outputs, size_t inputs) {
+  ck_winograd *winograd = calloc(1, sizeof *winograd);
+  float *values = calloc(outputs * inputs, ck_patch_area * sizeof *values);
+  bool is_packed = false;
+  if (winograd != NULL && values != NULL) {
+    for (size_t filter = 0; filter < outputs * inputs; filter++)
+      transform_filter(weight + filter * 9, values + filter * ck_patch_area);
+    is_packed = pack(&winograd->weights, values, bias, outputs, inputs, ck_patch_area);
+  }
+  free(values);
+  if (is_packed) return winograd;
+  ck_winograd_destroy(winograd);
+  return NULL;
+}
+
+void ck_winograd_destroy(ck_winograd *winograd) {
+  if (winograd != NULL) free_weights(&winograd->weights);
+  free(winograd);
+}
+
+size_t ck_winograd_scratch_count(const ck_winograd *winograd) {
+  return ck_winograd_scratch(&winograd->weights);
+}
+
+void ck_winograd_apply(
+  const ck_winograd *winograd, size_t height, size_t width, size_t first_row, size_t rows,
+  const float *x, size_t x_stride, float *y, size_t y_stride, float *scratch) {
+  ck_kernels()->winograd(
+    &winograd->weights, height, width, first_row, rows, x, x_stride, y, y_stride, scratch);
 }

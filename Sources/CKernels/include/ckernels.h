@@ -4,7 +4,8 @@
 // are selected at run time and agree with it within rounding. At every level, sums of n products
 // differ from the exact sum by at most n · 2⁻²³ · Σ |factors|, integer and quantized results are
 // identical, and functions stay within their documented bounds. The result of a row does not depend
-// on the other rows of a call, so callers may distribute rows over threads freely.
+// on the other rows of a call, so callers may distribute rows over threads freely. Winograd's
+// convolutions have a bound and a rule of their own.
 //
 // Kernels start no threads, and only functions named `create` allocate. All functions may be called
 // concurrently, and do nothing for zero rows. Inputs and outputs must not overlap unless stated
@@ -143,6 +144,34 @@ void ck_depthwise_convolution(
   const float *weight, const float *bias, size_t channels, size_t height, size_t width,
   size_t first_row, size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
   ck_epilogue epilogue);
+
+// The side of the square of results that Winograd's algorithm computes at once.
+enum { CK_WINOGRAD_TILE = 4 };
+
+// A convolution by Winograd's algorithm, which needs a quarter of the multiplications: for 3×3
+// kernels, step and dilation 1, and one zero of padding on each side.
+typedef struct ck_winograd ck_winograd;
+
+// Creates a convolution from `weight` [outputs, inputs, 3, 3] and `bias`, which may be null.
+// Returns null if memory is exhausted. The result serves every vector level.
+ck_winograd *ck_winograd_create(
+  const float *weight, const float *bias, size_t outputs, size_t inputs);
+void ck_winograd_destroy(ck_winograd *winograd);
+
+// Returns the number of floats in the scratch of one call, whatever the size of the image.
+size_t ck_winograd_scratch_count(const ck_winograd *winograd);
+
+// Computes rows [first_row, first_row + rows) of the output as `ck_convolution_apply` does, in
+// square tiles from the first of these rows on. Results are the same however rows are distributed
+// over calls, provided that each call starts at a multiple of CK_WINOGRAD_TILE.
+//
+// A result differs from the exact one by at most
+// 11 · (n + 24) · 2⁻²⁰ · (|bias| + Σ over the n inputs of (largest |pixel|) · (Σ |weights|)), where
+// the pixels are the tile's and those next to it; on average by about twice as much as that of
+// `ck_convolution_apply`. A NaN or an infinity among them may make all results of the tile NaN.
+void ck_winograd_apply(
+  const ck_winograd *winograd, size_t height, size_t width, size_t first_row, size_t rows,
+  const float *x, size_t x_stride, float *y, size_t y_stride, float *scratch);
 
 // MARK: Normalization and activations
 

@@ -16,6 +16,7 @@
 
 #include "../kernel_table.h"
 #include "../row_coding.h"
+#include "../winograd.h"
 
 // Fused operations are requested individually, so that the result of an element does not depend on
 // the surrounding code.

@@ -3,6 +3,7 @@
 #include "arithmetic.h"
 #include "epilogue.h"
 #include "products.h"
+#include "winograd.h"
 #include "depthwise.h"
 #include "rows.h"
 #include "attention.h"

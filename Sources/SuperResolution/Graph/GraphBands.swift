@@ -40,7 +40,16 @@ struct GraphBands: Sendable {
         max($0, ranges[$1].count * sizes[$1 + 1].width * stages[$1].channels)
       }
     }
-    try context.map(bands.count, by: 1, scratchCount: 2 * largest) { [sizes] places, scratch in
+    let own = stages.indices.reduce(0) { most, index in
+      let rows = bands.map { $0[index].count }.max() ?? 0
+      return max(
+        most,
+        stages[index].kernel.scratchCount(
+          rows: rows, width: sizes[index + 1].width, hasResidual: residuals[index] != nil))
+    }
+    try context.map(
+      bands.count, by: 1, scratchCount: 2 * largest + own
+    ) { [sizes] places, scratch in
       for band in places {
         var input = x
         for (index, stage) in stages.enumerated() {
@@ -54,7 +63,9 @@ struct GraphBands: Sendable {
               height: size.height, width: size.width, channels: channels, stride: channels,
               start: start)
           }
-          stage.kernel.make(rows, of: target, [input], residual: residuals[index])
+          stage.kernel.make(
+            rows, of: target, [input], residual: residuals[index],
+            scratch: scratch + 2 * largest)
           for (following, other) in following[index] {
             following.apply(rows: rows, of: target, other: other)
           }

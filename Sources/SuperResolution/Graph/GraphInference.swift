@@ -38,7 +38,7 @@ struct GraphInference: Sendable {
           following.removeFirst()
         }
         kernel = try Kernel(operation, &weights)
-        if case .convolution = kernel, case .add? = following.first?.operator,
+        if kernel.addsResidual, case .add? = following.first?.operator,
           let other = following[0].other, !plan.isPixel[other],
           graph.nodes[other].channels == graph.nodes[node].channels
         {

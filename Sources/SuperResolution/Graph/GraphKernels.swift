@@ -11,6 +11,7 @@ extension GraphInference {
     case bands(GraphBands)
     /// One convolution for each group of channels.
     case convolution([Convolution])
+    case winograd(WinogradConvolution)
     case depthwise(DepthwiseConvolution)
     /// One filter for each channel, of any shape: `[height, width, channels]`, and the bias.
     case filters(ConvolutionShape, weight: [Float], bias: [Float])
@@ -47,6 +48,12 @@ extension GraphInference.Kernel {
       let values = try weight.values(&weights)
       let offsets = try bias?.values(&weights)
       let taps = shape.kernel.height * shape.kernel.width
+      if groups == 1, WinogradConvolution.pays(for: shape) {
+        self = .winograd(
+          WinogradConvolution(
+            weight: values, bias: offsets, outputs: shape.outputs, inputs: shape.inputs))
+        return
+      }
       if groups > 1, shape.inputs == 1, shape.outputs == 1, shape.isSimple {
         self = .depthwise(DepthwiseConvolution(weight: values, bias: offsets, channels: groups))
         return
@@ -164,21 +171,70 @@ extension GraphInference.Kernel {
       }
     case .bands: preconditionFailure("a chain of operators has a run of its own")
     default:
-      try context.map(y.height, by: y.rowsAtOnce, scratchCount: 0) { rows, _ in
-        make(rows, of: y, inputs, residual: residual)
+      let bandHeight = bandHeight(y.rowsAtOnce)
+      try context.map(
+        y.height, by: bandHeight,
+        scratchCount: scratchCount(rows: bandHeight, width: y.width, hasResidual: residual != nil)
+      ) { rows, scratch in
+        make(rows, of: y, inputs, residual: residual, scratch: scratch)
         finish(rows)
       }
     }
   }
 
+  /// Whether `make` can add another result to its own.
+  var addsResidual: Bool {
+    switch self {
+    case .convolution, .winograd: true
+    default: false
+    }
+  }
+
+  /// Returns the rows of a band of about `count`.
+  func bandHeight(_ count: Int) -> Int {
+    guard case .winograd = self else { return count }
+    let tile = WinogradConvolution.tileHeight
+    return max(1, count / tile) * tile
+  }
+
+  /// Floats of scratch memory for `make` with at most so many rows.
+  func scratchCount(rows: Int, width: Int, hasResidual: Bool) -> Int {
+    guard case .winograd(let convolution) = self else { return 0 }
+    return convolution.scratchCount + (hasResidual ? rows * width * convolution.outputs : 0)
+  }
+
   /// Makes some rows of the result of an operator for which each row depends on a few rows of the
   /// input.
+  ///
+  /// - Parameters:
+  ///   - residual: what a convolution adds to its result, in whose place that may be.
+  ///   - scratch: `scratchCount` floats.
   func make(
     _ rows: Range<Int>, of y: GraphInference.View, _ inputs: [GraphInference.View],
-    residual: GraphInference.View?
+    residual: GraphInference.View?, scratch: UnsafeMutablePointer<Float>
   ) {
     let x = inputs[0]
     switch self {
+    case .winograd(let convolution):
+      guard let residual else {
+        return convolution.apply(
+          height: x.height, width: x.width, rows: rows, x.start, stride: x.stride, to: y.start,
+          stride: y.stride, scratch: scratch)
+      }
+      // The kernel does not read what is where it writes.
+      let channels = convolution.outputs
+      let made = scratch + convolution.scratchCount
+      convolution.apply(
+        height: x.height, width: x.width, rows: rows, x.start, stride: x.stride,
+        to: made - rows.lowerBound * y.width * channels, stride: channels, scratch: scratch)
+      for pixel in 0..<rows.count * y.width {
+        let place = rows.lowerBound * y.width + pixel
+        let (target, other) = (
+          y.start + place * y.stride, residual.start + place * residual.stride
+        )
+        let source = made + pixel * channels
+        for channel in 0..<channels { target[channel] = source[channel] + other[channel] }
+      }
     case .copy:
       for row in rows {
         for column in 0..<y.width {
@@ -363,6 +419,11 @@ extension GraphInference.Kernel {
       // What is mirrored at the edge lies no farther inside than the padding outside.
       let inside = shape.mode == .zeros ? 0 : shape.padding.height
       return max(0, min(first, height - 1 - inside))..<min(height, max(last, inside) + 1)
+    case .winograd:
+      // Whole tiles are computed, even of those that are partly outside the band.
+      let tile = WinogradConvolution.tileHeight
+      let last = rows.lowerBound + (rows.count + tile - 1) / tile * tile
+      return max(0, rows.lowerBound - 1)..<min(height, last + 1)
     case .pixelShuffle(let factor), .nearest(let factor):
       return rows.lowerBound / factor..<(rows.upperBound + factor - 1) / factor
     default: preconditionFailure("the operator is not made in bands")
@@ -387,6 +448,7 @@ extension GraphInference.Kernel {
     case .copy, .region, .linear, .depthwise, .repeatChannels, .normalizePixels,
       .normalizeGroups:
       return inputs[0]
+    case .winograd: return inputs[0]
     case .filters(let shape, _, _): return convolved(shape)
     case .convolution(let parts): return convolved(parts[0].shape)
     case .pixelShuffle(let factor), .nearest(let factor), .sample(let factor, _):
@@ -484,11 +546,4 @@ extension GraphInference.Kernel {
 extension GraphInference.View {
   /// How many rows a thread makes at once: few enough to stay in its cache.
   fileprivate var rowsAtOnce: Int { max(1, 1024 / width) }
-}
-
-extension ConvolutionShape {
-  /// Whether the convolution is one of 3×3 with zeros around the image, whose size it keeps.
-  fileprivate var isSimple: Bool {
-    kernel == (3, 3) && step == 1 && dilation == 1 && padding == (1, 1) && mode == .zeros
-  }
 }

@@ -47,6 +47,11 @@ struct ConvolutionShape: Sendable {
     self.mode = mode
   }
 
+  /// Whether the convolution is one of 3×3 with zeros around the image, whose size it keeps.
+  var isSimple: Bool {
+    kernel == (3, 3) && step == 1 && dilation == 1 && padding == (1, 1) && mode == .zeros
+  }
+
   /// The size of the result for an image of `height` × `width` pixels; not positive where the image
   /// has too few.
   func output(height: Int, width: Int) -> (height: Int, width: Int) {

@@ -144,7 +144,9 @@ struct UpscaleCommand: ParsableCommand {
         images.append(try files.upscale(pair.input, to: pair.output) { bar.reach(share: $0) })
       } catch let error as ModelError where error.path != model {
         Console.error(Console.explanation(of: error))
-        failures.append(.init(input: pair.input, message: "\(error)"))
+        let isOfInput = error.path == pair.input
+        failures.append(
+          .init(input: pair.input, message: isOfInput ? "\(error.problem)" : "\(error)"))
       }
     }
     try print(UpscaleReport(input: input, model: model, images: images, failures: failures))

@@ -283,6 +283,8 @@ import Transform
     ["--calibration-images", "b", "--patience", "0"], ["--checkpoint", "c"],
     ["--calibration-images", "b", "--steps", "0", "--checkpoint", "c"],
     ["--calibration-images", "b", "--method", "dobi", "--validation", "c"],
+    ["--calibration-images", "b", "--method", "dobi", "--steps", "1"],
+    ["--calibration-images", "b", "--method", "minmax", "--minutes", "1"],
     ["--activation-scaling", "row"], ["--calibration", "a.npz", "--activation-scaling", "column"],
     ["--calibration", "a.npz", "--activation-scaling", "group:1"],
   ]) func wrongUsageIsRefused(_ arguments: [String]) throws {

@@ -43,9 +43,6 @@ import Testing
     let standard = FormatRegistry.standard
     #expect(
       names == Set(standard.formats.filter { !$0.canWrite }.map(\.identifier.name)))
-    #expect(
-      standard.writableFormats.map(\.identifier.name)
-        == ["condi", "safetensors", "pytorch", "npz", "npy"])
   }
 
   @Test(arguments: subjects)

@@ -103,10 +103,7 @@ extension FileAudit {
 
   /// Returns the format that recognizes the file, among those that hold only numbers and text.
   private static func formatWithoutCode(of file: InputFile) -> (any ModelFormat)? {
-    let others = ["pytorch", "npz", "npy", "sharded"]
-    return FormatRegistry.standard.formats.first {
-      !others.contains($0.identifier.name) && $0.recognizes(file)
-    }
+    FormatRegistry.standard.formats.first { $0.isFreeOfCode && $0.recognizes(file) }
   }
 
   /// Audits a file of such a format, which is clean if it is whole and gives a program nothing to

@@ -10,6 +10,7 @@ package struct GGUFFormat: ReadOnlyModelFormat {
   package var identifier: FormatIdentifier {
     FormatIdentifier(name: "gguf", displayName: "GGUF", fileExtensions: ["gguf"])
   }
+  package var isFreeOfCode: Bool { true }
 
   package func recognizes(_ file: InputFile) -> Bool {
     let head = try? file.bytes(at: 0, count: GGUFHeader.magic.count, purpose: "the signature")

@@ -11,6 +11,7 @@ package struct ONNXFormat: ReadOnlyModelFormat {
   package var identifier: FormatIdentifier {
     FormatIdentifier(name: "onnx", displayName: "ONNX", fileExtensions: ["onnx"])
   }
+  package var isFreeOfCode: Bool { true }
 
   /// Whether the fields up to the graph are those of a `ModelProto` that begins with a version;
   /// protobuf has no signature.

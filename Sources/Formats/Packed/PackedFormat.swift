@@ -19,6 +19,7 @@ public struct PackedFormat: ModelFormat {
   public init() {}
 
   public var identifier: FormatIdentifier { Self.identifier }
+  public var isFreeOfCode: Bool { true }
 
   public func recognizes(_ file: InputFile) -> Bool {
     let magic = try? file.bytes(at: 0, count: PackedPrologue.magic.count, purpose: "the magic")

@@ -19,6 +19,7 @@ public struct SafetensorsFormat: ModelFormat {
     FormatIdentifier(
       name: "safetensors", displayName: "safetensors", fileExtensions: ["safetensors"])
   }
+  public var isFreeOfCode: Bool { true }
 
   /// The `__metadata__` entry that holds `TensorArchive.values`, as the text of a JSON object.
   static let valuesKey = "condi.values"

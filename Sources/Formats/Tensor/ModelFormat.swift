@@ -19,6 +19,10 @@ public protocol ModelFormat: Sendable {
   /// Whether `plan` can succeed; a format that is only read conforms to `ReadOnlyModelFormat`.
   var canWrite: Bool { get }
 
+  /// Whether files of the format hold numbers and text alone, so that an audit looks no further than
+  /// `read` does.
+  var isFreeOfCode: Bool { get }
+
   /// Whether the content has this format, judged by its first bytes or its directory.
   ///
   /// A damaged file of this format is still recognized if its signature is intact, so that `read`
@@ -43,6 +47,9 @@ public protocol ModelFormat: Sendable {
 
 extension ModelFormat {
   public var canWrite: Bool { true }
+
+  /// Formats say so for themselves.
+  public var isFreeOfCode: Bool { false }
 
   /// Plans a file of `archive` on this thread.
   public func plan(_ archive: TensorArchive) throws -> PlannedFile<Never> {

@@ -23,7 +23,7 @@ public struct PlannedFile<Cost: Sendable>: Sendable {
   package let recordsEnd: Int
   /// Bytes of the file that are known in advance: the least that it takes.
   package let knownByteCount: Int
-  /// Makes everything between and after the records.
+  /// Makes everything before, between and after the records.
   private let seal: @Sendable ([RecordResult<Cost>]) throws -> [FilePiece]
 
   /// Creates a plan.
@@ -74,7 +74,7 @@ public struct PlannedFile<Cost: Sendable>: Sendable {
     indices.count { !records[$0].names.isEmpty }
   }
 
-  /// Returns the pieces between and after the records.
+  /// Returns the pieces before, between and after the records.
   ///
   /// - Parameter results: one per record, in the order of the records.
   package func pieces(sealing results: [RecordResult<Cost>]) throws -> [FilePiece] {

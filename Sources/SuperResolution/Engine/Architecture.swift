@@ -5,7 +5,8 @@ import Storage
 /// A network architecture, whose configuration is inferred from the names and shapes of a
 /// checkpoint's tensors.
 ///
-/// Each architecture has its own folder; `Architectures.all` lists them.
+/// `GraphNetwork` conforms for each description of a network, and DAT by itself; `Architectures.all`
+/// lists them.
 protocol Architecture: Sendable {
   static var name: String { get }
   /// Parts of tensor names that only this architecture has. They tell which architecture a

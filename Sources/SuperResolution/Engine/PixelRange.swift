@@ -17,8 +17,9 @@ struct PixelRange: Sendable {
       ? [0.4488, 0.4371, 0.4040] : [Float](repeating: 0, count: channelCount)
   }
 
-  init(mean: [Float], range: Float = 1) {
-    self.mean = mean
+  /// Creates a range without a mean for images of `channelCount` channels.
+  init(unshifted channelCount: Int, range: Float = 1) {
+    mean = [Float](repeating: 0, count: channelCount)
     self.range = range
   }
 

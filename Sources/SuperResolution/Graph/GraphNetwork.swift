@@ -22,6 +22,8 @@ extension NetworkDescription {
 
 /// What a description says of a network besides its graph.
 struct NetworkTraits: Sendable {
+  /// The result of the whole network.
+  var output: NetworkGraph.Value
   var scale: Int
   /// The conversion of samples into the network's range, which also says how many channels images
   /// have.
@@ -55,7 +57,7 @@ struct GraphNetwork<Description: NetworkDescription>: GraphArchitecture {
     // What was taken before an error tells how close the checkpoint is.
     defer { weights = build.weights }
     traits = try Description.describe(&build)
-    graph = build.graph
+    graph = build.graph(to: traits.output)
     try build.weights.finish(ignoring: Description.buffers)
     inference = try GraphInference(graph, &build.weights)
     sites = graph.sites
@@ -163,7 +165,10 @@ extension NetworkGraph {
         extents.append((reach, pixel / Double(factor)))
       case .pixelUnshuffle(let factor):
         extents.append((reach + pixel * Double(factor - 1), pixel * Double(factor)))
-      default: extents.append((reach, pixel))
+      case .input, .linear, .function, .parametricReLU, .scale, .scaleChannels, .addChannels,
+        .addPositions, .add, .multiply, .concatenate, .channels, .repeatChannels,
+        .normalizePixels:
+        extents.append((reach, pixel))
       }
     }
     return output.map { Int(extents[$0.node].reach.rounded(.up)) }

@@ -1,13 +1,13 @@
 import Formats
 import Storage
 
-/// Builds the graph of a network from the names and shapes of a checkpoint's tensors, whose values
-/// it leaves alone.
+/// Builds the graph of a network from the names and shapes of a checkpoint's tensors, and from values
+/// only where these do not tell.
 ///
 /// ```swift
 /// var x = try build.convolution(build.image(channels: 3), "conv_first")
 /// x = build.apply(.leakyReLU(slope: 0.2), to: x)
-/// x = build.pixelShuffle(try build.convolution(x, "conv_last"), 2)
+/// let output = build.pixelShuffle(try build.convolution(x, "conv_last"), 2)
 /// ```
 struct NetworkBuilder {
   typealias Value = NetworkGraph.Value
@@ -20,10 +20,15 @@ struct NetworkBuilder {
     self.weights = weights
   }
 
-  mutating func finish(_ output: Value) { graph.output = output }
-
   /// Notes a result as that of the next residual group.
   mutating func endGroup(_ x: Value) { graph.groups.append(x) }
+
+  /// Returns the graph that was built, with the result of the whole network.
+  func graph(to output: Value) -> NetworkGraph {
+    var graph = graph
+    graph.output = output
+    return graph
+  }
 
   // MARK: Tensors
 

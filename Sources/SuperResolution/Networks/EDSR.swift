@@ -111,14 +111,13 @@ private struct MeanShiftFrame {
     }
     x = try build.convolution(x, "tail.1", outputs: image.channels)
     if isShifted { x = try build.convolution(x, "add_mean", outputs: image.channels, side: 1) }
-    build.finish(x)
     guard scale % unshuffle == 0 else {
       throw WeightMismatch(
         tensor: "tail.1.weight", problem: "makes fewer pixels than the image has")
     }
     return NetworkTraits(
-      scale: scale / unshuffle,
-      range: PixelRange(mean: [Float](repeating: 0, count: image.channels), range: range),
+      output: x, scale: scale / unshuffle,
+      range: PixelRange(unshifted: image.channels, range: range),
       multiple: unshuffle, configuration: configuration, remarks: remarks)
   }
 

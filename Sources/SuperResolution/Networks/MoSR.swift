@@ -25,9 +25,9 @@ enum MoSR: NetworkDescription {
     short = build.add(
       short, try build.convolution(image, "shortcut.conv11", outputs: first[0], side: 1))
     x = build.add(build.apply(.offset(-0.5), to: short), x)
-    let (scale, upsampling) = try upsample(x, image, &build)
+    let (output, scale, upsampling) = try upsample(x, image, &build)
     return NetworkTraits(
-      scale: scale, range: PixelRange(mean: [Float](repeating: 0, count: image.channels)),
+      output: output, scale: scale, range: PixelRange(unshifted: image.channels),
       configuration: "\(first[0]) channels, \(counted(blocks, "block")), \(upsampling)")
   }
 
@@ -56,7 +56,7 @@ enum MoSR: NetworkDescription {
 
   private static func upsample(
     _ x: NetworkGraph.Value, _ image: NetworkGraph.Value, _ build: inout NetworkBuilder
-  ) throws -> (scale: Int, name: String) {
+  ) throws -> (output: NetworkGraph.Value, scale: Int, name: String) {
     let name = "upsampler"
     if build.contains("\(name).init_pos") {
       let count = try build.dimensions(of: "\(name).offset.weight", rank: 4)[0]
@@ -65,14 +65,14 @@ enum MoSR: NetworkDescription {
           tensor: "\(name).offset.weight",
           problem: "has \(counted(count, "output")), expected 8 times a square up to 64")
       }
-      build.finish(
-        try build.dynamicSample(x, name, factor: scale, groups: 4, outputs: image.channels))
-      return (scale, "dynamic upsampling")
+      let output = try build.dynamicSample(
+        x, name, factor: scale, groups: 4, outputs: image.channels)
+      return (output, scale, "dynamic upsampling")
     }
     guard build.contains("\(name).in_to_k.weight") else {
       let scale = try build.squareFactor(of: "\(name).0", outputs: image.channels)
-      build.finish(build.pixelShuffle(try build.convolution(x, "\(name).0", side: 3), scale))
-      return (scale, "pixel shuffle")
+      let output = build.pixelShuffle(try build.convolution(x, "\(name).0", side: 3), scale)
+      return (output, scale, "pixel shuffle")
     }
     // The mean of eight images.
     let scale = try build.squareFactor(of: "\(name).in_to_k", outputs: 8 * image.channels)
@@ -82,7 +82,7 @@ enum MoSR: NetworkDescription {
     for index in 1..<8 {
       sum = build.add(sum, build.channels(index * size..<(index + 1) * size, of: all))
     }
-    build.finish(build.pixelShuffle(build.scale(sum, by: 1 / 8), scale))
-    return (scale, "mean of 8 images")
+    let output = build.pixelShuffle(build.scale(sum, by: 1 / 8), scale)
+    return (output, scale, "mean of 8 images")
   }
 }

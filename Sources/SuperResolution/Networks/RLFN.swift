@@ -14,10 +14,10 @@ enum RLFN: NetworkDescription {
     for block in 1...max(1, count) { x = try self.block(x, "block_\(block)", &build) }
     x = build.add(try build.convolution(x, "conv_2", outputs: shallow.channels), shallow)
     let scale = try build.squareFactor(of: "upsampler.0", outputs: image.channels)
-    build.finish(build.pixelShuffle(try build.convolution(x, "upsampler.0", side: 3), scale))
+    let output = build.pixelShuffle(try build.convolution(x, "upsampler.0", side: 3), scale)
     return NetworkTraits(
-      scale: scale,
-      range: PixelRange(mean: [Float](repeating: 0, count: image.channels), range: 255),
+      output: output, scale: scale,
+      range: PixelRange(unshifted: image.channels, range: 255),
       configuration: "\(shallow.channels) channels, \(counted(count, "block"))")
   }
 

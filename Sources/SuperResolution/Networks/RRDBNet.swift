@@ -60,15 +60,15 @@ enum RRDBNet: NetworkDescription {
       x = try activated(build.nearest(x, 2), names.upsampling(stage + 1), &build)
     }
     x = try activated(x, names.fine(stages), &build)
-    build.finish(try build.convolution(x, names.last(stages), outputs: image.channels))
+    let output = try build.convolution(x, names.last(stages), outputs: image.channels)
     guard (1 << stages) % factor == 0 else {
       throw WeightMismatch(
         tensor: "\(names.first).weight",
         problem: "takes pixels in squares of \(factor), more than the network upscales by")
     }
     return NetworkTraits(
-      scale: (1 << stages) / factor,
-      range: PixelRange(mean: [Float](repeating: 0, count: image.channels)), multiple: factor,
+      output: output, scale: (1 << stages) / factor,
+      range: PixelRange(unshifted: image.channels), multiple: factor,
       configuration: "\(shallow.channels) channels, \(counted(blocks, "block"))"
         + (factor > 1 ? ", pixels in squares of \(factor)" : ""))
   }

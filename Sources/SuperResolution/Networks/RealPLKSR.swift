@@ -21,14 +21,14 @@ enum RealPLKSR: NetworkDescription {
     x = build.add(
       try build.convolution(x, last, side: 3), build.repeatChannels(image, scale * scale))
     let isDynamic = build.contains("to_img.init_pos")
-    build.finish(
+    let output =
       isDynamic
-        ? try build.dynamicSample(
-          x, "to_img", factor: scale, groups: scale % 2 == 0 ? 4 : 3,
-          outputs: scale == 1 ? nil : image.channels)
-        : build.pixelShuffle(x, scale))
+      ? try build.dynamicSample(
+        x, "to_img", factor: scale, groups: scale % 2 == 0 ? 4 : 3,
+        outputs: scale == 1 ? nil : image.channels)
+      : build.pixelShuffle(x, scale)
     return NetworkTraits(
-      scale: scale, range: PixelRange(mean: [Float](repeating: 0, count: image.channels)),
+      output: output, scale: scale, range: PixelRange(unshifted: image.channels),
       configuration: "\(width) channels, \(counted(blocks, "block"))"
         + (isDynamic ? ", dynamic upsampling" : ""))
   }

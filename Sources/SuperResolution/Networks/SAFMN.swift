@@ -27,9 +27,9 @@ enum SAFMN: NetworkDescription {
     }
     let scale = try build.squareFactor(of: last, outputs: image.channels)
     x = build.pixelShuffle(try build.convolution(build.add(x, shallow), last, side: 3), scale)
-    build.finish(isDeep ? build.add(x, build.bilinear(image, toSizeOf: x)) : x)
+    if isDeep { x = build.add(x, build.bilinear(image, toSizeOf: x)) }
     return NetworkTraits(
-      scale: scale, range: PixelRange(mean: [Float](repeating: 0, count: image.channels)),
+      output: x, scale: scale, range: PixelRange(unshifted: image.channels),
       configuration: "\(shallow.channels) channels, \(counted(blocks, "block"))"
         + (isDeep ? ", normalized over the image" : ""))
   }

@@ -28,12 +28,13 @@ enum SPAN: NetworkDescription {
     x = try build.convolution(
       build.concatenate(first, last, results[0], inner), "conv_cat", outputs: channels, side: 1)
     let scale = try build.squareFactor(of: "upsampler.0", outputs: inputs)
-    build.finish(build.pixelShuffle(try build.convolution(x, "upsampler.0", side: 3), scale))
+    let output = build.pixelShuffle(try build.convolution(x, "upsampler.0", side: 3), scale)
     // The result is not brought back from the range of the input.
     let mean = PixelRange(channelCount: inputs, range: 255)
-    let plain = PixelRange(mean: [Float](repeating: 0, count: inputs))
+    let plain = PixelRange(unshifted: inputs)
     return NetworkTraits(
-      scale: scale, range: build.contains("no_norm") ? plain : mean, outputRange: plain,
+      output: output, scale: scale, range: build.contains("no_norm") ? plain : mean,
+      outputRange: plain,
       configuration: "\(channels) channels, \(counted(count, "block"))")
   }
 

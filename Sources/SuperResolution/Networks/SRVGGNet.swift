@@ -17,9 +17,9 @@ enum SRVGGNet: NetworkDescription {
     let scale = try build.squareFactor(of: "body.\(index)", outputs: image.channels)
     x = try build.convolution(x, "body.\(index)", side: 3)
     x = build.pixelShuffle(x, scale)
-    build.finish(build.add(x, build.nearest(image, scale)))
+    let output = build.add(x, build.nearest(image, scale))
     return NetworkTraits(
-      scale: scale, range: PixelRange(mean: [Float](repeating: 0, count: image.channels)),
+      output: output, scale: scale, range: PixelRange(unshifted: image.channels),
       configuration: "\(first[0]) channels, \(index / 2 + 1) convolutions")
   }
 }

@@ -39,10 +39,10 @@ enum SwinIR: NetworkDescription {
     }
     x = try build.normalizePixels(x, "norm")
     x = build.add(try build.residualConvolution(x, "conv_after_body"), shallow)
-    let scale = try reconstruct(x, image, configuration.upsampler, &build)
+    let (output, scale) = try reconstruct(x, image, configuration.upsampler, &build)
     let usual = ShiftMasks.Summary(shifts, window: window)
     return NetworkTraits(
-      scale: scale,
+      output: output, scale: scale,
       range: PixelRange(channelCount: configuration.inputs, range: configuration.sampleRange),
       multiple: window,
       configuration: "\(configuration.upsampler.rawValue), \(channels) channels, "
@@ -84,7 +84,7 @@ enum SwinIR: NetworkDescription {
   private static func reconstruct(
     _ x: NetworkGraph.Value, _ image: NetworkGraph.Value,
     _ upsampler: SwinIRConfiguration.Upsampler, _ build: inout NetworkBuilder
-  ) throws -> Int {
+  ) throws -> (output: NetworkGraph.Value, scale: Int) {
     switch upsampler {
     case .pixelShuffleDirect: return try build.shuffleDirectly(x, outputs: image.channels)
     case .pixelShuffle: return try build.shuffleInStages(x, outputs: image.channels)
@@ -97,12 +97,12 @@ enum SwinIR: NetworkDescription {
         scale *= 2
       }
       x = try build.activatedConvolution(x, "conv_hr", outputs: x.channels, slope: 0.2)
-      build.finish(try build.convolution(x, "conv_last", outputs: image.channels, side: 3))
-      return scale
+      return (
+        try build.convolution(x, "conv_last", outputs: image.channels, side: 3), scale
+      )
     case .none:
       let made = try build.convolution(x, "conv_last", outputs: image.channels, side: 3)
-      build.finish(build.add(made, image))
-      return 1
+      return (build.add(made, image), 1)
     }
   }
 }
@@ -192,15 +192,18 @@ extension NetworkBuilder {
   }
 
   /// Ends with one convolution and a pixel shuffle (`pixelshuffledirect`).
-  mutating func shuffleDirectly(_ x: Value, outputs: Int) throws -> Int {
+  mutating func shuffleDirectly(
+    _ x: Value, outputs: Int
+  ) throws -> (output: Value, scale: Int) {
     let factor = try squareFactor(of: "upsample.0", outputs: outputs)
-    finish(pixelShuffle(try convolution(x, "upsample.0", side: 3), factor))
-    return factor
+    return (pixelShuffle(try convolution(x, "upsample.0", side: 3), factor), factor)
   }
 
   /// Ends with a convolution, then one with a pixel shuffle for every factor of 2 or for a factor of
   /// 3, and a last convolution (`pixelshuffle`).
-  mutating func shuffleInStages(_ x: Value, outputs: Int) throws -> Int {
+  mutating func shuffleInStages(
+    _ x: Value, outputs: Int
+  ) throws -> (output: Value, scale: Int) {
     var x = try activatedConvolution(x, "conv_before_upsample.0", slope: 0.01)
     let width = x.channels
     var (scale, stage) = (1, 0)
@@ -218,7 +221,6 @@ extension NetworkBuilder {
       scale *= factor
       stage += 1
     }
-    finish(try convolution(x, "conv_last", outputs: outputs, side: 3))
-    return scale
+    return (try convolution(x, "conv_last", outputs: outputs, side: 3), scale)
   }
 }

@@ -84,6 +84,10 @@ struct DistillationOptions: ParsableArguments {
       steps.map { .steps($0) } ?? minutes.map { .minutes($0) } ?? recipe?.limit
       ?? .minutes(Self.standardMinutes)
     guard method.distills, limit != .steps(0), limit != .minutes(0) else {
+      guard method.distills || (steps ?? 0) == 0 && (minutes ?? 0) == 0 else {
+        throw ValidationError(
+          "the method '\(method.rawValue)' learns nothing in --steps or --minutes")
+      }
       guard validation == nil, patience == nil, checkpoint == nil else {
         throw ValidationError(
           "--validation, --patience and --checkpoint need distillation, but there is none")

@@ -8,8 +8,8 @@ extension QuantizationMethod: ExpressibleByArgument {}
 struct MethodOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "How bounds and codes are found: nearest (each weight on its own, in DOBI's bounds), minmax, "
-        + "dobi, 2dquant, condiquant or best ('best' with a calibration, 'nearest' without).",
+      "How bounds and codes are found ('best' with a calibration; without, 'nearest': each weight "
+        + "on its own, in DOBI's bounds).",
       valueName: "name"))
   var method: QuantizationMethod?
 

@@ -24,11 +24,13 @@ struct PixelRange: Sendable {
   }
 
   /// Returns the image with channels last, mirrored at the right and lower edges up to `height` ×
-  /// `width`.
+  /// `width`, or extended by zeros.
   ///
-  /// - Precondition: the padding is smaller than the image.
-  func features(of image: Image, height: Int, width: Int) -> FeatureMap {
-    precondition(height < 2 * image.height && width < 2 * image.width)
+  /// - Precondition: what is mirrored is smaller than the image.
+  func features(
+    of image: Image, height: Int, width: Int, mirrors: Bool = true
+  ) -> FeatureMap {
+    precondition(!mirrors || height < 2 * image.height && width < 2 * image.width)
     let map = FeatureMap(height: height, width: width, channels: image.channelCount)
     for channel in 0..<image.channelCount {
       for row in 0..<height {
@@ -36,6 +38,10 @@ struct PixelRange: Sendable {
         let source = (channel * image.height + mirrored) * image.width
         let target = map.token(row * width) + channel
         for column in 0..<width {
+          guard mirrors || row < image.height && column < image.width else {
+            target[column * map.channels] = 0
+            continue
+          }
           let from = column < image.width ? column : 2 * (image.width - 1) - column
           target[column * map.channels] = (image.samples[source + from] - mean[channel]) * range
         }

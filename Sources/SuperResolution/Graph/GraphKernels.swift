@@ -7,6 +7,10 @@ extension GraphInference {
     case copy
     case region(GraphRegionRunner)
     case linear(LinearLayer, site: Int)
+    case overlapAttention(OverlapAttentionShape, biases: [Float])
+    case channelAttention(GridChannelAttention)
+    case interleave(Int)
+    case deinterleave(Int)
     /// Several operators, one after another, in bands of rows.
     case bands(GraphBands)
     /// One convolution for each group of channels.
@@ -78,6 +82,14 @@ extension GraphInference.Kernel {
         LinearLayer(
           outputs: weight.shape[0], inputs: weight.shape[1], weight: try weight.values(&weights),
           bias: try bias?.values(&weights)), site: site)
+    case .channelAttention(let division, _, let temperature):
+      self = .channelAttention(
+        GridChannelAttention(
+          division: division, temperature: try temperature.values(&weights)))
+    case .interleave(let count): self = .interleave(count)
+    case .deinterleave(let count): self = .deinterleave(count)
+    case .overlapAttention(let shape, let positions):
+      self = .overlapAttention(shape, biases: shape.biases(table: try positions.values(&weights)))
     case .repeatChannels(let count): self = .repeatChannels(count)
     case .pixelShuffle(let factor): self = .pixelShuffle(factor)
     case .pixelUnshuffle(let factor): self = .pixelUnshuffle(factor)
@@ -118,6 +130,12 @@ extension GraphInference.Kernel {
     }
     switch self {
     case .region(let region): try region.run(inputs, to: y, context)
+    case .channelAttention(let attention):
+      try attention.run(x, to: y, context)
+      finish(0..<y.height)
+    case .overlapAttention(let shape, let biases):
+      try shape.run(x, to: y, biases: biases, context)
+      finish(0..<y.height)
     case .linear(let layer, let site):
       try context.map(
         y.height, by: y.rowsAtOnce, scratchCount: y.rowsAtOnce * y.width * x.channels
@@ -375,6 +393,23 @@ extension GraphInference.Kernel {
           }
         }
       }
+    case .interleave(let count):
+      for row in rows {
+        let fromRow = row % count * (y.height / count) + row / count
+        for column in 0..<y.width {
+          let fromColumn = column % count * (y.width / count) + column / count
+          y.pixel(row, column).update(from: x.pixel(fromRow, fromColumn), count: y.channels)
+        }
+      }
+    case .deinterleave(let count):
+      let (height, width) = (y.height / count, y.width / count)
+      for row in rows {
+        let fromRow = row % height * count + row / height
+        for column in 0..<y.width {
+          let fromColumn = column % width * count + column / width
+          y.pixel(row, column).update(from: x.pixel(fromRow, fromColumn), count: y.channels)
+        }
+      }
     case .nearestPixel:
       let (down, right) = (
         Float(x.height) / Float(y.height), Float(x.width) / Float(y.width)
@@ -390,7 +425,8 @@ extension GraphInference.Kernel {
       kernel.apply(
         rows: rows.count * y.width, x.row(rows.lowerBound), stride: x.stride,
         to: y.row(rows.lowerBound), stride: y.stride)
-    case .region, .bands, .linear, .bilinear, .average, .normalizeGroups:
+    case .region, .bands, .linear, .overlapAttention, .channelAttention, .bilinear, .average,
+      .normalizeGroups:
       preconditionFailure("the operator is made as a whole")
     }
   }
@@ -445,6 +481,12 @@ extension GraphInference.Kernel {
     }
     switch self {
     case .bands(let chain): return chain.size(of: inputs[0])
+    case .channelAttention(let attention):
+      return attention.division.window(height: height, width: width) == nil ? nil : inputs[0]
+    case .interleave(let count), .deinterleave(let count):
+      return height % count == 0 && width % count == 0 ? inputs[0] : nil
+    case .overlapAttention(let shape, _):
+      return height % shape.window == 0 && width % shape.window == 0 ? inputs[0] : nil
     case .copy, .region, .linear, .depthwise, .repeatChannels, .normalizePixels,
       .normalizeGroups:
       return inputs[0]

@@ -32,6 +32,8 @@ struct NetworkTraits: Sendable {
   var outputRange: PixelRange?
   /// Images are mirrored at the right and lower edges up to multiples of this.
   var multiple = 1
+  /// Whether they are extended by zeros instead.
+  var padsWithZeros = false
   /// What follows the name and the scale in a summary, such as `64 channels, 23 blocks`.
   var configuration: String
   var remarks: [String] = []
@@ -89,11 +91,12 @@ struct GraphNetwork<Description: NetworkDescription>: GraphArchitecture {
       (side + traits.multiple - 1) / traits.multiple * traits.multiple
     }
     let (height, width) = (padded(image.height), padded(image.width))
-    guard height < 2 * image.height, width < 2 * image.width,
+    guard traits.padsWithZeros || height < 2 * image.height && width < 2 * image.width,
       inference.takes(height: height, width: width)
     else {
       let least = (1...256).first {
-        padded($0) < 2 * $0 && inference.takes(height: padded($0), width: padded($0))
+        (traits.padsWithZeros || padded($0) < 2 * $0)
+          && inference.takes(height: padded($0), width: padded($0))
       }
       throw ModelError(
         "the image has \(image.width) × \(image.height) pixels, of which the network needs "
@@ -104,7 +107,8 @@ struct GraphNetwork<Description: NetworkDescription>: GraphArchitecture {
         "the image has \(counted(height * width, "pixel")) with its padding, the network's "
           + "position embedding is for \(tokens)")
     }
-    let pixels = traits.range.features(of: image, height: height, width: width)
+    let pixels = traits.range.features(
+      of: image, height: height, width: width, mirrors: !traits.padsWithZeros)
     let result = try inference.run(pixels, context)
     let (keptHeight, keptWidth) = (image.height * scale, image.width * scale)
     let channels = channelCount
@@ -155,7 +159,9 @@ extension NetworkGraph {
           next(shape.width, shape.shiftRight), next(shape.width, shape.width - shape.shiftRight),
         ]
         extents.append((Double(edges.max() ?? 0), pixel))
-      case .average, .normalizeGroups, .bilinear, .largest, .largestInGrid, .nearestPixel, .sample:
+      case .channelAttention, .interleave, .deinterleave, .overlapAttention, .average,
+        .normalizeGroups, .bilinear, .largest, .largestInGrid,
+        .nearestPixel, .sample:
         return nil
       case .convolution(let shape, _, _, _):
         guard shape.step == 1 else { return nil }

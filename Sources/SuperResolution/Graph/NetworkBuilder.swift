@@ -109,6 +109,30 @@ struct NetworkBuilder {
       padding: padding.map { ($0, $0) }, mode: mode, groups: groups)
   }
 
+  /// Applies the linear layer `name` without a bias, whose input is not to be quantized, as a
+  /// convolution of single pixels.
+  mutating func matrix(_ x: Value, _ name: String) throws -> Value {
+    let outputs = try dimensions(of: "\(name).weight", rank: 2)[0]
+    let shape = [outputs, x.channels]
+    _ = try parameter("\(name).weight", shape)
+    let weight = GraphParameter(
+      shape: shape + [1, 1], of: [("\(name).weight", shape)]
+    ) { $0[0] }
+    return convolution(x, weight, nil)
+  }
+
+  /// Applies enhanced spatial attention (Liu et al. 2020, RFANet): a weight for each element, most of it
+  /// from a small image.
+  mutating func spatialAttention(_ x: Value, _ name: String) throws -> Value {
+    let narrow = try convolution(x, "\(name).conv1", side: 1)
+    var small = try convolution(narrow, "\(name).conv2", side: 3, step: 2, padding: 0)
+    small = try convolution(largest(small, side: 7, step: 3), "\(name).conv3", side: 3)
+    let sum = add(
+      bilinear(small, toSizeOf: x), try convolution(narrow, "\(name).conv_f", side: 1))
+    let weights = try convolution(sum, "\(name).conv4", outputs: x.channels, side: 1)
+    return multiply(x, apply(.sigmoid, to: weights))
+  }
+
   /// Applies a convolution whose weight is `[outputs, inputs / groups, height, width]`.
   mutating func convolution(
     _ x: Value, _ weight: GraphParameter, _ bias: GraphParameter?, step: Int = 1,
@@ -151,6 +175,30 @@ struct NetworkBuilder {
       module, columnCount: x.channels / 3, heads: shape.heads)
     return graph.add(
       .windowAttention(shape, positions: positions, sites: sites), [x], channels: x.channels / 3)
+  }
+
+  /// Applies attention between channels to queries, keys and values.
+  mutating func channelAttention(
+    _ x: Value, _ division: ChannelAttentionDivision, heads: Int, temperature: GraphParameter
+  ) -> Value {
+    graph.add(
+      .channelAttention(division, heads: heads, temperature: temperature), [x],
+      channels: x.channels / 3)
+  }
+
+  mutating func interleave(_ x: Value, _ count: Int) -> Value {
+    graph.add(.interleave(count), [x], channels: x.channels)
+  }
+
+  mutating func deinterleave(_ x: Value, _ count: Int) -> Value {
+    graph.add(.deinterleave(count), [x], channels: x.channels)
+  }
+
+  /// Applies attention from windows to larger ones around them to queries, keys and values.
+  mutating func overlapAttention(
+    _ x: Value, _ shape: OverlapAttentionShape, positions: GraphParameter
+  ) -> Value {
+    graph.add(.overlapAttention(shape, positions: positions), [x], channels: x.channels / 3)
   }
 
   mutating func addPositions(_ x: Value, _ positions: GraphParameter) -> Value {

@@ -60,6 +60,15 @@ enum GraphOperation: Sendable {
   /// Attention among the pixels of each window: softmax(q kᵀ / √n + bias + mask) v for every head of n
   /// channels. The input has the queries, keys and values, one after another.
   case windowAttention(WindowAttentionShape, positions: GraphParameter, sites: AttentionSites)
+  /// Attention between channels within windows, of queries, keys and values as in `windowAttention`.
+  case channelAttention(ChannelAttentionDivision, heads: Int, temperature: GraphParameter)
+  /// Rows and columns in another order: row `i · n + y` of `count · n` becomes row `y · count + i`.
+  case interleave(Int)
+  /// The inverse of `interleave`.
+  case deinterleave(Int)
+  /// Attention from windows to larger ones around them, of queries, keys and values as in
+  /// `windowAttention`.
+  case overlapAttention(OverlapAttentionShape, positions: GraphParameter)
   case function(ElementFunction)
   /// max(x, 0) + slope · min(x, 0), with one slope per channel.
   case parametricReLU(GraphParameter)

@@ -7,7 +7,7 @@ enum Architectures {
     GraphNetwork<SwinIR>.self, DAT.self, GraphNetwork<RRDBNet>.self, GraphNetwork<SRVGGNet>.self,
     GraphNetwork<SPAN>.self, GraphNetwork<EDSR>.self, GraphNetwork<RCAN>.self,
     GraphNetwork<RLFN>.self, GraphNetwork<RealPLKSR>.self, GraphNetwork<SAFMN>.self,
-    GraphNetwork<MoSR>.self,
+    GraphNetwork<MoSR>.self, GraphNetwork<HAT>.self, GraphNetwork<OmniSR>.self,
   ]
 
   /// Returns a description of the network that `archive` holds, such as `RRDBNet ×4, 64 channels, 23

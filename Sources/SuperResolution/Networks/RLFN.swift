@@ -30,21 +30,6 @@ enum RLFN: NetworkDescription {
         .leakyReLU(slope: 0.05), to: try build.convolution(made, "\(name).\(part)", side: 3))
     }
     made = try build.convolution(build.add(made, x), "\(name).c5", side: 1)
-    return try attention(made, "\(name).esa", &build)
-  }
-
-  /// Enhanced spatial attention: a weight for each element, most of it from a small image.
-  private static func attention(
-    _ x: NetworkGraph.Value, _ name: String, _ build: inout NetworkBuilder
-  ) throws -> NetworkGraph.Value {
-    let narrow = try build.convolution(x, "\(name).conv1", side: 1)
-    var small = try build.convolution(narrow, "\(name).conv2", side: 3, step: 2, padding: 0)
-    small = try build.convolution(
-      build.largest(small, side: 7, step: 3), "\(name).conv3", side: 3)
-    let sum = build.add(
-      build.bilinear(small, toSizeOf: x),
-      try build.convolution(narrow, "\(name).conv_f", side: 1))
-    let weights = try build.convolution(sum, "\(name).conv4", outputs: x.channels, side: 1)
-    return build.multiply(x, build.apply(.sigmoid, to: weights))
+    return try build.spatialAttention(made, "\(name).esa")
   }
 }

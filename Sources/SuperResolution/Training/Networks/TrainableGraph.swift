@@ -238,7 +238,9 @@ extension GraphOperation {
     switch self {
     case .convolution(_, _, let weight, let bias), .linear(let weight, let bias, _):
       [weight] + (bias.map { [$0] } ?? [])
-    case .windowAttention(_, let positions, _): [positions]
+    case .windowAttention(_, let positions, _), .overlapAttention(_, let positions),
+      .channelAttention(_, _, let positions):
+      [positions]
     case .parametricReLU(let parameter), .scaleChannels(let parameter),
       .addChannels(let parameter), .addPositions(let parameter):
       [parameter]

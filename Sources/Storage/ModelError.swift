@@ -49,6 +49,8 @@ public struct ModelError: Error, Hashable, Sendable {
     case validationImages
     /// Running the jobs of a plan.
     case jobs
+    /// Quantizing without learning.
+    case noLearning
   }
 
   /// What is wrong; the other members say where.

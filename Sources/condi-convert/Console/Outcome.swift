@@ -45,6 +45,7 @@ extension ModelError {
     case .padding: "--pad pads them"
     case .rawElementType: "--void-type names it"
     case .validationImages: "--validation gives them"
+    case .noLearning: "--steps 0 quantizes it without learning"
     case .jobs: "'run PLAN --job i/n' runs one"
     case nil: nil
     }

@@ -68,14 +68,17 @@ import Transform
     }
   }
 
-  @Test func observingDoesNotChangeOutput() throws {
-    let network = try NetworkFixture("swinir_direct_x2").network()
-    let image = noise(height: 9, width: 9, seed: 3)
+  @Test(arguments: ["swinir_direct_x2", "hat_x2", "omnisr_x4"])
+  func observingDoesNotChangeOutput(name: String) throws {
+    let network = try NetworkFixture(name).network()
+    let image = noise(height: 17, width: 17, seed: 3)
     var context = ForwardContext(threads: 1)
-    context.observer = { _, _, _ in }
+    var seen: Set<Int> = []
+    context.observer = { site, _, _ in seen.insert(site) }
     let difference = largestDifference(
       try network.run(image, context), try network.upscale(image, progress: nil))
     #expect(difference <= 1e-5)
+    #expect(seen == Set(network.sites.indices) && !seen.isEmpty)
   }
 
   @Test func observerErrorEndsRun() throws {

@@ -39,7 +39,7 @@ struct DifferentiableNetwork: Sendable {
       network = try TrainableGraph(described.graph, described.traits, finder)
     case let dat as DAT: network = try TrainableDAT(dat, finder)
     default:
-      throw ModelError("networks of this kind can be run, but not trained")
+      throw cannotBeTrained
     }
     return (DifferentiableNetwork(network: network, sites: sites.sites), store)
   }
@@ -47,6 +47,10 @@ struct DifferentiableNetwork: Sendable {
   private init(network: any TrainableNetwork, sites: [ActivationSite]) {
     self.network = network
     self.sites = sites
+  }
+
+  static var cannotBeTrained: ModelError {
+    ModelError("networks of this kind can be run, but not trained").offering(.noLearning)
   }
 
   /// Buffers that networks recompute, by the last component of the name.

@@ -22,16 +22,16 @@ struct TrainableGraph: TrainableNetwork {
     scale = traits.scale
     range = traits.range
     paddingMultiple = traits.multiple
-    guard traits.outputRange == nil else {
-      throw ModelError("networks whose result has another range cannot be trained")
+    guard traits.outputRange == nil, !traits.padsWithZeros else {
+      throw DifferentiableNetwork.cannotBeTrained
     }
     parameters = try graph.nodes.map { node in
       guard node.operation.isDifferentiable else {
-        throw ModelError("networks of this kind can be run, but not trained")
+        throw DifferentiableNetwork.cannotBeTrained
       }
       return try node.operation.parameters.map { parameter in
         guard parameter.tensors.count == 1, parameter.derivation == nil else {
-          throw ModelError("networks of this kind can be run, but not trained")
+          throw DifferentiableNetwork.cannotBeTrained
         }
         return try finder.parameter(parameter.tensors[0].name)
       }

@@ -59,7 +59,7 @@ struct GraphNetwork<Description: NetworkDescription>: GraphArchitecture {
     // What was taken before an error tells how close the checkpoint is.
     defer { weights = build.weights }
     traits = try Description.describe(&build)
-    graph = build.graph(to: traits.output)
+    graph = try build.graph(to: traits.output)
     try build.weights.finish(ignoring: Description.buffers)
     inference = try GraphInference(graph, &build.weights)
     sites = graph.sites
@@ -69,6 +69,7 @@ struct GraphNetwork<Description: NetworkDescription>: GraphArchitecture {
   static func summary(of weights: WeightReader) throws -> String {
     var build = NetworkBuilder(weights)
     let traits = try Description.describe(&build)
+    _ = try build.graph(to: traits.output)
     try build.weights.finish(ignoring: Description.buffers)
     return summary(traits)
   }

@@ -13,6 +13,9 @@ struct NetworkBuilder {
   typealias Value = NetworkGraph.Value
 
   private(set) var graph = NetworkGraph()
+  /// The first result that did not fit another one, by the tensor that was taken last before it.
+  private var mismatch: WeightMismatch?
+  private var lastTensor = ""
   /// The tensors, of which those with a place in the graph are marked as taken.
   var weights: WeightReader
 
@@ -24,10 +27,19 @@ struct NetworkBuilder {
   mutating func endGroup(_ x: Value) { graph.groups.append(x) }
 
   /// Returns the graph that was built, with the result of the whole network.
-  func graph(to output: Value) -> NetworkGraph {
+  ///
+  /// - Throws: `WeightMismatch` where results did not fit one another.
+  func graph(to output: Value) throws -> NetworkGraph {
+    if let mismatch { throw mismatch }
     var graph = graph
     graph.output = output
     return graph
+  }
+
+  /// Notes a mismatch unless `fits`.
+  private mutating func require(_ fits: Bool, _ problem: @autoclosure () -> String) {
+    guard !fits, mismatch == nil else { return }
+    mismatch = WeightMismatch(tensor: lastTensor, problem: problem())
   }
 
   // MARK: Tensors
@@ -47,6 +59,7 @@ struct NetworkBuilder {
   /// - Throws: `WeightMismatch` when it is missing or has another shape.
   mutating func parameter(_ name: String, _ shape: [Int]) throws -> GraphParameter {
     try weights.take(name, shape)
+    lastTensor = name
     return GraphParameter(name, shape: shape)
   }
 
@@ -100,6 +113,14 @@ struct NetworkBuilder {
       throw WeightMismatch(
         tensor: "\(name).weight",
         problem: "has \(counted(found[0], "output")), which \(groups) groups do not divide")
+    }
+    guard found[2] * found[3] <= ConvolutionShape.mostTaps,
+      padding != nil || found[2] % 2 == 1 && found[3] % 2 == 1
+    else {
+      throw WeightMismatch(
+        tensor: "\(name).weight",
+        problem: "has a kernel of \(found[2]) × \(found[3]), expected odd sides and at most "
+          + "\(ConvolutionShape.mostTaps) taps")
     }
     let weight = try parameter(
       "\(name).weight", [outputs, x.channels / groups, kernel.0, kernel.1])
@@ -171,17 +192,25 @@ struct NetworkBuilder {
   mutating func windowAttention(
     _ x: Value, _ module: String, _ shape: WindowAttentionShape, positions: GraphParameter
   ) -> Value {
+    requireHeads(shape.heads, of: x)
     let sites = graph.sites.addAttention(
       module, columnCount: x.channels / 3, heads: shape.heads)
     return graph.add(
       .windowAttention(shape, positions: positions, sites: sites), [x], channels: x.channels / 3)
   }
 
+  private mutating func requireHeads(_ heads: Int, of x: Value) {
+    require(
+      x.channels % 3 == 0 && x.channels / 3 % heads == 0,
+      "has \(heads) heads, which do not divide \(x.channels / 3) channels")
+  }
+
   /// Applies attention between channels to queries, keys and values.
   mutating func channelAttention(
     _ x: Value, _ division: ChannelAttentionDivision, heads: Int, temperature: GraphParameter
   ) -> Value {
-    graph.add(
+    requireHeads(heads, of: x)
+    return graph.add(
       .channelAttention(division, heads: heads, temperature: temperature), [x],
       channels: x.channels / 3)
   }
@@ -198,7 +227,11 @@ struct NetworkBuilder {
   mutating func overlapAttention(
     _ x: Value, _ shape: OverlapAttentionShape, positions: GraphParameter
   ) -> Value {
-    graph.add(.overlapAttention(shape, positions: positions), [x], channels: x.channels / 3)
+    requireHeads(shape.heads, of: x)
+    require(
+      shape.overlap >= shape.window && shape.margin * 2 + shape.window == shape.overlap,
+      "leads to windows of \(shape.window) inside windows of \(shape.overlap)")
+    return graph.add(.overlapAttention(shape, positions: positions), [x], channels: x.channels / 3)
   }
 
   mutating func addPositions(_ x: Value, _ positions: GraphParameter) -> Value {
@@ -229,11 +262,20 @@ struct NetworkBuilder {
   }
 
   mutating func add(_ a: Value, _ b: Value) -> Value {
-    graph.add(.add, [a, b], channels: max(a.channels, b.channels))
+    requireFit(a, b)
+    return graph.add(.add, [a, b], channels: max(a.channels, b.channels))
+  }
+
+  /// Channels are as many, or one.
+  private mutating func requireFit(_ a: Value, _ b: Value) {
+    require(
+      a.channels == b.channels || a.channels == 1 || b.channels == 1,
+      "leads to \(a.channels) channels beside \(b.channels)")
   }
 
   mutating func multiply(_ a: Value, _ b: Value) -> Value {
-    graph.add(.multiply, [a, b], channels: max(a.channels, b.channels))
+    requireFit(a, b)
+    return graph.add(.multiply, [a, b], channels: max(a.channels, b.channels))
   }
 
   mutating func concatenate(_ parts: Value...) -> Value {
@@ -241,7 +283,10 @@ struct NetworkBuilder {
   }
 
   mutating func channels(_ range: Range<Int>, of x: Value) -> Value {
-    graph.add(.channels(range), [x], channels: range.count)
+    require(
+      range.upperBound <= x.channels && !range.isEmpty,
+      "takes channels \(range) of \(x.channels)")
+    return graph.add(.channels(range), [x], channels: range.count)
   }
 
   mutating func repeatChannels(_ x: Value, _ count: Int) -> Value {
@@ -265,7 +310,10 @@ struct NetworkBuilder {
   }
 
   mutating func sample(_ x: Value, at offsets: Value, factor: Int, groups: Int) -> Value {
-    graph.add(.sample(factor: factor, groups: groups), [x, offsets], channels: x.channels)
+    require(
+      x.channels % groups == 0,
+      "moves \(x.channels) channels, which \(groups) groups do not divide")
+    return graph.add(.sample(factor: factor, groups: groups), [x, offsets], channels: x.channels)
   }
 
   /// Applies the dynamic upsampling `name`: DySample (Liu et al. 2023, "Learning to Upsample by
@@ -314,7 +362,10 @@ struct NetworkBuilder {
   mutating func normalizeGroups(
     _ x: Value, _ name: String, groups: Int, epsilon: Float
   ) throws -> Value {
-    graph.add(
+    require(
+      x.channels % groups == 0,
+      "is before \(groups) groups, which do not divide \(x.channels) channels")
+    return graph.add(
       .normalizeGroups(
         groups, scale: try parameter("\(name).weight", [x.channels]),
         offset: try parameter("\(name).bias", [x.channels]), epsilon: epsilon), [x],

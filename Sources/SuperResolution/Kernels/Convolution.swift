@@ -33,6 +33,9 @@ struct ConvolutionShape: Sendable {
   var padding: (height: Int, width: Int)
   var mode = Padding.zeros
 
+  /// The most taps that a kernel may have.
+  static let mostTaps = Int(CK_CONVOLUTION_MOST_TAPS)
+
   init(
     outputs: Int, inputs: Int, kernel: (height: Int, width: Int) = (3, 3), step: Int = 1,
     dilation: Int = 1, padding: (height: Int, width: Int)? = nil, mode: Padding = .zeros
@@ -88,7 +91,7 @@ final class Convolution: Sendable {
     precondition(
       weight.count == shape.outputs * shape.inputs * taps
         && (bias?.count ?? shape.outputs) == shape.outputs
-        && (1...Int(CK_CONVOLUTION_MOST_TAPS)).contains(taps))
+        && (1...ConvolutionShape.mostTaps).contains(taps))
     guard
       let handle = withUnsafePointer(to: shape.native, { ck_convolution_create(weight, bias, $0) })
     else {

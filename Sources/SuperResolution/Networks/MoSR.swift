@@ -44,12 +44,15 @@ enum MoSR: NetworkDescription {
         problem: "has \(counted(filtered, "channel")), more than the \(half) of its input")
     }
     let gate = build.apply(.mish, to: build.channels(0..<half, of: parts))
-    let kept = build.channels(half..<2 * half - filtered, of: parts)
     let convolved = try build.convolution(
       build.channels(2 * half - filtered..<2 * half, of: parts), "\(name).conv",
       outputs: filtered, groups: filtered)
+    let beside =
+      filtered == half
+      ? convolved
+      : build.concatenate(build.channels(half..<2 * half - filtered, of: parts), convolved)
     let mixed = try build.convolution(
-      build.multiply(gate, build.concatenate(kept, convolved)), "\(name).fc2",
+      build.multiply(gate, beside), "\(name).fc2",
       outputs: x.channels, side: 3)
     return build.add(build.apply(.mish, to: mixed), build.apply(.offset(-0.5), to: x))
   }

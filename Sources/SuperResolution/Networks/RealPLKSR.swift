@@ -45,6 +45,11 @@ enum RealPLKSR: NetworkDescription {
       made, "\(name).channel_mixer.2", outputs: x.channels, side: 3)
     // The large kernel sees the first channels alone.
     let partial = try build.dimensions(of: "\(name).lk.conv.weight", rank: 4)[0]
+    guard partial < x.channels else {
+      throw WeightMismatch(
+        tensor: "\(name).lk.conv.weight",
+        problem: "has \(counted(partial, "channel")), expected fewer than \(x.channels)")
+    }
     let large = try build.convolution(
       build.channels(0..<partial, of: made), "\(name).lk.conv", outputs: partial)
     made = build.concatenate(large, build.channels(partial..<x.channels, of: made))

@@ -180,6 +180,40 @@ import Testing
     }
   }
 
+  /// A tensor of any other shape is refused, or makes another network that runs.
+  @Test(
+    .enabled(
+      if: ProcessInfo.processInfo.environment["CONDI_VECTOR_LEVEL"] == nil,
+      "checked at the processor's own vector level"),
+    arguments: networks.map(\.0))
+  func otherShapesDoNotCrash(name: String) throws {
+    let fixture = try NetworkFixture(name)
+    let image = try fixture.input()
+    for (tensor, weight) in fixture.weights.tensors {
+      let dimensions = weight.shape.dimensions
+      for axis in dimensions.indices {
+        for length in [dimensions[axis] + 1, 2 * dimensions[axis], dimensions[axis] / 2, 1] {
+          var changed = dimensions
+          changed[axis] = length
+          guard length > 0, changed != dimensions, let shape = Shape(changed),
+            let byteCount = weight.elementType.byteCount(forElements: shape.elementCount)
+          else { continue }
+          var weights = fixture.weights
+          weights.tensors[tensor] = try Tensor(
+            elementType: weight.elementType, shape: shape,
+            bytes: SharedBytes([UInt8](repeating: 0, count: byteCount)))
+          do {
+            let network = try SuperResolutionNetwork(weights, name: "test", threads: 1)
+            let output = try network.upscale(image, progress: nil)
+            #expect(output.width == image.width * network.scale)
+          } catch is ModelError {
+            continue
+          }
+        }
+      }
+    }
+  }
+
   @Test func imageWithTooFewPixelsIsRefused() throws {
     let network = try NetworkFixture("rlfn_x2").network()
     #expect(

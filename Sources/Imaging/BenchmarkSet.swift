@@ -12,6 +12,13 @@ import Storage
 /// - pairs `baby_HR.png` and `baby_LR.png`.
 ///
 /// Names are sorted naturally: `img_2` before `img_10`. Names that begin with a dot are ignored.
+///
+/// ```swift
+/// let set = try BenchmarkSet(folder: "Set5", scale: 2)
+/// for entry in set.entries {
+///   print(entry.name, entry.highResolutionPath, entry.lowResolutionPath ?? "made bicubically")
+/// }
+/// ```
 public struct BenchmarkSet: Hashable, Sendable {
   /// A high-resolution image and its low-resolution image, if there is one.
   public struct Entry: Hashable, Sendable {

@@ -3,6 +3,12 @@
 ///
 /// R. Keys, "Cubic convolution interpolation for digital image processing", IEEE Transactions on
 /// Acoustics, Speech, and Signal Processing 29(6), 1981, equation 15.
+///
+/// ```swift
+/// let image = try RasterImage(contentsOf: "photo.png")
+/// let small = BicubicResampling().downscaled(image, by: 2)
+/// print(BicubicResampling().upscaled(small, by: 2).sizeText)
+/// ```
 public struct BicubicResampling: Hashable, Sendable {
   /// How samples beyond the image's edges are defined.
   public enum Border: String, Sendable {

@@ -1,4 +1,9 @@
 /// An image of real samples, nominally from 0 to 1, stored as planes.
+///
+/// ```swift
+/// let grey = Image(channelCount: 1, height: 2, width: 2, samples: [0, 0.25, 0.5, 1])
+/// print(RasterImage(color: grey, bitDepth: .eight).samples)  // [0, 64, 128, 255]
+/// ```
 public struct Image: Hashable, Sendable {
   /// The number of channels: 1 for grey or luma, 2 for colour differences, 3 for RGB.
   public let channelCount: Int

@@ -1,6 +1,14 @@
 import Storage
 
 /// An image as stored in files: integer samples of 8 or 16 bits, interleaved by pixel.
+///
+/// ```swift
+/// let image = try RasterImage(contentsOf: "photo.jpg")
+/// print(image.sizeText, image.channelCount, image.bitDepth.maximum)
+/// let corner = image.cropped(x: 0, y: 0, width: 64, height: 64)
+/// let png = try corner.encoded(as: .png)
+/// print(png.count)
+/// ```
 public struct RasterImage: Hashable, Sendable {
   /// The number of bits per sample.
   public enum BitDepth: Int, Hashable, Sendable {
@@ -210,6 +218,13 @@ extension RasterImage {
 }
 
 /// The image file formats that can be read and written.
+///
+/// ```swift
+/// let image = try RasterImage(contentsOf: "scan.png")
+/// let format = ImageFormat(path: "small.jpg") ?? .png
+/// try format.check(image)  // throws for 16 bits and transparency
+/// print(try image.encoded(as: format, quality: 90).count)
+/// ```
 public enum ImageFormat: String, Sendable, CaseIterable {
   case png, jpeg
 

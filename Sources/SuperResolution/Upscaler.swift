@@ -1,6 +1,24 @@
 import Imaging
 
 /// A method of upscaling images by an integer factor: a network or an interpolation.
+///
+/// ```swift
+/// struct Nearest: Upscaler {
+///   let name = "nearest"
+///   let scale = 2
+///   var requiredChannelCount: Int? { nil }
+///
+///   func upscale(_ image: Image, progress: (@Sendable (Double) -> Void)?) throws -> Image {
+///     let (height, width) = (2 * image.height, 2 * image.width)
+///     let samples = (0..<image.channelCount * height * width).map { index in
+///       let (plane, row, column) = (index / (height * width), index / width % height, index % width)
+///       return image.samples[(plane * image.height + row / 2) * image.width + column / 2]
+///     }
+///     return Image(
+///       channelCount: image.channelCount, height: height, width: width, samples: samples)
+///   }
+/// }
+/// ```
 public protocol Upscaler: Sendable {
   /// The name in reports.
   var name: String { get }

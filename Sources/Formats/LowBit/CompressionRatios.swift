@@ -3,12 +3,12 @@
 /// Before quantization, every parameter counts at its original bit width; afterwards, quantized
 /// weights count at the width of their codes and the rest as before. Bounds, scales, buffers, and
 /// the file's overhead are left out; the `file` ratio of `PackedSummary` includes them.
-public struct CompressionRatios: Hashable, Sendable {
+package struct CompressionRatios: Hashable, Sendable {
   /// The ratio without relative-position tables, as in 2DQuant and CondiQuant: 3.600 for
   /// SwinIR-light ×4 at 2 bits.
-  public let paper: Double
+  package let paper: Double
   /// The ratio of all parameters: 3.301 for SwinIR-light ×4 at 2 bits.
-  public let parameters: Double
+  package let parameters: Double
 
   /// The properties of a tensor on which the ratios depend.
   package struct Item: Hashable, Sendable {

@@ -6,6 +6,15 @@ import Storage
 ///
 /// The measurements follow those of papers: results are rounded to 8 bits, high-resolution images
 /// are cropped to a multiple of the scale, and luma is compared without a border of `scale` pixels.
+///
+/// ```swift
+/// let set = try BenchmarkSet(folder: "Set5", scale: 2)
+/// let archive = try FormatRegistry.standard.open("model.condi")
+/// let network = try SuperResolutionNetwork(archive, name: "model", threads: 4)
+/// let evaluation = try Evaluation(
+///   set: set, models: [.init(name: network.name, upscaler: network)])
+/// print(try evaluation.run().methods.map { ($0.name, $0.meanPSNR) })
+/// ```
 public struct Evaluation: Sendable {
   /// A model or an interpolation, with the name of its column.
   public struct Method: Sendable {

@@ -2,6 +2,16 @@ import Glibc
 import Imaging
 
 /// The result of an evaluation: PSNR and SSIM on luma, per image and on average.
+///
+/// ```swift
+/// let set = try BenchmarkSet(folder: "Set5", scale: 2)
+/// let archive = try FormatRegistry.standard.open("model.condi")
+/// let network = try SuperResolutionNetwork(archive, name: "model", threads: 4)
+/// let report = try Evaluation(
+///   set: set, models: [.init(name: network.name, upscaler: network)]
+/// ).run()
+/// for image in report.images { print(image.name) }
+/// ```
 public struct EvaluationReport: Codable, Hashable, Sendable {
   package static let currentSchemaVersion = 3
 

@@ -1,6 +1,12 @@
 import Imaging
 
 /// The baseline that every super-resolution model must beat.
+///
+/// ```swift
+/// let image = try RasterImage(contentsOf: "photo.png")
+/// let large = try RasterUpscaling(BicubicUpscaler(scale: 4)).upscale(image)
+/// print(large.sizeText)
+/// ```
 public struct BicubicUpscaler: Upscaler {
   /// The factor by which each side is upscaled.
   public let scale: Int

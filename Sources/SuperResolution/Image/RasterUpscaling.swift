@@ -16,6 +16,14 @@ import Storage
 ///   image, so that its printed size stays the same.
 ///
 /// Luma is that of BT.601, `0.299 R + 0.587 G + 0.114 B`, on the samples as stored.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// let network = try SuperResolutionNetwork(archive, name: "model", threads: 4)
+/// let image = try RasterImage(contentsOf: "photo.png")
+/// let large = try RasterUpscaling(network).upscale(image) { share in print(share) }
+/// print(large.sizeText)
+/// ```
 public struct RasterUpscaling: Sendable {
   /// The upscaler of the colours.
   package let upscaler: any Upscaler

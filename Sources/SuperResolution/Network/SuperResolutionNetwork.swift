@@ -12,6 +12,15 @@ import Storage
 /// arithmetic; all other weights are dequantized. With `usesIntegers: false` everything runs in
 /// floating point, for comparison: each layer then gives the same result except for rounding in
 /// Float32.
+///
+/// ```swift
+/// let archive = try FormatRegistry.standard.open("model.pth")
+/// let network = try SuperResolutionNetwork(archive, name: "model", threads: 4)
+/// print(network.summary)  // RRDBNet ×4, 64 channels, 23 blocks
+/// let image = try RasterImage(contentsOf: "photo.png").colorImage
+/// let large = try network.upscale(image, progress: nil)
+/// print(large.width, large.height)
+/// ```
 public struct SuperResolutionNetwork: Upscaler {
   /// The network's name in reports.
   public let name: String

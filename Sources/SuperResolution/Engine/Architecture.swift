@@ -9,8 +9,9 @@ import Storage
 /// lists them.
 protocol Architecture: Sendable {
   static var name: String { get }
-  /// Parts of tensor names that only this architecture has. They tell which architecture a
-  /// checkpoint is closest to, and after them how many tensors fitted.
+  /// Parts of tensor names that tell this architecture from others. A checkpoint that fits none is
+  /// closest to the one of whose landmarks it has most, and after them to the one that took most of
+  /// its tensors.
   static var landmarks: [String] { get }
 
   /// Infers the configuration, checks every tensor, and prepares the weights.
@@ -28,8 +29,8 @@ protocol Architecture: Sendable {
   var channelCount: Int { get }
   /// Tiles must begin at multiples of this many pixels for their windows to be those of the image.
   var windowPeriod: Int { get }
-  /// With this many pixels around a tile, its result equals that of the whole image; `nil` where
-  /// every pixel depends on all others.
+  /// With this many pixels around a tile, its result is that of the whole image but for rounding;
+  /// `nil` where every pixel depends on all others.
   var exactOverlap: Int? { get }
   /// A description such as `SwinIR ×2, 60 channels, 24 blocks`.
   var summary: String { get }

@@ -5,7 +5,7 @@ import Storage
 /// A kind of network, as a function from the names and shapes of a checkpoint's tensors to a graph.
 protocol NetworkDescription: Sendable {
   static var name: String { get }
-  /// Parts of tensor names that only this kind has. They tell which kind a checkpoint is closest to.
+  /// Parts of tensor names that tell this kind from others, as `Architecture.landmarks`.
   static var landmarks: [String] { get }
   /// Buffers that a graph does not need, by the last component of their names.
   static var buffers: Set<String> { get }

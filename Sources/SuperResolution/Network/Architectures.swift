@@ -23,18 +23,16 @@ enum Architectures {
   ///
   /// - Throws: `ModelError` that names the closest architecture and the first difference.
   static func load(_ archive: TensorArchive) throws -> (any Architecture, SiteList) {
-    var closest: (name: String, likeness: (Int, Int), mismatch: WeightMismatch)?
+    var closest: (name: String, likeness: Likeness, mismatch: WeightMismatch)?
     for architecture in all {
       var weights = WeightReader(archive)
       var sites = SiteList()
       do {
         return (try architecture.init(&weights, sites: &sites), sites)
       } catch let mismatch as WeightMismatch {
-        let marked = archive.tensors.keys.count { name in
-          architecture.landmarks.contains { name.contains($0) }
-        }
-        let likeness = (marked, weights.taken.count)
-        if closest.map({ likeness > $0.likeness }) ?? true {
+        let likeness = Likeness(
+          archive, landmarks: architecture.landmarks, takenCount: weights.taken.count)
+        if closest.map({ $0.likeness < likeness }) ?? true {
           closest = (architecture.name, likeness, mismatch)
         }
       }
@@ -43,5 +41,27 @@ enum Architectures {
     throw ModelError(
       "not a network that can be run: the closest is \(closest.name), but the tensor "
         + "'\(closest.mismatch.tensor)' \(closest.mismatch.problem)")
+  }
+}
+
+/// How close a checkpoint is to an architecture that it does not fit.
+private struct Likeness: Comparable {
+  /// The share of the architecture's landmarks that occur, and their number.
+  private let share: Double
+  private let foundCount: Int
+  /// The tensors that fitted before the first that did not.
+  private let takenCount: Int
+
+  init(_ archive: TensorArchive, landmarks: [String], takenCount: Int) {
+    let found = landmarks.filter { landmark in
+      archive.tensors.keys.contains { $0.contains(landmark) }
+    }
+    share = landmarks.isEmpty ? 0 : Double(found.count) / Double(landmarks.count)
+    foundCount = found.count
+    self.takenCount = takenCount
+  }
+
+  static func < (a: Likeness, b: Likeness) -> Bool {
+    (a.share, a.foundCount, a.takenCount) < (b.share, b.foundCount, b.takenCount)
   }
 }

@@ -35,8 +35,8 @@ public struct SuperResolutionNetwork: Upscaler {
   public var channelCount: Int { architecture.channelCount }
   /// Equal to `channelCount`: a network accepts no other number of channels.
   public var requiredChannelCount: Int? { channelCount }
-  /// With this many pixels around a tile, its result equals that of the whole image; `nil` where
-  /// every pixel of the result depends on the whole image.
+  /// With this many pixels around a tile, its result is that of the whole image but for rounding;
+  /// `nil` where every pixel of the result depends on the whole image.
   public var exactTileOverlap: Int? { architecture.exactOverlap }
   /// The sites at which activations can be observed and quantized, in the order of the forward
   /// pass.

@@ -30,7 +30,7 @@ enum EDSR: NetworkDescription {
 /// Networks").
 enum RCAN: NetworkDescription {
   static let name = "RCAN"
-  static let landmarks = [".conv_du."]
+  static let landmarks = [".conv_du.", "head.", "tail.0."]
 
   static func describe(_ build: inout NetworkBuilder) throws -> NetworkTraits {
     let frame = try MeanShiftFrame(&build)

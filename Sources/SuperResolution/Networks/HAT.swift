@@ -4,7 +4,7 @@ import Storage
 /// convolution beside each attention, and an attention to overlapping windows at the end of a group.
 enum HAT: NetworkDescription {
   static let name = "HAT"
-  static let landmarks = [".residual_group.", ".mlp.fc"]
+  static let landmarks = [".conv_block.cab.", ".overlap_attn.", ".residual_group."]
   static let buffers: Set<String> = [
     "relative_position_index_SA", "relative_position_index_OCA", "attn_mask",
   ]

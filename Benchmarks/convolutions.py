@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from baseline_convolutions import NETWORKS
-from compare import HERE, Tool, median_run, megabytes
+from compare import HERE, Tool, megabytes
 from PIL import Image
 
 BASELINE = HERE / "baseline_convolutions.py"
@@ -58,7 +58,7 @@ def rows(binary: str, network: str, folder: Path, runs: int) -> list[str]:
                     steps["run"] if "run" in steps else steps["methods"][-1]["meanSeconds"]
                 )
     medians = [sorted(passes)[len(passes) // 2] for passes in seconds]
-    peaks = [median_run(found).peak_bytes for found in results]
+    peaks = [max(run.peak_bytes for run in found) for found in results]
     own, peak = medians[-1], peaks[-1]
     return [
         f"| {network} | {tool.name} | {median:.2f} s | {own / median:.2f} | {megabytes(bytes_)} "

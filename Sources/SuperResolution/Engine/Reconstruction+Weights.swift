@@ -39,25 +39,6 @@ extension Reconstruction {
     try self.init(ending: steps, &weights, width: width)
   }
 
-  /// Creates nearest-neighbour upscaling steps, each with a convolution, and two more convolutions
-  /// (`nearest+conv`).
-  init(repeating weights: inout WeightReader, channels: Int) throws {
-    let (first, width) = try Self.before(&weights, channels: channels)
-    var steps = [first]
-    for name in ["conv_up1", "conv_up2", "conv_up3"] where weights.contains("\(name).weight") {
-      let convolution = try ConvolutionLayer(&weights, name, outputs: width, inputs: width)
-      steps += [.nearest(2), .convolution(convolution, .leakySlope20)]
-    }
-    let fine = try ConvolutionLayer(&weights, "conv_hr", outputs: width, inputs: width)
-    steps.append(.convolution(fine, .leakySlope20))
-    try self.init(ending: steps, &weights, width: width)
-  }
-
-  /// Creates one convolution, for a result as large as the input.
-  init(keepingSize weights: inout WeightReader, channels: Int) throws {
-    try self.init(ending: [], &weights, width: channels)
-  }
-
   private init(ending steps: [Step], _ weights: inout WeightReader, width: Int) throws {
     let outputs = try weights.dimensions(of: "conv_last.weight", rank: 4)[0]
     let last = try ConvolutionLayer(&weights, "conv_last", outputs: outputs, inputs: width)

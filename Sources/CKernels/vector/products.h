@@ -147,7 +147,7 @@ static void linear(
 
 // Finds the pixels of one result under all taps.
 //
-// `lines` are the rows of the image under the kernel's rows; null where there is none.
+// `lines` are the rows of the image under the kernel's rows; null for a row outside the image.
 CK_INLINE void find_sources(
   const ck_weights *weights, const ck_convolution_shape *shape, size_t width, size_t column,
   const float *const *lines, size_t x_stride, size_t batch, const float **sources) {

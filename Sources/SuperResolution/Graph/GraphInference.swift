@@ -92,7 +92,7 @@ struct GraphInference: Sendable {
 
   /// Returns the result for `pixels`, in the network's range.
   ///
-  /// - Throws: `ModelError` when the image has too few pixels.
+  /// - Precondition: `takes(height:width:)` is true for the image.
   func run(_ pixels: FeatureMap, _ context: ForwardContext) throws -> FeatureMap {
     var memory = GraphMemory(plan, pixels)
     for (position, step) in plan.steps.enumerated() {
@@ -147,8 +147,6 @@ private struct GraphMemory {
   private let pixels: FeatureMap
   /// By the node that is a buffer's root.
   private var maps: [Int: FeatureMap] = [:]
-  /// The sizes of results, by node.
-  private var sizes: [Int: (height: Int, width: Int)] = [:]
   private var idle: [FeatureBuffer] = []
 
   init(_ plan: GraphPlan, _ pixels: FeatureMap) {
@@ -230,7 +228,6 @@ enum Following: Sendable {
   case function(ElementFunction)
   case slopes([Float])
   case scale(Float)
-  case factors([Float])
   case offsets([Float])
   /// One value per pixel and channel.
   case positions([Float])
@@ -248,7 +245,6 @@ enum Following: Sendable {
       switch node.operation {
       case .function(let function): self = .function(function)
       case .scale(let factor): self = .scale(factor)
-      case .scaleChannels(let factors): self = .factors(try factors.values(&weights))
       case .addChannels(let offsets): self = .offsets(try offsets.values(&weights))
       case .addPositions(let positions): self = .positions(try positions.values(&weights))
       case .parametricReLU(let parameter):
@@ -273,12 +269,6 @@ enum Following: Sendable {
     case .scale(let factor):
       forEachPixel(rows, of: view) { pixel, _ in
         for channel in 0..<view.channels { pixel[channel] *= factor }
-      }
-    case .factors(let factors):
-      factors.withUnsafeBufferPointer { factors in
-        forEachPixel(rows, of: view) { pixel, _ in
-          for channel in 0..<view.channels { pixel[channel] *= factors[channel] }
-        }
       }
     case .offsets(let offsets):
       offsets.withUnsafeBufferPointer { offsets in

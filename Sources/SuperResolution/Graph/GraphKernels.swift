@@ -43,8 +43,6 @@ extension GraphInference.View: @unchecked Sendable {
 }
 
 extension GraphInference.Kernel {
-  private typealias View = GraphInference.View
-
   /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
   init(_ operation: GraphOperation, _ weights: inout WeightReader) throws {
     switch operation {
@@ -108,8 +106,8 @@ extension GraphInference.Kernel {
       self = .normalizeGroups(
         groups, scale: try scale.values(&weights), offset: try offset.values(&weights),
         epsilon: epsilon)
-    case .input, .function, .parametricReLU, .scale, .scaleChannels, .addChannels, .addPositions,
-      .add, .multiply, .concatenate, .channels, .windowAttention:
+    case .input, .function, .parametricReLU, .scale, .addChannels, .addPositions, .add, .multiply,
+      .concatenate, .channels, .windowAttention:
       preconditionFailure("a plan has no step for \(operation)")
     }
   }
@@ -488,9 +486,8 @@ extension GraphInference.Kernel {
     case .overlapAttention(let shape, _):
       return height % shape.window == 0 && width % shape.window == 0 ? inputs[0] : nil
     case .copy, .region, .linear, .depthwise, .repeatChannels, .normalizePixels,
-      .normalizeGroups:
+      .normalizeGroups, .winograd:
       return inputs[0]
-    case .winograd: return inputs[0]
     case .filters(let shape, _, _): return convolved(shape)
     case .convolution(let parts): return convolved(parts[0].shape)
     case .pixelShuffle(let factor), .nearest(let factor), .sample(let factor, _):

@@ -172,9 +172,8 @@ extension NetworkGraph {
         extents.append((reach, pixel / Double(factor)))
       case .pixelUnshuffle(let factor):
         extents.append((reach + pixel * Double(factor - 1), pixel * Double(factor)))
-      case .input, .linear, .function, .parametricReLU, .scale, .scaleChannels, .addChannels,
-        .addPositions, .add, .multiply, .concatenate, .channels, .repeatChannels,
-        .normalizePixels:
+      case .input, .linear, .function, .parametricReLU, .scale, .addChannels, .addPositions, .add,
+        .multiply, .concatenate, .channels, .repeatChannels, .normalizePixels:
         extents.append((reach, pixel))
       }
     }

@@ -94,7 +94,7 @@ struct GraphPlan: Sendable {
         return nil
       }
       switch nodes[node].operation {
-      case .function, .parametricReLU, .scale, .scaleChannels, .addChannels, .addPositions:
+      case .function, .parametricReLU, .scale, .addChannels, .addPositions:
         return .node(node)
       case .add, .multiply:
         let other = inputs.first { $0 != main } ?? main
@@ -162,8 +162,7 @@ struct GraphPlan: Sendable {
             ))
         }
         continue
-      case .function, .parametricReLU, .scale, .scaleChannels, .addChannels, .addPositions, .add,
-        .multiply:
+      case .function, .parametricReLU, .scale, .addChannels, .addPositions, .add, .multiply:
         // On a copy of the input, which others need as it is.
         guard let main = reads.max(by: { isLarger($1, than: $0) }),
           let first = following(index, main)

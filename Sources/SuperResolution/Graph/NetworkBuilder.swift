@@ -253,10 +253,6 @@ struct NetworkBuilder {
     graph.add(.scale(factor), [x], channels: x.channels)
   }
 
-  mutating func scaleChannels(_ x: Value, by factors: GraphParameter) -> Value {
-    graph.add(.scaleChannels(factors), [x], channels: x.channels)
-  }
-
   mutating func addChannels(_ x: Value, _ offsets: GraphParameter) -> Value {
     graph.add(.addChannels(offsets), [x], channels: x.channels)
   }
@@ -319,7 +315,7 @@ struct NetworkBuilder {
   /// Applies the dynamic upsampling `name`: DySample (Liu et al. 2023, "Learning to Upsample by
   /// Learning to Sample").
   ///
-  /// - Parameter outputs: the channels of the convolution at its end; `nil` where there is none.
+  /// - Parameter outputs: the channels of the convolution at its end; `nil` for an operator without it.
   mutating func dynamicSample(
     _ x: Value, _ name: String, factor: Int, groups: Int, outputs: Int?
   ) throws -> Value {

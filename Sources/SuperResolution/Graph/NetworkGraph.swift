@@ -74,8 +74,6 @@ enum GraphOperation: Sendable {
   case parametricReLU(GraphParameter)
   /// x · factor.
   case scale(Float)
-  /// x · factor, with one factor per channel.
-  case scaleChannels(GraphParameter)
   /// x + offset, with one offset per channel.
   case addChannels(GraphParameter)
   /// x + position, with one value per pixel and channel, for images of one size.

@@ -54,7 +54,7 @@ package struct FileUpscaling {
   }
 
   /// Returns the images of a folder, each with the path of its output: the same name in another
-  /// folder, which is made if there is none.
+  /// folder, which is created if it does not exist.
   ///
   /// - Throws: `ModelError` when a folder cannot be read or made, when there is no image, when the
   ///   folders are the same, and when an output exists that may not be replaced.

@@ -11,7 +11,7 @@ enum Architectures {
   ]
 
   /// Returns a description of the network that `archive` holds, such as `RRDBNet ×4, 64 channels, 23
-  /// blocks`; `nil` if it is none that can be run.
+  /// blocks`; `nil` if no architecture matches.
   static func summary(of archive: TensorArchive) -> String? {
     for architecture in all {
       if let summary = try? architecture.summary(of: WeightReader(archive)) { return summary }

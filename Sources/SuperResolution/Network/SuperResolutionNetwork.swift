@@ -103,7 +103,7 @@ public struct SuperResolutionNetwork: Upscaler {
   }
 
   /// Returns a description of the network in a checkpoint, such as `RRDBNet ×4, 64 channels, 23
-  /// blocks`; `nil` if it holds none that can be run.
+  /// blocks`; `nil` if no architecture matches.
   ///
   /// The tensors may lie below the conventional root of a training checkpoint. Most networks are
   /// recognized by the names and shapes of their tensors alone.

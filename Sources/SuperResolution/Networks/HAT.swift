@@ -24,7 +24,7 @@ enum HAT: NetworkDescription {
     let overlap = try side(
       of: "layers.0.residual_group.overlap_attn.relative_position_bias_table", build
     ) { window + $0 - 1 }
-    // Without convolutions at the ends of groups, there is none after the body either.
+    // A network without convolutions at the ends of its groups has none after its body.
     let hasTails =
       build.contains("conv_after_body.weight") || build.contains("layers.0.conv.weight")
     var blocks = 0

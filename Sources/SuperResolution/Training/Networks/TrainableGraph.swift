@@ -241,8 +241,8 @@ extension GraphOperation {
     case .windowAttention(_, let positions, _), .overlapAttention(_, let positions),
       .channelAttention(_, _, let positions):
       [positions]
-    case .parametricReLU(let parameter), .scaleChannels(let parameter),
-      .addChannels(let parameter), .addPositions(let parameter):
+    case .parametricReLU(let parameter), .addChannels(let parameter),
+      .addPositions(let parameter):
       [parameter]
     case .normalizePixels(let scale, let offset, _),
       .normalizeGroups(_, let scale, let offset, _):

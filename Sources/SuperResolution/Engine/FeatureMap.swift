@@ -42,18 +42,8 @@ final class FeatureMap: @unchecked Sendable {
     values = buffer.start
   }
 
-  convenience init(copying other: FeatureMap) {
-    self.init(height: other.height, width: other.width, channels: other.channels)
-    copy(other)
-  }
-
   var tokenCount: Int { height * width }
   var count: Int { tokenCount * channels }
-
-  /// Copies all values from a map of the same shape.
-  func copy(_ other: FeatureMap) {
-    values.update(from: other.values, count: count)
-  }
 
   /// Returns the channels of pixel `token`; pixels are numbered row by row.
   func token(_ token: Int) -> UnsafeMutablePointer<Float> { values + token * channels }

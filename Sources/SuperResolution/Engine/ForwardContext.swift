@@ -13,7 +13,7 @@ struct ForwardContext: @unchecked Sendable {
   typealias Observer = (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws
     -> Void
 
-  let threads: Int
+  private(set) var threads: Int
   let scratch = ScratchPool()
   /// One entry per site; empty when no site is quantized.
   var quantizers: [ck_quantizer?] = []
@@ -27,6 +27,13 @@ struct ForwardContext: @unchecked Sendable {
 
   init(threads: Int) {
     self.threads = threads
+  }
+
+  /// The same context for work that is one of several threads' already.
+  var onOneThread: ForwardContext {
+    var context = self
+    context.threads = 1
+    return context
   }
 
   /// Whether `visit` does anything.
@@ -51,6 +58,33 @@ struct ForwardContext: @unchecked Sendable {
       let range = piece * stride..<min(count, (piece + 1) * stride)
       return try scratch.withScratch(scratchCount) { try body(range, $0) }
     }
+  }
+
+  /// Pixels that a sum over an image has at once; each of these sums has few terms, so `Float` is
+  /// precise enough.
+  static let summedAtOnce = 256
+
+  /// Returns averages over the pixels of an image, the same for any number of threads.
+  ///
+  /// - Parameters:
+  ///   - count: the number of sums.
+  ///   - add: adds the values of some pixels to the sums.
+  func averages(
+    _ pixelCount: Int, count: Int,
+    _ add: @Sendable (_ pixels: Range<Int>, _ sums: UnsafeMutablePointer<Float>) throws -> Void
+  ) throws -> [Float] {
+    let parts = try map(pixelCount, by: Self.summedAtOnce, scratchCount: 0) { pixels, _ in
+      var sums = [Float](repeating: 0, count: count)
+      try sums.withUnsafeMutableBufferPointer { sums in
+        if let start = sums.baseAddress { try add(pixels, start) }
+      }
+      return sums
+    }
+    var totals = [Double](repeating: 0, count: count)
+    for part in parts {
+      for (index, sum) in part.enumerated() { totals[index] += Double(sum) }
+    }
+    return totals.map { Float($0 / Double(pixelCount)) }
   }
 
   // MARK: Sites
@@ -79,10 +113,10 @@ struct ForwardContext: @unchecked Sendable {
   /// otherwise in floating point on the quantized values.
   ///
   /// - Parameters:
-  ///   - x: as for `LinearLayer.apply`; its values are undefined afterwards.
+  ///   - x: as for `Linear.apply`; its values are undefined afterwards.
   ///   - y: may be the epilogue's residual, but not `x`.
   func apply(
-    _ layer: LinearLayer, at site: Int, rows: Int, _ x: UnsafeMutablePointer<Float>,
+    _ layer: Linear, at site: Int, rows: Int, _ x: UnsafeMutablePointer<Float>,
     stride xStride: Int, to y: UnsafeMutablePointer<Float>, stride yStride: Int,
     then epilogue: Epilogue = .none
   ) throws {

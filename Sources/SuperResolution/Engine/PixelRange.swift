@@ -67,31 +67,3 @@ struct PixelRange: Sendable {
     }
   }
 }
-
-extension PixelRange {
-  /// Returns the image that `reconstruction` makes of `features`, cropped to `height` × `width`.
-  ///
-  /// - Parameter added: an image as large as the features whose samples are added, in the network's
-  ///   range.
-  func image(
-    of features: FeatureMap, through reconstruction: Reconstruction, height: Int, width: Int,
-    adding added: FeatureMap? = nil, _ context: ForwardContext
-  ) throws -> Image {
-    let fullWidth = features.width * reconstruction.scale
-    let count = mean.count * height * width
-    let samples = FeatureMap(height: mean.count * height, width: width, channels: 1)
-    try reconstruction.apply(features, context) { rows, pixels in
-      if let added {
-        let source = added.token(rows.lowerBound * fullWidth)
-        for index in 0..<rows.count * fullWidth * mean.count { pixels[index] += source[index] }
-      }
-      store(
-        pixels, rows: rows, width: fullWidth, in: samples.values, height: height,
-        keptWidth: width)
-    }
-    context.progress?(1)
-    return Image(
-      channelCount: mean.count, height: height, width: width,
-      samples: Array(UnsafeBufferPointer(start: samples.values, count: count)))
-  }
-}

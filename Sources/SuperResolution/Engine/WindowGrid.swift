@@ -127,6 +127,14 @@ struct WindowGrid: Sendable {
 
   // MARK: Positions
 
+  /// Returns the relative positions in a window: how far down and to the right, from the smallest on,
+  /// `[(2·height − 1)·(2·width − 1), 2]`.
+  static func offsets(height: Int, width: Int) -> [Float] {
+    ((1 - height)..<height).flatMap { down in
+      ((1 - width)..<width).flatMap { right in [Float(down), Float(right)] }
+    }
+  }
+
   /// Returns the bias of every key and query, `[heads, keys, queries]`, from a table with the bias
   /// of every relative position, `[(2·height − 1)·(2·width − 1), heads]`.
   func positionBiases(table: [Float], heads: Int) -> [Float] {

@@ -1,5 +1,5 @@
-/// Steps that upscale features, each of which takes the result of the one before. They run in bands of
-/// rows, so that upscaled features never exist as a whole.
+/// Steps each of which takes the result of the one before, such as those that upscale features. They
+/// run in bands of rows, so that results in between never exist as a whole.
 struct GraphBands: Sendable {
   private let stages: [GraphInference.Runner]
 
@@ -63,8 +63,8 @@ struct GraphBands: Sendable {
               height: size.height, width: size.width, channels: channels, stride: channels,
               start: start)
           }
-          stage.kernel.make(
-            rows, of: target, [input], residual: residuals[index],
+          try stage.kernel.make(
+            rows, of: target, [input], residual: residuals[index], context,
             scratch: scratch + 2 * largest)
           for (following, other) in following[index] {
             following.apply(rows: rows, of: target, other: other)

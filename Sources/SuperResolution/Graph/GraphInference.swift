@@ -38,13 +38,8 @@ struct GraphInference: Sendable {
           following.removeFirst()
         }
         kernel = try Kernel(operation, &weights)
-        if kernel.addsResidual, case .add? = following.first?.operator,
-          let other = following[0].other, !plan.isPixel[other],
-          graph.nodes[other].channels == graph.nodes[node].channels
-        {
-          following.removeFirst()
-          residual = other
-        }
+        residual = plan.residual(of: step)
+        if residual != nil { following.removeFirst() }
       }
       self.following = following
       self.residual = residual
@@ -54,7 +49,7 @@ struct GraphInference: Sendable {
 
   /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
   init(_ graph: NetworkGraph, _ weights: inout WeightReader) throws {
-    plan = GraphPlan(graph)
+    plan = GraphPlan(graph.foldingNormalizations)
     var runners: [Runner] = []
     for step in plan.steps { runners.append(try Runner(step, plan, &weights)) }
     self.runners = runners
@@ -85,7 +80,7 @@ struct GraphInference: Sendable {
     }
     for (step, runner) in zip(plan.steps, runners) {
       guard let made = runner.kernel.size(of: plan.inputs(of: step).map(size)) else { return false }
-      if step.target == nil { sizes[step.result] = made }
+      if step.target == nil { for result in step.results { sizes[result] = made } }
     }
     return true
   }
@@ -100,11 +95,16 @@ struct GraphInference: Sendable {
       guard let size = runners[position].kernel.size(of: inputs.map { ($0.height, $0.width) })
       else { preconditionFailure("the size of the image was checked") }
       let residual = runners[position].residual.map { memory.view($0) }
-      let target = memory.target(
-        of: step, at: position, height: size.height, width: size.width,
-        inPlaceOf: runners[position].residual ?? runners[position].kernel.place(inputs: step, plan))
-      try runners[position].run(inputs, residual: residual, to: target, context) {
-        memory.view($0)
+      let targets = step.results.map {
+        memory.target($0, of: step, at: position, height: size.height, width: size.width)
+      }
+      if case .region(let region) = runners[position].kernel {
+        try region.run(
+          inputs, table: plan.table(of: step).map { memory.view($0) }, to: targets, context)
+      } else {
+        try runners[position].run(inputs, residual: residual, to: targets[0], context) {
+          memory.view($0)
+        }
       }
       if let group = plan.graph.groups.firstIndex(where: { $0.node == step.result }) {
         try context.groupObserver?(group, memory.map(step.result))
@@ -168,30 +168,19 @@ private struct GraphMemory {
       stride: map.channels, start: map.values + place.firstChannel)
   }
 
-  /// Returns where a step writes, in a new buffer if it is the first to write there.
-  ///
-  /// - Parameter other: a result whose buffer the step may write to, if nothing needs it later.
+  /// Returns where a step writes a result, in a new buffer if it is the first to write there.
   mutating func target(
-    of step: GraphPlan.Step, at position: Int, height: Int, width: Int, inPlaceOf other: Int?
+    _ result: Int, of step: GraphPlan.Step, at position: Int, height: Int, width: Int
   ) -> GraphInference.View {
-    let place = step.target ?? plan.places[step.result]
-    if maps[place.root] == nil, place == GraphPlan.Place(root: step.result, firstChannel: 0),
-      let root = other.map({ plan.places[$0].root }), plan.lastUse[root] == position,
-      let map = maps[root], map !== pixels,
-      (map.height, map.width, map.channels)
-        == (height, width, plan.graph.nodes[step.result].channels)
-    {
-      maps[place.root] = map
-      maps[root] = nil
-    }
+    let place = step.target ?? plan.places[result]
     if maps[place.root] == nil {
       // The output may be large, and nothing comes after it.
       if position == plan.steps.count - 1 { idle = [] }
       maps[place.root] = map(
-        height: height, width: width, channels: plan.graph.nodes[place.root].channels)
+        height: height, width: width, channels: plan.channelCounts[place.root])
     }
     if case .copy(let node) = step.kernel { return view(place, of: node) }
-    return view(place, of: step.result)
+    return view(place, of: result)
   }
 
   private mutating func map(height: Int, width: Int, channels: Int) -> FeatureMap {
@@ -225,6 +214,8 @@ private struct GraphMemory {
 
 /// An operator on single elements, with its parameters.
 enum Following: Sendable {
+  /// x · factor + offset, with one factor and one offset per channel.
+  case factors([Float], offsets: [Float])
   case function(ElementFunction)
   case slopes([Float])
   case scale(Float)
@@ -245,6 +236,16 @@ enum Following: Sendable {
       switch node.operation {
       case .function(let function): self = .function(function)
       case .scale(let factor): self = .scale(factor)
+      case .normalizeChannels(let norm):
+        let (scale, offset) = (try norm.scale.values(&weights), try norm.offset.values(&weights))
+        let (mean, variance) = (
+          try norm.mean.values(&weights), try norm.variance.values(&weights)
+        )
+        let factors = scale.indices.map {
+          scale[$0] / (variance[$0] + norm.epsilon).squareRoot()
+        }
+        self = .factors(
+          factors, offsets: factors.indices.map { offset[$0] - mean[$0] * factors[$0] })
       case .addChannels(let offsets): self = .offsets(try offsets.values(&weights))
       case .addPositions(let positions): self = .positions(try positions.values(&weights))
       case .parametricReLU(let parameter):
@@ -269,6 +270,12 @@ enum Following: Sendable {
     case .scale(let factor):
       forEachPixel(rows, of: view) { pixel, _ in
         for channel in 0..<view.channels { pixel[channel] *= factor }
+      }
+    case .factors(let factors, let offsets):
+      forEachPixel(rows, of: view) { pixel, _ in
+        for channel in 0..<view.channels {
+          pixel[channel] = pixel[channel] * factors[channel] + offsets[channel]
+        }
       }
     case .offsets(let offsets):
       offsets.withUnsafeBufferPointer { offsets in

@@ -6,9 +6,11 @@ extension GraphInference {
   enum Kernel: Sendable {
     case copy
     case region(GraphRegionRunner)
-    case linear(LinearLayer, site: Int)
+    case linear(Linear, site: Int)
     case overlapAttention(OverlapAttentionShape, biases: [Float])
-    case channelAttention(GridChannelAttention)
+    case channelAttention(ChannelAttention)
+    /// Values that do not depend on the image.
+    case constant([Float], height: Int, width: Int)
     case interleave(Int)
     case deinterleave(Int)
     /// Several operators, one after another, in bands of rows.
@@ -36,6 +38,13 @@ extension GraphInference {
 
 extension GraphInference.View: @unchecked Sendable {
   // Unchecked because of the pointer: threads write disjoint rows.
+
+  /// Returns all values, pixel after pixel.
+  func values() -> [Float] {
+    (0..<height * width).flatMap { pixel in
+      UnsafeBufferPointer(start: start + pixel * stride, count: channels)
+    }
+  }
 
   func pixel(_ row: Int, _ column: Int) -> UnsafeMutablePointer<Float> {
     start + (row * width + column) * stride
@@ -76,14 +85,19 @@ extension GraphInference.Kernel {
             shape: shape)
         })
     case .linear(let weight, let bias, let site):
-      self = .linear(
-        LinearLayer(
-          outputs: weight.shape[0], inputs: weight.shape[1], weight: try weight.values(&weights),
-          bias: try bias?.values(&weights)), site: site)
-    case .channelAttention(let division, _, let temperature):
+      self = .linear(try Linear(weight, bias, &weights), site: site)
+    case .channelAttention(let division, _, let temperature, let sites):
       self = .channelAttention(
-        GridChannelAttention(
-          division: division, temperature: try temperature.values(&weights)))
+        ChannelAttention(
+          division: division, temperature: try temperature.values(&weights), sites: sites))
+    case .constant(let parameter):
+      let values = try parameter.values(&weights)
+      let channels = parameter.shape[parameter.shape.count - 1]
+      self = .constant(values, height: values.count / channels, width: 1)
+    case .offsets(let height, let width):
+      self = .constant(
+        WindowGrid.offsets(height: height, width: width), height: 2 * height - 1,
+        width: 2 * width - 1)
     case .interleave(let count): self = .interleave(count)
     case .deinterleave(let count): self = .deinterleave(count)
     case .overlapAttention(let shape, let positions):
@@ -107,7 +121,7 @@ extension GraphInference.Kernel {
         groups, scale: try scale.values(&weights), offset: try offset.values(&weights),
         epsilon: epsilon)
     case .input, .function, .parametricReLU, .scale, .addChannels, .addPositions, .add, .multiply,
-      .concatenate, .channels, .windowAttention:
+      .normalizeChannels, .concatenate, .channels, .windowAttention:
       preconditionFailure("a plan has no step for \(operation)")
     }
   }
@@ -118,6 +132,14 @@ extension GraphInference.Kernel {
     to y: GraphInference.View, _ context: ForwardContext,
     then finish: @Sendable (_ rows: Range<Int>) -> Void
   ) throws {
+    if case .constant(let values, _, _) = self {
+      for (pixel, first) in stride(from: 0, to: values.count, by: y.channels).enumerated() {
+        for channel in 0..<y.channels {
+          y.start[pixel * y.stride + channel] = values[first + channel]
+        }
+      }
+      return finish(0..<y.height)
+    }
     let x = inputs[0]
     /// Makes the result in bands of rows.
     func rows(_ body: @Sendable (_ row: Int) -> Void) throws {
@@ -127,33 +149,20 @@ extension GraphInference.Kernel {
       }
     }
     switch self {
-    case .region(let region): try region.run(inputs, to: y, context)
     case .channelAttention(let attention):
       try attention.run(x, to: y, context)
       finish(0..<y.height)
     case .overlapAttention(let shape, let biases):
       try shape.run(x, to: y, biases: biases, context)
       finish(0..<y.height)
-    case .linear(let layer, let site):
-      try context.map(
-        y.height, by: y.rowsAtOnce, scratchCount: y.rowsAtOnce * y.width * x.channels
-      ) { rows, scratch in
-        let count = rows.count * y.width
-        // The layer may change its input.
-        for pixel in 0..<count {
-          (scratch + pixel * x.channels).update(
-            from: x.row(rows.lowerBound) + pixel * x.stride, count: x.channels)
-        }
-        try context.apply(
-          layer, at: site, rows: count, scratch, stride: x.channels,
-          to: y.row(rows.lowerBound), stride: y.stride)
-        finish(rows)
-      }
     case .average:
-      let count = Double(x.height * x.width)
-      for (channel, sums) in try Self.sums(of: x, context).enumerated() {
-        y.start[channel] = Float(sums.sum / count)
+      let averages = try context.averages(x.height * x.width, count: x.channels) { pixels, sums in
+        for pixel in pixels {
+          let source = x.start + pixel * x.stride
+          for channel in 0..<x.channels { sums[channel] += source[channel] }
+        }
       }
+      y.start.update(from: averages, count: averages.count)
       finish(0..<1)
     case .normalizeGroups(let groups, let scale, let offset, let epsilon):
       let (factors, additions) = Self.normalization(
@@ -185,24 +194,16 @@ extension GraphInference.Kernel {
           }
         }
       }
-    case .bands: preconditionFailure("a chain of operators has a run of its own")
+    case .bands, .region: preconditionFailure("several operators have a run of their own")
     default:
       let bandHeight = bandHeight(y.rowsAtOnce)
       try context.map(
         y.height, by: bandHeight,
         scratchCount: scratchCount(rows: bandHeight, width: y.width, hasResidual: residual != nil)
       ) { rows, scratch in
-        make(rows, of: y, inputs, residual: residual, scratch: scratch)
+        try make(rows, of: y, inputs, residual: residual, context, scratch: scratch)
         finish(rows)
       }
-    }
-  }
-
-  /// Whether `make` can add another result to its own.
-  var addsResidual: Bool {
-    switch self {
-    case .convolution, .winograd: true
-    default: false
     }
   }
 
@@ -215,8 +216,12 @@ extension GraphInference.Kernel {
 
   /// Floats of scratch memory for `make` with at most so many rows.
   func scratchCount(rows: Int, width: Int, hasResidual: Bool) -> Int {
-    guard case .winograd(let convolution) = self else { return 0 }
-    return convolution.scratchCount + (hasResidual ? rows * width * convolution.outputs : 0)
+    switch self {
+    case .winograd(let convolution):
+      convolution.scratchCount + (hasResidual ? rows * width * convolution.outputs : 0)
+    case .linear(let layer, _): rows * width * layer.inputs
+    default: 0
+    }
   }
 
   /// Makes some rows of the result of an operator for which each row depends on a few rows of the
@@ -227,8 +232,9 @@ extension GraphInference.Kernel {
   ///   - scratch: `scratchCount` floats.
   func make(
     _ rows: Range<Int>, of y: GraphInference.View, _ inputs: [GraphInference.View],
-    residual: GraphInference.View?, scratch: UnsafeMutablePointer<Float>
-  ) {
+    residual: GraphInference.View?, _ context: ForwardContext,
+    scratch: UnsafeMutablePointer<Float>
+  ) throws {
     let x = inputs[0]
     switch self {
     case .winograd(let convolution):
@@ -251,6 +257,23 @@ extension GraphInference.Kernel {
         let source = made + pixel * channels
         for channel in 0..<channels { target[channel] = source[channel] + other[channel] }
       }
+    case .linear(let layer, let site):
+      let count = rows.count * y.width
+      let epilogue = residual.map {
+        Epilogue.add(UnsafePointer($0.row(rows.lowerBound)), stride: $0.stride)
+      }
+      var (input, stride) = (x.row(rows.lowerBound), x.stride)
+      if context.isActive {
+        // The layer may change its input.
+        for pixel in 0..<count {
+          (scratch + pixel * x.channels).update(
+            from: input + pixel * stride, count: x.channels)
+        }
+        (input, stride) = (scratch, x.channels)
+      }
+      try context.apply(
+        layer, at: site, rows: count, input, stride: stride, to: y.row(rows.lowerBound),
+        stride: y.stride, then: epilogue ?? .none)
     case .copy:
       for row in rows {
         for column in 0..<y.width {
@@ -423,17 +446,9 @@ extension GraphInference.Kernel {
       kernel.apply(
         rows: rows.count * y.width, x.row(rows.lowerBound), stride: x.stride,
         to: y.row(rows.lowerBound), stride: y.stride)
-    case .region, .bands, .linear, .overlapAttention, .channelAttention, .bilinear, .average,
+    case .region, .bands, .constant, .overlapAttention, .channelAttention, .bilinear, .average,
       .normalizeGroups:
       preconditionFailure("the operator is made as a whole")
-    }
-  }
-
-  /// Returns the result among the step's inputs in whose place its own may be written.
-  func place(inputs step: GraphPlan.Step, _ plan: GraphPlan) -> Int? {
-    guard case .region = self else { return nil }
-    return plan.inputs(of: step).first {
-      plan.graph.nodes[$0].channels == plan.graph.nodes[step.result].channels
     }
   }
 
@@ -460,6 +475,7 @@ extension GraphInference.Kernel {
       return max(0, rows.lowerBound - 1)..<min(height, last + 1)
     case .pixelShuffle(let factor), .nearest(let factor):
       return rows.lowerBound / factor..<(rows.upperBound + factor - 1) / factor
+    case .linear: return rows
     default: preconditionFailure("the operator is not made in bands")
     }
   }
@@ -468,7 +484,8 @@ extension GraphInference.Kernel {
   func size(
     of inputs: [(height: Int, width: Int)]
   ) -> (height: Int, width: Int)? {
-    let (height, width) = inputs[0]
+    // A constant has no input.
+    let (height, width) = inputs.first ?? (0, 0)
     func convolved(_ shape: ConvolutionShape) -> (height: Int, width: Int)? {
       let isMirrored = shape.mode == .reflect
       guard !isMirrored || shape.padding.height < height && shape.padding.width < width else {
@@ -478,6 +495,7 @@ extension GraphInference.Kernel {
       return size.height > 0 && size.width > 0 ? size : nil
     }
     switch self {
+    case .constant(_, let height, let width): return (height, width)
     case .bands(let chain): return chain.size(of: inputs[0])
     case .channelAttention(let attention):
       return attention.division.window(height: height, width: width) == nil ? nil : inputs[0]

@@ -39,16 +39,11 @@ struct NetworkTraits: Sendable {
   var remarks: [String] = []
 }
 
-/// An architecture with a graph, from which it can be learned.
-protocol GraphArchitecture: Architecture {
-  var graph: NetworkGraph { get }
-  var traits: NetworkTraits { get }
-}
-
 /// A network that runs from its graph.
-struct GraphNetwork<Description: NetworkDescription>: GraphArchitecture {
+struct GraphNetwork<Description: NetworkDescription>: Architecture {
   static var name: String { Description.name }
   static var landmarks: [String] { Description.landmarks }
+  static var buffers: Set<String> { Description.buffers }
 
   let traits: NetworkTraits
   let graph: NetworkGraph
@@ -80,7 +75,8 @@ struct GraphNetwork<Description: NetworkDescription>: GraphArchitecture {
 
   var scale: Int { traits.scale }
   var channelCount: Int { traits.range.mean.count }
-  var windowPeriod: Int { traits.multiple }
+  /// The largest window's, where windows are not among what the image is extended to.
+  var windowPeriod: Int { max(traits.multiple, graph.windowMultiple) }
   var exactOverlap: Int? {
     graph.reach.map { ($0 + windowPeriod - 1) / windowPeriod * windowPeriod }
   }
@@ -136,6 +132,14 @@ extension NetworkGraph {
     return nil
   }
 
+  /// The largest multiple to which an attention extends images.
+  var windowMultiple: Int {
+    nodes.reduce(1) { largest, node in
+      guard case .windowAttention(let shape, _) = node.operation else { return largest }
+      return max(largest, shape.multiple)
+    }
+  }
+
   /// The distance, in pixels of the image, from which the output depends on others; `nil` where every
   /// pixel depends on the whole image or on its size.
   var reach: Int? {
@@ -143,12 +147,13 @@ extension NetworkGraph {
     typealias Extent = (reach: Double, pixel: Double)
     var extents: [Extent] = []
     for node in nodes {
+      // The biases of positions do not depend on the image.
       let inputs = node.inputs.map { extents[$0.node] }
       let (reach, pixel) = inputs.reduce((0, inputs.first?.pixel ?? 1)) {
         (max($0.0, $1.reach), $0.1)
       }
       switch node.operation {
-      case .windowAttention(let shape, _, _):
+      case .windowAttention(let shape, _):
         // Windows end at shifted multiples of their side. At the opposite edge the shift counts from
         // the other side, so the larger of the two distances is taken.
         func next(_ side: Int, _ offset: Int) -> Int {
@@ -172,8 +177,9 @@ extension NetworkGraph {
         extents.append((reach, pixel / Double(factor)))
       case .pixelUnshuffle(let factor):
         extents.append((reach + pixel * Double(factor - 1), pixel * Double(factor)))
+      case .constant, .offsets: extents.append((0, 1))
       case .input, .linear, .function, .parametricReLU, .scale, .addChannels, .addPositions, .add,
-        .multiply, .concatenate, .channels, .repeatChannels, .normalizePixels:
+        .multiply, .concatenate, .channels, .repeatChannels, .normalizePixels, .normalizeChannels:
         extents.append((reach, pixel))
       }
     }

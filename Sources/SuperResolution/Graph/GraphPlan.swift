@@ -9,8 +9,10 @@ struct GraphPlan: Sendable {
     let kernel: Kernel
     /// The operators that follow, in order.
     let following: [Following]
-    /// The node whose result this is, after the last of `following`.
-    let result: Int
+    /// The nodes whose results these are: one, after the last of `following`, or those of a region.
+    let results: [Int]
+    /// The only result, or the last.
+    var result: Int { results[results.count - 1] }
     /// The place of the result in a concatenation that it is copied to; `nil` for its own place.
     var target: Place?
   }
@@ -20,7 +22,7 @@ struct GraphPlan: Sendable {
     case node(Int)
     /// A copy of a result.
     case copy(Int)
-    /// The operators around an attention, window by window.
+    /// Operators that are computed together, piece by piece.
     case region(GraphRegion)
     /// A chain of steps, each of which takes the result of the one before, in bands of rows.
     case bands([Step])
@@ -55,6 +57,8 @@ struct GraphPlan: Sendable {
   private(set) var places: [Place]
   /// The last step that uses each buffer, by its root; `nil` for nodes that are no root.
   private(set) var lastUse: [Int?]
+  /// The channels of each root's buffer.
+  private(set) var channelCounts: [Int]
   /// Which results have but one pixel, whatever the size of the image.
   private(set) var isPixel: [Bool]
 
@@ -68,21 +72,20 @@ struct GraphPlan: Sendable {
     }
   }
 
+  /// The result with the biases of positions that a region of windows takes.
+  func table(of step: Step) -> Int? {
+    guard case .region(let region) = step.kernel, let attention = region.attention else {
+      return nil
+    }
+    return graph.nodes[attention].inputs[1].node
+  }
+
   init(_ graph: NetworkGraph) {
     self.graph = graph
     let nodes = graph.nodes
     let consumers = graph.consumers
 
-    var isPixel = [Bool](repeating: false, count: nodes.count)
-    for (index, node) in nodes.enumerated() {
-      if case .average = node.operation {
-        isPixel[index] = true
-      } else if case .input = node.operation {
-        continue
-      } else {
-        isPixel[index] = node.inputs.allSatisfy { isPixel[$0.node] }
-      }
-    }
+    let isPixel = graph.singlePixels
     self.isPixel = isPixel
     func isLarger(_ a: Int, than b: Int) -> Bool {
       (isPixel[a] ? 0 : 1, nodes[a].channels, a) > (isPixel[b] ? 0 : 1, nodes[b].channels, b)
@@ -94,7 +97,7 @@ struct GraphPlan: Sendable {
         return nil
       }
       switch nodes[node].operation {
-      case .function, .parametricReLU, .scale, .addChannels, .addPositions:
+      case .function, .parametricReLU, .scale, .addChannels, .addPositions, .normalizeChannels:
         return .node(node)
       case .add, .multiply:
         let other = inputs.first { $0 != main } ?? main
@@ -110,15 +113,43 @@ struct GraphPlan: Sendable {
     var isHomed = [Bool](repeating: false, count: nodes.count)
     var copies: [Int: [(part: Int, firstChannel: Int)]] = [:]
 
-    // Results that are parts of a concatenation lie in it, those that are parts of others as well.
+    // Regions of windows are computed when all that they take is there: where their results stand.
+    var regions: [Int: GraphRegion] = [:]
     for (index, node) in nodes.enumerated() {
+      guard case .windowAttention = node.operation else { continue }
+      let region = GraphRegion(
+        around: index, in: graph, consumers: consumers, isPixel: isPixel)
+      for node in region.nodes { isAbsorbed[node] = true }
+      regions[region.results[0]] = region
+    }
+    // Regions of pixels are computed where they begin.
+    for index in nodes.indices where !isAbsorbed[index] {
+      guard
+        let region = GraphRegion(
+          from: index, in: graph, consumers: consumers, taken: isAbsorbed, isPixel: isPixel)
+      else { continue }
+      for node in region.nodes { isAbsorbed[node] = true }
+      regions[index] = region
+    }
+
+    // Some results of a region lie in others.
+    for region in regions.values {
+      for (node, rows) in zip(region.results, region.resultRows) {
+        if case .result(let other) = rows.memory, region.results[other] != node {
+          places[node] = Place(root: region.results[other], firstChannel: rows.firstChannel)
+        }
+      }
+    }
+
+    // Results that are parts of a concatenation lie in it, those that are parts of others as well.
+    for (index, node) in nodes.enumerated() where !isAbsorbed[index] {
       guard case .concatenate = node.operation else { continue }
       var channel = 0
       for part in node.inputs {
         switch nodes[part.node].operation {
         case .input, .channels: copies[index, default: []].append((part.node, channel))
         default:
-          if isHomed[part.node] {
+          if isHomed[part.node] || places[part.node].root != part.node {
             copies[index, default: []].append((part.node, channel))
           } else {
             isHomed[part.node] = true
@@ -129,21 +160,13 @@ struct GraphPlan: Sendable {
       }
     }
 
-    // Regions are computed when all that they take is there: where their results stand.
-    var regions: [Int: GraphRegion] = [:]
-    for (index, node) in nodes.enumerated() {
-      guard case .windowAttention = node.operation else { continue }
-      let region = GraphRegion(around: index, in: graph, consumers: consumers)
-      for node in region.nodes { isAbsorbed[node] = true }
-      regions[region.result] = region
-    }
-
     for (index, node) in nodes.enumerated() {
       if let region = regions[index] {
         made.append(
           (
-            Step(kernel: .region(region), following: [], result: index),
+            Step(kernel: .region(region), following: [], results: region.results),
             region.inputs.map(\.node)
+              + (region.attention.map { [nodes[$0].inputs[1].node] } ?? [])
           ))
       }
       guard !isAbsorbed[index] else { continue }
@@ -157,12 +180,13 @@ struct GraphPlan: Sendable {
           made.append(
             (
               Step(
-                kernel: .copy(copy.part), following: [], result: index,
+                kernel: .copy(copy.part), following: [], results: [index],
                 target: Place(root: index, firstChannel: copy.firstChannel)), [copy.part]
             ))
         }
         continue
-      case .function, .parametricReLU, .scale, .addChannels, .addPositions, .add, .multiply:
+      case .function, .parametricReLU, .scale, .addChannels, .addPositions, .normalizeChannels,
+        .add, .multiply:
         // On a copy of the input, which others need as it is.
         guard let main = reads.max(by: { isLarger($1, than: $0) }),
           let first = following(index, main)
@@ -175,7 +199,7 @@ struct GraphPlan: Sendable {
       }
       var last = index
       while consumers[last].count == 1, let next = consumers[last].first, next < nodes.count,
-        let link = following(next, last)
+        !isAbsorbed[next], let link = following(next, last)
       {
         if let other = link.other {
           // It must be there before the step.
@@ -186,16 +210,29 @@ struct GraphPlan: Sendable {
         isAbsorbed[next] = true
         last = next
       }
-      made.append((Step(kernel: kernel, following: chain, result: last), reads))
+      made.append((Step(kernel: kernel, following: chain, results: [last]), reads))
     }
 
-    if let start = Self.startOfUpscaling(made, graph, consumers, places) {
-      let chain = made[start...].map(\.step)
+    /// Makes one step of several.
+    func chain(_ range: Range<Int>) {
+      let chain = made[range].map(\.step)
       let results = Set(chain.map(\.result))
-      let reads = made[start...].flatMap(\.reads).filter { !results.contains($0) }
-      made[start...] = [
-        (Step(kernel: .bands(chain), following: [], result: chain[chain.count - 1].result), reads)
-      ]
+      let reads = made[range].flatMap(\.reads).filter { !results.contains($0) }
+      made.replaceSubrange(
+        range,
+        with: [
+          (
+            Step(kernel: .bands(chain), following: [], results: [chain[chain.count - 1].result]),
+            reads
+          )
+        ])
+    }
+    if let start = Self.startOfUpscaling(made, graph, consumers, places) {
+      chain(start..<made.count)
+    }
+    for index in made.indices.dropLast().reversed()
+    where Self.isFiltered(made[index + 1], by: made[index].step, graph, consumers, places) {
+      chain(index..<index + 2)
     }
 
     // Places of places: a concatenation may be a part of another one.
@@ -213,6 +250,11 @@ struct GraphPlan: Sendable {
         root: whole.root, firstChannel: whole.firstChannel + range.lowerBound)
     }
 
+    var sharing = PlaceSharing(graph, isPixel, made, places)
+    sharing.share()
+    places = sharing.places
+    channelCounts = sharing.channelCounts
+
     lastUse = [Int?](repeating: nil, count: nodes.count)
     for (position, (step, reads)) in made.enumerated() {
       var step = step
@@ -222,9 +264,45 @@ struct GraphPlan: Sendable {
           root: outer.root, firstChannel: outer.firstChannel + target.firstChannel)
       }
       steps.append(step)
-      for node in reads + [step.result] { lastUse[places[node].root] = position }
+      for node in reads + step.results { lastUse[places[node].root] = position }
     }
     if let output = graph.output { lastUse[places[output.node].root] = steps.count }
+  }
+
+  /// The result that the kernel of a step adds to its own.
+  func residual(of step: Step) -> Int? {
+    Self.residual(of: step, graph, isPixel)
+  }
+
+  static func residual(of step: Step, _ graph: NetworkGraph, _ isPixel: [Bool]) -> Int? {
+    guard case .node(let node) = step.kernel, graph.nodes[node].operation.addsResidual else {
+      return nil
+    }
+    var following = step.following[...]
+    if case .node(let next)? = following.first, case .scale = graph.nodes[next].operation,
+      case .convolution = graph.nodes[node].operation
+    {
+      // The weights have the factor.
+      following.removeFirst()
+    }
+    guard case .add(let other)? = following.first, !isPixel[other],
+      graph.nodes[other].channels == graph.nodes[node].channels
+    else { return nil }
+    return other
+  }
+
+  /// Whether a linear layer takes nothing but the result of the depthwise convolution before it.
+  private static func isFiltered(
+    _ made: (step: Step, reads: [Int]), by before: Step, _ graph: NetworkGraph,
+    _ consumers: [[Int]], _ places: [Place]
+  ) -> Bool {
+    guard case .node(let filter) = before.kernel, case .node(let layer) = made.step.kernel,
+      graph.nodes[filter].operation.isSimpleDepthwise,
+      case .linear = graph.nodes[layer].operation
+    else { return false }
+    return made.reads.filter { $0 == before.result }.count == 1
+      && made.reads.first == before.result && consumers[before.result].count == 1
+      && places[before.result].root == before.result
   }
 
   /// Returns where the steps begin that upscale the features to the output: they run in bands of rows,

@@ -1,47 +1,70 @@
-/// Nodes that are computed together, one window of an attention after another, while its pixels are in
-/// the cache: the attention, and the operators on single pixels before and after it.
+/// Nodes that are computed together, piece by piece, while a piece is in the cache: an attention and
+/// the operators on single pixels around it, one window after another, or operators on single pixels
+/// alone, some hundred pixels after others.
 ///
-/// Inside a region, results are rows of a window's pixels in scratch memory, which later results use
-/// again.
+/// Inside a region, results are rows of scratch memory, one per pixel, which later results use again.
 struct GraphRegion: Sendable {
-  /// An operator on rows, and where its input and its result lie: the first channel of each, of the
-  /// `channels` that the scratch memory of a pixel has.
+  /// Where the rows of a value lie.
+  struct Rows: Hashable, Sendable {
+    enum Memory: Hashable, Sendable {
+      /// Scratch memory, of which each pixel has so many floats before the rows; rows are `stride`
+      /// apart.
+      case scratch(start: Int, stride: Int)
+      /// An input or a result of the region, in the image.
+      case input(Int)
+      case result(Int)
+    }
+    var memory: Memory
+    var firstChannel = 0
+  }
+
+  /// An operator on rows.
   struct Operation: Sendable {
     let node: Int
-    let source: Int
-    let target: Int
+    let source: Rows
+    var target: Rows
     /// What follows in the same pass over the result.
     var epilogue: Epilogue = .none
-    /// The place of the second input of a sum.
-    var other = 0
+    /// The second input of a sum or a product; the keys and values of an attention.
+    var others: [Rows] = []
+    /// Whether the rows of the input are needed later.
+    var keepsSource = false
   }
 
   enum Epilogue: Sendable {
     case none
     case function(ElementFunction)
-    /// Adds rows at the given channel.
-    case add(Int)
+    /// Adds rows.
+    case add(Rows)
   }
 
-  /// The node of the attention.
-  let attention: Int
+  /// The node of the attention; `nil` for operators on single pixels alone.
+  let attention: Int?
   let nodes: Set<Int>
-  /// The node whose result is that of the region.
-  let result: Int
-  /// Results from outside, each with the channel at which its rows are put.
-  private(set) var inputs: [(node: Int, channel: Int)] = []
+  /// The nodes whose results are needed outside, in order.
+  let results: [Int]
+  /// Results from outside. Those for windows are copied to scratch memory.
+  private(set) var inputs: [(node: Int, rows: Rows)] = []
   private(set) var operations: [Operation] = []
-  /// The channel at which the rows of the result lie in the end.
-  private(set) var resultChannel = 0
-  /// The channels of scratch memory of a pixel.
-  private(set) var channelCount = 0
+  /// Where each result lies: that for a window in scratch memory.
+  private(set) var resultRows: [Rows] = []
+  /// The floats of scratch memory of a pixel.
+  private(set) var scratchCount = 0
 
   /// Finds the region of the attention `attention`.
-  init(around attention: Int, in graph: NetworkGraph, consumers: [[Int]]) {
+  init(
+    around attention: Int, in graph: NetworkGraph, consumers: [[Int]], isPixel: [Bool]
+  ) {
     self.attention = attention
     var nodes: Set = [attention]
     // Before it: what nothing else needs.
-    var pending = graph.nodes[attention].inputs.map(\.node)
+    let input = graph.nodes[attention].inputs[0].node
+    var pending = [input]
+    if case .concatenate = graph.nodes[input].operation {
+      // Queries, keys and values from different places: they need not be brought together.
+      pending = []
+      if consumers[input].count == 1, graph.isTriple(input) { nodes.insert(input) }
+    }
     while let node = pending.popLast() {
       guard graph.nodes[node].operation.isPixelwise, !nodes.contains(node),
         consumers[node].allSatisfy(nodes.contains)
@@ -71,126 +94,150 @@ struct GraphRegion: Sendable {
       }
     }
     self.nodes = nodes
-    self.result = result
-    assignChannels(graph, consumers)
+    results = [result]
+    layOut(graph, consumers, isPixel)
   }
 
-  /// Lays out the results in scratch memory.
-  private mutating func assignChannels(_ graph: NetworkGraph, _ consumers: [[Int]]) {
-    var layout = ScratchLayout()
-    var places: [Int: Int] = [:]
-    /// The uses of a result that are still to come.
-    var uses: [Int: Int] = [:]
-    let order = nodes.sorted()
-    for node in order {
-      for input in graph.nodes[node].inputs { uses[input.node, default: 0] += 1 }
+  /// Finds the region of operators on single pixels that begins with the node `first`, without nodes
+  /// that are `taken`; `nil` where no two of them gain from being computed together.
+  ///
+  /// All that it takes is made before `first`, so that the region can be computed there.
+  init?(
+    from first: Int, in graph: NetworkGraph, consumers: [[Int]], taken: [Bool], isPixel: [Bool]
+  ) {
+    func belongs(_ node: Int) -> Bool {
+      graph.nodes[node].operation.isPixelwiseWithParts && !taken[node] && !isPixel[node]
     }
-    uses[result, default: 0] += 1
-    for node in order {
-      for input in graph.nodes[node].inputs where !nodes.contains(input.node) {
-        guard places[input.node] == nil else { continue }
-        let channel = layout.take(input.channels)
-        places[input.node] = channel
-        inputs.append((input.node, channel))
+    guard belongs(first), graph.nodes[first].operation.isOfWholeRows else { return nil }
+    var nodes: Set = [first]
+    for node in graph.nodes.indices.dropFirst(first + 1) where belongs(node) {
+      let inputs = graph.nodes[node].inputs.map(\.node)
+      if inputs.contains(where: nodes.contains),
+        inputs.allSatisfy({ nodes.contains($0) || $0 < first })
+      {
+        nodes.insert(node)
       }
     }
-    /// Notes a use, and gives back the memory of a result after its last one.
-    func used(_ value: NetworkGraph.Value) {
-      uses[value.node, default: 0] -= 1
-      if uses[value.node] == 0, let channel = places[value.node] {
-        layout.giveBack(channel, value.channels)
-      }
+    // Parts of results that are needed outside alone are parts of what is stored.
+    for node in nodes.sorted().reversed() {
+      guard case .channels = graph.nodes[node].operation,
+        !consumers[node].contains(where: nodes.contains)
+      else { continue }
+      nodes.remove(node)
     }
-    var done: Set<Int> = []
-    for node in order where !done.contains(node) {
-      let value = graph.nodes[node]
-      guard let main = value.inputs.first, let source = places[main.node] else {
-        preconditionFailure("an operator on pixels has an input")
-      }
-      switch value.operation {
-      case .linear, .normalizePixels, .windowAttention:
-        // What follows is computed with it: a function, or the sum with another result.
-        var last = node
-        var epilogue = Epilogue.none
-        var target: Int?
-        if case .linear = value.operation, consumers[node].count == 1,
-          let next = consumers[node].first, nodes.contains(next)
-        {
-          let following = graph.nodes[next]
-          switch following.operation {
-          case .function(let function):
-            epilogue = .function(function)
-            last = next
-          case .add:
-            if let other = following.inputs.first(where: { $0.node != node }),
-              other.channels == value.channels, let place = places[other.node],
-              uses[other.node] == 1
-            {
-              // The sum takes the place of what is added.
-              epilogue = .add(place)
-              target = place
-              last = next
-              uses[other.node] = 0
-            }
-          default: break
-          }
+    let rowOperators = nodes.filter { graph.nodes[$0].operation.isOfWholeRows }
+    let hasLinear = rowOperators.contains {
+      if case .linear = graph.nodes[$0].operation { true } else { false }
+    }
+    guard hasLinear, rowOperators.count > 1 else { return nil }
+    attention = nil
+    self.nodes = nodes
+    results = nodes.sorted().filter { node in
+      if case .channels = graph.nodes[node].operation { return false }
+      return graph.readers(of: node, consumers).contains { !nodes.contains($0) }
+    }
+    layOut(graph, consumers, isPixel)
+  }
+
+  /// Lays out the results.
+  private mutating func layOut(
+    _ graph: NetworkGraph, _ consumers: [[Int]], _ isPixel: [Bool]
+  ) {
+    var layout = RegionLayout(self, graph, isPixel)
+    for node in nodes.sorted() where !layout.done.contains(node) {
+      layout.add(node, consumers)
+    }
+    inputs = layout.inputs
+    operations = layout.operations
+    scratchCount = layout.scratch.channelCount
+    resultRows = results.compactMap { layout.places[$0] }
+  }
+
+  // MARK: Order
+
+  /// The operation that first writes a result.
+  func firstWrite(of result: Int) -> Int {
+    operations.firstIndex { $0.target.memory == .result(result) } ?? 0
+  }
+
+  /// Whether the rows of an input are read for the last time before operation `index` writes.
+  func isRead(_ input: Int, beforeWriteOf index: Int) -> Bool {
+    operations[index...].allSatisfy { operation in
+      let isAdded =
+        if case .add(let other) = operation.epilogue { other.memory == .input(input) } else {
+          false
         }
-        let channel = target ?? layout.take(value.channels)
-        used(main)
-        places[last] = channel
-        operations.append(
-          Operation(node: node, source: source, target: channel, epilogue: epilogue))
-        done.insert(last)
-      default:
-        // In place of the input, or of a copy where it is still needed.
-        var channel = source
-        if uses[main.node] == 1 {
-          uses[main.node] = 0
-        } else {
-          channel = layout.take(value.channels)
-          used(main)
-        }
-        places[node] = channel
-        let other = value.inputs.dropFirst().first.flatMap { places[$0.node] }
-        operations.append(
-          Operation(node: node, source: source, target: channel, other: other ?? 0))
-        for other in value.inputs.dropFirst() { used(other) }
-      }
+      return !isAdded
+        && ([operation.source] + operation.others).allSatisfy { $0.memory != .input(input) }
     }
-    resultChannel = places[result] ?? 0
-    channelCount = layout.channelCount
+  }
+
+  /// Whether the rows of an input are read for the last time in adding them to the result of operation
+  /// `index`.
+  func isAdded(_ input: Int, at index: Int) -> Bool {
+    guard case .add(let other) = operations[index].epilogue, other.memory == .input(input) else {
+      return false
+    }
+    return operations[index].source.memory != .input(input)
+      && isRead(input, beforeWriteOf: index + 1)
   }
 }
 
-/// The channels of a pixel's scratch memory that are in use.
-private struct ScratchLayout {
-  private var taken: [Range<Int>] = []
-  private(set) var channelCount = 0
-
-  /// Returns the first channel of a free range of `count`.
-  mutating func take(_ count: Int) -> Int {
-    var start = 0
-    for range in taken.sorted(by: { $0.lowerBound < $1.lowerBound }) {
-      if range.lowerBound - start >= count { break }
-      start = max(start, range.upperBound)
-    }
-    taken.append(start..<start + count)
-    channelCount = max(channelCount, start + count)
-    return start
+extension NetworkGraph {
+  /// Whether a concatenation has three parts of as many channels: queries, keys and values.
+  fileprivate func isTriple(_ node: Int) -> Bool {
+    let parts = nodes[node].inputs
+    return parts.count == 3 && parts.allSatisfy { $0.channels == parts[0].channels }
+      && Set(parts.map(\.node)).count == 3
   }
 
-  mutating func giveBack(_ start: Int, _ count: Int) {
-    taken.removeAll { $0 == start..<start + count }
+  /// The nodes that read the result of `node`, or a part of it.
+  func readers(of node: Int, _ consumers: [[Int]]) -> [Int] {
+    consumers[node].flatMap { consumer -> [Int] in
+      guard consumer < nodes.count, case .channels = nodes[consumer].operation else {
+        return [consumer]
+      }
+      return readers(of: consumer, consumers)
+    }
   }
 }
 
 extension GraphOperation {
-  /// Whether each pixel of the result depends on the same pixel of the inputs alone, and a region can
-  /// compute it.
+  /// Whether each pixel of the result depends on the same pixel of the inputs alone, and a region of
+  /// windows can compute it.
   var isPixelwise: Bool {
     switch self {
     case .linear, .normalizePixels, .function, .add: true
     default: false
     }
+  }
+
+  /// Whether a region of pixels can compute the operator.
+  fileprivate var isPixelwiseWithParts: Bool {
+    switch self {
+    case .linear, .normalizePixels, .function, .add, .multiply, .channels: true
+    case .convolution: isLinear
+    default: false
+    }
+  }
+
+  /// Whether it is a convolution that is a linear layer for every pixel.
+  var isLinear: Bool {
+    guard case .convolution(let shape, let groups, _, _) = self else { return false }
+    return groups == 1 && shape.kernel == (1, 1) && shape.step == 1 && shape.padding == (0, 0)
+  }
+
+  /// Whether each result depends on all channels of a pixel.
+  fileprivate var isOfWholeRows: Bool {
+    switch self {
+    case .linear, .normalizePixels: true
+    default: isLinear
+    }
+  }
+
+  /// Whether a function or a sum can follow in the same pass.
+  var hasEpilogue: Bool {
+    if case .normalizePixels = self { return false }
+    return isOfWholeRows
   }
 }

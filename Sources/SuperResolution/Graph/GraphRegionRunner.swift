@@ -1,34 +1,33 @@
 /// A region of a graph, ready to run: its operators with their weights.
 struct GraphRegionRunner: Sendable {
   private let region: GraphRegion
-  private let attention: WindowAttentionShape
-  /// The bias of every relative position, `[(2·height − 1)·(2·width − 1), heads]`.
-  private let positions: [Float]
+  /// The windows of the attention, and the channels of its queries; `nil` for a region of pixels.
+  private let attention: (shape: WindowAttentionShape, channels: Int)?
   private let parts: [Part]
-  /// Channels of the queries, and of the keys and values.
-  private let channels: Int
 
   private enum Part: Sendable {
     case normalization(LayerNormalization)
-    case linear(LinearLayer, site: Int, then: GraphRegion.Epilogue)
+    case linear(Linear, site: Int?)
     case attention(AttentionSites)
     case function(ElementFunction, channels: Int)
-    case add(channel: Int, channels: Int)
+    case add(channels: Int, added: Int)
+    case multiply(channels: Int, factors: Int)
   }
 
   /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
   init(_ region: GraphRegion, _ graph: NetworkGraph, _ weights: inout WeightReader) throws {
-    guard
-      case .windowAttention(let shape, let positions, _) =
-        graph.nodes[region.attention].operation
-    else { preconditionFailure("a region has an attention") }
     self.region = region
-    attention = shape
-    channels = graph.nodes[region.attention].channels
-    self.positions = try positions.values(&weights)
+    attention = region.attention.map { node in
+      guard case .windowAttention(let shape, _) = graph.nodes[node].operation else {
+        preconditionFailure("a region of windows has an attention")
+      }
+      return (shape, graph.nodes[node].channels)
+    }
     var parts: [Part] = []
     for operation in region.operations {
       let node = graph.nodes[operation.node]
+      /// The channels of the second input, given those of the first.
+      var second: Int { node.inputs.map(\.channels).min() ?? 1 }
       switch node.operation {
       case .normalizePixels(let scale, let offset, let epsilon):
         parts.append(
@@ -37,94 +36,233 @@ struct GraphRegionRunner: Sendable {
               gamma: try scale.values(&weights), beta: try offset.values(&weights),
               epsilon: epsilon)))
       case .linear(let weight, let bias, let site):
-        parts.append(
-          .linear(
-            LinearLayer(
-              outputs: weight.shape[0], inputs: weight.shape[1],
-              weight: try weight.values(&weights), bias: try bias?.values(&weights)),
-            site: site, then: operation.epilogue))
-      case .windowAttention(_, _, let sites): parts.append(.attention(sites))
+        parts.append(.linear(try Linear(weight, bias, &weights), site: site))
+      case .convolution(_, _, let weight, let bias):
+        parts.append(.linear(try Linear(weight, bias, &weights), site: nil))
+      case .windowAttention(_, let sites): parts.append(.attention(sites))
       case .function(let function): parts.append(.function(function, channels: node.channels))
-      case .add:
-        parts.append(.add(channel: operation.other, channels: node.channels))
+      case .add: parts.append(.add(channels: node.channels, added: second))
+      case .multiply: parts.append(.multiply(channels: node.channels, factors: second))
       default: preconditionFailure("\(node.operation) in a region")
       }
     }
     self.parts = parts
   }
 
-  /// Computes the region's result for all windows, in place of an input where `y` is one.
+  /// Computes the region's results.
+  ///
+  /// - Parameter table: the biases of an attention's relative positions, one per row.
   func run(
-    _ inputs: [GraphInference.View], to y: GraphInference.View, _ context: ForwardContext
+    _ inputs: [GraphInference.View], table: GraphInference.View?,
+    to results: [GraphInference.View], _ context: ForwardContext
   ) throws {
-    let grid = attention.grid(height: y.height, width: y.width)
-    let biases = grid.positionBiases(table: positions, heads: attention.heads)
+    guard let attention, let table else { return try runPixels(inputs, to: results, context) }
+    let y = results[0]
+    let grid = attention.shape.grid(height: y.height, width: y.width)
+    let heads = attention.shape.heads
+    let biases = grid.positionBiases(table: table.values(), heads: heads)
     let masks = grid.masks()
     let tokens = grid.tokenCount
-    let features = tokens * region.channelCount
-    let scratchCount =
+    let features = tokens * region.scratchCount
+    let count =
       features
-      + context.attentionScratchCount(tokens: tokens, headChannels: channels / attention.heads)
+      + context.attentionScratchCount(tokens: tokens, headChannels: attention.channels / heads)
     // A few hundred tokens are enough work for one task.
     try context.map(
-      grid.windowCount, by: max(1, 256 / tokens), scratchCount: scratchCount
+      grid.windowCount, by: max(1, 256 / tokens), scratchCount: count
     ) { windows, scratch in
       try masks.withUnsafeBufferPointer { masks in
         for window in windows {
+          let piece = Piece(count: tokens, first: 0, scratch: scratch, inputs: [], results: [])
           for (view, input) in zip(inputs, region.inputs) {
             grid.gather(
               window, from: view.start, stride: view.stride, channels: view.channels,
-              to: scratch + input.channel * tokens)
+              to: piece.rows(input.rows).start)
           }
           try run(
-            scratch, tokens, scores: scratch + features, biases: biases,
-            mask: grid.mask(window, in: masks.baseAddress), context)
+            piece, context,
+            attend: Attend(
+              heads: heads, channels: attention.channels, biases: biases,
+              mask: grid.mask(window, in: masks.baseAddress), scores: scratch + features))
+          let made = piece.rows(region.resultRows[0])
           grid.scatter(
-            window, from: scratch + region.resultChannel * tokens, channels: y.channels,
-            to: y.start, stride: y.stride)
+            window, from: made.start, channels: y.channels, to: y.start, stride: y.stride)
         }
       }
     }
   }
 
-  /// Runs the operators on one window.
-  private func run(
-    _ scratch: UnsafeMutablePointer<Float>, _ tokens: Int, scores: UnsafeMutablePointer<Float>,
-    biases: [Float], mask: UnsafePointer<Float>?, _ context: ForwardContext
+  /// Pixels that are computed at once.
+  private static let pixelsAtOnce = 256
+
+  private func runPixels(
+    _ inputs: [GraphInference.View], to results: [GraphInference.View], _ context: ForwardContext
   ) throws {
-    for (part, operation) in zip(parts, region.operations) {
-      let x = scratch + operation.source * tokens
-      let y = scratch + operation.target * tokens
-      switch part {
-      case .normalization(let kernel):
-        kernel.apply(rows: tokens, x, stride: kernel.columns, to: y, stride: kernel.columns)
-      case .linear(let layer, let site, let following):
-        let epilogue: Epilogue
-        var function: ElementFunction?
-        switch following {
-        case .none: epilogue = .none
-        case .add(let channel): epilogue = .add(scratch + channel * tokens, stride: layer.outputs)
-        case .function(let wanted):
-          epilogue = wanted.epilogue
-          if case .none = epilogue { function = wanted }
-        }
-        try context.apply(
-          layer, at: site, rows: tokens, x, stride: layer.inputs, to: y, stride: layer.outputs,
-          then: epilogue)
-        function?.apply(y, count: tokens * layer.outputs)
-      case .attention(let sites):
-        try context.attend(
-          sites, tokens: tokens, heads: attention.heads, headChannels: channels / attention.heads,
-          q: x, k: x + channels, v: x + 2 * channels, stride: 3 * channels, biases: biases,
-          mask: mask, out: y, outStride: channels, scratch: scores)
-      case .function(let function, let channels):
-        if x != y { y.update(from: x, count: tokens * channels) }
-        function.apply(y, count: tokens * channels)
-      case .add(let channel, let channels):
-        let other = scratch + channel * tokens
-        for index in 0..<tokens * channels { y[index] = x[index] + other[index] }
+    let pixels = results[0].height * results[0].width
+    try context.map(
+      pixels, by: Self.pixelsAtOnce, scratchCount: Self.pixelsAtOnce * region.scratchCount
+    ) { range, scratch in
+      try run(
+        Piece(
+          count: range.count, first: range.lowerBound, scratch: scratch, inputs: inputs,
+          results: results), context, attend: nil)
+    }
+  }
+
+  // MARK: Pieces
+
+  /// The rows of a window or of some pixels.
+  private struct Piece {
+    let count: Int
+    /// The number of the first pixel in the image.
+    let first: Int
+    let scratch: UnsafeMutablePointer<Float>
+    let inputs: [GraphInference.View]
+    let results: [GraphInference.View]
+
+    func rows(_ rows: GraphRegion.Rows) -> (start: UnsafeMutablePointer<Float>, stride: Int) {
+      switch rows.memory {
+      case .scratch(let start, let stride):
+        return (scratch + start * count + rows.firstChannel, stride)
+      case .input(let index):
+        let view = inputs[index]
+        // The only pixel of a smaller result counts for all.
+        let stride = view.isPixel ? 0 : view.stride
+        return (view.start + first * stride + rows.firstChannel, stride)
+      case .result(let index):
+        let view = results[index]
+        return (view.start + first * view.stride + rows.firstChannel, view.stride)
       }
     }
+  }
+
+  /// What an attention needs besides rows.
+  private struct Attend {
+    let heads: Int
+    let channels: Int
+    let biases: [Float]
+    let mask: UnsafePointer<Float>?
+    let scores: UnsafeMutablePointer<Float>
+  }
+
+  /// Runs the operators on one piece.
+  private func run(_ piece: Piece, _ context: ForwardContext, attend: Attend?) throws {
+    for (part, operation) in zip(parts, region.operations) {
+      let (x, y) = (piece.rows(operation.source), piece.rows(operation.target))
+      switch part {
+      case .normalization(let kernel):
+        kernel.apply(rows: piece.count, x.start, stride: x.stride, to: y.start, stride: y.stride)
+      case .linear(let layer, let site): try apply(layer, site, operation, piece, context)
+      case .attention(let sites):
+        guard let attend else { preconditionFailure("an attention is in a region of windows") }
+        try context.attend(
+          sites, tokens: piece.count, heads: attend.heads,
+          headChannels: attend.channels / attend.heads, q: x.start,
+          k: piece.rows(operation.others[0]).start, v: piece.rows(operation.others[1]).start,
+          stride: x.stride, biases: attend.biases, mask: attend.mask, out: y.start,
+          outStride: y.stride, scratch: attend.scores)
+      case .function(let function, let channels):
+        forEachRow(piece, x, y, channels) { source, target, count in
+          if source != target { target.update(from: source, count: count) }
+          function.apply(target, count: count)
+        }
+      case .add(let channels, let added):
+        combine(piece, operation, channels, added) { $0 + $1 }
+      case .multiply(let channels, let factors):
+        combine(piece, operation, channels, factors) { $0 * $1 }
+      }
+    }
+  }
+
+  private func apply(
+    _ layer: Linear, _ site: Int?, _ operation: GraphRegion.Operation, _ piece: Piece,
+    _ context: ForwardContext
+  ) throws {
+    let (x, y) = (piece.rows(operation.source), piece.rows(operation.target))
+    let epilogue: Epilogue
+    var function: ElementFunction?
+    switch operation.epilogue {
+    case .none: epilogue = .none
+    case .add(let other):
+      let other = piece.rows(other)
+      epilogue = .add(other.start, stride: other.stride)
+    case .function(let wanted):
+      epilogue = wanted.epilogue
+      if case .none = epilogue { function = wanted }
+    }
+    func apply(_ x: UnsafeMutablePointer<Float>, stride: Int) throws {
+      guard let site else {
+        return layer.apply(
+          rows: piece.count, x, stride: stride, to: y.start, stride: y.stride, then: epilogue)
+      }
+      try context.apply(
+        layer, at: site, rows: piece.count, x, stride: stride, to: y.start, stride: y.stride,
+        then: epilogue)
+    }
+    if site != nil, context.isActive, operation.keepsSource {
+      // The layer may change its input.
+      try context.scratch.withScratch(piece.count * layer.inputs) { copy in
+        for row in 0..<piece.count {
+          (copy + row * layer.inputs).update(from: x.start + row * x.stride, count: layer.inputs)
+        }
+        try apply(copy, stride: layer.inputs)
+      }
+    } else {
+      try apply(x.start, stride: x.stride)
+    }
+    guard let function else { return }
+    forEachRow(piece, y, y, layer.outputs) { _, target, count in
+      function.apply(target, count: count)
+    }
+  }
+
+  /// Calls `body` with all rows at once where nothing is between them.
+  @inline(__always)
+  private func forEachRow(
+    _ piece: Piece, _ x: (start: UnsafeMutablePointer<Float>, stride: Int),
+    _ y: (start: UnsafeMutablePointer<Float>, stride: Int), _ channels: Int,
+    _ body: (
+      _ source: UnsafeMutablePointer<Float>, _ target: UnsafeMutablePointer<Float>, _ count: Int
+    ) -> Void
+  ) {
+    if x.stride == channels, y.stride == channels {
+      return body(x.start, y.start, piece.count * channels)
+    }
+    for row in 0..<piece.count {
+      body(x.start + row * x.stride, y.start + row * y.stride, channels)
+    }
+  }
+
+  @inline(__always)
+  private func combine(
+    _ piece: Piece, _ operation: GraphRegion.Operation, _ channels: Int, _ others: Int,
+    _ function: (Float, Float) -> Float
+  ) {
+    let (x, y) = (piece.rows(operation.source), piece.rows(operation.target))
+    let other = piece.rows(operation.others[0])
+    for row in 0..<piece.count {
+      let (source, target) = (x.start + row * x.stride, y.start + row * y.stride)
+      let values = other.start + row * other.stride
+      if others == 1, channels > 1 {
+        let value = values[0]
+        for channel in 0..<channels { target[channel] = function(source[channel], value) }
+      } else {
+        for channel in 0..<channels { target[channel] = function(source[channel], values[channel]) }
+      }
+    }
+  }
+}
+
+extension Linear {
+  /// Creates a linear layer or a convolution of single pixels.
+  ///
+  /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
+  convenience init(
+    _ weight: GraphParameter, _ bias: GraphParameter?, _ weights: inout WeightReader
+  ) throws {
+    self.init(
+      weight: try weight.values(&weights), bias: try bias?.values(&weights),
+      outputs: weight.shape[0], inputs: weight.shape[1])
   }
 }
 

@@ -130,16 +130,15 @@ struct NetworkBuilder {
       padding: padding.map { ($0, $0) }, mode: mode, groups: groups)
   }
 
-  /// Applies the linear layer `name` without a bias, whose input is not to be quantized, as a
-  /// convolution of single pixels.
-  mutating func matrix(_ x: Value, _ name: String) throws -> Value {
+  /// Applies the linear layer `name`, whose input is not to be quantized, as a convolution of single
+  /// pixels.
+  mutating func matrix(_ x: Value, _ name: String, hasBias: Bool = false) throws -> Value {
     let outputs = try dimensions(of: "\(name).weight", rank: 2)[0]
     let shape = [outputs, x.channels]
     _ = try parameter("\(name).weight", shape)
-    let weight = GraphParameter(
-      shape: shape + [1, 1], of: [("\(name).weight", shape)]
-    ) { $0[0] }
-    return convolution(x, weight, nil)
+    return convolution(
+      x, GraphParameter("\(name).weight", shape: shape + [1, 1], inFile: shape),
+      hasBias ? try parameter("\(name).bias", [outputs]) : nil)
   }
 
   /// Applies enhanced spatial attention (Liu et al. 2020, RFANet): a weight for each element, most of it
@@ -184,19 +183,37 @@ struct NetworkBuilder {
       .linear(weight: weight, bias: bias, site: site), [x], channels: outputs)
   }
 
+  mutating func constant(_ parameter: GraphParameter, channels: Int) -> Value {
+    graph.add(.constant(parameter), [], channels: channels)
+  }
+
   /// Applies attention within windows to queries, keys and values.
   ///
   /// - Parameters:
   ///   - module: the name under which its sites are known.
-  ///   - positions: the bias of every relative position, `[(2·height − 1)·(2·width − 1), heads]`.
+  ///   - positions: the bias of every relative position, `[2·height − 1, 2·width − 1, heads]`, or one
+  ///     after another.
   mutating func windowAttention(
-    _ x: Value, _ module: String, _ shape: WindowAttentionShape, positions: GraphParameter
+    _ x: Value, _ module: String, _ shape: WindowAttentionShape, positions: Value
   ) -> Value {
     requireHeads(shape.heads, of: x)
+    require(
+      positions.channels == shape.heads,
+      "leads to biases for \(positions.channels) of \(shape.heads) heads")
     let sites = graph.sites.addAttention(
       module, columnCount: x.channels / 3, heads: shape.heads)
     return graph.add(
-      .windowAttention(shape, positions: positions, sites: sites), [x], channels: x.channels / 3)
+      .windowAttention(shape, sites: sites), [x, positions], channels: x.channels / 3)
+  }
+
+  /// Applies attention within windows whose biases are the tensor `table`.
+  mutating func windowAttention(
+    _ x: Value, _ module: String, _ shape: WindowAttentionShape, table: String
+  ) throws -> Value {
+    let rows = (2 * shape.height - 1) * (2 * shape.width - 1)
+    let positions = try parameter(table, [rows, shape.heads])
+    return windowAttention(
+      x, module, shape, positions: constant(positions, channels: shape.heads))
   }
 
   private mutating func requireHeads(_ heads: Int, of x: Value) {
@@ -205,13 +222,34 @@ struct NetworkBuilder {
       "has \(heads) heads, which do not divide \(x.channels / 3) channels")
   }
 
+  /// Applies the perceptron `name`, which computes the bias of every relative position in a window
+  /// (Wang et al. 2022, "CrossFormer", dynamic position bias).
+  mutating func dynamicPositions(_ name: String, height: Int, width: Int) throws -> Value {
+    var x = graph.add(.offsets(height: height, width: width), [], channels: 2)
+    x = try matrix(x, "\(name).pos_proj", hasBias: true)
+    for stage in ["pos1", "pos2", "pos3"] {
+      x = apply(.relu, to: try normalizePixels(x, "\(name).\(stage).0"))
+      x = try matrix(x, "\(name).\(stage).2", hasBias: true)
+    }
+    return x
+  }
+
   /// Applies attention between channels to queries, keys and values.
+  ///
+  /// - Parameter module: the name under which its sites are known; `nil` for none.
   mutating func channelAttention(
-    _ x: Value, _ division: ChannelAttentionDivision, heads: Int, temperature: GraphParameter
-  ) -> Value {
+    _ x: Value, _ division: ChannelAttentionDivision, temperature name: String,
+    sitesOf module: String? = nil
+  ) throws -> Value {
+    let heads = try dimensions(of: name, rank: 3)[0]
+    let temperature = try parameter(name, [heads, 1, 1])
     requireHeads(heads, of: x)
+    let sites = module.map {
+      graph.sites.addAttention(
+        $0, columnCount: x.channels / 3, heads: heads, comparesChannels: true)
+    }
     return graph.add(
-      .channelAttention(division, heads: heads, temperature: temperature), [x],
+      .channelAttention(division, heads: heads, temperature: temperature, sites: sites), [x],
       channels: x.channels / 3)
   }
 
@@ -351,6 +389,19 @@ struct NetworkBuilder {
       .normalizePixels(
         scale: try parameter("\(name).weight", [x.channels]),
         offset: try parameter("\(name).bias", [x.channels]), epsilon: epsilon), [x],
+      channels: x.channels)
+  }
+
+  /// Applies the batch normalization `name`.
+  mutating func normalizeChannels(_ x: Value, _ name: String) throws -> Value {
+    let shape = [x.channels]
+    return graph.add(
+      .normalizeChannels(
+        BatchNormalization(
+          scale: try parameter("\(name).weight", shape),
+          offset: try parameter("\(name).bias", shape),
+          mean: try parameter("\(name).running_mean", shape),
+          variance: try parameter("\(name).running_var", shape), epsilon: 1e-5)), [x],
       channels: x.channels)
   }
 

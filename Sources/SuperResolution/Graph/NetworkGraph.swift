@@ -39,11 +39,30 @@ struct NetworkGraph: Sendable {
     return consumers
   }
 
+  /// Which results have but one pixel, whatever the size of the image.
+  var singlePixels: [Bool] {
+    var isPixel = [Bool](repeating: false, count: nodes.count)
+    for (index, node) in nodes.enumerated() {
+      if case .average = node.operation {
+        isPixel[index] = true
+      } else {
+        isPixel[index] = !node.inputs.isEmpty && node.inputs.allSatisfy { isPixel[$0.node] }
+      }
+    }
+    return isPixel
+  }
+
   mutating func add(
     _ operation: GraphOperation, _ inputs: [Value], channels: Int
   ) -> Value {
     nodes.append(Node(operation: operation, inputs: inputs, channels: channels))
     return Value(node: nodes.count - 1, channels: channels)
+  }
+
+  /// Gives a node another operator with a result of the same shape.
+  mutating func replace(_ node: Int, _ operation: GraphOperation) {
+    nodes[node] = Node(
+      operation: operation, inputs: nodes[node].inputs, channels: nodes[node].channels)
   }
 }
 
@@ -51,6 +70,11 @@ struct NetworkGraph: Sendable {
 enum GraphOperation: Sendable {
   /// The image, in the network's range.
   case input
+  /// A parameter, `[pixels, channels]`, whatever the image.
+  case constant(GraphParameter)
+  /// The relative positions in a window: how far down and to the right, from the smallest on,
+  /// `[2·height − 1, 2·width − 1, 2]`.
+  case offsets(height: Int, width: Int)
   /// A convolution, whose channels are divided into groups that have inputs and outputs of their
   /// own. The shape is that of one group.
   case convolution(
@@ -58,10 +82,12 @@ enum GraphOperation: Sendable {
   /// A linear layer on the channels of each pixel, whose input may be quantized.
   case linear(weight: GraphParameter, bias: GraphParameter?, site: Int)
   /// Attention among the pixels of each window: softmax(q kᵀ / √n + bias + mask) v for every head of n
-  /// channels. The input has the queries, keys and values, one after another.
-  case windowAttention(WindowAttentionShape, positions: GraphParameter, sites: AttentionSites)
+  /// channels. The first input has the queries, keys and values, one after another, and the second the
+  /// bias of every relative position, one pixel each in the order of `offsets`, `[positions, heads]`.
+  case windowAttention(WindowAttentionShape, sites: AttentionSites)
   /// Attention between channels within windows, of queries, keys and values as in `windowAttention`.
-  case channelAttention(ChannelAttentionDivision, heads: Int, temperature: GraphParameter)
+  case channelAttention(
+    ChannelAttentionDivision, heads: Int, temperature: GraphParameter, sites: AttentionSites?)
   /// Rows and columns in another order: row `i · n + y` of `count · n` becomes row `y · count + i`.
   case interleave(Int)
   /// The inverse of `interleave`.
@@ -114,6 +140,9 @@ enum GraphOperation: Sendable {
   case nearestPixel
   /// Layer normalization over the channels of each pixel.
   case normalizePixels(scale: GraphParameter, offset: GraphParameter, epsilon: Float)
+  /// Batch normalization with the statistics of training, `(x − mean) / √(variance + ε) · scale +
+  /// offset` for every channel.
+  case normalizeChannels(BatchNormalization)
   /// Group normalization: over all pixels and the channels of each group.
   case normalizeGroups(Int, scale: GraphParameter, offset: GraphParameter, epsilon: Float)
 }
@@ -153,6 +182,22 @@ extension GraphOperation {
     return isUpscaling
   }
 
+  /// Whether it is a 3×3 convolution with one filter per channel that keeps the image's size.
+  var isSimpleDepthwise: Bool {
+    guard case .convolution(let shape, let groups, _, _) = self else { return false }
+    return groups > 1 && shape.inputs == 1 && shape.outputs == 1 && shape.isSimple
+  }
+
+  /// Whether what computes the operator can add another result to its own.
+  var addsResidual: Bool {
+    switch self {
+    case .convolution(let shape, let groups, _, _):
+      groups == 1 || shape.inputs > 1 || shape.outputs > 1
+    case .linear: true
+    default: false
+    }
+  }
+
   /// Multiplies the result by `factor` through the parameters, and returns whether that was possible.
   mutating func absorb(_ factor: Float) -> Bool {
     guard case .convolution(let shape, let groups, let weight, let bias) = self else {
@@ -162,6 +207,15 @@ extension GraphOperation {
       shape, groups: groups, weight: weight.scaled(by: factor), bias: bias?.scaled(by: factor))
     return true
   }
+}
+
+/// The parameters of a batch normalization, one entry per channel, and ε.
+struct BatchNormalization: Sendable {
+  let scale: GraphParameter
+  let offset: GraphParameter
+  let mean: GraphParameter
+  let variance: GraphParameter
+  let epsilon: Float
 }
 
 /// A function of single elements.
@@ -193,10 +247,10 @@ struct GraphParameter: Sendable {
   /// `nil` where the parameter is the only tensor.
   let derivation: Derivation?
 
-  /// A tensor of the checkpoint.
-  init(_ name: String, shape: [Int]) {
+  /// A tensor of the checkpoint, whose own shape may differ from the parameter's by axes of length 1.
+  init(_ name: String, shape: [Int], inFile fileShape: [Int]? = nil) {
     self.shape = shape
-    tensors = [(name, shape)]
+    tensors = [(name, fileShape ?? shape)]
     derivation = nil
   }
 

@@ -4,7 +4,8 @@ import Storage
 /// The architectures that are known.
 enum Architectures {
   static let all: [any Architecture.Type] = [
-    GraphNetwork<SwinIR>.self, DAT.self, GraphNetwork<RRDBNet>.self, GraphNetwork<SRVGGNet>.self,
+    GraphNetwork<SwinIR>.self, GraphNetwork<DAT>.self, GraphNetwork<RRDBNet>.self,
+    GraphNetwork<SRVGGNet>.self,
     GraphNetwork<SPAN>.self, GraphNetwork<EDSR>.self, GraphNetwork<RCAN>.self,
     GraphNetwork<RLFN>.self, GraphNetwork<RealPLKSR>.self, GraphNetwork<SAFMN>.self,
     GraphNetwork<MoSR>.self, GraphNetwork<HAT>.self, GraphNetwork<OmniSR>.self,

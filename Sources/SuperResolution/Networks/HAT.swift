@@ -87,12 +87,11 @@ enum HAT: NetworkDescription {
     let shift = isShifted ? window / 2 : 0
     var attended = try build.linear(
       normalized, "\(attention).qkv", outputs: 3 * x.channels, mayLackBias: true)
-    attended = build.windowAttention(
+    attended = try build.windowAttention(
       attended, attention,
       WindowAttentionShape(
         heads: heads, height: window, width: window, shiftDown: shift, shiftRight: shift,
-        multiple: window),
-      positions: try build.parameter(table, [(2 * window - 1) * (2 * window - 1), heads]))
+        multiple: window), table: table)
     attended = try build.linear(attended, "\(attention).proj", outputs: x.channels)
     return try perceptron(build.add(build.add(x, attended), beside), name, &build)
   }

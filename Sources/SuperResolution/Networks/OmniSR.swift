@@ -100,7 +100,7 @@ enum OmniSR: NetworkDescription {
       made, "\(name).fn",
       WindowAttentionShape(
         heads: heads, height: window, width: window, shiftDown: 0, shiftRight: 0,
-        multiple: window), positions: positions)
+        multiple: window), positions: build.constant(positions, channels: heads))
     return build.add(
       x,
       try build.linear(made, "\(name).fn.to_out.0", outputs: x.channels, mayLackBias: true))
@@ -110,8 +110,6 @@ enum OmniSR: NetworkDescription {
     _ x: NetworkGraph.Value, _ name: String, _ window: Int, isGrid: Bool,
     _ build: inout NetworkBuilder
   ) throws -> NetworkGraph.Value {
-    let temperature = "\(name).fn.temperature"
-    let heads = try build.dimensions(of: temperature, rank: 3)[0]
     var made = try build.convolution(
       build.normalizePixels(x, "\(name).norm", epsilon: 1e-6), "\(name).fn.qkv",
       outputs: 3 * x.channels, side: 1, hasBias: false)
@@ -120,9 +118,8 @@ enum OmniSR: NetworkDescription {
       hasBias: false)
     // In a grid, pixels of the same place in all windows are compared.
     if isGrid { made = build.deinterleave(made, window) }
-    made = build.channelAttention(
-      made, isGrid ? .count(window) : .side(window), heads: heads,
-      temperature: try build.parameter(temperature, [heads, 1, 1]))
+    made = try build.channelAttention(
+      made, isGrid ? .count(window) : .side(window), temperature: "\(name).fn.temperature")
     if isGrid { made = build.interleave(made, window) }
     return build.add(
       try build.convolution(

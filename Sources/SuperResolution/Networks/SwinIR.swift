@@ -66,11 +66,8 @@ enum SwinIR: NetworkDescription {
     var made = try build.linear(
       build.normalizePixels(x, "\(name).norm1"), "\(attention).qkv", outputs: 3 * x.channels,
       from: .normalization("\(name).norm1"), mayLackBias: true)
-    made = build.windowAttention(
-      made, attention, shape,
-      positions: try build.parameter(
-        "\(attention).relative_position_bias_table",
-        [(2 * window - 1) * (2 * window - 1), heads]))
+    made = try build.windowAttention(
+      made, attention, shape, table: "\(attention).relative_position_bias_table")
     let attended = build.add(
       x, try build.linear(made, "\(attention).proj", outputs: x.channels))
     made = try build.linear(

@@ -99,9 +99,9 @@ import Transform
         let weight = try #require(packed.archive.tensors[weightName])
         let (outputs, inputs) = (weight.shape.dimensions[0], weight.shape.dimensions[1])
         let bias = try #require(packed.archive.tensors["\(weightName.dropLast(6))bias"])
-        let layer = LinearLayer(
-          outputs: outputs, inputs: inputs, weight: try weight.floatValues(),
-          bias: try bias.floatValues())
+        let layer = Linear(
+          weight: try weight.floatValues(), bias: try bias.floatValues(), outputs: outputs,
+          inputs: inputs)
         var random = SplitMix(seed: UInt64(site))
         let x = random.normals(17 * inputs)
         func results(_ context: ForwardContext) throws -> [Float] {

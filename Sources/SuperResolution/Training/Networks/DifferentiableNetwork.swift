@@ -5,7 +5,7 @@ import Synchronization
 
 /// A network whose parameters come from a checkpoint, and whose passes are recorded on tapes.
 struct DifferentiableNetwork: Sendable {
-  let network: any TrainableNetwork
+  let network: TrainableGraph
   let sites: [ActivationSite]
   private let layouts = LayoutCache()
 
@@ -18,33 +18,25 @@ struct DifferentiableNetwork: Sendable {
     let (architecture, sites) = try Architectures.load(archive)
     var store = ParameterStore()
     var statistics: [String: [Float]] = [:]
-    var firstAxes: [String: Int] = [:]
     for (name, tensor) in archive.tensors {
       let last = name.split(separator: ".").last.map(String.init) ?? name
-      if buffers.contains(last) { continue }
+      if architecture.buffers.contains(last) || TensorArchive.counterNames.contains(last) {
+        continue
+      }
       let values = try locatingErrors(tensor: name) { try tensor.floatValues() }
       if last.hasPrefix("running_") {
         statistics[name] = values
         continue
       }
-      firstAxes[name] = tensor.shape.dimensions.first
       store.add(name, values, group: group(name, archive))
     }
-    let finder = ParameterFinder(
-      store: store, firstAxes: firstAxes, statistics: statistics,
-      sites: Dictionary(uniqueKeysWithValues: sites.sites.enumerated().map { ($1.name, $0) }))
-    let network: any TrainableNetwork
-    switch architecture {
-    case let described as any GraphArchitecture:
-      network = try TrainableGraph(described.graph, described.traits, finder)
-    case let dat as DAT: network = try TrainableDAT(dat, finder)
-    default:
-      throw cannotBeTrained
-    }
+    let network = try TrainableGraph(
+      architecture.graph, architecture.traits,
+      ParameterFinder(store: store, statistics: statistics))
     return (DifferentiableNetwork(network: network, sites: sites.sites), store)
   }
 
-  private init(network: any TrainableNetwork, sites: [ActivationSite]) {
+  private init(network: TrainableGraph, sites: [ActivationSite]) {
     self.network = network
     self.sites = sites
   }
@@ -52,12 +44,6 @@ struct DifferentiableNetwork: Sendable {
   static var cannotBeTrained: ModelError {
     ModelError("networks of this kind can be run, but not trained").offering(.noLearning)
   }
-
-  /// Buffers that networks recompute, by the last component of the name.
-  private static let buffers: Set<String> = [
-    "attn_mask", "attn_mask_0", "attn_mask_1", "relative_position_index", "rpe_biases",
-    "num_batches_tracked",
-  ]
 
   private static func group(_ name: String, _ archive: TensorArchive) -> ParameterGroup {
     if name.hasSuffix(".bias") {
@@ -131,7 +117,7 @@ private final class LayoutCache: Sendable {
   }
   private let known = Mutex<[Size: [WindowLayout]]>([:])
 
-  func layouts(_ network: any TrainableNetwork, height: Int, width: Int) -> [WindowLayout] {
+  func layouts(_ network: TrainableGraph, height: Int, width: Int) -> [WindowLayout] {
     let size = Size(height: height, width: width)
     if let found = known.withLock({ $0[size] }) { return found }
     let made = network.layouts(height: height, width: width)

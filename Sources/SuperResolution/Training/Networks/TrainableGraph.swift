@@ -1,19 +1,27 @@
 import Storage
 
 /// A network of a graph, on a tape; equal to what inference computes, up to rounding.
-struct TrainableGraph: TrainableNetwork {
+struct TrainableGraph: Sendable {
   let channelCount: Int
   let scale: Int
+  /// The conversion of samples into the network's range.
   let range: PixelRange
+  /// Images are mirrored at the right and lower edges up to multiples of this number.
   let paddingMultiple: Int
   private let graph: NetworkGraph
   /// The parameters of each node's operator, in the order in which it names them.
   private let parameters: [[ParameterReference]]
+  /// What a batch normalization takes from the original training.
+  private let statistics: [BatchStatistics?]
   /// The regions in which rows are in the order of windows, by the node of the attention.
   private let regions: [Int: GraphRegion]
   /// The attention of the region that a node is in; `nil` outside regions.
   private let attentions: [Int?]
   private let uses: [Int]
+  /// Parts of results, and results of regions, that are made by what takes them.
+  private let isDeferred: [Bool]
+  /// Concatenations of results of regions.
+  private let joined: Set<Int>
 
   /// - Throws: `ModelError` when an operator has no derivative, or a parameter is missing.
   init(_ graph: NetworkGraph, _ traits: NetworkTraits, _ finder: ParameterFinder) throws {
@@ -26,30 +34,59 @@ struct TrainableGraph: TrainableNetwork {
       throw DifferentiableNetwork.cannotBeTrained
     }
     parameters = try graph.nodes.map { node in
-      guard node.operation.isDifferentiable else {
-        throw DifferentiableNetwork.cannotBeTrained
-      }
-      return try node.operation.parameters.map { parameter in
+      try node.operation.parameters.map { parameter in
         guard parameter.tensors.count == 1, parameter.derivation == nil else {
           throw DifferentiableNetwork.cannotBeTrained
         }
         return try finder.parameter(parameter.tensors[0].name)
       }
     }
+    statistics = try graph.nodes.map { node in
+      guard case .normalizeChannels(let norm) = node.operation else { return nil }
+      return try finder.statistics(of: norm)
+    }
     let consumers = graph.consumers
     uses = consumers.map(\.count)
+    let isPixel = graph.singlePixels
     var regions: [Int: GraphRegion] = [:]
     var attentions = [Int?](repeating: nil, count: graph.nodes.count)
     for (index, node) in graph.nodes.enumerated() {
       guard case .windowAttention = node.operation else { continue }
-      let region = GraphRegion(around: index, in: graph, consumers: consumers)
+      let region = GraphRegion(
+        around: index, in: graph, consumers: consumers, isPixel: isPixel)
       for node in region.nodes { attentions[node] = index }
       regions[index] = region
     }
     self.regions = regions
     self.attentions = attentions
+    // Parts are taken from the whole, and put together, while rows change their order.
+    var isDeferred = [Bool](repeating: false, count: graph.nodes.count)
+    var joined: Set<Int> = []
+    let ends = Set(regions.values.map { $0.results[0] })
+    for (index, node) in graph.nodes.enumerated() {
+      guard case .concatenate = node.operation else { continue }
+      let inputs = node.inputs.map(\.node)
+      if attentions[index] != nil {
+        for input in inputs where consumers[input].allSatisfy({ attentions[$0] != nil }) {
+          if case .channels = graph.nodes[input].operation { isDeferred[input] = true }
+        }
+      } else if inputs.allSatisfy({ ends.contains($0) && consumers[$0].count == 1 }) {
+        joined.insert(index)
+        for input in inputs { isDeferred[input] = true }
+      }
+    }
+    self.isDeferred = isDeferred
+    self.joined = joined
+    let graphNodes = graph.nodes
+    for index in graphNodes.indices
+    where !graphNodes[index].operation.isDifferentiable(
+      isJoined: joined.contains(index) || attentions[index] != nil)
+    {
+      throw DifferentiableNetwork.cannotBeTrained
+    }
   }
 
+  /// - Throws: `ModelError` when the network does not accept padded images of this size.
   func check(height: Int, width: Int) throws {
     guard let count = graph.positionCount, count != height * width else { return }
     throw ModelError(
@@ -60,41 +97,65 @@ struct TrainableGraph: TrainableNetwork {
   /// The windows of all attentions, each kind once.
   private var shapes: [WindowAttentionShape] {
     var shapes: [WindowAttentionShape] = []
-    for case .windowAttention(let shape, _, _) in graph.nodes.map(\.operation)
+    for case .windowAttention(let shape, _) in graph.nodes.map(\.operation)
     where !shapes.contains(where: shape.hasSameWindows) { shapes.append(shape) }
     return shapes
   }
 
+  /// Returns the window layouts, which depend only on the size of an image.
   func layouts(height: Int, width: Int) -> [WindowLayout] {
     shapes.map { WindowLayout($0.grid(height: height, width: width)) }
   }
 
+  /// - Parameters:
+  ///   - pixels: `[height · width, channels]`, in the network's range.
+  ///   - layouts: the result of `layouts(height:width:)`.
+  /// - Returns: the upscaled pixels, in the network's range, and the features after each residual
+  ///   group.
   func run(_ pixels: Variable, height: Int, _ layouts: [WindowLayout], _ tape: Tape) -> (
     output: Variable, groups: [Variable]
   ) {
     var pass = Pass(height: height, uses: uses)
     let shapes = shapes
     func layout(_ attention: Int) -> WindowLayout {
-      guard case .windowAttention(let shape, _, _) = graph.nodes[attention].operation,
+      guard case .windowAttention(let shape, _) = graph.nodes[attention].operation,
         let index = shapes.firstIndex(where: shape.hasSameWindows)
       else { preconditionFailure("an attention has windows") }
       return layouts[index]
     }
     for (index, node) in graph.nodes.enumerated() {
+      if case .channels = node.operation, isDeferred[index] { continue }
+      if joined.contains(index) {
+        let parts = node.inputs.map { pass.takePending($0.node) }
+        pass.put(index, tape.scatter(parts), height: height)
+        continue
+      }
+      if let attention = attentions[index], case .concatenate = node.operation {
+        pass.put(
+          index, gathered(node, layout(attention).order, &pass, tape), height: height)
+        continue
+      }
       var inputs = node.inputs.map { (variable: pass.take($0.node), height: pass.heights[$0.node]) }
       if let attention = attentions[index], let region = regions[attention] {
         // Inside a region, rows are in the order of windows.
-        for (place, input) in node.inputs.enumerated() where !region.nodes.contains(input.node) {
+        for (place, input) in node.inputs.enumerated()
+        where !region.nodes.contains(input.node) && (index != attention || place == 0) {
           inputs[place].variable = pass.gathered(
             input.node, inputs[place].variable, for: attention, layout(attention).order, tape)
         }
-        var result = self.result(
+        let result = self.result(
           index, inputs, pixels, layout: index == attention ? layout(attention) : nil, &pass, tape)
-        if index == region.result {
-          result = tape.scatter([(result, layout(attention).order)])
-          pass.forget(attention)
+        guard index == region.results[0] else {
+          pass.put(index, result, height: inputs[0].height)
+          continue
         }
-        pass.put(index, result, height: inputs[0].height)
+        let part = (rows: result, order: layout(attention).order)
+        pass.forget(attention)
+        if isDeferred[index] {
+          pass.putPending(index, part)
+        } else {
+          pass.put(index, tape.scatter([part]), height: inputs[0].height)
+        }
         continue
       }
       let result = self.result(index, inputs, pixels, layout: nil, &pass, tape)
@@ -104,13 +165,42 @@ struct TrainableGraph: TrainableNetwork {
     return (pass.take(output.node), graph.groups.map { pass.take($0.node) })
   }
 
+  /// Returns the rows of queries, keys and values in the order of windows.
+  private func gathered(
+    _ node: NetworkGraph.Node, _ order: RowOrder, _ pass: inout Pass, _ tape: Tape
+  ) -> Variable {
+    var (sources, columns): ([Int], [Range<Int>]) = ([], [])
+    for input in node.inputs {
+      guard isDeferred[input.node],
+        case .channels(let range) = graph.nodes[input.node].operation
+      else {
+        sources.append(input.node)
+        columns.append(0..<input.channels)
+        continue
+      }
+      sources.append(graph.nodes[input.node].inputs[0].node)
+      columns.append(range)
+    }
+    let variables = sources.map { pass.take($0) }
+    guard Set(sources).count == 1 else {
+      preconditionFailure("the operator was found to have a derivative")
+    }
+    return tape.gather(variables[0], order, columns: columns)
+  }
+
   /// Computes the operator of a node.
   private func result(
     _ index: Int, _ inputs: [(variable: Variable, height: Int)], _ pixels: Variable,
     layout: WindowLayout?, _ pass: inout Pass, _ tape: Tape
   ) -> Variable {
     let (node, parameters) = (graph.nodes[index], parameters[index])
-    guard let (x, height) = inputs.first else { return pixels }
+    switch node.operation {
+    case .input: return pixels
+    case .constant: return tape.variable(parameters[0], columns: node.channels)
+    case .offsets(let height, let width): return tape.offsets(height: height, width: width)
+    default: break
+    }
+    let (x, height) = inputs[0]
     /// The input for an operation that consumes it, a copy where others need it.
     func consumed(_ place: Int = 0) -> Variable {
       let input = node.inputs[place].node
@@ -119,7 +209,6 @@ struct TrainableGraph: TrainableNetwork {
         ? inputs[place].variable : tape.copy(inputs[place].variable)
     }
     switch node.operation {
-    case .input: return pixels
     case .linear(_, let bias, let site):
       return tape.linear(
         tape.quantize(x, at: site), parameters[0], bias == nil ? nil : parameters[1],
@@ -132,13 +221,23 @@ struct TrainableGraph: TrainableNetwork {
       return groups == 1
         ? tape.convolution(x, height: height, parameters[0], offset, outputs: node.channels)
         : tape.depthwiseConvolution(x, height: height, parameters[0], offset)
-    case .windowAttention(let shape, _, let sites):
+    case .windowAttention(let shape, let sites):
       guard let layout else { preconditionFailure("an attention is in a region") }
       return tape.windowAttention(
-        x, table: tape.variable(parameters[0], columns: shape.heads),
+        x, table: inputs[1].variable,
         WindowAttentionSetting(layout: layout, heads: shape.heads, sites: sites))
     case .normalizePixels(_, _, let epsilon):
       return tape.layerNormalization(x, parameters[0], parameters[1], epsilon: epsilon)
+    case .channelAttention(_, _, _, let sites?):
+      return tape.channelAttention(x, temperature: parameters[0], sites: sites)
+    case .normalizeChannels:
+      guard let statistics = statistics[index] else {
+        preconditionFailure("a batch normalization has statistics")
+      }
+      return tape.batchNormalization(x, statistics)
+    case .average: return tape.columnAverages(x)
+    case .channels(let range): return tape.columns(range, of: x)
+    case .multiply: return tape.product(x, inputs[1].variable)
     case .function(let function): return tape.apply(function, consuming: consumed())
     case .scale(let factor): return tape.scale(x, by: factor)
     case .addPositions:
@@ -162,6 +261,8 @@ struct TrainableGraph: TrainableNetwork {
     private var uses: [Int]
     /// The inputs of a region in the order of its windows, by region and node.
     private var gathered: [Int: [Int: Variable]] = [:]
+    /// Results of regions that are put back in order together.
+    private var pending: [Int: (rows: Variable, order: RowOrder)] = [:]
 
     init(height: Int, uses: [Int]) {
       self.uses = uses
@@ -180,6 +281,17 @@ struct TrainableGraph: TrainableNetwork {
       uses[node] -= 1
       if uses[node] == 0 { variables[node] = nil }
       return variable
+    }
+
+    mutating func putPending(_ node: Int, _ part: (rows: Variable, order: RowOrder)) {
+      pending[node] = part
+    }
+
+    mutating func takePending(_ node: Int) -> (rows: Variable, order: RowOrder) {
+      guard let part = pending.removeValue(forKey: node) else {
+        preconditionFailure("a result is used after it is made")
+      }
+      return part
     }
 
     mutating func gathered(
@@ -206,15 +318,21 @@ extension WindowAttentionShape {
 
 extension GraphOperation {
   /// Whether a tape has the operator with its derivative.
-  fileprivate var isDifferentiable: Bool {
+  ///
+  /// - Parameter isJoined: whether a concatenation is one of the rows of windows, or in their order.
+  fileprivate func isDifferentiable(isJoined: Bool) -> Bool {
     switch self {
+    case .concatenate: return isJoined
+    case .channelAttention(let division, _, _, let sites):
+      return division == .count(1) && sites != nil
     case .convolution(let shape, let groups, _, _):
       let isDepthwise = groups > 1 && shape.inputs == 1 && shape.outputs == 1
       return shape.step == 1 && shape.dilation == 1 && shape.mode == .zeros
         && (shape.kernel == (3, 3) && shape.padding == (1, 1) && (groups == 1 || isDepthwise)
           || shape.kernel == (1, 1) && shape.padding == (0, 0) && groups == 1)
-    case .input, .linear, .windowAttention, .normalizePixels, .function, .scale, .addPositions,
-      .add, .pixelShuffle, .nearest:
+    case .input, .constant, .offsets, .linear, .windowAttention, .normalizePixels,
+      .normalizeChannels, .function, .scale, .addPositions, .add, .multiply, .channels, .average,
+      .pixelShuffle, .nearest:
       return true
     default: return false
     }
@@ -222,13 +340,16 @@ extension GraphOperation {
 
   /// Whether the result is a new variable, which may be consumed.
   fileprivate var ownsResult: Bool {
-    if case .input = self { return false }
-    return true
+    switch self {
+    case .input, .constant: false
+    default: true
+    }
   }
 
   fileprivate func height(of input: Int) -> Int {
     switch self {
     case .pixelShuffle(let factor), .nearest(let factor): input * factor
+    case .average: 1
     default: input
     }
   }
@@ -238,9 +359,10 @@ extension GraphOperation {
     switch self {
     case .convolution(_, _, let weight, let bias), .linear(let weight, let bias, _):
       [weight] + (bias.map { [$0] } ?? [])
-    case .windowAttention(_, let positions, _), .overlapAttention(_, let positions),
-      .channelAttention(_, _, let positions):
-      [positions]
+    case .constant(let parameter), .overlapAttention(_, let parameter),
+      .channelAttention(_, _, let parameter, _):
+      [parameter]
+    case .normalizeChannels(let norm): [norm.scale, norm.offset]
     case .parametricReLU(let parameter), .addChannels(let parameter),
       .addPositions(let parameter):
       [parameter]

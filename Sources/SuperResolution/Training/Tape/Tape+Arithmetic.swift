@@ -60,6 +60,15 @@ extension Tape {
     return product
   }
 
+  /// Returns the product of two results, of which either may have one row or one column that counts
+  /// for all of the other.
+  func product(_ x: Variable, _ y: Variable) -> Variable {
+    if x.rows == y.rows, x.columns == y.columns { return multiply(x, y) }
+    if x.count < y.count { return product(y, x) }
+    return y.rows == 1 && y.columns == x.columns
+      ? multiplyColumns(x, by: y) : multiplyRows(x, by: y)
+  }
+
   /// Multiplies each column by a factor of its own; `factors` is `[1, columns]`.
   func multiplyColumns(_ x: Variable, by factors: Variable) -> Variable {
     precondition(factors.rows == 1 && factors.columns == x.columns, "a factor for every column")

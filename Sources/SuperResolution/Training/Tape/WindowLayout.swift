@@ -43,3 +43,14 @@ struct WindowLayout: Sendable {
       sources: gathered.map { Int32($0) - 1 }, sourceCount: grid.height * grid.width)
   }
 }
+
+extension Tape {
+  /// Returns the relative positions in a window: how far down and to the right, `[(2·height − 1)·(2·width
+  /// − 1), 2]`.
+  func offsets(height: Int, width: Int) -> Variable {
+    let offsets = WindowGrid.offsets(height: height, width: width)
+    let variable = result(rows: offsets.count / 2, columns: 2, needsGradient: false)
+    variable.values.update(from: offsets, count: offsets.count)
+    return variable
+  }
+}

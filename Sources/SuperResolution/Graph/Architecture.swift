@@ -5,14 +5,15 @@ import Storage
 /// A network architecture, whose configuration is inferred from the names and shapes of a
 /// checkpoint's tensors.
 ///
-/// `GraphNetwork` conforms for each description of a network, and DAT by itself; `Architectures.all`
-/// lists them.
+/// `GraphNetwork` conforms for each description of a network; `Architectures.all` lists them.
 protocol Architecture: Sendable {
   static var name: String { get }
   /// Parts of tensor names that tell this architecture from others. A checkpoint that fits none is
   /// closest to the one of whose landmarks it has most, and after them to the one that took most of
   /// its tensors.
   static var landmarks: [String] { get }
+  /// Buffers that networks make again, by the last component of their names.
+  static var buffers: Set<String> { get }
 
   /// Infers the configuration, checks every tensor, and prepares the weights.
   ///
@@ -24,6 +25,8 @@ protocol Architecture: Sendable {
   /// - Throws: as the initializer does.
   static func summary(of weights: WeightReader) throws -> String
 
+  var graph: NetworkGraph { get }
+  var traits: NetworkTraits { get }
   var scale: Int { get }
   /// Channels of the input and of the output.
   var channelCount: Int { get }
@@ -45,10 +48,5 @@ protocol Architecture: Sendable {
 }
 
 extension Architecture {
-  static func summary(of weights: WeightReader) throws -> String {
-    var (weights, sites) = (weights, SiteList())
-    return try Self(&weights, sites: &sites).summary
-  }
-
-  var remarks: [String] { [] }
+  var buffers: Set<String> { Self.buffers }
 }

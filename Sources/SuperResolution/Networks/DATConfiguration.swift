@@ -56,7 +56,7 @@ extension DATConfiguration.Split {
       let width = Self.side(values[2 * count - 1], limit),
       height * width <= DATConfiguration.largestWindow,
       height % width == 0 || width % height == 0,
-      values == Self.offsets(height: height, width: width)
+      values == WindowGrid.offsets(height: height, width: width)
     else {
       throw WeightMismatch(
         tensor: name,
@@ -68,11 +68,5 @@ extension DATConfiguration.Split {
 
   private static func side(_ largestOffset: Float, _ limit: Float) -> Int? {
     largestOffset >= 0 && largestOffset < limit ? Int(exactly: largestOffset + 1) : nil
-  }
-
-  private static func offsets(height: Int, width: Int) -> [Float] {
-    ((1 - height)..<height).flatMap { down in
-      ((1 - width)..<width).flatMap { right in [Float(down), Float(right)] }
-    }
   }
 }

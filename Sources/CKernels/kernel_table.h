@@ -21,6 +21,8 @@ typedef struct ck_kernel_table {
   void (*winograd)(
     const ck_weights *weights, size_t height, size_t width, size_t first_row, size_t rows,
     const float *x, size_t x_stride, float *y, size_t y_stride, float *scratch);
+  // Computes such weights for the filters of one panel.
+  void (*filter_values)(size_t inputs, const float *filters, float *values);
   void (*depthwise_convolution)(
     const float *weight, const float *bias, size_t channels, size_t height, size_t width,
     size_t first_row, size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
@@ -51,6 +53,7 @@ typedef struct ck_kernel_table {
     .linear = linear, \
     .convolution = convolution, \
     .winograd = winograd, \
+    .filter_values = filter_values, \
     .depthwise_convolution = depthwise_convolution, \
     .layer_norm = layer_norm, \
     .gelu = gelu, \

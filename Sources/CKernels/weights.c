@@ -14,8 +14,8 @@ struct ck_linear {
 };
 
 struct ck_winograd {
-  // The filters' values: one tap for each of the places at which they are evaluated.
-  ck_weights weights;
+  // Filters of 9 taps.
+  ck_weights filters;
 };
 
 struct ck_convolution {
@@ -121,56 +121,58 @@ void ck_convolution_apply(
 
 // MARK: Winograd's convolutions
 
-// values = G g Gᵀ, rounded once.
-static void transform_filter(const float *filter, float *values) {
-  const double a = CK_POINT_A, b = CK_POINT_B, a2 = a * a, b2 = b * b;
-  // At every point but infinity: its powers, divided by its distances from the other points.
-  const double at_a = 1 / (2 * a2 * (a2 - b2)), at_b = 1 / (2 * b2 * (b2 - a2));
-  const double transform[ck_patch_side][3] = {
-    {1 / (a2 * b2), 0, 0},
-    {at_a, at_a * a, at_a * a2},
-    {at_a, at_a * -a, at_a * a2},
-    {at_b, at_b * b, at_b * b2},
-    {at_b, at_b * -b, at_b * b2},
-    {0, 0, 1},
-  };
-  for (size_t place = 0; place < ck_patch_area; place++) {
-    const double *left = transform[place / ck_patch_side];
-    const double *right = transform[place % ck_patch_side];
-    double sum = 0;
-    for (size_t tap = 0; tap < 9; tap++) sum += left[tap / 3] * right[tap % 3] * filter[tap];
-    values[place] = (float)sum;
-  }
-}
-
 ck_winograd *ck_winograd_create(
   const float *weight, const float *bias, size_t outputs, size_t inputs) {
   ck_winograd *winograd = calloc(1, sizeof *winograd);
-  float *values = calloc(outputs * inputs, ck_patch_area * sizeof *values);
-  bool is_packed = false;
-  if (winograd != NULL && values != NULL) {
-    for (size_t filter = 0; filter < outputs * inputs; filter++)
-      transform_filter(weight + filter * 9, values + filter * ck_patch_area);
-    is_packed = pack(&winograd->weights, values, bias, outputs, inputs, ck_patch_area);
+  if (winograd != NULL && !pack(&winograd->filters, weight, bias, outputs, inputs, 9)) {
+    ck_winograd_destroy(winograd);
+    return NULL;
   }
-  free(values);
-  if (is_packed) return winograd;
-  ck_winograd_destroy(winograd);
-  return NULL;
+  return winograd;
 }
 
 void ck_winograd_destroy(ck_winograd *winograd) {
-  if (winograd != NULL) free_weights(&winograd->weights);
+  if (winograd != NULL) free_weights(&winograd->filters);
   free(winograd);
 }
 
 size_t ck_winograd_scratch_count(const ck_winograd *winograd) {
-  return ck_winograd_scratch(&winograd->weights);
+  return ck_winograd_scratch(&winograd->filters);
+}
+
+size_t ck_winograd_panel_count(const ck_winograd *winograd) {
+  return ck_panel_count(&winograd->filters);
+}
+
+// The filters' values as weights with one tap for each of the places at which they are evaluated.
+static ck_weights values_of(const ck_winograd *winograd, float *values) {
+  ck_weights weights = winograd->filters;
+  weights.taps = ck_patch_area;
+  weights.panels = ck_line_start(values);
+  return weights;
+}
+
+size_t ck_winograd_value_count(const ck_winograd *winograd) {
+  ck_weights weights = values_of(winograd, NULL);
+  // The values begin at the start of a line.
+  return ck_panel_count(&weights) * ck_panel_stride(&weights) + 15;
+}
+
+void ck_winograd_evaluate(
+  const ck_winograd *winograd, size_t first_panel, size_t panels, float *values) {
+  const ck_weights *filters = &winograd->filters;
+  ck_weights weights = values_of(winograd, values);
+  for (size_t panel = first_panel; panel < first_panel + panels; panel++)
+    ck_kernels()->filter_values(
+      filters->inputs, filters->panels + panel * ck_panel_stride(filters),
+      weights.panels + panel * ck_panel_stride(&weights));
 }
 
 void ck_winograd_apply(
-  const ck_winograd *winograd, size_t height, size_t width, size_t first_row, size_t rows,
-  const float *x, size_t x_stride, float *y, size_t y_stride, float *scratch) {
+  const ck_winograd *winograd, const float *values, size_t height, size_t width, size_t first_row,
+  size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride, float *scratch) {
+  // No kernel writes to its weights.
+  ck_weights weights = values_of(winograd, (float *)values);
   ck_kernels()->winograd(
-    &winograd->weights, height, width, first_row, rows, x, x_stride, y, y_stride, scratch);
+    &weights, height, width, first_row, rows, x, x_stride, y, y_stride, scratch);
 }

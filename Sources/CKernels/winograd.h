@@ -41,6 +41,43 @@ static inline size_t ck_winograd_scratch(const ck_weights *weights) {
   return ck_most_tiles * tile + weights->outputs + 15;
 }
 
+// values [place, input, ck_panel_width] = G g Gᵀ, rounded once, for the filters [tap, input,
+// ck_panel_width] of a panel.
+static inline void ck_filter_values(size_t inputs, const float *filters, float *values) {
+  const double a = CK_POINT_A, b = CK_POINT_B, a2 = a * a, b2 = b * b;
+  // At every point but infinity: its powers, divided by its distances from the other points.
+  const double at_0 = 1 / (a2 * b2);
+  const double at_a = 1 / (2 * a2 * (a2 - b2)), at_b = 1 / (2 * b2 * (b2 - a2));
+  size_t stride = inputs * ck_panel_width;
+  for (size_t column = 0; column < stride; column += ck_panel_width) {
+    double lines[ck_patch_side][3][ck_panel_width];
+    for (size_t tap = 0; tap < 3; tap++) {
+      const float *g = filters + tap * stride + column;
+      for (size_t output = 0; output < ck_panel_width; output++) {
+        double g0 = g[output], g1 = g[3 * stride + output], g2 = g[6 * stride + output];
+        lines[0][tap][output] = at_0 * g0;
+        lines[1][tap][output] = at_a * (g0 + a2 * g2 + a * g1);
+        lines[2][tap][output] = at_a * (g0 + a2 * g2 - a * g1);
+        lines[3][tap][output] = at_b * (g0 + b2 * g2 + b * g1);
+        lines[4][tap][output] = at_b * (g0 + b2 * g2 - b * g1);
+        lines[5][tap][output] = g2;
+      }
+    }
+    for (size_t row = 0; row < ck_patch_side; row++) {
+      float *value = values + row * ck_patch_side * stride + column;
+      for (size_t output = 0; output < ck_panel_width; output++) {
+        double g0 = lines[row][0][output], g1 = lines[row][1][output], g2 = lines[row][2][output];
+        value[output] = (float)(at_0 * g0);
+        value[stride + output] = (float)(at_a * (g0 + a2 * g2 + a * g1));
+        value[2 * stride + output] = (float)(at_a * (g0 + a2 * g2 - a * g1));
+        value[3 * stride + output] = (float)(at_b * (g0 + b2 * g2 + b * g1));
+        value[4 * stride + output] = (float)(at_b * (g0 + b2 * g2 - b * g1));
+        value[5 * stride + output] = (float)g2;
+      }
+    }
+  }
+}
+
 // Returns the first place from `x` on at which a line starts.
 static inline float *ck_line_start(float *x) {
   return (float *)(((uintptr_t)x + 63) / 64 * 64);

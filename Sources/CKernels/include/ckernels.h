@@ -158,11 +158,21 @@ ck_winograd *ck_winograd_create(
   const float *weight, const float *bias, size_t outputs, size_t inputs);
 void ck_winograd_destroy(ck_winograd *winograd);
 
+// Returns the number of parts in which a convolution's filters can be evaluated, and the number of
+// floats that their values take.
+size_t ck_winograd_panel_count(const ck_winograd *winograd);
+size_t ck_winograd_value_count(const ck_winograd *winograd);
+
+// Computes the values of some of the filters. They are four times as large as the filters, and made in
+// little time, so that a network's need not exist all at once.
+void ck_winograd_evaluate(
+  const ck_winograd *winograd, size_t first_panel, size_t panels, float *values);
+
 // Returns the number of floats in the scratch of one call, whatever the size of the image.
 size_t ck_winograd_scratch_count(const ck_winograd *winograd);
 
 // Computes rows [first_row, first_row + rows) of the output as `ck_convolution_apply` does, in
-// square tiles from the first of these rows on. Results are the same however rows are distributed
+// square tiles from the first of these rows on, with the values of all filters. Results are the same however rows are distributed
 // over calls, provided that each call starts at a multiple of CK_WINOGRAD_TILE.
 //
 // A result differs from the exact one by at most
@@ -170,8 +180,8 @@ size_t ck_winograd_scratch_count(const ck_winograd *winograd);
 // the pixels are the tile's and those next to it; on average by about twice as much as that of
 // `ck_convolution_apply`. A NaN or an infinity among them may make all results of the tile NaN.
 void ck_winograd_apply(
-  const ck_winograd *winograd, size_t height, size_t width, size_t first_row, size_t rows,
-  const float *x, size_t x_stride, float *y, size_t y_stride, float *scratch);
+  const ck_winograd *winograd, const float *values, size_t height, size_t width, size_t first_row,
+  size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride, float *scratch);
 
 // MARK: Normalization and activations
 

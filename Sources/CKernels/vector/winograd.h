@@ -224,6 +224,10 @@ static void multiply_block(
   }
 }
 
+static void filter_values(size_t inputs, const float *filters, float *values) {
+  ck_filter_values(inputs, filters, values);
+}
+
 static void winograd(
   const ck_weights *weights, size_t height, size_t width, size_t first_row, size_t rows,
   const float *x, size_t x_stride, float *y, size_t y_stride, float *scratch) {

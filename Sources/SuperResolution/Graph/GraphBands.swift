@@ -47,6 +47,7 @@ struct GraphBands: Sendable {
         stages[index].kernel.scratchCount(
           rows: rows, width: sizes[index + 1].width, hasResidual: residuals[index] != nil))
     }
+    let values = try stages.map { try $0.kernel.filterValues(context) }
     try context.map(
       bands.count, by: 1, scratchCount: 2 * largest + own
     ) { [sizes] places, scratch in
@@ -64,7 +65,7 @@ struct GraphBands: Sendable {
               start: start)
           }
           try stage.kernel.make(
-            rows, of: target, [input], residual: residuals[index], context,
+            rows, of: target, [input], residual: residuals[index], context, values: values[index],
             scratch: scratch + 2 * largest)
           for (following, other) in following[index] {
             following.apply(rows: rows, of: target, other: other)

@@ -197,11 +197,13 @@ extension GraphInference.Kernel {
     case .bands, .region: preconditionFailure("several operators have a run of their own")
     default:
       let bandHeight = bandHeight(y.rowsAtOnce)
+      let values = try filterValues(context)
       try context.map(
         y.height, by: bandHeight,
         scratchCount: scratchCount(rows: bandHeight, width: y.width, hasResidual: residual != nil)
       ) { rows, scratch in
-        try make(rows, of: y, inputs, residual: residual, context, scratch: scratch)
+        try make(
+          rows, of: y, inputs, residual: residual, context, values: values, scratch: scratch)
         finish(rows)
       }
     }
@@ -224,30 +226,46 @@ extension GraphInference.Kernel {
     }
   }
 
+  /// Returns the values of a convolution's filters, which a pass needs only while it computes that
+  /// convolution; `nil` for other operators.
+  func filterValues(_ context: ForwardContext) throws -> ScratchPool.Loan? {
+    guard case .winograd(let convolution) = self else { return nil }
+    let values = context.scratch.lend(convolution.valueCount)
+    try context.map(convolution.panelCount, by: 1, scratchCount: 0) { panels, _ in
+      convolution.evaluate(panels, to: values.start)
+    }
+    return values
+  }
+
   /// Makes some rows of the result of an operator for which each row depends on a few rows of the
   /// input.
   ///
   /// - Parameters:
   ///   - residual: what a convolution adds to its result, in whose place that may be.
+  ///   - values: the result of `filterValues`.
   ///   - scratch: `scratchCount` floats.
   func make(
     _ rows: Range<Int>, of y: GraphInference.View, _ inputs: [GraphInference.View],
-    residual: GraphInference.View?, _ context: ForwardContext,
+    residual: GraphInference.View?, _ context: ForwardContext, values: ScratchPool.Loan?,
     scratch: UnsafeMutablePointer<Float>
   ) throws {
     let x = inputs[0]
     switch self {
     case .winograd(let convolution):
+      guard let values = values?.start else {
+        preconditionFailure("the filters were evaluated")
+      }
       guard let residual else {
         return convolution.apply(
-          height: x.height, width: x.width, rows: rows, x.start, stride: x.stride, to: y.start,
+          values: values, height: x.height, width: x.width, rows: rows, x.start, stride: x.stride,
+          to: y.start,
           stride: y.stride, scratch: scratch)
       }
       // The kernel does not read what is where it writes.
       let channels = convolution.outputs
       let made = scratch + convolution.scratchCount
       convolution.apply(
-        height: x.height, width: x.width, rows: rows, x.start, stride: x.stride,
+        values: values, height: x.height, width: x.width, rows: rows, x.start, stride: x.stride,
         to: made - rows.lowerBound * y.width * channels, stride: channels, scratch: scratch)
       for pixel in 0..<rows.count * y.width {
         let place = rows.lowerBound * y.width + pixel

@@ -110,13 +110,20 @@ struct GraphRegion: Sendable {
     }
     guard belongs(first), graph.nodes[first].operation.isOfWholeRows else { return nil }
     var nodes: Set = [first]
+    // Nodes that could belong to it, if others need them that do.
+    var beside: Set<Int> = []
+    func insert(_ node: Int) {
+      nodes.insert(node)
+      for input in graph.nodes[node].inputs where beside.remove(input.node) != nil {
+        insert(input.node)
+      }
+    }
     for node in graph.nodes.indices.dropFirst(first + 1) where belongs(node) {
       let inputs = graph.nodes[node].inputs.map(\.node)
-      if inputs.contains(where: nodes.contains),
-        inputs.allSatisfy({ nodes.contains($0) || $0 < first })
-      {
-        nodes.insert(node)
+      guard inputs.allSatisfy({ nodes.contains($0) || beside.contains($0) || $0 < first }) else {
+        continue
       }
+      if inputs.contains(where: nodes.contains) { insert(node) } else { beside.insert(node) }
     }
     // Parts of results that are needed outside alone are parts of what is stored.
     for node in nodes.sorted().reversed() {

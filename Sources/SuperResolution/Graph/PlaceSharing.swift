@@ -23,7 +23,9 @@ struct PlaceSharing {
 
   mutating func share() {
     for position in made.indices {
-      for result in made[position].step.results where places[result].root == result {
+      // The largest choose first.
+      let results = made[position].step.results.filter { places[$0].root == $0 }
+      for result in results.sorted(by: { graph.nodes[$0].channels > graph.nodes[$1].channels }) {
         share(result, madeAt: position)
       }
       let result = made[position].step.result
@@ -38,11 +40,14 @@ struct PlaceSharing {
   /// Gives a result the place of another one, if it finds one.
   private mutating func share(_ result: Int, madeAt position: Int) {
     let count = graph.nodes[result].channels
-    for place in candidates(for: result, madeAt: position)
-    where isFree(place, count, at: position, except: result) {
-      move(result, to: place)
-      return
+    let places = candidates(for: result, madeAt: position).filter {
+      isFree($0, count, at: position, except: result)
     }
+    /// By how much a buffer would become larger.
+    func growth(_ place: GraphPlan.Place) -> Int {
+      max(0, place.firstChannel + count - channelCounts[place.root])
+    }
+    if let place = places.min(by: { growth($0) < growth($1) }) { move(result, to: place) }
   }
 
   /// Gives a concatenation the place of what its parts can take the places of.
@@ -154,10 +159,13 @@ struct PlaceSharing {
     if wholes.contains(result), place.firstChannel != 0 || channelCounts[place.root] != count {
       return false
     }
-    if end > channelCounts[place.root],
-      wholes.contains(where: { places[$0].root == place.root })
-    {
-      return false
+    if end > channelCounts[place.root] {
+      // A buffer becomes a little larger, rather than a small one much.
+      if end > 2 * channelCounts[place.root]
+        || wholes.contains(where: { places[$0].root == place.root })
+      {
+        return false
+      }
     }
     func conflicts(_ node: Int) -> Bool {
       node != result && overlap(places[node], graph.nodes[node].channels, place, count)

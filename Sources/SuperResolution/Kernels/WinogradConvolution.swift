@@ -36,16 +36,32 @@ final class WinogradConvolution: Sendable {
   /// Floats of scratch memory that a call takes.
   var scratchCount: Int { ck_winograd_scratch_count(handle) }
 
+  /// The parts in which filters can be evaluated, for several threads.
+  var panelCount: Int { ck_winograd_panel_count(handle) }
+  /// Floats of memory for the values of all filters: four times as many as the filters themselves have.
+  var valueCount: Int { ck_winograd_value_count(handle) }
+
+  /// Writes the values of some filters.
+  ///
+  /// - Parameter values: `valueCount` floats.
+  func evaluate(_ panels: Range<Int>, to values: UnsafeMutablePointer<Float>) {
+    precondition(panels.lowerBound >= 0 && panels.upperBound <= panelCount)
+    ck_winograd_evaluate(handle, panels.lowerBound, panels.count, values)
+  }
+
   /// Computes some rows of the output, as `Convolution.apply` does.
   ///
-  /// - Parameter scratch: `scratchCount` floats, used by this thread alone.
+  /// - Parameters:
+  ///   - values: the values of all filters.
+  ///   - scratch: `scratchCount` floats, used by this thread alone.
   func apply(
-    height: Int, width: Int, rows: Range<Int>, _ x: UnsafePointer<Float>, stride xStride: Int,
+    values: UnsafePointer<Float>, height: Int, width: Int, rows: Range<Int>,
+    _ x: UnsafePointer<Float>, stride xStride: Int,
     to y: UnsafeMutablePointer<Float>, stride yStride: Int,
     scratch: UnsafeMutablePointer<Float>
   ) {
     precondition(rows.lowerBound >= 0 && rows.upperBound <= height)
     ck_winograd_apply(
-      handle, height, width, rows.lowerBound, rows.count, x, xStride, y, yStride, scratch)
+      handle, values, height, width, rows.lowerBound, rows.count, x, xStride, y, yStride, scratch)
   }
 }

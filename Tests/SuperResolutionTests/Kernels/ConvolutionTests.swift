@@ -56,7 +56,8 @@ import Testing
         for row in 0..<height {
           parts.write {
             convolution.apply(
-              height: height, width: width, rows: row..<row + 1, x, stride: inputs, to: $0,
+              values: values, height: height, width: width, rows: row..<row + 1, x, stride: inputs,
+              to: $0,
               stride: outputs)
           }
         }
@@ -98,7 +99,13 @@ import Testing
       var y = [Float](repeating: 12345, count: height * width * yStride)
       var parts = y
       var scratch = [Float](repeating: .nan, count: convolution.scratchCount)
+      var values = [Float](repeating: .nan, count: convolution.valueCount)
       VectorLevels.at(level) {
+        values.write { values in
+          for panel in 0..<convolution.panelCount {
+            convolution.evaluate(panel..<panel + 1, to: values)
+          }
+        }
         scratch.write { scratch in
           func run(_ rows: Range<Int>, _ y: UnsafeMutablePointer<Float>) {
             convolution.apply(

@@ -106,8 +106,11 @@ struct GraphInference: Sendable {
           memory.view($0)
         }
       }
-      if let group = plan.graph.groups.firstIndex(where: { $0.node == step.result }) {
-        try context.groupObserver?(group, memory.map(step.result))
+      if let observer = context.groupObserver {
+        for (group, value) in plan.graph.groups.enumerated() where step.results.contains(value.node)
+        {
+          try observer(group, memory.map(value.node))
+        }
       }
       memory.release(after: position)
       context.progress?(Double(position + 1) / Double(plan.steps.count + 1))

@@ -115,10 +115,7 @@ struct GraphPlan: Sendable {
 
     // Regions of windows are computed when all that they take is there: where their results stand.
     var regions: [Int: GraphRegion] = [:]
-    for (index, node) in nodes.enumerated() {
-      guard case .windowAttention = node.operation else { continue }
-      let region = GraphRegion(
-        around: index, in: graph, consumers: consumers, isPixel: isPixel)
+    for region in GraphRegion.ofWindows(in: graph) {
       for node in region.nodes { isAbsorbed[node] = true }
       regions[region.results[0]] = region
     }

@@ -51,8 +51,17 @@ struct GraphRegion: Sendable {
   /// The floats of scratch memory of a pixel.
   private(set) var scratchCount = 0
 
+  /// Returns the regions of all attentions within windows.
+  static func ofWindows(in graph: NetworkGraph) -> [GraphRegion] {
+    let (consumers, isPixel) = (graph.consumers, graph.singlePixels)
+    return graph.nodes.indices.compactMap { index in
+      guard case .windowAttention = graph.nodes[index].operation else { return nil }
+      return GraphRegion(around: index, in: graph, consumers: consumers, isPixel: isPixel)
+    }
+  }
+
   /// Finds the region of the attention `attention`.
-  init(
+  private init(
     around attention: Int, in graph: NetworkGraph, consumers: [[Int]], isPixel: [Bool]
   ) {
     self.attention = attention

@@ -47,15 +47,11 @@ struct TrainableGraph: Sendable {
     }
     let consumers = graph.consumers
     uses = consumers.map(\.count)
-    let isPixel = graph.singlePixels
     var regions: [Int: GraphRegion] = [:]
     var attentions = [Int?](repeating: nil, count: graph.nodes.count)
-    for (index, node) in graph.nodes.enumerated() {
-      guard case .windowAttention = node.operation else { continue }
-      let region = GraphRegion(
-        around: index, in: graph, consumers: consumers, isPixel: isPixel)
-      for node in region.nodes { attentions[node] = index }
-      regions[index] = region
+    for region in GraphRegion.ofWindows(in: graph) {
+      for node in region.nodes { attentions[node] = region.attention }
+      if let attention = region.attention { regions[attention] = region }
     }
     self.regions = regions
     self.attentions = attentions
@@ -77,12 +73,14 @@ struct TrainableGraph: Sendable {
     }
     self.isDeferred = isDeferred
     self.joined = joined
-    let graphNodes = graph.nodes
-    for index in graphNodes.indices
-    where !graphNodes[index].operation.isDifferentiable(
-      isJoined: joined.contains(index) || attentions[index] != nil)
-    {
-      throw DifferentiableNetwork.cannotBeTrained
+    for (index, node) in graph.nodes.enumerated() {
+      let inputs = node.inputs.map(\.node)
+      let areParts =
+        attentions[index] != nil && inputs.allSatisfy { isDeferred[$0] }
+        && Set(inputs.map { graph.nodes[$0].inputs[0].node }).count == 1
+      guard node.operation.isDifferentiable(isJoined: areParts || joined.contains(index)) else {
+        throw DifferentiableNetwork.cannotBeTrained
+      }
     }
   }
 
@@ -169,23 +167,17 @@ struct TrainableGraph: Sendable {
   private func gathered(
     _ node: NetworkGraph.Node, _ order: RowOrder, _ pass: inout Pass, _ tape: Tape
   ) -> Variable {
-    var (sources, columns): ([Int], [Range<Int>]) = ([], [])
+    var columns: [Range<Int>] = []
+    var whole: Variable?
     for input in node.inputs {
-      guard isDeferred[input.node],
-        case .channels(let range) = graph.nodes[input.node].operation
-      else {
-        sources.append(input.node)
-        columns.append(0..<input.channels)
-        continue
+      guard case .channels(let range) = graph.nodes[input.node].operation else {
+        preconditionFailure("the operator was found to have a derivative")
       }
-      sources.append(graph.nodes[input.node].inputs[0].node)
       columns.append(range)
+      whole = pass.take(graph.nodes[input.node].inputs[0].node)
     }
-    let variables = sources.map { pass.take($0) }
-    guard Set(sources).count == 1 else {
-      preconditionFailure("the operator was found to have a derivative")
-    }
-    return tape.gather(variables[0], order, columns: columns)
+    guard let whole else { preconditionFailure("a concatenation has parts") }
+    return tape.gather(whole, order, columns: columns)
   }
 
   /// Computes the operator of a node.

@@ -1,0 +1,120 @@
+"""Runs condi-convert, PyTorch and ONNX Runtime side by side on the networks that it knows.
+
+    python networks.py BINARY --image FILE [--only NAME ...] [--runs 3] [--output results/networks.md]
+
+Needs torch, spandrel, onnx, onnxruntime and Pillow. The networks have published sizes and random weights.
+Each tool upscales the same image in a process of its own, with two threads, and all take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from baseline_networks import NETWORKS, samples
+from compare import HERE, Tool, megabytes
+from PIL import Image
+
+BASELINE = HERE / "baseline_networks.py"
+THREADS = 2
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+
+
+def difference(binary: str, model: Path, small: Path, expected: np.ndarray, folder: Path) -> float:
+    """The largest difference from PyTorch's samples, all cut to the range of images."""
+    made = folder / "made.png"
+    subprocess.run(
+        [binary, "upscale", str(model), str(small), str(made), "--force", "--quiet"], check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    rounded = np.round(np.clip(expected, 0, 1) * 255) / 255
+    return float(np.abs(samples(str(made)) - rounded).max() * 255)
+
+
+def rows(binary: str, name: str, image: Image.Image, folder: Path, runs: int) -> list[str]:
+    network = NETWORKS[name]
+    model, onnx, timings = folder / "model.pth", folder / "model.onnx", folder / "timings.json"
+    small, large = folder / "small.png", folder / "set" / "HR" / "image.png"
+    large.parent.mkdir(parents=True, exist_ok=True)
+    side = network.side * network.scale
+    image.resize((side, side), Image.BICUBIC).save(large)
+    image.resize((network.side, network.side), Image.BICUBIC).save(small)
+    baseline = [sys.executable, str(BASELINE)]
+    subprocess.run([*baseline, "make", name, str(model), str(onnx)], check=True, stderr=subprocess.DEVNULL)
+    measured = [*baseline, "--timings", str(timings), "--threads", str(THREADS)]
+    tools = [
+        Tool("PyTorch", [*measured, "torch", name, str(model), str(small)], THREADS),
+        Tool("ONNX Runtime", [*measured, "onnx", name, str(onnx), str(small)], THREADS),
+        # `exec`: the shell's memory is not counted.
+        Tool("condi-convert", [
+            "sh", "-c", f'exec "$@" > {timings}', "sh", binary, "evaluate", str(model), "--dataset",
+            str(large.parent.parent), "--threads", str(THREADS), "--format", "json", "--quiet",
+        ]),
+    ]
+    results: list[list] = [[] for _ in tools]
+    seconds: list[list[float]] = [[] for _ in tools]
+    for turn in range(runs + 1):
+        for tool, found, passes in zip(tools, results, seconds, strict=True):
+            result = tool.run(timings)
+            if turn > 0:
+                found.append(result)
+                steps = json.loads(timings.read_text())
+                passes.append(
+                    steps["run"] if "run" in steps else steps["methods"][-1]["meanSeconds"]
+                )
+    medians = [sorted(passes)[len(passes) // 2] for passes in seconds]
+    peaks = [max(run.peak_bytes for run in found) for found in results]
+    own, peak = medians[-1], peaks[-1]
+    largest = difference(binary, model, small, np.load(f"{timings}.npy"), folder)
+    return [
+        f"| {name} | {network.side} | {tool.name} | {median:.2f} s | {own / median:.2f} "
+        f"| {megabytes(bytes_)} | {peak / bytes_:.2f} | {f'{largest:.0f}' if tool is tools[-1] else ''} |"
+        for tool, median, bytes_ in zip(tools, medians, peaks, strict=True)
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("binary")
+    parser.add_argument("--image", required=True)
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "networks.md")
+    arguments = parser.parse_args()
+    version = subprocess.run(
+        [arguments.binary, "--version"], check=True, capture_output=True, text=True
+    ).stdout.splitlines()[-1]
+    table = []
+    image = Image.open(arguments.image).convert("RGB")
+    with tempfile.TemporaryDirectory() as name:
+        for network in arguments.only:
+            table += rows(arguments.binary, network, image, Path(name), arguments.runs)
+            print("\n".join(table[-3:]), flush=True)
+    text = f"""# Networks, beside PyTorch and ONNX Runtime
+
+Made by `Benchmarks/networks.py`: random weights, a square image of so many pixels a side, {THREADS} threads,
+medians of {arguments.runs} runs after one unmeasured run, all taking turns; {processor()}, {version};
+{platform.system()} on {platform.machine()}. Seconds are those of a forward pass, of Python's tools the median
+of three after one that is not measured; the memory is the largest of a whole process. Ratios are
+condi-convert's numbers divided by the row's: below 1, condi-convert is better. The last column is the largest
+difference between the samples of its image and of PyTorch's, of 255: 1 where rounding falls to the other side.
+
+| network | side | | forward pass | ratio | peak memory | ratio | difference |
+|---|--:|---|--:|--:|--:|--:|--:|
+""" + "\n".join(table) + "\n"
+    arguments.output.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -56,8 +56,7 @@ import Testing
         for row in 0..<height {
           parts.write {
             convolution.apply(
-              values: values, height: height, width: width, rows: row..<row + 1, x, stride: inputs,
-              to: $0,
+              height: height, width: width, rows: row..<row + 1, x, stride: inputs, to: $0,
               stride: outputs)
           }
         }
@@ -109,7 +108,7 @@ import Testing
         scratch.write { scratch in
           func run(_ rows: Range<Int>, _ y: UnsafeMutablePointer<Float>) {
             convolution.apply(
-              height: height, width: width, rows: rows, x, stride: xStride, to: y,
+              values: values, height: height, width: width, rows: rows, x, stride: xStride, to: y,
               stride: yStride, scratch: scratch)
           }
           y.write { run(0..<height, $0) }

@@ -88,17 +88,16 @@ import Testing
     var weights = fixture.weights
     weights.stateDictionaries = [""]
     let network = try SuperResolutionNetwork(weights, name: name, threads: 2)
-    #expect(try Self.shifts(of: network) == shifts)
+    #expect(Self.shifts(of: network) == shifts)
     #expect(network.remarks == (remark.map { [$0] } ?? []))
     let output = try network.upscale(fixture.input(), progress: nil)
     #expect(largestDifference(output, try fixture.output()) <= 1e-4)
   }
 
   /// Returns whether each layer shifts its windows.
-  private static func shifts(of network: SuperResolutionNetwork) throws -> [Bool] {
-    let graph = try #require((network.architecture as? any GraphArchitecture)?.graph)
-    return graph.nodes.compactMap { node in
-      guard case .windowAttention(let shape, _, _) = node.operation else { return nil }
+  private static func shifts(of network: SuperResolutionNetwork) -> [Bool] {
+    network.architecture.graph.nodes.compactMap { node in
+      guard case .windowAttention(let shape, _) = node.operation else { return nil }
       return shape.shiftDown > 0 && shape.shiftRight > 0
     }
   }
@@ -107,7 +106,7 @@ import Testing
   /// left out.
   @Test func layersShiftByDefaultWithoutMasks() throws {
     let network = try NetworkFixture("swinir_shuffle_x4").network()
-    #expect(try Self.shifts(of: network) == [false, true, false, true])
+    #expect(Self.shifts(of: network) == [false, true, false, true])
     #expect(
       network.remarks == [
         "the checkpoint has no masks (attn_mask), so every other layer is taken to shift its windows, as "

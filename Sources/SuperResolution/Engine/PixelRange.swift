@@ -17,6 +17,12 @@ struct PixelRange: Sendable {
       ? [0.4488, 0.4371, 0.4040] : [Float](repeating: 0, count: channelCount)
   }
 
+  /// Creates a range from 0 to 1 with a mean of its own.
+  init(mean: [Float]) {
+    self.mean = mean
+    range = 1
+  }
+
   /// Creates a range without a mean for images of `channelCount` channels.
   init(unshifted channelCount: Int, range: Float = 1) {
     mean = [Float](repeating: 0, count: channelCount)

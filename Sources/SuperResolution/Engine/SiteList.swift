@@ -34,9 +34,12 @@ struct SiteList {
     _ module: String, _ kind: ActivationSite.Kind, weightName: String? = nil, columnCount: Int,
     headChannelCount: Int? = nil, origin: ActivationSite.Origin? = nil
   ) -> Int {
+    let name = "\(module).\(kind.rawValue)"
+    // A layer that is applied twice has one site.
+    if let index = sites.firstIndex(where: { $0.name == name }) { return index }
     sites.append(
       ActivationSite(
-        name: "\(module).\(kind.rawValue)", kind: kind, weightName: weightName,
+        name: name, kind: kind, weightName: weightName,
         columnCount: columnCount, headChannelCount: headChannelCount, origin: origin))
     return sites.count - 1
   }

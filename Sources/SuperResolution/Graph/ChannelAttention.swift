@@ -25,8 +25,9 @@ enum ChannelAttentionDivision: Hashable, Sendable {
 /// images of every size, so the same bounds hold for all of them.
 struct ChannelAttention: Sendable {
   let division: ChannelAttentionDivision
-  /// One per head.
-  let temperature: [Float]
+  /// One per head; `nil` where the average products of queries and keys mix the values as they are.
+  let temperature: [Float]?
+  let heads: Int
   let sites: AttentionSites?
 
   /// - Parameters:
@@ -74,12 +75,14 @@ struct ChannelAttention: Sendable {
     _ x: GraphInference.View, to y: GraphInference.View, _ context: ForwardContext
   ) throws {
     let (pixels, channels) = (x.height * x.width, y.channels)
-    let size = channels / temperature.count
-    var weights = try cosines(x, channels, context)
-    for index in weights.indices { weights[index] *= temperature[index / (size * size)] }
+    let size = channels / heads
+    var weights = try products(x, channels, context)
+    if let temperature {
+      for index in weights.indices { weights[index] *= temperature[index / (size * size)] }
+    }
     try weights.withUnsafeMutableBufferPointer { buffer in
       guard let base = buffer.baseAddress else { return }
-      ck_softmax(base, channels, size)
+      if temperature != nil { ck_softmax(base, channels, size) }
       if let sites {
         try context.visit(sites.probabilities, base, rows: channels, columns: size, stride: size)
       }
@@ -109,12 +112,12 @@ struct ChannelAttention: Sendable {
     }
   }
 
-  /// Returns the average products of queries and keys with a root mean square of 1, `[heads, size,
-  /// size]`.
-  private func cosines(
+  /// Returns the average products of queries and keys, `[heads, size, size]`; with a temperature, of
+  /// those with a root mean square of 1.
+  private func products(
     _ x: GraphInference.View, _ channels: Int, _ context: ForwardContext
   ) throws -> [Float] {
-    let (pixels, size) = (x.height * x.width, channels / temperature.count)
+    let (pixels, size) = (x.height * x.width, channels / heads)
     let squares = try context.averages(pixels, count: 2 * channels) { range, sums in
       for pixel in range {
         let source = x.start + pixel * x.stride
@@ -123,7 +126,7 @@ struct ChannelAttention: Sendable {
     }
     // PyTorch's `normalize` divides by a norm of at least 10⁻¹².
     let least = 1e-12 / Float(pixels).squareRoot()
-    let factors = squares.map { 1 / max(least, $0.squareRoot()) }
+    let factors = squares.map { temperature == nil ? 1 : 1 / max(least, $0.squareRoot()) }
     return try context.averages(pixels, count: channels * size) { range, products in
       try context.scratch.withScratch(2 * channels * range.count) { normalized in
         for (row, pixel) in range.enumerated() {

@@ -221,6 +221,7 @@ enum Following: Sendable {
   case factors([Float], offsets: [Float])
   case function(ElementFunction)
   case slopes([Float])
+  case heads(HeadNormalization)
   case scale(Float)
   case offsets([Float])
   /// One value per pixel and channel.
@@ -249,6 +250,10 @@ enum Following: Sendable {
         }
         self = .factors(
           factors, offsets: factors.indices.map { offset[$0] - mean[$0] * factors[$0] })
+      case .normalizeHeads(let scales):
+        self = .heads(
+          HeadNormalization(
+            scales: try scales.values(&weights), channels: node.channels / 3))
       case .addChannels(let offsets): self = .offsets(try offsets.values(&weights))
       case .addPositions(let positions): self = .positions(try positions.values(&weights))
       case .parametricReLU(let parameter):
@@ -274,6 +279,7 @@ enum Following: Sendable {
       forEachPixel(rows, of: view) { pixel, _ in
         for channel in 0..<view.channels { pixel[channel] *= factor }
       }
+    case .heads(let heads): forEachPixel(rows, of: view) { pixel, _ in heads.apply(pixel) }
     case .factors(let factors, let offsets):
       forEachPixel(rows, of: view) { pixel, _ in
         for channel in 0..<view.channels {

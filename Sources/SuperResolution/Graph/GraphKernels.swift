@@ -11,8 +11,8 @@ extension GraphInference {
     case channelAttention(ChannelAttention)
     /// Values that do not depend on the image.
     case constant([Float], height: Int, width: Int)
-    case interleave(Int)
-    case deinterleave(Int)
+    case correlation(CorrelationShape)
+    case move(PixelMove)
     /// Several operators, one after another, in bands of rows.
     case bands(GraphBands)
     /// One convolution for each group of channels.
@@ -24,13 +24,13 @@ extension GraphInference {
     case repeatChannels(Int)
     case pixelShuffle(Int)
     case pixelUnshuffle(Int)
-    case nearest(Int)
+    case mergePixels(Int)
     case bilinear
+    case bicubic(CubicUpscaling, factor: Int)
     case sample(factor: Int, groups: Int)
     case average
     case largest(side: Int, step: Int)
     case largestInGrid(divisor: Int)
-    case nearestPixel
     case normalizePixels(LayerNormalization)
     case normalizeGroups(Int, scale: [Float], offset: [Float], epsilon: Float)
   }
@@ -86,10 +86,11 @@ extension GraphInference.Kernel {
         })
     case .linear(let weight, let bias, let site):
       self = .linear(try Linear(weight, bias, &weights), site: site)
-    case .channelAttention(let division, _, let temperature, let sites):
+    case .channelAttention(let division, let heads, let temperature, let sites):
       self = .channelAttention(
         ChannelAttention(
-          division: division, temperature: try temperature.values(&weights), sites: sites))
+          division: division, temperature: try temperature?.values(&weights), heads: heads,
+          sites: sites))
     case .constant(let parameter):
       let values = try parameter.values(&weights)
       let channels = parameter.shape[parameter.shape.count - 1]
@@ -98,20 +99,21 @@ extension GraphInference.Kernel {
       self = .constant(
         WindowGrid.offsets(height: height, width: width), height: 2 * height - 1,
         width: 2 * width - 1)
-    case .interleave(let count): self = .interleave(count)
-    case .deinterleave(let count): self = .deinterleave(count)
+    case .correlation(let shape): self = .correlation(shape)
+    case .move(let move): self = .move(move)
     case .overlapAttention(let shape, let positions):
       self = .overlapAttention(shape, biases: shape.biases(table: try positions.values(&weights)))
     case .repeatChannels(let count): self = .repeatChannels(count)
     case .pixelShuffle(let factor): self = .pixelShuffle(factor)
     case .pixelUnshuffle(let factor): self = .pixelUnshuffle(factor)
-    case .nearest(let factor): self = .nearest(factor)
+    case .mergePixels(let factor): self = .mergePixels(factor)
     case .bilinear: self = .bilinear
+    case .bicubic(let factor):
+      self = .bicubic(CubicUpscaling(factor: factor), factor: factor)
     case .sample(let factor, let groups): self = .sample(factor: factor, groups: groups)
     case .average: self = .average
     case .largest(let side, let step): self = .largest(side: side, step: step)
     case .largestInGrid(let divisor): self = .largestInGrid(divisor: divisor)
-    case .nearestPixel: self = .nearestPixel
     case .normalizePixels(let scale, let offset, let epsilon):
       self = .normalizePixels(
         LayerNormalization(
@@ -121,7 +123,7 @@ extension GraphInference.Kernel {
         groups, scale: try scale.values(&weights), offset: try offset.values(&weights),
         epsilon: epsilon)
     case .input, .function, .parametricReLU, .scale, .addChannels, .addPositions, .add, .multiply,
-      .normalizeChannels, .concatenate, .channels, .windowAttention:
+      .normalizeChannels, .normalizeHeads, .concatenate, .channels, .windowAttention:
       preconditionFailure("a plan has no step for \(operation)")
     }
   }
@@ -154,6 +156,9 @@ extension GraphInference.Kernel {
       finish(0..<y.height)
     case .overlapAttention(let shape, let biases):
       try shape.run(x, to: y, biases: biases, context)
+      finish(0..<y.height)
+    case .correlation(let shape):
+      try shape.run(x, keys: inputs[1], table: inputs[2], to: y, context)
       finish(0..<y.height)
     case .average:
       let averages = try context.averages(x.height * x.width, count: x.channels) { pixels, sums in
@@ -364,13 +369,19 @@ extension GraphInference.Kernel {
           }
         }
       }
-    case .nearest(let factor):
+    case .mergePixels(let factor):
       for row in rows {
         for column in 0..<y.width {
-          y.pixel(row, column).update(
-            from: x.pixel(row / factor, column / factor), count: y.channels)
+          let target = y.pixel(row, column)
+          for part in 0..<factor * factor {
+            (target + part * x.channels).update(
+              from: x.pixel(row * factor + part / factor, column * factor + part % factor),
+              count: x.channels)
+          }
         }
       }
+    case .move(let move): move.make(rows, of: y, from: x)
+    case .bicubic(let kernel, _): kernel.make(rows, of: y, from: x)
     case .sample(let factor, let groups):
       let offsets = inputs[1]
       for row in rows {
@@ -432,40 +443,12 @@ extension GraphInference.Kernel {
           }
         }
       }
-    case .interleave(let count):
-      for row in rows {
-        let fromRow = row % count * (y.height / count) + row / count
-        for column in 0..<y.width {
-          let fromColumn = column % count * (y.width / count) + column / count
-          y.pixel(row, column).update(from: x.pixel(fromRow, fromColumn), count: y.channels)
-        }
-      }
-    case .deinterleave(let count):
-      let (height, width) = (y.height / count, y.width / count)
-      for row in rows {
-        let fromRow = row % height * count + row / height
-        for column in 0..<y.width {
-          let fromColumn = column % width * count + column / width
-          y.pixel(row, column).update(from: x.pixel(fromRow, fromColumn), count: y.channels)
-        }
-      }
-    case .nearestPixel:
-      let (down, right) = (
-        Float(x.height) / Float(y.height), Float(x.width) / Float(y.width)
-      )
-      for row in rows {
-        let fromRow = min(Int(Float(row) * down), x.height - 1)
-        for column in 0..<y.width {
-          let fromColumn = min(Int(Float(column) * right), x.width - 1)
-          y.pixel(row, column).update(from: x.pixel(fromRow, fromColumn), count: y.channels)
-        }
-      }
     case .normalizePixels(let kernel):
       kernel.apply(
         rows: rows.count * y.width, x.row(rows.lowerBound), stride: x.stride,
         to: y.row(rows.lowerBound), stride: y.stride)
-    case .region, .bands, .constant, .overlapAttention, .channelAttention, .bilinear, .average,
-      .normalizeGroups:
+    case .region, .bands, .constant, .overlapAttention, .channelAttention, .correlation, .bilinear,
+      .average, .normalizeGroups:
       preconditionFailure("the operator is made as a whole")
     }
   }
@@ -491,7 +474,7 @@ extension GraphInference.Kernel {
       let tile = WinogradConvolution.tileHeight
       let last = rows.lowerBound + (rows.count + tile - 1) / tile * tile
       return max(0, rows.lowerBound - 1)..<min(height, last + 1)
-    case .pixelShuffle(let factor), .nearest(let factor):
+    case .pixelShuffle(let factor), .move(.nearest(let factor)):
       return rows.lowerBound / factor..<(rows.upperBound + factor - 1) / factor
     case .linear: return rows
     default: preconditionFailure("the operator is not made in bands")
@@ -517,8 +500,15 @@ extension GraphInference.Kernel {
     case .bands(let chain): return chain.size(of: inputs[0])
     case .channelAttention(let attention):
       return attention.division.window(height: height, width: width) == nil ? nil : inputs[0]
-    case .interleave(let count), .deinterleave(let count):
-      return height % count == 0 && width % count == 0 ? inputs[0] : nil
+    case .correlation(let shape):
+      let sides = [(height, inputs[1].height), (width, inputs[1].width)]
+      return sides.allSatisfy { $0 % shape.window == 0 && $1 * shape.cell == $0 }
+        && inputs[2].height * inputs[2].width == shape.span * shape.span ? inputs[0] : nil
+    case .move(let move):
+      let other = inputs.dropFirst().first
+      return move.side(of: height, other: other?.height).flatMap { height in
+        move.side(of: width, other: other?.width).map { (height, $0) }
+      }
     case .overlapAttention(let shape, _):
       return height % shape.window == 0 && width % shape.window == 0 ? inputs[0] : nil
     case .copy, .region, .linear, .depthwise, .repeatChannels, .normalizePixels,
@@ -526,11 +516,11 @@ extension GraphInference.Kernel {
       return inputs[0]
     case .filters(let shape, _, _): return convolved(shape)
     case .convolution(let parts): return convolved(parts[0].shape)
-    case .pixelShuffle(let factor), .nearest(let factor), .sample(let factor, _):
+    case .pixelShuffle(let factor), .sample(let factor, _), .bicubic(_, let factor):
       return (height * factor, width * factor)
-    case .pixelUnshuffle(let factor):
+    case .pixelUnshuffle(let factor), .mergePixels(let factor):
       return height % factor == 0 && width % factor == 0 ? (height / factor, width / factor) : nil
-    case .bilinear, .nearestPixel: return inputs[1]
+    case .bilinear: return inputs[1]
     case .largestInGrid(let divisor): return (max(1, height / divisor), max(1, width / divisor))
     case .average: return (1, 1)
     case .largest(let side, let step):

@@ -135,8 +135,11 @@ extension NetworkGraph {
   /// The largest multiple to which an attention extends images.
   var windowMultiple: Int {
     nodes.reduce(1) { largest, node in
-      guard case .windowAttention(let shape, _) = node.operation else { return largest }
-      return max(largest, shape.multiple)
+      switch node.operation {
+      case .windowAttention(let shape, _): max(largest, shape.multiple)
+      case .correlation(let shape): max(largest, shape.window)
+      default: largest
+      }
     }
   }
 
@@ -165,20 +168,24 @@ extension NetworkGraph {
           next(shape.width, shape.shiftRight), next(shape.width, shape.width - shape.shiftRight),
         ]
         extents.append((Double(edges.max() ?? 0), pixel))
-      case .channelAttention, .interleave, .deinterleave, .overlapAttention, .average,
-        .normalizeGroups, .bilinear, .largest, .largestInGrid,
-        .nearestPixel, .sample:
+      case .channelAttention, .correlation, .overlapAttention, .average, .normalizeGroups,
+        .bilinear, .largest, .largestInGrid, .sample, .mergePixels,
+        .move(.interleave), .move(.deinterleave), .move(.nearestTo), .move(.mirror), .move(.crop),
+        .move(.neighbours):
         return nil
       case .convolution(let shape, _, _, _):
         guard shape.step == 1 else { return nil }
         let radius = max(shape.kernel.height, shape.kernel.width) / 2 * shape.dilation
         extents.append((reach + Double(radius) * pixel, pixel))
-      case .pixelShuffle(let factor), .nearest(let factor):
+      case .pixelShuffle(let factor), .move(.nearest(let factor)):
         extents.append((reach, pixel / Double(factor)))
+      case .bicubic(let factor):
+        extents.append((reach + 2 * pixel, pixel / Double(factor)))
       case .pixelUnshuffle(let factor):
         extents.append((reach + pixel * Double(factor - 1), pixel * Double(factor)))
       case .constant, .offsets: extents.append((0, 1))
-      case .input, .linear, .function, .parametricReLU, .scale, .addChannels, .addPositions, .add,
+      case .input, .linear, .normalizeHeads, .function, .parametricReLU, .scale, .addChannels,
+        .addPositions, .add,
         .multiply, .concatenate, .channels, .repeatChannels, .normalizePixels, .normalizeChannels:
         extents.append((reach, pixel))
       }

@@ -97,7 +97,8 @@ struct GraphPlan: Sendable {
         return nil
       }
       switch nodes[node].operation {
-      case .function, .parametricReLU, .scale, .addChannels, .addPositions, .normalizeChannels:
+      case .function, .parametricReLU, .scale, .addChannels, .addPositions, .normalizeChannels,
+        .normalizeHeads:
         return .node(node)
       case .add, .multiply:
         let other = inputs.first { $0 != main } ?? main
@@ -183,7 +184,7 @@ struct GraphPlan: Sendable {
         }
         continue
       case .function, .parametricReLU, .scale, .addChannels, .addPositions, .normalizeChannels,
-        .add, .multiply:
+        .normalizeHeads, .add, .multiply:
         // On a copy of the input, which others need as it is.
         guard let main = reads.max(by: { isLarger($1, than: $0) }),
           let first = following(index, main)

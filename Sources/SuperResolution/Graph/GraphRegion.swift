@@ -223,7 +223,7 @@ extension GraphOperation {
   /// windows can compute it.
   var isPixelwise: Bool {
     switch self {
-    case .linear, .normalizePixels, .function, .add: true
+    case .linear, .normalizePixels, .normalizeHeads, .function, .add: true
     default: false
     }
   }

@@ -8,6 +8,7 @@ struct GraphRegionRunner: Sendable {
   private enum Part: Sendable {
     case normalization(LayerNormalization)
     case linear(Linear, site: Int?)
+    case heads(HeadNormalization, channels: Int)
     case attention(AttentionSites)
     case function(ElementFunction, channels: Int)
     case add(channels: Int, added: Int)
@@ -39,6 +40,10 @@ struct GraphRegionRunner: Sendable {
         parts.append(.linear(try Linear(weight, bias, &weights), site: site))
       case .convolution(_, _, let weight, let bias):
         parts.append(.linear(try Linear(weight, bias, &weights), site: nil))
+      case .normalizeHeads(let scales):
+        let heads = HeadNormalization(
+          scales: try scales.values(&weights), channels: node.channels / 3)
+        parts.append(.heads(heads, channels: node.channels))
       case .windowAttention(_, let sites): parts.append(.attention(sites))
       case .function(let function): parts.append(.function(function, channels: node.channels))
       case .add: parts.append(.add(channels: node.channels, added: second))
@@ -161,6 +166,14 @@ struct GraphRegionRunner: Sendable {
           k: piece.rows(operation.others[0]).start, v: piece.rows(operation.others[1]).start,
           stride: x.stride, biases: attend.biases, mask: attend.mask, out: y.start,
           outStride: y.stride, scratch: attend.scores)
+      case .heads(let heads, let channels):
+        for row in 0..<piece.count {
+          let target = y.start + row * y.stride
+          if x.start != y.start {
+            target.update(from: x.start + row * x.stride, count: channels)
+          }
+          heads.apply(target)
+        }
       case .function(let function, let channels):
         forEachRow(piece, x, y, channels) { source, target, count in
           if source != target { target.update(from: source, count: count) }

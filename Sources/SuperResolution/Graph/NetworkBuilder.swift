@@ -37,7 +37,7 @@ struct NetworkBuilder {
   }
 
   /// Notes a mismatch unless `fits`.
-  private mutating func require(_ fits: Bool, _ problem: @autoclosure () -> String) {
+  mutating func require(_ fits: Bool, _ problem: @autoclosure () -> String) {
     guard !fits, mismatch == nil else { return }
     mismatch = WeightMismatch(tensor: lastTensor, problem: problem())
   }
@@ -92,6 +92,18 @@ struct NetworkBuilder {
   }
 
   // MARK: Operators
+
+  /// Applies an operator.
+  mutating func add(_ operation: GraphOperation, _ inputs: [Value], channels: Int) -> Value {
+    graph.add(operation, inputs, channels: channels)
+  }
+
+  /// Moves pixels to other places.
+  ///
+  /// - Parameter other: the result whose size a move takes, if it takes one.
+  mutating func move(_ x: Value, _ move: PixelMove, toSizeOf other: Value? = nil) -> Value {
+    graph.add(.move(move), [x] + (other.map { [$0] } ?? []), channels: x.channels)
+  }
 
   mutating func image(channels: Int) -> Value { graph.add(.input, [], channels: channels) }
 
@@ -175,9 +187,17 @@ struct NetworkBuilder {
     _ x: Value, _ name: String, outputs: Int, from origin: ActivationSite.Origin? = nil,
     mayLackBias: Bool = false
   ) throws -> Value {
-    let weight = try parameter("\(name).weight", [outputs, x.channels])
     let bias =
       mayLackBias && !contains("\(name).bias") ? nil : try parameter("\(name).bias", [outputs])
+    return try linear(x, name, outputs: outputs, bias: bias, from: origin)
+  }
+
+  /// Applies the linear layer `name` with a bias that is made of other tensors, or without one.
+  mutating func linear(
+    _ x: Value, _ name: String, outputs: Int, bias: GraphParameter?,
+    from origin: ActivationSite.Origin? = nil
+  ) throws -> Value {
+    let weight = try parameter("\(name).weight", [outputs, x.channels])
     let site = graph.sites.addInput(of: name, columnCount: x.channels, from: origin)
     return graph.add(
       .linear(weight: weight, bias: bias, site: site), [x], channels: outputs)
@@ -216,7 +236,7 @@ struct NetworkBuilder {
       x, module, shape, positions: constant(positions, channels: shape.heads))
   }
 
-  private mutating func requireHeads(_ heads: Int, of x: Value) {
+  mutating func requireHeads(_ heads: Int, of x: Value) {
     require(
       x.channels % 3 == 0 && x.channels / 3 % heads == 0,
       "has \(heads) heads, which do not divide \(x.channels / 3) channels")
@@ -236,7 +256,9 @@ struct NetworkBuilder {
 
   /// Applies attention between channels to queries, keys and values.
   ///
-  /// - Parameter module: the name under which its sites are known; `nil` for none.
+  /// - Parameters:
+  ///   - name: the tensor of temperatures, one per head.
+  ///   - module: the name under which its sites are known; `nil` for none.
   mutating func channelAttention(
     _ x: Value, _ division: ChannelAttentionDivision, temperature name: String,
     sitesOf module: String? = nil
@@ -254,11 +276,11 @@ struct NetworkBuilder {
   }
 
   mutating func interleave(_ x: Value, _ count: Int) -> Value {
-    graph.add(.interleave(count), [x], channels: x.channels)
+    move(x, .interleave(count))
   }
 
   mutating func deinterleave(_ x: Value, _ count: Int) -> Value {
-    graph.add(.deinterleave(count), [x], channels: x.channels)
+    move(x, .deinterleave(count))
   }
 
   /// Applies attention from windows to larger ones around them to queries, keys and values.
@@ -335,8 +357,12 @@ struct NetworkBuilder {
     graph.add(.pixelUnshuffle(factor), [x], channels: x.channels * factor * factor)
   }
 
+  mutating func mergePixels(_ x: Value, _ factor: Int) -> Value {
+    graph.add(.mergePixels(factor), [x], channels: x.channels * factor * factor)
+  }
+
   mutating func nearest(_ x: Value, _ factor: Int) -> Value {
-    graph.add(.nearest(factor), [x], channels: x.channels)
+    move(x, .nearest(factor))
   }
 
   mutating func bilinear(_ x: Value, toSizeOf other: Value) -> Value {
@@ -369,6 +395,15 @@ struct NetworkBuilder {
       ?? made
   }
 
+  /// Averages squares of `side` × `side` pixels that are `step` pixels apart.
+  mutating func average(_ x: Value, side: Int, step: Int) -> Value {
+    let (channels, area) = (x.channels, side * side)
+    let weight = GraphParameter(shape: [channels, 1, side, side], of: []) { _ in
+      [Float](repeating: 1 / Float(area), count: channels * area)
+    }
+    return convolution(x, weight, nil, step: step, padding: (0, 0), groups: channels)
+  }
+
   mutating func average(_ x: Value) -> Value { graph.add(.average, [x], channels: x.channels) }
 
   mutating func largest(_ x: Value, side: Int, step: Int) -> Value {
@@ -380,7 +415,7 @@ struct NetworkBuilder {
   }
 
   mutating func nearest(_ x: Value, toSizeOf other: Value) -> Value {
-    graph.add(.nearestPixel, [x, other], channels: x.channels)
+    move(x, .nearestTo, toSizeOf: other)
   }
 
   /// Applies the layer normalization `name` to the channels of each pixel.

@@ -85,13 +85,18 @@ enum GraphOperation: Sendable {
   /// channels. The first input has the queries, keys and values, one after another, and the second the
   /// bias of every relative position, one pixel each in the order of `offsets`, `[positions, heads]`.
   case windowAttention(WindowAttentionShape, sites: AttentionSites)
+  /// What attention needs to compare cosines: the queries and keys of every head, of queries, keys and
+  /// values as in `windowAttention`, with a norm of 1, and queries times eˢ, at most 100, and √n.
+  case normalizeHeads(scales: GraphParameter)
   /// Attention between channels within windows, of queries, keys and values as in `windowAttention`.
+  /// Without a temperature, the average products of queries and keys mix the values as they are.
   case channelAttention(
-    ChannelAttentionDivision, heads: Int, temperature: GraphParameter, sites: AttentionSites?)
-  /// Rows and columns in another order: row `i · n + y` of `count · n` becomes row `y · count + i`.
-  case interleave(Int)
-  /// The inverse of `interleave`.
-  case deinterleave(Int)
+    ChannelAttentionDivision, heads: Int, temperature: GraphParameter?, sites: AttentionSites?)
+  /// Attention without softmax within windows, whose values are the keys. The inputs are one query per
+  /// pixel, one key per cell and the biases of relative positions.
+  case correlation(CorrelationShape)
+  /// Pixels at other places.
+  case move(PixelMove)
   /// Attention from windows to larger ones around them, of queries, keys and values as in
   /// `windowAttention`.
   case overlapAttention(OverlapAttentionShape, positions: GraphParameter)
@@ -119,11 +124,14 @@ enum GraphOperation: Sendable {
   case pixelShuffle(Int)
   /// The inverse of `pixelShuffle`.
   case pixelUnshuffle(Int)
-  /// Each pixel becomes `r` × `r`.
-  case nearest(Int)
+  /// Each square of `r` × `r` pixels becomes one, with the channels of one pixel after those of another,
+  /// row by row.
+  case mergePixels(Int)
   /// Bilinear interpolation to the size of the second input, with the centres of corner pixels half a
   /// pixel from the edge (`align_corners=False`).
   case bilinear
+  /// Bicubic interpolation to so many times the size, as in `bilinear`.
+  case bicubic(Int)
   /// Dynamic upsampling: each pixel of the result is interpolated from the first input at its place
   /// in it plus an offset, which groups of channels share. The second input has the offsets, `[2,
   /// groups, factor, factor]`: to the right, then down.
@@ -136,8 +144,6 @@ enum GraphOperation: Sendable {
   /// columns, at least one (adaptive max pooling). Neighbouring cells share pixels where the grid does
   /// not divide the image.
   case largestInGrid(divisor: Int)
-  /// The nearest pixel above and to the left, at the size of the second input.
-  case nearestPixel
   /// Layer normalization over the channels of each pixel.
   case normalizePixels(scale: GraphParameter, offset: GraphParameter, epsilon: Float)
   /// Batch normalization with the statistics of training, `(x − mean) / √(variance + ε) · scale +
@@ -169,7 +175,7 @@ extension GraphOperation {
   /// Whether the operator makes more pixels.
   var isUpscaling: Bool {
     switch self {
-    case .pixelShuffle, .nearest: true
+    case .pixelShuffle, .move(.nearest): true
     default: false
     }
   }

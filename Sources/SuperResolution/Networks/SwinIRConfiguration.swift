@@ -1,15 +1,6 @@
 /// The parameters in which the published SwinIR networks differ, inferred from the tensors of a
 /// checkpoint.
 struct SwinIRConfiguration: Hashable {
-  /// The method that turns features into the result.
-  enum Upsampler: String, Hashable {
-    case pixelShuffleDirect = "pixelshuffledirect"
-    case pixelShuffle = "pixelshuffle"
-    case nearestConvolution = "nearest+conv"
-    /// Denoising and removal of JPEG artifacts: the network's output is added to the image.
-    case none
-  }
-
   let inputs: Int
   let channels: Int
   /// Transformer layers in each residual group.
@@ -63,16 +54,7 @@ struct SwinIRConfiguration: Hashable {
     hidden = try weights.dimensions(
       of: "layers.0.residual_group.blocks.0.mlp.fc1.weight", rank: 2)[0]
 
-    upsampler =
-      if weights.contains("conv_up1.weight") {
-        .nearestConvolution
-      } else if weights.contains("conv_before_upsample.0.weight") {
-        .pixelShuffle
-      } else if weights.contains("upsample.0.weight") {
-        .pixelShuffleDirect
-      } else {
-        .none
-      }
+    upsampler = Upsampler(weights)
   }
 
   /// The largest sample: 255 for the published networks with windows of 7, which remove JPEG

@@ -4,7 +4,7 @@
 
 Needs spandrel==0.4.2 (MIT), torch==2.15.0, torchvision==0.29.2, einops==0.8.2, numpy==2.4.6 and
 safetensors==0.8.0. EDSR, RLFN and the networks of NTIRE, which spandrel does not know, are written here as their
-authors describe them. Each file of `Tests/Fixtures/superresolution` is a state dictionary in
+authors describe them, HiT-SR and NGswin in `window_networks.py`. Each file of `Tests/Fixtures/superresolution` is a state dictionary in
 safetensors, of a network as small as its parts allow, with seeded random weights in float32, and
 besides it
 
@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from spandrel import ModelLoader
+from spandrel.architectures import Swin2SR as swin2sr_module
 from spandrel.architectures.__arch_helpers import block
 from spandrel.architectures.Compact import Compact
 from spandrel.architectures.ESRGAN import ESRGAN
@@ -45,7 +46,8 @@ from spandrel.architectures.SAFMN import SAFMN
 from spandrel.architectures.SPAN import SPAN
 from torch import nn
 
-from superresolution import FOLDER, random_image
+from superresolution import FOLDER, narrow, random_image
+from window_networks import HiTSRF, NGswin
 
 State = dict[str, torch.Tensor]
 
@@ -63,6 +65,7 @@ UNUSED = {
     r".*\.eval_conv\.(weight|bias)": "replaced by the sum of the branches whenever these are there",
     r"no_norm": "a mark whose presence counts; its value is zero",
     r"to_img\.init_pos": "zero at a scale of 1",
+    r".*\.attn_mask": "made again for an image of another size",
 }
 
 
@@ -86,7 +89,7 @@ class Case:
     # Factors of random tensors, by the name's pattern.
     factors: dict[str, float] = field(default_factory=dict)
     # Tensors that keep what the module starts with.
-    kept: str = "(sub|add)_mean.*|.*init_pos|no_norm"
+    kept: str = "(sub|add)_mean.*|.*init_pos|no_norm|.*attn_mask|.*relative_coords_table"
     # Patterns of `UNUSED` that are true of this file.
     unused: tuple[str, ...] = ()
 
@@ -207,11 +210,12 @@ class NarrowBlock(block.RRDB):
 
 @contextmanager
 def narrow_blocks() -> Iterator[None]:
-    original, block.RRDB = block.RRDB, NarrowBlock
+    originals = (block.RRDB, swin2sr_module.Swin2SR)
+    block.RRDB, swin2sr_module.Swin2SR = NarrowBlock, NarrowSwin2SR
     try:
         yield
     finally:
-        block.RRDB = original
+        block.RRDB, swin2sr_module.Swin2SR = originals
 
 
 def renamed(state: State, spelling: str) -> State:
@@ -560,6 +564,69 @@ def hat(
     )
 
 
+# Swin2SR
+
+
+class NarrowSwin2SR(swin2sr_module.Swin2SR):
+    """spandrel makes the features of the reconstruction 64 channels wide; here they are 4."""
+
+    WIDTH = 4
+
+    def __init__(self, **parameters) -> None:
+        super().__init__(**parameters)
+        upsampler, width = parameters["upsampler"], self.WIDTH
+        if upsampler in ("", "pixelshuffledirect"):
+            return
+        channels, images = parameters["embed_dim"], parameters["in_chans"]
+        kind = "nearest+conv" if upsampler == "nearest+conv" else "pixelshuffle"
+        narrow(self, kind, channels, width, parameters["upscale"], images)
+        if upsampler == "pixelshuffle_aux":
+            self.conv_bicubic = nn.Conv2d(images, width, 3, 1, 1)
+            self.conv_aux = nn.Conv2d(width, images, 3, 1, 1)
+            self.conv_after_aux = nn.Sequential(nn.Conv2d(3, width, 3, 1, 1), nn.LeakyReLU())
+
+
+def swin2sr(
+    name: str, *, depths: list[int], window: int, upsampler: str, scale: int, seed: int, image: int,
+    connection: str = "1conv", channels: int = 3, size: tuple[int, int] = (13, 10), bias: bool = True,
+) -> Case:
+    """With `image` larger than a window, every other layer shifts its windows."""
+    parameters = dict(
+        img_size=image, patch_size=1, in_chans=channels, embed_dim=8, depths=depths, num_heads=[2] * len(depths),
+        window_size=window, mlp_ratio=2, qkv_bias=bias, upscale=scale, img_range=255 if window == 7 else 1,
+        upsampler=upsampler, resi_connection=connection,
+    )
+    return Case(
+        f"swin2sr_{name}", lambda: NarrowSwin2SR(**parameters), seed, size, channels, scale, architecture="Swin2SR",
+        parameters=parameters, unused=(r".*\.attn_mask",) if image > window else (),
+        # Some scales of logits are larger than the largest that counts.
+        factors={r".*logit_scale": 3, r".*cpb_mlp\.2\.weight": 8},
+    )
+
+
+# HiT-SR and NGswin
+
+
+def hit(
+    name: str, *, width: int, depths: list[int], heads: int, ratio: float, scale: int, seed: int,
+    size: tuple[int, int],
+) -> Case:
+    return Case(
+        f"hitsrf_{name}", lambda: HiTSRF(width, depths, heads, ratio, scale, inner=4), seed, size, scale=scale,
+        factors={r".*\.pos\.pos\d\.[02]\.bias": 3, r".*\.pos\.pos_proj.weight": 0.3},
+    )
+
+
+def ngswin(
+    name: str, *, width: int, depths: tuple[int, ...], heads: tuple[int, ...], window: int, ratio: float,
+    scale: int, seed: int, size: tuple[int, int],
+) -> Case:
+    return Case(
+        f"ngswin_{name}", lambda: NGswin(width, depths, heads, window, ratio, scale), seed, size, scale=scale,
+        factors={r".*logit_scale": 2},
+    )
+
+
 def cases() -> list[Case]:
     return [
         rrdb("old_x4", ups=2, blocks=2, seed=101),
@@ -604,6 +671,18 @@ def cases() -> list[Case]:
         omnisr("x2", width=8, groups=2, blocks=1, window=8, scale=2, seed=192, size=(16, 18), positions=False),
         hat("x2", depths=[2], window=4, overlap=0.5, connection="1conv", scale=2, seed=195),
         hat("x3", depths=[1, 2], window=4, overlap=1, connection="identity", scale=3, seed=196),
+        swin2sr("direct_x2", depths=[2, 1], window=4, upsampler="pixelshuffledirect", scale=2, seed=201, image=8),
+        swin2sr("shuffle_x3", depths=[2], window=5, upsampler="pixelshuffle", scale=3, seed=202, image=5,
+                connection="3conv", bias=False),
+        swin2sr("nearest_x4", depths=[2], window=4, upsampler="nearest+conv", scale=4, seed=203, image=8),
+        swin2sr("aux_x2", depths=[2], window=4, upsampler="pixelshuffle_aux", scale=2, seed=204, image=8, size=(12, 8)),
+        swin2sr("jpeg_grey", depths=[2], window=7, upsampler="", scale=1, seed=205, image=14, channels=1, size=(20, 10)),
+        hit("x2", width=16, depths=[3], heads=2, ratio=1.5, scale=2, seed=211, size=(13, 10)),
+        hit("x3", width=20, depths=[1, 3], heads=5, ratio=1, scale=3, seed=212, size=(7, 9)),
+        ngswin("x2", width=16, depths=(2, 1, 1, 1), heads=(3, 2, 2, 3), window=2, ratio=2, scale=2, seed=221,
+               size=(15, 18)),
+        ngswin("x4", width=16, depths=(1, 2, 1, 2), heads=(2, 2, 4, 2), window=4, ratio=1, scale=4, seed=222,
+               size=(17, 20)),
     ]
 
 
@@ -613,11 +692,14 @@ def published(weights: Path) -> None:
         "SPAN_x4_NTIRE2026_team00": MergedSPAN(28, 4, True),
         "RLFN_x4_NTIRE2024_team00": RLFN(46, 48, 16, 4, 4),
         "SAFMN_x4_NTIRE2026_team21": DeepSAFMN(40, 15, 2, 4),
+        "HiT-SRF_x4_NTIRE2025_team54": HiTSRF(60, [6] * 4, 6, 2, 4),
+        "NGswin_x2": NGswin(64, (6, 4, 4, 6), (6, 4, 4, 6), 8, 2, 2),
     }
     for seed, (name, model) in enumerate(networks.items(), 1):
         state = torch.load(weights / f"{name}.pth", map_location="cpu", weights_only=True)
-        getattr(model, "network", model).load_state_dict(state)
-        x = random_image(3, 23, 19, seed)
+        getattr(model, "network", model).load_state_dict(state.get("params", state))
+        # NGswin needs two windows in each direction after it has halved the image twice.
+        x = random_image(3, *((37, 33) if name.startswith("NGswin") else (23, 19)), seed)
         with torch.inference_mode():
             y = model.eval()(x)
         goldens = {"golden.input": x.contiguous(), "golden.output": y.contiguous()}

@@ -240,7 +240,7 @@ struct TrainableGraph: Sendable {
       return tape.add(inputs[first ? 1 : 0].variable, consuming: consumed(first ? 0 : 1))
     case .pixelShuffle(let factor):
       return tape.pixelShuffle(x, height: height, factor: factor)
-    case .nearest(let factor): return tape.repeatPixels(x, height: height, factor: factor)
+    case .move(.nearest(let factor)): return tape.repeatPixels(x, height: height, factor: factor)
     default: preconditionFailure("the operator was found to have a derivative")
     }
   }
@@ -315,8 +315,8 @@ extension GraphOperation {
   fileprivate func isDifferentiable(isJoined: Bool) -> Bool {
     switch self {
     case .concatenate: return isJoined
-    case .channelAttention(let division, _, _, let sites):
-      return division == .count(1) && sites != nil
+    case .channelAttention(let division, _, let temperature, let sites):
+      return division == .count(1) && temperature != nil && sites != nil
     case .convolution(let shape, let groups, _, _):
       let isDepthwise = groups > 1 && shape.inputs == 1 && shape.outputs == 1
       return shape.step == 1 && shape.dilation == 1 && shape.mode == .zeros
@@ -324,7 +324,7 @@ extension GraphOperation {
           || shape.kernel == (1, 1) && shape.padding == (0, 0) && groups == 1)
     case .input, .constant, .offsets, .linear, .windowAttention, .normalizePixels,
       .normalizeChannels, .function, .scale, .addPositions, .add, .multiply, .channels, .average,
-      .pixelShuffle, .nearest:
+      .pixelShuffle, .move(.nearest):
       return true
     default: return false
     }
@@ -340,7 +340,7 @@ extension GraphOperation {
 
   fileprivate func height(of input: Int) -> Int {
     switch self {
-    case .pixelShuffle(let factor), .nearest(let factor): input * factor
+    case .pixelShuffle(let factor), .move(.nearest(let factor)): input * factor
     case .average: 1
     default: input
     }
@@ -352,7 +352,7 @@ extension GraphOperation {
     case .convolution(_, _, let weight, let bias), .linear(let weight, let bias, _):
       [weight] + (bias.map { [$0] } ?? [])
     case .constant(let parameter), .overlapAttention(_, let parameter),
-      .channelAttention(_, _, let parameter, _):
+      .channelAttention(_, _, let parameter?, _), .normalizeHeads(let parameter):
       [parameter]
     case .normalizeChannels(let norm): [norm.scale, norm.offset]
     case .parametricReLU(let parameter), .addChannels(let parameter),

@@ -9,7 +9,7 @@ enum Architectures {
     GraphNetwork<SPAN>.self, GraphNetwork<EDSR>.self, GraphNetwork<RCAN>.self,
     GraphNetwork<RLFN>.self, GraphNetwork<RealPLKSR>.self, GraphNetwork<SAFMN>.self,
     GraphNetwork<MoSR>.self, GraphNetwork<HAT>.self, GraphNetwork<OmniSR>.self,
-    GraphNetwork<Swin2SR>.self, GraphNetwork<HiTSR>.self,
+    GraphNetwork<Swin2SR>.self, GraphNetwork<HiTSR>.self, GraphNetwork<NGswin>.self,
   ]
 
   /// Returns a description of the network that `archive` holds, such as `RRDBNet ×4, 64 channels, 23

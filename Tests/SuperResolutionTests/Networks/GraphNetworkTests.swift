@@ -42,6 +42,17 @@ import Testing
     ("hat_x3", "HAT ×3"),
     ("dat_direct_x2", "DAT ×2, 32 channels, 4 blocks in 2 groups, windows of 2 × 4"),
     ("dat_shuffle_x3", "DAT ×3"), ("dat_shuffle_x2_tall", "DAT ×2"),
+    (
+      "swin2sr_direct_x2",
+      "Swin2SR ×2, pixelshuffledirect, 8 channels, 3 layers in 2 groups, windows of 4"
+    ),
+    (
+      "swin2sr_shuffle_x3",
+      "Swin2SR ×3, pixelshuffle, 8 channels, 2 layers in 1 group, windows of 5, no layer shifts"
+    ), ("swin2sr_nearest_x4", "Swin2SR ×4, nearest+conv"),
+    ("swin2sr_aux_x2", "Swin2SR ×2, pixelshuffle_aux"), ("swin2sr_jpeg_grey", "Swin2SR ×1, none"),
+    ("hitsrf_x2", "HiT-SRF ×2, 16 channels, 3 blocks in 1 group"), ("hitsrf_x3", "HiT-SRF ×3"),
+    ("ngswin_x2", "NGswin ×2, 16 channels, 5 blocks, windows of 2"), ("ngswin_x4", "NGswin ×4"),
   ]
 
   /// The greatest difference that counts as none, as a share of the range of the output.
@@ -136,6 +147,8 @@ import Testing
       ("SPAN_x4_NTIRE2026_team00", "SPAN ×4, 28 channels, 6 blocks"),
       ("RLFN_x4_NTIRE2024_team00", "RLFN ×4, 46 channels, 4 blocks"),
       ("SAFMN_x4_NTIRE2026_team21", "SAFMN ×4, 40 channels, 15 blocks, normalized over the image"),
+      ("HiT-SRF_x4_NTIRE2025_team54", "HiT-SRF ×4, 60 channels, 24 blocks in 4 groups"),
+      ("NGswin_x2", "NGswin ×2, 64 channels, 20 blocks, windows of 8"),
     ])
   func publishedWeightsGiveWhatPyTorchMakesOfThem(file: String, summary: String) throws {
     let archive = try FormatRegistry.standard.open(SharedData.path("weights/\(file).pth"))
@@ -145,7 +158,39 @@ import Testing
     #expect(try difference(NetworkFixture("real_\(file)"), of: weights) <= Self.tolerance)
   }
 
+  @Test(arguments: ["swin2sr_direct_x2", "hitsrf_x2", "ngswin_x2"])
+  func everySiteIsObserved(name: String) throws {
+    let fixture = try NetworkFixture(name)
+    let network = try fixture.network()
+    var seen: Set<Int> = []
+    try network.observe(fixture.input()) { site, _, _ in seen.insert(site) }
+    #expect(!seen.isEmpty && seen == Set(network.sites.indices))
+    // NGswin applies some layers twice.
+    #expect(Set(network.sites.map(\.name)).count == network.sites.count)
+  }
+
   // MARK: Checkpoints that do not fit
+
+  @Test func otherWindowsAndScalesAreRefused() throws {
+    var weights = try NetworkFixture("hitsrf_x2").weights
+    let cell = "correlation.spatial_linear.weight"
+    weights.tensors["layers.0.residual_group.blocks.1.\(cell)"] = try #require(
+      weights.tensors["layers.0.residual_group.blocks.2.\(cell)"])
+    #expect(
+      throws: Self.error(
+        "HiT-SRF", "layers.0.residual_group.blocks.1.\(cell)",
+        "has the shape [1, 4], expected [1, 1]")
+    ) { try SuperResolutionNetwork(weights, name: "test", threads: 1) }
+    weights = try NetworkFixture("ngswin_x2").weights
+    let last = try #require(weights.tensors["to_target.before_shuffle.weight"])
+    weights.tensors["to_target.before_shuffle.weight"] = try Tensor(
+      elementType: last.elementType, shape: #require(Shape([3, 64, 3, 3])),
+      bytes: SharedBytes([UInt8](repeating: 0, count: last.byteCount)))
+    #expect(
+      throws: Self.error(
+        "NGswin", "to_target.before_shuffle.weight", "is of scale ×1, expected ×2, ×3 or ×4")
+    ) { try SuperResolutionNetwork(weights, name: "test", threads: 1) }
+  }
 
   private static func error(_ closest: String, _ tensor: String, _ problem: String) -> ModelError {
     ModelError(
@@ -165,6 +210,12 @@ import Testing
     ("mosr_shuffle_x4", "MoSR", "gblocks.2.conv.weight"),
     ("omnisr_x4", "OmniSR", "residual_layer.0.residual_layer.0.layer.8.fn.to_out.0.weight"),
     ("hat_x2", "HAT", "layers.0.residual_group.overlap_attn.proj.weight"),
+    ("swin2sr_direct_x2", "Swin2SR", "layers.1.residual_group.blocks.0.attn.cpb_mlp.2.weight"),
+    ("hitsrf_x2", "HiT-SRF", "layers.0.residual_group.blocks.2.correlation.spatial_linear.bias"),
+    (
+      "ngswin_x2", "NGswin",
+      "encoder_layer2.blocks.0.ngram_window_partition.ngram_context.merge.weight"
+    ),
   ])
   func missingTensorIsNamed(name: String, closest: String, tensor: String) throws {
     var weights = try NetworkFixture(name).weights
@@ -232,5 +283,10 @@ import Testing
     #expect(
       throws: ModelError("the image has 2 × 2 pixels, of which the network needs at least 3 × 3")
     ) { try unshuffling.upscale(noise(height: 2, width: 2, seed: 1), progress: nil) }
+    let neighbourly = try NetworkFixture("ngswin_x2").network()
+    #expect(
+      throws: ModelError(
+        "the image has 20 × 8 pixels, of which the network needs at least 9 × 9")
+    ) { try neighbourly.upscale(noise(height: 8, width: 20, seed: 1), progress: nil) }
   }
 }

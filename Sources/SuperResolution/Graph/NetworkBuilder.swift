@@ -334,7 +334,9 @@ struct NetworkBuilder {
     return graph.add(.multiply, [a, b], channels: max(a.channels, b.channels))
   }
 
-  mutating func concatenate(_ parts: Value...) -> Value {
+  mutating func concatenate(_ parts: Value...) -> Value { concatenate(parts) }
+
+  mutating func concatenate(_ parts: [Value]) -> Value {
     graph.add(.concatenate, parts, channels: parts.reduce(0) { $0 + $1.channels })
   }
 

@@ -5,11 +5,12 @@ import Storage
 enum Architectures {
   static let all: [any Architecture.Type] = [
     GraphNetwork<SwinIR>.self, GraphNetwork<DAT>.self, GraphNetwork<RRDBNet>.self,
-    GraphNetwork<SRVGGNet>.self,
-    GraphNetwork<SPAN>.self, GraphNetwork<EDSR>.self, GraphNetwork<RCAN>.self,
+    GraphNetwork<SRVGGNet>.self, GraphNetwork<SPAN>.self, GraphNetwork<EDSR>.self,
+    GraphNetwork<RCAN>.self,
     GraphNetwork<RLFN>.self, GraphNetwork<RealPLKSR>.self, GraphNetwork<SAFMN>.self,
     GraphNetwork<MoSR>.self, GraphNetwork<HAT>.self, GraphNetwork<OmniSR>.self,
     GraphNetwork<Swin2SR>.self, GraphNetwork<HiTSR>.self, GraphNetwork<NGswin>.self,
+    GraphNetwork<DRCT>.self,
   ]
 
   /// Returns a description of the network that `archive` holds, such as `RRDBNet ×4, 64 channels, 23

@@ -13,14 +13,10 @@ enum HAT: NetworkDescription {
     let first = try build.dimensions(of: "conv_first.weight", rank: 4)
     let image = build.image(channels: first[1])
     let shallow = try build.convolution(image, "conv_first", side: 3)
-    var x = shallow
-    if build.contains("patch_embed.norm.weight") {
-      x = try build.normalizePixels(x, "patch_embed.norm")
-    }
+    var x = try build.embed(shallow)
     let groups = build.count("layers", probe: "residual_group.blocks.0.norm1.weight")
-    let window = try side(
-      of: "layers.0.residual_group.blocks.0.attn.relative_position_bias_table", build
-    ) { 2 * $0 - 1 }
+    let window = try build.windowSide(
+      of: "layers.0.residual_group.blocks.0.attn.relative_position_bias_table")
     let overlap = try side(
       of: "layers.0.residual_group.overlap_attn.relative_position_bias_table", build
     ) { window + $0 - 1 }

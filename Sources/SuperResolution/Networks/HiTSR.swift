@@ -1,11 +1,11 @@
 import Storage
 
 /// HiT-SR (Zhang et al. 2024, "HiT-SR: Hierarchical Transformer for Efficient Image Super-Resolution") in
-/// its variant HiT-SRF: windows that grow from block to block, in which queries and values correlate
-/// without softmax.
+/// its variants HiT-SIR and HiT-SRF: windows that grow from block to block, in which queries and values
+/// correlate without softmax.
 enum HiTSR: NetworkDescription {
-  static let name = "HiT-SRF"
-  static let landmarks = [".correlation.spatial_linear.", ".correlation.qv.", ".mlp.dwconv."]
+  static let name = "HiT-SR"
+  static let landmarks = [".correlation.spatial_linear.", ".correlation.qv."]
 
   /// The windows of a group's blocks in the published networks, which no tensor tells: a half, 1, 2, 4, 6
   /// and 8 times those of `base`.
@@ -18,6 +18,7 @@ enum HiTSR: NetworkDescription {
     let shallow = try build.convolution(image, "conv_first", side: 3)
     var x = try build.normalizePixels(shallow, "patch_embed.norm")
     let groups = build.count("layers", probe: "residual_group.blocks.0.norm1.weight")
+    let variant = Variant(build)
     var blocks = 0
     for group in 0..<groups {
       let (name, start) = ("layers.\(group).residual_group.blocks", x)
@@ -28,7 +29,7 @@ enum HiTSR: NetworkDescription {
             tensor: "\(name).\(index).norm1.weight",
             problem: "belongs to a block beyond the \(windows.count) whose windows are known")
         }
-        x = try block(x, "\(name).\(index)", window: windows[index], &build)
+        x = try block(x, "\(name).\(index)", variant, window: windows[index], &build)
       }
       x = build.add(try build.residualConvolution(x, "layers.\(group).conv"), start)
       build.endGroup(x)
@@ -39,14 +40,27 @@ enum HiTSR: NetworkDescription {
     let (output, scale) = try build.reconstruct(x, image, Upsampler(build.weights))
     return NetworkTraits(
       output: output, scale: scale, range: PixelRange(channelCount: image.channels, range: 1),
-      configuration: "\(first[0]) channels, \(counted(blocks, "block")) in "
+      configuration:
+        "variant \(variant.rawValue), \(first[0]) channels, \(counted(blocks, "block")) in "
         + "\(counted(groups, "group"))")
   }
 
-  /// Correlation within windows, then a perceptron with a convolution in its middle. Each is normalized,
-  /// then added to its input.
+  private enum Variant: String {
+    case plain = "SIR"
+    /// With a convolution in each perceptron.
+    case convolutional = "SRF"
+
+    init(_ build: NetworkBuilder) {
+      self =
+        build.contains("layers.0.residual_group.blocks.0.mlp.dwconv.depthwise_conv.0.weight")
+        ? .convolutional : .plain
+    }
+  }
+
+  /// Correlation within windows, then a perceptron. Each is normalized, then added to its input.
   private static func block(
-    _ x: NetworkGraph.Value, _ name: String, window: Int, _ build: inout NetworkBuilder
+    _ x: NetworkGraph.Value, _ name: String, _ variant: Variant, window: Int,
+    _ build: inout NetworkBuilder
   ) throws -> NetworkGraph.Value {
     // The features of each block are mirrored on their own: windows are of different sizes.
     var made = build.move(x, .mirror(multiple: window))
@@ -55,6 +69,10 @@ enum HiTSR: NetworkDescription {
     let sum = build.add(x, try build.normalizePixels(made, "\(name).norm1"))
 
     let module = "\(name).mlp"
+    guard variant == .convolutional else {
+      return build.add(
+        sum, try build.normalizePixels(build.perceptron(sum, module), "\(name).norm2"))
+    }
     let hidden = try build.dimensions(of: "\(module).fc1.weight", rank: 2)[0]
     made = build.apply(.gelu, to: try build.linear(sum, "\(module).fc1", outputs: hidden))
     let beside = build.apply(

@@ -126,11 +126,7 @@ enum NGswin: NetworkDescription {
     let half = x.channels / 2
     let module = "\(name).ngram_attn"
     let table = "\(module).relative_position_bias_table"
-    let rows = try build.dimensions(of: table, rank: 2)[0]
-    guard let count = (1...8).first(where: { (2 * $0 - 1) * (2 * $0 - 1) == rows }) else {
-      throw WeightMismatch(
-        tensor: table, problem: "has \(counted(rows, "row")), expected the square of an odd number")
-    }
+    let count = try build.windowSide(of: table)
     let windows = try build.convolution(
       x, "\(name).unigram_embed", outputs: half, side: window, step: window, padding: 0,
       groups: half)

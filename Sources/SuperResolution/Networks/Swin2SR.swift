@@ -17,13 +17,7 @@ enum Swin2SR: NetworkDescription {
     let image = build.image(channels: first[1])
     let shallow = try build.convolution(image, "conv_first", side: 3)
     var x = try build.convolution(shallow, "patch_embed.proj", outputs: channels, side: 1)
-    if build.contains("patch_embed.norm.weight") {
-      x = try build.normalizePixels(x, "patch_embed.norm")
-    }
-    if build.contains("absolute_pos_embed") {
-      let count = try build.dimensions(of: "absolute_pos_embed", rank: 3)[1]
-      x = build.addPositions(x, try build.parameter("absolute_pos_embed", [1, count, channels]))
-    }
+    x = try build.embed(x)
     let masks = ShiftMasks(build.weights.archive, hasBuffers: true)
     let groups = build.count("layers", probe: "residual_group.blocks.0.norm1.weight")
     var shifts: [[Bool]] = []

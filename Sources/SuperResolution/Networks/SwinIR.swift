@@ -13,14 +13,7 @@ enum SwinIR: NetworkDescription {
     let (channels, window) = (configuration.channels, configuration.window)
     let image = build.image(channels: configuration.inputs)
     let shallow = try build.convolution(image, "conv_first", outputs: channels, side: 3)
-    var x = shallow
-    if build.contains("patch_embed.norm.weight") {
-      x = try build.normalizePixels(x, "patch_embed.norm")
-    }
-    if build.contains("absolute_pos_embed") {
-      let count = try build.dimensions(of: "absolute_pos_embed", rank: 3)[1]
-      x = build.addPositions(x, try build.parameter("absolute_pos_embed", [1, count, channels]))
-    }
+    var x = try build.embed(shallow)
     let masks = ShiftMasks(build.weights.archive)
     var shifts: [[Bool]] = []
     for (group, depth) in configuration.depths.enumerated() {
@@ -30,9 +23,9 @@ enum SwinIR: NetworkDescription {
         let name = "layers.\(group).residual_group.blocks.\(index)"
         let isShifted = window > 1 && masks.shifts(build.weights, name, index)
         shifts[group].append(isShifted)
-        x = try layer(
+        x = try build.swinLayer(
           x, name, heads: configuration.heads[group], window: window,
-          hidden: configuration.hidden, isShifted: isShifted, &build)
+          hidden: configuration.hidden, isShifted: isShifted)
       }
       x = build.add(try build.residualConvolution(x, "layers.\(group).conv"), start)
       build.endGroup(x)
@@ -50,31 +43,5 @@ enum SwinIR: NetworkDescription {
         + "\(counted(configuration.depths.count, "group")), windows of \(window)"
         + (usual.isUsual ? "" : ", \(usual.text)"),
       remarks: window > 1 ? masks.remarks(usual) : [])
-  }
-
-  /// One transformer layer: attention within windows, then a perceptron on each pixel. Each follows a
-  /// normalization and is added to its input (equations 5 and 6).
-  private static func layer(
-    _ x: NetworkGraph.Value, _ name: String, heads: Int, window: Int, hidden: Int,
-    isShifted: Bool, _ build: inout NetworkBuilder
-  ) throws -> NetworkGraph.Value {
-    let attention = "\(name).attn"
-    let shift = isShifted ? window / 2 : 0
-    let shape = WindowAttentionShape(
-      heads: heads, height: window, width: window, shiftDown: shift, shiftRight: shift,
-      multiple: window)
-    var made = try build.linear(
-      build.normalizePixels(x, "\(name).norm1"), "\(attention).qkv", outputs: 3 * x.channels,
-      from: .normalization("\(name).norm1"), mayLackBias: true)
-    made = try build.windowAttention(
-      made, attention, shape, table: "\(attention).relative_position_bias_table")
-    let attended = build.add(
-      x, try build.linear(made, "\(attention).proj", outputs: x.channels))
-    made = try build.linear(
-      build.normalizePixels(attended, "\(name).norm2"), "\(name).mlp.fc1", outputs: hidden,
-      from: .normalization("\(name).norm2"))
-    made = try build.linear(
-      build.apply(.gelu, to: made), "\(name).mlp.fc2", outputs: x.channels)
-    return build.add(attended, made)
   }
 }

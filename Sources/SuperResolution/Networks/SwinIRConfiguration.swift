@@ -25,26 +25,15 @@ struct SwinIRConfiguration: Hashable {
     depths = (0..<layers).map {
       weights.count("layers.\($0).residual_group.blocks", probe: "norm1.weight")
     }
-    func table(_ layer: Int) throws -> (name: String, rows: Int, heads: Int) {
+    func table(_ layer: Int) throws -> (name: String, heads: Int) {
       let name =
         "layers.\(layer).residual_group.blocks.0.attn.relative_position_bias_table"
       let dimensions = try weights.dimensions(of: name, rank: 2)
-      return (name, dimensions[0], dimensions[1])
+      return (name, dimensions[1])
     }
-    let (tableName, rows, _) = try table(0)
-    guard
-      let window = (1...Self.largestWindow).first(where: {
-        (2 * $0 - 1) * (2 * $0 - 1) == rows
-      })
-    else {
-      throw WeightMismatch(
-        tensor: tableName,
-        problem: "has \(rows) rows, expected the square of an odd number up to "
-          + "\(2 * Self.largestWindow - 1)")
-    }
-    self.window = window
+    window = try NetworkBuilder(weights).windowSide(of: try table(0).name)
     heads = try (0..<layers).map { layer in
-      let (name, _, heads) = try table(layer)
+      let (name, heads) = try table(layer)
       guard first[0] % heads == 0 else {
         throw WeightMismatch(
           tensor: name, problem: "has \(heads) heads, which do not divide \(first[0]) channels")

@@ -4,8 +4,8 @@
 
 Needs spandrel==0.4.2 (MIT), torch==2.15.0, torchvision==0.29.2, einops==0.8.2, numpy==2.4.6 and
 safetensors==0.8.0. EDSR, RLFN and the networks of NTIRE, which spandrel does not know, are written here as their
-authors describe them, HiT-SR and NGswin in `window_networks.py`. Each file of `Tests/Fixtures/superresolution` is a state dictionary in
-safetensors, of a network as small as its parts allow, with seeded random weights in float32, and
+authors describe them, HiT-SR and NGswin in `window_networks.py`. Each file of
+`Tests/Fixtures/superresolution` is a state dictionary in safetensors, of a network as small as its parts allow, with seeded random weights in float32, and
 besides it
 
     golden.input           [1, channels, height, width], from 0 to 1
@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from spandrel import ModelLoader
+from spandrel.architectures import DRCT as drct_module
 from spandrel.architectures import Swin2SR as swin2sr_module
 from spandrel.architectures.__arch_helpers import block
 from spandrel.architectures.Compact import Compact
@@ -47,7 +48,7 @@ from spandrel.architectures.SPAN import SPAN
 from torch import nn
 
 from superresolution import FOLDER, narrow, random_image
-from window_networks import HiTSRF, NGswin
+from window_networks import HiTSR, NGswin
 
 State = dict[str, torch.Tensor]
 
@@ -210,12 +211,12 @@ class NarrowBlock(block.RRDB):
 
 @contextmanager
 def narrow_blocks() -> Iterator[None]:
-    originals = (block.RRDB, swin2sr_module.Swin2SR)
-    block.RRDB, swin2sr_module.Swin2SR = NarrowBlock, NarrowSwin2SR
+    originals = (block.RRDB, swin2sr_module.Swin2SR, drct_module.DRCT)
+    block.RRDB, swin2sr_module.Swin2SR, drct_module.DRCT = NarrowBlock, NarrowSwin2SR, NarrowDRCT
     try:
         yield
     finally:
-        block.RRDB, swin2sr_module.Swin2SR = originals
+        block.RRDB, swin2sr_module.Swin2SR, drct_module.DRCT = originals
 
 
 def renamed(state: State, spelling: str) -> State:
@@ -604,15 +605,47 @@ def swin2sr(
     )
 
 
+# DRCT
+
+
+class NarrowDRCT(drct_module.DRCT):
+    """Like `NarrowSwin2SR`. The module itself takes nothing but multiples of a window."""
+
+    def __init__(self, **parameters) -> None:
+        super().__init__(**parameters)
+        narrow(self, "pixelshuffle", parameters["embed_dim"], 4, parameters["upscale"], parameters["in_chans"])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        height, width = x.shape[2:]
+        x = F.pad(x, (0, -width % self.window_size, 0, -height % self.window_size), "reflect")
+        return super().forward(x)[:, :, : self.upscale * height, : self.upscale * width]
+
+
+def drct(
+    name: str, *, width: int, groups: int, growth: int, heads: int, window: int, connection: str, scale: int,
+    image: int, seed: int, bias: bool = True,
+) -> Case:
+    parameters = dict(
+        img_size=image, patch_size=1, in_chans=3, embed_dim=width, depths=(6,) * groups, num_heads=[heads] * groups,
+        window_size=window, mlp_ratio=2, qkv_bias=bias, upscale=scale, upsampler="pixelshuffle",
+        resi_connection=connection, gc=growth,
+    )
+    return Case(
+        f"drct_{name}", lambda: NarrowDRCT(**parameters), seed, scale=scale, architecture="DRCT",
+        parameters=parameters, unused=(r".*\.attn_mask",) if image > window else (),
+        factors={r".*relative_position_bias_table": 2},
+    )
+
+
 # HiT-SR and NGswin
 
 
 def hit(
     name: str, *, width: int, depths: list[int], heads: int, ratio: float, scale: int, seed: int,
-    size: tuple[int, int],
+    size: tuple[int, int], convolves: bool = True,
 ) -> Case:
     return Case(
-        f"hitsrf_{name}", lambda: HiTSRF(width, depths, heads, ratio, scale, inner=4), seed, size, scale=scale,
+        f"hit{name}", lambda: HiTSR(width, depths, heads, ratio, scale, 4, convolves), seed, size, scale=scale,
         factors={r".*\.pos\.pos\d\.[02]\.bias": 3, r".*\.pos\.pos_proj.weight": 0.3},
     )
 
@@ -676,9 +709,14 @@ def cases() -> list[Case]:
                 connection="3conv", bias=False),
         swin2sr("nearest_x4", depths=[2], window=4, upsampler="nearest+conv", scale=4, seed=203, image=8),
         swin2sr("aux_x2", depths=[2], window=4, upsampler="pixelshuffle_aux", scale=2, seed=204, image=8, size=(12, 8)),
-        swin2sr("jpeg_grey", depths=[2], window=7, upsampler="", scale=1, seed=205, image=14, channels=1, size=(20, 10)),
-        hit("x2", width=16, depths=[3], heads=2, ratio=1.5, scale=2, seed=211, size=(13, 10)),
-        hit("x3", width=20, depths=[1, 3], heads=5, ratio=1, scale=3, seed=212, size=(7, 9)),
+        swin2sr("jpeg_grey", depths=[2], window=7, upsampler="", scale=1, seed=205, image=14, channels=1,
+                size=(20, 10)),
+        drct("x2", width=8, groups=1, growth=4, heads=4, window=4, connection="1conv", scale=2, image=8, seed=206),
+        drct("x4", width=6, groups=2, growth=3, heads=2, window=3, connection="identity", scale=4, image=3, seed=207,
+             bias=False),
+        hit("srf_x2", width=16, depths=[3], heads=2, ratio=1.5, scale=2, seed=211, size=(13, 10)),
+        hit("srf_x3", width=20, depths=[1, 3], heads=5, ratio=1, scale=3, seed=212, size=(7, 9)),
+        hit("sir_x4", width=16, depths=[2], heads=4, ratio=2, scale=4, seed=213, size=(9, 11), convolves=False),
         ngswin("x2", width=16, depths=(2, 1, 1, 1), heads=(3, 2, 2, 3), window=2, ratio=2, scale=2, seed=221,
                size=(15, 18)),
         ngswin("x4", width=16, depths=(1, 2, 1, 2), heads=(2, 2, 4, 2), window=4, ratio=1, scale=4, seed=222,
@@ -692,7 +730,7 @@ def published(weights: Path) -> None:
         "SPAN_x4_NTIRE2026_team00": MergedSPAN(28, 4, True),
         "RLFN_x4_NTIRE2024_team00": RLFN(46, 48, 16, 4, 4),
         "SAFMN_x4_NTIRE2026_team21": DeepSAFMN(40, 15, 2, 4),
-        "HiT-SRF_x4_NTIRE2025_team54": HiTSRF(60, [6] * 4, 6, 2, 4),
+        "HiT-SRF_x4_NTIRE2025_team54": HiTSR(60, [6] * 4, 6, 2, 4),
         "NGswin_x2": NGswin(64, (6, 4, 4, 6), (6, 4, 4, 6), 8, 2, 2),
     }
     for seed, (name, model) in enumerate(networks.items(), 1):

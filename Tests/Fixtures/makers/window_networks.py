@@ -34,6 +34,15 @@ def position_index(side: int) -> torch.Tensor:
     return offsets[0] * (2 * side - 1) + offsets[1]
 
 
+class Perceptron(nn.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
 # HiT-SR
 
 BASE_WINDOW = 8
@@ -116,10 +125,10 @@ class Depthwise(nn.Module):
         return self.depthwise_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-class ConvolutionalPerceptron(nn.Module):
+class ConvolutionalPerceptron(Perceptron):
     def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1, self.dwconv, self.fc2 = nn.Linear(width, hidden), Depthwise(hidden), nn.Linear(hidden, width)
+        super().__init__(width, hidden)
+        self.dwconv = Depthwise(hidden)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.gelu(self.fc1(x))
@@ -127,12 +136,12 @@ class ConvolutionalPerceptron(nn.Module):
 
 
 class HierarchicalBlock(nn.Module):
-    def __init__(self, width: int, heads: int, side: int, hidden: int, inner: int) -> None:
+    def __init__(self, width: int, heads: int, side: int, hidden: int, inner: int, mlp: type[Perceptron]) -> None:
         super().__init__()
         self.side = side
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.correlation = Correlation(width, heads, side, inner)
-        self.mlp = ConvolutionalPerceptron(width, hidden)
+        self.mlp = mlp(width, hidden)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         _, _, height, width = x.shape
@@ -150,12 +159,12 @@ class HierarchicalBlock(nn.Module):
 
 
 class ResidualGroup(nn.Module):
-    def __init__(self, width: int, heads: int, depth: int, hidden: int, inner: int) -> None:
+    def __init__(self, width: int, heads: int, depth: int, hidden: int, inner: int, mlp: type[Perceptron]) -> None:
         super().__init__()
         sides = [int(BASE_WINDOW * ratio) for ratio in WINDOW_RATIOS]
         self.residual_group = nn.Module()
         self.residual_group.blocks = nn.ModuleList(
-            HierarchicalBlock(width, heads, sides[index], hidden, inner) for index in range(depth)
+            HierarchicalBlock(width, heads, sides[index], hidden, inner, mlp) for index in range(depth)
         )
         self.conv = nn.Conv2d(width, width, 3, 1, 1)
 
@@ -166,18 +175,23 @@ class ResidualGroup(nn.Module):
         return self.conv(y) + x
 
 
-class HiTSRF(nn.Module):
-    """`inner` is the width of the perceptron for positions, a 16th of `width` in published networks."""
+class HiTSR(nn.Module):
+    """HiT-SRF, or HiT-SIR without convolutions in perceptrons.
+
+    `inner` is the width of the perceptron for positions, a 16th of `width` in published networks.
+    """
 
     def __init__(
-        self, width: int, depths: list[int], heads: int, ratio: float, scale: int, inner: int | None = None
+        self, width: int, depths: list[int], heads: int, ratio: float, scale: int, inner: int | None = None,
+        convolves: bool = True,
     ) -> None:
         super().__init__()
         hidden, inner = int(ratio * width), inner or width // 16
+        mlp = ConvolutionalPerceptron if convolves else Perceptron
         self.conv_first = nn.Conv2d(3, width, 3, 1, 1)
         self.patch_embed = nn.Module()
         self.patch_embed.norm = nn.LayerNorm(width)
-        self.layers = nn.ModuleList(ResidualGroup(width, heads, depth, hidden, inner) for depth in depths)
+        self.layers = nn.ModuleList(ResidualGroup(width, heads, depth, hidden, inner, mlp) for depth in depths)
         self.norm = nn.LayerNorm(width)
         self.conv_after_body = nn.Conv2d(width, width, 3, 1, 1)
         self.upsample = nn.Sequential(nn.Conv2d(width, 3 * scale**2, 3, 1, 1), nn.PixelShuffle(scale))
@@ -251,15 +265,6 @@ class Partition(nn.Module):
     def __init__(self, width: int, heads: int, side: int) -> None:
         super().__init__()
         self.ngram_context = NGramContext(width, heads, side)
-
-
-class Perceptron(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class NGramBlock(nn.Module):

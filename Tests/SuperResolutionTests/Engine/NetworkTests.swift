@@ -101,21 +101,4 @@ import Transform
       try load(TensorArchive())
     }
   }
-
-  @Test(
-    SharedData.require("weights"),
-    arguments: [
-      (
-        "HiT-SRF_x4_NTIRE2025_team54.pth", "SwinIR",
-        "layers.0.residual_group.blocks.0.attn.relative_position_bias_table", "is missing"
-      ),
-      ("NGswin_x2.pth", "SwinIR", "conv_first.weight", "is missing"),
-    ])
-  func relatedNetworksAreRefused(
-    file: String, closest: String, tensor: String, problem: String
-  ) throws {
-    let archive = try FormatRegistry.standard.open(SharedData.path("weights/\(file)"))
-    let weights = try archive.conventionalRoot.map { try archive.selecting(root: $0) } ?? archive
-    #expect(throws: Self.error(closest, tensor, problem)) { try load(weights) }
-  }
 }

@@ -51,8 +51,11 @@ import Testing
       "Swin2SR ×3, pixelshuffle, 8 channels, 2 layers in 1 group, windows of 5, no layer shifts"
     ), ("swin2sr_nearest_x4", "Swin2SR ×4, nearest+conv"),
     ("swin2sr_aux_x2", "Swin2SR ×2, pixelshuffle_aux"), ("swin2sr_jpeg_grey", "Swin2SR ×1, none"),
-    ("hitsrf_x2", "HiT-SRF ×2, 16 channels, 3 blocks in 1 group"), ("hitsrf_x3", "HiT-SRF ×3"),
+    ("hitsrf_x2", "HiT-SR ×2, variant SRF, 16 channels, 3 blocks in 1 group"),
+    ("hitsrf_x3", "HiT-SR ×3"), ("hitsir_x4", "HiT-SR ×4, variant SIR, 16 channels, 2 blocks"),
     ("ngswin_x2", "NGswin ×2, 16 channels, 5 blocks, windows of 2"), ("ngswin_x4", "NGswin ×4"),
+    ("drct_x2", "DRCT ×2, 8 channels, 5 layers in 1 group, windows of 4"),
+    ("drct_x4", "DRCT ×4, 6 channels, 10 layers in 2 groups, windows of 3, no layer shifts"),
   ]
 
   /// The greatest difference that counts as none, as a share of the range of the output.
@@ -147,7 +150,7 @@ import Testing
       ("SPAN_x4_NTIRE2026_team00", "SPAN ×4, 28 channels, 6 blocks"),
       ("RLFN_x4_NTIRE2024_team00", "RLFN ×4, 46 channels, 4 blocks"),
       ("SAFMN_x4_NTIRE2026_team21", "SAFMN ×4, 40 channels, 15 blocks, normalized over the image"),
-      ("HiT-SRF_x4_NTIRE2025_team54", "HiT-SRF ×4, 60 channels, 24 blocks in 4 groups"),
+      ("HiT-SRF_x4_NTIRE2025_team54", "HiT-SR ×4, variant SRF, 60 channels, 24 blocks in 4 groups"),
       ("NGswin_x2", "NGswin ×2, 64 channels, 20 blocks, windows of 8"),
     ])
   func publishedWeightsGiveWhatPyTorchMakesOfThem(file: String, summary: String) throws {
@@ -178,7 +181,7 @@ import Testing
       weights.tensors["layers.0.residual_group.blocks.2.\(cell)"])
     #expect(
       throws: Self.error(
-        "HiT-SRF", "layers.0.residual_group.blocks.1.\(cell)",
+        "HiT-SR", "layers.0.residual_group.blocks.1.\(cell)",
         "has the shape [1, 4], expected [1, 1]")
     ) { try SuperResolutionNetwork(weights, name: "test", threads: 1) }
     weights = try NetworkFixture("ngswin_x2").weights
@@ -211,7 +214,8 @@ import Testing
     ("omnisr_x4", "OmniSR", "residual_layer.0.residual_layer.0.layer.8.fn.to_out.0.weight"),
     ("hat_x2", "HAT", "layers.0.residual_group.overlap_attn.proj.weight"),
     ("swin2sr_direct_x2", "Swin2SR", "layers.1.residual_group.blocks.0.attn.cpb_mlp.2.weight"),
-    ("hitsrf_x2", "HiT-SRF", "layers.0.residual_group.blocks.2.correlation.spatial_linear.bias"),
+    ("drct_x2", "DRCT", "layers.0.adjust3.weight"),
+    ("hitsrf_x2", "HiT-SR", "layers.0.residual_group.blocks.2.correlation.spatial_linear.bias"),
     (
       "ngswin_x2", "NGswin",
       "encoder_layer2.blocks.0.ngram_window_partition.ngram_context.merge.weight"

@@ -31,7 +31,7 @@ struct CorrelationShape: Hashable, Sendable {
   }
 
   /// Computes (q kᵀ / n + bias) k for every head of n channels: attention without softmax whose values
-  /// are the keys (Zhang et al. 2024, "HiT-SR", equation 5).
+  /// are the keys (Zhang et al. 2024, "HiT-SR", spatial self-correlation).
   ///
   /// - Parameters:
   ///   - queries: one per pixel.

@@ -20,17 +20,17 @@ enum NGswin: NetworkDescription {
     guard first[1] == 3, first[0] % 16 == 0 else {
       throw WeightMismatch(
         tensor: "\(name).weight",
-        problem:
-          "has \(first[0]) outputs and \(counted(first[1], "input")), expected a multiple of 16 "
-          + "and 3")
+        problem: "has \(counted(first[0], "output")) and \(counted(first[1], "input")), expected a "
+          + "multiple of 16 and 3")
     }
-    let (last, scale) = ("to_target.before_shuffle", try scale(build))
+    let last = "to_target.before_shuffle"
+    let scale = try build.squareFactor(of: last, outputs: 3)
     guard let deviation = deviations[scale] else {
       throw WeightMismatch(
         tensor: "\(last).weight", problem: "is of scale ×\(scale), expected ×2, ×3 or ×4")
     }
-    let window = try build.dimensions(
-      of: "encoder_layer1.blocks.0.\(context).unigram_embed.weight", rank: 4)[2]
+    let window = try build.windowSide(
+      of: "encoder_layer1.blocks.0.attn.relative_position_bias_table")
     let image = build.image(channels: 3)
     let weight = try build.parameter("\(name).weight", [first[0], 3, 3, 3])
     let shallow = build.convolution(
@@ -69,10 +69,6 @@ enum NGswin: NetworkDescription {
   }
 
   private static let context = "ngram_window_partition.ngram_context"
-
-  private static func scale(_ build: NetworkBuilder) throws -> Int {
-    try build.squareFactor(of: "to_target.before_shuffle", outputs: 3)
-  }
 
   /// Blocks whose inputs are each the sum of the input and the result of the one before.
   ///

@@ -61,6 +61,8 @@ extension NetworkBuilder {
       x = try convolution(x, "conv_aux", outputs: image.channels, side: 3)
       x = try activatedConvolution(x, "conv_after_aux.0", slope: 0.01)
       let (upscaled, scale) = try upscaleInStages(x)
+      // The original squeezes the image with its extension to multiples of a window into the size of
+      // the result without it; here both keep their places.
       let beside = add(.bicubic(scale), [image], channels: image.channels)
       x = add(
         upscaled,

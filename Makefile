@@ -6,7 +6,7 @@ PREFIX       ?= /usr/local
 # What 'make accuracy' calibrates on and measures with: photos, and a folder of data sets.
 CALIBRATION  ?= ../shared/data/calibration/DIV2K_valid_crops
 TESTSETS     ?= ../shared/data/testsets
-PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libssl-dev libopenblas-dev liblapacke-dev libpng-dev libturbojpeg0-dev
+PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libssl-dev libopenblas-dev liblapacke-dev libpng-dev libjpeg-dev libwebp-dev
 SWIFT_SOURCES := Package.swift Sources Tests Fuzz Examples/SwiftPackage
 INTEROP_VENV := .venv-interop
 # What making the Debian package takes, and trying it on a bare system.

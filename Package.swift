@@ -52,7 +52,9 @@ let package = Package(
     .systemLibrary(
       name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
     .systemLibrary(
-      name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
+      name: "CJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
+    .systemLibrary(
+      name: "CWebP", pkgConfig: "libwebpmux", providers: [.apt(["libwebp-dev"])]),
 
     // Own C, and all there is of it: what signal handlers do, calls that Swift's Glibc leaves out, what
     // reports errors by jumping, what is chosen by the processor's vector units, and what loads the
@@ -60,7 +62,7 @@ let package = Package(
     .target(name: "CSignals"),
     .target(name: "CFiles"),
     .target(name: "CMPI", exclude: ["plugin"]),
-    .target(name: "CImageCodecs", dependencies: ["CPNG", "CTurboJPEG"]),
+    .target(name: "CImageCodecs", dependencies: ["CPNG", "CJPEG", "CWebP"]),
     .target(name: "CKernels"),
 
     .target(name: "LinearAlgebra", dependencies: ["CLAPACKE"]),

@@ -1,21 +1,18 @@
-#include "messages.h"
+#include "image_writer.h"
 
 #include <png.h>
 #include <setjmp.h>
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct {
+  condi_image_writer common;
   png_structp png;
   png_infop info;
-  uint8_t *bytes;
-  size_t count, capacity;
-  char message[CONDI_IMAGE_MESSAGE_SIZE];
 } writer;
 
 static void on_error(png_structp png, png_const_charp text) {
   writer *state = png_get_error_ptr(png);
-  condi_say(state->message, text);
+  condi_say(state->common.message, text);
   png_longjmp(png, 1);
 }
 
@@ -26,15 +23,8 @@ static void on_warning(png_structp png, png_const_charp text) {
 
 static void on_write(png_structp png, png_bytep bytes, size_t count) {
   writer *state = png_get_io_ptr(png);
-  if (count > state->capacity - state->count) {
-    size_t capacity = state->capacity * 2 + count + 4096;
-    uint8_t *grown = capacity > state->capacity ? realloc(state->bytes, capacity) : NULL;
-    if (!grown) png_error(png, "there is not enough memory");
-    state->bytes = grown;
-    state->capacity = capacity;
-  }
-  memcpy(state->bytes + state->count, bytes, count);
-  state->count += count;
+  if (!condi_image_writer_append(&state->common, bytes, count))
+    png_error(png, "there is not enough memory");
 }
 
 static void on_flush(png_structp png) { (void)png; }
@@ -68,8 +58,7 @@ static void write_chunks(writer *state, const condi_image_tags *tags) {
   if (tags->light_level) png_write_chunk(png, (png_const_bytep)"cLLI", tags->light_level, 8);
 }
 
-static int encode(writer *state, const uint8_t *samples, uint32_t width, uint32_t height,
-                  int channels, int bit_depth, const condi_image_tags *tags) {
+static int begin(writer *state, const condi_image_description *image) {
   static const int color_types[] = {PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA,
                                     PNG_COLOR_TYPE_RGB, PNG_COLOR_TYPE_RGB_ALPHA};
   png_structp png = state->png;
@@ -78,40 +67,50 @@ static int encode(writer *state, const uint8_t *samples, uint32_t width, uint32_
   png_set_user_limits(png, 0x7FFFFFFF, 0x7FFFFFFF);
   // Fixed, so that an image always yields the same file.
   png_set_compression_level(png, 6);
-  png_set_IHDR(png, state->info, width, height, bit_depth, color_types[channels - 1],
-               PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
-  set_tags(state, tags);
+  png_set_IHDR(png, state->info, image->width, image->height, image->bit_depth,
+               color_types[image->channels - 1], PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+               PNG_FILTER_TYPE_DEFAULT);
+  set_tags(state, &image->tags);
   png_write_info(png, state->info);
-  write_chunks(state, tags);
+  write_chunks(state, &image->tags);
   const uint16_t probe = 1;
-  if (bit_depth == 16 && *(const uint8_t *)&probe == 1) png_set_swap(png);
-  size_t stride = (size_t)width * (size_t)channels * (size_t)(bit_depth / 8);
-  for (uint32_t row = 0; row < height; row++) png_write_row(png, samples + row * stride);
-  png_write_end(png, state->info);
+  if (image->bit_depth == 16 && *(const uint8_t *)&probe == 1) png_set_swap(png);
   return 1;
 }
 
-int condi_png_write(const uint8_t *samples, uint32_t width, uint32_t height, int channels,
-                    int bit_depth, const condi_image_tags *tags, uint8_t **output,
-                    size_t *output_count, char message[CONDI_IMAGE_MESSAGE_SIZE]) {
-  // On the heap, so that a jump cannot leave stale values in registers.
-  writer *state = calloc(1, sizeof *state);
-  int done = 0;
-  if (state) {
-    condi_say(state->message, "there is not enough memory");
-    state->png = png_create_write_struct(PNG_LIBPNG_VER_STRING, state, on_error, on_warning);
-    if (state->png) state->info = png_create_info_struct(state->png);
-    if (state->info)
-      done = encode(state, samples, width, height, channels, bit_depth, tags);
-    if (state->png) png_destroy_write_struct(&state->png, &state->info);
-  }
-  if (done) {
-    *output = state->bytes;
-    *output_count = state->count;
-  } else {
-    condi_say(message, state ? state->message : "there is not enough memory");
-    if (state) free(state->bytes);
-  }
-  free(state);
-  return done;
+static int add(condi_image_writer *common, const uint8_t *samples, uint32_t row_count) {
+  writer *state = (writer *)common;
+  if (setjmp(png_jmpbuf(state->png))) return 0;
+  for (uint32_t row = 0; row < row_count; row++)
+    png_write_row(state->png, samples + row * common->stride);
+  return 1;
+}
+
+static int finish(condi_image_writer *common) {
+  writer *state = (writer *)common;
+  if (setjmp(png_jmpbuf(state->png))) return 0;
+  png_write_end(state->png, state->info);
+  return 1;
+}
+
+static void destroy(condi_image_writer *common) {
+  writer *state = (writer *)common;
+  if (state->png) png_destroy_write_struct(&state->png, &state->info);
+}
+
+condi_image_writer *condi_png_writer_create(const condi_image_description *image,
+                                            char message[CONDI_IMAGE_MESSAGE_SIZE]) {
+  condi_say(message, "there is not enough memory");
+  writer *state = condi_image_writer_create(sizeof *state, image);
+  if (!state) return NULL;
+  state->common.add = add;
+  state->common.finish = finish;
+  state->common.destroy = destroy;
+  condi_say(state->common.message, message);
+  state->png = png_create_write_struct(PNG_LIBPNG_VER_STRING, state, on_error, on_warning);
+  if (state->png) state->info = png_create_info_struct(state->png);
+  if (state->info && begin(state, image)) return &state->common;
+  condi_say(message, state->common.message);
+  condi_image_writer_destroy(&state->common);
+  return NULL;
 }

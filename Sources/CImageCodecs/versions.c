@@ -2,12 +2,15 @@
 #include <link.h>
 #include <png.h>
 #include <string.h>
+#include <webp/decode.h>
 
 #include "image_codecs.h"
 
 const char *condi_png_version(void) { return png_get_libpng_ver(NULL); }
 
-// TurboJPEG has no function for its version, but every libjpeg-turbo contains it as a string.
+int condi_webp_version(void) { return WebPGetDecoderVersion(); }
+
+// libjpeg has no function for its version, but every libjpeg-turbo contains it as a string.
 static const char marker[] = "libjpeg-turbo version ";
 
 static int find_version(struct dl_phdr_info *object, size_t size, void *result) {

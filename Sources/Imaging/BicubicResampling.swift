@@ -36,15 +36,18 @@ public struct BicubicResampling: Hashable, Sendable {
 
     var outputCount: Int { starts.count - 1 }
 
-    /// Computes the weights of every output.
+    /// The inputs from the first to the last that any output needs.
+    var inputs: Range<Int> { (indices.min() ?? 0)..<(indices.max() ?? -1) + 1 }
+
+    /// Computes the weights of `outputs`, counted from the first output of the whole axis.
     ///
     /// - Parameter factor: The number of outputs per input.
-    init(inputCount: Int, outputCount: Int, factor: Double, border: Border) {
+    init(inputCount: Int, outputs: Range<Int>, factor: Double, border: Border) {
       // Positions count pixels from 1, as in MATLAB, so that the sums are identical.
       let stretch = min(1, factor)
       let kernelWidth = 4 / stretch
       let tapCount = Int(kernelWidth.rounded(.up)) + 2
-      for output in 1...outputCount {
+      for output in outputs.lowerBound + 1..<outputs.upperBound + 1 {
         let center = Double(output) / factor + 0.5 * (1 - 1 / factor)
         let left = (center - kernelWidth / 2).rounded(.down)
         let taps = (0..<tapCount).map { tap in
@@ -91,26 +94,34 @@ public struct BicubicResampling: Hashable, Sendable {
     factor: Double, roundingUpTo maximum: Double?
   ) -> [Double] {
     let rows = Axis(
-      inputCount: height, outputCount: outputHeight, factor: factor, border: border)
+      inputCount: height, outputs: 0..<outputHeight, factor: factor, border: border)
     let columns = Axis(
-      inputCount: width, outputCount: outputWidth, factor: factor, border: border)
-    var tall = [Double](repeating: 0, count: outputHeight * width)
-    Self.mixRows(of: plane, width: width, by: rows, into: &tall)
+      inputCount: width, outputs: 0..<outputWidth, factor: factor, border: border)
+    return Self.resample(plane, from: 0, width: width, rows, columns, roundingUpTo: maximum)
+  }
+
+  /// - Parameter first: The number of the plane's first row in the whole image.
+  private static func resample(
+    _ plane: [Double], from first: Int, width: Int, _ rows: Axis, _ columns: Axis,
+    roundingUpTo maximum: Double?
+  ) -> [Double] {
+    var tall = [Double](repeating: 0, count: rows.outputCount * width)
+    Self.mixRows(of: plane, from: first, width: width, by: rows, into: &tall)
     if let maximum { Self.round(&tall, to: maximum) }
-    var result = [Double](repeating: 0, count: outputHeight * outputWidth)
+    var result = [Double](repeating: 0, count: rows.outputCount * columns.outputCount)
     Self.mixColumns(of: tall, width: width, by: columns, into: &result)
     if let maximum { Self.round(&result, to: maximum) }
     return result
   }
 
   private static func mixRows(
-    of plane: [Double], width: Int, by axis: Axis, into target: inout [Double]
+    of plane: [Double], from first: Int, width: Int, by axis: Axis, into target: inout [Double]
   ) {
     plane.withUnsafeBufferPointer { source in
       target.withUnsafeMutableBufferPointer { target in
         for output in 0..<axis.outputCount {
           for tap in axis.starts[output]..<axis.starts[output + 1] {
-            let (start, weight) = (axis.indices[tap] * width, axis.weights[tap])
+            let (start, weight) = ((axis.indices[tap] - first) * width, axis.weights[tap])
             for x in 0..<width { target[output * width + x] += weight * source[start + x] }
           }
         }
@@ -174,20 +185,39 @@ extension BicubicResampling {
 
   /// Returns the image upscaled by `scale` without rounding; samples may leave 0…1 at sharp edges.
   public func upscaled(_ image: Image, by scale: Int) -> Image {
+    upscaled(image, by: scale, rows: 0..<image.height * scale)
+  }
+
+  /// Returns some rows of the image upscaled by `scale`.
+  ///
+  /// - Parameter bitDepth: If given, samples are rounded to it before and after each pass, as
+  ///   `upscaled` rounds those of a `RasterImage`.
+  package func upscaled(
+    _ image: Image, by scale: Int, rows: Range<Int>, bitDepth: RasterImage.BitDepth? = nil
+  ) -> Image {
     precondition(scale > 0, "a scale is positive")
-    let (height, width) = (image.height * scale, image.width * scale)
-    let count = image.height * image.width
+    let (width, factor) = (image.width, Double(scale))
+    let down = Axis(inputCount: image.height, outputs: rows, factor: factor, border: border)
+    let right = Axis(
+      inputCount: width, outputs: 0..<width * scale, factor: factor, border: border)
+    let inputs = down.inputs
+    let maximum = bitDepth.map { Float($0.maximum) }
     var samples: [Float] = []
-    samples.reserveCapacity(image.channelCount * height * width)
+    samples.reserveCapacity(image.channelCount * rows.count * width * scale)
     for channel in 0..<image.channelCount {
-      let plane = image.samples[channel * count..<(channel + 1) * count].map(Double.init)
-      samples += resample(
-        plane, height: image.height, width: image.width, outputHeight: height,
-        outputWidth: width, factor: Double(scale), roundingUpTo: nil
-      ).map(Float.init)
+      let start = channel * image.height * width
+      let part = image.samples[
+        start + inputs.lowerBound * width..<start + inputs.upperBound * width]
+      let plane = part.map { sample in
+        maximum.map { Double(RasterImage.stored(sample, maximum: $0)) } ?? Double(sample)
+      }
+      samples += Self.resample(
+        plane, from: inputs.lowerBound, width: width, down, right,
+        roundingUpTo: maximum.map(Double.init)
+      ).map { Float($0) / (maximum ?? 1) }
     }
     return Image(
-      channelCount: image.channelCount, height: height, width: width, samples: samples)
+      channelCount: image.channelCount, height: rows.count, width: width * scale, samples: samples)
   }
 
   private func resized(_ image: RasterImage, width: Int, height: Int, factor: Double)

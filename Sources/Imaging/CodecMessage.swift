@@ -10,34 +10,18 @@ enum CodecMessage {
   ///
   /// - Throws: `ModelError` with the message, such as "it is not a valid PNG file: …".
   static func catching(_ format: String, _ body: (Buffer) -> Int32) throws {
+    try catching(body) { "it is not a valid \(format) file: \($0)" }
+  }
+
+  /// Runs `body` and turns its failure into the error that `problem` makes of the message.
+  static func catching(_ body: (Buffer) -> Int32, _ problem: (String) -> String) throws {
     try withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(CONDI_IMAGE_MESSAGE_SIZE)) {
       buffer in
       buffer.initialize(repeating: 0)
       // The capacity is a positive constant, so there is a base address.
       guard let message = buffer.baseAddress, body(message) == 0 else { return }
-      throw ModelError(
-        "it is not a valid \(format) file: \(sentence(String(cString: message)))")
+      throw ModelError(problem(sentence(String(cString: message))))
     }
-  }
-
-  /// Returns an encoder's output, and frees the memory that the encoder allocated.
-  static func bytes(
-    _ format: String,
-    _ encode: (
-      UnsafeMutablePointer<UnsafeMutablePointer<UInt8>?>, UnsafeMutablePointer<Int>, Buffer
-    )
-      -> Int32
-  ) throws -> SharedBytes {
-    var output: UnsafeMutablePointer<UInt8>?
-    var count = 0
-    defer { free(output) }
-    do {
-      try catching(format) { encode(&output, &count, $0) }
-    } catch let error as ModelError {
-      throw ModelError(
-        error.problem.description.replacing("it is not a valid", with: "it cannot become a"))
-    }
-    return SharedBytes(UnsafeBufferPointer(start: output, count: count))
   }
 
   /// Returns a library's message in a form that fits into a sentence.
@@ -55,7 +39,13 @@ package enum ImageLibraries {
     [
       ("libpng", String(cString: condi_png_version())),
       ("libjpeg-turbo", jpegVersion ?? "unknown"),
+      ("libwebp", webPVersion),
     ]
+  }
+
+  private static var webPVersion: String {
+    let version = condi_webp_version()
+    return [16, 8, 0].map { "\(version >> $0 & 0xFF)" }.joined(separator: ".")
   }
 
   private static var jpegVersion: String? {

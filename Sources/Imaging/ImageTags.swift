@@ -58,6 +58,55 @@ package struct ImageTags: Hashable, Sendable {
   }
 }
 
+extension ImageTags {
+  /// Whether gamma and primaries, if given, are sRGB's. Files state a gamma of 1/2.2 for its curve.
+  private var isNearlyStandard: Bool {
+    (gamma.map { abs($0 - 45_455) <= 50 } ?? true)
+      && (chromaticities.map {
+        zip($0, [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000])
+          .allSatisfy { abs($0 - $1) <= 100 }
+      } ?? true)
+  }
+
+  /// Returns the ICC profile alone, for a file that has a place for nothing else, and the omissions.
+  /// The density is left to the caller.
+  ///
+  /// - Parameters:
+  ///   - formatName: The name of the file's format.
+  ///   - byteLimit: The largest profile that the file has room for.
+  func fittedToProfiles(
+    of formatName: String, channelCount: Int, byteLimit: Int = .max
+  ) -> (ImageTags, [ImageOmission]) {
+    let noPlace = "a \(formatName) file has a place for ICC profiles only"
+    var fitted = ImageTags()
+    var omissions: [ImageOmission] = []
+    if let profile {
+      if let obstacle = profile.obstacle(toChannels: channelCount) {
+        omissions.append(ImageOmission("the colour profile", obstacle))
+      } else if profile.bytes.count > byteLimit {
+        omissions.append(
+          ImageOmission(
+            "the colour profile",
+            "its \(counted(profile.bytes.count, "byte")) exceed the \(byteLimit) that a "
+              + "\(formatName) file has room for"))
+      } else {
+        fitted.profile = profile
+      }
+    } else if standardIntent == nil, !isNearlyStandard {
+      // Without a profile, colours are interpreted as sRGB.
+      omissions.append(ImageOmission("gamma and primaries (gAMA, cHRM)", noPlace))
+    }
+    // BT.709's primaries with sRGB's transfer function.
+    if let points = codePoints, fitted.profile != nil || points.prefix(2) != [1, 13] {
+      omissions.append(ImageOmission("colour code points (cICP)", noPlace))
+    }
+    if masteringDisplay != nil || lightLevel != nil {
+      omissions.append(ImageOmission("the mastering display (mDCV, cLLI)", noPlace))
+    }
+    return (fitted, omissions)
+  }
+}
+
 extension ImageTags.Profile {
   /// The kind of images that an ICC profile is for (ICC.1:2022, 7.2): a number of colour channels,
   /// or another colour space by name, such as `CMYK`. Anything that is not an ICC profile is

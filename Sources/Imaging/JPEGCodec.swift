@@ -36,7 +36,7 @@ enum JPEGCodec {
       let count = width * height * channelCount
       let samples = try [UInt8](unsafeUninitializedCapacity: count) { target, filled in
         try CodecMessage.catching("JPEG") {
-          condi_jpeg_read_samples(base, buffer.count, &header, target.baseAddress, count, $0)
+          condi_jpeg_read_samples(base, buffer.count, &header, target.baseAddress, $0)
         }
         filled = count
       }
@@ -67,32 +67,8 @@ enum JPEGCodec {
 
   /// Returns the part of `tags` that a JPEG file can hold, and the omissions.
   static func fitted(_ tags: ImageTags, channelCount: Int) -> (ImageTags, [ImageOmission]) {
-    let noPlace = "a JPEG file has a place for ICC profiles only"
-    var fitted = ImageTags()
-    var omissions: [ImageOmission] = []
-    if let profile = tags.profile {
-      if let obstacle = profile.obstacle(toChannels: channelCount) {
-        omissions.append(ImageOmission("the colour profile", obstacle))
-      } else if profile.bytes.count > 255 * profilePieceByteCount {
-        omissions.append(
-          ImageOmission(
-            "the colour profile",
-            "its \(counted(profile.bytes.count, "byte")) exceed the \(255 * profilePieceByteCount) that a JPEG "
-              + "file has room for"))
-      } else {
-        fitted.profile = profile
-      }
-    } else if tags.standardIntent == nil, !tags.isNearlyStandard {
-      // Without a profile, colours are interpreted as sRGB.
-      omissions.append(ImageOmission("gamma and primaries (gAMA, cHRM)", noPlace))
-    }
-    // BT.709's primaries with sRGB's transfer function.
-    if let points = tags.codePoints, fitted.profile != nil || points.prefix(2) != [1, 13] {
-      omissions.append(ImageOmission("colour code points (cICP)", noPlace))
-    }
-    if tags.masteringDisplay != nil || tags.lightLevel != nil {
-      omissions.append(ImageOmission("the mastering display (mDCV, cLLI)", noPlace))
-    }
+    var (fitted, omissions) = tags.fittedToProfiles(
+      of: "JPEG", channelCount: channelCount, byteLimit: 255 * profilePieceByteCount)
     if let density = tags.density {
       if storedDensity(density) == nil {
         omissions.append(
@@ -106,7 +82,7 @@ enum JPEGCodec {
 
   /// Returns JFIF's unit, 0 for none or 1 for inches, and the two numbers; `nil` if they do not fit
   /// in 16 bits.
-  private static func storedDensity(_ density: ImageTags.Density) -> (UInt8, UInt16, UInt16)? {
+  static func storedDensity(_ density: ImageTags.Density) -> (UInt8, UInt16, UInt16)? {
     let factor = density.isRatio ? 1 : 0.0254
     guard let horizontal = UInt16(exactly: (density.horizontal * factor).rounded()),
       let vertical = UInt16(exactly: (density.vertical * factor).rounded()), horizontal > 0,
@@ -114,64 +90,9 @@ enum JPEGCodec {
     else { return nil }
     return (density.isRatio ? 0 : 1, horizontal, vertical)
   }
-
-  /// Encodes `image` without chroma subsampling.
-  ///
-  /// - Parameter quality: libjpeg's quality, 1 to 100.
-  /// - Precondition: The image has no alpha, 8 bits per sample and tags that fit; see
-  ///   `ImageFormat`.
-  static func encode(_ image: RasterImage, quality: Int) throws -> SharedBytes {
-    let bytes = try CodecMessage.bytes("JPEG") { output, count, message in
-      image.withStoredSamples { samples in
-        condi_jpeg_write(
-          samples.baseAddress, UInt32(image.width), UInt32(image.height),
-          Int32(image.channelCount), Int32(quality), output, count, message)
-      }
-    }
-    guard image.tags.profile != nil || image.tags.density != nil else { return bytes }
-    return tagged(bytes, image.tags)
-  }
-
-  /// Returns the file with the density in its JFIF segment and the profile after it.
-  private static func tagged(_ bytes: SharedBytes, _ tags: ImageTags) -> SharedBytes {
-    // SOI, then the JFIF segment: marker, length 16, five identifier bytes, version, density.
-    let jfifByteCount = 20
-    var start = bytes.slice(0..<min(jfifByteCount, bytes.count)).array
-    guard start.count == jfifByteCount, start[2...5] == [0xFF, 0xE0, 0, 16] else { return bytes }
-    if let density = tags.density, let (unit, horizontal, vertical) = storedDensity(density) {
-      start[13] = unit
-      for (index, number) in [(14, horizontal), (16, vertical)] {
-        start[index] = UInt8(number >> 8)
-        start[index + 1] = UInt8(number & 0xFF)
-      }
-    }
-    if let profile = tags.profile?.bytes {
-      let count = (profile.count + profilePieceByteCount - 1) / profilePieceByteCount
-      for number in 1...max(1, count) {
-        let first = (number - 1) * profilePieceByteCount
-        let piece = profile[first..<min(first + profilePieceByteCount, profile.count)]
-        let length = 2 + JPEGMarkers.profilePrefix.count + 2 + piece.count
-        start += [0xFF, 0xE2, UInt8(length >> 8), UInt8(length & 0xFF)] + JPEGMarkers.profilePrefix
-        start += [UInt8(number), UInt8(count)] + piece
-      }
-    }
-    return SharedBytes(start + bytes.slice(jfifByteCount..<bytes.count).array)
-  }
 }
 
-extension ImageTags {
-  /// Whether gamma and primaries, if given, are sRGB's. Files state a gamma of 1/2.2 for its curve.
-  fileprivate var isNearlyStandard: Bool {
-    (gamma.map { abs($0 - 45_455) <= 50 } ?? true)
-      && (chromaticities.map {
-        zip($0, [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000])
-          .allSatisfy { abs($0 - $1) <= 100 }
-      } ?? true)
-  }
-}
-
-/// Contents of a JPEG file besides the pixels, which libjpeg-turbo's simple interface does not
-/// report.
+/// Contents of a JPEG file besides the pixels.
 ///
 /// Nothing here is an error: damaged segments are treated as absent, and the decoder judges the
 /// rest.

@@ -88,25 +88,6 @@ enum PNGCodec {
     }
     return narrow.map(UInt16.init)
   }
-
-  /// Encodes `image` reproducibly for one version of libpng and zlib: without dates or texts, at
-  /// deflate level 6, not interlaced.
-  ///
-  /// - Throws: `ModelError` for a colour profile that libpng refuses to write; see
-  ///   `ImageFormat.fitted`.
-  static func encode(_ image: RasterImage) throws -> SharedBytes {
-    try CodecMessage.bytes("PNG") { output, count, message in
-      image.withStoredSamples { samples in
-        image.tags.withTags { tags in
-          var tags = tags
-          return condi_png_write(
-            samples.baseAddress, UInt32(image.width), UInt32(image.height),
-            Int32(image.channelCount), Int32(image.bitDepth.rawValue), &tags, output, count,
-            message)
-        }
-      }
-    }
-  }
 }
 
 extension RasterImage {
@@ -119,17 +100,6 @@ extension RasterImage {
     guard !overflow, count <= pixelLimit else {
       throw ModelError(
         "its \(width)×\(height) pixels exceed the limit of \(pixelLimit) in all")
-    }
-  }
-
-  /// Calls `body` with the samples as one byte each, or as two bytes in native order.
-  func withStoredSamples<Result>(_ body: (UnsafeBufferPointer<UInt8>) throws -> Result) rethrows
-    -> Result
-  {
-    switch bitDepth {
-    case .eight: try samples.map { UInt8(truncatingIfNeeded: $0) }.withUnsafeBufferPointer(body)
-    case .sixteen:
-      try samples.withUnsafeBytes { try $0.withMemoryRebound(to: UInt8.self, body) }
     }
   }
 }
@@ -155,66 +125,6 @@ extension ImageTags {
       profile = Profile(
         name: Array(UnsafeRawBufferPointer(start: name, count: strlen(name))),
         bytes: Array(UnsafeBufferPointer(start: bytes, count: Int(tags.profile_size))))
-    }
-  }
-
-  fileprivate func withTags<Result>(_ body: (condi_image_tags) throws -> Result) rethrows
-    -> Result
-  {
-    var tags = condi_image_tags()
-    if let standardIntent {
-      tags.has_srgb = 1
-      tags.srgb_intent = Int32(standardIntent)
-    }
-    if let gamma {
-      tags.has_gamma = 1
-      tags.gamma = Int32(clamping: gamma)
-    }
-    if let chromaticities, chromaticities.count == 8 {
-      tags.has_chromaticities = 1
-      withUnsafeMutableBytes(of: &tags.chromaticities) { target in
-        let values = target.bindMemory(to: Int32.self)
-        for index in 0..<8 { values[index] = Int32(clamping: chromaticities[index]) }
-      }
-    }
-    if let density {
-      tags.has_density = 1
-      tags.density_unit = density.isRatio ? 0 : 1
-      tags.horizontal_density = Self.stored(density.horizontal)
-      tags.vertical_density = Self.stored(density.vertical)
-    }
-    return try (profile.map { $0.name + [0] } ?? []).withUnsafeBytes { name in
-      try Self.withPointers([profile?.bytes, codePoints, masteringDisplay, lightLevel]) {
-        pointers in
-        if let profile {
-          tags.profile_name = name.bindMemory(to: CChar.self).baseAddress
-          tags.profile = pointers[0]
-          tags.profile_size = UInt32(clamping: profile.bytes.count)
-        }
-        tags.code_points = pointers[1]
-        tags.mastering_display = pointers[2]
-        tags.light_level = pointers[3]
-        return try body(tags)
-      }
-    }
-  }
-
-  /// Returns a density as PNG stores it: 31 bits, not 0.
-  private static func stored(_ density: Double) -> UInt32 {
-    UInt32(min(max(density.rounded(), 1), 0x7FFF_FFFF))
-  }
-
-  /// Calls `body` with a pointer to each of `arrays`, `nil` for an absent array.
-  private static func withPointers<Result>(
-    _ arrays: [[UInt8]?], _ pointers: [UnsafePointer<UInt8>?] = [],
-    _ body: ([UnsafePointer<UInt8>?]) throws -> Result
-  ) rethrows -> Result {
-    guard pointers.count < arrays.count else { return try body(pointers) }
-    guard let array = arrays[pointers.count] else {
-      return try withPointers(arrays, pointers + [nil], body)
-    }
-    return try array.withUnsafeBufferPointer {
-      try withPointers(arrays, pointers + [$0.baseAddress], body)
     }
   }
 }

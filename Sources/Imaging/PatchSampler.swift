@@ -98,7 +98,7 @@ extension Image {
 /// The low-resolution images of a folder, for calibration and training. They are downscaled from
 /// the folder's images by MATLAB's bicubic downscaling, or used as they are.
 ///
-/// The images are PNG and JPEG files in natural order, from `HR` if the folder has high-resolution
+/// The images are PNG, JPEG and WebP files in natural order, from `HR` if the folder has high-resolution
 /// images there. They are read on demand, and those read last are cached.
 package struct ImageFolder: Sendable {
   /// The folder that contains the files.
@@ -127,7 +127,7 @@ package struct ImageFolder: Sendable {
     self.folder = folder.path
     paths = try folder.files().map(\.path)
     guard !paths.isEmpty else {
-      throw ModelError("there is no PNG or JPEG file in it", path: folder.path)
+      throw ModelError("there is no \(ImageFormat.names) file in it", path: folder.path)
     }
     downscalingFactor = isLowResolution ? 1 : scale
     self.channelCount = channelCount

@@ -200,11 +200,8 @@ extension RasterImage {
         planes.samples.withUnsafeBufferPointer { source in
           for channel in 0..<planes.channelCount {
             for pixel in 0..<count {
-              let value = source[channel * count + pixel]
-              // Comparisons with NaN are false.
-              let clipped = value > 0 ? min(value, 1) : 0
-              target[pixel * channelCount + first + channel] =
-                UInt16((clipped * maximum).rounded())
+              target[pixel * channelCount + first + channel] = Self.stored(
+                source[channel * count + pixel], maximum: maximum)
             }
           }
         }
@@ -217,114 +214,12 @@ extension RasterImage {
   }
 }
 
-/// The image file formats that can be read and written.
-///
-/// ```swift
-/// let image = try RasterImage(contentsOf: "scan.png")
-/// let format = ImageFormat(path: "small.jpg") ?? .png
-/// try format.check(image)  // throws for 16 bits and transparency
-/// print(try image.encoded(as: format, quality: 90).count)
-/// ```
-public enum ImageFormat: String, Sendable, CaseIterable {
-  case png, jpeg
-
-  /// Creates the format for a file name's extension: `.png`, `.jpg` or `.jpeg`, in any case.
-  public init?(path: String) {
-    let name = path.split(separator: "/").last ?? ""
-    guard let dot = name.lastIndex(of: "."), dot > name.startIndex else { return nil }
-    switch name[name.index(after: dot)...].lowercased() {
-    case "png": self = .png
-    case "jpg", "jpeg": self = .jpeg
-    default: return nil
-    }
-  }
-
-  /// Checks that `image`, upscaled by `scale`, can be written in this format. Call it before the
-  /// work.
-  ///
-  /// - Throws: `ModelError` if the format cannot hold such an image.
-  public func check(_ image: RasterImage, scale: Int = 1) throws {
-    guard self == .jpeg else { return }
-    if image.hasAlpha || image.bitDepth == .sixteen {
-      throw ModelError(
-        "a JPEG file holds neither alpha nor 16 bits a sample; write a PNG file instead")
-    }
-    let side = max(image.width, image.height).multipliedReportingOverflow(by: scale)
-    if side.overflow || side.partialValue > JPEGCodec.sideLimit {
-      throw ModelError(
-        "a JPEG file has at most \(JPEGCodec.sideLimit) pixels a side; write a PNG file instead")
-    }
-  }
-
-  /// Returns the image with only the tags that a file of this format can hold, and the omissions.
-  package func fitted(_ image: RasterImage) -> (image: RasterImage, omissions: [ImageOmission]) {
-    var fitted = image
-    switch self {
-    case .jpeg:
-      let (tags, omissions) = JPEGCodec.fitted(image.tags, channelCount: image.colorChannelCount)
-      fitted.tags = tags
-      return (fitted, omissions)
-    case .png:
-      guard image.tags.profile != nil else { return (image, []) }
-      // libpng is stricter with colour profiles when writing than when reading; encoding one pixel
-      // reveals its verdict.
-      do {
-        _ = try PNGCodec.encode(
-          RasterImage(
-            width: 1, height: 1, channelCount: image.channelCount, bitDepth: image.bitDepth,
-            samples: [UInt16](repeating: 0, count: image.channelCount), tags: image.tags))
-        return (image, [])
-      } catch {
-        fitted.tags.profile = nil
-        let reason = (error as? ModelError).map { "\($0.problem)" } ?? "\(error)"
-        return (fitted, [ImageOmission("the colour profile", reason)])
-      }
-    }
-  }
-}
-
 extension RasterImage {
-  /// Decodes a PNG or JPEG file, recognized by its first bytes.
-  ///
-  /// - Throws: `ModelError` without a path if the bytes are neither, damaged or truncated, or
-  ///   exceed `pixelLimit`.
-  public init(parsing bytes: SharedBytes) throws {
-    let start = bytes.slice(0..<min(bytes.count, PNGCodec.signature.count)).array
-    if start == PNGCodec.signature {
-      self = try PNGCodec.decode(bytes)
-    } else if start.starts(with: JPEGCodec.signature) {
-      self = try JPEGCodec.decode(bytes)
-    } else {
-      throw ModelError(
-        bytes.isEmpty ? "it is empty" : "it is neither a PNG nor a JPEG file")
-    }
-  }
-
-  /// Reads a PNG or JPEG file, recognized by its content.
-  ///
-  /// - Throws: `ModelError` with the path if the file cannot be read or holds no readable image.
-  public init(contentsOf path: String, access: InputFile.Access = .mapped) throws {
-    let file = try InputFile(path: path, access: access)
-    let bytes = try file.bytes(at: 0, count: file.byteCount, purpose: "an image")
-    do {
-      try self.init(parsing: bytes)
-    } catch let error as ModelError {
-      // Missing pages are the more specific error.
-      try SignalHandlers.checkInputs()
-      throw error.located(path: path)
-    }
-  }
-
-  /// Returns the image as a file of `format`, with as many of its tags as the format can hold.
-  ///
-  /// - Parameter quality: The JPEG quality, 1 to 100.
-  /// - Throws: `ModelError` if the format cannot hold the image.
-  public func encoded(as format: ImageFormat, quality: Int = 95) throws -> SharedBytes {
-    try format.check(self)
-    let image = format.fitted(self).image
-    switch format {
-    case .png: return try PNGCodec.encode(image)
-    case .jpeg: return try JPEGCodec.encode(image, quality: quality)
-    }
+  /// Returns a real sample clipped to 0…1, times `maximum`, rounded to nearest; NaN becomes 0.
+  @inline(__always)
+  static func stored(_ value: Float, maximum: Float) -> UInt16 {
+    // Comparisons with NaN are false.
+    let clipped = value > 0 ? min(value, 1) : 0
+    return UInt16((clipped * maximum).rounded())
   }
 }

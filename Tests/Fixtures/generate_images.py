@@ -4,11 +4,11 @@
     python Tests/Fixtures/generate_images.py --sets FOLDER    # rewrites images/sets.json as well,
                                                               # from FOLDER/Set5 and FOLDER/Set14
 
-Needs NumPy 2, SciPy and Pillow. PNG files are assembled in `makers/png_bytes.py`; JPEG files are
+Needs NumPy 2, SciPy and Pillow. PNG files are assembled in `makers/png_bytes.py`; JPEG and WebP files are
 written by Pillow. Nothing depends on the clock or on random numbers.
 
     images.json    {file: {width, height, channels, bitDepth, crc32}}: zlib.crc32 of the interleaved
-                   samples, two little-endian bytes each; JPEG files have `samples` in base64 instead,
+                   samples, two little-endian bytes each; lossy files have `samples` in base64 instead,
                    a byte each, as Pillow decodes them
     resizing.json  what bicubic resizing gives, from its definition in `makers/image_resizing.py`
     premultiplied.json  {file: {scale, samples}}: images with alpha, upscaled with colours times alpha
@@ -65,9 +65,9 @@ class Images:
             "crc32": zlib.crc32(samples.astype("<u2").tobytes()),
         }
 
-    def add_jpeg(self, name: str, samples: np.ndarray, **options) -> None:
+    def add_lossy(self, name: str, samples: np.ndarray, **options) -> None:
         image = Image.fromarray(samples.astype(np.uint8).squeeze())
-        image.save(FOLDER / name, "JPEG", **options)
+        image.save(FOLDER / name, **options)
         decoded = Image.open(FOLDER / name)
         turn = {6: Image.Transpose.ROTATE_270, 3: Image.Transpose.ROTATE_180}
         orientation = decoded.getexif().get(0x0112, 1)
@@ -169,17 +169,44 @@ def refused(images: Images) -> None:
 
 def jpegs(images: Images) -> None:
     color = pattern(24, 40, 3, 255)
-    images.add_jpeg("color.jpg", color, quality=90, subsampling=0)
-    images.add_jpeg("subsampled.jpg", color, quality=80, subsampling=2)
-    images.add_jpeg("progressive.jpg", color, quality=85, progressive=True)
-    images.add_jpeg("grey.jpg", pattern(24, 40, 1, 255), quality=90)
-    images.add_jpeg(
+    images.add_lossy("color.jpg", color, quality=90, subsampling=0)
+    images.add_lossy("subsampled.jpg", color, quality=80, subsampling=2)
+    images.add_lossy("progressive.jpg", color, quality=85, progressive=True)
+    images.add_lossy("grey.jpg", pattern(24, 40, 1, 255), quality=90)
+    images.add_lossy(
         "profile.jpg", color, quality=70, icc_profile=png_bytes.icc_profile(b"RGB ")
     )
     for orientation in (3, 6):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        images.add_jpeg(f"turned_{orientation}.jpg", color, quality=90, exif=exif)
+        images.add_lossy(f"turned_{orientation}.jpg", color, quality=90, exif=exif)
+
+
+def webps(images: Images) -> None:
+    def content(samples: np.ndarray, **options) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(samples.astype(np.uint8)).save(buffer, "WEBP", exact=True, **options)
+        return buffer.getvalue()
+
+    color, alpha = pattern(HEIGHT, WIDTH, 3, 255), pattern(HEIGHT, WIDTH, 4, 255)
+    profile = png_bytes.icc_profile(b"RGB ")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    images.add("rgb8.webp", content(color, lossless=True), color, 8)
+    images.add("rgba8.webp", content(alpha, lossless=True), alpha, 8)
+    images.add("profile.webp", content(color, lossless=True, icc_profile=profile), color, 8)
+    images.add(
+        "turned_6.webp", content(color, lossless=True, exif=exif), np.rot90(color, -1), 8
+    )
+    images.add_lossy("color.webp", pattern(24, 40, 3, 255), quality=80)
+    camera = Image.Exif()
+    camera[0x010F] = "a camera"
+    described = content(
+        color, lossless=True, exif=camera, xmp=b"<x/>", icc_profile=png_bytes.icc_profile(b"GRAY")
+    )  # fmt: skip
+    images.add("described.webp", described + b"trailing", color, 8)
+    frames = [Image.fromarray(pattern(HEIGHT, WIDTH, 3, top).astype(np.uint8)) for top in (99, 255)]
+    frames[0].save(FOLDER / "refused_animated.webp", save_all=True, append_images=frames[1:])
 
 
 def turned_pngs(images: Images) -> None:
@@ -232,7 +259,7 @@ def described(images: Images) -> None:
     color = pattern(24, 40, 3, 255)
     exif = Image.Exif()
     exif[0x010F] = "a camera"
-    images.add_jpeg(
+    images.add_lossy(
         "described.jpg", color, quality=90, exif=exif, dpi=(300, 150), comment="a comment",
         icc_profile=png_bytes.icc_profile(b"CMYK"),
     )  # fmt: skip
@@ -354,8 +381,8 @@ def main() -> None:
     arguments = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     images = Images()
-    for make in (plain_pngs, palette_pngs, transparent_pngs, tagged_pngs, refused, jpegs, turned_pngs,
-                 described):
+    for make in (plain_pngs, palette_pngs, transparent_pngs, tagged_pngs, refused, jpegs, webps,
+                 turned_pngs, described):
         make(images)
     write("metrics.json", metrics(images))
     write("images.json", images.expected)

@@ -20,7 +20,7 @@ import Testing
     }
     // libjpeg-turbo's own scan limit comes last.
     let expected = [
-      RasterImage.pixelLimit, JPEGCodec.sideLimit, PNGCodec.largestExpansion,
+      RasterImage.pixelLimit, JPEGCodec.sideLimit, WebPCodec.sideLimit, PNGCodec.largestExpansion,
       JPEGCodec.largestExpansion, 500,
     ]
     #expect(limits == expected.map(String.init))
@@ -44,7 +44,10 @@ import Testing
   }
 
   /// A truncated file is an error, wherever it was cut.
-  @Test(arguments: ["rgb8.png", "palette4.png", "rgba16_interlaced.png", "tagged_profile.png"])
+  @Test(arguments: [
+    "rgb8.png", "palette4.png", "rgba16_interlaced.png", "tagged_profile.png", "rgb8.webp",
+    "rgba8.webp", "color.webp",
+  ])
   func everyTruncationIsAnError(_ name: String) throws {
     let bytes = try ImageFixtures.bytes(name)
     for count in 0..<bytes.count {
@@ -66,7 +69,10 @@ import Testing
   }
 
   /// Any changed byte gives the same image, another image or an error, never a crash.
-  @Test(arguments: ["rgb8.png", "palette8_transparent.png", "tagged_profile.png", "profile.jpg"])
+  @Test(arguments: [
+    "rgb8.png", "palette8_transparent.png", "tagged_profile.png", "profile.jpg", "rgba8.webp",
+    "profile.webp",
+  ])
   func changedBytesNeverCrash(_ name: String) throws {
     let bytes = try ImageFixtures.bytes(name)
     var refusals = 0
@@ -96,6 +102,7 @@ import Testing
     ("refused_filter_9.png", "not a valid PNG file: bad adaptive filter value"),
     ("refused_few_rows.png", "not a valid PNG file: Not enough image data"),
     ("refused_cmyk.jpg", "it has CMYK colours; only grey and RGB images are read"),
+    ("refused_animated.webp", "it is an animated WebP file; only still images are read"),
   ])
   func refusalsNameReason(name: String, reason: String) throws {
     let path = try ImageFixtures.path(name)
@@ -108,7 +115,7 @@ import Testing
   @Test func otherFilesAreRefused() throws {
     for (bytes, reason) in [
       ([], "it is empty"),
-      (Array("GIF89a".utf8), "it is neither a PNG nor a JPEG file"),
+      (Array("GIF89a".utf8), "it is neither a PNG nor a JPEG nor a WebP file"),
     ] {
       #expect(throws: ModelError(reason)) {
         try RasterImage(parsing: SharedBytes(bytes))
@@ -117,7 +124,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "rgb8.png", "turned_6.png", "turned_6.jpg", "profile.jpg", "tagged_profile.png",
+    "rgb8.png", "turned_6.png", "turned_6.jpg", "profile.jpg", "tagged_profile.png", "rgba8.webp",
+    "turned_6.webp", "profile.webp",
   ])
   func plainFilesHaveNoOmissions(_ name: String) throws {
     #expect(try RasterImage(contentsOf: ImageFixtures.path(name)).omissions.isEmpty)
@@ -140,6 +148,15 @@ import Testing
         "EXIF data: only its orientation is applied",
         "1 comment: texts about the image are not carried over",
         "the colour profile: it is for CMYK colours, and the image is RGB",
+      ]
+    ),
+    (
+      "described.webp",
+      [
+        "the colour profile: it is for grey images, and this one is RGB",
+        "EXIF data: only its orientation is applied",
+        "XMP data: it describes the file that it is from",
+        "8 bytes after the end of the image: only the first image is read",
       ]
     ),
     (
@@ -293,7 +310,7 @@ import Testing
     #expect(gamma.gamma == 50_000)
     #expect(
       gamma.chromaticities == [31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000])
-    for name in ["tagged_profile.png", "profile.jpg"] {
+    for name in ["tagged_profile.png", "profile.jpg", "profile.webp"] {
       let profile = try #require(
         try RasterImage(contentsOf: ImageFixtures.path(name)).tags.profile)
       #expect(profile.bytes.count == 280)

@@ -17,6 +17,98 @@ import Testing
     }
   }
 
+  /// Grey becomes RGB, and colours under transparent pixels stay.
+  @Test(arguments: [1, 2, 3, 4])
+  func webpImagesRoundTrip(channelCount: Int) throws {
+    for (width, height) in [(1, 1), (1, 9), (17, 1), (31, 33)] {
+      let image = ImageFixtures.sample(width: width, height: height, channelCount: channelCount)
+      let bytes = try image.encoded(as: .webp)
+      let read = try RasterImage(parsing: bytes)
+      #expect(read.hasAlpha == image.hasAlpha)
+      #expect(read.withoutAlpha.samples == image.withoutAlpha.asRGB.samples)
+      #expect(read.alphaImage == image.alphaImage)
+      #expect(try image.encoded(as: .webp).elementsEqual(bytes))
+    }
+  }
+
+  /// The lower the quality, the smaller the file; alpha and the profile are kept all the same.
+  @Test func lossyWebPImagesResemble() throws {
+    var image = try RasterImage(contentsOf: ImageFixtures.path("metric_3.png"))
+    image.tags.profile = .init(name: Array("p".utf8), bytes: try Self.profile(280))
+    let sizes = try [100, 60].map { quality in
+      let bytes = try image.encoded(as: .webp, quality: quality)
+      let read = try RasterImage(parsing: bytes)
+      #expect(read.tags.profile?.bytes == image.tags.profile?.bytes)
+      #expect(
+        ImageFidelity.peakSignalToNoise(LumaPlane(of: read), LumaPlane(of: image)) > 30)
+      return bytes.count
+    }
+    #expect(sizes[0] > sizes[1])
+    let clear = ImageFixtures.sample(width: 9, height: 8, channelCount: 4)
+    let read = try RasterImage(parsing: clear.encoded(as: .webp, quality: 80))
+    #expect(read.alphaImage == clear.alphaImage)
+  }
+
+  @Test func webpRefusesWhatItCannotHold() throws {
+    let deep = ImageFixtures.sample(width: 4, height: 4, channelCount: 3, bitDepth: .sixteen)
+    #expect(
+      throws: ModelError("a WebP file holds 8 bits a sample, not 16; write a PNG file instead")
+    ) { try deep.encoded(as: .webp) }
+    let wide = ImageFixtures.sample(width: 16_383, height: 1, channelCount: 1)
+    #expect(try RasterImage(parsing: wide.encoded(as: .webp)).width == 16_383)
+    #expect(
+      throws: ModelError(
+        "a WebP file has at most 16383 pixels a side; write a PNG file instead")
+    ) { try ImageFormat.webp.check(wide, scale: 2) }
+    var tagged = ImageFixtures.sample(width: 4, height: 4, channelCount: 3)
+    tagged.tags.density = .init(horizontal: 2835, vertical: 2835)
+    tagged.tags.gamma = 100_000
+    #expect(
+      ImageFormat.webp.fitted(tagged).omissions.map(\.description) == [
+        "gamma and primaries (gAMA, cHRM): a WebP file has a place for ICC profiles only",
+        "the density: a WebP file has no place for it",
+      ])
+  }
+
+  /// The bytes of a file do not depend on how its rows are divided.
+  @Test(arguments: [
+    (ImageFormat.png, 4, RasterImage.BitDepth.sixteen), (.png, 1, .eight), (.jpeg, 3, .eight),
+    (.jpeg, 1, .eight), (.webp, 4, .eight),
+  ])
+  func bandsGiveTheSameFile(
+    format: ImageFormat, channelCount: Int, bitDepth: RasterImage.BitDepth
+  ) throws {
+    let image = ImageFixtures.sample(
+      width: 1200, height: 350, channelCount: channelCount, bitDepth: bitDepth)
+    let encoder = try ImageEncoder(image.layout, as: format, quality: 70)
+    var bytes: [UInt8] = []
+    var pieceCount = 0
+    for (start, end) in [(0, 1), (1, 100), (100, 350)] {
+      try encoder.add(image.cropped(x: 0, y: start, width: 1200, height: end - start)) {
+        bytes += $0
+        pieceCount += $0.isEmpty ? 0 : 1
+      }
+    }
+    try encoder.finish { bytes += $0 }
+    #expect(try image.encoded(as: format, quality: 70).elementsEqual(bytes))
+    #expect(format.isStreamed == (pieceCount > 0))
+  }
+
+  @Test(arguments: [ImageFormat.png, .jpeg, .webp])
+  func missingAndSurplusRowsAreErrors(_ format: ImageFormat) throws {
+    let image = ImageFixtures.sample(width: 5, height: 4, channelCount: 3)
+    let encoder = try ImageEncoder(image.layout, as: format, quality: nil)
+    try encoder.add(image.cropped(x: 0, y: 0, width: 5, height: 3)) { _ in }
+    #expect(
+      throws: ModelError(
+        "it cannot become a \(format.name) file: there are fewer rows than announced")
+    ) { try encoder.finish { _ in } }
+    #expect(
+      throws: ModelError(
+        "it cannot become a \(format.name) file: there are more rows than announced")
+    ) { try encoder.add(image) { _ in } }
+  }
+
   @Test(arguments: [
     "tagged_srgb.png", "tagged_gamma.png", "tagged_profile.png", "profile.jpg", "described.png",
   ])
@@ -146,7 +238,7 @@ import Testing
 
   @Test(arguments: [
     ("a.png", ImageFormat.png), ("x/a.PNG", .png), ("a.jpg", .jpeg), ("a.b.jpeg", .jpeg),
-    ("a.gif", nil), ("png", nil), (".png", nil), ("x.png/a", nil),
+    ("a.webp", .webp), ("a.gif", nil), ("png", nil), (".png", nil), ("x.png/a", nil),
   ])
   func extensionSelectsFormat(path: String, format: ImageFormat?) {
     #expect(ImageFormat(path: path) == format)

@@ -60,9 +60,9 @@ def check_profiles(check: Upscaler) -> None:
     # The second takes three segments of a JPEG file.
     for size in (0, 150_000):
         profile = color_profile(size)
-        for source in ("profile.jpg", "profile.png"):
+        for source in ("profile.jpg", "profile.png", "profile.webp"):
             image.save(check.folder / source, icc_profile=profile)
-            for target in ("out.jpg", "out.png"):
+            for target in ("out.jpg", "out.png", "out.webp"):
                 result = check.run(source, target)
                 if result is not None:
                     kept = result.info.get("icc_profile") == profile
@@ -77,7 +77,7 @@ def check_orientation(check: Upscaler) -> None:
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        for source in ("turned.png", "turned.jpg"):
+        for source in ("turned.png", "turned.jpg", "turned.webp"):
             image.save(check.folder / source, exif=exif, quality=95)
             upright = ImageOps.exif_transpose(Image.open(check.folder / source))
             result = check.run(source, "out.png")
@@ -115,6 +115,17 @@ def check_rims(check: Upscaler) -> None:
         check.expect(visible.any() and least > 250, f"{source}: a rim of {least}")
 
 
+def check_webp(check: Upscaler) -> None:
+    """Without a quality, WebP output has the samples of PNG output."""
+    noise = np.random.default_rng(2).integers(0, 256, (9, 14, 4), np.uint8)
+    for mode, channels in (("RGB", 3), ("RGBA", 4)):
+        Image.fromarray(noise[..., :channels]).save(check.folder / "noise.png")
+        results = [check.run("noise.png", target) for target in ("out.png", "out.webp")]
+        if None not in results:
+            png, webp = (np.array(result) for result in results)
+            check.expect(np.array_equal(png, webp), f"{mode}: WebP has other samples than PNG")
+
+
 def check_wide(check: Upscaler) -> None:
     for size in ((70_000, 2), (2, 70_000)):
         Image.new("L", size, 77).save(check.folder / "wide.png")
@@ -143,7 +154,9 @@ def check(tool: str, *, required: bool) -> bool:
         return not required
     with tempfile.TemporaryDirectory() as name:
         upscaler = Upscaler(str(Path(tool).resolve()), Path(name))
-        checks = (check_profiles, check_orientation, check_rims, check_wide, check_density)
+        checks = (
+            check_profiles, check_orientation, check_rims, check_webp, check_wide, check_density
+        )  # fmt: skip
         for step in checks:
             step(upscaler)
     for problem in upscaler.problems:

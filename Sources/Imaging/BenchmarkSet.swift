@@ -11,6 +11,10 @@ import Storage
 ///   bicubically;
 /// - pairs `baby_HR.png` and `baby_LR.png`.
 ///
+/// Low-resolution images may also come from a folder of their own, such as degraded images that a
+/// network of scale 1 restores. They have the names of the high-resolution images, and perhaps another
+/// extension.
+///
 /// Names are sorted naturally: `img_2` before `img_10`. Names that begin with a dot are ignored.
 ///
 /// ```swift
@@ -37,19 +41,36 @@ public struct BenchmarkSet: Hashable, Sendable {
   /// The folder of low-resolution images, below `path`; `nil` if they are made, or are stored
   /// beside the others.
   public let lowResolutionFolder: String?
+  /// The folder from which the low-resolution images come instead; `nil` for those of the set.
+  public let degradedFolder: String?
   /// The entries in the natural order of their names.
   public let entries: [Entry]
 
   /// Lists the images in a folder without reading them.
   ///
+  /// - Parameter degradedFolder: A folder with a low-resolution image for every high-resolution one,
+  ///   which replaces those of the set.
   /// - Throws: `ModelError` if the folder has none of the layouts above, a partner is missing, or
   ///   two files have the same name.
-  public init(folder path: String, scale: Int) throws {
+  public init(folder path: String, scale: Int, degradedFolder: String? = nil) throws {
     precondition(scale > 0, "a scale is positive")
     self.path = path
     self.scale = scale
+    self.degradedFolder = degradedFolder
     let folder = ImageFileFolder(path)
     let highResolution = folder.below("HR")
+    if let degradedFolder {
+      let references = highResolution.exists ? highResolution : folder
+      let files = try references.files()
+      guard !files.isEmpty else {
+        throw ModelError("there is no \(ImageFormat.names) file in it", path: references.path)
+      }
+      let degraded = ImageFileFolder(degradedFolder)
+      lowResolutionFolder = nil
+      entries = try Self.pairing(
+        files, with: try degraded.files(), in: degraded, of: references.path, names: { [$0] })
+      return
+    }
     guard highResolution.exists else {
       lowResolutionFolder = nil
       entries = try Self.entries(in: folder)
@@ -57,7 +78,7 @@ public struct BenchmarkSet: Hashable, Sendable {
     }
     let files = try highResolution.files()
     guard !files.isEmpty else {
-      throw ModelError("there is no PNG or JPEG file in it", path: highResolution.path)
+      throw ModelError("there is no \(ImageFormat.names) file in it", path: highResolution.path)
     }
     guard folder.below("LR_bicubic").exists else {
       lowResolutionFolder = nil
@@ -75,28 +96,29 @@ public struct BenchmarkSet: Hashable, Sendable {
     }
     lowResolutionFolder = name
     entries = try Self.pairing(
-      files, with: try lowResolution.files(), in: lowResolution, scale: scale)
+      files, with: try lowResolution.files(), in: lowResolution, of: "HR",
+      names: { ["\($0)x\(scale)", $0] })
   }
 
+  /// - Parameters:
+  ///   - origin: The name of the folder of the high-resolution images.
+  ///   - names: Returns the names that the partner of an image may have.
   private static func pairing(
     _ highResolution: [ImageFileFolder.File], with lowResolution: [ImageFileFolder.File],
-    in folder: ImageFileFolder, scale: Int
+    in folder: ImageFileFolder, of origin: String, names: (_ stem: String) -> [String]
   ) throws -> [Entry] {
     var rest = Dictionary(uniqueKeysWithValues: lowResolution.map { ($0.stem, $0) })
     let entries = try highResolution.map { file in
-      guard
-        let partner = rest.removeValue(forKey: "\(file.stem)x\(scale)")
-          ?? rest.removeValue(forKey: file.stem)
-      else {
+      let names = names(file.stem)
+      guard let partner = names.lazy.compactMap({ rest.removeValue(forKey: $0) }).first else {
         throw ModelError(
-          "its partner '\(file.stem)x\(scale).png' is missing in \(folder.path)",
-          path: file.path)
+          "its partner '\(names[0]).png' is missing in \(folder.path)", path: file.path)
       }
       return Entry(
         name: file.stem, highResolutionPath: file.path, lowResolutionPath: partner.path)
     }
     if let lone = lowResolution.first(where: { rest[$0.stem] != nil }) {
-      throw ModelError("there is no high-resolution image for it in 'HR'", path: lone.path)
+      throw ModelError("there is no high-resolution image for it in '\(origin)'", path: lone.path)
     }
     return entries
   }
@@ -106,7 +128,7 @@ public struct BenchmarkSet: Hashable, Sendable {
     let files = try folder.files()
     guard !files.isEmpty else {
       throw ModelError(
-        "there is neither a folder 'HR' nor a PNG or JPEG file in it", path: folder.path)
+        "there is neither a folder 'HR' nor a \(ImageFormat.names) file in it", path: folder.path)
     }
     let (high, low) = ("_HR", "_LR")
     guard files.contains(where: { $0.stem.hasSuffix(high) || $0.stem.hasSuffix(low) }) else {
@@ -153,7 +175,7 @@ package struct ImageFileFolder {
 
   var exists: Bool { path.isFolder }
 
-  /// Returns the PNG and JPEG files, selected by extension, in natural order. Their stems are
+  /// Returns the PNG, JPEG and WebP files, selected by extension, in natural order. Their stems are
   /// distinct.
   package func files() throws -> [File] {
     guard exists else { throw ModelError("there is no such folder", path: path) }

@@ -39,6 +39,44 @@ import Testing
     }
   }
 
+  /// At scale 1 interpolation changes nothing, so its PSNR is that of the degraded images.
+  @Test func degradedImagesAreRestored() throws {
+    try Self.withDataSet { folder, set in
+      let noisy = folder.appending("noisy")
+      try FileManager.default.createDirectory(atPath: noisy, withIntermediateDirectories: true)
+      var expected: [Double] = []
+      for name in ["b9", "b10"] {
+        let image = try RasterImage(contentsOf: "\(set)/HR/\(name).png")
+        let bytes = try image.encoded(as: .jpeg, quality: 30)
+        try Data(bytes.array).write(to: URL(filePath: "\(noisy)/\(name).jpg"))
+        let planes = try [image, RasterImage(parsing: bytes)].map {
+          try #require(LumaPlane(of: $0).trimmed(by: 1))
+        }
+        expected.append(ImageFidelity.peakSignalToNoise(planes[1], planes[0]))
+      }
+      let arguments = ["evaluate", "--dataset", set, "--degraded", noisy, "--scale", "1"]
+      let outcome = try BuiltProgram().run(arguments + ["--format", "json"])
+      let report = try CommandLine.json(outcome)
+      let images = try #require(report["images"] as? [[String: Any]])
+      for (image, psnr) in zip(images, expected) {
+        let scores = try #require(image["scores"] as? [[String: Double]])
+        #expect(abs((scores[0]["psnr"] ?? 0) - psnr) < 1e-9)
+      }
+      #expect(images.count == 2)
+      #expect(report["lowResolution"] as? String == "degraded")
+      #expect(report["degradedFolder"] as? String == noisy)
+      let text = try BuiltProgram().run(arguments).standardOutput
+      #expect(text.contains("degraded ones from \(noisy)"))
+
+      try FileManager.default.removeItem(atPath: "\(noisy)/b9.jpg")
+      let refused = try BuiltProgram().run(arguments)
+      #expect(refused.exitCode == 2)
+      #expect(
+        refused.standardError
+          == "condi-convert: \(set)/HR/b9.png: its partner 'b9.png' is missing in \(noisy)\n")
+    }
+  }
+
   @Test func modelsAreComparedInOneReport() throws {
     try Self.withDataSet { folder, set in
       let packed = folder.appending("small.condi")

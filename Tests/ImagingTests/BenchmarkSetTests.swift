@@ -66,6 +66,33 @@ import Testing
     }
   }
 
+  /// Degraded images have the names of the references, whose own low-resolution images do not count.
+  @Test(arguments: [["HR/a.png", "HR/b.png", "LR_bicubic/X2/ax2.png"], ["a.png", "b.png"]])
+  func degradedImagesComeFromAnotherFolder(_ files: [String]) throws {
+    let places = { (folder: String, name: String) in "\(folder)/noisy/\(name)" }
+    try withFiles(files + ["noisy/b.jpg", "noisy/a.webp"]) { folder in
+      let set = try BenchmarkSet(folder: folder, scale: 1, degradedFolder: "\(folder)/noisy")
+      #expect(set.entries.map(\.name) == ["a", "b"])
+      #expect(
+        set.entries.map(\.lowResolutionPath) == [places(folder, "a.webp"), places(folder, "b.jpg")])
+    }
+    try withFiles(files + ["noisy/a.png"]) { folder in
+      let path = files[1]
+      #expect(
+        throws: ModelError(
+          "its partner 'b.png' is missing in \(folder)/noisy", path: "\(folder)/\(path)")
+      ) { try BenchmarkSet(folder: folder, scale: 1, degradedFolder: "\(folder)/noisy") }
+    }
+    try withFiles(files + ["noisy/a.png", "noisy/b.png", "noisy/c.png"]) { folder in
+      let references = files[0].hasPrefix("HR") ? "\(folder)/HR" : folder
+      #expect(
+        throws: ModelError(
+          "there is no high-resolution image for it in '\(references)'",
+          path: places(folder, "c.png"))
+      ) { try BenchmarkSet(folder: folder, scale: 1, degradedFolder: "\(folder)/noisy") }
+    }
+  }
+
   @Test(arguments: [
     (["HR/a.png", "LR_bicubic/X2/b.png"], "HR/a.png", "its partner 'ax2.png' is missing"),
     (
@@ -79,8 +106,8 @@ import Testing
       "it is neither named '…_HR' nor '…_LR', as others here are"
     ),
     (["a.png", "a.k.png", "a.jpg"], "a.png", "there is another image of that name"),
-    (["HR/a.txt"], "HR", "there is no PNG or JPEG file in it"),
-    (["a.txt"], "", "there is neither a folder 'HR' nor a PNG or JPEG file in it"),
+    (["HR/a.txt"], "HR", "there is no PNG, JPEG or WebP file in it"),
+    (["a.txt"], "", "there is neither a folder 'HR' nor a PNG, JPEG or WebP file in it"),
   ])
   func inconsistentSetsAreRefused(files: [String], place: String, reason: String) throws {
     try withFiles(files) { folder in

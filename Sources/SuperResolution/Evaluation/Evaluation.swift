@@ -93,8 +93,10 @@ public struct Evaluation: Sendable {
     }
     return EvaluationReport(
       dataset: set.path, scale: set.scale,
-      lowResolution: set.entries.contains { $0.lowResolutionPath == nil } ? .bicubic : .files,
-      methods: summaries(of: images), reference: reference, images: images,
+      lowResolution: set.degradedFolder != nil
+        ? .degraded : set.entries.contains { $0.lowResolutionPath == nil } ? .bicubic : .files,
+      degradedFolder: set.degradedFolder, methods: summaries(of: images), reference: reference,
+      images: images,
       regions: worst.prefix(regionLimit).map(\.element))
   }
 

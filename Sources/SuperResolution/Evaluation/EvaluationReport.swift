@@ -13,7 +13,7 @@ import Imaging
 /// for image in report.images { print(image.name) }
 /// ```
 public struct EvaluationReport: Codable, Hashable, Sendable {
-  package static let currentSchemaVersion = 3
+  package static let currentSchemaVersion = 4
 
   /// The version of the JSON form, `schemas/evaluation-report.schema.json`.
   public let schemaVersion: Int
@@ -25,6 +25,8 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
   public let border: Int
   /// The source of the low-resolution images.
   public let lowResolution: LowResolution
+  /// The folder of the degraded images; `nil` for another source.
+  public let degradedFolder: String?
   /// The bicubic baseline, followed by the models in the order given.
   public let methods: [Method]
   /// The index in `methods` of the method with which the others are compared.
@@ -36,14 +38,15 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
   public let regions: [Region]
 
   package init(
-    dataset: String, scale: Int, lowResolution: LowResolution, methods: [Method], reference: Int,
-    images: [ImageScores], regions: [Region]
+    dataset: String, scale: Int, lowResolution: LowResolution, degradedFolder: String? = nil,
+    methods: [Method], reference: Int, images: [ImageScores], regions: [Region]
   ) {
     schemaVersion = Self.currentSchemaVersion
     self.dataset = dataset
     self.scale = scale
     border = scale
     self.lowResolution = lowResolution
+    self.degradedFolder = degradedFolder
     self.methods = methods
     self.reference = reference
     self.images = images
@@ -97,6 +100,8 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     case files
     /// Downscaled from the high-resolution images by bicubic interpolation.
     case bicubic
+    /// Files of a folder of degraded images.
+    case degraded
   }
 
   /// One column: a model or the baseline.

@@ -11,9 +11,7 @@ extension EvaluationReport: DocumentedReport {
       summary: [
         .init("images", .integer(images.count), kind: .integer),
         .init("scale", "×\(scale)"),
-        .init(
-          "low-resolution images",
-          lowResolution == .files ? "from files" : "made by bicubic downscaling"),
+        .init("low-resolution images", source),
         .init("measured on", "luma, border of \(border) left out"),
         .init("gains are against", methods[reference].name),
       ],
@@ -29,6 +27,14 @@ extension EvaluationReport: DocumentedReport {
       ]
     }
     return document
+  }
+
+  private var source: String {
+    switch lowResolution {
+    case .files: "from files"
+    case .bicubic: "made by bicubic downscaling"
+    case .degraded: "degraded ones from \(degradedFolder ?? "files")"
+    }
   }
 
   /// Explains which images are excluded from the mean PSNR.

@@ -11,6 +11,10 @@ struct EvaluateCommand: ParsableCommand {
       LR_bicubic/X2 (X3, X4, …); with only high-resolution images, in HR or in itself, which are \
       downscaled as MATLAB's imresize does; or with pairs …_HR.png and …_LR.png.
 
+      With --degraded the images that models get come from another folder, by the names of the \
+      high-resolution ones: noisy or compressed images for networks of scale 1, which 'bicubic' \
+      leaves as they are, or low-resolution images that were made otherwise.
+
       Measured as papers do: results are rounded to 8 bits, high-resolution images are cropped to \
       a multiple of the scale, and luma is compared without a border of as many pixels as the \
       scale. Bicubic interpolation is always measured first. Gains are against the first of several \
@@ -30,6 +34,7 @@ struct EvaluateCommand: ParsableCommand {
         condi-convert evaluate model.pth 4bit.condi 2bit.condi --dataset Set5 --format html > set5.html
         condi-convert evaluate 2bit.condi --against model.pth --dataset photos/ --format csv
         condi-convert evaluate 2bit.condi --against model.pth --dataset Set5 --max-loss 1
+        condi-convert evaluate denoise.pth --dataset photos/ --degraded noisy/
         condi-convert evaluate --dataset Set5 --scale 2
       """)
 
@@ -41,6 +46,12 @@ struct EvaluateCommand: ParsableCommand {
 
   @Option(help: ArgumentHelp("The data set's folder.", valueName: "folder"), completion: .directory)
   var dataset: String
+
+  @Option(
+    help: ArgumentHelp(
+      "A folder with the images that models get, under the names of the high-resolution images.",
+      valueName: "folder"), completion: .directory)
+  var degraded: String?
 
   @Option(
     help: ArgumentHelp(
@@ -112,7 +123,8 @@ struct EvaluateCommand: ParsableCommand {
       paths.firstIndex(of: against).map { $0 + 1 } ?? 0
     }
     let evaluation = try Evaluation(
-      set: BenchmarkSet(folder: dataset, scale: scale), models: methods, reference: reference)
+      set: BenchmarkSet(folder: dataset, scale: scale, degradedFolder: degraded), models: methods,
+      reference: reference)
     let bar = ProgressBar("evaluating", isQuiet: common.quiet)
     let evaluated = try evaluation.run { bar.reach(share: $0) }
     try report.print(evaluated)

@@ -34,4 +34,33 @@ public protocol Upscaler: Sendable {
   /// - Throws: `ModelError` when the image has too few pixels, or a number of channels that the
   ///   model does not accept.
   func upscale(_ image: Image, progress: (@Sendable (Double) -> Void)?) throws -> Image
+
+  /// Calls `body` with the upscaled image in bands of rows, from top to bottom; the bands together
+  /// are what `upscale` returns. By default there is one band, the whole image.
+  ///
+  /// ```swift
+  /// var rowCount = 0
+  /// let image = try RasterImage(contentsOf: "photo.png").colorImage
+  /// try BicubicUpscaler(scale: 4).upscaleBands(of: image, progress: nil) { rowCount += $0.height }
+  /// print(rowCount)  // 4 times the height of the image
+  /// ```
+  ///
+  /// - Throws: as `upscale` does, and the errors of `body`.
+  func upscaleBands(
+    of image: Image, progress: (@Sendable (Double) -> Void)?, _ body: (_ band: Image) throws -> Void
+  ) throws
+}
+
+extension Upscaler {
+  /// Calls `body` with the whole upscaled image.
+  ///
+  /// ```swift
+  /// let image = try RasterImage(contentsOf: "photo.png").colorImage
+  /// try BicubicUpscaler(scale: 2).upscaleBands(of: image, progress: nil) { print($0.height) }
+  /// ```
+  public func upscaleBands(
+    of image: Image, progress: (@Sendable (Double) -> Void)?, _ body: (_ band: Image) throws -> Void
+  ) throws {
+    try body(try upscale(image, progress: progress))
+  }
 }

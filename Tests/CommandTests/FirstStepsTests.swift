@@ -95,6 +95,7 @@ import Testing
     #expect(lines.first == "condi-convert \(Producer.version)")
     let names = [
       "libzip", "json-c", "zlib", "libdeflate", "OpenSSL", "OpenBLAS", "libpng", "libjpeg-turbo",
+      "libwebp",
     ]
     #expect(lines.dropFirst().map { String($0.prefix { $0 != " " }) } == names)
     for line in lines.dropFirst() {

@@ -130,24 +130,32 @@ import Testing
 
   /// Commands that other tests do not interrupt.
   @Test(arguments: [
-    ["upscale", "bicubic", "IMAGE", "OUT.png", "--scale", "2"],
-    ["unpack", "PACKED", "OUT.npz"],
-    ["inspect", "MODEL", "--layers", "*conv_first*", "--fail-if", "nan > 0", "--junit", "OUT.xml"],
+    (["upscale", "bicubic", "IMAGE", "OUT.png", "--scale", "2"], "fsync"),
+    // After the first of three rows of tiles.
+    (["upscale", "MODEL", "IMAGE", "OUT.png", "--tile", "16", "--quiet"], "pwrite"),
+    (["unpack", "PACKED", "OUT.npz"], "fsync"),
+    (
+      [
+        "inspect", "MODEL", "--layers", "*conv_first*", "--fail-if", "nan > 0", "--junit",
+        "OUT.xml",
+      ],
+      "fsync"
+    ),
   ])
-  func interruptedCommandLeavesNoFiles(_ command: [String]) throws {
+  func interruptedCommandLeavesNoFiles(_ command: [String], at call: String) throws {
     try CommandLine.withPackedExample { tools, packed in
       let program = try FaultyProgram()
       try withTemporaryFolder { folder in
         let arguments = try command.map { word in
           switch word {
-          case "IMAGE": try PackageFolder.fixture("images/rgb8.png")
+          case "IMAGE": try PackageFolder.fixture("images/metric_3.png")
           case "PACKED": packed
           case "MODEL": CommandLine.checkpoint
           case let word where word.hasPrefix("OUT"): folder.appending(word)
           default: word
           }
         }
-        let result = try program.run(arguments, pausedAt: 1, of: ["fsync"]) {
+        let result = try program.run(arguments, pausedAt: 1, of: [call]) {
           (process: Process) throws in
           #expect(try folder.names().count == 1)
           kill(process.processIdentifier, SIGINT)

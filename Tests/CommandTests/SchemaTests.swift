@@ -149,7 +149,12 @@ import Testing
             "upscale", "bicubic", UpscaleCommandTests.mixedImages(below: folder),
             folder.appending("large"), "--scale",
             "2", "--format", "json"
-          ).standardOutput
+          ).standardOutput,
+          CommandLine.run(
+            "upscale", UpscaleMemoryTests.checkpoint("span_x2", in: folder),
+            PackageFolder.fixture("images/metric_3.png"), folder.appending("tiled.png"), "--tile",
+            "32", "--format", "json"
+          ).standardOutput,
         ]
     },
     Documents("verification-report") { folder in

@@ -248,6 +248,24 @@ import Testing
     }
   }
 
+  /// Without a quality, WebP output loses nothing.
+  @Test func webPImagesAreReadAndWritten() throws {
+    try withTemporaryFolder { folder in
+      func upscale(_ input: String, _ output: String, _ options: String...) throws -> RasterImage {
+        let outcome = try BuiltProgram().run(
+          ["upscale", "bicubic", fixture(input), folder.appending(output), "--scale", "2"] + options
+        )
+        #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+        return try RasterImage(contentsOf: folder.appending(output))
+      }
+      let png = try upscale("rgba8.webp", "a.png")
+      #expect(try upscale("rgba8.webp", "a.webp").samples == png.samples)
+      #expect(try upscale("rgba8.png", "b.webp").samples == upscale("rgba8.png", "b.png").samples)
+      #expect(try upscale("rgba8.webp", "c.webp", "--quality", "60").samples != png.samples)
+      #expect(try upscale("turned_6.webp", "d.jpg").width == 22)
+    }
+  }
+
   /// JPEG files cannot have such a side; the command fails before any work.
   @Test func oversizedJPEGOutputIsRefused() throws {
     try withTemporaryFolder { folder in
@@ -299,7 +317,9 @@ import Testing
   @Test(arguments: [
     ("refused_short.png", "out.png", "its 10000×10000 pixels cannot be in a file of 69 bytes"),
     ("refused_cmyk.jpg", "out.png", "it has CMYK colours"),
-    ("images.json", "out.png", "it is neither a PNG nor a JPEG file"),
+    ("images.json", "out.png", "it is neither a PNG nor a JPEG nor a WebP file"),
+    ("refused_animated.webp", "out.png", "it is an animated WebP file"),
+    ("rgba16.png", "out.webp", "a WebP file holds 8 bits a sample, not 16"),
     ("rgba8.png", "out.jpg", "a JPEG file holds neither alpha nor 16 bits a sample"),
   ])
   func failuresPrintOneLineAndLeaveNoFiles(input: String, output: String, reason: String) throws {

@@ -2,7 +2,7 @@ import CKernels
 
 extension ForwardContext {
   /// Floats of scratch memory that `attend` needs.
-  func attentionScratchCount(tokens: Int, headChannels: Int) -> Int {
+  static func attentionScratchCount(tokens: Int, headChannels: Int) -> Int {
     max(tokens * tokens, ck_attention_scratch_count(tokens, tokens, headChannels))
   }
 

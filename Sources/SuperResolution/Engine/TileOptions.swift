@@ -35,38 +35,46 @@ public struct TileOptions: Hashable, Sendable {
     self.overlap = overlap
   }
 
-  /// Upscales every tile and assembles the results.
+  /// Upscales every tile, and gives each row of tiles to `body` as a band of the result.
   ///
   /// - Parameters:
   ///   - period: the number at whose multiples tiles begin.
   ///   - upscale: called for one tile after the other, with the share of the work completed before
   ///     it and its own share.
-  func assemble(
-    _ image: Image, scale: Int, period: Int,
-    upscale: (_ tile: Image, _ done: Double, _ share: Double) throws -> Image
-  ) throws -> Image {
-    func roundedUp(_ count: Int) -> Int { (count + period - 1) / period * period }
-    let size = roundedUp(size)
-    let overlap = roundedUp(overlap)
-    let rows = Self.spans(image.height, size: size, overlap: overlap)
-    let columns = Self.spans(image.width, size: size, overlap: overlap)
-    guard rows.count * columns.count > 1 else { return try upscale(image, 0, 1) }
+  func bands(
+    of image: Image, scale: Int, period: Int,
+    upscale: (_ tile: Image, _ done: Double, _ share: Double) throws -> Image,
+    _ body: (_ band: Image) throws -> Void
+  ) throws {
+    let (rows, columns) = spans(height: image.height, width: image.width, period: period)
+    guard rows.count * columns.count > 1 else { return try body(try upscale(image, 0, 1)) }
 
     let share = 1 / Double(rows.count * columns.count)
-    var result = Image(
-      channelCount: image.channelCount, height: image.height * scale,
-      width: image.width * scale,
-      samples: [Float](
-        repeating: 0, count: image.samples.count * scale * scale))
     for (row, vertical) in rows.enumerated() {
+      var band = Image(
+        zeros: image.channelCount, height: vertical.inner.count * scale, width: image.width * scale)
       for (column, horizontal) in columns.enumerated() {
         let tile = image.cropped(rows: vertical.outer, columns: horizontal.outer)
         let done = Double(row * columns.count + column) * share
-        result.paste(
-          try upscale(tile, done, share), scale: scale, vertical: vertical, horizontal: horizontal)
+        band.paste(
+          try upscale(tile, done, share),
+          rows: (vertical.inner.lowerBound - vertical.outer.lowerBound) * scale,
+          columns: (horizontal.inner.lowerBound - horizontal.outer.lowerBound) * scale,
+          height: band.height, width: horizontal.inner.count * scale,
+          toRow: 0, column: horizontal.inner.lowerBound * scale)
       }
+      try body(band)
     }
-    return result
+  }
+
+  /// Returns the tiles' extents along both axes.
+  func spans(height: Int, width: Int, period: Int) -> (rows: [Span], columns: [Span]) {
+    let size = size.roundedUp(toMultipleOf: period)
+    let overlap = overlap.roundedUp(toMultipleOf: period)
+    return (
+      Self.spans(height, size: size, overlap: overlap),
+      Self.spans(width, size: size, overlap: overlap)
+    )
   }
 
   /// The extent of a tile along one axis: the part that is kept, and the part that is processed.
@@ -98,22 +106,32 @@ extension Image {
       channelCount: channelCount, height: rows.count, width: columns.count, samples: cropped)
   }
 
-  /// Copies the inner part of an upscaled tile to its place in the result.
-  fileprivate mutating func paste(
-    _ tile: Image, scale: Int, vertical: TileOptions.Span, horizontal: TileOptions.Span
+  /// Creates a black image.
+  init(zeros channelCount: Int, height: Int, width: Int) {
+    self.init(
+      channelCount: channelCount, height: height, width: width,
+      samples: [Float](repeating: 0, count: channelCount * height * width))
+  }
+
+  /// Copies `height` × `width` pixels of `other`, from the given row and column on.
+  mutating func paste(
+    _ other: Image, rows firstRow: Int = 0, columns firstColumn: Int = 0, height partHeight: Int,
+    width partWidth: Int, toRow targetRow: Int, column targetColumn: Int = 0
   ) {
-    let firstRow = (vertical.inner.lowerBound - vertical.outer.lowerBound) * scale
-    let firstColumn = (horizontal.inner.lowerBound - horizontal.outer.lowerBound) * scale
-    let columnCount = horizontal.inner.count * scale
     for channel in 0..<channelCount {
-      for row in 0..<vertical.inner.count * scale {
-        let source = (channel * tile.height + firstRow + row) * tile.width + firstColumn
-        let target =
-          (channel * height + vertical.inner.lowerBound * scale + row) * width
-          + horizontal.inner.lowerBound * scale
+      for row in 0..<partHeight {
+        let source = (channel * other.height + firstRow + row) * other.width + firstColumn
+        let target = (channel * height + targetRow + row) * width + targetColumn
         samples.replaceSubrange(
-          target..<target + columnCount, with: tile.samples[source..<source + columnCount])
+          target..<target + partWidth, with: other.samples[source..<source + partWidth])
       }
     }
+  }
+}
+
+extension Int {
+  /// Returns the least multiple of `multiple` that is not smaller.
+  func roundedUp(toMultipleOf multiple: Int) -> Int {
+    (self + multiple - 1) / multiple * multiple
   }
 }

@@ -26,8 +26,8 @@ struct WindowGrid: Sendable {
     windowWidth = window.width
     shiftDown = shift.down
     shiftRight = shift.right
-    rows = (height + multiple - 1) / multiple * multiple / window.height
-    columns = (width + multiple - 1) / multiple * multiple / window.width
+    rows = height.roundedUp(toMultipleOf: multiple) / window.height
+    columns = width.roundedUp(toMultipleOf: multiple) / window.width
   }
 
   var windowCount: Int { rows * columns }

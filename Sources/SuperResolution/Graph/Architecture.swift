@@ -35,6 +35,9 @@ protocol Architecture: Sendable {
   /// With this many pixels around a tile, its result is that of the whole image but for rounding;
   /// `nil` where every pixel depends on all others.
   var exactOverlap: Int? { get }
+  /// Returns the most bytes that `run` needs at once, besides the weights and the image; `nil` where
+  /// `run` does not take an image of this size.
+  func peakByteCount(height: Int, width: Int, threads: Int) -> Int?
   /// A description such as `SwinIR ×2, 60 channels, 24 blocks`.
   var summary: String { get }
   /// Assumptions and deviations from the published networks: lower-case sentences without a final

@@ -30,6 +30,14 @@ struct ChannelAttention: Sendable {
   let heads: Int
   let sites: AttentionSites?
 
+  /// Floats of scratch memory that each thread has while `run` makes a result `[height, width,
+  /// channels]`.
+  func scratchCount(height: Int, width: Int, channels: Int) -> Int {
+    guard let window = division.window(height: height, width: width) else { return 0 }
+    let sums = 3 * channels * ForwardContext.summedAtOnce
+    return window == (height, width) ? sums : 3 * window.height * window.width * channels + sums
+  }
+
   /// - Parameters:
   ///   - x: queries, keys and values, one after another.
   ///   - y: may lie where the queries do.

@@ -13,6 +13,58 @@ struct GraphBands: Sendable {
     return size
   }
 
+  /// How the rows are divided, for an input of one size.
+  private struct Division {
+    /// The size of the input, and of every stage's result.
+    var sizes: [(height: Int, width: Int)]
+    /// The rows that each stage makes, by band.
+    var bands: [[Range<Int>]] = []
+    /// Floats of the largest result between two stages.
+    var largest = 0
+    /// Floats of scratch memory of a stage.
+    var own = 0
+
+    /// Floats of scratch memory of a band: results lie in two places in turn.
+    var scratchCount: Int { 2 * largest + own }
+  }
+
+  private func division(height: Int, width: Int) -> Division {
+    var division = Division(sizes: [(height, width)])
+    for stage in stages {
+      guard let size = stage.kernel.size(of: [division.sizes[division.sizes.count - 1]]) else {
+        preconditionFailure("the size of the image was checked")
+      }
+      division.sizes.append(size)
+    }
+    let sizes = division.sizes
+    let factor = sizes[sizes.count - 1].height / height
+    // Enough rows that those made twice, by neighbouring bands, count little.
+    let bandHeight = max(8, 2048 / width)
+    division.bands = stride(from: 0, to: height, by: bandHeight).map { start in
+      ranges(start * factor..<min(height, start + bandHeight) * factor, sizes)
+    }
+    for ranges in division.bands {
+      for (index, stage) in stages.enumerated() {
+        let (rows, width) = (ranges[index].count, sizes[index + 1].width)
+        if index < stages.count - 1 {
+          division.largest = max(division.largest, rows * width * stage.channels)
+        }
+        division.own = max(
+          division.own,
+          stage.kernel.scratchCount(
+            rows: rows, width: width, hasResidual: stage.residual != nil))
+      }
+    }
+    return division
+  }
+
+  /// Floats of scratch memory that `run` gives each thread, for an input of `height` × `width`.
+  func scratchCount(height: Int, width: Int) -> Int {
+    division(height: height, width: width).scratchCount
+  }
+
+  var filterValueCount: Int { stages.reduce(0) { $0 + $1.kernel.filterValueCount } }
+
   /// Makes the whole result.
   ///
   /// - Parameter view: returns a result that was made before.
@@ -20,41 +72,18 @@ struct GraphBands: Sendable {
     _ x: GraphInference.View, to y: GraphInference.View, _ context: ForwardContext,
     view: (Int) -> GraphInference.View
   ) throws {
-    var sizes = [(height: x.height, width: x.width)]
-    for stage in stages {
-      guard let size = stage.kernel.size(of: [sizes[sizes.count - 1]]) else {
-        preconditionFailure("the size of the image was checked")
-      }
-      sizes.append(size)
-    }
+    let division = division(height: x.height, width: x.width)
+    let (sizes, largest) = (division.sizes, division.largest)
     let following = stages.map { $0.bound(view) }
     let residuals = stages.map { $0.residual.map(view) }
-    let factor = y.height / x.height
-    // Enough rows that those made twice, by neighbouring bands, count little.
-    let bandHeight = max(8, 2048 / x.width)
-    let bands = stride(from: 0, to: x.height, by: bandHeight).map { start in
-      ranges(start * factor..<min(x.height, start + bandHeight) * factor, sizes)
-    }
-    let largest = bands.reduce(0) { largest, ranges in
-      stages.indices.dropLast().reduce(largest) {
-        max($0, ranges[$1].count * sizes[$1 + 1].width * stages[$1].channels)
-      }
-    }
-    let own = stages.indices.reduce(0) { most, index in
-      let rows = bands.map { $0[index].count }.max() ?? 0
-      return max(
-        most,
-        stages[index].kernel.scratchCount(
-          rows: rows, width: sizes[index + 1].width, hasResidual: residuals[index] != nil))
-    }
     let values = try stages.map { try $0.kernel.filterValues(context) }
     try context.map(
-      bands.count, by: 1, scratchCount: 2 * largest + own
-    ) { [sizes] places, scratch in
+      division.bands.count, by: 1, scratchCount: division.scratchCount
+    ) { places, scratch in
       for band in places {
         var input = x
         for (index, stage) in stages.enumerated() {
-          let rows = bands[band][index]
+          let rows = division.bands[band][index]
           var target = y
           if index < stages.count - 1 {
             let (size, channels) = (sizes[index + 1], stage.channels)

@@ -69,25 +69,33 @@ struct GraphInference: Sendable {
     var isPixel: Bool { height == 1 && width == 1 }
   }
 
-  /// Whether an image of `height` × `width` pixels has enough of them.
-  func takes(height: Int, width: Int) -> Bool {
-    var sizes: [Int: (height: Int, width: Int)] = [:]
-    func size(_ node: Int) -> (height: Int, width: Int) {
-      switch plan.graph.nodes[node].operation {
-      case .channels, .concatenate: size(plan.graph.nodes[node].inputs[0].node)
-      default: sizes[node] ?? (height, width)
+  /// Returns the most bytes that the buffers of a pass, the scratch memory of its threads and the values
+  /// of filters have at once; `nil` where an image of `height` × `width` pixels has too few of them.
+  func peakByteCount(height: Int, width: Int, threads: Int) -> Int? {
+    var layout = BufferLayout(plan, height: height, width: width)
+    var (peak, scratchCount, filterValueCount) = (0, 0, 0)
+    for (position, step) in plan.steps.enumerated() {
+      let runner = runners[position]
+      let inputs = plan.inputs(of: step).map { input in
+        let region = layout.region(of: input)
+        return (region.height, region.width)
       }
+      guard let size = runner.kernel.size(of: inputs) else { return nil }
+      for result in step.results {
+        layout.place(result, of: step, at: position, height: size.height, width: size.width)
+      }
+      scratchCount = max(
+        scratchCount, runner.scratchCount(from: inputs.first ?? size, to: size))
+      filterValueCount = max(filterValueCount, runner.kernel.filterValueCount)
+      peak = max(peak, layout.floatCount + threads * scratchCount + filterValueCount)
+      layout.release(after: position)
     }
-    for (step, runner) in zip(plan.steps, runners) {
-      guard let made = runner.kernel.size(of: plan.inputs(of: step).map(size)) else { return false }
-      if step.target == nil { for result in step.results { sizes[result] = made } }
-    }
-    return true
+    return peak * MemoryLayout<Float>.stride
   }
 
   /// Returns the result for `pixels`, in the network's range.
   ///
-  /// - Precondition: `takes(height:width:)` is true for the image.
+  /// - Precondition: `peakByteCount` is not `nil` for the image.
   func run(_ pixels: FeatureMap, _ context: ForwardContext) throws -> FeatureMap {
     var memory = GraphMemory(plan, pixels)
     for (position, step) in plan.steps.enumerated() {
@@ -121,6 +129,14 @@ struct GraphInference: Sendable {
 }
 
 extension GraphInference.Runner {
+  /// Floats of scratch memory that each thread has while the step runs.
+  fileprivate func scratchCount(
+    from x: (height: Int, width: Int), to y: (height: Int, width: Int)
+  ) -> Int {
+    kernel.scratchCount(
+      from: x, height: y.height, width: y.width, channels: channels, hasResidual: residual != nil)
+  }
+
   /// - Parameter view: returns a result that was made before.
   fileprivate func run(
     _ inputs: [GraphInference.View], residual: GraphInference.View?,
@@ -141,77 +157,6 @@ extension GraphInference.Runner {
     _ view: (Int) -> GraphInference.View
   ) -> [(operator: Following, other: GraphInference.View?)] {
     following.map { ($0.operator, $0.other.map(view)) }
-  }
-}
-
-/// The buffers of one run, each of which is used again once its result is no longer needed.
-private struct GraphMemory {
-  private let plan: GraphPlan
-  private let pixels: FeatureMap
-  /// By the node that is a buffer's root.
-  private var maps: [Int: FeatureMap] = [:]
-  private var idle: [FeatureBuffer] = []
-
-  init(_ plan: GraphPlan, _ pixels: FeatureMap) {
-    self.plan = plan
-    self.pixels = pixels
-    for (index, node) in plan.graph.nodes.enumerated() {
-      if case .input = node.operation { maps[index] = pixels }
-    }
-  }
-
-  func view(_ node: Int) -> GraphInference.View { view(plan.places[node], of: node) }
-
-  private func view(_ place: GraphPlan.Place, of node: Int) -> GraphInference.View {
-    guard let map = maps[place.root] else {
-      preconditionFailure("a result is used after it is made")
-    }
-    return GraphInference.View(
-      height: map.height, width: map.width, channels: plan.graph.nodes[node].channels,
-      stride: map.channels, start: map.values + place.firstChannel)
-  }
-
-  /// Returns where a step writes a result, in a new buffer if it is the first to write there.
-  mutating func target(
-    _ result: Int, of step: GraphPlan.Step, at position: Int, height: Int, width: Int
-  ) -> GraphInference.View {
-    let place = step.target ?? plan.places[result]
-    if maps[place.root] == nil {
-      // The output may be large, and nothing comes after it.
-      if position == plan.steps.count - 1 { idle = [] }
-      maps[place.root] = map(
-        height: height, width: width, channels: plan.channelCounts[place.root])
-    }
-    if case .copy(let node) = step.kernel { return view(place, of: node) }
-    return view(place, of: result)
-  }
-
-  private mutating func map(height: Int, width: Int, channels: Int) -> FeatureMap {
-    let count = height * width * channels
-    // The smallest that fits, unless most of it would stay unused.
-    let fitting = idle.indices.filter { idle[$0].count >= count && idle[$0].count <= 2 * count }
-    if let index = fitting.min(by: { idle[$0].count < idle[$1].count }) {
-      return FeatureMap(
-        height: height, width: width, channels: channels, in: idle.remove(at: index))
-    }
-    return FeatureMap(height: height, width: width, channels: channels)
-  }
-
-  /// Gives back the buffers that no later step uses.
-  mutating func release(after position: Int) {
-    for (root, map) in maps where plan.lastUse[root] == position && map !== pixels {
-      idle.append(map.buffer)
-      maps[root] = nil
-    }
-  }
-
-  /// Returns a result that is a whole buffer.
-  func map(_ node: Int) -> FeatureMap {
-    let place = plan.places[node]
-    guard let map = maps[place.root], map.channels == plan.graph.nodes[node].channels else {
-      preconditionFailure("the output of a network is no part of another result")
-    }
-    return map
   }
 }
 

@@ -201,11 +201,10 @@ extension GraphInference.Kernel {
       }
     case .bands, .region: preconditionFailure("several operators have a run of their own")
     default:
-      let bandHeight = bandHeight(y.rowsAtOnce)
       let values = try filterValues(context)
       try context.map(
-        y.height, by: bandHeight,
-        scratchCount: scratchCount(rows: bandHeight, width: y.width, hasResidual: residual != nil)
+        y.height, by: bandHeight(y.rowsAtOnce),
+        scratchCount: scratchCount(from: x, to: y, hasResidual: residual != nil)
       ) { rows, scratch in
         try make(
           rows, of: y, inputs, residual: residual, context, values: values, scratch: scratch)
@@ -240,6 +239,43 @@ extension GraphInference.Kernel {
       convolution.evaluate(panels, to: values.start)
     }
     return values
+  }
+
+  /// The floats of `filterValues`, for every operator of a chain.
+  var filterValueCount: Int {
+    switch self {
+    case .winograd(let convolution): convolution.valueCount
+    case .bands(let chain): chain.filterValueCount
+    default: 0
+    }
+  }
+
+  /// Floats of scratch memory that `run` gives each thread.
+  ///
+  /// - Parameters:
+  ///   - x: the size of the first input.
+  ///   - height, width, channels: those of the result.
+  func scratchCount(
+    from x: (height: Int, width: Int), height: Int, width: Int, channels: Int, hasResidual: Bool
+  ) -> Int {
+    let rows = GraphInference.View.rowsAtOnce(width: width)
+    switch self {
+    case .region(let region): return region.scratchCount(height: height, width: width)
+    case .channelAttention(let attention):
+      return attention.scratchCount(height: height, width: width, channels: channels)
+    case .overlapAttention(let shape, _): return shape.scratchCount(channels: channels)
+    case .bands(let chain): return chain.scratchCount(height: x.height, width: x.width)
+    default:
+      return scratchCount(rows: bandHeight(rows), width: width, hasResidual: hasResidual)
+    }
+  }
+
+  private func scratchCount(
+    from x: GraphInference.View, to y: GraphInference.View, hasResidual: Bool
+  ) -> Int {
+    scratchCount(
+      from: (x.height, x.width), height: y.height, width: y.width, channels: y.channels,
+      hasResidual: hasResidual)
   }
 
   /// Makes some rows of the result of an operator for which each row depends on a few rows of the
@@ -610,5 +646,7 @@ extension GraphInference.Kernel {
 
 extension GraphInference.View {
   /// How many rows a thread makes at once: few enough to stay in its cache.
-  fileprivate var rowsAtOnce: Int { max(1, 1024 / width) }
+  fileprivate var rowsAtOnce: Int { Self.rowsAtOnce(width: width) }
+
+  fileprivate static func rowsAtOnce(width: Int) -> Int { max(1, 1024 / width) }
 }

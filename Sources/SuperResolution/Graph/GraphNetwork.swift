@@ -77,24 +77,33 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
   var channelCount: Int { traits.range.mean.count }
   /// The largest window's, where windows are not among what the image is extended to.
   var windowPeriod: Int { max(traits.multiple, graph.windowMultiple) }
-  var exactOverlap: Int? {
-    graph.reach.map { ($0 + windowPeriod - 1) / windowPeriod * windowPeriod }
-  }
+  var exactOverlap: Int? { graph.reach?.roundedUp(toMultipleOf: windowPeriod) }
   var summary: String { Self.summary(traits) }
   var remarks: [String] { traits.remarks }
 
+  /// Whether the padding of a side of `count` pixels has enough to mirror.
+  private func canPad(_ count: Int) -> Bool { traits.padsWithZeros || padded(count) < 2 * count }
+
+  private func padded(_ count: Int) -> Int { count.roundedUp(toMultipleOf: traits.multiple) }
+
+  func peakByteCount(height: Int, width: Int, threads: Int) -> Int? {
+    let count = padded(height) * padded(width)
+    guard canPad(height), canPad(width), graph.positionCount ?? count == count,
+      let pass = inference.peakByteCount(
+        height: padded(height), width: padded(width), threads: threads)
+    else { return nil }
+    // What a pass takes and what it makes, with and without its padding.
+    let ends = channelCount * (count + scale * scale * (count + height * width))
+    return max(pass, ends * MemoryLayout<Float>.stride)
+  }
+
   func run(_ image: Image, _ context: ForwardContext) throws -> Image {
-    func padded(_ side: Int) -> Int {
-      (side + traits.multiple - 1) / traits.multiple * traits.multiple
-    }
     let (height, width) = (padded(image.height), padded(image.width))
-    guard traits.padsWithZeros || height < 2 * image.height && width < 2 * image.width,
-      inference.takes(height: height, width: width)
-    else {
-      let least = (1...256).first {
-        (traits.padsWithZeros || padded($0) < 2 * $0)
-          && inference.takes(height: padded($0), width: padded($0))
-      }
+    func takes(_ height: Int, _ width: Int) -> Bool {
+      inference.peakByteCount(height: height, width: width, threads: 1) != nil
+    }
+    guard canPad(image.height), canPad(image.width), takes(height, width) else {
+      let least = (1...256).first { canPad($0) && takes(padded($0), padded($0)) }
       throw ModelError(
         "the image has \(image.width) × \(image.height) pixels, of which the network needs "
           + (least.map { "at least \($0) × \($0)" } ?? "more"))

@@ -54,6 +54,15 @@ struct GraphRegionRunner: Sendable {
     self.parts = parts
   }
 
+  /// Floats of scratch memory that `run` gives each thread.
+  func scratchCount(height: Int, width: Int) -> Int {
+    guard let attention else { return Self.pixelsAtOnce * region.scratchCount }
+    let tokens = attention.shape.grid(height: height, width: width).tokenCount
+    return tokens * region.scratchCount
+      + ForwardContext.attentionScratchCount(
+        tokens: tokens, headChannels: attention.channels / attention.shape.heads)
+  }
+
   /// Computes the region's results.
   ///
   /// - Parameter table: the biases of an attention's relative positions, one per row.
@@ -69,12 +78,10 @@ struct GraphRegionRunner: Sendable {
     let masks = grid.masks()
     let tokens = grid.tokenCount
     let features = tokens * region.scratchCount
-    let count =
-      features
-      + context.attentionScratchCount(tokens: tokens, headChannels: attention.channels / heads)
     // A few hundred tokens are enough work for one task.
     try context.map(
-      grid.windowCount, by: max(1, 256 / tokens), scratchCount: count
+      grid.windowCount, by: max(1, 256 / tokens),
+      scratchCount: scratchCount(height: y.height, width: y.width)
     ) { windows, scratch in
       try masks.withUnsafeBufferPointer { masks in
         for window in windows {
@@ -105,7 +112,8 @@ struct GraphRegionRunner: Sendable {
   ) throws {
     let pixels = results[0].height * results[0].width
     try context.map(
-      pixels, by: Self.pixelsAtOnce, scratchCount: Self.pixelsAtOnce * region.scratchCount
+      pixels, by: Self.pixelsAtOnce,
+      scratchCount: scratchCount(height: results[0].height, width: results[0].width)
     ) { range, scratch in
       try run(
         Piece(

@@ -34,6 +34,18 @@ struct OverlapAttentionShape: Hashable, Sendable {
     return biases
   }
 
+  /// Floats of scratch memory that `run` gives each thread, for a result of `channels`.
+  func scratchCount(channels: Int) -> Int {
+    2 * (overlap * overlap + window * window) * channels + attention(channels).scratchCount
+  }
+
+  private func attention(_ channels: Int) -> WindowAttention {
+    let size = channels / heads
+    return WindowAttention(
+      queries: window * window, keys: overlap * overlap, head: size,
+      scale: 1 / Float(size).squareRoot())
+  }
+
   /// Computes softmax(q kᵀ / √n + bias) v for every head of n channels.
   ///
   /// - Parameters:
@@ -45,11 +57,10 @@ struct OverlapAttentionShape: Hashable, Sendable {
   ) throws {
     let (channels, columns) = (y.channels, x.width / window)
     let (queries, keys, size) = (window * window, overlap * overlap, channels / heads)
-    let attention = WindowAttention(
-      queries: queries, keys: keys, head: size, scale: 1 / Float(size).squareRoot())
+    let attention = attention(channels)
     try context.map(
       columns * (x.height / window), by: 1,
-      scratchCount: 2 * (keys + queries) * channels + attention.scratchCount
+      scratchCount: scratchCount(channels: channels)
     ) { windows, scratch in
       let (k, v) = (scratch, scratch + keys * channels)
       let q = v + keys * channels

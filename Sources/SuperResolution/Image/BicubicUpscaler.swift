@@ -32,10 +32,25 @@ public struct BicubicUpscaler: Upscaler {
     -> Image
   {
     defer { progress?(1) }
-    guard let bitDepth, image.channelCount == 1 || image.channelCount == 3 else {
-      return BicubicResampling().upscaled(image, by: scale)
+    return rows(0..<image.height * scale, of: image)
+  }
+
+  /// Calls `body` with bands of about a million pixels.
+  public func upscaleBands(
+    of image: Image, progress: (@Sendable (Double) -> Void)?, _ body: (_ band: Image) throws -> Void
+  ) throws {
+    let height = image.height * scale
+    let bandHeight = max(1, (1 << 20) / (image.width * scale))
+    for first in stride(from: 0, to: height, by: bandHeight) {
+      let end = min(height, first + bandHeight)
+      try body(rows(first..<end, of: image))
+      progress?(Double(end) / Double(height))
     }
-    let raster = RasterImage(color: image, bitDepth: bitDepth)
-    return BicubicResampling().upscaled(raster, by: scale).colorImage
+  }
+
+  private func rows(_ rows: Range<Int>, of image: Image) -> Image {
+    BicubicResampling().upscaled(
+      image, by: scale, rows: rows,
+      bitDepth: image.channelCount == 1 || image.channelCount == 3 ? bitDepth : nil)
   }
 }

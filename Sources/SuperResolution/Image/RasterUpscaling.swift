@@ -47,55 +47,111 @@ public struct RasterUpscaling: Sendable {
     } catch let error as ModelError {
       throw ModelError("upscaled \(scale) times, \(error.problem)")
     }
-    var (color, alpha) = try upscaled(image, progress: progress)
-    guard color.height == height, color.width == width else {
-      throw ModelError(
-        "the model made \(color.width)×\(color.height) pixels of \(image.sizeText)")
+    var samples: [UInt16] = []
+    try upscaleBands(of: image, progress: progress) { band in
+      // The only band is no copy.
+      if samples.isEmpty, band.height == height {
+        samples = band.samples
+        return
+      }
+      samples.reserveCapacity(width * height * image.channelCount)
+      samples += band.samples
     }
-    if let odd = color.samples.firstIndex(where: { !$0.isFinite }) {
-      let pixel = odd % (width * height)
-      throw ModelError(
-        "the model made \(color.samples[odd]) of it, at pixel \(pixel % width), \(pixel / width)")
-    }
-    if let alpha { color.clear(where: alpha, maximum: image.bitDepth.maximum) }
     return RasterImage(
-      color: color, alpha: alpha, bitDepth: image.bitDepth, tags: image.tags.upscaled(by: scale))
+      width: width, height: height, channelCount: image.channelCount, bitDepth: image.bitDepth,
+      samples: samples, tags: image.tags.upscaled(by: scale))
   }
 
-  private func upscaled(_ image: RasterImage, progress: (@Sendable (Double) -> Void)?) throws -> (
-    color: Image, alpha: Image?
-  ) {
+  /// Calls `body` with the upscaled image in bands of rows, from top to bottom; they have no tags.
+  /// The result may exceed `RasterImage`'s limits.
+  ///
+  /// - Throws: As `upscale` does otherwise, and the errors of `body`.
+  package func upscaleBands(
+    of image: RasterImage, progress: (@Sendable (Double) -> Void)? = nil,
+    _ body: (_ band: RasterImage) throws -> Void
+  ) throws {
+    let (width, height) = (image.width * upscaler.scale, image.height * upscaler.scale)
+    var row = 0
+    try colorBands(of: image, progress: progress) { color, alpha in
+      var color = color
+      let end = row + color.height
+      guard color.width == width, end <= height else {
+        throw ModelError("the model made \(color.width)×\(end) pixels of \(image.sizeText)")
+      }
+      if let odd = color.samples.firstIndex(where: { !$0.isFinite }) {
+        let pixel = odd % (width * color.height)
+        throw ModelError(
+          "the model made \(color.samples[odd]) of it, at pixel \(pixel % width), "
+            + "\(row + pixel / width)")
+      }
+      let alpha = alpha?(row..<end)
+      if let alpha { color.clear(where: alpha, maximum: image.bitDepth.maximum) }
+      try body(RasterImage(color: color, alpha: alpha, bitDepth: image.bitDepth))
+      row = end
+    }
+    guard row == height else {
+      throw ModelError("the model made \(width)×\(row) pixels of \(image.sizeText)")
+    }
+  }
+
+  /// Calls `body` with the upscaled colours in bands, and with what returns rows of the upscaled
+  /// alpha, if there is one.
+  private func colorBands(
+    of image: RasterImage, progress: (@Sendable (Double) -> Void)?,
+    _ body: (_ color: Image, _ alpha: ((_ rows: Range<Int>) -> Image)?) throws -> Void
+  ) throws {
     let color = image.colorImage
     guard let alpha = image.alphaImage else {
-      return (try upscale(color, progress: progress), nil)
+      return try bands(of: color, progress: progress) { try body($0, nil) }
     }
-    let bicubic = BicubicResampling()
-    let largeAlpha = bicubic.upscaled(alpha, by: upscaler.scale)
+    let (bicubic, scale) = (BicubicResampling(), upscaler.scale)
+    func largeAlpha(_ rows: Range<Int>) -> Image {
+      bicubic.upscaled(alpha, by: scale, rows: rows)
+    }
     if alpha.samples.allSatisfy({ $0 == 1 }) {
-      return (try upscale(color, progress: progress), largeAlpha)
+      return try bands(of: color, progress: progress) { try body($0, largeAlpha) }
     }
     guard upscaler is BicubicUpscaler else {
-      return (try upscale(color.continued(where: alpha), progress: progress), largeAlpha)
+      return try bands(of: color.continued(where: alpha), progress: progress) {
+        try body($0, largeAlpha)
+      }
     }
-    defer { progress?(1) }
-    let weighted = bicubic.upscaled(color.combined(with: alpha, *), by: upscaler.scale)
-    return (weighted.combined(with: largeAlpha) { $1 > 0 ? $0 / $1 : 0 }, largeAlpha)
+    var row = 0
+    // Without rounding, unlike the upscaler's own.
+    try BicubicUpscaler(scale: scale).upscaleBands(
+      of: color.combined(with: alpha, *), progress: progress
+    ) { weighted in
+      let rows = row..<row + weighted.height
+      row = rows.upperBound
+      try body(weighted.combined(with: largeAlpha(rows)) { $1 > 0 ? $0 / $1 : 0 }, largeAlpha)
+    }
   }
 
-  private func upscale(_ color: Image, progress: (@Sendable (Double) -> Void)?) throws
-    -> Image
-  {
+  /// Calls `body` with bands of the upscaled image, whatever channels the upscaler requires.
+  private func bands(
+    of color: Image, progress: (@Sendable (Double) -> Void)?, _ body: (Image) throws -> Void
+  ) throws {
     switch (color.channelCount, upscaler.requiredChannelCount ?? color.channelCount) {
     case (let given, let taken) where given == taken:
-      return try upscaler.upscale(color, progress: progress)
+      try upscaler.upscaleBands(of: color, progress: progress, body)
     case (1, 3):
       let grey = color.samples
       let rgb = Image(
         channelCount: 3, height: color.height, width: color.width, samples: grey + grey + grey)
-      return try upscaler.upscale(rgb, progress: progress).luma
+      try upscaler.upscaleBands(of: rgb, progress: progress) { try body($0.luma) }
     case (3, 1):
-      return try color.replacingLuma(upscaledBy: upscaler.scale) {
-        try upscaler.upscale($0, progress: progress)
+      let (luma, differences) = (color.luma, color.differences)
+      var row = 0
+      try upscaler.upscaleBands(of: luma, progress: progress) { large in
+        let rows = row..<row + large.height
+        row = rows.upperBound
+        guard rows.upperBound <= color.height * upscaler.scale,
+          large.width == color.width * upscaler.scale
+        else { return try body(large) }  // which refuses it
+        try body(
+          large.combined(
+            withDifferences: BicubicResampling().upscaled(
+              differences, by: upscaler.scale, rows: rows)))
       }
     case (let given, let taken):
       throw ModelError(
@@ -172,31 +228,27 @@ extension Image {
     }
   }
 
-  /// Returns an RGB image with its luma upscaled by `upscale`, the rest by bicubic interpolation.
-  fileprivate func replacingLuma(
-    upscaledBy scale: Int, _ upscale: (Image) throws -> Image
-  ) throws -> Image {
+  /// R − Y and B − Y of an RGB image with the luma Y.
+  fileprivate var differences: Image {
     let luma = luma
     let count = height * width
-    // R − Y and B − Y determine G = Y − (0.299 (R − Y) + 0.114 (B − Y)) / 0.587.
-    let differences = Image(
+    return Image(
       channelCount: 2, height: height, width: width,
       samples: (0..<count).map { samples[$0] - luma.samples[$0] }
         + (0..<count).map { samples[2 * count + $0] - luma.samples[$0] })
-    let large = try upscale(luma)
-    let rest = BicubicResampling().upscaled(differences, by: scale)
-    guard (large.channelCount, large.height, large.width) == (1, rest.height, rest.width) else {
-      throw ModelError("the model made an image of another size than announced")
-    }
-    let largeCount = large.samples.count
-    var rgb = large.samples + large.samples + large.samples
-    for pixel in 0..<largeCount {
-      let (red, blue) = (rest.samples[pixel], rest.samples[largeCount + pixel])
+  }
+
+  /// Returns the RGB image with this luma.
+  fileprivate func combined(withDifferences differences: Image) -> Image {
+    let count = samples.count
+    var rgb = samples + samples + samples
+    // G = Y − (0.299 (R − Y) + 0.114 (B − Y)) / 0.587.
+    for pixel in 0..<count {
+      let (red, blue) = (differences.samples[pixel], differences.samples[count + pixel])
       rgb[pixel] += red
-      rgb[largeCount + pixel] -= (0.299 * red + 0.114 * blue) / 0.587
-      rgb[2 * largeCount + pixel] += blue
+      rgb[count + pixel] -= (0.299 * red + 0.114 * blue) / 0.587
+      rgb[2 * count + pixel] += blue
     }
-    return Image(
-      channelCount: 3, height: large.height, width: large.width, samples: rgb)
+    return Image(channelCount: 3, height: height, width: width, samples: rgb)
   }
 }

@@ -2,7 +2,7 @@ import Imaging
 
 /// What upscaling image files gave.
 package struct UpscaleReport: Codable, Hashable, Sendable {
-  package static let currentSchemaVersion = 2
+  package static let currentSchemaVersion = 3
 
   /// The version of the JSON form, `schemas/upscale-report.schema.json`.
   package let schemaVersion: Int
@@ -49,6 +49,8 @@ package struct UpscaledImage: Codable, Hashable, Sendable {
   package let width: Int
   /// The height of the result in pixels.
   package let height: Int
+  /// The tiles in which a network upscaled it; `nil` for interpolation.
+  package let tiles: TileChoice?
   /// Parts of the input that are missing from the output, with the reasons.
   package let omissions: [ImageOmission]
 }

@@ -117,11 +117,27 @@ public struct SuperResolutionNetwork: Upscaler {
     _ image: Image, progress: (@Sendable (Double) -> Void)?
   ) throws -> Image {
     try check(image)
-    guard let tiles else { return try run(image, progress: progress) }
-    return try tiles.assemble(image, scale: scale, period: architecture.windowPeriod) {
-      tile, first, share in
-      try run(tile, progress: progress.map { report in { report(first + $0 * share) } })
+    guard tiles != nil else { return try run(image, progress: progress) }
+    var result = Image(
+      zeros: image.channelCount, height: image.height * scale, width: image.width * scale)
+    var row = 0
+    try upscaleBands(of: image, progress: progress) { band in
+      result.paste(band, height: band.height, width: band.width, toRow: row)
+      row += band.height
     }
+    return result
+  }
+
+  public func upscaleBands(
+    of image: Image, progress: (@Sendable (Double) -> Void)?, _ body: (_ band: Image) throws -> Void
+  ) throws {
+    try check(image)
+    guard let tiles else { return try body(try run(image, progress: progress)) }
+    try tiles.bands(
+      of: image, scale: scale, period: architecture.windowPeriod,
+      upscale: { tile, first, share in
+        try run(tile, progress: progress.map { report in { report(first + $0 * share) } })
+      }, body)
   }
 
   private func run(_ image: Image, progress: ((Double) -> Void)?) throws -> Image {

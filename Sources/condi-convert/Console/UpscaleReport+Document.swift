@@ -1,4 +1,5 @@
 import Reports
+import Storage
 import SuperResolution
 
 extension UpscaleReport: DocumentedReport {
@@ -15,11 +16,13 @@ extension UpscaleReport: DocumentedReport {
             .init(key: "scale", heading: "scale", kind: .integer),
             .init(key: "width", heading: "width", kind: .integer),
             .init(key: "height", heading: "height", kind: .integer),
+            .init(key: "tiles", heading: "tiles", kind: .text, isOptional: true),
+            .init(key: "byteCount", heading: "memory", kind: .bytes, isOptional: true),
           ],
           rows: images.map {
             [
               .text($0.input), .text($0.output), .integer($0.scale), .integer($0.width),
-              .integer($0.height),
+              .integer($0.height), .text($0.tiles?.summary ?? ""), ReportCell($0.tiles?.byteCount),
             ]
           }),
         ReportTable(
@@ -40,5 +43,27 @@ extension UpscaleReport: DocumentedReport {
           ],
           rows: failures.map { [.text($0.input), .text($0.message)] }),
       ])
+  }
+}
+
+extension TileChoice {
+  /// What was chosen and why: `12 of 512 pixels, each with 32 more around it: the whole image would take
+  /// 5.302 GiB, more than three quarters of the 3.110 GiB that the system has left`.
+  var summary: String {
+    func text(_ byteCount: Int?) -> String {
+      byteCount.map(ReportNumber.bytes) ?? "an unknown size"
+    }
+    let share = "three quarters of the \(text(availableByteCount)) \(bound?.clause ?? "there are")"
+    let tiles =
+      size.map { "\(count) of \($0) pixels, each with \(overlap ?? 0) more around it" } ?? "none"
+    return switch reason {
+    case .given: "\(tiles), as given"
+    case .fits: "none: the whole image takes at most \(text(byteCount)), less than \(share)"
+    case .memory:
+      "\(tiles): the whole image would take \(text(wholeByteCount)), more than \(share)"
+    case .least:
+      "\(tiles), the smallest: even these may take \(text(byteCount)), more than \(share)"
+    case .unknown: "none: the memory is not known, or the network takes no tiles"
+    }
   }
 }

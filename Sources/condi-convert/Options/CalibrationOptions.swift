@@ -15,7 +15,7 @@ struct CalibrationOptions: ParsableArguments {
   @Option(
     name: .customLong("calibration-images"),
     help: ArgumentHelp(
-      "Run the model on patches of the PNG and JPEG images of a folder instead.",
+      "Run the model on patches of the PNG, JPEG and WebP images of a folder instead.",
       valueName: "folder"), completion: .directory)
   var images: String?
 

@@ -31,7 +31,7 @@ struct CalibrateCommand: ParsableCommand {
   var output: String
 
   @Option(
-    help: ArgumentHelp("A folder with PNG and JPEG images.", valueName: "folder"),
+    help: ArgumentHelp("A folder with PNG, JPEG and WebP images.", valueName: "folder"),
     completion: .directory)
   var images: String
 

@@ -13,13 +13,18 @@ struct UpscaleCommand: ParsableCommand {
       The model is a full-precision checkpoint or a packed file; its kind and its scale are read \
       from its tensors. 'bicubic' instead of a file interpolates, --scale times.
 
-      PNG and JPEG images are read, upright as their EXIF orientation says; PNG or JPEG is written as \
-      OUT's extension says. A colour profile is kept, and the size on paper; a bit depth of 16, \
-      transparency and other statements about colours are kept in PNG files. What else a file holds \
-      (EXIF and XMP data, texts, thumbnails, further frames), and what the output has no place for, is \
-      left out, which is said with the reason; --format prints that as a report as well.
+      PNG, JPEG and WebP images are read, upright as their EXIF orientation says; one of these is \
+      written as OUT's extension says. A colour profile is kept, and the size on paper except in WebP \
+      files; transparency in PNG and WebP files; a bit depth of 16 and other statements about colours \
+      in PNG files. What else a file holds (EXIF and XMP data, texts, thumbnails, further frames), and \
+      what the output has no place for, is left out, which is said with the reason; --format prints \
+      that as a report as well.
 
-      Of a folder, all PNG and JPEG files are upscaled into another folder, under their names. One that \
+      An image that does not fit the memory available to the program is cut into tiles, the largest \
+      that fit; a message says so. PNG and JPEG files are written while tiles are made, so that a \
+      result may be larger than memory.
+
+      Of a folder, all PNG, JPEG and WebP files are upscaled into another folder, under their names. One that \
       cannot be is told, and the others follow; the exit code is then 2.
 
       Transparency is interpolated; colours under transparent pixels do not show at edges. A grey image \
@@ -30,6 +35,7 @@ struct UpscaleCommand: ParsableCommand {
         condi-convert upscale model.condi photo.png big.png
         condi-convert upscale swinir_light_x2.pth photo.jpg big.jpg --quality 90
         condi-convert upscale model.condi scan.png big.png --tile 256
+        condi-convert upscale model.condi photo.webp big.webp
         condi-convert upscale model.condi photos/ large/
         condi-convert upscale bicubic photo.png big.png --scale 4
         condi-convert upscale model.condi photo.jpg big.png --format json
@@ -39,11 +45,12 @@ struct UpscaleCommand: ParsableCommand {
     help: "A super-resolution model, full-precision or packed, or 'bicubic'.", completion: .file())
   var model: String
 
-  @Argument(help: "A PNG or JPEG file, or a folder of them.", completion: .file())
+  @Argument(help: "A PNG, JPEG or WebP file, or a folder of them.", completion: .file())
   var input: String
 
   @Argument(
-    help: "The file to write: .png, .jpg or .jpeg; for a folder, a folder.", completion: .file())
+    help: "The file to write: .png, .jpg, .jpeg or .webp; for a folder, a folder.",
+    completion: .file())
   var output: String
 
   @Option(
@@ -52,13 +59,17 @@ struct UpscaleCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Run the model on tiles of so many pixels of the input a side, to bound memory; each sees 32 "
-        + "more around it, so results differ a little from those of the whole image.",
+      "Run the model on tiles of so many pixels of the input a side; by default the largest that fit "
+        + "the memory. Each sees up to 32 more around it, so results differ a little from those of the "
+        + "whole image.",
       valueName: "n"))
   var tile: Int?
 
-  @Option(help: ArgumentHelp("Quality of JPEG output, 1 to 100.", valueName: "n"))
-  var quality = 95
+  @Option(
+    help: ArgumentHelp(
+      "Quality of JPEG output (95), or of WebP output, which loses nothing without it; 1 to 100.",
+      valueName: "n"))
+  var quality: Int?
 
   @Option(help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
   var root: String?
@@ -84,7 +95,7 @@ struct UpscaleCommand: ParsableCommand {
 
   func validate() throws {
     if !input.isFolder, ImageFormat(path: output) == nil {
-      throw ValidationError("'\(output)' must end in .png, .jpg or .jpeg")
+      throw ValidationError("'\(output)' must end in \(ImageFormat.extensionList)")
     }
     if let scale, !(1...64).contains(scale) {
       throw ValidationError("--scale takes a number from 1 to 64")
@@ -97,7 +108,7 @@ struct UpscaleCommand: ParsableCommand {
       throw ValidationError("--tile takes a number from 16 to 65535")
     }
     if tile != nil, isBicubic { throw ValidationError("--tile is for models") }
-    if !(1...100).contains(quality) {
+    if let quality, !(1...100).contains(quality) {
       throw ValidationError("--quality takes a number from 1 to 100")
     }
   }
@@ -105,7 +116,7 @@ struct UpscaleCommand: ParsableCommand {
   func run() throws {
     var opened: (any Upscaler)?
     let files = FileUpscaling(
-      quality: quality, replacesExisting: force, access: common.access
+      quality: quality, tileSize: tile, replacesExisting: force, access: common.access
     ) { image in
       if let scale { return BicubicUpscaler(scale: scale, bitDepth: image.bitDepth) }
       let network = try opened ?? openNetwork()
@@ -123,11 +134,25 @@ struct UpscaleCommand: ParsableCommand {
   /// - Returns: what was made, for a message.
   private func upscaleImage(_ files: FileUpscaling) throws -> String {
     let bar = ProgressBar("upscaling", isQuiet: common.quiet)
-    let image = try files.upscale(StandardInput.path(input), named: input, to: output) {
-      bar.reach(share: $0)
-    }
+    let image = try upscale(
+      files, try StandardInput.path(input), named: input, to: output, showing: bar)
     try print(UpscaleReport(input: input, model: model, images: [image]))
     return "\(image.width)×\(image.height) pixels"
+  }
+
+  /// Upscales one image, and says in which tiles if it does not stay whole.
+  private func upscale(
+    _ files: FileUpscaling, _ path: String, named name: String, to output: String,
+    showing bar: ProgressBar
+  ) throws -> UpscaledImage {
+    try files.upscale(path, named: name, to: output) { choice in
+      guard choice.size != nil else { return }
+      Console.note("\(name): tiles: \(choice.summary)", unless: common.quiet)
+    } progress: { progress in
+      bar.reach(
+        share: progress.share,
+        detail: progress.tileCount > 1 ? "tile \(progress.tile) of \(progress.tileCount)" : "")
+    }
   }
 
   /// Upscales every image of a folder. One that cannot be is told, and the others follow.
@@ -141,7 +166,8 @@ struct UpscaleCommand: ParsableCommand {
     for (index, pair) in pairs.enumerated() {
       let bar = ProgressBar("upscaling \(index + 1) of \(pairs.count)", isQuiet: common.quiet)
       do {
-        images.append(try files.upscale(pair.input, to: pair.output) { bar.reach(share: $0) })
+        images.append(
+          try upscale(files, pair.input, named: pair.input, to: pair.output, showing: bar))
       } catch let error as ModelError where error.path != model {
         Console.error(Console.explanation(of: error))
         let isOfInput = error.path == pair.input
@@ -171,17 +197,9 @@ struct UpscaleCommand: ParsableCommand {
   }
 
   private func openNetwork() throws -> SuperResolutionNetwork {
-    var (network, _) = try UpscalerArgument.open(
+    try UpscalerArgument.open(
       model, name: UpscalerArgument.name(of: model), root: root, usesIntegers: !float,
-      common: common)
-    if let tile {
-      network.tiles = TileOptions(
-        size: tile, overlap: min(network.exactTileOverlap ?? .max, Self.largestOverlap))
-    }
-    return network
+      common: common
+    ).network
   }
-
-  /// The largest overlap of tiles in pixels. Pixels further away hardly matter, and exact results
-  /// would take well over a hundred, at many times the work.
-  private static let largestOverlap = 32
 }

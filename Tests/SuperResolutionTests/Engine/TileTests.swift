@@ -21,12 +21,20 @@ import Testing
   @Test func tilesOfPixelwiseUpscalerAreExact() throws {
     let image = noise(channelCount: 2, height: 21, width: 30, seed: 8)
     var tiles: [(height: Int, width: Int)] = []
-    let tiled = try TileOptions(size: 7, overlap: 3).assemble(image, scale: 3, period: 4) {
-      tile, _, _ in
+    var bandHeights: [Int] = []
+    var samples = [[Float]](repeating: [], count: 2)
+    try TileOptions(size: 7, overlap: 3).bands(of: image, scale: 3, period: 4) { tile, _, _ in
       tiles.append((tile.height, tile.width))
       return repeated(tile, 3)
+    } _: { band in
+      bandHeights.append(band.height)
+      for channel in 0..<2 {
+        let area = band.height * band.width
+        samples[channel] += band.samples[channel * area..<(channel + 1) * area]
+      }
     }
-    #expect(tiled == repeated(image, 3))
+    #expect(bandHeights == [24, 24, 15])
+    #expect(samples[0] + samples[1] == repeated(image, 3).samples)
     // A side of 7 becomes 8, an overlap of 3 becomes 4.
     #expect(tiles.count == 3 * 4)
     #expect(tiles[5] == (16, 16))

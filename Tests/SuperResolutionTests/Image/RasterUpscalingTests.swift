@@ -169,6 +169,54 @@ private struct NearestUpscaler: Upscaler {
     }
   }
 
+  /// Gives the result of another upscaler in bands of several heights.
+  private struct Banded: Upscaler {
+    let whole: any Upscaler
+    var scale: Int { whole.scale }
+    var requiredChannelCount: Int? { whole.requiredChannelCount }
+    var name: String { "banded" }
+
+    func upscale(_ image: Image, progress: (@Sendable (Double) -> Void)?) throws -> Image {
+      try whole.upscale(image, progress: progress)
+    }
+
+    func upscaleBands(
+      of image: Image, progress: (@Sendable (Double) -> Void)?, _ body: (Image) throws -> Void
+    ) throws {
+      let large = try upscale(image, progress: progress)
+      var row = 0
+      while row < large.height {
+        let end = min(large.height, 2 * row + 1)
+        try body(large.cropped(rows: row..<end, columns: 0..<large.width))
+        row = end
+      }
+    }
+  }
+
+  /// However the rows are divided, the image is the same: alpha and colour differences are
+  /// interpolated as for the whole.
+  @Test(arguments: [1, 2, 3, 4], [RasterImage.BitDepth.eight, .sixteen])
+  func bandsAreThoseOfTheWhole(channelCount: Int, bitDepth: RasterImage.BitDepth) throws {
+    let image = ImageFixtures.sample(
+      width: 6, height: 7, channelCount: channelCount, bitDepth: bitDepth)
+    for required in [nil, 1, 3] {
+      let upscaler = Smooth(requiredChannelCount: required)
+      let whole = try RasterUpscaling(upscaler).upscale(image)
+      #expect(try RasterUpscaling(Banded(whole: upscaler)).upscale(image) == whole)
+    }
+  }
+
+  /// Large images are interpolated in bands, with the result of the whole.
+  @Test func interpolationIsDivided() throws {
+    let image = ImageFixtures.sample(width: 900, height: 500, channelCount: 3)
+    let upscaler = BicubicUpscaler(scale: 2, bitDepth: .eight)
+    var heights: [Int] = []
+    try RasterUpscaling(upscaler).upscaleBands(of: image) { heights.append($0.height) }
+    #expect(heights.count > 1 && heights.reduce(0, +) == 1000)
+    #expect(
+      try RasterUpscaling(upscaler).upscale(image) == BicubicResampling().upscaled(image, by: 2))
+  }
+
   @Test func densityGrowsWithScale() throws {
     var image = ImageFixtures.sample(width: 6, height: 5, channelCount: 3)
     image.tags.density = .init(horizontal: 2835, vertical: 1000)

@@ -77,8 +77,9 @@ struct DifferentiableNetwork: Sendable {
 
   private func padded(_ image: Image) -> (height: Int, width: Int) {
     let multiple = network.paddingMultiple
-    func up(_ side: Int) -> Int { (side + multiple - 1) / multiple * multiple }
-    return (up(image.height), up(image.width))
+    return (
+      image.height.roundedUp(toMultipleOf: multiple), image.width.roundedUp(toMultipleOf: multiple)
+    )
   }
 
   /// - Precondition: `check` has accepted the image.

@@ -52,6 +52,15 @@ static int read_samples(reader *state, const condi_jpeg_header *header, uint8_t 
   return 1;
 }
 
+// Reads the header, which must be the one that was read before, and the samples.
+static int read_whole(reader *state, const uint8_t *bytes, size_t count, condi_jpeg_header *header,
+                      const condi_jpeg_header *expected, uint8_t *samples) {
+  if (!begin(state, bytes, count, header)) return 0;
+  if (memcmp(header, expected, sizeof *header) == 0) return read_samples(state, expected, samples);
+  condi_say(state->error.message, "the rows have another length than announced");
+  return 0;
+}
+
 // Reads a header, and samples if there is room for them.
 static int read(const uint8_t *bytes, size_t count, condi_jpeg_header *header, uint8_t *samples,
                 char message[CONDI_IMAGE_MESSAGE_SIZE]) {
@@ -61,18 +70,14 @@ static int read(const uint8_t *bytes, size_t count, condi_jpeg_header *header, u
     return 0;
   }
   state->codec.err = condi_jpeg_error_begin(&state->error);
-  volatile int done = 0;
+  int done = 0;
   condi_jpeg_header found = *header;
+  // After a jump nothing is done, whatever was before.
   if (setjmp(state->error.jump) == 0) {
-    done = begin(state, bytes, count, samples ? &found : header);
-    if (done && samples) {
-      if (memcmp(&found, header, sizeof found) == 0) {
-        done = read_samples(state, header, samples);
-      } else {
-        condi_say(state->error.message, "the rows have another length than announced");
-        done = 0;
-      }
-    }
+    done = samples ? read_whole(state, bytes, count, &found, header, samples)
+                   : begin(state, bytes, count, header);
+  } else {
+    done = 0;
   }
   if (!done) condi_say(message, state->error.message);
   jpeg_destroy_decompress(&state->codec);

@@ -110,10 +110,11 @@ public struct BenchmarkSet: Hashable, Sendable {
     var rest = Dictionary(uniqueKeysWithValues: lowResolution.map { ($0.stem, $0) })
     let entries = try highResolution.map { file in
       let names = names(file.stem)
-      guard let partner = names.lazy.compactMap({ rest.removeValue(forKey: $0) }).first else {
+      guard let partner = names.compactMap({ rest[$0] }).first else {
         throw ModelError(
           "its partner '\(names[0]).png' is missing in \(folder.path)", path: file.path)
       }
+      rest[partner.stem] = nil
       return Entry(
         name: file.stem, highResolutionPath: file.path, lowResolutionPath: partner.path)
     }

@@ -66,7 +66,8 @@ import Testing
       #expect(report["lowResolution"] as? String == "degraded")
       #expect(report["degradedFolder"] as? String == noisy)
       let text = try BuiltProgram().run(arguments).standardOutput
-      #expect(text.contains("degraded ones from \(noisy)"))
+      // Long paths lose their middle.
+      #expect(text.contains("degraded ones from /") && text.contains("/noisy\n"))
 
       try FileManager.default.removeItem(atPath: "\(noisy)/b9.jpg")
       let refused = try BuiltProgram().run(arguments)

@@ -146,7 +146,10 @@ private struct UpscalingMemory {
       channels * 4 + image.channelCount * 2 + (isConverted ? 48 : 0)
       + (image.hasAlpha ? 28 + colors * 4 : 0)
     let conversion = bandHeight * width * scale * scale * perPixel
-    let kept = format.isStreamed ? 0 : height * width * scale * scale * 4
-    return held + max(band + pass, conversion) + kept + Self.rest
+    let streamed = held + max(band + pass, conversion) + Self.rest
+    guard !format.isStreamed else { return streamed }
+    // An encoder of whole images keeps all pixels, and has several copies of them at the end.
+    let pixels = height * width * scale * scale
+    return max(streamed + 4 * pixels, held + 36 * pixels + Self.rest)
   }
 }

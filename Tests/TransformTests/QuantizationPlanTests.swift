@@ -199,13 +199,14 @@ struct QuantizationPlanTests {
           [
             "a.kernel": [64, 64], "a.qkv_w": [64, 64], "lstm.weight_ih_l0": [64, 32],
             "h.0.attn.c_attn.weight": [48, 144], "A_log": [64, 16], "lora_A.weight": [8, 64],
-            "attn.rel_pos_w": [27, 80],
+            "attn.rel_pos_w": [27, 80], "attn.cpb_mlp.2.weight": [16, 512],
           ],
           ["a.kernel", "a.qkv_w", "lstm.weight_ih_l0", "h.0.attn.c_attn.weight"],
           [
             "A_log": "not named as a weight",
             "lora_A.weight": factor,
             "attn.rel_pos_w": "position table or network",
+            "attn.cpb_mlp.2.weight": "position table or network",
           ]
         ),
         (

@@ -101,7 +101,7 @@ extension Recipe {
       "{*pos_embed,*pos_embedding,*position_embedding,*positional_embedding,*pos_emb}",
       where: matrices(), because: "embedding table, read row by row"),
     keep(
-      "*.pos.pos*", "*pos_proj.*", "*.pos[0-9].*", "*relative_position*",
+      "*.pos.pos*", "*pos_proj.*", "*.pos[0-9].*", "*.cpb_mlp.*", "*relative_position*",
       "*relative_attention_bias*", "*rel_pos*", "*position_bias*", where: matrices(),
       because: "position table or network"),
     keep(

@@ -6,10 +6,6 @@
 #include "integer_weights.h"
 #include "vector_levels.h"
 
-struct ck_integer_linear {
-  ck_integer_weights weights;
-};
-
 // Stores `codes` in panels; returns whether each is less than `limit`.
 static bool pack_codes(ck_integer_weights *weights, const uint8_t *codes, int limit) {
   for (size_t output = 0; output < weights->outputs; output++)
@@ -98,6 +94,24 @@ void ck_integer_linear_destroy(ck_integer_linear *linear) {
 void ck_integer_linear_apply(
   const ck_integer_linear *linear, size_t rows, const float *x, size_t x_stride, float *y,
   size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {
-  ck_current_level()->integer(
-    &linear->weights, rows, x, x_stride, y, y_stride, epilogue, residual, residual_stride);
+  const ck_integer_weights *weights = &linear->weights;
+  const ck_integer_table *kernels = ck_current_level()->integer;
+  _Alignas(64) uint8_t codes[ck_integer_batch];
+  float lower[ck_integer_most_groups], scale[ck_integer_most_groups];
+  ck_coded_row coded[ck_integer_most_rows];
+  size_t stride = (weights->inputs + ck_integer_slack) / 16 * 16 + 16;
+  size_t batch = ck_integer_batch_rows(weights, stride, kernels->block_rows);
+  for (size_t row = 0; row < batch; row++) {
+    coded[row].lower = lower + row * weights->groups;
+    coded[row].scale = scale + row * weights->groups;
+  }
+  for (size_t first = 0; first < rows; first += batch) {
+    size_t count = rows - first < batch ? rows - first : batch;
+    kernels->code(
+      &weights->activations, weights->inputs, count, x + first * x_stride, x_stride, codes, stride,
+      coded);
+    kernels->multiply(
+      weights, count, codes, stride, coded, y + first * y_stride, y_stride, epilogue,
+      residual == NULL ? NULL : residual + first * residual_stride, residual_stride);
+  }
 }

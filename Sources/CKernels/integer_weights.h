@@ -14,6 +14,10 @@ enum {
   ck_integer_step = 4,
   // The size in bytes of the codes of rows that are processed at once.
   ck_integer_batch = 32768,
+  // The largest number of rows that are processed at once.
+  ck_integer_most_rows = 96,
+  // The most bytes that are written after the codes of a row.
+  ck_integer_slack = 15,
   // The largest number of groups in an input row.
   ck_integer_most_groups = 1024,
 };
@@ -55,14 +59,49 @@ static inline size_t ck_integer_columns(const ck_integer_weights *weights) {
   return (size_t)(weights->centers - weights->biases);
 }
 
-// Codes `rows` rows, multiplies them and applies the epilogue.
-typedef void ck_integer_kernel(
-  const ck_integer_weights *weights, size_t rows, const float *x, size_t x_stride, float *y,
-  size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride);
+struct ck_integer_linear {
+  ck_integer_weights weights;
+};
 
-ck_integer_kernel ck_integer_linear_scalar;
-ck_integer_kernel ck_integer_linear_256;
+// What the codes of a row of inputs stand for.
+typedef struct ck_coded_row {
+  // The sum of the values, or NaN if one is NaN.
+  double sum;
+  // One per group.
+  float *lower;
+  float *scale;
+} ck_coded_row;
+
+// The kernels of a vector level.
+typedef struct ck_integer_table {
+  // The number of rows that are multiplied at once.
+  size_t block_rows;
+  // Codes rows of `columns` elements. The codes of a row are `stride` bytes from those of the next
+  // one, and followed by up to ck_integer_slack undefined bytes, which the next row overwrites.
+  void (*code)(
+    const ck_quantizer *activations, size_t columns, size_t rows, const float *x, size_t x_stride,
+    uint8_t *codes, size_t stride, ck_coded_row *coded);
+  // Multiplies coded rows and applies the epilogue.
+  void (*multiply)(
+    const ck_integer_weights *weights, size_t rows, const uint8_t *codes, size_t stride,
+    const ck_coded_row *coded, float *y, size_t y_stride, ck_epilogue epilogue,
+    const float *residual, size_t residual_stride);
+} ck_integer_table;
+
+extern const ck_integer_table ck_integer_scalar;
+extern const ck_integer_table ck_integer_256;
 // Requires AVX-512 VNNI as well.
-ck_integer_kernel ck_integer_linear_512;
+extern const ck_integer_table ck_integer_512;
+
+// Returns how many rows, whose codes are `stride` bytes apart, are processed at once.
+static inline size_t ck_integer_batch_rows(
+  const ck_integer_weights *weights, size_t stride, size_t block_rows) {
+  size_t batch = ck_integer_batch / stride;
+  if (batch > ck_integer_most_rows) batch = ck_integer_most_rows;
+  if (batch > ck_integer_most_groups / weights->groups)
+    batch = ck_integer_most_groups / weights->groups;
+  // Rows left over from full blocks are processed one by one.
+  return batch > block_rows ? batch - batch % block_rows : batch;
+}
 
 #endif

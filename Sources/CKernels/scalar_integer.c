@@ -28,24 +28,33 @@ static ck_row_coding coding_of(const ck_quantizer *activations, const float *x, 
     activations, activations->is_row_scaled ? ck_scalar_kernels.row_magnitude(x, count) : 1);
 }
 
-void ck_integer_linear_scalar(
-  const ck_integer_weights *weights, size_t rows, const float *x, size_t x_stride, float *y,
-  size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {
-  uint8_t codes[CK_INTEGER_MOST_INPUTS];
-  ck_row_coding codings[ck_integer_most_groups];
-  size_t columns = ck_integer_columns(weights);
+static void code_rows(
+  const ck_quantizer *activations, size_t columns, size_t rows, const float *x, size_t x_stride,
+  uint8_t *codes, size_t stride, ck_coded_row *coded) {
+  size_t group_size = activations->group_size == 0 ? columns : activations->group_size;
   for (size_t row = 0; row < rows; row++) {
     // In double precision, because with many groups there are many terms that nearly cancel.
     double sum = 0;
-    for (size_t group = 0; group < weights->groups; group++) {
-      size_t first = group * weights->group_inputs;
-      size_t count = ck_group_length(weights->inputs - first, weights->group_inputs);
+    for (size_t first = 0, group = 0; first < columns; first += group_size, group++) {
+      size_t count = ck_group_length(columns - first, group_size);
       const float *inputs = x + row * x_stride + first;
-      codings[group] = coding_of(&weights->activations, inputs, count);
-      sum += (double)codings[group].lower * (double)count;
-      sum += (double)codings[group].scale *
-        (double)code_run(codings[group], inputs, count, codes + first);
+      ck_row_coding coding = coding_of(activations, inputs, count);
+      sum += (double)coding.lower * (double)count;
+      sum +=
+        (double)coding.scale * (double)code_run(coding, inputs, count, codes + row * stride + first);
+      coded[row].lower[group] = coding.lower;
+      coded[row].scale[group] = coding.scale;
     }
+    coded[row].sum = sum;
+  }
+}
+
+static void multiply_rows(
+  const ck_integer_weights *weights, size_t rows, const uint8_t *codes, size_t stride,
+  const ck_coded_row *coded, float *y, size_t y_stride, ck_epilogue epilogue,
+  const float *residual, size_t residual_stride) {
+  size_t columns = ck_integer_columns(weights);
+  for (size_t row = 0; row < rows; row++)
     for (size_t output = 0; output < weights->outputs; output++) {
       size_t panel = output / ck_integer_panel_width, column = output % ck_integer_panel_width;
       double scaled = 0;
@@ -55,18 +64,20 @@ void ck_integer_linear_scalar(
         int32_t product = 0;
         for (size_t input = first; input < end; input++) {
           size_t step = panel * weights->steps + input / ck_integer_step;
-          product += codes[input] *
+          product += codes[row * stride + input] *
             weights->panels[(step * ck_integer_panel_width + column) * ck_integer_step +
               input % ck_integer_step];
         }
-        scaled += (double)codings[group].lower * (double)weights->totals[group * columns + output];
-        scaled += (double)codings[group].scale * product;
+        scaled +=
+          (double)coded[row].lower[group] * (double)weights->totals[group * columns + output];
+        scaled += (double)coded[row].scale[group] * product;
       }
       float value = (float)(
-        (double)weights->biases[output] + (double)weights->centers[output] * sum +
+        (double)weights->biases[output] + (double)weights->centers[output] * coded[row].sum +
         (double)weights->scales[output] * scaled);
       y[row * y_stride + output] = ck_finished(
         value, epilogue, residual == NULL ? NULL : residual + row * residual_stride + output);
     }
-  }
 }
+
+const ck_integer_table ck_integer_scalar = {1, code_rows, multiply_rows};

@@ -12,7 +12,7 @@ typedef struct ck_level {
   const ck_kernel_table *kernels;
   const ck_affine_table *affine;
   const ck_derivative_table *derivatives;
-  ck_integer_kernel *integer;
+  const ck_integer_table *integer;
 } ck_level;
 
 // Returns the kernels of the current thread's level.

@@ -110,6 +110,91 @@ import Transform
     }
   }
 
+  /// Writes a small network of convolutions to a file in `folder` and returns its path.
+  private static func convolutions(_ name: String, _ folder: TemporaryFolder) throws -> String {
+    var archive = try FormatRegistry.standard.open(
+      PackageFolder.fixture("superresolution/\(name).safetensors"))
+    archive.tensors = archive.tensors.filter { !$0.key.hasPrefix("golden.") }
+    let path = folder.appending("\(name).safetensors")
+    try FormatRegistry.standard.write(
+      archive, as: SafetensorsFormat(), to: path, replacesExisting: true)
+    return path
+  }
+
+  /// A recipe for all convolutions of a network, and its options.
+  private static func convolutionRecipe(_ folder: TemporaryFolder) throws -> [String] {
+    let path = folder.appending("convolutions.json")
+    let rule = #"{"match": "*.weight", "where": {"rank": 4}, "action": "quantize"}"#
+    try Data("{\"bits\": 3, \"rules\": [\(rule)]}".utf8).write(to: URL(filePath: path))
+    return ["--recipe", path]
+  }
+
+  @Test(arguments: ["compact_x2", "rlfn_x2"])
+  func convolutionsAreCalibratedQuantizedAndLearned(_ name: String) throws {
+    try withImages { folder, images in
+      let model = try Self.convolutions(name, folder)
+      let recipe = try Self.convolutionRecipe(folder)
+      let file = folder.appending("a.calib.npz")
+      let samples = ["--patches", "3", "--patch-size", "24"]
+      func run(_ arguments: [String]) throws {
+        let outcome = try BuiltProgram().run(arguments + ["--quiet"])
+        #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+      }
+      try run(
+        ["calibrate", model, file, "--images", images, "--bits", "3"] + samples + recipe)
+      let calibration = try Calibration(contentsOf: file)
+      let (fromFile, learned) = (folder.appending("a.condi"), folder.appending("b.condi"))
+      try run(["convert", model, fromFile, "--calibration", file] + recipe)
+      try run(
+        ["convert", model, learned, "--calibration-images", images, "--steps", "2"] + samples
+          + recipe)
+      for path in [fromFile, learned] {
+        let packed = try FormatRegistry.standard.open(path)
+        let weights = packed.tensors.filter { $0.value.quantized != nil }
+        #expect(!weights.isEmpty && weights.allSatisfy { $0.value.shape.rank == 4 })
+        #expect(packed.activations.map(\.name) == Array(calibration.sites.keys))
+        #expect(packed.activations.count == weights.count)
+        try run(["verify", path, "--against", model])
+        let network = try SuperResolutionNetwork(packed, name: "packed", threads: 1)
+        #expect(network.integerLayerCount == weights.count)
+      }
+      #expect(try Self.differ(fromFile, learned, folder))
+    }
+  }
+
+  /// Of a transformer's convolutions, only those are recorded that a recipe quantizes.
+  @Test func convolutionsAreRecordedWhereRecipeQuantizesThem() throws {
+    try withImages { folder, images in
+      let model = try Self.model(folder)
+      func sites(_ recipe: [String]) throws -> [String] {
+        let file = folder.appending("a.calib.npz")
+        let outcome = try BuiltProgram().run(
+          ["calibrate", model, file, "--images", images, "--quiet", "--force"] + Self.small
+            + recipe)
+        #expect(outcome.exitCode == 0, "\(outcome.standardError)")
+        return try Array(Calibration(contentsOf: file).sites.keys)
+      }
+      let usual = try sites([])
+      #expect(!usual.contains("conv_first.input") && usual.count > 20)
+      let all = try sites(Self.convolutionRecipe(folder))
+      #expect(all.contains("conv_first.input"))
+      #expect(all.filter(Set(usual).contains) == usual)
+    }
+  }
+
+  @Test func networkWithoutAnythingToQuantizeIsRefused() throws {
+    try withImages { folder, images in
+      let model = try Self.convolutions("compact_x2", folder)
+      let outcome = try BuiltProgram().run(
+        ["calibrate", model, folder.appending("a.calib.npz"), "--images", images, "--quiet"])
+      #expect(outcome.exitCode == 2)
+      #expect(
+        outcome.standardError
+          == "condi-convert: \(model): there is nothing to calibrate: the network has no linear "
+          + "layers, and the recipe quantizes no convolution whose weight is one tensor\n")
+    }
+  }
+
   /// The granularity of activation ranges at each site, by default for a method and as requested.
   @Test(
     arguments: [

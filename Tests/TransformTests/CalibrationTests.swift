@@ -195,6 +195,100 @@ struct LinearNetwork: ActivationSource {
     }
   }
 
+  /// A convolution of 2 channels and 3 taps, whose patches follow its pixels.
+  private struct ConvolutionNetwork: ActivationSource {
+    var channels = 2
+    let sampleCount = 3
+    var sites: [ActivationSite] {
+      [
+        ActivationSite(
+          name: "c.input", kind: .input, weightName: "c.weight", columnCount: channels,
+          tapCount: 3)
+      ]
+    }
+
+    func values(_ sample: Int) -> [Float] {
+      var generator = SplitMix(seed: UInt64(sample))
+      return (0..<channels * 3 * 20).map { _ in generator.nextNormal() }
+    }
+
+    func run(
+      sample: Int, observe: (Int, UnsafeBufferPointer<Float>, Int) throws -> Void
+    ) throws {
+      try values(sample).withUnsafeBufferPointer {
+        try observe(0, $0, channels)
+        try observe(0, UnsafeBufferPointer(rebasing: $0[..<(channels * 3 * 10)]), channels * 3)
+      }
+    }
+  }
+
+  /// Moments are of patches, in the order of a weight's columns: the taps of one channel after
+  /// another.
+  @Test(arguments: [ActivationScaling.tensor, .row]) func momentsOfPatchesMatchPlainSums(
+    _ scaling: ActivationScaling
+  ) throws {
+    let network = ConvolutionNetwork()
+    let calibration = try Calibrator(bitWidths: [2], scaling: scaling, threads: 2)
+      .calibrate(network)
+    let site = try #require(calibration.sites["c.input"])
+    #expect(site.count == 3 * 2 * 3 * 20 && site.tapCount == 3 && site.columnCount == 2)
+    let moments = try #require(site.moments)
+    let images = try #require(site.quantized[2])
+    let quantizer = ActivationQuantizer(
+      name: "c.input", bitWidth: 2, lower: images.lower, upper: images.upper, scaling: scaling)
+    var patches: [[Double]] = []
+    var rounded: [[Double]] = []
+    for sample in 0..<3 {
+      let values = network.values(sample)
+      let found = values.withUnsafeBufferPointer { quantizer.images(of: $0, columns: 2) }
+      for patch in 0..<10 {
+        let order = [0, 2, 4, 1, 3, 5].map { patch * 6 + $0 }
+        patches.append(order.map { Double(values[$0]) })
+        rounded.append(order.map { found[$0] })
+      }
+    }
+    for row in 0..<6 {
+      for column in 0..<6 {
+        func expect(_ moment: Matrix, _ left: [[Double]], _ right: [[Double]]) {
+          let sum = zip(left, right).reduce(0) { $0 + $1.0[row] * $1.1[column] }
+          #expect(abs(moment[row, column] - sum / 30) < 1e-10)
+        }
+        expect(moments.second, patches, patches)
+        expect(images.second, rounded, rounded)
+        expect(images.cross, patches, rounded)
+      }
+    }
+    #expect(try Calibration(calibration.archive()) == calibration)
+    var archive = try calibration.archive()
+    archive.tensors["c.input/tap_count"] = try .integers([4], .scalar)
+    #expect(
+      throws: ModelError.malformed("'tap_count' is 4.0, which does not divide the 6 of 'mean'")
+        .located(tensor: "c.input")
+    ) { try Calibration(archive) }
+  }
+
+  @Test func momentsOfLongPatchesAreNotTaken() throws {
+    let calibration = try Calibrator(bitWidths: [2], threads: 1)
+      .calibrate(ConvolutionNetwork(channels: 193))
+    let site = try #require(calibration.sites["c.input"])
+    #expect(site.moments == nil && site.quantized.isEmpty && site.rows != nil)
+  }
+
+  @Test func momentsOfPatchesMustFitWeight() throws {
+    let calibration = try Calibrator(threads: 1).calibrate(ConvolutionNetwork())
+    var archive = TensorArchive()
+    func weight(_ dimensions: [Int]) throws -> Tensor {
+      try .reals([Double](repeating: 1, count: dimensions.reduce(1, *)), dimensions)
+    }
+    archive.tensors["c.weight"] = try weight([4, 2, 3, 1])
+    try calibration.check(against: archive)
+    archive.tensors["c.weight"] = try weight([4, 2, 3, 3])
+    #expect(
+      throws: ModelError(
+        "'c.weight' has 18 columns, but the calibrated inputs have 6", tensor: "c.input")
+    ) { try calibration.check(against: archive) }
+  }
+
   /// Queries and keys of tokens have one range per head, as do values whose channels are mixed.
   @Test func headsFormGroups() {
     func measure(

@@ -271,6 +271,39 @@ void ck_integer_linear_apply(
   const ck_integer_linear *linear, size_t rows, const float *x, size_t x_stride, float *y,
   size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride);
 
+// A convolution whose weights and pixels are codes of a few bits, multiplied as integers.
+typedef struct ck_integer_convolution ck_integer_convolution;
+
+// Returns whether a convolution can have this many channels and taps, with the channels of each
+// pixel in groups of this size: the patches of a result, whose pixels have a multiple of 4 codes in
+// every group, are rows of inputs as `ck_integer_linear_takes` allows.
+bool ck_integer_convolution_takes(size_t channels, size_t taps, size_t group_size);
+
+// Packs `codes` [outputs, channels, taps] as `ck_integer_linear_create` does. The pixels are coded by
+// `activations`, each as a row.
+//
+// Returns null if memory is exhausted, or for unsupported codes, levels, channels or taps.
+ck_integer_convolution *ck_integer_convolution_create(
+  const uint8_t *codes, unsigned weight_bits, const float *lower, const float *scale,
+  const float *bias, size_t outputs, size_t channels, size_t taps,
+  const ck_quantizer *activations);
+void ck_integer_convolution_destroy(ck_integer_convolution *convolution);
+
+// Returns the number of floats in the scratch of a call for which this many pixels of the input are
+// needed.
+size_t ck_integer_convolution_scratch_count(
+  const ck_integer_convolution *convolution, size_t pixels);
+
+// Computes rows [first_row, first_row + rows) of the output as `ck_convolution_apply` does, from the
+// quantized pixels, of which those outside the image are exact zeros. The shape has the outputs,
+// channels and taps of the weights. A NaN makes the results NaN that depend on its pixel, and so does
+// an infinity if bounds are relative to a row or a group.
+void ck_integer_convolution_apply(
+  const ck_integer_convolution *convolution, const ck_convolution_shape *shape, size_t height,
+  size_t width, size_t first_row, size_t rows, const float *x, size_t x_stride, float *y,
+  size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride,
+  float *scratch);
+
 // MARK: Attention
 
 // Attention for one head of one window: out = quantize(softmax(scale · q kᵀ + bias + mask)) v.

@@ -21,19 +21,10 @@ CK_INLINE float code_run(
   return is_any(nans) ? NAN : sum_of(__builtin_convertvector(sum, vector));
 }
 
-// Properties of a row besides its codes.
-typedef struct coded_row {
-  // The sum of the values that the codes represent.
-  float sum;
-  // One per group.
-  float *lower;
-  float *scale;
-} coded_row;
-
 // Records the coding of a group of `count` inputs and the sum of their codes.
 CK_INLINE void add_to_row(
-  coded_row *row, size_t group, ck_row_coding coding, size_t count, float code_sum) {
-  row->sum += coding.lower * (float)count + coding.scale * code_sum;
+  ck_coded_row *row, size_t group, ck_row_coding coding, size_t count, float code_sum) {
+  row->sum = (float)row->sum + (coding.lower * (float)count + coding.scale * code_sum);
   row->lower[group] = coding.lower;
   row->scale[group] = coding.scale;
 }
@@ -41,9 +32,8 @@ CK_INLINE void add_to_row(
 // Codes a row. Groups are written in order, so that each overwrites the padding of the previous
 // one.
 CK_INLINE void code_row(
-  const ck_integer_weights *weights, const float *x, uint8_t *codes, coded_row *row) {
-  const ck_quantizer *activations = &weights->activations;
-  size_t inputs = weights->inputs;
+  const ck_quantizer *activations, const float *x, size_t inputs, uint8_t *codes,
+  ck_coded_row *row) {
   row->sum = 0;
   if (activations->group_size == 0) {
     ck_row_coding coding = ck_row_coding_of(
@@ -64,11 +54,6 @@ CK_INLINE void code_row(
   }
 }
 
-// Returns the distance between two rows of codes in bytes, with room for a whole vector at the end.
-CK_INLINE size_t code_stride(const ck_integer_weights *weights) {
-  return (weights->inputs + CK_WIDTH - 1) / CK_WIDTH * CK_WIDTH + CK_WIDTH;
-}
-
 // The rows and columns that are processed at once.
 typedef struct integer_block {
   size_t rows;
@@ -81,7 +66,7 @@ typedef struct integer_block {
 
 // Returns CK_WIDTH scaled products of a group, ready to be added.
 CK_INLINE vector scaled_products(
-  const ck_integer_weights *weights, size_t group, const coded_row *row, size_t column,
+  const ck_integer_weights *weights, size_t group, const ck_coded_row *row, size_t column,
   const int32_t *products) {
   int_vector product;
   memcpy(&product, products, sizeof product);
@@ -92,7 +77,7 @@ CK_INLINE vector scaled_products(
 
 // Adds the products of any group but the last one.
 CK_INLINE void add_group(
-  const ck_integer_weights *weights, size_t group, const coded_row *rows, integer_block *block) {
+  const ck_integer_weights *weights, size_t group, const ck_coded_row *rows, integer_block *block) {
   for (size_t row = 0; row < block->rows; row++)
     for (size_t index = 0; index < block->count; index += CK_WIDTH) {
       size_t place = row * integer_group_width + index;
@@ -107,7 +92,7 @@ CK_INLINE void add_group(
 //
 // `has_groups`: whether there is more than one group.
 CK_INLINE void finish_block(
-  const ck_integer_weights *weights, bool has_groups, const coded_row *rows,
+  const ck_integer_weights *weights, bool has_groups, const ck_coded_row *rows,
   const integer_block *block, float *y, size_t y_stride, ck_epilogue epilogue,
   const float *residual, size_t residual_stride) {
   size_t last = has_groups ? weights->groups - 1 : 0;
@@ -118,7 +103,7 @@ CK_INLINE void finish_block(
         scaled_products(weights, last, rows + row, column, block->products + place);
       if (has_groups) scaled += load(block->scaled + place);
       vector value = fused(
-        load(weights->centers + column), splat(rows[row].sum), load(weights->biases + column));
+        load(weights->centers + column), splat((float)rows[row].sum), load(weights->biases + column));
       value = fused(load(weights->scales + column), scaled, value);
       float *target = y + row * y_stride + column;
       const float *other =
@@ -135,12 +120,12 @@ CK_INLINE void finish_block(
     }
 }
 
-// Multiplies all columns of a batch of rows.
+// Multiplies all columns of some rows.
 CK_INLINE void multiply_codes(
   const ck_integer_weights *weights, bool has_groups, size_t rows, const uint8_t *codes,
-  const coded_row *coded, float *y, size_t y_stride, ck_epilogue epilogue, const float *residual,
+  size_t stride, const ck_coded_row *coded, float *y, size_t y_stride, ck_epilogue epilogue, const float *residual,
   size_t residual_stride) {
-  size_t stride = code_stride(weights), steps = weights->steps;
+  size_t steps = weights->steps;
   size_t group_steps = (weights->group_inputs + ck_integer_step - 1) / ck_integer_step;
   integer_block block;
   for (size_t column = 0; column < weights->outputs; column += integer_group_width) {
@@ -170,46 +155,36 @@ CK_INLINE void multiply_codes(
   }
 }
 
-void CK_INTEGER_KERNEL(
-  const ck_integer_weights *weights, size_t rows, const float *x, size_t x_stride, float *y,
-  size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {
-  enum { most_rows = 96 };
-  _Alignas(64) uint8_t codes[ck_integer_batch];
-  float lower[ck_integer_most_groups], scale[ck_integer_most_groups];
-  coded_row coded[most_rows];
-  size_t stride = code_stride(weights), batch = ck_integer_batch / stride;
-  if (batch > most_rows) batch = most_rows;
-  if (batch > ck_integer_most_groups / weights->groups)
-    batch = ck_integer_most_groups / weights->groups;
-  // Rows left over from full blocks are processed one by one.
-  if (batch > integer_block_rows) batch -= batch % integer_block_rows;
-  for (size_t first = 0; first < rows; first += batch) {
-    size_t count = rows - first < batch ? rows - first : batch;
-    for (size_t row = 0; row < count; row++) {
-      coded[row].lower = lower + row * weights->groups;
-      coded[row].scale = scale + row * weights->groups;
-      code_row(weights, x + (first + row) * x_stride, codes + row * stride, &coded[row]);
-    }
-    float *target = y + first * y_stride;
-    const float *other = residual == NULL ? NULL : residual + first * residual_stride;
-    bool has_groups = weights->groups > 1;
-    switch (epilogue) {
-      case CK_EPILOGUE_NONE:
-        if (has_groups)
-          multiply_codes(
-            weights, true, count, codes, coded, target, y_stride, CK_EPILOGUE_NONE, NULL, 0);
-        else
-          multiply_codes(
-            weights, false, count, codes, coded, target, y_stride, CK_EPILOGUE_NONE, NULL, 0);
-        break;
-      case CK_EPILOGUE_GELU:
+static void code_rows(
+  const ck_quantizer *activations, size_t columns, size_t rows, const float *x, size_t x_stride,
+  uint8_t *codes, size_t stride, ck_coded_row *coded) {
+  for (size_t row = 0; row < rows; row++)
+    code_row(activations, x + row * x_stride, columns, codes + row * stride, coded + row);
+}
+
+static void multiply_rows(
+  const ck_integer_weights *weights, size_t rows, const uint8_t *codes, size_t stride,
+  const ck_coded_row *coded, float *y, size_t y_stride, ck_epilogue epilogue,
+  const float *residual, size_t residual_stride) {
+  bool has_groups = weights->groups > 1;
+  switch (epilogue) {
+    case CK_EPILOGUE_NONE:
+      if (has_groups)
         multiply_codes(
-          weights, has_groups, count, codes, coded, target, y_stride, CK_EPILOGUE_GELU, NULL, 0);
-        break;
-      default:
+          weights, true, rows, codes, stride, coded, y, y_stride, CK_EPILOGUE_NONE, NULL, 0);
+      else
         multiply_codes(
-          weights, has_groups, count, codes, coded, target, y_stride, epilogue, other,
-          residual_stride);
-    }
+          weights, false, rows, codes, stride, coded, y, y_stride, CK_EPILOGUE_NONE, NULL, 0);
+      break;
+    case CK_EPILOGUE_GELU:
+      multiply_codes(
+        weights, has_groups, rows, codes, stride, coded, y, y_stride, CK_EPILOGUE_GELU, NULL, 0);
+      break;
+    default:
+      multiply_codes(
+        weights, has_groups, rows, codes, stride, coded, y, y_stride, epilogue, residual,
+        residual_stride);
   }
 }
+
+const ck_integer_table CK_INTEGER_TABLE = {integer_block_rows, code_rows, multiply_rows};

@@ -9,7 +9,7 @@
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 
 #define CK_WIDTH 8
-#define CK_INTEGER_KERNEL ck_integer_linear_256
+#define CK_INTEGER_TABLE ck_integer_256
 
 #include "arithmetic.h"
 #include "epilogue.h"

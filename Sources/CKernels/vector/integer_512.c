@@ -8,7 +8,7 @@
 #pragma clang attribute push(__attribute__((target(CK_AVX512_VNNI))), apply_to = function)
 
 #define CK_WIDTH 16
-#define CK_INTEGER_KERNEL CK_AVX512_NAME(ck_integer_linear_512)
+#define CK_INTEGER_TABLE CK_AVX512_NAME(ck_integer_512)
 
 #include "arithmetic.h"
 #include "epilogue.h"

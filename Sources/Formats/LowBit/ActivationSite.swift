@@ -39,6 +39,9 @@ package struct ActivationSite: Hashable, Sendable {
   package let weightName: String?
   /// The number of values per row, such as a token's features; 1 if rows have no meaning.
   package let columnCount: Int
+  /// The taps of the convolution whose input it is, of which rows are the pixels; `nil` for linear
+  /// layers and inside attentions.
+  package let tapCount: Int?
   /// The number of channels per head, if an attention sums products over them: for queries and keys
   /// when it compares tokens, for values when it mixes channels. A scale of a head of a token is
   /// then a common factor of the whole sum. `nil` elsewhere.
@@ -76,13 +79,14 @@ package struct ActivationSite: Hashable, Sendable {
   }
 
   package init(
-    name: String, kind: Kind, weightName: String?, columnCount: Int,
+    name: String, kind: Kind, weightName: String?, columnCount: Int, tapCount: Int? = nil,
     headChannelCount: Int? = nil, origin: Origin? = nil
   ) {
     self.name = name
     self.kind = kind
     self.weightName = weightName
     self.columnCount = columnCount
+    self.tapCount = tapCount
     self.headChannelCount = headChannelCount
     self.origin = origin
   }

@@ -20,6 +20,8 @@ struct ForwardContext: @unchecked Sendable {
   /// The layers that run in integer arithmetic, which quantize their inputs themselves.
   var integerLayers = IntegerLayers()
   var observer: Observer?
+  /// The sites that the observer sees; `nil` for all.
+  var observedSites: Set<Int>?
   /// Receives the output of each residual group of the body.
   var groupObserver: ((_ group: Int, _ output: FeatureMap) throws -> Void)?
   /// Receives the completed share of the work, from 0 to 1.
@@ -89,6 +91,15 @@ struct ForwardContext: @unchecked Sendable {
 
   // MARK: Sites
 
+  /// Whether `visit` does anything at a site.
+  func isVisited(_ site: Int) -> Bool {
+    quantizer(at: site) != nil || isObserved(site)
+  }
+
+  func isObserved(_ site: Int) -> Bool {
+    observer != nil && observedSites?.contains(site) ?? true
+  }
+
   /// Quantizes `rows` rows of values at a site, then shows them to the observer.
   func visit(
     _ site: Int, _ values: UnsafeMutablePointer<Float>, rows: Int, columns: Int, stride: Int
@@ -97,7 +108,7 @@ struct ForwardContext: @unchecked Sendable {
     if !quantizers.isEmpty, var quantizer = quantizers[site] {
       ck_quantize(&quantizer, values, rows, columns, stride)
     }
-    guard let observer else { return }
+    guard let observer, isObserved(site) else { return }
     if stride == columns {
       return try observer(site, UnsafeBufferPointer(start: values, count: rows * columns), columns)
     }
@@ -121,7 +132,7 @@ struct ForwardContext: @unchecked Sendable {
     then epilogue: Epilogue = .none
   ) throws {
     // An observer sees the values on their way into the layer, whether quantized or not.
-    if observer == nil, let integer = integerLayers[site] {
+    if observer == nil, let integer = integerLayers.linear(at: site) {
       return integer.apply(
         rows: rows, x, stride: xStride, to: y, stride: yStride, then: epilogue)
     }

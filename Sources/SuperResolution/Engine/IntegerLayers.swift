@@ -2,27 +2,38 @@ import CKernels
 import Formats
 import Storage
 
-/// The linear layers of a packed model that run in integer arithmetic: their weights are stored as
-/// codes, and their inputs have a quantizer.
+/// The layers of a packed model that run in integer arithmetic: their weights are stored as codes,
+/// and their inputs have a quantizer.
 ///
-/// The kernel holds codes with one lower bound and one scale per output. These layers run in
+/// The kernels hold codes with one lower bound and one scale per output. These layers run in
 /// floating point instead: those whose weights have groups along a row, those whose values are
-/// rounded again to a narrow type, and those whose inputs have groups that the kernel does not
+/// rounded again to a narrow type, and those whose inputs have groups that the kernels do not
 /// support.
 struct IntegerLayers: Sendable {
+  private enum Layer: Sendable {
+    case linear(IntegerLinear)
+    case convolution(IntegerConvolution)
+  }
+
   /// One entry per site; empty if there are no such layers.
-  private let layers: [IntegerLinear?]
+  private let layers: [Layer?]
 
   /// Creates an empty collection.
   init() {
     layers = []
   }
 
-  /// - Parameter quantizers: one entry per site; empty when no site is quantized.
+  /// - Parameters:
+  ///   - quantizers: one entry per site; empty when no site is quantized.
+  ///   - excluded: sites whose layers multiply other weights than those of the file.
   /// - Throws: `ModelError` when codes or a bias cannot be read.
-  init(_ archive: TensorArchive, sites: [ActivationSite], quantizers: [ck_quantizer?]) throws {
-    let layers = try zip(sites, quantizers).map { site, quantizer in
-      try quantizer.flatMap { try Self.layer(archive, site: site, quantizer: $0) }
+  init(
+    _ archive: TensorArchive, sites: [ActivationSite], quantizers: [ck_quantizer?],
+    excluding excluded: Set<Int> = []
+  ) throws {
+    let layers = try zip(sites, quantizers).enumerated().map { index, pair -> Layer? in
+      guard !excluded.contains(index) else { return nil }
+      return try pair.1.flatMap { try Self.layer(archive, site: pair.0, quantizer: $0) }
     }
     self.layers = layers.contains { $0 != nil } ? layers : []
   }
@@ -30,26 +41,49 @@ struct IntegerLayers: Sendable {
   /// The number of layers that run in integer arithmetic.
   var count: Int { layers.count { $0 != nil } }
 
-  /// The layer whose input the site is, if that layer runs in integer arithmetic.
-  subscript(site: Int) -> IntegerLinear? { layers.isEmpty ? nil : layers[site] }
+  /// The linear layer, or the convolution with one tap, whose input the site is, if it runs in integer
+  /// arithmetic.
+  func linear(at site: Int) -> IntegerLinear? {
+    guard !layers.isEmpty, case .linear(let layer) = layers[site] else { return nil }
+    return layer
+  }
+
+  /// The convolution with several taps whose input the site is, if it runs in integer arithmetic.
+  func convolution(at site: Int) -> IntegerConvolution? {
+    guard !layers.isEmpty, case .convolution(let layer) = layers[site] else { return nil }
+    return layer
+  }
 
   private static func layer(
     _ archive: TensorArchive, site: ActivationSite, quantizer: ck_quantizer
-  ) throws -> IntegerLinear? {
+  ) throws -> Layer? {
     guard let weightName = site.weightName, let quantized = archive.tensors[weightName]?.quantized
     else { return nil }
     let weight = try quantized()
     let (outputs, inputs) = (weight.layout.rows, weight.layout.columns)
-    guard inputs == site.columnCount, ck_integer_linear_takes(inputs, quantizer.group_size),
-      let rows = weight.rowParameters
+    let taps = site.tapCount ?? 1
+    guard inputs == site.columnCount * taps, let rows = weight.rowParameters else { return nil }
+    guard
+      taps == 1
+        ? ck_integer_linear_takes(inputs, quantizer.group_size)
+        : ck_integer_convolution_takes(site.columnCount, taps, quantizer.group_size)
     else { return nil }
     let biasName = String(weightName.dropLast("weight".count)) + "bias"
     let bias = try archive.tensors[biasName].map { tensor in
       try locatingErrors(tensor: biasName) { try tensor.floatValues() }
     }
-    return try IntegerLinear(
-      codes: weight.unpackedCodes(), bitWidth: weight.bitWidth, lower: rows.lower,
-      scale: rows.scale, bias: bias, outputs: outputs, inputs: inputs, activations: quantizer)
+    guard taps > 1 else {
+      return .linear(
+        try IntegerLinear(
+          codes: weight.unpackedCodes(), bitWidth: weight.bitWidth, lower: rows.lower,
+          scale: rows.scale, bias: bias, outputs: outputs, inputs: inputs,
+          activations: quantizer))
+    }
+    return .convolution(
+      try IntegerConvolution(
+        codes: weight.unpackedCodes(), bitWidth: weight.bitWidth, lower: rows.lower,
+        scale: rows.scale, bias: bias, outputs: outputs, channels: site.columnCount, taps: taps,
+        activations: quantizer))
   }
 }
 

@@ -5,14 +5,18 @@ import Formats
 struct SiteList {
   private(set) var sites: [ActivationSite] = []
 
-  /// Adds the input of the linear layer `module` and returns its index.
+  /// Adds the input of the layer `module` and returns its index.
   ///
-  /// - Parameter origin: the tensors that can rescale these values, if there are any.
+  /// - Parameters:
+  ///   - tapCount: the taps of a convolution; `nil` for a linear layer.
+  ///   - origin: the tensors that can rescale these values, if there are any.
   mutating func addInput(
-    of module: String, columnCount: Int, from origin: ActivationSite.Origin? = nil
+    of module: String, columnCount: Int, tapCount: Int? = nil,
+    from origin: ActivationSite.Origin? = nil
   ) -> Int {
     add(
-      module, .input, weightName: "\(module).weight", columnCount: columnCount, origin: origin)
+      module, .input, weightName: "\(module).weight", columnCount: columnCount,
+      tapCount: tapCount, origin: origin)
   }
 
   /// Adds the sites inside the attention `module`.
@@ -32,7 +36,7 @@ struct SiteList {
 
   private mutating func add(
     _ module: String, _ kind: ActivationSite.Kind, weightName: String? = nil, columnCount: Int,
-    headChannelCount: Int? = nil, origin: ActivationSite.Origin? = nil
+    tapCount: Int? = nil, headChannelCount: Int? = nil, origin: ActivationSite.Origin? = nil
   ) -> Int {
     let name = "\(module).\(kind.rawValue)"
     // A layer that is applied twice has one site.
@@ -40,7 +44,8 @@ struct SiteList {
     sites.append(
       ActivationSite(
         name: name, kind: kind, weightName: weightName,
-        columnCount: columnCount, headChannelCount: headChannelCount, origin: origin))
+        columnCount: columnCount, tapCount: tapCount, headChannelCount: headChannelCount,
+        origin: origin))
     return sites.count - 1
   }
 }

@@ -28,7 +28,10 @@ struct GraphBands: Sendable {
     var scratchCount: Int { 2 * largest + own }
   }
 
-  private func division(height: Int, width: Int) -> Division {
+  /// - Parameter context: that of a run, whose quantizers need more memory; `nil` before one.
+  private func division(
+    height: Int, width: Int, _ context: ForwardContext? = nil
+  ) -> Division {
     var division = Division(sizes: [(height, width)])
     for stage in stages {
       guard let size = stage.kernel.size(of: [division.sizes[division.sizes.count - 1]]) else {
@@ -39,7 +42,7 @@ struct GraphBands: Sendable {
     let sizes = division.sizes
     let factor = sizes[sizes.count - 1].height / height
     // Enough rows that those made twice, by neighbouring bands, count little.
-    let bandHeight = max(8, 2048 / width)
+    let bandHeight = context?.observer == nil ? max(8, 2048 / width) : height
     division.bands = stride(from: 0, to: height, by: bandHeight).map { start in
       ranges(start * factor..<min(height, start + bandHeight) * factor, sizes)
     }
@@ -52,7 +55,8 @@ struct GraphBands: Sendable {
         division.own = max(
           division.own,
           stage.kernel.scratchCount(
-            rows: rows, width: width, hasResidual: stage.residual != nil))
+            rows: rows, width: width, hasResidual: stage.residual != nil,
+            quantizing: stage.input, of: sizes[index], context))
       }
     }
     return division
@@ -72,11 +76,11 @@ struct GraphBands: Sendable {
     _ x: GraphInference.View, to y: GraphInference.View, _ context: ForwardContext,
     view: (Int) -> GraphInference.View
   ) throws {
-    let division = division(height: x.height, width: x.width)
+    let division = division(height: x.height, width: x.width, context)
     let (sizes, largest) = (division.sizes, division.largest)
     let following = stages.map { $0.bound(view) }
     let residuals = stages.map { $0.residual.map(view) }
-    let values = try stages.map { try $0.kernel.filterValues(context) }
+    let values = try stages.map { try $0.kernel.filterValues(quantizing: $0.input, context) }
     try context.map(
       division.bands.count, by: 1, scratchCount: division.scratchCount
     ) { places, scratch in
@@ -94,8 +98,8 @@ struct GraphBands: Sendable {
               start: start)
           }
           try stage.kernel.make(
-            rows, of: target, [input], residual: residuals[index], context, values: values[index],
-            scratch: scratch + 2 * largest)
+            rows, of: target, [input], residual: residuals[index], quantizing: stage.input,
+            values: values[index], scratch: scratch + 2 * largest, context)
           for (following, other) in following[index] {
             following.apply(rows: rows, of: target, other: other)
           }

@@ -10,6 +10,8 @@ struct GraphInference: Sendable {
   /// A step with its weights.
   struct Runner: Sendable {
     let kernel: Kernel
+    /// The input of a convolution that may be quantized.
+    let input: ConvolutionInput?
     /// The result that a convolution adds to its own.
     let residual: Int?
     /// The operators that follow, each with the other result that it takes.
@@ -25,6 +27,7 @@ struct GraphInference: Sendable {
         following.append((try Following(link, graph, &weights), link.other))
       }
       var residual: Int?
+      var input: ConvolutionInput?
       switch step.kernel {
       case .copy: kernel = .copy
       case .region(let region): kernel = .region(try GraphRegionRunner(region, graph, &weights))
@@ -34,15 +37,21 @@ struct GraphInference: Sendable {
         kernel = .bands(GraphBands(stages))
       case .node(let node):
         var operation = graph.nodes[node].operation
+        var scale: Float = 1
         if case .scale(let factor)? = following.first?.operator, operation.absorb(factor) {
           following.removeFirst()
+          scale = factor
         }
         kernel = try Kernel(operation, &weights)
+        if case .convolution(let shape, _, _, _, let site?) = operation {
+          input = ConvolutionInput(site: site, shape: shape, factor: scale)
+        }
         residual = plan.residual(of: step)
         if residual != nil { following.removeFirst() }
       }
       self.following = following
       self.residual = residual
+      self.input = input
       channels = graph.nodes[step.result].channels
     }
   }
@@ -147,7 +156,7 @@ extension GraphInference.Runner {
       return try chain.run(inputs[0], to: y, context, view: view)
     }
     let following = bound(view)
-    try kernel.run(inputs, residual: residual, to: y, context) { rows in
+    try kernel.run(inputs, residual: residual, quantizing: input, to: y, context) { rows in
       for (following, other) in following { following.apply(rows: rows, of: y, other: other) }
     }
   }

@@ -55,7 +55,7 @@ extension GraphInference.Kernel {
   /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
   init(_ operation: GraphOperation, _ weights: inout WeightReader) throws {
     switch operation {
-    case .convolution(let shape, let groups, let weight, let bias):
+    case .convolution(let shape, let groups, let weight, let bias, _):
       let values = try weight.values(&weights)
       let offsets = try bias?.values(&weights)
       let taps = shape.kernel.height * shape.kernel.width
@@ -131,7 +131,7 @@ extension GraphInference.Kernel {
   /// Runs the operator, and `finish` on the rows of the result that a thread has just made.
   func run(
     _ inputs: [GraphInference.View], residual: GraphInference.View?,
-    to y: GraphInference.View, _ context: ForwardContext,
+    quantizing input: ConvolutionInput?, to y: GraphInference.View, _ context: ForwardContext,
     then finish: @Sendable (_ rows: Range<Int>) -> Void
   ) throws {
     if case .constant(let values, _, _) = self {
@@ -201,13 +201,18 @@ extension GraphInference.Kernel {
       }
     case .bands, .region: preconditionFailure("several operators have a run of their own")
     default:
-      let values = try filterValues(context)
+      let isObserved = input.map { context.isObserved($0.site) } ?? false
+      let bandHeight = isObserved ? y.height : bandHeight(y.rowsAtOnce)
+      let values = try filterValues(quantizing: input, context)
       try context.map(
-        y.height, by: bandHeight(y.rowsAtOnce),
-        scratchCount: scratchCount(from: x, to: y, hasResidual: residual != nil)
+        y.height, by: bandHeight,
+        scratchCount: scratchCount(
+          rows: bandHeight, width: y.width, hasResidual: residual != nil, quantizing: input,
+          of: (x.height, x.width), context)
       ) { rows, scratch in
         try make(
-          rows, of: y, inputs, residual: residual, context, values: values, scratch: scratch)
+          rows, of: y, inputs, residual: residual, quantizing: input, values: values,
+          scratch: scratch, context)
         finish(rows)
       }
     }
@@ -569,7 +574,7 @@ extension GraphInference.Kernel {
 
   /// Returns the pixels between which each of `count` equally spaced places lies, and the share of the
   /// second.
-  private static func linearPlaces(
+  static func linearPlaces(
     from side: Int, to count: Int
   ) -> [(first: Int, second: Int, share: Float)] {
     let scale = Float(side) / Float(count)
@@ -587,7 +592,7 @@ extension GraphInference.Kernel {
   }
 
   /// Returns the pixels that cell `index` of `count` has, of `side` pixels.
-  private static func cell(_ index: Int, of count: Int, over side: Int) -> Range<Int> {
+  static func cell(_ index: Int, of count: Int, over side: Int) -> Range<Int> {
     index * side / count..<((index + 1) * side + count - 1) / count
   }
 

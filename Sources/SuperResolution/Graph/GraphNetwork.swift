@@ -182,7 +182,7 @@ extension NetworkGraph {
         .move(.interleave), .move(.deinterleave), .move(.nearestTo), .move(.mirror), .move(.crop),
         .move(.neighbours):
         return nil
-      case .convolution(let shape, _, _, _):
+      case .convolution(let shape, _, _, _, _):
         guard shape.step == 1 else { return nil }
         let radius = max(shape.kernel.height, shape.kernel.width) / 2 * shape.dilation
         extents.append((reach + Double(radius) * pixel, pixel))

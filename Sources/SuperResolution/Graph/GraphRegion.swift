@@ -239,8 +239,8 @@ extension GraphOperation {
 
   /// Whether it is a convolution that is a linear layer for every pixel.
   var isLinear: Bool {
-    guard case .convolution(let shape, let groups, _, _) = self else { return false }
-    return groups == 1 && shape.kernel == (1, 1) && shape.step == 1 && shape.padding == (0, 0)
+    guard case .convolution(let shape, let groups, _, _, _) = self else { return false }
+    return groups == 1 && shape.isPixelwise
   }
 
   /// Whether each result depends on all channels of a pixel.

@@ -38,8 +38,8 @@ struct GraphRegionRunner: Sendable {
               epsilon: epsilon)))
       case .linear(let weight, let bias, let site):
         parts.append(.linear(try Linear(weight, bias, &weights), site: site))
-      case .convolution(_, _, let weight, let bias):
-        parts.append(.linear(try Linear(weight, bias, &weights), site: nil))
+      case .convolution(_, _, let weight, let bias, let site):
+        parts.append(.linear(try Linear(weight, bias, &weights), site: site))
       case .normalizeHeads(let scales):
         let heads = HeadNormalization(
           scales: try scales.values(&weights), channels: node.channels / 3)

@@ -109,6 +109,9 @@ struct NetworkBuilder {
 
   /// Applies the convolution `name`, whose outputs and kernel are those of its weight.
   ///
+  /// Its input has a site unless the channels are divided into groups: each product of such a
+  /// convolution has few terms, so that its weights are kept and codes would save little.
+  ///
   /// - Parameters:
   ///   - outputs, side: what the weight must have; `nil` for any.
   ///   - padding: the pixels added on each side; as many as keep the size, by default.
@@ -137,9 +140,13 @@ struct NetworkBuilder {
     let weight = try parameter(
       "\(name).weight", [outputs, x.channels / groups, kernel.0, kernel.1])
     let bias = hasBias ? try parameter("\(name).bias", [outputs]) : nil
+    let site =
+      groups == 1
+      ? graph.sites.addInput(
+        of: name, columnCount: x.channels, tapCount: kernel.0 * kernel.1) : nil
     return convolution(
       x, weight, bias, step: step, dilation: dilation,
-      padding: padding.map { ($0, $0) }, mode: mode, groups: groups)
+      padding: padding.map { ($0, $0) }, mode: mode, groups: groups, site: site)
   }
 
   /// Applies the linear layer `name`, whose input is not to be quantized, as a convolution of single
@@ -166,17 +173,19 @@ struct NetworkBuilder {
   }
 
   /// Applies a convolution whose weight is `[outputs, inputs / groups, height, width]`.
+  ///
+  /// - Parameter site: the site of its input; `nil` where that cannot be quantized.
   mutating func convolution(
     _ x: Value, _ weight: GraphParameter, _ bias: GraphParameter?, step: Int = 1,
     dilation: Int = 1, padding: (Int, Int)? = nil, mode: ConvolutionShape.Padding = .zeros,
-    groups: Int = 1
+    groups: Int = 1, site: Int? = nil
   ) -> Value {
     let shape = ConvolutionShape(
       outputs: weight.shape[0] / groups, inputs: weight.shape[1],
       kernel: (weight.shape[2], weight.shape[3]), step: step, dilation: dilation,
       padding: padding, mode: mode)
     return graph.add(
-      .convolution(shape, groups: groups, weight: weight, bias: bias), [x],
+      .convolution(shape, groups: groups, weight: weight, bias: bias, site: site), [x],
       channels: weight.shape[0])
   }
 

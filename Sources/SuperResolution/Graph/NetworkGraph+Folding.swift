@@ -16,7 +16,8 @@ extension NetworkGraph {
         values.append(inputs[0])
         continue
       }
-      if case .convolution(let shape, let groups, let weight, let bias) = operation, bias == nil,
+      if case .convolution(let shape, let groups, let weight, let bias, let site) = operation,
+        bias == nil,
         consumers[index].count == 1, let next = consumers[index].first, next < nodes.count,
         case .normalizeChannels = nodes[next].operation
       {
@@ -24,7 +25,8 @@ extension NetworkGraph {
         let zeros = GraphParameter(shape: [node.channels], of: []) { _ in
           [Float](repeating: 0, count: node.channels)
         }
-        operation = .convolution(shape, groups: groups, weight: weight, bias: zeros)
+        operation = .convolution(
+          shape, groups: groups, weight: weight, bias: zeros, site: site)
       }
       values.append(folded.add(operation, inputs, channels: node.channels))
     }
@@ -33,13 +35,27 @@ extension NetworkGraph {
     return folded
   }
 
+  /// The sites of convolutions with which inference joins the normalization after them, so that it does
+  /// not multiply the weights that a file has.
+  var normalizedSites: Set<Int> {
+    let consumers = consumers
+    return Set(
+      nodes.enumerated().compactMap { index, node in
+        guard case .convolution(_, _, _, _, let site?) = node.operation,
+          consumers[index].count == 1, let next = consumers[index].first, next < nodes.count,
+          case .normalizeChannels = nodes[next].operation
+        else { return nil }
+        return site
+      })
+  }
+
   private func inputNode(of node: Int) -> Int { nodes[node].inputs[0].node }
 
   /// Multiplies and shifts the results of a convolution as `norm` does, and returns whether `value` is
   /// one.
   private mutating func fold(_ norm: BatchNormalization, into value: Value) -> Bool {
     guard
-      case .convolution(let shape, let groups, let weight, let bias?) =
+      case .convolution(let shape, let groups, let weight, let bias?, let site) =
         nodes[value.node].operation
     else { return false }
     let count = value.channels
@@ -65,7 +81,8 @@ extension NetworkGraph {
       return values.indices.map { values[$0] * factors[$0] + offset[$0] - mean[$0] * factors[$0] }
     }
     replace(
-      value.node, .convolution(shape, groups: groups, weight: newWeight, bias: newBias))
+      value.node,
+      .convolution(shape, groups: groups, weight: newWeight, bias: newBias, site: site))
     return true
   }
 }

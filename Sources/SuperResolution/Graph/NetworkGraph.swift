@@ -76,9 +76,10 @@ enum GraphOperation: Sendable {
   /// `[2·height − 1, 2·width − 1, 2]`.
   case offsets(height: Int, width: Int)
   /// A convolution, whose channels are divided into groups that have inputs and outputs of their
-  /// own. The shape is that of one group.
+  /// own. The shape is that of one group. The input may be quantized, pixel by pixel, where there is
+  /// one group and a weight of its own.
   case convolution(
-    ConvolutionShape, groups: Int, weight: GraphParameter, bias: GraphParameter?)
+    ConvolutionShape, groups: Int, weight: GraphParameter, bias: GraphParameter?, site: Int?)
   /// A linear layer on the channels of each pixel, whose input may be quantized.
   case linear(weight: GraphParameter, bias: GraphParameter?, site: Int)
   /// Attention among the pixels of each window: softmax(q kᵀ / √n + bias + mask) v for every head of n
@@ -182,7 +183,7 @@ extension GraphOperation {
 
   /// Whether a few rows of the result depend on a few rows of its only input.
   var isMadeInBands: Bool {
-    if case .convolution(let shape, let groups, _, _) = self {
+    if case .convolution(let shape, let groups, _, _, _) = self {
       return shape.step == 1 && groups == 1
     }
     return isUpscaling
@@ -190,14 +191,14 @@ extension GraphOperation {
 
   /// Whether it is a 3×3 convolution with one filter per channel that keeps the image's size.
   var isSimpleDepthwise: Bool {
-    guard case .convolution(let shape, let groups, _, _) = self else { return false }
+    guard case .convolution(let shape, let groups, _, _, _) = self else { return false }
     return groups > 1 && shape.inputs == 1 && shape.outputs == 1 && shape.isSimple
   }
 
   /// Whether what computes the operator can add another result to its own.
   var addsResidual: Bool {
     switch self {
-    case .convolution(let shape, let groups, _, _):
+    case .convolution(let shape, let groups, _, _, _):
       groups == 1 || shape.inputs > 1 || shape.outputs > 1
     case .linear: true
     default: false
@@ -206,11 +207,12 @@ extension GraphOperation {
 
   /// Multiplies the result by `factor` through the parameters, and returns whether that was possible.
   mutating func absorb(_ factor: Float) -> Bool {
-    guard case .convolution(let shape, let groups, let weight, let bias) = self else {
+    guard case .convolution(let shape, let groups, let weight, let bias, let site) = self else {
       return false
     }
     self = .convolution(
-      shape, groups: groups, weight: weight.scaled(by: factor), bias: bias?.scaled(by: factor))
+      shape, groups: groups, weight: weight.scaled(by: factor), bias: bias?.scaled(by: factor),
+      site: site)
     return true
   }
 }

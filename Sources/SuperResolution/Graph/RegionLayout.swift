@@ -170,7 +170,13 @@ struct RegionLayout {
     operations.append(
       GraphRegion.Operation(
         node: node, source: source, target: rows, epilogue: epilogue,
-        keepsSource: uses[owner(main), default: 0] > 0))
+        keepsSource: uses[owner(main), default: 0] > 0 || isNeededOutside(owner(main), consumers)))
+  }
+
+  /// Whether an input in the image is read elsewhere.
+  private func isNeededOutside(_ node: Int, _ consumers: [[Int]]) -> Bool {
+    !isWindowed && !region.nodes.contains(node)
+      && graph.readers(of: node, consumers).contains { !region.nodes.contains($0) }
   }
 
   /// Returns the rows of a part of a result that nothing but `node` needs: its own result, which is

@@ -55,6 +55,9 @@ struct ConvolutionShape: Sendable {
     kernel == (3, 3) && step == 1 && dilation == 1 && padding == (1, 1) && mode == .zeros
   }
 
+  /// Whether the convolution is a linear layer on the channels of each pixel.
+  var isPixelwise: Bool { kernel == (1, 1) && step == 1 && padding == (0, 0) }
+
   /// The size of the result for an image of `height` × `width` pixels; not positive where the image
   /// has too few.
   func output(height: Int, width: Int) -> (height: Int, width: Int) {
@@ -67,7 +70,8 @@ struct ConvolutionShape: Sendable {
     )
   }
 
-  fileprivate var native: ck_convolution_shape {
+  /// The shape as the kernels take it.
+  var native: ck_convolution_shape {
     ck_convolution_shape(
       outputs: outputs, inputs: inputs, kernel_height: kernel.height, kernel_width: kernel.width,
       step: step, dilation: dilation, padding_height: padding.height,

@@ -46,7 +46,7 @@ public struct SuperResolutionNetwork: Upscaler {
   /// How to cut large images into tiles; `nil` to process them whole.
   public var tiles: TileOptions?
 
-  /// Linear layers that run in integer arithmetic.
+  /// Layers that run in integer arithmetic.
   public var integerLayerCount: Int { integerLayers.count }
 
   let architecture: any Architecture
@@ -79,7 +79,9 @@ public struct SuperResolutionNetwork: Upscaler {
     quantizers = try Self.quantizers(activations ?? archive.activations, for: list.sites)
     integerLayers =
       usesIntegers
-      ? try IntegerLayers(archive, sites: list.sites, quantizers: quantizers) : IntegerLayers()
+      ? try IntegerLayers(
+        archive, sites: list.sites, quantizers: quantizers,
+        excluding: architecture.graph.normalizedSites) : IntegerLayers()
   }
 
   private static func quantizers(
@@ -150,14 +152,17 @@ public struct SuperResolutionNetwork: Upscaler {
 
   /// Processes one image whole with the network's own weights and no quantizers, on this thread.
   ///
-  /// - Parameter observe: called with an index in `sites`, rows of values and the length of a row.
+  /// - Parameters:
+  ///   - sites: indices in `sites`.
+  ///   - observe: called with one of them, rows of values and the length of a row.
   package func observe(
-    _ image: Image,
+    _ image: Image, at sites: Set<Int>,
     with observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws -> Void
   ) throws {
     try withoutActuallyEscaping(observe) { observe in
       var context = ForwardContext(threads: 1)
       context.observer = observe
+      context.observedSites = sites
       _ = try run(image, context)
     }
   }

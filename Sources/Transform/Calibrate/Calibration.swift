@@ -96,7 +96,7 @@ package struct Calibration: Hashable, Sendable {
       guard let weight = archive.tensors["\(module).weight"] else {
         throw refused("the model has no weight '\(module).weight'")
       }
-      guard weight.shape.rank == 2, let columns = weight.shape.matrix?.columns else { continue }
+      guard let columns = weight.shape.matrix?.columns else { continue }
       guard columns == moments.columnCount else {
         throw refused(
           "'\(module).weight' has \(columns) columns, but the calibrated inputs have "
@@ -133,6 +133,9 @@ extension Calibration {
         archive.tensors["\(name)/group_size"] = try .integers([size], .scalar)
       }
       guard let moments = site.moments else { continue }
+      if site.tapCount > 1 {
+        archive.tensors["\(name)/tap_count"] = try .integers([site.tapCount], .scalar)
+      }
       try add("mean", moments.mean, [moments.columnCount])
       try add("second_moment", moments.second)
       for (bits, images) in site.quantized.sorted(by: { $0.key < $1.key }) {

@@ -7,7 +7,7 @@ import Storage
 ///
 /// Several samples run at a time, each with its own sums, which are added in the order of the
 /// samples: the result depends neither on the number of threads nor on which sample finishes first.
-/// Memory is bounded by `batchCount` sets of sums, regardless of the number of samples.
+/// Memory is bounded by `setCount` sets of sums, regardless of the number of samples.
 package struct Calibrator: Sendable {
   /// The bit widths for which a second run records quantized inputs; empty for no second run.
   package let bitWidths: [Int]
@@ -18,9 +18,11 @@ package struct Calibrator: Sendable {
   /// The number of samples that run at a time, at most `batchCount`; no result depends on it.
   package let threads: Int
 
-  /// The number of samples whose sums are in memory at once; constant, so it cannot change a
-  /// result.
+  /// The most samples that run at a time.
   static let batchCount = 4
+
+  /// The number of sets of sums in memory: of the samples that run, of their total, and zeros.
+  var setCount: Int { min(threads, Self.batchCount) + 2 }
 
   /// Creates a calibrator; `calibrate(_:progress:)` runs it.
   ///
@@ -71,8 +73,9 @@ package struct Calibrator: Sendable {
       SiteAccumulator($0, scaling: scaling, quantizers: quantizers[$0.name] ?? [])
     }
     var total = empty
-    for start in stride(from: 0, to: source.sampleCount, by: Self.batchCount) {
-      let count = min(Self.batchCount, source.sampleCount - start)
+    let batchCount = min(threads, Self.batchCount)
+    for start in stride(from: 0, to: source.sampleCount, by: batchCount) {
+      let count = min(batchCount, source.sampleCount - start)
       let sums = try parallelMap(count: count, threads: threads) { index in
         var sums = empty
         try source.run(sample: start + index) { site, values, columns in
@@ -137,7 +140,7 @@ package struct CalibrationReport: Codable, Hashable, Sendable {
     sites = calibration.sites.map { name, site in
       Site(
         name: name, valueCount: site.histogram.count, minimum: site.histogram.minimum,
-        maximum: site.histogram.maximum, columnCount: site.moments?.columnCount)
+        maximum: site.histogram.maximum, columnCount: site.columnCount)
     }
     rowCount = sites.reduce(0) { sum, site in
       sum + (site.columnCount.map { site.valueCount / max(1, $0) } ?? 0)

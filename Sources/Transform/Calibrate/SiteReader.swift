@@ -24,7 +24,11 @@ struct SiteReader {
     let moments = SiteStatistics.Moments(
       mean: mean, second: try moment("second_moment", columns: mean.count))
     statistics.moments = moments
-    if let rows = statistics.rows { try check(rows, moments, count: statistics.count) }
+    statistics.tapCount = try tapCount(columns: mean.count)
+    // Patches are a part of the pixels, and see some of them several times.
+    if statistics.tapCount == 1, let rows = statistics.rows {
+      try check(rows, moments, count: statistics.count)
+    }
     for bits in 1...8 where tensors["quantized/\(bits)/bounds"] != nil {
       statistics.quantized[bits] = try images(
         "quantized/\(bits)", scaling, columns: mean.count)
@@ -34,7 +38,7 @@ struct SiteReader {
 
   private func checkFields() throws {
     var known: Set<String> = [
-      "count", "range", "histogram", "edges", "row_histogram", "group_size", "mean",
+      "count", "range", "histogram", "edges", "row_histogram", "group_size", "tap_count", "mean",
       "second_moment",
     ]
     for bits in 1...8 {
@@ -52,7 +56,7 @@ struct SiteReader {
     }
     if tensors["mean"] == nil,
       let orphan = tensors.keys.sorted().first(where: {
-        $0 == "second_moment" || $0.hasPrefix("quantized/")
+        $0 == "second_moment" || $0 == "tap_count" || $0.hasPrefix("quantized/")
       })
     {
       throw refused("there is '\(orphan)' but no 'mean'")
@@ -99,6 +103,16 @@ struct SiteReader {
     let isOfUse = tensors.keys.contains { $0 == "row_histogram" || $0.hasSuffix("/is_row_scaled") }
     guard isOfUse else { throw refused("there is 'group_size' but nothing measured in groups") }
     return .group(size)
+  }
+
+  /// Returns the number of rows that make up a row of moments.
+  private func tapCount(columns: Int) throws -> Int {
+    guard tensors["tap_count"] != nil else { return 1 }
+    let found = try vector("tap_count", count: 1, isScalar: true)[0]
+    guard let count = Int(exactly: found), count >= 1, columns.isMultiple(of: count) else {
+      throw refused("'tap_count' is \(found), which does not divide the \(columns) of 'mean'")
+    }
+    return count
   }
 
   private func rowHistogram(_ scaling: ActivationScaling) throws -> RowHistogram? {

@@ -139,8 +139,9 @@ public struct Compressor: Sendable {
         images: samples, validation: validation, checkpoint: material.checkpoint
       ) { [report] in report(.distilling($0)) }
     }
-    var run = NetworkCalibration(
-      network: network, images: samples, patches: patches, search: settings.method.search,
+    var run = try NetworkCalibration(
+      network: network, plan: QuantizationPlan(allowingNothing: archive, recipe: recipe),
+      images: samples, patches: patches, search: settings.method.search,
       scaling: settings.scaling, threads: threads
     ) { [report] in report(.calibrating(doneCount: $0, count: $1)) }
     try locatingErrors(path: name) {

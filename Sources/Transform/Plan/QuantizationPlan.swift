@@ -85,7 +85,9 @@ package struct QuantizationPlan: Sendable {
   }
 
   /// Creates a plan that may quantize nothing.
-  init(allowingNothing archive: TensorArchive, recipe: Recipe) throws {
+  ///
+  /// - Throws: `ModelError` as `init(_:recipe:)` does, but not where nothing is selected.
+  package init(allowingNothing archive: TensorArchive, recipe: Recipe) throws {
     let planner = try Planner(archive, recipe: recipe)
     var entries: OrderedDictionary<String, Entry> = [:]
     for (name, tensor) in archive.tensors {

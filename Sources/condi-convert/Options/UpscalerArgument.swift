@@ -8,8 +8,8 @@ import SuperResolution
 enum UpscalerArgument {
   static let bicubic = "bicubic"
 
-  /// Opens the network of a checkpoint or packed file, and returns it with the model's bytes on
-  /// disk.
+  /// Opens the network of a checkpoint or packed file, and returns it with its weights and the
+  /// model's bytes on disk.
   ///
   /// - Parameters:
   ///   - name: the network's name in reports.
@@ -17,7 +17,7 @@ enum UpscalerArgument {
   ///   - usesIntegers: whether quantized layers are multiplied in integer arithmetic.
   static func open(
     _ path: String, name: String, root: String?, usesIntegers: Bool = true, common: CommonOptions
-  ) throws -> (network: SuperResolutionNetwork, fileByteCount: Int) {
+  ) throws -> (network: SuperResolutionNetwork, weights: TensorArchive, fileByteCount: Int) {
     let archive = try ModelArgument.open(path, root: root, common: common)
     let byteCount = try archive.sourceByteCount()
     func load(_ root: String?) throws -> SuperResolutionNetwork {
@@ -28,8 +28,10 @@ enum UpscalerArgument {
     return try locatingErrors(path: path) {
       let (network, part) = try firstThatRuns(archive, load: load)
       for remark in network.remarks { Console.note("\(path): \(remark)", unless: common.quiet) }
-      if let part { _ = try ModelArgument.select(part, of: archive, path: path, common: common) }
-      return (network, byteCount)
+      let weights = try part.map {
+        try ModelArgument.select($0, of: archive, path: path, common: common)
+      }
+      return (network, weights ?? archive, byteCount)
     }
   }
 

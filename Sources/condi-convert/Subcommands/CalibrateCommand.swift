@@ -55,6 +55,14 @@ struct CalibrateCommand: ParsableCommand {
         + "'group:16', which is the default.", valueName: "what"))
   var activationScaling: ActivationScaling?
 
+  @Option(
+    name: .customLong("recipe"),
+    help: ArgumentHelp(
+      "Of convolutions, record those that this recipe quantizes: a recipe file, or one of: "
+        + "\(Recipe.builtInNames.joined(separator: ", ")).", valueName: "file|name"),
+    completion: .file())
+  var recipeName: String?
+
   @Option(help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
   var root: String?
 
@@ -73,16 +81,18 @@ struct CalibrateCommand: ParsableCommand {
   func run() throws {
     // Detects obstacles to writing the output before the work.
     var writer = try AtomicFileWriter(path: output, replacesExisting: force)
-    let (network, _) = try UpscalerArgument.open(
+    let (network, weights, _) = try UpscalerArgument.open(
       model, name: UpscalerArgument.name(of: model), root: root, common: common)
     let patches = samples.applied()
     let folder = try ImageFolder(
       folder: images, scale: network.scale, channelCount: network.channelCount,
       isLowResolution: patches.isLowResolution)
+    let recipe = try QuantizationOptions.recipe(recipeName ?? Recipe.builtInNames[0])
     let progress = CompressionProgress(byteCount: 0, isQuiet: common.quiet)
-    let calibrating = NetworkCalibration(
-      network: network, images: folder, patches: patches, bitWidths: bits.map { [$0] } ?? [],
-      search: search, scaling: activationScaling ?? QuantizationMethod.best.activationScaling,
+    let calibrating = try NetworkCalibration(
+      network: network, plan: QuantizationPlan(allowingNothing: weights, recipe: recipe),
+      images: folder, patches: patches, bitWidths: bits.map { [$0] } ?? [], search: search,
+      scaling: activationScaling ?? QuantizationMethod.best.activationScaling,
       threads: common.threads
     ) { progress.show(.calibrating(doneCount: $0, count: $1)) }
     let calibration = try locatingErrors(path: model) { try calibrating.calibration() }

@@ -113,7 +113,7 @@ struct EvaluateCommand: ParsableCommand {
   func run() throws {
     let names = names(of: paths)
     let methods = try zip(paths, names).map { path, name in
-      let (network, byteCount) = try UpscalerArgument.open(
+      let (network, _, byteCount) = try UpscalerArgument.open(
         path, name: name, root: root, usesIntegers: !float, common: common)
       return Evaluation.Method(
         name: name, path: path, fileByteCount: byteCount, upscaler: network)

@@ -29,7 +29,8 @@ import Transform
     }
 
     static func recipe(_ network: SuperResolutionNetwork) throws -> Recipe {
-      let layers = try network.sites.compactMap(\.weightName).map { try NameGlob($0) }
+      let layers = try network.sites.filter { $0.tapCount == nil }.compactMap(\.weightName)
+        .map { try NameGlob($0) }
       return Recipe(
         name: "linear layers", defaults: QuantizationSettings(bitWidth: 4),
         rules: [

@@ -70,7 +70,9 @@ import Transform
       try withPacked(name, settings) { fixture, packed in
         let integers = try packed.network(usesIntegers: true)
         let simulated = try packed.network(usesIntegers: false)
-        #expect(integers.integerLayerCount == integers.sites.count { $0.weightName != nil })
+        #expect(
+          integers.integerLayerCount
+            == integers.sites.count { $0.weightName != nil && $0.tapCount == nil })
         #expect(integers.integerLayerCount == 16)
         #expect(simulated.integerLayerCount == 0)
         let input = try fixture.input()
@@ -95,7 +97,7 @@ import Transform
       integers.integerLayers = network.integerLayers
       simulated.integerLayers = IntegerLayers()
       for (site, described) in network.sites.enumerated() {
-        guard let weightName = described.weightName else { continue }
+        guard let weightName = described.weightName, described.tapCount == nil else { continue }
         let weight = try #require(packed.archive.tensors[weightName])
         let (outputs, inputs) = (weight.shape.dimensions[0], weight.shape.dimensions[1])
         let bias = try #require(packed.archive.tensors["\(weightName.dropLast(6))bias"])
@@ -142,7 +144,7 @@ import Transform
             usesIntegers: usesIntegers)
         }
         let integers = try network(usesIntegers: true)
-        let inputs = integers.sites.filter { $0.weightName != nil }
+        let inputs = integers.sites.filter { $0.weightName != nil && $0.tapCount == nil }
         let whole = inputs.count { isWhole || $0.columnCount <= size }
         #expect(integers.integerLayerCount == whole)
         return try Outputs(

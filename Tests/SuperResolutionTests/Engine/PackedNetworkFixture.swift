@@ -7,7 +7,7 @@ import Transform
 @testable import Storage
 @testable import SuperResolution
 
-/// A network with packed linear layers and quantizers at all its activations.
+/// A network with packed layers and quantizers at all their activations.
 struct PackedNetworkFixture {
   /// The packed weights, lazily read from a file in the folder that `init` was given.
   let archive: TensorArchive
@@ -17,16 +17,18 @@ struct PackedNetworkFixture {
 
   /// - Parameters:
   ///   - archive: The weights of a network.
-  ///   - settings: The settings of all linear layers that have activation sites.
+  ///   - settings: The settings of all quantized layers.
   ///   - activationBits: 1 to 8.
+  ///   - convolutions: Whether convolutions are quantized, not linear layers alone.
   init(
     _ archive: TensorArchive, settings: QuantizationSettings, activationBits: Int,
-    input: Image, folder: TemporaryFolder
+    convolutions: Bool = false, input: Image, folder: TemporaryFolder
   ) throws {
     let network = try SuperResolutionNetwork(archive, name: "full", threads: 1)
-    let sites = network.sites.compactMap(\.weightName)
+    let isObserved = { (site: ActivationSite) in convolutions || site.tapCount == nil }
+    let sites = network.sites.filter(isObserved).compactMap(\.weightName)
     let recipe = Recipe(
-      name: "linear layers", defaults: settings,
+      name: "layers with sites", defaults: settings,
       rules: [
         RecipeRule(match: try sites.map { try NameGlob($0) }, action: .quantize(.init())),
         RecipeRule(match: [try NameGlob("*")], action: .keep),
@@ -34,7 +36,7 @@ struct PackedNetworkFixture {
     let path = folder.appending("packed.condi")
     _ = try ModelPacker(archive, recipe: recipe, source: nil, threads: 1).write(to: path)
     self.archive = try FormatRegistry.standard.open(path)
-    activations = try Self.ranges(network, input).map { name, range in
+    activations = try Self.ranges(network, input, isObserved).map { name, range in
       ActivationQuantizer(
         name: name, bitWidth: activationBits, lower: range.lowerBound, upper: range.upperBound)
     }
@@ -47,9 +49,11 @@ struct PackedNetworkFixture {
   }
 
   private static func ranges(
-    _ network: SuperResolutionNetwork, _ input: Image
+    _ network: SuperResolutionNetwork, _ input: Image,
+    _ isObserved: (ActivationSite) -> Bool
   ) throws -> [String: ClosedRange<Float>] {
-    let source = try NetworkActivations(network: network, images: [input])
+    let source = try NetworkActivations(
+      network: network, images: [input], observing: isObserved)
     var ranges: [String: ClosedRange<Float>] = [:]
     try source.run(sample: 0) { site, values, _ in
       guard let least = values.min(), let largest = values.max() else { return }

@@ -166,7 +166,9 @@ import Testing
     let fixture = try NetworkFixture(name)
     let network = try fixture.network()
     var seen: Set<Int> = []
-    try network.observe(fixture.input()) { site, _, _ in seen.insert(site) }
+    try network.observe(fixture.input(), at: Set(network.sites.indices)) { site, _, _ in
+      seen.insert(site)
+    }
     #expect(!seen.isEmpty && seen == Set(network.sites.indices))
     // NGswin applies some layers twice.
     #expect(Set(network.sites.map(\.name)).count == network.sites.count)

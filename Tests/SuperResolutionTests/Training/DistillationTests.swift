@@ -14,7 +14,9 @@ import Testing
     "swinir_direct_x2", "swinir_direct_x3_grey", "swinir_shuffle_x4", "swinir_shuffle_x3",
     "swinir_shuffle_x8", "swinir_nearest_x4", "swinir_nearest_x2", "swinir_denoise_grey",
     "swinir_jpeg_colour", "swinir_positions", "dat_direct_x2", "dat_shuffle_x3",
-    "dat_shuffle_x2_tall", "edsr_x4", "edsr_x2_unshifted",
+    "dat_shuffle_x2_tall", "edsr_x4", "edsr_x2_unshifted", "rrdb_old_x4", "rrdb_plus_x2",
+    "rrdb_x2_unshuffle", "compact_x4", "compact_x3_grey", "span_merged_x4", "rcan_x2", "rlfn_x4",
+    "realplksr_x4", "realplksr_layer_norm_x2", "safmn_x4", "safmn_deep_x4",
   ])
   func unquantizedNetworkMatchesPyTorch(_ name: String) throws {
     let fixture = try NetworkFixture(name)
@@ -33,6 +35,48 @@ import Testing
         #expect(largestDifference(found, expected) < 1e-4)
       }
     }
+  }
+
+  /// A student whose convolutions take quantized inputs computes what the network does.
+  @Test(arguments: ["compact_x4", "rrdb_new_x4", "rlfn_x2", "safmn_x4"])
+  func quantizedConvolutionsMatchNetwork(_ name: String) throws {
+    let fixture = try NetworkFixture(name)
+    let input = try fixture.input()
+    let full = try fixture.network().upscale(input, progress: nil)
+    for site in try fixture.network().sites.prefix(8) {
+      let quantizer = ActivationQuantizer(
+        name: site.name, bitWidth: 3, lower: -0.9, upper: 0.8, scaling: .row)
+      let distillation = try Distillation(
+        teacher: fixture.weights, student: fixture.weights, weights: [],
+        activations: [quantizer], .everything(threads: 1))
+      let expected = try SuperResolutionNetwork(
+        fixture.weights, name: name, threads: 1, activations: [quantizer]
+      ).upscale(input, progress: nil)
+      #expect(try largestDifference(distillation.upscale([input])[0], expected) < 1e-4)
+      #expect(largestDifference(expected, full) > 1e-4)
+    }
+  }
+
+  /// A network whose convolutions are merged from several tensors can run, but not learn.
+  @Test func mergedConvolutionsCannotLearn() throws {
+    let weights = try NetworkFixture("span_x4").weights
+    #expect(
+      throws: ModelError(
+        "'conv_1.conv.0.weight' is one of several tensors that make up a weight: the network can be "
+          + "run, but not trained"
+      ).offering(.noLearning)
+    ) { try DifferentiableNetwork.load(weights) }
+  }
+
+  @Test func imageWithTooFewPixelsIsRefused() throws {
+    let fixture = try NetworkFixture("rlfn_x2")
+    let distillation = try Distillation(
+      teacher: fixture.weights, student: fixture.weights, weights: [], activations: [],
+      .everything(threads: 1))
+    #expect(
+      throws: ModelError(
+        "the image has 40 × 9 pixels with its padding, too few for the network")
+    ) { try distillation.teach([noise(channelCount: 3, height: 9, width: 40, seed: 1)]) }
   }
 
   @Test(

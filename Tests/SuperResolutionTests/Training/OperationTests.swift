@@ -131,6 +131,57 @@ import Testing
     },
   ]
 
+  static let shapes = [
+    ConvolutionShape(outputs: 3, inputs: 2, kernel: (1, 1), step: 2),
+    ConvolutionShape(outputs: 3, inputs: 2, kernel: (3, 3), step: 2, padding: (0, 0)),
+    ConvolutionShape(outputs: 3, inputs: 2, kernel: (5, 2), padding: (2, 1)),
+    ConvolutionShape(outputs: 3, inputs: 2, dilation: 2),
+    ConvolutionShape(outputs: 3, inputs: 2, mode: .reflect),
+    ConvolutionShape(outputs: 3, inputs: 2, kernel: (5, 5), mode: .replicate),
+  ]
+
+  static let convolutions = shapes.map { shape in
+    Case(
+      "convolution of \(shape.kernel), step \(shape.step), \(shape.mode)",
+      [4 * 5 * 2, 3 * 2 * shape.kernel.height * shape.kernel.width, 3]
+    ) { tape, p in
+      tape.convolution(tape.variable(p[0], columns: 2), height: 4, p[1], p[2], shape: shape)
+    }
+  }
+
+  static let channels = [
+    Case("parametric ReLU", [20, 5]) { tape, p in
+      tape.parametricReLU(tape.variable(p[0], columns: 5), p[1])
+    },
+    Case("parametric ReLU of one slope", [20, 1]) { tape, p in
+      tape.parametricReLU(tape.variable(p[0], columns: 5), p[1])
+    },
+    Case("offsets of columns", [20, 5]) { tape, p in
+      tape.addToColumns(tape.variable(p[0], columns: 5), p[1])
+    },
+    Case("columns side by side", [8, 12]) { tape, p in
+      let x = tape.variable(p[0], columns: 2)
+      return tape.concatenate([x, tape.variable(p[1], columns: 3), x])
+    },
+    Case("repeated columns", [12]) { tape, p in
+      tape.repeatColumns(tape.variable(p[0], columns: 3), 4)
+    },
+    Case("group normalization", [7 * 6, 6, 6]) { tape, p in
+      tape.groupNormalization(
+        tape.variable(p[0], columns: 6), groups: 2, p[1], p[2], epsilon: 1e-5)
+    },
+    Case("pixel unshuffle", [4 * 6 * 2]) { tape, p in
+      tape.pixelUnshuffle(tape.variable(p[0], columns: 2), height: 4, factor: 2)
+    },
+    Case("sums of rows", [4 * 2]) { tape, p in
+      tape.combineRows(
+        tape.variable(p[0], columns: 2), [[(1, 0.5), (3, 2)], [], [(1, -1)], [(0, 1), (0, 1)]])
+    },
+    Case("largest of rows", [6 * 2]) { tape, p in
+      tape.largest(tape.variable(p[0], columns: 2), [[0, 1, 2], [2, 3], [5]])
+    },
+  ]
+
   static let attentions = [
     Case("attention between channels", [7 * 3 * 4, 2]) { tape, p in
       tape.channelAttention(
@@ -164,7 +215,7 @@ import Testing
     return tape.scatter([(attended, layout.order)])
   }
 
-  @Test(arguments: arithmetic + functions + images + attentions)
+  @Test(arguments: arithmetic + functions + images + convolutions + channels + attentions)
   func derivativesMatchDifferenceQuotients(_ operation: Case) {
     let error = GradientCheck(counts: operation.counts).largestError(operation.operation)
     #expect(error < 2e-3, "\(operation.testDescription)")

@@ -143,7 +143,7 @@ package struct Distillation: Sendable {
         ) { tape in
           let pass = student.run(images[index], tape)
           return weights.seed(
-            pass, range: student.network.range, target: targets[index], share: share, pool)
+            pass, range: student.network.outputRange, target: targets[index], share: share, pool)
         }
       }
       sum.add(gradients, number: index)

@@ -102,7 +102,7 @@ struct DifferentiableNetwork: Sendable {
       samples: [Float](repeating: 0, count: input.channelCount * height * width))
     image.samples.withUnsafeMutableBufferPointer { samples in
       guard let start = samples.baseAddress else { return }
-      network.range.store(
+      network.outputRange.store(
         pass.output.values, rows: 0..<height, width: pass.outputWidth, in: start, height: height,
         keptWidth: width)
     }

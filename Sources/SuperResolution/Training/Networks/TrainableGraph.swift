@@ -6,6 +6,8 @@ struct TrainableGraph: Sendable {
   let scale: Int
   /// The conversion of samples into the network's range.
   let range: PixelRange
+  /// The conversion of the result into samples.
+  let outputRange: PixelRange
   /// Images are mirrored at the right and lower edges up to multiples of this number.
   let paddingMultiple: Int
   private let graph: NetworkGraph
@@ -29,14 +31,20 @@ struct TrainableGraph: Sendable {
     channelCount = traits.range.mean.count
     scale = traits.scale
     range = traits.range
+    outputRange = traits.outputRange ?? traits.range
     paddingMultiple = traits.multiple
-    guard traits.outputRange == nil, !traits.padsWithZeros else {
+    guard !traits.padsWithZeros else {
       throw DifferentiableNetwork.cannotBeTrained
     }
     parameters = try graph.nodes.map { node in
-      try node.operation.parameters.map { parameter in
+      guard node.operation.isDifferentiable else { throw DifferentiableNetwork.cannotBeTrained }
+      return try node.operation.parameters.map { parameter in
         guard parameter.tensors.count == 1, parameter.derivation == nil else {
-          throw DifferentiableNetwork.cannotBeTrained
+          let name = parameter.tensors.first.map { "'\($0.name)'" } ?? "a constant"
+          throw ModelError(
+            "\(name) is one of several tensors that make up a weight: the network can be run, but "
+              + "not trained"
+          ).offering(.noLearning)
         }
         return try finder.parameter(parameter.tensors[0].name)
       }
@@ -73,19 +81,21 @@ struct TrainableGraph: Sendable {
     }
     self.isDeferred = isDeferred
     self.joined = joined
-    for (index, node) in graph.nodes.enumerated() {
+    for (index, node) in graph.nodes.enumerated() where attentions[index] != nil {
+      guard case .concatenate = node.operation else { continue }
       let inputs = node.inputs.map(\.node)
-      let areParts =
-        attentions[index] != nil && inputs.allSatisfy { isDeferred[$0] }
-        && Set(inputs.map { graph.nodes[$0].inputs[0].node }).count == 1
-      guard node.operation.isDifferentiable(isJoined: areParts || joined.contains(index)) else {
-        throw DifferentiableNetwork.cannotBeTrained
-      }
+      guard inputs.allSatisfy({ isDeferred[$0] }),
+        Set(inputs.map { graph.nodes[$0].inputs[0].node }).count == 1
+      else { throw DifferentiableNetwork.cannotBeTrained }
     }
   }
 
   /// - Throws: `ModelError` when the network does not accept padded images of this size.
   func check(height: Int, width: Int) throws {
+    guard graph.trainedSizes(height: height, width: width) != nil else {
+      throw ModelError(
+        "the image has \(width) × \(height) pixels with its padding, too few for the network")
+    }
     guard let count = graph.positionCount, count != height * width else { return }
     throw ModelError(
       "the image has \(height * width) pixels with its padding, the network's position "
@@ -113,7 +123,10 @@ struct TrainableGraph: Sendable {
   func run(_ pixels: Variable, height: Int, _ layouts: [WindowLayout], _ tape: Tape) -> (
     output: Variable, groups: [Variable]
   ) {
-    var pass = Pass(height: height, uses: uses)
+    guard let sizes = graph.trainedSizes(height: height, width: pixels.rows / height) else {
+      preconditionFailure("the size of the image was checked")
+    }
+    var pass = Pass(uses: uses)
     let shapes = shapes
     func layout(_ attention: Int) -> WindowLayout {
       guard case .windowAttention(let shape, _) = graph.nodes[attention].operation,
@@ -124,16 +137,16 @@ struct TrainableGraph: Sendable {
     for (index, node) in graph.nodes.enumerated() {
       if case .channels = node.operation, isDeferred[index] { continue }
       if joined.contains(index) {
-        let parts = node.inputs.map { pass.takePending($0.node) }
-        pass.put(index, tape.scatter(parts), height: height)
+        pass.put(index, tape.scatter(node.inputs.map { pass.takePending($0.node) }))
         continue
       }
       if let attention = attentions[index], case .concatenate = node.operation {
-        pass.put(
-          index, gathered(node, layout(attention).order, &pass, tape), height: height)
+        pass.put(index, gathered(node, layout(attention).order, &pass, tape))
         continue
       }
-      var inputs = node.inputs.map { (variable: pass.take($0.node), height: pass.heights[$0.node]) }
+      var inputs = node.inputs.map {
+        Input(variable: pass.take($0.node), size: sizes[$0.node])
+      }
       if let attention = attentions[index], let region = regions[attention] {
         // Inside a region, rows are in the order of windows.
         for (place, input) in node.inputs.enumerated()
@@ -142,9 +155,10 @@ struct TrainableGraph: Sendable {
             input.node, inputs[place].variable, for: attention, layout(attention).order, tape)
         }
         let result = self.result(
-          index, inputs, pixels, layout: index == attention ? layout(attention) : nil, &pass, tape)
+          index, inputs, pixels, layout: index == attention ? layout(attention) : nil, sizes,
+          &pass, tape)
         guard index == region.results[0] else {
-          pass.put(index, result, height: inputs[0].height)
+          pass.put(index, result)
           continue
         }
         let part = (rows: result, order: layout(attention).order)
@@ -152,12 +166,11 @@ struct TrainableGraph: Sendable {
         if isDeferred[index] {
           pass.putPending(index, part)
         } else {
-          pass.put(index, tape.scatter([part]), height: inputs[0].height)
+          pass.put(index, tape.scatter([part]))
         }
         continue
       }
-      let result = self.result(index, inputs, pixels, layout: nil, &pass, tape)
-      pass.put(index, result, height: node.operation.height(of: inputs.first?.height ?? height))
+      pass.put(index, self.result(index, inputs, pixels, layout: nil, sizes, &pass, tape))
     }
     guard let output = graph.output else { preconditionFailure("a graph has an output") }
     return (pass.take(output.node), graph.groups.map { pass.take($0.node) })
@@ -180,10 +193,16 @@ struct TrainableGraph: Sendable {
     return tape.gather(whole, order, columns: columns)
   }
 
+  /// A result that an operator takes, with its size as an image.
+  private struct Input {
+    var variable: Variable
+    let size: (height: Int, width: Int)
+  }
+
   /// Computes the operator of a node.
   private func result(
-    _ index: Int, _ inputs: [(variable: Variable, height: Int)], _ pixels: Variable,
-    layout: WindowLayout?, _ pass: inout Pass, _ tape: Tape
+    _ index: Int, _ inputs: [Input], _ pixels: Variable,
+    layout: WindowLayout?, _ sizes: [(height: Int, width: Int)], _ pass: inout Pass, _ tape: Tape
   ) -> Variable {
     let (node, parameters) = (graph.nodes[index], parameters[index])
     switch node.operation {
@@ -192,7 +211,7 @@ struct TrainableGraph: Sendable {
     case .offsets(let height, let width): return tape.offsets(height: height, width: width)
     default: break
     }
-    let (x, height) = inputs[0]
+    let (x, height) = (inputs[0].variable, inputs[0].size.height)
     /// The input for an operation that consumes it, a copy where others need it.
     func consumed(_ place: Int = 0) -> Variable {
       let input = node.inputs[place].node
@@ -205,14 +224,15 @@ struct TrainableGraph: Sendable {
       return tape.linear(
         tape.quantize(x, at: site), parameters[0], bias == nil ? nil : parameters[1],
         outputs: node.channels)
-    case .convolution(let shape, let groups, _, let bias):
+    case .convolution(let shape, let groups, _, let bias, let site):
       let offset = bias == nil ? nil : parameters[1]
-      if shape.kernel == (1, 1) {
-        return tape.linear(x, parameters[0], offset, outputs: node.channels)
+      let x = site.map { tape.quantize(x, at: $0) } ?? x
+      if groups > 1 {
+        return tape.depthwiseConvolution(x, height: height, parameters[0], offset)
       }
-      return groups == 1
-        ? tape.convolution(x, height: height, parameters[0], offset, outputs: node.channels)
-        : tape.depthwiseConvolution(x, height: height, parameters[0], offset)
+      return shape.isPixelwise
+        ? tape.linear(x, parameters[0], offset, outputs: node.channels)
+        : tape.convolution(x, height: height, parameters[0], offset, shape: shape)
     case .windowAttention(let shape, let sites):
       guard let layout else { preconditionFailure("an attention is in a region") }
       return tape.windowAttention(
@@ -241,6 +261,17 @@ struct TrainableGraph: Sendable {
     case .pixelShuffle(let factor):
       return tape.pixelShuffle(x, height: height, factor: factor)
     case .move(.nearest(let factor)): return tape.repeatPixels(x, height: height, factor: factor)
+    case .pixelUnshuffle(let factor):
+      return tape.pixelUnshuffle(x, height: height, factor: factor)
+    case .parametricReLU: return tape.parametricReLU(x, parameters[0])
+    case .addChannels: return tape.addToColumns(x, parameters[0])
+    case .concatenate: return tape.concatenate(inputs.map(\.variable))
+    case .repeatChannels(let count): return tape.repeatColumns(x, count)
+    case .normalizeGroups(let groups, _, _, let epsilon):
+      return tape.groupNormalization(
+        x, groups: groups, parameters[0], parameters[1], epsilon: epsilon)
+    case .bilinear, .move(.nearestTo), .largest, .largestInGrid:
+      return node.operation.resample(x, inputs[0].size, to: sizes[index], tape)
     default: preconditionFailure("the operator was found to have a derivative")
     }
   }
@@ -248,23 +279,17 @@ struct TrainableGraph: Sendable {
   /// The variables of one pass, each until its last use.
   private struct Pass {
     private var variables: [Int: Variable] = [:]
-    /// The height of each result as an image.
-    private(set) var heights: [Int]
     private var uses: [Int]
     /// The inputs of a region in the order of its windows, by region and node.
     private var gathered: [Int: [Int: Variable]] = [:]
     /// Results of regions that are put back in order together.
     private var pending: [Int: (rows: Variable, order: RowOrder)] = [:]
 
-    init(height: Int, uses: [Int]) {
+    init(uses: [Int]) {
       self.uses = uses
-      heights = [Int](repeating: height, count: uses.count)
     }
 
-    mutating func put(_ node: Int, _ variable: Variable, height: Int) {
-      variables[node] = variable
-      heights[node] = height
-    }
+    mutating func put(_ node: Int, _ variable: Variable) { variables[node] = variable }
 
     mutating func take(_ node: Int) -> Variable {
       guard let variable = variables[node] else {
@@ -310,21 +335,18 @@ extension WindowAttentionShape {
 
 extension GraphOperation {
   /// Whether a tape has the operator with its derivative.
-  ///
-  /// - Parameter isJoined: whether a concatenation is one of the rows of windows, or in their order.
-  fileprivate func isDifferentiable(isJoined: Bool) -> Bool {
+  fileprivate var isDifferentiable: Bool {
     switch self {
-    case .concatenate: return isJoined
     case .channelAttention(let division, _, let temperature, let sites):
       return division == .count(1) && temperature != nil && sites != nil
-    case .convolution(let shape, let groups, _, _):
+    case .convolution(let shape, let groups, _, _, _):
       let isDepthwise = groups > 1 && shape.inputs == 1 && shape.outputs == 1
-      return shape.step == 1 && shape.dilation == 1 && shape.mode == .zeros
-        && (shape.kernel == (3, 3) && shape.padding == (1, 1) && (groups == 1 || isDepthwise)
-          || shape.kernel == (1, 1) && shape.padding == (0, 0) && groups == 1)
+      return groups == 1 || isDepthwise && shape.isSimple
     case .input, .constant, .offsets, .linear, .windowAttention, .normalizePixels,
       .normalizeChannels, .function, .scale, .addPositions, .add, .multiply, .channels, .average,
-      .pixelShuffle, .move(.nearest):
+      .pixelShuffle, .move(.nearest), .move(.nearestTo), .pixelUnshuffle, .parametricReLU,
+      .addChannels, .concatenate, .repeatChannels, .normalizeGroups, .bilinear, .largest,
+      .largestInGrid:
       return true
     default: return false
     }
@@ -338,18 +360,10 @@ extension GraphOperation {
     }
   }
 
-  fileprivate func height(of input: Int) -> Int {
-    switch self {
-    case .pixelShuffle(let factor), .move(.nearest(let factor)): input * factor
-    case .average: 1
-    default: input
-    }
-  }
-
   /// The parameters, in the order of the operator's own.
   var parameters: [GraphParameter] {
     switch self {
-    case .convolution(_, _, let weight, let bias), .linear(let weight, let bias, _):
+    case .convolution(_, _, let weight, let bias, _), .linear(let weight, let bias, _):
       [weight] + (bias.map { [$0] } ?? [])
     case .constant(let parameter), .overlapAttention(_, let parameter),
       .channelAttention(_, _, let parameter?, _), .normalizeHeads(let parameter):

@@ -8,18 +8,29 @@ extension Tape {
     _ x: Variable, height: Int, _ weight: ParameterReference, _ bias: ParameterReference?,
     outputs: Int
   ) -> Variable {
-    let patches = PatchMatrix(height: height, width: x.rows / height, channels: x.columns)
-    precondition(patches.tokens == x.rows && weight.count == outputs * patches.columns)
+    convolution(
+      x, height: height, weight, bias,
+      shape: ConvolutionShape(outputs: outputs, inputs: x.columns))
+  }
+
+  /// Returns a convolution; `weight` is `[outputs, inputs, kernel height, kernel width]`.
+  ///
+  /// - Parameter height: the height of the image whose pixels are the rows of `x`.
+  /// - Precondition: the image has as many pixels as the shape needs.
+  func convolution(
+    _ x: Variable, height: Int, _ weight: ParameterReference, _ bias: ParameterReference?,
+    shape: ConvolutionShape
+  ) -> Variable {
+    let patches = PatchMatrix(shape, height: height, width: x.rows / height)
+    let (outputs, rows) = (shape.outputs, patches.size.height * patches.size.width)
+    precondition(
+      height * patches.width == x.rows && shape.inputs == x.columns && rows > 0
+        && weight.count == outputs * patches.columns)
     let isWanted = gradient(weight) != nil || bias.map { gradient($0) != nil } ?? false
-    let y = result(rows: x.rows, columns: outputs, needsGradient: x.needsGradient || isWanted)
-    spread(bias, rows: x.rows, columns: outputs, to: y.values)
+    let y = result(rows: rows, columns: outputs, needsGradient: x.needsGradient || isWanted)
+    spread(bias, rows: rows, columns: outputs, to: y.values)
     pool.withScratch(weight.count) { taps in
-      // Reorders [outputs, inputs, 9] to [outputs, 9, inputs], the order of the rows of patches.
-      for output in 0..<outputs {
-        transpose(
-          values(weight) + output * patches.columns, rows: x.columns, columns: 9,
-          to: taps + output * patches.columns)
-      }
+      order(values(weight), patches, to: taps)
       multiply(
         x.values, patches,
         SinglePrecisionOperand(taps, stride: patches.columns, isTransposed: true),
@@ -27,13 +38,19 @@ extension Tape {
     }
     record(y) { [self] gradient in
       if let target = self.gradient(weight) {
-        addWeightGradient(x.values, patches, gradient.pointer, outputs: outputs, to: target)
+        addWeightGradient(x.values, patches, gradient.pointer, to: target)
       }
-      addColumnSums(of: gradient.pointer, rows: x.rows, columns: outputs, to: bias)
+      addColumnSums(of: gradient.pointer, rows: rows, columns: outputs, to: bias)
       guard x.needsGradient else { return }
+      guard shape.isSimple else {
+        return addInputGradient(
+          values(weight), patches, gradient.pointer, to: x.gradientToAddTo(pool).pointer)
+      }
       let isAdding = x.gradient != nil
       let dx = x.gradient ?? pool.take(x.count)
-      let reverse = PatchMatrix(height: height, width: patches.width, channels: outputs)
+      let reverse = PatchMatrix(
+        ConvolutionShape(outputs: x.columns, inputs: outputs), height: height,
+        width: patches.width)
       pool.withScratch(weight.count) { taps in
         flip(values(weight), outputs: outputs, inputs: x.columns, to: taps)
         multiply(
@@ -45,6 +62,21 @@ extension Tape {
     return y
   }
 
+  /// Reorders weights `[outputs, inputs, taps]` to `[outputs, taps, inputs]`, the order of the rows of
+  /// patches.
+  private func order(
+    _ weight: UnsafePointer<Float>, _ patches: PatchMatrix, to taps: UnsafeMutablePointer<Float>
+  ) {
+    for output in 0..<patches.shape.outputs {
+      let (source, target) = (weight + output * patches.columns, taps + output * patches.columns)
+      for input in 0..<patches.channels {
+        for tap in 0..<patches.tapCount {
+          target[tap * patches.channels + input] = source[input * patches.tapCount + tap]
+        }
+      }
+    }
+  }
+
   /// Computes `y = patches(x) · taps`, one band of rows at a time.
   private func multiply(
     _ x: UnsafePointer<Float>, _ patches: PatchMatrix, _ taps: SinglePrecisionOperand,
@@ -54,37 +86,62 @@ extension Tape {
       patches.forEachBand { rows in
         patches.fill(rows, from: x, to: band)
         multiplySinglePrecision(
-          rows: rows.count * patches.width, columns: outputs, inner: patches.columns,
+          rows: rows.count * patches.size.width, columns: outputs, inner: patches.columns,
           SinglePrecisionOperand(band, stride: patches.columns), taps,
-          to: y + rows.lowerBound * patches.width * outputs, stride: outputs, isAdding: isAdding)
+          to: y + rows.lowerBound * patches.size.width * outputs, stride: outputs,
+          isAdding: isAdding)
       }
     }
   }
 
   private func addWeightGradient(
-    _ x: UnsafePointer<Float>, _ patches: PatchMatrix, _ dy: UnsafePointer<Float>, outputs: Int,
+    _ x: UnsafePointer<Float>, _ patches: PatchMatrix, _ dy: UnsafePointer<Float>,
     to target: UnsafeMutablePointer<Float>
   ) {
+    let (outputs, taps) = (patches.shape.outputs, patches.tapCount)
     let count = outputs * patches.columns
     pool.withScratch(count + patches.bandTokens * patches.columns) { scratch in
-      let (taps, band) = (scratch, scratch + count)
-      taps.update(repeating: 0, count: count)
+      let (sums, band) = (scratch, scratch + count)
+      sums.update(repeating: 0, count: count)
       patches.forEachBand { rows in
         patches.fill(rows, from: x, to: band)
         multiplySinglePrecision(
-          rows: outputs, columns: patches.columns, inner: rows.count * patches.width,
+          rows: outputs, columns: patches.columns, inner: rows.count * patches.size.width,
           SinglePrecisionOperand(
-            dy + rows.lowerBound * patches.width * outputs, stride: outputs, isTransposed: true),
-          SinglePrecisionOperand(band, stride: patches.columns), to: taps,
+            dy + rows.lowerBound * patches.size.width * outputs, stride: outputs,
+            isTransposed: true),
+          SinglePrecisionOperand(band, stride: patches.columns), to: sums,
           stride: patches.columns, isAdding: true)
       }
       for output in 0..<outputs {
-        let (source, sums) = (taps + output * patches.columns, target + output * patches.columns)
-        for tap in 0..<9 {
+        let (from, to) = (sums + output * patches.columns, target + output * patches.columns)
+        for tap in 0..<taps {
           for channel in 0..<patches.channels {
-            sums[channel * 9 + tap] += source[tap * patches.channels + channel]
+            to[channel * taps + tap] += from[tap * patches.channels + channel]
           }
         }
+      }
+    }
+  }
+
+  /// Adds to the gradient of the image, from that of the patches.
+  private func addInputGradient(
+    _ weight: UnsafePointer<Float>, _ patches: PatchMatrix, _ dy: UnsafePointer<Float>,
+    to dx: UnsafeMutablePointer<Float>
+  ) {
+    let outputs = patches.shape.outputs
+    let count = outputs * patches.columns
+    pool.withScratch(count + patches.bandTokens * patches.columns) { scratch in
+      let (taps, band) = (scratch, scratch + count)
+      order(weight, patches, to: taps)
+      patches.forEachBand { rows in
+        multiplySinglePrecision(
+          rows: rows.count * patches.size.width, columns: patches.columns, inner: outputs,
+          SinglePrecisionOperand(
+            dy + rows.lowerBound * patches.size.width * outputs, stride: outputs),
+          SinglePrecisionOperand(taps, stride: patches.columns), to: band,
+          stride: patches.columns)
+        patches.spread(rows, of: band, to: dx)
       }
     }
   }
@@ -100,67 +157,6 @@ extension Tape {
         let source = weight + (output * inputs + input) * 9
         for tap in 0..<9 { taps[((8 - tap) * outputs + output) * inputs + input] = source[tap] }
       }
-    }
-  }
-}
-
-private func transpose(
-  _ x: UnsafePointer<Float>, rows: Int, columns: Int, to y: UnsafeMutablePointer<Float>
-) {
-  for row in 0..<rows {
-    for column in 0..<columns { y[column * rows + row] = x[row * columns + column] }
-  }
-}
-
-/// The 3×3 neighbourhoods of an image's pixels as rows of a matrix, `[pixels, 9 · channels]`, with
-/// zeros outside the image. The matrix is filled one band of image rows at a time.
-struct PatchMatrix {
-  let height: Int
-  let width: Int
-  let channels: Int
-
-  var tokens: Int { height * width }
-  var columns: Int { 9 * channels }
-  /// The number of image rows in a band of about 256 pixels.
-  private var bandHeight: Int { min(height, max(1, 256 / width)) }
-  /// The number of matrix rows in the largest band.
-  var bandTokens: Int { bandHeight * width }
-
-  func forEachBand(_ body: (Range<Int>) -> Void) {
-    for first in stride(from: 0, to: height, by: bandHeight) {
-      body(first..<min(height, first + bandHeight))
-    }
-  }
-
-  func fill(
-    _ rows: Range<Int>, from x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>
-  ) {
-    for row in rows {
-      for column in 0..<width {
-        let target = y + ((row - rows.lowerBound) * width + column) * columns
-        for down in 0..<3 {
-          fillThree(
-            row + down - 1, column, from: x, to: target + down * 3 * channels)
-        }
-      }
-    }
-  }
-
-  /// Copies three adjacent pixels, the middle one in `column`.
-  private func fillThree(
-    _ row: Int, _ column: Int, from x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>
-  ) {
-    guard row >= 0, row < height else { return y.update(repeating: 0, count: 3 * channels) }
-    let first = max(0, column - 1)
-    let last = min(width - 1, column + 1)
-    let skipped = first - (column - 1)
-    let count = last - first + 1
-    if skipped > 0 { y.update(repeating: 0, count: skipped * channels) }
-    (y + skipped * channels).update(
-      from: x + (row * width + first) * channels, count: count * channels)
-    if skipped + count < 3 {
-      (y + (skipped + count) * channels).update(
-        repeating: 0, count: (3 - skipped - count) * channels)
     }
   }
 }

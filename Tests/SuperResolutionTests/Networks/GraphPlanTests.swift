@@ -52,10 +52,10 @@ import Testing
   @Test func dualAggregationBlockIsAFewPasses() throws {
     let plan = try plan("dat_direct_x2")
     let regions = regions(plan)
-    #expect(regions.count { $0.attention != nil } == 4)
+    #expect(regions.count { $0.attention != nil } == 6)
     #expect(regions.count { $0.attention == nil } == 8)
     #expect(
-      regions.filter { $0.attention == nil }.map(\.results.count) == [1, 3, 2, 3, 1, 3, 2, 3])
+      regions.filter { $0.attention == nil }.map(\.results.count) == [1, 3, 2, 3, 2, 3, 1, 3])
     let bands = plan.steps.count { if case .bands = $0.kernel { true } else { false } }
     // One for the last gate of each group, and one for the upscaling.
     #expect(bands == 3)

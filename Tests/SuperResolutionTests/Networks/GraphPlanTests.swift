@@ -55,7 +55,7 @@ import Testing
     #expect(regions.count { $0.attention != nil } == 6)
     #expect(regions.count { $0.attention == nil } == 8)
     #expect(
-      regions.filter { $0.attention == nil }.map(\.results.count) == [1, 3, 2, 3, 2, 3, 1, 3])
+      regions.filter { $0.attention == nil }.map(\.results.count) == [2, 3, 2, 3, 2, 3, 1, 3])
     let bands = plan.steps.count { if case .bands = $0.kernel { true } else { false } }
     // One for the last gate of each group, and one for the upscaling.
     #expect(bands == 3)

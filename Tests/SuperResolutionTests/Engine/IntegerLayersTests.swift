@@ -62,7 +62,7 @@ import Transform
     }
     #expect(agreements.contains { $0 >= 95 }, "\(agreements)")
     // Something is computed in another way.
-    #expect(agreements.contains(where: \.isFinite), "\(agreements)")
+    #expect(agreements.contains { $0.isFinite }, "\(agreements)")
   }
 
   @Test(arguments: fixtures)

@@ -102,7 +102,7 @@ def main() -> int:
             print("\n".join(table[-3:]), flush=True)
     text = f"""# Networks, beside PyTorch and ONNX Runtime
 
-Made by `Benchmarks/networks.py`: random weights, a square image of so many pixels a side, {THREADS} threads,
+Made by `Benchmarks/networks.py`: random weights, a square image of the given side in pixels, {THREADS} threads,
 medians of {arguments.runs} runs after one unmeasured run, all taking turns; {processor()}, {version};
 {platform.system()} on {platform.machine()}. Seconds are those of a forward pass, of Python's tools the median
 of three after one that is not measured; the memory is the largest of a whole process. Ratios are

@@ -3,13 +3,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-void *condi_image_writer_create(size_t size, const condi_image_description *image) {
+void *condi_image_writer_create(size_t size, const condi_image_description *image,
+                                char message[CONDI_IMAGE_MESSAGE_SIZE]) {
   // On the heap, so that a jump cannot leave stale values in registers.
   condi_image_writer *writer = calloc(1, size);
-  if (!writer) return NULL;
+  if (!writer) {
+    condi_say(message, "there is not enough memory");
+    return NULL;
+  }
   writer->stride = (size_t)image->width * (size_t)image->channels * (size_t)(image->bit_depth / 8);
   writer->rows_left = image->height;
   return writer;
+}
+
+condi_image_writer *condi_image_writer_begun(int has_begun, condi_image_writer *writer,
+                                             char message[CONDI_IMAGE_MESSAGE_SIZE]) {
+  if (has_begun) return writer;
+  condi_say(message, writer->message);
+  condi_image_writer_destroy(writer);
+  return NULL;
 }
 
 int condi_image_writer_append(condi_image_writer *writer, const void *bytes, size_t count) {

@@ -23,7 +23,14 @@ struct condi_image_writer {
 // Appends bytes to the output. Returns 0 if memory is exhausted.
 int condi_image_writer_append(condi_image_writer *writer, const void *bytes, size_t count);
 
-// Returns a format's state of `size` bytes, zeros but for the common part; NULL if memory is exhausted.
-void *condi_image_writer_create(size_t size, const condi_image_description *image);
+// Returns a format's state of `size` bytes, zeros but for the common part; NULL if memory is exhausted,
+// which it says.
+void *condi_image_writer_create(size_t size, const condi_image_description *image,
+                                char message[CONDI_IMAGE_MESSAGE_SIZE]);
+
+// Returns a writer whose file has begun. Otherwise it says the writer's reason, destroys the writer and
+// returns NULL.
+condi_image_writer *condi_image_writer_begun(int has_begun, condi_image_writer *writer,
+                                             char message[CONDI_IMAGE_MESSAGE_SIZE]);
 
 #endif

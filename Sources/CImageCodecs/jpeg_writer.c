@@ -94,17 +94,11 @@ static void destroy(condi_image_writer *common) {
 
 condi_image_writer *condi_jpeg_writer_create(const condi_image_description *image,
                                              char message[CONDI_IMAGE_MESSAGE_SIZE]) {
-  writer *state = condi_image_writer_create(sizeof *state, image);
-  if (!state) {
-    condi_say(message, "there is not enough memory");
-    return NULL;
-  }
+  writer *state = condi_image_writer_create(sizeof *state, image, message);
+  if (!state) return NULL;
   state->common.add = add;
   state->common.finish = finish;
   state->common.destroy = destroy;
   state->codec.err = condi_jpeg_error_begin(&state->error);
-  if (begin(state, image)) return &state->common;
-  condi_say(message, state->common.message);
-  condi_image_writer_destroy(&state->common);
-  return NULL;
+  return condi_image_writer_begun(begin(state, image), &state->common, message);
 }

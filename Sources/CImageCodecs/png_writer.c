@@ -100,17 +100,13 @@ static void destroy(condi_image_writer *common) {
 
 condi_image_writer *condi_png_writer_create(const condi_image_description *image,
                                             char message[CONDI_IMAGE_MESSAGE_SIZE]) {
-  condi_say(message, "there is not enough memory");
-  writer *state = condi_image_writer_create(sizeof *state, image);
+  writer *state = condi_image_writer_create(sizeof *state, image, message);
   if (!state) return NULL;
   state->common.add = add;
   state->common.finish = finish;
   state->common.destroy = destroy;
-  condi_say(state->common.message, message);
+  condi_say(state->common.message, "there is not enough memory");
   state->png = png_create_write_struct(PNG_LIBPNG_VER_STRING, state, on_error, on_warning);
   if (state->png) state->info = png_create_info_struct(state->png);
-  if (state->info && begin(state, image)) return &state->common;
-  condi_say(message, state->common.message);
-  condi_image_writer_destroy(&state->common);
-  return NULL;
+  return condi_image_writer_begun(state->info && begin(state, image), &state->common, message);
 }

@@ -59,6 +59,17 @@ package struct ImageTags: Hashable, Sendable {
 }
 
 extension ImageTags {
+  /// Takes the ICC profile of a file whose images have this many colour channels, or returns its
+  /// omission.
+  mutating func take(profile bytes: [UInt8], channelCount: Int) -> ImageOmission? {
+    let profile = Profile(name: Array("ICC profile".utf8), bytes: bytes)
+    if let obstacle = profile.obstacle(toChannels: channelCount) {
+      return ImageOmission("the colour profile", obstacle)
+    }
+    self.profile = profile
+    return nil
+  }
+
   /// Whether gamma and primaries, if given, are sRGB's. Files state a gamma of 1/2.2 for its curve.
   private var isNearlyStandard: Bool {
     (gamma.map { abs($0 - 45_455) <= 50 } ?? true)

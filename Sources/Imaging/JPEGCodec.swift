@@ -44,13 +44,10 @@ enum JPEGCodec {
       var tags = ImageTags()
       tags.density = markers.density
       var omissions = markers.omissions
-      if let bytes = markers.profile {
-        let profile = ImageTags.Profile(name: Array("ICC profile".utf8), bytes: bytes)
-        if let obstacle = profile.obstacle(toChannels: channelCount) {
-          omissions.append(ImageOmission("the colour profile", obstacle))
-        } else {
-          tags.profile = profile
-        }
+      if let bytes = markers.profile,
+        let omission = tags.take(profile: bytes, channelCount: channelCount)
+      {
+        omissions.append(omission)
       }
       var image = RasterImage(
         width: width, height: height, channelCount: channelCount, bitDepth: .eight,

@@ -43,13 +43,8 @@ enum WebPCodec {
       let chunks = WebPChunks(bytes)
       var tags = ImageTags()
       var omissions = chunks.omissions
-      if let bytes = chunks.profile {
-        let profile = ImageTags.Profile(name: Array("ICC profile".utf8), bytes: bytes)
-        if let obstacle = profile.obstacle(toChannels: 3) {
-          omissions.insert(ImageOmission("the colour profile", obstacle), at: 0)
-        } else {
-          tags.profile = profile
-        }
+      if let bytes = chunks.profile, let omission = tags.take(profile: bytes, channelCount: 3) {
+        omissions.insert(omission, at: 0)
       }
       var image = RasterImage(
         width: width, height: height, channelCount: channelCount, bitDepth: .eight,

@@ -9,7 +9,7 @@ struct GraphBands: Sendable {
 
   func size(of input: (height: Int, width: Int)) -> (height: Int, width: Int)? {
     var size: (height: Int, width: Int)? = input
-    for stage in stages { size = size.flatMap { stage.kernel.size(of: [$0]) } }
+    for stage in stages { size = size.flatMap { stage.size(of: [$0]) } }
     return size
   }
 
@@ -34,7 +34,7 @@ struct GraphBands: Sendable {
   ) -> Division {
     var division = Division(sizes: [(height, width)])
     for stage in stages {
-      guard let size = stage.kernel.size(of: [division.sizes[division.sizes.count - 1]]) else {
+      guard let size = stage.size(of: [division.sizes[division.sizes.count - 1]]) else {
         preconditionFailure("the size of the image was checked")
       }
       division.sizes.append(size)

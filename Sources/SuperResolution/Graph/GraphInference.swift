@@ -10,6 +10,8 @@ struct GraphInference: Sendable {
   /// A step with its weights.
   struct Runner: Sendable {
     let kernel: Kernel
+    /// The operator of the kernel, if it is that of a node.
+    private let operation: GraphOperation?
     /// The input of a convolution that may be quantized.
     let input: ConvolutionInput?
     /// The result that a convolution adds to its own.
@@ -29,12 +31,17 @@ struct GraphInference: Sendable {
       var residual: Int?
       var input: ConvolutionInput?
       switch step.kernel {
-      case .copy: kernel = .copy
-      case .region(let region): kernel = .region(try GraphRegionRunner(region, graph, &weights))
+      case .copy:
+        kernel = .copy
+        operation = nil
+      case .region(let region):
+        kernel = .region(try GraphRegionRunner(region, graph, &weights))
+        operation = nil
       case .bands(let chain):
         var stages: [Runner] = []
         for step in chain { stages.append(try Runner(step, plan, &weights)) }
         kernel = .bands(GraphBands(stages))
+        operation = nil
       case .node(let node):
         var operation = graph.nodes[node].operation
         var scale: Float = 1
@@ -42,6 +49,7 @@ struct GraphInference: Sendable {
           following.removeFirst()
           scale = factor
         }
+        self.operation = operation
         kernel = try Kernel(operation, &weights)
         if case .convolution(let shape, _, _, _, let site?) = operation {
           input = ConvolutionInput(site: site, shape: shape, factor: scale)
@@ -89,7 +97,7 @@ struct GraphInference: Sendable {
         let region = layout.region(of: input)
         return (region.height, region.width)
       }
-      guard let size = runner.kernel.size(of: inputs) else { return nil }
+      guard let size = runner.size(of: inputs) else { return nil }
       for result in step.results {
         layout.place(result, of: step, at: position, height: size.height, width: size.width)
       }
@@ -109,7 +117,7 @@ struct GraphInference: Sendable {
     var memory = GraphMemory(plan, pixels)
     for (position, step) in plan.steps.enumerated() {
       let inputs = plan.inputs(of: step).map { memory.view($0) }
-      guard let size = runners[position].kernel.size(of: inputs.map { ($0.height, $0.width) })
+      guard let size = runners[position].size(of: inputs.map { ($0.height, $0.width) })
       else { preconditionFailure("the size of the image was checked") }
       let residual = runners[position].residual.map { memory.view($0) }
       let targets = step.results.map {
@@ -138,6 +146,14 @@ struct GraphInference: Sendable {
 }
 
 extension GraphInference.Runner {
+  /// Returns the size of the result; `nil` where an input has too few pixels.
+  func size(of inputs: [(height: Int, width: Int)]) -> (height: Int, width: Int)? {
+    if case .bands(let chain) = kernel { return chain.size(of: inputs[0]) }
+    // Copies and regions keep the size.
+    guard let operation else { return inputs[0] }
+    return operation.size(of: inputs)
+  }
+
   /// Floats of scratch memory that each thread has while the step runs.
   fileprivate func scratchCount(
     from x: (height: Int, width: Int), to y: (height: Int, width: Int)

@@ -522,54 +522,6 @@ extension GraphInference.Kernel {
     }
   }
 
-  /// Returns the size of the result; `nil` where an input has too few pixels.
-  func size(
-    of inputs: [(height: Int, width: Int)]
-  ) -> (height: Int, width: Int)? {
-    // A constant has no input.
-    let (height, width) = inputs.first ?? (0, 0)
-    func convolved(_ shape: ConvolutionShape) -> (height: Int, width: Int)? {
-      let isMirrored = shape.mode == .reflect
-      guard !isMirrored || shape.padding.height < height && shape.padding.width < width else {
-        return nil
-      }
-      let size = shape.output(height: height, width: width)
-      return size.height > 0 && size.width > 0 ? size : nil
-    }
-    switch self {
-    case .constant(_, let height, let width): return (height, width)
-    case .bands(let chain): return chain.size(of: inputs[0])
-    case .channelAttention(let attention):
-      return attention.division.window(height: height, width: width) == nil ? nil : inputs[0]
-    case .correlation(let shape):
-      let sides = [(height, inputs[1].height), (width, inputs[1].width)]
-      return sides.allSatisfy { $0 % shape.window == 0 && $1 * shape.cell == $0 }
-        && inputs[2].height * inputs[2].width == shape.span * shape.span ? inputs[0] : nil
-    case .move(let move):
-      let other = inputs.dropFirst().first
-      return move.side(of: height, other: other?.height).flatMap { height in
-        move.side(of: width, other: other?.width).map { (height, $0) }
-      }
-    case .overlapAttention(let shape, _):
-      return height % shape.window == 0 && width % shape.window == 0 ? inputs[0] : nil
-    case .copy, .region, .linear, .depthwise, .repeatChannels, .normalizePixels,
-      .normalizeGroups, .winograd:
-      return inputs[0]
-    case .filters(let shape, _, _): return convolved(shape)
-    case .convolution(let parts): return convolved(parts[0].shape)
-    case .pixelShuffle(let factor), .sample(let factor, _), .bicubic(_, let factor):
-      return (height * factor, width * factor)
-    case .pixelUnshuffle(let factor), .mergePixels(let factor):
-      return height % factor == 0 && width % factor == 0 ? (height / factor, width / factor) : nil
-    case .bilinear: return inputs[1]
-    case .largestInGrid(let divisor): return (max(1, height / divisor), max(1, width / divisor))
-    case .average: return (1, 1)
-    case .largest(let side, let step):
-      guard height >= side, width >= side else { return nil }
-      return ((height - side) / step + 1, (width - side) / step + 1)
-    }
-  }
-
   // MARK: Parts of operators
 
   /// Returns the pixels between which each of `count` equally spaced places lies, and the share of the

@@ -17,14 +17,6 @@ enum PixelMove: Hashable, Sendable {
   /// above. What lies beyond an edge is the pixel `side` places back.
   case neighbours(Int, isBefore: Bool)
 
-  /// Whether the result has the size of a second input.
-  var takesSize: Bool {
-    switch self {
-    case .nearestTo, .crop: true
-    default: false
-    }
-  }
-
   /// Returns the result's height or width; `nil` where the input has too few pixels, or a number that
   /// does not divide.
   ///

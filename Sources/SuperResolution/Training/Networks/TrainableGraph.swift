@@ -92,7 +92,7 @@ struct TrainableGraph: Sendable {
 
   /// - Throws: `ModelError` when the network does not accept padded images of this size.
   func check(height: Int, width: Int) throws {
-    guard graph.trainedSizes(height: height, width: width) != nil else {
+    guard graph.sizes(height: height, width: width) != nil else {
       throw ModelError(
         "the image has \(width) × \(height) pixels with its padding, too few for the network")
     }
@@ -123,7 +123,7 @@ struct TrainableGraph: Sendable {
   func run(_ pixels: Variable, height: Int, _ layouts: [WindowLayout], _ tape: Tape) -> (
     output: Variable, groups: [Variable]
   ) {
-    guard let sizes = graph.trainedSizes(height: height, width: pixels.rows / height) else {
+    guard let sizes = graph.sizes(height: height, width: pixels.rows / height) else {
       preconditionFailure("the size of the image was checked")
     }
     var pass = Pass(uses: uses)

@@ -1,0 +1,69 @@
+extension NetworkGraph {
+  /// Returns the size of every result for an image of `height` × `width` pixels; `nil` if that has too
+  /// few.
+  func sizes(height: Int, width: Int) -> [(height: Int, width: Int)]? {
+    var sizes: [(height: Int, width: Int)] = []
+    for node in nodes {
+      if case .input = node.operation {
+        sizes.append((height, width))
+        continue
+      }
+      guard let size = node.operation.size(of: node.inputs.map { sizes[$0.node] }) else {
+        return nil
+      }
+      sizes.append(size)
+    }
+    return sizes
+  }
+}
+
+extension GraphOperation {
+  /// Returns the size of the result; `nil` where an input has too few pixels.
+  ///
+  /// - Precondition: the operator is not the image itself.
+  func size(of inputs: [(height: Int, width: Int)]) -> (height: Int, width: Int)? {
+    // A constant has no input.
+    let (height, width) = inputs.first ?? (0, 0)
+    switch self {
+    case .input: preconditionFailure("the size of the image is given")
+    case .constant(let parameter): return (parameter.shape.dropLast().reduce(1, *), 1)
+    case .offsets(let height, let width): return (2 * height - 1, 2 * width - 1)
+    case .convolution(let shape, _, _, _, _):
+      guard
+        shape.mode != .reflect || shape.padding.height < height && shape.padding.width < width
+      else { return nil }
+      let size = shape.output(height: height, width: width)
+      return size.height > 0 && size.width > 0 ? size : nil
+    case .channelAttention(let division, _, _, _):
+      return division.window(height: height, width: width) == nil ? nil : inputs[0]
+    case .correlation(let shape):
+      let sides = [(height, inputs[1].height), (width, inputs[1].width)]
+      return sides.allSatisfy { $0 % shape.window == 0 && $1 * shape.cell == $0 }
+        && inputs[2].height * inputs[2].width == shape.span * shape.span ? inputs[0] : nil
+    case .move(let move):
+      let other = inputs.dropFirst().first
+      return move.side(of: height, other: other?.height).flatMap { height in
+        move.side(of: width, other: other?.width).map { (height, $0) }
+      }
+    case .overlapAttention(let shape, _):
+      return height % shape.window == 0 && width % shape.window == 0 ? inputs[0] : nil
+    case .pixelShuffle(let factor), .sample(let factor, _), .bicubic(let factor):
+      return (height * factor, width * factor)
+    case .pixelUnshuffle(let factor), .mergePixels(let factor):
+      return height % factor == 0 && width % factor == 0 ? (height / factor, width / factor) : nil
+    case .bilinear: return inputs[1]
+    case .largestInGrid(let divisor): return (max(1, height / divisor), max(1, width / divisor))
+    case .average: return (1, 1)
+    case .largest(let side, let step):
+      guard height >= side, width >= side else { return nil }
+      return ((height - side) / step + 1, (width - side) / step + 1)
+    case .add, .multiply:
+      // One of them may have but one pixel.
+      return inputs.max { $0.height * $0.width < $1.height * $1.width }
+    case .linear, .windowAttention, .normalizeHeads, .function, .parametricReLU, .scale,
+      .addChannels, .addPositions, .concatenate, .channels, .repeatChannels, .normalizePixels,
+      .normalizeChannels, .normalizeGroups:
+      return inputs[0]
+    }
+  }
+}

@@ -3,13 +3,14 @@
     python networks.py BINARY --image FILE [--only NAME ...] [--runs 3] [--output results/networks.md]
 
 Needs torch, spandrel, onnx, onnxruntime and Pillow. The networks have published sizes and random weights.
-Each tool upscales the same image in a process of its own, with two threads, and all take turns.
+Each tool upscales the same image in a process of its own, with two threads, and all take turns. The
+seconds of condi-convert are those that `evaluate` reports of the network, its memory is that of `upscale`,
+which reads an image and writes one; the others write none.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import subprocess
 import sys
@@ -30,13 +31,8 @@ def processor() -> str:
     return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
 
 
-def difference(binary: str, model: Path, small: Path, expected: np.ndarray, folder: Path) -> float:
-    """The largest difference from PyTorch's samples, all cut to the range of images."""
-    made = folder / "made.png"
-    subprocess.run(
-        [binary, "upscale", str(model), str(small), str(made), "--force", "--quiet"], check=True,
-        stdout=subprocess.DEVNULL,
-    )
+def difference(made: Path, expected: np.ndarray) -> float:
+    """The largest difference of an image from PyTorch's samples, cut to the range of images."""
     rounded = np.round(np.clip(expected, 0, 1) * 255) / 255
     return float(np.abs(samples(str(made)) - rounded).max() * 255)
 
@@ -44,7 +40,7 @@ def difference(binary: str, model: Path, small: Path, expected: np.ndarray, fold
 def rows(binary: str, name: str, image: Image.Image, folder: Path, runs: int) -> list[str]:
     network = NETWORKS[name]
     model, onnx, timings = folder / "model.pth", folder / "model.onnx", folder / "timings.json"
-    small, large = folder / "small.png", folder / "set" / "HR" / "image.png"
+    small, made, large = folder / "small.png", folder / "made.png", folder / "set" / "HR" / "image.png"
     large.parent.mkdir(parents=True, exist_ok=True)
     side = network.side * network.scale
     image.resize((side, side), Image.BICUBIC).save(large)
@@ -61,21 +57,22 @@ def rows(binary: str, name: str, image: Image.Image, folder: Path, runs: int) ->
             str(large.parent.parent), "--threads", str(THREADS), "--format", "json", "--quiet",
         ]),
     ]
+    upscale = Tool("upscale", [
+        binary, "upscale", str(model), str(small), str(made), "--threads", str(THREADS), "--force", "--quiet",
+    ])
     results: list[list] = [[] for _ in tools]
     seconds: list[list[float]] = [[] for _ in tools]
     for turn in range(runs + 1):
         for tool, found, passes in zip(tools, results, seconds, strict=True):
             result = tool.run(timings)
             if turn > 0:
-                found.append(result)
-                steps = json.loads(timings.read_text())
-                passes.append(
-                    steps["run"] if "run" in steps else steps["methods"][-1]["meanSeconds"]
-                )
+                steps = result.steps
+                passes.append(steps["run"] if "run" in steps else steps["methods"][-1]["meanSeconds"])
+                found.append(upscale.run(timings) if tool is tools[-1] else result)
     medians = [sorted(passes)[len(passes) // 2] for passes in seconds]
     peaks = [max(run.peak_bytes for run in found) for found in results]
     own, peak = medians[-1], peaks[-1]
-    largest = difference(binary, model, small, np.load(f"{timings}.npy"), folder)
+    largest = difference(made, np.load(f"{timings}.npy"))
     return [
         f"| {name} | {network.side} | {tool.name} | {median:.2f} s | {own / median:.2f} "
         f"| {megabytes(bytes_)} | {peak / bytes_:.2f} | {f'{largest:.0f}' if tool is tools[-1] else ''} |"
@@ -105,7 +102,8 @@ def main() -> int:
 Made by `Benchmarks/networks.py`: random weights, a square image of the given side in pixels, {THREADS} threads,
 medians of {arguments.runs} runs after one unmeasured run, all taking turns; {processor()}, {version};
 {platform.system()} on {platform.machine()}. Seconds are those of a forward pass, of Python's tools the median
-of three after one that is not measured; the memory is the largest of a whole process. Ratios are
+of three after one that is not measured; the memory is the largest of a whole process, of condi-convert one that
+writes an image as well. Ratios are
 condi-convert's numbers divided by the row's: below 1, condi-convert is better. The last column is the largest
 difference between the samples of its image and of PyTorch's, of 255: 1 where rounding falls to the other side.
 

@@ -44,6 +44,8 @@ public struct Evaluation: Sendable {
   /// The index of the method with which the others are compared.
   package let reference: Int
   private let regionLimit: Int
+  /// Returns the memory that there is before each image; tests say how much.
+  var availableMemory: @Sendable () -> AvailableMemory? = { .current() }
 
   /// Plans the comparison of `models` on `set`.
   ///
@@ -70,7 +72,8 @@ public struct Evaluation: Sendable {
     self.regionLimit = regionLimit
   }
 
-  /// Upscales every image of the set with every method, and measures the results.
+  /// Upscales every image of the set with every method, and measures the results. A network upscales
+  /// an image in tiles where the whole would take more memory than there is.
   ///
   /// - Parameter progress: called with the completed share of the work, from 0 to 1, from any
   ///   thread.
@@ -108,16 +111,21 @@ public struct Evaluation: Sendable {
     var planes: [LumaPlane] = []
     var scores: [EvaluationReport.Score] = []
     for (index, method) in methods.enumerated() {
+      let (upscaler, choice) = method.upscaler.tiled(
+        for: pair.lowResolution, as: .png, within: availableMemory())
       let start = ContinuousClock.now
       let result = try pair.locatingErrors {
-        try RasterUpscaling(method.upscaler).upscale(pair.lowResolution) { share in
+        try RasterUpscaling(upscaler).upscale(pair.lowResolution) { share in
           progress((Double(index) + share) / Double(methods.count))
         }
       }
       let seconds = (ContinuousClock.now - start) / .seconds(1)
       let plane = LumaPlane(of: result)
       let (psnr, ssim) = try pair.compare(plane, with: highResolution)
-      scores.append(.init(psnr: psnr, ssim: ssim, seconds: seconds))
+      scores.append(
+        .init(
+          psnr: psnr, ssim: ssim, seconds: seconds,
+          tileCount: choice.flatMap { $0.tiles == nil ? nil : $0.count }))
       results.append(result)
       planes.append(plane)
     }

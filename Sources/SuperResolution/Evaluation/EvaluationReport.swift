@@ -13,7 +13,7 @@ import Imaging
 /// for image in report.images { print(image.name) }
 /// ```
 public struct EvaluationReport: Codable, Hashable, Sendable {
-  package static let currentSchemaVersion = 4
+  package static let currentSchemaVersion = 5
 
   /// The version of the JSON form, `schemas/evaluation-report.schema.json`.
   public let schemaVersion: Int
@@ -149,6 +149,9 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     public let ssim: Double
     /// The seconds that the method took, without reading and measuring.
     public let seconds: Double
+    /// The number of tiles in which a network upscaled the image for want of memory; `nil` where it
+    /// was upscaled whole.
+    public let tileCount: Int?
 
     /// Whether the image was restored exactly, as measured.
     var isExact: Bool { psnr == .infinity }

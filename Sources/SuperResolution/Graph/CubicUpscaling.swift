@@ -24,18 +24,24 @@ struct CubicUpscaling: Sendable {
       ? ((a + 2) * x - (a + 3)) * x * x + 1 : ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
   }
 
+  /// Returns the rows of an input of `count` on which a row of the result depends, and their weights.
+  func weights(_ place: Int, of count: Int) -> [(row: Int, weight: Float)] {
+    let (first, weights) = taps[place % factor]
+    return weights.enumerated().map { offset, weight in
+      (min(max(place / factor + first + offset, 0), count - 1), weight)
+    }
+  }
+
   /// Makes some rows of the result.
   func make(_ rows: Range<Int>, of y: GraphInference.View, from x: GraphInference.View) {
+    let columns = (0..<y.width).map { weights($0, of: x.width) }
     for row in rows {
-      let down = taps[row % factor]
-      for column in 0..<y.width {
-        let right = taps[column % factor]
+      let down = weights(row, of: x.height)
+      for (column, right) in columns.enumerated() {
         let target = y.pixel(row, column)
         for channel in 0..<y.channels { target[channel] = 0 }
-        for (i, rowWeight) in down.weights.enumerated() {
-          let fromRow = min(max(row / factor + down.first + i, 0), x.height - 1)
-          for (j, weight) in right.weights.enumerated() {
-            let fromColumn = min(max(column / factor + right.first + j, 0), x.width - 1)
+        for (fromRow, rowWeight) in down {
+          for (fromColumn, weight) in right {
             let source = x.pixel(fromRow, fromColumn)
             for channel in 0..<y.channels {
               target[channel] += rowWeight * weight * source[channel]

@@ -200,7 +200,7 @@ enum Following: Sendable {
   case multiply
 
   init(
-    _ link: GraphPlan.Following, _ graph: NetworkGraph, _ weights: inout WeightReader
+    _ link: GraphPlan.Link, _ graph: NetworkGraph, _ weights: inout WeightReader
   ) throws {
     switch link {
     case .add: self = .add

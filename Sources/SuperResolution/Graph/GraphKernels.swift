@@ -19,8 +19,7 @@ extension GraphInference {
     case convolution([Convolution])
     case winograd(WinogradConvolution)
     case depthwise(DepthwiseConvolution)
-    /// One filter for each channel, of any shape: `[height, width, channels]`, and the bias.
-    case filters(ConvolutionShape, weight: [Float], bias: [Float])
+    case filters(ChannelFilters)
     case repeatChannels(Int)
     case pixelShuffle(Int)
     case pixelUnshuffle(Int)
@@ -32,7 +31,7 @@ extension GraphInference {
     case largest(side: Int, step: Int)
     case largestInGrid(divisor: Int)
     case normalizePixels(LayerNormalization)
-    case normalizeGroups(Int, scale: [Float], offset: [Float], epsilon: Float)
+    case normalizeGroups(GroupNormalization)
   }
 }
 
@@ -58,7 +57,6 @@ extension GraphInference.Kernel {
     case .convolution(let shape, let groups, let weight, let bias, _):
       let values = try weight.values(&weights)
       let offsets = try bias?.values(&weights)
-      let taps = shape.kernel.height * shape.kernel.width
       if groups == 1, WinogradConvolution.pays(for: shape) {
         self = .winograd(
           WinogradConvolution(
@@ -71,12 +69,10 @@ extension GraphInference.Kernel {
       }
       if groups > 1, shape.inputs == 1, shape.outputs == 1 {
         self = .filters(
-          shape,
-          weight: (0..<taps * groups).map { values[$0 % groups * taps + $0 / groups] },
-          bias: offsets ?? [Float](repeating: 0, count: groups))
+          ChannelFilters(weight: values, bias: offsets, channels: groups, shape: shape))
         return
       }
-      let count = shape.outputs * shape.inputs * taps
+      let count = shape.outputs * shape.inputs * shape.kernel.height * shape.kernel.width
       self = .convolution(
         (0..<groups).map { group in
           Convolution(
@@ -120,8 +116,9 @@ extension GraphInference.Kernel {
           gamma: try scale.values(&weights), beta: try offset.values(&weights), epsilon: epsilon))
     case .normalizeGroups(let groups, let scale, let offset, let epsilon):
       self = .normalizeGroups(
-        groups, scale: try scale.values(&weights), offset: try offset.values(&weights),
-        epsilon: epsilon)
+        GroupNormalization(
+          groups: groups, scale: try scale.values(&weights), offset: try offset.values(&weights),
+          epsilon: epsilon))
     case .input, .function, .parametricReLU, .scale, .addChannels, .addPositions, .add, .multiply,
       .normalizeChannels, .normalizeHeads, .concatenate, .channels, .windowAttention:
       preconditionFailure("a plan has no step for \(operation)")
@@ -169,10 +166,8 @@ extension GraphInference.Kernel {
       }
       y.start.update(from: averages, count: averages.count)
       finish(0..<1)
-    case .normalizeGroups(let groups, let scale, let offset, let epsilon):
-      let (factors, additions) = Self.normalization(
-        try Self.sums(of: x, context), pixels: x.height * x.width, groups: groups, scale: scale,
-        offset: offset, epsilon: epsilon)
+    case .normalizeGroups(let norm):
+      let (factors, additions) = try norm.factors(for: x, context)
       try rows { row in
         for column in 0..<y.width {
           let (source, target) = (x.pixel(row, column), y.pixel(row, column))
@@ -182,21 +177,12 @@ extension GraphInference.Kernel {
         }
       }
     case .bilinear:
-      let down = Self.linearPlaces(from: x.height, to: y.height)
-      let right = Self.linearPlaces(from: x.width, to: y.width)
+      let down = LinearPlace.spread(from: x.height, to: y.height)
+      let right = LinearPlace.spread(from: x.width, to: y.width)
       try rows { row in
-        let (top, bottom, low) = down[row]
         for column in 0..<y.width {
-          let (left, next, share) = right[column]
-          let corners = (
-            x.pixel(top, left), x.pixel(top, next), x.pixel(bottom, left), x.pixel(bottom, next)
-          )
-          let target = y.pixel(row, column)
-          for channel in 0..<y.channels {
-            let upper = corners.0[channel] * (1 - share) + corners.1[channel] * share
-            let lower = corners.2[channel] * (1 - share) + corners.3[channel] * share
-            target[channel] = upper * (1 - low) + lower * low
-          }
+          x.interpolate(
+            down[row], right[column], channels: 0..<y.channels, to: y.pixel(row, column))
         }
       }
     case .bands, .region: preconditionFailure("several operators have a run of their own")
@@ -357,28 +343,8 @@ extension GraphInference.Kernel {
       kernel.apply(
         height: x.height, width: x.width, rows: rows, x.start, stride: x.stride, to: y.start,
         stride: y.stride)
-    case .filters(let shape, let weight, let bias):
-      for row in rows {
-        for column in 0..<y.width {
-          let target = y.pixel(row, column)
-          for channel in 0..<y.channels { target[channel] = bias[channel] }
-          for tap in 0..<shape.kernel.height * shape.kernel.width {
-            let (down, right) = (tap / shape.kernel.width, tap % shape.kernel.width)
-            guard
-              let fromRow = shape.mode.pixel(
-                row * shape.step + down * shape.dilation - shape.padding.height, of: x.height),
-              let fromColumn = shape.mode.pixel(
-                column * shape.step + right * shape.dilation - shape.padding.width, of: x.width)
-            else { continue }
-            let source = x.pixel(fromRow, fromColumn)
-            weight.withUnsafeBufferPointer { weight in
-              for channel in 0..<y.channels {
-                target[channel] += source[channel] * weight[tap * y.channels + channel]
-              }
-            }
-          }
-        }
-      }
+    case .filters(let filters):
+      filters.make(rows, of: y, from: x)
     case .repeatChannels(let count):
       for row in rows {
         for column in 0..<y.width {
@@ -435,53 +401,27 @@ extension GraphInference.Kernel {
           let target = y.pixel(row, column)
           for group in 0..<groups {
             let place = offset + group * factor * factor
-            let right = Self.linearPlace(Float(fromColumn) + place[0], count: x.width)
-            let down = Self.linearPlace(Float(fromRow) + place[component], count: x.height)
-            let corners = (
-              x.pixel(down.first, right.first), x.pixel(down.first, right.second),
-              x.pixel(down.second, right.first), x.pixel(down.second, right.second)
-            )
-            for channel in group * size..<(group + 1) * size {
-              let upper =
-                corners.0[channel] * (1 - right.share) + corners.1[channel] * right.share
-              let lower =
-                corners.2[channel] * (1 - right.share) + corners.3[channel] * right.share
-              target[channel] = upper * (1 - down.share) + lower * down.share
-            }
+            x.interpolate(
+              LinearPlace(Float(fromRow) + place[component], count: x.height),
+              LinearPlace(Float(fromColumn) + place[0], count: x.width),
+              channels: group * size..<(group + 1) * size, to: target)
           }
         }
       }
     case .largest(let side, let step):
       for row in rows {
         for column in 0..<y.width {
-          let target = y.pixel(row, column)
-          target.update(from: x.pixel(row * step, column * step), count: y.channels)
-          for i in 0..<side {
-            for j in 0..<side {
-              let source = x.pixel(row * step + i, column * step + j)
-              for channel in 0..<y.channels {
-                target[channel] = max(target[channel], source[channel])
-              }
-            }
-          }
+          x.largest(
+            row * step..<row * step + side, column * step..<column * step + side,
+            to: y.pixel(row, column))
         }
       }
     case .largestInGrid:
       for row in rows {
-        let fromRows = Self.cell(row, of: y.height, over: x.height)
         for column in 0..<y.width {
-          let fromColumns = Self.cell(column, of: y.width, over: x.width)
-          let target = y.pixel(row, column)
-          target.update(
-            from: x.pixel(fromRows.lowerBound, fromColumns.lowerBound), count: y.channels)
-          for fromRow in fromRows {
-            for fromColumn in fromColumns {
-              let source = x.pixel(fromRow, fromColumn)
-              for channel in 0..<y.channels {
-                target[channel] = max(target[channel], source[channel])
-              }
-            }
-          }
+          x.largest(
+            Self.cell(row, of: y.height, over: x.height),
+            Self.cell(column, of: y.width, over: x.width), to: y.pixel(row, column))
         }
       }
     case .normalizePixels(let kernel):
@@ -524,86 +464,15 @@ extension GraphInference.Kernel {
 
   // MARK: Parts of operators
 
-  /// Returns the pixels between which each of `count` equally spaced places lies, and the share of the
-  /// second.
-  static func linearPlaces(
-    from side: Int, to count: Int
-  ) -> [(first: Int, second: Int, share: Float)] {
-    let scale = Float(side) / Float(count)
-    return (0..<count).map { linearPlace((Float($0) + 0.5) * scale - 0.5, count: side) }
-  }
-
-  @inline(__always)
-  private static func linearPlace(
-    _ place: Float, count: Int
-  ) -> (first: Int, second: Int, share: Float) {
-    // A place that is no number is the first: an index must be one.
-    let clamped = max(0, min(place, Float(count - 1)))
-    let first = clamped.isNaN ? 0 : Int(clamped)
-    return (first, min(first + 1, count - 1), clamped - Float(first))
-  }
-
   /// Returns the pixels that cell `index` of `count` has, of `side` pixels.
   static func cell(_ index: Int, of count: Int, over side: Int) -> Range<Int> {
     index * side / count..<((index + 1) * side + count - 1) / count
-  }
-
-  /// The sum of a channel over the image, and that of its squares.
-  private typealias Sums = (sum: Double, squares: Double)
-
-  /// Returns the sums of every channel, the same for any number of threads.
-  private static func sums(
-    of x: GraphInference.View, _ context: ForwardContext
-  ) throws -> [Sums] {
-    let parts = try context.map(x.height, by: x.rowsAtOnce, scratchCount: 0) { rows, _ in
-      var sums = [Sums](repeating: (0, 0), count: x.channels)
-      for row in rows {
-        for column in 0..<x.width {
-          let pixel = x.pixel(row, column)
-          for channel in 0..<x.channels {
-            let value = Double(pixel[channel])
-            sums[channel].sum += value
-            sums[channel].squares += value * value
-          }
-        }
-      }
-      return sums
-    }
-    var total = [Sums](repeating: (0, 0), count: x.channels)
-    for part in parts {
-      for (channel, sums) in part.enumerated() {
-        total[channel].sum += sums.sum
-        total[channel].squares += sums.squares
-      }
-    }
-    return total
-  }
-
-  /// Returns one factor and one addend per channel, by which each group gets a mean of zero and a
-  /// variance of one before `scale` and `offset`.
-  private static func normalization(
-    _ sums: [Sums], pixels: Int, groups: Int, scale: [Float], offset: [Float], epsilon: Float
-  ) -> (factors: [Float], additions: [Float]) {
-    let size = sums.count / groups
-    let count = Double(pixels * size)
-    var (factors, additions) = ([Float](), [Float]())
-    for group in 0..<groups {
-      let channels = group * size..<(group + 1) * size
-      let mean = channels.reduce(0) { $0 + sums[$1].sum } / count
-      let variance = channels.reduce(0) { $0 + sums[$1].squares } / count - mean * mean
-      let inverse = 1 / (max(0, variance) + Double(epsilon)).squareRoot()
-      for channel in channels {
-        factors.append(Float(inverse * Double(scale[channel])))
-        additions.append(Float(Double(offset[channel]) - mean * inverse * Double(scale[channel])))
-      }
-    }
-    return (factors, additions)
   }
 }
 
 extension GraphInference.View {
   /// How many rows a thread makes at once: few enough to stay in its cache.
-  fileprivate var rowsAtOnce: Int { Self.rowsAtOnce(width: width) }
+  var rowsAtOnce: Int { Self.rowsAtOnce(width: width) }
 
   fileprivate static func rowsAtOnce(width: Int) -> Int { max(1, 1024 / width) }
 }

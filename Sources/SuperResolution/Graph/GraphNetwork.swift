@@ -53,9 +53,7 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
     var build = NetworkBuilder(weights)
     // What was taken before an error tells how close the checkpoint is.
     defer { weights = build.weights }
-    traits = try Description.describe(&build)
-    graph = try build.graph(to: traits.output)
-    try build.weights.finish(ignoring: Description.buffers)
+    (traits, graph) = try Self.describe(&build)
     inference = try GraphInference(graph, &build.weights)
     sites = graph.sites
   }
@@ -63,10 +61,17 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
   /// Reads nothing but names and shapes.
   static func summary(of weights: WeightReader) throws -> String {
     var build = NetworkBuilder(weights)
+    return summary(try describe(&build).traits)
+  }
+
+  /// Builds the graph of a checkpoint that has no other tensors.
+  private static func describe(
+    _ build: inout NetworkBuilder
+  ) throws -> (traits: NetworkTraits, graph: NetworkGraph) {
     let traits = try Description.describe(&build)
-    _ = try build.graph(to: traits.output)
+    let graph = try build.graph(to: traits.output)
     try build.weights.finish(ignoring: Description.buffers)
-    return summary(traits)
+    return (traits, graph)
   }
 
   private static func summary(_ traits: NetworkTraits) -> String {

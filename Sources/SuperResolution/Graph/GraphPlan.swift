@@ -8,7 +8,7 @@ struct GraphPlan: Sendable {
   struct Step: Sendable {
     let kernel: Kernel
     /// The operators that follow, in order.
-    let following: [Following]
+    let following: [Link]
     /// The nodes whose results these are: one, after the last of `following`, or those of a region.
     let results: [Int]
     /// The only result, or the last.
@@ -29,7 +29,7 @@ struct GraphPlan: Sendable {
   }
 
   /// An operator on single elements of a result.
-  enum Following: Sendable {
+  enum Link: Sendable {
     /// The operator of a node, whose only input is the result.
     case node(Int)
     case add(other: Int)
@@ -91,7 +91,7 @@ struct GraphPlan: Sendable {
       (isPixel[a] ? 0 : 1, nodes[a].channels, a) > (isPixel[b] ? 0 : 1, nodes[b].channels, b)
     }
     /// Returns what `node` does to the result `main`, if that has the size of the node's own result.
-    func following(_ node: Int, _ main: Int) -> Following? {
+    func following(_ node: Int, _ main: Int) -> Link? {
       let inputs = nodes[node].inputs.map(\.node)
       guard nodes[main].channels == nodes[node].channels, isPixel[main] == isPixel[node] else {
         return nil
@@ -169,7 +169,7 @@ struct GraphPlan: Sendable {
       }
       guard !isAbsorbed[index] else { continue }
       var kernel = Kernel.node(index)
-      var chain: [Following] = []
+      var chain: [Link] = []
       var reads = node.inputs.map(\.node)
       switch node.operation {
       case .input, .channels: continue

@@ -3,7 +3,7 @@
 struct HeadNormalization: Sendable {
   /// The factor of each head's queries: eˢ for the head's scale s, at most 100, and the root of the
   /// head's channels, by which attention divides.
-  private let factors: [Float]
+  let factors: [Float]
   private let size: Int
 
   /// - Parameters:

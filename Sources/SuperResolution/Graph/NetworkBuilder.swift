@@ -216,72 +216,12 @@ struct NetworkBuilder {
     graph.add(.constant(parameter), [], channels: channels)
   }
 
-  /// Applies attention within windows to queries, keys and values.
-  ///
-  /// - Parameters:
-  ///   - module: the name under which its sites are known.
-  ///   - positions: the bias of every relative position, `[2·height − 1, 2·width − 1, heads]`, or one
-  ///     after another.
-  mutating func windowAttention(
-    _ x: Value, _ module: String, _ shape: WindowAttentionShape, positions: Value
-  ) -> Value {
-    requireHeads(shape.heads, of: x)
-    require(
-      positions.channels == shape.heads,
-      "leads to biases for \(positions.channels) of \(shape.heads) heads")
-    let sites = graph.sites.addAttention(
-      module, columnCount: x.channels / 3, heads: shape.heads)
-    return graph.add(
-      .windowAttention(shape, sites: sites), [x, positions], channels: x.channels / 3)
-  }
-
-  /// Applies attention within windows whose biases are the tensor `table`.
-  mutating func windowAttention(
-    _ x: Value, _ module: String, _ shape: WindowAttentionShape, table: String
-  ) throws -> Value {
-    let rows = (2 * shape.height - 1) * (2 * shape.width - 1)
-    let positions = try parameter(table, [rows, shape.heads])
-    return windowAttention(
-      x, module, shape, positions: constant(positions, channels: shape.heads))
-  }
-
-  mutating func requireHeads(_ heads: Int, of x: Value) {
-    require(
-      x.channels % 3 == 0 && x.channels / 3 % heads == 0,
-      "has \(heads) heads, which do not divide \(x.channels / 3) channels")
-  }
-
-  /// Applies the perceptron `name`, which computes the bias of every relative position in a window
-  /// (Wang et al. 2022, "CrossFormer", dynamic position bias).
-  mutating func dynamicPositions(_ name: String, height: Int, width: Int) throws -> Value {
-    var x = graph.add(.offsets(height: height, width: width), [], channels: 2)
-    x = try matrix(x, "\(name).pos_proj", hasBias: true)
-    for stage in ["pos1", "pos2", "pos3"] {
-      x = apply(.relu, to: try normalizePixels(x, "\(name).\(stage).0"))
-      x = try matrix(x, "\(name).\(stage).2", hasBias: true)
-    }
-    return x
-  }
-
-  /// Applies attention between channels to queries, keys and values.
-  ///
-  /// - Parameters:
-  ///   - name: the tensor of temperatures, one per head.
-  ///   - module: the name under which its sites are known; `nil` for none.
-  mutating func channelAttention(
-    _ x: Value, _ division: ChannelAttentionDivision, temperature name: String,
-    sitesOf module: String? = nil
-  ) throws -> Value {
-    let heads = try dimensions(of: name, rank: 3)[0]
-    let temperature = try parameter(name, [heads, 1, 1])
-    requireHeads(heads, of: x)
-    let sites = module.map {
-      graph.sites.addAttention(
-        $0, columnCount: x.channels / 3, heads: heads, comparesChannels: true)
-    }
-    return graph.add(
-      .channelAttention(division, heads: heads, temperature: temperature, sites: sites), [x],
-      channels: x.channels / 3)
+  /// Adds the sites of an attention, as `SiteList.addAttention` does.
+  mutating func attentionSites(
+    _ module: String, columnCount: Int, heads: Int, comparesChannels: Bool = false
+  ) -> AttentionSites {
+    graph.sites.addAttention(
+      module, columnCount: columnCount, heads: heads, comparesChannels: comparesChannels)
   }
 
   mutating func interleave(_ x: Value, _ count: Int) -> Value {
@@ -290,17 +230,6 @@ struct NetworkBuilder {
 
   mutating func deinterleave(_ x: Value, _ count: Int) -> Value {
     move(x, .deinterleave(count))
-  }
-
-  /// Applies attention from windows to larger ones around them to queries, keys and values.
-  mutating func overlapAttention(
-    _ x: Value, _ shape: OverlapAttentionShape, positions: GraphParameter
-  ) -> Value {
-    requireHeads(shape.heads, of: x)
-    require(
-      shape.overlap >= shape.window && shape.margin * 2 + shape.window == shape.overlap,
-      "leads to windows of \(shape.window) inside windows of \(shape.overlap)")
-    return graph.add(.overlapAttention(shape, positions: positions), [x], channels: x.channels / 3)
   }
 
   mutating func addPositions(_ x: Value, _ positions: GraphParameter) -> Value {

@@ -55,17 +55,10 @@ package struct FileUpscaling {
     let original = try RasterImage(contentsOf: input, access: access)
     try locatingErrors(path: name) { try format.check(original) }
     let (image, omissions) = format.fitted(original)
-    var upscaler = try upscaler(image)
+    let (upscaler, choice) = try upscaler(image).tiled(
+      for: image, as: format, given: tileSize, within: .current())
     try locatingErrors(path: name) { try format.check(image, scale: upscaler.scale) }
-    var choice: TileChoice?
-    if var network = upscaler as? SuperResolutionNetwork {
-      let chosen = network.tileChoice(
-        for: image, as: format, given: tileSize, within: .current())
-      network.tiles = chosen.tiles
-      upscaler = network
-      choice = chosen
-      announce(chosen)
-    }
+    if let choice { announce(choice) }
     let layout = image.layout(upscaledBy: upscaler.scale)
     let encoder = try locatingErrors(path: output) {
       try ImageEncoder(layout, as: format, quality: quality)

@@ -39,6 +39,20 @@ package struct TileChoice: Codable, Hashable, Sendable {
   }
 }
 
+extension Upscaler {
+  /// Returns the upscaler for one image: a network with tiles, and their choice (see
+  /// `SuperResolutionNetwork.tileChoice`); any other as it is.
+  func tiled(
+    for image: RasterImage, as format: ImageFormat, given size: Int? = nil,
+    within memory: AvailableMemory?
+  ) -> (upscaler: any Upscaler, choice: TileChoice?) {
+    guard var network = self as? SuperResolutionNetwork else { return (self, nil) }
+    let choice = network.tileChoice(for: image, as: format, given: size, within: memory)
+    network.tiles = choice.tiles
+    return (network, choice)
+  }
+}
+
 extension SuperResolutionNetwork {
   /// The largest overlap of tiles in pixels. Pixels further away hardly matter, and exact results
   /// would take well over a hundred, at many times the work.

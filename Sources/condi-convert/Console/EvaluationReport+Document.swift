@@ -1,6 +1,7 @@
 import Glibc
 import Imaging
 import Reports
+import Storage
 import SuperResolution
 
 /// `SuperResolution` creates the value and `Reports` renders it; this extension connects them.
@@ -15,7 +16,7 @@ extension EvaluationReport: DocumentedReport {
         .init("measured on", "luma, border of \(border) left out"),
         .init("gains are against", methods[reference].name),
       ],
-      tables: [imageTable, methodTable], notes: exactNotes)
+      tables: [imageTable, methodTable], notes: exactNotes + tileNotes)
     guard let subject, !regions.isEmpty else { return document }
     let title =
       "Regions where \(methods[subject].name) does worst against \(methods[reference].name)"
@@ -45,6 +46,18 @@ extension EvaluationReport: DocumentedReport {
         ? nil
         : "'\(image.name)' is reproduced exactly by \(names.joined(separator: ", ")): its PSNR "
           + "is infinite there and not part of the mean"
+    }
+  }
+
+  /// Says which images were upscaled in tiles.
+  private var tileNotes: [String] {
+    images.flatMap { image in
+      zip(methods, image.scores).compactMap { method, score in
+        score.tileCount.map {
+          "'\(image.name)' is upscaled by \(method.name) in \(counted($0, "tile")), for want of memory; "
+            + "near their edges the result may differ a little"
+        }
+      }
     }
   }
 

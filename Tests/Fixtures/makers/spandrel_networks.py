@@ -33,10 +33,12 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from spandrel import ModelLoader
+from spandrel.architectures import DAT as dat_module
 from spandrel.architectures import DRCT as drct_module
 from spandrel.architectures import Swin2SR as swin2sr_module
 from spandrel.architectures.__arch_helpers import block
 from spandrel.architectures.Compact import Compact
+from spandrel.architectures.DAT.__arch.DAT import DynamicPosBias, Spatial_Attention
 from spandrel.architectures.ESRGAN import ESRGAN
 from spandrel.architectures.HAT import HAT
 from spandrel.architectures.MoSR import MoSR
@@ -66,7 +68,8 @@ UNUSED = {
     r".*\.eval_conv\.(weight|bias)": "replaced by the sum of the branches whenever these are there",
     r"no_norm": "a mark whose presence counts; its value is zero",
     r"to_img\.init_pos": "zero at a scale of 1",
-    r".*\.attn_mask": "made again for an image of another size",
+    r".*\.attn_mask(_\d)?": "made again for an image of another size",
+    r".*\.pos\.pos3\.2\.bias": "the same for all keys, which the softmax takes away again",
 }
 
 
@@ -90,7 +93,7 @@ class Case:
     # Factors of random tensors, by the name's pattern.
     factors: dict[str, float] = field(default_factory=dict)
     # Tensors that keep what the module starts with.
-    kept: str = "(sub|add)_mean.*|.*init_pos|no_norm|.*attn_mask|.*relative_coords_table"
+    kept: str = r"(sub|add)_mean.*|.*init_pos|no_norm|.*attn_mask(_\d)?|.*relative_coords_table|.*rpe_biases"
     # Patterns of `UNUSED` that are true of this file.
     unused: tuple[str, ...] = ()
 
@@ -121,7 +124,7 @@ def draw(case: Case, seed: int) -> State:
     norms = {
         f"{name}.weight"
         for name, module in model.named_modules()
-        if type(module).__name__ in ("LayerNorm", "LayerNorm2d", "GroupNorm", "LayerNormalization")
+        if type(module).__name__ in ("LayerNorm", "LayerNorm2d", "GroupNorm", "LayerNormalization", "BatchNorm2d")
     }
     state: State = {}
     for name, tensor in model.state_dict().items():
@@ -131,6 +134,8 @@ def draw(case: Case, seed: int) -> State:
         values = torch.randn(tensor.shape, generator=generator)
         if name in norms:
             values = 1 + 0.2 * values
+        elif name.endswith("running_var"):
+            values = 0.5 + values.abs()
         elif tensor.dim() > 1:
             values /= math.sqrt(tensor[0].numel())
         elif name.endswith("weight"):
@@ -150,21 +155,47 @@ def output(case: Case, state: State, x: torch.Tensor) -> torch.Tensor:
     return case.load(state)(x.clone())
 
 
+@torch.inference_mode()
+def changes(case: Case, state: State, x: torch.Tensor, expected: torch.Tensor, loads: bool) -> dict[str, float]:
+    """How far the output moves with each tensor set to zero: in the loaded module where it is found there,
+    or with `loads` in a module that is loaded for each."""
+    model = case.load(state)
+    entries = model.state_dict()
+    found = {}
+    for name, tensor in state.items():
+        equal = {key for key, entry in entries.items() if entry.dtype == tensor.dtype and torch.equal(entry, tensor)}
+        equal = equal & {name} or equal
+        if loads or len(equal) != 1:
+            try:
+                changed = output(case, state | {name: torch.zeros_like(tensor)}, x)
+            except RuntimeError:
+                # Sizes are read off this tensor, and with others than its own nothing can be loaded.
+                changed = torch.full_like(expected, math.inf)
+        else:
+            entry = entries[equal.pop()]
+            original = entry.clone()
+            entry.zero_()
+            changed = model(x.clone())
+            entry.copy_(original)
+        found[name] = float((changed - expected).abs().max())
+    return found
+
+
 def weigh(case: Case, state: State, x: torch.Tensor) -> State | None:
     """The state dictionary with tensors enlarged until each matters; none if one never does."""
+    loads = False
     for _ in range(24):
         expected = output(case, state, x)
-        least = SIGNIFICANCE * TOLERANCE * float(expected.max() - expected.min())
+        tolerance = TOLERANCE * float(expected.max() - expected.min())
         weak = []
-        for name, tensor in state.items():
-            changed = output(case, state | {name: torch.zeros_like(tensor)}, x)
-            difference = float((changed - expected).abs().max())
+        for name, difference in changes(case, state, x, expected, loads).items():
             if case.is_unused(name):
-                assert difference == 0, f"{case.name}: {name} is used"
-            elif not difference > least:
+                assert difference < PRECISION * tolerance, f"{case.name}: {name} is used"
+            elif not difference > SIGNIFICANCE * tolerance:
                 weak.append(name)
-        if not weak:
+        if not weak and loads:
             return state
+        loads = loads or not weak
         if any(re.fullmatch(case.kept, name) or not state[name].is_floating_point() for name in weak):
             return None
         state = state | {name: 1.5 * state[name] for name in weak}
@@ -211,12 +242,13 @@ class NarrowBlock(block.RRDB):
 
 @contextmanager
 def narrow_blocks() -> Iterator[None]:
-    originals = (block.RRDB, swin2sr_module.Swin2SR, drct_module.DRCT)
+    originals = (block.RRDB, swin2sr_module.Swin2SR, drct_module.DRCT, dat_module.DAT)
     block.RRDB, swin2sr_module.Swin2SR, drct_module.DRCT = NarrowBlock, NarrowSwin2SR, NarrowDRCT
+    dat_module.DAT = NarrowDAT
     try:
         yield
     finally:
-        block.RRDB, swin2sr_module.Swin2SR, drct_module.DRCT = originals
+        block.RRDB, swin2sr_module.Swin2SR, drct_module.DRCT, dat_module.DAT = originals
 
 
 def renamed(state: State, spelling: str) -> State:
@@ -599,7 +631,7 @@ def swin2sr(
     )
     return Case(
         f"swin2sr_{name}", lambda: NarrowSwin2SR(**parameters), seed, size, channels, scale, architecture="Swin2SR",
-        parameters=parameters, unused=(r".*\.attn_mask",) if image > window else (),
+        parameters=parameters, unused=(r".*\.attn_mask(_\d)?",) if image > window else (),
         # Some scales of logits are larger than the largest that counts.
         factors={r".*logit_scale": 3, r".*cpb_mlp\.2\.weight": 8},
     )
@@ -632,8 +664,45 @@ def drct(
     )
     return Case(
         f"drct_{name}", lambda: NarrowDRCT(**parameters), seed, scale=scale, architecture="DRCT",
-        parameters=parameters, unused=(r".*\.attn_mask",) if image > window else (),
+        parameters=parameters, unused=(r".*\.attn_mask(_\d)?",) if image > window else (),
         factors={r".*relative_position_bias_table": 2},
+    )
+
+
+# DAT
+
+
+class NarrowDAT(dat_module.DAT):
+    """Like `NarrowSwin2SR`. The position bias has four features; for so few channels spandrel makes none or one,
+    of which a normalization would leave nothing."""
+
+    def __init__(self, **parameters) -> None:
+        super().__init__(**parameters)
+        for module in self.modules():
+            if isinstance(module, Spatial_Attention):
+                module.pos = DynamicPosBias(16, module.num_heads, residual=False)
+        if parameters["upsampler"] == "pixelshuffle":
+            channels, images = parameters["embed_dim"], parameters["in_chans"]
+            narrow(self, "pixelshuffle", channels, 4, parameters["upscale"], images)
+
+
+def dat(
+    name: str, *, width: int, depths: list[int], heads: list[int], split: list[int], ratio: float, upsampler: str,
+    connection: str, scale: int, image: int, seed: int, size: tuple[int, int], bias: bool = True,
+) -> Case:
+    """Of an image that is padded to `image` in both directions, the masks are those of the file."""
+    parameters = dict(
+        img_size=image, in_chans=3, embed_dim=width, split_size=split, depth=depths, num_heads=heads,
+        expansion_factor=ratio, qkv_bias=bias, upscale=scale, resi_connection=connection, upsampler=upsampler,
+    )
+    padded = {side + -side % max(split) for side in size}
+    return Case(
+        f"dat_{name}", lambda: NarrowDAT(**parameters), seed, size, scale=scale, architecture="DAT",
+        parameters=parameters,
+        unused=(r".*\.pos\.pos3\.2\.bias",) + ((r".*\.attn_mask(_\d)?",) if padded != {image} else ()),
+        # Counters of training's steps, which not even spandrel asks for.
+        publish=lambda state: {key: tensor for key, tensor in state.items() if "num_batches" not in key},
+        factors={r".*\.pos3\.2\.weight": 3, r".*\.pos_proj\.bias": 3},
     )
 
 
@@ -714,6 +783,10 @@ def cases() -> list[Case]:
         drct("x2", width=8, groups=1, growth=4, heads=4, window=4, connection="1conv", scale=2, image=8, seed=206),
         drct("x4", width=6, groups=2, growth=3, heads=2, window=3, connection="identity", scale=4, image=3, seed=207,
              bias=False),
+        dat("counted_x2", width=16, depths=[3, 2], heads=[4, 2], split=[2, 4], ratio=2, upsampler="pixelshuffledirect",
+            connection="1conv", scale=2, image=8, seed=208, size=(7, 6)),
+        dat("counted_x3", width=24, depths=[4, 1], heads=[6, 4], split=[6, 3], ratio=1.5, upsampler="pixelshuffle",
+            connection="3conv", scale=3, image=6, seed=209, size=(9, 13), bias=False),
         hit("srf_x2", width=16, depths=[3], heads=2, ratio=1.5, scale=2, seed=211, size=(13, 10)),
         hit("srf_x3", width=20, depths=[1, 3], heads=5, ratio=1, scale=3, seed=212, size=(7, 9)),
         hit("sir_x4", width=16, depths=[2], heads=4, ratio=2, scale=4, seed=213, size=(9, 11), convolves=False),

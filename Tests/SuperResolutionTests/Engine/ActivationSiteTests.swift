@@ -133,6 +133,36 @@ import Transform
     #expect(rows > 0.1 * squaredDifference(try fixture.quantizedOutput(), full))
   }
 
+  /// Convolutions, of which one at a time has its input rounded.
+  @Test(arguments: VectorLevels.available, ["compact_x2", "edsr_x3", "rlfn_x2"])
+  func quantizedConvolutionsAgreeWithPyTorch(level: UInt32, name: String) throws {
+    let fixture = try NetworkFixture(name)
+    let (input, full) = try (fixture.input(), fixture.output())
+    let goldens = try FormatRegistry.standard.open(
+      PackageFolder.fixture("superresolution/quantized_\(name).safetensors"))
+    let prefix = "golden.range."
+    let sites = goldens.tensors.keys.filter { $0.hasPrefix(prefix) }
+      .map { String($0.dropFirst(prefix.count)) }
+    #expect(sites.count >= 3)
+    for site in sites {
+      let range = try #require(goldens.tensors[prefix + site]).floatValues()
+      let quantizers = [
+        "quantized": ActivationQuantizer(
+          name: site, bitWidth: 3, lower: 0.9 * range[0], upper: 0.9 * range[1]),
+        "by_pixels": ActivationQuantizer(
+          name: site, bitWidth: 3, lower: -0.9, upper: 0.9, scaling: .row),
+      ]
+      for (golden, quantizer) in quantizers {
+        let network = try SuperResolutionNetwork(
+          fixture.weights, name: name, threads: 1, activations: [quantizer])
+        let found = try VectorLevels.at(level) { try network.upscale(input, progress: nil) }
+        let expected = try goldens.image("golden.\(golden).\(site)")
+        let distance = decibelsBelowQuantization(found, expected, full: full)
+        #expect(distance >= 30, "\(golden) \(site)")
+      }
+    }
+  }
+
   /// The codes equal PyTorch's bit for bit. With equal codes, a layer's output may differ only by
   /// the order of additions: n + 1 terms, added in any order with or without fused products, lie
   /// within γ Σ |terms| of their sum, where γ = (n + 1) u / (1 − (n + 1) u) and u = 2⁻²⁴ (Higham,

@@ -102,6 +102,21 @@ import Testing
     }
   }
 
+  @Test func imagesAreTiledForWantOfMemory() throws {
+    try withSet { folder in
+      var evaluation = try Evaluation(
+        set: BenchmarkSet(folder: folder, scale: 2),
+        models: [.init(name: "compact", upscaler: NetworkFixture("compact_x2").network())])
+      let whole = try evaluation.run()
+      #expect(whole.images[0].scores.map(\.tileCount) == [nil, nil])
+      evaluation.availableMemory = { AvailableMemory(byteCount: 40 << 20, bound: .controlGroup) }
+      let tiled = try evaluation.run()
+      #expect(tiled.images[0].scores[0].tileCount == nil)
+      #expect(try #require(tiled.images[0].scores[1].tileCount) > 1)
+      #expect(abs(tiled.images[0].scores[1].psnr - whole.images[0].scores[1].psnr) < 1e-3)
+    }
+  }
+
   @Test func gainsAreRelativeToReference() throws {
     try withSet { folder in
       let set = try BenchmarkSet(folder: folder, scale: 2)

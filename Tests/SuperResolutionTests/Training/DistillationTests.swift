@@ -10,14 +10,15 @@ import Testing
     "swinir_direct_x2", "swinir_nearest_x4", "dat_direct_x2", "dat_shuffle_x3",
   ]
 
-  @Test(arguments: [
-    "swinir_direct_x2", "swinir_direct_x3_grey", "swinir_shuffle_x4", "swinir_shuffle_x3",
-    "swinir_shuffle_x8", "swinir_nearest_x4", "swinir_nearest_x2", "swinir_denoise_grey",
-    "swinir_jpeg_colour", "swinir_positions", "dat_direct_x2", "dat_shuffle_x3",
-    "dat_shuffle_x2_tall", "edsr_x4", "edsr_x2_unshifted", "rrdb_old_x4", "rrdb_plus_x2",
-    "rrdb_x2_unshuffle", "compact_x4", "compact_x3_grey", "span_merged_x4", "rcan_x2", "rlfn_x4",
-    "realplksr_x4", "realplksr_layer_norm_x2", "safmn_x4", "safmn_deep_x4",
-  ])
+  /// Networks of `GraphNetworkTests` and SwinIR's: all that are described.
+  static let networks =
+    GraphNetworkTests.networks.map(\.0) + [
+      "swinir_direct_x2", "swinir_direct_x3_grey", "swinir_shuffle_x4", "swinir_shuffle_x3",
+      "swinir_shuffle_x8", "swinir_nearest_x4", "swinir_nearest_x2", "swinir_denoise_grey",
+      "swinir_jpeg_colour", "swinir_positions",
+    ]
+
+  @Test(arguments: networks)
   func unquantizedNetworkMatchesPyTorch(_ name: String) throws {
     let fixture = try NetworkFixture(name)
     let distillation = try Distillation(
@@ -57,15 +58,80 @@ import Testing
     }
   }
 
-  /// A network whose convolutions are merged from several tensors can run, but not learn.
-  @Test func mergedConvolutionsCannotLearn() throws {
+  /// Along a random direction of every tensor, the loss changes as its gradient says. `gradientsMatchPyTorch`
+  /// compares SwinIR's and DAT's.
+  @Test(arguments: [
+    "rrdb_x2_unshuffle", "compact_x4", "span_x4", "span_merged_x4", "edsr_x3", "rcan_x2_unshuffle",
+    "rlfn_x4",
+    "realplksr_x4", "realplksr_dysample_x3", "safmn_deep_x4", "mosr_shuffle_x4",
+    "mosr_dysample_x2", "omnisr_x4", "hat_x2", "swin2sr_aux_x2", "hitsrf_x2", "hitsir_x4",
+    "ngswin_x2", "drct_x4",
+  ])
+  func gradientsMatchDifferenceQuotients(_ name: String) throws {
+    let fixture = try NetworkFixture(name)
+    var options = Distillation.Options.everything(threads: 2)
+    options.loss.features = 0
+    var distillation = try Distillation(
+      teacher: fixture.weights, student: fixture.weights, weights: [], activations: [], options)
+    let image = try fixture.input()
+    var generator = SplitMix(seed: 3)
+    func sign() -> Float { Bool.random(using: &generator) ? 1 : -1 }
+    // So far from the output, the loss is a sum of its samples with fixed signs.
+    var target = try distillation.upscale([image])[0]
+    let signs = target.samples.map { _ in sign() }
+    for index in signs.indices { target.samples[index] -= 1e3 * signs[index] }
+    _ = try distillation.differentiate([image], [TeacherOutput(image: target, groups: [])])
+    let (gradients, kept) = (distillation.store.gradients, distillation.store.values)
+    func loss() throws -> Double {
+      let output = try distillation.upscale([image])[0]
+      let sum = zip(output.samples, signs).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
+      return sum / Double(signs.count)
+    }
+    var changes: [(name: String, found: Double, expected: Double)] = []
+    for entry in distillation.store.entries where entry.group != nil {
+      let range = entry.reference.range
+      let directions = range.map { _ in sign() }
+      let size = kept[range].reduce(0) { $0 + $1 * $1 } / Float(range.count)
+      let step = max(1e-3, size.squareRoot()) / 512
+      let losses = try [step, -step].map { step in
+        for (index, direction) in zip(range, directions) {
+          distillation.store.values[index] = kept[index] + step * direction
+        }
+        return try loss()
+      }
+      distillation.store.values[range] = kept[range]
+      let found = zip(range, directions).reduce(0.0) {
+        $0 + Double(gradients[$1.0]) * Double($1.1)
+      }
+      changes.append((entry.name, found * Double(step), (losses[0] - losses[1]) / 2))
+    }
+    // Kinks and curvature take their part of a difference quotient.
+    let largest = changes.reduce(0) { max($0, abs($1.expected)) }
+    #expect(largest > 1e-6)
+    for (name, found, expected) in changes {
+      let tolerance = 0.1 * max(abs(found), abs(expected)) + 0.02 * largest
+      #expect(abs(found - expected) <= tolerance, "\(name)")
+    }
+  }
+
+  /// A weight that is merged from several tensors cannot be learned as the tensors it is made of.
+  @Test func boundsOfMergedConvolutionsCannotLearn() throws {
     let weights = try NetworkFixture("span_x4").weights
+    let name = "conv_1.conv.0.weight"
+    let count = try #require(weights.tensors[name]).shape.dimensions.reduce(1, *)
+    let quantization = try WeightQuantization(
+      name: name, layout: AffineLayout(rows: 1, columns: count, granularity: .tensor),
+      bitWidth: 2, lower: [-1], scale: [0.5])
     #expect(
       throws: ModelError(
-        "'conv_1.conv.0.weight' is one of several tensors that make up a weight: the network can be "
-          + "run, but not trained"
+        "the network does not use the weight '\(name)' as it is, but what is made of it: its bounds "
+          + "cannot be learned"
       ).offering(.noLearning)
-    ) { try DifferentiableNetwork.load(weights) }
+    ) {
+      try Distillation(
+        teacher: weights, student: weights, weights: [quantization], activations: [],
+        .everything(threads: 1))
+    }
   }
 
   @Test func imageWithTooFewPixelsIsRefused() throws {

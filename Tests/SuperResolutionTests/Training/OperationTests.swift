@@ -140,7 +140,34 @@ import Testing
     ConvolutionShape(outputs: 3, inputs: 2, kernel: (5, 5), mode: .replicate),
   ]
 
-  static let convolutions = shapes.map { shape in
+  static let convolutions =
+    shapes.map(convolution) + shapes.map(depthwiseConvolution) + [
+      Case("depthwise convolution of any shape without a bias", [4 * 5 * 2, 2 * 4]) { tape, p in
+        tape.convolution(
+          tape.variable(p[0], columns: 2), height: 4, p[1], nil,
+          shape: ConvolutionShape(outputs: 1, inputs: 1, kernel: (2, 2), step: 2, padding: (0, 0)),
+          groups: 2)
+      },
+      Case("convolution in groups", [4 * 5 * 4, 6 * 2 * 9, 6]) { tape, p in
+        tape.convolution(
+          tape.variable(p[0], columns: 4), height: 4, p[1], p[2],
+          shape: ConvolutionShape(outputs: 3, inputs: 2), groups: 2)
+      },
+    ]
+
+  private static func depthwiseConvolution(_ shape: ConvolutionShape) -> Case {
+    var shape = shape
+    (shape.outputs, shape.inputs) = (1, 1)
+    return Case(
+      "depthwise convolution of \(shape.kernel), step \(shape.step), \(shape.mode)",
+      [4 * 5 * 2, 2 * shape.kernel.height * shape.kernel.width, 2]
+    ) { [shape] tape, p in
+      tape.convolution(
+        tape.variable(p[0], columns: 2), height: 4, p[1], p[2], shape: shape, groups: 2)
+    }
+  }
+
+  private static func convolution(_ shape: ConvolutionShape) -> Case {
     Case(
       "convolution of \(shape.kernel), step \(shape.step), \(shape.mode)",
       [4 * 5 * 2, 3 * 2 * shape.kernel.height * shape.kernel.width, 3]
@@ -173,6 +200,18 @@ import Testing
     Case("pixel unshuffle", [4 * 6 * 2]) { tape, p in
       tape.pixelUnshuffle(tape.variable(p[0], columns: 2), height: 4, factor: 2)
     },
+    Case("merged pixels", [4 * 6 * 2]) { tape, p in
+      tape.mergePixels(tape.variable(p[0], columns: 2), height: 4, factor: 2)
+    },
+    Case("dynamic sampling", [4 * 3 * 4, 4 * 3 * 2 * 2 * 4]) { tape, p in
+      tape.sample(
+        tape.variable(p[0], columns: 4), height: 4,
+        // Offsets of less than half a pixel do not come to the kink at the next one.
+        at: tape.scale(tape.variable(p[1], columns: 16), by: 0.45), factor: 2, groups: 2)
+    },
+    Case("norms of heads", [5 * 3 * 4, 2]) { tape, p in
+      tape.normalizeHeads(tape.variable(p[0], columns: 12), p[1])
+    },
     Case("sums of rows", [4 * 2]) { tape, p in
       tape.combineRows(
         tape.variable(p[0], columns: 2), [[(1, 0.5), (3, 2)], [], [(1, -1)], [(0, 1), (0, 1)]])
@@ -185,8 +224,34 @@ import Testing
   static let attentions = [
     Case("attention between channels", [7 * 3 * 4, 2]) { tape, p in
       tape.channelAttention(
-        tape.variable(p[0], columns: 12), temperature: p[1],
+        tape.variable(p[0], columns: 12), heads: 2, temperature: p[1],
         sites: AttentionSites(query: 0, key: 1, value: 2, probabilities: 3))
+    },
+    Case("attention between channels in windows", [16 * 3 * 4, 2]) { tape, p in
+      tape.reordered(
+        tape.variable(p[0], columns: 12), .windows((2, 4), height: 4, width: 4)
+      ) { tape.channelAttention($0, windows: 2, heads: 2, temperature: p[1], sites: nil) }
+    },
+    Case("correlation between channels in windows", [16 * 3 * 4]) { tape, p in
+      tape.reordered(
+        tape.variable(p[0], columns: 12), .windows((2, 2), height: 4, width: 4)
+      ) { tape.channelAttention($0, windows: 4, heads: 1, temperature: nil, sites: nil) }
+    },
+    Case("correlation in windows", [32 * 4, 8 * 4, 6 * 6 * 2]) { tape, p in
+      tape.correlation(
+        tape.variable(p[0], columns: 4), keys: tape.variable(p[1], columns: 4),
+        table: tape.variable(p[2], columns: 2), CorrelationShape(heads: 2, window: 4, cell: 2))
+    },
+    Case("attention to overlapping windows", [16 * 3 * 4, 25 * 2]) { tape, p in
+      let x = tape.variable(p[0], columns: 12)
+      let layout = WindowLayout(
+        OverlapAttentionShape(heads: 2, window: 2, overlap: 4), height: 4, width: 4)
+      let attended = tape.windowAttention(
+        tape.gather(x, layout.order, columns: [0..<4]),
+        keys: tape.gather(x, layout.keyOrder, columns: [4..<12]),
+        table: tape.variable(p[1], columns: 2), columns: 4,
+        WindowAttentionSetting(layout: layout, heads: 2, sites: nil))
+      return tape.scatter([(attended, layout.order)])
     },
     Case("attention in windows", [16 * 3 * 4, 9 * 2]) { tape, p in
       attention(

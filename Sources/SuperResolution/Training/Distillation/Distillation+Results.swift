@@ -12,9 +12,12 @@ extension Distillation {
   /// quantized weights.
   package var tensors: OrderedDictionary<String, [Float]> {
     var tensors: OrderedDictionary<String, [Float]> = [:]
-    for entry in store.entries
-    where entry.group != .activationBounds && entry.group != .weightBounds {
-      tensors[entry.name] = store.values(entry.reference)
+    for entry in store.entries {
+      switch entry.group {
+      case .activationBounds, .weightBounds, nil: continue
+      case .latentWeights, .biases, .norms, .others:
+        tensors[entry.name] = store.values(entry.reference)
+      }
     }
     return tensors
   }

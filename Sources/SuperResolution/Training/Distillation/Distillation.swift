@@ -67,6 +67,12 @@ package struct Distillation: Sendable {
         studentStore[$0.name]?.count == $0.reference.count
       })
     else { throw ModelError("the teacher and the student are different networks") }
+    if let weight = weights.first(where: { studentNetwork.fixedTensors.contains($0.name) }) {
+      throw ModelError(
+        "the network does not use the weight '\(weight.name)' as it is, but what is made of it: its "
+          + "bounds cannot be learned"
+      ).offering(.noLearning)
+    }
     self.teacher = teacherNetwork
     self.student = studentNetwork
     teacherValues = teacherStore.values

@@ -7,38 +7,40 @@ import Synchronization
 struct DifferentiableNetwork: Sendable {
   let network: TrainableGraph
   let sites: [ActivationSite]
+  /// Tensors of which parameters are made that are not learned.
+  let fixedTensors: Set<String>
   private let layouts = LayoutCache()
 
-  /// - Returns: the network and its parameters, one per tensor other than buffers and batch
-  ///   statistics.
+  /// - Returns: the network and its parameters: one per tensor other than buffers and batch
+  ///   statistics, and what is made of tensors.
   /// - Throws: the errors of `SuperResolutionNetwork`; `ModelError` if it cannot be trained.
   static func load(_ archive: TensorArchive) throws -> (
     network: DifferentiableNetwork, store: ParameterStore
   ) {
     let (architecture, sites) = try Architectures.load(archive)
     var store = ParameterStore()
-    var statistics: [String: [Float]] = [:]
     for (name, tensor) in archive.tensors {
       let last = name.split(separator: ".").last.map(String.init) ?? name
-      if architecture.buffers.contains(last) || TensorArchive.counterNames.contains(last) {
+      if architecture.buffers.contains(last) || TensorArchive.counterNames.contains(last)
+        || last.hasPrefix("running_")
+      {
         continue
       }
       let values = try locatingErrors(tensor: name) { try tensor.floatValues() }
-      if last.hasPrefix("running_") {
-        statistics[name] = values
-        continue
-      }
       store.add(name, values, group: group(name, archive))
     }
-    let network = try TrainableGraph(
-      architecture.graph, architecture.traits,
-      ParameterFinder(store: store, statistics: statistics))
-    return (DifferentiableNetwork(network: network, sites: sites.sites), store)
+    var finder = ParameterFinder(store: store, WeightReader(archive))
+    let network = try TrainableGraph(architecture.graph, architecture.traits, &finder)
+    return (
+      DifferentiableNetwork(
+        network: network, sites: sites.sites, fixedTensors: finder.fixedTensors), finder.store
+    )
   }
 
-  private init(network: TrainableGraph, sites: [ActivationSite]) {
+  private init(network: TrainableGraph, sites: [ActivationSite], fixedTensors: Set<String>) {
     self.network = network
     self.sites = sites
+    self.fixedTensors = fixedTensors
   }
 
   static var cannotBeTrained: ModelError {
@@ -67,7 +69,7 @@ struct DifferentiableNetwork: Sendable {
   func check(_ image: Image) throws {
     try image.check(channelCount: network.channelCount)
     let (height, width) = padded(image)
-    guard height < 2 * image.height, width < 2 * image.width else {
+    guard network.padsWithZeros || height < 2 * image.height && width < 2 * image.width else {
       throw ModelError(
         "the image has \(image.width) × \(image.height) pixels, of which the network needs "
           + "more than half of \(width) × \(height)")
@@ -85,7 +87,8 @@ struct DifferentiableNetwork: Sendable {
   /// - Precondition: `check` has accepted the image.
   func run(_ image: Image, _ tape: Tape) -> Pass {
     let (height, width) = padded(image)
-    let features = network.range.features(of: image, height: height, width: width)
+    let features = network.range.features(
+      of: image, height: height, width: width, mirrors: !network.padsWithZeros)
     let pixels = tape.result(
       rows: height * width, columns: features.channels, needsGradient: false)
     pixels.values.update(from: features.values, count: features.count)
@@ -116,9 +119,9 @@ private final class LayoutCache: Sendable {
     let height: Int
     let width: Int
   }
-  private let known = Mutex<[Size: [WindowLayout]]>([:])
+  private let known = Mutex<[Size: AttentionLayouts]>([:])
 
-  func layouts(_ network: TrainableGraph, height: Int, width: Int) -> [WindowLayout] {
+  func layouts(_ network: TrainableGraph, height: Int, width: Int) -> AttentionLayouts {
     let size = Size(height: height, width: width)
     if let found = known.withLock({ $0[size] }) { return found }
     let made = network.layouts(height: height, width: width)

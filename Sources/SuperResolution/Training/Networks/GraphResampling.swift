@@ -19,8 +19,8 @@ extension GraphOperation {
     }
     switch self {
     case .bilinear:
-      let down = Kernel.linearPlaces(from: size.height, to: target.height)
-      let right = Kernel.linearPlaces(from: size.width, to: target.width)
+      let down = LinearPlace.spread(from: size.height, to: target.height)
+      let right = LinearPlace.spread(from: size.width, to: target.width)
       return tape.combineRows(
         x,
         each { row, column in
@@ -32,6 +32,17 @@ extension GraphOperation {
                 (pixel(row, horizontal.second), weight * horizontal.share),
               ]
             }
+        })
+    case .bicubic(let factor):
+      let kernel = CubicUpscaling(factor: factor)
+      return tape.combineRows(
+        x,
+        each { row, column in
+          kernel.weights(row, of: size.height).flatMap { row, vertical in
+            kernel.weights(column, of: size.width).map { column, horizontal in
+              (row: pixel(row, column), weight: vertical * horizontal)
+            }
+          }
         })
     case .move(let move):
       return tape.combineRows(

@@ -1,31 +1,35 @@
 import Storage
 
-/// Finds the parameters and sites of a checkpoint that an architecture has accepted.
+/// Finds the parameters of a checkpoint that an architecture has accepted.
 struct ParameterFinder {
-  let store: ParameterStore
-  /// The statistics of batch normalizations, by name.
-  let statistics: [String: [Float]]
+  private(set) var store: ParameterStore
+  /// Tensors of which parameters are made that are not learned.
+  private(set) var fixedTensors: Set<String> = []
+  private var weights: WeightReader
 
-  /// - Throws: `ModelError` when it is missing.
-  func parameter(_ name: String) throws -> ParameterReference {
-    guard let reference = store[name] else {
-      throw ModelError("the tensor '\(name)' is missing")
-    }
-    return reference
+  /// - Parameter store: the tensors that can be learned.
+  init(store: ParameterStore, _ weights: WeightReader) {
+    (self.store, self.weights) = (store, weights)
   }
 
-  /// - Throws: `ModelError` when a parameter or a statistic is missing.
-  func statistics(of norm: BatchNormalization) throws -> BatchStatistics {
-    func values(_ parameter: GraphParameter) throws -> [Float] {
-      let name = parameter.tensors[0].name
-      guard let values = statistics[name] else {
-        throw ModelError("the tensor '\(name)' is missing")
-      }
-      return values
-    }
-    return BatchStatistics(
-      scale: try parameter(norm.scale.tensors[0].name),
-      offset: try parameter(norm.offset.tensors[0].name), mean: try values(norm.mean),
-      inverseDeviation: try values(norm.variance).map { 1 / ($0 + norm.epsilon).squareRoot() })
+  /// Returns the place of a parameter. What several tensors amount to, or one by some rule, is added to
+  /// the store, and not learned.
+  ///
+  /// - Throws: as `GraphParameter.values` does.
+  mutating func reference(_ parameter: GraphParameter) throws -> ParameterReference {
+    if parameter.derivation == nil, let found = store[parameter.tensors[0].name] { return found }
+    let values = try parameter.values(&weights)
+    fixedTensors.formUnion(parameter.tensors.map(\.name))
+    return store.add("parameter \(store.entries.count)", values, group: nil)
+  }
+
+  /// - Throws: as `GraphParameter.values` does.
+  mutating func statistics(of norm: BatchNormalization) throws -> BatchStatistics {
+    BatchStatistics(
+      scale: try reference(norm.scale), offset: try reference(norm.offset),
+      mean: try norm.mean.values(&weights),
+      inverseDeviation: try norm.variance.values(&weights).map {
+        1 / ($0 + norm.epsilon).squareRoot()
+      })
   }
 }

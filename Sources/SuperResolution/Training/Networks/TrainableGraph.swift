@@ -10,6 +10,8 @@ struct TrainableGraph: Sendable {
   let outputRange: PixelRange
   /// Images are mirrored at the right and lower edges up to multiples of this number.
   let paddingMultiple: Int
+  /// Whether they are extended by zeros instead.
+  let padsWithZeros: Bool
   private let graph: NetworkGraph
   /// The parameters of each node's operator, in the order in which it names them.
   private let parameters: [[ParameterReference]]
@@ -25,34 +27,37 @@ struct TrainableGraph: Sendable {
   /// Concatenations of results of regions.
   private let joined: Set<Int>
 
-  /// - Throws: `ModelError` when an operator has no derivative, or a parameter is missing.
-  init(_ graph: NetworkGraph, _ traits: NetworkTraits, _ finder: ParameterFinder) throws {
+  /// - Throws: `ModelError` when operators are joined in a way that has no derivative here, or a
+  ///   parameter cannot be read.
+  init(
+    _ graph: NetworkGraph, _ traits: NetworkTraits, _ finder: inout ParameterFinder
+  ) throws {
     self.graph = graph
     channelCount = traits.range.mean.count
     scale = traits.scale
     range = traits.range
     outputRange = traits.outputRange ?? traits.range
     paddingMultiple = traits.multiple
-    guard !traits.padsWithZeros else {
-      throw DifferentiableNetwork.cannotBeTrained
-    }
-    parameters = try graph.nodes.map { node in
-      guard node.operation.isDifferentiable else { throw DifferentiableNetwork.cannotBeTrained }
-      return try node.operation.parameters.map { parameter in
-        guard parameter.tensors.count == 1, parameter.derivation == nil else {
-          let name = parameter.tensors.first.map { "'\($0.name)'" } ?? "a constant"
-          throw ModelError(
-            "\(name) is one of several tensors that make up a weight: the network can be run, but "
-              + "not trained"
-          ).offering(.noLearning)
+    padsWithZeros = traits.padsWithZeros
+    var parameters: [[ParameterReference]] = []
+    var statistics: [BatchStatistics?] = []
+    let isPixel = graph.singlePixels
+    for node in graph.nodes {
+      if case .add = node.operation {
+        let (first, second) = (node.inputs[0], node.inputs[1])
+        guard first.channels == second.channels, isPixel[first.node] == isPixel[second.node] else {
+          throw DifferentiableNetwork.cannotBeTrained
         }
-        return try finder.parameter(parameter.tensors[0].name)
+      }
+      if case .normalizeChannels(let norm) = node.operation {
+        statistics.append(try finder.statistics(of: norm))
+        parameters.append([])
+      } else {
+        statistics.append(nil)
+        parameters.append(try node.operation.parameters.map { try finder.reference($0) })
       }
     }
-    statistics = try graph.nodes.map { node in
-      guard case .normalizeChannels(let norm) = node.operation else { return nil }
-      return try finder.statistics(of: norm)
-    }
+    (self.parameters, self.statistics) = (parameters, statistics)
     let consumers = graph.consumers
     uses = consumers.map(\.count)
     var regions: [Int: GraphRegion] = [:]
@@ -102,17 +107,15 @@ struct TrainableGraph: Sendable {
         + "embedding is for \(count)")
   }
 
-  /// The windows of all attentions, each kind once.
-  private var shapes: [WindowAttentionShape] {
-    var shapes: [WindowAttentionShape] = []
-    for case .windowAttention(let shape, _) in graph.nodes.map(\.operation)
-    where !shapes.contains(where: shape.hasSameWindows) { shapes.append(shape) }
-    return shapes
-  }
-
   /// Returns the window layouts, which depend only on the size of an image.
-  func layouts(height: Int, width: Int) -> [WindowLayout] {
-    shapes.map { WindowLayout($0.grid(height: height, width: width)) }
+  func layouts(height: Int, width: Int) -> AttentionLayouts {
+    var layouts: AttentionLayouts = [:]
+    guard let sizes = graph.sizes(height: height, width: width) else { return layouts }
+    for (index, node) in graph.nodes.enumerated() {
+      guard let key = AttentionKey(node, sizes[index]), layouts[key] == nil else { continue }
+      layouts[key] = key.layout
+    }
+    return layouts
   }
 
   /// - Parameters:
@@ -120,19 +123,18 @@ struct TrainableGraph: Sendable {
   ///   - layouts: the result of `layouts(height:width:)`.
   /// - Returns: the upscaled pixels, in the network's range, and the features after each residual
   ///   group.
-  func run(_ pixels: Variable, height: Int, _ layouts: [WindowLayout], _ tape: Tape) -> (
+  func run(_ pixels: Variable, height: Int, _ layouts: AttentionLayouts, _ tape: Tape) -> (
     output: Variable, groups: [Variable]
   ) {
     guard let sizes = graph.sizes(height: height, width: pixels.rows / height) else {
       preconditionFailure("the size of the image was checked")
     }
     var pass = Pass(uses: uses)
-    let shapes = shapes
     func layout(_ attention: Int) -> WindowLayout {
-      guard case .windowAttention(let shape, _) = graph.nodes[attention].operation,
-        let index = shapes.firstIndex(where: shape.hasSameWindows)
+      guard
+        let layout = AttentionKey(graph.nodes[attention], sizes[attention]).flatMap({ layouts[$0] })
       else { preconditionFailure("an attention has windows") }
-      return layouts[index]
+      return layout
     }
     for (index, node) in graph.nodes.enumerated() {
       if case .channels = node.operation, isDeferred[index] { continue }
@@ -155,8 +157,7 @@ struct TrainableGraph: Sendable {
             input.node, inputs[place].variable, for: attention, layout(attention).order, tape)
         }
         let result = self.result(
-          index, inputs, pixels, layout: index == attention ? layout(attention) : nil, sizes,
-          &pass, tape)
+          index, inputs, pixels, layouts, sizes, &pass, tape)
         guard index == region.results[0] else {
           pass.put(index, result)
           continue
@@ -170,7 +171,7 @@ struct TrainableGraph: Sendable {
         }
         continue
       }
-      pass.put(index, self.result(index, inputs, pixels, layout: nil, sizes, &pass, tape))
+      pass.put(index, self.result(index, inputs, pixels, layouts, sizes, &pass, tape))
     }
     guard let output = graph.output else { preconditionFailure("a graph has an output") }
     return (pass.take(output.node), graph.groups.map { pass.take($0.node) })
@@ -201,17 +202,18 @@ struct TrainableGraph: Sendable {
 
   /// Computes the operator of a node.
   private func result(
-    _ index: Int, _ inputs: [Input], _ pixels: Variable,
-    layout: WindowLayout?, _ sizes: [(height: Int, width: Int)], _ pass: inout Pass, _ tape: Tape
+    _ index: Int, _ inputs: [Input], _ pixels: Variable, _ layouts: AttentionLayouts,
+    _ sizes: [(height: Int, width: Int)], _ pass: inout Pass, _ tape: Tape
   ) -> Variable {
     let (node, parameters) = (graph.nodes[index], parameters[index])
     switch node.operation {
     case .input: return pixels
     case .constant: return tape.variable(parameters[0], columns: node.channels)
     case .offsets(let height, let width): return tape.offsets(height: height, width: width)
-    default: break
+    default: precondition(!inputs.isEmpty, "all other operators have an input")
     }
     let (x, height) = (inputs[0].variable, inputs[0].size.height)
+    let layout = AttentionKey(node, sizes[index]).flatMap { layouts[$0] }
     /// The input for an operation that consumes it, a copy where others need it.
     func consumed(_ place: Int = 0) -> Variable {
       let input = node.inputs[place].node
@@ -220,6 +222,7 @@ struct TrainableGraph: Sendable {
         ? inputs[place].variable : tape.copy(inputs[place].variable)
     }
     switch node.operation {
+    case .input, .constant, .offsets: preconditionFailure("the operator has an input")
     case .linear(_, let bias, let site):
       return tape.linear(
         tape.quantize(x, at: site), parameters[0], bias == nil ? nil : parameters[1],
@@ -227,21 +230,52 @@ struct TrainableGraph: Sendable {
     case .convolution(let shape, let groups, _, let bias, let site):
       let offset = bias == nil ? nil : parameters[1]
       let x = site.map { tape.quantize(x, at: $0) } ?? x
-      if groups > 1 {
-        return tape.depthwiseConvolution(x, height: height, parameters[0], offset)
+      guard groups == 1 else {
+        return tape.convolution(
+          x, height: height, parameters[0], offset, shape: shape, groups: groups)
       }
       return shape.isPixelwise
         ? tape.linear(x, parameters[0], offset, outputs: node.channels)
         : tape.convolution(x, height: height, parameters[0], offset, shape: shape)
     case .windowAttention(let shape, let sites):
-      guard let layout else { preconditionFailure("an attention is in a region") }
+      guard let layout else { preconditionFailure("an attention has windows") }
       return tape.windowAttention(
         x, table: inputs[1].variable,
         WindowAttentionSetting(layout: layout, heads: shape.heads, sites: sites))
     case .normalizePixels(_, _, let epsilon):
       return tape.layerNormalization(x, parameters[0], parameters[1], epsilon: epsilon)
-    case .channelAttention(_, _, _, let sites?):
-      return tape.channelAttention(x, temperature: parameters[0], sites: sites)
+    case .overlapAttention(let shape, _):
+      guard let layout else { preconditionFailure("an attention has windows") }
+      let columns = node.channels
+      let attended = tape.windowAttention(
+        tape.gather(x, layout.order, columns: [0..<columns]),
+        keys: tape.gather(x, layout.keyOrder, columns: [columns..<3 * columns]),
+        table: tape.variable(parameters[0], columns: shape.heads), columns: columns,
+        WindowAttentionSetting(layout: layout, heads: shape.heads, sites: nil))
+      return tape.scatter([(attended, layout.order)])
+    case .channelAttention(let division, let heads, _, let sites):
+      guard let window = division.window(height: height, width: inputs[0].size.width) else {
+        preconditionFailure("the size of the image was checked")
+      }
+      let windows = x.rows / (window.height * window.width)
+      func attention(_ x: Variable) -> Variable {
+        tape.channelAttention(
+          x, windows: windows, heads: heads, temperature: parameters.first, sites: sites)
+      }
+      return windows == 1
+        ? attention(x)
+        : tape.reordered(
+          x, .windows(window, height: height, width: inputs[0].size.width), attention)
+    case .correlation(let shape):
+      let (size, keySize) = (inputs[0].size, inputs[1].size)
+      let keys = tape.gather(
+        inputs[1].variable,
+        .windows((shape.keys, shape.keys), height: keySize.height, width: keySize.width),
+        columns: [0..<inputs[1].variable.columns])
+      return tape.reordered(
+        x, .windows((shape.window, shape.window), height: size.height, width: size.width)
+      ) { tape.correlation($0, keys: keys, table: inputs[2].variable, shape) }
+    case .normalizeHeads: return tape.normalizeHeads(x, parameters[0])
     case .normalizeChannels:
       guard let statistics = statistics[index] else {
         preconditionFailure("a batch normalization has statistics")
@@ -270,9 +304,12 @@ struct TrainableGraph: Sendable {
     case .normalizeGroups(let groups, _, _, let epsilon):
       return tape.groupNormalization(
         x, groups: groups, parameters[0], parameters[1], epsilon: epsilon)
-    case .bilinear, .move(.nearestTo), .largest, .largestInGrid:
+    case .mergePixels(let factor): return tape.mergePixels(x, height: height, factor: factor)
+    case .sample(let factor, let groups):
+      return tape.sample(
+        x, height: height, at: inputs[1].variable, factor: factor, groups: groups)
+    case .bilinear, .bicubic, .move, .largest, .largestInGrid:
       return node.operation.resample(x, inputs[0].size, to: sizes[index], tape)
-    default: preconditionFailure("the operator was found to have a derivative")
     }
   }
 
@@ -324,34 +361,44 @@ struct TrainableGraph: Sendable {
   }
 }
 
-extension WindowAttentionShape {
-  /// Whether the windows are the same, whatever the heads.
-  fileprivate func hasSameWindows(as other: WindowAttentionShape) -> Bool {
-    var same = other
-    same.heads = heads
-    return same == self
+/// The layouts of all attentions within windows, for images of one size.
+typealias AttentionLayouts = [AttentionKey: WindowLayout]
+
+/// What the layout of an attention within windows depends on.
+struct AttentionKey: Hashable {
+  private enum Windows: Hashable {
+    case equal(WindowAttentionShape)
+    case overlapping(OverlapAttentionShape)
+  }
+  private let windows: Windows
+  private let height: Int
+  private let width: Int
+
+  /// - Parameter size: that of the node's result.
+  /// - Returns: `nil` for other operators.
+  init?(_ node: NetworkGraph.Node, _ size: (height: Int, width: Int)) {
+    switch node.operation {
+    // The heads of both share their windows.
+    case .windowAttention(var shape, _):
+      shape.heads = 1
+      windows = .equal(shape)
+    case .overlapAttention(var shape, _):
+      shape.heads = 1
+      windows = .overlapping(shape)
+    default: return nil
+    }
+    (height, width) = size
+  }
+
+  var layout: WindowLayout {
+    switch windows {
+    case .equal(let shape): WindowLayout(shape.grid(height: height, width: width))
+    case .overlapping(let shape): WindowLayout(shape, height: height, width: width)
+    }
   }
 }
 
 extension GraphOperation {
-  /// Whether a tape has the operator with its derivative.
-  fileprivate var isDifferentiable: Bool {
-    switch self {
-    case .channelAttention(let division, _, let temperature, let sites):
-      return division == .count(1) && temperature != nil && sites != nil
-    case .convolution(let shape, let groups, _, _, _):
-      let isDepthwise = groups > 1 && shape.inputs == 1 && shape.outputs == 1
-      return groups == 1 || isDepthwise && shape.isSimple
-    case .input, .constant, .offsets, .linear, .windowAttention, .normalizePixels,
-      .normalizeChannels, .function, .scale, .addPositions, .add, .multiply, .channels, .average,
-      .pixelShuffle, .move(.nearest), .move(.nearestTo), .pixelUnshuffle, .parametricReLU,
-      .addChannels, .concatenate, .repeatChannels, .normalizeGroups, .bilinear, .largest,
-      .largestInGrid:
-      return true
-    default: return false
-    }
-  }
-
   /// Whether the result is a new variable, which may be consumed.
   fileprivate var ownsResult: Bool {
     switch self {

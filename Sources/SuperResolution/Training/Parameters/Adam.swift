@@ -16,7 +16,9 @@ package struct Adam: Hashable, Sendable {
   }
 
   /// Whether parameters of the group are learned.
-  func isLearning(_ group: ParameterGroup) -> Bool { rates[group].map { $0 != 0 } ?? false }
+  func isLearning(_ group: ParameterGroup?) -> Bool {
+    group.flatMap { rates[$0] }.map { $0 != 0 } ?? false
+  }
 
   /// Takes one step against the gradients.
   ///
@@ -32,7 +34,7 @@ package struct Adam: Hashable, Sendable {
     let firstCorrection = 1 - power(firstDecay, number)
     let secondCorrection = 1 - power(secondDecay, number)
     for entry in store.entries {
-      guard let rate = rates[entry.group], rate != 0 else { continue }
+      guard let rate = entry.group.flatMap({ rates[$0] }), rate != 0 else { continue }
       let stepSize = rate * factor * entry.unit / firstCorrection
       let range = entry.reference.range
       store.withElements(range) { values, gradients, firstMoments, secondMoments in

@@ -7,4 +7,10 @@ package struct ParameterReference: Hashable, Sendable {
   package let count: Int
 
   var range: Range<Int> { offset..<offset + count }
+
+  /// Returns one of `count` parts of equal length.
+  func part(_ number: Int, of count: Int) -> ParameterReference {
+    let length = self.count / count
+    return ParameterReference(index: index, offset: offset + number * length, count: length)
+  }
 }

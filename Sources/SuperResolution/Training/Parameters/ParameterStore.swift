@@ -1,12 +1,12 @@
-/// All parameters that can be learned, by name, in one array, with their gradients and the
-/// optimizer's state.
+/// All parameters, by name, in one array, with their gradients and the optimizer's state.
 ///
 /// Names are those of the checkpoint's tensors. The bounds of a quantized weight are called
 /// `<weight>.lower` and `<weight>.scale`, those of an activation `<site>.lower` and `<site>.upper`.
 package struct ParameterStore: Sendable {
   package struct Entry: Sendable {
     package let name: String
-    package fileprivate(set) var group: ParameterGroup
+    /// `nil` for values that are made of tensors and never learned.
+    package fileprivate(set) var group: ParameterGroup?
     package let reference: ParameterReference
     /// The unit of learning rates for this parameter: the initial step between two codes for bounds
     /// and latent weights; 1 for all others.
@@ -27,7 +27,7 @@ package struct ParameterStore: Sendable {
   /// - Precondition: the name is new, and `unit` is finite and not negative.
   @discardableResult
   mutating func add(
-    _ name: String, _ elements: [Float], group: ParameterGroup, unit: Float = 1
+    _ name: String, _ elements: [Float], group: ParameterGroup?, unit: Float = 1
   ) -> ParameterReference {
     precondition(places[name] == nil, "two parameters '\(name)'")
     precondition(unit >= 0 && unit.isFinite, "a unit of \(unit)")

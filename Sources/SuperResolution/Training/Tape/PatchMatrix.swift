@@ -65,7 +65,7 @@ struct PatchMatrix {
   /// Calls `body` with the pixel of the image behind every tap, `nil` for zeros, and the tap's number
   /// in the band.
   @inline(__always)
-  private func forEachTap(_ rows: Range<Int>, _ body: (_ pixel: Int?, _ place: Int) -> Void) {
+  func forEachTap(_ rows: Range<Int>, _ body: (_ pixel: Int?, _ place: Int) -> Void) {
     var place = 0
     for row in rows {
       for column in 0..<size.width {

@@ -98,6 +98,46 @@ extension Tape {
     }
     return y
   }
+
+  /// Divides the queries and keys of every head by their norms, and multiplies queries by eˢ, at most
+  /// 100, and the root of the head's channels, as `HeadNormalization` does.
+  ///
+  /// - Parameters:
+  ///   - x: queries, keys and values side by side.
+  ///   - scales: s of each head.
+  func normalizeHeads(_ x: Variable, _ scales: ParameterReference) -> Variable {
+    let (heads, columns) = (scales.count, x.columns)
+    let size = columns / 3 / heads
+    precondition(columns == 3 * heads * size, "another number of columns")
+    let y = result(
+      rows: x.rows, columns: columns, needsGradient: x.needsGradient || gradient(scales) != nil)
+    let s = values(scales)
+    let norm = HeadNormalization(scales: (0..<heads).map { s[$0] }, channels: columns / 3)
+    y.values.update(from: x.values, count: x.count)
+    for row in 0..<x.rows { norm.apply(y.values + row * columns) }
+    record(y) { [self] gradient in
+      let dScales = self.gradient(scales)
+      for row in 0..<x.rows {
+        for vector in 0..<2 * heads {
+          let first = row * columns + vector * size
+          let (source, made, g) = (x.values + first, y.values + first, gradient.pointer + first)
+          // y = f · x / ‖x‖, of which the gradient has no part along x.
+          let length = max(1e-12, dotProduct(source, source, size).squareRoot())
+          let factor = vector < heads ? norm.factors[vector] : 1
+          let along = dotProduct(g, made, size)
+          if vector < heads, norm.factors[vector] < 100 * Float(size).squareRoot() {
+            dScales?[vector] += along
+          }
+          for column in 0..<size {
+            g[column] =
+              (factor * g[column] - made[column] * along / factor) / length
+          }
+        }
+      }
+      x.add(gradient: gradient)
+    }
+    return y
+  }
 }
 
 /// A batch normalization that keeps the statistics of the original training.

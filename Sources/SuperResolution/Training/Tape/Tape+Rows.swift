@@ -1,9 +1,37 @@
 /// An order in which rows are taken from a matrix: `sources[row]` is the number of a row there, or
-/// −1 for a row of zeros. No row is taken twice.
+/// −1 for a row of zeros. What is put back takes no row twice.
 struct RowOrder: Sendable {
   let sources: [Int32]
   /// The number of rows in the matrix.
   let sourceCount: Int
+}
+
+extension RowOrder {
+  /// The pixels of windows of an image, one window after another, row by row. Those outside the image
+  /// are rows of zeros.
+  ///
+  /// - Parameters:
+  ///   - size: that of a window.
+  ///   - step: the distance of windows, which divides the image; `nil` for windows side by side.
+  ///   - margin: the rows and columns by which windows begin before multiples of the step.
+  static func windows(
+    _ size: (height: Int, width: Int), step: Int? = nil, margin: Int = 0, height: Int, width: Int
+  ) -> RowOrder {
+    let (down, right) = (step ?? size.height, step ?? size.width)
+    precondition(height % down == 0 && width % right == 0, "windows that do not divide the image")
+    var sources: [Int32] = []
+    for top in stride(from: -margin, to: height - margin, by: down) {
+      for left in stride(from: -margin, to: width - margin, by: right) {
+        for row in top..<top + size.height {
+          for column in left..<left + size.width {
+            let isInside = (0..<height).contains(row) && (0..<width).contains(column)
+            sources.append(isInside ? Int32(row * width + column) : -1)
+          }
+        }
+      }
+    }
+    return RowOrder(sources: sources, sourceCount: height * width)
+  }
 }
 
 extension Tape {
@@ -38,6 +66,13 @@ extension Tape {
       }
     }
     return y
+  }
+
+  /// Applies an operation to the rows in another order, all of them once, and puts its rows back.
+  func reordered(
+    _ x: Variable, _ order: RowOrder, _ operation: (Variable) -> Variable
+  ) -> Variable {
+    scatter([(operation(gather(x, order, columns: [0..<x.columns])), order)])
   }
 
   /// Puts the rows of every part back where its order took them from, with the parts side by side.

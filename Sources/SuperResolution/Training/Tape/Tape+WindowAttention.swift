@@ -5,7 +5,7 @@ import LinearAlgebra
 struct WindowAttentionSetting {
   let layout: WindowLayout
   let heads: Int
-  let sites: AttentionSites
+  let sites: AttentionSites?
 }
 
 extension Tape {
@@ -13,60 +13,101 @@ extension Tape {
   /// (scaled), k, v and the result of the softmax rounded by the quantizers of their sites.
   ///
   /// - Parameters:
-  ///   - x: queries, keys and values side by side, `[windows · tokens, 3 · columns]`.
+  ///   - queries: those of every window, `[windows · queries, …]`, of which the first columns count.
+  ///   - keys: keys and values in the last columns, `[windows · keys, …]`; may be the same variable.
   ///   - table: the bias of every relative position, `[positions, heads]`.
-  /// - Returns: `[windows · tokens, columns]`, which `backward` does not read.
+  ///   - columns: those of the queries.
+  /// - Returns: `[windows · queries, columns]`, which `backward` does not read.
   ///
   /// The probabilities are kept for `backward`; quantized values are computed again there.
   func windowAttention(
-    _ x: Variable, table: Variable, _ setting: WindowAttentionSetting
+    _ queries: Variable, keys: Variable, table: Variable, columns: Int,
+    _ setting: WindowAttentionSetting
   ) -> Variable {
-    let attention = WindowAttentionPass(x, table: table, setting, self)
+    let attention = WindowAttentionPass(
+      queries, keys: keys, table: table, columns: columns, setting, self)
     let y = result(
-      rows: x.rows, columns: attention.columns,
-      needsGradient: x.needsGradient || table.needsGradient || attention.isLearning)
+      rows: queries.rows, columns: columns,
+      needsGradient: queries.needsGradient || keys.needsGradient || table.needsGradient
+        || attention.isLearning)
     attention.run(to: y.values)
     record(y) { attention.differentiate($0.pointer) }
     return y
   }
+
+  /// The same of queries, keys and values side by side, `[windows · tokens, 3 · columns]`.
+  func windowAttention(
+    _ x: Variable, table: Variable, _ setting: WindowAttentionSetting
+  ) -> Variable {
+    windowAttention(x, keys: x, table: table, columns: x.columns / 3, setting)
+  }
 }
 
 private final class WindowAttentionPass {
-  let columns: Int
+  /// Queries, keys or values: some columns of a variable.
+  private struct Part {
+    let variable: Variable
+    /// The first column.
+    let first: Int
+    /// Rows in a window.
+    let tokens: Int
+    /// Where a window's rounded rows begin, in rows of the variable's length.
+    let base: Int
+    let factor: Float
+    let quantizer: SiteQuantizer?
+
+    var stride: Int { variable.columns }
+  }
+
   let isLearning: Bool
-  private let x: Variable
+  private let columns: Int
+  private let parts: [Part]
   private let table: Variable
   private let layout: WindowLayout
   private let tape: Tape
   private let heads: Int
-  private let tokens: Int
+  private let queries: Int
+  private let keys: Int
   private let width: Int
-  private let scale: Float
-  private let query: SiteQuantizer?
-  private let key: SiteQuantizer?
-  private let value: SiteQuantizer?
   private let probability: SiteQuantizer?
-  /// `[windows, heads, tokens, tokens]`.
+  /// `[windows, heads, queries, keys]`.
   private var probabilities: BufferPool.Buffer
 
-  init(_ x: Variable, table: Variable, _ setting: WindowAttentionSetting, _ tape: Tape) {
-    (self.x, self.table, self.tape) = (x, table, tape)
+  init(
+    _ queries: Variable, keys: Variable, table: Variable, columns: Int,
+    _ setting: WindowAttentionSetting, _ tape: Tape
+  ) {
+    (self.table, self.tape, self.columns) = (table, tape, columns)
     (layout, heads) = (setting.layout, setting.heads)
-    tokens = layout.tokenCount
-    columns = x.columns / 3
+    (self.queries, self.keys) = (layout.tokenCount, layout.keyCount)
     width = columns / heads
-    precondition(x.rows == layout.windowCount * tokens && x.columns == 3 * width * heads)
+    precondition(columns == width * heads)
+    precondition(queries.rows == layout.windowCount * layout.tokenCount)
+    precondition(keys.rows == layout.windowCount * layout.keyCount)
     precondition(table.columns == heads && table.rows == layout.positionCount)
-    scale = 1 / Float(width).squareRoot()
-    query = tape.quantizer(at: setting.sites.query)
-    key = tape.quantizer(at: setting.sites.key)
-    value = tape.quantizer(at: setting.sites.value)
-    probability = tape.quantizer(at: setting.sites.probabilities)
-    isLearning = [query, key, value, probability].contains { tape.isLearning($0) }
-    probabilities = tape.pool.take(layout.windowCount * heads * tokens * tokens)
+    let quantizers =
+      setting.sites.map { [$0.query, $0.key, $0.value].map(tape.quantizer) } ?? [nil, nil, nil]
+    let base = queries === keys ? 0 : layout.tokenCount * queries.columns
+    parts = [
+      Part(
+        variable: queries, first: 0, tokens: layout.tokenCount, base: 0,
+        factor: 1 / Float(width).squareRoot(), quantizer: quantizers[0]),
+      Part(
+        variable: keys, first: keys.columns - 2 * columns, tokens: layout.keyCount, base: base,
+        factor: 1, quantizer: quantizers[1]),
+      Part(
+        variable: keys, first: keys.columns - columns, tokens: layout.keyCount, base: base,
+        factor: 1, quantizer: quantizers[2]),
+    ]
+    probability = setting.sites.flatMap { tape.quantizer(at: $0.probabilities) }
+    isLearning = (quantizers + [probability]).contains { tape.isLearning($0) }
+    probabilities = tape.pool.take(
+      layout.windowCount * heads * layout.tokenCount * layout.keyCount)
   }
 
-  private var area: Int { tokens * tokens }
+  private var area: Int { queries * keys }
+  /// Floats for the rounded rows of a window.
+  private var roundedCount: Int { parts[2].base + keys * parts[2].stride }
 
   // MARK: Forward
 
@@ -74,7 +115,7 @@ private final class WindowAttentionPass {
     let pool = tape.pool
     pool.withScratch(heads * area) { biases in
       spreadBiases(to: biases)
-      pool.withScratch(tokens * 3 * columns) { rounded in
+      pool.withScratch(roundedCount) { rounded in
         pool.withScratch(area) { roundedProbabilities in
           for window in 0..<layout.windowCount {
             round(window, to: rounded)
@@ -84,13 +125,13 @@ private final class WindowAttentionPass {
               var factors = scores
               if let probability {
                 probability.apply(
-                  scores, rows: tokens, columns: tokens, to: roundedProbabilities)
+                  scores, rows: queries, columns: keys, to: roundedProbabilities)
                 factors = roundedProbabilities
               }
               multiplySinglePrecision(
-                rows: tokens, columns: width, inner: tokens,
-                SinglePrecisionOperand(factors, stride: tokens),
-                part(2, head, of: rounded), to: y + window * tokens * columns + head * width,
+                rows: queries, columns: width, inner: keys,
+                SinglePrecisionOperand(factors, stride: keys),
+                part(2, head, of: rounded), to: y + window * queries * columns + head * width,
                 stride: columns)
             }
           }
@@ -99,7 +140,7 @@ private final class WindowAttentionPass {
     }
   }
 
-  /// Writes the bias of every query and key, `[heads, tokens, tokens]`.
+  /// Writes the bias of every query and key, `[heads, queries, keys]`.
   private func spreadBiases(to biases: UnsafeMutablePointer<Float>) {
     layout.positions.withUnsafeBufferPointer { positions in
       for head in 0..<heads {
@@ -109,35 +150,33 @@ private final class WindowAttentionPass {
     }
   }
 
-  /// Writes the queries, keys and values of a window as they are multiplied, `[tokens, 3 ·
-  /// columns]`.
+  /// Writes the queries, keys and values of a window as they are multiplied, each where its variable
+  /// has it.
   private func round(_ window: Int, to rounded: UnsafeMutablePointer<Float>) {
-    let source = x.values + window * tokens * 3 * columns
-    round(source, query, factor: scale, to: rounded)
-    round(source + columns, key, factor: 1, to: rounded + columns)
-    round(source + 2 * columns, value, factor: 1, to: rounded + 2 * columns)
-  }
-
-  private func round(
-    _ source: UnsafePointer<Float>, _ quantizer: SiteQuantizer?, factor: Float,
-    to target: UnsafeMutablePointer<Float>
-  ) {
-    if let quantizer {
-      return quantizer.apply(
-        source, factor: factor, rows: tokens, columns: columns, stride: 3 * columns, to: target)
-    }
-    for token in 0..<tokens {
-      let (from, to) = (source + token * 3 * columns, target + token * 3 * columns)
-      for column in 0..<columns { to[column] = from[column] * factor }
+    for part in parts {
+      let source = part.variable.values + window * part.tokens * part.stride + part.first
+      let target = rounded + part.base + part.first
+      if let quantizer = part.quantizer {
+        quantizer.apply(
+          source, factor: part.factor, rows: part.tokens, columns: columns, stride: part.stride,
+          to: target)
+        continue
+      }
+      for token in 0..<part.tokens {
+        let (from, to) = (source + token * part.stride, target + token * part.stride)
+        for column in 0..<columns { to[column] = from[column] * part.factor }
+      }
     }
   }
 
   /// Returns the queries (0), keys (1) or values (2) of a head.
   private func part(
-    _ index: Int, _ head: Int, of rows: UnsafePointer<Float>, isTransposed: Bool = false
+    _ index: Int, _ head: Int, of rounded: UnsafePointer<Float>, isTransposed: Bool = false
   ) -> SinglePrecisionOperand {
-    SinglePrecisionOperand(
-      rows + index * columns + head * width, stride: 3 * columns, isTransposed: isTransposed)
+    let part = parts[index]
+    return SinglePrecisionOperand(
+      rounded + part.base + part.first + head * width, stride: part.stride,
+      isTransposed: isTransposed)
   }
 
   private func score(
@@ -145,13 +184,13 @@ private final class WindowAttentionPass {
     to scores: UnsafeMutablePointer<Float>
   ) {
     multiplySinglePrecision(
-      rows: tokens, columns: tokens, inner: width, part(0, head, of: rounded),
-      part(1, head, of: rounded, isTransposed: true), to: scores, stride: tokens)
+      rows: queries, columns: keys, inner: width, part(0, head, of: rounded),
+      part(1, head, of: rounded, isTransposed: true), to: scores, stride: keys)
     layout.masks.withUnsafeBufferPointer { masks in
       let mask = layout.maskKinds[window].flatMap { kind in
         masks.baseAddress.map { $0 + kind * area }
       }
-      ck_biased_softmax(scores, bias, mask, tokens, tokens)
+      ck_biased_softmax(scores, bias, mask, queries, keys)
     }
   }
 
@@ -160,27 +199,34 @@ private final class WindowAttentionPass {
   /// Adds to the gradients of the tokens, the table and the bounds.
   func differentiate(_ dy: UnsafePointer<Float>) {
     let pool = tape.pool
-    let dx = pool.take(x.count)
+    let (first, last) = (parts[0].variable, parts[2].variable)
+    let dQueries = pool.take(first.count)
+    let dKeys = first === last ? dQueries : pool.take(last.count)
     var sums = [ck_bound_gradient](repeating: ck_bound_gradient(), count: 4)
     pool.withScratch(heads * area) { dBiases in
       dBiases.update(repeating: 0, count: heads * area)
-      pool.withScratch(tokens * 3 * columns + 2 * area) { scratch in
+      pool.withScratch(roundedCount + 2 * area) { scratch in
         for window in 0..<layout.windowCount {
+          let targets = zip(parts, [dQueries, dKeys, dKeys]).map { part, gradient in
+            gradient.pointer + window * part.tokens * part.stride + part.first
+          }
           differentiate(
-            window, dy + window * tokens * columns, to: dx.pointer + window * tokens * 3 * columns,
-            dBiases, rounded: scratch, scratch: scratch + tokens * 3 * columns, &sums)
+            window, dy + window * queries * columns, to: targets, dBiases, rounded: scratch,
+            scratch: scratch + roundedCount, &sums)
         }
       }
       addBiases(dBiases)
     }
-    for (quantizer, sum) in zip([query, key, value, probability], sums) {
+    for (quantizer, sum) in zip(parts.map(\.quantizer) + [probability], sums) {
       if let quantizer { tape.add(sum, to: quantizer) }
     }
-    x.add(gradient: dx)
+    first.add(gradient: dQueries)
+    if dKeys !== dQueries { last.add(gradient: dKeys) }
   }
 
+  /// - Parameter targets: where the gradients of the window's queries, keys and values belong.
   private func differentiate(
-    _ window: Int, _ dy: UnsafePointer<Float>, to dx: UnsafeMutablePointer<Float>,
+    _ window: Int, _ dy: UnsafePointer<Float>, to targets: [UnsafeMutablePointer<Float>],
     _ dBiases: UnsafeMutablePointer<Float>, rounded: UnsafeMutablePointer<Float>,
     scratch: UnsafeMutablePointer<Float>, _ sums: inout [ck_bound_gradient]
   ) {
@@ -191,56 +237,49 @@ private final class WindowAttentionPass {
       var factors = scores
       if let probability {
         probability.apply(
-          scores, rows: tokens, columns: tokens, to: roundedProbabilities)
+          scores, rows: queries, columns: keys, to: roundedProbabilities)
         factors = roundedProbabilities
       }
       let dOut = SinglePrecisionOperand(dy + head * width, stride: columns)
-      let target = dx + head * width
       multiplySinglePrecision(
-        rows: tokens, columns: width, inner: tokens,
-        SinglePrecisionOperand(factors, stride: tokens, isTransposed: true), dOut,
-        to: target + 2 * columns, stride: 3 * columns)
+        rows: keys, columns: width, inner: queries,
+        SinglePrecisionOperand(factors, stride: keys, isTransposed: true), dOut,
+        to: targets[2] + head * width, stride: parts[2].stride)
       multiplySinglePrecision(
-        rows: tokens, columns: tokens, inner: width, dOut,
-        part(2, head, of: rounded, isTransposed: true), to: dScores, stride: tokens)
+        rows: queries, columns: keys, inner: width, dOut,
+        part(2, head, of: rounded, isTransposed: true), to: dScores, stride: keys)
       probability?.differentiate(
-        scores, rows: tokens, columns: tokens, dScores, &sums[3])
+        scores, rows: queries, columns: keys, dScores, &sums[3])
       ck_softmax_gradient(
-        scores, dScores, tokens, tokens, table.needsGradient ? dBiases + head * area : nil)
-      let d = SinglePrecisionOperand(dScores, stride: tokens)
+        scores, dScores, queries, keys, table.needsGradient ? dBiases + head * area : nil)
       multiplySinglePrecision(
-        rows: tokens, columns: width, inner: tokens, d, part(1, head, of: rounded), to: target,
-        stride: 3 * columns)
+        rows: queries, columns: width, inner: keys, SinglePrecisionOperand(dScores, stride: keys),
+        part(1, head, of: rounded), to: targets[0] + head * width, stride: parts[0].stride)
       multiplySinglePrecision(
-        rows: tokens, columns: width, inner: tokens,
-        SinglePrecisionOperand(dScores, stride: tokens, isTransposed: true),
-        part(0, head, of: rounded), to: target + columns, stride: 3 * columns)
+        rows: keys, columns: width, inner: queries,
+        SinglePrecisionOperand(dScores, stride: keys, isTransposed: true),
+        part(0, head, of: rounded), to: targets[1] + head * width, stride: parts[1].stride)
     }
-    straightThrough(window, dx, &sums)
+    for index in parts.indices {
+      straightThrough(window, parts[index], targets[index], &sums[index])
+    }
   }
 
-  /// Turns gradients of the rounded queries, keys and values into those of the unrounded ones.
+  /// Turns gradients of rounded queries, keys or values into those of the unrounded ones.
   private func straightThrough(
-    _ window: Int, _ dx: UnsafeMutablePointer<Float>, _ sums: inout [ck_bound_gradient]
+    _ window: Int, _ part: Part, _ gradient: UnsafeMutablePointer<Float>,
+    _ sum: inout ck_bound_gradient
   ) {
-    let source = x.values + window * tokens * 3 * columns
-    straightThrough(source, query, factor: scale, dx, &sums[0])
-    straightThrough(source + columns, key, factor: 1, dx + columns, &sums[1])
-    straightThrough(source + 2 * columns, value, factor: 1, dx + 2 * columns, &sums[2])
-  }
-
-  private func straightThrough(
-    _ source: UnsafePointer<Float>, _ quantizer: SiteQuantizer?, factor: Float,
-    _ dx: UnsafeMutablePointer<Float>, _ sum: inout ck_bound_gradient
-  ) {
-    if let quantizer {
+    if let quantizer = part.quantizer {
       return quantizer.differentiate(
-        source, factor: factor, rows: tokens, columns: columns, stride: 3 * columns, dx, &sum)
+        part.variable.values + window * part.tokens * part.stride + part.first,
+        factor: part.factor, rows: part.tokens, columns: columns, stride: part.stride, gradient,
+        &sum)
     }
-    guard factor != 1 else { return }
-    for token in 0..<tokens {
-      let g = dx + token * 3 * columns
-      for column in 0..<columns { g[column] *= factor }
+    guard part.factor != 1 else { return }
+    for token in 0..<part.tokens {
+      let g = gradient + token * part.stride
+      for column in 0..<columns { g[column] *= part.factor }
     }
   }
 

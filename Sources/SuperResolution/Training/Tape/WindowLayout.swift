@@ -1,18 +1,22 @@
-/// The indices that an attention within windows needs: the order of tokens by windows, the mask of
-/// each window, and the table entry with the bias of two tokens.
+/// The indices that an attention within windows needs: the order of queries and of keys by windows, the
+/// mask of each window, and the table entry with the bias of a query and a key.
 ///
 /// The layout depends only on the size of the image, and is computed once for all patches of that
 /// size.
 struct WindowLayout: Sendable {
   let order: RowOrder
+  /// The order of keys and values, of which several windows may have the same.
+  let keyOrder: RowOrder
   let windowCount: Int
-  /// Tokens in a window.
+  /// Queries in a window.
   let tokenCount: Int
-  /// 0 or −100 for each query and key, `[kind, tokens, tokens]`.
+  /// Keys in a window.
+  let keyCount: Int
+  /// 0 or −100 for each query and key, `[kind, queries, keys]`.
   let masks: [Float]
   /// The mask that each window needs, by window.
   let maskKinds: [Int?]
-  /// The row of the table of relative positions for each query and key, `[tokens, tokens]`.
+  /// The row of the table of relative positions for each query and key, `[queries, keys]`.
   let positions: [Int32]
   /// Rows of that table.
   let positionCount: Int
@@ -20,6 +24,7 @@ struct WindowLayout: Sendable {
   init(_ grid: WindowGrid) {
     windowCount = grid.windowCount
     tokenCount = grid.tokenCount
+    keyCount = grid.tokenCount
     masks = grid.masks()
     maskKinds = (0..<grid.windowCount).map(grid.maskKind)
     let entries = (2 * grid.windowHeight - 1) * (2 * grid.windowWidth - 1)
@@ -41,6 +46,30 @@ struct WindowLayout: Sendable {
     }
     order = RowOrder(
       sources: gathered.map { Int32($0) - 1 }, sourceCount: grid.height * grid.width)
+    keyOrder = order
+  }
+
+  /// The layout of windows of queries that attend to larger ones around them.
+  ///
+  /// - Precondition: the image divides into windows.
+  init(_ shape: OverlapAttentionShape, height: Int, width: Int) {
+    let side = shape.window
+    order = .windows((side, side), height: height, width: width)
+    keyOrder = .windows(
+      (shape.overlap, shape.overlap), step: side, margin: shape.margin, height: height,
+      width: width)
+    windowCount = height / side * (width / side)
+    tokenCount = shape.window * shape.window
+    keyCount = shape.overlap * shape.overlap
+    masks = []
+    maskKinds = [Int?](repeating: nil, count: windowCount)
+    let (queries, keys) = (tokenCount, keyCount)
+    let span = shape.window + shape.overlap - 1
+    positionCount = span * span
+    var single = shape
+    single.heads = 1
+    let byKeys = single.biases(table: (0..<span * span).map(Float.init))
+    positions = (0..<queries * keys).map { Int32(byKeys[$0 % keys * queries + $0 / keys]) }
   }
 }
 

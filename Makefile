@@ -129,6 +129,7 @@ interop: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/random_checkpoints.py $(BIN) \
 	  --count $(or $(INTEROP_COUNT),100)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_exports.py $(BIN)
+	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_networks.py $(BIN)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_loaders.py $(BIN)
 	cd python && ../$(INTEROP_VENV)/bin/python -m pytest --quiet
 	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps \

@@ -4,9 +4,9 @@
     python baseline_networks.py make NETWORK MODEL ONNX
 
 NETWORK is one of `NETWORKS`: those of spandrel, and those that the fixtures' makers write out in PyTorch.
-`make` writes a checkpoint with random weights and the same network for ONNX Runtime. The others print the
-median seconds of a forward pass after one that is not measured; `torch` also writes its result, `[1, 3,
-height, width]`, beside the timings.
+`make` writes a checkpoint with random weights and, where PyTorch can, the same network for ONNX Runtime. The
+others print the median seconds of a forward pass after one that is not measured; `torch` also writes its result,
+`[1, 3, height, width]`, beside the timings.
 """
 
 import argparse
@@ -86,10 +86,10 @@ NETWORKS = {
         ), scale=2),
     "HiT-SRF ×4": Network(
         "window_networks", "HiTSR", dict(
-            width=60, depths=[6] * 4, heads=6, ratio=2, scale=4, features=64, convolves=True), side=64),
+            width=60, depths=[6] * 4, heads=6, ratio=2, scale=4), side=64),
     "NGswin ×2": Network(
         "window_networks", "NGswin", dict(
-            width=64, depths=(6, 4, 4), heads=(6, 4, 4), window=8, ratio=2, scale=2), scale=2, side=64),
+            width=64, depths=(6, 4, 4, 6), heads=(6, 4, 4, 6), window=8, ratio=2, scale=2), scale=2, side=64),
 }
 
 
@@ -99,10 +99,13 @@ def make(arguments: argparse.Namespace) -> None:
     network = NETWORKS[arguments.network]
     model = network.make()
     torch.save(model.state_dict(), arguments.model)
-    torch.onnx.export(
-        model, (torch.rand(1, 3, network.side, network.side),), arguments.image, dynamo=False, input_names=["x"],
-        output_names=["y"], opset_version=17,
-    )
+    try:
+        torch.onnx.export(
+            model, (torch.rand(1, 3, network.side, network.side),), arguments.image, dynamo=False,
+            input_names=["image"], output_names=["upscaled"], opset_version=17,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        print(f"{arguments.network} cannot be exported: {error.args[0].splitlines()[0]}", file=sys.stderr)
 
 
 def samples(path: str) -> np.ndarray:
@@ -120,7 +123,7 @@ def forward(arguments: argparse.Namespace):
         session = onnxruntime.InferenceSession(
             arguments.model, options, providers=["CPUExecutionProvider"]
         )
-        return lambda: session.run(None, {"x": x})[0]
+        return lambda: session.run(None, {"image": x})[0]
     import torch
 
     torch.set_num_threads(arguments.threads)

@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "Examples"
 MODELS = {"SwinIR-light ×2": EXAMPLES / "swinir_light_x2.pth"}
 BASELINE = HERE / "baseline_convert_inspect.py"
+MEASURED = HERE / "measured.py"
 CPUS = os.cpu_count() or 1
 
 
@@ -52,20 +52,14 @@ class Tool:
         if self.threads is not None:
             environment |= {"OMP_NUM_THREADS": str(self.threads)}
         timings.unlink(missing_ok=True)
-        started = time.perf_counter()
-        child = subprocess.Popen(
-            self.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+        child = subprocess.run(
+            [sys.executable, "-S", str(MEASURED), *self.command], capture_output=True, env=environment
         )
-        assert child.stderr is not None
-        messages = child.stderr.read()
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - started
-        child.returncode = os.waitstatus_to_exitcode(status)
-        child.stderr.close()
         if child.returncode:
-            raise SystemExit(f"{' '.join(self.command)}\n{messages.decode(errors='replace')}")
+            raise SystemExit(f"{' '.join(self.command)}\n{child.stderr.decode(errors='replace')}")
+        seconds, cpu_seconds, peak_bytes = map(float, child.stdout.split())
         steps = json.loads(timings.read_text()) if timings.exists() else {}
-        return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, steps)
+        return Run(seconds, cpu_seconds, int(peak_bytes), steps)
 
 
 def median_run(runs: list[Run]) -> Run:

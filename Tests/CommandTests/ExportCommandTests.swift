@@ -150,10 +150,52 @@ import Testing
     }
   }
 
+  /// What a network of windows needs, and one that is read back from its file.
+  @Test func networksOfCheckpointsAreExported() throws {
+    try withTemporaryFolder { folder in
+      let output = folder.appending("x.onnx")
+      let refused = try CommandLine.run("export", CommandLine.checkpoint, output)
+      #expect(refused.exitCode == 2)
+      #expect(
+        refused.standardError.hasSuffix(
+          "attention within windows of this network depends on the size of images, which --size "
+            + "gives\n"))
+      let small = try CommandLine.run(
+        "export", CommandLine.checkpoint, output, "--size", "4x400")
+      #expect(small.exitCode == 2)
+      #expect(
+        small.standardError.hasSuffix("the network does not take images of 400×4 pixels\n"))
+      #expect(try folder.names().isEmpty)
+      let planned = try CommandLine.succeed(
+        "export", CommandLine.checkpoint, output, "--size", "20x12", "--dry-run")
+      #expect(planned.standardOutput.contains("operator set 17, which ONNX Runtime 1.13"))
+      #expect(try folder.names().isEmpty)
+      let outcome = try CommandLine.succeed(
+        "export", CommandLine.checkpoint, output, "--size", "20x12", "--format", "json")
+      let tensors = try #require(try CommandLine.json(outcome)["tensors"] as? [[String: Any]])
+      #expect(tensors.count == 330)
+      // The weights in the file are those of the checkpoint.
+      let difference = try CommandLine.run(
+        "diff", CommandLine.checkpoint, output, "--format", "json")
+      let changed = try #require(try CommandLine.json(difference)["changed"] as? [Any])
+      #expect(changed.isEmpty)
+      let again = try CommandLine.run(
+        "export", CommandLine.checkpoint, output, "--size", "20x12")
+      #expect(again.exitCode == 2)
+    }
+  }
+
+  @Test(arguments: [["--weights"], ["--pad"], ["--size", "12"], ["--size", "0x12"]])
+  func optionsOfOtherExportsAreRefused(_ options: [String]) throws {
+    let outcome = try BuiltProgram().run(
+      ["export", CommandLine.checkpoint, "x.onnx"] + options)
+    #expect(outcome.exitCode == 64, "\(outcome.standardError)")
+  }
+
   @Test func filesOfOtherFormatsAreRefused() throws {
     try withTemporaryFolder { folder in
       let outcome = try CommandLine.run(
-        "export", CommandLine.checkpoint, folder.appending("x.onnx"))
+        "export", CommandLine.checkpoint, folder.appending("x.gguf"))
       #expect(outcome.exitCode == 2)
       #expect(
         outcome.standardError

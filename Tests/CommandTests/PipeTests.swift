@@ -99,8 +99,9 @@ import Testing
   @Test func exportFromPipeWritesSameFile() throws {
     try CommandLine.withPackedExample { folder, packed in
       let (named, piped) = (folder.appending("named.onnx"), folder.appending("piped.onnx"))
-      try CommandLine.succeed("export", packed, named)
-      let outcome = try shell(#"cat "$1" | "$tool" export - "$2""#, [packed, piped])
+      try CommandLine.succeed("export", packed, named, "--size", "16x16")
+      let outcome = try shell(
+        #"cat "$1" | "$tool" export - "$2" --size 16x16"#, [packed, piped])
       #expect(outcome.exitCode == 0, "\(outcome.standardError)")
       #expect(try Data(contentsOf: URL(filePath: piped)) == Data(contentsOf: URL(filePath: named)))
     }

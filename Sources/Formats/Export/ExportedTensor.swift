@@ -38,6 +38,23 @@ public struct ExportedTensor: Codable, Hashable, Sendable {
   public let byteCount: Int
   /// Differences from the source besides the encoding: one sentence each, without a full stop.
   public let changes: [String]
+
+  package init(
+    name: String, shape: [Int], elementType: String, bitWidth: Int?, form: String,
+    fidelity: Fidelity, largestError: Double, paddedColumns: Int?, byteCount: Int,
+    changes: [String]
+  ) {
+    self.name = name
+    self.shape = shape
+    self.elementType = elementType
+    self.bitWidth = bitWidth
+    self.form = form
+    self.fidelity = fidelity
+    self.largestError = largestError
+    self.paddedColumns = paddedColumns
+    self.byteCount = byteCount
+    self.changes = changes
+  }
 }
 
 /// The outcome of writing a model in another form.
@@ -56,12 +73,23 @@ public struct ExportOutcome: Hashable, Sendable {
   /// Remarks on the whole model: one sentence each, without a full stop.
   public var notes: [String]
 
+  package init(tensors: [ExportedTensor], files: [File], notes: [String]) {
+    self.tensors = tensors
+    self.files = files
+    self.notes = notes
+  }
+
   /// A file that was written.
   public struct File: Codable, Hashable, Sendable {
     /// The path as given, or below the folder as given.
     public let path: String
     /// The file's length.
     public let byteCount: Int
+
+    package init(path: String, byteCount: Int) {
+      self.path = path
+      self.byteCount = byteCount
+    }
   }
 }
 

@@ -42,10 +42,9 @@ struct ONNXExporter: ONNXGraphExporter {
         name: name, type: try ONNXGraph.DataType(tensor.elementType),
         dimensions: tensor.shape.dimensions)
     ]
-    let operatorSet = bitWidth == 2 ? Self.operatorSetForTwoBits : ONNXPiece.smallestOperatorSet
     var plan = PlannedTensor(
       form: "\(typeName), \(graph.nodes.map(\.operation).joined(separator: ", "))",
-      pieces: [ONNXPiece(graph: graph, operatorSet: operatorSet)],
+      pieces: [ONNXPiece(graph: graph, operatorSet: tensor.operatorSetInONNX)],
       byteCount: graph.initializers.reduce(0) { $0 + $1.byteCount })
     if bitWidth > tensor.bitWidth {
       plan.changes.append("\(tensor.bitWidth)-bit codes are stored in \(bitWidth) bits")
@@ -77,7 +76,7 @@ struct ONNXExporter: ONNXGraphExporter {
       graph.nodes.append(
         .init(
           operation: "DequantizeLinear", inputs: [codes, scale], output: product,
-          attributes: ["axis": 0]))
+          attributes: ["axis": .integer(0)]))
     case .group(let groupSize):
       // A group past the row's end is the whole row.
       let groupSize = min(groupSize, layout.columns)
@@ -92,10 +91,10 @@ struct ONNXExporter: ONNXGraphExporter {
       graph.nodes += [
         .init(
           operation: "DequantizeLinear", inputs: [codes, scale], output: product,
-          attributes: ["axis": 1, "block_size": groupSize]),
+          attributes: ["axis": .integer(1), "block_size": .integer(groupSize)]),
         .init(
           operation: "Gather", inputs: [lower, "\(name)/group"], output: "\(name)/bounds",
-          attributes: ["axis": 1]),
+          attributes: ["axis": .integer(1)]),
       ]
       lower = "\(name)/bounds"
     }
@@ -120,13 +119,38 @@ struct ONNXExporter: ONNXGraphExporter {
       graph.nodes.append(
         .init(
           operation: "Cast", inputs: [last.output], output: name,
-          attributes: ["to": try ONNXGraph.DataType(tensor.elementType).number]))
+          attributes: ["to": .integer(try ONNXGraph.DataType(tensor.elementType).number)]))
     } else if let last = graph.nodes.popLast() {
       graph.nodes.append(
         .init(
           operation: last.operation, inputs: last.inputs, output: name,
           attributes: last.attributes))
     }
+  }
+}
+
+extension QuantizedTensor {
+  /// The version of the operators that compute the tensor.
+  package var operatorSetInONNX: Int {
+    bitWidth <= 2 ? ONNXExporter.operatorSetForTwoBits : ONNXPiece.smallestOperatorSet
+  }
+}
+
+extension ONNXGraph {
+  /// Appends what computes a tensor from its codes, under its name and in its type.
+  ///
+  /// - Returns: the form of the codes, and the bytes of the constants.
+  /// - Throws: `ModelError` when ONNX has no form for the tensor.
+  package mutating func append(
+    _ name: String, _ tensor: QuantizedTensor,
+    load: @escaping @Sendable () throws -> QuantizedTensor
+  ) throws -> (form: String, byteCount: Int) {
+    let plan = try ONNXExporter().plan(name, tensor, padsRows: false, load: load)
+    for piece in plan.pieces {
+      initializers += piece.graph.initializers
+      nodes += piece.graph.nodes
+    }
+    return (plan.form, plan.byteCount)
   }
 }
 

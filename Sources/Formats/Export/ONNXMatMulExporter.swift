@@ -32,7 +32,8 @@ struct ONNXMatMulExporter: ONNXGraphExporter {
         operation: "MatMulNBits", domain: "com.microsoft",
         inputs: [input] + graph.initializers.map(\.name), output: output,
         attributes: [
-          "K": form.columns, "N": form.rows, "bits": form.bitWidth, "block_size": form.blockSize,
+          "K": .integer(form.columns), "N": .integer(form.rows), "bits": .integer(form.bitWidth),
+          "block_size": .integer(form.blockSize),
         ])
     ]
     let count = ONNXGraph.Port.Dimension.named("\(name)/count")

@@ -1,10 +1,10 @@
 import Storage
 
 /// An ONNX graph under construction: initializers, nodes that compute from them, and outputs.
-struct ONNXGraph: Sendable {
+package struct ONNXGraph: Sendable {
   /// A constant of the graph.
-  struct Initializer: Sendable {
-    let name: String
+  package struct Initializer: Sendable {
+    package let name: String
     let type: DataType
     let dimensions: [Int]
     let byteCount: Int
@@ -12,7 +12,7 @@ struct ONNXGraph: Sendable {
     /// bits first.
     let load: @Sendable () throws -> SharedBytes
 
-    init(
+    package init(
       _ name: String, _ type: DataType, _ dimensions: [Int], byteCount: Int,
       load: @escaping @Sendable () throws -> SharedBytes
     ) {
@@ -24,7 +24,7 @@ struct ONNXGraph: Sendable {
     }
 
     /// Creates a small constant from elements in memory.
-    init<Element: BitwiseCopyable & Sendable>(
+    package init<Element: BitwiseCopyable & Sendable>(
       _ name: String, _ type: DataType, _ dimensions: [Int], _ elements: [Element]
     ) {
       self.init(
@@ -33,19 +33,38 @@ struct ONNXGraph: Sendable {
     }
   }
 
-  struct Node: Hashable, Sendable {
+  package struct Node: Hashable, Sendable {
     let operation: String
     /// The operator's domain; empty for ONNX's own.
-    var domain = ""
+    let domain: String
     let inputs: [String]
-    let output: String
-    /// Integer attributes, written in the order of their names.
-    var attributes: [String: Int] = [:]
+    package let output: String
+    /// Written in the order of their names.
+    let attributes: [String: Attribute]
+
+    package init(
+      operation: String, domain: String = "", inputs: [String], output: String,
+      attributes: [String: Attribute] = [:]
+    ) {
+      self.operation = operation
+      self.domain = domain
+      self.inputs = inputs
+      self.output = output
+      self.attributes = attributes
+    }
+  }
+
+  /// The value of a node's attribute.
+  package enum Attribute: Hashable, Sendable {
+    case integer(Int)
+    case integers([Int])
+    case float(Float)
+    case text(String)
   }
 
   /// An input or output of the graph.
-  struct Port: Hashable, Sendable {
-    enum Dimension: Hashable, Sendable {
+  package struct Port: Hashable, Sendable {
+    package enum Dimension: Hashable, Sendable {
       case count(Int)
       /// Any length, equal to all other dimensions of this name.
       case named(String)
@@ -55,7 +74,7 @@ struct ONNXGraph: Sendable {
     let type: DataType
     let dimensions: [Dimension]
 
-    init(name: String, type: DataType, dimensions: [Dimension]) {
+    package init(name: String, type: DataType, dimensions: [Dimension]) {
       self.name = name
       self.type = type
       self.dimensions = dimensions
@@ -67,12 +86,12 @@ struct ONNXGraph: Sendable {
   }
 
   /// A number of `TensorProto.DataType`.
-  struct DataType: Hashable, Sendable {
+  package struct DataType: Hashable, Sendable {
     let number: Int
 
-    static let float = DataType(number: 1)
+    package static let float = DataType(number: 1)
     static let float16 = DataType(number: 10)
-    static let int64 = DataType(number: 7)
+    package static let int64 = DataType(number: 7)
     static let uint8 = DataType(number: 2)
     static let uint4 = DataType(number: 21)
     static let uint2 = DataType(number: 25)
@@ -96,10 +115,13 @@ struct ONNXGraph: Sendable {
     }
   }
 
-  var initializers: [Initializer] = []
-  var nodes: [Node] = []
-  var inputs: [Port] = []
-  var outputs: [Port] = []
+  package var name = "weights"
+  package var initializers: [Initializer] = []
+  package var nodes: [Node] = []
+  package var inputs: [Port] = []
+  package var outputs: [Port] = []
+
+  package init() {}
 }
 
 /// Lists the tensors of a graph that are not the model's initializers: those in the attributes of

@@ -5,7 +5,7 @@ import Storage
 ///
 /// Field numbers are those of `onnx.proto` (ONNX 1.23), and fields are in their order, so the bytes
 /// are those that the `onnx` package writes.
-struct ONNXWriter {
+package struct ONNXWriter {
   /// The limit of a Protobuf message, and thus of a model that contains its weights.
   static let byteCountLimit = Int(Int32.max)
 
@@ -15,7 +15,9 @@ struct ONNXWriter {
   let metadata: OrderedDictionary<String, String>
 
   /// - Throws: `ModelError` when two values of the graph have the same name, or one has none.
-  init(_ graph: ONNXGraph, operatorSet: Int, metadata: OrderedDictionary<String, String>) throws {
+  package init(_ graph: ONNXGraph, operatorSet: Int, metadata: OrderedDictionary<String, String>)
+    throws
+  {
     var names: Set<String> = []
     for name in graph.inputs.map(\.name) + graph.initializers.map(\.name)
       + graph.nodes.map(\.output)
@@ -33,10 +35,10 @@ struct ONNXWriter {
   }
 
   /// The first version of ONNX's file format that knows the operators.
-  private var version: Int { operatorSet >= 25 ? 13 : 10 }
+  private var version: Int { operatorSet >= 25 ? 13 : operatorSet >= 21 ? 10 : 8 }
 
   /// Plans the file: every initializer's `raw_data` is a record; the messages around them are gaps.
-  func plan() throws -> PlannedFile<Never> {
+  package func plan() throws -> PlannedFile<Never> {
     let heads = graph.initializers.map(Self.head)
     let (before, after, end) = (graphUpToInitializers, graphAfterInitializers, modelAfterGraph)
     var graphByteCount = before.bytes.count + after.bytes.count
@@ -124,7 +126,7 @@ struct ONNXWriter {
   private var graphUpToInitializers: ProtobufEncoder {
     var message = ProtobufEncoder()
     for node in graph.nodes { message.append(1, message: Self.message(node)) }
-    message.append(2, text: "weights")
+    message.append(2, text: graph.name)
     return message
   }
 
@@ -144,8 +146,21 @@ struct ONNXWriter {
     for (name, value) in node.attributes.sorted(by: { $0.key < $1.key }) {
       var attribute = ProtobufEncoder()
       attribute.append(1, text: name)
-      attribute.append(3, integer: value)
-      attribute.append(20, integer: 2)  // AttributeProto.INT
+      // The numbers of the fields, and of the types in `AttributeProto.AttributeType`.
+      switch value {
+      case .float(let number):
+        attribute.append(2, float: number)
+        attribute.append(20, integer: 1)
+      case .integer(let number):
+        attribute.append(3, integer: number)
+        attribute.append(20, integer: 2)
+      case .text(let text):
+        attribute.append(4, text: text)
+        attribute.append(20, integer: 3)
+      case .integers(let numbers):
+        for number in numbers { attribute.append(8, integer: number) }
+        attribute.append(20, integer: 7)
+      }
       message.append(5, message: attribute)
     }
     if !node.domain.isEmpty { message.append(7, text: node.domain) }

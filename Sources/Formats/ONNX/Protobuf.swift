@@ -126,6 +126,11 @@ struct ProtobufEncoder {
     append(number, varint: UInt64(bitPattern: Int64(value)))
   }
 
+  mutating func append(_ number: Int, float value: Float) {
+    append(varint: UInt64(number) << 3 | 5)
+    withUnsafeBytes(of: value.bitPattern.littleEndian) { bytes += $0 }
+  }
+
   mutating func append(_ number: Int, text: String) {
     append(number, delimited: Array(text.utf8))
   }

@@ -25,15 +25,18 @@ struct IntegerLayers: Sendable {
 
   /// - Parameters:
   ///   - quantizers: one entry per site; empty when no site is quantized.
+  ///   - biases: those of the layers, by site; a network may make them of several tensors.
   ///   - excluded: sites whose layers multiply other weights than those of the file.
   /// - Throws: `ModelError` when codes or a bias cannot be read.
   init(
     _ archive: TensorArchive, sites: [ActivationSite], quantizers: [ck_quantizer?],
-    excluding excluded: Set<Int> = []
+    biases: [Int: [Float]], excluding excluded: Set<Int>
   ) throws {
     let layers = try zip(sites, quantizers).enumerated().map { index, pair -> Layer? in
       guard !excluded.contains(index) else { return nil }
-      return try pair.1.flatMap { try Self.layer(archive, site: pair.0, quantizer: $0) }
+      return try pair.1.flatMap {
+        try Self.layer(archive, site: pair.0, quantizer: $0, bias: biases[index])
+      }
     }
     self.layers = layers.contains { $0 != nil } ? layers : []
   }
@@ -55,7 +58,7 @@ struct IntegerLayers: Sendable {
   }
 
   private static func layer(
-    _ archive: TensorArchive, site: ActivationSite, quantizer: ck_quantizer
+    _ archive: TensorArchive, site: ActivationSite, quantizer: ck_quantizer, bias: [Float]?
   ) throws -> Layer? {
     guard let weightName = site.weightName, let quantized = archive.tensors[weightName]?.quantized
     else { return nil }
@@ -68,10 +71,6 @@ struct IntegerLayers: Sendable {
         ? ck_integer_linear_takes(inputs, quantizer.group_size)
         : ck_integer_convolution_takes(site.columnCount, taps, quantizer.group_size)
     else { return nil }
-    let biasName = String(weightName.dropLast("weight".count)) + "bias"
-    let bias = try archive.tensors[biasName].map { tensor in
-      try locatingErrors(tensor: biasName) { try tensor.floatValues() }
-    }
     guard taps > 1 else {
       return .linear(
         try IntegerLinear(

@@ -1,3 +1,5 @@
+import Formats
+
 extension NetworkGraph {
   /// Returns the graph for inference, in which batch normalizations are a part of the convolutions
   /// before them.
@@ -47,6 +49,22 @@ extension NetworkGraph {
         else { return nil }
         return site
       })
+  }
+
+  /// Returns the bias of every layer whose input is a site, by the site.
+  ///
+  /// - Throws: `ModelError` when a tensor cannot be read.
+  func siteBiases(_ archive: TensorArchive) throws -> [Int: [Float]] {
+    var weights = WeightReader(archive)
+    var biases: [Int: [Float]] = [:]
+    for node in nodes {
+      switch node.operation {
+      case .linear(_, let bias?, let site), .convolution(_, _, _, let bias?, let site?):
+        biases[site] = try bias.values(&weights)
+      default: break
+      }
+    }
+    return biases
   }
 
   private func inputNode(of node: Int) -> Int { nodes[node].inputs[0].node }

@@ -81,6 +81,7 @@ public struct SuperResolutionNetwork: Upscaler {
       usesIntegers
       ? try IntegerLayers(
         archive, sites: list.sites, quantizers: quantizers,
+        biases: quantizers.isEmpty ? [:] : architecture.graph.siteBiases(archive),
         excluding: architecture.graph.normalizedSites) : IntegerLayers()
   }
 

@@ -53,7 +53,10 @@ extension Distillation {
   /// The hash of all parameters of the student with their names, and of all quantizers.
   fileprivate var studentSHA256: String {
     var text = SharedBytes(elementsOf: store.values).sha256
-    for entry in store.entries { text += "\n\(entry.name) \(entry.group) \(entry.reference.count)" }
+    for entry in store.entries {
+      let group = entry.group.map { "\($0)" } ?? "fixed"
+      text += "\n\(entry.name) \(group) \(entry.reference.count)"
+    }
     for weight in weights {
       text += "\n\(weight.name) \(weight.bitWidth) \(weight.layout.granularity)"
       if case .fixed(let codes) = weight.rounding { text += " \(SharedBytes(codes).sha256)" }

@@ -3,36 +3,47 @@ import Formats
 import Glibc
 import Inspect
 import Storage
+import SuperResolution
 
 extension ExportTarget: ExpressibleByArgument {}
 
 struct ExportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "export",
-    abstract: "Write a packed model for MLX, ONNX Runtime or llama.cpp, and say what that changed.",
+    abstract: "Write a model for MLX, ONNX Runtime or llama.cpp, and say what that changed.",
     discussion: """
-      Every tensor is compared with what the packed file stands for: 'exact' means that the \
+      'onnx' writes the whole super-resolution network of a checkpoint or a packed file, without \
+      PyTorch: 'image' is [1, channels, height, width] with samples from 0 to 1, and so is \
+      'upscaled'. Networks whose windows depend on the size of images need --size; those of \
+      convolutions take images of any size. Weights of a packed file are codes, and activations are \
+      quantized by operators. With --weights only the weights of a packed file are written, of \
+      whatever model.
+
+      Other runtimes take the weights of a packed file. Every tensor is compared with what the packed file stands for: 'exact' means that the \
       runtime's documented arithmetic gives equal values, and 'lossy' comes with the largest error. \
       Rows that the runtime's blocks do not divide are an error unless --pad fills them up with code \
       0; the layer's input then needs as many zeros more.
 
       RUNTIMES
         mlx               a folder: model.safetensors and config.json
-        onnx              DequantizeLinear and Add, which compute weights exactly
+        onnx              a network, weights by DequantizeLinear and Add, which are exact
         onnx-matmulnbits  layers that multiply by codes in ONNX Runtime
         gguf              Q2_K, Q4_0, Q4_1, Q5_1 or TQ2_0, the smallest that fits
         safetensors       codes, lower bounds and scales as plain tensors
 
       EXAMPLES
+        condi-convert export model.pth model.onnx
+        condi-convert export swinir.pth swinir.onnx --size 256x256
         condi-convert export model.condi model.onnx
+        condi-convert export llm.condi weights.onnx --weights
         condi-convert export model.condi layers.onnx --to onnx-matmulnbits
         condi-convert export model.condi model-mlx --to mlx --pad
         condi-convert export model.condi model.gguf --pad --dry-run
         condi-convert export model.condi codes.safetensors
       """)
 
-  @Argument(help: "A packed file.", completion: .file())
-  var packed: String
+  @Argument(help: "A packed file, or a checkpoint of a network.", completion: .file())
+  var model: String
 
   @Argument(help: "The file to write, or the folder for mlx.", completion: .file())
   var output: String
@@ -44,6 +55,17 @@ struct ExportCommand: ParsableCommand {
         + ExportTarget.allCases.map(\.rawValue).joined(separator: ", ") + ".",
       valueName: "runtime"))
   var target: ExportTarget?
+
+  @Option(
+    help: ArgumentHelp(
+      "The height and width of the network's images, such as 128x192.", valueName: "HxW"))
+  var size: ImageSizeArgument?
+
+  @Option(help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
+  var root: String?
+
+  @Flag(help: "Write the weights of a packed file alone, as outputs of an ONNX model.")
+  var weights = false
 
   @Flag(help: "Fill rows up to whole blocks.")
   var pad = false
@@ -78,23 +100,77 @@ struct ExportCommand: ParsableCommand {
 
   func run() throws {
     let target = try chosenTarget
-    let input = try InputFile(path: StandardInput.path(packed), access: common.access)
-    guard PackedFormat().recognizes(input) else {
+    let input = try InputFile(path: StandardInput.path(model), access: common.access)
+    let isPacked = PackedFormat().recognizes(input)
+    guard isPacked || target == .onnx else {
       throw ModelError.unsupported(
-        "it is not a packed file; 'convert' packs checkpoints", path: packed)
+        "it is not a packed file; 'convert' packs checkpoints", path: model)
     }
-    let model = try PackedModel(parsing: input)
+    guard isPacked || !(weights || pad || dequantize) else {
+      throw ValidationError("--weights, --pad and --dequantize are for packed files")
+    }
+    if target == .onnx, !(weights || pad || dequantize), let network = try network(isPacked) {
+      return try export(network)
+    }
+    guard size == nil, root == nil else {
+      throw ValidationError("--size and --root are for whole networks")
+    }
+    let packed = try PackedModel(parsing: input)
     let export = ModelExport(
-      model, to: target,
+      packed, to: target,
       options: ExportOptions(padsRows: pad, dequantizes: dequantize))
     let tasks = common.workers().tasks
     let outcome =
       try dryRun
       ? export.planned(runningTasks: tasks)
       : export.write(to: output, replacesExisting: force, runningTasks: tasks)
+    try print(outcome, of: packed.fileByteCount, for: target)
+  }
+
+  private typealias Network = (
+    network: SuperResolutionNetwork, weights: TensorArchive, fileByteCount: Int
+  )
+
+  /// Returns the network of the file; `nil` for a packed file of which only the weights can be written.
+  private func network(_ isPacked: Bool) throws -> Network? {
+    do {
+      return try UpscalerArgument.open(model, name: model.pathStem, root: root, common: common)
+    } catch let error as ModelError where isPacked && error.isUnsuitable && size == nil {
+      Console.note(
+        "\(model): \(error.problem): its weights alone are written", unless: common.quiet)
+      return nil
+    }
+  }
+
+  private func export(_ network: Network) throws {
+    if !dryRun { try OutputDestination.check(output, replacesExisting: force) }
+    let export = try locatingErrors(path: model) {
+      try NetworkExport(network.network, of: network.weights, size: size?.size)
+    }
+    let outcome =
+      try dryRun ? export.planned : export.write(to: output, replacesExisting: force)
+    try print(outcome, of: network.fileByteCount, for: .onnx)
+  }
+
+  private func print(
+    _ outcome: ExportOutcome, of inputByteCount: Int, for target: ExportTarget
+  ) throws {
     try report.print(
       ExportReport(
-        .export, format: target.rawValue, input: packed, inputByteCount: model.fileByteCount,
+        .export, format: target.rawValue, input: model, inputByteCount: inputByteCount,
         outcome: outcome), textLimit: 10)
+  }
+}
+
+/// The height and width of images, such as `128x192`.
+struct ImageSizeArgument: ExpressibleByArgument {
+  let size: (height: Int, width: Int)
+
+  init?(argument: String) {
+    let sides = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
+    guard sides.count == 2, let height = sides[0], let width = sides[1],
+      (1...65_536).contains(height), (1...65_536).contains(width)
+    else { return nil }
+    size = (height, width)
   }
 }

@@ -159,6 +159,33 @@ import Transform
     }
   }
 
+  /// Networks with layers whose biases are several tensors, or none. With one quantizer, no step comes
+  /// after the sums of its layer that could magnify a difference.
+  @Test(arguments: [
+    "swin2sr_direct_x2", "hat_x2", "ngswin_x2", "omnisr_x4", "drct_x2", "hitsrf_x2",
+  ])
+  func singleIntegerLayersMatchSimulation(name: String) throws {
+    try withPacked(name, Self.settings[0], activationBits: 4) { fixture, packed in
+      let input = try fixture.input()
+      let plain = try SuperResolutionNetwork(
+        packed.archive, name: name, threads: 2, activations: [])
+      let range = try plain.upscale(input, progress: nil).samples.reduce(1) { max($0, abs($1)) }
+      let weights = Dictionary(uniqueKeysWithValues: plain.sites.map { ($0.name, $0.weightName) })
+      var count = 0
+      for quantizer in packed.activations where weights[quantizer.name] != nil {
+        let networks = try [true, false].map {
+          try SuperResolutionNetwork(
+            packed.archive, name: name, threads: 2, activations: [quantizer], usesIntegers: $0)
+        }
+        guard networks[0].integerLayerCount == 1 else { continue }
+        count += 1
+        let outputs = try networks.map { try $0.upscale(input, progress: nil) }
+        #expect(largestDifference(outputs[0], outputs[1]) <= 1e-4 * range, "\(quantizer.name)")
+      }
+      #expect(count >= 4)
+    }
+  }
+
   @Test func groupsOfProbabilitiesAreRefused() throws {
     let fixture = try NetworkFixture("swinir_direct_x2")
     let network = try fixture.network()

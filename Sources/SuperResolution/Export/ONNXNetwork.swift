@@ -1,0 +1,298 @@
+import Formats
+import Storage
+
+/// A network as a graph of ONNX's operators.
+///
+/// The input `image` is `[1, channels, height, width]` with samples from 0 to 1, and so is the output
+/// `upscaled`, which is not clipped. Tensors of the checkpoint keep their names, in float32.
+struct ONNXNetwork {
+  /// The order of a value's axes.
+  enum Order: Hashable {
+    /// `[1, channels, height, width]`.
+    case channelsFirst
+    /// `[1, height, width, channels]`.
+    case channelsLast
+
+    var axis: Int { self == .channelsFirst ? 1 : 3 }
+  }
+
+  /// The version of the operators: the first with layer normalization.
+  static let operatorSet = 17
+  /// The version with which Mish came.
+  static let operatorSetOfMish = 18
+  /// The version in which all reductions take their axes as an input.
+  private static let operatorSetOfReductions = 18
+
+  let graph: NetworkGraph
+  let traits: NetworkTraits
+  /// The sizes of all results, for images of one size; `nil` for images of any size.
+  let sizes: [(height: Int, width: Int)]?
+  /// The quantizer of each site.
+  let quantizers: [ActivationQuantizer?]
+  var onnx = ONNXGraph()
+  private(set) var operatorSet = Self.operatorSet
+  private var weights: WeightReader
+  /// The names of every node's result, by the order of its axes.
+  private var values: [[Order: String]]
+  /// Constants that are there already, by what they hold.
+  private var constants: [String: String] = [:]
+  private var valueCount = 0
+  /// The values in float32 of parameters that are computed from codes.
+  private var floatNames: [String: String] = [:]
+  /// The tensors of the checkpoint that are constants of their own, with their forms and bytes.
+  private(set) var storedTensors: [String: (form: String, byteCount: Int)] = [:]
+  /// Those of which constants are made.
+  private(set) var mergedTensors: Set<String> = []
+
+  /// Translates a network.
+  ///
+  /// - Parameter size: that of images; `nil` for any.
+  /// - Throws: `ModelError` when the network needs a size, or does not take this one, or a tensor cannot
+  ///   be read.
+  init(
+    _ graph: NetworkGraph, _ traits: NetworkTraits, _ weights: WeightReader,
+    size: (height: Int, width: Int)?
+  ) throws {
+    (self.graph, self.traits, self.weights) = (graph, traits, weights)
+    let activations = weights.archive.activations
+    let byName = Dictionary(activations.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
+    quantizers = graph.sites.sites.map { byName[$0.name] }
+    if !activations.isEmpty { operatorSet = Self.operatorSetOfReductions }
+    for tensor in weights.archive.tensors.values {
+      guard let quantized = try tensor.quantized?() else { continue }
+      operatorSet = max(operatorSet, quantized.operatorSetInONNX)
+    }
+    values = Array(repeating: [:], count: graph.nodes.count)
+    onnx.name = "network"
+    let multiple = traits.multiple
+    if let size {
+      let padded = (
+        height: size.height.roundedUp(toMultipleOf: multiple),
+        width: size.width.roundedUp(toMultipleOf: multiple)
+      )
+      let canMirror = padded.height < 2 * size.height && padded.width < 2 * size.width
+      guard let sizes = graph.sizes(height: padded.height, width: padded.width),
+        traits.padsWithZeros || canMirror,
+        graph.positionCount ?? padded.height * padded.width == padded.height * padded.width
+      else {
+        throw ModelError("the network does not take images of \(size.width)×\(size.height) pixels")
+      }
+      self.sizes = sizes
+    } else {
+      sizes = nil
+      if let node = graph.nodes.first(where: { $0.operation.needsImageSize }) {
+        throw ModelError(
+          "\(node.operation.exportName) of this network depends on the size of images, which --size "
+            + "gives")
+      }
+    }
+    try translate(size)
+  }
+
+  // MARK: The image
+
+  private mutating func translate(_ size: (height: Int, width: Int)?) throws {
+    let (channels, scale) = (traits.range.mean.count, traits.scale)
+    func dimensions(_ factor: Int, _ names: [String]) -> [ONNXGraph.Port.Dimension] {
+      [.count(1), .count(channels)]
+        + (size.map { [.count(factor * $0.height), .count(factor * $0.width)] }
+          ?? names.map { .named($0) })
+    }
+    onnx.inputs = [
+      .init(name: "image", type: .float, dimensions: dimensions(1, ["height", "width"]))
+    ]
+    var image = padded("image", size)
+    let range = traits.range
+    if range.mean.contains(where: { $0 != 0 }) {
+      image = add("Sub", [image, floats(range.mean, [channels, 1, 1])])
+    }
+    if range.range != 1 { image = add("Mul", [image, floats([range.range], [])]) }
+    for (index, node) in graph.nodes.enumerated() {
+      if case .input = node.operation {
+        values[index][.channelsFirst] = image
+      } else {
+        try translate(index, node)
+      }
+    }
+    guard let output = graph.output else { preconditionFailure("a graph has an output") }
+    var result = value(output.node, .channelsFirst)
+    let outputRange = traits.outputRange ?? range
+    if outputRange.range != 1 { result = add("Div", [result, floats([outputRange.range], [])]) }
+    if outputRange.mean.contains(where: { $0 != 0 }) {
+      result = add("Add", [result, floats(outputRange.mean, [channels, 1, 1])])
+    }
+    result = cropped(result, size)
+    onnx.nodes.append(.init(operation: "Identity", inputs: [result], output: "upscaled"))
+    onnx.outputs = [
+      .init(
+        name: "upscaled", type: .float,
+        dimensions: dimensions(scale, ["upscaled_height", "upscaled_width"]))
+    ]
+  }
+
+  /// Extends the image at its right and lower edges to what the network takes.
+  private mutating func padded(_ image: String, _ size: (height: Int, width: Int)?) -> String {
+    let multiple = traits.multiple
+    guard multiple > 1 else { return image }
+    let mode: [String: ONNXGraph.Attribute] =
+      traits.padsWithZeros ? [:] : ["mode": .text("reflect")]
+    guard let size else {
+      // How many pixels lack to a multiple: −side modulo the multiple, which is not negative.
+      let shape = add("Shape", [image], ["start": .integer(2)])
+      let lacking = add("Mod", [add("Neg", [shape]), integers([multiple])])
+      let pads = add(
+        "Concat", [integers([0, 0, 0, 0, 0, 0]), lacking], ["axis": .integer(0)])
+      return add("Pad", [image, pads], mode)
+    }
+    let down = size.height.roundedUp(toMultipleOf: multiple) - size.height
+    let right = size.width.roundedUp(toMultipleOf: multiple) - size.width
+    guard down + right > 0 else { return image }
+    return add("Pad", [image, integers([0, 0, 0, 0, 0, 0, down, right])], mode)
+  }
+
+  /// Takes away what was made of the padding.
+  private mutating func cropped(_ result: String, _ size: (height: Int, width: Int)?) -> String {
+    guard traits.multiple > 1 else { return result }
+    let ends: String
+    if let size {
+      ends = integers([size.height * traits.scale, size.width * traits.scale])
+    } else {
+      let shape = add("Shape", ["image"], ["start": .integer(2)])
+      ends = add("Mul", [shape, integers([traits.scale])])
+    }
+    return add("Slice", [result, integers([0, 0]), ends, integers([2, 3])])
+  }
+
+  // MARK: Values
+
+  /// Adds a node, and returns the name of its result.
+  mutating func add(
+    _ operation: String, _ inputs: [String], _ attributes: [String: ONNXGraph.Attribute] = [:]
+  ) -> String {
+    valueCount += 1
+    let name = "\(operation)_\(valueCount)"
+    onnx.nodes.append(
+      .init(operation: operation, inputs: inputs, output: name, attributes: attributes))
+    return name
+  }
+
+  /// Gives a node of the network its result.
+  mutating func set(_ node: Int, _ order: Order, _ name: String) { values[node][order] = name }
+
+  /// Returns the result of a node with its axes in an order.
+  mutating func value(_ node: Int, _ order: Order) -> String {
+    if let found = values[node][order] { return found }
+    let other: Order = order == .channelsFirst ? .channelsLast : .channelsFirst
+    guard let source = values[node][other] else {
+      preconditionFailure("a result is used after it is made")
+    }
+    let name = add(
+      "Transpose", [source],
+      ["perm": .integers(order == .channelsFirst ? [0, 3, 1, 2] : [0, 2, 3, 1])])
+    values[node][order] = name
+    return name
+  }
+
+  /// The order of axes in which a node's result was made.
+  func order(_ node: Int) -> Order {
+    values[node][.channelsFirst] == nil ? .channelsLast : .channelsFirst
+  }
+
+  /// The first version of ONNX Runtime with the operators.
+  var runtimeVersion: String {
+    switch operatorSet {
+    case ...17: "1.13"
+    case 18: "1.14"
+    case ...21: "1.18"
+    default: "1.25"
+    }
+  }
+
+  mutating func requireOperatorSet(_ version: Int) { operatorSet = max(operatorSet, version) }
+
+  // MARK: Constants
+
+  /// Returns the name of a constant, which is written once however often it is used.
+  private mutating func constant<Element: BitwiseCopyable & Sendable & Hashable>(
+    _ type: ONNXGraph.DataType, _ dimensions: [Int], _ elements: [Element]
+  ) -> String {
+    let key = "\(type) \(dimensions) \(elements)"
+    if let found = constants[key] { return found }
+    let name = "constant_\(constants.count)"
+    constants[key] = name
+    onnx.initializers.append(.init(name, type, dimensions, elements))
+    return name
+  }
+
+  mutating func floats(_ elements: [Float], _ dimensions: [Int]) -> String {
+    constant(.float, dimensions, elements)
+  }
+
+  /// Returns integers in one dimension.
+  mutating func integers(_ elements: [Int]) -> String {
+    constant(.int64, [elements.count], elements.map(Int64.init))
+  }
+
+  /// Returns a parameter with the given dimensions, which have as many elements as its own.
+  ///
+  /// A tensor of the checkpoint keeps its name and its shape.
+  ///
+  /// - Throws: as `GraphParameter.values` does.
+  mutating func parameter(_ parameter: GraphParameter, _ dimensions: [Int]) throws -> String {
+    guard parameter.derivation == nil, let tensor = parameter.tensors.first else {
+      mergedTensors.formUnion(parameter.tensors.map(\.name))
+      return floats(try parameter.values(&weights), dimensions)
+    }
+    if storedTensors[tensor.name] == nil { try store(tensor.name, parameter) }
+    let name = floatNames[tensor.name] ?? tensor.name
+    guard dimensions != tensor.shape else { return name }
+    let key = "\(name) \(dimensions)"
+    if let found = constants[key] { return found }
+    let shaped = add("Reshape", [name, integers(dimensions)])
+    constants[key] = shaped
+    return shaped
+  }
+
+  /// Adds a tensor of the checkpoint: its elements, or what computes them from codes.
+  private mutating func store(_ name: String, _ parameter: GraphParameter) throws {
+    guard let load = weights.archive.tensors[name]?.quantized else {
+      let values = try parameter.values(&weights)
+      onnx.initializers.append(.init(name, .float, parameter.tensors[0].shape, values))
+      storedTensors[name] = (ElementType.float32.rawValue, 4 * values.count)
+      return
+    }
+    let tensor = try load()
+    storedTensors[name] = try locatingErrors(tensor: name) {
+      try onnx.append(name, tensor, load: load)
+    }
+    if tensor.elementType != .float32 {
+      floatNames[name] = add("Cast", [name], ["to": .integer(1)])
+    }
+  }
+}
+
+extension GraphOperation {
+  /// Whether the operator's translation depends on the size of the image.
+  fileprivate var needsImageSize: Bool {
+    switch self {
+    case .windowAttention, .correlation, .overlapAttention, .largestInGrid, .sample, .addPositions:
+      true
+    case .channelAttention(let division, _, _, _): division != .count(1)
+    case .move(.nearest), .move(.nearestTo): false
+    case .move: true
+    default: false
+    }
+  }
+
+  /// What the operator is called in errors.
+  fileprivate var exportName: String {
+    switch self {
+    case .windowAttention, .overlapAttention, .channelAttention, .correlation:
+      "attention within windows"
+    case .largestInGrid: "pooling to a grid"
+    case .sample: "dynamic upsampling"
+    case .addPositions: "the position embedding"
+    default: "the order of pixels"
+    }
+  }
+}

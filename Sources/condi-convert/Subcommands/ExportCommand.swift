@@ -26,7 +26,7 @@ struct ExportCommand: ParsableCommand {
 
       RUNTIMES
         mlx               a folder: model.safetensors and config.json
-        onnx              a network, weights by DequantizeLinear and Add, which are exact
+        onnx              a network; weights by DequantizeLinear and Add, exactly
         onnx-matmulnbits  layers that multiply by codes in ONNX Runtime
         gguf              Q2_K, Q4_0, Q4_1, Q5_1 or TQ2_0, the smallest that fits
         safetensors       codes, lower bounds and scales as plain tensors

@@ -34,10 +34,10 @@ public struct NetworkExport: Sendable {
     file = try ONNXWriter(
       onnx.onnx, operatorSet: onnx.operatorSet, metadata: ["network": network.summary]
     ).plan()
-    tensors = try archive.tensors.compactMap { name, tensor in
+    tensors = archive.tensors.compactMap { name, tensor in
       guard let stored = onnx.storedTensors[name] else { return nil }
       let type = tensor.elementType.rawValue
-      let bitWidth = try tensor.quantized?().bitWidth
+      let bitWidth = onnx.bitWidths[name]
       return ExportedTensor(
         name: name, shape: tensor.shape.dimensions, elementType: type, bitWidth: bitWidth,
         form: stored.form, fidelity: .exact, largestError: 0, paddedColumns: nil,

@@ -360,16 +360,12 @@ extension ONNXNetwork {
     let keys = divided(node.inputs[1].node, shape.keys, &self)
     let products = add(
       "MatMul", [queries, add("Transpose", [keys], ["perm": .integers([0, 1, 3, 2])])])
-    var single = shape
-    single.heads = 1
-    let positions = single.biases(table: (0..<shape.span * shape.span).map(Float.init)).map(
-      Int.init)
     let weights = add(
       "Add",
       [
         add("Div", [products, floats([Float(headChannels)], [])]),
         biases(
-          node.inputs[2].node, heads: heads, positions: positions,
+          node.inputs[2].node, heads: heads, positions: shape.positions,
           queries: shape.window * shape.window, keys: shape.keys * shape.keys),
       ])
     set(

@@ -4,7 +4,7 @@ import Storage
 /// The quantizers of activations in ONNX's operators: what they make of a value is what the packed model
 /// makes of it, with bounds that hold for all values as well as with those that follow them.
 extension ONNXNetwork {
-  /// Returns a value as the quantizer of its site rounds it; as it is where there is none.
+  /// Rounds a value with the quantizer of its site. Without a quantizer, the value stays as it is.
   ///
   /// - Parameters:
   ///   - axis: the axis of a row's elements; the last for groups.
@@ -27,7 +27,7 @@ extension ONNXNetwork {
     }
   }
 
-  /// Returns the result of a node, channels first or last, as its site's quantizer rounds it.
+  /// Rounds the result of a node, channels first or last, with the quantizer of its site.
   mutating func quantized(_ node: Int, _ order: Order, at site: Int?) -> String {
     guard let site, let quantizer = quantizers[site] else { return value(node, order) }
     let columns = graph.nodes[node].channels

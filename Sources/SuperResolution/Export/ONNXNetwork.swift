@@ -35,8 +35,12 @@ struct ONNXNetwork {
   /// The names of every node's result, by the order of its axes.
   private var values: [[Order: String]]
   /// Constants that are there already, by what they hold.
-  private var constants: [String: String] = [:]
+  private var constants: [Constant: String] = [:]
+  /// The names of tensors in other shapes.
+  private var reshaped: [Reshaped: String] = [:]
   private var valueCount = 0
+  /// The bit widths of tensors that are codes.
+  private(set) var bitWidths: [String: Int] = [:]
   /// The values in float32 of parameters that are computed from codes.
   private var floatNames: [String: String] = [:]
   /// The tensors of the checkpoint that are constants of their own, with their forms and bytes.
@@ -58,22 +62,17 @@ struct ONNXNetwork {
     let byName = Dictionary(activations.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
     quantizers = graph.sites.sites.map { byName[$0.name] }
     if !activations.isEmpty { operatorSet = Self.operatorSetOfReductions }
-    for tensor in weights.archive.tensors.values {
+    for (name, tensor) in weights.archive.tensors {
       guard let quantized = try tensor.quantized?() else { continue }
       operatorSet = max(operatorSet, quantized.operatorSetInONNX)
+      bitWidths[name] = quantized.bitWidth
     }
     values = Array(repeating: [:], count: graph.nodes.count)
     onnx.name = "network"
-    let multiple = traits.multiple
     if let size {
-      let padded = (
-        height: size.height.roundedUp(toMultipleOf: multiple),
-        width: size.width.roundedUp(toMultipleOf: multiple)
-      )
-      let canMirror = padded.height < 2 * size.height && padded.width < 2 * size.width
-      guard let sizes = graph.sizes(height: padded.height, width: padded.width),
-        traits.padsWithZeros || canMirror,
-        graph.positionCount ?? padded.height * padded.width == padded.height * padded.width
+      let (height, width) = (traits.padded(size.height), traits.padded(size.width))
+      guard let sizes = graph.sizes(height: height, width: width), traits.canPad(size.height),
+        traits.canPad(size.width), graph.positionCount ?? height * width == height * width
       else {
         throw ModelError("the network does not take images of \(size.width)×\(size.height) pixels")
       }
@@ -144,8 +143,8 @@ struct ONNXNetwork {
         "Concat", [integers([0, 0, 0, 0, 0, 0]), lacking], ["axis": .integer(0)])
       return add("Pad", [image, pads], mode)
     }
-    let down = size.height.roundedUp(toMultipleOf: multiple) - size.height
-    let right = size.width.roundedUp(toMultipleOf: multiple) - size.width
+    let down = traits.padded(size.height) - size.height
+    let right = traits.padded(size.width) - size.width
     guard down + right > 0 else { return image }
     return add("Pad", [image, integers([0, 0, 0, 0, 0, 0, down, right])], mode)
   }
@@ -212,11 +211,23 @@ struct ONNXNetwork {
 
   // MARK: Constants
 
+  private struct Constant: Hashable {
+    let type: ONNXGraph.DataType
+    let dimensions: [Int]
+    let bytes: [UInt8]
+  }
+
+  private struct Reshaped: Hashable {
+    let name: String
+    let dimensions: [Int]
+  }
+
   /// Returns the name of a constant, which is written once however often it is used.
-  private mutating func constant<Element: BitwiseCopyable & Sendable & Hashable>(
+  private mutating func constant<Element: BitwiseCopyable & Sendable>(
     _ type: ONNXGraph.DataType, _ dimensions: [Int], _ elements: [Element]
   ) -> String {
-    let key = "\(type) \(dimensions) \(elements)"
+    let key = Constant(
+      type: type, dimensions: dimensions, bytes: elements.withUnsafeBytes(Array.init))
     if let found = constants[key] { return found }
     let name = "constant_\(constants.count)"
     constants[key] = name
@@ -246,10 +257,10 @@ struct ONNXNetwork {
     if storedTensors[tensor.name] == nil { try store(tensor.name, parameter) }
     let name = floatNames[tensor.name] ?? tensor.name
     guard dimensions != tensor.shape else { return name }
-    let key = "\(name) \(dimensions)"
-    if let found = constants[key] { return found }
+    let key = Reshaped(name: name, dimensions: dimensions)
+    if let found = reshaped[key] { return found }
     let shaped = add("Reshape", [name, integers(dimensions)])
-    constants[key] = shaped
+    reshaped[key] = shaped
     return shaped
   }
 

@@ -39,6 +39,14 @@ struct NetworkTraits: Sendable {
   var remarks: [String] = []
 }
 
+extension NetworkTraits {
+  /// Returns a side of `count` pixels with its padding.
+  func padded(_ count: Int) -> Int { count.roundedUp(toMultipleOf: multiple) }
+
+  /// Whether the padding of a side of `count` pixels has enough to mirror.
+  func canPad(_ count: Int) -> Bool { padsWithZeros || padded(count) < 2 * count }
+}
+
 /// A network that runs from its graph.
 struct GraphNetwork<Description: NetworkDescription>: Architecture {
   static var name: String { Description.name }
@@ -86,16 +94,11 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
   var summary: String { Self.summary(traits) }
   var remarks: [String] { traits.remarks }
 
-  /// Whether the padding of a side of `count` pixels has enough to mirror.
-  private func canPad(_ count: Int) -> Bool { traits.padsWithZeros || padded(count) < 2 * count }
-
-  private func padded(_ count: Int) -> Int { count.roundedUp(toMultipleOf: traits.multiple) }
-
   func peakByteCount(height: Int, width: Int, threads: Int) -> Int? {
-    let count = padded(height) * padded(width)
-    guard canPad(height), canPad(width), graph.positionCount ?? count == count,
+    let count = traits.padded(height) * traits.padded(width)
+    guard traits.canPad(height), traits.canPad(width), graph.positionCount ?? count == count,
       let pass = inference.peakByteCount(
-        height: padded(height), width: padded(width), threads: threads)
+        height: traits.padded(height), width: traits.padded(width), threads: threads)
     else { return nil }
     // What a pass takes and what it makes, with and without its padding.
     let ends = channelCount * (count + scale * scale * (count + height * width))
@@ -103,12 +106,14 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
   }
 
   func run(_ image: Image, _ context: ForwardContext) throws -> Image {
-    let (height, width) = (padded(image.height), padded(image.width))
+    let (height, width) = (traits.padded(image.height), traits.padded(image.width))
     func takes(_ height: Int, _ width: Int) -> Bool {
       inference.peakByteCount(height: height, width: width, threads: 1) != nil
     }
-    guard canPad(image.height), canPad(image.width), takes(height, width) else {
-      let least = (1...256).first { canPad($0) && takes(padded($0), padded($0)) }
+    guard traits.canPad(image.height), traits.canPad(image.width), takes(height, width) else {
+      let least = (1...256).first {
+        traits.canPad($0) && takes(traits.padded($0), traits.padded($0))
+      }
       throw ModelError(
         "the image has \(image.width) × \(image.height) pixels, of which the network needs "
           + (least.map { "at least \($0) × \($0)" } ?? "more"))

@@ -9,29 +9,32 @@ struct OverlapAttentionShape: Hashable, Sendable {
   /// The rows and columns by which the larger window begins before the smaller one.
   var margin: Int { (overlap - window) / 2 }
 
-  /// Returns the bias of every key and query, `[heads, keys, queries]`, from a table with one row per
-  /// relative position, `[(window + overlap − 1)², heads]`.
+  /// The side of the table of biases.
+  var span: Int { window + overlap - 1 }
+
+  /// The row of the table of biases for each key and query, `[keys, queries]`.
   ///
   /// Positions are counted as the original code counts them, from both windows' first pixels; what is
   /// negative counts from the table's end.
-  func biases(table: [Float]) -> [Float] {
-    let span = window + overlap - 1
-    let rows = span * span
-    precondition(table.count == rows * heads)
+  var positions: [Int] {
     let first = window - overlap + 1
-    var biases: [Float] = []
-    biases.reserveCapacity(heads * overlap * overlap * window * window)
-    for head in 0..<heads {
-      for key in 0..<overlap * overlap {
-        for query in 0..<window * window {
-          let down = key / overlap - query / window + first
-          let right = key % overlap - query % window + first
-          let row = down * span + right
-          biases.append(table[(row < 0 ? row + rows : row) * heads + head])
-        }
+    return (0..<overlap * overlap).flatMap { key in
+      (0..<window * window).map { query in
+        let down = key / overlap - query / window + first
+        let right = key % overlap - query % window + first
+        let row = down * span + right
+        return row < 0 ? row + span * span : row
       }
     }
-    return biases
+  }
+
+  /// Returns the bias of every key and query, `[heads, keys, queries]`.
+  ///
+  /// - Parameter table: one row per relative position, `[span², heads]`.
+  func biases(table: [Float]) -> [Float] {
+    precondition(table.count == span * span * heads)
+    let positions = positions
+    return (0..<heads).flatMap { head in positions.map { table[$0 * heads + head] } }
   }
 
   /// Floats of scratch memory that `run` gives each thread, for a result of `channels`.

@@ -11,23 +11,24 @@ struct CorrelationShape: Hashable, Sendable {
   /// The side of the table of biases: of the relative positions of queries and cells.
   var span: Int { 2 * window - cell }
 
+  /// The row of the table of biases for each query and key, `[queries, keys]`.
+  var positions: [Int] {
+    (0..<window * window).flatMap { query in
+      (0..<keys * keys).map { key in
+        let down = query / window - key / keys * cell + window - cell
+        let right = query % window - key % keys * cell + window - cell
+        return down * span + right
+      }
+    }
+  }
+
   /// Returns the bias of every query and key, `[heads, queries, keys]`.
   ///
   /// - Parameter table: one row per relative position, `[span², heads]`.
   func biases(table: [Float]) -> [Float] {
     precondition(table.count == span * span * heads)
-    var biases: [Float] = []
-    biases.reserveCapacity(heads * window * window * keys * keys)
-    for head in 0..<heads {
-      for query in 0..<window * window {
-        for key in 0..<keys * keys {
-          let down = query / window - key / keys * cell + window - cell
-          let right = query % window - key % keys * cell + window - cell
-          biases.append(table[(down * span + right) * heads + head])
-        }
-      }
-    }
-    return biases
+    let positions = positions
+    return (0..<heads).flatMap { head in positions.map { table[$0 * heads + head] } }
   }
 
   /// Computes (q kᵀ / n + bias) k for every head of n channels: attention without softmax whose values

@@ -19,10 +19,11 @@ struct ExportCommand: ParsableCommand {
       quantized by operators. With --weights only the weights of a packed file are written, of \
       whatever model.
 
-      Other runtimes take the weights of a packed file. Every tensor is compared with what the packed file stands for: 'exact' means that the \
-      runtime's documented arithmetic gives equal values, and 'lossy' comes with the largest error. \
-      Rows that the runtime's blocks do not divide are an error unless --pad fills them up with code \
-      0; the layer's input then needs as many zeros more.
+      Other runtimes take the weights of a packed file. Every tensor is compared with what the \
+      packed file stands for: 'exact' means that the runtime's documented arithmetic gives equal \
+      values, and 'lossy' comes with the largest error. Rows that the runtime's blocks do not divide \
+      are an error unless --pad fills them up with code 0; the layer's input then needs as many \
+      zeros more.
 
       RUNTIMES
         mlx               a folder: model.safetensors and config.json

@@ -69,7 +69,7 @@ struct DifferentiableNetwork: Sendable {
   func check(_ image: Image) throws {
     try image.check(channelCount: network.channelCount)
     let (height, width) = padded(image)
-    guard network.padsWithZeros || height < 2 * image.height && width < 2 * image.width else {
+    guard network.traits.canPad(image.height), network.traits.canPad(image.width) else {
       throw ModelError(
         "the image has \(image.width) × \(image.height) pixels, of which the network needs "
           + "more than half of \(width) × \(height)")
@@ -78,17 +78,14 @@ struct DifferentiableNetwork: Sendable {
   }
 
   private func padded(_ image: Image) -> (height: Int, width: Int) {
-    let multiple = network.paddingMultiple
-    return (
-      image.height.roundedUp(toMultipleOf: multiple), image.width.roundedUp(toMultipleOf: multiple)
-    )
+    (network.traits.padded(image.height), network.traits.padded(image.width))
   }
 
   /// - Precondition: `check` has accepted the image.
   func run(_ image: Image, _ tape: Tape) -> Pass {
     let (height, width) = padded(image)
-    let features = network.range.features(
-      of: image, height: height, width: width, mirrors: !network.padsWithZeros)
+    let features = network.traits.range.features(
+      of: image, height: height, width: width, mirrors: !network.traits.padsWithZeros)
     let pixels = tape.result(
       rows: height * width, columns: features.channels, needsGradient: false)
     pixels.values.update(from: features.values, count: features.count)

@@ -2,16 +2,7 @@ import Storage
 
 /// A network of a graph, on a tape; equal to what inference computes, up to rounding.
 struct TrainableGraph: Sendable {
-  let channelCount: Int
-  let scale: Int
-  /// The conversion of samples into the network's range.
-  let range: PixelRange
-  /// The conversion of the result into samples.
-  let outputRange: PixelRange
-  /// Images are mirrored at the right and lower edges up to multiples of this number.
-  let paddingMultiple: Int
-  /// Whether they are extended by zeros instead.
-  let padsWithZeros: Bool
+  let traits: NetworkTraits
   private let graph: NetworkGraph
   /// The parameters of each node's operator, in the order in which it names them.
   private let parameters: [[ParameterReference]]
@@ -33,12 +24,7 @@ struct TrainableGraph: Sendable {
     _ graph: NetworkGraph, _ traits: NetworkTraits, _ finder: inout ParameterFinder
   ) throws {
     self.graph = graph
-    channelCount = traits.range.mean.count
-    scale = traits.scale
-    range = traits.range
-    outputRange = traits.outputRange ?? traits.range
-    paddingMultiple = traits.multiple
-    padsWithZeros = traits.padsWithZeros
+    self.traits = traits
     var parameters: [[ParameterReference]] = []
     var statistics: [BatchStatistics?] = []
     let isPixel = graph.singlePixels
@@ -94,6 +80,11 @@ struct TrainableGraph: Sendable {
       else { throw DifferentiableNetwork.cannotBeTrained }
     }
   }
+
+  var channelCount: Int { traits.range.mean.count }
+  var scale: Int { traits.scale }
+  /// The conversion of the result into samples.
+  var outputRange: PixelRange { traits.outputRange ?? traits.range }
 
   /// - Throws: `ModelError` when the network does not accept padded images of this size.
   func check(height: Int, width: Int) throws {

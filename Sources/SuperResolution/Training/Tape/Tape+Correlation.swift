@@ -49,10 +49,7 @@ private final class CorrelationPass {
     windows = queries.rows / pixels
     precondition(queries.rows == windows * pixels && keys.rows == windows * cells)
     precondition(keys.columns == columns && columns == heads * width)
-    var single = shape
-    single.heads = 1
-    // Floats hold the numbers of rows exactly.
-    positions = single.biases(table: (0..<shape.span * shape.span).map(Float.init)).map { Int($0) }
+    positions = shape.positions
   }
 
   /// Returns the rows of a head in a window of `rows` rows.

@@ -64,11 +64,8 @@ struct WindowLayout: Sendable {
     masks = []
     maskKinds = [Int?](repeating: nil, count: windowCount)
     let (queries, keys) = (tokenCount, keyCount)
-    let span = shape.window + shape.overlap - 1
-    positionCount = span * span
-    var single = shape
-    single.heads = 1
-    let byKeys = single.biases(table: (0..<span * span).map(Float.init))
+    positionCount = shape.span * shape.span
+    let byKeys = shape.positions
     positions = (0..<queries * keys).map { Int32(byKeys[$0 % keys * queries + $0 / keys]) }
   }
 }

@@ -22,6 +22,8 @@ def unwrapped(path: Path) -> list[tuple[str, bytes]]:
     """The parts of a file that targets of their own take, with the target."""
     data = path.read_bytes()
     parts: list[tuple[str, bytes]] = []
+    if path.suffix == ".param":
+        parts.append(("ncnn-weights", data + b"\0" + path.with_suffix(".bin").read_bytes()))
     if path.suffix == ".npy":
         parts.append(("npz-array", data))
     if path.suffix == ".safetensors" and len(data) >= 8:

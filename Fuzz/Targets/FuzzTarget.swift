@@ -20,6 +20,14 @@ public struct FuzzTarget: Sendable {
       FuzzTarget(name: "condi-header") {
         try read(PackedBytes.file(header: $0), as: PackedFormat())
       },
+      // A description, a NUL and the weights.
+      FuzzTarget(name: "ncnn-weights") { bytes in
+        guard let end = bytes.array.firstIndex(of: 0) else { return }
+        try load(
+          NCNNFormat().read(
+            InputFile(bytes.slice(0..<end), path: "input.param"),
+            weights: InputFile(bytes.slice(end + 1..<bytes.count), path: "input.bin")))
+      },
       FuzzTarget(name: "condi-verify") { bytes in
         let model = try PackedModel(parsing: InputFile(bytes, path: "input"))
         guard model.header.entries.reduce(0, { $0 + tally($1) }) <= byteLimit else { return }
@@ -66,7 +74,10 @@ public struct FuzzTarget: Sendable {
   private static func read(_ bytes: SharedBytes, as format: some ModelFormat) throws {
     let file = InputFile(bytes, path: "input")
     _ = format.recognizes(file)
-    let archive = try format.read(file)
+    try load(try format.read(file))
+  }
+
+  private static func load(_ archive: TensorArchive) throws {
     var byteCount = 0
     for (name, tensor) in archive.tensors {
       guard tensor.byteCount <= byteLimit - byteCount else { continue }

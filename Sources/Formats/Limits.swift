@@ -64,6 +64,8 @@ package struct Limit: Hashable, Sendable {
     Limit(
       "description of one ONNX tensor, data left out", ONNXFieldReader.byteCountLimit, .bytes),
     Limit("dimensions of an ONNX tensor", ONNXTensorDescription.rankLimit, .dimensions),
+    Limit("description of an ncnn network", NCNNDescription.byteCountLimit, .bytes),
+    Limit("layers of an ncnn network", NCNNDescription.layerCountLimit, .entries),
     Limit("tensor expanded by zero strides", StorageView.expansionLimit, .bytes),
   ]
 }

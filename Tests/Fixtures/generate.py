@@ -38,6 +38,7 @@ from pathlib import Path
 from makers import (
     container_files,
     gguf_files,
+    ncnn_files,
     numpy_files,
     onnx_files,
     safetensors_files,
@@ -51,7 +52,7 @@ from makers.manifest import Manifest
 FIXTURES = Path(__file__).resolve().parent
 SHARED_DATA = FIXTURES.parent.parent.parent / "shared" / "data"
 FOLDERS = (
-  "torch", "npz", "npy", "safetensors", "gguf", "onnx", "sharded", "containers", "zipped",
+  "torch", "npz", "npy", "safetensors", "gguf", "onnx", "ncnn", "sharded", "containers", "zipped",
 )
 
 
@@ -69,6 +70,7 @@ def make_all(folder: Path) -> None:
     safetensors_files.make(manifest)
     gguf_files.make(manifest)
     onnx_files.make(manifest)
+    ncnn_files.make(manifest)
     sharded_files.make(manifest)
     container_files.make(manifest)
     manifest.write(folder / "expected.json")

@@ -73,9 +73,6 @@ import Testing
       then: "caffe"),
     Case([24, 0, 0, 0, 1, 2], named: "a.mnn", is: "an MNN model", then: "ONNX"),
     Case(
-      text("7767517\n75 83\n"), named: "a.param", is: "an ncnn network description",
-      then: "name the model"),
-    Case(
       [0xDD, 0x85, 0x76, 0], named: "a.bin", is: "a binary ncnn network description", then: "ncnn"),
     Case(
       field(1, field(1, text("<unk>")), [0x15, 0, 0, 0, 0]), is: "a SentencePiece tokenizer",

@@ -29,6 +29,7 @@ public struct FormatRegistry: Sendable {
     ShardedFormat(),
     ZippedFormat(),
     ONNXFormat(),
+    NCNNFormat(),
   ])
 
   /// The formats that can be written.

@@ -111,7 +111,7 @@ struct FileSignature: Hashable, Sendable {
   private static let oldGGML = "llama.cpp's convert_llama_ggml_to_gguf.py makes a GGUF file of it"
   private static let openWith =
     "read it with h5py or its own program, and save the arrays as .npz or .safetensors"
-  private static let ncnnAdvice = "ncnn's networks are not read; name the model it was made from"
+  private static let ncnnAdvice = "name the description as text, the .param file beside it"
   private static let distributedAdvice =
     "'python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE' makes one "
     + "checkpoint of its folder"
@@ -132,7 +132,6 @@ struct FileSignature: Hashable, Sendable {
     Entry("fmgg", "an old ggml model (GGMF, before GGUF)", oldGGML),
     Entry("tjgg", "an old ggml model (GGJT, before GGUF)", oldGGML),
     Entry("algg", "an old ggml adapter (GGLA, before GGUF)", oldGGML),
-    Entry("7767517\n", "an ncnn network description (.param)", ncnnAdvice),
     Entry([0xDD, 0x85, 0x76, 0x00], "a binary ncnn network description", ncnnAdvice),
     Entry([0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00], "xz-compressed data", unpack, .compressed),
     Entry([0x5D, 0x00, 0x00], "LZMA-compressed data", unpack, .compressed),
@@ -281,9 +280,7 @@ struct FileSignature: Hashable, Sendable {
     case "bin" where !file.isInMemory:
       let stem = file.path.pathStem
       let description = try? SiblingFiles(beside: file).open("\(stem).param")
-      guard description.flatMap({ Self.head(of: $0, 8) }) == Array("7767517\n".utf8) else {
-        return nil
-      }
+      guard description.map({ NCNNFormat().recognizes($0) }) ?? false else { return nil }
       return FileSignature("the weights of an ncnn network", ncnnAdvice)
     case "caffemodel": return caffe
     case "mlmodel": return coreML

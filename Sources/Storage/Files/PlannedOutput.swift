@@ -2,22 +2,48 @@ import Glibc
 
 /// Planned files that belong together, such as weights and their configuration in one folder.
 package struct PlannedOutput: Sendable {
+  /// Where a file lies.
+  private enum Place {
+    /// At the path of the output.
+    case path
+    /// In the folder at that path.
+    case inside(name: String)
+    /// At that path with another extension.
+    case beside(pathExtension: String)
+
+    func path(for output: String) -> String {
+      switch self {
+      case .path: output
+      case .inside(let name): "\(output)/\(name)"
+      case .beside(let pathExtension):
+        "\(output.folderPrefix)\(output.pathStem).\(pathExtension)"
+      }
+    }
+  }
+
   /// The files. If there are several, the one that names the others comes first and appears last.
-  private let files: [(name: String, file: PlannedFile<Never>)]
-  /// Whether the files lie in a folder; `false` for one file, which has no name of its own.
+  private let files: [(place: Place, file: PlannedFile<Never>)]
   private let isFolder: Bool
 
   /// Creates an output of one file.
-  package init(_ file: PlannedFile<Never>) {
-    files = [("", file)]
+  package init(_ file: PlannedFile<Never>) { self.init(file: file, beside: []) }
+
+  /// Creates an output of one file and of others that have its name with other extensions.
+  package init(
+    file: PlannedFile<Never>, beside others: [(pathExtension: String, file: PlannedFile<Never>)]
+  ) {
+    files = [(.path, file)] + others.map { (.beside(pathExtension: $0.pathExtension), $0.file) }
     isFolder = false
   }
 
   /// Creates an output of files in a folder, which is created if it does not exist.
   package init(folderOf files: [(name: String, file: PlannedFile<Never>)]) {
-    self.files = files
+    self.files = files.map { (.inside(name: $0.name), $0.file) }
     isFolder = true
   }
+
+  /// The paths of the files of an output at `path`.
+  package func paths(for path: String) -> [String] { files.map { $0.place.path(for: path) } }
 
   /// Writes every file, each of which appears whole or not at all.
   ///
@@ -37,7 +63,7 @@ package struct PlannedOutput: Sendable {
     let folder = isFolder ? try OutputFolder(creating: path) : nil
     do {
       return try write(
-        files[...].map { (isFolder ? "\(path)/\($0.name)" : path, $0.file) }[...],
+        files.map { ($0.place.path(for: path), $0.file) }[...],
         replacesExisting: replacesExisting, runningTasks: run, progress: progress)
     } catch {
       folder?.removeIfCreated()

@@ -29,27 +29,36 @@ struct PixelRange: Sendable {
     self.range = range
   }
 
-  /// Returns the image with channels last, mirrored at the right and lower edges up to `height` ×
-  /// `width`, or extended by zeros.
+  /// Returns the image with channels last, from `margin` rows and columns on, and extended to `height` ×
+  /// `width`: mirrored at its edges, or by zeros.
   ///
   /// - Precondition: what is mirrored is smaller than the image.
   func features(
-    of image: Image, height: Int, width: Int, mirrors: Bool = true
+    of image: Image, height: Int, width: Int, margin: Int = 0, mirrors: Bool = true
   ) -> FeatureMap {
-    precondition(!mirrors || height < 2 * image.height && width < 2 * image.width)
+    /// The pixel of the image along an axis; `nil` where there is none.
+    func sources(_ count: Int, of side: Int) -> [Int?] {
+      (0..<count).map { place in
+        let source = place - margin
+        if !mirrors { return (0..<side).contains(source) ? source : nil }
+        precondition(source > -side && source < 2 * side - 1 || side == 1 && source == 0)
+        return source < 0 ? -source : source < side ? source : 2 * (side - 1) - source
+      }
+    }
     let map = FeatureMap(height: height, width: width, channels: image.channelCount)
+    let rows = sources(height, of: image.height)
+    let columns = sources(width, of: image.width)
     for channel in 0..<image.channelCount {
-      for row in 0..<height {
-        let mirrored = row < image.height ? row : 2 * (image.height - 1) - row
-        let source = (channel * image.height + mirrored) * image.width
+      let mean = mean[channel]
+      for (row, fromRow) in rows.enumerated() {
         let target = map.token(row * width) + channel
-        for column in 0..<width {
-          guard mirrors || row < image.height && column < image.width else {
+        let source = fromRow.map { (channel * image.height + $0) * image.width }
+        for (column, fromColumn) in columns.enumerated() {
+          guard let source, let fromColumn else {
             target[column * map.channels] = 0
             continue
           }
-          let from = column < image.width ? column : 2 * (image.width - 1) - column
-          target[column * map.channels] = (image.samples[source + from] - mean[channel]) * range
+          target[column * map.channels] = (image.samples[source + fromColumn] - mean) * range
         }
       }
     }

@@ -1,4 +1,5 @@
 import Imaging
+import Storage
 
 /// How to cut a large image into tiles, which are upscaled one after the other to bound memory.
 ///
@@ -126,12 +127,5 @@ extension Image {
           target..<target + partWidth, with: other.samples[source..<source + partWidth])
       }
     }
-  }
-}
-
-extension Int {
-  /// Returns the least multiple of `multiple` that is not smaller.
-  func roundedUp(toMultipleOf multiple: Int) -> Int {
-    (self + multiple - 1) / multiple * multiple
   }
 }

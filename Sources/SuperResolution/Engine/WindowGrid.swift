@@ -1,3 +1,5 @@
+import Storage
+
 /// The division of an image into windows for attention, shifted cyclically by a part of a window.
 ///
 /// Where the image is not a multiple of the window, tokens outside it are zero.

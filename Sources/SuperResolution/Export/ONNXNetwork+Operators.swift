@@ -110,12 +110,12 @@ extension ONNXNetwork {
         resized(
           first(.channelsFirst, &self), toSizeOf: inputs[1],
           ["mode": .text("linear"), "coordinate_transformation_mode": .text("half_pixel")]))
-    case .bicubic(let factor):
+    case .bicubic(let ratio):
       set(
         index, .channelsFirst,
         add(
           "Resize",
-          [first(.channelsFirst, &self), "", floats([1, 1, Float(factor), Float(factor)], [4])],
+          [first(.channelsFirst, &self), "", floats([1, 1, ratio.factor, ratio.factor], [4])],
           [
             "mode": .text("cubic"), "cubic_coeff_a": .float(-0.75),
             "coordinate_transformation_mode": .text("half_pixel"),
@@ -217,15 +217,16 @@ extension ONNXNetwork {
   private mutating func resized(
     _ x: String, toSizeOf other: Int, _ attributes: [String: ONNXGraph.Attribute]
   ) -> String {
-    let ends: String
-    if let size = sizes?[other] {
-      ends = integers([size.height, size.width])
-    } else {
-      ends = add("Shape", [value(other, .channelsFirst)], ["start": .integer(2)])
-    }
     let begin = add("Shape", [x], ["end": .integer(2)])
+    let size = imageSize(other)
     return add(
-      "Resize", [x, "", "", add("Concat", [begin, ends], ["axis": .integer(0)])], attributes)
+      "Resize", [x, "", "", add("Concat", [begin, size], ["axis": .integer(0)])], attributes)
+  }
+
+  /// Returns the height and the width of another node's result.
+  private mutating func imageSize(_ other: Int) -> String {
+    if let size = sizes?[other] { return integers([size.height, size.width]) }
+    return add("Shape", [value(other, .channelsFirst)], ["start": .integer(2)])
   }
 
   private mutating func setMove(_ index: Int, _ node: NetworkGraph.Node, _ move: PixelMove) {
@@ -247,9 +248,29 @@ extension ONNXNetwork {
         resized(value(input, .channelsFirst), toSizeOf: node.inputs[1].node, nearest))
       return
     }
-    guard let sizes else { preconditionFailure("the size is known") }
     let order = order(input)
     let axes = order == .channelsFirst ? (2, 3) : (1, 2)
+    /// Cuts a part out.
+    func cut(_ first: Int, _ ends: String, _ network: inout ONNXNetwork) {
+      network.set(
+        index, order,
+        network.add(
+          "Slice",
+          [
+            network.value(input, order), network.integers([first, first]), ends,
+            network.integers([axes.0, axes.1]),
+          ]))
+    }
+    if case .trim(let before, let after) = move {
+      // Beyond the end is as far as it.
+      let end = after > 0 ? -after : Int(Int32.max)
+      return cut(before, integers([end, end]), &self)
+    }
+    if case .crop(let first) = move {
+      let size = imageSize(node.inputs[1].node)
+      return cut(first, first > 0 ? add("Add", [size, integers([first])]) : size, &self)
+    }
+    guard let sizes else { preconditionFailure("the size is known") }
     let (from, to) = (sizes[input], sizes[index])
     func sources(_ count: Int, _ side: Int) -> [Int] {
       (0..<count).map { move.source($0, of: count, side: side) }

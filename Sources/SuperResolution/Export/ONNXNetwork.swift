@@ -44,7 +44,7 @@ struct ONNXNetwork {
   /// The values in float32 of parameters that are computed from codes.
   private var floatNames: [String: String] = [:]
   /// The tensors of the checkpoint that are constants of their own, with their forms and bytes.
-  private(set) var storedTensors: [String: (form: String, byteCount: Int)] = [:]
+  private(set) var storedTensors: [String: StoredTensor] = [:]
   /// Those of which constants are made.
   private(set) var mergedTensors: Set<String> = []
 
@@ -129,24 +129,25 @@ struct ONNXNetwork {
     ]
   }
 
-  /// Extends the image at its right and lower edges to what the network takes.
+  /// Extends the image at its edges to what the network takes.
   private mutating func padded(_ image: String, _ size: (height: Int, width: Int)?) -> String {
-    let multiple = traits.multiple
-    guard multiple > 1 else { return image }
+    let (multiple, margin) = (traits.multiple, traits.margin)
+    guard multiple > 1 || margin > 0 else { return image }
     let mode: [String: ONNXGraph.Attribute] =
       traits.padsWithZeros ? [:] : ["mode": .text("reflect")]
     guard let size else {
       // How many pixels lack to a multiple: −side modulo the multiple, which is not negative.
       let shape = add("Shape", [image], ["start": .integer(2)])
-      let lacking = add("Mod", [add("Neg", [shape]), integers([multiple])])
+      var lacking = add("Mod", [add("Neg", [shape]), integers([multiple])])
+      if margin > 0 { lacking = add("Add", [lacking, integers([margin])]) }
       let pads = add(
-        "Concat", [integers([0, 0, 0, 0, 0, 0]), lacking], ["axis": .integer(0)])
+        "Concat", [integers([0, 0, margin, margin, 0, 0]), lacking], ["axis": .integer(0)])
       return add("Pad", [image, pads], mode)
     }
-    let down = traits.padded(size.height) - size.height
-    let right = traits.padded(size.width) - size.width
+    let down = traits.padded(size.height) - size.height - margin
+    let right = traits.padded(size.width) - size.width - margin
     guard down + right > 0 else { return image }
-    return add("Pad", [image, integers([0, 0, 0, 0, 0, 0, down, right])], mode)
+    return add("Pad", [image, integers([0, 0, margin, margin, 0, 0, down, right])], mode)
   }
 
   /// Takes away what was made of the padding.
@@ -267,15 +268,23 @@ struct ONNXNetwork {
   /// Adds a tensor of the checkpoint: its elements, or what computes them from codes.
   private mutating func store(_ name: String, _ parameter: GraphParameter) throws {
     guard let load = weights.archive.tensors[name]?.quantized else {
-      let values = try parameter.values(&weights)
-      onnx.initializers.append(.init(name, .float, parameter.tensors[0].shape, values))
-      storedTensors[name] = (ElementType.float32.rawValue, 4 * values.count)
+      let shape = parameter.tensors[0].shape
+      try weights.take(name, shape)
+      let byteCount = 4 * shape.reduce(1, *)
+      onnx.initializers.append(
+        .init(name, .float, shape, byteCount: byteCount) { [weights] in
+          var weights = weights
+          return SharedBytes(elementsOf: try parameter.values(&weights))
+        })
+      storedTensors[name] = StoredTensor(
+        form: ElementType.float32.rawValue, byteCount: byteCount)
       return
     }
     let tensor = try load()
-    storedTensors[name] = try locatingErrors(tensor: name) {
+    let (form, byteCount) = try locatingErrors(tensor: name) {
       try onnx.append(name, tensor, load: load)
     }
+    storedTensors[name] = StoredTensor(form: form, byteCount: byteCount)
     if tensor.elementType != .float32 {
       floatNames[name] = add("Cast", [name], ["to": .integer(1)])
     }
@@ -289,7 +298,7 @@ extension GraphOperation {
     case .windowAttention, .correlation, .overlapAttention, .largestInGrid, .sample, .addPositions:
       true
     case .channelAttention(let division, _, _, _): division != .count(1)
-    case .move(.nearest), .move(.nearestTo): false
+    case .move(.nearest), .move(.nearestTo), .move(.trim), .move(.crop): false
     case .move: true
     default: false
     }

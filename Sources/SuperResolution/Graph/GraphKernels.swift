@@ -25,7 +25,7 @@ extension GraphInference {
     case pixelUnshuffle(Int)
     case mergePixels(Int)
     case bilinear
-    case bicubic(CubicUpscaling, factor: Int)
+    case bicubic(CubicResizing)
     case sample(factor: Int, groups: Int)
     case average
     case largest(side: Int, step: Int)
@@ -104,8 +104,7 @@ extension GraphInference.Kernel {
     case .pixelUnshuffle(let factor): self = .pixelUnshuffle(factor)
     case .mergePixels(let factor): self = .mergePixels(factor)
     case .bilinear: self = .bilinear
-    case .bicubic(let factor):
-      self = .bicubic(CubicUpscaling(factor: factor), factor: factor)
+    case .bicubic(let ratio): self = .bicubic(CubicResizing(ratio))
     case .sample(let factor, let groups): self = .sample(factor: factor, groups: groups)
     case .average: self = .average
     case .largest(let side, let step): self = .largest(side: side, step: step)
@@ -388,7 +387,7 @@ extension GraphInference.Kernel {
         }
       }
     case .move(let move): move.make(rows, of: y, from: x)
-    case .bicubic(let kernel, _): kernel.make(rows, of: y, from: x)
+    case .bicubic(let kernel): kernel.make(rows, of: y, from: x)
     case .sample(let factor, let groups):
       let offsets = inputs[1]
       for row in rows {

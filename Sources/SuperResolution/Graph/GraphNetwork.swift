@@ -32,6 +32,8 @@ struct NetworkTraits: Sendable {
   var outputRange: PixelRange?
   /// Images are mirrored at the right and lower edges up to multiples of this.
   var multiple = 1
+  /// Then they are mirrored at all edges by so many pixels, which the network takes off.
+  var margin = 0
   /// Whether they are extended by zeros instead.
   var padsWithZeros = false
   /// What follows the name and the scale in a summary, such as `64 channels, 23 blocks`.
@@ -41,10 +43,19 @@ struct NetworkTraits: Sendable {
 
 extension NetworkTraits {
   /// Returns a side of `count` pixels with its padding.
-  func padded(_ count: Int) -> Int { count.roundedUp(toMultipleOf: multiple) }
+  func padded(_ count: Int) -> Int { count.roundedUp(toMultipleOf: multiple) + 2 * margin }
 
   /// Whether the padding of a side of `count` pixels has enough to mirror.
-  func canPad(_ count: Int) -> Bool { padsWithZeros || padded(count) < 2 * count }
+  func canPad(_ count: Int) -> Bool { padsWithZeros || padded(count) - margin < 2 * count }
+
+  /// Returns an image with its padding as the network takes it.
+  ///
+  /// - Precondition: `canPad` its sides.
+  func features(of image: Image) -> FeatureMap {
+    range.features(
+      of: image, height: padded(image.height), width: padded(image.width), margin: margin,
+      mirrors: !padsWithZeros)
+  }
 }
 
 /// A network that runs from its graph.
@@ -123,9 +134,7 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
         "the image has \(counted(height * width, "pixel")) with its padding, the network's "
           + "position embedding is for \(tokens)")
     }
-    let pixels = traits.range.features(
-      of: image, height: height, width: width, mirrors: !traits.padsWithZeros)
-    let result = try inference.run(pixels, context)
+    let result = try inference.run(traits.features(of: image), context)
     let (keptHeight, keptWidth) = (image.height * scale, image.width * scale)
     let channels = channelCount
     let samples = [Float](unsafeUninitializedCapacity: channels * keptHeight * keptWidth) {
@@ -198,12 +207,12 @@ extension NetworkGraph {
         extents.append((reach + Double(radius) * pixel, pixel))
       case .pixelShuffle(let factor), .move(.nearest(let factor)):
         extents.append((reach, pixel / Double(factor)))
-      case .bicubic(let factor):
-        extents.append((reach + 2 * pixel, pixel / Double(factor)))
+      case .bicubic(let ratio):
+        extents.append((reach + 2 * pixel, pixel / Double(ratio.factor)))
       case .pixelUnshuffle(let factor):
         extents.append((reach + pixel * Double(factor - 1), pixel * Double(factor)))
       case .constant, .offsets: extents.append((0, 1))
-      case .input, .linear, .normalizeHeads, .function, .parametricReLU, .scale, .addChannels,
+      case .input, .linear, .move(.trim), .normalizeHeads, .function, .parametricReLU, .scale, .addChannels,
         .addPositions, .add,
         .multiply, .concatenate, .channels, .repeatChannels, .normalizePixels, .normalizeChannels:
         extents.append((reach, pixel))

@@ -47,8 +47,12 @@ extension GraphOperation {
       }
     case .overlapAttention(let shape, _):
       return height % shape.window == 0 && width % shape.window == 0 ? inputs[0] : nil
-    case .pixelShuffle(let factor), .sample(let factor, _), .bicubic(let factor):
+    case .pixelShuffle(let factor), .sample(let factor, _):
       return (height * factor, width * factor)
+    case .bicubic(let ratio):
+      return ratio.side(of: height).flatMap { height in
+        ratio.side(of: width).map { (height, $0) }
+      }
     case .pixelUnshuffle(let factor), .mergePixels(let factor):
       return height % factor == 0 && width % factor == 0 ? (height / factor, width / factor) : nil
     case .bilinear: return inputs[1]

@@ -118,8 +118,8 @@ struct NetworkBuilder {
   /// - Throws: `WeightMismatch` when the weight or the bias does not fit.
   mutating func convolution(
     _ x: Value, _ name: String, outputs: Int? = nil, side: Int? = nil, step: Int = 1,
-    dilation: Int = 1, padding: Int? = nil, mode: ConvolutionShape.Padding = .zeros,
-    groups: Int = 1, hasBias: Bool = true
+    dilation: Int = 1, padding: (height: Int, width: Int)? = nil,
+    mode: ConvolutionShape.Padding = .zeros, groups: Int = 1, hasBias: Bool = true
   ) throws -> Value {
     let found = try dimensions(of: "\(name).weight", rank: 4)
     let outputs = outputs ?? found[0]
@@ -146,7 +146,7 @@ struct NetworkBuilder {
         of: name, columnCount: x.channels, tapCount: kernel.0 * kernel.1) : nil
     return convolution(
       x, weight, bias, step: step, dilation: dilation,
-      padding: padding.map { ($0, $0) }, mode: mode, groups: groups, site: site)
+      padding: padding, mode: mode, groups: groups, site: site)
   }
 
   /// Applies the linear layer `name`, whose input is not to be quantized, as a convolution of single
@@ -164,7 +164,7 @@ struct NetworkBuilder {
   /// from a small image.
   mutating func spatialAttention(_ x: Value, _ name: String) throws -> Value {
     let narrow = try convolution(x, "\(name).conv1", side: 1)
-    var small = try convolution(narrow, "\(name).conv2", side: 3, step: 2, padding: 0)
+    var small = try convolution(narrow, "\(name).conv2", side: 3, step: 2, padding: (0, 0))
     small = try convolution(largest(small, side: 7, step: 3), "\(name).conv3", side: 3)
     let sum = add(
       bilinear(small, toSizeOf: x), try convolution(narrow, "\(name).conv_f", side: 1))
@@ -177,8 +177,8 @@ struct NetworkBuilder {
   /// - Parameter site: the site of its input; `nil` where that cannot be quantized.
   mutating func convolution(
     _ x: Value, _ weight: GraphParameter, _ bias: GraphParameter?, step: Int = 1,
-    dilation: Int = 1, padding: (Int, Int)? = nil, mode: ConvolutionShape.Padding = .zeros,
-    groups: Int = 1, site: Int? = nil
+    dilation: Int = 1, padding: (height: Int, width: Int)? = nil,
+    mode: ConvolutionShape.Padding = .zeros, groups: Int = 1, site: Int? = nil
   ) -> Value {
     let shape = ConvolutionShape(
       outputs: weight.shape[0] / groups, inputs: weight.shape[1],

@@ -132,7 +132,7 @@ enum GraphOperation: Sendable {
   /// pixel from the edge (`align_corners=False`).
   case bilinear
   /// Bicubic interpolation to so many times the size, as in `bilinear`.
-  case bicubic(Int)
+  case bicubic(PixelRatio)
   /// Dynamic upsampling: each pixel of the result is interpolated from the first input at its place
   /// in it plus an offset, which groups of channels share. The second input has the offsets, `[2,
   /// groups, factor, factor]`: to the right, then down.

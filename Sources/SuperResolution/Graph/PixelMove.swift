@@ -11,8 +11,10 @@ enum PixelMove: Hashable, Sendable {
   /// The image is mirrored at its right and lower edges, again where one mirror image is not enough, up
   /// to multiples of a side.
   case mirror(multiple: Int)
-  /// The upper left part, of the size of the second input.
-  case crop
+  /// The part of the size of the second input that begins so many rows and columns from the upper left.
+  case crop(from: Int)
+  /// Without so many rows above and columns to the left, and below and to the right.
+  case trim(before: Int, after: Int)
   /// Each pixel becomes `side` × `side`: itself and those to the right and below, or to the left and
   /// above. What lies beyond an edge is the pixel `side` places back.
   case neighbours(Int, isBefore: Bool)
@@ -28,7 +30,8 @@ enum PixelMove: Hashable, Sendable {
     case .nearest(let factor): side * factor
     case .nearestTo: other
     case .mirror(let multiple): (side + multiple - 1) / multiple * multiple
-    case .crop: other.flatMap { $0 <= side ? $0 : nil }
+    case .crop(let first): other.flatMap { first + $0 <= side ? $0 : nil }
+    case .trim(let before, let after): side > before + after ? side - before - after : nil
     case .neighbours(let count, _): side >= count ? side * count : nil
     }
   }
@@ -48,7 +51,8 @@ enum PixelMove: Hashable, Sendable {
       guard side > 1 else { return 0 }
       let place = place % (2 * (side - 1))
       return place < side ? place : 2 * (side - 1) - place
-    case .crop: return place
+    case .crop(let first): return first + place
+    case .trim(let before, _): return before + place
     case .neighbours(let parts, let isBefore):
       let place = place / parts + place % parts - (isBefore ? parts - 1 : 0)
       return place < 0 ? place + parts : place < side ? place : place - parts

@@ -3,6 +3,7 @@ import Storage
 
 /// The architectures that are known.
 enum Architectures {
+  /// Those that tensors are recognized by.
   static let all: [any Architecture.Type] = [
     GraphNetwork<SwinIR>.self, GraphNetwork<DAT>.self, GraphNetwork<RRDBNet>.self,
     GraphNetwork<SRVGGNet>.self, GraphNetwork<SPAN>.self, GraphNetwork<EDSR>.self,
@@ -13,10 +14,15 @@ enum Architectures {
     GraphNetwork<DRCT>.self,
   ]
 
+  /// The architectures that an archive may be of: one with a description of its own is that.
+  private static func candidates(_ archive: TensorArchive) -> [any Architecture.Type] {
+    archive.values[NCNNFormat.descriptionKey] == nil ? all : [GraphNetwork<NCNNNetwork>.self]
+  }
+
   /// Returns a description of the network that `archive` holds, such as `RRDBNet ×4, 64 channels, 23
   /// blocks`; `nil` if no architecture matches.
   static func summary(of archive: TensorArchive) -> String? {
-    for architecture in all {
+    for architecture in candidates(archive) {
       if let summary = try? architecture.summary(of: WeightReader(archive)) { return summary }
     }
     return nil
@@ -27,7 +33,7 @@ enum Architectures {
   /// - Throws: `ModelError` that names the closest architecture and the first difference.
   static func load(_ archive: TensorArchive) throws -> (any Architecture, SiteList) {
     var closest: (name: String, likeness: Likeness, mismatch: WeightMismatch)?
-    for architecture in all {
+    for architecture in candidates(archive) {
       var weights = WeightReader(archive)
       var sites = SiteList()
       do {

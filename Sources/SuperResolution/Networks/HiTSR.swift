@@ -65,7 +65,7 @@ enum HiTSR: NetworkDescription {
     // The features of each block are mirrored on their own: windows are of different sizes.
     var made = build.move(x, .mirror(multiple: window))
     made = try correlation(made, "\(name).correlation", window: window, &build)
-    made = build.move(made, .crop, toSizeOf: x)
+    made = build.move(made, .crop(from: 0), toSizeOf: x)
     let sum = build.add(x, try build.normalizePixels(made, "\(name).norm1"))
 
     let module = "\(name).mlp"

@@ -124,7 +124,7 @@ enum NGswin: NetworkDescription {
     let table = "\(module).relative_position_bias_table"
     let count = try build.windowSide(of: table)
     let windows = try build.convolution(
-      x, "\(name).unigram_embed", outputs: half, side: window, step: window, padding: 0,
+      x, "\(name).unigram_embed", outputs: half, side: window, step: window, padding: (0, 0),
       groups: half)
     let all = try build.linear(
       windows, "\(module).qkv",

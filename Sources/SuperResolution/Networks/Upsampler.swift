@@ -63,7 +63,7 @@ extension NetworkBuilder {
       let (upscaled, scale) = try upscaleInStages(x)
       // The original squeezes the image with its extension to multiples of a window into the size of
       // the result without it; here both keep their places.
-      let beside = add(.bicubic(scale), [image], channels: image.channels)
+      let beside = add(.bicubic(PixelRatio(scale)), [image], channels: image.channels)
       x = add(
         upscaled,
         try convolution(beside, "conv_bicubic", outputs: upscaled.channels, side: 3))

@@ -1,5 +1,6 @@
 import Formats
 import Imaging
+import Storage
 import SuperResolution
 
 /// Refines a quantized model by distillation from the full-precision model, on patches of images.
@@ -18,22 +19,26 @@ package struct DistillationRefiner: Sendable {
   /// The path of the file with the state, from which an interrupted distillation continues; `nil`
   /// for no file.
   package let checkpoint: String?
+  private let remark: @Sendable (String) -> Void
   private let report: @Sendable (DistillationProgress) -> Void
 
   /// Creates a refiner that trains on `images`; nothing is read before `refined(_:original:)`.
   ///
   /// - Parameters:
   ///   - checkpoint: a path; an existing file must be a checkpoint of the same distillation.
+  ///   - remark: called with what is not learned.
   ///   - report: called after each step.
   package init(
     _ settings: DistillationSettings, images: ImageFolder,
     validation: ImageFolder? = nil, checkpoint: String? = nil,
+    remark: @escaping @Sendable (String) -> Void = { _ in },
     report: @escaping @Sendable (DistillationProgress) -> Void = { _ in }
   ) {
     self.settings = settings
     self.images = images
     self.validation = validation
     self.checkpoint = checkpoint
+    self.remark = remark
     self.report = report
   }
 
@@ -51,6 +56,11 @@ package struct DistillationRefiner: Sendable {
     let distillation = try Distillation(
       teacher: original, student: start.archive, weights: start.weights,
       activations: Array(model.activations.values), options)
+    if !distillation.fixedWeights.isEmpty {
+      remark(
+        "not learned are the bounds of weights of which the network makes others: "
+          + distillation.fixedWeights.quotedList(limit: 3))
+    }
     var run = try DistillationRun(
       distillation, settings, images: images, validation: validation)
     var keeper = try checkpoint.map { path in

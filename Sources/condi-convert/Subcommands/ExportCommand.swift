@@ -5,12 +5,43 @@ import Inspect
 import Storage
 import SuperResolution
 
-extension ExportTarget: ExpressibleByArgument {}
+/// What `export` writes for: a network of ncnn, or a form of weights, of which ONNX has networks as well.
+enum ExportRuntime: Hashable, ExpressibleByArgument {
+  case ncnn
+  case weights(ExportTarget)
+
+  static let all = ExportTarget.allCases.map(ExportRuntime.weights) + [.ncnn]
+
+  var name: String {
+    switch self {
+    case .ncnn: NCNNFormat().identifier.name
+    case .weights(let target): target.rawValue
+    }
+  }
+
+  init?(argument: String) {
+    guard let runtime = Self.all.first(where: { $0.name == argument }) else { return nil }
+    self = runtime
+  }
+
+  /// The runtime of files with an extension.
+  init?(pathExtension: String) {
+    if NCNNFormat().identifier.fileExtensions.contains(pathExtension) {
+      self = .ncnn
+    } else if let target = ExportTarget(rawValue: pathExtension), target != .mlx {
+      self = .weights(target)
+    } else {
+      return nil
+    }
+  }
+}
+
+extension NCNNPrecision: ExpressibleByArgument {}
 
 struct ExportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "export",
-    abstract: "Write a model for MLX, ONNX Runtime or llama.cpp, and say what that changed.",
+    abstract: "Write a model for ONNX Runtime, ncnn, MLX or llama.cpp, and say what that changed.",
     discussion: """
       'onnx' writes the whole super-resolution network of a checkpoint or a packed file, without \
       PyTorch: 'image' is [1, channels, height, width] with samples from 0 to 1, and so is \
@@ -18,6 +49,10 @@ struct ExportCommand: ParsableCommand {
       convolutions take images of any size. Weights of a packed file are codes, and activations are \
       quantized by operators. With --weights only the weights of a packed file are written, of \
       whatever model.
+
+      'ncnn' writes networks of convolutions, and the weights beside the description: 'data' and \
+      'output' are the image and its result. With --precision int8, convolutions of a packed file \
+      multiply integers where the range of their inputs holds for all images.
 
       Other runtimes take the weights of a packed file. Every tensor is compared with what the \
       packed file stands for: 'exact' means that the runtime's documented arithmetic gives equal \
@@ -28,6 +63,7 @@ struct ExportCommand: ParsableCommand {
       RUNTIMES
         mlx               a folder: model.safetensors and config.json
         onnx              a network; weights by DequantizeLinear and Add, exactly
+        ncnn              a network of convolutions: model.param and model.bin
         onnx-matmulnbits  layers that multiply by codes in ONNX Runtime
         gguf              Q2_K, Q4_0, Q4_1, Q5_1 or TQ2_0, the smallest that fits
         safetensors       codes, lower bounds and scales as plain tensors
@@ -36,6 +72,7 @@ struct ExportCommand: ParsableCommand {
         condi-convert export model.pth model.onnx
         condi-convert export swinir.pth swinir.onnx --size 256x256
         condi-convert export model.condi model.onnx
+        condi-convert export model.pth model.param --precision float16
         condi-convert export llm.condi weights.onnx --weights
         condi-convert export model.condi layers.onnx --to onnx-matmulnbits
         condi-convert export model.condi model-mlx --to mlx --pad
@@ -53,9 +90,9 @@ struct ExportCommand: ParsableCommand {
     name: .customLong("to"),
     help: ArgumentHelp(
       "What to write, where the output's extension does not tell: "
-        + ExportTarget.allCases.map(\.rawValue).joined(separator: ", ") + ".",
+        + ExportRuntime.all.map(\.name).joined(separator: ", ") + ".",
       valueName: "runtime"))
-  var target: ExportTarget?
+  var runtime: ExportRuntime?
 
   @Option(
     help: ArgumentHelp(
@@ -64,6 +101,9 @@ struct ExportCommand: ParsableCommand {
 
   @Option(help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
   var root: String?
+
+  @Option(help: "How ncnn's weights are stored: float32, float16 or int8.")
+  var precision: NCNNPrecision?
 
   @Flag(help: "Write the weights of a packed file alone, as outputs of an ONNX model.")
   var weights = false
@@ -84,23 +124,38 @@ struct ExportCommand: ParsableCommand {
   @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
-  func validate() throws { _ = try chosenTarget }
+  func validate() throws {
+    let runtime = try chosenRuntime
+    if runtime == .ncnn, ExportRuntime(pathExtension: output.pathExtension) != .ncnn {
+      throw ValidationError("the name of a network for ncnn must end in .param")
+    }
+    guard runtime == .ncnn || precision == nil else {
+      throw ValidationError("--precision is for ncnn")
+    }
+    guard runtime != .ncnn || !(weights || pad || dequantize) else {
+      throw ValidationError(
+        "--weights, --pad and --dequantize are for weights alone, which ncnn does not take")
+    }
+  }
 
-  private var chosenTarget: ExportTarget {
+  private var chosenRuntime: ExportRuntime {
     get throws {
-      if let target { return target }
-      let pathExtension = output.pathExtension
-      guard let target = ExportTarget(rawValue: pathExtension), target != .mlx else {
+      if let runtime { return runtime }
+      guard let runtime = ExportRuntime(pathExtension: output.pathExtension) else {
         throw ValidationError(
           "the extension of '\(output)' belongs to no runtime; give --to with one of: "
-            + ExportTarget.allCases.map(\.rawValue).joined(separator: ", "))
+            + ExportRuntime.all.map(\.name).joined(separator: ", "))
       }
-      return target
+      return runtime
     }
   }
 
   func run() throws {
-    let target = try chosenTarget
+    guard case .weights(let target) = try chosenRuntime else {
+      let network = try UpscalerArgument.open(
+        model, name: model.pathStem, root: root, common: common)
+      return try export(network, to: .ncnn(precision ?? .float32), named: ExportRuntime.ncnn.name)
+    }
     let input = try InputFile(path: StandardInput.path(model), access: common.access)
     let isPacked = PackedFormat().recognizes(input)
     guard isPacked || target == .onnx else {
@@ -111,7 +166,7 @@ struct ExportCommand: ParsableCommand {
       throw ValidationError("--weights, --pad and --dequantize are for packed files")
     }
     if target == .onnx, !(weights || pad || dequantize), let network = try network(isPacked) {
-      return try export(network)
+      return try export(network, to: .onnx, named: target.rawValue)
     }
     guard size == nil, root == nil else {
       throw ValidationError("--size and --root are for whole networks")
@@ -125,7 +180,7 @@ struct ExportCommand: ParsableCommand {
       try dryRun
       ? export.planned(runningTasks: tasks)
       : export.write(to: output, replacesExisting: force, runningTasks: tasks)
-    try print(outcome, of: packed.fileByteCount, for: target)
+    try print(outcome, of: packed.fileByteCount, for: target.rawValue)
   }
 
   private typealias Network = (
@@ -143,22 +198,28 @@ struct ExportCommand: ParsableCommand {
     }
   }
 
-  private func export(_ network: Network) throws {
-    if !dryRun { try OutputDestination.check(output, replacesExisting: force) }
+  private func export(
+    _ network: Network, to target: NetworkExport.Target, named name: String
+  ) throws {
     let export = try locatingErrors(path: model) {
-      try NetworkExport(network.network, of: network.weights, size: size?.size)
+      try NetworkExport(network.network, of: network.weights, to: target, size: size?.size)
+    }
+    if !dryRun {
+      for path in export.paths(for: output) {
+        try OutputDestination.check(path, replacesExisting: force)
+      }
     }
     let outcome =
       try dryRun ? export.planned : export.write(to: output, replacesExisting: force)
-    try print(outcome, of: network.fileByteCount, for: .onnx)
+    try print(outcome, of: network.fileByteCount, for: name)
   }
 
   private func print(
-    _ outcome: ExportOutcome, of inputByteCount: Int, for target: ExportTarget
+    _ outcome: ExportOutcome, of inputByteCount: Int, for format: String
   ) throws {
     try report.print(
       ExportReport(
-        .export, format: target.rawValue, input: model, inputByteCount: inputByteCount,
+        .export, format: format, input: model, inputByteCount: inputByteCount,
         outcome: outcome), textLimit: 10)
   }
 }

@@ -1,25 +1,28 @@
-"""Exports small networks of every kind, and compares what ONNX Runtime makes of them with PyTorch's results.
+"""Exports small networks of every kind, and compares what ONNX Runtime and ncnn make of them with PyTorch's results.
 
     python check_networks.py BINARY [NAME …]
 
 The networks and PyTorch's results are those of `Tests/Fixtures/superresolution`; NAME is how their files begin.
-Each is exported for images of the size of its example, and where it takes any size, without one as well.
-Some are quantized as well, weights and activations; there ONNX Runtime is compared with what the program makes of
-the packed file.
+For ONNX Runtime, each is exported for images of the size of its example, and where it takes any size, without one
+as well. ncnn runs those of convolutions, with weights in float32 and in float16. Some are quantized as well, weights
+and activations; there the runtimes are compared with what the program makes of the packed file.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import ncnn
 import numpy as np
 import onnx
 import onnxruntime
 from PIL import Image
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 FOLDER = Path(__file__).resolve().parent.parent / "superresolution"
@@ -30,6 +33,9 @@ QUANTIZED = ("compact_x2", "rlfn_x2", "swinir_direct_x2", "dat_counted_x2", "swi
 METHODS = ("2dquant", "best")
 # As a share of the output's range.
 TOLERANCE = 1e-4
+HALF_TOLERANCE = 2e-2
+# What only transformers and networks of several sizes have.
+BEYOND_NCNN = re.compile("(attention|position embedding|dynamic upsampling|merging pixels|order of pixels|table) of this")
 
 
 def export(binary: str, model: Path, output: Path, *options: str) -> subprocess.CompletedProcess:
@@ -46,13 +52,64 @@ def run(path: Path, image: np.ndarray) -> np.ndarray:
     return session.run(["upscaled"], {"image": image})[0]
 
 
+def run_ncnn(path: Path, image: np.ndarray) -> np.ndarray:
+    net = ncnn.Net()
+    for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
+        setattr(net.opt, option, False)
+    if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
+        raise ValueError("ncnn does not load the network")
+    pixels = np.ascontiguousarray(image[0])  # which the package does not keep alive
+    extractor = net.create_extractor()
+    extractor.input("data", ncnn.Mat(pixels).clone())
+    code, output = extractor.extract("output")
+    if code:
+        raise ValueError("ncnn does not run the network")
+    return np.array(output, copy=True)[None]
+
+
+def save_weights(file: Path, model: Path) -> None:
+    """Writes the tensors and values of a fixture without PyTorch's results."""
+    with safe_open(file, "numpy") as archive:
+        metadata = archive.metadata()
+    save_file({name: tensor for name, tensor in load_file(file).items() if not name.startswith("golden.")}, model, metadata)
+
+
+def check_ncnn(binary: str, file: Path, folder: Path) -> list[str]:
+    """Problems with ncnn's form of the network of a file."""
+    tensors = load_file(file)
+    image, expected = tensors["golden.input"].astype(np.float32), tensors["golden.output"].astype(np.float32)
+    model, output = folder / "model.safetensors", folder / "model.param"
+    save_weights(file, model)
+    height, width = image.shape[2:]
+    passed = []
+    for precision, tolerance in (("float32", TOLERANCE), ("float16", HALF_TOLERANCE)):
+        done = export(binary, model, output, "--size", f"{height}x{width}", "--precision", precision)
+        what = f"{file.stem} for ncnn in {precision}"
+        if done.returncode:
+            return [] if BEYOND_NCNN.search(done.stderr) else [f"{what}: {done.stderr.strip()}"]
+        margin = int((re.search(r"takes (\d+) pixel", done.stdout) or [0, 0])[1])
+        around = ((0, 0), (0, 0), (margin, margin), (margin, margin))
+        # Images have whole squares of pixels, or the network makes a part of them again.
+        period = int((re.search(r"must be multiples of (\d+) pixels", done.stdout) or [0, 1])[1])
+        if height % period or width % period:
+            return []
+        found = run_ncnn(output, np.pad(image, around, mode="reflect"))
+        if found.shape != expected.shape:
+            return [f"{what}: {found.shape} instead of {expected.shape}"]
+        error = float(np.abs(found - expected).max()) / float(expected.max() - expected.min())
+        passed.append(f"{error:.1e}")
+        if not error <= tolerance:
+            return [f"{what}: differs by {error:.1e} of the output's range"]
+    print(f"{file.stem} for ncnn: {', '.join(passed)}", flush=True)
+    return []
+
+
 def check(binary: str, file: Path, folder: Path) -> list[str]:
     """Problems with the network of a file."""
     tensors = load_file(file)
-    image, expected = tensors["golden.input"], tensors["golden.output"].astype(np.float32)
-    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("golden.")}
+    image, expected = tensors["golden.input"].astype(np.float32), tensors["golden.output"].astype(np.float32)
     model, output = folder / "model.safetensors", folder / "model.onnx"
-    save_file(weights, model)
+    save_weights(file, model)
     height, width = image.shape[2:]
     problems, passed = [], []
     for options in (["--size", f"{height}x{width}"], []):
@@ -84,13 +141,12 @@ def waves(side: int, phase: float) -> Image.Image:
 
 def check_quantized(binary: str, file: Path, folder: Path) -> list[str]:
     """Problems with the packed model of a network."""
-    weights = {name: tensor for name, tensor in load_file(file).items() if not name.startswith("golden.")}
     model, packed, output = folder / "model.safetensors", folder / "model.condi", folder / "model.onnx"
     images, small, recipe = folder / "images", folder / "small.png", folder / "recipe.json"
     # These weights are fewer than those that are quantized otherwise.
     rules = [{"match": "*.weight", "where": {"rank": rank}, "action": "quantize"} for rank in (2, 4)]
     recipe.write_text(json.dumps({"bits": 4, "rules": rules}))
-    save_file(weights, model)
+    save_weights(file, model)
     images.mkdir(exist_ok=True)
     for index in range(3):
         waves(48, 1 + index).save(images / f"{index}.png")
@@ -142,9 +198,10 @@ def main() -> int:
                 continue
             count += 1
             problems += check(binary, file, Path(folder))
+            problems += check_ncnn(binary, file, Path(folder))
             if file.stem in QUANTIZED:
                 problems += check_quantized(binary, file, Path(folder))
-    print("\n".join(problems) or f"{count} networks: ONNX Runtime agrees with PyTorch")
+    print("\n".join(problems) or f"{count} networks: ONNX Runtime and ncnn agree with PyTorch")
     return 1 if problems or not count else 0
 
 

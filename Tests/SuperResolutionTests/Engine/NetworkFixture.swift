@@ -17,7 +17,7 @@ struct NetworkFixture {
   }
 
   private init(_ archive: TensorArchive) {
-    var weights = TensorArchive()
+    var weights = TensorArchive(values: archive.values)
     var goldens = TensorArchive()
     for (name, tensor) in archive.tensors {
       if name.hasPrefix("golden.") {

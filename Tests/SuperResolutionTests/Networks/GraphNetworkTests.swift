@@ -7,7 +7,7 @@ import Testing
 @testable import SuperResolution
 @testable import Transform
 
-/// Networks that are described as graphs, beside the results of PyTorch.
+/// Networks that are described as graphs, beside the results of PyTorch, and of ncnn for its own.
 @Suite struct GraphNetworkTests {
   /// Small networks, by the name of their fixture, and what their summary begins with.
   static let networks = [
@@ -58,6 +58,8 @@ import Testing
     ("ngswin_x2", "NGswin ×2, 16 channels, 5 blocks, windows of 2"), ("ngswin_x4", "NGswin ×4"),
     ("drct_x2", "DRCT ×2, 8 channels, 5 layers in 1 group, windows of 4"),
     ("drct_x4", "DRCT ×4, 6 channels, 10 layers in 2 groups, windows of 3, no layer shifts"),
+    ("ncnn_cunet_x2", "ncnn ×2, 8 convolutions"), ("ncnn_gated_x3", "ncnn ×3"),
+    ("ncnn_span_x2", "ncnn ×2"), ("ncnn_compact_x3", "ncnn ×3"), ("ncnn_norms_x1", "ncnn ×1"),
   ]
 
   /// The greatest difference that counts as none, as a share of the range of the output.

@@ -114,24 +114,35 @@ import Testing
     }
   }
 
-  /// A weight that is merged from several tensors cannot be learned as the tensors it is made of.
-  @Test func boundsOfMergedConvolutionsCannotLearn() throws {
-    let weights = try NetworkFixture("span_x4").weights
-    let name = "conv_1.conv.0.weight"
-    let count = try #require(weights.tensors[name]).shape.dimensions.reduce(1, *)
+  /// Of weights that are merged, or of a transposed convolution, the bounds stay, and the network is that
+  /// of the rounded ones.
+  @Test(arguments: [
+    ("span_x4", "conv_1.conv.0.weight"), ("ncnn_gated_x3", "layer_11.weight"),
+  ])
+  func boundsOfWeightsBehindOthersStay(fixture name: String, weight: String) throws {
+    let fixture = try NetworkFixture(name)
+    let weights = fixture.weights
+    let tensor = try #require(weights.tensors[weight])
+    let count = tensor.shape.elementCount
     let quantization = try WeightQuantization(
-      name: name, layout: AffineLayout(rows: 1, columns: count, granularity: .tensor),
-      bitWidth: 2, lower: [-1], scale: [0.5])
-    #expect(
-      throws: ModelError(
-        "the network does not use the weight '\(name)' as it is, but what is made of it: its bounds "
-          + "cannot be learned"
-      ).offering(.noLearning)
-    ) {
-      try Distillation(
-        teacher: weights, student: weights, weights: [quantization], activations: [],
-        .everything(threads: 1))
-    }
+      name: weight, layout: AffineLayout(rows: 1, columns: count, granularity: .tensor),
+      bitWidth: 2, lower: [-0.3], scale: [0.2])
+    let image = try fixture.input()
+    var distillation = try Distillation(
+      teacher: weights, student: weights, weights: [quantization], activations: [],
+      .everything(threads: 1))
+    #expect(distillation.fixedWeights == [weight])
+    #expect(distillation.weights == [])
+    let rounded = try tensor.floatValues().map { -0.3 + 0.2 * min(max((($0 + 0.3) / 0.2).rounded(), 0), 3) }
+    var expected = weights
+    expected.tensors[weight] = try Tensor(
+      elementType: .float32, shape: tensor.shape, bytes: SharedBytes(elementsOf: rounded))
+    let network = try SuperResolutionNetwork(expected, name: "rounded", threads: 1)
+    let result = try network.upscale(image, progress: nil)
+    #expect(try largestDifference(distillation.upscale([image])[0], result) < 1e-4)
+    #expect(try largestDifference(fixture.output(), result) > 1e-3)
+    _ = try distillation.step([image])
+    #expect(distillation.tensors[weight] == rounded)
   }
 
   @Test func imageWithTooFewPixelsIsRefused() throws {

@@ -44,6 +44,9 @@ package struct Distillation: Sendable {
   package let teacherValues: [Float]
   package var store: ParameterStore
   let quantization: QuantizationParameters
+  /// Quantized weights that the network does not use as they are, but what is made of them: they keep
+  /// their bounds.
+  package let fixedWeights: [String]
   private let memory = PoolOfPools()
 
   /// - Parameters:
@@ -67,17 +70,16 @@ package struct Distillation: Sendable {
         studentStore[$0.name]?.count == $0.reference.count
       })
     else { throw ModelError("the teacher and the student are different networks") }
-    if let weight = weights.first(where: { studentNetwork.fixedTensors.contains($0.name) }) {
-      throw ModelError(
-        "the network does not use the weight '\(weight.name)' as it is, but what is made of it: its "
-          + "bounds cannot be learned"
-      ).offering(.noLearning)
+    let fixed = weights.filter { studentNetwork.fixedTensors.contains($0.name) }
+    if !fixed.isEmpty {
+      (studentNetwork, studentStore) = try DifferentiableNetwork.load(student.rounding(fixed))
     }
+    fixedWeights = fixed.map(\.name)
     self.teacher = teacherNetwork
     self.student = studentNetwork
     teacherValues = teacherStore.values
     quantization = try QuantizationParameters(
-      weights, activations, sites: studentNetwork.sites, &studentStore)
+      weights.filter { !studentNetwork.fixedTensors.contains($0.name) }, activations, sites: studentNetwork.sites, &studentStore)
     store = studentStore
   }
 
@@ -211,5 +213,22 @@ package struct Distillation: Sendable {
     let loss = try differentiate(images, teach(images))
     update()
     return loss
+  }
+}
+
+extension TensorArchive {
+  /// Returns the archive with rounded weights.
+  fileprivate func rounding(_ weights: [WeightQuantization]) throws -> TensorArchive {
+    var archive = self
+    for weight in weights {
+      guard let tensor = tensors[weight.name] else { continue }
+      var store = ParameterStore()
+      store.add(weight.name, try tensor.floatValues(), group: nil)
+      let rounding = try QuantizationParameters([weight], [], sites: [], &store)
+      let rounded = rounding.rounded(store.values).prefix(tensor.shape.elementCount)
+      archive.tensors[weight.name] = try Tensor(
+        elementType: .float32, shape: tensor.shape, bytes: SharedBytes(elementsOf: Array(rounded)))
+    }
+    return archive
   }
 }

@@ -84,14 +84,15 @@ struct DifferentiableNetwork: Sendable {
   /// - Precondition: `check` has accepted the image.
   func run(_ image: Image, _ tape: Tape) -> Pass {
     let (height, width) = padded(image)
-    let features = network.traits.range.features(
-      of: image, height: height, width: width, mirrors: !network.traits.padsWithZeros)
+    let features = network.traits.features(of: image)
     let pixels = tape.result(
       rows: height * width, columns: features.channels, needsGradient: false)
     pixels.values.update(from: features.values, count: features.count)
     let layouts = layouts.layouts(network, height: height, width: width)
     let (output, groups) = network.run(pixels, height: height, layouts, tape)
-    return Pass(output: output, outputWidth: width * network.scale, groups: groups)
+    return Pass(
+      output: output, outputWidth: (width - 2 * network.traits.margin) * network.scale,
+      groups: groups)
   }
 
   /// Returns the image in the output of a pass, without the padding.

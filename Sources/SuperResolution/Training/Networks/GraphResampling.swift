@@ -33,8 +33,8 @@ extension GraphOperation {
               ]
             }
         })
-    case .bicubic(let factor):
-      let kernel = CubicUpscaling(factor: factor)
+    case .bicubic(let ratio):
+      let kernel = CubicResizing(ratio)
       return tape.combineRows(
         x,
         each { row, column in

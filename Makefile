@@ -44,7 +44,7 @@ help:
 	@echo 'make lint     check the formatting, that what is public is documented, and that imports point down'
 	@echo 'make format   apply that formatting'
 	@echo 'make check-calls  check the program for calls that a fault of Swift 6.3 breaks'
-	@echo 'make interop  check written files with torch, numpy, safetensors, mlx, onnxruntime, gguf and transformers'
+	@echo 'make interop  check written files with torch, spandrel, safetensors, mlx, onnxruntime, gguf and others'
 	@echo 'make bench    time the tool beside Python scripts that do the same'
 	@echo 'make accuracy measure what quantization costs, hours: Benchmarks/accuracy.md'
 	@echo 'make fuzz     fuzz every reader, each for FUZZ_SECONDS (30)'
@@ -131,6 +131,7 @@ interop: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_exports.py $(BIN)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_networks.py $(BIN)
 	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_loaders.py $(BIN)
+	$(INTEROP_VENV)/bin/python Tests/Fixtures/interop/check_torch.py $(BIN)
 	cd python && ../$(INTEROP_VENV)/bin/python -m pytest --quiet
 	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps \
 	  --force-reinstall ./python

@@ -43,6 +43,8 @@ public struct ModelError: Error, Hashable, Sendable {
   package enum Remedy: Hashable, Sendable {
     /// Padding rows to whole blocks.
     case padding
+    /// Rounding zero points to integers.
+    case integerZeroPoints
     /// Naming the element type of raw bytes.
     case rawElementType
     /// Giving the images on which a distilled model is compared.

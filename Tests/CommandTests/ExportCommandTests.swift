@@ -64,6 +64,37 @@ import Testing
     }
   }
 
+  /// Wide codes need integer zero points, which others lack unless they are rounded.
+  @Test func integerZeroPointsAreRoundedOnRequest() throws {
+    try withTemporaryFolder { folder in
+      let sample = try PackageFolder.fixture("export/sample.condi")
+      let arguments = ["export", sample, folder.appending("x.onnx"), "--to", "onnx-matmulnbits"]
+      let refused = try BuiltProgram().run(arguments)
+      #expect(refused.exitCode == 2)
+      #expect(
+        refused.standardError
+          == "condi-convert: \(sample): tensor 'five.weight': MatMulNBits takes 5-bit codes only "
+          + "with integer zero points; --integer-zeros rounds them\n")
+      let outcome = try BuiltProgram().run(
+        arguments + ["--integer-zeros", "--int8-inputs", "--dequantize", "--format", "json"])
+      let tensors = try #require(try CommandLine.json(outcome)["tensors"] as? [[String: Any]])
+      let eight = try #require(tensors.first { $0["name"] as? String == "eight.weight" })
+      #expect(
+        eight["form"] as? String
+          == "MatMulNBits, 8 bits, blocks of 128, integer zeros, int8 inputs")
+      #expect(eight["fidelity"] as? String == "lossy")
+    }
+  }
+
+  @Test(arguments: ["--integer-zeros", "--int8-inputs"])
+  func optionsOfMatMulNBitsAreRefusedForOtherTargets(_ option: String) throws {
+    let outcome = try BuiltProgram().run(["export", "a.condi", "b.gguf", option])
+    #expect(outcome.exitCode == 64)
+    #expect(
+      outcome.standardError.hasPrefix(
+        "Error: --integer-zeros and --int8-inputs are for onnx-matmulnbits\n"))
+  }
+
   @Test(arguments: ["mlx", "gguf"])
   func rowsAreNotPaddedWithoutPadOption(_ target: String) throws {
     try CommandLine.withPackedExample { folder, packed in
@@ -85,7 +116,7 @@ import Testing
         "--dequantize")
       let back = folder.appending("back.condi")
       let outcome = try CommandLine.succeed("import", mlx, back, "--from", "mlx")
-      #expect(outcome.standardOutput.contains("exact tensors  15"))
+      #expect(outcome.standardOutput.contains("exact tensors  20"))
       let difference = try CommandLine.run(
         "diff", PackageFolder.fixture("export/sample.condi"), back, "--format", "json")
       let report = try CommandLine.json(difference)

@@ -19,6 +19,7 @@ import mlx.core as mx
 import numpy as np
 import onnx
 from gguf import GGMLQuantizationType as Type
+from makers.ggml_types import Q2_0
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
@@ -43,7 +44,7 @@ class Matrix:
     def __init__(
         self, seed: int, shape: tuple[int, ...], bits: int, granularity: str, *, parts: int = 1,
         dtype: str = "float32", lower: float | None = None, scale: float | None = None,
-        largest: int | None = None,
+        largest: int | None = None, zeros: tuple[int, int] | None = None,
     ) -> None:  # fmt: skip
         rng = np.random.default_rng(seed)
         self.shape, self.bits, self.granularity = shape, bits, granularity
@@ -57,6 +58,8 @@ class Matrix:
         self.scale = rng.uniform(0.01, 0.3, cells).astype(F) if scale is None else np.full(cells, scale, F)
         self.lower = (rng.uniform(-0.9, 0.1, cells).astype(F) if lower is None
                       else np.full(cells, lower, F))  # fmt: skip
+        if zeros is not None:
+            self.lower = -(self.scale * rng.integers(*zeros, cells).astype(F))
         # Per row and group; groups of the other granularities span the row.
         self.lowers, self.scales = (
             np.repeat(a, self.rows * per_row // cells).reshape(self.rows, per_row)
@@ -89,6 +92,11 @@ MATRICES = {
     "ragged.weight": Matrix(9, (5, 21), 2, "group:8"),
     "kernel.weight": Matrix(10, (2, 3, 2, 2), 1, "channel"),
     "fine.weight": Matrix(11, (2, 512), 2, "group:16"),
+    "zeros.weight": Matrix(12, (3, 72), 3, "group:16", zeros=(0, 16)),
+    "whole.weight": Matrix(13, (5, 100), 4, "channel", zeros=(0, 16)),
+    "bytes.weight": Matrix(14, (3, 96), 8, "group:32", zeros=(128, 129), scale=0.03125),
+    "quaternary.weight": Matrix(15, (2, 192), 2, "tensor", lower=-0.5, scale=0.5),
+    "six.weight": Matrix(16, (4, 64), 6, "group:8"),
 }
 KEPT = {
     "bias": np.array([0.5, -2.25, 3e-5], F),
@@ -182,12 +190,26 @@ def planes(codes: np.ndarray) -> bytes:
     return bytes((parts[:, 0] | parts[:, 1] << 2 | parts[:, 2] << 4 | parts[:, 3] << 6).reshape(-1))
 
 
+def signed_bytes(values: np.ndarray, scale: np.float32) -> bytes:
+    """Multiples of the scale if it is a float16 and the values are such, else of largest / 127."""
+    step = np.float16(scale)
+    numbers = np.rint(values / F(step))
+    if not (np.array_equal(numbers * F(step), values) and numbers.min() >= -128 and numbers.max() <= 127):
+        step = np.float16(np.max(np.abs(values)) / F(127))
+        numbers = np.rint(values / F(step))
+    return step.tobytes() + numbers.astype(np.int8).tobytes()
+
+
 def block(kind: Type, codes: np.ndarray, lower: np.ndarray, scale: np.ndarray) -> bytes:
     if kind is Type.Q2_K:
         (d, a), (m, b) = half_factors(scale), half_factors(-lower)
         return bytes(a | b << 4) + planes(codes) + d.tobytes() + m.tobytes()
     if kind is Type.TQ2_0:
         return planes(codes) + np.float16(scale[0]).tobytes()
+    if kind is Q2_0:
+        return np.float16(scale[0]).tobytes() + stream(codes, 2)
+    if kind is Type.Q8_0:
+        return signed_bytes(scale * codes + lower, scale[0])
     nibbles = bytes(codes[:16] & 15 | (codes[16:] & 15) << 4)
     head = np.float16(scale[0]).tobytes()
     if kind is Type.Q4_0:
@@ -203,7 +225,9 @@ def gguf_type(name: str, matrix: Matrix) -> Type | None:
     chosen = {
         "dyadic.weight": Type.Q2_K, "ternary.weight": Type.TQ2_0, "qkv.weight": Type.Q4_1,
         "groups.weight": Type.Q4_1, "half.weight": Type.Q4_1, "five.weight": Type.Q5_1,
-        "symmetric.weight": Type.Q4_0, "fine.weight": Type.Q2_K,
+        "symmetric.weight": Type.Q4_0, "fine.weight": Type.Q2_K, "quaternary.weight": Q2_0,
+        "whole.weight": Type.Q4_1, "eight.weight": Type.Q8_0, "six.weight": Type.Q8_0,
+        "bytes.weight": Type.Q8_0,
     }  # fmt: skip
     return chosen.get(name)
 
@@ -218,7 +242,7 @@ def make_gguf(path: Path, values: dict[str, np.ndarray]) -> dict[str, dict]:
             continue
         length, _ = gguf.GGML_QUANT_SIZES[kind]
         padded = -(-matrix.columns // length) * length
-        part = 16 if kind is Type.Q2_K else length
+        part = {Type.Q2_K: 16, Type.Q8_0: 1}.get(kind, length)
         data = b""
         for row, codes in enumerate(matrix.padded(padded)):
             for first in range(0, padded, length):
@@ -317,24 +341,36 @@ def zero_point(lower: np.float32, scale: np.float32) -> np.float32:
     return quotient
 
 
+def integer_zeros(matrix: Matrix, width: int) -> np.ndarray | None:
+    """Integer zero points of all cells, if their products with the scales are the lower bounds."""
+    zeros = np.rint(-matrix.lowers / matrix.scales)
+    holds = np.all((zeros >= 0) & (zeros < 2**width)) and np.array_equal(zeros * matrix.scales, -matrix.lowers)
+    return zeros.astype(np.uint8) if holds else None
+
+
 def make_matmul(path: Path, values: dict[str, np.ndarray]) -> dict[str, dict]:
     initializers, nodes, inputs, outputs, records = [], [], [], [], {}
     for name, matrix in MATRICES.items():
         kind = matrix.granularity.partition(":")[0]
         fits = [b for b in (16, 32, 64, 128, 256) if kind != "group" or matrix.size % b == 0]
-        if len(matrix.shape) != 2 or matrix.bits > 4 or not fits:
+        width = next(bits for bits in (2, 4, 8) if bits >= matrix.bits)
+        # ONNX Runtime decodes 2-bit codes with integer zero points more slowly.
+        integers = integer_zeros(matrix, width) if width > 2 else None
+        if len(matrix.shape) != 2 or (matrix.bits > 4 and integers is None) or not fits:
             initializers.append(numpy_helper.from_array(values[name], name))
             outputs.append(helper.make_tensor_value_info(
                 name, helper.np_dtype_to_tensor_dtype(values[name].dtype), matrix.shape))  # fmt: skip
             records[name] = {"form": matrix.dtype}
             continue
-        width = 2 if matrix.bits <= 2 else 4
         count = {b: -(-matrix.columns // b) for b in fits}
-        size = min(fits, key=lambda b: (count[b] * (b * width // 8 + 8), -b))
+        zero_bytes = {b: 4 * count[b] if integers is None else -(-count[b] * width // 8) for b in fits}
+        size = min(fits, key=lambda b: (count[b] * (b * width // 8 + 4) + zero_bytes[b], -b))
         cells = [matrix.cell(block * size) for block in range(count[size])]
         scales, lowers = matrix.scales[:, cells], matrix.lowers[:, cells]
         zeros = np.array([[zero_point(l, s) for l, s in zip(*row, strict=True)]
                           for row in zip(lowers, scales, strict=True)], F)  # fmt: skip
+        if integers is not None:
+            zeros = np.stack([np.frombuffer(stream(row, width), np.uint8) for row in integers[:, cells]])
         codes = stream(matrix.padded(count[size] * size), width)
         blocks = np.frombuffer(codes, np.uint8).reshape(matrix.rows, count[size], size * width // 8)
         for part, array in (("codes", blocks), ("scale", scales), ("zero", zeros)):
@@ -346,7 +382,8 @@ def make_matmul(path: Path, values: dict[str, np.ndarray]) -> dict[str, dict]:
         for ports, part, length in ((inputs, "input", matrix.columns), (outputs, "output", matrix.rows)):
             ports.append(helper.make_tensor_value_info(
                 f"{name}/{part}", TensorProto.FLOAT, [f"{name}/count", length]))  # fmt: skip
-        records[name] = {"form": f"MatMulNBits, {width} bits, blocks of {size}"}
+        kind = "" if integers is None else ", integer zeros"
+        records[name] = {"form": f"MatMulNBits, {width} bits, blocks of {size}{kind}"}
     for name, array in KEPT.items():
         initializers.append(numpy_helper.from_array(array, name))
         outputs.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape))

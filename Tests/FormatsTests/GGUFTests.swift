@@ -54,6 +54,11 @@ import Testing
         .truncated(expectedBytes: 68, foundBytes: 64, purpose: "F32 [17]"), tensor: "a")
     ),
     (
+      "other_q2_0",
+      ModelError(
+        .truncated(expectedBytes: 288, foundBytes: 272, purpose: "Q2_0 [1024]"), tensor: "a")
+    ),
+    (
       "half_a_block",
       .mismatch(expected: "Q4_0 rows of a multiple of 32 elements", found: "16", tensor: "a")
     ),

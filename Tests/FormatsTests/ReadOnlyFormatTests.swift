@@ -17,7 +17,9 @@ import Testing
   static let subjects = [
     Subject(
       format: GGUFFormat(),
-      files: ["gguf/metadata.gguf", "gguf/tq2_0.gguf", "gguf/unreadable_q6_k.gguf"]),
+      files: [
+        "gguf/metadata.gguf", "gguf/tq2_0.gguf", "gguf/q2_0.gguf", "gguf/unreadable_q6_k.gguf",
+      ]),
     Subject(
       format: ONNXFormat(),
       files: ["onnx/raw.onnx", "onnx/typed.onnx", "onnx/nodes.onnx", "onnx/external/model.onnx"]),

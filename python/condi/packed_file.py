@@ -70,6 +70,12 @@ class PackedFile:
         members = self.header.get("values", {})
         return {name: values.decode(value, name) for name, value in members.items()}
 
+    @property
+    def activations(self) -> list[dict[str, Any]]:
+        """The quantizers of layers' inputs, as the header lists them; tensors do not include them."""
+        found: list[dict[str, Any]] = self.header.get("activations", [])
+        return found
+
     def record(self, name: str) -> Record:
         """The entry that holds the tensor's bytes; for a shared name, the other's."""
         return self._header.names[name]

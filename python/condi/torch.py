@@ -7,7 +7,9 @@ pages, one tensor, and the module's own parameters.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -54,6 +56,49 @@ def tensors(file: PackedFile) -> Iterator[tuple[str, torch.Tensor]]:
         yield name, tensor(file, name)
 
 
+class ActivationsNotQuantized(UserWarning):
+    """A packed model quantizes inputs of layers, which a module that takes its weights does not."""
+
+
+def state_dict(
+    source: PackedFile | str | os.PathLike[str], *, prefix: str = ""
+) -> dict[str, torch.Tensor]:
+    """All tensors by name, dequantized, for loaders that find out the network from its tensors.
+
+    With a `prefix`, such as `params_ema.`, only the names that begin so, without it; no such name
+    is a `PackedError`. Warns `ActivationsNotQuantized` if the file has quantizers of activations,
+    which `PackedFile.activations` lists.
+
+        model = spandrel.ModelLoader().load_from_state_dict(condi.torch.state_dict("model.condi"))
+    """
+    with _opened(source) as file:
+        names = [name for name in file.names if name.startswith(prefix)]
+        if prefix and not names:
+            raise PackedError(f"no tensor's name begins with '{prefix}'")
+        _warn_of_activations(file)
+        return {name.removeprefix(prefix): tensor(file, name) for name in names}
+
+
+@contextmanager
+def _opened(source: PackedFile | str | os.PathLike[str]) -> Iterator[PackedFile]:
+    """A file that is closed at the end only if it was not open before."""
+    if isinstance(source, PackedFile):
+        yield source
+    else:
+        with open_packed(source) as file:
+            yield file
+
+
+def _warn_of_activations(file: PackedFile) -> None:
+    if count := len(file.activations):
+        warnings.warn(
+            f"activation quantizers ({count}) are not applied: the module computes with the packed "
+            "weights and inputs in full precision; 'activations' of the file lists them",
+            ActivationsNotQuantized,
+            stacklevel=3,
+        )
+
+
 def load_into(
     module: torch.nn.Module,
     source: PackedFile | str | os.PathLike[str],
@@ -66,27 +111,28 @@ def load_into(
     anything is copied; the records' own checks come tensor by tensor.
 
     Returns the names that only the module has and those that only the file has. With `strict`,
-    either is a `PackedError`; shapes that differ always are.
+    either is a `PackedError`; shapes that differ always are. Warns `ActivationsNotQuantized` if the
+    file has quantizers of activations, which the module does not apply.
     """
-    if not isinstance(source, PackedFile):
-        with open_packed(source) as file:
-            return load_into(module, file, strict=strict)
-    targets = module.state_dict()
-    missing = [name for name in targets if name not in set(source.names)]
-    unexpected = [name for name in source.names if name not in targets]
-    if strict and (missing or unexpected):
-        raise PackedError(
-            f"the module has {len(missing)} tensors that the file has not ({missing[:3]}), and the "
-            f"file {len(unexpected)} that the module has not ({unexpected[:3]})"
-        )
-    shared = [name for name in source.names if name in targets]
-    for name in shared:
-        if tuple(targets[name].shape) != source.shape(name):
+    with _opened(source) as file:
+        targets = module.state_dict()
+        missing = [name for name in targets if name not in set(file.names)]
+        unexpected = [name for name in file.names if name not in targets]
+        if strict and (missing or unexpected):
             raise PackedError(
-                f"tensor '{name}': expected {tuple(targets[name].shape)}, found {source.shape(name)}"
+                f"the module has {len(missing)} tensors that the file has not ({missing[:3]}), and the "
+                f"file {len(unexpected)} that the module has not ({unexpected[:3]})"
             )
-    with torch.no_grad():
+        shared = [name for name in file.names if name in targets]
         for name in shared:
-            # state_dict's tensors share the module's memory.
-            targets[name].copy_(tensor(source, name))
-    return missing, unexpected
+            if tuple(targets[name].shape) != file.shape(name):
+                raise PackedError(
+                    f"tensor '{name}': expected {tuple(targets[name].shape)}, "
+                    f"found {file.shape(name)}"
+                )
+        _warn_of_activations(file)
+        with torch.no_grad():
+            for name in shared:
+                # state_dict's tensors share the module's memory.
+                targets[name].copy_(tensor(file, name))
+        return missing, unexpected

@@ -59,6 +59,40 @@ def test_shapes_that_differ_are_an_error(tmp_path: Path) -> None:
         condi_torch.load_into(torch.nn.Linear(4, 2), written(tmp_path, linear()), strict=False)
 
 
+def test_a_state_dict_has_every_tensor_in_memory_of_its_own(tmp_path: Path) -> None:
+    path = written(tmp_path, linear())
+    state = condi_torch.state_dict(path)
+    assert list(state) == ["weight", "bias"]
+    module = torch.nn.Linear(3, 2)
+    module.load_state_dict(state)
+    assert module.weight.tolist() == [[-1.0, -0.5, 0.0], [0.5, 0.0, -0.5]]
+    state["bias"].zero_()
+    assert condi_torch.state_dict(path)["bias"].tolist() == [0.25, -4.0]
+
+
+def test_a_state_dict_begins_below_a_prefix(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.add("params_ema.bias", "float32", [1], "raw", floats(1.0))
+    builder.add("params.bias", "float32", [1], "raw", floats(2.0))
+    path = written(tmp_path, builder)
+    assert condi_torch.state_dict(path, prefix="params.") == {"bias": torch.tensor([2.0])}
+    with pytest.raises(condi.PackedError, match="no tensor's name begins with 'net.'"):
+        condi_torch.state_dict(path, prefix="net.")
+
+
+def test_quantizers_of_activations_are_warned_of(tmp_path: Path) -> None:
+    builder = linear()
+    builder.members["activations"] = [{"name": "input", "bits": 2, "lower": -0.5, "upper": 1.5}]
+    path = written(tmp_path, builder)
+    with condi.open(path) as file:
+        assert file.activations == [{"name": "input", "bits": 2, "lower": -0.5, "upper": 1.5}]
+    message = r"activation quantizers \(1\) are not applied"
+    with pytest.warns(condi_torch.ActivationsNotQuantized, match=message) as caught:
+        condi_torch.state_dict(path)
+        condi_torch.load_into(torch.nn.Linear(3, 2), path)
+    assert [Path(warning.filename).name for warning in caught] == ["test_torch.py"] * 2
+
+
 def test_types_that_numpy_lacks_are_torch_s_own(tmp_path: Path) -> None:
     builder = Builder()
     builder.add("brain", "bfloat16", [2], "raw", bytes.fromhex("803f00c0"))

@@ -24,6 +24,13 @@ struct GGUFExporter: ModelExporter {
     if width > tensor.bitWidth {
       plan.changes.append("\(tensor.bitWidth)-bit codes are stored in \(width) bits")
     }
+    switch form.type {
+    case .q2: plan.changes.append("Q2_0 needs ggml of July 2026 or later")
+    case .q8:
+      guard try plan.values != tensor.floatValues() else { break }
+      plan.changes.append("values are rounded again, to multiples of one scale per 32")
+    default: break
+    }
     return plan
   }
 

@@ -98,7 +98,10 @@ public struct ModelExport: Sendable {
     switch target {
     case .mlx: try body(MLXExporter())
     case .onnx: try body(ONNXExporter())
-    case .onnxMatMulNBits: try body(ONNXMatMulExporter())
+    case .onnxMatMulNBits:
+      try body(
+        ONNXMatMulExporter(
+          roundsZeroPoints: options.roundsZeroPoints, roundsInputs: options.roundsInputs))
     case .gguf: try body(GGUFExporter())
     case .safetensors: try body(CodesExporter())
     }
@@ -261,10 +264,21 @@ public struct ExportOptions: Hashable, Sendable {
   public var padsRows: Bool
   /// Whether to dequantize tensors for which the target has no low-bit form.
   public var dequantizes: Bool
+  /// Whether `MatMulNBits` gets integer zero points where lower bounds are not multiples of scales,
+  /// which changes values by up to half a scale.
+  public var roundsZeroPoints: Bool
+  /// Whether `MatMulNBits` may round a layer's inputs to int8, block by block, where its zero
+  /// points are integers.
+  public var roundsInputs: Bool
 
   /// Creates options, which by default forbid any change.
-  public init(padsRows: Bool = false, dequantizes: Bool = false) {
+  public init(
+    padsRows: Bool = false, dequantizes: Bool = false, roundsZeroPoints: Bool = false,
+    roundsInputs: Bool = false
+  ) {
     self.padsRows = padsRows
     self.dequantizes = dequantizes
+    self.roundsZeroPoints = roundsZeroPoints
+    self.roundsInputs = roundsInputs
   }
 }

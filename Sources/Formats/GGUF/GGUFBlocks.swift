@@ -6,7 +6,7 @@ import Storage
 /// finite scales they equal those of `gguf.quants.dequantize` of the `gguf` package bit for bit.
 /// The layouts are ggml's (`ggml-common.h`); `GGUF.md` describes them.
 enum GGUFBlocks: Hashable, Sendable {
-  case q8, q4, q4m, q5m, q4k, q2k, tq2
+  case q8, q4, q4m, q5m, q2, q4k, q2k, tq2
 
   var byteCount: Int {
     switch self {
@@ -14,6 +14,7 @@ enum GGUFBlocks: Hashable, Sendable {
     case .q4: 18
     case .q4m: 20
     case .q5m: 24
+    case .q2: 18
     case .q4k: 144
     case .q2k: 84
     case .tq2: 66
@@ -23,6 +24,7 @@ enum GGUFBlocks: Hashable, Sendable {
   var elementCount: Int {
     switch self {
     case .q8, .q4, .q4m, .q5m: 32
+    case .q2: 64
     case .q4k, .q2k, .tq2: 256
     }
   }
@@ -46,6 +48,7 @@ enum GGUFBlocks: Hashable, Sendable {
           case .q4: Self.dequantizeQ4(block, into: target)
           case .q4m: Self.dequantizeQ4M(block, into: target)
           case .q5m: Self.dequantizeQ5M(block, into: target)
+          case .q2: Self.dequantizeQ2(block, into: target)
           case .q4k: Self.dequantizeQ4K(block, into: target)
           case .q2k: Self.dequantizeQ2K(block, into: target)
           case .tq2: Self.dequantizeTQ2(block, into: target)
@@ -96,6 +99,15 @@ enum GGUFBlocks: Hashable, Sendable {
       let nibble = index < 16 ? block[8 + index] & 15 : block[8 + index - 16] >> 4
       let fifth = block[4 + index / 8] >> UInt8(index % 8) & 1
       values[index] = scale * Float(nibble | fifth << 4) + minimum
+    }
+  }
+
+  /// Decodes Q2_0: a scale, then 16 bytes of 2-bit codes for −1 to 2, the first in the lowest bits.
+  private static func dequantizeQ2(_ block: Block, into values: Values) {
+    let scale = half(block, at: 0)
+    for index in 0..<64 {
+      let code = block[2 + index / 4] >> UInt8(index % 4 * 2) & 3
+      values[index] = Float(Int(code) - 1) * scale
     }
   }
 
@@ -165,6 +177,8 @@ struct GGUFBlockEncoder {
   ///   - scale: the scales of its parts.
   /// - Throws: `ModelError` when parameters exceed the largest float16, or a scale rounds to zero
   ///   in it.
+  /// - Postcondition: codes are those given, but for Q8_0 whose values are not multiples of one
+  ///   float16: each is then at most half the stored scale from its value.
   mutating func encode(
     _ codes: ArraySlice<UInt8>, lower: [Float], scale: [Float],
     into output: UnsafeMutableRawBufferPointer
@@ -174,6 +188,17 @@ struct GGUFBlockEncoder {
     case .tq2:
       Self.store(try Self.halfScale(scale[0]), at: 64, output)
       Self.storeTwoBitCodes(codes, at: 0, output)
+    case .q2:
+      Self.store(try Self.halfScale(scale[0]), at: 0, output)
+      for index in 0..<64 {
+        output[2 + index / 4] |= codes[first + index] << UInt8(index % 4 * 2)
+      }
+    case .q8:
+      let (step, numbers) = try Self.signedBytes(codes, lower, scale)
+      Self.store(step, at: 0, output)
+      for (index, number) in numbers.enumerated() {
+        output[2 + index] = UInt8(bitPattern: number)
+      }
     case .q4:
       Self.store(try Self.halfScale(scale[0]), at: 0, output)
       Self.storeNibbles(codes, at: 2, output)
@@ -197,6 +222,33 @@ struct GGUFBlockEncoder {
       Self.store(scales.unit, at: 80, output)
       Self.store(minimum.unit, at: 82, output)
     }
+  }
+
+  /// Returns the scale and the multiples of it that are closest to the values of a block.
+  ///
+  /// They are equal to the values if all scales are one float16, lower bounds are multiples of it,
+  /// and the multiples fit Int8. Otherwise the largest value becomes ±127 times the scale, as in
+  /// ggml's `quantize_row_q8_0_ref`.
+  private static func signedBytes(
+    _ codes: ArraySlice<UInt8>, _ lower: [Float], _ scale: [Float]
+  ) throws -> (scale: Float16, numbers: [Int8]) {
+    let values = zip(codes, zip(lower, scale)).map { $1.1 * Float($0) + $1.0 }
+    let common = Float16(scale[0])
+    if common > 0, scale.allSatisfy({ $0 == Float(common) }) {
+      let numbers = values.compactMap { Int8(exactly: $0 / Float(common)) }
+      if zip(numbers, values).allSatisfy({ Float($0) * Float(common) == $1 }),
+        numbers.count == values.count
+      {
+        return (common, numbers)
+      }
+    }
+    let largest = values.map(abs).max() ?? 0
+    var step = try halfScale(largest / 127)
+    if largest / Float(step) >= 127.5 { step = step.nextUp }
+    let numbers = values.map { value -> Int8 in
+      step == 0 ? 0 : Int8((value / Float(step)).rounded(.toNearestOrEven))
+    }
+    return (step, numbers)
   }
 
   private static func half(_ value: Float) throws -> Float16 {

@@ -3,7 +3,8 @@ import Storage
 /// The form in which a GGUF file holds a quantized matrix: a type of block, and the padding of
 /// rows.
 ///
-/// Codes are kept unchanged; only lower bounds and scales are rounded.
+/// Codes are kept unchanged; only lower bounds and scales are rounded. In Q8_0, which has no lower
+/// bound, values are rounded again where they are not multiples of one float16.
 struct GGUFQuantizedForm: Hashable, Sendable {
   let type: GGUFTensorType.Written
   let rows: Int
@@ -22,10 +23,6 @@ struct GGUFQuantizedForm: Hashable, Sendable {
       throw ModelError.unsupported("GGUF quantizes matrices, not \(tensor.shape)")
     }
     let types = GGUFTensorType.Written.allCases.filter { $0.bitWidths.contains(tensor.bitWidth) }
-    guard !types.isEmpty else {
-      throw ModelError.unsupported(
-        "GGUF has no block type for \(tensor.bitWidth)-bit codes with a lower bound")
-    }
     let fitting = types.filter { layout.hasUniformBlocks(of: $0.sharedLength) }
     guard !fitting.isEmpty else {
       throw ModelError.unsupported(
@@ -100,15 +97,17 @@ struct GGUFQuantizedForm: Hashable, Sendable {
 extension GGUFTensorType {
   /// The quantized types that are written, in order of preference.
   enum Written: CaseIterable, Sendable {
-    case tq2, q2k, q4, q4m, q5m
+    case tq2, q2, q2k, q4, q4m, q5m, q8
 
     var name: String {
       switch self {
       case .tq2: "TQ2_0"
+      case .q2: "Q2_0"
       case .q2k: "Q2_K"
       case .q4: "Q4_0"
       case .q4m: "Q4_1"
       case .q5m: "Q5_1"
+      case .q8: "Q8_0"
       }
     }
 
@@ -116,41 +115,55 @@ extension GGUFTensorType {
     var number: UInt32 {
       switch self {
       case .tq2: 35
+      case .q2: 42
       case .q2k: 10
       case .q4: 2
       case .q4m: 3
       case .q5m: 7
+      case .q8: 8
       }
     }
 
     var blocks: GGUFBlocks {
       switch self {
       case .tq2: .tq2
+      case .q2: .q2
       case .q2k: .q2k
       case .q4: .q4
       case .q4m: .q4m
       case .q5m: .q5m
+      case .q8: .q8
       }
     }
 
     /// The bit widths of codes that the type can hold.
     var bitWidths: ClosedRange<Int> {
       switch self {
-      case .tq2, .q2k: 1...2
+      case .tq2, .q2, .q2k: 1...2
       case .q4, .q4m: 1...4
       case .q5m: 5...5
+      case .q8: 6...8
       }
     }
 
     /// The number of consecutive elements that share their lower bound and scale.
-    var sharedLength: Int { self == .q2k ? 16 : blocks.elementCount }
+    var sharedLength: Int {
+      switch self {
+      case .q2k: 16
+      // Values are rounded again where parameters differ.
+      case .q8: 1
+      default: blocks.elementCount
+      }
+    }
 
-    /// Whether the type is a candidate; a type without a lower bound qualifies only if it is exact.
+    /// Whether the type is a candidate; a type without a lower bound qualifies only if it is exact,
+    /// or no other holds as many bits.
     func admits(_ tensor: QuantizedTensor, _ codes: [UInt8]) -> Bool {
       switch self {
       case .tq2: tensor.hasLowerBounds(-1) && !codes.contains(3)
+      case .q2: tensor.hasLowerBounds(-1)
       case .q4: tensor.hasLowerBounds(-8)
-      case .q2k, .q4m, .q5m: true
+      case .q2k, .q4m, .q5m, .q8: true
       }
     }
   }

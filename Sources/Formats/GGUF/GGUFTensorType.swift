@@ -68,5 +68,6 @@ struct GGUFTensorType: Sendable {
     39: .init("MXFP4", .unreadable, 32, 17),
     40: .init("NVFP4", .unreadable, 64, 36),
     41: .init("Q1_0", .unreadable, 128, 18),
+    42: .init("Q2_0", .blocks(.q2), 64, 18),
   ]
 }

@@ -43,6 +43,7 @@ extension ModelError {
     if case .outputExists = problem { return "use --force to replace it" }
     return switch remedy {
     case .padding: "--pad pads them"
+    case .integerZeroPoints: "--integer-zeros rounds them"
     case .rawElementType: "--void-type names it"
     case .validationImages: "--validation gives them"
     case .noLearning: "--steps 0 quantizes it without learning"

@@ -60,12 +60,17 @@ struct ExportCommand: ParsableCommand {
       are an error unless --pad fills them up with code 0; the layer's input then needs as many \
       zeros more.
 
+      ONNX Runtime multiplies by 3- and 4-bit codes many times faster where zero points are \
+      integers, as those of GPTQ are. --integer-zeros rounds others, which codes of 5 to 8 bits \
+      need, and says by how much values change. --int8-inputs sets accuracy_level to 4: inputs of \
+      such layers are rounded as well, and 2-bit codes are fast.
+
       RUNTIMES
         mlx               a folder: model.safetensors and config.json
         onnx              a network; weights by DequantizeLinear and Add, exactly
         ncnn              a network of convolutions: model.param and model.bin
         onnx-matmulnbits  layers that multiply by codes in ONNX Runtime
-        gguf              Q2_K, Q4_0, Q4_1, Q5_1 or TQ2_0, the smallest that fits
+        gguf              TQ2_0, Q2_0, Q2_K, Q4_0, Q4_1, Q5_1 or Q8_0: the smallest
         safetensors       codes, lower bounds and scales as plain tensors
 
       EXAMPLES
@@ -115,6 +120,13 @@ struct ExportCommand: ParsableCommand {
     help: "Write tensors that the runtime has no low-bit form for in full precision instead.")
   var dequantize = false
 
+  @Flag(help: "Round the zero points of onnx-matmulnbits to integers.")
+  var integerZeros = false
+
+  @Flag(
+    help: "Let onnx-matmulnbits round inputs to int8 where zero points are integers.")
+  var int8Inputs = false
+
   @Flag(help: "Print what would become of each tensor, and write nothing.")
   var dryRun = false
 
@@ -135,6 +147,9 @@ struct ExportCommand: ParsableCommand {
     guard runtime != .ncnn || !(weights || pad || dequantize) else {
       throw ValidationError(
         "--weights, --pad and --dequantize are for weights alone, which ncnn does not take")
+    }
+    guard runtime == .weights(.onnxMatMulNBits) || !(integerZeros || int8Inputs) else {
+      throw ValidationError("--integer-zeros and --int8-inputs are for onnx-matmulnbits")
     }
   }
 
@@ -174,7 +189,9 @@ struct ExportCommand: ParsableCommand {
     let packed = try PackedModel(parsing: input)
     let export = ModelExport(
       packed, to: target,
-      options: ExportOptions(padsRows: pad, dequantizes: dequantize))
+      options: ExportOptions(
+        padsRows: pad, dequantizes: dequantize, roundsZeroPoints: integerZeros,
+        roundsInputs: int8Inputs))
     let tasks = common.workers().tasks
     let outcome =
       try dryRun

@@ -77,8 +77,11 @@ def check_exports(tool: str, folder: Path) -> tuple[int, list[str]]:
     for model in models:
         with condi.open(model) as file:
             for target, read in runtimes.READERS.items():
-                output = folder / f"{model.stem}.{target}"
-                report = run(tool, "export", model, output, "--to", target, "--pad", "--dequantize")
+                output = folder / f"{model.stem}.{target.replace(' ', '')}"
+                target, *options = target.split()
+                report = run(
+                    tool, "export", model, output, "--to", target, "--pad", "--dequantize", *options
+                )
                 found = read(output)
                 names = [record["name"] for record in report["tensors"]]
                 if sorted(names) != sorted(found) or names != file.names:
@@ -89,6 +92,30 @@ def check_exports(tool: str, folder: Path) -> tuple[int, list[str]]:
                     count += 1
                     if problem := compare(record, found[name], values(file, name)):
                         problems.append(f"{model.name} to {target}: '{name}': {problem}")
+    return count, problems
+
+
+def check_products(tool: str, folder: Path) -> tuple[int, list[str]]:
+    """Compares products of random inputs with those of the matrices that `read_matmul` finds."""
+    def inputs(columns: int) -> np.ndarray:
+        return np.random.default_rng(columns).standard_normal((9, columns)).astype(np.float32)
+
+    count, problems = 0, []
+    for model in [FIXTURES / "export/sample.condi", *sorted(folder.glob("*.condi"))]:
+        plain = folder / "plain.onnx"
+        for zeros in ([], ["--integer-zeros"]):
+            arguments = ["export", model, plain, "--to", "onnx-matmulnbits", "--dequantize", "--force"]
+            run(tool, *arguments, *zeros)
+            matrices = runtimes.read_matmul(plain)
+            # Inputs of int8 have 127 steps.
+            for more, tolerance in ([], 1e-5), (["--int8-inputs"], 0.02):
+                run(tool, *arguments, *zeros, *more)
+                for name, found in runtimes.run_layers(plain, inputs)[0].items():
+                    count += 1
+                    expected = inputs(matrices[name].shape[1]) @ matrices[name].T
+                    error = np.abs(found - expected).max() / np.abs(expected).max()
+                    if not error <= tolerance:
+                        problems.append(f"{model.name} {zeros + more}: '{name}' differs by {error}")
     return count, problems
 
 
@@ -118,12 +145,14 @@ def main() -> int:
     tool = parser.parse_args().tool
     with tempfile.TemporaryDirectory() as name:
         exported, problems = check_exports(tool, Path(name))
+        products, wrong = check_products(tool, Path(name))
         imported, others = check_imports(tool, Path(name))
-    for problem in problems + others:
+    problems += wrong + others
+    for problem in problems:
         print(problem)
-    print(f"{exported} exported and {imported} imported tensors compared, "
-          f"{len(problems + others)} not as reported")  # fmt: skip
-    return 1 if problems or others else 0
+    print(f"{exported} exported and {imported} imported tensors and {products} products compared, "
+          f"{len(problems)} not as reported")  # fmt: skip
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

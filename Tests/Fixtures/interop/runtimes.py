@@ -6,6 +6,8 @@ Each function returns arrays in the shapes that the runtime has, padded rows inc
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,9 @@ def read_gguf(path: Path) -> dict[str, np.ndarray]:
     """By `gguf.GGUFReader` and `gguf.quants.dequantize`, under the names before they were shortened."""
     from gguf import GGUFReader, quants
 
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from makers import ggml_types  # noqa: F401: adds Q2_0.
+
     reader = GGUFReader(path)
     full_names = json.loads(reader.fields["condi.export"].contents()).get("names", {})
     result = {}
@@ -63,11 +68,10 @@ def read_onnx(path: Path) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(names, {}), strict=True))
 
 
-def read_matmul(path: Path) -> dict[str, np.ndarray]:
-    """Outputs as above; a layer gets the identity, and gives its matrix transposed.
-
-    Nothing but zeros is added to an element then, so that sums leave it as it is.
-    """
+def run_layers(
+    path: Path, inputs: Callable[[int], np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The outputs of layers by name, each given `inputs(columns)`, and the other outputs."""
     import onnx
     import onnxruntime
 
@@ -77,13 +81,22 @@ def read_matmul(path: Path) -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(
         str(path), options, providers=["CPUExecutionProvider"]
     )
-    feeds = {port.name: np.eye(port.shape[1], dtype=np.float32) for port in session.get_inputs()}
+    feeds = {port.name: inputs(port.shape[1]) for port in session.get_inputs()}
     names = [output.name for output in session.get_outputs()]
-    result = {}
+    layers, others = {}, {}
     for name, array in zip(names, session.run(names, feeds), strict=True):
         layer = name.removesuffix("/output")
-        result[layer] = array.T if f"{layer}/input" in feeds else array
-    return result
+        (layers if f"{layer}/input" in feeds else others)[layer] = array
+    return layers, others
+
+
+def read_matmul(path: Path) -> dict[str, np.ndarray]:
+    """Outputs as above; a layer gets the identity, and gives its matrix transposed.
+
+    Nothing but zeros is added to an element then, so that sums leave it as it is.
+    """
+    layers, others = run_layers(path, lambda columns: np.eye(columns, dtype=np.float32))
+    return {name: array.T for name, array in layers.items()} | others
 
 
 def read_codes(path: Path) -> dict[str, np.ndarray]:
@@ -116,7 +129,8 @@ def dequantized(
     return values.reshape(codes.shape).astype(dtype)
 
 
+# By target, and the options of `export` if there are any.
 READERS = {
     "mlx": read_mlx, "gguf": read_gguf, "onnx": read_onnx, "onnx-matmulnbits": read_matmul,
-    "safetensors": read_codes,
+    "onnx-matmulnbits --integer-zeros": read_matmul, "safetensors": read_codes,
 }  # fmt: skip

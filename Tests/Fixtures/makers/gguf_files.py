@@ -12,15 +12,16 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFEndian, GGUFReader, GGUFValueType, GGUFWriter, quants
 
+from .ggml_types import Q2_0
 from .manifest import Manifest, leaf_entry, tensor_entry
 
 PLAIN = {
     Type.F32: "float32", Type.F16: "float16", Type.BF16: "bfloat16", Type.F64: "float64",
     Type.I8: "int8", Type.I16: "int16", Type.I32: "int32", Type.I64: "int64",
 }  # fmt: skip
-QUANTIZED = (Type.Q8_0, Type.Q4_0, Type.Q4_K, Type.Q2_K, Type.TQ2_0)
+QUANTIZED = (Type.Q8_0, Type.Q4_0, Type.Q4_K, Type.Q2_K, Type.TQ2_0, Q2_0)
 # Where the half-precision scales of a block are.
-SCALES = {Type.Q8_0: (0,), Type.Q4_0: (0,), Type.Q4_K: (0, 2), Type.Q2_K: (80, 82),
+SCALES = {Type.Q8_0: (0,), Type.Q4_0: (0,), Q2_0: (0,), Type.Q4_K: (0, 2), Type.Q2_K: (80, 82),
           Type.TQ2_0: (64,)}  # fmt: skip
 HALVES = (0.0, -0.0, 1.0, -1.5, 6e-8, 6.1e-5, -0.007, 65504.0, 0.33325195, 2.0**-14)
 
@@ -205,6 +206,9 @@ def make_refused(manifest: Manifest) -> None:
     bad("dimension_overflow", assembled([tensor_info(b"a", [2**62, 4], 0, 0)]), "2^64 elements")
     bad("dimension_past_63_bits", assembled([tensor_info(b"a", [2**63], 24, 0)]), "2^63 elements")
     bad("bytes_overflow", assembled([tensor_info(b"a", [2**61], 28, 0)]), "2^64 bytes")
+    # 1024 elements in blocks of 128, as a variant of the type has them, are 272 bytes.
+    bad("other_q2_0", assembled([tensor_info(b"a", [1024], 42, 0)], data=bytes(272)),
+        "blocks of 128 elements under the number of blocks of 64")
     bad("past_the_end", assembled([tensor_info(b"a", [17], 0, 0)]), "68 bytes of 64")
     bad("offset_past_the_end", assembled([tensor_info(b"a", [4], 0, 96)]), "offset 96 of 64")
     bad("offset_overflow", assembled([tensor_info(b"a", [4], 0, 2**64 - 32)]), "offset 2^64 - 32")

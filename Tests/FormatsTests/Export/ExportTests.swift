@@ -115,6 +115,34 @@ import Testing
     }
   }
 
+  /// Rounded zero points move values by at most half a scale.
+  @Test func zeroPointsAndInputsAreRoundedOnRequest() throws {
+    let options = ExportOptions(dequantizes: true, roundsZeroPoints: true, roundsInputs: true)
+    let outcome = try ModelExport(sample(), to: .onnxMatMulNBits, options: options).planned()
+    let forms = Dictionary(uniqueKeysWithValues: outcome.tensors.map { ($0.name, $0) })
+    let model = try sample()
+    for name in ["dyadic.weight", "groups.weight", "eight.weight"] {
+      let tensor = try #require(forms[name])
+      let quantized = try #require(try model.quantizedTensor(named: name))
+      #expect(tensor.form.hasSuffix(", integer zeros, int8 inputs"), "\(name): \(tensor.form)")
+      #expect(
+        tensor.largestError <= Double(try #require(quantized.scale.max())) * 0.501, "\(name)")
+    }
+    // Some of its lower bounds are positive.
+    let five = try #require(forms["five.weight"])
+    #expect(
+      five.changes == [
+        "dequantized: MatMulNBits takes 5-bit codes only with integer zero points from 0 to 255"
+      ])
+    let fine = try #require(forms["fine.weight"])
+    #expect(fine.form == "MatMulNBits, 2 bits, blocks of 16")
+    #expect(
+      fine.changes == [
+        "zero points are kept in float32, as not all round to one from 0 to 3 in blocks that fast "
+          + "kernels take"
+      ])
+  }
+
   @Test func activationScalingIsKept() throws {
     var members = try JSONObjectReader(ExportDescription(PackedSamples.header()).json)
     let activations = try #require(try members.array("activations"))
@@ -183,11 +211,12 @@ import Testing
     ),
     (
       .onnxMatMulNBits, false,
-      "tensor 'five.weight': MatMulNBits has no 5-bit codes with a lower bound"
+      "tensor 'five.weight': MatMulNBits takes 5-bit codes only with integer zero points"
     ),
     (
       .gguf, true,
-      "tensor 'eight.weight': GGUF has no block type for 8-bit codes with a lower bound"
+      "tensor 'ragged.weight': bounds per group:8 end inside the blocks of TQ2_0, Q2_0, Q2_K, Q4_0, "
+        + "Q4_1"
     ),
   ])
   func unrepresentableTensorsAreRefused(target: ExportTarget, pads: Bool, message: String) throws {

@@ -93,7 +93,7 @@ import Testing
   }
 
   /// A scale that float16 cannot hold would make all weights of a block equal.
-  @Test(arguments: [GGUFTensorType.Written.tq2, .q4, .q4m, .q5m, .q2k])
+  @Test(arguments: [GGUFTensorType.Written.tq2, .q2, .q4, .q4m, .q5m, .q2k])
   func scalesThatUnderflowFloat16AreRefused(_ type: GGUFTensorType.Written) throws {
     var encoder = GGUFBlockEncoder(type)
     let codes = [UInt8](repeating: 1, count: 256)

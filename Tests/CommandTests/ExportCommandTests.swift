@@ -12,7 +12,10 @@ import Testing
 
   @Test(arguments: [
     ["export", "a.condi", "b"], ["export", "a.condi", "b.mlx"],
-    ["export", "a.condi", "b.onnx", "--to", "coreml"], ["import", "a.safetensors", "b.condi"],
+    ["export", "a.condi", "b.onnx", "--to", "coreml"], ["export", "a.pth", "b.bin", "--to", "ncnn"],
+    ["export", "a.pth", "b.onnx", "--precision", "float16"],
+    ["export", "a.condi", "b.param", "--weights"], ["export", "a.condi", "b.param", "--pad"],
+    ["import", "a.safetensors", "b.condi"],
     ["import", "a.safetensors", "b.condi", "--from", "awq"],
   ])
   func wrongUsageExitsWith64(_ arguments: [String]) throws {
@@ -213,6 +216,48 @@ import Testing
       let again = try CommandLine.run(
         "export", CommandLine.checkpoint, output, "--size", "20x12")
       #expect(again.exitCode == 2)
+    }
+  }
+
+  /// A network for ncnn is two files, which run, convert and pack as the checkpoint does.
+  @Test func networksAreWrittenForNCNN() throws {
+    try withTemporaryFolder { folder in
+      let model = try PackageFolder.fixture("ncnn/small.param")
+      let (output, weights) = (folder.appending("net.param"), folder.appending("net.bin"))
+      try Data([1]).write(to: URL(filePath: weights))
+      let refused = try CommandLine.run("export", model, output)
+      #expect(refused.exitCode == 2)
+      #expect(refused.standardError.contains("net.bin: already exists"))
+      #expect(try folder.names() == ["net.bin"])
+      let planned = try CommandLine.succeed("export", model, output, "--dry-run")
+      #expect(planned.standardOutput.hasPrefix("Planned for ncnn"))
+      let outcome = try CommandLine.succeed("export", model, output, "--force")
+      #expect(outcome.standardOutput.hasPrefix("Exported for ncnn: \(output)"))
+      #expect(try folder.names() == ["net.bin", "net.param"])
+      let image = try PackageFolder.fixture("images/rgb8.png")
+      func upscaled(_ network: String, _ name: String) throws -> Data {
+        let path = folder.appending(name)
+        _ = try CommandLine.succeed("upscale", network, image, path)
+        return try Data(contentsOf: URL(filePath: path))
+      }
+      let expected = try upscaled(model, "a.png")
+      #expect(try upscaled(output, "b.png") == expected)
+      let converted = folder.appending("net.npz")
+      _ = try CommandLine.succeed("convert", output, converted)
+      #expect(try upscaled(converted, "c.png") == expected)
+      let (packed, recipe) = (folder.appending("net.condi"), folder.appending("recipe.json"))
+      // These weights are fewer than those that are quantized otherwise.
+      try Data(#"{"bits": 8, "rules": [{"match": "*.weight", "action": "quantize"}]}"#.utf8)
+        .write(to: URL(filePath: recipe))
+      _ = try CommandLine.succeed("convert", output, packed, "--recipe", recipe)
+      _ = try upscaled(packed, "d.png")
+      let integers = try CommandLine.run("export", packed, output, "--precision", "int8", "--force")
+      #expect(integers.exitCode == 2)
+      #expect(integers.standardError.contains("int8 needs ranges of activations"))
+      try Data([0, 0, 0, 0]).write(to: URL(filePath: weights))
+      let damaged = try CommandLine.run("inspect", output)
+      #expect(damaged.exitCode == 2)
+      #expect(damaged.standardError.contains("net.bin"))
     }
   }
 

@@ -92,7 +92,7 @@ package struct ONNXGraph: Sendable {
     package static let float = DataType(number: 1)
     static let float16 = DataType(number: 10)
     package static let int64 = DataType(number: 7)
-    static let uint8 = DataType(number: 2)
+    package static let uint8 = DataType(number: 2)
     static let uint4 = DataType(number: 21)
     static let uint2 = DataType(number: 25)
 

@@ -42,12 +42,7 @@ struct NCNNExport {
     (self.graph, self.archive, self.precision) = (graph, archive, precision)
     self.quantizers = quantizers
     (consumers, isPixel) = (graph.consumers, graph.singlePixels)
-    sizes = try size.map { size in
-      guard let sizes = graph.sizes(height: size.height, width: size.width) else {
-        throw ModelError("the network does not take images of \(size.width)×\(size.height) pixels")
-      }
-      return sizes
-    }
+    sizes = size.flatMap { graph.sizes(height: $0.height, width: $0.width) }
     blobs = Array(repeating: "", count: graph.nodes.count)
     for (index, node) in graph.nodes.enumerated() {
       if case .input = node.operation {
@@ -55,6 +50,11 @@ struct NCNNExport {
       } else {
         try translate(index, node)
       }
+    }
+    if let size, sizes == nil {
+      throw ModelError(
+        "the network does not take images of \(size.width)×\(size.height) pixels"
+          + (traits.multiple > 1 ? ", but multiples of \(traits.multiple)" : ""))
     }
     setOutput(traits)
     description = description.splittingBlobs
@@ -207,7 +207,7 @@ struct NCNNExport {
     switch node.operation {
     case .input: preconditionFailure("the image is there")
     case .constant(let parameter):
-      guard parameter.shape.dropLast().allSatisfy({ $0 == 1 }) else { throw refusal("a table") }
+      guard parameter.shape.dropLast().allSatisfy({ $0 == 1 }) else { throw refusal("attention") }
       let count = node.channels
       blobs[index] = add(
         "MemoryData", layerName(parameter), [],
@@ -264,7 +264,8 @@ struct NCNNExport {
     case .largestInGrid:
       guard let sizes else {
         throw ModelError(
-          "pooling to a grid in this network depends on the size of images, which --size gives")
+          "pooling to a grid in this network depends on the size of images, which --size gives, in "
+            + "whole cells")
       }
       blobs[index] = add(
         "Pooling", nil, inputs,

@@ -81,8 +81,8 @@ public struct NetworkExport: Sendable {
     let files = try output.write(
       to: path, replacesExisting: replacesExisting, runningTasks: sequentially, progress: nil
     ).map { ExportOutcome.File(path: $0.path, byteCount: $0.byteCount) }
-      .reversed()  // the one that was named before those beside it
-    return ExportOutcome(tensors: tensors, files: files, notes: notes)
+    // The one that was named comes before those beside it.
+    return ExportOutcome(tensors: tensors, files: files.reversed(), notes: notes)
   }
 
   // MARK: Runtimes

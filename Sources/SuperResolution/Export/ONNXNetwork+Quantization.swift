@@ -13,10 +13,15 @@ extension ONNXNetwork {
     guard let site, let quantizer = quantizers[site] else { return x }
     switch quantizer.scaling {
     case .tensor:
+      // ONNX's zero points are integers, so the lower bound is taken off before and put back.
       let step = (quantizer.upper - quantizer.lower) / levels(quantizer)
-      return rounded(
-        x, lower: floats([quantizer.lower], []), upper: floats([quantizer.upper], []),
-        step: floats([max(step, Self.leastStep)], []))
+      let (lower, scale) = (floats([quantizer.lower], []), floats([max(step, Self.leastStep)], []))
+      var codes = add("QuantizeLinear", [add("Sub", [x, lower]), scale, code(0)])
+      // Codes end at 255 by themselves.
+      if quantizer.bitWidth < 8 {
+        codes = add("Clip", [codes, "", code(UInt8(levels(quantizer)))])
+      }
+      return add("Add", [add("DequantizeLinear", [codes, scale, code(0)]), lower])
     case .row:
       let largest = add(
         "ReduceMax", [add("Abs", [x]), integers([axis])], ["keepdims": .integer(1)])

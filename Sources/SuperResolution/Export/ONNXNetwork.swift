@@ -240,6 +240,9 @@ struct ONNXNetwork {
     constant(.float, dimensions, elements)
   }
 
+  /// Returns one code.
+  mutating func code(_ code: UInt8) -> String { constant(.uint8, [], [code]) }
+
   /// Returns integers in one dimension.
   mutating func integers(_ elements: [Int]) -> String {
     constant(.int64, [elements.count], elements.map(Int64.init))

@@ -108,7 +108,7 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
   func peakByteCount(height: Int, width: Int, threads: Int) -> Int? {
     let count = traits.padded(height) * traits.padded(width)
     guard traits.canPad(height), traits.canPad(width), graph.positionCount ?? count == count,
-      let pass = inference.peakByteCount(
+      let pass = passByteCount(
         height: traits.padded(height), width: traits.padded(width), threads: threads)
     else { return nil }
     // What a pass takes and what it makes, with and without its padding.
@@ -116,10 +116,16 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
     return max(pass, ends * MemoryLayout<Float>.stride)
   }
 
+  /// Returns the most bytes of a pass; `nil` where the graph does not take padded images of this size.
+  private func passByteCount(height: Int, width: Int, threads: Int) -> Int? {
+    guard graph.sizes(height: height, width: width) != nil else { return nil }
+    return inference.peakByteCount(height: height, width: width, threads: threads)
+  }
+
   func run(_ image: Image, _ context: ForwardContext) throws -> Image {
     let (height, width) = (traits.padded(image.height), traits.padded(image.width))
     func takes(_ height: Int, _ width: Int) -> Bool {
-      inference.peakByteCount(height: height, width: width, threads: 1) != nil
+      passByteCount(height: height, width: width, threads: 1) != nil
     }
     guard traits.canPad(image.height), traits.canPad(image.width), takes(height, width) else {
       let least = (1...256).first {

@@ -1,15 +1,29 @@
 extension NetworkGraph {
+  /// The most elements of a result: far more than memory holds, and few enough to count with.
+  private static let largestCount = 1 << 40
+
   /// Returns the size of every result for an image of `height` × `width` pixels; `nil` if that has too
-  /// few.
+  /// few or a result too many, or results that go together differ.
   func sizes(height: Int, width: Int) -> [(height: Int, width: Int)]? {
+    let isPixel = singlePixels
     var sizes: [(height: Int, width: Int)] = []
     for node in nodes {
       if case .input = node.operation {
         sizes.append((height, width))
         continue
       }
-      guard let size = node.operation.size(of: node.inputs.map { sizes[$0.node] }) else {
-        return nil
+      guard let size = node.operation.size(of: node.inputs.map { sizes[$0.node] }),
+        max(size.height, size.width) <= 1 << 24,
+        size.height * size.width <= Self.largestCount / node.channels
+      else { return nil }
+      switch node.operation {
+      case .add, .multiply:
+        guard node.inputs.allSatisfy({ isPixel[$0.node] || sizes[$0.node] == size }) else {
+          return nil
+        }
+      case .concatenate:
+        guard node.inputs.allSatisfy({ sizes[$0.node] == size }) else { return nil }
+      default: break
       }
       sizes.append(size)
     }

@@ -290,7 +290,10 @@ struct NetworkBuilder {
   }
 
   mutating func pixelShuffle(_ x: Value, _ factor: Int) -> Value {
-    graph.add(.pixelShuffle(factor), [x], channels: x.channels / (factor * factor))
+    require(
+      x.channels % (factor * factor) == 0,
+      "leads to \(counted(x.channels, "channel")) for squares of \(factor) pixels")
+    return graph.add(.pixelShuffle(factor), [x], channels: x.channels / (factor * factor))
   }
 
   mutating func pixelUnshuffle(_ x: Value, _ factor: Int) -> Value {

@@ -43,9 +43,11 @@ struct NetworkGraph: Sendable {
   var singlePixels: [Bool] {
     var isPixel = [Bool](repeating: false, count: nodes.count)
     for (index, node) in nodes.enumerated() {
-      if case .average = node.operation {
-        isPixel[index] = true
-      } else {
+      switch node.operation {
+      case .average: isPixel[index] = true
+      case .constant(let parameter):
+        isPixel[index] = parameter.shape.dropLast().allSatisfy { $0 == 1 }
+      default:
         isPixel[index] = !node.inputs.isEmpty && node.inputs.allSatisfy { isPixel[$0.node] }
       }
     }

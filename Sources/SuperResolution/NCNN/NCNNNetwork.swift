@@ -80,20 +80,10 @@ enum NCNNNetwork: NetworkDescription {
       margin = lost / (2 * scale)
     }
 
-    /// Returns the side of the result for a square image; `nil` where results do not fit one another.
+    /// Returns the side of the result for a square image; `nil` where the network does not take it.
     private static func result(_ graph: NetworkGraph, _ side: Int) -> Int? {
-      guard let sizes = graph.sizes(height: side, width: side), let output = graph.output else {
-        return nil
-      }
-      for node in graph.nodes {
-        switch node.operation {
-        case .add, .multiply, .concatenate:
-          let sides = Set(node.inputs.map { sizes[$0.node].height })
-          guard sides.subtracting([1]).count <= 1 else { return nil }
-        default: break
-        }
-      }
-      return sizes[output.node].height
+      guard let output = graph.output else { return nil }
+      return graph.sizes(height: side, width: side)?[output.node].height
     }
   }
 }

@@ -110,6 +110,21 @@ struct NCNNTranslation {
   ///   fit.
   mutating func translate(_ layer: NCNNDescription.Layer, _ build: inout NetworkBuilder) throws {
     used.formUnion(layer.inputs)
+    let isSource = ["Input", "MemoryData"].contains(layer.type)
+    guard !layer.outputs.isEmpty, layer.inputs.isEmpty == isSource else {
+      throw refusal(layer, "\(counted(layer.inputs.count, "input"))")
+    }
+    try add(layer, &build)
+    for case .features(let value)? in layer.outputs.map({ blobs[$0] })
+    where value.channels > Self.mostChannels {
+      throw refusal(layer, "\(value.channels) channels")
+    }
+  }
+
+  /// The most channels of a result: of more, even a single pixel is no image's features.
+  private static let mostChannels = 1 << 20
+
+  private mutating func add(_ layer: Layer, _ build: inout NetworkBuilder) throws {
     switch layer.type {
     case "Input": set(layer, build.image(channels: channelCount))
     case "Split", "Noop", "Dropout":
@@ -173,11 +188,12 @@ struct NCNNTranslation {
       set(layer, build.add(.normalizeChannels(norm), [x], channels: x.channels))
     case "GroupNorm":
       try require(layer, 3, 1, "the kind")
+      let groups = try layer.count(0, default: 1)
+      guard groups > 0 else { throw refusal(layer, "0 groups") }
       set(
         layer,
         try build.normalizeGroups(
-          value(layer), layer.name, groups: layer.count(0, default: 1),
-          epsilon: layer.real(2, default: 0.001)))
+          value(layer), layer.name, groups: groups, epsilon: layer.real(2, default: 0.001)))
     case "LayerNorm":
       guard case .rows(let x) = try blob(layer, 0), try layer.count(0) == x.channels else {
         throw refusal(layer, "an order of axes in which pixels are not rows")
@@ -227,7 +243,15 @@ struct NCNNTranslation {
     let width = try both(layer, 4, 15, default: 0, "padding at the right of")
     let height = try layer.count(14, default: width)
     try require(layer, 16, height, "padding below of")
+    try checkPadding(layer, max(height, width))
     return (height, width)
+  }
+
+  /// - Throws: `ModelError` for more pixels than kernels have.
+  private func checkPadding(_ layer: Layer, _ count: Int) throws {
+    guard count <= ConvolutionShape.mostTaps else {
+      throw refusal(layer, "padding by \(counted(count, "pixel"))")
+    }
   }
 
   private mutating func setConvolution(_ layer: Layer, _ build: inout NetworkBuilder) throws {
@@ -334,6 +358,7 @@ struct NCNNTranslation {
       try layer.real(5) == 0, try layer.count(6) == 0
     else { throw refusal(layer, "pixels \(sides) of the kind \(kind)") }
     for key in [7, 8] { try require(layer, key, 0, "channels added:") }
+    try checkPadding(layer, sides.max() ?? 0)
     blobs[layer.outputs[0]] = .padded(try value(layer), (sides[0], sides[2]), kinds[kind])
   }
 

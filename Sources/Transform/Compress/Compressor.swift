@@ -137,8 +137,8 @@ public struct Compressor: Sendable {
       refiner = DistillationRefiner(
         DistillationSettings(distillation, for: settings.method, threads: threads),
         images: samples, validation: validation, checkpoint: material.checkpoint,
-        remark: { [report, name] in report(.remark("\(name): \($0)")) },
-        report: { [report] in report(.distilling($0)) })
+        report: { [report] in report(.distilling($0)) },
+        remark: { [report, name] in report(.remark("\(name): \($0)")) })
     }
     var run = try NetworkCalibration(
       network: network, plan: QuantizationPlan(allowingNothing: archive, recipe: recipe),

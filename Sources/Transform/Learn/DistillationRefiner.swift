@@ -26,13 +26,13 @@ package struct DistillationRefiner: Sendable {
   ///
   /// - Parameters:
   ///   - checkpoint: a path; an existing file must be a checkpoint of the same distillation.
-  ///   - remark: called with what is not learned.
   ///   - report: called after each step.
+  ///   - remark: called with what is not learned.
   package init(
     _ settings: DistillationSettings, images: ImageFolder,
     validation: ImageFolder? = nil, checkpoint: String? = nil,
-    remark: @escaping @Sendable (String) -> Void = { _ in },
-    report: @escaping @Sendable (DistillationProgress) -> Void = { _ in }
+    report: @escaping @Sendable (DistillationProgress) -> Void = { _ in },
+    remark: @escaping @Sendable (String) -> Void = { _ in }
   ) {
     self.settings = settings
     self.images = images

@@ -38,9 +38,10 @@ struct OutputOptions: ParsableArguments {
     }
     guard let format = registry.format(forOutput: path) else {
       let pathExtension = path.pathExtension
-      if let target = ExportTarget(rawValue: pathExtension) {
+      if let runtime = ExportRuntime(pathExtension: pathExtension) {
         throw ValidationError(
-          "\(target.rawValue) files are written by 'export', from a packed file")
+          "\(runtime.name) files are written by 'export', from "
+            + (runtime == .ncnn ? "a network" : "a packed file"))
       }
       throw ValidationError(
         "the extension of '\(path)' belongs to no format; give --to with one of: \(names)")

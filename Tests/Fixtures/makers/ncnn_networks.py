@@ -73,7 +73,7 @@ class Network:
 
     def inner(self, inputs: int, outputs: int, activation: int) -> str:
         output = self.op("InnerProduct", f"0={outputs} 1=1 2={inputs * outputs} 9={activation}")
-        self.weight("weight", outputs, inputs, spread=inputs**-0.5, tagged=True)
+        self.weight("weight", outputs, inputs, spread=4 * inputs**-0.5, tagged=True)
         self.weight("bias", outputs, spread=0.1)
         return output
 

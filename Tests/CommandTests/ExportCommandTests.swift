@@ -12,7 +12,8 @@ import Testing
 
   @Test(arguments: [
     ["export", "a.condi", "b"], ["export", "a.condi", "b.mlx"],
-    ["export", "a.condi", "b.onnx", "--to", "coreml"], ["export", "a.pth", "b.bin", "--to", "ncnn"],
+    ["export", "a.condi", "b.onnx", "--to", "coreml"],
+    ["export", "a.pth", "b.bin", "--to", "ncnn"],
     ["export", "a.pth", "b.onnx", "--precision", "float16"],
     ["export", "a.condi", "b.param", "--weights"], ["export", "a.condi", "b.param", "--pad"],
     ["import", "a.safetensors", "b.condi"],

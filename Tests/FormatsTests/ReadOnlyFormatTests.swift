@@ -82,7 +82,8 @@ import Testing
   func recognizesNoOtherFormat(_ subject: Subject) throws {
     let own =
       [
-        "gguf": "gguf/", "onnx": "onnx/", "ncnn": "ncnn/", "pt2": "zipped/exported", "zip": "zipped/agent",
+        "gguf": "gguf/", "onnx": "onnx/", "ncnn": "ncnn/", "pt2": "zipped/exported",
+        "zip": "zipped/agent",
       ][subject.format.identifier.name] ?? "sharded"
     // A zip archive that no other format reads may hold models.
     let isZip = subject.format.identifier == ZippedFormat().identifier

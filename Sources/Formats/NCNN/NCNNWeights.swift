@@ -69,7 +69,8 @@ struct NCNNWeights: Sendable {
       parts = [Part(suffix: "data", shape: shape, isTagged: try layer.count(21, default: 1) == 0)]
     case "Quantize": parts = [Self.vector("scale", try layer.count(0, default: 1))]
     case "Dequantize":
-      parts = [Self.vector("scale", try layer.count(0, default: 1))] + (try Self.bias(layer, key: 1))
+      parts =
+        [Self.vector("scale", try layer.count(0, default: 1))] + (try Self.bias(layer, key: 1))
     case "Requantize":
       parts =
         [
@@ -209,13 +210,15 @@ struct NCNNWeights: Sendable {
       try layer.count(3, default: width), try layer.count(4, default: width)
     )
     let queries = try quotient(layer, layer.count(2), by: width)
-    return [("q", width, queries), ("k", width, keys), ("v", width, values), ("out", queries, width)]
-      .flatMap { name, rows, columns in
-        [
-          Part(suffix: "\(name).weight", shape: [rows, columns], isTagged: true),
-          vector("\(name).bias", rows),
-        ]
-      }
+    return [
+      ("q", width, queries), ("k", width, keys), ("v", width, values), ("out", queries, width),
+    ]
+    .flatMap { name, rows, columns in
+      [
+        Part(suffix: "\(name).weight", shape: [rows, columns], isTagged: true),
+        vector("\(name).bias", rows),
+      ]
+    }
   }
 
   private static func product(_ layer: NCNNDescription.Layer) throws -> [Part] {
@@ -236,7 +239,8 @@ struct NCNNWeights: Sendable {
     if try layer.count(6) > 0, broadcast != -1 {
       let shapes = [[1], [rows], [rows, 1], [rows, columns], [1, columns]]
       guard shapes.indices.contains(broadcast) else {
-        throw ModelError.malformed("the Gemm layer '\(layer.name)' has an addend of kind \(broadcast)")
+        throw ModelError.malformed(
+          "the Gemm layer '\(layer.name)' has an addend of kind \(broadcast)")
       }
       parts.append(Part(suffix: "c", shape: shapes[broadcast], isTagged: true))
     }

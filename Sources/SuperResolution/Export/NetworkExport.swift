@@ -15,7 +15,9 @@ import Storage
 public struct NetworkExport: Sendable {
   /// A runtime of networks.
   public enum Target: Hashable, Sendable {
+    /// ONNX Runtime, and others that run the operators of ONNX.
     case onnx
+    /// ncnn, with weights stored in a precision.
     case ncnn(NCNNPrecision)
   }
 

@@ -218,7 +218,8 @@ extension NetworkGraph {
       case .pixelUnshuffle(let factor):
         extents.append((reach + pixel * Double(factor - 1), pixel * Double(factor)))
       case .constant, .offsets: extents.append((0, 1))
-      case .input, .linear, .move(.trim), .normalizeHeads, .function, .parametricReLU, .scale, .addChannels,
+      case .input, .linear, .move(.trim), .normalizeHeads, .function, .parametricReLU, .scale,
+        .addChannels,
         .addPositions, .add,
         .multiply, .concatenate, .channels, .repeatChannels, .normalizePixels, .normalizeChannels:
         extents.append((reach, pixel))

@@ -189,7 +189,8 @@ import Testing
     #expect(
       try problem("mosr_dysample_x2")
         == "dynamic upsampling of this network cannot be written for ncnn")
-    #expect(try problem("safmn_x2").hasPrefix("pooling to a grid in this network depends on the size"))
+    #expect(
+      try problem("safmn_x2").hasPrefix("pooling to a grid in this network depends on the size"))
     #expect(
       try problem("rlfn_x2", .int8)
         == "int8 needs ranges of activations, which a file has that 'convert --calibration-images' "

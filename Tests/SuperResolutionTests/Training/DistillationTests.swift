@@ -133,7 +133,9 @@ import Testing
       .everything(threads: 1))
     #expect(distillation.fixedWeights == [weight])
     #expect(distillation.weights == [])
-    let rounded = try tensor.floatValues().map { -0.3 + 0.2 * min(max((($0 + 0.3) / 0.2).rounded(), 0), 3) }
+    let rounded = try tensor.floatValues().map {
+      -0.3 + 0.2 * min(max((($0 + 0.3) / 0.2).rounded(), 0), 3)
+    }
     var expected = weights
     expected.tensors[weight] = try Tensor(
       elementType: .float32, shape: tensor.shape, bytes: SharedBytes(elementsOf: rounded))

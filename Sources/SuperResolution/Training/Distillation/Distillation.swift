@@ -79,7 +79,8 @@ package struct Distillation: Sendable {
     self.student = studentNetwork
     teacherValues = teacherStore.values
     quantization = try QuantizationParameters(
-      weights.filter { !studentNetwork.fixedTensors.contains($0.name) }, activations, sites: studentNetwork.sites, &studentStore)
+      weights.filter { !studentNetwork.fixedTensors.contains($0.name) }, activations,
+      sites: studentNetwork.sites, &studentStore)
     store = studentStore
   }
 

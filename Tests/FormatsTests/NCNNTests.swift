@@ -87,6 +87,25 @@ import Testing
     }
   }
 
+  /// The description stands for its weights; beside another model, both are named.
+  @Test func folderOfOneNetworkIsRead() throws {
+    try withTemporaryFolder { folder in
+      for part in ["param", "bin"] {
+        try FileManager.default.copyItem(
+          atPath: PackageFolder.fixture("ncnn/small.\(part)"), toPath: folder.appending("a.\(part)")
+        )
+      }
+      #expect(try FormatRegistry.standard.open(folder.path).tensors.keys == ["conv.weight"])
+      try FileManager.default.copyItem(
+        atPath: PackageFolder.fixture("ncnn/small.param"), toPath: folder.appending("b.param"))
+      #expect(
+        throws: ModelError.unsupported(
+          "the folder holds several model files; name one of 'a.param', 'b.param'",
+          path: folder.path)
+      ) { try FormatRegistry.standard.open(folder.path) }
+    }
+  }
+
   @Test func writtenDescriptionIsReadAgain() throws {
     for name in ["convolutions", "others", "small"] {
       let path = try PackageFolder.fixture("ncnn/\(name).param")

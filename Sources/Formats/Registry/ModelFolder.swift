@@ -20,7 +20,7 @@ package enum ModelFolder {
     }
     let safetensors = names.filter { $0.hasSuffix(".safetensors") }
     if !safetensors.isEmpty { return try only(of: safetensors, "safetensors files", in: path) }
-    let others = names.filter { isModel($0, in: path) }
+    let others = names.filter { isModel($0, in: path) && !isBeside($0, names) }
     if !others.isEmpty { return try only(of: others, "model files", in: path) }
     if let signature = FileSignature(ofFolder: path, names: names) {
       throw unreadable(signature, path)
@@ -77,6 +77,11 @@ package enum ModelFolder {
     let known = FormatRegistry.standard.formats.flatMap(\.identifier.fileExtensions)
     guard known.contains(pathExtension), !training.contains(name) else { return false }
     return (try? InputFile(path: join(folder, name), access: .read)) != nil
+  }
+
+  /// Whether a file has the weights of an ncnn description, which stands for both.
+  private static func isBeside(_ name: String, _ names: [String]) -> Bool {
+    name.hasSuffix(".bin") && names.contains("\(name.dropLast(4)).param")
   }
 
   /// Files that the trainers of Hugging Face put beside a model.

@@ -140,18 +140,28 @@ extension ArchiveValue {
     }
   }
 
-  /// A description that distinguishes different values: long byte strings are shown by their start
-  /// and a digest.
+  /// A description that distinguishes different values: long texts and byte strings are shown by their
+  /// start and a digest.
   var fullDescription: String {
-    guard case .bytes(let bytes) = self else { return description }
-    let shown = bytes.prefix(8).map { byte in
-      (byte < 16 ? "0" : "") + String(byte, radix: 16)
-    }.joined()
-    guard bytes.count > 8 else { return "0x\(shown)" }
-    // 64-bit FNV-1a, which is the same in every run.
+    switch self {
+    case .bytes(let bytes):
+      let shown = bytes.prefix(8).map { byte in
+        (byte < 16 ? "0" : "") + String(byte, radix: 16)
+      }.joined()
+      guard bytes.count > 8 else { return "0x\(shown)" }
+      return "0x\(shown)… (\(counted(bytes.count, "byte")), \(Self.digest(bytes)))"
+    case .text(let text) where text.count > 200:
+      let start = ArchiveValue.text("\(text.prefix(60))").description.dropLast()
+      return "\(start)…' (\(counted(text.count, "character")), \(Self.digest(text.utf8)))"
+    default: return description
+    }
+  }
+
+  /// 64-bit FNV-1a, which is the same in every run.
+  private static func digest(_ bytes: some Sequence<UInt8>) -> String {
     let digest = bytes.reduce(0xcbf2_9ce4_8422_2325 as UInt64) {
       ($0 ^ UInt64($1)) &* 0x100_0000_01b3
     }
-    return "0x\(shown)… (\(counted(bytes.count, "byte")), FNV-1a \(String(digest, radix: 16)))"
+    return "FNV-1a \(String(digest, radix: 16))"
   }
 }

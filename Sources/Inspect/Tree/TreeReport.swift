@@ -145,11 +145,19 @@ extension TreeNode {
         ReportNumber.bytes(byteCount ?? 0), unlisted,
       ]
     case .unread: ["left out: \(value?.escapingControlCharacters ?? "")"]
-    case .value: [value?.escapingControlCharacters ?? "", unlisted]
+    case .value: [shownValue, unlisted]
     case .group: [unlisted.isEmpty ? "" : "… \(summary)"]
     case .dictionary, .orderedDictionary, .list, .tuple, .set:
       ["\(kind.title) (\(childCount))", unlisted.isEmpty ? "" : "… \(summary)"]
     }
+  }
+
+  /// The value, of which a long text is its start.
+  private var shownValue: String {
+    guard let value else { return "" }
+    guard value.count > 200 else { return value.escapingControlCharacters }
+    return "\(value.prefix(60).description.escapingControlCharacters)… "
+      + "(\(counted(value.count, "character")))"
   }
 
   private var summary: String {

@@ -5,11 +5,11 @@ import Storage
 ///
 /// Source of the layers and their parameters: ncnn's `operators.md`.
 struct NCNNTranslation {
-  private typealias Value = NetworkGraph.Value
-  private typealias Layer = NCNNDescription.Layer
+  typealias Value = NetworkGraph.Value
+  typealias Layer = NCNNDescription.Layer
 
   /// What a layer makes.
-  private enum Blob {
+  enum Blob {
     case features(Value)
     /// Features around which the next convolution adds pixels.
     case padded(Value, (height: Int, width: Int), ConvolutionShape.Padding)
@@ -19,7 +19,7 @@ struct NCNNTranslation {
     case constant(GraphParameter)
   }
 
-  private var blobs: [String: Blob] = [:]
+  var blobs: [String: Blob] = [:]
   /// The blobs that a layer takes.
   private var used: Set<String> = []
   private let description: NCNNDescription
@@ -53,7 +53,7 @@ struct NCNNTranslation {
   }
 
   /// Returns the only result that no layer takes.
-  func output() throws -> NetworkGraph.Value {
+  func output() throws -> Value {
     let open = description.layers.flatMap(\.outputs).filter { !used.contains($0) }
     guard open.count == 1, case .features(let value)? = blobs[open[0]] else {
       throw ModelError.unsupported("the network has \(counted(open.count, "result")), not one")
@@ -61,7 +61,7 @@ struct NCNNTranslation {
     return value
   }
 
-  private func refusal(_ layer: NCNNDescription.Layer, _ detail: String = "") -> ModelError {
+  func refusal(_ layer: Layer, _ detail: String = "") -> ModelError {
     ModelError.unsupported(
       "the ncnn layer '\(layer.name)' of the type \(layer.type)"
         + (detail.isEmpty ? "" : " with \(detail)") + " cannot be run")
@@ -69,32 +69,32 @@ struct NCNNTranslation {
 
   // MARK: Blobs
 
-  private func blob(_ layer: Layer, _ index: Int) throws -> Blob {
+  func blob(_ layer: Layer, _ index: Int) throws -> Blob {
     guard layer.inputs.indices.contains(index), let blob = blobs[layer.inputs[index]] else {
       throw refusal(layer, "\(counted(layer.inputs.count, "input"))")
     }
     return blob
   }
 
-  private func value(_ layer: Layer, _ index: Int = 0) throws -> Value {
+  func value(_ layer: Layer, _ index: Int = 0) throws -> Value {
     guard case .features(let value) = try blob(layer, index) else {
       throw refusal(layer, "the input '\(layer.inputs[index])'")
     }
     return value
   }
 
-  private func values(_ layer: Layer) throws -> [Value] {
+  func values(_ layer: Layer) throws -> [Value] {
     try layer.inputs.indices.map { try value(layer, $0) }
   }
 
   /// - Throws: `ModelError` unless a parameter has its usual value.
-  private func require(_ layer: Layer, _ key: Int, _ expected: Int = 0, _ what: String) throws {
+  func require(_ layer: Layer, _ key: Int, _ expected: Int = 0, _ what: String) throws {
     let found = try layer.integer(key, default: expected)
     guard found == expected else { throw refusal(layer, "\(what) \(found)") }
   }
 
   /// Returns two parameters, of which the second has the value of the first by default and must have it.
-  private func both(
+  func both(
     _ layer: Layer, _ first: Int, _ second: Int, default standard: Int, _ what: String
   ) throws -> Int {
     let value = try layer.count(first, default: standard)
@@ -108,7 +108,7 @@ struct NCNNTranslation {
   ///
   /// - Throws: `ModelError` for what has no operator here, `WeightMismatch` for weights that do not
   ///   fit.
-  mutating func translate(_ layer: NCNNDescription.Layer, _ build: inout NetworkBuilder) throws {
+  mutating func translate(_ layer: Layer, _ build: inout NetworkBuilder) throws {
     used.formUnion(layer.inputs)
     let isSource = ["Input", "MemoryData"].contains(layer.type)
     guard !layer.outputs.isEmpty, layer.inputs.isEmpty == isSource else {
@@ -152,7 +152,7 @@ struct NCNNTranslation {
     }
   }
 
-  private mutating func set(_ layer: NCNNDescription.Layer, _ value: NetworkGraph.Value) {
+  mutating func set(_ layer: Layer, _ value: Value) {
     for name in layer.outputs { blobs[name] = .features(value) }
   }
 
@@ -220,251 +220,6 @@ struct NCNNTranslation {
     let factor = try layer.count(0, default: 1)
     guard (1...16).contains(factor) else { throw refusal(layer, "the factor \(factor)") }
     return factor
-  }
-
-  // MARK: Convolutions
-
-  private func activated(
-    _ x: Value, _ layer: Layer, _ build: inout NetworkBuilder
-  ) throws -> Value {
-    let parameters = try layer.list(10)
-    switch try layer.integer(9) {
-    case 0: return x
-    case 1: return build.apply(.relu, to: x)
-    case 2: return build.apply(.leakyReLU(slope: parameters.first ?? 0), to: x)
-    case 4: return build.apply(.sigmoid, to: x)
-    case 5: return build.apply(.mish, to: x)
-    case let kind: throw refusal(layer, "the activation \(kind)")
-    }
-  }
-
-  /// The padding of a convolution, equal on opposite sides.
-  private func padding(_ layer: Layer) throws -> (height: Int, width: Int) {
-    let width = try both(layer, 4, 15, default: 0, "padding at the right of")
-    let height = try layer.count(14, default: width)
-    try require(layer, 16, height, "padding below of")
-    try checkPadding(layer, max(height, width))
-    return (height, width)
-  }
-
-  /// - Throws: `ModelError` for more pixels than kernels have.
-  private func checkPadding(_ layer: Layer, _ count: Int) throws {
-    guard count <= ConvolutionShape.mostTaps else {
-      throw refusal(layer, "padding by \(counted(count, "pixel"))")
-    }
-  }
-
-  private mutating func setConvolution(_ layer: Layer, _ build: inout NetworkBuilder) throws {
-    var padding = try padding(layer)
-    let x: Value
-    var mode = ConvolutionShape.Padding.zeros
-    switch try blob(layer, 0) {
-    case .features(let value): x = value
-    case .padded(let value, let around, let kind):
-      guard padding == (0, 0) else { throw refusal(layer, "padding after padding") }
-      (x, padding, mode) = (value, around, kind)
-    case .rows, .constant: throw refusal(layer, "the input '\(layer.inputs[0])'")
-    }
-    guard try layer.real(18) == 0 else { throw refusal(layer, "padding by another number than 0") }
-    try require(layer, 19, 0, "weights of another layer,")
-    let step = try both(layer, 3, 13, default: 1, "a vertical step of")
-    let dilation = try both(layer, 2, 12, default: 1, "a vertical dilation of")
-    guard step > 0, dilation > 0 else { throw refusal(layer, "a step of 0") }
-    let groups = try layer.type == "Convolution" ? 1 : layer.count(7, default: 1)
-    guard groups > 0 else { throw refusal(layer, "0 groups") }
-    let made = try build.convolution(
-      x, layer.name, step: step, dilation: dilation, padding: padding, mode: mode, groups: groups,
-      hasBias: layer.count(5) > 0)
-    set(layer, try activated(made, layer, &build))
-  }
-
-  /// A transposed convolution, as a convolution that makes the pixels of each step as channels.
-  ///
-  /// With a step of s, row s·m + i of the result is the sum over a of row m − a of the input times row i +
-  /// s·a of the kernel.
-  private mutating func setTransposed(_ layer: Layer, _ build: inout NetworkBuilder) throws {
-    let dimensions = try build.dimensions(of: "\(layer.name).weight", rank: 4)
-    let (x, outputs, kernel) = (try value(layer), dimensions[0], dimensions[2])
-    let step = try both(layer, 3, 13, default: 1, "a vertical step of")
-    let padding = try padding(layer)
-    try require(layer, 2, 1, "a dilation of")
-    for key in 18...21 { try require(layer, key, 0, "a size of the result of") }
-    guard dimensions[3] == kernel, padding.height == padding.width, (1...8).contains(step),
-      kernel >= step
-    else { throw refusal(layer, "a kernel of \(kernel) × \(dimensions[3])") }
-    let taps = (kernel + step - 1) / step
-    let shape = [outputs, x.channels, kernel, kernel]
-    _ = try build.parameter("\(layer.name).weight", shape)
-    let area = step * step
-    let weight = GraphParameter(
-      shape: [outputs * area, x.channels, taps, taps], of: [("\(layer.name).weight", shape)]
-    ) { tensors in
-      Self.transposed(tensors[0], outputs, x.channels, kernel: kernel, step: step)
-    }
-    var bias: GraphParameter?
-    if try layer.count(5) > 0 {
-      _ = try build.parameter("\(layer.name).bias", [outputs])
-      bias = GraphParameter(shape: [outputs * area], of: [("\(layer.name).bias", [outputs])]) {
-        tensors in tensors[0].flatMap { [Float](repeating: $0, count: area) }
-      }
-    }
-    var made = build.convolution(x, weight, bias, padding: (taps - 1, taps - 1))
-    if step > 1 { made = build.pixelShuffle(made, step) }
-    let after = padding.height + taps * step - kernel
-    if padding.height + after > 0 {
-      made = build.move(made, .trim(before: padding.height, after: after))
-    }
-    set(layer, try activated(made, layer, &build))
-  }
-
-  /// Returns the weight `[outputs · step², inputs, taps, taps]` of the convolution.
-  private static func transposed(
-    _ weight: [Float], _ outputs: Int, _ inputs: Int, kernel: Int, step: Int
-  ) -> [Float] {
-    let taps = (kernel + step - 1) / step
-    /// The kernel's row for a row of the result and a tap; `nil` where there is none.
-    func row(_ place: Int, _ tap: Int) -> Int? {
-      let row = place + step * (taps - 1 - tap)
-      return row < kernel ? row : nil
-    }
-    var result: [Float] = []
-    result.reserveCapacity(outputs * step * step * inputs * taps * taps)
-    for output in 0..<outputs {
-      for (down, right) in product(step, step) {
-        for input in 0..<inputs {
-          let start = (output * inputs + input) * kernel
-          for (tapDown, tapRight) in product(taps, taps) {
-            if let above = row(down, tapDown), let left = row(right, tapRight) {
-              result.append(weight[(start + above) * kernel + left])
-            } else {
-              result.append(0)
-            }
-          }
-        }
-      }
-    }
-    return result
-  }
-
-  private static func product(_ rows: Int, _ columns: Int) -> [(Int, Int)] {
-    (0..<rows).flatMap { row in (0..<columns).map { (row, $0) } }
-  }
-
-  private mutating func setPadding(_ layer: Layer) throws {
-    let sides = try [0, 1, 2, 3].map { try layer.count($0) }
-    let kinds: [ConvolutionShape.Padding] = [.zeros, .replicate, .reflect]
-    let kind = try layer.count(4)
-    guard kinds.indices.contains(kind), sides[0] == sides[1], sides[2] == sides[3],
-      try layer.real(5) == 0, try layer.count(6) == 0
-    else { throw refusal(layer, "pixels \(sides) of the kind \(kind)") }
-    for key in [7, 8] { try require(layer, key, 0, "channels added:") }
-    try checkPadding(layer, sides.max() ?? 0)
-    blobs[layer.outputs[0]] = .padded(try value(layer), (sides[0], sides[2]), kinds[kind])
-  }
-
-  // MARK: Places
-
-  private mutating func setOrder(_ layer: Layer) throws {
-    switch (try layer.integer(0), try blob(layer, 0)) {
-    case (3, .features(let x)): blobs[layer.outputs[0]] = .rows(x)
-    case (4, .rows(let x)): blobs[layer.outputs[0]] = .features(x)
-    case (let order, _): throw refusal(layer, "the order \(order)")
-    }
-  }
-
-  private mutating func setSlices(_ layer: Layer, _ build: inout NetworkBuilder) throws {
-    try require(layer, 1, 0, "the axis")
-    let (x, slices) = (try value(layer), try layer.list(0))
-    guard slices.count == layer.outputs.count else {
-      throw refusal(layer, counted(slices.count, "slice"))
-    }
-    var start = 0
-    for (index, slice) in slices.enumerated() {
-      // Of this length, the rest is divided equally.
-      let rest = (x.channels - start) / (slices.count - index)
-      let count = slice == -233 ? rest : Int(exactly: slice) ?? 0
-      guard count > 0, start + count <= x.channels else {
-        throw refusal(layer, "slices of \(slices)")
-      }
-      blobs[layer.outputs[index]] = .features(build.channels(start..<start + count, of: x))
-      start += count
-    }
-  }
-
-  private mutating func setCrop(_ layer: Layer, _ build: inout NetworkBuilder) throws {
-    let x = try value(layer)
-    if layer.inputs.count == 2 {
-      let first = try both(layer, 0, 1, default: 0, "a vertical offset of")
-      try require(layer, 2, 0, "a channel offset of")
-      set(layer, build.move(x, .crop(from: first), toSizeOf: try value(layer, 1)))
-      return
-    }
-    let (starts, ends, axes) = (try layer.list(9), try layer.list(10), try layer.list(11))
-    guard let start = starts.first.flatMap(Int.init(exactly:)),
-      let end = ends.first.flatMap(Int.init(exactly:)), start >= 0,
-      Set(starts).count == 1, Set(ends).count == 1, starts.count == ends.count
-    else { throw refusal(layer, "starts \(starts) and ends \(ends)") }
-    // From here on, an end is that of the axis.
-    let whole = Int(Int32.max) / 2
-    switch axes {
-    case [0], [-3]:
-      let last = end > whole ? x.channels : end < 0 ? x.channels + end : end
-      guard start < last, last <= x.channels else {
-        throw refusal(layer, "channels from \(start) to \(end)")
-      }
-      set(layer, build.channels(start..<last, of: x))
-    case [1, 2], [2, 1], [-2, -1], [-1, -2]:
-      guard end < 0 || end > whole else { throw refusal(layer, "the end \(end)") }
-      set(layer, build.move(x, .trim(before: start, after: end < 0 ? -end : 0)))
-    default: throw refusal(layer, "the axes \(axes)")
-    }
-  }
-
-  private mutating func setResized(_ layer: Layer, _ build: inout NetworkBuilder) throws {
-    let (x, kind) = (try value(layer), try layer.integer(0))
-    for key in [3, 4] { try require(layer, key, 0, "a size of") }
-    guard try layer.count(6) == 0 || kind == 1 else { throw refusal(layer, "aligned corners") }
-    if layer.inputs.count == 2 {
-      let other = try value(layer, 1)
-      switch kind {
-      case 1: set(layer, build.nearest(x, toSizeOf: other))
-      case 2: set(layer, build.bilinear(x, toSizeOf: other))
-      default: throw refusal(layer, "the kind \(kind)")
-      }
-      return
-    }
-    let factor = try layer.real(1, default: 1)
-    guard try layer.real(2, default: 1) == factor, let ratio = PixelRatio(factor) else {
-      throw refusal(layer, "the factor \(factor)")
-    }
-    switch (kind, ratio.from) {
-    case (1, 1): set(layer, build.nearest(x, ratio.to))
-    case (2, 1): set(layer, build.bilinear(x, toSizeOf: build.nearest(x, ratio.to)))
-    case (3, _): set(layer, build.add(.bicubic(ratio), [x], channels: x.channels))
-    default: throw refusal(layer, "the kind \(kind) and the factor \(factor)")
-    }
-  }
-
-  private mutating func setPooled(_ layer: Layer, _ build: inout NetworkBuilder) throws {
-    let (x, isAverage) = (try value(layer), try layer.count(0) == 1)
-    if try layer.count(4) > 0 {
-      guard isAverage else { throw refusal(layer, "the largest value of an image") }
-      set(layer, build.average(x))
-      return
-    }
-    for key in [3, 13, 14, 15] { try require(layer, key, 0, "padding of") }
-    if try layer.count(7) > 0 { throw refusal(layer, "a size of the result") }
-    let side = try both(layer, 1, 11, default: 0, "a height of")
-    let step = try both(layer, 2, 12, default: 1, "a vertical step of")
-    guard side > 0, step > 0 else { throw refusal(layer, "a side of \(side)") }
-    // Otherwise an incomplete square at an edge counts as well.
-    guard try layer.count(5) == 1 else {
-      throw refusal(layer, "incomplete squares")
-    }
-    set(
-      layer,
-      isAverage
-        ? build.average(x, side: side, step: step) : build.largest(x, side: side, step: step))
   }
 
   // MARK: Arithmetic

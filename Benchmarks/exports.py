@@ -34,8 +34,14 @@ class Form:
 
     name: str
     model: Path
-    bytes: int
-    note: str = ""
+    # Whether it is for images of one size.
+    is_sized: bool = False
+
+    @property
+    def bytes(self) -> int:
+        weights = self.model.with_suffix(".bin")
+        beside = weights.stat().st_size if self.model.suffix == ".param" else 0
+        return self.model.stat().st_size + beside
 
 
 def luma(image: np.ndarray) -> np.ndarray:
@@ -57,13 +63,12 @@ def exported(binary: str, model: Path, output: Path, *options: str) -> Form | st
     """The exported model, for one size where it must be, or why there is none."""
     command = [binary, "export", str(model), str(output), "--force", "--quiet", *options]
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode and "--size" in done.stderr:
+    is_sized = bool(done.returncode) and "--size" in done.stderr
+    if is_sized:
         done = subprocess.run([*command, "--size", f"{SIDE}x{SIDE}"], capture_output=True, text=True)
     if done.returncode:
         return done.stderr.strip().split(": ", 2)[-1]
-    runtime = "ncnn" if output.suffix == ".param" else "ONNX Runtime"
-    bytes_ = output.stat().st_size + (output.with_suffix(".bin").stat().st_size if runtime == "ncnn" else 0)
-    return Form(runtime, output, bytes_)
+    return Form("ncnn" if output.suffix == ".param" else "ONNX Runtime", output, is_sized)
 
 
 def rows(binary: str, path: Path, arguments: argparse.Namespace, folder: Path) -> list[str]:
@@ -87,7 +92,7 @@ def rows(binary: str, path: Path, arguments: argparse.Namespace, folder: Path) -
     table = []
     reference: list[np.ndarray] = []
     for kind, model in (("full precision", path), ("8 bits", packed)):
-        forms: list[Form | str] = [Form("condi-convert", model, model.stat().st_size)]
+        forms: list[Form | str] = [Form("condi-convert", model)]
         forms += [exported(binary, model, folder / f"{kind[0]}.onnx")]
         forms += [exported(binary, model, folder / f"{kind[0]}.param")]
         if kind == "8 bits" and isinstance(forms[-1], Form):
@@ -130,14 +135,14 @@ def measured(binary, name, kind, forms, square, low, high, scale, reference, tim
         if isinstance(form, str):
             table.append(f"| {name} | {kind} | {'ncnn' if 'ncnn' in form else 'ONNX Runtime'} | – | | | | | {form} |")
             continue
-        results = images(binary, form, low, timings, made)
-        if not reference:
-            reference += results
-        note = form.note
-        if results is None:
-            gain = own = "–"
-            note = "the images of the set are of other sizes"
+        if form.is_sized:
+            own = gain = "–"
+            note = "for images of one size, which the set's are not"
         else:
+            note = ""
+            results = images(binary, form, low, timings, made)
+            if not reference:
+                reference += results
             cropped = [result[: truth.shape[0], : truth.shape[1]] for result, truth in
                        zip(results, map(samples, high), strict=True)]
             quality = np.mean([psnr(a, samples(b)[: a.shape[0], : a.shape[1]], scale) for a, b in
@@ -152,8 +157,8 @@ def measured(binary, name, kind, forms, square, low, high, scale, reference, tim
     return table
 
 
-def images(binary: str, form: Form, low: list[Path], timings: Path, made: Path) -> list[np.ndarray] | None:
-    """What a runtime makes of the set, rounded to 8 bits; `None` where its network takes one size."""
+def images(binary: str, form: Form, low: list[Path], timings: Path, made: Path) -> list[np.ndarray]:
+    """What a runtime makes of the set, rounded to 8 bits."""
     if form.name == "condi-convert":
         made.mkdir(exist_ok=True)
         results = []
@@ -166,8 +171,7 @@ def images(binary: str, form: Form, low: list[Path], timings: Path, made: Path) 
             results.append(samples(target))
         return results
     command = [sys.executable, str(BASELINE), "--timings", str(timings), "--runs", "1", str(form.model)]
-    if subprocess.run([*command, *map(str, low)], capture_output=True).returncode:
-        return None
+    subprocess.run([*command, *map(str, low)], check=True)
     with np.load(f"{timings}.npz") as archive:
         return [np.round(archive[key] * 255) / 255 for key in archive.files]
 

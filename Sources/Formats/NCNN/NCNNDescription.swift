@@ -262,7 +262,7 @@ extension NCNNDescription.Layer {
       guard parts.count == 2, let number = Int(parts[0]) else {
         throw ModelError.malformed("'\(word)' is no parameter")
       }
-      let isList = number <= NCNNDescription.listKey
+      let isList = (NCNNDescription.listKey - 31...NCNNDescription.listKey).contains(number)
       let key = isList ? NCNNDescription.listKey - number : number
       guard (0..<32).contains(key) else {
         throw ModelError.malformed("there is no parameter \(number)")

@@ -215,6 +215,7 @@ def make_refused(manifest: Manifest) -> None:
     bad("no_value", good.replace("1=1", "1="), "a parameter without a value")
     bad("no_key", good.replace("1=1", "x=1"), "a parameter without a number")
     bad("unknown_key", good.replace("1=1", "77=1"), "the parameter 77")
+    bad("least_key", good.replace("1=1", "-9223372036854775808=1"), "the parameter -2^63")
     bad("key_twice", good.replace("1=1", "0=1"), "the parameter 0 twice")
     bad("list_length", good.replace("10=0.1,0.2", "-23310=3,0.1,0.2"), "a list of 2 numbers, not 3")
     bad("fraction", good.replace("0=3", "0=3.5"), "3.5 outputs")

@@ -12,9 +12,8 @@
 // bound and scale are zero as well.
 struct ck_integer_convolution {
   ck_integer_linear *taps;
-  // The same weights for patches that are one group: inside the image, with equal bounds for all.
-  ck_integer_weights whole;
-  float *totals;
+  // For patches that lie in the image.
+  ck_integer_scaling scaling;
   ck_quantizer activations;
   size_t channels;
   // The distance between the codes of neighbouring pixels; those after `channels` meet weights of
@@ -77,37 +76,27 @@ ck_integer_convolution *ck_integer_convolution_create(
     ck_integer_convolution_destroy(convolution);
     return NULL;
   }
-  const ck_integer_weights *weights = &convolution->taps->weights;
-  size_t columns = ck_integer_columns(weights);
-  convolution->totals = calloc(columns + 1, sizeof(float));
-  if (convolution->totals == NULL) {
+  if (!ck_integer_scaling_create(
+        &convolution->taps->weights, activations, channels * taps, &convolution->scaling)) {
     ck_integer_convolution_destroy(convolution);
     return NULL;
   }
-  for (size_t output = 0; output < outputs; output++) {
-    double total = 0;
-    for (size_t group = 0; group < weights->groups; group++)
-      total += (double)weights->totals[group * columns + output];
-    convolution->totals[output] = (float)total;
-  }
-  convolution->whole = *weights;
-  convolution->whole.groups = 1;
-  convolution->whole.group_inputs = weights->inputs;
-  convolution->whole.totals = convolution->totals;
   return convolution;
 }
 
 void ck_integer_convolution_destroy(ck_integer_convolution *convolution) {
   if (convolution == NULL) return;
   ck_integer_linear_destroy(convolution->taps);
-  free(convolution->totals);
+  free(convolution->scaling.offsets);
   free(convolution);
 }
 
 size_t ck_integer_convolution_scratch_count(
   const ck_integer_convolution *convolution, size_t pixels) {
+  // Besides the bounds, sums of codes: of the pixels, and for a row of the result, of patches and of
+  // their columns, which are no more.
   size_t byte_count = pixels *
-    (convolution->stride + sizeof(ck_coded_row) + 2 * convolution->groups * sizeof(float));
+    (convolution->stride + sizeof(ck_coded_row) + (3 + 2 * convolution->groups) * sizeof(float));
   return (byte_count + ck_integer_slack + _Alignof(ck_coded_row)) / sizeof(float) + 1;
 }
 
@@ -120,6 +109,8 @@ typedef struct coded_pixels {
   size_t first_row;
   uint8_t *codes;
   ck_coded_row *rows;
+  // The sum of each pixel's codes, where bounds are equal for all.
+  float *sums;
 } coded_pixels;
 
 // Returns the rows of the input from which `rows` rows of the result are made.
@@ -172,25 +163,23 @@ static void gather(
   }
 }
 
-// Collects the codes of a result's taps, which lie in the image and have equal bounds.
-static void gather_whole(
-  const ck_integer_convolution *convolution, const coded_pixels *pixels, size_t row,
-  size_t column, uint8_t *codes, ck_coded_row *coded) {
+// Sums the codes of each of `count` patches, which lie in the image side by side, with the first
+// pixel of the first one at `pixel`. `scratch` has a sum for each column of them.
+static void sum_patches(
+  const coded_pixels *pixels, size_t pixel, size_t count, float *sums, float *scratch) {
   const ck_convolution_shape *shape = pixels->shape;
-  size_t stride = convolution->stride;
-  size_t first = (row * shape->step - shape->padding_height - pixels->first_row) * pixels->width +
-    column * shape->step - shape->padding_width;
-  size_t run = shape->dilation == 1 ? shape->kernel_width : 1;
-  *coded->lower = *pixels->rows[first].lower;
-  *coded->scale = *pixels->rows[first].scale;
-  coded->sum = 0;
-  for (size_t down = 0; down < shape->kernel_height; down++)
-    for (size_t right = 0; right < shape->kernel_width; right += run) {
-      size_t pixel = first + down * shape->dilation * pixels->width + right * shape->dilation;
-      memcpy(codes, pixels->codes + pixel * stride, run * stride);
-      for (size_t index = 0; index < run; index++) coded->sum += pixels->rows[pixel + index].sum;
-      codes += run * stride;
-    }
+  size_t columns = (count - 1) * shape->step + shape->kernel_width;
+  const float *first = pixels->sums + pixel;
+  memcpy(scratch, first, columns * sizeof(float));
+  for (size_t down = 1; down < shape->kernel_height; down++)
+    for (size_t column = 0; column < columns; column++)
+      scratch[column] += first[down * shape->dilation * pixels->width + column];
+  for (size_t index = 0; index < count; index++) {
+    float sum = 0;
+    for (size_t right = 0; right < shape->kernel_width; right++)
+      sum += scratch[index * shape->step + right];
+    sums[index] = sum;
+  }
 }
 
 // Finds the results among `count` whose taps all lie among `side` pixels.
@@ -223,9 +212,9 @@ void ck_integer_convolution_apply(
   uintptr_t place = ((uintptr_t)scratch + _Alignof(ck_coded_row) - 1) / _Alignof(ck_coded_row) *
     _Alignof(ck_coded_row);
   ck_coded_row *coded = (ck_coded_row *)place;
-  float *bounds = (float *)(coded + count);
+  float *bounds = (float *)(coded + count), *sums = bounds + 2 * groups * count;
   coded_pixels pixels = {
-    shape, height, width, first, (uint8_t *)(bounds + 2 * groups * count), coded};
+    shape, height, width, first, (uint8_t *)(sums + 3 * count), coded, sums};
   // The codes after the channels of a pixel are never written.
   if (stride != convolution->channels) memset(pixels.codes, 0, count * stride);
   for (size_t pixel = 0; pixel < count; pixel++) {
@@ -234,11 +223,10 @@ void ck_integer_convolution_apply(
   }
   kernels->code(
     &convolution->activations, convolution->channels, count, x + first * width * x_stride,
-    x_stride, pixels.codes, stride, coded);
+    x_stride, pixels.codes, stride, coded, convolution->scaling.offsets == NULL ? NULL : sums);
 
-  // Results whose patches are one group.
-  bool has_equal_bounds =
-    !convolution->activations.is_row_scaled && convolution->activations.group_size == 0;
+  // Results whose patches lie in the image, each in runs of pixels.
+  bool has_runs = convolution->scaling.offsets != NULL && shape->dilation == 1;
   size_t output_width =
     ck_output_side(shape, width, shape->kernel_width, shape->padding_width);
   size_t output_height =
@@ -252,23 +240,36 @@ void ck_integer_convolution_apply(
   float lower[ck_integer_most_groups], scale[ck_integer_most_groups];
   ck_coded_row patches[ck_integer_most_rows];
   for (size_t row = first_row; row < first_row + rows; row++) {
-    bool is_inside = has_equal_bounds && row >= top && row < bottom && left < right;
+    bool is_inside = has_runs && row >= top && row < bottom && left < right;
     for (size_t column = 0; column < output_width;) {
-      bool is_whole = is_inside && column >= left && column < right;
-      size_t limit = is_whole ? right : is_inside && column < left ? left : output_width;
-      const ck_integer_weights *used = is_whole ? &convolution->whole : weights;
-      size_t batch = ck_integer_batch_rows(used, patch, kernels->block_rows);
+      size_t result = row * output_width + column;
+      float *target = y + result * y_stride;
+      const float *other = residual == NULL ? NULL : residual + result * residual_stride;
+      if (is_inside && column == left) {
+        size_t pixel = (row * shape->step - shape->padding_height - first) * width +
+          column * shape->step - shape->padding_width;
+        float *patch_sums = sums + count;
+        sum_patches(&pixels, pixel, right - left, patch_sums, patch_sums + count);
+        ck_integer_patches whole = {
+          pixels.codes + pixel * stride, shape->step * stride, shape->kernel_height,
+          shape->kernel_width * stride / ck_integer_step, width * stride, patch_sums};
+        kernels->multiply_patches(
+          weights, &convolution->scaling, right - left, &whole, target, y_stride, epilogue, other,
+          residual_stride);
+        column = right;
+        continue;
+      }
+      size_t limit = is_inside && column < left ? left : output_width;
+      size_t batch = ck_integer_batch_rows(weights, patch, kernels->block_rows);
       size_t some = limit - column < batch ? limit - column : batch;
       for (size_t index = 0; index < some; index++) {
-        patches[index].lower = lower + index * used->groups;
-        patches[index].scale = scale + index * used->groups;
-        (is_whole ? gather_whole : gather)(
+        patches[index].lower = lower + index * weights->groups;
+        patches[index].scale = scale + index * weights->groups;
+        gather(
           convolution, &pixels, row, column + index, codes + index * patch, patches + index);
       }
-      size_t result = row * output_width + column;
       kernels->multiply(
-        used, some, codes, patch, patches, y + result * y_stride, y_stride, epilogue,
-        residual == NULL ? NULL : residual + result * residual_stride, residual_stride);
+        weights, some, codes, patch, patches, target, y_stride, epilogue, other, residual_stride);
       column += some;
     }
   }

@@ -40,6 +40,31 @@ static void fold(
   }
 }
 
+bool ck_integer_scaling_create(
+  const ck_integer_weights *weights, const ck_quantizer *activations, size_t count,
+  ck_integer_scaling *scaling) {
+  *scaling = (ck_integer_scaling){NULL, NULL, NULL};
+  if (activations->is_row_scaled || activations->group_size != 0) return true;
+  size_t columns = ck_integer_columns(weights);
+  scaling->offsets = calloc(columns + 1, 3 * sizeof(float));
+  if (scaling->offsets == NULL) return false;
+  scaling->centers = scaling->offsets + columns;
+  scaling->steps = scaling->centers + columns;
+  ck_row_coding coding = ck_row_coding_of(activations, 1);
+  double lower = coding.lower, scale = coding.scale;
+  for (size_t output = 0; output < weights->outputs; output++) {
+    double total = 0;
+    for (size_t group = 0; group < weights->groups; group++)
+      total += (double)weights->totals[group * columns + output];
+    double center = weights->centers[output], step = weights->scales[output];
+    scaling->offsets[output] =
+      (float)(weights->biases[output] + lower * (center * (double)count + step * total));
+    scaling->centers[output] = (float)(scale * center);
+    scaling->steps[output] = (float)(scale * step);
+  }
+  return true;
+}
+
 bool ck_integer_linear_takes(size_t inputs, size_t group_size) {
   if (inputs < 1 || inputs > CK_INTEGER_MOST_INPUTS) return false;
   if (group_size == 0 || group_size >= inputs) return true;
@@ -81,6 +106,10 @@ ck_integer_linear *ck_integer_linear_create(
   weights->scales = weights->centers + columns;
   weights->totals = weights->scales + columns;
   fold(weights, columns, codes, limit, lower, scale, bias);
+  if (!ck_integer_scaling_create(weights, activations, inputs, &linear->scaling)) {
+    ck_integer_linear_destroy(linear);
+    return NULL;
+  }
   return linear;
 }
 
@@ -88,6 +117,7 @@ void ck_integer_linear_destroy(ck_integer_linear *linear) {
   if (linear == NULL) return;
   free(linear->weights.panels);
   free(linear->weights.biases);
+  free(linear->scaling.offsets);
   free(linear);
 }
 
@@ -97,8 +127,9 @@ void ck_integer_linear_apply(
   const ck_integer_weights *weights = &linear->weights;
   const ck_integer_table *kernels = ck_current_level()->integer;
   _Alignas(64) uint8_t codes[ck_integer_batch];
-  float lower[ck_integer_most_groups], scale[ck_integer_most_groups];
+  float lower[ck_integer_most_groups], scale[ck_integer_most_groups], sums[ck_integer_most_rows];
   ck_coded_row coded[ck_integer_most_rows];
+  bool has_equal_bounds = linear->scaling.offsets != NULL;
   size_t stride = (weights->inputs + ck_integer_slack) / 16 * 16 + 16;
   size_t batch = ck_integer_batch_rows(weights, stride, kernels->block_rows);
   for (size_t row = 0; row < batch; row++) {
@@ -109,9 +140,17 @@ void ck_integer_linear_apply(
     size_t count = rows - first < batch ? rows - first : batch;
     kernels->code(
       &weights->activations, weights->inputs, count, x + first * x_stride, x_stride, codes, stride,
-      coded);
-    kernels->multiply(
-      weights, count, codes, stride, coded, y + first * y_stride, y_stride, epilogue,
-      residual == NULL ? NULL : residual + first * residual_stride, residual_stride);
+      coded, has_equal_bounds ? sums : NULL);
+    float *target = y + first * y_stride;
+    const float *other = residual == NULL ? NULL : residual + first * residual_stride;
+    if (has_equal_bounds) {
+      ck_integer_patches patches = {codes, stride, 1, weights->steps, 0, sums};
+      kernels->multiply_patches(
+        weights, &linear->scaling, count, &patches, target, y_stride, epilogue, other,
+        residual_stride);
+    } else {
+      kernels->multiply(
+        weights, count, codes, stride, coded, target, y_stride, epilogue, other, residual_stride);
+    }
   }
 }

@@ -3,6 +3,7 @@
 #ifndef CK_INTEGER_WEIGHTS_H
 #define CK_INTEGER_WEIGHTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -59,10 +60,6 @@ static inline size_t ck_integer_columns(const ck_integer_weights *weights) {
   return (size_t)(weights->centers - weights->biases);
 }
 
-struct ck_integer_linear {
-  ck_integer_weights weights;
-};
-
 // What the codes of a row of inputs stand for.
 typedef struct ck_coded_row {
   // The sum of the values, or NaN if one is NaN.
@@ -72,19 +69,58 @@ typedef struct ck_coded_row {
   float *scale;
 } ck_coded_row;
 
+// Rows that lie in one another: a row is runs of codes, `distance` bytes apart, as the pixels under a
+// kernel are runs of an image's rows.
+typedef struct ck_integer_patches {
+  const uint8_t *codes;
+  // The bytes from a row to the next.
+  size_t stride;
+  size_t runs;
+  // The steps of `ck_integer_step` codes in a run.
+  size_t run_steps;
+  size_t distance;
+  // The sum of each row's codes, or NaN if it has an element that is NaN.
+  const float *sums;
+} ck_integer_patches;
+
+// What the products of rows with equal bounds become: offsets + centers · Σ cx + steps · Σ cx cw, for
+// each output. `offsets` owns the allocation; NULL where bounds follow the values.
+typedef struct ck_integer_scaling {
+  float *offsets;
+  float *centers;
+  float *steps;
+} ck_integer_scaling;
+
+// Computes the scaling of rows of `count` elements, besides those that fill up the weights; returns
+// whether there was memory.
+bool ck_integer_scaling_create(
+  const ck_integer_weights *weights, const ck_quantizer *activations, size_t count,
+  ck_integer_scaling *scaling);
+
+struct ck_integer_linear {
+  ck_integer_weights weights;
+  ck_integer_scaling scaling;
+};
+
 // The kernels of a vector level.
 typedef struct ck_integer_table {
   // The number of rows that are multiplied at once.
   size_t block_rows;
   // Codes rows of `columns` elements. The codes of a row are `stride` bytes from those of the next
-  // one, and followed by up to ck_integer_slack undefined bytes, which the next row overwrites.
+  // one, and followed by up to ck_integer_slack undefined bytes, which the next row overwrites. `sums`
+  // becomes the sum of each row's codes, as in ck_integer_patches; NULL for none.
   void (*code)(
     const ck_quantizer *activations, size_t columns, size_t rows, const float *x, size_t x_stride,
-    uint8_t *codes, size_t stride, ck_coded_row *coded);
+    uint8_t *codes, size_t stride, ck_coded_row *coded, float *sums);
   // Multiplies coded rows and applies the epilogue.
   void (*multiply)(
     const ck_integer_weights *weights, size_t rows, const uint8_t *codes, size_t stride,
     const ck_coded_row *coded, float *y, size_t y_stride, ck_epilogue epilogue,
+    const float *residual, size_t residual_stride);
+  // Multiplies rows of one group with equal bounds.
+  void (*multiply_patches)(
+    const ck_integer_weights *weights, const ck_integer_scaling *scaling, size_t rows,
+    const ck_integer_patches *patches, float *y, size_t y_stride, ck_epilogue epilogue,
     const float *residual, size_t residual_stride);
 } ck_integer_table;
 

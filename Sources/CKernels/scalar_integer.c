@@ -30,22 +30,25 @@ static ck_row_coding coding_of(const ck_quantizer *activations, const float *x, 
 
 static void code_rows(
   const ck_quantizer *activations, size_t columns, size_t rows, const float *x, size_t x_stride,
-  uint8_t *codes, size_t stride, ck_coded_row *coded) {
+  uint8_t *codes, size_t stride, ck_coded_row *coded, float *sums) {
   size_t group_size = activations->group_size == 0 ? columns : activations->group_size;
   for (size_t row = 0; row < rows; row++) {
     // In double precision, because with many groups there are many terms that nearly cancel.
     double sum = 0;
+    float code_sum = 0;
     for (size_t first = 0, group = 0; first < columns; first += group_size, group++) {
       size_t count = ck_group_length(columns - first, group_size);
       const float *inputs = x + row * x_stride + first;
       ck_row_coding coding = coding_of(activations, inputs, count);
+      float codes_of_group = code_run(coding, inputs, count, codes + row * stride + first);
       sum += (double)coding.lower * (double)count;
-      sum +=
-        (double)coding.scale * (double)code_run(coding, inputs, count, codes + row * stride + first);
+      sum += (double)coding.scale * (double)codes_of_group;
+      code_sum += codes_of_group;
       coded[row].lower[group] = coding.lower;
       coded[row].scale[group] = coding.scale;
     }
     coded[row].sum = sum;
+    if (sums != NULL) sums[row] = code_sum;
   }
 }
 
@@ -80,4 +83,30 @@ static void multiply_rows(
     }
 }
 
-const ck_integer_table ck_integer_scalar = {1, code_rows, multiply_rows};
+static void multiply_patches(
+  const ck_integer_weights *weights, const ck_integer_scaling *scaling, size_t rows,
+  const ck_integer_patches *patches, float *y, size_t y_stride, ck_epilogue epilogue,
+  const float *residual, size_t residual_stride) {
+  for (size_t row = 0; row < rows; row++)
+    for (size_t output = 0; output < weights->outputs; output++) {
+      size_t panel = output / ck_integer_panel_width, column = output % ck_integer_panel_width;
+      const int8_t *codes = weights->panels +
+        (panel * weights->steps * ck_integer_panel_width + column) * ck_integer_step;
+      int32_t product = 0;
+      for (size_t run = 0; run < patches->runs; run++)
+        for (size_t index = 0; index < patches->run_steps * ck_integer_step; index++) {
+          size_t step = run * patches->run_steps + index / ck_integer_step;
+          product +=
+            patches->codes[row * patches->stride + run * patches->distance + index] *
+            codes[step * ck_integer_panel_width * ck_integer_step + index % ck_integer_step];
+        }
+      float value = (float)(
+        (double)scaling->offsets[output] +
+        (double)scaling->centers[output] * (double)patches->sums[row] +
+        (double)scaling->steps[output] * product);
+      y[row * y_stride + output] = ck_finished(
+        value, epilogue, residual == NULL ? NULL : residual + row * residual_stride + output);
+    }
+}
+
+const ck_integer_table ck_integer_scalar = {1, code_rows, multiply_rows, multiply_patches};

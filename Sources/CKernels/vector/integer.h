@@ -29,6 +29,38 @@ CK_INLINE void add_to_row(
   row->scale[group] = coding.scale;
 }
 
+// Codes rows within bounds that are the same for all elements; returns whether one of them is NaN.
+CK_INLINE bool code_equally(
+  ck_row_coding coding, size_t columns, size_t rows, const float *x, size_t x_stride,
+  uint8_t *codes, size_t stride, ck_coded_row *coded, float *sums) {
+  float reciprocal = 1 / coding.scale, offset = coding.lower * (float)columns;
+  size_t whole = columns / CK_WIDTH * CK_WIDTH, rest = columns - whole;
+  int_vector nans = (int_vector)0, kept = places_before(rest);
+  for (size_t row = 0; row < rows; row++, x += x_stride, codes += stride) {
+    int_vector sum = (int_vector)0;
+    for (size_t index = 0; index < whole; index += CK_WIDTH) {
+      vector shifted = shifted_codes(load(x + index), coding, reciprocal);
+      nans |= shifted != shifted;
+      int_vector some = __builtin_bit_cast(int_vector, shifted) & 255;
+      sum += some;
+      store_codes(codes + index, some);
+    }
+    if (rest != 0) {
+      vector shifted = shifted_codes(load_first(x + whole, rest), coding, reciprocal);
+      nans |= kept & (shifted != shifted);
+      int_vector some = __builtin_bit_cast(int_vector, shifted) & 255 & kept;
+      sum += some;
+      store_codes(codes + whole, some);
+    }
+    float code_sum = sum_of(__builtin_convertvector(sum, vector));
+    if (sums != NULL) sums[row] = code_sum;
+    coded[row].sum = offset + coding.scale * code_sum;
+    *coded[row].lower = coding.lower;
+    *coded[row].scale = coding.scale;
+  }
+  return is_any(nans);
+}
+
 // Codes a row. Groups are written in order, so that each overwrites the padding of the previous
 // one.
 CK_INLINE void code_row(
@@ -88,6 +120,21 @@ CK_INLINE void add_group(
     }
 }
 
+// Applies the epilogue to a vector of outputs, of which `rest` are left, and stores it.
+//
+// `residual`: what is added; NULL for nothing.
+CK_INLINE void store_finished(
+  vector value, size_t rest, float *target, ck_epilogue epilogue, const float *residual) {
+  vector added = splat(0);
+  if (rest >= CK_WIDTH) {
+    if (residual != NULL) added = load(residual);
+    store(target, finished(value, epilogue, added));
+  } else {
+    if (residual != NULL) added = load_first(residual, rest);
+    store_first(target, finished(value, epilogue, added), rest);
+  }
+}
+
 // Adds the products of the last group, scales the sums of a block and stores them.
 //
 // `has_groups`: whether there is more than one group.
@@ -105,18 +152,9 @@ CK_INLINE void finish_block(
       vector value = fused(
         load(weights->centers + column), splat((float)rows[row].sum), load(weights->biases + column));
       value = fused(load(weights->scales + column), scaled, value);
-      float *target = y + row * y_stride + column;
-      const float *other =
-        epilogue == CK_EPILOGUE_ADD ? residual + row * residual_stride + column : NULL;
-      size_t rest = block->count - index;
-      vector added = splat(0);
-      if (rest >= CK_WIDTH) {
-        if (other != NULL) added = load(other);
-        store(target, finished(value, epilogue, added));
-      } else {
-        if (other != NULL) added = load_first(other, rest);
-        store_first(target, finished(value, epilogue, added), rest);
-      }
+      store_finished(
+        value, block->count - index, y + row * y_stride + column, epilogue,
+        epilogue == CK_EPILOGUE_ADD ? residual + row * residual_stride + column : NULL);
     }
 }
 
@@ -157,9 +195,21 @@ CK_INLINE void multiply_codes(
 
 static void code_rows(
   const ck_quantizer *activations, size_t columns, size_t rows, const float *x, size_t x_stride,
-  uint8_t *codes, size_t stride, ck_coded_row *coded) {
-  for (size_t row = 0; row < rows; row++)
+  uint8_t *codes, size_t stride, ck_coded_row *coded, float *sums) {
+  if (activations->group_size == 0 && !activations->is_row_scaled) {
+    ck_row_coding coding = ck_row_coding_of(activations, 1);
+    if (!code_equally(
+          coding, columns, rows, x, x_stride, codes, stride, coded, sums))
+      return;
+  }
+  // One by one, so that NaN stays in its row.
+  for (size_t row = 0; row < rows; row++) {
     code_row(activations, x + row * x_stride, columns, codes + row * stride, coded + row);
+    if (sums == NULL) continue;
+    float sum = 0;
+    for (size_t index = 0; index < columns; index++) sum += codes[row * stride + index];
+    sums[row] = isnan(coded[row].sum) ? NAN : sum;
+  }
 }
 
 static void multiply_rows(
@@ -187,4 +237,66 @@ static void multiply_rows(
   }
 }
 
-const ck_integer_table CK_INTEGER_TABLE = {integer_block_rows, code_rows, multiply_rows};
+// Scales the products of a block and stores them.
+CK_INLINE void finish_patches(
+  const ck_integer_scaling *scaling, const float *sums, const integer_block *block, float *y,
+  size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {
+  for (size_t row = 0; row < block->rows; row++)
+    for (size_t index = 0; index < block->count; index += CK_WIDTH) {
+      size_t place = row * integer_group_width + index, column = block->column + index;
+      int_vector product;
+      memcpy(&product, block->products + place, sizeof product);
+      vector value = fused(
+        load(scaling->centers + column), splat(sums[row]), load(scaling->offsets + column));
+      value = fused(
+        load(scaling->steps + column), __builtin_convertvector(product, vector), value);
+      store_finished(
+        value, block->count - index, y + row * y_stride + column, epilogue,
+        epilogue == CK_EPILOGUE_ADD ? residual + row * residual_stride + column : NULL);
+    }
+}
+
+CK_INLINE void multiply_all_patches(
+  const ck_integer_weights *weights, const ck_integer_scaling *scaling, size_t rows,
+  const ck_integer_patches *patches, float *y, size_t y_stride, ck_epilogue epilogue,
+  const float *residual, size_t residual_stride) {
+  integer_block block;
+  for (size_t column = 0; column < weights->outputs; column += integer_group_width) {
+    size_t count = weights->outputs - column;
+    if (count > integer_group_width) count = integer_group_width;
+    size_t panels = (count + ck_integer_panel_width - 1) / ck_integer_panel_width;
+    block.column = column;
+    block.count = count;
+    for (size_t row = 0; row < rows; row += block.rows) {
+      block.rows = rows - row >= integer_block_rows ? integer_block_rows : 1;
+      multiply_runs(
+        weights, block.rows == 1 ? 1 : integer_block_rows, panels,
+        column / ck_integer_panel_width, patches, row, block.products);
+      finish_patches(
+        scaling, patches->sums + row, &block, y + row * y_stride, y_stride, epilogue,
+        residual == NULL ? NULL : residual + row * residual_stride, residual_stride);
+    }
+  }
+}
+
+static void multiply_patches(
+  const ck_integer_weights *weights, const ck_integer_scaling *scaling, size_t rows,
+  const ck_integer_patches *patches, float *y, size_t y_stride, ck_epilogue epilogue,
+  const float *residual, size_t residual_stride) {
+  switch (epilogue) {
+    case CK_EPILOGUE_NONE:
+      multiply_all_patches(
+        weights, scaling, rows, patches, y, y_stride, CK_EPILOGUE_NONE, NULL, 0);
+      break;
+    case CK_EPILOGUE_GELU:
+      multiply_all_patches(
+        weights, scaling, rows, patches, y, y_stride, CK_EPILOGUE_GELU, NULL, 0);
+      break;
+    default:
+      multiply_all_patches(
+        weights, scaling, rows, patches, y, y_stride, epilogue, residual, residual_stride);
+  }
+}
+
+const ck_integer_table CK_INTEGER_TABLE = {
+  integer_block_rows, code_rows, multiply_rows, multiply_patches};

@@ -64,18 +64,28 @@ CK_INLINE void add_products(
   }
 }
 
-CK_INLINE void multiply(
+// Adds to `products`.
+CK_INLINE void add_all_products(
   int rows, size_t steps, size_t safe_steps, const int8_t *panel, const uint8_t *codes,
   size_t stride, int32_t *products) {
   // Two products of half codes and whole weights per step, at most 2 · 15 · 128.
   enum { safe_half_steps = INT16_MAX / (2 * 15 * 128) };
-  memset(products, 0, (size_t)rows * integer_group_width * sizeof *products);
   if (safe_steps > 0) {
     add_products(rows, code_whole, steps, safe_steps, panel, codes, stride, products);
   } else {
     add_products(rows, code_low_half, steps, safe_half_steps, panel, codes, stride, products);
     add_products(rows, code_high_half, steps, safe_half_steps, panel, codes, stride, products);
   }
+}
+
+CK_INLINE void multiply(
+  int rows, size_t runs, size_t run_steps, size_t safe_steps, const int8_t *panel,
+  const uint8_t *codes, size_t stride, size_t distance, int32_t *products) {
+  memset(products, 0, (size_t)rows * integer_group_width * sizeof *products);
+  for (size_t run = 0; run < runs; run++)
+    add_all_products(
+      rows, run_steps, safe_steps, panel + run * run_steps * 64, codes + run * distance, stride,
+      products);
 }
 
 // Computes the products of steps `first` to `end`.
@@ -87,9 +97,26 @@ static void multiply_block(
   codes += first * ck_integer_step;
   size_t steps = end - first, safe_steps = weights->safe_steps;
   if (rows == integer_block_rows)
-    multiply(integer_block_rows, steps, safe_steps, panel, codes, stride, products);
+    multiply(integer_block_rows, 1, steps, safe_steps, panel, codes, stride, 0, products);
   else
-    multiply(1, steps, safe_steps, panel, codes, stride, products);
+    multiply(1, 1, steps, safe_steps, panel, codes, stride, 0, products);
+}
+
+// Computes the products of patches from row `row` on.
+static void multiply_runs(
+  const ck_integer_weights *weights, int rows, size_t panels, size_t first_panel,
+  const ck_integer_patches *patches, size_t row, int32_t *products) {
+  (void)panels;
+  const int8_t *panel = weights->panels + first_panel * weights->steps * 64;
+  const uint8_t *codes = patches->codes + row * patches->stride;
+  size_t runs = patches->runs, steps = patches->run_steps, safe_steps = weights->safe_steps;
+  if (rows == integer_block_rows)
+    multiply(
+      integer_block_rows, runs, steps, safe_steps, panel, codes, patches->stride,
+      patches->distance, products);
+  else
+    multiply(
+      1, runs, steps, safe_steps, panel, codes, patches->stride, patches->distance, products);
 }
 
 #include "integer.h"

@@ -158,7 +158,8 @@ import Transform
         #expect(packed.activations.count == weights.count)
         try run(["verify", path, "--reference", model])
         let network = try SuperResolutionNetwork(packed, name: "packed", threads: 1)
-        #expect(network.integerLayerCount == weights.count)
+        // Those of groups of 16 values are faster in floating point.
+        #expect(network.integerLayerCount == (method == "best" ? 0 : weights.count))
       }
       #expect(try Self.differ(fromFile, learned, folder))
     }

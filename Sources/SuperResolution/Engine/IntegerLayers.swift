@@ -7,8 +7,8 @@ import Storage
 ///
 /// The kernels hold codes with one lower bound and one scale per output. These layers run in
 /// floating point instead: those whose weights have groups along a row, those whose values are
-/// rounded again to a narrow type, and those whose inputs have groups that the kernels do not
-/// support.
+/// rounded again to a narrow type, those whose inputs have groups that the kernels do not support, and
+/// those that floating point multiplies faster.
 struct IntegerLayers: Sendable {
   private enum Layer: Sendable {
     case linear(IntegerLinear)
@@ -65,7 +65,9 @@ struct IntegerLayers: Sendable {
     let weight = try quantized()
     let (outputs, inputs) = (weight.layout.rows, weight.layout.columns)
     let taps = site.tapCount ?? 1
-    guard inputs == site.columnCount * taps, let rows = weight.rowParameters else { return nil }
+    guard inputs == site.columnCount * taps, let rows = weight.rowParameters,
+      pays(quantizer, columns: site.columnCount, taps: taps)
+    else { return nil }
     guard
       taps == 1
         ? ck_integer_linear_takes(inputs, quantizer.group_size)
@@ -83,6 +85,18 @@ struct IntegerLayers: Sendable {
         codes: weight.unpackedCodes(), bitWidth: weight.bitWidth, lower: rows.lower,
         scale: rows.scale, bias: bias, outputs: outputs, channels: site.columnCount, taps: taps,
         activations: quantizer))
+  }
+}
+
+extension IntegerLayers {
+  /// The shortest groups of a row's inputs that integers multiply faster.
+  static let leastGroup = 32
+
+  /// Whether integers are faster than floating point, by the table of `Benchmarks/results/low-bits.md`: each
+  /// group of a row has sums of its own, as has each pixel under a kernel where bounds follow the values.
+  static func pays(_ quantizer: ck_quantizer, columns: Int, taps: Int) -> Bool {
+    if quantizer.is_row_scaled || quantizer.group_size != 0, taps > 1 { return false }
+    return quantizer.group_size == 0 || quantizer.group_size >= min(columns, leastGroup)
   }
 }
 

@@ -130,15 +130,16 @@ import Transform
   @Test(arguments: fixtures)
   func groupedInputsMatchSimulation(name: String) throws {
     let groups = [
-      (2, false), (16, false), (24, false), (32, true), (34, false), (36, true), (65536, true),
+      (2, false, 8), (16, false, 8), (24, false, 8), (34, false, 8), (32, true, 8), (36, true, 7),
+      (40, true, 6), (44, true, 5), (48, true, 4), (65536, true, 8),
     ]
     try withPacked(name, Self.settings[0]) { fixture, packed in
       let input = try fixture.input()
-      let networks = try groups.map { size, isWhole in
+      let networks = try groups.map { size, isWhole, bitWidth in
         let activations = packed.activations.map { activation in
           guard activation.name.hasSuffix(".input") else { return activation }
           return ActivationQuantizer(
-            name: activation.name, bitWidth: 8, lower: -1, upper: 1, scaling: .group(size))
+            name: activation.name, bitWidth: bitWidth, lower: -1, upper: 1, scaling: .group(size))
         }
         func network(usesIntegers: Bool) throws -> SuperResolutionNetwork {
           try SuperResolutionNetwork(

@@ -96,6 +96,15 @@ typedef struct integer_block {
   _Alignas(64) float scaled[integer_block_rows * integer_group_width];
 } integer_block;
 
+// Makes `column` the first of the block's columns; returns how many panels these have.
+CK_INLINE size_t begin_columns(
+  const ck_integer_weights *weights, size_t column, integer_block *block) {
+  size_t count = weights->outputs - column;
+  block->column = column;
+  block->count = count < integer_group_width ? count : integer_group_width;
+  return (block->count + ck_integer_panel_width - 1) / ck_integer_panel_width;
+}
+
 // Returns CK_WIDTH scaled products of a group, ready to be added.
 CK_INLINE vector scaled_products(
   const ck_integer_weights *weights, size_t group, const ck_coded_row *row, size_t column,
@@ -167,11 +176,7 @@ CK_INLINE void multiply_codes(
   size_t group_steps = (weights->group_inputs + ck_integer_step - 1) / ck_integer_step;
   integer_block block;
   for (size_t column = 0; column < weights->outputs; column += integer_group_width) {
-    size_t count = weights->outputs - column;
-    if (count > integer_group_width) count = integer_group_width;
-    size_t panels = (count + ck_integer_panel_width - 1) / ck_integer_panel_width;
-    block.column = column;
-    block.count = count;
+    size_t panels = begin_columns(weights, column, &block);
     for (size_t row = 0; row < rows; row += block.rows) {
       block.rows = rows - row >= integer_block_rows ? integer_block_rows : 1;
       int block_rows = block.rows == 1 ? 1 : integer_block_rows;
@@ -262,11 +267,7 @@ CK_INLINE void multiply_all_patches(
   const float *residual, size_t residual_stride) {
   integer_block block;
   for (size_t column = 0; column < weights->outputs; column += integer_group_width) {
-    size_t count = weights->outputs - column;
-    if (count > integer_group_width) count = integer_group_width;
-    size_t panels = (count + ck_integer_panel_width - 1) / ck_integer_panel_width;
-    block.column = column;
-    block.count = count;
+    size_t panels = begin_columns(weights, column, &block);
     for (size_t row = 0; row < rows; row += block.rows) {
       block.rows = rows - row >= integer_block_rows ? integer_block_rows : 1;
       multiply_runs(

@@ -24,7 +24,9 @@ package struct NCNNFormat: ReadOnlyModelFormat {
 
   package func recognizes(_ file: InputFile) -> Bool {
     let count = NCNNDescription.magic.utf8.count
-    guard let head = try? file.bytes(at: 0, count: min(count + 1, file.byteCount), purpose: "it")
+    guard
+      let head = try? file.bytes(
+        at: 0, count: min(count + 1, file.byteCount), purpose: "the signature")
     else { return false }
     return head.count > count && head.array.starts(with: NCNNDescription.magic.utf8)
       && [0x0A, 0x0D, 0x20].contains(head.array[count])

@@ -40,11 +40,12 @@ struct NCNNWeightReader {
       guard tensors[name] == nil else {
         throw ModelError.malformed("two tensors have this name", tensor: name)
       }
-      tensors[name] =
-        try place.storage == .int8 && scale != nil
-        ? Self.codes(place, scale, in: file, name)
-        : Self.tensor(place, in: file, name)
-      if place.storage == .int8, scale != nil { codeCount += 1 }
+      if place.storage == .int8, let scale {
+        tensors[name] = try Self.codes(place, scale, in: file, name)
+        codeCount += 1
+      } else {
+        tensors[name] = try Self.tensor(place, in: file, name)
+      }
     }
   }
 
@@ -132,11 +133,11 @@ struct NCNNWeightReader {
 
   /// Returns the values `code / scale`, with a scale for each output or one for each group of them.
   private static func codes(
-    _ place: Place, _ scale: Place?, in file: InputFile, _ name: String
+    _ place: Place, _ scale: Place, in file: InputFile, _ name: String
   ) throws -> Tensor {
     try Tensor(elementType: .float32, shape: place.shape) {
       let codes = try stored(place, in: file, name)
-      let scales = try scale.map { try stored($0, in: file, name) } ?? SharedBytes()
+      let scales = try stored(scale, in: file, name)
       return try codes.withUnsafeBytes { codes in
         try scales.withUnsafeBytes { scales in
           let count = scales.count / 4

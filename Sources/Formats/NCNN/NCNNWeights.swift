@@ -23,13 +23,13 @@ struct NCNNWeights: Sendable {
     switch layer.type {
     case "Convolution", "Deconvolution", "DeformableConv2D", "ConvolutionDepthWise",
       "DeconvolutionDepthWise":
-      parts = try Self.convolution(layer, kernel: [(11, 1), (1, 1)])
+      parts = try Self.convolution(layer, sides: [11, 1])
     case "Convolution1D", "Deconvolution1D", "ConvolutionDepthWise1D",
       "DeconvolutionDepthWise1D":
-      parts = try Self.convolution(layer, kernel: [(1, 1)])
+      parts = try Self.convolution(layer, sides: [1])
     case "Convolution3D", "Deconvolution3D", "ConvolutionDepthWise3D",
       "DeconvolutionDepthWise3D":
-      parts = try Self.convolution(layer, kernel: [(21, 1), (11, 1), (1, 1)])
+      parts = try Self.convolution(layer, sides: [21, 11, 1])
     case "InnerProduct":
       let outputs = try layer.count(0)
       parts = try Self.matrix(
@@ -143,17 +143,16 @@ struct NCNNWeights: Sendable {
     }
   }
 
-  /// - Parameter kernel: the keys of the kernel's sides, row-major, with the default of each: the width
-  ///   for all but the width.
+  /// - Parameter keys: those of the kernel's sides, row-major; sides are as long as the width by default.
   private static func convolution(
-    _ layer: NCNNDescription.Layer, kernel: [(key: Int, standard: Int)]
+    _ layer: NCNNDescription.Layer, sides keys: [Int]
   ) throws -> [Part] {
     let hasBias = try layer.count(5) > 0
     let outputs = try layer.count(0)
     // The weights are another layer's result.
     if try layer.count(19) > 0, layer.type.hasPrefix("Convolution") { return [] }
     let width = try layer.count(1)
-    let sides = try kernel.map { try layer.count($0.key, default: width) }
+    let sides = try keys.map { try layer.count($0, default: width) }
     return try matrix(
       layer, outputs: outputs, size: layer.count(6), inner: sides, hasBias: hasBias)
   }

@@ -5,6 +5,13 @@ import Formats
 struct SiteList {
   private(set) var sites: [ActivationSite] = []
 
+  /// Returns the quantizer of each site; `nil` for those without one. Of two with one name, the last
+  /// counts.
+  func quantizers(among activations: [ActivationQuantizer]) -> [ActivationQuantizer?] {
+    let byName = Dictionary(activations.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
+    return sites.map { byName[$0.name] }
+  }
+
   /// Adds the input of the layer `module` and returns its index.
   ///
   /// - Parameters:

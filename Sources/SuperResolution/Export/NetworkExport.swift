@@ -131,9 +131,7 @@ public struct NetworkExport: Sendable {
     _ size: (height: Int, width: Int)?
   ) throws -> Form {
     let (graph, traits) = (network.architecture.graph, network.architecture.traits)
-    let byName = Dictionary(
-      archive.activations.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
-    let quantizers = graph.sites.sites.map { byName[$0.name] }
+    let quantizers = graph.sites.quantizers(among: archive.activations)
     let ncnn = try NCNNExport(graph, traits, archive, quantizers, precision, size: size)
     guard precision != .int8 || ncnn.integerLayerCount > 0 else {
       throw ModelError(

@@ -59,8 +59,7 @@ struct ONNXNetwork {
   ) throws {
     (self.graph, self.traits, self.weights) = (graph, traits, weights)
     let activations = weights.archive.activations
-    let byName = Dictionary(activations.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
-    quantizers = graph.sites.sites.map { byName[$0.name] }
+    quantizers = graph.sites.quantizers(among: activations)
     if !activations.isEmpty { operatorSet = Self.operatorSetOfReductions }
     for (name, tensor) in weights.archive.tensors {
       guard let quantized = try tensor.quantized?() else { continue }

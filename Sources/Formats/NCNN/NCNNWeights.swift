@@ -276,8 +276,7 @@ enum NCNNStorage: Hashable, Sendable {
     }
   }
 
-  /// The bytes of so many elements, without what fills them up to a multiple of 4; `nil` where there
-  /// are too many.
+  /// The size of `count` elements in bytes, without padding to a multiple of 4; `nil` on overflow.
   func byteCount(_ count: Int) -> Int? {
     switch self {
     case .float32: ElementType.float32.byteCount(forElements: count)

@@ -36,7 +36,7 @@ struct PixelRange: Sendable {
   func features(
     of image: Image, height: Int, width: Int, margin: Int = 0, mirrors: Bool = true
   ) -> FeatureMap {
-    /// The pixel of the image along an axis; `nil` where there is none.
+    /// The image pixel at each position along an axis; `nil` outside the image.
     func sources(_ count: Int, of side: Int) -> [Int?] {
       (0..<count).map { place in
         let source = place - margin

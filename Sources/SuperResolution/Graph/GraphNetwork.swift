@@ -32,7 +32,7 @@ struct NetworkTraits: Sendable {
   var outputRange: PixelRange?
   /// Images are mirrored at the right and lower edges up to multiples of this.
   var multiple = 1
-  /// Then they are mirrored at all edges by so many pixels, which the network takes off.
+  /// Then this many pixels are mirrored at each edge; the network crops them.
   var margin = 0
   /// Whether they are extended by zeros instead.
   var padsWithZeros = false

@@ -101,7 +101,7 @@ extension NCNNTranslation {
     _ weight: [Float], _ outputs: Int, _ inputs: Int, kernel: Int, step: Int
   ) -> [Float] {
     let taps = (kernel + step - 1) / step
-    /// The kernel's row for a row of the result and a tap; `nil` where there is none.
+    /// The kernel row that a tap reads for an output row; `nil` outside the kernel.
     func row(_ place: Int, _ tap: Int) -> Int? {
       let row = place + step * (taps - 1 - tap)
       return row < kernel ? row : nil

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernel_table.h"
 #include "row_coding.h"
 
 enum {
@@ -54,6 +55,11 @@ typedef struct ck_integer_weights {
   size_t safe_steps;
 } ck_integer_weights;
 
+// Returns the number of steps of `ck_integer_step` codes.
+static inline size_t ck_quads_of(size_t count) {
+  return (count + ck_integer_step - 1) / ck_integer_step;
+}
+
 // Returns the number of outputs including padding, which is the distance between two groups'
 // totals.
 static inline size_t ck_integer_columns(const ck_integer_weights *weights) {
@@ -97,6 +103,51 @@ bool ck_integer_scaling_create(
   const ck_integer_weights *weights, const ck_quantizer *activations, size_t count,
   ck_integer_scaling *scaling);
 
+// The coding of a layer's outputs: round(clip(value · factor + offset, 0, largest)), where value is
+// what the products become. Without a function, their scaling is by factors and offsets already.
+struct ck_output_coding {
+  ck_epilogue epilogue;
+  // Whether there are so few codes that an approximated function serves.
+  bool is_coarse;
+  ck_integer_scaling scaling;
+  // One per output.
+  float *largest;
+  float factor;
+  float offset;
+};
+
+// What the sums of products of an attention become.
+typedef struct ck_attention_scaling {
+  // A score is score_step · Σ cq ck + key_step · Σ ck + bias, where cq are the queries' codes less
+  // `query_center`. What is the same for all keys is left out.
+  int query_center;
+  float score_step;
+  float key_step;
+  // A probability's code is round(clip(p · probability_factor + probability_offset, 0,
+  // probability_largest)).
+  bool is_row_scaled;
+  float probability_factor;
+  float probability_offset;
+  float probability_largest;
+  // A result is value_step · Σ cp cv + code_step · Σ cp + total_step · Σ cv + constant, divided, where
+  // rows are scaled, by the sum of the exponentials.
+  float value_step;
+  float code_step;
+  float total_step;
+  float constant;
+  // What is added after the division.
+  float offset;
+  // The largest code of a result; negative if results are not coded.
+  float largest;
+} ck_attention_scaling;
+
+// Where an attention's results go: values if `scaling.largest` is negative, or else codes.
+typedef struct ck_attention_target {
+  float *values;
+  size_t value_stride;
+  ck_code_rows codes;
+} ck_attention_target;
+
 struct ck_integer_linear {
   ck_integer_weights weights;
   ck_integer_scaling scaling;
@@ -122,6 +173,18 @@ typedef struct ck_integer_table {
     const ck_integer_weights *weights, const ck_integer_scaling *scaling, size_t rows,
     const ck_integer_patches *patches, float *y, size_t y_stride, ck_epilogue epilogue,
     const float *residual, size_t residual_stride);
+  // Codes the outputs of rows whose codes are given, with their sums.
+  void (*multiply_to_codes)(
+    const ck_integer_weights *weights, const ck_output_coding *coding, size_t rows,
+    const ck_integer_patches *patches, uint8_t *codes, size_t stride);
+  // sums[row] = marks[row] + Σ codes.
+  void (*sum_codes)(
+    size_t rows, size_t columns, const uint8_t *codes, size_t stride, const float *marks,
+    float *sums);
+  void (*attention)(
+    const ck_integer_attention *attention, const ck_attention_scaling *scaling, const uint8_t *q,
+    const uint8_t *k, const uint8_t *v, size_t stride, const float *bias, const float *mask,
+    const ck_attention_target *target, float *scratch);
 } ck_integer_table;
 
 extern const ck_integer_table ck_integer_scalar;

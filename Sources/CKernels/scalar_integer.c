@@ -3,8 +3,8 @@
 #include <stdbool.h>
 
 #include "integer_weights.h"
-#include "kernel_table.h"
 #include "scalar_epilogue.h"
+#include "scalar_integer.h"
 
 // Fills `codes` and returns their sum, or NaN if an element is NaN.
 static float code_run(ck_row_coding coding, const float *x, size_t count, uint8_t *codes) {
@@ -83,30 +83,65 @@ static void multiply_rows(
     }
 }
 
+// Returns the sum of the products of a row's codes with those of an output's weights.
+static int32_t patch_product(
+  const ck_integer_weights *weights, const ck_integer_patches *patches, size_t row,
+  size_t output) {
+  size_t panel = output / ck_integer_panel_width, column = output % ck_integer_panel_width;
+  const int8_t *codes = weights->panels +
+    (panel * weights->steps * ck_integer_panel_width + column) * ck_integer_step;
+  int32_t product = 0;
+  for (size_t run = 0; run < patches->runs; run++)
+    for (size_t index = 0; index < patches->run_steps * ck_integer_step; index++) {
+      size_t step = run * patches->run_steps + index / ck_integer_step;
+      product += patches->codes[row * patches->stride + run * patches->distance + index] *
+        codes[step * ck_integer_panel_width * ck_integer_step + index % ck_integer_step];
+    }
+  return product;
+}
+
 static void multiply_patches(
   const ck_integer_weights *weights, const ck_integer_scaling *scaling, size_t rows,
   const ck_integer_patches *patches, float *y, size_t y_stride, ck_epilogue epilogue,
   const float *residual, size_t residual_stride) {
   for (size_t row = 0; row < rows; row++)
     for (size_t output = 0; output < weights->outputs; output++) {
-      size_t panel = output / ck_integer_panel_width, column = output % ck_integer_panel_width;
-      const int8_t *codes = weights->panels +
-        (panel * weights->steps * ck_integer_panel_width + column) * ck_integer_step;
-      int32_t product = 0;
-      for (size_t run = 0; run < patches->runs; run++)
-        for (size_t index = 0; index < patches->run_steps * ck_integer_step; index++) {
-          size_t step = run * patches->run_steps + index / ck_integer_step;
-          product +=
-            patches->codes[row * patches->stride + run * patches->distance + index] *
-            codes[step * ck_integer_panel_width * ck_integer_step + index % ck_integer_step];
-        }
       float value = (float)(
         (double)scaling->offsets[output] +
         (double)scaling->centers[output] * (double)patches->sums[row] +
-        (double)scaling->steps[output] * product);
+        (double)scaling->steps[output] * patch_product(weights, patches, row, output));
       y[row * y_stride + output] = ck_finished(
         value, epilogue, residual == NULL ? NULL : residual + row * residual_stride + output);
     }
 }
 
-const ck_integer_table ck_integer_scalar = {1, code_rows, multiply_rows, multiply_patches};
+static void multiply_to_codes(
+  const ck_integer_weights *weights, const ck_output_coding *coding, size_t rows,
+  const ck_integer_patches *patches, uint8_t *codes, size_t stride) {
+  const ck_integer_scaling *scaling = &coding->scaling;
+  for (size_t row = 0; row < rows; row++)
+    for (size_t output = 0; output < weights->outputs; output++) {
+      // As the vectors' kernels do, so that codes are the same.
+      float product = (float)patch_product(weights, patches, row, output);
+      float value = fmaf(scaling->centers[output], patches->sums[row], scaling->offsets[output]);
+      value = fmaf(scaling->steps[output], product, value);
+      if (coding->epilogue != CK_EPILOGUE_NONE)
+        value = fmaf(ck_finished(value, coding->epilogue, NULL), coding->factor, coding->offset);
+      codes[row * stride + output] = ck_code_of(value, coding->largest[output]);
+    }
+}
+
+static void sum_codes(
+  size_t rows, size_t columns, const uint8_t *codes, size_t stride, const float *marks,
+  float *sums) {
+  for (size_t row = 0; row < rows; row++) {
+    int32_t sum = 0;
+    for (size_t column = 0; column < columns; column++) sum += codes[row * stride + column];
+    sums[row] = marks[row] + (float)sum;
+  }
+}
+
+const ck_integer_table ck_integer_scalar = {
+  1, code_rows, multiply_rows, multiply_patches, multiply_to_codes, sum_codes,
+  ck_scalar_integer_attention,
+};

@@ -271,6 +271,61 @@ void ck_integer_linear_apply(
   const ck_integer_linear *linear, size_t rows, const float *x, size_t x_stride, float *y,
   size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride);
 
+// Rows of codes, by a quantizer whose bounds are the same for all rows.
+typedef struct ck_code_rows {
+  // What follows a row's codes is undefined, and may be written.
+  uint8_t *codes;
+  // The bytes from a row to the next; see `ck_code_stride`.
+  size_t stride;
+  // One per row: NaN if one of the row's values is, or else 0.
+  float *marks;
+} ck_code_rows;
+
+// Returns the bytes between rows of this many codes, and the bytes that so many rows take, which may be
+// read to the end. Their marks are not counted.
+size_t ck_code_stride(size_t columns);
+size_t ck_code_byte_count(size_t rows, size_t columns);
+
+// Codes rows of values times `factor`, which is positive. A code may differ by one from that of the
+// quantizer where the value, in steps, is within 1e-4 of the middle of two.
+void ck_code(
+  const ck_quantizer *quantizer, float factor, size_t rows, size_t columns, const float *x,
+  size_t x_stride, const ck_code_rows *y);
+
+// Computes the same as `ck_integer_linear_apply` from the codes of the inputs, which have bounds that
+// are the same for all rows.
+void ck_integer_linear_apply_to_codes(
+  const ck_integer_linear *linear, size_t rows, const ck_code_rows *x, float *y, size_t y_stride,
+  ck_epilogue epilogue, const float *residual, size_t residual_stride);
+
+// What the outputs of an integer linear layer are coded by.
+typedef struct ck_output_coding ck_output_coding;
+
+// The coding of some neighbouring outputs, times a positive factor.
+typedef struct ck_output_part {
+  size_t columns;
+  float factor;
+  ck_quantizer quantizer;
+} ck_output_part;
+
+// Prepares the coding of a layer's outputs after an epilogue that adds nothing. The parts are those of
+// all outputs, one alone if there is a function.
+//
+// Returns null if memory is exhausted; if bounds, those of the inputs too, follow the values; for more
+// than 255 levels; and if factors are so large or bounds so close that results might overflow.
+ck_output_coding *ck_output_coding_create(
+  const ck_integer_linear *linear, ck_epilogue epilogue, const ck_output_part *parts,
+  size_t part_count);
+void ck_output_coding_destroy(ck_output_coding *coding);
+
+// Computes the codes of a layer's outputs, from values `x` or, if that is null, from `codes`. A code
+// may differ by one from that of `ck_integer_linear_apply`'s result where this, in steps, is within
+// 1e-4 of the middle of two, and after CK_EPILOGUE_GELU with at most 15 levels
+// within 3e-5 divided by the step.
+void ck_integer_linear_code(
+  const ck_integer_linear *linear, const ck_output_coding *coding, size_t rows, const float *x,
+  size_t x_stride, const ck_code_rows *codes, const ck_code_rows *y);
+
 // A convolution whose weights and pixels are codes of a few bits, multiplied as integers.
 typedef struct ck_integer_convolution ck_integer_convolution;
 
@@ -329,5 +384,37 @@ void ck_attention_transposed(
 
 // Returns the number of floats in `scratch` for an attention of this size.
 size_t ck_attention_scratch_count(size_t queries, size_t keys, size_t head);
+
+// The attention of a window from codes, whose products are summed as integers.
+typedef struct ck_integer_attention {
+  size_t tokens;
+  size_t heads;
+  // The elements of a token in one head.
+  size_t head;
+  // All with bounds that are the same for all values, but for the probabilities, whose bounds may be
+  // relative to those of a query. `query` quantizes queries that are scaled already.
+  ck_quantizer query;
+  ck_quantizer key;
+  ck_quantizer value;
+  ck_quantizer probabilities;
+} ck_integer_attention;
+
+// Returns whether an attention can be computed so: quantizers have at most 15 levels, and
+// bounds of at most 1e12; there are 1 to 4,096 tokens, and a head has 1 to 256 elements.
+bool ck_integer_attention_takes(const ck_integer_attention *attention);
+
+size_t ck_integer_attention_scratch_count(const ck_integer_attention *attention);
+
+// Computes quantize(softmax(q kᵀ + bias + mask)) v for all heads of a window.
+//
+// q, k and v are rows of codes of `heads` · `head` elements, `stride` bytes apart, with `marks`, one per
+// token. bias is [heads, keys, queries] and mask, which may be null, [keys, queries]; both are multiplied
+// by log₂ e and at most 1e30. Exponentials have a relative error of at most 4e-6. Results are `out`, or codes by `output`,
+// of which `coded` are the rows. They are bitwise identical at every vector level. A NaN makes all
+// results NaN.
+void ck_integer_attention_apply(
+  const ck_integer_attention *attention, const uint8_t *q, const uint8_t *k, const uint8_t *v,
+  size_t stride, const float *marks, const float *bias, const float *mask, float *out,
+  size_t out_stride, const ck_quantizer *output, const ck_code_rows *coded, float *scratch);
 
 #endif

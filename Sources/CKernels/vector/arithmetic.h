@@ -14,6 +14,7 @@
 #include <immintrin.h>
 #endif
 
+#include "../approximations.h"
 #include "../kernel_table.h"
 #include "../row_coding.h"
 #include "../winograd.h"
@@ -58,6 +59,13 @@ CK_INLINE vector load_first(const float *x, size_t count) {
   memcpy(&value, x, count * sizeof *x);
   return value;
 #endif
+}
+
+// Loads the vector `index` of `count` elements; those beyond are zero.
+CK_INLINE vector load_part(const float *x, int index, size_t count) {
+  size_t first = (size_t)index * CK_WIDTH;
+  if (first + CK_WIDTH <= count) return load(x + first);
+  return first < count ? load_first(x + first, count - first) : splat(0);
 }
 
 CK_INLINE void store_first(float *x, vector value, size_t count) {
@@ -207,6 +215,19 @@ CK_INLINE vector distribution_of(vector x) {
 }
 
 CK_INLINE vector gelu_of(vector x) { return x * distribution_of(x); }
+
+// GELU with an error of at most 3e-5, for codes.
+CK_INLINE vector coarse_gelu_of(vector x) {
+  static const float coefficients[] = {CK_COARSE_GELU};
+  const vector limit = splat(CK_COARSE_GELU_LIMIT);
+  vector clipped = x < -limit ? -limit : x > limit ? limit : x;
+  vector t = fused(
+    clipped * clipped, splat(2 / (CK_COARSE_GELU_LIMIT * CK_COARSE_GELU_LIMIT)), splat(-1));
+  vector p = splat(coefficients[0]);
+#pragma clang loop unroll(full)
+  for (int index = 1; index < 9; index++) p = fused(p, t, splat(coefficients[index]));
+  return x * fused(p, clipped, splat(0.5f));
+}
 
 // Returns whether a comparison holds at any place.
 CK_INLINE bool is_any(int_vector places) {

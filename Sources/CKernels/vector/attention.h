@@ -27,14 +27,6 @@ CK_INLINE void accumulate_transposed(
   }
 }
 
-// Adds part of a [keys, queries] bias to the scores of a block's first `count` queries.
-CK_INLINE vector added(vector score, const float *bias, int index, size_t count) {
-  if (count == query_count) return score + load(bias + index * CK_WIDTH);
-  size_t first = (size_t)index * CK_WIDTH;
-  if (first + CK_WIDTH <= count) return score + load(bias + first);
-  return first < count ? score + load_first(bias + first, count - first) : score;
-}
-
 // Computes the scores of `rows` keys, which are products with the queries `q` [head, query_count].
 CK_INLINE void score_keys(
   int rows, size_t head, const float *q, const float *k, size_t k_stride, float scale,
@@ -47,8 +39,8 @@ CK_INLINE void score_keys(
 #pragma clang loop unroll(full)
     for (int index = 0; index < group_vectors; index++) {
       vector score = sum[row][index] * splat(scale);
-      if (bias != NULL) score = added(score, bias + (size_t)row * queries, index, count);
-      if (mask != NULL) score = added(score, mask + (size_t)row * queries, index, count);
+      if (bias != NULL) score += load_part(bias + (size_t)row * queries, index, count);
+      if (mask != NULL) score += load_part(mask + (size_t)row * queries, index, count);
       largest[index] = larger(score, largest[index]);
       store(scores + (row * group_vectors + index) * CK_WIDTH, score);
     }

@@ -38,6 +38,9 @@ struct ForwardContext: @unchecked Sendable {
     return context
   }
 
+  /// Whether layers multiply codes. An observer sees values instead.
+  var multipliesCodes: Bool { observer == nil && !integerLayers.isEmpty }
+
   /// Whether `visit` does anything.
   var isActive: Bool { observer != nil || !quantizers.isEmpty }
 

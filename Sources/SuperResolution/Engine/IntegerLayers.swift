@@ -41,6 +41,9 @@ struct IntegerLayers: Sendable {
     self.layers = layers.contains { $0 != nil } ? layers : []
   }
 
+  /// Whether there are no such layers.
+  var isEmpty: Bool { layers.isEmpty }
+
   /// The number of layers that run in integer arithmetic.
   var count: Int { layers.count { $0 != nil } }
 

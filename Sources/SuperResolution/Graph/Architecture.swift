@@ -1,3 +1,4 @@
+import CKernels
 import Formats
 import Imaging
 import Storage
@@ -43,6 +44,11 @@ protocol Architecture: Sendable {
   /// Assumptions and deviations from the published networks: lower-case sentences without a final
   /// period.
   var remarks: [String] { get }
+
+  /// Finds the results that are codes in passes with these layers.
+  ///
+  /// - Parameter quantizers: one per site.
+  mutating func code(_ quantizers: [ck_quantizer?], _ layers: IntegerLayers)
 
   /// Upscales one image whose number of channels has been checked.
   ///

@@ -5,11 +5,11 @@ import Storage
 struct GraphInference: Sendable {
   private let plan: GraphPlan
   /// What runs each step, one per step of the plan.
-  private let runners: [Runner]
+  private var runners: [Runner]
 
   /// A step with its weights.
   struct Runner: Sendable {
-    let kernel: Kernel
+    fileprivate(set) var kernel: Kernel
     /// The operator of the kernel, if it is that of a node.
     private let operation: GraphOperation?
     /// The input of a convolution that may be quantized.
@@ -70,6 +70,17 @@ struct GraphInference: Sendable {
     var runners: [Runner] = []
     for step in plan.steps { runners.append(try Runner(step, plan, &weights)) }
     self.runners = runners
+  }
+
+  /// Finds the results that are codes where layers multiply codes.
+  ///
+  /// - Parameter quantizers: one per site.
+  mutating func code(_ quantizers: [ck_quantizer?], _ layers: IntegerLayers) {
+    for index in runners.indices {
+      guard case .region(var region) = runners[index].kernel else { continue }
+      region.code(plan.graph, quantizers, layers)
+      runners[index].kernel = .region(region)
+    }
   }
 
   /// Features in a part of a buffer's channels.

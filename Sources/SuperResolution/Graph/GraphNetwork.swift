@@ -1,3 +1,4 @@
+import CKernels
 import Formats
 import Imaging
 import Storage
@@ -66,7 +67,7 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
 
   let traits: NetworkTraits
   let graph: NetworkGraph
-  private let inference: GraphInference
+  private var inference: GraphInference
 
   init(_ weights: inout WeightReader, sites: inout SiteList) throws {
     var build = NetworkBuilder(weights)
@@ -120,6 +121,10 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
   private func passByteCount(height: Int, width: Int, threads: Int) -> Int? {
     guard graph.sizes(height: height, width: width) != nil else { return nil }
     return inference.peakByteCount(height: height, width: width, threads: threads)
+  }
+
+  mutating func code(_ quantizers: [ck_quantizer?], _ layers: IntegerLayers) {
+    inference.code(quantizers, layers)
   }
 
   func run(_ image: Image, _ context: ForwardContext) throws -> Image {

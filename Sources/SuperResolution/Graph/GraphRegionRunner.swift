@@ -1,9 +1,13 @@
+import CKernels
+
 /// A region of a graph, ready to run: its operators with their weights.
 struct GraphRegionRunner: Sendable {
   private let region: GraphRegion
   /// The windows of the attention, and the channels of its queries; `nil` for a region of pixels.
   private let attention: (shape: WindowAttentionShape, channels: Int)?
   private let parts: [Part]
+  /// What is codes where layers multiply codes.
+  private var coded: CodedRegion?
 
   private enum Part: Sendable {
     case normalization(LayerNormalization)
@@ -54,13 +58,25 @@ struct GraphRegionRunner: Sendable {
     self.parts = parts
   }
 
+  /// Finds the results that are codes where layers multiply codes.
+  mutating func code(
+    _ graph: NetworkGraph, _ quantizers: [ck_quantizer?], _ layers: IntegerLayers
+  ) {
+    coded = CodedRegion(region, graph, quantizers, layers)
+  }
+
   /// Floats of scratch memory that `run` gives each thread.
   func scratchCount(height: Int, width: Int) -> Int {
     guard let attention else { return Self.pixelsAtOnce * region.scratchCount }
     let tokens = attention.shape.grid(height: height, width: width).tokenCount
+    let integers = coded?.attention.map {
+      CodeRows.floatCount(rows: tokens, columns: 3 * $0.channels + 16) + $0.scratchCount
+    }
     return tokens * region.scratchCount
-      + ForwardContext.attentionScratchCount(
-        tokens: tokens, headChannels: attention.channels / attention.shape.heads)
+      + max(
+        integers ?? 0,
+        ForwardContext.attentionScratchCount(
+          tokens: tokens, headChannels: attention.channels / attention.shape.heads))
   }
 
   /// Computes the region's results.
@@ -74,8 +90,9 @@ struct GraphRegionRunner: Sendable {
     let y = results[0]
     let grid = attention.shape.grid(height: y.height, width: y.width)
     let heads = attention.shape.heads
-    let biases = grid.positionBiases(table: table.values(), heads: heads)
-    let masks = grid.masks()
+    let (biases, masks, coded) = terms(
+      biases: grid.positionBiases(table: table.values(), heads: heads), masks: grid.masks(),
+      context)
     let tokens = grid.tokenCount
     let features = tokens * region.scratchCount
     // A few hundred tokens are enough work for one task.
@@ -92,16 +109,27 @@ struct GraphRegionRunner: Sendable {
               to: piece.rows(input.rows).start)
           }
           try run(
-            piece, context,
+            piece, context, coded,
             attend: Attend(
               heads: heads, channels: attention.channels, biases: biases,
-              mask: grid.mask(window, in: masks.baseAddress), scores: scratch + features))
+              mask: grid.mask(window, in: masks.baseAddress), scratch: scratch + features))
           let made = piece.rows(region.resultRows[0])
           grid.scatter(
             window, from: made.start, channels: y.channels, to: y.start, stride: y.stride)
         }
       }
     }
+  }
+
+  /// Returns the terms of an attention's scores as it takes them, and what is codes in the pass.
+  private func terms(
+    biases: [Float], masks: [Float], _ context: ForwardContext
+  ) -> (biases: [Float], masks: [Float], coded: CodedRegion?) {
+    guard context.multipliesCodes, let coded else { return (biases, masks, nil) }
+    if coded.attention == nil { return (biases, masks, coded) }
+    guard let scaled = IntegerAttention.terms(biases), let others = IntegerAttention.terms(masks)
+    else { return (biases, masks, nil) }
+    return (scaled, others, coded)
   }
 
   /// Pixels that are computed at once.
@@ -111,6 +139,7 @@ struct GraphRegionRunner: Sendable {
     _ inputs: [GraphInference.View], to results: [GraphInference.View], _ context: ForwardContext
   ) throws {
     let pixels = results[0].height * results[0].width
+    let coded = context.multipliesCodes ? self.coded : nil
     try context.map(
       pixels, by: Self.pixelsAtOnce,
       scratchCount: scratchCount(height: results[0].height, width: results[0].width)
@@ -118,7 +147,7 @@ struct GraphRegionRunner: Sendable {
       try run(
         Piece(
           count: range.count, first: range.lowerBound, scratch: scratch, inputs: inputs,
-          results: results), context, attend: nil)
+          results: results), context, coded, attend: nil)
     }
   }
 
@@ -147,6 +176,14 @@ struct GraphRegionRunner: Sendable {
         return (view.start + first * view.stride + rows.firstChannel, view.stride)
       }
     }
+
+    /// Returns codes in the place of rows of values.
+    func codes(_ rows: GraphRegion.Rows) -> CodeRows {
+      guard case .scratch(let start, let channels) = rows.memory else {
+        preconditionFailure("codes are in scratch memory")
+      }
+      return CodeRows(scratch + start * count, rows: count, columns: channels)
+    }
   }
 
   /// What an attention needs besides rows.
@@ -155,25 +192,37 @@ struct GraphRegionRunner: Sendable {
     let channels: Int
     let biases: [Float]
     let mask: UnsafePointer<Float>?
-    let scores: UnsafeMutablePointer<Float>
+    let scratch: UnsafeMutablePointer<Float>
   }
 
   /// Runs the operators on one piece.
-  private func run(_ piece: Piece, _ context: ForwardContext, attend: Attend?) throws {
-    for (part, operation) in zip(parts, region.operations) {
+  private func run(
+    _ piece: Piece, _ context: ForwardContext, _ coded: CodedRegion?, attend: Attend?
+  ) throws {
+    for (index, (part, operation)) in zip(parts, region.operations).enumerated() {
       let (x, y) = (piece.rows(operation.source), piece.rows(operation.target))
       switch part {
       case .normalization(let kernel):
         kernel.apply(rows: piece.count, x.start, stride: x.stride, to: y.start, stride: y.stride)
-      case .linear(let layer, let site): try apply(layer, site, operation, piece, context)
+      case .linear(let layer, let site):
+        if let coded, let site, let layer = context.integerLayers.linear(at: site),
+          apply(layer, coded, index, piece)
+        {
+          continue
+        }
+        try apply(layer, site, operation, piece, context)
       case .attention(let sites):
         guard let attend else { preconditionFailure("an attention is in a region of windows") }
+        if let coded, let attention = coded.attention {
+          multiply(attention, sites, coded, index, piece, context, attend)
+          continue
+        }
         try context.attend(
           sites, tokens: piece.count, heads: attend.heads,
           headChannels: attend.channels / attend.heads, q: x.start,
           k: piece.rows(operation.others[0]).start, v: piece.rows(operation.others[1]).start,
           stride: x.stride, biases: attend.biases, mask: attend.mask, out: y.start,
-          outStride: y.stride, scratch: attend.scores)
+          outStride: y.stride, scratch: attend.scratch)
       case .heads(let heads, let channels):
         for row in 0..<piece.count {
           let target = y.start + row * y.stride
@@ -195,22 +244,85 @@ struct GraphRegionRunner: Sendable {
     }
   }
 
+  /// Applies a layer that takes or makes codes; returns whether it is one.
+  private func apply(
+    _ layer: IntegerLinear, _ coded: CodedRegion, _ index: Int, _ piece: Piece
+  ) -> Bool {
+    let operation = region.operations[index]
+    let takesCodes = coded.takesCodes[index]
+    let (x, y) = (piece.rows(operation.source), piece.rows(operation.target))
+    if case .layer(let coding) = coded.codings[index] {
+      layer.code(
+        rows: piece.count,
+        takesCodes ? .codes(piece.codes(operation.source)) : .values(x.start, stride: x.stride),
+        by: coding, to: piece.codes(operation.target))
+      return true
+    }
+    guard takesCodes else { return false }
+    let (epilogue, function) = epilogue(operation, piece)
+    layer.apply(
+      rows: piece.count, piece.codes(operation.source), to: y.start, stride: y.stride,
+      then: epilogue)
+    if let function {
+      forEachRow(piece, y, y, layer.outputs) { _, target, count in
+        function.apply(target, count: count)
+      }
+    }
+    return true
+  }
+
+  /// Computes an attention from codes.
+  private func multiply(
+    _ attention: IntegerAttention, _ sites: AttentionSites, _ coded: CodedRegion, _ index: Int,
+    _ piece: Piece, _ context: ForwardContext, _ attend: Attend
+  ) {
+    let operation = region.operations[index]
+    var scratch = attend.scratch
+    var codes = piece.codes(operation.source)
+    if !coded.takesCodes[index] {
+      // The kernels may write 15 bytes after a row of values.
+      let columns = 3 * attention.channels + 16
+      codes = CodeRows(scratch, rows: piece.count, columns: columns)
+      scratch += CodeRows.floatCount(rows: piece.count, columns: columns)
+      let sources = [operation.source] + operation.others
+      for (number, (rows, part)) in zip(sources, attention.parts).enumerated() {
+        let x = piece.rows(rows)
+        let first = number * attention.channels
+        codes.code(
+          x.start, stride: x.stride, rows: piece.count,
+          columns: first..<first + attention.channels, by: part.quantizer, factor: part.factor)
+      }
+    }
+    let y = piece.rows(operation.target)
+    var target = IntegerAttention.Target.values(y.start, stride: y.stride)
+    if case .attention(let quantizer) = coded.codings[index] {
+      target = .codes(piece.codes(operation.target), by: quantizer)
+    }
+    attention.apply(
+      codes, biases: attend.biases, mask: attend.mask, to: target, scratch: scratch)
+  }
+
+  /// Returns what follows a layer in the same pass, and a function that does not.
+  private func epilogue(
+    _ operation: GraphRegion.Operation, _ piece: Piece
+  ) -> (Epilogue, ElementFunction?) {
+    switch operation.epilogue {
+    case .none: return (.none, nil)
+    case .add(let other):
+      let other = piece.rows(other)
+      return (.add(other.start, stride: other.stride), nil)
+    case .function(let wanted):
+      if case .none = wanted.epilogue { return (.none, wanted) }
+      return (wanted.epilogue, nil)
+    }
+  }
+
   private func apply(
     _ layer: Linear, _ site: Int?, _ operation: GraphRegion.Operation, _ piece: Piece,
     _ context: ForwardContext
   ) throws {
     let (x, y) = (piece.rows(operation.source), piece.rows(operation.target))
-    let epilogue: Epilogue
-    var function: ElementFunction?
-    switch operation.epilogue {
-    case .none: epilogue = .none
-    case .add(let other):
-      let other = piece.rows(other)
-      epilogue = .add(other.start, stride: other.stride)
-    case .function(let wanted):
-      epilogue = wanted.epilogue
-      if case .none = epilogue { function = wanted }
-    }
+    let (epilogue, function) = epilogue(operation, piece)
     func apply(_ x: UnsafeMutablePointer<Float>, stride: Int) throws {
       guard let site else {
         return layer.apply(
@@ -289,7 +401,7 @@ extension Linear {
 
 extension ElementFunction {
   /// The kernels' name for the function; `none` where they have none.
-  fileprivate var epilogue: Epilogue {
+  var epilogue: Epilogue {
     switch self {
     case .gelu: .gelu
     case .relu: .relu

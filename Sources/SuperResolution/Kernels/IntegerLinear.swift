@@ -10,7 +10,7 @@ final class IntegerLinear: Sendable {
   let inputs: Int
   let outputs: Int
   /// Never written to after `init`, and freed by `deinit` alone.
-  private nonisolated(unsafe) let handle: OpaquePointer
+  nonisolated(unsafe) let handle: OpaquePointer
 
   /// - Parameters:
   ///   - codes: `[outputs, inputs]`, one byte per code, each below 2^`bitWidth`.
@@ -52,5 +52,37 @@ final class IntegerLinear: Sendable {
   ) {
     let (kind, residual, residualStride) = epilogue.parts
     ck_integer_linear_apply(handle, rows, x, xStride, y, yStride, kind, residual, residualStride)
+  }
+
+  /// Computes the same from the codes of the inputs, whose bounds are the same for all rows.
+  func apply(
+    rows: Int, _ x: CodeRows, to y: UnsafeMutablePointer<Float>, stride yStride: Int,
+    then epilogue: Epilogue = .none
+  ) {
+    let (kind, residual, residualStride) = epilogue.parts
+    withUnsafePointer(to: x.native) {
+      ck_integer_linear_apply_to_codes(
+        handle, rows, $0, y, yStride, kind, residual, residualStride)
+    }
+  }
+
+  /// The inputs of a layer.
+  enum Input {
+    case values(UnsafePointer<Float>, stride: Int)
+    case codes(CodeRows)
+  }
+
+  /// Computes the codes of the outputs.
+  func code(rows: Int, _ x: Input, by coding: OutputCoding, to y: CodeRows) {
+    withUnsafePointer(to: y.native) { y in
+      switch x {
+      case .values(let x, let stride):
+        ck_integer_linear_code(handle, coding.handle, rows, x, stride, nil, y)
+      case .codes(let codes):
+        withUnsafePointer(to: codes.native) {
+          ck_integer_linear_code(handle, coding.handle, rows, nil, 0, $0, y)
+        }
+      }
+    }
   }
 }

@@ -73,8 +73,7 @@ public struct SuperResolutionNetwork: Upscaler {
     precondition(threads >= 1, "at least one thread is needed")
     self.name = name
     self.threads = threads
-    let (architecture, list) = try Architectures.load(archive)
-    self.architecture = architecture
+    var (architecture, list) = try Architectures.load(archive)
     sites = list.sites
     quantizers = try Self.quantizers(activations ?? archive.activations, for: list.sites)
     integerLayers =
@@ -83,6 +82,8 @@ public struct SuperResolutionNetwork: Upscaler {
         archive, sites: list.sites, quantizers: quantizers,
         biases: quantizers.isEmpty ? [:] : architecture.graph.siteBiases(archive),
         excluding: architecture.graph.normalizedSites) : IntegerLayers()
+    if !integerLayers.isEmpty { architecture.code(quantizers, integerLayers) }
+    self.architecture = architecture
   }
 
   private static func quantizers(

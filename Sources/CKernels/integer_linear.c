@@ -181,7 +181,7 @@ void ck_code(
     kernels->code(
       &scaled, columns, count, x + first * x_stride, x_stride, y->codes + first * y->stride,
       y->stride, coded, sums);
-    for (size_t row = 0; row < count; row++) y->marks[first + row] = sums[row] * 0;
+    for (size_t row = 0; row < count; row++) y->marks[first + row] += sums[row] * 0;
   }
 }
 
@@ -292,10 +292,11 @@ void ck_integer_linear_code(
   for (size_t first = 0; first < rows; first += batch) {
     size_t count = rows - first < batch ? rows - first : batch;
     ck_code_rows some = coded;
-    if (codes == NULL)
+    if (codes == NULL) {
+      memset(marks, 0, sizeof marks);
       ck_code(
         &weights->activations, 1, count, weights->inputs, x + first * x_stride, x_stride, &some);
-    else
+    } else
       some = (ck_code_rows){codes->codes + first * stride, stride, codes->marks + first};
     kernels->sum_codes(count, weights->inputs, some.codes, stride, some.marks, sums);
     ck_integer_patches patches = {some.codes, stride, 1, weights->steps, 0, sums};
@@ -303,4 +304,41 @@ void ck_integer_linear_code(
       weights, coding, count, &patches, y->codes + first * y->stride, y->stride);
     for (size_t row = 0; row < count; row++) y->marks[first + row] = sums[row] * 0;
   }
+}
+
+// MARK: Codes of normalized rows
+
+ck_coded_norm *ck_coded_norm_create(
+  size_t columns, const float *gamma, const float *beta, float epsilon,
+  const ck_quantizer *quantizer) {
+  if (!can_code(quantizer)) return NULL;
+  ck_row_coding bounds = ck_row_coding_of(quantizer, 1);
+  ck_coded_norm *norm = calloc(1, sizeof *norm);
+  if (norm == NULL) return NULL;
+  *norm = (ck_coded_norm){
+    columns, epsilon, bounds.upper > bounds.lower ? quantizer->levels : 0,
+    calloc(columns + 1, 2 * sizeof(float)), NULL};
+  bool fits = norm->factors != NULL;
+  if (fits) norm->offsets = norm->factors + columns;
+  for (size_t column = 0; fits && column < columns; column++) {
+    double scale = bounds.scale;
+    norm->factors[column] = (float)((double)gamma[column] / scale);
+    norm->offsets[column] = (float)(((double)beta[column] - (double)bounds.lower) / scale);
+    fits = is_factor(norm->factors[column]) && is_factor(norm->offsets[column]);
+  }
+  if (fits) return norm;
+  ck_coded_norm_destroy(norm);
+  return NULL;
+}
+
+void ck_coded_norm_destroy(ck_coded_norm *norm) {
+  if (norm == NULL) return;
+  free(norm->factors);
+  free(norm);
+}
+
+void ck_coded_norm_apply(
+  const ck_coded_norm *norm, size_t rows, const float *x, size_t x_stride,
+  const ck_code_rows *y) {
+  ck_current_level()->integer->normalize_to_codes(norm, rows, norm->columns, x, x_stride, y);
 }

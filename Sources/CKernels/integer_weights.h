@@ -116,6 +116,17 @@ struct ck_output_coding {
   float offset;
 };
 
+// A layer normalization and the coding of its results: round(clip((x − mean) / √(variance + epsilon) ·
+// factors + offsets, 0, largest)).
+struct ck_coded_norm {
+  size_t columns;
+  float epsilon;
+  float largest;
+  // One per column; `factors` owns the allocation.
+  float *factors;
+  float *offsets;
+};
+
 // What the sums of products of an attention become.
 typedef struct ck_attention_scaling {
   // A score is score_step · Σ cq ck + key_step · Σ ck + bias, where cq are the queries' codes less
@@ -181,6 +192,9 @@ typedef struct ck_integer_table {
   void (*sum_codes)(
     size_t rows, size_t columns, const uint8_t *codes, size_t stride, const float *marks,
     float *sums);
+  void (*normalize_to_codes)(
+    const ck_coded_norm *norm, size_t rows, size_t columns, const float *x, size_t x_stride,
+    const ck_code_rows *y);
   void (*attention)(
     const ck_integer_attention *attention, const ck_attention_scaling *scaling, const uint8_t *q,
     const uint8_t *k, const uint8_t *v, size_t stride, const float *bias, const float *mask,

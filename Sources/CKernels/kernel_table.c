@@ -45,6 +45,12 @@ void ck_quantize(
 
 // MARK: Attention
 
+void ck_head_products(
+  size_t rows, size_t columns, size_t size, const float *x, size_t x_stride, const float *y,
+  size_t y_stride, float *sums) {
+  ck_kernels()->head_products(rows, columns, size, x, x_stride, y, y_stride, sums);
+}
+
 void ck_attention_transposed(
   size_t queries, size_t keys, size_t head, const float *q, size_t q_stride, const float *k,
   size_t k_stride, const float *v, size_t v_stride, float scale, const float *bias,

@@ -39,6 +39,9 @@ typedef struct ck_kernel_table {
   ck_range (*range)(const float *x, size_t count);
   void (*quantize)(
     const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride);
+  void (*head_products)(
+    size_t rows, size_t columns, size_t size, const float *x, size_t x_stride, const float *y,
+    size_t y_stride, float *sums);
   // Takes the bias and mask transposed, [keys, queries].
   void (*attention)(
     size_t queries, size_t keys, size_t head, const float *q, size_t q_stride, const float *k,
@@ -64,6 +67,7 @@ typedef struct ck_kernel_table {
     .row_magnitude = row_magnitude, \
     .range = range, \
     .quantize = quantize, \
+    .head_products = head_products, \
     .attention = attention, \
   }
 

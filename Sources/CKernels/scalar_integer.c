@@ -141,7 +141,26 @@ static void sum_codes(
   }
 }
 
+static void normalize_to_codes(
+  const ck_coded_norm *norm, size_t rows, size_t columns, const float *x, size_t x_stride,
+  const ck_code_rows *y) {
+  for (size_t row = 0; row < rows; row++, x += x_stride) {
+    float sum = 0, square_sum = 0;
+    for (size_t column = 0; column < columns; column++) sum += x[column];
+    float mean = sum / (float)columns;
+    for (size_t column = 0; column < columns; column++)
+      square_sum += (x[column] - mean) * (x[column] - mean);
+    float factor = 1 / sqrtf(square_sum / (float)columns + norm->epsilon);
+    for (size_t column = 0; column < columns; column++) {
+      float value = (x[column] - mean) * factor;
+      value = fmaf(value, norm->factors[column], norm->offsets[column]);
+      y->codes[row * y->stride + column] = ck_code_of(value, norm->largest);
+    }
+    y->marks[row] = factor * 0;
+  }
+}
+
 const ck_integer_table ck_integer_scalar = {
   1, code_rows, multiply_rows, multiply_patches, multiply_to_codes, sum_codes,
-  ck_scalar_integer_attention,
+  normalize_to_codes, ck_scalar_integer_attention,
 };

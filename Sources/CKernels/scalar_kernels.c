@@ -183,6 +183,15 @@ static void quantize(
   }
 }
 
+static void head_products(
+  size_t rows, size_t columns, size_t size, const float *x, size_t x_stride, const float *y,
+  size_t y_stride, float *sums) {
+  for (size_t row = 0; row < rows; row++, x += x_stride, y += y_stride)
+    for (size_t column = 0; column < columns; column++)
+      for (size_t other = 0; other < size; other++)
+        sums[column * size + other] += x[column] * y[column / size * size + other];
+}
+
 static void attention(
   size_t queries, size_t keys, size_t head, const float *q, size_t q_stride, const float *k,
   size_t k_stride, const float *v, size_t v_stride, float scale, const float *bias,

@@ -286,7 +286,7 @@ typedef struct ck_code_rows {
 size_t ck_code_stride(size_t columns);
 size_t ck_code_byte_count(size_t rows, size_t columns);
 
-// Codes rows of values times `factor`, which is positive. A code may differ by one from that of the
+// Codes rows of values times `factor`, which is positive, and adds their marks to those of the rows. A code may differ by one from that of the
 // quantizer where the value, in steps, is within 1e-4 of the middle of two.
 void ck_code(
   const ck_quantizer *quantizer, float factor, size_t rows, size_t columns, const float *x,
@@ -297,6 +297,22 @@ void ck_code(
 void ck_integer_linear_apply_to_codes(
   const ck_integer_linear *linear, size_t rows, const ck_code_rows *x, float *y, size_t y_stride,
   ck_epilogue epilogue, const float *residual, size_t residual_stride);
+
+// A layer normalization whose results are coded.
+typedef struct ck_coded_norm ck_coded_norm;
+
+// Prepares a normalization as by `ck_layer_norm` and the coding of its results. Returns null if memory is
+// exhausted; if bounds follow the values; for more than 255 levels; and if factors are so large or bounds
+// so close that results might overflow.
+ck_coded_norm *ck_coded_norm_create(
+  size_t columns, const float *gamma, const float *beta, float epsilon,
+  const ck_quantizer *quantizer);
+void ck_coded_norm_destroy(ck_coded_norm *norm);
+
+// Computes the codes of normalized rows. A code may differ by one from that of `ck_layer_norm`'s result
+// where this, in steps, is within 1e-4 of the middle of two.
+void ck_coded_norm_apply(
+  const ck_coded_norm *norm, size_t rows, const float *x, size_t x_stride, const ck_code_rows *y);
 
 // What the outputs of an integer linear layer are coded by.
 typedef struct ck_output_coding ck_output_coding;
@@ -360,6 +376,12 @@ void ck_integer_convolution_apply(
   float *scratch);
 
 // MARK: Attention
+
+// sums[c, o] += Σ x[r, c] · y[r, c / size · size + o] over `rows` rows, for c < columns and o < size: the
+// products of the channels of each head, of which one has `size`.
+void ck_head_products(
+  size_t rows, size_t columns, size_t size, const float *x, size_t x_stride, const float *y,
+  size_t y_stride, float *sums);
 
 // Attention for one head of one window: out = quantize(softmax(scale · q kᵀ + bias + mask)) v.
 //

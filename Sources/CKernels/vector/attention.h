@@ -143,3 +143,47 @@ static void attention(
       out + query * out_stride, out_stride, scratch);
   }
 }
+
+// Adds the products of `count` columns of x with up to a vector of columns of y.
+CK_INLINE void add_head_products(
+  int count, size_t rows, const float *x, size_t x_stride, const float *y, size_t y_stride,
+  size_t others, float *sums, size_t size) {
+  vector sum[10];
+#pragma clang loop unroll(full)
+  for (int column = 0; column < count; column++) sum[column] = splat(0);
+  for (size_t row = 0; row < rows; row++, x += x_stride, y += y_stride) {
+    vector elements = others < CK_WIDTH ? load_first(y, others) : load(y);
+#pragma clang loop unroll(full)
+    for (int column = 0; column < count; column++)
+      sum[column] = fused(splat(x[column]), elements, sum[column]);
+  }
+#pragma clang loop unroll(full)
+  for (int column = 0; column < count; column++, sums += size) {
+    if (others < CK_WIDTH)
+      store_first(sums, load_first(sums, others) + sum[column], others);
+    else
+      store(sums, load(sums) + sum[column]);
+  }
+}
+
+static void head_products(
+  size_t rows, size_t columns, size_t size, const float *x, size_t x_stride, const float *y,
+  size_t y_stride, float *sums) {
+  for (size_t head = 0; head < columns; head += size)
+    for (size_t first = 0; first < size; first += CK_WIDTH)
+      for (size_t column = 0; column < size;) {
+#define ADD(count) \
+  add_head_products( \
+    count, rows, x + head + column, x_stride, y + head + first, y_stride, size - first, \
+    sums + (head + column) * size + first, size); \
+  column += count
+        if (size - column >= 10) {
+          ADD(10);
+        } else if (size - column >= 5) {
+          ADD(5);
+        } else {
+          ADD(1);
+        }
+#undef ADD
+      }
+}

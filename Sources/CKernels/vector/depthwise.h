@@ -46,27 +46,31 @@ static void depthwise_side(
   store(y + (row * width + column) * y_stride, finished(sum, epilogue, splat(0)));
 }
 
-// Processes CK_WIDTH channels.
+// Processes CK_WIDTH channels of columns `first_column` to `end_column`.
 CK_INLINE void depthwise_channels(
   const float *weight, const float *bias, size_t height, size_t width, size_t first_row,
-  size_t rows, const float *x, size_t x_stride, float *y, size_t y_stride,
-  ck_epilogue epilogue) {
+  size_t rows, size_t first_column, size_t end_column, const float *x, size_t x_stride, float *y,
+  size_t y_stride, ck_epilogue epilogue) {
   _Alignas(64) float filter[9 * CK_WIDTH];
   for (size_t channel = 0; channel < CK_WIDTH; channel++)
     for (size_t tap = 0; tap < 9; tap++) filter[tap * CK_WIDTH + channel] = weight[channel * 9 + tap];
   vector start = bias == NULL ? splat(0) : load(bias);
+  size_t end = end_column < width ? end_column : width - 1;
   for (size_t row = first_row; row < first_row + rows; row++) {
-    depthwise_side(
-      filter, start, height, width, row, 0, x, x_stride, y, y_stride, epilogue);
-    size_t column = 1;
-    for (; column + pixel_count < width; column += pixel_count)
+    size_t column = first_column;
+    if (column == 0) {
+      depthwise_side(
+        filter, start, height, width, row, 0, x, x_stride, y, y_stride, epilogue);
+      column = 1;
+    }
+    for (; column + pixel_count <= end; column += pixel_count)
       depthwise_pixels(
         pixel_count, filter, start, height, width, row, column, x, x_stride, y, y_stride,
         epilogue);
-    for (; column + 1 < width; column++)
+    for (; column < end; column++)
       depthwise_pixels(
         1, filter, start, height, width, row, column, x, x_stride, y, y_stride, epilogue);
-    if (width > 1)
+    if (end_column == width && width > 1)
       depthwise_side(
         filter, start, height, width, row, width - 1, x, x_stride, y, y_stride, epilogue);
   }
@@ -81,17 +85,23 @@ static void depthwise_convolution(
       weight, bias, channels, height, width, first_row, rows, x, x_stride, y, y_stride, epilogue);
     return;
   }
-  for (size_t channel = 0; channel < channels; channel += CK_WIDTH) {
-    // The last vector starts early and computes some channels again.
-    size_t start = channel + CK_WIDTH <= channels ? channel : channels - CK_WIDTH;
-    const float *some_bias = bias == NULL ? NULL : bias + start;
-    if (epilogue == CK_EPILOGUE_NONE)
-      depthwise_channels(
-        weight + start * 9, some_bias, height, width, first_row, rows, x + start, x_stride,
-        y + start, y_stride, CK_EPILOGUE_NONE);
-    else
-      depthwise_channels(
-        weight + start * 9, some_bias, height, width, first_row, rows, x + start, x_stride,
-        y + start, y_stride, epilogue);
+  // All channels of a few columns stay in the near cache.
+  enum { columns_at_once = 32 };
+  for (size_t column = 0; column < width; column += columns_at_once) {
+    size_t end = width - column < columns_at_once ? width : column + columns_at_once;
+    for (size_t channel = 0; channel < channels; channel += CK_WIDTH) {
+      // The last vector starts early and computes some channels again.
+      size_t start = channel + CK_WIDTH <= channels ? channel : channels - CK_WIDTH;
+      const float *some_bias = bias == NULL ? NULL : bias + start;
+#define DEPTHWISE(epilogue) \
+  depthwise_channels( \
+    weight + start * 9, some_bias, height, width, first_row, rows, column, end, x + start, x_stride, \
+    y + start, y_stride, epilogue)
+      if (epilogue == CK_EPILOGUE_NONE)
+        DEPTHWISE(CK_EPILOGUE_NONE);
+      else
+        DEPTHWISE(epilogue);
+#undef DEPTHWISE
+    }
   }
 }

@@ -2,6 +2,7 @@
 
 #include "../integer_weights.h"
 #include "group_codings.h"
+#include "moments.h"
 
 // Returns the codes of values in steps.
 CK_INLINE int_vector codes_of(vector steps, vector largest) {
@@ -465,9 +466,33 @@ static void sum_codes(
     sums[row] = marks[row] + (float)sum_of_codes(codes + row * stride, columns);
 }
 
+static void normalize_to_codes(
+  const ck_coded_norm *norm, size_t rows, size_t columns, const float *x, size_t x_stride,
+  const ck_code_rows *y) {
+  size_t whole = columns / CK_WIDTH * CK_WIDTH, rest = columns - whole;
+  const vector largest = splat(norm->largest);
+  for (size_t row = 0; row < rows; row++, x += x_stride) {
+    row_moments moments = moments_of(x, columns, norm->epsilon);
+    vector mean = splat(moments.mean), factor = splat(moments.factor);
+    uint8_t *codes = y->codes + row * y->stride;
+    for (size_t column = 0; column < whole; column += CK_WIDTH) {
+      vector value = (load(x + column) - mean) * factor;
+      value = fused(value, load(norm->factors + column), load(norm->offsets + column));
+      store_codes(codes + column, codes_of(value, largest));
+    }
+    if (rest != 0) {
+      vector value = (load_first(x + whole, rest) - mean) * factor;
+      value = fused(
+        value, load_first(norm->factors + whole, rest), load_first(norm->offsets + whole, rest));
+      store_codes(codes + whole, codes_of(value, largest));
+    }
+    y->marks[row] = moments.factor * 0;
+  }
+}
+
 #include "integer_attention.h"
 
 const ck_integer_table CK_INTEGER_TABLE = {
   integer_block_rows, code_rows,         multiply_rows,    multiply_patches,
-  multiply_to_codes,  sum_codes,         integer_attention,
+  multiply_to_codes,  sum_codes,         normalize_to_codes, integer_attention,
 };

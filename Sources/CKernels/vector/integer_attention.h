@@ -11,17 +11,28 @@ enum {
   safe_quads = 64,
 };
 
-// 2ˣ for x ≤ 0, with a relative error of at most 4e-6 above −126; no less than 2⁻¹²⁶.
-CK_INLINE vector power_of_two(vector x) {
-  vector clipped = x < splat(-126) ? splat(-126) : x;
-  vector shifted = clipped + splat(0x1.8p23f);
-  vector r = clipped - (shifted - splat(0x1.8p23f));
+// 2ʳ for |r| ≤ ½.
+CK_INLINE vector power_of_fraction(vector r) {
   vector p = fused(splat(CK_POWER_4), r, splat(CK_POWER_3));
   p = fused(p, r, splat(CK_POWER_2));
   p = fused(p, r, splat(CK_POWER_1));
-  p = fused(p, r, splat(1));
+  return fused(p, r, splat(1));
+}
+
+// 2ˣ for x ≤ 0, with a relative error of at most 4e-6 above −126, and at most 2⁻¹²⁶ below.
+CK_INLINE vector power_of_two(vector x) {
+#if CK_WIDTH == 16 && !defined(CK_EMULATE_AVX512)
+  vector n = (vector)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT);
+  vector q = power_of_fraction(x - n);
+  // Less than 2⁻¹²⁶ has the same codes, and does not change the sum, which is at least 1.
+  return (vector)_mm512_scalef_ps((__m512)q, (__m512)n);
+#else
+  vector clipped = x < splat(-126) ? splat(-126) : x;
+  vector shifted = clipped + splat(0x1.8p23f);
+  vector p = power_of_fraction(clipped - (shifted - splat(0x1.8p23f)));
   int_vector exponent = __builtin_bit_cast(int_vector, shifted) << 23;
   return __builtin_bit_cast(vector, __builtin_bit_cast(int_vector, p) + exponent);
+#endif
 }
 
 // Adds up the products of `steps` steps of four codes, those of a panel of queries and those of `rows`

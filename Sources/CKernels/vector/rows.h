@@ -1,27 +1,15 @@
 // Operations on rows or single elements.
 
 #include "group_codings.h"
+#include "moments.h"
 
 static void layer_norm(
   size_t rows, size_t columns, const float *x, size_t x_stride, const float *gamma,
   const float *beta, float epsilon, float *y, size_t y_stride) {
   size_t whole = columns / CK_WIDTH * CK_WIDTH, rest = columns - whole;
-  float share = 1 / (float)columns;
   for (size_t row = 0; row < rows; row++, x += x_stride, y += y_stride) {
-    vector sum = rest == 0 ? splat(0) : load_first(x + whole, rest);
-    for (size_t column = 0; column < whole; column += CK_WIDTH) sum += load(x + column);
-    vector mean = splat(sum_of(sum) * share);
-    vector square_sum = splat(0);
-    for (size_t column = 0; column < whole; column += CK_WIDTH) {
-      vector difference = load(x + column) - mean;
-      square_sum = fused(difference, difference, square_sum);
-    }
-    if (rest != 0) {
-      vector difference = load_first(x + whole, rest) - mean;
-      difference = places_before(rest) ? difference : splat(0);
-      square_sum = fused(difference, difference, square_sum);
-    }
-    vector factor = splat(1 / sqrtf(sum_of(square_sum) * share + epsilon));
+    row_moments moments = moments_of(x, columns, epsilon);
+    vector mean = splat(moments.mean), factor = splat(moments.factor);
     for (size_t column = 0; column < whole; column += CK_WIDTH)
       store(
         y + column,

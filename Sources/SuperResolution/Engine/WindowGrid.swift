@@ -73,7 +73,7 @@ struct WindowGrid: Sendable {
   /// Calls `body` with runs of tokens that are contiguous in the window and in the image.
   ///
   /// - Parameter token: the number of the first token in the image, `nil` for tokens outside it.
-  private func forEachRun(
+  func forEachRun(
     _ window: Int, _ body: (_ place: Int, _ token: Int?, _ count: Int) -> Void
   ) {
     let (paddedHeight, paddedWidth) = (rows * windowHeight, columns * windowWidth)

@@ -147,14 +147,9 @@ struct ChannelAttention: Sendable {
             site, normalized + index * channels, rows: range.count, columns: channels,
             stride: 2 * channels)
         }
-        for row in 0..<range.count {
-          let query = normalized + row * 2 * channels
-          for channel in 0..<channels {
-            let key = query + channels + channel / size * size
-            let target = products + channel * size
-            for other in 0..<size { target[other] += query[channel] * key[other] }
-          }
-        }
+        ck_head_products(
+          range.count, channels, size, normalized, 2 * channels, normalized + channels,
+          2 * channels, products)
       }
     }
   }

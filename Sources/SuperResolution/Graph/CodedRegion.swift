@@ -5,6 +5,7 @@ struct CodedRegion: Sendable {
   /// What codes a result.
   enum Coding: Sendable {
     case layer(OutputCoding)
+    case normalization(CodedNormalization)
     case attention(ck_quantizer)
   }
 
@@ -14,13 +15,18 @@ struct CodedRegion: Sendable {
   private(set) var takesCodes: [Bool]
   /// The attention, if it multiplies codes.
   let attention: IntegerAttention?
+  /// Where an attention's queries, keys and values are if it codes them in the image: the region's inputs,
+  /// and their first channels. `nil` where they are in scratch memory.
+  private(set) var codedInputs: [(input: Int, firstChannel: Int)]?
 
   /// Finds what can be codes; `nil` where nothing can.
   ///
-  /// - Parameter quantizers: one per site.
+  /// - Parameters:
+  ///   - quantizers: one per site.
+  ///   - normalization: returns the normalization of an operation.
   init?(
     _ region: GraphRegion, _ graph: NetworkGraph, _ quantizers: [ck_quantizer?],
-    _ layers: IntegerLayers
+    _ layers: IntegerLayers, normalization: (_ index: Int) -> LayerNormalization?
   ) {
     attention = region.attention.flatMap { graph.integerAttention($0, quantizers) }
     codings = region.operations.map { _ in nil }
@@ -33,6 +39,10 @@ struct CodedRegion: Sendable {
       case .windowAttention:
         guard attention != nil, parts.count == 1 else { continue }
         codings[index] = .attention(parts[0].quantizer)
+      case .normalizePixels:
+        guard parts.count == 1, let coded = normalization(index)?.coded(by: parts[0].quantizer)
+        else { continue }
+        codings[index] = .normalization(coded)
       case let node:
         guard let site = node.linearSite, let layer = layers.linear(at: site),
           let epilogue = operation.epilogue.kernel,
@@ -43,6 +53,29 @@ struct CodedRegion: Sendable {
       for reader in readers { takesCodes[reader] = true }
     }
     guard attention != nil || takesCodes.contains(true) else { return nil }
+    if attention != nil { codedInputs = inputsOfAttention(region, graph) }
+  }
+
+  /// Whether windows of an input are never copied.
+  func readsInPlace(_ input: Int) -> Bool {
+    codedInputs?.contains { $0.input == input } ?? false
+  }
+
+  /// Returns the inputs that an attention alone reads; `nil` where it does not read such inputs.
+  private func inputsOfAttention(
+    _ region: GraphRegion, _ graph: NetworkGraph
+  ) -> [(input: Int, firstChannel: Int)]? {
+    var found: [(input: Int, firstChannel: Int)] = []
+    for (index, operation) in region.operations.enumerated() {
+      guard case .windowAttention = graph.nodes[operation.node].operation else { continue }
+      for rows in [operation.source] + operation.others {
+        guard let input = region.inputs.firstIndex(where: { $0.rows.memory == rows.memory }),
+          region.readers(ofInput: input) == [index]
+        else { return nil }
+        found.append((input, rows.firstChannel))
+      }
+    }
+    return found
   }
 
   /// Returns the quantizers of a result's columns; `nil` where one of the readers takes no codes, or where
@@ -88,10 +121,18 @@ extension GraphRegion {
 
   /// Returns the operations that read the result of operation `index`; `nil` where it is needed outside.
   fileprivate func readers(of index: Int) -> [Int]? {
-    let memory = operations[index].target.memory
+    readers(of: operations[index].target.memory, after: index + 1)
+  }
+
+  /// Returns the operations that read an input; `nil` where it is a result, too.
+  fileprivate func readers(ofInput input: Int) -> [Int]? {
+    readers(of: inputs[input].rows.memory, after: 0)
+  }
+
+  private func readers(of memory: Rows.Memory, after first: Int) -> [Int]? {
     guard case .scratch(let start, let count) = memory else { return nil }
     var readers: [Int] = []
-    for (number, operation) in operations.enumerated().dropFirst(index + 1) {
+    for (number, operation) in operations.enumerated().dropFirst(first) {
       var sources = [operation.source] + operation.others
       if case .add(let other) = operation.epilogue { sources.append(other) }
       if sources.contains(where: { $0.memory == memory }) { readers.append(number) }

@@ -62,7 +62,9 @@ struct GraphRegionRunner: Sendable {
   mutating func code(
     _ graph: NetworkGraph, _ quantizers: [ck_quantizer?], _ layers: IntegerLayers
   ) {
-    coded = CodedRegion(region, graph, quantizers, layers)
+    coded = CodedRegion(region, graph, quantizers, layers) { index in
+      if case .normalization(let kernel) = parts[index] { kernel } else { nil }
+    }
   }
 
   /// Floats of scratch memory that `run` gives each thread.
@@ -93,6 +95,7 @@ struct GraphRegionRunner: Sendable {
     let (biases, masks, coded) = terms(
       biases: grid.positionBiases(table: table.values(), heads: heads), masks: grid.masks(),
       context)
+    let zeros = [Float](repeating: 0, count: attention.channels)
     let tokens = grid.tokenCount
     let features = tokens * region.scratchCount
     // A few hundred tokens are enough work for one task.
@@ -103,7 +106,8 @@ struct GraphRegionRunner: Sendable {
       try masks.withUnsafeBufferPointer { masks in
         for window in windows {
           let piece = Piece(count: tokens, first: 0, scratch: scratch, inputs: [], results: [])
-          for (view, input) in zip(inputs, region.inputs) {
+          for (index, (view, input)) in zip(inputs, region.inputs).enumerated()
+          where !(coded?.readsInPlace(index) ?? false) {
             grid.gather(
               window, from: view.start, stride: view.stride, channels: view.channels,
               to: piece.rows(input.rows).start)
@@ -112,7 +116,8 @@ struct GraphRegionRunner: Sendable {
             piece, context, coded,
             attend: Attend(
               heads: heads, channels: attention.channels, biases: biases,
-              mask: grid.mask(window, in: masks.baseAddress), scratch: scratch + features))
+              mask: grid.mask(window, in: masks.baseAddress), scratch: scratch + features,
+              grid: grid, window: window, inputs: inputs, zeros: zeros))
           let made = piece.rows(region.resultRows[0])
           grid.scatter(
             window, from: made.start, channels: y.channels, to: y.start, stride: y.stride)
@@ -193,6 +198,11 @@ struct GraphRegionRunner: Sendable {
     let biases: [Float]
     let mask: UnsafePointer<Float>?
     let scratch: UnsafeMutablePointer<Float>
+    let grid: WindowGrid
+    let window: Int
+    let inputs: [GraphInference.View]
+    /// A pixel outside the image.
+    let zeros: [Float]
   }
 
   /// Runs the operators on one piece.
@@ -203,6 +213,11 @@ struct GraphRegionRunner: Sendable {
       let (x, y) = (piece.rows(operation.source), piece.rows(operation.target))
       switch part {
       case .normalization(let kernel):
+        if case .normalization(let kernel) = coded?.codings[index] {
+          kernel.apply(
+            rows: piece.count, x.start, stride: x.stride, to: piece.codes(operation.target))
+          continue
+        }
         kernel.apply(rows: piece.count, x.start, stride: x.stride, to: y.start, stride: y.stride)
       case .linear(let layer, let site):
         if let coded, let site, let layer = context.integerLayers.linear(at: site),
@@ -283,14 +298,10 @@ struct GraphRegionRunner: Sendable {
       // The kernels may write 15 bytes after a row of values.
       let columns = 3 * attention.channels + 16
       codes = CodeRows(scratch, rows: piece.count, columns: columns)
+      codes.clearMarks(rows: piece.count)
       scratch += CodeRows.floatCount(rows: piece.count, columns: columns)
-      let sources = [operation.source] + operation.others
-      for (number, (rows, part)) in zip(sources, attention.parts).enumerated() {
-        let x = piece.rows(rows)
-        let first = number * attention.channels
-        codes.code(
-          x.start, stride: x.stride, rows: piece.count,
-          columns: first..<first + attention.channels, by: part.quantizer, factor: part.factor)
+      for number in 0..<3 {
+        code(number, of: attention, operation, coded, to: codes, piece, attend)
       }
     }
     let y = piece.rows(operation.target)
@@ -300,6 +311,37 @@ struct GraphRegionRunner: Sendable {
     }
     attention.apply(
       codes, biases: attend.biases, mask: attend.mask, to: target, scratch: scratch)
+  }
+
+  /// Codes the queries, keys or values of a window.
+  private func code(
+    _ number: Int, of attention: IntegerAttention, _ operation: GraphRegion.Operation,
+    _ coded: CodedRegion, to codes: CodeRows, _ piece: Piece, _ attend: Attend
+  ) {
+    let part = attention.parts[number]
+    let first = number * attention.channels
+    func code(_ x: UnsafePointer<Float>, stride: Int, rows: Range<Int>) {
+      codes.code(
+        x, stride: stride, rows: rows, columns: first..<first + attention.channels,
+        by: part.quantizer, factor: part.factor)
+    }
+    guard let input = coded.codedInputs?[number] else {
+      let x = piece.rows(([operation.source] + operation.others)[number])
+      return code(x.start, stride: x.stride, rows: 0..<piece.count)
+    }
+    let view = attend.inputs[input.input]
+    attend.grid.forEachRun(attend.window) { place, token, count in
+      if let token {
+        code(
+          view.start + token * view.stride + input.firstChannel, stride: view.stride,
+          rows: place..<place + count)
+      } else {
+        attend.zeros.withUnsafeBufferPointer { zeros in
+          guard let zeros = zeros.baseAddress else { return }
+          code(zeros, stride: 0, rows: place..<place + count)
+        }
+      }
+    }
   }
 
   /// Returns what follows a layer in the same pass, and a function that does not.

@@ -19,19 +19,23 @@ struct CodeRows {
     rows + (ck_code_byte_count(rows, columns) + 3) / 4
   }
 
-  /// Codes rows of values, times `factor`.
+  /// Codes rows of values, times `factor`, and adds the marks of their values to those of the rows.
   func code(
-    _ x: UnsafePointer<Float>, stride: Int, rows: Int, columns: Range<Int>,
+    _ x: UnsafePointer<Float>, stride: Int, rows: Range<Int>, columns: Range<Int>,
     by quantizer: ck_quantizer, factor: Float = 1
   ) {
     let part = ck_code_rows(
-      codes: native.codes + columns.lowerBound, stride: native.stride, marks: native.marks)
+      codes: native.codes + rows.lowerBound * native.stride + columns.lowerBound,
+      stride: native.stride, marks: native.marks + rows.lowerBound)
     withUnsafePointer(to: quantizer) { quantizer in
       withUnsafePointer(to: part) {
-        ck_code(quantizer, factor, rows, columns.count, x, stride, $0)
+        ck_code(quantizer, factor, rows.count, columns.count, x, stride, $0)
       }
     }
   }
+
+  /// Marks rows as having no value that is NaN.
+  func clearMarks(rows: Int) { native.marks.update(repeating: 0, count: rows) }
 }
 
 extension ck_quantizer {

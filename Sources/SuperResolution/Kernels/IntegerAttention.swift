@@ -6,11 +6,10 @@ struct IntegerAttention: Sendable {
   let tokens: Int
   /// Elements of a token in all heads.
   let channels: Int
-  /// What queries are multiplied by before they are quantized.
-  let queryFactor: Float
+  /// The quantizers of queries, keys and values, as those of neighbouring outputs of a layer. Queries are
+  /// divided by the square root of the elements of a head first.
+  let parts: [ck_output_part]
 
-  /// - Parameters:
-  ///   - query: the quantizer of queries divided by the square root of the elements of a head.
   /// - Returns: `nil` where the kernels do not support the quantizers, see
   ///   `ck_integer_attention_takes`.
   init?(
@@ -22,13 +21,9 @@ struct IntegerAttention: Sendable {
       probabilities: probabilities)
     guard withUnsafePointer(to: native, { ck_integer_attention_takes($0) }) else { return nil }
     self.tokens = tokens
-    channels = heads * headChannels
-    queryFactor = 1 / Float(headChannels).squareRoot()
-  }
-
-  /// The quantizers of queries, keys and values, as those of neighbouring outputs of a layer.
-  var parts: [ck_output_part] {
-    [(queryFactor, native.query), (1, native.key), (1, native.value)].map {
+    let channels = heads * headChannels
+    self.channels = channels
+    parts = [(1 / Float(headChannels).squareRoot(), query), (1, key), (1, value)].map {
       ck_output_part(columns: channels, factor: $0.0, quantizer: $0.1)
     }
   }

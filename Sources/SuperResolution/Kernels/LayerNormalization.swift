@@ -27,4 +27,27 @@ struct LayerNormalization: Sendable {
   ) {
     ck_layer_norm(rows, columns, x, xStride, gamma, beta, epsilon, y, yStride)
   }
+
+  /// Returns the normalization with results coded by `quantizer`; `nil` where the kernels cannot do it, see
+  /// `ck_coded_norm_create`.
+  func coded(by quantizer: ck_quantizer) -> CodedNormalization? {
+    withUnsafePointer(to: quantizer) {
+      ck_coded_norm_create(columns, gamma, beta, epsilon, $0).map(CodedNormalization.init)
+    }
+  }
+}
+
+/// Layer normalization whose results are codes.
+final class CodedNormalization: Sendable {
+  /// Never written to after `init`, and freed by `deinit` alone.
+  private nonisolated(unsafe) let handle: OpaquePointer
+
+  fileprivate init(_ handle: OpaquePointer) { self.handle = handle }
+
+  deinit { ck_coded_norm_destroy(handle) }
+
+  /// Codes `rows` normalized rows.
+  func apply(rows: Int, _ x: UnsafePointer<Float>, stride: Int, to y: CodeRows) {
+    withUnsafePointer(to: y.native) { ck_coded_norm_apply(handle, rows, x, stride, $0) }
+  }
 }

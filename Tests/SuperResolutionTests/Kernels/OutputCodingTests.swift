@@ -73,8 +73,9 @@ import Testing
             rows: rows, x, stride: inputs + 1, to: $0, stride: outputs, then: epilogue)
         }
         let input = codes(rows, inputs) {
+          $0.clearMarks(rows: rows)
           $0.code(
-            x, stride: inputs + 1, rows: rows, columns: 0..<inputs,
+            x, stride: inputs + 1, rows: 0..<rows, columns: 0..<inputs,
             by: quantizer(-1.3, 1.7, levels: 15))
         }
         #expect(input.marks.allSatisfy { $0 == 0 })
@@ -85,8 +86,9 @@ import Testing
         }
         let other = codes(rows, outputs) { coded in
           _ = codes(rows, inputs) { input in
+            input.clearMarks(rows: rows)
             input.code(
-              x, stride: inputs + 1, rows: rows, columns: 0..<inputs,
+              x, stride: inputs + 1, rows: 0..<rows, columns: 0..<inputs,
               by: quantizer(-1.3, 1.7, levels: 15))
             layer.code(rows: rows, .codes(input), by: coding, to: coded)
           }

@@ -70,7 +70,7 @@ def rows(arguments: argparse.Namespace, path: Path, folder: Path) -> list[str]:
                     found = seconds(binary, model, folder / "set", level)
                     best[name, program] = min(found, best.get((name, program), found))
         for name in models:
-            full = best["full precision", ""]
+            full = best["full precision", "before" if arguments.before else ""]
             before = f" {full / best[name, 'before']:.2f} |" if arguments.before else ""
             table.append(
                 f"| {path.stem} | {level} | {name} | {1000 * best[name, '']:.1f} ms | {full / best[name, '']:.2f} |{before}")
@@ -100,9 +100,9 @@ def main() -> int:
 
 Made by `Benchmarks/low_bits.py`: 4 bits, weights and inputs of layers, one thread; {processor()}.
 The image is such that the result has {SIDE} × {SIDE} pixels. Milliseconds are those of a forward pass, the least of
-{arguments.runs} runs that took turns; the factors are full precision's time divided by the row's: above 1, the packed
-network is faster{"; before, of the program before this table's" if arguments.before else ""}. Bounds of inputs are the
-same for all values (tensor), or follow each row or group of values.
+{arguments.runs} runs that took turns; the factors are full precision's time{" in an earlier program" if arguments.before else ""} divided by the row's:
+above 1, the packed network is faster{"; before, both in the earlier program" if arguments.before else ""}. Bounds of activations are the same for all
+values (tensor), or follow each row or group of values.
 
 | network | level | bounds of inputs | time | faster |{before}
 |---|---|---|--:|--:|{"--:|" if arguments.before else ""}

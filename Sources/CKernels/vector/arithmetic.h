@@ -196,37 +196,30 @@ CK_INLINE vector mish_of(vector x) {
   return x * (t / (t + splat(2)));
 }
 
-// Φ(x) = ½ + x p(x²) for |x| < 5.3 and 0 or 1 beyond. p was fitted for the least error of x Φ(x),
-// in the variable t = 2 x² / 5.3² − 1, in which its coefficients decrease.
-CK_INLINE vector distribution_of(vector x) {
-  static const float coefficients[] = {
-    0x1.e1bc60p-13f, -0x1.78776ap-11f, 0x1.d1dd6ep-11f,  -0x1.41a06cp-10f, 0x1.83ff62p-9f,
-    -0x1.762b0ep-8f, 0x1.245eaap-7f,   -0x1.b263fcp-7f,  0x1.35aaf6p-6f,   -0x1.9e347ap-6f,
-    0x1.06d20ep-5f,  -0x1.4453b0p-5f,  0x1.93922ap-5f,   -0x1.1075a8p-4f,  0x1.11301ep-3f,
-  };
-  const vector limit = splat(5.3f);
-  vector square = smaller(x * x, splat(5.3f * 5.3f));
-  vector t = fused(square, splat(2 / (5.3f * 5.3f)), splat(-1));
+// Φ(x) = ½ + x p(t), t = 2 x² / limit² − 1, for |x| < limit, about 1 above and 0 below. `coefficients` are
+// those of p from the highest power on.
+CK_INLINE vector distribution_by(
+  vector x, float limit, int count, const float *coefficients) {
+  // Below −limit, what is computed does not count.
+  vector clipped = smaller(x, splat(limit));
+  vector t = fused(clipped * clipped, splat(2 / (limit * limit)), splat(-1));
   vector p = splat(coefficients[0]);
 #pragma clang loop unroll(full)
-  for (int index = 1; index < 15; index++) p = fused(p, t, splat(coefficients[index]));
-  vector phi = fused(p, x, splat(0.5f));
-  return x < -limit ? splat(0) : x > limit ? splat(1) : phi;
+  for (int index = 1; index < count; index++) p = fused(p, t, splat(coefficients[index]));
+  return x < splat(-limit) ? splat(0) : fused(p, clipped, splat(0.5f));
+}
+
+CK_INLINE vector distribution_of(vector x) {
+  static const float coefficients[] = {CK_DISTRIBUTION};
+  return distribution_by(x, CK_DISTRIBUTION_LIMIT, 13, coefficients);
 }
 
 CK_INLINE vector gelu_of(vector x) { return x * distribution_of(x); }
 
-// GELU with an error of at most 3e-5, for codes.
+// GELU with an error of at most 3e-5 · max(1, |x|), for codes.
 CK_INLINE vector coarse_gelu_of(vector x) {
-  static const float coefficients[] = {CK_COARSE_GELU};
-  const vector limit = splat(CK_COARSE_GELU_LIMIT);
-  vector clipped = x < -limit ? -limit : x > limit ? limit : x;
-  vector t = fused(
-    clipped * clipped, splat(2 / (CK_COARSE_GELU_LIMIT * CK_COARSE_GELU_LIMIT)), splat(-1));
-  vector p = splat(coefficients[0]);
-#pragma clang loop unroll(full)
-  for (int index = 1; index < 9; index++) p = fused(p, t, splat(coefficients[index]));
-  return x * fused(p, clipped, splat(0.5f));
+  static const float coefficients[] = {CK_COARSE_DISTRIBUTION};
+  return x * distribution_by(x, CK_COARSE_DISTRIBUTION_LIMIT, 9, coefficients);
 }
 
 // Returns whether a comparison holds at any place.
@@ -246,13 +239,13 @@ CK_INLINE bool is_any(int_vector places) {
 // `reciprocal` is 1 / coding.scale, or NaN for more than 255 levels. The product with it replaces
 // the quotient unless the two might round differently.
 CK_INLINE vector shifted_codes(vector x, ck_row_coding coding, float reciprocal) {
-  vector lower = splat(coding.lower), upper = splat(coding.upper);
-  vector clipped = x < lower ? lower : x > upper ? upper : x;
+  // In this order, NaN stays NaN.
+  vector lower = splat(coding.lower), clipped = smaller(splat(coding.upper), larger(lower, x));
   vector offset = clipped - lower;
   vector quotient = offset * splat(reciprocal);
   vector shifted = quotient + splat(0x1.8p23f);
   vector distance = quotient - (shifted - splat(0x1.8p23f));
-  if (is_any(~((distance <= splat(0.4999f)) & (distance >= splat(-0.4999f)))))
+  if (is_any(~(__builtin_elementwise_abs(distance) <= splat(0.4999f))))
     shifted = offset / splat(coding.scale) + splat(0x1.8p23f);
   return shifted;
 }

@@ -38,8 +38,11 @@ struct ForwardContext: @unchecked Sendable {
     return context
   }
 
-  /// Whether layers multiply codes. An observer sees values instead.
-  var multipliesCodes: Bool { observer == nil && !integerLayers.isEmpty }
+  /// Whether the quantizers and the integer layers are those that the network has been prepared for.
+  var isPrepared = false
+
+  /// Whether the pass runs as it has been prepared. An observer sees all values instead.
+  var runsPrepared: Bool { isPrepared && observer == nil }
 
   /// Whether `visit` does anything.
   var isActive: Bool { observer != nil || !quantizers.isEmpty }

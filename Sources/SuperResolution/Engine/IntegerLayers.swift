@@ -6,9 +6,8 @@ import Storage
 /// and their inputs have a quantizer.
 ///
 /// The kernels hold codes with one lower bound and one scale per output. These layers run in
-/// floating point instead: those whose weights have groups along a row, those whose values are
-/// rounded again to a narrow type, those whose inputs have groups that the kernels do not support, and
-/// those that floating point multiplies faster.
+/// floating point instead: those whose weights have groups along a row, those whose inputs have groups
+/// that the kernels do not support, and those that floating point multiplies faster.
 struct IntegerLayers: Sendable {
   private enum Layer: Sendable {
     case linear(IntegerLinear)
@@ -104,10 +103,8 @@ extension IntegerLayers {
 }
 
 extension QuantizedTensor {
-  /// The lower bound and the scale of each row; `nil` where parts of a row have their own, or where
-  /// elements differ from `lower + scale · code` in Float32.
+  /// The lower bound and the scale of each row; `nil` where parts of a row have their own.
   fileprivate var rowParameters: (lower: [Float], scale: [Float])? {
-    guard elementType == .float32 || elementType == .float64 else { return nil }
     if case .group = layout.granularity { return nil }
     let height = layout.rows / layout.cellCount
     func repeated(_ values: [Float]) -> [Float] {

@@ -45,12 +45,15 @@ struct WeightReader {
     return tensor
   }
 
-  /// Returns the elements of a tensor.
+  /// Returns the elements of a tensor. Those of codes are as layers multiply them, in Float32: not rounded
+  /// again to the type of the original tensor.
   ///
   /// - Throws: `WeightMismatch` as `take` does, `ModelError` when it cannot be read.
   mutating func values(_ name: String, _ shape: [Int]) throws -> [Float] {
     let tensor = try take(name, shape)
-    return try locatingErrors(tensor: name) { try tensor.floatValues() }
+    return try locatingErrors(tensor: name) {
+      try tensor.quantized?().floatValues() ?? tensor.floatValues()
+    }
   }
 
   /// Returns the number of layers with names such as `layers.0.…` that contain `probe`.

@@ -45,10 +45,10 @@ protocol Architecture: Sendable {
   /// period.
   var remarks: [String] { get }
 
-  /// Finds the results that are codes in passes with these layers.
+  /// Prepares passes with these layers: finds results that can be codes, or quantized as they are made.
   ///
   /// - Parameter quantizers: one per site.
-  mutating func code(_ quantizers: [ck_quantizer?], _ layers: IntegerLayers)
+  mutating func prepare(_ quantizers: [ck_quantizer?], _ layers: IntegerLayers)
 
   /// Upscales one image whose number of channels has been checked.
   ///

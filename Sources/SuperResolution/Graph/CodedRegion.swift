@@ -188,7 +188,6 @@ extension NetworkGraph {
 
 extension ck_output_part {
   fileprivate func codesAlike(_ other: ck_output_part) -> Bool {
-    columns == other.columns && factor == other.factor && quantizer.lower == other.quantizer.lower
-      && quantizer.upper == other.quantizer.upper && quantizer.levels == other.quantizer.levels
+    columns == other.columns && factor == other.factor && quantizer.isEqual(to: other.quantizer)
   }
 }

@@ -5,6 +5,13 @@ struct ConvolutionInput: Sendable {
   let shape: ConvolutionShape
   /// The factor of the result that the weights in floating point contain.
   let factor: Float
+  /// Whether a prepared pass quantizes the values as they are made.
+  var isQuantizedBefore = false
+
+  /// Whether the values must be quantized or shown to an observer.
+  fileprivate func isVisited(_ context: ForwardContext) -> Bool {
+    context.isVisited(site) && !(isQuantizedBefore && context.runsPrepared)
+  }
 
   /// What multiplies codes.
   fileprivate enum Integers {
@@ -12,12 +19,18 @@ struct ConvolutionInput: Sendable {
     case convolution(IntegerConvolution)
   }
 
+  /// Whether the convolution is one of the integer layers.
+  func multipliesCodes(_ layers: IntegerLayers) -> Bool { integers(layers) != nil }
+
+  private func integers(_ layers: IntegerLayers) -> Integers? {
+    if shape.isPixelwise { return layers.linear(at: site).map(Integers.linear) }
+    return layers.convolution(at: site).map(Integers.convolution)
+  }
+
   /// Returns what multiplies codes; `nil` where the convolution runs in floating point.
   fileprivate func integers(_ context: ForwardContext) -> Integers? {
     // An observer sees the values on their way into the layer, whether quantized or not.
-    guard context.observer == nil else { return nil }
-    if shape.isPixelwise { return context.integerLayers.linear(at: site).map(Integers.linear) }
-    return context.integerLayers.convolution(at: site).map(Integers.convolution)
+    context.observer == nil ? integers(context.integerLayers) : nil
   }
 
   /// Floats of scratch memory for `multiply` with at most so many rows of `width` pixels, for which so
@@ -134,7 +147,7 @@ extension GraphInference.Kernel {
     of size: (height: Int, width: Int), _ context: ForwardContext?
   ) -> Int {
     let own = scratchCount(rows: rows, width: width, hasResidual: hasResidual)
-    guard let input, let context, context.isVisited(input.site) else { return own }
+    guard let input, let context, input.isVisited(context) else { return own }
     let pixels = input.mostRows(for: rows, of: size.height) * size.width
     if let integers = input.integers(context) {
       return input.scratchCount(integers, rows: rows, width: width, pixels: pixels)
@@ -163,7 +176,7 @@ extension GraphInference.Kernel {
     values: ScratchPool.Loan?, scratch: UnsafeMutablePointer<Float>, _ context: ForwardContext
   ) throws {
     let x = inputs[0]
-    guard let input, context.isVisited(input.site) else {
+    guard let input, input.isVisited(context) else {
       return try make(
         rows, of: y, inputs, residual: residual, context, values: values, scratch: scratch)
     }

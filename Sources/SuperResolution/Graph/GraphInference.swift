@@ -13,7 +13,9 @@ struct GraphInference: Sendable {
     /// The operator of the kernel, if it is that of a node.
     private let operation: GraphOperation?
     /// The input of a convolution that may be quantized.
-    let input: ConvolutionInput?
+    fileprivate(set) var input: ConvolutionInput?
+    /// What quantizes the result in a prepared pass.
+    fileprivate(set) var resultQuantizer: ck_quantizer?
     /// The result that a convolution adds to its own.
     let residual: Int?
     /// The operators that follow, each with the other result that it takes.
@@ -29,7 +31,6 @@ struct GraphInference: Sendable {
         following.append((try Following(link, graph, &weights), link.other))
       }
       var residual: Int?
-      var input: ConvolutionInput?
       switch step.kernel {
       case .copy:
         kernel = .copy
@@ -59,7 +60,6 @@ struct GraphInference: Sendable {
       }
       self.following = following
       self.residual = residual
-      self.input = input
       channels = graph.nodes[step.result].channels
     }
   }
@@ -72,15 +72,45 @@ struct GraphInference: Sendable {
     self.runners = runners
   }
 
-  /// Finds the results that are codes where layers multiply codes.
+  /// Prepares passes with these layers: finds results that can be codes, or quantized as they are made.
   ///
   /// - Parameter quantizers: one per site.
-  mutating func code(_ quantizers: [ck_quantizer?], _ layers: IntegerLayers) {
-    for index in runners.indices {
+  mutating func prepare(_ quantizers: [ck_quantizer?], _ layers: IntegerLayers) {
+    for index in runners.indices where !layers.isEmpty {
       guard case .region(var region) = runners[index].kernel else { continue }
       region.code(plan.graph, quantizers, layers)
       runners[index].kernel = .region(region)
     }
+    let consumers = plan.graph.consumers
+    for index in runners.indices {
+      quantizeResult(of: index, consumers[plan.steps[index].result], quantizers, layers)
+    }
+  }
+
+  /// Lets a step quantize its result if nothing but convolutions takes it, all with one quantizer, and one of
+  /// them multiplies values.
+  private mutating func quantizeResult(
+    of index: Int, _ consumers: [Int], _ quantizers: [ck_quantizer?], _ layers: IntegerLayers
+  ) {
+    switch runners[index].kernel {
+    case .region, .bands: return
+    default: break
+    }
+    let result = plan.steps[index].result
+    let takers = runners.indices.filter { taker in
+      guard case .node(let node) = plan.steps[taker].kernel else { return false }
+      return consumers.contains(node) && runners[taker].input != nil
+        && plan.graph.nodes[node].inputs.map(\.node) == [result]
+    }
+    let found = takers.compactMap { taker in
+      runners[taker].input.flatMap { quantizers[$0.site] }
+    }
+    guard !consumers.isEmpty, takers.count == consumers.count, found.count == takers.count,
+      found.allSatisfy({ $0.isEqual(to: found[0]) }),
+      takers.contains(where: { runners[$0].input?.multipliesCodes(layers) == false })
+    else { return }
+    runners[index].resultQuantizer = found[0]
+    for taker in takers { runners[taker].input?.isQuantizedBefore = true }
   }
 
   /// Features in a part of a buffer's channels.
@@ -185,6 +215,9 @@ extension GraphInference.Runner {
     let following = bound(view)
     try kernel.run(inputs, residual: residual, quantizing: input, to: y, context) { rows in
       for (following, other) in following { following.apply(rows: rows, of: y, other: other) }
+      guard context.runsPrepared, var quantizer = resultQuantizer else { return }
+      ck_quantize(
+        &quantizer, y.row(rows.lowerBound), rows.count * y.width, y.channels, y.stride)
     }
   }
 

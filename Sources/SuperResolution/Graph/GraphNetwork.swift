@@ -123,8 +123,8 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
     return inference.peakByteCount(height: height, width: width, threads: threads)
   }
 
-  mutating func code(_ quantizers: [ck_quantizer?], _ layers: IntegerLayers) {
-    inference.code(quantizers, layers)
+  mutating func prepare(_ quantizers: [ck_quantizer?], _ layers: IntegerLayers) {
+    inference.prepare(quantizers, layers)
   }
 
   func run(_ image: Image, _ context: ForwardContext) throws -> Image {

@@ -130,7 +130,7 @@ struct GraphRegionRunner: Sendable {
   private func terms(
     biases: [Float], masks: [Float], _ context: ForwardContext
   ) -> (biases: [Float], masks: [Float], coded: CodedRegion?) {
-    guard context.multipliesCodes, let coded else { return (biases, masks, nil) }
+    guard context.runsPrepared, let coded else { return (biases, masks, nil) }
     if coded.attention == nil { return (biases, masks, coded) }
     guard let scaled = IntegerAttention.terms(biases), let others = IntegerAttention.terms(masks)
     else { return (biases, masks, nil) }
@@ -144,7 +144,7 @@ struct GraphRegionRunner: Sendable {
     _ inputs: [GraphInference.View], to results: [GraphInference.View], _ context: ForwardContext
   ) throws {
     let pixels = results[0].height * results[0].width
-    let coded = context.multipliesCodes ? self.coded : nil
+    let coded = context.runsPrepared ? self.coded : nil
     try context.map(
       pixels, by: Self.pixelsAtOnce,
       scratchCount: scratchCount(height: results[0].height, width: results[0].width)

@@ -41,4 +41,9 @@ struct CodeRows {
 extension ck_quantizer {
   /// Whether all values have the same bounds.
   var hasEqualBounds: Bool { !is_row_scaled && group_size == 0 }
+
+  func isEqual(to other: ck_quantizer) -> Bool {
+    lower == other.lower && upper == other.upper && levels == other.levels
+      && is_row_scaled == other.is_row_scaled && group_size == other.group_size
+  }
 }

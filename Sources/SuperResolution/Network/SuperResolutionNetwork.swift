@@ -82,7 +82,7 @@ public struct SuperResolutionNetwork: Upscaler {
         archive, sites: list.sites, quantizers: quantizers,
         biases: quantizers.isEmpty ? [:] : architecture.graph.siteBiases(archive),
         excluding: architecture.graph.normalizedSites) : IntegerLayers()
-    if !integerLayers.isEmpty { architecture.code(quantizers, integerLayers) }
+    if !quantizers.isEmpty { architecture.prepare(quantizers, integerLayers) }
     self.architecture = architecture
   }
 
@@ -148,6 +148,7 @@ public struct SuperResolutionNetwork: Upscaler {
     var context = ForwardContext(threads: threads)
     context.quantizers = quantizers
     context.integerLayers = integerLayers
+    context.isPrepared = true
     context.progress = progress
     return try run(image, context)
   }

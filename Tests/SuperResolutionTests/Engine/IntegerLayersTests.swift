@@ -283,18 +283,55 @@ import Transform
     }
   }
 
-  /// The kernel cannot hold the first layout; the second is rounded once more after decoding.
-  @Test(arguments: [
-    (QuantizationSettings(bitWidth: 4, granularity: .group(4)), true),
-    (QuantizationSettings(bitWidth: 4), false),
-  ])
-  func otherLayoutsStayInFloatingPoint(settings: QuantizationSettings, widening: Bool) throws {
-    try withPacked("swinir_direct_x2", settings, widening: widening) { fixture, packed in
+  /// The kernel cannot hold the layout.
+  @Test func groupsOfWeightsStayInFloatingPoint() throws {
+    let settings = QuantizationSettings(bitWidth: 4, granularity: .group(4))
+    try withPacked("swinir_direct_x2", settings) { fixture, packed in
       let network = try packed.network(usesIntegers: true)
       #expect(network.integerLayerCount == 0)
       let input = try fixture.input()
       let expected = try packed.network(usesIntegers: false).upscale(input, progress: nil)
       #expect(try network.upscale(input, progress: nil) == expected)
+    }
+  }
+
+  /// Codes stand for the same values, whatever the type of the checkpoint's elements.
+  @Test(arguments: fixtures)
+  func typesOfElementsDoNotMatter(name: String) throws {
+    let images = try [true, false].map { widening in
+      var image: Image?
+      try withPacked(
+        name, QuantizationSettings(bitWidth: 4), activationBits: 4, widening: widening
+      ) { fixture, packed in
+        let network = try packed.network(usesIntegers: true)
+        #expect(network.integerLayerCount == 16)
+        image = try network.upscale(fixture.input(), progress: nil)
+      }
+      return try #require(image)
+    }
+    #expect(images[0] == images[1])
+  }
+
+  /// Results are quantized as they are made, in the passes of a network alone; others quantize the inputs of
+  /// convolutions.
+  @Test(arguments: ["span_x2", "compact_x2", "rrdb_new_x4", "rlfn_x2", "edsr_x3"])
+  func resultsAreQuantizedAsInputsAre(name: String) throws {
+    let fixture = try NetworkFixture(name)
+    let plain = try SuperResolutionNetwork(fixture.weights, name: name, threads: 2)
+    let input = try fixture.input()
+    for scaling in [ActivationScaling.row, .group(4), .tensor] {
+      let activations = plain.sites.filter { $0.weightName != nil }.map {
+        ActivationQuantizer(
+          name: $0.name, bitWidth: 4, lower: scaling == .tensor ? -0.5 : -1,
+          upper: scaling == .tensor ? 0.7 : 1, scaling: scaling)
+      }
+      let network = try SuperResolutionNetwork(
+        fixture.weights, name: name, threads: 2, activations: activations)
+      var context = ForwardContext(threads: 2)
+      context.quantizers = network.quantizers
+      let expected = try network.run(input, context)
+      #expect(try network.upscale(input, progress: nil) == expected)
+      #expect(try plain.upscale(input, progress: nil) != expected)
     }
   }
 

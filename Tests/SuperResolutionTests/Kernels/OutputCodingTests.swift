@@ -152,6 +152,51 @@ import Testing
     }
   }
 
+  @Test(arguments: VectorLevels.available, [1, 7, 16, 60, 61, 180])
+  func normalizedRowsAreCoded(level: UInt32, columns: Int) throws {
+    var random = SplitMix(seed: UInt64(columns))
+    let norm = LayerNormalization(
+      gamma: random.normals(columns), beta: random.normals(columns))
+    let range = quantizer(-1.1, 2, levels: 15)
+    let coded = try #require(norm.coded(by: range))
+    let (rows, stride) = (9, columns + 3)
+    var x = random.normals(rows * stride).map { $0 * 3 + 1 }
+    x[3 * stride] = .nan
+    x[5 * stride] = .infinity
+    VectorLevels.at(level) {
+      var values = [Float](repeating: 0, count: rows * columns)
+      values.write { norm.apply(rows: rows, x, stride: stride, to: $0, stride: columns) }
+      let found = codes(rows, columns) { rowsOfCodes in
+        x.withUnsafeBufferPointer { x in
+          guard let x = x.baseAddress else { return }
+          coded.apply(rows: rows, x, stride: stride, to: rowsOfCodes)
+        }
+      }
+      #expect(found.marks.map(\.isNaN) == (0..<rows).map { $0 == 3 || $0 == 5 })
+      for (index, code) in found.codes.enumerated()
+      where index / columns != 3 && index / columns != 5 {
+        let steps = (min(max(values[index], -1.1), 2) + 1.1) / (3.1 / 15)
+        #expect(abs(Float(code) - steps) <= 0.501)
+      }
+    }
+  }
+
+  @Test func unsuitableCodingsOfNormalizedRowsAreRefused() {
+    let plain = quantizer(-1, 1, levels: 15)
+    func makes(_ quantizer: ck_quantizer, gamma: Float = 1, beta: Float = 0) -> Bool {
+      LayerNormalization(gamma: [1, gamma], beta: [0, beta]).coded(by: quantizer) != nil
+    }
+    #expect(makes(plain))
+    #expect(makes(quantizer(0.5, 0.5, levels: 3)))
+    #expect(!makes(plain, gamma: .nan))
+    #expect(!makes(plain, gamma: 1e30))
+    #expect(!makes(plain, beta: .infinity))
+    #expect(!makes(quantizer(0, 1e-30, levels: 15)))
+    #expect(!makes(quantizer(-1, 1, levels: 300)))
+    #expect(!makes(quantizer(-1, 1, levels: 15, isRowScaled: true)))
+    #expect(!makes(quantizer(-1, 1, levels: 15, group: 4)))
+  }
+
   @Test func unsuitableCodingsAreRefused() throws {
     let layer = try layer(inputs: 8, outputs: 4)
     func makes(

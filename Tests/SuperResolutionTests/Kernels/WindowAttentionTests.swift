@@ -49,6 +49,28 @@ import Testing
     }
   }
 
+  @Test(
+    arguments: VectorLevels.available, [(6, 1), (10, 10), (60, 10), (60, 30), (34, 17), (9, 3)])
+  func headProductsMatchDefinition(level: UInt32, shape: (columns: Int, size: Int)) {
+    let (columns, size) = shape
+    let (rows, stride) = (37, columns + 5)
+    var random = SplitMix(seed: UInt64(columns * 100 + size))
+    let (x, y) = (random.normals(rows * stride), random.normals((rows - 1) * stride + columns))
+    let start = random.normals(columns * size)
+    var sums = start
+    VectorLevels.at(level) {
+      sums.write { ck_head_products(rows, columns, size, x, stride, y, stride, $0) }
+    }
+    let expected = (0..<columns * size).map { place -> Double in
+      let (column, other) = (place / size, place % size)
+      return (0..<rows).reduce(Double(start[place])) { sum, row in
+        sum + Double(x[row * stride + column])
+          * Double(y[row * stride + column / size * size + other])
+      }
+    }
+    #expect(largestDifference(sums, expected) <= 1e-5)
+  }
+
   @Test(arguments: VectorLevels.available, shapes)
   func windowAttentionMatchesDefinition(level: UInt32, shape: (Int, Int, Int)) {
     let sample = Sample(shape)

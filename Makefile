@@ -30,7 +30,7 @@ SANITIZED    := $(RELEASE) --sanitize=address -Xswiftc -Xfrontend -Xswiftc -sani
   --scratch-path $(CURDIR)/.build-sanitized
 
 .PHONY: help packages all-packages build demo install uninstall deb deb-test examples docs test lint format \
-  check-calls interop bench accuracy fuzz sanitize mpi mpi-test clean
+  check-calls interop bench bench-check accuracy fuzz sanitize mpi mpi-test clean
 
 help:
 	@echo 'make demo     build, then convert, inspect, diff, verify and unpack a real checkpoint'
@@ -46,6 +46,7 @@ help:
 	@echo 'make check-calls  check the program for calls that a fault of Swift 6.3 breaks'
 	@echo 'make interop  check written files with torch, spandrel, safetensors, mlx, onnxruntime, gguf and others'
 	@echo 'make bench    time the tool beside Python scripts that do the same'
+	@echo 'make bench-check  run the benchmarks on small inputs'
 	@echo 'make accuracy measure what quantization costs, hours: Benchmarks/accuracy.md'
 	@echo 'make fuzz     fuzz every reader, each for FUZZ_SECONDS (30)'
 	@echo 'make sanitize run all tests under AddressSanitizer'
@@ -140,6 +141,9 @@ interop: build $(INTEROP_VENV)/.installed
 
 bench: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Benchmarks/compare.py $(BIN)
+
+bench-check: build $(INTEROP_VENV)/.installed
+	$(INTEROP_VENV)/bin/python Benchmarks/check.py $(BIN)
 
 accuracy: build
 	python3 Benchmarks/accuracy.py $(BIN) --calibration $(CALIBRATION) --testsets $(TESTSETS) \

@@ -4,23 +4,31 @@
 #include "integer_weights.h"
 #include "vector_levels.h"
 
-// Sums of two products of this many levels fit in 16 bits, and scores and results are finite.
-static const float most_levels = 15, largest_bound = 1e12f;
+// Sums of two products of this many levels fit in 16 bits.
+static const float most_levels = 15;
+// Within these, scores and results are finite.
+static const float largest_bound = 1e12f, least_step = 1e-12f;
 enum { most_head = 256, most_tokens = 4096 };
 
-static bool takes(const ck_quantizer *quantizer) {
+static bool takes(const ck_quantizer *quantizer, float most) {
   float levels = quantizer->levels;
-  return levels >= 1 && levels <= most_levels && levels == rintf(levels) &&
-    quantizer->group_size == 0 && quantizer->upper >= quantizer->lower &&
-    fabsf(quantizer->lower) <= largest_bound && fabsf(quantizer->upper) <= largest_bound;
+  bool has_levels = levels >= 1 && levels <= most && levels == rintf(levels);
+  bool is_one_value = quantizer->upper == quantizer->lower;
+  return has_levels && quantizer->group_size == 0 && fabsf(quantizer->lower) <= largest_bound &&
+    fabsf(quantizer->upper) <= largest_bound &&
+    (is_one_value || (quantizer->upper - quantizer->lower) / levels >= least_step);
+}
+
+bool ck_integer_attention_codes(const ck_quantizer *output) {
+  return takes(output, 255) && !output->is_row_scaled;
 }
 
 bool ck_integer_attention_takes(const ck_integer_attention *attention) {
   return attention->head >= 1 && attention->head <= most_head && attention->tokens >= 1 &&
     attention->tokens <= most_tokens &&
-    takes(&attention->query) && !attention->query.is_row_scaled && takes(&attention->key) &&
-    !attention->key.is_row_scaled && takes(&attention->value) && !attention->value.is_row_scaled &&
-    takes(&attention->probabilities);
+    takes(&attention->query, most_levels) && !attention->query.is_row_scaled && takes(&attention->key, most_levels) &&
+    !attention->key.is_row_scaled && takes(&attention->value, most_levels) && !attention->value.is_row_scaled &&
+    takes(&attention->probabilities, most_levels);
 }
 
 size_t ck_integer_attention_scratch_count(const ck_integer_attention *attention) {

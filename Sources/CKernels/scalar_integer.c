@@ -156,7 +156,7 @@ static void normalize_to_codes(
       value = fmaf(value, norm->factors[column], norm->offsets[column]);
       y->codes[row * y->stride + column] = ck_code_of(value, norm->largest);
     }
-    y->marks[row] = factor * 0;
+    y->marks[row] = factor * 0 + mean * 0;
   }
 }
 

@@ -2,26 +2,14 @@
 
 #include <string.h>
 
-#include "approximations.h"
 #include "scalar_integer.h"
-
-// As `power_of_two` of vectors.
-static float power_of_two(float x) {
-  float clipped = x < -126 ? -126 : x;
-  float n = rintf(clipped), r = clipped - n;
-  float p = fmaf(CK_POWER_4, r, CK_POWER_3);
-  p = fmaf(p, r, CK_POWER_2);
-  p = fmaf(p, r, CK_POWER_1);
-  p = fmaf(p, r, 1);
-  return ldexpf(p, (int)n);
-}
 
 // Replaces `probabilities`, scores, by codes. Returns the sum of the powers.
 static float code_probabilities(
   const ck_attention_scaling *scaling, size_t keys, float largest, float *probabilities) {
   float sum = 0;
   for (size_t key = 0; key < keys; key++) {
-    probabilities[key] = power_of_two(probabilities[key] - largest);
+    probabilities[key] = ck_power_of_two(probabilities[key] - largest);
     sum += probabilities[key];
   }
   float step = scaling->probability_factor;

@@ -1,5 +1,7 @@
 #include "emulated_kernels.h"
 
+#include "../../Sources/CKernels/scalar_integer.h"
+
 #if defined(__x86_64__)
 
 #define CK_EMULATE_AVX512
@@ -27,3 +29,5 @@ void emulate_missing_vector_levels(void) {
 void emulate_missing_vector_levels(void) {}
 
 #endif
+
+float reference_power_of_two(float x) { return ck_power_of_two(x); }

@@ -22,4 +22,7 @@ public enum VectorLevels {
     defer { ck_reset_thread_vector_level() }
     return try body()
   }
+
+  /// Returns 2ˣ as attention on codes computes it.
+  public static func powerOfTwo(_ x: Float) -> Float { reference_power_of_two(x) }
 }

@@ -486,7 +486,8 @@ static void normalize_to_codes(
         value, load_first(norm->factors + whole, rest), load_first(norm->offsets + whole, rest));
       store_codes(codes + whole, codes_of(value, largest));
     }
-    y->marks[row] = moments.factor * 0;
+    // A sum that overflows has a factor of zero.
+    y->marks[row] = moments.factor * 0 + moments.mean * 0;
   }
 }
 

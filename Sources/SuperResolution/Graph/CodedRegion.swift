@@ -37,7 +37,9 @@ struct CodedRegion: Sendable {
       else { continue }
       switch graph.nodes[operation.node].operation {
       case .windowAttention:
-        guard attention != nil, parts.count == 1 else { continue }
+        guard attention != nil, parts.count == 1,
+          IntegerAttention.codesResults(by: parts[0].quantizer)
+        else { continue }
         codings[index] = .attention(parts[0].quantizer)
       case .normalizePixels:
         guard parts.count == 1, let coded = normalization(index)?.coded(by: parts[0].quantizer)

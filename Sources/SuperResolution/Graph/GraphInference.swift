@@ -87,8 +87,8 @@ struct GraphInference: Sendable {
     }
   }
 
-  /// Lets a step quantize its result if nothing but convolutions takes it, all with one quantizer, and one of
-  /// them multiplies values.
+  /// Lets a step quantize its result if nothing but convolutions in floating point takes it, all with one
+  /// quantizer.
   private mutating func quantizeResult(
     of index: Int, _ consumers: [Int], _ quantizers: [ck_quantizer?], _ layers: IntegerLayers
   ) {
@@ -96,6 +96,8 @@ struct GraphInference: Sendable {
     case .region, .bands: return
     default: break
     }
+    // What is copied into a concatenation is a part of the result.
+    guard plan.steps[index].target == nil else { return }
     let result = plan.steps[index].result
     let takers = runners.indices.filter { taker in
       guard case .node(let node) = plan.steps[taker].kernel else { return false }
@@ -107,7 +109,7 @@ struct GraphInference: Sendable {
     }
     guard !consumers.isEmpty, takers.count == consumers.count, found.count == takers.count,
       found.allSatisfy({ $0.isEqual(to: found[0]) }),
-      takers.contains(where: { runners[$0].input?.multipliesCodes(layers) == false })
+      takers.allSatisfy({ runners[$0].input?.multipliesCodes(layers) == false })
     else { return }
     runners[index].resultQuantizer = found[0]
     for taker in takers { runners[taker].input?.isQuantizedBefore = true }

@@ -40,6 +40,11 @@ struct IntegerAttention: Sendable {
     return values.map { $0 * 1.442695 }
   }
 
+  /// Whether results can be coded by a quantizer, see `ck_integer_attention_codes`.
+  static func codesResults(by quantizer: ck_quantizer) -> Bool {
+    withUnsafePointer(to: quantizer) { ck_integer_attention_codes($0) }
+  }
+
   /// Where results go.
   enum Target {
     case values(UnsafeMutablePointer<Float>, stride: Int)

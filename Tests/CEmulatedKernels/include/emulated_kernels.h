@@ -7,4 +7,7 @@
 // instructions run. To be called before other threads run; further calls change nothing.
 void emulate_missing_vector_levels(void);
 
+// The powers of two of attention on codes, which all vector levels compute alike.
+float reference_power_of_two(float x);
+
 #endif

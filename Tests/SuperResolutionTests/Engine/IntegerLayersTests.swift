@@ -314,7 +314,10 @@ import Transform
 
   /// Results are quantized as they are made, in the passes of a network alone; others quantize the inputs of
   /// convolutions.
-  @Test(arguments: ["span_x2", "compact_x2", "rrdb_new_x4", "rlfn_x2", "edsr_x3"])
+  @Test(arguments: [
+    "span_x2", "compact_x2", "rrdb_new_x4", "rlfn_x2", "edsr_x3", "realplksr_x4",
+    "realplksr_dysample_x3", "realplksr_layer_norm_x2", "safmn_x2", "mosr_shuffle_x4", "rcan_x2",
+  ])
   func resultsAreQuantizedAsInputsAre(name: String) throws {
     let fixture = try NetworkFixture(name)
     let plain = try SuperResolutionNetwork(fixture.weights, name: name, threads: 2)

@@ -197,7 +197,7 @@ import Testing
     #expect(takes(probabilities: quantizer(isRowScaled: true)))
     let unsuitable = [
       quantizer(levels: 255), quantizer(levels: 2.5), quantizer(group: 4), quantizer(1, -1),
-      quantizer(-.infinity), quantizer(-1, 1e20), quantizer(.nan),
+      quantizer(-.infinity), quantizer(-1, 1e20), quantizer(.nan), quantizer(0, 1e-20),
     ]
     for quantizer in unsuitable {
       #expect(!takes(query: quantizer))
@@ -208,7 +208,24 @@ import Testing
     #expect(!takes(query: quantizer(isRowScaled: true)))
     #expect(!takes(value: quantizer(isRowScaled: true)))
     #expect(!takes(tokens: 5000))
+    #expect(IntegerAttention.codesResults(by: quantizer(levels: 255)))
+    #expect(!IntegerAttention.codesResults(by: quantizer(0, 1e-38)))
+    #expect(!IntegerAttention.codesResults(by: quantizer(isRowScaled: true)))
     #expect(!takes(head: 257))
+  }
+
+  /// Attention has the same bits at every level, so that what holds for the reference holds for all.
+  @Test func powersStayWithinErrorBound() {
+    var largest = 0.0
+    for x in stride(from: Float(-126), through: 0, by: 0.00137) {
+      let expected = exp2(Double(x))
+      largest = max(largest, abs(Double(VectorLevels.powerOfTwo(x)) - expected) / expected)
+    }
+    #expect(largest <= 4e-6)
+    #expect(VectorLevels.powerOfTwo(0) == 1)
+    for x: Float in [-126.1, -1000, -1e30] {
+      #expect((0...1.2e-38).contains(VectorLevels.powerOfTwo(x)))
+    }
   }
 
   @Test func termsMustBeNumbers() {

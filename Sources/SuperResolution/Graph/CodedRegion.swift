@@ -126,7 +126,7 @@ extension GraphRegion {
     readers(of: operations[index].target.memory, after: index + 1)
   }
 
-  /// Returns the operations that read an input; `nil` where it is a result, too.
+  /// Returns the operations that read an input; `nil` if it is also a result.
   fileprivate func readers(ofInput input: Int) -> [Int]? {
     readers(of: inputs[input].rows.memory, after: 0)
   }

@@ -229,7 +229,7 @@ struct GraphRegionRunner: Sendable {
       case .attention(let sites):
         guard let attend else { preconditionFailure("an attention is in a region of windows") }
         if let coded, let attention = coded.attention {
-          multiply(attention, sites, coded, index, piece, context, attend)
+          multiply(attention, coded, index, piece, attend)
           continue
         }
         try context.attend(
@@ -288,8 +288,8 @@ struct GraphRegionRunner: Sendable {
 
   /// Computes an attention from codes.
   private func multiply(
-    _ attention: IntegerAttention, _ sites: AttentionSites, _ coded: CodedRegion, _ index: Int,
-    _ piece: Piece, _ context: ForwardContext, _ attend: Attend
+    _ attention: IntegerAttention, _ coded: CodedRegion, _ index: Int, _ piece: Piece,
+    _ attend: Attend
   ) {
     let operation = region.operations[index]
     var scratch = attend.scratch

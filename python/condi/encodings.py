@@ -41,15 +41,16 @@ def check(record: Record, data: np.ndarray) -> None:
             _check_integers(record, codes(record, data), what)
 
 
-def decode(record: Record, data: np.ndarray) -> np.ndarray:
-    """The logical tensor in its shape, in the type's NumPy form."""
+def decode(record: Record, data: np.ndarray, *, rounded: bool = True) -> np.ndarray:
+    """The logical tensor in its shape, in the type's NumPy form; an affine one not `rounded` as Float32."""
     check(record, data)
     match record.encoding:
         case "affine":
-            return _dequantized(record, data)
+            values = _dequantized(record, data)
+            return _rounded(record, values) if rounded else values
         case "palette":
-            values: np.ndarray = _palette(record, data)[codes(record, data)]
-            return values
+            found: np.ndarray = _palette(record, data)[codes(record, data)]
+            return found
         case "integer":
             # Modulo 2^64, which is exact because every element was checked to fit its type.
             offset = np.uint64(record.base % 2**64)
@@ -91,6 +92,7 @@ def parameters(record: Record, data: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _dequantized(record: Record, data: np.ndarray) -> np.ndarray:
+    """The values of codes in the tensor's shape, in Float32."""
     lower, scale = parameters(record, data)
     rows, columns = record.matrix
     weights = codes(record, data).reshape(rows, columns).astype(np.float32)
@@ -105,7 +107,7 @@ def _dequantized(record: Record, data: np.ndarray) -> np.ndarray:
     # Two operations on Float32: the product is rounded before the sum is taken.
     weights *= scale
     weights += lower
-    return _rounded(record, weights).reshape(record.shape)
+    return weights.reshape(record.shape)
 
 
 def _rounded(record: Record, weights: np.ndarray) -> np.ndarray:

@@ -86,14 +86,17 @@ class PackedFile:
     def shape(self, name: str) -> tuple[int, ...]:
         return self.record(name).shape
 
-    def tensor(self, name: str) -> np.ndarray:
+    def tensor(self, name: str, *, rounded: bool = True) -> np.ndarray:
         """The tensor in its shape, dequantized, after every check of its record.
+
+        Codes with scales stand for Float32 values, which are `rounded` to the tensor's own type. Networks
+        that run from the file multiply them before that.
 
         Types that NumPy lacks come as their bits, one unsigned integer an element. Uncompressed
         raw tensors are read-only views of the mapped file.
         """
         record = self.record(name)
-        return encodings.decode(record, self._content(record))
+        return encodings.decode(record, self._content(record), rounded=rounded)
 
     def codes(self, name: str) -> np.ndarray:
         """The codes in the tensor's shape, for any encoding but raw."""

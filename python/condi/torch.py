@@ -33,8 +33,8 @@ _OTHERS = frozenset({
 })  # fmt: skip
 
 
-def tensor(file: PackedFile, name: str) -> torch.Tensor:
-    """The tensor `name`, dequantized, in memory of its own.
+def tensor(file: PackedFile, name: str, *, rounded: bool = True) -> torch.Tensor:
+    """The tensor `name`, dequantized, in memory of its own; `rounded` as for `PackedFile.tensor`.
 
     Raises `KeyError` for an unknown name, `TypeError` for element types that torch lacks, and
     `condi.PackedError` for a damaged record.
@@ -43,8 +43,8 @@ def tensor(file: PackedFile, name: str) -> torch.Tensor:
     if type_name not in _OTHERS and type_name not in _BITS:
         raise TypeError(f"tensor '{name}': torch has no type for {type_name} elements")
     # A copy, because arrays may be read-only views of the file.
-    array = np.array(file.tensor(name), order="C", copy=True)
-    if type_name in _OTHERS:
+    array = np.array(file.tensor(name, rounded=rounded), order="C", copy=True)
+    if type_name in _OTHERS or array.dtype == np.float32:
         return torch.from_numpy(array)
     stored, dtype = _BITS[type_name]
     return torch.from_numpy(array.view(np.dtype(stored))).view(dtype)
@@ -61,13 +61,13 @@ class ActivationsNotQuantized(UserWarning):
 
 
 def state_dict(
-    source: PackedFile | str | os.PathLike[str], *, prefix: str = ""
+    source: PackedFile | str | os.PathLike[str], *, prefix: str = "", rounded: bool = True
 ) -> dict[str, torch.Tensor]:
     """All tensors by name, dequantized, for loaders that find out the network from its tensors.
 
     With a `prefix`, such as `params_ema.`, only the names that begin so, without it; no such name
-    is a `PackedError`. Warns `ActivationsNotQuantized` if the file has quantizers of activations,
-    which `PackedFile.activations` lists.
+    is a `PackedError`. `rounded` is as for `PackedFile.tensor`. Warns `ActivationsNotQuantized` if the
+    file has quantizers of activations, which `PackedFile.activations` lists.
 
         model = spandrel.ModelLoader().load_from_state_dict(condi.torch.state_dict("model.condi"))
     """
@@ -76,7 +76,7 @@ def state_dict(
         if prefix and not names:
             raise PackedError(f"no tensor's name begins with '{prefix}'")
         _warn_of_activations(file)
-        return {name.removeprefix(prefix): tensor(file, name) for name in names}
+        return {name.removeprefix(prefix): tensor(file, name, rounded=rounded) for name in names}
 
 
 @contextmanager
@@ -107,7 +107,8 @@ def load_into(
 ) -> tuple[list[str], list[str]]:
     """Copies a packed model's tensors into a module's parameters and buffers of the same names.
 
-    Elements are converted to the module's types and devices. Names and shapes are compared before
+    Elements are converted to the module's types and devices, those of codes without being rounded to the
+    file's types first, as a network that runs from the file multiplies them. Names and shapes are compared before
     anything is copied; the records' own checks come tensor by tensor.
 
     Returns the names that only the module has and those that only the file has. With `strict`,
@@ -134,5 +135,5 @@ def load_into(
         with torch.no_grad():
             for name in shared:
                 # state_dict's tensors share the module's memory.
-                targets[name].copy_(tensor(file, name))
+                targets[name].copy_(tensor(file, name, rounded=False))
         return missing, unexpected

@@ -43,6 +43,22 @@ def test_a_module_keeps_its_own_type(tmp_path: Path) -> None:
     assert module.bias.tolist() == [0.25, -4.0]
 
 
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_values_of_codes_are_not_rounded_to_a_narrower_type_than_the_module_has(tmp_path: Path, kind: str) -> None:
+    builder = Builder()
+    record = floats(-1.0, 0.3) + bit_stream([0, 1, 2, 3], 2)
+    builder.add("weight", kind, [2, 2], "affine", record, bits=2, granularity="tensor")
+    path = written(tmp_path, builder)
+    exact = (np.float32(-1) + np.float32(0.3) * np.arange(4, dtype=np.float32)).reshape(2, 2).tolist()
+    module = torch.nn.Linear(2, 2, bias=False)
+    condi_torch.load_into(module, path)
+    assert module.weight.tolist() == exact
+    assert condi_torch.state_dict(path, rounded=False)["weight"].tolist() == exact
+    rounded = condi_torch.state_dict(path)["weight"]
+    assert rounded.dtype == getattr(torch, kind)
+    assert rounded.tolist() == torch.tensor(exact).to(rounded.dtype).tolist() != exact
+
+
 def test_names_that_differ_are_an_error_before_anything_is_copied(tmp_path: Path) -> None:
     module = torch.nn.Linear(3, 2, bias=False)
     before = module.weight.clone()

@@ -16,6 +16,14 @@ struct ONNXExporter: ONNXGraphExporter {
     _ name: String, _ tensor: QuantizedTensor, padsRows: Bool,
     load: @escaping @Sendable () throws -> QuantizedTensor
   ) throws -> PlannedTensor<ONNXPiece> {
+    try plan(name, tensor, as: tensor.elementType, load: load)
+  }
+
+  /// - Parameter elementType: what the values are rounded to.
+  fileprivate func plan(
+    _ name: String, _ tensor: QuantizedTensor, as elementType: ElementType,
+    load: @escaping @Sendable () throws -> QuantizedTensor
+  ) throws -> PlannedTensor<ONNXPiece> {
     let layout = tensor.layout
     let (bitWidth, type, typeName): (Int, ONNXGraph.DataType, String) =
       switch tensor.bitWidth {
@@ -36,10 +44,10 @@ struct ONNXExporter: ONNXGraphExporter {
         return BitStream.pack(try tensor.unpackedCodes(), bitWidth: bitWidth)
       })
     Self.append(parametersOf: tensor, name, to: &graph)
-    try Self.append(conversionOf: tensor, name, to: &graph)
+    try Self.append(conversionOf: tensor, name, as: elementType, to: &graph)
     graph.outputs = [
       .init(
-        name: name, type: try ONNXGraph.DataType(tensor.elementType),
+        name: name, type: try ONNXGraph.DataType(elementType),
         dimensions: tensor.shape.dimensions)
     ]
     var plan = PlannedTensor(
@@ -104,7 +112,8 @@ struct ONNXExporter: ONNXGraphExporter {
 
   /// Appends the nodes from the Float32 matrix to the tensor; the last one has the tensor's name.
   private static func append(
-    conversionOf tensor: QuantizedTensor, _ name: String, to graph: inout ONNXGraph
+    conversionOf tensor: QuantizedTensor, _ name: String, as elementType: ElementType,
+    to graph: inout ONNXGraph
   ) throws {
     if tensor.shape.rank != 2 {
       let dimensions = tensor.shape.dimensions.map(Int64.init)
@@ -115,11 +124,11 @@ struct ONNXExporter: ONNXGraphExporter {
           operation: "Reshape", inputs: ["\(name)/sum", "\(name)/shape"],
           output: "\(name)/reshaped"))
     }
-    if tensor.elementType != .float32, let last = graph.nodes.last {
+    if elementType != .float32, let last = graph.nodes.last {
       graph.nodes.append(
         .init(
           operation: "Cast", inputs: [last.output], output: name,
-          attributes: ["to": .integer(try ONNXGraph.DataType(tensor.elementType).number)]))
+          attributes: ["to": .integer(try ONNXGraph.DataType(elementType).number)]))
     } else if let last = graph.nodes.popLast() {
       graph.nodes.append(
         .init(
@@ -137,7 +146,8 @@ extension QuantizedTensor {
 }
 
 extension ONNXGraph {
-  /// Appends what computes a tensor from its codes, under its name and in its type.
+  /// Appends what computes a tensor's values from its codes, under its name, in Float32: as networks multiply
+  /// them, before they are rounded to the type of the original tensor.
   ///
   /// - Returns: the form of the codes, and the bytes of the constants.
   /// - Throws: `ModelError` when ONNX has no form for the tensor.
@@ -145,7 +155,7 @@ extension ONNXGraph {
     _ name: String, _ tensor: QuantizedTensor,
     load: @escaping @Sendable () throws -> QuantizedTensor
   ) throws -> (form: String, byteCount: Int) {
-    let plan = try ONNXExporter().plan(name, tensor, padsRows: false, load: load)
+    let plan = try ONNXExporter().plan(name, tensor, as: .float32, load: load)
     for piece in plan.pieces {
       initializers += piece.graph.initializers
       nodes += piece.graph.nodes

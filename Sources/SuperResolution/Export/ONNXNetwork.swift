@@ -41,8 +41,6 @@ struct ONNXNetwork {
   private var valueCount = 0
   /// The bit widths of tensors that are codes.
   private(set) var bitWidths: [String: Int] = [:]
-  /// The values in float32 of parameters that are computed from codes.
-  private var floatNames: [String: String] = [:]
   /// The tensors of the checkpoint that are constants of their own, with their forms and bytes.
   private(set) var storedTensors: [String: StoredTensor] = [:]
   /// Those of which constants are made.
@@ -258,7 +256,7 @@ struct ONNXNetwork {
       return floats(try parameter.values(&weights), dimensions)
     }
     if storedTensors[tensor.name] == nil { try store(tensor.name, parameter) }
-    let name = floatNames[tensor.name] ?? tensor.name
+    let name = tensor.name
     guard dimensions != tensor.shape else { return name }
     let key = Reshaped(name: name, dimensions: dimensions)
     if let found = reshaped[key] { return found }
@@ -287,9 +285,6 @@ struct ONNXNetwork {
       try onnx.append(name, tensor, load: load)
     }
     storedTensors[name] = StoredTensor(form: form, byteCount: byteCount)
-    if tensor.elementType != .float32 {
-      floatNames[name] = add("Cast", [name], ["to": .integer(1)])
-    }
   }
 }
 

@@ -97,7 +97,7 @@ def check(binary: str, file: Path, folder: Path) -> list[str] | None:
     pixels = samples(tensors["golden.input"])
     image(pixels).save(small)
     x = torch.from_numpy(pixels / 255).float()[None]
-    result = module(file.stem, state)(x.clone())
+    result = module(file.stem, condi.torch.state_dict(packed, rounded=False))(x.clone())
     change = float((result - original(x.clone())).abs().max())
     if not (count and change > 1e-3):
         problems.append(f"{file.stem}: {count} quantized tensors change the result by {change:.1e}")

@@ -91,6 +91,13 @@ void ck_integer_convolution_destroy(ck_integer_convolution *convolution) {
   free(convolution);
 }
 
+size_t ck_integer_convolution_byte_count(const ck_integer_convolution *convolution) {
+  size_t scaling = convolution->scaling.offsets == NULL
+    ? 0
+    : 3 * sizeof(float) * ck_integer_columns(&convolution->taps->weights);
+  return ck_integer_linear_byte_count(convolution->taps) + scaling;
+}
+
 size_t ck_integer_convolution_scratch_count(
   const ck_integer_convolution *convolution, size_t pixels) {
   // Besides the bounds, sums of codes: of the pixels, and for a row of the result, of patches and of

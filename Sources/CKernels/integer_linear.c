@@ -120,6 +120,13 @@ void ck_integer_linear_destroy(ck_integer_linear *linear) {
   free(linear);
 }
 
+size_t ck_integer_linear_byte_count(const ck_integer_linear *linear) {
+  const ck_integer_weights *weights = &linear->weights;
+  size_t columns = ck_integer_columns(weights);
+  size_t floats = 3 + weights->groups + (linear->scaling.offsets == NULL ? 0 : 3);
+  return columns * (weights->steps * ck_integer_step + floats * sizeof(float));
+}
+
 void ck_integer_linear_apply(
   const ck_integer_linear *linear, size_t rows, const float *x, size_t x_stride, float *y,
   size_t y_stride, ck_epilogue epilogue, const float *residual, size_t residual_stride) {

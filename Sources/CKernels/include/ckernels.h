@@ -264,6 +264,9 @@ ck_integer_linear *ck_integer_linear_create(
   const float *bias, size_t outputs, size_t inputs, const ck_quantizer *activations);
 void ck_integer_linear_destroy(ck_integer_linear *linear);
 
+// Returns the bytes that the weights take.
+size_t ck_integer_linear_byte_count(const ck_integer_linear *linear);
+
 // y[r, :] = epilogue(W quantize(x[r, :]) + b), as in `ck_linear_apply`. The products of codes are
 // summed exactly; only multiplications with these sums are rounded. A NaN makes its row NaN, and so
 // does an infinity if bounds are relative to a row or a group.
@@ -359,6 +362,9 @@ ck_integer_convolution *ck_integer_convolution_create(
   const float *bias, size_t outputs, size_t channels, size_t taps,
   const ck_quantizer *activations);
 void ck_integer_convolution_destroy(ck_integer_convolution *convolution);
+
+// Returns the bytes that the weights take.
+size_t ck_integer_convolution_byte_count(const ck_integer_convolution *convolution);
 
 // Returns the number of floats in the scratch of a call for which this many pixels of the input are
 // needed.

@@ -17,8 +17,6 @@ struct ForwardContext: @unchecked Sendable {
   let scratch = ScratchPool()
   /// One entry per site; empty when no site is quantized.
   var quantizers: [ck_quantizer?] = []
-  /// The layers that run in integer arithmetic, which quantize their inputs themselves.
-  var integerLayers = IntegerLayers()
   var observer: Observer?
   /// The sites that the observer sees; `nil` for all.
   var observedSites: Set<Int>?
@@ -37,12 +35,6 @@ struct ForwardContext: @unchecked Sendable {
     context.threads = 1
     return context
   }
-
-  /// Whether the quantizers and the integer layers are those that the network has been prepared for.
-  var isPrepared = false
-
-  /// Whether the pass runs as it has been prepared. An observer sees all values instead.
-  var runsPrepared: Bool { isPrepared && observer == nil }
 
   /// Whether `visit` does anything.
   var isActive: Bool { observer != nil || !quantizers.isEmpty }
@@ -130,20 +122,21 @@ struct ForwardContext: @unchecked Sendable {
   /// otherwise in floating point on the quantized values.
   ///
   /// - Parameters:
-  ///   - x: as for `Linear.apply`; its values are undefined afterwards.
+  ///   - site: `nil` where the input is neither quantized nor observed.
+  ///   - x: as for `Linear.apply`; its values are undefined afterwards, but where codes are multiplied.
   ///   - y: may be the epilogue's residual, but not `x`.
   func apply(
-    _ layer: Linear, at site: Int, rows: Int, _ x: UnsafeMutablePointer<Float>,
+    _ layer: SiteLinear, at site: Int?, rows: Int, _ x: UnsafeMutablePointer<Float>,
     stride xStride: Int, to y: UnsafeMutablePointer<Float>, stride yStride: Int,
     then epilogue: Epilogue = .none
   ) throws {
-    // An observer sees the values on their way into the layer, whether quantized or not.
-    if observer == nil, let integer = integerLayers.linear(at: site) {
-      return integer.apply(
-        rows: rows, x, stride: xStride, to: y, stride: yStride, then: epilogue)
+    switch layer {
+    case .codes(let layer):
+      layer.apply(rows: rows, x, stride: xStride, to: y, stride: yStride, then: epilogue)
+    case .values(let layer):
+      if let site { try visit(site, x, rows: rows, columns: layer.inputs, stride: xStride) }
+      layer.apply(rows: rows, x, stride: xStride, to: y, stride: yStride, then: epilogue)
     }
-    try visit(site, x, rows: rows, columns: layer.inputs, stride: xStride)
-    layer.apply(rows: rows, x, stride: xStride, to: y, stride: yStride, then: epilogue)
   }
 
   /// Returns the quantizer of a site, if it has one.

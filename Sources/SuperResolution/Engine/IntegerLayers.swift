@@ -46,6 +46,17 @@ struct IntegerLayers: Sendable {
   /// The number of layers that run in integer arithmetic.
   var count: Int { layers.count { $0 != nil } }
 
+  /// The bytes of all weights.
+  var byteCount: Int {
+    layers.reduce(0) { sum, layer in
+      switch layer {
+      case .linear(let layer): sum + layer.byteCount
+      case .convolution(let layer): sum + layer.byteCount
+      case nil: sum
+      }
+    }
+  }
+
   /// The linear layer, or the convolution with one tap, whose input the site is, if it runs in integer
   /// arithmetic.
   func linear(at site: Int) -> IntegerLinear? {

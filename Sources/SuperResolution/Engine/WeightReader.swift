@@ -7,6 +7,8 @@ import Storage
 struct WeightReader {
   let archive: TensorArchive
   private(set) var taken: Set<String> = []
+  /// The number of elements of all parameters that were read.
+  var valueCount = 0
 
   init(_ archive: TensorArchive) {
     self.archive = archive

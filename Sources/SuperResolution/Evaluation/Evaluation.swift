@@ -167,6 +167,7 @@ public struct Evaluation: Sendable {
       let isReference = index == reference
       return .init(
         name: method.name, path: method.path, fileByteCount: method.fileByteCount,
+        weightByteCount: (method.upscaler as? SuperResolutionNetwork)?.weightByteCount,
         exactImages: zip(images, own).filter(\.1.isExact).map(\.0.name),
         meanPSNR: mean(own.filter { !$0.isExact }.map(\.psnr)), meanSSIM: meanSSIM(index),
         meanSeconds: mean(own.map(\.seconds)) ?? 0,

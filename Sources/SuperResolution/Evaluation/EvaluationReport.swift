@@ -13,7 +13,7 @@ import Imaging
 /// for image in report.images { print(image.name) }
 /// ```
 public struct EvaluationReport: Codable, Hashable, Sendable {
-  package static let currentSchemaVersion = 5
+  package static let currentSchemaVersion = 6
 
   /// The version of the JSON form, `schemas/evaluation-report.schema.json`.
   public let schemaVersion: Int
@@ -112,6 +112,8 @@ public struct EvaluationReport: Codable, Hashable, Sendable {
     public let path: String?
     /// The size of the model file in bytes; `nil` for an interpolation.
     public let fileByteCount: Int?
+    /// The bytes of the model's weights in memory; `nil` for an interpolation.
+    public let weightByteCount: Int?
     /// The names of the images that the method reproduces exactly, as measured. Their PSNR is
     /// infinite, and they are excluded from its means.
     public let exactImages: [String]

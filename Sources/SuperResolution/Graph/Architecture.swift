@@ -1,6 +1,4 @@
-import CKernels
 import Formats
-import Imaging
 import Storage
 
 /// A network architecture, whose configuration is inferred from the names and shapes of a
@@ -16,7 +14,7 @@ protocol Architecture: Sendable {
   /// Buffers that networks make again, by the last component of their names.
   static var buffers: Set<String> { get }
 
-  /// Infers the configuration, checks every tensor, and prepares the weights.
+  /// Infers the configuration and checks every tensor's name and shape.
   ///
   /// - Throws: `WeightMismatch` for the first tensor that differs.
   init(_ weights: inout WeightReader, sites: inout SiteList) throws
@@ -36,24 +34,11 @@ protocol Architecture: Sendable {
   /// With this many pixels around a tile, its result is that of the whole image but for rounding;
   /// `nil` where every pixel depends on all others.
   var exactOverlap: Int? { get }
-  /// Returns the most bytes that `run` needs at once, besides the weights and the image; `nil` where
-  /// `run` does not take an image of this size.
-  func peakByteCount(height: Int, width: Int, threads: Int) -> Int?
   /// A description such as `SwinIR ×2, 60 channels, 24 blocks`.
   var summary: String { get }
   /// Assumptions and deviations from the published networks: lower-case sentences without a final
   /// period.
   var remarks: [String] { get }
-
-  /// Prepares passes with these layers: finds results that can be codes, or quantized as they are made.
-  ///
-  /// - Parameter quantizers: one per site.
-  mutating func prepare(_ quantizers: [ck_quantizer?], _ layers: IntegerLayers)
-
-  /// Upscales one image whose number of channels has been checked.
-  ///
-  /// - Throws: `ModelError` when the image has too few pixels, and the errors of an observer.
-  func run(_ image: Image, _ context: ForwardContext) throws -> Image
 }
 
 extension Architecture {

@@ -3,88 +3,12 @@
 struct ConvolutionInput: Sendable {
   let site: Int
   let shape: ConvolutionShape
-  /// The factor of the result that the weights in floating point contain.
-  let factor: Float
-  /// Whether a prepared pass quantizes the values as they are made.
+  /// Whether the values are quantized as they are made, unless an observer sees the pass.
   var isQuantizedBefore = false
 
   /// Whether the values must be quantized or shown to an observer.
   fileprivate func isVisited(_ context: ForwardContext) -> Bool {
-    context.isVisited(site) && !(isQuantizedBefore && context.runsPrepared)
-  }
-
-  /// What multiplies codes.
-  fileprivate enum Integers {
-    case linear(IntegerLinear)
-    case convolution(IntegerConvolution)
-  }
-
-  /// Whether the convolution is one of the integer layers.
-  func multipliesCodes(_ layers: IntegerLayers) -> Bool { integers(layers) != nil }
-
-  private func integers(_ layers: IntegerLayers) -> Integers? {
-    if shape.isPixelwise { return layers.linear(at: site).map(Integers.linear) }
-    return layers.convolution(at: site).map(Integers.convolution)
-  }
-
-  /// Returns what multiplies codes; `nil` where the convolution runs in floating point.
-  fileprivate func integers(_ context: ForwardContext) -> Integers? {
-    // An observer sees the values on their way into the layer, whether quantized or not.
-    context.observer == nil ? integers(context.integerLayers) : nil
-  }
-
-  /// Floats of scratch memory for `multiply` with at most so many rows of `width` pixels, for which so
-  /// many pixels of the input are needed.
-  fileprivate func scratchCount(
-    _ integers: Integers, rows: Int, width: Int, pixels: Int
-  ) -> Int {
-    let made = factor == 1 ? 0 : rows * width * shape.outputs
-    guard case .convolution(let integer) = integers else { return made }
-    return made + integer.scratchCount(pixels: pixels)
-  }
-
-  /// Makes some rows of the result from codes.
-  fileprivate func multiply(
-    _ integers: Integers, _ rows: Range<Int>, of y: GraphInference.View,
-    _ x: GraphInference.View, residual: GraphInference.View?,
-    scratch: UnsafeMutablePointer<Float>
-  ) {
-    let count = rows.count * y.width
-    let first = rows.lowerBound * y.width
-    func apply(
-      to target: UnsafeMutablePointer<Float>, stride: Int, then epilogue: Epilogue = .none
-    ) {
-      switch integers {
-      case .linear(let layer):
-        var epilogue = epilogue
-        if case .add(let other, let otherStride) = epilogue {
-          epilogue = .add(other + first * otherStride, stride: otherStride)
-        }
-        layer.apply(
-          rows: count, x.row(rows.lowerBound), stride: x.stride, to: target + first * stride,
-          stride: stride, then: epilogue)
-      case .convolution(let layer):
-        layer.apply(
-          shape, height: x.height, width: x.width, rows: rows, x.start, stride: x.stride,
-          to: target, stride: stride, then: epilogue,
-          scratch: scratch + (factor == 1 ? 0 : count * y.channels))
-      }
-    }
-    guard factor != 1 else {
-      return apply(
-        to: y.start, stride: y.stride,
-        then: residual.map { .add($0.start, stride: $0.stride) } ?? .none)
-    }
-    // Beside the result, in whose place the residual may be.
-    apply(to: scratch - first * y.channels, stride: y.channels)
-    for pixel in 0..<count {
-      let target = y.start + (first + pixel) * y.stride
-      let source = scratch + pixel * y.channels
-      let other = residual.map { $0.start + (first + pixel) * $0.stride }
-      for channel in 0..<y.channels {
-        target[channel] = factor * source[channel] + (other?[channel] ?? 0)
-      }
-    }
+    context.isVisited(site) && !(isQuantizedBefore && context.observer == nil)
   }
 
   /// Shows an observer some of the patches that lie in the image, at equal distances: enough of them
@@ -130,13 +54,14 @@ struct ConvolutionInput: Sendable {
     let first = (padding + shape.step - 1) / shape.step
     return last < 0 ? 0..<0 : first..<max(first, last / shape.step + 1)
   }
+}
 
+extension ConvolutionShape {
   /// The most rows of the input on which so many rows of the result depend, with those that
   /// Winograd's tiles add.
-  fileprivate func mostRows(for count: Int, of height: Int) -> Int {
-    let rows = (count + WinogradConvolution.tileHeight) * shape.step
-    return min(
-      height, rows + shape.dilation * (shape.kernel.height - 1) + 2 * shape.padding.height)
+  func mostRows(for count: Int, of height: Int) -> Int {
+    let rows = (count + WinogradConvolution.tileHeight) * step
+    return min(height, rows + dilation * (kernel.height - 1) + 2 * padding.height)
   }
 }
 
@@ -146,20 +71,9 @@ extension GraphInference.Kernel {
     rows: Int, width: Int, hasResidual: Bool, quantizing input: ConvolutionInput?,
     of size: (height: Int, width: Int), _ context: ForwardContext?
   ) -> Int {
-    let own = scratchCount(rows: rows, width: width, hasResidual: hasResidual)
+    let own = scratchCount(rows: rows, width: width, hasResidual: hasResidual, of: size)
     guard let input, let context, input.isVisited(context) else { return own }
-    let pixels = input.mostRows(for: rows, of: size.height) * size.width
-    if let integers = input.integers(context) {
-      return input.scratchCount(integers, rows: rows, width: width, pixels: pixels)
-    }
-    return own + pixels * input.shape.inputs
-  }
-
-  /// Returns the values of filters as `filterValues` does, unless codes are multiplied.
-  func filterValues(
-    quantizing input: ConvolutionInput?, _ context: ForwardContext
-  ) throws -> ScratchPool.Loan? {
-    input?.integers(context) == nil ? try filterValues(context) : nil
+    return own + input.shape.mostRows(for: rows, of: size.height) * size.width * input.shape.inputs
   }
 
   /// Makes some rows of the result as `make` does, from the quantized input where its site has a
@@ -180,13 +94,12 @@ extension GraphInference.Kernel {
       return try make(
         rows, of: y, inputs, residual: residual, context, values: values, scratch: scratch)
     }
-    if let integers = input.integers(context) {
-      return input.multiply(integers, rows, of: y, x, residual: residual, scratch: scratch)
-    }
     let needed = rowsNeeded(for: rows, of: x.height)
     // Others may need the input as it is.
     let copy =
-      scratch + scratchCount(rows: rows.count, width: y.width, hasResidual: residual != nil)
+      scratch
+      + scratchCount(
+        rows: rows.count, width: y.width, hasResidual: residual != nil, of: (x.height, x.width))
     let pixels = needed.count * x.width
     for pixel in 0..<pixels {
       (copy + pixel * x.channels).update(

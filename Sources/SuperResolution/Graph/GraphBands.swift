@@ -80,7 +80,7 @@ struct GraphBands: Sendable {
     let (sizes, largest) = (division.sizes, division.largest)
     let following = stages.map { $0.bound(view) }
     let residuals = stages.map { $0.residual.map(view) }
-    let values = try stages.map { try $0.kernel.filterValues(quantizing: $0.input, context) }
+    let values = try stages.map { try $0.kernel.filterValues(context) }
     try context.map(
       division.bands.count, by: 1, scratchCount: division.scratchCount
     ) { places, scratch in

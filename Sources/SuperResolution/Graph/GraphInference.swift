@@ -9,12 +9,12 @@ struct GraphInference: Sendable {
 
   /// A step with its weights.
   struct Runner: Sendable {
-    fileprivate(set) var kernel: Kernel
+    let kernel: Kernel
     /// The operator of the kernel, if it is that of a node.
     private let operation: GraphOperation?
-    /// The input of a convolution that may be quantized.
+    /// The input of a convolution of values, if it may be quantized.
     fileprivate(set) var input: ConvolutionInput?
-    /// What quantizes the result in a prepared pass.
+    /// What quantizes the result, unless an observer sees the pass.
     fileprivate(set) var resultQuantizer: ck_quantizer?
     /// The result that a convolution adds to its own.
     let residual: Int?
@@ -23,7 +23,8 @@ struct GraphInference: Sendable {
     let channels: Int
 
     init(
-      _ step: GraphPlan.Step, _ plan: GraphPlan, _ weights: inout WeightReader
+      _ step: GraphPlan.Step, _ plan: GraphPlan, _ weights: inout WeightReader,
+      _ quantizers: [ck_quantizer?], _ layers: IntegerLayers
     ) throws {
       let graph = plan.graph
       var following: [(operator: Following, other: Int?)] = []
@@ -36,11 +37,13 @@ struct GraphInference: Sendable {
         kernel = .copy
         operation = nil
       case .region(let region):
-        kernel = .region(try GraphRegionRunner(region, graph, &weights))
+        kernel = .region(try GraphRegionRunner(region, graph, &weights, quantizers, layers))
         operation = nil
       case .bands(let chain):
         var stages: [Runner] = []
-        for step in chain { stages.append(try Runner(step, plan, &weights)) }
+        for step in chain {
+          stages.append(try Runner(step, plan, &weights, quantizers, layers))
+        }
         kernel = .bands(GraphBands(stages))
         operation = nil
       case .node(let node):
@@ -51,9 +54,15 @@ struct GraphInference: Sendable {
           scale = factor
         }
         self.operation = operation
-        kernel = try Kernel(operation, &weights)
         if case .convolution(let shape, _, _, _, let site?) = operation {
-          input = ConvolutionInput(site: site, shape: shape, factor: scale)
+          if let filters = IntegerFilters(shape, factor: scale, site: site, layers) {
+            kernel = .integers(filters)
+          } else {
+            kernel = try Kernel(operation, &weights, layers)
+            input = ConvolutionInput(site: site, shape: shape)
+          }
+        } else {
+          kernel = try Kernel(operation, &weights, layers)
         }
         residual = plan.residual(of: step)
         if residual != nil { following.removeFirst() }
@@ -64,33 +73,33 @@ struct GraphInference: Sendable {
     }
   }
 
+  /// Loads the weights, and finds results that can be codes, or quantized as they are made.
+  ///
+  /// - Parameters:
+  ///   - quantizers: one per site; empty when no site is quantized.
+  ///   - layers: those that multiply codes, whose weights are not read.
   /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
-  init(_ graph: NetworkGraph, _ weights: inout WeightReader) throws {
+  init(
+    _ graph: NetworkGraph, _ weights: inout WeightReader, _ quantizers: [ck_quantizer?],
+    _ layers: IntegerLayers
+  ) throws {
     plan = GraphPlan(graph.foldingNormalizations)
     var runners: [Runner] = []
-    for step in plan.steps { runners.append(try Runner(step, plan, &weights)) }
-    self.runners = runners
-  }
-
-  /// Prepares passes with these layers: finds results that can be codes, or quantized as they are made.
-  ///
-  /// - Parameter quantizers: one per site.
-  mutating func prepare(_ quantizers: [ck_quantizer?], _ layers: IntegerLayers) {
-    for index in runners.indices where !layers.isEmpty {
-      guard case .region(var region) = runners[index].kernel else { continue }
-      region.code(plan.graph, quantizers, layers)
-      runners[index].kernel = .region(region)
+    for step in plan.steps {
+      runners.append(try Runner(step, plan, &weights, quantizers, layers))
     }
+    self.runners = runners
+    guard !quantizers.isEmpty else { return }
     let consumers = plan.graph.consumers
     for index in runners.indices {
-      quantizeResult(of: index, consumers[plan.steps[index].result], quantizers, layers)
+      quantizeResult(of: index, consumers[plan.steps[index].result], quantizers)
     }
   }
 
-  /// Lets a step quantize its result if nothing but convolutions in floating point takes it, all with one
+  /// Lets a step quantize its result if nothing but convolutions of values takes it, all with one
   /// quantizer.
   private mutating func quantizeResult(
-    of index: Int, _ consumers: [Int], _ quantizers: [ck_quantizer?], _ layers: IntegerLayers
+    of index: Int, _ consumers: [Int], _ quantizers: [ck_quantizer?]
   ) {
     switch runners[index].kernel {
     case .region, .bands: return
@@ -108,8 +117,7 @@ struct GraphInference: Sendable {
       runners[taker].input.flatMap { quantizers[$0.site] }
     }
     guard !consumers.isEmpty, takers.count == consumers.count, found.count == takers.count,
-      found.allSatisfy({ $0.isEqual(to: found[0]) }),
-      takers.allSatisfy({ runners[$0].input?.multipliesCodes(layers) == false })
+      found.allSatisfy({ $0.isEqual(to: found[0]) })
     else { return }
     runners[index].resultQuantizer = found[0]
     for taker in takers { runners[taker].input?.isQuantizedBefore = true }
@@ -217,7 +225,7 @@ extension GraphInference.Runner {
     let following = bound(view)
     try kernel.run(inputs, residual: residual, quantizing: input, to: y, context) { rows in
       for (following, other) in following { following.apply(rows: rows, of: y, other: other) }
-      guard context.runsPrepared, var quantizer = resultQuantizer else { return }
+      guard context.observer == nil, var quantizer = resultQuantizer else { return }
       ck_quantize(
         &quantizer, y.row(rows.lowerBound), rows.count * y.width, y.channels, y.stride)
     }

@@ -6,7 +6,7 @@ extension GraphInference {
   enum Kernel: Sendable {
     case copy
     case region(GraphRegionRunner)
-    case linear(Linear, site: Int)
+    case linear(SiteLinear, site: Int)
     case overlapAttention(OverlapAttentionShape, biases: [Float])
     case channelAttention(ChannelAttention)
     /// Values that do not depend on the image.
@@ -18,6 +18,7 @@ extension GraphInference {
     /// One convolution for each group of channels.
     case convolution([Convolution])
     case winograd(WinogradConvolution)
+    case integers(IntegerFilters)
     case depthwise(DepthwiseConvolution)
     case filters(ChannelFilters)
     case repeatChannels(Int)
@@ -52,7 +53,9 @@ extension GraphInference.View: @unchecked Sendable {
 
 extension GraphInference.Kernel {
   /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
-  init(_ operation: GraphOperation, _ weights: inout WeightReader) throws {
+  init(
+    _ operation: GraphOperation, _ weights: inout WeightReader, _ layers: IntegerLayers
+  ) throws {
     switch operation {
     case .convolution(let shape, let groups, let weight, let bias, _):
       let values = try weight.values(&weights)
@@ -81,7 +84,7 @@ extension GraphInference.Kernel {
             shape: shape)
         })
     case .linear(let weight, let bias, let site):
-      self = .linear(try Linear(weight, bias, &weights), site: site)
+      self = .linear(try SiteLinear(weight, bias, site, &weights, layers), site: site)
     case .channelAttention(let division, let heads, let temperature, let sites):
       self = .channelAttention(
         ChannelAttention(
@@ -188,7 +191,7 @@ extension GraphInference.Kernel {
     default:
       let isObserved = input.map { context.isObserved($0.site) } ?? false
       let bandHeight = isObserved ? y.height : bandHeight(y.rowsAtOnce)
-      let values = try filterValues(quantizing: input, context)
+      let values = try filterValues(context)
       try context.map(
         y.height, by: bandHeight,
         scratchCount: scratchCount(
@@ -210,12 +213,15 @@ extension GraphInference.Kernel {
     return max(1, count / tile) * tile
   }
 
-  /// Floats of scratch memory for `make` with at most so many rows.
-  func scratchCount(rows: Int, width: Int, hasResidual: Bool) -> Int {
+  /// Floats of scratch memory for `make` with at most so many rows, from an input of the given size.
+  func scratchCount(
+    rows: Int, width: Int, hasResidual: Bool, of size: (height: Int, width: Int)
+  ) -> Int {
     switch self {
+    case .integers(let filters): filters.scratchCount(rows: rows, width: width, of: size)
     case .winograd(let convolution):
       convolution.scratchCount + (hasResidual ? rows * width * convolution.outputs : 0)
-    case .linear(let layer, _): rows * width * layer.inputs
+    case .linear(.values(let layer), _): rows * width * layer.inputs
     default: 0
     }
   }
@@ -256,7 +262,8 @@ extension GraphInference.Kernel {
     case .overlapAttention(let shape, _): return shape.scratchCount(channels: channels)
     case .bands(let chain): return chain.scratchCount(height: x.height, width: x.width)
     default:
-      return scratchCount(rows: bandHeight(rows), width: width, hasResidual: hasResidual)
+      return scratchCount(
+        rows: bandHeight(rows), width: width, hasResidual: hasResidual, of: x)
     }
   }
 
@@ -312,7 +319,7 @@ extension GraphInference.Kernel {
         Epilogue.add(UnsafePointer($0.row(rows.lowerBound)), stride: $0.stride)
       }
       var (input, stride) = (x.row(rows.lowerBound), x.stride)
-      if context.isActive {
+      if case .values = layer, context.isActive {
         // The layer may change its input.
         for pixel in 0..<count {
           (scratch + pixel * x.channels).update(
@@ -323,6 +330,8 @@ extension GraphInference.Kernel {
       try context.apply(
         layer, at: site, rows: count, input, stride: stride, to: y.row(rows.lowerBound),
         stride: y.stride, then: epilogue ?? .none)
+    case .integers(let filters):
+      filters.make(rows, of: y, x, residual: residual, scratch: scratch)
     case .copy:
       for row in rows {
         for column in 0..<y.width {
@@ -440,15 +449,8 @@ extension GraphInference.Kernel {
   /// - Precondition: the operator is one of `GraphOperation.isMadeInBands`.
   func rowsNeeded(for rows: Range<Int>, of height: Int) -> Range<Int> {
     switch self {
-    case .convolution(let parts):
-      let shape = parts[0].shape
-      let first = rows.lowerBound * shape.step - shape.padding.height
-      let last =
-        (rows.upperBound - 1) * shape.step + shape.dilation * (shape.kernel.height - 1)
-        - shape.padding.height
-      // What is mirrored at the edge lies no farther inside than the padding outside.
-      let inside = shape.mode == .zeros ? 0 : shape.padding.height
-      return max(0, min(first, height - 1 - inside))..<min(height, max(last, inside) + 1)
+    case .convolution(let parts): return parts[0].shape.rowsNeeded(for: rows, of: height)
+    case .integers(let filters): return filters.shape.rowsNeeded(for: rows, of: height)
     case .winograd:
       // Whole tiles are computed, even of those that are partly outside the band.
       let tile = WinogradConvolution.tileHeight
@@ -466,6 +468,18 @@ extension GraphInference.Kernel {
   /// Returns the pixels that cell `index` of `count` has, of `side` pixels.
   static func cell(_ index: Int, of count: Int, over side: Int) -> Range<Int> {
     index * side / count..<((index + 1) * side + count - 1) / count
+  }
+}
+
+extension ConvolutionShape {
+  /// Returns the rows of an input of `height` rows that those of the result need.
+  fileprivate func rowsNeeded(for rows: Range<Int>, of height: Int) -> Range<Int> {
+    let first = rows.lowerBound * step - padding.height
+    let last =
+      (rows.upperBound - 1) * step + dilation * (kernel.height - 1) - padding.height
+    // What is mirrored at the edge lies no farther inside than the padding outside.
+    let inside = mode == .zeros ? 0 : padding.height
+    return max(0, min(first, height - 1 - inside))..<min(height, max(last, inside) + 1)
   }
 }
 

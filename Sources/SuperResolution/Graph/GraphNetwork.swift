@@ -59,7 +59,7 @@ extension NetworkTraits {
   }
 }
 
-/// A network that runs from its graph.
+/// A network that a graph describes.
 struct GraphNetwork<Description: NetworkDescription>: Architecture {
   static var name: String { Description.name }
   static var landmarks: [String] { Description.landmarks }
@@ -67,14 +67,12 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
 
   let traits: NetworkTraits
   let graph: NetworkGraph
-  private var inference: GraphInference
 
   init(_ weights: inout WeightReader, sites: inout SiteList) throws {
     var build = NetworkBuilder(weights)
     // What was taken before an error tells how close the checkpoint is.
     defer { weights = build.weights }
     (traits, graph) = try Self.describe(&build)
-    inference = try GraphInference(graph, &build.weights)
     sites = graph.sites
   }
 
@@ -105,61 +103,6 @@ struct GraphNetwork<Description: NetworkDescription>: Architecture {
   var exactOverlap: Int? { graph.reach?.roundedUp(toMultipleOf: windowPeriod) }
   var summary: String { Self.summary(traits) }
   var remarks: [String] { traits.remarks }
-
-  func peakByteCount(height: Int, width: Int, threads: Int) -> Int? {
-    let count = traits.padded(height) * traits.padded(width)
-    guard traits.canPad(height), traits.canPad(width), graph.positionCount ?? count == count,
-      let pass = passByteCount(
-        height: traits.padded(height), width: traits.padded(width), threads: threads)
-    else { return nil }
-    // What a pass takes and what it makes, with and without its padding.
-    let ends = channelCount * (count + scale * scale * (count + height * width))
-    return max(pass, ends * MemoryLayout<Float>.stride)
-  }
-
-  /// Returns the most bytes of a pass; `nil` where the graph does not take padded images of this size.
-  private func passByteCount(height: Int, width: Int, threads: Int) -> Int? {
-    guard graph.sizes(height: height, width: width) != nil else { return nil }
-    return inference.peakByteCount(height: height, width: width, threads: threads)
-  }
-
-  mutating func prepare(_ quantizers: [ck_quantizer?], _ layers: IntegerLayers) {
-    inference.prepare(quantizers, layers)
-  }
-
-  func run(_ image: Image, _ context: ForwardContext) throws -> Image {
-    let (height, width) = (traits.padded(image.height), traits.padded(image.width))
-    func takes(_ height: Int, _ width: Int) -> Bool {
-      passByteCount(height: height, width: width, threads: 1) != nil
-    }
-    guard traits.canPad(image.height), traits.canPad(image.width), takes(height, width) else {
-      let least = (1...256).first {
-        traits.canPad($0) && takes(traits.padded($0), traits.padded($0))
-      }
-      throw ModelError(
-        "the image has \(image.width) × \(image.height) pixels, of which the network needs "
-          + (least.map { "at least \($0) × \($0)" } ?? "more"))
-    }
-    if let tokens = graph.positionCount, tokens != height * width {
-      throw ModelError(
-        "the image has \(counted(height * width, "pixel")) with its padding, the network's "
-          + "position embedding is for \(tokens)")
-    }
-    let result = try inference.run(traits.features(of: image), context)
-    let (keptHeight, keptWidth) = (image.height * scale, image.width * scale)
-    let channels = channelCount
-    let samples = [Float](unsafeUninitializedCapacity: channels * keptHeight * keptWidth) {
-      samples, count in
-      guard let start = samples.baseAddress else { return }
-      (traits.outputRange ?? traits.range).store(
-        result.values, rows: 0..<result.height, width: result.width, in: start,
-        height: keptHeight, keptWidth: keptWidth)
-      count = channels * keptHeight * keptWidth
-    }
-    context.progress?(1)
-    return Image(
-      channelCount: channels, height: keptHeight, width: keptWidth, samples: samples)
-  }
 }
 
 extension NetworkGraph {

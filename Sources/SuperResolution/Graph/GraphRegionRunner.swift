@@ -7,11 +7,11 @@ struct GraphRegionRunner: Sendable {
   private let attention: (shape: WindowAttentionShape, channels: Int)?
   private let parts: [Part]
   /// What is codes where layers multiply codes.
-  private var coded: CodedRegion?
+  private let coded: CodedRegion?
 
   private enum Part: Sendable {
     case normalization(LayerNormalization)
-    case linear(Linear, site: Int?)
+    case linear(SiteLinear, site: Int?)
     case heads(HeadNormalization, channels: Int)
     case attention(AttentionSites)
     case function(ElementFunction, channels: Int)
@@ -20,7 +20,10 @@ struct GraphRegionRunner: Sendable {
   }
 
   /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
-  init(_ region: GraphRegion, _ graph: NetworkGraph, _ weights: inout WeightReader) throws {
+  init(
+    _ region: GraphRegion, _ graph: NetworkGraph, _ weights: inout WeightReader,
+    _ quantizers: [ck_quantizer?], _ layers: IntegerLayers
+  ) throws {
     self.region = region
     attention = region.attention.map { node in
       guard case .windowAttention(let shape, _) = graph.nodes[node].operation else {
@@ -41,9 +44,11 @@ struct GraphRegionRunner: Sendable {
               gamma: try scale.values(&weights), beta: try offset.values(&weights),
               epsilon: epsilon)))
       case .linear(let weight, let bias, let site):
-        parts.append(.linear(try Linear(weight, bias, &weights), site: site))
+        parts.append(
+          .linear(try SiteLinear(weight, bias, site, &weights, layers), site: site))
       case .convolution(_, _, let weight, let bias, let site):
-        parts.append(.linear(try Linear(weight, bias, &weights), site: site))
+        parts.append(
+          .linear(try SiteLinear(weight, bias, site, &weights, layers), site: site))
       case .normalizeHeads(let scales):
         let heads = HeadNormalization(
           scales: try scales.values(&weights), channels: node.channels / 3)
@@ -56,15 +61,12 @@ struct GraphRegionRunner: Sendable {
       }
     }
     self.parts = parts
-  }
-
-  /// Finds the results that are codes where layers multiply codes.
-  mutating func code(
-    _ graph: NetworkGraph, _ quantizers: [ck_quantizer?], _ layers: IntegerLayers
-  ) {
-    coded = CodedRegion(region, graph, quantizers, layers) { index in
-      if case .normalization(let kernel) = parts[index] { kernel } else { nil }
-    }
+    coded =
+      layers.isEmpty
+      ? nil
+      : CodedRegion(region, graph, quantizers, layers) { index in
+        if case .normalization(let kernel) = parts[index] { kernel } else { nil }
+      }
   }
 
   /// Floats of scratch memory that `run` gives each thread.
@@ -93,8 +95,7 @@ struct GraphRegionRunner: Sendable {
     let grid = attention.shape.grid(height: y.height, width: y.width)
     let heads = attention.shape.heads
     let (biases, masks, coded) = terms(
-      biases: grid.positionBiases(table: table.values(), heads: heads), masks: grid.masks(),
-      context)
+      biases: grid.positionBiases(table: table.values(), heads: heads), masks: grid.masks())
     let zeros = [Float](repeating: 0, count: attention.channels)
     let tokens = grid.tokenCount
     let features = tokens * region.scratchCount
@@ -128,9 +129,9 @@ struct GraphRegionRunner: Sendable {
 
   /// Returns the terms of an attention's scores as it takes them, and what is codes in the pass.
   private func terms(
-    biases: [Float], masks: [Float], _ context: ForwardContext
+    biases: [Float], masks: [Float]
   ) -> (biases: [Float], masks: [Float], coded: CodedRegion?) {
-    guard context.runsPrepared, let coded else { return (biases, masks, nil) }
+    guard let coded else { return (biases, masks, nil) }
     if coded.attention == nil { return (biases, masks, coded) }
     guard let scaled = IntegerAttention.terms(biases), let others = IntegerAttention.terms(masks)
     else { return (biases, masks, nil) }
@@ -144,7 +145,6 @@ struct GraphRegionRunner: Sendable {
     _ inputs: [GraphInference.View], to results: [GraphInference.View], _ context: ForwardContext
   ) throws {
     let pixels = results[0].height * results[0].width
-    let coded = context.runsPrepared ? self.coded : nil
     try context.map(
       pixels, by: Self.pixelsAtOnce,
       scratchCount: scratchCount(height: results[0].height, width: results[0].width)
@@ -220,9 +220,7 @@ struct GraphRegionRunner: Sendable {
         }
         kernel.apply(rows: piece.count, x.start, stride: x.stride, to: y.start, stride: y.stride)
       case .linear(let layer, let site):
-        if let coded, let site, let layer = context.integerLayers.linear(at: site),
-          apply(layer, coded, index, piece)
-        {
+        if let coded, case .codes(let layer) = layer, apply(layer, coded, index, piece) {
           continue
         }
         try apply(layer, site, operation, piece, context)
@@ -360,21 +358,17 @@ struct GraphRegionRunner: Sendable {
   }
 
   private func apply(
-    _ layer: Linear, _ site: Int?, _ operation: GraphRegion.Operation, _ piece: Piece,
+    _ layer: SiteLinear, _ site: Int?, _ operation: GraphRegion.Operation, _ piece: Piece,
     _ context: ForwardContext
   ) throws {
     let (x, y) = (piece.rows(operation.source), piece.rows(operation.target))
     let (epilogue, function) = epilogue(operation, piece)
     func apply(_ x: UnsafeMutablePointer<Float>, stride: Int) throws {
-      guard let site else {
-        return layer.apply(
-          rows: piece.count, x, stride: stride, to: y.start, stride: y.stride, then: epilogue)
-      }
       try context.apply(
         layer, at: site, rows: piece.count, x, stride: stride, to: y.start, stride: y.stride,
         then: epilogue)
     }
-    if site != nil, context.isActive, operation.keepsSource {
+    if case .values = layer, site != nil, context.isActive, operation.keepsSource {
       // The layer may change its input.
       try context.scratch.withScratch(piece.count * layer.inputs) { copy in
         for row in 0..<piece.count {
@@ -428,16 +422,22 @@ struct GraphRegionRunner: Sendable {
   }
 }
 
-extension Linear {
-  /// Creates a linear layer or a convolution of single pixels.
+extension SiteLinear {
+  /// Creates a linear layer or a convolution of single pixels; reads nothing where codes are multiplied.
   ///
   /// - Throws: `WeightMismatch`, `ModelError` as `WeightReader.values` does.
-  convenience init(
-    _ weight: GraphParameter, _ bias: GraphParameter?, _ weights: inout WeightReader
+  init(
+    _ weight: GraphParameter, _ bias: GraphParameter?, _ site: Int?,
+    _ weights: inout WeightReader, _ layers: IntegerLayers
   ) throws {
-    self.init(
-      weight: try weight.values(&weights), bias: try bias?.values(&weights),
-      outputs: weight.shape[0], inputs: weight.shape[1])
+    if let layer = site.flatMap(layers.linear) {
+      self = .codes(layer)
+      return
+    }
+    self = .values(
+      Linear(
+        weight: try weight.values(&weights), bias: try bias?.values(&weights),
+        outputs: weight.shape[0], inputs: weight.shape[1]))
   }
 }
 

@@ -286,6 +286,8 @@ struct GraphParameter: Sendable {
   func values(_ weights: inout WeightReader) throws -> [Float] {
     var read: [[Float]] = []
     for tensor in tensors { read.append(try weights.values(tensor.name, tensor.shape)) }
-    return derivation?(read) ?? read[0]
+    let values = derivation?(read) ?? read[0]
+    weights.valueCount += values.count
+    return values
   }
 }

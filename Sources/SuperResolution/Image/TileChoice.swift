@@ -148,8 +148,7 @@ private struct UpscalingMemory {
       }
     }
     guard
-      let pass = network.architecture.peakByteCount(
-        height: tile.height, width: tile.width, threads: network.threads)
+      let pass = network.peakByteCount(height: tile.height, width: tile.width)
     else { return nil }
     // Planes of the image: colours, those that the network takes, alpha and colours under it.
     let planes = colors + (isConverted ? 3 : 0) + (image.hasAlpha ? 1 + colors : 0)

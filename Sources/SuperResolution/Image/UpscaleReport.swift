@@ -2,7 +2,7 @@ import Imaging
 
 /// What upscaling image files gave.
 package struct UpscaleReport: Codable, Hashable, Sendable {
-  package static let currentSchemaVersion = 3
+  package static let currentSchemaVersion = 4
 
   /// The version of the JSON form, `schemas/upscale-report.schema.json`.
   package let schemaVersion: Int
@@ -10,6 +10,8 @@ package struct UpscaleReport: Codable, Hashable, Sendable {
   package let input: String
   /// The path of the model's file, or `bicubic`.
   package let model: String
+  /// The bytes of the network's weights in memory; `nil` for interpolation.
+  package let weightByteCount: Int?
   /// The images that were upscaled.
   package let images: [UpscaledImage]
   /// The images that could not be upscaled.
@@ -27,11 +29,13 @@ package struct UpscaleReport: Codable, Hashable, Sendable {
   }
 
   package init(
-    input: String, model: String, images: [UpscaledImage], failures: [Failure] = []
+    input: String, model: String, weightByteCount: Int?, images: [UpscaledImage],
+    failures: [Failure] = []
   ) {
     schemaVersion = Self.currentSchemaVersion
     self.input = input
     self.model = model
+    self.weightByteCount = weightByteCount
     self.images = images
     self.failures = failures
   }

@@ -46,6 +46,9 @@ final class IntegerConvolution: Sendable {
 
   deinit { ck_integer_convolution_destroy(handle) }
 
+  /// The bytes of the codes and of what is computed from them.
+  var byteCount: Int { ck_integer_convolution_byte_count(handle) }
+
   /// Floats of scratch memory that a call takes for which so many pixels of the input are needed.
   func scratchCount(pixels: Int) -> Int { ck_integer_convolution_scratch_count(handle, pixels) }
 

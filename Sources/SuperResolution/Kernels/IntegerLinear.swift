@@ -45,6 +45,9 @@ final class IntegerLinear: Sendable {
 
   deinit { ck_integer_linear_destroy(handle) }
 
+  /// The bytes of the codes and of what is computed from them.
+  var byteCount: Int { ck_integer_linear_byte_count(handle) }
+
   /// Behaves like `Linear.apply`; a NaN makes its row NaN.
   func apply(
     rows: Int, _ x: UnsafePointer<Float>, stride xStride: Int, to y: UnsafeMutablePointer<Float>,
@@ -83,6 +86,26 @@ final class IntegerLinear: Sendable {
           ck_integer_linear_code(handle, coding.handle, rows, nil, 0, $0, y)
         }
       }
+    }
+  }
+}
+
+/// A linear layer at a site: on values, which the site's quantizer rounds before, or on their codes.
+enum SiteLinear: Sendable {
+  case values(Linear)
+  case codes(IntegerLinear)
+
+  var inputs: Int {
+    switch self {
+    case .values(let layer): layer.inputs
+    case .codes(let layer): layer.inputs
+    }
+  }
+
+  var outputs: Int {
+    switch self {
+    case .values(let layer): layer.outputs
+    case .codes(let layer): layer.outputs
     }
   }
 }

@@ -28,7 +28,7 @@ enum Architectures {
     return nil
   }
 
-  /// Returns the architecture that `archive` fits, with its weights and sites.
+  /// Returns the architecture that `archive` fits, with its sites.
   ///
   /// - Throws: `ModelError` that names the closest architecture and the first difference.
   static func load(_ archive: TensorArchive) throws -> (any Architecture, SiteList) {

@@ -47,12 +47,17 @@ public struct SuperResolutionNetwork: Upscaler {
   public var tiles: TileOptions?
 
   /// Layers that run in integer arithmetic.
-  public var integerLayerCount: Int { integerLayers.count }
+  public let integerLayerCount: Int
+
+  /// The bytes of the weights in memory: one for each code that is multiplied in integer arithmetic,
+  /// four for each other element.
+  public var weightByteCount: Int { inference.weightByteCount }
 
   let architecture: any Architecture
   /// One entry per site; empty when no activation is quantized.
   let quantizers: [ck_quantizer?]
-  let integerLayers: IntegerLayers
+  private let inference: NetworkInference
+  private let archive: TensorArchive
 
   /// Recognizes the network by its tensors and loads their values.
   ///
@@ -73,17 +78,33 @@ public struct SuperResolutionNetwork: Upscaler {
     precondition(threads >= 1, "at least one thread is needed")
     self.name = name
     self.threads = threads
-    var (architecture, list) = try Architectures.load(archive)
+    self.archive = archive
+    let list: SiteList
+    (architecture, list) = try Architectures.load(archive)
     sites = list.sites
     quantizers = try Self.quantizers(activations ?? archive.activations, for: list.sites)
-    integerLayers =
+    let layers =
       usesIntegers
       ? try IntegerLayers(
         archive, sites: list.sites, quantizers: quantizers,
         biases: quantizers.isEmpty ? [:] : architecture.graph.siteBiases(archive),
         excluding: architecture.graph.normalizedSites) : IntegerLayers()
-    if !quantizers.isEmpty { architecture.prepare(quantizers, integerLayers) }
-    self.architecture = architecture
+    integerLayerCount = layers.count
+    inference = try NetworkInference(architecture, archive, quantizers, layers)
+  }
+
+  /// Returns the network with its own weights and no quantizers, as calibration sees it.
+  ///
+  /// - Throws: `ModelError` when a tensor cannot be read.
+  package func unquantized() throws -> SuperResolutionNetwork {
+    guard !quantizers.isEmpty else { return self }
+    return try SuperResolutionNetwork(archive, name: name, threads: threads, activations: [])
+  }
+
+  /// Returns the most bytes that `upscale` needs at once for an image that is not cut into tiles, besides
+  /// the weights and the image; `nil` where the network does not take an image of this size.
+  func peakByteCount(height: Int, width: Int) -> Int? {
+    inference.peakByteCount(height: height, width: width, threads: threads)
   }
 
   private static func quantizers(
@@ -147,14 +168,13 @@ public struct SuperResolutionNetwork: Upscaler {
   private func run(_ image: Image, progress: ((Double) -> Void)?) throws -> Image {
     var context = ForwardContext(threads: threads)
     context.quantizers = quantizers
-    context.integerLayers = integerLayers
-    context.isPrepared = true
     context.progress = progress
     return try run(image, context)
   }
 
-  /// Processes one image whole with the network's own weights and no quantizers, on this thread.
+  /// Processes one image whole, on this thread.
   ///
+  /// - Precondition: the network has no quantizers; see `unquantized`.
   /// - Parameters:
   ///   - sites: indices in `sites`.
   ///   - observe: called with one of them, rows of values and the length of a row.
@@ -162,6 +182,7 @@ public struct SuperResolutionNetwork: Upscaler {
     _ image: Image, at sites: Set<Int>,
     with observe: (_ site: Int, _ values: UnsafeBufferPointer<Float>, _ columns: Int) throws -> Void
   ) throws {
+    precondition(quantizers.isEmpty, "an observer sees full precision")
     try withoutActuallyEscaping(observe) { observe in
       var context = ForwardContext(threads: 1)
       context.observer = observe
@@ -173,7 +194,7 @@ public struct SuperResolutionNetwork: Upscaler {
   /// Processes one image whole.
   func run(_ image: Image, _ context: ForwardContext) throws -> Image {
     // Set once here, so that the passes inside do not change the setting each time.
-    try BLASThreads.runningSingleThreaded { try architecture.run(image, context) }
+    try BLASThreads.runningSingleThreaded { try inference.run(image, context) }
   }
 
   package func check(_ image: Image) throws { try image.check(channelCount: channelCount) }

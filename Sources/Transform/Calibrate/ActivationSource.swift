@@ -44,7 +44,7 @@ package struct NetworkActivations: ActivationSource {
     observing isObserved: (ActivationSite) -> Bool = { _ in true }
   ) throws {
     for image in images { try network.check(image) }
-    self.network = network
+    self.network = try network.unquantized()
     self.images = images
     let indices = network.sites.indices.filter { isObserved(network.sites[$0]) }
     sites = indices.map { network.sites[$0] }

@@ -98,13 +98,14 @@ extension EvaluationReport: DocumentedReport {
         .init(key: "exactImages", heading: "exact", kind: .integer),
         .init(key: "seconds", heading: "s per image", kind: .real),
         .init(key: "fileByteCount", heading: "file", kind: .bytes),
+        .init(key: "weightByteCount", heading: "weights", kind: .bytes),
       ],
       rows: methods.map { method in
         [
           .text(method.name), ReportCell(method.meanPSNR), .real(method.meanSSIM),
           ReportCell(method.gainPSNR), ReportCell(method.gainSSIM),
           .integer(method.exactImages.count), .real(method.meanSeconds),
-          ReportCell(method.fileByteCount),
+          ReportCell(method.fileByteCount), ReportCell(method.weightByteCount),
         ]
       })
   }

@@ -6,7 +6,10 @@ extension UpscaleReport: DocumentedReport {
   package var document: ReportDocument {
     ReportDocument(
       title: "Upscaled: \(input)",
-      summary: [.init("model", model), .init("images", .integer(images.count), kind: .integer)],
+      summary: [
+        .init("model", model), .init("images", .integer(images.count), kind: .integer),
+      ]
+        + (weightByteCount.map { [.init("weights in memory", .integer($0), kind: .bytes)] } ?? []),
       tables: [
         ReportTable(
           title: "Images",

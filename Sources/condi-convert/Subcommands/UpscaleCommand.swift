@@ -123,20 +123,31 @@ struct UpscaleCommand: ParsableCommand {
       opened = network
       return network
     }
-    let result = input.isFolder ? try upscaleFolder(files) : try upscaleImage(files)
-    let integers = (opened as? SuperResolutionNetwork)?.integerLayerCount ?? 0
+    /// The bytes of weights in memory, once the model has been opened.
+    func weightByteCount() -> Int? { (opened as? SuperResolutionNetwork)?.weightByteCount }
+    let result =
+      input.isFolder
+      ? try upscaleFolder(files, weightByteCount) : try upscaleImage(files, weightByteCount)
+    let network = opened as? SuperResolutionNetwork
+    let integers = network?.integerLayerCount ?? 0
     let (factor, name) = (opened?.scale ?? scale ?? 1, opened?.name ?? UpscalerArgument.bicubic)
     Console.note(
       "wrote \(result) to \(output), ×\(factor) by \(name)"
-        + (integers > 0 ? ", \(integers) layers in integer arithmetic" : ""), unless: common.quiet)
+        + (integers > 0 ? ", \(integers) layers in integer arithmetic" : "")
+        + (network.map { ", \(ReportNumber.bytes($0.weightByteCount)) of weights" } ?? ""),
+      unless: common.quiet)
   }
 
   /// - Returns: what was made, for a message.
-  private func upscaleImage(_ files: FileUpscaling) throws -> String {
+  private func upscaleImage(
+    _ files: FileUpscaling, _ weightByteCount: () -> Int?
+  ) throws -> String {
     let bar = ProgressBar("upscaling", isQuiet: common.quiet)
     let image = try upscale(
       files, try StandardInput.path(input), named: input, to: output, showing: bar)
-    try print(UpscaleReport(input: input, model: model, images: [image]))
+    try print(
+      UpscaleReport(
+        input: input, model: model, weightByteCount: weightByteCount(), images: [image]))
     return "\(image.width)×\(image.height) pixels"
   }
 
@@ -159,7 +170,9 @@ struct UpscaleCommand: ParsableCommand {
   ///
   /// - Returns: what was made, for a message.
   /// - Throws: `ModelError` when an image could not be upscaled, after all others.
-  private func upscaleFolder(_ files: FileUpscaling) throws -> String {
+  private func upscaleFolder(
+    _ files: FileUpscaling, _ weightByteCount: () -> Int?
+  ) throws -> String {
     let pairs = try files.files(of: input, to: output)
     var images: [UpscaledImage] = []
     var failures: [UpscaleReport.Failure] = []
@@ -175,7 +188,10 @@ struct UpscaleCommand: ParsableCommand {
           .init(input: pair.input, message: isOfInput ? "\(error.problem)" : "\(error)"))
       }
     }
-    try print(UpscaleReport(input: input, model: model, images: images, failures: failures))
+    try print(
+      UpscaleReport(
+        input: input, model: model, weightByteCount: weightByteCount(), images: images,
+        failures: failures))
     guard failures.isEmpty else {
       throw ModelError(
         "\(failures.count) of \(counted(pairs.count, "image")) could not be upscaled",

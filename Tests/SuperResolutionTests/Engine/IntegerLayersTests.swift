@@ -91,11 +91,11 @@ import Transform
   func everyIntegerLayerMatchesSimulation(name: String, index: Int) throws {
     try withPacked(name, Self.settings[index], activationBits: 4) { _, packed in
       let network = try packed.network(usesIntegers: true)
-      var integers = ForwardContext(threads: 1)
-      integers.quantizers = network.quantizers
-      var simulated = integers
-      integers.integerLayers = network.integerLayers
-      simulated.integerLayers = IntegerLayers()
+      let layers = try IntegerLayers(
+        packed.archive, sites: network.sites, quantizers: network.quantizers,
+        biases: network.architecture.graph.siteBiases(packed.archive), excluding: [])
+      var context = ForwardContext(threads: 1)
+      context.quantizers = network.quantizers
       for (site, described) in network.sites.enumerated() {
         guard let weightName = described.weightName, described.tapCount == nil else { continue }
         let weight = try #require(packed.archive.tensors[weightName])
@@ -106,7 +106,7 @@ import Transform
           inputs: inputs)
         var random = SplitMix(seed: UInt64(site))
         let x = random.normals(17 * inputs)
-        func results(_ context: ForwardContext) throws -> [Float] {
+        func results(_ layer: SiteLinear) throws -> [Float] {
           var x = x
           var y = [Float](repeating: 0, count: 17 * outputs)
           try x.withUnsafeMutableBufferPointer { x in
@@ -118,7 +118,8 @@ import Transform
           }
           return y
         }
-        let (found, expected) = (try results(integers), try results(simulated))
+        let found = try results(.codes(#require(layers.linear(at: site))))
+        let expected = try results(.values(layer))
         #expect(largestDifference(found, expected) <= 1e-4, "\(weightName)")
         #expect(found != expected)
       }
@@ -312,8 +313,7 @@ import Transform
     #expect(images[0] == images[1])
   }
 
-  /// Results are quantized as they are made, in the passes of a network alone; others quantize the inputs of
-  /// convolutions.
+  /// Results are quantized as they are made; with an observer, as inputs of convolutions.
   @Test(arguments: [
     "span_x2", "compact_x2", "rrdb_new_x4", "rlfn_x2", "edsr_x3", "realplksr_x4",
     "realplksr_dysample_x3", "realplksr_layer_norm_x2", "safmn_x2", "mosr_shuffle_x4", "rcan_x2",
@@ -332,6 +332,7 @@ import Transform
         fixture.weights, name: name, threads: 2, activations: activations)
       var context = ForwardContext(threads: 2)
       context.quantizers = network.quantizers
+      context.observer = { _, _, _ in }
       let expected = try network.run(input, context)
       #expect(try network.upscale(input, progress: nil) == expected)
       #expect(try plain.upscale(input, progress: nil) != expected)

@@ -64,9 +64,7 @@ static const float largest_factor = 1e25f;
 static bool is_factor(float x) { return fabsf(x) <= largest_factor; }
 
 static bool can_code(const ck_quantizer *quantizer) {
-  float levels = quantizer->levels;
-  return !quantizer->is_row_scaled && quantizer->group_size == 0 && levels >= 1 &&
-    levels <= 255 && levels == rintf(levels);
+  return ck_has_equal_bounds(quantizer) && ck_has_levels(quantizer->levels, 255);
 }
 
 // Sets the coding of outputs from `first` on; returns whether it cannot overflow.

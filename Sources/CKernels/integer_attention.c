@@ -12,11 +12,14 @@ enum { most_head = 256, most_tokens = 4096 };
 
 static bool takes(const ck_quantizer *quantizer, float most) {
   float levels = quantizer->levels;
-  bool has_levels = levels >= 1 && levels <= most && levels == rintf(levels);
   bool is_one_value = quantizer->upper == quantizer->lower;
-  return has_levels && quantizer->group_size == 0 && fabsf(quantizer->lower) <= largest_bound &&
+  return ck_has_levels(levels, most) && quantizer->group_size == 0 && fabsf(quantizer->lower) <= largest_bound &&
     fabsf(quantizer->upper) <= largest_bound &&
     (is_one_value || (quantizer->upper - quantizer->lower) / levels >= least_step);
+}
+
+static bool takes_equally(const ck_quantizer *quantizer) {
+  return ck_has_equal_bounds(quantizer) && takes(quantizer, most_levels);
 }
 
 bool ck_integer_attention_codes(const ck_quantizer *output) {
@@ -25,9 +28,8 @@ bool ck_integer_attention_codes(const ck_quantizer *output) {
 
 bool ck_integer_attention_takes(const ck_integer_attention *attention) {
   return attention->head >= 1 && attention->head <= most_head && attention->tokens >= 1 &&
-    attention->tokens <= most_tokens &&
-    takes(&attention->query, most_levels) && !attention->query.is_row_scaled && takes(&attention->key, most_levels) &&
-    !attention->key.is_row_scaled && takes(&attention->value, most_levels) && !attention->value.is_row_scaled &&
+    attention->tokens <= most_tokens && takes_equally(&attention->query) &&
+    takes_equally(&attention->key) && takes_equally(&attention->value) &&
     takes(&attention->probabilities, most_levels);
 }
 

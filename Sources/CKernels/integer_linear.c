@@ -43,7 +43,7 @@ bool ck_integer_scaling_create(
   const ck_integer_weights *weights, const ck_quantizer *activations, size_t count,
   ck_integer_scaling *scaling) {
   *scaling = (ck_integer_scaling){NULL, NULL, NULL};
-  if (activations->is_row_scaled || activations->group_size != 0) return true;
+  if (!ck_has_equal_bounds(activations)) return true;
   size_t columns = ck_integer_columns(weights);
   scaling->offsets = calloc(columns + 1, 3 * sizeof(float));
   if (scaling->offsets == NULL) return false;
@@ -74,9 +74,7 @@ bool ck_integer_linear_takes(size_t inputs, size_t group_size) {
 ck_integer_linear *ck_integer_linear_create(
   const uint8_t *codes, unsigned weight_bits, const float *lower, const float *scale,
   const float *bias, size_t outputs, size_t inputs, const ck_quantizer *activations) {
-  float levels = activations->levels;
-  if (weight_bits < 1 || weight_bits > 8) return NULL;
-  if (!(levels >= 1 && levels <= 255) || levels != rintf(levels)) return NULL;
+  if (weight_bits < 1 || weight_bits > 8 || !ck_has_levels(activations->levels, 255)) return NULL;
   size_t group_size = activations->group_size;
   if (!ck_integer_linear_takes(inputs, group_size)) return NULL;
   size_t group_inputs = group_size == 0 ? inputs : ck_group_length(inputs, group_size);
@@ -91,7 +89,7 @@ ck_integer_linear *ck_integer_linear_create(
   weights->groups = (inputs + group_inputs - 1) / group_inputs;
   weights->group_inputs = group_inputs;
   weights->activations = *activations;
-  weights->safe_steps = (size_t)(INT16_MAX / (2 * (int)levels * (limit / 2)));
+  weights->safe_steps = (size_t)(INT16_MAX / (2 * (int)activations->levels * (limit / 2)));
   size_t columns = panel_count * ck_integer_panel_width;
   // Never zero bytes, for which null would not mean failure.
   weights->panels = calloc(columns + 1, (weights->steps + 1) * ck_integer_step);

@@ -4,6 +4,7 @@
 #define CK_ROW_CODING_H
 
 #include <math.h>
+#include <stdbool.h>
 
 #include "ckernels.h"
 
@@ -30,6 +31,16 @@ static inline ck_row_coding ck_row_coding_between(
 static inline ck_row_coding ck_row_coding_of(const ck_quantizer *quantizer, float magnitude) {
   return ck_row_coding_between(
     quantizer->lower * magnitude, quantizer->upper * magnitude, quantizer->levels, magnitude);
+}
+
+// Returns whether there is a whole number of levels, from 1 to `most`.
+static inline bool ck_has_levels(float levels, float most) {
+  return levels >= 1 && levels <= most && levels == rintf(levels);
+}
+
+// Returns whether the bounds are the same for all values.
+static inline bool ck_has_equal_bounds(const ck_quantizer *quantizer) {
+  return !quantizer->is_row_scaled && quantizer->group_size == 0;
 }
 
 // Returns the length of a group that starts `rest` elements before the end of the row.

@@ -5,6 +5,7 @@
 #include "integer_weights.h"
 #include "scalar_epilogue.h"
 #include "scalar_integer.h"
+#include "scalar_moments.h"
 
 // Fills `codes` and returns their sum, or NaN if an element is NaN.
 static float code_run(ck_row_coding coding, const float *x, size_t count, uint8_t *codes) {
@@ -145,18 +146,13 @@ static void normalize_to_codes(
   const ck_coded_norm *norm, size_t rows, size_t columns, const float *x, size_t x_stride,
   const ck_code_rows *y) {
   for (size_t row = 0; row < rows; row++, x += x_stride) {
-    float sum = 0, square_sum = 0;
-    for (size_t column = 0; column < columns; column++) sum += x[column];
-    float mean = sum / (float)columns;
-    for (size_t column = 0; column < columns; column++)
-      square_sum += (x[column] - mean) * (x[column] - mean);
-    float factor = 1 / sqrtf(square_sum / (float)columns + norm->epsilon);
+    ck_moments moments = ck_moments_of(x, columns, norm->epsilon);
     for (size_t column = 0; column < columns; column++) {
-      float value = (x[column] - mean) * factor;
+      float value = (x[column] - moments.mean) * moments.factor;
       value = fmaf(value, norm->factors[column], norm->offsets[column]);
       y->codes[row * y->stride + column] = ck_code_of(value, norm->largest);
     }
-    y->marks[row] = factor * 0 + mean * 0;
+    y->marks[row] = moments.factor * 0 + moments.mean * 0;
   }
 }
 

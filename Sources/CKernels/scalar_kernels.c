@@ -5,6 +5,7 @@
 #include "kernel_table.h"
 #include "row_coding.h"
 #include "scalar_epilogue.h"
+#include "scalar_moments.h"
 #include "scalar_winograd.h"
 
 static inline float sigmoid_of(float x) { return 1 / (1 + expf(-x)); }
@@ -101,14 +102,9 @@ static void layer_norm(
   size_t rows, size_t columns, const float *x, size_t x_stride, const float *gamma,
   const float *beta, float epsilon, float *y, size_t y_stride) {
   for (size_t row = 0; row < rows; row++, x += x_stride, y += y_stride) {
-    float sum = 0, square_sum = 0;
-    for (size_t column = 0; column < columns; column++) sum += x[column];
-    float mean = sum / (float)columns;
+    ck_moments moments = ck_moments_of(x, columns, epsilon);
     for (size_t column = 0; column < columns; column++)
-      square_sum += (x[column] - mean) * (x[column] - mean);
-    float factor = 1 / sqrtf(square_sum / (float)columns + epsilon);
-    for (size_t column = 0; column < columns; column++)
-      y[column] = (x[column] - mean) * factor * gamma[column] + beta[column];
+      y[column] = (x[column] - moments.mean) * moments.factor * gamma[column] + beta[column];
   }
 }
 

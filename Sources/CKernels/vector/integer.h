@@ -1,7 +1,7 @@
 // Integer linear layers: rows are coded, then blocks of their codes are multiplied.
 
 #include "../integer_weights.h"
-#include "group_codings.h"
+#include "run_codings.h"
 #include "moments.h"
 
 // Returns the codes of values in steps.
@@ -81,29 +81,24 @@ CK_INLINE bool code_equally(
   return is_any(nans);
 }
 
-// Codes a row. Groups are written in order, so that each overwrites the padding of the previous
-// one.
-CK_INLINE void code_row(
-  const ck_quantizer *activations, const float *x, size_t inputs, uint8_t *codes,
-  ck_coded_row *row) {
-  row->sum = 0;
-  if (activations->group_size == 0) {
-    ck_row_coding coding = ck_row_coding_of(
-      activations, activations->is_row_scaled ? largest_magnitude(x, inputs) : 1);
-    float sum = code_run(coding, 1 / coding.scale, x, inputs, codes);
-    return add_to_row(row, 0, coding, inputs, sum);
-  }
-  group_codings codings;
-  for (size_t first = 0, group = 0; first < inputs;) {
-    size_t groups = find_codings(activations, x + first, inputs - first, &codings);
-    for (size_t index = 0; index < groups; index++, group++) {
-      size_t count = ck_group_length(inputs - first, activations->group_size);
-      ck_row_coding coding = coding_at(&codings, index);
-      float sum = code_run(coding, codings.reciprocal[index], x + first, count, codes + first);
-      add_to_row(row, group, coding, count, sum);
-      first += count;
-    }
-  }
+typedef struct coding_rows {
+  const float *x;
+  size_t x_stride;
+  uint8_t *codes;
+  size_t stride;
+  ck_coded_row *coded;
+  size_t group_size;
+} coding_rows;
+
+// Codes a run of values. Groups are coded in order, so that each overwrites the padding of the previous one.
+CK_INLINE void code_of_run(
+  void *work, ck_row_coding coding, float reciprocal, size_t row, size_t column, size_t count) {
+  const coding_rows *rows = work;
+  float sum = code_run(
+    coding, reciprocal, rows->x + row * rows->x_stride + column, count,
+    rows->codes + row * rows->stride + column);
+  add_to_row(
+    rows->coded + row, rows->group_size == 0 ? 0 : column / rows->group_size, coding, count, sum);
 }
 
 // Adds the products of `steps` steps of four codes: those of `rows` rows, `stride` bytes apart, whose
@@ -400,16 +395,22 @@ CK_BLOCK_FUNCTION(
 static void code_rows(
   const ck_quantizer *activations, size_t columns, size_t rows, const float *x, size_t x_stride,
   uint8_t *codes, size_t stride, ck_coded_row *coded, float *sums) {
-  if (activations->group_size == 0 && !activations->is_row_scaled) {
+  coding_rows work = {x, x_stride, codes, stride, coded, activations->group_size};
+  if (ck_has_equal_bounds(activations)) {
     ck_row_coding coding = ck_row_coding_of(activations, 1);
     if (!code_equally(
           coding, columns, rows, x, x_stride, codes, stride, coded, sums))
       return;
+    // One by one, so that NaN stays in its row.
+    for (size_t row = 0; row < rows; row++) {
+      coded[row].sum = 0;
+      code_of_run(&work, coding, 1 / coding.scale, row, 0, columns);
+    }
+  } else {
+    for (size_t row = 0; row < rows; row++) coded[row].sum = 0;
+    for_each_run(activations, x, rows, columns, x_stride, code_of_run, &work);
   }
-  // One by one, so that NaN stays in its row.
-  for (size_t row = 0; row < rows; row++) {
-    code_row(activations, x + row * x_stride, columns, codes + row * stride, coded + row);
-    if (sums == NULL) continue;
+  for (size_t row = 0; sums != NULL && row < rows; row++) {
     float sum = 0;
     for (size_t index = 0; index < columns; index++) sum += codes[row * stride + index];
     sums[row] = isnan(coded[row].sum) ? NAN : sum;
@@ -472,7 +473,7 @@ static void normalize_to_codes(
   size_t whole = columns / CK_WIDTH * CK_WIDTH, rest = columns - whole;
   const vector largest = splat(norm->largest);
   for (size_t row = 0; row < rows; row++, x += x_stride) {
-    row_moments moments = moments_of(x, columns, norm->epsilon);
+    ck_moments moments = moments_of(x, columns, norm->epsilon);
     vector mean = splat(moments.mean), factor = splat(moments.factor);
     uint8_t *codes = y->codes + row * y->stride;
     for (size_t column = 0; column < whole; column += CK_WIDTH) {

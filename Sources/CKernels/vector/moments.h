@@ -1,12 +1,8 @@
 // The moments of rows.
 
-// What brings a row to zero mean and unit variance: (x − mean) · factor.
-typedef struct row_moments {
-  float mean;
-  float factor;
-} row_moments;
+#include "../scalar_moments.h"
 
-CK_INLINE row_moments moments_of(const float *x, size_t columns, float epsilon) {
+CK_INLINE ck_moments moments_of(const float *x, size_t columns, float epsilon) {
   size_t whole = columns / CK_WIDTH * CK_WIDTH, rest = columns - whole;
   float share = 1 / (float)columns;
   vector sum = rest == 0 ? splat(0) : load_first(x + whole, rest);
@@ -22,5 +18,5 @@ CK_INLINE row_moments moments_of(const float *x, size_t columns, float epsilon) 
     difference = places_before(rest) ? difference : splat(0);
     square_sum = fused(difference, difference, square_sum);
   }
-  return (row_moments){mean[0], 1 / sqrtf(sum_of(square_sum) * share + epsilon)};
+  return (ck_moments){mean[0], 1 / sqrtf(sum_of(square_sum) * share + epsilon)};
 }

@@ -1,6 +1,6 @@
 // Operations on rows or single elements.
 
-#include "group_codings.h"
+#include "run_codings.h"
 #include "moments.h"
 
 static void layer_norm(
@@ -8,7 +8,7 @@ static void layer_norm(
   const float *beta, float epsilon, float *y, size_t y_stride) {
   size_t whole = columns / CK_WIDTH * CK_WIDTH, rest = columns - whole;
   for (size_t row = 0; row < rows; row++, x += x_stride, y += y_stride) {
-    row_moments moments = moments_of(x, columns, epsilon);
+    ck_moments moments = moments_of(x, columns, epsilon);
     vector mean = splat(moments.mean), factor = splat(moments.factor);
     for (size_t column = 0; column < whole; column += CK_WIDTH)
       store(
@@ -77,32 +77,29 @@ CK_INLINE void quantize_all(float *x, size_t count, ck_row_coding coding, float 
     store_first(x + index, quantized(load_first(x + index, rest), coding, reciprocal), rest);
 }
 
-static void quantize_groups(const ck_quantizer *quantizer, float *x, size_t count) {
-  size_t size = quantizer->group_size;
-  group_codings codings;
-  while (count > 0) {
-    size_t groups = find_codings(quantizer, x, count, &codings);
-    for (size_t group = 0; group < groups; group++) {
-      size_t some = ck_group_length(count, size);
-      float reciprocal = quantizer->levels < 256 ? codings.reciprocal[group] : NAN;
-      quantize_all(x, some, coding_at(&codings, group), reciprocal);
-      x += some;
-      count -= some;
-    }
-  }
+typedef struct quantizing {
+  float *x;
+  size_t stride;
+  bool multiplies;
+} quantizing;
+
+CK_INLINE void quantize_run(
+  void *work, ck_row_coding coding, float reciprocal, size_t row, size_t column, size_t count) {
+  const quantizing *quantizing = work;
+  quantize_all(
+    quantizing->x + row * quantizing->stride + column, count, coding,
+    quantizing->multiplies ? reciprocal : NAN);
 }
 
 static void quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
-  if (quantizer->group_size != 0) {
-    for (size_t row = 0; row < rows; row++)
-      quantize_groups(quantizer, x + row * x_stride, columns);
-    return;
+  if (columns == 0) return;
+  if (!ck_has_equal_bounds(quantizer)) {
+    quantizing quantizing = {x, x_stride, quantizer->levels < 256};
+    return for_each_run(quantizer, x, rows, columns, x_stride, quantize_run, &quantizing);
   }
   ck_row_coding coding = ck_row_coding_of(quantizer, 1);
-  for (size_t row = 0; row < rows; row++, x += x_stride) {
-    if (quantizer->is_row_scaled)
-      coding = ck_row_coding_of(quantizer, largest_magnitude(x, columns));
-    quantize_all(x, columns, coding, quantizer->levels < 256 ? 1 / coding.scale : NAN);
-  }
+  float reciprocal = quantizer->levels < 256 ? 1 / coding.scale : NAN;
+  for (size_t row = 0; row < rows; row++, x += x_stride)
+    quantize_all(x, columns, coding, reciprocal);
 }

@@ -233,21 +233,34 @@ CK_INLINE bool is_any(int_vector places) {
 #endif
 }
 
+// Returns 1 / divisor for `quotient_of`, or NaN for a divisor whose products may underflow or overflow.
+CK_INLINE float reciprocal_of(float divisor) {
+  return divisor >= 0x1p-90f && divisor <= 0x1p90f ? 1 / divisor : NAN;
+}
+
+// Returns x / divisor, rounded as division rounds it, for 0 ≤ x < 2²⁴ · divisor.
+//
+// One step of Newton's method from the product with the reciprocal, with an exact remainder: Markstein,
+// "Computation of elementary functions on the IBM RISC System/6000 processor", theorem 7.
+CK_INLINE vector quotient_of(vector x, float divisor, float reciprocal) {
+#if CK_WIDTH == 4 && defined(__x86_64__)
+  (void)reciprocal;
+  return x / splat(divisor);
+#else
+  if (reciprocal != reciprocal) return x / splat(divisor);
+  vector quotient = x * splat(reciprocal);
+  return fused(fused(-quotient, splat(divisor), x), splat(reciprocal), quotient);
+#endif
+}
+
 // Returns the code of each element, round((clip(x) − lower) / scale), plus 1.5 · 2²³, so that the
 // low bits of the float are those of the code.
 //
-// `reciprocal` is 1 / coding.scale, or NaN for more than 255 levels. The product with it replaces
-// the quotient unless the two might round differently.
+// `reciprocal` is that of the scale, as `reciprocal_of` returns it.
 CK_INLINE vector shifted_codes(vector x, ck_row_coding coding, float reciprocal) {
   // In this order, NaN stays NaN.
   vector lower = splat(coding.lower), clipped = smaller(splat(coding.upper), larger(lower, x));
-  vector offset = clipped - lower;
-  vector quotient = offset * splat(reciprocal);
-  vector shifted = quotient + splat(0x1.8p23f);
-  vector distance = quotient - (shifted - splat(0x1.8p23f));
-  if (is_any(~(__builtin_elementwise_abs(distance) <= splat(0.4999f))))
-    shifted = offset / splat(coding.scale) + splat(0x1.8p23f);
-  return shifted;
+  return quotient_of(clipped - lower, coding.scale, reciprocal) + splat(0x1.8p23f);
 }
 
 CK_INLINE vector quantized(vector x, ck_row_coding coding, float reciprocal) {

@@ -53,7 +53,7 @@ CK_INLINE void add_to_row(
 CK_INLINE bool code_equally(
   ck_row_coding coding, size_t columns, size_t rows, const float *x, size_t x_stride,
   uint8_t *codes, size_t stride, ck_coded_row *coded, float *sums) {
-  float reciprocal = 1 / coding.scale, offset = coding.lower * (float)columns;
+  float reciprocal = reciprocal_of(coding.scale), offset = coding.lower * (float)columns;
   size_t whole = columns / CK_WIDTH * CK_WIDTH, rest = columns - whole;
   int_vector nans = (int_vector)0, kept = places_before(rest);
   for (size_t row = 0; row < rows; row++, x += x_stride, codes += stride) {
@@ -404,7 +404,7 @@ static void code_rows(
     // One by one, so that NaN stays in its row.
     for (size_t row = 0; row < rows; row++) {
       coded[row].sum = 0;
-      code_of_run(&work, coding, 1 / coding.scale, row, 0, columns);
+      code_of_run(&work, coding, reciprocal_of(coding.scale), row, 0, columns);
     }
   } else {
     for (size_t row = 0; row < rows; row++) coded[row].sum = 0;

@@ -80,26 +80,24 @@ CK_INLINE void quantize_all(float *x, size_t count, ck_row_coding coding, float 
 typedef struct quantizing {
   float *x;
   size_t stride;
-  bool multiplies;
 } quantizing;
 
 CK_INLINE void quantize_run(
   void *work, ck_row_coding coding, float reciprocal, size_t row, size_t column, size_t count) {
   const quantizing *quantizing = work;
-  quantize_all(
-    quantizing->x + row * quantizing->stride + column, count, coding,
-    quantizing->multiplies ? reciprocal : NAN);
+  quantize_all(quantizing->x + row * quantizing->stride + column, count, coding, reciprocal);
 }
 
 static void quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
   if (columns == 0) return;
   if (!ck_has_equal_bounds(quantizer)) {
-    quantizing quantizing = {x, x_stride, quantizer->levels < 256};
+    quantizing quantizing = {x, x_stride};
     return for_each_run(quantizer, x, rows, columns, x_stride, quantize_run, &quantizing);
   }
   ck_row_coding coding = ck_row_coding_of(quantizer, 1);
-  float reciprocal = quantizer->levels < 256 ? 1 / coding.scale : NAN;
+  float reciprocal = reciprocal_of(coding.scale);
+  if (x_stride == columns) return quantize_all(x, rows * columns, coding, reciprocal);
   for (size_t row = 0; row < rows; row++, x += x_stride)
     quantize_all(x, columns, coding, reciprocal);
 }

@@ -7,7 +7,7 @@ enum {
   elements_at_once = 4096,
 };
 
-// The coding of each run, and the reciprocal of its scale.
+// The coding of each run, and the reciprocal of its scale as `reciprocal_of` returns it.
 typedef struct run_codings {
   _Alignas(64) float lower[codings_at_once];
   _Alignas(64) float upper[codings_at_once];
@@ -178,7 +178,8 @@ CK_INLINE void find_codings(
     store(codings->lower + run, has_steps ? lower : all);
     store(codings->upper + run, has_steps ? upper : all);
     store(codings->scale + run, scale);
-    store(codings->reciprocal + run, splat(1) / scale);
+    int_vector is_safe = (scale >= splat(0x1p-90f)) & (scale <= splat(0x1p90f));
+    store(codings->reciprocal + run, is_safe ? splat(1) / scale : splat(NAN));
   }
 }
 
@@ -203,13 +204,17 @@ CK_INLINE void for_each_run(
     size_t count = ck_group_length(columns - first, piece);
     size_t batch = rows_at_once(count, (count - 1) / size + 1);
     for (size_t start = 0; start < rows; start += batch) {
-      size_t some = ck_group_length(rows - start, batch), run = 0;
+      size_t some = ck_group_length(rows - start, batch), runs = (count - 1) / size + 1;
       find_codings(quantizer, x + start * stride + first, some, count, stride, size, &codings);
-      for (size_t row = start; row < start + some; row++)
-        for (size_t column = 0; column < count; column += size, run++)
-          function(
-            work, coding_at(&codings, run), codings.reciprocal[run], row, first + column,
-            ck_group_length(count - column, size));
+      // Not one row after another: a masked store delays loads from what is beside its elements.
+      for (size_t index = 0; index < runs; index++)
+        for (size_t half = 0; half < 2; half++)
+          for (size_t row = half; row < some; row += 2) {
+            size_t run = row * runs + index, column = index * size;
+            function(
+              work, coding_at(&codings, run), codings.reciprocal[run], start + row, first + column,
+              ck_group_length(count - column, size));
+          }
     }
   }
 }

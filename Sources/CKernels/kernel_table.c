@@ -40,7 +40,13 @@ ck_range ck_range_of(const float *x, size_t count) {
 
 void ck_quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
-  ck_kernels()->quantize(quantizer, x, rows, columns, x_stride);
+  ck_quantize_to(quantizer, x, rows, columns, x_stride, x, x_stride);
+}
+
+void ck_quantize_to(
+  const ck_quantizer *quantizer, const float *x, size_t rows, size_t columns, size_t x_stride,
+  float *y, size_t y_stride) {
+  ck_kernels()->quantize(quantizer, x, rows, columns, x_stride, y, y_stride);
 }
 
 // MARK: Attention

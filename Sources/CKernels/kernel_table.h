@@ -38,7 +38,8 @@ typedef struct ck_kernel_table {
   float (*row_magnitude)(const float *x, size_t count);
   ck_range (*range)(const float *x, size_t count);
   void (*quantize)(
-    const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride);
+    const ck_quantizer *quantizer, const float *x, size_t rows, size_t columns, size_t x_stride,
+    float *y, size_t y_stride);
   void (*head_products)(
     size_t rows, size_t columns, size_t size, const float *x, size_t x_stride, const float *y,
     size_t y_stride, float *sums);

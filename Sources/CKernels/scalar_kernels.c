@@ -164,17 +164,19 @@ static float quantized(ck_row_coding coding, float x) {
 }
 
 static void quantize(
-  const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
-  for (size_t row = 0; row < rows; row++, x += x_stride) {
+  const ck_quantizer *quantizer, const float *x, size_t rows, size_t columns, size_t x_stride,
+  float *y, size_t y_stride) {
+  for (size_t row = 0; row < rows; row++, x += x_stride, y += y_stride) {
     size_t length = quantizer->group_size == 0 ? columns : quantizer->group_size;
+    float magnitude = quantizer->is_row_scaled ? row_magnitude(x, columns) : 1;
     for (size_t first = 0; first < columns; first += length) {
       size_t count = ck_group_length(columns - first, length);
       ck_row_coding coding =
         quantizer->group_size != 0
           ? ck_group_coding_of(quantizer, range(x + first, count))
-          : ck_row_coding_of(quantizer, quantizer->is_row_scaled ? row_magnitude(x, columns) : 1);
+          : ck_row_coding_of(quantizer, magnitude);
       for (size_t column = first; column < first + count; column++)
-        x[column] = quantized(coding, x[column]);
+        y[column] = quantized(coding, x[column]);
     }
   }
 }
@@ -204,7 +206,7 @@ static void attention(
       scratch[key] = sum;
     }
     softmax(scratch, 1, keys);
-    if (quantizer != NULL) quantize(quantizer, scratch, 1, keys, keys);
+    if (quantizer != NULL) quantize(quantizer, scratch, 1, keys, keys, scratch, keys);
     for (size_t element = 0; element < head; element++) {
       float sum = 0;
       for (size_t key = 0; key < keys; key++) sum += scratch[key] * v[key * v_stride + element];

@@ -244,6 +244,11 @@ ck_range ck_range_of(const float *x, size_t count);
 void ck_quantize(
   const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride);
 
+// Quantizes rows of x to rows of y, which is x itself or lies elsewhere.
+void ck_quantize_to(
+  const ck_quantizer *quantizer, const float *x, size_t rows, size_t columns, size_t x_stride,
+  float *y, size_t y_stride);
+
 // A linear layer whose weights and inputs are codes of a few bits, multiplied as integers.
 typedef struct ck_integer_linear ck_integer_linear;
 

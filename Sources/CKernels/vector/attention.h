@@ -105,7 +105,7 @@ CK_INLINE void attend(
     // The largest exponential of a query is 1, so each one equals its probability over the largest.
     ck_quantizer shared = *quantizer;
     shared.is_row_scaled = false;
-    quantize(&shared, scores, 1, keys * query_count, 0);
+    quantize(&shared, scores, 1, keys * query_count, 0, scores, 0);
   } else if (quantizer != NULL) {
     for (key = 0; key < keys; key++)
 #pragma clang loop unroll(full)
@@ -113,7 +113,7 @@ CK_INLINE void attend(
         float *place = scores + key * query_count + index * CK_WIDTH;
         store(place, load(place) * sums[index]);
       }
-    quantize(quantizer, scores, 1, keys * query_count, 0);
+    quantize(quantizer, scores, 1, keys * query_count, 0, scores, 0);
 #pragma clang loop unroll(full)
     for (int index = 0; index < group_vectors; index++) sums[index] = splat(1);
   }

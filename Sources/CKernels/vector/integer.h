@@ -90,7 +90,7 @@ typedef struct coding_rows {
   size_t group_size;
 } coding_rows;
 
-// Codes a run of values. Groups are coded in order, so that each overwrites the padding of the previous one.
+// Codes a run of values. Runs are coded in order, so that each overwrites the padding of the previous one.
 CK_INLINE void code_of_run(
   void *work, ck_row_coding coding, float reciprocal, size_t row, size_t column, size_t count) {
   const coding_rows *rows = work;
@@ -408,7 +408,7 @@ static void code_rows(
     }
   } else {
     for (size_t row = 0; row < rows; row++) coded[row].sum = 0;
-    for_each_run(activations, x, rows, columns, x_stride, code_of_run, &work);
+    for_each_run(true, activations, x, rows, columns, x_stride, code_of_run, &work);
   }
   for (size_t row = 0; sums != NULL && row < rows; row++) {
     float sum = 0;

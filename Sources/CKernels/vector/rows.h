@@ -68,36 +68,44 @@ static float row_magnitude(const float *x, size_t count) { return largest_magnit
 
 static ck_range range(const float *x, size_t count) { return range_of(x, count); }
 
-CK_INLINE void quantize_all(float *x, size_t count, ck_row_coding coding, float reciprocal) {
+CK_INLINE void quantize_all(
+  const float *x, float *y, size_t count, ck_row_coding coding, float reciprocal) {
   size_t index = 0;
   for (; index + CK_WIDTH <= count; index += CK_WIDTH)
-    store(x + index, quantized(load(x + index), coding, reciprocal));
+    store(y + index, quantized(load(x + index), coding, reciprocal));
   size_t rest = count - index;
   if (rest != 0)
-    store_first(x + index, quantized(load_first(x + index, rest), coding, reciprocal), rest);
+    store_first(y + index, quantized(load_first(x + index, rest), coding, reciprocal), rest);
 }
 
 typedef struct quantizing {
-  float *x;
-  size_t stride;
+  const float *x;
+  size_t x_stride;
+  float *y;
+  size_t y_stride;
 } quantizing;
 
 CK_INLINE void quantize_run(
   void *work, ck_row_coding coding, float reciprocal, size_t row, size_t column, size_t count) {
   const quantizing *quantizing = work;
-  quantize_all(quantizing->x + row * quantizing->stride + column, count, coding, reciprocal);
+  quantize_all(
+    quantizing->x + row * quantizing->x_stride + column,
+    quantizing->y + row * quantizing->y_stride + column, count, coding, reciprocal);
 }
 
 static void quantize(
-  const ck_quantizer *quantizer, float *x, size_t rows, size_t columns, size_t x_stride) {
+  const ck_quantizer *quantizer, const float *x, size_t rows, size_t columns, size_t x_stride,
+  float *y, size_t y_stride) {
   if (columns == 0) return;
   if (!ck_has_equal_bounds(quantizer)) {
-    quantizing quantizing = {x, x_stride};
-    return for_each_run(quantizer, x, rows, columns, x_stride, quantize_run, &quantizing);
+    quantizing quantizing = {x, x_stride, y, y_stride};
+    return for_each_run(
+      false, quantizer, x, rows, columns, x_stride, quantize_run, &quantizing);
   }
   ck_row_coding coding = ck_row_coding_of(quantizer, 1);
   float reciprocal = reciprocal_of(coding.scale);
-  if (x_stride == columns) return quantize_all(x, rows * columns, coding, reciprocal);
-  for (size_t row = 0; row < rows; row++, x += x_stride)
-    quantize_all(x, columns, coding, reciprocal);
+  if (x_stride == columns && y_stride == columns)
+    return quantize_all(x, y, rows * columns, coding, reciprocal);
+  for (size_t row = 0; row < rows; row++, x += x_stride, y += y_stride)
+    quantize_all(x, y, columns, coding, reciprocal);
 }

@@ -191,30 +191,36 @@ CK_INLINE ck_row_coding coding_at(const run_codings *codings, size_t run) {
 typedef void run_function(
   void *work, ck_row_coding coding, float reciprocal, size_t row, size_t column, size_t count);
 
-// Calls `function` for every run of rows whose bounds follow their values: each row as a whole, or its groups
-// from the first to the last.
+// Calls `function` for every run of rows whose bounds follow their values: each row as a whole, or its groups.
+//
+// `in_order`: whether rows and their groups come from the first to the last. What writes to the rows is faster
+// otherwise, because a masked store delays loads from what is beside its elements.
 CK_INLINE void for_each_run(
-  const ck_quantizer *quantizer, const float *x, size_t rows, size_t columns, size_t stride,
-  run_function *function, void *work) {
+  bool in_order, const ck_quantizer *quantizer, const float *x, size_t rows, size_t columns,
+  size_t stride, run_function *function, void *work) {
   size_t size = quantizer->group_size == 0 ? columns : ck_group_length(columns, quantizer->group_size);
-  run_codings codings;
-  // Longer rows go by pieces.
+  // Rows of more runs come one at a time, in pieces.
   size_t piece = ck_group_length((columns - 1) / size + 1, codings_at_once) * size;
-  for (size_t first = 0; first < columns; first += piece) {
-    size_t count = ck_group_length(columns - first, piece);
-    size_t batch = rows_at_once(count, (count - 1) / size + 1);
-    for (size_t start = 0; start < rows; start += batch) {
-      size_t some = ck_group_length(rows - start, batch), runs = (count - 1) / size + 1;
+  size_t batch = rows_at_once(ck_group_length(columns, piece), piece / size);
+  run_codings codings;
+  for (size_t start = 0; start < rows; start += batch) {
+    size_t some = ck_group_length(rows - start, batch);
+    for (size_t first = 0; first < columns; first += piece) {
+      size_t count = ck_group_length(columns - first, piece), runs = (count - 1) / size + 1;
       find_codings(quantizer, x + start * stride + first, some, count, stride, size, &codings);
-      // Not one row after another: a masked store delays loads from what is beside its elements.
-      for (size_t index = 0; index < runs; index++)
-        for (size_t half = 0; half < 2; half++)
-          for (size_t row = half; row < some; row += 2) {
-            size_t run = row * runs + index, column = index * size;
-            function(
-              work, coding_at(&codings, run), codings.reciprocal[run], start + row, first + column,
-              ck_group_length(count - column, size));
-          }
+#define CK_RUN(row, index) \
+  function( \
+    work, coding_at(&codings, (row) * runs + (index)), codings.reciprocal[(row) * runs + (index)], \
+    start + (row), first + (index) * size, ck_group_length(count - (index) * size, size))
+      if (in_order) {
+        for (size_t row = 0; row < some; row++)
+          for (size_t index = 0; index < runs; index++) CK_RUN(row, index);
+      } else {
+        for (size_t index = 0; index < runs; index++)
+          for (size_t half = 0; half < 2; half++)
+            for (size_t row = half; row < some; row += 2) CK_RUN(row, index);
+      }
+#undef CK_RUN
     }
   }
 }

@@ -106,6 +106,28 @@ struct ForwardContext: @unchecked Sendable {
     if !quantizers.isEmpty, var quantizer = quantizers[site] {
       ck_quantize(&quantizer, values, rows, columns, stride)
     }
+    try show(site, values, rows: rows, columns: columns, stride: stride)
+  }
+
+  /// Copies rows of values next to one another, quantizing them at a site, then shows the copy to the
+  /// observer.
+  func visit(
+    _ site: Int, copying x: UnsafePointer<Float>, rows: Int, columns: Int, stride: Int,
+    to copy: UnsafeMutablePointer<Float>
+  ) throws {
+    if var quantizer = quantizer(at: site) {
+      ck_quantize_to(&quantizer, x, rows, columns, stride, copy, columns)
+    } else {
+      for row in 0..<rows {
+        (copy + row * columns).update(from: x + row * stride, count: columns)
+      }
+    }
+    try show(site, copy, rows: rows, columns: columns, stride: columns)
+  }
+
+  private func show(
+    _ site: Int, _ values: UnsafeMutablePointer<Float>, rows: Int, columns: Int, stride: Int
+  ) throws {
     guard let observer, isObserved(site) else { return }
     if stride == columns {
       return try observer(site, UnsafeBufferPointer(start: values, count: rows * columns), columns)
@@ -123,18 +145,28 @@ struct ForwardContext: @unchecked Sendable {
   ///
   /// - Parameters:
   ///   - site: `nil` where the input is neither quantized nor observed.
-  ///   - x: as for `Linear.apply`; its values are undefined afterwards, but where codes are multiplied.
+  ///   - x: as for `Linear.apply`; without a copy, its values are undefined afterwards.
+  ///   - copy: `rows` rows of the layer's inputs, for the quantized values.
   ///   - y: may be the epilogue's residual, but not `x`.
   func apply(
     _ layer: SiteLinear, at site: Int?, rows: Int, _ x: UnsafeMutablePointer<Float>,
-    stride xStride: Int, to y: UnsafeMutablePointer<Float>, stride yStride: Int,
-    then epilogue: Epilogue = .none
+    stride xStride: Int, copyingTo copy: UnsafeMutablePointer<Float>? = nil,
+    to y: UnsafeMutablePointer<Float>, stride yStride: Int, then epilogue: Epilogue = .none
   ) throws {
     switch layer {
     case .codes(let layer):
       layer.apply(rows: rows, x, stride: xStride, to: y, stride: yStride, then: epilogue)
     case .values(let layer):
-      if let site { try visit(site, x, rows: rows, columns: layer.inputs, stride: xStride) }
+      var (x, xStride) = (x, xStride)
+      if let site, isVisited(site) {
+        if let copy {
+          try visit(
+            site, copying: x, rows: rows, columns: layer.inputs, stride: xStride, to: copy)
+          (x, xStride) = (copy, layer.inputs)
+        } else {
+          try visit(site, x, rows: rows, columns: layer.inputs, stride: xStride)
+        }
+      }
       layer.apply(rows: rows, x, stride: xStride, to: y, stride: yStride, then: epilogue)
     }
   }

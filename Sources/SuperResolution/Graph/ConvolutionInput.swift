@@ -7,7 +7,7 @@ struct ConvolutionInput: Sendable {
   var isQuantizedBefore = false
 
   /// Whether the values must be quantized or shown to an observer.
-  fileprivate func isVisited(_ context: ForwardContext) -> Bool {
+  func isVisited(_ context: ForwardContext) -> Bool {
     context.isVisited(site) && !(isQuantizedBefore && context.observer == nil)
   }
 
@@ -101,12 +101,9 @@ extension GraphInference.Kernel {
       + scratchCount(
         rows: rows.count, width: y.width, hasResidual: residual != nil, of: (x.height, x.width))
     let pixels = needed.count * x.width
-    for pixel in 0..<pixels {
-      (copy + pixel * x.channels).update(
-        from: x.row(needed.lowerBound) + pixel * x.stride, count: x.channels)
-    }
     try context.visit(
-      input.site, copy, rows: pixels, columns: x.channels, stride: x.channels)
+      input.site, copying: x.row(needed.lowerBound), rows: pixels, columns: x.channels,
+      stride: x.stride, to: copy)
     // Rows keep their numbers in the whole image.
     let quantized = GraphInference.View(
       height: x.height, width: x.width, channels: x.channels, stride: x.channels,

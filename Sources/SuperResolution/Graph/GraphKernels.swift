@@ -190,7 +190,9 @@ extension GraphInference.Kernel {
     case .bands, .region: preconditionFailure("several operators have a run of their own")
     default:
       let isObserved = input.map { context.isObserved($0.site) } ?? false
-      let bandHeight = isObserved ? y.height : bandHeight(y.rowsAtOnce)
+      let isVisited = input?.isVisited(context) ?? false
+      let bandHeight =
+        isObserved ? y.height : bandHeight(isVisited ? 2 * y.rowsAtOnce : y.rowsAtOnce)
       let values = try filterValues(context)
       try context.map(
         y.height, by: bandHeight,
@@ -206,11 +208,16 @@ extension GraphInference.Kernel {
     }
   }
 
-  /// Returns the rows of a band of about `count`.
+  /// Returns the rows of a band of about `count`; more where the input is coded, as neighbouring bands
+  /// code the rows between them twice.
   func bandHeight(_ count: Int) -> Int {
-    guard case .winograd = self else { return count }
-    let tile = WinogradConvolution.tileHeight
-    return max(1, count / tile) * tile
+    switch self {
+    case .integers: return 2 * count
+    case .winograd:
+      let tile = WinogradConvolution.tileHeight
+      return max(1, count / tile) * tile
+    default: return count
+    }
   }
 
   /// Floats of scratch memory for `make` with at most so many rows, from an input of the given size.
@@ -318,18 +325,10 @@ extension GraphInference.Kernel {
       let epilogue = residual.map {
         Epilogue.add(UnsafePointer($0.row(rows.lowerBound)), stride: $0.stride)
       }
-      var (input, stride) = (x.row(rows.lowerBound), x.stride)
-      if case .values = layer, context.isActive {
-        // The layer may change its input.
-        for pixel in 0..<count {
-          (scratch + pixel * x.channels).update(
-            from: input + pixel * stride, count: x.channels)
-        }
-        (input, stride) = (scratch, x.channels)
-      }
       try context.apply(
-        layer, at: site, rows: count, input, stride: stride, to: y.row(rows.lowerBound),
-        stride: y.stride, then: epilogue ?? .none)
+        layer, at: site, rows: count, x.row(rows.lowerBound), stride: x.stride,
+        copyingTo: scratch, to: y.row(rows.lowerBound), stride: y.stride,
+        then: epilogue ?? .none)
     case .integers(let filters):
       filters.make(rows, of: y, x, residual: residual, scratch: scratch)
     case .copy:

@@ -363,21 +363,15 @@ struct GraphRegionRunner: Sendable {
   ) throws {
     let (x, y) = (piece.rows(operation.source), piece.rows(operation.target))
     let (epilogue, function) = epilogue(operation, piece)
-    func apply(_ x: UnsafeMutablePointer<Float>, stride: Int) throws {
+    func apply(copyingTo copy: UnsafeMutablePointer<Float>?) throws {
       try context.apply(
-        layer, at: site, rows: piece.count, x, stride: stride, to: y.start, stride: y.stride,
-        then: epilogue)
+        layer, at: site, rows: piece.count, x.start, stride: x.stride, copyingTo: copy,
+        to: y.start, stride: y.stride, then: epilogue)
     }
     if case .values = layer, site != nil, context.isActive, operation.keepsSource {
-      // The layer may change its input.
-      try context.scratch.withScratch(piece.count * layer.inputs) { copy in
-        for row in 0..<piece.count {
-          (copy + row * layer.inputs).update(from: x.start + row * x.stride, count: layer.inputs)
-        }
-        try apply(copy, stride: layer.inputs)
-      }
+      try context.scratch.withScratch(piece.count * layer.inputs) { try apply(copyingTo: $0) }
     } else {
-      try apply(x.start, stride: x.stride)
+      try apply(copyingTo: nil)
     }
     guard let function else { return }
     forEachRow(piece, y, y, layer.outputs) { _, target, count in

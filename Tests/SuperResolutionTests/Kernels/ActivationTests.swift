@@ -219,6 +219,36 @@ import Testing
     }
   }
 
+  /// Bounds of many rows and groups are found together, and long rows in pieces.
+  @Test(arguments: VectorLevels.available.dropFirst())
+  func anyNumberOfRowsAndGroupsHasTheReferencesBits(level: UInt32) throws {
+    var random = SplitMix(seed: 10)
+    for round in 0..<400 {
+      let rows = Int.random(in: 1...70, using: &random)
+      let columns = Int.random(in: 1...(round % 10 == 0 ? 5000 : 90), using: &random)
+      let stride = columns + Int.random(in: 0...3, using: &random)
+      let size = Int.random(in: 2...(round % 3 == 0 ? 200 : 20), using: &random)
+      var quantizer = ck_quantizer(
+        lower: -0.95, upper: 1, levels: [1, 3, 15, 255, 1023][round % 5],
+        is_row_scaled: round % 2 == 0, group_size: round % 2 == 0 ? 0 : round % 4 == 1 ? 16 : size)
+      let unit: Float = [1, 0x1p-88, 0x1p-90, 0x1p-95, 0x1p90, 0x1p97][round % 6]
+      var x = random.normals(rows * stride).map { $0 * unit }
+      if round % 7 == 0 {
+        for value in [.nan, .infinity, -.infinity, 3e38, .leastNonzeroMagnitude] as [Float] {
+          x[Int.random(in: x.indices, using: &random)] = value
+        }
+      }
+      func quantized(_ level: UInt32) -> [Float] {
+        var y = x
+        VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, rows, columns, stride) } }
+        return y
+      }
+      let (found, expected) = (quantized(level), quantized(0))
+      let isSame = zip(found, expected).allSatisfy { $0 == $1 || ($0.isNaN && $1.isNaN) }
+      #expect(isSame, "\(rows) × \(columns) of \(quantizer)")
+    }
+  }
+
   @Test(arguments: VectorLevels.available)
   func nonFiniteValuesStayInTheirGroup(level: UInt32) {
     var quantizer = ck_quantizer(

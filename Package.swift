@@ -47,9 +47,6 @@ let package = Package(
     .systemLibrary(
       name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(
-      name: "CLAPACKE", pkgConfig: "openblas",
-      providers: [.apt(["libopenblas-dev", "liblapacke-dev"])]),
-    .systemLibrary(
       name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
     .systemLibrary(
       name: "CJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
@@ -57,15 +54,16 @@ let package = Package(
       name: "CWebP", pkgConfig: "libwebpmux", providers: [.apt(["libwebp-dev"])]),
 
     // Own C, and all there is of it: what signal handlers do, calls that Swift's Glibc leaves out, what
-    // reports errors by jumping, what is chosen by the processor's vector units, and what loads the
-    // library that `make mpi` makes of CMPI/plugin.
+    // reports errors by jumping, what is chosen by the processor's vector units, and what loads
+    // libraries: OpenBLAS, and that which `make mpi` makes of CMPI/plugin.
     .target(name: "CSignals"),
     .target(name: "CFiles"),
+    .target(name: "CLAPACKE"),
     .target(name: "CMPI", exclude: ["plugin"]),
     .target(name: "CImageCodecs", dependencies: ["CPNG", "CJPEG", "CWebP"]),
     .target(name: "CKernels"),
 
-    .target(name: "LinearAlgebra", dependencies: ["CLAPACKE"]),
+    .target(name: "LinearAlgebra", dependencies: ["CKernels", "CLAPACKE"]),
     // Files and the bytes in them, whatever they mean.
     .target(
       name: "Storage",

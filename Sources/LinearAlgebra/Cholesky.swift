@@ -20,7 +20,7 @@ package struct Cholesky: Hashable, Sendable {
       // The lower triangle in row-major order is the upper one in LAPACK's column-major order.
       let info = factor.withUnsafeMutableValues { elements in
         BLASThreads.perform {
-          LAPACKE_dpotrf(
+          OpenBLAS.calls.LAPACKE_dpotrf(
             LAPACK_COL_MAJOR, CChar(UInt8(ascii: "U")), order, elements.baseAddress, order)
         }
       }
@@ -39,7 +39,7 @@ package struct Cholesky: Hashable, Sendable {
     guard order > 0 else { return inverse }
     let info = inverse.withUnsafeMutableValues { elements in
       BLASThreads.perform {
-        LAPACKE_dpotri(
+        OpenBLAS.calls.LAPACKE_dpotri(
           LAPACK_COL_MAJOR, CChar(UInt8(ascii: "U")), order, elements.baseAddress, order)
       }
     }
@@ -60,7 +60,7 @@ package struct Cholesky: Hashable, Sendable {
     // Row-major rows are LAPACK's columns, and A is symmetric.
     let order = Int32(lower.rows)
     let info = solution.withUnsafeMutableValues {
-      LAPACKE_dpotrs(
+      OpenBLAS.calls.LAPACKE_dpotrs(
         LAPACK_COL_MAJOR, CChar(UInt8(ascii: "U")), order, Int32(right.rows), lower.values, order,
         $0.baseAddress, order)
     }

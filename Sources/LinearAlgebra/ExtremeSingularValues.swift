@@ -67,7 +67,7 @@ package struct ExtremeSingularValues: Hashable, Sendable {
     let inverse = try Lanczos.largestEigenvalue(count: gram.count) { vector in
       var solution = vector
       for transposition in [CblasTrans, CblasNoTrans] {
-        cblas_dtrsv(
+        OpenBLAS.calls.cblas_dtrsv(
           CblasRowMajor, CblasUpper, transposition, CblasNonUnit, count, factor, count, &solution, 1
         )
       }
@@ -131,7 +131,7 @@ enum Lanczos {
     for step in 1...steps {
       basis.append(vector)
       var next = apply(vector)
-      diagonal.append(cblas_ddot(Int32(count), vector, 1, next, 1))
+      diagonal.append(OpenBLAS.calls.cblas_ddot(Int32(count), vector, 1, next, 1))
       basis.orthogonalize(&next)
       let norm = VectorBasis.norm(next)
       let isExhausted = norm <= Double.ulpOfOne * diagonal[0].magnitude
@@ -156,7 +156,7 @@ enum Lanczos {
     var values = diagonal
     var rest = offDiagonal + [0]
     var vectors = [Double](repeating: 0, count: count * count)
-    let info = LAPACKE_dstevd(
+    let info = OpenBLAS.calls.LAPACKE_dstevd(
       LAPACK_COL_MAJOR, CChar(UInt8(ascii: "V")), Int32(count), &values, &rest, &vectors,
       Int32(count))
     try LAPACKError.check(info, routine: "dstevd")
@@ -200,7 +200,7 @@ struct VectorBasis {
   func products(with vector: [Double]) -> [Double] {
     guard count > 0 else { return [] }
     var products = [Double](repeating: 0, count: count)
-    cblas_dgemv(
+    OpenBLAS.calls.cblas_dgemv(
       CblasRowMajor, CblasNoTrans, Int32(count), Int32(dimension), 1, values, Int32(dimension),
       vector, 1, 0, &products, 1)
     return products
@@ -210,7 +210,7 @@ struct VectorBasis {
   func combination(_ weights: [Double]) -> [Double] {
     var sum = [Double](repeating: 0, count: dimension)
     guard count > 0 else { return sum }
-    cblas_dgemv(
+    OpenBLAS.calls.cblas_dgemv(
       CblasRowMajor, CblasTrans, Int32(count), Int32(dimension), 1, values, Int32(dimension),
       weights, 1, 0, &sum, 1)
     return sum
@@ -224,19 +224,19 @@ struct VectorBasis {
   func orthogonalize(_ vector: inout [Double]) {
     for _ in 0..<2 {
       let projection = combination(products(with: vector))
-      cblas_daxpy(Int32(dimension), -1, projection, 1, &vector, 1)
+      OpenBLAS.calls.cblas_daxpy(Int32(dimension), -1, projection, 1, &vector, 1)
     }
   }
 
   /// Returns the Euclidean norm.
   static func norm(_ vector: [Double]) -> Double {
-    cblas_dnrm2(Int32(vector.count), vector, 1)
+    OpenBLAS.calls.cblas_dnrm2(Int32(vector.count), vector, 1)
   }
 
   /// Scales `vector` to unit length.
   static func normalize(_ vector: inout [Double]) {
     let norm = norm(vector)
     guard norm > 0 else { return }
-    cblas_dscal(Int32(vector.count), 1 / norm, &vector, 1)
+    OpenBLAS.calls.cblas_dscal(Int32(vector.count), 1 / norm, &vector, 1)
   }
 }

@@ -36,7 +36,7 @@ struct GramMatrix {
     }
     var product = [Double](repeating: 0, count: count * count)
     BLASThreads.perform {
-      cblas_dsyrk(
+      OpenBLAS.calls.cblas_dsyrk(
         CblasRowMajor, CblasUpper, isWide ? CblasNoTrans : CblasTrans, Int32(count), Int32(length),
         1, factor, Int32(matrix.columns), 0, &product, Int32(count))
     }
@@ -57,7 +57,7 @@ struct GramMatrix {
   /// reduces the matrix to band form before tridiagonal form. Two stages replace most memory-bound
   /// matrix-vector products by matrix products: half the time for 4096 rows, the same for 2048.
   func eigenvalues(inTwoStages: Bool) throws -> [Double] {
-    let solve = inTwoStages ? LAPACKE_dsyevd_2stage : LAPACKE_dsyevd
+    let solve = inTwoStages ? OpenBLAS.calls.LAPACKE_dsyevd_2stage : OpenBLAS.calls.LAPACKE_dsyevd
     var matrix = values
     var eigenvalues = [Double](repeating: 0, count: count)
     let info = BLASThreads.perform {
@@ -83,7 +83,7 @@ struct GramMatrix {
   /// Returns the product with `vector`, which has `count` elements, by BLAS's `dsymv`.
   func apply(_ vector: [Double]) -> [Double] {
     var product = [Double](repeating: 0, count: count)
-    cblas_dsymv(
+    OpenBLAS.calls.cblas_dsymv(
       CblasRowMajor, CblasUpper, Int32(count), 1, values, Int32(count), vector, 1, 0, &product, 1)
     return product
   }
@@ -103,7 +103,7 @@ struct GramMatrix {
     }
     for index in 0..<count { factor[index * count + index] -= sign * shift }
     let info = BLASThreads.perform {
-      LAPACKE_dpotrf(
+      OpenBLAS.calls.LAPACKE_dpotrf(
         LAPACK_COL_MAJOR, CChar(UInt8(ascii: "L")), Int32(count), &factor, Int32(count))
     }
     return info == 0 ? factor : nil

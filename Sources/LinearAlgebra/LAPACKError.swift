@@ -1,5 +1,3 @@
-import CLAPACKE
-
 /// The reason a decomposition has no result.
 ///
 /// ```swift
@@ -38,16 +36,5 @@ extension LAPACKError: CustomStringConvertible {
     case .tooLarge(let rows, let columns):
       "a matrix of \(rows) by \(columns) is beyond LAPACK's 32-bit dimensions"
     }
-  }
-}
-
-/// The library that performs the linear algebra.
-package enum LinkedBLAS {
-  /// OpenBLAS's own description: its version, build options and the processor whose kernels it
-  /// selected, such as `0.3.21 NO_LAPACKE DYNAMIC_ARCH NO_AFFINITY Haswell MAX_THREADS=64`.
-  package static var version: String {
-    guard let text = openblas_get_config() else { return "unknown" }
-    let words = String(cString: text).split(separator: " ")
-    return words.drop { $0 == "OpenBLAS" }.joined(separator: " ")
   }
 }

@@ -110,7 +110,7 @@ extension Matrix {
     precondition(inner == otherInner, "\(rows)×\(inner) and \(otherInner)×\(otherColumns)")
     var result = [Double](repeating: 0, count: rows * otherColumns)
     if !result.isEmpty, inner > 0 {
-      cblas_dgemm(
+      OpenBLAS.calls.cblas_dgemm(
         CblasRowMajor, side.blas, otherSide.blas, Int32(rows), Int32(otherColumns), Int32(inner),
         1, values, Int32(columns), other.values, Int32(other.columns), 0, &result,
         Int32(otherColumns))
@@ -180,7 +180,7 @@ extension Matrix {
     let order = Int32(columns)
     withUnsafeMutableValues { sum in
       BLASThreads.perform {
-        cblas_dsyrk(
+        OpenBLAS.calls.cblas_dsyrk(
           CblasRowMajor, CblasUpper, CblasTrans, order, Int32(other.count / columns), 1, start,
           order, 1, sum.baseAddress, order)
       }
@@ -206,7 +206,7 @@ extension Matrix {
     }
     let (rows, columns) = (Int32(self.rows), Int32(self.columns))
     withUnsafeMutableValues { sum in
-      cblas_dgemm(
+      OpenBLAS.calls.cblas_dgemm(
         CblasRowMajor, CblasTrans, CblasNoTrans, rows, columns, Int32(count), 1, leftStart, rows,
         rightStart, columns, 1, sum.baseAddress, columns)
     }

@@ -29,7 +29,7 @@ package func multiplySinglePrecision(
   to c: UnsafeMutablePointer<Float>, stride: Int, isAdding: Bool = false
 ) {
   guard rows > 0, columns > 0 else { return }
-  cblas_sgemm(
+  OpenBLAS.calls.cblas_sgemm(
     CblasRowMajor, a.isTransposed ? CblasTrans : CblasNoTrans,
     b.isTransposed ? CblasTrans : CblasNoTrans, blasint(rows), blasint(columns), blasint(inner), 1,
     a.start, blasint(a.stride), b.start, blasint(b.stride), isAdding ? 1 : 0, c, blasint(stride))

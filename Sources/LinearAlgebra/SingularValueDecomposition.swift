@@ -32,7 +32,7 @@ package struct SingularValueDecomposition: Hashable, Sendable {
     var values = [Double](repeating: 0, count: count)
     var right = [Double](repeating: 0, count: columns * count)
     var left = [Double](repeating: 0, count: count * rows)
-    let info = LAPACKE_dgesdd(
+    let info = OpenBLAS.calls.LAPACKE_dgesdd(
       LAPACK_COL_MAJOR, CChar(UInt8(ascii: "S")), Int32(columns), Int32(rows), &elements,
       Int32(columns), &values, &right, Int32(columns), &left, Int32(count))
     try LAPACKError.check(info, routine: "dgesdd")

@@ -77,7 +77,7 @@ public struct SingularValues: Hashable, Sendable {
     var elements = isWide ? matrix.values : matrix.transposed.values
     var values = [Double](repeating: 0, count: Int(count))
     let info = BLASThreads.perform {
-      LAPACKE_dgesdd(
+      OpenBLAS.calls.LAPACKE_dgesdd(
         LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), length, count, &elements, length, &values,
         nil, 1, nil, 1)
     }

@@ -22,7 +22,7 @@ package struct SymmetricEigenvalues: Hashable, Sendable {
     var values = [Double](repeating: 0, count: matrix.rows)
     // The upper triangle in row-major order is the lower one in LAPACK's column-major order.
     let info = BLASThreads.perform {
-      LAPACKE_dsyevd(
+      OpenBLAS.calls.LAPACKE_dsyevd(
         LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), CChar(UInt8(ascii: "L")), Int32(matrix.rows),
         &elements, Int32(matrix.rows), &values)
     }

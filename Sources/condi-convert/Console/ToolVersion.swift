@@ -9,7 +9,7 @@ import SuperResolution
 enum ToolVersion {
   static var text: String {
     let libraries =
-      LinkedLibraries.versions + [("OpenBLAS", LinkedBLAS.version)] + ImageLibraries.versions
+      LinkedLibraries.versions + [("OpenBLAS", OpenBLAS.version)] + ImageLibraries.versions
       + [("vector level", VectorLevel.current)]
     return ([Producer.current] + libraries.map { "\($0) \($1)" }).joined(separator: "\n")
   }

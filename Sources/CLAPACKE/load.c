@@ -1,6 +1,7 @@
 #include <dlfcn.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "clapacke.h"
 
@@ -19,12 +20,26 @@ static const char *core_type(void) {
 #endif
 }
 
+// Loads OpenBLAS with one thread. Global, so that LAPACKE calls the LAPACK of OpenBLAS.
+static void *open_openblas(void) {
+  static const char name[] = "OPENBLAS_NUM_THREADS";
+  const char *value = getenv(name);
+  char *kept = value == NULL ? NULL : strdup(value);
+  setenv(name, "1", true);
+  void *library = dlopen("libopenblas.so.0", RTLD_LAZY | RTLD_GLOBAL);
+  if (kept == NULL)
+    unsetenv(name);
+  else
+    setenv(name, kept, true);
+  free(kept);
+  return library;
+}
+
 const clapacke_calls *clapacke_load(const char **problem) {
   static clapacke_calls calls;
   const char *type = core_type();
   if (type != NULL) setenv("OPENBLAS_CORETYPE", type, false);
-  // Global, so that LAPACKE calls the LAPACK of OpenBLAS.
-  void *openblas = dlopen("libopenblas.so.0", RTLD_LAZY | RTLD_GLOBAL);
+  void *openblas = open_openblas();
   void *lapacke = openblas == NULL ? NULL : dlopen("liblapacke.so.3", RTLD_LAZY);
   if (lapacke == NULL) {
     *problem = dlerror();
@@ -35,9 +50,9 @@ const clapacke_calls *clapacke_load(const char **problem) {
     *problem = dlerror(); \
     return NULL; \
   }
-#define LOOK_UP_CBLAS(name) LOOK_UP(openblas, name)
+#define LOOK_UP_OPENBLAS(name) LOOK_UP(openblas, name)
 #define LOOK_UP_LAPACKE(name) LOOK_UP(lapacke, name)
-  CLAPACKE_CBLAS(LOOK_UP_CBLAS)
+  CLAPACKE_CBLAS(LOOK_UP_OPENBLAS)
   CLAPACKE_LAPACKE(LOOK_UP_LAPACKE)
   return &calls;
 }

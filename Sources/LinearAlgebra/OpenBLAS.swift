@@ -1,4 +1,5 @@
 import CLAPACKE
+import Glibc
 import Synchronization
 
 /// The library that performs the linear algebra, loaded when first needed.
@@ -29,14 +30,18 @@ package enum BLASThreads {
   private struct State {
     /// The number of regions that need BLAS on one thread.
     var regionCount = 0
-    /// The number of threads outside of these regions; `nil` for OpenBLAS's own choice.
-    var maximum: Int?
+    /// The number of threads outside of these regions: one for each processor, or what OpenBLAS's
+    /// variable says, unless it is set.
+    var maximum =
+      getenv("OPENBLAS_NUM_THREADS").flatMap { Int(String(cString: $0)) }.flatMap {
+        $0 > 0 ? $0 : nil
+      } ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     /// Changes the library's setting; `nil` until it is loaded.
     var set: (@convention(c) (Int32) -> Void)?
 
-    func apply() {
-      if let count = regionCount > 0 ? 1 : maximum { set?(Int32(count)) }
-    }
+    var count: Int { regionCount > 0 ? 1 : maximum }
+
+    func apply() { set?(Int32(count)) }
   }
 
   private static let state = Mutex(State())
@@ -47,7 +52,6 @@ package enum BLASThreads {
   /// Applies what was set before the library was loaded.
   fileprivate static func begin(_ calls: clapacke_calls) {
     state.withLock { state in
-      state.maximum = state.maximum ?? Int(calls.openblas_get_num_threads())
       state.set = calls.openblas_set_num_threads
       state.apply()
     }
@@ -56,8 +60,7 @@ package enum BLASThreads {
   /// Runs `body`, a single call of a BLAS or LAPACK routine. It runs on one thread if any part of
   /// the process requires that, otherwise on BLAS's threads, one such call at a time.
   ///
-  /// OpenBLAS's threaded `syrk`, `potrf` and `getrf` are not safe against one another: two of them
-  /// on different threads of a program may give wrong results or deadlock (OpenBLAS issue 5620, in
+  /// OpenBLAS's threaded `potrf` and `getrf` are not safe against one another: two of them on different threads of a program may give wrong results or deadlock (OpenBLAS issue 5620, in
   /// releases before 2026). All calls of routines that contain them go through here.
   ///
   /// - Precondition: `body` calls neither this function nor `parallelMap`.
@@ -92,6 +95,9 @@ package enum BLASThreads {
     defer { leave() }
     return try body()
   }
+
+  /// The number of threads that a single large operation may use here.
+  static var count: Int { state.withLock { $0.count } }
 
   /// Sets the number of threads used by a single large BLAS call.
   package static func setMaximum(_ count: Int) {

@@ -42,7 +42,7 @@ struct CondiConvert: ParsableCommand {
         0 success, 1 a finding (a difference, a failed check), 2 an error,
         64 wrong usage, 141 nobody read the report to its end
       """,
-    version: ToolVersion.text,
+    version: ToolVersion.requested,
     subcommands: [
       ConvertCommand.self, InspectCommand.self, DiffCommand.self, VerifyCommand.self,
       CalibrateCommand.self, ConditionCommand.self, QuantizeCommand.self, RepairCommand.self,

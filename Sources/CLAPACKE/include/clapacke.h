@@ -22,7 +22,6 @@
   X(cblas_dtrsv) \
   X(cblas_sgemm) \
   X(openblas_get_config) \
-  X(openblas_get_num_threads) \
   X(openblas_set_num_threads)
 
 #define CLAPACKE_LAPACKE(X) \
@@ -46,7 +45,8 @@ typedef struct clapacke_calls {
 //
 // OpenBLAS chooses its kernels by the processor's model number, and takes those for SSE3 on models
 // that are newer than itself. It is told the kernels by the instructions that the processor has,
-// unless OPENBLAS_CORETYPE is set.
+// unless OPENBLAS_CORETYPE is set. It begins with one thread, because further ones spin while they
+// wait; `openblas_set_num_threads` starts them.
 const clapacke_calls *_Nullable clapacke_load(const char *_Nullable *_Nonnull problem);
 
 #endif

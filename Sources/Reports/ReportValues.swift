@@ -8,10 +8,12 @@ package enum ReportNumber {
     guard value.isFinite else { return value.isNaN ? "nan" : value < 0 ? "-inf" : "inf" }
     guard value != 0 else { return "0" }
     // Rounds first: 9.99996 gains a digit before the point.
-    let scientific = String(printf: "%.3e", value).split(separator: "e")
-    guard scientific.count == 2, let exponent = Int(scientific[1]) else { return "\(value)" }
+    let scientific = String(printf: "%.3e", value)
+    guard let mark = scientific.utf8.firstIndex(of: UInt8(ascii: "e")),
+      let exponent = Int(scientific[mark...].dropFirst())
+    else { return "\(value)" }
     if (-3...5).contains(exponent) { return String(printf: "%.*f", max(0, 3 - exponent), value) }
-    return "\(scientific[0])e\(exponent)"
+    return "\(scientific[..<mark])e\(exponent)"
   }
 
   /// Returns the digits in groups of three: `1,234,567`.

@@ -79,7 +79,7 @@ struct TextRenderer {
   }
 
   private func trimmed(_ text: String) -> String {
-    String(text.reversed().drop { $0 == " " }.reversed())
+    text.lastIndex { $0 != " " }.map { String(text[...$0]) } ?? ""
   }
 
   /// Returns `text` broken at spaces into lines of at most `width` characters; longer words are

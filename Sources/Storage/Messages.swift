@@ -23,7 +23,9 @@ extension String {
 
 extension Unicode.Scalar {
   fileprivate var changesDisplay: Bool {
-    switch properties.generalCategory {
+    // ASCII without the slow look-up.
+    if isASCII { return value < 0x20 || value == 0x7F }
+    return switch properties.generalCategory {
     case .control, .lineSeparator, .paragraphSeparator, .surrogate: true
     case .format: value != 0x200D  // the zero-width joiner only shapes letters
     default: false

@@ -51,19 +51,11 @@ public struct SingularValues: Hashable, Sendable {
     guard matrix.rows <= Int(Int32.max), matrix.columns <= Int(Int32.max) else {
       throw LAPACKError.tooLarge(rows: matrix.rows, columns: matrix.columns)
     }
-    return try matrix.values.withUnsafeBufferPointer { elements in
-      var largest = 0.0
-      for index in elements.indices {
-        let magnitude = elements[index].magnitude
-        guard magnitude.isFinite else {
-          throw LAPACKError.nonFiniteElement(
-            row: index / matrix.columns, column: index % matrix.columns,
-            value: "\(elements[index])")
-        }
-        largest = max(largest, magnitude)
-      }
-      return largest
+    if let range = matrix.values.withUnsafeBufferPointer({ FiniteRange(of: $0) }) {
+      return range.magnitude
     }
+    try LAPACKError.check(matrix)
+    return 0
   }
 
   /// Computes the singular values by LAPACK's `dgesdd` with `jobz = 'N'`.

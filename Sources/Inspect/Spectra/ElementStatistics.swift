@@ -1,4 +1,5 @@
 import Glibc
+import LinearAlgebra
 
 /// Statistics of a tensor's elements, which need no decomposition.
 ///
@@ -41,7 +42,13 @@ package struct ElementStatistics: Codable, Hashable, Sendable {
     var range = (lower: Double.infinity, upper: -Double.infinity)
     var counts = (zero: 0, nan: 0, infinite: 0)
     var sum = 0.0
-    for value in values {
+    let finite = FiniteRange(of: values)
+    if let finite {
+      range = (finite.lower, finite.upper)
+      sum = laneSum(values) { $0 }
+      counts.zero = Int(laneSum(values) { SIMD8.zero.replacing(with: 1, where: $0 .== 0) })
+    }
+    for value in values where finite == nil {
       if value.isFinite {
         range = (min(range.lower, value), max(range.upper, value))
         sum += value
@@ -62,7 +69,15 @@ package struct ElementStatistics: Codable, Hashable, Sendable {
     let unit = max(range.upper - mean, mean - range.lower)
     var moments = (second: 0.0, fourth: 0.0)
     if unit > 0, unit.isFinite {
-      for value in values where value.isFinite {
+      if finite != nil {
+        func square(_ value: SIMD8<Double>) -> SIMD8<Double> {
+          let deviation = (value - mean) / unit
+          return deviation * deviation
+        }
+        moments.second = laneSum(values, square)
+        moments.fourth = laneSum(values) { square($0) * square($0) }
+      }
+      for value in values where finite == nil && value.isFinite {
         let square = ((value - mean) / unit) * ((value - mean) / unit)
         moments.second += square
         moments.fourth += square * square
@@ -81,11 +96,32 @@ package struct ElementStatistics: Codable, Hashable, Sendable {
   ) -> Double? {
     let columns = values.count / rows
     let squares = (0..<rows).map { row in
-      var square = 0.0
-      for value in values[row * columns..<(row + 1) * columns] { square += value * value }
-      return square
+      laneSum(UnsafeBufferPointer(rebasing: values[row * columns..<(row + 1) * columns])) {
+        $0 * $0
+      }
     }
     guard let least = squares.min(), let greatest = squares.max(), greatest > 0 else { return nil }
     return least > 0 ? (greatest / least).squareRoot() : .infinity
   }
+}
+
+/// Returns the sum of `term` over `values`. Eight sums, each over every eighth value, are added at the
+/// end.
+@inline(__always)
+func laneSum(
+  _ values: UnsafeBufferPointer<Double>, _ term: (SIMD8<Double>) -> SIMD8<Double>
+) -> Double {
+  let lanes = SIMD8<Double>.scalarCount
+  let whole = values.count / lanes * lanes
+  var sums = SIMD8<Double>.zero
+  if let start = values.baseAddress {
+    for index in stride(from: 0, to: whole, by: lanes) {
+      sums += term(
+        UnsafeRawPointer(start + index).loadUnaligned(as: SIMD8<Double>.self))
+    }
+  }
+  for index in whole..<values.count {
+    sums[index - whole] += term(SIMD8(repeating: values[index]))[0]
+  }
+  return sums.sum()
 }

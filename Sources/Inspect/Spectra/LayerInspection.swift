@@ -132,14 +132,16 @@ struct LayerInspection: Sendable {
       columns: dimensions[1] * groups * places)
   }
 
-  /// Returns √Σx², scaled by a power of two to prevent overflow and underflow of squares.
+  /// Returns √Σx² of finite values, scaled by a power of two to prevent overflow and underflow of
+  /// squares.
   private static func frobeniusNorm(of values: [Double]) -> Double {
-    let largest = values.reduce(0) { max($0, $1.magnitude) }
-    guard largest > 0 else { return 0 }
-    let exponent = max(-1000, Int(largest.exponent))
-    let factor = Double(sign: .plus, exponent: -exponent, significand: 1)
-    let sum = values.reduce(0) { $0 + ($1 * factor) * ($1 * factor) }
-    return Double(sign: .plus, exponent: exponent, significand: sum.squareRoot())
+    values.withUnsafeBufferPointer { values in
+      guard let largest = FiniteRange(of: values)?.magnitude, largest > 0 else { return 0 }
+      let exponent = max(-1000, Int(largest.exponent))
+      let factor = Double(sign: .plus, exponent: -exponent, significand: 1)
+      let sum = laneSum(values) { ($0 * factor) * ($0 * factor) }
+      return Double(sign: .plus, exponent: exponent, significand: sum.squareRoot())
+    }
   }
 
   /// Whether the elements are numbers suitable for statistics.

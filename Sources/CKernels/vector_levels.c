@@ -14,18 +14,23 @@ static int emulated_level = level_unknown;
 // Every level has all kernels; missing ones are those of the level below.
 static ck_level levels[CK_VECTOR_LEVEL_COUNT] = {
   [CK_VECTOR_SCALAR] = {
-    &ck_scalar_kernels, &ck_affine_scalar, &ck_scalar_derivatives, &ck_integer_scalar},
+    &ck_scalar_kernels, &ck_affine_scalar, &ck_scalar_derivatives, &ck_integer_scalar,
+    &ck_symmetric_scalar, &ck_bulge_scalar},
 #if defined(__x86_64__) || defined(__aarch64__)
   [CK_VECTOR_128] = {
-    &ck_kernels_128, &ck_affine_128, &ck_derivatives_128, &ck_integer_scalar},
+    &ck_kernels_128, &ck_affine_128, &ck_derivatives_128, &ck_integer_scalar,
+    &ck_symmetric_128, &ck_bulge_128},
 #endif
 #if defined(__x86_64__)
   [CK_VECTOR_AVX2] = {
-    &ck_kernels_256, &ck_affine_256, &ck_derivatives_256, &ck_integer_256},
+    &ck_kernels_256, &ck_affine_256, &ck_derivatives_256, &ck_integer_256,
+    &ck_symmetric_256, &ck_bulge_256},
   [CK_VECTOR_AVX512] = {
-    &ck_kernels_512, &ck_affine_512, &ck_derivatives_512, &ck_integer_256},
+    &ck_kernels_512, &ck_affine_512, &ck_derivatives_512, &ck_integer_256,
+    &ck_symmetric_512, &ck_bulge_512},
   [CK_VECTOR_AVX512_VNNI] = {
-    &ck_kernels_512, &ck_affine_512, &ck_derivatives_512, &ck_integer_512},
+    &ck_kernels_512, &ck_affine_512, &ck_derivatives_512, &ck_integer_512,
+    &ck_symmetric_512, &ck_bulge_512},
 #endif
 };
 

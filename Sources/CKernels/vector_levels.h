@@ -4,15 +4,19 @@
 #define CK_VECTOR_LEVELS_H
 
 #include "affine_codes.h"
+#include "bulge_chasing.h"
 #include "derivatives.h"
 #include "integer_weights.h"
 #include "kernel_table.h"
+#include "symmetric_products.h"
 
 typedef struct ck_level {
   const ck_kernel_table *kernels;
   const ck_affine_table *affine;
   const ck_derivative_table *derivatives;
   const ck_integer_table *integer;
+  const ck_symmetric_table *symmetric;
+  const ck_bulge_table *bulge;
 } ck_level;
 
 // Returns the kernels of the current thread's level.

@@ -53,6 +53,7 @@ const clapacke_calls *clapacke_load(const char **problem) {
 #define LOOK_UP_OPENBLAS(name) LOOK_UP(openblas, name)
 #define LOOK_UP_LAPACKE(name) LOOK_UP(lapacke, name)
   CLAPACKE_CBLAS(LOOK_UP_OPENBLAS)
+  CLAPACKE_LAPACK(LOOK_UP_OPENBLAS)
   CLAPACKE_LAPACKE(LOOK_UP_LAPACKE)
   return &calls;
 }

@@ -61,7 +61,8 @@ package struct ExtremeSingularValues: Hashable, Sendable {
   ///
   /// - Returns: `nil` if the values could not be proved to be the extreme ones, to `relativeError`.
   static func proven(_ gram: GramMatrix) throws -> ExtremeSingularValues? {
-    guard let factor = gram.factor() else { return nil }
+    var factor: [Double] = []
+    guard gram.factor(into: &factor) else { return nil }
     let count = Int32(gram.count)
     let greatest = try Lanczos.largestEigenvalue(count: gram.count, apply: gram.apply)
     let inverse = try Lanczos.largestEigenvalue(count: gram.count) { vector in
@@ -76,8 +77,8 @@ package struct ExtremeSingularValues: Hashable, Sendable {
     let least = 1 / inverse
     guard least > 0, least <= greatest,
       gram.relativeError(smallest: least, greatest: greatest) <= roundingLimit,
-      gram.factor(shift: least * (1 - slack)) != nil,
-      gram.factor(shift: greatest * (1 + slack), sign: -1) != nil
+      gram.factor(shift: least * (1 - slack), into: &factor),
+      gram.factor(shift: greatest * (1 + slack), sign: -1, into: &factor)
     else { return nil }
     return ExtremeSingularValues(
       largest: gram.singularValue(ofEigenvalue: greatest),

@@ -17,7 +17,7 @@ struct GramMatrix {
   /// The other triangle is zero.
   private let values: [Double]
 
-  /// Multiplies `matrix` by its transpose with BLAS's `dsyrk`.
+  /// Multiplies `matrix` by its transpose.
   ///
   /// - Parameter largest: The largest absolute element of `matrix`, finite and not zero.
   /// - Complexity: O(rows · columns · count).
@@ -35,10 +35,13 @@ struct GramMatrix {
       }
     }
     var product = [Double](repeating: 0, count: count * count)
-    BLASThreads.perform {
-      OpenBLAS.calls.cblas_dsyrk(
-        CblasRowMajor, CblasUpper, isWide ? CblasNoTrans : CblasTrans, Int32(count), Int32(length),
-        1, factor, Int32(matrix.columns), 0, &product, Int32(count))
+    factor.withUnsafeBufferPointer { factor in
+      product.withUnsafeMutableBufferPointer { product in
+        guard let start = factor.baseAddress, let sum = product.baseAddress else { return }
+        let vectors = SymmetricProductOperand(
+          start, stride: matrix.columns, count: count, length: length, isWide: isWide)
+        addSymmetricProducts(of: vectors, to: sum, stride: count, threads: BLASThreads.count)
+      }
     }
     self.count = count
     self.length = length
@@ -46,26 +49,26 @@ struct GramMatrix {
   }
 
   /// The smallest number of rows that is reduced in two stages.
-  private static let leastTwoStageCount = 2048
+  private static let leastTwoStageCount = 512
 
   /// Returns all eigenvalues, smallest first.
   func eigenvalues() throws -> [Double] {
     try eigenvalues(inTwoStages: count >= Self.leastTwoStageCount)
   }
 
-  /// Computes the eigenvalues by LAPACK's `dsyevd` with `jobz = 'N'`, or by `dsyevd_2stage`, which
-  /// reduces the matrix to band form before tridiagonal form. Two stages replace most memory-bound
-  /// matrix-vector products by matrix products: half the time for 4096 rows, the same for 2048.
+  /// Computes the eigenvalues by LAPACK's `dsyevd` with `jobz = 'N'`, or by a reduction to band form
+  /// before tridiagonal form. Two stages replace most memory-bound matrix-vector products by matrix
+  /// products.
   func eigenvalues(inTwoStages: Bool) throws -> [Double] {
-    let solve = inTwoStages ? OpenBLAS.calls.LAPACKE_dsyevd_2stage : OpenBLAS.calls.LAPACKE_dsyevd
     var matrix = values
+    guard !inTwoStages else { return try eigenvaluesInTwoStages(&matrix, count: count) }
     var eigenvalues = [Double](repeating: 0, count: count)
     let info = BLASThreads.perform {
-      solve(
+      OpenBLAS.calls.LAPACKE_dsyevd(
         LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), CChar(UInt8(ascii: "L")), Int32(count), &matrix,
         Int32(count), &eigenvalues)
     }
-    try LAPACKError.check(info, routine: inTwoStages ? "dsyevd_2stage" : "dsyevd")
+    try LAPACKError.check(info, routine: "dsyevd")
     return eigenvalues
   }
 
@@ -88,24 +91,28 @@ struct GramMatrix {
     return product
   }
 
-  /// Returns the R with `sign · (G − shift · 1) = Rᵀ · R`, in the upper triangle in row-major
-  /// order, by LAPACK's `dpotrf`.
+  /// Replaces `factor` by the R with `sign · (G − shift · 1) = Rᵀ · R`, in the upper triangle in
+  /// row-major order, if it exists.
   ///
   /// By Sylvester's law of inertia the factor exists exactly if all eigenvalues are above the
   /// shift, or below it for the sign −1. For eigenvalues closer to the shift than the product's
   /// rounding error the result is undetermined.
   ///
-  /// - Returns: `nil` if the factor does not exist.
-  func factor(shift: Double = 0, sign: Double = 1) -> [Double]? {
-    var factor = values
-    if sign != 1 {
-      for index in factor.indices { factor[index] *= sign }
+  /// - Parameter factor: Empty, or an array that an earlier call filled, whose memory is used again.
+  /// - Returns: Whether the factor exists.
+  func factor(shift: Double = 0, sign: Double = 1, into factor: inout [Double]) -> Bool {
+    if factor.isEmpty {
+      factor = values
+    } else {
+      precondition(factor.count == values.count, "a factor of another matrix")
+      factor.withUnsafeMutableBufferPointer { _ = $0.update(from: values) }
     }
-    for index in 0..<count { factor[index * count + index] -= sign * shift }
-    let info = BLASThreads.perform {
-      OpenBLAS.calls.LAPACKE_dpotrf(
-        LAPACK_COL_MAJOR, CChar(UInt8(ascii: "L")), Int32(count), &factor, Int32(count))
+    return factor.withUnsafeMutableBufferPointer { elements in
+      if sign != 1 {
+        for index in elements.indices { elements[index] *= sign }
+      }
+      for index in 0..<count { elements[index * count + index] -= sign * shift }
+      return factorUpperTriangle(elements, count: count)
     }
-    return info == 0 ? factor : nil
   }
 }

@@ -167,8 +167,7 @@ extension Matrix {
   /// The elements on the diagonal.
   package var diagonal: [Double] { (0..<min(rows, columns)).map { self[$0, $0] } }
 
-  /// Adds `Σ rᵀr` over the rows `r` of `other` to this symmetric matrix, in both triangles, by
-  /// BLAS's `dsyrk`.
+  /// Adds `Σ rᵀr` over the rows `r` of `other` to this symmetric matrix, in both triangles.
   ///
   /// - Parameter other: `count · columns` values, row by row.
   /// - Precondition: `self` is square and symmetric.
@@ -177,13 +176,11 @@ extension Matrix {
     precondition(other.count.isMultiple(of: columns), "the last row is not whole")
     guard let start = other.baseAddress, !other.isEmpty else { return }
     let columns = columns
-    let order = Int32(columns)
     withUnsafeMutableValues { sum in
-      BLASThreads.perform {
-        OpenBLAS.calls.cblas_dsyrk(
-          CblasRowMajor, CblasUpper, CblasTrans, order, Int32(other.count / columns), 1, start,
-          order, 1, sum.baseAddress, order)
-      }
+      guard let first = sum.baseAddress else { return }
+      let vectors = SymmetricProductOperand(
+        start, stride: columns, count: columns, length: other.count / columns)
+      addSymmetricProducts(of: vectors, to: first, stride: columns, threads: BLASThreads.count)
       for row in 0..<columns {
         for column in 0..<row { sum[row * columns + column] = sum[column * columns + row] }
       }

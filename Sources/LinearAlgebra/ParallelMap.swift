@@ -35,3 +35,26 @@ package func parallelMap<Result: Sendable>(
   // before any slot that was never started.
   return try slots.withLock { try $0.map { try $0!.get() } }
 }
+
+/// Runs `body` for each of `0..<count` on up to `threads` threads, which take them in order, for
+/// parts of a single matrix.
+///
+/// Different parts write to different memory. What `body` calls of BLAS runs on BLAS's threads unless
+/// the caller requires one.
+func parallelForEach(count: Int, threads: Int, _ body: (Int) -> Void) {
+  let workers = min(threads, count)
+  // No call outlives this one, and callers see to it that parts do not overlap.
+  nonisolated(unsafe) let body = body
+  guard workers > 1 else {
+    for index in 0..<count { body(index) }
+    return
+  }
+  let next = Atomic(0)
+  DispatchQueue.concurrentPerform(iterations: workers) { _ in
+    while true {
+      let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+      guard index < count else { return }
+      body(index)
+    }
+  }
+}

@@ -13,14 +13,18 @@ extern const ck_kernel_table ck_kernels_512_emulated;
 extern const ck_affine_table ck_affine_512_emulated;
 extern const ck_derivative_table ck_derivatives_512_emulated;
 extern const ck_integer_table ck_integer_512_emulated;
+extern const ck_symmetric_table ck_symmetric_512_emulated;
+extern const ck_bulge_table ck_bulge_512_emulated;
 
 void emulate_missing_vector_levels(void) {
   static const ck_level avx512 = {
     &ck_kernels_512_emulated, &ck_affine_512_emulated, &ck_derivatives_512_emulated,
-    &ck_integer_256};
+    &ck_integer_256, &ck_symmetric_512_emulated,
+    &ck_bulge_512_emulated};
   static const ck_level vnni = {
     &ck_kernels_512_emulated, &ck_affine_512_emulated, &ck_derivatives_512_emulated,
-    &ck_integer_512_emulated};
+    &ck_integer_512_emulated, &ck_symmetric_512_emulated,
+    &ck_bulge_512_emulated};
   ck_emulate_avx512(&avx512, &vnni);
 }
 

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import LinearAlgebra
@@ -25,27 +26,46 @@ import Testing
     }
   }
 
-  @Test(arguments: [1, 2, 70, 150])
-  func oneAndTwoStageReductionsAgree(_ count: Int) throws {
-    let spectrum = (0..<count).map { 1 / Double($0 + 1) }
-    let gram = try gram(of: .withSingularValues(spectrum, rows: count, columns: count, seed: 8))
-    let found = try gram.eigenvalues(inTwoStages: true)
-    for (value, expected) in zip(found, spectrum.reversed()) {
-      #expect(abs(value - expected * expected) < 1e-13)
+  /// Counts below, at and beside the bandwidth and multiples of it; graded and clustered spectra,
+  /// some with zeros.
+  @Test(arguments: VectorLevels.available, [1, 2, 3, 32, 33, 34, 64, 65, 70, 150])
+  func oneAndTwoStageReductionsAgree(_ level: UInt32, _ count: Int) throws {
+    let spectra: [[Double]] = [
+      (0..<count).map { 1 / Double($0 + 1) },
+      (0..<count).map { exponential(1e9, Double($0) / Double(count)) },
+      (0..<count).map { $0 < count / 2 ? 1 : 1e-3 },
+      (0..<count).map { $0 <= count / 3 ? 1 - Double($0) / Double(count) : 0 },
+    ]
+    for (seed, spectrum) in spectra.enumerated() {
+      let gram = try gram(
+        of: .withSingularValues(spectrum, rows: count, columns: count, seed: UInt64(seed)))
+      let found = try VectorLevels.at(level) { try gram.eigenvalues(inTwoStages: true) }
+      for (value, expected) in zip(found, spectrum.reversed()) {
+        #expect(abs(value - expected * expected) < 1e-13)
+      }
+      for (value, expected) in zip(found, try gram.eigenvalues(inTwoStages: false)) {
+        #expect(abs(value - expected) < 1e-14)
+      }
     }
-    for (value, expected) in zip(found, try gram.eigenvalues(inTwoStages: false)) {
-      #expect(abs(value - expected) < 1e-13)
-    }
+  }
+
+  @Test(arguments: VectorLevels.available) func diagonalMatrixKeepsEigenvalues(_ level: UInt32)
+    throws
+  {
+    let gram = try gram(of: Matrix.filled(90, 90) { $0 == $1 ? Double($0 + 1) : 0 })
+    let found = try VectorLevels.at(level) { try gram.eigenvalues(inTwoStages: true) }
+    #expect(found == (1...90).map { Double($0 * $0) })
   }
 
   /// Checks Sylvester's inertia on either side of the ends of a spectrum.
   @Test func factorsExistUpToEndsOfSpectrum() throws {
     let spectrum = (0..<100).map { 2 - Double($0) / 99 }
     let gram = try gram(of: .withSingularValues(spectrum, rows: 100, columns: 130, seed: 3))
-    #expect(gram.factor(shift: 0.999) != nil)
-    #expect(gram.factor(shift: 1.001) == nil)
-    #expect(gram.factor(shift: 4.001, sign: -1) != nil)
-    #expect(gram.factor(shift: 3.999, sign: -1) == nil)
+    var factor: [Double] = []
+    #expect(gram.factor(shift: 0.999, into: &factor))
+    #expect(!gram.factor(shift: 1.001, into: &factor))
+    #expect(gram.factor(shift: 4.001, sign: -1, into: &factor))
+    #expect(!gram.factor(shift: 3.999, sign: -1, into: &factor))
   }
 
   /// Returns spectra that span κ in equal steps, in equal ratios, in a cluster at each end, in

@@ -9,6 +9,7 @@
 #define lapack_complex_double double
 #include <cblas.h>
 #include <lapacke.h>
+#include <stddef.h>
 
 #define CLAPACKE_CBLAS(X) \
   X(cblas_daxpy) \
@@ -18,7 +19,7 @@
   X(cblas_dnrm2) \
   X(cblas_dscal) \
   X(cblas_dsymv) \
-  X(cblas_dsyrk) \
+  X(cblas_dtrsm) \
   X(cblas_dtrsv) \
   X(cblas_sgemm) \
   X(openblas_get_config) \
@@ -30,13 +31,23 @@
   X(LAPACKE_dpotri) \
   X(LAPACKE_dpotrs) \
   X(LAPACKE_dstevd) \
-  X(LAPACKE_dsyevd) \
-  X(LAPACKE_dsyevd_2stage)
+  X(LAPACKE_dsterf) \
+  X(LAPACKE_dsyevd)
 
-#define CLAPACKE_FIELD(name) __typeof__(name) *_Nonnull name;
+#pragma clang assume_nonnull begin
+
+// LAPACKE lacks this routine of LAPACK.
+void dsytrd_sy2sb_(
+  const char *uplo, const int *n, const int *kd, double *a, const int *lda, double *ab,
+  const int *ldab, double *tau, double *work, const int *lwork, int *info, size_t uplo_length);
+
+#define CLAPACKE_LAPACK(X) X(dsytrd_sy2sb_)
+
+#define CLAPACKE_FIELD(name) __typeof__(name) *name;
 typedef struct clapacke_calls {
   CLAPACKE_CBLAS(CLAPACKE_FIELD)
   CLAPACKE_LAPACKE(CLAPACKE_FIELD)
+  CLAPACKE_LAPACK(CLAPACKE_FIELD)
 } clapacke_calls;
 #undef CLAPACKE_FIELD
 
@@ -48,5 +59,7 @@ typedef struct clapacke_calls {
 // unless OPENBLAS_CORETYPE is set. It begins with one thread, because further ones spin while they
 // wait; `openblas_set_num_threads` starts them.
 const clapacke_calls *_Nullable clapacke_load(const char *_Nullable *_Nonnull problem);
+
+#pragma clang assume_nonnull end
 
 #endif

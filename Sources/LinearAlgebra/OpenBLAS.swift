@@ -6,11 +6,14 @@ import Synchronization
 package enum OpenBLAS {
   /// The routines of BLAS and LAPACKE.
   ///
-  /// Stops the program if the libraries are missing, as the dynamic linker does.
+  /// Ends the program with an error if the libraries are missing, as the dynamic linker does.
   static let calls: clapacke_calls = {
     var problem: UnsafePointer<CChar>?
     guard let calls = clapacke_load(&problem) else {
-      fatalError("OpenBLAS or LAPACKE: \(problem.map { String(cString: $0) } ?? "not found")")
+      let reason = problem.map { String(cString: $0) } ?? "not found"
+      var message = "error: OpenBLAS and LAPACKE cannot be loaded: \(reason)\n"
+      message.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
+      exit(2)
     }
     BLASThreads.begin(calls.pointee)
     return calls.pointee

@@ -141,8 +141,11 @@ import Testing
       elementType: .float32, shape: tensor.shape, bytes: SharedBytes(elementsOf: rounded))
     let network = try SuperResolutionNetwork(expected, name: "rounded", threads: 1)
     let result = try network.upscale(image, progress: nil)
-    #expect(try largestDifference(distillation.upscale([image])[0], result) < 1e-4)
-    #expect(try largestDifference(fixture.output(), result) > 1e-3)
+    // The products of several tensors' weights are summed by another library, in an order of its own.
+    let largest = result.samples.reduce(1) { max($0, abs($1)) }
+    let difference = try largestDifference(distillation.upscale([image])[0], result)
+    #expect(difference < 1e-5 * largest, "\(difference) of \(largest)")
+    #expect(try largestDifference(fixture.output(), result) > 1e-3 * largest)
     _ = try distillation.step([image])
     #expect(distillation.tensors[weight] == rounded)
   }

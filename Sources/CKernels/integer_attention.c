@@ -13,23 +13,23 @@ enum { most_head = 256, most_tokens = 4096 };
 static bool takes(const ck_quantizer *quantizer, float most) {
   float levels = quantizer->levels;
   bool is_one_value = quantizer->upper == quantizer->lower;
-  return ck_has_levels(levels, most) && quantizer->group_size == 0 && fabsf(quantizer->lower) <= largest_bound &&
-    fabsf(quantizer->upper) <= largest_bound &&
+  return ck_has_levels(levels, most) && quantizer->group_size == 0 &&
+    fabsf(quantizer->lower) <= largest_bound && fabsf(quantizer->upper) <= largest_bound &&
     (is_one_value || (quantizer->upper - quantizer->lower) / levels >= least_step);
 }
 
-static bool takes_equally(const ck_quantizer *quantizer) {
-  return ck_has_equal_bounds(quantizer) && takes(quantizer, most_levels);
+static bool takes_equally(const ck_quantizer *quantizer, float most) {
+  return ck_has_equal_bounds(quantizer) && takes(quantizer, most);
 }
 
 bool ck_integer_attention_codes(const ck_quantizer *output) {
-  return takes(output, 255) && !output->is_row_scaled;
+  return takes_equally(output, 255);
 }
 
 bool ck_integer_attention_takes(const ck_integer_attention *attention) {
   return attention->head >= 1 && attention->head <= most_head && attention->tokens >= 1 &&
-    attention->tokens <= most_tokens && takes_equally(&attention->query) &&
-    takes_equally(&attention->key) && takes_equally(&attention->value) &&
+    attention->tokens <= most_tokens && takes_equally(&attention->query, most_levels) &&
+    takes_equally(&attention->key, most_levels) && takes_equally(&attention->value, most_levels) &&
     takes(&attention->probabilities, most_levels);
 }
 

@@ -8,7 +8,7 @@ package struct FiniteRange {
 
   /// Finds the range in vectors of eight elements.
   ///
-  /// - Returns: `nil` if an element is NaN or infinite, or if there are none.
+  /// - Returns: `nil` if there are no elements, or if one is NaN or infinite.
   package init?(of values: UnsafeBufferPointer<Double>) {
     guard let first = values.first, first.isFinite else { return nil }
     var (lower, upper) = (SIMD8(repeating: first), SIMD8(repeating: first))

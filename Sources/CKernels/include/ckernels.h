@@ -433,7 +433,8 @@ typedef struct ck_integer_attention {
 } ck_integer_attention;
 
 // Returns whether an attention can be computed so: quantizers have at most 15 levels, bounds of at most
-// 1e12, and steps of at least 1e-12 unless both bounds are equal; there are 1 to 4,096 tokens, and a head has 1 to 256 elements.
+// 1e12, and steps of at least 1e-12 unless both bounds are equal; there are 1 to 4,096 tokens, and a head
+// has 1 to 256 elements.
 bool ck_integer_attention_takes(const ck_integer_attention *attention);
 
 // Returns whether results can be coded by a quantizer: one with at most 255 levels, such bounds, and the same

@@ -7,7 +7,7 @@ PREFIX       ?= /usr/local
 CALIBRATION  ?= ../shared/data/calibration/DIV2K_valid_crops
 TESTSETS     ?= ../shared/data/testsets
 PACKAGES     := libzip-dev libjson-c-dev zlib1g-dev libdeflate-dev libssl-dev libopenblas-dev liblapacke-dev libpng-dev libjpeg-dev libwebp-dev
-SWIFT_SOURCES := Package.swift Sources Tests Fuzz Examples/SwiftPackage
+SWIFT_SOURCES := Package.swift Sources Tests Fuzz Benchmarks Examples/SwiftPackage
 INTEROP_VENV := .venv-interop
 # What making the Debian package takes, and trying it on a bare system.
 DEB_PACKAGES := dpkg-dev
@@ -143,6 +143,7 @@ bench: build $(INTEROP_VENV)/.installed
 	$(INTEROP_VENV)/bin/python Benchmarks/compare.py $(BIN)
 
 bench-check: build $(INTEROP_VENV)/.installed
+	$(SWIFT) build $(RELEASE) --product training-benchmark
 	$(INTEROP_VENV)/bin/python Benchmarks/check.py $(BIN)
 
 accuracy: build

@@ -120,6 +120,10 @@ let package = Package(
       ],
       linkerSettings: [.unsafeFlags(staticLinking)]),
 
+    // The Swift side of `Benchmarks/training.py`.
+    .executableTarget(
+      name: "training-benchmark", dependencies: ["Formats", "Imaging", "SuperResolution"],
+      path: "Benchmarks/Training"),
     .target(
       name: "FuzzTargets", dependencies: ["Storage", "Formats", "Imaging"],
       path: "Fuzz/Targets"),

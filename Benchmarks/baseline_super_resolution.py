@@ -1,12 +1,9 @@
 """What a Python engineer would write with PyTorch instead of running condi-convert evaluate.
 
-    python baseline_super_resolution.py [--timings FILE] [--threads 2] run NETWORK MODEL SET5
-    python baseline_super_resolution.py ranges NETWORK MODEL SET5
+    python baseline_super_resolution.py [--timings FILE] [--threads 2] MODEL DATASET
 
-NETWORK is `dat`, by spandrel, or the path of a Python file with a class SwinIR. `run` upscales
-every image of LR_bicubic/X2 and prints the average PSNR on luma; `--timings` writes the seconds of
-each step, importing included, as JSON. `ranges` prints the smallest and largest value at every
-activation site on the first image as JSON: it serves the benchmark and is not measured.
+Loads the network by spandrel, upscales every image of LR_bicubic/X2 and prints the average PSNR on luma;
+`--timings` writes the seconds of each step, importing included, as JSON.
 """
 
 import time
@@ -14,38 +11,18 @@ import time
 STARTED = time.perf_counter()
 
 import argparse  # noqa: E402: the clock starts before the imports.
-import importlib.util  # noqa: E402
+import functools  # noqa: E402
 import json  # noqa: E402
 import math  # noqa: E402
-import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
+from spandrel import ModelLoader  # noqa: E402
 
 TORCH = time.perf_counter()
 SCALE = 2
-
-
-def network(kind: str, path: str) -> torch.nn.Module:
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    state = state.get("params", state)
-    if kind == "dat":
-        from spandrel.architectures.DAT import DATArch
-
-        model = DATArch().load(state).model
-    else:
-        specification = importlib.util.spec_from_file_location("reference", kind)
-        assert specification is not None and specification.loader is not None
-        module = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(module)
-        model = module.SwinIR(SCALE)
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    # Masks are computed for the image at hand.
-    buffers = ("attn_mask", "attn_mask_0", "attn_mask_1", "relative_position_index")
-    assert all(name.split(".")[-1] in buffers for name in [*missing, *unexpected])
-    return model.eval()
 
 
 def read(path: Path) -> torch.Tensor:
@@ -78,7 +55,9 @@ def high_resolution(path: Path, folder: str) -> Path:
 def run(arguments: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(arguments.threads)
     loaded = time.perf_counter()
-    model = network(arguments.network, arguments.model)
+    # Some checkpoints lack the masks, which the networks compute as well.
+    torch.nn.Module.load_state_dict = functools.partialmethod(torch.nn.Module.load_state_dict, strict=False)
+    model = ModelLoader("cpu").load_from_file(arguments.model).model.eval()
     steps = {"import torch": TORCH - STARTED, "load": time.perf_counter() - loaded, "run": 0.0, "measure": 0.0}
     scores = []
     for path in images(arguments.folder):
@@ -92,37 +71,13 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
     return steps
 
 
-@torch.inference_mode()
-def ranges(arguments: argparse.Namespace) -> None:
-    # The recorder that the fixtures' ranges are made with.
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "Tests/Fixtures"))
-    from makers.superresolution import Sites
-
-    found: dict[str, list[float]] = {}
-
-    def record(site: str, values: torch.Tensor) -> torch.Tensor:
-        ends = [values.min().item(), values.max().item()]
-        old = found.get(site, ends)
-        found[site] = [min(old[0], ends[0]), max(old[1], ends[1])]
-        return values
-
-    model = network(arguments.network, arguments.model)
-    with Sites(model, record):
-        model(read(images(arguments.folder)[0]))
-    print(json.dumps(found))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--timings", type=Path)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("task", choices=["run", "ranges"])
-    parser.add_argument("network")
     parser.add_argument("model")
     parser.add_argument("folder")
     arguments = parser.parse_args()
-    if arguments.task == "ranges":
-        return ranges(arguments)
     steps = run(arguments)
     if arguments.timings:
         arguments.timings.write_text(json.dumps(steps))

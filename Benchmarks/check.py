@@ -2,13 +2,13 @@
 
     python check.py BINARY
 
-Left out, because their rivals or programs take minutes to fetch or build: accuracy.py, which 'make accuracy' runs,
-super_resolution.py, and training.py.
+The program of training.py is expected where 'make bench-check' builds it.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,6 +54,20 @@ def make_images(folder: Path) -> Path:
     return images
 
 
+def accuracy(binary: str, network: str, folder: Path, images: Path) -> list[str]:
+    """Measures the network in DAT-light's place."""
+    weights, testsets = folder / "weights", folder / "testsets"
+    weights.mkdir()
+    testsets.mkdir()
+    shutil.copy(network, weights / "DAT_light_x2.pth")
+    (testsets / "Set5").symlink_to(images.parent)
+    return [
+        "accuracy.py", binary, "--calibration", str(images), "--testsets", str(testsets), "--weights", str(weights),
+        "--scales", "2", "--bits", "4", "--methods", "minmax", "best", "--sets", "Set5", "--steps", "1",
+        "--cache", str(folder / "accuracy"), "--output", str(folder / "accuracy.md"),
+    ]
+
+
 def commands(binary: str, folder: Path, images: Path) -> list[list[str]]:
     image, output = str(images / "0.png"), str(folder / "table.md")
     few = ["--runs", "1", "--output", output]
@@ -71,6 +85,11 @@ def commands(binary: str, folder: Path, images: Path) -> list[list[str]]:
         ["large.py", "make", large, "--gigabytes", "0.01", "--shard-megabytes", "4"],
         ["large.py", "measure", binary, large, "--runs", "1"],
         ["kernels.py"],
+        [
+            "super_resolution.py", binary, network, "--dataset", str(images.parent), "--calibration", str(images), *few,
+        ],
+        ["training.py", "--smallest"],
+        accuracy(binary, network, folder, images),
     ]
 
 

@@ -149,6 +149,13 @@ def compare(binary: str, model: str, path: Path, runs: int, folder: Path) -> lis
     return rows
 
 
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
 def versions() -> str:
     query = "import torch, numpy; print(f'PyTorch {torch.__version__}, NumPy {numpy.__version__}')"
     return subprocess.run(

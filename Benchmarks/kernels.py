@@ -9,7 +9,6 @@ machine is idle. Either is the least of many calls.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from compare import processor
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = ["scalar", "128", "avx2", "avx512", "avx512-vnni"]
@@ -51,13 +51,6 @@ def measure_torch(inputs, outputs, threads):
             torch.nn.functional.linear(x, weight, bias)
             least, count = min(least, clock() - start), count + 1
     return least
-
-
-def processor():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
 
 
 def main():

@@ -19,8 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from compare import HERE
-from networks import processor
+from compare import HERE, processor
 from PIL import Image
 
 LEVELS = ("avx2", "avx512-vnni")

@@ -19,16 +19,11 @@ from pathlib import Path
 
 import numpy as np
 from baseline_networks import NETWORKS, samples
-from compare import HERE, Tool, megabytes
+from compare import HERE, Tool, megabytes, processor
 from PIL import Image
 
 BASELINE = HERE / "baseline_networks.py"
 THREADS = 2
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
 
 
 def difference(made: Path, expected: np.ndarray) -> float:

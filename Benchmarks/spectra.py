@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from compare import HERE, processor
 from safetensors.torch import load_file, save_file
 
-HERE = Path(__file__).resolve().parent
 THREADS = 2
 
 GPT2_BLOCK = [(768, 2304), (768, 768), (768, 3072), (3072, 768)]
@@ -141,7 +140,7 @@ def main() -> int:
     text = f"""# Singular values, beside PyTorch
 
 Made by `Benchmarks/spectra.py`: medians of {arguments.runs} runs after one unmeasured run, the tools taking
-turns, {THREADS} threads each; {platform.system()} on {platform.machine()}, {os.cpu_count()} CPUs, PyTorch {torch.__version__}.{busy}
+turns, {THREADS} threads each; {processor()}, {os.cpu_count()} cores, PyTorch {torch.__version__}.{busy}
 
 condi-convert's time is that of the whole process with reading, all metrics and the report; PyTorch's
 is that of reading and `torch.linalg.svdvals` alone, without its import. Ratios above 1 are in

@@ -1,13 +1,13 @@
 """Times one step of distillation beside the same step in PyTorch.
 
-    swift build -c release -Xswiftc -enable-testing --package-path Benchmarks/Training
-    python Benchmarks/training.py [--dat-weights FOLDER] [--threads N] [--rounds N] [--write]
+    swift build -c release -Xswiftc -enable-testing --product training-benchmark
+    python Benchmarks/training.py [--dat-weights FOLDER] [--threads N] [--rounds N] [--smallest] [--write]
 
 A step: forward and backward of a network of which weights and activations of the body are quantized to
 2 bits, for a batch of images, with the loss against the teacher's outputs (computed before), and an
 update by Adam of all parameters, bounds included. Both sides start from the same numbers; their first
 losses are compared. Steps alternate, so that whatever else the machine does slows both; medians are
-reported. `--write` puts the table in `Benchmarks/results/training.md`.
+reported. `--smallest` takes one small step. `--write` puts the table in `Benchmarks/results/training.md`.
 
 SwinIR-light has random weights, which cost as much as trained ones; DAT-light is the published ×2
 network, `DAT_light_x2.pth` in the folder that `--dat-weights` names.
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,16 +25,17 @@ import time
 from pathlib import Path
 
 import torch
+from compare import processor
 from safetensors.torch import save_file
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "Tests" / "Fixtures" / "makers"))
 import training  # noqa: E402
 
-PROGRAM = ROOT / "Benchmarks" / "Training" / ".build" / "release" / "training-benchmark"
+PROGRAM = ROOT / ".build" / "release" / "training-benchmark"
 
 
-def swinir_light(scale: int = 2, width: int = 60, hidden: int = 120) -> dict[str, torch.Tensor]:
+def swinir_light(depths: tuple[int, ...], scale: int = 2, width: int = 60, hidden: int = 120) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape):
@@ -49,8 +49,8 @@ def swinir_light(scale: int = 2, width: int = 60, hidden: int = 120) -> dict[str
         return {f"{name}.weight": draw(*shape), f"{name}.bias": 0.1 * draw(shape[0])}
 
     state = layer("conv_first", width, 3, 3, 3) | norm("patch_embed.norm")
-    for group in range(4):
-        for index in range(6):
+    for group, depth in enumerate(depths):
+        for index in range(depth):
             name = f"layers.{group}.residual_group.blocks.{index}"
             state |= norm(f"{name}.norm1") | layer(f"{name}.attn.qkv", 3 * width, width)
             state[f"{name}.attn.relative_position_bias_table"] = 0.1 * draw(225, 6)
@@ -168,20 +168,24 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--smallest", action="store_true")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    depths: tuple[int, ...] = (6, 6, 6, 6)
+    if options.smallest:
+        options.batch, options.rounds, depths = 1, 1, (2,)
     load = os.getloadavg()[0]
     torch.set_num_threads(options.threads)
     training.cells = cells
     x = torch.rand((options.batch, 3, 32, 32), generator=torch.Generator().manual_seed(2))
 
     def swinir(net, x):
-        return training.swinir(net, x, depths=(6, 6, 6, 6), heads=6, window=8)
+        return training.swinir(net, x, depths=depths, heads=6, window=8)
 
     def dat(net, x):
         return training.dat(net, x, depths=(18,), heads=6, split=(8, 32))
 
-    rows = [compare("SwinIR-light ×2", swinir, swinir_light(), x, options)]
+    rows = [compare("SwinIR-light ×2", swinir, swinir_light(depths), x, options)]
     if options.dat_weights:
         path = options.dat_weights / "DAT_light_x2.pth"
         state = torch.load(path, map_location="cpu", weights_only=True)["params"]
@@ -200,13 +204,6 @@ def main() -> None:
             "|---|---|---|---|---|---|---|---|---|---|", *rows, "",
         ])
         (ROOT / "Benchmarks" / "results" / "training.md").write_text(text)
-
-
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

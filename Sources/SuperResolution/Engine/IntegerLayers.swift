@@ -79,7 +79,7 @@ struct IntegerLayers: Sendable {
     let (outputs, inputs) = (weight.layout.rows, weight.layout.columns)
     let taps = site.tapCount ?? 1
     guard inputs == site.columnCount * taps, let rows = weight.rowParameters,
-      pays(quantizer, columns: site.columnCount, taps: taps)
+      pays(quantizer, columns: site.columnCount, outputs: outputs, taps: taps)
     else { return nil }
     guard
       taps == 1
@@ -105,10 +105,18 @@ extension IntegerLayers {
   /// The shortest groups of a row's inputs that integers multiply faster.
   static let leastGroup = 32
 
+  /// The outputs of a convolution from which Winograd's in floating point is faster, if it has no more inputs,
+  /// where codes are not multiplied by one instruction.
+  static let manyOutputs = 64
+
   /// Whether integers are faster than floating point, by the table of `Benchmarks/results/low-bits.md`: each
   /// group of a row has sums of its own, as has each pixel under a kernel where bounds follow the values.
-  static func pays(_ quantizer: ck_quantizer, columns: Int, taps: Int) -> Bool {
-    if quantizer.is_row_scaled || quantizer.group_size != 0, taps > 1 { return false }
+  static func pays(_ quantizer: ck_quantizer, columns: Int, outputs: Int, taps: Int) -> Bool {
+    if taps > 1 {
+      return !quantizer.is_row_scaled && quantizer.group_size == 0
+        && (outputs < max(columns, manyOutputs)
+          || ck_current_vector_level() == CK_VECTOR_AVX512_VNNI)
+    }
     return quantizer.group_size == 0 || quantizer.group_size >= min(columns, leastGroup)
   }
 }

@@ -5,12 +5,10 @@
 // [images, channels, height, width], and the bounds of quantizers as in
 // `Tests/Fixtures/makers/training.py`.
 
-import Foundation
+import Formats
+import Glibc
 import Imaging
-
-@testable import Formats
-@testable import SuperResolution
-@testable import Transform
+import SuperResolution
 
 struct Setting {
   var archive = TensorArchive()

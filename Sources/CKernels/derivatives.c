@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "row_coding.h"
+#include "row_sums.h"
 #include "scalar_epilogue.h"
 #include "vector_levels.h"
 
@@ -127,10 +128,45 @@ static void row_gradient_of(
       (double)quantizer->lower * bounds.by_lower + (double)quantizer->upper * bounds.by_upper, g);
 }
 
+// Turns the gradient with respect to a row divided by its sum into that with respect to the row:
+// for y = p / Σ p, (g − Σ g y) / Σ p.
+static void normalization_gradient(
+  const ck_quantizer *quantizer, const float *x, float factor, size_t columns, float *g) {
+  ck_quantizer own = *quantizer;
+  own.is_normalized = false;
+  if (own.is_row_scaled) {
+    float magnitude = ck_row_magnitude(x, columns) * factor;
+    own.is_row_scaled = false;
+    own.lower *= magnitude;
+    own.upper *= magnitude;
+  }
+  enum { chunk = 16 * ck_sum_lanes };
+  float sums[ck_sum_lanes] = {0}, products[ck_sum_lanes] = {0};
+  for (size_t first = 0; first < columns; first += chunk) {
+    size_t count = columns - first < chunk ? columns - first : chunk;
+    float p[chunk], gradient[chunk];
+    memset(p, 0, sizeof p);
+    memset(gradient, 0, sizeof gradient);
+    memcpy(gradient, g + first, count * sizeof *g);
+    for (size_t column = 0; column < count; column++) p[column] = factor * x[first + column];
+    ck_quantize(&own, p, 1, count, count);
+    for (size_t column = 0; column < count; column += ck_sum_lanes)
+      for (size_t lane = 0; lane < ck_sum_lanes; lane++) {
+        sums[lane] += p[column + lane];
+        products[lane] += gradient[column + lane] * p[column + lane];
+      }
+  }
+  float sum = ck_sum_of_lanes(sums), inverse = ck_normalizing_factor(sum, 0);
+  if (inverse == 0) return;
+  float mean = ck_sum_of_lanes(products) * inverse;
+  for (size_t column = 0; column < columns; column++) g[column] = (g[column] - mean) * inverse;
+}
+
 void ck_quantize_gradient(
   const ck_quantizer *quantizer, const float *x, float factor, size_t rows, size_t columns,
   size_t stride, float *g, ck_bound_gradient *sum) {
   for (size_t row = 0; row < rows; row++, x += stride, g += stride) {
+    if (quantizer->is_normalized) normalization_gradient(quantizer, x, factor, columns, g);
     if (quantizer->group_size == 0) {
       row_gradient_of(quantizer, (quantized_run){x, factor, columns, 0, 0}, g, sum);
       continue;

@@ -74,8 +74,12 @@ static ck_attention_scaling scaling_of(
   scaling.code_step = (float)(factor * probability_scale * (double)value.lower);
   scaling.total_step = (float)(factor * probability_lower * value_scale);
   double constant = factor * probability_lower * (double)value.lower * (double)attention->tokens;
-  scaling.constant = (float)(scaling.is_row_scaled ? constant : constant + offset);
-  scaling.offset = (float)(scaling.is_row_scaled ? offset : 0);
+  scaling.is_normalized = attention->probabilities.is_normalized;
+  scaling.is_divided = scaling.is_row_scaled || scaling.is_normalized;
+  scaling.sum_step = (float)probability_scale;
+  scaling.sum_constant = (float)(probability_lower * (double)attention->tokens);
+  scaling.constant = (float)(scaling.is_divided ? constant : constant + offset);
+  scaling.offset = (float)(scaling.is_divided ? offset : 0);
   return scaling;
 }
 

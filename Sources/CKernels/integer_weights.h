@@ -141,7 +141,12 @@ typedef struct ck_attention_scaling {
   float probability_offset;
   float probability_largest;
   // A result is value_step · Σ cp cv + code_step · Σ cp + total_step · Σ cv + constant, divided, where
-  // rows are scaled, by the sum of the exponentials.
+  // rows are scaled, by the sum of the exponentials, or where they are normalized by that of the
+  // probabilities, sum_step · Σ cp + sum_constant.
+  bool is_divided;
+  bool is_normalized;
+  float sum_step;
+  float sum_constant;
   float value_step;
   float code_step;
   float total_step;

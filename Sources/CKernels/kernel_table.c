@@ -1,4 +1,5 @@
 #include "kernel_table.h"
+#include "row_sums.h"
 
 #include "vector_levels.h"
 
@@ -47,6 +48,7 @@ void ck_quantize_to(
   const ck_quantizer *quantizer, const float *x, size_t rows, size_t columns, size_t x_stride,
   float *y, size_t y_stride) {
   ck_kernels()->quantize(quantizer, x, rows, columns, x_stride, y, y_stride);
+  if (quantizer->is_normalized) ck_normalize_rows(y, rows, columns, y_stride);
 }
 
 // MARK: Attention

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "row_sums.h"
 #include "scalar_integer.h"
 
 // Replaces `probabilities`, scores, by codes. Returns the sum of the powers.
@@ -47,6 +48,10 @@ void ck_scalar_integer_attention(
       float sum = code_probabilities(scaling, tokens, largest, probabilities);
       float code_sum = 0;
       for (size_t key = 0; key < tokens; key++) code_sum += probabilities[key];
+      float factor = scaling->is_row_scaled ? 1 / sum : 1;
+      if (scaling->is_normalized)
+        factor = ck_normalizing_factor(
+          fmaf(code_sum, scaling->sum_step, scaling->sum_constant), factor);
       for (size_t element = column; element < column + head; element++) {
         int32_t product = 0, total = 0;
         for (size_t key = 0; key < tokens; key++) {
@@ -56,7 +61,7 @@ void ck_scalar_integer_attention(
         float value = fmaf((float)total, scaling->total_step, scaling->constant);
         value = fmaf(code_sum, scaling->code_step, value);
         value = fmaf((float)product, scaling->value_step, value);
-        if (scaling->is_row_scaled) value = fmaf(value, 1 / sum, scaling->offset);
+        if (scaling->is_divided) value = fmaf(value, factor, scaling->offset);
         if (scaling->largest < 0)
           target->values[query * target->value_stride + element] = value;
         else

@@ -4,6 +4,7 @@
 
 #include "kernel_table.h"
 #include "row_coding.h"
+#include "row_sums.h"
 #include "scalar_epilogue.h"
 #include "scalar_moments.h"
 #include "scalar_winograd.h"
@@ -206,7 +207,10 @@ static void attention(
       scratch[key] = sum;
     }
     softmax(scratch, 1, keys);
-    if (quantizer != NULL) quantize(quantizer, scratch, 1, keys, keys, scratch, keys);
+    if (quantizer != NULL) {
+      quantize(quantizer, scratch, 1, keys, keys, scratch, keys);
+      if (quantizer->is_normalized) ck_normalize_rows(scratch, 1, keys, keys);
+    }
     for (size_t element = 0; element < head; element++) {
       float sum = 0;
       for (size_t key = 0; key < keys; key++) sum += scratch[key] * v[key * v_stride + element];

@@ -1,3 +1,4 @@
+import Formats
 import Foundation
 import TestSupport
 import Testing
@@ -95,5 +96,21 @@ import Testing
       of: SiteStatistics(histogram: histogram), siteName: "attn.probabilities")
     #expect(found.lower == values.min())
     #expect(found.upper < values.max() ?? 0)
+    #expect(!found.isNormalized)
+  }
+
+  @Test func freeSearchNormalizesProbabilities() {
+    var generator = SplitMix(seed: 6)
+    let values = (0..<5000).map { _ in exp(3 * generator.nextNormal() - 8) }
+    func bounds(_ values: [Float], of name: String) -> ActivationQuantizer {
+      ActivationBounds(method: .free, bitWidth: 3)
+        .bounds(of: SiteStatistics(histogram: histogram(values)), siteName: name)
+    }
+    let found = bounds(values, of: "attn.probabilities")
+    #expect(found.isNormalized)
+    #expect(found.lower == values.min())
+    #expect(!bounds(values, of: "attn.input").isNormalized)
+    // Products that mix values without a softmax.
+    #expect(!bounds(values + [-0.1], of: "attn.probabilities").isNormalized)
   }
 }

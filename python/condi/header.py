@@ -216,7 +216,7 @@ def _check_consistency(record: Record, what: str) -> None:
 # Members beside the tensors
 
 
-_ACTIVATION_MEMBERS = "name bits lower upper scaling".split()
+_ACTIVATION_MEMBERS = "name bits lower upper scaling normalized".split()
 
 
 def group_size(scaling: object) -> int | None:
@@ -252,6 +252,9 @@ def _check_optional(members: dict[str, Any]) -> None:
         scaling = quantizer.get("scaling", "tensor")
         if scaling not in ("tensor", "row") and group_size(scaling) is None:
             raise PackedError(f"{what}: scaling {scaling!r} is not known")
+        normalized = quantizer.get("normalized", False)
+        if not isinstance(normalized, bool) or normalized and group_size(scaling) is not None:
+            raise PackedError(f"{what}: normalized is no truth value, or groups are normalized")
         # It may change what the bounds mean.
         if unknown := [key for key in quantizer if key not in _ACTIVATION_MEMBERS]:
             raise PackedError(f"{what}: member '{unknown[0]}' is not known")

@@ -175,6 +175,8 @@ CODES = bit_stream([0, 1, 2, 3], 2)
         (Builder(activations=[{"name": "a", "bits": 2, "lower": 0.0, "upper": 1.0,
                                "sclaing": "row"}]),
          "header: activations[0]: member 'sclaing' is not known"),
+        *((Builder(activations=[{"name": "a", "bits": 2, "lower": 0.0, "upper": 1.0, **members}]), "normalized")
+          for members in ({"normalized": 1}, {"normalized": True, "scaling": "group:2"})),
         (Builder(activations=[{"name": "a", "bits": 2, "lower": 0.1, "upper": 1.0}]),
          "0.1 is no Float32"),
         (Builder(source={"format": "x", "byteCount": 1, "tensorByteCount": 1, "sha256": "00"}),

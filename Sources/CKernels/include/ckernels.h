@@ -223,6 +223,9 @@ typedef struct ck_quantizer {
   // whose elements differ by less than CK_LEAST_ROW_MAGNITUDE becomes its smallest element
   // throughout.
   size_t group_size;
+  // Whether each quantized row is divided by its sum, as attention weights are, which have a sum of 1 before;
+  // a row whose sum is less than CK_LEAST_ROW_MAGNITUDE stays as it is. Without groups.
+  bool is_normalized;
 } ck_quantizer;
 
 // Returns max |x| over `count` elements, or 0 if that is less than CK_LEAST_ROW_MAGNITUDE. The

@@ -92,6 +92,11 @@ CK_INLINE vector larger(vector a, vector b) { return a > b ? a : b; }
 
 CK_INLINE vector smaller(vector a, vector b) { return a < b ? a : b; }
 
+// As ck_normalizing_factor.
+CK_INLINE vector normalizing_factor(vector sum, vector other) {
+  return sum >= splat(CK_LEAST_ROW_MAGNITUDE) ? splat(1) / sum : other;
+}
+
 // Adds halves until one element is left.
 CK_INLINE float sum_of(vector x) {
 #if CK_WIDTH == 16

@@ -59,6 +59,20 @@ CK_INLINE void sum_values(
       store(results + (row * group_vectors + index) * CK_WIDTH, sum[row][index] * factors[index]);
 }
 
+// Replaces the factors of queries by those that make the sum of their probabilities 1.
+static void normalize(size_t keys, const float *probabilities, vector *factors) {
+  vector sums[group_vectors];
+#pragma clang loop unroll(full)
+  for (int index = 0; index < group_vectors; index++) sums[index] = splat(0);
+  for (size_t key = 0; key < keys; key++)
+#pragma clang loop unroll(full)
+    for (int index = 0; index < group_vectors; index++)
+      sums[index] += load(probabilities + key * query_count + index * CK_WIDTH);
+#pragma clang loop unroll(full)
+  for (int index = 0; index < group_vectors; index++)
+    factors[index] = normalizing_factor(sums[index], factors[index]);
+}
+
 // Processes `count` queries, at most `query_count`.
 CK_INLINE void attend(
   size_t count, size_t queries, size_t keys, size_t head, const float *q, size_t q_stride,
@@ -117,6 +131,7 @@ CK_INLINE void attend(
 #pragma clang loop unroll(full)
     for (int index = 0; index < group_vectors; index++) sums[index] = splat(1);
   }
+  if (quantizer != NULL && quantizer->is_normalized) normalize(keys, scores, sums);
 
   size_t element = 0;
   for (; element + 5 <= head; element += 5)

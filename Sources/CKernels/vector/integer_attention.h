@@ -194,8 +194,14 @@ CK_INLINE void code_probabilities(
       totals[index] = add_quads(totals[index], ones, __builtin_bit_cast(code_products, packed));
     }
 #pragma clang loop unroll(full)
-  for (int index = 0; index < integer_group_vectors; index++)
+  for (int index = 0; index < integer_group_vectors; index++) {
     code_sums[index] = __builtin_convertvector(sums_of_quads(totals[index], code_whole), vector);
+    if (!scaling->is_row_scaled) factors[index] = splat(1);
+    if (scaling->is_normalized)
+      factors[index] = normalizing_factor(
+        fused(code_sums[index], splat(scaling->sum_step), splat(scaling->sum_constant)),
+        factors[index]);
+  }
 }
 
 // Computes `rows` elements of the results of `count` queries, beginning with column `column`.
@@ -218,8 +224,7 @@ CK_INLINE void mix_values(
       value = fused(code_sums[index], splat(scaling->code_step), value);
       value =
         fused(__builtin_convertvector(sums[row][index], vector), splat(scaling->value_step), value);
-      if (scaling->is_row_scaled)
-        value = fused(value, factors[index], splat(scaling->offset));
+      if (scaling->is_divided) value = fused(value, factors[index], splat(scaling->offset));
       if (scaling->largest < 0)
         store(results[row] + index * CK_WIDTH, value);
       else

@@ -71,14 +71,20 @@ public struct ActivationQuantizer: Hashable, Sendable {
   public var upper: Float
   /// The granularity of the bounds.
   public var scaling: ActivationScaling
+  /// Whether the quantized values of each row are divided by their sum, if that is at least 10⁻³⁰: attention
+  /// weights, whose sum is 1 before. Small weights that become zero then take nothing from the result.
+  /// Rows have no groups.
+  public var isNormalized: Bool
 
   public init(
-    name: String, bitWidth: Int, lower: Float, upper: Float, scaling: ActivationScaling = .tensor
+    name: String, bitWidth: Int, lower: Float, upper: Float, scaling: ActivationScaling = .tensor,
+    isNormalized: Bool = false
   ) {
     self.name = name
     self.bitWidth = bitWidth
     self.lower = lower
     self.upper = upper
     self.scaling = scaling
+    self.isNormalized = isNormalized
   }
 }

@@ -107,12 +107,17 @@ extension ActivationQuantizer {
     guard let scaling = ActivationScaling(rawValue: text) else {
       throw ModelError.unsupported("scaling '\(text)' of the activation '\(name)' is not known")
     }
+    let isNormalized = try members.boolean("normalized") ?? false
+    guard !isNormalized || scaling.groupSize == nil else {
+      throw ModelError.unsupported("groups of the activation '\(name)' cannot be normalized")
+    }
     // It may change the meaning of the bounds.
     if let unknown = members.remaining.keys.first {
       throw ModelError.unsupported("'\(unknown)' of the activation '\(name)' is not known")
     }
     self.init(
-      name: name, bitWidth: bitWidth, lower: Float(lower), upper: Float(upper), scaling: scaling)
+      name: name, bitWidth: bitWidth, lower: Float(lower), upper: Float(upper), scaling: scaling,
+      isNormalized: isNormalized)
   }
 }
 

@@ -132,6 +132,7 @@ extension ActivationQuantizer {
       "upper": .number(Double(upper)),
     ]
     if scaling != .tensor { members["scaling"] = .string(scaling.rawValue) }
+    if isNormalized { members["normalized"] = .boolean(true) }
     return .object(members)
   }
 }

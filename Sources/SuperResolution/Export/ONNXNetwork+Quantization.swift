@@ -1,3 +1,4 @@
+import CKernels
 import Formats
 import Storage
 
@@ -11,6 +12,20 @@ extension ONNXNetwork {
   ///   - columns: the elements of a row.
   mutating func quantized(_ x: String, at site: Int?, axis: Int = -1, columns: Int) -> String {
     guard let site, let quantizer = quantizers[site] else { return x }
+    let rounded = rounded(x, quantizer, axis: axis, columns: columns)
+    return quantizer.isNormalized ? normalized(rounded, axis: axis) : rounded
+  }
+
+  /// Divides rows by their sums, where these are large enough.
+  private mutating func normalized(_ x: String, axis: Int) -> String {
+    let sum = add("ReduceSum", [x, integers([axis])], ["keepdims": .integer(1)])
+    let isLarge = add("GreaterOrEqual", [sum, floats([CK_LEAST_ROW_MAGNITUDE], [])])
+    return add("Div", [x, add("Where", [isLarge, sum, floats([1], [])])])
+  }
+
+  private mutating func rounded(
+    _ x: String, _ quantizer: ActivationQuantizer, axis: Int, columns: Int
+  ) -> String {
     switch quantizer.scaling {
     case .tensor:
       // ONNX's zero points are integers, so the lower bound is taken off before and put back.

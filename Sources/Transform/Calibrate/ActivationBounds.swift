@@ -6,7 +6,7 @@ import Formats
 /// a quantizer's steps approach the bins' width, it is taken over several values per bin. DOBI
 /// narrows both bounds at the same pace, but only the upper one for attention weights, which are
 /// positive with a long tail (2DQuant, section 3.2). `free` starts at the better of both and moves
-/// each bound separately.
+/// each bound separately; attention weights keep the bounds of DOBI and are normalized.
 ///
 /// If bounds are relative to rows or groups, values are those of a `RowHistogram`.
 struct ActivationBounds: Hashable, Sendable {
@@ -47,10 +47,14 @@ struct ActivationBounds: Hashable, Sendable {
     func cost(_ bounds: BoundSearch.Bounds) -> Double {
       error(AffineCode(lower: bounds.lower, scale: bounds.scale, bitWidth: bitWidth))
     }
+    let isProbability = siteName.hasSuffix(".\(ActivationSite.Kind.probabilities)")
+    // Some attentions mix values by products that may be negative.
+    let isNormalized = method == .free && isProbability && minimum >= 0
     let bounds: BoundSearch.Bounds
     switch method {
-    case .dobi where siteName.hasSuffix(".\(ActivationSite.Kind.probabilities)"):
-      bounds = found(.dobiOneSided)
+    case .dobi where isProbability: bounds = found(.dobiOneSided)
+    // With a higher lower bound the many small weights of a row would take from the large ones.
+    case .free where isNormalized: bounds = found(.dobiOneSided)
     case .free:
       let both = [found(.dobi), found(.dobiOneSided)]
       bounds = found(.free, from: cost(both[1]) < cost(both[0]) ? both[1] : both[0])
@@ -60,7 +64,8 @@ struct ActivationBounds: Hashable, Sendable {
     let upper = Float(Double(lower) + Double(bounds.scale) * Double(1 << bitWidth - 1))
     return ActivationQuantizer(
       name: siteName, bitWidth: bitWidth, lower: lower,
-      upper: upper.isFinite ? max(lower, upper) : .greatestFiniteMagnitude, scaling: scaling)
+      upper: upper.isFinite ? max(lower, upper) : .greatestFiniteMagnitude, scaling: scaling,
+      isNormalized: isNormalized)
   }
 }
 

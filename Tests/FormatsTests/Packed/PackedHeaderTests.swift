@@ -91,6 +91,16 @@ import Testing
       "header.activations[0].scaling: expected a string, found 1"
     ),
     (#""bits":2,"lower":-0.5,"upper":1,"sclaing":"row""#, "'sclaing' of the activation 'a.input'"),
+    (#""bits":2,"lower":0,"upper":1,"normalized":true"#, nil),
+    (#""bits":2,"lower":0,"upper":1,"scaling":"row","normalized":true"#, nil),
+    (
+      #""bits":2,"lower":0,"upper":1,"scaling":"group:2","normalized":true"#,
+      "groups of the activation 'a.input' cannot be normalized"
+    ),
+    (
+      #""bits":2,"lower":0,"upper":1,"normalized":1"#,
+      "header.activations[0].normalized: expected"
+    ),
     (#""bits":2,"lower":1,"upper":-0.5"#, "finite bounds in order"),
     (#""bits":2,"lower":0.1,"upper":1"#, "exact in Float32"),
     (#""bits":9,"lower":0,"upper":1"#, "1 to 8 bits"),

@@ -25,14 +25,16 @@ import Testing
     let (query, key, value, probabilities): (ck_quantizer, ck_quantizer, ck_quantizer, ck_quantizer)
 
     init(
-      _ shape: (Int, Int, Int), levels: [Float] = [15, 7, 15, 15], isRowScaled: Bool = false
+      _ shape: (Int, Int, Int), levels: [Float] = [15, 7, 15, 15], isRowScaled: Bool = false,
+      isNormalized: Bool = false
     ) throws {
       (tokens, heads, head) = shape
       self.levels = levels
       func quantizer(_ lower: Float, _ upper: Float, _ index: Int) -> ck_quantizer {
         ck_quantizer(
           lower: lower, upper: upper, levels: levels[index],
-          is_row_scaled: index == 3 && isRowScaled, group_size: 0)
+          is_row_scaled: index == 3 && isRowScaled, group_size: 0,
+          is_normalized: index == 3 && isNormalized)
       }
       query = quantizer(-1.5, 2, 0)
       key = quantizer(-3, 3.3, 1)
@@ -127,12 +129,15 @@ import Testing
           let lower = Double(probabilities.lower) * largest
           let upper = Double(probabilities.upper) * largest
           let step = (upper - lower) / Double(probabilities.levels)
-          for (other, power) in powers.enumerated() {
+          let rounded = powers.map { power in
             let clipped = min(max(power / sum, lower), upper)
-            let rounded = ((clipped - lower) / step).rounded(.toNearestOrEven) * step + lower
+            return ((clipped - lower) / step).rounded(.toNearestOrEven) * step + lower
+          }
+          let total = probabilities.is_normalized ? rounded.reduce(0, +) : 1
+          for (other, probability) in rounded.enumerated() {
             for column in index * head..<(index + 1) * head {
               results[token * channels + column] +=
-                rounded * decoded(value, other, 2 * channels + column)
+                probability / total * decoded(value, other, 2 * channels + column)
             }
           }
         }
@@ -141,9 +146,11 @@ import Testing
     }
   }
 
-  @Test(arguments: shapes, [false, true])
-  func attentionMatchesDefinition(shape: (Int, Int, Int), isRowScaled: Bool) throws {
-    let sample = try Sample(shape, isRowScaled: isRowScaled)
+  @Test(arguments: shapes, [(false, false), (true, false), (false, true), (true, true)])
+  func attentionMatchesDefinition(
+    shape: (Int, Int, Int), kind: (isRowScaled: Bool, isNormalized: Bool)
+  ) throws {
+    let sample = try Sample(shape, isRowScaled: kind.isRowScaled, isNormalized: kind.isNormalized)
     let range = ck_quantizer(lower: -1, upper: 1.5, levels: 15, is_row_scaled: false, group_size: 0)
     for masked in [false, true] {
       let reference = try sample.run(level: 0, masked: masked)

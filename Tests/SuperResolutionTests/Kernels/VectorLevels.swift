@@ -46,3 +46,12 @@ func gapElements(_ values: [Float], rows: Int, columns: Int, stride: Int) -> [Fl
   for row in 0..<rows { found += values[row * stride + columns..<(row + 1) * stride] }
   return found + values[(rows * stride)...]
 }
+
+extension ck_quantizer {
+  /// A quantizer whose rows keep their sums.
+  init(lower: Float, upper: Float, levels: Float, is_row_scaled: Bool, group_size: Int) {
+    self.init(
+      lower: lower, upper: upper, levels: levels, is_row_scaled: is_row_scaled,
+      group_size: group_size, is_normalized: false)
+  }
+}

@@ -167,6 +167,25 @@ import Testing
     }
   }
 
+  @Test(arguments: VectorLevels.available, [false, true])
+  func normalizesProbabilities(level: UInt32, isRowScaled: Bool) {
+    let sample = Sample((19, 13, 13))
+    var quantizer = ck_quantizer(
+      lower: 0, upper: 0.5, levels: 7, is_row_scaled: isRowScaled, group_size: 0)
+    let rounded = quantizedProbabilities(sample, quantizer, level: level)
+    quantizer.is_normalized = true
+    let found = quantizedProbabilities(sample, quantizer, level: level)
+    for query in 0..<19 {
+      let row = query * 13..<(query + 1) * 13
+      let sum = rounded[row].reduce(0, +)
+      #expect(sum > 0)
+      #expect(zip(found[row], rounded[row]).allSatisfy { abs($0 - $1 / sum) < 1e-5 })
+    }
+    // What has no sum stays as it is.
+    quantizer.upper = 0
+    #expect(quantizedProbabilities(sample, quantizer, level: level).allSatisfy { $0 == 0 })
+  }
+
   @Test(arguments: VectorLevels.available)
   func maskedKeysAreIgnored(level: UInt32) {
     let attention = WindowAttention(queries: 2, keys: 2, head: 1, scale: 1)

@@ -74,6 +74,51 @@ import Testing
     #expect(abs(sum.upper - (high + inner / Double(levels))) < 1e-3 * abs(high))
   }
 
+  /// With steps that are much shorter than the differences, rounding has the slope that gradients assume.
+  @Test(arguments: [ActivationScaling.tensor, .row], [1, 5, 300])
+  func gradientsOfNormalizedRowsMatchDifferenceQuotients(
+    scaling: ActivationScaling, columns: Int
+  ) {
+    var random = SplitMix(seed: UInt64(columns))
+    let x = (0..<2 * columns).map { _ in Float.random(in: 0.05...1, using: &random) }
+    let given = random.normals(2 * columns)
+    func normalizing(_ lower: Float, _ upper: Float) -> SiteQuantizer {
+      var result = quantizer(lower, upper, levels: 2_097_152, scaling)
+      result.isNormalized = true
+      return result
+    }
+    func loss(_ x: [Float], _ lower: Float, _ upper: Float) -> Double {
+      var y = x
+      normalizing(lower, upper).apply(x, rows: 2, columns: columns, to: &y)
+      return zip(y, given).reduce(0) { $0 + Double($1.0) * Double($1.1) }
+    }
+    var g = given
+    var sum = ck_bound_gradient()
+    normalizing(0.1, 0.8).differentiate(x, rows: 2, columns: columns, &g, &sum)
+    let step: Float = 1.0 / 512
+    func slope(_ change: (Float) -> Double) -> Double {
+      (change(step) - change(-step)) / Double(2 * step)
+    }
+    for index in stride(from: 0, to: x.count, by: max(1, x.count / 40)) {
+      // Not where a bound is between the two values, nor at the largest element, which moves the bounds.
+      let bounds = scaling == .row ? [Float]() : [0.1, 0.8]
+      let row = x[index / columns * columns..<(index / columns + 1) * columns]
+      guard !bounds.contains(where: { abs($0 - x[index]) < 2 * step }),
+        scaling == .tensor || x[index] < 0.75 * (row.max() ?? 0) && x[index] > 0.15
+      else { continue }
+      let expected = slope { change in
+        var moved = x
+        moved[index] += change
+        return loss(moved, 0.1, 0.8)
+      }
+      #expect(abs(Double(g[index]) - expected) < 2e-2 * max(1, abs(expected)), "\(index)")
+    }
+    let byLower = slope { loss(x, 0.1 + $0, 0.8) }
+    let byUpper = slope { loss(x, 0.1, 0.8 + $0) }
+    #expect(abs(sum.lower - byLower) < 5e-2 * max(1, abs(byLower)))
+    #expect(abs(sum.upper - byUpper) < 5e-2 * max(1, abs(byUpper)))
+  }
+
   @Test(arguments: VectorLevels.available, [1, 3, 16, 37])
   func stridedRowsLearnLikeSeparateRows(level: UInt32, columns: Int) {
     let (rows, stride) = (5, columns + 2)

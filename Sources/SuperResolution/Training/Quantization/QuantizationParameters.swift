@@ -104,7 +104,8 @@ struct QuantizationParameters: Sendable {
         lower: store.values[activation.lower.offset],
         upper: store.values[activation.upper.offset],
         levels: Float((1 << activation.quantizer.bitWidth) - 1),
-        scaling: activation.quantizer.scaling, lowerReference: activation.lower,
+        scaling: activation.quantizer.scaling,
+        isNormalized: activation.quantizer.isNormalized, lowerReference: activation.lower,
         upperReference: activation.upper)
     }
     return quantizers

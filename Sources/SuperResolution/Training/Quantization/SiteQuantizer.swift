@@ -13,6 +13,8 @@ struct SiteQuantizer: Sendable {
   /// 2^bits − 1.
   let levels: Float
   var scaling = ActivationScaling.tensor
+  /// Whether rows are divided by their sums.
+  var isNormalized = false
   let lowerReference: ParameterReference
   let upperReference: ParameterReference
 
@@ -52,7 +54,8 @@ struct SiteQuantizer: Sendable {
   }
 
   private var kernel: ck_quantizer {
-    ck_quantizer(lower: lower, upper: upper, levels: levels, scaling: scaling)
+    ck_quantizer(
+      lower: lower, upper: upper, levels: levels, scaling: scaling, isNormalized: isNormalized)
   }
 }
 

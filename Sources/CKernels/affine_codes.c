@@ -62,6 +62,15 @@ void ck_affine_encode(
   cost->clipped += sums.clipped;
 }
 
+void ck_group_bounds(const ck_groups *groups, float *room, float *lower, float *scale) {
+  if (groups->count > 0) table()->group_bounds(groups, room, lower, scale);
+}
+
+void ck_group_codes(
+  const ck_groups *groups, const float *units, float *room, float *lower, float *scale) {
+  if (groups->count > 0) table()->group_codes(groups, units, room, lower, scale);
+}
+
 // MARK: Bits
 
 // Gathers the low bits of a word's eight bytes, in three steps that each join neighbours.

@@ -25,12 +25,17 @@ typedef struct ck_affine_table {
   void (*encode)(
     const ck_affine_code *code, const float *values, size_t count, uint8_t *codes,
     ck_cost_sums *sums);
+  void (*group_bounds)(const ck_groups *groups, float *room, float *lower, float *scale);
+  void (*group_codes)(
+    const ck_groups *groups, const float *units, float *room, float *lower, float *scale);
 } ck_affine_table;
 
 // Returns `value` rounded to `type`. It must be within the type's range.
 float ck_rounded(float value, ck_element type);
 
-#define CK_AFFINE_TABLE {.widen = widen, .extremes = extremes, .encode = encode}
+#define CK_AFFINE_TABLE \
+  {.widen = widen, .extremes = extremes, .encode = encode, .group_bounds = group_bounds, \
+   .group_codes = group_codes}
 
 extern const ck_affine_table ck_affine_scalar;
 extern const ck_affine_table ck_affine_128;

@@ -101,4 +101,15 @@ static void encode(
   }
 }
 
+// One group at a time.
+#define CK_WIDTH 1
+#define CK_INLINE static inline
+typedef float vector;
+static inline float load(const float *x) { return *x; }
+static inline void store(float *x, float value) { *x = value; }
+static inline float splat(float x) { return x; }
+static inline float larger(float a, float b) { return a > b ? a : b; }
+static inline float smaller(float a, float b) { return a < b ? a : b; }
+#include "vector/group_bounds.h"
+
 const ck_affine_table ck_affine_scalar = CK_AFFINE_TABLE;

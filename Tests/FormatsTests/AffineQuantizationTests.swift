@@ -21,7 +21,8 @@ struct AffineQuantizationTests {
       ]
       var cases: [Case] = []
       for (granularity, parts) in granularities {
-        for parameterType in QuantizationParameterType.allCases {
+        for parameterType in QuantizationParameterType.allCases
+        where parameterType.suits(granularity) {
           for elementType in [ElementType.float32, .float64, .float16, .bfloat16] {
             cases.append(
               Case(

@@ -76,10 +76,12 @@ def _check_raw(record: Record, data: np.ndarray, what: str) -> None:
 def parameters(record: Record, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lower bounds and scales as Float32, one a cell."""
     what = f"tensor '{record.name}'"
-    count = record.cell_count
-    width = count * record.parameter_dtype.itemsize
-    lower = data[:width].view(record.parameter_dtype).astype(np.float32)
-    scale = data[width : 2 * width].view(record.parameter_dtype).astype(np.float32)
+    if record.parameters == "scaled6":
+        lower, scale = _parameters_of_codes(record, data, what)
+    else:
+        dtype = np.dtype("<f4" if record.parameters == "float32" else "<f2")
+        both = data[: record.parameter_byte_count].view(dtype).astype(np.float32)
+        lower, scale = np.split(both, 2)
     if not (np.isfinite(lower).all() and np.isfinite(scale).all()):
         raise PackedError(f"{what}: a lower bound or scale is not finite")
     if (scale < 0).any():
@@ -89,6 +91,29 @@ def parameters(record: Record, data: np.ndarray) -> tuple[np.ndarray, np.ndarray
             if not _is_finite(_rounded(record, lower + scale * np.float32(code)), record):
                 raise PackedError(f"{what}: code {code} is not finite in {record.type.name}")
     return lower, scale
+
+
+def _parameters_of_codes(
+    record: Record, data: np.ndarray, what: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lower bounds and scales of groups, from a unit a row and two codes of 6 bits a group."""
+    rows, count = record.matrix[0], record.cell_count
+    words = data[: 2 * rows].view("<u2")
+    units = (words.astype(np.uint32) << 16).view(np.float32)
+    if (words >= 0x7F80).any():
+        raise PackedError(f"{what}: a row's unit is negative or not finite")
+    length = stream_byte_count(count, 6)
+    start = 2 * rows
+    streams = data[start : start + length], data[start + length : start + 2 * length]
+    lower, scale = (unpack_codes(stream, count, 6, what).astype(np.int32) for stream in streams)
+    lower -= (lower & 32) << 1
+    unit = np.repeat(units, count // rows)
+    if ((unit == 0) & ((lower != 0) | (scale != 0))).any():
+        raise PackedError(f"{what}: a row's unit is 0, but not its parameters")
+    # Exact: a bfloat16 number has 8 significant bits, a code 6.
+    with np.errstate(over="ignore"):
+        bounds = unit * (lower << record.bits).astype(np.float32)
+        return bounds, unit * scale.astype(np.float32)
 
 
 def _dequantized(record: Record, data: np.ndarray) -> np.ndarray:

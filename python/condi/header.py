@@ -32,7 +32,7 @@ class Record:
     bits: int = 0
     granularity: str = ""
     parts: int = 1
-    parameter_dtype: np.dtype = np.dtype("<f4")
+    parameters: str = "float32"
     base: int = 0
     distinct: int = 0
     encoded_byte_count: int | None = None
@@ -61,12 +61,19 @@ class Record:
         return rows if self.granularity == "channel" else self.parts
 
     @property
+    def parameter_byte_count(self) -> int:
+        """What lower bounds and scales take."""
+        if self.parameters == "scaled6":
+            return 2 * self.matrix[0] + 2 * ((6 * self.cell_count + 7) // 8)
+        return 2 * self.cell_count * (4 if self.parameters == "float32" else 2)
+
+    @property
     def needed_byte_count(self) -> int:
         """What the encoding needs, before compression."""
         codes = (self.element_count * self.bits + 7) // 8
         match self.encoding:
             case "affine":
-                return 2 * self.cell_count * self.parameter_dtype.itemsize + codes
+                return self.parameter_byte_count + codes
             case "palette":
                 return self.distinct * self.type.bit_width // 8 + codes
             case "integer":
@@ -181,11 +188,12 @@ def _affine_fields(entry: dict[str, Any], what: str) -> dict[str, Any]:
     parts = _integer(entry.get("parts", 1), 1, MAXIMUM_COUNT, f"{what}: parts")
     if "parts" in entry and granularity != "tensor":
         raise PackedError(f"{what}: parts go with granularity 'tensor' only")
-    width = "float32"
+    parameters = "float32"
     if "parameters" in entry:
-        width = _choice(entry, "parameters", ("float32", "float16"), what)
-    dtype = np.dtype("<f4" if width == "float32" else "<f2")
-    return {"granularity": granularity, "parts": parts, "parameter_dtype": dtype}
+        parameters = _choice(entry, "parameters", ("float32", "float16", "scaled6"), what)
+    if parameters == "scaled6" and not granularity.startswith("group:"):
+        raise PackedError(f"{what}: parameters 'scaled6' go with groups, not with '{granularity}'")
+    return {"granularity": granularity, "parts": parts, "parameters": parameters}
 
 
 def _check_consistency(record: Record, what: str) -> None:

@@ -104,6 +104,16 @@ def test_channels_and_groups(opened):
     assert file.tensor("vector").tolist() == [5, 6, 8]
 
 
+def test_parameters_of_six_bits(opened):
+    # Units 0.5 and 0; lower codes 1, -32, 31 and scale codes 63, 1, 2 of the first row.
+    parameters = bytes([0x00, 0x3F, 0, 0]) + bit_stream([1, 32, 31, 0, 0, 0], 6)
+    parameters += bit_stream([63, 1, 2, 0, 0, 0], 6)
+    record = parameters + bit_stream([0, 1, 2, 3, 3, 0, 0, 0, 0, 0], 2)
+    file = opened(Builder().add("w", "float32", [2, 5], "affine", record, bits=2,
+                                granularity="group:2", parameters="scaled6"))  # fmt: skip
+    assert file.tensor("w").tolist() == [[2, 33.5, -63, -62.5, 65], [0, 0, 0, 0, 0]]
+
+
 def test_product_is_rounded_before_the_sum(opened):
     lower, scale = np.float32(-0.3), np.float32(0.1)
     fused = np.float32(np.float64(lower) + np.float64(scale) * 3)

@@ -105,6 +105,16 @@ def affine(record: bytes, type: str = "float32", shape: tuple[int, ...] = (2, 2)
 CODES = bit_stream([0, 1, 2, 3], 2)
 
 
+def groups(record: bytes):
+    return affine(record, granularity="group:2", parameters="scaled6")
+
+
+def scaled(unit: bytes, scale: bytes = bit_stream([1, 0], 6)) -> bytes:
+    """Parameters of two rows of one group: a unit for the first, and codes."""
+    return unit + b"\x00\x00" + bit_stream([0, 0], 6) + scale + CODES
+
+
+
 @pytest.mark.parametrize(
     ("builder", "reason"),
     [
@@ -126,6 +136,11 @@ CODES = bit_stream([0, 1, 2, 3], 2)
         (affine(floats(0, 0, 1, 1) + CODES, granularity="channel", parts=2), "parts"),
         (affine(floats(0, 1) + CODES + b"\x00"), "expected 9 bytes, found 10"),
         (affine(floats(0, 1) + CODES, parameters="float64"), "parameters"),
+        (affine(scaled(b"\x00\x3f"), parameters="scaled6"), "go with groups"),
+        (groups(scaled(b"\x80\x7f")), "unit is negative or not finite"),
+        (groups(scaled(b"\x00\x80")), "unit is negative or not finite"),
+        (groups(scaled(b"\x00\x00")), "unit is 0, but not its parameters"),
+        (groups(scaled(b"\x00\x3f", scale=b"\x01\xf0")), "unused bits"),
         (affine(floats(0, 1) + CODES, compressed=True), "does not go with affine"),
         (affine(floats(0, 1) + bit_stream([0, 1, 2, 4], 3)[:1] + b"\xf0", bits=3), "unused bits"),
         (Builder().add("p", "uint8", [3], "palette", b"\x01\x02\x03" + bit_stream([0, 3, 1], 2),

@@ -55,6 +55,39 @@ void ck_affine_encode(
   const ck_affine_code *code, const float *values, size_t count, uint8_t *codes,
   ck_affine_cost *cost);
 
+// Groups of values that share a lower bound and a scale. Values are finite.
+typedef struct ck_groups {
+  const float *values;
+  // The index of each group's first value.
+  const size_t *starts;
+  size_t count;
+  // The number of values per group, at least 1.
+  size_t size;
+  // What an error of a column counts, not negative, for rows of `columns` values; NULL if all count
+  // the same.
+  const float *weights;
+  size_t columns;
+  // 1 to 8.
+  unsigned bits;
+} ck_groups;
+
+// Codes of 6 bits for scales and lower bounds: under a row's unit u, the scale u · s and the lower
+// bound u · 2^bits · l.
+enum { CK_LARGEST_SCALE_CODE = 63, CK_LEAST_LOWER_CODE = -32, CK_LARGEST_LOWER_CODE = 31 };
+
+// The number of floats of work space that the functions below need for groups of `size` values.
+#define CK_GROUP_ROOM(size) (32 * (size))
+
+// Finds bounds that nearly minimize the groups' weighted squared errors: the best of four starts,
+// each followed by two rounds of least squares for the scale and the lower bound together. The scale
+// is zero for groups of equal values.
+void ck_group_bounds(const ck_groups *groups, float *room, float *lower, float *scale);
+
+// Moves each group's bounds to the best place nearby that has codes under the group's unit. Groups
+// of equal values, and those whose unit is zero, keep their lower bound and get a scale of zero.
+void ck_group_codes(
+  const ck_groups *groups, const float *units, float *room, float *lower, float *scale);
+
 // Packs codes of `bits` bits, 1 to 8, stored one per byte, into a little-endian stream of
 // ⌈count · bits / 8⌉ bytes, low bits first. Bits after the last code are zero.
 void ck_pack_codes(const uint8_t *codes, size_t count, unsigned bits, uint8_t *stream);

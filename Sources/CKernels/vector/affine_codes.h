@@ -2,6 +2,7 @@
 
 #include "../affine_codes.h"
 #include "arithmetic.h"
+#include "group_bounds.h"
 
 #define CK_HALF (CK_WIDTH / 2)
 

@@ -15,22 +15,23 @@ struct CodesExporter: ModelExporter {
     load: @escaping @Sendable () throws -> QuantizedTensor
   ) throws -> PlannedTensor<NamedTensor> {
     let cells: Shape = [tensor.layout.cellCount]
-    let type: ElementType = tensor.parameterType == .float32 ? .float32 : .float16
-    let width = cells.elementCount * tensor.parameterType.byteWidth
+    // Codes of parameters are written as the numbers that they stand for.
+    let type: ElementType = tensor.parameterType == .float16 ? .float16 : .float32
+    func parameters(
+      _ values: @escaping @Sendable (QuantizedTensor) -> [Float]
+    ) throws -> Tensor {
+      try Tensor(elementType: type, shape: cells) {
+        SharedBytes(values(try load()), roundedTo: type)
+      }
+    }
     let pieces = [
       NamedTensor(
         "\(name).codes",
         try Tensor(elementType: .uint8, shape: tensor.shape) {
           SharedBytes(elementsOf: try load().unpackedCodes())
         }),
-      NamedTensor(
-        "\(name).lower",
-        try Tensor(elementType: type, shape: cells) { try load().parameterBytes.slice(0..<width) }),
-      NamedTensor(
-        "\(name).scale",
-        try Tensor(elementType: type, shape: cells) {
-          try load().parameterBytes.slice(width..<2 * width)
-        }),
+      NamedTensor("\(name).lower", try parameters(\.lower)),
+      NamedTensor("\(name).scale", try parameters(\.scale)),
     ]
     return PlannedTensor(form: "codes in uint8", pieces: pieces, byteCount: pieces.byteCount)
   }

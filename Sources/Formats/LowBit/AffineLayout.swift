@@ -84,7 +84,7 @@ public struct AffineLayout: Hashable, Sendable {
     switch granularity {
     case .tensor: parts
     case .channel: rows
-    case .group: rows * groupsPerRow
+    case .group: rows * cellsPerRow
     }
   }
 
@@ -100,8 +100,8 @@ public struct AffineLayout: Hashable, Sendable {
     case .channel:
       return Cell(rows: index..<index + 1, columns: 0..<columns)
     case .group(let groupSize):
-      let row = index / groupsPerRow
-      let first = index % groupsPerRow * groupSize
+      let row = index / cellsPerRow
+      let first = index % cellsPerRow * groupSize
       return Cell(
         rows: row..<row + 1, columns: first..<first + Swift.min(groupSize, columns - first))
     }
@@ -112,7 +112,7 @@ public struct AffineLayout: Hashable, Sendable {
     switch granularity {
     case .tensor: row / (rows / parts)
     case .channel: row
-    case .group(let groupSize): row * groupsPerRow + column / groupSize
+    case .group(let groupSize): row * cellsPerRow + column / groupSize
     }
   }
 
@@ -128,7 +128,8 @@ public struct AffineLayout: Hashable, Sendable {
     for index in 0..<cellCount { try body(index, cell(index)) }
   }
 
-  private var groupsPerRow: Int {
+  /// The number of groups of a row; 1 without groups.
+  package var cellsPerRow: Int {
     guard case .group(let groupSize) = granularity else { return 1 }
     return (columns - 1) / groupSize + 1
   }

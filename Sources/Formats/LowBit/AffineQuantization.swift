@@ -43,27 +43,35 @@ extension QuantizationGranularity: CustomStringConvertible {
 /// The type in which lower bounds and scales are stored.
 ///
 /// ```swift
-/// print(QuantizationParameterType.float16.rounded(0.1))  // 0.099975586
+/// let layout = try AffineLayout(rows: 384, columns: 384, granularity: .group(64))
+/// for type in QuantizationParameterType.allCases {
+///   let spec = AffineSpec(layout: layout, bitWidth: 2, parameterType: type)
+///   print(type, 8 * Float(spec.byteCount ?? 0) / Float(layout.elementCount))
+/// }
+/// // float32 3.0, float16 2.5, scaled6 2.2291667
 /// ```
 public enum QuantizationParameterType: String, Hashable, Sendable, CaseIterable {
   case float32
   case float16
+  /// Two codes of six bits per group, under a bfloat16 unit per row: 12 bits per group instead of
+  /// 32 or 64. Only groups can have it.
+  case scaled6
 
-  /// The number of bytes of a stored parameter.
-  package var byteWidth: Int {
-    switch self {
-    case .float32: 4
-    case .float16: 2
-    }
+  /// Whether cells of this granularity can have such parameters.
+  public func suits(_ granularity: QuantizationGranularity) -> Bool {
+    guard self == .scaled6 else { return true }
+    if case .group = granularity { return true }
+    return false
   }
 
   /// Returns the parameter as it is read back: rounded to nearest, ties to even.
   ///
   /// The result is infinite beyond the type's largest number, and a small scale may become zero;
-  /// `QuantizedTensor` rejects both.
+  /// `QuantizedTensor` rejects both. With `scaled6` it depends on the other groups of the row; the
+  /// result is the parameter itself.
   public func rounded(_ parameter: Float) -> Float {
     switch self {
-    case .float32: parameter
+    case .float32, .scaled6: parameter
     case .float16: Float(Float16(parameter))
     }
   }

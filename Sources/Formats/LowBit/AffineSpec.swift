@@ -1,3 +1,5 @@
+import Storage
+
 /// The storage of a tensor as codes: which elements share parameters, how wide the codes are, and
 /// how lower bounds and scales are stored.
 ///
@@ -32,9 +34,29 @@ public struct AffineSpec: Hashable, Sendable {
   public var parameterByteCount: Int {
     // A cell has at least one element, whose bytes were checked to fit; a saturated count of a
     // layout that claims more never equals a real length.
-    let (byteCount, overflow) = layout.cellCount.multipliedReportingOverflow(
-      by: 2 * parameterType.byteWidth)
-    return overflow ? .max : byteCount
+    func product(_ a: Int, _ b: Int) -> Int {
+      let (product, overflow) = a.multipliedReportingOverflow(by: b)
+      return overflow ? .max : product
+    }
+    switch parameterType {
+    case .float32: return product(layout.cellCount, 8)
+    case .float16: return product(layout.cellCount, 4)
+    case .scaled6:
+      guard let codes = BitStream.byteCount(count: layout.cellCount, bitWidth: 6) else {
+        return .max
+      }
+      let (sum, overflow) = product(layout.rows, 2).addingReportingOverflow(product(codes, 2))
+      return overflow ? .max : sum
+    }
+  }
+
+  /// - Throws: `ModelError` when the parameters' type does not suit the granularity.
+  package func checkParameterType() throws {
+    guard parameterType.suits(layout.granularity) else {
+      throw ModelError.mismatch(
+        expected: "groups, which parameters of type '\(parameterType)' are for",
+        found: "\(layout.granularity)")
+    }
   }
 
   /// The number of bytes of parameters and codes; `nil` if it overflows.

@@ -25,10 +25,8 @@ public struct QuantizedTensor: Sendable {
   public let shape: Shape
   /// Which elements share parameters, how wide codes are, and how parameters are stored.
   public let spec: AffineSpec
-  /// The lower bound of each cell, exact in `parameterType`.
-  public let lower: [Float]
-  /// The distance between adjacent values in each cell, exact in `parameterType`.
-  public let scale: [Float]
+  /// The parameters of the cells, as they are stored.
+  package let parameters: AffineParameters
   /// One code per element, row-major, packed without gaps: code `k` takes the bits
   /// `[k·bitWidth, (k+1)·bitWidth)`, low bits of low bytes first; bits after the last are zero.
   public let codes: SharedBytes
@@ -40,16 +38,42 @@ public struct QuantizedTensor: Sendable {
 
   /// Creates a tensor from existing codes.
   ///
+  /// - Parameters:
+  ///   - lower: the lower bound of each cell, exact in the type of the parameters.
+  ///   - scale: the distance between adjacent values in each cell, likewise.
+  ///   - codes: a `BitStream` of one code per element.
   /// - Throws: `ModelError` when the rules above are violated.
   public init(
     elementType: ElementType, shape: Shape, spec: AffineSpec, lower: [Float], scale: [Float],
     codes: SharedBytes
   ) throws {
+    var parameters = AffineParameters(lower: lower, scale: scale)
+    if spec.parameterType == .scaled6 {
+      try spec.checkParameterType()
+      try Self.checkCounts(
+        spec.layout, values: shape.elementCount, lower: lower.count, scale: scale.count)
+      parameters = try AffineParameters(rounding: lower, scale, to: spec)
+      if let index = lower.indices.first(where: {
+        lower[$0] != parameters.lower[$0] || scale[$0] != parameters.scale[$0]
+      }) {
+        throw Self.inexact(lower[index], scale[index], index, spec)
+      }
+    }
+    try self.init(
+      elementType: elementType, shape: shape, spec: spec, parameters: parameters, codes: codes)
+  }
+
+  /// Creates a tensor from parameters and codes.
+  ///
+  /// - Throws: `ModelError` when the rules above are violated.
+  package init(
+    elementType: ElementType, shape: Shape, spec: AffineSpec, parameters: AffineParameters,
+    codes: SharedBytes
+  ) throws {
     self.elementType = elementType
     self.shape = shape
     self.spec = spec
-    self.lower = lower
-    self.scale = scale
+    self.parameters = parameters
     self.codes = codes
     try checkForm()
     try checkParameters()
@@ -59,7 +83,7 @@ public struct QuantizedTensor: Sendable {
   /// Creates a tensor from the bytes of a file.
   ///
   /// - Parameters:
-  ///   - parameters: all lower bounds in the order of the cells, then all scales, little-endian.
+  ///   - parameters: the parameters as a record begins with them.
   ///   - codes: a `BitStream` of one code per element.
   /// - Throws: `ModelError` when the rules above are violated.
   package init(
@@ -73,11 +97,16 @@ public struct QuantizedTensor: Sendable {
           expectedBytes: expected, foundBytes: parameters.count,
           purpose: "\(cellCount) lower bounds and scales in \(spec.parameterType)"))
     }
-    let values = Self.parameterValues(parameters, spec.parameterType)
+    try spec.checkParameterType()
     try self.init(
-      elementType: elementType, shape: shape, spec: spec, lower: Array(values[..<cellCount]),
-      scale: Array(values[cellCount...]), codes: codes)
+      elementType: elementType, shape: shape, spec: spec,
+      parameters: AffineParameters(parsing: parameters, spec: spec), codes: codes)
   }
+
+  /// The lower bound of each cell, exact in `parameterType`.
+  public var lower: [Float] { parameters.lower }
+  /// The distance between adjacent values in each cell, exact in `parameterType`.
+  public var scale: [Float] { parameters.scale }
 
   /// Which elements share a lower bound and a scale.
   public var layout: AffineLayout { spec.layout }
@@ -85,19 +114,6 @@ public struct QuantizedTensor: Sendable {
   public var bitWidth: Int { spec.bitWidth }
   /// How lower bounds and scales are stored.
   public var parameterType: QuantizationParameterType { spec.parameterType }
-
-  /// Returns the parameters as they are stored.
-  ///
-  /// - Throws: `ModelError` when a positive scale would become zero.
-  static func rounded(
-    _ lower: [Float], _ scale: [Float], to parameterType: QuantizationParameterType
-  ) throws -> (lower: [Float], scale: [Float]) {
-    for index in scale.indices where scale[index] > 0 && parameterType.rounded(scale[index]) == 0 {
-      throw ModelError(
-        "the scale \(scale[index]) of cell \(index) is too small for \(parameterType)")
-    }
-    return (lower.map(parameterType.rounded), scale.map(parameterType.rounded))
-  }
 
   /// Returns the code of each element, row-major.
   public func unpackedCodes() throws -> [UInt8] {
@@ -126,13 +142,8 @@ public struct QuantizedTensor: Sendable {
     SharedBytes(try floatValues(), roundedTo: elementType)
   }
 
-  /// All lower bounds in the order of the cells, then all scales, little-endian.
-  package var parameterBytes: SharedBytes {
-    switch parameterType {
-    case .float32: SharedBytes(elementsOf: lower + scale)
-    case .float16: SharedBytes(elementsOf: (lower + scale).map { Float16($0) })
-    }
-  }
+  /// The parameters as a record begins with them.
+  package var parameterBytes: SharedBytes { parameters.bytes(spec) }
 
   /// Returns the code of the cell at `index`.
   package func code(ofCell index: Int) -> AffineCode {
@@ -164,6 +175,7 @@ extension QuantizedTensor {
       throw ModelError.unsupported("\(elementType) elements cannot be quantized")
     }
     try Self.checkBitWidth(bitWidth)
+    try spec.checkParameterType()
     let own = try AffineLayout(
       shape: shape, granularity: layout.granularity, parts: layout.parts)
     guard own == layout else {
@@ -177,6 +189,7 @@ extension QuantizedTensor {
 
   /// Checks that the parameters make every code a finite element.
   func checkParameters() throws {
+    let (lower, scale) = (lower, scale)
     for index in 0..<layout.cellCount {
       guard lower[index].isFinite, scale[index].isFinite, scale[index] >= 0 else {
         throw ModelError.mismatch(
@@ -186,9 +199,7 @@ extension QuantizedTensor {
       guard parameterType.rounded(lower[index]) == lower[index],
         parameterType.rounded(scale[index]) == scale[index]
       else {
-        throw ModelError.mismatch(
-          expected: "parameters that are exact in \(parameterType) in cell \(index)",
-          found: "\(lower[index]) and \(scale[index])")
+        throw Self.inexact(lower[index], scale[index], index, spec)
       }
       // Values increase with the code, so checking both ends suffices.
       let code = code(ofCell: index)
@@ -199,6 +210,14 @@ extension QuantizedTensor {
           found: "\(code.lower) to \(code.upper)")
       }
     }
+  }
+
+  private static func inexact(
+    _ lower: Float, _ scale: Float, _ index: Int, _ spec: AffineSpec
+  ) -> ModelError {
+    ModelError.mismatch(
+      expected: "parameters that are exact in \(spec.parameterType) in cell \(index)",
+      found: "\(lower) and \(scale)")
   }
 
   func checkCodes() throws {
@@ -212,21 +231,6 @@ extension QuantizedTensor {
     }
     guard BitStream.hasZeroTail(codes, count: layout.elementCount, bitWidth: bitWidth) else {
       throw ModelError.malformed("the bits after the last code are not zero")
-    }
-  }
-
-  /// Returns the parameters in `bytes`, all lower bounds first.
-  static func parameterValues(
-    _ bytes: SharedBytes, _ parameterType: QuantizationParameterType
-  ) -> [Float] {
-    let width = parameterType.byteWidth
-    return bytes.withUnsafeBytes { buffer in
-      (0..<buffer.count / width).map { index in
-        switch parameterType {
-        case .float32: buffer.loadUnaligned(fromByteOffset: index * width, as: Float.self)
-        case .float16: Float(buffer.loadUnaligned(fromByteOffset: index * width, as: Float16.self))
-        }
-      }
     }
   }
 

@@ -9,13 +9,13 @@ package struct TensorEncoder {
   private let bytes: SharedBytes
   private let elementType: ElementType
   private let shape: Shape
-  private let spec: AffineSpec
+  let spec: AffineSpec
   /// The type of the elements in `bytes`.
   private let element: ck_element
   private let elementWidth: Int
 
   /// The number of elements per block: a multiple of eight, so that codes fill whole bytes.
-  private static let blockCount = 1 << 14
+  static let blockCount = 1 << 14
 
   private var layout: AffineLayout { spec.layout }
 
@@ -152,9 +152,19 @@ package struct TensorEncoder {
     try QuantizedTensor.checkCounts(
       layout, values: layout.elementCount, lower: lower.count, scale: scale.count)
     try QuantizedTensor.checkBitWidth(spec.bitWidth)
+    try spec.checkParameterType()
+    return try encode(AffineParameters(rounding: lower, scale, to: spec))
+  }
+
+  /// Encodes the tensor with the given parameters and returns it with its cost.
+  ///
+  /// - Throws: `ModelError` as above.
+  package func encode(
+    _ parameters: AffineParameters
+  ) throws -> (tensor: QuantizedTensor, cost: RoundingCost) {
     let bitWidth = spec.bitWidth
+    let (lower, scale) = (parameters.lower, parameters.scale)
     let type = try Self.kernelType(elementType).element
-    let (lower, scale) = try QuantizedTensor.rounded(lower, scale, to: spec.parameterType)
     guard let byteCount = spec.codeByteCount else {
       throw ModelError.unsupported("\(shape) at \(bitWidth) bits overflows")
     }
@@ -192,7 +202,7 @@ package struct TensorEncoder {
       }
     }
     let tensor = try QuantizedTensor(
-      elementType: elementType, shape: shape, spec: spec, lower: lower, scale: scale, codes: codes)
+      elementType: elementType, shape: shape, spec: spec, parameters: parameters, codes: codes)
     return (tensor, RoundingCost(cost, elementCount: layout.elementCount))
   }
 }

@@ -246,5 +246,6 @@ extension AffineSpec {
       layout: try AffineLayout(
         shape: shape, granularity: granularity, parts: members.integer("parts") ?? 1),
       bitWidth: bitWidth, parameterType: parameterType)
+    try checkParameterType()
   }
 }

@@ -90,7 +90,7 @@ import Testing
     #expect(examination.faults.map(\.region) == [.record, .end])
     #expect(examination.faults.last?.offset == whole.count)
     #expect(examination.faults.last?.byteCount == count)
-    #expect(examination.model?.header.names.count == 9)
+    #expect(examination.model?.header.names.count == 10)
   }
 
   @Test func swappedRecordsAreNamed() throws {

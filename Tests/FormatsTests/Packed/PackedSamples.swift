@@ -33,6 +33,7 @@ enum PackedSamples {
       PackedItem(name: "long", role: .parameter, source: long, action: .keep),
       try quantizing("channel", weight, .channel, bits: 3),
       try quantizing("group", weight, .group(4), bits: 5, parameterType: .float16),
+      try quantizing("scaled", weight, .group(4), bits: 3, parameterType: .scaled6),
       PackedItem(name: "index", role: .buffer, source: index, action: .keep),
       PackedItem(name: "mask", role: .buffer, source: mask, action: .keep),
       PackedItem(name: "constant", role: .buffer, source: constant, action: .keep),

@@ -18,7 +18,9 @@ import Testing
 
   @Test(arguments: [
     ["--bits", "2"], ["--bits", "3", "--granularity", "channel"],
-    ["--bits", "5", "--granularity", "group:32"], ["--recipe", "keep-all"],
+    ["--bits", "5", "--granularity", "group:32"],
+    ["--bits", "5", "--granularity", "group:32", "--parameters", "float32"],
+    ["--recipe", "keep-all"],
   ])
   func swiftAndPythonReadersAgree(_ options: [String]) throws {
     try withTemporaryFolder { folder in

@@ -95,7 +95,9 @@ struct QuantizationPlanTests {
     let language = try plan(ModelIndex.language(), "body-linear")
     #expect(
       language.quantizedNames == [
+        "model.embed_tokens.weight", "transformer.wte.weight", "transformer.wpe.weight",
         "model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.in_proj_weight",
+        "lm_head.weight", "head.weight",
       ])
     #expect(try plan(ModelIndex.language(), "all-linear").quantizedNames.count == 7)
   }
@@ -121,6 +123,83 @@ struct QuantizationPlanTests {
     #expect(qkv?.layout.parts == 1)
     #expect(qkv?.layout.cellCount == 180 * 2)
     #expect(qkv?.parameterByteCount == 180 * 2 * 2 * 2)
+  }
+
+  /// Tables are read row by row, and narrow codes of a head cost much.
+  @Test func tablesHaveMoreBits() throws {
+    for bits in [2, 8] {
+      let plan = try plan(ModelIndex.language(), "body", bits: bits)
+      let tables = [
+        "model.embed_tokens.weight", "transformer.wte.weight", "transformer.wpe.weight",
+        "lm_head.weight", "head.weight",
+      ]
+      for (index, name) in tables.enumerated() {
+        let spec = try #require(plan.entries[name]?.quantization?.spec)
+        #expect(spec.bitWidth == max(bits, index < 3 ? 4 : 6))
+        #expect(spec.layout.granularity == .group(64))
+        #expect(spec.parameterType == .scaled6)
+      }
+      let other = plan.entries["model.layers.0.self_attn.q_proj.weight"]?.quantization?.spec
+      #expect(other?.bitWidth == bits)
+      #expect(other?.layout.granularity == .tensor)
+      #expect(other?.parameterType == .float32)
+    }
+    let remark = Recipe.remark(onTables: [("head.weight", 6), ("a.weight", 6), ("wte.weight", 8)])
+    #expect(
+      remark == """
+        Embedding tables have at least 4 bits, heads 6: 'head.weight' and 1 other; --keep PATTERN \
+        keeps them in full precision.
+        """)
+    #expect(Recipe.remark(onTables: [("a.weight", 6)]) == nil)
+  }
+
+  @Test func calibratedMethodsKeepTables() throws {
+    var recipe = Recipe.calibrated(bitWidth: 2)
+    recipe.defaults.granularity = .group(32)
+    let plan = try QuantizationPlan(ModelIndex.language(), recipe: recipe)
+    #expect(plan.entries["lm_head.weight"]?.keptBecause == "head")
+    #expect(plan.entries["transformer.wte.weight"]?.quantization == nil)
+    let spec = plan.entries["model.layers.0.self_attn.q_proj.weight"]?.quantization
+    #expect(spec?.spec.parameterType == .float32)
+    #expect(spec?.search == .free)
+  }
+
+  @Test func groupsHaveSmallParametersUnlessToldOtherwise() throws {
+    let name = "model.layers.0.self_attn.q_proj.weight"
+    func quantization(
+      _ granularity: QuantizationGranularity, _ type: QuantizationParameterType?,
+      _ search: BoundSearchMethod = .dobi, _ method: MethodSettings = MethodSettings(.nearest)
+    ) throws -> QuantizationPlan.Quantization? {
+      var recipe = try Recipe.named("body")
+      recipe.defaults = QuantizationSettings(
+        bitWidth: 3, granularity: granularity, search: search, parameterType: type)
+      recipe.method = method
+      return try QuantizationPlan(ModelIndex.language(), recipe: recipe).entries[name]?.quantization
+    }
+    let small = try #require(try quantization(.group(32), nil))
+    #expect(small.spec.parameterType == .scaled6)
+    #expect(small.search == .joint)
+    #expect(small.parameterByteCount == 64 * 2 + 2 * 64 * 2 * 6 / 8)
+    #expect(try quantization(.group(32), .float32)?.search == .dobi)
+    #expect(try quantization(.group(32), nil, .minimumMaximum)?.search == .minimumMaximum)
+    #expect(try quantization(.channel, nil)?.spec.parameterType == .float32)
+    #expect(try quantization(.group(32), .scaled6, .free, MethodSettings(.best))?.search == .joint)
+    func message(_ body: () throws -> QuantizationPlan.Quantization?) -> String {
+      let error = #expect(throws: ModelError.self) { try body() }
+      return error.map { "\($0.problem)" } ?? ""
+    }
+    #expect(
+      message { try quantization(.tensor, .scaled6) }
+        == "expected groups, which parameters of type 'scaled6' are for, found tensor")
+    #expect(
+      message { try quantization(.channel, nil, .joint) }
+        == "the search 'joint' is for groups, not for channel")
+    #expect(
+      message {
+        try quantization(
+          .group(32), .scaled6, .dobi,
+          MethodSettings(.best, distillation: DistillationRecipe(limit: .steps(1))))
+      } == "learning moves bounds freely, which 'scaled6' parameters cannot follow")
   }
 
   private func glob(_ pattern: String) throws -> NameGlob { try NameGlob(pattern) }
@@ -223,12 +302,10 @@ struct QuantizationPlanTests {
           [
             "conditioner.embedders.0.encoder.layers.0.q_proj.weight", "time_embed.0.weight",
             "context_embedder.weight", "blocks.0.normed_attn.to_q.weight", "norm1.linear.weight",
-            "level_embed.weight",
+            "level_embed.weight", "token_embedding.weight", "wte.embedding",
+            "embedding/embeddings:0",
           ],
           [
-            "token_embedding.weight": "embedding table, read row by row",
-            "wte.embedding": "embedding table, read row by row",
-            "embedding/embeddings:0": "embedding table, read row by row",
             "pos_embed": "embedding table, read row by row",
             "level_embed.bias": "vector or single number", "norm2.weight": "normalization",
           ]
@@ -290,7 +367,13 @@ struct QuantizationPlanTests {
     var archive = index.archive
     archive.tensors["a.weight"] = tied
     archive.tensors["lm_head.weight"] = tied
-    let plan = try plan(archive, "body")
+    let whole = try plan(archive, "body", bits: 2)
+    #expect(whole.entries["a.weight"]?.quantization?.bitWidth == 6, "it is a head as well")
+    var recipe = try Recipe.named("body")
+    recipe.rules.insert(
+      RecipeRule(match: [try glob("lm_head.*")], action: .keep, reason: "--keep 'lm_head.*'"),
+      at: 0)
+    let plan = try QuantizationPlan(archive, recipe: recipe)
     let total = Double(1024 + 512 + 4096 + 4096)
     #expect(
       plan.keptTensors == [
@@ -305,11 +388,11 @@ struct QuantizationPlanTests {
           reason: "buffer"),
         KeptTensor(
           name: "a.weight", elementType: "float32", shape: [32, 32], byteCount: 4096,
-          share: 4096 / total, reason: "head (as 'lm_head.weight')"),
+          share: 4096 / total, reason: "--keep 'lm_head.*' (as 'lm_head.weight')"),
       ])
     #expect(
       KeptTensor.remark(on: plan.keptTensors) == """
-        kept in full precision: 57.9 % of the bytes, in 3 tensors: 42.1 % head \
+        kept in full precision: 57.9 % of the bytes, in 3 tensors: 42.1 % --keep 'lm_head.*' \
         (as 'lm_head.weight'); 10.5 % elements of fewer than 16 bits; 5.3 % int64 elements
         """)
     // A share of at most a tenth is not worth a line.
@@ -423,8 +506,13 @@ struct QuantizationPlanTests {
 
     archive.tensors["lm_head.weight"] = tied
     let body = try self.plan(archive, "body-linear")
-    #expect(body.quantizedNames == ["c.weight"])
-    #expect(body.entries["a.weight"]?.quantization == nil)
+    #expect(body.quantizedNames == ["a.weight", "c.weight"])
+    #expect(body.entries["a.weight"]?.quantization?.bitWidth == 6, "it is a head as well")
+    var calibrated = try Recipe.named("body-linear")
+    calibrated.method = MethodSettings(.best)
+    let kept = try QuantizationPlan(archive, recipe: calibrated)
+    #expect(kept.quantizedNames == ["c.weight"])
+    #expect(kept.entries["a.weight"]?.quantization == nil)
   }
 }
 

@@ -52,7 +52,9 @@ struct RecipeTests {
     }
     #expect(
       decision("a.qkv.weight", [48, 16])
-        == .quantize(QuantizationSettings(bitWidth: 8, search: .minimumMaximum, parts: 3)))
+        == .quantize(
+          QuantizationSettings(
+            bitWidth: 8, search: .minimumMaximum, parameterType: .float32, parts: 3)))
     // The condition does not hold, so the next rule decides, with the recipe's defaults.
     #expect(decision("a.qkv.weight", [47, 16]) == .quantize(recipe.defaults))
     #expect(decision("embed", [48, 16]) == .keep(reason: "a table"))
@@ -164,7 +166,7 @@ struct RecipeTests {
     ),
     (
       #"{"search": "best", "rules": []}"#,
-      #"search: expected one of "minmax", "dobi", "dobi-one-sided", "free", found "best""#
+      #"search: expected one of "minmax", "dobi", "dobi-one-sided", "free", "joint", found "best""#
     ),
     (
       #"{"buffers": [1], "rules": []}"#,
@@ -223,7 +225,8 @@ struct RecipeTests {
       #"{"rules": [{"match": "*", "where": {"ranks": 2}, "action": "keep"}]}"#,
       """
       rules[0].where: unknown key 'ranks'; known keys are rank, minimumDimension, \
-      minimumChannels, channelAxes, elementKind, rowMultiple, hasBias, makesPixels, model
+      minimumChannels, channelAxes, elementKind, rowMultiple, hasBias, makesPixels, model, \
+      method
       """
     ),
     (
@@ -264,8 +267,8 @@ struct RecipeTests {
     (
       #"{"rules": [{"match": "*", "action": "keep"}, {"match": "*", "action": "keep", "x": 1}]}"#,
       """
-      rules[1]: unknown key 'x'; known keys are match, where, action, reason, bits, granularity, search, \
-      parameterType, parts
+      rules[1]: unknown key 'x'; known keys are match, where, action, reason, bits, leastBits, \
+      granularity, search, parameterType, parts
       """
     ),
   ])

@@ -88,7 +88,8 @@ package struct BoundSearch: Hashable, Sendable {
     let found =
       switch method {
       case .minimumMaximum: whole
-      case .dobi: narrowed(whole, isTwoSided: true, error).span
+      // A single cell has no row to share a unit with.
+      case .dobi, .joint: narrowed(whole, isTwoSided: true, error).span
       case .dobiOneSided: narrowed(whole, isTwoSided: false, error).span
       case .free:
         moved(

@@ -6,6 +6,7 @@ struct ModelOutline {
   /// Whether rules for convolutional models apply.
   private let isConvolutional: Bool
   private let names: Set<String>
+  private let method: QuantizationMethod
   /// The input channels of convolutions and the columns of linear weights.
   private let inputCounts: Set<Int>
 
@@ -15,12 +16,17 @@ struct ModelOutline {
     }
     names = Set(archive.tensors.keys)
     inputCounts = Set(weights.values.map { $0.shape.dimensions[1] })
-    let undecided = ModelOutline(names: names, inputCounts: inputCounts, isConvolutional: true)
+    method = recipe.method.method
+    let undecided = ModelOutline(
+      names: names, inputCounts: inputCounts, method: method, isConvolutional: true)
     isConvolutional = undecided.areConvolutionsMost(of: weights, recipe)
   }
 
-  private init(names: Set<String>, inputCounts: Set<Int>, isConvolutional: Bool) {
+  private init(
+    names: Set<String>, inputCounts: Set<Int>, method: QuantizationMethod, isConvolutional: Bool
+  ) {
     self.names = names
+    self.method = method
     self.inputCounts = inputCounts
     self.isConvolutional = isConvolutional
   }
@@ -29,7 +35,8 @@ struct ModelOutline {
     RecipeSubject(
       name: name, elementType: tensor.elementType, shape: tensor.shape,
       hasBias: Self.biasName(ofWeight: name).map(names.contains) ?? false,
-      makesPixels: makesPixels(tensor.shape), isInConvolutionalModel: isConvolutional)
+      makesPixels: makesPixels(tensor.shape), isInConvolutionalModel: isConvolutional,
+      method: method)
   }
 
   /// Whether rules for convolutional models, if they applied, would quantize more elements than
@@ -41,7 +48,8 @@ struct ModelOutline {
     var (inside, outside) = (0.0, 0.0)
     for (name, tensor) in weights {
       let subject = subject(name, tensor)
-      guard let rule = recipe.rules.first(where: { $0.matches(subject) }), rule.action != .keep
+      guard let rule = recipe.rules.first(where: { $0.matches(subject) }), !rule.isForTables,
+        rule.action != .keep
       else { continue }
       if rule.condition.model == nil {
         outside += Double(tensor.shape.elementCount)

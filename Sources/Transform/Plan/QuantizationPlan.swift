@@ -219,7 +219,9 @@ struct Planner {
     var settings: QuantizationSettings?
     for name in names {
       switch decision(name, tensor) {
-      case .quantize(let found): settings = settings ?? found
+      case .quantize(let found):
+        // A matrix that is also a table gets the bits of a table.
+        if settings.map({ $0.bitWidth < found.bitWidth }) ?? true { settings = found }
       case .keep(let reason):
         return (nil, name == names.first ? reason : "\(reason) (as '\(name)')")
       }
@@ -246,15 +248,27 @@ struct Planner {
       throw refused("\(tensor.elementType) elements cannot be quantized")
     }
     let parts = settings.parts.resolved(for: tensor.shape)
+    let isGrouped = if case .group = settings.granularity { true } else { false }
+    let isAlone = recipe.method.method == .nearest
+    let parameterType = settings.parameterType ?? (isGrouped && isAlone ? .scaled6 : .float32)
+    guard parameterType != .scaled6 || recipe.method.distillation == nil else {
+      throw refused("learning moves bounds freely, which 'scaled6' parameters cannot follow")
+    }
+    guard settings.search != .joint || isGrouped else {
+      throw refused("the search 'joint' is for groups, not for \(settings.granularity)")
+    }
+    let isSingle = settings.search == .dobi || settings.search == .free
+    let search = parameterType == .scaled6 && isSingle ? .joint : settings.search
     do {
       let layout = try AffineLayout(
         shape: tensor.shape, granularity: settings.granularity,
         parts: settings.granularity == .tensor ? parts : 1)
+      let spec = AffineSpec(
+        layout: layout, bitWidth: settings.bitWidth, parameterType: parameterType)
+      try spec.checkParameterType()
       return try QuantizationPlan.Quantization(
-        AffineSpec(
-          layout: layout, bitWidth: settings.bitWidth, parameterType: settings.parameterType),
-        of: tensor.shape, stackedCount: layout.rows.isMultiple(of: parts) ? parts : 1,
-        search: settings.search)
+        spec, of: tensor.shape, stackedCount: layout.rows.isMultiple(of: parts) ? parts : 1,
+        search: search)
     } catch let error as ModelError {
       throw refused("\(error)")
     }

@@ -67,7 +67,7 @@ struct WeightQuantizer: Sendable {
         }
         guard settings.conditioner != nil || known?.moments != nil else {
           let (quantized, cost) = try encoder.encode(
-            Self.bounds(planned.search, planned.spec, encoder, extremes))
+            Self.parameters(planned.search, planned.spec, encoder, extremes))
           return Outcome(tensor: quantized, cost: cost)
         }
         return try WeightMatrix(
@@ -78,6 +78,27 @@ struct WeightQuantizer: Sendable {
     } catch let error as LAPACKError {
       throw ModelError("\(error)", tensor: name)
     }
+  }
+
+  /// Returns the parameters of all cells that minimize the error of their values.
+  ///
+  /// - Parameter importance: what an error of a column counts in a joint search; `nil` if all count
+  ///   the same.
+  fileprivate static func parameters(
+    _ method: BoundSearchMethod, _ spec: AffineSpec, _ encoder: TensorEncoder,
+    _ extremes: [TensorEncoder.CellExtremes], importance: [Float]? = nil
+  ) throws -> AffineParameters {
+    guard method == .joint else {
+      return try AffineParameters(rounding: bounds(method, spec, encoder, extremes), to: spec)
+    }
+    let parameters = try encoder.groupParameters(importance: importance)
+    let largest = extremes.reduce(0) { max($0, $1.least.magnitude, $1.largest.magnitude) }
+    for (index, extremes) in extremes.enumerated() {
+      try BoundSearch.check(
+        BoundSearch.Bounds(lower: parameters.lower[index], scale: parameters.scale[index]),
+        minimum: extremes.least, maximum: extremes.largest, largest: largest)
+    }
+    return parameters
   }
 
   /// Returns the bounds of each cell that minimize the error of its values.
@@ -103,12 +124,10 @@ struct WeightQuantizer: Sendable {
   }
 }
 
-extension TensorEncoder {
-  /// Encodes the tensor between `bounds`, one per cell, and returns it with the cost of rounding.
-  fileprivate func encode(
-    _ bounds: [BoundSearch.Bounds]
-  ) throws -> (tensor: QuantizedTensor, cost: RoundingCost) {
-    try encode(lower: bounds.map(\.lower), scale: bounds.map(\.scale))
+extension AffineParameters {
+  /// - Parameter bounds: one per cell.
+  fileprivate init(rounding bounds: [BoundSearch.Bounds], to spec: AffineSpec) throws {
+    try self.init(rounding: bounds.map(\.lower), bounds.map(\.scale), to: spec)
   }
 }
 
@@ -148,8 +167,9 @@ private struct WeightMatrix {
       targetEncoder = try encoder.encoder(of: targetValues)
       targetExtremes = try WeightValues.extremes(of: targetEncoder)
     }
-    let bounds = try bounds(targetEncoder, targetExtremes, moment: aware?.quantized)
-    var tensor = try targetEncoder.encode(bounds).tensor
+    var tensor = try targetEncoder.encode(
+      parameters(targetEncoder, targetExtremes, moment: aware?.quantized)
+    ).tensor
     if let moment = aware?.quantized { tensor = try rounded(target, moment: moment, tensor) }
     var outcome = WeightQuantizer.Outcome(
       tensor: tensor, cost: try QuantizationError(of: tensor, from: values).cost,
@@ -193,15 +213,19 @@ private struct WeightMatrix {
     return (Matrix(rows: weight.rows, columns: weight.columns, values: values), worst)
   }
 
-  /// Returns the bounds of each cell, found by the values' own error and then, if the inputs'
-  /// moment is known, by that of the output.
-  private func bounds(
+  /// Returns the parameters of all cells, found by the values' own error and then, if the inputs'
+  /// moment is known, by that of the output; in a joint search by that of outputs whose inputs do
+  /// not correlate.
+  private func parameters(
     _ encoder: TensorEncoder, _ extremes: [TensorEncoder.CellExtremes], moment: Matrix?
-  ) throws -> [BoundSearch.Bounds] {
+  ) throws -> AffineParameters {
+    guard planned.search == .free, let moment else {
+      return try WeightQuantizer.parameters(
+        planned.search, planned.spec, encoder, extremes, importance: importance(moment))
+    }
     let plain = try WeightQuantizer.bounds(planned.search, planned.spec, encoder, extremes)
-    guard planned.search == .free, let moment else { return plain }
     let search = BoundSearch(method: planned.search, planned.spec)
-    return plain.enumerated().map { index, plain in
+    let bounds = plain.enumerated().map { index, plain in
       let cell = layout.cell(index)
       let block = moment.block(cell.columns)
       let elements = encoder.withValues(layout.elements(ofCell: index)) { Array($0) }
@@ -214,6 +238,16 @@ private struct WeightMatrix {
         ).energy(block)
       }
     }
+    return try AffineParameters(rounding: bounds, to: planned.spec)
+  }
+
+  /// Returns the energy of each column of the input, relative to their mean; `nil` if unknown.
+  private func importance(_ moment: Matrix?) -> [Float]? {
+    guard let moment = moment ?? site?.moments?.second else { return nil }
+    let energies = moment.diagonal.map { max(0, $0) }
+    let mean = energies.reduce(0, +) / Double(energies.count)
+    guard mean > 0, mean.isFinite else { return nil }
+    return energies.map { Float($0 / mean) }
   }
 
   /// Returns the codes, between the bounds of `nearest`, that minimize the error of the layer's
@@ -227,7 +261,7 @@ private struct WeightMatrix {
     }
     return try QuantizedTensor(
       elementType: nearest.elementType, shape: nearest.shape, spec: nearest.spec,
-      lower: nearest.lower, scale: nearest.scale,
+      parameters: nearest.parameters,
       codes: BitStream.pack(codes, bitWidth: nearest.bitWidth))
   }
 }

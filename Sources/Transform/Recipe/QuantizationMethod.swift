@@ -132,6 +132,10 @@ public enum BoundSearchMethod: String, Hashable, Sendable, CaseIterable, Codable
   case dobiOneSided = "dobi-one-sided"
   /// A pattern search that starts from `dobi` and moves both bounds separately.
   case free
+  /// The scale and the lower bound of a group together, by least squares in turn with its codes,
+  /// and then among the bounds that can be stored. It takes the place of `dobi` and `free` for
+  /// parameters of type `scaled6`.
+  case joint
 }
 
 /// The budget for which the bit widths of a model's weights are chosen.

@@ -41,8 +41,9 @@ extension Recipe {
   /// Returns a built-in recipe.
   ///
   /// - `body`: quantizes the linear layers of the body, and its convolutions if they hold most of
-  ///   the model's weights; embedding tables, heads, tails, position networks, norms and depthwise
-  ///   convolutions are kept.
+  ///   the model's weights; tails, position networks, norms and depthwise convolutions are kept.
+  ///   Embedding tables get at least four bits and heads six if each weight is quantized on its own;
+  ///   the other methods keep them.
   /// - `body-linear`: quantizes only the linear layers, as the papers do for transformers.
   /// - `body-linear-and-conv`: quantizes both linear layers and convolutions of the body,
   ///   regardless of which hold more weights.
@@ -90,11 +91,10 @@ extension Recipe {
   /// The first rules of the recipes for a model's body, each with why it keeps tensors.
   private static let outsideBody = [
     codes, halves, parametrized, factors,
+    table(embeddings, hasBias: false, leastBitWidth: leastTableBitWidth),
+    table(unnamedEmbeddings, leastBitWidth: leastTableBitWidth),
     keep(
-      "{*embed,*embeds,*embedding,*embeddings,*embedding_table,*_emb,*.emb,emb}.weight",
-      "*embed_{tokens,positions,in,patches,tokens_per_layer}.weight", "{wte,wpe,*.wte,*.wpe}.*",
-      "{shared,*.shared}.weight",
-      where: RecipeCondition(ranks: [2, 3], elementKind: .floating, hasBias: false),
+      embeddings, where: RecipeCondition(ranks: [2, 3], elementKind: .floating, hasBias: false),
       because: "embedding table, read row by row"),
     keep(
       "{embedding,*.embedding,*/embedding,*embeddings:0,*embeddings}",
@@ -107,10 +107,8 @@ extension Recipe {
     keep(
       "*norm.weight", "*norm[0-9].weight", "*norm[0-9][0-9].weight", where: matrices(),
       because: "normalization"),
-    keep(
-      "{head,*.head,heads.*,*_head,fc,output,classifier,*.classifier}.weight",
-      "*lm_head*", "{embed_out,*.embed_out}.weight", where: matrices(),
-      because: "head"),
+    table(heads, leastBitWidth: leastHeadBitWidth),
+    keep(heads, where: matrices(), because: "head"),
     keep(
       "*{conv_first,conv_last,conv_hr,conv_up,conv_before_upsample}*",
       "{upsample,*.upsample,upsampler,*.upsampler,*shallow_extract,*to_target}.*",
@@ -121,6 +119,47 @@ extension Recipe {
       "*", where: RecipeCondition(elementKind: .floating, makesPixels: true),
       because: firstOrLast),
   ]
+
+  /// The bit width that embedding tables have at least, where each weight is quantized on its own:
+  /// at four bits, those of a sentence encoder cost a twentieth of what its other weights do.
+  package static let leastTableBitWidth = 4
+  /// The bit width that heads have at least, as llama.cpp has it for output layers.
+  package static let leastHeadBitWidth = 6
+
+  private static let embeddings = globs(
+    "{*embed,*embeds,*embedding,*embeddings,*embedding_table,*_emb,*.emb,emb}.weight",
+    "*embed_{tokens,positions,in,patches,tokens_per_layer}.weight", "{wte,wpe,*.wte,*.wpe}.*",
+    "{shared,*.shared}.weight")
+  private static let unnamedEmbeddings = globs(
+    "{embedding,*.embedding,*/embedding,*embeddings:0}")
+  private static let heads = globs(
+    "{head,*.head,heads.*,*_head,fc,output,classifier,*.classifier}.weight",
+    "*lm_head*", "{embed_out,*.embed_out}.weight")
+
+  /// Returns a rule for a table that may hold much of a model. Its rows differ in size, so it is
+  /// quantized in groups.
+  private static func table(
+    _ match: [NameGlob], hasBias: Bool? = nil, leastBitWidth: Int
+  ) -> RecipeRule {
+    RecipeRule(
+      match: match,
+      where: RecipeCondition(
+        ranks: [2], minimumDimension: leastDimension, elementKind: .floating, hasBias: hasBias,
+        method: .nearest),
+      action: .quantize(.init(leastBitWidth: leastBitWidth, granularity: .group(64))))
+  }
+
+  /// Returns one sentence on the tables and heads among quantized tensors; `nil` if there are none.
+  package static func remark(onTables layers: [(name: String, bitWidth: Int)]) -> String? {
+    let names = embeddings + unnamedEmbeddings + heads
+    let tables = layers.filter { layer in
+      layer.bitWidth >= leastTableBitWidth && names.contains { $0.matches(layer.name) }
+    }
+    guard let first = tables.first else { return nil }
+    let others = tables.count == 1 ? "" : " and \(counted(tables.count - 1, "other"))"
+    return "Embedding tables have at least \(leastTableBitWidth) bits, heads "
+      + "\(leastHeadBitWidth): '\(first.name)'\(others); --keep PATTERN keeps them in full precision."
+  }
 
   private static let firstOrLast = "first, last or enlarging convolution"
 

@@ -44,7 +44,7 @@ extension Recipe {
       "schemaVersion", in: Self.schemaVersion...Self.schemaVersion,
       expected: "\(Self.schemaVersion), the version that this program knows")
     let name = try reader.string("name")
-    let overrides = try Self.overrides(&reader)
+    let overrides = try Self.overrides(&reader, ofRule: false)
     let method = try Self.method(&reader)
     let budget = try Self.budget(&reader)
     let buffers = try reader.globs("buffers", allowsNone: true)
@@ -86,7 +86,7 @@ extension Recipe {
     let condition = try reader.object("where") { try Self.condition(&$0) }
     let action: ActionName = try reader.require("action", reader.choice("action"))
     let reason = try reader.string("reason")
-    let overrides = try overrides(&reader)
+    let overrides = try overrides(&reader, ofRule: true)
     try reader.finish()
     if action == .keep, let key = overrides.jsonMembers.keys.first {
       throw reader.error(at: key, "a rule that keeps tensors has no settings")
@@ -120,15 +120,19 @@ extension Recipe {
       rowMultiple: try reader.positiveInteger("rowMultiple"),
       hasBias: try reader.boolean("hasBias"),
       makesPixels: try reader.boolean("makesPixels"),
-      model: try reader.choice("model"))
+      model: try reader.choice("model"),
+      method: try reader.choice("method"))
     try reader.finish()
     return condition
   }
 
   /// Reads the settings that are common to the top level of a recipe and its rules.
-  private static func overrides(_ reader: inout JSONObjectReader) throws -> RecipeRule.Overrides {
+  private static func overrides(
+    _ reader: inout JSONObjectReader, ofRule: Bool
+  ) throws -> RecipeRule.Overrides {
     RecipeRule.Overrides(
       bitWidth: try reader.integer("bits", in: 1...8),
+      leastBitWidth: ofRule ? try reader.integer("leastBits", in: 1...8) : nil,
       granularity: try reader.value(
         "granularity", expected: "\"tensor\", \"channel\" or \"group:N\""
       ) { value in
@@ -170,6 +174,7 @@ extension RecipeRule.Overrides {
   fileprivate var jsonMembers: JSONValue.Members {
     var members: JSONValue.Members = [:]
     members["bits"] = bitWidth.map(JSONValue.integer)
+    members["leastBits"] = leastBitWidth.map(JSONValue.integer)
     members["granularity"] = granularity.map { .string("\($0)") }
     members["search"] = search.map { .string($0.rawValue) }
     members["parameterType"] = parameterType.map { .string($0.rawValue) }
@@ -195,6 +200,7 @@ extension RecipeCondition {
     members["hasBias"] = hasBias.map(JSONValue.boolean)
     members["makesPixels"] = makesPixels.map(JSONValue.boolean)
     members["model"] = model.map { .string($0.rawValue) }
+    members["method"] = method.map { .string($0.rawValue) }
     return .object(members)
   }
 }

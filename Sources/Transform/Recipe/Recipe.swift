@@ -80,6 +80,8 @@ struct RecipeSubject: Hashable, Sendable {
   var makesPixels = false
   /// Whether convolutions hold most of the weights of its model.
   var isInConvolutionalModel = false
+  /// The method by which its model is quantized.
+  var method = QuantizationMethod.nearest
 }
 
 /// Settings by which a tensor is quantized.
@@ -87,7 +89,7 @@ struct RecipeSubject: Hashable, Sendable {
 /// ```swift
 /// var recipe = try Recipe.named("body")
 /// recipe.defaults = QuantizationSettings(
-///   bitWidth: 3, granularity: .group(64), parameterType: .float16)
+///   bitWidth: 3, granularity: .group(64), parameterType: .float16)  // by default .scaled6
 /// let archive = try FormatRegistry.standard.open("model.pth")
 /// try Compressor(archive, recipe: recipe).write(to: "model.condi")
 /// ```
@@ -98,15 +100,16 @@ public struct QuantizationSettings: Hashable, Sendable {
   public var granularity: QuantizationGranularity
   /// The method by which bounds are found.
   public var search: BoundSearchMethod
-  /// The type in which lower bounds and scales are stored.
-  public var parameterType: QuantizationParameterType
+  /// The type in which lower bounds and scales are stored; `nil` for `scaled6` where weights are
+  /// quantized in groups, each on its own, and for `float32` everywhere else.
+  public var parameterType: QuantizationParameterType?
   /// The number of matrices stacked along the output axis that have their own bounds; it only
   /// matters for `.tensor`.
   public var parts: PartCount
 
   public init(
     bitWidth: Int = 4, granularity: QuantizationGranularity = .tensor,
-    search: BoundSearchMethod = .dobi, parameterType: QuantizationParameterType = .float32,
+    search: BoundSearchMethod = .dobi, parameterType: QuantizationParameterType? = nil,
     parts: PartCount = 1
   ) {
     self.bitWidth = bitWidth
@@ -165,6 +168,8 @@ public struct RecipeRule: Hashable, Sendable {
   public struct Overrides: Hashable, Sendable {
     /// The bit width of a code, 1 to 8; `nil` for the default.
     public var bitWidth: Int?
+    /// The least bit width of a code, for tensors that narrower ones would harm; `nil` for 1.
+    public var leastBitWidth: Int?
     /// The elements that share bounds; `nil` for the default.
     public var granularity: QuantizationGranularity?
     /// The method by which bounds are found; `nil` for the default.
@@ -175,11 +180,13 @@ public struct RecipeRule: Hashable, Sendable {
     public var parts: PartCount?
 
     public init(
-      bitWidth: Int? = nil, granularity: QuantizationGranularity? = nil,
+      bitWidth: Int? = nil, leastBitWidth: Int? = nil,
+      granularity: QuantizationGranularity? = nil,
       search: BoundSearchMethod? = nil, parameterType: QuantizationParameterType? = nil,
       parts: PartCount? = nil
     ) {
       self.bitWidth = bitWidth
+      self.leastBitWidth = leastBitWidth
       self.granularity = granularity
       self.search = search
       self.parameterType = parameterType
@@ -188,7 +195,7 @@ public struct RecipeRule: Hashable, Sendable {
 
     func applied(to defaults: QuantizationSettings) -> QuantizationSettings {
       QuantizationSettings(
-        bitWidth: bitWidth ?? defaults.bitWidth,
+        bitWidth: max(bitWidth ?? defaults.bitWidth, leastBitWidth ?? 1),
         granularity: granularity ?? defaults.granularity, search: search ?? defaults.search,
         parameterType: parameterType ?? defaults.parameterType, parts: parts ?? defaults.parts)
     }
@@ -212,6 +219,11 @@ public struct RecipeRule: Hashable, Sendable {
     self.condition = condition
     self.action = action
     self.reason = reason
+  }
+
+  /// Whether the rule is for tables that narrow codes would harm.
+  var isForTables: Bool {
+    if case .quantize(let overrides) = action { overrides.leastBitWidth != nil } else { false }
   }
 
   func matches(_ subject: RecipeSubject) -> Bool {
@@ -284,11 +296,14 @@ public struct RecipeCondition: Hashable, Sendable {
   public var makesPixels: Bool?
   /// The required kind of the whole model; `nil` for any.
   public var model: ModelKind?
+  /// The required method of the recipe; `nil` for any.
+  public var method: QuantizationMethod?
 
   public init(
     ranks: [Int]? = nil, minimumDimension: Int? = nil, minimumChannels: Int? = nil,
     channelAxes: ChannelAxes = .first, elementKind: ElementKind? = nil, rowMultiple: Int? = nil,
-    hasBias: Bool? = nil, makesPixels: Bool? = nil, model: ModelKind? = nil
+    hasBias: Bool? = nil, makesPixels: Bool? = nil, model: ModelKind? = nil,
+    method: QuantizationMethod? = nil
   ) {
     self.ranks = ranks
     self.minimumDimension = minimumDimension
@@ -299,6 +314,7 @@ public struct RecipeCondition: Hashable, Sendable {
     self.hasBias = hasBias
     self.makesPixels = makesPixels
     self.model = model
+    self.method = method
   }
 
   func holds(for subject: RecipeSubject) -> Bool {
@@ -308,6 +324,7 @@ public struct RecipeCondition: Hashable, Sendable {
     if let hasBias, hasBias != subject.hasBias { return false }
     if let makesPixels, makesPixels != subject.makesPixels { return false }
     if model != nil, !subject.isInConvolutionalModel { return false }
+    if let method, method != subject.method { return false }
     if let minimumDimension {
       guard let matrix = shape.matrix, min(matrix.rows, matrix.columns) >= minimumDimension
       else { return false }

@@ -27,7 +27,8 @@ extension PackingReport: DocumentedReport {
     return ReportDocument(
       title: "Packed: \(output)", summary: facts + summary.facts,
       tables: [kindTable, layerTable] + kept.tables,
-      notes: ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups) + kept.notes)
+      notes: ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups) + kept.notes
+        + [Recipe.remark(onTables: layers.map { ($0.name, $0.bitWidth) })].compactMap(\.self))
   }
 
   /// The quantized tensors grouped by the last parts of their names, which identify the kind of

@@ -35,6 +35,7 @@ extension PlanReport: DocumentedReport {
           })
       ] + kept.tables,
       notes: ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups) + kept.notes
+        + [Recipe.remark(onTables: layers.map { ($0.name, $0.bitWidth) })].compactMap(\.self)
         + ["Nothing was written."])
   }
 }

@@ -41,6 +41,7 @@ struct PackingOptions: ParsableArguments {
     guard archive.format != PackedFormat.identifier else {
       throw ModelError.unsupported("it is already packed; 'unpack' it first", path: input)
     }
+    try locatingErrors(path: input) { try quantization.check(archive.tensors.keys) }
     let progress = CompressionProgress(byteCount: archive.tensorByteCount, isQuiet: common.quiet)
     var compressor = Compressor(
       weights: archive, recipe: recipe, name: input,

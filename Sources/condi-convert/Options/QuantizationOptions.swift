@@ -1,6 +1,9 @@
 import ArgumentParser
 import Formats
+import Storage
 import Transform
+
+extension QuantizationParameterType: ExpressibleByArgument {}
 
 /// Options for the quantization of weights in packed output.
 struct QuantizationOptions: ParsableArguments {
@@ -16,6 +19,19 @@ struct QuantizationOptions: ParsableArguments {
   var granularity: String?
 
   @Option(
+    help: ArgumentHelp(
+      "How bounds are stored: float32, float16 or, for groups, scaled6: 6 bits each under a factor "
+        + "per row ('scaled6' for groups without calibration, else 'float32').",
+      valueName: "type"))
+  var parameters: QuantizationParameterType?
+
+  @Option(
+    help: ArgumentHelp(
+      "Keep tensors of this name as they are, such as embeddings ('*embed*'); may be repeated.",
+      valueName: "pattern"))
+  var keep: [String] = []
+
+  @Option(
     name: .customLong("recipe"),
     help: ArgumentHelp(
       "A recipe file, or one of: \(Recipe.builtInNames.joined(separator: ", ")).",
@@ -29,6 +45,13 @@ struct QuantizationOptions: ParsableArguments {
     if let granularity, QuantizationGranularity(granularity) == nil {
       throw ValidationError("--granularity takes 'tensor', 'channel' or 'group:N'")
     }
+    for pattern in keep {
+      do {
+        _ = try NameGlob(pattern)
+      } catch {
+        throw ValidationError("--keep '\(pattern)': \(error)")
+      }
+    }
   }
 
   /// Returns the recipe with its defaults overridden by the command line.
@@ -38,6 +61,11 @@ struct QuantizationOptions: ParsableArguments {
     if let granularity = granularity.flatMap({ QuantizationGranularity($0) }) {
       recipe.defaults.granularity = granularity
     }
+    if let parameters { recipe.defaults.parameterType = parameters }
+    recipe.rules.insert(
+      contentsOf: try keep.map {
+        RecipeRule(match: [try NameGlob($0)], action: .keep, reason: "--keep '\($0)'")
+      }, at: 0)
     return recipe
   }
 
@@ -48,12 +76,23 @@ struct QuantizationOptions: ParsableArguments {
     return try Recipe(contentsOf: name)
   }
 
+  /// - Throws: `ModelError` when a pattern of `--keep` matches no name.
+  func check(_ names: some Collection<String>) throws {
+    for pattern in keep {
+      let glob = try NameGlob(pattern)
+      guard names.contains(where: glob.matches) else {
+        throw ModelError("no tensor name matches --keep '\(pattern)'")
+      }
+    }
+  }
+
   /// Rejects these options for plain conversion.
   func refuse(for format: any ModelFormat) throws {
-    guard bits == nil, granularity == nil, recipeName == nil else {
+    guard bits == nil, granularity == nil, parameters == nil, keep.isEmpty, recipeName == nil
+    else {
       throw ValidationError(
-        "--bits, --granularity and --recipe are for packing; \(format.identifier.displayName) "
-          + "output keeps every bit")
+        "--bits, --granularity, --parameters, --keep and --recipe are for packing; "
+          + "\(format.identifier.displayName) output keeps every bit")
     }
   }
 }

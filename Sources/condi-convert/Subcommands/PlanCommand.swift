@@ -88,6 +88,7 @@ struct PlanCommand: ParsableCommand {
     guard archive.format != PackedFormat.identifier else {
       throw ModelError.unsupported("it is already packed; 'unpack' it first", path: input)
     }
+    try locatingErrors(path: input) { try quantization.check(archive.tensors.keys) }
     let plan = try Compressor(
       weights: archive, recipe: recipe, name: input,
       source: PackedHeader.Source(

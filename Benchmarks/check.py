@@ -84,6 +84,7 @@ def commands(binary: str, folder: Path, images: Path) -> list[list[str]]:
         ["low_bits.py", binary, network, "--calibration", str(images), "--image", image, *few],
         ["large.py", "make", large, "--gigabytes", "0.01", "--shard-megabytes", "4"],
         ["large.py", "measure", binary, large, "--runs", "1"],
+        ["weights_alone.py", binary, "--megabytes", "8", "--output", output],
         ["kernels.py"],
         [
             "super_resolution.py", binary, network, "--dataset", str(images.parent), "--calibration", str(images), *few,

@@ -47,6 +47,41 @@ struct WeightQuantizerTests {
     }
   }
 
+  /// Columns whose inputs are large count more, if inputs are known.
+  @Test func jointSearchWeighsColumnsByTheirInputs() throws {
+    let columns = 64
+    var random = SplitMix(seed: 4)
+    let energies = (0..<columns).map { $0 % 4 == 0 ? Float(25) : 0.01 }
+    let inputs = (0..<2_000 * columns).map {
+      random.nextNormal() * energies[$0 % columns].squareRoot()
+    }
+    var accumulator = SiteAccumulator(
+      ActivationSite(name: "a.input", kind: .input, weightName: "a.weight", columnCount: columns))
+    try inputs.withUnsafeBufferPointer { try accumulator.add($0, columns: columns) }
+    let site = try accumulator.statistics()
+    let values = (0..<32 * columns).map { _ in random.nextNormal() }
+    var archive = TensorArchive()
+    archive.tensors["a.weight"] = try tensor(values, [32, columns])
+    func error(_ method: QuantizationMethod, _ layer: WeightQuantizer.Layer) throws -> Double {
+      var recipe = try Recipe.named("body-linear")
+      recipe.defaults = QuantizationSettings(
+        bitWidth: 2, granularity: .group(32), parameterType: .scaled6)
+      recipe.method = MethodSettings(method, constraint: nil, isWeightsOnly: true)
+      let quantizer = WeightQuantizer(plan: try QuantizationPlan(archive, recipe: recipe))
+      let found = try quantizer.quantize(
+        "a.weight", #require(archive.tensors["a.weight"]), of: layer)
+      #expect(found.tensor.parameterType == .scaled6)
+      let decoded = try found.tensor.floatValues()
+      return values.indices.reduce(0) { sum, index in
+        let difference = Double(values[index] - decoded[index])
+        return sum + Double(energies[index % columns]) * difference * difference
+      }
+    }
+    let plain = try error(.dobi, .init())
+    #expect(try error(.dobi, .init(site: site)) < 0.8 * plain)
+    #expect(try error(.best, .init(site: site)) < 0.8 * plain)
+  }
+
   @Test(arguments: [2, 3, 8])
   func quantizationDoesNotDependOnThreads(threads: Int) throws {
     let archive = try archive(seed: 1)

@@ -18,15 +18,18 @@ struct PackedSeeds {
         RecipeRule(match: [try NameGlob("*")], action: .keep),
       ],
       allowsUnmatchedPatterns: true)
+    var groups = recipe
+    groups.defaults.granularity = .group(4)
+    let kinds = [("lossless", nil), ("quantized", recipe), ("groups", groups)]
     for path in paths {
       guard let archive = try? FormatRegistry.standard.open(path),
         archive.tensorByteCount <= 1 << 15
       else { continue }
       let name = path.replacing("/", with: "-")
-      for isQuantized in [false, true] {
-        let output = "\(folder)/condi/\(name)-\(isQuantized ? "quantized" : "lossless")"
+      for (kind, recipe) in kinds {
+        let output = "\(folder)/condi/\(name)-\(kind)"
         do {
-          if isQuantized {
+          if let recipe {
             try Compressor(archive, recipe: recipe).write(to: output, replacesExisting: true)
           } else {
             try FormatRegistry.standard.write(

@@ -11,8 +11,10 @@ struct ConvertCommand: SharedCommand {
     discussion: """
       To a .condi file, weights are quantized by bound search (DOBI) and packed. By default the \
       linear weights of the body are quantized, fused query-key-value weights in three parts, and \
-      the convolutions of the body where they hold most of the model's weights; the report lists \
-      what is kept, and why. With a calibration activations are quantized, too, \
+      the convolutions of the body where they hold most of the model's weights; without a calibration \
+      embedding tables get at least 4 bits and heads 6, unless --keep names them. The report lists \
+      what is kept, and why. In groups (--granularity group:64), a scale and a bound take 12 bits \
+      together, and are searched together. With a calibration activations are quantized, too, \
       and the method 'best' conditions weights and rounds them for the least error of the output; \
       biases change then. With --calibration-images a super-resolution model is calibrated on \
       patches of the images in a folder, and what was quantized learns from the model in full \
@@ -36,7 +38,7 @@ struct ConvertCommand: SharedCommand {
 
       EXAMPLES
         condi-convert convert model.pth model.condi --bits 2
-        condi-convert convert model.pth model.condi --bits 3 --granularity group:20
+        condi-convert convert model.safetensors model.condi --bits 3 --granularity group:64
         condi-convert convert model.pth model.condi --recipe recipe.json
         condi-convert convert model.pth model.condi --bits 2 --calibration stats.calib.npz
         condi-convert convert model.pth model.condi --bits 2 --calibration-images photos/

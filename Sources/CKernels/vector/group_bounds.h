@@ -3,6 +3,8 @@
 // Each lane takes the same steps in the same order, so the result of a group is the same at every
 // level. The including file defines `vector`, `load`, `store`, `splat`, `larger` and `smaller`.
 
+#include <stdbool.h>
+
 #include "../affine_codes.h"
 
 #define CK_UNROLL _Pragma("clang loop unroll(full)")
@@ -10,8 +12,9 @@
 // The values of some groups, by element and then by lane, moved and scaled to −1…1.
 typedef struct lanes {
   const float *values;
-  // NULL if all values count the same.
+  // Only there if the group is weighted.
   const float *weights;
+  bool is_weighted;
   size_t size;
   vector middle, half_range;
   // Sums over a group: Σ w, Σ w x / Σ w, Σ w (x − mean)².
@@ -37,14 +40,14 @@ CK_INLINE vector limited(vector x, float least, float largest) {
 }
 
 // Copies groups from `first` on to `room`; lanes without a group repeat the last one.
-CK_INLINE lanes loaded(const ck_groups *groups, size_t first, float *room) {
+CK_INLINE lanes loaded(const ck_groups *groups, size_t first, float *room, bool is_weighted) {
   size_t size = groups->size;
   float *weights = room + size * CK_WIDTH;
   for (size_t lane = 0; lane < CK_WIDTH; lane++) {
     size_t group = first + lane < groups->count ? first + lane : groups->count - 1;
     const float *values = groups->values + groups->starts[group];
     for (size_t index = 0; index < size; index++) room[index * CK_WIDTH + lane] = values[index];
-    if (groups->weights == NULL) continue;
+    if (!is_weighted) continue;
     const float *own = groups->weights + groups->starts[group] % groups->columns;
     for (size_t index = 0; index < size; index++) weights[index * CK_WIDTH + lane] = own[index];
   }
@@ -55,7 +58,7 @@ CK_INLINE lanes loaded(const ck_groups *groups, size_t first, float *room) {
     largest = larger(x, largest);
   }
   lanes result = {
-    .values = room, .weights = groups->weights == NULL ? NULL : weights, .size = size};
+    .values = room, .weights = weights, .is_weighted = is_weighted, .size = size};
   result.middle = splat(0.5f) * least + splat(0.5f) * largest;
   result.half_range = splat(0.5f) * largest - splat(0.5f) * least;
   // Below normal numbers, a reciprocal would be infinite.
@@ -67,7 +70,7 @@ CK_INLINE lanes loaded(const ck_groups *groups, size_t first, float *room) {
     vector x = (load(room + index * CK_WIDTH) - result.middle) * factor;
     store(room + index * CK_WIDTH, x);
     vector weighted = x;
-    if (result.weights != NULL) {
+    if (is_weighted) {
       vector weight = load(weights + index * CK_WIDTH);
       total += weight;
       weighted *= weight;
@@ -75,16 +78,16 @@ CK_INLINE lanes loaded(const ck_groups *groups, size_t first, float *room) {
     sum += weighted;
     squares += weighted * x;
   }
-  if (result.weights == NULL) total = splat((float)size);
+  if (!is_weighted) total = splat((float)size);
   result.total = total;
   result.mean = sum / total;
   result.energy = squares - sum * result.mean;
   return result;
 }
 
-// Returns the codes of values between `lower` and `lower` + `highest` / `inverse`.
-CK_INLINE vector codes_of(vector x, vector offset, vector inverse, float highest) {
-  return whole(limited(x * inverse - offset, 0, highest));
+// Returns the code nearest to a position.
+CK_INLINE vector code_at(vector position, float highest) {
+  return whole(limited(position, 0, highest));
 }
 
 // Replaces fits by the least squares fits to the codes that values have under them, with their
@@ -100,9 +103,9 @@ CK_INLINE void refit(const lanes *group, fit *fits, int count, float highest) {
     vector x = load(group->values + index * CK_WIDTH);
     CK_UNROLL
     for (int fit = 0; fit < count; fit++) {
-      vector code = codes_of(x, offset[fit], inverse[fit], highest);
+      vector code = code_at(x * inverse[fit] - offset[fit], highest);
       vector weighted = code;
-      if (group->weights != NULL) weighted *= load(group->weights + index * CK_WIDTH);
+      if (group->is_weighted) weighted *= load(group->weights + index * CK_WIDTH);
       sum[fit] += weighted;
       squares[fit] += weighted * code;
       products[fit] += weighted * x;
@@ -132,14 +135,15 @@ CK_INLINE void measure(const lanes *group, fit *fits, int count, float highest) 
     vector x = load(group->values + index * CK_WIDTH);
     CK_UNROLL
     for (int fit = 0; fit < count; fit++) {
-      vector code = codes_of(x, offset[fit], inverse[fit], highest);
-      vector difference = (x - fits[fit].lower) - fits[fit].scale * code;
+      vector position = x * inverse[fit] - offset[fit];
+      vector difference = position - code_at(position, highest);
       vector weighted = difference;
-      if (group->weights != NULL) weighted *= load(group->weights + index * CK_WIDTH);
+      if (group->is_weighted) weighted *= load(group->weights + index * CK_WIDTH);
       squares[fit] += weighted * difference;
     }
   }
-  for (int fit = 0; fit < count; fit++) fits[fit].error = squares[fit];
+  for (int fit = 0; fit < count; fit++)
+    fits[fit].error = (squares[fit] * fits[fit].scale) * fits[fit].scale;
 }
 
 CK_INLINE void keep_lanes(vector x, size_t first, size_t count, float *output) {
@@ -149,7 +153,8 @@ CK_INLINE void keep_lanes(vector x, size_t first, size_t count, float *output) {
     output[first + lane] = found[lane];
 }
 
-static void group_bounds(const ck_groups *groups, float *room, float *lower, float *scale) {
+CK_INLINE void find_bounds(
+  const ck_groups *groups, float *room, float *lower, float *scale, bool is_weighted) {
   // What part of a group's range codes of 1 to 8 bits cover best where values are Gaussian.
   static const float covered[] = {0.35f, 0.68f, 0.85f, 0.95f, 1, 1, 1, 1};
   float highest = (float)((1u << groups->bits) - 1), part = covered[groups->bits - 1];
@@ -157,7 +162,7 @@ static void group_bounds(const ck_groups *groups, float *room, float *lower, flo
   const float parts[] = {part, part, part * (1 + spread), part * (1 - spread)};
   static const float shifts[] = {0.4f, -0.4f, 0, 0};
   for (size_t first = 0; first < groups->count; first += CK_WIDTH) {
-    lanes group = loaded(groups, first, room);
+    lanes group = loaded(groups, first, room, is_weighted);
     fit best = {.lower = splat(-1), .scale = splat(2 / highest), .error = splat(INFINITY)};
     for (int pair = 0; pair < 2; pair++) {
       fit found[2];
@@ -218,12 +223,13 @@ CK_INLINE vector load_lanes(const float *values, size_t first, size_t count) {
   return load(found);
 }
 
-static void group_codes(
-  const ck_groups *groups, const float *units, float *room, float *lower, float *scale) {
+CK_INLINE void find_codes(
+  const ck_groups *groups, const float *units, float *room, float *lower, float *scale,
+  bool is_weighted) {
   float highest = (float)((1u << groups->bits) - 1), levels = (float)(1u << groups->bits);
   int reach = groups->bits <= 3 ? 1 : 2;
   for (size_t first = 0; first < groups->count; first += CK_WIDTH) {
-    lanes group = loaded(groups, first, room);
+    lanes group = loaded(groups, first, room, is_weighted);
     vector unit = load_lanes(units, first, groups->count);
     vector start_lower = load_lanes(lower, first, groups->count);
     vector start_scale = load_lanes(scale, first, groups->count);
@@ -260,4 +266,16 @@ static void group_codes(
     keep_lanes(is_flat ? start_lower : grid.step * best.lower, first, groups->count, lower);
     keep_lanes(is_flat ? splat(0) : grid.unit * best.scale, first, groups->count, scale);
   }
+}
+
+// Loops without weights do not ask for them.
+static void group_bounds(const ck_groups *groups, float *room, float *lower, float *scale) {
+  if (groups->weights == NULL) find_bounds(groups, room, lower, scale, false);
+  else find_bounds(groups, room, lower, scale, true);
+}
+
+static void group_codes(
+  const ck_groups *groups, const float *units, float *room, float *lower, float *scale) {
+  if (groups->weights == NULL) find_codes(groups, units, room, lower, scale, false);
+  else find_codes(groups, units, room, lower, scale, true);
 }

@@ -20,7 +20,9 @@ struct PackedSeeds {
       allowsUnmatchedPatterns: true)
     var groups = recipe
     groups.defaults.granularity = .group(4)
-    let kinds = [("lossless", nil), ("quantized", recipe), ("groups", groups)]
+    let kinds: [(String, Recipe?)] = [
+      ("lossless", nil), ("quantized", recipe), ("groups", groups),
+    ]
     for path in paths {
       guard let archive = try? FormatRegistry.standard.open(path),
         archive.tensorByteCount <= 1 << 15

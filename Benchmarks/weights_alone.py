@@ -355,7 +355,7 @@ def main() -> None:
     level = subprocess.run([binary, "--version"], check=True, capture_output=True, text=True).stdout
     head = [
         "# Weights alone, without data", "",
-        f"{processor()}; torch {torch.__version__}; {source}, {len(SENTENCES)} sentences. {facts(level)}",
+        f"{processor()}; torch {torch.__version__}; {source}, {len(SENTENCES)} sentences; {facts(level)}",
         "Command: `python Benchmarks/weights_alone.py BINARY --model FOLDER`, which says what errors and bits are.",
         "HQQ is its published algorithm in torch, MLX its package, llama.cpp's types the library in xllamacpp"
         + ("." if ggml_library() else ", which was not there."), "",

@@ -1,3 +1,4 @@
+import CKernels
 import Formats
 import TestSupport
 import Testing
@@ -50,10 +51,18 @@ import Transform
       let quantizers = Self.quantizers(packed.activations, scaling)
       for quantizer in quantizers {
         guard let site = sites.first(where: { $0.name == quantizer.name }) else { continue }
-        // Where each pixel under a kernel has bounds of its own, floating point is faster.
+        let weight = try #require(site.weightName.flatMap { packed.archive.tensors[$0] })
+        let rows = weight.shape.dimensions[0]
+        // Where each pixel under a kernel has bounds of its own, floating point is faster, and so it is
+        // for many outputs without an instruction that sums products of codes.
+        let isWide = rows >= 64 && rows >= site.columnCount
+        let hasSums = ck_current_vector_level() == CK_VECTOR_AVX512_VNNI
         let pays =
-          scaling == .tensor
-          || site.tapCount == 1 && (scaling == .row || site.columnCount <= 4)
+          if site.tapCount == 1 {
+            scaling == .tensor || scaling == .row || site.columnCount <= 4
+          } else {
+            scaling == .tensor && (hasSums || !isWide)
+          }
         let networks = try [true, false].map {
           try SuperResolutionNetwork(
             packed.archive, name: name, threads: 2, activations: [quantizer], usesIntegers: $0)

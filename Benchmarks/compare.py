@@ -156,6 +156,11 @@ def processor() -> str:
     return platform.processor()
 
 
+def version(binary: str) -> list[str]:
+    """The lines of the program's version; the last one names the vector level."""
+    return subprocess.run([binary, "--version"], check=True, capture_output=True, text=True).stdout.splitlines()
+
+
 def versions() -> str:
     query = "import torch, numpy; print(f'PyTorch {torch.__version__}, NumPy {numpy.__version__}')"
     return subprocess.run(
@@ -175,9 +180,6 @@ def main() -> int:
         name, _, path = item.partition("=")
         models[name] = Path(path)
     load = os.getloadavg()[0]
-    version = subprocess.run(
-        [arguments.binary, "--version"], capture_output=True, text=True, check=True
-    ).stdout.strip()
     rows: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for name, path in models.items():
@@ -192,7 +194,7 @@ def main() -> int:
     text = f"""# convert and inspect, beside PyTorch
 
 Made by `Benchmarks/compare.py`: medians of {arguments.runs} runs after one unmeasured run, the tools
-taking turns; {platform.system()} on {platform.machine()}, {CPUS} CPUs. {version}
+taking turns; {platform.system()} on {platform.machine()}, {CPUS} CPUs. {", ".join(version(arguments.binary))}
 against `baseline_convert_inspect.py` with {versions()}, Python {platform.python_version()}: the faster of one
 and {CPUS} threads.{busy}
 

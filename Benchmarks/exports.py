@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from compare import HERE, Tool, megabytes
-from networks import THREADS, processor
+from compare import HERE, Tool, megabytes, processor, version
+from networks import THREADS
 from PIL import Image
 
 BASELINE = HERE / "baseline_exports.py"
@@ -186,9 +186,6 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--output", type=Path, default=HERE / "results" / "exports.md")
     arguments = parser.parse_args()
-    version = subprocess.run(
-        [arguments.binary, "--version"], check=True, capture_output=True, text=True
-    ).stdout.splitlines()[-1]
     table = []
     with tempfile.TemporaryDirectory() as name:
         for model in arguments.models:
@@ -196,7 +193,7 @@ def main() -> int:
     arguments.output.write_text(f"""# Exported networks, in their runtimes
 
 Made by `Benchmarks/exports.py`: published weights, {THREADS} threads, medians of {arguments.runs} runs after one
-unmeasured run, all taking turns; {processor()}, {version}. Milliseconds are those of a forward pass on
+unmeasured run, all taking turns; {processor()}, {version(arguments.binary)[-1]}. Milliseconds are those of a forward pass on
 {SIDE} × {SIDE} pixels; ratios are condi-convert's time divided by the row's: below 1, condi-convert is faster. Bytes are
 those of the model's files. dB are the mean PSNR of the luma on {Path(arguments.dataset).name}: against the
 high-resolution images, and against what condi-convert makes of the model at full precision. At 8 bits, all weights and

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from baseline_networks import NETWORKS, samples
-from compare import HERE, Tool, megabytes, processor
+from compare import HERE, Tool, megabytes, processor, version
 from PIL import Image
 
 BASELINE = HERE / "baseline_networks.py"
@@ -93,9 +93,6 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--output", type=Path, default=HERE / "results" / "networks.md")
     arguments = parser.parse_args()
-    version = subprocess.run(
-        [arguments.binary, "--version"], check=True, capture_output=True, text=True
-    ).stdout.splitlines()[-1]
     table = []
     image = Image.open(arguments.image).convert("RGB")
     with tempfile.TemporaryDirectory() as name:
@@ -105,7 +102,7 @@ def main() -> int:
     text = f"""# Networks, beside PyTorch and ONNX Runtime
 
 Made by `Benchmarks/networks.py`: random weights, a square image of the given side in pixels, {THREADS} threads,
-medians of {arguments.runs} runs after one unmeasured run, all taking turns; {processor()}, {version};
+medians of {arguments.runs} runs after one unmeasured run, all taking turns; {processor()}, {version(arguments.binary)[-1]};
 {platform.system()} on {platform.machine()}. Seconds are those of a forward pass, of Python's tools the median
 of three after one that is not measured; the memory is the largest of a whole process, of condi-convert one that
 writes an image as well. Ratios are

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from compare import HERE, Tool, megabytes, median_run, processor
+from compare import HERE, Tool, median_run, megabytes, processor, version
 
 BASELINE = HERE / "baseline_super_resolution.py"
 THREADS = 2
@@ -89,9 +89,6 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=HERE / "results" / "super-resolution.md")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
-    version = subprocess.run(
-        [arguments.binary, "--version"], check=True, capture_output=True, text=True
-    ).stdout.splitlines()[-1]
     table = []
     with tempfile.TemporaryDirectory() as folder:
         for model in arguments.models:
@@ -104,7 +101,7 @@ def main() -> int:
     text = f"""# evaluate on {Path(arguments.dataset).name} ×2, beside PyTorch
 
 Made by `Benchmarks/super_resolution.py`: medians of {arguments.runs} runs after one unmeasured run, all taking
-turns, {THREADS} threads each; {processor()}, {os.cpu_count()} cores, {version}.{busy}
+turns, {THREADS} threads each; {processor()}, {os.cpu_count()} cores, {version(arguments.binary)[-1]}.{busy}
 
 A run is a whole process. condi-convert's also makes bicubic results, measures SSIM and finds the worst
 regions; PyTorch's measures PSNR alone. Ratios are PyTorch's numbers divided by the row's: above 1, the row is

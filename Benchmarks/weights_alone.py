@@ -20,7 +20,6 @@ import argparse
 import ctypes
 import importlib.util
 import json
-import platform
 import subprocess
 import tempfile
 import time
@@ -30,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from compare import processor, version
 from safetensors.numpy import load_file, save_file
 
 SENTENCES = """
@@ -352,30 +352,15 @@ def main() -> None:
             speed = throughput(binary, folder, arguments.megabytes, options.split())
             lines.append(f"| `convert {options}` | {speed:.2f} |")
     source = f"`{arguments.model.name}`" if arguments.model else "random weights"
-    level = subprocess.run([binary, "--version"], check=True, capture_output=True, text=True).stdout
     head = [
         "# Weights alone, without data", "",
-        f"{processor()}; torch {torch.__version__}; {source}, {len(SENTENCES)} sentences; {facts(level)}",
+        f"{processor()}; torch {torch.__version__}; {source}, {len(SENTENCES)} sentences; {version(binary)[-1]}.",
         "Command: `python Benchmarks/weights_alone.py BINARY --model FOLDER`, which says what errors and bits are.",
         "HQQ is its published algorithm in torch, MLX its package, llama.cpp's types the library in xllamacpp"
         + ("." if ggml_library() else ", which was not there."), "",
     ]  # fmt: skip
     arguments.output.write_text("\n".join(head + lines) + "\n")
     print(arguments.output.read_text())
-
-
-def processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-        return next(line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def facts(version: str) -> str:
-    """What the program says of its vectors."""
-    lines = [line.strip() for line in version.splitlines() if "vector" in line or "kernels" in line]
-    return "; ".join(lines) + "." if lines else ""
 
 
 def tables(binary: str, path: Path, folder: Path, judge: Judge) -> list[str]:

@@ -16,7 +16,8 @@ static inline float ck_sum_of_lanes(const float *lanes) {
   return sum;
 }
 
-// Returns the factor that makes the sum of a row 1, or `other` where there is none.
+// Returns the factor by which a row with this sum is multiplied to have a sum of 1; `other` if the sum is
+// too small.
 static inline float ck_normalizing_factor(float sum, float other) {
   return sum >= CK_LEAST_ROW_MAGNITUDE ? 1 / sum : other;
 }

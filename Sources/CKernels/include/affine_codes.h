@@ -75,8 +75,8 @@ typedef struct ck_groups {
 // bound u · 2^bits · l.
 enum { CK_LARGEST_SCALE_CODE = 63, CK_LEAST_LOWER_CODE = -32, CK_LARGEST_LOWER_CODE = 31 };
 
-// The number of floats of work space that the functions below need for groups of `size` values.
-#define CK_GROUP_ROOM(size) (32 * (size))
+// The number of floats of work space that the functions below need for each value of a group.
+enum { CK_GROUP_ROOM = 32 };
 
 // Finds bounds that nearly minimize the groups' weighted squared errors: the best of four starts,
 // each followed by two rounds of least squares for the scale and the lower bound together. The scale

@@ -1,3 +1,4 @@
+import CKernels
 import Storage
 
 /// The lower bounds and scales of a tensor's cells, as a file holds them.
@@ -15,8 +16,8 @@ package struct AffineParameters: Hashable, Sendable {
   package let units: [Float]
 
   /// The codes of a group.
-  static let scaleCodes = 0...63
-  static let lowerCodes = -32...31
+  static let scaleCodes = 0...CK_LARGEST_SCALE_CODE
+  static let lowerCodes = CK_LEAST_LOWER_CODE...CK_LARGEST_LOWER_CODE
 
   /// Rounds parameters to the nearest that `spec` can store.
   ///
@@ -98,20 +99,20 @@ extension AffineParameters {
   ///   unit is 0 are not 0, or bits after the last code are not zero.
   init(parsing bytes: SharedBytes, spec: AffineSpec) throws {
     let count = spec.layout.cellCount
-    switch spec.parameterType {
-    case .float32:
-      let values = bytes.withUnsafeBytes { buffer in
+    let values = bytes.withUnsafeBytes { buffer -> [Float]? in
+      switch spec.parameterType {
+      case .float32:
         (0..<2 * count).map { buffer.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) }
-      }
-      self.init(lower: Array(values[..<count]), scale: Array(values[count...]))
-    case .float16:
-      let values = bytes.withUnsafeBytes { buffer in
+      case .float16:
         (0..<2 * count).map {
           Float(buffer.loadUnaligned(fromByteOffset: 2 * $0, as: Float16.self))
         }
+      case .scaled6: nil
       }
+    }
+    if let values {
       self.init(lower: Array(values[..<count]), scale: Array(values[count...]))
-    case .scaled6:
+    } else {
       try self.init(parsingCodes: bytes, spec: spec)
     }
   }

@@ -98,10 +98,14 @@ private struct GroupBounds {
   private func constant(_ value: Float, unit: Float) -> (lower: Float, scale: Float) {
     guard unit > 0, value != 0 else { return (0, 0) }
     let step = unit * Float(1 << bitWidth)
-    let lower = step * min(max((value / step).rounded(.down), -32), 31)
+    let lowerCodes = AffineParameters.lowerCodes
+    let largestScale = Float(AffineParameters.scaleCodes.upperBound)
+    let lowerCode = (value / step).rounded(.down)
+    let lower =
+      step * min(max(lowerCode, Float(lowerCodes.lowerBound)), Float(lowerCodes.upperBound))
     let rest = max(0, (value - lower) / unit)
-    let code = min(max(1, (rest / 63).rounded(.up)), Float(1 << bitWidth - 1))
-    return (lower, unit * min((rest / code).rounded(.toNearestOrEven), 63))
+    let code = min(max(1, (rest / largestScale).rounded(.up)), Float(1 << bitWidth - 1))
+    return (lower, unit * min((rest / code).rounded(.toNearestOrEven), largestScale))
   }
 
   private func forEachRun(
@@ -117,7 +121,7 @@ private struct GroupBounds {
       }
       var lower = cells.map { bounds.lower[$0] }
       var scale = cells.map { bounds.scale[$0] }
-      withUnsafeTemporaryAllocation(of: Float.self, capacity: 32 * run.length) { room in
+      withUnsafeTemporaryAllocation(of: Float.self, capacity: CK_GROUP_ROOM * run.length) { room in
         room.initialize(repeating: 0)
         starts.withUnsafeBufferPointer { starts in
           (importance ?? []).withUnsafeBufferPointer { weights in

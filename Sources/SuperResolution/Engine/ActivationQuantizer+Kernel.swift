@@ -9,7 +9,7 @@ extension ActivationQuantizer {
     guard site.kind.has(scaling) else {
       throw ModelError("the activation '\(name)' has no rows to scale its bounds by")
     }
-    guard !isNormalized || site.kind == .probabilities && scaling.groupSize == nil else {
+    guard !isNormalized || site.kind == .probabilities else {
       throw ModelError("the activation '\(name)' has no rows with a sum of 1")
     }
     guard upper >= lower, (upper - lower).isFinite, (1...8).contains(bitWidth) else {

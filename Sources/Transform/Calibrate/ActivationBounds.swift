@@ -52,9 +52,8 @@ struct ActivationBounds: Hashable, Sendable {
     let isNormalized = method == .free && isProbability && minimum >= 0
     let bounds: BoundSearch.Bounds
     switch method {
-    case .dobi where isProbability: bounds = found(.dobiOneSided)
-    // With a higher lower bound the many small weights of a row would take from the large ones.
-    case .free where isNormalized: bounds = found(.dobiOneSided)
+    // With a higher lower bound, the many small weights of a row would take from the large ones.
+    case .dobi where isProbability, .free where isNormalized: bounds = found(.dobiOneSided)
     case .free:
       let both = [found(.dobi), found(.dobiOneSided)]
       bounds = found(.free, from: cost(both[1]) < cost(both[0]) ? both[1] : both[0])

@@ -149,7 +149,8 @@ extension Recipe {
       action: .quantize(.init(leastBitWidth: leastBitWidth, granularity: .group(64))))
   }
 
-  /// Returns one sentence on the tables and heads among quantized tensors; `nil` if there are none.
+  /// Returns a sentence about the embedding tables and heads among the quantized tensors; `nil` if the
+  /// model has neither.
   package static func remark(onTables layers: [(name: String, bitWidth: Int)]) -> String? {
     let names = embeddings + unnamedEmbeddings + heads
     let tables = layers.filter { layer in

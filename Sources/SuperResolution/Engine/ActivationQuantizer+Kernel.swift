@@ -21,7 +21,7 @@ extension ActivationQuantizer {
 }
 
 extension ck_quantizer {
-  init(_ activation: ActivationQuantizer) {
+  package init(_ activation: ActivationQuantizer) {
     self.init(
       lower: activation.lower, upper: activation.upper,
       levels: Float((1 << activation.bitWidth) - 1), scaling: activation.scaling,

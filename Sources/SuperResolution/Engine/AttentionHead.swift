@@ -42,16 +42,10 @@ extension ForwardContext {
     for head in 0..<heads {
       let first = head * headChannels
       if observer != nil {
-        self.scratch.withScratch(headChannels * tokens) { transposed in
-          probabilities(
-            tokens: tokens, channels: headChannels, q: q + first, k: k + first, stride: stride,
-            bias: biases + head * area, mask: mask, transposed: transposed, to: scratch)
-        }
+        probabilities(
+          tokens: tokens, channels: headChannels, q: q + first, k: k + first, stride: stride,
+          bias: biases + head * area, mask: mask, to: scratch)
         try visit(sites.probabilities, scratch, rows: tokens, columns: tokens, stride: tokens)
-        mix(
-          scratch, tokens: tokens, channels: headChannels, v: v + first, stride: stride,
-          to: out + first, outStride: outStride)
-        continue
       }
       attention.apply(
         q: q + first, stride: stride, k: k + first, stride: stride, v: v + first, stride: stride,
@@ -60,49 +54,29 @@ extension ForwardContext {
     }
   }
 
-  /// The first half of the kernel, for an observer: the kernel itself does not expose
-  /// probabilities.
-  ///
-  /// - Parameter transposed: scratch memory for k.
+  /// Computes the probabilities for an observer: the kernel does not expose its own.
   private func probabilities(
     tokens: Int, channels: Int, q: UnsafePointer<Float>, k: UnsafePointer<Float>, stride: Int,
-    bias: UnsafePointer<Float>, mask: UnsafePointer<Float>?,
-    transposed: UnsafeMutablePointer<Float>, to scores: UnsafeMutablePointer<Float>
+    bias: UnsafePointer<Float>, mask: UnsafePointer<Float>?, to scores: UnsafeMutablePointer<Float>
   ) {
+    // So many rows written side by side stay in the first cache.
+    let blockSize = 16
+    for start in Swift.stride(from: 0, to: tokens, by: blockSize) {
+      for key in 0..<tokens {
+        for query in start..<min(start + blockSize, tokens) {
+          let place = key &* tokens &+ query
+          scores[query &* tokens &+ key] = bias[place] + (mask?[place] ?? 0)
+        }
+      }
+    }
+    var keys: [Float] = []
+    keys.reserveCapacity(tokens * channels)
     for key in 0..<tokens {
-      for channel in 0..<channels {
-        transposed[channel &* tokens &+ key] = k[key &* stride &+ channel]
-      }
+      keys += UnsafeBufferPointer(start: k + key * stride, count: channels)
     }
-    for query in 0..<tokens {
-      let row = scores + query * tokens
-      row.update(repeating: 0, count: tokens)
-      // The inner loop covers many keys at once; each sum runs over the channels in order.
-      for channel in 0..<channels {
-        let factor = q[query &* stride &+ channel]
-        let column = transposed + channel &* tokens
-        for key in 0..<tokens { row[key] += factor * column[key] }
-      }
-      for key in 0..<tokens {
-        let place = key &* tokens &+ query
-        row[key] = row[key] + bias[place] + (mask?[place] ?? 0)
-      }
-    }
+    Linear(weight: keys, bias: nil, outputs: tokens, inputs: channels).apply(
+      rows: tokens, q, stride: stride, to: scores, stride: tokens,
+      then: .add(scores, stride: tokens))
     ck_softmax(scores, tokens, tokens)
-  }
-
-  /// The second half of the kernel.
-  private func mix(
-    _ probabilities: UnsafePointer<Float>, tokens: Int, channels: Int, v: UnsafePointer<Float>,
-    stride: Int, to out: UnsafeMutablePointer<Float>, outStride: Int
-  ) {
-    for query in 0..<tokens {
-      let (row, target) = (probabilities + query * tokens, out + query * outStride)
-      target.update(repeating: 0, count: channels)
-      for key in 0..<tokens {
-        let (probability, values) = (row[key], v + key &* stride)
-        for channel in 0..<channels { target[channel] += probability * values[channel] }
-      }
-    }
   }
 }

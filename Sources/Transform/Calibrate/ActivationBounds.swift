@@ -1,12 +1,18 @@
+import CKernels
 import Formats
+import SuperResolution
 
 /// Finds the clipping bounds of an activation from its histogram.
 ///
-/// The error of a candidate is `Σ count · (x − Q(x))²` over the bins' middles; from 5 bits on, when
+/// The error of a candidate is `Σ count · |x − Q(x)|^p` over the bins' middles; from 5 bits on, when
 /// a quantizer's steps approach the bins' width, it is taken over several values per bin. DOBI
 /// narrows both bounds at the same pace, but only the upper one for attention weights, which are
 /// positive with a long tail (2DQuant, section 3.2). `free` starts at the better of both and moves
 /// each bound separately; attention weights keep the bounds of DOBI and are normalized.
+///
+/// The exponent `p` is 2. In a free search of bounds that are the same for all values it is 2.5,
+/// and 4 after a normalization: the least squares would clip the few large values, which the layers
+/// after notice (cf. LAPQ, Nahshan et al. 2019, arXiv:1911.07190, section 4).
 ///
 /// If bounds are relative to rows or groups, values are those of a `RowHistogram`.
 struct ActivationBounds: Hashable, Sendable {
@@ -15,6 +21,8 @@ struct ActivationBounds: Hashable, Sendable {
   let bitWidth: Int
   /// The granularity of bounds, if the site's rows were recorded.
   var scaling = ActivationScaling.tensor
+  /// Whether the values are known to come from a normalization.
+  var isAfterNormalization = false
 
   /// - Parameter siteName: the name of the site and of the quantizer.
   /// - Precondition: the site's histogram has values.
@@ -36,7 +44,17 @@ struct ActivationBounds: Hashable, Sendable {
     siteName: String, _ scaling: ActivationScaling
   ) -> ActivationQuantizer {
     let (values, weights) = weighted
-    let error = { (code: AffineCode) in code.squaredError(of: values, weights: weights) }
+    let isProbability = siteName.hasSuffix(".\(ActivationSite.Kind.probabilities)")
+    let error =
+      if method != .free || scaling != .tensor || isProbability {
+        { (code: AffineCode) in code.error(of: values, weights: weights) { $0 * $0 } }
+      } else if isAfterNormalization {
+        { (code: AffineCode) in code.error(of: values, weights: weights) { $0 * $0 * $0 * $0 } }
+      } else {
+        { (code: AffineCode) in
+          code.error(of: values, weights: weights) { $0 * $0 * $0.squareRoot() }
+        }
+      }
     let (minimum, maximum) = (range.lowerBound, range.upperBound)
     func found(_ method: BoundSearchMethod, from start: BoundSearch.Bounds? = nil)
       -> BoundSearch.Bounds
@@ -47,7 +65,6 @@ struct ActivationBounds: Hashable, Sendable {
     func cost(_ bounds: BoundSearch.Bounds) -> Double {
       error(AffineCode(lower: bounds.lower, scale: bounds.scale, bitWidth: bitWidth))
     }
-    let isProbability = siteName.hasSuffix(".\(ActivationSite.Kind.probabilities)")
     // Some attentions mix values by products that may be negative.
     let isNormalized = method == .free && isProbability && minimum >= 0
     let bounds: BoundSearch.Bounds
@@ -72,60 +89,34 @@ extension ActivationQuantizer {
   /// The quantizer `s · round((clip(x, l, u) − l) / s) + l` with `s = (u − l) / (2^b − 1)`. If
   /// bounds are relative to rows or groups, it is that of rows whose largest magnitude is 1, or of
   /// groups from −1 to 1.
-  package var code: AffineCode { code(rowMagnitude: 1) }
-
-  /// Returns the quantizer of rows with this largest magnitude.
-  func code(rowMagnitude: Float) -> AffineCode {
-    code(lower * rowMagnitude, upper * rowMagnitude)
-  }
-
-  /// Returns the quantizer of a group, which has a single value if the group has no range.
-  private func code(of group: UnsafeBufferPointer<Float>) -> AffineCode {
-    guard let range = RowHistogram.range(of: group) else {
-      let value = group.min() ?? 0
-      return code(value, value)
-    }
-    func bound(_ bound: Float) -> Float {
-      range.lowerBound * ((1 - bound) / 2) + range.upperBound * ((1 + bound) / 2)
-    }
-    return code(bound(lower), bound(upper))
-  }
-
-  private func code(_ lower: Float, _ upper: Float) -> AffineCode {
+  package var code: AffineCode {
     AffineCode(
       lower: lower, scale: Float((Double(upper) - Double(lower)) / Double(1 << bitWidth - 1)),
       bitWidth: bitWidth)
   }
 
-  /// Returns the quantized values of rows of `columns` values each.
+  /// Returns the quantized values of rows of `columns` values each, as the engine quantizes them.
   func images(of values: UnsafeBufferPointer<Float>, columns: Int) -> [Double] {
-    var images: [Double] = []
-    images.reserveCapacity(values.count)
-    for start in stride(from: 0, to: values.count, by: columns) {
-      let length = scaling.groupSize ?? columns
-      for first in stride(from: start, to: start + columns, by: length) {
-        let run = UnsafeBufferPointer(
-          rebasing: values[first..<min(first + length, start + columns)])
-        let code =
-          switch scaling {
-          case .tensor: self.code
-          case .row: self.code(rowMagnitude: RowHistogram.magnitude(of: run))
-          case .group: self.code(of: run)
-          }
-        for value in run { images.append(Double(code.decode(code.encode(value)))) }
-      }
+    var quantizer = ck_quantizer(self)
+    let images = [Float](unsafeUninitializedCapacity: values.count) { images, count in
+      ck_quantize_to(
+        &quantizer, values.baseAddress, values.count / columns, columns, columns,
+        images.baseAddress, columns)
+      count = values.count
     }
-    return images
+    return images.map(Double.init)
   }
 }
 
 extension AffineCode {
-  /// Returns `Σ weight · (x − Q(x))²` in Double, summed in order.
-  fileprivate func squaredError(of values: [Float], weights: [Double]) -> Double {
+  /// Returns `Σ weight · power(|x − Q(x)|)` in Double, summed in order.
+  @inline(__always)
+  fileprivate func error(
+    of values: [Float], weights: [Double], power: (Double) -> Double
+  ) -> Double {
     var sum = 0.0
     for index in values.indices {
-      let difference = Double(values[index] - decode(encode(values[index])))
-      sum += weights[index] * difference * difference
+      sum += weights[index] * power(abs(Double(values[index] - decode(encode(values[index])))))
     }
     return sum
   }

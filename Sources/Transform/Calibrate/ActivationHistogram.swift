@@ -1,5 +1,5 @@
+import CKernels
 import Formats
-import Glibc
 
 /// Counts of values in 2,048 bins of equal width.
 ///
@@ -8,7 +8,7 @@ import Glibc
 /// make exactly one bin of twice that width, so the histogram depends only on the values, not on
 /// their order or on how they were split before merging. Bins read from a file may lie anywhere.
 package struct ActivationHistogram: Hashable, Sendable {
-  static let binCount = 2048
+  static let binCount = Int(CK_HISTOGRAM_BINS)
 
   /// The smallest value; `+∞` without values.
   package private(set) var minimum: Double
@@ -51,17 +51,10 @@ package struct ActivationHistogram: Hashable, Sendable {
     }
     widen(to: Double(low), Double(high))
     let width = binWidth
-    let first = Int(edges.lowerBound / width)
-    // Widths are powers of two, so the product is the exact quotient.
-    let inverse = 1 / width
-    counts.withUnsafeMutableBufferPointer { counts in
-      for value in values {
-        let place = Double(value) * inverse
-        // This rounds down; `rounded(.down)` is a call on processors without SSE 4.1.
-        let towardsZero = Int(place)
-        let bin = Double(towardsZero) > place ? towardsZero - 1 : towardsZero
-        counts[bin - first] += 1
-      }
+    // Widths are powers of two, so products with the inverse are exact quotients.
+    counts.withUnsafeMutableBufferPointer {
+      ck_count_values(
+        values.baseAddress, values.count, 1 / width, Int(edges.lowerBound / width), $0.baseAddress)
     }
   }
 
@@ -135,10 +128,7 @@ package struct ActivationHistogram: Hashable, Sendable {
 /// the greatest value and `m` is half their distance. The error of a quantizer
 /// `c + m · Q((x − c) / m)` on all rows is then `Σ energy · (t − Q(t))²` over the bins.
 package struct RowHistogram: Hashable, Sendable {
-  static let binCount = 2048
-  /// Rows whose largest magnitude is below this count as zeros, and groups with a smaller range
-  /// count as one value; see `CK_LEAST_ROW_MAGNITUDE`.
-  static let leastMagnitude: Float = 1e-30
+  static let binCount = Int(CK_HISTOGRAM_BINS)
 
   /// The granularity: rows or groups.
   package let scaling: ActivationScaling
@@ -170,50 +160,10 @@ package struct RowHistogram: Hashable, Sendable {
 
   /// Adds rows of `columns` finite values each.
   mutating func add(_ values: UnsafeBufferPointer<Float>, columns: Int) {
-    for start in stride(from: 0, to: values.count, by: columns) {
-      let row = UnsafeBufferPointer(rebasing: values[start..<start + columns])
-      guard let size = scaling.groupSize else {
-        add(row, center: 0, magnitude: Self.magnitude(of: row))
-        continue
-      }
-      for first in stride(from: 0, to: columns, by: size) {
-        let group = UnsafeBufferPointer(rebasing: row[first..<min(first + size, columns)])
-        guard let range = Self.range(of: group) else { continue }
-        add(
-          group, center: range.lowerBound / 2 + range.upperBound / 2,
-          magnitude: range.upperBound / 2 - range.lowerBound / 2)
-      }
+    energies.withUnsafeMutableBufferPointer {
+      ck_add_row_energies(
+        values.baseAddress, values.count / columns, columns, scaling.groupSize ?? 0, $0.baseAddress)
     }
-  }
-
-  private mutating func add(
-    _ values: UnsafeBufferPointer<Float>, center: Float, magnitude: Float
-  ) {
-    guard magnitude > 0 else { return }
-    let energy = Double(magnitude) * Double(magnitude)
-    let factor = Float(Self.binCount / 2) / magnitude
-    for value in values {
-      let place = Int((value - center) * factor + Float(Self.binCount / 2))
-      energies[max(0, min(place, Self.binCount - 1))] += energy
-    }
-  }
-
-  /// Returns the range of a group's values, as the engine's quantizers compute it; `nil` if they
-  /// count as one value.
-  static func range(of group: UnsafeBufferPointer<Float>) -> ClosedRange<Float>? {
-    guard let first = group.first else { return nil }
-    var (least, greatest) = (first, first)
-    for value in group {
-      least = min(least, value)
-      greatest = max(greatest, value)
-    }
-    return greatest - least < leastMagnitude ? nil : least...greatest
-  }
-
-  /// Returns the largest magnitude of a row, as the engine's quantizers compute it.
-  static func magnitude(of row: UnsafeBufferPointer<Float>) -> Float {
-    let largest = row.reduce(Float(0)) { max($0, abs($1)) }
-    return largest < leastMagnitude ? 0 : largest
   }
 
   /// Adds the values of another histogram of the same scaling.

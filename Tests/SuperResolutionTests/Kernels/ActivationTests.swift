@@ -289,26 +289,4 @@ import Testing
     VectorLevels.at(level) { y.write { ck_quantize(&quantizer, $0, 1, 3, 3) } }
     #expect(y.allSatisfy { $0.isNaN })
   }
-
-  @Test func calibrationAndKernelsAgreeOnZeroRows() {
-    for value in [CK_LEAST_ROW_MAGNITUDE.nextDown, CK_LEAST_ROW_MAGNITUDE, 1] {
-      withUnsafePointer(to: value) { place in
-        let row = UnsafeBufferPointer(start: place, count: 1)
-        #expect(RowHistogram.magnitude(of: row) == ck_row_magnitude(place, 1))
-      }
-    }
-  }
-
-  @Test(arguments: VectorLevels.available)
-  func calibrationAndKernelsAgreeOnUniformGroups(level: UInt32) {
-    let least = CK_LEAST_ROW_MAGNITUDE
-    for values in [[0, least.nextDown], [0, least], [1, 1], [-2, 3, 1], [5]] as [[Float]] {
-      values.withUnsafeBufferPointer { group in
-        let found = VectorLevels.at(level) { ck_range_of(group.baseAddress, group.count) }
-        let range = RowHistogram.range(of: group)
-        #expect((range == nil) == (found.greatest - found.least < least))
-        if let range { #expect(range == found.least...found.greatest) }
-      }
-    }
-  }
 }

@@ -389,10 +389,14 @@ def document(options, plan: list[tuple[Model, list[Row]]], version: str, measure
 
 
 def commit() -> str:
-    """The commit of the tree, marked where files differ from it."""
-    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--exclude=*"]
-    found = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return found.stdout.strip() or "unknown"
+    """The last commit that changed the program, marked where files differ from it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(HERE.parent), *arguments, "--", "Sources", "Package.swift"]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.strip()
+
+    found = git("log", "-1", "--format=%h")
+    return f"{found}, changed" if found and git("status", "--porcelain") else found or "unknown"
 
 
 def machine() -> str:

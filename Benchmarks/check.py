@@ -54,17 +54,24 @@ def make_images(folder: Path) -> Path:
     return images
 
 
-def accuracy(binary: str, network: str, folder: Path, images: Path) -> list[str]:
+def accuracy(binary: str, network: str, folder: Path, images: Path) -> list[list[str]]:
     """Measures the network in DAT-light's place."""
     weights, testsets = folder / "weights", folder / "testsets"
     weights.mkdir()
     testsets.mkdir()
     shutil.copy(network, weights / "DAT_light_x2.pth")
     (testsets / "Set5").symlink_to(images.parent)
+    (testsets / "B100").symlink_to(images.parent)
+    common = [binary, "--calibration", str(images), "--testsets", str(testsets), "--weights", str(weights)]
     return [
-        "accuracy.py", binary, "--calibration", str(images), "--testsets", str(testsets), "--weights", str(weights),
-        "--scales", "2", "--bits", "4", "--methods", "minmax", "best", "--sets", "Set5", "--steps", "1",
-        "--cache", str(folder / "accuracy"), "--output", str(folder / "accuracy.md"),
+        [
+            "accuracy.py", *common, "--scales", "2", "--bits", "4", "--methods", "minmax", "best", "--sets", "Set5",
+            "--steps", "1", "--cache", str(folder / "accuracy"), "--output", str(folder / "accuracy.md"),
+        ],
+        [
+            "conditioning.py", *common, "--settings", "best, static", "min–max, static", "--seeds", "1",
+            "--output", str(folder / "conditioning.md"),
+        ],
     ]
 
 
@@ -90,7 +97,7 @@ def commands(binary: str, folder: Path, images: Path) -> list[list[str]]:
             "super_resolution.py", binary, network, "--dataset", str(images.parent), "--calibration", str(images), *few,
         ],
         ["training.py", "--smallest"],
-        accuracy(binary, network, folder, images),
+        *accuracy(binary, network, folder, images),
     ]
 
 

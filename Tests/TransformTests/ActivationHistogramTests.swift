@@ -141,8 +141,10 @@ import Testing
   private func bounds(
     _ method: BoundSearchMethod, _ bits: Int, of values: [Float], isAfterNormalization: Bool = false
   ) -> ActivationQuantizer {
-    ActivationBounds(method: method, bitWidth: bits, isAfterNormalization: isAfterNormalization)
-      .bounds(of: SiteStatistics(histogram: histogram(values)), siteName: "a.input")
+    ActivationBounds(method: method, bitWidth: bits).bounds(
+      of: SiteStatistics(
+        histogram: histogram(values), isAfterNormalization: isAfterNormalization),
+      siteName: "a.input")
   }
 
   @Test func probabilitiesKeepTheirLowerBound() {

@@ -14,10 +14,13 @@ struct LinearNetwork: ActivationSource {
   static let rowLengths = [6, 4, 4]
   let sampleCount: Int
   var rowCount = 50
+  /// The origin of the first site's values.
+  var origin: ActivationSite.Origin?
 
   var sites: [ActivationSite] {
     [
-      ActivationSite(name: "a.input", kind: .input, weightName: "a.weight", columnCount: 6),
+      ActivationSite(
+        name: "a.input", kind: .input, weightName: "a.weight", columnCount: 6, origin: origin),
       ActivationSite(name: "b.input", kind: .input, weightName: "b.weight", columnCount: 4),
       ActivationSite(
         name: "b.probabilities", kind: .probabilities, weightName: nil, columnCount: 1),
@@ -122,6 +125,27 @@ struct LinearNetwork: ActivationSource {
         expect(images.cross, isOf: values, quantized, within: 1e-5)
       }
     }
+  }
+
+  @Test func outputsOfNormalizationsHaveWiderStaticBounds() throws {
+    func bounds(_ origin: ActivationSite.Origin?) throws -> [SiteStatistics.QuantizedMoments] {
+      let calibration = try Calibrator(bitWidths: [2], search: .free, threads: 2)
+        .calibrate(LinearNetwork(sampleCount: 7, origin: origin))
+      let archive = try calibration.archive()
+      #expect(try Calibration(archive) == calibration)
+      #expect(
+        (archive.tensors["a.input/is_after_normalization"] != nil)
+          == (origin?.isNormalization ?? false))
+      return try ["a.input", "b.input"].map {
+        try #require(calibration.sites[$0]?.quantized[2])
+      }
+    }
+    let (plain, normalized, gated) = try (
+      bounds(nil), bounds(.normalization("norm")), bounds(.gate("gate"))
+    )
+    #expect(normalized[0].upper - normalized[0].lower > plain[0].upper - plain[0].lower)
+    #expect(normalized[1] == plain[1])
+    #expect(gated == plain)
   }
 
   @Test func rowStatisticsMatchModel() throws {

@@ -61,6 +61,9 @@ package struct ActivationSite: Hashable, Sendable {
     /// The name of the scaled tensor that is added to the channels, if any.
     package let offsetName: String?
 
+    /// Whether the values come from a normalization.
+    package var isNormalization: Bool { offsetName != nil }
+
     package init(scaledNames: [String], offsetName: String?) {
       self.scaledNames = scaledNames
       self.offsetName = offsetName

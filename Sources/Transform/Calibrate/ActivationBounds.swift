@@ -21,8 +21,6 @@ struct ActivationBounds: Hashable, Sendable {
   let bitWidth: Int
   /// The granularity of bounds, if the site's rows were recorded.
   var scaling = ActivationScaling.tensor
-  /// Whether the values are known to come from a normalization.
-  var isAfterNormalization = false
 
   /// - Parameter siteName: the name of the site and of the quantizer.
   /// - Precondition: the site's histogram has values.
@@ -33,7 +31,8 @@ struct ActivationBounds: Hashable, Sendable {
       let histogram = site.histogram
       return bounds(
         of: histogram.weightedValues(points: points),
-        in: Float(histogram.minimum)...Float(histogram.maximum), siteName: siteName, .tensor)
+        in: Float(histogram.minimum)...Float(histogram.maximum), siteName: siteName, .tensor,
+        isAfterNormalization: site.isAfterNormalization)
     }
     return bounds(
       of: rows.weightedValues(points: points), in: rows.range, siteName: siteName, scaling)
@@ -41,7 +40,7 @@ struct ActivationBounds: Hashable, Sendable {
 
   private func bounds(
     of weighted: (values: [Float], weights: [Double]), in range: ClosedRange<Float>,
-    siteName: String, _ scaling: ActivationScaling
+    siteName: String, _ scaling: ActivationScaling, isAfterNormalization: Bool = false
   ) -> ActivationQuantizer {
     let (values, weights) = weighted
     let isProbability = siteName.hasSuffix(".\(ActivationSite.Kind.probabilities)")

@@ -132,6 +132,9 @@ extension Calibration {
       if let size = site.groupSize {
         archive.tensors["\(name)/group_size"] = try .integers([size], .scalar)
       }
+      if site.isAfterNormalization {
+        archive.tensors["\(name)/is_after_normalization"] = try .integers([1], .scalar)
+      }
       guard let moments = site.moments else { continue }
       if site.tapCount > 1 {
         archive.tensors["\(name)/tap_count"] = try .integers([site.tapCount], .scalar)

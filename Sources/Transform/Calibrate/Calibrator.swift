@@ -52,13 +52,10 @@ package struct Calibrator: Sendable {
     let plain = try run(source, quantizers: [:], progress: progress)
     guard !bitWidths.isEmpty else { return plain }
     var quantizers: [String: [ActivationQuantizer]] = [:]
-    for site in source.sites where site.kind == .input {
-      guard let statistics = plain.sites[site.name] else { continue }
-      quantizers[site.name] = bitWidths.map { bitWidth in
-        ActivationBounds(
-          method: search, bitWidth: bitWidth, scaling: scaling,
-          isAfterNormalization: site.origin?.offsetName != nil
-        ).bounds(of: statistics, siteName: site.name)
+    for (name, site) in plain.sites where ActivationSite.Kind(ofSite: name) == .input {
+      quantizers[name] = bitWidths.map { bitWidth in
+        ActivationBounds(method: search, bitWidth: bitWidth, scaling: scaling)
+          .bounds(of: site, siteName: name)
       }
     }
     return try run(source, quantizers: quantizers, progress: progress)

@@ -18,7 +18,9 @@ struct SiteReader {
   func statistics() throws -> SiteStatistics {
     try checkFields()
     let scaling = try rowScaling()
-    var statistics = SiteStatistics(histogram: try histogram(), rows: try rowHistogram(scaling))
+    var statistics = SiteStatistics(
+      histogram: try histogram(), rows: try rowHistogram(scaling),
+      isAfterNormalization: try flag("is_after_normalization"))
     guard let mean = try optionalVector("mean") else { return statistics }
     guard mean.count > 1 else { throw refused("'mean' has fewer than 2 values") }
     let moments = SiteStatistics.Moments(
@@ -39,7 +41,7 @@ struct SiteReader {
   private func checkFields() throws {
     var known: Set<String> = [
       "count", "range", "histogram", "edges", "row_histogram", "group_size", "tap_count", "mean",
-      "second_moment",
+      "second_moment", "is_after_normalization",
     ]
     for bits in 1...8 {
       for field in ["bounds", "is_row_scaled", "mean", "second_moment", "cross_moment"] {
@@ -159,11 +161,15 @@ struct SiteReader {
   private func scaling(
     _ prefix: String, _ rows: ActivationScaling
   ) throws -> ActivationScaling {
-    let field = "\(prefix)/is_row_scaled"
-    guard tensors[field] != nil else { return .tensor }
+    try flag("\(prefix)/is_row_scaled") ? rows : .tensor
+  }
+
+  /// Returns whether a field is 1; 0 is its default.
+  private func flag(_ field: String) throws -> Bool {
+    guard tensors[field] != nil else { return false }
     let flag = try vector(field, count: 1, isScalar: true)[0]
     guard flag == 0 || flag == 1 else { throw refused("'\(field)' is \(flag), not 0 or 1") }
-    return flag == 1 ? rows : .tensor
+    return flag == 1
   }
 
   private func images(

@@ -16,6 +16,8 @@ package struct SiteStatistics: Hashable, Sendable {
   package var quantized: [Int: QuantizedMoments]
   /// The rows of which a row of moments consists: the taps of a convolution.
   package var tapCount: Int
+  /// Whether the values are known to come from a normalization.
+  package var isAfterNormalization: Bool
 
   /// The number of values per row; `nil` without moments.
   package var columnCount: Int? { moments.map { $0.columnCount / tapCount } }
@@ -36,9 +38,11 @@ package struct SiteStatistics: Hashable, Sendable {
 
   package init(
     histogram: ActivationHistogram, rows: RowHistogram? = nil, moments: Moments? = nil,
-    quantized: [Int: QuantizedMoments] = [:], tapCount: Int = 1
+    quantized: [Int: QuantizedMoments] = [:], tapCount: Int = 1,
+    isAfterNormalization: Bool = false
   ) {
     self.tapCount = tapCount
+    self.isAfterNormalization = isAfterNormalization
     self.histogram = histogram
     self.rows = rows
     self.moments = moments
@@ -237,7 +241,8 @@ struct SiteAccumulator: Sendable {
     return SiteStatistics(
       histogram: histogram, rows: rows, moments: moments,
       quantized: Dictionary(images) { first, _ in first },
-      tapCount: moments == nil ? 1 : site.tapCount ?? 1)
+      tapCount: moments == nil ? 1 : site.tapCount ?? 1,
+      isAfterNormalization: site.origin?.isNormalization ?? false)
   }
 
   /// The columns of patches, which come tap by tap, in the order of a weight's columns.

@@ -22,7 +22,8 @@ public enum QuantizationMethod: String, Hashable, Sendable, CaseIterable, Codabl
   case condiQuant = "condiquant"
   /// Equalized channels where the model runs on images (see `ChannelEqualization`), bounds of
   /// activations that follow the range of each group of 16 values (see `ActivationScaling`),
-  /// attention weights whose sum is 1 after rounding as well (see `ActivationQuantizer`), conditioned weights that absorb the error of activations, free bounds, error-aware rounding,
+  /// attention weights whose sum is 1 after rounding as well (see `ActivationQuantizer`),
+  /// conditioned weights that absorb the error of activations, free bounds, error-aware rounding,
   /// corrected biases; then as 2DQuant.
   case best
 

@@ -54,6 +54,7 @@ package struct Limit: Hashable, Sendable {
     Limit("index of a sharded checkpoint", ShardIndex.byteCountLimit, .bytes),
     Limit("name of a file beside the input", SiblingFiles.nameByteCountLimit, .bytes),
     Limit("tensors of a GGUF file", GGUFHeader.tensorCountLimit, .entries),
+    Limit("files of a split GGUF model", GGUFHeader.Split.countLimit, .entries),
     Limit("name of a GGUF tensor", GGUFHeader.nameByteCountLimit, .bytes),
     Limit("dimensions of a GGUF tensor", GGUFHeader.rankLimit, .dimensions),
     Limit("metadata of a GGUF file", GGUFMetadata.pairCountLimit, .entries),

@@ -35,14 +35,14 @@ import Testing
   }
 
   @Test func unreadableTensorsAreListed() throws {
-    let model = try PackageFolder.fixture("gguf/unreadable_q6_k.gguf")
+    let model = try PackageFolder.fixture("gguf/unreadable_q8_k.gguf")
     let outcome = try CommandLine.succeed("inspect", model, "--format", "csv")
-    #expect(outcome.standardOutput.contains("elements of type Q6_K cannot be read"))
+    #expect(outcome.standardOutput.contains("elements of type Q8_K cannot be read"))
     try withTemporaryFolder { folder in
       let conversion = try CommandLine.run("convert", model, folder.appending("out.npz"))
       #expect(conversion.exitCode == 2)
       #expect(
-        conversion.standardError.contains("tensor 'weight': elements of type Q6_K cannot be read\n")
+        conversion.standardError.contains("tensor 'weight': elements of type Q8_K cannot be read\n")
       )
       #expect(try folder.names() == [])
     }
@@ -50,7 +50,7 @@ import Testing
 
   /// Equal bytes compare equal, whatever they encode.
   @Test(arguments: [
-    "gguf/unreadable_q6_k.gguf", "onnx/unreadable_string.onnx", "onnx/unreadable_int4.onnx",
+    "gguf/unreadable_q8_k.gguf", "onnx/unreadable_string.onnx",
   ])
   func unreadableTensorsAreComparedByBytes(fixture: String) throws {
     let model = try PackageFolder.fixture(fixture)

@@ -16,7 +16,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ("q6_k", "Q6_K", [2, 256]), ("iq4_nl", "IQ4_NL", [2, 32]), ("mxfp4", "MXFP4", [2, 32]),
+    ("q8_1", "Q8_1", [2, 32]), ("q8_k", "Q8_K", [2, 256]),
   ])
   func listsUnreadableTypes(file: String, type: String, shape: [Int]) throws {
     let path = try PackageFolder.fixture("gguf/unreadable_\(file).gguf")
@@ -106,6 +106,41 @@ import Testing
     }
   }
 
+  /// Any file of a split model stands for all of them.
+  @Test func splitModelNamesItsFiles() throws {
+    let folder = try PackageFolder.fixture("gguf/split")
+    let paths = (1...3).map { "\(folder)/model-0000\($0)-of-00003.gguf" }
+    let archive = try FormatRegistry.standard.open(paths[1])
+    #expect(archive.sourceFiles == [paths[1], paths[0], paths[2]])
+    #expect(archive.fileOfTensor["blk.3.weight"] == paths[1])
+    #expect(archive.notes == [])
+    // A folder of it is one model.
+    #expect(try FormatRegistry.standard.open(folder).sourceFiles == paths)
+  }
+
+  @Test func refusesSplitModelsWithMissingOrForeignFiles() throws {
+    let original = try PackageFolder.fixture("gguf/split")
+    try withTemporaryFolder { folder in
+      let paths = (1...3).map { folder.appending("model-0000\($0)-of-00003.gguf") }
+      for (number, path) in paths.enumerated() where number != 1 {
+        try FileManager.default.copyItem(
+          atPath: "\(original)/model-0000\(number + 1)-of-00003.gguf", toPath: path)
+      }
+      #expect(
+        throws: ModelError.malformed(
+          "1 of 3 files are missing: 'model-00002-of-00003.gguf'", path: paths[0])
+      ) {
+        try FormatRegistry.standard.open(paths[0])
+      }
+      try FileManager.default.copyItem(atPath: paths[2], toPath: paths[1])
+      #expect(
+        throws: ModelError.mismatch(expected: "file 2 of 3", found: "file 3 of 3", path: paths[1])
+      ) {
+        try FormatRegistry.standard.open(paths[0])
+      }
+    }
+  }
+
   @Test func notesThatModelIsSplit() throws {
     let path = try PackageFolder.fixture("gguf/no_tensors.gguf")
     try withTemporaryFolder { folder in
@@ -119,7 +154,10 @@ import Testing
       try Data(bytes).write(to: URL(filePath: copy))
       #expect(
         try FormatRegistry.standard.open(copy).notes
-          == ["one of the 3 files of a split model; only its own tensors are read"])
+          == [
+            "one of the 3 files of a split model; only its own tensors are read, because its name does "
+              + "not end in '-00001-of-00003.gguf'"
+          ])
     }
   }
 }

@@ -18,7 +18,8 @@ import Testing
     Subject(
       format: GGUFFormat(),
       files: [
-        "gguf/metadata.gguf", "gguf/tq2_0.gguf", "gguf/q2_0.gguf", "gguf/unreadable_q6_k.gguf",
+        "gguf/metadata.gguf", "gguf/tq2_0.gguf", "gguf/q2_0.gguf", "gguf/unreadable_q8_k.gguf",
+        "gguf/iq1_m.gguf", "gguf/nvfp4.gguf", "gguf/split/model-00002-of-00003.gguf",
       ]),
     Subject(
       format: ONNXFormat(),

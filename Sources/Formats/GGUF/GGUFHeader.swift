@@ -119,6 +119,43 @@ extension GGUFHeader {
     return entry.offset..<max(entry.offset, next ?? file.byteCount)
   }
 
+  /// The place of the file in a split model; `nil` for a file that is a whole model.
+  var split: Split? { Split(metadata.values) }
+
+  /// The place of a file in a model that is split over several.
+  struct Split: Sendable {
+    static let keys: Set<String> = ["split.no", "split.count", "split.tensors.count"]
+    /// The most files, which the type of the count allows.
+    static let countLimit = 65_535
+
+    /// The file's number, from 0.
+    let number: Int
+    /// The number of files, at least 2.
+    let count: Int
+    /// The number of tensors in all files, if the file says it.
+    let tensorCount: Int?
+
+    init(number: Int, count: Int, tensorCount: Int?) {
+      (self.number, self.count, self.tensorCount) = (number, count, tensorCount)
+    }
+
+    /// - Returns: `nil` when there are no such counts, or no number below the count.
+    fileprivate init?(_ values: OrderedDictionary<String, ArchiveValue>) {
+      guard case .integer(let count)? = values["split.count"],
+        (2...Self.countLimit).contains(count),
+        case .integer(let number) = values["split.no"] ?? .integer(0),
+        (0..<count).contains(number)
+      else { return nil }
+      self.count = count
+      self.number = number
+      if case .integer(let count)? = values["split.tensors.count"] {
+        tensorCount = count
+      } else {
+        tensorCount = nil
+      }
+    }
+  }
+
   /// The names that tensors had before they were shortened for ggml, by their names in the file.
   var fullNames: [String: String] {
     guard case .text(let text)? = metadata.values[ExportMetadata.key] else { return [:] }

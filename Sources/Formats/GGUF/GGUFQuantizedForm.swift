@@ -99,30 +99,10 @@ extension GGUFTensorType {
   enum Written: CaseIterable, Sendable {
     case tq2, q2, q2k, q4, q4m, q5m, q8
 
-    var name: String {
-      switch self {
-      case .tq2: "TQ2_0"
-      case .q2: "Q2_0"
-      case .q2k: "Q2_K"
-      case .q4: "Q4_0"
-      case .q4m: "Q4_1"
-      case .q5m: "Q5_1"
-      case .q8: "Q8_0"
-      }
-    }
+    var name: String { blocks.name }
 
     /// ggml's `ggml_type`.
-    var number: UInt32 {
-      switch self {
-      case .tq2: 35
-      case .q2: 42
-      case .q2k: 10
-      case .q4: 2
-      case .q4m: 3
-      case .q5m: 7
-      case .q8: 8
-      }
-    }
+    var number: UInt32 { blocks.number }
 
     var blocks: GGUFBlocks {
       switch self {

@@ -6,13 +6,14 @@ import Storage
 /// it.
 package enum ModelFolder {
   /// Returns `path`, or, if it is a folder, the path of the model in it: the only index of a
-  /// sharded checkpoint, or else the only safetensors file, or else the only file of any other
-  /// format.
+  /// sharded or distributed checkpoint, or else the only safetensors file, or else the only file of
+  /// any other format; the first file of a split GGUF model stands for all.
   ///
   /// - Throws: `ModelError` when the folder holds no model, or several.
   static func modelPath(in path: String) throws -> String {
     guard path.isFolder else { return path }
     let names = try names(in: path)
+    if let index = distributedIndex(names, in: path) { return index }
     let indexes = names.filter { isIndex($0, in: path) }
     if !indexes.isEmpty { return try only(of: indexes, "indexes", in: path) }
     if let signature = FileSignature(ofFolder: path, names: names), signature.isWhole {
@@ -20,7 +21,12 @@ package enum ModelFolder {
     }
     let safetensors = names.filter { $0.hasSuffix(".safetensors") }
     if !safetensors.isEmpty { return try only(of: safetensors, "safetensors files", in: path) }
-    let others = names.filter { isModel($0, in: path) && !isBeside($0, names) }
+    let others = names.filter {
+      isModel($0, in: path) && !isBeside($0, names) && !isLaterSplit($0, names)
+    }
+    // Repositories hold the same weights for several frameworks; Flax's comes last.
+    let first = others.filter { $0.pathExtension != "msgpack" }
+    if !first.isEmpty { return try only(of: first, "model files", in: path) }
     if !others.isEmpty { return try only(of: others, "model files", in: path) }
     if let signature = FileSignature(ofFolder: path, names: names) {
       throw unreadable(signature, path)
@@ -63,6 +69,16 @@ package enum ModelFolder {
     }
   }
 
+  /// Returns the path of the index of a distributed checkpoint.
+  private static func distributedIndex(_ names: [String], in folder: String) -> String? {
+    let name = DistributedCheckpointFormat.indexName
+    guard names.contains(name),
+      let file = try? InputFile(path: join(folder, name), access: .read),
+      DistributedCheckpointFormat().recognizes(file)
+    else { return nil }
+    return file.path
+  }
+
   private static func isIndex(_ name: String, in folder: String) -> Bool {
     guard name.hasSuffix(ShardIndex.fileNameSuffix) else { return false }
     let file = try? InputFile(path: join(folder, name), access: .read)
@@ -82,6 +98,14 @@ package enum ModelFolder {
   /// Whether a file has the weights of an ncnn description, which stands for both.
   private static func isBeside(_ name: String, _ names: [String]) -> Bool {
     name.hasSuffix(".bin") && names.contains("\(name.dropLast(4)).param")
+  }
+
+  /// Whether a file is one of a split GGUF model, but not the first.
+  private static func isLaterSplit(_ name: String, _ names: [String]) -> Bool {
+    guard let match = name.wholeMatch(of: /(.*)-([0-9]{5})(-of-[0-9]{5}\.gguf)/) else {
+      return false
+    }
+    return match.2 != "00001" && names.contains("\(match.1)-00001\(match.3)")
   }
 
   /// Files that the trainers of Hugging Face put beside a model.

@@ -150,7 +150,7 @@ struct ShardMerging {
 
   /// Merges several dictionaries into one: an entry on which all parts that have it agree keeps its
   /// key; an entry on which they disagree gets the part's name as a prefix.
-  private static func merge<Value: Hashable>(
+  static func merge<Value: Hashable>(
     _ parts: [(shard: String, values: OrderedDictionary<String, Value>)]
   ) throws -> OrderedDictionary<String, Value> {
     var found: OrderedDictionary<String, [(shard: String, value: Value)]> = [:]

@@ -262,6 +262,9 @@ struct NarrowFloat {
     isExponentOnly = elementType == .float8E8M0FNU
   }
 
+  /// The format of `float8_e4m3fn`.
+  static let e4m3 = NarrowFloat(.float8E4M3FN)!
+
   /// Returns the exact value of `code`.
   func decode(_ code: Int) -> Double {
     if isExponentOnly { return code == 255 ? .nan : power(code - bias) }

@@ -12,17 +12,21 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFEndian, GGUFReader, GGUFValueType, GGUFWriter, quants
 
-from .ggml_types import Q2_0
+from .ggml_types import Q1_0, Q2_0
 from .manifest import Manifest, leaf_entry, tensor_entry
 
 PLAIN = {
     Type.F32: "float32", Type.F16: "float16", Type.BF16: "bfloat16", Type.F64: "float64",
     Type.I8: "int8", Type.I16: "int16", Type.I32: "int32", Type.I64: "int64",
 }  # fmt: skip
-QUANTIZED = (Type.Q8_0, Type.Q4_0, Type.Q4_K, Type.Q2_K, Type.TQ2_0, Q2_0)
 # Where the half-precision scales of a block are.
-SCALES = {Type.Q8_0: (0,), Type.Q4_0: (0,), Q2_0: (0,), Type.Q4_K: (0, 2), Type.Q2_K: (80, 82),
-          Type.TQ2_0: (64,)}  # fmt: skip
+SCALES = {
+    Type.Q4_0: (0,), Type.Q4_1: (0, 2), Type.Q5_0: (0,), Type.Q5_1: (0, 2), Type.Q8_0: (0,),
+    Q1_0: (0,), Q2_0: (0,), Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2),
+    Type.Q5_K: (0, 2), Type.Q6_K: (208,), Type.TQ1_0: (52,), Type.TQ2_0: (64,), Type.MXFP4: (),
+    Type.NVFP4: (), Type.IQ1_S: (0,), Type.IQ1_M: (), Type.IQ2_XXS: (0,), Type.IQ2_XS: (0,),
+    Type.IQ2_S: (0,), Type.IQ3_XXS: (0,), Type.IQ3_S: (0,), Type.IQ4_NL: (0,), Type.IQ4_XS: (0,),
+}  # fmt: skip
 HALVES = (0.0, -0.0, 1.0, -1.5, 6e-8, 6.1e-5, -0.007, 65504.0, 0.33325195, 2.0**-14)
 
 
@@ -45,6 +49,10 @@ def blocks(kind: Type, rows: int, blocks_per_row: int) -> np.ndarray:
         for position, offset in enumerate(SCALES[kind]):
             value = np.array(HALVES[(index + 3 * position) % len(HALVES)], np.float16)
             block[offset : offset + 2] = value.reshape(1).view(np.uint8)
+        if kind is Type.IQ1_M:  # the upper nibbles of four words
+            bits = int(np.array(HALVES[index % len(HALVES)], np.float16).view(np.uint16))
+            for part in range(4):
+                block[49 + 2 * part] = block[49 + 2 * part] & 15 | (bits >> 4 * part & 15) << 4
     return data.reshape(rows, blocks_per_row * width)
 
 
@@ -136,7 +144,7 @@ def make_read(manifest: Manifest) -> None:
     for kind in PLAIN:
         tensors = {"weight": (plain(kind, (3, 4)), kind)}
         add(manifest, kind.name.lower(), written(scratch, tensors))
-    for kind in QUANTIZED:
+    for kind in SCALES:
         tensors = {
             "weight": (blocks(kind, 5, 4), kind),
             "blk.0.ffn.weight": (blocks(kind, 6, 1).reshape(2, 3, -1), kind),
@@ -144,7 +152,7 @@ def make_read(manifest: Manifest) -> None:
         add(manifest, kind.name.lower(), written(scratch, tensors))
     reals = np.sin(np.arange(4 * 512, dtype=np.float32)).reshape(4, 512)
     tensors = {kind.name: (quants.quantize(reals, kind), kind)
-               for kind in (Type.Q8_0, Type.Q4_0, Type.TQ2_0)}  # fmt: skip
+               for kind in (Type.Q8_0, Type.Q4_0, Type.TQ1_0, Type.TQ2_0, Type.MXFP4)}  # fmt: skip
     add(manifest, "quantized", written(scratch, tensors), note="quantized by the package")
     shapes = {"odd": (plain(Type.F32, (3, 5, 7)), Type.F32),
               "four": (plain(Type.F16, (2, 1, 3, 2)), Type.F16),
@@ -156,6 +164,34 @@ def make_read(manifest: Manifest) -> None:
     add(manifest, "metadata", written(scratch, shapes, metadata=True))
     add(manifest, "no_tensors", written(scratch, {}))
     scratch.unlink()
+    make_split(manifest)
+
+
+def make_split(manifest: Manifest) -> None:
+    """Two models of several files: tensors from the first on, and a first file of metadata alone."""
+    for name, is_first_empty in (("split", False), ("split_metadata", True)):
+        folder = manifest.path(f"gguf/{name}/model").parent
+        writer = GGUFWriter(folder / "model.gguf", "condi-test", split_max_tensors=2,
+                            small_first_shard=is_first_empty)  # fmt: skip
+        writer.add_string("k.text", "of the whole model")
+        writer.add_array("k.integers", [1, 2])
+        tensors = {f"blk.{index}.weight": plain(Type.F32, (2, index + 1)) for index in range(4)}
+        for key, data in tensors.items():
+            writer.add_tensor(key, data)
+        writer.add_tensor("output.weight", quants.quantize(plain(Type.F32, (2, 32)) * 0, Type.Q8_0),
+                          raw_dtype=Type.Q8_0)  # fmt: skip
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        rows = [tensor_entry(key, "float32", data.shape, data.tobytes(), data.ravel().tolist())
+                for key, data in tensors.items()]  # fmt: skip
+        rows.append(tensor_entry("output.weight", "float32", (2, 32), bytes(256), [0.0] * 6))
+        expected = {"tensors": rows, "metadata": {"k.integers": json_array([1, 2])}, "values": {
+            "general.architecture": leaf_entry("condi-test"),
+            "k.text": leaf_entry("of the whole model")}}  # fmt: skip
+        for path in sorted(folder.glob("*.gguf")):
+            manifest.add(f"gguf/{name}/{path.name}", expected)
 
 
 def text(value: bytes) -> bytes:
@@ -187,7 +223,7 @@ def make_refused(manifest: Manifest) -> None:
     tensors = {"weight": (plain(Type.F32, (3, 4)), Type.F32)}
     bad("big_endian", written(scratch, tensors, endianness=GGUFEndian.BIG),
         "big-endian files are not supported")
-    for kind in (Type.Q6_K, Type.IQ4_NL, Type.MXFP4):
+    for kind in (Type.Q8_1, Type.Q8_K):
         elements, width = gguf.GGML_QUANT_SIZES[kind]
         data = written(scratch, {"good": (plain(Type.F32, (2,)), Type.F32),
                                  "weight": (pattern(2 * width).reshape(2, width), kind)})

@@ -23,7 +23,10 @@ import Testing
       ]),
     Subject(
       format: ONNXFormat(),
-      files: ["onnx/raw.onnx", "onnx/typed.onnx", "onnx/nodes.onnx", "onnx/external/model.onnx"]),
+      files: [
+        "onnx/raw.onnx", "onnx/typed.onnx", "onnx/branches.onnx", "onnx/packed.onnx",
+        "onnx/external/model.onnx",
+      ]),
     Subject(
       format: NCNNFormat(),
       files: ["ncnn/convolutions.param", "ncnn/others.param", "ncnn/custom.param"]),

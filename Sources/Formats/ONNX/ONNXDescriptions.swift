@@ -136,6 +136,18 @@ struct ONNXFieldReader {
     return values
   }
 
+  /// Returns the bytes of `float` numbers: of a single one, or of many that are packed.
+  mutating func floats(_ field: ProtobufFields.Field) throws -> [UInt8] {
+    try count(field)
+    switch field.content {
+    case .fixed(let range) where range.count == 4:
+      return try file.bytes(at: range.lowerBound, count: 4, purpose: "a number").array
+    case .delimited(let range) where range.count.isMultiple(of: 4):
+      return try file.bytes(at: range.lowerBound, count: range.count, purpose: "numbers").array
+    default: throw mismatch(field, "numbers of 4 bytes")
+    }
+  }
+
   mutating func text(_ field: ProtobufFields.Field) throws -> String {
     try count(field)
     guard let range = field.delimitedRange else { throw mismatch(field, "text") }

@@ -1,10 +1,10 @@
 import OrderedCollections
 import Storage
 
-/// ONNX models: their initializers, which are the weights.
+/// ONNX models: their initializers, and the tensors in attributes of nodes.
 ///
-/// Nodes, inputs, outputs and functions are not read, and a note says so; tensors in nodes are
-/// listed as left out. `ONNX.md` lists the supported tensors and data locations.
+/// Nodes themselves, inputs and outputs are not read, and a note says so. `ONNX.md` lists the
+/// supported tensors and data locations.
 package struct ONNXFormat: ReadOnlyModelFormat {
   package init() {}
 
@@ -54,11 +54,34 @@ package struct ONNXFormat: ReadOnlyModelFormat {
           try description.tensor(in: data)
         }
       }
-      archive.sourceFiles = try [file.path] + data.externalPaths(of: model.initializers)
+      archive.unread = model.nodeTensors.unread
+      for entry in model.nodeTensors.entries { try add(entry, in: data, to: &archive) }
+      archive.sourceFiles = try [file.path] + data.externalPaths(of: model.descriptions)
       archive.notes = model.notes
-      archive.unread = model.nodeTensors.entries
       return archive
     }
+  }
+
+  /// Adds a tensor of a node; branches may use one name for several tensors, of which the first is
+  /// read.
+  private func add(
+    _ entry: ONNXNodeTensors.Entry, in data: ONNXTensorData, to archive: inout TensorArchive
+  ) throws {
+    let tensor = try locatingErrors(tensor: entry.name) {
+      switch entry.content {
+      case .message(let description): try description.tensor(in: data)
+      case .numbers(let type, let shape, let bytes):
+        try Tensor(elementType: type, shape: shape, bytes: bytes)
+      }
+    }
+    guard archive.tensors[entry.name] != nil else {
+      archive.tensors[entry.name] = tensor
+      return
+    }
+    archive.unread.append(
+      UnreadEntry(
+        name: entry.name, kind: "\(tensor.elementType) \(tensor.shape)",
+        reason: "another tensor of the model has this name"))
   }
 }
 
@@ -67,6 +90,7 @@ package struct ONNXFormat: ReadOnlyModelFormat {
 struct ONNXModel {
   static let versionField = 1
   static let graphField = 7
+  static let functionsField = 25
   /// The fields of `ModelProto`, and whether each is a varint; the others are length-delimited.
   static let fields: [Int: Bool] = [
     1: true, 2: false, 3: false, 4: false, 5: true, 6: false, 7: false, 8: false, 14: false,
@@ -78,7 +102,7 @@ struct ONNXModel {
   private var description = ONNXModelDescription()
   private var graph = ONNXGraphDescription()
   private var nodeCount = 0
-  /// The tensors in the nodes.
+  /// The tensors in nodes.
   private(set) var nodeTensors: ONNXNodeTensors
 
   /// Reads the model.
@@ -87,11 +111,14 @@ struct ONNXModel {
   init(reading file: InputFile) throws {
     nodeTensors = ONNXNodeTensors(file: file)
     var graphs: [Range<Int>] = []
+    var functions: [Range<Int>] = []
     var reader = ONNXFieldReader(file: file)
     var fields = ProtobufFields(in: file, range: 0..<file.byteCount)
     while let field = try fields.next() {
       if field.number == Self.graphField {
         graphs.append(try field.requireDelimited("the graph"))
+      } else if field.number == Self.functionsField {
+        functions.append(try field.requireDelimited("a function"))
       } else {
         try description.take(field, from: &reader)
       }
@@ -103,6 +130,32 @@ struct ONNXModel {
     }
     // Protobuf merges the occurrences of a singular message field.
     for range in graphs { try readGraph(file, range) }
+    for range in functions { try readFunction(file, range) }
+  }
+
+  /// Finds the tensors in the nodes of a function.
+  private mutating func readFunction(_ file: InputFile, _ range: Range<Int>) throws {
+    var name = ""
+    var nodes: [Range<Int>] = []
+    var reader = ONNXFieldReader(file: file)
+    var fields = ProtobufFields(in: file, range: range)
+    while let field = try fields.next() {
+      switch field.number {
+      case 1: name = try reader.text(field)
+      case 7: nodes.append(try field.requireDelimited("a node"))
+      default: break
+      }
+    }
+    for node in nodes { try nodeTensors.add(node: node, prefix: name) }
+  }
+
+  /// The descriptions of all tensors that are messages.
+  var descriptions: [ONNXTensorDescription] {
+    initializers
+      + nodeTensors.entries.compactMap { entry in
+        guard case .message(let description) = entry.content else { return nil }
+        return description
+      }
   }
 
   private mutating func readGraph(_ file: InputFile, _ range: Range<Int>) throws {
@@ -171,9 +224,7 @@ extension ONNXModel {
     var notes: [String] = []
     if nodeCount > 0 {
       notes.append(
-        "only the initializers are read, not the graph of \(counted(nodeCount, "node"))"
-          + (nodeTensors.count > 0
-            ? " and \(counted(nodeTensors.count, "tensor")) in its attributes" : ""))
+        "only the tensors are read, not the graph of \(counted(nodeCount, "node"))")
     }
     let unreadable = initializers.filter { $0.unreadableType != nil }
     if !unreadable.isEmpty {

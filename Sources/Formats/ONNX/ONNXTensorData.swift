@@ -22,15 +22,14 @@ struct ONNXTensorData: Sendable {
   }
 
   /// Checks, without reading the data, that it can have the length that the shape needs.
-  func check(
-    _ description: ONNXTensorDescription, byteCount: Int, _ elementType: ElementType
-  ) throws {
+  func check(_ description: ONNXTensorDescription, _ elements: ONNXElements) throws {
+    let byteCount = elements.storedByteCount
     let found: Int
     switch description.place {
     case .raw(let range): found = range.count
     case .none: found = 0
     case .typed(let field):
-      guard field == elementType.onnxTypedField else {
+      guard field == elements.storedType.onnxTypedField else {
         throw ModelError.malformed("\(description.type.name) data in \(field.name)")
       }
       return  // loading counts the elements
@@ -42,23 +41,22 @@ struct ONNXTensorData: Sendable {
       throw ModelError(
         .truncated(
           expectedBytes: byteCount, foundBytes: found,
-          purpose: "\(elementType) \(description.shape)"),
+          purpose: "\(elements.storedType) \(description.shape)"),
         offset: description.range.lowerBound)
     }
   }
 
   /// Returns the elements in ONNX's own order: little-endian and row-major.
-  func bytes(of description: ONNXTensorDescription, as elementType: ElementType) throws
+  func bytes(of description: ONNXTensorDescription, _ elements: ONNXElements) throws
     -> SharedBytes
   {
     switch description.place {
     case .none: return SharedBytes()
     case .raw(let range):
       return try file.bytes(at: range.lowerBound, count: range.count, purpose: "raw_data")
-    case .typed(let field): return try typedBytes(description, field, elementType)
+    case .typed(let field): return try typedBytes(description, field, elements)
     case .external(let data):
-      let byteCount =
-        data.byteCount ?? elementType.byteCount(forElements: description.shape.elementCount) ?? 0
+      let byteCount = data.byteCount ?? elements.storedByteCount
       return try external(data, byteCount: byteCount) { file, byteCount in
         try file.bytes(at: data.offset, count: byteCount, purpose: "the elements")
       }
@@ -108,10 +106,11 @@ struct ONNXTensorData: Sendable {
   }
 
   private func typedBytes(
-    _ description: ONNXTensorDescription, _ field: ONNXTypedField, _ elementType: ElementType
+    _ description: ONNXTensorDescription, _ field: ONNXTypedField, _ form: ONNXElements
   ) throws -> SharedBytes {
-    let expected = elementType.byteCount(forElements: description.shape.elementCount) ?? 0
-    var elements = ONNXTypedElements(field: field, elementType: elementType, byteCount: expected)
+    let expected = form.storedByteCount
+    var elements = ONNXTypedElements(
+      field: field, elementType: form.storedType, byteCount: expected)
     var fields = ProtobufFields(in: file, range: description.range)
     while let next = try fields.next() {
       guard next.number == field.rawValue else { continue }
@@ -205,7 +204,7 @@ struct ONNXTypedElements {
   }
 
   private mutating func append(_ value: UInt64, offset: Int) throws {
-    // One int32_data entry holds two 4-bit elements.
+    // One int32_data entry holds all elements of a byte.
     let width = max(1, elementType.bitWidth / 8)
     guard width <= byteCount - bytes.count else { throw tooMany(offset) }
     guard isInRange(value) else {

@@ -55,32 +55,29 @@ struct ONNXTensorDescription: Sendable {
   }
 
   /// The type's name if the tensor can only be listed.
-  var unreadableType: String? {
-    guard let elementType = type.elementType else { return type.name }
-    // Elements narrower than a byte are readable if they fill whole bytes.
-    let isWhole = elementType.byteCount(forElements: shape.elementCount) != nil
-    return isWhole || elementType.bitWidth >= 8 ? nil : type.name
-  }
+  var unreadableType: String? { elements == nil ? type.name : nil }
+
+  /// The form of the elements in the file and in memory; `nil` if they cannot be read.
+  private var elements: ONNXElements? { ONNXElements(type, count: shape.elementCount) }
 
   /// Returns the described tensor.
   ///
   /// - Throws: `ModelError` when the data cannot have the length that the shape needs.
   func tensor(in data: ONNXTensorData) throws -> Tensor {
-    guard unreadableType == nil, let elementType = type.elementType else {
+    guard let elements else {
       var tensor = try Tensor(
-        unreadableType: unreadableType ?? type.name, as: .bits8, shape: shape,
-        path: data.file.path, name: name)
+        unreadableType: type.name, as: .bits8, shape: shape, path: data.file.path, name: name)
       tensor.storedBytes = {
         try locatingErrors(path: data.file.path, tensor: name) { try data.storedBytes(of: self) }
       }
       return tensor
     }
-    let tensor = try Tensor(elementType: elementType, shape: shape) {
+    let tensor = try Tensor(elementType: elements.type, shape: shape) {
       try locatingErrors(path: data.file.path, tensor: name) {
-        try data.bytes(of: self, as: elementType)
+        try elements.unpack(data.bytes(of: self, elements), count: shape.elementCount)
       }
     }
-    try data.check(self, byteCount: tensor.byteCount, elementType)
+    try data.check(self, elements)
     return tensor
   }
 
@@ -126,11 +123,14 @@ struct ONNXTensorDescription: Sendable {
 struct ONNXDataType: Sendable {
   /// ONNX's name, or `type N` for a number that is not in the table.
   let name: String
-  /// The matching element type; `nil` if there is none.
+  /// The type as which elements are read; `nil` if there is none.
   let elementType: ElementType?
+  /// The width of integers that are narrower than a byte.
+  let packedBitWidth: Int?
 
   init(number: Int) {
     (name, elementType) = Self.table[number] ?? ("type \(number)", nil)
+    packedBitWidth = Self.packedBitWidths[number]
   }
 
   private static let table: [Int: (String, ElementType?)] = [
@@ -141,10 +141,61 @@ struct ONNXDataType: Sendable {
     15: ("COMPLEX128", .complex128), 16: ("BFLOAT16", .bfloat16),
     17: ("FLOAT8E4M3FN", .float8E4M3FN), 18: ("FLOAT8E4M3FNUZ", .float8E4M3FNUZ),
     19: ("FLOAT8E5M2", .float8E5M2), 20: ("FLOAT8E5M2FNUZ", .float8E5M2FNUZ),
-    21: ("UINT4", nil), 22: ("INT4", nil), 23: ("FLOAT4E2M1", .float4E2M1),
-    24: ("FLOAT8E8M0", .float8E8M0FNU), 25: ("UINT2", nil), 26: ("INT2", nil),
+    21: ("UINT4", .uint8), 22: ("INT4", .int8), 23: ("FLOAT4E2M1", .float4E2M1),
+    24: ("FLOAT8E8M0", .float8E8M0FNU), 25: ("UINT2", .uint8), 26: ("INT2", .int8),
     27: ("FLOAT6E2M3", .float6E2M3), 28: ("FLOAT6E3M2", .float6E3M2),
   ]
+  private static let packedBitWidths = [21: 4, 22: 4, 25: 2, 26: 2]
+}
+
+/// The form of a tensor's elements in the file, and the one that they get in memory.
+///
+/// They keep their bits, except that integers narrower than a byte become bytes, and floating-point
+/// numbers that end inside a byte become `float32`; both are packed, low bits first.
+struct ONNXElements: Sendable {
+  /// The type in memory.
+  let type: ElementType
+  /// The type by which the elements are encoded in the file, where bytes stand for packed integers.
+  let storedType: ElementType
+  /// The bytes in the file.
+  let storedByteCount: Int
+  /// The width of elements that are unpacked.
+  private let packedBitWidth: Int?
+
+  /// Creates the form of `count` elements.
+  ///
+  /// - Returns: `nil` if they cannot be read.
+  init?(_ type: ONNXDataType, count: Int) {
+    guard let elementType = type.elementType else { return nil }
+    let isWhole = elementType.byteCount(forElements: count) != nil
+    let isPacked = !isWhole && elementType.bitWidth < 8
+    packedBitWidth = type.packedBitWidth ?? (isPacked ? elementType.bitWidth : nil)
+    storedType = type.packedBitWidth == nil ? elementType : .uint8
+    self.type = isPacked ? .float32 : elementType
+    guard
+      let byteCount = BitStream.byteCount(
+        count: count, bitWidth: packedBitWidth ?? elementType.bitWidth)
+    else { return nil }
+    storedByteCount = byteCount
+  }
+
+  /// Returns the elements in memory.
+  ///
+  /// - Parameter stored: `storedByteCount` bytes.
+  func unpack(_ stored: SharedBytes, count: Int) throws -> SharedBytes {
+    guard let packedBitWidth else { return stored }
+    let codes = try BitStream.unpackCodes(stored, count: count, bitWidth: packedBitWidth)
+    switch type {
+    case .int8:
+      let unused = UInt8(8 - packedBitWidth)
+      return SharedBytes(codes.map { UInt8(bitPattern: Int8(bitPattern: $0 << unused) >> unused) })
+    case .float32:
+      guard let format = NarrowFloat(storedType) else { return stored }
+      let table = (0..<1 << packedBitWidth).map { Float(format.decode($0)) }
+      return SharedBytes(elementsOf: codes.map { table[Int($0)] })
+    default: return SharedBytes(codes)
+    }
+  }
 }
 
 extension ElementType {

@@ -20,7 +20,8 @@ ELEMENT_TYPES = {
 }  # fmt: skip
 # Their elements fill whole bytes only for some shapes.
 NARROW = {"FLOAT4E2M1": "float4_e2m1", "FLOAT6E2M3": "float6_e2m3", "FLOAT6E3M2": "float6_e3m2"}
-UNREADABLE = ("INT4", "UINT4", "INT2", "UINT2")
+# They are read as bytes.
+PACKED = {"INT4": "int8", "UINT4": "uint8", "INT2": "int8", "UINT2": "uint8"}
 
 
 def make(manifest: Manifest) -> None:
@@ -60,20 +61,28 @@ def model(initializers: list[TensorProto], nodes: list[Any] = [], **extra: Any) 
     return made
 
 
-def expected(made: onnx.ModelProto, folder: str = "") -> dict[str, Any]:
-    """What the package reads from the model's initializers."""
+def expected(made: onnx.ModelProto, folder: str = "", nodes: dict[str, TensorProto] = {}
+             ) -> dict[str, Any]:  # fmt: skip
+    """What the package reads from the model's initializers, and from tensors of `nodes` by name."""
     tensors = []
-    for tensor in made.graph.initializer:
+    named = [(tensor.name, tensor) for tensor in made.graph.initializer] + list(nodes.items())
+    for tensor_name, tensor in named:
         kind = TensorProto.DataType.Name(tensor.data_type)
         array = numpy_helper.to_array(tensor, folder)
-        if kind in NARROW:
+        if kind in PACKED:
+            array = array.astype(PACKED[kind])
+        if kind in NARROW and is_whole(kind, array.size):
             # to_array gives a byte an element; the model packs them.
             content, shown = tensor.raw_data, None
         else:
+            if kind in NARROW:
+                array = array.astype(np.float32)
             content = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()
             shown = array.reshape(-1).tolist() if array.dtype.kind in "biufc" else None
-        name = {**ELEMENT_TYPES, **NARROW}[kind]
-        tensors.append(tensor_entry(tensor.name, name, list(tensor.dims), content, shown))
+        name = {**ELEMENT_TYPES, **PACKED, **NARROW}[kind]
+        if kind in NARROW and not is_whole(kind, array.size):
+            name = "float32"
+        tensors.append(tensor_entry(tensor_name, name, list(tensor.dims), content, shown))
     values: dict[str, Any] = {"onnx.ir_version": leaf_entry(made.ir_version)}
     for opset in made.opset_import:
         values[f"onnx.opset_import.{opset.domain or 'ai.onnx'}"] = leaf_entry(opset.version)
@@ -84,21 +93,29 @@ def expected(made: onnx.ModelProto, folder: str = "") -> dict[str, Any]:
     return {"tensors": tensors, "values": values, "metadata": metadata}
 
 
+def is_whole(kind: str, count: int) -> bool:
+    return count * (4 if kind == "FLOAT4E2M1" else 6) % 8 == 0
+
+
 def serialized(made: onnx.ModelProto) -> bytes:
     return made.SerializeToString(deterministic=True)
 
 
 def add(manifest: Manifest, name: str, made: onnx.ModelProto, data: bytes | None = None,
-        **extra: Any) -> None:  # fmt: skip
+        nodes: dict[str, TensorProto] = {}, **extra: Any) -> None:  # fmt: skip
     path = f"onnx/{name}.onnx"
     manifest.path(path).write_bytes(serialized(made) if data is None else data)
-    manifest.add(path, {**expected(onnx.load(manifest.folder / path)), **extra})
+    manifest.add(path, {**expected(onnx.load(manifest.folder / path), nodes=nodes), **extra})
 
 
 def make_read(manifest: Manifest) -> None:
     add(manifest, "raw", model([raw(kind.lower(), kind) for kind in ELEMENT_TYPES]))
     add(manifest, "typed", model([typed(kind.lower(), kind) for kind in ELEMENT_TYPES]))
-    add(manifest, "narrow", model([raw("four", "FLOAT4E2M1", (3, 4))]))
+    add(manifest, "narrow", model([raw("four", "FLOAT4E2M1", (3, 4)), raw("odd", "FLOAT4E2M1", (3, 5))]))
+    packed = [make(f"{kind.lower()}_{way}", kind, shape) for kind in PACKED
+              for way, make, shape in (("raw", raw, (3, 4)), ("typed", typed, (3, 4)),
+                                       ("odd", raw, (3, 3)), ("odd_typed", typed, (7,)))]  # fmt: skip
+    add(manifest, "packed", model(packed))
     integers = helper.make_tensor("integers", TensorProto.INT8, (4,), [-128, -1, 0, 127])
     words = helper.make_tensor("words", TensorProto.INT64, (3,), [-(2**63), -1, 2**63 - 1])
     unsigned = helper.make_tensor("unsigned", TensorProto.UINT64, (2,), [0, 2**64 - 1])
@@ -107,16 +124,8 @@ def make_read(manifest: Manifest) -> None:
     add(manifest, "shapes", model(shapes))
     constant = helper.make_node("Constant", [], ["c"], value=raw("c", "FLOAT"))
     add(manifest, "nodes", model([raw("w", "FLOAT")], [constant], metadata={"author": "Grüße"}),
-        note="the constant of a node is no initializer", unread=["c.value"])
-    then_branch = helper.make_graph([], "then", [], [], [raw("inner", "FLOAT", (2, 3))])
-    deep = helper.make_node("Constant", [], ["deep"], value=raw("", "INT64", (1,)))
-    else_branch = helper.make_graph([deep], "else", [], [])
-    add(manifest, "branches", model([raw("w", "FLOAT")], [
-        helper.make_node("Constant", [], ["c"], name="constant", value=raw("", "FLOAT", (2,))),
-        helper.make_node("If", ["w"], ["y"], name="if", then_branch=then_branch,
-                         else_branch=else_branch),
-    ]), note="tensors of nodes and branches are no initializers of the model",
-        unread=["constant.value", "if.else_branch.deep.value", "if.then_branch.inner"])
+        nodes={"c": constant.attribute[0].t})
+    make_branches(manifest)
     add(manifest, "no_initializers", model([]))
     # An unpacked float_data, and an int32_data in two packed pieces: older writers' encodings.
     unpacked = model([typed("w", "FLOAT", (3,)), typed("i", "INT8", (4,))])
@@ -130,6 +139,49 @@ def make_read(manifest: Manifest) -> None:
             integers_data, packed_field(5, values[:1]) + packed_field(5, values[1:])),
     })  # fmt: skip
     add(manifest, "unpacked", unpacked, data)
+
+
+def make_branches(manifest: Manifest) -> None:
+    """Tensors in nodes, in branches and loops inside them, and in functions.
+
+    Functions come last in a model, so that a file that is cut before them is still whole.
+    """
+    def constant(output: str, **attribute: Any) -> Any:
+        return helper.make_node("Constant", [], [output], **attribute)
+
+    inner, deep = raw("inner", "FLOAT", (2, 3)), raw("", "INT64", (1,))
+    then_branch = helper.make_graph([], "then", [], [], [inner])
+    else_branch = helper.make_graph([constant("deep", value=deep)], "else", [], [], [
+        raw("same", "INT4", (2, 3))])
+    weight = raw("same", "UINT8", (2, 3))
+    body = helper.make_graph([constant("step", value_int=7), constant("same", value_float=0.5)],
+                             "body", [], [], [weight])  # fmt: skip
+    filled = helper.make_node("ConstantOfShape", ["w"], ["z"], name="fill", value=raw("v", "FLOAT", (1,)))
+    sparse = helper.make_sparse_tensor(
+        raw("", "FLOAT", (1,)), helper.make_tensor("", TensorProto.INT64, (1,), [2]), [4])
+    nodes = [
+        constant("c", value=raw("", "FLOAT", (2,))),
+        helper.make_node("If", ["w"], ["y"], name="if", then_branch=then_branch,
+                         else_branch=else_branch),
+        helper.make_node("Loop", ["w"], ["l"], body=body), filled,
+        constant("reals", value_floats=[1.5, -2.0]), constant("integers", value_ints=[3, -4]),
+        constant("text", value=helper.make_tensor("", TensorProto.STRING, (1,), [b"a"])),
+        constant("sparse", sparse_value=sparse),
+    ]  # fmt: skip
+    array = numpy_helper.from_array
+    add(manifest, "branches", model([raw("w", "FLOAT")], nodes), unread=["text", "sparse", "l.body.same"], nodes={
+        "c": nodes[0].attribute[0].t, "if.else_branch.deep": deep,
+        "if.else_branch.same": else_branch.initializer[0], "if.then_branch.inner": inner,
+        "l.body.step": array(np.array(7)), "l.body.same": array(np.array(0.5, np.float32)),
+        "fill.value": filled.attribute[0].t, "reals": array(np.array([1.5, -2], np.float32)),
+        "integers": array(np.array([3, -4])),
+    })  # fmt: skip
+    made = model([raw("w", "FLOAT")])
+    made.functions.append(helper.make_function(
+        "test", "scaled", ["x"], ["y"], [constant("f", value=raw("", "FLOAT", (3,))),
+                                         helper.make_node("Mul", ["x", "f"], ["y"])],
+        [helper.make_opsetid("", 21)]))
+    add(manifest, "functions", made, nodes={"scaled.f": made.functions[0].node[0].attribute[0].t})
 
 
 def varint(value: int) -> bytes:
@@ -194,12 +246,11 @@ def make_refused(manifest: Manifest) -> None:
         data = made if isinstance(made, bytes) else serialized(made)
         manifest.refuse(f"onnx/{name}.onnx", data, reason)
 
-    for kind in UNREADABLE:
-        tensor = raw("w", kind)
-        bad(f"unreadable_{kind.lower()}", model([raw("good", "FLOAT"), tensor]), f"'w' is {kind}")
-    bad("unreadable_odd", model([raw("w", "FLOAT4E2M1", (3,))]), "three elements of 4 bits")
     texts = helper.make_tensor("w", TensorProto.STRING, (2,), [b"a", b"b"])
-    bad("unreadable_string", model([texts]), "'w' holds texts")
+    bad("unreadable_string", model([raw("good", "FLOAT"), texts]), "'w' holds texts")
+    short = raw("w", "INT4", (3, 3))
+    short.raw_data = short.raw_data[:-1]
+    bad("packed_too_short", model([short]), "four bytes for nine elements of 4 bits")
 
     def edited(file: str, reason: str, **fields: Any) -> None:
         tensor = raw("w", "FLOAT")

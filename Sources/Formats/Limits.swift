@@ -65,6 +65,10 @@ package struct Limit: Hashable, Sendable {
     Limit(
       "description of one ONNX tensor, data left out", ONNXFieldReader.byteCountLimit, .bytes),
     Limit("dimensions of an ONNX tensor", ONNXTensorDescription.rankLimit, .dimensions),
+    Limit("nesting of a Flax checkpoint", FlaxLimits.depth, .levels),
+    Limit("values in a Flax checkpoint", FlaxLimits.valueCount, .objects),
+    Limit("text in a Flax checkpoint", MessagePackReader.textByteCountLimit, .bytes),
+    Limit("dimensions of a Flax array", FlaxArray.rankLimit, .dimensions),
     Limit("description of an ncnn network", NCNNDescription.byteCountLimit, .bytes),
     Limit("layers of an ncnn network", NCNNDescription.layerCountLimit, .entries),
     Limit("tensor expanded by zero strides", StorageView.expansionLimit, .bytes),

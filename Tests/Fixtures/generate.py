@@ -37,6 +37,8 @@ from pathlib import Path
 
 from makers import (
     container_files,
+    distributed_files,
+    flax_files,
     gguf_files,
     ncnn_files,
     numpy_files,
@@ -53,6 +55,7 @@ FIXTURES = Path(__file__).resolve().parent
 SHARED_DATA = FIXTURES.parent.parent.parent / "shared" / "data"
 FOLDERS = (
   "torch", "npz", "npy", "safetensors", "gguf", "onnx", "ncnn", "sharded", "containers", "zipped",
+  "dcp", "flax",
 )
 
 
@@ -73,6 +76,8 @@ def make_all(folder: Path) -> None:
     ncnn_files.make(manifest)
     sharded_files.make(manifest)
     container_files.make(manifest)
+    distributed_files.make(manifest)
+    flax_files.make(manifest)
     manifest.write(folder / "expected.json")
     total = sum(path.stat().st_size for name in FOLDERS for path in (folder / name).rglob("*"))
     print(f"{len(manifest.files)} files, {total} bytes")

@@ -57,7 +57,7 @@ import Testing
       field(1, field(1, text("x")), field(2, text("Placeholder"))), is: "a TensorFlow graph",
       then: "tf2onnx"),
     Case([8, 4], field(2, field(1)), [0xA2, 0x1F, 0], is: "a Core ML model", then: "coremltools"),
-    Case([0x81, 0xA6], text("params"), [0x80], is: "a MessagePack file", then: "flax"),
+    Case([0x81, 0xA6], text("params"), [0x80], is: "a MessagePack file", then: ""),
     Case([0x89], text("HDF\r\n\u{1A}\n"), is: "an HDF5 file", then: "h5py"),
     Case(
       [0x89], text("HDF\r\n\u{1A}\n keras_version"), is: "a Keras model in an HDF5 file",
@@ -87,12 +87,9 @@ import Testing
       then: "joblib"),
     Case([0x80, 4], text("joblib.numpy_pickle"), is: "a joblib dump", then: "audit"),
     Case(
-      [0x80, 4], text("torch.distributed.checkpoint.metadata"), named: ".metadata",
-      is: "the index of a distributed PyTorch checkpoint", then: "dcp_to_torch"),
-    Case(
       text("PK\u{3}\u{4}"), named: "__0_0.distcp",
       is: "one file of a distributed PyTorch checkpoint",
-      then: "dcp_to_torch"),
+      then: "name its folder"),
     Case(text("<!doctype html>"), is: "a web page", then: "download it again"),
     Case([0x89], text("PNG"), is: "a PNG image"), Case(text("{}"), is: "a JSON text"),
   ]
@@ -133,9 +130,8 @@ import Testing
 
   @Test(arguments: [
     (["saved_model.pb", "variables"], "a TensorFlow SavedModel"),
-    ([".metadata", "__0_0.distcp"], "a distributed PyTorch checkpoint (DCP);"),
+    ([".metadata", "__0_0.distcp"], "(DCP) with an unknown '.metadata'"),
     (["__0_0.distcp"], "without its '.metadata'"), (["Manifest.json", "Data"], "a Core ML model"),
-    (["flax_model.msgpack", "config.json"], "a folder of a Flax model"),
     (["tf_model.h5"], "a folder of a Keras model in HDF5"), (["data.pkl", "data"], "unpacked"),
     (["notes.txt"], "neither a model file nor"), ([], "neither a model file nor"),
   ])

@@ -30,6 +30,10 @@ import Testing
     Subject(
       format: NCNNFormat(),
       files: ["ncnn/convolutions.param", "ncnn/others.param", "ncnn/custom.param"]),
+    Subject(format: DistributedCheckpointFormat(), files: ["dcp/shards/.metadata"]),
+    Subject(
+      format: FlaxFormat(),
+      files: ["flax/types.msgpack", "flax/state.msgpack", "flax/chunked.msgpack"]),
     Subject(format: ExportedProgramFormat(), files: ["zipped/exported.pt2"]),
     Subject(format: ZippedFormat(), files: ["zipped/agent.zip", "zipped/agent_deflated.zip"]),
     Subject(
@@ -87,7 +91,7 @@ import Testing
     let own =
       [
         "gguf": "gguf/", "onnx": "onnx/", "ncnn": "ncnn/", "pt2": "zipped/exported",
-        "zip": "zipped/agent",
+        "zip": "zipped/agent", "dcp": "dcp/", "flax": "flax/",
       ][subject.format.identifier.name] ?? "sharded"
     // A zip archive that no other format reads may hold models.
     let isZip = subject.format.identifier == ZippedFormat().identifier

@@ -32,6 +32,7 @@ public struct PyTorchFormat: ModelFormat {
   }
 
   public func recognizes(_ file: InputFile) -> Bool {
+    guard !DistributedCheckpointFormat.isIndex(file) else { return false }
     guard Self.startsAsZip(file) else { return Self.form(of: file) != nil }
     if let directory = try? file.zipDirectory() {
       return directory.entries.contains { PyTorchRecords.isPickle($0.name) }

@@ -22,6 +22,7 @@ public struct FormatRegistry: Sendable {
     PackedFormat(),
     SafetensorsFormat(),
     PyTorchFormat(),
+    DistributedCheckpointFormat(),
     ExportedProgramFormat(),
     NPZFormat(),
     NPYFormat(),
@@ -30,6 +31,7 @@ public struct FormatRegistry: Sendable {
     ZippedFormat(),
     ONNXFormat(),
     NCNNFormat(),
+    FlaxFormat(),
   ])
 
   /// The formats that can be written.

@@ -73,9 +73,6 @@ struct FileSignature: Hashable, Sendable {
     guard let head = head(of: file, 4096), let first = head.first else { return nil }
     if pathExtension == "distcp", first == UInt8(ascii: "P") { return distributedCheckpoint }
     guard first == PickleOpcode.proto.rawValue else { return nil }
-    if contains(head, "torch.distributed.checkpoint.metadata") {
-      return FileSignature("the index of a distributed PyTorch checkpoint", distributedAdvice)
-    }
     return contains(head, "joblib.numpy_pickle") ? joblib : nil
   }
 
@@ -112,12 +109,10 @@ struct FileSignature: Hashable, Sendable {
   private static let openWith =
     "read it with h5py or its own program, and save the arrays as .npz or .safetensors"
   private static let ncnnAdvice = "name the description as text, the .param file beside it"
-  private static let distributedAdvice =
-    "'python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE' makes one "
-    + "checkpoint of its folder"
 
   private static let distributedCheckpoint = FileSignature(
-    "one file of a distributed PyTorch checkpoint (DCP)", distributedAdvice)
+    "one file of a distributed PyTorch checkpoint (DCP)",
+    "name its folder, or the '.metadata' beside it")
   static let joblib = FileSignature(
     "a joblib dump",
     "load it with joblib if you trust it ('audit' lists what that runs), and save the arrays as .npz"
@@ -365,8 +360,7 @@ struct FileSignature: Hashable, Sendable {
     }
     guard !key.isEmpty, key.allSatisfy({ (0x20..<0x7F).contains($0) }) else { return nil }
     return FileSignature(
-      "a MessagePack file, such as a Flax checkpoint",
-      "flax.serialization.msgpack_restore reads it; save the arrays as .npz or .safetensors")
+      "a MessagePack file that is no Flax checkpoint")
   }
 
   private static func pickle(_ head: [UInt8]) -> FileSignature? {
@@ -397,20 +391,16 @@ struct FileSignature: Hashable, Sendable {
       self.init("a TensorFlow SavedModel", Self.toONNX, isWhole: true)
     } else if all.contains(".metadata"), names.contains(where: { $0.hasSuffix(".distcp") }) {
       self.init(
-        "a distributed PyTorch checkpoint (DCP)",
-        Self.distributedAdvice.replacing("of its folder", with: "of it"), isWhole: true)
+        "a distributed PyTorch checkpoint (DCP) with an unknown '.metadata'", isWhole: true)
     } else if names.contains(where: { $0.hasSuffix(".distcp") }) {
       self.init(
-        "a distributed PyTorch checkpoint (DCP) without its '.metadata'", Self.distributedAdvice)
+        "a distributed PyTorch checkpoint (DCP) without its '.metadata'",
+        "which says where each tensor is")
     } else if path.hasSuffix(".mlpackage") || all.contains("Manifest.json") && all.contains("Data")
       || all.contains("coremldata.bin")
     {
       self = Self.coreML
       isWhole = true
-    } else if names.contains(where: { $0.hasSuffix(".msgpack") }) {
-      self.init(
-        "a folder of a Flax model",
-        "flax.serialization.msgpack_restore reads it; save the arrays as .npz or .safetensors")
     } else if all.contains("_CHECKPOINT_METADATA") || all.contains("manifest.ocdbt") {
       self.init("an Orbax checkpoint of JAX", "orbax reads it; save the arrays as .npz")
     } else if names.contains(where: { $0.hasSuffix(".h5") }) {

@@ -17,7 +17,7 @@ import Testing
     ["export", "a.pth", "b.onnx", "--precision", "float16"],
     ["export", "a.condi", "b.param", "--weights"], ["export", "a.condi", "b.param", "--pad"],
     ["import", "a.safetensors", "b.condi"],
-    ["import", "a.safetensors", "b.condi", "--from", "awq"],
+    ["import", "a.safetensors", "b.condi", "--from", "hqq"],
   ])
   func wrongUsageExitsWith64(_ arguments: [String]) throws {
     let outcome = try BuiltProgram().run(arguments)

@@ -36,7 +36,7 @@ import Testing
       "huge_map",
       ModelError(
         .truncated(expectedBytes: 8_589_934_590, foundBytes: 30, purpose: "4294967295 members"),
-        offset: 5)
+        offset: 1)
     ),
     ("reserved", .malformed("193 begins no MessagePack value", offset: 29)),
     (

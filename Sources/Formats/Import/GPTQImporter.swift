@@ -135,14 +135,9 @@ struct GPTQImporter {
     }
     var parts: Set = [name, "\(prefix)qzeros", "\(prefix)scales"]
     let order = archive.tensors["\(prefix)g_idx"]
-    if let order {
-      parts.insert("\(prefix)g_idx")
-      guard order.elementType.isInteger, order.shape.dimensions == [inputs] else {
-        throw ModelError.mismatch(
-          expected: "the groups of \(inputs) inputs",
-          found: "\(order.elementType) \(order.shape)", tensor: "\(prefix)g_idx")
-      }
-    }
+    if order != nil { parts.insert("\(prefix)g_idx") }
+    let groupsOfInputs = try ImportedGroups(
+      order: order, inputs: inputs, count: groups, size: size, name: name)
     let layout = try locatingErrors(tensor: name) {
       try AffineLayout(
         rows: outputs, columns: inputs, granularity: groups == 1 ? .channel : .group(size))
@@ -154,7 +149,8 @@ struct GPTQImporter {
       try zeroForm(stored, bitWidth: bitWidth)
     }
     let module = Module(
-      weight: weight, zeros: zeros, scales: scales, order: order, layout: layout, shape: shape,
+      weight: weight, zeros: zeros, scales: scales, groups: groupsOfInputs, layout: layout,
+      shape: shape,
       groupSize: size, bitWidth: bitWidth, zeroOffset: form.label.rawValue, name: name)
     let method = otherMethod.map {
       "the configuration's 'quant_method' is '\($0)', but names and shapes are GPTQ's"
@@ -219,7 +215,7 @@ struct GPTQImporter {
     let weight: Tensor
     let zeros: Tensor
     let scales: Tensor
-    let order: Tensor?
+    let groups: ImportedGroups
     let layout: AffineLayout
     let shape: Shape
     let groupSize: Int
@@ -240,22 +236,12 @@ struct GPTQImporter {
   private func decoded(_ module: Module) throws -> Decoded {
     let (outputs, inputs) = (module.layout.rows, module.layout.columns)
     let groups = (inputs - 1) / module.groupSize + 1
-    var groupOfInput = (0..<inputs).map { $0 / module.groupSize }
-    for (input, group) in try (module.order?.doubleValues() ?? []).enumerated() {
-      guard group != Double(groupOfInput[input]) else { continue }
-      // Some programs write negative indices, which count groups from the end.
-      let place = group < 0 ? group + Double(groups) : group
-      guard let index = Int(exactly: place), (0..<groups).contains(index) else {
-        throw ModelError.mismatch(
-          expected: "a group of \(groups)",
-          found: "the group \(Self.text(group)) of input \(input)", tensor: module.name)
-      }
-      groupOfInput[input] = index
-    }
+    let groupOfInput = try module.groups.ofInputs()
     let zeros = try BitStream.unpackCodes(
       module.zeros.bytes(), count: groups * outputs, bitWidth: module.bitWidth)
     let scales = try module.scales.floatValues()
-    let codes = try columns(of: module, count: inputs)
+    let codes = try BitStream.unpackColumns(
+      of: module.weight, count: inputs, bitWidth: module.bitWidth)
     var lower: [Float] = []
     var scale: [Float] = []
     lower.reserveCapacity(groups * outputs)
@@ -278,18 +264,8 @@ struct GPTQImporter {
     return Decoded(codes: codes, lower: lower, scale: scale, values: values)
   }
 
-  private static func text(_ group: Double) -> String {
-    Int(exactly: group).map(String.init) ?? "\(group)"
-  }
-
   private func load(_ module: Module) throws -> ImportedMatrix.Loaded {
-    if let order = try module.order?.doubleValues() {
-      for (input, group) in order.enumerated() where group != Double(input / module.groupSize) {
-        throw ModelError.unsupported(
-          "inputs are ordered by their activations (desc_act): input \(input) is in group "
-            + "\(Self.text(group)), but packed groups are contiguous", tensor: module.name)
-      }
-    }
+    try module.groups.requireContiguous()
     let decoded = try decoded(module)
     return ImportedMatrix.Loaded(
       tensor: try QuantizedTensor(
@@ -298,27 +274,5 @@ struct GPTQImporter {
         lower: decoded.lower,
         scale: decoded.scale, codes: BitStream.pack(decoded.codes, bitWidth: module.bitWidth)),
       values: decoded.values)
-  }
-
-  /// Returns the codes of each column of words, one column after the other: `[out, in]`.
-  private func columns(of module: Module, count: Int) throws -> [UInt8] {
-    let weight = module.weight
-    let (rows, columns) = (weight.shape.dimensions[0], weight.shape.dimensions[1])
-    let words = try weight.bytes()
-    var codes: [UInt8] = []
-    codes.reserveCapacity(columns * count)
-    for column in 0..<columns {
-      let stream = SharedBytes(count: rows * 4) { output in
-        words.withUnsafeBytes { input in
-          for row in 0..<rows {
-            let word = input.loadUnaligned(
-              fromByteOffset: (row * columns + column) * 4, as: UInt32.self)
-            output.storeBytes(of: word, toByteOffset: row * 4, as: UInt32.self)
-          }
-        }
-      }
-      codes += try BitStream.unpackCodes(stream, count: count, bitWidth: module.bitWidth)
-    }
-    return codes
   }
 }

@@ -7,13 +7,36 @@ import Storage
 ///   let found = try? ModelImport.configuration(beside: "checkpoint", of: source)
 ///   print(source.rawValue, found?.path ?? "not found")
 /// }
-/// // mlx not found, gptq checkpoint/quantize_config.json
+/// // mlx not found, gptq checkpoint/quantize_config.json, awq not found, …
 /// ```
 public enum ImportSource: String, Sendable, CaseIterable, Codable {
   /// MLX's affine mode: `weight`, `scales`, `biases`.
   case mlx
   /// GPTQ, as AutoGPTQ and GPTQModel write it: `qweight`, `qzeros`, `scales`, `g_idx`.
   case gptq
+  /// AWQ, as AutoAWQ writes it: `qweight`, `qzeros`, `scales`.
+  case awq
+  /// Integers of compressed-tensors: `weight_packed`, `weight_scale`, `weight_shape`.
+  case compressedTensors = "compressed-tensors"
+
+  /// The program's name in sentences.
+  var displayName: String {
+    switch self {
+    case .mlx: "MLX"
+    case .gptq: "GPTQ"
+    case .awq: "AWQ"
+    case .compressedTensors: "compressed-tensors"
+    }
+  }
+
+  /// The configurations that may lie beside a checkpoint, the first choice first.
+  var configurationNames: [String] {
+    switch self {
+    case .gptq: ["quantize_config.json", "config.json"]
+    case .awq: ["config.json", "quant_config.json"]
+    case .mlx, .compressedTensors: ["config.json"]
+    }
+  }
 }
 
 /// A quantized matrix of a checkpoint, and the tensors that make it up.
@@ -57,7 +80,7 @@ extension ElementType {
 
 extension SharedBytes {
   /// Rounds `values` to float64, float16, bfloat16 or else float32: to nearest, ties to even.
-  init(_ values: [Float], roundedTo elementType: ElementType) {
+  package init(_ values: [Float], roundedTo elementType: ElementType) {
     switch elementType {
     case .float64: self.init(elementsOf: values.map(Double.init))
     case .float16: self.init(elementsOf: values.map { Float16($0) })

@@ -26,7 +26,7 @@ public struct ModelImport: Sendable {
   ///
   /// - Parameters:
   ///   - archive: the checkpoint's tensors.
-  ///   - config: its `config.json` or `quantize_config.json`.
+  ///   - config: its `config.json`, or the file that `configuration(beside:of:)` finds.
   /// - Throws: `ModelError` when the configuration or a module does not match the layout, or there
   ///   is no quantized module.
   public init(_ archive: TensorArchive, from source: ImportSource, config: JSONValue) throws {
@@ -47,12 +47,15 @@ public struct ModelImport: Sendable {
         try MLXImporter(config: config).matrices(
           of: archive, columnsBeforePadding: origin.columnsBeforePadding)
       case .gptq: try GPTQImporter(config: config).matrices(of: archive)
+      case .awq: try AWQImporter(QuantizationConfiguration(config)).matrices(of: archive)
+      case .compressedTensors:
+        try CompressedTensorsImporter(QuantizationConfiguration(config)).matrices(of: archive)
       }
     self.budget =
       budget ?? .forMatrices(ofElementCounts: matrices.map(\.shape.elementCount))
     guard !matrices.isEmpty else {
       throw ModelError.mismatch(
-        expected: "modules quantized by \(source == .mlx ? "MLX" : "GPTQ")", found: "none")
+        expected: "modules quantized by \(source.displayName)", found: "none")
     }
   }
 
@@ -67,7 +70,8 @@ public struct ModelImport: Sendable {
         + "such weights and quantizes them anew")
   }
 
-  /// Reads the configuration beside a checkpoint: `config.json`, or GPTQ's `quantize_config.json`.
+  /// Reads the configuration beside a checkpoint: `config.json`, GPTQ's `quantize_config.json`, or
+  /// AWQ's `quant_config.json`.
   ///
   /// - Parameter path: the checkpoint's file or folder.
   /// - Throws: `ModelError` when there is no configuration or it is not JSON.
@@ -75,8 +79,7 @@ public struct ModelImport: Sendable {
     -> (path: String, json: JSONValue)
   {
     let folder = path.isFolder ? path : path.deletingLastPathComponent
-    let names =
-      source == .gptq ? ["quantize_config.json", "config.json"] : ["config.json"]
+    let names = source.configurationNames
     let candidates = names.map { folder.isEmpty ? $0 : "\(folder)/\($0)" }
     guard let found = candidates.first(where: FileManager.default.fileExists(atPath:)) else {
       throw ModelError.mismatch(

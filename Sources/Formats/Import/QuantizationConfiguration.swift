@@ -79,15 +79,20 @@ struct QuantizationConfiguration: Sendable {
 
   /// The bit width of the weights in the scheme of compressed-tensors, if all groups of modules
   /// agree.
-  var compressedBitWidth: Int? {
+  var compressedBitWidth: Int? { compressedWeights("num_bits") }
+
+  /// The number of weights that share a scale in the scheme of compressed-tensors, likewise.
+  var compressedGroupSize: Int? { compressedWeights("group_size").flatMap { $0 > 0 ? $0 : nil } }
+
+  private func compressedWeights(_ key: String) -> Int? {
     guard case .object(let groups)? = members["config_groups"] else { return nil }
-    let widths = Set(
+    let numbers = Set(
       groups.values.map { group -> Int? in
         guard case .object(let group) = group, case .object(let weights)? = group["weights"],
-          case .integer(let bits)? = weights["num_bits"]
+          case .integer(let number)? = weights[key]
         else { return nil }
-        return bits
+        return number
       })
-    return widths.count == 1 ? widths.first ?? nil : nil
+    return numbers.count == 1 ? numbers.first ?? nil : nil
   }
 }

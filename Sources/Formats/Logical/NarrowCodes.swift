@@ -227,8 +227,7 @@ extension TensorAssembly {
 
   // MARK: compressed-tensors
 
-  /// Finds `weight_packed` tensors, whose words hold `32 / bits` codes each, as `code + 2^(bits −
-  /// 1)` and low bits first.
+  /// Finds `weight_packed` tensors; `CompressedTensorsImporter` has their layout.
   func findCompressedTensors() {
     for (name, stem) in names(ending: "weight_packed") where stem.isEmpty || stem.hasSuffix(".") {
       let parts = [
@@ -236,67 +235,12 @@ extension TensorAssembly {
         "\(stem)weight_g_idx",
       ].filter { tensor($0) != nil }
       add("\(stem)weight", .compressedTensors, parts, rule: "codes of compressed-tensors") {
-        try assembledCompressed(stem)
+        var assembled = try Self.assembled(
+          CompressedTensorsImporter(configuration).matrix(stem, of: stored))
+        assembled.remark = Self.keptActivationScale(stored, "\(stem)weight")
+        return assembled
       }
     }
-  }
-
-  private func assembledCompressed(_ stem: String) throws -> Assembled {
-    let name = "\(stem)weight_packed"
-    let words = try stored.require(name, [.int32, .uint32], rank: 2)
-    guard let scales = stored.tensors["\(stem)weight_scale"], scales.elementType.isFloatingPoint,
-      let shapeTensor = stored.tensors["\(stem)weight_shape"], shapeTensor.elementType.isInteger,
-      shapeTensor.shape.dimensions == [2]
-    else {
-      throw ModelError.mismatch(expected: "'weight_scale' and 'weight_shape'", found: "none")
-    }
-    for part in ["weight_zero_point", "weight_g_idx"] where stored.tensors[stem + part] != nil {
-      throw ModelError.unsupported("codes with '\(part)'; decompress them with compressed-tensors")
-    }
-    let dimensions = try shapeTensor.doubleValues().compactMap { Int(exactly: $0) }
-    guard dimensions.count == 2, let shape = Shape(dimensions), shape.elementCount > 0,
-      words.shape.dimensions[0] == dimensions[0]
-    else {
-      throw ModelError.mismatch(
-        expected: "rows as 'weight_shape' says", found: "\(words.shape)", tensor: name)
-    }
-    let columns = dimensions[1]
-    func isPossible(_ bits: Int) -> Bool {
-      (columns - 1) / (32 / bits) + 1 == words.shape.dimensions[1]
-    }
-    let widths = (configuration.compressedBitWidth.map { [$0] } ?? [2, 4, 8]).filter {
-      (1...8).contains($0) && isPossible($0)
-    }
-    guard widths.count == 1, let bits = widths.first else {
-      throw ModelError.mismatch(
-        expected: "codes of \(dimensions[0]) × \(columns) in words", found: "\(words.shape)",
-        tensor: name)
-    }
-    let layout = try ScaleLayout(
-      codes: shape, scale: scales.shape, configured: nil, prefers128: false)
-    let perWord = 32 / bits
-    let rowWords = words.shape.dimensions[1]
-    let tensor = try Tensor(shape: shape) {
-      let steps = try scales.floatValues()
-      let bytes = try locatingErrors(tensor: name) { try words.bytes() }
-      var values = [Float](repeating: 0, count: shape.elementCount)
-      bytes.withUnsafeBytes { buffer in
-        layout.forEachRun { elements, place in
-          for element in elements {
-            let (row, column) = (element / columns, element % columns)
-            let word = buffer.loadUnaligned(
-              fromByteOffset: (row * rowWords + column / perWord) * 4, as: UInt32.self)
-            let code = word >> UInt32(column % perWord * bits) & ((1 << UInt32(bits)) - 1)
-            values[element] = Float(Int(code) - (1 << (bits - 1))) * steps[place]
-          }
-        }
-      }
-      return values
-    }
-    return Assembled(
-      tensor: tensor,
-      rule: "dequantized from compressed-tensors, \(bits) bits, scales \(layout.description)",
-      remark: Self.keptActivationScale(stored, "\(stem)weight"))
   }
 
   // MARK: Others

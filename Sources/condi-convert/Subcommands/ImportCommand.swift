@@ -10,7 +10,8 @@ extension ImportSource: ExpressibleByArgument {}
 struct ImportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "import",
-    abstract: "Pack a checkpoint that MLX or GPTQ quantized, keeping its codes.",
+    abstract:
+      "Pack a checkpoint that MLX, GPTQ, AWQ or compressed-tensors quantized, keeping its codes.",
     discussion: """
       Codes are taken as they are; lower bounds and scales are computed from the checkpoint's, and \
       every tensor is compared with what the checkpoint's own arithmetic gives: 'exact', or 'lossy' \
@@ -20,11 +21,12 @@ struct ImportCommand: ParsableCommand {
       prove; what was assumed is said.
 
       Bits and group sizes are in config.json beside the checkpoint (for GPTQ also in \
-      quantize_config.json).
+      quantize_config.json, for AWQ in quant_config.json).
 
       EXAMPLES
         condi-convert import mlx-model/model.safetensors model.condi --from mlx
         condi-convert import gptq-model model.condi --from gptq
+        condi-convert import awq-model model.condi --from awq
         condi-convert import model.safetensors model.condi --from gptq --config quantize_config.json
       """)
 
@@ -36,7 +38,8 @@ struct ImportCommand: ParsableCommand {
 
   @Option(
     name: .customLong("from"),
-    help: ArgumentHelp("The program that quantized it: mlx or gptq.", valueName: "program"))
+    help: ArgumentHelp(
+      "The program that quantized it: mlx, gptq, awq or compressed-tensors.", valueName: "program"))
   var source: ImportSource
 
   @Option(

@@ -120,11 +120,14 @@ def check_products(tool: str, folder: Path) -> tuple[int, list[str]]:
 
 
 def check_imports(tool: str, folder: Path) -> tuple[int, list[str]]:
-    from safetensors.numpy import load_file
+    from safetensors.torch import load_file
 
     cases = [("mlx", FIXTURES / "import/mlx", FIXTURES / "import/mlx-values.safetensors")]
     for path in sorted((FIXTURES / "import").glob("gptq*")):
         cases.append(("gptq", path, path / "values.safetensors"))
+    for path in sorted((FIXTURES / "import").glob("compressed-*")):
+        cases.append(("compressed-tensors", path, path / "values.safetensors"))
+    cases.append(("awq", FIXTURES / "logical/awq", FIXTURES / "logical/awq/values.safetensors"))
     count, problems = 0, []
     for source, path, expected in cases:
         output = folder / f"{path.name}.imported.condi"
@@ -132,9 +135,9 @@ def check_imports(tool: str, folder: Path) -> tuple[int, list[str]]:
         records = {record["name"]: record for record in report["tensors"]}
         with condi.open(output) as file:
             file.verify()
-            for name, array in load_file(expected).items():
+            for name, tensor in load_file(expected).items():
                 count += 1
-                if problem := compare(records[name], values(file, name), array):
+                if problem := compare(records[name], values(file, name), tensor.float().numpy()):
                     problems.append(f"{path.name}: '{name}': {problem}")
     return count, problems
 

@@ -12,7 +12,7 @@ import Testing
     _ folder: String, _ source: ImportSource,
     _ body: (PackedModel, ExportOutcome) throws -> Void
   ) throws {
-    let path = try PackageFolder.fixture("import/\(folder)/model.safetensors")
+    let path = try PackageFolder.fixture("\(folder)/model.safetensors")
     try withTemporaryFolder { temporary in
       let output = temporary.appending("model.condi")
       let config = try ModelImport.configuration(beside: path, of: source).json
@@ -65,7 +65,7 @@ import Testing
   @Test func mlxCodesDecodeAsInMLX() throws {
     let values = try FormatRegistry.standard.open(
       PackageFolder.fixture("import/mlx-values.safetensors"))
-    try packed("mlx", .mlx) { model, outcome in
+    try packed("import/mlx", .mlx) { model, outcome in
       #expect(model.header.names.count == 7)
       var negative = 0
       for (name, expected) in values.tensors {
@@ -93,7 +93,7 @@ import Testing
   func gptqCodesDecodeExactly(_ version: String, _ bits: Int) throws {
     let values = try FormatRegistry.standard.open(
       PackageFolder.fixture("import/\(version)-\(bits)/values.safetensors"))
-    try packed("\(version)-\(bits)", .gptq) { model, outcome in
+    try packed("import/\(version)-\(bits)", .gptq) { model, outcome in
       #expect(Array(model.header.names.keys).sorted() == ["fc.bias", "fc.weight"])
       #expect(outcome.tensors.allSatisfy { $0.fidelity == .exact })
       let tensor = try #require(try model.tensor(named: "fc.weight"))
@@ -102,6 +102,62 @@ import Testing
       #expect(try tensor.bytes().elementsEqual(expected.bytes()))
       #expect(try model.quantizedTensor(named: "fc.weight")?.bitWidth == bits)
     }
+  }
+
+  @Test func awqCodesDecodeExactly() throws {
+    let values = try FormatRegistry.standard.open(
+      PackageFolder.fixture("logical/awq/values.safetensors"))
+    try packed("logical/awq", .awq) { model, outcome in
+      #expect(Array(model.header.names.keys) == ["fc.weight"])
+      #expect(outcome.tensors.allSatisfy { $0.fidelity == .exact })
+      let expected = try #require(values.tensors["fc.weight"])
+      #expect(try model.tensor(named: "fc.weight")?.firstDifference(from: expected) == nil)
+      let quantized = try #require(try model.quantizedTensor(named: "fc.weight"))
+      #expect(quantized.bitWidth == 4)
+      #expect(quantized.layout.granularity == .group(32))
+    }
+  }
+
+  /// Codes of compressed-tensors itself, with and without zero points.
+  @Test(arguments: [2, 3, 4, 8])
+  func compressedTensorsCodesDecodeAsInCompressedTensors(_ bits: Int) throws {
+    let folder = "import/compressed-\(bits)"
+    let values = try FormatRegistry.standard.open(
+      PackageFolder.fixture("\(folder)/values.safetensors"))
+    try packed(folder, .compressedTensors) { model, outcome in
+      #expect(Set(model.header.names.keys) == Set(values.tensors.keys))
+      for (name, expected) in values.tensors {
+        let tensor = try #require(try model.tensor(named: name))
+        #expect(tensor.elementType == expected.elementType)
+        let difference = try largestDifference(tensor.floatValues(), expected.floatValues())
+        // With 16-bit scales every product is exact in Float32.
+        #expect(difference <= (tensor.elementType == .float32 ? 1e-6 : 0), "\(name)")
+        #expect(try model.quantizedTensor(named: name)?.bitWidth == bits)
+      }
+      #expect(
+        outcome.tensors.filter { $0.fidelity == .lossy }.allSatisfy { $0.elementType == "float32" })
+    }
+    // Reading without 'import' gives the same weights.
+    let path = try PackageFolder.fixture("\(folder)/model.safetensors")
+    let assembled = try FormatRegistry.standard.open(path).assembled()
+    for (name, expected) in values.tensors {
+      let found = try #require(assembled.tensors[name])
+      #expect(try found.firstDifference(from: expected) == nil, "\(name)")
+    }
+  }
+
+  @Test func compressedTensorsNeedWordsForTheirCodes() throws {
+    let archive = try FormatRegistry.standard.open(
+      PackageFolder.fixture("import/compressed-4/model.safetensors"))
+    let config = #"{"config_groups": {"a": {"weights": {"num_bits": 5, "group_size": 32}}}}"#
+    let error = #expect(throws: ModelError.self) {
+      try ModelImport(
+        archive, from: .compressedTensors,
+        config: JSONDocument.parse(SharedBytes(config.utf8)))
+    }
+    #expect(
+      error?.description.hasSuffix(
+        "expected codes of 5 × 96 in words, found 12 words per row") ?? false)
   }
 
   @Test(arguments: [

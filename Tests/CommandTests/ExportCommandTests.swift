@@ -1,3 +1,4 @@
+import Formats
 import Foundation
 import TestSupport
 import Testing
@@ -97,6 +98,32 @@ import Testing
     #expect(
       outcome.standardError.hasPrefix(
         "Error: --integer-zeros and --int8-inputs are for onnx-matmulnbits\n"))
+  }
+
+  /// Matrices of any codes, and of full precision, are rounded to one type on request.
+  @Test(arguments: ["q4_k", "q6_k"])
+  func ggufBlocksAreChosenByOption(_ blocks: String) throws {
+    try withTemporaryFolder { folder in
+      let output = folder.appending("blocks.gguf")
+      let outcome = try CommandLine.succeed(
+        "export", PackageFolder.fixture("export/sample.condi"), output, "--pad", "--dequantize",
+        "--blocks", blocks, "--format", "json")
+      let report = try CommandLine.json(outcome)
+      let tensors = try #require(report["tensors"] as? [[String: Any]])
+      let archive = try FormatRegistry.standard.open(output)
+      for tensor in tensors {
+        let shape = try #require(tensor["shape"] as? [Int])
+        let isRounded = tensor["form"] as? String == blocks.uppercased()
+        let isFloat = (tensor["elementType"] as? String)?.contains("float") ?? false
+        #expect(isRounded == (shape.count == 2 && isFloat), "\(tensor)")
+        #expect(isRounded || tensor["fidelity"] as? String == "exact")
+        let name = try #require(tensor["name"] as? String)
+        #expect(try archive.tensors[name]?.bytes() != nil)
+      }
+    }
+    let refused = try CommandLine.run("export", "a.condi", "b.onnx", "--blocks", blocks)
+    #expect(refused.exitCode == 64)
+    #expect(refused.standardError.hasPrefix("Error: --blocks is for gguf\n"))
   }
 
   @Test(arguments: ["mlx", "gguf"])

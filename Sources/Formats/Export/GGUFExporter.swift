@@ -5,10 +5,19 @@ import Storage
 struct GGUFExporter: ModelExporter {
   typealias Piece = GGUFWriter.Entry
 
+  /// The type to whose blocks all matrices are rounded.
+  let blocks: GGUFExportBlocks?
+  let padsRows: Bool
+
   func plan(
     _ name: String, _ tensor: QuantizedTensor, padsRows: Bool,
     load: @escaping @Sendable () throws -> QuantizedTensor
   ) throws -> PlannedTensor<GGUFWriter.Entry> {
+    if let blocks {
+      return try plan(name, tensor.shape, rounding: tensor.logicalValues(), to: blocks) {
+        try load().logicalValues()
+      }
+    }
     let form = try GGUFQuantizedForm(
       tensor, codes: try tensor.unpackedCodes(), padsRows: padsRows)
     let entry = GGUFWriter.Entry(
@@ -34,7 +43,34 @@ struct GGUFExporter: ModelExporter {
     return plan
   }
 
+  /// Plans a matrix that is rounded to blocks of a type.
+  private func plan(
+    _ name: String, _ shape: Shape, rounding values: [Float], to blocks: GGUFExportBlocks,
+    load: @escaping @Sendable () throws -> [Float]
+  ) throws -> PlannedTensor<GGUFWriter.Entry> {
+    let quantizer = try GGUFBlockQuantizer(blocks, shape: shape, padsRows: padsRows)
+    let entry = GGUFWriter.Entry(
+      name: name, typeNumber: blocks.number, shape: [quantizer.rows, quantizer.paddedColumns],
+      byteCount: quantizer.byteCount
+    ) { try quantizer.encode(load()) }
+    var plan = PlannedTensor(
+      form: blocks.name, pieces: [entry], byteCount: quantizer.byteCount,
+      paddedColumns: quantizer.paddedColumns > quantizer.columns ? quantizer.paddedColumns : nil)
+    plan.values = quantizer.values(try quantizer.encode(values))
+    plan.changes = Self.changes(ofName: name) + ["values are rounded to \(blocks.name)"]
+    return plan
+  }
+
   func plan(_ name: String, keeping tensor: Tensor) throws -> PlannedTensor<GGUFWriter.Entry> {
+    if let blocks, tensor.shape.rank == 2,
+      QuantizedTensor.supportedElementTypes.contains(
+        tensor.elementType), tensor.shape.elementCount > 0,
+      padsRows || tensor.shape.dimensions[1].isMultiple(of: blocks.blocks.elementCount)
+    {
+      return try plan(name, tensor.shape, rounding: tensor.floatValues(), to: blocks) {
+        try tensor.floatValues()
+      }
+    }
     let stored = try StoredType(tensor.elementType)
     let widened = stored.widened ?? tensor.elementType
     let byteCount = tensor.shape.elementCount * widened.bitWidth / 8

@@ -102,7 +102,8 @@ public struct ModelExport: Sendable {
       try body(
         ONNXMatMulExporter(
           roundsZeroPoints: options.roundsZeroPoints, roundsInputs: options.roundsInputs))
-    case .gguf: try body(GGUFExporter())
+    case .gguf:
+      try body(GGUFExporter(blocks: options.blocks, padsRows: options.padsRows))
     case .safetensors: try body(CodesExporter())
     }
   }
@@ -117,7 +118,7 @@ public struct ModelExport: Sendable {
       let name = names[index]
       let planned = try locatingErrors(path: model.file.path, tensor: name) {
         // The target's values and those of the packed file are in memory together.
-        try budget.using(elementCount: model.entry(named: name)?.quantizedElementCount ?? 0) {
+        try budget.using(elementCount: elementCount(named: name)) {
           var plan = try plan(name, exporter)
           let record = try record(of: plan, name)
           plan.values = nil
@@ -127,6 +128,12 @@ public struct ModelExport: Sendable {
       plans.withLock { $0[index] = planned }
     }
     return plans.withLock { $0.compactMap(\.self) }
+  }
+
+  /// The number of elements of a tensor to decode for the comparison.
+  private func elementCount(named name: String) -> Int {
+    guard let entry = model.entry(named: name) else { return 0 }
+    return options.blocks == nil ? entry.quantizedElementCount : entry.shape.elementCount
   }
 
   private func plan<Exporter: ModelExporter>(_ name: String, _ exporter: Exporter) throws
@@ -164,8 +171,10 @@ public struct ModelExport: Sendable {
       throw ModelError.malformed("there is no such tensor")
     }
     var largestError = 0.0
-    if let values = plan.values, let quantized = try model.quantizedTensor(named: name) {
-      largestError = try largestDifference(values, quantized.logicalValues())
+    if let values = plan.values {
+      let quantized = try model.quantizedTensor(named: name)
+      largestError = try largestDifference(
+        values, quantized?.logicalValues() ?? tensor(name).floatValues())
     }
     var changes = plan.changes
     if let paddedColumns = plan.paddedColumns {
@@ -270,15 +279,19 @@ public struct ExportOptions: Hashable, Sendable {
   /// Whether `MatMulNBits` may round a layer's inputs to int8, block by block, where its zero
   /// points are integers.
   public var roundsInputs: Bool
+  /// The type to whose blocks GGUF's matrices are rounded, whatever codes they have; `nil` for the
+  /// smallest type that holds the codes.
+  public var blocks: GGUFExportBlocks?
 
   /// Creates options, which by default forbid any change.
   public init(
     padsRows: Bool = false, dequantizes: Bool = false, roundsZeroPoints: Bool = false,
-    roundsInputs: Bool = false
+    roundsInputs: Bool = false, blocks: GGUFExportBlocks? = nil
   ) {
     self.padsRows = padsRows
     self.dequantizes = dequantizes
     self.roundsZeroPoints = roundsZeroPoints
     self.roundsInputs = roundsInputs
+    self.blocks = blocks
   }
 }

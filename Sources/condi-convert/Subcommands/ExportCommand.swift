@@ -32,12 +32,15 @@ struct ExportCommand: ParsableCommand {
       need, and says by how much values change. --int8-inputs sets accuracy_level to 4: inputs of \
       such layers are rounded as well, and 2-bit codes are fast.
 
+      GGUF keeps codes in the smallest type that holds them. --blocks q4_k or q6_k rounds all \
+      matrices again instead, those in full precision as well, and says how far values move.
+
       RUNTIMES
         mlx               a folder: model.safetensors and config.json
         onnx              a network; weights by DequantizeLinear and Add, exactly
         ncnn              a network of convolutions: model.param and model.bin
         onnx-matmulnbits  layers that multiply by codes in ONNX Runtime
-        gguf              TQ2_0, Q2_0, Q2_K, Q4_0, Q4_1, Q5_1 or Q8_0: the smallest
+        gguf              TQ2_0, Q2_0, Q2_K, Q4_0, Q4_1, Q5_1 or Q8_0: the smallest; or --blocks
         safetensors       codes, lower bounds and scales as plain tensors
 
       EXAMPLES
@@ -49,6 +52,7 @@ struct ExportCommand: ParsableCommand {
         condi-convert export model.condi layers.onnx --to onnx-matmulnbits
         condi-convert export model.condi model-mlx --to mlx --pad
         condi-convert export model.condi model.gguf --pad --dry-run
+        condi-convert export llm.condi llm.gguf --blocks q4_k
         condi-convert export model.condi codes.safetensors
       """)
 
@@ -94,6 +98,9 @@ struct ExportCommand: ParsableCommand {
     help: "Let onnx-matmulnbits round inputs to int8 where zero points are integers.")
   var int8Inputs = false
 
+  @Option(help: "Round all matrices to GGUF blocks of this type: q4_k or q6_k.")
+  var blocks: GGUFExportBlocks?
+
   @Flag(help: "Print what would become of each tensor, and write nothing.")
   var dryRun = false
 
@@ -117,6 +124,9 @@ struct ExportCommand: ParsableCommand {
     }
     guard runtime == .weights(.onnxMatMulNBits) || !(integerZeros || int8Inputs) else {
       throw ValidationError("--integer-zeros and --int8-inputs are for onnx-matmulnbits")
+    }
+    guard runtime == .weights(.gguf) || blocks == nil else {
+      throw ValidationError("--blocks is for gguf")
     }
   }
 
@@ -158,7 +168,7 @@ struct ExportCommand: ParsableCommand {
       packed, to: target,
       options: ExportOptions(
         padsRows: pad, dequantizes: dequantize, roundsZeroPoints: integerZeros,
-        roundsInputs: int8Inputs))
+        roundsInputs: int8Inputs, blocks: blocks))
     let tasks = common.workers().tasks
     let outcome =
       try dryRun
@@ -207,6 +217,8 @@ struct ExportCommand: ParsableCommand {
         outcome: outcome), textLimit: 10)
   }
 }
+
+extension GGUFExportBlocks: ExpressibleByArgument {}
 
 /// The height and width of images, such as `128x192`.
 struct ImageSizeArgument: ExpressibleByArgument {

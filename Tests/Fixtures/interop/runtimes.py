@@ -133,4 +133,5 @@ def dequantized(
 READERS = {
     "mlx": read_mlx, "gguf": read_gguf, "onnx": read_onnx, "onnx-matmulnbits": read_matmul,
     "onnx-matmulnbits --integer-zeros": read_matmul, "safetensors": read_codes,
+    "gguf --blocks q4_k": read_gguf, "gguf --blocks q6_k": read_gguf,
 }  # fmt: skip

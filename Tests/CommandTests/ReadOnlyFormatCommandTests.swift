@@ -22,6 +22,29 @@ import Testing
     }
   }
 
+  @Test func shardsAreWrittenWithIndex() throws {
+    try withTemporaryFolder { folder in
+      let model = folder.appending("model.safetensors")
+      let arguments = ["convert", CommandLine.checkpoint, model, "--max-shard-size", "1MB"]
+      let outcome = try BuiltProgram().run(arguments)
+      #expect(outcome.exitCode == 0)
+      #expect(outcome.standardError.contains(" files beside it"), "\(outcome.standardError)")
+      let names = try folder.names()
+      #expect(names.count > 3)
+      #expect(names.last == "model.safetensors.index.json")
+      let difference = try CommandLine.run("diff", CommandLine.checkpoint, folder.path)
+      #expect(difference.exitCode == 0, "\(difference.standardOutput)")
+      // Nothing is replaced without being asked.
+      let refused = try BuiltProgram().run(arguments)
+      #expect(refused.exitCode == 2)
+      #expect(try folder.names() == names)
+    }
+    let other = try CommandLine.run(
+      "convert", CommandLine.checkpoint, "x.npz", "--max-shard-size", "1MB")
+    #expect(other.exitCode == 64)
+    #expect(other.standardError.hasPrefix("Error: --max-shard-size is for safetensors\n"))
+  }
+
   @Test func readerNotesGoToStandardErrorWithoutFailing() throws {
     let model = try PackageFolder.fixture("onnx/nodes.onnx")
     let outcome = try CommandLine.succeed("inspect", model)

@@ -242,4 +242,49 @@ import Testing
       }
     }
   }
+
+  // MARK: Writing
+
+  private func archive(_ counts: [Int]) throws -> TensorArchive {
+    var archive = TensorArchive(values: ["step": .integer(3)], metadata: ["license": "none"])
+    for (index, count) in counts.enumerated() {
+      archive.tensors["t\(9 - index)"] = try tensor((0..<count).map { Float($0 + index) })
+    }
+    return archive
+  }
+
+  @Test func writtenShardsReadAsOneArchive() throws {
+    let archive = try archive([4, 2, 9, 0, 1, 3])
+    let shards = try SafetensorsShards(archive, byteCountLimit: 24)
+    #expect(shards.count == 3)
+    try withTemporaryFolder { folder in
+      let path = folder.appending("model.safetensors")
+      let files = try shards.plan(named: path).write(
+        to: path, replacesExisting: false, runningTasks: sequentially, progress: nil)
+      let names = (1...3).map { "model-0000\($0)-of-00003.safetensors" }
+      #expect(try folder.names() == names + ["model.safetensors.index.json"])
+      #expect(files.last?.path == "\(path).index.json")
+      let read = try FormatRegistry.standard.open(folder.path)
+      #expect(read.notes == [])
+      var expected = archive
+      expected.metadata["format"] = read.metadata["format"]
+      #expect(try read.firstDifference(from: expected) == nil)
+      #expect(read.fileOfTensor["t7"] == folder.appending(names[1]))
+      let index = try String(contentsOfFile: "\(path).index.json", encoding: .utf8)
+      #expect(index.hasPrefix("{\n  \"metadata\": {\n    \"total_size\": 76\n  },\n"))
+    }
+  }
+
+  @Test func singleShardIsPlainFile() throws {
+    let archive = try archive([4, 2])
+    let shards = try SafetensorsShards(archive, byteCountLimit: 24)
+    #expect(shards.count == 1)
+    try withTemporaryFolder { folder in
+      let path = folder.appending("model.safetensors")
+      let paths = try shards.plan(named: path).paths(for: path)
+      #expect(paths == [path])
+    }
+    #expect(try SafetensorsShards(TensorArchive(), byteCountLimit: 1).count == 1)
+    #expect(throws: ModelError.self) { try SafetensorsShards(archive, byteCountLimit: 0) }
+  }
 }

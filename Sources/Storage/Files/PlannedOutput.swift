@@ -8,6 +8,10 @@ package struct PlannedOutput: Sendable {
     case path
     /// In the folder at that path.
     case inside(name: String)
+    /// Beside that path.
+    case sibling(name: String)
+    /// At that path with something after it.
+    case suffixed(String)
     /// At that path with another extension.
     case beside(pathExtension: String)
 
@@ -15,6 +19,8 @@ package struct PlannedOutput: Sendable {
       switch self {
       case .path: output
       case .inside(let name): "\(output)/\(name)"
+      case .sibling(let name): output.folderPrefix + name
+      case .suffixed(let suffix): output + suffix
       case .beside(let pathExtension):
         "\(output.folderPrefix)\(output.pathStem).\(pathExtension)"
       }
@@ -33,6 +39,16 @@ package struct PlannedOutput: Sendable {
     file: PlannedFile<Never>, beside others: [(pathExtension: String, file: PlannedFile<Never>)]
   ) {
     files = [(.path, file)] + others.map { (.beside(pathExtension: $0.pathExtension), $0.file) }
+    isFolder = false
+  }
+
+  /// Creates an output of an index, whose name is the path and a suffix, and of files beside it.
+  package init(
+    index: PlannedFile<Never>, suffix: String,
+    of files: [(name: String, file: PlannedFile<Never>)]
+  ) {
+    self.files =
+      [(.suffixed(suffix), index)] + files.map { (.sibling(name: $0.name), $0.file) }
     isFolder = false
   }
 

@@ -17,8 +17,28 @@ struct OutputOptions: ParsableArguments {
   @Flag(help: "Replace an existing output.")
   var force = false
 
+  @Option(
+    help: ArgumentHelp(
+      "Divide a safetensors output into files with at most so many bytes of tensors, and an index.",
+      discussion: SizeArgument.help, valueName: "size"))
+  var maxShardSize: SizeArgument?
+
+  func validate() throws {
+    guard maxShardSize.map({ $0.byteCount > 0 }) ?? true else {
+      throw ValidationError("--max-shard-size must be at least one byte")
+    }
+  }
+
   /// Returns the format in which OUT is to be written.
   func format(for path: String) throws -> any ModelFormat {
+    let format = try chosenFormat(for: path)
+    guard maxShardSize == nil || format.identifier == SafetensorsFormat().identifier else {
+      throw ValidationError("--max-shard-size is for safetensors")
+    }
+    return format
+  }
+
+  private func chosenFormat(for path: String) throws -> any ModelFormat {
     guard path != StandardInput.argument else {
       throw ValidationError("the output must be a file, which appears whole or not at all, not '-'")
     }
@@ -62,6 +82,10 @@ struct OutputOptions: ParsableArguments {
     common: CommonOptions
   ) throws {
     let bar = ProgressBar(activity, total: archive.tensorByteCount, isQuiet: common.quiet)
+    if let maxShardSize {
+      return try writeShards(
+        archive, of: maxShardSize.byteCount, to: path, bar: bar, common: common)
+    }
     try FormatRegistry.standard.write(
       archive, as: format, to: path, replacesExisting: force,
       runningTasks: common.workers().tasks
@@ -69,6 +93,25 @@ struct OutputOptions: ParsableArguments {
     Console.note(
       "wrote \(counted(archive.tensors.count, "tensor")) to \(path) as "
         + format.identifier.displayName,
+      unless: common.quiet)
+  }
+
+  private func writeShards(
+    _ archive: TensorArchive, of byteCount: Int, to path: String, bar: ProgressBar,
+    common: CommonOptions
+  ) throws {
+    let shards = try SafetensorsShards(archive, byteCountLimit: byteCount)
+    let output = try locatingErrors(path: path) { try shards.plan(named: path) }
+    for file in output.paths(for: path) {
+      try OutputDestination.check(file, replacesExisting: force)
+    }
+    let files = try output.write(
+      to: path, replacesExisting: force, runningTasks: common.workers().tasks
+    ) { bar.advance($1) }
+    Console.note(
+      "wrote \(counted(archive.tensors.count, "tensor")) to \(files.last?.path ?? path) as "
+        + SafetensorsFormat().identifier.displayName
+        + (shards.count > 1 ? " in \(shards.count) files beside it" : ""),
       unless: common.quiet)
   }
 }

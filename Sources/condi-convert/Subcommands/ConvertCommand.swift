@@ -34,7 +34,9 @@ struct ConvertCommand: SharedCommand {
       lists them. Factors of adapters (LoRA) are kept: they are differences to another model's weights.
 
       To any other format, every tensor and value is kept bit for bit, nested names joined by dots; \
-      what a format cannot hold is an error.
+      what a format cannot hold is an error. With --max-shard-size a safetensors output is divided as \
+      Transformers does it: model-00001-of-00002.safetensors and so on, with \
+      model.safetensors.index.json.
 
       EXAMPLES
         condi-convert convert model.pth model.condi --bits 2
@@ -45,6 +47,7 @@ struct ConvertCommand: SharedCommand {
         condi-convert convert model.pth model.condi --target-bpw 3 --dry-run
         condi-convert convert model.pth model.safetensors --root params_ema
         condi-convert convert weights.npz weights.bin --to safetensors
+        condi-convert convert model.gguf out/model.safetensors --max-shard-size 5GB
         condi-convert convert checkpoint/ model.condi --bits 2 --consume-input
       """)
 
@@ -72,8 +75,24 @@ struct ConvertCommand: SharedCommand {
     }
   }
 
+  /// Writes the shards of a safetensors output one after the other, without a journal.
+  private func writeShards() throws {
+    guard packing.streaming.journal != true, !packing.streaming.consumeInput else {
+      throw ValidationError(
+        "--journal and --consume-input are for outputs of one file, without --max-shard-size")
+    }
+    SharedWork.noteRootIsAlone("shards are not shared", common: packing.common)
+    let archive = try ModelArgument.open(
+      input, root: packing.root, stored: true, common: packing.common)
+    try locatingErrors(path: input) { try archive.requireReadableTensors() }
+    try packing.destination.write(
+      archive, as: SafetensorsFormat(), to: output, activity: "converting",
+      common: packing.common)
+  }
+
   private func changeFormat(to format: any ModelFormat) throws {
     let (streaming, common) = (packing.streaming, packing.common)
+    guard packing.destination.maxShardSize == nil else { return try writeShards() }
     let request = ConversionRequest(
       input: input, output: output, root: packing.root, format: format.identifier.name, recipe: nil)
     if let outcome = try streaming.continued(

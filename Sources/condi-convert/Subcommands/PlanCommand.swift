@@ -50,6 +50,9 @@ struct PlanCommand: ParsableCommand {
         "jobs pack weight by weight: --calibration, --calibration-images and --target-size are for "
           + "'convert'")
     }
+    guard destination.maxShardSize == nil else {
+      throw ValidationError("jobs write one file, without --max-shard-size")
+    }
     guard input != StandardInput.argument else {
       throw ValidationError("jobs cannot read standard input; name a file")
     }

@@ -46,7 +46,8 @@ struct CondiConvert: ParsableCommand {
     subcommands: [
       ConvertCommand.self, InspectCommand.self, DiffCommand.self, VerifyCommand.self,
       CalibrateCommand.self, ConditionCommand.self, QuantizeCommand.self, RepairCommand.self,
-      UnpackCommand.self, ExportCommand.self, ImportCommand.self, PlanCommand.self,
+      UnpackCommand.self, ExportCommand.self, ImportCommand.self, MergeCommand.self,
+      PlanCommand.self,
       RunCommand.self, FinishCommand.self,
       UpscaleCommand.self, EvaluateCommand.self, AuditCommand.self, GitDiffCommand.self,
     ])

@@ -77,6 +77,9 @@ extension DiffReport {
     /// Tolerances that apply instead to tensors with certain names; the first match applies. Each
     /// glob must match a compared tensor.
     public var tolerances: [(glob: NameGlob, tolerance: Double)] = []
+    /// Tolerances of tensors that A computes by itself, such as weights merged with an adapter, by
+    /// name; they apply where no other tolerance is given.
+    package var roundings: [String: Double] = [:]
     /// Whether equal numbers with different element types are equal.
     public var ignoresElementTypes = false
     /// Whether NaN differs from NaN, as in IEEE 754. Otherwise NaN equals NaN, whatever its bits.
@@ -93,7 +96,8 @@ extension DiffReport {
     public init() {}
 
     func tolerance(for name: String) -> Double {
-      tolerances.first { $0.glob.matches(name) }?.tolerance ?? tolerance
+      tolerances.first { $0.glob.matches(name) }?.tolerance
+        ?? max(tolerance, roundings[name] ?? 0)
     }
 
     func check() {

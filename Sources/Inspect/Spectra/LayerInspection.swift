@@ -16,6 +16,8 @@ struct LayerInspection: Sendable {
   private let composition: String?
   /// The reason the elements are codes without numerical meaning; `nil` for numbers.
   private let codeObstacle: String?
+  /// The factors whose product is inspected; `nil` for tensors.
+  private let product: LowRankPair?
   /// The number of groups of a convolution; `nil` if the tensor is treated as a matrix.
   let convolution: ConvolutionGroups.Decision?
 
@@ -31,11 +33,30 @@ struct LayerInspection: Sendable {
     self.composition = composition
     self.codeObstacle = codeObstacle
     self.convolution = convolution
+    product = nil
     fusion =
       options.splitsFusedQKV && (tensor.shape.rank < 4 || options.convolutionGrid == nil)
       ? tensor.shape.matrix.flatMap {
         FusedProjection(name: name, rows: $0.rows, columns: $0.columns)
       } : nil
+  }
+
+  /// Creates the inspection of the product of LoRA factors, which no file holds.
+  ///
+  /// - Throws: `ModelError` if the shape is invalid.
+  init(product: LowRankPair, position: Int, options: ModelReport.Options) throws {
+    self.product = product
+    name = product.module
+    self.position = position
+    tensor = try Tensor(elementType: product.up.elementType, shape: product.shape) {
+      throw ModelError.unsupported("the product is not formed", tensor: product.module)
+    }
+    self.options = options
+    composition =
+      "product of LoRA factors of rank \(product.rank), times \(ReportNumber.real(product.scale))"
+    codeObstacle = nil
+    convolution = nil
+    fusion = nil
   }
 
   /// The labels of the matrix's parts, or one unlabelled part.
@@ -55,6 +76,9 @@ struct LayerInspection: Sendable {
   /// An estimate proportional to the time that the spectra take.
   var cost: Double {
     guard obstacle == nil, let (rows, columns) = partShape else { return 0 }
+    if let product {
+      return Double(rows + columns) * Double(product.rank) * Double(product.rank)
+    }
     if let grid {
       let channels = tensor.shape.dimensions.prefix(2).map(Double.init)
       let groups = Double(convolution?.count ?? 1)
@@ -69,6 +93,7 @@ struct LayerInspection: Sendable {
   ///
   /// - Throws: `ModelError` if the tensor's bytes cannot be read.
   func reports() throws -> [LayerReport] {
+    if let product { return [try report(of: product)] }
     var reports = parts.map(emptyReport)
     if let obstacle {
       for index in reports.indices { reports[index].note = "no singular values: \(obstacle)" }
@@ -76,6 +101,23 @@ struct LayerInspection: Sendable {
     }
     try setNumbers(&reports)
     return reports
+  }
+
+  private func report(of product: LowRankPair) throws -> LayerReport {
+    var report = emptyReport(part: nil)
+    report.byteCount = 0
+    do {
+      let spectrum = try locatingErrors(tensor: name) { try product.spectrum() }
+      if options.onlyExtremes {
+        report.set(
+          ExtremeSingularValues(of: spectrum.singularValues), frobeniusNorm: spectrum.frobeniusNorm)
+      } else {
+        report.set(spectrum, includesSingularValues: options.includesSingularValues)
+      }
+    } catch let error as LAPACKError {
+      report.note = "no singular values: \(error)"
+    }
+    return report
   }
 
   private func setNumbers(_ reports: inout [LayerReport]) throws {
@@ -174,6 +216,10 @@ struct LayerInspection: Sendable {
   /// grid's singular values. `Int.max` on overflow.
   private var memoryNeeded: Int {
     let (rows, columns) = tensor.shape.matrix ?? (1, tensor.shape.elementCount)
+    if let product {
+      let count = 3 * Double(rows + columns) * Double(product.rank)
+      return count < 0x1p58 ? 8 * Int(count) : .max
+    }
     let smaller = Double(min(rows, columns))
     let groups = Double(convolution?.count ?? 1)
     let rest =

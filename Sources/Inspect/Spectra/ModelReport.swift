@@ -166,13 +166,19 @@ extension ModelReport {
     let convolutions =
       try options.convolutionGrid == nil
       ? nil : ConvolutionGroups(archive, given: options.convolutionGroups)
-    let inspections = try names.compactMap { name in
-      try archive.tensors[name].map { tensor in
+    let products = Self.products(in: archive)
+    let inspections = try names.flatMap { name -> [LayerInspection] in
+      guard let tensor = archive.tensors[name] else { return [] }
+      let position = positions[name] ?? 0
+      let product = try products[name].map {
+        try LayerInspection(product: $0, position: position, options: options)
+      }
+      return [product].compactMap { $0 } + [
         LayerInspection(
-          name: name, position: positions[name] ?? 0, tensor: tensor, options: options,
+          name: name, position: position, tensor: tensor, options: options,
           composition: remarks[name], codeObstacle: obstacles[name],
           convolution: try convolutions?.decision(on: name, tensor))
-      }
+      ]
     }
     let references = options.reference.map { Self.counterparts(of: inspections, in: $0.archive) }
     var layers = try Self.run(
@@ -202,6 +208,21 @@ extension ModelReport {
       unread: archive.unread.nilIfEmpty,
       groups: archive.groups.nilIfEmpty, sortedBy: options.sortKey.rawValue,
       layers: Self.sorted(layers, by: options.sortKey, isDescending: options.isDescending))
+  }
+
+  /// Returns the pairs of LoRA factors in `archive` by the first of their tensors; none if a tensor
+  /// has the name of a module.
+  private static func products(in archive: TensorArchive) -> [String: LowRankPair] {
+    guard archive.groups.contains(where: { $0.kind == .lowRank }),
+      let adapter = try? LowRankAdapter(besideConfigurationOf: archive)
+    else { return [:] }
+    let order = archive.tensors.keys
+    return adapter.pairs.reduce(into: [:]) { products, pair in
+      guard archive.tensors[pair.module] == nil,
+        let first = pair.parts.compactMap({ order.firstIndex(of: $0) }).min()
+      else { return }
+      products[order[first]] = pair
+    }
   }
 
   /// Returns the tensors of `archive` with the same names and shapes.

@@ -15,6 +15,9 @@ struct DiffCommand: ParsableCommand {
       Tensors that belong together are compared as the one that they stand for, such as FP8 codes \
       with their scales, weight-norm pairs and GPTQ's codes; --stored compares them as they are stored.
 
+      BASE+LORA in place of a file is a base with a LoRA adapter added to it, as 'merge' does it; the \
+      merged weights may differ by a few roundings of their largest value.
+
       Tensors of equal content under another name, transposed ones, and query-key-value weights \
       that one file has fused and the other split are found; they count as differences unless \
       --any-layout is given.
@@ -27,6 +30,7 @@ struct DiffCommand: ParsableCommand {
         condi-convert diff a.npz b.npz --tolerance 1e-6 --tolerance '*.norm*=1e-4' --format markdown
         condi-convert diff a.pth b.pth --ignore '*.num_batches_tracked' --strip-prefix module.
         condi-convert diff a.pth b.pth --map '^layers\\.(\\d+)\\.=blocks.$1.' --any-layout
+        condi-convert diff base.safetensors+lora.safetensors merged.safetensors
         git difftool -x 'condi-convert diff' HEAD~1 -- model.safetensors
       """)
 
@@ -48,19 +52,33 @@ struct DiffCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() throws {
-    let (left, right) = try archives()
+    var roundings: [String: Double] = [:]
+    let (left, right) = try archives(&roundings)
     let bar = ProgressBar("comparing", total: left.tensorByteCount, isQuiet: common.quiet)
+    var options = try comparison.options(threads: common.threads)
+    options.roundings = roundings
     let difference = try DiffReport(
-      left, right, fileA: first, fileB: second,
-      options: comparison.options(threads: common.threads)
+      left, right, fileA: first, fileB: second, options: options
     ) { bar.advance($0) }
     try report.print(difference)
     if !difference.isSame { throw Outcome.finding }
   }
 
-  private func archives() throws -> (TensorArchive, TensorArchive) {
-    var left = try ModelArgument.open(first, root: firstRoot, stored: true, common: common)
-    var right = try ModelArgument.open(second, root: secondRoot, stored: true, common: common)
+  /// - Parameter roundings: gets the tolerances of merged weights.
+  private func archives(
+    _ roundings: inout [String: Double]
+  ) throws -> (TensorArchive, TensorArchive) {
+    func open(_ path: String, root: String?) throws -> TensorArchive {
+      guard let sum = ModelSum(argument: path) else {
+        return try ModelArgument.open(path, root: root, stored: true, common: common)
+      }
+      let merged = try ModelSum.open(
+        base: sum.base, root: root, adapter: sum.adapter, common: common)
+      roundings.merge(try merged.roundings()) { max($0, $1) }
+      return merged.archive
+    }
+    var left = try open(first, root: firstRoot)
+    var right = try open(second, root: secondRoot)
     if !comparison.stored {
       // One of two copies may have no configuration next to it.
       let (a, b) = (left.codeConfiguration, right.codeConfiguration)

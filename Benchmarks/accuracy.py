@@ -48,6 +48,7 @@ class Method:
 
 
 STATIC = ("--activation-scaling", "tensor")
+ROWS = ("--activation-scaling", "row")
 # Those without distillation are rows of their own where it is more than the method before it.
 METHODS = {
     "minmax": Method(("--method", "minmax"), "static"),
@@ -58,7 +59,13 @@ METHODS = {
     "best-static": Method(("--method", "best", *STATIC), "static", learns=True),
     "best-undistilled": Method(("--method", "best"), "groups of 16"),
     "best": Method(("--method", "best"), "groups of 16", learns=True),
+    "best-rows-undistilled": Method(("--method", "best", *ROWS), "rows"),
+    "best-rows": Method(("--method", "best", *ROWS), "rows", learns=True),
+    # A bound that every matrix keeps.
+    "best-unconditioned": Method(("--method", "best", "--target-condition", "1e300"), "groups of 16"),
 }
+# The others are measured when asked for.
+USUAL_METHODS = [name for name in METHODS if "rows" not in name and "unconditioned" not in name]
 
 # PSNR and, where known, SSIM of SwinIR-light on Set5, Set14 and B100 as the papers give them, all with
 # static ranges (2DQuant, arXiv:2406.06649; CondiQuant, arXiv:2502.15478; SPR²Q, ICLR 2026), by scale and
@@ -422,7 +429,7 @@ def main() -> None:
     parser.add_argument("--networks", type=Path, nargs="*", default=[])
     parser.add_argument("--scales", type=int, nargs="+", default=[2, 3, 4])
     parser.add_argument("--bits", type=int, nargs="+", default=[4, 3, 2])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL_METHODS)
     parser.add_argument("--sets", nargs="+", default=["Set5", "Set14", "B100"])
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--minutes", type=float)

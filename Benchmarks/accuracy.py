@@ -420,21 +420,27 @@ def rows_of(options, model: Model) -> list[Row]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of what every measurement of networks takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("binary")
     parser.add_argument("--calibration", type=Path, required=True)
     parser.add_argument("--testsets", type=Path, required=True)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--networks", type=Path, nargs="*", default=[])
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    return parser
+
+
+def main() -> None:
+    parser = argument_parser(__doc__)
     parser.add_argument("--scales", type=int, nargs="+", default=[2, 3, 4])
     parser.add_argument("--bits", type=int, nargs="+", default=[4, 3, 2])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL_METHODS)
     parser.add_argument("--sets", nargs="+", default=["Set5", "Set14", "B100"])
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--minutes", type=float)
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--table-only", action="store_true")
     parser.add_argument("--output", type=Path, default=HERE / "accuracy.md")

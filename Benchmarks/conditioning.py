@@ -12,7 +12,6 @@ Files as `accuracy.py` takes them.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from accuracy import CACHE, Measurements, Model, commit, dat_light, evaluate, machine, other_networks, signed
+from accuracy import (
+    Measurements, Model, argument_parser, commit, dat_light, evaluate, machine, other_networks, signed,
+)
 from compare import HERE
 from compare import version as version_of
 
@@ -113,16 +114,9 @@ def document(options, plan: list, rows: dict, version: str, sets: dict[str, Path
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("binary")
-    parser.add_argument("--calibration", type=Path, required=True)
-    parser.add_argument("--testsets", type=Path, required=True)
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--networks", type=Path, nargs="*", default=[])
+    parser = argument_parser(__doc__)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--output", type=Path, default=HERE / "results" / "conditioning.md")
     options = parser.parse_args()
     version = version_of(options.binary)[0]

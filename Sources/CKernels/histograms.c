@@ -56,10 +56,7 @@ void ck_count_values(
       int32_t found[block];
       size_t length = shorter(part - start, block);
       find_bins(x + start, length, factor, (int32_t)first, found);
-      size_t index = 0;
-      for (; index + tables <= length; index += tables)
-        for (size_t table = 0; table < tables; table++) sums[table][found[index + table]]++;
-      for (; index < length; index++) sums[0][found[index]]++;
+      for (size_t index = 0; index < length; index++) sums[index % tables][found[index]]++;
     }
     for (size_t table = 0; table < tables; table++)
       for (size_t bin = 0; bin < bins; bin++) counts[bin] += sums[table][bin];

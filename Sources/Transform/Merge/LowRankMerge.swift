@@ -85,18 +85,20 @@ public struct LowRankMerge: Sendable {
   /// Returns how far a merged weight of another program may be from ours, by its name: a few
   /// roundings of the largest magnitude of the weight or the difference.
   package func roundings() throws -> [String: Double] {
-    try pairs.reduce(into: [:]) { roundings, pair in
+    func magnitude(_ tensor: Tensor) throws -> Float {
+      try tensor.floatValues().reduce(0) { max($0, abs($1)) }
+    }
+    return try pairs.reduce(into: [:]) { roundings, pair in
       guard let tensor = archive.tensors[pair.key] else { return }
-      let merged = try tensor.floatValues().reduce(Float(0)) { max($0, abs($1)) }
-      let factors = try [pair.value.up, pair.value.down].map {
-        try $0.floatValues().reduce(Float(0)) { max($0, abs($1)) }
-      }
-      let difference = Float(abs(pair.value.scale)) * factors[0] * factors[1]
+      let merged = try magnitude(tensor)
+      let difference =
+        try Float(abs(pair.value.scale)) * magnitude(pair.value.up)
+        * magnitude(pair.value.down)
       let unit: Double =
         switch tensor.elementType {
         case .float16: 0x1p-11
         case .bfloat16: 0x1p-8
-        case .float64: 0x1p-24
+        // Float64 as well: other programs may add in Float32.
         default: 0x1p-24
         }
       roundings[pair.key] = 4 * unit * Double(max(merged, difference))

@@ -72,8 +72,7 @@ struct DiffCommand: ParsableCommand {
       guard let sum = ModelSum(argument: path) else {
         return try ModelArgument.open(path, root: root, stored: true, common: common)
       }
-      let merged = try ModelSum.open(
-        base: sum.base, root: root, adapter: sum.adapter, common: common)
+      let merged = try sum.open(root: root, common: common)
       roundings.merge(try merged.roundings()) { max($0, $1) }
       return merged.archive
     }

@@ -44,7 +44,7 @@ struct MergeCommand: ParsableCommand {
       throw ValidationError("'\(output)' would be packed; merge to another format, then 'convert'")
     }
     try destination.check(output)
-    let merged = try ModelSum.open(base: base, root: root, adapter: adapter, common: common)
+    let merged = try ModelSum(base: base, adapter: adapter).open(root: root, common: common)
     try locatingErrors(path: base) { try merged.archive.requireReadableTensors() }
     try destination.write(
       merged.archive, as: format, to: output, activity: "merging", common: common)
@@ -59,6 +59,11 @@ struct ModelSum {
   let base: String
   let adapter: String
 
+  init(base: String, adapter: String) {
+    self.base = base
+    self.adapter = adapter
+  }
+
   /// - Returns: `nil` if there is a file of this name, or no two.
   init?(argument: String) {
     func exists(_ path: some StringProtocol) -> Bool {
@@ -69,15 +74,13 @@ struct ModelSum {
     for place in argument.indices where argument[place] == "+" {
       let (base, adapter) = (argument[..<place], argument[argument.index(after: place)...])
       guard exists(base), exists(adapter) else { continue }
-      (self.base, self.adapter) = (String(base), String(adapter))
+      self.init(base: String(base), adapter: String(adapter))
       return
     }
     return nil
   }
 
-  static func open(
-    base: String, root: String?, adapter: String, common: CommonOptions
-  ) throws -> LowRankMerge {
+  func open(root: String?, common: CommonOptions) throws -> LowRankMerge {
     let weights = try ModelArgument.open(base, root: root, common: common)
     let factors = try ModelArgument.open(adapter, stored: true, common: common)
     return try locatingErrors(path: base) { try LowRankMerge(weights, factors) }

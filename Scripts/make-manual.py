@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Write the manual pages of condi-convert, from what the program says of itself.
+"""Write the manual pages of condi-convert, from what the program says of itself and the commands' pages.
 
 Usage: make-manual.py PROGRAM FOLDER
 
 Makes condi-convert.1 and a page for each subcommand, condi-convert-NAME.1, in the man(7) macros.
+The sections of a subcommand's page come from Documentation/condi-convert.docc/Commands/NAME.md.
 Needs nothing but Python's standard library. The pages' date is that of SOURCE_DATE_EPOCH, which
 makes the same pages each time, or today.
 """
@@ -18,6 +19,7 @@ import sys
 import time
 
 SECTION = "1"
+ARTICLES = pathlib.Path(__file__).resolve().parent.parent / "Documentation/condi-convert.docc/Commands"
 # A discussion's parts begin with a line of capitals.
 HEADING = re.compile(r"[A-Z][A-Z ]+$")
 
@@ -101,12 +103,33 @@ def literal(lines: list[str]) -> str:
     return f".nf\n{escape(text)}\n.fi\n"
 
 
+def article(path: pathlib.Path) -> str:
+    """The sections of a page in Markdown: headings, paragraphs and lists, with code in backquotes."""
+    text = ""
+    for block in path.read_text(encoding="utf-8").split("\n## ")[1:]:
+        heading, _, body = block.partition("\n")
+        text += f".SH {heading.upper()}\n"
+        for paragraph in re.split(r"\n\s*\n", body.strip()):
+            if paragraph.startswith("- "):
+                items = re.split(r"(?m)^- ", paragraph)[1:]
+                text += "".join(f".IP \\(bu 2\n{marked(item)}\n" for item in items)
+            else:
+                text += f".PP\n{marked(paragraph)}\n"
+    return text
+
+
+def marked(text: str) -> str:
+    """Text with what stands in backquotes in bold."""
+    parts = " ".join(text.split()).split("`")
+    return "".join(bold(part) if index % 2 else escape(part) for index, part in enumerate(parts))
+
+
 def date() -> str:
     seconds = int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).date().isoformat()
 
 
-def page(title: str, command: dict, others: list[str], version: str) -> str:
+def page(title: str, command: dict, others: list[str], version: str, explanation: str = "") -> str:
     children = [each for each in command.get("subcommands", []) if each["commandName"] != "help"]
     dashed = title.replace(" ", "-")
     text = f'.TH {dashed.upper()} {SECTION} {date()} "{version}" "User Commands"\n'
@@ -115,6 +138,7 @@ def page(title: str, command: dict, others: list[str], version: str) -> str:
     before, parts = discussion(command.get("discussion", ""))
     if before:
         text += f".SH DESCRIPTION\n{before}"
+    text += explanation
     if children:
         text += ".SH COMMANDS\n"
         for child in children:
@@ -132,7 +156,8 @@ def page(title: str, command: dict, others: list[str], version: str) -> str:
             text += f".SS {group}\n" if group else ""
             text += "".join(entry(each) for each in options if each.get("sectionTitle", "") == group)
     for heading, body in parts:
-        text += f".SH {heading}\n{body}"
+        if heading != "MANUAL":
+            text += f".SH {heading}\n{body}"
     if others:
         references = ",\n".join(f".BR {escape(each)} ({SECTION})" for each in others)
         text += f".SH SEE ALSO\n{references}\n"
@@ -152,7 +177,8 @@ def main() -> None:
     (folder / f"{tool}.{SECTION}").write_text(page(tool, root, [], version), encoding="utf-8")
     for command, title in zip(commands, pages):
         others = [tool] + [each for each in pages if each != title]
-        text = page(f"{tool} {command['commandName']}", command, others, version)
+        explanation = article(ARTICLES / f"{command['commandName']}.md")
+        text = page(f"{tool} {command['commandName']}", command, others, version, explanation)
         (folder / f"{title}.{SECTION}").write_text(text, encoding="utf-8")
 
 

@@ -6,51 +6,65 @@ import Storage
 
 @main
 struct CondiConvert: ParsableCommand {
+  static let programName = "condi-convert"
+  static let abstract = "Make full-precision models small and low-bit, and show what that did."
+  static let examples = [
+    "condi-convert convert model.pth model.condi --bits 2",
+    "condi-convert inspect model.pth --sort condition --limit 10",
+    "condi-convert upscale model.condi photo.png big.png",
+    "condi-convert diff model.pth model.condi",
+    "condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3",
+    "condi-convert evaluate model.condi --dataset Set5",
+    "condi-convert audit download.pkl",
+  ]
+
+  /// The commands, by what they are for.
+  static let groups: [(title: String, commands: [any DocumentedCommand.Type])] = [
+    (
+      "Convert",
+      [
+        ConvertCommand.self, UnpackCommand.self, ExportCommand.self, ImportCommand.self,
+        MergeCommand.self,
+      ]
+    ),
+    (
+      "Inspect",
+      [
+        InspectCommand.self, DiffCommand.self, VerifyCommand.self, AuditCommand.self,
+        GitDiffCommand.self,
+      ]
+    ),
+    ("Run", [UpscaleCommand.self, EvaluateCommand.self]),
+    ("In steps", [CalibrateCommand.self, ConditionCommand.self, QuantizeCommand.self]),
+    ("Share", [PlanCommand.self, RunCommand.self, FinishCommand.self]),
+    ("Mend", [RepairCommand.self]),
+  ]
+  static var commands: [any DocumentedCommand.Type] { groups.flatMap { $0.commands } }
+
   static let configuration = CommandConfiguration(
-    commandName: "condi-convert",
-    abstract: "Make full-precision models small and low-bit, and show what that did.",
+    commandName: programName,
+    abstract: abstract,
     discussion: """
-      Reads PyTorch (.pth, .pt, .pkl), NumPy (.npz, .npy), safetensors, GGUF, ONNX and packed (.condi) \
-      files and sharded checkpoints by their content, never by their name, and executes nothing \
-      that is in them.
-
       EXAMPLES
-        condi-convert convert model.pth model.condi --bits 2
-        condi-convert convert model.pth model.condi --bits 2 --calibration-images photos/
-        condi-convert calibrate model.pth stats.calib.npz --images photos/
-        condi-convert condition model.pth conditioned.pth --calibration stats.calib.npz
-        condi-convert inspect model.pth --sort condition --limit 10
-        condi-convert diff model.pth model.condi
-        condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3
-        condi-convert repair damaged.condi model.pth model.condi
-        condi-convert unpack model.condi restored.safetensors
-        condi-convert export model.condi model.onnx
-        condi-convert upscale model.condi photo.png big.png
-        condi-convert evaluate model.condi --dataset Set5
-        condi-convert audit download.pkl
+      \(examples.map { "  \($0)" }.joined(separator: "\n"))
 
-      STANDARD INPUT AND OUTPUT
-        '-' instead of an input file reads standard input, once to its end.
-        Reports go to standard output, messages to standard error. Outputs are
-        always files. There are no colours.
+      FILES
+        Model files are told apart by their content, never by their name, and
+        nothing that is in them is executed. '-' instead of an input file reads
+        standard input, once to its end. Reports go to standard output, messages
+        to standard error. Outputs are always files. There are no colours.
 
       ENVIRONMENT
-        CONDI_VECTOR_LEVEL  the instruction set of the kernels, at most the processor's
-                            own: scalar, 128, avx2, avx512 or avx512-vnni
+        CONDI_VECTOR_LEVEL  the instruction set of the kernels, at most the
+                            processor's own: scalar, 128, avx2, avx512 or
+                            avx512-vnni
 
       EXIT CODES
         0 success, 1 a finding (a difference, a failed check), 2 an error,
         64 wrong usage, 141 nobody read the report to its end
       """,
     version: ToolVersion.requested,
-    subcommands: [
-      ConvertCommand.self, InspectCommand.self, DiffCommand.self, VerifyCommand.self,
-      CalibrateCommand.self, ConditionCommand.self, QuantizeCommand.self, RepairCommand.self,
-      UnpackCommand.self, ExportCommand.self, ImportCommand.self, MergeCommand.self,
-      PlanCommand.self,
-      RunCommand.self, FinishCommand.self,
-      UpscaleCommand.self, EvaluateCommand.self, AuditCommand.self, GitDiffCommand.self,
-    ])
+    subcommands: commands)
 
   /// Without a command.
   func run() throws {
@@ -67,6 +81,10 @@ struct CondiConvert: ParsableCommand {
           var command = try parseAsRoot()
           try command.run()
         }
+      }
+      if let help = ShortHelp.text(for: Array(CommandLine.arguments.dropFirst())) {
+        try Console.report(help)
+        throw ExitCode.success
       }
       if let hint = FirstSteps.hint(for: Array(CommandLine.arguments.dropFirst())) {
         Console.error(hint)
@@ -102,7 +120,7 @@ struct CondiConvert: ParsableCommand {
   private static func exit(
     withWrongUsage error: ValidationError, of command: any ParsableCommand.Type
   ) -> Never {
-    let names = [configuration.commandName, command.configuration.commandName].compactMap { $0 }
+    let names = [programName, command.configuration.commandName].compactMap { $0 }
     Console.wrongUsage(
       "Error: \(error.message)\nUsage: \(usageString(for: command))\n"
         + "  See '\(names.joined(separator: " ")) --help' for more information.")

@@ -19,7 +19,7 @@ enum FirstSteps {
       condi-convert verify model.condi --reference model.pth
           checks every byte of the result, and how true it is to the checkpoint
 
-    'condi-convert --help' lists all commands, 'condi-convert help convert' explains one.
+    'condi-convert --help' lists all commands, 'condi-convert convert -h' shows how to use one.
     """
 
   /// What to try instead of `arguments`, whose first is a file or a misspelt command; `nil` for
@@ -27,7 +27,7 @@ enum FirstSteps {
   static func hint(for arguments: [String]) -> String? {
     guard let word = arguments.first, !word.isEmpty, !word.hasPrefix("-") else { return nil }
     let commands =
-      CondiConvert.configuration.subcommands.compactMap { $0.configuration.commandName } + ["help"]
+      CondiConvert.commands.map { $0.page.name } + ["help"]
     guard !commands.contains(word) else { return nil }
     if FileManager.default.fileExists(atPath: word) {
       let lines = suggestions(for: word).map { "\n  condi-convert \($0)" }.joined()

@@ -4,13 +4,6 @@ import TestSupport
 import Testing
 
 @Suite struct ExportCommandTests {
-  @Test(arguments: ["export", "import"])
-  func helpShowsExamples(_ command: String) throws {
-    let outcome = try CommandLine.succeed(command, "--help")
-    #expect(outcome.standardOutput.contains("EXAMPLES"))
-    #expect(outcome.standardOutput.contains("condi-convert \(command)"))
-  }
-
   @Test(arguments: [
     ["export", "a.condi", "b"], ["export", "a.condi", "b.mlx"],
     ["export", "a.condi", "b.onnx", "--to", "coreml"],

@@ -5,17 +5,6 @@ import Testing
 /// Exit codes, messages and leftover files.
 @Suite struct MannersTests {
   @Test(arguments: [
-    [], ["convert"], ["inspect"], ["diff"], ["verify"], ["unpack"], ["upscale"], ["evaluate"],
-    ["repair"], ["git-diff"],
-  ])
-  func helpShowsExamples(_ command: [String]) throws {
-    let outcome = try BuiltProgram().run(command + ["--help"])
-    #expect(outcome.exitCode == 0)
-    #expect(outcome.standardOutput.contains("EXAMPLES"))
-    #expect(outcome.standardOutput.contains("condi-convert \(command.first ?? "convert")"))
-  }
-
-  @Test(arguments: [
     ["convert", "a.pth"],
     ["convert", "a.pth", "b.unknown"],
     ["convert", "a.pth", "b.condi", "--bits", "9"],

@@ -19,7 +19,7 @@ struct CalibrationOptions: ParsableArguments {
       valueName: "folder"), completion: .directory)
   var images: String?
 
-  @OptionGroup var samples: SampleOptions
+  @OptionGroup(title: "Calibration") var samples: SampleOptions
 
   var isGiven: Bool { file != nil || images != nil }
 

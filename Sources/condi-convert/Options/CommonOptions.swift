@@ -11,7 +11,7 @@ struct CommonOptions: ParsableArguments {
     help: ArgumentHelp("Worker threads.", valueName: "n"))
   var threads: Int = ProcessInfo.processInfo.activeProcessorCount
 
-  @OptionGroup var input: InputOptions
+  @OptionGroup(title: "Reading") var input: InputOptions
 
   @Flag(name: .shortAndLong, help: "Print no messages and no progress, only the report.")
   var quiet = false
@@ -43,9 +43,8 @@ struct InputOptions: ParsableArguments {
   @Option(
     name: .customLong("void-type"),
     help: ArgumentHelp(
-      "What raw bytes in NumPy files are ('<V2', '<V1'), whose type NumPy does not keep: "
-        + ElementType.namelessInNumPy.map(\.rawValue).joined(separator: ", ")
-        + ". May be given once for each width.",
+      "What raw bytes in NumPy files are ('<V2', '<V1'), whose type NumPy does not keep. May be "
+        + "given once for each width.",
       valueName: "type"))
   var voidTypes: [ElementType] = []
 
@@ -64,7 +63,9 @@ struct InputOptions: ParsableArguments {
   }
 }
 
-extension ElementType: ExpressibleByArgument {}
+extension ElementType: ExpressibleByArgument {
+  public static var allValueStrings: [String] { ElementType.namelessInNumPy.map(\.rawValue) }
+}
 
 /// A number of bytes on the command line: `700000`, `700KB`, `1.5MB`, `2GiB`.
 struct SizeArgument: ExpressibleByArgument {

@@ -4,17 +4,95 @@ import Transform
 
 extension QuantizationMethod: ExpressibleByArgument {}
 
-/// Options for the method by which a whole model is quantized, and for its target size.
+/// Options for how a whole model is quantized, and for its target size.
 struct MethodOptions: ParsableArguments {
+  @OptionGroup(title: "Method") var choice: MethodChoiceOptions
+  @OptionGroup(title: "Calibration") var calibration: CalibrationOptions
+  @OptionGroup(title: "Learning") var distillation: DistillationOptions
+
+  @OptionGroup(title: "Conditioning") var constraint: ConstraintOptions
+
+  @OptionGroup(title: "Target size") var target: TargetOptions
+
+  func validate() throws {
+    if distillation.isGiven, calibration.images == nil {
+      throw ValidationError(
+        "--minutes, --steps, --batch, --validation, --patience and --checkpoint need "
+          + "--calibration-images")
+    }
+  }
+
+  /// Overrides the recipe's settings by the command line's.
+  ///
+  /// - Parameter conditions: whether a method may condition weights.
+  func apply(to recipe: inout Recipe, conditions: Bool = true) throws {
+    var settings = recipe.method
+    if let method = choice.method {
+      settings = MethodSettings(method)
+    } else if settings.method == .nearest, calibration.isGiven {
+      settings = MethodSettings(.best)
+    }
+    if choice.method != nil || settings != recipe.method {
+      recipe.defaults.search = settings.method.search
+    }
+    guard settings.method != .nearest else {
+      guard !calibration.isGiven else {
+        throw ValidationError("the method 'nearest' takes no calibration")
+      }
+      guard !choice.weightsOnly, choice.activationBits == nil, choice.activationScaling == nil,
+        !constraint.isGiven
+      else {
+        throw ValidationError(
+          "--weights-only, --activation-bits, --activation-scaling, --target-condition and "
+            + "--penalty need another --method than 'nearest', --calibration or "
+            + "--calibration-images")
+      }
+      recipe.method = settings
+      recipe.budget = target.budget ?? recipe.budget
+      return
+    }
+    if let constraint = constraint.value { settings.constraint = constraint }
+    if !conditions { settings.constraint = nil }
+    if let bits = choice.activationBits { settings.activationBitWidth = bits }
+    if let scaling = choice.activationScaling { settings.activationScaling = scaling }
+    if choice.weightsOnly { settings.isWeightsOnly = true }
+    // A method from the command line replaces the recipe's, on the same samples.
+    settings.calibration = try calibration.applied(to: recipe.method.calibration)
+    settings.distillation = try distillation.applied(
+      to: recipe.method.distillation, method: settings.method,
+      patches: settings.calibration?.patches)
+    recipe.method = settings
+    recipe.budget = target.budget ?? recipe.budget
+  }
+
+  func material(_ common: CommonOptions) -> Compressor.Material {
+    Compressor.Material(
+      statistics: calibration.file, images: calibration.images,
+      validation: distillation.validation, checkpoint: distillation.checkpoint,
+      access: common.access)
+  }
+
+  /// Rejects these options for plain conversion.
+  func refuse(for format: any ModelFormat) throws {
+    guard choice.method == nil, !calibration.isGiven, !choice.weightsOnly,
+      choice.activationBits == nil,
+      choice.activationScaling == nil, !constraint.isGiven, target.budget == nil
+    else {
+      throw ValidationError(
+        "methods, calibration and targets are for packing; \(format.identifier.displayName) "
+          + "output keeps every bit")
+    }
+  }
+}
+
+/// Options for the method itself and for what it does with activations.
+struct MethodChoiceOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "How bounds and codes are found ('best' with a calibration; without, 'nearest': each weight "
         + "on its own, in DOBI's bounds).",
       valueName: "name"))
   var method: QuantizationMethod?
-
-  @OptionGroup var calibration: CalibrationOptions
-  @OptionGroup var distillation: DistillationOptions
 
   @Flag(help: "Leave activations in full precision.")
   var weightsOnly = false
@@ -25,14 +103,20 @@ struct MethodOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "What bounds of layers' inputs are measured in: the values themselves (tensor), or, when the "
-        + "model runs, the largest magnitude of each token's (row) or the range of each group of so "
-        + "many of them (group:N); then queries and keys have the range of a head, and attention "
-        + "weights rows. 'group:16' with 'best', 'tensor' with the others.", valueName: "what"))
+      "What has a range of its own: a whole input (tensor), which is the same for all images; or, "
+        + "found when the model runs, a token (row) or so many features of one (group:N). "
+        + "'group:16' with 'best', 'tensor' with the others.", valueName: "what"))
   var activationScaling: ActivationScaling?
 
-  @OptionGroup var constraint: ConstraintOptions
+  func validate() throws {
+    if let activationBits, !(1...8).contains(activationBits) {
+      throw ValidationError("--activation-bits takes a number from 1 to 8")
+    }
+  }
+}
 
+/// Options for the size that bits are chosen by.
+struct TargetOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Choose 2 to 8 bits for each layer so that the parameters become so many times smaller; "
@@ -52,15 +136,12 @@ struct MethodOptions: ParsableArguments {
       valueName: "bits"))
   var targetBitsPerWeight: Double?
 
+  var budget: SizeBudget? {
+    targetRatio?.budget ?? targetSize.map { .byteCount($0.byteCount) }
+      ?? targetBitsPerWeight.map(SizeBudget.bitsPerWeight)
+  }
+
   func validate() throws {
-    if distillation.isGiven, calibration.images == nil {
-      throw ValidationError(
-        "--minutes, --steps, --batch, --validation, --patience and --checkpoint need "
-          + "--calibration-images")
-    }
-    if let activationBits, !(1...8).contains(activationBits) {
-      throw ValidationError("--activation-bits takes a number from 1 to 8")
-    }
     if let bits = targetBitsPerWeight, !(bits > 0 && bits.isFinite) {
       throw ValidationError("--target-bpw takes a positive number")
     }
@@ -68,71 +149,6 @@ struct MethodOptions: ParsableArguments {
     guard targets.count(where: { $0 }) <= 1 else {
       throw ValidationError(
         "--target-ratio, --target-size and --target-bpw cannot be used together")
-    }
-  }
-
-  /// Overrides the recipe's settings by the command line's.
-  ///
-  /// - Parameter conditions: whether a method may condition weights.
-  func apply(to recipe: inout Recipe, conditions: Bool = true) throws {
-    var settings = recipe.method
-    if let method {
-      settings = MethodSettings(method)
-    } else if settings.method == .nearest, calibration.isGiven {
-      settings = MethodSettings(.best)
-    }
-    if method != nil || settings != recipe.method {
-      recipe.defaults.search = settings.method.search
-    }
-    guard settings.method != .nearest else {
-      guard !calibration.isGiven else {
-        throw ValidationError("the method 'nearest' takes no calibration")
-      }
-      guard !weightsOnly, activationBits == nil, activationScaling == nil, !constraint.isGiven
-      else {
-        throw ValidationError(
-          "--weights-only, --activation-bits, --activation-scaling, --target-condition and "
-            + "--penalty need another --method than 'nearest', --calibration or "
-            + "--calibration-images")
-      }
-      recipe.method = settings
-      recipe.budget = budget ?? recipe.budget
-      return
-    }
-    if let constraint = constraint.value { settings.constraint = constraint }
-    if !conditions { settings.constraint = nil }
-    if let activationBits { settings.activationBitWidth = activationBits }
-    if let activationScaling { settings.activationScaling = activationScaling }
-    if weightsOnly { settings.isWeightsOnly = true }
-    // A method from the command line replaces the recipe's, on the same samples.
-    settings.calibration = try calibration.applied(to: recipe.method.calibration)
-    settings.distillation = try distillation.applied(
-      to: recipe.method.distillation, method: settings.method,
-      patches: settings.calibration?.patches)
-    recipe.method = settings
-    recipe.budget = budget ?? recipe.budget
-  }
-
-  func material(_ common: CommonOptions) -> Compressor.Material {
-    Compressor.Material(
-      statistics: calibration.file, images: calibration.images,
-      validation: distillation.validation, checkpoint: distillation.checkpoint,
-      access: common.access)
-  }
-
-  private var budget: SizeBudget? {
-    targetRatio?.budget ?? targetSize.map { .byteCount($0.byteCount) }
-      ?? targetBitsPerWeight.map(SizeBudget.bitsPerWeight)
-  }
-
-  /// Rejects these options for plain conversion.
-  func refuse(for format: any ModelFormat) throws {
-    guard method == nil, !calibration.isGiven, !weightsOnly, activationBits == nil,
-      activationScaling == nil, !constraint.isGiven, budget == nil
-    else {
-      throw ValidationError(
-        "methods, calibration and targets are for packing; \(format.identifier.displayName) "
-          + "output keeps every bit")
     }
   }
 }

@@ -6,9 +6,9 @@ import Transform
 
 /// Options that 'convert' and 'quantize' share for packing a model file.
 struct PackingOptions: ParsableArguments {
-  @OptionGroup var destination: OutputOptions
+  @OptionGroup(title: "Output") var destination: OutputOptions
   @OptionGroup(title: "Packing") var quantization: QuantizationOptions
-  @OptionGroup(title: "Method") var method: MethodOptions
+  @OptionGroup var method: MethodOptions
 
   @Flag(help: "Print the plan with bits and sizes, and write nothing.")
   var dryRun = false
@@ -18,8 +18,8 @@ struct PackingOptions: ParsableArguments {
   var root: String?
 
   @OptionGroup(title: "Large models") var streaming: StreamingOptions
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   /// Quantizes and packs; with `--dry-run`, prints the plan and writes nothing.
   ///

@@ -20,8 +20,8 @@ struct QuantizationOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "How bounds are stored: float32, float16 or, for groups, scaled6: 6 bits each under a factor "
-        + "per row ('scaled6' for groups without calibration, else 'float32').",
+      "How bounds are stored; scaled6 is for groups: 6 bits each under a factor per row "
+        + "('scaled6' for groups without calibration, else 'float32').",
       valueName: "type"))
   var parameters: QuantizationParameterType?
 

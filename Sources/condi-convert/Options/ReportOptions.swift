@@ -8,7 +8,7 @@ extension ReportFormat: ExpressibleByArgument {}
 struct ReportOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "How the report is printed: text, json, csv, markdown or html.", valueName: "format"))
+      "How the report is printed.", valueName: "format"))
   var format: ReportFormat = .text
 
   @Option(

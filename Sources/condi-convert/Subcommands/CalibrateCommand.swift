@@ -5,23 +5,21 @@ import Storage
 import SuperResolution
 import Transform
 
-struct CalibrateCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "calibrate",
+struct CalibrateCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "calibrate",
     abstract: "Record statistics of a super-resolution model's activations.",
-    discussion: """
-      Runs the model in full precision on patches of the images in a folder, and writes counts, \
-      ranges, histograms and moments of what its layers multiply, for --calibration of 'convert', \
-      'quantize' and 'condition'. High-resolution images are first downscaled by the model's scale \
-      as MATLAB's imresize does; low-resolution images are used as they are (--low-resolution). \
-      Patches are the same for the same seed, and so is the file for any number of threads.
-
-      With --bits, a second run records what inputs are once they are quantized.
-
-      EXAMPLES
-        condi-convert calibrate model.pth stats.calib.npz --images photos/
-        condi-convert calibrate model.pth stats.calib.npz --images photos/ --bits 2 --search free
-        condi-convert calibrate model.pth stats.calib.npz --images lr/ --low-resolution
+    examples: [
+      "condi-convert calibrate model.pth stats.calib.npz --images photos/",
+      "condi-convert calibrate model.pth stats.calib.npz --images photos/ --bits 2",
+      "condi-convert calibrate model.pth stats.calib.npz --images lr/ \\\n"
+        + "  --low-resolution",
+    ],
+    essentials: ["--images", "--low-resolution", "--patches", "--bits", "--force"],
+    notes: """
+      NOTES
+        What is recorded is for --calibration of 'convert', 'quantize' and
+        'condition'.
       """)
 
   @Argument(help: "A super-resolution model in full precision.", completion: .file())
@@ -35,7 +33,7 @@ struct CalibrateCommand: ParsableCommand {
     completion: .directory)
   var images: String
 
-  @OptionGroup var samples: SampleOptions
+  @OptionGroup(title: "Calibration") var samples: SampleOptions
 
   @Option(
     help: ArgumentHelp(
@@ -69,8 +67,8 @@ struct CalibrateCommand: ParsableCommand {
   @Flag(help: "Replace an existing output.")
   var force = false
 
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func validate() throws {
     if let bits, !(1...8).contains(bits) {

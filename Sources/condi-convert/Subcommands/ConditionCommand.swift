@@ -3,27 +3,21 @@ import Formats
 import Storage
 import Transform
 
-struct ConditionCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "condition",
+struct ConditionCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "condition",
     abstract: "Lower the condition number of weight matrices, keeping what layers put out.",
-    discussion: """
-      An error in a layer's input grows by at most the weight's condition number, so a \
-      well-conditioned model loses less when its activations are quantized (CondiQuant). The \
-      weights that the recipe quantizes are changed by proximal gradient descent, those of a fused \
-      query-key-value weight apart; everything else is kept bit for bit, and so is the format. \
-      Tensors that belong together, such as weight-norm pairs, are written as the one that they stand for.
-
-      With a calibration, weights change where inputs have no energy. Without it, the spectrum is \
-      clipped where that moves the weights the least.
-
-      Models may be larger than memory: conditioned weights wait on the output's disk, in a file that \
-      is gone when the command ends.
-
-      EXAMPLES
-        condi-convert condition model.pth conditioned.pth --calibration stats.calib.npz
-        condi-convert condition model.safetensors out.safetensors --target-condition 10
-        condi-convert condition model.pth out.pth --penalty 1e-4 --format json
+    examples: [
+      "condi-convert condition model.pth out.pth --calibration stats.calib.npz",
+      "condi-convert condition model.npz out.npz --target-condition 10",
+      "condi-convert condition model.pth out.pth --penalty 1e-4 --format json",
+    ],
+    essentials: [
+      "--target-condition", "--calibration", "--calibration-images", "--recipe", "--force",
+    ],
+    notes: """
+      NOTES
+        Without a calibration, spectra are clipped where that moves weights least.
       """)
 
   @Argument(help: "A model file, or the folder of one.", completion: .file())
@@ -32,10 +26,10 @@ struct ConditionCommand: ParsableCommand {
   @Argument(help: "The file to write; its extension chooses the format.", completion: .file())
   var output: String
 
-  @OptionGroup var destination: OutputOptions
-  @OptionGroup var constraint: ConstraintOptions
+  @OptionGroup(title: "Output") var destination: OutputOptions
+  @OptionGroup(title: "Conditioning") var constraint: ConstraintOptions
 
-  @OptionGroup var calibration: CalibrationOptions
+  @OptionGroup(title: "Calibration") var calibration: CalibrationOptions
 
   @Option(
     name: .customLong("recipe"),
@@ -51,8 +45,8 @@ struct ConditionCommand: ParsableCommand {
     help: ArgumentHelp("The part of a nested checkpoint to condition.", valueName: "name"))
   var root: String?
 
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func validate() throws {
     guard (1...100_000).contains(iterations) else {

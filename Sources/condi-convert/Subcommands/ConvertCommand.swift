@@ -4,51 +4,33 @@ import Jobs
 import Storage
 import Transform
 
-struct ConvertCommand: SharedCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "convert",
+struct ConvertCommand: SharedCommand, DocumentedCommand {
+  static let page = CommandPage(
+    name: "convert",
     abstract: "Quantize and pack a checkpoint, or change its format bit for bit.",
-    discussion: """
-      To a .condi file, weights are quantized by bound search (DOBI) and packed. By default the \
-      linear weights of the body are quantized, fused query-key-value weights in three parts, and \
-      the convolutions of the body where they hold most of the model's weights; without a calibration \
-      embedding tables get at least 4 bits and heads 6, unless --keep names them. The report lists \
-      what is kept, and why. In groups (--granularity group:64), a scale and a bound take 12 bits \
-      together, and are searched together. With a calibration activations are quantized, too, \
-      and the method 'best' conditions weights and rounds them for the least error of the output; \
-      biases change then. With --calibration-images a super-resolution model is calibrated on \
-      patches of the images in a folder, and what was quantized learns from the model in full \
-      precision what that puts out for others, for --minutes or --steps; with --steps the file is \
-      the same for any number of threads. Weights are taken from below 'params_ema', \
-      'params', 'state_dict', … and from what training tools put around them, such as 'module.'; \
-      where a checkpoint has several networks, the others are named with their --root.
-
-      Models may be larger than memory: without a calibration, one tensor a thread is in memory. From \
-      1 GiB of tensors on, the output is written as OUT.part, with a journal \
-      OUT.journal beside it; after whatever ended the command, the same command goes on where it \
-      stopped, and the bytes are the same. 'plan', 'run' and 'finish' share the work out to several \
-      machines.
-
-      Tensors that belong together are packed as the one that they stand for, such as FP8 codes with \
-      their scales, weight-norm pairs, and the codes of GPTQ, AWQ, MLX and bitsandbytes; the report \
-      lists them. Factors of adapters (LoRA) are kept: they are differences to another model's weights.
-
-      To any other format, every tensor and value is kept bit for bit, nested names joined by dots; \
-      what a format cannot hold is an error. With --max-shard-size a safetensors output is divided as \
-      Transformers does it: model-00001-of-00002.safetensors and so on, with \
-      model.safetensors.index.json.
-
-      EXAMPLES
-        condi-convert convert model.pth model.condi --bits 2
-        condi-convert convert model.safetensors model.condi --bits 3 --granularity group:64
-        condi-convert convert model.pth model.condi --recipe recipe.json
-        condi-convert convert model.pth model.condi --bits 2 --calibration stats.calib.npz
-        condi-convert convert model.pth model.condi --bits 2 --calibration-images photos/
-        condi-convert convert model.pth model.condi --target-bpw 3 --dry-run
-        condi-convert convert model.pth model.safetensors --root params_ema
-        condi-convert convert weights.npz weights.bin --to safetensors
-        condi-convert convert model.gguf out/model.safetensors --max-shard-size 5GB
-        condi-convert convert checkpoint/ model.condi --bits 2 --consume-input
+    examples: [
+      "condi-convert convert model.pth model.condi --bits 2",
+      "condi-convert convert model.pth model.condi --bits 2 \\\n"
+        + "  --calibration-images photos/",
+      "condi-convert convert model.pth model.safetensors",
+      "condi-convert convert model.safetensors model.condi --bits 3 \\\n"
+        + "  --granularity group:64",
+      "condi-convert convert model.pth model.condi --calibration stats.calib.npz",
+      "condi-convert convert model.pth model.condi --target-bpw 3 --dry-run",
+      "condi-convert convert model.pth model.condi --recipe recipe.json",
+      "condi-convert convert model.pth model.safetensors --root params_ema",
+      "condi-convert convert weights.npz weights.bin --to safetensors",
+      "condi-convert convert model.gguf out/model.safetensors --max-shard-size 5GB",
+      "condi-convert convert checkpoint/ model.condi --bits 2 --consume-input",
+    ],
+    essentials: [
+      "--bits", "--calibration-images", "--granularity", "--keep", "--dry-run",
+      "--force",
+    ],
+    notes: """
+      NOTES
+        Without a calibration, activations stay in full precision. The report lists
+        what is kept, and why.
       """)
 
   @Argument(

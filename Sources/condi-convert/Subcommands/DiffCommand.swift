@@ -2,36 +2,23 @@ import ArgumentParser
 import Formats
 import Inspect
 
-struct DiffCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "diff",
+struct DiffCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "diff",
     abstract: "Show what differs between two model files, across formats and precisions.",
-    discussion: """
-      Tensors are compared by name: those only in one file, those of another shape or type, and \
-      those whose values differ, with the size of the difference. Packed files are compared as \
-      dequantized. NaN equals NaN. Where the files share no name because one keeps its weights \
-      below 'params', 'state_dict', …, they are taken from there.
-
-      Tensors that belong together are compared as the one that they stand for, such as FP8 codes \
-      with their scales, weight-norm pairs and GPTQ's codes; --stored compares them as they are stored.
-
-      BASE+LORA in place of a file is a base with a LoRA adapter added to it, as 'merge' does it; the \
-      merged weights may differ by a few roundings of their largest value.
-
-      Tensors of equal content under another name, transposed ones, and query-key-value weights \
-      that one file has fused and the other split are found; they count as differences unless \
-      --any-layout is given.
-
-      Exit code 0: the same. 1: they differ. 2: an error.
-
-      EXAMPLES
-        condi-convert diff old.pth new.safetensors
-        condi-convert diff model.pth model.condi --layers '*.qkv.weight' --condition
-        condi-convert diff a.npz b.npz --tolerance 1e-6 --tolerance '*.norm*=1e-4' --format markdown
-        condi-convert diff a.pth b.pth --ignore '*.num_batches_tracked' --strip-prefix module.
-        condi-convert diff a.pth b.pth --map '^layers\\.(\\d+)\\.=blocks.$1.' --any-layout
-        condi-convert diff base.safetensors+lora.safetensors merged.safetensors
-        git difftool -x 'condi-convert diff' HEAD~1 -- model.safetensors
+    examples: [
+      "condi-convert diff old.pth new.safetensors",
+      "condi-convert diff model.pth model.condi --layers '*.qkv.weight' --condition",
+      "condi-convert diff a.npz b.npz --tolerance 1e-6 --tolerance '*.norm*=1e-4'",
+      "condi-convert diff a.pth b.pth --ignore '*.num_batches_tracked'",
+      "condi-convert diff a.pth b.pth --map '^layers\\.(\\d+)=blocks.$1' --any-layout",
+      "condi-convert diff base.safetensors+lora.safetensors merged.safetensors",
+      "git difftool -x 'condi-convert diff' HEAD~1 -- model.safetensors",
+    ],
+    essentials: ["--layers", "--ignore", "--tolerance", "--any-layout", "--format"],
+    notes: """
+      EXIT CODES
+        0 the same, 1 they differ, 2 an error
       """)
 
   @Argument(help: "A model file of any known format.", completion: .file())
@@ -48,8 +35,8 @@ struct DiffCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The part of the second file to compare.", valueName: "name"))
   var secondRoot: String?
 
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func run() throws {
     var roundings: [String: Double] = [:]

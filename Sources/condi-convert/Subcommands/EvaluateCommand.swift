@@ -2,40 +2,24 @@ import ArgumentParser
 import Imaging
 import SuperResolution
 
-struct EvaluateCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "evaluate",
+struct EvaluateCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "evaluate",
     abstract: "Measure PSNR and SSIM of super-resolution models over a data set.",
-    discussion: """
-      The data set is a folder with high-resolution images in HR and low-resolution images in \
-      LR_bicubic/X2 (X3, X4, …); with only high-resolution images, in HR or in itself, which are \
-      downscaled as MATLAB's imresize does; or with pairs …_HR.png and …_LR.png.
-
-      With --degraded the images that models get come from another folder, by the names of the \
-      high-resolution ones: noisy or compressed images for networks of scale 1, which 'bicubic' \
-      leaves as they are, or low-resolution images that were made otherwise.
-
-      Measured as papers do: results are rounded to 8 bits, high-resolution images are cropped to \
-      a multiple of the scale, and luma is compared without a border of as many pixels as the \
-      scale. Bicubic interpolation is always measured first. Gains are against the first of several \
-      models, or against bicubic; --against chooses. The HTML page shows the regions where the last \
-      other model does worst against that.
-
-      An image that is reproduced exactly has an infinite PSNR: it is named, counted by itself, and \
-      no part of a mean.
-
-      With --max-loss the exit code is 1 when a model loses more than so many dB on average: a \
-      check for models whose weights say little beside the original's. Images that both reproduce \
-      exactly decide nothing, and when there are no others the check fails, for want of anything to \
-      measure; an image that the original alone reproduces exactly fails it as well.
-
-      EXAMPLES
-        condi-convert evaluate model.condi --dataset Set5
-        condi-convert evaluate model.pth 4bit.condi 2bit.condi --dataset Set5 --format html > set5.html
-        condi-convert evaluate 2bit.condi --against model.pth --dataset photos/ --format csv
-        condi-convert evaluate 2bit.condi --against model.pth --dataset Set5 --max-loss 1
-        condi-convert evaluate denoise.pth --dataset photos/ --degraded noisy/
-        condi-convert evaluate --dataset Set5 --scale 2
+    examples: [
+      "condi-convert evaluate model.condi --dataset Set5",
+      "condi-convert evaluate model.pth 4bit.condi 2bit.condi --dataset Set5",
+      "condi-convert evaluate 2bit.condi --against model.pth --dataset Set5 \\\n"
+        + "  --max-loss 1",
+      "condi-convert evaluate model.pth 2bit.condi --dataset Set5 \\\n"
+        + "  --format html > set5.html",
+      "condi-convert evaluate denoise.pth --dataset photos/ --degraded noisy/",
+      "condi-convert evaluate --dataset Set5 --scale 2",
+    ],
+    essentials: ["--dataset", "--against", "--max-loss", "--format"],
+    notes: """
+      NOTES
+        A data set is a folder of images, or one with HR and LR_bicubic/X2 (X3, …).
       """)
 
   @Argument(
@@ -79,8 +63,8 @@ struct EvaluateCommand: ParsableCommand {
         + "whole numbers; for comparison."))
   var float = false
 
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func validate() throws {
     if let scale, !(1...64).contains(scale) {

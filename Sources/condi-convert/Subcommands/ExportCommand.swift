@@ -5,55 +5,30 @@ import Inspect
 import Storage
 import SuperResolution
 
-struct ExportCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "export",
-    abstract: "Write a model for ONNX Runtime, ncnn, MLX or llama.cpp, and say what that changed.",
-    discussion: """
-      'onnx' writes the whole super-resolution network of a checkpoint or a packed file, without \
-      PyTorch: 'image' is [1, channels, height, width] with samples from 0 to 1, and so is \
-      'upscaled'. Networks whose windows depend on the size of images need --size; those of \
-      convolutions take images of any size. Weights of a packed file are codes, and activations are \
-      quantized by operators. With --weights only the weights of a packed file are written, of \
-      whatever model.
-
-      'ncnn' writes networks of convolutions, and the weights beside the description: 'data' and \
-      'output' are the image and its result. With --precision int8, convolutions of a packed file \
-      multiply integers where the range of their inputs holds for all images.
-
-      Other runtimes take the weights of a packed file. Every tensor is compared with what the \
-      packed file stands for: 'exact' means that the runtime's documented arithmetic gives equal \
-      values, and 'lossy' comes with the largest error. Rows that the runtime's blocks do not divide \
-      are an error unless --pad fills them up with code 0; the layer's input then needs as many \
-      zeros more.
-
-      ONNX Runtime multiplies by 3- and 4-bit codes many times faster where zero points are \
-      integers, as those of GPTQ are. --integer-zeros rounds others, which codes of 5 to 8 bits \
-      need, and says by how much values change. --int8-inputs sets accuracy_level to 4: inputs of \
-      such layers are rounded as well, and 2-bit codes are fast.
-
-      GGUF keeps codes in the smallest type that holds them. --blocks q4_k or q6_k rounds all \
-      matrices again instead, those in full precision as well, and says how far values move.
-
+struct ExportCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "export",
+    abstract: "Write a model for ONNX Runtime, ncnn, MLX or llama.cpp, and say what changed.",
+    examples: [
+      "condi-convert export model.pth model.onnx",
+      "condi-convert export model.condi model.gguf",
+      "condi-convert export model.condi model-mlx --to mlx --pad",
+      "condi-convert export swinir.pth swinir.onnx --size 256x256",
+      "condi-convert export model.pth model.param --precision float16",
+      "condi-convert export llm.condi weights.onnx --weights",
+      "condi-convert export model.condi layers.onnx --to onnx-matmulnbits",
+      "condi-convert export llm.condi llm.gguf --blocks q4_k",
+      "condi-convert export model.condi codes.safetensors",
+    ],
+    essentials: ["--to", "--size", "--pad", "--dry-run", "--force"],
+    notes: """
       RUNTIMES
         mlx               a folder: model.safetensors and config.json
         onnx              a network; weights by DequantizeLinear and Add, exactly
         ncnn              a network of convolutions: model.param and model.bin
         onnx-matmulnbits  layers that multiply by codes in ONNX Runtime
-        gguf              TQ2_0, Q2_0, Q2_K, Q4_0, Q4_1, Q5_1 or Q8_0: the smallest; or --blocks
+        gguf              the smallest type that holds the codes; or --blocks
         safetensors       codes, lower bounds and scales as plain tensors
-
-      EXAMPLES
-        condi-convert export model.pth model.onnx
-        condi-convert export swinir.pth swinir.onnx --size 256x256
-        condi-convert export model.condi model.onnx
-        condi-convert export model.pth model.param --precision float16
-        condi-convert export llm.condi weights.onnx --weights
-        condi-convert export model.condi layers.onnx --to onnx-matmulnbits
-        condi-convert export model.condi model-mlx --to mlx --pad
-        condi-convert export model.condi model.gguf --pad --dry-run
-        condi-convert export llm.condi llm.gguf --blocks q4_k
-        condi-convert export model.condi codes.safetensors
       """)
 
   @Argument(help: "A packed file, or a checkpoint of a network.", completion: .file())
@@ -78,7 +53,7 @@ struct ExportCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
   var root: String?
 
-  @Option(help: "How ncnn's weights are stored: float32, float16 or int8.")
+  @Option(help: "How ncnn's weights are stored.")
   var precision: NCNNPrecision?
 
   @Flag(help: "Write the weights of a packed file alone, as outputs of an ONNX model.")
@@ -107,8 +82,8 @@ struct ExportCommand: ParsableCommand {
   @Flag(help: "Replace existing outputs.")
   var force = false
 
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func validate() throws {
     let runtime = try chosenRuntime

@@ -2,18 +2,15 @@ import ArgumentParser
 import Jobs
 import Transform
 
-struct FinishCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "finish",
+struct FinishCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "finish",
     abstract: "Check what all jobs of a plan made, and seal the file.",
-    discussion: """
-      Every tensor is read back and compared with its checksum. Where some are missing, the jobs that \
-      are to be run again are named, and nothing is sealed.
-
-      EXAMPLES
-        condi-convert finish model.condi.plan.json
-        condi-convert finish model.condi.plan.json --format json
-      """)
+    examples: [
+      "condi-convert finish model.condi.plan.json",
+      "condi-convert finish model.condi.plan.json --format json",
+    ],
+    essentials: ["--format"])
 
   @Argument(help: "A plan all of whose jobs have run.")
   var plan: String
@@ -21,8 +18,8 @@ struct FinishCommand: ParsableCommand {
   @Flag(help: "Replace an existing output.")
   var force = false
 
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func run() throws {
     let plan = try ConversionPlan(contentsOf: plan)

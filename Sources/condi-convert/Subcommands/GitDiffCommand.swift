@@ -3,24 +3,17 @@ import Formats
 import Inspect
 import Storage
 
-struct GitDiffCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "git-diff",
+struct GitDiffCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "git-diff",
     abstract: "Show model files in 'git diff', as git's external diff command or text filter.",
-    discussion: """
-      As an external diff command it is called by git with the arguments path, old file, old hash, \
-      old mode, new file, new hash and new mode, prints a report for a file that was changed, added \
-      or removed, and exits with 0, as git asks for. Files that are no models are named and left.
-
-      With --textconv it lists every tensor of one file with a digest, every value and every text, \
-      a line each, and git compares the lines.
-
-      EXAMPLES
-        git config diff.model.command 'condi-convert git-diff'
-        git config diff.model.textconv 'condi-convert git-diff --textconv'
-        echo '*.safetensors diff=model' >> .gitattributes
-        GIT_EXTERNAL_DIFF='condi-convert git-diff' git diff
-      """)
+    examples: [
+      "git config diff.model.command 'condi-convert git-diff'",
+      "git config diff.model.textconv 'condi-convert git-diff --textconv'",
+      "echo '*.safetensors diff=model' >> .gitattributes",
+      "GIT_EXTERNAL_DIFF='condi-convert git-diff' git diff",
+    ],
+    essentials: ["--textconv", "--format"])
 
   @Argument(help: "What git passes: 7 arguments, or 9 for a renamed file; one with --textconv.")
   var arguments: [String]
@@ -29,8 +22,8 @@ struct GitDiffCommand: ParsableCommand {
   var textconv = false
 
   @OptionGroup var comparison: ComparisonOptions
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func validate() throws {
     let counts = textconv ? [1] : [1, 7, 9]

@@ -7,28 +7,18 @@ import Storage
 
 extension ImportSource: ExpressibleByArgument {}
 
-struct ImportCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "import",
-    abstract:
-      "Pack a checkpoint that MLX, GPTQ, AWQ or compressed-tensors quantized, keeping its codes.",
-    discussion: """
-      Codes are taken as they are; lower bounds and scales are computed from the checkpoint's, and \
-      every tensor is compared with what the checkpoint's own arithmetic gives: 'exact', or 'lossy' \
-      with the largest error. Everything else keeps its bits.
-
-      GPTQ's zero points are read as 'checkpoint_format' says, or as the zero points of symmetric codes \
-      prove; what was assumed is said.
-
-      Bits and group sizes are in config.json beside the checkpoint (for GPTQ also in \
-      quantize_config.json, for AWQ in quant_config.json).
-
-      EXAMPLES
-        condi-convert import mlx-model/model.safetensors model.condi --from mlx
-        condi-convert import gptq-model model.condi --from gptq
-        condi-convert import awq-model model.condi --from awq
-        condi-convert import model.safetensors model.condi --from gptq --config quantize_config.json
-      """)
+struct ImportCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "import",
+    abstract: "Pack an already quantized checkpoint of MLX, GPTQ, AWQ or compressed-tensors.",
+    examples: [
+      "condi-convert import mlx-model/model.safetensors model.condi --from mlx",
+      "condi-convert import gptq-model model.condi --from gptq",
+      "condi-convert import awq-model model.condi --from awq",
+      "condi-convert import model.safetensors model.condi --from gptq \\\n"
+        + "  --config quantize_config.json",
+    ],
+    essentials: ["--from", "--config", "--force"])
 
   @Argument(help: "A model file, or the folder of a checkpoint.", completion: .file())
   var input: String
@@ -39,7 +29,7 @@ struct ImportCommand: ParsableCommand {
   @Option(
     name: .customLong("from"),
     help: ArgumentHelp(
-      "The program that quantized it: mlx, gptq, awq or compressed-tensors.", valueName: "program"))
+      "The program that quantized it.", valueName: "program"))
   var source: ImportSource
 
   @Option(
@@ -50,8 +40,8 @@ struct ImportCommand: ParsableCommand {
   @Flag(help: "Replace an existing output.")
   var force = false
 
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func run() throws {
     let archive = try ModelArgument.open(modelPath, stored: true, common: common)

@@ -4,48 +4,31 @@ import Inspect
 import Ranks
 import Storage
 
-struct InspectCommand: SharedCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "inspect",
+struct InspectCommand: SharedCommand, DocumentedCommand {
+  static let page = CommandPage(
+    name: "inspect",
     abstract: "Show singular values, condition numbers, ranks and sizes, layer by layer.",
-    discussion: """
-      A layer's weight is seen as a matrix [outputs, inputs]; a convolution's [out, in, kh, kw] as \
-      [out, in·kh·kw], or with --conv-operator as the circular convolution it is, whose exact \
-      singular values come from its Fourier transform. The condition number is σ_max/σ_min over all \
-      min(rows, columns) singular values, and infinite for a rank-deficient matrix. Packed files are \
-      inspected as dequantized; --reference sets another model's condition numbers beside them.
-
-      Tensors that belong together are shown as the one that they stand for: FP8 codes with their \
-      scales, weight-norm pairs, the codes of GPTQ, AWQ, MLX and bitsandbytes. Of codes that cannot be \
-      put together there are no singular values, and factors of adapters (LoRA) are named as such. \
-      --stored shows tensors as they are stored.
-
-      Several files are set side by side, by the metric of --sort (the condition number else). \
-      Where they share no name because one keeps its weights below 'params', 'state_dict', …, they \
-      are taken from there.
-
+    examples: [
+      "condi-convert inspect model.pth --sort condition --limit 10",
+      "condi-convert inspect model.condi --format html > report.html",
+      "condi-convert inspect model.pth --fail-if 'condition > 1e4 on *.qkv.weight'",
+      "condi-convert inspect model.safetensors --layers '*.qkv.weight'",
+      "condi-convert inspect model.pth --extremes --sort condition",
+      "condi-convert inspect model.pth --split-qkv --format json > report.json",
+      "condi-convert inspect before.pth after.pth --split-qkv",
+      "condi-convert inspect model.pth --layers 'conv*' --conv-operator 64x64",
+      "condi-convert inspect model.pth --fail-if 'sqnr4 < 15 dB' \\\n"
+        + "  --fail-if 'nan > 0' --junit report.xml",
+      "condi-convert inspect checkpoint.pth --tree --depth 2",
+      "condi-convert inspect model.condi --raw-header",
+    ],
+    essentials: [
+      "--layers", "--reference", "--fail-if", "--tree", "--format",
+    ],
+    notes: """
       RULES
-        --fail-if 'METRIC COMPARISON NUMBER [UNIT] [on GLOB]' ends with exit code 1 when a layer
-        meets it, and lists the layers. Metrics are those of --sort; comparisons >, >=, <, <=, ==, !=;
-        units % (zeros), dB (sqnr2 to sqnr4), B, kB, MB, GB, KiB, MiB, GiB (bytes). A matrix that has
-        no such number, because of a NaN say, fails; a pattern that matches nothing is an error.
-
-      With --tree, the structure is shown instead: dictionaries, lists and tuples as the file has \
-      them, tensors with type, shape and size, and all other values. Names with dots are shown \
-      below each other; only what is called dict, list, tuple or set is a container in the file.
-
-      EXAMPLES
-        condi-convert inspect model.pth
-        condi-convert inspect model.safetensors --layers '*.qkv.weight' --sort condition --limit 5
-        condi-convert inspect model.pth --extremes --sort condition        (several times as fast)
-        condi-convert inspect model.pth --split-qkv --format json > report.json
-        condi-convert inspect model.condi --reference model.pth --format html > report.html
-        condi-convert inspect before.pth after.pth --split-qkv
-        condi-convert inspect model.pth --layers 'conv*' --conv-operator 64x64 --groups '*.dw.*=32'
-        condi-convert inspect model.pth --fail-if 'condition > 1e4 on *.qkv.weight' \\
-          --fail-if 'nan > 0' --fail-if 'sqnr4 < 15 dB' --junit report.xml
-        condi-convert inspect checkpoint.pth --tree --depth 2
-        condi-convert inspect model.condi --raw-header
+        --fail-if 'METRIC COMPARISON NUMBER [UNIT] [on GLOB]' ends with exit code 1
+        when a layer meets it. Metrics are those of --sort.
       """)
 
   @Argument(
@@ -65,8 +48,7 @@ struct InspectCommand: SharedCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Order of the layers: "
-        + ModelReport.SortKey.allCases.map(\.rawValue).joined(separator: ", ") + ".",
+      "Order of the layers.",
       valueName: "key"))
   var sort: ModelReport.SortKey = .file
 
@@ -134,8 +116,8 @@ struct InspectCommand: SharedCommand {
   @Flag(help: "Print the JSON header of a packed file as it is stored, and nothing else.")
   var rawHeader = false
 
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func validate() throws {
     if let depth, depth < 0 { throw ValidationError("--depth takes a number of at least 0") }

@@ -3,25 +3,17 @@ import Formats
 import Storage
 import Transform
 
-struct MergeCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "merge",
+struct MergeCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "merge",
     abstract: "Add a LoRA adapter to the weights of its base, and write the result.",
-    discussion: """
-      Each pair of factors adds 'scale · up · down' to a weight of the base; the scale is alpha \
-      divided by the rank, from the adapter's own 'alpha' or from PEFT's adapter_config.json beside \
-      it. Factors of linear layers, convolutions and embeddings are merged, named as PEFT, diffusers \
-      or kohya's scripts do. Every weight is merged when it is written, one at a time; all else of \
-      the base keeps its bits.
-
-      An adapter of another base is refused, with the first name or shape that differs; and one with \
-      DoRA's magnitudes, or with tensors that are no factors.
-
-      EXAMPLES
-        condi-convert merge base/ adapter_model.safetensors merged.safetensors
-        condi-convert merge base.safetensors lora.safetensors out/model.safetensors --max-shard-size 5GB
-        condi-convert diff base.safetensors+lora.safetensors merged.safetensors
-      """)
+    examples: [
+      "condi-convert merge base/ adapter_model.safetensors merged.safetensors",
+      "condi-convert merge base.safetensors lora.safetensors out.safetensors \\\n"
+        + "  --max-shard-size 5GB",
+      "condi-convert diff base.safetensors+lora.safetensors merged.safetensors",
+    ],
+    essentials: ["--max-shard-size", "--force"])
 
   @Argument(help: "A model file of any known format, or the folder of one.", completion: .file())
   var base: String
@@ -35,8 +27,8 @@ struct MergeCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The part of a nested base to take.", valueName: "name"))
   var root: String?
 
-  @OptionGroup var destination: OutputOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Output") var destination: OutputOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func run() throws {
     let format = try destination.format(for: output)

@@ -6,22 +6,17 @@ import Jobs
 import Storage
 import Transform
 
-struct PlanCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "plan",
+struct PlanCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "plan",
     abstract: "Plan a conversion that several jobs do together.",
-    discussion: """
-      Writes a plan: a JSON file with the place and encoding of every tensor in the output. Each \
-      'run' makes a share of the tensors alone, on any machine that sees the input, the output's \
-      folder and the plan under the same paths; 'finish' checks all and seals the file. The bytes \
-      are those of 'convert', whatever the number of jobs.
-
-      EXAMPLES
-        condi-convert plan checkpoint/ model.condi --bits 2
-        condi-convert run model.condi.plan.json --job 1/2
-        condi-convert run model.condi.plan.json --job 2/2
-        condi-convert finish model.condi.plan.json
-      """)
+    examples: [
+      "condi-convert plan checkpoint/ model.condi --bits 2",
+      "condi-convert run model.condi.plan.json --job 1/2",
+      "condi-convert run model.condi.plan.json --job 2/2",
+      "condi-convert finish model.condi.plan.json",
+    ],
+    essentials: ["--bits", "--granularity", "--recipe", "--plan", "--force"])
 
   @Argument(help: "A model file of any known format, or the folder of one.")
   var input: String
@@ -34,18 +29,18 @@ struct PlanCommand: ParsableCommand {
     help: ArgumentHelp("Where the plan is written (OUTPUT.plan.json).", valueName: "file"))
   var planPath: String?
 
-  @OptionGroup var destination: OutputOptions
+  @OptionGroup(title: "Output") var destination: OutputOptions
   @OptionGroup(title: "Packing") var quantization: QuantizationOptions
-  @OptionGroup(title: "Method") var method: MethodOptions
+  @OptionGroup var method: MethodOptions
 
   @Option(help: ArgumentHelp("The part of a nested checkpoint to take.", valueName: "name"))
   var root: String?
 
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func validate() throws {
-    guard !method.calibration.isGiven, method.targetSize == nil else {
+    guard !method.calibration.isGiven, method.target.targetSize == nil else {
       throw ValidationError(
         "jobs pack weight by weight: --calibration, --calibration-images and --target-size are for "
           + "'convert'")

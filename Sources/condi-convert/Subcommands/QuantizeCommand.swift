@@ -2,17 +2,19 @@ import ArgumentParser
 import Formats
 import Transform
 
-struct QuantizeCommand: SharedCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "quantize",
+struct QuantizeCommand: SharedCommand, DocumentedCommand {
+  static let page = CommandPage(
+    name: "quantize",
     abstract: "Quantize and pack a model whose weights are conditioned already.",
-    discussion: """
-      As 'convert' to a .condi file, but weights are never conditioned: for the output of \
-      'condition', or to see what conditioning is worth.
-
-      EXAMPLES
-        condi-convert quantize conditioned.pth model.condi --bits 2 --calibration stats.calib.npz
-        condi-convert quantize model.pth model.condi --target-bpw 3 --dry-run
+    examples: [
+      "condi-convert quantize conditioned.pth model.condi --bits 2",
+      "condi-convert quantize model.pth model.condi --calibration stats.calib.npz",
+      "condi-convert quantize model.pth model.condi --target-bpw 3 --dry-run",
+    ],
+    essentials: ["--bits", "--granularity", "--method", "--calibration", "--dry-run", "--force"],
+    notes: """
+      NOTES
+        As 'convert' to a .condi file, but weights are never conditioned.
       """)
 
   @Argument(

@@ -4,26 +4,18 @@ import LinearAlgebra
 import Storage
 import Transform
 
-struct RepairCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "repair",
+struct RepairCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "repair",
     abstract: "Restore a damaged packed file from the full-precision model it was made from.",
-    discussion: """
-      Tensors whose checksums are wrong are made again: those in full precision from the reference's \
-      bytes, quantized ones by the recipe in the file's header. What comes out must have the checksum \
-      that the header says. Padding and the prologue follow from the header. The result is the \
-      original file, byte for byte, or an error that says what cannot be restored; it appears whole \
-      or not at all.
-
-      Where the header itself is lost, the reference can be packed again, by the recipe that is \
-      given. The result is accepted only if the damaged file's prologue has the same checksum of the \
-      header.
-
-      Exit code 0: restored. 2: it cannot be, or an error.
-
-      EXAMPLES
-        condi-convert repair damaged.condi model.pth model.condi
-        condi-convert repair cut-off.condi model.pth model.condi --bits 2
+    examples: [
+      "condi-convert repair damaged.condi model.pth model.condi",
+      "condi-convert repair cut-off.condi model.pth model.condi --bits 2",
+    ],
+    essentials: ["--force"],
+    notes: """
+      EXIT CODES
+        0 restored, byte for byte, 2 it cannot be, or an error
       """)
 
   @Argument(help: "A damaged packed file.", completion: .file())
@@ -46,7 +38,7 @@ struct RepairCommand: ParsableCommand {
   @OptionGroup(title: "Packing, where the header is lost")
   var quantization: QuantizationOptions
 
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func run() throws {
     let examination = try PackedArgument.examine(

@@ -3,20 +3,20 @@ import FoundationEssentials
 import Jobs
 import Storage
 
-struct RunCommand: SharedCommand {
+struct RunCommand: SharedCommand, DocumentedCommand {
   static let sharesWithoutLauncher = true
 
-  static let configuration = CommandConfiguration(
-    commandName: "run",
+  static let page = CommandPage(
+    name: "run",
     abstract: "Do one job's share of a planned conversion.",
-    discussion: """
-      Without --job, the environment says which job this is: a task of a Slurm array, a rank of \
-      mpirun or of a launcher that speaks PMI, or a task of srun. A job that was ended, however that \
-      happened, goes on where it stopped when it is run again.
-
-      EXAMPLES
-        condi-convert run model.condi.plan.json --job 3/16
-        srun condi-convert run model.condi.plan.json
+    examples: [
+      "condi-convert run model.condi.plan.json --job 3/16",
+      "srun condi-convert run model.condi.plan.json",
+    ],
+    essentials: ["--job"],
+    notes: """
+      NOTES
+        Without --job, Slurm, mpirun or srun say which job this is.
       """)
 
   @Argument(help: "A plan that 'plan' wrote.")
@@ -32,7 +32,7 @@ struct RunCommand: SharedCommand {
     })
   var job: JobNumber?
 
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func run() throws {
     // A job given by the environment belongs to this rank; other ranks run theirs.

@@ -2,18 +2,15 @@ import ArgumentParser
 import Formats
 import Storage
 
-struct UnpackCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "unpack",
+struct UnpackCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "unpack",
     abstract: "Dequantize a packed model into a format that other programs read.",
-    discussion: """
-      Quantized tensors become lower + scale · code in their original element type; everything else \
-      comes back bit for bit.
-
-      EXAMPLES
-        condi-convert unpack model.condi model.pth
-        condi-convert unpack model.condi model.safetensors --force
-      """)
+    examples: [
+      "condi-convert unpack model.condi model.pth",
+      "condi-convert unpack model.condi model.safetensors --force",
+    ],
+    essentials: ["--to", "--force"])
 
   @Argument(help: "A packed file.", completion: .file())
   var packed: String
@@ -21,8 +18,8 @@ struct UnpackCommand: ParsableCommand {
   @Argument(help: "The file to write; its extension chooses the format.", completion: .file())
   var output: String
 
-  @OptionGroup var destination: OutputOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Output") var destination: OutputOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func run() throws {
     let format = try destination.format(for: output)

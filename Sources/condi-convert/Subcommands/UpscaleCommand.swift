@@ -5,41 +5,19 @@ import Reports
 import Storage
 import SuperResolution
 
-struct UpscaleCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "upscale",
+struct UpscaleCommand: DocumentedCommand {
+  static let page = CommandPage(
+    name: "upscale",
     abstract: "Upscale an image, or all of a folder, with a super-resolution model.",
-    discussion: """
-      The model is a full-precision checkpoint or a packed file; its kind and its scale are read \
-      from its tensors. 'bicubic' instead of a file interpolates, --scale times.
-
-      PNG, JPEG and WebP images are read, upright as their EXIF orientation says; one of these is \
-      written as OUT's extension says. A colour profile is kept, and the size on paper except in WebP \
-      files; transparency in PNG and WebP files; a bit depth of 16 and other statements about colours \
-      in PNG files. What else a file holds (EXIF and XMP data, texts, thumbnails, further frames), and \
-      what the output has no place for, is left out, which is said with the reason; --format prints \
-      that as a report as well.
-
-      An image that does not fit the memory available to the program is cut into tiles, the largest \
-      that fit; a message says so. PNG and JPEG files are written while tiles are made, so that a \
-      result may be larger than memory.
-
-      Of a folder, all PNG, JPEG and WebP files are upscaled into another folder, under their names. One that \
-      cannot be is told, and the others follow; the exit code is then 2.
-
-      Transparency is interpolated; colours under transparent pixels do not show at edges. A grey image \
-      stays grey: a model for RGB gets it three times and its result's luma is taken; a model for grey \
-      images upscales the luma of an RGB image, and the rest is interpolated.
-
-      EXAMPLES
-        condi-convert upscale model.condi photo.png big.png
-        condi-convert upscale swinir_light_x2.pth photo.jpg big.jpg --quality 90
-        condi-convert upscale model.condi scan.png big.png --tile 256
-        condi-convert upscale model.condi photo.webp big.webp
-        condi-convert upscale model.condi photos/ large/
-        condi-convert upscale bicubic photo.png big.png --scale 4
-        condi-convert upscale model.condi photo.jpg big.png --format json
-      """)
+    examples: [
+      "condi-convert upscale model.condi photo.png big.png",
+      "condi-convert upscale model.condi photos/ large/",
+      "condi-convert upscale bicubic photo.png big.png --scale 4",
+      "condi-convert upscale swinir_light_x2.pth photo.jpg big.jpg --quality 90",
+      "condi-convert upscale model.condi scan.png big.png --tile 256",
+      "condi-convert upscale model.condi photo.jpg big.png --format json",
+    ],
+    essentials: ["--tile", "--quality", "--force"])
 
   @Argument(
     help: "A super-resolution model, full-precision or packed, or 'bicubic'.", completion: .file())
@@ -89,7 +67,7 @@ struct UpscaleCommand: ParsableCommand {
       valueName: "format"))
   var format: ReportFormat?
 
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   private var isBicubic: Bool { model == UpscalerArgument.bicubic }
 

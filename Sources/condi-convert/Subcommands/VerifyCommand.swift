@@ -5,30 +5,24 @@ import LinearAlgebra
 import Storage
 import Transform
 
-struct VerifyCommand: SharedCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "verify",
+struct VerifyCommand: SharedCommand, DocumentedCommand {
+  static let page = CommandPage(
+    name: "verify",
     abstract: "Check that a packed file is whole, small, and true to its reference.",
-    discussion: """
-      Every byte is checked: checksums, padding, unused bits, parameters, places. With --reference, \
-      full-precision tensors must have the reference's bits, quantized ones must be within a step of \
-      it, and the signal-to-quantization-noise ratio (SQNR) of every quantized layer is measured. \
-      With --reproduce, the reference is packed again by the recipe in the file's header, which must \
-      give the same bytes; a file that was calibrated or distilled needs the same statistics or \
-      images for that, on a machine of the same kind, and a number of steps.
-
-      A requirement that cannot be measured is not met, as a ratio of a file without quantized tensors; \
-      the report says why. A file without tensors does not pass.
-
-      Exit code 0: whole, and all that was asked for is met. 1: a requirement is not met, or the \
-      file is not what the reference gives. 2: the file is damaged or not a packed file.
-
-      EXAMPLES
-        condi-convert verify model.condi
-        condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3 --min-sqnr 5
-        condi-convert verify model.condi --max-bytes 1.1MB --max-condition 1e4 --format json
-        condi-convert verify model.condi --reference model.pth --reproduce
-        condi-convert verify damaged.condi --reference model.pth --repairable
+    examples: [
+      "condi-convert verify model.condi",
+      "condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3",
+      "condi-convert verify model.condi --reference model.pth --reproduce",
+      "condi-convert verify model.condi --max-bytes 1.1MB --max-condition 1e4",
+      "condi-convert verify damaged.condi --reference model.pth --repairable",
+    ],
+    essentials: [
+      "--reference", "--min-ratio", "--min-sqnr", "--max-bytes", "--reproduce", "--format",
+    ],
+    notes: """
+      EXIT CODES
+        0 whole, and all that was asked for is met, 1 a requirement is not met, or the
+        file is not what the reference gives, 2 it is damaged or not a packed file
       """)
 
   @Argument(help: "A packed file.", completion: .file())
@@ -86,8 +80,8 @@ struct VerifyCommand: SharedCommand {
       "The largest condition number of a weight matrix, as dequantized.", valueName: "κ"))
   var maxCondition: Double?
 
-  @OptionGroup var report: ReportOptions
-  @OptionGroup var common: CommonOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
+  @OptionGroup(title: "Running") var common: CommonOptions
 
   func validate() throws {
     if reference == nil {

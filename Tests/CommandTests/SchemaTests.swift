@@ -52,6 +52,14 @@ import Testing
     Documents("conversion-plan-report") { folder in
       try conversionPlans(folder).map(\.report)
     },
+    Documents("conversion-report") { folder in
+      [
+        try CommandLine.succeedAll(
+          ["convert", CommandLine.checkpoint, folder.appending("b.npz"), "--format", "json"]
+            + edits
+        ).standardOutput
+      ]
+    },
     Documents("diff-report") { _ in
       let outcome = try CommandLine.run(
         "diff", CommandLine.checkpoint, CommandLine.packedExample(), "--condition", "--tolerance",
@@ -99,12 +107,23 @@ import Testing
         ]
       } + [try CommandLine.succeed("inspect", oddEntries(), "--format", "json").standardOutput]
     },
-    Documents("packed-header") { _ in [try packedHeader()] },
+    Documents("packed-header") { folder in
+      let edited = folder.appending("edited.condi")
+      try CommandLine.succeedAll(["convert", CommandLine.checkpoint, edited] + edits)
+      return [
+        try packedHeader(),
+        try CommandLine.succeed("inspect", edited, "--raw-header").standardOutput,
+      ]
+    },
     Documents("packing-report") { folder in
       [
         try CommandLine.succeed(
           "convert", CommandLine.checkpoint, folder.appending("b.condi"), "--format", "json"
-        ).standardOutput
+        ).standardOutput,
+        try CommandLine.succeedAll(
+          ["convert", CommandLine.checkpoint, folder.appending("c.condi"), "--format", "json"]
+            + edits
+        ).standardOutput,
       ]
     },
     Documents("plan-report") { folder in
@@ -176,6 +195,12 @@ import Testing
     },
   ]
 
+  /// Changes of names and element types of the example.
+  private static let edits = [
+    "--rename", "^params\\.|^layers\\.=blocks.", "--drop", "*relative_position_index", "--cast",
+    "*=float16",
+  ]
+
   /// Returns the path of a file with several unreadable entries.
   private static func oddEntries() throws -> String {
     try PackageFolder.fixture("npz/odd_entries.npz")
@@ -190,9 +215,11 @@ import Testing
     _ folder: TemporaryFolder
   ) throws -> [(path: String, report: String)] {
     let model = try LargeCheckpoint(in: folder, layers: 3)
-    return try ["condi", "safetensors"].map { suffix in
+    return try [("condi", []), ("safetensors", []), ("npz", ["--cast", "*=float16"])].map {
+      suffix, options in
       let output = folder.appending("out.\(suffix)")
-      let planned = try CommandLine.succeed("plan", model.folder, output, "--format", "json")
+      let planned = try CommandLine.succeedAll(
+        ["plan", model.folder, output, "--format", "json"] + options)
       return ("\(output).plan.json", planned.standardOutput)
     }
   }

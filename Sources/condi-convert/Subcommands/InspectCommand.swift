@@ -213,8 +213,8 @@ struct InspectCommand: SharedCommand {
     }
     if let reference, let file = files.first {
       var counterpart = try ModelArgument.openReference(
-        reference, root: root, sourceRoot: archives[0].sourceRoot, stored: stored,
-        common: common)
+        reference, root: root, sourceRoot: archives[0].sourceRoot, edits: archives[0].edits,
+        stored: stored, common: common)
       if root == nil {
         let aligned = ModelArgument.aligned(
           [(file, archives[0]), (reference, counterpart)], common: common)

@@ -55,8 +55,8 @@ struct RepairCommand: ParsableCommand {
       return try packAgain(for: examination)
     }
     let archive = try ModelArgument.openReference(
-      reference, root: root, sourceRoot: model.header.source?.root, header: model.header,
-      common: common)
+      reference, root: root, sourceRoot: model.header.source?.root,
+      edits: model.header.source?.edits, header: model.header, common: common)
     let restoration = try PackedArgument.restoration(examination, archive, common: common)
     for part in restoration.parts {
       let result =

@@ -13,6 +13,7 @@ struct UnpackCommand: ParsableCommand {
       EXAMPLES
         condi-convert unpack model.condi model.pth
         condi-convert unpack model.condi model.safetensors --force
+        condi-convert unpack model.condi model.pth --cast '*=f16' --rename '^=module.'
       """)
 
   @Argument(help: "A packed file.", completion: .file())
@@ -22,6 +23,8 @@ struct UnpackCommand: ParsableCommand {
   var output: String
 
   @OptionGroup var destination: OutputOptions
+  @OptionGroup(title: "Names and types") var edits: EditOptions
+  @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
   func run() throws {
@@ -34,8 +37,10 @@ struct UnpackCommand: ParsableCommand {
       throw ModelError.unsupported(
         "it is not a packed file; 'convert' changes the format of other files", path: packed)
     }
-    let archive = try PackedFormat().read(input)
+    let (archive, changes) = try edits.applied(to: PackedFormat().read(input), path: packed)
     try destination.write(
       archive, as: format, to: output, activity: "unpacking", common: common)
+    try edits.report(
+      changes, of: archive, input: packed, output: output, format: format, root: nil, to: report)
   }
 }

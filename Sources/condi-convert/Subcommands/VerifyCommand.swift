@@ -142,7 +142,8 @@ struct VerifyCommand: SharedCommand {
     guard let reference else { return (nil, .init()) }
     let archive = try ModelArgument.openReference(
       reference, root: root, sourceRoot: examination.model?.header.source?.root,
-      header: examination.model?.header, common: common)
+      edits: examination.model?.header.source?.edits, header: examination.model?.header,
+      common: common)
     return (archive, SharedWork.ranks.isRoot ? try findings(examination, archive) : .init())
   }
 

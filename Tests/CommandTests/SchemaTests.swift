@@ -94,7 +94,7 @@ import Testing
         ).standardOutput
       ]
     },
-    Documents("model-report") { _ in
+    Documents("model-report") { folder in
       try [CommandLine.checkpoint, CommandLine.packedExample()].flatMap { file in
         [
           try CommandLine.succeed(
@@ -105,7 +105,10 @@ import Testing
             "condition > 1e9", "--format", "json"
           ).standardOutput,
         ]
-      } + [try CommandLine.succeed("inspect", oddEntries(), "--format", "json").standardOutput]
+      } + [
+        try CommandLine.succeed("inspect", oddEntries(), "--format", "json").standardOutput,
+        try calibratedReport(folder),
+      ]
     },
     Documents("packed-header") { folder in
       let edited = folder.appending("edited.condi")
@@ -142,6 +145,14 @@ import Testing
       let recipe = try #require((header as? [String: Any])?["recipe"])
       let json = try JSONSerialization.data(withJSONObject: recipe)
       return [String(decoding: json, as: UTF8.self)]
+    },
+    Documents("trajectory-report") { _ in
+      [
+        try CommandLine.succeed(
+          "inspect", CommandLine.checkpoint, CommandLine.packedExample(), "--trajectory",
+          "--format", "json"
+        ).standardOutput
+      ]
     },
     Documents("tree-report") { _ in
       let files = [
@@ -200,6 +211,20 @@ import Testing
     "--rename", "^params\\.|^layers\\.=blocks.", "--drop", "*relative_position_index", "--cast",
     "*=float16",
   ]
+
+  /// Returns the report of a small network with calibrated inputs.
+  private static func calibratedReport(_ folder: TemporaryFolder) throws -> String {
+    let model = try CalibrateCommandTests.model(folder)
+    return try EvaluateCommandTests.withDataSet { _, set in
+      let statistics = folder.appending("a.calib.npz")
+      try CommandLine.succeed(
+        "calibrate", model, statistics, "--images", "\(set)/HR", "--patches", "2", "--patch-size",
+        "16", "--quiet")
+      return try CommandLine.succeed(
+        "inspect", model, "--calibration", statistics, "--format", "json"
+      ).standardOutput
+    }
+  }
 
   /// Returns the path of a file with several unreadable entries.
   private static func oddEntries() throws -> String {

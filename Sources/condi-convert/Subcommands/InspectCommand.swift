@@ -3,6 +3,7 @@ import Formats
 import Inspect
 import Ranks
 import Storage
+import Transform
 
 struct InspectCommand: SharedCommand {
   static let configuration = CommandConfiguration(
@@ -30,6 +31,14 @@ struct InspectCommand: SharedCommand {
         units % (zeros), dB (sqnr2 to sqnr4), B, kB, MB, GB, KiB, MiB, GiB (bytes). A matrix that has
         no such number, because of a NaN say, fails; a pattern that matches nothing is an error.
 
+      With --calibration, what quantization will cost each layer's output is predicted, from how much \
+      of the inputs' energy the weight lets through (alignment) and how well the inputs use their range \
+      (concentration); the layers that will lose most come first, and channels that widen the range \
+      for all are named. --trajectory shows checkpoints of one training run by step.
+
+      Plain text has a line for each matrix, and counts vectors and scalars by group; --all lists \
+      all. In the HTML page a click on ? says what a number means.
+
       With --tree, the structure is shown instead: dictionaries, lists and tuples as the file has \
       them, tensors with type, shape and size, and all other values. Names with dots are shown \
       below each other; only what is called dict, list, tuple or set is a container in the file.
@@ -41,6 +50,8 @@ struct InspectCommand: SharedCommand {
         condi-convert inspect model.pth --split-qkv --format json > report.json
         condi-convert inspect model.condi --reference model.pth --format html > report.html
         condi-convert inspect before.pth after.pth --split-qkv
+        condi-convert inspect model.pth --calibration stats.calib.npz --format html > report.html
+        condi-convert inspect run/step_*.pth --trajectory --format html > trajectory.html
         condi-convert inspect model.pth --layers 'conv*' --conv-operator 64x64 --groups '*.dw.*=32'
         condi-convert inspect model.pth --fail-if 'condition > 1e4 on *.qkv.weight' \\
           --fail-if 'nan > 0' --fail-if 'sqnr4 < 15 dB' --junit report.xml
@@ -101,6 +112,18 @@ struct InspectCommand: SharedCommand {
         + "said.", valueName: "glob=n"))
   var groups: [GroupCountArgument] = []
 
+  @Option(
+    help: ArgumentHelp(
+      "Statistics of the layers' inputs (.calib.npz), to predict what quantization will cost.",
+      valueName: "file"), completion: .file())
+  var calibration: String?
+
+  @Flag(help: "Show several checkpoints of one training run by step.")
+  var trajectory = false
+
+  @Flag(help: "List vectors and scalars one by one in plain text.")
+  var all = false
+
   @Flag(help: "Show tensors as they are stored, and put none together that belong together.")
   var stored = false
 
@@ -153,10 +176,17 @@ struct InspectCommand: SharedCommand {
     if !groups.isEmpty, convolutionGrid == nil {
       throw ValidationError("--groups needs --conv-operator")
     }
+    if trajectory, files.count < 2 {
+      throw ValidationError("--trajectory takes several checkpoints of one training run")
+    }
+    if trajectory, calibration != nil || extremes {
+      throw ValidationError("--trajectory cannot be combined with --calibration and --extremes")
+    }
     if junit != nil, failIf.isEmpty { throw ValidationError("--junit needs --fail-if") }
     let changesNumbers =
       rawHeader || singularValues || splitQKV || reverse || sort != .file || !layers.isEmpty
-      || extremes || convolutionGrid != nil || reference != nil || !failIf.isEmpty
+      || extremes || calibration != nil || trajectory || all || convolutionGrid != nil
+      || reference != nil || !failIf.isEmpty
     if tree, changesNumbers {
       throw ValidationError(
         "--tree shows only the structure; it can be combined with --depth, --root, --limit and "
@@ -192,7 +222,18 @@ struct InspectCommand: SharedCommand {
       try writer.append(SharedBytes(Array(JUnitRenderer().render(outcomes).utf8)))
       try writer.finish()
     }
-    if models.count == 1 {
+    if trajectory {
+      // Counters of steps lie beside the weights.
+      let checkpoints = try files.map { file in
+        (
+          file: file,
+          archive: try FormatRegistry.standard.open(
+            StandardInput.path(file), access: common.access)
+        )
+      }
+      try report.print(
+        TrajectoryReport(models, steps: TrajectoryReport.steps(of: checkpoints)), textLimit: 40)
+    } else if models.count == 1 {
       try report.print(models[0])
     } else {
       try report.print(ModelComparison(models: models))
@@ -210,6 +251,19 @@ struct InspectCommand: SharedCommand {
     options.ranks = ranks
     var archives = try files.map {
       try ModelArgument.open($0, root: root, stored: stored, common: common)
+    }
+    if let calibration {
+      options.calibrated = (
+        calibration, try Calibration(contentsOf: calibration, access: common.access)
+      )
+      // A calibration names layers as the network does.
+      if root == nil {
+        archives = try zip(files, archives).map { file, archive in
+          try archive.conventionalRoot.map {
+            try ModelArgument.select($0, of: archive, path: file, common: common)
+          } ?? archive
+        }
+      }
     }
     if let reference, let file = files.first {
       var counterpart = try ModelArgument.openReference(
@@ -238,6 +292,7 @@ struct InspectCommand: SharedCommand {
     options.splitsFusedQKV = splitQKV
     options.includesSingularValues = singularValues
     options.onlyExtremes = extremes
+    options.listsAll = all || !layers.isEmpty
     options.convolutionGrid = convolutionGrid
     options.convolutionGroups = try groups.map { (try NameGlob($0.pattern), $0.count) }
     options.threads = common.threads

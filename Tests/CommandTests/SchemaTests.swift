@@ -60,6 +60,12 @@ import Testing
         ).standardOutput
       ]
     },
+    Documents("derivation-statement") { folder in
+      let statement = folder.appending("statement.json")
+      try CommandLine.succeed(
+        "convert", CommandLine.checkpoint, folder.appending("s.condi"), "--statement", statement)
+      return [try String(contentsOfFile: statement, encoding: .utf8)]
+    },
     Documents("diff-report") { _ in
       let outcome = try CommandLine.run(
         "diff", CommandLine.checkpoint, CommandLine.packedExample(), "--condition", "--tolerance",
@@ -191,7 +197,8 @@ import Testing
       let packed = try CommandLine.packedExample()
       let verified = try CommandLine.succeed(
         "verify", packed, "--reference", CommandLine.checkpoint, "--min-ratio", "paper=3",
-        "--min-sqnr", "1", "--reproduce", "--format", "json")
+        "--min-sqnr", "1", "--reproduce", "--derived-from", CommandLine.checkpoint, "--format",
+        "json")
       let size = try Data(contentsOf: URL(filePath: packed)).count
       return try [verified.standardOutput]
         + [100, size - 9].map { place in

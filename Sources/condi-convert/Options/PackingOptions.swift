@@ -11,6 +11,12 @@ struct PackingOptions: ParsableArguments {
   @OptionGroup(title: "Packing") var quantization: QuantizationOptions
   @OptionGroup(title: "Method") var method: MethodOptions
 
+  @Option(
+    help: ArgumentHelp(
+      "Also write an in-toto Statement with the digests of the output, its source and its recipe; "
+        + "'verify --derived-from' checks it.", valueName: "file"), completion: .file())
+  var statement: String?
+
   @Flag(help: "Print the plan with bits and sizes, and write nothing.")
   var dryRun = false
 
@@ -26,6 +32,9 @@ struct PackingOptions: ParsableArguments {
   ///
   /// - Parameter conditions: whether a method may condition weights.
   func pack(_ input: String, to output: String, conditions: Bool = true) throws {
+    if let statement, !dryRun {
+      try OutputDestination.check(statement, replacesExisting: destination.force)
+    }
     var recipe = try quantization.recipe()
     try method.apply(to: &recipe, conditions: conditions)
     let request = ConversionRequest(
@@ -81,6 +90,11 @@ struct PackingOptions: ParsableArguments {
     _ outcome: ConversionOutcome, of archive: TensorArchive? = nil, input: String, output: String
   ) throws {
     guard case .packed(let outcome, let changes) = outcome else { return }
+    if let statement {
+      try DerivationStatement(
+        of: PackedModel(parsing: InputFile(path: output)), named: output.lastPathComponent
+      ).write(to: statement, replacesExisting: destination.force)
+    }
     var packing = try PackingReport(
       outcome, input: input, output: output, calibration: method.calibration.name)
     packing.edits = try changes.map(EditReport.init)

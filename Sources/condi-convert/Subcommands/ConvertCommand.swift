@@ -79,6 +79,9 @@ struct ConvertCommand: SharedCommand {
     } else {
       try packing.quantization.refuse(for: format)
       try packing.method.refuse(for: format)
+      guard packing.statement == nil else {
+        throw ValidationError("--statement is for packed files")
+      }
       guard !packing.dryRun else {
         throw ValidationError("--dry-run is for packing; '\(output)' would keep every bit")
       }

@@ -15,6 +15,9 @@ struct RepairCommand: ParsableCommand {
       original file, byte for byte, or an error that says what cannot be restored; it appears whole \
       or not at all.
 
+      A calibrated file needs the same statistics or images, and if it was distilled, must have been \
+      so for a number of steps.
+
       Where the header itself is lost, the reference can be packed again, by the recipe that is \
       given. The result is accepted only if the damaged file's prologue has the same checksum of the \
       header.
@@ -23,6 +26,7 @@ struct RepairCommand: ParsableCommand {
 
       EXAMPLES
         condi-convert repair damaged.condi model.pth model.condi
+        condi-convert repair damaged.condi model.pth model.condi --calibration-images photos/
         condi-convert repair cut-off.condi model.pth model.condi --bits 2
       """)
 
@@ -46,6 +50,8 @@ struct RepairCommand: ParsableCommand {
   @OptionGroup(title: "Packing, where the header is lost")
   var quantization: QuantizationOptions
 
+  @OptionGroup(title: "Calibrated files") var material: ReproductionOptions
+
   @OptionGroup var common: CommonOptions
 
   func run() throws {
@@ -57,7 +63,9 @@ struct RepairCommand: ParsableCommand {
     let archive = try ModelArgument.openReference(
       reference, root: root, sourceRoot: model.header.source?.root,
       edits: model.header.source?.edits, header: model.header, common: common)
-    let restoration = try PackedArgument.restoration(examination, archive, common: common)
+    let restoration = try PackedArgument.restoration(
+      examination, archive, calibratedWith: material.material(common), name: reference,
+      common: common)
     for part in restoration.parts {
       let result =
         part.method.map { "restored (\($0.rawValue))" } ?? "NOT restored: \(part.obstacle ?? "")"
@@ -79,6 +87,11 @@ struct RepairCommand: ParsableCommand {
       throw ModelError.malformed(
         "neither the prologue nor the header can be read, so nothing would prove that the file was "
           + "restored", path: damaged)
+    }
+    guard !material.isGiven else {
+      throw ModelError.unsupported(
+        "its header is lost, and with it how it was calibrated; only files that were packed without a "
+          + "calibration can be packed again by options", path: damaged)
     }
     let (archive, root) = try ModelArgument.openWeights(reference, root: root, common: common)
     let packer = try ModelPacker(

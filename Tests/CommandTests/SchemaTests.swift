@@ -70,7 +70,12 @@ import Testing
       let outcome = try CommandLine.run(
         "diff", CommandLine.checkpoint, CommandLine.packedExample(), "--condition", "--tolerance",
         "*.bias=1e-3", "--format", "json")
-      return [outcome.standardOutput]
+      let run = try EvaluateCommandTests.withDataSet { _, set in
+        try CommandLine.run(
+          "diff", CommandLine.checkpoint, CommandLine.packedExample(), "--dataset", set, "--format",
+          "json")
+      }
+      return [outcome.standardOutput, run.standardOutput]
     },
     Documents("evaluation-report") { _ in
       try EvaluateCommandTests.withDataSet { _, set in

@@ -1,6 +1,8 @@
 import ArgumentParser
 import Formats
+import Imaging
 import Inspect
+import SuperResolution
 
 struct DiffCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -18,6 +20,10 @@ struct DiffCommand: ParsableCommand {
       BASE+LORA in place of a file is a base with a LoRA adapter added to it, as 'merge' does it; the \
       merged weights may differ by a few roundings of their largest value.
 
+      With --dataset, both are run on the images of a folder, as 'evaluate' reads it, if they are \
+      networks that can be run: the report has how far their outputs are apart in dB, and how good \
+      they are. --format markdown folds long tables, for the comment on a merge request.
+
       Tensors of equal content under another name, transposed ones, and query-key-value weights \
       that one file has fused and the other split are found; they count as differences unless \
       --any-layout is given.
@@ -31,6 +37,7 @@ struct DiffCommand: ParsableCommand {
         condi-convert diff a.pth b.pth --ignore '*.num_batches_tracked' --strip-prefix module.
         condi-convert diff a.pth b.pth --map '^layers\\.(\\d+)\\.=blocks.$1.' --any-layout
         condi-convert diff base.safetensors+lora.safetensors merged.safetensors
+        condi-convert diff model.pth model.condi --dataset Set5 --format markdown
         git difftool -x 'condi-convert diff' HEAD~1 -- model.safetensors
       """)
 
@@ -48,6 +55,12 @@ struct DiffCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The part of the second file to compare.", valueName: "name"))
   var secondRoot: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "A folder of images on which both networks are run.", valueName: "folder"),
+    completion: .directory)
+  var dataset: String?
+
   @OptionGroup var report: ReportOptions
   @OptionGroup var common: CommonOptions
 
@@ -57,11 +70,25 @@ struct DiffCommand: ParsableCommand {
     let bar = ProgressBar("comparing", total: left.tensorByteCount, isQuiet: common.quiet)
     var options = try comparison.options(threads: common.threads)
     options.roundings = roundings
-    let difference = try DiffReport(
+    let outputs = try dataset.map(outputs)
+    var difference = try DiffReport(
       left, right, fileA: first, fileB: second, options: options
     ) { bar.advance($0) }
+    difference.outputs = outputs
     try report.print(difference)
     if !difference.isSame { throw Outcome.finding }
+  }
+
+  private func outputs(on folder: String) throws -> OutputComparison {
+    let networks = try [(first, firstRoot), (second, secondRoot)].map { path, root in
+      try UpscalerArgument.open(
+        path, name: UpscalerArgument.name(of: path), root: root, common: common
+      ).network
+    }
+    let bar = ProgressBar("upscaling", isQuiet: common.quiet)
+    return try OutputComparison(
+      networks[0], networks[1], set: BenchmarkSet(folder: folder, scale: networks[0].scale)
+    ) { bar.reach(share: $0) }
   }
 
   /// - Parameter roundings: gets the tolerances of merged weights.

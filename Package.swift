@@ -80,7 +80,10 @@ let package = Package(
       ]),
     // What commands found, as text, JSON, CSV, Markdown and HTML.
     .target(
-      name: "Reports", dependencies: ["Storage"],
+      name: "Reports",
+      dependencies: [
+        "Storage", .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
       resources: [
         .embedInCode("Resources/page.css"), .embedInCode("Resources/images.css"),
         .embedInCode("Resources/page.js"),

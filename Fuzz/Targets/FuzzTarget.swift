@@ -40,6 +40,18 @@ public struct FuzzTarget: Sendable {
       FuzzTarget(name: "json") { bytes in
         _ = try JSONDocument.parse(bytes).serialized(pretty: true)
       },
+      FuzzTarget(name: "statement") { bytes in
+        let statement = try DerivationStatement(contentsOf: InputFile(bytes, path: "input"))
+        let again = try DerivationStatement(parsing: statement.json)
+        precondition(again == statement)
+      },
+      FuzzTarget(name: "edits") { bytes in
+        var members = try JSONObjectReader(JSONDocument.parse(bytes))
+        let edits = try ArchiveEdits(parsing: &members)
+        var written = try JSONObjectReader(edits.json)
+        let again = try ArchiveEdits(parsing: &written)
+        precondition(again == edits)
+      },
       FuzzTarget(name: "any") { bytes in
         let file = InputFile(bytes, path: "input")
         for format in FormatRegistry.standard.formats { _ = format.recognizes(file) }

@@ -10,50 +10,58 @@ package struct Conversion: Sendable {
   package let file: PlannedFile<QuantizationSummary>
   /// The tensors whose file a conversion has consumed; their records cannot be made.
   let absentTensors: Set<String>
+  /// What the request's edits changed; `nil` if there are none.
+  package let changes: ArchiveChanges?
 
   private init(
     _ plan: ConversionPlan, file: PlannedFile<QuantizationSummary>,
-    absentTensors: Set<String> = []
+    absentTensors: Set<String> = [], changes: ArchiveChanges?
   ) {
     self.plan = plan
     self.file = file
     self.absentTensors = absentTensors
+    self.changes = changes
   }
 
   private init(
     _ request: ConversionRequest, of archive: TensorArchive, root: String?,
-    file: PlannedFile<QuantizationSummary>, content: ConversionPlan.Content
+    file: PlannedFile<QuantizationSummary>, content: ConversionPlan.Content,
+    changes: ArchiveChanges?
   ) throws {
     let sources = try archive.sourceFiles.map(SourceFile.init(path:))
     self.init(
-      ConversionPlan(request: request, sources: sources, root: root, content: content), file: file)
+      ConversionPlan(request: request, sources: sources, root: root, content: content), file: file,
+      changes: changes)
   }
 
   /// Plans to pack weight by weight.
   ///
   /// - Parameters:
-  ///   - archive: the part of the model that `packer` packs.
+  ///   - archive: the part of the model that `packer` packs, with the request's edits made.
   ///   - root: the place of that part in the checkpoint.
+  ///   - changes: what the edits changed.
   /// - Throws: `ModelError` when kept tensors cannot be read.
   package init(
     _ request: ConversionRequest, packing archive: TensorArchive, root: String?,
-    with packer: ModelPacker
+    with packer: ModelPacker, changes: ArchiveChanges? = nil
   ) throws {
     let packed = try packer.packedPlan()
     try self.init(
-      request, of: archive, root: root, file: packed.file, content: .packed(packed.header))
+      request, of: archive, root: root, file: packed.file, content: .packed(packed.header),
+      changes: changes)
   }
 
-  /// Plans to write `archive` in the request's format, keeping every bit.
+  /// Plans to write `archive`, with the request's edits made, in the request's format.
   ///
   /// - Throws: `ModelError` when the format cannot hold the archive.
   package init(
-    _ request: ConversionRequest, copying archive: TensorArchive, root: String?
+    _ request: ConversionRequest, copying archive: TensorArchive, root: String?,
+    changes: ArchiveChanges? = nil
   ) throws {
     let file = try Self.format(of: request).plan(archive)
     try self.init(
       request, of: archive, root: root, file: file.withCost(),
-      content: .copy(CopyOutline(of: archive, in: file)))
+      content: .copy(CopyOutline(of: archive, in: file)), changes: changes)
   }
 
   private static func format(of request: ConversionRequest) throws -> any ModelFormat {
@@ -80,7 +88,7 @@ package struct Conversion: Sendable {
           + "\(Producer.current)", path: plan.request.input)
     }
     try plan.checkSources(absentFiles: absentFiles)
-    let (archive, absentTensors) = try Self.archive(
+    let (archive, absentTensors, changes) = try Self.archive(
       of: plan, access: access, absentFiles: absentFiles)
     let file: PlannedFile<QuantizationSummary>
     switch plan.content {
@@ -96,13 +104,13 @@ package struct Conversion: Sendable {
         throw ModelError.malformed("the plan is for another model", path: plan.request.input)
       }
     }
-    self.init(plan, file: file, absentTensors: absentTensors)
+    self.init(plan, file: file, absentTensors: absentTensors, changes: changes)
   }
 
   /// Returns the archive as planned; tensors of absent files are included but cannot be read.
   private static func archive(
     of plan: ConversionPlan, access: InputFile.Access, absentFiles: Set<String>
-  ) throws -> (archive: TensorArchive, absentTensors: Set<String>) {
+  ) throws -> (archive: TensorArchive, absentTensors: Set<String>, changes: ArchiveChanges?) {
     let path = plan.sources.first?.path ?? plan.request.input
     var archive: TensorArchive
     if absentFiles.isEmpty {
@@ -112,11 +120,15 @@ package struct Conversion: Sendable {
         .read(InputFile(path: path, access: access))
     }
     if let root = plan.root { archive = try archive.selecting(root: root) }
+    // Packing takes assembled tensors; copying takes tensors as they are stored.
+    if case .packed = plan.content { archive = archive.assembled() }
+    var changes: ArchiveChanges?
+    if let edits = plan.request.edits {
+      (archive, changes) = try archive.edited(by: edits)
+    }
     var planned = archive
     switch plan.content {
     case .packed(let header):
-      // Packing takes assembled tensors; copying takes tensors as they are stored.
-      archive = archive.assembled()
       planned = TensorArchive(
         format: archive.format, values: header.values, metadata: header.metadata)
       planned.sourceFiles = archive.sourceFiles
@@ -139,7 +151,7 @@ package struct Conversion: Sendable {
           throw ModelError.malformed("the file that it was in has been consumed", tensor: name)
         }
     }
-    return (planned, Set(forms.keys.filter { archive.tensors[$0] == nil }))
+    return (planned, Set(forms.keys.filter { archive.tensors[$0] == nil }), changes)
   }
 }
 

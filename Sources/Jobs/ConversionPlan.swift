@@ -221,17 +221,23 @@ package struct ConversionRequest: Hashable, Sendable {
   package let format: String
   /// The recipe by which weights are quantized; `nil` if every bit is kept.
   package let recipe: JSONValue?
+  /// What changes on the way; `nil` if names and element types stay.
+  package let edits: ArchiveEdits?
   /// The program and its version; other versions may write other bytes.
   package let producer: String
 
   /// - Parameters:
   ///   - input, output: paths; relative ones are resolved against the working folder.
-  package init(input: String, output: String, root: String?, format: String, recipe: Recipe?) {
+  package init(
+    input: String, output: String, root: String?, format: String, recipe: Recipe?,
+    edits: ArchiveEdits? = nil
+  ) {
     self.input = Self.absolute(input)
     self.output = Self.absolute(output)
     self.root = root
     self.format = format
     self.recipe = recipe?.jsonValue
+    self.edits = edits
     producer = Producer.current
   }
 
@@ -250,6 +256,7 @@ extension ConversionRequest {
     root = try members.string("root")
     format = try members.require("format", members.string("format"))
     recipe = members.take("recipe")
+    edits = try members.object("edits") { try ArchiveEdits(parsing: &$0) }
     producer = try members.require("producer", members.string("producer"))
     guard isPacked == (recipe != nil) else {
       throw ModelError.malformed("the plan's format and recipe do not match")
@@ -263,6 +270,7 @@ extension ConversionRequest {
     members["root"] = root.map(JSONValue.string)
     members["format"] = .string(format)
     members["recipe"] = recipe
+    members["edits"] = edits?.json
     members["producer"] = .string(producer)
     return .object(members)
   }

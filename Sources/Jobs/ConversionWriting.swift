@@ -103,22 +103,25 @@ struct ConversionWriting: WritingPolicy {
   ) throws -> ConversionOutcome {
     let end = try writer.seal(results, clearsGaps: !wasEmpty)
     try output.finish(byteCount: end)
-    guard let header = conversion.plan.header else { return .copied(conversion.plan) }
+    guard let header = conversion.plan.header else {
+      return .copied(conversion.plan, conversion.changes)
+    }
     return .packed(
-      CompressionOutcome(header, costs: results.map(\.cost), fileByteCount: end))
+      CompressionOutcome(header, costs: results.map(\.cost), fileByteCount: end),
+      conversion.changes)
   }
 }
 
 /// The output of a conversion.
 package enum ConversionOutcome: Sendable {
-  /// A packed file.
-  case packed(CompressionOutcome)
-  /// A file of another format that keeps every bit, as planned.
-  case copied(ConversionPlan)
+  /// A packed file, and what edits changed before it was packed.
+  case packed(CompressionOutcome, ArchiveChanges?)
+  /// A file of another format that keeps every bit but for edits, as planned.
+  case copied(ConversionPlan, ArchiveChanges?)
 
   /// The outcome of packing; `nil` for a copy.
   package var packed: CompressionOutcome? {
-    if case .packed(let outcome) = self { outcome } else { nil }
+    if case .packed(let outcome, _) = self { outcome } else { nil }
   }
 }
 

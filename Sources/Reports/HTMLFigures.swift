@@ -8,6 +8,7 @@ extension HTMLRenderer {
     case .lines(let title, let axis, let series): lines(title, axis, series)
     case .bars(let title, let rows): bars(title, rows)
     case .histograms(let title, let histograms): section(title, histograms)
+    case .heatMap(let map): section(map)
     case .images(let images): section(images)
     }
   }
@@ -35,17 +36,24 @@ extension HTMLRenderer {
     let drawn = series.enumerated().map { index, series in
       let points = plot.places(of: series)
       let line = points.map { $0.text }.joined(separator: " ")
-      let dots = zip(points, series.points).map { place, point in
-        "<circle cx=\"\(place.x)\" cy=\"\(place.y)\" r=\"3\"><title>\(point.label.escapingMarkup): "
+      let named = LinePlot.named(series.points)
+      let dots = zip(points, series.points).enumerated().filter { named.contains($0.offset) }.map {
+        let (place, point) = $0.element
+        return
+          "<circle cx=\"\(place.x)\" cy=\"\(place.y)\" r=\"3\"><title>\(point.label.escapingMarkup): "
           + "\(ReportNumber.real(point.value))</title></circle>"
       }
       return "<g class=\"series\(index % LinePlot.colours)\"><polyline points=\"\(line)\"/>"
         + dots.joined() + "</g>"
     }
-    let grid = plot.decades.map { decade in
-      let y = plot.y(decade: Double(decade))
+    let grid = plot.ticks.map { tick in
+      let y = plot.y(logarithm: log10(tick))
+      let exponent = Int(log10(tick).rounded())
+      let label =
+        tick == pow(10, Double(exponent))
+        ? "10<tspan dy=\"-.5em\">\(exponent)</tspan>" : String(printf: "%.3g", tick)
       return "<line x1=\"56\" x2=\"\(LinePlot.width - 8)\" y1=\"\(y)\" y2=\"\(y)\"/>"
-        + "<text x=\"48\" y=\"\(y)\" dy=\".32em\">10<tspan dy=\"-.5em\">\(decade)</tspan></text>"
+        + "<text x=\"48\" y=\"\(y)\" dy=\".32em\">\(label)</text>"
     }
     return """
       <section><h2>\(title.escapingMarkup)</h2>
@@ -73,8 +81,10 @@ private struct LinePlot {
   static let colours = 4
 
   private let positions: ClosedRange<Int>
-  /// The powers of ten with a grid line.
-  let decades: [Int]
+  /// The decimal logarithms at the lower and the upper edge.
+  private let range: ClosedRange<Double>
+  /// The values with a grid line.
+  let ticks: [Double]
 
   struct Place {
     let x: String
@@ -87,25 +97,44 @@ private struct LinePlot {
     let places = points.map(\.position)
     positions = (places.min() ?? 0)...(places.max() ?? 0)
     let logarithms = points.map(\.value).filter { $0 > 0 && $0.isFinite }.map(log10)
-    let lower = Int((logarithms.min() ?? 0).rounded(.down))
-    let upper = Int((logarithms.max() ?? 1).rounded(.up))
-    decades = Array(lower...max(lower + 1, upper))
+    let (least, greatest) = (logarithms.min() ?? 0, logarithms.max() ?? 1)
+    if greatest - least > 1 {
+      let (lower, upper) = (Int(least.rounded(.down)), Int(greatest.rounded(.up)))
+      range = Double(lower)...Double(upper)
+      ticks = (lower...upper).map { pow(10, Double($0)) }
+    } else {
+      // Values of one size would be a line at the edge of a whole power of ten.
+      let margin = max(0.05, (greatest - least) / 10)
+      let range = least - margin...greatest + margin
+      let decades = Int(range.lowerBound.rounded(.down))...Int(range.upperBound.rounded(.down))
+      self.range = range
+      let round = decades.flatMap { decade in (1...9).map { Double($0) * pow(10, Double(decade)) } }
+        .filter { range.contains(log10($0)) }
+      ticks = round.isEmpty ? [pow(10, (least + greatest) / 2)] : round
+    }
   }
 
   func places(of series: ReportFigure.Series) -> [Place] {
     series.points.map { point in
       let span = Double(max(1, positions.upperBound - positions.lowerBound))
       let share = Double(point.position - positions.lowerBound) / span
-      let decade = point.value > 0 ? log10(point.value) : -.infinity
+      let logarithm = point.value > 0 ? log10(point.value) : -.infinity
       return Place(
-        x: String(printf: "%.1f", 64 + share * Double(Self.width - 80)), y: y(decade: decade))
+        x: String(printf: "%.1f", 64 + share * Double(Self.width - 80)), y: y(logarithm: logarithm))
     }
   }
 
+  /// Returns the positions of the points that get a dot with their name: all, or of very many those
+  /// with the largest values.
+  static func named(_ points: [ReportFigure.Point]) -> Set<Int> {
+    guard points.count > 800 else { return Set(points.indices) }
+    return Set(points.indices.sorted { points[$1].value < points[$0].value }.prefix(100))
+  }
+
   /// Returns the y coordinate of a logarithm. Infinite values lie at the edges.
-  func y(decade: Double) -> String {
-    let (lower, upper) = (Double(decades[0]), Double(decades[decades.count - 1]))
-    let share = (min(max(decade, lower), upper) - lower) / (upper - lower)
+  func y(logarithm: Double) -> String {
+    let (lower, upper) = (range.lowerBound, range.upperBound)
+    let share = (min(max(logarithm, lower), upper) - lower) / (upper - lower)
     return String(printf: "%.1f", Double(Self.height) - 16 - share * Double(Self.height - 32))
   }
 }
@@ -144,6 +173,35 @@ extension HTMLRenderer {
   }
 
   private func number(_ value: Double) -> String { String(printf: "%.2f", value) }
+}
+
+extension HTMLRenderer {
+  /// Returns a heat map as a table with its numbers, which colours only underline.
+  func section(_ map: ReportHeatMap) -> String {
+    let finite = map.values.joined().compactMap { $0 }.filter(\.isFinite)
+    let (low, high) = (finite.min() ?? 0, finite.max() ?? 1)
+    let head = map.columns.map { "<th scope=\"col\">\($0.escapingMarkup)</th>" }
+    let rows = zip(map.rows, map.values).map { label, values in
+      let cells = values.map { value -> String in
+        guard let value else { return "<td></td>" }
+        let share = high > low ? (min(max(value, low), high) - low) / (high - low) : 1
+        let text = value.isFinite ? String(printf: "%.1f", value) : ReportNumber.real(value)
+        return "<td style=\"--heat:\(Int((100 - 100 * share).rounded()))%\">\(text)</td>"
+      }
+      return "<tr><th scope=\"row\">\(dotted(label))</th>\(cells.joined())</tr>"
+    }
+    return """
+      <section><h2>\(map.title.escapingMarkup)</h2>
+      <div class="scroll" tabindex="0" role="region" aria-label="\(map.title.escapingMarkup)">\
+      <table class="heat">
+      <thead><tr><td></td>\(head.joined())</tr></thead>
+      <tbody>
+      \(rows.joined(separator: "\n"))
+      </tbody>
+      </table></div>
+      <p class="legend">\(map.caption.escapingMarkup)</p></section>
+      """
+  }
 }
 
 extension HTMLRenderer {
@@ -215,6 +273,13 @@ struct Sparkline {
       ? "\(first) 119,\(first.split(separator: ",")[1])" : points.joined(separator: " ")
     return "<svg class=\"spark\" viewBox=\"0 0 120 28\" aria-hidden=\"true\">"
       + "<polygon points=\"1,27 \(line) 119,27\"/><polyline points=\"\(line)\"/></svg>"
+  }
+
+  /// The heights as letters, from `A` for 0 to `-` for 1, as the page's script reads them.
+  var letters: [UInt8] {
+    let alphabet = Array(
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-".utf8)
+    return heights.map { alphabet[Int(($0 * 63).rounded())] }
   }
 
   private func sampled(_ count: Int) -> [Double] {

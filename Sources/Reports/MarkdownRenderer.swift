@@ -1,7 +1,7 @@
 import Storage
 
 /// Renders GitHub-flavoured Markdown: a heading, the summary as a list, and tables with aligned
-/// columns.
+/// columns. Long tables are folded.
 struct MarkdownRenderer {
   func render(_ document: ReportDocument) -> String {
     var blocks = ["# \(escaped(document.title))"]
@@ -14,11 +14,20 @@ struct MarkdownRenderer {
     for table in document.tables {
       let table = table.selectingColumns { $0.audience != .programs }
       blocks.append("## \(escaped(table.title))")
-      blocks.append(table.rows.isEmpty ? "None." : rows(of: table))
+      if table.rows.count > Self.mostShown {
+        // A comment on a merge request shows long tables on demand.
+        blocks.append("<details><summary>\(table.rows.count) rows</summary>")
+        blocks += [rows(of: table), "</details>"]
+      } else {
+        blocks.append(table.rows.isEmpty ? "None." : rows(of: table))
+      }
     }
     blocks += document.notes.map(escaped)
     return blocks.joined(separator: "\n\n") + "\n"
   }
+
+  /// The largest number of rows that are shown at once.
+  private static let mostShown = 25
 
   private func rows(of table: ReportTable) -> String {
     let alignments = table.columns.map { $0.kind.isNumeric ? "---:" : "---" }

@@ -55,6 +55,9 @@ package protocol DocumentedReport: Report {
   /// The report's facts, tables and figures.
   var document: ReportDocument { get }
 
+  /// The same for plain text, which may list less.
+  var textDocument: ReportDocument { get }
+
   /// Returns the report as plain text, for reports whose text is not just the document's layout.
   ///
   /// - Parameters:
@@ -64,8 +67,12 @@ package protocol DocumentedReport: Report {
 }
 
 extension DocumentedReport {
+  package var textDocument: ReportDocument { document }
+
   package func text(width: Int, rowLimit: Int?) -> String {
-    TextRenderer(width: width).render(limitedDocument(rowLimit))
+    let document = textDocument
+    return TextRenderer(width: width).render(
+      rowLimit.map { document.limitingRows(to: $0) } ?? document)
   }
 
   public func rendered(as format: ReportFormat, rowLimit: Int?, textWidth: Int) throws -> String {

@@ -6,12 +6,17 @@ package enum ReportFigure: Hashable, Sendable {
   case bars(title: String, rows: [Bar])
   /// Distributions of values, one histogram per measured item.
   case histograms(title: String, [ReportHistogram])
+  /// Numbers by row and column, as a table whose cells are coloured by them.
+  case heatMap(ReportHeatMap)
   /// Images side by side.
   case images(ReportImages)
 
   /// Whether the figure is a plot over an axis.
   var isPlot: Bool {
-    if case .lines = self { true } else { false }
+    switch self {
+    case .lines, .heatMap: true
+    default: false
+    }
   }
 
   /// Whether the figure contains raster images.
@@ -54,6 +59,31 @@ package enum ReportFigure: Hashable, Sendable {
       self.value = value
       self.text = text
     }
+  }
+}
+
+/// Numbers by row and column. Large ones are good and pale, small ones bad and red.
+package struct ReportHeatMap: Hashable, Sendable {
+  package var title: String
+  /// A sentence that describes the numbers.
+  package var caption: String
+  package var rows: [String]
+  package var columns: [String]
+  /// One list per row with one value per column; `nil` where there is none.
+  package var values: [[Double?]]
+
+  /// - Precondition: There is one value per row and column.
+  package init(
+    title: String, caption: String, rows: [String], columns: [String], values: [[Double?]]
+  ) {
+    precondition(
+      values.count == rows.count && values.allSatisfy { $0.count == columns.count },
+      "'\(title)' does not have one value per row and column")
+    self.title = title
+    self.caption = caption
+    self.rows = rows
+    self.columns = columns
+    self.values = values
   }
 }
 

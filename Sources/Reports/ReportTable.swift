@@ -57,11 +57,15 @@ package struct ReportTable: Hashable, Sendable {
     package var isOptional: Bool
     /// Whether HTML draws a bar beside the number, on a logarithmic scale from 1.
     package var hasBar: Bool
+    /// What the values say, in a sentence or two, which HTML shows on demand; `nil` if the heading
+    /// says it all.
+    package var explanation: String?
 
     package init(
       key: String, heading: String, kind: Kind, audience: Audience = .everyone,
-      isOptional: Bool = false, hasBar: Bool = false
+      isOptional: Bool = false, hasBar: Bool = false, explanation: String? = nil
     ) {
+      self.explanation = explanation
       self.key = key
       self.heading = heading
       self.kind = kind

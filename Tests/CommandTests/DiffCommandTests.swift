@@ -6,6 +6,39 @@ import Testing
 
 /// `diff` and `git-diff` as a user and as git run them.
 @Suite struct DiffCommandTests {
+  /// The outputs of networks stand beside the differences of their tensors.
+  @Test func outputsAreCompared() throws {
+    try EvaluateCommandTests.withDataSet { _, set in
+      let packed = try CommandLine.packedExample()
+      let outcome = try CommandLine.run(
+        "diff", CommandLine.checkpoint, packed, "--dataset", set, "--format", "json")
+      #expect(outcome.exitCode == 1, "\(outcome.standardError)")
+      let outputs = try #require(try CommandLine.json(outcome)["outputs"] as? [String: Any])
+      let mean = try #require(outputs["meanPSNR"] as? Double)
+      #expect(mean > 20 && mean < 60, "\(mean)")
+      // What 'evaluate' says of both is the same.
+      let evaluated = try CommandLine.succeed(
+        "evaluate", CommandLine.checkpoint, packed, "--dataset", set, "--format", "json")
+      let methods = try #require(
+        try CommandLine.json(evaluated)["methods"] as? [[String: Any]])
+      let gain = try #require(methods[2]["gainPSNR"] as? Double)
+      let own = try #require(outputs["gainPSNR"] as? Double)
+      #expect(abs(gain - own) < 1e-9)
+      let comment = try CommandLine.run(
+        "diff", CommandLine.checkpoint, packed, "--dataset", set, "--format", "markdown")
+      #expect(comment.standardOutput.contains("- outputs of B against A, mean dB: "))
+      #expect(comment.standardOutput.contains("<details><summary>"))
+      #expect(comment.standardOutput.contains("## Outputs"))
+      let same = try CommandLine.succeed(
+        "diff", CommandLine.checkpoint, CommandLine.checkpoint, "--dataset", set)
+      #expect(same.standardOutput.contains("images with the same output"))
+    }
+    let other = try CommandLine.run(
+      "diff", PackageFolder.fixture("npz/odd_entries.npz"), CommandLine.checkpoint, "--dataset", "x"
+    )
+    #expect(other.exitCode == 2)
+  }
+
   private func write(_ tensors: KeyValuePairs<String, [Float]>, to path: String) throws {
     var archive = TensorArchive()
     for (name, values) in tensors {

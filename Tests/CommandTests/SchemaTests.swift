@@ -52,11 +52,30 @@ import Testing
     Documents("conversion-plan-report") { folder in
       try conversionPlans(folder).map(\.report)
     },
+    Documents("conversion-report") { folder in
+      [
+        try CommandLine.succeedAll(
+          ["convert", CommandLine.checkpoint, folder.appending("b.npz"), "--format", "json"]
+            + edits
+        ).standardOutput
+      ]
+    },
+    Documents("derivation-statement") { folder in
+      let statement = folder.appending("statement.json")
+      try CommandLine.succeed(
+        "convert", CommandLine.checkpoint, folder.appending("s.condi"), "--statement", statement)
+      return [try String(contentsOfFile: statement, encoding: .utf8)]
+    },
     Documents("diff-report") { _ in
       let outcome = try CommandLine.run(
         "diff", CommandLine.checkpoint, CommandLine.packedExample(), "--condition", "--tolerance",
         "*.bias=1e-3", "--format", "json")
-      return [outcome.standardOutput]
+      let run = try EvaluateCommandTests.withDataSet { _, set in
+        try CommandLine.run(
+          "diff", CommandLine.checkpoint, CommandLine.packedExample(), "--dataset", set, "--format",
+          "json")
+      }
+      return [outcome.standardOutput, run.standardOutput]
     },
     Documents("evaluation-report") { _ in
       try EvaluateCommandTests.withDataSet { _, set in
@@ -86,7 +105,7 @@ import Testing
         ).standardOutput
       ]
     },
-    Documents("model-report") { _ in
+    Documents("model-report") { folder in
       try [CommandLine.checkpoint, CommandLine.packedExample()].flatMap { file in
         [
           try CommandLine.succeed(
@@ -97,14 +116,28 @@ import Testing
             "condition > 1e9", "--format", "json"
           ).standardOutput,
         ]
-      } + [try CommandLine.succeed("inspect", oddEntries(), "--format", "json").standardOutput]
+      } + [
+        try CommandLine.succeed("inspect", oddEntries(), "--format", "json").standardOutput,
+        try calibratedReport(folder),
+      ]
     },
-    Documents("packed-header") { _ in [try packedHeader()] },
+    Documents("packed-header") { folder in
+      let edited = folder.appending("edited.condi")
+      try CommandLine.succeedAll(["convert", CommandLine.checkpoint, edited] + edits)
+      return [
+        try packedHeader(),
+        try CommandLine.succeed("inspect", edited, "--raw-header").standardOutput,
+      ]
+    },
     Documents("packing-report") { folder in
       [
         try CommandLine.succeed(
           "convert", CommandLine.checkpoint, folder.appending("b.condi"), "--format", "json"
-        ).standardOutput
+        ).standardOutput,
+        try CommandLine.succeedAll(
+          ["convert", CommandLine.checkpoint, folder.appending("c.condi"), "--format", "json"]
+            + edits
+        ).standardOutput,
       ]
     },
     Documents("plan-report") { folder in
@@ -123,6 +156,14 @@ import Testing
       let recipe = try #require((header as? [String: Any])?["recipe"])
       let json = try JSONSerialization.data(withJSONObject: recipe)
       return [String(decoding: json, as: UTF8.self)]
+    },
+    Documents("trajectory-report") { _ in
+      [
+        try CommandLine.succeed(
+          "inspect", CommandLine.checkpoint, CommandLine.packedExample(), "--trajectory",
+          "--format", "json"
+        ).standardOutput
+      ]
     },
     Documents("tree-report") { _ in
       let files = [
@@ -161,7 +202,8 @@ import Testing
       let packed = try CommandLine.packedExample()
       let verified = try CommandLine.succeed(
         "verify", packed, "--reference", CommandLine.checkpoint, "--min-ratio", "paper=3",
-        "--min-sqnr", "1", "--reproduce", "--format", "json")
+        "--min-sqnr", "1", "--reproduce", "--derived-from", CommandLine.checkpoint, "--format",
+        "json")
       let size = try Data(contentsOf: URL(filePath: packed)).count
       return try [verified.standardOutput]
         + [100, size - 9].map { place in
@@ -175,6 +217,26 @@ import Testing
         }
     },
   ]
+
+  /// Changes of names and element types of the example.
+  private static let edits = [
+    "--rename", "^params\\.|^layers\\.=blocks.", "--drop", "*relative_position_index", "--cast",
+    "*=float16",
+  ]
+
+  /// Returns the report of a small network with calibrated inputs.
+  private static func calibratedReport(_ folder: TemporaryFolder) throws -> String {
+    let model = try CalibrateCommandTests.model(folder)
+    return try EvaluateCommandTests.withDataSet { _, set in
+      let statistics = folder.appending("a.calib.npz")
+      try CommandLine.succeed(
+        "calibrate", model, statistics, "--images", "\(set)/HR", "--patches", "2", "--patch-size",
+        "16", "--quiet")
+      return try CommandLine.succeed(
+        "inspect", model, "--calibration", statistics, "--format", "json"
+      ).standardOutput
+    }
+  }
 
   /// Returns the path of a file with several unreadable entries.
   private static func oddEntries() throws -> String {
@@ -190,9 +252,11 @@ import Testing
     _ folder: TemporaryFolder
   ) throws -> [(path: String, report: String)] {
     let model = try LargeCheckpoint(in: folder, layers: 3)
-    return try ["condi", "safetensors"].map { suffix in
+    return try [("condi", []), ("safetensors", []), ("npz", ["--cast", "*=float16"])].map {
+      suffix, options in
       let output = folder.appending("out.\(suffix)")
-      let planned = try CommandLine.succeed("plan", model.folder, output, "--format", "json")
+      let planned = try CommandLine.succeedAll(
+        ["plan", model.folder, output, "--format", "json"] + options)
       return ("\(output).plan.json", planned.standardOutput)
     }
   }

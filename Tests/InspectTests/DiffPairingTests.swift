@@ -39,34 +39,34 @@ import Testing
   ])
   func templatesInsertCaptureGroups(pattern: String, template: String, expected: String) throws {
     var map = NameMap()
-    map.replacements = [try NameMap.Replacement(pattern: pattern, template: template)]
+    map.replacements = [try NameReplacement(pattern: pattern, template: template)]
     #expect(try map.mapped(["l3.w"], []).a == [expected])
   }
 
   @Test func regularExpressionsRewriteNamesOfFirstFile() throws {
     let a = TensorArchive(["layers.0.w": try ramp([2]), "layers.11.w": try ramp([3])])
     let b = TensorArchive(["blocks.0.w": try ramp([2]), "blocks.11.w": try ramp([3], from: 1)])
-    let map = try NameMap.Replacement(pattern: #"^layers\.(\d+)\."#, template: "blocks.$1.")
+    let map = try NameReplacement(pattern: #"^layers\.(\d+)\."#, template: "blocks.$1.")
     let report = try diff(a, b) { $0.names.replacements = [map] }
     #expect(report.same == ["layers.0.w"])
     #expect(report.changed.map(\.name) == ["layers.11.w"])
     #expect(report.changed.map(\.nameB) == ["blocks.11.w"])
     #expect(throws: ModelError.malformed("'(' is not a valid regular expression")) {
-      try NameMap.Replacement(pattern: "(", template: "")
+      try NameReplacement(pattern: "(", template: "")
     }
     #expect(
       throws: ModelError.mismatch(
         expected: "a tensor name of the first file that 'blocks' changes", found: "none")
     ) {
       try diff(a, b) {
-        $0.names.replacements = [try NameMap.Replacement(pattern: "blocks", template: "")]
+        $0.names.replacements = [try NameReplacement(pattern: "blocks", template: "")]
       }
     }
     #expect(
       throws: ModelError.malformed("'layers.0.w' and 'layers.11.w' both become 'w'")
     ) {
       try diff(a, b) {
-        $0.names.replacements = [try NameMap.Replacement(pattern: ".*w", template: "w")]
+        $0.names.replacements = [try NameReplacement(pattern: ".*w", template: "w")]
       }
     }
   }

@@ -244,6 +244,7 @@ def _check_optional(members: dict[str, Any]) -> None:
             _text(source, key, "header: source")
         if not re.fullmatch("[0-9a-f]{64}", source["sha256"], re.ASCII):
             raise PackedError("header: source.sha256 is no digest of 64 hexadecimal digits")
+        _check_edits(_object(source.get("edits", {}), "header: source.edits"))
     _object(members.get("recipe", {}), "header: recipe")
     metadata = _object(members.get("metadata", {}), "header: metadata")
     for key in metadata:
@@ -266,6 +267,20 @@ def _check_optional(members: dict[str, Any]) -> None:
         # It may change what the bounds mean.
         if unknown := [key for key in quantizer if key not in _ACTIVATION_MEMBERS]:
             raise PackedError(f"{what}: member '{unknown[0]}' is not known")
+
+
+def _check_edits(edits: dict[str, Any]) -> None:
+    """What was left out, renamed and cast before packing."""
+    for key in edits:
+        if key not in ("drops", "renames", "casts"):
+            raise PackedError(f"header: source.edits: member '{key}' is not known")
+    if not all(isinstance(name, str) for name in _array(edits.get("drops", []), "drops")):
+        raise PackedError("header: source.edits.drops has an item that is no text")
+    for key, members in (("renames", ("pattern", "replacement")), ("casts", ("pattern", "elementType"))):
+        for index, item in enumerate(_array(edits.get(key, []), f"header: source.edits.{key}")):
+            what = f"header: source.edits.{key}[{index}]"
+            for member in members:
+                _text(_object(item, what), member, what)
 
 
 def _check_adjusted(members: dict[str, Any], encodings: dict[str, str]) -> None:

@@ -71,6 +71,13 @@ class PackedFile:
         return {name: values.decode(value, name) for name, value in members.items()}
 
     @property
+    def edits(self) -> dict[str, Any]:
+        """What was left out (`drops`), renamed (`renames`) and cast (`casts`) on the way from the
+        source, in this order; empty where names and element types are the source's."""
+        found: dict[str, Any] = self.header.get("source", {}).get("edits", {})
+        return found
+
+    @property
     def activations(self) -> list[dict[str, Any]]:
         """The quantizers of layers' inputs, as the header lists them; tensors do not include them."""
         found: list[dict[str, Any]] = self.header.get("activations", [])

@@ -51,6 +51,15 @@ def test_every_encoding(opened):
         assert file.tensor(name).tobytes() == file.logical_bytes(name)
 
 
+def test_edits(opened):
+    builder = everything()
+    assert opened(builder).edits == {}
+    edits = {"drops": ["*.m"], "renames": [{"pattern": "^a", "replacement": "b"}],
+             "casts": [{"pattern": "*", "elementType": "float16"}]}  # fmt: skip
+    builder.members["source"]["edits"] = edits
+    assert opened(builder).edits == edits
+
+
 def test_values(opened):
     values = opened(everything()).values
     assert math.isnan(values.pop("nan"))

@@ -153,20 +153,50 @@ final class TensorAssembly {
     }
     archive.groups = found.map(\.group)
     if let remark = configuration.remark(on: archive.groups) { archive.notes.append(remark) }
-    guard !dropped.isEmpty else { return archive }
-    archive.tensors = [:]
-    for (name, tensor) in stored.tensors {
-      if let made = logical[name] { archive.tensors[made.name] = made.tensor }
-      if !dropped.contains(name) { archive.tensors[name] = tensor }
-    }
-    for name in dropped { archive.fileOfTensor[name] = nil }
-    for (part, made) in logical { archive.fileOfTensor[made.name] = stored.fileOfTensor[part] }
-    archive.structure = stored.structure?.replacingLeaves(
-      logical.mapValues(\.name), dropping: dropped)
-    return archive
+    return archive.replacing(dropped, by: logical)
   }
 
   private func place(of name: String) -> Int { stored.tensors.index(forKey: name) ?? .max }
+}
+
+extension TensorArchive {
+  /// Returns the archive with tensors in place of others.
+  ///
+  /// - Parameters:
+  ///   - parts: the names of the tensors that are replaced.
+  ///   - made: the tensors that take their places, by the name of the first part of each.
+  fileprivate func replacing(
+    _ parts: Set<String>, by made: [String: (name: String, tensor: Tensor)]
+  ) -> TensorArchive {
+    guard !parts.isEmpty else { return self }
+    var archive = self
+    archive.tensors = [:]
+    for (name, tensor) in tensors {
+      if let made = made[name] { archive.tensors[made.name] = made.tensor }
+      if !parts.contains(name) { archive.tensors[name] = tensor }
+    }
+    for name in parts { archive.fileOfTensor[name] = nil }
+    for (part, made) in made { archive.fileOfTensor[made.name] = fileOfTensor[part] }
+    archive.structure = structure?.replacingLeaves(made.mapValues(\.name), dropping: parts)
+    return archive
+  }
+
+  /// Returns the stored archive with the tensors of some groups assembled.
+  ///
+  /// - Parameter assembled: what `assembled()` returns of the archive.
+  func taking(_ taken: [TensorGroup], from assembled: TensorArchive) -> TensorArchive {
+    var made: [String: (name: String, tensor: Tensor)] = [:]
+    for group in taken {
+      let places = group.parts.compactMap { tensors.index(forKey: $0) }
+      if let first = places.min(), let tensor = assembled.tensors[group.name] {
+        made[tensors.keys[first]] = (group.name, tensor)
+      }
+    }
+    var archive = replacing(Set(taken.flatMap(\.parts)), by: made)
+    archive.groups = assembled.groups
+    archive.storedByteCounts = assembled.storedByteCounts
+    return archive
+  }
 }
 
 extension ArchiveStructure {

@@ -34,6 +34,7 @@ public struct PackedFormat: ModelFormat {
     archive.packedSummary = PackedSummary(model)
     if model.header.source?.isWholeState == true { archive.stateDictionaries = [""] }
     archive.sourceRoot = model.header.source?.root
+    archive.edits = model.header.source?.edits
     // One storage per entry, so that names that share bytes here share them after conversion.
     let storages = model.header.entries.map(model.storage)
     for (name, index) in model.header.names {

@@ -82,6 +82,7 @@ extension PackedHeader.Source {
         "tensorByteCount", members.count("tensorByteCount")),
       root: try members.string("root"))
     isWholeState = members.take("isWholeState") == .boolean(true)
+    edits = try members.object("edits") { try ArchiveEdits(parsing: &$0) }
   }
 }
 

@@ -53,6 +53,8 @@ public struct PackedHeader: Sendable {
     /// Whether it is the whole state of a PyTorch module, so that buffers missing here do not
     /// exist.
     public var isWholeState = false
+    /// The changes of names and element types before it was packed; `nil` if there were none.
+    public var edits: ArchiveEdits?
 
     public init(
       format: String, byteCount: Int, sha256: String, tensorByteCount: Int, root: String?
@@ -81,6 +83,7 @@ public struct PackedHeader: Sendable {
           sum + (archive.storedByteCounts[tensor.key] ?? tensor.value.byteCount)
         }, root: root)
       isWholeState = archive.isWholeStateDictionary
+      edits = archive.edits
     }
   }
 }
@@ -119,6 +122,7 @@ extension PackedHeader.Source {
     ]
     members["root"] = root.map { .string($0) }
     if isWholeState { members["isWholeState"] = .boolean(true) }
+    members["edits"] = edits?.json
     return .object(members)
   }
 }

@@ -18,7 +18,7 @@ public struct PackedModel: Sendable {
   /// The file's length.
   public let fileByteCount: Int
   let prologue: PackedPrologue
-  let file: InputFile
+  package let file: InputFile
 
   /// Reads the prologue and the header of `file` and checks them against each other and the file.
   /// No record is read.

@@ -177,7 +177,7 @@ extension PackedEntry {
 extension SharedBytes {
   /// Returns the first index at which the bytes differ from `other`; the shorter length if there is
   /// none.
-  func firstDifference(_ other: SharedBytes) -> Int {
+  package func firstDifference(_ other: SharedBytes) -> Int {
     withUnsafeBytes { a in
       other.withUnsafeBytes { b in
         zip(a, b).enumerated().first { $1.0 != $1.1 }?.offset ?? Swift.min(a.count, b.count)

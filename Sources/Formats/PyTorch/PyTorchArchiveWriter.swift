@@ -220,18 +220,6 @@ extension PickleWriter {
   }
 }
 
-extension ArchiveStructure {
-  /// The names of the leaves, in order.
-  fileprivate var leafNames: [String] {
-    switch self {
-    case .leaf(let name): [name]
-    case .unread: []
-    case .dictionary(let entries, _): entries.flatMap(\.value.leafNames)
-    case .list(let items), .tuple(let items), .set(let items): items.flatMap(\.leafNames)
-    }
-  }
-}
-
 /// The storages of a checkpoint, and the place of each tensor in them.
 ///
 /// Tensors whose bytes overlap in one `TensorStorage` share a storage in the output as well, so

@@ -67,4 +67,14 @@ public indirect enum ArchiveStructure: Hashable, Sendable {
     case .set(let items): .set(items.map { $0.renamingLeaves(rename) })
     }
   }
+
+  /// The names of the leaves, in order.
+  var leafNames: [String] {
+    switch self {
+    case .leaf(let name): [name]
+    case .unread: []
+    case .dictionary(let entries, _): entries.flatMap(\.value.leafNames)
+    case .list(let items), .tuple(let items), .set(let items): items.flatMap(\.leafNames)
+    }
+  }
 }

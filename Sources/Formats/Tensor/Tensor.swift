@@ -288,6 +288,38 @@ struct NarrowFloat {
       ? sign * fraction * power(1 - bias) : sign * (1 + fraction) * power(exponent - bias)
   }
 
+  /// The least positive value with all bits of the mantissa.
+  var leastNormalMagnitude: Double { power(1 - bias) }
+
+  /// Returns the code of the value nearest to `value`, ties to even: an infinity, or else NaN, for
+  /// values beyond the largest and for infinities, as PyTorch does.
+  ///
+  /// - Precondition: the format has 8 bits and a mantissa.
+  func encode(_ value: Double) -> UInt8 {
+    precondition(mantissaBits > 0 && exponentBits + mantissaBits == 7, "a format of 8 bits")
+    let sign: UInt8 = value.sign == .minus ? 0x80 : 0
+    let isUnsignedZero = specials == .nanIsNegativeZero
+    let notANumber: UInt8 = isUnsignedZero ? 0x80 : sign | 0x7F
+    guard !value.isNaN else { return notANumber }
+    let largest =
+      switch specials {
+      case .ieee: 0x7B
+      case .nanOnlyAllOnes: 0x7E
+      default: 0x7F
+      }
+    let overflow = specials == .ieee ? sign | 0x7C : notANumber
+    guard value.isFinite else { return overflow }
+    guard value != 0 else { return isUnsignedZero ? 0 : sign }
+    let least = 1 - bias
+    let exponent = max(Int(value.exponent), least)
+    guard exponent <= 1 << exponentBits else { return overflow }
+    let quotient = (value.magnitude / power(exponent - mantissaBits)).rounded(.toNearestOrEven)
+    // A quotient that rounding carries to the next power of two carries into the exponent, too.
+    let code = (exponent - least) << mantissaBits + Int(quotient)
+    guard code <= largest else { return overflow }
+    return code == 0 && isUnsignedZero ? 0 : sign | UInt8(code)
+  }
+
   private func power(_ exponent: Int) -> Double {
     Double(sign: .plus, exponent: exponent, significand: 1)
   }

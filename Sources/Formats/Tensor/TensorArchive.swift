@@ -45,6 +45,8 @@ public struct TensorArchive: Sendable {
   package var sourceFiles: [String] = []
   /// The file of each tensor, by name, if the archive has several files.
   package var fileOfTensor: [String: String] = [:]
+  /// The edits that made this archive from that of its files; `nil` if there were none.
+  package var edits: ArchiveEdits?
   /// How activations are rounded when the model runs; only packed files have such quantizers.
   public var activations: [ActivationQuantizer] = []
   /// Figures on the size of the file, if the archive was read from a packed one.

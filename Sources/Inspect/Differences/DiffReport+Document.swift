@@ -1,10 +1,12 @@
 import Reports
+import Storage
+import SuperResolution
 
 extension DiffReport: DocumentedReport {
   package var document: ReportDocument {
     ReportDocument(
       title: "Difference report: \(isSame ? "the same" : "different")", summary: facts,
-      tables: [differenceTable], notes: notes,
+      tables: [differenceTable] + (outputs.map { [$0.table] } ?? []), notes: notes,
       figures: histograms.isEmpty ? [] : [.histograms(title: "Histograms", histograms)])
   }
 
@@ -20,16 +22,17 @@ extension DiffReport: DocumentedReport {
       ReportDocument.Fact(
         "tolerance of \(limit.pattern)", .real(limit.tolerance), kind: .real)
     }
-    return [.init("A", side(a)), .init("B", side(b)), .init("verdict", verdict)] + changes + [
-      count("tensors in A", a.tensorCount), count("tensors in B", b.tensorCount),
-      .init("bytes of A", .integer(a.tensorByteCount), kind: .bytes),
-      .init("bytes of B", .integer(b.tensorByteCount), kind: .bytes),
-      count("the same", same.count), count("changed", changed.count),
-      count("renamed", renamed.count),
-      count("laid out otherwise", relaid.count), count("only in A", onlyInA.count),
-      count("only in B", onlyInB.count), count("other values changed", values.count),
-      .init("tolerance", .real(tolerance), kind: .real),
-    ] + limits
+    return [.init("A", side(a)), .init("B", side(b)), .init("verdict", verdict)]
+      + (outputs?.facts ?? []) + changes + [
+        count("tensors in A", a.tensorCount), count("tensors in B", b.tensorCount),
+        .init("bytes of A", .integer(a.tensorByteCount), kind: .bytes),
+        .init("bytes of B", .integer(b.tensorByteCount), kind: .bytes),
+        count("the same", same.count), count("changed", changed.count),
+        count("renamed", renamed.count),
+        count("laid out otherwise", relaid.count), count("only in A", onlyInA.count),
+        count("only in B", onlyInB.count), count("other values changed", values.count),
+        .init("tolerance", .real(tolerance), kind: .real),
+      ] + limits
   }
 
   private var notes: [String] {
@@ -39,6 +42,11 @@ extension DiffReport: DocumentedReport {
         "max abs = max |b − a|; max rel = max |b − a| / |a|; RMSE = root of the mean of (b − a)²; "
           + "NMSE = Σ(b − a)² / Σa²; SNR in decibels = −10 log10 of NMSE; ULP = the most numbers of "
           + "the type between a and b.")
+    }
+    if outputs != nil {
+      notes.append(
+        "Outputs: PSNR on luma in dB, of 8 bits, as papers measure it: of B's output against A's, and "
+          + "of both against the image in high resolution.")
     }
     if !metadata.isEmpty { notes.append("Metadata does not count in the verdict.") }
     for (label, side) in [("A", a), ("B", b)] {
@@ -177,4 +185,39 @@ extension DiffReport {
 
   /// The largest number of histograms on a page, which bounds reports on thousands of tensors.
   private static let histogramLimit = 48
+}
+
+extension OutputComparison {
+  fileprivate var facts: [ReportDocument.Fact] {
+    var facts: [ReportDocument.Fact] = [
+      .init("data set", "\(dataset), ×\(scale), \(counted(images.count, "image"))"),
+      .init("outputs of B against A, mean dB", .real(meanPSNR ?? .infinity), kind: .real),
+    ]
+    if identicalCount > 0 {
+      facts.append(.init("images with the same output", .integer(identicalCount), kind: .integer))
+    }
+    if let gainPSNR {
+      facts.append(.init("gain of B over A in quality, dB", .real(gainPSNR), kind: .real))
+    }
+    return facts
+  }
+
+  fileprivate var table: ReportTable {
+    ReportTable(
+      title: "Outputs",
+      columns: [
+        .init(key: "image", heading: "image", kind: .text),
+        .init(key: "psnr", heading: "B against A dB", kind: .real),
+        .init(key: "ssim", heading: "SSIM", kind: .real),
+        .init(key: "psnrA", heading: "PSNR of A dB", kind: .real),
+        .init(key: "psnrB", heading: "PSNR of B dB", kind: .real),
+        .init(key: "gain", heading: "gain dB", kind: .real),
+      ],
+      rows: images.map {
+        [
+          .text($0.name), .real($0.psnr), .real($0.ssim), .real($0.psnrA), .real($0.psnrB),
+          ReportCell($0.psnrA.isFinite && $0.psnrB.isFinite ? $0.psnrB - $0.psnrA : nil),
+        ]
+      })
+  }
 }

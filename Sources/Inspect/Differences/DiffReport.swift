@@ -3,6 +3,7 @@ import FoundationEssentials
 import LinearAlgebra
 import Reports
 import Storage
+import SuperResolution
 
 /// The differences between two model files of any formats.
 ///
@@ -62,6 +63,8 @@ public struct DiffReport: Codable, Hashable, Sendable {
   package var values: [ValueDifference]
   /// Differences of free texts about the files as a whole, which do not affect the verdict.
   package var metadata: [ValueDifference]
+  /// The differences of what both networks make of images; `nil` unless requested.
+  public var outputs: OutputComparison?
 }
 
 extension DiffReport {

@@ -94,14 +94,19 @@ package struct ElementStatistics: Codable, Hashable, Sendable {
   private static func channelNormSpread(
     _ values: UnsafeBufferPointer<Double>, rows: Int
   ) -> Double? {
+    let squares = rowEnergies(of: values, rows: rows)
+    guard let least = squares.min(), let greatest = squares.max(), greatest > 0 else { return nil }
+    return least > 0 ? (greatest / least).squareRoot() : .infinity
+  }
+
+  /// Returns the sum of squares of each row.
+  static func rowEnergies(of values: UnsafeBufferPointer<Double>, rows: Int) -> [Double] {
     let columns = values.count / rows
-    let squares = (0..<rows).map { row in
+    return (0..<rows).map { row in
       laneSum(UnsafeBufferPointer(rebasing: values[row * columns..<(row + 1) * columns])) {
         $0 * $0
       }
     }
-    guard let least = squares.min(), let greatest = squares.max(), greatest > 0 else { return nil }
-    return least > 0 ? (greatest / least).squareRoot() : .infinity
   }
 }
 

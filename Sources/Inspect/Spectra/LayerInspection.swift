@@ -2,6 +2,7 @@ import Formats
 import LinearAlgebra
 import Reports
 import Storage
+import Transform
 
 /// One tensor to be inspected, with its estimated cost and its reports.
 struct LayerInspection: Sendable {
@@ -18,14 +19,17 @@ struct LayerInspection: Sendable {
   private let codeObstacle: String?
   /// The factors whose product is inspected; `nil` for tensors.
   private let product: LowRankPair?
+  /// The same tensor of the reference.
+  private let counterpart: Tensor?
   /// The number of groups of a convolution; `nil` if the tensor is treated as a matrix.
   let convolution: ConvolutionGroups.Decision?
 
   init(
     name: String, position: Int, tensor: Tensor, options: ModelReport.Options,
     composition: String? = nil, codeObstacle: String? = nil,
-    convolution: ConvolutionGroups.Decision? = nil
+    convolution: ConvolutionGroups.Decision? = nil, counterpart: Tensor? = nil
   ) {
+    self.counterpart = counterpart
     self.name = name
     self.position = position
     self.tensor = tensor
@@ -46,6 +50,7 @@ struct LayerInspection: Sendable {
   /// - Throws: `ModelError` if the shape is invalid.
   init(product: LowRankPair, position: Int, options: ModelReport.Options) throws {
     self.product = product
+    counterpart = nil
     name = product.module
     self.position = position
     tensor = try Tensor(elementType: product.up.elementType, shape: product.shape) {
@@ -122,19 +127,51 @@ struct LayerInspection: Sendable {
 
   private func setNumbers(_ reports: inout [LayerReport]) throws {
     let values = try locatingErrors(tensor: name) { try tensor.doubleValues() }
+    let references = try counterpart.map { counterpart in
+      try locatingErrors(tensor: name) { try counterpart.doubleValues() }
+    }
     let rows = partShape?.rows ?? 0
     for index in reports.indices {
       let part = part(index, of: values)
       if !options.onlyExtremes {
         reports[index].statistics = ElementStatistics(of: part, rows: rows)
       }
+      if let references {
+        reports[index].referenceSQNR = Self.decibels(of: part, to: self.part(index, of: references))
+      }
       guard obstacle == nil else { continue }
       do {
         try setSpectrum(&reports[index], of: part, rows: rows)
+        setChannels(&reports[index], of: part, rows: rows)
       } catch let error as LAPACKError {
         reports[index].note = "no singular values: \(error)"
       }
     }
+  }
+
+  /// Sets what depends on the channels of a matrix of finite elements.
+  private func setChannels(_ report: inout LayerReport, of values: [Double], rows: Int) {
+    guard !options.onlyExtremes || options.calibration != nil else { return }
+    let energies = values.withUnsafeBufferPointer {
+      ElementStatistics.rowEnergies(of: $0, rows: rows)
+    }
+    report.outlierOutputs = Array(OutlierChannel.find(meanSquares: energies).prefix(8)).nilIfEmpty
+    // Weights that are stored as [inputs, outputs] have no calibrated form.
+    guard fusion != .columns, let site = options.calibration?.input(ofWeight: name) else { return }
+    report.outputOutlook = OutputOutlook(
+      of: Matrix(rows: rows, columns: values.count / rows, values: values), inputs: site)
+  }
+
+  /// Returns the ratio of the reference's energy to that of the difference; `nil` if it is not a
+  /// number.
+  private static func decibels(of values: [Double], to reference: [Double]) -> Double? {
+    var (signal, noise) = (0.0, 0.0)
+    for (value, original) in zip(values, reference) {
+      signal += original * original
+      noise += (value - original) * (value - original)
+    }
+    guard signal.isFinite, noise.isFinite, signal > 0 || noise == 0 else { return nil }
+    return RoundingCost.decibels(signal: signal, noise: noise)
   }
 
   private func part(_ index: Int, of values: [Double]) -> [Double] {

@@ -1,4 +1,5 @@
 import LinearAlgebra
+import Transform
 
 /// The report on one tensor, or on one of q, k and v of a fused tensor.
 ///
@@ -60,8 +61,16 @@ public struct LayerReport: Codable, Hashable, Sendable {
   public var spectrumOutline: [Double]?
   /// Statistics of the elements; `nil` if only extremes were requested.
   package var statistics: ElementStatistics?
+  /// What quantization will cost the layer's output; `nil` without calibrated inputs.
+  package var outputOutlook: OutputOutlook?
+  /// The output channels (rows) whose weights are much larger than others', the largest first; at
+  /// most 8. `nil` if there are none.
+  package var outlierOutputs: [OutlierChannel]?
   /// The same layer of the reference, if there is one.
   package var reference: ReferenceLayer?
+  /// `Σ r² / Σ (w − r)²` of the elements w and those r of the reference, in dB; infinite if all are
+  /// equal, `nil` without a reference of the same shape.
+  package var referenceSQNR: Double?
   /// All singular values, largest first, if requested.
   public var singularValues: [Double]?
   /// The reason there are no singular values.

@@ -1,11 +1,21 @@
 import Reports
 import Storage
+import Transform
 
 extension ModelReport: DocumentedReport {
   package var document: ReportDocument {
     ReportDocument(
-      title: "Model report: \(file)", summary: facts, tables: [layerTable] + ruleTables,
+      title: "Model report: \(file)", summary: facts,
+      tables: [layerTable] + outlookTables + ruleTables,
       notes: notes, figures: figures)
+  }
+
+  package var textDocument: ReportDocument {
+    var document = document
+    if !listsAll { document.tables[0] = layerTable(of: matrixLayers, adding: folded) }
+    // The list of layers is long; what will hurt comes before it.
+    document.tables = outlookTables + document.tables.prefix(1) + ruleTables
+    return document
   }
 
   private var facts: [ReportDocument.Fact] {
@@ -44,6 +54,7 @@ extension ModelReport: DocumentedReport {
         facts.append(.init("reference's largest condition", .real(maximum), kind: .real))
       }
     }
+    if let calibrationFile { facts.append(.init("calibration", calibrationFile)) }
     if let packed { facts += packed.facts }
     for outcome in rules ?? [] {
       let count = outcome.layers.count
@@ -68,6 +79,18 @@ extension ModelReport: DocumentedReport {
         "SQNR in dB of rounding to 2, 3 or 4 bits between the tensor's smallest and largest "
           + "element; searched bounds do better. alpha: exponent of the power law of the σ², fitted to "
           + "\(PowerLawFit.leastCount) values or more.")
+    }
+    if let calibrationFile {
+      notes.append(
+        "Output SQNR: predicted from \(calibrationFile), with weight and inputs rounded between their "
+          + "smallest and largest values; searched and smaller ranges do better.")
+    }
+    if let unpredicted {
+      let names = unpredicted.prefix(8).joined(separator: ", ")
+      notes.append(
+        "No prediction for \(unpredicted.count) of the matrices, because the calibration has "
+          + " no moments of their inputs: \(names)"
+          + (unpredicted.count > 8 ? " and \(unpredicted.count - 8) more." : "."))
     }
     return notes + ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups)
   }
@@ -95,10 +118,19 @@ extension ModelReport {
   ///
   /// Plain text keeps the columns that show which layers are ill-conditioned and why, and the sort
   /// column; others are shown if there is room.
-  var layerTable: ReportTable {
+  var layerTable: ReportTable { layerTable(of: layers) }
+
+  /// Returns the main table of some layers.
+  ///
+  /// - Parameter others: Rows for other layers: a name, a shape and a size each.
+  private func layerTable(
+    of layers: [LayerReport], adding others: [FoldedLayers] = []
+  ) -> ReportTable {
     let leading = Self.leadingMetrics.map { metricColumn($0) }
     let following = Self.followingMetrics.map { metricColumn($0) }
-    let rest = Self.otherMetrics.flatMap { metric -> [MetricColumn] in
+    let outlook = calibrationFile == nil ? [] : Self.outlookMetrics
+    let differences = referenceFile == nil ? [] : [LayerMetric.referenceSQNR]
+    let rest = (differences + outlook + Self.otherMetrics).flatMap { metric -> [MetricColumn] in
       // Counts that are almost always zero are shown to people only if they are not.
       guard metric == .nan || metric == .infinities || metric == .zeros else {
         return [metricColumn(metric)]
@@ -113,20 +145,150 @@ extension ModelReport {
     let type = ReportTable.Column(
       key: "elementType", heading: "type", kind: .text, isOptional: true)
     let note = ReportTable.Column(key: "note", heading: "note", kind: .remark)
+    let columns =
+      Self.nameColumns + leading.map(\.column) + [spectrum] + following.map(\.column) + [type]
+      + rest.map(\.column) + [note]
+    let otherRows = others.map { other in
+      columns.map { column -> ReportCell in
+        switch column.key {
+        case "name": .text(other.name)
+        case "shape": .text(other.shape)
+        case "elementType": .text(other.elementType)
+        case LayerMetric.bytes.key: .integer(other.byteCount)
+        case "note": .text("no matrix; --all lists them one by one")
+        default: .empty
+        }
+      }
+    }
     return ReportTable(
-      title: "Layers",
-      columns: Self.nameColumns + leading.map(\.column) + [spectrum] + following.map(\.column)
-        + [type] + rest.map(\.column) + [note],
+      title: "Layers", columns: columns,
       rows: layers.map { layer in
         Self.nameCells(layer) + leading.map { $0.cell(layer) }
           + [layer.spectrumOutline.map(ReportCell.series) ?? .empty]
           + following.map { $0.cell(layer) } + [.text(layer.elementType)]
           + rest.map { $0.cell(layer) } + [ReportCell(layer.remark)]
-      })
+      } + otherRows)
+  }
+
+  /// Tensors without a matrix whose names differ only in numbers.
+  private struct FoldedLayers {
+    var name: String
+    var shape: String
+    var elementType: String
+    var byteCount: Int
+    var count: Int
+  }
+
+  /// Whether a layer gets a line of its own in plain text: a matrix, or what a rule or a note is
+  /// about.
+  private static func isListed(_ layer: LayerReport) -> Bool {
+    let counts = layer.statistics.map { $0.nanCount + $0.infinityCount } ?? 0
+    return layer.matrix != nil || layer.composition != nil || counts > 0
+  }
+
+  private var matrixLayers: [LayerReport] { layers.filter(Self.isListed) }
+
+  /// The other layers, counted by group.
+  private var folded: [FoldedLayers] {
+    var groups: [String: FoldedLayers] = [:]
+    var order: [String] = []
+    for layer in layers where !Self.isListed(layer) {
+      let pattern = Self.pattern(layer.name)
+      let shape = ReportShape(layer.shape).forPeople
+      if var group = groups[pattern] {
+        group.count += 1
+        group.byteCount += layer.byteCount
+        if group.shape != shape { group.shape = "…" }
+        if group.elementType != layer.elementType { group.elementType = "…" }
+        groups[pattern] = group
+      } else {
+        order.append(pattern)
+        groups[pattern] = FoldedLayers(
+          name: layer.name, shape: shape, elementType: layer.elementType,
+          byteCount: layer.byteCount, count: 1)
+      }
+    }
+    return order.compactMap { pattern in
+      groups[pattern].map { group in
+        var group = group
+        if group.count > 1 { group.name = "\(pattern) (\(group.count) tensors)" }
+        return group
+      }
+    }
+  }
+
+  /// Returns the name with `*` in place of numbers: `layers.*.norm.weight`.
+  private static func pattern(_ name: String) -> String {
+    name.split(separator: ".", omittingEmptySubsequences: false)
+      .map { !$0.isEmpty && $0.allSatisfy(\.isNumber) ? "*" : $0 }.joined(separator: ".")
+  }
+
+  /// What quantization will cost the outputs of layers, the worst first, and channels that cause it.
+  private var outlookTables: [ReportTable] {
+    var tables: [ReportTable] = []
+    let predicted = layers.compactMap { layer in layer.outputOutlook.map { (layer, $0) } }
+      .sorted { ($0.1.bits4, $0.0.position) < ($1.1.bits4, $1.0.position) }
+    let metrics: [LayerMetric] = [
+      .outputSQNR4, .outputSQNR3, .outputSQNR2, .alignment, .concentration, .condition,
+    ]
+    if !predicted.isEmpty {
+      tables.append(
+        ReportTable(
+          title: "What quantization will cost, the worst first",
+          columns: [.init(key: "name", heading: "tensor", kind: .text)]
+            + metrics.map {
+              .init(
+                key: $0.key, heading: $0.heading, kind: $0.kind, isOptional: $0 == .condition,
+                explanation: $0.explanation)
+            },
+          rows: predicted.map { layer, _ in
+            [.text(layer.title)] + metrics.map { $0.cell($0.value(of: layer)) }
+          }))
+    }
+    func row(
+      _ layer: LayerReport, _ kind: String, _ channels: [OutlierChannel], count: Int
+    ) -> [ReportCell] {
+      let list = channels.map { "\($0.index) (\(ReportNumber.real($0.ratio))×)" }
+      return [
+        .text(layer.title), .text(kind), .integer(count),
+        .text(list.joined(separator: ", ") + (count > channels.count ? ", …" : "")),
+      ]
+    }
+    var outliers: [[ReportCell]] = []
+    for layer in layers {
+      if let outlook = layer.outputOutlook, !outlook.outliers.isEmpty {
+        outliers.append(row(layer, "inputs", outlook.outliers, count: outlook.outlierCount))
+      }
+      if let outputs = layer.outlierOutputs {
+        outliers.append(row(layer, "outputs", outputs, count: outputs.count))
+      }
+    }
+    if !outliers.isEmpty {
+      tables.append(
+        ReportTable(
+          title: "Outlier channels",
+          columns: [
+            .init(key: "name", heading: "tensor", kind: .text),
+            .init(
+              key: "side", heading: "side", kind: .text,
+              explanation:
+                "Inputs: channels of calibrated activations. Outputs: rows of the weight."),
+            .init(key: "count", heading: "channels", kind: .integer),
+            .init(
+              key: "channels", heading: "channel and its magnitude", kind: .text,
+              explanation: "Channels, counted from 0, whose root mean square is at least six times "
+                + "the median of all channels. They widen the range that all channels share."),
+          ], rows: outliers))
+    }
+    return tables
   }
 
   private static let leadingMetrics: [LayerMetric] = [.condition, .referenceCondition]
   private static let followingMetrics: [LayerMetric] = [.sigmaMax, .sigmaMin, .stableRank, .bytes]
+
+  private static let outlookMetrics: [LayerMetric] = [
+    .outputSQNR4, .outputSQNR3, .outputSQNR2, .alignment, .concentration,
+  ]
 
   private static let otherMetrics: [LayerMetric] = [
     .sqnr4, .alpha, .effectiveRank, .rank, .sqnr3, .sqnr2, .channelSpread, .kurtosis, .entropy,
@@ -178,7 +340,8 @@ extension ModelReport {
       metric: metric,
       column: ReportTable.Column(
         key: metric.key, heading: metric.heading, kind: metric.kind, audience: audience,
-        isOptional: !isLeading, hasBar: metric == .condition || metric == .referenceCondition),
+        isOptional: !isLeading, hasBar: metric == .condition || metric == .referenceCondition,
+        explanation: metric.explanation),
       hidesZero: hidesZero)
   }
 }
@@ -202,6 +365,18 @@ extension ModelReport {
   var figures: [ReportFigure] {
     var figures: [ReportFigure] = []
     if let depth = conditionByDepth { figures.append(depth) }
+    if calibrationFile != nil {
+      figures += heatMap(
+        "Predicted output SQNR at 4 bits, dB, by block", LayerMetric.outputSQNR4,
+        "Rows are kinds of layers, columns blocks in the file's order. Red cells lose the most.")
+    }
+    if referenceFile != nil {
+      figures += heatMap(
+        "Difference to the reference by block, SQNR in dB", LayerMetric.referenceSQNR,
+        "The energy of the reference's weight over that of the difference to it. Rows are kinds of "
+          + "layers, columns blocks in the file's order. Red cells differ the most; inf is no "
+          + "difference.")
+    }
     if let packed {
       let ratios = [
         ("as in the papers", packed.ratios.paper), ("all parameters", packed.ratios.parameters),
@@ -249,6 +424,49 @@ extension ModelReport {
       title: "Condition number by depth",
       axis: "Matrices in the file's order, the first on the left; points name their layers. "
         + "Infinite values stand at the upper edge.", series: all)
+  }
+
+  /// The most rows and columns of a heat map.
+  private static let heatMapLimit = (rows: 40, columns: 128)
+
+  /// Returns a map of a metric with a row per kind of matrix and a column per block; none for fewer
+  /// than two cells.
+  private func heatMap(
+    _ title: String, _ metric: LayerMetric, _ caption: String
+  ) -> [ReportFigure] {
+    var (kinds, blocks): ([String], [String]) = ([], [])
+    var cells: [String: [String: Double]] = [:]
+    for layer in layersInFileOrder where layer.matrix != nil {
+      guard let value = metric.value(of: layer), !value.isNaN else { continue }
+      let block = layer.name.split(separator: ".").filter { $0.allSatisfy(\.isNumber) }
+        .joined(separator: ".")
+      let kind = Self.pattern(layer.name) + (layer.part.map { " [\($0)]" } ?? "")
+      guard !block.isEmpty else { continue }
+      if cells[kind] == nil { kinds.append(kind) }
+      if !blocks.contains(block) { blocks.append(block) }
+      cells[kind, default: [:]][block] = value
+    }
+    let (rows, columns) = (
+      kinds.prefix(Self.heatMapLimit.rows), blocks.prefix(Self.heatMapLimit.columns)
+    )
+    guard cells.values.reduce(0, { $0 + $1.count }) > 1 else { return [] }
+    let left = kinds.count - rows.count + blocks.count - columns.count
+    return [
+      .heatMap(
+        ReportHeatMap(
+          title: title,
+          caption: caption + (left > 0 ? " \(left) further rows or columns are left out." : ""),
+          rows: Self.endings(of: Array(rows)), columns: Array(columns),
+          values: rows.map { kind in columns.map { cells[kind]?[$0] } }))
+    ]
+  }
+
+  /// Returns the parts of patterns after their last number, if those differ.
+  private static func endings(of patterns: [String]) -> [String] {
+    let endings = patterns.map { pattern in
+      pattern.lastIndex(of: "*").map { String(pattern[$0...].dropFirst(2)) } ?? pattern
+    }
+    return Set(endings).count == patterns.count ? endings : patterns
   }
 
   /// Returns the bytes summed by group, largest first; groups after the first 24 are combined.

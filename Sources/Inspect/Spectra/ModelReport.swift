@@ -4,6 +4,7 @@ import LinearAlgebra
 import Ranks
 import Storage
 import SuperResolution
+import Transform
 
 /// The contents of a model file by layer, with the singular values of its weight matrices.
 ///
@@ -25,8 +26,9 @@ public struct ModelReport: Codable, Hashable, Sendable {
   public var file: String
   /// `FormatIdentifier.name`; `nil` for archives made in memory.
   public var format: String?
-  /// The super-resolution network that the tensors are those of, if there is one: its architecture,
-  /// scale and configuration.
+  /// The network that the tensors are those of, if that can be told: a super-resolution network with
+  /// its scale and configuration, or what the file's metadata, the configuration beside it or the
+  /// names of tensors say, with that source.
   public var network: String?
   /// The file's length; `nil` if unknown.
   public var fileByteCount: Int?
@@ -47,6 +49,11 @@ public struct ModelReport: Codable, Hashable, Sendable {
   public var packed: PackedSummary?
   /// The results of the rules; `nil` if there were none.
   package var rules: [RuleOutcome]?
+  /// The path of the calibration; `nil` without one.
+  package var calibrationFile: String?
+  /// The listed matrices whose outputs' loss cannot be predicted, because the calibration has no
+  /// moments of their inputs; `nil` if there are none.
+  package var unpredicted: [String]?
   /// The parts of the file that could not be read; `nil` if there are none.
   public var unread: [UnreadEntry]?
   /// Stored tensors that belong together, whether assembled or not; `nil` if there are none.
@@ -55,6 +62,14 @@ public struct ModelReport: Codable, Hashable, Sendable {
   public var sortedBy: String
   /// The selected tensors, in the requested order.
   public var layers: [LayerReport]
+  /// Whether plain text lists all layers, and does not count those without a matrix by group.
+  package var listsAll = false
+
+  private enum CodingKeys: String, CodingKey {
+    case schemaVersion, file, format, network, fileByteCount, tensorCount, tensorByteCount,
+      parameterCount, condition, referenceFile, referenceCondition, packed, rules, calibrationFile,
+      unpredicted, unread, groups, sortedBy, layers
+  }
 
   /// Whether all rules passed.
   public var isPassed: Bool { rules?.allSatisfy(\.isPassed) ?? true }
@@ -129,6 +144,12 @@ extension ModelReport {
     public var convolutionGroups: [(glob: NameGlob, count: Int)] = []
     /// The model that the layers are compared with, and its path for the report.
     public var reference: (file: String, archive: TensorArchive)?
+    /// Statistics of the layers' inputs, by which the loss of their outputs is predicted, and their
+    /// path for the report.
+    package var calibrated: (file: String, calibration: Calibration)?
+    var calibration: Calibration? { calibrated?.calibration }
+    /// Whether plain text lists all layers one by one.
+    package var listsAll = false
     /// Conditions that no layer may meet; the report's `rules` lists the layers that do.
     package var rules: [MetricRule] = []
     /// The memory limit in bytes. A matrix that needs more is not decomposed, as its layer's note
@@ -166,6 +187,7 @@ extension ModelReport {
     let convolutions =
       try options.convolutionGrid == nil
       ? nil : ConvolutionGroups(archive, given: options.convolutionGroups)
+    try options.calibration?.check(against: archive)
     let products = Self.products(in: archive)
     let inspections = try names.flatMap { name -> [LayerInspection] in
       guard let tensor = archive.tensors[name] else { return [] }
@@ -177,7 +199,10 @@ extension ModelReport {
         LayerInspection(
           name: name, position: position, tensor: tensor, options: options,
           composition: remarks[name], codeObstacle: obstacles[name],
-          convolution: try convolutions?.decision(on: name, tensor))
+          convolution: try convolutions?.decision(on: name, tensor),
+          counterpart: options.reference.flatMap {
+            Self.counterpart(of: name, tensor, in: $0.archive)
+          })
       ]
     }
     let references = options.reference.map { Self.counterparts(of: inspections, in: $0.archive) }
@@ -196,7 +221,8 @@ extension ModelReport {
     }
     self.init(
       file: file, format: archive.format?.name,
-      network: SuperResolutionNetwork.summary(of: archive), fileByteCount: fileByteCount,
+      network: SuperResolutionNetwork.summary(of: archive) ?? ModelFamily(of: archive)?.description,
+      fileByteCount: fileByteCount,
       tensorCount: archive.tensors.count, tensorByteCount: archive.tensorByteCount,
       parameterCount: parameters.reduce(0) { $0 + $1.shape.elementCount },
       condition: ConditionSummary(of: layers) { $0.conditionNumber },
@@ -205,9 +231,15 @@ extension ModelReport {
       packed: nil,
       rules: options.rules.isEmpty
         ? nil : try options.rules.map { try RuleOutcome(of: $0, on: layers) },
+      calibrationFile: options.calibrated?.file,
+      unpredicted: options.calibration == nil
+        ? nil
+        : layers.filter { $0.conditionNumber != nil && $0.outputOutlook == nil }.map(\.title)
+          .nilIfEmpty,
       unread: archive.unread.nilIfEmpty,
       groups: archive.groups.nilIfEmpty, sortedBy: options.sortKey.rawValue,
-      layers: Self.sorted(layers, by: options.sortKey, isDescending: options.isDescending))
+      layers: Self.sorted(layers, by: options.sortKey, isDescending: options.isDescending),
+      listsAll: options.listsAll)
   }
 
   /// Returns the pairs of LoRA factors in `archive` by the first of their tensors; none if a tensor
@@ -223,6 +255,17 @@ extension ModelReport {
       else { return }
       products[order[first]] = pair
     }
+  }
+
+  /// Returns the tensor of the same name and shape whose elements can be read as numbers.
+  private static func counterpart(
+    of name: String, _ tensor: Tensor, in reference: TensorArchive
+  ) -> Tensor? {
+    guard let counterpart = reference.tensors[name], counterpart.shape == tensor.shape,
+      counterpart.elementType.isFloatingPoint, counterpart.unreadableType == nil,
+      !reference.groups.contains(where: { $0.obstacle != nil && $0.parts.contains(name) })
+    else { return nil }
+    return counterpart
   }
 
   /// Returns the tensors of `archive` with the same names and shapes.

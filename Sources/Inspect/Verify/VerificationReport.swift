@@ -32,6 +32,8 @@ public struct VerificationReport: Codable, Hashable, Sendable {
   package let fidelity: FidelityReport?
   /// The result of packing the reference again; `nil` unless requested.
   public let reproduction: Reproduction?
+  /// Whether the file was made from a source; `nil` unless requested.
+  public let derivation: DerivationReport?
   /// For each fault, whether the reference can repair it; `nil` unless requested.
   public let repairs: [Repair]?
   /// The results of the requested requirements.
@@ -120,11 +122,17 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     /// The result of packing the reference again, for an intact file; `nil` if it was not
     /// attempted.
     public var reproduction: Reproduction?
+    /// Whether an intact file was made from a source; `nil` if that was not checked.
+    public var derivation: DerivationReport?
     /// The repairability of each fault; `nil` unless requested.
     public var repairs: [Repair]?
 
-    public init(reproduction: Reproduction? = nil, repairs: [Repair]? = nil) {
+    public init(
+      reproduction: Reproduction? = nil, derivation: DerivationReport? = nil,
+      repairs: [Repair]? = nil
+    ) {
       self.reproduction = reproduction
+      self.derivation = derivation
       self.repairs = repairs
     }
   }
@@ -172,6 +180,7 @@ public struct VerificationReport: Codable, Hashable, Sendable {
       }
     }
     reproduction = findings.reproduction
+    derivation = findings.derivation
     repairs = findings.repairs
     let worst =
       gates.contains { if case .conditionNumber = $0 { true } else { false } }
@@ -182,14 +191,14 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     let isEmpty = model?.header.names.isEmpty ?? false
     isPassed =
       isWhole && !isEmpty && (fidelity?.isTrue ?? true) && (reproduction?.isIdentical ?? true)
-      && self.gates.allSatisfy(\.isMet)
+      && (derivation?.isDerived ?? true) && self.gates.allSatisfy(\.isMet)
     verdict = Self.verdict(
-      faults: faults, isEmpty: isEmpty, fidelity: fidelity, reproduction: reproduction,
+      faults: faults, isEmpty: isEmpty, fidelity: fidelity, findings: findings,
       gates: self.gates)
   }
 
   private static func verdict(
-    faults: [Fault], isEmpty: Bool, fidelity: FidelityReport?, reproduction: Reproduction?,
+    faults: [Fault], isEmpty: Bool, fidelity: FidelityReport?, findings: Findings,
     gates: [VerificationGate.Outcome]
   ) -> String {
     if let fault = faults.first {
@@ -199,8 +208,11 @@ public struct VerificationReport: Codable, Hashable, Sendable {
     var problems: [String] = []
     if isEmpty { problems.append("the file holds no tensor, so there is nothing to verify") }
     if let fidelity, !fidelity.isTrue { problems.append("not true to the reference") }
-    if let reproduction, !reproduction.isIdentical {
+    if let reproduction = findings.reproduction, !reproduction.isIdentical {
       problems.append("packing the reference again gives a different file")
+    }
+    if let derivation = findings.derivation, !derivation.isDerived {
+      problems.append("not what \(derivation.source) gives, or not what the statement says")
     }
     problems += gates.filter { !$0.isMet }.map { gate in
       "not met: \(gate.requirement)" + (gate.obstacle.map { " (\($0))" } ?? "")
@@ -242,6 +254,7 @@ extension VerificationReport: DocumentedReport {
       facts.append(
         .init("packed again", reproduction.isIdentical ? "the same bytes" : "ANOTHER FILE"))
     }
+    if let derivation { facts += derivation.facts }
     if let repairs {
       let count = repairs.count(where: \.isRepairable)
       facts.append(.init("repairable faults", "\(count) of \(repairs.count)"))
@@ -254,6 +267,7 @@ extension VerificationReport: DocumentedReport {
     if !faults.isEmpty { tables.append(faultTable) }
     if let repairs, !repairs.isEmpty { tables.append(Self.table(of: repairs)) }
     if let reproduction, !reproduction.isIdentical { tables.append(reproduction.table) }
+    if let derivation { tables += derivation.tables }
     if let fidelity, !fidelity.layers.isEmpty { tables.append(fidelity.layerTable) }
     if !gates.isEmpty { tables.append(gateTable) }
     return tables

@@ -9,6 +9,8 @@ import Storage
 package struct PackedReproduction: Sendable {
   private let reference: TensorArchive
   private let producer: String
+  /// The full-precision tensors that the method changed, such as corrected biases.
+  private let adjustedNames: Set<String>
   /// The packer, or why the recipe cannot be followed, which only matters to quantized tensors.
   private let packer: Result<ModelPacker, any Error>
 
@@ -29,6 +31,7 @@ package struct PackedReproduction: Sendable {
   ) {
     self.reference = reference
     producer = header.producer
+    adjustedNames = Set(header.adjustedNames)
     packer = Result {
       let recipe = try Self.recipe(of: header)
       var compressor = Compressor(
@@ -100,7 +103,9 @@ package struct PackedReproduction: Sendable {
     guard let tensor = reference.tensors[entry.name] else {
       throw ModelError.mismatch(expected: "a tensor of this name", found: "none")
     }
-    if case .affine = entry.encoding {
+    var isMade = adjustedNames.contains(entry.name)
+    if case .affine = entry.encoding { isMade = true }
+    if isMade {
       return try packer.get().packedPlan(of: [entry.name]).file.record(at: 0).bytes
     }
     // A kept tensor does not depend on the recipe.

@@ -26,6 +26,8 @@ package struct PackingReport: Codable, Hashable, Sendable {
   package var unread: [UnreadEntry]?
   /// The groups of stored tensors in the input; `nil` if there are none.
   package var groups: [TensorGroup]?
+  /// The names and element types that were changed before packing; `nil` if there were none.
+  package var edits: EditReport?
   /// Quantized tensors in the archive's order, shared ones once.
   package let layers: [QuantizationSummary]
   /// All other tensors, in the same order.

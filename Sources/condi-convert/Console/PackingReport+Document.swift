@@ -25,9 +25,10 @@ extension PackingReport: DocumentedReport {
     facts += distillation?.facts ?? []
     if let root { facts.insert(.init("part taken", root), at: 1) }
     return ReportDocument(
-      title: "Packed: \(output)", summary: facts + summary.facts,
-      tables: [kindTable, layerTable] + kept.tables,
-      notes: ReportDocument.notes(on: unread) + ReportDocument.notes(on: groups) + kept.notes
+      title: "Packed: \(output)", summary: facts + summary.facts + (edits?.facts ?? []),
+      tables: [kindTable, layerTable] + kept.tables + (edits?.tables ?? []),
+      notes: (edits?.notes ?? []) + ReportDocument.notes(on: unread)
+        + ReportDocument.notes(on: groups) + kept.notes
         + [Recipe.remark(onTables: layers.map { ($0.name, $0.bitWidth) })].compactMap(\.self))
   }
 

@@ -74,7 +74,7 @@ struct ComparisonOptions: ParsableArguments {
     }
     options.names.strippedPrefixes = stripPrefix
     options.names.replacements = try map.map {
-      try NameMap.Replacement(pattern: $0.pattern, template: $0.template)
+      try NameReplacement(pattern: $0.pattern, template: $0.template)
     }
     options.acceptsOtherLayouts = anyLayout
     options.ignoresElementTypes = anyType

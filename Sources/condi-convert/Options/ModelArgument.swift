@@ -42,11 +42,12 @@ enum ModelArgument {
   ///
   /// - Parameters:
   ///   - isStored: whether groups of tensors stay as they are stored.
+  ///   - edits: the changes of names and types before it was packed, which are made again.
   ///   - header: the packed file's header; if the file holds groups of tensors as they are stored,
   ///     the reference's are not assembled either.
   static func openReference(
-    _ path: String, root: String?, sourceRoot: String?, stored isStored: Bool = false,
-    header: PackedHeader? = nil, common: CommonOptions
+    _ path: String, root: String?, sourceRoot: String?, edits: ArchiveEdits?,
+    stored isStored: Bool = false, header: PackedHeader? = nil, common: CommonOptions
   ) throws -> TensorArchive {
     var archive = try open(path, root: root, stored: true, common: common)
     if root == nil, let sourceRoot,
@@ -54,14 +55,18 @@ enum ModelArgument {
     {
       archive = try archive.selecting(root: sourceRoot)
     }
-    guard !isStored else { return archive }
-    if let header {
+    func edited(_ archive: TensorArchive) throws -> TensorArchive {
+      guard let edits else { return archive }
+      return try locatingErrors(path: path) { try archive.edited(by: edits).archive }
+    }
+    guard !isStored else { return try edited(archive) }
+    if let header, edits == nil {
       let isPackedAsStored = archive.assembled().groups.contains { group in
         group.isAssembled && group.parts.contains { $0 != group.name && header.names[$0] != nil }
       }
       if isPackedAsStored { return archive }
     }
-    return assembled(archive, path: path, common: common)
+    return try edited(assembled(archive, path: path, common: common))
   }
 
   /// Returns models whose layers can be compared: if two share no name because one keeps its

@@ -31,11 +31,23 @@ enum PackedArgument {
 
   /// Finds what can be restored of a damaged file by packing its reference again by its header's
   /// recipe.
+  ///
+  /// - Parameters:
+  ///   - material: what the file was calibrated with, if it was.
+  ///   - name: the reference's path, for errors.
   static func restoration(
-    _ examination: PackedExamination, _ reference: TensorArchive, common: CommonOptions
+    _ examination: PackedExamination, _ reference: TensorArchive,
+    calibratedWith material: Compressor.Material = .init(), name: String, common: CommonOptions
   ) throws -> PackedRestoration {
-    let reproduction = examination.model.map {
-      PackedReproduction(of: $0.header, from: reference, threads: 1)
+    // Without a fault in a record, nothing has to be packed again.
+    let isNeeded = examination.faults.contains { $0.region == .record }
+    let reproduction = (isNeeded ? examination.model : nil).map {
+      PackedReproduction(
+        of: $0.header, from: reference, name: name, calibratedWith: material,
+        threads: common.threads,
+        reporting: CompressionProgress(
+          byteCount: reference.tensorByteCount, isQuiet: common.quiet
+        ).show)
     }
     return try PackedRestoration(
       of: examination,

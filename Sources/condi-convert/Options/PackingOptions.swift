@@ -7,8 +7,15 @@ import Transform
 /// Options that 'convert' and 'quantize' share for packing a model file.
 struct PackingOptions: ParsableArguments {
   @OptionGroup(title: "Output") var destination: OutputOptions
+  @OptionGroup(title: "Names and types") var edits: EditOptions
   @OptionGroup(title: "Packing") var quantization: QuantizationOptions
   @OptionGroup var method: MethodOptions
+
+  @Option(
+    help: ArgumentHelp(
+      "Also write an in-toto Statement with the digests of the output, its source and its recipe; "
+        + "'verify --derived-from' checks it.", valueName: "file"), completion: .file())
+  var statement: String?
 
   @Flag(help: "Print the plan with bits and sizes, and write nothing.")
   var dryRun = false
@@ -25,18 +32,22 @@ struct PackingOptions: ParsableArguments {
   ///
   /// - Parameter conditions: whether a method may condition weights.
   func pack(_ input: String, to output: String, conditions: Bool = true) throws {
+    if let statement, !dryRun {
+      try OutputDestination.check(statement, replacesExisting: destination.force)
+    }
     var recipe = try quantization.recipe()
     try method.apply(to: &recipe, conditions: conditions)
     let request = ConversionRequest(
       input: input, output: output, root: root, format: PackedFormat.identifier.name,
-      recipe: recipe)
+      recipe: recipe, edits: try edits.value)
     if !dryRun, !method.calibration.isGiven,
       let outcome = try streaming.continued(request, destination: destination, common: common)
     {
       return try print(outcome, input: input, output: output)
     }
     if !dryRun { try destination.check(output) }
-    let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
+    let (weights, root) = try ModelArgument.openWeights(input, root: root, common: common)
+    let (archive, changes) = try edits.applied(to: weights, path: input)
     try locatingErrors(path: input) { try archive.requireReadableTensors() }
     guard archive.format != PackedFormat.identifier else {
       throw ModelError.unsupported("it is already packed; 'unpack' it first", path: input)
@@ -59,28 +70,34 @@ struct PackingOptions: ParsableArguments {
     noteWhatIsMissing(compressor.calibration, for: compressor.recipe)
     let shared = try streaming.conversion(of: archive, input: input, common: common) {
       try plan.streamingPacker.map {
-        try Conversion(request, packing: archive, root: root, with: $0)
+        try Conversion(request, packing: archive, root: root, with: $0, changes: changes)
       }
     }
-    let outcome =
-      try shared.map {
-        try streaming.run($0, of: archive, destination: destination, common: common)
+    if let shared {
+      let outcome = try streaming.run(
+        shared, of: archive, destination: destination, common: common)
+      return try print(outcome, of: archive, input: input, output: output)
+    }
+    let written = try locatingErrors(path: input) {
+      try plan.write(to: output, replacesExisting: destination.force) {
+        progress.show(.packing(tensor: $0, byteCount: $1))
       }
-      ?? .packed(
-        locatingErrors(path: input) {
-          try plan.write(to: output, replacesExisting: destination.force) {
-            progress.show(.packing(tensor: $0, byteCount: $1))
-          }
-        })
-    try print(outcome, of: archive, input: input, output: output)
+    }
+    try print(.packed(written, changes), of: archive, input: input, output: output)
   }
 
   private func print(
     _ outcome: ConversionOutcome, of archive: TensorArchive? = nil, input: String, output: String
   ) throws {
-    guard case .packed(let outcome) = outcome else { return }
-    let packing = try PackingReport(
+    guard case .packed(let outcome, let changes) = outcome else { return }
+    if let statement {
+      try DerivationStatement(
+        of: PackedModel(parsing: InputFile(path: output)), named: output.lastPathComponent
+      ).write(to: statement, replacesExisting: destination.force)
+    }
+    var packing = try PackingReport(
       outcome, input: input, output: output, calibration: method.calibration.name)
+    packing.edits = try changes.map(EditReport.init)
     try report.print(archive.map(packing.describing) ?? packing, textLimit: 10)
   }
 

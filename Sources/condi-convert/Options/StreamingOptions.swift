@@ -2,6 +2,7 @@ import ArgumentParser
 import Formats
 import Jobs
 import Storage
+import Transform
 
 /// Options for conversions that take long, or whose files do not fit on the disk twice.
 struct StreamingOptions: ParsableArguments {
@@ -113,13 +114,21 @@ struct StreamingOptions: ParsableArguments {
     return try SharedWork.share(.conversion) { try run.finish { bar.advance($1) } }
   }
 
-  /// Prints a note on the output of a conversion that kept every bit.
-  static func note(_ outcome: ConversionOutcome, output: String, common: CommonOptions) {
-    guard case .copied(let plan) = outcome else { return }
+  /// Prints a note on the output of a conversion that kept every bit, or a report of its edits.
+  static func show(
+    _ outcome: ConversionOutcome, input: String, output: String, report: ReportOptions,
+    common: CommonOptions
+  ) throws {
+    guard case .copied(let plan, let changes) = outcome else { return }
     let name = plan.request.format
     let format = FormatRegistry.standard.format(named: name)?.identifier.displayName ?? name
     Console.note(
       "wrote \(counted(plan.tensors.count, "tensor")) to \(output) as "
         + format, unless: common.quiet)
+    guard let changes else { return }
+    try report.print(
+      ConversionReport(
+        input: input, output: output, format: name, root: plan.root,
+        tensorCount: plan.tensors.count, edits: EditReport(changes)), textLimit: 10)
   }
 }

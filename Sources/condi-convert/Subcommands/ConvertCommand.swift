@@ -20,6 +20,9 @@ struct ConvertCommand: SharedCommand, DocumentedCommand {
       "condi-convert convert model.pth model.condi --recipe recipe.json",
       "condi-convert convert model.pth model.safetensors --root params_ema",
       "condi-convert convert weights.npz weights.bin --to safetensors",
+      "condi-convert convert model.pth half.safetensors --cast '*=bf16' \\\n"
+        + "  --drop '*.num_batches_tracked'",
+      "condi-convert convert model.pth model.condi --bits 4 --rename '^module\\.='",
       "condi-convert convert model.gguf out/model.safetensors --max-shard-size 5GB",
       "condi-convert convert checkpoint/ model.condi --bits 2 --consume-input",
     ],
@@ -44,12 +47,21 @@ struct ConvertCommand: SharedCommand, DocumentedCommand {
   @OptionGroup var packing: PackingOptions
 
   func run() throws {
+    let isEdited = try packing.edits.value != nil
+    guard !packing.streaming.consumeInput || !isEdited else {
+      throw ValidationError(
+        "--consume-input deletes what it has written bit for bit, not what --rename, --drop and "
+          + "--cast change")
+    }
     let format = try packing.destination.format(for: output)
     if format.identifier == PackedFormat.identifier {
       try packing.pack(input, to: output)
     } else {
       try packing.quantization.refuse(for: format)
       try packing.method.refuse(for: format)
+      guard packing.statement == nil else {
+        throw ValidationError("--statement is for packed files")
+      }
       guard !packing.dryRun else {
         throw ValidationError("--dry-run is for packing; '\(output)' would keep every bit")
       }
@@ -64,32 +76,45 @@ struct ConvertCommand: SharedCommand, DocumentedCommand {
         "--journal and --consume-input are for outputs of one file, without --max-shard-size")
     }
     SharedWork.noteRootIsAlone("shards are not shared", common: packing.common)
-    let archive = try ModelArgument.open(
-      input, root: packing.root, stored: true, common: packing.common)
+    let (archive, changes) = try packing.edits.applied(
+      to: ModelArgument.open(input, root: packing.root, stored: true, common: packing.common),
+      path: input)
     try locatingErrors(path: input) { try archive.requireReadableTensors() }
+    try write(archive, as: SafetensorsFormat(), reporting: changes)
+  }
+
+  /// Writes an archive without a journal, and reports its edits.
+  private func write(
+    _ archive: TensorArchive, as format: any ModelFormat, reporting changes: ArchiveChanges?
+  ) throws {
     try packing.destination.write(
-      archive, as: SafetensorsFormat(), to: output, activity: "converting",
-      common: packing.common)
+      archive, as: format, to: output, activity: "converting", common: packing.common)
+    try packing.edits.report(
+      changes, of: archive, input: input, output: output, format: format, root: packing.root,
+      to: packing.report)
   }
 
   private func changeFormat(to format: any ModelFormat) throws {
     let (streaming, common) = (packing.streaming, packing.common)
     guard packing.destination.maxShardSize == nil else { return try writeShards() }
     let request = ConversionRequest(
-      input: input, output: output, root: packing.root, format: format.identifier.name, recipe: nil)
+      input: input, output: output, root: packing.root, format: format.identifier.name, recipe: nil,
+      edits: try packing.edits.value)
     if let outcome = try streaming.continued(
       request, destination: packing.destination, common: common)
     {
-      return StreamingOptions.note(outcome, output: output, common: common)
+      return try show(outcome)
     }
     try packing.destination.check(output)
-    let archive = try ModelArgument.open(
-      input, root: packing.root, stored: true, common: common)
+    let (archive, changes) = try packing.edits.applied(
+      to: ModelArgument.open(input, root: packing.root, stored: true, common: common),
+      path: input)
     try locatingErrors(path: input) { try archive.requireReadableTensors() }
     if let conversion = try streaming.conversion(
       of: archive, input: input, common: common,
       planning: {
-        let conversion = try Conversion(request, copying: archive, root: packing.root)
+        let conversion = try Conversion(
+          request, copying: archive, root: packing.root, changes: changes)
         // A journal is JSON, whose keys cannot be all that a checkpoint's names can.
         guard (try? conversion.plan.json.checkKeys()) != nil else { return nil }
         return conversion
@@ -97,9 +122,13 @@ struct ConvertCommand: SharedCommand, DocumentedCommand {
     {
       let outcome = try streaming.run(
         conversion, of: archive, destination: packing.destination, common: common)
-      return StreamingOptions.note(outcome, output: output, common: common)
+      return try show(outcome)
     }
-    try packing.destination.write(
-      archive, as: format, to: output, activity: "converting", common: common)
+    try write(archive, as: format, reporting: changes)
+  }
+
+  private func show(_ outcome: ConversionOutcome) throws {
+    try StreamingOptions.show(
+      outcome, input: input, output: output, report: packing.report, common: packing.common)
   }
 }

@@ -1,6 +1,8 @@
 import ArgumentParser
 import Formats
+import Imaging
 import Inspect
+import SuperResolution
 
 struct DiffCommand: DocumentedCommand {
   static let page = CommandPage(
@@ -13,9 +15,10 @@ struct DiffCommand: DocumentedCommand {
       "condi-convert diff a.pth b.pth --ignore '*.num_batches_tracked'",
       "condi-convert diff a.pth b.pth --map '^layers\\.(\\d+)=blocks.$1' --any-layout",
       "condi-convert diff base.safetensors+lora.safetensors merged.safetensors",
+      "condi-convert diff model.pth model.condi --dataset Set5 --format markdown",
       "git difftool -x 'condi-convert diff' HEAD~1 -- model.safetensors",
     ],
-    essentials: ["--layers", "--ignore", "--tolerance", "--any-layout", "--format"],
+    essentials: ["--layers", "--ignore", "--tolerance", "--dataset", "--format"],
     notes: """
       EXIT CODES
         0 the same, 1 they differ, 2 an error
@@ -35,6 +38,12 @@ struct DiffCommand: DocumentedCommand {
   @Option(help: ArgumentHelp("The part of the second file to compare.", valueName: "name"))
   var secondRoot: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "A folder of images on which both networks are run.", valueName: "folder"),
+    completion: .directory)
+  var dataset: String?
+
   @OptionGroup(title: "Report") var report: ReportOptions
   @OptionGroup(title: "Running") var common: CommonOptions
 
@@ -44,11 +53,25 @@ struct DiffCommand: DocumentedCommand {
     let bar = ProgressBar("comparing", total: left.tensorByteCount, isQuiet: common.quiet)
     var options = try comparison.options(threads: common.threads)
     options.roundings = roundings
-    let difference = try DiffReport(
+    let outputs = try dataset.map(outputs)
+    var difference = try DiffReport(
       left, right, fileA: first, fileB: second, options: options
     ) { bar.advance($0) }
+    difference.outputs = outputs
     try report.print(difference)
     if !difference.isSame { throw Outcome.finding }
+  }
+
+  private func outputs(on folder: String) throws -> OutputComparison {
+    let networks = try [(first, firstRoot), (second, secondRoot)].map { path, root in
+      try UpscalerArgument.open(
+        path, name: UpscalerArgument.name(of: path), root: root, common: common
+      ).network
+    }
+    let bar = ProgressBar("upscaling", isQuiet: common.quiet)
+    return try OutputComparison(
+      networks[0], networks[1], set: BenchmarkSet(folder: folder, scale: networks[0].scale)
+    ) { bar.reach(share: $0) }
   }
 
   /// - Parameter roundings: gets the tolerances of merged weights.

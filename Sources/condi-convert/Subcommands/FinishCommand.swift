@@ -25,11 +25,14 @@ struct FinishCommand: DocumentedCommand {
     let plan = try ConversionPlan(contentsOf: plan)
     let outcome = try JobCompletion(plan, access: common.access, threads: common.threads)
       .finish(replacesExisting: force)
-    guard case .packed(let packed) = outcome else {
-      return StreamingOptions.note(outcome, output: plan.request.output, common: common)
+    guard case .packed(let packed, let changes) = outcome else {
+      return try StreamingOptions.show(
+        outcome, input: plan.request.input, output: plan.request.output, report: report,
+        common: common)
     }
-    try report.print(
-      PackingReport(packed, input: plan.request.input, output: plan.request.output),
-      textLimit: 10)
+    var packing = try PackingReport(
+      packed, input: plan.request.input, output: plan.request.output)
+    packing.edits = try changes.map(EditReport.init)
+    try report.print(packing, textLimit: 10)
   }
 }

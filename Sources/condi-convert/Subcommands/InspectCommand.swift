@@ -3,6 +3,7 @@ import Formats
 import Inspect
 import Ranks
 import Storage
+import Transform
 
 struct InspectCommand: SharedCommand, DocumentedCommand {
   static let page = CommandPage(
@@ -15,6 +16,8 @@ struct InspectCommand: SharedCommand, DocumentedCommand {
       "condi-convert inspect model.safetensors --layers '*.qkv.weight'",
       "condi-convert inspect model.pth --extremes --sort condition",
       "condi-convert inspect model.pth --split-qkv --format json > report.json",
+      "condi-convert inspect model.pth --calibration stats.calib.npz",
+      "condi-convert inspect run/step_*.pth --trajectory --format html > run.html",
       "condi-convert inspect before.pth after.pth --split-qkv",
       "condi-convert inspect model.pth --layers 'conv*' --conv-operator 64x64",
       "condi-convert inspect model.pth --fail-if 'sqnr4 < 15 dB' \\\n"
@@ -23,7 +26,7 @@ struct InspectCommand: SharedCommand, DocumentedCommand {
       "condi-convert inspect model.condi --raw-header",
     ],
     essentials: [
-      "--layers", "--reference", "--fail-if", "--tree", "--format",
+      "--layers", "--calibration", "--fail-if", "--tree", "--format",
     ],
     notes: """
       RULES
@@ -83,6 +86,18 @@ struct InspectCommand: SharedCommand, DocumentedCommand {
         + "said.", valueName: "glob=n"))
   var groups: [GroupCountArgument] = []
 
+  @Option(
+    help: ArgumentHelp(
+      "Statistics of the layers' inputs (.calib.npz), to predict what quantization will cost.",
+      valueName: "file"), completion: .file())
+  var calibration: String?
+
+  @Flag(help: "Show several checkpoints of one training run by step.")
+  var trajectory = false
+
+  @Flag(help: "List vectors and scalars one by one in plain text.")
+  var all = false
+
   @Flag(help: "Show tensors as they are stored, and put none together that belong together.")
   var stored = false
 
@@ -135,10 +150,17 @@ struct InspectCommand: SharedCommand, DocumentedCommand {
     if !groups.isEmpty, convolutionGrid == nil {
       throw ValidationError("--groups needs --conv-operator")
     }
+    if trajectory, files.count < 2 {
+      throw ValidationError("--trajectory takes several checkpoints of one training run")
+    }
+    if trajectory, calibration != nil || extremes {
+      throw ValidationError("--trajectory cannot be combined with --calibration and --extremes")
+    }
     if junit != nil, failIf.isEmpty { throw ValidationError("--junit needs --fail-if") }
     let changesNumbers =
       rawHeader || singularValues || splitQKV || reverse || sort != .file || !layers.isEmpty
-      || extremes || convolutionGrid != nil || reference != nil || !failIf.isEmpty
+      || extremes || calibration != nil || trajectory || all || convolutionGrid != nil
+      || reference != nil || !failIf.isEmpty
     if tree, changesNumbers {
       throw ValidationError(
         "--tree shows only the structure; it can be combined with --depth, --root, --limit and "
@@ -174,7 +196,18 @@ struct InspectCommand: SharedCommand, DocumentedCommand {
       try writer.append(SharedBytes(Array(JUnitRenderer().render(outcomes).utf8)))
       try writer.finish()
     }
-    if models.count == 1 {
+    if trajectory {
+      // Counters of steps lie beside the weights.
+      let checkpoints = try files.map { file in
+        (
+          file: file,
+          archive: try FormatRegistry.standard.open(
+            StandardInput.path(file), access: common.access)
+        )
+      }
+      try report.print(
+        TrajectoryReport(models, steps: TrajectoryReport.steps(of: checkpoints)), textLimit: 40)
+    } else if models.count == 1 {
       try report.print(models[0])
     } else {
       try report.print(ModelComparison(models: models))
@@ -193,10 +226,23 @@ struct InspectCommand: SharedCommand, DocumentedCommand {
     var archives = try files.map {
       try ModelArgument.open($0, root: root, stored: stored, common: common)
     }
+    if let calibration {
+      options.calibrated = (
+        calibration, try Calibration(contentsOf: calibration, access: common.access)
+      )
+      // A calibration names layers as the network does.
+      if root == nil {
+        archives = try zip(files, archives).map { file, archive in
+          try archive.conventionalRoot.map {
+            try ModelArgument.select($0, of: archive, path: file, common: common)
+          } ?? archive
+        }
+      }
+    }
     if let reference, let file = files.first {
       var counterpart = try ModelArgument.openReference(
-        reference, root: root, sourceRoot: archives[0].sourceRoot, stored: stored,
-        common: common)
+        reference, root: root, sourceRoot: archives[0].sourceRoot, edits: archives[0].edits,
+        stored: stored, common: common)
       if root == nil {
         let aligned = ModelArgument.aligned(
           [(file, archives[0]), (reference, counterpart)], common: common)
@@ -220,6 +266,7 @@ struct InspectCommand: SharedCommand, DocumentedCommand {
     options.splitsFusedQKV = splitQKV
     options.includesSingularValues = singularValues
     options.onlyExtremes = extremes
+    options.listsAll = all || !layers.isEmpty
     options.convolutionGrid = convolutionGrid
     options.convolutionGroups = try groups.map { (try NameGlob($0.pattern), $0.count) }
     options.threads = common.threads

@@ -28,6 +28,8 @@ struct MergeCommand: DocumentedCommand {
   var root: String?
 
   @OptionGroup(title: "Output") var destination: OutputOptions
+  @OptionGroup(title: "Names and types") var edits: EditOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
   @OptionGroup(title: "Running") var common: CommonOptions
 
   func run() throws {
@@ -37,12 +39,15 @@ struct MergeCommand: DocumentedCommand {
     }
     try destination.check(output)
     let merged = try ModelSum(base: base, adapter: adapter).open(root: root, common: common)
-    try locatingErrors(path: base) { try merged.archive.requireReadableTensors() }
+    let (archive, changes) = try edits.applied(to: merged.archive, path: base)
+    try locatingErrors(path: base) { try archive.requireReadableTensors() }
     try destination.write(
-      merged.archive, as: format, to: output, activity: "merging", common: common)
+      archive, as: format, to: output, activity: "merging", common: common)
     Console.note(
       "merged \(counted(merged.pairs.count, "weight")) of \(base) with \(adapter)",
       unless: common.quiet)
+    try edits.report(
+      changes, of: archive, input: base, output: output, format: format, root: root, to: report)
   }
 }
 

@@ -30,6 +30,7 @@ struct PlanCommand: DocumentedCommand {
   var planPath: String?
 
   @OptionGroup(title: "Output") var destination: OutputOptions
+  @OptionGroup(title: "Names and types") var edits: EditOptions
   @OptionGroup(title: "Packing") var quantization: QuantizationOptions
   @OptionGroup var method: MethodOptions
 
@@ -72,17 +73,21 @@ struct PlanCommand: DocumentedCommand {
     guard format.identifier == PackedFormat.identifier else {
       try quantization.refuse(for: format)
       try method.refuse(for: format)
-      let archive = try ModelArgument.open(input, root: root, stored: true, common: common)
+      let (archive, changes) = try edits.applied(
+        to: ModelArgument.open(input, root: root, stored: true, common: common), path: input)
       return try Conversion(
         ConversionRequest(
-          input: input, output: output, root: root, format: format.identifier.name, recipe: nil),
-        copying: archive, root: root)
+          input: input, output: output, root: root, format: format.identifier.name, recipe: nil,
+          edits: edits.value),
+        copying: archive, root: root, changes: changes)
     }
     var recipe = try quantization.recipe()
     try method.apply(to: &recipe)
     let request = ConversionRequest(
-      input: input, output: output, root: root, format: format.identifier.name, recipe: recipe)
-    let (archive, root) = try ModelArgument.openWeights(input, root: root, common: common)
+      input: input, output: output, root: root, format: format.identifier.name, recipe: recipe,
+      edits: try edits.value)
+    let (weights, root) = try ModelArgument.openWeights(input, root: root, common: common)
+    let (archive, changes) = try edits.applied(to: weights, path: input)
     guard archive.format != PackedFormat.identifier else {
       throw ModelError.unsupported("it is already packed; 'unpack' it first", path: input)
     }
@@ -95,6 +100,6 @@ struct PlanCommand: DocumentedCommand {
     guard let packer = plan.streamingPacker else {
       throw ValidationError("a recipe with a budget in bytes is for 'convert'")
     }
-    return try Conversion(request, packing: archive, root: root, with: packer)
+    return try Conversion(request, packing: archive, root: root, with: packer, changes: changes)
   }
 }

@@ -10,9 +10,11 @@ struct RepairCommand: DocumentedCommand {
     abstract: "Restore a damaged packed file from the full-precision model it was made from.",
     examples: [
       "condi-convert repair damaged.condi model.pth model.condi",
+      "condi-convert repair damaged.condi model.pth model.condi \\\n"
+        + "  --calibration-images photos/",
       "condi-convert repair cut-off.condi model.pth model.condi --bits 2",
     ],
-    essentials: ["--force"],
+    essentials: ["--calibration-images", "--force"],
     notes: """
       EXIT CODES
         0 restored, byte for byte, 2 it cannot be, or an error
@@ -38,6 +40,8 @@ struct RepairCommand: DocumentedCommand {
   @OptionGroup(title: "Packing, where the header is lost")
   var quantization: QuantizationOptions
 
+  @OptionGroup(title: "Calibrated files") var material: ReproductionOptions
+
   @OptionGroup(title: "Running") var common: CommonOptions
 
   func run() throws {
@@ -47,9 +51,11 @@ struct RepairCommand: DocumentedCommand {
       return try packAgain(for: examination)
     }
     let archive = try ModelArgument.openReference(
-      reference, root: root, sourceRoot: model.header.source?.root, header: model.header,
+      reference, root: root, sourceRoot: model.header.source?.root,
+      edits: model.header.source?.edits, header: model.header, common: common)
+    let restoration = try PackedArgument.restoration(
+      examination, archive, calibratedWith: material.material(common), name: reference,
       common: common)
-    let restoration = try PackedArgument.restoration(examination, archive, common: common)
     for part in restoration.parts {
       let result =
         part.method.map { "restored (\($0.rawValue))" } ?? "NOT restored: \(part.obstacle ?? "")"
@@ -71,6 +77,11 @@ struct RepairCommand: DocumentedCommand {
       throw ModelError.malformed(
         "neither the prologue nor the header can be read, so nothing would prove that the file was "
           + "restored", path: damaged)
+    }
+    guard !material.isGiven else {
+      throw ModelError.unsupported(
+        "its header is lost, and with it how it was calibrated; only files that were packed without a "
+          + "calibration can be packed again by options", path: damaged)
     }
     let (archive, root) = try ModelArgument.openWeights(reference, root: root, common: common)
     let packer = try ModelPacker(

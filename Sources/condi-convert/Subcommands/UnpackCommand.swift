@@ -9,8 +9,9 @@ struct UnpackCommand: DocumentedCommand {
     examples: [
       "condi-convert unpack model.condi model.pth",
       "condi-convert unpack model.condi model.safetensors --force",
+      "condi-convert unpack model.condi model.pth --cast '*=f16'",
     ],
-    essentials: ["--to", "--force"])
+    essentials: ["--to", "--cast", "--force"])
 
   @Argument(help: "A packed file.", completion: .file())
   var packed: String
@@ -19,6 +20,8 @@ struct UnpackCommand: DocumentedCommand {
   var output: String
 
   @OptionGroup(title: "Output") var destination: OutputOptions
+  @OptionGroup(title: "Names and types") var edits: EditOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
   @OptionGroup(title: "Running") var common: CommonOptions
 
   func run() throws {
@@ -31,8 +34,10 @@ struct UnpackCommand: DocumentedCommand {
       throw ModelError.unsupported(
         "it is not a packed file; 'convert' changes the format of other files", path: packed)
     }
-    let archive = try PackedFormat().read(input)
+    let (archive, changes) = try edits.applied(to: PackedFormat().read(input), path: packed)
     try destination.write(
       archive, as: format, to: output, activity: "unpacking", common: common)
+    try edits.report(
+      changes, of: archive, input: packed, output: output, format: format, root: nil, to: report)
   }
 }

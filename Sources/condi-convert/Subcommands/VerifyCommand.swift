@@ -13,11 +13,12 @@ struct VerifyCommand: SharedCommand, DocumentedCommand {
       "condi-convert verify model.condi",
       "condi-convert verify model.condi --reference model.pth --min-ratio paper=3.3",
       "condi-convert verify model.condi --reference model.pth --reproduce",
+      "condi-convert verify model.condi --derived-from model.pth --sample all",
       "condi-convert verify model.condi --max-bytes 1.1MB --max-condition 1e4",
       "condi-convert verify damaged.condi --reference model.pth --repairable",
     ],
     essentials: [
-      "--reference", "--min-ratio", "--min-sqnr", "--max-bytes", "--reproduce", "--format",
+      "--reference", "--min-ratio", "--min-sqnr", "--derived-from", "--reproduce", "--format",
     ],
     notes: """
       EXIT CODES
@@ -43,21 +44,36 @@ struct VerifyCommand: SharedCommand, DocumentedCommand {
   var reproduce = false
 
   @Option(
-    name: .customLong("calibration"),
     help: ArgumentHelp(
-      "The statistics that the file was quantized with, for --reproduce.", valueName: "file"))
-  var statistics: String?
+      "Check that the file was made from exactly this model.", valueName: "file"),
+    completion: .file())
+  var derivedFrom: String?
 
   @Option(
     help: ArgumentHelp(
-      "The images that it was calibrated and distilled with, for --reproduce.",
-      valueName: "folder"))
-  var calibrationImages: String?
+      "Records that --derived-from makes again (\(Self.standardSample)): a number, or all.",
+      valueName: "n|all"))
+  var sample: SampleCountArgument?
 
   @Option(
     help: ArgumentHelp(
-      "The images that its distillation was compared on, for --reproduce.", valueName: "folder"))
-  var validation: String?
+      "What the records of the sample are drawn by; drawn at random by default.", valueName: "n"))
+  var seed: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "A statement (in-toto) about the file, for --derived-from to check.", valueName: "file"),
+    completion: .file())
+  var statement: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Where to write a statement (in-toto) about the file once --derived-from has passed.",
+      valueName: "file"), completion: .file())
+  var writeStatement: String?
+
+  @OptionGroup(title: "For --reproduce, --derived-from and --repairable")
+  var material: ReproductionOptions
 
   @Flag(help: "Say of a damaged file what 'repair' can restore from the reference.")
   var repairable = false
@@ -89,12 +105,17 @@ struct VerifyCommand: SharedCommand, DocumentedCommand {
       if reproduce { throw ValidationError("--reproduce needs --reference") }
       if repairable { throw ValidationError("--repairable needs --reference") }
     }
-    guard statistics == nil || calibrationImages == nil else {
-      throw ValidationError("--calibration and --calibration-images cannot be used together")
+    guard reproduce || repairable || derivedFrom != nil || !material.isGiven else {
+      throw ValidationError(
+        "--calibration, --calibration-images and --validation need --reproduce, --derived-from or "
+          + "--repairable")
     }
-    guard reproduce || statistics ?? calibrationImages ?? validation == nil else {
-      throw ValidationError("--calibration, --calibration-images and --validation need --reproduce")
+    guard derivedFrom != nil || (sample == nil && seed == nil && statement ?? writeStatement == nil)
+    else {
+      throw ValidationError(
+        "--sample, --seed, --statement and --write-statement need --derived-from")
     }
+    if let seed, seed < 0 { throw ValidationError("--seed takes a number of at least 0") }
     if let maxCondition, !(maxCondition >= 1 && maxCondition.isFinite) {
       throw ValidationError("--max-condition takes a number of at least 1")
     }
@@ -109,7 +130,7 @@ struct VerifyCommand: SharedCommand, DocumentedCommand {
       { try PackedArgument.examine($0, path: packed, ranks: ranks, common: common) })
     let verification = try SharedWork.share(
       among: ranks,
-      preparing: { try material(examination) },
+      preparing: { try findings(of: examination) },
       { archive, findings in
         let bar = ProgressBar(
           "verifying", total: archive?.tensorByteCount ?? 0, isQuiet: common.quiet)
@@ -127,17 +148,54 @@ struct VerifyCommand: SharedCommand, DocumentedCommand {
         entry: fault.region.rawValue, offset: fault.offset)
     }
     if !verification.isPassed { throw Outcome.finding }
+    if let writeStatement, let model = examination.model {
+      try DerivationStatement(of: model, named: packed.lastPathComponent).write(
+        to: writeStatement, replacesExisting: false)
+      Console.note("wrote \(writeStatement)", unless: common.quiet)
+    }
   }
 
   /// Returns the reference and the findings, which only rank 0 computes.
-  private func material(_ examination: PackedExamination) throws -> (
+  private func findings(of examination: PackedExamination) throws -> (
     archive: TensorArchive?, findings: VerificationReport.Findings
   ) {
-    guard let reference else { return (nil, .init()) }
-    let archive = try ModelArgument.openReference(
-      reference, root: root, sourceRoot: examination.model?.header.source?.root,
-      header: examination.model?.header, common: common)
-    return (archive, SharedWork.ranks.isRoot ? try findings(examination, archive) : .init())
+    let archive = try reference.map { try open($0, for: examination) }
+    guard SharedWork.ranks.isRoot else { return (archive, .init()) }
+    var findings = try archive.map { try self.findings(examination, $0) } ?? .init()
+    if let derivedFrom, examination.faults.isEmpty, let model = examination.model {
+      findings.derivation = try derivation(of: model, from: derivedFrom, examination)
+    }
+    return (archive, findings)
+  }
+
+  private func open(_ path: String, for examination: PackedExamination) throws -> TensorArchive {
+    let header = examination.model?.header
+    return try ModelArgument.openReference(
+      path, root: root, sourceRoot: header?.source?.root, edits: header?.source?.edits,
+      header: header, common: common)
+  }
+
+  /// The records that are made again by default.
+  private static let standardSample = 16
+
+  private func derivation(
+    of model: PackedModel, from source: String, _ examination: PackedExamination
+  ) throws -> DerivationReport {
+    let claimed = try statement.map { path in
+      (
+        path: path,
+        statement: try DerivationStatement(
+          contentsOf: InputFile(path: StandardInput.path(path), access: .read))
+      )
+    }
+    let archive = try open(source, for: examination)
+    return try locatingErrors(path: packed) {
+      try DerivationReport(
+        of: model, from: source, archive, by: reproduction(of: model.header, archive, name: source),
+        sample: sample?.sample ?? .count(Self.standardSample),
+        seed: seed ?? Int(UInt32.random(in: 0 ... .max)), statement: claimed,
+        workers: common.workers())
+    }
   }
 
   private func findings(_ examination: PackedExamination, _ archive: TensorArchive) throws
@@ -145,26 +203,27 @@ struct VerifyCommand: SharedCommand, DocumentedCommand {
   {
     var findings = VerificationReport.Findings()
     if repairable {
-      findings.repairs = try PackedArgument.restoration(examination, archive, common: common)
-        .parts.map(VerificationReport.Repair.init)
+      findings.repairs = try PackedArgument.restoration(
+        examination, archive, calibratedWith: material.material(common), name: reference ?? packed,
+        common: common
+      ).parts.map(VerificationReport.Repair.init)
     }
     guard reproduce, examination.faults.isEmpty, let model = examination.model else {
       return findings
     }
     findings.reproduction = .init(
       try locatingErrors(path: packed) {
-        try reproduction(of: model.header, archive).deviations(of: model)
+        try reproduction(of: model.header, archive, name: reference ?? packed)
+          .deviations(of: model)
       })
     return findings
   }
 
-  private func reproduction(of header: PackedHeader, _ archive: TensorArchive) -> PackedReproduction
-  {
+  private func reproduction(
+    of header: PackedHeader, _ archive: TensorArchive, name: String
+  ) -> PackedReproduction {
     PackedReproduction(
-      of: header, from: archive, name: reference ?? packed,
-      calibratedWith: .init(
-        statistics: statistics, images: calibrationImages, validation: validation,
-        access: common.access),
+      of: header, from: archive, name: name, calibratedWith: material.material(common),
       threads: common.threads,
       reporting: CompressionProgress(byteCount: archive.tensorByteCount, isQuiet: common.quiet).show
     )
@@ -176,6 +235,21 @@ struct VerifyCommand: SharedCommand, DocumentedCommand {
     if let minSqnr { gates.append(.signalToQuantizationNoise(minimum: minSqnr)) }
     if let maxCondition { gates.append(.conditionNumber(maximum: maxCondition)) }
     return gates
+  }
+}
+
+/// A number of records on the command line, or `all`.
+struct SampleCountArgument: ExpressibleByArgument {
+  let sample: DerivationReport.Sample
+
+  init?(argument: String) {
+    if argument == "all" {
+      sample = .all
+    } else if let count = Int(argument), count > 0 {
+      sample = .count(count)
+    } else {
+      return nil
+    }
   }
 }
 

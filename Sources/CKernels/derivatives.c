@@ -129,7 +129,9 @@ static void row_gradient_of(
 }
 
 // Turns the gradient with respect to a row divided by its sum into that with respect to the row:
-// for y = p / Σ p, (g − Σ g y) / Σ p.
+// for y = p / Σ p, (g − Σ g y) / Σ p. A row whose sum is less than the step between two codes has
+// none but the lowest, which the division hardly depends on: its gradient is that without a division,
+// not one divided by next to nothing.
 static void normalization_gradient(
   const ck_quantizer *quantizer, const float *x, float factor, size_t columns, float *g) {
   ck_quantizer own = *quantizer;
@@ -157,7 +159,7 @@ static void normalization_gradient(
       }
   }
   float sum = ck_sum_of_lanes(sums), inverse = ck_normalizing_factor(sum, 0);
-  if (inverse == 0) return;
+  if (inverse == 0 || !(sum >= (own.upper - own.lower) / own.levels)) return;
   float mean = ck_sum_of_lanes(products) * inverse;
   for (size_t column = 0; column < columns; column++) g[column] = (g[column] - mean) * inverse;
 }

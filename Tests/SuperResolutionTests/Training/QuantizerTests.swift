@@ -74,6 +74,20 @@ import Testing
     #expect(abs(sum.upper - (high + inner / Double(levels))) < 1e-3 * abs(high))
   }
 
+  /// All values of a row may have the lowest code: its sum says nothing then, and must not divide.
+  @Test(arguments: [0, 1e-27, 1e-6] as [Float])
+  func gradientsOfRowsWithoutCodesStayBounded(lower: Float) {
+    var probabilities = quantizer(lower, 0.06, levels: 3)
+    probabilities.isNormalized = true
+    let x = (0..<40).map { Float($0) * 1e-4 }
+    var g = (0..<40).map { Float($0) / 40 - 0.5 }
+    let given = g
+    var sum = ck_bound_gradient()
+    probabilities.differentiate(x, columns: 40, &g, &sum)
+    for (own, before) in zip(g, given) { #expect(abs(own) <= abs(before)) }
+    #expect(sum.lower.isFinite && sum.upper.isFinite)
+  }
+
   /// With steps that are much shorter than the differences, rounding has the slope that gradients assume.
   @Test(arguments: [ActivationScaling.tensor, .row], [1, 5, 300])
   func gradientsOfNormalizedRowsMatchDifferenceQuotients(
